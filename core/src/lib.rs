@@ -1,0 +1,20 @@
+//! The pure core of Quantoscope: formats, encodings, metrics, plans and jobs of LLM weight files.
+//!
+//! No I/O, no threads, no clock, no platform, no `unsafe`. Drivers (the command line, the page's worker) feed
+//! [`format::Opening`] with bytes until it is a [`format::Checkpoint`]; from there everything is data:
+//! a recipe makes a plan, a plan is scheduled into self-contained jobs, jobs return bytes and measurements, a report
+//! absorbs them in any order.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod bytes;
+pub mod dtype;
+pub mod error;
+pub mod tensor;
+
+pub use dtype::DType;
+pub use error::{Code, Culprit, Error, Result};
