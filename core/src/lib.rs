@@ -14,6 +14,13 @@ extern crate std;
 pub mod bytes;
 pub mod dtype;
 pub mod error;
+pub mod job;
+pub mod kernels;
+pub mod model;
+pub mod plan;
+pub mod recipe;
+pub mod report;
+pub mod schedule;
 pub mod tensor;
 
 pub use dtype::DType;
