@@ -398,7 +398,9 @@ impl<'a> Probe<'a> {
     fn source(&mut self, tile: &Window, values: &[f32]) {
         if self.job.ask.moments {
             let moments = &mut self.moments;
-            Self::leaves(self.job, tile, |row, leaf, at| moments.leaf(row, leaf, moments_leaf(&values[at])));
+            Self::leaves(self.job, tile, |row, leaf, at| {
+                moments.leaf(row, leaf, moments_leaf(&values[at]));
+            });
         }
         if let Some(histogram) = &mut self.histogram {
             histogram.add(values);

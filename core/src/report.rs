@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::format::Checkpoint;
 use crate::job::{Identity, Job, Measured};
-use crate::metric::{Forest, Histogram, Moments, PairSums};
+use crate::metric::{Forest, Histogram, Merge, Moments, Node, PairSums};
 use crate::plan::pair::Finding;
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::quant::Encoding;
@@ -63,6 +63,12 @@ impl Collector {
     }
 }
 
+fn insert_all<M: Merge>(forest: &mut Forest<M>, nodes: Vec<Node<M>>) {
+    for node in nodes {
+        forest.insert(node);
+    }
+}
+
 /// The earlier element wins, so that the order of windows does not show.
 fn earlier(a: Error, b: Error) -> Error {
     if b.detail().element < a.detail().element { b } else { a }
@@ -82,14 +88,14 @@ impl Gathered {
     }
 
     fn absorb(&mut self, m: Measured) {
-        m.moments.into_iter().for_each(|n| self.moments.insert(n));
-        m.error.into_iter().for_each(|n| self.error.insert(n));
+        insert_all(&mut self.moments, m.moments);
+        insert_all(&mut self.error, m.error);
         if let (Some(all), Some(part)) = (&mut self.histogram, &m.histogram) {
             all.merge(part);
         }
         for (slot, part) in self.encodings.iter_mut().zip(m.encodings) {
             match (&mut *slot, part) {
-                (Ok(forest), Ok(nodes)) => nodes.into_iter().for_each(|n| forest.insert(n)),
+                (Ok(forest), Ok(nodes)) => insert_all(forest, nodes),
                 (Ok(_), Err(e)) => *slot = Err(e),
                 (Err(_), Ok(_)) => {}
                 (Err(old), Err(new)) => *old = earlier(old.clone(), new),
@@ -218,7 +224,7 @@ impl From<Moments> for StatsView {
             absmax: when(m.absmax),
             kurtosis: m.kurtosis().and_then(finite),
             asymmetry,
-            worth_asymmetric: asymmetry.map(|_| m.worth_asymmetric()),
+            worth_asymmetric: m.worth_asymmetric(),
             zeros: m.zeros,
             nan: m.nan,
             inf: m.inf,

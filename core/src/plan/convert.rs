@@ -222,7 +222,7 @@ fn q4_files(checkpoint: &Checkpoint, outputs: &mut [Output], warnings: &mut Vec<
             name: output.name.clone(),
             file: name.clone(),
             quantized,
-            shape: output.shape.axes().to_vec(),
+            shape: output.shape.clone(),
             numel,
         });
         files.push(OutFile { name, len, header });
@@ -255,23 +255,27 @@ fn unique_file(tensor: &str, extension: &str, taken: &mut BTreeSet<String>) -> S
     name
 }
 
-fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
+/// A sum that a hostile file cannot make wrap.
+fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
     let overflow = || Error::new(Code::Overflow, "the sizes of this plan do not fit 64 bits");
-    let sum = |it: &mut dyn Iterator<Item = u64>| it.try_fold(0_u64, u64::checked_add).ok_or_else(overflow);
+    sizes.try_fold(0_u64, u64::checked_add).ok_or_else(overflow)
+}
+
+fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
     let mut read: BTreeSet<u32> = BTreeSet::new();
     for piece in outputs.iter().flat_map(|o| &o.pieces) {
         read.insert(piece.from.tensor);
     }
     let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
-    let total_bytes_in = sum(&mut read.iter().map(span))?;
-    let total_bytes_out = sum(&mut files.iter().map(|f| f.len))?;
+    let total_bytes_in = sum(read.iter().map(span))?;
+    let total_bytes_out = sum(files.iter().map(|f| f.len))?;
     let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;
-    let stored = sum(&mut outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
-    let weights = sum(&mut outputs.iter().map(|o| o.shape.numel()))?;
+    let stored = sum(outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
+    let weights = sum(outputs.iter().map(|o| o.shape.numel()))?;
     let over = |a: u64, b: u64| (a != 0 && b != 0).then(|| a as f64 / b as f64);
     Ok(Totals {
         total_bytes_in,
-        source_file_bytes: sum(&mut checkpoint.files.iter().map(|f| f.len))?,
+        source_file_bytes: sum(checkpoint.files.iter().map(|f| f.len))?,
         total_bytes_out,
         planned_quantized: quantized,
         kept: outputs.len() as u64 - quantized,
