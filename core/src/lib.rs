@@ -14,6 +14,9 @@ extern crate std;
 pub mod bytes;
 pub mod dtype;
 pub mod error;
+pub mod float;
+pub mod metric;
+pub mod quant;
 pub mod tensor;
 
 pub use dtype::DType;
