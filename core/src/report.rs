@@ -324,7 +324,7 @@ pub struct StatsTensor {
 pub struct HistogramView {
     pub lo: f64,
     pub hi: f64,
-    pub counts: Vec<f64>,
+    pub counts: Vec<u64>,
 }
 
 /// What one encoding would do to one tensor.

@@ -139,7 +139,8 @@ impl Artefact {
         fingerprint: &[u8; 32],
         budget: Budget,
     ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
-        let about = |e: std::io::Error| world(&e, format!("cannot read {}", self.journal_path.display()));
+        let path = self.journal_path.clone();
+        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
         if !self.journal_path.exists() {
             return Ok(None);
         }
@@ -188,7 +189,8 @@ impl Artefact {
     }
 
     fn create(&mut self, plan: &Plan, fingerprint: &[u8; 32], budget: &Budget) -> Result<Journal> {
-        let about = |e: std::io::Error| world(&e, format!("cannot write {}", self.partial.display()));
+        let path = self.partial.clone();
+        let about = |e: std::io::Error| world(&e, format!("cannot write {}", path.display()));
         if self.directory {
             fs::create_dir(&self.partial).map_err(about)?;
         }
@@ -265,7 +267,7 @@ impl Artefact {
     /// Removes everything that was written.
     pub fn discard(&self) {
         // What cannot be removed is found, and named, by the next run.
-        let _ = if self.directory { fs::remove_dir_all(&self.partial) } else { fs::remove_file(&self.partial) };
+        let _ = if self.partial.is_dir() { fs::remove_dir_all(&self.partial) } else { fs::remove_file(&self.partial) };
         let _ = fs::remove_file(&self.journal_path);
     }
 }
