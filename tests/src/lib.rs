@@ -1,1 +1,5 @@
-//! Shared by the test targets: models, temporary directories, vectors.
+//! Shared by the test targets: models, drivers, the compiled binary.
+
+pub mod binary;
+pub mod memory;
+pub mod models;
