@@ -8,27 +8,23 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{World, run};
 use quantoscope_tests::models::{CONFIG, Rng, Tensor, llama, safetensors};
+use sha2::Digest;
 use std::collections::BTreeMap;
 
+fn tag(name: &str) -> String {
+    sha2::Sha256::digest(name).iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
 fn colliding() -> World {
-    // The fourth has the very name that the third is given to tell it from the first.
-    let tag = "6f1a0a8f".to_string();
-    let names = ["a.b", "a_b", "A.b", "a.B", "ä.b", &format!("a.b__{tag}")].map(String::from);
-    let digest = |name: &str| {
-        use sha2::Digest;
-        sha2::Sha256::digest(name).iter().take(8).map(|b| format!("{b:02x}")).collect::<String>()
-    };
-    let mut all: Vec<String> = names.to_vec();
-    all.push(format!("a.b__{}", digest("a_b")));
     let rng = &mut Rng(4);
-    let tensors: Vec<Tensor> =
-        all.iter().map(|n| Tensor::random(&format!("{n}.weight"), DType::F32, &[32, 64], rng)).collect();
-    let mut more = tensors;
-    // The same trick on whole names.
-    more.push(Tensor::random("x.weight", DType::F32, &[32, 64], rng));
-    more.push(Tensor::random("x_weight", DType::F32, &[32, 64], rng));
-    more.push(Tensor::random(&format!("x.weight__{}", digest("x_weight")), DType::F32, &[32, 64], rng));
-    World::safetensors(&more)
+    let weights = ["a.b.weight", "a_b.weight", "A.b.weight", "a.B.weight", "ä.b.weight"];
+    let mut all: Vec<Tensor> =
+        weights.iter().map(|n| Tensor::random(n, DType::F32, &[32, 64], rng)).collect();
+    // The second has the very file name that the third is given to tell it from the first.
+    for name in ["x.y", &format!("x.y__{}", tag("x_y")), "x_y"] {
+        all.push(Tensor::random(name, DType::F32, &[64], rng));
+    }
+    World::safetensors(&all)
 }
 
 #[test]

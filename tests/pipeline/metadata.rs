@@ -40,6 +40,8 @@ fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
         want.retain(|k, _| !k.starts_with("split."));
         want.insert("general.file_type".into(), MetaValue::U32(id));
         want.insert("general.quantization_version".into(), MetaValue::U32(2));
+        let told = MetaValue::String(serde_json::to_string(&gguf(dtype)).expect("JSON"));
+        want.insert("quantoscope.recipe".into(), told);
         assert_eq!(got, want);
         let names = |w: &World| w.checkpoint.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&made), names(&from), "tensors stay in order");
