@@ -535,6 +535,9 @@ pub struct VerifyReport {
     pub source: Option<String>,
     pub tensors: Vec<VerifyRow>,
     pub findings: Vec<Finding>,
+    /// What was not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     pub verified: bool,
 }
 
@@ -556,6 +559,7 @@ pub fn verified(
         verified: findings.is_empty() && tensors.iter().all(|t| t.identical),
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
     }
 }
 
@@ -610,6 +614,7 @@ pub fn checked(artefact: &str, plan: &Plan, gathered: &Collector) -> VerifyRepor
         source: None,
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
         verified,
     }
 }

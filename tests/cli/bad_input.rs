@@ -113,7 +113,7 @@ fn gguf_files() {
         ("version", Gguf::new(1, 0, 0).data(0), Code::UnknownVersion),
         ("future", Gguf::new(4, 0, 0).data(0), Code::UnknownVersion),
         ("short", one().tensor(&[8], 0, 0).data(31), Code::OutOfBounds),
-        ("torn", one().u64(1).0, Code::Truncated),
+        ("torn", one().text(&[b'a'; 60]).u32(1).0, Code::Truncated),
         ("axes", one().tensor(&[1, 1, 1, 1, 1], 0, 0).data(4), Code::TooManyAxes),
         ("type", one().tensor(&[8], 99, 0).data(32), Code::UnknownDtype),
         ("product", one().tensor(&[1 << 40, 1 << 40], 0, 0).data(0), Code::Overflow),
@@ -131,7 +131,7 @@ fn gguf_files() {
             Gguf::new(3, 0, 1).text(b"general.alignment").u32(4).u32(24).data(0),
             Code::BadAlignment,
         ),
-        ("value", Gguf::new(3, 0, 1).text(b"k").u32(77).data(64), Code::BadValue),
+        ("value", Gguf::new(3, 0, 1).text(b"k").u32(77).data(64), Code::UnknownDtype),
         ("utf-8", Gguf::new(3, 0, 1).text(b"\xFF\xFE").u32(4).u32(1).data(0), Code::BadUtf8),
     ];
     for (what, bytes, code) in cases {
@@ -170,8 +170,8 @@ fn lattice_files() {
         ("version 3", lattice(b"KHQ4", 3, &[32], 32, 20), Code::UnknownVersion),
         ("count", q4(&[32], 64, 40), Code::SizeMismatch),
         ("product", q4(&[1 << 32, 1 << 32], 0, 0), Code::Overflow),
-        ("payload wraps", q4(&[u64::MAX], u64::MAX, 12), Code::Overflow),
-        ("payload wraps to a residue", q4(&[half], half, 64), Code::Truncated),
+        ("the largest count", q4(&[u64::MAX], u64::MAX, 12), Code::Truncated),
+        ("half the largest", q4(&[half], half, 64), Code::Truncated),
         ("f16 wraps", lattice(b"KHF1", 1, &[half], half, 10), Code::Overflow),
         ("f16 short", lattice(b"KHF1", 1, &[3], 3, 5), Code::Truncated),
         ("f16 version", lattice(b"KHF1", 2, &[3], 3, 6), Code::UnknownVersion),

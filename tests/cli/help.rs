@@ -26,7 +26,8 @@ fn the_types_that_help_names_can_be_written() {
     let dir = Dir::with_model();
     let help = dir.run("quantize --help").exits(0).out;
     let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let list = flat.split("in any case: ").nth(1).and_then(|s| s.split('.').next()).expect("a list of types");
+    let list =
+        flat.split("in any case: ").nth(1).and_then(|s| s.split(" --").next()).expect("a list of types");
     let types: Vec<&str> = list.split(", ").collect();
     assert_eq!(types.len(), 8, "{types:?}");
     for name in types {

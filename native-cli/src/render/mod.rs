@@ -76,12 +76,20 @@ pub fn fixed(x: Option<f64>, decimals: usize) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.decimals$}"))
 }
 
+fn write(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
+}
+
+fn no_output(e: &io::Error) -> Error {
+    Error::new(Code::Io, format!("cannot write to standard output: {e}"))
+}
+
 /// Writes to standard output; a closed pipe ends the program quietly, as with any filter.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match write(text) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(Error::new(Code::Io, format!("cannot write to standard output: {e}"))),
+        Err(e) => Err(no_output(&e)),
         Ok(()) => Ok(()),
     }
 }
@@ -91,9 +99,12 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     print(&(to_json(serde_json::to_string_pretty(value))? + "\n"))
 }
 
-/// Prints a value as one line of JSON.
+/// Prints a value as one line of JSON while work goes on. Who reads it may go away; the artefact is made all the same.
 pub fn json_line(value: &impl Serialize) -> Result<()> {
-    print(&(to_json(serde_json::to_string(value))? + "\n"))
+    match write(&(to_json(serde_json::to_string(value))? + "\n")) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(no_output(&e)),
+        _ => Ok(()),
+    }
 }
 
 fn to_json(text: serde_json::Result<String>) -> Result<String> {
