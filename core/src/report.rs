@@ -535,6 +535,8 @@ pub struct VerifyReport {
     pub source: Option<String>,
     pub tensors: Vec<VerifyRow>,
     pub findings: Vec<Finding>,
+    /// What was not looked at, and why.
+    pub warnings: Vec<Warning>,
     pub verified: bool,
 }
 
@@ -556,6 +558,7 @@ pub fn verified(
         verified: findings.is_empty() && tensors.iter().all(|t| t.identical),
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
     }
 }
 
@@ -609,6 +612,7 @@ pub fn checked(artefact: &str, plan: &Plan, gathered: &Collector) -> VerifyRepor
         source: None,
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
         verified,
     }
 }

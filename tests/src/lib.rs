@@ -1,1 +1,4 @@
-//! Shared by the test targets: models, temporary directories, vectors.
+//! Shared by the test targets: painted inputs and committed vectors.
+
+pub mod painters;
+pub mod vectors;

@@ -76,11 +76,11 @@ pub fn fixed(x: Option<f64>, decimals: usize) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.decimals$}"))
 }
 
-/// Writes to standard output; a closed pipe ends the program quietly, as with any filter.
+/// Writes to standard output. A closed pipe is no error: whoever read has seen enough, and the work goes on.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(e) => Err(Error::new(Code::Io, format!("cannot write to standard output: {e}"))),
         Ok(()) => Ok(()),
     }
