@@ -68,7 +68,12 @@ pub fn count(n: u64) -> String {
 
 /// An optional number in scientific notation; absent is a dash.
 pub fn sci(x: Option<f64>) -> String {
-    x.map_or_else(|| "–".into(), |x| format!("{x:.3e}"))
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{x:.3e}") })
+}
+
+/// An optional share as a percentage; absent is a dash.
+pub fn percent(x: Option<f64>) -> String {
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{:.3} %", x * 100.0) })
 }
 
 /// An optional number with fixed decimals; absent is a dash.
