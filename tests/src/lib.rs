@@ -1,1 +1,3 @@
 //! Shared by the test targets: models, temporary directories, vectors.
+
+pub mod drive;
