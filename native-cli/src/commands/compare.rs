@@ -104,7 +104,7 @@ fn print_table(report: &CompareReport) -> Result<()> {
         right("rel. error"),
         right("SQNR dB"),
         right("cosine"),
-        right("max |error|"),
+        right("max |err|"),
         ("verdict", Align::Left),
     ];
     let mut text = render(&columns, report.tensors.iter().map(row));

@@ -31,7 +31,7 @@ pub fn plain(text: impl Into<String>) -> Styled {
 /// Spaces between two columns.
 const GAP: usize = 2;
 /// A name is never cut shorter than this.
-const LEAST_NAME: usize = 20;
+const LEAST_NAME: usize = 16;
 
 /// Renders an aligned table.
 pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styled>>) -> String {
