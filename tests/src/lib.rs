@@ -1,10 +1,5 @@
-<<<<<<< HEAD
-//! Shared by the test targets: painted inputs and committed vectors.
-
-pub mod painters;
-pub mod vectors;
-=======
-//! Shared by the test targets: models, temporary directories, vectors.
+//! Shared by the test targets: painted inputs, committed vectors, drivers in memory.
 
 pub mod drive;
->>>>>>> formats
+pub mod painters;
+pub mod vectors;
