@@ -152,7 +152,7 @@ pub struct Measured {
     pub encodings: Vec<Result<Vec<Node<PairSums>>, Error>>,
     /// For each asked encoding, how it compares with the candidate's bytes.
     pub identity: Vec<Identity>,
-    /// For copies with a candidate: whether the bytes are equal.
+    /// For copies and transcodes with a candidate: whether the bytes are equal.
     pub bytes: Option<Identity>,
 }
 
@@ -201,8 +201,8 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
     let mut probe = Probe::new(job);
     let window = &job.window;
     let payload = match job.finish {
-        Finish::Measure | Finish::Copy => Payload::None,
-        Finish::Transcode(_) | Finish::Encode(_) => Payload::Scratch,
+        Finish::Transcode(_) | Finish::Encode(_) if job.write.is_some() => Payload::Scratch,
+        _ => Payload::None,
     };
     scratch.out.clear();
     if let Some(dtype) = finish_dtype(job.finish) {
@@ -338,7 +338,10 @@ fn tile_of(
     if let Finish::Transcode(to) = job.finish {
         let span = tile_span(to, width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
-        return kernels.transcode(read.dtype, to, src, dst).map_err(|r| refused(job, tile, r));
+        let outcome = kernels.transcode(read.dtype, to, src, dst);
+        let Some(input) = inputs.get(1) else { return outcome.map_err(|r| refused(job, tile, r)) };
+        probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
+        return Ok(());
     }
     load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     if let Finish::Encode(encoding) = job.finish {
@@ -370,6 +373,7 @@ struct Probe<'a> {
     error: Forest<PairSums>,
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
+    bytes: Option<Identity>,
 }
 
 impl<'a> Probe<'a> {
@@ -382,6 +386,7 @@ impl<'a> Probe<'a> {
             error: Forest::new(rows, cols),
             encodings: job.ask.encodings.iter().map(|_| Ok(Forest::new(rows, cols))).collect(),
             identity: vec![Identity::default(); job.ask.identity.len()],
+            bytes: None,
         }
     }
 
@@ -448,17 +453,15 @@ impl<'a> Probe<'a> {
                 found.refused = true;
                 continue;
             }
-            let dtype = encoding.dtype();
-            let blocks = bytes
-                .chunks(dtype.block_bytes() as usize)
-                .zip(candidate.chunks(dtype.block_bytes() as usize));
-            for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
-                let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
-                let row = self.job.window.rows.start + tile.rows.start + i / w;
-                let at = row * self.job.grid.cols + self.job.window.cols.start + tile.cols.start + i % w;
-                found.merge(&Identity { differing: 1, first: Some(at), refused: false });
-            }
+            found.merge(&differing(self.job, tile, encoding.dtype(), bytes, candidate));
         }
+    }
+
+    /// What a transcode gave, or that it refused, against the candidate's blocks.
+    fn transcoded(&mut self, tile: &Window, to: DType, made: Option<&mut [u8]>, candidate: &[u8]) {
+        let refused = Identity { refused: true, ..Identity::default() };
+        let found = made.map_or(refused, |made| differing(self.job, tile, to, made, candidate));
+        self.bytes.get_or_insert_default().merge(&found);
     }
 
     fn finish(mut self) -> Measured {
@@ -468,9 +471,23 @@ impl<'a> Probe<'a> {
             error: self.error.drain(),
             encodings: self.encodings.into_iter().map(|f| f.map(|mut f| f.drain())).collect(),
             identity: self.identity,
-            bytes: None,
+            bytes: self.bytes,
         }
     }
+}
+
+/// The blocks of a tile in which two encodings of it differ.
+fn differing(job: &Job, tile: &Window, dtype: DType, made: &[u8], candidate: &[u8]) -> Identity {
+    let mut found = Identity::default();
+    let size = dtype.block_bytes() as usize;
+    let blocks = made.chunks(size).zip(candidate.chunks(size));
+    for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
+        let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
+        let row = job.window.rows.start + tile.rows.start + i / w;
+        let at = row * job.grid.cols + job.window.cols.start + tile.cols.start + i % w;
+        found.merge(&Identity { differing: 1, first: Some(at), refused: false });
+    }
+    found
 }
 
 fn add_error(forest: &mut Forest<PairSums>, job: &Job, tile: &Window, values: &[f32], other: &[f32]) {

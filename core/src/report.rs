@@ -571,6 +571,7 @@ fn verify_row(output: &Output, got: &Gathered) -> VerifyRow {
         (None, None) if output.shape.numel() == 0 => (None, Some(Identity::default())),
         (None, None) => (None, None),
     };
+    let found = found.filter(|f| !f.refused);
     let differing = found.map_or(output.shape.numel(), |f| f.differing);
     VerifyRow {
         tensor: output.name.clone(),
