@@ -1,6 +1,7 @@
 //! The scalar kernels on one thread, on a tile that stays in the second-level cache: GB/s of input.
 //!
 //! `cargo bench -p quantoscope-benches --bench kernels`
+#![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quantoscope_core::DType;

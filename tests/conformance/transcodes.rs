@@ -62,7 +62,7 @@ fn a_bias_that_is_not_minus_eight_scales_is_refused() {
 /// A block with these header fields and codes 0, 1, ... 15, 0, 1, ...
 fn block(scale: u16, bias: u16) -> Vec<u8> {
     let mut raw = [scale.to_le_bytes(), bias.to_le_bytes()].concat();
-    raw.extend((0..16).map(|j| (2 * j % 16) | (2 * j + 1) % 16 * 16));
+    raw.extend((0..16_u8).map(|j| (2 * j % 16) | (((2 * j + 1) % 16) << 4)));
     raw
 }
 

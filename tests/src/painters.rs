@@ -48,7 +48,7 @@ fn value(family: &str, seed: u64, i: u64) -> f32 {
         "zero" => 0.0,
         "negative_zero" => -0.0,
         "zeros" => f32::from_bits(sign),
-        "sparse" if aux % 50 == 0 => small,
+        "sparse" if aux.is_multiple_of(50) => small,
         "sparse" => f32::from_bits(sign),
         "ties" => ties(block, place, aux >> 8),
         "magnitudes" => made(67 + aux % 75),
