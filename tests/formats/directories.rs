@@ -78,6 +78,12 @@ fn a_directory_without_weights() {
 }
 
 #[test]
+fn a_directory_of_more_files_than_we_look_at() {
+    let names = (0..=limits::MAX_ENTRIES).map(|i| (i.to_string(), 0)).collect();
+    assert_eq!(Opening::new(Root::Dir).listed(names).expect_err("refused").code(), Code::TooMany);
+}
+
+#[test]
 fn lattice_files_without_an_index() {
     let c = opened(&["b.f16", "a.q4", "merged_qkvz_0_1_2.q4"]);
     assert_eq!(c.tensors.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
