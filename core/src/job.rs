@@ -288,16 +288,17 @@ fn load(
     tile: &Window,
     values: &mut Vec<f32>,
     mapped: &mut Vec<f32>,
-) {
+) -> Result<(), Refused> {
     let n = (tile.width() * tile.height()) as usize;
     values.resize(n, 0.0);
-    kernels.decode(read.dtype, src, values);
+    kernels.decode(read.dtype, src, values)?;
     if let RowMap::RotaryHalves { head } = read.map {
         unmap_rotary(values, mapped, head as usize, tile.width() as usize);
     }
     for Op::Add(c) in &read.ops {
         values.iter_mut().for_each(|v| *v += c);
     }
+    Ok(())
 }
 
 fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
@@ -342,20 +343,20 @@ fn tile_of(
         probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
         return Ok(());
     }
-    load(kernels, read, src, tile, values, mapped);
+    load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
         kernels.encode(encoding, values, None, dst).map_err(|r| refused(job, tile, r))?;
         if job.ask.error {
             other.resize(values.len(), 0.0);
-            kernels.decode(encoding.dtype(), dst, other);
+            kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
             probe.error(tile, values, other);
         }
     }
     if let (Some(read), Some(input)) = (job.reads.get(1), inputs.get(1)) {
         let candidate = slice_of(read.dtype, width, tile, input)?;
-        load(kernels, read, candidate, tile, other, mapped);
+        load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
         probe.error(tile, values, other);
         probe.identity(kernels, tile, values, candidate, bytes);
     }
@@ -429,12 +430,11 @@ impl<'a> Probe<'a> {
     ) {
         for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
             let Ok(forest) = slot else { continue };
-            match encode_tile(kernels, *encoding, tile, values, bytes) {
-                Ok(()) => {
-                    other.resize(values.len(), 0.0);
-                    kernels.decode(encoding.dtype(), bytes, other);
-                    add_error(forest, self.job, tile, values, other);
-                }
+            other.resize(values.len(), 0.0);
+            let done = encode_tile(kernels, *encoding, tile, values, bytes)
+                .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
+            match done {
+                Ok(()) => add_error(forest, self.job, tile, values, other),
                 Err(r) => *slot = Err(refused(self.job, tile, r)),
             }
         }

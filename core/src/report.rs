@@ -535,8 +535,7 @@ pub struct VerifyReport {
     pub source: Option<String>,
     pub tensors: Vec<VerifyRow>,
     pub findings: Vec<Finding>,
-    /// What was not looked at.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// What was not looked at, and why.
     pub warnings: Vec<Warning>,
     pub verified: bool,
 }

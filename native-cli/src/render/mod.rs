@@ -68,7 +68,12 @@ pub fn count(n: u64) -> String {
 
 /// An optional number in scientific notation; absent is a dash.
 pub fn sci(x: Option<f64>) -> String {
-    x.map_or_else(|| "–".into(), |x| format!("{x:.3e}"))
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{x:.3e}") })
+}
+
+/// An optional share as a percentage; absent is a dash.
+pub fn percent(x: Option<f64>) -> String {
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{:.3} %", x * 100.0) })
 }
 
 /// An optional number with fixed decimals; absent is a dash.
@@ -76,20 +81,12 @@ pub fn fixed(x: Option<f64>, decimals: usize) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.decimals$}"))
 }
 
-fn write(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())
-}
-
-fn no_output(e: &io::Error) -> Error {
-    Error::new(Code::Io, format!("cannot write to standard output: {e}"))
-}
-
-/// Writes to standard output; a closed pipe ends the program quietly, as with any filter.
+/// Writes to standard output. A closed pipe is no error: whoever read has seen enough, and the work goes on.
 pub fn print(text: &str) -> Result<()> {
-    match write(text) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
-        Err(e) => Err(no_output(&e)),
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(e) => Err(Error::new(Code::Io, format!("cannot write to standard output: {e}"))),
         Ok(()) => Ok(()),
     }
 }
@@ -99,12 +96,9 @@ pub fn json(value: &impl Serialize) -> Result<()> {
     print(&(to_json(serde_json::to_string_pretty(value))? + "\n"))
 }
 
-/// Prints a value as one line of JSON while work goes on. Who reads it may go away; the artefact is made all the same.
+/// Prints a value as one line of JSON.
 pub fn json_line(value: &impl Serialize) -> Result<()> {
-    match write(&(to_json(serde_json::to_string(value))? + "\n")) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(no_output(&e)),
-        _ => Ok(()),
-    }
+    print(&(to_json(serde_json::to_string(value))? + "\n"))
 }
 
 fn to_json(text: serde_json::Result<String>) -> Result<String> {
