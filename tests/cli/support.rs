@@ -68,6 +68,9 @@ pub fn big() -> PathBuf {
     static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let make = || {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("big-2.safetensors");
+        if path.exists() {
+            return path;
+        }
         let block = Tensor::random("", DType::BF16, &[256 * 1024], &mut Rng(51)).bytes;
         let (tensors, side) = (8, 2048_usize);
         let bytes = side * side * 2;
@@ -82,7 +85,8 @@ pub fn big() -> PathBuf {
         file.write_all(&(header.len() as u64).to_le_bytes()).expect("written");
         file.write_all(header.as_bytes()).expect("written");
         (0..tensors * bytes / block.len()).for_each(|_| file.write_all(&block).expect("written"));
-        file.persist(&path).expect("its name");
+        // Another process may have made it meanwhile: then that one stays, with its time of modification.
+        drop(file.persist_noclobber(&path));
         path
     };
     MADE.get_or_init(make).clone()
