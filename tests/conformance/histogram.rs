@@ -118,4 +118,12 @@ fn nonsense_has_no_bins() {
     ] {
         assert_eq!(Histogram::read(&mut Cursor::new(&key(k, count), 0)).is_ok(), fine, "{k:x}");
     }
+    for (first, second, fine) in [(5_u16, 6_u16, true), (5, 5, false), (6, 5, false)] {
+        let mut raw = 2_u32.to_le_bytes().to_vec();
+        for k in [first, second] {
+            raw.extend(k.to_le_bytes());
+            raw.extend(1_u64.to_le_bytes());
+        }
+        assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{first} {second}");
+    }
 }
