@@ -67,6 +67,8 @@ fn bins_are_about_where_the_values_are() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn bins_sum_to_the_finite_values(bits in prop::collection::vec(any::<u32>(), 0..400), bins in 1_usize..70, lo in -1e3_f64..1e3, width in 1e-6_f64..1e6) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();

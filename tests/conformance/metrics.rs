@@ -160,6 +160,8 @@ fn asymmetry_is_of_rows() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn journals_are_exact(bits in prop::collection::vec(any::<u32>(), 1..300), cut in 0_usize..72) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
