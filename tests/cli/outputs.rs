@@ -3,6 +3,7 @@
 use crate::errors::fails;
 use crate::support::Dir;
 use quantoscope_core::Code;
+use std::process::Stdio;
 
 const Q: &str = "--type q4_0 --json";
 
@@ -178,6 +179,23 @@ fn no_partial_stays() {
     }
 }
 
+/// Runs something that must not start on what it was given, and stops it where it does.
+fn within(dir: &Dir, line: &str, limit: std::time::Duration) -> quantoscope_tests::binary::Ended {
+    let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let begun = std::time::Instant::now();
+    while child.try_wait().expect("a status").is_none() {
+        if begun.elapsed() > limit {
+            child.kill().expect("killed");
+            panic!("{line} began to work");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let out = child.wait_with_output().expect("an end");
+    let text = |b: Vec<u8>| String::from_utf8(b).expect("UTF-8");
+    quantoscope_tests::binary::Ended { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
+}
+
 /// A sparse file of 8 TiB makes an output for which hardly a disk has room.
 #[test]
 fn too_little_room_is_told_before_the_start() {
@@ -192,7 +210,8 @@ fn too_little_room_is_told_before_the_start() {
         return;
     }
     for options in ["-o x.gguf --type q8_0", "-o x --to q4"] {
-        fails(dir.run(&format!("quantize m.safetensors {options} --json")), Code::NoSpace);
+        let line = format!("quantize m.safetensors {options} --json");
+        fails(within(&dir, &line, std::time::Duration::from_secs(20)), Code::NoSpace);
         assert!(!dir.at("x.gguf.partial").exists() && !dir.at("x.partial").exists());
     }
     dir.run("quantize m.safetensors -o x.gguf --type q8_0 --dry-run").exits(0);
