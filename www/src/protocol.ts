@@ -104,8 +104,10 @@ export interface PlanRow {
   from: string | null;
   to: string | null;
   shape: number[];
+  elements: number;
   bytesIn: number;
   bytesOut: number;
+  quantized: boolean;
   action: string;
   reason: string;
 }

@@ -1,0 +1,137 @@
+// From a wish to a plan: what would be written, to the byte, and what happens to each tensor and why.
+import { problemOf, type Client } from '../client';
+import { h, replace } from '../dom';
+import { binaryBytes, bytes, fixed, integer, plural, shape } from '../format';
+import type { ModelView, PlanRow, PlanView, Wish } from '../protocol';
+import { conversion } from './convert';
+import { Grid, type Column } from './grid';
+import { problemNote, warningNotes } from './problem';
+import { strip } from './strip';
+import { tensorName } from './tensors';
+import { wishForm } from './wish';
+
+export function planView(client: Client, model: ModelView, compare: (files: { path: string; file: File }[]) => void): HTMLElement {
+  const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
+  let asked = 0;
+  const ask = (wish: Wish) => {
+    const mine = ++asked;
+    result.setAttribute('aria-busy', 'true');
+    client
+      .call('plan', { model: model.id, wish })
+      .then((plan) => mine === asked && replace(result, show(client, model, wish, plan, compare)))
+      .catch((reason: unknown) => mine === asked && replace(result, problemNote(problemOf(reason))))
+      .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
+  };
+  const form = wishForm(model, ask);
+  return h('div', { class: 'plan' }, form, result);
+}
+
+function show(
+  client: Client,
+  model: ModelView,
+  wish: Wish,
+  plan: PlanView,
+  compare: (files: { path: string; file: File }[]) => void,
+): (HTMLElement | null)[] {
+  return [
+    figures(model, plan),
+    strips(model, plan),
+    conversion(client, model, wish, plan, compare),
+    warningNotes(plan.warnings),
+    decisions(plan),
+  ];
+}
+
+/** The ratio is of tensor bytes; where it cannot be computed it is not shown. */
+function figures(model: ModelView, plan: PlanView): HTMLElement {
+  const elements = plan.rows.reduce((sum, r) => sum + r.elements, 0);
+  const bpw = elements > 0 ? (8 * plan.rows.reduce((sum, r) => sum + r.bytesOut, 0)) / elements : null;
+  return h(
+    'div',
+    { class: 'outcome' },
+    h('p', { class: 'from' }, h('span', { class: 'soft small' }, 'Now'), h('span', { class: 'num' }, bytes(model.fileBytes))),
+    h('p', { class: 'arrow', 'aria-hidden': 'true' }, '\u2192'),
+    h(
+      'p',
+      { class: 'to' },
+      h('span', { class: 'soft small' }, 'Will be exactly'),
+      h('span', { class: 'num big' }, bytes(plan.bytesOut)),
+      h('span', { class: 'num small soft' }, `${integer(plan.bytesOut)} bytes, ${binaryBytes(plan.bytesOut)}`),
+    ),
+    h(
+      'dl',
+      { class: 'side' },
+      plan.ratio !== null && pair('Smaller by', `${fixed(plan.ratio, 2)}\u00d7`),
+      pair('Bits per element', fixed(bpw, 2)),
+      pair('Quantized', integer(plan.quantized)),
+      pair('Kept', integer(plan.kept)),
+    ),
+  );
+}
+
+function pair(name: string, value: string): HTMLElement {
+  return h('div', {}, h('dt', {}, name), h('dd', { class: 'num' }, value));
+}
+
+/** Both strips share one scale: what is missing on the right of the second is what was saved. */
+function strips(model: ModelView, plan: PlanView): HTMLElement {
+  const scale = Math.max(model.bytes, plan.rows.reduce((sum, r) => sum + r.bytesOut, 0));
+  const before = strip('The model now, one block per tensor');
+  const after = strip('The model as planned, one block per tensor, at the same scale');
+  before.show(model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })), scale);
+  after.show(
+    plan.rows.map((r) => ({ name: r.name, bytes: r.bytesOut, tone: r.quantized ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector' })),
+    scale,
+  );
+  return h(
+    'figure',
+    { class: 'strip' },
+    before.node,
+    after.node,
+    h('figcaption', {}, h('span', { class: 'key' }, 'as it is'), h('span', { class: 'key made' }, 'quantized'), h('span', { class: 'key vector' }, 'one axis, kept')),
+  );
+}
+
+const COLUMNS: Column<PlanRow>[] = [
+  {
+    key: 'name',
+    label: 'Tensor',
+    track: 'minmax(11rem, 2fr)',
+    narrow: 'minmax(0, 1fr)',
+    class: 'name',
+    cell: (r) => tensorName(r.name, r.reason),
+    by: (r) => r.name,
+  },
+  { key: 'shape', label: 'Shape', track: 'minmax(6.5rem, 1fr)', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.elements },
+  {
+    key: 'to',
+    label: 'Becomes',
+    track: '9.5rem',
+    narrow: '6.4rem',
+    cell: (r) => becomes(r),
+    by: (r) => r.to,
+  },
+  { key: 'in', label: 'Before', track: '5.6rem', class: 'num', right: true, cell: (r) => bytes(r.bytesIn), by: (r) => r.bytesIn },
+  {
+    key: 'out',
+    label: 'After',
+    track: '5.6rem',
+    narrow: '5.2rem',
+    class: 'num',
+    right: true,
+    cell: (r) => h('span', { title: `${integer(r.bytesOut)} bytes` }, bytes(r.bytesOut)),
+    by: (r) => r.bytesOut,
+  },
+  { key: 'reason', label: 'Why', track: 'minmax(10rem, 2fr)', class: 'soft', cell: (r) => h('span', { title: r.reason }, r.reason), by: (r) => r.reason },
+];
+
+function becomes(r: PlanRow): HTMLElement {
+  const to = h('span', { class: r.quantized ? 'tag made' : 'tag plain' }, r.to ?? r.action);
+  return r.from === null || r.from === r.to ? to : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.from} \u2192 `), to);
+}
+
+function decisions(plan: PlanView): HTMLElement {
+  const grid = new Grid<PlanRow>({ label: 'Decision for each tensor', columns: COLUMNS, empty: 'The plan writes no tensor.' });
+  grid.show(plan.rows);
+  return h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.rows.length, 'tensor')}`), grid.node);
+}
