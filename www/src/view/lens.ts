@@ -4,11 +4,11 @@ import { h, svg } from '../dom';
 
 const WIDTH = 1440;
 const HEIGHT = 340;
-const STEP = 34;
+const STEP = 26;
 const RADIUS = 128;
 
 function wave(x: number): number {
-  return 170 - 96 * Math.sin(x / 205) - 30 * Math.sin(x / 71 + 1.2);
+  return 170 - 104 * Math.sin((x - 36) / 205) - 22 * Math.sin(x / 71 + 1.2);
 }
 
 function curve(): string {
@@ -74,7 +74,7 @@ export function lens(): HTMLElement {
     handle,
   );
   const place = (x: number) => {
-    const y = Math.min(Math.max(wave(x), RADIUS + 6), HEIGHT - RADIUS - 6);
+    const y = Math.min(Math.max(wave(x), RADIUS + 30), HEIGHT - RADIUS - 30);
     for (const circle of [hole, ring]) {
       circle.setAttribute('cx', x.toFixed(1));
       circle.setAttribute('cy', y.toFixed(1));
@@ -82,7 +82,7 @@ export function lens(): HTMLElement {
     const reach = RADIUS * Math.SQRT1_2;
     handle.setAttribute('d', `M${x + reach + 4} ${y + reach + 4}l46 46`);
   };
-  place(WIDTH * 0.56);
+  place(WIDTH * 0.47);
   const figure = h('div', { class: 'lens' });
   figure.append(picture);
   figure.addEventListener('pointermove', (event) => place(toPicture(picture, event)));
