@@ -14,6 +14,7 @@ extern crate std;
 pub mod bytes;
 pub mod dtype;
 pub mod error;
+pub mod format;
 pub mod tensor;
 
 pub use dtype::DType;

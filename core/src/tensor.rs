@@ -4,7 +4,7 @@ use crate::bytes::ByteRange;
 use crate::dtype::DType;
 use alloc::string::String;
 use alloc::vec::Vec;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Sizes of the axes, outermost first (safetensors order); the element count fits 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -43,6 +43,14 @@ impl Shape {
             Some(_) => 0,
             None => 1,
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Shape, D::Error> {
+        let axes = Vec::<u64>::deserialize(d)?;
+        Shape::new(axes)
+            .ok_or_else(|| serde::de::Error::custom("the product of the axes does not fit 64 bits"))
     }
 }
 

@@ -1,0 +1,157 @@
+//! Laying out a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one too.
+
+use super::super::{Layout, LayoutTensor, limits};
+use super::value::{min_size, types};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
+use crate::bytes::align_up;
+use crate::error::{Code, Error, Result};
+use crate::tensor::{MetaArray, MetaValue, Metadata};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+
+const VERSION: u32 = 3;
+
+/// Lays out a file. An alignment other than the default is written to `general.alignment` if it does not stand there.
+///
+/// A shape of `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep every axis.
+pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
+    let add = check_alignment(metadata, alignment)?;
+    let mut header = Vec::from(MAGIC);
+    header.extend_from_slice(&VERSION.to_le_bytes());
+    header.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
+    header.extend_from_slice(&(metadata.0.len() as u64 + u64::from(add.is_some())).to_le_bytes());
+    let mut keys = BTreeSet::new();
+    for (key, value) in metadata.0.iter().chain(&add) {
+        check_key(key)?;
+        if !keys.insert(key) {
+            return Err(Error::new(Code::DuplicateName, format!("two values of the key {key:?}")));
+        }
+        put_string(&mut header, key);
+        put_value(&mut header, value)?;
+    }
+    place(header, alignment, tensors)
+}
+
+/// The key-value to add, if any.
+fn check_alignment(
+    metadata: &Metadata,
+    alignment: u64,
+) -> Result<Option<(alloc::string::String, MetaValue)>> {
+    let bad = |words| Error::new(Code::BadAlignment, words);
+    let value = u32::try_from(alignment).ok().filter(|n| n.is_power_of_two());
+    let value = value.ok_or_else(|| bad(format!("the alignment {alignment} is no 32-bit power of two")))?;
+    match metadata.get(ALIGNMENT_KEY) {
+        Some(&MetaValue::U32(n)) if n == value => Ok(None),
+        Some(_) => Err(bad(format!("{ALIGNMENT_KEY} contradicts the alignment {alignment}"))),
+        None if alignment == DEFAULT_ALIGNMENT => Ok(None),
+        None => Ok(Some((ALIGNMENT_KEY.to_string(), MetaValue::U32(value)))),
+    }
+}
+
+fn check_key(key: &str) -> Result<()> {
+    if key.is_empty() || key.len() as u64 > limits::MAX_GGUF_KEY {
+        let words = format!("a GGUF key must have 1 to {} bytes, not {}", limits::MAX_GGUF_KEY, key.len());
+        return Err(Error::new(Code::UnsupportedContainer, words));
+    }
+    Ok(())
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
+    let mut number = |kind: u32, bytes: &[u8]| {
+        out.extend_from_slice(&kind.to_le_bytes());
+        out.extend_from_slice(bytes);
+    };
+    match value {
+        MetaValue::U8(v) => number(types::U8, &v.to_le_bytes()),
+        MetaValue::I8(v) => number(types::I8, &v.to_le_bytes()),
+        MetaValue::U16(v) => number(types::U16, &v.to_le_bytes()),
+        MetaValue::I16(v) => number(types::I16, &v.to_le_bytes()),
+        MetaValue::U32(v) => number(types::U32, &v.to_le_bytes()),
+        MetaValue::I32(v) => number(types::I32, &v.to_le_bytes()),
+        MetaValue::U64(v) => number(types::U64, &v.to_le_bytes()),
+        MetaValue::I64(v) => number(types::I64, &v.to_le_bytes()),
+        MetaValue::F32(v) => number(types::F32, &v.to_le_bytes()),
+        MetaValue::F64(v) => number(types::F64, &v.to_le_bytes()),
+        MetaValue::Bool(v) => number(types::BOOL, &[u8::from(*v)]),
+        MetaValue::String(v) => {
+            number(types::STRING, &[]);
+            put_string(out, v);
+        }
+        MetaValue::Array(array) => {
+            check_array(array)?;
+            number(types::ARRAY, &array.element.to_le_bytes());
+            out.extend_from_slice(&array.len.to_le_bytes());
+            out.extend_from_slice(&array.raw);
+        }
+    }
+    Ok(())
+}
+
+/// Arrays read from a file are right; one that was made by hand could claim another length than it has.
+fn check_array(array: &MetaArray) -> Result<()> {
+    let size = min_size(array.element).and_then(|n| n.checked_mul(array.len));
+    let exact = array.element != types::STRING && array.element != types::ARRAY;
+    let have = array.raw.len() as u64;
+    match size {
+        Some(n) if n == have || (!exact && n <= have) => Ok(()),
+        _ => Err(Error::new(Code::BadValue, "a metadata array whose bytes are not what its length says")),
+    }
+}
+
+fn place(mut header: Vec<u8>, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
+    let (mut offsets, mut sizes, mut end) = (Vec::new(), Vec::new(), 0_u64);
+    let mut names = BTreeSet::new();
+    for t in tensors {
+        if !names.insert(t.name) {
+            return Err(Error::new(Code::DuplicateName, "two tensors of one name").of_tensor(t.name));
+        }
+        let size = describe(&mut header, t, end).map_err(|e| e.of_tensor(t.name))?;
+        offsets.push(end);
+        sizes.push(size);
+        let next = end.checked_add(size).and_then(|e| align_up(e, alignment));
+        end = next.ok_or_else(|| too_large().of_tensor(t.name))?;
+    }
+    let data = align_up(header.len() as u64, alignment).ok_or_else(too_large)?;
+    if data > limits::MAX_GGUF_HEADER {
+        return Err(Error::new(Code::HeaderTooLarge, format!("the header would have {data} bytes")));
+    }
+    header.resize(data as usize, 0);
+    let file_len = data.checked_add(end).ok_or_else(too_large)?;
+    offsets.iter_mut().for_each(|at| *at += data);
+    Ok(Layout { header, offsets, sizes, file_len })
+}
+
+/// Appends the description of a tensor that starts at `offset` of the data; returns its size.
+fn describe(out: &mut Vec<u8>, t: &LayoutTensor<'_>, offset: u64) -> Result<u64> {
+    let refuse = |words| Error::new(Code::UnsupportedContainer, words);
+    let id = t.dtype.ggml_id().ok_or_else(|| refuse(format!("GGUF has no type {}", t.dtype)))?;
+    if t.name.len() as u64 > limits::MAX_GGUF_NAME {
+        let (have, max) = (t.name.len(), limits::MAX_GGUF_NAME);
+        return Err(refuse(format!("its name has {have} bytes, ggml reads at most {max}")));
+    }
+    let axes = if t.shape.axes().is_empty() { &[1][..] } else { t.shape.axes() };
+    if axes.len() as u64 > limits::MAX_GGUF_AXES {
+        return Err(refuse(format!("{} axes, GGUF has at most {}", axes.len(), limits::MAX_GGUF_AXES)));
+    }
+    let row = t.dtype.bytes_for(t.shape.cols());
+    let row = row.ok_or_else(|| refuse(format!("rows of {} are no whole blocks", t.shape.cols())))?;
+    let size = row.checked_mul(t.shape.rows()).filter(|_| t.shape.numel() <= i64::MAX as u64);
+    let size = size.ok_or_else(too_large)?;
+    put_string(out, t.name);
+    out.extend_from_slice(&(axes.len() as u32).to_le_bytes());
+    axes.iter().rev().for_each(|a| out.extend_from_slice(&a.to_le_bytes()));
+    out.extend_from_slice(&id.to_le_bytes());
+    out.extend_from_slice(&offset.to_le_bytes());
+    Ok(size)
+}
+
+fn too_large() -> Error {
+    Error::new(Code::Overflow, "the size does not fit 64 bits")
+}

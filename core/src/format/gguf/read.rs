@@ -1,0 +1,373 @@
+//! The GGUF header parser: resumable after every item, so a header of any size passes through in small reads.
+
+use super::super::feed::{Found, Header, Step, Stop};
+use super::super::{Container, Warning, limits};
+use super::value::{self, types};
+use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
+use crate::bytes::{ByteRange, Cursor, align_up};
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::tensor::{MetaArray, MetaValue, Metadata, Shape, TensorInfo};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+/// Least bytes of a key-value (key length, one byte of key, type, one byte of value).
+const MIN_KEY_VALUE: u64 = 8 + 1 + 4 + 1;
+/// Least bytes of a tensor description (name length, axis count, type, offset).
+const MIN_TENSOR: u64 = 8 + 4 + 4 + 8;
+
+/// Which item comes next.
+enum Next {
+    Head,
+    KeyValue,
+    /// Elements of an array, the innermost last.
+    Elements(Vec<Level>),
+    Tensor,
+}
+
+/// An array that is being read: element type and how many are left.
+struct Level {
+    element: u32,
+    left: u64,
+}
+
+/// What has been read of a header so far. Items are consumed whole; nothing is parsed twice.
+pub(crate) struct Reader {
+    /// Length of the file.
+    len: u64,
+    next: Next,
+    version: u32,
+    key_values: u64,
+    tensors: u64,
+    keys: BTreeSet<String>,
+    names: BTreeSet<String>,
+    metadata: Metadata,
+    metadata_at: Vec<u64>,
+    alignment: u64,
+    found: Vec<Found>,
+    /// Where the next tensor must start, relative to the data.
+    data_end: u64,
+}
+
+impl Reader {
+    /// A parser for a file of `len` bytes.
+    pub fn new(len: u64) -> Reader {
+        Reader {
+            len,
+            next: Next::Head,
+            version: 0,
+            key_values: 0,
+            tensors: 0,
+            keys: BTreeSet::new(),
+            names: BTreeSet::new(),
+            metadata: Metadata::default(),
+            metadata_at: Vec::new(),
+            alignment: DEFAULT_ALIGNMENT,
+            found: Vec::new(),
+            data_end: 0,
+        }
+    }
+
+    /// Takes as many items as are in hand.
+    pub fn step(&mut self, input: &mut Cursor<'_>) -> Result<Step, Stop> {
+        while !self.is_complete() {
+            let mut probe = input.clone();
+            self.item(&mut probe)?;
+            *input = probe;
+            check_header_size(input.offset())?;
+        }
+        Ok(Step::Done(self.finish(input.offset())?))
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(self.next, Next::Tensor) && self.tensors == 0
+    }
+
+    fn item(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        match &self.next {
+            Next::Head => self.head(cursor)?,
+            Next::KeyValue => self.key_value(cursor)?,
+            Next::Elements(_) => self.elements(cursor)?,
+            Next::Tensor => self.tensor(cursor)?,
+        }
+        self.turn();
+        Ok(())
+    }
+
+    /// Goes on to the next kind of item where the present one is used up.
+    fn turn(&mut self) {
+        if let Next::Elements(levels) = &mut self.next {
+            while levels.last().is_some_and(|l| l.left == 0) {
+                levels.pop();
+            }
+            if levels.is_empty() {
+                self.next = Next::KeyValue;
+            }
+        }
+        if matches!(self.next, Next::KeyValue) && self.key_values == 0 {
+            self.next = Next::Tensor;
+        }
+    }
+
+    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let at = cursor.offset();
+        if cursor.take(4)? != MAGIC {
+            return Err(Error::new(Code::BadMagic, "not a GGUF file").at(at).into());
+        }
+        let at = cursor.offset();
+        let version = cursor.u32()?;
+        check_version(version).map_err(|e| e.at(at))?;
+        let tensors_at = cursor.offset();
+        let tensors = cursor.u64()?;
+        let left = self.len.saturating_sub(cursor.offset()).saturating_sub(8);
+        check_count("tensors", tensors, MIN_TENSOR, left).map_err(|e| e.at(tensors_at))?;
+        let key_values_at = cursor.offset();
+        let key_values = cursor.u64()?;
+        let left = left - tensors * MIN_TENSOR;
+        check_count("key-values", key_values, MIN_KEY_VALUE, left).map_err(|e| e.at(key_values_at))?;
+        (self.version, self.tensors, self.key_values) = (version, tensors, key_values);
+        self.next = Next::KeyValue;
+        Ok(())
+    }
+
+    fn key_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let key_at = cursor.offset();
+        let key = value::string(cursor, self.len, limits::MAX_GGUF_KEY)?;
+        if key.is_empty() {
+            return Err(Error::new(Code::BadName, "a key without a name").at(key_at).into());
+        }
+        if self.keys.contains(key) {
+            let words = format!("the key {key:?} stands twice");
+            return Err(Error::new(Code::DuplicateName, words).at(key_at).into());
+        }
+        let kind_at = cursor.offset();
+        let kind = value::kind(cursor)?;
+        let value_at = cursor.offset();
+        let mut next = Next::KeyValue;
+        let value = match kind {
+            types::STRING => {
+                MetaValue::String(value::string(cursor, self.len, limits::MAX_GGUF_STRING)?.to_string())
+            }
+            types::ARRAY => {
+                let (element, left) = value::array_head(cursor, self.len)?;
+                next = Next::Elements(alloc::vec![Level { element, left }]);
+                MetaValue::Array(MetaArray { element, len: left, raw: Vec::new() })
+            }
+            kind => value::number(cursor, kind)?,
+        };
+        if key == ALIGNMENT_KEY {
+            self.alignment = alignment(&value).map_err(|e| e.at(kind_at))?;
+        }
+        self.keys.insert(key.to_string());
+        self.metadata.0.push((key.to_string(), value));
+        self.metadata_at.push(value_at);
+        self.key_values -= 1;
+        self.next = next;
+        Ok(())
+    }
+
+    /// Reads elements of the innermost array: all numbers in hand, or one string, or the head of an array in it.
+    fn elements(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let Next::Elements(levels) = &mut self.next else { return Ok(()) };
+        let depth = levels.len();
+        let Some(level) = levels.last_mut().filter(|l| l.left > 0) else { return Ok(()) };
+        let start = cursor.clone();
+        let mut inner = None;
+        let taken = match level.element {
+            types::STRING => {
+                value::string(cursor, self.len, limits::MAX_GGUF_STRING)?;
+                1
+            }
+            types::ARRAY => {
+                let at = cursor.offset();
+                let (element, left) = value::array_head(cursor, self.len)?;
+                if depth >= limits::MAX_ARRAY_DEPTH {
+                    let words = format!("arrays nested more than {} deep", limits::MAX_ARRAY_DEPTH);
+                    return Err(Error::new(Code::TooDeep, words).at(at).into());
+                }
+                inner = Some(Level { element, left });
+                1
+            }
+            kind => numbers(cursor, kind, level.left)?,
+        };
+        level.left -= taken;
+        levels.extend(inner);
+        let used = cursor.consumed() - start.consumed();
+        if let Some((_, MetaValue::Array(array))) = self.metadata.0.last_mut() {
+            array.raw.extend_from_slice(start.clone().take(used as u64)?);
+        }
+        Ok(())
+    }
+
+    fn tensor(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let name_at = cursor.offset();
+        let name = value::string(cursor, self.len, limits::MAX_GGUF_NAME)?;
+        let named = |stop| match stop {
+            Stop::Bad(e) => Stop::Bad(e.of_tensor(name)),
+            short => short,
+        };
+        if self.names.contains(name) {
+            let e = Error::new(Code::DuplicateName, "two tensors of one name").at(name_at);
+            return Err(named(e.into()));
+        }
+        let (dtype, shape, size) = self.description(cursor).map_err(named)?;
+        let at = cursor.offset();
+        let offset = cursor.u64()?;
+        let end = self.place(offset, size).map_err(|e| named(e.at(at).into()))?;
+        // Relative to the data for now: its start is known when all descriptions are.
+        let bytes = ByteRange { start: offset, end: end.0 };
+        let info = TensorInfo { name: name.to_string(), dtype, shape, file: 0, bytes };
+        self.found.push(Found { info, at });
+        self.names.insert(name.to_string());
+        self.data_end = end.1;
+        self.tensors -= 1;
+        Ok(())
+    }
+
+    /// Axes and type of a tensor, and the bytes they make.
+    fn description(&self, cursor: &mut Cursor<'_>) -> Result<(DType, Shape, u64), Stop> {
+        let at = cursor.offset();
+        let n = u64::from(cursor.u32()?);
+        if n > limits::MAX_GGUF_AXES {
+            let words = format!("{n} axes, GGUF has at most {}", limits::MAX_GGUF_AXES);
+            return Err(Error::new(Code::TooManyAxes, words).at(at).into());
+        }
+        let axes_at = cursor.offset();
+        let mut axes = (0..n).map(|_| cursor.u64()).collect::<Result<Vec<u64>, _>>()?;
+        // The file lists the innermost axis first.
+        axes.reverse();
+        let shape =
+            Shape::new(axes).filter(|s| s.axes().iter().chain([&s.numel()]).all(|&a| a <= i64::MAX as u64));
+        let shape = shape.ok_or_else(|| {
+            Error::new(Code::Overflow, "the product of the axes does not fit 63 bits").at(axes_at)
+        })?;
+        let at = cursor.offset();
+        let dtype = dtype(cursor.u32()?).map_err(|e| e.at(at))?;
+        if shape.cols() % dtype.block_len() != 0 {
+            let words = format!("rows of {} are no whole blocks of {}", shape.cols(), dtype.block_len());
+            return Err(Error::new(Code::SizeMismatch, words).at(axes_at).into());
+        }
+        let size = dtype.bytes_for(shape.numel());
+        let size =
+            size.ok_or_else(|| Error::new(Code::Overflow, "its size does not fit 64 bits").at(axes_at))?;
+        Ok((dtype, shape, size))
+    }
+
+    /// Checks where a tensor starts: exactly where the one before ends, padded. Returns its end and its padded end.
+    fn place(&self, offset: u64, size: u64) -> Result<(u64, u64)> {
+        if offset % self.alignment != 0 {
+            let words = format!("offset {offset} is no multiple of the alignment {}", self.alignment);
+            return Err(Error::new(Code::BadAlignment, words));
+        }
+        if offset > self.data_end {
+            let words = format!("{} bytes before it belong to no tensor", offset - self.data_end);
+            return Err(Error::new(Code::Hole, words));
+        }
+        if offset < self.data_end {
+            let words = format!("it shares {} bytes with the tensors before it", self.data_end - offset);
+            return Err(Error::new(Code::Overlap, words));
+        }
+        let end = offset.checked_add(size);
+        let padded = end.and_then(|e| align_up(e, self.alignment));
+        end.zip(padded).ok_or_else(|| Error::new(Code::Overflow, "its end does not fit 64 bits"))
+    }
+
+    /// Makes offsets absolute and holds them against the file.
+    fn finish(&mut self, header_end: u64) -> Result<Header> {
+        let mut tensors = core::mem::take(&mut self.found);
+        let overflow = || Error::new(Code::Overflow, "the end of the data does not fit 64 bits");
+        let data = align_up(header_end, self.alignment).ok_or_else(overflow)?;
+        for t in &mut tensors {
+            let range = data.checked_add(t.info.bytes.start).zip(data.checked_add(t.info.bytes.end));
+            let (start, end) = range.ok_or_else(|| overflow().at(t.at).of_tensor(&t.info.name))?;
+            if end > self.len {
+                let words = format!("it ends at {end}, the file has {} bytes: cut short?", self.len);
+                return Err(Error::new(Code::OutOfBounds, words).at(t.at).of_tensor(&t.info.name));
+            }
+            t.info.bytes = ByteRange { start, end };
+        }
+        let end = data.saturating_add(self.data_end);
+        let mut header = Header::of_tensors(Container::Gguf, tensors);
+        if self.len > end {
+            let message = format!("{} bytes follow the last tensor, at {end}", self.len - end);
+            header.warnings.push(Warning { code: "trailing_bytes", message });
+        }
+        header.metadata = core::mem::take(&mut self.metadata);
+        header.metadata_at = core::mem::take(&mut self.metadata_at);
+        header.alignment = self.alignment;
+        header.gguf_version = Some(self.version);
+        Ok(header)
+    }
+}
+
+fn check_header_size(end: u64) -> Result<()> {
+    if end <= limits::MAX_GGUF_HEADER {
+        return Ok(());
+    }
+    let words = format!("the header is longer than {} bytes", limits::MAX_GGUF_HEADER);
+    Err(Error::new(Code::HeaderTooLarge, words).at(end))
+}
+
+fn check_version(version: u32) -> Result<()> {
+    let words = match version {
+        2 | 3 => return Ok(()),
+        1 => "version 1 has 32-bit counts and is read no more: convert it again from the source".into(),
+        v if v != 0 && v & 0xffff == 0 => {
+            format!("version {} in big-endian order: only little-endian files are read", v.swap_bytes())
+        }
+        v => format!("version {v} is unknown, 2 and 3 are read"),
+    };
+    Err(Error::new(Code::UnknownVersion, words))
+}
+
+/// Holds a claimed count against the bytes that are left, then against our own limit.
+fn check_count(what: &str, n: u64, least: u64, left: u64) -> Result<()> {
+    if n > left / least {
+        let words = format!("{n} {what} do not fit the {left} bytes that the file has left");
+        return Err(Error::new(Code::CountTooLarge, words));
+    }
+    if n > limits::MAX_ENTRIES {
+        let words = format!("{n} {what}, at most {} are read", limits::MAX_ENTRIES);
+        return Err(Error::new(Code::TooMany, words));
+    }
+    Ok(())
+}
+
+fn alignment(value: &MetaValue) -> Result<u64> {
+    match *value {
+        MetaValue::U32(n) if n.is_power_of_two() => Ok(n.into()),
+        MetaValue::U32(n) => {
+            Err(Error::new(Code::BadAlignment, format!("the alignment {n} is no power of two")))
+        }
+        _ => Err(Error::new(Code::BadAlignment, "the alignment must be a 32-bit unsigned number")),
+    }
+}
+
+/// Takes as many whole numbers as are in hand, at least one and at most `left`; returns how many.
+fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, Stop> {
+    let size = value::min_size(kind).unwrap_or(1);
+    let n = (cursor.remaining() / size).clamp(1, left);
+    let at = cursor.offset();
+    let bytes = cursor.take(n * size)?;
+    if kind == types::BOOL {
+        value::check_bool(bytes, at)?;
+    }
+    Ok(n)
+}
+
+/// The dtype with a ggml type number, or why there is none.
+fn dtype(id: u32) -> Result<DType> {
+    DType::from_ggml(id).ok_or_else(|| {
+        let words = match id {
+            4 | 5 => format!("ggml removed type {id} (Q4_2, Q4_3) in 2023"),
+            31..=33 => format!("ggml removed type {id} (Q4_0 repacked for ARM): it repacks Q4_0 on load now"),
+            36..=38 => {
+                format!("ggml removed type {id} (IQ4_NL repacked for ARM): it repacks IQ4_NL on load now")
+            }
+            _ => format!("ggml has no type {id} that we know"),
+        };
+        Error::new(Code::UnknownDtype, words)
+    })
+}

@@ -1,0 +1,121 @@
+//! GGUF's value types: numbers, sizes, and reading one off a cursor. Knows no keys.
+
+use super::super::feed::Stop;
+use super::super::limits;
+use crate::bytes::Cursor;
+use crate::error::{Code, Error};
+use crate::tensor::MetaValue;
+use alloc::format;
+
+/// The type numbers of the specification.
+pub(crate) mod types {
+    pub const U8: u32 = 0;
+    pub const I8: u32 = 1;
+    pub const U16: u32 = 2;
+    pub const I16: u32 = 3;
+    pub const U32: u32 = 4;
+    pub const I32: u32 = 5;
+    pub const F32: u32 = 6;
+    pub const BOOL: u32 = 7;
+    pub const STRING: u32 = 8;
+    pub const ARRAY: u32 = 9;
+    pub const U64: u32 = 10;
+    pub const I64: u32 = 11;
+    pub const F64: u32 = 12;
+}
+
+/// Least bytes of one value: all of a number; of a string its length; of an array its type and length.
+pub(crate) fn min_size(kind: u32) -> Option<u64> {
+    use types::{ARRAY, BOOL, F32, F64, I8, I16, I32, I64, STRING, U8, U16, U32, U64};
+    match kind {
+        U8 | I8 | BOOL => Some(1),
+        U16 | I16 => Some(2),
+        U32 | I32 | F32 => Some(4),
+        U64 | I64 | F64 | STRING => Some(8),
+        ARRAY => Some(12),
+        _ => None,
+    }
+}
+
+/// Reads a type number.
+pub(crate) fn kind(cursor: &mut Cursor<'_>) -> Result<u32, Stop> {
+    let at = cursor.offset();
+    let kind = cursor.u32()?;
+    if min_size(kind).is_none() {
+        let words = format!("value type {kind} is unknown, the highest is {}", types::F64);
+        return Err(Error::new(Code::UnknownDtype, words).at(at).into());
+    }
+    Ok(kind)
+}
+
+/// Reads a value that is neither string nor array.
+pub(crate) fn number(cursor: &mut Cursor<'_>, kind: u32) -> Result<MetaValue, Stop> {
+    Ok(match kind {
+        types::U8 => MetaValue::U8(cursor.u8()?),
+        types::I8 => MetaValue::I8(cursor.i8()?),
+        types::U16 => MetaValue::U16(cursor.u16()?),
+        types::I16 => MetaValue::I16(cursor.i16()?),
+        types::U32 => MetaValue::U32(cursor.u32()?),
+        types::I32 => MetaValue::I32(cursor.i32()?),
+        types::U64 => MetaValue::U64(cursor.u64()?),
+        types::I64 => MetaValue::I64(cursor.i64()?),
+        types::F32 => MetaValue::F32(cursor.f32()?),
+        types::F64 => MetaValue::F64(cursor.f64()?),
+        _ => {
+            let at = cursor.offset();
+            let byte = cursor.u8()?;
+            check_bool(&[byte], at)?;
+            MetaValue::Bool(byte == 1)
+        }
+    })
+}
+
+/// Refuses booleans other than 0 and 1.
+pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), Stop> {
+    match bytes.iter().enumerate().find(|&(_, &b)| b > 1) {
+        Some((i, b)) => {
+            let at = at.saturating_add(i as u64);
+            Err(Error::new(Code::BadValue, format!("a boolean must be 0 or 1, not {b}")).at(at).into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Reads a string of at most `limit` bytes in a file of `len`; both are held against its claim first.
+pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a str, Stop> {
+    let at = cursor.offset();
+    let n = cursor.u64()?;
+    if n > limit {
+        let words = format!("a string of {n} bytes, at most {limit} are allowed here");
+        return Err(Error::new(Code::StringTooLong, words).at(at).into());
+    }
+    let left = len.saturating_sub(cursor.offset());
+    if n > left {
+        let words = format!("a string of {n} bytes, the file has {left} left");
+        return Err(Error::new(Code::CountTooLarge, words).at(at).into());
+    }
+    let start = cursor.offset();
+    core::str::from_utf8(cursor.take(n)?).map_err(|e| {
+        let at = start.saturating_add(e.valid_up_to() as u64);
+        Error::new(Code::BadUtf8, "a string is not UTF-8").at(at).into()
+    })
+}
+
+/// Reads the element type and the length of an array in a file of `len` bytes.
+pub(crate) fn array_head(cursor: &mut Cursor<'_>, len: u64) -> Result<(u32, u64), Stop> {
+    let element = kind(cursor)?;
+    let at = cursor.offset();
+    let n = cursor.u64()?;
+    if n > limits::MAX_GGUF_ARRAY {
+        let words = format!("an array of {n} elements, at most {} are read", limits::MAX_GGUF_ARRAY);
+        return Err(Error::new(Code::TooMany, words).at(at).into());
+    }
+    let left = len.saturating_sub(cursor.offset());
+    // At most 2^30 * 12: no overflow.
+    let least = n * min_size(element).unwrap_or(1);
+    if least > left {
+        let words = format!("an array of at least {least} bytes, the file has {left} left");
+        return Err(Error::new(Code::CountTooLarge, words).at(at).into());
+    }
+    Ok((element, n))
+}

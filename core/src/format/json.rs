@@ -1,0 +1,230 @@
+//! JSON whose every part knows its byte offset in the file: order, duplicates and places survive.
+//!
+//! A thin view over `serde_json`'s raw values. Knows nothing of what the JSON is about; the caller looks for
+//! duplicates, because only it knows which objects have names.
+
+use super::limits::{MAX_AXES, MAX_ENTRIES, MAX_JSON_DEPTH};
+use crate::error::{Code, Error, Result};
+use crate::tensor::Shape;
+use alloc::borrow::Cow;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// One JSON value and where it starts in its file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Located<'a> {
+    text: &'a str,
+    /// File offset of its first byte.
+    pub at: u64,
+}
+
+/// A member of an object, in file order.
+pub(crate) struct Member<'a> {
+    pub key: Cow<'a, str>,
+    pub key_at: u64,
+    pub value: Located<'a>,
+}
+
+/// The value that fills `bytes`, which lie at file offset `at`. Well-formed as a whole, and nowhere too deep.
+pub(crate) fn document(bytes: &[u8], at: u64) -> Result<Located<'_>> {
+    let text = core::str::from_utf8(bytes).map_err(|e| {
+        Error::new(Code::BadUtf8, "the JSON is not UTF-8").at(at.saturating_add(e.valid_up_to() as u64))
+    })?;
+    check_depth(bytes, at)?;
+    let whole = Located { text, at };
+    serde_json::from_str::<IgnoredAny>(text).map_err(|e| whole.bad(&e))?;
+    Ok(whole)
+}
+
+/// Refuses nesting that is deeper than we follow, before any recursive parser sees it.
+fn check_depth(bytes: &[u8], at: u64) -> Result<()> {
+    let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
+    for (i, &b) in bytes.iter().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_JSON_DEPTH {
+            let words = format!("JSON nested more than {MAX_JSON_DEPTH} deep");
+            return Err(Error::new(Code::TooDeep, words).at(at.saturating_add(i as u64)));
+        }
+    }
+    Ok(())
+}
+
+/// Finds the first name that stands twice in an object; the error points to its second place.
+pub(crate) fn unique<'m>(members: &'m [Member<'_>]) -> Result<(), (&'m str, Error)> {
+    let mut seen = BTreeSet::new();
+    let Some(twice) = members.iter().find(|m| !seen.insert(&*m.key)) else { return Ok(()) };
+    let words = format!("{:?} stands twice in one object", twice.key);
+    Err((&twice.key, Error::new(Code::DuplicateName, words).at(twice.key_at)))
+}
+
+impl<'a> Located<'a> {
+    /// The members of an object.
+    pub fn object(self) -> Result<Vec<Member<'a>>> {
+        let members: Items<'a, (&'a RawValue, &'a RawValue)> = self.parse("an object", b'{')?;
+        members.0.into_iter().map(|(key, value)| self.member(key, value)).collect()
+    }
+
+    fn member(self, key: &'a RawValue, value: &'a RawValue) -> Result<Member<'a>> {
+        let key = self.inner(key);
+        Ok(Member { key: key.string()?, key_at: key.at, value: self.inner(value) })
+    }
+
+    /// The elements of an array.
+    pub fn array(self) -> Result<Vec<Located<'a>>> {
+        let elements: Items<'a, &'a RawValue> = self.parse("an array", b'[')?;
+        Ok(elements.0.into_iter().map(|e| self.inner(e)).collect())
+    }
+
+    /// The text of a string.
+    pub fn string(self) -> Result<Cow<'a, str>> {
+        #[derive(Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+        self.starts("a string", b'"')?;
+        serde_json::from_str(self.text).map(|Text(s)| s).map_err(|e| self.bad(&e))
+    }
+
+    /// A number without sign, point and exponent.
+    pub fn u64(self) -> Result<u64> {
+        if self.text.is_empty() || !self.text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(self.error(Code::BadJson, "expected a non-negative integer"));
+        }
+        self.text.parse().map_err(|_| self.error(Code::Overflow, "the number does not fit 64 bits"))
+    }
+
+    /// An array of axes, outermost first.
+    pub fn shape(self) -> Result<Shape> {
+        let axes = self.array()?;
+        if axes.len() as u64 > MAX_AXES {
+            let words = format!("{} axes, at most {MAX_AXES} are read", axes.len());
+            return Err(self.error(Code::TooManyAxes, &words));
+        }
+        let axes = axes.into_iter().map(Located::u64).collect::<Result<Vec<u64>>>()?;
+        Shape::new(axes)
+            .ok_or_else(|| self.error(Code::Overflow, "the product of the axes does not fit 64 bits"))
+    }
+
+    /// `true` or `false`.
+    pub fn bool(self) -> Result<bool> {
+        match self.text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(self.error(Code::BadJson, "expected true or false")),
+        }
+    }
+
+    /// Whether it is an array.
+    pub fn is_array(self) -> bool {
+        self.text.trim_ascii_start().starts_with('[')
+    }
+
+    /// Whether it is `null`.
+    pub fn is_null(self) -> bool {
+        self.text == "null"
+    }
+
+    /// An error that points here.
+    pub fn error(self, code: Code, words: &str) -> Error {
+        Error::new(code, words).at(self.at)
+    }
+
+    fn starts(self, what: &str, with: u8) -> Result<()> {
+        if self.text.trim_ascii_start().as_bytes().first() == Some(&with) {
+            return Ok(());
+        }
+        Err(self.error(Code::BadJson, &format!("expected {what}")))
+    }
+
+    fn parse<T: Deserialize<'a>>(self, what: &str, with: u8) -> Result<T> {
+        self.starts(what, with)?;
+        serde_json::from_str(self.text).map_err(|e| self.bad(&e))
+    }
+
+    /// A raw value borrows from our text, so the distance of the two is its offset.
+    fn inner(self, raw: &'a RawValue) -> Located<'a> {
+        let text = raw.get();
+        let distance = (text.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        Located { text, at: self.at.saturating_add(distance as u64) }
+    }
+
+    fn bad(self, e: &serde_json::Error) -> Error {
+        // Lines are counted from 1, columns in bytes from 1, 0 for an error at the end of the line before.
+        let lines = self.text.split_inclusive('\n').take(e.line().saturating_sub(1));
+        let offset = lines.map(str::len).sum::<usize>() + e.column().saturating_sub(1);
+        let code = if e.is_data() { Code::TooMany } else { Code::BadJson };
+        Error::new(code, format!("{e}")).at(self.at.saturating_add(offset as u64))
+    }
+}
+
+/// Members or elements in order, at most [`MAX_ENTRIES`]: a flood of them ends before it fills the memory.
+struct Items<'a, T>(Vec<T>, PhantomData<&'a ()>);
+
+struct ItemsVisitor<T>(PhantomData<T>);
+
+impl<T> ItemsVisitor<T> {
+    fn push<E: serde::de::Error>(items: &mut Vec<T>, item: T) -> Result<(), E> {
+        if items.len() as u64 >= MAX_ENTRIES {
+            return Err(E::custom(format_args!("more than {MAX_ENTRIES} entries")));
+        }
+        items.push(item);
+        Ok(())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a, (&'a RawValue, &'a RawValue)> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(ItemsVisitor::<(&'a RawValue, &'a RawValue)>(PhantomData))
+            .map(|v| Items(v, PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Items<'a, &'a RawValue> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_seq(ItemsVisitor::<&'a RawValue>(PhantomData)).map(|v| Items(v, PhantomData))
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<(&'a RawValue, &'a RawValue)> {
+    type Value = Vec<(&'a RawValue, &'a RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            Self::push(&mut items, member)?;
+        }
+        Ok(items)
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<&'a RawValue> {
+    type Value = Vec<&'a RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(element) = seq.next_element()? {
+            Self::push(&mut items, element)?;
+        }
+        Ok(items)
+    }
+}

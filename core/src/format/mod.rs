@@ -1,0 +1,121 @@
+//! Checkpoints on disk: what files say about their tensors, and how to write files that say it again.
+//!
+//! [`Opening`] turns bytes that a driver reads into a [`Checkpoint`]; the container modules each read their header
+//! and lay out a new one. Nothing here knows encodings, models or how a byte gets anywhere: only headers pass
+//! through, every number of which is held against the file before it is believed.
+
+mod discover;
+mod feed;
+pub mod gguf;
+mod index;
+mod join;
+mod json;
+pub mod limits;
+pub mod opening;
+pub mod q4;
+pub mod safetensors;
+
+pub use opening::{Opening, Root, Want};
+pub use q4::Q4IndexEntry;
+
+use crate::bytes::ByteRange;
+use crate::dtype::DType;
+use crate::tensor::{Metadata, Shape, TensorInfo};
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::Serialize;
+
+/// A way to store a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Container {
+    /// One safetensors file, or shards with an index.
+    Safetensors,
+    /// One GGUF file, or a split set.
+    Gguf,
+    /// Lattice `.q4` and `.f16` files, one tensor each.
+    #[serde(rename = "q4")]
+    LatticeQ4,
+}
+
+/// A file whose bytes say what the tensors are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SourceFile {
+    /// Relative to the root directory, separated by `/`.
+    pub name: String,
+    /// Length of the whole file.
+    pub len: u64,
+    /// The bytes that were parsed as header.
+    pub header: ByteRange,
+    /// SHA-256 of those bytes.
+    pub header_sha256: [u8; 32],
+}
+
+/// Something worth knowing that does not stop the work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// A stable word.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A file of the directory that belongs to the model and holds no weights: tokenizer, templates, generation defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Companion {
+    /// Relative to the root directory.
+    pub name: String,
+    /// Length in bytes.
+    pub len: u64,
+}
+
+/// Everything the headers say, checked: each tensor lies inside its file and no two share a byte.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// How it is stored.
+    pub container: Container,
+    /// The index, where there is one, then the weight files in name order: the order in which they were opened.
+    pub files: Vec<SourceFile>,
+    /// Files in order, inside a file by data offset, then by place in the header. Names are unique.
+    pub tensors: Vec<TensorInfo>,
+    /// GGUF key-values or safetensors `__metadata__` (as strings) of the first weight file.
+    pub metadata: Metadata,
+    /// GGUF `general.alignment`, else 1.
+    pub alignment: u64,
+    /// The version of a GGUF file.
+    pub gguf_version: Option<u32>,
+    /// The bytes of `config.json` beside the weights; well-formed JSON. GGUF carries its own and has none.
+    pub config: Option<Vec<u8>>,
+    /// Tokenizer and the like, where a directory was opened.
+    pub companions: Vec<Companion>,
+    /// Entries of `quantize_index.json`, in its order.
+    pub q4_index: Option<Vec<Q4IndexEntry>>,
+    /// The rotation seed that `quantize_index.json` names.
+    pub q4_seed: Option<u64>,
+    /// What is odd about the files but legal.
+    pub warnings: Vec<Warning>,
+}
+
+/// A tensor to be placed in a new file.
+#[derive(Clone, Copy, Debug)]
+pub struct LayoutTensor<'a> {
+    /// Its name there.
+    pub name: &'a str,
+    /// How its elements are stored.
+    pub dtype: DType,
+    /// Outermost axis first.
+    pub shape: &'a Shape,
+}
+
+/// Where everything lies in a new file. Bytes that belong to neither header nor tensor are zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The file's first bytes, padding up to the data included.
+    pub header: Vec<u8>,
+    /// Absolute offset of each tensor, in the order given.
+    pub offsets: Vec<u64>,
+    /// Bytes of each tensor, without padding.
+    pub sizes: Vec<u64>,
+    /// Length of the whole file.
+    pub file_len: u64,
+}
