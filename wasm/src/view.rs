@@ -1,7 +1,7 @@
 //! Plain objects for the page: what a person looks at, no more.
 
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::tensor::MetaValue;
+use quantoscope_core::tensor::{MetaValue, TensorInfo};
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 
@@ -66,19 +66,20 @@ pub fn summary(c: &Checkpoint) -> Summary<'_> {
 
 /// The rows of the table, in the order of the checkpoint.
 pub fn tensors(c: &Checkpoint) -> Vec<TensorView<'_>> {
-    let row = |(index, t): (usize, &'_ quantoscope_core::tensor::TensorInfo)| -> TensorView<'_> {
-        TensorView {
-            index,
-            name: &t.name,
-            dtype: t.dtype.name(),
-            shape: t.shape.axes(),
-            elements: t.shape.numel(),
-            bytes: t.bytes.len(),
-            file: t.file,
-            offset: t.bytes.start,
-        }
-    };
-    c.tensors.iter().enumerate().map(row).collect()
+    c.tensors.iter().enumerate().map(|(index, t)| row(index, t)).collect()
+}
+
+fn row(index: usize, t: &TensorInfo) -> TensorView<'_> {
+    TensorView {
+        index,
+        name: &t.name,
+        dtype: t.dtype.name(),
+        shape: t.shape.axes(),
+        elements: t.shape.numel(),
+        bytes: t.bytes.len(),
+        file: t.file,
+        offset: t.bytes.start,
+    }
 }
 
 fn container(c: &Checkpoint) -> String {
