@@ -41,7 +41,8 @@ pub struct TensorView<'a> {
     index: usize,
     name: &'a str,
     dtype: &'static str,
-    shape: &'a [u64],
+    /// Numbers, because a hostile header may name an axis beyond 2^53 beside one of zero.
+    shape: Vec<f64>,
     elements: u64,
     bytes: u64,
     file: u32,
@@ -74,7 +75,7 @@ fn row(index: usize, t: &TensorInfo) -> TensorView<'_> {
         index,
         name: &t.name,
         dtype: t.dtype.name(),
-        shape: t.shape.axes(),
+        shape: t.shape.axes().iter().map(|&a| a as f64).collect(),
         elements: t.shape.numel(),
         bytes: t.bytes.len(),
         file: t.file,
