@@ -14,7 +14,17 @@ extern crate std;
 pub mod bytes;
 pub mod dtype;
 pub mod error;
+pub mod float;
 pub mod format;
+pub mod job;
+pub mod kernels;
+pub mod metric;
+pub mod model;
+pub mod plan;
+pub mod quant;
+pub mod recipe;
+pub mod report;
+pub mod schedule;
 pub mod tensor;
 
 pub use dtype::DType;

@@ -23,10 +23,10 @@ use crate::dtype::DType;
 use crate::tensor::{Metadata, Shape, TensorInfo};
 use alloc::string::String;
 use alloc::vec::Vec;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// A way to store a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     /// One safetensors file, or shards with an index.
@@ -36,6 +36,17 @@ pub enum Container {
     /// Lattice `.q4` and `.f16` files, one tensor each.
     #[serde(rename = "q4")]
     LatticeQ4,
+}
+
+impl Container {
+    /// The word for it, as in JSON and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Container::Safetensors => "safetensors",
+            Container::Gguf => "gguf",
+            Container::LatticeQ4 => "q4",
+        }
+    }
 }
 
 /// A file whose bytes say what the tensors are.

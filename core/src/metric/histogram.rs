@@ -1,0 +1,188 @@
+//! How a tensor's values are distributed: exact counts in fixed logarithmic buckets.
+//!
+//! A bucket is a pattern of the top bits of a binary32 (sign, exponent, five bits of mantissa), so the buckets
+//! need no range in advance, merge by adding, and are at most 1/32 of their value wide. Zeros, NaN and
+//! infinities are counted apart. Knows nothing of screens: [`Histogram::linear`] makes bins for whoever asks.
+
+use crate::bytes::Cursor;
+use crate::error::{Code, Error, Result};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Mantissa bits below the key.
+const SHIFT: u32 = 18;
+/// Keys of one sign that belong to finite values.
+const FINITE: u32 = 0x7F80_0000 >> SHIFT;
+/// The sign in a key.
+const SIGN: u32 = 0x8000_0000 >> SHIFT;
+/// Beyond the keys: the three counts that are no bucket's.
+const ZERO: usize = 1 << (32 - SHIFT);
+const INF: usize = ZERO + 1;
+const NAN: usize = ZERO + 2;
+const SLOTS: usize = ZERO + 3;
+
+/// Counts of values by bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    counts: Vec<u64>,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram::new()
+    }
+}
+
+/// Where a value is counted.
+#[inline(always)]
+fn slot(x: f32) -> usize {
+    let bits = x.to_bits();
+    match bits & 0x7FFF_FFFF {
+        0 => ZERO,
+        1..0x7F80_0000 => (bits >> SHIFT) as usize,
+        0x7F80_0000 => INF,
+        _ => NAN,
+    }
+}
+
+/// 2^128, where the last finite bucket ends.
+const END: f64 = (1_u128 << 127) as f64 * 2.0;
+
+/// The interval of a bucket, as numbers in order.
+fn bounds(key: u32) -> (f64, f64) {
+    let edge = |k: u32| if k < FINITE { f64::from(f32::from_bits(k << SHIFT)) } else { END };
+    let magnitude = key & !SIGN;
+    let (low, high) = (edge(magnitude), edge(magnitude + 1));
+    if key & SIGN == 0 { (low, high) } else { (-high, -low) }
+}
+
+impl Histogram {
+    /// No counts.
+    pub fn new() -> Histogram {
+        Histogram { counts: vec![0; SLOTS] }
+    }
+
+    /// Counts values.
+    pub fn add(&mut self, values: &[f32]) {
+        let Some(counts) = self.counts.first_chunk_mut::<SLOTS>() else { return };
+        for &x in values {
+            counts[slot(x)] += 1;
+        }
+    }
+
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Histogram) {
+        for (a, b) in self.counts.iter_mut().zip(&other.counts) {
+            *a += b;
+        }
+    }
+
+    fn count(&self, slot: usize) -> u64 {
+        self.counts.get(slot).copied().unwrap_or(0)
+    }
+
+    /// Finite values counted, zeros included.
+    pub fn finite(&self) -> u64 {
+        self.buckets().map(|(_, _, count)| count).sum()
+    }
+
+    /// Zeros of either sign.
+    pub fn zeros(&self) -> u64 {
+        self.count(ZERO)
+    }
+
+    /// NaNs.
+    pub fn nan(&self) -> u64 {
+        self.count(NAN)
+    }
+
+    /// Infinities of either sign.
+    pub fn inf(&self) -> u64 {
+        self.count(INF)
+    }
+
+    /// The non-empty buckets in the order of their values, as `(low, high, count)`; zero is `(0, 0, count)`.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        let of = |key: u32| {
+            let (low, high) = bounds(key);
+            (low, high, self.count(key as usize))
+        };
+        let negative = (0..FINITE).rev().map(move |k| of(k | SIGN));
+        let zero = core::iter::once((0.0, 0.0, self.zeros()));
+        negative.chain(zero).chain((0..FINITE).map(of)).filter(|b| b.2 > 0)
+    }
+
+    /// Between which bounds the quantile `q` lies: the value that `q` of all finite values do not exceed.
+    /// `None` without finite values, and for a `q` outside `[0, 1]`.
+    pub fn quantile_bounds(&self, q: f64) -> Option<(f64, f64)> {
+        let n = self.finite();
+        if n == 0 || !(0.0..=1.0).contains(&q) {
+            return None;
+        }
+        let rank = (libm::ceil(q * n as f64) as u64).clamp(1, n);
+        let mut seen = 0;
+        let hit = self.buckets().find(|b| {
+            seen += b.2;
+            seen >= rank
+        });
+        hit.map(|(low, high, _)| (low, high))
+    }
+
+    /// The middle of [`Histogram::quantile_bounds`]: within 1/64 of the true quantile.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        self.quantile_bounds(q).map(|(low, high)| (low + high) / 2.0)
+    }
+
+    /// The finite values in `bins` equal bins over `[lo, hi]`, for display. A bucket that spans bins is shared
+    /// out by length, what lies outside goes to the outermost bins, and the counts sum to [`Histogram::finite`].
+    /// Empty for no bins, or where `lo < hi` does not hold or is not finite.
+    pub fn linear(&self, bins: usize, lo: f64, hi: f64) -> Vec<u64> {
+        let width = (hi - lo) / bins as f64;
+        if bins == 0 || !(width > 0.0 && width.is_finite()) {
+            return Vec::new();
+        }
+        let mut out = vec![0; bins];
+        let bin_of = |x: f64| (libm::floor((x - lo) / width).max(0.0) as usize).min(bins - 1);
+        for (low, high, count) in self.buckets() {
+            // Rounding what lies below each edge, instead of each share, keeps the sum exact.
+            let (first, last, mut given) = (bin_of(low), bin_of(high), 0);
+            for bin in out.iter_mut().take(last).skip(first).zip(first + 1..) {
+                let below = (lo + bin.1 as f64 * width - low) / (high - low);
+                let upto = (libm::round(count as f64 * below.clamp(0.0, 1.0)) as u64).clamp(given, count);
+                *bin.0 += upto - given;
+                given = upto;
+            }
+            if let Some(bin) = out.get_mut(last) {
+                *bin += count - given;
+            }
+        }
+        out
+    }
+
+    /// Appends the non-empty buckets, little-endian: how many there are, then key and count of each. The keys
+    /// past those of the patterns are zeros, infinities and NaNs.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let filled = || (0_u16..).zip(&self.counts).filter(|(_, count)| **count > 0);
+        out.extend_from_slice(&(filled().count() as u32).to_le_bytes());
+        for (key, count) in filled() {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Histogram::write`] wrote; keys must ascend and counts must not be 0.
+    pub fn read(from: &mut Cursor<'_>) -> Result<Histogram> {
+        let mut out = Histogram::new();
+        let (filled, mut least) = (from.u32()?, 0);
+        for _ in 0..filled {
+            let at = from.offset();
+            let (key, count) = (usize::from(from.u16()?), from.u64()?);
+            let infinite = (key as u32 & !SIGN) >= FINITE && key < ZERO;
+            let slot = out.counts.get_mut(key).filter(|_| key >= least && count > 0 && !infinite);
+            let bad = || Error::new(Code::BadValue, "no histogram has this bucket here").at(at);
+            *slot.ok_or_else(bad)? = count;
+            least = key + 1;
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,57 @@
+//! Measurements that give the same bits for any window size, thread count and engine.
+//!
+//! The order is a contract, because sums of floats depend on it:
+//! - a *leaf* is [`LEAF`] columns of one row (the tail of a row is shorter), in f64, with eight interleaved
+//!   lanes: lane `i` adds elements `i`, `i + 8`, ... in order, then the lanes are added in order;
+//! - the leaves of a row, then the rows, merge in a fixed binary tree of aligned intervals: node `index` of
+//!   `level` covers `[index << level, (index + 1) << level)`, its children are the two halves, and a node whose
+//!   right sibling would lie past the end is promoted unchanged.
+//!
+//! [`Forest`] takes the leaves in any order. What is measured knows nothing of encodings, files or engines; a
+//! figure that cannot be computed is `None`, never 0. Roots and logarithms are `libm`'s on every target.
+
+mod forest;
+mod histogram;
+mod moments;
+mod pair;
+
+pub use forest::{Forest, Node};
+pub use histogram::Histogram;
+pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf};
+pub use pair::{PairSums, pair_leaf};
+
+/// Columns in a leaf.
+pub const LEAF: usize = 256;
+
+/// Lanes of a leaf.
+const LANES: usize = 8;
+
+/// Something measured of an interval of a tensor, that merges with that of the interval to its right.
+///
+/// `Default` is the measurement of nothing.
+pub trait Merge: Clone + Default {
+    /// The measurement of both intervals; `self` is the left one.
+    #[must_use]
+    fn merge(&self, right: &Self) -> Self;
+
+    /// Called once when the node that covers a whole row is complete, before rows merge.
+    fn finish_row(&mut self) {}
+}
+
+/// Adds the lanes in order.
+#[inline(always)]
+fn add_lanes(lanes: &[f64; LANES]) -> f64 {
+    lanes.iter().fold(0.0, |sum, lane| sum + lane)
+}
+
+/// Calls `row` with eight values at a time, the lanes in their places; the last may be filled up with `fill`.
+#[inline(always)]
+fn by_lanes(values: &[f32], fill: f32, mut row: impl FnMut(&[f32; LANES])) {
+    let (rows, tail) = values.as_chunks::<LANES>();
+    rows.iter().for_each(&mut row);
+    if !tail.is_empty() {
+        let mut last = [fill; LANES];
+        last[..tail.len()].copy_from_slice(tail);
+        row(&last);
+    }
+}

@@ -1,0 +1,248 @@
+//! What a tensor's values are like: counts, extremes, central moments, and how lopsided its rows are.
+//!
+//! A leaf takes its mean first and its central sums second; merging follows P. Pébay, "Formulas for Robust,
+//! One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments" (2008), after Chan.
+//! Knows nothing of encodings.
+
+use super::{LANES, Merge, add_lanes, by_lanes};
+use crate::bytes::{Cursor, Short};
+use alloc::vec::Vec;
+
+/// Above this [`Moments::asymmetry`] a scheme with a minimum is worth its extra bits (lattice's 5 %).
+pub const ASYMMETRY_THRESHOLD: f64 = 0.05;
+
+/// Moments of an interval; sums are over its finite values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moments {
+    /// Values, the bad ones included.
+    pub n: u64,
+    /// NaNs.
+    pub nan: u64,
+    /// Infinities of either sign.
+    pub inf: u64,
+    /// Zeros of either sign.
+    pub zeros: u64,
+    /// Least finite value; +infinity where there is none.
+    pub min: f64,
+    /// Greatest finite value; -infinity where there is none.
+    pub max: f64,
+    /// Greatest finite magnitude; 0 where there is none.
+    pub absmax: f64,
+    /// Mean of the finite values; 0 where there is none.
+    pub mean: f64,
+    /// Sum of squared distances from the mean.
+    pub m2: f64,
+    /// Sum of cubed distances from the mean.
+    pub m3: f64,
+    /// Sum of fourth powers of distances from the mean.
+    pub m4: f64,
+    /// Finished rows that have a finite value.
+    pub rows: u64,
+    /// Sum over those rows of the magnitude of the row's mean.
+    pub abs_row_mean_sum: f64,
+}
+
+impl Default for Moments {
+    fn default() -> Moments {
+        Moments {
+            n: 0,
+            nan: 0,
+            inf: 0,
+            zeros: 0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+            absmax: 0.0,
+            mean: 0.0,
+            m2: 0.0,
+            m3: 0.0,
+            m4: 0.0,
+            rows: 0,
+            abs_row_mean_sum: 0.0,
+        }
+    }
+}
+
+fn lesser(a: f64, b: f64) -> f64 {
+    if b < a { b } else { a }
+}
+
+fn greater(a: f64, b: f64) -> f64 {
+    if b > a { b } else { a }
+}
+
+/// The moments of one leaf: at most [`super::LEAF`] columns of one row.
+pub fn moments_leaf(values: &[f32]) -> Moments {
+    let mut m = Moments { n: values.len() as u64, ..Moments::default() };
+    for x in values {
+        m.nan += u64::from(x.is_nan());
+        m.inf += u64::from(x.is_infinite());
+        m.zeros += u64::from(*x == 0.0);
+    }
+    let finite = m.finite();
+    if finite == 0 {
+        return m;
+    }
+    // The tail of the last eight is NaN: it adds nothing and is no extreme, like any value that is not finite.
+    let (mut sum, mut min, mut max) = ([0.0; LANES], [m.min; LANES], [m.max; LANES]);
+    by_lanes(values, f32::NAN, |row| {
+        for i in 0..LANES {
+            let (x, ok) = (f64::from(row[i]), row[i].is_finite());
+            sum[i] += if ok { x } else { 0.0 };
+            min[i] = if ok && x < min[i] { x } else { min[i] };
+            max[i] = if ok && x > max[i] { x } else { max[i] };
+        }
+    });
+    // Adding 0 makes a negative zero positive: which zero came first would depend on the lanes.
+    m.min = min.iter().copied().fold(m.min, lesser) + 0.0;
+    m.max = max.iter().copied().fold(m.max, greater) + 0.0;
+    m.absmax = greater(m.max.abs(), m.min.abs());
+    m.mean = add_lanes(&sum) / finite as f64;
+    m.central_sums(values);
+    m
+}
+
+impl Moments {
+    fn central_sums(&mut self, values: &[f32]) {
+        let mean = self.mean;
+        let (mut m2, mut m3, mut m4) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        by_lanes(values, f32::NAN, |row| {
+            for i in 0..LANES {
+                let d = if row[i].is_finite() { f64::from(row[i]) - mean } else { 0.0 };
+                let square = d * d;
+                m2[i] += square;
+                m3[i] += square * d;
+                m4[i] += square * square;
+            }
+        });
+        (self.m2, self.m3, self.m4) = (add_lanes(&m2), add_lanes(&m3), add_lanes(&m4));
+    }
+
+    /// Values that are numbers.
+    pub fn finite(&self) -> u64 {
+        self.n.saturating_sub(self.nan).saturating_sub(self.inf)
+    }
+
+    /// Mean of the finite values.
+    pub fn mean(&self) -> Option<f64> {
+        (self.finite() > 0).then_some(self.mean)
+    }
+
+    /// Least and greatest finite value.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        (self.finite() > 0).then_some((self.min, self.max))
+    }
+
+    /// Population variance.
+    pub fn variance(&self) -> Option<f64> {
+        (self.finite() > 0).then(|| self.m2 / self.finite() as f64)
+    }
+
+    /// Population standard deviation.
+    pub fn std(&self) -> Option<f64> {
+        self.variance().map(libm::sqrt)
+    }
+
+    /// Skewness `m3 / n / std^3`; `None` where all values are equal.
+    pub fn skewness(&self) -> Option<f64> {
+        let variance = self.variance().filter(|&v| v > 0.0)?;
+        Some(self.m3 / self.finite() as f64 / (variance * libm::sqrt(variance)))
+    }
+
+    /// Kurtosis `n * m4 / m2^2`, plain and not excess: 3 for a normal distribution, 1.8 for a uniform one;
+    /// `None` where all values are equal.
+    pub fn kurtosis(&self) -> Option<f64> {
+        (self.m2 > 0.0).then(|| self.finite() as f64 * self.m4 / (self.m2 * self.m2))
+    }
+
+    /// `mean(|row mean|) / absmax` over the finished rows; `None` for nothing but zeros.
+    pub fn asymmetry(&self) -> Option<f64> {
+        let known = self.rows > 0 && self.absmax > 0.0;
+        known.then(|| self.abs_row_mean_sum / self.rows as f64 / self.absmax)
+    }
+
+    /// Whether the rows are lopsided enough for a scheme with a minimum: asymmetry above 5 %.
+    pub fn worth_asymmetric(&self) -> Option<bool> {
+        self.asymmetry().map(|a| a > ASYMMETRY_THRESHOLD)
+    }
+
+    /// Appends the moments, little-endian and exact.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for n in [self.n, self.nan, self.inf, self.zeros, self.rows] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        let reals = [self.min, self.max, self.absmax, self.mean, self.m2, self.m3, self.m4];
+        for x in reals.into_iter().chain([self.abs_row_mean_sum]) {
+            out.extend_from_slice(&x.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Moments::write`] wrote.
+    pub fn read(from: &mut Cursor<'_>) -> Result<Moments, Short> {
+        Ok(Moments {
+            n: from.u64()?,
+            nan: from.u64()?,
+            inf: from.u64()?,
+            zeros: from.u64()?,
+            rows: from.u64()?,
+            min: from.f64()?,
+            max: from.f64()?,
+            absmax: from.f64()?,
+            mean: from.f64()?,
+            m2: from.f64()?,
+            m3: from.f64()?,
+            m4: from.f64()?,
+            abs_row_mean_sum: from.f64()?,
+        })
+    }
+}
+
+/// The central sums of two intervals that both have finite values.
+fn merged_sums(a: &Moments, b: &Moments) -> (f64, f64, f64, f64) {
+    let (na, nb) = (a.finite() as f64, b.finite() as f64);
+    let n = na + nb;
+    let delta = b.mean - a.mean;
+    // delta over n, so that no intermediate is larger than what it is a part of.
+    let r = delta / n;
+    let shift = delta * r * na * nb;
+    let mean = a.mean + r * nb;
+    let m2 = a.m2 + b.m2 + shift;
+    let m3 = a.m3 + b.m3 + shift * r * (na - nb) + 3.0 * r * (na * b.m2 - nb * a.m2);
+    let m4 = a.m4
+        + b.m4
+        + shift * r * r * (na * na - na * nb + nb * nb)
+        + 6.0 * r * r * (na * na * b.m2 + nb * nb * a.m2)
+        + 4.0 * r * (na * b.m3 - nb * a.m3);
+    (mean, m2, m3, m4)
+}
+
+impl Merge for Moments {
+    fn merge(&self, right: &Moments) -> Moments {
+        let (mean, m2, m3, m4) = match (self.finite(), right.finite()) {
+            (_, 0) => (self.mean, self.m2, self.m3, self.m4),
+            (0, _) => (right.mean, right.m2, right.m3, right.m4),
+            _ => merged_sums(self, right),
+        };
+        Moments {
+            n: self.n + right.n,
+            nan: self.nan + right.nan,
+            inf: self.inf + right.inf,
+            zeros: self.zeros + right.zeros,
+            min: lesser(self.min, right.min),
+            max: greater(self.max, right.max),
+            absmax: greater(self.absmax, right.absmax),
+            mean,
+            m2,
+            m3,
+            m4,
+            rows: self.rows + right.rows,
+            abs_row_mean_sum: self.abs_row_mean_sum + right.abs_row_mean_sum,
+        }
+    }
+
+    fn finish_row(&mut self) {
+        if self.finite() > 0 {
+            self.rows = 1;
+            self.abs_row_mean_sum = self.mean.abs();
+        }
+    }
+}

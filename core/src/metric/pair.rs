@@ -1,0 +1,188 @@
+//! How far a candidate is from its reference: sums over pairs, and the figures made of them.
+//!
+//! Only pairs in which both values are finite enter the sums; the others are counted, on their side. Knows
+//! nothing of thresholds and verdicts.
+
+use super::{LANES, Merge, add_lanes, by_lanes};
+use crate::bytes::{Cursor, Short};
+use alloc::vec::Vec;
+
+/// Sums over pairs `(r, q)` with `e = r - q`, all in f64 (every product is exact).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairSums {
+    /// Pairs in the sums: both values finite.
+    pub n: u64,
+    /// NaN and infinities on the reference side.
+    pub nonfinite_reference: u64,
+    /// NaN and infinities on the candidate side.
+    pub nonfinite_candidate: u64,
+    /// Sum of `e`.
+    pub e1: f64,
+    /// Sum of `e * e`.
+    pub e2: f64,
+    /// Sum of `r * r`.
+    pub r2: f64,
+    /// Sum of `q * q`.
+    pub q2: f64,
+    /// Sum of `r * q`.
+    pub rq: f64,
+    /// Greatest `|e|`; 0 without pairs.
+    pub max_abs: f64,
+}
+
+/// Lanes of the five sums and the maximum.
+#[derive(Default)]
+struct Lanes {
+    e1: [f64; LANES],
+    e2: [f64; LANES],
+    r2: [f64; LANES],
+    q2: [f64; LANES],
+    rq: [f64; LANES],
+    max: [f64; LANES],
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn add(&mut self, reference: &[f32; LANES], candidate: &[f32; LANES]) {
+        for i in 0..LANES {
+            let (r, q) = (f64::from(reference[i]), f64::from(candidate[i]));
+            let e = r - q;
+            self.e1[i] += e;
+            self.e2[i] += e * e;
+            self.r2[i] += r * r;
+            self.q2[i] += q * q;
+            self.rq[i] += r * q;
+            self.max[i] = if e.abs() > self.max[i] { e.abs() } else { self.max[i] };
+        }
+    }
+}
+
+const EXPONENT: u32 = 0x7F80_0000;
+
+/// Whether any value is NaN or infinite; branch-free, so that it vectorises.
+fn any_nonfinite(values: &[f32]) -> bool {
+    values.iter().fold(false, |any, x| any | (x.to_bits() & EXPONENT == EXPONENT))
+}
+
+/// The sums of one leaf: at most [`super::LEAF`] columns of one row, the two slices equally long.
+///
+/// # Panics
+/// Where the lengths differ: they are the caller's, never a file's.
+pub fn pair_leaf(reference: &[f32], candidate: &[f32]) -> PairSums {
+    assert_eq!(reference.len(), candidate.len(), "a pair has two sides");
+    if any_nonfinite(reference) | any_nonfinite(candidate) {
+        return with_holes(reference, candidate);
+    }
+    sums(reference, candidate, PairSums { n: reference.len() as u64, ..PairSums::default() })
+}
+
+/// As a leaf of finite values in which the bad pairs add zeros, which changes no sum.
+#[cold]
+fn with_holes(reference: &[f32], candidate: &[f32]) -> PairSums {
+    let mut counts = PairSums::default();
+    let (mut r, mut q) = (Vec::from(reference), Vec::from(candidate));
+    for (r, q) in r.iter_mut().zip(&mut q) {
+        counts.nonfinite_reference += u64::from(!r.is_finite());
+        counts.nonfinite_candidate += u64::from(!q.is_finite());
+        if r.is_finite() && q.is_finite() {
+            counts.n += 1;
+        } else {
+            (*r, *q) = (0.0, 0.0);
+        }
+    }
+    sums(&r, &q, counts)
+}
+
+fn sums(reference: &[f32], candidate: &[f32], counts: PairSums) -> PairSums {
+    let mut lanes = Lanes::default();
+    let (r, r_tail) = reference.as_chunks::<LANES>();
+    let (q, q_tail) = candidate.as_chunks::<LANES>();
+    for (r, q) in r.iter().zip(q) {
+        lanes.add(r, q);
+    }
+    by_lanes(r_tail, 0.0, |r| by_lanes(q_tail, 0.0, |q| lanes.add(r, q)));
+    PairSums {
+        e1: add_lanes(&lanes.e1),
+        e2: add_lanes(&lanes.e2),
+        r2: add_lanes(&lanes.r2),
+        q2: add_lanes(&lanes.q2),
+        rq: add_lanes(&lanes.rq),
+        max_abs: lanes.max.iter().fold(0.0, |m, &x| if x > m { x } else { m }),
+        ..counts
+    }
+}
+
+impl Merge for PairSums {
+    fn merge(&self, right: &PairSums) -> PairSums {
+        PairSums {
+            n: self.n + right.n,
+            nonfinite_reference: self.nonfinite_reference + right.nonfinite_reference,
+            nonfinite_candidate: self.nonfinite_candidate + right.nonfinite_candidate,
+            e1: self.e1 + right.e1,
+            e2: self.e2 + right.e2,
+            r2: self.r2 + right.r2,
+            q2: self.q2 + right.q2,
+            rq: self.rq + right.rq,
+            max_abs: if right.max_abs > self.max_abs { right.max_abs } else { self.max_abs },
+        }
+    }
+}
+
+impl PairSums {
+    /// Mean square error; 0 without pairs.
+    pub fn mse(&self) -> f64 {
+        if self.n == 0 { 0.0 } else { self.e2 / self.n as f64 }
+    }
+
+    /// Root mean square error; 0 without pairs.
+    pub fn rmse(&self) -> f64 {
+        libm::sqrt(self.mse())
+    }
+
+    /// Cosine of the angle between the two: 1 where both are all zeros (or empty), 0 where one is.
+    ///
+    /// The root is taken of the product, so that identical data gives exactly 1; squares of binary32 values
+    /// are far from both ends of f64, as is the product of two sums of 2^64 of them.
+    pub fn cosine(&self) -> f64 {
+        match (self.r2 == 0.0, self.q2 == 0.0) {
+            (true, true) => 1.0,
+            (false, false) => (self.rq / libm::sqrt(self.r2 * self.q2)).clamp(-1.0, 1.0),
+            _ => 0.0,
+        }
+    }
+
+    /// Frobenius norm of the error over that of the reference; `None` where the reference is all zeros.
+    pub fn relative_error(&self) -> Option<f64> {
+        (self.r2 > 0.0).then(|| libm::sqrt(self.e2 / self.r2))
+    }
+
+    /// Signal over quantization noise in dB; `None` where there is no signal or no noise.
+    pub fn sqnr_db(&self) -> Option<f64> {
+        (self.r2 > 0.0 && self.e2 > 0.0).then(|| 10.0 * libm::log10(self.r2 / self.e2))
+    }
+
+    /// Appends the sums, little-endian and exact.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        for n in [self.n, self.nonfinite_reference, self.nonfinite_candidate] {
+            out.extend_from_slice(&n.to_le_bytes());
+        }
+        for x in [self.e1, self.e2, self.r2, self.q2, self.rq, self.max_abs] {
+            out.extend_from_slice(&x.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`PairSums::write`] wrote.
+    pub fn read(from: &mut Cursor<'_>) -> Result<PairSums, Short> {
+        Ok(PairSums {
+            n: from.u64()?,
+            nonfinite_reference: from.u64()?,
+            nonfinite_candidate: from.u64()?,
+            e1: from.f64()?,
+            e2: from.f64()?,
+            r2: from.f64()?,
+            q2: from.f64()?,
+            rq: from.f64()?,
+            max_abs: from.f64()?,
+        })
+    }
+}

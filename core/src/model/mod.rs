@@ -1,0 +1,6 @@
+//! What a model is: what its tensors are for, and how the naming conventions of the field map onto each other.
+//!
+//! Knows names and shapes, never containers' bytes.
+
+pub mod names;
+pub mod role;

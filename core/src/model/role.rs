@@ -1,0 +1,180 @@
+//! What a tensor is for, as far as its name and shape tell.
+//!
+//! Both naming conventions are known: Hugging Face (`model.layers.0.mlp.gate.weight`) and GGUF
+//! (`blk.0.ffn_gate_inp.weight`). The keep-list follows llama-quantize; it errs on the side of keeping precision.
+
+use crate::tensor::Shape;
+use serde::Serialize;
+
+/// What a tensor is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// A matrix (or a stack of them) that multiplies activations.
+    Weight,
+    /// Token embeddings.
+    Embedding,
+    /// The output head.
+    Output,
+    /// A normalisation gain or bias.
+    Norm,
+    /// An additive bias.
+    Bias,
+    /// A mixture-of-experts router or gate.
+    Router,
+    /// A positional or token-type table.
+    Positional,
+    /// A convolution kernel.
+    Conv,
+    /// One axis or none: gains, scales, states.
+    Vector,
+    /// Two axes or more, but not named as a weight.
+    Other,
+}
+
+const ROUTERS: &[&str] = &[
+    "mlp.gate.weight",
+    "block_sparse_moe.gate.weight",
+    "feed_forward.gate.weight",
+    "moe.gate.weight",
+    "shared_expert_gate.weight",
+    "router.weight",
+    "router.layer.weight",
+    "router.classifier.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_inp_shexp.weight",
+    "ffn_gate_tid2eid.weight",
+];
+const POSITIONAL: &[&str] = &[
+    "position_embd",
+    "position_embedding",
+    "pos_embed",
+    "pos_emb.",
+    "embed_positions",
+    "wpe.weight",
+    "rel_pos",
+    "relative_attention_bias",
+    "attn_rel_b",
+    "token_types",
+    "token_type_embedd",
+];
+const CONV: &[&str] = &["conv1d", "conv2d", "shortconv.conv", "patch_embd", "patch_embed", "patch_merger"];
+const EMBEDDINGS: &[&str] = &[
+    "embed_tokens.weight",
+    "token_embd.weight",
+    "tok_embeddings.weight",
+    "word_embeddings.weight",
+    "wte.weight",
+    "embed_in.weight",
+];
+const OUTPUTS: &[&str] = &["lm_head.weight", "embed_out.weight"];
+
+/// Whether `name` is `tail`, or ends with it after a dot.
+fn ends_at_dot(name: &str, tail: &str) -> bool {
+    name.strip_suffix(tail).is_some_and(|head| head.is_empty() || head.ends_with('.'))
+}
+
+fn any_tail(name: &str, tails: &[&str]) -> bool {
+    tails.iter().any(|t| ends_at_dot(name, t))
+}
+
+fn contains_any(name: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|p| name.contains(p))
+}
+
+/// A component such as `norm`, `ln_1`, `input_layernorm`, `attn_q_norm`, `norm1` names a normalisation.
+fn is_norm(name: &str) -> bool {
+    let mut parts = name.rsplit('.');
+    let Some(last) = parts.next() else { return false };
+    if last != "weight" && last != "bias" {
+        return last.contains("norm");
+    }
+    parts.next().is_some_and(|module| {
+        module.contains("norm") || module.starts_with("ln_") || matches!(module, "ln" | "ln1" | "ln2" | "ln_f")
+    })
+}
+
+/// What `name` with `shape` is for.
+pub fn role(name: &str, shape: &Shape) -> Role {
+    if is_norm(name) {
+        return Role::Norm;
+    }
+    if name.ends_with(".bias") || name.ends_with("_bias") {
+        return Role::Bias;
+    }
+    if shape.axes().len() < 2 {
+        return Role::Vector;
+    }
+    if any_tail(name, ROUTERS) {
+        return Role::Router;
+    }
+    if contains_any(name, POSITIONAL) {
+        return Role::Positional;
+    }
+    if contains_any(name, CONV) || is_kernel(shape) {
+        return Role::Conv;
+    }
+    if any_tail(name, EMBEDDINGS) {
+        return Role::Embedding;
+    }
+    if any_tail(name, OUTPUTS) || name == "output.weight" {
+        return Role::Output;
+    }
+    let expert_stack = name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");
+    if name.ends_with("weight") || expert_stack { Role::Weight } else { Role::Other }
+}
+
+/// Three axes or more with a short innermost one: `[out, in, kernel]`, `[out, in, height, width]`.
+fn is_kernel(shape: &Shape) -> bool {
+    shape.axes().len() >= 3 && shape.cols() < 32
+}
+
+/// lattice's rule for `.q4` (by name), without its mistakes: vectors, norms, biases, routers, positional tables and
+/// convolution kernels are never 4-bit. States such as `A_log` are no `.weight` and so are kept too.
+pub fn lattice_quantizes(role: Role) -> bool {
+    matches!(role, Role::Weight | Role::Embedding | Role::Output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(name: &str, axes: &[u64]) -> Role {
+        role(name, &Shape::new(axes).unwrap())
+    }
+
+    #[test]
+    fn names_of_both_conventions_are_known() {
+        let m = &[64, 64][..];
+        for (name, want) in [
+            ("model.layers.0.self_attn.q_proj.weight", Role::Weight),
+            ("blk.0.attn_q.weight", Role::Weight),
+            ("model.embed_tokens.weight", Role::Embedding),
+            ("token_embd.weight", Role::Embedding),
+            ("lm_head.weight", Role::Output),
+            ("output.weight", Role::Output),
+            ("blk.3.attn_output.weight", Role::Weight),
+            ("model.layers.1.mlp.gate.weight", Role::Router),
+            ("model.layers.1.mlp.gate_proj.weight", Role::Weight),
+            ("blk.1.ffn_gate_inp.weight", Role::Router),
+            ("blk.1.ffn_gate.weight", Role::Weight),
+            ("model.layers.1.mlp.shared_expert_gate.weight", Role::Router),
+            ("transformer.wpe.weight", Role::Positional),
+            ("visual.pos_embed.weight", Role::Positional),
+            ("visual.patch_embed.proj.weight", Role::Conv),
+            ("model.layers.0.linear_attn.conv1d.weight", Role::Conv),
+            ("visual.blocks.0.norm1.weight", Role::Norm),
+            ("transformer.h.0.ln_1.weight", Role::Norm),
+            ("transformer.ln_f.weight", Role::Norm),
+            ("blk.0.attn_q_norm.weight", Role::Norm),
+            ("model.layers.0.mlp.experts.gate_up_proj", Role::Weight),
+            ("model.layers.0.linear_attn.A_log", Role::Other),
+            ("model.layers.0.self_attn.q_proj.bias", Role::Bias),
+        ] {
+            assert_eq!(of(name, m), want, "{name}");
+        }
+        assert_eq!(of("fc.weight", &[64]), Role::Vector);
+        assert_eq!(of("conv.weight", &[64, 64, 3, 3]), Role::Conv);
+        assert_eq!(of("experts.weight", &[8, 64, 64]), Role::Weight);
+    }
+}

@@ -1,0 +1,319 @@
+//! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
+
+use super::{Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals};
+use crate::dtype::{DType, Kind};
+use crate::error::{Code, Error, Result};
+use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
+use crate::model::role::{Role, role};
+use crate::quant::Encoding;
+use crate::recipe::{Decision, Fate, Reason, Recipe};
+use crate::tensor::{MetaValue, Metadata, Shape, TensorInfo};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use sha2::{Digest, Sha256};
+
+/// Plans what `recipe` makes of `checkpoint`. With `measure`, the error of every encoded tensor is asked for.
+pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<Plan> {
+    recipe.check()?;
+    if checkpoint.tensors.is_empty() {
+        return Err(Error::new(Code::Empty, "the input holds no tensors"));
+    }
+    let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
+    for (index, tensor) in checkpoint.tensors.iter().enumerate() {
+        refuse_scaled(checkpoint, tensor)?;
+        let decision = recipe.decide(tensor)?;
+        outputs.push(output(index, tensor, decision, measure));
+    }
+    let mut warnings = checkpoint.warnings.clone();
+    let (files, directory) = match recipe.to {
+        Container::Gguf => (gguf_file(checkpoint, recipe, &mut outputs, &mut warnings)?, false),
+        Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
+        Container::LatticeQ4 => (q4_files(checkpoint, &mut outputs, &mut warnings)?, true),
+    };
+    let totals = totals(checkpoint, &outputs, &files)?;
+    if totals.planned_quantized == 0 && recipe.dtype.is_none_or(DType::is_quantized) {
+        warnings.push(warning("nothing_quantized", "no tensor is quantized by this plan"));
+    }
+    let conversion = Conversion { recipe: recipe.clone(), container: recipe.to, directory, totals };
+    Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
+}
+
+fn warning(code: &'static str, message: impl Into<String>) -> Warning {
+    Warning { code, message: message.into() }
+}
+
+/// An 8-bit float with a scale tensor beside it is not the weight: decoding it alone would be silently wrong.
+fn refuse_scaled(checkpoint: &Checkpoint, tensor: &TensorInfo) -> Result<()> {
+    if !matches!(tensor.dtype, DType::F8_E4M3 | DType::F8_E5M2) {
+        return Ok(());
+    }
+    let scaled = |t: &TensorInfo| {
+        t.name.strip_prefix(tensor.name.as_str()).is_some_and(|tail| tail.starts_with("_scale"))
+    };
+    match checkpoint.tensors.iter().find(|t| scaled(t)) {
+        Some(scale) => {
+            let message = format!("{} needs its scale {:?}, which is not applied yet", tensor.dtype, scale.name);
+            Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The operand that is all of `tensor`.
+pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand {
+    Operand {
+        side,
+        tensor: index as u32,
+        file: tensor.file,
+        at: tensor.bytes.start,
+        dtype: tensor.dtype,
+        row: 0,
+        map: RowMap::Identity,
+        ops: Vec::new(),
+    }
+}
+
+/// The output for one tensor; its place is filled in by the container.
+fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) -> Output {
+    let mut from = operand(Side::Source, index, tensor);
+    let mut grid = Grid::of(&tensor.shape);
+    let (dtype, finish) = match decision.fate {
+        Fate::Copy => {
+            from.dtype = DType::U8;
+            grid = Grid { rows: 1, cols: tensor.bytes.len() };
+            (tensor.dtype, Finish::Copy)
+        }
+        Fate::Transcode(to) => (to, Finish::Transcode(to)),
+        Fate::Encode(encoding) => (encoding.dtype(), Finish::Encode(encoding)),
+    };
+    let error = measure && matches!(finish, Finish::Encode(_));
+    let piece = Piece { rows: 0..grid.rows, from, against: None, finish };
+    Output {
+        name: tensor.name.clone(),
+        dtype,
+        shape: tensor.shape.clone(),
+        grid,
+        place: None,
+        pieces: vec![piece],
+        ask: Ask { error, ..Ask::default() },
+        reason: decision.reason,
+    }
+}
+
+fn layout_tensors(outputs: &[Output]) -> Vec<LayoutTensor<'_>> {
+    outputs.iter().map(|o| LayoutTensor { name: &o.name, dtype: o.dtype, shape: &o.shape }).collect()
+}
+
+fn place_in_one_file(outputs: &mut [Output], layout: crate::format::Layout) -> Vec<OutFile> {
+    for ((output, &at), &bytes) in outputs.iter_mut().zip(&layout.offsets).zip(&layout.sizes) {
+        output.place = Some(Place { file: 0, at, bytes });
+    }
+    vec![OutFile { name: String::new(), len: layout.file_len, header: layout.header }]
+}
+
+/// `general.file_type` as llama.cpp numbers it.
+fn file_type(dtype: DType) -> Option<u32> {
+    Some(match dtype {
+        DType::F32 => 0,
+        DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q4_1 => 3,
+        DType::Q8_0 => 7,
+        DType::Q5_0 => 8,
+        DType::Q5_1 => 9,
+        DType::BF16 => 32,
+        _ => return None,
+    })
+}
+
+fn gguf_file(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    outputs: &mut [Output],
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<OutFile>> {
+    let mut metadata = match checkpoint.container {
+        Container::Gguf => carried_metadata(&checkpoint.metadata),
+        _ => {
+            let message = "the tensors keep their own names and no tokenizer is written: \
+                           this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
+            warnings.push(warning("not_runnable", message));
+            named_metadata(checkpoint)
+        }
+    };
+    metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
+    if let Some(id) = recipe.dtype.and_then(file_type) {
+        metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
+    }
+    let alignment = match checkpoint.container {
+        Container::Gguf => checkpoint.alignment,
+        _ => gguf::DEFAULT_ALIGNMENT,
+    };
+    let layout = gguf::layout(&metadata, alignment, &layout_tensors(outputs))?;
+    Ok(place_in_one_file(outputs, layout))
+}
+
+/// All of a GGUF's metadata but what the conversion changes: split keys would be stale, the rest is written anew.
+fn carried_metadata(source: &Metadata) -> Metadata {
+    let stale = |key: &str| {
+        key.starts_with("split.") || key == "general.quantization_version" || key == "general.file_type"
+    };
+    Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
+}
+
+/// `general.*` for a checkpoint that has no GGUF metadata of its own.
+fn named_metadata(checkpoint: &Checkpoint) -> Metadata {
+    let config = checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
+    let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
+    let mut pairs = vec![(
+        "general.architecture".to_string(),
+        MetaValue::String(text("model_type").unwrap_or_else(|| "unknown".into())),
+    )];
+    pairs.push(("general.type".into(), MetaValue::String("model".into())));
+    if let Some(name) = text("_name_or_path") {
+        pairs.push(("general.name".into(), MetaValue::String(name)));
+    }
+    pairs.push(("quantoscope.tensor_names".into(), MetaValue::String("source".into())));
+    Metadata(pairs)
+}
+
+/// The order of a safetensors file: widest elements first, so that every tensor is aligned to its element.
+fn safetensors_file(checkpoint: &Checkpoint, recipe: &Recipe, outputs: &mut [Output]) -> Result<Vec<OutFile>> {
+    outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
+    let mut metadata: Vec<(String, String)> = Vec::new();
+    if checkpoint.container == Container::Safetensors {
+        for (key, value) in &checkpoint.metadata.0 {
+            if let MetaValue::String(text) = value {
+                metadata.push((key.clone(), text.clone()));
+            }
+        }
+    }
+    if !metadata.iter().any(|(k, _)| k == "format") {
+        // Without it transformers refuses the file.
+        metadata.push(("format".into(), "pt".into()));
+    }
+    metadata.retain(|(k, _)| k != "quantoscope.recipe");
+    metadata.push(("quantoscope.recipe".into(), serde_json::to_string(recipe).unwrap_or_default()));
+    let layout = safetensors::layout(&metadata, &layout_tensors(outputs))?;
+    Ok(place_in_one_file(outputs, layout))
+}
+
+/// The lattice directory: a file a tensor, the index, and the configuration.
+fn q4_files(checkpoint: &Checkpoint, outputs: &mut [Output], warnings: &mut Vec<Warning>) -> Result<Vec<OutFile>> {
+    // The index is sorted by name, and so are we: one order for everything.
+    outputs.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut taken: BTreeSet<String> = ["quantize_index.json", "config.json"].map(String::from).into();
+    let mut files = Vec::with_capacity(outputs.len() + 2);
+    let mut entries = Vec::with_capacity(outputs.len());
+    for output in outputs.iter_mut() {
+        let quantized = output.dtype == DType::LATTICE_Q4;
+        let header = if quantized { q4::q4_header(&output.shape)? } else { q4::f16_header(&output.shape)? };
+        let numel = output.shape.numel();
+        let overflow = || Error::new(Code::Overflow, "the file would not fit 64 bits").of_tensor(&output.name);
+        let bytes = output.dtype.bytes_for(numel).ok_or_else(overflow)?;
+        let at = header.len() as u64;
+        let len = at.checked_add(bytes).ok_or_else(overflow)?;
+        let name = unique_file(&output.name, if quantized { "q4" } else { "f16" }, &mut taken);
+        output.place = Some(Place { file: files.len() as u32, at, bytes });
+        entries.push(q4::Q4IndexEntry {
+            name: output.name.clone(),
+            file: name.clone(),
+            quantized,
+            shape: output.shape.clone(),
+            numel,
+        });
+        files.push(OutFile { name, len, header });
+    }
+    literal(&mut files, "quantize_index.json", q4::index_json(&entries, checkpoint.q4_seed));
+    match &checkpoint.config {
+        Some(config) => literal(&mut files, "config.json", config.clone()),
+        None => warnings.push(warning("no_config", "no config.json beside the input, so none is written")),
+    }
+    Ok(files)
+}
+
+fn literal(files: &mut Vec<OutFile>, name: &str, bytes: Vec<u8>) {
+    files.push(OutFile { name: name.into(), len: bytes.len() as u64, header: bytes });
+}
+
+/// lattice's file name for a tensor, made unique: names may collide after sanitising, also where a file system
+/// ignores case, and may be longer than a file system takes.
+fn unique_file(tensor: &str, extension: &str, taken: &mut BTreeSet<String>) -> String {
+    let stem = q4::file_stem(tensor);
+    let plain = format!("{stem}.{extension}");
+    if plain.len() <= 200 && taken.insert(plain.to_lowercase()) {
+        return plain;
+    }
+    let digest = Sha256::digest(tensor.as_bytes());
+    let tag: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let short: String = stem.chars().take(40).collect();
+    let name = format!("{short}__{tag}.{extension}");
+    taken.insert(name.to_lowercase());
+    name
+}
+
+/// A sum that a hostile file cannot make wrap.
+fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
+    let overflow = || Error::new(Code::Overflow, "the sizes of this plan do not fit 64 bits");
+    sizes.try_fold(0_u64, u64::checked_add).ok_or_else(overflow)
+}
+
+fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
+    let mut read: BTreeSet<u32> = BTreeSet::new();
+    for piece in outputs.iter().flat_map(|o| &o.pieces) {
+        read.insert(piece.from.tensor);
+    }
+    let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
+    let total_bytes_in = sum(read.iter().map(span))?;
+    let total_bytes_out = sum(files.iter().map(|f| f.len))?;
+    let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;
+    let stored = sum(outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
+    let weights = sum(outputs.iter().map(|o| o.shape.numel()))?;
+    let over = |a: u64, b: u64| (a != 0 && b != 0).then(|| a as f64 / b as f64);
+    Ok(Totals {
+        total_bytes_in,
+        source_file_bytes: sum(checkpoint.files.iter().map(|f| f.len))?,
+        total_bytes_out,
+        planned_quantized: quantized,
+        kept: outputs.len() as u64 - quantized,
+        ratio: over(total_bytes_in, total_bytes_out),
+        bits_per_weight: over(stored, weights).map(|r| r * 8.0),
+    })
+}
+
+/// Whether a tensor holds weights that an encoding could be measured on.
+pub(super) fn measurable(tensor: &TensorInfo) -> bool {
+    tensor.dtype.kind() != Kind::Integer && crate::quant::decoder(tensor.dtype).is_some()
+}
+
+/// Why a tensor is only measured.
+pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
+    let role = role(name, shape);
+    let code = match role {
+        Role::Weight => "weight",
+        Role::Embedding => "embedding",
+        Role::Output => "output",
+        Role::Norm => "norm",
+        Role::Bias => "bias",
+        Role::Router => "router",
+        Role::Positional => "positional",
+        Role::Conv => "conv",
+        Role::Vector => "vector",
+        Role::Other => "not_a_weight",
+    };
+    Reason { code, text: String::new() }
+}
+
+/// The encodings of a sweep when none are named: every block type that can be written.
+pub fn sweep_encodings() -> Vec<Encoding> {
+    let mut all: Vec<Encoding> = DType::ALL
+        .iter()
+        .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
+        .map(|&d| Encoding::Type(d))
+        .collect();
+    all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
+    all
+}

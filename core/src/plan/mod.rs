@@ -1,0 +1,250 @@
+//! A plan is the whole work as data: every output, where its bytes come from and go, and why.
+//!
+//! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
+//! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons.
+
+pub mod convert;
+pub mod measure;
+pub mod pair;
+
+use crate::dtype::DType;
+use crate::format::Container;
+use crate::quant::Encoding;
+use crate::recipe::{Reason, Recipe};
+use crate::tensor::{FileId, Shape};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::Range;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub use crate::format::Warning;
+
+/// Which checkpoint a read is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The input, or the reference of a comparison.
+    Source,
+    /// The other side of a comparison.
+    Candidate,
+}
+
+/// How rows of an operand are ordered against the rows of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowMap {
+    /// As they are.
+    Identity,
+    /// Within each head of this many rows, output row `a * half + b` is operand row `b * 2 + a`: how llama.cpp's
+    /// converter interleaves the two rotary halves of query and key projections.
+    RotaryHalves {
+        /// Rows of one head, even.
+        head: u64,
+    },
+}
+
+impl RowMap {
+    /// Rows that must stay together in a window.
+    pub fn group(self) -> u64 {
+        match self {
+            RowMap::Identity => 1,
+            RowMap::RotaryHalves { head } => head,
+        }
+    }
+}
+
+/// A step on decoded values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Adds a constant to every value (Gemma's norms are stored with one added in GGUF).
+    Add(f32),
+}
+
+/// A tensor, or a run of its rows, as the input of a piece.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Operand {
+    /// Which checkpoint.
+    pub side: Side,
+    /// Index in that checkpoint's tensors.
+    pub tensor: u32,
+    /// The file that holds it.
+    pub file: FileId,
+    /// Byte offset of the tensor's first element.
+    pub at: u64,
+    /// How its elements are stored.
+    pub dtype: DType,
+    /// The row of the tensor that is row 0 of the piece.
+    pub row: u64,
+    /// How its rows are ordered.
+    pub map: RowMap,
+    /// What happens to its values after decoding.
+    pub ops: Vec<Op>,
+}
+
+/// What becomes of a piece's values or bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The source's bytes, as they are. The grid of such an output is bytes: one row of `U8`.
+    Copy,
+    /// The source's blocks, rearranged without loss.
+    Transcode(DType),
+    /// The values, encoded.
+    Encode(Encoding),
+    /// Nothing is written; the values are measured.
+    Measure,
+}
+
+/// Consecutive rows of an output that come from one operand.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Piece {
+    /// Rows of the output.
+    pub rows: Range<u64>,
+    /// Where the values come from.
+    pub from: Operand,
+    /// What they are compared with, in comparisons.
+    pub against: Option<Operand>,
+    /// What becomes of them.
+    pub finish: Finish,
+}
+
+/// Rows and columns that windows and metrics run over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Grid {
+    /// Number of rows.
+    pub rows: u64,
+    /// Columns of each row.
+    pub cols: u64,
+}
+
+impl Grid {
+    /// The grid of a shape.
+    pub fn of(shape: &Shape) -> Grid {
+        Grid { rows: shape.rows(), cols: shape.cols() }
+    }
+}
+
+/// Where an output's bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// Index in [`Plan::files`].
+    pub file: u32,
+    /// Byte offset in that file.
+    pub at: u64,
+    /// Number of bytes.
+    pub bytes: u64,
+}
+
+/// What is measured while the values are in hand.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Ask {
+    /// Moments of the source values.
+    pub moments: bool,
+    /// Histogram of the source values.
+    pub histogram: bool,
+    /// Error of the written or compared values against the source.
+    pub error: bool,
+    /// Error that each of these encodings would make.
+    pub encodings: Vec<Encoding>,
+    /// Whether encoding the source so gives exactly the candidate's bytes.
+    pub identity: Vec<Encoding>,
+}
+
+/// One tensor of the work: written, measured or both.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Output {
+    /// Its name in the result.
+    pub name: String,
+    /// How it is stored in the result (for measurements: in the source).
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Shape,
+    /// Rows and columns of the work.
+    pub grid: Grid,
+    /// Where the bytes go, if anywhere.
+    pub place: Option<Place>,
+    /// Where the values come from, covering all rows in order.
+    pub pieces: Vec<Piece>,
+    /// What is measured.
+    pub ask: Ask,
+    /// Why it is treated so.
+    pub reason: Reason,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OutFile {
+    /// Name inside the artefact's directory; empty where the artefact is one file.
+    pub name: String,
+    /// Exact length.
+    pub len: u64,
+    /// The bytes at its start. Whatever neither this nor an output covers is zero.
+    #[serde(skip)]
+    pub header: Vec<u8>,
+}
+
+/// What a conversion adds up to. Bytes are exact; what cannot be computed is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Totals {
+    /// Spans of the tensors that are read, each once.
+    pub total_bytes_in: u64,
+    /// Lengths of all source files.
+    pub source_file_bytes: u64,
+    /// Lengths of all files that are written.
+    pub total_bytes_out: u64,
+    /// Tensors that are quantized (to a block type).
+    pub planned_quantized: u64,
+    /// Tensors that are carried over or stored as a plain type.
+    pub kept: u64,
+    /// `total_bytes_in / total_bytes_out`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// Stored bits of all output tensors per element.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bits_per_weight: Option<f64>,
+}
+
+/// What makes a plan a conversion.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Conversion {
+    /// What was asked for.
+    pub recipe: Recipe,
+    /// The container.
+    pub container: Container,
+    /// Whether the artefact is a directory of files.
+    pub directory: bool,
+    /// The sums.
+    pub totals: Totals,
+}
+
+/// The whole work.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Every tensor, in the order of the result.
+    pub outputs: Vec<Output>,
+    /// Every file to write.
+    pub files: Vec<OutFile>,
+    /// Set for conversions.
+    pub conversion: Option<Conversion>,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+}
+
+impl Plan {
+    /// A digest of everything that decides the bytes: equal for equal plans, on any machine.
+    ///
+    /// `salt` carries what only the driver knows (version, modification times).
+    pub fn fingerprint(&self, salt: &[u8]) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(salt);
+        // Serialising plain structs to memory cannot fail; an empty text would only weaken the digest.
+        hash.update(serde_json::to_vec(self).unwrap_or_default());
+        for file in &self.files {
+            hash.update((file.header.len() as u64).to_le_bytes());
+            hash.update(&file.header);
+        }
+        hash.finalize().into()
+    }
+}

@@ -1,0 +1,115 @@
+//! The lattice block (`.q4`, version 2): `f16 scale`, `f16 bias`, 32 nibbles; `w = scale * code + bias`.
+//! Knows nothing but its 20 bytes: the file around it is [`crate::format`]'s.
+//!
+//! Byte `b` holds code `2b` low and code `2b + 1` high. Little-endian on every host (the original writes its
+//! host's order). Blocks run over the flattened tensor, so the last may be partial.
+//!
+//! Codes are chosen in binary32 from the unrounded scale and minimum, by multiplying with the reciprocal,
+//! rounding halves away from zero, clamping to 0..=15:
+//! - asymmetric: `min`, `max` of the real elements (the first of equals, so zeros keep their sign),
+//!   `scale = (max - min) / 15`, `code = round((w - min) / scale)`, `bias = min`;
+//! - symmetric: `scale = max|w| / 7` of the real elements, `code = round(w / scale) + 8`, `bias = -8 scale`.
+//!
+//! A scale below 1 that binary16 rounds to zero is 1 instead (loaders demand a positive scale): every code is
+//! then that of the bias, or of zero. A scale or bias that binary16 would make infinite is refused.
+//! Slots past the end of a partial block hold the code of 0.0: 8 when symmetric, the clamped
+//! `round((0 - min) / scale)` when not.
+
+use super::block::{LEN, Overflow, Values, absmax, extremes, field, read_field};
+use super::{Refused, check_finite};
+use crate::float::{f32_to_f16, round_half_away};
+
+/// Bytes of a block.
+pub(super) const BYTES: usize = 20;
+
+type Block = fn(&Values, usize, &mut [u8; BYTES]) -> Result<(), Overflow>;
+
+pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_flat(src, out, asym_block)
+}
+
+pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_flat(src, out, sym_block)
+}
+
+/// Encodes the whole blocks, then the partial one with zeros behind it.
+fn encode_flat(src: &[f32], out: &mut [u8], encode: Block) -> Result<(), Refused> {
+    check_finite(src)?;
+    let (blocks, tail) = src.as_chunks::<LEN>();
+    let (out, over) = out.as_chunks_mut::<BYTES>();
+    assert!(over.is_empty() && out.len() == src.len().div_ceil(LEN), "values and their blocks");
+    let mut padded = [0.0; LEN];
+    padded[..tail.len()].copy_from_slice(tail);
+    let last = (!tail.is_empty()).then_some((&padded, tail.len()));
+    let all = blocks.iter().map(|b| (b, LEN)).chain(last);
+    for (n, ((values, real), bytes)) in all.zip(out).enumerate() {
+        encode(values, real, bytes).map_err(|Overflow(at)| Refused::F16Overflow { index: n * LEN + at })?;
+    }
+    Ok(())
+}
+
+/// The scale to use in place of `s`: 1 where binary16 would store 0.
+fn usable(s: f32) -> f32 {
+    if s < 1.0 && f32_to_f16(s) == 0 { 1.0 } else { s }
+}
+
+fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let (min, max) = match values.get(..real) {
+        // With the first element in the empty slots the extremes are those of the real ones.
+        Some(some) if real < LEN => {
+            let mut filled = [values[0]; LEN];
+            filled[..real].copy_from_slice(some);
+            extremes(&filled)
+        }
+        _ => extremes(values),
+    };
+    let scale = usable((max - min) / 15.0);
+    let inverse = 1.0 / scale;
+    out[..2].copy_from_slice(&field(scale, &values[..real], max)?);
+    out[2..4].copy_from_slice(&field(min, &values[..real], min)?);
+    pack_pairs(values, &mut out[4..], |w| round_half_away((w - min) * inverse));
+    Ok(())
+}
+
+fn sym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let top = absmax(values);
+    let scale = usable(top / 7.0);
+    let inverse = 1.0 / scale;
+    let culprit = if values[..real].contains(&top) { top } else { -top };
+    out[..2].copy_from_slice(&field(scale, &values[..real], culprit)?);
+    out[2..4].copy_from_slice(&field(-8.0 * scale, &values[..real], culprit)?);
+    pack_pairs(values, &mut out[4..], |w| round_half_away(w * inverse) + 8);
+    Ok(())
+}
+
+/// Writes the clamped codes, two neighbours to a byte.
+#[inline(always)]
+fn pack_pairs(values: &Values, out: &mut [u8], code: impl Fn(f32) -> i32) {
+    let mut codes = [0_u8; LEN];
+    for (q, &w) in codes.iter_mut().zip(values) {
+        *q = code(w).clamp(0, 15) as u8;
+    }
+    for (byte, [low, high]) in out.iter_mut().zip(codes.as_chunks::<2>().0) {
+        *byte = low | (high << 4);
+    }
+}
+
+/// The 32 codes of the sixteen bytes after the header.
+pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
+    let mut codes = [0; LEN];
+    for (pair, &byte) in codes.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
+        *pair = [byte & 15, byte >> 4];
+    }
+    codes
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    let (src, over) = src.as_chunks::<BYTES>();
+    assert!(over.is_empty() && src.len() == out.len().div_ceil(LEN), "blocks and their values");
+    for (bytes, values) in src.iter().zip(out.chunks_mut(LEN)) {
+        let (scale, bias) = (read_field(bytes, 0), read_field(bytes, 2));
+        for (w, &code) in values.iter_mut().zip(&unpack_pairs(&bytes[4..])) {
+            *w = f32::from(code) * scale + bias;
+        }
+    }
+}

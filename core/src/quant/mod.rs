@@ -1,0 +1,222 @@
+//! The table of encodings: who can encode what, who can decode what, and what an encoder may refuse.
+//!
+//! One file per block type; this file only names them. Nothing here knows of files, tensors, rows of a tensor
+//! or containers: a slice of numbers goes in, bytes come out. The bytes are the contract: ggml's types equal
+//! the reference quantizers of ggml 0.25 (`ggml-quants.c`) built for x86-64, that is IEEE binary32 in index
+//! order with no multiply-add contracted; the lattice block is specified in [`lattice`]'s own module.
+
+mod block;
+mod lattice;
+mod plain;
+mod q4_0;
+mod q4_1;
+mod q5_0;
+mod q5_1;
+mod q8_0;
+mod transcode;
+
+use crate::dtype::DType;
+use crate::error::{Code, Error};
+use alloc::borrow::Cow;
+use alloc::format;
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encoding {
+    /// The dtype, by its one way of being written.
+    Type(DType),
+    /// F16 where the container allows finite values only (the lattice `.f16` file).
+    F16Finite,
+    /// The lattice block with scale and minimum.
+    LatticeAsym,
+    /// The lattice block around zero, its bias always -8 scales.
+    LatticeSym,
+}
+
+impl Encoding {
+    /// The dtype of the bytes.
+    pub const fn dtype(self) -> DType {
+        match self {
+            Encoding::Type(d) => d,
+            Encoding::F16Finite => DType::F16,
+            Encoding::LatticeAsym | Encoding::LatticeSym => DType::LATTICE_Q4,
+        }
+    }
+
+    /// The name shown to people: the dtype's, where that says it all.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Encoding::Type(d) => d.name(),
+            Encoding::F16Finite => "F16_FINITE",
+            Encoding::LatticeAsym => "Q4_ASYM",
+            Encoding::LatticeSym => "Q4_SYM",
+        }
+    }
+
+    /// The encoding with this name, in any case; the inverse of [`Encoding::name`].
+    pub fn parse(text: &str) -> crate::Result<Encoding> {
+        let special = [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym];
+        match special.into_iter().find(|e| e.name().eq_ignore_ascii_case(text)) {
+            Some(e) => Ok(e),
+            None => DType::parse(text).map(Encoding::Type),
+        }
+    }
+}
+
+impl fmt::Display for Encoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Encoding {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.name().to_ascii_lowercase())
+    }
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Encoding, D::Error> {
+        let text = Cow::<'de, str>::deserialize(d)?;
+        Encoding::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Why an encoder or transcoder would not write; indices count from the start of the slice it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// NaN or infinity where the encoding needs a number; the first one.
+    NonFinite {
+        /// Which element.
+        index: usize,
+    },
+    /// A finite value for which a binary16 field would become infinite.
+    F16Overflow {
+        /// Which element.
+        index: usize,
+    },
+    /// A block whose values the target of a lossless transcode cannot hold.
+    NotExact {
+        /// Which block.
+        block: usize,
+    },
+}
+
+impl Refused {
+    /// The error to show; its element counts from the start of the slice.
+    pub fn error(self) -> Error {
+        let new = |code, message: &str, at: usize| Error::new(code, message).element(at as u64);
+        match self {
+            Refused::NonFinite { index } => new(Code::NonFinite, "NaN or infinity cannot be encoded", index),
+            Refused::F16Overflow { index } => {
+                new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
+            }
+            Refused::NotExact { block } => {
+                let message = format!("block {block} cannot be rewritten without changing its values");
+                Error::new(Code::NotExact, message).element(block as u64 * block::LEN as u64)
+            }
+        }
+    }
+
+    /// The same refusal, seen from a slice that starts `elements` earlier.
+    #[must_use]
+    pub fn shifted(self, elements: usize) -> Refused {
+        match self {
+            Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
+            Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
+            Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
+        }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(r: Refused) -> Error {
+        r.error()
+    }
+}
+
+/// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
+/// bytes that [`DType::bytes_for`] says. `importance`, one weight per element, is for encodings that search;
+/// the ones here so far do not, and ignore it. After a refusal `out` holds nothing of use.
+///
+/// # Panics
+/// Where the lengths do not belong together: they are the caller's, never a file's.
+pub type EncodeFn = fn(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused>;
+
+/// Decodes whole blocks; the values after `out`'s end in a partial last lattice block are dropped. Any bytes
+/// decode to something.
+///
+/// # Panics
+/// Where the lengths do not belong together: they are the caller's, never a file's.
+pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
+
+/// Rewrites whole blocks as another type with every decoded value the same to the bit, or refuses.
+///
+/// # Panics
+/// Where the lengths do not belong together: they are the caller's, never a file's.
+pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
+
+/// How to write `e`, where we can.
+pub fn encoder(e: Encoding) -> Option<EncodeFn> {
+    Some(match e {
+        Encoding::F16Finite => plain::encode_f16_finite,
+        Encoding::LatticeAsym => lattice::encode_asym,
+        Encoding::LatticeSym => lattice::encode_sym,
+        Encoding::Type(d) => match d {
+            DType::F32 => plain::encode_f32,
+            DType::F16 => plain::encode_f16,
+            DType::BF16 => plain::encode_bf16,
+            DType::Q8_0 => q8_0::encode,
+            DType::Q4_0 => q4_0::encode,
+            DType::Q4_1 => q4_1::encode,
+            DType::Q5_0 => q5_0::encode,
+            DType::Q5_1 => q5_1::encode,
+            _ => return None,
+        },
+    })
+}
+
+/// How to read `d`, where we can.
+pub fn decoder(d: DType) -> Option<DecodeFn> {
+    Some(match d {
+        DType::F64 => plain::decode_f64,
+        DType::F32 => plain::decode_f32,
+        DType::F16 => plain::decode_f16,
+        DType::BF16 => plain::decode_bf16,
+        DType::F8_E4M3 => plain::decode_f8_e4m3,
+        DType::F8_E5M2 => plain::decode_f8_e5m2,
+        DType::Q8_0 => q8_0::decode,
+        DType::Q4_0 => q4_0::decode,
+        DType::Q4_1 => q4_1::decode,
+        DType::Q5_0 => q5_0::decode,
+        DType::Q5_1 => q5_1::decode,
+        DType::LATTICE_Q4 => lattice::decode,
+        _ => return None,
+    })
+}
+
+/// How to rewrite `from` as `to` without decoding, where that can be lossless.
+pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
+    match (from, to) {
+        (DType::LATTICE_Q4, DType::Q4_1) => Some(transcode::lattice_to_q4_1),
+        (DType::LATTICE_Q4, DType::Q4_0) => Some(transcode::lattice_to_q4_0),
+        (DType::Q4_1, DType::LATTICE_Q4) => Some(transcode::q4_1_to_lattice),
+        _ => None,
+    }
+}
+
+/// Refuses the first NaN or infinity.
+pub fn check_finite(values: &[f32]) -> Result<(), Refused> {
+    const EXPONENT: u32 = 0x7F80_0000;
+    let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
+    // A whole stretch is judged without a branch, so that it vectorises; only a guilty one is searched.
+    for (n, stretch) in values.chunks(256).enumerate() {
+        if stretch.iter().fold(false, |any, x| any | bad(x)) {
+            let within = stretch.iter().position(bad).unwrap_or(0);
+            return Err(Refused::NonFinite { index: n * 256 + within });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,37 @@
+//! ggml's Q4_0: `f16 d`, 32 nibbles; `w = d * (q - 8)`. Knows nothing but its 18 bytes.
+//!
+//! `quantize_row_q4_0_ref`: `d` is the value of greatest magnitude (the first of ties) over -8, so `d` may be
+//! negative; `q = min(15, trunc(x * (1/d) + 8.5))` with the unrounded `1/d`. All zeros (of either sign):
+//! `d = 0 / -8 = -0`, codes 8. `d` that underflows to 0: codes 8. `1/d` infinite: codes 0 (undefined in C,
+//! 0 on x86).
+
+use super::Refused;
+use super::block::{
+    Overflow, Values, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
+    signed_absmax, unpack_halves,
+};
+
+const BYTES: usize = 18;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let max = signed_absmax(values);
+    let d = max / -8.0;
+    let id = reciprocal(d);
+    let q = codes(values, id, 15, |x| x * id + 8.5);
+    out[..2].copy_from_slice(&field(d, values, max)?);
+    out[2..].copy_from_slice(&pack_halves(&q));
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+        let d = read_field(bytes, 0);
+        for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
+            *x = f32::from(q as i8 - 8) * d;
+        }
+    });
+}

@@ -1,0 +1,36 @@
+//! ggml's Q5_0: `f16 d`, 32 fifth bits, 32 nibbles; `w = d * (q - 16)`. Knows nothing but its 22 bytes.
+//!
+//! `quantize_row_q5_0_ref`: as Q4_0 with -16 in place of -8, and `q = min(31, trunc(x * (1/d) + 16.5))`.
+
+use super::Refused;
+use super::block::{
+    Overflow, Values, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field, reciprocal,
+    signed_absmax, unpack_halves, with_fifth_bits,
+};
+
+const BYTES: usize = 22;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let max = signed_absmax(values);
+    let d = max / -16.0;
+    let id = reciprocal(d);
+    let q = codes(values, id, 31, |x| x * id + 16.5);
+    out[..2].copy_from_slice(&field(d, values, max)?);
+    out[2..6].copy_from_slice(&fifth_bits(&q));
+    out[6..].copy_from_slice(&pack_halves(&q));
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+        let d = read_field(bytes, 0);
+        let q = with_fifth_bits(unpack_halves(&bytes[6..]), [bytes[2], bytes[3], bytes[4], bytes[5]]);
+        for (x, &q) in values.iter_mut().zip(&q) {
+            *x = f32::from(q as i8 - 16) * d;
+        }
+    });
+}

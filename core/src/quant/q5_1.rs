@@ -1,0 +1,37 @@
+//! ggml's Q5_1: `f16 d`, `f16 m`, 32 fifth bits, 32 nibbles; `w = d * q + m`. Knows nothing but its 24 bytes.
+//!
+//! `quantize_row_q5_1_ref`: as Q4_1 with 31 in place of 15; ggml does not clamp, and 31 is never exceeded.
+
+use super::Refused;
+use super::block::{
+    Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, pack_halves, read_field,
+    reciprocal, unpack_halves, with_fifth_bits,
+};
+
+const BYTES: usize = 24;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let (min, max) = extremes(values);
+    let d = (max - min) / 31.0;
+    let id = reciprocal(d);
+    let q = codes(values, id, 31, |x| (x - min) * id + 0.5);
+    out[..2].copy_from_slice(&field(d, values, max)?);
+    out[2..4].copy_from_slice(&field(min, values, min)?);
+    out[4..8].copy_from_slice(&fifth_bits(&q));
+    out[8..].copy_from_slice(&pack_halves(&q));
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+        let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
+        let q = with_fifth_bits(unpack_halves(&bytes[8..]), [bytes[4], bytes[5], bytes[6], bytes[7]]);
+        for (x, &q) in values.iter_mut().zip(&q) {
+            *x = f32::from(q) * d + m;
+        }
+    });
+}

@@ -1,0 +1,169 @@
+//! Plan and budget in, lazy jobs out. Decides windows; results never depend on what it decides.
+
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::job::{Job, Read, Region, Window, Write};
+use crate::metric::LEAF;
+use crate::plan::{Finish, Operand, Output, Piece, Place, Plan};
+use alloc::format;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// How much a driver is willing to hold at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes for all windows in flight together.
+    pub memory: u64,
+    /// Windows in flight.
+    pub workers: u32,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget { memory: 64 << 20, workers: 1 }
+    }
+}
+
+/// Windows larger than this gain nothing: reads are long and the per-window cost is small.
+const MAX_WINDOW: u64 = 1 << 20;
+
+/// How an output is cut.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Rows that stay together.
+    group: u64,
+    /// Rows of a window.
+    rows: u64,
+    /// Columns of a window.
+    cols: u64,
+}
+
+/// The jobs of `plan`, in order of outputs, rows and columns.
+///
+/// Fails before the first job where some output's smallest window exceeds the budget.
+pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    let mut cuts = Vec::with_capacity(plan.outputs.len());
+    for output in &plan.outputs {
+        let pieces: Result<Vec<Cut>> = output.pieces.iter().map(|p| cut(output, p, budget)).collect();
+        cuts.push(pieces.map_err(|e| e.of_tensor(&output.name))?);
+    }
+    Ok(plan.outputs.iter().zip(cuts).enumerate().flat_map(|(index, (output, cuts))| {
+        output.pieces.iter().zip(cuts).flat_map(move |(piece, cut)| {
+            windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
+        })
+    }))
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b).max(1) * b
+}
+
+/// Every dtype whose blocks a window of this piece must not split.
+fn dtypes(piece: &Piece, output: &Output) -> Vec<DType> {
+    let mut all: Vec<DType> = operands(piece).map(|o| o.dtype).collect();
+    match piece.finish {
+        Finish::Encode(e) => all.push(e.dtype()),
+        Finish::Transcode(to) => all.push(to),
+        Finish::Copy | Finish::Measure => {}
+    }
+    all.extend(output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype()));
+    all
+}
+
+fn operands(piece: &Piece) -> impl Iterator<Item = &Operand> {
+    core::iter::once(&piece.from).chain(&piece.against)
+}
+
+/// Chooses the window of a piece within the budget.
+fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
+    let cols = output.grid.cols;
+    let dtypes = dtypes(piece, output);
+    // A flat type's blocks may straddle rows: then only whole groups of rows fall on block borders.
+    let straddle = dtypes.iter().filter(|d| d.is_flat()).fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())));
+    let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
+    let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
+    // Bytes held for each element: what is read, what is written, and values in hand while a group is whole.
+    let per_element: u64 = dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum::<u64>() + 8;
+    let share = budget.memory / u64::from(budget.workers.max(1));
+    let target = (share / per_element).min(MAX_WINDOW);
+    let least_cols = if straddle == 1 { cols.min(align) } else { cols };
+    let least = group.saturating_mul(least_cols);
+    if least > target {
+        let need = least.saturating_mul(per_element).saturating_mul(budget.workers.max(1).into());
+        let message = format!("the smallest window of this tensor needs a memory budget of {need} bytes");
+        return Err(Error::new(Code::MemoryBudget, message));
+    }
+    if group.saturating_mul(cols) <= target {
+        let groups = target / group / cols.max(1);
+        return Ok(Cut { group, rows: groups.max(1) * group, cols });
+    }
+    Ok(Cut { group, rows: group, cols: target / group / align * align })
+}
+
+fn windows(output: &Output, piece: &Piece, cut: Cut) -> impl Iterator<Item = Window> + use<> {
+    let Range { start, end } = piece.rows;
+    let cols = output.grid.cols;
+    // An empty grid has no windows; a step of zero would not end.
+    let rows = if cols == 0 { start..start } else { start..end };
+    rows.step_by(cut.rows as usize).flat_map(move |row| {
+        (0..cols).step_by(cut.cols.max(1) as usize).map(move |col| Window {
+            rows: row..row.saturating_add(cut.rows).min(end),
+            cols: col..col.saturating_add(cut.cols).min(cols),
+        })
+    })
+}
+
+fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> Job {
+    let cols = output.grid.cols;
+    let read = |o: &Operand| {
+        let shift = |r: u64| r - piece.rows.start + o.row;
+        let rows = shift(window.rows.start)..shift(window.rows.end);
+        Read {
+            side: o.side,
+            file: o.file,
+            region: region(o.dtype, o.at, cols, &rows, &window.cols),
+            dtype: o.dtype,
+            map: o.map,
+            ops: o.ops.clone(),
+        }
+    };
+    let target = match piece.finish {
+        Finish::Copy => piece.from.dtype,
+        Finish::Encode(e) => e.dtype(),
+        Finish::Transcode(to) => to,
+        Finish::Measure => output.dtype,
+    };
+    let write = |place: Place| Write {
+        file: place.file,
+        region: region(target, place.at, cols, &window.rows, &window.cols),
+    };
+    Job {
+        output: index,
+        grid: output.grid,
+        row_group: cut.group,
+        reads: operands(piece).map(read).collect(),
+        finish: piece.finish,
+        write: output.place.filter(|_| piece.finish != Finish::Measure).map(write),
+        ask: output.ask.clone(),
+        window,
+    }
+}
+
+/// The bytes of a window in a tensor at `at`. Sizes were checked against the file (or the plan) when it was parsed,
+/// and windows fall on block borders, so nothing here can overflow; a wrong one would fail its read.
+fn region(dtype: DType, at: u64, cols: u64, rows: &Range<u64>, window_cols: &Range<u64>) -> Region {
+    let bytes = |n: u64| dtype.bytes_for(n).unwrap_or(0);
+    let height = rows.end - rows.start;
+    let width = window_cols.end - window_cols.start;
+    if width == cols {
+        let run = bytes(height * cols);
+        return Region { offset: at + bytes(rows.start * cols), run, stride: run, count: 1 };
+    }
+    let stride = bytes(cols);
+    let offset = at + rows.start * stride + bytes(window_cols.start);
+    Region { offset, run: bytes(width), stride, count: height }
+}

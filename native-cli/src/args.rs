@@ -1,0 +1,337 @@
+//! What was typed. Knows clap; decides nothing.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::{DType, recipe};
+use std::path::PathBuf;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  2    the request makes no sense or is refused for safety
+  3    not found, or reading or writing failed
+  4    the file is invalid, exceeds a limit, or holds NaN or infinity where a number is needed
+  5    a gate failed: compare below its threshold, verify finding a difference
+  6    valid, but not supported (a type that cannot be encoded, requantizing without being asked to)
+  7    the device that was asked for is missing or failed
+  130  interrupted";
+
+/// Looks into LLM weight files, shows what quantization would do to every tensor, and writes the quantized model.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Inspect(Inspect),
+    Quantize(Quantize),
+    Compare(Compare),
+    Verify(Verify),
+    Sweep(Sweep),
+    Completions(Completions),
+    Man(Man),
+}
+
+/// Show what is in a file: container, metadata, every tensor.
+///
+/// INPUT is a .safetensors, .gguf, .q4 or .f16 file, an index (*.safetensors.index.json), the first part of a split
+/// GGUF, or a directory that holds one model. Only headers are read, unless --stats asks for the values.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope inspect model.safetensors
+  quantoscope inspect my-model/ --tensor '*.mlp.*' --stats
+  quantoscope inspect model.gguf --json | jq '.tensors[].name'")]
+pub struct Inspect {
+    /// File or directory.
+    pub input: PathBuf,
+    /// Read the values too: mean, deviation, extremes, NaN, infinities, kurtosis.
+    #[arg(long)]
+    pub stats: bool,
+    #[command(flatten)]
+    pub filter: Filter,
+    #[command(flatten)]
+    pub work: Work,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which tensors.
+#[derive(Debug, Args)]
+pub struct Filter {
+    /// Only tensors whose name matches this glob; may be given several times.
+    #[arg(long = "tensor", value_name = "GLOB")]
+    pub tensors: Vec<String>,
+}
+
+/// How the work is done. Never changes a result.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Resources")]
+pub struct Work {
+    /// Worker threads; default: one for each processor.
+    #[arg(short = 'j', long, value_name = "N")]
+    pub threads: Option<std::num::NonZeroU32>,
+    /// Bytes for all windows in flight together, for example 64MiB; default: 32 MiB for each thread.
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+    /// The engine: auto, or one that this machine has.
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub engine: String,
+}
+
+/// Write a quantized model.
+///
+/// By default every weight matrix whose rows divide by the block is quantized; norms, biases, other vectors, routers,
+/// positional tables, convolution kernels, embeddings and the output head keep their precision. The plan says why for
+/// each tensor; --dry-run prints it, with the exact bytes that a real run would write, and reads headers only.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope quantize model.safetensors -o model-q4.gguf --type q4_0
+  quantoscope quantize my-model/ -o my-model-q4/ --to q4 --dry-run
+  quantoscope quantize big.gguf -o big-q8.gguf --type Q8_0 --pure --threads 8
+  quantoscope quantize model-q4/ -o model.gguf --type q4_1        lossless transcode of lattice blocks
+  quantoscope quantize model.gguf -o out.gguf --type q8_0 --resume   go on after an interruption")]
+pub struct Quantize {
+    /// File or directory.
+    pub input: PathBuf,
+    /// The file to write; a directory for --to q4.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// The container; default: by the extension of OUT.
+    #[arg(long, value_name = "CONTAINER")]
+    pub to: Option<To>,
+    /// The tensor type for all eligible tensors, in any case: q8_0, q4_0, q4_1, q5_0, q5_1, f16, bf16, f32.
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype)]
+    pub dtype: Option<DType>,
+    /// The block form for --to q4.
+    #[arg(long, value_name = "SCHEME", default_value = "asym")]
+    pub q4_scheme: Scheme,
+    /// Take embeddings and the output head to the type as well.
+    #[arg(long)]
+    pub pure: bool,
+    /// Decode tensors that are quantized already and quantize them again (loses quality).
+    #[arg(long)]
+    pub allow_requantize: bool,
+    /// Print the plan and stop: no value is read, nothing is written.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not measure the error of what is written (faster).
+    #[arg(long)]
+    pub no_measure: bool,
+    /// Replace an existing output.
+    #[arg(long)]
+    pub force: bool,
+    /// Continue an interrupted run, and keep the partial output if this one is interrupted.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+    #[command(flatten)]
+    pub work: Work,
+    /// Write one JSON event per line on standard output.
+    #[arg(long, conflicts_with = "json")]
+    pub events: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A container, as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum To {
+    Gguf,
+    Q4,
+    Safetensors,
+}
+
+/// A lattice block form, as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Scheme {
+    Asym,
+    Sym,
+}
+
+impl From<Scheme> for recipe::Q4Scheme {
+    fn from(s: Scheme) -> recipe::Q4Scheme {
+        match s {
+            Scheme::Asym => recipe::Q4Scheme::Asym,
+            Scheme::Sym => recipe::Q4Scheme::Sym,
+        }
+    }
+}
+
+/// Measure a candidate against its reference, tensor by tensor, and gate on the worst.
+///
+/// Either side may be safetensors, GGUF or .q4; names and layouts of GGUF converters are mapped back. A finding (a tensor
+/// on one side only, another shape, NaN, an unknown architecture, no overlap) trips the gate as a low cosine does.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope compare model.safetensors model-q4.gguf
+  quantoscope compare my-model/ my-model-q4/ --threshold 0.99 --format json
+  quantoscope compare a.gguf b.gguf --no-threshold --format tsv | sort -k5")]
+pub struct Compare {
+    /// The reference.
+    pub reference: PathBuf,
+    /// What is held against it.
+    pub candidate: PathBuf,
+    /// Fail (exit 5) when a cosine is below this.
+    #[arg(long, value_name = "COSINE", default_value_t = 0.95, value_parser = parse_threshold, allow_negative_numbers = true)]
+    pub threshold: f64,
+    /// Report only: exit 0 whatever is found.
+    #[arg(long, conflicts_with = "threshold")]
+    pub no_threshold: bool,
+    /// How to print; default: table on a terminal, else tsv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Short for --format json.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+/// An output format, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Tsv,
+    Json,
+}
+
+/// Check an artefact: its structure, that every value is finite, and that its source makes exactly these bytes.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope verify model-q4.gguf
+  quantoscope verify my-model-q4/ --against my-model/")]
+pub struct Verify {
+    /// The artefact.
+    pub artefact: PathBuf,
+    /// Encode this source again and hold the bytes against the artefact's.
+    #[arg(long, value_name = "SOURCE")]
+    pub against: Option<PathBuf>,
+    #[command(flatten)]
+    pub work: Work,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show what every type would do to every tensor: bits per weight, rmse, relative error, SQNR, cosine.
+///
+/// Nothing is written. One row per tensor and type.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope sweep model.safetensors
+  quantoscope sweep my-model/ --types q4_0,q8_0,q4_asym --tensor '*.down_proj.weight'
+  quantoscope sweep model.gguf --format tsv > errors.tsv")]
+pub struct Sweep {
+    /// File or directory.
+    pub input: PathBuf,
+    /// The types, separated by commas; default: every type that can be written.
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse_encoding)]
+    pub types: Vec<Encoding>,
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How to print; default: table on a terminal, else tsv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// Short for --format json.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quantoscope completions bash > ~/.local/share/bash-completion/completions/quantoscope")]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// Print the manual page.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quantoscope man | man -l -")]
+pub struct Man {
+    /// The verb; default: the overview.
+    pub verb: Option<String>,
+}
+
+fn parse_dtype(text: &str) -> Result<DType, String> {
+    DType::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_encoding(text: &str) -> Result<Encoding, String> {
+    Encoding::parse(text).map_err(|e| e.to_string())
+}
+
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (-1.0..=1.0).contains(&t) => Ok(t),
+        Ok(_) => Err("a cosine is a number from -1 to 1".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// Bytes with a unit: `64MiB`, `1.5 GB`, `200M` (decimal), `4096`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} does not start with a number"))?;
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1_u64,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1000 * 1000,
+        "g" | "gb" => 1000 * 1000 * 1000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        other => return Err(format!("{other:?} is no unit of size (use MB, MiB, GB, GiB)")),
+    };
+    let bytes = number * unit as f64;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("the size is out of range".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_examples() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{} shows no example", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("1.5 GB"), Ok(1_500_000_000));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for bad in ["", "MB", "1 TBs", "-1", "0", "1e400"] {
+            assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn thresholds_are_cosines() {
+        assert_eq!(parse_threshold("-1"), Ok(-1.0));
+        for bad in ["NaN", "inf", "1.01", "-1.5", "x"] {
+            assert!(parse_threshold(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `compare`: a candidate against its reference, with a gate.
+
+use super::{format, measure};
+use crate::args::{Compare, Format};
+use crate::drive::Resources;
+use crate::io::source::Source;
+use crate::render::table::{Align, Tone, plain, render, tsv};
+use crate::render::{self, clean, count, fixed, sci};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::plan::pair::{Finding, compare};
+use quantoscope_core::report::{CompareReport, CompareRow, Verdict, compared};
+use std::process::ExitCode;
+
+pub fn run(args: &Compare) -> Result<ExitCode> {
+    let format = format(args.format, args.json);
+    let reference = Source::open(&args.reference)?;
+    let candidate = Source::open(&args.candidate)?;
+    let pairing = compare(&reference.checkpoint, &candidate.checkpoint);
+    let resources = Resources::new(&args.work)?;
+    let quiet = format != Format::Table;
+    let collected = measure(&pairing.plan, &[&reference, &candidate], resources, "Comparing", quiet)?;
+    let names = (&*args.reference.to_string_lossy(), &*args.candidate.to_string_lossy());
+    let threshold = (!args.no_threshold).then_some(args.threshold);
+    let report = compared(names, &pairing.plan, pairing.findings, &collected, threshold);
+    match format {
+        Format::Json => render::json(&report)?,
+        Format::Tsv => print_tsv(&report)?,
+        Format::Table => print_table(&report)?,
+    }
+    if report.passes() { Ok(ExitCode::SUCCESS) } else { Err(tripped(&report)) }
+}
+
+fn tripped(report: &CompareReport) -> Error {
+    let below = report.tensors.iter().filter(|r| r.below_threshold).count();
+    let message = format!(
+        "{} below the threshold, {}",
+        plural(below, "tensor"),
+        plural(report.findings.len(), "finding")
+    );
+    Error::new(Code::BelowThreshold, message)
+}
+
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn verdict(v: Verdict) -> (&'static str, Tone) {
+    match v {
+        Verdict::Green => ("green", Tone::Good),
+        Verdict::Yellow => ("yellow", Tone::Fair),
+        Verdict::Red => ("red", Tone::Bad),
+    }
+}
+
+fn print_tsv(report: &CompareReport) -> Result<()> {
+    let mut text = tsv(["tensor", "qtype", "numel", "rmse", "cosine", "max_abs", "verdict"]);
+    let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.6e}"));
+    for r in &report.tensors {
+        let cosine = r.error.cosine.map_or_else(String::new, |c| format!("{c:.6}"));
+        text.push_str(&tsv([
+            r.tensor.as_str(),
+            r.qtype.name(),
+            &r.numel.to_string(),
+            &number(r.error.rmse),
+            &cosine,
+            &number(r.error.max_abs),
+            verdict(r.verdict).0,
+        ]));
+    }
+    render::print(&text)?;
+    for f in &report.findings {
+        eprintln!("finding: {}", line(f));
+    }
+    Ok(())
+}
+
+fn line(f: &Finding) -> String {
+    let tensor = f.tensor.as_ref().map(|t| format!(" {t}")).unwrap_or_default();
+    clean(&format!("{}{tensor}: {}", f.kind, f.detail))
+}
+
+fn row(r: &CompareRow) -> Vec<(String, Tone)> {
+    let (word, tone) = verdict(r.verdict);
+    vec![
+        plain(&*r.tensor),
+        plain(r.qtype.name()),
+        plain(count(r.numel)),
+        plain(sci(r.error.rmse)),
+        plain(r.error.relative_error.map_or_else(|| "–".into(), |e| format!("{:.3} %", e * 100.0))),
+        plain(fixed(r.error.sqnr_db, 2)),
+        plain(fixed(r.error.cosine, 6)),
+        plain(sci(r.error.max_abs)),
+        (word.into(), tone),
+    ]
+}
+
+fn print_table(report: &CompareReport) -> Result<()> {
+    let right = |name| (name, Align::Right);
+    let columns = [
+        ("tensor", Align::Left),
+        ("qtype", Align::Left),
+        right("elements"),
+        right("rmse"),
+        right("rel. error"),
+        right("SQNR dB"),
+        right("cosine"),
+        right("max |error|"),
+        ("verdict", Align::Left),
+    ];
+    let mut text = render(&columns, report.tensors.iter().map(row));
+    let of = |v: Verdict| report.tensors.iter().filter(|r| r.verdict == v).count();
+    text.push_str(&format!(
+        "\n{} compared: {} green, {} yellow, {} red; {}\n",
+        plural(report.tensors.len(), "tensor"),
+        of(Verdict::Green),
+        of(Verdict::Yellow),
+        of(Verdict::Red),
+        plural(report.findings.len(), "finding"),
+    ));
+    for f in &report.findings {
+        text.push_str(&format!("  {}\n", line(f)));
+    }
+    render::print(&text)
+}

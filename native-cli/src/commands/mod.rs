@@ -1,0 +1,73 @@
+//! One file per verb. A verb opens, plans, drives and prints; it never computes.
+
+pub mod compare;
+pub mod help;
+pub mod inspect;
+pub mod quantize;
+pub mod sweep;
+pub mod verify;
+
+use crate::args::{Filter, Format};
+use crate::drive::{Resources, Work, drive};
+use crate::io::source::Source;
+use crate::render::progress::Progress;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::plan::Plan;
+use quantoscope_core::report::Collector;
+use std::io::IsTerminal;
+
+/// The tensors that a filter lets through; all, where it names none.
+struct Wanted(Option<GlobSet>);
+
+impl Wanted {
+    fn new(filter: &Filter) -> Result<Wanted> {
+        if filter.tensors.is_empty() {
+            return Ok(Wanted(None));
+        }
+        let usage = |e: globset::Error| Error::new(Code::Usage, e.to_string());
+        let mut set = GlobSetBuilder::new();
+        for pattern in &filter.tensors {
+            set.add(GlobBuilder::new(pattern).build().map_err(usage)?);
+        }
+        Ok(Wanted(Some(set.build().map_err(usage)?)))
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|set| set.is_match(name))
+    }
+
+    /// A filter that lets nothing through is a mistake, and is told.
+    fn check(&self, source: &Source) -> Result<()> {
+        if self.0.is_some() && !source.checkpoint.tensors.iter().any(|t| self.takes(&t.name)) {
+            return Err(Error::new(Code::NoSuchTensor, "no tensor matches --tensor"));
+        }
+        Ok(())
+    }
+}
+
+/// The format that was asked for, or the one that fits where the output goes.
+fn format(asked: Option<Format>, json: bool) -> Format {
+    match asked {
+        _ if json => Format::Json,
+        Some(format) => format,
+        None if std::io::stdout().is_terminal() => Format::Table,
+        None => Format::Tsv,
+    }
+}
+
+/// Runs a plan that writes nothing.
+fn measure(
+    plan: &Plan,
+    sources: &[&Source],
+    resources: Resources,
+    verb: &'static str,
+    quiet: bool,
+) -> Result<Collector> {
+    crate::drive::watch_interrupts();
+    let progress = Progress::new(plan, verb, quiet);
+    let work = Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {} };
+    let collected = drive(&work, None);
+    progress.finish();
+    collected
+}

@@ -1,0 +1,154 @@
+//! `quantize`: plan, write, measure, report.
+
+use crate::args::{Quantize, To};
+use crate::drive::{Resources, Sink, Work, drive, watch_interrupts};
+use crate::io::artefact::{Artefact, Permission, check_target};
+use crate::io::source::Source;
+use crate::render;
+use crate::render::events::{Event, Events};
+use crate::render::progress::Progress;
+use crate::render::quantized::as_text;
+use quantoscope_core::error::{Code, Culprit, Error, Result};
+use quantoscope_core::format::Container;
+use quantoscope_core::plan::{Plan, convert};
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::report::{Collector, ConvertReport, Run, converted};
+use quantoscope_core::schedule::schedule;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+pub fn run(args: &Quantize) -> Result<ExitCode> {
+    let started = Instant::now();
+    let recipe = recipe(args)?;
+    recipe.check()?;
+    let resources = Resources::new(&args.work)?;
+    let source = Source::open(&args.input)?;
+    let plan = convert::plan(&source.checkpoint, &recipe, !args.no_measure)?;
+    check_target(&source, &args.output, recipe.to == Container::LatticeQ4, args.force || args.dry_run)?;
+    if args.dry_run {
+        return dry_run(args, &source, &plan, resources);
+    }
+    if !(args.json || args.events) {
+        render::warn(&plan.warnings);
+    }
+    let events = Events::new(args.events, &source, &plan);
+    events.start(args, false)?;
+    let (collected, resumed) = write(args, &source, &plan, resources, &events)?;
+    let run = resources.run(started, resumed);
+    let report = report(&source, &plan, Some(&collected))?;
+    events.done(&report, Some(&run), false)?;
+    finish(args, &report, Some(&run))
+}
+
+/// The recipe that was typed, with the container that the output's name says.
+fn recipe(args: &Quantize) -> Result<Recipe> {
+    let extension = args.output.extension().and_then(|e| e.to_str()).unwrap_or("");
+    let to = match (args.to, extension) {
+        (Some(To::Gguf), _) => Container::Gguf,
+        (Some(To::Q4), _) => Container::LatticeQ4,
+        (Some(To::Safetensors), _) => Container::Safetensors,
+        (None, e) if e.eq_ignore_ascii_case("gguf") => Container::Gguf,
+        (None, e) if e.eq_ignore_ascii_case("safetensors") => Container::Safetensors,
+        (None, _) => {
+            let message = "the output's name does not say its container; give --to gguf, q4 or safetensors";
+            return Err(Error::new(Code::Usage, message));
+        }
+    };
+    let mut recipe = Recipe::new(to, args.dtype);
+    recipe.q4_scheme = args.q4_scheme.into();
+    recipe.pure = args.pure;
+    recipe.allow_requantize = args.allow_requantize;
+    Ok(recipe)
+}
+
+fn report(source: &Source, plan: &Plan, collected: Option<&Collector>) -> Result<ConvertReport> {
+    let none = || Error::new(Code::Io, "the plan is not one of a conversion");
+    converted(&source.checkpoint, plan, collected).ok_or_else(none)
+}
+
+fn dry_run(args: &Quantize, source: &Source, plan: &Plan, resources: Resources) -> Result<ExitCode> {
+    // A plan that could not run in this budget is no plan.
+    drop(schedule(plan, &resources.budget)?);
+    let report = report(source, plan, None)?;
+    let events = Events::new(args.events, source, plan);
+    events.start(args, true)?;
+    if args.events {
+        for index in 0..plan.outputs.len() {
+            events.tensor(index, None)?;
+        }
+    } else if !args.json {
+        render::warn(&plan.warnings);
+    }
+    events.done(&report, None, true)?;
+    finish(args, &report, None)
+}
+
+fn finish(args: &Quantize, report: &ConvertReport, run: Option<&Run>) -> Result<ExitCode> {
+    if args.json {
+        let mut value = serde_json::json!({ "result": report, "dry_run": args.dry_run });
+        if let (Some(run), Some(map)) = (run, value.as_object_mut()) {
+            map.insert("run".into(), serde_json::json!(run));
+        }
+        render::json(&value)?;
+    } else if !args.events {
+        render::print(&as_text(report, run, &args.output))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the artefact. Whatever fails, nothing stands under the final name, and what was written is removed, unless
+/// it can be resumed.
+fn write(
+    args: &Quantize,
+    source: &Source,
+    plan: &Plan,
+    mut resources: Resources,
+    events: &Events<'_>,
+) -> Result<(Collector, u64)> {
+    watch_interrupts();
+    let permission = Permission { force: args.force, resume: args.resume };
+    let fingerprint = fingerprint(source, plan);
+    let begun = Artefact::begin(plan, &args.output, permission, &fingerprint, resources.budget)?;
+    resources.budget = begun.budget;
+    let artefact = begun.artefact;
+    let resumed = begun.records.len() as u64;
+    let progress = Progress::new(plan, "Quantizing", args.events || args.json);
+    let announce = |index: usize, collected: &Collector| {
+        // A broken standard output is found again when the run ends.
+        let _ = events.tensor(index, Some(collected));
+    };
+    let work =
+        Work { plan, sources: &[source], resources, progress: &progress, on_output: &announce };
+    let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
+    let collected = drive(&work, Some(sink));
+    progress.finish();
+    match collected {
+        Ok(collected) => {
+            artefact.commit()?;
+            Ok((collected, resumed))
+        }
+        Err(e) => {
+            let keep = args.resume && matches!(e.code().culprit(), Culprit::Interrupted | Culprit::World);
+            if !keep {
+                artefact.discard();
+            }
+            Err(e)
+        }
+    }
+}
+
+/// Whatever decides the bytes: the plan, the sources, the version.
+fn fingerprint(source: &Source, plan: &Plan) -> [u8; 32] {
+    let mut salt = env!("CARGO_PKG_VERSION").as_bytes().to_vec();
+    salt.extend(source.salt());
+    plan.fingerprint(&salt)
+}
+
+/// The event for one run or another, so that `args` stays out of the renderer.
+impl Events<'_> {
+    fn start(&self, args: &Quantize, dry_run: bool) -> Result<()> {
+        let path = |p: &Path| p.to_string_lossy().into_owned();
+        self.emit(|plan, source| Event::start(plan, source, path(&args.input), path(&args.output), dry_run))
+    }
+}

@@ -1,0 +1,298 @@
+//! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
+
+use crate::io::artefact::Artefact;
+use crate::io::journal::{Journal, Record};
+use crate::io::source::Source;
+use crate::render::progress::Progress;
+use quantoscope_accel::Engine;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::job::{Done, Job, Payload, Scratch};
+use quantoscope_core::plan::{Plan, Side};
+use quantoscope_core::report::{Collector, Run};
+use quantoscope_core::schedule::{Budget, schedule};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Set by Ctrl-C and by SIGTERM.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Finished windows are brought to disk and noted at least this often, so that a killed run loses little.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// Makes Ctrl-C end the work between two windows.
+pub fn watch_interrupts() {
+    // Fails only when a handler is set already, which is this one.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
+}
+
+/// How the work is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    pub engine: Engine,
+    pub budget: Budget,
+}
+
+impl Resources {
+    /// From what was typed, or from the machine.
+    pub fn new(work: &crate::args::Work) -> Result<Resources> {
+        let engine = Engine::by_name(&work.engine)?;
+        let workers = match work.threads {
+            Some(n) => n.get(),
+            None => thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        };
+        let memory = work.memory.unwrap_or(u64::from(workers) * (32 << 20));
+        Ok(Resources { engine, budget: Budget { memory, workers } })
+    }
+
+    /// What a report says of the run.
+    pub fn run(&self, started: Instant, resumed_windows: u64) -> Run {
+        Run {
+            version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
+            engine: self.engine.name(),
+            threads: self.budget.workers,
+            seconds: Some(started.elapsed().as_secs_f64()),
+            resumed_windows,
+        }
+    }
+}
+
+/// Where the bytes of a conversion go.
+pub struct Sink<'a> {
+    pub artefact: &'a Artefact,
+    pub journal: Journal,
+    pub records: Vec<Record>,
+}
+
+/// Called with an output's index when its last window is done, in order of outputs.
+pub type OnOutput<'a> = &'a (dyn Fn(usize, &Collector) + Sync);
+
+/// All that a run works on.
+pub struct Work<'a> {
+    pub plan: &'a Plan,
+    pub sources: &'a [&'a Source],
+    pub resources: Resources,
+    pub progress: &'a Progress,
+    pub on_output: OnOutput<'a>,
+}
+
+/// Shared by the workers.
+struct Shared<'a, I> {
+    jobs: Mutex<I>,
+    state: Mutex<State>,
+    failed: AtomicBool,
+    work: &'a Work<'a>,
+    artefact: Option<&'a Artefact>,
+    skip: HashSet<(u32, [u64; 4])>,
+}
+
+struct State {
+    collector: Collector,
+    failure: Option<(usize, Error)>,
+    /// Windows left of each output.
+    left: Vec<u64>,
+    /// Outputs that were announced.
+    announced: usize,
+}
+
+fn key(output: u32, w: &quantoscope_core::job::Window) -> (u32, [u64; 4]) {
+    (output, [w.rows.start, w.rows.end, w.cols.start, w.cols.end])
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Runs every job of the plan. Fails with the error of the earliest window that failed.
+pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Collector> {
+    let Budget { memory, workers } = work.resources.budget;
+    let budget = Budget { memory, workers };
+    let mut left = vec![0; work.plan.outputs.len()];
+    for job in schedule(work.plan, &budget)? {
+        left[job.output as usize] += 1;
+    }
+    let artefact = sink.as_ref().map(|s| s.artefact);
+    let mut collector = Collector::new(work.plan);
+    let (skip, journal) = match sink {
+        Some(sink) => (take_in(sink.records, work.plan, &budget, &mut collector)?, Some(sink.journal)),
+        None => (HashSet::new(), None),
+    };
+    let shared = Shared {
+        jobs: Mutex::new(schedule(work.plan, &budget)?.enumerate()),
+        state: Mutex::new(State { collector, failure: None, left, announced: 0 }),
+        failed: AtomicBool::new(false),
+        work,
+        artefact,
+        skip,
+    };
+    shared.announce();
+    let (notes, inbox) = channel();
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            let notes = notes.clone();
+            scope.spawn(|| shared.worker(notes));
+        }
+        drop(notes);
+        if let (Some(journal), Some(artefact)) = (journal, artefact) {
+            if let Err(e) = keep_journal(journal, artefact, &inbox) {
+                shared.fail(usize::MAX, e);
+            }
+        }
+    });
+    let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
+    match state.failure {
+        Some((_, e)) => Err(e),
+        None => Ok(state.collector),
+    }
+}
+
+/// Takes in what an earlier run finished, as far as its windows are windows of this run.
+fn take_in(
+    records: Vec<Record>,
+    plan: &Plan,
+    budget: &Budget,
+    collector: &mut Collector,
+) -> Result<HashSet<(u32, [u64; 4])>> {
+    let mut done: std::collections::HashMap<_, _> =
+        records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
+    let mut skip = HashSet::new();
+    if done.is_empty() {
+        return Ok(skip);
+    }
+    for job in schedule(plan, budget)? {
+        if let Some(record) = done.remove(&key(job.output, &job.window)) {
+            let measured = quantoscope_core::job::Measured { error: record.error, ..Default::default() };
+            collector.absorb(&job, measured);
+            skip.insert(key(job.output, &job.window));
+        }
+    }
+    Ok(skip)
+}
+
+/// Syncs what was written, then notes it. Ends when every worker has.
+fn keep_journal(mut journal: Journal, artefact: &Artefact, inbox: &Receiver<Record>) -> Result<()> {
+    let mut pending = Vec::new();
+    let mut last = Instant::now();
+    loop {
+        let wait = SYNC_EVERY.saturating_sub(last.elapsed()).max(Duration::from_millis(1));
+        let ended = match inbox.recv_timeout(wait) {
+            Ok(record) => {
+                pending.push(record);
+                false
+            }
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        };
+        if !pending.is_empty() && (ended || last.elapsed() >= SYNC_EVERY) {
+            artefact.sync()?;
+            journal.append(&pending).map_err(|e| crate::exit::world(&e, "cannot write the journal"))?;
+            pending.clear();
+        }
+        if ended {
+            return Ok(());
+        }
+        if last.elapsed() >= SYNC_EVERY {
+            last = Instant::now();
+        }
+    }
+}
+
+impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
+    fn fail(&self, index: usize, error: Error) {
+        let mut state = lock(&self.state);
+        if state.failure.as_ref().is_none_or(|(i, _)| index < *i) {
+            state.failure = Some((index, error));
+        }
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Jobs are handed out in order, so every window before a failed one has been taken, and is finished.
+    fn next(&self) -> Option<(usize, Job)> {
+        let mut jobs = lock(&self.jobs);
+        if self.failed.load(Ordering::Relaxed) {
+            return None;
+        }
+        if INTERRUPTED.load(Ordering::Relaxed) {
+            drop(jobs);
+            self.fail(usize::MAX, Error::new(Code::Interrupted, "interrupted"));
+            return None;
+        }
+        jobs.next()
+    }
+
+    fn worker(&self, notes: Sender<Record>) {
+        let mut scratch = Scratch::default();
+        let mut inputs: [Vec<u8>; 2] = Default::default();
+        while let Some((index, job)) = self.next() {
+            if self.skip.contains(&key(job.output, &job.window)) {
+                self.finished(&job, None);
+                continue;
+            }
+            match self.one(&job, &mut inputs, &mut scratch) {
+                Ok(done) => {
+                    if self.artefact.is_some() {
+                        let (output, window) = (job.output, job.window.clone());
+                        // The receiver ends only after the last sender, or after a failure that is kept.
+                        let _ = notes.send(Record { output, window, error: done.measured.error.clone() });
+                    }
+                    self.finished(&job, Some(done));
+                }
+                Err(e) => self.fail(index, self.place(&job, e)),
+            }
+        }
+    }
+
+    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 2], scratch: &mut Scratch) -> Result<Done> {
+        for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
+            let side = usize::from(read.side == Side::Candidate);
+            let missing = || Error::new(Code::Io, "a job reads a checkpoint that was not opened");
+            let source = self.work.sources.get(side).ok_or_else(missing)?;
+            source.read(read.file, &read.region, buffer)?;
+        }
+        let [first, second] = inputs;
+        let slices = [first.as_slice(), second.as_slice()];
+        let slices = slices.get(..job.reads.len()).unwrap_or(&slices);
+        let done = pollster::block_on(self.work.resources.engine.run(job, slices, scratch))?;
+        if let (Some(artefact), Some(write)) = (self.artefact, &job.write) {
+            match done.payload {
+                Payload::None => {}
+                Payload::Input => artefact.write(write, first)?,
+                Payload::Scratch => artefact.write(write, &scratch.out)?,
+            }
+        }
+        Ok(done)
+    }
+
+    fn place(&self, job: &Job, error: Error) -> Error {
+        let Some(output) = self.work.plan.outputs.get(job.output as usize) else { return error };
+        let tensor = error.code() != Code::Io && error.code() != Code::NoSpace;
+        if tensor { error.of_tensor(&output.name) } else { error }
+    }
+
+    fn finished(&self, job: &Job, done: Option<Done>) {
+        let cells = (job.window.height() * job.window.width()) as f64;
+        let all = (job.grid.rows * job.grid.cols).max(1) as f64;
+        self.work.progress.advance(job.output, cells / all);
+        let mut state = lock(&self.state);
+        if let Some(done) = done {
+            state.collector.absorb(job, done.measured);
+        }
+        if let Some(left) = state.left.get_mut(job.output as usize) {
+            *left -= 1;
+        }
+        drop(state);
+        self.announce();
+    }
+
+    /// Announces finished outputs, in order.
+    fn announce(&self) {
+        let mut state = lock(&self.state);
+        while state.left.get(state.announced) == Some(&0) {
+            (self.work.on_output)(state.announced, &state.collector);
+            state.announced += 1;
+        }
+    }
+}

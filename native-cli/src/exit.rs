@@ -1,0 +1,39 @@
+//! How a run ends: exit codes by culprit, and the error in the form that was asked for.
+
+use quantoscope_core::error::{Code, Culprit, Error};
+use std::process::ExitCode;
+
+/// The exit code for a culprit; documented in `--help` and the README, and tested.
+pub fn code(culprit: Culprit) -> u8 {
+    match culprit {
+        Culprit::Request => 2,
+        Culprit::World => 3,
+        Culprit::File | Culprit::Limit => 4,
+        Culprit::Gate => 5,
+        Culprit::Unsupported => 6,
+        Culprit::Device => 7,
+        Culprit::Interrupted => 130,
+    }
+}
+
+/// Prints the error on standard error and gives its exit code.
+pub fn report(error: &Error, machine: bool) -> ExitCode {
+    let code = code(error.code().culprit());
+    if machine {
+        let json = serde_json::json!({ "error": error.detail(), "exit_code": code });
+        eprintln!("{json}");
+    } else {
+        eprintln!("error: {}", crate::render::clean(&error.to_string()));
+    }
+    ExitCode::from(code)
+}
+
+/// An error of the operating system, about `what`.
+pub fn world(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
+    let code = match error.kind() {
+        std::io::ErrorKind::NotFound => Code::NotFound,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        _ => Code::Io,
+    };
+    Error::new(code, format!("{what}: {error}"))
+}

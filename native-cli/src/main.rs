@@ -1,0 +1,47 @@
+//! `quantoscope`: reads arguments, runs a verb, says how it ended.
+
+mod args;
+mod commands;
+mod drive;
+mod exit;
+mod io;
+mod render;
+
+use args::{Cli, Verb};
+use clap::Parser;
+use quantoscope_core::error::Result;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let machine = wants_json(&cli.verb);
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error, machine),
+    }
+}
+
+/// With JSON on standard output, errors on standard error are JSON too.
+fn wants_json(verb: &Verb) -> bool {
+    let json = Some(args::Format::Json);
+    match verb {
+        Verb::Inspect(a) => a.json,
+        Verb::Quantize(a) => a.json || a.events,
+        Verb::Compare(a) => a.json || a.format == json,
+        Verb::Verify(a) => a.json,
+        Verb::Sweep(a) => a.json || a.format == json,
+        Verb::Completions(_) | Verb::Man(_) => false,
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.verb {
+        Verb::Inspect(a) => commands::inspect::run(&a),
+        Verb::Quantize(a) => commands::quantize::run(&a),
+        Verb::Compare(a) => commands::compare::run(&a),
+        Verb::Verify(a) => commands::verify::run(&a),
+        Verb::Sweep(a) => commands::sweep::run(&a),
+        Verb::Completions(a) => commands::help::completions(&a),
+        Verb::Man(a) => commands::help::man(&a),
+    }
+}

@@ -1,0 +1,125 @@
+//! `--events`: one JSON object per line. `event` is the first key; byte counts are integers; what is unknown is absent.
+
+use crate::io::source::Source;
+use crate::render::json_line;
+use quantoscope_core::DType;
+use quantoscope_core::error::Result;
+use quantoscope_core::format::Container;
+use quantoscope_core::plan::{Plan, Totals};
+use quantoscope_core::report::{Collector, ConvertReport, ErrorView, Run, SCHEMA_VERSION, action};
+use serde::Serialize;
+
+/// What happens during `quantize`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The plan stands.
+    QuantStart {
+        schema_version: u32,
+        dry_run: bool,
+        input: String,
+        output: String,
+        container: Container,
+        tensors: usize,
+        planned_quantized: u64,
+        kept: u64,
+        total_bytes_in: u64,
+        source_file_bytes: u64,
+    },
+    /// A tensor is written (or planned, in a dry run).
+    QuantTensor {
+        index: usize,
+        count: usize,
+        tensor: String,
+        action: &'static str,
+        dtype_in: DType,
+        dtype_out: DType,
+        tensor_bytes_in: u64,
+        tensor_bytes_out: u64,
+        #[serde(flatten, skip_serializing_if = "Option::is_none")]
+        error: Option<ErrorView>,
+    },
+    /// The artefact has its name (or would have, in a dry run).
+    QuantDone {
+        dry_run: bool,
+        #[serde(flatten)]
+        totals: Totals,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        engine: Option<&'static str>,
+    },
+}
+
+impl Event {
+    /// The first event.
+    pub fn start(plan: &Plan, source: &Source, input: String, output: String, dry_run: bool) -> Option<Event> {
+        let c = plan.conversion.as_ref()?;
+        let _ = source;
+        Some(Event::QuantStart {
+            schema_version: SCHEMA_VERSION,
+            dry_run,
+            input,
+            output,
+            container: c.container,
+            tensors: plan.outputs.len(),
+            planned_quantized: c.totals.planned_quantized,
+            kept: c.totals.kept,
+            total_bytes_in: c.totals.total_bytes_in,
+            source_file_bytes: c.totals.source_file_bytes,
+        })
+    }
+}
+
+/// Writes events, if they were asked for.
+pub struct Events<'a> {
+    wanted: bool,
+    source: &'a Source,
+    plan: &'a Plan,
+}
+
+impl<'a> Events<'a> {
+    pub fn new(wanted: bool, source: &'a Source, plan: &'a Plan) -> Events<'a> {
+        Events { wanted, source, plan }
+    }
+
+    /// Writes the event that `make` makes.
+    pub fn emit(&self, make: impl FnOnce(&Plan, &Source) -> Option<Event>) -> Result<()> {
+        match self.wanted.then(|| make(self.plan, self.source)).flatten() {
+            Some(event) => json_line(&event),
+            None => Ok(()),
+        }
+    }
+
+    /// Output `index` is done.
+    pub fn tensor(&self, index: usize, collected: Option<&Collector>) -> Result<()> {
+        self.emit(|plan, source| {
+            let output = plan.outputs.get(index)?;
+            let tensor = source.checkpoint.tensors.get(output.pieces.first()?.from.tensor as usize)?;
+            let error = collected.filter(|_| output.ask.error).and_then(|c| c.output(index)?.error());
+            Some(Event::QuantTensor {
+                index,
+                count: plan.outputs.len(),
+                tensor: output.name.clone(),
+                action: action(output),
+                dtype_in: tensor.dtype,
+                dtype_out: output.dtype,
+                tensor_bytes_in: tensor.bytes.len(),
+                tensor_bytes_out: output.place?.bytes,
+                error: error.map(ErrorView::from),
+            })
+        })
+    }
+
+    /// The run is over.
+    pub fn done(&self, report: &ConvertReport, run: Option<&Run>, dry_run: bool) -> Result<()> {
+        self.emit(|_, _| {
+            Some(Event::QuantDone {
+                dry_run,
+                totals: report.conversion.totals,
+                seconds: run.and_then(|r| r.seconds),
+                engine: run.map(|r| r.engine),
+            })
+        })
+    }
+}

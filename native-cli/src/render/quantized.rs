@@ -1,0 +1,73 @@
+//! The report of `quantize`, for people: a row for each tensor, the sums below.
+
+use super::table::{Align, Styled, Tone, plain, render};
+use super::{clean, fixed, sci, shape, short_size, size};
+use quantoscope_core::report::{ConvertReport, ConvertedTensor, Run};
+use std::path::Path;
+
+/// The report as text; without `run`, that of a plan.
+pub fn as_text(report: &ConvertReport, run: Option<&Run>, out: &Path) -> String {
+    let measured = report.tensors.iter().any(|t| t.error.is_some());
+    let right = |name| (name, Align::Right);
+    let mut columns =
+        vec![("tensor", Align::Left), ("shape", Align::Left), ("type", Align::Left), right("bytes")];
+    if measured {
+        columns.extend([right("rmse"), right("rel. error"), right("cosine")]);
+    } else {
+        columns.push(("why", Align::Left));
+    }
+    let mut text = render(&columns, report.tensors.iter().map(|t| row(t, measured)));
+    text.push('\n');
+    text.push_str(&sums(report, run, out));
+    text
+}
+
+fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
+    let kept = t.dtype_in == t.dtype_out;
+    let dtype = if kept { t.dtype_in.to_string() } else { format!("{} → {}", t.dtype_in, t.dtype_out) };
+    let tone = if t.action == "keep" { Tone::Dim } else { Tone::Plain };
+    let mut cells = vec![
+        plain(&*t.name),
+        plain(shape(t.shape.axes())),
+        (dtype, tone),
+        plain(format!("{} → {}", short_size(t.bytes_in), short_size(t.bytes_out))),
+    ];
+    if !measured {
+        cells.push((t.reason.text.clone(), Tone::Dim));
+    } else if let Some(e) = &t.error {
+        cells.extend([
+            plain(sci(e.rmse)),
+            plain(e.relative_error.map_or_else(|| "–".into(), |x| format!("{:.3} %", x * 100.0))),
+            plain(fixed(e.cosine, 6)),
+        ]);
+    } else {
+        let word = if t.action == "transcode" { "lossless" } else { "kept" };
+        cells.extend([(word.into(), Tone::Dim), plain(""), plain("")]);
+    }
+    cells
+}
+
+fn sums(report: &ConvertReport, run: Option<&Run>, out: &Path) -> String {
+    let t = &report.conversion.totals;
+    let verb = if run.is_some() { "wrote" } else { "would write" };
+    let mut lines = vec![
+        ("tensors", format!("{} quantized, {} kept", t.planned_quantized, t.kept)),
+        ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),
+        (verb, format!("{} to {}", size(t.total_bytes_out), clean(&out.to_string_lossy()))),
+    ];
+    if let Some(bits) = t.bits_per_weight {
+        lines.push(("weights", format!("{bits:.3} bits each")));
+    }
+    if let Some(ratio) = t.ratio {
+        lines.push(("ratio", format!("{ratio:.3} : 1")));
+    }
+    if let Some(run) = run {
+        let seconds = run.seconds.unwrap_or(0.0);
+        let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
+        lines.push(("time", format!("{seconds:.2} s, {threads}, {} engine", run.engine)));
+        if run.resumed_windows > 0 {
+            lines.push(("resumed", format!("{} windows of an earlier run", run.resumed_windows)));
+        }
+    }
+    lines.iter().map(|(k, v)| format!("{k:<13}{v}\n")).collect()
+}
