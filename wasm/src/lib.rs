@@ -14,11 +14,3 @@ pub use model::Model;
 pub use opening::Opening;
 pub use plan::Plan;
 pub use run::Run;
-
-use wasm_bindgen::prelude::*;
-
-/// The memory that windows are read into and written from.
-#[wasm_bindgen]
-pub fn memory() -> JsValue {
-    wasm_bindgen::memory()
-}

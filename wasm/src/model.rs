@@ -57,7 +57,7 @@ impl Model {
         threshold: Option<f64>,
     ) -> Result<Run, JsValue> {
         if threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
-            let error = Error::new(Code::Usage, "the threshold is a cosine, from -1 to 1");
+            let error = Error::new(Code::Usage, "a cosine is a number from -1 to 1");
             return Err(error).or_problem();
         }
         let pairing = pair::compare(&self.0, &candidate.0);

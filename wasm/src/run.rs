@@ -6,13 +6,13 @@
 
 use crate::problem::OrProblem;
 use crate::view::to_js;
+use quantoscope_accel::Engine;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::job::{self, Job, Payload, Region, Scratch};
-use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{self, Collector};
+use quantoscope_core::report::{self, Collector, CompareReport};
 use quantoscope_core::schedule::{Budget, schedule};
 use serde::Serialize;
 use std::collections::VecDeque;
@@ -48,6 +48,7 @@ pub struct Run {
     plan: Rc<Plan>,
     purpose: Purpose,
     budget: Budget,
+    engine: Engine,
     /// Outputs that are not cut into windows yet.
     next_output: usize,
     queue: VecDeque<Job>,
@@ -78,6 +79,14 @@ struct JobView<'a> {
     write: Option<WriteView>,
 }
 
+/// The command line's report, and whether its gate holds.
+#[derive(Serialize)]
+struct CompareView {
+    #[serde(flatten)]
+    report: CompareReport,
+    passes: bool,
+}
+
 impl Run {
     /// Prepares `plan`. Fails where a window of it does not fit the memory of a page.
     pub(crate) fn new(plan: Rc<Plan>, purpose: Purpose) -> Result<Run> {
@@ -87,6 +96,7 @@ impl Run {
             plan,
             purpose,
             budget,
+            engine: Engine::auto(),
             next_output: 0,
             queue: VecDeque::new(),
             current: None,
@@ -129,7 +139,8 @@ impl Run {
     fn work(&mut self) -> Result<()> {
         let job = self.current.as_ref().ok_or_else(misuse)?;
         let inputs: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
-        let done = job::run(&Scalar, job, &inputs, &mut self.scratch);
+        let Engine::Cpu(level) = self.engine;
+        let done = job::run(level.kernels(), job, &inputs, &mut self.scratch);
         let name = self.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str());
         let done = done.map_err(|e| e.of_tensor(name))?;
         self.payload = done.payload;
@@ -208,7 +219,7 @@ impl Run {
                 let names = (names.0.as_str(), names.1.as_str());
                 let report =
                     report::compared(names, &self.plan, findings.clone(), &self.collector, *threshold);
-                to_js(&report)
+                to_js(&CompareView { passes: report.passes(), report })
             }
         }
     }

@@ -3,7 +3,7 @@
 const grouped = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 /** Thin spaces group the digits: they read well in a column and cannot be taken for a decimal sign. */
-export function integer(n: number): string {
+export function integer(n: number | bigint): string {
   return grouped.format(n).replaceAll(',', '\u2009');
 }
 

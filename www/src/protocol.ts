@@ -6,8 +6,8 @@ export interface Problem {
   message: string;
   file?: string;
   tensor?: string;
-  offset?: number;
-  element?: number;
+  offset?: number | bigint;
+  element?: number | bigint;
 }
 
 /** A file and the path it had inside what was dropped. */
@@ -46,14 +46,27 @@ export interface ModelView {
   openedMs: number;
 }
 
-export interface Moments {
-  n: number;
-  mean: number | null;
-  std: number | null;
-  min: number | null;
-  max: number | null;
-  absmax: number | null;
-  kurtosis: number | null;
+/** The reports are those of the command line, key for key; absent keys are unknown. */
+export interface ErrorView {
+  rmse?: number;
+  mse?: number;
+  relative_error?: number;
+  sqnr_db?: number;
+  cosine?: number;
+  max_abs?: number;
+  nonfinite_reference?: number;
+  nonfinite_candidate?: number;
+}
+
+export interface Stats {
+  min?: number;
+  max?: number;
+  mean?: number;
+  std?: number;
+  absmax?: number;
+  kurtosis?: number;
+  asymmetry?: number;
+  worth_asymmetric?: boolean;
   zeros: number;
   nan: number;
   inf: number;
@@ -65,86 +78,93 @@ export interface Histogram {
   counts: number[];
 }
 
-export interface EncodingError {
-  dtype: string;
-  bpw: number;
-  bytes: number | null;
-  rmse: number | null;
-  relative: number | null;
-  sqnr: number | null;
-  cosine: number | null;
-  maxAbs: number | null;
-  /** Why there is no number, where there is none. */
-  refused: Problem | null;
+export interface EncodingRow extends ErrorView {
+  encoding: string;
+  bits_per_weight: number;
+  refused?: Problem;
 }
 
-export interface TensorReport {
-  index: number;
-  moments: Moments;
-  histogram: Histogram | null;
-  symmetry: number | null;
-  asymmetric: boolean | null;
-  encodings: EncodingError[];
+export interface StatsTensor {
+  name: string;
+  stats?: Stats;
+  histogram?: Histogram;
+  encodings?: EncodingRow[];
+}
+
+export interface Warning {
+  code: string;
+  message: string;
+}
+
+export interface StatsReport {
+  tensors: StatsTensor[];
+  warnings: Warning[];
 }
 
 export type Container = 'gguf' | 'safetensors' | 'q4';
 
-/** What the person asked for; the core turns it into a recipe. */
-export interface Wish {
-  container: Container;
-  type: string | null;
-  scheme: 'asym' | 'sym';
+/** A recipe, as the core reads it. */
+export interface Recipe {
+  to: Container;
+  type?: string;
+  q4_scheme: 'asym' | 'sym';
   pure: boolean;
-  requantize: boolean;
+  allow_requantize: boolean;
 }
 
-export interface PlanRow {
+export interface ConvertedTensor {
   name: string;
-  source: string | null;
-  from: string | null;
-  to: string | null;
+  action: 'quantize' | 'convert' | 'transcode' | 'keep';
+  dtype_in: string;
+  dtype_out: string;
   shape: number[];
-  elements: number;
-  bytesIn: number;
-  bytesOut: number;
-  quantized: boolean;
-  action: string;
-  reason: string;
+  numel: number;
+  bytes_in: number;
+  bytes_out: number;
+  reason: { code: string; text: string };
+  error?: ErrorView;
 }
 
-export interface PlanView {
-  rows: PlanRow[];
+export interface ConvertReport {
+  directory: boolean;
+  totals: {
+    total_bytes_in: number;
+    source_file_bytes: number;
+    total_bytes_out: number;
+    planned_quantized: number;
+    kept: number;
+    ratio?: number;
+    bits_per_weight?: number;
+  };
+  tensors: ConvertedTensor[];
+  warnings: Warning[];
+}
+
+export interface PlanView extends ConvertReport {
   files: { name: string; bytes: number }[];
-  bytesIn: number;
-  bytesOut: number;
-  ratio: number | null;
-  quantized: number;
-  kept: number;
-  window: number | null;
-  warnings: string[];
 }
 
-export interface PairRow {
+export interface CompareRow extends ErrorView {
   tensor: string;
   qtype: string;
   numel: number;
-  rmse: number | null;
-  cosine: number | null;
-  maxAbs: number | null;
-  verdict: string;
+  verdict: 'green' | 'yellow' | 'red';
+  below_threshold: boolean;
 }
 
 export interface Finding {
   kind: string;
-  tensor: string | null;
-  message: string;
+  tensor?: string;
+  detail: string;
 }
 
-export interface Comparison {
-  threshold: number | null;
-  rows: PairRow[];
+export interface CompareReport {
+  threshold?: number;
+  tensors: CompareRow[];
   findings: Finding[];
-  belowThreshold: boolean;
+  any_below_threshold: boolean;
+  /** Whether the gate holds: nothing below the threshold, no finding, or no gate. */
+  passes: boolean;
 }
 
 export type Target =
@@ -153,6 +173,7 @@ export type Target =
   | { kind: 'private' };
 
 export interface Saved {
+  report: ConvertReport;
   bytes: number;
   seconds: number;
   /** Present where the result waits in the browser's private storage for a download. */
@@ -166,10 +187,10 @@ export interface Calls {
   open: { ask: { files: Picked[]; name: string }; answer: ModelView };
   sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
   close: { ask: { model: number }; answer: null };
-  measure: { ask: { model: number; tensor: number }; answer: TensorReport };
-  plan: { ask: { model: number; wish: Wish }; answer: PlanView };
-  convert: { ask: { model: number; wish: Wish; name: string; target: Target }; answer: Saved };
-  compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: Comparison };
+  measure: { ask: { model: number; tensor: number }; answer: StatsReport };
+  plan: { ask: { model: number; recipe: Recipe }; answer: PlanView };
+  convert: { ask: { model: number; recipe: Recipe; name: string; target: Target }; answer: Saved };
+  compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: CompareReport };
   memory: { ask: Record<string, never>; answer: { wasm: number } };
 }
 

@@ -28,6 +28,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     let wasm = target.join(TARGET).join("release/quantoscope_wasm.wasm");
     let mut bindgen = Bindgen::new();
     bindgen.input_path(wasm).web(true)?.typescript(true).out_name("quantoscope");
+    bindgen.remove_name_section(true).remove_producers_section(true);
     bindgen.generate(&out)?;
     println!("{}", out.display());
     Ok(())

@@ -2,7 +2,7 @@
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { fixed, integer, measure, plural } from '../format';
-import type { Comparison, Finding, ModelView, PairRow, Picked } from '../protocol';
+import type { CompareReport, CompareRow, Finding, ModelView, Picked } from '../protocol';
 import { nameOf, pickFiles } from './drop';
 import { Grid, type Column } from './grid';
 import { problemNote } from './problem';
@@ -94,28 +94,28 @@ function named(model: ModelView): HTMLElement {
   );
 }
 
-function outcome(c: Comparison): (HTMLElement | null)[] {
-  return [gate(c), findings(c.findings), pairs(c.rows)];
+function outcome(c: CompareReport): (HTMLElement | null)[] {
+  return [gate(c), findings(c.findings), pairs(c.tensors)];
 }
 
-function gate(c: Comparison): HTMLElement {
-  const counts = ['green', 'yellow', 'red'].map((v) => [v, c.rows.filter((r) => r.verdict === v).length] as const);
-  const words = c.threshold === null ? 'No gate was set' : c.belowThreshold ? 'The gate fails' : 'The gate passes';
+function gate(c: CompareReport): HTMLElement {
+  const counts = ['green', 'yellow', 'red'].map((v) => [v, c.tensors.filter((r) => r.verdict === v).length] as const);
+  const words = c.threshold === undefined ? 'No gate was set' : c.passes ? 'The gate passes' : 'The gate fails';
   return h(
     'div',
-    { class: `note verdicts ${c.threshold === null ? '' : c.belowThreshold ? 'bad' : 'good'}`, role: 'status' },
-    h('p', {}, h('strong', {}, words), c.threshold === null ? '' : ` at a least cosine of ${c.threshold}`),
+    { class: `note verdicts ${c.threshold === undefined ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
+    h('p', {}, h('strong', {}, words), c.threshold === undefined ? '' : ` at a least cosine of ${c.threshold}`),
     h('p', { class: 'tallies' }, counts.map(([v, n]) => h('span', { class: `verdict ${v}` }, `${integer(n)} ${v}`)), h('span', { class: 'soft' }, plural(c.findings.length, 'finding'))),
   );
 }
 
 function findings(list: readonly Finding[]): HTMLElement | null {
   if (list.length === 0) return null;
-  const line = (f: Finding) => h('li', {}, h('code', { class: 'code' }, f.kind), ' ', f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.message);
+  const line = (f: Finding) => h('li', {}, h('code', { class: 'code' }, f.kind), ' ', f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.detail);
   return h('section', { class: 'findings' }, h('h2', {}, 'Findings'), h('ul', {}, list.slice(0, 200).map(line)), list.length > 200 && h('p', { class: 'soft' }, `and ${integer(list.length - 200)} more`));
 }
 
-const COLUMNS: Column<PairRow>[] = [
+const COLUMNS: Column<CompareRow>[] = [
   {
     key: 'tensor',
     label: 'Tensor',
@@ -127,15 +127,15 @@ const COLUMNS: Column<PairRow>[] = [
   },
   { key: 'qtype', label: 'Type', track: '5.5rem', cell: (r) => h('span', { class: 'tag made' }, r.qtype), by: (r) => r.qtype },
   { key: 'numel', label: 'Elements', track: '8rem', class: 'num', right: true, cell: (r) => integer(r.numel), by: (r) => r.numel },
-  { key: 'rmse', label: 'RMSE', track: '7rem', class: 'num', right: true, cell: (r) => measure(r.rmse), by: (r) => r.rmse },
-  { key: 'cosine', label: 'Cosine', track: '7rem', class: 'num', right: true, cell: (r) => fixed(r.cosine, 6), by: (r) => r.cosine },
-  { key: 'max', label: 'Max |error|', track: '7rem', class: 'num', right: true, cell: (r) => measure(r.maxAbs), by: (r) => r.maxAbs },
-  { key: 'verdict', label: 'Verdict', track: '6rem', narrow: '5.4rem', cell: (r) => h('span', { class: `verdict ${r.verdict}` }, r.verdict), by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict] ?? 3 },
+  { key: 'rmse', label: 'RMSE', track: '7rem', class: 'num', right: true, cell: (r) => measure(r.rmse), by: (r) => r.rmse ?? null },
+  { key: 'cosine', label: 'Cosine', track: '7rem', class: 'num', right: true, cell: (r) => fixed(r.cosine, 6), by: (r) => r.cosine ?? null },
+  { key: 'max', label: 'Max |error|', track: '7rem', class: 'num', right: true, cell: (r) => measure(r.max_abs), by: (r) => r.max_abs ?? null },
+  { key: 'verdict', label: 'Verdict', track: '6rem', narrow: '5.4rem', cell: (r) => h('span', { class: `verdict ${r.verdict}` }, r.verdict), by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict] },
 ];
 
 /** The rows come in the order of the report: by rmse, largest first. */
-function pairs(rows: readonly PairRow[]): HTMLElement {
-  const grid = new Grid<PairRow>({ label: 'Compared tensors', columns: COLUMNS, empty: 'The models share no tensor.' });
+function pairs(rows: readonly CompareRow[]): HTMLElement {
+  const grid = new Grid<CompareRow>({ label: 'Compared tensors', columns: COLUMNS, empty: 'The models share no tensor.' });
   grid.show(rows);
   return grid.node;
 }

@@ -2,7 +2,7 @@
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { bytes, integer, plural, seconds } from '../format';
-import type { ModelView, Picked, PlanView, Progress, Saved, Target, Wish } from '../protocol';
+import type { ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
 import { problemNote } from './problem';
 import { progressBar } from './tensor';
 
@@ -15,26 +15,26 @@ interface Pickers {
 export function conversion(
   client: Client,
   model: ModelView,
-  wish: Wish,
+  recipe: Recipe,
   plan: PlanView,
   compare: (files: Picked[]) => void,
 ): HTMLElement {
   const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' });
   const idle = (after: HTMLElement | null) => {
     const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
-    replace(node, h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(wish, plan))), after);
+    replace(node, h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))), after);
   };
   const begin = async () => {
-    const name = outputName(model, wish);
-    const target = await askTarget(wish, name).catch(() => null);
+    const name = outputName(model, recipe);
+    const target = await askTarget(recipe, name).catch(() => null);
     if (!target) return;
     const stop = new AbortController();
-    const bar = timedBar(wish.type ?? '.q4');
+    const bar = timedBar(recipe.type ?? '.q4');
     const cancel = h('button', { type: 'button', on: { click: () => stop.abort() } }, 'Cancel');
     replace(node, h('div', { class: 'running' }, bar.node, cancel));
     cancel.focus();
     client
-      .call('convert', { model: model.id, wish, name, target }, { signal: stop.signal, progress: bar.show })
+      .call('convert', { model: model.id, recipe, name, target }, { signal: stop.signal, progress: bar.show })
       .then((saved) => idle(outcome(saved, name, compare)))
       .catch((reason: unknown) => idle(stop.signal.aborted ? stopped() : problemNote(problemOf(reason))));
   };
@@ -46,25 +46,25 @@ function stopped(): HTMLElement {
   return h('p', { class: 'note', role: 'status' }, 'Stopped. Nothing was kept.');
 }
 
-function outputName(model: ModelView, wish: Wish): string {
+function outputName(model: ModelView, recipe: Recipe): string {
   const stem = model.name.replace(/\.(safetensors|gguf|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
-  if (wish.container === 'q4') return `${stem}-q4-${wish.scheme}.tar`;
-  return `${stem}-${(wish.type ?? '').toLowerCase()}.${wish.container}`;
+  if (recipe.to === 'q4') return `${stem}-q4-${recipe.q4_scheme}.tar`;
+  return `${stem}-${(recipe.type ?? '').toLowerCase()}.${recipe.to}`;
 }
 
 /** Tells beforehand where the result will go; the browser decides what is possible. */
-function place(wish: Wish, plan: PlanView): string {
+function place(recipe: Recipe, plan: PlanView): string {
   const pickers = window as Pickers;
-  if (wish.container !== 'q4') return pickers.showSaveFilePicker ? 'You choose where it is saved.' : 'It is saved as a download.';
+  if (recipe.to !== 'q4') return pickers.showSaveFilePicker ? 'You choose where it is saved.' : 'It is saved as a download.';
   const files = plural(plan.files.length, 'file');
   return pickers.showDirectoryPicker ? `${files}, into a folder that you choose.` : `${files}, downloaded as one .tar archive.`;
 }
 
-async function askTarget(wish: Wish, name: string): Promise<Target> {
+async function askTarget(recipe: Recipe, name: string): Promise<Target> {
   const pickers = window as Pickers;
-  if (wish.container === 'q4' && pickers.showDirectoryPicker)
+  if (recipe.to === 'q4' && pickers.showDirectoryPicker)
     return { kind: 'directory', handle: await pickers.showDirectoryPicker({ mode: 'readwrite' }) };
-  if (wish.container !== 'q4' && pickers.showSaveFilePicker)
+  if (recipe.to !== 'q4' && pickers.showSaveFilePicker)
     return { kind: 'file', handle: await pickers.showSaveFilePicker({ suggestedName: name }) };
   return { kind: 'private' };
 }

@@ -2,7 +2,7 @@
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { binaryBytes, bytes, fixed, integer, plural, shape } from '../format';
-import type { ModelView, PlanRow, PlanView, Wish } from '../protocol';
+import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import { conversion } from './convert';
 import { Grid, type Column } from './grid';
 import { problemNote, warningNotes } from './problem';
@@ -13,12 +13,12 @@ import { wishForm } from './wish';
 export function planView(client: Client, model: ModelView, compare: (files: { path: string; file: File }[]) => void): HTMLElement {
   const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
   let asked = 0;
-  const ask = (wish: Wish) => {
+  const ask = (recipe: Recipe) => {
     const mine = ++asked;
     result.setAttribute('aria-busy', 'true');
     client
-      .call('plan', { model: model.id, wish })
-      .then((plan) => mine === asked && replace(result, show(client, model, wish, plan, compare)))
+      .call('plan', { model: model.id, recipe })
+      .then((plan) => mine === asked && replace(result, show(client, model, recipe, plan, compare)))
       .catch((reason: unknown) => mine === asked && replace(result, problemNote(problemOf(reason))))
       .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
   };
@@ -29,23 +29,21 @@ export function planView(client: Client, model: ModelView, compare: (files: { pa
 function show(
   client: Client,
   model: ModelView,
-  wish: Wish,
+  recipe: Recipe,
   plan: PlanView,
   compare: (files: { path: string; file: File }[]) => void,
 ): (HTMLElement | null)[] {
   return [
     figures(model, plan),
     strips(model, plan),
-    conversion(client, model, wish, plan, compare),
-    warningNotes(plan.warnings),
+    conversion(client, model, recipe, plan, compare),
+    warningNotes(plan.warnings.map((w) => w.message)),
     decisions(plan),
   ];
 }
 
-/** The ratio is of tensor bytes; where it cannot be computed it is not shown. */
+/** The ratio is the core's; where it cannot be computed it is not shown. */
 function figures(model: ModelView, plan: PlanView): HTMLElement {
-  const elements = plan.rows.reduce((sum, r) => sum + r.elements, 0);
-  const bpw = elements > 0 ? (8 * plan.rows.reduce((sum, r) => sum + r.bytesOut, 0)) / elements : null;
   return h(
     'div',
     { class: 'outcome' },
@@ -55,16 +53,16 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
       'p',
       { class: 'to' },
       h('span', { class: 'soft small' }, 'Will be exactly'),
-      h('span', { class: 'num big' }, bytes(plan.bytesOut)),
-      h('span', { class: 'num small soft' }, `${integer(plan.bytesOut)} bytes, ${binaryBytes(plan.bytesOut)}`),
+      h('span', { class: 'num big' }, bytes(plan.totals.total_bytes_out)),
+      h('span', { class: 'num small soft' }, `${integer(plan.totals.total_bytes_out)} bytes, ${binaryBytes(plan.totals.total_bytes_out)}`),
     ),
     h(
       'dl',
       { class: 'side' },
-      plan.ratio !== null && pair('Smaller by', `${fixed(plan.ratio, 2)}\u00d7`),
-      pair('Bits per element', fixed(bpw, 2)),
-      pair('Quantized', integer(plan.quantized)),
-      pair('Kept', integer(plan.kept)),
+      plan.totals.ratio !== undefined && pair('Smaller by', `${fixed(plan.totals.ratio, 2)}\u00d7`),
+      pair('Bits per element', fixed(plan.totals.bits_per_weight, 2)),
+      pair('Quantized', integer(plan.totals.planned_quantized)),
+      pair('Kept', integer(plan.totals.kept)),
     ),
   );
 }
@@ -75,12 +73,12 @@ function pair(name: string, value: string): HTMLElement {
 
 /** Both strips share one scale: what is missing on the right of the second is what was saved. */
 function strips(model: ModelView, plan: PlanView): HTMLElement {
-  const scale = Math.max(model.bytes, plan.rows.reduce((sum, r) => sum + r.bytesOut, 0));
+  const scale = Math.max(model.bytes, plan.tensors.reduce((sum, r) => sum + r.bytes_out, 0));
   const before = strip('The model now, one block per tensor');
   const after = strip('The model as planned, one block per tensor, at the same scale');
   before.show(model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })), scale);
   after.show(
-    plan.rows.map((r) => ({ name: r.name, bytes: r.bytesOut, tone: r.quantized ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector' })),
+    plan.tensors.map((r) => ({ name: r.name, bytes: r.bytes_out, tone: quantized(r) ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector' })),
     scale,
   );
   return h(
@@ -92,26 +90,26 @@ function strips(model: ModelView, plan: PlanView): HTMLElement {
   );
 }
 
-const COLUMNS: Column<PlanRow>[] = [
+const COLUMNS: Column<ConvertedTensor>[] = [
   {
     key: 'name',
     label: 'Tensor',
     track: 'minmax(11rem, 2fr)',
     narrow: 'minmax(0, 1fr)',
     class: 'name',
-    cell: (r) => tensorName(r.name, r.reason),
+    cell: (r) => tensorName(r.name, r.reason.text),
     by: (r) => r.name,
   },
-  { key: 'shape', label: 'Shape', track: 'minmax(6.5rem, 1fr)', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.elements },
+  { key: 'shape', label: 'Shape', track: 'minmax(6.5rem, 1fr)', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.numel },
   {
     key: 'to',
     label: 'Becomes',
     track: '9.5rem',
     narrow: '6.4rem',
     cell: (r) => becomes(r),
-    by: (r) => r.to,
+    by: (r) => r.dtype_out,
   },
-  { key: 'in', label: 'Before', track: '5.6rem', class: 'num', right: true, cell: (r) => bytes(r.bytesIn), by: (r) => r.bytesIn },
+  { key: 'in', label: 'Before', track: '5.6rem', class: 'num', right: true, cell: (r) => bytes(r.bytes_in), by: (r) => r.bytes_in },
   {
     key: 'out',
     label: 'After',
@@ -119,19 +117,24 @@ const COLUMNS: Column<PlanRow>[] = [
     narrow: '5.2rem',
     class: 'num',
     right: true,
-    cell: (r) => h('span', { title: `${integer(r.bytesOut)} bytes` }, bytes(r.bytesOut)),
-    by: (r) => r.bytesOut,
+    cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
+    by: (r) => r.bytes_out,
   },
-  { key: 'reason', label: 'Why', track: 'minmax(10rem, 2fr)', class: 'soft', cell: (r) => h('span', { title: r.reason }, r.reason), by: (r) => r.reason },
+  { key: 'reason', label: 'Why', track: 'minmax(10rem, 2fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
 ];
 
-function becomes(r: PlanRow): HTMLElement {
-  const to = h('span', { class: r.quantized ? 'tag made' : 'tag plain' }, r.to ?? r.action);
-  return r.from === null || r.from === r.to ? to : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.from} \u2192 `), to);
+/** Block types carry the colour of change, plain types do not. */
+function quantized(r: ConvertedTensor): boolean {
+  return r.action === 'quantize' || r.action === 'transcode';
+}
+
+function becomes(r: ConvertedTensor): HTMLElement {
+  const to = h('span', { class: quantized(r) ? 'tag made' : 'tag plain' }, r.dtype_out);
+  return r.dtype_in === r.dtype_out ? to : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
 }
 
 function decisions(plan: PlanView): HTMLElement {
-  const grid = new Grid<PlanRow>({ label: 'Decision for each tensor', columns: COLUMNS, empty: 'The plan writes no tensor.' });
-  grid.show(plan.rows);
-  return h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.rows.length, 'tensor')}`), grid.node);
+  const grid = new Grid<ConvertedTensor>({ label: 'Decision for each tensor', columns: COLUMNS, empty: 'The plan writes no tensor.' });
+  grid.show(plan.tensors);
+  return h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`), grid.node);
 }

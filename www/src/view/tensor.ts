@@ -2,9 +2,9 @@
 import { problemOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
 import { bytes, fixed, integer, measure, shape } from '../format';
-import type { EncodingError, ModelView, Moments, Progress, TensorReport, TensorRow } from '../protocol';
+import type { EncodingRow, ModelView, Progress, Stats, StatsReport, TensorRow } from '../protocol';
 import { histogramView } from './histogram';
-import { problemNote } from './problem';
+import { problemNote, warningNotes } from './problem';
 import { tensorName } from './tensors';
 
 export interface TensorPanel {
@@ -14,7 +14,7 @@ export interface TensorPanel {
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
   const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation());
-  const seen = new Map<number, TensorReport>();
+  const seen = new Map<number, StatsReport>();
   let running: AbortController | undefined;
   const show = (tensor: TensorRow) => {
     running?.abort();
@@ -73,55 +73,65 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
   return { node: h('div', { class: 'progress' }, bar, text), show };
 }
 
-function report(r: TensorReport, tensor: TensorRow): Child[] {
+/** A tensor that cannot be measured has no report but a warning that says why. */
+function report(r: StatsReport, tensor: TensorRow): Child[] {
+  const [found] = r.tensors;
+  if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
   return [
-    r.histogram && histogramView(r.histogram, tensor.name),
-    statistics(r.moments, r),
-    r.encodings.length > 0 && encodings(r.encodings),
+    found.histogram && histogramView(found.histogram, tensor.name),
+    found.stats && statistics(found.stats),
+    found.encodings && encodings(found.encodings),
   ];
 }
 
-function statistics(m: Moments, r: TensorReport): HTMLElement {
+function statistics(s: Stats): HTMLElement {
   const facts: [string, string, boolean?][] = [
-    ['mean', measure(m.mean)],
-    ['std', measure(m.std)],
-    ['min', measure(m.min)],
-    ['max', measure(m.max)],
-    ['absmax', measure(m.absmax)],
-    ['kurtosis', measure(m.kurtosis)],
-    ['zeros', integer(m.zeros)],
-    ['NaN', integer(m.nan), m.nan > 0],
-    ['Inf', integer(m.inf), m.inf > 0],
+    ['mean', measure(s.mean)],
+    ['std', measure(s.std)],
+    ['kurtosis', measure(s.kurtosis)],
+    ['min', measure(s.min)],
+    ['max', measure(s.max)],
+    ['absmax', measure(s.absmax)],
+    ['zeros', integer(s.zeros)],
+    ['NaN', integer(s.nan), s.nan > 0],
+    ['Inf', integer(s.inf), s.inf > 0],
   ];
   return h(
     'section',
     { class: 'block', 'aria-label': 'Statistics' },
     h('h3', {}, 'Statistics'),
     h('dl', { class: 'facts' }, facts.map(([name, value, bad]) => h('div', {}, h('dt', {}, name), h('dd', { class: bad ? 'num bad' : 'num' }, value)))),
-    r.symmetry !== null && symmetry(r.symmetry, r.asymmetric),
+    s.asymmetry !== undefined && symmetry(s.asymmetry, s.worth_asymmetric ?? false),
   );
 }
 
-function symmetry(value: number, asymmetric: boolean | null): HTMLElement {
-  const advice = asymmetric ? 'rows lean to one side: an encoding with a minimum is worth its bits' : 'rows are balanced: a symmetric encoding fits';
-  return h('p', { class: 'small soft' }, `Mean |row mean| / absmax is ${fixed(100 * value, 2)}\u2009%: ${asymmetric === null ? '' : advice}.`);
+function symmetry(value: number, worth: boolean): HTMLElement {
+  const advice = worth
+    ? 'Rows lean to one side, so an encoding with a minimum is worth its bits'
+    : 'Rows are balanced, so a symmetric encoding loses little';
+  return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
+}
+
+/** No ratio is told where there is no noise. */
+function signal(e: EncodingRow): string {
+  return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
 }
 
 /** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
-function encodings(list: readonly EncodingError[]): HTMLElement {
+function encodings(list: readonly EncodingRow[]): HTMLElement {
   const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
-  const row = (e: EncodingError) => {
-    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.dtype));
+  const row = (e: EncodingRow) => {
+    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
     if (e.refused) return h('tr', {}, name, h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message));
     const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
-    vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr ?? 60) / 60)));
+    vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
     return h(
       'tr',
-      { title: `max |error| ${measure(e.maxAbs)}` },
+      { title: `max |error| ${measure(e.max_abs)}` },
       name,
-      h('td', {}, fixed(e.bpw, 2)),
-      h('td', { class: 'signal' }, e.sqnr === null ? 'exact' : fixed(e.sqnr, 1), bar),
-      h('td', {}, measure(e.relative, 3)),
+      h('td', {}, fixed(e.bits_per_weight, 2)),
+      h('td', { class: 'signal' }, signal(e), bar),
+      h('td', {}, measure(e.relative_error, 3)),
       h('td', {}, measure(e.rmse, 3)),
       h('td', {}, fixed(e.cosine, 6)),
     );

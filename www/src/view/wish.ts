@@ -1,6 +1,6 @@
 // The form of the quantize view: container, type, and the few switches that matter.
 import { h, replace, uid } from '../dom';
-import type { Container, ModelView, Wish } from '../protocol';
+import type { Container, ModelView, Recipe } from '../protocol';
 
 interface Choice {
   value: string;
@@ -38,19 +38,19 @@ const TYPES: Record<Container, readonly Choice[]> = {
 
 const FIRST: Record<Container, string> = { gguf: 'Q4_0', safetensors: 'F16', q4: 'asym' };
 
-export function wishForm(model: ModelView, changed: (wish: Wish) => void): HTMLElement {
+export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): HTMLElement {
   let container: Container = 'gguf';
   let choice = FIRST[container];
   const pure = check('Embeddings and output too', 'Otherwise they keep their precision rules. Norms and one-axis tensors never change type this way.');
   const again = check('Quantize what is quantized already', 'The source lost information once; this loses it again.');
   const types = h('div', { class: 'field-slot' });
-  const tell = () => changed(wish());
-  const wish = (): Wish => ({
-    container,
-    type: container === 'q4' ? null : choice,
-    scheme: choice === 'sym' ? 'sym' : 'asym',
-    pure: pure.input.checked,
-    requantize: again.input.checked,
+  const tell = () => changed(recipe());
+  const recipe = (): Recipe => ({
+    to: container,
+    ...(container === 'q4' ? {} : { type: choice }),
+    q4_scheme: choice === 'sym' ? 'sym' : 'asym',
+    pure: pure.input.checked && container === 'gguf',
+    allow_requantize: again.input.checked,
   });
   const offer = () => {
     pure.node.hidden = container !== 'gguf';
