@@ -43,3 +43,16 @@ export async function browser(options = {}) {
   };
   return { context, close };
 }
+
+/**
+ * No picker opens without a person. This puts private files in its place, which have the same interface, so that
+ * everything behind the picker is tested as it is.
+ */
+export function saveIntoPrivateStorage(page) {
+  return page.addInitScript(() => {
+    window.showSaveFilePicker = async ({ suggestedName }) =>
+      (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true });
+    window.showDirectoryPicker = async () =>
+      (await navigator.storage.getDirectory()).getDirectoryHandle(`folder-${Date.now()}`, { create: true });
+  });
+}

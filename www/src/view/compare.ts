@@ -119,7 +119,7 @@ const COLUMNS: Column<CompareRow>[] = [
   {
     key: 'tensor',
     label: 'Tensor',
-    track: 'minmax(12rem, 3fr)',
+    track: 'minmax(0, 1fr)',
     narrow: 'minmax(0, 1fr)',
     class: 'name',
     cell: (r) => tensorName(r.tensor, `${r.qtype}  rmse ${measure(r.rmse, 3)}  cos ${fixed(r.cosine, 6)}`),

@@ -89,8 +89,8 @@ function timedBar(type: string): { node: HTMLElement; show: (p: Progress) => voi
 function outcome(saved: Saved, name: string, compare: (files: Picked[]) => void): HTMLElement {
   const node = h(
     'div',
-    { class: 'note good', role: 'status' },
-    h('p', {}, h('strong', {}, `${saved.file ? 'Ready' : 'Saved'}: ${integer(saved.bytes)} bytes`), ` in ${seconds(saved.seconds)}.`),
+    { class: 'note good saved', role: 'status' },
+    h('p', {}, h('strong', {}, saved.file ? 'Ready to download' : 'Saved'), `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)}.`),
   );
   const act = h('p', { class: 'act' });
   if (saved.file) act.append(download(saved.file, name));

@@ -53,7 +53,7 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
       'p',
       { class: 'to' },
       h('span', { class: 'soft small' }, 'Will be exactly'),
-      h('span', { class: 'num big' }, bytes(plan.totals.total_bytes_out)),
+      figure(plan.totals.total_bytes_out),
       h('span', { class: 'num small soft' }, `${integer(plan.totals.total_bytes_out)} bytes, ${binaryBytes(plan.totals.total_bytes_out)}`),
     ),
     h(
@@ -65,6 +65,12 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
       pair('Kept', integer(plan.totals.kept)),
     ),
   );
+}
+
+/** The number large, its unit beside it. */
+function figure(size: number): HTMLElement {
+  const [number, unit] = bytes(size).split('\u00a0');
+  return h('span', { class: 'big' }, number, h('span', { class: 'unit' }, `\u00a0${unit}`));
 }
 
 function pair(name: string, value: string): HTMLElement {
@@ -94,18 +100,18 @@ const COLUMNS: Column<ConvertedTensor>[] = [
   {
     key: 'name',
     label: 'Tensor',
-    track: 'minmax(11rem, 2fr)',
+    track: 'minmax(0, 1.4fr)',
     narrow: 'minmax(0, 1fr)',
     class: 'name',
     cell: (r) => tensorName(r.name, r.reason.text),
     by: (r) => r.name,
   },
-  { key: 'shape', label: 'Shape', track: 'minmax(6.5rem, 1fr)', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.numel },
+  { key: 'shape', label: 'Shape', track: '7.2rem', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.numel },
   {
     key: 'to',
     label: 'Becomes',
-    track: '9.5rem',
-    narrow: '6.4rem',
+    track: '8rem',
+    narrow: '4.6rem',
     cell: (r) => becomes(r),
     by: (r) => r.dtype_out,
   },
@@ -120,7 +126,7 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
     by: (r) => r.bytes_out,
   },
-  { key: 'reason', label: 'Why', track: 'minmax(10rem, 2fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
+  { key: 'reason', label: 'Why', track: 'minmax(0, 1fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
 ];
 
 /** Block types carry the colour of change, plain types do not. */

@@ -13,7 +13,7 @@ export interface TensorPanel {
 }
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
-  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation());
+  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation(model));
   const seen = new Map<number, StatsReport>();
   let running: AbortController | undefined;
   const show = (tensor: TensorRow) => {
@@ -39,12 +39,18 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
   return { node, show };
 }
 
-function invitation(): HTMLElement {
+/** Before a tensor is chosen: what else the headers said. */
+function invitation(model: ModelView): HTMLElement {
+  const lines = (title: string, pairs: readonly (readonly [string, string])[]) =>
+    pairs.length > 0 &&
+    h('section', { class: 'block' }, h('h3', {}, title), h('dl', { class: 'pairs' }, pairs.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])));
   return h(
     'div',
     { class: 'invite' },
     h('h2', {}, 'Choose a tensor'),
-    h('p', { class: 'soft' }, 'Its values are read then, and not before: statistics, their distribution, and the error that each encoding would cause.'),
+    h('p', { class: 'soft' }, 'Its values are read then, and not before: the error that each encoding would cause, how the values are spread, and their statistics.'),
+    lines('Files', model.files.map((f) => [f.name, bytes(f.bytes)] as const)),
+    lines('Metadata', model.metadata),
   );
 }
 
@@ -78,9 +84,9 @@ function report(r: StatsReport, tensor: TensorRow): Child[] {
   const [found] = r.tensors;
   if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
   return [
+    found.encodings && encodings(found.encodings),
     found.histogram && histogramView(found.histogram, tensor.name),
     found.stats && statistics(found.stats),
-    found.encodings && encodings(found.encodings),
   ];
 }
 

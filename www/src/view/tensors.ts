@@ -4,16 +4,12 @@ import { bytes, integer, percent, shape } from '../format';
 import type { ModelView, TensorRow } from '../protocol';
 import { Grid, type Column } from './grid';
 
-/** A name whose last part stands out: the path repeats from row to row, the end tells the rows apart. */
+/** A name whose last part always shows: the path repeats from row to row, the end tells the rows apart. */
 export function tensorName(name: string, second?: string): HTMLElement {
   const cut = name.replace(/\.(weight|bias)$/, '').lastIndexOf('.') + 1;
-  return h(
-    'span',
-    { title: name },
-    cut > 0 && h('span', { class: 'path' }, name.slice(0, cut)),
-    h('span', {}, name.slice(cut)),
-    second !== undefined && h('span', { class: 'second' }, second),
-  );
+  const parts = [cut > 0 && h('span', { class: 'path' }, name.slice(0, cut)), h('span', { class: 'tail' }, name.slice(cut))];
+  const line = h('span', { class: 'whole', title: name }, parts);
+  return second === undefined ? line : h('span', {}, line, h('span', { class: 'second' }, second));
 }
 
 function columns(model: ModelView): Column<TensorRow>[] {
@@ -22,7 +18,7 @@ function columns(model: ModelView): Column<TensorRow>[] {
     {
       key: 'name',
       label: 'Tensor',
-      track: 'minmax(12rem, 3fr)',
+      track: 'minmax(0, 1fr)',
       narrow: 'minmax(0, 1fr)',
       class: 'name',
       cell: (t) => tensorName(t.name, `${t.dtype}  ${shape(t.shape)}`),
@@ -31,7 +27,7 @@ function columns(model: ModelView): Column<TensorRow>[] {
     {
       key: 'shape',
       label: 'Shape',
-      track: 'minmax(6.5rem, 1fr)',
+      track: '7.2rem',
       class: 'num',
       right: true,
       cell: (t) => shape(t.shape),
@@ -40,14 +36,14 @@ function columns(model: ModelView): Column<TensorRow>[] {
     {
       key: 'dtype',
       label: 'Type',
-      track: 'minmax(4.2rem, max-content)',
+      track: '4.6rem',
       cell: (t) => h('span', { class: 'tag' }, t.dtype),
       by: (t) => t.dtype,
     },
     {
       key: 'bytes',
       label: 'Size',
-      track: '6rem',
+      track: '5.2rem',
       narrow: '5.6rem',
       class: 'num',
       right: true,
@@ -57,7 +53,7 @@ function columns(model: ModelView): Column<TensorRow>[] {
     {
       key: 'share',
       label: 'Share',
-      track: 'minmax(8rem, 1.1fr)',
+      track: '8rem',
       cell: (t) => share(t.bytes / largest, percent(t.bytes, model.bytes)),
       by: (t) => t.bytes,
     },

@@ -41,8 +41,8 @@ const FIRST: Record<Container, string> = { gguf: 'Q4_0', safetensors: 'F16', q4:
 export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): HTMLElement {
   let container: Container = 'gguf';
   let choice = FIRST[container];
-  const pure = check('Embeddings and output too', 'Otherwise they keep their precision rules. Norms and one-axis tensors never change type this way.');
-  const again = check('Quantize what is quantized already', 'The source lost information once; this loses it again.');
+  const pure = check('Embeddings and output too', 'The same as --pure on the command line. Norms and tensors of one axis keep their type either way.');
+  const again = check('Quantize what is quantized already', 'The same as --allow-requantize. The source lost information once; this loses more.');
   const types = h('div', { class: 'field-slot' });
   const tell = () => changed(recipe());
   const recipe = (): Recipe => ({
