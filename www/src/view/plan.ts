@@ -1,7 +1,7 @@
 // From a wish to a plan: what would be written, to the byte, and what happens to each tensor and why.
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
-import { binaryBytes, bytes, fixed, integer, plural, shape } from '../format';
+import { binaryBytes, bytes, fixed, integer, plural } from '../format';
 import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import { conversion } from './convert';
 import { Grid, type Column } from './grid';
@@ -100,18 +100,16 @@ const COLUMNS: Column<ConvertedTensor>[] = [
   {
     key: 'name',
     label: 'Tensor',
-    track: 'minmax(0, 1.4fr)',
+    track: 'minmax(0, 1fr)',
     narrow: 'minmax(0, 1fr)',
     class: 'name',
-    cell: (r) => tensorName(r.name, r.reason.text),
+    cell: (r) => tensorName(r.name, `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${r.reason.text}`),
     by: (r) => r.name,
   },
-  { key: 'shape', label: 'Shape', track: '7.2rem', class: 'num', right: true, cell: (r) => shape(r.shape), by: (r) => r.numel },
   {
     key: 'to',
     label: 'Becomes',
-    track: '8rem',
-    narrow: '4.6rem',
+    track: '10.5rem',
     cell: (r) => becomes(r),
     by: (r) => r.dtype_out,
   },
@@ -126,7 +124,7 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
     by: (r) => r.bytes_out,
   },
-  { key: 'reason', label: 'Why', track: 'minmax(0, 1fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
+  { key: 'reason', label: 'Why', track: 'minmax(0, 1.1fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
 ];
 
 /** Block types carry the colour of change, plain types do not. */
