@@ -233,7 +233,8 @@ fn local_bytes(dtype: DType, rows: u64, cols: u64) -> Result<usize> {
 fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
     let right = inputs.len() == job.reads.len()
         && job.reads.iter().zip(inputs).all(|(r, i)| r.region.len() == i.len() as u64);
-    let wrong = || Error::new(Code::Io, format!("output {} was given other bytes than it asked for", job.output));
+    let wrong =
+        || Error::new(Code::Io, format!("output {} was given other bytes than it asked for", job.output));
     right.then_some(()).ok_or_else(wrong)
 }
 
@@ -448,7 +449,9 @@ impl<'a> Probe<'a> {
                 continue;
             }
             let dtype = encoding.dtype();
-            let blocks = bytes.chunks(dtype.block_bytes() as usize).zip(candidate.chunks(dtype.block_bytes() as usize));
+            let blocks = bytes
+                .chunks(dtype.block_bytes() as usize)
+                .zip(candidate.chunks(dtype.block_bytes() as usize));
             for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
                 let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
                 let row = self.job.window.rows.start + tile.rows.start + i / w;

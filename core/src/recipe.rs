@@ -172,18 +172,28 @@ impl Recipe {
         if from == to && !from.is_flat() {
             return Ok(decide(Fate::Copy, "same_type", format!("is {to} already")));
         }
-        if crate::quant::transcoder(from, to).is_some() && tensor.shape.cols() % from.block_len() == 0 {
-            return Ok(decide(Fate::Transcode(to), "transcode", format!("{from} blocks rearranged without loss")));
+        let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
+        if lossless && tensor.shape.cols() % from.block_len() == 0 {
+            return Ok(decide(
+                Fate::Transcode(to),
+                "transcode",
+                format!("{from} blocks rearranged without loss"),
+            ));
         }
         if crate::quant::decoder(from).is_none() {
             return Err(unsupported(tensor, format!("{from} cannot be decoded yet")));
         }
         if from.is_quantized() && !self.allow_requantize {
-            let message = format!("the source is {from} already; --allow-requantize decodes and encodes it again");
+            let message =
+                format!("the source is {from} already; --allow-requantize decodes and encodes it again");
             return Err(Error::new(Code::Requantize, message).of_tensor(&tensor.name));
         }
         if from.is_quantized() {
-            return Ok(decide(Fate::Encode(target), "requantized", format!("{from} decoded, then encoded again")));
+            return Ok(decide(
+                Fate::Encode(target),
+                "requantized",
+                format!("{from} decoded, then encoded again"),
+            ));
         }
         Ok(decide(Fate::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols())))
     }
@@ -195,11 +205,14 @@ impl Recipe {
         if !lattice_quantizes(role) {
             if tensor.dtype == DType::F16 {
                 // Even a copy is checked: a reader of `.f16` refuses NaN and infinity.
-                return Ok(decide(Fate::Encode(Encoding::F16Finite), "kept", "stays F16"));
+                let text = format!("{} stays F16", role.words());
+                return Ok(decide(Fate::Encode(Encoding::F16Finite), "kept", text));
             }
             return match self.take(tensor, Encoding::F16Finite)? {
                 Decision { fate, reason } if reason.code == "requantized" => Ok(Decision { fate, reason }),
-                Decision { fate, .. } => Ok(decide(fate, "kept", format!("{role:?} is stored as F16"))),
+                Decision { fate, .. } => {
+                    Ok(decide(fate, "kept", format!("{} is stored as F16", role.words())))
+                }
             };
         }
         if tensor.dtype == DType::LATTICE_Q4 {

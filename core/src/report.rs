@@ -261,7 +261,11 @@ pub struct ConvertReport {
 }
 
 /// The report of a conversion; without `gathered`, that of its plan.
-pub fn converted(checkpoint: &Checkpoint, plan: &Plan, gathered: Option<&Collector>) -> Option<ConvertReport> {
+pub fn converted(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    gathered: Option<&Collector>,
+) -> Option<ConvertReport> {
     let tensor = |(index, o): (usize, &Output)| {
         let source = checkpoint.tensors.get(o.pieces.first()?.from.tensor as usize)?;
         let error = gathered.filter(|_| o.ask.error).and_then(|c| c.output(index)?.error());

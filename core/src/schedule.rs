@@ -83,7 +83,10 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
     let cols = output.grid.cols;
     let dtypes = dtypes(piece, output);
     // A flat type's blocks may straddle rows: then only whole groups of rows fall on block borders.
-    let straddle = dtypes.iter().filter(|d| d.is_flat()).fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())));
+    let straddle = dtypes
+        .iter()
+        .filter(|d| d.is_flat())
+        .fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())));
     let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole.

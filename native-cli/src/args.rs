@@ -27,6 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Inspect(Inspect),
+    Plan(Plan),
     Quantize(Quantize),
     Compare(Compare),
     Verify(Verify),
@@ -53,11 +54,11 @@ pub struct Inspect {
     pub stats: bool,
     #[command(flatten)]
     pub filter: Filter,
-    #[command(flatten)]
-    pub work: Work,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub work: Work,
 }
 
 /// Which tensors.
@@ -102,7 +103,51 @@ pub struct Quantize {
     /// The file to write; a directory for --to q4.
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
-    /// The container; default: by the extension of OUT.
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print the plan and stop: no value is read, nothing is written.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not measure the error of what is written (faster).
+    #[arg(long)]
+    pub no_measure: bool,
+    /// Replace an existing output.
+    #[arg(long)]
+    pub force: bool,
+    /// Continue an interrupted run, and keep the partial output if this one is interrupted.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+    /// Write one JSON event per line on standard output.
+    #[arg(long, conflicts_with = "json")]
+    pub events: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+/// Show what quantize would write: every tensor, why, and the exact bytes. Reads headers only.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope plan model.safetensors --type q4_0
+  quantoscope plan my-model/ --to q4
+  quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
+pub struct Plan {
+    /// File or directory.
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Print the plan as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to make.
+#[derive(Debug, Args)]
+pub struct RecipeArgs {
+    /// The container; default: by the extension of OUT, else gguf for a plan.
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<To>,
     /// The tensor type for all eligible tensors, in any case: q8_0, q4_0, q4_1, q5_0, q5_1, f16, bf16, f32.
@@ -117,26 +162,6 @@ pub struct Quantize {
     /// Decode tensors that are quantized already and quantize them again (loses quality).
     #[arg(long)]
     pub allow_requantize: bool,
-    /// Print the plan and stop: no value is read, nothing is written.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not measure the error of what is written (faster).
-    #[arg(long)]
-    pub no_measure: bool,
-    /// Replace an existing output.
-    #[arg(long)]
-    pub force: bool,
-    /// Continue an interrupted run, and keep the partial output if this one is interrupted.
-    #[arg(long, conflicts_with = "dry_run")]
-    pub resume: bool,
-    #[command(flatten)]
-    pub work: Work,
-    /// Write one JSON event per line on standard output.
-    #[arg(long, conflicts_with = "json")]
-    pub events: bool,
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// A container, as typed.
@@ -214,11 +239,11 @@ pub struct Verify {
     /// Encode this source again and hold the bytes against the artefact's.
     #[arg(long, value_name = "SOURCE")]
     pub against: Option<PathBuf>,
-    #[command(flatten)]
-    pub work: Work,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub work: Work,
 }
 
 /// Show what every type would do to every tensor: bits per weight, rmse, relative error, SQNR, cosine.
@@ -250,7 +275,9 @@ pub struct Sweep {
 
 /// Print completions for a shell.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  quantoscope completions bash > ~/.local/share/bash-completion/completions/quantoscope")]
+#[command(
+    after_help = "Example:\n  quantoscope completions bash > ~/.local/share/bash-completion/completions/quantoscope"
+)]
 pub struct Completions {
     /// The shell.
     pub shell: clap_complete::Shell,

@@ -26,6 +26,7 @@ fn wants_json(verb: &Verb) -> bool {
     let json = Some(args::Format::Json);
     match verb {
         Verb::Inspect(a) => a.json,
+        Verb::Plan(a) => a.json,
         Verb::Quantize(a) => a.json || a.events,
         Verb::Compare(a) => a.json || a.format == json,
         Verb::Verify(a) => a.json,
@@ -37,6 +38,7 @@ fn wants_json(verb: &Verb) -> bool {
 fn run(cli: Cli) -> Result<ExitCode> {
     match cli.verb {
         Verb::Inspect(a) => commands::inspect::run(&a),
+        Verb::Plan(a) => commands::plan::run(&a),
         Verb::Quantize(a) => commands::quantize::run(&a),
         Verb::Compare(a) => commands::compare::run(&a),
         Verb::Verify(a) => commands::verify::run(&a),

@@ -33,7 +33,13 @@ enum Experts {
 }
 
 const fn family(arch: &'static str) -> Family {
-    Family { arch, interleaved_qk: false, shifted_norms: false, sandwich_norms: false, experts: Experts::None }
+    Family {
+        arch,
+        interleaved_qk: false,
+        shifted_norms: false,
+        sandwich_norms: false,
+        experts: Experts::None,
+    }
 }
 
 const FAMILIES: &[Family] = &[
@@ -110,7 +116,12 @@ pub fn origin(name: &str, rows: u64, experts: u64, metadata: &Metadata) -> Resul
 }
 
 /// Rows of one head of a query or key projection that the converter interleaved.
-fn rotary_heads(name: &str, rows: u64, family: &Family, metadata: &Metadata) -> Result<Option<u64>, Unmapped> {
+fn rotary_heads(
+    name: &str,
+    rows: u64,
+    family: &Family,
+    metadata: &Metadata,
+) -> Result<Option<u64>, Unmapped> {
     let module = name.rsplit('.').nth(1).unwrap_or("");
     if !family.interleaved_qk || !matches!(module, "attn_q" | "attn_k") {
         return Ok(None);
@@ -140,7 +151,9 @@ fn hf_names(name: &str, family: &Family, experts: u64) -> Option<Vec<String>> {
     let prefix = format!("model.layers.{layer}");
     if let Some(stack) = module.strip_suffix("_exps") {
         let part = expert_part(stack, family.experts)?;
-        return Some((0..experts).map(|e| format!("{prefix}.{}.{kind}", part.replace('#', &e.to_string()))).collect());
+        return Some(
+            (0..experts).map(|e| format!("{prefix}.{}.{kind}", part.replace('#', &e.to_string()))).collect(),
+        );
     }
     let hf = match (module, family.experts) {
         ("ffn_norm", _) if family.sandwich_norms => "pre_feedforward_layernorm",
@@ -204,7 +217,10 @@ mod tests {
     #[test]
     fn experts_are_unstacked() {
         let o = origin("blk.1.ffn_down_exps.weight", 8, 2, &arch("llama")).unwrap();
-        let want = ["model.layers.1.block_sparse_moe.experts.0.w2.weight", "model.layers.1.block_sparse_moe.experts.1.w2.weight"];
+        let want = [
+            "model.layers.1.block_sparse_moe.experts.0.w2.weight",
+            "model.layers.1.block_sparse_moe.experts.1.w2.weight",
+        ];
         assert_eq!(o.names, want);
         let o = origin("blk.1.ffn_down_exps.weight", 8, 1, &arch("qwen3moe")).unwrap();
         assert_eq!(o.names, ["model.layers.1.mlp.experts.0.down_proj.weight"]);

@@ -32,6 +32,24 @@ pub enum Role {
     Other,
 }
 
+impl Role {
+    /// The role in words, to begin a sentence with.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Role::Weight => "weight",
+            Role::Embedding => "embedding",
+            Role::Output => "output head",
+            Role::Norm => "normalisation",
+            Role::Bias => "bias",
+            Role::Router => "router",
+            Role::Positional => "positional table",
+            Role::Conv => "convolution kernel",
+            Role::Vector => "vector",
+            Role::Other => "what is not named as a weight",
+        }
+    }
+}
+
 const ROUTERS: &[&str] = &[
     "mlp.gate.weight",
     "block_sparse_moe.gate.weight",
@@ -90,7 +108,9 @@ fn is_norm(name: &str) -> bool {
         return last.contains("norm");
     }
     parts.next().is_some_and(|module| {
-        module.contains("norm") || module.starts_with("ln_") || matches!(module, "ln" | "ln1" | "ln2" | "ln_f")
+        module.contains("norm")
+            || module.starts_with("ln_")
+            || matches!(module, "ln" | "ln1" | "ln2" | "ln_f")
     })
 }
 

@@ -1,6 +1,8 @@
 //! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
 
-use super::{Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals};
+use super::{
+    Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
+};
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
@@ -55,7 +57,8 @@ fn refuse_scaled(checkpoint: &Checkpoint, tensor: &TensorInfo) -> Result<()> {
     };
     match checkpoint.tensors.iter().find(|t| scaled(t)) {
         Some(scale) => {
-            let message = format!("{} needs its scale {:?}, which is not applied yet", tensor.dtype, scale.name);
+            let message =
+                format!("{} needs its scale {:?}, which is not applied yet", tensor.dtype, scale.name);
             Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name))
         }
         None => Ok(()),
@@ -114,6 +117,14 @@ fn place_in_one_file(outputs: &mut [Output], layout: crate::format::Layout) -> V
     vec![OutFile { name: String::new(), len: layout.file_len, header: layout.header }]
 }
 
+/// Where an artefact records what it was made by.
+const RECIPE: &str = "quantoscope.recipe";
+
+fn recipe_json(recipe: &Recipe) -> String {
+    // A plain struct always serialises.
+    serde_json::to_string(recipe).unwrap_or_default()
+}
+
 /// `general.file_type` as llama.cpp numbers it.
 fn file_type(dtype: DType) -> Option<u32> {
     Some(match dtype {
@@ -148,6 +159,7 @@ fn gguf_file(
     if let Some(id) = recipe.dtype.and_then(file_type) {
         metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
     }
+    metadata.0.push((RECIPE.into(), MetaValue::String(recipe_json(recipe))));
     let alignment = match checkpoint.container {
         Container::Gguf => checkpoint.alignment,
         _ => gguf::DEFAULT_ALIGNMENT,
@@ -159,14 +171,16 @@ fn gguf_file(
 /// All of a GGUF's metadata but what the conversion changes: split keys would be stale, the rest is written anew.
 fn carried_metadata(source: &Metadata) -> Metadata {
     let stale = |key: &str| {
-        key.starts_with("split.") || key == "general.quantization_version" || key == "general.file_type"
+        key.starts_with("split.")
+            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE)
     };
     Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
 }
 
 /// `general.*` for a checkpoint that has no GGUF metadata of its own.
 fn named_metadata(checkpoint: &Checkpoint) -> Metadata {
-    let config = checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
+    let config =
+        checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
     let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
     let mut pairs = vec![(
         "general.architecture".to_string(),
@@ -181,7 +195,11 @@ fn named_metadata(checkpoint: &Checkpoint) -> Metadata {
 }
 
 /// The order of a safetensors file: widest elements first, so that every tensor is aligned to its element.
-fn safetensors_file(checkpoint: &Checkpoint, recipe: &Recipe, outputs: &mut [Output]) -> Result<Vec<OutFile>> {
+fn safetensors_file(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    outputs: &mut [Output],
+) -> Result<Vec<OutFile>> {
     outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
     let mut metadata: Vec<(String, String)> = Vec::new();
     if checkpoint.container == Container::Safetensors {
@@ -195,14 +213,18 @@ fn safetensors_file(checkpoint: &Checkpoint, recipe: &Recipe, outputs: &mut [Out
         // Without it transformers refuses the file.
         metadata.push(("format".into(), "pt".into()));
     }
-    metadata.retain(|(k, _)| k != "quantoscope.recipe");
-    metadata.push(("quantoscope.recipe".into(), serde_json::to_string(recipe).unwrap_or_default()));
+    metadata.retain(|(k, _)| k != RECIPE);
+    metadata.push((RECIPE.into(), recipe_json(recipe)));
     let layout = safetensors::layout(&metadata, &layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
 }
 
 /// The lattice directory: a file a tensor, the index, and the configuration.
-fn q4_files(checkpoint: &Checkpoint, outputs: &mut [Output], warnings: &mut Vec<Warning>) -> Result<Vec<OutFile>> {
+fn q4_files(
+    checkpoint: &Checkpoint,
+    outputs: &mut [Output],
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<OutFile>> {
     // The index is sorted by name, and so are we: one order for everything.
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut taken: BTreeSet<String> = ["quantize_index.json", "config.json"].map(String::from).into();
@@ -212,7 +234,8 @@ fn q4_files(checkpoint: &Checkpoint, outputs: &mut [Output], warnings: &mut Vec<
         let quantized = output.dtype == DType::LATTICE_Q4;
         let header = if quantized { q4::q4_header(&output.shape)? } else { q4::f16_header(&output.shape)? };
         let numel = output.shape.numel();
-        let overflow = || Error::new(Code::Overflow, "the file would not fit 64 bits").of_tensor(&output.name);
+        let overflow =
+            || Error::new(Code::Overflow, "the file would not fit 64 bits").of_tensor(&output.name);
         let bytes = output.dtype.bytes_for(numel).ok_or_else(overflow)?;
         let at = header.len() as u64;
         let len = at.checked_add(bytes).ok_or_else(overflow)?;

@@ -139,7 +139,8 @@ impl<'a> Builder<'a> {
 
     /// Two tensors of the same name: shapes must be equal, but for leading ones that GGUF does not keep.
     fn direct(&mut self, index: usize, other: usize) {
-        let (Some(a), Some(b)) = (self.reference.tensors.get(index), self.candidate.tensors.get(other)) else {
+        let (Some(a), Some(b)) = (self.reference.tensors.get(index), self.candidate.tensors.get(other))
+        else {
             return;
         };
         self.used[0].insert(index);
@@ -173,7 +174,11 @@ impl<'a> Builder<'a> {
             }
             let experts = tensor.shape.axes().first().copied().unwrap_or(1);
             // A stack names one tensor for each expert: hold the count against what the other side has.
-            let experts = if tensor.shape.axes().len() >= 3 { experts.min(partners.by_name.len() as u64 + 1) } else { 1 };
+            let experts = if tensor.shape.axes().len() >= 3 {
+                experts.min(partners.by_name.len() as u64 + 1)
+            } else {
+                1
+            };
             let rows = if tensor.shape.axes().len() >= 2 { tensor.shape.rows() } else { tensor.shape.cols() };
             match origin(&tensor.name, rows, experts, &checkpoint.metadata) {
                 Ok(found) => self.unstack(side, index, tensor, &found, partners),
@@ -185,7 +190,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn unstack(&mut self, side: Side, index: usize, tensor: &TensorInfo, origin: &Origin, partners: &Names<'a>) {
+    fn unstack(
+        &mut self,
+        side: Side,
+        index: usize,
+        tensor: &TensorInfo,
+        origin: &Origin,
+        partners: &Names<'a>,
+    ) {
         let slot = usize::from(side == Side::Candidate);
         let parts: Vec<_> = origin.names.iter().map(|n| partners.find(n)).collect();
         if parts.iter().any(Option::is_none) {
@@ -216,7 +228,8 @@ impl<'a> Builder<'a> {
                 mine.ops.push(Op::Add(origin.add));
             }
             row = row.saturating_add(partner.shape.rows());
-            let theirs = (other, operand(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner));
+            let theirs =
+                (other, operand(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner));
             let mine = (index, mine);
             let (reference, candidate) = if slot == 1 { (theirs, mine) } else { (mine, theirs) };
             let shape_of = if slot == 1 { Side::Source } else { Side::Candidate };
@@ -247,7 +260,9 @@ impl<'a> Builder<'a> {
             }
         };
         let plain = |o: &Operand| o.map == RowMap::Identity && o.ops.is_empty();
-        if (finish == Finish::Copy || !ask.identity.is_empty()) && !(plain(&m.reference.1) && plain(&m.candidate.1)) {
+        if (finish == Finish::Copy || !ask.identity.is_empty())
+            && !(plain(&m.reference.1) && plain(&m.candidate.1))
+        {
             let detail = "its converter rearranged the values, so bytes cannot be held against bytes";
             self.findings.push(finding("not_comparable", &m.name, detail));
             return;
@@ -301,7 +316,11 @@ impl<'a> Builder<'a> {
             let tensors = if slot == 0 { &self.reference.tensors } else { &self.candidate.tensors };
             for (index, tensor) in tensors.iter().enumerate() {
                 if !self.used[slot].contains(&index) {
-                    self.findings.push(finding(kind, &tensor.name, format!("{} on one side only", tensor.dtype)));
+                    self.findings.push(finding(
+                        kind,
+                        &tensor.name,
+                        format!("{} on one side only", tensor.dtype),
+                    ));
                 }
             }
         }
@@ -317,9 +336,11 @@ impl<'a> Builder<'a> {
 
 fn unmapped(name: &str, why: Unmapped) -> Finding {
     match why {
-        Unmapped::Architecture => {
-            finding("unknown_architecture", name, "how this architecture's converter lays tensors out is not known")
-        }
+        Unmapped::Architecture => finding(
+            "unknown_architecture",
+            name,
+            "how this architecture's converter lays tensors out is not known",
+        ),
         Unmapped::Tensor => finding("unmapped_tensor", name, "this tensor has no known counterpart"),
     }
 }

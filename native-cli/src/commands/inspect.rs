@@ -24,7 +24,8 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
     let source = Source::open(&args.input)?;
     wanted.check(&source)?;
     let measured = if args.stats { Some(measured(&source, args, &wanted)?) } else { None };
-    let tensors: Vec<&TensorInfo> = source.checkpoint.tensors.iter().filter(|t| wanted.takes(&t.name)).collect();
+    let tensors: Vec<&TensorInfo> =
+        source.checkpoint.tensors.iter().filter(|t| wanted.takes(&t.name)).collect();
     if args.json {
         render::json(&as_json(&source, &tensors, measured.as_ref()))?;
     } else {
@@ -151,7 +152,10 @@ fn stats_cells(tensor: Option<&StatsTensor>) -> Vec<Styled> {
         plain(sci(s.max)),
         plain(fixed(s.kurtosis, 2)),
         plain(count(s.zeros)),
-        (if bad == 0 { "0".into() } else { format!("{}/{}", s.nan, s.inf) }, if bad == 0 { Tone::Dim } else { Tone::Bad }),
+        (
+            if bad == 0 { "0".into() } else { format!("{}/{}", s.nan, s.inf) },
+            if bad == 0 { Tone::Dim } else { Tone::Bad },
+        ),
         plain(s.asymmetry.map_or_else(|| "–".into(), |a| format!("{:.2} %", a * 100.0))),
     ]
 }
@@ -161,7 +165,11 @@ fn summary(source: &Source, tensors: &[&TensorInfo]) -> String {
     let bytes = c.files.iter().map(|f| f.len).fold(0, u64::saturating_add);
     let mut lines = vec![("input", clean(&source.path.to_string_lossy()))];
     let version = c.gguf_version.map(|v| format!(" v{v}")).unwrap_or_default();
-    let files = if c.files.len() == 1 { "1 file".to_string() } else { format!("{} files", count(c.files.len() as u64)) };
+    let files = if c.files.len() == 1 {
+        "1 file".to_string()
+    } else {
+        format!("{} files", count(c.files.len() as u64))
+    };
     lines.push(("container", format!("{}{version}, {files}, {}", c.container.name(), size(bytes))));
     let parameters = tensors.iter().map(|t| t.shape.numel()).fold(0, u64::saturating_add);
     lines.push(("tensors", format!("{}, {} elements", count(tensors.len() as u64), count(parameters))));

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod help;
 pub mod inspect;
+pub mod plan;
 pub mod quantize;
 pub mod sweep;
 pub mod verify;

@@ -1,6 +1,7 @@
 //! `quantize`: plan, write, measure, report.
 
-use crate::args::{Quantize, To};
+use super::plan::recipe;
+use crate::args::Quantize;
 use crate::drive::{Resources, Sink, Work, drive, watch_interrupts};
 use crate::io::artefact::{Artefact, Permission, check_target};
 use crate::io::source::Source;
@@ -11,7 +12,6 @@ use crate::render::quantized::as_text;
 use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
-use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{Collector, ConvertReport, Run, converted};
 use quantoscope_core::schedule::schedule;
 use std::path::Path;
@@ -20,8 +20,7 @@ use std::time::Instant;
 
 pub fn run(args: &Quantize) -> Result<ExitCode> {
     let started = Instant::now();
-    let recipe = recipe(args)?;
-    recipe.check()?;
+    let recipe = recipe(&args.recipe, Some(&args.output))?;
     let resources = Resources::new(&args.work)?;
     let source = Source::open(&args.input)?;
     let plan = convert::plan(&source.checkpoint, &recipe, !args.no_measure)?;
@@ -39,27 +38,6 @@ pub fn run(args: &Quantize) -> Result<ExitCode> {
     let report = report(&source, &plan, Some(&collected))?;
     events.done(&report, Some(&run), false)?;
     finish(args, &report, Some(&run))
-}
-
-/// The recipe that was typed, with the container that the output's name says.
-fn recipe(args: &Quantize) -> Result<Recipe> {
-    let extension = args.output.extension().and_then(|e| e.to_str()).unwrap_or("");
-    let to = match (args.to, extension) {
-        (Some(To::Gguf), _) => Container::Gguf,
-        (Some(To::Q4), _) => Container::LatticeQ4,
-        (Some(To::Safetensors), _) => Container::Safetensors,
-        (None, e) if e.eq_ignore_ascii_case("gguf") => Container::Gguf,
-        (None, e) if e.eq_ignore_ascii_case("safetensors") => Container::Safetensors,
-        (None, _) => {
-            let message = "the output's name does not say its container; give --to gguf, q4 or safetensors";
-            return Err(Error::new(Code::Usage, message));
-        }
-    };
-    let mut recipe = Recipe::new(to, args.dtype);
-    recipe.q4_scheme = args.q4_scheme.into();
-    recipe.pure = args.pure;
-    recipe.allow_requantize = args.allow_requantize;
-    Ok(recipe)
 }
 
 fn report(source: &Source, plan: &Plan, collected: Option<&Collector>) -> Result<ConvertReport> {
@@ -92,7 +70,7 @@ fn finish(args: &Quantize, report: &ConvertReport, run: Option<&Run>) -> Result<
         }
         render::json(&value)?;
     } else if !args.events {
-        render::print(&as_text(report, run, &args.output))?;
+        render::print(&as_text(report, run, Some(&args.output)))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -118,8 +96,7 @@ fn write(
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };
-    let work =
-        Work { plan, sources: &[source], resources, progress: &progress, on_output: &announce };
+    let work = Work { plan, sources: &[source], resources, progress: &progress, on_output: &announce };
     let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
     let collected = drive(&work, Some(sink));
     progress.finish();

@@ -41,7 +41,17 @@ fn rows(report: &StatsReport) -> impl Iterator<Item = (&str, &EncodingRow)> {
 }
 
 fn as_tsv(report: &StatsReport) -> String {
-    let head = ["tensor", "type", "bits_per_weight", "rmse", "relative_error", "sqnr_db", "cosine", "max_abs", "refused"];
+    let head = [
+        "tensor",
+        "type",
+        "bits_per_weight",
+        "rmse",
+        "relative_error",
+        "sqnr_db",
+        "cosine",
+        "max_abs",
+        "refused",
+    ];
     let mut text = tsv(head);
     let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.6e}"));
     for (tensor, row) in rows(report) {

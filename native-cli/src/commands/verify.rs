@@ -55,7 +55,9 @@ fn as_text(report: &VerifyReport) -> String {
     let good = report.tensors.iter().filter(|t| t.identical).count();
     let against = report.source.as_ref();
     text.push_str(&match against {
-        Some(source) => format!("{good} of {} tensors are exactly what {} makes\n", report.tensors.len(), clean(source)),
+        Some(source) => {
+            format!("{good} of {} tensors are exactly what {} makes\n", report.tensors.len(), clean(source))
+        }
         None => format!(
             "structure sound; {good} of {} tensors decoded, every value finite\n",
             report.tensors.len()

@@ -175,7 +175,8 @@ impl Artefact {
         let free = fs4::available_space(parent)
             .map_err(|e| world(&e, format!("cannot write to {}", parent.display())))?;
         if free < need {
-            let message = format!("the output needs {need} bytes, and {} has {free} bytes free", parent.display());
+            let message =
+                format!("the output needs {need} bytes, and {} has {free} bytes free", parent.display());
             return Err(Error::new(Code::NoSpace, message));
         }
         Ok(())
@@ -213,7 +214,10 @@ impl Artefact {
 
     fn open(&self, file: u32) -> Result<File> {
         let path = self.path(file);
-        OpenOptions::new().write(true).open(&path).map_err(|e| world(&e, format!("cannot write {}", path.display())))
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|e| world(&e, format!("cannot write {}", path.display())))
     }
 
     /// Writes the bytes of a job, run after run. Any thread.
@@ -250,7 +254,9 @@ impl Artefact {
         if self.directory && self.out.is_dir() && !is_empty(&self.out) {
             // Only with --force: the files of the old model are replaced one by one, the index last, so that an
             // index never names a file that is not there.
-            for name in self.names.iter().filter(|n| *n != INDEX).chain(self.names.iter().filter(|n| *n == INDEX)) {
+            for name in
+                self.names.iter().filter(|n| *n != INDEX).chain(self.names.iter().filter(|n| *n == INDEX))
+            {
                 fs::rename(self.partial.join(name), self.out.join(name)).map_err(about)?;
             }
             fs::remove_dir(&self.partial).map_err(about)?;
@@ -267,7 +273,11 @@ impl Artefact {
     /// Removes everything that was written.
     pub fn discard(&self) {
         // What cannot be removed is found, and named, by the next run.
-        let _ = if self.partial.is_dir() { fs::remove_dir_all(&self.partial) } else { fs::remove_file(&self.partial) };
+        let _ = if self.partial.is_dir() {
+            fs::remove_dir_all(&self.partial)
+        } else {
+            fs::remove_file(&self.partial)
+        };
         let _ = fs::remove_file(&self.journal_path);
     }
 }

@@ -37,7 +37,10 @@ impl Source {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             (Root::File(&name), parent.unwrap_or(Path::new(".")).to_path_buf())
         } else {
-            return Err(Error::new(Code::Io, format!("{} is neither a file nor a directory", path.display())));
+            return Err(Error::new(
+                Code::Io,
+                format!("{} is neither a file nor a directory", path.display()),
+            ));
         };
         let mut opened = HashMap::new();
         let checkpoint = answer(Opening::new(root), &dir, &mut opened)?;
@@ -71,7 +74,9 @@ impl Source {
             let handle = self.files.get(file as usize).ok_or_else(too_large)?;
             read_exact_at(handle, run, offset).map_err(|e| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
-                    Error::new(Code::Truncated, "the file became shorter while it was read").in_file(name()).at(offset)
+                    Error::new(Code::Truncated, "the file became shorter while it was read")
+                        .in_file(name())
+                        .at(offset)
                 }
                 _ => world(&e, format!("cannot read {}", name())),
             })?;

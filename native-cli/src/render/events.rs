@@ -53,7 +53,13 @@ pub enum Event {
 
 impl Event {
     /// The first event.
-    pub fn start(plan: &Plan, source: &Source, input: String, output: String, dry_run: bool) -> Option<Event> {
+    pub fn start(
+        plan: &Plan,
+        source: &Source,
+        input: String,
+        output: String,
+        dry_run: bool,
+    ) -> Option<Event> {
         let c = plan.conversion.as_ref()?;
         let _ = source;
         Some(Event::QuantStart {

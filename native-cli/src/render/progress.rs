@@ -17,7 +17,11 @@ impl Progress {
         let weights: Vec<f64> = plan.outputs.iter().map(cells).collect();
         let bar = ProgressBar::new(weights.iter().sum::<f64>() as u64);
         let shown = !quiet && std::io::stderr().is_terminal();
-        bar.set_draw_target(if shown { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() });
+        bar.set_draw_target(if shown {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        });
         let template = "{prefix} {wide_bar} {percent:>3} %  {elapsed} elapsed, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━╸ "));

@@ -6,7 +6,7 @@ use quantoscope_core::report::{ConvertReport, ConvertedTensor, Run};
 use std::path::Path;
 
 /// The report as text; without `run`, that of a plan.
-pub fn as_text(report: &ConvertReport, run: Option<&Run>, out: &Path) -> String {
+pub fn as_text(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {
     let measured = report.tensors.iter().any(|t| t.error.is_some());
     let right = |name| (name, Align::Right);
     let mut columns =
@@ -47,13 +47,14 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
     cells
 }
 
-fn sums(report: &ConvertReport, run: Option<&Run>, out: &Path) -> String {
+fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {
+    let to = out.map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };
     let mut lines = vec![
         ("tensors", format!("{} quantized, {} kept", t.planned_quantized, t.kept)),
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),
-        (verb, format!("{} to {}", size(t.total_bytes_out), clean(&out.to_string_lossy()))),
+        (verb, format!("{}{to}", size(t.total_bytes_out))),
     ];
     if let Some(bits) = t.bits_per_weight {
         lines.push(("weights", format!("{bits:.3} bits each")));

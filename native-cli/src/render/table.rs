@@ -70,7 +70,8 @@ fn cell((text, tone): Styled, colours: bool) -> Cell {
 
 /// One line of tab-separated values; tabs, newlines and backslashes inside a value are escaped.
 pub fn tsv<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
-    let escape = |v: &str| v.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
+    let escape =
+        |v: &str| v.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
     let cells: Vec<String> = values.into_iter().map(|v| escape(v.as_ref())).collect();
     cells.join("\t") + "\n"
 }

@@ -1,0 +1,72 @@
+# The two commands of a fresh machine: `make run` and `make test`. Both do all their own set-up.
+
+SAMPLE := www/sample
+DEMO   := target/demo
+PORT   ?= 4173
+
+.PHONY: run test cli page demo serve unit wasm-test e2e oracle lint bench vectors clean
+
+## run: quantize the sample model on the command line, then serve the page
+run: cli page demo serve
+
+## test: set up and pass every test
+test: unit oracle wasm-test e2e
+
+cli:
+	@tests/setup.sh rust
+	cargo build --release -p quantoscope
+
+page:
+	@tests/setup.sh wasm node
+	cargo run --profile dev -p quantoscope-wasm-build
+	cd www && npm run --silent check && npm run --silent build
+
+demo:
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	target/release/quantoscope quantize $(SAMPLE) -o $(DEMO)/sample-q4_0.gguf --type q4_0
+
+serve:
+	@printf '\n  Quantoscope is at http://localhost:$(PORT)  (stop it with Ctrl-C)\n\n'
+	@cd www && npx vite preview --port $(PORT) --strictPort --logLevel warn
+
+unit:
+	@tests/setup.sh rust wasm
+	cargo build -p quantoscope
+	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
+	cargo test --workspace --doc --quiet
+
+oracle:
+	@tests/setup.sh rust python
+	cargo build -p quantoscope
+	tests/oracle/run
+
+wasm-test:
+	@tests/setup.sh wasm chromium runner
+	cd wasm && PATH="$(CURDIR)/.tools/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
+	  cargo test --target wasm32-unknown-unknown
+
+e2e: page
+	@tests/setup.sh chromium
+	cargo build -p quantoscope
+	cd www && npm run --silent test
+
+## lint: formatting, clippy, the core without an operating system
+lint:
+	@tests/setup.sh wasm
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
+	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
+
+## bench: kernels, then whole commands; figures for benches/record
+bench: cli
+	cargo bench -p quantoscope-benches
+	cargo run --release -p quantoscope-benches --bin end_to_end
+
+## vectors: make the test vectors anew from the pinned reference (see tests/generate/README.md)
+vectors:
+	tests/generate/run
+
+clean:
+	cargo clean
+	rm -rf .tools www/node_modules www/dist www/src/pkg

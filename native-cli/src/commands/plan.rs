@@ -1,0 +1,51 @@
+//! `plan`: what `quantize` would write. The recipe that was typed is understood here, for both.
+
+use crate::args::{Plan, RecipeArgs, To};
+use crate::io::source::Source;
+use crate::render;
+use crate::render::quantized::as_text;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::Container;
+use quantoscope_core::plan::convert;
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::report::converted;
+use std::path::Path;
+use std::process::ExitCode;
+
+pub fn run(args: &Plan) -> Result<ExitCode> {
+    let recipe = recipe(&args.recipe, None)?;
+    let source = Source::open(&args.input)?;
+    let plan = convert::plan(&source.checkpoint, &recipe, false)?;
+    let report = converted(&source.checkpoint, &plan, None);
+    match report {
+        Some(report) if args.json => render::json(&serde_json::json!({ "result": report, "dry_run": true }))?,
+        Some(report) => {
+            render::warn(&plan.warnings);
+            render::print(&as_text(&report, None, None))?;
+        }
+        None => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The recipe that was typed, with the container that the output's name says.
+pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
+    let extension = output.map(|o| o.extension().and_then(|e| e.to_str()).unwrap_or(""));
+    let to = match (args.to, extension) {
+        (Some(To::Gguf), _) | (None, None) => Container::Gguf,
+        (Some(To::Q4), _) => Container::LatticeQ4,
+        (Some(To::Safetensors), _) => Container::Safetensors,
+        (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Container::Gguf,
+        (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Container::Safetensors,
+        (None, Some(_)) => {
+            let message = "the output's name does not say its container; give --to gguf, q4 or safetensors";
+            return Err(Error::new(Code::Usage, message));
+        }
+    };
+    let mut recipe = Recipe::new(to, args.dtype);
+    recipe.q4_scheme = args.q4_scheme.into();
+    recipe.pure = args.pure;
+    recipe.allow_requantize = args.allow_requantize;
+    recipe.check()?;
+    Ok(recipe)
+}

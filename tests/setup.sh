@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm node chromium runner python
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\033[2m%s\033[0m\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# Installs a Debian package as root or with sudo; elsewhere it is named.
+install_package() {
+  local sudo=()
+  [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+  if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+    say "installing $*"
+    "${sudo[@]}" apt-get update -qq && DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq "$@" >/dev/null
+  else
+    fail "please install the package(s) $* with your system's package manager, and run this again"
+  fi
+}
+
+step_rust() {
+  command -v cargo >/dev/null || fail "Rust is missing: install rustup first"
+  if ! command -v cc >/dev/null; then install_package build-essential; fi
+}
+
+step_wasm() {
+  step_rust
+  # The toolchain file decides which toolchain the targets are added to.
+  for target in wasm32-unknown-unknown thumbv7em-none-eabihf; do
+    rustup target list --installed | grep -qx "$target" || rustup target add "$target"
+  done
+}
+
+step_node() {
+  command -v node >/dev/null || fail "Node.js 20.19 or newer is missing"
+  node -e 'const [a,b]=process.versions.node.split(".").map(Number);process.exit(a>20||a==20&&b>=19?0:1)' ||
+    fail "Node.js 20.19 or newer is needed, this is $(node --version)"
+  if [ ! -e www/node_modules/.package-lock.json ] || [ www/package-lock.json -nt www/node_modules/.package-lock.json ]; then
+    say "installing the page's packages"
+    (cd www && npm ci --no-audit --no-fund --loglevel=error)
+  fi
+}
+
+step_chromium() {
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if command -v "$name" >/dev/null; then break; fi
+  done
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+    command -v google-chrome-stable >/dev/null || install_package chromium
+  command -v chromedriver >/dev/null || install_package chromium-driver
+}
+
+# The runner of the wasm tests, of exactly the version that the lock file names.
+step_runner() {
+  local version
+  version=$(awk '/^name = "wasm-bindgen"$/{getline; gsub(/[^0-9.]/,""); print; exit}' Cargo.lock)
+  if [ "$(.tools/bin/wasm-bindgen-test-runner --version 2>/dev/null | awk '{print $2}')" != "$version" ]; then
+    say "building the wasm test runner $version"
+    cargo install wasm-bindgen-cli --version "$version" --root .tools --target-dir target/tools --profile dev --quiet
+  fi
+}
+
+step_python() {
+  command -v python3 >/dev/null || install_package python3
+  if [ ! -x target/venv/bin/python ]; then
+    say "making a Python environment"
+    python3 -m venv target/venv 2>/dev/null || { rm -rf target/venv; install_package python3-venv; python3 -m venv target/venv; }
+  fi
+  if ! cmp -s tests/oracle/requirements.txt target/venv/installed.txt; then
+    target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
+    cp tests/oracle/requirements.txt target/venv/installed.txt
+  fi
+}
+
+for step in "$@"; do "step_$step"; done
