@@ -77,6 +77,7 @@ function begin(model: ModelView): void {
   const show = (name: ViewName) => {
     current = name;
     for (const [key, page] of pages) page.hidden = key !== name;
+    pages.get(name)?.dispatchEvent(new Event('shown'));
     for (const button of views.children) {
       if (button.textContent === name) button.setAttribute('aria-current', 'page');
       else button.removeAttribute('aria-current');
@@ -93,6 +94,18 @@ function begin(model: ModelView): void {
 class Pages extends Map<ViewName, HTMLElement> {
   take: (files: Picked[]) => void = () => {};
   goCompare: () => void = () => {};
+}
+
+/** A page that is made when it is first shown: nobody should wait for a plan they did not ask for. */
+function lazily(build: () => HTMLElement[]): HTMLElement {
+  const page = h('div', { class: 'page' });
+  page.addEventListener('shown', () => page.append(...build()), { once: true });
+  return page;
+}
+
+/** The tab that is chosen says it to those who see; the heading says it to those who listen. */
+function heading(what: string, model: ModelView): HTMLElement {
+  return h('h1', { class: 'unseen' }, `${what} ${model.name}`);
 }
 
 function buildPages(model: ModelView): Pages {
@@ -117,11 +130,14 @@ function buildPages(model: ModelView): Pages {
   });
   const tensors = tensorsView(model, choose, panel.node);
   pages.set('Tensors', h('div', { class: 'page' }, head.node, warningNotes(model.warnings), tensors.node));
-  pages.set('Quantize', h('div', { class: 'page' }, planView(client, model, (files) => {
-    pages.goCompare();
-    compared.take(files);
-  })));
-  pages.set('Compare', h('div', { class: 'page' }, compared.node));
+  pages.set('Quantize', lazily(() => [
+    heading('Quantize', model),
+    planView(client, model, (files) => {
+      pages.goCompare();
+      compared.take(files);
+    }),
+  ]));
+  pages.set('Compare', h('div', { class: 'page' }, heading('Compare', model), compared.node));
   pages.take = compared.take;
   return pages;
 }

@@ -7,8 +7,10 @@ import { Grid, type Column } from './grid';
 /** A name whose last part always shows: the path repeats from row to row, the end tells the rows apart. */
 export function tensorName(name: string, second?: string): HTMLElement {
   const cut = name.replace(/\.(weight|bias)$/, '').lastIndexOf('.') + 1;
-  const parts = [cut > 0 && h('span', { class: 'path' }, name.slice(0, cut)), h('span', { class: 'tail' }, name.slice(cut))];
-  const line = h('span', { class: 'whole', title: name }, parts);
+  const part = (kind: string, text: string) => h('span', { class: kind, 'aria-hidden': 'true' }, text);
+  // Two boxes would be read as two words, so the name is said once, whole.
+  const said = h('span', { class: 'unseen' }, name);
+  const line = h('span', { class: 'whole', title: name }, said, cut > 0 && part('path', name.slice(0, cut)), part('tail', name.slice(cut)));
   return second === undefined ? line : h('span', {}, line, h('span', { class: 'second' }, second));
 }
 
