@@ -206,7 +206,7 @@ impl DType {
     /// no partial block (only the lattice block does).
     pub fn bytes_for(self, n: u64) -> Option<u64> {
         let len = self.block_len();
-        if n % len != 0 && self != DType::LATTICE_Q4 {
+        if !n.is_multiple_of(len) && self != DType::LATTICE_Q4 {
             return None;
         }
         n.div_ceil(len).checked_mul(self.block_bytes())

@@ -152,7 +152,7 @@ pub struct Measured {
     pub encodings: Vec<Result<Vec<Node<PairSums>>, Error>>,
     /// For each asked encoding, how it compares with the candidate's bytes.
     pub identity: Vec<Identity>,
-    /// For copies with a candidate: whether the bytes are equal.
+    /// For copies and transcodes with a candidate: whether the bytes are equal.
     pub bytes: Option<Identity>,
 }
 
@@ -201,8 +201,8 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
     let mut probe = Probe::new(job);
     let window = &job.window;
     let payload = match job.finish {
-        Finish::Measure | Finish::Copy => Payload::None,
-        Finish::Transcode(_) | Finish::Encode(_) => Payload::Scratch,
+        Finish::Transcode(_) | Finish::Encode(_) if job.write.is_some() => Payload::Scratch,
+        _ => Payload::None,
     };
     scratch.out.clear();
     if let Some(dtype) = finish_dtype(job.finish) {
@@ -288,16 +288,17 @@ fn load(
     tile: &Window,
     values: &mut Vec<f32>,
     mapped: &mut Vec<f32>,
-) {
+) -> Result<(), Refused> {
     let n = (tile.width() * tile.height()) as usize;
     values.resize(n, 0.0);
-    kernels.decode(read.dtype, src, values);
+    kernels.decode(read.dtype, src, values)?;
     if let RowMap::RotaryHalves { head } = read.map {
         unmap_rotary(values, mapped, head as usize, tile.width() as usize);
     }
     for Op::Add(c) in &read.ops {
         values.iter_mut().for_each(|v| *v += c);
     }
+    Ok(())
 }
 
 fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
@@ -337,22 +338,25 @@ fn tile_of(
     if let Finish::Transcode(to) = job.finish {
         let span = tile_span(to, width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
-        return kernels.transcode(read.dtype, to, src, dst).map_err(|r| refused(job, tile, r));
+        let outcome = kernels.transcode(read.dtype, to, src, dst);
+        let Some(input) = inputs.get(1) else { return outcome.map_err(|r| refused(job, tile, r)) };
+        probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
+        return Ok(());
     }
-    load(kernels, read, src, tile, values, mapped);
+    load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
         kernels.encode(encoding, values, None, dst).map_err(|r| refused(job, tile, r))?;
         if job.ask.error {
             other.resize(values.len(), 0.0);
-            kernels.decode(encoding.dtype(), dst, other);
+            kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
             probe.error(tile, values, other);
         }
     }
     if let (Some(read), Some(input)) = (job.reads.get(1), inputs.get(1)) {
         let candidate = slice_of(read.dtype, width, tile, input)?;
-        load(kernels, read, candidate, tile, other, mapped);
+        load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
         probe.error(tile, values, other);
         probe.identity(kernels, tile, values, candidate, bytes);
     }
@@ -369,6 +373,7 @@ struct Probe<'a> {
     error: Forest<PairSums>,
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
+    bytes: Option<Identity>,
 }
 
 impl<'a> Probe<'a> {
@@ -381,6 +386,7 @@ impl<'a> Probe<'a> {
             error: Forest::new(rows, cols),
             encodings: job.ask.encodings.iter().map(|_| Ok(Forest::new(rows, cols))).collect(),
             identity: vec![Identity::default(); job.ask.identity.len()],
+            bytes: None,
         }
     }
 
@@ -424,12 +430,11 @@ impl<'a> Probe<'a> {
     ) {
         for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
             let Ok(forest) = slot else { continue };
-            match encode_tile(kernels, *encoding, tile, values, bytes) {
-                Ok(()) => {
-                    other.resize(values.len(), 0.0);
-                    kernels.decode(encoding.dtype(), bytes, other);
-                    add_error(forest, self.job, tile, values, other);
-                }
+            other.resize(values.len(), 0.0);
+            let done = encode_tile(kernels, *encoding, tile, values, bytes)
+                .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
+            match done {
+                Ok(()) => add_error(forest, self.job, tile, values, other),
                 Err(r) => *slot = Err(refused(self.job, tile, r)),
             }
         }
@@ -448,17 +453,15 @@ impl<'a> Probe<'a> {
                 found.refused = true;
                 continue;
             }
-            let dtype = encoding.dtype();
-            let blocks = bytes
-                .chunks(dtype.block_bytes() as usize)
-                .zip(candidate.chunks(dtype.block_bytes() as usize));
-            for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
-                let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
-                let row = self.job.window.rows.start + tile.rows.start + i / w;
-                let at = row * self.job.grid.cols + self.job.window.cols.start + tile.cols.start + i % w;
-                found.merge(&Identity { differing: 1, first: Some(at), refused: false });
-            }
+            found.merge(&differing(self.job, tile, encoding.dtype(), bytes, candidate));
         }
+    }
+
+    /// What a transcode gave, or that it refused, against the candidate's blocks.
+    fn transcoded(&mut self, tile: &Window, to: DType, made: Option<&mut [u8]>, candidate: &[u8]) {
+        let refused = Identity { refused: true, ..Identity::default() };
+        let found = made.map_or(refused, |made| differing(self.job, tile, to, made, candidate));
+        self.bytes.get_or_insert_default().merge(&found);
     }
 
     fn finish(mut self) -> Measured {
@@ -468,9 +471,23 @@ impl<'a> Probe<'a> {
             error: self.error.drain(),
             encodings: self.encodings.into_iter().map(|f| f.map(|mut f| f.drain())).collect(),
             identity: self.identity,
-            bytes: None,
+            bytes: self.bytes,
         }
     }
+}
+
+/// The blocks of a tile in which two encodings of it differ.
+fn differing(job: &Job, tile: &Window, dtype: DType, made: &[u8], candidate: &[u8]) -> Identity {
+    let mut found = Identity::default();
+    let size = dtype.block_bytes() as usize;
+    let blocks = made.chunks(size).zip(candidate.chunks(size));
+    for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
+        let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
+        let row = job.window.rows.start + tile.rows.start + i / w;
+        let at = row * job.grid.cols + job.window.cols.start + tile.cols.start + i % w;
+        found.merge(&Identity { differing: 1, first: Some(at), refused: false });
+    }
+    found
 }
 
 fn add_error(forest: &mut Forest<PairSums>, job: &Job, tile: &Window, values: &[f32], other: &[f32]) {

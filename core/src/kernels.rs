@@ -12,7 +12,7 @@ pub trait Kernels: Sync {
     fn name(&self) -> &'static str;
 
     /// Decodes whole blocks (the last lattice block may be partial) to `out.len()` values.
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]);
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused>;
 
     /// Encodes whole rows or blocks; `importance` has one weight per column of one row, where given.
     fn encode(
@@ -36,10 +36,8 @@ impl Kernels for Scalar {
         "scalar"
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) {
-        if let Some(decode) = decoder(dtype) {
-            decode(src, out);
-        }
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+        decoder(dtype).ok_or(Refused::NoCodec).map(|decode| decode(src, out))
     }
 
     fn encode(
@@ -49,16 +47,10 @@ impl Kernels for Scalar {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), Refused> {
-        match encoder(encoding) {
-            Some(encode) => encode(src, importance, out),
-            None => Ok(()),
-        }
+        encoder(encoding).ok_or(Refused::NoCodec)?(src, importance, out)
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
-        match transcoder(from, to) {
-            Some(transcode) => transcode(src, out),
-            None => Ok(()),
-        }
+        transcoder(from, to).ok_or(Refused::NoCodec)?(src, out)
     }
 }

@@ -535,6 +535,8 @@ pub struct VerifyReport {
     pub source: Option<String>,
     pub tensors: Vec<VerifyRow>,
     pub findings: Vec<Finding>,
+    /// What was not looked at, and why.
+    pub warnings: Vec<Warning>,
     pub verified: bool,
 }
 
@@ -556,6 +558,7 @@ pub fn verified(
         verified: findings.is_empty() && tensors.iter().all(|t| t.identical),
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
     }
 }
 
@@ -568,6 +571,7 @@ fn verify_row(output: &Output, got: &Gathered) -> VerifyRow {
         (None, None) if output.shape.numel() == 0 => (None, Some(Identity::default())),
         (None, None) => (None, None),
     };
+    let found = found.filter(|f| !f.refused);
     let differing = found.map_or(output.shape.numel(), |f| f.differing);
     VerifyRow {
         tensor: output.name.clone(),
@@ -609,6 +613,7 @@ pub fn checked(artefact: &str, plan: &Plan, gathered: &Collector) -> VerifyRepor
         source: None,
         tensors,
         findings,
+        warnings: plan.warnings.clone(),
         verified,
     }
 }

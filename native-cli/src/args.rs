@@ -74,8 +74,8 @@ pub struct Filter {
 #[command(next_help_heading = "Resources")]
 pub struct Work {
     /// Worker threads; default: one for each processor.
-    #[arg(short = 'j', long, value_name = "N")]
-    pub threads: Option<std::num::NonZeroU32>,
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
     /// Bytes for all windows in flight together, for example 64MiB; default: 32 MiB for each thread.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,

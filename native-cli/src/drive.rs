@@ -41,7 +41,7 @@ impl Resources {
     pub fn new(work: &crate::args::Work) -> Result<Resources> {
         let engine = Engine::by_name(&work.engine)?;
         let workers = match work.threads {
-            Some(n) => n.get(),
+            Some(n) => n,
             None => thread::available_parallelism().map_or(1, |n| n.get() as u32),
         };
         let memory = work.memory.unwrap_or(u64::from(workers) * (32 << 20));

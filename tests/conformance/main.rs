@@ -1,1 +1,12 @@
-//! Placeholder until its first test: conformance.
+//! Every engine against every committed vector, byte for byte, and what the definition itself promises.
+
+mod bounds;
+mod engines;
+mod floats;
+mod forest;
+mod histogram;
+mod metrics;
+mod order;
+mod refusals;
+mod transcodes;
+mod vectors;

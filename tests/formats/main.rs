@@ -1,1 +1,12 @@
-//! Placeholder until its first test: formats.
+//! Reading and laying out every container: fixtures of the official writer, hostile headers, any size of read.
+
+mod build;
+mod directories;
+mod gguf;
+mod gguf_hostile;
+mod q4;
+mod random;
+mod safetensors;
+mod safetensors_hostile;
+mod shards;
+mod splits;

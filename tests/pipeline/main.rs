@@ -1,1 +1,12 @@
-//! Placeholder until its first test: pipeline.
+//! Whole pipelines in memory: plan, schedule, jobs, report, held against what they promise.
+
+mod budgets;
+mod encodings;
+mod lattice;
+mod mapping;
+mod metadata;
+mod pairs;
+mod random;
+mod refusals;
+mod sums;
+mod support;

@@ -1,1 +1,8 @@
-//! Shared by the test targets: models, temporary directories, vectors.
+//! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled binary.
+
+pub mod binary;
+pub mod drive;
+pub mod memory;
+pub mod models;
+pub mod painters;
+pub mod vectors;

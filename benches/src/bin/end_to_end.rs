@@ -24,12 +24,19 @@ fn main() -> Outcome<()> {
     let dir = tempfile::Builder::new().prefix("quantoscope-bench").tempdir_in(root)?;
     let model = dir.path().join("model.safetensors");
     let bytes = write_model(&model)?;
-    println!("input: {:.2} GB of BF16, largest tensor {:.2} GB, page cache warm, 2 threads\n", gb(bytes), gb(ROWS[0] * ROW * 2));
+    println!(
+        "input: {:.2} GB of BF16, largest tensor {:.2} GB, page cache warm, 2 threads\n",
+        gb(bytes),
+        gb(ROWS[0] * ROW * 2)
+    );
     println!("| work | seconds (median of {RUNS}) | GB/s of input | peak RSS |");
     println!("|---|---|---|---|");
     for threads in [1, 2] {
         let seconds = median((0..RUNS).map(|_| copy_memory(bytes, threads)).collect());
-        println!("| memory copy of the same bytes, {threads} thread(s) | {seconds:.2} | {:.2} | |", gb(bytes) / seconds);
+        println!(
+            "| memory copy of the same bytes, {threads} thread(s) | {seconds:.2} | {:.2} | |",
+            gb(bytes) / seconds
+        );
     }
     let out = dir.path().join("out.gguf");
     let seconds = median((0..RUNS).map(|_| copy_file(&model, &out)).collect::<Outcome<Vec<f64>>>()?);
@@ -70,9 +77,14 @@ fn quantize(dtype: &str, extra: &[&str], model: &Path, out: &Path) -> Outcome<(f
     let program = std::env::current_exe()?.with_file_name("quantoscope");
     let mut command = Command::new(&program);
     command.arg("quantize").arg(model).arg("-o").arg(out);
-    command.args(["--type", dtype, "--pure", "--threads", "2"]).args(extra).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["--type", dtype, "--pure", "--threads", "2"])
+        .args(extra)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let started = Instant::now();
-    let mut child = command.spawn().map_err(|e| format!("cannot run {}: {e} (build it first)", program.display()))?;
+    let mut child =
+        command.spawn().map_err(|e| format!("cannot run {}: {e} (build it first)", program.display()))?;
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak = 0;
     let done = loop {

@@ -161,9 +161,10 @@ impl<'a> Located<'a> {
     }
 
     fn bad(self, e: &serde_json::Error) -> Error {
-        // Lines are counted from 1, columns in bytes from 1, 0 for an error at the end of the line before.
+        // Lines are counted from 1, columns in bytes from 1; at the end of the text it is the last byte's column.
         let lines = self.text.split_inclusive('\n').take(e.line().saturating_sub(1));
-        let offset = lines.map(str::len).sum::<usize>() + e.column().saturating_sub(1);
+        let place = lines.map(str::len).sum::<usize>() + e.column().saturating_sub(1);
+        let offset = if e.is_eof() { self.text.len() } else { place };
         let code = if e.is_data() { Code::TooMany } else { Code::BadJson };
         Error::new(code, format!("{e}")).at(self.at.saturating_add(offset as u64))
     }

@@ -124,7 +124,7 @@ fn span(json: Located<'_>, data: ByteRange) -> Result<ByteRange> {
 
 fn check_size(dtype: DType, shape: &Shape, bytes: ByteRange) -> Result<()> {
     let numel = shape.numel();
-    if numel % dtype.block_len() != 0 {
+    if !numel.is_multiple_of(dtype.block_len()) {
         let words = format!("{numel} elements of {dtype} end within a byte");
         return Err(Error::new(Code::SizeMismatch, words));
     }

@@ -73,7 +73,7 @@ impl Histogram {
     /// Adds the counts of another.
     pub fn merge(&mut self, other: &Histogram) {
         for (a, b) in self.counts.iter_mut().zip(&other.counts) {
-            *a += b;
+            *a = a.saturating_add(*b);
         }
     }
 
@@ -83,7 +83,7 @@ impl Histogram {
 
     /// Finite values counted, zeros included.
     pub fn finite(&self) -> u64 {
-        self.buckets().map(|(_, _, count)| count).sum()
+        self.buckets().fold(0, |sum, (_, _, count)| sum.saturating_add(count))
     }
 
     /// Zeros of either sign.
@@ -122,7 +122,7 @@ impl Histogram {
         let rank = (libm::ceil(q * n as f64) as u64).clamp(1, n);
         let mut seen = 0;
         let hit = self.buckets().find(|b| {
-            seen += b.2;
+            seen = b.2.saturating_add(seen);
             seen >= rank
         });
         hit.map(|(low, high, _)| (low, high))

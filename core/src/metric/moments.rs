@@ -223,10 +223,10 @@ impl Merge for Moments {
             _ => merged_sums(self, right),
         };
         Moments {
-            n: self.n + right.n,
-            nan: self.nan + right.nan,
-            inf: self.inf + right.inf,
-            zeros: self.zeros + right.zeros,
+            n: self.n.saturating_add(right.n),
+            nan: self.nan.saturating_add(right.nan),
+            inf: self.inf.saturating_add(right.inf),
+            zeros: self.zeros.saturating_add(right.zeros),
             min: lesser(self.min, right.min),
             max: greater(self.max, right.max),
             absmax: greater(self.absmax, right.absmax),
@@ -234,7 +234,7 @@ impl Merge for Moments {
             m2,
             m3,
             m4,
-            rows: self.rows + right.rows,
+            rows: self.rows.saturating_add(right.rows),
             abs_row_mean_sum: self.abs_row_mean_sum + right.abs_row_mean_sum,
         }
     }

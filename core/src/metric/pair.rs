@@ -115,9 +115,9 @@ fn sums(reference: &[f32], candidate: &[f32], counts: PairSums) -> PairSums {
 impl Merge for PairSums {
     fn merge(&self, right: &PairSums) -> PairSums {
         PairSums {
-            n: self.n + right.n,
-            nonfinite_reference: self.nonfinite_reference + right.nonfinite_reference,
-            nonfinite_candidate: self.nonfinite_candidate + right.nonfinite_candidate,
+            n: self.n.saturating_add(right.n),
+            nonfinite_reference: self.nonfinite_reference.saturating_add(right.nonfinite_reference),
+            nonfinite_candidate: self.nonfinite_candidate.saturating_add(right.nonfinite_candidate),
             e1: self.e1 + right.e1,
             e2: self.e2 + right.e2,
             r2: self.r2 + right.r2,

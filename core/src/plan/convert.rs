@@ -270,12 +270,18 @@ fn unique_file(tensor: &str, extension: &str, taken: &mut BTreeSet<String>) -> S
     if plain.len() <= 200 && taken.insert(plain.to_lowercase()) {
         return plain;
     }
-    let digest = Sha256::digest(tensor.as_bytes());
-    let tag: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
     let short: String = stem.chars().take(40).collect();
-    let name = format!("{short}__{tag}.{extension}");
-    taken.insert(name.to_lowercase());
-    name
+    // A hostile input can have a tensor whose own file name is the one made here: then the next one is tried.
+    let mut salted = String::from(tensor);
+    loop {
+        let digest = Sha256::digest(salted.as_bytes());
+        let tag: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let name = format!("{short}__{tag}.{extension}");
+        if taken.insert(name.to_lowercase()) {
+            return name;
+        }
+        salted.push('\0');
+    }
 }
 
 /// A sum that a hostile file cannot make wrap.

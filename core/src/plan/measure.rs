@@ -4,7 +4,7 @@ use super::convert::{measurable, measured_reason, operand};
 use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
-use crate::quant::Encoding;
+use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::vec;
@@ -25,6 +25,12 @@ pub fn sweep(
     encodings: &[Encoding],
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
+    for encoding in encodings.iter().filter(|e| encoder(**e).is_none()) {
+        return Err(Error::new(
+            Code::UnsupportedDtype,
+            format!("encoding to {encoding} is not supported yet"),
+        ));
+    }
     plan(checkpoint, wanted, &|tensor| Ask {
         moments: true,
         encodings: encodings.iter().copied().filter(|e| fits(*e, tensor)).collect(),

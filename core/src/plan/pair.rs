@@ -5,7 +5,7 @@ use super::{Ask, Finish, Grid, Op, Operand, Output, Piece, Plan, RowMap, Side};
 use crate::dtype::{DType, Kind};
 use crate::format::{Checkpoint, Container, q4};
 use crate::model::names::{Origin, Unmapped, is_gguf_name, origin};
-use crate::quant::{Encoding, encoder};
+use crate::quant::{Encoding, encoder, transcoder};
 use crate::tensor::TensorInfo;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -51,6 +51,9 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
     pair(source, artefact, &|from, to| {
         if from == to {
             return Ok((Ask::default(), Finish::Copy));
+        }
+        if transcoder(from, to).is_some() {
+            return Ok((Ask::default(), Finish::Transcode(to)));
         }
         let identity: Vec<Encoding> = match (artefact.container, to) {
             (_, DType::LATTICE_Q4) => vec![Encoding::LatticeAsym, Encoding::LatticeSym],
@@ -209,7 +212,11 @@ impl<'a> Builder<'a> {
         let mut row = 0_u64;
         for (other, partner) in parts {
             self.used[1 - slot].insert(other);
-            if expected != tensor.shape.numel() || partner.shape.cols() != tensor.shape.cols() {
+            let fits = match origin.names.len() {
+                1 => same_shape(partner, tensor, true),
+                _ => expected == tensor.shape.numel() && partner.shape.cols() == tensor.shape.cols(),
+            };
+            if !fits {
                 let detail = format!("shape {:?} against {:?}", partner.shape.axes(), tensor.shape.axes());
                 self.findings.push(finding("shape_mismatch", &partner.name, detail));
                 continue;
@@ -260,7 +267,7 @@ impl<'a> Builder<'a> {
             }
         };
         let plain = |o: &Operand| o.map == RowMap::Identity && o.ops.is_empty();
-        if (finish == Finish::Copy || !ask.identity.is_empty())
+        if (finish != Finish::Measure || !ask.identity.is_empty())
             && !(plain(&m.reference.1) && plain(&m.candidate.1))
         {
             let detail = "its converter rearranged the values, so bytes cannot be held against bytes";

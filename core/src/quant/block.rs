@@ -68,6 +68,12 @@ pub fn extremes(values: &Values) -> (f32, f32) {
     (first(min), first(max))
 }
 
+/// Which of the extremes is to blame for a range that is too large: the one farther from zero.
+#[inline(always)]
+pub fn louder(min: f32, max: f32) -> f32 {
+    if -min > max { min } else { max }
+}
+
 /// The greatest magnitude.
 #[inline(always)]
 pub fn absmax(values: &Values) -> f32 {

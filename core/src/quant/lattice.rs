@@ -15,7 +15,7 @@
 //! Slots past the end of a partial block hold the code of 0.0: 8 when symmetric, the clamped
 //! `round((0 - min) / scale)` when not.
 
-use super::block::{LEN, Overflow, Values, absmax, extremes, field, read_field};
+use super::block::{LEN, Overflow, Values, absmax, extremes, field, louder, read_field};
 use super::{Refused, check_finite};
 use crate::float::{f32_to_f16, round_half_away};
 
@@ -65,7 +65,7 @@ fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(),
     };
     let scale = usable((max - min) / 15.0);
     let inverse = 1.0 / scale;
-    out[..2].copy_from_slice(&field(scale, &values[..real], max)?);
+    out[..2].copy_from_slice(&field(scale, &values[..real], louder(min, max))?);
     out[2..4].copy_from_slice(&field(min, &values[..real], min)?);
     pack_pairs(values, &mut out[4..], |w| round_half_away((w - min) * inverse));
     Ok(())

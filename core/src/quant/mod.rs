@@ -18,7 +18,6 @@ mod transcode;
 use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
-use alloc::format;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -102,6 +101,8 @@ pub enum Refused {
         /// Which block.
         block: usize,
     },
+    /// There is no such codec. Plans are made from the tables of what there is, so this is a mistake of ours.
+    NoCodec,
 }
 
 impl Refused {
@@ -114,9 +115,11 @@ impl Refused {
                 new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
             }
             Refused::NotExact { block } => {
-                let message = format!("block {block} cannot be rewritten without changing its values");
-                Error::new(Code::NotExact, message).element(block as u64 * block::LEN as u64)
+                let at = block as u64 * block::LEN as u64;
+                Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
+                    .element(at)
             }
+            Refused::NoCodec => Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded"),
         }
     }
 
@@ -127,6 +130,7 @@ impl Refused {
             Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
             Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
             Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
+            Refused::NoCodec => Refused::NoCodec,
         }
     }
 }

@@ -6,8 +6,8 @@
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, extremes, field, pack_halves, read_field, reciprocal,
-    unpack_halves,
+    Overflow, Values, codes, decode_all, encode_all, extremes, field, louder, pack_halves, read_field,
+    reciprocal, unpack_halves,
 };
 
 const BYTES: usize = 20;
@@ -21,7 +21,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     let d = (max - min) / 15.0;
     let id = reciprocal(d);
     let q = codes(values, id, 15, |x| (x - min) * id + 0.5);
-    out[..2].copy_from_slice(&field(d, values, max)?);
+    out[..2].copy_from_slice(&field(d, values, louder(min, max))?);
     out[2..4].copy_from_slice(&field(min, values, min)?);
     out[4..].copy_from_slice(&pack_halves(&q));
     Ok(())

@@ -4,8 +4,8 @@
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, pack_halves, read_field,
-    reciprocal, unpack_halves, with_fifth_bits,
+    Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, louder, pack_halves,
+    read_field, reciprocal, unpack_halves, with_fifth_bits,
 };
 
 const BYTES: usize = 24;
@@ -19,7 +19,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     let d = (max - min) / 31.0;
     let id = reciprocal(d);
     let q = codes(values, id, 31, |x| (x - min) * id + 0.5);
-    out[..2].copy_from_slice(&field(d, values, max)?);
+    out[..2].copy_from_slice(&field(d, values, louder(min, max))?);
     out[2..4].copy_from_slice(&field(min, values, min)?);
     out[4..8].copy_from_slice(&fifth_bits(&q));
     out[8..].copy_from_slice(&pack_halves(&q));

@@ -5,7 +5,7 @@ use crate::args::{Compare, Format};
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{Align, Tone, plain, render, tsv};
-use crate::render::{self, clean, count, fixed, sci};
+use crate::render::{self, clean, count, fixed, percent, sci};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::pair::{Finding, compare};
 use quantoscope_core::report::{CompareReport, CompareRow, Verdict, compared};
@@ -86,7 +86,7 @@ fn row(r: &CompareRow) -> Vec<(String, Tone)> {
         plain(r.qtype.name()),
         plain(count(r.numel)),
         plain(sci(r.error.rmse)),
-        plain(r.error.relative_error.map_or_else(|| "–".into(), |e| format!("{:.3} %", e * 100.0))),
+        plain(percent(r.error.relative_error)),
         plain(fixed(r.error.sqnr_db, 2)),
         plain(fixed(r.error.cosine, 6)),
         plain(sci(r.error.max_abs)),
@@ -104,7 +104,7 @@ fn print_table(report: &CompareReport) -> Result<()> {
         right("rel. error"),
         right("SQNR dB"),
         right("cosine"),
-        right("max |error|"),
+        right("max |err|"),
         ("verdict", Align::Left),
     ];
     let mut text = render(&columns, report.tensors.iter().map(row));

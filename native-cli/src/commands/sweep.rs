@@ -5,7 +5,7 @@ use crate::args::{Format, Sweep};
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
-use crate::render::{self, fixed, sci};
+use crate::render::{self, fixed, percent, sci};
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::convert::sweep_encodings;
 use quantoscope_core::plan::measure::sweep;
@@ -99,7 +99,7 @@ fn cells(name: &str, row: &EncodingRow) -> Vec<Styled> {
         (_, Some(why)) => vec![(format!("refused: {why}"), Tone::Bad)],
         (Some(e), None) => vec![
             plain(sci(e.rmse)),
-            plain(e.relative_error.map_or_else(|| "–".into(), |x| format!("{:.3} %", x * 100.0))),
+            plain(percent(e.relative_error)),
             plain(fixed(e.sqnr_db, 2)),
             plain(fixed(e.cosine, 6)),
         ],

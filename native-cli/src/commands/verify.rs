@@ -30,6 +30,7 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
     if args.json {
         render::json(&report)?;
     } else {
+        render::warn(&report.warnings);
         render::print(&as_text(&report))?;
     }
     if report.verified {

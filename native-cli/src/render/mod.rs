@@ -68,7 +68,12 @@ pub fn count(n: u64) -> String {
 
 /// An optional number in scientific notation; absent is a dash.
 pub fn sci(x: Option<f64>) -> String {
-    x.map_or_else(|| "–".into(), |x| format!("{x:.3e}"))
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{x:.3e}") })
+}
+
+/// An optional share as a percentage; absent is a dash.
+pub fn percent(x: Option<f64>) -> String {
+    x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{:.3} %", x * 100.0) })
 }
 
 /// An optional number with fixed decimals; absent is a dash.
@@ -76,11 +81,11 @@ pub fn fixed(x: Option<f64>, decimals: usize) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.decimals$}"))
 }
 
-/// Writes to standard output; a closed pipe ends the program quietly, as with any filter.
+/// Writes to standard output. A closed pipe is no error: whoever read has seen enough, and the work goes on.
 pub fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(e) => Err(Error::new(Code::Io, format!("cannot write to standard output: {e}"))),
         Ok(()) => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The report of `quantize`, for people: a row for each tensor, the sums below.
 
 use super::table::{Align, Styled, Tone, plain, render};
-use super::{clean, fixed, sci, shape, short_size, size};
+use super::{clean, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::report::{ConvertReport, ConvertedTensor, Run};
 use std::path::Path;
 
@@ -35,11 +35,7 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
     if !measured {
         cells.push((t.reason.text.clone(), Tone::Dim));
     } else if let Some(e) = &t.error {
-        cells.extend([
-            plain(sci(e.rmse)),
-            plain(e.relative_error.map_or_else(|| "–".into(), |x| format!("{:.3} %", x * 100.0))),
-            plain(fixed(e.cosine, 6)),
-        ]);
+        cells.extend([plain(sci(e.rmse)), plain(percent(e.relative_error)), plain(fixed(e.cosine, 6))]);
     } else {
         let word = if t.action == "transcode" { "lossless" } else { "kept" };
         cells.extend([(word.into(), Tone::Dim), plain(""), plain("")]);

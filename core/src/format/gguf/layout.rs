@@ -140,9 +140,11 @@ fn describe(out: &mut Vec<u8>, t: &LayoutTensor<'_>, offset: u64) -> Result<u64>
     if axes.len() as u64 > limits::MAX_GGUF_AXES {
         return Err(refuse(format!("{} axes, GGUF has at most {}", axes.len(), limits::MAX_GGUF_AXES)));
     }
-    let row = t.dtype.bytes_for(t.shape.cols());
-    let row = row.ok_or_else(|| refuse(format!("rows of {} are no whole blocks", t.shape.cols())))?;
-    let size = row.checked_mul(t.shape.rows()).filter(|_| t.shape.numel() <= i64::MAX as u64);
+    if !t.shape.cols().is_multiple_of(t.dtype.block_len()) {
+        let words = format!("rows of {} are no whole blocks of {}", t.shape.cols(), t.dtype.block_len());
+        return Err(refuse(words));
+    }
+    let size = t.dtype.bytes_for(t.shape.numel()).filter(|_| t.shape.numel() <= i64::MAX as u64);
     let size = size.ok_or_else(too_large)?;
     put_string(out, t.name);
     out.extend_from_slice(&(axes.len() as u32).to_le_bytes());

@@ -245,7 +245,7 @@ impl Reader {
         })?;
         let at = cursor.offset();
         let dtype = dtype(cursor.u32()?).map_err(|e| e.at(at))?;
-        if shape.cols() % dtype.block_len() != 0 {
+        if !shape.cols().is_multiple_of(dtype.block_len()) {
             let words = format!("rows of {} are no whole blocks of {}", shape.cols(), dtype.block_len());
             return Err(Error::new(Code::SizeMismatch, words).at(axes_at).into());
         }
@@ -257,7 +257,7 @@ impl Reader {
 
     /// Checks where a tensor starts: exactly where the one before ends, padded. Returns its end and its padded end.
     fn place(&self, offset: u64, size: u64) -> Result<(u64, u64)> {
-        if offset % self.alignment != 0 {
+        if !offset.is_multiple_of(self.alignment) {
             let words = format!("offset {offset} is no multiple of the alignment {}", self.alignment);
             return Err(Error::new(Code::BadAlignment, words));
         }

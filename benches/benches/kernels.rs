@@ -1,0 +1,103 @@
+//! The scalar kernels on one thread, on a tile that stays in the second-level cache: GB/s of input.
+//!
+//! `cargo bench -p quantoscope-benches --bench kernels`
+#![allow(missing_docs)] // criterion_group! makes a public function without any
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use quantoscope_core::DType;
+use quantoscope_core::metric::{Forest, Histogram, LEAF, moments_leaf, pair_leaf};
+use quantoscope_core::quant::{Encoding, check_finite, decoder, encoder, transcoder};
+use quantoscope_tests::painters::paint;
+use std::hint::black_box;
+use std::time::Duration;
+
+/// Values in the tile.
+const N: usize = 1 << 16;
+
+fn encodings() -> Vec<Encoding> {
+    use DType::*;
+    let types = [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1].map(Encoding::Type);
+    types.into_iter().chain([Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym]).collect()
+}
+
+fn bytes(d: DType) -> usize {
+    d.bytes_for(N as u64).unwrap_or(0) as usize
+}
+
+fn encode(c: &mut Criterion) {
+    let x = paint("normal", 1, N);
+    let mut group = c.benchmark_group("encode");
+    group.throughput(Throughput::Bytes(4 * N as u64));
+    for e in encodings() {
+        let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
+        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), None, &mut out)));
+    }
+    group.finish();
+}
+
+fn decode(c: &mut Criterion) {
+    let x = paint("normal", 1, N);
+    let mut group = c.benchmark_group("decode");
+    for e in encodings().into_iter().filter(|e| *e != Encoding::F16Finite && *e != Encoding::LatticeSym) {
+        let mut raw = vec![0; bytes(e.dtype())];
+        encoder(e).expect("in the table")(&x, None, &mut raw).expect("in range");
+        let (run, mut out) = (decoder(e.dtype()).expect("in the table"), vec![0.0; N]);
+        group.throughput(Throughput::Bytes(raw.len() as u64));
+        group.bench_function(e.dtype().name(), |b| b.iter(|| run(black_box(&raw), &mut out)));
+    }
+    group.finish();
+}
+
+fn transcode(c: &mut Criterion) {
+    let mut raw = vec![0; bytes(DType::LATTICE_Q4)];
+    encoder(Encoding::LatticeSym).expect("in the table")(&paint("normal", 1, N), None, &mut raw)
+        .expect("in range");
+    let mut group = c.benchmark_group("transcode");
+    group.throughput(Throughput::Bytes(raw.len() as u64));
+    for to in [DType::Q4_1, DType::Q4_0] {
+        let (run, mut out) = (transcoder(DType::LATTICE_Q4, to).expect("in the table"), vec![0; bytes(to)]);
+        group.bench_function(format!("LATTICE_Q4-{to}"), |b| b.iter(|| run(black_box(&raw), &mut out)));
+    }
+    group.finish();
+}
+
+fn measure(c: &mut Criterion) {
+    let (x, y) = (paint("normal", 1, N), paint("heavy", 2, N));
+    let leaves = || x.chunks(LEAF).zip(y.chunks(LEAF));
+    let mut group = c.benchmark_group("measure");
+    // Elements and not bytes: what is compared is a pair of values.
+    group.throughput(Throughput::Elements(N as u64));
+    group.bench_function("pair_leaf", |b| {
+        b.iter(|| leaves().map(|(r, q)| pair_leaf(black_box(r), black_box(q)).e2).sum::<f64>());
+    });
+    group.bench_function("moments_leaf", |b| {
+        b.iter(|| leaves().map(|(r, _)| moments_leaf(black_box(r)).m2).sum::<f64>());
+    });
+    for cols in [256, 4096] {
+        group.bench_function(format!("pair_forest_{cols}"), |b| {
+            b.iter(|| {
+                let mut forest = Forest::new((N / cols) as u64, cols as u64);
+                for (at, (r, q)) in leaves().enumerate() {
+                    let per_row = cols / LEAF;
+                    forest.leaf(
+                        (at / per_row) as u64,
+                        (at % per_row) as u64,
+                        pair_leaf(black_box(r), black_box(q)),
+                    );
+                }
+                forest.total()
+            });
+        });
+    }
+    let mut histogram = Histogram::new();
+    group.bench_function("histogram", |b| b.iter(|| histogram.add(black_box(&x))));
+    group.bench_function("check_finite", |b| b.iter(|| check_finite(black_box(&x))));
+    group.finish();
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default().measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
+    targets = encode, decode, transcode, measure
+}
+criterion_main!(kernels);

@@ -1,0 +1,95 @@
+//! How far decode(encode(x)) may be from x, per type, and that decoders take any bytes.
+
+use crate::engines::{BLOCKS, encodings, engines, scalar};
+use proptest::prelude::*;
+use quantoscope_core::DType;
+use quantoscope_core::float::{f16_to_f32, f32_to_f16};
+use quantoscope_core::quant::{Encoding, decoder};
+use quantoscope_tests::painters::{paint, word};
+
+/// The largest error that a block with these extremes may have: half a step (a whole one where the top of the
+/// range is clamped), and what binary16 does to the header over the whole range of codes.
+fn bound(e: Encoding, x: &[f32]) -> f32 {
+    let min = x.iter().copied().fold(f32::INFINITY, f32::min);
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let absmax = max.abs().max(min.abs());
+    let off = |v: f32| (f16_to_f32(f32_to_f16(v)) - v).abs();
+    let (step, steps, codes, bias) = match e {
+        Encoding::LatticeAsym => ((max - min) / 15.0, 0.5, 15.0, off(min)),
+        Encoding::LatticeSym => (absmax / 7.0, 0.5, 15.0, off(-8.0 * absmax / 7.0)),
+        Encoding::Type(DType::Q4_1) => ((max - min) / 15.0, 0.5, 15.0, off(min)),
+        Encoding::Type(DType::Q5_1) => ((max - min) / 31.0, 0.5, 31.0, off(min)),
+        Encoding::Type(DType::Q4_0) => (absmax / 8.0, 1.0, 8.0, 0.0),
+        Encoding::Type(DType::Q5_0) => (absmax / 16.0, 1.0, 16.0, 0.0),
+        Encoding::Type(DType::Q8_0) => (absmax / 127.0, 0.5, 127.0, 0.0),
+        other => panic!("no bound for {other}"),
+    };
+    (steps * step + codes * off(step) + bias) * 1.0001 + absmax * 1e-6
+}
+
+fn check(e: Encoding, x: &[f32]) -> Result<(), TestCaseError> {
+    let raw = scalar().encode(e, x).expect("in range");
+    let back = scalar().decode(e.dtype(), &raw, x.len());
+    let worst = x.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    prop_assert!(worst <= bound(e, x), "{} {} > {}", e, worst, bound(e, x));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_error_stays_in_its_bound(x in prop::collection::vec(-1e3_f32..1e3, 32), scale in -20..5) {
+        let x: Vec<f32> = x.iter().map(|v| v * 2.0_f32.powi(scale)).collect();
+        for e in BLOCKS {
+            check(e, &x)?;
+        }
+    }
+
+    #[test]
+    fn partial_lattice_blocks_stay_in_it_too(x in prop::collection::vec(-1e3_f32..1e3, 1..32)) {
+        check(Encoding::LatticeAsym, &x)?;
+        check(Encoding::LatticeSym, &x)?;
+    }
+
+    /// Each block stands alone: a window may start at any of them.
+    #[test]
+    fn windows_do_not_matter(seed: u64, cut in 0_usize..8) {
+        let x = paint("heavy", seed, 256);
+        for e in encodings() {
+            let whole = scalar().encode(e, &x).unwrap();
+            let parts = [&x[..cut * 32], &x[cut * 32..]].map(|p| scalar().encode(e, p).unwrap());
+            prop_assert_eq!(&whole, &parts.concat());
+        }
+    }
+}
+
+#[test]
+fn decoders_take_any_bytes() {
+    let decodable = DType::ALL.iter().copied().filter(|&d| decoder(d).is_some());
+    for (engine, d) in engines().iter().flat_map(|e| decodable.clone().map(move |d| (e, d))) {
+        let size = d.block_bytes() as usize;
+        let fills = [0x00, 0xFF, 0x7C, 0x80].map(|b| vec![b; size * 100]);
+        let random = (0..).flat_map(|at| word(9, at).to_le_bytes()).take(size * 1000).collect();
+        for raw in fills.into_iter().chain([random]) {
+            let n = raw.len() / size * d.block_len() as usize;
+            assert_eq!(engine.decode(d, &raw, n).len(), n);
+        }
+    }
+}
+
+#[test]
+fn nothing_encodes_to_nothing() {
+    for e in encodings() {
+        assert_eq!(scalar().encode(e, &[]), Ok(Vec::new()), "{e}");
+        assert!(scalar().decode(e.dtype(), &[], 0).is_empty());
+    }
+}
+
+#[test]
+fn wide_values_narrow_to_the_nearest() {
+    let raw: Vec<u8> =
+        [1.0 + 2.0_f64.powi(-25), -1e300, f64::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let x = scalar().decode(DType::F64, &raw, 3);
+    assert!(x[0] == 1.0 && x[1] == f32::NEG_INFINITY && x[2].is_nan());
+}

@@ -1,0 +1,51 @@
+//! The engines that must agree with the vectors. An engine is a name and its way to encode and decode.
+
+use quantoscope_core::DType;
+use quantoscope_core::quant::{self, DecodeFn, EncodeFn, Encoding, Refused};
+
+/// Something that encodes and decodes.
+pub struct Engine {
+    pub name: &'static str,
+    pub encoder: fn(Encoding) -> Option<EncodeFn>,
+    pub decoder: fn(DType) -> Option<DecodeFn>,
+}
+
+/// Every engine of this build: the scalar definition for now.
+pub fn engines() -> Vec<Engine> {
+    vec![Engine { name: "scalar", encoder: quant::encoder, decoder: quant::decoder }]
+}
+
+/// The encodings that have blocks.
+pub const BLOCKS: [Encoding; 7] = [
+    Encoding::Type(DType::Q8_0),
+    Encoding::Type(DType::Q5_1),
+    Encoding::Type(DType::Q5_0),
+    Encoding::Type(DType::Q4_1),
+    Encoding::Type(DType::Q4_0),
+    Encoding::LatticeAsym,
+    Encoding::LatticeSym,
+];
+
+/// All encodings that we write.
+pub fn encodings() -> Vec<Encoding> {
+    let plain = [DType::F32, DType::F16, DType::BF16].map(Encoding::Type);
+    plain.into_iter().chain([Encoding::F16Finite]).chain(BLOCKS).collect()
+}
+
+impl Engine {
+    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
+        let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
+        (self.encoder)(e).unwrap()(x, None, &mut out).map(|()| out)
+    }
+
+    pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
+        let mut out = vec![f32::NAN; n];
+        (self.decoder)(d).unwrap()(raw, &mut out);
+        out
+    }
+}
+
+/// The definition.
+pub fn scalar() -> Engine {
+    engines().remove(0)
+}

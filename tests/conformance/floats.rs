@@ -1,0 +1,121 @@
+//! Conversions against the `half` crate and the letter of `roundf`. All 2^32 patterns: `bin/exhaustive_f32.rs`.
+
+use half::{bf16, f16};
+use quantoscope_core::float::*;
+use quantoscope_tests::painters::word;
+
+/// ggml's and ours; `half` keeps the payload of a NaN.
+fn f16_reference(x: f32) -> u16 {
+    let sign = (x.to_bits() >> 16) as u16 & 0x8000;
+    if x.is_nan() { sign | 0x7E00 } else { f16::from_f32_const(x).to_bits() }
+}
+
+fn check_narrowing(bits: u32) {
+    let x = f32::from_bits(bits);
+    assert_eq!(f32_to_f16(x), f16_reference(x), "f16 of {bits:08x}");
+    assert_eq!(f32_to_bf16(x), bf16::from_f32(x).to_bits(), "bf16 of {bits:08x}");
+}
+
+#[test]
+fn every_widening_is_that_of_half() {
+    for h in 0..=u16::MAX {
+        let (ours, theirs) = (f16_to_f32(h), f16::from_bits(h).to_f32_const());
+        assert_eq!(ours.to_bits(), theirs.to_bits(), "f16 {h:04x}");
+        assert_eq!(f16_is_finite(h), ours.is_finite());
+        // `half` quiets a signalling NaN of bf16; we, as ggml, keep every bit.
+        assert_eq!(bf16_to_f32(h).to_bits(), u32::from(h) << 16);
+        if !bf16::from_bits(h).is_nan() {
+            assert_eq!(bf16_to_f32(h).to_bits(), bf16::from_bits(h).to_f32_const().to_bits(), "bf16 {h:04x}");
+        }
+    }
+}
+
+#[test]
+fn narrowing_undoes_widening() {
+    for h in 0..=u16::MAX {
+        if !f16::from_bits(h).is_nan() {
+            assert_eq!(f32_to_f16(f16_to_f32(h)), h);
+        }
+        if !bf16::from_bits(h).is_nan() {
+            assert_eq!(f32_to_bf16(bf16_to_f32(h)), h);
+        }
+    }
+}
+
+/// Every value of both types, the middle to its neighbour, and one bit to each side of those.
+#[test]
+fn narrowing_at_every_seam() {
+    for h in 0..=u16::MAX {
+        for middle in [f16_to_f32(h).to_bits(), u32::from(h) << 16] {
+            for half_step in [0, 0x0800, 0x1000, 0x8000] {
+                for bits in [-1, 0, 1].map(|d| middle.wrapping_add(half_step).wrapping_add_signed(d)) {
+                    check_narrowing(bits);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn narrowing_of_ten_million_random_patterns() {
+    for at in 0..5_000_000 {
+        let w = word(20_250_611, at);
+        check_narrowing(w as u32);
+        check_narrowing((w >> 32) as u32);
+    }
+}
+
+#[test]
+fn nan_patterns_are_those_of_ggml() {
+    for (bits, h, b) in [
+        (0x7FC0_0000, 0x7E00, 0x7FC0),
+        (0x7F80_0001, 0x7E00, 0x7FC0),
+        (0xFF80_0001, 0xFE00, 0xFFC0),
+        (0xFFC1_2345, 0xFE00, 0xFFC1),
+        (0x7FFF_FFFF, 0x7E00, 0x7FFF),
+    ] {
+        let x = f32::from_bits(bits);
+        assert_eq!((f32_to_f16(x), f32_to_bf16(x)), (h, b), "{bits:08x}");
+    }
+}
+
+#[test]
+fn rounding_is_that_of_roundf_around_every_half() {
+    for k in 0..1 << 21 {
+        let half = (k as f32 + 0.5).to_bits();
+        for bits in [half - 1, half, half + 1, (k as f32).to_bits()] {
+            let x = f32::from_bits(bits);
+            assert_eq!(round_half_away(x), x.round() as i32, "{x:e}");
+            assert_eq!(round_half_away(-x), (-x).round() as i32, "-{x:e}");
+        }
+    }
+    assert_eq!(round_half_away(0.499_999_97), 0);
+}
+
+/// The value of an 8-bit float by its fields.
+fn f8(b: u8, exponent_bits: u32, bias: i32) -> f64 {
+    let mantissa_bits = 7 - exponent_bits;
+    let sign = if b & 0x80 == 0 { 1.0 } else { -1.0 };
+    let exponent = i32::from(b & 0x7F) >> mantissa_bits;
+    let mantissa = f64::from(b & ((1 << mantissa_bits) - 1)) / f64::from(1 << mantissa_bits);
+    let lead = if exponent == 0 { 0.0 } else { 1.0 };
+    sign * (lead + mantissa) * 2_f64.powi(exponent.max(1) - bias)
+}
+
+#[test]
+fn every_8_bit_float_is_what_its_fields_say() {
+    for b in 0..=u8::MAX {
+        let e4m3 = f8_e4m3_to_f32(b);
+        if b & 0x7F == 0x7F {
+            assert!(e4m3.is_nan());
+        } else {
+            assert_eq!(f64::from(e4m3).to_bits(), f8(b, 4, 7).to_bits(), "e4m3 {b:02x}");
+        }
+        let e5m2 = f8_e5m2_to_f32(b);
+        match b & 0x7F {
+            0x7C => assert_eq!(e5m2, f32::INFINITY.copysign(f8(b, 5, 15) as f32)),
+            0x7D.. => assert!(e5m2.is_nan()),
+            _ => assert_eq!(f64::from(e5m2).to_bits(), f8(b, 5, 15).to_bits(), "e5m2 {b:02x}"),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Histograms: exact counts, quantiles within a bucket, bins that sum, journals that are read back.
+
+use proptest::prelude::*;
+use quantoscope_core::bytes::Cursor;
+use quantoscope_core::metric::Histogram;
+use quantoscope_tests::painters::paint;
+
+fn histogram(x: &[f32]) -> Histogram {
+    let mut h = Histogram::new();
+    h.add(x);
+    h
+}
+
+#[test]
+fn counts_are_exact() {
+    let x = [
+        0.0,
+        -0.0,
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        1.0,
+        1.01,
+        -1.0,
+        f32::MAX,
+        f32::MIN,
+        1e-45,
+        f32::from_bits(0x7F80_0001),
+    ];
+    let h = histogram(&x);
+    assert_eq!((h.finite(), h.zeros(), h.nan(), h.inf()), (8, 2, 3, 1));
+    let buckets: Vec<_> = h.buckets().collect();
+    assert_eq!(buckets.iter().map(|b| b.2).collect::<Vec<_>>(), [1, 1, 2, 1, 2, 1]);
+    assert_eq!((buckets[1].0, buckets[1].1), (-1.03125, -1.0));
+    assert_eq!(buckets[5].1, 2.0_f64.powi(128));
+}
+
+#[test]
+fn quantiles_lie_in_their_buckets() {
+    for family in ["normal", "heavy", "sparse", "shifted", "magnitudes", "huge"] {
+        let mut x = paint(family, 21, 5000);
+        let h = histogram(&x);
+        x.sort_by(f32::total_cmp);
+        for k in 0..=100 {
+            let q = f64::from(k) / 100.0;
+            let truth = f64::from(x[((q * 5000.0).ceil() as usize).max(1) - 1]);
+            let (low, high) = h.quantile_bounds(q).unwrap();
+            assert!(low <= truth && truth <= high, "{family} {q}: {low} {truth} {high}");
+            assert!((h.quantile(q).unwrap() - truth).abs() <= (high - low) / 2.0);
+        }
+    }
+    assert_eq!(histogram(&[f32::NAN]).quantile(0.5), None);
+    let one = histogram(&[1.0]);
+    assert_eq!((one.quantile(-0.1), one.quantile(1.1), one.quantile(f64::NAN)), (None, None, None));
+}
+
+#[test]
+fn bins_are_about_where_the_values_are() {
+    let x = paint("normal", 22, 50_000);
+    let bins = histogram(&x).linear(16, -0.08, 0.08);
+    for (i, &count) in bins.iter().enumerate() {
+        let (lo, hi) = (-0.08 + 0.01 * i as f32, -0.07 + 0.01 * i as f32);
+        let inside = |v: f32| (v >= lo || i == 0) && (v < hi || i == 15);
+        let truth = x.iter().filter(|&&v| inside(v)).count() as f64;
+        assert!((count as f64 - truth).abs() <= 0.1 * truth + 20.0, "{i}: {count} {truth}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn bins_sum_to_the_finite_values(bits in prop::collection::vec(any::<u32>(), 0..400), bins in 1_usize..70, lo in -1e3_f64..1e3, width in 1e-6_f64..1e6) {
+        let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
+        let h = histogram(&x);
+        let out = h.linear(bins, lo, lo + width);
+        prop_assert_eq!(out.len(), bins);
+        prop_assert_eq!(out.iter().sum::<u64>(), h.finite());
+        prop_assert_eq!(h.finite() + h.nan() + h.inf(), x.len() as u64);
+    }
+
+    #[test]
+    fn parts_merge_and_journals_are_exact(bits in prop::collection::vec(any::<u32>(), 1..400), cut in 0_usize..400) {
+        let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
+        let h = histogram(&x);
+        let (a, b) = x.split_at(cut.min(x.len()));
+        let mut parts = histogram(b);
+        parts.merge(&histogram(a));
+        prop_assert_eq!(&parts, &h);
+        let mut out = Vec::new();
+        h.write(&mut out);
+        prop_assert_eq!(Histogram::read(&mut Cursor::new(&out, 0)).unwrap(), h);
+        out.pop();
+        prop_assert!(Histogram::read(&mut Cursor::new(&out, 0)).is_err());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(raw in prop::collection::vec(any::<u8>(), 0..100)) {
+        let _ = Histogram::read(&mut Cursor::new(&raw, 0));
+    }
+}
+
+#[test]
+fn nonsense_has_no_bins() {
+    let h = histogram(&[1.0]);
+    for (bins, lo, hi) in
+        [(0, 0.0, 1.0), (4, 1.0, 1.0), (4, 2.0, 1.0), (4, f64::NAN, 1.0), (4, 0.0, f64::INFINITY)]
+    {
+        assert!(h.linear(bins, lo, hi).is_empty());
+    }
+    let key =
+        |k: u16, count: u64| [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes()].concat();
+    for (k, count, fine) in [
+        (5, 1, true),
+        (5, 0, false),
+        (0x1FE0, 1, false),
+        (0x4000, 1, true),
+        (0x4002, 1, true),
+        (0x4003, 1, false),
+    ] {
+        assert_eq!(Histogram::read(&mut Cursor::new(&key(k, count), 0)).is_ok(), fine, "{k:x}");
+    }
+}

@@ -1,0 +1,67 @@
+//! The error of an encoding must not fall when its bits fall.
+//!
+//! What can be promised depends on the data. On any tensor, a finer grid of the same construction is better:
+//! Q8_0 than Q5_0 than Q4_0, and Q5_1 than Q4_1. A type with a minimum against one without is a
+//! statement about the data: on weights (near zero mean) more bits win there too, which is tested on the
+//! sample model's tensors and on N(0, s); on one-sided data Q4_1 may well beat Q5_0.
+
+use crate::engines::scalar;
+use quantoscope_core::DType;
+use quantoscope_core::metric::{LEAF, Merge, PairSums, pair_leaf};
+use quantoscope_core::quant::Encoding;
+use quantoscope_tests::painters::paint;
+
+/// Relative error after a round trip.
+fn error(d: DType, x: &[f32]) -> f64 {
+    let raw = scalar().encode(Encoding::Type(d), x).unwrap();
+    let back = scalar().decode(d, &raw, x.len());
+    let leaves = x.chunks(LEAF).zip(back.chunks(LEAF)).map(|(r, q)| pair_leaf(r, q));
+    leaves.fold(PairSums::default(), |sum, leaf| sum.merge(&leaf)).relative_error().unwrap_or(0.0)
+}
+
+fn assert_ordered(types: &[DType], x: &[f32], what: &str) {
+    let errors: Vec<f64> = types.iter().map(|&d| error(d, x)).collect();
+    assert!(errors.is_sorted(), "{what}: {types:?} {errors:?}");
+}
+
+const BY_BITS: [DType; 5] = [DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0];
+const AROUND_ZERO: [DType; 3] = [DType::Q8_0, DType::Q5_0, DType::Q4_0];
+const WITH_MINIMUM: [DType; 2] = [DType::Q5_1, DType::Q4_1];
+
+#[test]
+fn a_finer_grid_is_never_worse() {
+    for family in ["normal", "heavy", "shifted", "scaled", "magnitudes", "bf16", "f16", "sparse"] {
+        let x = paint(family, 3, 32_768);
+        assert_ordered(&AROUND_ZERO, &x, family);
+        assert_ordered(&WITH_MINIMUM, &x, family);
+    }
+}
+
+#[test]
+fn more_bits_are_better_on_a_normal_distribution() {
+    let x = paint("normal", 4, 131_072);
+    assert_ordered(&BY_BITS, &x, "normal");
+    // What ggml itself reaches on N(0, 1).
+    for (d, known) in BY_BITS.into_iter().zip([0.0054, 0.0378, 0.0413, 0.0783, 0.0862]) {
+        assert!((error(d, &x) / known - 1.0).abs() < 0.03, "{d}: {}", error(d, &x));
+    }
+}
+
+/// The sample model's tensors of two axes, widened.
+fn sample() -> Vec<(String, Vec<f32>)> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../www/sample/model.safetensors");
+    let file = std::fs::read(path).unwrap();
+    let model = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let weights = model.iter().filter(|(_, t)| t.shape().len() == 2 && t.shape()[1] % 32 == 0);
+    let widen = |raw: &[u8]| scalar().decode(DType::BF16, raw, raw.len() / 2);
+    weights.map(|(name, t)| (name.to_string(), widen(t.data()))).collect()
+}
+
+#[test]
+fn more_bits_are_better_on_every_tensor_of_the_sample_model() {
+    let tensors = sample();
+    assert!(tensors.len() > 10);
+    for (name, x) in tensors {
+        assert_ordered(&BY_BITS, &x, &name);
+    }
+}

@@ -1,0 +1,203 @@
+//! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
+
+use crate::engines::{BLOCKS, encodings, engines, scalar};
+use quantoscope_core::quant::{Encoding, Refused, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::painters::paint;
+
+/// Encodings that pass NaN and infinity on.
+fn plain(e: Encoding) -> bool {
+    !matches!(e, Encoding::F16Finite) && e.dtype().block_len() == 1
+}
+
+#[test]
+fn nan_and_infinity_are_refused_with_the_first_index() {
+    for engine in engines() {
+        for e in encodings() {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for at in [0, 1, 31, 32, 255, 256, 300, 319] {
+                    let mut x = paint("normal", 1, 320);
+                    x[at] = bad;
+                    x[319] = bad;
+                    let want = if plain(e) { None } else { Some(Refused::NonFinite { index: at }) };
+                    assert_eq!(engine.encode(e, &x).err(), want, "{} {e} {at}", engine.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_written_before_a_refusal_of_nan() {
+    for e in BLOCKS {
+        let mut x = paint("normal", 1, 320);
+        x[319] = f32::NAN;
+        let mut out = vec![0xA5; e.dtype().bytes_for(320).unwrap() as usize];
+        assert!(encoder(e).unwrap()(&x, None, &mut out).is_err());
+        assert!(out.iter().all(|&b| b == 0xA5), "{e}");
+    }
+}
+
+#[test]
+fn nan_in_the_tail_of_a_lattice_tensor_is_refused() {
+    for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
+        let mut x = paint("normal", 1, 40);
+        x[37] = f32::NEG_INFINITY;
+        assert_eq!(scalar().encode(e, &x), Err(Refused::NonFinite { index: 37 }));
+    }
+}
+
+#[test]
+fn f16_overflow_names_the_value() {
+    let largest = f32::from_bits(0x477F_EFFF);
+    let over = f32::from_bits(0x477F_F000);
+    for e in [Encoding::Type(DType::F16), Encoding::F16Finite] {
+        for at in [0, 255, 256, 299] {
+            let mut x = vec![largest; 300];
+            assert!(scalar().encode(e, &x).is_ok(), "65519.996 rounds to 65504");
+            x[at] = -over;
+            assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: at }), "{e}");
+        }
+    }
+    assert!(scalar().encode(Encoding::Type(DType::F16), &[f32::INFINITY, f32::NAN]).is_ok());
+    let both = [1.0, over, f32::NAN];
+    assert_eq!(scalar().encode(Encoding::F16Finite, &both), Err(Refused::F16Overflow { index: 1 }));
+    let both = [f32::NAN, over];
+    assert_eq!(scalar().encode(Encoding::F16Finite, &both), Err(Refused::NonFinite { index: 0 }));
+}
+
+/// The least magnitude, to a few bits, at which a block holding it alone is refused.
+fn limit(e: Encoding, block: impl Fn(f32) -> [f32; 32]) -> f32 {
+    let refused = |bits: u32| scalar().encode(e, &block(f32::from_bits(bits))).is_err();
+    let (mut fine, mut bad) = (0, f32::MAX.to_bits());
+    while bad - fine > 1 {
+        let middle = fine + (bad - fine) / 2;
+        if refused(middle) { bad = middle } else { fine = middle }
+    }
+    f32::from_bits(bad)
+}
+
+#[test]
+fn scales_and_biases_that_overflow_are_refused() {
+    let alone = |x: f32| {
+        let mut b = [0.0; 32];
+        b[9] = x;
+        b
+    };
+    for (e, positive, negative) in [
+        (Encoding::LatticeAsym, 982_800.0, 65_520.0),
+        (Encoding::LatticeSym, 57_330.0, 57_330.0),
+        (Encoding::Type(DType::Q4_0), 524_160.0, 524_160.0),
+        (Encoding::Type(DType::Q4_1), 982_800.0, 65_520.0),
+        (Encoding::Type(DType::Q5_0), 1_048_320.0, 1_048_320.0),
+        (Encoding::Type(DType::Q5_1), 2_031_120.0, 65_520.0),
+        (Encoding::Type(DType::Q8_0), 8_321_040.0, 8_321_040.0),
+    ] {
+        assert_eq!(limit(e, alone), positive, "{e}");
+        assert_eq!(limit(e, |x| alone(-x)), negative, "{e}");
+        let x: Vec<f32> = [[0.0; 32], alone(-1e8), alone(1.0)].concat();
+        assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: 41 }), "{e}");
+    }
+}
+
+#[test]
+fn a_refusal_becomes_an_error_with_its_element() {
+    let error = Refused::NonFinite { index: 7 }.error();
+    assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(7)));
+    let error = Refused::F16Overflow { index: 8 }.shifted(32).error();
+    assert_eq!((error.code(), error.detail().element), (Code::F16Overflow, Some(40)));
+    let error = Refused::NotExact { block: 3 }.shifted(64).error();
+    assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(160)));
+    assert!(check_finite(&[]).is_ok());
+}
+
+#[test]
+fn the_scale_of_a_tail_is_of_its_real_elements() {
+    let raw = scalar().encode(Encoding::LatticeAsym, &[5.0, 6.0, 7.0]).unwrap();
+    // Scale 2/15, bias 5, codes 0 7 15 (the reciprocal of 2/15 is just below 7.5), then the code of 0.0: clamped to 0.
+    assert_eq!(raw[..6], [0x44, 0x30, 0x00, 0x45, 0x70, 0x0F]);
+    assert!(raw[6..].iter().all(|&b| b == 0));
+    let raw = scalar().encode(Encoding::LatticeAsym, &[-2.0, -1.0, 1.0]).unwrap();
+    // Scale 1/5: zero is ten steps above -2.
+    assert_eq!(raw[4..7], [0x50, 0xAF, 0xAA]);
+    let raw = scalar().encode(Encoding::LatticeAsym, &[-7.0, -6.0, -5.0]).unwrap();
+    assert_eq!(raw[4..7], [0x70, 0xFF, 0xFF], "the code of 0.0 is clamped to 15");
+}
+
+#[test]
+fn a_symmetric_tail_is_its_padded_block() {
+    for n in 1..32 {
+        let mut x = paint("heavy", n, n as usize);
+        let tail = scalar().encode(Encoding::LatticeSym, &x).unwrap();
+        x.resize(32, 0.0);
+        assert_eq!(tail, scalar().encode(Encoding::LatticeSym, &x).unwrap(), "{n}");
+    }
+}
+
+#[test]
+fn tiny_ranges_get_the_scale_one() {
+    for (e, code) in [(Encoding::LatticeAsym, 0x00), (Encoding::LatticeSym, 0x88)] {
+        for top in [0.0, 1e-37, 1e-45, 1e-7] {
+            let mut x = vec![0.0; 32];
+            x[3] = top;
+            let raw = scalar().encode(e, &x).unwrap();
+            assert_eq!(raw[..2], [0x00, 0x3C], "{e} {top:e}");
+            assert!(raw[4..].iter().all(|&b| b == code), "{e} {top:e}");
+        }
+    }
+}
+
+#[test]
+fn nibbles_are_in_the_order_of_the_format() {
+    let x: Vec<f32> = (0..32).map(|i| ((i * 7) % 16) as f32).collect();
+    let raw = scalar().encode(Encoding::LatticeAsym, &x).unwrap();
+    for b in 0..16 {
+        assert_eq!(raw[4 + b], x[2 * b] as u8 | (x[2 * b + 1] as u8) << 4);
+    }
+    let raw = scalar().encode(Encoding::Type(DType::Q4_1), &x).unwrap();
+    for j in 0..16 {
+        assert_eq!(raw[4 + j], x[j] as u8 | (x[j + 16] as u8) << 4);
+    }
+}
+
+#[test]
+fn halves_round_away_from_zero_in_the_lattice_block() {
+    let mut x = vec![0.5; 32];
+    (x[0], x[1], x[2], x[3], x[4], x[5]) = (0.0, 15.0, 2.5, 0.499_999_97, 14.5, 3.5);
+    let raw = scalar().encode(Encoding::LatticeAsym, &x).unwrap();
+    assert_eq!(raw[4..8], [0xF0, 0x03, 0x4F, 0x11]);
+}
+
+#[test]
+fn the_table_is_complete_and_no_larger() {
+    let written = [
+        DType::F32,
+        DType::F16,
+        DType::BF16,
+        DType::Q8_0,
+        DType::Q4_0,
+        DType::Q4_1,
+        DType::Q5_0,
+        DType::Q5_1,
+    ];
+    for &d in DType::ALL {
+        assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
+        let more = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::LATTICE_Q4];
+        assert_eq!(decoder(d).is_some(), written.contains(&d) || more.contains(&d), "{d}");
+    }
+    let pairs = |f: DType| DType::ALL.iter().filter(move |&&t| transcoder(f, t).is_some()).count();
+    assert_eq!(DType::ALL.iter().map(|&f| pairs(f)).sum::<usize>(), 3);
+}
+
+#[test]
+fn names_go_there_and_back() {
+    let special = [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym];
+    let all = DType::ALL.iter().copied().map(Encoding::Type).chain(special);
+    for e in all {
+        let json = serde_json::to_string(&e).unwrap();
+        assert_eq!(json, json.to_lowercase());
+        assert_eq!(serde_json::from_str::<Encoding>(&json).unwrap(), e);
+    }
+    assert_eq!(serde_json::to_string(&Encoding::LatticeAsym).unwrap(), "\"q4_asym\"");
+    assert!(serde_json::from_str::<Encoding>("\"q9_9\"").is_err());
+}

@@ -1,0 +1,118 @@
+//! Every committed vector, recomputed by every engine.
+
+use crate::engines::{Engine, engines};
+use quantoscope_core::DType;
+use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
+use quantoscope_core::quant::{Encoding, Refused};
+use quantoscope_tests::painters::{blocks, lattice_fixture, paint};
+use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
+
+const FILES: [&str; 9] = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "f16", "bf16", "q4_asym", "q4_sym"];
+
+/// Binary16 fields in the header of a block.
+fn fields(d: DType) -> usize {
+    if matches!(d, DType::Q4_1 | DType::Q5_1 | DType::LATTICE_Q4) { 2 } else { 1 }
+}
+
+/// The painted input, which must be the one the reference saw.
+fn input(case: &Case) -> Vec<f32> {
+    let x = paint(&case.family, case.seed, case.n);
+    assert_eq!(Some(sha256(&f32_bytes(&x))), case.input_sha256, "painters differ: {}", case.family);
+    x
+}
+
+fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str) {
+    if let Some(want) = &case.decoded_sha256 {
+        assert_eq!(&sha256(&f32_bytes(&engine.decode(d, raw, case.n))), want, "decoded: {place}");
+    }
+}
+
+/// Values for which the encoder must do what the reference does.
+fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+    let raw = engine.encode(e, &input(case)).unwrap_or_else(|r| panic!("{place}: {r:?}"));
+    if let Some(want) = case.bytes() {
+        assert_eq!(raw, want, "{place}");
+    }
+    assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "{place}");
+    check_decoded(engine, e.dtype(), &raw, case, place);
+}
+
+/// Block by block: refused exactly where a header field of the reference is infinite, else the same bytes.
+fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+    let x = input(case);
+    let size = e.dtype().block_bytes() as usize;
+    let finite = |h: &[u8]| h[1] & 0x7C != 0x7C;
+    let known = case.bytes();
+    for (n, block) in x.chunks(32).enumerate() {
+        let bytes = known.as_ref().map(|b| &b[n * size..][..size]);
+        let refused = match (bytes, &case.refused) {
+            (Some(b), _) => !b[..2 * fields(e.dtype())].chunks(2).all(finite),
+            (None, Some(list)) => list[n],
+            _ => panic!("{place}: nothing to judge by"),
+        };
+        match engine.encode(e, block) {
+            Err(Refused::F16Overflow { index }) => assert!(refused && index < 32, "{place}, block {n}"),
+            Err(other) => panic!("{place}, block {n}: {other:?}"),
+            Ok(raw) => assert!(!refused && bytes.is_none_or(|b| b == raw), "{place}, block {n}"),
+        }
+    }
+}
+
+/// Plain conversions of every pattern, which encoders may refuse, by the function itself.
+fn check_narrowing(d: DType, case: &Case, place: &str) {
+    let narrow = if d == DType::F16 { f32_to_f16 } else { f32_to_bf16 };
+    let raw: Vec<u8> = input(case).iter().flat_map(|&x| narrow(x).to_le_bytes()).collect();
+    assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "{place}");
+}
+
+/// The `.q4` file around the block bytes, as the original writes it.
+fn check_fixture(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+    let raw = engine.encode(e, &lattice_fixture(case.seed, case.n)).unwrap();
+    assert_eq!(Some(&raw), case.bytes().as_ref(), "{place}");
+    let shape = case.shape.as_ref().unwrap();
+    let mut file = b"KHQ4\x02\0\0\0".to_vec();
+    file.extend((shape.len() as u32).to_le_bytes());
+    file.extend(shape.iter().chain([&(case.n as u64)]).flat_map(|n| n.to_le_bytes()));
+    file.extend(raw);
+    assert_eq!(Some(sha256(&file)), case.file_sha256, "{place}");
+}
+
+fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, cases }: &Vectors) {
+    assert!(!provenance.is_empty() && cases.len() > 10, "{file}");
+    let d = e.dtype();
+    for case in cases {
+        let place = format!("{} {file} {} n={} seed={}", engine.name, case.family, case.n, case.seed);
+        match case.family.as_str() {
+            "every" => {
+                let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+                let decoded = f32_bytes(&engine.decode(d, &all, 1 << 16));
+                assert_eq!(Some(sha256(&decoded)), case.decoded_sha256, "{place}");
+            }
+            "blocks" => {
+                let raw = blocks(case.seed, case.n / 32, d.block_bytes() as usize, fields(d));
+                assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "painters differ: {place}");
+                check_decoded(engine, d, &raw, case, &place);
+            }
+            "fixture" => check_fixture(engine, *e, case, &place),
+            "huge" | "patterns" if d.block_len() == 1 => check_narrowing(d, case, &place),
+            "huge" => check_huge(engine, *e, case, &place),
+            _ => check_case(engine, *e, case, &place),
+        }
+    }
+}
+
+#[test]
+fn every_vector_on_every_engine() {
+    for engine in engines() {
+        for file in FILES {
+            check_file(&engine, file, &load(file));
+        }
+    }
+}
+
+#[test]
+fn the_lattice_fixtures_are_the_originals() {
+    let hashes: Vec<_> = load("q4_asym").cases.into_iter().filter_map(|c| c.file_sha256).collect();
+    assert!(hashes[0].starts_with("5a46caf7"), "gate_proj, [2, 33]");
+    assert!(hashes[1].starts_with("9ed19221") && hashes[1].ends_with("169d8c"), "k_proj, [1, 32]");
+}

@@ -1,0 +1,170 @@
+//! GGUF headers that lie, one lie each; `mark` stands before the field that the error must point to.
+
+use crate::build::{Gguf, open_one, refused};
+use quantoscope_core::Code;
+use quantoscope_core::format::{Root, limits};
+use quantoscope_tests::drive::{Files, drive_counted};
+
+macro_rules! files {
+    ($($name:ident: $file:expr => $code:ident, $tensor:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let file: Gguf = $file;
+            // Room behind the header, so that only the lie at hand can be the reason.
+            let at = file.mark;
+            let bytes = file.data(32, 4096).bytes;
+            refused(open_one("m.gguf", &bytes), Code::$code, at, $tensor);
+        }
+    )*};
+}
+
+/// A head of another version.
+fn version(v: u32) -> Gguf {
+    Gguf::default().raw(b"GGUF").mark().u32(v).u64(0).u64(0)
+}
+
+/// The start of one key-value.
+fn key(name: &str) -> Gguf {
+    Gguf::new(0, 1).string(name.as_bytes())
+}
+
+/// `general.alignment` with a value of another type or size, and a tensor.
+fn aligned(kind: u32, value: &[u8]) -> Gguf {
+    Gguf::new(1, 1).string(b"general.alignment").mark().u32(kind).raw(value).tensor("t", &[1], 0, 0)
+}
+
+/// The start of a tensor `t`.
+fn tensor() -> Gguf {
+    Gguf::new(1, 0).string(b"t")
+}
+
+/// A second tensor `t` at an offset; the first one has four bytes.
+fn second(offset: u64) -> Gguf {
+    Gguf::new(2, 0).tensor("s", &[1], 0, 0).string(b"t").u32(1).u64(1).u32(0).mark().u64(offset)
+}
+
+/// Two tensors of bytes, each about half of what 64 bits can count.
+fn two_halves(t: u64) -> Gguf {
+    let g = Gguf::new(2, 0).tensor("s", &[i64::MAX as u64], 24, 0);
+    g.string(b"t").u32(1).u64(t).u32(24).mark().u64(1 << 63)
+}
+
+/// A tensor of two axes and a type.
+fn typed(kind: u32) -> Gguf {
+    tensor().u32(2).u64(256).u64(1).mark().u32(kind).u64(0)
+}
+
+files! {
+    a_version_of_zero: version(0) => UnknownVersion, None;
+    version_1: version(1) => UnknownVersion, None;
+    version_4: version(4) => UnknownVersion, None;
+    version_3_of_a_big_endian_host: version(3 << 24) => UnknownVersion, None;
+    more_tensors_than_the_file_holds: Gguf::default().raw(b"GGUF").u32(3).mark().u64(400).u64(0) => CountTooLarge, None;
+    tensors_near_the_maximum: Gguf::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX).u64(0) => CountTooLarge, None;
+    tensors_that_wrap: Gguf::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX / 24 + 1).u64(0) => CountTooLarge, None;
+    more_keys_than_the_file_holds: Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(400) => CountTooLarge, None;
+    keys_that_wrap: Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(u64::MAX / 14 + 1) => CountTooLarge, None;
+    keys_and_tensors_that_only_fit_apart: Gguf::default().raw(b"GGUF").u32(3).u64(160).mark().u64(200) => CountTooLarge, None;
+    a_key_without_a_name: Gguf::new(0, 1).mark().string(b"").u32(0).raw(&[0]) => BadName, None;
+    a_key_too_long: Gguf::new(0, 1).mark().string(&[b'k'; 65_536]).u32(0).raw(&[0]) => StringTooLong, None;
+    a_key_longer_than_the_file: Gguf::new(0, 1).mark().u64(60_000) => CountTooLarge, None;
+    a_key_near_the_maximum: Gguf::new(0, 1).mark().u64(u64::MAX) => StringTooLong, None;
+    a_key_that_is_not_utf8: Gguf::new(0, 1).u64(2).raw(b"a").mark().raw(b"\xff").u32(0).raw(&[0]) => BadUtf8, None;
+    a_key_twice: Gguf::new(0, 2).key_u32("a", 1).mark().key_u32("a", 1) => DuplicateName, None;
+    a_value_type_without_meaning: key("a").mark().u32(13).u64(0) => UnknownDtype, None;
+    a_boolean_of_2: key("a").u32(7).mark().raw(&[2]) => BadValue, None;
+    a_string_longer_than_the_file: key("a").u32(8).mark().u64(60_000) => CountTooLarge, None;
+    a_string_over_the_limit: key("a").u32(8).mark().u64((1 << 30) + 1) => StringTooLong, None;
+    a_string_that_is_not_utf8: key("a").u32(8).u64(3).raw(b"ok").mark().raw(b"\xc3") => BadUtf8, None;
+    array_elements_without_meaning: key("a").u32(9).mark().u32(99).u64(0) => UnknownDtype, None;
+    an_array_over_the_limit: key("a").u32(9).u32(0).mark().u64((1 << 30) + 1) => TooMany, None;
+    an_array_near_the_maximum: key("a").u32(9).u32(10).mark().u64(u64::MAX / 8 + 2) => TooMany, None;
+    an_array_longer_than_the_file: key("a").u32(9).u32(10).mark().u64(1000) => CountTooLarge, None;
+    an_array_of_more_strings_than_fit: key("a").u32(9).u32(8).mark().u64(1000) => CountTooLarge, None;
+    a_boolean_of_3_in_an_array: key("a").u32(9).u32(7).u64(3).raw(&[0, 1]).mark().raw(&[3]) => BadValue, None;
+    a_string_in_an_array_that_is_not_utf8: key("a").u32(9).u32(8).u64(2).string(b"x").u64(1).mark().raw(b"\x80")
+        => BadUtf8, None;
+    a_string_in_an_array_too_long: key("a").u32(9).u32(8).u64(2).string(b"x").mark().u64(60_000) => CountTooLarge, None;
+    an_inner_array_too_long: key("a").u32(9).u32(9).u64(1).u32(10).mark().u64(1000) => CountTooLarge, None;
+    arrays_five_deep: (0..3).fold(key("a").u32(9), |g, _| g.u32(9).u64(1)).u32(9).u64(1).mark().u32(0).u64(0)
+        => TooDeep, None;
+    an_alignment_of_0: aligned(4, &[0; 4]) => BadAlignment, None;
+    an_alignment_of_48: aligned(4, &[48, 0, 0, 0]) => BadAlignment, None;
+    an_alignment_of_64_bits: aligned(10, &[32, 0, 0, 0, 0, 0, 0, 0]) => BadAlignment, None;
+    an_alignment_with_a_sign: aligned(5, &[32, 0, 0, 0]) => BadAlignment, None;
+    a_tensor_name_too_long: Gguf::new(1, 0).mark().u64(64) => StringTooLong, None;
+    a_tensor_name_that_is_not_utf8: Gguf::new(1, 0).u64(1).mark().raw(b"\xff") => BadUtf8, None;
+    a_tensor_name_twice: Gguf::new(2, 0).tensor("t", &[1], 0, 0).mark().tensor("t", &[1], 0, 32) => DuplicateName, Some("t");
+    five_axes: tensor().mark().u32(5) => TooManyAxes, Some("t");
+    axes_near_the_maximum: tensor().mark().u32(u32::MAX) => TooManyAxes, Some("t");
+    axes_that_multiply_to_zero: tensor().u32(2).mark().u64(1 << 32).u64(1 << 32).u32(0).u64(0) => Overflow, Some("t");
+    axes_that_wrap_to_a_residue: tensor().u32(2).mark().u64(6_148_914_691_236_517_206).u64(3).u32(0).u64(0)
+        => Overflow, Some("t");
+    an_axis_below_zero: tensor().u32(2).mark().u64(u64::MAX).u64(0).u32(0).u64(0) => Overflow, Some("t");
+    a_product_beyond_63_bits: tensor().u32(2).mark().u64(1 << 32).u64(1 << 31).u32(24).u64(0) => Overflow, Some("t");
+    a_size_that_wraps: tensor().u32(1).mark().u64(1 << 62).u32(0).u64(0) => Overflow, Some("t");
+    rows_of_broken_blocks: tensor().u32(2).mark().u64(33).u64(32).u32(2).u64(0) => SizeMismatch, Some("t");
+    a_scalar_of_blocks: tensor().u32(0).mark().u32(2).u64(0) => SizeMismatch, Some("t");
+    an_unknown_type: typed(43) => UnknownDtype, Some("t");
+    a_removed_type_of_2023: typed(4) => UnknownDtype, Some("t");
+    a_removed_type_of_arm: typed(31) => UnknownDtype, Some("t");
+    an_offset_off_the_grid: second(33) => BadAlignment, Some("t");
+    a_gap: second(64) => Hole, Some("t");
+    an_overlap: second(0) => Overlap, Some("t");
+    an_offset_near_the_maximum: second(u64::MAX - 31) => Hole, Some("t");
+    a_leading_gap: tensor().u32(1).u64(1).u32(0).mark().u64(32) => Hole, Some("t");
+    a_sum_that_overflows: two_halves(i64::MAX as u64) => Overflow, Some("t");
+    a_tensor_past_the_end: tensor().u32(1).u64(5000).u32(24).mark().u64(0) => OutOfBounds, Some("t");
+}
+
+#[test]
+fn removed_types_have_their_own_words() {
+    for (id, word) in [(5, "2023"), (33, "ARM"), (38, "ARM"), (44, "type 44")] {
+        let bytes = typed(id).data(32, 4096).bytes;
+        let error = open_one("m.gguf", &bytes).expect_err("refused");
+        assert!(error.detail().message.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_file_with_another_magic() {
+    refused(open_one("m.gguf", b"GGUG\x03\0\0\0"), Code::BadMagic, Some(0), None);
+    refused(open_one("m.gguf", b""), Code::Truncated, Some(0), None);
+    refused(open_one("m.gguf", b"lmgg\x01\0\0\0more"), Code::BadMagic, Some(0), None);
+}
+
+#[test]
+fn arrays_four_deep_are_read() {
+    let g =
+        (0..3).fold(Gguf::new(0, 1).string(b"a").u32(9), |g, _| g.u32(9).u64(1)).u32(0).u64(2).raw(&[1, 2]);
+    open_one("m.gguf", &g.bytes).expect("it opens");
+}
+
+/// The claims fit the file, which is sparse and huge: the limits of our own must stop them, and nothing be read.
+#[test]
+fn claims_that_a_huge_file_would_hold() {
+    let string = Gguf::new(0, 1).string(b"a").u32(8).mark().u64((1 << 30) + 1);
+    let array = Gguf::new(0, 1).string(b"a").u32(9).u32(0).mark().u64((1 << 30) + 1);
+    let tensors = Gguf::default().raw(b"GGUF").u32(3).mark().u64(limits::MAX_ENTRIES + 1).u64(0);
+    let keys = Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(limits::MAX_ENTRIES + 1);
+    let list = [
+        (string, Code::StringTooLong),
+        (array, Code::TooMany),
+        (tensors, Code::TooMany),
+        (keys, Code::TooMany),
+    ];
+    for (file, code) in list {
+        let files = Files::default().with_sparse("m.gguf", file.bytes, 1 << 50);
+        let (outcome, read) = drive_counted(Root::File("m.gguf"), &files, usize::MAX);
+        refused(outcome, code, file.mark, None);
+        assert!(read <= limits::FIRST_READ);
+    }
+}
+
+/// The end fits 64 bits relative to the data, not behind the header; only a file of 2^64 bytes comes so far.
+#[test]
+fn an_end_that_overflows_behind_the_header() {
+    let file = two_halves((1 << 63) - 33);
+    let files = Files::default().with_sparse("m.gguf", file.bytes, u64::MAX);
+    refused(drive_counted(Root::File("m.gguf"), &files, usize::MAX).0, Code::Overflow, file.mark, Some("t"));
+}

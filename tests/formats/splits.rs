@@ -1,0 +1,126 @@
+//! GGUF in several files: any of them stands for the set, and each must be what its name says.
+
+use crate::build::{Gguf, refused, same};
+use quantoscope_core::Code;
+use quantoscope_core::format::{Container, Root};
+use quantoscope_core::tensor::MetaValue;
+use quantoscope_tests::drive::{Files, open};
+
+/// What one file of a set says.
+#[derive(Clone, Copy)]
+struct Said {
+    no: u16,
+    count: u16,
+    total: u32,
+}
+
+/// A file with one tensor and the three keys.
+fn file(tensor: &str, said: Said, extra: &str) -> Vec<u8> {
+    let head = Gguf::new(1, 4).string(b"split.no").u32(2).raw(&said.no.to_le_bytes());
+    let head = head.string(b"split.count").u32(2).raw(&said.count.to_le_bytes());
+    let head = head.string(b"split.tensors.count").u32(5).u32(said.total).key_u32(extra, 7);
+    head.tensor(tensor, &[8], 0, 0).data(32, 32).bytes
+}
+
+fn name(no: u32) -> String {
+    format!("m-{no:05}-of-00003.gguf")
+}
+
+fn set() -> Files {
+    (0..3).fold(Files::default(), |files, no| {
+        let said = Said { no, count: 3, total: 3 };
+        files.with(&name(u32::from(no) + 1), file(["z", "y", "x"][usize::from(no)], said, "split.extra"))
+    })
+}
+
+/// The set with another second file.
+fn with_second(said: Said) -> Files {
+    set().with(&name(2), file("y", said, "split.extra"))
+}
+
+#[test]
+fn any_file_stands_for_the_set() {
+    let roots = [name(1), name(2), name(3)];
+    for root in roots.iter().map(|n| Root::File(n)).chain([Root::Dir]) {
+        let c = same(root, &set()).expect("it opens");
+        assert_eq!((c.container, c.files.len()), (Container::Gguf, 3));
+        let tensors: Vec<(&str, u32)> = c.tensors.iter().map(|t| (t.name.as_str(), t.file)).collect();
+        assert_eq!(tensors, [("z", 0), ("y", 1), ("x", 2)]);
+        assert_eq!((c.metadata.get("split.no"), c.warnings), (Some(&MetaValue::U16(0)), vec![]));
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = same(Root::File(&name(1)), &set().without(&name(2))).expect_err("refused");
+    assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some(name(2).as_str())));
+}
+
+#[test]
+fn another_count_than_the_name_says() {
+    let files = with_second(Said { no: 1, count: 4, total: 3 });
+    refused(same(Root::Dir, &files), Code::BadValue, Some(24 + 22 + 23), None);
+}
+
+#[test]
+fn another_number_than_the_name_says() {
+    refused(
+        same(Root::Dir, &with_second(Said { no: 2, count: 3, total: 3 })),
+        Code::BadValue,
+        Some(24 + 20),
+        None,
+    );
+}
+
+#[test]
+fn another_total_than_there_are() {
+    let files = with_second(Said { no: 1, count: 3, total: 4 });
+    refused(same(Root::Dir, &files), Code::BadValue, Some(24 + 22 + 25 + 31), None);
+}
+
+#[test]
+fn a_part_under_a_name_that_hides_it() {
+    let part = file("t", Said { no: 0, count: 3, total: 3 }, "a");
+    refused(same(Root::File("m.gguf"), &Files::of("m.gguf", part)), Code::BadValue, Some(24 + 22 + 23), None);
+}
+
+#[test]
+fn a_whole_file_under_the_name_of_a_part() {
+    let whole = || Gguf::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
+    let files = Files::of("m-00001-of-00002.gguf", whole()).with("m-00002-of-00002.gguf", whole());
+    let error = same(Root::Dir, &files).expect_err("refused");
+    // Two files with a tensor `t` each: that is told first.
+    assert_eq!(error.code(), Code::DuplicateName);
+    let files = files.with("m-00002-of-00002.gguf", Gguf::new(0, 0).bytes);
+    assert_eq!(same(Root::Dir, &files).expect_err("refused").code(), Code::BadValue);
+}
+
+#[test]
+fn names_that_only_look_like_parts() {
+    let whole = Gguf::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
+    for name in [
+        "m-00001-of-00001.gguf",
+        "m-1-of-2.gguf",
+        "m-00003-of-00002.gguf",
+        "m-00000-of-00002.gguf",
+        "-of-.gguf",
+    ] {
+        assert_eq!(
+            open(Root::File(name), &Files::of(name, whole.clone())).expect("it opens").files[0].name,
+            name
+        );
+    }
+}
+
+#[test]
+fn a_tensor_in_two_files() {
+    let files = set().with(&name(3), file("z", Said { no: 2, count: 3, total: 3 }, "split.extra"));
+    let error = same(Root::Dir, &files).expect_err("refused");
+    assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::DuplicateName, Some("z")));
+}
+
+#[test]
+fn a_key_that_only_a_later_file_has_is_told() {
+    let files = set().with(&name(2), file("y", Said { no: 1, count: 3, total: 3 }, "general.name"));
+    assert_eq!(open(Root::Dir, &files).expect("it opens").warnings[0].code, "shard_metadata");
+}

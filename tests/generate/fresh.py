@@ -1,0 +1,62 @@
+"""Draws new seeds and compares the scalar code with the reference on a million weights and more per type.
+
+    cargo build --release -p quantoscope-tests --bin recode
+    python fresh.py LIBGGML_BASE_SO ../../target/release/recode [SEED]
+"""
+
+import pathlib
+import secrets
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+import lattice
+from ggml import BLOCKS, HALVES, Ggml
+from painters import paint
+
+FAMILIES = "normal heavy shifted constant sparse ties magnitudes scaled bf16 f16 tiny".split()
+
+
+def recode(binary, name, x):
+    with tempfile.TemporaryDirectory() as d:
+        paths = [str(pathlib.Path(d) / f) for f in ("in", "bytes", "values")]
+        x.astype("<f4").tofile(paths[0])
+        subprocess.run([binary, name, *paths], check=True)
+        return np.fromfile(paths[1], np.uint8), np.fromfile(paths[2], "<u4")
+
+
+def main():
+    lib, binary = Ggml(sys.argv[1]), sys.argv[2]
+    seed = int(sys.argv[3]) if len(sys.argv) > 3 else secrets.randbits(48)
+    print("seed", seed)
+    failed = 0
+
+    def report(name, n, bytes_differing, values_differing):
+        nonlocal failed
+        failed += bytes_differing + values_differing
+        print(f"{name:12} {n:>9} weights: {bytes_differing} bytes, {values_differing} decoded values differ")
+
+    n = 1 << 17
+    parts = [paint(f, seed + k, n) for k, f in enumerate(FAMILIES)]
+    x = np.concatenate(parts)
+    for name in BLOCKS:
+        raw, values = recode(binary, name, x)
+        ours = lib.encode(name, x)
+        report(name, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))
+    any_bits = np.concatenate([paint("patterns", seed, 1 << 20), x])
+    for name in HALVES:
+        raw, values = recode(binary, f"narrow_{name.lower()}", any_bits)
+        ours = lib.encode(name, any_bits)
+        report(name, any_bits.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, any_bits.size)).sum()))
+    # The independent lattice codec is plain Python: fewer weights, with a partial block at the end.
+    x = np.concatenate([p[: 1 << 13] for p in parts])[:-5]
+    for name, symmetric in (("q4_asym", False), ("q4_sym", True)):
+        raw, values = recode(binary, name, x)
+        ours = np.frombuffer(lattice.encode(x, symmetric), np.uint8)
+        report(name, x.size, int((raw != ours).sum()), int((values != lattice.decode(ours.tobytes(), x.size).view(np.uint32)).sum()))
+    sys.exit(failed != 0)
+
+
+main()

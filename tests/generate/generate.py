@@ -1,0 +1,104 @@
+"""Writes ../vectors/*.json. See README.md for the commands.
+
+    python generate.py LIBGGML_BASE_SO PACKAGE_VERSION
+"""
+
+import datetime
+import hashlib
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+import lattice
+from ggml import BLOCKS, HALVES, Ggml
+from painters import blocks, paint
+
+OUT = pathlib.Path(__file__).parent.parent / "vectors"
+FAMILIES = """normal heavy shifted constant zero negative_zero zeros sparse ties magnitudes scaled bf16 f16
+tiny""".split()
+SEED = 20250611
+SHORT, LONG = (32, 64, 96), 4096
+
+
+def sha(array):
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def case(family, seed, x, raw, decoded, whole):
+    """One vector. Long ones keep a hash of the bytes, short ones and those to be judged by block all of them."""
+    out = {"family": family, "seed": seed, "n": len(x), "input_sha256": sha(x), "bytes_sha256": sha(raw)}
+    out["decoded_sha256"] = None if decoded is None else sha(decoded)
+    if whole:
+        out["bytes"] = bytes(raw).hex()
+    return out
+
+
+def write(name, provenance, cases):
+    lines = ",\n".join("    " + json.dumps(c) for c in cases)
+    head = json.dumps({"encoding": name, "provenance": provenance}, indent=2)[:-2]
+    (OUT / f"{name.lower()}.json").write_text(f'{head},\n  "cases": [\n{lines}\n  ]\n}}\n')
+
+
+def ggml_cases(lib, name):
+    families = FAMILIES + ["huge"] + (["patterns"] if name in HALVES else [])
+    for k, family in enumerate(families):
+        for n in (*SHORT, LONG):
+            x = paint(family, SEED + k, n)
+            raw = lib.encode(name, x)
+            # A NaN's bits, after arithmetic, are nobody's promise.
+            known = name in HALVES or family != "huge"
+            yield case(family, SEED + k, x, raw, lib.decode(name, raw, n) if known else None, n in SHORT or family == "huge")
+    if name in HALVES:
+        every = np.arange(65536, dtype="<u2").view(np.uint8)
+        yield {"family": "every", "decoded_sha256": sha(lib.decode(name, every, 65536))}
+        return
+    _, size, fields = BLOCKS[name]
+    raw = blocks(SEED, 512, size, fields)
+    yield {"family": "blocks", "seed": SEED, "n": 512 * 32, "bytes_sha256": sha(raw), "decoded_sha256": sha(lib.decode(name, raw, 512 * 32))}
+
+
+def lattice_cases(symmetric):
+    for k, family in enumerate(FAMILIES):
+        for n in (1, 2, 7, 31, 32, 33, 63, 65, 95, 1000):
+            x = paint(family, SEED + k, n)
+            raw = np.frombuffer(lattice.encode(x, symmetric), np.uint8)
+            yield case(family, SEED + k, x, raw, lattice.decode(raw.tobytes(), n), n < 100)
+    x = paint("huge", SEED, 2048)
+    refused = []
+    for at in range(0, 2048, 32):
+        try:
+            lattice.encode_block(x[at : at + 32], symmetric)
+            refused.append(False)
+        except lattice.Overflow:
+            refused.append(True)
+    yield {"family": "huge", "seed": SEED, "n": 2048, "input_sha256": sha(x), "refused": refused}
+    if symmetric:
+        return
+    for seed, shape in ((1, [2, 33]), (2, [1, 32])):
+        x = lattice.fixture(seed, shape[0] * shape[1])
+        raw = lattice.encode(x, False)
+        whole = lattice.file(shape, raw)
+        print("fixture", shape, len(whole), hashlib.sha256(whole).hexdigest())
+        yield {"family": "fixture", "seed": seed, "n": len(x), "shape": shape, "bytes": raw.hex(), "file_sha256": hashlib.sha256(whole).hexdigest()}
+
+
+def main():
+    lib = Ggml(sys.argv[1])
+    ggml = {
+        "package": f"@node-llama-cpp/linux-x64@{sys.argv[2]}",
+        "library": "bins/linux-x64/libggml-base.so",
+        "library_sha256": lib.sha256,
+        "ggml_version": lib.version,
+        "ggml_commit": lib.commit,
+        "date": datetime.date.today().isoformat(),
+    }
+    for name in (*BLOCKS, *HALVES):
+        write(name, ggml, list(ggml_cases(lib, name)))
+    own = {"written_by": "tests/generate/lattice.py", "numpy": np.__version__, "date": ggml["date"]}
+    write("Q4_ASYM", own, list(lattice_cases(False)))
+    write("Q4_SYM", own, list(lattice_cases(True)))
+
+
+main()

@@ -1,0 +1,173 @@
+//! Comparing: what is a number, what is a finding, and what trips the gate.
+
+use crate::support::{assert_equal, compare, kinds};
+use quantoscope_core::DType;
+use quantoscope_core::plan::pair;
+use quantoscope_core::report::{CompareReport, Verdict, compared};
+use quantoscope_core::schedule::Budget;
+use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::models::{Rng, Tensor, llama};
+
+fn world(tensors: &[Tensor]) -> World {
+    World::safetensors(tensors)
+}
+
+fn pair_of(a: &[f32], b: &[f32]) -> (World, World) {
+    let one = |v: &[f32]| world(&[Tensor::of("a.weight", DType::F32, &[v.len() as u64], v)]);
+    (one(a), one(b))
+}
+
+fn compare_values(a: &[f32], b: &[f32]) -> CompareReport {
+    let (a, b) = pair_of(a, b);
+    compare(&a, &b)
+}
+
+#[test]
+fn two_tensors_of_zeros_agree() {
+    let report = compare_values(&[0.0; 64], &[0.0; 64]);
+    assert_equal(&report, 1);
+    assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(1.0), Verdict::Green));
+}
+
+#[test]
+fn zeros_against_something_do_not() {
+    let report = compare_values(&[0.0; 64], &[1.0; 64]);
+    assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(0.0), Verdict::Red));
+    assert!(report.any_below_threshold && !report.passes());
+}
+
+#[test]
+fn nan_and_infinity_trip_the_gate_on_either_side() {
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let (good, mut holed) = (Rng(1).weights(64), Rng(1).weights(64));
+        holed[17] = bad;
+        for (a, b) in [(&good, &holed), (&holed, &good), (&holed, &holed)] {
+            let report = compare_values(a, b);
+            assert_eq!(kinds(&report), ["non_finite"]);
+            assert_eq!(report.tensors[0].verdict, Verdict::Red);
+            assert!(report.any_below_threshold && !report.passes());
+            let json = serde_json::to_string(&report).expect("JSON");
+            assert!(!json.contains("null,") || json.contains("\"threshold\":null"), "{json}");
+        }
+    }
+}
+
+#[test]
+fn verdicts_have_inclusive_bounds() {
+    // cosine = 1 / sqrt(1 + t^2) for (1, 0) against (1, t).
+    for (t, want) in
+        [(0.0, Verdict::Green), (0.04, Verdict::Green), (0.1, Verdict::Yellow), (0.2, Verdict::Red)]
+    {
+        let report = compare_values(&[1.0, 0.0], &[1.0, t]);
+        assert_eq!(report.tensors[0].verdict, want, "{t}: {:?}", report.tensors[0].error.cosine);
+    }
+}
+
+#[test]
+fn the_gate_is_strict() {
+    let (a, b) = pair_of(&[1.0, 0.0], &[3.0, 4.0]);
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
+    let with = |t| compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, t);
+    let cosine = with(None).tensors[0].error.cosine.expect("a cosine");
+    assert_eq!(cosine, 0.6);
+    assert!(with(Some(cosine)).passes(), "equal to the threshold is not below it");
+    assert!(!with(Some(cosine.next_up())).passes());
+    assert!(with(None).passes(), "no threshold, no gate");
+    assert!(!with(None).any_below_threshold);
+}
+
+#[test]
+fn what_is_on_one_side_only_is_a_finding() {
+    let t = |name: &str| Tensor::random(name, DType::F32, &[4, 32], &mut Rng(2));
+    let (a, b) = (world(&[t("a"), t("b")]), world(&[t("b"), t("c")]));
+    let report = compare(&a, &b);
+    assert_eq!(kinds(&report), ["only_in_candidate", "only_in_reference"]);
+    assert_eq!(report.findings[0].tensor.as_deref(), Some("c"));
+    assert_eq!(report.tensors.len(), 1);
+    assert!(!report.any_below_threshold && !report.passes(), "a finding alone trips the gate");
+}
+
+#[test]
+fn nothing_in_common_is_a_finding() {
+    let t = |name: &str| Tensor::random(name, DType::F32, &[4, 32], &mut Rng(2));
+    let report = compare(&world(&[t("a")]), &world(&[t("b")]));
+    assert!(kinds(&report).contains(&"no_overlap") && !report.passes());
+}
+
+#[test]
+fn equal_counts_are_not_equal_shapes() {
+    let t = |shape: &[u64]| world(&[Tensor::random("a", DType::F32, shape, &mut Rng(2))]);
+    for other in [&[32, 64][..], &[2048], &[1, 64, 32]] {
+        let report = compare(&t(&[64, 32]), &t(other));
+        assert!(kinds(&report).contains(&"shape_mismatch"), "{other:?}");
+        assert!(report.tensors.is_empty() && !report.passes());
+    }
+}
+
+#[test]
+fn a_dtype_that_cannot_be_decoded_is_a_finding() {
+    let a = world(&[Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2))]);
+    let b = world(&[Tensor::raw("a", DType::F8_E8M0, &[4, 32], vec![0; 128])]);
+    for report in [compare(&a, &b), compare(&b, &a)] {
+        assert!(kinds(&report).contains(&"unsupported_dtype"), "{:?}", report.findings);
+    }
+    let b = world(&[Tensor::raw("a", DType::I32, &[4, 32], vec![0; 512])]);
+    assert!(kinds(&compare(&a, &b)).contains(&"unsupported_dtype"));
+}
+
+#[test]
+fn integers_are_equal_or_a_finding() {
+    let ids = |last: u8| {
+        let mut bytes = vec![7; 64];
+        bytes[60] = last;
+        world(&[
+            Tensor::raw("ids", DType::I64, &[8], bytes),
+            Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2)),
+        ])
+    };
+    assert_equal(&compare(&ids(7), &ids(7)), 1);
+    let report = compare(&ids(7), &ids(8));
+    assert_eq!(kinds(&report), ["values_differ"]);
+    assert!(report.findings[0].detail.contains("byte 60"), "{:?}", report.findings);
+}
+
+#[test]
+fn rows_come_worst_first_and_equal_ones_by_name() {
+    let all = llama(DType::F32, false, 5);
+    let candidate: Vec<Tensor> = all.iter().rev().cloned().collect();
+    let report = compare(&world(&all), &world(&candidate));
+    let names: Vec<&str> = report.tensors.iter().map(|r| r.tensor.as_str()).collect();
+    assert!(names.is_sorted(), "all errors are zero");
+    let quantized = crate::support::remake(&world(&all), &crate::support::gguf(DType::Q4_0));
+    let report = compare(&world(&all), &quantized);
+    let rmse: Vec<f64> = report.tensors.iter().map(|r| r.error.rmse.unwrap()).collect();
+    assert!(rmse.is_sorted_by(|a, b| a >= b) && rmse[0] > 0.0);
+}
+
+#[test]
+fn empty_tensors_agree() {
+    let t = || world(&[Tensor::raw("a", DType::F32, &[0, 32], Vec::new())]);
+    let report = compare(&t(), &t());
+    assert_eq!(report.findings, []);
+    assert!(report.passes());
+}
+
+#[test]
+fn comparisons_do_not_depend_on_budget_or_order() {
+    let source = world(&llama(DType::BF16, false, 13));
+    let other = crate::support::remake(&source, &crate::support::q4());
+    let pairing = pair::compare(&source.checkpoint, &other.checkpoint);
+    let told = |seed, memory, workers| {
+        let made =
+            run_shuffled(&pairing.plan, &[&source, &other], Budget { memory, workers }, seed).expect("a run");
+        let report =
+            compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, Some(0.95));
+        serde_json::to_string(&report).expect("JSON")
+    };
+    let first = told(None, 64 << 20, 1);
+    for (seed, memory) in [(1, 1 << 20), (2, 100_000), (3, 50_000)] {
+        assert_eq!(told(Some(seed), memory, 1), first);
+        assert_eq!(told(Some(seed), memory * 4, 4), first);
+    }
+}

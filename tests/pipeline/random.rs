@@ -1,0 +1,90 @@
+//! Any model, any recipe, any budget: reads stay inside, writes tile, sizes are as planned, and what was written opens
+//! again with the same tensors. The driver in memory asserts the first two on every run.
+
+use crate::support::{recipes, reopen, report};
+use proptest::prelude::*;
+use quantoscope_core::DType;
+use quantoscope_core::plan::{RowMap, convert, measure};
+use quantoscope_core::schedule::Budget;
+use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::models::{Rng, Tensor};
+
+fn shape() -> impl Strategy<Value = Vec<u64>> {
+    let side = prop_oneof![Just(0_u64), Just(1), 1_u64..70, Just(32), Just(64), Just(256), 250_u64..600];
+    prop_oneof![
+        Just(vec![]),
+        proptest::collection::vec(side.clone(), 1..=2),
+        (0_u64..4, 0_u64..20, side).prop_map(|(a, b, c)| vec![a, b, c]),
+    ]
+}
+
+fn model() -> impl Strategy<Value = World> {
+    let dtype = prop_oneof![Just(DType::F32), Just(DType::F16), Just(DType::BF16), Just(DType::F64)];
+    let name = prop_oneof![Just("proj.weight"), Just("norm.weight"), Just("lm_head.weight"), Just("other")];
+    let one = (dtype, name, shape());
+    (proptest::collection::vec(one, 1..5), any::<u64>()).prop_map(|(all, seed)| {
+        let rng = &mut Rng(seed);
+        let named = |(i, (dtype, name, shape)): (usize, (DType, &str, Vec<u64>))| {
+            Tensor::random(&format!("{i}.{name}"), dtype, &shape, rng)
+        };
+        World::safetensors(&all.into_iter().enumerate().map(named).collect::<Vec<_>>())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_conversion_keeps_its_promises(
+        world in model(),
+        recipe in proptest::sample::select(recipes()),
+        memory in 30_000_u64..300_000,
+        workers in 1_u32..4,
+        seed in any::<u64>(),
+    ) {
+        // GGUF cannot hold F64 that is kept in other containers than it, and refuses nothing else of these.
+        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let first = run(&plan, &[&world], Budget::default()).expect("a run");
+        let totals = plan.conversion.as_ref().expect("a conversion").totals;
+        prop_assert_eq!(totals.total_bytes_out, first.files.iter().map(|f| f.len() as u64).sum::<u64>());
+        match run_shuffled(&plan, &[&world], Budget { memory, workers }, Some(seed)) {
+            Ok(again) => {
+                prop_assert!(again.files == first.files);
+                prop_assert_eq!(report(&world, &plan, &again), report(&world, &plan, &first));
+            }
+            Err(e) => prop_assert_eq!(e.code(), quantoscope_core::Code::MemoryBudget),
+        }
+        let made = reopen(&plan, &first);
+        prop_assert_eq!(made.checkpoint.tensors.len(), world.checkpoint.tensors.len());
+        for t in &made.checkpoint.tensors {
+            let source = world.checkpoint.tensors.iter().find(|s| s.name == t.name).expect("the same names");
+            prop_assert_eq!(source.shape.numel(), t.shape.numel());
+        }
+    }
+
+    /// Rows put into another order on the way, in windows of any size.
+    #[test]
+    fn row_maps_do_not_depend_on_windows(
+        heads in 1_u64..5, half in 1_u64..20, cols in 1_u64..700, memory in 30_000_u64..400_000, seed in any::<u64>(),
+    ) {
+        let rows = heads * half * 2;
+        let world = World::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
+        let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
+        plan.outputs[0].pieces[0].from.map = RowMap::RotaryHalves { head: half * 2 };
+        let whole = run(&plan, &[&world], Budget::default()).expect("a run");
+        let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
+            Ok(cut) => cut,
+            Err(e) => {
+                prop_assert_eq!(e.code(), quantoscope_core::Code::MemoryBudget);
+                return Ok(());
+            }
+        };
+        let of = |m: &quantoscope_tests::memory::Made| m.collected.output(0).and_then(|g| g.moments());
+        prop_assert_eq!(of(&whole), of(&cut));
+        // The histogram of the values is that of the unmapped tensor: rows moved, none was lost.
+        plan.outputs[0].pieces[0].from.map = RowMap::Identity;
+        let plain = run(&plan, &[&world], Budget::default()).expect("a run");
+        let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram().cloned()));
+        prop_assert_eq!(drawn(&whole), drawn(&plain));
+    }
+}

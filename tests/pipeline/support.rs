@@ -1,0 +1,102 @@
+//! Recipes, runs and reports, in a line each.
+
+use quantoscope_core::DType;
+use quantoscope_core::format::Container;
+use quantoscope_core::plan::{Plan, convert, pair};
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::{Q4Scheme, Recipe};
+use quantoscope_core::report::{CompareReport, VerifyReport, compared, converted, verified};
+use quantoscope_core::schedule::Budget;
+use quantoscope_tests::memory::{Made, World, run};
+
+/// Every type that a GGUF can be written as.
+pub const GGUF_TYPES: [DType; 8] =
+    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0];
+
+/// Every recipe that there is, `pure` and not.
+pub fn recipes() -> Vec<Recipe> {
+    let mut all: Vec<Recipe> = GGUF_TYPES.iter().map(|&t| Recipe::new(Container::Gguf, Some(t))).collect();
+    all.extend([DType::F32, DType::F16, DType::BF16].map(|t| Recipe::new(Container::Safetensors, Some(t))));
+    all.push(Recipe::new(Container::LatticeQ4, None));
+    all.push(Recipe { q4_scheme: Q4Scheme::Sym, ..Recipe::new(Container::LatticeQ4, None) });
+    let pure: Vec<Recipe> = all.iter().map(|r| Recipe { pure: true, ..r.clone() }).collect();
+    all.extend(pure);
+    all
+}
+
+pub fn gguf(dtype: DType) -> Recipe {
+    Recipe::new(Container::Gguf, Some(dtype))
+}
+
+pub fn q4() -> Recipe {
+    Recipe::new(Container::LatticeQ4, None)
+}
+
+pub fn plan(world: &World, recipe: &Recipe) -> Plan {
+    convert::plan(&world.checkpoint, recipe, true).expect("a plan")
+}
+
+/// Plans and runs.
+pub fn make(world: &World, recipe: &Recipe) -> (Plan, Made) {
+    let plan = plan(world, recipe);
+    let made = run(&plan, &[world], Budget::default()).expect("a run");
+    (plan, made)
+}
+
+/// What was made, opened again.
+pub fn reopen(plan: &Plan, made: &Made) -> World {
+    let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files.iter().cloned());
+    match plan.conversion.as_ref().expect("a conversion") {
+        c if c.directory => World::directory(files.collect()).expect("a sound directory"),
+        c => {
+            World::file(&format!("out.{}", c.container.name()), made.files[0].clone()).expect("a sound file")
+        }
+    }
+}
+
+/// Converts and opens the result.
+pub fn remake(world: &World, recipe: &Recipe) -> World {
+    let (plan, made) = make(world, recipe);
+    reopen(&plan, &made)
+}
+
+/// The report of a conversion, as its JSON.
+pub fn report(world: &World, plan: &Plan, made: &Made) -> String {
+    let report = converted(&world.checkpoint, plan, Some(&made.collected)).expect("a report");
+    serde_json::to_string(&report).expect("JSON")
+}
+
+/// Compares two checkpoints with the usual threshold.
+pub fn compare(reference: &World, candidate: &World) -> CompareReport {
+    let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint);
+    let made = run(&pairing.plan, &[reference, candidate], Budget::default()).expect("a run");
+    compared(("a", "b"), &pairing.plan, pairing.findings, &made.collected, Some(0.95))
+}
+
+/// Verifies an artefact against its source.
+pub fn verify(source: &World, artefact: &World) -> VerifyReport {
+    let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint);
+    let made = run(&pairing.plan, &[source, artefact], Budget::default()).expect("a run");
+    verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected)
+}
+
+/// The kinds of the findings, in order.
+pub fn kinds(report: &CompareReport) -> Vec<&'static str> {
+    report.findings.iter().map(|f| f.kind).collect()
+}
+
+/// Asserts that nothing differs at all.
+#[track_caller]
+pub fn assert_equal(report: &CompareReport, tensors: usize) {
+    assert_eq!(report.findings, [], "no finding");
+    assert_eq!(report.tensors.len(), tensors);
+    for row in &report.tensors {
+        assert_eq!((row.error.rmse, row.error.max_abs), (Some(0.0), Some(0.0)), "{}", row.tensor);
+    }
+    assert!(report.passes());
+}
+
+/// Every encoding whose bits are told apart by the error that it makes.
+pub fn by_falling_bits() -> [Encoding; 5] {
+    [DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0].map(Encoding::Type)
+}

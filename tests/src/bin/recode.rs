@@ -1,0 +1,36 @@
+//! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
+//!
+//! `recode NAME IN OUT_BYTES OUT_DECODED`; `narrow_f16` and `narrow_bf16` convert any pattern and decode it.
+
+use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
+use quantoscope_core::quant::{Encoding, decoder, encoder};
+use quantoscope_core::{DType, Result};
+use quantoscope_tests::vectors::f32_bytes;
+
+fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
+    let narrow = |f: fn(f32) -> u16| x.iter().flat_map(|&v| f(v).to_le_bytes()).collect();
+    Ok(match name {
+        "narrow_f16" => (DType::F16, narrow(f32_to_f16)),
+        "narrow_bf16" => (DType::BF16, narrow(f32_to_bf16)),
+        _ => {
+            let e = Encoding::parse(name)?;
+            let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).expect("whole blocks") as usize];
+            encoder(e).expect("an encoder")(x, None, &mut out)?;
+            (e.dtype(), out)
+        }
+    })
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let [name, input, bytes, values] = args.as_slice() else {
+        panic!("recode NAME IN OUT_BYTES OUT_DECODED")
+    };
+    let raw = std::fs::read(input).expect("the input");
+    let x: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    let (dtype, out) = encode(name, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut back = vec![0.0; x.len()];
+    decoder(dtype).expect("a decoder")(&out, &mut back);
+    std::fs::write(bytes, out).expect("the bytes");
+    std::fs::write(values, f32_bytes(&back)).expect("the values");
+}

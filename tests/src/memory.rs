@@ -1,0 +1,182 @@
+//! A driver over files in memory. On the way it holds every job to what plans promise: reads stay inside the tensor
+//! they name, and writes lay every byte of every output exactly once.
+
+use crate::models::Rng;
+use quantoscope_core::error::Result;
+use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
+use quantoscope_core::job::{self, Job, Measured, Payload, Region, Scratch};
+use quantoscope_core::kernels::Scalar;
+use quantoscope_core::plan::{Plan, Side};
+use quantoscope_core::report::Collector;
+use quantoscope_core::schedule::{Budget, schedule};
+use std::collections::BTreeMap;
+
+/// A checkpoint and the files it is read from.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// What the headers say.
+    pub checkpoint: Checkpoint,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl World {
+    /// Opens one file.
+    pub fn file(name: &str, bytes: Vec<u8>) -> Result<World> {
+        World::open(Root::File(name), [(name.to_string(), bytes)].into())
+    }
+
+    /// Opens a directory.
+    pub fn directory(files: BTreeMap<String, Vec<u8>>) -> Result<World> {
+        World::open(Root::Dir, files)
+    }
+
+    /// Opens a safetensors file that must be sound.
+    pub fn safetensors(tensors: &[crate::models::Tensor]) -> World {
+        World::file("model.safetensors", crate::models::safetensors(tensors)).expect("a sound file")
+    }
+
+    fn open(root: Root<'_>, files: BTreeMap<String, Vec<u8>>) -> Result<World> {
+        let mut opening = Opening::new(root);
+        let checkpoint = loop {
+            match opening.want() {
+                Want::List => {
+                    opening.listed(files.iter().map(|(n, b)| (n.clone(), b.len() as u64)).collect())?
+                }
+                Want::Open(name) => opening.opened(files.get(&name).map(|b| b.len() as u64))?,
+                Want::Read { file, range } => {
+                    let name = opening.file_name(file).expect("an opened file").to_string();
+                    opening.data(&files[&name][range.start as usize..range.end as usize])?;
+                }
+                Want::Ready => break opening.finish()?,
+            }
+        };
+        Ok(World { checkpoint, files })
+    }
+
+    /// The bytes of a tensor.
+    pub fn tensor(&self, name: &str) -> &[u8] {
+        let t = self.checkpoint.tensors.iter().find(|t| t.name == name).expect("a tensor of that name");
+        let file = &self.files[&self.checkpoint.files[t.file as usize].name];
+        &file[t.bytes.start as usize..t.bytes.end as usize]
+    }
+
+    fn gather(&self, file: u32, region: &Region) -> Vec<u8> {
+        let bytes = &self.files[&self.checkpoint.files[file as usize].name];
+        region.runs().flat_map(|(at, n)| bytes[at as usize..(at + n) as usize].iter().copied()).collect()
+    }
+}
+
+/// What a run made.
+#[derive(Debug)]
+pub struct Made {
+    /// The files, in the order of the plan.
+    pub files: Vec<Vec<u8>>,
+    /// What was measured.
+    pub collected: Collector,
+    /// How many windows there were.
+    pub jobs: usize,
+}
+
+/// Runs a plan, its jobs in order.
+pub fn run(plan: &Plan, worlds: &[&World], budget: Budget) -> Result<Made> {
+    run_shuffled(plan, worlds, budget, None)
+}
+
+/// Runs a plan with the jobs in an arbitrary order, and absorbs what they measured in another.
+pub fn run_shuffled(plan: &Plan, worlds: &[&World], budget: Budget, seed: Option<u64>) -> Result<Made> {
+    let mut jobs: Vec<Job> = schedule(plan, &budget)?.collect();
+    if let Some(seed) = seed {
+        Rng(seed).shuffle(&mut jobs);
+    }
+    let mut target = Target::new(plan);
+    let mut scratch = Scratch::default();
+    let mut measured: Vec<(Job, Measured)> = Vec::new();
+    for job in jobs {
+        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, worlds, r)).collect();
+        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let done = job::run(&Scalar, &job, &slices, &mut scratch)?;
+        match (&job.write, done.payload) {
+            (Some(_), Payload::Input) => target.write(plan, &job, &inputs[0]),
+            (Some(_), Payload::Scratch) => target.write(plan, &job, &scratch.out),
+            (None, Payload::None) => {}
+            (write, payload) => panic!("{payload:?} for {write:?}"),
+        }
+        measured.push((job, done.measured));
+    }
+    target.check_tiled(plan);
+    if let Some(seed) = seed {
+        Rng(!seed).shuffle(&mut measured);
+    }
+    let mut collected = Collector::new(plan);
+    let jobs = measured.len();
+    measured.into_iter().for_each(|(job, m)| collected.absorb(&job, m));
+    Ok(Made { files: target.files, collected, jobs })
+}
+
+/// Reads a region, which must lie inside the tensor that the plan names.
+fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> {
+    let world = worlds[usize::from(read.side == Side::Candidate)];
+    let output = &plan.outputs[job.output as usize];
+    let operand = output.pieces.iter().flat_map(|p| std::iter::once(&p.from).chain(&p.against));
+    let spans = operand.filter(|o| o.side == read.side).map(|o| &world.checkpoint.tensors[o.tensor as usize]);
+    let (lo, hi) = match (read.region.runs().next(), read.region.runs().last()) {
+        (Some(first), Some(last)) => (first.0, last.0 + last.1),
+        _ => (0, 0),
+    };
+    let inside = |t: &quantoscope_core::tensor::TensorInfo| {
+        t.file == read.file && t.bytes.start <= lo && hi <= t.bytes.end
+    };
+    assert!(lo == hi || spans.clone().any(inside), "{:?} lies outside {:?}", read.region, output.name);
+    world.gather(read.file, &read.region)
+}
+
+/// The files of a plan, and how often each byte was written.
+struct Target {
+    files: Vec<Vec<u8>>,
+    laid: Vec<Vec<u8>>,
+}
+
+impl Target {
+    fn new(plan: &Plan) -> Target {
+        let file = |f: &quantoscope_core::plan::OutFile| {
+            let mut bytes = f.header.clone();
+            assert!(bytes.len() as u64 <= f.len, "a header longer than its file");
+            bytes.resize(f.len as usize, 0);
+            bytes
+        };
+        let laid = plan.files.iter().map(|f| vec![0; f.len as usize]).collect();
+        Target { files: plan.files.iter().map(file).collect(), laid }
+    }
+
+    fn write(&mut self, plan: &Plan, job: &Job, mut bytes: &[u8]) {
+        let write = job.write.as_ref().expect("a job that writes");
+        let place = plan.outputs[job.output as usize].place.expect("an output with a place");
+        assert_eq!(write.file, place.file);
+        assert_eq!(write.region.len(), bytes.len() as u64, "as many bytes as the region has");
+        for (at, n) in write.region.runs() {
+            assert!(place.at <= at && at + n <= place.at + place.bytes, "a write outside its output");
+            let (run, rest) = bytes.split_at(n as usize);
+            let span = at as usize..(at + n) as usize;
+            self.files[write.file as usize][span.clone()].copy_from_slice(run);
+            self.laid[write.file as usize][span].iter_mut().for_each(|n| *n += 1);
+            bytes = rest;
+        }
+    }
+
+    /// Every byte of every output once, everything else never.
+    fn check_tiled(&self, plan: &Plan) {
+        let mut expected: Vec<Vec<u8>> = plan.files.iter().map(|f| vec![0; f.len as usize]).collect();
+        for (output, place) in plan.outputs.iter().filter_map(|o| Some((o, o.place?))) {
+            let span =
+                &mut expected[place.file as usize][place.at as usize..(place.at + place.bytes) as usize];
+            assert!(span.iter().all(|&n| n == 0), "{:?} shares bytes with another output", output.name);
+            span.fill(1);
+        }
+        assert!(expected == self.laid, "some byte was not written exactly once");
+        for (place, file) in
+            plan.outputs.iter().filter_map(|o| o.place).map(|p| (p, &plan.files[p.file as usize]))
+        {
+            assert!(place.bytes == 0 || place.at >= file.header.len() as u64, "an output over the header");
+        }
+    }
+}
