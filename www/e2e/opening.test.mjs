@@ -12,22 +12,37 @@ before(() => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-/** Script and wasm memory of the page and its worker, in bytes, after a collection. */
+/** Script, document and wasm memory of the page and its worker, in bytes. */
 async function memory(page) {
   const cdp = await page.context().newCDPSession(page);
+  const worker = new Promise((resolve) => cdp.on('Target.attachedToTarget', (event) => resolve(event.sessionId)));
+  await cdp.send('Target.setAutoAttach', { autoAttach: true, waitForDebuggerOnStart: false, flatten: false });
+  const sessionId = await worker;
+  const usage = new Promise((resolve) => {
+    cdp.on('Target.receivedMessageFromTarget', ({ message }) => {
+      const { id, result } = JSON.parse(message);
+      if (id === 1) resolve(result);
+    });
+  });
+  await cdp.send('Target.sendMessageToTarget', { sessionId, message: JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }) });
   await cdp.send('HeapProfiler.collectGarbage');
-  const { usedSize } = await cdp.send('Runtime.getHeapUsage');
+  const sum = (u) => u.usedSize + u.embedderHeapUsedSize + u.backingStorageSize;
+  const total = sum(await cdp.send('Runtime.getHeapUsage')) + sum(await usage);
   await cdp.detach();
-  const worker = await page.workers()[0].evaluate(async () => {
+  return total + (await wasmMemory(page));
+}
+
+/** The worker answers this call as it answers those of the page. */
+function wasmMemory(page) {
+  return page.workers()[0].evaluate(async () => {
     const post = self.postMessage;
-    const wasm = await new Promise((resolve) => {
+    const bytes = await new Promise((resolve) => {
       self.postMessage = (message) => (message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message));
       self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
     });
     self.postMessage = post;
-    return { wasm, heap: performance.memory?.usedJSHeapSize ?? 0 };
+    return bytes;
   });
-  return usedSize + worker.wasm + worker.heap;
 }
 
 test('a dropped file of 6 GB shows its first row within a second, in less than 50 MB', () =>

@@ -34,7 +34,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Every browser this page supports has 128-bit SIMD.
+/// Flags of the target are in `.cargo/config.toml`, which tests share.
 fn compile(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
@@ -42,7 +42,6 @@ fn compile(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
         .args(["build", "--release", "--locked", "--package", "quantoscope-wasm", "--target", TARGET])
         .arg("--target-dir")
         .arg(target)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-Ctarget-feature=+simd128")
         .status()?;
     if status.success() { Ok(()) } else { Err("the wasm crate did not compile".into()) }
 }
