@@ -148,6 +148,33 @@ test('NaN is refused with its tensor and element, and nothing is kept', () =>
     assert.deepEqual(await stored(page, 'folder-'), {});
   }));
 
+test('a folder that holds something is refused and left alone', () =>
+  withPage(async (page) => {
+    await page.evaluate(() => {
+      window.showDirectoryPicker = async () => {
+        const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('folder-full', { create: true });
+        await (await (await folder.getFileHandle('letter.txt', { create: true })).createWritable()).close();
+        return folder;
+      };
+    });
+    await openSample(page);
+    await planFor(page, 'Lattice', 'Asymmetric');
+    await convert(page);
+    await page.getByRole('alert').getByText('exists', { exact: true }).waitFor();
+    assert.deepEqual(Object.keys(await stored(page, 'folder-full')), ['letter.txt']);
+  }));
+
+test('a bad file does not close the model that is open', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const path = join(folder, 'nothing.gguf');
+    writeFileSync(path, 'nothing');
+    await drop(page, [path]);
+    await page.getByRole('alert').waitFor();
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
+  }));
+
 for (const pickers of [true, false]) {
   test(`cancel stops a long run and leaves nothing behind, ${pickers ? 'picked file' : 'private storage'}`, () =>
     withPage(

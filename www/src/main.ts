@@ -2,13 +2,13 @@
 import { Client, problemOf } from './client';
 import { h, replace } from './dom';
 import mark from './mark.svg';
-import type { ModelView, Picked, TensorRow } from './protocol';
+import type { ModelView, Picked, Problem, TensorRow } from './protocol';
 import { themeButton } from './theme';
 import { compareView } from './view/compare';
 import { acceptDrops, nameOf, pickFiles } from './view/drop';
 import { hero } from './view/hero';
 import { planView } from './view/plan';
-import { warningNotes } from './view/problem';
+import { problemNote, warningNotes } from './view/problem';
 import { summary } from './view/summary';
 import { tensorPanel } from './view/tensor';
 import { tensorsView } from './view/tensors';
@@ -20,6 +20,7 @@ const SAMPLE = { base: 'sample/', name: 'sample model', files: ['model.safetenso
 
 const client = new Client();
 const main = h('main', { id: 'main', tabindex: -1 });
+const notes = h('div', { class: 'notes', 'aria-live': 'polite' });
 const views = h('nav', { class: 'views', 'aria-label': 'Views' });
 const other = h('button', { type: 'button', class: 'quiet', hidden: true, on: { click: () => start() } }, 'Open another');
 let open: ModelView | undefined;
@@ -35,8 +36,7 @@ function shell(): void {
 
 /** The first screen; what was open is let go. */
 function start(): ReturnType<typeof hero> {
-  if (open) void client.call('close', { model: open.id });
-  open = undefined;
+  letGo();
   takeCandidate = undefined;
   other.hidden = true;
   views.replaceChildren();
@@ -57,16 +57,33 @@ function openFiles(files: Picked[]): void {
   if (files.length > 0) load('Reading headers\u2026', () => client.call('open', { files, name: nameOf(files) }));
 }
 
+/** What is open stays open until the next model has been read: a bad file costs nothing. */
 function load(label: string, ask: () => Promise<ModelView>): void {
-  const first = open ? start() : (landing ?? start());
-  first.busy(label);
+  const say = landing ? landing.busy : busyNote;
+  const fail = landing ? landing.fail : failNote;
+  say(label);
   ask().then(
     (model) => {
+      letGo();
       open = model;
       begin(model);
     },
-    (reason: unknown) => first.fail(problemOf(reason)),
+    (reason: unknown) => fail(problemOf(reason)),
   );
+}
+
+function letGo(): void {
+  client.cancelAll();
+  if (open) void client.call('close', { model: open.id });
+  open = undefined;
+}
+
+function busyNote(label: string): void {
+  replace(notes, h('p', { class: 'note', role: 'status' }, label));
+}
+
+function failNote(problem: Problem): void {
+  replace(notes, problemNote(problem));
 }
 
 function begin(model: ModelView): void {
@@ -76,6 +93,7 @@ function begin(model: ModelView): void {
   const pages = buildPages(model);
   const show = (name: ViewName) => {
     current = name;
+    notes.replaceChildren();
     for (const [key, page] of pages) page.hidden = key !== name;
     pages.get(name)?.dispatchEvent(new Event('shown'));
     for (const button of views.children) {
@@ -84,7 +102,7 @@ function begin(model: ModelView): void {
     }
   };
   replace(views, VIEWS.map((name) => h('button', { type: 'button', on: { click: () => show(name) } }, name)));
-  replace(main, [...pages.values()]);
+  replace(main, notes, [...pages.values()]);
   takeCandidate = pages.take;
   pages.goCompare = () => show('Compare');
   show('Tensors');
@@ -148,6 +166,6 @@ acceptDrops(
   () => (current === 'Compare' && takeCandidate ? 'Drop to compare with the open model' : 'Drop to open'),
   (files) => {
     const take = current === 'Compare' && takeCandidate ? takeCandidate : openFiles;
-    files.then(take, (reason: unknown) => start().fail(problemOf(reason)));
+    files.then(take, (reason: unknown) => (landing ? landing.fail : failNote)(problemOf(reason)));
   },
 );

@@ -109,10 +109,23 @@ function gate(c: CompareReport): HTMLElement {
   );
 }
 
+/** A few are listed at once; many of one kind are folded, so that the rows below stay in reach. */
 function findings(list: readonly Finding[]): HTMLElement | null {
   if (list.length === 0) return null;
-  const line = (f: Finding) => h('li', {}, h('code', { class: 'code' }, f.kind), ' ', f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.detail);
-  return h('section', { class: 'findings' }, h('h2', {}, 'Findings'), h('ul', {}, list.slice(0, 200).map(line)), list.length > 200 && h('p', { class: 'soft' }, `and ${integer(list.length - 200)} more`));
+  const kinds = [...new Set(list.map((f) => f.kind))];
+  const groups = kinds.map((kind) => {
+    const found = list.filter((f) => f.kind === kind);
+    const head = h('summary', {}, h('code', { class: 'code' }, kind), ' ', h('span', { class: 'soft' }, plural(found.length, 'finding')));
+    return h('details', { open: found.length <= FEW }, head, h('ul', {}, found.slice(0, MOST).map(line), found.length > MOST && h('li', { class: 'soft' }, `and ${integer(found.length - MOST)} more`)));
+  });
+  return h('section', { class: 'findings' }, h('h2', {}, 'Findings'), groups);
+}
+
+const FEW = 4;
+const MOST = 200;
+
+function line(f: Finding): HTMLElement {
+  return h('li', {}, f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.detail);
 }
 
 const COLUMNS: Column<CompareRow>[] = [

@@ -2,7 +2,7 @@
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { bytes, integer, plural, seconds } from '../format';
-import type { ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
+import type { ConvertReport, ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
 import { problemNote } from './problem';
 import { progressBar } from './tensor';
 
@@ -12,17 +12,23 @@ interface Pickers {
   showDirectoryPicker?: (options: { mode: 'readwrite' }) => Promise<FileSystemDirectoryHandle>;
 }
 
+/** What else happens once it is done. */
+export interface After {
+  measured: (report: ConvertReport) => void;
+  compare: (files: Picked[]) => void;
+}
+
 export function conversion(
   client: Client,
   model: ModelView,
   recipe: Recipe,
   plan: PlanView,
-  compare: (files: Picked[]) => void,
+  after: After,
 ): HTMLElement {
   const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' });
-  const idle = (after: HTMLElement | null) => {
+  const idle = (said: HTMLElement | null) => {
     const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
-    replace(node, h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))), after);
+    replace(node, h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))), said ?? command(model, recipe));
   };
   const begin = async () => {
     const name = outputName(model, recipe);
@@ -35,11 +41,25 @@ export function conversion(
     cancel.focus();
     client
       .call('convert', { model: model.id, recipe, name, target }, { signal: stop.signal, progress: bar.show })
-      .then((saved) => idle(outcome(saved, name, compare)))
+      .then((saved) => {
+        after.measured(saved.report);
+        idle(outcome(saved, name, after.compare));
+      })
       .catch((reason: unknown) => idle(stop.signal.aborted ? stopped() : problemNote(problemOf(reason))));
   };
   idle(null);
   return node;
+}
+
+/** The same work for a script: the page and the command line write the same bytes. */
+function command(model: ModelView, recipe: Recipe): HTMLElement {
+  const words = ['quantoscope quantize', model.name.includes(' ') ? 'MODEL' : model.name, '-o', outputName(model, recipe).replace(/\.tar$/, '')];
+  if (recipe.to !== 'gguf') words.push('--to', recipe.to);
+  if (recipe.type) words.push('--type', recipe.type.toLowerCase());
+  if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
+  if (recipe.pure) words.push('--pure');
+  if (recipe.allow_requantize) words.push('--allow-requantize');
+  return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
 }
 
 function stopped(): HTMLElement {

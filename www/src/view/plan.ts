@@ -1,9 +1,9 @@
 // From a wish to a plan: what would be written, to the byte, and what happens to each tensor and why.
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
-import { binaryBytes, bytes, fixed, integer, plural } from '../format';
+import { binaryBytes, bytes, fixed, integer, measure, plural } from '../format';
 import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
-import { conversion } from './convert';
+import { conversion, type After } from './convert';
 import { Grid, type Column } from './grid';
 import { problemNote, warningNotes } from './problem';
 import { strip } from './strip';
@@ -33,12 +33,14 @@ function show(
   plan: PlanView,
   compare: (files: { path: string; file: File }[]) => void,
 ): (HTMLElement | null)[] {
+  const table = decisions(plan);
+  const after: After = { compare, measured: (report) => table.show(report.tensors) };
   return [
     figures(model, plan),
     strips(model, plan),
-    conversion(client, model, recipe, plan, compare),
+    conversion(client, model, recipe, plan, after),
     warningNotes(plan.warnings.map((w) => w.message)),
-    decisions(plan),
+    table.node,
   ];
 }
 
@@ -113,7 +115,6 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) => becomes(r),
     by: (r) => r.dtype_out,
   },
-  { key: 'in', label: 'Before', track: '5.6rem', class: 'num', right: true, cell: (r) => bytes(r.bytes_in), by: (r) => r.bytes_in },
   {
     key: 'out',
     label: 'After',
@@ -124,6 +125,7 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
     by: (r) => r.bytes_out,
   },
+  { key: 'error', label: 'Rel. error', track: '5.6rem', class: 'num', right: true, cell: (r) => measure(r.error?.relative_error, 3), by: (r) => r.error?.relative_error ?? null },
   { key: 'reason', label: 'Why', track: 'minmax(0, 1.1fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
 ];
 
@@ -137,8 +139,10 @@ function becomes(r: ConvertedTensor): HTMLElement {
   return r.dtype_in === r.dtype_out ? to : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
 }
 
-function decisions(plan: PlanView): HTMLElement {
+/** The error of each tensor is known, and shown, once it has been written. */
+function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: ConvertedTensor[]) => void } {
   const grid = new Grid<ConvertedTensor>({ label: 'Decision for each tensor', columns: COLUMNS, empty: 'The plan writes no tensor.' });
   grid.show(plan.tensors);
-  return h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`), grid.node);
+  const node = h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`), grid.node);
+  return { node, show: (tensors) => grid.show(tensors) };
 }

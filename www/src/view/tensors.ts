@@ -15,7 +15,7 @@ export function tensorName(name: string, second?: string): HTMLElement {
 }
 
 function columns(model: ModelView): Column<TensorRow>[] {
-  const largest = Math.max(1, ...model.tensors.map((t) => t.bytes));
+  const largest = model.tensors.reduce((most, t) => Math.max(most, t.bytes), 1);
   return [
     {
       key: 'name',

@@ -29,7 +29,10 @@ interface SyncHandle {
 type Removable = FileSystemFileHandle & { remove?: () => Promise<void> };
 
 /** A file that a person picked: the browser writes beside it and puts it in place at the end. */
-export async function pickedFile(handle: FileSystemFileHandle, plan: OutFile): Promise<Sink> {
+export async function pickedFile(handle: FileSystemFileHandle, plan: OutFile, inputs: readonly File[]): Promise<Sink> {
+  const old = await handle.getFile();
+  if (old.size > 0 && inputs.some((input) => isSame(input, old)))
+    throw new Stop({ code: 'same_file', message: 'input and output are the same', file: old.name });
   const stream = await openFile(handle, plan);
   return {
     write: (_, at, bytes) => stream.write({ type: 'write', position: at, data: bytes.slice() }),
@@ -51,6 +54,11 @@ async function openFile(handle: FileSystemFileHandle, plan: OutFile): Promise<Fi
   await stream.truncate(plan.bytes);
   await stream.write({ type: 'write', position: 0, data: plan.header });
   return stream;
+}
+
+/** A file that was dropped has no identity but these; taking two files for one refuses, which is the safe side. */
+function isSame(a: File, b: File): boolean {
+  return a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
 }
 
 /** A folder that a person picked. It must be empty: nothing of theirs is replaced. */

@@ -87,7 +87,7 @@ function sinkFor(ask: Calls['convert']['ask'], files: OutFile[], directory: bool
   const { target } = ask;
   const [only] = files;
   if (target.kind === 'directory') return pickedDirectory(target.handle, files);
-  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only);
+  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only, modelOf(ask.model).files);
   return privateFile(ask.name, files, directory);
 }
 
