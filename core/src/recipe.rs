@@ -138,7 +138,7 @@ impl Recipe {
             Role::Output if wanted.is_quantized() && !self.pure => {
                 ("output", "output head keeps its precision (--pure takes it too)".into())
             }
-            _ if cols % block != 0 => {
+            _ if !cols.is_multiple_of(block) => {
                 ("row_not_divisible", format!("a row of {cols} does not divide by the block of {block}"))
             }
             _ => return None,
@@ -173,7 +173,7 @@ impl Recipe {
             return Ok(decide(Fate::Copy, "same_type", format!("is {to} already")));
         }
         let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
-        if lossless && tensor.shape.cols() % from.block_len() == 0 {
+        if lossless && tensor.shape.cols().is_multiple_of(from.block_len()) {
             return Ok(decide(
                 Fate::Transcode(to),
                 "transcode",

@@ -28,6 +28,14 @@ pub fn report(error: &Error, machine: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What the argument parser refused: its first paragraph, without the hints for people.
+pub fn usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+    let message = first.join(" ");
+    Error::new(Code::Usage, message.strip_prefix("error: ").unwrap_or(&message))
+}
+
 /// An error of the operating system, about `what`.
 pub fn world(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
     let code = match error.kind() {

@@ -145,11 +145,15 @@ fn arrays_four_deep_are_read() {
 fn claims_that_a_huge_file_would_hold() {
     let string = Gguf::new(0, 1).string(b"a").u32(8).mark().u64((1 << 30) + 1);
     let array = Gguf::new(0, 1).string(b"a").u32(9).u32(0).mark().u64((1 << 30) + 1);
+    let long = Gguf::new(0, 1).string(b"a").u32(8).mark().u64(limits::MAX_GGUF_HEADER);
+    let wide = Gguf::new(0, 1).string(b"a").u32(9).u32(10).mark().u64(limits::MAX_GGUF_HEADER / 8);
     let tensors = Gguf::default().raw(b"GGUF").u32(3).mark().u64(limits::MAX_ENTRIES + 1).u64(0);
     let keys = Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(limits::MAX_ENTRIES + 1);
     let list = [
         (string, Code::StringTooLong),
         (array, Code::TooMany),
+        (long, Code::HeaderTooLarge),
+        (wide, Code::HeaderTooLarge),
         (tensors, Code::TooMany),
         (keys, Code::TooMany),
     ];

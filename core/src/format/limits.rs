@@ -14,10 +14,10 @@ pub const MAX_READ: u64 = 8 << 20;
 /// Largest safetensors header, the limit of the official library.
 pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 
-/// Largest GGUF header. The largest vocabularies take some tens of megabytes; ggml's own limit on one string.
-pub const MAX_GGUF_HEADER: u64 = 1 << 30;
+/// Largest GGUF header. The largest vocabularies take some tens of megabytes, and all of it stays in memory.
+pub const MAX_GGUF_HEADER: u64 = 256 << 20;
 
-/// Longest GGUF string value and most elements of a GGUF array: ggml's limits.
+/// Longest GGUF string and most elements of a GGUF array: ggml's limits.
 pub const MAX_GGUF_STRING: u64 = 1 << 30;
 /// See [`MAX_GGUF_STRING`].
 pub const MAX_GGUF_ARRAY: u64 = 1 << 30;

@@ -5,7 +5,7 @@
 
 use super::feed::{Feed, Step, Stop};
 use super::join::{Gathered, Index, Part};
-use super::{Checkpoint, Container, discover, gguf, index, json, limits, q4, safetensors};
+use super::{Checkpoint, Container, Warning, discover, gguf, index, json, limits, q4, safetensors};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
@@ -286,7 +286,17 @@ impl Opening {
                 self.gathered.parts.push(Part { file, name, header });
             }
             Step::Text(text) if reading.role == Role::Config => {
-                json::document(&text, 0)?;
+                // Python writes `Infinity` and `NaN`, which JSON does not have. The weights are none the worse for it:
+                // the bytes are kept, and whoever needs a key of it will not find it.
+                match json::document(&text, 0) {
+                    Err(e) if e.code() == Code::BadJson => self.gathered.warnings.push(Warning {
+                        code: "config_not_json",
+                        message: format!("config.json is not JSON and is not understood: {e}"),
+                    }),
+                    checked => {
+                        checked?;
+                    }
+                }
                 self.gathered.config = Some(text);
             }
             Step::Text(text) => {

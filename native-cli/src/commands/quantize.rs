@@ -126,6 +126,6 @@ fn fingerprint(source: &Source, plan: &Plan) -> [u8; 32] {
 impl Events<'_> {
     fn start(&self, args: &Quantize, dry_run: bool) -> Result<()> {
         let path = |p: &Path| p.to_string_lossy().into_owned();
-        self.emit(|plan, source| Event::start(plan, source, path(&args.input), path(&args.output), dry_run))
+        self.emit(|plan, _| Event::start(plan, path(&args.input), path(&args.output), dry_run))
     }
 }

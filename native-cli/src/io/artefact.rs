@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const INDEX: &str = "quantize_index.json";
+const PARTIAL: &str = ".partial";
+const JOURNAL: &str = ".partial.journal";
 
 /// What the user allows.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +59,7 @@ pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -
     if out.file_name().is_none() {
         return Err(Error::new(Code::Usage, format!("{} is no name for an output", out.display())));
     }
-    let real = |p: &Path| fs::canonicalize(p).ok();
-    if let Some(target) = real(out) {
-        let inputs = source.paths().filter_map(|p| real(&p));
-        let dir = real(source.dir()).filter(|_| directory);
-        if inputs.chain(dir).chain(real(&source.path)).any(|p| p == target) {
-            return Err(Error::new(Code::SameFile, "input and output are the same"));
-        }
-    }
+    check_not_input(source, out, directory)?;
     let Ok(meta) = fs::symlink_metadata(out) else { return Ok(()) };
     let meta = fs::metadata(out).unwrap_or(meta);
     let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
@@ -75,6 +70,21 @@ pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -
         (false, false) => refuse("exists; --force replaces it"),
         (true, true) => check_directory(out, force),
     }
+}
+
+/// Neither the output nor the names that it has before it is done may be, or hold, the input.
+fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
+    let real = |p: PathBuf| fs::canonicalize(p).ok();
+    let inputs: BTreeSet<PathBuf> = source.paths().chain([source.path.clone()]).filter_map(real).collect();
+    let dir = real(source.dir().to_path_buf());
+    let is_input = |p: PathBuf, as_dir: bool| {
+        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && Some(&p) == dir.as_ref()))
+    };
+    let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
+    if partial || is_input(out.to_path_buf(), directory) {
+        return Err(Error::new(Code::SameFile, "input and output are the same"));
+    }
+    Ok(())
 }
 
 /// An existing directory is written to when empty, or with --force when it holds an index of ours.
@@ -104,8 +114,8 @@ impl Artefact {
         let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
         let mut artefact = Artefact {
             out: out.to_path_buf(),
-            partial: beside(out, ".partial"),
-            journal_path: beside(out, ".partial.journal"),
+            partial: beside(out, PARTIAL),
+            journal_path: beside(out, JOURNAL),
             directory,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
@@ -124,6 +134,7 @@ impl Artefact {
                 );
                 return Err(Error::new(Code::PartialExists, message));
             }
+            artefact.check_partial()?;
             artefact.discard();
         }
         artefact.check_space(plan)?;
@@ -167,6 +178,19 @@ impl Artefact {
             return Ok(Some((journal, budget, earlier.records)));
         }
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
+    }
+
+    /// A directory is cleared away only where everything in it is what a run of ours leaves.
+    fn check_partial(&self) -> Result<()> {
+        let ours = |name: &str| {
+            name == INDEX || name == "config.json" || name.ends_with(".q4") || name.ends_with(".f16")
+        };
+        let Ok(mut entries) = fs::read_dir(&self.partial) else { return Ok(()) };
+        if entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(ours))) {
+            return Ok(());
+        }
+        let message = format!("{} holds files that are not ours; move it away", self.partial.display());
+        Err(Error::new(Code::Exists, message))
     }
 
     fn check_space(&self, plan: &Plan) -> Result<()> {

@@ -76,7 +76,6 @@ impl Reader {
             let mut probe = input.clone();
             self.item(&mut probe)?;
             *input = probe;
-            check_header_size(input.offset())?;
         }
         Ok(Step::Done(self.finish(input.offset())?))
     }
@@ -300,14 +299,6 @@ impl Reader {
         header.gguf_version = Some(self.version);
         Ok(header)
     }
-}
-
-fn check_header_size(end: u64) -> Result<()> {
-    if end <= limits::MAX_GGUF_HEADER {
-        return Ok(());
-    }
-    let words = format!("the header is longer than {} bytes", limits::MAX_GGUF_HEADER);
-    Err(Error::new(Code::HeaderTooLarge, words).at(end))
 }
 
 fn check_version(version: u32) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::super::feed::Stop;
 use super::super::limits;
 use crate::bytes::Cursor;
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Result};
 use crate::tensor::MetaValue;
 use alloc::format;
 
@@ -89,11 +89,7 @@ pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Resul
         let words = format!("a string of {n} bytes, at most {limit} are allowed here");
         return Err(Error::new(Code::StringTooLong, words).at(at).into());
     }
-    let left = len.saturating_sub(cursor.offset());
-    if n > left {
-        let words = format!("a string of {n} bytes, the file has {left} left");
-        return Err(Error::new(Code::CountTooLarge, words).at(at).into());
-    }
+    check_room(cursor, len, n).map_err(|e| e.at(at))?;
     let start = cursor.offset();
     core::str::from_utf8(cursor.take(n)?).map_err(|e| {
         let at = start.saturating_add(e.valid_up_to() as u64);
@@ -110,12 +106,23 @@ pub(crate) fn array_head(cursor: &mut Cursor<'_>, len: u64) -> Result<(u32, u64)
         let words = format!("an array of {n} elements, at most {} are read", limits::MAX_GGUF_ARRAY);
         return Err(Error::new(Code::TooMany, words).at(at).into());
     }
-    let left = len.saturating_sub(cursor.offset());
     // At most 2^30 * 12: no overflow.
-    let least = n * min_size(element).unwrap_or(1);
-    if least > left {
-        let words = format!("an array of at least {least} bytes, the file has {left} left");
-        return Err(Error::new(Code::CountTooLarge, words).at(at).into());
-    }
+    check_room(cursor, len, n * min_size(element).unwrap_or(1)).map_err(|e| e.at(at))?;
     Ok((element, n))
+}
+
+/// Holds a claim of at least `n` bytes against the file of `len` bytes, and against what we keep of any header.
+///
+/// What makes no such claim has a fixed size and a limited count, so this bounds the whole header.
+fn check_room(cursor: &Cursor<'_>, len: u64, n: u64) -> Result<()> {
+    let left = len.saturating_sub(cursor.offset());
+    if n > left {
+        let words = format!("at least {n} bytes are claimed, the file has {left} left");
+        return Err(Error::new(Code::CountTooLarge, words));
+    }
+    if n > limits::MAX_GGUF_HEADER.saturating_sub(cursor.offset()) {
+        let words = format!("the header would be longer than {} bytes", limits::MAX_GGUF_HEADER);
+        return Err(Error::new(Code::HeaderTooLarge, words));
+    }
+    Ok(())
 }
