@@ -6,7 +6,7 @@ use crate::io::positional::write_all_at;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
-use quantoscope_core::plan::Plan;
+use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -96,7 +96,9 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
     if entries.next().is_none() {
         return Ok(());
     }
-    let ours = Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
+    // A replacement that was killed half-way has taken the index away, and left its journal.
+    let interrupted = matches!(journal::read(&beside(out, JOURNAL)), Ok(Some(_)));
+    let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),
         (true, false) => "is not empty, and holds no quantized model of ours to replace",
@@ -125,12 +127,12 @@ impl Artefact {
             dirty: Mutex::default(),
         };
         if artefact.partial.exists() {
-            if permission.resume {
-                if let Some(begun) = artefact.resume(plan, fingerprint, budget)? {
-                    let (journal, budget, records) = begun;
-                    return Ok(Begun { artefact, journal, budget, records });
-                }
-            } else if !permission.force {
+            if permission.resume
+                && let Some((journal, budget, records)) = artefact.resume(plan, fingerprint, budget)?
+            {
+                return Ok(Begun { artefact, journal, budget, records });
+            }
+            if !permission.force && (!permission.resume || !artefact.journal_path.exists()) {
                 let message = format!(
                     "{} is left from an interrupted run; --resume goes on with it, --force starts again",
                     artefact.partial.display()
@@ -145,8 +147,8 @@ impl Artefact {
         Ok(Begun { artefact, journal, budget, records: Vec::new() })
     }
 
-    /// The journal of the partial output, if it is of this very plan. A partial without a journal never got
-    /// beyond its headers and is started again.
+    /// The journal of the partial output, if it is of this very plan; `None` where the partial never got beyond its
+    /// headers and is started again.
     fn resume(
         &mut self,
         plan: &Plan,
@@ -166,11 +168,13 @@ impl Artefact {
             );
             return Err(Error::new(Code::ResumeMismatch, message));
         }
-        for (index, file) in plan.files.iter().enumerate() {
-            let whole = fs::metadata(self.path(index as u32)).is_ok_and(|m| m.len() == file.len);
-            if !whole {
-                return Ok(None);
-            }
+        let committing = earlier.records.iter().any(Record::is_commit);
+        let whole = |(index, file): (usize, &OutFile)| match fs::metadata(self.path(index as u32)) {
+            Ok(meta) => meta.len() == file.len,
+            Err(_) => committing,
+        };
+        if !plan.files.iter().enumerate().all(whole) {
+            return Ok(None);
         }
         self.open_single()?;
         let journal = Journal::reopen(&self.journal_path, earlier.sound).map_err(about)?;
@@ -219,6 +223,8 @@ impl Artefact {
     fn create(&mut self, plan: &Plan, fingerprint: &[u8; 32], budget: &Budget) -> Result<Journal> {
         let path = self.partial.clone();
         let about = |e: std::io::Error| world(&e, format!("cannot write {}", path.display()));
+        // The journal comes first: a partial without one is not ours.
+        let journal = Journal::create(&self.journal_path, fingerprint, budget).map_err(about)?;
         if self.directory {
             fs::create_dir(&self.partial).map_err(about)?;
         }
@@ -229,7 +235,7 @@ impl Artefact {
             file.sync_all().map_err(about)?;
         }
         self.open_single()?;
-        Journal::create(&self.journal_path, fingerprint, budget).map_err(about)
+        Ok(journal)
     }
 
     fn open_single(&mut self) -> Result<()> {
@@ -279,14 +285,7 @@ impl Artefact {
         self.sync()?;
         let about = |e: std::io::Error| world(&e, format!("cannot name {}", self.out.display()));
         if self.directory && self.out.is_dir() && !is_empty(&self.out) {
-            // Only with --force: the files of the old model are replaced one by one, the index last, so that an
-            // index never names a file that is not there.
-            for name in
-                self.names.iter().filter(|n| *n != INDEX).chain(self.names.iter().filter(|n| *n == INDEX))
-            {
-                fs::rename(self.partial.join(name), self.out.join(name)).map_err(about)?;
-            }
-            fs::remove_dir(&self.partial).map_err(about)?;
+            self.replace().map_err(about)?;
         } else {
             if self.directory && self.out.is_dir() {
                 fs::remove_dir(&self.out).map_err(about)?;
@@ -295,6 +294,25 @@ impl Artefact {
         }
         sync_parent(&self.out);
         fs::remove_file(&self.journal_path).map_err(about)
+    }
+
+    /// Replaces the files of an old model one by one (only with --force). Its index goes first and the new one comes
+    /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
+    fn replace(&self) -> std::io::Result<()> {
+        journal::note_commit(&self.journal_path)?;
+        let old = self.out.join(INDEX);
+        if self.partial.join(INDEX).exists() && old.exists() {
+            fs::remove_file(old)?;
+        }
+        let last = |n: &&String| **n == INDEX;
+        for name in self.names.iter().filter(|n| !last(n)).chain(self.names.iter().filter(last)) {
+            match fs::rename(self.partial.join(name), self.out.join(name)) {
+                // Moved before the run was killed.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.out.join(name).exists() => {}
+                moved => moved?,
+            }
+        }
+        fs::remove_dir(&self.partial)
     }
 
     /// Removes everything that was written.
