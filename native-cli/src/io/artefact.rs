@@ -76,9 +76,12 @@ pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -
 fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     let real = |p: PathBuf| fs::canonicalize(p).ok();
     let inputs: BTreeSet<PathBuf> = source.paths().chain([source.path.clone()]).filter_map(real).collect();
-    let dir = real(source.dir().to_path_buf());
+    // Where the files really are, behind whatever links.
+    let holders = inputs.iter().filter_map(|p| p.parent());
+    let dirs: BTreeSet<PathBuf> =
+        holders.map(Path::to_path_buf).chain(real(source.dir().to_path_buf())).collect();
     let is_input = |p: PathBuf, as_dir: bool| {
-        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && Some(&p) == dir.as_ref()))
+        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
     };
     let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
     if partial || is_input(out.to_path_buf(), directory) {
