@@ -118,7 +118,8 @@ function named(model: ModelView): HTMLElement {
 }
 
 function outcome(c: CompareReport): (HTMLElement | null)[] {
-  return [gate(c), findings(c.findings), pairs(c.tensors)];
+  // Without a pair the findings say why; an empty table would say nothing.
+  return [gate(c), findings(c.findings), c.tensors.length > 0 ? pairs(c.tensors) : null];
 }
 
 function gate(c: CompareReport): HTMLElement {
