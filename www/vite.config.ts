@@ -25,7 +25,11 @@ function sample(): Plugin {
     },
     closeBundle() {
       cpSync(SAMPLE, join(out, 'sample'), { recursive: true });
-      for (const font of FONTS) cpSync(join(import.meta.dirname, 'node_modules', font, 'LICENSE'), join(out, 'licenses', `${font.split('/')[1]}.txt`));
+      for (const font of FONTS)
+        cpSync(
+          join(import.meta.dirname, 'node_modules', font, 'LICENSE'),
+          join(out, 'licenses', `${font.split('/')[1]}.txt`),
+        );
     },
   };
 }
@@ -36,7 +40,9 @@ function relaxedPolicyWhileDeveloping(): Plugin {
     name: 'relaxed-policy-while-developing',
     apply: 'serve',
     transformIndexHtml: (html) =>
-      html.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("connect-src 'self'", "connect-src 'self' ws:"),
+      html
+        .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+        .replace("connect-src 'self'", "connect-src 'self' ws:"),
   };
 }
 

@@ -5,7 +5,18 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { choose, commandLine, convert, openSample, planFor, safetensorsHeader, SAMPLE, sha256, stored, withPage } from './page.mjs';
+import {
+  choose,
+  commandLine,
+  convert,
+  openSample,
+  planFor,
+  safetensorsHeader,
+  SAMPLE,
+  sha256,
+  stored,
+  withPage,
+} from './page.mjs';
 
 let folder;
 before(() => {

@@ -39,12 +39,19 @@ async function states(page, shot) {
   await page.getByRole('spinbutton').blur();
   await page.locator('.verdicts.bad').waitFor();
   await shot('8-gate');
-  const foreign = safetensorsHeader([['model.norm.weight', 'F32', [7], 28], ['stranger', 'F32', [2], 8]]);
+  const foreign = safetensorsHeader([
+    ['model.norm.weight', 'F32', [7], 28],
+    ['stranger', 'F32', [2], 8],
+  ]);
   await choose(page, [memoryFile('other.safetensors', Buffer.concat([foreign.header, Buffer.alloc(foreign.data)]))]);
   await page.getByRole('heading', { name: 'Findings' }).waitFor();
   await shot('9-findings');
   const [chooser] = await Promise.all([page.waitForEvent('filechooser'), open(page)]);
-  await chooser.setFiles({ name: 'broken.safetensors', mimeType: '', buffer: Buffer.from('\u0010\0\0\0\0\0\0\0{"a":[1,2,3]}   ') });
+  await chooser.setFiles({
+    name: 'broken.safetensors',
+    mimeType: '',
+    buffer: Buffer.from('\u0010\0\0\0\0\0\0\0{"a":[1,2,3]}   '),
+  });
   await page.getByRole('alert').waitFor();
   await shot('10-refused');
   await choose(page, [large]);

@@ -10,7 +10,11 @@ import { strip } from './strip';
 import { tensorName } from './tensors';
 import { wishForm } from './wish';
 
-export function planView(client: Client, model: ModelView, compare: (files: { path: string; file: File }[]) => void): HTMLElement {
+export function planView(
+  client: Client,
+  model: ModelView,
+  compare: (files: { path: string; file: File }[]) => void,
+): HTMLElement {
   const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
   let asked = 0;
   const ask = (recipe: Recipe) => {
@@ -49,14 +53,23 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
   return h(
     'div',
     { class: 'outcome' },
-    h('p', { class: 'from' }, h('span', { class: 'soft small' }, 'Now'), h('span', { class: 'num' }, bytes(model.fileBytes))),
+    h(
+      'p',
+      { class: 'from' },
+      h('span', { class: 'soft small' }, 'Now'),
+      h('span', { class: 'num' }, bytes(model.fileBytes)),
+    ),
     h('p', { class: 'arrow', 'aria-hidden': 'true' }, '\u2192'),
     h(
       'p',
       { class: 'to' },
       h('span', { class: 'soft small' }, 'Will be exactly'),
       figure(plan.totals.total_bytes_out),
-      h('span', { class: 'num small soft' }, `${integer(plan.totals.total_bytes_out)} bytes, ${binaryBytes(plan.totals.total_bytes_out)}`),
+      h(
+        'span',
+        { class: 'num small soft' },
+        `${integer(plan.totals.total_bytes_out)} bytes, ${binaryBytes(plan.totals.total_bytes_out)}`,
+      ),
     ),
     h(
       'dl',
@@ -81,12 +94,22 @@ function pair(name: string, value: string): HTMLElement {
 
 /** Both strips share one scale: what is missing on the right of the second is what was saved. */
 function strips(model: ModelView, plan: PlanView): HTMLElement {
-  const scale = Math.max(model.bytes, plan.tensors.reduce((sum, r) => sum + r.bytes_out, 0));
+  const scale = Math.max(
+    model.bytes,
+    plan.tensors.reduce((sum, r) => sum + r.bytes_out, 0),
+  );
   const before = strip('The model now, one block per tensor');
   const after = strip('The model as planned, one block per tensor, at the same scale');
-  before.show(model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })), scale);
+  before.show(
+    model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })),
+    scale,
+  );
   after.show(
-    plan.tensors.map((r) => ({ name: r.name, bytes: r.bytes_out, tone: quantized(r) ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector' })),
+    plan.tensors.map((r) => ({
+      name: r.name,
+      bytes: r.bytes_out,
+      tone: quantized(r) ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector',
+    })),
     scale,
   );
   return h(
@@ -94,7 +117,13 @@ function strips(model: ModelView, plan: PlanView): HTMLElement {
     { class: 'strip' },
     before.node,
     after.node,
-    h('figcaption', {}, h('span', { class: 'key' }, 'as it is'), h('span', { class: 'key made' }, 'quantized'), h('span', { class: 'key vector' }, 'one axis, kept')),
+    h(
+      'figcaption',
+      {},
+      h('span', { class: 'key' }, 'as it is'),
+      h('span', { class: 'key made' }, 'quantized'),
+      h('span', { class: 'key vector' }, 'one axis, kept'),
+    ),
   );
 }
 
@@ -105,7 +134,11 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     track: 'minmax(0, 1fr)',
     narrow: 'minmax(0, 1fr)',
     class: 'name',
-    cell: (r) => tensorName(r.name, `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${r.reason.text}`),
+    cell: (r) =>
+      tensorName(
+        r.name,
+        `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${r.reason.text}`,
+      ),
     by: (r) => r.name,
   },
   {
@@ -125,8 +158,23 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
     by: (r) => r.bytes_out,
   },
-  { key: 'error', label: 'Rel. error', track: '5.6rem', class: 'num', right: true, cell: (r) => measure(r.error?.relative_error, 3), by: (r) => r.error?.relative_error ?? null },
-  { key: 'reason', label: 'Why', track: 'minmax(0, 1.1fr)', class: 'soft', cell: (r) => h('span', { title: r.reason.text }, r.reason.text), by: (r) => r.reason.text },
+  {
+    key: 'error',
+    label: 'Rel. error',
+    track: '5.6rem',
+    class: 'num',
+    right: true,
+    cell: (r) => measure(r.error?.relative_error, 3),
+    by: (r) => r.error?.relative_error ?? null,
+  },
+  {
+    key: 'reason',
+    label: 'Why',
+    track: 'minmax(0, 1.1fr)',
+    class: 'soft',
+    cell: (r) => h('span', { title: r.reason.text }, r.reason.text),
+    by: (r) => r.reason.text,
+  },
 ];
 
 /** Block types carry the colour of change, plain types do not. */
@@ -136,13 +184,24 @@ function quantized(r: ConvertedTensor): boolean {
 
 function becomes(r: ConvertedTensor): HTMLElement {
   const to = h('span', { class: quantized(r) ? 'tag made' : 'tag plain' }, r.dtype_out);
-  return r.dtype_in === r.dtype_out ? to : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
+  return r.dtype_in === r.dtype_out
+    ? to
+    : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
 }
 
 /** The error of each tensor is known, and shown, once it has been written. */
 function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: ConvertedTensor[]) => void } {
-  const grid = new Grid<ConvertedTensor>({ label: 'Decision for each tensor', columns: COLUMNS, empty: 'The plan writes no tensor.' });
+  const grid = new Grid<ConvertedTensor>({
+    label: 'Decision for each tensor',
+    columns: COLUMNS,
+    empty: 'The plan writes no tensor.',
+  });
   grid.show(plan.tensors);
-  const node = h('section', { class: 'decisions' }, h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`), grid.node);
+  const node = h(
+    'section',
+    { class: 'decisions' },
+    h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`),
+    grid.node,
+  );
   return { node, show: (tensors) => grid.show(tensors) };
 }

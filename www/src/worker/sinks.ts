@@ -84,7 +84,9 @@ export async function pickedDirectory(directory: FileSystemDirectoryHandle, plan
       // Files without tensor data, such as the index, were not turned to yet.
       for (const file of plan.keys()) if (!made[file]) await turnTo(file);
       await open?.stream.close();
-      const written = await Promise.all(made.map(async (h) => ({ path: `${directory.name}/${h.name}`, file: await h.getFile() })));
+      const written = await Promise.all(
+        made.map(async (h) => ({ path: `${directory.name}/${h.name}`, file: await h.getFile() })),
+      );
       return { file: null, written };
     },
     abort: async () => {
@@ -143,7 +145,8 @@ export async function privateFile(name: string, plan: readonly OutFile[], folder
 /** Some browsers report a full disk only by writing less than they were given. */
 function writeAll(file: SyncHandle, at: number, bytes: Uint8Array): void {
   const written = file.write(bytes, { at });
-  if (written !== bytes.byteLength) throw new Stop({ code: 'no_space', message: 'the browser has no room for the result' });
+  if (written !== bytes.byteLength)
+    throw new Stop({ code: 'no_space', message: 'the browser has no room for the result' });
 }
 
 /** Removes results that nobody waits for: this page's earlier ones, and those that a day has passed over. */
