@@ -2,7 +2,8 @@
 
 use crate::errors::fails;
 use crate::support::Dir;
-use quantoscope_core::Code;
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::models::{llama, safetensors};
 use std::process::Stdio;
 
 const Q: &str = "--type q4_0 --json";
@@ -95,6 +96,41 @@ fn a_foreign_directory_under_the_partial_name_is_not_cleared_away() {
         assert!(ended.code != Some(0), "{options}");
         assert!(quantoscope_tests::binary::tree(dir.path()) == before, "{options}: {:?}", dir.names());
     }
+}
+
+/// A file under the partial name that no journal of ours speaks of is somebody's: only `--force` replaces it.
+#[test]
+fn a_foreign_file_under_the_partial_name_is_not_resumed() {
+    let dir = Dir::with_model();
+    dir.write("x.gguf.partial", b"years of work");
+    for options in ["", "--resume"] {
+        refused(&dir, &format!("quantize m.safetensors -o x.gguf {Q} {options}"), Code::PartialExists);
+    }
+    dir.run(&format!("quantize m.safetensors -o x.gguf {Q} --force")).exits(0);
+    assert_eq!(dir.names(), ["m.safetensors", "x.gguf"]);
+}
+
+/// Something in the way of one file stops a replacement half-way: no index stands over the mixture, and once the way
+/// is free, the run is finished.
+#[test]
+fn a_replacement_that_stopped_half_way_is_finished() {
+    let dir = Dir::with_model_directory(false);
+    dir.write("tied.safetensors", &safetensors(&llama(DType::BF16, true, 42)));
+    dir.run("quantize tied.safetensors -o x --to q4").exits(0);
+    dir.run("quantize m -o whole --to q4 --q4-scheme sym").exits(0);
+    // A file that only the new model has, so that the old one is sound.
+    let blocked = "x/lm_head_weight.q4";
+    std::fs::create_dir_all(dir.at(blocked).join("in-the-way")).expect("a directory");
+    let line = "quantize m -o x --to q4 --q4-scheme sym --force --json";
+    fails(dir.run(line), Code::Io);
+    assert!(!dir.at("x/quantize_index.json").exists(), "an index over a mixture");
+    fails(dir.run(&format!("{line} --resume")), Code::Io);
+    std::fs::remove_dir_all(dir.at(blocked)).expect("removed");
+    dir.run(&format!("{line} --resume")).exits(0);
+    assert!(
+        quantoscope_tests::binary::tree(&dir.at("x")) == quantoscope_tests::binary::tree(&dir.at("whole"))
+    );
+    assert!(!dir.at("x.partial").exists() && !dir.at("x.partial.journal").exists());
 }
 
 #[test]
