@@ -341,7 +341,9 @@ fn tile_of(
         let outcome = kernels.transcode(read.dtype, to, src, dst);
         let Some(input) = inputs.get(1) else { return outcome.map_err(|r| refused(job, tile, r)) };
         probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
-        return Ok(());
+        if job.ask.identity.is_empty() {
+            return Ok(());
+        }
     }
     load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     if let Finish::Encode(encoding) = job.finish {

@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::job::{Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Finish, Operand, Output, Piece, Place, Plan};
+use crate::plan::{Finish, Operand, Output, Piece, Place, Plan, RowMap};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -89,17 +89,23 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
         .fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())));
     let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
-    // Bytes held for each element: what is read, what is written, and values in hand while a group is whole.
-    let per_element: u64 = dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum::<u64>() + 8;
+    // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their
+    // two sides, and a third copy where rows are put in order).
+    let mapped = operands(piece).any(|o| o.map != RowMap::Identity);
+    let values = if mapped { 12 } else { 8 };
+    let per_element: u64 =
+        dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum::<u64>() + values;
     let share = budget.memory / u64::from(budget.workers.max(1));
-    let target = (share / per_element).min(MAX_WINDOW);
+    let room = share / per_element;
     let least_cols = if straddle == 1 { cols.min(align) } else { cols };
     let least = group.saturating_mul(least_cols);
-    if least > target {
+    if least > room {
         let need = least.saturating_mul(per_element).saturating_mul(budget.workers.max(1).into());
         let message = format!("the smallest window of this tensor needs a memory budget of {need} bytes");
         return Err(Error::new(Code::MemoryBudget, message));
     }
+    // The usual size is a matter of speed, and gives way to rows that must stay together.
+    let target = room.min(MAX_WINDOW.max(least));
     if group.saturating_mul(cols) <= target {
         let groups = target / group / cols.max(1);
         return Ok(Cut { group, rows: groups.max(1) * group, cols });

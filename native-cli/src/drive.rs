@@ -106,8 +106,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Runs every job of the plan. Fails with the error of the earliest window that failed.
-pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Collector> {
+/// Runs every job of the plan; returns what was measured, and how many windows an earlier run had done. Fails with the
+/// error of the earliest window that failed.
+pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)> {
     let Budget { memory, workers } = work.resources.budget;
     let budget = Budget { memory, workers };
     let mut left = vec![0; work.plan.outputs.len()];
@@ -120,6 +121,7 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Collector> {
         Some(sink) => (take_in(sink.records, work.plan, &budget, &mut collector)?, Some(sink.journal)),
         None => (HashSet::new(), None),
     };
+    let resumed = skip.len() as u64;
     let shared = Shared {
         jobs: Mutex::new(schedule(work.plan, &budget)?.enumerate()),
         state: Mutex::new(State { collector, failure: None, left, announced: 0 }),
@@ -145,7 +147,7 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Collector> {
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
     match state.failure {
         Some((_, e)) => Err(e),
-        None => Ok(state.collector),
+        None => Ok((state.collector, resumed)),
     }
 }
 

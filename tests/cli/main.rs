@@ -5,6 +5,7 @@ mod compare;
 mod errors;
 mod events;
 mod help;
+mod inputs;
 mod killed;
 mod outputs;
 mod resume;

@@ -16,7 +16,7 @@ fn started(dir: &Dir, output: &str, options: &str) -> Child {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let journal = dir.at(&format!("{output}.partial.journal"));
     let begun = Instant::now();
-    while !journal.exists() && begun.elapsed() < Duration::from_secs(20) {
+    while journal.metadata().map_or(0, |m| m.len()) == 0 && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(1));
     }
     child
@@ -136,4 +136,22 @@ fn resume_without_anything_to_resume_is_a_plain_run() {
     dir.run("verify x.gguf --against m.safetensors").exits(0);
     assert_eq!(dir.names(), ["m.safetensors", "x.gguf"]);
     dir.run("quantize m.safetensors -o y.gguf --type q4_0 --resume --dry-run").exits(2);
+}
+
+/// Two runs never write the same output, whatever is forced.
+#[test]
+fn one_output_has_one_writer() {
+    let dir = Dir::new();
+    let mut first = started(&dir, "x.gguf", "--type q5_1");
+    let line = format!("quantize {} -o x.gguf --type q8_0 --json", big().display());
+    for options in ["", "--force", "--resume", "--resume --force"] {
+        let ended = dir.run(&format!("{line} {options}"));
+        if first.try_wait().expect("a status").is_some() {
+            return; // far too fast a machine
+        }
+        fails(ended, Code::PartialExists);
+    }
+    first.wait().expect("an end");
+    assert_eq!(dir.names(), ["x.gguf"]);
+    dir.run(&format!("verify x.gguf --against {}", big().display())).exits(0);
 }

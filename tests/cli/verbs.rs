@@ -137,5 +137,5 @@ fn verify_against_finds_the_first_difference() {
     assert_eq!(bad.len(), 1);
     assert_eq!(bad[0]["tensor"], "model.layers.1.mlp.up_proj.weight");
     assert_eq!((&bad[0]["differing"], &bad[0]["first_element"]), (&1.into(), &96.into()));
-    dir.run("verify x --against m.safetensors").exits(5).says("1 tensors differ");
+    dir.run("verify x --against m.safetensors").exits(5).says("1 tensor not identical");
 }

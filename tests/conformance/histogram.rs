@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use quantoscope_core::bytes::Cursor;
-use quantoscope_core::metric::Histogram;
+use quantoscope_core::metric::{Histogram, PackedHistogram};
 use quantoscope_tests::painters::paint;
 
 fn histogram(x: &[f32]) -> Histogram {
@@ -128,4 +128,17 @@ fn nonsense_has_no_bins() {
         }
         assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{first} {second}");
     }
+}
+
+/// Packed counts are those of one histogram that saw everything, whatever came first.
+#[test]
+fn packed_counts_merge_to_the_same() {
+    let parts: [&[f32]; 4] = [&[1.0, -2.0, 0.0], &[f32::NAN, 1.0, 3.5], &[], &[f32::INFINITY, -2.0, 1e-40]];
+    let whole = histogram(&parts.concat());
+    let mut packed = PackedHistogram::default();
+    for part in parts.iter().rev() {
+        packed.merge(&histogram(part));
+    }
+    assert_eq!(packed.unpack(), whole);
+    assert_eq!(PackedHistogram::default().unpack(), Histogram::new());
 }

@@ -131,3 +131,13 @@ fn windows_stay_within_the_budget() {
         }
     }
 }
+
+/// Rows whose blocks straddle must stay together by the dozen, and may be wider than the usual window.
+#[test]
+fn wide_rows_that_must_stay_together_fit_a_large_enough_budget() {
+    let world = World::safetensors(&[Tensor::random("wide.weight", DType::F32, &[33, 50_257], &mut Rng(6))]);
+    let plan = plan(&world, &crate::support::q4());
+    let error = run(&plan, &[&world], Budget { memory: 16 << 20, workers: 1 }).expect_err("too small");
+    assert_eq!(error.code(), Code::MemoryBudget);
+    assert!(run(&plan, &[&world], Budget { memory: 64 << 20, workers: 1 }).is_ok());
+}

@@ -185,3 +185,14 @@ fn blocks_run_over_the_flattened_tensor() {
         .is_some_and(|e| e.code() == Code::Requantize || e.code() == Code::UnsupportedDtype);
     assert!(fine, "{error:?}");
 }
+
+/// Q4_1 becomes lattice blocks by transcoding or, asked for the symmetric form, by encoding anew: both are verified.
+#[test]
+fn both_ways_from_q4_1_are_verified() {
+    let source = remake(&World::safetensors(&llama(DType::F32, false, 77)), &gguf(DType::Q4_1));
+    for scheme in [Q4Scheme::Asym, Q4Scheme::Sym] {
+        let recipe = Recipe { q4_scheme: scheme, allow_requantize: true, ..q4() };
+        let report = verify(&source, &remake(&source, &recipe));
+        assert!(report.verified, "{scheme:?}: {report:?}");
+    }
+}

@@ -3,6 +3,7 @@
 mod budgets;
 mod encodings;
 mod lattice;
+mod many;
 mod mapping;
 mod metadata;
 mod pairs;

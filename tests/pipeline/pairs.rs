@@ -2,7 +2,7 @@
 
 use crate::support::{assert_equal, compare, kinds};
 use quantoscope_core::DType;
-use quantoscope_core::plan::pair;
+use quantoscope_core::plan::{measure, pair};
 use quantoscope_core::report::{CompareReport, Verdict, compared};
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{World, run, run_shuffled};
@@ -126,10 +126,61 @@ fn integers_are_equal_or_a_finding() {
             Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2)),
         ])
     };
-    assert_equal(&compare(&ids(7), &ids(7)), 1);
+    let report = compare(&ids(7), &ids(7));
+    assert!(report.passes() && report.findings.is_empty());
+    let row = report.tensors.iter().find(|r| r.tensor == "ids").expect("every tensor is accounted for");
+    assert_eq!((row.error.rmse, row.error.cosine, row.verdict), (None, None, Verdict::Green));
     let report = compare(&ids(7), &ids(8));
     assert_eq!(kinds(&report), ["values_differ"]);
     assert!(report.findings[0].detail.contains("byte 60"), "{:?}", report.findings);
+    assert_eq!((report.tensors[0].tensor.as_str(), report.tensors[0].verdict), ("ids", Verdict::Red));
+    assert!(!report.passes());
+}
+
+/// Without a pair of numbers there is no error and no angle, and none is made up.
+#[test]
+fn nothing_but_nan_has_no_figures() {
+    let report = compare_values(&[f32::NAN; 64], &[f32::NAN; 64]);
+    let row = &report.tensors[0];
+    assert_eq!((row.error.rmse, row.error.cosine, row.error.max_abs), (None, None, None));
+    assert_eq!((row.verdict, row.below_threshold), (Verdict::Red, true));
+
+    let (bad, _) = pair_of(&[f32::NAN; 64], &[]);
+    let plan = measure::stats(&bad.checkpoint, &|_| true).expect("a plan");
+    let made = run(&plan, &[&bad], Budget::default()).expect("a run");
+    let stats =
+        quantoscope_core::report::stats(&plan, &made.collected, 8).tensors.remove(0).stats.expect("stats");
+    assert_eq!((stats.mean, stats.std, stats.absmax, stats.nan), (None, None, None, 64));
+}
+
+/// GGUF has no scalars: one element is the same.
+#[test]
+fn a_scalar_survives_gguf() {
+    let rng = &mut Rng(9);
+    let all = [
+        Tensor::random("scalar", DType::F32, &[], rng),
+        Tensor::random("a.weight", DType::F32, &[4, 32], rng),
+    ];
+    let source = world(&all);
+    let made = crate::support::remake(&source, &crate::support::gguf(DType::F32));
+    assert_equal(&compare(&source, &made), 2);
+    assert!(crate::support::verify(&source, &made).verified);
+}
+
+/// Files without an index have lost their names; where two names come out the same, neither is guessed.
+#[test]
+fn names_that_collide_without_an_index_are_not_paired() {
+    let rng = &mut Rng(10);
+    let tensor = |name: &str, rng: &mut Rng| Tensor::random(name, DType::F16, &[4], rng);
+    let source = world(&[tensor("a.b", rng), tensor("a_b", rng), tensor("c.d", rng)]);
+    let (plan, made) = crate::support::make(&source, &crate::support::q4());
+    let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files);
+    let named: std::collections::BTreeMap<_, _> = files.filter(|(n, _)| n.ends_with(".f16")).collect();
+    let loose = World::directory(named).expect("a sound directory");
+    let report = compare(&source, &loose);
+    assert_eq!(report.tensors.len(), 1, "{:?}", report.tensors);
+    assert_eq!(report.tensors[0].tensor, "c.d");
+    assert_eq!(report.findings.iter().filter(|f| f.kind == "only_in_reference").count(), 2);
 }
 
 #[test]

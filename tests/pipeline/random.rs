@@ -84,7 +84,7 @@ proptest! {
         // The histogram of the values is that of the unmapped tensor: rows moved, none was lost.
         plan.outputs[0].pieces[0].from.map = RowMap::Identity;
         let plain = run(&plan, &[&world], Budget::default()).expect("a run");
-        let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram().cloned()));
+        let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram()));
         prop_assert_eq!(drawn(&whole), drawn(&plain));
     }
 }

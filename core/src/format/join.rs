@@ -6,7 +6,7 @@ use super::q4::{Q4Index, Q4IndexEntry};
 use super::{Checkpoint, Companion, Container, SourceFile, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::tensor::{FileId, Metadata, TensorInfo};
+use crate::tensor::{FileId, MetaValue, Metadata, TensorInfo};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
@@ -213,14 +213,12 @@ fn no_index() -> Warning {
 
 /// Only the first file's metadata is kept; what a later one says beyond it must not vanish in silence.
 fn lost_metadata(parts: &[Part]) -> Option<Warning> {
-    let first = parts.first()?;
+    let (first, later) = parts.split_first()?;
+    let kept: BTreeMap<&String, &MetaValue> = first.header.metadata.0.iter().map(|(k, v)| (k, v)).collect();
     let expected = |key: &str| key.starts_with("split.") || key == super::gguf::ALIGNMENT_KEY;
-    for part in parts {
-        let extra = part.header.metadata.0.iter().find(|(k, v)| {
-            let same = first.header.metadata.get(k) == Some(v);
-            !same && !expected(k)
-        });
-        if let Some((key, _)) = extra {
+    for part in later {
+        let mut all = part.header.metadata.0.iter();
+        if let Some((key, _)) = all.find(|(k, v)| kept.get(k) != Some(&v) && !expected(k)) {
             let message = format!("{}: {key:?} differs from {:?} and is not kept", part.name, first.name);
             return Some(Warning { code: "shard_metadata", message });
         }

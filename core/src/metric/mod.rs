@@ -16,7 +16,7 @@ mod moments;
 mod pair;
 
 pub use forest::{Forest, Node};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, PackedHistogram};
 pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf};
 pub use pair::{PairSums, pair_leaf};
 

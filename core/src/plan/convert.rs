@@ -24,8 +24,9 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
     let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
+    let names: BTreeSet<&str> = checkpoint.tensors.iter().map(|t| t.name.as_str()).collect();
     for (index, tensor) in checkpoint.tensors.iter().enumerate() {
-        refuse_scaled(checkpoint, tensor)?;
+        refuse_scaled(&names, tensor)?;
         let decision = recipe.decide(tensor)?;
         outputs.push(output(index, tensor, decision, measure));
     }
@@ -35,6 +36,7 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
         Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
         Container::LatticeQ4 => (q4_files(checkpoint, &mut outputs, &mut warnings)?, true),
     };
+    warnings.extend(lost_metadata(checkpoint, recipe.to));
     let totals = totals(checkpoint, &outputs, &files)?;
     if totals.planned_quantized == 0 && recipe.dtype.is_none_or(DType::is_quantized) {
         warnings.push(warning("nothing_quantized", "no tensor is quantized by this plan"));
@@ -48,17 +50,15 @@ fn warning(code: &'static str, message: impl Into<String>) -> Warning {
 }
 
 /// An 8-bit float with a scale tensor beside it is not the weight: decoding it alone would be silently wrong.
-fn refuse_scaled(checkpoint: &Checkpoint, tensor: &TensorInfo) -> Result<()> {
+fn refuse_scaled(names: &BTreeSet<&str>, tensor: &TensorInfo) -> Result<()> {
     if !matches!(tensor.dtype, DType::F8_E4M3 | DType::F8_E5M2) {
         return Ok(());
     }
-    let scaled = |t: &TensorInfo| {
-        t.name.strip_prefix(tensor.name.as_str()).is_some_and(|tail| tail.starts_with("_scale"))
-    };
-    match checkpoint.tensors.iter().find(|t| scaled(t)) {
+    // Names that begin alike stand together in the set, so the first one from here on tells.
+    let prefix = format!("{}_scale", tensor.name);
+    match names.range(prefix.as_str()..).next().filter(|n| n.starts_with(&prefix)) {
         Some(scale) => {
-            let message =
-                format!("{} needs its scale {:?}, which is not applied yet", tensor.dtype, scale.name);
+            let message = format!("{} needs its scale {scale:?}, which is not applied yet", tensor.dtype);
             Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name))
         }
         None => Ok(()),
@@ -175,6 +175,14 @@ fn carried_metadata(source: &Metadata) -> Metadata {
             || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE)
     };
     Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
+}
+
+/// A GGUF carries its configuration and tokenizer as metadata, for which other containers have no place.
+fn lost_metadata(checkpoint: &Checkpoint, to: Container) -> Option<Warning> {
+    let n = checkpoint.metadata.0.len();
+    let message = format!("{n} metadata values of the GGUF (configuration, tokenizer) are not carried over");
+    let lost = checkpoint.container == Container::Gguf && to != Container::Gguf && n > 0;
+    lost.then(|| warning("metadata_left_out", message))
 }
 
 /// `general.*` for a checkpoint that has no GGUF metadata of its own.

@@ -17,9 +17,14 @@ pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> R
     plan(checkpoint, wanted, &|_| Ask { moments: true, histogram: true, ..Ask::default() })
 }
 
+/// Moments alone: as [`stats`], without a histogram for each tensor.
+pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
+    plan(checkpoint, wanted, &|_| Ask { moments: true, ..Ask::default() })
+}
+
 /// The error of each of `encodings` on the tensors that `wanted` says, with their moments.
 ///
-/// An encoding is left out for a tensor whose rows do not divide by its block.
+/// An encoding is left out for a tensor whose rows do not divide by its block; a warning says so.
 pub fn sweep(
     checkpoint: &Checkpoint,
     encodings: &[Encoding],
@@ -31,11 +36,25 @@ pub fn sweep(
             format!("encoding to {encoding} is not supported yet"),
         ));
     }
-    plan(checkpoint, wanted, &|tensor| Ask {
+    let mut plan = plan(checkpoint, wanted, &|tensor| Ask {
         moments: true,
         encodings: encodings.iter().copied().filter(|e| fits(*e, tensor)).collect(),
         ..Ask::default()
-    })
+    })?;
+    let left_out: Vec<Warning> = plan.outputs.iter().filter_map(|o| row_warning(o, encodings)).collect();
+    plan.warnings.extend(left_out);
+    Ok(plan)
+}
+
+/// Which of the encodings that were asked for an output goes without.
+fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
+    let out = wanted.iter().filter(|e| !output.ask.encodings.contains(e)).map(|e| e.name());
+    let out = out.collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "{:?} is not encoded as {out}: rows of {} do not divide by the block",
+        output.name, output.grid.cols
+    );
+    (!out.is_empty()).then_some(Warning { code: "row_not_divisible", message })
 }
 
 /// Everything a page shows of one tensor: moments, histogram, and the error of each of `encodings`.

@@ -18,7 +18,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// A stable word: `only_in_reference`, `only_in_candidate`, `shape_mismatch`, `unsupported_dtype`,
-    /// `unknown_architecture`, `unmapped_tensor`, `no_overlap`, `non_finite`, `not_comparable`.
+    /// `unknown_architecture`, `unmapped_tensor`, `no_overlap`, `non_finite`, `not_comparable`, `values_differ`.
     pub kind: &'static str,
     /// The tensor, by the name of the side it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,7 +53,10 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
             return Ok((Ask::default(), Finish::Copy));
         }
         if transcoder(from, to).is_some() {
-            return Ok((Ask::default(), Finish::Transcode(to)));
+            // Asked for the symmetric form, lattice blocks are not transcoded but encoded anew.
+            let anew = (to == DType::LATTICE_Q4).then_some(Encoding::LatticeSym);
+            let ask = Ask { identity: anew.into_iter().collect(), ..Ask::default() };
+            return Ok((ask, Finish::Transcode(to)));
         }
         let identity: Vec<Encoding> = match (artefact.container, to) {
             (_, DType::LATTICE_Q4) => vec![Encoding::LatticeAsym, Encoding::LatticeSym],
@@ -74,19 +77,23 @@ struct Names<'a> {
     checkpoint: &'a Checkpoint,
     /// Loose `.q4` files have lost their names: only the sanitised form is left.
     sanitised: bool,
-    by_name: BTreeMap<String, usize>,
+    /// No tensor, where several have the same sanitised form: which of them is meant cannot be known.
+    by_name: BTreeMap<String, Option<usize>>,
 }
 
 impl<'a> Names<'a> {
     fn new(checkpoint: &'a Checkpoint, sanitised: bool) -> Names<'a> {
         let key = |t: &TensorInfo| if sanitised { q4::file_stem(&t.name) } else { t.name.clone() };
-        let by_name = checkpoint.tensors.iter().enumerate().map(|(i, t)| (key(t), i)).collect();
+        let mut by_name = BTreeMap::new();
+        for (index, tensor) in checkpoint.tensors.iter().enumerate() {
+            by_name.entry(key(tensor)).and_modify(|i| *i = None).or_insert(Some(index));
+        }
         Names { checkpoint, sanitised, by_name }
     }
 
     fn find(&self, name: &str) -> Option<(usize, &'a TensorInfo)> {
         let key = if self.sanitised { q4::file_stem(name) } else { name.to_string() };
-        let index = *self.by_name.get(&key)?;
+        let index = (*self.by_name.get(&key)?)?;
         Some((index, self.checkpoint.tensors.get(index)?))
     }
 }
@@ -109,7 +116,8 @@ fn pair(reference: &Checkpoint, candidate: &Checkpoint, choose: Choose<'_>) -> P
     let mut builder = Builder::new(reference, candidate, choose);
     let reference_names = Names::new(reference, sanitised);
     for (index, tensor) in reference.tensors.iter().enumerate() {
-        if let Some((other, _)) = names.find(&tensor.name) {
+        let alone = reference_names.find(&tensor.name).is_some();
+        if let Some((other, _)) = names.find(&tensor.name).filter(|_| alone) {
             builder.direct(index, other);
         }
     }
@@ -208,13 +216,12 @@ impl<'a> Builder<'a> {
         }
         let parts: Vec<_> = parts.into_iter().flatten().collect();
         self.used[slot].insert(index);
-        let expected: u64 = parts.iter().map(|(_, t)| t.shape.numel()).fold(0, u64::saturating_add);
-        let mut row = 0_u64;
-        for (other, partner) in parts {
+        let share = tensor.shape.axes().split_first().map_or(&[][..], |(_, axes)| axes);
+        for (place, (other, partner)) in (0_u64..).zip(parts) {
             self.used[1 - slot].insert(other);
             let fits = match origin.names.len() {
                 1 => same_shape(partner, tensor, true),
-                _ => expected == tensor.shape.numel() && partner.shape.cols() == tensor.shape.cols(),
+                _ => trimmed(partner.shape.axes()) == trimmed(share),
             };
             if !fits {
                 let detail = format!("shape {:?} against {:?}", partner.shape.axes(), tensor.shape.axes());
@@ -222,7 +229,7 @@ impl<'a> Builder<'a> {
                 continue;
             }
             let mut mine = operand(side, index, tensor);
-            mine.row = row;
+            mine.row = place.saturating_mul(partner.shape.rows());
             if let Some(head) = origin.rotary_heads {
                 if tensor.shape.axes().len() < 2 {
                     let detail = "an interleaved bias is not mapped back yet";
@@ -234,7 +241,6 @@ impl<'a> Builder<'a> {
             if origin.add != 0.0 {
                 mine.ops.push(Op::Add(origin.add));
             }
-            row = row.saturating_add(partner.shape.rows());
             let theirs =
                 (other, operand(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner));
             let mine = (index, mine);
@@ -332,7 +338,7 @@ impl<'a> Builder<'a> {
             }
         }
         if self.outputs.is_empty() {
-            let detail = "the two sides have no tensor in common".to_string();
+            let detail = "no tensor of the two sides could be compared".to_string();
             self.findings.push(Finding { kind: "no_overlap", tensor: None, detail });
         }
         self.findings.sort();
@@ -352,11 +358,13 @@ fn unmapped(name: &str, why: Unmapped) -> Finding {
     }
 }
 
-/// Equal shapes; with `loose`, leading ones do not count (GGUF drops them).
+/// Axes without leading ones, so that a scalar and one element are the same.
+fn trimmed(axes: &[u64]) -> &[u64] {
+    let ones = axes.iter().take_while(|&&n| n == 1).count();
+    axes.get(ones..).unwrap_or_default()
+}
+
+/// Equal shapes; with `loose`, leading ones do not count (GGUF drops them, and writes a scalar as one element).
 fn same_shape(a: &TensorInfo, b: &TensorInfo, loose: bool) -> bool {
-    fn trimmed(axes: &[u64]) -> &[u64] {
-        let ones = axes.iter().take_while(|&&n| n == 1).count();
-        &axes[ones.min(axes.len().saturating_sub(1))..]
-    }
     a.shape == b.shape || loose && trimmed(a.shape.axes()) == trimmed(b.shape.axes())
 }

@@ -1,6 +1,6 @@
 //! `compare`: a candidate against its reference, with a gate.
 
-use super::{format, measure};
+use super::{format, measure, plural};
 use crate::args::{Compare, Format};
 use crate::drive::Resources;
 use crate::io::source::Source;
@@ -38,10 +38,6 @@ fn tripped(report: &CompareReport) -> Error {
         plural(report.findings.len(), "finding")
     );
     Error::new(Code::BelowThreshold, message)
-}
-
-fn plural(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn verdict(v: Verdict) -> (&'static str, Tone) {

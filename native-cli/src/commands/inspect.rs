@@ -7,7 +7,7 @@ use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render};
 use crate::render::{self, clean, count, fixed, sci, shape, short_size, size};
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::measure::stats as plan_stats;
+use quantoscope_core::plan::measure as plan_measure;
 use quantoscope_core::report::{SCHEMA_VERSION, StatsTensor, stats};
 use quantoscope_core::tensor::{MetaValue, TensorInfo};
 use serde_json::{Value, json};
@@ -38,7 +38,12 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
 type Measured = BTreeMap<String, StatsTensor>;
 
 fn measured(source: &Source, args: &Inspect, wanted: &Wanted) -> Result<Measured> {
-    let plan = plan_stats(&source.checkpoint, &|t| wanted.takes(&t.name))?;
+    let takes = |t: &TensorInfo| wanted.takes(&t.name);
+    // The table shows no histogram.
+    let plan = match args.json {
+        true => plan_measure::stats(&source.checkpoint, &takes)?,
+        false => plan_measure::moments(&source.checkpoint, &takes)?,
+    };
     let resources = Resources::new(&args.work)?;
     let collected = measure(&plan, &[source], resources, "Measuring", args.json)?;
     let report = stats(&plan, &collected, BINS);

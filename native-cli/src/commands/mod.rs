@@ -57,6 +57,11 @@ fn format(asked: Option<Format>, json: bool) -> Format {
     }
 }
 
+/// A count and its noun.
+fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// Runs a plan that writes nothing.
 fn measure(
     plan: &Plan,
@@ -70,5 +75,5 @@ fn measure(
     let work = Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {} };
     let collected = drive(&work, None);
     progress.finish();
-    collected
+    Ok(collected?.0)
 }

@@ -3,7 +3,7 @@
 use super::plan::recipe;
 use crate::args::Quantize;
 use crate::drive::{Resources, Sink, Work, drive, watch_interrupts};
-use crate::io::artefact::{Artefact, Permission, check_target};
+use crate::io::artefact::{Artefact, Permission, target};
 use crate::io::source::Source;
 use crate::render;
 use crate::render::events::{Event, Events};
@@ -24,7 +24,8 @@ pub fn run(args: &Quantize) -> Result<ExitCode> {
     let resources = Resources::new(&args.work)?;
     let source = Source::open(&args.input)?;
     let plan = convert::plan(&source.checkpoint, &recipe, !args.no_measure)?;
-    check_target(&source, &args.output, recipe.to == Container::LatticeQ4, args.force || args.dry_run)?;
+    let directory = recipe.to == Container::LatticeQ4;
+    let out = target(&source, &args.output, directory, args.force || args.dry_run)?;
     if args.dry_run {
         return dry_run(args, &source, &plan, resources);
     }
@@ -33,7 +34,7 @@ pub fn run(args: &Quantize) -> Result<ExitCode> {
     }
     let events = Events::new(args.events, &source, &plan);
     events.start(args, false)?;
-    let (collected, resumed) = write(args, &source, &plan, resources, &events)?;
+    let (collected, resumed) = write(args, &out, &source, &plan, resources, &events)?;
     let run = resources.run(started, resumed);
     let report = report(&source, &plan, Some(&collected))?;
     events.done(&report, Some(&run), false)?;
@@ -79,6 +80,7 @@ fn finish(args: &Quantize, report: &ConvertReport, run: Option<&Run>) -> Result<
 /// it can be resumed.
 fn write(
     args: &Quantize,
+    out: &Path,
     source: &Source,
     plan: &Plan,
     mut resources: Resources,
@@ -87,10 +89,9 @@ fn write(
     watch_interrupts();
     let permission = Permission { force: args.force, resume: args.resume };
     let fingerprint = fingerprint(source, plan);
-    let begun = Artefact::begin(plan, &args.output, permission, &fingerprint, resources.budget)?;
+    let begun = Artefact::begin(plan, out, permission, &fingerprint, resources.budget)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
-    let resumed = begun.records.iter().filter(|r| !r.is_commit()).count() as u64;
     let progress = Progress::new(plan, "Quantizing", args.events || args.json);
     let announce = |index: usize, collected: &Collector| {
         // A broken standard output is found again when the run ends.
@@ -101,9 +102,9 @@ fn write(
     let collected = drive(&work, Some(sink));
     progress.finish();
     match collected {
-        Ok(collected) => {
+        Ok(done) => {
             artefact.commit()?;
-            Ok((collected, resumed))
+            Ok(done)
         }
         Err(e) => {
             let keep = args.resume && matches!(e.code().culprit(), Culprit::Interrupted | Culprit::World);

@@ -1,13 +1,13 @@
 //! `verify`: an artefact's structure and values, and its bytes against its source.
 
-use super::measure;
+use super::{measure, plural};
 use crate::args::Verify;
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::{self, clean};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::{measure as plan_measure, pair};
-use quantoscope_core::report::{VerifyReport, checked, verified};
+use quantoscope_core::report::{VerifyReport, VerifyRow, checked, verified};
 use std::process::ExitCode;
 
 pub fn run(args: &Verify) -> Result<ExitCode> {
@@ -16,7 +16,7 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
     let name = args.artefact.to_string_lossy();
     let report = match &args.against {
         None => {
-            let plan = plan_measure::stats(&artefact.checkpoint, &|_| true)?;
+            let plan = plan_measure::moments(&artefact.checkpoint, &|_| true)?;
             let collected = measure(&plan, &[&artefact], resources, "Verifying", args.json)?;
             checked(&name, &plan, &collected)
         }
@@ -36,16 +36,27 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
     if report.verified {
         return Ok(ExitCode::SUCCESS);
     }
-    let differing = report.tensors.iter().filter(|t| !t.identical).count();
-    let message = format!("{differing} tensors differ, {} findings", report.findings.len());
+    let findings = plural(report.findings.len(), "finding");
+    let message = match report.source {
+        Some(_) => format!("{} not identical, {findings}", plural(differing(&report).count(), "tensor")),
+        None => findings,
+    };
     Err(Error::new(Code::Difference, message))
+}
+
+/// Tensors that are not what the source makes. Without a source, bad values are findings and there are none.
+fn differing(report: &VerifyReport) -> impl Iterator<Item = &VerifyRow> {
+    let against = report.source.is_some();
+    report.tensors.iter().filter(move |t| against && !t.identical)
 }
 
 fn as_text(report: &VerifyReport) -> String {
     let mut text = String::new();
-    for t in report.tensors.iter().filter(|t| !t.identical) {
+    for t in differing(report) {
+        let blocks =
+            t.differing.map_or("no encoding takes the source's values".into(), |n| format!("{n} blocks"));
         let at = t.first_element.map(|e| format!(", the first at element {e}")).unwrap_or_default();
-        text.push_str(&clean(&format!("differs  {} ({}): {} blocks{at}", t.tensor, t.dtype, t.differing)));
+        text.push_str(&clean(&format!("differs  {} ({}): {blocks}{at}", t.tensor, t.dtype)));
         text.push('\n');
     }
     for f in &report.findings {
@@ -53,16 +64,10 @@ fn as_text(report: &VerifyReport) -> String {
         text.push_str(&clean(&format!("finding  {} {tensor}: {}", f.kind, f.detail)));
         text.push('\n');
     }
-    let good = report.tensors.iter().filter(|t| t.identical).count();
-    let against = report.source.as_ref();
-    text.push_str(&match against {
-        Some(source) => {
-            format!("{good} of {} tensors are exactly what {} makes\n", report.tensors.len(), clean(source))
-        }
-        None => format!(
-            "structure sound; {good} of {} tensors decoded, every value finite\n",
-            report.tensors.len()
-        ),
+    let (good, all) = (report.tensors.iter().filter(|t| t.identical).count(), report.tensors.len());
+    text.push_str(&match &report.source {
+        Some(source) => format!("{good} of {all} tensors are exactly what {} makes\n", clean(source)),
+        None => format!("structure sound; {all} tensors decoded, {good} of them with finite values only\n"),
     });
     text
 }

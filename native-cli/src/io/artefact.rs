@@ -1,7 +1,7 @@
 //! An artefact under construction: written beside its name, synced, renamed. It appears whole or not at all.
 
 use crate::exit::world;
-use crate::io::journal::{self, Journal, Record};
+use crate::io::journal::{self, Claim, Journal, Record};
 use crate::io::positional::write_all_at;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, Result};
@@ -35,6 +35,8 @@ pub struct Artefact {
     names: Vec<String>,
     /// The handle of a single file. The files of a directory may be thousands, and are opened for each write.
     single: Option<File>,
+    /// Keeps other runs from writing the same output.
+    claim: Claim,
     dirty: Mutex<BTreeSet<u32>>,
 }
 
@@ -54,28 +56,43 @@ fn beside(out: &Path, suffix: &str) -> PathBuf {
     out.with_file_name(name)
 }
 
-/// Refuses what must never be written to, before anything else is done. Also checked for dry runs.
-pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -> Result<()> {
-    if out.file_name().is_none() {
-        return Err(Error::new(Code::Usage, format!("{} is no name for an output", out.display())));
-    }
-    check_not_input(source, out, directory)?;
-    let Ok(meta) = fs::symlink_metadata(out) else { return Ok(()) };
-    let meta = fs::metadata(out).unwrap_or(meta);
+/// The path to write to. Refuses what must never be written to, before anything else is done; also for dry runs.
+pub fn target(source: &Source, typed: &Path, directory: bool, force: bool) -> Result<PathBuf> {
+    let out = normal(typed, directory)?;
+    check_not_input(source, &out, directory)?;
+    let Ok(meta) = fs::metadata(&out) else { return Ok(out) };
     let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
     match (directory, meta.is_dir()) {
         (false, true) => refuse("is a directory"),
         (true, false) => refuse("is not a directory"),
-        (false, false) if force => Ok(()),
+        (false, false) if force => Ok(out),
         (false, false) => refuse("exists; --force replaces it"),
-        (true, true) => check_directory(out, force),
+        (true, true) => check_directory(&out, force).map(|()| out),
+    }
+}
+
+/// A directory without a slash or dot at its end, and not by way of a link: the partial output lies beside it, and is
+/// renamed. What ends so is no name for a file.
+fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
+    let usage = |why: &str| Err(Error::new(Code::Usage, format!("{} {why}", typed.display())));
+    let plain: PathBuf = typed.components().collect();
+    let end = typed.as_os_str().as_encoded_bytes();
+    let open_ended = end.ends_with(b"/") || end.ends_with(b"/.");
+    match plain.file_name() {
+        None => usage("is no name for an output"),
+        Some(_) if open_ended && !directory => usage("names a directory, and this container is one file"),
+        Some(_) if directory && plain.is_symlink() && plain.is_dir() => {
+            fs::canonicalize(&plain).map_err(|e| world(&e, format!("cannot open {}", plain.display())))
+        }
+        Some(_) => Ok(plain),
     }
 }
 
 /// Neither the output nor the names that it has before it is done may be, or hold, the input.
 fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     let real = |p: PathBuf| fs::canonicalize(p).ok();
-    let inputs: BTreeSet<PathBuf> = source.paths().chain([source.path.clone()]).filter_map(real).collect();
+    let inputs: BTreeSet<PathBuf> =
+        source.all_paths().chain([source.path.clone()]).filter_map(real).collect();
     // Where the files really are, behind whatever links.
     let holders = inputs.iter().filter_map(|p| p.parent());
     let dirs: BTreeSet<PathBuf> =
@@ -85,7 +102,7 @@ fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     };
     let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
     if partial || is_input(out.to_path_buf(), directory) {
-        return Err(Error::new(Code::SameFile, "input and output are the same"));
+        return Err(Error::new(Code::SameFile, "the output is the input, or a part of it"));
     }
     Ok(())
 }
@@ -97,7 +114,7 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     // A replacement that was killed half-way has taken the index away, and left its journal.
-    let interrupted = matches!(journal::read(&beside(out, JOURNAL)), Ok(Some(_)));
+    let interrupted = journal::was_committing(&beside(out, JOURNAL));
     let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),
@@ -116,39 +133,70 @@ impl Artefact {
         fingerprint: &[u8; 32],
         budget: Budget,
     ) -> Result<Begun> {
-        let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
+        let journal_path = beside(out, JOURNAL);
+        let about = |e: std::io::Error| world(&e, format!("cannot write {}", journal_path.display()));
+        let Some(claim) = Claim::take(&journal_path).map_err(about)? else {
+            let message = format!("{} is being written by another run", out.display());
+            return Err(Error::new(Code::PartialExists, message));
+        };
         let mut artefact = Artefact {
             out: out.to_path_buf(),
             partial: beside(out, PARTIAL),
-            journal_path: beside(out, JOURNAL),
-            directory,
+            journal_path,
+            directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
+            claim,
             dirty: Mutex::default(),
         };
-        if artefact.partial.exists() {
-            if permission.resume
-                && let Some((journal, budget, records)) = artefact.resume(plan, fingerprint, budget)?
-            {
-                return Ok(Begun { artefact, journal, budget, records });
+        match artefact.earlier(plan, permission, fingerprint, budget) {
+            Ok(Some((journal, budget, records))) => return Ok(Begun { artefact, journal, budget, records }),
+            Ok(None) => {}
+            Err(e) => {
+                artefact.unclaim();
+                return Err(e);
             }
-            if !permission.force && (!permission.resume || !artefact.journal_path.exists()) {
-                let message = format!(
-                    "{} is left from an interrupted run; --resume goes on with it, --force starts again",
-                    artefact.partial.display()
-                );
-                return Err(Error::new(Code::PartialExists, message));
-            }
-            artefact.check_partial()?;
-            artefact.discard();
         }
-        artefact.check_space(plan)?;
-        let journal = artefact.create(plan, fingerprint, &budget).inspect_err(|_| artefact.discard())?;
+        let made = artefact.check_space(plan).and_then(|()| artefact.create(plan, fingerprint, &budget));
+        let journal = made.inspect_err(|_| artefact.discard())?;
         Ok(Begun { artefact, journal, budget, records: Vec::new() })
     }
 
-    /// The journal of the partial output, if it is of this very plan; `None` where the partial never got beyond its
-    /// headers and is started again.
+    /// Takes over what an earlier run left, or clears it away, as far as that is permitted.
+    fn earlier(
+        &mut self,
+        plan: &Plan,
+        permission: Permission,
+        fingerprint: &[u8; 32],
+        budget: Budget,
+    ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        if fs::symlink_metadata(&self.partial).is_err() {
+            return Ok(None);
+        }
+        let partial = self.partial.display();
+        if !permission.resume && !permission.force {
+            let message = format!(
+                "{partial} is left from an interrupted run; --resume goes on with it, --force starts again"
+            );
+            return Err(Error::new(Code::PartialExists, message));
+        }
+        if !self.claim.found && !permission.force {
+            // Runs of ours make the journal first, so this may be anybody's.
+            let message = format!("{partial} has no journal to go on from; --force starts again");
+            return Err(Error::new(Code::PartialExists, message));
+        }
+        if permission.resume
+            && let Some(begun) = self.resume(plan, fingerprint, budget)?
+        {
+            return Ok(Some(begun));
+        }
+        self.check_partial()?;
+        self.clear();
+        Ok(None)
+    }
+
+    /// The journal of the partial output, if it is of this very plan. A partial with an empty journal never got beyond
+    /// its headers and is started again.
     fn resume(
         &mut self,
         plan: &Plan,
@@ -157,10 +205,7 @@ impl Artefact {
     ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
         let path = self.journal_path.clone();
         let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
-        if !self.journal_path.exists() {
-            return Ok(None);
-        }
-        let Some(earlier) = journal::read(&self.journal_path).map_err(about)? else { return Ok(None) };
+        let Some(earlier) = self.claim.read().map_err(about)? else { return Ok(None) };
         if earlier.fingerprint != *fingerprint {
             let message = format!(
                 "{} was made by another plan (other input, options or version); --force without --resume starts again",
@@ -177,7 +222,7 @@ impl Artefact {
             return Ok(None);
         }
         self.open_single()?;
-        let journal = Journal::reopen(&self.journal_path, earlier.sound).map_err(about)?;
+        let journal = self.claim.go_on(earlier.sound).map_err(about)?;
         // The windows of the earlier run are kept where they fit today's memory.
         let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
         let memory = share.saturating_mul(budget.workers.into());
@@ -223,8 +268,6 @@ impl Artefact {
     fn create(&mut self, plan: &Plan, fingerprint: &[u8; 32], budget: &Budget) -> Result<Journal> {
         let path = self.partial.clone();
         let about = |e: std::io::Error| world(&e, format!("cannot write {}", path.display()));
-        // The journal comes first: a partial without one is not ours.
-        let journal = Journal::create(&self.journal_path, fingerprint, budget).map_err(about)?;
         if self.directory {
             fs::create_dir(&self.partial).map_err(about)?;
         }
@@ -235,7 +278,7 @@ impl Artefact {
             file.sync_all().map_err(about)?;
         }
         self.open_single()?;
-        Ok(journal)
+        self.claim.begin(fingerprint, budget).map_err(about)
     }
 
     fn open_single(&mut self) -> Result<()> {
@@ -299,7 +342,7 @@ impl Artefact {
     /// Replaces the files of an old model one by one (only with --force). Its index goes first and the new one comes
     /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
     fn replace(&self) -> std::io::Result<()> {
-        journal::note_commit(&self.journal_path)?;
+        self.claim.note_commit()?;
         let old = self.out.join(INDEX);
         if self.partial.join(INDEX).exists() && old.exists() {
             fs::remove_file(old)?;
@@ -317,13 +360,26 @@ impl Artefact {
 
     /// Removes everything that was written.
     pub fn discard(&self) {
+        self.clear();
+        let _ = fs::remove_file(&self.journal_path);
+    }
+
+    /// Removes the partial output, and what the journal says of it first.
+    fn clear(&self) {
         // What cannot be removed is found, and named, by the next run.
-        let _ = if self.partial.is_dir() {
+        let _ = self.claim.clear();
+        let _ = if self.partial.is_dir() && !self.partial.is_symlink() {
             fs::remove_dir_all(&self.partial)
         } else {
             fs::remove_file(&self.partial)
         };
-        let _ = fs::remove_file(&self.journal_path);
+    }
+
+    /// Gives up the right to write, as it was found.
+    fn unclaim(&self) {
+        if !self.claim.found {
+            let _ = fs::remove_file(&self.journal_path);
+        }
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! `magic | plan fingerprint | budget` and then records `length | payload | checksum`. A record is appended only
 //! after the data it speaks of was synced. A torn record at the end is what a killed run leaves, and ends the journal.
+//!
+//! The journal is also the lock: it is made before anything else, and held until the artefact has its name, so that two
+//! runs never write the same output. An empty one says that the headers are not written yet.
 
 use quantoscope_core::bytes::Cursor;
 use quantoscope_core::job::Window;
 use quantoscope_core::metric::{Node, PairSums};
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
@@ -37,16 +40,22 @@ impl Record {
     }
 }
 
-/// Notes that the files are about to get their names.
-pub fn note_commit(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).open(path)?;
-    file.write_all(&framed(&Record::commit()))?;
-    file.sync_data()
+/// Whether a run was stopped while it gave the files their names.
+pub fn was_committing(path: &Path) -> bool {
+    let earlier = std::fs::read(path).ok().and_then(|bytes| parse(&bytes));
+    earlier.is_some_and(|e| e.records.iter().any(Record::is_commit))
 }
 
 /// An open journal, ready to be appended to.
 pub struct Journal {
     file: File,
+}
+
+/// Holds the right to write the artefact, as long as it or the journal lives.
+pub struct Claim {
+    file: File,
+    /// Whether there was a journal already.
+    pub found: bool,
 }
 
 /// What an earlier run left.
@@ -58,28 +67,82 @@ pub struct Earlier {
     pub sound: u64,
 }
 
-impl Journal {
-    /// Starts a journal.
-    pub fn create(path: &Path, fingerprint: &[u8; 32], budget: &Budget) -> io::Result<Journal> {
-        let mut file = File::create(path)?;
+impl Claim {
+    /// Takes the journal at `path`, an empty one where there is none. `None` while another run holds it.
+    pub fn take(path: &Path) -> io::Result<Option<Claim>> {
+        loop {
+            let found = path.exists();
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                // A file system without locks: then the user has to see to it.
+                Err(TryLockError::Error(_)) => return Ok(Some(Claim { file, found })),
+            }
+            // Between opening and locking, the run that held it may have ended and removed it.
+            if same_file(&file, path) {
+                return Ok(Some(Claim { file, found }));
+            }
+        }
+    }
+
+    /// What an earlier run left; `None` where it is no journal, or an empty one.
+    pub fn read(&self) -> io::Result<Option<Earlier>> {
+        let mut bytes = Vec::new();
+        (&self.file).rewind()?;
+        (&self.file).read_to_end(&mut bytes)?;
+        Ok(parse(&bytes))
+    }
+
+    /// Empties the journal: what it spoke of is about to go.
+    pub fn clear(&self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+
+    /// Starts the journal.
+    pub fn begin(&self, fingerprint: &[u8; 32], budget: &Budget) -> io::Result<Journal> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(fingerprint);
         header.extend_from_slice(&budget.memory.to_le_bytes());
         header.extend_from_slice(&budget.workers.to_le_bytes());
-        file.write_all(&header)?;
-        file.sync_all()?;
-        Ok(Journal { file })
+        let mut journal = self.go_on(0)?;
+        journal.file.write_all(&header)?;
+        journal.file.sync_all()?;
+        Ok(journal)
     }
 
-    /// Goes on with a journal, behind its sound part.
-    pub fn reopen(path: &Path, sound: u64) -> io::Result<Journal> {
-        let mut file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(sound)?;
+    /// Notes that the files are about to get their names.
+    pub fn note_commit(&self) -> io::Result<()> {
+        let mut file = self.file.try_clone()?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Journal { file })
+        file.write_all(&framed(&Record::commit()))?;
+        file.sync_data()
     }
 
+    /// Goes on with the journal, behind its sound part.
+    pub fn go_on(&self, sound: u64) -> io::Result<Journal> {
+        let mut file = self.file.try_clone()?;
+        file.set_len(sound)?;
+        file.seek(SeekFrom::Start(sound))?;
+        Ok(Journal { file })
+    }
+}
+
+#[cfg(unix)]
+fn same_file(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |m: std::fs::Metadata| (m.dev(), m.ino());
+    file.metadata().ok().map(id) == std::fs::metadata(path).ok().map(id)
+}
+
+/// A file that is open cannot be replaced here.
+#[cfg(not(unix))]
+fn same_file(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+impl Journal {
     /// Appends records whose data is on disk already.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let mut bytes = Vec::new();
@@ -91,18 +154,15 @@ impl Journal {
     }
 }
 
-/// Reads a journal; `None` where it is not one.
-pub fn read(path: &Path) -> io::Result<Option<Earlier>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    let mut c = Cursor::new(&bytes, 0);
-    let Some((fingerprint, budget)) = header(&mut c) else { return Ok(None) };
+fn parse(bytes: &[u8]) -> Option<Earlier> {
+    let mut c = Cursor::new(bytes, 0);
+    let (fingerprint, budget) = header(&mut c)?;
     let mut earlier = Earlier { fingerprint, budget, records: Vec::new(), sound: HEADER as u64 };
     while let Some(record) = next(&mut c) {
         earlier.records.push(record);
         earlier.sound = c.offset();
     }
-    Ok(Some(earlier))
+    Some(earlier)
 }
 
 fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {

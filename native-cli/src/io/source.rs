@@ -12,6 +12,8 @@ use std::time::UNIX_EPOCH;
 
 /// Headers are read in pieces of at most this.
 const HEADER_READ: u64 = 1 << 20;
+/// Files that are held open. A lattice directory has hundreds, and systems allow few: the rest are opened for each read.
+const HELD_OPEN: usize = 100;
 
 /// An opened checkpoint.
 pub struct Source {
@@ -19,10 +21,26 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The path that was given.
     pub path: PathBuf,
+    place: Place,
+    /// The checkpoint's files, in its order, as far as they are held open.
+    files: Vec<Option<File>>,
+}
+
+/// Where a checkpoint's names lead.
+struct Place {
     /// The directory that names are relative to.
     dir: PathBuf,
-    /// The checkpoint's files, in its order.
-    files: Vec<File>,
+    /// The file that was named, by the name it goes by here: its own need not be Unicode.
+    root: Option<(String, PathBuf)>,
+}
+
+impl Place {
+    fn path(&self, name: &str) -> PathBuf {
+        match &self.root {
+            Some((root, path)) if root == name => path.clone(),
+            _ => self.dir.join(name),
+        }
+    }
 }
 
 impl Source {
@@ -31,11 +49,12 @@ impl Source {
         let about = |e: &std::io::Error| world(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let (root, dir) = if meta.is_dir() {
-            (Root::Dir, path.to_path_buf())
+        let (root, place) = if meta.is_dir() {
+            (Root::Dir, Place { dir: path.to_path_buf(), root: None })
         } else if meta.is_file() {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-            (Root::File(&name), parent.unwrap_or(Path::new(".")).to_path_buf())
+            let dir = parent.unwrap_or(Path::new(".")).to_path_buf();
+            (Root::File(&name), Place { dir, root: Some((name.clone(), path.to_path_buf())) })
         } else {
             return Err(Error::new(
                 Code::Io,
@@ -43,23 +62,37 @@ impl Source {
             ));
         };
         let mut opened = HashMap::new();
-        let checkpoint = answer(Opening::new(root), &dir, &mut opened)?;
-        let files = checkpoint.files.iter().map(|f| match opened.remove(&f.name) {
-            Some(file) => Ok(file),
-            None => File::open(dir.join(&f.name)).map_err(|e| world(&e, format!("cannot open {}", f.name))),
-        });
-        let files = files.collect::<Result<Vec<File>>>()?;
-        Ok(Source { checkpoint, path: path.to_path_buf(), dir, files })
+        let checkpoint = answer(Opening::new(root), &place, &mut opened)?;
+        let files = checkpoint.files.iter().map(|f| opened.remove(&f.name)).collect();
+        Ok(Source { checkpoint, path: path.to_path_buf(), place, files })
     }
 
     /// The paths of the checkpoint's files.
     pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
-        self.checkpoint.files.iter().map(|f| self.dir.join(&f.name))
+        self.checkpoint.files.iter().map(|f| self.place.path(&f.name))
+    }
+
+    /// Every file that is read or goes with the model: the weights, their index, the configuration, the tokenizer.
+    pub fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
+        let config = self.checkpoint.config.iter().map(|_| self.place.dir.join("config.json"));
+        let beside = self.checkpoint.companions.iter().map(|c| self.place.dir.join(&c.name));
+        self.paths().chain(config).chain(beside)
     }
 
     /// The directory that holds the files.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.place.dir
+    }
+
+    /// The handle of a file: the one that is held, or a fresh one.
+    fn handle<'a>(&'a self, file: u32, name: &str, fresh: &'a mut Option<File>) -> Result<&'a File> {
+        match self.files.get(file as usize) {
+            Some(Some(held)) => Ok(held),
+            _ => {
+                let about = |e: std::io::Error| world(&e, format!("cannot open {name}"));
+                Ok(fresh.insert(File::open(self.place.path(name)).map_err(about)?))
+            }
+        }
     }
 
     /// Reads a region into `buffer`, run after run.
@@ -69,9 +102,10 @@ impl Source {
         // Only ever grown: what is left of an earlier window is overwritten.
         buffer.resize(usize::try_from(region.len()).map_err(|_| too_large())?, 0);
         let mut rest = buffer.as_mut_slice();
+        let mut fresh = None;
+        let handle = self.handle(file, name(), &mut fresh)?;
         for (offset, len) in region.runs() {
             let (run, tail) = rest.split_at_mut(len as usize);
-            let handle = self.files.get(file as usize).ok_or_else(too_large)?;
             read_exact_at(handle, run, offset).map_err(|e| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
                     Error::new(Code::Truncated, "the file became shorter while it was read")
@@ -101,34 +135,35 @@ impl Source {
 }
 
 /// Feeds `opening` until it is ready.
-fn answer(mut opening: Opening, dir: &Path, opened: &mut HashMap<String, File>) -> Result<Checkpoint> {
-    let mut handles: Vec<File> = Vec::new();
+fn answer(mut opening: Opening, place: &Place, held: &mut HashMap<String, File>) -> Result<Checkpoint> {
+    // Only the file that was opened last is read.
+    let mut last: Option<(String, File)> = None;
     let mut buffer = Vec::new();
     loop {
         match opening.want() {
-            Want::List => opening.listed(list(dir)?)?,
-            Want::Open(name) => match open(&dir.join(&name))? {
-                Some((file, len)) => {
-                    let again = file.try_clone().map_err(|e| world(&e, format!("cannot open {name}")))?;
-                    handles.push(again);
-                    opened.insert(name, file);
-                    opening.opened(Some(len))?;
-                }
-                None => opening.opened(None)?,
-            },
-            Want::Read { file, range } => {
+            Want::List => opening.listed(list(&place.dir)?)?,
+            Want::Open(name) => {
+                held.extend(last.take().filter(|_| held.len() < HELD_OPEN));
+                let found = open(&place.path(&name))?;
+                let len = found.as_ref().map(|(_, len)| *len);
+                last = found.map(|(file, _)| (name, file));
+                opening.opened(len)?;
+            }
+            Want::Read { range, .. } => {
                 let n = range.len().min(HEADER_READ) as usize;
                 buffer.resize(n, 0);
                 let unknown = || Error::new(Code::Io, "a file was asked for before it was opened");
-                let handle = handles.get(file as usize).ok_or_else(unknown)?;
-                let got = read_exact_at(handle, &mut buffer, range.start);
-                match got {
+                let (_, file) = last.as_ref().ok_or_else(unknown)?;
+                match read_exact_at(file, &mut buffer, range.start) {
                     Ok(()) => opening.data(&buffer)?,
                     Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
                     Err(e) => return Err(world(&e, "cannot read a header")),
                 }
             }
-            Want::Ready => return opening.finish(),
+            Want::Ready => {
+                held.extend(last);
+                return opening.finish();
+            }
         }
     }
 }
@@ -149,14 +184,18 @@ fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
     Ok(names)
 }
 
+/// A plain file and its length. Anything else is as good as absent: opening a pipe would wait for its other end.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
-    let about = |e: &std::io::Error| world(e, format!("cannot open {}", path.display()));
-    match File::open(path) {
-        Ok(file) => {
-            let meta = file.metadata().map_err(|e| about(&e))?;
-            Ok(meta.is_file().then_some((file, meta.len())))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(about(&e)),
+    let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
+    let plain = match fs::metadata(path) {
+        Ok(meta) => meta.is_file(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+        Err(e) => return Err(about(e)),
+    };
+    if !plain {
+        return Ok(None);
     }
+    let file = File::open(path).map_err(about)?;
+    let len = file.metadata().map_err(about)?.len();
+    Ok(Some((file, len)))
 }

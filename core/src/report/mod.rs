@@ -7,15 +7,20 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::format::Checkpoint;
 use crate::job::{Identity, Job, Measured};
-use crate::metric::{Forest, Histogram, Merge, Moments, Node, PairSums};
-use crate::plan::pair::Finding;
+use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::tensor::Shape;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
+
+mod compare;
+mod verify;
+
+pub use compare::{CompareReport, CompareRow, Verdict, compared};
+pub use verify::{VerifyReport, VerifyRow, checked, verified};
 
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -24,7 +29,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 #[derive(Debug)]
 pub struct Gathered {
     moments: Forest<Moments>,
-    histogram: Option<Histogram>,
+    histogram: Option<PackedHistogram>,
     error: Forest<PairSums>,
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
@@ -79,7 +84,7 @@ impl Gathered {
         let forest = || Forest::new(output.grid.rows, output.grid.cols);
         Gathered {
             moments: Forest::new(output.grid.rows, output.grid.cols),
-            histogram: output.ask.histogram.then(Histogram::default),
+            histogram: output.ask.histogram.then(PackedHistogram::default),
             error: forest(),
             encodings: output.ask.encodings.iter().map(|_| Ok(forest())).collect(),
             identity: alloc::vec![Identity::default(); output.ask.identity.len()],
@@ -123,8 +128,8 @@ impl Gathered {
     }
 
     /// The histogram, if asked for.
-    pub fn histogram(&self) -> Option<&Histogram> {
-        self.histogram.as_ref()
+    pub fn histogram(&self) -> Option<Histogram> {
+        self.histogram.as_ref().map(PackedHistogram::unpack)
     }
 }
 
@@ -169,13 +174,15 @@ fn is_zero(n: &u64) -> bool {
 
 impl From<PairSums> for ErrorView {
     fn from(p: PairSums) -> ErrorView {
+        // Without a single pair of numbers there is nothing to tell: a 0 or 1 would be made up.
+        let known = |x: f64| finite(x).filter(|_| p.n > 0);
         ErrorView {
-            rmse: finite(p.rmse()),
-            mse: finite(p.mse()),
+            rmse: known(p.rmse()),
+            mse: known(p.mse()),
             relative_error: p.relative_error().and_then(finite),
             sqnr_db: p.sqnr_db().and_then(finite),
-            cosine: finite(p.cosine()),
-            max_abs: finite(p.max_abs),
+            cosine: known(p.cosine()),
+            max_abs: known(p.max_abs),
             nonfinite_reference: p.nonfinite_reference,
             nonfinite_candidate: p.nonfinite_candidate,
         }
@@ -213,7 +220,7 @@ pub struct StatsView {
 
 impl From<Moments> for StatsView {
     fn from(m: Moments) -> StatsView {
-        let some = m.n > 0;
+        let some = m.finite() > 0;
         let when = |x: f64| some.then_some(x).and_then(finite);
         let asymmetry = m.asymmetry().and_then(finite);
         StatsView {
@@ -365,8 +372,9 @@ pub fn stats(plan: &Plan, gathered: &Collector, bins: usize) -> StatsReport {
 fn stats_tensor(output: &Output, got: &Gathered, bins: usize) -> StatsTensor {
     let moments = got.moments().filter(|_| output.ask.moments);
     let quantile = |h: &Histogram, q: f64| Some((q, h.quantile(q)?));
-    let quantiles = got.histogram().map(|h| QUANTILES.iter().filter_map(|&q| quantile(h, q)).collect());
-    let histogram = moments.as_ref().zip(got.histogram()).and_then(|(m, h)| histogram_view(m, h, bins));
+    let counts = got.histogram();
+    let quantiles = counts.as_ref().map(|h| QUANTILES.iter().filter_map(|&q| quantile(h, q)).collect());
+    let histogram = moments.as_ref().zip(counts.as_ref()).and_then(|(m, h)| histogram_view(m, h, bins));
     let rows = output.ask.encodings.iter().zip(got.encodings());
     StatsTensor {
         name: output.name.clone(),
@@ -392,230 +400,6 @@ fn encoding_row(encoding: Encoding, result: Result<Option<PairSums>, &Error>) ->
         Err(e) => (None, Some(e.clone())),
     };
     EncodingRow { encoding, bits_per_weight: encoding.dtype().bits_per_weight(), error, refused }
-}
-
-/// How good a pair is, by its cosine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// At least 0.999.
-    Green,
-    /// At least 0.99.
-    Yellow,
-    /// Less, or something is not finite.
-    Red,
-}
-
-/// One row of `compare`.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct CompareRow {
-    pub tensor: String,
-    /// The candidate's dtype.
-    pub qtype: DType,
-    pub numel: u64,
-    #[serde(flatten)]
-    pub error: ErrorView,
-    pub verdict: Verdict,
-    /// Whether this row alone trips the gate.
-    pub below_threshold: bool,
-}
-
-/// `compare`.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct CompareReport {
-    pub schema_version: u32,
-    pub reference: String,
-    pub candidate: String,
-    /// Absent with `--no-threshold`.
-    pub threshold: Option<f64>,
-    pub tensors: Vec<CompareRow>,
-    pub findings: Vec<Finding>,
-    pub any_below_threshold: bool,
-}
-
-impl CompareReport {
-    /// Whether the gate holds: no row below the threshold and no finding.
-    pub fn passes(&self) -> bool {
-        self.threshold.is_none() || (!self.any_below_threshold && self.findings.is_empty())
-    }
-}
-
-/// The report of a comparison, rows by rmse from the worst, then by name.
-pub fn compared(
-    names: (&str, &str),
-    plan: &Plan,
-    mut findings: Vec<Finding>,
-    gathered: &Collector,
-    threshold: Option<f64>,
-) -> CompareReport {
-    let mut rows = Vec::new();
-    for (index, output) in plan.outputs.iter().enumerate() {
-        let Some(got) = gathered.output(index) else { continue };
-        if let Some(bytes) = &got.bytes {
-            findings.extend(unequal_bytes(output, bytes));
-            continue;
-        }
-        let Some(sums) = got.error() else { continue };
-        findings.extend(non_finite(output, &sums));
-        rows.push(compare_row(output, sums, threshold));
-    }
-    let rmse = |r: &CompareRow| r.error.rmse.unwrap_or(f64::INFINITY);
-    rows.sort_by(|a, b| rmse(b).total_cmp(&rmse(a)).then_with(|| a.tensor.cmp(&b.tensor)));
-    findings.sort();
-    CompareReport {
-        schema_version: SCHEMA_VERSION,
-        reference: names.0.to_string(),
-        candidate: names.1.to_string(),
-        threshold,
-        any_below_threshold: rows.iter().any(|r| r.below_threshold),
-        tensors: rows,
-        findings,
-    }
-}
-
-fn unequal_bytes(output: &Output, bytes: &Identity) -> Option<Finding> {
-    let at = bytes.first?;
-    let detail = alloc::format!("{} bytes differ, the first at byte {at} of the tensor", bytes.differing);
-    Some(Finding { kind: "values_differ", tensor: Some(output.name.clone()), detail })
-}
-
-fn non_finite(output: &Output, sums: &PairSums) -> Option<Finding> {
-    let (r, c) = (sums.nonfinite_reference, sums.nonfinite_candidate);
-    let detail = alloc::format!("{r} NaN or infinities in the reference, {c} in the candidate");
-    (r + c > 0).then(|| Finding { kind: "non_finite", tensor: Some(output.name.clone()), detail })
-}
-
-fn compare_row(output: &Output, sums: PairSums, threshold: Option<f64>) -> CompareRow {
-    let cosine = sums.cosine();
-    let clean = sums.nonfinite_reference + sums.nonfinite_candidate == 0;
-    let verdict = match cosine {
-        c if clean && c >= 0.999 => Verdict::Green,
-        c if clean && c >= 0.99 => Verdict::Yellow,
-        _ => Verdict::Red,
-    };
-    CompareRow {
-        tensor: output.name.clone(),
-        qtype: output.dtype,
-        numel: output.shape.numel(),
-        error: sums.into(),
-        verdict,
-        below_threshold: threshold.is_some_and(|t| !clean || cosine < t),
-    }
-}
-
-/// One tensor of `verify --against`.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct VerifyRow {
-    pub tensor: String,
-    pub dtype: DType,
-    pub identical: bool,
-    /// The encoding that gives exactly these bytes; absent for copies and differences.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub encoding: Option<Encoding>,
-    /// Blocks (for copies bytes) that differ, under the encoding that comes closest.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub differing: u64,
-    /// Element at which the first differing block starts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_element: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorView>,
-}
-
-/// `verify`.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct VerifyReport {
-    pub schema_version: u32,
-    pub artefact: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    pub tensors: Vec<VerifyRow>,
-    pub findings: Vec<Finding>,
-    /// What was not looked at, and why.
-    pub warnings: Vec<Warning>,
-    pub verified: bool,
-}
-
-/// The report of `verify --against`.
-pub fn verified(
-    names: (&str, &str),
-    plan: &Plan,
-    mut findings: Vec<Finding>,
-    gathered: &Collector,
-) -> VerifyReport {
-    let rows = plan.outputs.iter().enumerate();
-    let tensors: Vec<VerifyRow> =
-        rows.filter_map(|(i, o)| Some(verify_row(o, gathered.output(i)?))).collect();
-    findings.sort();
-    VerifyReport {
-        schema_version: SCHEMA_VERSION,
-        artefact: names.0.to_string(),
-        source: Some(names.1.to_string()),
-        verified: findings.is_empty() && tensors.iter().all(|t| t.identical),
-        tensors,
-        findings,
-        warnings: plan.warnings.clone(),
-    }
-}
-
-fn verify_row(output: &Output, got: &Gathered) -> VerifyRow {
-    let tried = output.ask.identity.iter().zip(&got.identity).filter(|(_, i)| !i.refused);
-    let best = tried.min_by_key(|(_, i)| i.differing).map(|(e, i)| (Some(*e), *i));
-    let (encoding, found) = match (got.bytes, best) {
-        (Some(bytes), _) => (None, Some(bytes)),
-        (None, Some((e, i))) => (e, Some(i)),
-        (None, None) if output.shape.numel() == 0 => (None, Some(Identity::default())),
-        (None, None) => (None, None),
-    };
-    let found = found.filter(|f| !f.refused);
-    let differing = found.map_or(output.shape.numel(), |f| f.differing);
-    VerifyRow {
-        tensor: output.name.clone(),
-        dtype: output.dtype,
-        identical: differing == 0,
-        encoding: encoding.filter(|_| differing == 0),
-        differing,
-        first_element: found.and_then(|f| f.first),
-        error: got.error().filter(|_| differing != 0 && output.ask.error).map(ErrorView::from),
-    }
-}
-
-/// The report of `verify` alone: the structure was checked by reading it, the values by decoding them.
-pub fn checked(artefact: &str, plan: &Plan, gathered: &Collector) -> VerifyReport {
-    let mut findings: Vec<Finding> = Vec::new();
-    let mut tensors = Vec::new();
-    for (index, output) in plan.outputs.iter().enumerate() {
-        let moments = gathered.output(index).and_then(Gathered::moments);
-        let bad = moments.map_or(0, |m| m.nan + m.inf);
-        if bad > 0 {
-            let detail = alloc::format!("{bad} values are NaN or infinite");
-            findings.push(Finding { kind: "non_finite", tensor: Some(output.name.clone()), detail });
-        }
-        tensors.push(VerifyRow {
-            tensor: output.name.clone(),
-            dtype: output.dtype,
-            identical: bad == 0,
-            encoding: None,
-            differing: 0,
-            first_element: None,
-            error: None,
-        });
-    }
-    findings.sort();
-    let verified = findings.is_empty();
-    VerifyReport {
-        schema_version: SCHEMA_VERSION,
-        artefact: artefact.to_string(),
-        source: None,
-        tensors,
-        findings,
-        warnings: plan.warnings.clone(),
-        verified,
-    }
 }
 
 /// What depends on the run and not on the work.
