@@ -4,6 +4,8 @@ import { cpSync, createReadStream, statSync } from 'node:fs';
 import { join, normalize } from 'node:path';
 import { defineConfig, type Plugin } from 'vite';
 
+/** Their licence asks to be kept with them. */
+const FONTS = ['@fontsource-variable/instrument-sans', '@fontsource-variable/spline-sans-mono'];
 const SAMPLE = join(import.meta.dirname, 'sample');
 
 function sample(): Plugin {
@@ -23,6 +25,11 @@ function sample(): Plugin {
     },
     closeBundle() {
       cpSync(SAMPLE, join(out, 'sample'), { recursive: true });
+      for (const font of FONTS)
+        cpSync(
+          join(import.meta.dirname, 'node_modules', font, 'LICENSE'),
+          join(out, 'licenses', `${font.split('/')[1]}.txt`),
+        );
     },
   };
 }
@@ -33,7 +40,9 @@ function relaxedPolicyWhileDeveloping(): Plugin {
     name: 'relaxed-policy-while-developing',
     apply: 'serve',
     transformIndexHtml: (html) =>
-      html.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'").replace("connect-src 'self'", "connect-src 'self' ws:"),
+      html
+        .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+        .replace("connect-src 'self'", "connect-src 'self' ws:"),
   };
 }
 

@@ -173,6 +173,8 @@ impl Recipe {
             return Ok(decide(Fate::Copy, "same_type", format!("is {to} already")));
         }
         let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
+        // Few blocks with a minimum of their own are Q4_0 blocks: who allows requantizing does not want to be refused.
+        let lossless = lossless && !(self.allow_requantize && to == DType::Q4_0);
         if lossless && tensor.shape.cols().is_multiple_of(from.block_len()) {
             return Ok(decide(
                 Fate::Transcode(to),

@@ -21,9 +21,9 @@ pub fn report(error: &Error, machine: bool) -> ExitCode {
     let code = code(error.code().culprit());
     if machine {
         let json = serde_json::json!({ "error": error.detail(), "exit_code": code });
-        eprintln!("{json}");
+        crate::render::note(&json.to_string());
     } else {
-        eprintln!("error: {}", crate::render::clean(&error.to_string()));
+        crate::render::note(&format!("error: {}", crate::render::clean(&error.to_string())));
     }
     ExitCode::from(code)
 }

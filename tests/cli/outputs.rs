@@ -2,7 +2,9 @@
 
 use crate::errors::fails;
 use crate::support::Dir;
-use quantoscope_core::Code;
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::models::{llama, safetensors};
+use std::process::Stdio;
 
 const Q: &str = "--type q4_0 --json";
 
@@ -94,6 +96,41 @@ fn a_foreign_directory_under_the_partial_name_is_not_cleared_away() {
         assert!(ended.code != Some(0), "{options}");
         assert!(quantoscope_tests::binary::tree(dir.path()) == before, "{options}: {:?}", dir.names());
     }
+}
+
+/// A file under the partial name that no journal of ours speaks of is somebody's: only `--force` replaces it.
+#[test]
+fn a_foreign_file_under_the_partial_name_is_not_resumed() {
+    let dir = Dir::with_model();
+    dir.write("x.gguf.partial", b"years of work");
+    for options in ["", "--resume"] {
+        refused(&dir, &format!("quantize m.safetensors -o x.gguf {Q} {options}"), Code::PartialExists);
+    }
+    dir.run(&format!("quantize m.safetensors -o x.gguf {Q} --force")).exits(0);
+    assert_eq!(dir.names(), ["m.safetensors", "x.gguf"]);
+}
+
+/// Something in the way of one file stops a replacement half-way: no index stands over the mixture, and once the way
+/// is free, the run is finished.
+#[test]
+fn a_replacement_that_stopped_half_way_is_finished() {
+    let dir = Dir::with_model_directory(false);
+    dir.write("tied.safetensors", &safetensors(&llama(DType::BF16, true, 42)));
+    dir.run("quantize tied.safetensors -o x --to q4").exits(0);
+    dir.run("quantize m -o whole --to q4 --q4-scheme sym").exits(0);
+    // A file that only the new model has, so that the old one is sound.
+    let blocked = "x/lm_head_weight.q4";
+    std::fs::create_dir_all(dir.at(blocked).join("in-the-way")).expect("a directory");
+    let line = "quantize m -o x --to q4 --q4-scheme sym --force --json";
+    fails(dir.run(line), Code::Io);
+    assert!(!dir.at("x/quantize_index.json").exists(), "an index over a mixture");
+    fails(dir.run(&format!("{line} --resume")), Code::Io);
+    std::fs::remove_dir_all(dir.at(blocked)).expect("removed");
+    dir.run(&format!("{line} --resume")).exits(0);
+    assert!(
+        quantoscope_tests::binary::tree(&dir.at("x")) == quantoscope_tests::binary::tree(&dir.at("whole"))
+    );
+    assert!(!dir.at("x.partial").exists() && !dir.at("x.partial.journal").exists());
 }
 
 #[test]
@@ -218,12 +255,55 @@ fn what_goes_with_the_input_is_not_replaced() {
     );
 }
 
-/// Runs of ours make the journal first: what has none may be anybody's, and is replaced only by force.
-#[test]
-fn a_foreign_file_under_the_partial_name_is_kept() {
-    let dir = Dir::with_model();
-    dir.write("x.gguf.partial", b"years of work");
-    for options in ["", "--resume"] {
-        refused(&dir, &format!("quantize m.safetensors -o x.gguf {Q} {options}"), Code::PartialExists);
+/// Runs something that must not start on what it was given, and stops it where it does.
+fn within(dir: &Dir, line: &str, limit: std::time::Duration) -> quantoscope_tests::binary::Ended {
+    let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let begun = std::time::Instant::now();
+    while child.try_wait().expect("a status").is_none() {
+        if begun.elapsed() > limit {
+            child.kill().expect("killed");
+            panic!("{line} began to work");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
+    let out = child.wait_with_output().expect("an end");
+    let text = |b: Vec<u8>| String::from_utf8(b).expect("UTF-8");
+    quantoscope_tests::binary::Ended { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
+}
+
+/// A sparse file of 8 TiB makes an output for which hardly a disk has room.
+#[test]
+fn too_little_room_is_told_before_the_start() {
+    let dir = Dir::new();
+    let header = r#"{"a.weight":{"dtype":"F32","shape":[1048576,2097152],"data_offsets":[0,8796093022208]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(header.as_bytes());
+    dir.write("m.safetensors", &bytes);
+    let file = std::fs::OpenOptions::new().write(true).open(dir.at("m.safetensors")).expect("a file");
+    if file.set_len(bytes.len() as u64 + (8 << 40)).is_err() {
+        eprintln!("skipped: this file system has no files of 8 TiB");
+        return;
+    }
+    for options in ["-o x.gguf --type q8_0", "-o x --to q4"] {
+        let line = format!("quantize m.safetensors {options} --json");
+        fails(within(&dir, &line, std::time::Duration::from_secs(20)), Code::NoSpace);
+        assert!(!dir.at("x.gguf.partial").exists() && !dir.at("x.partial").exists());
+    }
+    dir.run("quantize m.safetensors -o x.gguf --type q8_0 --dry-run").exits(0);
+}
+
+/// A model of links, as the Hugging Face cache is, is read through them.
+#[cfg(unix)]
+#[test]
+fn links_are_followed() {
+    let dir = Dir::with_model_directory(false);
+    std::fs::create_dir(dir.at("cache")).expect("a directory");
+    link(&dir, "m/model.safetensors", "cache/model.safetensors");
+    link(&dir, "m/config.json", "cache/config.json");
+    dir.run("quantize cache -o x --to q4").exits(0);
+    dir.run("verify x --against m").exits(0);
+    assert!(dir.at("x/config.json").is_file());
+    refused(&dir, "quantize cache -o m/model.safetensors --type f32 --json --force", Code::SameFile);
+    refused(&dir, "quantize cache -o m --to q4 --json --force", Code::SameFile);
 }

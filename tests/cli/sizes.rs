@@ -84,3 +84,23 @@ fn plan_says_what_a_dry_run_says() {
     assert_eq!(plan["result"], dry["result"]);
     assert!(dir.run("plan m --to q4").exits(0).out.contains("norm"));
 }
+
+#[test]
+fn threads_and_memory_change_neither_bytes_nor_report() {
+    let dir = Dir::with_model_directory(false);
+    let sample = quantoscope_tests::binary::sample();
+    let mut first = None;
+    for (threads, memory) in (1..=8).flat_map(|t| [(t, "600kB"), (t, "64MiB")]) {
+        let run = |options: &str, out: &str| {
+            let line = format!(
+                "quantize {} {options} -o {out} --json --force --threads {threads} --memory {memory}",
+                sample.display()
+            );
+            dir.run(&line).exits(0).json()["result"].take()
+        };
+        let reports = [run("--type q4_1", "x.gguf"), run("--to q4", "x")];
+        let made = (reports, dir.read("x.gguf"), quantoscope_tests::binary::tree(&dir.at("x")));
+        let first = first.get_or_insert_with(|| made.clone());
+        assert!(*first == made, "{threads} threads, {memory}");
+    }
+}

@@ -115,3 +115,20 @@ fn a_terminal_gets_a_table_with_colours_unless_it_wants_none() {
     let sweep = in_terminal(&dir, "sweep m.safetensors 2>/dev/null", Some("1")).unwrap_or_default();
     assert!(sweep.contains("SQNR") && !sweep.contains('\u{1b}'), "{sweep:?}");
 }
+
+/// Words that cannot be written change neither the work nor the exit code.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_standard_error_changes_nothing() {
+    let dir = Dir::with_model();
+    for (line, code) in [
+        ("quantize m.safetensors -o x.gguf --type q4_0", 0),
+        ("compare m.safetensors x.gguf --threshold 1", 5),
+        ("inspect no", 3),
+        ("inspect no --json", 3),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full device");
+        let mut command = binary::command(dir.path(), line.split(' '));
+        assert_eq!(binary::ended(command.stderr(full)).code, Some(code), "{line}");
+    }
+}

@@ -174,7 +174,7 @@ impl Run {
     }
 
     /// The next window as `{label, reads: [{side, file, region}], write?: {file, region}}`, or nothing at the end.
-    pub fn next(&mut self) -> Result<JsValue, JsValue> {
+    pub fn next_job(&mut self) -> Result<JsValue, JsValue> {
         self.advance().or_problem()?;
         let Some(job) = &self.current else { return Ok(JsValue::UNDEFINED) };
         to_js(&JobView {

@@ -80,7 +80,7 @@ fn memory(at: u32, len: u32) -> Uint8Array {
 fn drive(run: &mut Run, sides: &[&[u8]]) -> Result<Vec<u8>, JsValue> {
     let mut out = Vec::new();
     loop {
-        let job = run.next()?;
+        let job = run.next_job()?;
         if job.is_undefined() {
             return Ok(out);
         }

@@ -32,7 +32,15 @@ export async function browser(options = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'quantoscope-page-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: findBrowser(),
-    args: ['--no-sandbox', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--enable-precise-memory-info'],
+    args: [
+      '--no-sandbox',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--enable-precise-memory-info',
+    ],
     acceptDownloads: true,
     viewport: { width: 1440, height: 900 },
     ...options,

@@ -1,11 +1,22 @@
 // What the page saves is what the command line writes, byte for byte, whichever way it is saved.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { choose, commandLine, convert, openSample, planFor, SAMPLE, sha256, stored, withPage } from './page.mjs';
+import {
+  choose,
+  commandLine,
+  convert,
+  openSample,
+  planFor,
+  safetensorsHeader,
+  SAMPLE,
+  sha256,
+  stored,
+  withPage,
+} from './page.mjs';
 
 let folder;
 before(() => {
@@ -91,7 +102,7 @@ for (const scheme of ['Asymmetric', 'Symmetric']) {
         await convert(page);
         const path = await (await download).path();
         const unpacked = join(folder, `unpacked-${scheme}`);
-        execFileSync('mkdir', [unpacked]);
+        mkdirSync(unpacked);
         execFileSync('tar', ['-xf', path, '-C', unpacked]);
         const [inner] = readdirSync(unpacked);
         assert.deepEqual(digests(join(unpacked, inner)), expected);
@@ -99,6 +110,32 @@ for (const scheme of ['Asymmetric', 'Symmetric']) {
       { pickers: false },
     ));
 }
+
+test('an archive keeps names that its plain header has no room for', () =>
+  withPage(
+    async (page) => {
+      const name = `model.layers.0.${'deep.'.repeat(24)}weight`;
+      const { header, data } = safetensorsHeader([[name, 'F32', [2, 32], 256]]);
+      const source = join(folder, 'deep.safetensors');
+      writeFileSync(source, Buffer.concat([header, Buffer.alloc(data, 7)]));
+      const path = join(folder, 'deep-q4');
+      const { status, stderr } = commandLine('quantize', source, '-o', path, '--to', 'q4');
+      assert.equal(status, 0, stderr);
+      await choose(page, [source]);
+      await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+      await planFor(page, 'Lattice', 'Asymmetric');
+      const download = page.waitForEvent('download');
+      await convert(page);
+      const unpacked = join(folder, 'deep-unpacked');
+      mkdirSync(unpacked);
+      execFileSync('tar', ['-xf', await (await download).path(), '-C', unpacked]);
+      const [inner] = readdirSync(unpacked);
+      const found = digests(join(unpacked, inner));
+      assert.ok(Object.keys(found).some((n) => n.length > 100));
+      assert.deepEqual(found, digests(path));
+    },
+    { pickers: false },
+  ));
 
 function digests(directory) {
   return Object.fromEntries(readdirSync(directory).map((name) => [name, sha256(join(directory, name))]));

@@ -4,7 +4,20 @@ import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { choose, commandLine, convert, drop, memoryFile, openSample, planFor, safetensorsHeader, SAMPLE, sparseModel, stored, withPage } from './page.mjs';
+import {
+  choose,
+  commandLine,
+  convert,
+  drop,
+  memoryFile,
+  openSample,
+  planFor,
+  safetensorsHeader,
+  SAMPLE,
+  sparseModel,
+  stored,
+  withPage,
+} from './page.mjs';
 
 let folder;
 before(() => {
@@ -24,7 +37,10 @@ async function memory(page) {
       if (id === 1) resolve(result);
     });
   });
-  await cdp.send('Target.sendMessageToTarget', { sessionId, message: JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }) });
+  await cdp.send('Target.sendMessageToTarget', {
+    sessionId,
+    message: JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }),
+  });
   await cdp.send('HeapProfiler.collectGarbage');
   const sum = (u) => u.usedSize + u.embedderHeapUsedSize + u.backingStorageSize;
   const total = sum(await cdp.send('Runtime.getHeapUsage')) + sum(await usage);
@@ -37,7 +53,8 @@ function wasmMemory(page) {
   return page.workers()[0].evaluate(async () => {
     const post = self.postMessage;
     const bytes = await new Promise((resolve) => {
-      self.postMessage = (message) => (message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message));
+      self.postMessage = (message) =>
+        message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message);
       self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
     });
     self.postMessage = post;
@@ -53,7 +70,8 @@ test('a dropped file of 6 GB shows its first row within a second, in less than 5
     await page.evaluate(() => {
       addEventListener('drop', () => (window.droppedAt = performance.now()), true);
       new MutationObserver(() => {
-        if (window.droppedAt && !window.rowAfter && document.querySelector('.grid-row')) window.rowAfter = performance.now() - window.droppedAt;
+        if (window.droppedAt && !window.rowAfter && document.querySelector('.grid-row'))
+          window.rowAfter = performance.now() - window.droppedAt;
       }).observe(document.body, { childList: true, subtree: true });
     });
     await page.waitForTimeout(300);
@@ -62,7 +80,9 @@ test('a dropped file of 6 GB shows its first row within a second, in less than 5
     await page.waitForFunction(() => window.rowAfter);
     const milliseconds = await page.evaluate(() => window.rowAfter);
     const grown = (await memory(page)) - before;
-    console.log(`6 GB: first row after ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(1)} MB more than the empty page (${(before / 1e6).toFixed(1)} MB)`);
+    console.log(
+      `6 GB: first row after ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(1)} MB more than the empty page (${(before / 1e6).toFixed(1)} MB)`,
+    );
     assert.equal(await page.getByRole('grid').first().getAttribute('aria-rowcount'), String(made.tensors + 1));
     assert.ok(milliseconds < 1000, `${milliseconds} ms`);
     assert.ok(grown < 50e6, `${grown} bytes`);
@@ -87,7 +107,10 @@ test('a dropped folder with shards and an index', () =>
       writeFileSync(join(directory, name), Buffer.concat([header, Buffer.alloc(data, part)]));
       weights[`layer.${part}.weight`] = name;
     }
-    writeFileSync(join(directory, 'model.safetensors.index.json'), JSON.stringify({ metadata: {}, weight_map: weights }));
+    writeFileSync(
+      join(directory, 'model.safetensors.index.json'),
+      JSON.stringify({ metadata: {}, weight_map: weights }),
+    );
     copyFileSync(join(SAMPLE, 'config.json'), join(directory, 'config.json'));
     await drop(page, [directory]);
     await page.getByRole('heading', { name: 'sharded' }).waitFor();
@@ -111,7 +134,9 @@ const BAD = {
     header('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'),
     Buffer.alloc(2),
   ]),
-  'far.safetensors': header('{"a":{"dtype":"F32","shape":[4611686018427387903],"data_offsets":[0,18446744073709551612]}}'),
+  'far.safetensors': header(
+    '{"a":{"dtype":"F32","shape":[4611686018427387903],"data_offsets":[0,18446744073709551612]}}',
+  ),
   'old.gguf': Buffer.from('GGUF\u0001\0\0\0\0\0\0\0\0\0\0\0', 'latin1'),
   'empty.safetensors': Buffer.alloc(0),
 };
@@ -146,6 +171,35 @@ test('NaN is refused with its tensor and element, and nothing is kept', () =>
     await alert.waitFor();
     assert.match(await alert.innerText(), /non_finite[\s\S]*model\.layers\.0\.mlp\.up_proj\.weight[\s\S]*37/);
     assert.deepEqual(await stored(page, 'folder-'), {});
+  }));
+
+test('a folder that holds something is refused and left alone', () =>
+  withPage(async (page) => {
+    await page.evaluate(() => {
+      window.showDirectoryPicker = async () => {
+        const folder = await (
+          await navigator.storage.getDirectory()
+        ).getDirectoryHandle('folder-full', { create: true });
+        await (await (await folder.getFileHandle('letter.txt', { create: true })).createWritable()).close();
+        return folder;
+      };
+    });
+    await openSample(page);
+    await planFor(page, 'Lattice', 'Asymmetric');
+    await convert(page);
+    await page.getByRole('alert').getByText('exists', { exact: true }).waitFor();
+    assert.deepEqual(Object.keys(await stored(page, 'folder-full')), ['letter.txt']);
+  }));
+
+test('a bad file does not close the model that is open', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const path = join(folder, 'nothing.gguf');
+    writeFileSync(path, 'nothing');
+    await drop(page, [path]);
+    await page.getByRole('alert').waitFor();
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
   }));
 
 for (const pickers of [true, false]) {
@@ -183,11 +237,17 @@ test('two different models: rows by rmse, findings, and a gate that fails', () =
     await page.getByText('The gate passes', { exact: true }).waitFor();
     const { stdout } = commandLine('compare', SAMPLE, quantized, '--json');
     const report = JSON.parse(stdout);
-    assert.equal((await page.locator('.compare .grid-row .name .whole').first().getAttribute('title')), report.tensors[0].tensor);
+    assert.equal(
+      await page.locator('.compare .grid-row .name .whole').first().getAttribute('title'),
+      report.tensors[0].tensor,
+    );
     const rmse = await page.locator('.compare .grid-row').first().locator('.num').nth(1).innerText();
     assert.equal(Number(rmse), Number(report.tensors[0].rmse.toPrecision(4)));
 
-    const { header, data } = safetensorsHeader([['model.norm.weight', 'F32', [7], 28], ['stranger', 'F32', [2], 8]]);
+    const { header, data } = safetensorsHeader([
+      ['model.norm.weight', 'F32', [7], 28],
+      ['stranger', 'F32', [2], 8],
+    ]);
     await choose(page, [memoryFile('other.safetensors', Buffer.concat([header, Buffer.alloc(data)]))]);
     await page.getByText('The gate fails', { exact: true }).waitFor();
     await page.getByText('shape_mismatch').waitFor();

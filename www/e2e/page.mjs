@@ -18,7 +18,11 @@ export async function withPage(body, { pickers = true, ...options } = {}) {
     const broken = [];
     page.on('pageerror', (error) => broken.push(error.message));
     if (pickers) await saveIntoPrivateStorage(page);
-    else await page.addInitScript(() => { delete window.showSaveFilePicker; delete window.showDirectoryPicker; });
+    else
+      await page.addInitScript(() => {
+        delete window.showSaveFilePicker;
+        delete window.showDirectoryPicker;
+      });
     await page.goto(server.url);
     await body(page, server.url, context);
     if (broken.length > 0) throw new Error(`the page threw: ${broken.join('; ')}`);
@@ -87,7 +91,10 @@ export function sha256(path) {
 
 /** The command line of this working tree; whoever runs these tests builds it first. */
 export function commandLine(...args) {
-  const candidates = [process.env.QUANTOSCOPE, ...['debug', 'release'].map((p) => join(REPOSITORY, 'target', p, 'quantoscope'))];
+  const candidates = [
+    process.env.QUANTOSCOPE,
+    ...['debug', 'release'].map((p) => join(REPOSITORY, 'target', p, 'quantoscope')),
+  ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
   const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });

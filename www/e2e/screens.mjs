@@ -1,8 +1,9 @@
 // Takes a picture of every state of the page, in both themes and at both widths, to be looked at by people.
 // Usage: node e2e/screens.mjs FOLDER
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { browser, serve, saveIntoPrivateStorage } from './browser.mjs';
+import { choose, memoryFile, safetensorsHeader, sparseModel } from './page.mjs';
 
 const out = process.argv[2] ?? 'screens';
 const SIZES = [
@@ -38,10 +39,32 @@ async function states(page, shot) {
   await page.getByRole('spinbutton').blur();
   await page.locator('.verdicts.bad').waitFor();
   await shot('8-gate');
+  const foreign = safetensorsHeader([
+    ['model.norm.weight', 'F32', [7], 28],
+    ['stranger', 'F32', [2], 8],
+  ]);
+  await choose(page, [memoryFile('other.safetensors', Buffer.concat([foreign.header, Buffer.alloc(foreign.data)]))]);
+  await page.getByRole('heading', { name: 'Findings' }).waitFor();
+  await shot('9-findings');
   const [chooser] = await Promise.all([page.waitForEvent('filechooser'), open(page)]);
-  await chooser.setFiles({ name: 'broken.safetensors', mimeType: '', buffer: Buffer.from('\u0010\0\0\0\0\0\0\0{"a":[1,2,3]}   ') });
+  await chooser.setFiles({
+    name: 'broken.safetensors',
+    mimeType: '',
+    buffer: Buffer.from('\u0010\0\0\0\0\0\0\0{"a":[1,2,3]}   '),
+  });
   await page.getByRole('alert').waitFor();
-  await shot('9-refused');
+  await shot('10-refused');
+  await choose(page, [large]);
+  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await page.locator('.grid-row').first().click();
+  await page.getByText(/ of 788/).waitFor();
+  await shot('11-reading');
+  await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+  await page.getByText(/\/s, about/).waitFor();
+  await shot('12-running');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByText('Stopped. Nothing was kept.').waitFor();
 }
 
 async function open(page) {
@@ -50,6 +73,8 @@ async function open(page) {
 }
 
 mkdirSync(out, { recursive: true });
+const large = join(out, 'large-model.safetensors');
+sparseModel(large, 25);
 const server = await serve();
 for (const colorScheme of ['light', 'dark']) {
   for (const [width, height] of SIZES) {
@@ -66,3 +91,4 @@ for (const colorScheme of ['light', 'dark']) {
   }
 }
 await server.close();
+rmSync(large);

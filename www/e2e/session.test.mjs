@@ -12,7 +12,13 @@ async function assertAccessible(page, where) {
   // Through the debugger: the page's own policy lets no foreign script in.
   await page.evaluate(AXE);
   const { violations } = await page.evaluate(() => window.axe.run(document));
-  const told = violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).slice(0, 3).join(' ')}`);
+  const told = violations.map(
+    (v) =>
+      `${v.id}: ${v.nodes
+        .map((n) => n.html)
+        .slice(0, 3)
+        .join(' ')}`,
+  );
   assert.deepEqual(told, [], where);
 }
 
@@ -45,7 +51,8 @@ for (const colorScheme of ['light', 'dark']) {
 
 test('the sample is opened, looked into and quantized with the keyboard alone', () =>
   withPage(async (page) => {
-    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent);
+    const focused = () =>
+      page.evaluate(() => document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent);
     const tabTo = async (name) => {
       for (let i = 0; i < 40; i += 1) {
         if ((await focused())?.trim() === name) return;
@@ -100,7 +107,10 @@ test('nothing leaves the machine, in a whole session', () =>
     await everyState(page, async () => {});
     const foreign = asked.filter((u) => !u.startsWith(url) && !u.startsWith(`blob:${url}`) && !u.startsWith('data:'));
     assert.deepEqual(foreign, []);
-    assert.ok(asked.some((u) => u.endsWith('.wasm')), 'the requests were seen');
+    assert.ok(
+      asked.some((u) => u.endsWith('.wasm')),
+      'the requests were seen',
+    );
   }));
 
 test('the policy of the page blocks other origins, in the page and in its worker', async () => {
@@ -112,7 +122,11 @@ test('the policy of the page blocks other origins, in the page and in its worker
   });
   await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve));
   const target = `http://127.0.0.1:${other.address().port}/leak`;
-  const attempt = (address) => fetch(address).then(() => 'sent', () => 'blocked');
+  const attempt = (address) =>
+    fetch(address).then(
+      () => 'sent',
+      () => 'blocked',
+    );
   try {
     assert.equal(await attempt(target), 'sent', 'the other server answers those who may ask');
     await withPage(async (page) => {

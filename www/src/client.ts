@@ -40,6 +40,11 @@ export class Client {
     });
   }
 
+  /** Stops whatever is running: its model is about to be let go. */
+  cancelAll(): void {
+    for (const id of this.pending.keys()) this.send({ cancel: id });
+  }
+
   private send(message: ToWorker): void {
     this.worker.postMessage(message);
   }

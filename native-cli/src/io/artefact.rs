@@ -1,12 +1,12 @@
 //! An artefact under construction: written beside its name, synced, renamed. It appears whole or not at all.
 
 use crate::exit::world;
-use crate::io::journal::{Claim, Journal, Record};
+use crate::io::journal::{self, Claim, Journal, Record};
 use crate::io::positional::write_all_at;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
-use quantoscope_core::plan::Plan;
+use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -31,6 +31,8 @@ pub struct Artefact {
     partial: PathBuf,
     journal_path: PathBuf,
     directory: bool,
+    /// Whether what stands under the final name may be replaced.
+    force: bool,
     /// Names inside the directory; one empty name where the artefact is a file.
     names: Vec<String>,
     /// The handle of a single file. The files of a directory may be thousands, and are opened for each write.
@@ -93,9 +95,12 @@ fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     let real = |p: PathBuf| fs::canonicalize(p).ok();
     let inputs: BTreeSet<PathBuf> =
         source.all_paths().chain([source.path.clone()]).filter_map(real).collect();
-    let dir = real(source.dir().to_path_buf());
+    // Where the files really are, behind whatever links.
+    let holders = inputs.iter().filter_map(|p| p.parent());
+    let dirs: BTreeSet<PathBuf> =
+        holders.map(Path::to_path_buf).chain(real(source.dir().to_path_buf())).collect();
     let is_input = |p: PathBuf, as_dir: bool| {
-        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && Some(&p) == dir.as_ref()))
+        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
     };
     let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
     if partial || is_input(out.to_path_buf(), directory) {
@@ -110,7 +115,9 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
     if entries.next().is_none() {
         return Ok(());
     }
-    let ours = Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
+    // A replacement that was killed half-way has taken the index away, and left its journal.
+    let interrupted = journal::is_one(&beside(out, JOURNAL));
+    let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),
         (true, false) => "is not empty, and holds no quantized model of ours to replace",
@@ -139,6 +146,7 @@ impl Artefact {
             partial: beside(out, PARTIAL),
             journal_path,
             directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
+            force: permission.force,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
             claim,
@@ -208,18 +216,20 @@ impl Artefact {
             );
             return Err(Error::new(Code::ResumeMismatch, message));
         }
-        for (index, file) in plan.files.iter().enumerate() {
-            let whole = fs::metadata(self.path(index as u32)).is_ok_and(|m| m.len() == file.len);
-            if !whole {
-                return Ok(None);
-            }
+        let committing = earlier.records.iter().any(Record::is_commit);
+        let whole = |(index, file): (usize, &OutFile)| match fs::metadata(self.path(index as u32)) {
+            Ok(meta) => meta.len() == file.len,
+            Err(_) => committing,
+        };
+        if !plan.files.iter().enumerate().all(whole) {
+            return Ok(None);
         }
         self.open_single()?;
         let journal = self.claim.go_on(earlier.sound).map_err(about)?;
-        // The windows of the earlier run are kept where they fit today's memory.
+        // The windows of the earlier run are kept where they fit today's memory, or are all done.
         let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
         let memory = share.saturating_mul(budget.workers.into());
-        if memory > budget.memory {
+        if memory > budget.memory && !committing {
             return Ok(Some((journal, budget, earlier.records)));
         }
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
@@ -320,15 +330,16 @@ impl Artefact {
     pub fn commit(self) -> Result<()> {
         self.sync()?;
         let about = |e: std::io::Error| world(&e, format!("cannot name {}", self.out.display()));
+        let free = fs::symlink_metadata(&self.out).is_err() || (self.directory && is_empty(&self.out));
+        if !free && !self.force {
+            let message = format!(
+                "{} was made by somebody else meanwhile; --resume --force replaces it",
+                self.out.display()
+            );
+            return Err(Error::new(Code::Exists, message));
+        }
         if self.directory && self.out.is_dir() && !is_empty(&self.out) {
-            // Only with --force: the files of the old model are replaced one by one, the index last, so that an
-            // index never names a file that is not there.
-            for name in
-                self.names.iter().filter(|n| *n != INDEX).chain(self.names.iter().filter(|n| *n == INDEX))
-            {
-                fs::rename(self.partial.join(name), self.out.join(name)).map_err(about)?;
-            }
-            fs::remove_dir(&self.partial).map_err(about)?;
+            self.replace().map_err(about)?;
         } else {
             if self.directory && self.out.is_dir() {
                 fs::remove_dir(&self.out).map_err(about)?;
@@ -337,6 +348,25 @@ impl Artefact {
         }
         sync_parent(&self.out);
         fs::remove_file(&self.journal_path).map_err(about)
+    }
+
+    /// Replaces the files of an old model one by one (only with --force). Its index goes first and the new one comes
+    /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
+    fn replace(&self) -> std::io::Result<()> {
+        self.claim.note_commit()?;
+        let old = self.out.join(INDEX);
+        if self.partial.join(INDEX).exists() && old.exists() {
+            fs::remove_file(old)?;
+        }
+        let last = |n: &&String| **n == INDEX;
+        for name in self.names.iter().filter(|n| !last(n)).chain(self.names.iter().filter(last)) {
+            match fs::rename(self.partial.join(name), self.out.join(name)) {
+                // Moved before the run was killed.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.out.join(name).exists() => {}
+                moved => moved?,
+            }
+        }
+        fs::remove_dir(&self.partial)
     }
 
     /// Removes everything that was written.

@@ -28,6 +28,18 @@ pub struct Record {
     pub error: Vec<Node<PairSums>>,
 }
 
+impl Record {
+    /// The note that every window is written and the files are about to get their names.
+    fn commit() -> Record {
+        Record { output: u32::MAX, window: Window { rows: 0..0, cols: 0..0 }, error: Vec::new() }
+    }
+
+    /// Whether this is that note.
+    pub fn is_commit(&self) -> bool {
+        self.output == u32::MAX
+    }
+}
+
 /// An open journal, ready to be appended to.
 pub struct Journal {
     file: File,
@@ -76,6 +88,13 @@ impl Claim {
         Ok(parse(&bytes))
     }
 
+    /// Notes that the files are about to get their names.
+    pub fn note_commit(&self) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::End(0))?;
+        (&self.file).write_all(&framed(&Record::commit()))?;
+        self.file.sync_data()
+    }
+
     /// Empties the journal: what it spoke of is about to go.
     pub fn clear(&self) -> io::Result<()> {
         self.file.set_len(0)
@@ -121,14 +140,16 @@ impl Journal {
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for record in records {
-            let payload = encode(record);
-            bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&payload);
-            bytes.extend_from_slice(&checksum(&payload));
+            bytes.extend_from_slice(&framed(record));
         }
         self.file.write_all(&bytes)?;
         self.file.sync_data()
     }
+}
+
+/// Whether a journal is at `path`, of whatever run.
+pub fn is_one(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| parse(&bytes).is_some())
 }
 
 fn parse(bytes: &[u8]) -> Option<Earlier> {
@@ -148,6 +169,15 @@ fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {
     }
     let fingerprint = c.take(32).ok()?.try_into().ok()?;
     Some((fingerprint, Budget { memory: c.u64().ok()?, workers: c.u32().ok()? }))
+}
+
+/// A record as it stands in the file.
+fn framed(record: &Record) -> Vec<u8> {
+    let payload = encode(record);
+    let mut bytes = (payload.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(&checksum(&payload));
+    bytes
 }
 
 fn checksum(payload: &[u8]) -> [u8; 8] {

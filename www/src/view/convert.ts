@@ -2,7 +2,7 @@
 import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { bytes, integer, plural, seconds } from '../format';
-import type { ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
+import type { ConvertReport, ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
 import { problemNote } from './problem';
 import { progressBar } from './tensor';
 
@@ -12,17 +12,31 @@ interface Pickers {
   showDirectoryPicker?: (options: { mode: 'readwrite' }) => Promise<FileSystemDirectoryHandle>;
 }
 
+/** What else happens once it is done. */
+export interface After {
+  measured: (report: ConvertReport) => void;
+  compare: (files: Picked[]) => void;
+}
+
 export function conversion(
   client: Client,
   model: ModelView,
   recipe: Recipe,
   plan: PlanView,
-  compare: (files: Picked[]) => void,
+  after: After,
 ): HTMLElement {
   const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' });
-  const idle = (after: HTMLElement | null) => {
-    const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
-    replace(node, h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))), after);
+  const idle = (said: HTMLElement | null) => {
+    const go = h(
+      'button',
+      { type: 'button', class: 'primary', on: { click: () => void begin() } },
+      'Quantize and save',
+    );
+    replace(
+      node,
+      h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))),
+      said ?? command(model, recipe),
+    );
   };
   const begin = async () => {
     const name = outputName(model, recipe);
@@ -33,13 +47,39 @@ export function conversion(
     const cancel = h('button', { type: 'button', on: { click: () => stop.abort() } }, 'Cancel');
     replace(node, h('div', { class: 'running' }, bar.node, cancel));
     cancel.focus();
+    addEventListener('beforeunload', askBeforeLeaving);
     client
       .call('convert', { model: model.id, recipe, name, target }, { signal: stop.signal, progress: bar.show })
-      .then((saved) => idle(outcome(saved, name, compare)))
-      .catch((reason: unknown) => idle(stop.signal.aborted ? stopped() : problemNote(problemOf(reason))));
+      .then((saved) => {
+        after.measured(saved.report);
+        idle(outcome(saved, name, after.compare));
+      })
+      .catch((reason: unknown) => idle(stop.signal.aborted ? stopped() : problemNote(problemOf(reason))))
+      .finally(() => removeEventListener('beforeunload', askBeforeLeaving));
   };
   idle(null);
   return node;
+}
+
+/** The same work for a script: the page and the command line write the same bytes. */
+function command(model: ModelView, recipe: Recipe): HTMLElement {
+  const words = [
+    'quantoscope quantize',
+    model.name.includes(' ') ? 'MODEL' : model.name,
+    '-o',
+    outputName(model, recipe).replace(/\.tar$/, ''),
+  ];
+  if (recipe.to !== 'gguf') words.push('--to', recipe.to);
+  if (recipe.type) words.push('--type', recipe.type.toLowerCase());
+  if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
+  if (recipe.pure) words.push('--pure');
+  if (recipe.allow_requantize) words.push('--allow-requantize');
+  return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
+}
+
+/** Leaving the page would throw away what has been written so far. */
+function askBeforeLeaving(event: BeforeUnloadEvent): void {
+  event.preventDefault();
 }
 
 function stopped(): HTMLElement {
@@ -55,9 +95,12 @@ function outputName(model: ModelView, recipe: Recipe): string {
 /** Tells beforehand where the result will go; the browser decides what is possible. */
 function place(recipe: Recipe, plan: PlanView): string {
   const pickers = window as Pickers;
-  if (recipe.to !== 'q4') return pickers.showSaveFilePicker ? 'You choose where it is saved.' : 'It is saved as a download.';
+  if (recipe.to !== 'q4')
+    return pickers.showSaveFilePicker ? 'You choose where it is saved.' : 'It is saved as a download.';
   const files = plural(plan.files.length, 'file');
-  return pickers.showDirectoryPicker ? `${files}, into a folder that you choose.` : `${files}, downloaded as one .tar archive.`;
+  return pickers.showDirectoryPicker
+    ? `${files}, into a folder that you choose.`
+    : `${files}, downloaded as one .tar archive.`;
 }
 
 async function askTarget(recipe: Recipe, name: string): Promise<Target> {
@@ -90,7 +133,12 @@ function outcome(saved: Saved, name: string, compare: (files: Picked[]) => void)
   const node = h(
     'div',
     { class: 'note good saved', role: 'status' },
-    h('p', {}, h('strong', {}, saved.file ? 'Ready to download' : 'Saved'), `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)}.`),
+    h(
+      'p',
+      {},
+      h('strong', {}, saved.file ? 'Ready to download' : 'Saved'),
+      `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)}.`,
+    ),
   );
   const act = h('p', { class: 'act' });
   if (saved.file) act.append(download(saved.file, name));

@@ -7,7 +7,13 @@ const MOST_FILES = 20_000;
 
 export function pickFiles(directory: boolean): Promise<Picked[]> {
   return new Promise((resolve) => {
-    const input = h('input', { type: 'file', multiple: true, class: 'unseen', tabindex: '-1', 'aria-label': 'Model files' });
+    const input = h('input', {
+      type: 'file',
+      multiple: true,
+      class: 'unseen',
+      tabindex: '-1',
+      'aria-label': 'Model files',
+    });
     if (directory) input.webkitdirectory = true;
     const done = () => {
       resolve([...(input.files ?? [])].map((file) => ({ path: file.webkitRelativePath || file.name, file })));

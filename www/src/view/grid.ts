@@ -54,13 +54,27 @@ export class Grid<T> {
     this.body = h('div', { class: 'grid-body', role: 'rowgroup' });
     this.node = h(
       'div',
-      { class: 'grid', role: 'grid', tabindex: 0, 'aria-label': options.label, 'aria-colcount': options.columns.length },
+      {
+        class: 'grid',
+        role: 'grid',
+        tabindex: 0,
+        'aria-label': options.label,
+        'aria-colcount': options.columns.length,
+      },
       h('div', { class: 'grid-top', role: 'rowgroup' }, this.head),
       this.body,
     );
     const tracks = (of: (c: Column<T>) => string | undefined) => options.columns.map(of).filter(Boolean).join(' ');
-    vary(this.node, '--columns', tracks((c) => c.track));
-    vary(this.node, '--narrow-columns', tracks((c) => c.narrow));
+    vary(
+      this.node,
+      '--columns',
+      tracks((c) => c.track),
+    );
+    vary(
+      this.node,
+      '--narrow-columns',
+      tracks((c) => c.narrow),
+    );
     this.node.addEventListener('scroll', () => this.schedule(), { passive: true });
     this.node.addEventListener('keydown', (event) => this.key(event));
     this.body.addEventListener('click', (event) => this.click(event));
@@ -129,7 +143,10 @@ export class Grid<T> {
   private draw(): void {
     const height = this.height;
     const first = Math.max(0, Math.floor(this.node.scrollTop / height) - MARGIN);
-    const last = Math.min(this.shown.length, Math.ceil((this.node.scrollTop + this.node.clientHeight) / height) + MARGIN);
+    const last = Math.min(
+      this.shown.length,
+      Math.ceil((this.node.scrollTop + this.node.clientHeight) / height) + MARGIN,
+    );
     const wanted = (i: number) => (i >= first && i < last) || i === this.active;
     for (const [i, row] of this.live) {
       if (wanted(i)) continue;

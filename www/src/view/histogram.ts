@@ -41,11 +41,23 @@ function bars(histogram: Histogram, log: boolean, name: string): Node[] {
   const zero = (-histogram.lo / (histogram.hi - histogram.lo)) * WIDTH;
   const picture = svg(
     'svg',
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': describe(histogram, name) },
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: 'none',
+      role: 'img',
+      'aria-label': describe(histogram, name),
+    },
     svg('path', { class: 'bars', d }),
-    zero > 0 && zero < WIDTH && svg('path', { class: 'zero', d: `M${zero} 0V${HEIGHT}`, 'vector-effect': 'non-scaling-stroke' }),
+    zero > 0 &&
+      zero < WIDTH &&
+      svg('path', { class: 'zero', d: `M${zero} 0V${HEIGHT}`, 'vector-effect': 'non-scaling-stroke' }),
   );
-  const ends = h('div', { class: 'ends num' }, h('span', {}, measure(histogram.lo, 3)), h('span', {}, measure(histogram.hi, 3)));
+  const ends = h(
+    'div',
+    { class: 'ends num' },
+    h('span', {}, measure(histogram.lo, 3)),
+    h('span', {}, measure(histogram.hi, 3)),
+  );
   return [picture, ends];
 }
 
@@ -65,8 +77,20 @@ function table(histogram: Histogram): HTMLElement {
     const part = histogram.counts.slice(i, i + group);
     const n = part.reduce((sum, c) => sum + c, 0);
     const end = histogram.lo + (i + part.length) * width;
-    rows.push(h('tr', {}, h('td', {}, measure(histogram.lo + i * width, 3)), h('td', {}, measure(end, 3)), h('td', {}, integer(n))));
+    rows.push(
+      h(
+        'tr',
+        {},
+        h('td', {}, measure(histogram.lo + i * width, 3)),
+        h('td', {}, measure(end, 3)),
+        h('td', {}, integer(n)),
+      ),
+    );
   }
-  const head = h('tr', {}, ['From', 'To', 'Values'].map((text) => h('th', { scope: 'col' }, text)));
+  const head = h(
+    'tr',
+    {},
+    ['From', 'To', 'Values'].map((text) => h('th', { scope: 'col' }, text)),
+  );
   return h('table', { class: 'figures-table' }, h('thead', {}, head), h('tbody', {}, rows));
 }

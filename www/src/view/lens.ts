@@ -46,7 +46,10 @@ function reverse(stepped: string): string {
     else y = Number(value);
     points.push([x, y]);
   }
-  return points.reverse().map(([px, py]) => `L${px} ${py}`).join('');
+  return points
+    .reverse()
+    .map(([px, py]) => `L${px} ${py}`)
+    .join('');
 }
 
 export function lens(): HTMLElement {

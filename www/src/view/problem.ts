@@ -16,11 +16,19 @@ export function problemNote(problem: Problem): HTMLElement {
     { class: 'note bad', role: 'alert' },
     h('p', {}, h('code', { class: 'code' }, problem.code), ' ', problem.message),
     known.length > 0 &&
-      h('dl', {}, known.map(([name, value]) => [h('dt', {}, name), h('dd', { class: 'mono' }, value)])),
+      h(
+        'dl',
+        {},
+        known.map(([name, value]) => [h('dt', {}, name), h('dd', { class: 'mono' }, value)]),
+      ),
   );
 }
 
 export function warningNotes(warnings: readonly string[]): HTMLElement | null {
   if (warnings.length === 0) return null;
-  return h('div', { class: 'notes' }, warnings.map((text) => h('p', { class: 'note' }, text)));
+  return h(
+    'div',
+    { class: 'notes' },
+    warnings.map((text) => h('p', { class: 'note' }, text)),
+  );
 }

@@ -77,7 +77,11 @@ function paint(canvas: HTMLCanvasElement, blocks: readonly Block[], scale: numbe
   pen.scale(ratio, ratio);
   pen.fillStyle = colour(canvas, '--sunken');
   pen.fillRect(0, 0, width, HEIGHT);
-  const tones = { matrix: colour(canvas, COLOUR.matrix), vector: colour(canvas, COLOUR.vector), made: colour(canvas, COLOUR.made) };
+  const tones = {
+    matrix: colour(canvas, COLOUR.matrix),
+    vector: colour(canvas, COLOUR.vector),
+    made: colour(canvas, COLOUR.made),
+  };
   let start = 0;
   for (const [i, block] of blocks.entries()) {
     const [x0, x1] = [(start / scale) * width, ((start + block.bytes) / scale) * width];

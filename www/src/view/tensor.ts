@@ -43,13 +43,29 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
 function invitation(model: ModelView): HTMLElement {
   const lines = (title: string, pairs: readonly (readonly [string, string])[]) =>
     pairs.length > 0 &&
-    h('section', { class: 'block' }, h('h3', {}, title), h('dl', { class: 'pairs' }, pairs.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)])));
+    h(
+      'section',
+      { class: 'block' },
+      h('h3', {}, title),
+      h(
+        'dl',
+        { class: 'pairs' },
+        pairs.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]),
+      ),
+    );
   return h(
     'div',
     { class: 'invite' },
     h('h2', {}, 'Choose a tensor'),
-    h('p', { class: 'soft' }, 'Its values are read then, and not before: the error that each encoding would cause, how the values are spread, and their statistics.'),
-    lines('Files', model.files.map((f) => [f.name, bytes(f.bytes)] as const)),
+    h(
+      'p',
+      { class: 'soft' },
+      'Its values are read then, and not before: the error that each encoding would cause, how the values are spread, and their statistics.',
+    ),
+    lines(
+      'Files',
+      model.files.map((f) => [f.name, bytes(f.bytes)] as const),
+    ),
     lines('Metadata', model.metadata),
   );
 }
@@ -63,12 +79,22 @@ function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLEleme
     h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors'),
     h('h2', { class: 'mono' }, tensorName(tensor.name)),
     h('p', { class: 'soft small num' }, facts.join(' \u00b7 ')),
-    h('p', { class: 'soft small num' }, `bytes ${integer(tensor.offset)} to ${integer(tensor.offset + tensor.bytes)}${file ? ` of ${file}` : ''}`),
+    h(
+      'p',
+      { class: 'soft small num' },
+      `bytes ${integer(tensor.offset)} to ${integer(tensor.offset + tensor.bytes)}${file ? ` of ${file}` : ''}`,
+    ),
   );
 }
 
 export function progressBar(label: string): { node: HTMLElement; show: (p: Progress) => void } {
-  const bar = h('div', { class: 'bar tall', role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 });
+  const bar = h('div', {
+    class: 'bar tall',
+    role: 'progressbar',
+    'aria-label': label,
+    'aria-valuemin': 0,
+    'aria-valuemax': 100,
+  });
   const text = h('p', { class: 'soft small num' }, `${label}\u2026`);
   const show = (p: Progress) => {
     const part = p.total > 0 ? p.done / p.total : 0;
@@ -106,7 +132,13 @@ function statistics(s: Stats): HTMLElement {
     'section',
     { class: 'block', 'aria-label': 'Statistics' },
     h('h3', {}, 'Statistics'),
-    h('dl', { class: 'facts' }, facts.map(([name, value, bad]) => h('div', {}, h('dt', {}, name), h('dd', { class: bad ? 'num bad' : 'num' }, value)))),
+    h(
+      'dl',
+      { class: 'facts' },
+      facts.map(([name, value, bad]) =>
+        h('div', {}, h('dt', {}, name), h('dd', { class: bad ? 'num bad' : 'num' }, value)),
+      ),
+    ),
     s.asymmetry !== undefined && symmetry(s.asymmetry, s.worth_asymmetric ?? false),
   );
 }
@@ -128,7 +160,13 @@ function encodings(list: readonly EncodingRow[]): HTMLElement {
   const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
   const row = (e: EncodingRow) => {
     const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
-    if (e.refused) return h('tr', {}, name, h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message));
+    if (e.refused)
+      return h(
+        'tr',
+        {},
+        name,
+        h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message),
+      );
     const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
     vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
     return h(
@@ -152,7 +190,15 @@ function encodings(list: readonly EncodingRow[]): HTMLElement {
       h(
         'table',
         { class: 'figures-table' },
-        h('thead', {}, h('tr', {}, heads.map((text) => h('th', { scope: 'col' }, text)))),
+        h(
+          'thead',
+          {},
+          h(
+            'tr',
+            {},
+            heads.map((text) => h('th', { scope: 'col' }, text)),
+          ),
+        ),
         h('tbody', {}, list.map(row)),
       ),
     ),

@@ -10,12 +10,18 @@ export function tensorName(name: string, second?: string): HTMLElement {
   const part = (kind: string, text: string) => h('span', { class: kind, 'aria-hidden': 'true' }, text);
   // Two boxes would be read as two words, so the name is said once, whole.
   const said = h('span', { class: 'unseen' }, name);
-  const line = h('span', { class: 'whole', title: name }, said, cut > 0 && part('path', name.slice(0, cut)), part('tail', name.slice(cut)));
+  const line = h(
+    'span',
+    { class: 'whole', title: name },
+    said,
+    cut > 0 && part('path', name.slice(0, cut)),
+    part('tail', name.slice(cut)),
+  );
   return second === undefined ? line : h('span', {}, line, h('span', { class: 'second' }, second));
 }
 
 function columns(model: ModelView): Column<TensorRow>[] {
-  const largest = Math.max(1, ...model.tensors.map((t) => t.bytes));
+  const largest = model.tensors.reduce((most, t) => Math.max(most, t.bytes), 1);
   return [
     {
       key: 'name',
@@ -99,7 +105,12 @@ export function tensorsView(model: ModelView, choose: (t: TensorRow) => void, be
     tell();
   });
   tell();
-  const list = h('section', { class: 'list', 'aria-label': 'Tensors' }, h('div', { class: 'tools' }, input, found), grid.node);
+  const list = h(
+    'section',
+    { class: 'list', 'aria-label': 'Tensors' },
+    h('div', { class: 'tools' }, input, found),
+    grid.node,
+  );
   const node = h('div', { class: 'bench' }, list, beside);
   return {
     node,

@@ -41,8 +41,14 @@ const FIRST: Record<Container, string> = { gguf: 'Q4_0', safetensors: 'F16', q4:
 export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): HTMLElement {
   let container: Container = 'gguf';
   let choice = FIRST[container];
-  const pure = check('Embeddings and output too', 'The same as --pure on the command line. Norms and tensors of one axis keep their type either way.');
-  const again = check('Quantize what is quantized already', 'The same as --allow-requantize. The source lost information once; this loses more.');
+  const pure = check(
+    'Embeddings and output too',
+    'The same as --pure on the command line. Norms and tensors of one axis keep their type either way.',
+  );
+  const again = check(
+    'Quantize what is quantized already',
+    'The same as --allow-requantize. The source lost information once; this loses more.',
+  );
   const types = h('div', { class: 'field-slot' });
   const tell = () => changed(recipe());
   const recipe = (): Recipe => ({
@@ -77,18 +83,33 @@ export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): H
   return form;
 }
 
-function radios(legend: string, choices: readonly Choice[], chosen: string, pick: (value: string) => void): HTMLElement {
+function radios(
+  legend: string,
+  choices: readonly Choice[],
+  chosen: string,
+  pick: (value: string) => void,
+): HTMLElement {
   const group = uid('choice');
   const options = choices.map((c) => {
     const input = h('input', { type: 'radio', name: group, value: c.value, checked: c.value === chosen });
     input.addEventListener('change', () => pick(c.value));
-    return h('label', { class: 'option' }, input, h('span', {}, h('span', { class: 'option-name' }, c.label), h('span', { class: 'soft small' }, c.hint)));
+    return h(
+      'label',
+      { class: 'option' },
+      input,
+      h('span', {}, h('span', { class: 'option-name' }, c.label), h('span', { class: 'soft small' }, c.hint)),
+    );
   });
   return h('fieldset', {}, h('legend', {}, legend), h('div', { class: 'options' }, options));
 }
 
 function check(label: string, hint: string): { node: HTMLElement; input: HTMLInputElement } {
   const input = h('input', { type: 'checkbox' });
-  const text = h('span', {}, h('span', { class: 'option-name plain' }, label), h('span', { class: 'soft small' }, hint));
+  const text = h(
+    'span',
+    {},
+    h('span', { class: 'option-name plain' }, label),
+    h('span', { class: 'soft small' }, hint),
+  );
   return { node: h('label', { class: 'option lone' }, input, text), input };
 }

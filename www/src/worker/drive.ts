@@ -43,7 +43,7 @@ export async function drive(work: Work): Promise<void> {
         await macrotask();
       }
       if (work.signal.aborted) throw interrupted();
-      const job = work.run.next() as Job | undefined;
+      const job = work.run.next_job() as Job | undefined;
       if (!job) return;
       done += await gather(work.run, job, readers);
       work.run.execute();

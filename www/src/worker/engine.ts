@@ -5,7 +5,7 @@ import wasmUrl from '../pkg/quantoscope_bg.wasm?url';
 let exports: InitOutput | undefined;
 
 export async function startEngine(): Promise<void> {
-  exports ??= await init({ module_or_path: wasmUrl });
+  exports ??= await init({ module_or_path: new URL(wasmUrl, import.meta.url) });
 }
 
 /** A view that is valid until the core runs again: its memory may move when it grows. */

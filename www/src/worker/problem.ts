@@ -19,7 +19,9 @@ export function toProblem(reason: unknown): Problem {
 }
 
 function isProblem(value: unknown): value is Problem {
-  return typeof value === 'object' && value !== null && !(value instanceof Error) && 'code' in value && 'message' in value;
+  return (
+    typeof value === 'object' && value !== null && !(value instanceof Error) && 'code' in value && 'message' in value
+  );
 }
 
 function codeOf(reason: DOMException): string {

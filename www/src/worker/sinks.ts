@@ -29,7 +29,10 @@ interface SyncHandle {
 type Removable = FileSystemFileHandle & { remove?: () => Promise<void> };
 
 /** A file that a person picked: the browser writes beside it and puts it in place at the end. */
-export async function pickedFile(handle: FileSystemFileHandle, plan: OutFile): Promise<Sink> {
+export async function pickedFile(handle: FileSystemFileHandle, plan: OutFile, inputs: readonly File[]): Promise<Sink> {
+  const old = await handle.getFile();
+  if (old.size > 0 && inputs.some((input) => isSame(input, old)))
+    throw new Stop({ code: 'same_file', message: 'input and output are the same', file: old.name });
   const stream = await openFile(handle, plan);
   return {
     write: (_, at, bytes) => stream.write({ type: 'write', position: at, data: bytes.slice() }),
@@ -51,6 +54,11 @@ async function openFile(handle: FileSystemFileHandle, plan: OutFile): Promise<Fi
   await stream.truncate(plan.bytes);
   await stream.write({ type: 'write', position: 0, data: plan.header });
   return stream;
+}
+
+/** A file that was dropped has no identity but these; taking two files for one refuses, which is the safe side. */
+function isSame(a: File, b: File): boolean {
+  return a.name === b.name && a.size === b.size && a.lastModified === b.lastModified;
 }
 
 /** A folder that a person picked. It must be empty: nothing of theirs is replaced. */
@@ -76,7 +84,9 @@ export async function pickedDirectory(directory: FileSystemDirectoryHandle, plan
       // Files without tensor data, such as the index, were not turned to yet.
       for (const file of plan.keys()) if (!made[file]) await turnTo(file);
       await open?.stream.close();
-      const written = await Promise.all(made.map(async (h) => ({ path: `${directory.name}/${h.name}`, file: await h.getFile() })));
+      const written = await Promise.all(
+        made.map(async (h) => ({ path: `${directory.name}/${h.name}`, file: await h.getFile() })),
+      );
       return { file: null, written };
     },
     abort: async () => {
@@ -135,7 +145,8 @@ export async function privateFile(name: string, plan: readonly OutFile[], folder
 /** Some browsers report a full disk only by writing less than they were given. */
 function writeAll(file: SyncHandle, at: number, bytes: Uint8Array): void {
   const written = file.write(bytes, { at });
-  if (written !== bytes.byteLength) throw new Stop({ code: 'no_space', message: 'the browser has no room for the result' });
+  if (written !== bytes.byteLength)
+    throw new Stop({ code: 'no_space', message: 'the browser has no room for the result' });
 }
 
 /** Removes results that nobody waits for: this page's earlier ones, and those that a day has passed over. */

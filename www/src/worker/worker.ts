@@ -52,7 +52,8 @@ const handlers: Handlers = {
 /** The sample lies beside the page: the one thing that is ever fetched. */
 async function fetched(base: string, name: string): Promise<Picked> {
   const response = await fetch(new URL(name, base));
-  if (!response.ok) throw new Stop({ code: 'not_found', message: `the server answered ${response.status}`, file: name });
+  if (!response.ok)
+    throw new Stop({ code: 'not_found', message: `the server answered ${response.status}`, file: name });
   return { path: `sample/${name}`, file: new File([await response.blob()], name) };
 }
 
@@ -87,7 +88,7 @@ function sinkFor(ask: Calls['convert']['ask'], files: OutFile[], directory: bool
   const { target } = ask;
   const [only] = files;
   if (target.kind === 'directory') return pickedDirectory(target.handle, files);
-  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only);
+  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only, modelOf(ask.model).files);
   return privateFile(ask.name, files, directory);
 }
 
