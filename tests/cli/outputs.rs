@@ -215,6 +215,46 @@ fn no_partial_stays() {
     }
 }
 
+#[test]
+fn a_name_that_ends_like_a_directory_is_none_for_a_file() {
+    let dir = Dir::with_model();
+    for output in ["x.gguf/", "x.gguf/."] {
+        refused(&dir, &format!("quantize m.safetensors -o {output} {Q}"), Code::Usage);
+    }
+    for output in ["q/", "r/."] {
+        dir.run(&format!("quantize m.safetensors -o {output} --to q4")).exits(0);
+        dir.run(&format!("verify {output} --against m.safetensors")).exits(0);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_directory_may_be_a_link() {
+    let dir = Dir::with_model();
+    std::fs::create_dir_all(dir.at("far/q")).expect("a directory");
+    link(&dir, "far/q", "q");
+    dir.run("quantize m.safetensors -o q --to q4").exits(0);
+    dir.run("quantize m.safetensors -o q --to q4 --force").exits(0);
+    assert!(dir.at("q").is_symlink());
+    dir.run("verify far/q --against m.safetensors").exits(0);
+    assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
+}
+
+/// The configuration and the tokenizer belong to the input as much as the weights do.
+#[test]
+fn what_goes_with_the_input_is_not_replaced() {
+    let dir = Dir::with_model_directory(false);
+    dir.write("m/tokenizer.json", b"{}");
+    for name in ["config.json", "tokenizer.json"] {
+        refused(&dir, &format!("quantize m -o m/{name} --to gguf --force {Q}"), Code::SameFile);
+    }
+    refused(
+        &dir,
+        &format!("quantize m/model.safetensors -o m/config.json --to gguf --force {Q}"),
+        Code::SameFile,
+    );
+}
+
 /// Runs something that must not start on what it was given, and stops it where it does.
 fn within(dir: &Dir, line: &str, limit: std::time::Duration) -> quantoscope_tests::binary::Ended {
     let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
@@ -266,44 +306,4 @@ fn links_are_followed() {
     assert!(dir.at("x/config.json").is_file());
     refused(&dir, "quantize cache -o m/model.safetensors --type f32 --json --force", Code::SameFile);
     refused(&dir, "quantize cache -o m --to q4 --json --force", Code::SameFile);
-}
-
-#[test]
-fn a_name_that_ends_like_a_directory_is_none_for_a_file() {
-    let dir = Dir::with_model();
-    for output in ["x.gguf/", "x.gguf/."] {
-        refused(&dir, &format!("quantize m.safetensors -o {output} {Q}"), Code::Usage);
-    }
-    for output in ["q/", "r/."] {
-        dir.run(&format!("quantize m.safetensors -o {output} --to q4")).exits(0);
-        dir.run(&format!("verify {output} --against m.safetensors")).exits(0);
-    }
-}
-
-#[cfg(unix)]
-#[test]
-fn a_directory_may_be_a_link() {
-    let dir = Dir::with_model();
-    std::fs::create_dir_all(dir.at("far/q")).expect("a directory");
-    link(&dir, "far/q", "q");
-    dir.run("quantize m.safetensors -o q --to q4").exits(0);
-    dir.run("quantize m.safetensors -o q --to q4 --force").exits(0);
-    assert!(dir.at("q").is_symlink());
-    dir.run("verify far/q --against m.safetensors").exits(0);
-    assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
-}
-
-/// The configuration and the tokenizer belong to the input as much as the weights do.
-#[test]
-fn what_goes_with_the_input_is_not_replaced() {
-    let dir = Dir::with_model_directory(false);
-    dir.write("m/tokenizer.json", b"{}");
-    for name in ["config.json", "tokenizer.json"] {
-        refused(&dir, &format!("quantize m -o m/{name} --to gguf --force {Q}"), Code::SameFile);
-    }
-    refused(
-        &dir,
-        &format!("quantize m/model.safetensors -o m/config.json --to gguf --force {Q}"),
-        Code::SameFile,
-    );
 }

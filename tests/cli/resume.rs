@@ -155,3 +155,20 @@ fn one_output_has_one_writer() {
     assert_eq!(dir.names(), ["x.gguf"]);
     dir.run(&format!("verify x.gguf --against {}", big().display())).exits(0);
 }
+
+/// What comes to stand under the final name during a run is not replaced; the work is not lost either.
+#[test]
+fn what_was_made_meanwhile_is_kept() {
+    let dir = Dir::new();
+    let child = started(&dir, "x.gguf", "--type q5_1");
+    dir.write("x.gguf", b"years of work");
+    let out = child.wait_with_output().expect("an end");
+    if out.status.code() == Some(0) {
+        return; // far too fast a machine
+    }
+    assert_eq!(out.status.code(), Some(2));
+    assert_eq!(dir.read("x.gguf"), b"years of work");
+    let line = format!("quantize {} -o x.gguf --type q5_1 --resume --force", big().display());
+    dir.run(&line).exits(0);
+    assert_eq!(dir.names(), ["x.gguf"]);
+}

@@ -195,4 +195,11 @@ fn both_ways_from_q4_1_are_verified() {
         let report = verify(&source, &remake(&source, &recipe));
         assert!(report.verified, "{scheme:?}: {report:?}");
     }
+    // Blocks with a minimum of their own are no Q4_0 blocks; symmetric ones are.
+    for scheme in [Q4Scheme::Asym, Q4Scheme::Sym] {
+        let lattice =
+            remake(&World::safetensors(&llama(DType::F32, false, 78)), &Recipe { q4_scheme: scheme, ..q4() });
+        let recipe = Recipe { allow_requantize: true, ..gguf(DType::Q4_0) };
+        assert!(verify(&lattice, &remake(&lattice, &recipe)).verified, "{scheme:?}");
+    }
 }

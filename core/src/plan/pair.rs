@@ -53,8 +53,12 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
             return Ok((Ask::default(), Finish::Copy));
         }
         if transcoder(from, to).is_some() {
-            // Asked for the symmetric form, lattice blocks are not transcoded but encoded anew.
-            let anew = (to == DType::LATTICE_Q4).then_some(Encoding::LatticeSym);
+            // A recipe may ask for the symmetric form, or for Q4_0 of blocks that are none: then values are encoded anew.
+            let anew = match to {
+                DType::LATTICE_Q4 => Some(Encoding::LatticeSym),
+                DType::Q4_0 => Some(Encoding::Type(to)),
+                _ => None,
+            };
             let ask = Ask { identity: anew.into_iter().collect(), ..Ask::default() };
             return Ok((ask, Finish::Transcode(to)));
         }

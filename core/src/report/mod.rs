@@ -55,13 +55,6 @@ impl Collector {
         }
     }
 
-    /// Takes in what a job of an earlier run measured of `output`.
-    pub fn absorb_output(&mut self, output: u32, measured: Measured) {
-        if let Some(slot) = self.outputs.get_mut(output as usize) {
-            slot.absorb(measured);
-        }
-    }
-
     /// What was gathered of output `index`.
     pub fn output(&self, index: usize) -> Option<&Gathered> {
         self.outputs.get(index)

@@ -31,6 +31,8 @@ pub struct Artefact {
     partial: PathBuf,
     journal_path: PathBuf,
     directory: bool,
+    /// Whether what stands under the final name may be replaced.
+    force: bool,
     /// Names inside the directory; one empty name where the artefact is a file.
     names: Vec<String>,
     /// The handle of a single file. The files of a directory may be thousands, and are opened for each write.
@@ -114,7 +116,7 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     // A replacement that was killed half-way has taken the index away, and left its journal.
-    let interrupted = journal::was_committing(&beside(out, JOURNAL));
+    let interrupted = journal::is_one(&beside(out, JOURNAL));
     let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),
@@ -144,6 +146,7 @@ impl Artefact {
             partial: beside(out, PARTIAL),
             journal_path,
             directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
+            force: permission.force,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
             claim,
@@ -223,10 +226,10 @@ impl Artefact {
         }
         self.open_single()?;
         let journal = self.claim.go_on(earlier.sound).map_err(about)?;
-        // The windows of the earlier run are kept where they fit today's memory.
+        // The windows of the earlier run are kept where they fit today's memory, or are all done.
         let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
         let memory = share.saturating_mul(budget.workers.into());
-        if memory > budget.memory {
+        if memory > budget.memory && !committing {
             return Ok(Some((journal, budget, earlier.records)));
         }
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
@@ -327,6 +330,14 @@ impl Artefact {
     pub fn commit(self) -> Result<()> {
         self.sync()?;
         let about = |e: std::io::Error| world(&e, format!("cannot name {}", self.out.display()));
+        let free = fs::symlink_metadata(&self.out).is_err() || (self.directory && is_empty(&self.out));
+        if !free && !self.force {
+            let message = format!(
+                "{} was made by somebody else meanwhile; --resume --force replaces it",
+                self.out.display()
+            );
+            return Err(Error::new(Code::Exists, message));
+        }
         if self.directory && self.out.is_dir() && !is_empty(&self.out) {
             self.replace().map_err(about)?;
         } else {

@@ -40,12 +40,6 @@ impl Record {
     }
 }
 
-/// Whether a run was stopped while it gave the files their names.
-pub fn was_committing(path: &Path) -> bool {
-    let earlier = std::fs::read(path).ok().and_then(|bytes| parse(&bytes));
-    earlier.is_some_and(|e| e.records.iter().any(Record::is_commit))
-}
-
 /// An open journal, ready to be appended to.
 pub struct Journal {
     file: File,
@@ -92,6 +86,13 @@ impl Claim {
         (&self.file).rewind()?;
         (&self.file).read_to_end(&mut bytes)?;
         Ok(parse(&bytes))
+    }
+
+    /// Notes that the files are about to get their names.
+    pub fn note_commit(&self) -> io::Result<()> {
+        (&self.file).seek(SeekFrom::End(0))?;
+        (&self.file).write_all(&framed(&Record::commit()))?;
+        self.file.sync_data()
     }
 
     /// Empties the journal: what it spoke of is about to go.
@@ -152,6 +153,11 @@ impl Journal {
         self.file.write_all(&bytes)?;
         self.file.sync_data()
     }
+}
+
+/// Whether a journal is at `path`, of whatever run.
+pub fn is_one(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| parse(&bytes).is_some())
 }
 
 fn parse(bytes: &[u8]) -> Option<Earlier> {
