@@ -116,7 +116,7 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     // A replacement that was killed half-way has taken the index away, and left its journal.
-    let interrupted = journal::is_one(&beside(out, JOURNAL));
+    let interrupted = journal::was_committing(&beside(out, JOURNAL));
     let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),

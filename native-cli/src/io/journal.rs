@@ -113,14 +113,6 @@ impl Claim {
         Ok(journal)
     }
 
-    /// Notes that the files are about to get their names.
-    pub fn note_commit(&self) -> io::Result<()> {
-        let mut file = self.file.try_clone()?;
-        file.seek(SeekFrom::End(0))?;
-        file.write_all(&framed(&Record::commit()))?;
-        file.sync_data()
-    }
-
     /// Goes on with the journal, behind its sound part.
     pub fn go_on(&self, sound: u64) -> io::Result<Journal> {
         let mut file = self.file.try_clone()?;
@@ -155,9 +147,10 @@ impl Journal {
     }
 }
 
-/// Whether a journal is at `path`, of whatever run.
-pub fn is_one(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|bytes| parse(&bytes).is_some())
+/// Whether a run was stopped while it gave the files their names.
+pub fn was_committing(path: &Path) -> bool {
+    let earlier = std::fs::read(path).ok().and_then(|bytes| parse(&bytes));
+    earlier.is_some_and(|e| e.records.iter().any(Record::is_commit))
 }
 
 fn parse(bytes: &[u8]) -> Option<Earlier> {
