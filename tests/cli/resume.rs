@@ -172,3 +172,21 @@ fn what_was_made_meanwhile_is_kept() {
     dir.run(&line).exits(0);
     assert_eq!(dir.names(), ["x.gguf"]);
 }
+
+/// An input that is written to during the run makes no artefact: nobody knows which values were read.
+#[test]
+fn an_input_that_changes_makes_no_artefact() {
+    let dir = Dir::new();
+    std::fs::copy(big(), dir.at("m.safetensors")).expect("a copy");
+    let line = "quantize m.safetensors -o x.gguf --type q5_1 --json --threads 1 --memory 1MB";
+    let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    while !dir.at("x.gguf.partial").exists() && !dir.at("x.gguf").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let touched = std::fs::OpenOptions::new().write(true).open(dir.at("m.safetensors")).expect("a file");
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("touched");
+    let out = child.wait_with_output().expect("an end");
+    assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(dir.names(), ["m.safetensors"]);
+}

@@ -222,3 +222,17 @@ fn comparisons_do_not_depend_on_budget_or_order() {
         assert_eq!(told(Some(seed), memory * 4, 4), first);
     }
 }
+
+/// An 8-bit float is not its weight without its scale: its values are not held against another type's.
+#[test]
+fn floats_without_their_scale_are_a_finding() {
+    let scale = Tensor::of("a.weight_scale_inv", DType::F32, &[1], &[0.5]);
+    let small = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
+    let wide = Tensor::of("a.weight", DType::F32, &[32, 32], &[1.0; 1024]);
+    let (small, wide) = (world(&[small, scale.clone()]), world(&[wide, scale]));
+    assert_eq!(kinds(&compare(&small, &wide)), ["unsupported_dtype"]);
+    assert_eq!(kinds(&compare(&wide, &small)), ["unsupported_dtype"]);
+    assert_equal(&compare(&small, &small), 2);
+    let plan = measure::stats(&small.checkpoint, &|_| true).expect("a plan");
+    assert_eq!(plan.warnings.iter().map(|w| w.code).collect::<Vec<_>>(), ["unscaled"]);
+}

@@ -24,7 +24,7 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
     let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
-    let names: BTreeSet<&str> = checkpoint.tensors.iter().map(|t| t.name.as_str()).collect();
+    let names = names(checkpoint);
     for (index, tensor) in checkpoint.tensors.iter().enumerate() {
         refuse_scaled(&names, tensor)?;
         let decision = recipe.decide(tensor)?;
@@ -51,18 +51,26 @@ fn warning(code: &'static str, message: impl Into<String>) -> Warning {
 
 /// An 8-bit float with a scale tensor beside it is not the weight: decoding it alone would be silently wrong.
 fn refuse_scaled(names: &BTreeSet<&str>, tensor: &TensorInfo) -> Result<()> {
+    match unscaled(names, tensor) {
+        Some(message) => Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name)),
+        None => Ok(()),
+    }
+}
+
+/// The names of a checkpoint's tensors, for [`unscaled`].
+pub(super) fn names(checkpoint: &Checkpoint) -> BTreeSet<&str> {
+    checkpoint.tensors.iter().map(|t| t.name.as_str()).collect()
+}
+
+/// Says so where `tensor` is an 8-bit float whose scale is another tensor.
+pub(super) fn unscaled(names: &BTreeSet<&str>, tensor: &TensorInfo) -> Option<String> {
     if !matches!(tensor.dtype, DType::F8_E4M3 | DType::F8_E5M2) {
-        return Ok(());
+        return None;
     }
     // Names that begin alike stand together in the set, so the first one from here on tells.
     let prefix = format!("{}_scale", tensor.name);
-    match names.range(prefix.as_str()..).next().filter(|n| n.starts_with(&prefix)) {
-        Some(scale) => {
-            let message = format!("{} needs its scale {scale:?}, which is not applied yet", tensor.dtype);
-            Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name))
-        }
-        None => Ok(()),
-    }
+    let scale = names.range(prefix.as_str()..).next().filter(|n| n.starts_with(&prefix))?;
+    Some(format!("{} needs its scale {scale:?}, which is not applied yet", tensor.dtype))
 }
 
 /// The operand that is all of `tensor`.

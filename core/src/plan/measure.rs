@@ -1,6 +1,6 @@
 //! Plans that write nothing: statistics of tensors, and what each encoding would do to them.
 
-use super::convert::{measurable, measured_reason, operand};
+use super::convert::{measurable, measured_reason, names, operand, unscaled};
 use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
@@ -83,11 +83,16 @@ fn plan(
 ) -> Result<Plan> {
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
+    let names = names(checkpoint);
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
         if !measurable(tensor) {
             let message = format!("{:?} is {}, which is not measured", tensor.name, tensor.dtype);
             warnings.push(Warning { code: "not_measured", message });
             continue;
+        }
+        if let Some(why) = unscaled(&names, tensor) {
+            let message = format!("{:?} is measured as stored: {why}", tensor.name);
+            warnings.push(Warning { code: "unscaled", message });
         }
         let grid = Grid::of(&tensor.shape);
         let from = operand(Side::Source, index, tensor);

@@ -1,6 +1,6 @@
 //! Plans that hold two checkpoints against each other: `compare` by value, `verify` by byte.
 
-use super::convert::{measurable, measured_reason, operand};
+use super::convert::{measurable, measured_reason, names, operand, unscaled};
 use super::{Ask, Finish, Grid, Op, Operand, Output, Piece, Plan, RowMap, Side};
 use crate::dtype::{DType, Kind};
 use crate::format::{Checkpoint, Container, q4};
@@ -137,12 +137,15 @@ struct Builder<'a> {
     outputs: Vec<Output>,
     findings: Vec<Finding>,
     used: [BTreeSet<usize>; 2],
+    /// The names on each side, to find scales by.
+    names: [BTreeSet<&'a str>; 2],
 }
 
 impl<'a> Builder<'a> {
     fn new(reference: &'a Checkpoint, candidate: &'a Checkpoint, choose: Choose<'a>) -> Builder<'a> {
         let used = [BTreeSet::new(), BTreeSet::new()];
-        Builder { reference, candidate, choose, outputs: Vec::new(), findings: Vec::new(), used }
+        let names = [names(reference), names(candidate)];
+        Builder { reference, candidate, choose, outputs: Vec::new(), findings: Vec::new(), used, names }
     }
 
     fn tensors(&self, side: Side) -> &'a [TensorInfo] {
@@ -266,6 +269,12 @@ impl<'a> Builder<'a> {
         }
         if let Some(bad) = [a, b].into_iter().find(|t| !measurable(t)) {
             let detail = format!("{} cannot be decoded", bad.dtype);
+            self.findings.push(finding("unsupported_dtype", &m.name, detail));
+            return;
+        }
+        // Both sides stored alike are alike without their scales too.
+        let scale = |(set, t)| unscaled(set, t).filter(|_| a.dtype != b.dtype);
+        if let Some(detail) = self.names.iter().zip([a, b]).find_map(scale) {
             self.findings.push(finding("unsupported_dtype", &m.name, detail));
             return;
         }

@@ -102,6 +102,10 @@ fn write(
     let collected = drive(&work, Some(sink));
     progress.finish();
     match collected {
+        Ok(_) if fingerprint != self::fingerprint(source, plan) => {
+            artefact.discard();
+            Err(Error::new(Code::Io, "the input changed while it was read; nothing is written"))
+        }
         Ok(done) => {
             artefact.commit()?;
             Ok(done)

@@ -5,7 +5,7 @@ use crate::render::json_line;
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
-use quantoscope_core::plan::{Plan, Totals};
+use quantoscope_core::plan::{Plan, Totals, Warning};
 use quantoscope_core::report::{Collector, ConvertReport, ErrorView, Run, SCHEMA_VERSION, action};
 use serde::Serialize;
 
@@ -26,6 +26,7 @@ pub enum Event {
         kept: u64,
         total_bytes_in: u64,
         source_file_bytes: u64,
+        warnings: Vec<Warning>,
     },
     /// A tensor is written (or planned, in a dry run).
     #[serde(rename = "quant_tensor")]
@@ -69,6 +70,7 @@ impl Event {
             kept: c.totals.kept,
             total_bytes_in: c.totals.total_bytes_in,
             source_file_bytes: c.totals.source_file_bytes,
+            warnings: plan.warnings.clone(),
         })
     }
 }
