@@ -1,0 +1,49 @@
+//! What the 256-value types share: how codes of one, two and four bits lie in a super-block.
+//!
+//! Knows no layout of any one type, and no search.
+
+/// Values in a super-block.
+pub const LEN: usize = 256;
+/// The values of a super-block.
+pub type Values = [f32; LEN];
+/// The codes of a super-block, one per byte.
+pub type Codes = [u8; LEN];
+
+/// Nibbles in chunks of `S` bytes: the low ones hold the first `S` codes of a chunk, the high ones the next `S`.
+#[inline(always)]
+pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> Codes {
+    let mut codes = [0; LEN];
+    let chunks = codes.as_chunks_mut::<S>().0.as_chunks_mut::<2>().0;
+    for (bytes, [low, high]) in packed.chunks(S).zip(chunks) {
+        for ((&byte, l), h) in bytes.iter().zip(low).zip(high) {
+            *l = byte & 15;
+            *h = byte >> 4;
+        }
+    }
+    codes
+}
+
+/// Two bits a code, four stretches of 32 codes in 32 bytes: the first stretch in the lowest bits.
+#[inline(always)]
+pub fn unpack_quarters(packed: &[u8]) -> Codes {
+    let mut codes = [0; LEN];
+    let halves = codes.as_chunks_mut::<32>().0.as_chunks_mut::<4>().0;
+    for (bytes, half) in packed.chunks(32).zip(halves) {
+        for (k, stretch) in half.iter_mut().enumerate() {
+            for (q, &byte) in stretch.iter_mut().zip(bytes) {
+                *q = byte >> (2 * k) & 3;
+            }
+        }
+    }
+    codes
+}
+
+/// One bit a code, put at `shift`: bit `k` of byte `l` is that of code `32 k + l`.
+#[inline(always)]
+pub fn add_plane(codes: &mut Codes, plane: &[u8], shift: u32) {
+    for (k, stretch) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (q, &byte) in stretch.iter_mut().zip(plane) {
+            *q |= (byte >> k & 1) << shift;
+        }
+    }
+}
