@@ -16,8 +16,13 @@ pub fn engines() -> Vec<Engine> {
 }
 
 /// The encodings that have blocks.
-pub const BLOCKS: [Encoding; 7] = [
+pub const BLOCKS: [Encoding; 12] = [
     Encoding::Type(DType::Q8_0),
+    Encoding::Type(DType::Q6_K),
+    Encoding::Type(DType::Q5_K),
+    Encoding::Type(DType::Q4_K),
+    Encoding::Type(DType::Q3_K),
+    Encoding::Type(DType::Q2_K),
     Encoding::Type(DType::Q5_1),
     Encoding::Type(DType::Q5_0),
     Encoding::Type(DType::Q4_1),

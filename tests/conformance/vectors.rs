@@ -63,7 +63,11 @@ fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
             _ => panic!("{place}: nothing to judge by"),
         };
         match engine.encode(e, block) {
-            Err(Refused::F16Overflow { index }) => assert!(refused && index < length, "{place}, block {n}"),
+            // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
+            Err(Refused::F16Overflow { index }) => {
+                let loud = block.iter().any(|x| x.abs() > 1e9);
+                assert!((refused || loud && length > 32) && index < length, "{place}, block {n}");
+            }
             Err(other) => panic!("{place}, block {n}: {other:?}"),
             Ok(raw) => assert!(!refused && bytes.is_none_or(|b| b == raw), "{place}, block {n}"),
         }

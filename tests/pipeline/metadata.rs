@@ -34,7 +34,17 @@ fn carried(w: &World) -> BTreeMap<String, MetaValue> {
 #[test]
 fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
     let from = source();
-    for (dtype, id) in [(DType::Q4_0, 2), (DType::Q8_0, 7), (DType::F32, 0), (DType::BF16, 32)] {
+    for (dtype, id) in [
+        (DType::F32, 0),
+        (DType::Q4_0, 2),
+        (DType::Q8_0, 7),
+        (DType::Q2_K, 10),
+        (DType::Q3_K, 11),
+        (DType::Q4_K, 14),
+        (DType::Q5_K, 16),
+        (DType::Q6_K, 18),
+        (DType::BF16, 32),
+    ] {
         let made = remake(&from, &gguf(dtype));
         let (mut want, got) = (carried(&from), carried(&made));
         want.retain(|k, _| !k.starts_with("split."));

@@ -10,8 +10,21 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, World, run};
 
 /// Every type that a GGUF can be written as.
-pub const GGUF_TYPES: [DType; 8] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0];
+pub const GGUF_TYPES: [DType; 13] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q8_0,
+    DType::Q5_1,
+    DType::Q5_0,
+    DType::Q4_1,
+    DType::Q4_0,
+    DType::Q6_K,
+    DType::Q5_K,
+    DType::Q4_K,
+    DType::Q3_K,
+    DType::Q2_K,
+];
 
 /// Every recipe that there is, `pure` and not.
 pub fn recipes() -> Vec<Recipe> {

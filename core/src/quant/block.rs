@@ -130,6 +130,12 @@ pub fn field(x: f32, values: &[f32], culprit: f32) -> Result<[u8; 2], Overflow> 
     Err(Overflow(values.iter().position(|&v| v == culprit).unwrap_or(0)))
 }
 
+/// The binary16 of `x`, or the place of the loudest value of the block where that would be infinite.
+#[inline(always)]
+pub fn scale_field<const N: usize>(x: f32, values: &[f32; N]) -> Result<[u8; 2], Overflow> {
+    field(x, values, signed_absmax(values))
+}
+
 /// The binary16 at `at`, widened.
 #[inline(always)]
 pub fn read_field<const B: usize>(bytes: &[u8; B], at: usize) -> f32 {

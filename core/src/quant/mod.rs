@@ -27,6 +27,7 @@ mod q6_k;
 mod q8_0;
 mod q8_1;
 mod q8_k;
+mod search;
 mod six_bits;
 mod tq1_0;
 mod tq2_0;
@@ -195,6 +196,11 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::Q4_1 => q4_1::encode,
             DType::Q5_0 => q5_0::encode,
             DType::Q5_1 => q5_1::encode,
+            DType::Q2_K => q2_k::encode,
+            DType::Q3_K => q3_k::encode,
+            DType::Q4_K => q4_k::encode,
+            DType::Q5_K => q5_k::encode,
+            DType::Q6_K => q6_k::encode,
             _ => return None,
         },
     })

@@ -6,6 +6,17 @@ pub const BYTES: usize = 12;
 
 /// Eight scales and eight minima (Q4_K, Q5_K). The first four of each are the low bits of the first eight bytes;
 /// the others have their low nibbles in the last four and their upper two bits on top of the first eight.
+pub fn pack_pairs(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; BYTES] {
+    let mut out = [0; BYTES];
+    for j in 0..4 {
+        out[j] = (scales[j] & 63) | (scales[j + 4] >> 4) << 6;
+        out[j + 4] = (mins[j] & 63) | (mins[j + 4] >> 4) << 6;
+        out[j + 8] = (scales[j + 4] & 15) | mins[j + 4] << 4;
+    }
+    out
+}
+
+/// The inverse of [`pack_pairs`].
 pub fn unpack_pairs(packed: [u8; BYTES]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for j in 0..4 {
@@ -18,6 +29,18 @@ pub fn unpack_pairs(packed: [u8; BYTES]) -> ([u8; 8], [u8; 8]) {
 
 /// Sixteen scales (Q3_K): nibbles of the first and of the second eight share a byte; the upper two bits of all
 /// follow, those of four in step of four to a byte.
+pub fn pack_sixteen(scales: &[u8; 16]) -> [u8; BYTES] {
+    let mut out = [0; BYTES];
+    for j in 0..8 {
+        out[j] = (scales[j] & 15) | scales[j + 8] << 4;
+    }
+    for (j, &scale) in scales.iter().enumerate() {
+        out[8 + j % 4] |= (scale >> 4 & 3) << (2 * (j / 4));
+    }
+    out
+}
+
+/// The inverse of [`pack_sixteen`].
 pub fn unpack_sixteen(packed: [u8; BYTES]) -> [u8; 16] {
     let mut scales = [0; 16];
     for (j, scale) in scales.iter_mut().enumerate() {
