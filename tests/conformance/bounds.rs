@@ -28,6 +28,11 @@ fn bound(e: Encoding, x: &[f32]) -> f32 {
         Encoding::Type(DType::Q4_K) => (absmax / 8.0, 2.0, 15.0, 0.0),
         Encoding::Type(DType::Q3_K) => (absmax / 4.0, 2.0, 4.0, 0.0),
         Encoding::Type(DType::Q2_K) => (absmax / 2.0, 2.0, 3.0, 0.0),
+        Encoding::Type(DType::IQ4_NL | DType::IQ4_XS) => (absmax / 8.0, 2.0, 8.0, 0.0),
+        Encoding::Type(DType::MXFP4) => (absmax / 4.0, 1.0, 0.0, 0.0),
+        Encoding::Type(DType::TQ1_0 | DType::TQ2_0 | DType::Q2_0) => (absmax, 0.5, 1.0, 0.0),
+        // Its scales are cut off, and round to zero; and one bit says little.
+        Encoding::Type(DType::NVFP4 | DType::Q1_0) => (absmax, 1.0, 1.0, 0.0),
         other => panic!("no bound for {other}"),
     };
     (steps * step + codes * off(step) + bias) * 1.0001 + absmax * 1e-6

@@ -92,6 +92,12 @@ fn scales_and_biases_that_overflow_are_refused() {
         (Encoding::Type(DType::Q4_K), 61_916_384.0, 4_127_760.0),
         (Encoding::Type(DType::Q5_K), 127_956_090.0, 4_127_760.0),
         (Encoding::Type(DType::Q6_K), 268_369_940.0, 268_369_940.0),
+        (Encoding::Type(DType::IQ4_NL), 7_403_760.5, 7_403_760.5),
+        (Encoding::Type(DType::IQ4_XS), 236_920_340.0, 236_920_340.0),
+        (Encoding::Type(DType::Q2_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::TQ2_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::TQ1_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::Q1_0), 8_386_560.0, 8_386_560.0),
     ] {
         let length = e.dtype().block_len() as usize;
         let alone = |x: f32| {
@@ -190,23 +196,16 @@ fn the_table_is_complete_and_no_larger() {
         DType::Q4_K,
         DType::Q5_K,
         DType::Q6_K,
-    ];
-    let read = [
-        DType::F64,
-        DType::F8_E4M3,
-        DType::F8_E5M2,
-        DType::Q8_1,
-        DType::Q8_K,
         DType::IQ4_NL,
         DType::IQ4_XS,
-        DType::TQ1_0,
-        DType::TQ2_0,
         DType::MXFP4,
         DType::NVFP4,
-        DType::Q1_0,
         DType::Q2_0,
-        DType::LATTICE_Q4,
+        DType::TQ2_0,
+        DType::TQ1_0,
+        DType::Q1_0,
     ];
+    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");

@@ -29,7 +29,7 @@ BLOCKS = {
     "Q2_0": (42, 64, 18, (1,)),
 }
 # Those that are only read.
-READ = ["Q8_1", "Q8_K", "IQ4_NL", "IQ4_XS", "TQ1_0", "TQ2_0", "MXFP4", "NVFP4", "Q1_0", "Q2_0"]
+READ = ["Q8_1", "Q8_K"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
 HALVES = {"F16": "fp16", "BF16": "bf16"}
 

@@ -43,7 +43,12 @@ fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
         (DType::Q4_K, 14),
         (DType::Q5_K, 16),
         (DType::Q6_K, 18),
+        (DType::IQ4_NL, 25),
+        (DType::IQ4_XS, 30),
         (DType::BF16, 32),
+        (DType::TQ1_0, 36),
+        (DType::TQ2_0, 37),
+        (DType::MXFP4, 38),
     ] {
         let made = remake(&from, &gguf(dtype));
         let (mut want, got) = (carried(&from), carried(&made));

@@ -10,7 +10,7 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, World, run};
 
 /// Every type that a GGUF can be written as.
-pub const GGUF_TYPES: [DType; 13] = [
+pub const GGUF_TYPES: [DType; 21] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -24,6 +24,14 @@ pub const GGUF_TYPES: [DType; 13] = [
     DType::Q4_K,
     DType::Q3_K,
     DType::Q2_K,
+    DType::IQ4_NL,
+    DType::IQ4_XS,
+    DType::MXFP4,
+    DType::NVFP4,
+    DType::Q2_0,
+    DType::TQ2_0,
+    DType::TQ1_0,
+    DType::Q1_0,
 ];
 
 /// Every recipe that there is, `pure` and not.

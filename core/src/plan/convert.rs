@@ -141,7 +141,12 @@ fn file_type(dtype: DType) -> Option<u32> {
         DType::Q4_K => 14,
         DType::Q5_K => 16,
         DType::Q6_K => 18,
+        DType::IQ4_NL => 25,
+        DType::IQ4_XS => 30,
         DType::BF16 => 32,
+        DType::TQ1_0 => 36,
+        DType::TQ2_0 => 37,
+        DType::MXFP4 => 38,
         _ => return None,
     })
 }
