@@ -138,7 +138,7 @@ impl Recipe {
             Role::Output if wanted.is_quantized() && !self.pure => {
                 ("output", "output head keeps its precision (--pure takes it too)".into())
             }
-            _ if cols % block != 0 => {
+            _ if !cols.is_multiple_of(block) => {
                 ("row_not_divisible", format!("a row of {cols} does not divide by the block of {block}"))
             }
             _ => return None,
@@ -173,7 +173,9 @@ impl Recipe {
             return Ok(decide(Fate::Copy, "same_type", format!("is {to} already")));
         }
         let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
-        if lossless && tensor.shape.cols() % from.block_len() == 0 {
+        // Few blocks with a minimum of their own are Q4_0 blocks: who allows requantizing does not want to be refused.
+        let lossless = lossless && !(self.allow_requantize && to == DType::Q4_0);
+        if lossless && tensor.shape.cols().is_multiple_of(from.block_len()) {
             return Ok(decide(
                 Fate::Transcode(to),
                 "transcode",

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Finished windows are brought to disk and noted at least this often, so that a killed run loses little.
-const SYNC_EVERY: Duration = Duration::from_millis(500);
+const SYNC_EVERY: Duration = Duration::from_millis(100);
 
 /// Makes Ctrl-C end the work between two windows.
 pub fn watch_interrupts() {
@@ -136,10 +136,10 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Collector> {
             scope.spawn(|| shared.worker(notes));
         }
         drop(notes);
-        if let (Some(journal), Some(artefact)) = (journal, artefact) {
-            if let Err(e) = keep_journal(journal, artefact, &inbox) {
-                shared.fail(usize::MAX, e);
-            }
+        if let (Some(journal), Some(artefact)) = (journal, artefact)
+            && let Err(e) = keep_journal(journal, artefact, &inbox)
+        {
+            shared.fail(usize::MAX, e);
         }
     });
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());

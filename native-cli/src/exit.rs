@@ -21,11 +21,19 @@ pub fn report(error: &Error, machine: bool) -> ExitCode {
     let code = code(error.code().culprit());
     if machine {
         let json = serde_json::json!({ "error": error.detail(), "exit_code": code });
-        eprintln!("{json}");
+        crate::render::note(&json.to_string());
     } else {
-        eprintln!("error: {}", crate::render::clean(&error.to_string()));
+        crate::render::note(&format!("error: {}", crate::render::clean(&error.to_string())));
     }
     ExitCode::from(code)
+}
+
+/// What the argument parser refused: its first paragraph, without the hints for people.
+pub fn usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let first: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
+    let message = first.join(" ");
+    Error::new(Code::Usage, message.strip_prefix("error: ").unwrap_or(&message))
 }
 
 /// An error of the operating system, about `what`.

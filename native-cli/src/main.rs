@@ -13,12 +13,23 @@ use quantoscope_core::error::Result;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() && typed_json() => return exit::report(&exit::usage(&e), true),
+        Err(e) => e.exit(),
+    };
     let machine = wants_json(&cli.verb);
     match run(cli) {
         Ok(code) => code,
         Err(error) => exit::report(&error, machine),
     }
+}
+
+/// Whether JSON was asked for, as far as can be told of arguments that do not parse.
+fn typed_json() -> bool {
+    let args: Vec<String> = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let alone = |a: &String| matches!(a.as_str(), "--json" | "--events" | "--format=json");
+    args.iter().any(alone) || args.windows(2).any(|w| w[0] == "--format" && w[1] == "json")
 }
 
 /// With JSON on standard output, errors on standard error are JSON too.

@@ -1,1 +1,6 @@
-//! Placeholder until its first test: architecture.
+//! The house rules that a program can check: who may know whom, and what never stands in the code.
+
+mod direction;
+mod manifests;
+mod rules;
+mod sources;

@@ -1,1 +1,14 @@
-//! Placeholder until its first test: cli.
+//! The command line, on the real binary: what it prints, where, and how it ends.
+
+mod bad_input;
+mod compare;
+mod errors;
+mod events;
+mod help;
+mod killed;
+mod outputs;
+mod resume;
+mod sizes;
+mod support;
+mod terminal;
+mod verbs;

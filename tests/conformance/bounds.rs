@@ -47,7 +47,7 @@ fn check(e: Encoding, x: &[f32]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_error_stays_in_its_bound(x in prop::collection::vec(-1e3_f32..1e3, 256), scale in -20..5) {

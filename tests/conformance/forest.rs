@@ -62,7 +62,7 @@ fn sequential_insertion_is_the_definition() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any order, with snapshots and restarts from the journal at random moments.
     #[test]

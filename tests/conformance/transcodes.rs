@@ -89,7 +89,7 @@ fn a_zero_scale_becomes_one_with_codes_zero() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any finite block: what is not refused has the same values.
     #[test]

@@ -133,7 +133,7 @@ fn rotary_heads(
     };
     // Without a head count the permutation is unknown, and guessing would compare the wrong rows.
     match heads {
-        Some(h) if h != 0 && rows % h == 0 && (rows / h) % 2 == 0 => Ok(Some(rows / h)),
+        Some(h) if h != 0 && rows.is_multiple_of(h) && (rows / h).is_multiple_of(2) => Ok(Some(rows / h)),
         _ => Err(Unmapped::Tensor),
     }
 }

@@ -25,7 +25,7 @@ pub fn sweep(
     encodings: &[Encoding],
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
-    for encoding in encodings.iter().filter(|e| encoder(**e).is_none()) {
+    if let Some(encoding) = encodings.iter().find(|e| encoder(**e).is_none()) {
         return Err(Error::new(
             Code::UnsupportedDtype,
             format!("encoding to {encoding} is not supported yet"),
@@ -54,7 +54,7 @@ pub fn look(checkpoint: &Checkpoint, index: usize, encodings: &[Encoding]) -> Re
 /// Whether `encoding` can take `tensor`: rows divide by its block, or blocks run over the flattened tensor.
 fn fits(encoding: Encoding, tensor: &TensorInfo) -> bool {
     let dtype = encoding.dtype();
-    dtype.is_flat() || tensor.shape.cols() % dtype.block_len() == 0
+    dtype.is_flat() || tensor.shape.cols().is_multiple_of(dtype.block_len())
 }
 
 fn plan(

@@ -69,7 +69,7 @@ fn print_tsv(report: &CompareReport) -> Result<()> {
     }
     render::print(&text)?;
     for f in &report.findings {
-        eprintln!("finding: {}", line(f));
+        render::note(&format!("finding: {}", line(f)));
     }
     Ok(())
 }

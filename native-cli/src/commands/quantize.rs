@@ -90,7 +90,7 @@ fn write(
     let begun = Artefact::begin(plan, &args.output, permission, &fingerprint, resources.budget)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
-    let resumed = begun.records.len() as u64;
+    let resumed = begun.records.iter().filter(|r| !r.is_commit()).count() as u64;
     let progress = Progress::new(plan, "Quantizing", args.events || args.json);
     let announce = |index: usize, collected: &Collector| {
         // A broken standard output is found again when the run ends.
@@ -126,6 +126,6 @@ fn fingerprint(source: &Source, plan: &Plan) -> [u8; 32] {
 impl Events<'_> {
     fn start(&self, args: &Quantize, dry_run: bool) -> Result<()> {
         let path = |p: &Path| p.to_string_lossy().into_owned();
-        self.emit(|plan, source| Event::start(plan, source, path(&args.input), path(&args.output), dry_run))
+        self.emit(|plan, _| Event::start(plan, path(&args.input), path(&args.output), dry_run))
     }
 }

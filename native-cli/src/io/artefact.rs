@@ -6,7 +6,7 @@ use crate::io::positional::write_all_at;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
-use quantoscope_core::plan::Plan;
+use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const INDEX: &str = "quantize_index.json";
+const PARTIAL: &str = ".partial";
+const JOURNAL: &str = ".partial.journal";
 
 /// What the user allows.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +59,7 @@ pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -
     if out.file_name().is_none() {
         return Err(Error::new(Code::Usage, format!("{} is no name for an output", out.display())));
     }
-    let real = |p: &Path| fs::canonicalize(p).ok();
-    if let Some(target) = real(out) {
-        let inputs = source.paths().filter_map(|p| real(&p));
-        let dir = real(source.dir()).filter(|_| directory);
-        if inputs.chain(dir).chain(real(&source.path)).any(|p| p == target) {
-            return Err(Error::new(Code::SameFile, "input and output are the same"));
-        }
-    }
+    check_not_input(source, out, directory)?;
     let Ok(meta) = fs::symlink_metadata(out) else { return Ok(()) };
     let meta = fs::metadata(out).unwrap_or(meta);
     let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
@@ -77,13 +72,33 @@ pub fn check_target(source: &Source, out: &Path, directory: bool, force: bool) -
     }
 }
 
+/// Neither the output nor the names that it has before it is done may be, or hold, the input.
+fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
+    let real = |p: PathBuf| fs::canonicalize(p).ok();
+    let inputs: BTreeSet<PathBuf> = source.paths().chain([source.path.clone()]).filter_map(real).collect();
+    // Where the files really are, behind whatever links.
+    let holders = inputs.iter().filter_map(|p| p.parent());
+    let dirs: BTreeSet<PathBuf> =
+        holders.map(Path::to_path_buf).chain(real(source.dir().to_path_buf())).collect();
+    let is_input = |p: PathBuf, as_dir: bool| {
+        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
+    };
+    let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
+    if partial || is_input(out.to_path_buf(), directory) {
+        return Err(Error::new(Code::SameFile, "input and output are the same"));
+    }
+    Ok(())
+}
+
 /// An existing directory is written to when empty, or with --force when it holds an index of ours.
 fn check_directory(out: &Path, force: bool) -> Result<()> {
     let mut entries = fs::read_dir(out).map_err(|e| world(&e, format!("cannot list {}", out.display())))?;
     if entries.next().is_none() {
         return Ok(());
     }
-    let ours = Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
+    // A replacement that was killed half-way has taken the index away, and left its journal.
+    let interrupted = matches!(journal::read(&beside(out, JOURNAL)), Ok(Some(_)));
+    let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
     let message = match (force, ours) {
         (true, true) => return Ok(()),
         (true, false) => "is not empty, and holds no quantized model of ours to replace",
@@ -104,26 +119,27 @@ impl Artefact {
         let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
         let mut artefact = Artefact {
             out: out.to_path_buf(),
-            partial: beside(out, ".partial"),
-            journal_path: beside(out, ".partial.journal"),
+            partial: beside(out, PARTIAL),
+            journal_path: beside(out, JOURNAL),
             directory,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
             dirty: Mutex::default(),
         };
         if artefact.partial.exists() {
-            if permission.resume {
-                if let Some(begun) = artefact.resume(plan, fingerprint, budget)? {
-                    let (journal, budget, records) = begun;
-                    return Ok(Begun { artefact, journal, budget, records });
-                }
-            } else if !permission.force {
+            if permission.resume
+                && let Some((journal, budget, records)) = artefact.resume(plan, fingerprint, budget)?
+            {
+                return Ok(Begun { artefact, journal, budget, records });
+            }
+            if !permission.force && (!permission.resume || !artefact.journal_path.exists()) {
                 let message = format!(
                     "{} is left from an interrupted run; --resume goes on with it, --force starts again",
                     artefact.partial.display()
                 );
                 return Err(Error::new(Code::PartialExists, message));
             }
+            artefact.check_partial()?;
             artefact.discard();
         }
         artefact.check_space(plan)?;
@@ -131,8 +147,8 @@ impl Artefact {
         Ok(Begun { artefact, journal, budget, records: Vec::new() })
     }
 
-    /// The journal of the partial output, if it is of this very plan. A partial without a journal never got
-    /// beyond its headers and is started again.
+    /// The journal of the partial output, if it is of this very plan; `None` where the partial never got beyond its
+    /// headers and is started again.
     fn resume(
         &mut self,
         plan: &Plan,
@@ -152,11 +168,13 @@ impl Artefact {
             );
             return Err(Error::new(Code::ResumeMismatch, message));
         }
-        for (index, file) in plan.files.iter().enumerate() {
-            let whole = fs::metadata(self.path(index as u32)).is_ok_and(|m| m.len() == file.len);
-            if !whole {
-                return Ok(None);
-            }
+        let committing = earlier.records.iter().any(Record::is_commit);
+        let whole = |(index, file): (usize, &OutFile)| match fs::metadata(self.path(index as u32)) {
+            Ok(meta) => meta.len() == file.len,
+            Err(_) => committing,
+        };
+        if !plan.files.iter().enumerate().all(whole) {
+            return Ok(None);
         }
         self.open_single()?;
         let journal = Journal::reopen(&self.journal_path, earlier.sound).map_err(about)?;
@@ -167,6 +185,19 @@ impl Artefact {
             return Ok(Some((journal, budget, earlier.records)));
         }
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
+    }
+
+    /// A directory is cleared away only where everything in it is what a run of ours leaves.
+    fn check_partial(&self) -> Result<()> {
+        let ours = |name: &str| {
+            name == INDEX || name == "config.json" || name.ends_with(".q4") || name.ends_with(".f16")
+        };
+        let Ok(mut entries) = fs::read_dir(&self.partial) else { return Ok(()) };
+        if entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(ours))) {
+            return Ok(());
+        }
+        let message = format!("{} holds files that are not ours; move it away", self.partial.display());
+        Err(Error::new(Code::Exists, message))
     }
 
     fn check_space(&self, plan: &Plan) -> Result<()> {
@@ -192,6 +223,8 @@ impl Artefact {
     fn create(&mut self, plan: &Plan, fingerprint: &[u8; 32], budget: &Budget) -> Result<Journal> {
         let path = self.partial.clone();
         let about = |e: std::io::Error| world(&e, format!("cannot write {}", path.display()));
+        // The journal comes first: a partial without one is not ours.
+        let journal = Journal::create(&self.journal_path, fingerprint, budget).map_err(about)?;
         if self.directory {
             fs::create_dir(&self.partial).map_err(about)?;
         }
@@ -202,7 +235,7 @@ impl Artefact {
             file.sync_all().map_err(about)?;
         }
         self.open_single()?;
-        Journal::create(&self.journal_path, fingerprint, budget).map_err(about)
+        Ok(journal)
     }
 
     fn open_single(&mut self) -> Result<()> {
@@ -252,14 +285,7 @@ impl Artefact {
         self.sync()?;
         let about = |e: std::io::Error| world(&e, format!("cannot name {}", self.out.display()));
         if self.directory && self.out.is_dir() && !is_empty(&self.out) {
-            // Only with --force: the files of the old model are replaced one by one, the index last, so that an
-            // index never names a file that is not there.
-            for name in
-                self.names.iter().filter(|n| *n != INDEX).chain(self.names.iter().filter(|n| *n == INDEX))
-            {
-                fs::rename(self.partial.join(name), self.out.join(name)).map_err(about)?;
-            }
-            fs::remove_dir(&self.partial).map_err(about)?;
+            self.replace().map_err(about)?;
         } else {
             if self.directory && self.out.is_dir() {
                 fs::remove_dir(&self.out).map_err(about)?;
@@ -268,6 +294,25 @@ impl Artefact {
         }
         sync_parent(&self.out);
         fs::remove_file(&self.journal_path).map_err(about)
+    }
+
+    /// Replaces the files of an old model one by one (only with --force). Its index goes first and the new one comes
+    /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
+    fn replace(&self) -> std::io::Result<()> {
+        journal::note_commit(&self.journal_path)?;
+        let old = self.out.join(INDEX);
+        if self.partial.join(INDEX).exists() && old.exists() {
+            fs::remove_file(old)?;
+        }
+        let last = |n: &&String| **n == INDEX;
+        for name in self.names.iter().filter(|n| !last(n)).chain(self.names.iter().filter(last)) {
+            match fs::rename(self.partial.join(name), self.out.join(name)) {
+                // Moved before the run was killed.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.out.join(name).exists() => {}
+                moved => moved?,
+            }
+        }
+        fs::remove_dir(&self.partial)
     }
 
     /// Removes everything that was written.

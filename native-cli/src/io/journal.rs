@@ -25,6 +25,25 @@ pub struct Record {
     pub error: Vec<Node<PairSums>>,
 }
 
+impl Record {
+    /// The note that every window is written and the files are about to get their names.
+    fn commit() -> Record {
+        Record { output: u32::MAX, window: Window { rows: 0..0, cols: 0..0 }, error: Vec::new() }
+    }
+
+    /// Whether this is that note.
+    pub fn is_commit(&self) -> bool {
+        self.output == u32::MAX
+    }
+}
+
+/// Notes that the files are about to get their names.
+pub fn note_commit(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().append(true).open(path)?;
+    file.write_all(&framed(&Record::commit()))?;
+    file.sync_data()
+}
+
 /// An open journal, ready to be appended to.
 pub struct Journal {
     file: File,
@@ -65,10 +84,7 @@ impl Journal {
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for record in records {
-            let payload = encode(record);
-            bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&payload);
-            bytes.extend_from_slice(&checksum(&payload));
+            bytes.extend_from_slice(&framed(record));
         }
         self.file.write_all(&bytes)?;
         self.file.sync_data()
@@ -95,6 +111,15 @@ fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {
     }
     let fingerprint = c.take(32).ok()?.try_into().ok()?;
     Some((fingerprint, Budget { memory: c.u64().ok()?, workers: c.u32().ok()? }))
+}
+
+/// A record as it stands in the file.
+fn framed(record: &Record) -> Vec<u8> {
+    let payload = encode(record);
+    let mut bytes = (payload.len() as u32).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(&checksum(&payload));
+    bytes
 }
 
 fn checksum(payload: &[u8]) -> [u8; 8] {

@@ -140,10 +140,10 @@ fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
     for entry in fs::read_dir(dir).map_err(about)? {
         let entry = entry.map_err(about)?;
         // Links are followed: the Hugging Face cache is made of them. One that leads nowhere is no file.
-        if let (Ok(meta), Ok(name)) = (fs::metadata(entry.path()), entry.file_name().into_string()) {
-            if meta.is_file() {
-                names.push((name, meta.len()));
-            }
+        if let (Ok(meta), Ok(name)) = (fs::metadata(entry.path()), entry.file_name().into_string())
+            && meta.is_file()
+        {
+            names.push((name, meta.len()));
         }
     }
     Ok(names)

@@ -11,10 +11,11 @@ use serde::Serialize;
 
 /// What happens during `quantize`.
 #[derive(Debug, Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
+#[serde(tag = "event")]
 pub enum Event {
     /// The plan stands.
-    QuantStart {
+    #[serde(rename = "quant_start")]
+    Start {
         schema_version: u32,
         dry_run: bool,
         input: String,
@@ -27,7 +28,8 @@ pub enum Event {
         source_file_bytes: u64,
     },
     /// A tensor is written (or planned, in a dry run).
-    QuantTensor {
+    #[serde(rename = "quant_tensor")]
+    Tensor {
         index: usize,
         count: usize,
         tensor: String,
@@ -40,7 +42,8 @@ pub enum Event {
         error: Option<ErrorView>,
     },
     /// The artefact has its name (or would have, in a dry run).
-    QuantDone {
+    #[serde(rename = "quant_done")]
+    Done {
         dry_run: bool,
         #[serde(flatten)]
         totals: Totals,
@@ -53,16 +56,9 @@ pub enum Event {
 
 impl Event {
     /// The first event.
-    pub fn start(
-        plan: &Plan,
-        source: &Source,
-        input: String,
-        output: String,
-        dry_run: bool,
-    ) -> Option<Event> {
+    pub fn start(plan: &Plan, input: String, output: String, dry_run: bool) -> Option<Event> {
         let c = plan.conversion.as_ref()?;
-        let _ = source;
-        Some(Event::QuantStart {
+        Some(Event::Start {
             schema_version: SCHEMA_VERSION,
             dry_run,
             input,
@@ -103,7 +99,7 @@ impl<'a> Events<'a> {
             let output = plan.outputs.get(index)?;
             let tensor = source.checkpoint.tensors.get(output.pieces.first()?.from.tensor as usize)?;
             let error = collected.filter(|_| output.ask.error).and_then(|c| c.output(index)?.error());
-            Some(Event::QuantTensor {
+            Some(Event::Tensor {
                 index,
                 count: plan.outputs.len(),
                 tensor: output.name.clone(),
@@ -120,7 +116,7 @@ impl<'a> Events<'a> {
     /// The run is over.
     pub fn done(&self, report: &ConvertReport, run: Option<&Run>, dry_run: bool) -> Result<()> {
         self.emit(|_, _| {
-            Some(Event::QuantDone {
+            Some(Event::Done {
                 dry_run,
                 totals: report.conversion.totals,
                 seconds: run.and_then(|r| r.seconds),

@@ -58,7 +58,7 @@ pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(' ');
         }
         out.push(c);
@@ -105,10 +105,15 @@ fn to_json(text: serde_json::Result<String>) -> Result<String> {
     text.map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))
 }
 
+/// A line on standard error. Where nobody can read it, nothing else is lost: not the work, nor its exit code.
+pub fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Warnings, for people, on standard error.
 pub fn warn<'a>(warnings: impl IntoIterator<Item = &'a quantoscope_core::plan::Warning>) {
     for w in warnings {
-        eprintln!("warning: {}", clean(&w.message));
+        note(&format!("warning: {}", clean(&w.message)));
     }
 }
 

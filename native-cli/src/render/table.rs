@@ -101,11 +101,10 @@ fn cell((text, tone): Styled, colours: bool) -> Cell {
     }
 }
 
-/// One line of tab-separated values; tabs, newlines and backslashes inside a value are escaped.
+/// One line of tab-separated values. Backslashes and control characters (so tabs and newlines) inside a value are
+/// escaped: a line is a row wherever it is shown.
 pub fn tsv<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
-    let escape =
-        |v: &str| v.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n").replace('\r', "\\r");
-    let cells: Vec<String> = values.into_iter().map(|v| escape(v.as_ref())).collect();
+    let cells: Vec<String> = values.into_iter().map(|v| clean(&v.as_ref().replace('\\', "\\\\"))).collect();
     cells.join("\t") + "\n"
 }
 

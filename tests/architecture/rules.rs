@@ -1,0 +1,101 @@
+//! What never stands in the code, and what every file has.
+
+use crate::sources::{Source, everything, has_word, root, rust};
+
+/// Files that are longer than a file should be, and how long they may get until they are divided.
+const LONG: &[(&str, usize)] = &[("core/src/report.rs", 640), ("core/src/job.rs", 512)];
+const LINES: usize = 500;
+
+#[track_caller]
+fn never(sources: &[Source], word: &str, found: impl Fn(&str) -> bool) {
+    for source in sources {
+        for (n, line) in source.code() {
+            assert!(!found(line), "{}:{n} has {word}: {}", source.path, line.trim());
+        }
+    }
+}
+
+#[test]
+fn core_is_pure() {
+    let lib = std::fs::read_to_string(root().join("core/src/lib.rs")).expect("the root of core");
+    assert!(lib.lines().any(|l| l == "#![forbid(unsafe_code)]") && lib.lines().any(|l| l == "#![no_std]"));
+    let core = rust("core/src");
+    // The crate's root names `std` for the feature that passes it on; nobody uses it.
+    never(&core, "std::", |l| l.contains("std::") && !l.contains("extern crate std"));
+    for word in ["HashMap", "HashSet", "Instant", "SystemTime", "Mutex", "thread_local"] {
+        never(&core, word, |l| has_word(l, word));
+    }
+}
+
+#[test]
+fn core_does_not_panic_on_purpose() {
+    let core = rust("core/src");
+    for call in [".unwrap()", ".expect(\"", "panic!(", "todo!(", "unimplemented!(", "unreachable!(", "dbg!("]
+    {
+        never(&core, call, |l| l.contains(call));
+    }
+}
+
+#[test]
+fn unsafe_is_for_the_machine_room_only() {
+    let outside: Vec<Source> =
+        everything().into_iter().filter(|s| !s.path.starts_with("core/accel/")).collect();
+    never(&outside, "unsafe", |l| has_word(l, concat!("un", "safe")) && !l.contains('"'));
+    // Inside, each has its reason.
+    for source in rust("core/accel") {
+        let lines: Vec<&str> = source.text.lines().collect();
+        for (i, _) in lines.iter().enumerate().filter(|(_, l)| l.contains(concat!("un", "safe {"))) {
+            let reason = lines[i.saturating_sub(6)..=i].iter().any(|l| l.contains("SAFETY"));
+            assert!(reason, "{}:{} gives no reason", source.path, i + 1);
+        }
+    }
+}
+
+#[test]
+fn every_module_opens_with_what_it_holds() {
+    for source in everything() {
+        let first = source.text.lines().find(|l| !l.starts_with("#!")).unwrap_or("");
+        assert!(first.starts_with("//! ") && first.len() > 10, "{} opens with {first:?}", source.path);
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for source in everything() {
+        let limit = LONG.iter().find(|(p, _)| *p == source.path).map_or(LINES, |(_, n)| *n);
+        let n = source.text.lines().count();
+        assert!(n <= limit, "{} has {n} lines, more than {limit}", source.path);
+    }
+}
+
+#[test]
+fn no_file_is_excused_without_need() {
+    for (path, _) in LONG {
+        let n = std::fs::read_to_string(root().join(path)).map_or(0, |t| t.lines().count());
+        assert!(n > LINES, "{path} has {n} lines: take it off the list");
+    }
+}
+
+/// Paths of somebody's machine say nothing to anybody else.
+#[test]
+fn tracked_files_name_no_machine() {
+    let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
+    let Some(listed) = listed.ok().filter(|o| o.status.success()) else {
+        eprintln!("skipped: this is no git checkout");
+        return;
+    };
+    let names = String::from_utf8(listed.stdout).expect("names are text");
+    for name in names.split('\0').filter(|n| !n.is_empty()) {
+        let Ok(text) = std::fs::read_to_string(root().join(name)) else { continue };
+        for part in
+            [concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")]
+        {
+            // A URL or a path inside the repository may well have such a part; a path of a machine starts with it.
+            let bad = text.match_indices(part).any(|(at, _)| {
+                let before = text[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || "._-~}".contains(c))
+            });
+            assert!(!bad, "{name} has a path under {part}");
+        }
+    }
+}

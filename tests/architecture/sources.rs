@@ -1,0 +1,71 @@
+//! The source files of the workspace, without comments and tests.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_path_buf()
+}
+
+/// A source file.
+pub struct Source {
+    /// Relative to the root, with `/`.
+    pub path: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl Source {
+    /// The lines that are compiled into the product, numbered, without comments.
+    pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        // The tests of a module stand at its end.
+        let product = self.text.lines().take_while(|l| l.trim() != "#[cfg(test)]");
+        product
+            .enumerate()
+            .map(|(i, l)| (i + 1, l.split("//").next().unwrap_or("")))
+            .filter(|(_, l)| !l.is_empty())
+    }
+}
+
+/// Every `.rs` file under `folder`.
+pub fn rust(folder: &str) -> Vec<Source> {
+    let root = root();
+    let mut all = Vec::new();
+    let mut todo = vec![root.join(folder)];
+    while let Some(next) = todo.pop() {
+        let Ok(entries) = std::fs::read_dir(&next) else { continue };
+        for path in entries.map(|e| e.expect("an entry").path()) {
+            let skip = path.file_name().is_some_and(|n| n == "target" || n == "node_modules");
+            if path.is_dir() && !skip {
+                todo.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                let path = path.strip_prefix(&root).expect("inside").to_string_lossy().replace('\\', "/");
+                all.push(Source { path, text });
+            }
+        }
+    }
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all
+}
+
+/// All code of ours in Rust.
+pub fn everything() -> Vec<Source> {
+    ["core", "native-cli", "wasm", "tests", "benches"].iter().flat_map(|f| rust(f)).collect()
+}
+
+/// Whether `word` stands in `line` as a word of its own.
+pub fn has_word(line: &str, word: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        let after = line[at + word.len()..].chars().next();
+        !before.is_some_and(part) && !after.is_some_and(part)
+    })
+}
+
+#[test]
+fn words_are_whole() {
+    assert!(has_word("unsafe { }", "unsafe") && has_word("x(unsafe)", "unsafe"));
+    assert!(!has_word("forbid(unsafe_code)", "unsafe") && !has_word("", "unsafe"));
+}

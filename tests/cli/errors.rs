@@ -1,0 +1,215 @@
+//! Every error code has its exit code. The table is exhaustive: a new code does not compile without a row.
+
+use crate::support::{Dir, one};
+use quantoscope_core::{Code, Culprit};
+use quantoscope_tests::binary::Ended;
+use quantoscope_tests::models::Rng;
+
+/// The documented exit code of every code.
+fn documented(code: Code) -> i32 {
+    match code {
+        Code::Usage
+        | Code::MemoryBudget
+        | Code::SameFile
+        | Code::Exists
+        | Code::PartialExists
+        | Code::ResumeMismatch
+        | Code::NoSuchTensor => 2,
+        Code::NotFound | Code::Io | Code::NoSpace => 3,
+        Code::BadMagic
+        | Code::UnknownVersion
+        | Code::Truncated
+        | Code::TrailingBytes
+        | Code::Overlap
+        | Code::Hole
+        | Code::OutOfBounds
+        | Code::SizeMismatch
+        | Code::DuplicateName
+        | Code::BadUtf8
+        | Code::BadJson
+        | Code::BadAlignment
+        | Code::TooManyAxes
+        | Code::Overflow
+        | Code::UnknownDtype
+        | Code::BadValue
+        | Code::CountTooLarge
+        | Code::BadName
+        | Code::BadIndex
+        | Code::NonFinite
+        | Code::F16Overflow
+        | Code::TooDeep
+        | Code::HeaderTooLarge
+        | Code::StringTooLong
+        | Code::TooMany => 4,
+        Code::BelowThreshold | Code::Difference => 5,
+        Code::UnsupportedDtype
+        | Code::Requantize
+        | Code::NameCollision
+        | Code::NotExact
+        | Code::UnsupportedContainer
+        | Code::Empty => 6,
+        Code::Device => 7,
+        Code::Interrupted => 130,
+    }
+}
+
+fn code_of(culprit: Culprit) -> i32 {
+    match culprit {
+        Culprit::Request => 2,
+        Culprit::World => 3,
+        Culprit::File | Culprit::Limit => 4,
+        Culprit::Gate => 5,
+        Culprit::Unsupported => 6,
+        Culprit::Device => 7,
+        Culprit::Interrupted => 130,
+    }
+}
+
+#[test]
+fn every_code_has_the_exit_code_of_its_culprit() {
+    for &code in Code::ALL {
+        assert_eq!(code_of(code.culprit()), documented(code), "{code:?}");
+        let text = code.as_str();
+        assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{text}");
+    }
+    let mut texts: Vec<&str> = Code::ALL.iter().map(|c| c.as_str()).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), Code::ALL.len());
+}
+
+/// The error object, whose code decides the exit code.
+#[track_caller]
+pub fn fails(ended: Ended, code: Code) -> serde_json::Value {
+    let error = ended.clone().exits(documented(code)).error();
+    assert_eq!(error["code"], code.as_str(), "{}", ended.err);
+    assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()));
+    assert_eq!(ended.out, "", "nothing on standard output");
+    error
+}
+
+#[test]
+fn requests_that_make_no_sense() {
+    let dir = Dir::with_model();
+    fails(dir.run("quantize m.safetensors -o x.bin --type q4_0 --json"), Code::Usage);
+    fails(dir.run("quantize m.safetensors -o x.gguf --json"), Code::Usage);
+    fails(dir.run("quantize m.safetensors -o x --to q4 --type q4_0 --json"), Code::Usage);
+    fails(dir.run("quantize m.safetensors -o x.safetensors --type q4_0 --events"), Code::Usage);
+    fails(dir.run("inspect m.safetensors --tensor nothing* --json"), Code::NoSuchTensor);
+    fails(dir.run("inspect m.safetensors --tensor [ --json"), Code::Usage);
+    fails(dir.run("sweep m.safetensors --tensor nothing* --json"), Code::NoSuchTensor);
+    fails(dir.run("quantize m.safetensors -o x.gguf --type q4_0 --memory 100 --json"), Code::MemoryBudget);
+    assert_eq!(dir.names(), ["m.safetensors"]);
+}
+
+/// What the argument parser refuses is told in the same form.
+#[test]
+fn usage_errors_are_objects_too() {
+    let dir = Dir::with_model();
+    for line in [
+        "quantize m.safetensors -o x.gguf --type q9 --json",
+        "quantize m.safetensors --type q4_0 --events",
+        "quantize m.safetensors -o x.gguf --type q4_0 --json --events",
+        "compare m.safetensors m.safetensors --threshold NaN --json",
+        "compare m.safetensors m.safetensors --threshold 1.5 --format json",
+        "compare m.safetensors m.safetensors --threshold 1.5 --format=json",
+        "inspect --json",
+        "verify m.safetensors --no-such-option --json",
+    ] {
+        fails(dir.run(line), Code::Usage);
+    }
+    let plain = dir.run("quantize m.safetensors -o x.gguf --type q9").exits(2);
+    assert!(plain.err.contains("q9") && !plain.err.starts_with('{'), "{}", plain.err);
+    dir.run("").exits(2);
+    dir.run("no-such-verb").exits(2);
+}
+
+#[test]
+fn what_is_not_there() {
+    let dir = Dir::with_model();
+    for line in
+        ["inspect no --json", "compare m.safetensors no --json", "verify no --json", "sweep no --json"]
+    {
+        fails(dir.run(line), Code::NotFound);
+    }
+    fails(dir.run("quantize no -o x.gguf --type q4_0 --json"), Code::NotFound);
+    fails(dir.run("quantize m.safetensors -o no/x.gguf --type q4_0 --json"), Code::NotFound);
+    std::fs::create_dir(dir.at("empty")).expect("a directory");
+    fails(dir.run("inspect empty --json"), Code::NotFound);
+    dir.run("inspect no").exits(3).says("error: ");
+}
+
+#[test]
+fn values_that_are_no_numbers() {
+    let dir = Dir::new();
+    let mut values = Rng(3).weights(64 * 64);
+    values[4001] = f32::NAN;
+    dir.write("nan.safetensors", &one("a.weight", &[64, 64], &values));
+    values[4001] = 1e30;
+    dir.write("large.safetensors", &one("a.weight", &[64, 64], &values));
+    for (line, code) in [
+        ("quantize nan.safetensors -o x.gguf --type q4_0 --json", Code::NonFinite),
+        ("quantize nan.safetensors -o x --to q4 --events", Code::NonFinite),
+        ("quantize large.safetensors -o x --to q4 --json", Code::F16Overflow),
+    ] {
+        let ended = dir.run(line);
+        let error = Ended { out: String::new(), ..ended };
+        let error = fails(error, code);
+        assert_eq!((&error["tensor"], &error["element"]), (&"a.weight".into(), &4001.into()), "{line}");
+    }
+    assert_eq!(dir.names(), ["large.safetensors", "nan.safetensors"], "nothing is left");
+}
+
+#[test]
+fn gates() {
+    let dir = Dir::with_model();
+    dir.run("quantize m.safetensors -o q.gguf --type q4_0").exits(0);
+    let ended = dir.run("compare m.safetensors q.gguf --threshold 1 --json").exits(5);
+    assert_eq!(ended.error()["code"], "below_threshold");
+    assert_eq!(ended.json()["any_below_threshold"], true, "the report is complete although the gate failed");
+    let mut bytes = dir.read("q.gguf");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    dir.write("r.gguf", &bytes);
+    let ended = dir.run("verify r.gguf --against m.safetensors --json").exits(5);
+    assert_eq!(ended.error()["code"], "difference");
+    assert_eq!(ended.json()["verified"], false);
+    dir.run("verify q.gguf --against m.safetensors --json").exits(0);
+}
+
+#[test]
+fn what_is_valid_but_not_supported() {
+    let dir = Dir::with_model();
+    dir.run("quantize m.safetensors -o q.gguf --type q8_0").exits(0);
+    let error = fails(dir.run("quantize q.gguf -o x.gguf --type q4_0 --json"), Code::Requantize);
+    assert!(error["message"].as_str().unwrap().contains("--allow-requantize"));
+    dir.run("quantize q.gguf -o x.gguf --type q4_0 --allow-requantize").exits(0);
+    fails(dir.run("quantize m.safetensors -o y.gguf --type iq2_xs --json"), Code::UnsupportedDtype);
+    dir.run("quantize m.safetensors -o z --to q4").exits(0);
+    fails(dir.run("quantize z -o y.gguf --type q4_0 --events").without_output(), Code::NotExact);
+    dir.write("none.safetensors", b"\x02\0\0\0\0\0\0\0{}");
+    fails(dir.run("quantize none.safetensors -o y.gguf --type q4_0 --json"), Code::Empty);
+    assert!(!dir.at("y.gguf").exists() && !dir.at("y.gguf.partial").exists());
+}
+
+#[test]
+fn a_device_that_is_not_there() {
+    let dir = Dir::with_model();
+    for verb in
+        ["sweep m.safetensors", "quantize m.safetensors -o x.gguf --type q4_0", "verify m.safetensors"]
+    {
+        fails(dir.run(&format!("{verb} --engine quantum --json")), Code::Device);
+    }
+    assert_eq!(dir.names(), ["m.safetensors"]);
+}
+
+trait WithoutOutput {
+    /// Events come before a failure; only the error matters.
+    fn without_output(self) -> Self;
+}
+
+impl WithoutOutput for Ended {
+    fn without_output(self) -> Ended {
+        Ended { out: String::new(), ..self }
+    }
+}

@@ -1,0 +1,44 @@
+"""gguf-py reads every GGUF that we write, and decodes the values that we decode."""
+
+from common import SAMPLE, SCRATCH, exported, odd_model, ok, quantoscope, same
+
+import gguf
+import numpy as np
+
+TYPES = ["q4_0", "q8_0", "q4_1", "q5_0", "q5_1", "f16", "bf16", "f32"]
+
+
+def decoded(path):
+    """All tensors as gguf-py sees them, and how many of each type."""
+    tensors, kinds = {}, {}
+    for t in gguf.GGUFReader(path).tensors:
+        # GGUF lists the innermost axis first.
+        shape = [int(n) for n in t.shape][::-1]
+        # gguf-py cannot decode blocks of which there are none.
+        values = gguf.quants.dequantize(t.data, t.tensor_type) if t.n_elements else np.zeros(0)
+        tensors[t.name] = values.reshape(shape).astype(np.float32)
+        kinds[t.tensor_type.name] = kinds.get(t.tensor_type.name, 0) + 1
+    return tensors, kinds
+
+
+def check(source, dtype, least):
+    out = SCRATCH / f"{dtype}.gguf"
+    quantoscope("quantize", source, "-o", out, "--type", dtype, "--pure", "--force")
+    theirs, kinds = decoded(out)
+    assert kinds.get(dtype.upper(), 0) >= least, kinds
+    ours = exported(out, "from-gguf")
+    assert set(ours) == set(theirs), set(ours) ^ set(theirs)
+    for name, values in ours.items():
+        same(values, theirs[name], f"{out.name} {name}")
+    fields = gguf.GGUFReader(out).fields
+    assert int(fields["general.file_type"].contents()) == gguf.LlamaFileType[file_type(dtype)], dtype
+    ok(f"gguf-py decodes {source.name} as {dtype}: {len(ours)} tensors, {kinds}")
+
+
+def file_type(dtype):
+    return "ALL_F32" if dtype == "f32" else f"MOSTLY_{dtype.upper()}"
+
+
+for dtype in TYPES:
+    check(SAMPLE, dtype, 44)
+    check(odd_model(), dtype, 2)

@@ -1,0 +1,50 @@
+//! Errors as JavaScript sees them: the same codes and words as the command line.
+
+use js_sys::{BigInt, Object, Reflect};
+use quantoscope_core::Error;
+use wasm_bindgen::JsValue;
+
+/// The largest integer below which every integer is a number of its own.
+const SAFE: u64 = 1 << 53;
+
+/// An error as `{code, message, file?, tensor?, offset?, element?}`.
+pub fn problem(error: &Error) -> JsValue {
+    let detail = error.detail();
+    let object = Object::new();
+    let set = |key: &str, value: JsValue| {
+        // Setting a property of a plain object that was just made cannot fail.
+        let _ = Reflect::set(&object, &key.into(), &value);
+    };
+    set("code", detail.code.as_str().into());
+    set("message", detail.message.as_str().into());
+    if let Some(file) = &detail.file {
+        set("file", file.as_str().into());
+    }
+    if let Some(tensor) = &detail.tensor {
+        set("tensor", tensor.as_str().into());
+    }
+    if let Some(offset) = detail.offset {
+        set("offset", integer(offset));
+    }
+    if let Some(element) = detail.element {
+        set("element", integer(element));
+    }
+    object.into()
+}
+
+/// A hostile header may name an offset that no number can hold; it is told all the same.
+fn integer(n: u64) -> JsValue {
+    if n <= SAFE { (n as f64).into() } else { BigInt::from(n).into() }
+}
+
+/// The core's result with its error as a JavaScript value.
+pub trait OrProblem<T> {
+    /// Converts the error.
+    fn or_problem(self) -> Result<T, JsValue>;
+}
+
+impl<T> OrProblem<T> for Result<T, Error> {
+    fn or_problem(self) -> Result<T, JsValue> {
+        self.map_err(|e| problem(&e))
+    }
+}

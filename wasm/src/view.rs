@@ -1,0 +1,128 @@
+//! Plain objects for the page: what a person looks at, no more.
+
+use quantoscope_core::format::Checkpoint;
+use quantoscope_core::tensor::{MetaValue, TensorInfo};
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+
+/// Text values longer than this are cut: the page shows them in one line.
+const LONGEST_TEXT: usize = 240;
+
+/// A value as plain JavaScript objects, absent values as `null`.
+pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
+    let serializer = serde_wasm_bindgen::Serializer::json_compatible();
+    value.serialize(&serializer).map_err(JsValue::from)
+}
+
+/// A model in one glance.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary<'a> {
+    container: String,
+    architecture: Option<String>,
+    files: Vec<FileView<'a>>,
+    elements: u64,
+    bytes: u64,
+    file_bytes: u64,
+    quantized: bool,
+    metadata: Vec<(&'a str, String)>,
+    warnings: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct FileView<'a> {
+    name: &'a str,
+    bytes: u64,
+}
+
+/// A line of the table.
+#[derive(Serialize)]
+pub struct TensorView<'a> {
+    index: usize,
+    name: &'a str,
+    dtype: &'static str,
+    /// Numbers, because a hostile header may name an axis beyond 2^53 beside one of zero.
+    shape: Vec<f64>,
+    elements: u64,
+    bytes: u64,
+    file: u32,
+    offset: u64,
+}
+
+/// The glance at `c`. Tensors of a checked checkpoint lie in its files without sharing a byte, so their sizes add up
+/// to no more than the files hold; element counts may not, and are told where they do.
+pub fn summary(c: &Checkpoint) -> Summary<'_> {
+    Summary {
+        container: container(c),
+        architecture: architecture(c),
+        files: c.files.iter().map(|f| FileView { name: &f.name, bytes: f.len }).collect(),
+        elements: c.tensors.iter().fold(0, |n, t| t.shape.numel().saturating_add(n)),
+        bytes: c.tensors.iter().map(|t| t.bytes.len()).sum(),
+        file_bytes: c.files.iter().map(|f| f.len).sum(),
+        quantized: c.tensors.iter().any(|t| t.dtype.is_quantized()),
+        metadata: c.metadata.0.iter().map(|(k, v)| (k.as_str(), text(v))).collect(),
+        warnings: c.warnings.iter().map(|w| w.message.as_str()).collect(),
+    }
+}
+
+/// The rows of the table, in the order of the checkpoint.
+pub fn tensors(c: &Checkpoint) -> Vec<TensorView<'_>> {
+    c.tensors.iter().enumerate().map(|(index, t)| row(index, t)).collect()
+}
+
+fn row(index: usize, t: &TensorInfo) -> TensorView<'_> {
+    TensorView {
+        index,
+        name: &t.name,
+        dtype: t.dtype.name(),
+        shape: t.shape.axes().iter().map(|&a| a as f64).collect(),
+        elements: t.shape.numel(),
+        bytes: t.bytes.len(),
+        file: t.file,
+        offset: t.bytes.start,
+    }
+}
+
+fn container(c: &Checkpoint) -> String {
+    use quantoscope_core::format::Container;
+    match (c.container, c.gguf_version) {
+        (Container::Gguf, Some(version)) => format!("GGUF v{version}"),
+        (Container::Gguf, None) => "GGUF".into(),
+        (Container::Safetensors, _) => "safetensors".into(),
+        (Container::LatticeQ4, _) => "lattice .q4".into(),
+    }
+}
+
+/// What the model calls itself: GGUF in its metadata, others in `config.json`.
+fn architecture(c: &Checkpoint) -> Option<String> {
+    if let Some(name) = c.metadata.text("general.architecture") {
+        return Some(name.into());
+    }
+    let config: serde_json::Value = serde_json::from_slice(c.config.as_deref()?).ok()?;
+    config.get("model_type")?.as_str().map(Into::into)
+}
+
+fn text(value: &MetaValue) -> String {
+    match value {
+        MetaValue::U8(v) => v.to_string(),
+        MetaValue::I8(v) => v.to_string(),
+        MetaValue::U16(v) => v.to_string(),
+        MetaValue::I16(v) => v.to_string(),
+        MetaValue::U32(v) => v.to_string(),
+        MetaValue::I32(v) => v.to_string(),
+        MetaValue::U64(v) => v.to_string(),
+        MetaValue::I64(v) => v.to_string(),
+        MetaValue::F32(v) => v.to_string(),
+        MetaValue::F64(v) => v.to_string(),
+        MetaValue::Bool(v) => v.to_string(),
+        MetaValue::String(v) => short(v),
+        MetaValue::Array(a) => format!("{} values", a.len),
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{}\u{2026}", &text[..end]),
+        None => text.into(),
+    }
+}

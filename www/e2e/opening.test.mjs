@@ -1,0 +1,259 @@
+// What can be opened, how fast, with how much memory; and what is refused, with which code.
+import assert from 'node:assert/strict';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import {
+  choose,
+  commandLine,
+  convert,
+  drop,
+  memoryFile,
+  openSample,
+  planFor,
+  safetensorsHeader,
+  SAMPLE,
+  sparseModel,
+  stored,
+  withPage,
+} from './page.mjs';
+
+let folder;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'quantoscope-opening-'));
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** Script, document and wasm memory of the page and its worker, in bytes. */
+async function memory(page) {
+  const cdp = await page.context().newCDPSession(page);
+  const worker = new Promise((resolve) => cdp.on('Target.attachedToTarget', (event) => resolve(event.sessionId)));
+  await cdp.send('Target.setAutoAttach', { autoAttach: true, waitForDebuggerOnStart: false, flatten: false });
+  const sessionId = await worker;
+  const usage = new Promise((resolve) => {
+    cdp.on('Target.receivedMessageFromTarget', ({ message }) => {
+      const { id, result } = JSON.parse(message);
+      if (id === 1) resolve(result);
+    });
+  });
+  await cdp.send('Target.sendMessageToTarget', {
+    sessionId,
+    message: JSON.stringify({ id: 1, method: 'Runtime.getHeapUsage' }),
+  });
+  await cdp.send('HeapProfiler.collectGarbage');
+  const sum = (u) => u.usedSize + u.embedderHeapUsedSize + u.backingStorageSize;
+  const total = sum(await cdp.send('Runtime.getHeapUsage')) + sum(await usage);
+  await cdp.detach();
+  return total + (await wasmMemory(page));
+}
+
+/** The worker answers this call as it answers those of the page. */
+function wasmMemory(page) {
+  return page.workers()[0].evaluate(async () => {
+    const post = self.postMessage;
+    const bytes = await new Promise((resolve) => {
+      self.postMessage = (message) =>
+        message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message);
+      self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
+    });
+    self.postMessage = post;
+    return bytes;
+  });
+}
+
+test('a dropped file of 6 GB shows its first row within a second, in less than 50 MB', () =>
+  withPage(async (page) => {
+    const path = join(folder, 'large.safetensors');
+    const made = sparseModel(path, 25);
+    assert.ok(made.bytes > 6e9);
+    await page.evaluate(() => {
+      addEventListener('drop', () => (window.droppedAt = performance.now()), true);
+      new MutationObserver(() => {
+        if (window.droppedAt && !window.rowAfter && document.querySelector('.grid-row'))
+          window.rowAfter = performance.now() - window.droppedAt;
+      }).observe(document.body, { childList: true, subtree: true });
+    });
+    await page.waitForTimeout(300);
+    const before = await memory(page);
+    await drop(page, [path]);
+    await page.waitForFunction(() => window.rowAfter);
+    const milliseconds = await page.evaluate(() => window.rowAfter);
+    const grown = (await memory(page)) - before;
+    console.log(
+      `6 GB: first row after ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(1)} MB more than the empty page (${(before / 1e6).toFixed(1)} MB)`,
+    );
+    assert.equal(await page.getByRole('grid').first().getAttribute('aria-rowcount'), String(made.tensors + 1));
+    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+    assert.ok(grown < 50e6, `${grown} bytes`);
+
+    // Work on it stays small as well: one window at a time.
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('progressbar').waitFor();
+    await page.waitForTimeout(1500);
+    const working = (await memory(page)) - before;
+    console.log(`while a tensor of 788 MB is read: ${(working / 1e6).toFixed(1)} MB`);
+    assert.ok(working < 80e6, `${working} bytes`);
+  }));
+
+test('a dropped folder with shards and an index', () =>
+  withPage(async (page) => {
+    const directory = join(folder, 'sharded');
+    mkdirSync(directory);
+    const weights = {};
+    for (const part of [1, 2]) {
+      const name = `model-0000${part}-of-00002.safetensors`;
+      const { header, data } = safetensorsHeader([[`layer.${part}.weight`, 'F32', [4, 32], 512]]);
+      writeFileSync(join(directory, name), Buffer.concat([header, Buffer.alloc(data, part)]));
+      weights[`layer.${part}.weight`] = name;
+    }
+    writeFileSync(
+      join(directory, 'model.safetensors.index.json'),
+      JSON.stringify({ metadata: {}, weight_map: weights }),
+    );
+    copyFileSync(join(SAMPLE, 'config.json'), join(directory, 'config.json'));
+    await drop(page, [directory]);
+    await page.getByRole('heading', { name: 'sharded' }).waitFor();
+    await page.getByText('safetensors \u00b7 llama').waitFor();
+    assert.equal(await page.locator('.grid-row').count(), 2);
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
+  }));
+
+const header = (json) => {
+  const text = Buffer.from(json);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text]);
+};
+
+const BAD = {
+  'not-a-model.bin': Buffer.from('MZ this is no model at all'),
+  'short.safetensors': header('{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}'),
+  'twice.safetensors': Buffer.concat([
+    header('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}'),
+    Buffer.alloc(2),
+  ]),
+  'far.safetensors': header(
+    '{"a":{"dtype":"F32","shape":[4611686018427387903],"data_offsets":[0,18446744073709551612]}}',
+  ),
+  'old.gguf': Buffer.from('GGUF\u0001\0\0\0\0\0\0\0\0\0\0\0', 'latin1'),
+  'empty.safetensors': Buffer.alloc(0),
+};
+
+for (const [name, bytes] of Object.entries(BAD)) {
+  test(`a bad file has the code and the words of the command line: ${name}`, () =>
+    withPage(async (page) => {
+      const path = join(folder, name);
+      writeFileSync(path, bytes);
+      const { status, stderr } = commandLine('inspect', path, '--json');
+      assert.equal(status, 4, stderr);
+      const { error = JSON.parse(stderr) } = JSON.parse(stderr);
+      await choose(page, [memoryFile(name, bytes)]);
+      const alert = page.getByRole('alert');
+      await alert.waitFor();
+      assert.equal(await alert.locator('.code').innerText(), error.code);
+      assert.ok((await alert.innerText()).includes(error.message), error.message);
+      if (error.tensor) assert.ok((await alert.innerText()).includes(error.tensor));
+    }));
+}
+
+test('NaN is refused with its tensor and element, and nothing is kept', () =>
+  withPage(async (page) => {
+    const values = new Float32Array(64).fill(0.5);
+    values[37] = NaN;
+    const { header } = safetensorsHeader([['model.layers.0.mlp.up_proj.weight', 'F32', [2, 32], 256]]);
+    await choose(page, [memoryFile('nan.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]))]);
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await planFor(page, 'Lattice', 'Asymmetric');
+    await convert(page);
+    const alert = page.getByRole('alert');
+    await alert.waitFor();
+    assert.match(await alert.innerText(), /non_finite[\s\S]*model\.layers\.0\.mlp\.up_proj\.weight[\s\S]*37/);
+    assert.deepEqual(await stored(page, 'folder-'), {});
+  }));
+
+test('a folder that holds something is refused and left alone', () =>
+  withPage(async (page) => {
+    await page.evaluate(() => {
+      window.showDirectoryPicker = async () => {
+        const folder = await (
+          await navigator.storage.getDirectory()
+        ).getDirectoryHandle('folder-full', { create: true });
+        await (await (await folder.getFileHandle('letter.txt', { create: true })).createWritable()).close();
+        return folder;
+      };
+    });
+    await openSample(page);
+    await planFor(page, 'Lattice', 'Asymmetric');
+    await convert(page);
+    await page.getByRole('alert').getByText('exists', { exact: true }).waitFor();
+    assert.deepEqual(Object.keys(await stored(page, 'folder-full')), ['letter.txt']);
+  }));
+
+test('a bad file does not close the model that is open', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const path = join(folder, 'nothing.gguf');
+    writeFileSync(path, 'nothing');
+    await drop(page, [path]);
+    await page.getByRole('alert').waitFor();
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
+  }));
+
+for (const pickers of [true, false]) {
+  test(`cancel stops a long run and leaves nothing behind, ${pickers ? 'picked file' : 'private storage'}`, () =>
+    withPage(
+      async (page) => {
+        const path = join(folder, 'long.safetensors');
+        sparseModel(path, 4);
+        await choose(page, [path]);
+        await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+        await planFor(page, 'GGUF', 'Q4_0');
+        await convert(page);
+        await page.getByText(/\/s, about/).waitFor();
+        const asked = Date.now();
+        await page.getByRole('button', { name: 'Cancel' }).click();
+        await page.getByText('Stopped. Nothing was kept.').waitFor();
+        assert.ok(Date.now() - asked < 3000);
+        assert.deepEqual(await stored(page, pickers ? '' : 'quantoscope'), {});
+        // The page works on.
+        await page.getByRole('button', { name: 'Tensors', exact: true }).click();
+        await page.locator('.grid-row').nth(9).click();
+        await page.getByRole('heading', { name: 'Statistics' }).waitFor();
+      },
+      { pickers },
+    ));
+}
+
+test('two different models: rows by rmse, findings, and a gate that fails', () =>
+  withPage(async (page) => {
+    const quantized = join(folder, 'candidate.gguf');
+    assert.equal(commandLine('quantize', SAMPLE, '-o', quantized, '--type', 'q4_0').status, 0);
+    await openSample(page);
+    await page.getByRole('button', { name: 'Compare', exact: true }).click();
+    await drop(page, [quantized]);
+    await page.getByText('The gate passes', { exact: true }).waitFor();
+    const { stdout } = commandLine('compare', SAMPLE, quantized, '--json');
+    const report = JSON.parse(stdout);
+    assert.equal(
+      await page.locator('.compare .grid-row .name .whole').first().getAttribute('title'),
+      report.tensors[0].tensor,
+    );
+    const rmse = await page.locator('.compare .grid-row').first().locator('.num').nth(1).innerText();
+    assert.equal(Number(rmse), Number(report.tensors[0].rmse.toPrecision(4)));
+
+    const { header, data } = safetensorsHeader([
+      ['model.norm.weight', 'F32', [7], 28],
+      ['stranger', 'F32', [2], 8],
+    ]);
+    await choose(page, [memoryFile('other.safetensors', Buffer.concat([header, Buffer.alloc(data)]))]);
+    await page.getByText('The gate fails', { exact: true }).waitFor();
+    await page.getByText('shape_mismatch').waitFor();
+    await page.getByText('only_in_candidate').waitFor();
+
+    await page.getByRole('spinbutton').fill('2');
+    await page.getByRole('spinbutton').blur();
+    await page.getByRole('alert').getByText('usage', { exact: true }).waitFor();
+  }));

@@ -1,0 +1,137 @@
+// What a person does on the page, as functions; and what tests need to know about files.
+import { createHash } from 'node:crypto';
+import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { browser, saveIntoPrivateStorage, serve } from './browser.mjs';
+
+export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+export const SAMPLE = join(REPOSITORY, 'www/sample');
+
+/** Runs `body(page, url, context)` in a fresh browser. `pickers` puts private files in the place of the pickers. */
+export async function withPage(body, { pickers = true, ...options } = {}) {
+  const server = await serve();
+  const { context, close } = await browser(options);
+  try {
+    const page = context.pages()[0];
+    const broken = [];
+    page.on('pageerror', (error) => broken.push(error.message));
+    if (pickers) await saveIntoPrivateStorage(page);
+    else
+      await page.addInitScript(() => {
+        delete window.showSaveFilePicker;
+        delete window.showDirectoryPicker;
+      });
+    await page.goto(server.url);
+    await body(page, server.url, context);
+    if (broken.length > 0) throw new Error(`the page threw: ${broken.join('; ')}`);
+  } finally {
+    await close();
+    await server.close();
+  }
+}
+
+export async function openSample(page) {
+  await page.getByRole('button', { name: 'Open the sample model' }).click();
+  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+}
+
+/** `files` are paths, or `{name, mimeType, buffer}`. */
+export async function choose(page, files) {
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Choose files' }).click();
+  await (await chooser).setFiles(files);
+}
+
+export function memoryFile(name, buffer) {
+  return { name, mimeType: 'application/octet-stream', buffer };
+}
+
+export async function planFor(page, container, choice) {
+  await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+  await page.getByRole('radio', { name: container }).check();
+  if (choice) await page.getByRole('radio', { name: new RegExp(`^${choice} `) }).check();
+  await page.locator('.plan-result[aria-busy=false]').waitFor();
+}
+
+export async function convert(page) {
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+}
+
+/** A trusted drop, as from a file manager. */
+export async function drop(page, paths) {
+  const cdp = await page.context().newCDPSession(page);
+  const data = { items: [], files: paths, dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'])
+    await cdp.send('Input.dispatchDragEvent', { type, x: 400, y: 300, data });
+}
+
+/** Names and digests of what lies in a folder of the private storage; its root where `folder` is empty. */
+export function stored(page, folder) {
+  return page.evaluate(async (folder) => {
+    const root = await navigator.storage.getDirectory();
+    const directories = [];
+    if (folder === '') directories.push(root);
+    else for await (const [name, handle] of root.entries()) if (name.startsWith(folder)) directories.push(handle);
+    const found = {};
+    for (const directory of directories)
+      for await (const [name, handle] of directory.entries()) {
+        if (handle.kind !== 'file') continue;
+        const digest = await crypto.subtle.digest('SHA-256', await (await handle.getFile()).arrayBuffer());
+        found[name] = [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, '0')).join('');
+      }
+    return found;
+  }, folder);
+}
+
+export function sha256(path) {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+/** The command line of this working tree; whoever runs these tests builds it first. */
+export function commandLine(...args) {
+  const candidates = [
+    process.env.QUANTOSCOPE,
+    ...['debug', 'release'].map((p) => join(REPOSITORY, 'target', p, 'quantoscope')),
+  ];
+  const program = candidates.find((path) => path && existsSync(path));
+  if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+/** The header of a safetensors file whose tensors lie one after the other. */
+export function safetensorsHeader(tensors) {
+  let at = 0;
+  const entries = tensors.map(([name, dtype, shape, bytes]) => {
+    const begin = at;
+    at += bytes;
+    return [name, { dtype, shape, data_offsets: [begin, at] }];
+  });
+  let json = JSON.stringify(Object.fromEntries(entries));
+  json += ' '.repeat((8 - (json.length % 8)) % 8);
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  return { header: Buffer.concat([length, Buffer.from(json)]), data: at };
+}
+
+/** A large model that takes no room on disk: all its values are zero. */
+export function sparseModel(path, layers) {
+  const [hidden, inner, vocabulary] = [3072, 8192, 128_256];
+  const tensors = [['model.embed_tokens.weight', 'BF16', [vocabulary, hidden], vocabulary * hidden * 2]];
+  const add = (name, ...shape) => tensors.push([name, 'BF16', shape, shape.reduce((a, b) => a * b, 2)]);
+  for (let i = 0; i < layers; i += 1) {
+    for (const name of ['q', 'k', 'v', 'o']) add(`model.layers.${i}.self_attn.${name}_proj.weight`, hidden, hidden);
+    add(`model.layers.${i}.mlp.gate_proj.weight`, inner, hidden);
+    add(`model.layers.${i}.mlp.up_proj.weight`, inner, hidden);
+    add(`model.layers.${i}.mlp.down_proj.weight`, hidden, inner);
+    add(`model.layers.${i}.input_layernorm.weight`, hidden);
+  }
+  const { header, data } = safetensorsHeader(tensors);
+  const file = openSync(path, 'w');
+  writeSync(file, header);
+  ftruncateSync(file, header.length + data);
+  closeSync(file);
+  return { tensors: tensors.length, bytes: header.length + data };
+}

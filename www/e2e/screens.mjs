@@ -1,0 +1,94 @@
+// Takes a picture of every state of the page, in both themes and at both widths, to be looked at by people.
+// Usage: node e2e/screens.mjs FOLDER
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { browser, serve, saveIntoPrivateStorage } from './browser.mjs';
+import { choose, memoryFile, safetensorsHeader, sparseModel } from './page.mjs';
+
+const out = process.argv[2] ?? 'screens';
+const SIZES = [
+  [1440, 900],
+  [390, 844],
+];
+
+async function states(page, shot) {
+  await shot('1-start');
+  await page.getByRole('button', { name: 'Open the sample model' }).click();
+  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await shot('2-tensors');
+  await page.getByRole('searchbox').fill('q_proj');
+  await page.locator('.grid-row').first().click();
+  await page.getByText('Error in each encoding', { exact: true }).waitFor();
+  await shot('3-tensor');
+  await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+  await page.getByText('Will be exactly').waitFor();
+  await shot('4-quantize');
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+  await page.locator('.note.good').waitFor();
+  await shot('5-saved');
+  await page.getByRole('radio', { name: 'Lattice' }).check();
+  await page.locator('.plan-result[aria-busy=false]').waitFor();
+  await shot('6-q4');
+  await page.getByRole('radio', { name: 'GGUF' }).check();
+  await page.locator('.plan-result[aria-busy=false]').waitFor();
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+  await page.getByRole('button', { name: 'Compare with the source' }).click();
+  await page.getByRole('grid', { name: 'Compared tensors' }).waitFor();
+  await shot('7-compare');
+  await page.getByRole('spinbutton').fill('0.9999');
+  await page.getByRole('spinbutton').blur();
+  await page.locator('.verdicts.bad').waitFor();
+  await shot('8-gate');
+  const foreign = safetensorsHeader([
+    ['model.norm.weight', 'F32', [7], 28],
+    ['stranger', 'F32', [2], 8],
+  ]);
+  await choose(page, [memoryFile('other.safetensors', Buffer.concat([foreign.header, Buffer.alloc(foreign.data)]))]);
+  await page.getByRole('heading', { name: 'Findings' }).waitFor();
+  await shot('9-findings');
+  const [chooser] = await Promise.all([page.waitForEvent('filechooser'), open(page)]);
+  await chooser.setFiles({
+    name: 'broken.safetensors',
+    mimeType: '',
+    buffer: Buffer.from('\u0010\0\0\0\0\0\0\0{"a":[1,2,3]}   '),
+  });
+  await page.getByRole('alert').waitFor();
+  await shot('10-refused');
+  await choose(page, [large]);
+  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await page.locator('.grid-row').first().click();
+  await page.getByText(/ of 788/).waitFor();
+  await shot('11-reading');
+  await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+  await page.getByText(/\/s, about/).waitFor();
+  await shot('12-running');
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByText('Stopped. Nothing was kept.').waitFor();
+}
+
+async function open(page) {
+  await page.getByRole('button', { name: 'Open another' }).click();
+  await page.getByRole('button', { name: 'Choose files' }).click();
+}
+
+mkdirSync(out, { recursive: true });
+const large = join(out, 'large-model.safetensors');
+sparseModel(large, 25);
+const server = await serve();
+for (const colorScheme of ['light', 'dark']) {
+  for (const [width, height] of SIZES) {
+    const { context, close } = await browser({ colorScheme, viewport: { width, height } });
+    const page = context.pages()[0];
+    await saveIntoPrivateStorage(page);
+    await page.goto(server.url);
+    await page.evaluate(() => document.fonts.ready);
+    await states(page, async (name) => {
+      await page.waitForTimeout(150);
+      await page.screenshot({ path: join(out, `${name}-${colorScheme}-${width}.png`), fullPage: width < 500 });
+    });
+    await close();
+  }
+}
+await server.close();
+rmSync(large);

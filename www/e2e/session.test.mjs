@@ -1,0 +1,143 @@
+// A whole session: by mouse, by keyboard, for assistive technology, and without a byte leaving the machine.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { test } from 'node:test';
+import { convert, openSample, planFor, withPage } from './page.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+async function assertAccessible(page, where) {
+  // Through the debugger: the page's own policy lets no foreign script in.
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run(document));
+  const told = violations.map(
+    (v) =>
+      `${v.id}: ${v.nodes
+        .map((n) => n.html)
+        .slice(0, 3)
+        .join(' ')}`,
+  );
+  assert.deepEqual(told, [], where);
+}
+
+async function everyState(page, visit) {
+  await visit('start');
+  await openSample(page);
+  await visit('tensors');
+  await page.locator('.grid-row').nth(3).click();
+  await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
+  await visit('tensor');
+  await planFor(page, 'GGUF', 'Q4_0');
+  await visit('plan');
+  await convert(page);
+  await page.getByRole('button', { name: 'Compare with the source' }).waitFor();
+  await visit('saved');
+  await page.getByRole('button', { name: 'Compare with the source' }).click();
+  await page.getByRole('grid', { name: 'Compared tensors' }).waitFor();
+  await visit('compare');
+}
+
+for (const colorScheme of ['light', 'dark']) {
+  for (const width of [1440, 390]) {
+    test(`no accessibility violation in any state, ${colorScheme}, ${width} pixels`, () =>
+      withPage((page) => everyState(page, (state) => assertAccessible(page, state)), {
+        colorScheme,
+        viewport: { width, height: 900 },
+      }));
+  }
+}
+
+test('the sample is opened, looked into and quantized with the keyboard alone', () =>
+  withPage(async (page) => {
+    const focused = () =>
+      page.evaluate(() => document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent);
+    const tabTo = async (name) => {
+      for (let i = 0; i < 40; i += 1) {
+        if ((await focused())?.trim() === name) return;
+        await page.keyboard.press('Tab');
+      }
+      assert.fail(`the keyboard does not reach ${name}`);
+    };
+    await tabTo('Open the sample model');
+    await page.keyboard.press('Enter');
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await tabTo('Tensors');
+    await page.locator('.grid').first().focus();
+    for (const key of ['ArrowDown', 'ArrowDown', 'ArrowUp', 'Enter']) await page.keyboard.press(key);
+    await page.getByRole('heading', { name: 'model.embed_tokens.weight' }).waitFor();
+    await page.keyboard.press('End');
+    const active = await page.evaluate(() => {
+      const id = document.querySelector('.grid').getAttribute('aria-activedescendant');
+      return document.getElementById(id)?.textContent;
+    });
+    assert.match(active, /model\.norm\.weight/);
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    assert.equal(await page.locator('[aria-sort=ascending]').count(), 1, 'a header sorts');
+    await page.getByRole('button', { name: 'Quantize', exact: true }).focus();
+    await page.keyboard.press('Enter');
+    await page.getByText('Will be exactly').waitFor();
+    await tabTo('Quantize and save');
+    await page.keyboard.press('Enter');
+    await page.getByRole('button', { name: 'Compare with the source' }).waitFor();
+  }));
+
+test('rows are sorted and filtered, and only those in sight exist', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const first = () => page.locator('.grid-row .name').first().innerText();
+    assert.ok((await page.locator('.grid-row').count()) < 40);
+    await page.getByRole('button', { name: 'Size', exact: true }).click();
+    assert.match(await first(), /layernorm|norm/);
+    await page.getByRole('button', { name: 'Size', exact: true }).click();
+    assert.match(await first(), /lm_head|embed_tokens/);
+    await page.getByRole('searchbox').fill('down_proj bf16');
+    assert.equal(await page.getByRole('grid').first().getAttribute('aria-rowcount'), '7');
+    await page.getByRole('searchbox').fill('no such tensor');
+    await page.getByText('No tensor matches the filter.').waitFor();
+  }));
+
+test('nothing leaves the machine, in a whole session', () =>
+  withPage(async (page, url, context) => {
+    const asked = [];
+    context.on('request', (request) => asked.push(request.url()));
+    await page.reload();
+    await everyState(page, async () => {});
+    const foreign = asked.filter((u) => !u.startsWith(url) && !u.startsWith(`blob:${url}`) && !u.startsWith('data:'));
+    assert.deepEqual(foreign, []);
+    assert.ok(
+      asked.some((u) => u.endsWith('.wasm')),
+      'the requests were seen',
+    );
+  }));
+
+test('the policy of the page blocks other origins, in the page and in its worker', async () => {
+  const reached = [];
+  const other = createServer((request, response) => {
+    reached.push(request.url);
+    response.setHeader('access-control-allow-origin', '*');
+    response.end('here');
+  });
+  await new Promise((resolve) => other.listen(0, '127.0.0.1', resolve));
+  const target = `http://127.0.0.1:${other.address().port}/leak`;
+  const attempt = (address) =>
+    fetch(address).then(
+      () => 'sent',
+      () => 'blocked',
+    );
+  try {
+    assert.equal(await attempt(target), 'sent', 'the other server answers those who may ask');
+    await withPage(async (page) => {
+      await openSample(page);
+      reached.length = 0;
+      assert.equal(await page.evaluate(attempt, target), 'blocked');
+      assert.equal(page.workers().length, 1);
+      assert.equal(await page.workers()[0].evaluate(attempt, target), 'blocked');
+      assert.deepEqual(reached, []);
+    });
+  } finally {
+    other.close();
+  }
+});

@@ -1,0 +1,83 @@
+// The page's side of the worker: calls that can be awaited, watched and cancelled.
+import workerUrl from './worker/worker?worker&url';
+import type { Call, Calls, FromWorker, Problem, Progress, ToWorker } from './protocol';
+
+/** A `Problem` that can be thrown. */
+export class Failure extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+}
+
+export interface Watch {
+  signal?: AbortSignal;
+  progress?: (p: Progress) => void;
+}
+
+interface Pending {
+  resolve: (answer: never) => void;
+  reject: (reason: Failure) => void;
+  progress: ((p: Progress) => void) | undefined;
+}
+
+export class Client {
+  private readonly pending = new Map<number, Pending>();
+  private readonly worker: Worker;
+  private next = 1;
+
+  constructor() {
+    this.worker = start();
+    this.worker.addEventListener('message', (event: MessageEvent<FromWorker>) => this.receive(event.data));
+    this.worker.addEventListener('error', (event) => this.collapse(event.message));
+  }
+
+  call<K extends Call>(call: K, ask: Calls[K]['ask'], watch: Watch = {}): Promise<Calls[K]['answer']> {
+    const id = this.next++;
+    return new Promise((resolve, reject) => {
+      this.pending.set(id, { resolve, reject, progress: watch.progress });
+      watch.signal?.addEventListener('abort', () => this.send({ cancel: id }), { once: true });
+      this.send({ id, call, ask });
+    });
+  }
+
+  /** Stops whatever is running: its model is about to be let go. */
+  cancelAll(): void {
+    for (const id of this.pending.keys()) this.send({ cancel: id });
+  }
+
+  private send(message: ToWorker): void {
+    this.worker.postMessage(message);
+  }
+
+  private receive(message: FromWorker): void {
+    if ('ready' in message) return;
+    const waiting = this.pending.get(message.id);
+    if (!waiting) return;
+    if ('progress' in message) return waiting.progress?.(message.progress);
+    this.pending.delete(message.id);
+    if ('problem' in message) waiting.reject(new Failure(message.problem));
+    else waiting.resolve(message.answer as never);
+  }
+
+  /** The worker itself broke: everything that waits is told, with the browser's own words. */
+  private collapse(message: string): void {
+    const problem: Problem = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
+    for (const waiting of this.pending.values()) waiting.reject(new Failure(problem));
+    this.pending.clear();
+  }
+}
+
+/**
+ * A worker that is fetched takes its policy from its own response headers, which a static host does not send.
+ * One that starts from a blob inherits the policy of this page, so `connect-src 'self'` binds it everywhere.
+ */
+function start(): Worker {
+  const absolute = new URL(workerUrl, document.baseURI).href;
+  const source = URL.createObjectURL(new Blob([`import ${JSON.stringify(absolute)};`], { type: 'text/javascript' }));
+  return new Worker(source, { type: 'module', name: 'quantoscope' });
+}
+
+export function problemOf(reason: unknown): Problem {
+  if (reason instanceof Failure) return reason.problem;
+  return { code: 'io', message: reason instanceof Error ? reason.message : String(reason) };
+}

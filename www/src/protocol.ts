@@ -1,0 +1,216 @@
+// What the page and its worker say to each other. Plain data only; every message can be cloned.
+
+/** An error, with the codes and words of the command line. */
+export interface Problem {
+  code: string;
+  message: string;
+  file?: string;
+  tensor?: string;
+  offset?: number | bigint;
+  element?: number | bigint;
+}
+
+/** A file and the path it had inside what was dropped. */
+export interface Picked {
+  path: string;
+  file: File;
+}
+
+export interface TensorRow {
+  index: number;
+  name: string;
+  dtype: string;
+  shape: number[];
+  elements: number;
+  bytes: number;
+  /** Index into `ModelView.files`. */
+  file: number;
+  offset: number;
+}
+
+export interface ModelView {
+  id: number;
+  name: string;
+  container: string;
+  architecture: string | null;
+  files: { name: string; bytes: number }[];
+  tensors: TensorRow[];
+  elements: number;
+  /** Bytes of all tensors. */
+  bytes: number;
+  /** Bytes of all files that were opened. */
+  fileBytes: number;
+  quantized: boolean;
+  metadata: [string, string][];
+  warnings: string[];
+  openedMs: number;
+}
+
+/** The reports are those of the command line, key for key; absent keys are unknown. */
+export interface ErrorView {
+  rmse?: number;
+  mse?: number;
+  relative_error?: number;
+  sqnr_db?: number;
+  cosine?: number;
+  max_abs?: number;
+  nonfinite_reference?: number;
+  nonfinite_candidate?: number;
+}
+
+export interface Stats {
+  min?: number;
+  max?: number;
+  mean?: number;
+  std?: number;
+  absmax?: number;
+  kurtosis?: number;
+  asymmetry?: number;
+  worth_asymmetric?: boolean;
+  zeros: number;
+  nan: number;
+  inf: number;
+}
+
+export interface Histogram {
+  lo: number;
+  hi: number;
+  counts: number[];
+}
+
+export interface EncodingRow extends ErrorView {
+  encoding: string;
+  bits_per_weight: number;
+  refused?: Problem;
+}
+
+export interface StatsTensor {
+  name: string;
+  stats?: Stats;
+  histogram?: Histogram;
+  encodings?: EncodingRow[];
+}
+
+export interface Warning {
+  code: string;
+  message: string;
+}
+
+export interface StatsReport {
+  tensors: StatsTensor[];
+  warnings: Warning[];
+}
+
+export type Container = 'gguf' | 'safetensors' | 'q4';
+
+/** A recipe, as the core reads it. */
+export interface Recipe {
+  to: Container;
+  type?: string;
+  q4_scheme: 'asym' | 'sym';
+  pure: boolean;
+  allow_requantize: boolean;
+}
+
+export interface ConvertedTensor {
+  name: string;
+  action: 'quantize' | 'convert' | 'transcode' | 'keep';
+  dtype_in: string;
+  dtype_out: string;
+  shape: number[];
+  numel: number;
+  bytes_in: number;
+  bytes_out: number;
+  reason: { code: string; text: string };
+  error?: ErrorView;
+}
+
+export interface ConvertReport {
+  directory: boolean;
+  totals: {
+    total_bytes_in: number;
+    source_file_bytes: number;
+    total_bytes_out: number;
+    planned_quantized: number;
+    kept: number;
+    ratio?: number;
+    bits_per_weight?: number;
+  };
+  tensors: ConvertedTensor[];
+  warnings: Warning[];
+}
+
+export interface PlanView extends ConvertReport {
+  files: { name: string; bytes: number }[];
+}
+
+export interface CompareRow extends ErrorView {
+  tensor: string;
+  qtype: string;
+  numel: number;
+  verdict: 'green' | 'yellow' | 'red';
+  below_threshold: boolean;
+}
+
+export interface Finding {
+  kind: string;
+  tensor?: string;
+  detail: string;
+}
+
+export interface CompareReport {
+  threshold?: number;
+  tensors: CompareRow[];
+  findings: Finding[];
+  any_below_threshold: boolean;
+  /** Whether the gate holds: nothing below the threshold, no finding, or no gate. */
+  passes: boolean;
+}
+
+export type Target =
+  | { kind: 'file'; handle: FileSystemFileHandle }
+  | { kind: 'directory'; handle: FileSystemDirectoryHandle }
+  | { kind: 'private' };
+
+export interface Saved {
+  report: ConvertReport;
+  bytes: number;
+  seconds: number;
+  /** Present where the result waits in the browser's private storage for a download. */
+  file: File | null;
+  /** The written files, where they can be read again: the page offers to compare them with their source. */
+  written: Picked[];
+}
+
+/** What can be asked, and what comes back. */
+export interface Calls {
+  open: { ask: { files: Picked[]; name: string }; answer: ModelView };
+  sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
+  close: { ask: { model: number }; answer: null };
+  measure: { ask: { model: number; tensor: number }; answer: StatsReport };
+  plan: { ask: { model: number; recipe: Recipe }; answer: PlanView };
+  convert: { ask: { model: number; recipe: Recipe; name: string; target: Target }; answer: Saved };
+  compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: CompareReport };
+  memory: { ask: Record<string, never>; answer: { wasm: number } };
+}
+
+export type Call = keyof Calls;
+
+export interface Request<K extends Call = Call> {
+  id: number;
+  call: K;
+  ask: Calls[K]['ask'];
+}
+
+export interface Progress {
+  done: number;
+  total: number;
+  label: string;
+}
+
+export type ToWorker = Request | { cancel: number };
+export type FromWorker =
+  | { ready: true }
+  | { id: number; answer: unknown }
+  | { id: number; problem: Problem }
+  | { id: number; progress: Progress };

@@ -1,0 +1,248 @@
+// Two models side by side: how far each tensor of the candidate is from the reference, and whether that passes.
+import { problemOf, type Client } from '../client';
+import { h, replace } from '../dom';
+import { fixed, integer, measure, plural } from '../format';
+import type { CompareReport, CompareRow, Finding, ModelView, Picked } from '../protocol';
+import { nameOf, pickFiles } from './drop';
+import { Grid, type Column } from './grid';
+import { problemNote } from './problem';
+import { progressBar } from './tensor';
+import { tensorName } from './tensors';
+
+export interface CompareView {
+  node: HTMLElement;
+  /** Takes a candidate and compares at once. */
+  take: (files: Picked[]) => void;
+  /** Lets the candidate go. */
+  close: () => void;
+}
+
+const DEFAULT_THRESHOLD = 0.95;
+
+export function compareView(client: Client, reference: ModelView): CompareView {
+  let candidate: ModelView | undefined;
+  let stop: AbortController | undefined;
+  const slot = h('div', { class: 'slot-body' });
+  const result = h('div', { class: 'compare-result', 'aria-live': 'polite' });
+  const threshold = h('input', {
+    type: 'number',
+    min: '-1',
+    max: '1',
+    step: '0.001',
+    value: String(DEFAULT_THRESHOLD),
+    id: 'threshold',
+  });
+
+  const invite = (after?: HTMLElement) =>
+    replace(
+      slot,
+      candidate ? named(candidate) : h('p', { class: 'soft' }, 'Drop the other model here, or choose it.'),
+      h('div', { class: 'act' }, pick('Choose files', false), pick('Choose a folder', true)),
+      after,
+    );
+  const pick = (label: string, directory: boolean) =>
+    h('button', { type: 'button', on: { click: () => void pickFiles(directory).then(take) } }, label);
+  const run = () => {
+    if (!candidate) return;
+    stop?.abort();
+    stop = new AbortController();
+    const mine = stop;
+    const bar = progressBar('Comparing');
+    const cancel = h('button', { type: 'button', on: { click: () => mine.abort() } }, 'Cancel');
+    replace(result, h('div', { class: 'running' }, bar.node, cancel));
+    const value = threshold.value.trim() === '' ? null : Number(threshold.value);
+    client
+      .call(
+        'compare',
+        { reference: reference.id, candidate: candidate.id, threshold: value },
+        { signal: mine.signal, progress: bar.show },
+      )
+      .then((answer) => stop === mine && replace(result, outcome(answer)))
+      .catch((reason: unknown) => {
+        if (stop === mine)
+          replace(
+            result,
+            mine.signal.aborted
+              ? h('p', { class: 'note', role: 'status' }, 'Stopped.')
+              : problemNote(problemOf(reason)),
+          );
+      });
+  };
+  const close = () => {
+    if (candidate) void client.call('close', { model: candidate.id });
+    candidate = undefined;
+  };
+  const take = (files: Picked[]) => {
+    if (files.length === 0) return;
+    replace(slot, h('p', { role: 'status' }, 'Reading headers\u2026'));
+    client
+      .call('open', { files, name: nameOf(files) })
+      .then((model) => {
+        close();
+        candidate = model;
+        invite();
+        run();
+      })
+      .catch((reason: unknown) => invite(problemNote(problemOf(reason))));
+  };
+  threshold.addEventListener('change', run);
+  invite();
+  const node = h(
+    'div',
+    { class: 'compare' },
+    h(
+      'div',
+      { class: 'slots' },
+      h('section', { class: 'slot', 'aria-label': 'Reference' }, h('h2', {}, 'Reference'), named(reference)),
+      h('section', { class: 'slot candidate', 'aria-label': 'Candidate' }, h('h2', {}, 'Candidate'), slot),
+      h(
+        'section',
+        { class: 'slot gate', 'aria-label': 'Gate' },
+        h('h2', {}, h('label', { for: 'threshold' }, 'Least cosine')),
+        threshold,
+        h('p', { class: 'soft small' }, 'Below it, or with any finding, the gate fails. Empty: no gate.'),
+      ),
+    ),
+    result,
+  );
+  return { node, take, close };
+}
+
+function named(model: ModelView): HTMLElement {
+  return h(
+    'div',
+    {},
+    h('p', { class: 'slot-name' }, model.name),
+    h('p', { class: 'soft small' }, `${model.container} \u00b7 ${plural(model.tensors.length, 'tensor')}`),
+  );
+}
+
+function outcome(c: CompareReport): (HTMLElement | null)[] {
+  // Without a pair the findings say why; an empty table would say nothing.
+  return [gate(c), findings(c.findings), c.tensors.length > 0 ? pairs(c.tensors) : null];
+}
+
+function gate(c: CompareReport): HTMLElement {
+  const counts = ['green', 'yellow', 'red'].map((v) => [v, c.tensors.filter((r) => r.verdict === v).length] as const);
+  const words = c.threshold === undefined ? 'No gate was set' : c.passes ? 'The gate passes' : 'The gate fails';
+  return h(
+    'div',
+    { class: `note verdicts ${c.threshold === undefined ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
+    h('p', {}, h('strong', {}, words), c.threshold === undefined ? '' : ` at a least cosine of ${c.threshold}`),
+    h(
+      'p',
+      { class: 'tallies' },
+      counts.map(([v, n]) => h('span', { class: `verdict ${v}` }, `${integer(n)} ${v}`)),
+      h('span', { class: 'soft' }, plural(c.findings.length, 'finding')),
+    ),
+  );
+}
+
+/** A few are listed at once; many of one kind are folded, so that the rows below stay in reach. */
+function findings(list: readonly Finding[]): HTMLElement | null {
+  if (list.length === 0) return null;
+  const kinds = [...new Set(list.map((f) => f.kind))];
+  const groups = kinds.map((kind) => {
+    const found = list.filter((f) => f.kind === kind);
+    const head = h(
+      'summary',
+      {},
+      h('code', { class: 'code' }, kind),
+      ' ',
+      h('span', { class: 'soft' }, plural(found.length, 'finding')),
+    );
+    return h(
+      'details',
+      { open: found.length <= FEW },
+      head,
+      h(
+        'ul',
+        {},
+        found.slice(0, MOST).map(line),
+        found.length > MOST && h('li', { class: 'soft' }, `and ${integer(found.length - MOST)} more`),
+      ),
+    );
+  });
+  return h('section', { class: 'findings' }, h('h2', {}, 'Findings'), groups);
+}
+
+const FEW = 4;
+const MOST = 200;
+
+function line(f: Finding): HTMLElement {
+  return h('li', {}, f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.detail);
+}
+
+const COLUMNS: Column<CompareRow>[] = [
+  {
+    key: 'tensor',
+    label: 'Tensor',
+    track: 'minmax(0, 1fr)',
+    narrow: 'minmax(0, 1fr)',
+    class: 'name',
+    cell: (r) => tensorName(r.tensor, `${r.qtype}  rmse ${measure(r.rmse, 3)}  cos ${fixed(r.cosine, 6)}`),
+    by: (r) => r.tensor,
+  },
+  {
+    key: 'qtype',
+    label: 'Type',
+    track: '5.5rem',
+    cell: (r) => h('span', { class: 'tag made' }, r.qtype),
+    by: (r) => r.qtype,
+  },
+  {
+    key: 'numel',
+    label: 'Elements',
+    track: '8rem',
+    class: 'num',
+    right: true,
+    cell: (r) => integer(r.numel),
+    by: (r) => r.numel,
+  },
+  {
+    key: 'rmse',
+    label: 'RMSE',
+    track: '7rem',
+    class: 'num',
+    right: true,
+    cell: (r) => measure(r.rmse),
+    by: (r) => r.rmse ?? null,
+  },
+  {
+    key: 'cosine',
+    label: 'Cosine',
+    track: '7rem',
+    class: 'num',
+    right: true,
+    cell: (r) => fixed(r.cosine, 6),
+    by: (r) => r.cosine ?? null,
+  },
+  {
+    key: 'max',
+    label: 'Max |error|',
+    track: '7rem',
+    class: 'num',
+    right: true,
+    cell: (r) => measure(r.max_abs),
+    by: (r) => r.max_abs ?? null,
+  },
+  {
+    key: 'verdict',
+    label: 'Verdict',
+    track: '6rem',
+    narrow: '5.4rem',
+    cell: (r) => h('span', { class: `verdict ${r.verdict}` }, r.verdict),
+    by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict],
+  },
+];
+
+/** The rows come in the order of the report: by rmse, largest first. */
+function pairs(rows: readonly CompareRow[]): HTMLElement {
+  const grid = new Grid<CompareRow>({
+    label: 'Compared tensors',
+    columns: COLUMNS,
+    empty: 'The models share no tensor.',
+  });
+  grid.show(rows);
+  return grid.node;
+}

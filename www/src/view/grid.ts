@@ -1,0 +1,264 @@
+// A table of any length: fixed-height rows, of which only those in sight exist, as an ARIA grid.
+//
+// The scroller keeps the focus and names its active row, so a row may leave the document without losing anything.
+import { h, replace, uid, vary, type Child } from '../dom';
+
+export interface Column<T> {
+  key: string;
+  label: string;
+  /** A CSS grid track. */
+  track: string;
+  /** Track on a narrow screen; columns without one are hidden there. */
+  narrow?: string;
+  right?: boolean;
+  class?: string;
+  cell: (row: T) => Child;
+  /** What to sort by; absent values go last. */
+  by?: (row: T) => number | string | null;
+}
+
+export interface Sort {
+  key: string;
+  down: boolean;
+}
+
+export interface GridOptions<T> {
+  label: string;
+  columns: Column<T>[];
+  sort?: Sort;
+  empty: string;
+  /** The row's text for assistive technology when it becomes active, and for choosing it. */
+  choose?: (row: T) => void;
+}
+
+/** Rows beyond the visible ones, so that a fast scroll finds them drawn. */
+const MARGIN = 6;
+
+export class Grid<T> {
+  readonly node: HTMLElement;
+  private readonly head: HTMLElement;
+  private readonly body: HTMLElement;
+  private readonly live = new Map<number, HTMLElement>();
+  private readonly prefix = uid('row');
+  private all: readonly T[] = [];
+  private shown: T[] = [];
+  private keep: (row: T) => boolean = () => true;
+  private sort: Sort | undefined;
+  private active = 0;
+  private selected: T | undefined;
+  private pending = 0;
+
+  constructor(private readonly options: GridOptions<T>) {
+    this.sort = options.sort;
+    this.head = h('div', { class: 'grid-head', role: 'row', 'aria-rowindex': 1 });
+    this.body = h('div', { class: 'grid-body', role: 'rowgroup' });
+    this.node = h(
+      'div',
+      {
+        class: 'grid',
+        role: 'grid',
+        tabindex: 0,
+        'aria-label': options.label,
+        'aria-colcount': options.columns.length,
+      },
+      h('div', { class: 'grid-top', role: 'rowgroup' }, this.head),
+      this.body,
+    );
+    const tracks = (of: (c: Column<T>) => string | undefined) => options.columns.map(of).filter(Boolean).join(' ');
+    vary(
+      this.node,
+      '--columns',
+      tracks((c) => c.track),
+    );
+    vary(
+      this.node,
+      '--narrow-columns',
+      tracks((c) => c.narrow),
+    );
+    this.node.addEventListener('scroll', () => this.schedule(), { passive: true });
+    this.node.addEventListener('keydown', (event) => this.key(event));
+    this.body.addEventListener('click', (event) => this.click(event));
+    new ResizeObserver(() => this.refresh()).observe(this.node);
+    this.drawHead();
+  }
+
+  get rows(): readonly T[] {
+    return this.shown;
+  }
+
+  show(rows: readonly T[]): void {
+    this.all = rows;
+    this.rebuild();
+  }
+
+  filter(keep: (row: T) => boolean): void {
+    this.keep = keep;
+    this.node.scrollTop = 0;
+    this.active = 0;
+    this.rebuild();
+  }
+
+  /** Marks a row and brings it into sight, without calling back. */
+  select(row: T | undefined): void {
+    this.selected = row;
+    const at = row === undefined ? -1 : this.shown.indexOf(row);
+    if (at >= 0) this.reach(at);
+    this.refresh();
+  }
+
+  private get height(): number {
+    return parseFloat(getComputedStyle(this.node).getPropertyValue('--row')) || 38;
+  }
+
+  private rebuild(): void {
+    this.shown = this.all.filter(this.keep);
+    const column = this.options.columns.find((c) => c.key === this.sort?.key);
+    if (column?.by && this.sort) this.shown.sort(order(column.by, this.sort.down));
+    this.active = Math.min(this.active, Math.max(0, this.shown.length - 1));
+    this.node.setAttribute('aria-rowcount', String(this.shown.length + 1));
+    this.refresh();
+  }
+
+  private refresh(): void {
+    for (const row of this.live.values()) row.remove();
+    this.live.clear();
+    this.body.style.height = `${this.shown.length * this.height}px`;
+    if (this.shown.length === 0) replace(this.body, this.emptyRow());
+    else this.body.replaceChildren();
+    this.draw();
+  }
+
+  private emptyRow(): HTMLElement {
+    return h('div', { role: 'row' }, h('div', { role: 'gridcell', class: 'grid-empty' }, this.options.empty));
+  }
+
+  private schedule(): void {
+    if (this.pending) return;
+    this.pending = requestAnimationFrame(() => {
+      this.pending = 0;
+      this.draw();
+    });
+  }
+
+  private draw(): void {
+    const height = this.height;
+    const first = Math.max(0, Math.floor(this.node.scrollTop / height) - MARGIN);
+    const last = Math.min(
+      this.shown.length,
+      Math.ceil((this.node.scrollTop + this.node.clientHeight) / height) + MARGIN,
+    );
+    const wanted = (i: number) => (i >= first && i < last) || i === this.active;
+    for (const [i, row] of this.live) {
+      if (wanted(i)) continue;
+      row.remove();
+      this.live.delete(i);
+    }
+    for (let i = first; i < last; i += 1) this.place(i, height);
+    if (this.active < this.shown.length) this.place(this.active, height);
+    this.mark();
+  }
+
+  private place(i: number, height: number): void {
+    const item = this.shown[i];
+    if (item === undefined || this.live.has(i)) return;
+    const row = h(
+      'div',
+      { class: 'grid-row', role: 'row', id: `${this.prefix}-${i}`, 'aria-rowindex': i + 2 },
+      this.options.columns.map((c, k) =>
+        h('div', { role: 'gridcell', class: classes(c), 'aria-colindex': k + 1 }, c.cell(item)),
+      ),
+    );
+    vary(row, '--y', `${i * height}px`);
+    row.dataset['at'] = String(i);
+    this.live.set(i, row);
+    this.body.append(row);
+  }
+
+  private mark(): void {
+    for (const [i, row] of this.live) {
+      row.classList.toggle('active', i === this.active);
+      row.setAttribute('aria-selected', String(this.selected !== undefined && this.shown[i] === this.selected));
+    }
+    if (this.shown.length > 0) this.node.setAttribute('aria-activedescendant', `${this.prefix}-${this.active}`);
+    else this.node.removeAttribute('aria-activedescendant');
+  }
+
+  private drawHead(): void {
+    const cells = this.options.columns.map((c, k) => {
+      const mine = this.sort?.key === c.key;
+      const by = c.by ? (mine ? (this.sort?.down ? 'descending' : 'ascending') : 'none') : undefined;
+      const label = c.by
+        ? h('button', { type: 'button', on: { click: () => this.turn(c.key) } }, c.label)
+        : h('span', { class: 'soft small' }, c.label);
+      return h('div', { role: 'columnheader', class: classes(c), 'aria-sort': by, 'aria-colindex': k + 1 }, label);
+    });
+    const focused = [...this.head.children].findIndex((cell) => cell.contains(document.activeElement));
+    replace(this.head, cells);
+    if (focused >= 0) cells[focused]?.querySelector('button')?.focus();
+  }
+
+  private turn(key: string): void {
+    const again = this.sort?.key === key;
+    this.sort = { key, down: again ? !this.sort?.down : false };
+    this.drawHead();
+    this.rebuild();
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (event.target !== this.node || event.altKey || event.ctrlKey || event.metaKey) return;
+    const page = Math.max(1, Math.floor(this.node.clientHeight / this.height) - 2);
+    const steps: Record<string, number> = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
+    const step = steps[event.key];
+    if (step !== undefined) this.reach(this.active + step);
+    else if (event.key === 'Enter' || event.key === ' ') this.choose(this.active);
+    else return;
+    event.preventDefault();
+  }
+
+  private reach(to: number): void {
+    this.active = Math.max(0, Math.min(this.shown.length - 1, to));
+    const head = this.head.offsetHeight;
+    const top = this.active * this.height;
+    const sight = this.node.clientHeight - head;
+    if (top < this.node.scrollTop) this.node.scrollTop = top;
+    else if (top + this.height > this.node.scrollTop + sight) this.node.scrollTop = top + this.height - sight;
+    this.draw();
+  }
+
+  private click(event: MouseEvent): void {
+    const row = (event.target as Element).closest<HTMLElement>('.grid-row');
+    if (row) this.choose(Number(row.dataset['at']));
+  }
+
+  private choose(i: number): void {
+    const item = this.shown[i];
+    if (item === undefined) return;
+    this.active = i;
+    if (!this.options.choose) return this.mark();
+    this.selected = item;
+    this.mark();
+    this.options.choose(item);
+  }
+}
+
+function classes<T>(column: Column<T>): string {
+  return [column.class, column.right && 'right', column.narrow === undefined && 'wide'].filter(Boolean).join(' ');
+}
+
+const names = new Intl.Collator('en', { numeric: true });
+
+function order<T>(by: (row: T) => number | string | null, down: boolean): (a: T, b: T) => number {
+  return (a, b) => {
+    const [x, y] = [by(a), by(b)];
+    if (x === null || y === null) return Number(x === null) - Number(y === null);
+    const less = typeof x === 'string' ? names.compare(x, String(y)) : x - Number(y);
+    return down ? -less : less;
+  };
+}

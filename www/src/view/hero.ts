@@ -1,0 +1,69 @@
+// The first screen: what this is, and how to begin.
+import { h, replace } from '../dom';
+import type { Problem } from '../protocol';
+import { lens } from './lens';
+import { problemNote } from './problem';
+
+export interface Ways {
+  files: () => void;
+  folder: () => void;
+  sample: () => void;
+}
+
+export interface Hero {
+  node: HTMLElement;
+  busy: (label: string | null) => void;
+  fail: (problem: Problem) => void;
+}
+
+export function hero(ways: Ways): Hero {
+  const act = h('div', { class: 'act' });
+  const notes = h('div', { 'aria-live': 'polite' });
+  const buttons = [
+    h('button', { type: 'button', class: 'primary', on: { click: ways.files } }, 'Choose files'),
+    h('button', { type: 'button', on: { click: ways.folder } }, 'Choose a folder'),
+    h('button', { type: 'button', on: { click: ways.sample } }, 'Open the sample model'),
+  ];
+  const busy = (label: string | null) => {
+    if (label === null) replace(act, buttons);
+    else replace(act, h('div', { class: 'busy', role: 'status' }, label));
+  };
+  busy(null);
+  const node = h(
+    'section',
+    { class: 'hero' },
+    h(
+      'div',
+      { class: 'words' },
+      h('h1', {}, 'See what fewer bits do to every tensor.'),
+      h(
+        'div',
+        {},
+        h(
+          'p',
+          { class: 'say' },
+          'Drop a model here. Quantoscope measures the error each encoding would cause, tells the exact size, and writes the quantized file. ',
+          h('strong', {}, 'Nothing is uploaded: it all runs in this tab.'),
+        ),
+        act,
+        notes,
+      ),
+    ),
+    lens(),
+    h(
+      'p',
+      { class: 'formats' },
+      h('span', {}, 'Reads safetensors (shards and index too), GGUF and lattice .q4'),
+      h('span', {}, 'Writes GGUF, safetensors and .q4'),
+      h('span', {}, 'Opening reads headers only, whatever the size'),
+    ),
+  );
+  return {
+    node,
+    busy,
+    fail: (problem) => {
+      busy(null);
+      replace(notes, problemNote(problem));
+    },
+  };
+}

@@ -1,0 +1,207 @@
+// From a wish to a plan: what would be written, to the byte, and what happens to each tensor and why.
+import { problemOf, type Client } from '../client';
+import { h, replace } from '../dom';
+import { binaryBytes, bytes, fixed, integer, measure, plural } from '../format';
+import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
+import { conversion, type After } from './convert';
+import { Grid, type Column } from './grid';
+import { problemNote, warningNotes } from './problem';
+import { strip } from './strip';
+import { tensorName } from './tensors';
+import { wishForm } from './wish';
+
+export function planView(
+  client: Client,
+  model: ModelView,
+  compare: (files: { path: string; file: File }[]) => void,
+): HTMLElement {
+  const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
+  let asked = 0;
+  const ask = (recipe: Recipe) => {
+    const mine = ++asked;
+    result.setAttribute('aria-busy', 'true');
+    client
+      .call('plan', { model: model.id, recipe })
+      .then((plan) => mine === asked && replace(result, show(client, model, recipe, plan, compare)))
+      .catch((reason: unknown) => mine === asked && replace(result, problemNote(problemOf(reason))))
+      .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
+  };
+  const form = wishForm(model, ask);
+  return h('div', { class: 'plan' }, form, result);
+}
+
+function show(
+  client: Client,
+  model: ModelView,
+  recipe: Recipe,
+  plan: PlanView,
+  compare: (files: { path: string; file: File }[]) => void,
+): (HTMLElement | null)[] {
+  const table = decisions(plan);
+  const after: After = { compare, measured: (report) => table.show(report.tensors) };
+  return [
+    figures(model, plan),
+    strips(model, plan),
+    conversion(client, model, recipe, plan, after),
+    warningNotes(plan.warnings.map((w) => w.message)),
+    table.node,
+  ];
+}
+
+/** The ratio is the core's; where it cannot be computed it is not shown. */
+function figures(model: ModelView, plan: PlanView): HTMLElement {
+  return h(
+    'div',
+    { class: 'outcome' },
+    h(
+      'p',
+      { class: 'from' },
+      h('span', { class: 'soft small' }, 'Now'),
+      h('span', { class: 'num' }, bytes(model.fileBytes)),
+    ),
+    h('p', { class: 'arrow', 'aria-hidden': 'true' }, '\u2192'),
+    h(
+      'p',
+      { class: 'to' },
+      h('span', { class: 'soft small' }, 'Will be exactly'),
+      figure(plan.totals.total_bytes_out),
+      h(
+        'span',
+        { class: 'num small soft' },
+        `${integer(plan.totals.total_bytes_out)} bytes, ${binaryBytes(plan.totals.total_bytes_out)}`,
+      ),
+    ),
+    h(
+      'dl',
+      { class: 'side' },
+      plan.totals.ratio !== undefined && pair('Smaller by', `${fixed(plan.totals.ratio, 2)}\u00d7`),
+      pair('Bits per element', fixed(plan.totals.bits_per_weight, 2)),
+      pair('Quantized', integer(plan.totals.planned_quantized)),
+      pair('Kept', integer(plan.totals.kept)),
+    ),
+  );
+}
+
+/** The number large, its unit beside it. */
+function figure(size: number): HTMLElement {
+  const [number, unit] = bytes(size).split('\u00a0');
+  return h('span', { class: 'big' }, number, h('span', { class: 'unit' }, `\u00a0${unit}`));
+}
+
+function pair(name: string, value: string): HTMLElement {
+  return h('div', {}, h('dt', {}, name), h('dd', { class: 'num' }, value));
+}
+
+/** Both strips share one scale: what is missing on the right of the second is what was saved. */
+function strips(model: ModelView, plan: PlanView): HTMLElement {
+  const scale = Math.max(
+    model.bytes,
+    plan.tensors.reduce((sum, r) => sum + r.bytes_out, 0),
+  );
+  const before = strip('The model now, one block per tensor');
+  const after = strip('The model as planned, one block per tensor, at the same scale');
+  before.show(
+    model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })),
+    scale,
+  );
+  after.show(
+    plan.tensors.map((r) => ({
+      name: r.name,
+      bytes: r.bytes_out,
+      tone: quantized(r) ? 'made' : r.shape.length > 1 ? 'matrix' : 'vector',
+    })),
+    scale,
+  );
+  return h(
+    'figure',
+    { class: 'strip' },
+    before.node,
+    after.node,
+    h(
+      'figcaption',
+      {},
+      h('span', { class: 'key' }, 'as it is'),
+      h('span', { class: 'key made' }, 'quantized'),
+      h('span', { class: 'key vector' }, 'one axis, kept'),
+    ),
+  );
+}
+
+const COLUMNS: Column<ConvertedTensor>[] = [
+  {
+    key: 'name',
+    label: 'Tensor',
+    track: 'minmax(0, 1fr)',
+    narrow: 'minmax(0, 1fr)',
+    class: 'name',
+    cell: (r) =>
+      tensorName(
+        r.name,
+        `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${r.reason.text}`,
+      ),
+    by: (r) => r.name,
+  },
+  {
+    key: 'to',
+    label: 'Becomes',
+    track: '10.5rem',
+    cell: (r) => becomes(r),
+    by: (r) => r.dtype_out,
+  },
+  {
+    key: 'out',
+    label: 'After',
+    track: '5.6rem',
+    narrow: '5.2rem',
+    class: 'num',
+    right: true,
+    cell: (r) => h('span', { title: `${integer(r.bytes_out)} bytes` }, bytes(r.bytes_out)),
+    by: (r) => r.bytes_out,
+  },
+  {
+    key: 'error',
+    label: 'Rel. error',
+    track: '5.6rem',
+    class: 'num',
+    right: true,
+    cell: (r) => measure(r.error?.relative_error, 3),
+    by: (r) => r.error?.relative_error ?? null,
+  },
+  {
+    key: 'reason',
+    label: 'Why',
+    track: 'minmax(0, 1.1fr)',
+    class: 'soft',
+    cell: (r) => h('span', { title: r.reason.text }, r.reason.text),
+    by: (r) => r.reason.text,
+  },
+];
+
+/** Block types carry the colour of change, plain types do not. */
+function quantized(r: ConvertedTensor): boolean {
+  return r.action === 'quantize' || r.action === 'transcode';
+}
+
+function becomes(r: ConvertedTensor): HTMLElement {
+  const to = h('span', { class: quantized(r) ? 'tag made' : 'tag plain' }, r.dtype_out);
+  return r.dtype_in === r.dtype_out
+    ? to
+    : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
+}
+
+/** The error of each tensor is known, and shown, once it has been written. */
+function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: ConvertedTensor[]) => void } {
+  const grid = new Grid<ConvertedTensor>({
+    label: 'Decision for each tensor',
+    columns: COLUMNS,
+    empty: 'The plan writes no tensor.',
+  });
+  grid.show(plan.tensors);
+  const node = h(
+    'section',
+    { class: 'decisions' },
+    h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`),
+    grid.node,
+  );
+  return { node, show: (tensors) => grid.show(tensors) };
+}

@@ -1,0 +1,206 @@
+// One tensor: what it is, how its values are spread, and what each encoding would cost it.
+import { problemOf, type Client } from '../client';
+import { h, replace, vary, type Child } from '../dom';
+import { bytes, fixed, integer, measure, shape } from '../format';
+import type { EncodingRow, ModelView, Progress, Stats, StatsReport, TensorRow } from '../protocol';
+import { histogramView } from './histogram';
+import { problemNote, warningNotes } from './problem';
+import { tensorName } from './tensors';
+
+export interface TensorPanel {
+  node: HTMLElement;
+  show: (tensor: TensorRow) => void;
+}
+
+export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
+  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation(model));
+  const seen = new Map<number, StatsReport>();
+  let running: AbortController | undefined;
+  const show = (tensor: TensorRow) => {
+    running?.abort();
+    running = new AbortController();
+    const mine = running.signal;
+    const body = h('div', { class: 'panel-body' });
+    replace(node, head(tensor, model, close), body);
+    const known = seen.get(tensor.index);
+    if (known) return replace(body, report(known, tensor));
+    const bar = progressBar('Reading values');
+    replace(body, bar.node);
+    client
+      .call('measure', { model: model.id, tensor: tensor.index }, { signal: mine, progress: bar.show })
+      .then((answer) => {
+        seen.set(tensor.index, answer);
+        if (!mine.aborted) replace(body, report(answer, tensor));
+      })
+      .catch((reason: unknown) => {
+        if (!mine.aborted) replace(body, problemNote(problemOf(reason)));
+      });
+  };
+  return { node, show };
+}
+
+/** Before a tensor is chosen: what else the headers said. */
+function invitation(model: ModelView): HTMLElement {
+  const lines = (title: string, pairs: readonly (readonly [string, string])[]) =>
+    pairs.length > 0 &&
+    h(
+      'section',
+      { class: 'block' },
+      h('h3', {}, title),
+      h(
+        'dl',
+        { class: 'pairs' },
+        pairs.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]),
+      ),
+    );
+  return h(
+    'div',
+    { class: 'invite' },
+    h('h2', {}, 'Choose a tensor'),
+    h(
+      'p',
+      { class: 'soft' },
+      'Its values are read then, and not before: the error that each encoding would cause, how the values are spread, and their statistics.',
+    ),
+    lines(
+      'Files',
+      model.files.map((f) => [f.name, bytes(f.bytes)] as const),
+    ),
+    lines('Metadata', model.metadata),
+  );
+}
+
+function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLElement {
+  const file = model.files[tensor.file]?.name;
+  const facts = [tensor.dtype, shape(tensor.shape), `${integer(tensor.elements)} elements`, bytes(tensor.bytes)];
+  return h(
+    'div',
+    { class: 'panel-head' },
+    h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors'),
+    h('h2', { class: 'mono' }, tensorName(tensor.name)),
+    h('p', { class: 'soft small num' }, facts.join(' \u00b7 ')),
+    h(
+      'p',
+      { class: 'soft small num' },
+      `bytes ${integer(tensor.offset)} to ${integer(tensor.offset + tensor.bytes)}${file ? ` of ${file}` : ''}`,
+    ),
+  );
+}
+
+export function progressBar(label: string): { node: HTMLElement; show: (p: Progress) => void } {
+  const bar = h('div', {
+    class: 'bar tall',
+    role: 'progressbar',
+    'aria-label': label,
+    'aria-valuemin': 0,
+    'aria-valuemax': 100,
+  });
+  const text = h('p', { class: 'soft small num' }, `${label}\u2026`);
+  const show = (p: Progress) => {
+    const part = p.total > 0 ? p.done / p.total : 0;
+    vary(bar, '--part', part);
+    bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
+    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}`;
+  };
+  return { node: h('div', { class: 'progress' }, bar, text), show };
+}
+
+/** A tensor that cannot be measured has no report but a warning that says why. */
+function report(r: StatsReport, tensor: TensorRow): Child[] {
+  const [found] = r.tensors;
+  if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
+  return [
+    found.encodings && encodings(found.encodings),
+    found.histogram && histogramView(found.histogram, tensor.name),
+    found.stats && statistics(found.stats),
+  ];
+}
+
+function statistics(s: Stats): HTMLElement {
+  const facts: [string, string, boolean?][] = [
+    ['mean', measure(s.mean)],
+    ['std', measure(s.std)],
+    ['kurtosis', measure(s.kurtosis)],
+    ['min', measure(s.min)],
+    ['max', measure(s.max)],
+    ['absmax', measure(s.absmax)],
+    ['zeros', integer(s.zeros)],
+    ['NaN', integer(s.nan), s.nan > 0],
+    ['Inf', integer(s.inf), s.inf > 0],
+  ];
+  return h(
+    'section',
+    { class: 'block', 'aria-label': 'Statistics' },
+    h('h3', {}, 'Statistics'),
+    h(
+      'dl',
+      { class: 'facts' },
+      facts.map(([name, value, bad]) =>
+        h('div', {}, h('dt', {}, name), h('dd', { class: bad ? 'num bad' : 'num' }, value)),
+      ),
+    ),
+    s.asymmetry !== undefined && symmetry(s.asymmetry, s.worth_asymmetric ?? false),
+  );
+}
+
+function symmetry(value: number, worth: boolean): HTMLElement {
+  const advice = worth
+    ? 'Rows lean to one side, so an encoding with a minimum is worth its bits'
+    : 'Rows are balanced, so a symmetric encoding loses little';
+  return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
+}
+
+/** No ratio is told where there is no noise. */
+function signal(e: EncodingRow): string {
+  return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
+}
+
+/** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
+function encodings(list: readonly EncodingRow[]): HTMLElement {
+  const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
+  const row = (e: EncodingRow) => {
+    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
+    if (e.refused)
+      return h(
+        'tr',
+        {},
+        name,
+        h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message),
+      );
+    const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
+    vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
+    return h(
+      'tr',
+      { title: `max |error| ${measure(e.max_abs)}` },
+      name,
+      h('td', {}, fixed(e.bits_per_weight, 2)),
+      h('td', { class: 'signal' }, signal(e), bar),
+      h('td', {}, measure(e.relative_error, 3)),
+      h('td', {}, measure(e.rmse, 3)),
+      h('td', {}, fixed(e.cosine, 6)),
+    );
+  };
+  return h(
+    'section',
+    { class: 'block', 'aria-label': 'Error in each encoding' },
+    h('h3', {}, 'Error in each encoding'),
+    h(
+      'div',
+      { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Error in each encoding, table' },
+      h(
+        'table',
+        { class: 'figures-table' },
+        h(
+          'thead',
+          {},
+          h(
+            'tr',
+            {},
+            heads.map((text) => h('th', { scope: 'col' }, text)),
+          ),
+        ),
+        h('tbody', {}, list.map(row)),
+      ),
+    ),
+  );
+}

@@ -1,0 +1,115 @@
+// The form of the quantize view: container, type, and the few switches that matter.
+import { h, replace, uid } from '../dom';
+import type { Container, ModelView, Recipe } from '../protocol';
+
+interface Choice {
+  value: string;
+  label: string;
+  hint: string;
+}
+
+const CONTAINERS: readonly Choice[] = [
+  { value: 'gguf', label: 'GGUF', hint: 'one file, for llama.cpp and its relatives' },
+  { value: 'q4', label: 'Lattice .q4', hint: 'a folder of files, one per tensor' },
+  { value: 'safetensors', label: 'safetensors', hint: 'one file, plain floats' },
+];
+
+const TYPES: Record<Container, readonly Choice[]> = {
+  gguf: [
+    { value: 'Q8_0', label: 'Q8_0', hint: '8.5 bits, 32 codes and a scale' },
+    { value: 'Q5_1', label: 'Q5_1', hint: '6 bits, scale and minimum' },
+    { value: 'Q5_0', label: 'Q5_0', hint: '5.5 bits, scale' },
+    { value: 'Q4_1', label: 'Q4_1', hint: '5 bits, scale and minimum' },
+    { value: 'Q4_0', label: 'Q4_0', hint: '4.5 bits, scale' },
+    { value: 'F16', label: 'F16', hint: '16 bits, half precision' },
+    { value: 'BF16', label: 'BF16', hint: '16 bits, range of F32' },
+    { value: 'F32', label: 'F32', hint: '32 bits' },
+  ],
+  safetensors: [
+    { value: 'BF16', label: 'BF16', hint: '16 bits, range of F32' },
+    { value: 'F16', label: 'F16', hint: '16 bits, half precision' },
+    { value: 'F32', label: 'F32', hint: '32 bits' },
+  ],
+  q4: [
+    { value: 'asym', label: 'Asymmetric', hint: '5 bits, scale and bias' },
+    { value: 'sym', label: 'Symmetric', hint: '5 bits, scale around zero' },
+  ],
+};
+
+const FIRST: Record<Container, string> = { gguf: 'Q4_0', safetensors: 'F16', q4: 'asym' };
+
+export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): HTMLElement {
+  let container: Container = 'gguf';
+  let choice = FIRST[container];
+  const pure = check(
+    'Embeddings and output too',
+    'The same as --pure on the command line. Norms and tensors of one axis keep their type either way.',
+  );
+  const again = check(
+    'Quantize what is quantized already',
+    'The same as --allow-requantize. The source lost information once; this loses more.',
+  );
+  const types = h('div', { class: 'field-slot' });
+  const tell = () => changed(recipe());
+  const recipe = (): Recipe => ({
+    to: container,
+    ...(container === 'q4' ? {} : { type: choice }),
+    q4_scheme: choice === 'sym' ? 'sym' : 'asym',
+    pure: pure.input.checked && container === 'gguf',
+    allow_requantize: again.input.checked,
+  });
+  const offer = () => {
+    pure.node.hidden = container !== 'gguf';
+    replace(
+      types,
+      radios(container === 'q4' ? 'Scheme' : 'Type', TYPES[container], choice, (value) => {
+        choice = value;
+        tell();
+      }),
+    );
+  };
+  const containers = radios('Write', CONTAINERS, container, (value) => {
+    container = value as Container;
+    choice = FIRST[container];
+    offer();
+    tell();
+  });
+  again.node.hidden = !model.quantized;
+  for (const box of [pure, again]) box.input.addEventListener('change', tell);
+  offer();
+  tell();
+  const form = h('form', { class: 'wish', 'aria-label': 'What to write' }, containers, types, pure.node, again.node);
+  form.addEventListener('submit', (event) => event.preventDefault());
+  return form;
+}
+
+function radios(
+  legend: string,
+  choices: readonly Choice[],
+  chosen: string,
+  pick: (value: string) => void,
+): HTMLElement {
+  const group = uid('choice');
+  const options = choices.map((c) => {
+    const input = h('input', { type: 'radio', name: group, value: c.value, checked: c.value === chosen });
+    input.addEventListener('change', () => pick(c.value));
+    return h(
+      'label',
+      { class: 'option' },
+      input,
+      h('span', {}, h('span', { class: 'option-name' }, c.label), h('span', { class: 'soft small' }, c.hint)),
+    );
+  });
+  return h('fieldset', {}, h('legend', {}, legend), h('div', { class: 'options' }, options));
+}
+
+function check(label: string, hint: string): { node: HTMLElement; input: HTMLInputElement } {
+  const input = h('input', { type: 'checkbox' });
+  const text = h(
+    'span',
+    {},
+    h('span', { class: 'option-name plain' }, label),
+    h('span', { class: 'soft small' }, hint),
+  );
+  return { node: h('label', { class: 'option lone' }, input, text), input };
+}
