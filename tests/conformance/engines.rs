@@ -16,12 +16,25 @@ pub fn engines() -> Vec<Engine> {
 }
 
 /// The encodings that have blocks.
-pub const BLOCKS: [Encoding; 7] = [
+pub const BLOCKS: [Encoding; 20] = [
     Encoding::Type(DType::Q8_0),
+    Encoding::Type(DType::Q6_K),
+    Encoding::Type(DType::Q5_K),
+    Encoding::Type(DType::Q4_K),
+    Encoding::Type(DType::Q3_K),
+    Encoding::Type(DType::Q2_K),
     Encoding::Type(DType::Q5_1),
     Encoding::Type(DType::Q5_0),
     Encoding::Type(DType::Q4_1),
     Encoding::Type(DType::Q4_0),
+    Encoding::Type(DType::IQ4_NL),
+    Encoding::Type(DType::IQ4_XS),
+    Encoding::Type(DType::MXFP4),
+    Encoding::Type(DType::NVFP4),
+    Encoding::Type(DType::Q2_0),
+    Encoding::Type(DType::TQ2_0),
+    Encoding::Type(DType::TQ1_0),
+    Encoding::Type(DType::Q1_0),
     Encoding::LatticeAsym,
     Encoding::LatticeSym,
 ];

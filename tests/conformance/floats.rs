@@ -119,3 +119,57 @@ fn every_8_bit_float_is_what_its_fields_say() {
         }
     }
 }
+
+#[test]
+fn logarithms_round_up_just_below_a_power_of_two() {
+    let correct = |x: f32| (f64::from(x).log2() as f32).floor() as i32;
+    for k in -149..128 {
+        let power = 2.0_f64.powi(k) as f32;
+        for n in -60..60 {
+            let x = f32::from_bits(power.to_bits().wrapping_add_signed(n));
+            if x > 0.0 && x.is_finite() {
+                assert_eq!(floor_log2(x), correct(x), "{x:e}");
+            }
+        }
+    }
+    assert_eq!((floor_log2(f32::MAX), floor_log2(f32::from_bits(1))), (128, -149));
+}
+
+#[test]
+fn powers_in_a_byte_are_halved() {
+    for e in 0..=u8::MAX {
+        assert_eq!(f64::from(e8m0_half_to_f32(e)), 2.0_f64.powi(i32::from(e) - 128));
+    }
+}
+
+#[test]
+fn unsigned_8_bit_floats_are_what_ggml_reads_and_writes() {
+    for b in 0..0x7F {
+        assert_eq!(ue4m3_to_f32(b), f8_e4m3_to_f32(b));
+        assert_eq!(f32_to_ue4m3(ue4m3_to_f32(b)), if b < 0x78 { b } else { 0x7E });
+        assert_eq!(ue4m3_to_f32(b | 0x80), ue4m3_to_f32(b));
+        if b < 0x78 {
+            let middle = (ue4m3_to_f32(b) + ue4m3_to_f32(b + 1)) / 2.0;
+            let up = match b {
+                // The last subnormal number takes all below the first normal one.
+                7 => 7,
+                0x77 => 0x7E,
+                _ => b + 1,
+            };
+            let below = middle * 0.999_999;
+            assert_eq!((f32_to_ue4m3(middle), f32_to_ue4m3(below)), (up, b), "{middle}");
+        }
+    }
+    assert_eq!((ue4m3_to_f32(0x7F), ue4m3_to_f32(0xFF)), (0.0, 480.0));
+    assert_eq!([-1.0, -0.0, f32::MAX, f32::INFINITY].map(f32_to_ue4m3), [0, 0, 0x7E, 0x7E]);
+}
+
+#[test]
+fn the_nearest_integer_has_halves_to_even() {
+    for i in -40_000..40_000 {
+        let x = i as f32 / 16.0;
+        assert_eq!(nearest_even(x), x.round_ties_even() as i32);
+    }
+    assert_eq!((nearest_even(4_194_303.0), nearest_even(-4_194_303.0)), (4_194_303, -4_194_303));
+    assert_eq!((nearest_even(f32::NAN), nearest_even(f32::INFINITY)), (0, -0x40_0000), "as ggml's does");
+}

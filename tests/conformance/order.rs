@@ -25,6 +25,8 @@ fn assert_ordered(types: &[DType], x: &[f32], what: &str) {
 }
 
 const BY_BITS: [DType; 5] = [DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0];
+/// Super-blocks, and the finest type above them.
+const SUPER: [DType; 6] = [DType::Q8_0, DType::Q6_K, DType::Q5_K, DType::Q4_K, DType::Q3_K, DType::Q2_K];
 const AROUND_ZERO: [DType; 3] = [DType::Q8_0, DType::Q5_0, DType::Q4_0];
 const WITH_MINIMUM: [DType; 2] = [DType::Q5_1, DType::Q4_1];
 
@@ -34,6 +36,8 @@ fn a_finer_grid_is_never_worse() {
         let x = paint(family, 3, 32_768);
         assert_ordered(&AROUND_ZERO, &x, family);
         assert_ordered(&WITH_MINIMUM, &x, family);
+        assert_ordered(&[DType::Q5_K, DType::Q4_K, DType::Q2_K], &x, family);
+        assert_ordered(&[DType::Q6_K, DType::Q3_K], &x, family);
     }
 }
 
@@ -41,10 +45,24 @@ fn a_finer_grid_is_never_worse() {
 fn more_bits_are_better_on_a_normal_distribution() {
     let x = paint("normal", 4, 131_072);
     assert_ordered(&BY_BITS, &x, "normal");
+    assert_ordered(&SUPER, &x, "normal");
     // What ggml itself reaches on N(0, 1).
-    for (d, known) in BY_BITS.into_iter().zip([0.0054, 0.0378, 0.0413, 0.0783, 0.0862]) {
+    let known = [0.0054, 0.0378, 0.0413, 0.0783, 0.0862, 0.0054, 0.0178, 0.0362, 0.0718, 0.1514, 0.2973];
+    for (d, known) in BY_BITS.into_iter().chain(SUPER).zip(known) {
         assert!((error(d, &x) / known - 1.0).abs() < 0.03, "{d}: {}", error(d, &x));
     }
+}
+
+#[test]
+fn other_types_reach_what_ggml_reaches() {
+    // At the scale of 1: NVFP4 has no tensor scale here, and its block scales are coarse below 2^-6.
+    let x: Vec<f32> = paint("normal", 4, 131_072).iter().map(|x| x * 50.0).collect();
+    for (d, known) in
+        [(DType::IQ4_NL, 0.0760), (DType::IQ4_XS, 0.0765), (DType::NVFP4, 0.0960), (DType::MXFP4, 0.1173)]
+    {
+        assert!((error(d, &x) / known - 1.0).abs() < 0.03, "{d}: {}", error(d, &x));
+    }
+    assert_eq!(error(DType::TQ1_0, &x), error(DType::TQ2_0, &x), "two packings of one code");
 }
 
 /// The sample model's tensors of two axes, widened.
@@ -63,5 +81,7 @@ fn more_bits_are_better_on_every_tensor_of_the_sample_model() {
     assert!(tensors.len() > 10);
     for (name, x) in tensors {
         assert_ordered(&BY_BITS, &x, &name);
+        // What a file would hold: rows of this model do not all divide by 256, but its tensors do.
+        assert_ordered(&SUPER, &x[..x.len() / 256 * 256], &name);
     }
 }

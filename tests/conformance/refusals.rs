@@ -15,10 +15,10 @@ fn nan_and_infinity_are_refused_with_the_first_index() {
     for engine in engines() {
         for e in encodings() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-                for at in [0, 1, 31, 32, 255, 256, 300, 319] {
-                    let mut x = paint("normal", 1, 320);
+                for at in [0, 1, 31, 32, 255, 256, 300, 511] {
+                    let mut x = paint("normal", 1, 512);
                     x[at] = bad;
-                    x[319] = bad;
+                    x[511] = bad;
                     let want = if plain(e) { None } else { Some(Refused::NonFinite { index: at }) };
                     assert_eq!(engine.encode(e, &x).err(), want, "{} {e} {at}", engine.name);
                 }
@@ -30,9 +30,9 @@ fn nan_and_infinity_are_refused_with_the_first_index() {
 #[test]
 fn nothing_is_written_before_a_refusal_of_nan() {
     for e in BLOCKS {
-        let mut x = paint("normal", 1, 320);
-        x[319] = f32::NAN;
-        let mut out = vec![0xA5; e.dtype().bytes_for(320).unwrap() as usize];
+        let mut x = paint("normal", 1, 512);
+        x[511] = f32::NAN;
+        let mut out = vec![0xA5; e.dtype().bytes_for(512).unwrap() as usize];
         assert!(encoder(e).unwrap()(&x, None, &mut out).is_err());
         assert!(out.iter().all(|&b| b == 0xA5), "{e}");
     }
@@ -67,7 +67,7 @@ fn f16_overflow_names_the_value() {
 }
 
 /// The least magnitude, to a few bits, at which a block holding it alone is refused.
-fn limit(e: Encoding, block: impl Fn(f32) -> [f32; 32]) -> f32 {
+fn limit(e: Encoding, block: impl Fn(f32) -> Vec<f32>) -> f32 {
     let refused = |bits: u32| scalar().encode(e, &block(f32::from_bits(bits))).is_err();
     let (mut fine, mut bad) = (0, f32::MAX.to_bits());
     while bad - fine > 1 {
@@ -79,11 +79,6 @@ fn limit(e: Encoding, block: impl Fn(f32) -> [f32; 32]) -> f32 {
 
 #[test]
 fn scales_and_biases_that_overflow_are_refused() {
-    let alone = |x: f32| {
-        let mut b = [0.0; 32];
-        b[9] = x;
-        b
-    };
     for (e, positive, negative) in [
         (Encoding::LatticeAsym, 982_800.0, 65_520.0),
         (Encoding::LatticeSym, 57_330.0, 57_330.0),
@@ -92,11 +87,28 @@ fn scales_and_biases_that_overflow_are_refused() {
         (Encoding::Type(DType::Q5_0), 1_048_320.0, 1_048_320.0),
         (Encoding::Type(DType::Q5_1), 2_031_120.0, 65_520.0),
         (Encoding::Type(DType::Q8_0), 8_321_040.0, 8_321_040.0),
+        (Encoding::Type(DType::Q2_K), 2_948_400.3, 982_800.0),
+        (Encoding::Type(DType::Q3_K), 8_386_560.5, 8_386_560.5),
+        (Encoding::Type(DType::Q4_K), 61_916_384.0, 4_127_760.0),
+        (Encoding::Type(DType::Q5_K), 127_956_090.0, 4_127_760.0),
+        (Encoding::Type(DType::Q6_K), 268_369_940.0, 268_369_940.0),
+        (Encoding::Type(DType::IQ4_NL), 7_403_760.5, 7_403_760.5),
+        (Encoding::Type(DType::IQ4_XS), 236_920_340.0, 236_920_340.0),
+        (Encoding::Type(DType::Q2_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::TQ2_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::TQ1_0), 65_520.0, 65_520.0),
+        (Encoding::Type(DType::Q1_0), 8_386_560.0, 8_386_560.0),
     ] {
+        let length = e.dtype().block_len() as usize;
+        let alone = |x: f32| {
+            let mut b = vec![0.0; length];
+            b[9] = x;
+            b
+        };
         assert_eq!(limit(e, alone), positive, "{e}");
         assert_eq!(limit(e, |x| alone(-x)), negative, "{e}");
-        let x: Vec<f32> = [[0.0; 32], alone(-1e8), alone(1.0)].concat();
-        assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: 41 }), "{e}");
+        let x = [alone(0.0), alone(-1e10), alone(1.0)].concat();
+        assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: length + 9 }), "{e}");
     }
 }
 
@@ -179,11 +191,24 @@ fn the_table_is_complete_and_no_larger() {
         DType::Q4_1,
         DType::Q5_0,
         DType::Q5_1,
+        DType::Q2_K,
+        DType::Q3_K,
+        DType::Q4_K,
+        DType::Q5_K,
+        DType::Q6_K,
+        DType::IQ4_NL,
+        DType::IQ4_XS,
+        DType::MXFP4,
+        DType::NVFP4,
+        DType::Q2_0,
+        DType::TQ2_0,
+        DType::TQ1_0,
+        DType::Q1_0,
     ];
+    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
-        let more = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::LATTICE_Q4];
-        assert_eq!(decoder(d).is_some(), written.contains(&d) || more.contains(&d), "{d}");
+        assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");
     }
     let pairs = |f: DType| DType::ALL.iter().filter(move |&&t| transcoder(f, t).is_some()).count();
     assert_eq!(DType::ALL.iter().map(|&f| pairs(f)).sum::<usize>(), 3);

@@ -7,11 +7,24 @@ use quantoscope_core::quant::{Encoding, Refused};
 use quantoscope_tests::painters::{blocks, lattice_fixture, paint};
 use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
 
-const FILES: [&str; 9] = ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "f16", "bf16", "q4_asym", "q4_sym"];
+const FILES: [&str; 24] = [
+    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq4_nl",
+    "iq4_xs", "tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0", "f16", "bf16", "q4_asym", "q4_sym",
+];
 
-/// Binary16 fields in the header of a block.
-fn fields(d: DType) -> usize {
-    if matches!(d, DType::Q4_1 | DType::Q5_1 | DType::LATTICE_Q4) { 2 } else { 1 }
+/// The upper bytes of the floating-point fields of a block; all are binary16 but that of Q8_K.
+fn tops(d: DType) -> &'static [usize] {
+    match d {
+        DType::Q4_1 | DType::Q5_1 | DType::Q8_1 | DType::Q4_K | DType::Q5_K | DType::LATTICE_Q4 => &[1, 3],
+        DType::Q2_K => &[81, 83],
+        DType::Q3_K => &[109],
+        DType::Q6_K => &[209],
+        DType::Q8_K => &[3],
+        DType::TQ1_0 => &[53],
+        DType::TQ2_0 => &[65],
+        DType::MXFP4 | DType::NVFP4 => &[],
+        _ => &[1],
+    }
 }
 
 /// The painted input, which must be the one the reference saw.
@@ -40,18 +53,21 @@ fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 /// Block by block: refused exactly where a header field of the reference is infinite, else the same bytes.
 fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
     let x = input(case);
-    let size = e.dtype().block_bytes() as usize;
-    let finite = |h: &[u8]| h[1] & 0x7C != 0x7C;
+    let (length, size) = (e.dtype().block_len() as usize, e.dtype().block_bytes() as usize);
     let known = case.bytes();
-    for (n, block) in x.chunks(32).enumerate() {
+    for (n, block) in x.chunks(length).enumerate() {
         let bytes = known.as_ref().map(|b| &b[n * size..][..size]);
         let refused = match (bytes, &case.refused) {
-            (Some(b), _) => !b[..2 * fields(e.dtype())].chunks(2).all(finite),
+            (Some(b), _) => tops(e.dtype()).iter().any(|&at| b[at] & 0x7C == 0x7C),
             (None, Some(list)) => list[n],
             _ => panic!("{place}: nothing to judge by"),
         };
         match engine.encode(e, block) {
-            Err(Refused::F16Overflow { index }) => assert!(refused && index < 32, "{place}, block {n}"),
+            // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
+            Err(Refused::F16Overflow { index }) => {
+                let loud = block.iter().any(|x| x.abs() > 1e9);
+                assert!((refused || loud && length > 32) && index < length, "{place}, block {n}");
+            }
             Err(other) => panic!("{place}, block {n}: {other:?}"),
             Ok(raw) => assert!(!refused && bytes.is_none_or(|b| b == raw), "{place}, block {n}"),
         }
@@ -78,8 +94,9 @@ fn check_fixture(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 }
 
 fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, cases }: &Vectors) {
-    assert!(!provenance.is_empty() && cases.len() > 10, "{file}");
     let d = e.dtype();
+    let enough = if (engine.encoder)(*e).is_some() { 10 } else { 1 };
+    assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");
     for case in cases {
         let place = format!("{} {file} {} n={} seed={}", engine.name, case.family, case.n, case.seed);
         match case.family.as_str() {
@@ -89,7 +106,8 @@ fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, ca
                 assert_eq!(Some(sha256(&decoded)), case.decoded_sha256, "{place}");
             }
             "blocks" => {
-                let raw = blocks(case.seed, case.n / 32, d.block_bytes() as usize, fields(d));
+                let count = case.n / d.block_len() as usize;
+                let raw = blocks(case.seed, count, d.block_bytes() as usize, tops(d));
                 assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "painters differ: {place}");
                 check_decoded(engine, d, &raw, case, &place);
             }

@@ -13,8 +13,8 @@ import tempfile
 import numpy as np
 
 import lattice
-from ggml import BLOCKS, HALVES, Ggml
-from painters import paint
+from ggml import BLOCKS, HALVES, WRITTEN, Ggml
+from painters import blocks, paint
 
 FAMILIES = "normal heavy shifted constant sparse ties magnitudes scaled bf16 f16 tiny".split()
 
@@ -22,7 +22,7 @@ FAMILIES = "normal heavy shifted constant sparse ties magnitudes scaled bf16 f16
 def recode(binary, name, x):
     with tempfile.TemporaryDirectory() as d:
         paths = [str(pathlib.Path(d) / f) for f in ("in", "bytes", "values")]
-        x.astype("<f4").tofile(paths[0])
+        x.tofile(paths[0])
         subprocess.run([binary, name, *paths], check=True)
         return np.fromfile(paths[1], np.uint8), np.fromfile(paths[2], "<u4")
 
@@ -41,7 +41,11 @@ def main():
     n = 1 << 17
     parts = [paint(f, seed + k, n) for k, f in enumerate(FAMILIES)]
     x = np.concatenate(parts)
-    for name in BLOCKS:
+    for name, (_, length, size, tops) in BLOCKS.items():
+        some = blocks(seed, (1 << 20) // length, size, tops)
+        _, values = recode(binary, f"read_{name.lower()}", some)
+        report(f"read {name}", 1 << 20, 0, int((values != lib.decode(name, some, 1 << 20)).sum()))
+    for name in WRITTEN:
         raw, values = recode(binary, name, x)
         ours = lib.encode(name, x)
         report(name, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))

@@ -12,14 +12,14 @@ import sys
 import numpy as np
 
 import lattice
-from ggml import BLOCKS, HALVES, Ggml
+from ggml import BLOCKS, HALVES, READ, WRITTEN, Ggml
 from painters import blocks, paint
 
 OUT = pathlib.Path(__file__).parent.parent / "vectors"
 FAMILIES = """normal heavy shifted constant zero negative_zero zeros sparse ties magnitudes scaled bf16 f16
 tiny""".split()
 SEED = 20250611
-SHORT, LONG = (32, 64, 96), 4096
+LONG = 4096
 
 
 def sha(array):
@@ -41,22 +41,27 @@ def write(name, provenance, cases):
     (OUT / f"{name.lower()}.json").write_text(f'{head},\n  "cases": [\n{lines}\n  ]\n}}\n')
 
 
+def block_cases(lib, name):
+    _, length, size, tops = BLOCKS[name]
+    raw = blocks(SEED, 512, size, tops)
+    yield {"family": "blocks", "seed": SEED, "n": 512 * length, "bytes_sha256": sha(raw), "decoded_sha256": sha(lib.decode(name, raw, 512 * length))}
+
+
 def ggml_cases(lib, name):
     families = FAMILIES + ["huge"] + (["patterns"] if name in HALVES else [])
+    length = 32 if name in HALVES else BLOCKS[name][1]
     for k, family in enumerate(families):
-        for n in (*SHORT, LONG):
+        for n in (length, 2 * length, 3 * length, LONG):
             x = paint(family, SEED + k, n)
             raw = lib.encode(name, x)
             # A NaN's bits, after arithmetic, are nobody's promise.
             known = name in HALVES or family != "huge"
-            yield case(family, SEED + k, x, raw, lib.decode(name, raw, n) if known else None, n in SHORT or family == "huge")
+            yield case(family, SEED + k, x, raw, lib.decode(name, raw, n) if known else None, n <= max(96, length) or family == "huge")
     if name in HALVES:
         every = np.arange(65536, dtype="<u2").view(np.uint8)
         yield {"family": "every", "decoded_sha256": sha(lib.decode(name, every, 65536))}
         return
-    _, size, fields = BLOCKS[name]
-    raw = blocks(SEED, 512, size, fields)
-    yield {"family": "blocks", "seed": SEED, "n": 512 * 32, "bytes_sha256": sha(raw), "decoded_sha256": sha(lib.decode(name, raw, 512 * 32))}
+    yield from block_cases(lib, name)
 
 
 def lattice_cases(symmetric):
@@ -94,8 +99,10 @@ def main():
         "ggml_commit": lib.commit,
         "date": datetime.date.today().isoformat(),
     }
-    for name in (*BLOCKS, *HALVES):
+    for name in (*WRITTEN, *HALVES):
         write(name, ggml, list(ggml_cases(lib, name)))
+    for name in READ:
+        write(name, ggml, list(block_cases(lib, name)))
     own = {"written_by": "tests/generate/lattice.py", "numpy": np.__version__, "date": ggml["date"]}
     write("Q4_ASYM", own, list(lattice_cases(False)))
     write("Q4_SYM", own, list(lattice_cases(True)))

@@ -90,10 +90,10 @@ def paint(family, seed, n):
     raise ValueError(family)
 
 
-def blocks(seed, count, size, fields):
-    """`count` random blocks of `size` bytes whose first `fields` binary16 values are finite."""
+def blocks(seed, count, size, tops):
+    """`count` random blocks of `size` bytes whose floating-point fields, with upper bytes at `tops`, are finite."""
     n = count * size
     w = words(seed, np.arange((n + 7) // 8, dtype=np.uint64))
     raw = w.astype("<u8").view(np.uint8)[:n].reshape(count, size).copy()
-    raw[:, 1 : 2 * fields : 2] &= 0xBF
+    raw[:, list(tops)] &= 0xBF
     return raw.reshape(-1)

@@ -34,7 +34,22 @@ fn carried(w: &World) -> BTreeMap<String, MetaValue> {
 #[test]
 fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
     let from = source();
-    for (dtype, id) in [(DType::Q4_0, 2), (DType::Q8_0, 7), (DType::F32, 0), (DType::BF16, 32)] {
+    for (dtype, id) in [
+        (DType::F32, 0),
+        (DType::Q4_0, 2),
+        (DType::Q8_0, 7),
+        (DType::Q2_K, 10),
+        (DType::Q3_K, 11),
+        (DType::Q4_K, 14),
+        (DType::Q5_K, 16),
+        (DType::Q6_K, 18),
+        (DType::IQ4_NL, 25),
+        (DType::IQ4_XS, 30),
+        (DType::BF16, 32),
+        (DType::TQ1_0, 36),
+        (DType::TQ2_0, 37),
+        (DType::MXFP4, 38),
+    ] {
         let made = remake(&from, &gguf(dtype));
         let (mut want, got) = (carried(&from), carried(&made));
         want.retain(|k, _| !k.starts_with("split."));

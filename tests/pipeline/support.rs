@@ -10,8 +10,29 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, World, run};
 
 /// Every type that a GGUF can be written as.
-pub const GGUF_TYPES: [DType; 8] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0];
+pub const GGUF_TYPES: [DType; 21] = [
+    DType::F32,
+    DType::F16,
+    DType::BF16,
+    DType::Q8_0,
+    DType::Q5_1,
+    DType::Q5_0,
+    DType::Q4_1,
+    DType::Q4_0,
+    DType::Q6_K,
+    DType::Q5_K,
+    DType::Q4_K,
+    DType::Q3_K,
+    DType::Q2_K,
+    DType::IQ4_NL,
+    DType::IQ4_XS,
+    DType::MXFP4,
+    DType::NVFP4,
+    DType::Q2_0,
+    DType::TQ2_0,
+    DType::TQ1_0,
+    DType::Q1_0,
+];
 
 /// Every recipe that there is, `pure` and not.
 pub fn recipes() -> Vec<Recipe> {

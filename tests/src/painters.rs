@@ -68,12 +68,12 @@ pub fn paint(family: &str, seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64).map(|i| value(family, seed, i)).collect()
 }
 
-/// `count` random blocks of `size` bytes whose first `fields` binary16 values are finite.
-pub fn blocks(seed: u64, count: usize, size: usize, fields: usize) -> Vec<u8> {
+/// `count` random blocks of `size` bytes whose floating-point fields, with upper bytes at `tops`, are finite.
+pub fn blocks(seed: u64, count: usize, size: usize, tops: &[usize]) -> Vec<u8> {
     let mut raw: Vec<u8> = (0..).flat_map(|at| word(seed, at).to_le_bytes()).take(count * size).collect();
     for block in raw.chunks_mut(size) {
-        for field in 0..fields {
-            block[2 * field + 1] &= 0xBF;
+        for &at in tops {
+            block[at] &= 0xBF;
         }
     }
     raw

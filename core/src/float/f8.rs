@@ -18,3 +18,30 @@ pub fn f8_e4m3_to_f32(b: u8) -> f32 {
 pub fn f8_e5m2_to_f32(b: u8) -> f32 {
     f16_to_f32(u16::from(b) << 8)
 }
+
+/// Widens an unsigned E4M3 as ggml reads the scales of NVFP4: the sign bit is nothing, 0x7F is 0, and every other
+/// pattern (0xFF too) is a number.
+#[inline]
+pub fn ue4m3_to_f32(b: u8) -> f32 {
+    let number = f32::from_bits(u32::from(b & 0x7F) << 20) * f32::from_bits(0x7B80_0000);
+    if b == 0x7F { 0.0 } else { number }
+}
+
+/// The nearest unsigned E4M3 below 256, halves up; 448 for all that is 256 or rounds to it, as ggml chooses the
+/// scales of NVFP4; subnormals never round up to a normal number; 0 for what is not positive.
+#[inline]
+pub fn f32_to_ue4m3(x: f32) -> u8 {
+    const TOP: u8 = 0x7E;
+    /// 256, which is where ggml begins to write the top.
+    const LIMIT: u32 = 0x78;
+    /// The least normal number.
+    const NORMAL: f32 = 0.015_625;
+    if x < NORMAL {
+        // Not positive becomes 0 by the cast, and NaN does too.
+        return ((x * 512.0 + 0.5) as u8).min(7);
+    }
+    // The fields as in binary32, with the first bit that is dropped added to those that stay.
+    let fields = (x.to_bits() >> 19).saturating_sub(120 << 4);
+    let rounded = fields.div_ceil(2);
+    if rounded < LIMIT { rounded as u8 } else { TOP }
+}

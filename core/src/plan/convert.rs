@@ -143,7 +143,18 @@ fn file_type(dtype: DType) -> Option<u32> {
         DType::Q8_0 => 7,
         DType::Q5_0 => 8,
         DType::Q5_1 => 9,
+        // The mixes of small size, which is what one type throughout is closest to.
+        DType::Q2_K => 10,
+        DType::Q3_K => 11,
+        DType::Q4_K => 14,
+        DType::Q5_K => 16,
+        DType::Q6_K => 18,
+        DType::IQ4_NL => 25,
+        DType::IQ4_XS => 30,
         DType::BF16 => 32,
+        DType::TQ1_0 => 36,
+        DType::TQ2_0 => 37,
+        DType::MXFP4 => 38,
         _ => return None,
     })
 }

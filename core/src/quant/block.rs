@@ -1,4 +1,4 @@
-//! What the 32-value block types share: walking blocks, extremes, reciprocals, packing of codes.
+//! What the block types share: walking blocks of any length, extremes, reciprocals, and the packing of 32 codes.
 //!
 //! Knows no layout of any one type. The scans give what ggml's sequential loops give, bit for bit, in a form
 //! that the compiler vectorises: first by lanes, then the rare ties (equal magnitudes of both signs, zeros
@@ -7,36 +7,40 @@
 use super::{Refused, check_finite};
 use crate::float::{f16_is_finite, f16_to_f32, f32_to_f16};
 
-/// Values in a block.
+/// Values in a small block.
 pub const LEN: usize = 32;
-/// The values of a block.
+/// The values of a small block.
 pub type Values = [f32; LEN];
-/// The codes of a block, one per byte.
+/// The codes of a small block, one per byte.
 pub type Codes = [u8; LEN];
 
 /// A header field would be infinite because of the value at this place in the block.
 pub struct Overflow(pub usize);
 
 /// Encodes block after block, after refusing NaN and infinity in all of `src`.
-pub fn encode_all<const B: usize>(
+pub fn encode_all<const N: usize, const B: usize>(
     src: &[f32],
     out: &mut [u8],
-    encode: impl Fn(&Values, &mut [u8; B]) -> Result<(), Overflow>,
+    encode: impl Fn(&[f32; N], &mut [u8; B]) -> Result<(), Overflow>,
 ) -> Result<(), Refused> {
     check_finite(src)?;
-    let (src, rest) = src.as_chunks::<LEN>();
+    let (src, rest) = src.as_chunks::<N>();
     let (out, over) = out.as_chunks_mut::<B>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "whole blocks and their bytes");
     for (n, (values, bytes)) in src.iter().zip(out).enumerate() {
-        encode(values, bytes).map_err(|Overflow(at)| Refused::F16Overflow { index: n * LEN + at })?;
+        encode(values, bytes).map_err(|Overflow(at)| Refused::F16Overflow { index: n * N + at })?;
     }
     Ok(())
 }
 
 /// Decodes block after block.
-pub fn decode_all<const B: usize>(src: &[u8], out: &mut [f32], decode: impl Fn(&[u8; B], &mut Values)) {
+pub fn decode_all<const N: usize, const B: usize>(
+    src: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; B], &mut [f32; N]),
+) {
     let (src, rest) = src.as_chunks::<B>();
-    let (out, over) = out.as_chunks_mut::<LEN>();
+    let (out, over) = out.as_chunks_mut::<N>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "whole blocks and their bytes");
     for (bytes, values) in src.iter().zip(out) {
         decode(bytes, values);
@@ -47,7 +51,7 @@ const LANES: usize = 8;
 
 /// Folds the block by lanes with an operation whose order does not matter.
 #[inline(always)]
-fn fold(values: &Values, op: impl Fn(f32, f32) -> f32) -> f32 {
+fn fold<const N: usize>(values: &[f32; N], op: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     lanes.copy_from_slice(&values[..LANES]);
     for row in values.as_chunks::<LANES>().0 {
@@ -60,7 +64,7 @@ fn fold(values: &Values, op: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// Least and greatest value; zeros of both signs count as equal, and the first of equals is it.
 #[inline(always)]
-pub fn extremes(values: &Values) -> (f32, f32) {
+pub fn extremes<const N: usize>(values: &[f32; N]) -> (f32, f32) {
     let min = fold(values, |a, b| if b < a { b } else { a });
     let max = fold(values, |a, b| if b > a { b } else { a });
     // Only zeros are equal without being the same.
@@ -76,13 +80,13 @@ pub fn louder(min: f32, max: f32) -> f32 {
 
 /// The greatest magnitude.
 #[inline(always)]
-pub fn absmax(values: &Values) -> f32 {
+pub fn absmax<const N: usize>(values: &[f32; N]) -> f32 {
     fold(values, |a, b| if b.abs() > a.abs() { b } else { a }).abs()
 }
 
 /// The value of greatest magnitude with its sign; the first of equals, and +0 for a block of zeros.
 #[inline(always)]
-pub fn signed_absmax(values: &Values) -> f32 {
+pub fn signed_absmax<const N: usize>(values: &[f32; N]) -> f32 {
     let (min, max) = extremes(values);
     if max > -min {
         max
@@ -124,6 +128,12 @@ pub fn field(x: f32, values: &[f32], culprit: f32) -> Result<[u8; 2], Overflow> 
         return Ok(h.to_le_bytes());
     }
     Err(Overflow(values.iter().position(|&v| v == culprit).unwrap_or(0)))
+}
+
+/// The binary16 of `x`, or the place of the loudest value of the block where that would be infinite.
+#[inline(always)]
+pub fn scale_field<const N: usize>(x: f32, values: &[f32; N]) -> Result<[u8; 2], Overflow> {
+    field(x, values, signed_absmax(values))
 }
 
 /// The binary16 at `at`, widened.

@@ -6,14 +6,33 @@
 //! order with no multiply-add contracted; the lattice block is specified in [`lattice`]'s own module.
 
 mod block;
+mod codebook;
+mod iq4_nl;
+mod iq4_xs;
 mod lattice;
+mod mxfp4;
+mod nvfp4;
 mod plain;
+mod q1_0;
+mod q2_0;
+mod q2_k;
+mod q3_k;
 mod q4_0;
 mod q4_1;
+mod q4_k;
 mod q5_0;
 mod q5_1;
+mod q5_k;
+mod q6_k;
 mod q8_0;
+mod q8_1;
+mod q8_k;
+mod search;
+mod six_bits;
+mod tq1_0;
+mod tq2_0;
 mod transcode;
+mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
@@ -177,6 +196,19 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::Q4_1 => q4_1::encode,
             DType::Q5_0 => q5_0::encode,
             DType::Q5_1 => q5_1::encode,
+            DType::Q2_K => q2_k::encode,
+            DType::Q3_K => q3_k::encode,
+            DType::Q4_K => q4_k::encode,
+            DType::Q5_K => q5_k::encode,
+            DType::Q6_K => q6_k::encode,
+            DType::IQ4_NL => iq4_nl::encode,
+            DType::IQ4_XS => iq4_xs::encode,
+            DType::TQ1_0 => tq1_0::encode,
+            DType::TQ2_0 => tq2_0::encode,
+            DType::MXFP4 => mxfp4::encode,
+            DType::NVFP4 => nvfp4::encode,
+            DType::Q1_0 => q1_0::encode,
+            DType::Q2_0 => q2_0::encode,
             _ => return None,
         },
     })
@@ -196,6 +228,21 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q4_1 => q4_1::decode,
         DType::Q5_0 => q5_0::decode,
         DType::Q5_1 => q5_1::decode,
+        DType::Q8_1 => q8_1::decode,
+        DType::Q2_K => q2_k::decode,
+        DType::Q3_K => q3_k::decode,
+        DType::Q4_K => q4_k::decode,
+        DType::Q5_K => q5_k::decode,
+        DType::Q6_K => q6_k::decode,
+        DType::Q8_K => q8_k::decode,
+        DType::IQ4_NL => iq4_nl::decode,
+        DType::IQ4_XS => iq4_xs::decode,
+        DType::TQ1_0 => tq1_0::decode,
+        DType::TQ2_0 => tq2_0::decode,
+        DType::MXFP4 => mxfp4::decode,
+        DType::NVFP4 => nvfp4::decode,
+        DType::Q1_0 => q1_0::decode,
+        DType::Q2_0 => q2_0::decode,
         DType::LATTICE_Q4 => lattice::decode,
         _ => return None,
     })

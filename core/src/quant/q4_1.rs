@@ -28,7 +28,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
         let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
         for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[4..])) {
             *x = f32::from(q) * d + m;

@@ -26,7 +26,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
         let d = read_field(bytes, 0);
         let q = with_fifth_bits(unpack_halves(&bytes[6..]), [bytes[2], bytes[3], bytes[4], bytes[5]]);
         for (x, &q) in values.iter_mut().zip(&q) {

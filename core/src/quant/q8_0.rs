@@ -30,7 +30,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
         let d = read_field(bytes, 0);
         for (x, &q) in values.iter_mut().zip(&bytes[2..]) {
             *x = f32::from(q as i8) * d;

@@ -1,6 +1,7 @@
 //! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
 //!
-//! `recode NAME IN OUT_BYTES OUT_DECODED`; `narrow_f16` and `narrow_bf16` convert any pattern and decode it.
+//! `recode NAME IN OUT_BYTES OUT_DECODED`; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
+//! `read_NAME` takes the input as blocks of the type, and only decodes them.
 
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::quant::{Encoding, decoder, encoder};
@@ -27,9 +28,19 @@ fn main() {
         panic!("recode NAME IN OUT_BYTES OUT_DECODED")
     };
     let raw = std::fs::read(input).expect("the input");
-    let x: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-    let (dtype, out) = encode(name, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let mut back = vec![0.0; x.len()];
+    let (dtype, out, len) = match name.strip_prefix("read_") {
+        Some(name) => {
+            let dtype = DType::parse(name).unwrap_or_else(|e| panic!("{e}"));
+            let len = raw.len() / dtype.block_bytes() as usize * dtype.block_len() as usize;
+            (dtype, raw, len)
+        }
+        None => {
+            let x: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+            let (dtype, out) = encode(name, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
+            (dtype, out, x.len())
+        }
+    };
+    let mut back = vec![0.0; len];
     decoder(dtype).expect("a decoder")(&out, &mut back);
     std::fs::write(bytes, out).expect("the bytes");
     std::fs::write(values, f32_bytes(&back)).expect("the values");

@@ -1,0 +1,52 @@
+//! ggml's NVFP4: four unsigned E4M3 scales, 64 E2M1 floats; `w = scale * float(q)`, one scale for 16 values.
+//! The tensor's own scale, where a model has one, is another tensor. Knows nothing but its 36 bytes.
+//!
+//! `quantize_row_nvfp4_ref`: the scale is that of `absmax / 6`, 448 for all from 256 on, so values beyond 2688 are cut off;
+//! codes are the nearest by the stored scale, of equally near ones the smaller magnitude. All zeros: everything 0.
+
+use super::Refused;
+use super::block::{Overflow, absmax, decode_all, encode_all};
+use super::codebook::{E2M1, nearest_e2m1};
+use crate::float::{f32_to_ue4m3, ue4m3_to_f32};
+
+const BYTES: usize = 36;
+/// Values in a block.
+const LEN: usize = 64;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let (scales, packed) = out.split_at_mut(4);
+    let parts = values.as_chunks::<16>().0.iter().zip(packed.as_chunks_mut::<8>().0);
+    for ((values, packed), scale) in parts.zip(scales) {
+        *scale = f32_to_ue4m3(absmax(values) / 6.0);
+        let d = half(*scale);
+        let (low, high) = values.split_at(8);
+        for ((byte, &l), &h) in packed.iter_mut().zip(low).zip(high) {
+            *byte = nearest_e2m1(l, d) | nearest_e2m1(h, d) << 4;
+        }
+    }
+    Ok(())
+}
+
+/// Half the scale, for levels that are doubled.
+fn half(scale: u8) -> f32 {
+    ue4m3_to_f32(scale) * 0.5
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut [f32; LEN]| {
+        let (scales, packed) = bytes.split_at(4);
+        let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(packed.as_chunks::<8>().0);
+        for ((values, packed), &scale) in parts.zip(scales) {
+            let d = half(scale);
+            let (low, high) = values.split_at_mut(8);
+            for ((l, h), &byte) in low.iter_mut().zip(high).zip(packed) {
+                *l = E2M1[usize::from(byte & 15)] * d;
+                *h = E2M1[usize::from(byte >> 4)] * d;
+            }
+        }
+    });
+}

@@ -1,0 +1,34 @@
+//! ggml's Q1_0: `f16 d`, 128 signs; `w = d` where the bit is set, else `-d`. Knows nothing but its 18 bytes.
+//!
+//! `quantize_row_q1_0_ref`: `d` is the mean magnitude, summed in order; the bit is set where `x >= 0`, for -0 too.
+
+use super::Refused;
+use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
+
+const BYTES: usize = 18;
+/// Values in a block.
+const LEN: usize = 128;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let d = values.iter().fold(0.0, |sum, x| sum + x.abs()) / LEN as f32;
+    for (byte, values) in out[2..].iter_mut().zip(values.as_chunks::<8>().0) {
+        *byte = (0..8).zip(values).fold(0, |bits, (k, &x)| bits | u8::from(x >= 0.0) << k);
+    }
+    out[..2].copy_from_slice(&scale_field(d, values)?);
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut [f32; LEN]| {
+        let d = read_field(bytes, 0);
+        for (values, &byte) in values.as_chunks_mut::<8>().0.iter_mut().zip(&bytes[2..]) {
+            for (k, x) in values.iter_mut().enumerate() {
+                *x = if byte >> k & 1 == 1 { d } else { -d };
+            }
+        }
+    });
+}

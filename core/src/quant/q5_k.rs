@@ -1,0 +1,32 @@
+//! ggml's Q5_K: `f16 d`, `f16 dmin`, twelve bytes of 8 scales and 8 minima, 32 bytes of fifth bits, 128 bytes of
+//! nibbles; `w = d * scale * q - dmin * min`, one scale and minimum for 32 values. Knows nothing but its 176 bytes.
+//!
+//! `quantize_row_q5_K_ref`: as [`super::q4_k`], with 31 for the top code and 16 candidate grids.
+
+use super::Refused;
+use super::block::{Overflow, decode_all, encode_all};
+use super::q4_k::{decode_with_minimum, encode_with_minimum};
+use super::search::Grid;
+use super::wide::{Values, add_plane, pack_nibbles, pack_plane, unpack_nibbles};
+
+const BYTES: usize = 176;
+const GRID: Grid = Grid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false };
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let codes = encode_with_minimum(values, &GRID, out)?;
+    out[16..48].copy_from_slice(&pack_plane(&codes, 4));
+    pack_nibbles::<32>(&codes, &mut out[48..]);
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+        let mut codes = unpack_nibbles::<32>(&bytes[48..]);
+        add_plane(&mut codes, &bytes[16..48], 4);
+        decode_with_minimum(bytes, &codes, values);
+    });
+}

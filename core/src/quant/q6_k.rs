@@ -1,0 +1,63 @@
+//! ggml's Q6_K: 128 bytes of low nibbles, 64 bytes of upper bits, 16 signed scales, `f16 d`;
+//! `w = d * scale * (q - 32)`, one scale for 16 values. Knows nothing but its 210 bytes.
+//!
+//! `quantize_row_q6_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -128
+//! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
+//! search. Where every scale is below 1e-15 the whole super-block is zero bytes.
+
+use super::Refused;
+use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
+use super::search::{EPSILON, around_zero, loudest, signed_max};
+use super::wide::{Codes, Values, pack_nibbles, pack_quarters, recode, unpack_nibbles, unpack_quarters};
+use crate::float::{f16_to_f32, nearest_even};
+
+const BYTES: usize = 210;
+
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    encode_all(src, out, encode_block)
+}
+
+fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let mut codes: Codes = [0; 256];
+    let mut fits = [0.0; 16];
+    let parts = values.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
+    for (fit, (x, codes)) in fits.iter_mut().zip(parts) {
+        *fit = around_zero(x, 32, codes);
+    }
+    // ggml writes nonsense for sub-blocks so loud that their sums overflow.
+    if !fits.iter().all(|s| s.is_finite()) {
+        return Err(loudest(values));
+    }
+    let max = signed_max(&fits);
+    if max.abs() < EPSILON {
+        *out = [0; BYTES];
+        return Ok(());
+    }
+    let inverse = -128.0 / max;
+    let scales = fits.map(|s| nearest_even(inverse * s).min(127) as i8);
+    let field = scale_field(1.0 / inverse, values)?;
+    let d = f16_to_f32(u16::from_le_bytes(field));
+    recode::<16>(values, &mut codes, (-32, 31), |j| (d * f32::from(scales[j]), 0.0));
+    pack_nibbles::<64>(&codes, &mut out[..128]);
+    pack_quarters(&codes.map(|q| q >> 4), &mut out[128..192]);
+    out[192..208].copy_from_slice(&scales.map(|s| s as u8));
+    out[208..].copy_from_slice(&field);
+    Ok(())
+}
+
+pub fn decode(src: &[u8], out: &mut [f32]) {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+        let d = read_field(bytes, 208);
+        let mut codes = unpack_nibbles::<64>(&bytes[..128]);
+        for (q, high) in codes.iter_mut().zip(unpack_quarters(&bytes[128..192])) {
+            *q |= high << 4;
+        }
+        let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
+        for ((values, codes), &scale) in parts.zip(&bytes[192..208]) {
+            let d = d * f32::from(scale as i8);
+            for (x, &q) in values.iter_mut().zip(codes) {
+                *x = d * f32::from(q as i8 - 32);
+            }
+        }
+    });
+}

@@ -1,0 +1,109 @@
+//! What the 256-value types share: how codes of one, two and four bits lie in a super-block, and the second pass
+//! over the values once the scales are stored.
+//!
+//! Knows no layout of any one type, and no search.
+
+use crate::float::nearest_even;
+
+/// Values in a super-block.
+pub const LEN: usize = 256;
+/// The values of a super-block.
+pub type Values = [f32; LEN];
+/// The codes of a super-block, one per byte.
+pub type Codes = [u8; LEN];
+
+/// Nibbles in chunks of `S` bytes: the low ones hold the first `S` codes of a chunk, the high ones the next `S`.
+#[inline(always)]
+pub fn pack_nibbles<const S: usize>(codes: &Codes, out: &mut [u8]) {
+    for (bytes, [low, high]) in out.chunks_mut(S).zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
+        for ((byte, &l), &h) in bytes.iter_mut().zip(low).zip(high) {
+            *byte = (l & 15) | (h << 4);
+        }
+    }
+}
+
+/// The inverse of [`pack_nibbles`].
+#[inline(always)]
+pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> Codes {
+    let mut codes = [0; LEN];
+    let chunks = codes.as_chunks_mut::<S>().0.as_chunks_mut::<2>().0;
+    for (bytes, [low, high]) in packed.chunks(S).zip(chunks) {
+        for ((&byte, l), h) in bytes.iter().zip(low).zip(high) {
+            *l = byte & 15;
+            *h = byte >> 4;
+        }
+    }
+    codes
+}
+
+/// Two bits a code, four stretches of 32 codes in 32 bytes: the first stretch in the lowest bits.
+#[inline(always)]
+pub fn pack_quarters(codes: &Codes, out: &mut [u8]) {
+    let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
+    for (bytes, [a, b, c, d]) in out.chunks_mut(32).zip(halves) {
+        for (l, byte) in bytes.iter_mut().enumerate() {
+            *byte = (a[l] & 3) | (b[l] & 3) << 2 | (c[l] & 3) << 4 | d[l] << 6;
+        }
+    }
+}
+
+/// The inverse of [`pack_quarters`].
+#[inline(always)]
+pub fn unpack_quarters(packed: &[u8]) -> Codes {
+    let mut codes = [0; LEN];
+    let halves = codes.as_chunks_mut::<32>().0.as_chunks_mut::<4>().0;
+    for (bytes, half) in packed.chunks(32).zip(halves) {
+        for (k, stretch) in half.iter_mut().enumerate() {
+            for (q, &byte) in stretch.iter_mut().zip(bytes) {
+                *q = byte >> (2 * k) & 3;
+            }
+        }
+    }
+    codes
+}
+
+/// One bit a code, the one at `shift`: bit `k` of byte `l` is that of code `32 k + l`.
+#[inline(always)]
+pub fn pack_plane(codes: &Codes, shift: u32) -> [u8; 32] {
+    let mut plane = [0; 32];
+    for (k, stretch) in codes.as_chunks::<32>().0.iter().enumerate() {
+        for (byte, &q) in plane.iter_mut().zip(stretch) {
+            *byte |= (q >> shift & 1) << k;
+        }
+    }
+    plane
+}
+
+/// Puts the bits of a plane back at `shift`.
+#[inline(always)]
+pub fn add_plane(codes: &mut Codes, plane: &[u8], shift: u32) {
+    for (k, stretch) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (q, &byte) in stretch.iter_mut().zip(plane) {
+            *q |= (byte >> k & 1) << shift;
+        }
+    }
+}
+
+/// Codes by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
+/// `j` of `N` values has `(d, m) = step(j)`.
+///
+/// Where the stored `d` is 0 the codes stay what the search left: any would decode to the same value, and
+/// ggml leaves them.
+#[inline(always)]
+pub fn recode<const N: usize>(
+    values: &Values,
+    codes: &mut Codes,
+    (low, top): (i32, i32),
+    step: impl Fn(usize) -> (f32, f32),
+) {
+    let parts = values.as_chunks::<N>().0.iter().zip(codes.as_chunks_mut::<N>().0);
+    for (j, (values, codes)) in parts.enumerate() {
+        let (d, m) = step(j);
+        if d == 0.0 {
+            continue;
+        }
+        for (q, &x) in codes.iter_mut().zip(values) {
+            *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
+        }
+    }
+}
