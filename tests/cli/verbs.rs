@@ -114,12 +114,12 @@ fn verify_alone_checks_structure_and_values() {
 #[test]
 fn verify_names_what_it_cannot_decode() {
     let dir = Dir::new();
-    let k = Tensor::raw("blk.0.ffn_up.weight", DType::Q8_K, &[1, 256], vec![0; 292]);
+    let k = Tensor::raw("blk.0.ffn_up.weight", DType::IQ2_XXS, &[1, 256], vec![0; 66]);
     let f = Tensor::random("output.weight", DType::F32, &[1, 32], &mut Rng(1));
     dir.write("m.gguf", &gguf(&[("general.architecture", Kv::Text("llama"))], &[k, f]));
     let ended = dir.run("verify m.gguf");
     let all = format!("{}{}", ended.out, ended.err);
-    assert!(all.contains("blk.0.ffn_up.weight") && all.contains("Q8_K"), "{all}");
+    assert!(all.contains("blk.0.ffn_up.weight") && all.contains("IQ2_XXS"), "{all}");
 }
 
 #[test]

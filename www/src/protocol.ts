@@ -86,6 +86,7 @@ export interface EncodingRow extends ErrorView {
 
 export interface StatsTensor {
   name: string;
+  numel: number;
   stats?: Stats;
   histogram?: Histogram;
   encodings?: EncodingRow[];

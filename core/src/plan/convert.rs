@@ -363,6 +363,15 @@ pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
     Reason { code, text: String::new() }
 }
 
+/// Elements up to which a look at one tensor tries every encoding: a search takes seconds for more.
+const LOOK: u64 = 4 << 20;
+
+/// The encodings of a look at one tensor of `elements`: all of a sweep, but for the searching ones where the tensor is
+/// large.
+pub fn look_encodings(elements: u64) -> Vec<Encoding> {
+    sweep_encodings().into_iter().filter(|e| elements <= LOOK || !e.searches()).collect()
+}
+
 /// The encodings of a sweep when none are named: every block type that can be written.
 pub fn sweep_encodings() -> Vec<Encoding> {
     let mut all: Vec<Encoding> = DType::ALL

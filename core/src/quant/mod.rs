@@ -54,6 +54,12 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    pub const fn searches(self) -> bool {
+        use DType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
+        matches!(self, Encoding::Type(Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS))
+    }
+
     /// The dtype of the bytes.
     pub const fn dtype(self) -> DType {
         match self {

@@ -110,7 +110,7 @@ function report(r: StatsReport, tensor: TensorRow): Child[] {
   const [found] = r.tensors;
   if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
   return [
-    found.encodings && encodings(found.encodings),
+    found.encodings && encodings(found.encodings, found.numel),
     found.histogram && histogramView(found.histogram, tensor.name),
     found.stats && statistics(found.stats),
   ];
@@ -155,8 +155,19 @@ function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
 }
 
+/** Up to here the core tries every encoding on one tensor. */
+const LOOK = 4 << 20;
+const SEARCHES =
+  'This tensor is large, so types that search for their scales (k-types, IQ4) are left out here. ' +
+  'On the command line, quantoscope sweep measures them.';
+
+/** From the largest to the smallest, the better of two equals first. */
+function byBits(a: EncodingRow, b: EncodingRow): number {
+  return b.bits_per_weight - a.bits_per_weight || (b.sqnr_db ?? 0) - (a.sqnr_db ?? 0);
+}
+
 /** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
-function encodings(list: readonly EncodingRow[]): HTMLElement {
+function encodings(list: readonly EncodingRow[], elements: number): HTMLElement {
   const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
   const row = (e: EncodingRow) => {
     const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
@@ -199,8 +210,9 @@ function encodings(list: readonly EncodingRow[]): HTMLElement {
             heads.map((text) => h('th', { scope: 'col' }, text)),
           ),
         ),
-        h('tbody', {}, list.map(row)),
+        h('tbody', {}, [...list].sort(byBits).map(row)),
       ),
     ),
+    elements <= LOOK ? '' : h('p', { class: 'small soft' }, SEARCHES),
   );
 }

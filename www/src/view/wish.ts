@@ -17,10 +17,18 @@ const CONTAINERS: readonly Choice[] = [
 const TYPES: Record<Container, readonly Choice[]> = {
   gguf: [
     { value: 'Q8_0', label: 'Q8_0', hint: '8.5 bits, 32 codes and a scale' },
+    { value: 'Q6_K', label: 'Q6_K', hint: '6.56 bits, searched' },
     { value: 'Q5_1', label: 'Q5_1', hint: '6 bits, scale and minimum' },
+    { value: 'Q5_K', label: 'Q5_K', hint: '5.5 bits, searched' },
     { value: 'Q5_0', label: 'Q5_0', hint: '5.5 bits, scale' },
     { value: 'Q4_1', label: 'Q4_1', hint: '5 bits, scale and minimum' },
+    { value: 'Q4_K', label: 'Q4_K', hint: '4.5 bits, searched' },
+    { value: 'IQ4_NL', label: 'IQ4_NL', hint: '4.5 bits, codebook' },
     { value: 'Q4_0', label: 'Q4_0', hint: '4.5 bits, scale' },
+    { value: 'IQ4_XS', label: 'IQ4_XS', hint: '4.25 bits, codebook' },
+    { value: 'MXFP4', label: 'MXFP4', hint: '4.25 bits, 4-bit floats' },
+    { value: 'Q3_K', label: 'Q3_K', hint: '3.44 bits, searched' },
+    { value: 'Q2_K', label: 'Q2_K', hint: '2.63 bits, searched' },
     { value: 'F16', label: 'F16', hint: '16 bits, half precision' },
     { value: 'BF16', label: 'BF16', hint: '16 bits, range of F32' },
     { value: 'F32', label: 'F32', hint: '32 bits' },
