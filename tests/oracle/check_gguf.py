@@ -6,6 +6,9 @@ import gguf
 import numpy as np
 
 TYPES = ["q4_0", "q8_0", "q4_1", "q5_0", "q5_1", "f16", "bf16", "f32"]
+# Most have blocks of 256, too long for the rows of the odd model.
+LONG = ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4"]
+NAMES = {"q3_k": "Q3_K_S", "q4_k": "Q4_K_S", "q5_k": "Q5_K_S", "mxfp4": "MXFP4_MOE"}
 
 
 def decoded(path):
@@ -36,9 +39,11 @@ def check(source, dtype, least):
 
 
 def file_type(dtype):
-    return "ALL_F32" if dtype == "f32" else f"MOSTLY_{dtype.upper()}"
+    return "ALL_F32" if dtype == "f32" else f"MOSTLY_{NAMES.get(dtype, dtype.upper())}"
 
 
 for dtype in TYPES:
     check(SAMPLE, dtype, 44)
     check(odd_model(), dtype, 2)
+for dtype in LONG:
+    check(SAMPLE, dtype, 44)
