@@ -16,7 +16,11 @@ const N: usize = 1 << 16;
 
 fn encodings() -> Vec<Encoding> {
     use DType::*;
-    let types = [F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1].map(Encoding::Type);
+    let types = [
+        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, TQ1_0,
+        MXFP4, NVFP4,
+    ]
+    .map(Encoding::Type);
     types.into_iter().chain([Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym]).collect()
 }
 
