@@ -1,0 +1,155 @@
+//! Gathers what a job measures, tile by tile, as complete nodes of the fixed merge trees. Knows no regions and no files.
+
+use super::{Identity, Job, Measured, Window, refused};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::metric::{Forest, Histogram, LEAF, Moments, PairSums, moments_leaf, pair_leaf};
+use crate::plan::Grid;
+use crate::quant::{Encoding, Refused};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Gathers what a job measures.
+pub(super) struct Probe<'a> {
+    job: &'a Job,
+    moments: Forest<Moments>,
+    histogram: Option<Histogram>,
+    error: Forest<PairSums>,
+    encodings: Vec<Result<Forest<PairSums>, Error>>,
+    identity: Vec<Identity>,
+    bytes: Option<Identity>,
+}
+
+impl<'a> Probe<'a> {
+    pub(super) fn new(job: &'a Job) -> Probe<'a> {
+        let Grid { rows, cols } = job.grid;
+        Probe {
+            job,
+            moments: Forest::new(rows, cols),
+            histogram: job.ask.histogram.then(Histogram::default),
+            error: Forest::new(rows, cols),
+            encodings: job.ask.encodings.iter().map(|_| Ok(Forest::new(rows, cols))).collect(),
+            identity: vec![Identity::default(); job.ask.identity.len()],
+            bytes: None,
+        }
+    }
+
+    /// Calls `f(row, leaf, elements)` for every leaf of a tile, in order.
+    fn leaves(job: &Job, tile: &Window, mut f: impl FnMut(u64, u64, Range<usize>)) {
+        let width = tile.width() as usize;
+        let first = (job.window.cols.start + tile.cols.start) / LEAF as u64;
+        for (i, row) in tile.rows.clone().enumerate() {
+            for (k, col) in (0..width).step_by(LEAF).enumerate() {
+                let end = (col + LEAF).min(width);
+                f(job.window.rows.start + row, first + k as u64, i * width + col..i * width + end);
+            }
+        }
+    }
+
+    pub(super) fn source(&mut self, tile: &Window, values: &[f32]) {
+        if self.job.ask.moments {
+            let moments = &mut self.moments;
+            Self::leaves(self.job, tile, |row, leaf, at| {
+                moments.leaf(row, leaf, moments_leaf(&values[at]));
+            });
+        }
+        if let Some(histogram) = &mut self.histogram {
+            histogram.add(values);
+        }
+    }
+
+    pub(super) fn error(&mut self, tile: &Window, values: &[f32], other: &[f32]) {
+        if self.job.ask.error {
+            add_error(&mut self.error, self.job, tile, values, other);
+        }
+    }
+
+    pub(super) fn encodings(
+        &mut self,
+        kernels: &dyn Kernels,
+        tile: &Window,
+        values: &[f32],
+        bytes: &mut Vec<u8>,
+        other: &mut Vec<f32>,
+    ) {
+        for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
+            let Ok(forest) = slot else { continue };
+            other.resize(values.len(), 0.0);
+            let done = encode_tile(kernels, *encoding, tile, values, bytes)
+                .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
+            match done {
+                Ok(()) => add_error(forest, self.job, tile, values, other),
+                Err(r) => *slot = Err(refused(self.job, tile, r)),
+            }
+        }
+    }
+
+    pub(super) fn identity(
+        &mut self,
+        kernels: &dyn Kernels,
+        tile: &Window,
+        values: &[f32],
+        candidate: &[u8],
+        bytes: &mut Vec<u8>,
+    ) {
+        for (encoding, found) in self.job.ask.identity.iter().zip(&mut self.identity) {
+            if encode_tile(kernels, *encoding, tile, values, bytes).is_err() {
+                found.refused = true;
+                continue;
+            }
+            found.merge(&differing(self.job, tile, encoding.dtype(), bytes, candidate));
+        }
+    }
+
+    /// What a transcode gave, or that it refused, against the candidate's blocks.
+    pub(super) fn transcoded(&mut self, tile: &Window, to: DType, made: Option<&mut [u8]>, candidate: &[u8]) {
+        let refused = Identity { refused: true, ..Identity::default() };
+        let found = made.map_or(refused, |made| differing(self.job, tile, to, made, candidate));
+        self.bytes.get_or_insert_default().merge(&found);
+    }
+
+    pub(super) fn finish(mut self) -> Measured {
+        Measured {
+            moments: self.moments.drain(),
+            histogram: self.histogram,
+            error: self.error.drain(),
+            encodings: self.encodings.into_iter().map(|f| f.map(|mut f| f.drain())).collect(),
+            identity: self.identity,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// The blocks of a tile in which two encodings of it differ.
+fn differing(job: &Job, tile: &Window, dtype: DType, made: &[u8], candidate: &[u8]) -> Identity {
+    let mut found = Identity::default();
+    let size = dtype.block_bytes() as usize;
+    let blocks = made.chunks(size).zip(candidate.chunks(size));
+    for (i, _) in blocks.enumerate().filter(|(_, (a, b))| a != b) {
+        let (w, i) = (tile.width().max(1), i as u64 * dtype.block_len());
+        let row = job.window.rows.start + tile.rows.start + i / w;
+        let at = row * job.grid.cols + job.window.cols.start + tile.cols.start + i % w;
+        found.merge(&Identity { differing: 1, first: Some(at), refused: false });
+    }
+    found
+}
+
+fn add_error(forest: &mut Forest<PairSums>, job: &Job, tile: &Window, values: &[f32], other: &[f32]) {
+    Probe::leaves(job, tile, |row, leaf, at| {
+        forest.leaf(row, leaf, pair_leaf(&values[at.clone()], &other[at]));
+    });
+}
+
+fn encode_tile(
+    kernels: &dyn Kernels,
+    encoding: Encoding,
+    tile: &Window,
+    values: &[f32],
+    bytes: &mut Vec<u8>,
+) -> Result<(), Refused> {
+    let n = tile.width() * tile.height();
+    bytes.resize(encoding.dtype().bytes_for(n).unwrap_or(0) as usize, 0);
+    kernels.encode(encoding, values, None, bytes)
+}
