@@ -1,5 +1,7 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
+mod groups;
+mod small;
 mod vector;
 
 use fearless_simd::Simd;

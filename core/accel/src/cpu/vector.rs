@@ -4,11 +4,12 @@
 //! the instructions of the level: a compiler may widen loops, but it never reorders or contracts sums, so that the
 //! result is the same by construction. Hand-written code stands beside this file, and is held against the definition.
 
-use super::level_of;
+use super::groups::{self, Blocks};
+use super::{level_of, small};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place};
+use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place, encoder};
 
 /// The kernels of the level that `S` proves.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,19 @@ impl<S: Simd> Vector<S> {
     /// From the proof that the machine has the level.
     pub fn new(simd: S) -> Vector<S> {
         Vector { simd }
+    }
+
+    fn in_groups<T: Blocks<B>, const B: usize>(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let definition = encoder(encoding).ok_or(Refused::NoCodec)?;
+        self.simd.vectorize(
+            #[inline(always)]
+            || groups::encode::<T, S, B>(self.simd, definition, src, out),
+        )
     }
 }
 
@@ -43,8 +57,16 @@ impl<S: Simd> Kernels for Vector<S> {
         out: &mut [u8],
     ) -> Result<(), Refused> {
         match encoding {
-            // Searches, and weighted ones above all, run in sums of a fixed order: the compiler cannot widen them.
-            e if e.searches() || importance.is_some() => Scalar.encode(e, src, importance, out),
+            _ if importance.is_some() => Scalar.encode(encoding, src, importance, out),
+            Encoding::LatticeAsym => self.in_groups::<small::LatticeAsym, 20>(encoding, src, out),
+            Encoding::LatticeSym => self.in_groups::<small::LatticeSym, 20>(encoding, src, out),
+            Encoding::Type(DType::Q4_0) => self.in_groups::<small::Q4_0, 18>(encoding, src, out),
+            Encoding::Type(DType::Q4_1) => self.in_groups::<small::Q4_1, 20>(encoding, src, out),
+            Encoding::Type(DType::Q5_0) => self.in_groups::<small::Q5_0, 22>(encoding, src, out),
+            Encoding::Type(DType::Q5_1) => self.in_groups::<small::Q5_1, 24>(encoding, src, out),
+            Encoding::Type(DType::Q8_0) => self.in_groups::<small::Q8_0, 34>(encoding, src, out),
+            // Searches run in sums of a fixed order: the compiler cannot widen them.
+            e if e.searches() => Scalar.encode(e, src, importance, out),
             e => self.simd.vectorize(
                 #[inline(always)]
                 || encode_in_place(e, src, None, out),
