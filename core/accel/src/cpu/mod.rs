@@ -2,7 +2,9 @@
 
 mod groups;
 mod small;
+mod spread;
 mod vector;
+mod wide;
 
 use fearless_simd::Simd;
 use quantoscope_core::kernels::{Kernels, Scalar};
