@@ -2,6 +2,7 @@
 
 mod groups;
 mod measure;
+mod singles;
 mod small;
 mod spread;
 mod vector;
