@@ -7,6 +7,14 @@
 
 mod block;
 mod codebook;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
@@ -29,6 +37,7 @@ mod q8_1;
 mod q8_k;
 mod search;
 mod six_bits;
+mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
@@ -279,6 +288,13 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q5_K => q5_k::decode,
         DType::Q6_K => q6_k::decode,
         DType::Q8_K => q8_k::decode,
+        DType::IQ1_S => iq1_s::decode,
+        DType::IQ1_M => iq1_m::decode,
+        DType::IQ2_XXS => iq2_xxs::decode,
+        DType::IQ2_XS => iq2_xs::decode,
+        DType::IQ2_S => iq2_s::decode,
+        DType::IQ3_XXS => iq3_xxs::decode,
+        DType::IQ3_S => iq3_s::decode,
         DType::IQ4_NL => iq4_nl::decode,
         DType::IQ4_XS => iq4_xs::decode,
         DType::TQ1_0 => tq1_0::decode,
