@@ -1,7 +1,7 @@
 //! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
 
 use crate::engines::{BLOCKS, encodings, engines, scalar};
-use quantoscope_core::quant::{Encoding, Refused, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::quant::{Encoding, Importance, Refused, check_finite, decoder, encoder, transcoder};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::painters::paint;
 
@@ -120,7 +120,23 @@ fn a_refusal_becomes_an_error_with_its_element() {
     assert_eq!((error.code(), error.detail().element), (Code::F16Overflow, Some(40)));
     let error = Refused::NotExact { block: 3 }.shifted(64).error();
     assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(160)));
+    let error = Refused::NeedsImportance.shifted(32).error();
+    assert_eq!((error.code(), error.detail().element), (Code::NeedsImportance, None));
     assert!(check_finite(&[]).is_ok());
+}
+
+#[test]
+fn every_encoding_says_what_it_makes_of_an_importance_row() {
+    let with = |which| {
+        let names = DType::ALL.iter().filter(|&&d| Encoding::Type(d).importance() == which);
+        names.map(|d| d.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(with(Importance::Required), "IQ2_XXS IQ2_XS IQ1_S IQ1_M");
+    assert_eq!(with(Importance::Wanted), "IQ3_XXS IQ3_S IQ2_S");
+    assert_eq!(with(Importance::Optional), "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS");
+    for e in [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym] {
+        assert_eq!(e.importance(), Importance::Ignored);
+    }
 }
 
 #[test]

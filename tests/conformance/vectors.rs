@@ -4,7 +4,7 @@ use crate::engines::{Engine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::quant::{Encoding, Refused};
-use quantoscope_tests::painters::{blocks, lattice_fixture, paint};
+use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
 use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
 
 const FILES: [&str; 24] = [
@@ -133,4 +133,10 @@ fn the_lattice_fixtures_are_the_originals() {
     let hashes: Vec<_> = load("q4_asym").cases.into_iter().filter_map(|c| c.file_sha256).collect();
     assert!(hashes[0].starts_with("5a46caf7"), "gate_proj, [2, 33]");
     assert!(hashes[1].starts_with("9ed19221") && hashes[1].ends_with("169d8c"), "k_proj, [1, 32]");
+}
+
+#[test]
+fn the_importance_painter_is_the_generators() {
+    let hash = sha256(&f32_bytes(&importance(20_250_611, 4096)));
+    assert_eq!(hash, "eecd4aa19c001807a4f9bad1c1fe40e86337bcc1a9d8c98b0ee72869105de50a");
 }
