@@ -7,6 +7,7 @@
 
 mod block;
 mod codebook;
+mod fitted;
 mod grids;
 mod iq1_m;
 mod iq1_s;
@@ -36,6 +37,7 @@ mod q8_0;
 mod q8_1;
 mod q8_k;
 mod search;
+pub mod searches;
 mod six_bits;
 mod spread;
 mod tq1_0;
@@ -47,6 +49,8 @@ use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
+use search::OneByOne;
+use searches::Searches;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
@@ -249,13 +253,13 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::Q4_1 => q4_1::encode,
             DType::Q5_0 => q5_0::encode,
             DType::Q5_1 => q5_1::encode,
-            DType::Q2_K => q2_k::encode,
-            DType::Q3_K => q3_k::encode,
-            DType::Q4_K => q4_k::encode,
-            DType::Q5_K => q5_k::encode,
-            DType::Q6_K => q6_k::encode,
-            DType::IQ4_NL => iq4_nl::encode,
-            DType::IQ4_XS => iq4_xs::encode,
+            DType::Q2_K => |x, w, o| q2_k::encode(OneByOne, x, w, o),
+            DType::Q3_K => |x, w, o| q3_k::encode(OneByOne, x, w, o),
+            DType::Q4_K => |x, w, o| q4_k::encode(OneByOne, x, w, o),
+            DType::Q5_K => |x, w, o| q5_k::encode(OneByOne, x, w, o),
+            DType::Q6_K => |x, w, o| q6_k::encode(OneByOne, x, w, o),
+            DType::IQ4_NL => |x, w, o| iq4_nl::encode(OneByOne, x, w, o),
+            DType::IQ4_XS => |x, w, o| iq4_xs::encode(OneByOne, x, w, o),
             DType::TQ1_0 => tq1_0::encode,
             DType::TQ2_0 => tq2_0::encode,
             DType::MXFP4 => mxfp4::encode,
@@ -264,6 +268,28 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::Q2_0 => q2_0::encode,
             _ => return None,
         },
+    })
+}
+
+/// Writes `e` with an engine's searches, where it is an encoding that searches; the same bytes as [`encoder`]'s.
+#[inline(always)]
+pub fn encode_with<S: Searches>(
+    searches: S,
+    e: Encoding,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Option<Result<(), Refused>> {
+    let Encoding::Type(dtype) = e else { return None };
+    Some(match dtype {
+        DType::Q2_K => q2_k::encode(searches, src, importance, out),
+        DType::Q3_K => q3_k::encode(searches, src, importance, out),
+        DType::Q4_K => q4_k::encode(searches, src, importance, out),
+        DType::Q5_K => q5_k::encode(searches, src, importance, out),
+        DType::Q6_K => q6_k::encode(searches, src, importance, out),
+        DType::IQ4_NL => iq4_nl::encode(searches, src, importance, out),
+        DType::IQ4_XS => iq4_xs::encode(searches, src, importance, out),
+        _ => return None,
     })
 }
 

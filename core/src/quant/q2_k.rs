@@ -6,27 +6,38 @@
 //! stored scale is 0 the codes stay those of the search. All zeros: everything 0.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field};
-use super::search::{Grid, share};
-use super::wide::{Values, pack_quarters, recode, unpack_quarters};
+use super::block::{Overflow, decode_all, read_field};
+use super::fitted::{BATCH, check_fits, encode_batches, recode, share};
+use super::searches::{Fit, Grid, Searches, Weights};
+use super::wide::{Values, pack_quarters, unpack_quarters};
 
 const BYTES: usize = 84;
 const GRID: Grid = Grid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true };
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    _: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let search = |_, values: &[Values], fits: &mut [[Fit; 16]]| {
+        let x = values.as_flattened().as_chunks::<16>().0;
+        searches.with_minimum(&GRID, x, Weights::Magnitude, fits.as_flattened_mut());
+    };
+    encode_batches(src, out, [[Fit::default(); 16]; BATCH], search, write)
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut codes = [0; 256];
-    let fits = GRID.fit_all::<16, 16>(values, &mut codes, |x| x.map(f32::abs))?;
+#[inline(always)]
+fn write(values: &Values, fits: &[Fit; 16], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    check_fits(fits, values)?;
     let (d_field, d, scales) = share(fits.map(|f| f.scale), 15.0, values)?;
     let (m_field, dmin, mins) = share(fits.map(|f| f.min), 15.0, values)?;
     for ((both, scale), min) in out[..16].iter_mut().zip(scales).zip(mins) {
         *both = scale | min << 4;
     }
     let stored = |j: usize| (d * f32::from(out[j] & 15), dmin * f32::from(out[j] >> 4));
-    recode::<16>(values, &mut codes, (0, 3), stored);
+    let codes = recode::<16>(values, (0, 3), stored, |j, x| fits[j].codes(x, (0, 3)));
     pack_quarters(&codes, &mut out[16..80]);
     out[80..82].copy_from_slice(&d_field);
     out[82..84].copy_from_slice(&m_field);

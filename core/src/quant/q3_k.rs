@@ -6,40 +6,56 @@
 //! search. All zeros: everything 0, the packed scales too.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
-use super::search::{loudest, refined, signed_max};
+use super::block::{Overflow, decode_all, read_field, scale_field};
+use super::fitted::{BATCH, encode_batches, loudest, recode, signed_max};
+use super::searches::Searches;
 use super::six_bits::{pack_sixteen, unpack_sixteen};
-use super::wide::{Values, add_plane, pack_plane, pack_quarters, recode, unpack_quarters};
+use super::wide::{Codes, Values, add_plane, pack_plane, pack_quarters, unpack_quarters};
 use crate::float::{f16_to_f32, nearest_even};
 
 const BYTES: usize = 110;
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+/// What the search finds for a super-block.
+#[derive(Clone, Copy)]
+struct Found {
+    scales: [f32; 16],
+    codes: Codes,
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut codes = [0; 256];
-    let mut fits = [0.0; 16];
-    let parts = values.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
-    for (fit, (x, codes)) in fits.iter_mut().zip(parts) {
-        *fit = refined(x, 4, codes);
-    }
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    _: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let search = |_, values: &[Values], found: &mut [Found]| {
+        for (values, found) in values.iter().zip(found) {
+            let codes = found.codes.as_chunks_mut::<16>().0;
+            searches.refined(4, values.as_chunks::<16>().0, codes, &mut found.scales);
+        }
+    };
+    encode_batches(src, out, [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH], search, write)
+}
+
+#[inline(always)]
+fn write(values: &Values, found: &Found, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
-    if !fits.iter().all(|s| s.is_finite()) {
+    if !found.scales.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
     }
-    let max = signed_max(&fits);
+    let max = signed_max(&found.scales);
     let (mut field, mut scales) = ([0; 2], [0; 16]);
     out[96..108].fill(0);
     if max != 0.0 {
         let inverse = -32.0 / max;
-        scales = fits.map(|s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
+        scales = found.scales.map(|s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
         out[96..108].copy_from_slice(&pack_sixteen(&scales));
         field = scale_field(1.0 / inverse, values)?;
     }
     let d = f16_to_f32(u16::from_le_bytes(field));
-    recode::<16>(values, &mut codes, (-4, 3), |j| (d * f32::from(scales[j] as i8 - 32), 0.0));
+    let stored = |j: usize| (d * f32::from(scales[j] as i8 - 32), 0.0);
+    let codes = recode::<16>(values, (-4, 3), stored, |j, _| found.codes.as_chunks::<16>().0[j]);
     out[..32].copy_from_slice(&pack_plane(&codes, 2));
     pack_quarters(&codes, &mut out[32..96]);
     out[108..].copy_from_slice(&field);

@@ -6,49 +6,60 @@
 //! 0 the codes stay those of the search. All zeros: everything 0.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field};
-use super::search::{Grid, share};
+use super::block::{Overflow, decode_all, read_field};
+use super::fitted::{BATCH, check_fits, encode_batches, recode, share};
+use super::searches::{Fit, Grid, Searches, Weights};
 use super::six_bits;
-use super::wide::{Codes, Values, pack_nibbles, recode, unpack_nibbles};
+use super::wide::{Codes, Values, pack_nibbles, unpack_nibbles};
 
 const BYTES: usize = 144;
 const GRID: Grid = Grid { top: 15, first: -1.0, step: 0.1, count: 20, absolute: false };
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    _: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    encode_batches(src, out, NO_FITS, search(searches, &GRID), |values, fits, out: &mut [u8; BYTES]| {
+        let codes = write_scales(values, fits, GRID.top, out)?;
+        pack_nibbles::<32>(&codes, &mut out[16..]);
+        Ok(())
+    })
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let codes = encode_with_minimum(values, &GRID, out)?;
-    pack_nibbles::<32>(&codes, &mut out[16..]);
-    Ok(())
+/// The fits of a batch before they are found.
+pub(super) const NO_FITS: [[Fit; 8]; BATCH] =
+    [[Fit { scale: 0.0, min: 0.0, inverse: 0.0, base: 0.0 }; 8]; BATCH];
+
+/// The search that Q4_K and Q5_K have in common.
+#[inline(always)]
+pub(super) fn search<S: Searches>(searches: S, grid: &Grid) -> impl Fn(usize, &[Values], &mut [[Fit; 8]]) {
+    move |_, values, fits| {
+        let x = values.as_flattened().as_chunks::<32>().0;
+        searches.with_minimum(grid, x, Weights::Loudness, fits.as_flattened_mut());
+    }
 }
 
-/// The codes, and the sixteen bytes of header that Q4_K and Q5_K have in common.
-pub(super) fn encode_with_minimum<const B: usize>(
+/// Writes the sixteen bytes of header that Q4_K and Q5_K have in common, and gives the codes.
+#[inline(always)]
+pub(super) fn write_scales<const B: usize>(
     values: &Values,
-    grid: &Grid,
+    fits: &[Fit; 8],
+    top: i32,
     out: &mut [u8; B],
 ) -> Result<Codes, Overflow> {
-    let mut codes = [0; 256];
-    let fits = grid.fit_all::<32, 8>(values, &mut codes, loudness)?;
+    check_fits(fits, values)?;
     let (d_field, d, scales) = share(fits.map(|f| f.scale), 63.0, values)?;
     let (m_field, dmin, mins) = share(fits.map(|f| f.min), 63.0, values)?;
     // A negative scale, cast to a byte, is large: ggml stores it as 63.
     let (scales, mins) = (scales.map(|s| s.min(63)), mins.map(|m| m.min(63)));
-    recode::<32>(values, &mut codes, (0, grid.top), |j| {
-        (d * f32::from(scales[j]), dmin * f32::from(mins[j]))
-    });
     out[..2].copy_from_slice(&d_field);
     out[2..4].copy_from_slice(&m_field);
     out[4..16].copy_from_slice(&six_bits::pack_pairs(&scales, &mins));
-    Ok(codes)
-}
-
-/// What each value of a sub-block counts.
-fn loudness(x: &[f32; 32]) -> [f32; 32] {
-    let average = libm::sqrtf(x.iter().fold(0.0, |sum, &x| sum + x * x) / 32.0);
-    x.map(|x| average + x.abs())
+    let stored = |j: usize| (d * f32::from(scales[j]), dmin * f32::from(mins[j]));
+    Ok(recode::<32>(values, (0, top), stored, |j, x| fits[j].codes(x, (0, top))))
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
