@@ -10,3 +10,4 @@ mod order;
 mod refusals;
 mod transcodes;
 mod vectors;
+mod weighted;

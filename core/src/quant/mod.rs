@@ -34,6 +34,7 @@ mod six_bits;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
+mod weighted;
 mod wide;
 
 use crate::dtype::DType;
@@ -71,7 +72,8 @@ pub enum Importance {
 }
 
 impl Encoding {
-    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
+    /// than not to.
     pub const fn searches(self) -> bool {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
@@ -93,6 +95,13 @@ impl Encoding {
             }
             _ => Importance::Ignored,
         }
+    }
+
+    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
+    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    pub const fn needs_whole_rows(self) -> bool {
+        use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
+        matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
     /// The dtype of the bytes.
@@ -210,6 +219,7 @@ impl From<Refused> for Error {
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
 /// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
 /// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
 /// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
@@ -240,10 +250,10 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::F16 => plain::encode_f16,
             DType::BF16 => plain::encode_bf16,
             DType::Q8_0 => q8_0::encode,
-            DType::Q4_0 => q4_0::encode,
-            DType::Q4_1 => q4_1::encode,
-            DType::Q5_0 => q5_0::encode,
-            DType::Q5_1 => q5_1::encode,
+            DType::Q4_0 => |x, w, o| q4_0::encode(OneByOne, x, w, o),
+            DType::Q4_1 => |x, w, o| q4_1::encode(OneByOne, x, w, o),
+            DType::Q5_0 => |x, w, o| q5_0::encode(OneByOne, x, w, o),
+            DType::Q5_1 => |x, w, o| q5_1::encode(OneByOne, x, w, o),
             DType::Q2_K => |x, w, o| q2_k::encode(OneByOne, x, w, o),
             DType::Q3_K => |x, w, o| q3_k::encode(OneByOne, x, w, o),
             DType::Q4_K => |x, w, o| q4_k::encode(OneByOne, x, w, o),
@@ -262,7 +272,8 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
     })
 }
 
-/// Writes `e` with an engine's searches, where it is an encoding that searches; the same bytes as [`encoder`]'s.
+/// Writes `e` with an engine's searches, where it searches: always, or when importance is given; the same bytes as
+/// [`encoder`]'s.
 #[inline(always)]
 pub fn encode_with<S: Searches>(
     searches: S,
@@ -280,6 +291,10 @@ pub fn encode_with<S: Searches>(
         DType::Q6_K => q6_k::encode(searches, src, importance, out),
         DType::IQ4_NL => iq4_nl::encode(searches, src, importance, out),
         DType::IQ4_XS => iq4_xs::encode(searches, src, importance, out),
+        DType::Q4_0 if importance.is_some() => q4_0::encode(searches, src, importance, out),
+        DType::Q4_1 if importance.is_some() => q4_1::encode(searches, src, importance, out),
+        DType::Q5_0 if importance.is_some() => q5_0::encode(searches, src, importance, out),
+        DType::Q5_1 if importance.is_some() => q5_1::encode(searches, src, importance, out),
         _ => return None,
     })
 }
