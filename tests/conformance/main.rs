@@ -8,5 +8,6 @@ mod histogram;
 mod metrics;
 mod order;
 mod refusals;
+mod rotations;
 mod transcodes;
 mod vectors;
