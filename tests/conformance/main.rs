@@ -10,4 +10,5 @@ mod order;
 mod refusals;
 mod rotations;
 mod transcodes;
+mod trial;
 mod vectors;

@@ -10,6 +10,7 @@ mod field;
 pub mod hadamard;
 mod real;
 pub mod signs;
+pub mod trial;
 
 pub use real::Real;
 
