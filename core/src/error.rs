@@ -106,6 +106,8 @@ codes! {
     TooMany = "too_many", Limit;
     /// The command line or the recipe makes no sense.
     Usage = "usage", Request;
+    /// The type asked for cannot be encoded without an importance matrix.
+    NeedsImportance = "needs_importance", Request;
     /// One window of the work does not fit the memory budget.
     MemoryBudget = "memory_budget", Request;
     /// Input and output are the same file or directory.
