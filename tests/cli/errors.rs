@@ -9,6 +9,7 @@ use quantoscope_tests::models::Rng;
 fn documented(code: Code) -> i32 {
     match code {
         Code::Usage
+        | Code::NeedsImportance
         | Code::MemoryBudget
         | Code::SameFile
         | Code::Exists
