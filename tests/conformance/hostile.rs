@@ -4,8 +4,7 @@
 //! Each seed is a case. `FUZZ_SEED=1000000 FUZZ_CASES=100000 cargo test --release -p quantoscope-tests --test conformance
 //! hostile` walks others than the committed few.
 
-use crate::engines::encodings;
-use quantoscope_accel::Level;
+use crate::engines::{self, encodings};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::{Encoding, Importance, Refused, decoder, transcoder};
@@ -22,7 +21,7 @@ fn seeds() -> Range<u64> {
 }
 
 fn engines() -> impl Iterator<Item = &'static dyn Kernels> {
-    Level::available().into_iter().map(Level::kernels)
+    engines::engines().into_iter().map(|e| e.kernels)
 }
 
 fn readable() -> Vec<DType> {

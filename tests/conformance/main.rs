@@ -1,5 +1,6 @@
 //! Every engine against every committed vector, byte for byte, and what the definition itself promises.
 
+mod agree;
 mod bounds;
 mod engines;
 mod floats;

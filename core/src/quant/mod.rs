@@ -225,42 +225,83 @@ pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
 /// Where the lengths do not belong together: they are the caller's, never a file's.
 pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
 
-/// How to write `e`, where we can.
-pub fn encoder(e: Encoding) -> Option<EncodeFn> {
-    Some(match e {
+/// One table, used in two ways: as function pointers, and called in place, so that an engine compiles the same source
+/// once more for the instructions that it has.
+macro_rules! codecs {
+    (
+        encode { $($encoding:pat => $encode:path,)* }
+        decode { $($dtype:pat => $decode:path,)* }
+    ) => {
+        /// How to write `e`, where we can.
+        pub fn encoder(e: Encoding) -> Option<EncodeFn> {
+            match e {
+                $($encoding => Some($encode),)*
+                _ => None,
+            }
+        }
+
+        /// How to read `d`, where we can.
+        pub fn decoder(d: DType) -> Option<DecodeFn> {
+            match d {
+                $($dtype => Some($decode),)*
+                _ => None,
+            }
+        }
+
+        /// What [`encoder`] names, called here; searches are not, they stay calls.
+        #[inline(always)]
+        pub fn encode_in_place(
+            e: Encoding,
+            src: &[f32],
+            importance: Option<&[f32]>,
+            out: &mut [u8],
+        ) -> Result<(), Refused> {
+            match e {
+                $($encoding => $encode(src, importance, out),)*
+                _ => Err(Refused::NoCodec),
+            }
+        }
+
+        /// What [`decoder`] names, called here.
+        #[inline(always)]
+        pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+            match d {
+                $($dtype => $decode(src, out),)*
+                _ => return Err(Refused::NoCodec),
+            }
+            Ok(())
+        }
+    };
+}
+
+codecs! {
+    encode {
         Encoding::F16Finite => plain::encode_f16_finite,
         Encoding::LatticeAsym => lattice::encode_asym,
         Encoding::LatticeSym => lattice::encode_sym,
-        Encoding::Type(d) => match d {
-            DType::F32 => plain::encode_f32,
-            DType::F16 => plain::encode_f16,
-            DType::BF16 => plain::encode_bf16,
-            DType::Q8_0 => q8_0::encode,
-            DType::Q4_0 => q4_0::encode,
-            DType::Q4_1 => q4_1::encode,
-            DType::Q5_0 => q5_0::encode,
-            DType::Q5_1 => q5_1::encode,
-            DType::Q2_K => q2_k::encode,
-            DType::Q3_K => q3_k::encode,
-            DType::Q4_K => q4_k::encode,
-            DType::Q5_K => q5_k::encode,
-            DType::Q6_K => q6_k::encode,
-            DType::IQ4_NL => iq4_nl::encode,
-            DType::IQ4_XS => iq4_xs::encode,
-            DType::TQ1_0 => tq1_0::encode,
-            DType::TQ2_0 => tq2_0::encode,
-            DType::MXFP4 => mxfp4::encode,
-            DType::NVFP4 => nvfp4::encode,
-            DType::Q1_0 => q1_0::encode,
-            DType::Q2_0 => q2_0::encode,
-            _ => return None,
-        },
-    })
-}
-
-/// How to read `d`, where we can.
-pub fn decoder(d: DType) -> Option<DecodeFn> {
-    Some(match d {
+        Encoding::Type(DType::F32) => plain::encode_f32,
+        Encoding::Type(DType::F16) => plain::encode_f16,
+        Encoding::Type(DType::BF16) => plain::encode_bf16,
+        Encoding::Type(DType::Q8_0) => q8_0::encode,
+        Encoding::Type(DType::Q4_0) => q4_0::encode,
+        Encoding::Type(DType::Q4_1) => q4_1::encode,
+        Encoding::Type(DType::Q5_0) => q5_0::encode,
+        Encoding::Type(DType::Q5_1) => q5_1::encode,
+        Encoding::Type(DType::Q2_K) => q2_k::encode,
+        Encoding::Type(DType::Q3_K) => q3_k::encode,
+        Encoding::Type(DType::Q4_K) => q4_k::encode,
+        Encoding::Type(DType::Q5_K) => q5_k::encode,
+        Encoding::Type(DType::Q6_K) => q6_k::encode,
+        Encoding::Type(DType::IQ4_NL) => iq4_nl::encode,
+        Encoding::Type(DType::IQ4_XS) => iq4_xs::encode,
+        Encoding::Type(DType::TQ1_0) => tq1_0::encode,
+        Encoding::Type(DType::TQ2_0) => tq2_0::encode,
+        Encoding::Type(DType::MXFP4) => mxfp4::encode,
+        Encoding::Type(DType::NVFP4) => nvfp4::encode,
+        Encoding::Type(DType::Q1_0) => q1_0::encode,
+        Encoding::Type(DType::Q2_0) => q2_0::encode,
+    }
+    decode {
         DType::F64 => plain::decode_f64,
         DType::F32 => plain::decode_f32,
         DType::F16 => plain::decode_f16,
@@ -288,8 +329,7 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q1_0 => q1_0::decode,
         DType::Q2_0 => q2_0::decode,
         DType::LATTICE_Q4 => lattice::decode,
-        _ => return None,
-    })
+    }
 }
 
 /// How to rewrite `from` as `to` without decoding, where that can be lossless.
@@ -303,6 +343,7 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
 }
 
 /// Refuses the first NaN or infinity.
+#[inline(always)]
 pub fn check_finite(values: &[f32]) -> Result<(), Refused> {
     const EXPONENT: u32 = 0x7F80_0000;
     let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
