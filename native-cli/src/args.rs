@@ -151,9 +151,7 @@ pub struct RecipeArgs {
     /// The container; default: by the extension of OUT, else gguf for a plan.
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<To>,
-    /// The tensor type for all eligible tensors, in any case: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1, q6_k, q5_k,
-    /// q4_k, q3_k, q2_k, iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0, q1_0, q2_0.
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype, help = type_help())]
     pub dtype: Option<DType>,
     /// The block form for --to q4.
     #[arg(long, value_name = "SCHEME", default_value = "asym")]
@@ -338,6 +336,13 @@ pub struct Completions {
 pub struct Man {
     /// The verb; default: the overview.
     pub verb: Option<String>,
+}
+
+/// Names what there is, by the table of it.
+fn type_help() -> String {
+    let all = DType::ALL.iter().filter(|d| recipe::can_target(**d));
+    let names: Vec<String> = all.map(|d| d.name().to_ascii_lowercase()).collect();
+    format!("The tensor type for all eligible tensors, in any case: {}", names.join(", "))
 }
 
 fn parse_dtype(text: &str) -> Result<DType, String> {

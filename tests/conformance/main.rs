@@ -6,6 +6,7 @@ mod engines;
 mod floats;
 mod forest;
 mod histogram;
+mod hostile;
 mod metrics;
 mod order;
 mod refusals;
