@@ -43,13 +43,14 @@ mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
+mod weighted;
 mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
-use search::OneByOne;
+pub use search::OneByOne;
 use searches::Searches;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -80,7 +81,8 @@ pub enum Importance {
 }
 
 impl Encoding {
-    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
+    /// than not to.
     pub const fn searches(self) -> bool {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
@@ -102,6 +104,13 @@ impl Encoding {
             }
             _ => Importance::Ignored,
         }
+    }
+
+    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
+    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    pub const fn needs_whole_rows(self) -> bool {
+        use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
+        matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
     /// The dtype of the bytes.
@@ -219,6 +228,7 @@ impl From<Refused> for Error {
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
 /// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
 /// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
 /// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
@@ -238,64 +248,89 @@ pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
 /// Where the lengths do not belong together: they are the caller's, never a file's.
 pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
 
-/// How to write `e`, where we can.
-pub fn encoder(e: Encoding) -> Option<EncodeFn> {
-    Some(match e {
+/// One table, used in two ways: as function pointers, and called in place, so that an engine compiles the same source
+/// once more for the instructions that it has.
+macro_rules! codecs {
+    (
+        encode { $($encoding:pat => $encode:path,)* }
+        search { $($searched:pat => $search:path,)* }
+        decode { $($dtype:pat => $decode:path,)* }
+    ) => {
+        /// How to write `e`, where we can.
+        pub fn encoder(e: Encoding) -> Option<EncodeFn> {
+            match e {
+                $($encoding => Some($encode),)*
+                $(Encoding::Type($searched) => Some(|x, w, out| $search(OneByOne, x, w, out)),)*
+                _ => None,
+            }
+        }
+
+        /// How to read `d`, where we can.
+        pub fn decoder(d: DType) -> Option<DecodeFn> {
+            match d {
+                $($dtype => Some($decode),)*
+                _ => None,
+            }
+        }
+
+        /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
+        #[inline(always)]
+        pub fn encode_with<S: Searches>(
+            searches: S,
+            e: Encoding,
+            src: &[f32],
+            importance: Option<&[f32]>,
+            out: &mut [u8],
+        ) -> Result<(), Refused> {
+            match e {
+                $($encoding => $encode(src, importance, out),)*
+                $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
+                _ => Err(Refused::NoCodec),
+            }
+        }
+
+        /// What [`decoder`] names, called here.
+        #[inline(always)]
+        pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+            match d {
+                $($dtype => $decode(src, out),)*
+                _ => return Err(Refused::NoCodec),
+            }
+            Ok(())
+        }
+    };
+}
+
+codecs! {
+    encode {
         Encoding::F16Finite => plain::encode_f16_finite,
         Encoding::LatticeAsym => lattice::encode_asym,
         Encoding::LatticeSym => lattice::encode_sym,
-        Encoding::Type(d) => match d {
-            DType::F32 => plain::encode_f32,
-            DType::F16 => plain::encode_f16,
-            DType::BF16 => plain::encode_bf16,
-            DType::Q8_0 => q8_0::encode,
-            DType::Q4_0 => q4_0::encode,
-            DType::Q4_1 => q4_1::encode,
-            DType::Q5_0 => q5_0::encode,
-            DType::Q5_1 => q5_1::encode,
-            DType::Q2_K => |x, w, o| q2_k::encode(OneByOne, x, w, o),
-            DType::Q3_K => |x, w, o| q3_k::encode(OneByOne, x, w, o),
-            DType::Q4_K => |x, w, o| q4_k::encode(OneByOne, x, w, o),
-            DType::Q5_K => |x, w, o| q5_k::encode(OneByOne, x, w, o),
-            DType::Q6_K => |x, w, o| q6_k::encode(OneByOne, x, w, o),
-            DType::IQ4_NL => |x, w, o| iq4_nl::encode(OneByOne, x, w, o),
-            DType::IQ4_XS => |x, w, o| iq4_xs::encode(OneByOne, x, w, o),
-            DType::TQ1_0 => tq1_0::encode,
-            DType::TQ2_0 => tq2_0::encode,
-            DType::MXFP4 => mxfp4::encode,
-            DType::NVFP4 => nvfp4::encode,
-            DType::Q1_0 => q1_0::encode,
-            DType::Q2_0 => q2_0::encode,
-            _ => return None,
-        },
-    })
-}
-
-/// Writes `e` with an engine's searches, where it is an encoding that searches; the same bytes as [`encoder`]'s.
-#[inline(always)]
-pub fn encode_with<S: Searches>(
-    searches: S,
-    e: Encoding,
-    src: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Option<Result<(), Refused>> {
-    let Encoding::Type(dtype) = e else { return None };
-    Some(match dtype {
-        DType::Q2_K => q2_k::encode(searches, src, importance, out),
-        DType::Q3_K => q3_k::encode(searches, src, importance, out),
-        DType::Q4_K => q4_k::encode(searches, src, importance, out),
-        DType::Q5_K => q5_k::encode(searches, src, importance, out),
-        DType::Q6_K => q6_k::encode(searches, src, importance, out),
-        DType::IQ4_NL => iq4_nl::encode(searches, src, importance, out),
-        DType::IQ4_XS => iq4_xs::encode(searches, src, importance, out),
-        _ => return None,
-    })
-}
-
-/// How to read `d`, where we can.
-pub fn decoder(d: DType) -> Option<DecodeFn> {
-    Some(match d {
+        Encoding::Type(DType::F32) => plain::encode_f32,
+        Encoding::Type(DType::F16) => plain::encode_f16,
+        Encoding::Type(DType::BF16) => plain::encode_bf16,
+        Encoding::Type(DType::Q8_0) => q8_0::encode,
+        Encoding::Type(DType::TQ1_0) => tq1_0::encode,
+        Encoding::Type(DType::TQ2_0) => tq2_0::encode,
+        Encoding::Type(DType::MXFP4) => mxfp4::encode,
+        Encoding::Type(DType::NVFP4) => nvfp4::encode,
+        Encoding::Type(DType::Q1_0) => q1_0::encode,
+        Encoding::Type(DType::Q2_0) => q2_0::encode,
+    }
+    search {
+        DType::Q4_0 => q4_0::encode,
+        DType::Q4_1 => q4_1::encode,
+        DType::Q5_0 => q5_0::encode,
+        DType::Q5_1 => q5_1::encode,
+        DType::Q2_K => q2_k::encode,
+        DType::Q3_K => q3_k::encode,
+        DType::Q4_K => q4_k::encode,
+        DType::Q5_K => q5_k::encode,
+        DType::Q6_K => q6_k::encode,
+        DType::IQ4_NL => iq4_nl::encode,
+        DType::IQ4_XS => iq4_xs::encode,
+    }
+    decode {
         DType::F64 => plain::decode_f64,
         DType::F32 => plain::decode_f32,
         DType::F16 => plain::decode_f16,
@@ -330,8 +365,7 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q1_0 => q1_0::decode,
         DType::Q2_0 => q2_0::decode,
         DType::LATTICE_Q4 => lattice::decode,
-        _ => return None,
-    })
+    }
 }
 
 /// How to rewrite `from` as `to` without decoding, where that can be lossless.
@@ -345,6 +379,7 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
 }
 
 /// Refuses the first NaN or infinity.
+#[inline(always)]
 pub fn check_finite(values: &[f32]) -> Result<(), Refused> {
     const EXPONENT: u32 = 0x7F80_0000;
     let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
