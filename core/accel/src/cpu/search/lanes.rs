@@ -56,3 +56,15 @@ pub fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
 pub fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
     mask.select(a, b)
 }
+
+/// The value of greatest magnitude of every sub-block, with its sign; the first of equals, and +0 where all are 0.
+#[inline(always)]
+pub fn loudest<S: Simd, const N: usize, const G: usize>(simd: S, x: &Columns<S, N, G>) -> [S::f32s; G] {
+    let mut max = [S::f32s::splat(simd, 0.0); G];
+    for x in x {
+        for g in 0..G {
+            max[g] = pick::<S>(x[g].abs().simd_gt(max[g].abs()), x[g], max[g]);
+        }
+    }
+    max
+}

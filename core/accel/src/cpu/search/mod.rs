@@ -4,6 +4,7 @@
 //! gained is that many sub-blocks take them at once. A lane in which a step would round differently (see
 //! [`with_minimum`]) is left to the definition afterwards.
 
+mod around_zero;
 mod lanes;
 #[cfg(test)]
 mod tests;
@@ -41,7 +42,10 @@ impl<S: Simd> Searches for Lanes<S> {
         weights: Weights<'_, N>,
         fits: &mut [Fit],
     ) {
-        OneByOne.around_zero(half, x, weights, fits);
+        self.0.vectorize(
+            #[inline(always)]
+            || around_zero::search(self.0, half, x, weights, fits),
+        );
     }
 
     #[inline(always)]

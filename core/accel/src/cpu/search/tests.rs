@@ -170,6 +170,12 @@ impl<const N: usize> Check for Draw<N> {
                 false => OneByOne.with_minimum(grid, &self.x, weights, fits),
             });
         }
+        for half in [4, 8, 16, 32] {
+            self.fits(&format!("{simd:?} {N} {half}"), |weights, lanes, fits| match lanes {
+                true => Lanes(simd).around_zero(half, &self.x, weights, fits),
+                false => OneByOne.around_zero(half, &self.x, weights, fits),
+            });
+        }
     }
 }
 
