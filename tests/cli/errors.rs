@@ -9,6 +9,7 @@ use quantoscope_tests::models::Rng;
 fn documented(code: Code) -> i32 {
     match code {
         Code::Usage
+        | Code::NeedsImportance
         | Code::MemoryBudget
         | Code::SameFile
         | Code::Exists
@@ -47,6 +48,7 @@ fn documented(code: Code) -> i32 {
         | Code::NameCollision
         | Code::NotExact
         | Code::UnsupportedContainer
+        | Code::UnsupportedRotation
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,

@@ -1,7 +1,7 @@
 //! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
 
 use crate::engines::{BLOCKS, encodings, engines, every};
-use quantoscope_core::quant::{Encoding, Refused, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::quant::{Encoding, Importance, Refused, check_finite, decoder, encoder, transcoder};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::painters::paint;
 
@@ -120,7 +120,23 @@ fn a_refusal_becomes_an_error_with_its_element() {
     assert_eq!((error.code(), error.detail().element), (Code::F16Overflow, Some(40)));
     let error = Refused::NotExact { block: 3 }.shifted(64).error();
     assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(160)));
+    let error = Refused::NeedsImportance.shifted(32).error();
+    assert_eq!((error.code(), error.detail().element), (Code::NeedsImportance, None));
     assert!(check_finite(&[]).is_ok());
+}
+
+#[test]
+fn every_encoding_says_what_it_makes_of_an_importance_row() {
+    let with = |which| {
+        let names = DType::ALL.iter().filter(|&&d| Encoding::Type(d).importance() == which);
+        names.map(|d| d.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(with(Importance::Required), "IQ2_XXS IQ2_XS IQ1_S IQ1_M");
+    assert_eq!(with(Importance::Wanted), "IQ3_XXS IQ3_S IQ2_S");
+    assert_eq!(with(Importance::Optional), "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS");
+    for e in [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym] {
+        assert_eq!(e.importance(), Importance::Ignored);
+    }
 }
 
 #[test]
@@ -205,7 +221,21 @@ fn the_table_is_complete_and_no_larger() {
         DType::TQ1_0,
         DType::Q1_0,
     ];
-    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
+    let read = [
+        DType::F64,
+        DType::F8_E4M3,
+        DType::F8_E5M2,
+        DType::Q8_1,
+        DType::Q8_K,
+        DType::IQ1_S,
+        DType::IQ1_M,
+        DType::IQ2_XXS,
+        DType::IQ2_XS,
+        DType::IQ2_S,
+        DType::IQ3_XXS,
+        DType::IQ3_S,
+        DType::LATTICE_Q4,
+    ];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");

@@ -4,12 +4,13 @@ use crate::engines::{Engine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::quant::{Encoding, Refused, encoder};
-use quantoscope_tests::painters::{blocks, lattice_fixture, paint};
+use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
 use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
 
-const FILES: [&str; 24] = [
-    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq4_nl",
-    "iq4_xs", "tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0", "f16", "bf16", "q4_asym", "q4_sym",
+const FILES: [&str; 31] = [
+    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq1_s",
+    "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4",
+    "nvfp4", "q1_0", "q2_0", "f16", "bf16", "q4_asym", "q4_sym",
 ];
 
 /// The upper bytes of the floating-point fields of a block; all are binary16 but that of Q8_K.
@@ -22,6 +23,7 @@ fn tops(d: DType) -> &'static [usize] {
         DType::Q8_K => &[3],
         DType::TQ1_0 => &[53],
         DType::TQ2_0 => &[65],
+        DType::IQ1_M => &[55],
         DType::MXFP4 | DType::NVFP4 => &[],
         _ => &[1],
     }
@@ -133,4 +135,10 @@ fn the_lattice_fixtures_are_the_originals() {
     let hashes: Vec<_> = load("q4_asym").cases.into_iter().filter_map(|c| c.file_sha256).collect();
     assert!(hashes[0].starts_with("5a46caf7"), "gate_proj, [2, 33]");
     assert!(hashes[1].starts_with("9ed19221") && hashes[1].ends_with("169d8c"), "k_proj, [1, 32]");
+}
+
+#[test]
+fn the_importance_painter_is_the_generators() {
+    let hash = sha256(&f32_bytes(&importance(20_250_611, 4096)));
+    assert_eq!(hash, "eecd4aa19c001807a4f9bad1c1fe40e86337bcc1a9d8c98b0ee72869105de50a");
 }

@@ -8,6 +8,14 @@
 mod block;
 mod codebook;
 mod fitted;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
@@ -31,6 +39,7 @@ mod q8_k;
 mod search;
 pub mod searches;
 mod six_bits;
+mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
@@ -57,11 +66,42 @@ pub enum Encoding {
     LatticeSym,
 }
 
+/// What an encoder makes of an importance row: one weight for each column of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Importance {
+    /// It makes no difference.
+    Ignored,
+    /// It steers the search.
+    Optional,
+    /// As optional, but the few bits of the type serve badly without.
+    Wanted,
+    /// Without one the encoder refuses.
+    Required,
+}
+
 impl Encoding {
     /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
     pub const fn searches(self) -> bool {
-        use DType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
-        matches!(self, Encoding::Type(Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS))
+        use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
+        use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
+        let Encoding::Type(d) = self else { return false };
+        matches!(d, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | IQ3_S | IQ3_XXS)
+            || matches!(d, IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
+    }
+
+    /// What its encoder makes of an importance row.
+    pub const fn importance(self) -> Importance {
+        use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
+        use DType::{Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K};
+        let Encoding::Type(d) = self else { return Importance::Ignored };
+        match d {
+            IQ2_XXS | IQ2_XS | IQ1_S | IQ1_M => Importance::Required,
+            IQ2_S | IQ3_XXS | IQ3_S => Importance::Wanted,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS => {
+                Importance::Optional
+            }
+            _ => Importance::Ignored,
+        }
     }
 
     /// The dtype of the bytes.
@@ -130,6 +170,8 @@ pub enum Refused {
         /// Which block.
         block: usize,
     },
+    /// The encoding needs an importance row, and there was none.
+    NeedsImportance,
     /// There is no such codec. Plans are made from the tables of what there is, so this is a mistake of ours.
     NoCodec,
 }
@@ -148,6 +190,10 @@ impl Refused {
                 Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
                     .element(at)
             }
+            Refused::NeedsImportance => Error::new(
+                Code::NeedsImportance,
+                "this type needs an importance matrix: its few bits must know which columns matter",
+            ),
             Refused::NoCodec => Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded"),
         }
     }
@@ -159,7 +205,7 @@ impl Refused {
             Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
             Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
             Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
-            Refused::NoCodec => Refused::NoCodec,
+            Refused::NeedsImportance | Refused::NoCodec => self,
         }
     }
 }
@@ -171,8 +217,9 @@ impl From<Refused> for Error {
 }
 
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
-/// bytes that [`DType::bytes_for`] says. `importance`, one weight per element, is for encodings that search;
-/// the ones here so far do not, and ignore it. After a refusal `out` holds nothing of use.
+/// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
+/// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
 /// Where the lengths do not belong together: they are the caller's, never a file's.
@@ -292,6 +339,13 @@ codecs! {
         DType::Q5_K => q5_k::decode,
         DType::Q6_K => q6_k::decode,
         DType::Q8_K => q8_k::decode,
+        DType::IQ1_S => iq1_s::decode,
+        DType::IQ1_M => iq1_m::decode,
+        DType::IQ2_XXS => iq2_xxs::decode,
+        DType::IQ2_XS => iq2_xs::decode,
+        DType::IQ2_S => iq2_s::decode,
+        DType::IQ3_XXS => iq3_xxs::decode,
+        DType::IQ3_S => iq3_s::decode,
         DType::IQ4_NL => iq4_nl::decode,
         DType::IQ4_XS => iq4_xs::decode,
         DType::TQ1_0 => tq1_0::decode,
