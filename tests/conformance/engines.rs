@@ -54,6 +54,12 @@ impl Engine {
         self.kernels.encode(e, x, None, &mut out).map(|()| out)
     }
 
+    /// Encodes rows of as many values as there are weights.
+    pub fn encode_weighted(&self, e: Encoding, x: &[f32], importance: &[f32]) -> Result<Vec<u8>, Refused> {
+        let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
+        self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
+    }
+
     pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; n];
         self.kernels.decode(d, raw, &mut out).unwrap();

@@ -14,3 +14,4 @@ mod rotations;
 mod transcodes;
 mod trial;
 mod vectors;
+mod weighted;

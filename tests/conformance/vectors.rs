@@ -3,7 +3,7 @@
 use crate::engines::{Engine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
-use quantoscope_core::quant::{Encoding, Refused, encoder};
+use quantoscope_core::quant::{Encoding, Importance, Refused, encoder};
 use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
 use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
 
@@ -36,6 +36,14 @@ fn input(case: &Case) -> Vec<f32> {
     x
 }
 
+/// The bytes, or the refusal, with the painted importance where the case has any.
+fn encode(engine: &Engine, e: Encoding, x: &[f32], case: &Case) -> Result<Vec<u8>, Refused> {
+    let Some(row) = &case.importance else { return engine.encode(e, x) };
+    let weights = importance(row.seed, row.columns);
+    assert_eq!(sha256(&f32_bytes(&weights)), row.sha256, "painters differ: importance");
+    engine.encode_weighted(e, x, &weights)
+}
+
 fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str) {
     if let Some(want) = &case.decoded_sha256 {
         assert_eq!(&sha256(&f32_bytes(&engine.decode(d, raw, case.n))), want, "decoded: {place}");
@@ -44,7 +52,7 @@ fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str
 
 /// Values for which the encoder must do what the reference does.
 fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
-    let raw = engine.encode(e, &input(case)).unwrap_or_else(|r| panic!("{place}: {r:?}"));
+    let raw = encode(engine, e, &input(case), case).unwrap_or_else(|r| panic!("{place}: {r:?}"));
     if let Some(want) = case.bytes() {
         assert_eq!(raw, want, "{place}");
     }
@@ -64,7 +72,7 @@ fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
             (None, Some(list)) => list[n],
             _ => panic!("{place}: nothing to judge by"),
         };
-        match engine.encode(e, block) {
+        match encode(engine, e, block, case) {
             // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
             Err(Refused::F16Overflow { index }) => {
                 let loud = block.iter().any(|x| x.abs() > 1e9);
@@ -99,8 +107,12 @@ fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, ca
     let d = e.dtype();
     let enough = if encoder(*e).is_some() { 10 } else { 1 };
     assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");
+    let weighted = cases.iter().filter(|c| c.importance.is_some()).count();
+    assert_eq!(weighted > 40, e.importance() == Importance::Optional, "{file}");
     for case in cases {
-        let place = format!("{} {file} {} n={} seed={}", engine.name, case.family, case.n, case.seed);
+        let weights = if case.importance.is_some() { ", weighted" } else { "" };
+        let place =
+            format!("{} {file} {} n={} seed={}{weights}", engine.name, case.family, case.n, case.seed);
         match case.family.as_str() {
             "every" => {
                 let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();

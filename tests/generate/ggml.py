@@ -38,6 +38,8 @@ BLOCKS = {
 # Those that are only read.
 READ = ["Q8_1", "Q8_K", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
+# Those whose encoders use importance.
+WEIGHTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS".split()
 HALVES = {"F16": "fp16", "BF16": "bf16"}
 
 
@@ -69,14 +71,21 @@ class Ggml:
         f(pointer(src), pointer(dst), n)
         return dst
 
-    def encode(self, name, x):
-        """The bytes of one row."""
+    def encode(self, name, x, importance=None):
+        """The bytes of one row, or, with importance, of rows of as many values as it has weights."""
         x = np.ascontiguousarray(x, np.float32)
         if name in HALVES:
             function = "ggml_fp32_to_bf16_row_ref" if name == "BF16" else "ggml_fp32_to_fp16_row"
             return self._row(function, x, np.zeros(x.size * 2, np.uint8), x.size)
         number, length, size, _ = BLOCKS[name]
         out = np.zeros(x.size // length * size, np.uint8)
+        if importance is not None:
+            w = np.ascontiguousarray(importance, np.float32)
+            rows = x.size // w.size
+            assert rows * w.size == x.size
+            written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, rows, w.size, pointer(w))
+            assert written == out.size
+            return out
         written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, 1, x.size, None)
         assert written == out.size
         if name != "IQ4_NL":  # whose row function searches less than the one that files are made with

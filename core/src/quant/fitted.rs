@@ -54,21 +54,33 @@ pub fn loudest(values: &Values) -> Overflow {
     Overflow(values.iter().position(|&x| x == top).unwrap_or(0))
 }
 
-/// Positive numbers of a super-block as integers up to `top` under one scale: the field of the scale, its value,
-/// and the integers (as ggml casts them, to the low byte). All 0 where none is positive.
+/// Positive numbers of a super-block as integers under one scale.
+#[derive(Clone, Copy)]
+pub struct Shared<const S: usize> {
+    /// The scale, before it is rounded to its field.
+    pub scale: f32,
+    /// The integers, cast to a byte as ggml casts them.
+    pub codes: [u8; S],
+}
+
+impl<const S: usize> Shared<S> {
+    /// The field of the scale and its value.
+    #[inline(always)]
+    pub fn field(&self, values: &Values) -> Result<([u8; 2], f32), Overflow> {
+        let field = scale_field(self.scale, values)?;
+        Ok((field, f16_to_f32(u16::from_le_bytes(field))))
+    }
+}
+
+/// Positive numbers of a super-block in steps of which the greatest has `top`. All 0 where none is positive.
 #[inline(always)]
-pub fn share<const S: usize>(
-    numbers: [f32; S],
-    top: f32,
-    values: &Values,
-) -> Result<([u8; 2], f32, [u8; S]), Overflow> {
+pub fn share<const S: usize>(numbers: [f32; S], top: f32) -> Shared<S> {
     let max = numbers.iter().fold(0.0, |max, &n| if n > max { n } else { max });
     if max <= 0.0 {
-        return Ok(([0; 2], 0.0, [0; S]));
+        return Shared { scale: 0.0, codes: [0; S] };
     }
     let inverse = top / max;
-    let field = scale_field(max / top, values)?;
-    Ok((field, f16_to_f32(u16::from_le_bytes(field)), numbers.map(|n| nearest_even(inverse * n) as u8)))
+    Shared { scale: max / top, codes: numbers.map(|n| nearest_even(inverse * n) as u8) }
 }
 
 /// The number of greatest magnitude; the first of equals, and 0 where all are.

@@ -2,13 +2,17 @@
 //! Knows nothing but its 18 bytes.
 //!
 //! `quantize_iq4_nl`, which searches (`quantize_row_iq4_nl_ref` does not): the scale is that of [`Searches::iq4`], the codes are
-//! those of `x * (1/d)` with the unrounded `d`, which may be negative. All zeros: `d = +0`, codes 8.
+//! those of `x * (1/d)` with the unrounded `d`, which may be negative. All zeros, or none that counts: `d = +0`,
+//! codes 8. Importance: [`super::weighted`].
 
 use super::Refused;
-use super::block::{Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves};
+use super::block::{
+    Overflow, Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
+};
 use super::codebook::{IQ4, nearest_iq4};
 use super::fitted::{SMALL_BATCH, encode_batches};
 use super::searches::{Searches, Weights};
+use super::weighted::{Columns, block_squares, block_weights};
 
 const BYTES: usize = 18;
 
@@ -16,16 +20,32 @@ const BYTES: usize = 18;
 pub fn encode<S: Searches>(
     searches: S,
     src: &[f32],
-    _: Option<&[f32]>,
+    importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    let search = |_, values: &[Values], scales: &mut [f32]| searches.iq4(values, Weights::Square, scales);
-    encode_batches(src, out, [0.0; SMALL_BATCH], search, |values, &d, out: &mut [u8; BYTES]| {
-        let id = reciprocal(d);
-        out[..2].copy_from_slice(&scale_field(d, values)?);
-        out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));
-        Ok(())
-    })
+    let Some(importance) = importance else {
+        let search = |_, values: &[Values], scales: &mut [f32]| searches.iq4(values, Weights::Square, scales);
+        return encode_batches(src, out, [0.0; SMALL_BATCH], search, write);
+    };
+    let columns = Columns::new(importance, src);
+    let search = |first, values: &[Values], scales: &mut [f32]| {
+        let spreads = block_squares(values).map(|sum| sum * (2.0 / 32.0));
+        let weights = block_weights(searches, columns, first, values, &spreads);
+        searches.iq4(values, Weights::Given(&weights), scales);
+        // Too loud for a spread: refused, whatever the search made of it.
+        for (scale, _) in scales.iter_mut().zip(spreads).filter(|(_, spread)| !spread.is_finite()) {
+            *scale = f32::NAN;
+        }
+    };
+    encode_batches(src, out, [0.0; SMALL_BATCH], search, write)
+}
+
+#[inline(always)]
+fn write(values: &Values, &d: &f32, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let id = reciprocal(d);
+    out[..2].copy_from_slice(&scale_field(d, values)?);
+    out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));
+    Ok(())
 }
 
 #[inline(always)]

@@ -4,13 +4,14 @@
 //!
 //! `quantize_iq4_xs`: scales are those of [`Searches::iq4`], shared out so that the one of greatest magnitude (the first of equals)
 //! is -32 steps; the codes are those of `x * (1/s)`, with `s` the scale in steps of the unrounded `d`, and of 0 where
-//! it is 0. All zeros: `d = -0`, scales 0 (stored as 32), codes 8.
+//! it is 0. All zeros, or none that counts: `d = -0`, scales 0 (stored as 32), codes 8. Importance: [`super::weighted`].
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field, reciprocal, scale_field};
 use super::codebook::{IQ4, nearest_iq4};
 use super::fitted::{BATCH, encode_batches, loudest, signed_max};
 use super::searches::{Searches, Weights};
+use super::weighted::{Columns, Weighed};
 use super::wide::{Values, pack_nibbles, unpack_nibbles};
 use crate::float::nearest_even;
 
@@ -20,12 +21,17 @@ const BYTES: usize = 136;
 pub fn encode<S: Searches>(
     searches: S,
     src: &[f32],
-    _: Option<&[f32]>,
+    importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    let search = |_, values: &[Values], scales: &mut [[f32; 8]]| {
-        let x = values.as_flattened().as_chunks::<32>().0;
-        searches.iq4(x, Weights::Square, scales.as_flattened_mut());
+    let columns = importance.map(|importance| Columns::new(importance, src));
+    let search = |first, values: &[Values], scales: &mut [[f32; 8]]| {
+        let (x, all) = (values.as_flattened().as_chunks::<32>().0, scales.as_flattened_mut());
+        let Some(columns) = columns else { return searches.iq4(x, Weights::Square, all) };
+        let spread = |sum: f32| sum * (2.0 / 256.0);
+        let weighed = Weighed::<8>::new::<32, S>(searches, columns, first, values, spread);
+        searches.iq4(x, weighed.given(), all);
+        weighed.spoil(scales, |scales| &mut scales[0]);
     };
     encode_batches(src, out, [[0.0; 8]; BATCH], search, write)
 }

@@ -43,6 +43,7 @@ mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
+mod weighted;
 mod wide;
 
 use crate::dtype::DType;
@@ -80,7 +81,8 @@ pub enum Importance {
 }
 
 impl Encoding {
-    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
+    /// than not to.
     pub const fn searches(self) -> bool {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
@@ -102,6 +104,13 @@ impl Encoding {
             }
             _ => Importance::Ignored,
         }
+    }
+
+    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
+    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    pub const fn needs_whole_rows(self) -> bool {
+        use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
+        matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
     /// The dtype of the bytes.
@@ -219,6 +228,7 @@ impl From<Refused> for Error {
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
 /// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
 /// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
 /// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
@@ -300,10 +310,6 @@ codecs! {
         Encoding::Type(DType::F16) => plain::encode_f16,
         Encoding::Type(DType::BF16) => plain::encode_bf16,
         Encoding::Type(DType::Q8_0) => q8_0::encode,
-        Encoding::Type(DType::Q4_0) => q4_0::encode,
-        Encoding::Type(DType::Q4_1) => q4_1::encode,
-        Encoding::Type(DType::Q5_0) => q5_0::encode,
-        Encoding::Type(DType::Q5_1) => q5_1::encode,
         Encoding::Type(DType::TQ1_0) => tq1_0::encode,
         Encoding::Type(DType::TQ2_0) => tq2_0::encode,
         Encoding::Type(DType::MXFP4) => mxfp4::encode,
@@ -312,6 +318,10 @@ codecs! {
         Encoding::Type(DType::Q2_0) => q2_0::encode,
     }
     search {
+        DType::Q4_0 => q4_0::encode,
+        DType::Q4_1 => q4_1::encode,
+        DType::Q5_0 => q5_0::encode,
+        DType::Q5_1 => q5_1::encode,
         DType::Q2_K => q2_k::encode,
         DType::Q3_K => q3_k::encode,
         DType::Q4_K => q4_k::encode,

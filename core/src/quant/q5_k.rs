@@ -5,8 +5,7 @@
 
 use super::Refused;
 use super::block::decode_all;
-use super::fitted::encode_batches;
-use super::q4_k::{NO_FITS, decode_with_minimum, search, write_scales};
+use super::q4_k::{decode_with_minimum, encode_with_header, write_scales};
 use super::searches::{Grid, Searches};
 use super::wide::{Values, add_plane, pack_nibbles, pack_plane, unpack_nibbles};
 
@@ -17,11 +16,11 @@ const GRID: Grid = Grid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: 
 pub fn encode<S: Searches>(
     searches: S,
     src: &[f32],
-    _: Option<&[f32]>,
+    importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    encode_batches(src, out, NO_FITS, search(searches, &GRID), |values, fits, out: &mut [u8; BYTES]| {
-        let codes = write_scales(values, fits, GRID.top, out)?;
+    encode_with_header(searches, &GRID, src, importance, out, |found, values, out: &mut [u8; BYTES]| {
+        let codes = write_scales(&found.limited(), values, GRID.top, out)?;
         out[16..48].copy_from_slice(&pack_plane(&codes, 4));
         pack_nibbles::<32>(&codes, &mut out[48..]);
         Ok(())

@@ -3,12 +3,14 @@
 //!
 //! `quantize_row_q6_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -128
 //! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
-//! search. Where every scale is below 1e-15 the whole super-block is zero bytes.
+//! search. Where every scale is below 1e-15 the whole super-block is zero bytes. `quantize_row_q6_K_impl`: with
+//! importance, that is the weights, as it is.
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::fitted::{BATCH, check_fits, encode_batches, recode, signed_max};
 use super::searches::{EPSILON, Fit, Searches, Weights};
+use super::weighted::Columns;
 use super::wide::{Values, pack_nibbles, pack_quarters, unpack_nibbles, unpack_quarters};
 use crate::float::{f16_to_f32, nearest_even};
 
@@ -18,14 +20,22 @@ const BYTES: usize = 210;
 pub fn encode<S: Searches>(
     searches: S,
     src: &[f32],
-    _: Option<&[f32]>,
+    importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    let search = |_, values: &[Values], fits: &mut [[Fit; 16]]| {
-        let x = values.as_flattened().as_chunks::<16>().0;
-        searches.around_zero(32, x, Weights::Square, fits.as_flattened_mut());
+    let columns = importance.map(|importance| Columns::<256>::new(importance, src));
+    let search = |first, values: &[Values], fits: &mut [[Fit; 16]]| {
+        let mut given = [[0.0; 256]; BATCH];
+        let weights = match columns {
+            None => Weights::<16>::Square,
+            Some(columns) => {
+                columns.copy(first, &mut given[..values.len()]);
+                Weights::Given(given.as_flattened().as_chunks().0)
+            }
+        };
+        searches.around_zero(32, values.as_flattened().as_chunks().0, weights, fits.as_flattened_mut());
     };
-    encode_batches(src, out, [[Fit::default(); 16]; BATCH], search, write)
+    encode_batches(src, out, [[Fit::ZERO; 16]; BATCH], search, write)
 }
 
 #[inline(always)]

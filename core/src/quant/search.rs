@@ -1,10 +1,11 @@
 //! The searches that the k-types and IQ4 share, one sub-block after the other: the definition of [`Searches`].
 //!
-//! Knows no layout, no super-block and no importance matrix. Every sum runs over the sub-block in index order, each
+//! Knows no layout. Every sum runs over the sub-block in index order, each
 //! product from the left: that is the definition, and lanes may only run across sub-blocks. Candidates are not
 //! independent either: with a minimum, the one that wins changes the minimum that the next ones round from.
 //!
-//! Reference: `make_qkx2_quants`, `make_qx_quants` (mode 1) and `make_q3_quants` (with refinement) of ggml 0.25.
+//! Reference: `make_qkx2_quants`, `make_qkx3_quants`, `make_qx_quants` (mode 1), `make_q3_quants` (with refinement) and
+//! `make_qp_quants` of ggml 0.25.
 
 use super::block::{extremes, signed_absmax};
 use super::codebook::{IQ4, nearest_iq4};
@@ -49,6 +50,34 @@ impl Searches for OneByOne {
     fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]) {
         for (j, (scale, x)) in scales.iter_mut().zip(x).enumerate() {
             *scale = fit_iq4(x, &weigh(weights, j, x));
+        }
+    }
+
+    fn weigh<const N: usize>(
+        self,
+        x: &[[f32; N]],
+        spreads: &[f32],
+        weights: &mut [[f32; N]],
+        sums: &mut [f32],
+    ) {
+        for (((weights, sum), x), &spread) in weights.iter_mut().zip(sums).zip(x).zip(spreads) {
+            for (w, &x) in weights.iter_mut().zip(x) {
+                *w *= libm::sqrtf(spread + x * x);
+            }
+            *sum = weights.iter().fold(0.0, |sum, &w| sum + w);
+        }
+    }
+
+    fn shared<const P: usize>(
+        self,
+        top: i32,
+        numbers: &[[f32; P]],
+        weights: &[[f32; P]],
+        codes: &mut [[u8; P]],
+        scales: &mut [f32],
+    ) {
+        for (((scale, codes), x), weights) in scales.iter_mut().zip(codes).zip(numbers).zip(weights) {
+            *scale = shared(x, weights, top, codes);
         }
     }
 }
@@ -174,7 +203,7 @@ fn symmetric_codes<const N: usize>(x: &[f32; N], inverse: f32, half: i32) -> [i3
 fn around_zero<const N: usize>(x: &[f32; N], weights: &[f32; N], half: i32) -> Fit {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
-        return Fit::default();
+        return Fit::ZERO;
     }
     let mut won = -(half as f32) / max;
     let (cross, square) = square_sums(x, weights, &symmetric_codes(x, won, half));
@@ -242,7 +271,7 @@ fn fit_iq4(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
         (cross, square)
     };
     let (cross, square) = sums(1.0 / (-max / IQ4[0]));
-    let mut scale = cross / square;
+    let mut scale = if square > 0.0 { cross / square } else { 0.0 };
     let mut best = scale * cross;
     for k in -7..=7_i8 {
         let (cross, square) = sums((f32::from(k) + IQ4[0]) / max);
@@ -252,4 +281,65 @@ fn fit_iq4(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
         }
     }
     scale
+}
+
+/// Codes up to `top`; below zero where `x` is.
+fn rising_codes<const P: usize>(x: &[f32; P], inverse: f32, top: i32) -> [i32; P] {
+    x.map(|x| nearest_even(inverse * x).min(top))
+}
+
+/// The grid of least squared error, of nine on which the greatest number is near `top`.
+fn rising_grid<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, max: f32) -> f32 {
+    let error = |inverse: f32, codes: &[i32; P]| {
+        let scale = 1.0 / inverse;
+        x.iter().zip(weights).zip(codes).fold(0.0, |sum, ((&x, &w), &q)| {
+            let d = x - scale * q as f32;
+            sum + w * d * d
+        })
+    };
+    let mut won = top as f32 / max;
+    // The codes of the first grid are judged as bytes, and not limited.
+    let mut best = error(won, &x.map(|x| i32::from(nearest_even(won * x) as u8)));
+    for k in (-4..=4).filter(|&k| k != 0) {
+        let inverse = (0.1 * k as f32 + top as f32) / max;
+        let error = error(inverse, &rising_codes(x, inverse, top));
+        if error < best {
+            (won, best) = (inverse, error);
+        }
+    }
+    won
+}
+
+fn shared<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, out: &mut [u8; P]) -> f32 {
+    *out = [0; P];
+    let max = x.iter().fold(0.0, |max, &x| if x > max { x } else { max });
+    if max < EPSILON {
+        return 0.0;
+    }
+    let codes = rising_codes(x, rising_grid(x, weights, top, max), top);
+    let (mut cross, mut square) = square_sums(x, weights, &codes);
+    *out = codes.map(|q| q as u8);
+    for _ in 0..5 {
+        let mut moved = false;
+        for ((&x, &w), code) in x.iter().zip(weights).zip(out.iter_mut()) {
+            let q = f32::from(*code);
+            let (mut without, mut rest) = (cross - w * x * q, square - w * q * q);
+            if !(without > 0.0 && rest > 0.0) {
+                continue;
+            }
+            let new = nearest_even(x * rest / without).min(top);
+            if new == i32::from(*code) {
+                continue;
+            }
+            without += w * x * new as f32;
+            rest += w * new as f32 * new as f32;
+            if without * without * square > cross * cross * rest {
+                (*code, cross, square, moved) = (new as u8, without, rest, true);
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    if square > 0.0 { cross / square } else { 0.0 }
 }

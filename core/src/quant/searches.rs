@@ -4,12 +4,14 @@
 //! sub-blocks: within one, every sum runs in index order, each product from the left, and candidates are tried one
 //! after the other. [`super::search`] is the definition.
 
+use super::search::OneByOne;
+
 /// A sub-block whose greatest magnitude is below this is taken for zeros.
 pub const EPSILON: f32 = 1e-15;
 
 /// What approximates a sub-block, `scale * code - min` with `min` not negative, and how its codes were chosen: as
 /// those of `inverse * (x - base)`. Where `inverse` is 0, every code is the lowest.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fit {
     /// The scale; not finite where the sums overflowed.
     pub scale: f32,
@@ -19,6 +21,11 @@ pub struct Fit {
     pub inverse: f32,
     /// The value that the winning grid has at code 0.
     pub base: f32,
+}
+
+impl Fit {
+    /// That of zeros.
+    pub const ZERO: Fit = Fit { scale: 0.0, min: 0.0, inverse: 0.0, base: 0.0 };
 }
 
 /// Which grids are tried: as if the top code were `top + first + step * k`, for `k` in `0..=count`.
@@ -49,7 +56,7 @@ pub enum Weights<'a, const N: usize> {
     Given(&'a [[f32; N]]),
 }
 
-/// The searches. All slices of a call have one entry a sub-block.
+/// The searches. All slices of a call have one entry a sub-block; those of weights may have more.
 pub trait Searches: Copy {
     /// The scale and minimum of the least error over the grids. (`make_qkx2_quants`, `make_qkx3_quants`.)
     ///
@@ -80,4 +87,32 @@ pub trait Searches: Copy {
     /// The scale of the IQ4 codebook: the least squares over the grids on which the loudest value is near the lowest
     /// level, by up to seven steps either way. 0 for zeros. (`quantize_row_iq4_nl_impl`.)
     fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]);
+
+    /// What each value counts, from the importance that `weights` holds: `importance * sqrt(spread + x * x)`, with a
+    /// spread for each sub-block; and the sums of that in index order.
+    #[inline(always)]
+    fn weigh<const N: usize>(
+        self,
+        x: &[[f32; N]],
+        spreads: &[f32],
+        weights: &mut [[f32; N]],
+        sums: &mut [f32],
+    ) {
+        OneByOne.weigh(x, spreads, weights, sums);
+    }
+
+    /// The scales and minima of super-blocks as integers up to `top` under one scale each, of the least error that
+    /// nine grids and up to five rounds of moving single integers find. Numbers below zero give integers below zero,
+    /// here cast to a byte. (`make_qp_quants`.)
+    #[inline(always)]
+    fn shared<const P: usize>(
+        self,
+        top: i32,
+        numbers: &[[f32; P]],
+        weights: &[[f32; P]],
+        codes: &mut [[u8; P]],
+        scales: &mut [f32],
+    ) {
+        OneByOne.shared(top, numbers, weights, codes, scales);
+    }
 }
