@@ -4,7 +4,7 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit wasm-test e2e oracle lint bench vectors clean
+.PHONY: run test cli page demo serve unit wasm-test e2e oracle lint bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
@@ -62,6 +62,11 @@ lint:
 bench: cli
 	cargo bench -p quantoscope-benches
 	cargo run --release -p quantoscope-benches --bin end_to_end
+
+## matrix: the types in README, made anew from the table of types
+matrix:
+	@tests/setup.sh rust
+	UPDATE_README=1 cargo test -p quantoscope-tests --test architecture matrix
 
 ## vectors: make the test vectors anew from the pinned reference (see tests/generate/README.md)
 vectors:

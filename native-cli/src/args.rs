@@ -32,6 +32,7 @@ pub enum Verb {
     Compare(Compare),
     Verify(Verify),
     Sweep(Sweep),
+    Bench(Bench),
     Completions(Completions),
     Man(Man),
 }
@@ -79,7 +80,7 @@ pub struct Work {
     /// Bytes for all windows in flight together, for example 64MiB; default: 32 MiB for each thread.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// The engine: auto, or one that this machine has.
+    /// The engine: auto, scalar, avx2, avx512 or neon, as far as this machine has it. Never changes a result.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub engine: String,
 }
@@ -150,9 +151,7 @@ pub struct RecipeArgs {
     /// The container; default: by the extension of OUT, else gguf for a plan.
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<To>,
-    /// The tensor type for all eligible tensors, in any case: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1, q6_k, q5_k,
-    /// q4_k, q3_k, q2_k, iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0, q1_0, q2_0.
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype, help = type_help())]
     pub dtype: Option<DType>,
     /// The block form for --to q4.
     #[arg(long, value_name = "SCHEME", default_value = "asym")]
@@ -274,6 +273,53 @@ pub struct Sweep {
     pub work: Work,
 }
 
+/// Measure a claim: does rotation help?
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  quantoscope bench rotation")]
+pub struct Bench {
+    #[command(subcommand)]
+    pub what: Benchmark,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Benchmark {
+    Rotation(BenchRotation),
+}
+
+/// Does rotation help? A matrix of small weights and a few large ones, rounded with and without it.
+///
+/// The matrix, the rounding and the first six rows are those of a published microbenchmark, number for number; the
+/// rows below them are what it left out. The whole published table is that of --rows 4096 (some seconds).
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope bench rotation
+  quantoscope bench rotation --rows 4096
+  quantoscope bench rotation --block 32 --seed 7 --json")]
+pub struct BenchRotation {
+    /// Rows of the matrix.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pub rows: u32,
+    /// Columns of the matrix.
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub cols: u32,
+    /// Seed of the matrix.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u32,
+    /// Values that are rotated together.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub block: u32,
+    /// Values that share a scale.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub group: u32,
+    /// Worker threads; default: one for each processor.
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Print completions for a shell.
 #[derive(Debug, Args)]
 #[command(
@@ -290,6 +336,13 @@ pub struct Completions {
 pub struct Man {
     /// The verb; default: the overview.
     pub verb: Option<String>,
+}
+
+/// Names what there is, by the table of it.
+fn type_help() -> String {
+    let all = DType::ALL.iter().filter(|d| recipe::can_target(**d));
+    let names: Vec<String> = all.map(|d| d.name().to_ascii_lowercase()).collect();
+    format!("The tensor type for all eligible tensors, in any case: {}", names.join(", "))
 }
 
 fn parse_dtype(text: &str) -> Result<DType, String> {

@@ -9,6 +9,7 @@ use quantoscope_tests::models::Rng;
 fn documented(code: Code) -> i32 {
     match code {
         Code::Usage
+        | Code::NeedsImportance
         | Code::MemoryBudget
         | Code::SameFile
         | Code::Exists
@@ -47,6 +48,7 @@ fn documented(code: Code) -> i32 {
         | Code::NameCollision
         | Code::NotExact
         | Code::UnsupportedContainer
+        | Code::UnsupportedRotation
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,
@@ -198,9 +200,32 @@ fn a_device_that_is_not_there() {
     for verb in
         ["sweep m.safetensors", "quantize m.safetensors -o x.gguf --type q4_0", "verify m.safetensors"]
     {
-        fails(dir.run(&format!("{verb} --engine quantum --json")), Code::Device);
+        let error = fails(dir.run(&format!("{verb} --engine quantum --json")), Code::Device);
+        let message = error["message"].as_str().unwrap_or_default();
+        for engine in quantoscope_accel::Engine::available() {
+            assert!(message.contains(engine.name()), "{message}");
+        }
     }
     assert_eq!(dir.names(), ["m.safetensors"]);
+}
+
+#[test]
+fn every_device_that_is_there_writes_the_same() {
+    let dir = Dir::with_model();
+    for dtype in ["q4_0", "q4_k", "bf16"] {
+        let made = |engine: &str| {
+            let line = format!(
+                "quantize m.safetensors -o {engine}.gguf --type {dtype} --pure --engine {engine} --force"
+            );
+            dir.run(&line).exits(0);
+            dir.read(&format!("{engine}.gguf"))
+        };
+        let want = made("scalar");
+        for engine in quantoscope_accel::Engine::available() {
+            assert!(made(engine.name()) == want, "{} {dtype}", engine.name());
+        }
+        assert!(made("auto") == want, "{dtype}");
+    }
 }
 
 trait WithoutOutput {

@@ -1,6 +1,6 @@
 //! How far decode(encode(x)) may be from x, per type, and that decoders take any bytes.
 
-use crate::engines::{BLOCKS, encodings, engines, scalar};
+use crate::engines::{BLOCKS, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::float::{f16_to_f32, f32_to_f16};
@@ -39,8 +39,8 @@ fn bound(e: Encoding, x: &[f32]) -> f32 {
 }
 
 fn check(e: Encoding, x: &[f32]) -> Result<(), TestCaseError> {
-    let raw = scalar().encode(e, x).expect("in range");
-    let back = scalar().decode(e.dtype(), &raw, x.len());
+    let raw = every().encode(e, x).expect("in range");
+    let back = every().decode(e.dtype(), &raw, x.len());
     let worst = x.iter().zip(&back).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     prop_assert!(worst <= bound(e, x), "{} {} > {}", e, worst, bound(e, x));
     Ok(())
@@ -71,8 +71,8 @@ proptest! {
         for e in encodings() {
             let block = e.dtype().block_len().max(32) as usize;
             let x = paint("heavy", seed, 8 * block);
-            let whole = scalar().encode(e, &x).unwrap();
-            let parts = [&x[..cut * block], &x[cut * block..]].map(|p| scalar().encode(e, p).unwrap());
+            let whole = every().encode(e, &x).unwrap();
+            let parts = [&x[..cut * block], &x[cut * block..]].map(|p| every().encode(e, p).unwrap());
             prop_assert_eq!(&whole, &parts.concat());
         }
     }
@@ -95,8 +95,8 @@ fn decoders_take_any_bytes() {
 #[test]
 fn nothing_encodes_to_nothing() {
     for e in encodings() {
-        assert_eq!(scalar().encode(e, &[]), Ok(Vec::new()), "{e}");
-        assert!(scalar().decode(e.dtype(), &[], 0).is_empty());
+        assert_eq!(every().encode(e, &[]), Ok(Vec::new()), "{e}");
+        assert!(every().decode(e.dtype(), &[], 0).is_empty());
     }
 }
 
@@ -104,6 +104,6 @@ fn nothing_encodes_to_nothing() {
 fn wide_values_narrow_to_the_nearest() {
     let raw: Vec<u8> =
         [1.0 + 2.0_f64.powi(-25), -1e300, f64::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
-    let x = scalar().decode(DType::F64, &raw, 3);
+    let x = every().decode(DType::F64, &raw, 3);
     assert!(x[0] == 1.0 && x[1] == f32::NEG_INFINITY && x[2].is_nan());
 }

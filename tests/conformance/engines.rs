@@ -1,18 +1,21 @@
-//! The engines that must agree with the vectors. An engine is a name and its way to encode and decode.
+//! The engines that must agree with the vectors: every level of this machine.
 
+use quantoscope_accel::Level;
 use quantoscope_core::DType;
-use quantoscope_core::quant::{self, DecodeFn, EncodeFn, Encoding, Refused};
+use quantoscope_core::kernels::Kernels;
+use quantoscope_core::quant::{Encoding, Refused};
 
 /// Something that encodes and decodes.
+#[derive(Clone, Copy)]
 pub struct Engine {
     pub name: &'static str,
-    pub encoder: fn(Encoding) -> Option<EncodeFn>,
-    pub decoder: fn(DType) -> Option<DecodeFn>,
+    pub kernels: &'static dyn Kernels,
 }
 
-/// Every engine of this build: the scalar definition for now.
+/// Every engine of this machine, the definition first.
 pub fn engines() -> Vec<Engine> {
-    vec![Engine { name: "scalar", encoder: quant::encoder, decoder: quant::decoder }]
+    let engine = |l: Level| Engine { name: l.name(), kernels: l.kernels() };
+    Level::available().into_iter().map(engine).collect()
 }
 
 /// The encodings that have blocks.
@@ -48,23 +51,67 @@ pub fn encodings() -> Vec<Encoding> {
 impl Engine {
     pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
-        (self.encoder)(e).unwrap()(x, None, &mut out).map(|()| out)
+        self.kernels.encode(e, x, None, &mut out).map(|()| out)
     }
 
     /// Encodes rows of as many values as there are weights.
     pub fn encode_weighted(&self, e: Encoding, x: &[f32], importance: &[f32]) -> Result<Vec<u8>, Refused> {
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
-        (self.encoder)(e).unwrap()(x, Some(importance), &mut out).map(|()| out)
+        self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
     }
 
     pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; n];
-        (self.decoder)(d).unwrap()(raw, &mut out);
+        self.kernels.decode(d, raw, &mut out).unwrap();
         out
     }
 }
 
-/// The definition.
-pub fn scalar() -> Engine {
-    engines().remove(0)
+/// All engines at once: what one gives, all must give.
+pub struct Every(Vec<Engine>);
+
+pub fn every() -> Every {
+    Every(engines())
+}
+
+impl Every {
+    /// What the definition gives, once all the others have given it too, refusals included.
+    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
+        let want = self.0[0].encode(e, x);
+        for engine in &self.0[1..] {
+            assert!(engine.encode(e, x) == want, "{} {e} of {} values", engine.name, x.len());
+        }
+        want
+    }
+
+    pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
+        let want = self.0[0].decode(d, raw, n);
+        for engine in &self.0[1..] {
+            let got = engine.decode(d, raw, n);
+            // Which of two NaNs a product or sum hands on is nobody's promise; what a plain type widens to is.
+            let same = |(a, b): (&f32, &f32)| {
+                a.to_bits() == b.to_bits() || d.block_len() > 1 && a.is_nan() && b.is_nan()
+            };
+            let at = want.iter().zip(&got).position(|pair| !same(pair));
+            assert_eq!(at, None, "{} {d} of {n} values", engine.name);
+        }
+        want
+    }
+}
+
+#[test]
+fn an_engine_is_what_its_name_says() {
+    let engines = engines();
+    assert_eq!(engines[0].name, "scalar");
+    for engine in &engines {
+        assert_eq!(engine.name, engine.kernels.name());
+    }
+    let auto = quantoscope_accel::Engine::by_name("auto").unwrap();
+    assert_eq!(Some(auto.name()), engines.last().map(|e| e.name));
+    for level in Level::ALL {
+        let found = quantoscope_accel::Engine::by_name(level.name());
+        let here = Level::available().contains(&level);
+        assert_eq!(found.is_ok(), here, "{level:?}");
+        assert_eq!(level.kernels().name(), if here { level.name() } else { "scalar" });
+    }
 }

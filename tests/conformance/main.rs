@@ -1,13 +1,17 @@
 //! Every engine against every committed vector, byte for byte, and what the definition itself promises.
 
+mod agree;
 mod bounds;
 mod engines;
 mod floats;
 mod forest;
 mod histogram;
+mod hostile;
 mod metrics;
 mod order;
 mod refusals;
+mod rotations;
 mod transcodes;
+mod trial;
 mod vectors;
 mod weighted;

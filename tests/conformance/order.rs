@@ -5,7 +5,7 @@
 //! statement about the data: on weights (near zero mean) more bits win there too, which is tested on the
 //! sample model's tensors and on N(0, s); on one-sided data Q4_1 may well beat Q5_0.
 
-use crate::engines::scalar;
+use crate::engines::every;
 use quantoscope_core::DType;
 use quantoscope_core::metric::{LEAF, Merge, PairSums, pair_leaf};
 use quantoscope_core::quant::Encoding;
@@ -13,8 +13,8 @@ use quantoscope_tests::painters::paint;
 
 /// Relative error after a round trip.
 fn error(d: DType, x: &[f32]) -> f64 {
-    let raw = scalar().encode(Encoding::Type(d), x).unwrap();
-    let back = scalar().decode(d, &raw, x.len());
+    let raw = every().encode(Encoding::Type(d), x).unwrap();
+    let back = every().decode(d, &raw, x.len());
     let leaves = x.chunks(LEAF).zip(back.chunks(LEAF)).map(|(r, q)| pair_leaf(r, q));
     leaves.fold(PairSums::default(), |sum, leaf| sum.merge(&leaf)).relative_error().unwrap_or(0.0)
 }
@@ -71,7 +71,7 @@ fn sample() -> Vec<(String, Vec<f32>)> {
     let file = std::fs::read(path).unwrap();
     let model = safetensors::SafeTensors::deserialize(&file).unwrap();
     let weights = model.iter().filter(|(_, t)| t.shape().len() == 2 && t.shape()[1] % 32 == 0);
-    let widen = |raw: &[u8]| scalar().decode(DType::BF16, raw, raw.len() / 2);
+    let widen = |raw: &[u8]| every().decode(DType::BF16, raw, raw.len() / 2);
     weights.map(|(name, t)| (name.to_string(), widen(t.data()))).collect()
 }
 

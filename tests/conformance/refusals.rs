@@ -1,6 +1,6 @@
 //! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
 
-use crate::engines::{BLOCKS, encodings, engines, scalar};
+use crate::engines::{BLOCKS, encodings, engines, every};
 use quantoscope_core::quant::{Encoding, Importance, Refused, check_finite, decoder, encoder, transcoder};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::painters::paint;
@@ -43,7 +43,7 @@ fn nan_in_the_tail_of_a_lattice_tensor_is_refused() {
     for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
         let mut x = paint("normal", 1, 40);
         x[37] = f32::NEG_INFINITY;
-        assert_eq!(scalar().encode(e, &x), Err(Refused::NonFinite { index: 37 }));
+        assert_eq!(every().encode(e, &x), Err(Refused::NonFinite { index: 37 }));
     }
 }
 
@@ -54,21 +54,21 @@ fn f16_overflow_names_the_value() {
     for e in [Encoding::Type(DType::F16), Encoding::F16Finite] {
         for at in [0, 255, 256, 299] {
             let mut x = vec![largest; 300];
-            assert!(scalar().encode(e, &x).is_ok(), "65519.996 rounds to 65504");
+            assert!(every().encode(e, &x).is_ok(), "65519.996 rounds to 65504");
             x[at] = -over;
-            assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: at }), "{e}");
+            assert_eq!(every().encode(e, &x), Err(Refused::F16Overflow { index: at }), "{e}");
         }
     }
-    assert!(scalar().encode(Encoding::Type(DType::F16), &[f32::INFINITY, f32::NAN]).is_ok());
+    assert!(every().encode(Encoding::Type(DType::F16), &[f32::INFINITY, f32::NAN]).is_ok());
     let both = [1.0, over, f32::NAN];
-    assert_eq!(scalar().encode(Encoding::F16Finite, &both), Err(Refused::F16Overflow { index: 1 }));
+    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(Refused::F16Overflow { index: 1 }));
     let both = [f32::NAN, over];
-    assert_eq!(scalar().encode(Encoding::F16Finite, &both), Err(Refused::NonFinite { index: 0 }));
+    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(Refused::NonFinite { index: 0 }));
 }
 
 /// The least magnitude, to a few bits, at which a block holding it alone is refused.
 fn limit(e: Encoding, block: impl Fn(f32) -> Vec<f32>) -> f32 {
-    let refused = |bits: u32| scalar().encode(e, &block(f32::from_bits(bits))).is_err();
+    let refused = |bits: u32| every().encode(e, &block(f32::from_bits(bits))).is_err();
     let (mut fine, mut bad) = (0, f32::MAX.to_bits());
     while bad - fine > 1 {
         let middle = fine + (bad - fine) / 2;
@@ -108,7 +108,7 @@ fn scales_and_biases_that_overflow_are_refused() {
         assert_eq!(limit(e, alone), positive, "{e}");
         assert_eq!(limit(e, |x| alone(-x)), negative, "{e}");
         let x = [alone(0.0), alone(-1e10), alone(1.0)].concat();
-        assert_eq!(scalar().encode(e, &x), Err(Refused::F16Overflow { index: length + 9 }), "{e}");
+        assert_eq!(every().encode(e, &x), Err(Refused::F16Overflow { index: length + 9 }), "{e}");
     }
 }
 
@@ -141,14 +141,14 @@ fn every_encoding_says_what_it_makes_of_an_importance_row() {
 
 #[test]
 fn the_scale_of_a_tail_is_of_its_real_elements() {
-    let raw = scalar().encode(Encoding::LatticeAsym, &[5.0, 6.0, 7.0]).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &[5.0, 6.0, 7.0]).unwrap();
     // Scale 2/15, bias 5, codes 0 7 15 (the reciprocal of 2/15 is just below 7.5), then the code of 0.0: clamped to 0.
     assert_eq!(raw[..6], [0x44, 0x30, 0x00, 0x45, 0x70, 0x0F]);
     assert!(raw[6..].iter().all(|&b| b == 0));
-    let raw = scalar().encode(Encoding::LatticeAsym, &[-2.0, -1.0, 1.0]).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &[-2.0, -1.0, 1.0]).unwrap();
     // Scale 1/5: zero is ten steps above -2.
     assert_eq!(raw[4..7], [0x50, 0xAF, 0xAA]);
-    let raw = scalar().encode(Encoding::LatticeAsym, &[-7.0, -6.0, -5.0]).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &[-7.0, -6.0, -5.0]).unwrap();
     assert_eq!(raw[4..7], [0x70, 0xFF, 0xFF], "the code of 0.0 is clamped to 15");
 }
 
@@ -156,9 +156,9 @@ fn the_scale_of_a_tail_is_of_its_real_elements() {
 fn a_symmetric_tail_is_its_padded_block() {
     for n in 1..32 {
         let mut x = paint("heavy", n, n as usize);
-        let tail = scalar().encode(Encoding::LatticeSym, &x).unwrap();
+        let tail = every().encode(Encoding::LatticeSym, &x).unwrap();
         x.resize(32, 0.0);
-        assert_eq!(tail, scalar().encode(Encoding::LatticeSym, &x).unwrap(), "{n}");
+        assert_eq!(tail, every().encode(Encoding::LatticeSym, &x).unwrap(), "{n}");
     }
 }
 
@@ -168,7 +168,7 @@ fn tiny_ranges_get_the_scale_one() {
         for top in [0.0, 1e-37, 1e-45, 1e-7] {
             let mut x = vec![0.0; 32];
             x[3] = top;
-            let raw = scalar().encode(e, &x).unwrap();
+            let raw = every().encode(e, &x).unwrap();
             assert_eq!(raw[..2], [0x00, 0x3C], "{e} {top:e}");
             assert!(raw[4..].iter().all(|&b| b == code), "{e} {top:e}");
         }
@@ -178,11 +178,11 @@ fn tiny_ranges_get_the_scale_one() {
 #[test]
 fn nibbles_are_in_the_order_of_the_format() {
     let x: Vec<f32> = (0..32).map(|i| ((i * 7) % 16) as f32).collect();
-    let raw = scalar().encode(Encoding::LatticeAsym, &x).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
     for b in 0..16 {
         assert_eq!(raw[4 + b], x[2 * b] as u8 | (x[2 * b + 1] as u8) << 4);
     }
-    let raw = scalar().encode(Encoding::Type(DType::Q4_1), &x).unwrap();
+    let raw = every().encode(Encoding::Type(DType::Q4_1), &x).unwrap();
     for j in 0..16 {
         assert_eq!(raw[4 + j], x[j] as u8 | (x[j + 16] as u8) << 4);
     }
@@ -192,7 +192,7 @@ fn nibbles_are_in_the_order_of_the_format() {
 fn halves_round_away_from_zero_in_the_lattice_block() {
     let mut x = vec![0.5; 32];
     (x[0], x[1], x[2], x[3], x[4], x[5]) = (0.0, 15.0, 2.5, 0.499_999_97, 14.5, 3.5);
-    let raw = scalar().encode(Encoding::LatticeAsym, &x).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
     assert_eq!(raw[4..8], [0xF0, 0x03, 0x4F, 0x11]);
 }
 
@@ -221,7 +221,21 @@ fn the_table_is_complete_and_no_larger() {
         DType::TQ1_0,
         DType::Q1_0,
     ];
-    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
+    let read = [
+        DType::F64,
+        DType::F8_E4M3,
+        DType::F8_E5M2,
+        DType::Q8_1,
+        DType::Q8_K,
+        DType::IQ1_S,
+        DType::IQ1_M,
+        DType::IQ2_XXS,
+        DType::IQ2_XS,
+        DType::IQ2_S,
+        DType::IQ3_XXS,
+        DType::IQ3_S,
+        DType::LATTICE_Q4,
+    ];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");

@@ -1,6 +1,6 @@
 //! Lossless rewriting: the same values to the bit, or a refusal.
 
-use crate::engines::scalar;
+use crate::engines::every;
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::quant::{Encoding, Refused, transcoder};
@@ -14,7 +14,7 @@ fn transcode(from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, Refused> {
 
 fn decoded(d: DType, raw: &[u8]) -> Vec<u32> {
     let n = raw.len() / d.block_bytes() as usize * 32;
-    scalar().decode(d, raw, n).iter().map(|x| x.to_bits()).collect()
+    every().decode(d, raw, n).iter().map(|x| x.to_bits()).collect()
 }
 
 const LATTICE: DType = DType::LATTICE_Q4;
@@ -26,7 +26,7 @@ fn lattice_and_q4_1_say_the_same_both_ways() {
     for family in FAMILIES {
         let x = paint(family, 5, 3200);
         for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
-            let raw = match scalar().encode(e, &x) {
+            let raw = match every().encode(e, &x) {
                 Ok(raw) => raw,
                 Err(r) => panic!("{family}: {r:?}"),
             };
@@ -34,7 +34,7 @@ fn lattice_and_q4_1_say_the_same_both_ways() {
             assert_eq!(decoded(LATTICE, &raw), decoded(DType::Q4_1, &there), "{family}");
             assert_eq!(transcode(DType::Q4_1, LATTICE, &there).unwrap(), raw, "{family}");
         }
-        let raw = scalar().encode(Encoding::Type(DType::Q4_1), &x).unwrap();
+        let raw = every().encode(Encoding::Type(DType::Q4_1), &x).unwrap();
         let there = transcode(DType::Q4_1, LATTICE, &raw).unwrap();
         assert_eq!(decoded(LATTICE, &there), decoded(DType::Q4_1, &raw), "{family}");
     }
@@ -43,7 +43,7 @@ fn lattice_and_q4_1_say_the_same_both_ways() {
 #[test]
 fn symmetric_blocks_of_normal_scale_become_q4_0() {
     let x = paint("normal", 6, 3200);
-    let raw = scalar().encode(Encoding::LatticeSym, &x).unwrap();
+    let raw = every().encode(Encoding::LatticeSym, &x).unwrap();
     let there = transcode(LATTICE, DType::Q4_0, &raw).unwrap();
     assert_eq!(decoded(LATTICE, &raw), decoded(DType::Q4_0, &there));
 }
@@ -53,9 +53,9 @@ fn a_bias_that_is_not_minus_eight_scales_is_refused() {
     let mut x = paint("normal", 6, 96);
     // A subnormal scale: binary16 of -8 s is finer than -8 times binary16 of s.
     x[64..].iter_mut().for_each(|x| *x *= 1e-4);
-    let raw = scalar().encode(Encoding::LatticeSym, &x).unwrap();
+    let raw = every().encode(Encoding::LatticeSym, &x).unwrap();
     assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(Refused::NotExact { block: 2 }));
-    let raw = scalar().encode(Encoding::LatticeAsym, &x).unwrap();
+    let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
     assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(Refused::NotExact { block: 0 }));
 }
 

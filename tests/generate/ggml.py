@@ -19,8 +19,15 @@ BLOCKS = {
     "Q5_K": (13, 256, 176, (1, 3)),
     "Q6_K": (14, 256, 210, (209,)),
     "Q8_K": (15, 256, 292, (3,)),
+    "IQ2_XXS": (16, 256, 66, (1,)),
+    "IQ2_XS": (17, 256, 74, (1,)),
+    "IQ3_XXS": (18, 256, 98, (1,)),
+    "IQ1_S": (19, 256, 50, (1,)),
     "IQ4_NL": (20, 32, 18, (1,)),
+    "IQ3_S": (21, 256, 110, (1,)),
+    "IQ2_S": (22, 256, 82, (1,)),
     "IQ4_XS": (23, 256, 136, (1,)),
+    "IQ1_M": (29, 256, 56, (55,)),
     "TQ1_0": (34, 256, 54, (53,)),
     "TQ2_0": (35, 256, 66, (65,)),
     "MXFP4": (39, 32, 17, ()),
@@ -29,7 +36,7 @@ BLOCKS = {
     "Q2_0": (42, 64, 18, (1,)),
 }
 # Those that are only read.
-READ = ["Q8_1", "Q8_K"]
+READ = ["Q8_1", "Q8_K", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
 # Those whose encoders use importance.
 WEIGHTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS".split()

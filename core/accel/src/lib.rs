@@ -5,28 +5,10 @@
 
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Scratch};
-use quantoscope_core::kernels::{Kernels, Scalar};
 
-/// A level of CPU support. A value, so that tests can iterate over levels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// Plain loops, on every machine.
-    Scalar,
-}
+mod cpu;
 
-impl Level {
-    /// Every level that this machine supports, the slowest first.
-    pub fn available() -> Vec<Level> {
-        vec![Level::Scalar]
-    }
-
-    /// Its kernels.
-    pub fn kernels(self) -> &'static dyn Kernels {
-        match self {
-            Level::Scalar => &Scalar,
-        }
-    }
-}
+pub use cpu::Level;
 
 /// What runs jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +23,25 @@ impl Engine {
         Engine::Cpu(Level::available().last().copied().unwrap_or(Level::Scalar))
     }
 
-    /// The engine with this name, or `auto`.
+    /// Every engine of this machine, the slowest first.
+    pub fn available() -> Vec<Engine> {
+        Level::available().into_iter().map(Engine::Cpu).collect()
+    }
+
+    /// The engine with this name, or `auto`; the error says which ones there are.
     pub fn by_name(name: &str) -> Result<Engine> {
-        let named = |l: &Level| l.kernels().name() == name;
-        match name {
-            "auto" => Ok(Engine::auto()),
-            _ => Level::available().into_iter().find(named).map(Engine::Cpu).ok_or_else(|| {
-                Error::new(Code::Device, format!("this machine has no engine named {name:?}"))
-            }),
+        if name == "auto" {
+            return Ok(Engine::auto());
         }
+        let available = Engine::available();
+        available.iter().copied().find(|e| e.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = available.iter().map(|e| e.name()).collect();
+            let there = names.join(", ");
+            Error::new(
+                Code::Device,
+                format!("this machine has no engine named {name:?}; it has auto, {there}"),
+            )
+        })
     }
 
     /// The name shown in reports.

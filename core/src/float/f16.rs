@@ -1,7 +1,7 @@
 //! IEEE binary16. Knows nothing of who stores it. Equal to ggml's `GGML_FP32_TO_FP16` without F16C.
 
 /// Widens a binary16; exact. NaN keeps its payload and becomes quiet.
-#[inline]
+#[inline(always)]
 pub fn f16_to_f32(h: u16) -> f32 {
     let sign = u32::from(h & 0x8000) << 16;
     let rest = u32::from(h & 0x7FFF) << 13;
@@ -15,7 +15,7 @@ pub fn f16_to_f32(h: u16) -> f32 {
 
 /// Narrows to binary16: nearest, ties to even, subnormals kept, overflow to infinity, NaN to
 /// `sign | 0x7E00` (the payload is lost, as ggml loses it).
-#[inline]
+#[inline(always)]
 pub fn f32_to_f16(x: f32) -> u16 {
     let bits = x.to_bits();
     let sign = (bits >> 16) & 0x8000;
@@ -30,7 +30,7 @@ pub fn f32_to_f16(x: f32) -> u16 {
 }
 
 /// Whether the pattern is neither NaN nor infinite.
-#[inline]
+#[inline(always)]
 pub fn f16_is_finite(h: u16) -> bool {
     h & 0x7C00 != 0x7C00
 }

@@ -4,7 +4,7 @@
 use super::f16_to_f32;
 
 /// Widens an E4M3 (bias 7, no infinity, NaN is `S.1111.111`); exact.
-#[inline]
+#[inline(always)]
 pub fn f8_e4m3_to_f32(b: u8) -> f32 {
     let sign = u32::from(b & 0x80) << 24;
     let rest = u32::from(b & 0x7F);
@@ -14,14 +14,14 @@ pub fn f8_e4m3_to_f32(b: u8) -> f32 {
 }
 
 /// Widens an E5M2; exact. It is the upper half of a binary16, infinities and NaN included.
-#[inline]
+#[inline(always)]
 pub fn f8_e5m2_to_f32(b: u8) -> f32 {
     f16_to_f32(u16::from(b) << 8)
 }
 
 /// Widens an unsigned E4M3 as ggml reads the scales of NVFP4: the sign bit is nothing, 0x7F is 0, and every other
 /// pattern (0xFF too) is a number.
-#[inline]
+#[inline(always)]
 pub fn ue4m3_to_f32(b: u8) -> f32 {
     let number = f32::from_bits(u32::from(b & 0x7F) << 20) * f32::from_bits(0x7B80_0000);
     if b == 0x7F { 0.0 } else { number }
@@ -29,7 +29,7 @@ pub fn ue4m3_to_f32(b: u8) -> f32 {
 
 /// The nearest unsigned E4M3 below 256, halves up; 448 for all that is 256 or rounds to it, as ggml chooses the
 /// scales of NVFP4; subnormals never round up to a normal number; 0 for what is not positive.
-#[inline]
+#[inline(always)]
 pub fn f32_to_ue4m3(x: f32) -> u8 {
     const TOP: u8 = 0x7E;
     /// 256, which is where ggml begins to write the top.

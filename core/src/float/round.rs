@@ -4,7 +4,7 @@
 ///
 /// Adding the largest float below one half and truncating is `roundf`: with 0.5 itself the sum would round up
 /// for 0.49999997. Tests prove equality with `roundf` for every binary32 in `[0, 2^21)`.
-#[inline]
+#[inline(always)]
 pub fn round_half_away(x: f32) -> i32 {
     (x + f32::from_bits(0x3EFF_FFFF).copysign(x)) as i32
 }

@@ -18,6 +18,7 @@ pub type Codes = [u8; LEN];
 pub struct Overflow(pub usize);
 
 /// Encodes block after block, after refusing NaN and infinity in all of `src`.
+#[inline(always)]
 pub fn encode_all<const N: usize, const B: usize>(
     src: &[f32],
     out: &mut [u8],
@@ -34,6 +35,7 @@ pub fn encode_all<const N: usize, const B: usize>(
 }
 
 /// Decodes block after block.
+#[inline(always)]
 pub fn decode_all<const N: usize, const B: usize>(
     src: &[u8],
     out: &mut [f32],

@@ -48,11 +48,15 @@ fn write(values: &Values, &d: &f32, out: &mut [u8; BYTES]) -> Result<(), Overflo
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
-            *x = d * IQ4[usize::from(q & 15)];
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
+        *x = d * IQ4[usize::from(q & 15)];
+    }
 }

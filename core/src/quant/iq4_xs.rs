@@ -68,21 +68,26 @@ fn pack_scales(scales: [u8; 8], out: &mut [u8; BYTES]) {
     }
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        let codes = unpack_nibbles::<16>(&bytes[8..]);
-        let parts = values.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<32>().0);
-        for ((values, codes), scale) in parts.zip(unpack_scales(bytes)) {
-            let d = d * f32::from(scale as i8 - 32);
-            for (x, &q) in values.iter_mut().zip(codes) {
-                *x = d * IQ4[usize::from(q & 15)];
-            }
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    let codes = unpack_nibbles::<16>(&bytes[8..]);
+    let parts = values.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<32>().0);
+    for ((values, codes), scale) in parts.zip(unpack_scales(bytes)) {
+        let d = d * f32::from(scale as i8 - 32);
+        for (x, &q) in values.iter_mut().zip(codes) {
+            *x = d * IQ4[usize::from(q & 15)];
         }
-    });
+    }
 }
 
 /// The eight scales, each 32 too large.
+#[inline(always)]
 fn unpack_scales(bytes: &[u8; BYTES]) -> [u8; 8] {
     let upper = u16::from_le_bytes([bytes[2], bytes[3]]);
     let mut scales = [0; 8];

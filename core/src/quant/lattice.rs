@@ -22,18 +22,23 @@ use crate::float::{f32_to_f16, round_half_away};
 /// Bytes of a block.
 pub(super) const BYTES: usize = 20;
 
-type Block = fn(&Values, usize, &mut [u8; BYTES]) -> Result<(), Overflow>;
-
+#[inline(always)]
 pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_flat(src, out, asym_block)
 }
 
+#[inline(always)]
 pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_flat(src, out, sym_block)
 }
 
 /// Encodes the whole blocks, then the partial one with zeros behind it.
-fn encode_flat(src: &[f32], out: &mut [u8], encode: Block) -> Result<(), Refused> {
+#[inline(always)]
+fn encode_flat(
+    src: &[f32],
+    out: &mut [u8],
+    encode: impl Fn(&Values, usize, &mut [u8; BYTES]) -> Result<(), Overflow>,
+) -> Result<(), Refused> {
     check_finite(src)?;
     let (blocks, tail) = src.as_chunks::<LEN>();
     let (out, over) = out.as_chunks_mut::<BYTES>();
@@ -49,10 +54,12 @@ fn encode_flat(src: &[f32], out: &mut [u8], encode: Block) -> Result<(), Refused
 }
 
 /// The scale to use in place of `s`: 1 where binary16 would store 0.
+#[inline(always)]
 fn usable(s: f32) -> f32 {
     if s < 1.0 && f32_to_f16(s) == 0 { 1.0 } else { s }
 }
 
+#[inline(always)]
 fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = match values.get(..real) {
         // With the first element in the empty slots the extremes are those of the real ones.
@@ -71,6 +78,7 @@ fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(),
     Ok(())
 }
 
+#[inline(always)]
 fn sym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     let scale = usable(top / 7.0);
@@ -95,6 +103,7 @@ fn pack_pairs(values: &Values, out: &mut [u8], code: impl Fn(f32) -> i32) {
 }
 
 /// The 32 codes of the sixteen bytes after the header.
+#[inline(always)]
 pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
     let mut codes = [0; LEN];
     for (pair, &byte) in codes.as_chunks_mut::<2>().0.iter_mut().zip(packed) {
@@ -103,6 +112,7 @@ pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
     codes
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     let (src, over) = src.as_chunks::<BYTES>();
     assert!(over.is_empty() && src.len() == out.len().div_ceil(LEN), "blocks and their values");

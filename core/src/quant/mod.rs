@@ -8,6 +8,14 @@
 mod block;
 mod codebook;
 mod fitted;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
@@ -31,6 +39,7 @@ mod q8_k;
 mod search;
 pub mod searches;
 mod six_bits;
+mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
@@ -41,7 +50,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
-use search::OneByOne;
+pub use search::OneByOne;
 use searches::Searches;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -239,69 +248,89 @@ pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
 /// Where the lengths do not belong together: they are the caller's, never a file's.
 pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
 
-/// How to write `e`, where we can.
-pub fn encoder(e: Encoding) -> Option<EncodeFn> {
-    Some(match e {
+/// One table, used in two ways: as function pointers, and called in place, so that an engine compiles the same source
+/// once more for the instructions that it has.
+macro_rules! codecs {
+    (
+        encode { $($encoding:pat => $encode:path,)* }
+        search { $($searched:pat => $search:path,)* }
+        decode { $($dtype:pat => $decode:path,)* }
+    ) => {
+        /// How to write `e`, where we can.
+        pub fn encoder(e: Encoding) -> Option<EncodeFn> {
+            match e {
+                $($encoding => Some($encode),)*
+                $(Encoding::Type($searched) => Some(|x, w, out| $search(OneByOne, x, w, out)),)*
+                _ => None,
+            }
+        }
+
+        /// How to read `d`, where we can.
+        pub fn decoder(d: DType) -> Option<DecodeFn> {
+            match d {
+                $($dtype => Some($decode),)*
+                _ => None,
+            }
+        }
+
+        /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
+        #[inline(always)]
+        pub fn encode_with<S: Searches>(
+            searches: S,
+            e: Encoding,
+            src: &[f32],
+            importance: Option<&[f32]>,
+            out: &mut [u8],
+        ) -> Result<(), Refused> {
+            match e {
+                $($encoding => $encode(src, importance, out),)*
+                $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
+                _ => Err(Refused::NoCodec),
+            }
+        }
+
+        /// What [`decoder`] names, called here.
+        #[inline(always)]
+        pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+            match d {
+                $($dtype => $decode(src, out),)*
+                _ => return Err(Refused::NoCodec),
+            }
+            Ok(())
+        }
+    };
+}
+
+codecs! {
+    encode {
         Encoding::F16Finite => plain::encode_f16_finite,
         Encoding::LatticeAsym => lattice::encode_asym,
         Encoding::LatticeSym => lattice::encode_sym,
-        Encoding::Type(d) => match d {
-            DType::F32 => plain::encode_f32,
-            DType::F16 => plain::encode_f16,
-            DType::BF16 => plain::encode_bf16,
-            DType::Q8_0 => q8_0::encode,
-            DType::Q4_0 => |x, w, o| q4_0::encode(OneByOne, x, w, o),
-            DType::Q4_1 => |x, w, o| q4_1::encode(OneByOne, x, w, o),
-            DType::Q5_0 => |x, w, o| q5_0::encode(OneByOne, x, w, o),
-            DType::Q5_1 => |x, w, o| q5_1::encode(OneByOne, x, w, o),
-            DType::Q2_K => |x, w, o| q2_k::encode(OneByOne, x, w, o),
-            DType::Q3_K => |x, w, o| q3_k::encode(OneByOne, x, w, o),
-            DType::Q4_K => |x, w, o| q4_k::encode(OneByOne, x, w, o),
-            DType::Q5_K => |x, w, o| q5_k::encode(OneByOne, x, w, o),
-            DType::Q6_K => |x, w, o| q6_k::encode(OneByOne, x, w, o),
-            DType::IQ4_NL => |x, w, o| iq4_nl::encode(OneByOne, x, w, o),
-            DType::IQ4_XS => |x, w, o| iq4_xs::encode(OneByOne, x, w, o),
-            DType::TQ1_0 => tq1_0::encode,
-            DType::TQ2_0 => tq2_0::encode,
-            DType::MXFP4 => mxfp4::encode,
-            DType::NVFP4 => nvfp4::encode,
-            DType::Q1_0 => q1_0::encode,
-            DType::Q2_0 => q2_0::encode,
-            _ => return None,
-        },
-    })
-}
-
-/// Writes `e` with an engine's searches, where it searches: always, or when importance is given; the same bytes as
-/// [`encoder`]'s.
-#[inline(always)]
-pub fn encode_with<S: Searches>(
-    searches: S,
-    e: Encoding,
-    src: &[f32],
-    importance: Option<&[f32]>,
-    out: &mut [u8],
-) -> Option<Result<(), Refused>> {
-    let Encoding::Type(dtype) = e else { return None };
-    Some(match dtype {
-        DType::Q2_K => q2_k::encode(searches, src, importance, out),
-        DType::Q3_K => q3_k::encode(searches, src, importance, out),
-        DType::Q4_K => q4_k::encode(searches, src, importance, out),
-        DType::Q5_K => q5_k::encode(searches, src, importance, out),
-        DType::Q6_K => q6_k::encode(searches, src, importance, out),
-        DType::IQ4_NL => iq4_nl::encode(searches, src, importance, out),
-        DType::IQ4_XS => iq4_xs::encode(searches, src, importance, out),
-        DType::Q4_0 if importance.is_some() => q4_0::encode(searches, src, importance, out),
-        DType::Q4_1 if importance.is_some() => q4_1::encode(searches, src, importance, out),
-        DType::Q5_0 if importance.is_some() => q5_0::encode(searches, src, importance, out),
-        DType::Q5_1 if importance.is_some() => q5_1::encode(searches, src, importance, out),
-        _ => return None,
-    })
-}
-
-/// How to read `d`, where we can.
-pub fn decoder(d: DType) -> Option<DecodeFn> {
-    Some(match d {
+        Encoding::Type(DType::F32) => plain::encode_f32,
+        Encoding::Type(DType::F16) => plain::encode_f16,
+        Encoding::Type(DType::BF16) => plain::encode_bf16,
+        Encoding::Type(DType::Q8_0) => q8_0::encode,
+        Encoding::Type(DType::TQ1_0) => tq1_0::encode,
+        Encoding::Type(DType::TQ2_0) => tq2_0::encode,
+        Encoding::Type(DType::MXFP4) => mxfp4::encode,
+        Encoding::Type(DType::NVFP4) => nvfp4::encode,
+        Encoding::Type(DType::Q1_0) => q1_0::encode,
+        Encoding::Type(DType::Q2_0) => q2_0::encode,
+    }
+    search {
+        DType::Q4_0 => q4_0::encode,
+        DType::Q4_1 => q4_1::encode,
+        DType::Q5_0 => q5_0::encode,
+        DType::Q5_1 => q5_1::encode,
+        DType::Q2_K => q2_k::encode,
+        DType::Q3_K => q3_k::encode,
+        DType::Q4_K => q4_k::encode,
+        DType::Q5_K => q5_k::encode,
+        DType::Q6_K => q6_k::encode,
+        DType::IQ4_NL => iq4_nl::encode,
+        DType::IQ4_XS => iq4_xs::encode,
+    }
+    decode {
         DType::F64 => plain::decode_f64,
         DType::F32 => plain::decode_f32,
         DType::F16 => plain::decode_f16,
@@ -320,6 +349,13 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q5_K => q5_k::decode,
         DType::Q6_K => q6_k::decode,
         DType::Q8_K => q8_k::decode,
+        DType::IQ1_S => iq1_s::decode,
+        DType::IQ1_M => iq1_m::decode,
+        DType::IQ2_XXS => iq2_xxs::decode,
+        DType::IQ2_XS => iq2_xs::decode,
+        DType::IQ2_S => iq2_s::decode,
+        DType::IQ3_XXS => iq3_xxs::decode,
+        DType::IQ3_S => iq3_s::decode,
         DType::IQ4_NL => iq4_nl::decode,
         DType::IQ4_XS => iq4_xs::decode,
         DType::TQ1_0 => tq1_0::decode,
@@ -329,8 +365,7 @@ pub fn decoder(d: DType) -> Option<DecodeFn> {
         DType::Q1_0 => q1_0::decode,
         DType::Q2_0 => q2_0::decode,
         DType::LATTICE_Q4 => lattice::decode,
-        _ => return None,
-    })
+    }
 }
 
 /// How to rewrite `from` as `to` without decoding, where that can be lossless.
@@ -344,6 +379,7 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
 }
 
 /// Refuses the first NaN or infinity.
+#[inline(always)]
 pub fn check_finite(values: &[f32]) -> Result<(), Refused> {
     const EXPONENT: u32 = 0x7F80_0000;
     let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;

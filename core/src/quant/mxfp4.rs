@@ -13,10 +13,12 @@ use crate::float::{e8m0_half_to_f32, floor_log2};
 
 const BYTES: usize = 17;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     out[0] = if top > 0.0 { (floor_log2(top) + 125) as u8 } else { 0 };
@@ -25,11 +27,15 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = e8m0_half_to_f32(bytes[0]);
-        for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[1..])) {
-            *x = E2M1[usize::from(q & 15)] * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = e8m0_half_to_f32(bytes[0]);
+    for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[1..])) {
+        *x = E2M1[usize::from(q & 15)] * d;
+    }
 }

@@ -13,10 +13,12 @@ const BYTES: usize = 36;
 /// Values in a block.
 const LEN: usize = 64;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (scales, packed) = out.split_at_mut(4);
     let parts = values.as_chunks::<16>().0.iter().zip(packed.as_chunks_mut::<8>().0);
@@ -32,21 +34,26 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
 }
 
 /// Half the scale, for levels that are doubled.
+#[inline(always)]
 fn half(scale: u8) -> f32 {
     ue4m3_to_f32(scale) * 0.5
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut [f32; LEN]| {
-        let (scales, packed) = bytes.split_at(4);
-        let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(packed.as_chunks::<8>().0);
-        for ((values, packed), &scale) in parts.zip(scales) {
-            let d = half(scale);
-            let (low, high) = values.split_at_mut(8);
-            for ((l, h), &byte) in low.iter_mut().zip(high).zip(packed) {
-                *l = E2M1[usize::from(byte & 15)] * d;
-                *h = E2M1[usize::from(byte >> 4)] * d;
-            }
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut [f32; LEN]) {
+    let (scales, packed) = bytes.split_at(4);
+    let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(packed.as_chunks::<8>().0);
+    for ((values, packed), &scale) in parts.zip(scales) {
+        let d = half(scale);
+        let (low, high) = values.split_at_mut(8);
+        for ((l, h), &byte) in low.iter_mut().zip(high).zip(packed) {
+            *l = E2M1[usize::from(byte & 15)] * d;
+            *h = E2M1[usize::from(byte >> 4)] * d;
         }
-    });
+    }
 }

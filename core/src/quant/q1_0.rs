@@ -9,10 +9,12 @@ const BYTES: usize = 18;
 /// Values in a block.
 const LEN: usize = 128;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = values.iter().fold(0.0, |sum, x| sum + x.abs()) / LEN as f32;
     for (byte, values) in out[2..].iter_mut().zip(values.as_chunks::<8>().0) {
@@ -22,13 +24,17 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut [f32; LEN]| {
-        let d = read_field(bytes, 0);
-        for (values, &byte) in values.as_chunks_mut::<8>().0.iter_mut().zip(&bytes[2..]) {
-            for (k, x) in values.iter_mut().enumerate() {
-                *x = if byte >> k & 1 == 1 { d } else { -d };
-            }
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut [f32; LEN]) {
+    let d = read_field(bytes, 0);
+    for (values, &byte) in values.as_chunks_mut::<8>().0.iter_mut().zip(&bytes[2..]) {
+        for (k, x) in values.iter_mut().enumerate() {
+            *x = if byte >> k & 1 == 1 { d } else { -d };
         }
-    });
+    }
 }

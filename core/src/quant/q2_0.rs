@@ -12,10 +12,12 @@ const BYTES: usize = 18;
 /// Values in a block.
 const LEN: usize = 64;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = absmax(values);
     let id = reciprocal(d);
@@ -27,13 +29,17 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut [f32; LEN]| {
-        let d = read_field(bytes, 0);
-        for (values, &byte) in values.as_chunks_mut::<4>().0.iter_mut().zip(&bytes[2..]) {
-            for (k, x) in values.iter_mut().enumerate() {
-                *x = f32::from((byte >> (2 * k) & 3) as i8 - 1) * d;
-            }
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut [f32; LEN]) {
+    let d = read_field(bytes, 0);
+    for (values, &byte) in values.as_chunks_mut::<4>().0.iter_mut().zip(&bytes[2..]) {
+        for (k, x) in values.iter_mut().enumerate() {
+            *x = f32::from((byte >> (2 * k) & 3) as i8 - 1) * d;
         }
-    });
+    }
 }

@@ -64,16 +64,20 @@ fn write(
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let (d, dmin) = (read_field(bytes, 80), read_field(bytes, 82));
-        let codes = unpack_quarters(&bytes[16..80]);
-        let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
-        for ((values, codes), &both) in parts.zip(&bytes[..16]) {
-            let (d, m) = (d * f32::from(both & 15), dmin * f32::from(both >> 4));
-            for (x, &q) in values.iter_mut().zip(codes) {
-                *x = d * f32::from(q) - m;
-            }
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let (d, dmin) = (read_field(bytes, 80), read_field(bytes, 82));
+    let codes = unpack_quarters(&bytes[16..80]);
+    let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
+    for ((values, codes), &both) in parts.zip(&bytes[..16]) {
+        let (d, m) = (d * f32::from(both & 15), dmin * f32::from(both >> 4));
+        for (x, &q) in values.iter_mut().zip(codes) {
+            *x = d * f32::from(q) - m;
         }
-    });
+    }
 }

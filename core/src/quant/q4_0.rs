@@ -40,6 +40,7 @@ fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Ov
     Ok(())
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let max = signed_absmax(values);
     let d = max / -8.0;
@@ -50,11 +51,15 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
-            *x = f32::from(q as i8 - 8) * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
+        *x = f32::from(q as i8 - 8) * d;
+    }
 }

@@ -40,6 +40,7 @@ fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Ov
     Ok(())
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = extremes(values);
     let d = (max - min) / 15.0;
@@ -51,11 +52,15 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
-        for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[4..])) {
-            *x = f32::from(q) * d + m;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
+    for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[4..])) {
+        *x = f32::from(q) * d + m;
+    }
 }

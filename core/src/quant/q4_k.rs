@@ -87,13 +87,18 @@ pub(super) fn write_scales<const B: usize>(
     Ok(recode::<32>(values, (0, top), stored, |j, x| fits[j].codes(x, (0, top))))
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        decode_with_minimum(bytes, &unpack_nibbles::<32>(&bytes[16..]), values);
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    decode_with_minimum(bytes, &unpack_nibbles::<32>(&bytes[16..]), values);
 }
 
 /// The values of codes under the sixteen bytes of header that Q4_K and Q5_K have in common.
+#[inline(always)]
 pub(super) fn decode_with_minimum<const B: usize>(bytes: &[u8; B], codes: &Codes, values: &mut Values) {
     let (d, dmin) = (read_field(bytes, 0), read_field(bytes, 2));
     let mut packed = [0; six_bits::BYTES];

@@ -38,6 +38,7 @@ fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Ov
     Ok(())
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let max = signed_absmax(values);
     let d = max / -16.0;
@@ -49,12 +50,16 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        let q = with_fifth_bits(unpack_halves(&bytes[6..]), [bytes[2], bytes[3], bytes[4], bytes[5]]);
-        for (x, &q) in values.iter_mut().zip(&q) {
-            *x = f32::from(q as i8 - 16) * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    let q = with_fifth_bits(unpack_halves(&bytes[6..]), [bytes[2], bytes[3], bytes[4], bytes[5]]);
+    for (x, &q) in values.iter_mut().zip(&q) {
+        *x = f32::from(q as i8 - 16) * d;
+    }
 }

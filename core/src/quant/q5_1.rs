@@ -39,6 +39,7 @@ fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Ov
     Ok(())
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = extremes(values);
     let d = (max - min) / 31.0;
@@ -51,12 +52,16 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
-        let q = with_fifth_bits(unpack_halves(&bytes[8..]), [bytes[4], bytes[5], bytes[6], bytes[7]]);
-        for (x, &q) in values.iter_mut().zip(&q) {
-            *x = f32::from(q) * d + m;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
+    let q = with_fifth_bits(unpack_halves(&bytes[8..]), [bytes[4], bytes[5], bytes[6], bytes[7]]);
+    for (x, &q) in values.iter_mut().zip(&q) {
+        *x = f32::from(q) * d + m;
+    }
 }

@@ -27,10 +27,14 @@ pub fn encode<S: Searches>(
     })
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let mut codes = unpack_nibbles::<32>(&bytes[48..]);
-        add_plane(&mut codes, &bytes[16..48], 4);
-        decode_with_minimum(bytes, &codes, values);
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let mut codes = unpack_nibbles::<32>(&bytes[48..]);
+    add_plane(&mut codes, &bytes[16..48], 4);
+    decode_with_minimum(bytes, &codes, values);
 }

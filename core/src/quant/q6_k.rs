@@ -59,19 +59,23 @@ fn write(values: &Values, fits: &[Fit; 16], out: &mut [u8; BYTES]) -> Result<(),
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 208);
-        let mut codes = unpack_nibbles::<64>(&bytes[..128]);
-        for (q, high) in codes.iter_mut().zip(unpack_quarters(&bytes[128..192])) {
-            *q |= high << 4;
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 208);
+    let mut codes = unpack_nibbles::<64>(&bytes[..128]);
+    for (q, high) in codes.iter_mut().zip(unpack_quarters(&bytes[128..192])) {
+        *q |= high << 4;
+    }
+    let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
+    for ((values, codes), &scale) in parts.zip(&bytes[192..208]) {
+        let d = d * f32::from(scale as i8);
+        for (x, &q) in values.iter_mut().zip(codes) {
+            *x = d * f32::from(q as i8 - 32);
         }
-        let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);
-        for ((values, codes), &scale) in parts.zip(&bytes[192..208]) {
-            let d = d * f32::from(scale as i8);
-            for (x, &q) in values.iter_mut().zip(codes) {
-                *x = d * f32::from(q as i8 - 32);
-            }
-        }
-    });
+    }
 }

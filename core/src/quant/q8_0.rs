@@ -9,10 +9,12 @@ use crate::float::round_half_away;
 
 const BYTES: usize = 34;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     let d = top / 127.0;
@@ -29,11 +31,15 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        for (x, &q) in values.iter_mut().zip(&bytes[2..]) {
-            *x = f32::from(q as i8) * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    for (x, &q) in values.iter_mut().zip(&bytes[2..]) {
+        *x = f32::from(q as i8) * d;
+    }
 }

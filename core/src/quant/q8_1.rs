@@ -7,11 +7,15 @@ use super::block::{Values, decode_all, read_field};
 
 const BYTES: usize = 36;
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 0);
-        for (x, &q) in values.iter_mut().zip(&bytes[4..]) {
-            *x = f32::from(q as i8) * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 0);
+    for (x, &q) in values.iter_mut().zip(&bytes[4..]) {
+        *x = f32::from(q as i8) * d;
+    }
 }

@@ -6,11 +6,15 @@ use super::wide::Values;
 
 const BYTES: usize = 292;
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        for (x, &q) in values.iter_mut().zip(&bytes[4..260]) {
-            *x = d * f32::from(q as i8);
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    for (x, &q) in values.iter_mut().zip(&bytes[4..260]) {
+        *x = d * f32::from(q as i8);
+    }
 }

@@ -18,6 +18,7 @@ pub fn pack_pairs(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; BYTES] {
 }
 
 /// The inverse of [`pack_pairs`].
+#[inline(always)]
 pub fn unpack_pairs(packed: [u8; BYTES]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
     for j in 0..4 {
@@ -42,6 +43,7 @@ pub fn pack_sixteen(scales: &[u8; 16]) -> [u8; BYTES] {
 }
 
 /// The inverse of [`pack_sixteen`].
+#[inline(always)]
 pub fn unpack_sixteen(packed: [u8; BYTES]) -> [u8; 16] {
     let mut scales = [0; 16];
     for (j, scale) in scales.iter_mut().enumerate() {

@@ -18,10 +18,12 @@ const BYTES: usize = 54;
 /// the value `n * bytes + m` of the stretch.
 const STRETCHES: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4)];
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = absmax(values);
     let digits = digits(values, d);
@@ -36,6 +38,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
 }
 
 /// The values as 0, 1 and 2 for -1, 0 and 1 times `d`.
+#[inline(always)]
 pub(super) fn digits(values: &Values, d: f32) -> Codes {
     let id = reciprocal(d);
     match id.is_finite() {
@@ -44,6 +47,7 @@ pub(super) fn digits(values: &Values, d: f32) -> Codes {
     }
 }
 
+#[inline(always)]
 fn encode_stretch(digits: &[u8], out: &mut [u8]) {
     let count = out.len();
     for (m, byte) in out.iter_mut().enumerate() {
@@ -53,18 +57,23 @@ fn encode_stretch(digits: &[u8], out: &mut [u8]) {
     }
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 52);
-        let mut rest: &mut [f32] = values;
-        for (at, count, digits) in STRETCHES {
-            let (here, after) = rest.split_at_mut(count * digits);
-            decode_stretch(&bytes[at..at + count], d, here);
-            rest = after;
-        }
-    });
+    decode_all(src, out, decode_block);
 }
 
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 52);
+    let mut rest: &mut [f32] = values;
+    for (at, count, digits) in STRETCHES {
+        let (here, after) = rest.split_at_mut(count * digits);
+        decode_stretch(&bytes[at..at + count], d, here);
+        rest = after;
+    }
+}
+
+#[inline(always)]
 fn decode_stretch(bytes: &[u8], d: f32, values: &mut [f32]) {
     let mut power = 1_u8;
     for row in values.chunks_mut(bytes.len()) {

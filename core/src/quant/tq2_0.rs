@@ -9,10 +9,12 @@ use super::wide::{Values, pack_quarters, unpack_quarters};
 
 const BYTES: usize = 66;
 
+#[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
     encode_all(src, out, encode_block)
 }
 
+#[inline(always)]
 fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = absmax(values);
     pack_quarters(&digits(values, d), &mut out[..64]);
@@ -20,11 +22,15 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
     Ok(())
 }
 
+#[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
-        let d = read_field(bytes, 64);
-        for (x, &q) in values.iter_mut().zip(&unpack_quarters(&bytes[..64])) {
-            *x = f32::from(q as i8 - 1) * d;
-        }
-    });
+    decode_all(src, out, decode_block);
+}
+
+#[inline(always)]
+fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+    let d = read_field(bytes, 64);
+    for (x, &q) in values.iter_mut().zip(&unpack_quarters(&bytes[..64])) {
+        *x = f32::from(q as i8 - 1) * d;
+    }
 }

@@ -1,0 +1,71 @@
+//! Every engine gives the definition's bytes and refusals, on values that nobody would think of.
+
+use crate::engines::{encodings, every};
+use proptest::prelude::*;
+use quantoscope_core::DType;
+use quantoscope_core::quant::decoder;
+use quantoscope_tests::painters::{paint, word};
+
+/// Values in the hardest places: whole patterns at random, magnitudes spread over a few octaves around any, few
+/// distinct values (so that extremes tie), and zeros of both signs.
+fn values(seed: u64, n: usize) -> Vec<f32> {
+    let (kind, octave) = (word(seed, 0) % 5, word(seed, 1) % 254);
+    let finite =
+        |bits: u32| f32::from_bits(if bits & 0x7F80_0000 == 0x7F80_0000 { bits & 0x807F_FFFF } else { bits });
+    (0..n as u64)
+        .map(|i| {
+            let bits = word(seed, i + 2) as u32;
+            let near = (bits & 0x807F_FFFF) | ((octave as u32).saturating_sub(bits >> 23 & 7) << 23);
+            match kind {
+                0 => finite(bits),
+                1 => finite(near),
+                2 => f32::from_bits(near & 0xFF80_0000),
+                3 if bits >> 8 & 3 != 0 => f32::from_bits(bits & 0x8000_0000),
+                3 => finite(near),
+                _ => finite(near & 0xFFFF_0000),
+            }
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn on_any_values(seed: u64, blocks in 1_usize..12) {
+        for e in encodings() {
+            let x = values(seed, blocks * e.dtype().block_len().max(32) as usize);
+            if let Ok(raw) = every().encode(e, &x) {
+                every().decode(e.dtype(), &raw, x.len());
+            }
+        }
+    }
+
+    #[test]
+    fn on_any_length_of_the_types_that_have_any(seed: u64, n in 0_usize..700) {
+        let x = values(seed, n);
+        for e in encodings().into_iter().filter(|e| e.dtype().block_len() == 1 || e.dtype().is_flat()) {
+            let _ = every().encode(e, &x);
+        }
+    }
+
+    /// One bad value somewhere, or two of different kinds.
+    #[test]
+    fn on_values_that_are_refused(seed: u64, at in 0_usize..2048, other in 0_usize..2048, kinds in 0_usize..9) {
+        let mut x = paint("heavy", seed, 2048);
+        x[at] = [f32::NAN, f32::NEG_INFINITY, -3e9][kinds / 3];
+        x[other] = [f32::from_bits(0xFFFF_FFFF), f32::INFINITY, 2e30][kinds % 3];
+        for e in encodings() {
+            let _ = every().encode(e, &x);
+        }
+    }
+
+    #[test]
+    fn on_any_bytes(seed: u64, blocks in 1_usize..12) {
+        for &d in DType::ALL.iter().filter(|&&d| decoder(d).is_some()) {
+            let size = d.block_bytes() as usize * blocks;
+            let raw: Vec<u8> = (0..).flat_map(|i| word(seed, i).to_le_bytes()).take(size).collect();
+            every().decode(d, &raw, blocks * d.block_len() as usize);
+        }
+    }
+}
