@@ -1,5 +1,6 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
+mod search;
 mod vector;
 
 use fearless_simd::Simd;

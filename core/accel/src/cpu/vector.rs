@@ -5,10 +5,11 @@
 //! result is the same by construction. Hand-written code stands beside this file, and is held against the definition.
 
 use super::level_of;
+use super::search::Lanes;
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, OneByOne, Refused, decode_in_place, encode_with};
+use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with};
 
 /// The kernels of the level that `S` proves.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +43,10 @@ impl<S: Simd> Kernels for Vector<S> {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), Refused> {
-        match encoding {
-            // Searches, and weighted ones above all, run in sums of a fixed order: the compiler cannot widen them.
-            e if e.searches() || importance.is_some() => Scalar.encode(e, src, importance, out),
-            e => self.simd.vectorize(
-                #[inline(always)]
-                || encode_with(OneByOne, e, src, None, out),
-            ),
-        }
+        self.simd.vectorize(
+            #[inline(always)]
+            || encode_with(Lanes(self.simd), encoding, src, importance, out),
+        )
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
