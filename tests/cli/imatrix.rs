@@ -39,6 +39,11 @@ fn weights_change_the_bytes_and_are_told() {
         .json();
     assert_ne!(dir.read("plain.gguf"), dir.read("with.gguf"));
     assert!(plain["result"].get("importance").is_none());
+    // Only with the same weights the source makes these bytes.
+    let verify = "verify with.gguf --against m.safetensors";
+    dir.run(&format!("{verify} --imatrix i.gguf")).exits(0);
+    dir.run(&format!("{verify} --imatrix j.gguf")).exits(5);
+    assert!(dir.run(verify).exits(5).err.contains("was made with --imatrix i.gguf"));
     let importance = &with["result"]["importance"];
     assert_eq!((&importance["file"], &importance["used"]), (&"i.gguf".into(), &2.into()));
     assert_eq!(importance["sha256"].as_str().map(str::len), Some(64));

@@ -97,6 +97,18 @@ impl<'a> Weighing<'a> {
         }
     }
 
+    /// The same for holding `tensor`, encoded again, against bytes. Without weights it is encoded without.
+    pub fn verify(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
+        let uses = |e: &Encoding| e.importance() != quant::Importance::Ignored;
+        let whole = output.grid.rows == tensor.shape.rows();
+        match self.find(tensor) {
+            Some((entry, expert)) if whole && output.ask.identity.iter().any(uses) => {
+                self.give(tensor, entry, expert, output)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The entry for a tensor by either of its names, and which expert of it.
     fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a Entry, Option<u64>)> {
         let imatrix = self.imatrix?;
