@@ -4,7 +4,7 @@ use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
 use crate::format::Container;
 use crate::model::role::{Role, lattice_quantizes, role};
-use crate::quant::{Encoding, encoder};
+use crate::quant::{Encoding, Importance, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
@@ -101,6 +101,11 @@ impl Recipe {
             }
             (Container::Gguf, Some(t)) if !can_target(t) => {
                 Err(Error::new(Code::UnsupportedDtype, format!("encoding to {t} is not supported yet")))
+            }
+            (Container::Gguf, Some(t)) if Encoding::Type(t).importance() == Importance::Required => {
+                let message =
+                    format!("encoding to {t} needs an importance matrix, which cannot be given yet");
+                Err(Error::new(Code::NeedsImportance, message))
             }
             (Container::Gguf, Some(_)) => Ok(()),
         }

@@ -151,7 +151,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<To>,
     /// The tensor type for all eligible tensors, in any case: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1, q6_k, q5_k,
-    /// q4_k, q3_k, q2_k, iq4_nl, iq4_xs, mxfp4, nvfp4, tq1_0, tq2_0, q1_0, q2_0.
+    /// q4_k, q3_k, q2_k, iq4_nl, iq4_xs, iq3_s, iq3_xxs, iq2_s, mxfp4, nvfp4, tq1_0, tq2_0, q1_0, q2_0.
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype)]
     pub dtype: Option<DType>,
     /// The block form for --to q4.

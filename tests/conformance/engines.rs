@@ -1,7 +1,7 @@
 //! The engines that must agree with the vectors. An engine is a name and its way to encode and decode.
 
 use quantoscope_core::DType;
-use quantoscope_core::quant::{self, DecodeFn, EncodeFn, Encoding, Refused};
+use quantoscope_core::quant::{self, DecodeFn, EncodeFn, Encoding, Importance, Refused};
 
 /// Something that encodes and decodes.
 pub struct Engine {
@@ -16,7 +16,7 @@ pub fn engines() -> Vec<Engine> {
 }
 
 /// The encodings that have blocks.
-pub const BLOCKS: [Encoding; 20] = [
+pub const BLOCKS: [Encoding; 27] = [
     Encoding::Type(DType::Q8_0),
     Encoding::Type(DType::Q6_K),
     Encoding::Type(DType::Q5_K),
@@ -29,6 +29,13 @@ pub const BLOCKS: [Encoding; 20] = [
     Encoding::Type(DType::Q4_0),
     Encoding::Type(DType::IQ4_NL),
     Encoding::Type(DType::IQ4_XS),
+    Encoding::Type(DType::IQ3_S),
+    Encoding::Type(DType::IQ3_XXS),
+    Encoding::Type(DType::IQ2_S),
+    Encoding::Type(DType::IQ2_XS),
+    Encoding::Type(DType::IQ2_XXS),
+    Encoding::Type(DType::IQ1_M),
+    Encoding::Type(DType::IQ1_S),
     Encoding::Type(DType::MXFP4),
     Encoding::Type(DType::NVFP4),
     Encoding::Type(DType::Q2_0),
@@ -46,9 +53,21 @@ pub fn encodings() -> Vec<Encoding> {
 }
 
 impl Engine {
+    /// Encodes; with an importance row that has nothing to say where the type needs one.
     pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
+        let even = vec![1.0; x.len()];
+        self.encode_weighted(e, x, (e.importance() == Importance::Required).then_some(&even))
+    }
+
+    /// Encodes with an importance row.
+    pub fn encode_weighted(
+        &self,
+        e: Encoding,
+        x: &[f32],
+        importance: Option<&[f32]>,
+    ) -> Result<Vec<u8>, Refused> {
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
-        (self.encoder)(e).unwrap()(x, None, &mut out).map(|()| out)
+        (self.encoder)(e).unwrap()(x, importance, &mut out).map(|()| out)
     }
 
     pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {

@@ -29,6 +29,15 @@ fn tops(d: DType) -> &'static [usize] {
     }
 }
 
+/// Whether a floating-point field of a block is infinite.
+fn infinite(d: DType, block: &[u8]) -> bool {
+    match d {
+        // A nibble of the field in each of four words.
+        DType::IQ1_M => block[55] >> 4 & 7 == 7 && block[53] >> 6 == 3,
+        _ => tops(d).iter().any(|&at| block[at] & 0x7C == 0x7C),
+    }
+}
+
 /// The painted input, which must be the one the reference saw.
 fn input(case: &Case) -> Vec<f32> {
     let x = paint(&case.family, case.seed, case.n);
@@ -44,7 +53,9 @@ fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str
 
 /// Values for which the encoder must do what the reference does.
 fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
-    let raw = engine.encode(e, &input(case)).unwrap_or_else(|r| panic!("{place}: {r:?}"));
+    let importance = case.importance();
+    let raw = engine.encode_weighted(e, &input(case), importance.as_deref());
+    let raw = raw.unwrap_or_else(|r| panic!("{place}: {r:?}"));
     if let Some(want) = case.bytes() {
         assert_eq!(raw, want, "{place}");
     }
@@ -56,15 +67,16 @@ fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
     let x = input(case);
     let (length, size) = (e.dtype().block_len() as usize, e.dtype().block_bytes() as usize);
-    let known = case.bytes();
+    let (known, importance) = (case.bytes(), case.importance());
     for (n, block) in x.chunks(length).enumerate() {
         let bytes = known.as_ref().map(|b| &b[n * size..][..size]);
         let refused = match (bytes, &case.refused) {
-            (Some(b), _) => tops(e.dtype()).iter().any(|&at| b[at] & 0x7C == 0x7C),
+            (Some(b), _) => infinite(e.dtype(), b),
             (None, Some(list)) => list[n],
             _ => panic!("{place}: nothing to judge by"),
         };
-        match engine.encode(e, block) {
+        let weights = importance.as_ref().map(|w| &w[n * length % w.len()..][..length]);
+        match engine.encode_weighted(e, block, weights) {
             // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
             Err(Refused::F16Overflow { index }) => {
                 let loud = block.iter().any(|x| x.abs() > 1e9);
@@ -100,7 +112,10 @@ fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, ca
     let enough = if (engine.encoder)(*e).is_some() { 10 } else { 1 };
     assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");
     for case in cases {
-        let place = format!("{} {file} {} n={} seed={}", engine.name, case.family, case.n, case.seed);
+        let place = format!(
+            "{} {file} {} n={} seed={} columns={:?}",
+            engine.name, case.family, case.n, case.seed, case.columns
+        );
         match case.family.as_str() {
             "every" => {
                 let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();

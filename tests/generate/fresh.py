@@ -13,16 +13,20 @@ import tempfile
 import numpy as np
 
 import lattice
-from ggml import BLOCKS, HALVES, WRITTEN, Ggml
-from painters import blocks, paint
+from ggml import BLOCKS, HALVES, NEED_WEIGHTS, TAKE_WEIGHTS, WRITTEN, Ggml
+from painters import blocks, importance, paint
 
-FAMILIES = "normal heavy shifted constant sparse ties magnitudes scaled bf16 f16 tiny".split()
+COLUMNS = 4096
+FAMILIES = "normal heavy shifted constant zero negative_zero sparse ties magnitudes scaled bf16 f16 tiny".split()
 
 
-def recode(binary, name, x):
+def recode(binary, name, x, weights=None):
     with tempfile.TemporaryDirectory() as d:
         paths = [str(pathlib.Path(d) / f) for f in ("in", "bytes", "values")]
         x.tofile(paths[0])
+        if weights is not None:
+            paths.append(str(pathlib.Path(d) / "weights"))
+            weights.tofile(paths[3])
         subprocess.run([binary, name, *paths], check=True)
         return np.fromfile(paths[1], np.uint8), np.fromfile(paths[2], "<u4")
 
@@ -36,7 +40,7 @@ def main():
     def report(name, n, bytes_differing, values_differing):
         nonlocal failed
         failed += bytes_differing + values_differing
-        print(f"{name:12} {n:>9} weights: {bytes_differing} bytes, {values_differing} decoded values differ")
+        print(f"{name:16} {n:>9} weights: {bytes_differing} bytes, {values_differing} decoded values differ")
 
     n = 1 << 17
     parts = [paint(f, seed + k, n) for k, f in enumerate(FAMILIES)]
@@ -45,10 +49,12 @@ def main():
         some = blocks(seed, (1 << 20) // length, size, tops)
         _, values = recode(binary, f"read_{name.lower()}", some)
         report(f"read {name}", 1 << 20, 0, int((values != lib.decode(name, some, 1 << 20)).sum()))
-    for name in WRITTEN:
-        raw, values = recode(binary, name, x)
-        ours = lib.encode(name, x)
-        report(name, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))
+    weighted = [(name, importance(seed + 64, COLUMNS)) for name in TAKE_WEIGHTS]
+    for name, weights in [(name, None) for name in WRITTEN if name not in NEED_WEIGHTS] + weighted:
+        raw, values = recode(binary, name, x, weights)
+        ours = lib.encode(name, x, weights)
+        what = name if weights is None else f"{name} weighted"
+        report(what, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))
     any_bits = np.concatenate([paint("patterns", seed, 1 << 20), x])
     for name in HALVES:
         raw, values = recode(binary, f"narrow_{name.lower()}", any_bits)

@@ -12,24 +12,27 @@ import sys
 import numpy as np
 
 import lattice
-from ggml import BLOCKS, HALVES, READ, WRITTEN, Ggml
-from painters import blocks, paint
+from ggml import BLOCKS, HALVES, NEED_WEIGHTS, READ, STOPS, TAKE_WEIGHTS, WRITTEN, Ggml
+from painters import blocks, importance, paint
 
 OUT = pathlib.Path(__file__).parent.parent / "vectors"
 FAMILIES = """normal heavy shifted constant zero negative_zero zeros sparse ties magnitudes scaled bf16 f16
 tiny""".split()
 SEED = 20250611
 LONG = 4096
+COLUMNS = 2048
 
 
 def sha(array):
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def case(family, seed, x, raw, decoded, whole):
-    """One vector. Long ones keep a hash of the bytes, short ones and those to be judged by block all of them."""
+def case(family, seed, x, raw, decoded, whole, columns=None):
+    """One vector, of rows with importance where it has columns. Long ones keep a hash of the bytes, short ones and those to be judged by block all of them."""
     out = {"family": family, "seed": seed, "n": len(x), "input_sha256": sha(x), "bytes_sha256": sha(raw)}
     out["decoded_sha256"] = None if decoded is None else sha(decoded)
+    if columns:
+        out["columns"] = columns
     if whole:
         out["bytes"] = bytes(raw).hex()
     return out
@@ -52,11 +55,15 @@ def ggml_cases(lib, name):
     length = 32 if name in HALVES else BLOCKS[name][1]
     for k, family in enumerate(families):
         for n in (length, 2 * length, 3 * length, LONG):
+            if n == LONG and family == "huge" and name in STOPS:
+                continue
             x = paint(family, SEED + k, n)
-            raw = lib.encode(name, x)
-            # A NaN's bits, after arithmetic, are nobody's promise.
-            known = name in HALVES or family != "huge"
-            yield case(family, SEED + k, x, raw, lib.decode(name, raw, n) if known else None, n <= max(96, length) or family == "huge")
+            for columns in [None] * (name not in NEED_WEIGHTS) + [min(n, COLUMNS)] * (name in TAKE_WEIGHTS):
+                raw = lib.encode(name, x, columns and importance(SEED + k, columns))
+                # A NaN's bits, after arithmetic, are nobody's promise.
+                known = name in HALVES or family != "huge"
+                whole = n <= max(96, length) or family == "huge"
+                yield case(family, SEED + k, x, raw, lib.decode(name, raw, n) if known else None, whole, columns)
     if name in HALVES:
         every = np.arange(65536, dtype="<u2").view(np.uint8)
         yield {"family": "every", "decoded_sha256": sha(lib.decode(name, every, 65536))}

@@ -36,7 +36,12 @@ BLOCKS = {
     "Q2_0": (42, 64, 18, (1,)),
 }
 # Those that are only read.
-READ = ["Q8_1", "Q8_K", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
+READ = ["Q8_1", "Q8_K"]
+# Those that an importance row steers, and those that need one.
+NEED_WEIGHTS = ["IQ2_XXS", "IQ2_XS", "IQ1_S", "IQ1_M"]
+TAKE_WEIGHTS = [*NEED_WEIGHTS, "IQ2_S", "IQ3_XXS", "IQ3_S"]
+# Those whose reference stops the program where distances are too large to be numbers.
+STOPS = ["IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
 HALVES = {"F16": "fp16", "BF16": "bf16"}
 
@@ -69,17 +74,19 @@ class Ggml:
         f(pointer(src), pointer(dst), n)
         return dst
 
-    def encode(self, name, x):
-        """The bytes of one row."""
+    def encode(self, name, x, weights=None):
+        """The bytes of rows: of one, or of as many as go with one weight a column."""
         x = np.ascontiguousarray(x, np.float32)
         if name in HALVES:
             function = "ggml_fp32_to_bf16_row_ref" if name == "BF16" else "ggml_fp32_to_fp16_row"
             return self._row(function, x, np.zeros(x.size * 2, np.uint8), x.size)
         number, length, size, _ = BLOCKS[name]
         out = np.zeros(x.size // length * size, np.uint8)
-        written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, 1, x.size, None)
+        columns = x.size if weights is None else weights.size
+        weights = None if weights is None else np.ascontiguousarray(weights, np.float32)
+        written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, x.size // columns, columns, weights if weights is None else pointer(weights))
         assert written == out.size
-        if name != "IQ4_NL":  # whose row function searches less than the one that files are made with
+        if weights is None and name != "IQ4_NL":  # whose row function searches less than the one that files are made with
             row = self._row(f"quantize_row_{lower(name)}_ref", x, np.zeros_like(out), x.size)
             assert (row == out).all(), "the two ways into the reference differ"
         return out

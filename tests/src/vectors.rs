@@ -1,5 +1,6 @@
 //! Reads the committed vectors. What they are and where they come from: `generate/README.md`.
 
+use crate::painters::importance;
 use quantoscope_core::quant::Encoding;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -28,6 +29,8 @@ pub struct Case {
     /// Number of values.
     #[serde(default)]
     pub n: usize,
+    /// Columns of a row, where each has a painted importance; from the same seed.
+    pub columns: Option<usize>,
     /// Hash of the painted values, little-endian.
     pub input_sha256: Option<String>,
     /// Hash of the encoded bytes.
@@ -45,6 +48,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// The importance row that the values were encoded with.
+    pub fn importance(&self) -> Option<Vec<f32>> {
+        self.columns.map(|columns| importance(self.seed, columns))
+    }
+
     /// The encoded bytes, where the vector holds them.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let hex = self.bytes.as_ref()?;

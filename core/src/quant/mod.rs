@@ -7,6 +7,9 @@
 
 mod block;
 mod codebook;
+mod grid;
+mod grid_block;
+mod grid_fit;
 mod grids;
 mod iq1_m;
 mod iq1_s;
@@ -21,6 +24,7 @@ mod lattice;
 mod mxfp4;
 mod nvfp4;
 mod plain;
+mod positive;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -38,6 +42,7 @@ mod q8_k;
 mod search;
 mod six_bits;
 mod spread;
+mod ternary;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
@@ -254,6 +259,13 @@ pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             DType::Q4_K => q4_k::encode,
             DType::Q5_K => q5_k::encode,
             DType::Q6_K => q6_k::encode,
+            DType::IQ1_S => iq1_s::encode,
+            DType::IQ1_M => iq1_m::encode,
+            DType::IQ2_XXS => iq2_xxs::encode,
+            DType::IQ2_XS => iq2_xs::encode,
+            DType::IQ2_S => iq2_s::encode,
+            DType::IQ3_XXS => iq3_xxs::encode,
+            DType::IQ3_S => iq3_s::encode,
             DType::IQ4_NL => iq4_nl::encode,
             DType::IQ4_XS => iq4_xs::encode,
             DType::TQ1_0 => tq1_0::encode,

@@ -1,6 +1,6 @@
 //! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
 //!
-//! `recode NAME IN OUT_BYTES OUT_DECODED`; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
+//! `recode NAME IN OUT_BYTES OUT_DECODED [WEIGHTS]`, with one weight for each column of a row; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
 //! `read_NAME` takes the input as blocks of the type, and only decodes them.
 
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
@@ -8,7 +8,12 @@ use quantoscope_core::quant::{Encoding, decoder, encoder};
 use quantoscope_core::{DType, Result};
 use quantoscope_tests::vectors::f32_bytes;
 
-fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
+fn floats(path: &str) -> Vec<f32> {
+    let raw = std::fs::read(path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
+fn encode(name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, Vec<u8>)> {
     let narrow = |f: fn(f32) -> u16| x.iter().flat_map(|&v| f(v).to_le_bytes()).collect();
     Ok(match name {
         "narrow_f16" => (DType::F16, narrow(f32_to_f16)),
@@ -16,7 +21,7 @@ fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
         _ => {
             let e = Encoding::parse(name)?;
             let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).expect("whole blocks") as usize];
-            encoder(e).expect("an encoder")(x, None, &mut out)?;
+            encoder(e).expect("an encoder")(x, importance, &mut out)?;
             (e.dtype(), out)
         }
     })
@@ -24,19 +29,20 @@ fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, input, bytes, values] = args.as_slice() else {
-        panic!("recode NAME IN OUT_BYTES OUT_DECODED")
-    };
-    let raw = std::fs::read(input).expect("the input");
+    let (args, weights) = args.split_at(args.len().min(4));
+    let [name, input, bytes, values] = args else { panic!("recode NAME IN OUT_BYTES OUT_DECODED [WEIGHTS]") };
+    let importance = weights.first().map(|path| floats(path));
     let (dtype, out, len) = match name.strip_prefix("read_") {
         Some(name) => {
+            let raw = std::fs::read(input).expect("the input");
             let dtype = DType::parse(name).unwrap_or_else(|e| panic!("{e}"));
             let len = raw.len() / dtype.block_bytes() as usize * dtype.block_len() as usize;
             (dtype, raw, len)
         }
         None => {
-            let x: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-            let (dtype, out) = encode(name, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let x = floats(input);
+            let (dtype, out) =
+                encode(name, &x, importance.as_deref()).unwrap_or_else(|e| panic!("{name}: {e}"));
             (dtype, out, x.len())
         }
     };
