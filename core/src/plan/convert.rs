@@ -7,7 +7,7 @@ use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
 use crate::model::role::{Role, role};
-use crate::quant::Encoding;
+use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
 use crate::recipe::mix::Mix;
 use crate::recipe::{Decision, Fate, Reason, Recipe};
@@ -170,8 +170,15 @@ fn file_type(dtype: DType) -> Option<u32> {
         DType::Q4_K => 14,
         DType::Q5_K => 16,
         DType::Q6_K => 18,
+        DType::IQ2_XXS => 19,
+        DType::IQ2_XS => 20,
+        DType::IQ3_XXS => 23,
+        DType::IQ1_S => 24,
         DType::IQ4_NL => 25,
+        DType::IQ3_S => 26,
+        DType::IQ2_S => 28,
         DType::IQ4_XS => 30,
+        DType::IQ1_M => 31,
         DType::BF16 => 32,
         DType::TQ1_0 => 36,
         DType::TQ2_0 => 37,
@@ -393,12 +400,13 @@ pub fn look_encodings(elements: u64) -> Vec<Encoding> {
     sweep_encodings().into_iter().filter(|e| elements <= LOOK || !e.searches()).collect()
 }
 
-/// The encodings of a sweep when none are named: every block type that can be written.
+/// The encodings of a sweep when none are named: every block type that can be written without an importance row.
 pub fn sweep_encodings() -> Vec<Encoding> {
     let mut all: Vec<Encoding> = DType::ALL
         .iter()
         .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
         .map(|&d| Encoding::Type(d))
+        .filter(|e| e.importance() != Importance::Required)
         .collect();
     all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
     all
