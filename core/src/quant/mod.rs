@@ -6,7 +6,7 @@
 //! order with no multiply-add contracted; the lattice block is specified in [`lattice`]'s own module.
 
 mod block;
-mod codebook;
+pub mod codebook;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
@@ -28,7 +28,7 @@ mod q8_0;
 mod q8_1;
 mod q8_k;
 mod search;
-mod six_bits;
+pub mod six_bits;
 mod tq1_0;
 mod tq2_0;
 mod transcode;

@@ -1,6 +1,10 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
+mod groups;
+mod small;
+mod spread;
 mod vector;
+mod wide;
 
 use fearless_simd::Simd;
 use quantoscope_core::kernels::{Kernels, Scalar};

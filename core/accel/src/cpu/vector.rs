@@ -4,11 +4,13 @@
 //! the instructions of the level: a compiler may widen loops, but it never reorders or contracts sums, so that the
 //! result is the same by construction. Hand-written code stands beside this file, and is held against the definition.
 
-use super::level_of;
+use super::groups::{self, Blocks};
+use super::spread::{self, Decoded};
+use super::{level_of, small, wide};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place};
+use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place, encoder};
 
 /// The kernels of the level that `S` proves.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,31 @@ impl<S: Simd> Vector<S> {
     pub fn new(simd: S) -> Vector<S> {
         Vector { simd }
     }
+
+    fn spread<T: Decoded<N, B>, const N: usize, const B: usize>(
+        &self,
+        src: &[u8],
+        out: &mut [f32],
+    ) -> Result<(), Refused> {
+        self.simd.vectorize(
+            #[inline(always)]
+            || spread::decode::<T, S, N, B>(self.simd, src, out),
+        );
+        Ok(())
+    }
+
+    fn in_groups<T: Blocks<B>, const B: usize>(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let definition = encoder(encoding).ok_or(Refused::NoCodec)?;
+        self.simd.vectorize(
+            #[inline(always)]
+            || groups::encode::<T, S, B>(self.simd, definition, src, out),
+        )
+    }
 }
 
 impl<S: Simd> Kernels for Vector<S> {
@@ -29,10 +56,29 @@ impl<S: Simd> Kernels for Vector<S> {
     }
 
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
-        self.simd.vectorize(
-            #[inline(always)]
-            || decode_in_place(dtype, src, out),
-        )
+        match dtype {
+            DType::Q4_0 => self.spread::<spread::Q4_0, 32, 18>(src, out),
+            DType::Q4_1 => self.spread::<spread::Q4_1, 32, 20>(src, out),
+            DType::Q5_0 => self.spread::<spread::Q5_0, 32, 22>(src, out),
+            DType::Q5_1 => self.spread::<spread::Q5_1, 32, 24>(src, out),
+            DType::IQ4_NL => self.spread::<spread::Iq4Nl, 32, 18>(src, out),
+            DType::MXFP4 => self.spread::<spread::Mxfp4, 32, 17>(src, out),
+            DType::NVFP4 => self.spread::<spread::Nvfp4, 64, 36>(src, out),
+            DType::Q2_K => self.spread::<wide::Q2K, 256, 84>(src, out),
+            DType::Q3_K => self.spread::<wide::Q3K, 256, 110>(src, out),
+            DType::Q4_K => self.spread::<wide::Q4K, 256, 144>(src, out),
+            DType::Q5_K => self.spread::<wide::Q5K, 256, 176>(src, out),
+            DType::Q6_K => self.spread::<wide::Q6K, 256, 210>(src, out),
+            DType::IQ4_XS => self.spread::<wide::Iq4Xs, 256, 136>(src, out),
+            DType::TQ2_0 => self.spread::<wide::Tq20, 256, 66>(src, out),
+            DType::LATTICE_Q4 if out.len().is_multiple_of(32) => {
+                self.spread::<spread::Lattice, 32, 20>(src, out)
+            }
+            _ => self.simd.vectorize(
+                #[inline(always)]
+                || decode_in_place(dtype, src, out),
+            ),
+        }
     }
 
     fn encode(
@@ -43,8 +89,16 @@ impl<S: Simd> Kernels for Vector<S> {
         out: &mut [u8],
     ) -> Result<(), Refused> {
         match encoding {
-            // Searches, and weighted ones above all, run in sums of a fixed order: the compiler cannot widen them.
-            e if e.searches() || importance.is_some() => Scalar.encode(e, src, importance, out),
+            _ if importance.is_some() => Scalar.encode(encoding, src, importance, out),
+            Encoding::LatticeAsym => self.in_groups::<small::LatticeAsym, 20>(encoding, src, out),
+            Encoding::LatticeSym => self.in_groups::<small::LatticeSym, 20>(encoding, src, out),
+            Encoding::Type(DType::Q4_0) => self.in_groups::<small::Q4_0, 18>(encoding, src, out),
+            Encoding::Type(DType::Q4_1) => self.in_groups::<small::Q4_1, 20>(encoding, src, out),
+            Encoding::Type(DType::Q5_0) => self.in_groups::<small::Q5_0, 22>(encoding, src, out),
+            Encoding::Type(DType::Q5_1) => self.in_groups::<small::Q5_1, 24>(encoding, src, out),
+            Encoding::Type(DType::Q8_0) => self.in_groups::<small::Q8_0, 34>(encoding, src, out),
+            // Searches run in sums of a fixed order: the compiler cannot widen them.
+            e if e.searches() => Scalar.encode(e, src, importance, out),
             e => self.simd.vectorize(
                 #[inline(always)]
                 || encode_in_place(e, src, None, out),
