@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const FAR: usize = 64 << 20;
 /// Values of a pass in cache: 64 KiB of F32, with what is written.
 const NEAR: usize = 16 << 10;
-const PASSES: usize = 5;
+const PASSES: usize = 9;
 
 const STREAMS: [DType; 14] = [
     DType::Q4_0,
@@ -47,6 +47,11 @@ fn main() {
     for d in STREAMS.into_iter().filter(|&d| wanted(d)) {
         let encoding = if d == DType::LATTICE_Q4 { Encoding::LatticeAsym } else { Encoding::Type(d) };
         encode(encoding, &near, &far);
+    }
+    println!("\nrecode from BF16, Mweights/s from memory / from cache\n");
+    for d in STREAMS.into_iter().filter(|&d| wanted(d)) {
+        let encoding = if d == DType::LATTICE_Q4 { Encoding::LatticeAsym } else { Encoding::Type(d) };
+        recode(encoding, &far);
     }
     println!("\ndecode, Mweights/s to memory / to cache\n");
     for &d in DType::ALL.iter().filter(|&&d| decoder(d).is_some() && wanted(d)) {
@@ -105,6 +110,31 @@ fn encode(e: Encoding, near: &[f32], far: &[f32]) {
         let small = bytes(e.dtype(), near.len());
         let streamed = speed(far.len(), || run(far, &mut out));
         let cached = in_cache(near.len(), || run(near, &mut out[..small]));
+        print!(" | {} {streamed:6.0} / {cached:6.0}", level.name());
+    }
+    println!();
+}
+
+/// From BF16 in tiles, as jobs do.
+fn recode(e: Encoding, far: &[f32]) {
+    const TILE: usize = 32 << 10;
+    let mut raw = vec![0; 2 * far.len()];
+    encoder(Encoding::Type(DType::BF16)).expect("in the table")(far, None, &mut raw)
+        .expect("values in range");
+    let (tile, mut values) = (bytes(e.dtype(), TILE), vec![0.0; TILE]);
+    let mut out = vec![0; bytes(e.dtype(), far.len())];
+    print!("{:10}", e.name());
+    for level in Level::available() {
+        let kernels = level.kernels();
+        let mut run = |src: &[u8], out: &mut [u8]| {
+            for (src, out) in black_box(src).chunks(2 * TILE).zip(out.chunks_mut(tile)) {
+                let room = &mut values[..src.len() / 2];
+                kernels.recode(DType::BF16, src, e, room, out).expect("values in range");
+            }
+            black_box(&out);
+        };
+        let streamed = speed(far.len(), || run(&raw, &mut out));
+        let cached = in_cache(NEAR, || run(&raw[..2 * NEAR], &mut out[..bytes(e.dtype(), NEAR)]));
         print!(" | {} {streamed:6.0} / {cached:6.0}", level.name());
     }
     println!();

@@ -37,7 +37,6 @@ pub fn encode<T: Blocks<B>, S: Simd, const B: usize>(
     let groups = values.as_chunks::<LEN>().0.as_chunks::<GROUP>().0;
     let mut sound = true;
     for (values, bytes) in groups.iter().zip(bytes.as_chunks_mut::<B>().0.as_chunks_mut::<GROUP>().0) {
-        prefetch(values);
         if T::encode(simd, values, bytes).is_err() {
             sound &= definition(values.as_flattened(), None, bytes.as_flattened_mut()).is_ok();
         }
@@ -47,25 +46,6 @@ pub fn encode<T: Blocks<B>, S: Simd, const B: usize>(
     }
     // Which value is to blame is a matter of the whole.
     definition(src, None, out)
-}
-
-/// How far ahead memory is asked for: less comes too late, and more is gone from the first-level cache again.
-const AHEAD: usize = 4096;
-
-/// Asks for the cache lines of values that come later.
-#[inline(always)]
-fn prefetch(group: &Group) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let ahead = group.as_ptr().cast::<i8>().wrapping_add(AHEAD);
-        for line in (0..size_of::<Group>()).step_by(64) {
-            // SAFETY: a prefetch reads nothing, and any address may be given to it.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(line)) };
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (group, AHEAD);
 }
 
 /// The sixteen values of half `k` of a block.

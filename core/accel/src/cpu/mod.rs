@@ -1,6 +1,7 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
 mod groups;
+mod measure;
 mod small;
 mod spread;
 mod vector;

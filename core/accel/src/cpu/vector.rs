@@ -6,11 +6,16 @@
 
 use super::groups::{self, Blocks};
 use super::spread::{self, Decoded};
-use super::{level_of, small, wide};
+use super::{level_of, measure, small, wide};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
+use quantoscope_core::metric::{Moments, PairSums};
 use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place, encoder};
+
+/// Values of a stretch: 8 KiB, which leave room in the first-level cache for what they are made from and into. A
+/// multiple of every block.
+const STRETCH: usize = 2048;
 
 /// The kernels of the level that `S` proves.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,29 @@ impl<S: Simd> Vector<S> {
     /// From the proof that the machine has the level.
     pub fn new(simd: S) -> Vector<S> {
         Vector { simd }
+    }
+
+    /// Recodes stretch after stretch, each while its values are in the first-level cache; none where lengths misfit.
+    fn by_stretches(
+        &self,
+        from: DType,
+        src: &[u8],
+        to: Encoding,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let bytes = |d: DType, n: usize| d.bytes_for(n as u64).and_then(|b| usize::try_from(b).ok());
+        let n = values.len();
+        let fits = bytes(from, n) == Some(src.len()) && bytes(to.dtype(), n) == Some(out.len());
+        let steps = bytes(from, STRETCH).zip(bytes(to.dtype(), STRETCH));
+        let (step_in, step_out) = steps.filter(|_| fits).ok_or(Refused::NoCodec)?;
+        let stretches = src.chunks(step_in).zip(out.chunks_mut(step_out)).enumerate();
+        for (k, (src, out)) in stretches {
+            let room = &mut values[..STRETCH.min(n - k * STRETCH)];
+            self.decode(from, src, room)?;
+            self.encode(to, room, None, out)?;
+        }
+        Ok(())
     }
 
     fn spread<T: Decoded<N, B>, const N: usize, const B: usize>(
@@ -104,6 +132,39 @@ impl<S: Simd> Kernels for Vector<S> {
                 || encode_in_place(e, src, None, out),
             ),
         }
+    }
+
+    fn recode(
+        &self,
+        from: DType,
+        src: &[u8],
+        to: Encoding,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        if let (DType::F32, Ok(values)) = (from, bytemuck::try_cast_slice(src)) {
+            return self.encode(to, values, None, out);
+        }
+        if self.by_stretches(from, src, to, values, out).is_ok() {
+            return Ok(());
+        }
+        // Which value is to blame is a matter of the whole.
+        self.decode(from, src, values)?;
+        self.encode(to, values, None, out)
+    }
+
+    fn moments(&self, values: &[f32]) -> Moments {
+        self.simd.vectorize(
+            #[inline(always)]
+            || measure::moments(self.simd, values),
+        )
+    }
+
+    fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {
+        self.simd.vectorize(
+            #[inline(always)]
+            || measure::pair(self.simd, reference, candidate),
+        )
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
