@@ -130,6 +130,8 @@ codes! {
     NotExact = "not_exact", Unsupported;
     /// The container cannot hold this tensor or metadata.
     UnsupportedContainer = "unsupported_container", Unsupported;
+    /// A rotation that cannot be made, or that is not exact for this model.
+    UnsupportedRotation = "unsupported_rotation", Unsupported;
     /// Nothing in the input can be worked on.
     Empty = "empty", Unsupported;
     /// A tensor is worse than the threshold, or a finding stands.

@@ -48,6 +48,7 @@ fn documented(code: Code) -> i32 {
         | Code::NameCollision
         | Code::NotExact
         | Code::UnsupportedContainer
+        | Code::UnsupportedRotation
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,

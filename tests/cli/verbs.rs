@@ -139,3 +139,22 @@ fn verify_against_finds_the_first_difference() {
     assert_eq!((&bad[0]["differing"], &bad[0]["first_element"]), (&1.into(), &96.into()));
     dir.run("verify x --against m.safetensors").exits(5).says("1 tensor not identical");
 }
+
+/// The published microbenchmark: its six rows in its order, and the same answer from any number of threads.
+#[test]
+fn bench_rotation_tells_what_was_published_and_what_was_not() {
+    let dir = Dir::new();
+    let line = "bench rotation --rows 64 --cols 1024";
+    let json = dir.run(&format!("{line} --json")).exits(0).json();
+    let rows = json["formats"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().take(6).filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(names, ["Q4", "Q3", "Q2", "H128-Q4", "H128-Q3", "H128-Q2"]);
+    let mse = rows[4]["mse"].as_f64().expect("a number");
+    assert!((mse / 5.462_490_704_797_64e-5 - 1.0).abs() < 5e-7, "{mse}");
+    assert_eq!((&json["lowest_matching_bits"], &json["lowest_matching_bits_of_all"]), (&4.into(), &3.into()));
+    assert_eq!(dir.run(&format!("{line} --json --threads 7")).exits(0).json(), json);
+    let text = dir.run(line).exits(0).out;
+    assert!(text.contains("4 bits as published, 3 bits in the best form here"), "{text}");
+    assert!(dir.run("bench rotation --cols 100").exits(2).err.contains("do not divide"));
+    assert!(dir.run("bench rotation --rows 0").exits(2).err.contains("needed"));
+}

@@ -54,6 +54,12 @@ impl Engine {
         self.kernels.encode(e, x, None, &mut out).map(|()| out)
     }
 
+    /// Encodes rows of as many values as there are weights.
+    pub fn encode_weighted(&self, e: Encoding, x: &[f32], importance: &[f32]) -> Result<Vec<u8>, Refused> {
+        let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
+        self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
+    }
+
     pub fn recode(&self, from: DType, raw: &[u8], to: Encoding, n: usize) -> Result<Vec<u8>, Refused> {
         let (mut values, mut out) =
             (vec![f32::NAN; n], vec![0; to.dtype().bytes_for(n as u64).unwrap() as usize]);

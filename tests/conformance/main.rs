@@ -10,5 +10,8 @@ mod hostile;
 mod metrics;
 mod order;
 mod refusals;
+mod rotations;
 mod transcodes;
+mod trial;
 mod vectors;
+mod weighted;

@@ -221,7 +221,21 @@ fn the_table_is_complete_and_no_larger() {
         DType::TQ1_0,
         DType::Q1_0,
     ];
-    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
+    let read = [
+        DType::F64,
+        DType::F8_E4M3,
+        DType::F8_E5M2,
+        DType::Q8_1,
+        DType::Q8_K,
+        DType::IQ1_S,
+        DType::IQ1_M,
+        DType::IQ2_XXS,
+        DType::IQ2_XS,
+        DType::IQ2_S,
+        DType::IQ3_XXS,
+        DType::IQ3_S,
+        DType::LATTICE_Q4,
+    ];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");

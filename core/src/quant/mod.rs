@@ -7,6 +7,15 @@
 
 mod block;
 pub mod codebook;
+mod fitted;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
@@ -28,16 +37,21 @@ mod q8_0;
 mod q8_1;
 mod q8_k;
 mod search;
+pub mod searches;
 pub mod six_bits;
+mod spread;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
+mod weighted;
 mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
+pub use search::OneByOne;
+use searches::Searches;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
@@ -67,7 +81,8 @@ pub enum Importance {
 }
 
 impl Encoding {
-    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
+    /// than not to.
     pub const fn searches(self) -> bool {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
@@ -89,6 +104,13 @@ impl Encoding {
             }
             _ => Importance::Ignored,
         }
+    }
+
+    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
+    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    pub const fn needs_whole_rows(self) -> bool {
+        use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
+        matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
     /// The dtype of the bytes.
@@ -206,6 +228,7 @@ impl From<Refused> for Error {
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
 /// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
 /// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
 /// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
@@ -230,12 +253,14 @@ pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
 macro_rules! codecs {
     (
         encode { $($encoding:pat => $encode:path,)* }
+        search { $($searched:pat => $search:path,)* }
         decode { $($dtype:pat => $decode:path,)* }
     ) => {
         /// How to write `e`, where we can.
         pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             match e {
                 $($encoding => Some($encode),)*
+                $(Encoding::Type($searched) => Some(|x, w, out| $search(OneByOne, x, w, out)),)*
                 _ => None,
             }
         }
@@ -248,9 +273,10 @@ macro_rules! codecs {
             }
         }
 
-        /// What [`encoder`] names, called here; searches are not, they stay calls.
+        /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
         #[inline(always)]
-        pub fn encode_in_place(
+        pub fn encode_with<S: Searches>(
+            searches: S,
             e: Encoding,
             src: &[f32],
             importance: Option<&[f32]>,
@@ -258,6 +284,7 @@ macro_rules! codecs {
         ) -> Result<(), Refused> {
             match e {
                 $($encoding => $encode(src, importance, out),)*
+                $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
                 _ => Err(Refused::NoCodec),
             }
         }
@@ -283,23 +310,25 @@ codecs! {
         Encoding::Type(DType::F16) => plain::encode_f16,
         Encoding::Type(DType::BF16) => plain::encode_bf16,
         Encoding::Type(DType::Q8_0) => q8_0::encode,
-        Encoding::Type(DType::Q4_0) => q4_0::encode,
-        Encoding::Type(DType::Q4_1) => q4_1::encode,
-        Encoding::Type(DType::Q5_0) => q5_0::encode,
-        Encoding::Type(DType::Q5_1) => q5_1::encode,
-        Encoding::Type(DType::Q2_K) => q2_k::encode,
-        Encoding::Type(DType::Q3_K) => q3_k::encode,
-        Encoding::Type(DType::Q4_K) => q4_k::encode,
-        Encoding::Type(DType::Q5_K) => q5_k::encode,
-        Encoding::Type(DType::Q6_K) => q6_k::encode,
-        Encoding::Type(DType::IQ4_NL) => iq4_nl::encode,
-        Encoding::Type(DType::IQ4_XS) => iq4_xs::encode,
         Encoding::Type(DType::TQ1_0) => tq1_0::encode,
         Encoding::Type(DType::TQ2_0) => tq2_0::encode,
         Encoding::Type(DType::MXFP4) => mxfp4::encode,
         Encoding::Type(DType::NVFP4) => nvfp4::encode,
         Encoding::Type(DType::Q1_0) => q1_0::encode,
         Encoding::Type(DType::Q2_0) => q2_0::encode,
+    }
+    search {
+        DType::Q4_0 => q4_0::encode,
+        DType::Q4_1 => q4_1::encode,
+        DType::Q5_0 => q5_0::encode,
+        DType::Q5_1 => q5_1::encode,
+        DType::Q2_K => q2_k::encode,
+        DType::Q3_K => q3_k::encode,
+        DType::Q4_K => q4_k::encode,
+        DType::Q5_K => q5_k::encode,
+        DType::Q6_K => q6_k::encode,
+        DType::IQ4_NL => iq4_nl::encode,
+        DType::IQ4_XS => iq4_xs::encode,
     }
     decode {
         DType::F64 => plain::decode_f64,
@@ -320,6 +349,13 @@ codecs! {
         DType::Q5_K => q5_k::decode,
         DType::Q6_K => q6_k::decode,
         DType::Q8_K => q8_k::decode,
+        DType::IQ1_S => iq1_s::decode,
+        DType::IQ1_M => iq1_m::decode,
+        DType::IQ2_XXS => iq2_xxs::decode,
+        DType::IQ2_XS => iq2_xs::decode,
+        DType::IQ2_S => iq2_s::decode,
+        DType::IQ3_XXS => iq3_xxs::decode,
+        DType::IQ3_S => iq3_s::decode,
         DType::IQ4_NL => iq4_nl::decode,
         DType::IQ4_XS => iq4_xs::decode,
         DType::TQ1_0 => tq1_0::decode,

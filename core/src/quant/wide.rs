@@ -1,9 +1,6 @@
-//! What the 256-value types share: how codes of one, two and four bits lie in a super-block, and the second pass
-//! over the values once the scales are stored.
+//! What the 256-value types share: how codes of one, two and four bits lie in a super-block.
 //!
 //! Knows no layout of any one type, and no search.
-
-use crate::float::nearest_even;
 
 /// Values in a super-block.
 pub const LEN: usize = 256;
@@ -80,30 +77,6 @@ pub fn add_plane(codes: &mut Codes, plane: &[u8], shift: u32) {
     for (k, stretch) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         for (q, &byte) in stretch.iter_mut().zip(plane) {
             *q |= (byte >> k & 1) << shift;
-        }
-    }
-}
-
-/// Codes by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
-/// `j` of `N` values has `(d, m) = step(j)`.
-///
-/// Where the stored `d` is 0 the codes stay what the search left: any would decode to the same value, and
-/// ggml leaves them.
-#[inline(always)]
-pub fn recode<const N: usize>(
-    values: &Values,
-    codes: &mut Codes,
-    (low, top): (i32, i32),
-    step: impl Fn(usize) -> (f32, f32),
-) {
-    let parts = values.as_chunks::<N>().0.iter().zip(codes.as_chunks_mut::<N>().0);
-    for (j, (values, codes)) in parts.enumerate() {
-        let (d, m) = step(j);
-        if d == 0.0 {
-            continue;
-        }
-        for (q, &x) in codes.iter_mut().zip(values) {
-            *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
         }
     }
 }
