@@ -25,7 +25,14 @@ pub fn encode<S: Searches>(
 ) -> Result<(), Refused> {
     let Some(importance) = importance else {
         let search = |_, values: &[Values], scales: &mut [f32]| searches.iq4(values, Weights::Square, scales);
-        return encode_batches(src, out, [0.0; SMALL_BATCH], search, write);
+        return encode_batches(
+            src,
+            out,
+            [0.0; SMALL_BATCH],
+            search,
+            #[inline(always)]
+            |values, found, out| write(values, found, out),
+        );
     };
     let columns = Columns::new(importance, src);
     let search = |first, values: &[Values], scales: &mut [f32]| {
@@ -37,7 +44,14 @@ pub fn encode<S: Searches>(
             *scale = f32::NAN;
         }
     };
-    encode_batches(src, out, [0.0; SMALL_BATCH], search, write)
+    encode_batches(
+        src,
+        out,
+        [0.0; SMALL_BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(values, found, out),
+    )
 }
 
 #[inline(always)]

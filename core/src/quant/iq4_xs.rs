@@ -33,7 +33,14 @@ pub fn encode<S: Searches>(
         searches.iq4(x, weighed.given(), all);
         weighed.spoil(scales, |scales| &mut scales[0]);
     };
-    encode_batches(src, out, [[0.0; 8]; BATCH], search, write)
+    encode_batches(
+        src,
+        out,
+        [[0.0; 8]; BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(values, found, out),
+    )
 }
 
 #[inline(always)]

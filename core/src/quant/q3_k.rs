@@ -50,7 +50,8 @@ pub fn encode<S: Searches>(
             out,
             [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH],
             search,
-            write,
+            #[inline(always)]
+            |values, found, out| write(values, found, out),
         );
     };
     let columns = Columns::new(importance, src);
@@ -59,7 +60,14 @@ pub fn encode<S: Searches>(
         search_weighted(searches, values, &weighed, found);
     };
     let blank = [Weighted { fits: [Fit::ZERO; 16], scale: Fit::ZERO }; BATCH];
-    encode_batches(src, out, blank, search, write_weighted)
+    encode_batches(
+        src,
+        out,
+        blank,
+        search,
+        #[inline(always)]
+        |values, found, out| write_weighted(values, found, out),
+    )
 }
 
 /// The sub-blocks are fitted around zero, and so are their scales, which count as much as their values together.
@@ -119,7 +127,8 @@ fn finish(
     let field = scale_field(d, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
     let stored = |j: usize| (d * f32::from(scales[j] as i8 - 32), 0.0);
-    let codes = recode::<16>(values, (-4, 3), stored, left);
+    let mut codes = [0; 256];
+    recode::<16>(values, (-4, 3), stored, left, &mut codes);
     out[..32].copy_from_slice(&pack_plane(&codes, 2));
     pack_quarters(&codes, &mut out[32..96]);
     out[96..108].copy_from_slice(&pack_sixteen(scales));
