@@ -31,7 +31,7 @@ pub fn encode<S: Searches>(
             [0.0; SMALL_BATCH],
             search,
             #[inline(always)]
-            |values, found, out| write(values, found, out),
+            |values, found, out| write(found, values, out),
         );
     };
     let columns = Columns::new(importance, src);
@@ -50,12 +50,12 @@ pub fn encode<S: Searches>(
         [0.0; SMALL_BATCH],
         search,
         #[inline(always)]
-        |values, found, out| write(values, found, out),
+        |values, found, out| write(found, values, out),
     )
 }
 
 #[inline(always)]
-fn write(values: &Values, &d: &f32, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(&d: &f32, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let id = reciprocal(d);
     out[..2].copy_from_slice(&scale_field(d, values)?);
     out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));

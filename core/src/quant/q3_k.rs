@@ -51,7 +51,7 @@ pub fn encode<S: Searches>(
             [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH],
             search,
             #[inline(always)]
-            |values, found, out| write(values, found, out),
+            |values, found, out| write(found, values, out),
         );
     };
     let columns = Columns::new(importance, src);
@@ -66,7 +66,7 @@ pub fn encode<S: Searches>(
         blank,
         search,
         #[inline(always)]
-        |values, found, out| write_weighted(values, found, out),
+        |values, found, out| write_weighted(found, values, out),
     )
 }
 
@@ -92,7 +92,7 @@ fn search_weighted<S: Searches>(
 }
 
 #[inline(always)]
-fn write_weighted(values: &Values, found: &Weighted, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_weighted(found: &Weighted, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let Weighted { fits, scale } = found;
     check_fits(fits, values)?;
     let scales = scale.codes(&fits.map(|f| f.scale), (-32, 31));
@@ -100,7 +100,7 @@ fn write_weighted(values: &Values, found: &Weighted, out: &mut [u8; BYTES]) -> R
 }
 
 #[inline(always)]
-fn write(values: &Values, found: &Found, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(found: &Found, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
     if !found.scales.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));

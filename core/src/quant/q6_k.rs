@@ -40,12 +40,12 @@ pub fn encode<S: Searches>(
         [[Fit::ZERO; 16]; BATCH],
         search,
         #[inline(always)]
-        |values, found, out| write(values, found, out),
+        |values, found, out| write(found, values, out),
     )
 }
 
 #[inline(always)]
-fn write(values: &Values, fits: &[Fit; 16], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(fits: &[Fit; 16], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     check_fits(fits, values)?;
     let max = signed_max(&fits.map(|f| f.scale));
     if max.abs() < EPSILON {
