@@ -6,8 +6,8 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Forest, Histogram, LEAF, moments_leaf, pair_leaf};
-use quantoscope_core::quant::{Encoding, check_finite, decoder, encoder, transcoder};
-use quantoscope_tests::painters::paint;
+use quantoscope_core::quant::{Encoding, Importance, check_finite, decoder, encoder, transcoder};
+use quantoscope_tests::painters::{importance, paint};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -35,6 +35,18 @@ fn encode(c: &mut Criterion) {
     for e in encodings() {
         let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
         group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), None, &mut out)));
+    }
+    group.finish();
+}
+
+/// Rows of 4096 columns whose importance is known.
+fn encode_weighted(c: &mut Criterion) {
+    let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
+    let mut group = c.benchmark_group("encode_weighted");
+    group.throughput(Throughput::Bytes(4 * N as u64));
+    for e in encodings().into_iter().filter(|e| e.importance() != Importance::Ignored) {
+        let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
+        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), Some(&weights), &mut out)));
     }
     group.finish();
 }
@@ -102,6 +114,6 @@ fn measure(c: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
-    targets = encode, decode, transcode, measure
+    targets = encode, encode_weighted, decode, transcode, measure
 }
 criterion_main!(kernels);

@@ -2,6 +2,8 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::Override;
+use quantoscope_core::recipe::mix::Mix;
 use quantoscope_core::{DType, recipe};
 use std::path::PathBuf;
 
@@ -87,13 +89,16 @@ pub struct Work {
 
 /// Write a quantized model.
 ///
-/// By default every weight matrix whose rows divide by the block is quantized; norms, biases, other vectors, routers,
-/// positional tables, convolution kernels, embeddings and the output head keep their precision. The plan says why for
+/// With --type every weight matrix whose rows divide by the block gets that type; norms, biases, other vectors, routers,
+/// positional tables, convolution kernels, embeddings and the output head keep their precision. With --recipe each
+/// tensor gets the type that llama-quantize would choose, embeddings and output head included. The plan says why for
 /// each tensor; --dry-run prints it, with the exact bytes that a real run would write, and reads headers only.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quantoscope quantize model.safetensors -o model-q4.gguf --type q4_0
+  quantoscope quantize my-model/ -o model-q4_k_m.gguf --recipe q4_k_m
+  quantoscope quantize my-model/ -o out.gguf --recipe q4_k_m --tensor-type attn_v=q8_0 --output-tensor-type q8_0
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --dry-run
   quantoscope quantize big.gguf -o big-q8.gguf --type Q8_0 --pure --threads 8
   quantoscope quantize model-q4/ -o model.gguf --type q4_1        lossless transcode of lattice blocks
@@ -133,6 +138,7 @@ pub struct Quantize {
 #[command(after_help = "\
 Examples:
   quantoscope plan model.safetensors --type q4_0
+  quantoscope plan my-model/ --recipe q4_k_m
   quantoscope plan my-model/ --to q4
   quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
 pub struct Plan {
@@ -153,10 +159,26 @@ pub struct RecipeArgs {
     pub to: Option<To>,
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype, help = type_help())]
     pub dtype: Option<DType>,
+    #[arg(long, value_name = "NAME", value_parser = parse_mix, conflicts_with = "dtype", help = mix_help())]
+    pub recipe: Option<Mix>,
+    /// A type for the tensors that a pattern finds, such as attn_v=q6_k or 'blk.1?.ffn_*=q8_0'; may be given several
+    /// times, the first that finds a tensor decides. Patterns are held against names as they are in the input and as
+    /// they are in GGUF, whole or any run of parts between dots; * stands for anything, ? for one character.
+    #[arg(long = "tensor-type", value_name = "PATTERN=TYPE", value_parser = parse_override)]
+    pub overrides: Vec<Override>,
+    /// The type of the output head (of embeddings too where they are the output head).
+    #[arg(long, value_name = "TYPE", value_parser = parse_dtype)]
+    pub output_tensor_type: Option<DType>,
+    /// The type of token embeddings.
+    #[arg(long, value_name = "TYPE", value_parser = parse_dtype)]
+    pub token_embedding_type: Option<DType>,
+    /// Leave the output head as it is.
+    #[arg(long, conflicts_with = "output_tensor_type")]
+    pub leave_output_tensor: bool,
     /// The block form for --to q4.
     #[arg(long, value_name = "SCHEME", default_value = "asym")]
     pub q4_scheme: Scheme,
-    /// Take embeddings and the output head to the type as well.
+    /// One type for everything: embeddings and the output head too, and no mixture.
     #[arg(long)]
     pub pure: bool,
     /// Decode tensors that are quantized already and quantize them again (loses quality).
@@ -349,6 +371,27 @@ fn parse_dtype(text: &str) -> Result<DType, String> {
     DType::parse(text).map_err(|e| e.to_string())
 }
 
+fn parse_mix(text: &str) -> Result<Mix, String> {
+    Mix::parse(text).map_err(|e| e.to_string())
+}
+
+fn mix_help() -> String {
+    let names: Vec<&str> = Mix::ALL.iter().map(|m| m.name()).collect();
+    format!(
+        "A mix of types: each tensor gets the type that llama-quantize gives it under this name, in any case: {}",
+        names.join(", ")
+    )
+}
+
+/// `PATTERN=TYPE`; a name may hold an equals sign, a type does not.
+fn parse_override(text: &str) -> Result<Override, String> {
+    let (pattern, dtype) = text.rsplit_once('=').ok_or("expected PATTERN=TYPE, for example attn_v=q6_k")?;
+    if pattern.is_empty() {
+        return Err("the pattern is empty".into());
+    }
+    Ok(Override { pattern: pattern.into(), dtype: parse_dtype(dtype)? })
+}
+
 fn parse_encoding(text: &str) -> Result<Encoding, String> {
     Encoding::parse(text).map_err(|e| e.to_string())
 }
@@ -405,6 +448,15 @@ mod tests {
         assert_eq!(parse_size("4096"), Ok(4096));
         for bad in ["", "MB", "1 TBs", "-1", "0", "1e400"] {
             assert!(parse_size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn overrides_are_a_pattern_and_a_type() {
+        let parsed = parse_override("attn_v=Q6_K").expect("a pair");
+        assert_eq!((parsed.pattern.as_str(), parsed.dtype), ("attn_v", DType::Q6_K));
+        for bad in ["attn_v", "=q6_k", "attn_v=", "attn_v=q9"] {
+            assert!(parse_override(bad).is_err(), "{bad:?}");
         }
     }
 

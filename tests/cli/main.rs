@@ -8,6 +8,7 @@ mod help;
 mod inputs;
 mod killed;
 mod outputs;
+mod recipes;
 mod resume;
 mod sizes;
 mod support;

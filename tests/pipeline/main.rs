@@ -8,6 +8,7 @@ mod mapping;
 mod metadata;
 mod pairs;
 mod random;
+mod recipes;
 mod refusals;
 mod sums;
 mod support;

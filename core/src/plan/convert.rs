@@ -8,6 +8,8 @@ use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
 use crate::model::role::{Role, role};
 use crate::quant::Encoding;
+use crate::recipe::choose::{Aims, aims};
+use crate::recipe::mix::Mix;
 use crate::recipe::{Decision, Fate, Reason, Recipe};
 use crate::tensor::{MetaValue, Metadata, Shape, TensorInfo};
 use alloc::collections::BTreeSet;
@@ -25,12 +27,14 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
     }
     let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
     let names = names(checkpoint);
-    for (index, tensor) in checkpoint.tensors.iter().enumerate() {
+    let wanted = aims(recipe, checkpoint, false);
+    let mut warnings = checkpoint.warnings.clone();
+    warnings.extend(aim_warnings(recipe, &wanted));
+    for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.aims) {
         refuse_scaled(&names, tensor)?;
-        let decision = recipe.decide(tensor)?;
+        let decision = recipe.decide(tensor, aim)?;
         outputs.push(output(index, tensor, decision, measure));
     }
-    let mut warnings = checkpoint.warnings.clone();
     let (files, directory) = match recipe.to {
         Container::Gguf => (gguf_file(checkpoint, recipe, &mut outputs, &mut warnings)?, false),
         Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
@@ -38,7 +42,7 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
     };
     warnings.extend(lost_metadata(checkpoint, recipe.to));
     let totals = totals(checkpoint, &outputs, &files)?;
-    if totals.planned_quantized == 0 && recipe.dtype.is_none_or(DType::is_quantized) {
+    if totals.planned_quantized == 0 && recipe.quantizes() {
         warnings.push(warning("nothing_quantized", "no tensor is quantized by this plan"));
     }
     let conversion = Conversion { recipe: recipe.clone(), container: recipe.to, directory, totals };
@@ -47,6 +51,23 @@ pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<P
 
 fn warning(code: &'static str, message: impl Into<String>) -> Warning {
     Warning { code, message: message.into() }
+}
+
+/// What is odd about what a recipe finds in a model.
+fn aim_warnings(recipe: &Recipe, aims: &Aims) -> Vec<Warning> {
+    let unused = recipe.overrides.iter().zip(&aims.found).filter(|(_, n)| **n == 0);
+    let mut warnings: Vec<Warning> = unused
+        .map(|(o, _)| warning("unused_override", format!("--tensor-type {} finds no tensor", o.pattern)))
+        .collect();
+    if aims.fallbacks > 0 {
+        let message = format!(
+            "{} of {} tensors have rows that do not divide by the block of their type, and get another one",
+            aims.fallbacks,
+            aims.aims.len()
+        );
+        warnings.push(warning("fallback", message));
+    }
+    warnings
 }
 
 /// An 8-bit float with a scale tensor beside it is not the weight: decoding it alone would be silently wrong.
@@ -175,7 +196,7 @@ fn gguf_file(
         }
     };
     metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
-    if let Some(id) = recipe.dtype.and_then(file_type) {
+    if let Some(id) = recipe.mix.map(Mix::file_type).or(recipe.dtype.and_then(file_type)) {
         metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
     }
     metadata.0.push((RECIPE.into(), MetaValue::String(recipe_json(recipe))));

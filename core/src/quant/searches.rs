@@ -61,7 +61,9 @@ pub trait Searches: Copy {
     /// The scale and minimum of the least error over the grids. (`make_qkx2_quants`, `make_qkx3_quants`.)
     ///
     /// The minimum is never above 0, so a sub-block of one positive value still has a scale; one of a value that is
-    /// not positive has scale 0 and codes 0.
+    /// not positive has scale 0 and codes 0. Where little counts, a minimum may come so near the greatest value that
+    /// the next grids have codes beyond `nearest_int`; they are what it makes of them. (Other versions of ggml limit
+    /// these to the top code.)
     fn with_minimum<const N: usize>(
         self,
         grid: &Grid,
@@ -85,7 +87,8 @@ pub trait Searches: Copy {
     fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]);
 
     /// The scale of the IQ4 codebook: the least squares over the grids on which the loudest value is near the lowest
-    /// level, by up to seven steps either way. 0 for zeros. (`quantize_row_iq4_nl_impl`.)
+    /// level, by up to seven steps either way. 0 for zeros, and
+    /// where nothing counts. (`quantize_row_iq4_nl_impl`.)
     fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]);
 
     /// What each value counts, from the importance that `weights` holds: `importance * sqrt(spread + x * x)`, with a

@@ -197,7 +197,7 @@ pub fn encode_rows<S: Searches, const B: usize>(
 ) -> Result<(), Refused> {
     let columns = Columns::new(importance, src);
     let blocks_per_row = columns.0.len().max(1);
-    let of_rows = row_spreads(src, blocks_per_row)?;
+    let of_rows = row_spreads(src, blocks_per_row);
     let search = |first, values: &[block::Values], fits: &mut [Fit]| {
         let mut spreads = [0.0; SMALL_BATCH];
         for (i, spread) in spreads[..values.len()].iter_mut().enumerate() {
@@ -206,7 +206,17 @@ pub fn encode_rows<S: Searches, const B: usize>(
         let weights = block_weights(searches, columns, first, values, &spreads);
         search(values, Weights::Given(&weights), fits);
     };
-    encode_batches(src, out, [Fit::ZERO; SMALL_BATCH], search, write)
+    let blank = [Fit::ZERO; SMALL_BATCH];
+    let Some(loud) = of_rows.iter().position(|spread| !spread.is_finite()) else {
+        return encode_batches(src, out, blank, search, write);
+    };
+    // A row too loud for a spread: what comes before it may have to be refused first.
+    check_finite(src)?;
+    let before = loud * blocks_per_row;
+    encode_batches(&src[..before * block::LEN], &mut out[..before * B], blank, search, write)?;
+    let row = &src[before * block::LEN..][..blocks_per_row * block::LEN];
+    let loudest = (0..row.len()).reduce(|a, b| if row[b].abs() > row[a].abs() { b } else { a });
+    Err(Refused::F16Overflow { index: before * block::LEN + loudest.unwrap_or(0) })
 }
 
 /// The weights of a batch of blocks of 32 that have these spreads.
@@ -233,19 +243,14 @@ pub fn block_squares(values: &[block::Values]) -> [f32; SMALL_BATCH] {
     sums
 }
 
-/// The mean square of each row; refuses a row that is too loud for one.
-fn row_spreads(src: &[f32], blocks_per_row: usize) -> Result<Vec<f32>, Refused> {
-    let (blocks, columns) = (src.as_chunks().0, blocks_per_row * block::LEN);
+/// The mean square of each row.
+#[inline(always)]
+fn row_spreads(src: &[f32], blocks_per_row: usize) -> Vec<f32> {
+    let blocks = src.as_chunks().0;
     let mut sums = vec![0.0; blocks.len() / blocks_per_row];
     square_sums(blocks, blocks_per_row, &mut sums);
-    for (sum, row) in sums.iter_mut().zip(0..) {
-        *sum /= columns as f32;
-        if !sum.is_finite() {
-            check_finite(src)?;
-            let louder = |a: usize, b: usize| if src[b].abs() > src[a].abs() { b } else { a };
-            let first = row * columns;
-            return Err(Refused::F16Overflow { index: (first..first + columns).fold(first, louder) });
-        }
+    for sum in &mut sums {
+        *sum /= (blocks_per_row * block::LEN) as f32;
     }
-    Ok(sums)
+    sums
 }

@@ -43,6 +43,11 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
         }
     };
     let mut recipe = Recipe::new(to, args.dtype);
+    recipe.mix = args.recipe;
+    recipe.overrides.clone_from(&args.overrides);
+    recipe.output_type = args.output_tensor_type;
+    recipe.embedding_type = args.token_embedding_type;
+    recipe.leave_output = args.leave_output_tensor;
     recipe.q4_scheme = args.q4_scheme.into();
     recipe.pure = args.pure;
     recipe.allow_requantize = args.allow_requantize;
