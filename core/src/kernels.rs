@@ -1,6 +1,7 @@
 //! What a CPU engine does with cache-sized tiles. [`Scalar`] is the definition of every result.
 
 use crate::dtype::DType;
+use crate::metric::{Moments, PairSums, moments_leaf, pair_leaf};
 use crate::quant::{Encoding, Refused, decoder, encoder, transcoder};
 
 /// A CPU engine: pure functions on tiles, callable from any thread.
@@ -22,6 +23,32 @@ pub trait Kernels: Sync {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), Refused>;
+
+    /// Decodes and encodes, for whoever does not need the values: `values` is room for all of them, and holds nothing of
+    /// use afterwards. Refuses what [`Kernels::encode`] refuses of the decoded values.
+    ///
+    /// An engine may work through stretches that stay in the first-level cache.
+    fn recode(
+        &self,
+        from: DType,
+        src: &[u8],
+        to: Encoding,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        self.decode(from, src, values)?;
+        self.encode(to, values, None, out)
+    }
+
+    /// The moments of one leaf.
+    fn moments(&self, values: &[f32]) -> Moments {
+        moments_leaf(values)
+    }
+
+    /// The error of one leaf; the two slices are equally long.
+    fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {
+        pair_leaf(reference, candidate)
+    }
 
     /// Rearranges blocks without loss, or refuses.
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused>;

@@ -1,9 +1,9 @@
 //! Every engine gives the definition's bytes and refusals, on values that nobody would think of.
 
-use crate::engines::{encodings, every};
+use crate::engines::{Engine, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
-use quantoscope_core::quant::decoder;
+use quantoscope_core::quant::{Encoding, decoder};
 use quantoscope_tests::painters::{paint, word};
 
 /// Values in the hardest places: whole patterns at random, magnitudes spread over a few octaves around any, few
@@ -29,15 +29,52 @@ fn values(seed: u64, n: usize) -> Vec<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn on_any_values(seed: u64, blocks in 1_usize..12) {
+    fn on_any_values(seed: u64, blocks in 1_usize..80) {
         for e in encodings() {
-            let x = values(seed, blocks * e.dtype().block_len().max(32) as usize);
+            // Whole groups of blocks, and what is left over.
+            let x = values(seed, (32 * blocks).next_multiple_of(e.dtype().block_len() as usize));
             if let Ok(raw) = every().encode(e, &x) {
                 every().decode(e.dtype(), &raw, x.len());
             }
+        }
+    }
+
+    #[test]
+    fn on_values_that_are_never_seen(seed: u64, blocks in 1_usize..20) {
+        let n = 256 * blocks;
+        let x = values(seed, n);
+        for from in [DType::F32, DType::BF16, DType::F16, DType::Q8_0, DType::LATTICE_Q4] {
+            let e = if from == DType::LATTICE_Q4 { Encoding::LatticeAsym } else { Encoding::Type(from) };
+            let Ok(raw) = every().encode(e, &x) else { continue };
+            for to in encodings().into_iter().filter(|to| !to.searches()) {
+                let want = engines()[0].encode(to, &engines()[0].decode(from, &raw, n));
+                for engine in engines() {
+                    prop_assert!(engine.recode(from, &raw, to, n) == want, "{} {} {}", engine.name, from, to);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn on_what_is_measured(seed: u64, n in 0_usize..=256, bad in 0_usize..3) {
+        let n = if seed % 2 == 0 { n.next_multiple_of(8) } else { n };
+        let (mut x, mut y) = (values(seed, n), values(seed ^ 1, n));
+        if bad > 0 && n > 0 {
+            let (x, y) = (&mut x[word(seed, 0) as usize % n], &mut y[word(seed, 1) as usize % n]);
+            *[x, y][bad - 1] = [f32::NAN, f32::INFINITY][word(seed, 2) as usize % 2];
+        }
+        let bytes = |engine: &Engine| {
+            let mut out = Vec::new();
+            engine.kernels.moments(&x).write(&mut out);
+            engine.kernels.pair(&x, &y).write(&mut out);
+            out
+        };
+        let want = bytes(&engines()[0]);
+        for engine in engines() {
+            prop_assert!(bytes(&engine) == want, "{}", engine.name);
         }
     }
 

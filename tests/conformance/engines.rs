@@ -60,6 +60,12 @@ impl Engine {
         self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
     }
 
+    pub fn recode(&self, from: DType, raw: &[u8], to: Encoding, n: usize) -> Result<Vec<u8>, Refused> {
+        let (mut values, mut out) =
+            (vec![f32::NAN; n], vec![0; to.dtype().bytes_for(n as u64).unwrap() as usize]);
+        self.kernels.recode(from, raw, to, &mut values, &mut out).map(|()| out)
+    }
+
     pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; n];
         self.kernels.decode(d, raw, &mut out).unwrap();

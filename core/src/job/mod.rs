@@ -324,6 +324,12 @@ fn refused(job: &Job, tile: &Window, refused: Refused) -> Error {
     })
 }
 
+/// Whether the values between decoding and encoding are nobody's concern.
+fn only_recodes(job: &Job) -> bool {
+    let plain = |read: &Read| read.map == RowMap::Identity && read.ops.is_empty();
+    job.ask == Ask::default() && job.reads.len() == 1 && job.reads.iter().all(plain)
+}
+
 fn tile_of(
     kernels: &dyn Kernels,
     job: &Job,
@@ -347,6 +353,12 @@ fn tile_of(
             return Ok(());
         }
     }
+    if let (Finish::Encode(encoding), true) = (job.finish, only_recodes(job)) {
+        values.resize((tile.width() * tile.height()) as usize, 0.0);
+        let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
+        let dst = out.get_mut(span).ok_or_else(misfit)?;
+        return kernels.recode(read.dtype, src, encoding, values, dst).map_err(|r| refused(job, tile, r));
+    }
     load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
@@ -355,16 +367,16 @@ fn tile_of(
         if job.ask.error {
             other.resize(values.len(), 0.0);
             kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
-            probe.error(tile, values, other);
+            probe.error(kernels, tile, values, other);
         }
     }
     if let (Some(read), Some(input)) = (job.reads.get(1), inputs.get(1)) {
         let candidate = slice_of(read.dtype, width, tile, input)?;
         load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
-        probe.error(tile, values, other);
+        probe.error(kernels, tile, values, other);
         probe.identity(kernels, tile, values, candidate, bytes);
     }
-    probe.source(tile, values);
+    probe.source(kernels, tile, values);
     probe.encodings(kernels, tile, values, bytes, other);
     Ok(())
 }

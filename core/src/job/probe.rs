@@ -4,7 +4,7 @@ use super::{Identity, Job, Measured, Window, refused};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Forest, Histogram, LEAF, Moments, PairSums, moments_leaf, pair_leaf};
+use crate::metric::{Forest, Histogram, LEAF, Moments, PairSums};
 use crate::plan::Grid;
 use crate::quant::{Encoding, Refused};
 use alloc::vec;
@@ -48,11 +48,11 @@ impl<'a> Probe<'a> {
         }
     }
 
-    pub(super) fn source(&mut self, tile: &Window, values: &[f32]) {
+    pub(super) fn source(&mut self, kernels: &dyn Kernels, tile: &Window, values: &[f32]) {
         if self.job.ask.moments {
             let moments = &mut self.moments;
             Self::leaves(self.job, tile, |row, leaf, at| {
-                moments.leaf(row, leaf, moments_leaf(&values[at]));
+                moments.leaf(row, leaf, kernels.moments(&values[at]));
             });
         }
         if let Some(histogram) = &mut self.histogram {
@@ -60,9 +60,9 @@ impl<'a> Probe<'a> {
         }
     }
 
-    pub(super) fn error(&mut self, tile: &Window, values: &[f32], other: &[f32]) {
+    pub(super) fn error(&mut self, kernels: &dyn Kernels, tile: &Window, values: &[f32], other: &[f32]) {
         if self.job.ask.error {
-            add_error(&mut self.error, self.job, tile, values, other);
+            add_error(kernels, &mut self.error, self.job, tile, values, other);
         }
     }
 
@@ -80,7 +80,7 @@ impl<'a> Probe<'a> {
             let done = encode_tile(kernels, *encoding, tile, values, bytes)
                 .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
             match done {
-                Ok(()) => add_error(forest, self.job, tile, values, other),
+                Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
                 Err(r) => *slot = Err(refused(self.job, tile, r)),
             }
         }
@@ -136,9 +136,16 @@ fn differing(job: &Job, tile: &Window, dtype: DType, made: &[u8], candidate: &[u
     found
 }
 
-fn add_error(forest: &mut Forest<PairSums>, job: &Job, tile: &Window, values: &[f32], other: &[f32]) {
+fn add_error(
+    kernels: &dyn Kernels,
+    forest: &mut Forest<PairSums>,
+    job: &Job,
+    tile: &Window,
+    values: &[f32],
+    other: &[f32],
+) {
     Probe::leaves(job, tile, |row, leaf, at| {
-        forest.leaf(row, leaf, pair_leaf(&values[at.clone()], &other[at]));
+        forest.leaf(row, leaf, kernels.pair(&values[at.clone()], &other[at]));
     });
 }
 

@@ -24,7 +24,7 @@ pub use pair::{PairSums, pair_leaf};
 pub const LEAF: usize = 256;
 
 /// Lanes of a leaf.
-const LANES: usize = 8;
+pub const LANES: usize = 8;
 
 /// Something measured of an interval of a tensor, that merges with that of the interval to its right.
 ///
@@ -40,7 +40,7 @@ pub trait Merge: Clone + Default {
 
 /// Adds the lanes in order.
 #[inline(always)]
-fn add_lanes(lanes: &[f64; LANES]) -> f64 {
+pub fn add_lanes(lanes: &[f64; LANES]) -> f64 {
     lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 

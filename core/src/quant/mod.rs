@@ -6,7 +6,7 @@
 //! order with no multiply-add contracted; the lattice block is specified in [`lattice`]'s own module.
 
 mod block;
-mod codebook;
+pub mod codebook;
 mod fitted;
 mod grids;
 mod iq1_m;
@@ -38,7 +38,7 @@ mod q8_1;
 mod q8_k;
 mod search;
 pub mod searches;
-mod six_bits;
+pub mod six_bits;
 mod spread;
 mod tq1_0;
 mod tq2_0;

@@ -1,7 +1,12 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
+mod groups;
+mod measure;
 mod search;
+mod small;
+mod spread;
 mod vector;
+mod wide;
 
 use fearless_simd::Simd;
 use quantoscope_core::kernels::{Kernels, Scalar};

@@ -4,12 +4,19 @@
 //! the instructions of the level: a compiler may widen loops, but it never reorders or contracts sums, so that the
 //! result is the same by construction. Hand-written code stands beside this file, and is held against the definition.
 
-use super::level_of;
+use super::groups::{self, Blocks};
 use super::search::Lanes;
+use super::spread::{self, Decoded};
+use super::{level_of, measure, small, wide};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with};
+use quantoscope_core::metric::{Moments, PairSums};
+use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with, encoder};
+
+/// Values of a stretch: 8 KiB, which leave room in the first-level cache for what they are made from and into. A
+/// multiple of every block.
+const STRETCH: usize = 2048;
 
 /// The kernels of the level that `S` proves.
 #[derive(Clone, Copy, Debug)]
@@ -22,21 +29,44 @@ impl<S: Simd> Vector<S> {
     pub fn new(simd: S) -> Vector<S> {
         Vector { simd }
     }
-}
 
-impl<S: Simd> Kernels for Vector<S> {
-    fn name(&self) -> &'static str {
-        level_of(self.simd).name()
+    /// Recodes stretch after stretch, each while its values are in the first-level cache; none where lengths misfit.
+    fn by_stretches(
+        &self,
+        from: DType,
+        src: &[u8],
+        to: Encoding,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let bytes = |d: DType, n: usize| d.bytes_for(n as u64).and_then(|b| usize::try_from(b).ok());
+        let n = values.len();
+        let fits = bytes(from, n) == Some(src.len()) && bytes(to.dtype(), n) == Some(out.len());
+        let steps = bytes(from, STRETCH).zip(bytes(to.dtype(), STRETCH));
+        let (step_in, step_out) = steps.filter(|_| fits).ok_or(Refused::NoCodec)?;
+        let stretches = src.chunks(step_in).zip(out.chunks_mut(step_out)).enumerate();
+        for (k, (src, out)) in stretches {
+            let room = &mut values[..STRETCH.min(n - k * STRETCH)];
+            self.decode(from, src, room)?;
+            self.encode(to, room, None, out)?;
+        }
+        Ok(())
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+    fn spread<T: Decoded<N, B>, const N: usize, const B: usize>(
+        &self,
+        src: &[u8],
+        out: &mut [f32],
+    ) -> Result<(), Refused> {
         self.simd.vectorize(
             #[inline(always)]
-            || decode_in_place(dtype, src, out),
-        )
+            || spread::decode::<T, S, N, B>(self.simd, src, out),
+        );
+        Ok(())
     }
 
-    fn encode(
+    /// Encodes with the searches of this level, or as the definition does with its instructions.
+    fn searching(
         &self,
         encoding: Encoding,
         src: &[f32],
@@ -46,6 +76,107 @@ impl<S: Simd> Kernels for Vector<S> {
         self.simd.vectorize(
             #[inline(always)]
             || encode_with(Lanes(self.simd), encoding, src, importance, out),
+        )
+    }
+
+    fn in_groups<T: Blocks<B>, const B: usize>(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let definition = encoder(encoding).ok_or(Refused::NoCodec)?;
+        self.simd.vectorize(
+            #[inline(always)]
+            || groups::encode::<T, S, B>(self.simd, definition, src, out),
+        )
+    }
+}
+
+impl<S: Simd> Kernels for Vector<S> {
+    fn name(&self) -> &'static str {
+        level_of(self.simd).name()
+    }
+
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+        match dtype {
+            DType::Q4_0 => self.spread::<spread::Q4_0, 32, 18>(src, out),
+            DType::Q4_1 => self.spread::<spread::Q4_1, 32, 20>(src, out),
+            DType::Q5_0 => self.spread::<spread::Q5_0, 32, 22>(src, out),
+            DType::Q5_1 => self.spread::<spread::Q5_1, 32, 24>(src, out),
+            DType::IQ4_NL => self.spread::<spread::Iq4Nl, 32, 18>(src, out),
+            DType::MXFP4 => self.spread::<spread::Mxfp4, 32, 17>(src, out),
+            DType::NVFP4 => self.spread::<spread::Nvfp4, 64, 36>(src, out),
+            DType::Q2_K => self.spread::<wide::Q2K, 256, 84>(src, out),
+            DType::Q3_K => self.spread::<wide::Q3K, 256, 110>(src, out),
+            DType::Q4_K => self.spread::<wide::Q4K, 256, 144>(src, out),
+            DType::Q5_K => self.spread::<wide::Q5K, 256, 176>(src, out),
+            DType::Q6_K => self.spread::<wide::Q6K, 256, 210>(src, out),
+            DType::IQ4_XS => self.spread::<wide::Iq4Xs, 256, 136>(src, out),
+            DType::TQ2_0 => self.spread::<wide::Tq20, 256, 66>(src, out),
+            DType::LATTICE_Q4 if out.len().is_multiple_of(32) => {
+                self.spread::<spread::Lattice, 32, 20>(src, out)
+            }
+            _ => self.simd.vectorize(
+                #[inline(always)]
+                || decode_in_place(dtype, src, out),
+            ),
+        }
+    }
+
+    fn encode(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        // With weights these search as the others do.
+        if importance.is_some() {
+            return self.searching(encoding, src, importance, out);
+        }
+        match encoding {
+            Encoding::LatticeAsym => self.in_groups::<small::LatticeAsym, 20>(encoding, src, out),
+            Encoding::LatticeSym => self.in_groups::<small::LatticeSym, 20>(encoding, src, out),
+            Encoding::Type(DType::Q4_0) => self.in_groups::<small::Q4_0, 18>(encoding, src, out),
+            Encoding::Type(DType::Q4_1) => self.in_groups::<small::Q4_1, 20>(encoding, src, out),
+            Encoding::Type(DType::Q5_0) => self.in_groups::<small::Q5_0, 22>(encoding, src, out),
+            Encoding::Type(DType::Q5_1) => self.in_groups::<small::Q5_1, 24>(encoding, src, out),
+            Encoding::Type(DType::Q8_0) => self.in_groups::<small::Q8_0, 34>(encoding, src, out),
+            e => self.searching(e, src, importance, out),
+        }
+    }
+
+    fn recode(
+        &self,
+        from: DType,
+        src: &[u8],
+        to: Encoding,
+        values: &mut [f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        if let (DType::F32, Ok(values)) = (from, bytemuck::try_cast_slice(src)) {
+            return self.encode(to, values, None, out);
+        }
+        if self.by_stretches(from, src, to, values, out).is_ok() {
+            return Ok(());
+        }
+        // Which value is to blame is a matter of the whole.
+        self.decode(from, src, values)?;
+        self.encode(to, values, None, out)
+    }
+
+    fn moments(&self, values: &[f32]) -> Moments {
+        self.simd.vectorize(
+            #[inline(always)]
+            || measure::moments(self.simd, values),
+        )
+    }
+
+    fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {
+        self.simd.vectorize(
+            #[inline(always)]
+            || measure::pair(self.simd, reference, candidate),
         )
     }
 

@@ -70,7 +70,7 @@ fn group<S: Simd, const N: usize>(
         let [scale, inverse, max] = [scale[g], won[g], max[g]].map(|v| numbers::<S>(v));
         for (j, fit) in fits.iter_mut().enumerate() {
             let found = Fit { scale: scale[j], min: 0.0, inverse: inverse[j], base: 0.0 };
-            *fit = if max[j].abs() < EPSILON { Fit::default() } else { found };
+            *fit = if max[j].abs() < EPSILON { Fit::ZERO } else { found };
         }
     }
 }

@@ -139,7 +139,7 @@ impl<const N: usize> Draw<N> {
 
     fn fits(&self, what: &str, search: impl Fn(Weights<'_, N>, bool, &mut [Fit])) {
         for (k, weights) in self.all_weights().into_iter().enumerate() {
-            let (mut lanes, mut one) = (vec![Fit::default(); DRAW], vec![Fit::default(); DRAW]);
+            let (mut lanes, mut one) = (vec![Fit::ZERO; DRAW], vec![Fit::ZERO; DRAW]);
             search(weights, true, &mut lanes);
             search(weights, false, &mut one);
             for (j, (lane, one)) in lanes.iter().zip(&one).enumerate() {

@@ -1,0 +1,175 @@
+//! Blocks of 32 values, a group at a time: first what each block has one of (its extremes), then what follows from it
+//! for all blocks of the group in lanes, then the codes. Knows no type of block.
+
+use fearless_simd::{Simd, f32x4, f32x16, i32x4, i32x16, prelude::*, u32x4, u32x16};
+use quantoscope_core::quant::{EncodeFn, Refused};
+
+/// Values of a block.
+pub const LEN: usize = 32;
+/// Blocks of a group.
+pub const GROUP: usize = 16;
+/// The values of a group.
+pub type Group = [[f32; LEN]; GROUP];
+/// One number for each block of a group.
+pub type Each<T> = [T; GROUP];
+
+/// The values of a group are none that the code for groups is made for: NaN, infinity, an overflow of binary16, or a
+/// block so tiny that `1 / d` is infinite. The definition knows what becomes of them.
+pub struct Odd;
+
+/// A type of `B` bytes a block that is encoded in groups.
+pub trait Blocks<const B: usize> {
+    /// Encodes a group, or leaves it to the definition.
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; B]; GROUP]) -> Result<(), Odd>;
+}
+
+/// Encodes group after group; what is odd or left over is encoded by the definition.
+#[inline(always)]
+pub fn encode<T: Blocks<B>, S: Simd, const B: usize>(
+    simd: S,
+    definition: EncodeFn,
+    src: &[f32],
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let whole = (src.len() / (LEN * GROUP)).min(out.len() / (B * GROUP));
+    let (values, rest) = src.split_at(whole * LEN * GROUP);
+    let (bytes, rest_out) = out.split_at_mut(whole * B * GROUP);
+    let groups = values.as_chunks::<LEN>().0.as_chunks::<GROUP>().0;
+    let mut sound = true;
+    for (values, bytes) in groups.iter().zip(bytes.as_chunks_mut::<B>().0.as_chunks_mut::<GROUP>().0) {
+        if T::encode(simd, values, bytes).is_err() {
+            sound &= definition(values.as_flattened(), None, bytes.as_flattened_mut()).is_ok();
+        }
+    }
+    if sound && definition(rest, None, rest_out).is_ok() {
+        return Ok(());
+    }
+    // Which value is to blame is a matter of the whole.
+    definition(src, None, out)
+}
+
+/// The sixteen values of half `k` of a block.
+#[inline(always)]
+pub fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
+    f32x16::load_array_ref(simd, &block.as_chunks::<16>().0[k])
+}
+
+/// Defines what is folded over the lanes of each block by an operation whose order does not matter.
+macro_rules! folded {
+    ($(#[$doc:meta])* $name:ident, $element:ty, $wide:ident, $narrow:ident, $op:ident, $of:ident) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name<S: Simd>(simd: S, group: &Group) -> Each<$element> {
+            #[inline(always)]
+            fn four_lanes<S: Simd>(simd: S, block: &[f32; LEN]) -> $narrow<S> {
+                let (low, high): ($wide<S>, $wide<S>) = ($of(half(simd, block, 0)), $of(half(simd, block, 1)));
+                let (low, high) = low.$op(high).split();
+                let (low, high) = low.$op(high).split();
+                low.$op(high)
+            }
+            let mut all = [<$element>::default(); GROUP];
+            for ([a, b, c, d], out) in group.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<4>().0) {
+                let (a, b) = (four_lanes(simd, a), four_lanes(simd, b));
+                let (c, d) = (four_lanes(simd, c), four_lanes(simd, d));
+                // Each zip halves the lanes of a block; even blocks with even ones, so that the last gives their order.
+                let even = a.zip_low(c).$op(a.zip_high(c));
+                let odd = b.zip_low(d).$op(b.zip_high(d));
+                *out = even.zip_low(odd).$op(even.zip_high(odd)).to_array();
+            }
+            all
+        }
+    };
+}
+
+#[inline(always)]
+fn itself<S: Simd>(v: f32x16<S>) -> f32x16<S> {
+    v
+}
+
+#[inline(always)]
+fn magnitude<S: Simd>(v: f32x16<S>) -> i32x16<S> {
+    v.abs().bitcast()
+}
+
+#[inline(always)]
+fn signed<S: Simd>(v: f32x16<S>) -> i32x16<S> {
+    v.bitcast()
+}
+
+#[inline(always)]
+fn unsigned<S: Simd>(v: f32x16<S>) -> u32x16<S> {
+    v.bitcast()
+}
+
+folded!(
+    /// The greatest magnitude of each block, as bits: infinity and NaN are above all numbers.
+    magnitudes, i32, i32x16, i32x4, max, magnitude
+);
+folded!(
+    /// As signed numbers the greatest bits are those of the greatest positive value.
+    most_signed, i32, i32x16, i32x4, max, signed
+);
+folded!(
+    /// As unsigned numbers the greatest bits are those of the negative value farthest from zero.
+    most_unsigned, u32, u32x16, u32x4, max, unsigned
+);
+folded!(
+    /// The least value of each block, of numbers.
+    least, f32, f32x16, f32x4, min, itself
+);
+folded!(
+    /// The greatest value of each block, of numbers.
+    greatest, f32, f32x16, f32x4, max, itself
+);
+
+/// The bits of infinity: those of no number are greater or equal.
+const INFINITE: i32 = 0x7F80_0000;
+
+/// The value of greatest magnitude of each block; the first of equals, +0 for zeros.
+#[inline(always)]
+pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
+    let (signed, unsigned) = (most_signed(simd, group), most_unsigned(simd, group));
+    let (mut max, mut tie, mut odd, mut tied) = ([0.0; GROUP], [false; GROUP], false, false);
+    for b in 0..GROUP {
+        // -1 where a block has no value of the sign.
+        let positive = signed[b].max(-1);
+        let bits = unsigned[b] as i32;
+        let negative = if bits < 0 { bits & i32::MAX } else { -1 };
+        let top = positive.max(negative);
+        let sign = if negative > positive && top > 0 { i32::MIN } else { 0 };
+        max[b] = f32::from_bits((top | sign) as u32);
+        tie[b] = positive == negative && top > 0;
+        tied |= tie[b];
+        odd |= top >= INFINITE;
+    }
+    if odd {
+        return Err(Odd);
+    }
+    if tied {
+        for b in (0..GROUP).filter(|&b| tie[b]) {
+            max[b] = group[b].iter().copied().find(|x| x.abs() == max[b]).unwrap_or(max[b]);
+        }
+    }
+    Ok(max)
+}
+
+/// The greatest magnitude of each block.
+#[inline(always)]
+pub fn absmax<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
+    let bits = magnitudes(simd, group);
+    let odd = bits.iter().fold(false, |odd, &top| odd | (top >= INFINITE));
+    if odd { Err(Odd) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
+}
+
+/// Least and greatest value of each block; the least of zeros of both signs is the first.
+#[inline(always)]
+pub fn ranges<S: Simd>(simd: S, group: &Group) -> Result<(Each<f32>, Each<f32>), Odd> {
+    absmax(simd, group)?;
+    let (mut min, max) = (least(simd, group), greatest(simd, group));
+    if min.contains(&0.0) {
+        for (min, block) in min.iter_mut().zip(group).filter(|(min, _)| **min == 0.0) {
+            *min = block.iter().copied().find(|x| *x == 0.0).unwrap_or(*min);
+        }
+    }
+    Ok((min, max))
+}

@@ -1,0 +1,87 @@
+//! Leaves of measurements in eight lanes of f64, which is how they are defined: the lanes are the definition's, each
+//! sum runs in its order. What is not plain (a value that is no number, a leaf that does not divide by eight) is
+//! measured by the definition.
+
+use fearless_simd::{Simd, f32x8, f64x8, prelude::*};
+use quantoscope_core::metric::{LANES, Moments, PairSums, add_lanes, moments_leaf, pair_leaf};
+
+/// Eight values, widened.
+#[inline(always)]
+fn widened<S: Simd>(simd: S, values: &[f32; LANES]) -> f64x8<S> {
+    let (low, high) = f32x8::load_array_ref(simd, values).widen();
+    low.combine(high)
+}
+
+/// Whether all are numbers.
+#[inline(always)]
+fn finite(values: &[f32]) -> bool {
+    const INFINITE: u32 = 0x7F80_0000;
+    values.iter().fold(0, |top, x| (x.to_bits() & 0x7FFF_FFFF).max(top)) < INFINITE
+}
+
+/// What [`pair_leaf`] gives.
+#[inline(always)]
+pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums {
+    let ((r, rest), (q, over)) = (reference.as_chunks::<LANES>(), candidate.as_chunks::<LANES>());
+    let plain = rest.is_empty() && over.is_empty() && r.len() == q.len();
+    if !plain || !finite(reference) || !finite(candidate) {
+        return pair_leaf(reference, candidate);
+    }
+    let none = f64x8::splat(simd, 0.0);
+    let [mut e1, mut e2, mut r2, mut q2, mut rq, mut max] = [none; 6];
+    for (r, q) in r.iter().zip(q) {
+        let (r, q) = (widened(simd, r), widened(simd, q));
+        let e = r - q;
+        e1 += e;
+        e2 += e * e;
+        r2 += r * r;
+        q2 += q * q;
+        rq += r * q;
+        max = max.max(e.abs());
+    }
+    let sum = |lanes: f64x8<S>| add_lanes(&lanes.to_array());
+    PairSums {
+        n: reference.len() as u64,
+        e1: sum(e1),
+        e2: sum(e2),
+        r2: sum(r2),
+        q2: sum(q2),
+        rq: sum(rq),
+        max_abs: max.to_array().iter().fold(0.0, |m, &x| if x > m { x } else { m }),
+        ..PairSums::default()
+    }
+}
+
+/// What [`moments_leaf`] gives.
+#[inline(always)]
+pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
+    let (rows, rest) = values.as_chunks::<LANES>();
+    if rows.is_empty() || !rest.is_empty() || !finite(values) {
+        return moments_leaf(values);
+    }
+    let mut m = Moments { n: values.len() as u64, ..Moments::default() };
+    m.zeros = values.iter().map(|x| u32::from(*x == 0.0)).sum::<u32>().into();
+    let (mut sum, mut min) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, m.min));
+    let mut max = f64x8::splat(simd, m.max);
+    for row in rows {
+        let x = widened(simd, row);
+        sum += x;
+        min = min.min(x);
+        max = max.max(x);
+    }
+    // Adding 0 makes a negative zero positive, as in the definition.
+    m.min = min.to_array().iter().fold(m.min, |a, &b| if b < a { b } else { a }) + 0.0;
+    m.max = max.to_array().iter().fold(m.max, |a, &b| if b > a { b } else { a }) + 0.0;
+    m.absmax = if m.min.abs() > m.max.abs() { m.min.abs() } else { m.max.abs() };
+    m.mean = add_lanes(&sum.to_array()) / m.n as f64;
+    let [mut m2, mut m3, mut m4] = [f64x8::splat(simd, 0.0); 3];
+    for row in rows {
+        let d = widened(simd, row) - m.mean;
+        let square = d * d;
+        m2 += square;
+        m3 += square * d;
+        m4 += square * square;
+    }
+    (m.m2, m.m3, m.m4) = (add_lanes(&m2.to_array()), add_lanes(&m3.to_array()), add_lanes(&m4.to_array()));
+    m
+}

@@ -1,0 +1,306 @@
+//! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and the two
+//! lattice schemes. What each is, and why, is told by its definition in `quantoscope_core::quant`.
+
+use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges};
+use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u16x32, u64x8};
+use quantoscope_core::float::{f16_is_finite, f32_to_f16};
+
+/// The two bytes of a binary16.
+type Field = [u8; 2];
+
+/// The binary16 of each number; odd where one would be infinite.
+#[inline(always)]
+fn fields(numbers: &Each<f32>) -> Result<Each<Field>, Odd> {
+    let (mut all, mut odd) = ([[0; 2]; GROUP], false);
+    for (field, &x) in all.iter_mut().zip(numbers) {
+        let bits = f32_to_f16(x);
+        odd |= !f16_is_finite(bits);
+        *field = bits.to_le_bytes();
+    }
+    if odd { Err(Odd) } else { Ok(all) }
+}
+
+/// The reciprocal of each scale, 0 where the scale is; odd where one is infinite.
+#[inline(always)]
+fn reciprocals(scales: &Each<f32>) -> Result<Each<f32>, Odd> {
+    let (mut all, mut odd) = ([0.0; GROUP], false);
+    for (inverse, &d) in all.iter_mut().zip(scales) {
+        *inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        odd |= inverse.is_infinite();
+    }
+    if odd { Err(Odd) } else { Ok(all) }
+}
+
+/// Each number over `by`.
+#[inline(always)]
+fn over(numbers: &Each<f32>, by: f32) -> Each<f32> {
+    let mut all = *numbers;
+    for x in &mut all {
+        *x /= by;
+    }
+    all
+}
+
+/// How far each block reaches; +0 for a block of zeros, whichever signs its extremes were found with.
+#[inline(always)]
+fn widths(min: &Each<f32>, max: &Each<f32>) -> Each<f32> {
+    let mut all = *max;
+    for (x, &min) in all.iter_mut().zip(min) {
+        *x = *x - min + 0.0;
+    }
+    all
+}
+
+/// Writes a field of every block at byte `at`.
+#[inline(always)]
+fn put_fields<const B: usize>(out: &mut [[u8; B]; GROUP], at: usize, fields: &Each<Field>) {
+    for (block, field) in out.iter_mut().zip(fields) {
+        block[at..at + 2].copy_from_slice(field);
+    }
+}
+
+/// How values become codes.
+trait Coder {
+    /// The codes of half a block.
+    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S>;
+}
+
+/// `trunc(x * inverse + offset)`, at most `top`; nothing is ever below zero.
+struct AroundZero<'a> {
+    inverse: &'a Each<f32>,
+    offset: f32,
+    top: i32,
+}
+
+impl Coder for AroundZero<'_> {
+    #[inline(always)]
+    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        let code: i32x16<S> = (x * self.inverse[b] + self.offset).to_int();
+        code.min(i32x16::splat(simd, self.top))
+    }
+}
+
+/// `trunc((x - min) * inverse + 0.5)`, at most `top`; nothing is ever below zero.
+struct Above<'a> {
+    min: &'a Each<f32>,
+    inverse: &'a Each<f32>,
+    top: i32,
+}
+
+impl Coder for Above<'_> {
+    #[inline(always)]
+    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        let code: i32x16<S> = ((x - self.min[b]) * self.inverse[b] + 0.5).to_int();
+        code.min(i32x16::splat(simd, self.top))
+    }
+}
+
+/// `round((x - min) * inverse) + offset` within `0..=15`, halves away from zero.
+struct Rounded<'a> {
+    min: &'a Each<f32>,
+    inverse: &'a Each<f32>,
+    offset: i32,
+}
+
+impl Coder for Rounded<'_> {
+    #[inline(always)]
+    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        let code = rounded(simd, (x - self.min[b]) * self.inverse[b]) + self.offset;
+        code.max(i32x16::splat(simd, 0)).min(i32x16::splat(simd, 15))
+    }
+}
+
+/// The nearest integers, halves away from zero, as the definition rounds them.
+#[inline(always)]
+fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
+    let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
+    (x + almost_half.copysign(x)).to_int()
+}
+
+/// Numbers of one byte, of four blocks, as the bytes of each.
+#[inline(always)]
+fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
+    let low: u16x32<S> = a.relaxed_narrow(b).bitcast();
+    let (low, high) = low.relaxed_narrow(c.relaxed_narrow(d).bitcast()).split();
+    let ((a, b), (c, d)) = (low.split(), high.split());
+    [a, b, c, d]
+}
+
+/// Writes the nibbles of every block from byte `at` on, those of the second half of a block above those of the first,
+/// and the fifth bits from byte `fifth` on, for a type that has them.
+#[inline(always)]
+fn put_codes<S: Simd, const B: usize>(
+    simd: S,
+    group: &Group,
+    coder: &impl Coder,
+    out: &mut [[u8; B]; GROUP],
+    fifth: Option<usize>,
+    at: usize,
+) {
+    for n in (0..GROUP).step_by(4) {
+        let mut both = [i32x16::splat(simd, 0); 4];
+        for (b, both) in (n..).zip(&mut both) {
+            let low = coder.codes(simd, b, half(simd, &group[b], 0));
+            let high = coder.codes(simd, b, half(simd, &group[b], 1));
+            *both = low | (high << 4);
+            if let Some(fifth) = fifth {
+                let bits = low.simd_gt(15).to_bitmask() | high.simd_gt(15).to_bitmask() << 16;
+                out[b][fifth..fifth + 4].copy_from_slice(&(bits as u32).to_le_bytes());
+                *both = (low & 15) | ((high & 15) << 4);
+            }
+        }
+        for (packed, block) in bytes(both).iter().zip(&mut out[n..]) {
+            packed.store_slice(&mut block[at..at + 16]);
+        }
+    }
+}
+
+/// Writes the nibbles of every block from byte 4 on, neighbours in one byte.
+#[inline(always)]
+fn put_pairs<S: Simd>(simd: S, group: &Group, coder: &impl Coder, out: &mut [[u8; 20]; GROUP]) {
+    for n in (0..GROUP).step_by(4) {
+        let mut both = [i32x16::splat(simd, 0); 4];
+        for (b, both) in (n..).zip(&mut both) {
+            let pairs = |v: i32x16<S>| {
+                let v: u64x8<S> = v.bitcast();
+                ((v | (v >> 28)) & 0xFF).bitcast::<i32x16<S>>()
+            };
+            let low = pairs(coder.codes(simd, b, half(simd, &group[b], 0)));
+            *both = low.unzip_low(pairs(coder.codes(simd, b, half(simd, &group[b], 1))));
+        }
+        for (packed, block) in bytes(both).iter().zip(&mut out[n..]) {
+            packed.store_slice(&mut block[4..]);
+        }
+    }
+}
+
+/// Q4_0.
+pub struct Q4_0;
+
+impl Blocks<18> for Q4_0 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 18]; GROUP]) -> Result<(), Odd> {
+        let d = over(&loudest(simd, group)?, -8.0);
+        let inverse = &reciprocals(&d)?;
+        put_fields(out, 0, &fields(&d)?);
+        put_codes(simd, group, &AroundZero { inverse, offset: 8.5, top: 15 }, out, None, 2);
+        Ok(())
+    }
+}
+
+/// Q5_0.
+pub struct Q5_0;
+
+impl Blocks<22> for Q5_0 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 22]; GROUP]) -> Result<(), Odd> {
+        let d = over(&loudest(simd, group)?, -16.0);
+        let inverse = &reciprocals(&d)?;
+        put_fields(out, 0, &fields(&d)?);
+        put_codes(simd, group, &AroundZero { inverse, offset: 16.5, top: 31 }, out, Some(2), 6);
+        Ok(())
+    }
+}
+
+/// Q4_1.
+pub struct Q4_1;
+
+impl Blocks<20> for Q4_1 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 20]; GROUP]) -> Result<(), Odd> {
+        let (min, max) = &ranges(simd, group)?;
+        let d = over(&widths(min, max), 15.0);
+        let inverse = &reciprocals(&d)?;
+        put_fields(out, 0, &fields(&d)?);
+        put_fields(out, 2, &fields(min)?);
+        put_codes(simd, group, &Above { min, inverse, top: 15 }, out, None, 4);
+        Ok(())
+    }
+}
+
+/// Q5_1.
+pub struct Q5_1;
+
+impl Blocks<24> for Q5_1 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 24]; GROUP]) -> Result<(), Odd> {
+        let (min, max) = &ranges(simd, group)?;
+        let d = over(&widths(min, max), 31.0);
+        let inverse = &reciprocals(&d)?;
+        put_fields(out, 0, &fields(&d)?);
+        put_fields(out, 2, &fields(min)?);
+        put_codes(simd, group, &Above { min, inverse, top: 31 }, out, Some(4), 8);
+        Ok(())
+    }
+}
+
+/// Q8_0.
+pub struct Q8_0;
+
+impl Blocks<34> for Q8_0 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 34]; GROUP]) -> Result<(), Odd> {
+        let d = over(&absmax(simd, group)?, 127.0);
+        let inverse = reciprocals(&d)?;
+        put_fields(out, 0, &fields(&d)?);
+        for n in (0..GROUP).step_by(2) {
+            let mut codes = [[i32x16::splat(simd, 0); 2]; 2];
+            for (b, codes) in (n..).zip(&mut codes) {
+                for (k, codes) in codes.iter_mut().enumerate() {
+                    *codes = rounded(simd, half(simd, &group[b], k) * inverse[b]);
+                }
+            }
+            let [[a, b], [c, d]] = codes;
+            let packed = a.relaxed_narrow(b).relaxed_narrow(c.relaxed_narrow(d));
+            let (first, second) = packed.bitcast::<fearless_simd::u8x64<S>>().split();
+            first.store_slice(&mut out[n][2..]);
+            second.store_slice(&mut out[n + 1][2..]);
+        }
+        Ok(())
+    }
+}
+
+/// Each scale, and 1 in place of those that binary16 would store as 0.
+#[inline(always)]
+fn usable(scales: &Each<f32>) -> Each<f32> {
+    let mut all = *scales;
+    for s in &mut all {
+        *s = if *s < 1.0 && f32_to_f16(*s) == 0 { 1.0 } else { *s };
+    }
+    all
+}
+
+/// The lattice block with a minimum.
+pub struct LatticeAsym;
+
+impl Blocks<20> for LatticeAsym {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 20]; GROUP]) -> Result<(), Odd> {
+        let (min, max) = &ranges(simd, group)?;
+        let scale = usable(&over(&widths(min, max), 15.0));
+        let inverse = &reciprocals(&scale)?;
+        put_fields(out, 0, &fields(&scale)?);
+        put_fields(out, 2, &fields(min)?);
+        put_pairs(simd, group, &Rounded { min, inverse, offset: 0 }, out);
+        Ok(())
+    }
+}
+
+/// The lattice block around zero.
+pub struct LatticeSym;
+
+impl Blocks<20> for LatticeSym {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 20]; GROUP]) -> Result<(), Odd> {
+        let scale = usable(&over(&absmax(simd, group)?, 7.0));
+        let inverse = &reciprocals(&scale)?;
+        let mut bias = scale;
+        for x in &mut bias {
+            *x *= -8.0;
+        }
+        put_fields(out, 0, &fields(&scale)?);
+        put_fields(out, 2, &fields(&bias)?);
+        put_pairs(simd, group, &Rounded { min: &[0.0; GROUP], inverse, offset: 8 }, out);
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Decoding of the types of 256 values. What they are is told by their definitions in `quantoscope_core::quant`.
+//!
+//! Sixteen values at a time: number `k` of sixteen belongs to stretch `k / 2` of 32 values, and most types keep the
+//! upper bits of a stretch in the same bytes as those of others, shifted.
+
+use super::spread::{Decoded, book, bytes, field, put, widened, widened_signed};
+use fearless_simd::{Simd, prelude::*, u8x16};
+use quantoscope_core::quant::codebook::IQ4;
+use quantoscope_core::quant::six_bits::{unpack_pairs, unpack_sixteen};
+
+/// Sixteen codes of two bits: those of a half of 128 values share 32 bytes.
+#[inline(always)]
+fn quarters<S: Simd>(simd: S, from: &[u8], at: usize, k: usize) -> u8x16<S> {
+    let (half, stretch) = (k / 8, k / 2 % 4);
+    (bytes(simd, from, at + 32 * half + 16 * (k % 2)) >> (2 * stretch) as u32) & 3
+}
+
+/// Sixteen codes of one bit, at `bit` of the result.
+#[inline(always)]
+fn plane<S: Simd>(simd: S, from: &[u8], at: usize, k: usize, bit: u32) -> u8x16<S> {
+    ((bytes(simd, from, at + 16 * (k % 2)) >> (k / 2) as u32) & 1) << bit
+}
+
+/// Sixteen codes of four bits, of which `2 * N` share `N` bytes.
+#[inline(always)]
+fn nibbles<S: Simd, const N: usize>(simd: S, from: &[u8], at: usize, k: usize) -> u8x16<S> {
+    let (chunk, inside) = (16 * k / (2 * N), 16 * k % (2 * N));
+    let both = bytes(simd, from, at + chunk * N + inside % N);
+    if inside < N { both & 15 } else { both >> 4 }
+}
+
+/// The twelve bytes from `at` on.
+#[inline(always)]
+fn twelve(from: &[u8], at: usize) -> [u8; 12] {
+    let mut out = [0; 12];
+    out.copy_from_slice(&from[at..at + 12]);
+    out
+}
+
+/// Q2_K
+pub struct Q2K;
+
+impl Decoded<256, 84> for Q2K {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 84], values: &mut [f32; 256]) {
+        let (d, dmin) = (field(from, 80), field(from, 82));
+        for k in 0..16 {
+            let (d, m) = (d * f32::from(from[k] & 15), dmin * f32::from(from[k] >> 4));
+            put(values, k, widened(quarters(simd, from, 16, k)) * d - m);
+        }
+    }
+}
+
+/// Q3_K
+pub struct Q3K;
+
+impl Decoded<256, 110> for Q3K {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 110], values: &mut [f32; 256]) {
+        let (d, scales) = (field(from, 108), unpack_sixteen(twelve(from, 96)));
+        for (k, &scale) in scales.iter().enumerate() {
+            let codes = quarters(simd, from, 32, k) | plane(simd, from, 0, k, 2);
+            put(values, k, (widened(codes) - 4.0) * (d * f32::from(scale as i8 - 32)));
+        }
+    }
+}
+
+/// Q4_K
+pub struct Q4K;
+
+impl Decoded<256, 144> for Q4K {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 144], values: &mut [f32; 256]) {
+        with_minimum(from, |k, d, m| {
+            put(values, k, widened(nibbles::<S, 32>(simd, from, 16, k)) * d - m);
+        });
+    }
+}
+
+/// Q5_K
+pub struct Q5K;
+
+impl Decoded<256, 176> for Q5K {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 176], values: &mut [f32; 256]) {
+        with_minimum(from, |k, d, m| {
+            let codes = nibbles::<S, 32>(simd, from, 48, k) | plane(simd, from, 16, k, 4);
+            put(values, k, widened(codes) * d - m);
+        });
+    }
+}
+
+/// Calls `sixteen(k, scale, min)` with what the header that Q4_K and Q5_K have in common says.
+#[inline(always)]
+fn with_minimum(from: &[u8], mut sixteen: impl FnMut(usize, f32, f32)) {
+    let (d, dmin) = (field(from, 0), field(from, 2));
+    let (scales, mins) = unpack_pairs(twelve(from, 4));
+    for k in 0..16 {
+        sixteen(k, d * f32::from(scales[k / 2]), dmin * f32::from(mins[k / 2]));
+    }
+}
+
+/// Q6_K
+pub struct Q6K;
+
+impl Decoded<256, 210> for Q6K {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 210], values: &mut [f32; 256]) {
+        let d = field(from, 208);
+        for k in 0..16 {
+            let codes = nibbles::<S, 64>(simd, from, 0, k) | (quarters(simd, from, 128, k) << 4);
+            put(values, k, (widened(codes) - 32.0) * (d * f32::from(from[192 + k] as i8)));
+        }
+    }
+}
+
+/// IQ4_XS
+pub struct Iq4Xs;
+
+impl Decoded<256, 136> for Iq4Xs {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 136], values: &mut [f32; 256]) {
+        let (d, levels) = (field(from, 0), book(simd, &IQ4));
+        let upper = u16::from_le_bytes([from[2], from[3]]);
+        for k in 0..16 {
+            let j = k / 2;
+            let scale = (from[4 + j / 2] >> (4 * (j % 2)) & 15) | ((upper >> (2 * j) & 3) as u8) << 4;
+            let codes = nibbles::<S, 16>(simd, from, 8, k);
+            let d = d * f32::from(scale as i8 - 32);
+            put(values, k, widened_signed(levels.swizzle_dyn(codes)) * d);
+        }
+    }
+}
+
+/// TQ2_0
+pub struct Tq20;
+
+impl Decoded<256, 66> for Tq20 {
+    #[inline(always)]
+    fn decode<S: Simd>(simd: S, from: &[u8; 66], values: &mut [f32; 256]) {
+        let d = field(from, 64);
+        for k in 0..16 {
+            put(values, k, (widened(quarters(simd, from, 0, k)) - 1.0) * d);
+        }
+    }
+}
