@@ -10,6 +10,7 @@ mod codebook;
 mod grid;
 mod grid_block;
 mod grid_fit;
+mod grid_near;
 mod grids;
 mod iq1_m;
 mod iq1_s;
