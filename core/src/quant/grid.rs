@@ -24,12 +24,21 @@ impl Point {
         Point((first | second << 8) as u16)
     }
 
-    /// The combinations of both halves.
+    /// The point whose first half has the number `both % 256` and the second `both / 256`.
+    #[inline(always)]
+    pub fn of_bytes(both: u16) -> Point {
+        Point(both)
+    }
+
+    /// The combinations of both halves, each less than [`HALVES`].
     #[inline(always)]
     pub fn halves(self) -> [usize; 2] {
-        [usize::from(self.0 & 255), usize::from(self.0 >> 8)]
+        [usize::from(self.0) & (HALVES - 1), usize::from(self.0 >> 8) & (HALVES - 1)]
     }
 }
+
+/// More than there are combinations of a half, and a power of two.
+pub const HALVES: usize = 128;
 
 /// Where a point is.
 pub enum Place<'a> {

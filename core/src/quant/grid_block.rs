@@ -7,7 +7,7 @@ use super::Refused;
 use super::block::Overflow;
 use super::fitted::loudest;
 use super::grid::{Grid, Point};
-use super::grid_fit::{Again, Group, Scales};
+use super::grid_fit::{self, Again, Scales};
 use super::wide::{LEN, Values};
 use super::{check_finite, positive};
 use crate::float::nearest_even;
@@ -107,7 +107,7 @@ impl<const N: usize, const H: usize> Search<N, H> {
         weights: &[[f32; 8]; S],
     ) -> Option<Sub<G, S>> {
         let mut sub = Sub { scale: 0.0, points: [Point::default(); G], signs: [0; S] };
-        let mut group = Group { x: [[0.0; N]; G], weights: [[0.0; N]; G], roots: [[0.0; N]; G] };
+        let mut group = grid_fit::Sub { x: [[0.0; N]; G], weights: [[0.0; N]; G], roots: [[0.0; N]; G] };
         let mut signs = [0; S];
         let eights = group.x.as_flattened_mut().as_chunks_mut::<8>().0.iter_mut().zip(&mut signs);
         for ((out, signs), (x, w)) in eights.zip(values.iter().zip(weights)) {

@@ -11,6 +11,7 @@ mod fitted;
 mod grid;
 mod grid_block;
 mod grid_fit;
+mod grid_near;
 mod grids;
 mod iq1_m;
 mod iq1_s;
