@@ -224,7 +224,6 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
         Finish::Transcode(_) | Finish::Encode(_) if job.write.is_some() => Payload::Scratch,
         _ => Payload::None,
     };
-    scratch.out.clear();
     if let Some(dtype) = finish_dtype(job.finish) {
         scratch.out.resize(local_bytes(dtype, window.height(), window.width())?, 0);
     }

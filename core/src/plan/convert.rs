@@ -10,7 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
 use crate::model::role::{Role, role};
-use crate::quant::Encoding;
+use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
 use crate::recipe::{Decision, Fate, Reason, Recipe};
 use crate::tensor::{Shape, TensorInfo};
@@ -318,12 +318,13 @@ pub fn look_encodings(elements: u64) -> Vec<Encoding> {
     sweep_encodings().into_iter().filter(|e| elements <= LOOK || !e.searches()).collect()
 }
 
-/// The encodings of a sweep when none are named: every block type that can be written.
+/// The encodings of a sweep when none are named: every block type that can be written without an importance row.
 pub fn sweep_encodings() -> Vec<Encoding> {
     let mut all: Vec<Encoding> = DType::ALL
         .iter()
         .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
         .map(|&d| Encoding::Type(d))
+        .filter(|e| e.importance() != Importance::Required)
         .collect();
     all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
     all
