@@ -99,6 +99,7 @@ Examples:
   quantoscope quantize model.safetensors -o model-q4.gguf --type q4_0
   quantoscope quantize my-model/ -o model-q4_k_m.gguf --recipe q4_k_m
   quantoscope quantize my-model/ -o out.gguf --recipe q4_k_m --tensor-type attn_v=q8_0 --output-tensor-type q8_0
+  quantoscope quantize my-model/ -o out.gguf --recipe iq3_m --imatrix imatrix.gguf
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --dry-run
   quantoscope quantize big.gguf -o big-q8.gguf --type Q8_0 --pure --threads 8
   quantoscope quantize model-q4/ -o model.gguf --type q4_1        lossless transcode of lattice blocks
@@ -175,6 +176,8 @@ pub struct RecipeArgs {
     /// Leave the output head as it is.
     #[arg(long, conflicts_with = "output_tensor_type")]
     pub leave_output_tensor: bool,
+    #[command(flatten)]
+    pub weights: Imatrix,
     /// The block form for --to q4.
     #[arg(long, value_name = "SCHEME", default_value = "asym")]
     pub q4_scheme: Scheme,
@@ -184,6 +187,15 @@ pub struct RecipeArgs {
     /// Decode tensors that are quantized already and quantize them again (loses quality).
     #[arg(long)]
     pub allow_requantize: bool,
+}
+
+/// What matters more.
+#[derive(Debug, Args)]
+pub struct Imatrix {
+    /// An importance matrix (GGUF, or the older .dat) as llama-imatrix writes it: the types that search for the best
+    /// scales then weigh each column by what came into it. Types of two bits and less need one.
+    #[arg(long = "imatrix", value_name = "FILE")]
+    pub path: Option<PathBuf>,
 }
 
 /// A container, as typed.
@@ -285,6 +297,8 @@ pub struct Sweep {
     pub types: Vec<Encoding>,
     #[command(flatten)]
     pub filter: Filter,
+    #[command(flatten)]
+    pub weights: Imatrix,
     /// How to print; default: table on a terminal, else tsv.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<Format>,

@@ -151,7 +151,7 @@ impl<'a> Builder<'a> {
     fn tensors(&self, side: Side) -> &'a [TensorInfo] {
         match side {
             Side::Source => &self.reference.tensors,
-            Side::Candidate => &self.candidate.tensors,
+            _ => &self.candidate.tensors,
         }
     }
 
@@ -181,7 +181,7 @@ impl<'a> Builder<'a> {
     fn mapped(&mut self, side: Side, partners: &Names<'a>) {
         let (checkpoint, slot) = match side {
             Side::Source => (self.reference, 0),
-            Side::Candidate => (self.candidate, 1),
+            _ => (self.candidate, 1),
         };
         if checkpoint.container != Container::Gguf {
             return;
@@ -309,6 +309,7 @@ impl<'a> Builder<'a> {
                 rows: 0..grid.rows,
                 from: m.reference.1,
                 against: Some(m.candidate.1),
+                importance: None,
                 finish,
             }],
             ask,
@@ -330,6 +331,7 @@ impl<'a> Builder<'a> {
                 rows: 0..1,
                 from: as_bytes(&m.reference.1),
                 against: Some(as_bytes(&m.candidate.1)),
+                importance: None,
                 finish: Finish::Copy,
             }],
             ask: Ask::default(),

@@ -25,7 +25,14 @@ pub fn encode<S: Searches>(
 ) -> Result<(), Refused> {
     let Some(importance) = importance else {
         let search = |_, values: &[Values], scales: &mut [f32]| searches.iq4(values, Weights::Square, scales);
-        return encode_batches(src, out, [0.0; SMALL_BATCH], search, write);
+        return encode_batches(
+            src,
+            out,
+            [0.0; SMALL_BATCH],
+            search,
+            #[inline(always)]
+            |values, found, out| write(found, values, out),
+        );
     };
     let columns = Columns::new(importance, src);
     let search = |first, values: &[Values], scales: &mut [f32]| {
@@ -38,11 +45,18 @@ pub fn encode<S: Searches>(
             *scale = f32::NAN;
         }
     };
-    encode_batches(src, out, [0.0; SMALL_BATCH], search, write)
+    encode_batches(
+        src,
+        out,
+        [0.0; SMALL_BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
 #[inline(always)]
-fn write(values: &Values, &d: &f32, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(&d: &f32, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let id = reciprocal(d);
     out[..2].copy_from_slice(&scale_field(d, values)?);
     out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));
