@@ -4,7 +4,7 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle lint bench vectors clean
+.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle lint bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
@@ -65,10 +65,17 @@ lint:
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
 
-## bench: kernels, then whole commands; figures for benches/record
+## bench: ours beside llama.cpp's, and the goals; recorded in benches/record (takes a quarter of an hour, 4 GB of disk)
 bench: cli
-	cargo bench -p quantoscope-benches
-	cargo run --release -p quantoscope-benches --bin end_to_end
+	@tests/setup.sh peers
+	cargo build --release -p quantoscope-peers
+	cargo build --release -p quantoscope-peers --target wasm32-wasip1
+	benches/peers/peers.py --record
+
+## matrix: the types in README, made anew from the table of types
+matrix:
+	@tests/setup.sh rust
+	UPDATE_README=1 cargo test -p quantoscope-tests --test architecture matrix
 
 ## vectors: make the test vectors anew from the pinned reference (see tests/generate/README.md)
 vectors:

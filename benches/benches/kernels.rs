@@ -7,8 +7,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quantoscope_accel::Level;
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Forest, Histogram, LEAF, pair_leaf};
-use quantoscope_core::quant::{Encoding, check_finite, encoder, transcoder};
-use quantoscope_tests::painters::paint;
+use quantoscope_core::quant::{Encoding, Importance, check_finite, encoder, transcoder};
+use quantoscope_tests::painters::{importance, paint};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -29,17 +29,12 @@ fn bytes(d: DType) -> usize {
     d.bytes_for(N as u64).unwrap_or(0) as usize
 }
 
-/// The engines that have code of their own for an encoding; the definition stands for the others.
-fn levels(e: Encoding) -> Vec<Level> {
-    if e.searches() { vec![Level::Scalar] } else { Level::available() }
-}
-
 fn encode(c: &mut Criterion) {
     let x = paint("normal", 1, N);
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
-        for level in levels(e) {
+        for level in Level::available() {
             let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
             group.bench_function(format!("{e}/{}", level.name()), |b| {
                 b.iter(|| kernels.encode(e, black_box(&x), None, &mut out));
@@ -57,10 +52,27 @@ fn recode(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(raw.len() as u64));
     let mut values = vec![0.0; N];
     for e in encodings().into_iter().filter(|e| !e.searches()) {
-        for level in levels(e) {
+        for level in Level::available() {
             let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
             group.bench_function(format!("{e}/{}", level.name()), |b| {
                 b.iter(|| kernels.recode(DType::BF16, black_box(&raw), e, &mut values, &mut out));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Rows of 4096 columns whose importance is known, on every level of this machine.
+fn encode_weighted(c: &mut Criterion) {
+    let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
+    let mut group = c.benchmark_group("encode_weighted");
+    group.throughput(Throughput::Bytes(4 * N as u64));
+    for e in encodings().into_iter().filter(|e| e.importance() != Importance::Ignored) {
+        let mut out = vec![0; bytes(e.dtype())];
+        for level in Level::available() {
+            let run = level.kernels();
+            group.bench_function(format!("{e}/{}", level.name()), |b| {
+                b.iter(|| run.encode(e, black_box(&x), Some(&weights), &mut out));
             });
         }
     }
@@ -139,6 +151,6 @@ fn measure(c: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
-    targets = encode, recode, decode, transcode, measure
+    targets = encode, encode_weighted, recode, decode, transcode, measure
 }
 criterion_main!(kernels);

@@ -106,6 +106,8 @@ codes! {
     TooMany = "too_many", Limit;
     /// The command line or the recipe makes no sense.
     Usage = "usage", Request;
+    /// The type asked for cannot be encoded without an importance matrix.
+    NeedsImportance = "needs_importance", Request;
     /// One window of the work does not fit the memory budget.
     MemoryBudget = "memory_budget", Request;
     /// Input and output are the same file or directory.
@@ -128,6 +130,8 @@ codes! {
     NotExact = "not_exact", Unsupported;
     /// The container cannot hold this tensor or metadata.
     UnsupportedContainer = "unsupported_container", Unsupported;
+    /// A rotation that cannot be made, or that is not exact for this model.
+    UnsupportedRotation = "unsupported_rotation", Unsupported;
     /// Nothing in the input can be worked on.
     Empty = "empty", Unsupported;
     /// A tensor is worse than the threshold, or a finding stands.

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod quant;
 pub mod recipe;
 pub mod report;
+pub mod rotate;
 pub mod schedule;
 pub mod tensor;
 

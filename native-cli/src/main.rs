@@ -42,6 +42,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Compare(a) => a.json || a.format == json,
         Verb::Verify(a) => a.json,
         Verb::Sweep(a) => a.json || a.format == json,
+        Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => a.json,
         Verb::Completions(_) | Verb::Man(_) => false,
     }
 }
@@ -54,6 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Compare(a) => commands::compare::run(&a),
         Verb::Verify(a) => commands::verify::run(&a),
         Verb::Sweep(a) => commands::sweep::run(&a),
+        Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => commands::bench::rotation(&a),
         Verb::Completions(a) => commands::help::completions(&a),
         Verb::Man(a) => commands::help::man(&a),
     }

@@ -2,5 +2,6 @@
 
 mod direction;
 mod manifests;
+mod matrix;
 mod rules;
 mod sources;

@@ -9,6 +9,7 @@ use quantoscope_tests::models::Rng;
 fn documented(code: Code) -> i32 {
     match code {
         Code::Usage
+        | Code::NeedsImportance
         | Code::MemoryBudget
         | Code::SameFile
         | Code::Exists
@@ -47,6 +48,7 @@ fn documented(code: Code) -> i32 {
         | Code::NameCollision
         | Code::NotExact
         | Code::UnsupportedContainer
+        | Code::UnsupportedRotation
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,
@@ -184,7 +186,7 @@ fn what_is_valid_but_not_supported() {
     let error = fails(dir.run("quantize q.gguf -o x.gguf --type q4_0 --json"), Code::Requantize);
     assert!(error["message"].as_str().unwrap().contains("--allow-requantize"));
     dir.run("quantize q.gguf -o x.gguf --type q4_0 --allow-requantize").exits(0);
-    fails(dir.run("quantize m.safetensors -o y.gguf --type iq2_xs --json"), Code::UnsupportedDtype);
+    fails(dir.run("quantize m.safetensors -o y.gguf --type q8_k --json"), Code::UnsupportedDtype);
     dir.run("quantize m.safetensors -o z --to q4").exits(0);
     fails(dir.run("quantize z -o y.gguf --type q4_0 --events").without_output(), Code::NotExact);
     dir.write("none.safetensors", b"\x02\0\0\0\0\0\0\0{}");

@@ -3,7 +3,8 @@
 use crate::support::Dir;
 use quantoscope_core::DType;
 
-const VERBS: [&str; 8] = ["inspect", "plan", "quantize", "compare", "verify", "sweep", "completions", "man"];
+const VERBS: [&str; 9] =
+    ["inspect", "plan", "quantize", "compare", "verify", "sweep", "bench", "completions", "man"];
 
 #[test]
 fn every_verb_has_help_with_examples() {

@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 use quantoscope_core::DType;
-use quantoscope_tests::models::{Kv, Rng, Tensor, gguf, safetensors};
+use quantoscope_tests::models::{Rng, Tensor, safetensors};
 use serde_json::Value;
 
 #[test]
@@ -114,12 +114,12 @@ fn verify_alone_checks_structure_and_values() {
 #[test]
 fn verify_names_what_it_cannot_decode() {
     let dir = Dir::new();
-    let k = Tensor::raw("blk.0.ffn_up.weight", DType::IQ2_XXS, &[1, 256], vec![0; 66]);
-    let f = Tensor::random("output.weight", DType::F32, &[1, 32], &mut Rng(1));
-    dir.write("m.gguf", &gguf(&[("general.architecture", Kv::Text("llama"))], &[k, f]));
-    let ended = dir.run("verify m.gguf");
+    let k = Tensor::raw("up_proj.weight", DType::F6_E2M3, &[1, 32], vec![0; 24]);
+    let f = Tensor::random("lm_head.weight", DType::F32, &[1, 32], &mut Rng(1));
+    dir.write("m.safetensors", &safetensors(&[k, f]));
+    let ended = dir.run("verify m.safetensors");
     let all = format!("{}{}", ended.out, ended.err);
-    assert!(all.contains("blk.0.ffn_up.weight") && all.contains("IQ2_XXS"), "{all}");
+    assert!(all.contains("up_proj.weight") && all.contains("F6_E2M3"), "{all}");
 }
 
 #[test]
@@ -138,4 +138,23 @@ fn verify_against_finds_the_first_difference() {
     assert_eq!(bad[0]["tensor"], "model.layers.1.mlp.up_proj.weight");
     assert_eq!((&bad[0]["differing"], &bad[0]["first_element"]), (&1.into(), &96.into()));
     dir.run("verify x --against m.safetensors").exits(5).says("1 tensor not identical");
+}
+
+/// The published microbenchmark: its six rows in its order, and the same answer from any number of threads.
+#[test]
+fn bench_rotation_tells_what_was_published_and_what_was_not() {
+    let dir = Dir::new();
+    let line = "bench rotation --rows 64 --cols 1024";
+    let json = dir.run(&format!("{line} --json")).exits(0).json();
+    let rows = json["formats"].as_array().expect("rows");
+    let names: Vec<&str> = rows.iter().take(6).filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(names, ["Q4", "Q3", "Q2", "H128-Q4", "H128-Q3", "H128-Q2"]);
+    let mse = rows[4]["mse"].as_f64().expect("a number");
+    assert!((mse / 5.462_490_704_797_64e-5 - 1.0).abs() < 5e-7, "{mse}");
+    assert_eq!((&json["lowest_matching_bits"], &json["lowest_matching_bits_of_all"]), (&4.into(), &3.into()));
+    assert_eq!(dir.run(&format!("{line} --json --threads 7")).exits(0).json(), json);
+    let text = dir.run(line).exits(0).out;
+    assert!(text.contains("4 bits as published, 3 bits in the best form here"), "{text}");
+    assert!(dir.run("bench rotation --cols 100").exits(2).err.contains("do not divide"));
+    assert!(dir.run("bench rotation --rows 0").exits(2).err.contains("needed"));
 }

@@ -1,7 +1,7 @@
 //! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
 
 use crate::engines::{BLOCKS, encodings, engines, every};
-use quantoscope_core::quant::{Encoding, Refused, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::quant::{Encoding, Importance, Refused, check_finite, decoder, encoder, transcoder};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::painters::paint;
 
@@ -33,8 +33,22 @@ fn nothing_is_written_before_a_refusal_of_nan() {
         let mut x = paint("normal", 1, 512);
         x[511] = f32::NAN;
         let mut out = vec![0xA5; e.dtype().bytes_for(512).unwrap() as usize];
-        assert!(encoder(e).unwrap()(&x, None, &mut out).is_err());
+        let even = vec![1.0; 512];
+        let importance = (e.importance() == Importance::Required).then_some(&even[..]);
+        assert!(encoder(e).unwrap()(&x, importance, &mut out).is_err());
         assert!(out.iter().all(|&b| b == 0xA5), "{e}");
+    }
+}
+
+#[test]
+fn types_that_need_an_importance_row_say_so() {
+    for e in BLOCKS {
+        let mut out = vec![0; e.dtype().bytes_for(256).unwrap() as usize];
+        let needs = (e.importance() == Importance::Required).then_some(Refused::NeedsImportance);
+        for engine in engines() {
+            let got = engine.kernels.encode(e, &paint("normal", 1, 256), None, &mut out).err();
+            assert_eq!(got, needs, "{} {e}", engine.name);
+        }
     }
 }
 
@@ -94,6 +108,13 @@ fn scales_and_biases_that_overflow_are_refused() {
         (Encoding::Type(DType::Q6_K), 268_369_940.0, 268_369_940.0),
         (Encoding::Type(DType::IQ4_NL), 7_403_760.5, 7_403_760.5),
         (Encoding::Type(DType::IQ4_XS), 236_920_340.0, 236_920_340.0),
+        (Encoding::Type(DType::IQ3_S), 25_561_046.0, 25_561_046.0),
+        (Encoding::Type(DType::IQ3_XXS), 22_066_490.0, 22_066_490.0),
+        (Encoding::Type(DType::IQ2_S), 10_296_177.0, 10_296_177.0),
+        (Encoding::Type(DType::IQ2_XS), 10_535_696.0, 10_535_696.0),
+        (Encoding::Type(DType::IQ2_XXS), 10_941_116.0, 10_941_116.0),
+        (Encoding::Type(DType::IQ1_M), 1_066_499.9, 1_066_499.9),
+        (Encoding::Type(DType::IQ1_S), 1_015_916.75, 1_015_916.75),
         (Encoding::Type(DType::Q2_0), 65_520.0, 65_520.0),
         (Encoding::Type(DType::TQ2_0), 65_520.0, 65_520.0),
         (Encoding::Type(DType::TQ1_0), 65_520.0, 65_520.0),
@@ -120,7 +141,23 @@ fn a_refusal_becomes_an_error_with_its_element() {
     assert_eq!((error.code(), error.detail().element), (Code::F16Overflow, Some(40)));
     let error = Refused::NotExact { block: 3 }.shifted(64).error();
     assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(160)));
+    let error = Refused::NeedsImportance.shifted(32).error();
+    assert_eq!((error.code(), error.detail().element), (Code::NeedsImportance, None));
     assert!(check_finite(&[]).is_ok());
+}
+
+#[test]
+fn every_encoding_says_what_it_makes_of_an_importance_row() {
+    let with = |which| {
+        let names = DType::ALL.iter().filter(|&&d| Encoding::Type(d).importance() == which);
+        names.map(|d| d.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(with(Importance::Required), "IQ2_XXS IQ2_XS IQ1_S IQ1_M");
+    assert_eq!(with(Importance::Wanted), "IQ3_XXS IQ3_S IQ2_S");
+    assert_eq!(with(Importance::Optional), "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS");
+    for e in [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym] {
+        assert_eq!(e.importance(), Importance::Ignored);
+    }
 }
 
 #[test]
@@ -198,6 +235,13 @@ fn the_table_is_complete_and_no_larger() {
         DType::Q6_K,
         DType::IQ4_NL,
         DType::IQ4_XS,
+        DType::IQ3_S,
+        DType::IQ3_XXS,
+        DType::IQ2_S,
+        DType::IQ2_XS,
+        DType::IQ2_XXS,
+        DType::IQ1_M,
+        DType::IQ1_S,
         DType::MXFP4,
         DType::NVFP4,
         DType::Q2_0,

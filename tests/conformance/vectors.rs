@@ -3,13 +3,14 @@
 use crate::engines::{Engine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
-use quantoscope_core::quant::{Encoding, Refused, encoder};
-use quantoscope_tests::painters::{blocks, lattice_fixture, paint};
+use quantoscope_core::quant::{Encoding, Importance, Refused, encoder};
+use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
 use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
 
-const FILES: [&str; 24] = [
-    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq4_nl",
-    "iq4_xs", "tq1_0", "tq2_0", "mxfp4", "nvfp4", "q1_0", "q2_0", "f16", "bf16", "q4_asym", "q4_sym",
+const FILES: [&str; 31] = [
+    "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq1_s",
+    "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4",
+    "nvfp4", "q1_0", "q2_0", "f16", "bf16", "q4_asym", "q4_sym",
 ];
 
 /// The upper bytes of the floating-point fields of a block; all are binary16 but that of Q8_K.
@@ -22,8 +23,18 @@ fn tops(d: DType) -> &'static [usize] {
         DType::Q8_K => &[3],
         DType::TQ1_0 => &[53],
         DType::TQ2_0 => &[65],
+        DType::IQ1_M => &[55],
         DType::MXFP4 | DType::NVFP4 => &[],
         _ => &[1],
+    }
+}
+
+/// Whether a floating-point field of a block is infinite.
+fn infinite(d: DType, block: &[u8]) -> bool {
+    match d {
+        // A nibble of the field in each of four words.
+        DType::IQ1_M => block[55] >> 4 & 7 == 7 && block[53] >> 6 == 3,
+        _ => tops(d).iter().any(|&at| block[at] & 0x7C == 0x7C),
     }
 }
 
@@ -34,6 +45,14 @@ fn input(case: &Case) -> Vec<f32> {
     x
 }
 
+/// The bytes, or the refusal, with the painted importance where the case has any.
+fn encode(engine: &Engine, e: Encoding, x: &[f32], case: &Case) -> Result<Vec<u8>, Refused> {
+    let Some(row) = &case.importance else { return engine.encode(e, x) };
+    let weights = importance(row.seed, row.columns);
+    assert_eq!(sha256(&f32_bytes(&weights)), row.sha256, "painters differ: importance");
+    engine.encode_weighted(e, x, &weights)
+}
+
 fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str) {
     if let Some(want) = &case.decoded_sha256 {
         assert_eq!(&sha256(&f32_bytes(&engine.decode(d, raw, case.n))), want, "decoded: {place}");
@@ -42,7 +61,7 @@ fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str
 
 /// Values for which the encoder must do what the reference does.
 fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
-    let raw = engine.encode(e, &input(case)).unwrap_or_else(|r| panic!("{place}: {r:?}"));
+    let raw = encode(engine, e, &input(case), case).unwrap_or_else(|r| panic!("{place}: {r:?}"));
     if let Some(want) = case.bytes() {
         assert_eq!(raw, want, "{place}");
     }
@@ -58,15 +77,16 @@ fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
     for (n, block) in x.chunks(length).enumerate() {
         let bytes = known.as_ref().map(|b| &b[n * size..][..size]);
         let refused = match (bytes, &case.refused) {
-            (Some(b), _) => tops(e.dtype()).iter().any(|&at| b[at] & 0x7C == 0x7C),
+            (Some(b), _) => infinite(e.dtype(), b),
             (None, Some(list)) => list[n],
             _ => panic!("{place}: nothing to judge by"),
         };
-        match engine.encode(e, block) {
+        match encode(engine, e, block, case) {
             // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
             Err(Refused::F16Overflow { index }) => {
-                let loud = block.iter().any(|x| x.abs() > 1e9);
-                assert!((refused || loud && length > 32) && index < length, "{place}, block {n}");
+                let loud = block.iter().any(|x| x.abs() > if length > 32 { 1e9 } else { 1e18 });
+                let sums = length > 32 || case.importance.is_some();
+                assert!((refused || loud && sums) && index < length, "{place}, block {n}");
             }
             Err(other) => panic!("{place}, block {n}: {other:?}"),
             Ok(raw) => assert!(!refused && bytes.is_none_or(|b| b == raw), "{place}, block {n}"),
@@ -97,8 +117,12 @@ fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, ca
     let d = e.dtype();
     let enough = if encoder(*e).is_some() { 10 } else { 1 };
     assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");
+    let weighted = cases.iter().filter(|c| c.importance.is_some()).count();
+    assert_eq!(weighted > 40, e.importance() != Importance::Ignored, "{file}");
     for case in cases {
-        let place = format!("{} {file} {} n={} seed={}", engine.name, case.family, case.n, case.seed);
+        let weights = if case.importance.is_some() { ", weighted" } else { "" };
+        let place =
+            format!("{} {file} {} n={} seed={}{weights}", engine.name, case.family, case.n, case.seed);
         match case.family.as_str() {
             "every" => {
                 let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
@@ -133,4 +157,10 @@ fn the_lattice_fixtures_are_the_originals() {
     let hashes: Vec<_> = load("q4_asym").cases.into_iter().filter_map(|c| c.file_sha256).collect();
     assert!(hashes[0].starts_with("5a46caf7"), "gate_proj, [2, 33]");
     assert!(hashes[1].starts_with("9ed19221") && hashes[1].ends_with("169d8c"), "k_proj, [1, 32]");
+}
+
+#[test]
+fn the_importance_painter_is_the_generators() {
+    let hash = sha256(&f32_bytes(&importance(20_250_611, 4096)));
+    assert_eq!(hash, "eecd4aa19c001807a4f9bad1c1fe40e86337bcc1a9d8c98b0ee72869105de50a");
 }

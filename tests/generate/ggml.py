@@ -19,8 +19,15 @@ BLOCKS = {
     "Q5_K": (13, 256, 176, (1, 3)),
     "Q6_K": (14, 256, 210, (209,)),
     "Q8_K": (15, 256, 292, (3,)),
+    "IQ2_XXS": (16, 256, 66, (1,)),
+    "IQ2_XS": (17, 256, 74, (1,)),
+    "IQ3_XXS": (18, 256, 98, (1,)),
+    "IQ1_S": (19, 256, 50, (1,)),
     "IQ4_NL": (20, 32, 18, (1,)),
+    "IQ3_S": (21, 256, 110, (1,)),
+    "IQ2_S": (22, 256, 82, (1,)),
     "IQ4_XS": (23, 256, 136, (1,)),
+    "IQ1_M": (29, 256, 56, (55,)),
     "TQ1_0": (34, 256, 54, (53,)),
     "TQ2_0": (35, 256, 66, (65,)),
     "MXFP4": (39, 32, 17, ()),
@@ -31,6 +38,11 @@ BLOCKS = {
 # Those that are only read.
 READ = ["Q8_1", "Q8_K"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
+# Those whose encoders need importance, and those that use it.
+NEED_WEIGHTS = "IQ2_XXS IQ2_XS IQ1_S IQ1_M".split()
+WEIGHTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ2_S IQ3_XXS IQ3_S".split() + NEED_WEIGHTS
+# Those whose reference stops the program where distances are too large to be numbers.
+STOPS = "IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S".split()
 HALVES = {"F16": "fp16", "BF16": "bf16"}
 
 
@@ -62,14 +74,21 @@ class Ggml:
         f(pointer(src), pointer(dst), n)
         return dst
 
-    def encode(self, name, x):
-        """The bytes of one row."""
+    def encode(self, name, x, importance=None):
+        """The bytes of one row, or, with importance, of rows of as many values as it has weights."""
         x = np.ascontiguousarray(x, np.float32)
         if name in HALVES:
             function = "ggml_fp32_to_bf16_row_ref" if name == "BF16" else "ggml_fp32_to_fp16_row"
             return self._row(function, x, np.zeros(x.size * 2, np.uint8), x.size)
         number, length, size, _ = BLOCKS[name]
         out = np.zeros(x.size // length * size, np.uint8)
+        if importance is not None:
+            w = np.ascontiguousarray(importance, np.float32)
+            rows = x.size // w.size
+            assert rows * w.size == x.size
+            written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, rows, w.size, pointer(w))
+            assert written == out.size
+            return out
         written = self.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, 1, x.size, None)
         assert written == out.size
         if name != "IQ4_NL":  # whose row function searches less than the one that files are made with

@@ -90,6 +90,19 @@ def paint(family, seed, n):
     raise ValueError(family)
 
 
+def importance(seed, n):
+    """One weight a column, as an importance matrix has them: from 2^-20 to 2^12, most near 1, a 64th of them 0, and
+    some stretches of 32 all 0."""
+    i = np.arange(n, dtype=np.uint64)
+    w = words(seed ^ 0x1A47, i)
+    stretch = words(seed ^ 0x57E7C, i // np.uint64(32))
+    # Near 1 but for every eighth, which may be anywhere.
+    near, far = w % np.uint64(4) + np.uint64(125), w % np.uint64(32) + np.uint64(107)
+    exponent = np.where((w >> np.uint64(8)) % np.uint64(8) == 0, far, near)
+    x = pattern((exponent << np.uint64(23)) | (w >> np.uint64(41)))
+    return np.where(((w >> np.uint64(16)) % np.uint64(64) == 0) | (stretch % np.uint64(64) == 0), F32(0), x)
+
+
 def blocks(seed, count, size, tops):
     """`count` random blocks of `size` bytes whose floating-point fields, with upper bytes at `tops`, are finite."""
     n = count * size

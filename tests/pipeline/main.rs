@@ -2,12 +2,14 @@
 
 mod budgets;
 mod encodings;
+mod importance;
 mod lattice;
 mod many;
 mod mapping;
 mod metadata;
 mod pairs;
 mod random;
+mod recipes;
 mod refusals;
 mod sums;
 mod support;

@@ -68,6 +68,21 @@ pub fn paint(family: &str, seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64).map(|i| value(family, seed, i)).collect()
 }
 
+/// One weight a column, as an importance matrix has them: from 2^-20 to 2^12, most near 1, a 64th of them 0, and some
+/// stretches of 32 all 0.
+pub fn importance(seed: u64, n: usize) -> Vec<f32> {
+    let weight = |i: u64| {
+        let w = word(seed ^ 0x1A47, i);
+        if (w >> 16).is_multiple_of(64) || word(seed ^ 0x0005_7E7C, i / 32).is_multiple_of(64) {
+            return 0.0;
+        }
+        // Near 1 but for every eighth, which may be anywhere.
+        let exponent = if (w >> 8).is_multiple_of(8) { w % 32 + 107 } else { w % 4 + 125 };
+        f32::from_bits((exponent as u32) << 23 | (w >> 41) as u32)
+    };
+    (0..n as u64).map(weight).collect()
+}
+
 /// `count` random blocks of `size` bytes whose floating-point fields, with upper bytes at `tops`, are finite.
 pub fn blocks(seed: u64, count: usize, size: usize, tops: &[usize]) -> Vec<u8> {
     let mut raw: Vec<u8> = (0..).flat_map(|at| word(seed, at).to_le_bytes()).take(count * size).collect();

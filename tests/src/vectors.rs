@@ -36,12 +36,26 @@ pub struct Case {
     pub decoded_sha256: Option<String>,
     /// The encoded bytes, in hex.
     pub bytes: Option<String>,
+    /// The importance that the encoder was given.
+    pub importance: Option<ImportanceRow>,
     /// For each block, whether a header field would be infinite.
     pub refused: Option<Vec<bool>>,
     /// The shape of a lattice file.
     pub shape: Option<Vec<u64>>,
     /// Hash of the lattice file.
     pub file_sha256: Option<String>,
+}
+
+/// One painted row of importance.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportanceRow {
+    /// The painter's seed.
+    pub seed: u64,
+    /// How many weights; the input is rows of as many values.
+    pub columns: usize,
+    /// Hash of the painted weights, little-endian.
+    pub sha256: String,
 }
 
 impl Case {

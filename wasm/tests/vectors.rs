@@ -51,7 +51,10 @@ fn check(kernels: &dyn Kernels, file: &str, Vectors { encoding, cases, .. }: &Ve
         let place = format!("{} {file} {} n={} seed={}", kernels.name(), case.family, case.n, case.seed);
         let input = painters::paint(&case.family, case.seed, case.n);
         let mut raw = vec![0; dtype.bytes_for(case.n as u64).unwrap() as usize];
-        kernels.encode(*encoding, &input, None, &mut raw).unwrap_or_else(|r| panic!("{place}: {r:?}"));
+        let weights = case.importance.as_ref().map(|row| painters::importance(row.seed, row.columns));
+        kernels
+            .encode(*encoding, &input, weights.as_deref(), &mut raw)
+            .unwrap_or_else(|r| panic!("{place}: {r:?}"));
         assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "{place}");
         let mut decoded = vec![0.0; case.n];
         kernels.decode(dtype, &raw, &mut decoded).unwrap_or_else(|e| panic!("{place}: {e:?}"));

@@ -56,13 +56,14 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         tile: &Window,
         values: &[f32],
+        weights: Option<&[f32]>,
         bytes: &mut Vec<u8>,
         other: &mut Vec<f32>,
     ) {
         for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
             let Ok(forest) = slot else { continue };
             other.resize(values.len(), 0.0);
-            let done = encode_tile(kernels, *encoding, tile, values, bytes)
+            let done = encode_tile(kernels, *encoding, tile, values, weights, bytes)
                 .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
             match done {
                 Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
@@ -76,11 +77,12 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         tile: &Window,
         values: &[f32],
+        weights: Option<&[f32]>,
         candidate: &[u8],
         bytes: &mut Vec<u8>,
     ) {
         for (encoding, found) in self.job.ask.identity.iter().zip(&mut self.identity) {
-            if encode_tile(kernels, *encoding, tile, values, bytes).is_err() {
+            if encode_tile(kernels, *encoding, tile, values, weights, bytes).is_err() {
                 found.refused = true;
                 continue;
             }
@@ -175,9 +177,10 @@ fn encode_tile(
     encoding: Encoding,
     tile: &Window,
     values: &[f32],
+    weights: Option<&[f32]>,
     bytes: &mut Vec<u8>,
 ) -> Result<(), Refused> {
     let n = tile.width() * tile.height();
     bytes.resize(encoding.dtype().bytes_for(n).unwrap_or(0) as usize, 0);
-    kernels.encode(encoding, values, None, bytes)
+    kernels.encode(encoding, values, weights, bytes)
 }

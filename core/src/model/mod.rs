@@ -4,3 +4,5 @@
 
 pub mod names;
 pub mod role;
+pub mod traits;
+pub mod twin;

@@ -82,7 +82,7 @@ pub fn is_gguf_name(name: &str) -> bool {
 }
 
 /// Layer-level modules: GGUF name, Hugging Face name.
-const MODULES: &[(&str, &str)] = &[
+pub(super) const MODULES: &[(&str, &str)] = &[
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),

@@ -144,6 +144,50 @@ pub fn role(name: &str, shape: &Shape) -> Role {
     if name.ends_with("weight") || expert_stack { Role::Weight } else { Role::Other }
 }
 
+/// Parts of the GGUF names of matrices that are small and matter much; llama-quantize leaves them alone.
+const KEPT_IN_MIXES: &[&str] = &[
+    "_norm.weight",
+    "ffn_gate_inp.weight",
+    "ffn_gate_tid2eid.weight",
+    "altup",
+    "laurel",
+    "per_layer_model_proj",
+    "ssm_conv1d",
+    "shortconv.conv.weight",
+    "indexer.k_proj.weight",
+    "indexer.q_proj.weight",
+    "time_mix_first.weight",
+    "time_mix_w0.weight",
+    "time_mix_w1.weight",
+    "time_mix_w2.weight",
+    "time_mix_v0.weight",
+    "time_mix_v1.weight",
+    "time_mix_v2.weight",
+    "time_mix_a0.weight",
+    "time_mix_a1.weight",
+    "time_mix_a2.weight",
+    "time_mix_g1.weight",
+    "time_mix_g2.weight",
+    "time_mix_decay_w1.weight",
+    "time_mix_decay_w2.weight",
+    "time_mix_lerp_fused.weight",
+    "attn_rel_b.weight",
+    ".position_embd",
+    "sam.pos_embd",
+    "sam.neck.",
+    "sam.net_",
+    ".rel_pos",
+    ".patch_embd",
+    ".patch_merger",
+    "a.rvq.codebook",
+    "mm.a.code_embd",
+];
+
+/// Whether mixes keep the matrix with this GGUF name as it is, although it is named as a weight.
+pub fn kept_in_mixes(gguf: &str) -> bool {
+    contains_any(gguf, KEPT_IN_MIXES)
+}
+
 /// Three axes or more with a short innermost one: `[out, in, kernel]`, `[out, in, height, width]`.
 fn is_kernel(shape: &Shape) -> bool {
     shape.axes().len() >= 3 && shape.cols() < 32

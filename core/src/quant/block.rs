@@ -135,7 +135,9 @@ pub fn field(x: f32, values: &[f32], culprit: f32) -> Result<[u8; 2], Overflow> 
 /// The binary16 of `x`, or the place of the loudest value of the block where that would be infinite.
 #[inline(always)]
 pub fn scale_field<const N: usize>(x: f32, values: &[f32; N]) -> Result<[u8; 2], Overflow> {
-    field(x, values, signed_absmax(values))
+    let h = f32_to_f16(x);
+    // The loudest value is looked for only to be named.
+    if f16_is_finite(h) { Ok(h.to_le_bytes()) } else { field(x, values, signed_absmax(values)) }
 }
 
 /// The binary16 at `at`, widened.

@@ -4,9 +4,6 @@
 //! Provenance: the IQ4 levels are the sixteen values that ggml 0.25's `dequantize_row_iq4_nl` makes of a block
 //! with scale 1; the E2M1 levels are those of the OCP Microscaling specification 1.0, doubled to be integers.
 
-use super::block::{Values, signed_absmax};
-use super::search::EPSILON;
-
 /// The levels of IQ4_NL and IQ4_XS, rising.
 pub const IQ4: [f32; 16] = [
     -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0, 89.0, 113.0,
@@ -17,7 +14,7 @@ pub const E2M1: [f32; 16] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
 
 /// Halfway between neighbouring levels of [`IQ4`].
-const HALFWAY: [f32; 15] = {
+pub const HALFWAY: [f32; 15] = {
     let mut all = [0.0; 15];
     let mut k = 0;
     while k < 15 {
@@ -34,36 +31,6 @@ const HALFWAY: [f32; 15] = {
 #[inline(always)]
 pub fn nearest_iq4(x: f32) -> u8 {
     HALFWAY.iter().map(|&h| u8::from(x >= h)).sum()
-}
-
-/// The scale of 32 values whose squares are their weights: the least squares over the grids on which the loudest
-/// value is near the lowest level, by up to seven steps either way. 0 for zeros. (`quantize_row_iq4_nl_impl`.)
-pub fn fit_iq4(x: &Values) -> f32 {
-    let max = signed_absmax(x);
-    if max.abs() < EPSILON {
-        return 0.0;
-    }
-    let sums = |inverse: f32| {
-        let levels = x.map(|x| IQ4[usize::from(nearest_iq4(inverse * x))]);
-        let (mut cross, mut square) = (0.0_f32, 0.0_f32);
-        for (&x, &q) in x.iter().zip(&levels) {
-            let w = x * x;
-            cross += w * q * x;
-            square += w * q * q;
-        }
-        (cross, square)
-    };
-    let (cross, square) = sums(1.0 / (-max / IQ4[0]));
-    let mut scale = cross / square;
-    let mut best = scale * cross;
-    for k in -7..=7_i8 {
-        let (cross, square) = sums((f32::from(k) + IQ4[0]) / max);
-        if square > 0.0 && cross * cross > best * square {
-            scale = cross / square;
-            best = scale * cross;
-        }
-    }
-    scale
 }
 
 /// The code whose level times `d` is nearest to `x`; of equally near ones the smaller level, so never 8.

@@ -1,23 +1,62 @@
 //! ggml's IQ4_NL: `f16 d`, 32 nibbles; `w = d * level(q)` with sixteen levels that lie closer around zero.
 //! Knows nothing but its 18 bytes.
 //!
-//! `quantize_iq4_nl`, which searches (`quantize_row_iq4_nl_ref` does not): the scale is [`fit_iq4`]'s, the codes are
-//! those of `x * (1/d)` with the unrounded `d`, which may be negative. All zeros: `d = +0`, codes 8.
+//! `quantize_iq4_nl`, which searches (`quantize_row_iq4_nl_ref` does not): the scale is that of [`Searches::iq4`], the codes are
+//! those of `x * (1/d)` with the unrounded `d`, which may be negative. All zeros, or none that counts: `d = +0`,
+//! codes 8. Importance: [`super::weighted`].
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, decode_all, encode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
+    LEN, Overflow, Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
 };
-use super::codebook::{IQ4, fit_iq4, nearest_iq4};
+use super::codebook::{IQ4, nearest_iq4};
+use super::fitted::{SMALL_BATCH, encode_batches};
+use super::searches::{Searches, Weights};
+use super::weighted::{Columns, block_squares, weigh_blocks};
 
 const BYTES: usize = 18;
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else {
+        let search = |_, values: &[Values], scales: &mut [f32]| searches.iq4(values, Weights::Square, scales);
+        return encode_batches(
+            src,
+            out,
+            [0.0; SMALL_BATCH],
+            search,
+            #[inline(always)]
+            |values, found, out| write(found, values, out),
+        );
+    };
+    let columns = Columns::new(importance, src);
+    let search = |first, values: &[Values], scales: &mut [f32]| {
+        let spreads = block_squares(values).map(|sum| sum * (2.0 / 32.0));
+        let mut weights = [[0.0; LEN]; SMALL_BATCH];
+        weigh_blocks(searches, columns, first, values, &spreads, &mut weights);
+        searches.iq4(values, Weights::Given(&weights), scales);
+        // Too loud for a spread: refused, whatever the search made of it.
+        for (scale, _) in scales.iter_mut().zip(spreads).filter(|(_, spread)| !spread.is_finite()) {
+            *scale = f32::NAN;
+        }
+    };
+    encode_batches(
+        src,
+        out,
+        [0.0; SMALL_BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let d = fit_iq4(values);
+#[inline(always)]
+fn write(&d: &f32, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let id = reciprocal(d);
     out[..2].copy_from_slice(&scale_field(d, values)?);
     out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));

@@ -2,35 +2,56 @@
 //! `w = d * (scale - 32) * level(q)`, one scale of six bits for 32 values, the levels those of IQ4_NL.
 //! Knows nothing but its 136 bytes.
 //!
-//! `quantize_iq4_xs`: scales are [`fit_iq4`]'s, shared out so that the one of greatest magnitude (the first of equals)
+//! `quantize_iq4_xs`: scales are those of [`Searches::iq4`], shared out so that the one of greatest magnitude (the first of equals)
 //! is -32 steps; the codes are those of `x * (1/s)`, with `s` the scale in steps of the unrounded `d`, and of 0 where
-//! it is 0. All zeros: `d = -0`, scales 0 (stored as 32), codes 8.
+//! it is 0. All zeros, or none that counts: `d = -0`, scales 0 (stored as 32), codes 8. Importance: [`super::weighted`].
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field, reciprocal, scale_field};
-use super::codebook::{IQ4, fit_iq4, nearest_iq4};
-use super::search::{loudest, signed_max};
+use super::block::{Overflow, decode_all, read_field, reciprocal, scale_field};
+use super::codebook::{IQ4, nearest_iq4};
+use super::fitted::{BATCH, encode_batches, loudest, signed_max};
+use super::searches::{Searches, Weights};
+use super::weighted::{Columns, Weighed};
 use super::wide::{Values, pack_nibbles, unpack_nibbles};
 use crate::float::nearest_even;
 
 const BYTES: usize = 136;
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let columns = importance.map(|importance| Columns::new(importance, src));
+    let search = |first, values: &[Values], scales: &mut [[f32; 8]]| {
+        let (x, all) = (values.as_flattened().as_chunks::<32>().0, scales.as_flattened_mut());
+        let Some(columns) = columns else { return searches.iq4(x, Weights::Square, all) };
+        let spread = |sum: f32| sum * (2.0 / 256.0);
+        let weighed = Weighed::<8>::new::<32, S>(searches, columns, first, values, spread);
+        searches.iq4(x, weighed.given(), all);
+        weighed.spoil(scales, |scales| &mut scales[0]);
+    };
+    encode_batches(
+        src,
+        out,
+        [[0.0; 8]; BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut fits = [0.0; 8];
-    for (fit, values) in fits.iter_mut().zip(values.as_chunks::<32>().0) {
-        *fit = fit_iq4(values);
-    }
+#[inline(always)]
+fn write(found: &[f32; 8], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
-    if !fits.iter().all(|s| s.is_finite()) {
+    if !found.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
     }
-    let d = -signed_max(&fits) / 32.0;
+    let d = -signed_max(found) / 32.0;
     let id = reciprocal(d);
-    let scales = fits.map(|s| nearest_even(id * s).clamp(-32, 31));
+    let scales = found.map(|s| nearest_even(id * s).clamp(-32, 31));
     let mut codes = [0; 256];
     let parts = values.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0);
     for ((values, codes), &scale) in parts.zip(&scales) {

@@ -7,12 +7,26 @@
 
 mod block;
 pub mod codebook;
+mod fitted;
+mod grid;
+mod grid_block;
+mod grid_fit;
+mod grid_near;
+mod grids;
+mod iq1_m;
+mod iq1_s;
+mod iq2_s;
+mod iq2_xs;
+mod iq2_xxs;
+mod iq3_s;
+mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
 mod mxfp4;
 mod nvfp4;
 mod plain;
+mod positive;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -28,16 +42,22 @@ mod q8_0;
 mod q8_1;
 mod q8_k;
 mod search;
+pub mod searches;
 pub mod six_bits;
+mod spread;
+mod ternary;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
+mod weighted;
 mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
+pub use search::OneByOne;
+use searches::Searches;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
@@ -53,11 +73,50 @@ pub enum Encoding {
     LatticeSym,
 }
 
+/// What an encoder makes of an importance row: one weight for each column of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Importance {
+    /// It makes no difference.
+    Ignored,
+    /// It steers the search.
+    Optional,
+    /// As optional, but the few bits of the type serve badly without.
+    Wanted,
+    /// Without one the encoder refuses.
+    Required,
+}
+
 impl Encoding {
-    /// Whether its encoder tries many scales for each block, which takes tens of times longer than not to.
+    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
+    /// than not to.
     pub const fn searches(self) -> bool {
-        use DType::{IQ4_NL, IQ4_XS, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
-        matches!(self, Encoding::Type(Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS))
+        use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
+        use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
+        let Encoding::Type(d) = self else { return false };
+        matches!(d, Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS | IQ3_S | IQ3_XXS)
+            || matches!(d, IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
+    }
+
+    /// What its encoder makes of an importance row.
+    pub const fn importance(self) -> Importance {
+        use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
+        use DType::{Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K};
+        let Encoding::Type(d) = self else { return Importance::Ignored };
+        match d {
+            IQ2_XXS | IQ2_XS | IQ1_S | IQ1_M => Importance::Required,
+            IQ2_S | IQ3_XXS | IQ3_S => Importance::Wanted,
+            Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS => {
+                Importance::Optional
+            }
+            _ => Importance::Ignored,
+        }
+    }
+
+    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
+    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    pub const fn needs_whole_rows(self) -> bool {
+        use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
+        matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
     /// The dtype of the bytes.
@@ -126,6 +185,8 @@ pub enum Refused {
         /// Which block.
         block: usize,
     },
+    /// The encoding needs an importance row, and there was none.
+    NeedsImportance,
     /// There is no such codec. Plans are made from the tables of what there is, so this is a mistake of ours.
     NoCodec,
 }
@@ -144,6 +205,10 @@ impl Refused {
                 Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
                     .element(at)
             }
+            Refused::NeedsImportance => Error::new(
+                Code::NeedsImportance,
+                "this type needs an importance matrix: its few bits must know which columns matter",
+            ),
             Refused::NoCodec => Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded"),
         }
     }
@@ -155,7 +220,7 @@ impl Refused {
             Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
             Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
             Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
-            Refused::NoCodec => Refused::NoCodec,
+            Refused::NeedsImportance | Refused::NoCodec => self,
         }
     }
 }
@@ -167,8 +232,10 @@ impl From<Refused> for Error {
 }
 
 /// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
-/// bytes that [`DType::bytes_for`] says. `importance`, one weight per element, is for encodings that search;
-/// the ones here so far do not, and ignore it. After a refusal `out` holds nothing of use.
+/// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
+/// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
+/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
+/// After a refusal `out` holds nothing of use.
 ///
 /// # Panics
 /// Where the lengths do not belong together: they are the caller's, never a file's.
@@ -192,12 +259,14 @@ pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
 macro_rules! codecs {
     (
         encode { $($encoding:pat => $encode:path,)* }
+        search { $($searched:pat => $search:path,)* }
         decode { $($dtype:pat => $decode:path,)* }
     ) => {
         /// How to write `e`, where we can.
         pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             match e {
                 $($encoding => Some($encode),)*
+                $(Encoding::Type($searched) => Some(|x, w, out| $search(OneByOne, x, w, out)),)*
                 _ => None,
             }
         }
@@ -210,9 +279,10 @@ macro_rules! codecs {
             }
         }
 
-        /// What [`encoder`] names, called here; searches are not, they stay calls.
+        /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
         #[inline(always)]
-        pub fn encode_in_place(
+        pub fn encode_with<S: Searches>(
+            searches: S,
             e: Encoding,
             src: &[f32],
             importance: Option<&[f32]>,
@@ -220,6 +290,7 @@ macro_rules! codecs {
         ) -> Result<(), Refused> {
             match e {
                 $($encoding => $encode(src, importance, out),)*
+                $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
                 _ => Err(Refused::NoCodec),
             }
         }
@@ -245,23 +316,32 @@ codecs! {
         Encoding::Type(DType::F16) => plain::encode_f16,
         Encoding::Type(DType::BF16) => plain::encode_bf16,
         Encoding::Type(DType::Q8_0) => q8_0::encode,
-        Encoding::Type(DType::Q4_0) => q4_0::encode,
-        Encoding::Type(DType::Q4_1) => q4_1::encode,
-        Encoding::Type(DType::Q5_0) => q5_0::encode,
-        Encoding::Type(DType::Q5_1) => q5_1::encode,
-        Encoding::Type(DType::Q2_K) => q2_k::encode,
-        Encoding::Type(DType::Q3_K) => q3_k::encode,
-        Encoding::Type(DType::Q4_K) => q4_k::encode,
-        Encoding::Type(DType::Q5_K) => q5_k::encode,
-        Encoding::Type(DType::Q6_K) => q6_k::encode,
-        Encoding::Type(DType::IQ4_NL) => iq4_nl::encode,
-        Encoding::Type(DType::IQ4_XS) => iq4_xs::encode,
+        Encoding::Type(DType::IQ1_S) => iq1_s::encode,
+        Encoding::Type(DType::IQ1_M) => iq1_m::encode,
+        Encoding::Type(DType::IQ2_XXS) => iq2_xxs::encode,
+        Encoding::Type(DType::IQ2_XS) => iq2_xs::encode,
+        Encoding::Type(DType::IQ2_S) => iq2_s::encode,
+        Encoding::Type(DType::IQ3_XXS) => iq3_xxs::encode,
+        Encoding::Type(DType::IQ3_S) => iq3_s::encode,
         Encoding::Type(DType::TQ1_0) => tq1_0::encode,
         Encoding::Type(DType::TQ2_0) => tq2_0::encode,
         Encoding::Type(DType::MXFP4) => mxfp4::encode,
         Encoding::Type(DType::NVFP4) => nvfp4::encode,
         Encoding::Type(DType::Q1_0) => q1_0::encode,
         Encoding::Type(DType::Q2_0) => q2_0::encode,
+    }
+    search {
+        DType::Q4_0 => q4_0::encode,
+        DType::Q4_1 => q4_1::encode,
+        DType::Q5_0 => q5_0::encode,
+        DType::Q5_1 => q5_1::encode,
+        DType::Q2_K => q2_k::encode,
+        DType::Q3_K => q3_k::encode,
+        DType::Q4_K => q4_k::encode,
+        DType::Q5_K => q5_k::encode,
+        DType::Q6_K => q6_k::encode,
+        DType::IQ4_NL => iq4_nl::encode,
+        DType::IQ4_XS => iq4_xs::encode,
     }
     decode {
         DType::F64 => plain::decode_f64,
@@ -282,6 +362,13 @@ codecs! {
         DType::Q5_K => q5_k::decode,
         DType::Q6_K => q6_k::decode,
         DType::Q8_K => q8_k::decode,
+        DType::IQ1_S => iq1_s::decode,
+        DType::IQ1_M => iq1_m::decode,
+        DType::IQ2_XXS => iq2_xxs::decode,
+        DType::IQ2_XS => iq2_xs::decode,
+        DType::IQ2_S => iq2_s::decode,
+        DType::IQ3_XXS => iq3_xxs::decode,
+        DType::IQ3_S => iq3_s::decode,
         DType::IQ4_NL => iq4_nl::decode,
         DType::IQ4_XS => iq4_xs::decode,
         DType::TQ1_0 => tq1_0::decode,

@@ -3,30 +3,74 @@
 //!
 //! `quantize_row_q2_K_ref`: each sub-block is fitted with the magnitudes as weights and judged by magnitudes, scales
 //! and minima are shared out to 15 steps of their greatest, and codes are chosen anew from the stored ones. Where a
-//! stored scale is 0 the codes stay those of the search. All zeros: everything 0.
+//! stored scale is 0 the codes stay those of the search. All zeros: everything 0. `quantize_row_q2_K_impl`: with
+//! importance, the grids and the sharing out are those of [`super::weighted`].
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field};
-use super::search::{Grid, share};
-use super::wide::{Values, pack_quarters, recode, unpack_quarters};
+use super::block::{Overflow, decode_all, read_field};
+use super::fitted::{BATCH, Shared, check_fits, encode_batches, recode, share};
+use super::searches::{Fit, Grid, Searches, Weights};
+use super::weighted::{self, Columns, Found, Weighed, with_minimum};
+use super::wide::{Values, pack_quarters, unpack_quarters};
 
 const BYTES: usize = 84;
 const GRID: Grid = Grid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true };
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else {
+        let search = |_, values: &[Values], fits: &mut [[Fit; 16]]| {
+            let x = values.as_flattened().as_chunks::<16>().0;
+            searches.with_minimum(&GRID, x, Weights::Magnitude, fits.as_flattened_mut());
+        };
+        return encode_batches(
+            src,
+            out,
+            [[Fit::ZERO; 16]; BATCH],
+            search,
+            #[inline(always)]
+            |values, fits, out| {
+                let (scales, mins) = (share(fits.map(|f| f.scale), 15.0), share(fits.map(|f| f.min), 15.0));
+                write(values, fits, &scales, &mins, out)
+            },
+        );
+    };
+    let columns = Columns::new(importance, src);
+    let search = |first, values: &[Values], found: &mut [Found<16>]| {
+        let weighed = Weighed::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
+        with_minimum::<16, 16, S>(searches, &weighted::grid(3), 15, &weighed, values, found);
+    };
+    encode_batches(
+        src,
+        out,
+        Found::BLANK,
+        search,
+        #[inline(always)]
+        |values, found, out| write(values, &found.fits, &found.scales, &found.mins, out),
+    )
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut codes = [0; 256];
-    let fits = GRID.fit_all::<16, 16>(values, &mut codes, |x| x.map(f32::abs))?;
-    let (d_field, d, scales) = share(fits.map(|f| f.scale), 15.0, values)?;
-    let (m_field, dmin, mins) = share(fits.map(|f| f.min), 15.0, values)?;
-    for ((both, scale), min) in out[..16].iter_mut().zip(scales).zip(mins) {
+#[inline(always)]
+fn write(
+    values: &Values,
+    fits: &[Fit; 16],
+    scales: &Shared<16>,
+    mins: &Shared<16>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
+    check_fits(fits, values)?;
+    let ((d_field, d), (m_field, dmin)) = (scales.field(values)?, mins.field(values)?);
+    for ((both, scale), min) in out[..16].iter_mut().zip(scales.codes).zip(mins.codes) {
         *both = scale | min << 4;
     }
     let stored = |j: usize| (d * f32::from(out[j] & 15), dmin * f32::from(out[j] >> 4));
-    recode::<16>(values, &mut codes, (0, 3), stored);
+    let mut codes = [0; 256];
+    recode::<16>(values, (0, 3), stored, |j, x| fits[j].codes(x, (0, 3)), &mut codes);
     pack_quarters(&codes, &mut out[16..80]);
     out[80..82].copy_from_slice(&d_field);
     out[82..84].copy_from_slice(&m_field);

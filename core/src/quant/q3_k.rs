@@ -3,45 +3,135 @@
 //!
 //! `quantize_row_q3_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -32
 //! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
-//! search. All zeros: everything 0, the packed scales too.
+//! search. All zeros: everything 0, the packed scales too. `quantize_row_q3_K_impl`: with importance ([`super::weighted`])
+//! the sub-blocks are fitted around zero, and so are their scales.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
-use super::search::{loudest, refined, signed_max};
+use super::block::{Overflow, decode_all, read_field, scale_field};
+use super::fitted::{BATCH, check_fits, encode_batches, loudest, recode, signed_max};
+use super::searches::{Fit, Searches, Weights};
 use super::six_bits::{pack_sixteen, unpack_sixteen};
-use super::wide::{Values, add_plane, pack_plane, pack_quarters, recode, unpack_quarters};
+use super::weighted::{Columns, Weighed, searchable};
+use super::wide::{Codes, Values, add_plane, pack_plane, pack_quarters, unpack_quarters};
 use crate::float::{f16_to_f32, nearest_even};
 
 const BYTES: usize = 110;
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+/// What the search finds for a super-block.
+#[derive(Clone, Copy)]
+struct Found {
+    scales: [f32; 16],
+    codes: Codes,
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut codes = [0; 256];
-    let mut fits = [0.0; 16];
-    let parts = values.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
-    for (fit, (x, codes)) in fits.iter_mut().zip(parts) {
-        *fit = refined(x, 4, codes);
+/// What it finds when importance is given: the fits of the sub-blocks, and that of their scales.
+#[derive(Clone, Copy)]
+struct Weighted {
+    fits: [Fit; 16],
+    scale: Fit,
+}
+
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else {
+        let search = |_, values: &[Values], found: &mut [Found]| {
+            for (values, found) in values.iter().zip(found) {
+                let codes = found.codes.as_chunks_mut::<16>().0;
+                searches.refined(4, values.as_chunks::<16>().0, codes, &mut found.scales);
+            }
+        };
+        return encode_batches(
+            src,
+            out,
+            [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH],
+            search,
+            #[inline(always)]
+            |values, found, out| write(found, values, out),
+        );
+    };
+    let columns = Columns::new(importance, src);
+    let search = |first, values: &[Values], found: &mut [Weighted]| {
+        let weighed = Weighed::new::<16, S>(searches, columns, first, values, |sum| 2.0 * sum / 256.0);
+        search_weighted(searches, values, &weighed, found);
+    };
+    let blank = [Weighted { fits: [Fit::ZERO; 16], scale: Fit::ZERO }; BATCH];
+    encode_batches(
+        src,
+        out,
+        blank,
+        search,
+        #[inline(always)]
+        |values, found, out| write_weighted(found, values, out),
+    )
+}
+
+/// The sub-blocks are fitted around zero, and so are their scales, which count as much as their values together.
+#[inline(always)]
+fn search_weighted<S: Searches>(
+    searches: S,
+    values: &[Values],
+    weighed: &Weighed<16>,
+    found: &mut [Weighted],
+) {
+    let mut fits = [[Fit::ZERO; 16]; BATCH];
+    let x = values.as_flattened().as_chunks::<16>().0;
+    searches.around_zero(4, x, weighed.given(), &mut fits.as_flattened_mut()[..x.len()]);
+    let scales = fits.map(|fits| fits.map(|f| searchable(f.scale)));
+    let mut shared = [Fit::ZERO; BATCH];
+    let count = values.len();
+    searches.around_zero(32, &scales[..count], Weights::Given(&weighed.sums), &mut shared[..count]);
+    for ((found, fits), scale) in found.iter_mut().zip(fits).zip(shared) {
+        *found = Weighted { fits, scale };
     }
+    weighed.spoil(found, |found| &mut found.fits[0].scale);
+}
+
+#[inline(always)]
+fn write_weighted(found: &Weighted, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let Weighted { fits, scale } = found;
+    check_fits(fits, values)?;
+    let scales = scale.codes(&fits.map(|f| f.scale), (-32, 31));
+    finish(values, &scales, scale.scale, |j, x| fits[j].codes(x, (-4, 3)), out)
+}
+
+#[inline(always)]
+fn write(found: &Found, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
-    if !fits.iter().all(|s| s.is_finite()) {
+    if !found.scales.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
     }
-    let max = signed_max(&fits);
-    let (mut field, mut scales) = ([0; 2], [0; 16]);
-    out[96..108].fill(0);
+    let max = signed_max(&found.scales);
+    let (mut d, mut scales) = (0.0, [0; 16]);
     if max != 0.0 {
         let inverse = -32.0 / max;
-        scales = fits.map(|s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
-        out[96..108].copy_from_slice(&pack_sixteen(&scales));
-        field = scale_field(1.0 / inverse, values)?;
+        scales = found.scales.map(|s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
+        d = 1.0 / inverse;
     }
+    finish(values, &scales, d, |j, _| found.codes.as_chunks::<16>().0[j], out)
+}
+
+/// Writes the block, from scales counted from -32, their unit, and the codes that the search left.
+#[inline(always)]
+fn finish(
+    values: &Values,
+    scales: &[u8; 16],
+    d: f32,
+    left: impl Fn(usize, &[f32; 16]) -> [u8; 16],
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
+    let field = scale_field(d, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
-    recode::<16>(values, &mut codes, (-4, 3), |j| (d * f32::from(scales[j] as i8 - 32), 0.0));
+    let stored = |j: usize| (d * f32::from(scales[j] as i8 - 32), 0.0);
+    let mut codes = [0; 256];
+    recode::<16>(values, (-4, 3), stored, left, &mut codes);
     out[..32].copy_from_slice(&pack_plane(&codes, 2));
     pack_quarters(&codes, &mut out[32..96]);
+    out[96..108].copy_from_slice(&pack_sixteen(scales));
     out[108..].copy_from_slice(&field);
     Ok(())
 }

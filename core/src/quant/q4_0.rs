@@ -4,18 +4,40 @@
 //! negative; `q = min(15, trunc(x * (1/d) + 8.5))` with the unrounded `1/d`. All zeros (of either sign):
 //! `d = 0 / -8 = -0`, codes 8. `d` that underflows to 0: codes 8. `1/d` infinite: codes 0 (undefined in C,
 //! 0 on x86).
+//!
+//! `quantize_row_q4_0_impl`: with importance ([`super::weighted`]; whole rows only) the scale and the codes are those of
+//! [`Searches::around_zero`]. All zeros: everything 0.
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
-    signed_absmax, unpack_halves,
+    LEN, Overflow, Values, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
+    scale_field, signed_absmax, unpack_halves,
 };
+use super::searches::{Fit, Searches, Weights};
+use super::weighted::encode_rows;
 
 const BYTES: usize = 18;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
+    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
+        searches.around_zero(8, x, weights, fits);
+    };
+    encode_rows(searches, src, importance, out, search, write_fit)
+}
+
+#[inline(always)]
+fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let q = fit.codes(values, (-8, 7));
+    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
+    out[2..].copy_from_slice(&pack_halves(&q));
+    Ok(())
 }
 
 #[inline(always)]

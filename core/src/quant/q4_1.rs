@@ -3,18 +3,41 @@
 //! `quantize_row_q4_1_ref`: `m` is the least value, `d = (max - min) / 15`;
 //! `q = min(15, trunc((x - min) * (1/d) + 0.5))` with the unrounded `min` and `1/d`. A constant block: `d = 0`,
 //! codes 0; of zeros, `m` has the sign of the first. `1/d` infinite: codes 0 (undefined in C, 0 on x86).
+//!
+//! `quantize_row_q4_1_impl`: with importance ([`super::weighted`]; whole rows only) scale, minimum and codes are those of
+//! [`Searches::with_minimum`]. All zeros: everything 0, but `m` has the sign of the first.
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, extremes, field, louder, pack_halves, read_field,
-    reciprocal, unpack_halves,
+    LEN, Overflow, Values, codes, decode_all, encode_all, extremes, field, louder, pack_halves, read_field,
+    reciprocal, scale_field, unpack_halves,
 };
+use super::searches::{Fit, Searches, Weights};
+use super::weighted::{self, encode_rows};
 
 const BYTES: usize = 20;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
+    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
+        searches.with_minimum(&weighted::grid(15), x, weights, fits);
+    };
+    encode_rows(searches, src, importance, out, search, write_fit)
+}
+
+#[inline(always)]
+fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let q = fit.codes(values, (0, 15));
+    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
+    out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);
+    out[4..].copy_from_slice(&pack_halves(&q));
+    Ok(())
 }
 
 #[inline(always)]

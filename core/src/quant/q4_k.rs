@@ -3,52 +3,113 @@
 //!
 //! `quantize_row_q4_K_ref`: each sub-block is fitted with the weights `sqrt(mean square) + |x|`, scales and minima are
 //! shared out to 63 steps of their greatest, and codes are chosen anew from the stored ones. Where a stored scale is
-//! 0 the codes stay those of the search. All zeros: everything 0.
+//! 0 the codes stay those of the search. All zeros: everything 0. `quantize_row_q4_K_impl`: with importance, the
+//! grids and the sharing out are those of [`super::weighted`].
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field};
-use super::search::{Grid, share};
+use super::block::{Overflow, decode_all, read_field};
+use super::fitted::{BATCH, Shared, check_fits, encode_batches, recode, share};
+use super::searches::{Fit, Grid, Searches, Weights};
 use super::six_bits;
-use super::wide::{Codes, Values, pack_nibbles, recode, unpack_nibbles};
+use super::weighted::{self, Columns, Found, Weighed, with_minimum};
+use super::wide::{Codes, Values, pack_nibbles, unpack_nibbles};
 
 const BYTES: usize = 144;
 const GRID: Grid = Grid { top: 15, first: -1.0, step: 0.1, count: 20, absolute: false };
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    encode_with_header(
+        searches,
+        &GRID,
+        src,
+        importance,
+        out,
+        #[inline(always)]
+        |found, values, out: &mut [u8; BYTES]| {
+            let mut codes = [0; 256];
+            write_scales(found, values, GRID.top, &mut codes, out)?;
+            pack_nibbles::<32>(&codes, &mut out[16..]);
+            Ok(())
+        },
+    )
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let codes = encode_with_minimum(values, &GRID, out)?;
-    pack_nibbles::<32>(&codes, &mut out[16..]);
-    Ok(())
-}
-
-/// The codes, and the sixteen bytes of header that Q4_K and Q5_K have in common.
-pub(super) fn encode_with_minimum<const B: usize>(
-    values: &Values,
+/// Finds what Q4_K and Q5_K write for each super-block; without importance with the grids given.
+#[inline(always)]
+pub(super) fn encode_with_header<S: Searches, const B: usize>(
+    searches: S,
     grid: &Grid,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+    write: impl Fn(&Found<8>, &Values, &mut [u8; B]) -> Result<(), Overflow>,
+) -> Result<(), Refused> {
+    let Some(importance) = importance else {
+        let search = |_, values: &[Values], fits: &mut [[Fit; 8]]| {
+            let x = values.as_flattened().as_chunks::<32>().0;
+            searches.with_minimum(grid, x, Weights::Loudness, fits.as_flattened_mut());
+        };
+        return encode_batches(
+            src,
+            out,
+            [[Fit::ZERO; 8]; BATCH],
+            search,
+            #[inline(always)]
+            |values, fits, out| {
+                let (scales, mins) = (share(fits.map(|f| f.scale), 63.0), share(fits.map(|f| f.min), 63.0));
+                write(&Found { fits: *fits, scales, mins }.limited(), values, out)
+            },
+        );
+    };
+    let columns = Columns::new(importance, src);
+    let search = |first, values: &[Values], found: &mut [Found<8>]| {
+        let weighed = Weighed::new::<32, S>(searches, columns, first, values, |sum| 2.0 * sum / 256.0);
+        with_minimum::<32, 8, S>(searches, &weighted::grid(grid.top), 63, &weighed, values, found);
+    };
+    encode_batches(
+        src,
+        out,
+        Found::BLANK,
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
+}
+
+impl Found<8> {
+    /// A negative scale, cast to a byte, is large: ggml stores it as 63, but not in Q4_K when importance is given.
+    #[inline(always)]
+    pub(super) fn limited(self) -> Found<8> {
+        let limit = |all: Shared<8>| Shared { codes: all.codes.map(|q| q.min(63)), ..all };
+        Found { scales: limit(self.scales), mins: limit(self.mins), ..self }
+    }
+}
+
+/// Writes the sixteen bytes of header that Q4_K and Q5_K have in common, and finds the codes.
+#[inline(always)]
+pub(super) fn write_scales<const B: usize>(
+    Found { fits, scales, mins }: &Found<8>,
+    values: &Values,
+    top: i32,
+    codes: &mut Codes,
     out: &mut [u8; B],
-) -> Result<Codes, Overflow> {
-    let mut codes = [0; 256];
-    let fits = grid.fit_all::<32, 8>(values, &mut codes, loudness)?;
-    let (d_field, d, scales) = share(fits.map(|f| f.scale), 63.0, values)?;
-    let (m_field, dmin, mins) = share(fits.map(|f| f.min), 63.0, values)?;
-    // A negative scale, cast to a byte, is large: ggml stores it as 63.
-    let (scales, mins) = (scales.map(|s| s.min(63)), mins.map(|m| m.min(63)));
-    recode::<32>(values, &mut codes, (0, grid.top), |j| {
-        (d * f32::from(scales[j]), dmin * f32::from(mins[j]))
-    });
+) -> Result<(), Overflow> {
+    check_fits(fits, values)?;
+    let ((d_field, d), (m_field, dmin)) = (scales.field(values)?, mins.field(values)?);
+    let packed = six_bits::pack_pairs(&scales.codes, &mins.codes);
     out[..2].copy_from_slice(&d_field);
     out[2..4].copy_from_slice(&m_field);
-    out[4..16].copy_from_slice(&six_bits::pack_pairs(&scales, &mins));
-    Ok(codes)
-}
-
-/// What each value of a sub-block counts.
-fn loudness(x: &[f32; 32]) -> [f32; 32] {
-    let average = libm::sqrtf(x.iter().fold(0.0, |sum, &x| sum + x * x) / 32.0);
-    x.map(|x| average + x.abs())
+    out[4..16].copy_from_slice(&packed);
+    let (scales, mins) = six_bits::unpack_pairs(packed);
+    let stored = |j: usize| (d * f32::from(scales[j]), dmin * f32::from(mins[j]));
+    recode::<32>(values, (0, top), stored, |j, x| fits[j].codes(x, (0, top)), codes);
+    Ok(())
 }
 
 #[inline(always)]

@@ -1,18 +1,41 @@
 //! ggml's Q5_0: `f16 d`, 32 fifth bits, 32 nibbles; `w = d * (q - 16)`. Knows nothing but its 22 bytes.
 //!
 //! `quantize_row_q5_0_ref`: as Q4_0 with -16 in place of -8, and `q = min(31, trunc(x * (1/d) + 16.5))`.
+//!
+//! `quantize_row_q5_0_impl`: with importance ([`super::weighted`]; whole rows only) the scale and the codes are those of
+//! [`Searches::around_zero`]. All zeros: everything 0.
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field, reciprocal,
-    signed_absmax, unpack_halves, with_fifth_bits,
+    LEN, Overflow, Values, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field,
+    reciprocal, scale_field, signed_absmax, unpack_halves, with_fifth_bits,
 };
+use super::searches::{Fit, Searches, Weights};
+use super::weighted::encode_rows;
 
 const BYTES: usize = 22;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
+    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
+        searches.around_zero(16, x, weights, fits);
+    };
+    encode_rows(searches, src, importance, out, search, write_fit)
+}
+
+#[inline(always)]
+fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let q = fit.codes(values, (-16, 15));
+    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
+    out[2..6].copy_from_slice(&fifth_bits(&q));
+    out[6..].copy_from_slice(&pack_halves(&q));
+    Ok(())
 }
 
 #[inline(always)]

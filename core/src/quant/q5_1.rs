@@ -1,18 +1,42 @@
 //! ggml's Q5_1: `f16 d`, `f16 m`, 32 fifth bits, 32 nibbles; `w = d * q + m`. Knows nothing but its 24 bytes.
 //!
 //! `quantize_row_q5_1_ref`: as Q4_1 with 31 in place of 15; ggml does not clamp, and 31 is never exceeded.
+//!
+//! `quantize_row_q5_1_impl`: with importance ([`super::weighted`]; whole rows only) scale, minimum and codes are those of
+//! [`Searches::with_minimum`]. All zeros: everything 0, but `m` has the sign of the first.
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, louder, pack_halves,
-    read_field, reciprocal, unpack_halves, with_fifth_bits,
+    LEN, Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, louder, pack_halves,
+    read_field, reciprocal, scale_field, unpack_halves, with_fifth_bits,
 };
+use super::searches::{Fit, Searches, Weights};
+use super::weighted::{self, encode_rows};
 
 const BYTES: usize = 24;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
+    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
+        searches.with_minimum(&weighted::grid(31), x, weights, fits);
+    };
+    encode_rows(searches, src, importance, out, search, write_fit)
+}
+
+#[inline(always)]
+fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let q = fit.codes(values, (0, 31));
+    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
+    out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);
+    out[4..8].copy_from_slice(&fifth_bits(&q));
+    out[8..].copy_from_slice(&pack_halves(&q));
+    Ok(())
 }
 
 #[inline(always)]

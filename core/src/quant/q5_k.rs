@@ -4,23 +4,36 @@
 //! `quantize_row_q5_K_ref`: as [`super::q4_k`], with 31 for the top code and 16 candidate grids.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all};
-use super::q4_k::{decode_with_minimum, encode_with_minimum};
-use super::search::Grid;
+use super::block::decode_all;
+use super::q4_k::{decode_with_minimum, encode_with_header, write_scales};
+use super::searches::{Grid, Searches};
 use super::wide::{Values, add_plane, pack_nibbles, pack_plane, unpack_nibbles};
 
 const BYTES: usize = 176;
 const GRID: Grid = Grid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false };
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
-}
-
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let codes = encode_with_minimum(values, &GRID, out)?;
-    out[16..48].copy_from_slice(&pack_plane(&codes, 4));
-    pack_nibbles::<32>(&codes, &mut out[48..]);
-    Ok(())
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    encode_with_header(
+        searches,
+        &GRID,
+        src,
+        importance,
+        out,
+        #[inline(always)]
+        |found, values, out: &mut [u8; BYTES]| {
+            let mut codes = [0; 256];
+            write_scales(&found.limited(), values, GRID.top, &mut codes, out)?;
+            out[16..48].copy_from_slice(&pack_plane(&codes, 4));
+            pack_nibbles::<32>(&codes, &mut out[48..]);
+            Ok(())
+        },
+    )
 }
 
 #[inline(always)]

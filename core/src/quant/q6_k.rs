@@ -3,41 +3,62 @@
 //!
 //! `quantize_row_q6_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -128
 //! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
-//! search. Where every scale is below 1e-15 the whole super-block is zero bytes.
+//! search. Where every scale is below 1e-15 the whole super-block is zero bytes. `quantize_row_q6_K_impl`: with
+//! importance, that is the weights, as it is.
 
 use super::Refused;
-use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
-use super::search::{EPSILON, around_zero, loudest, signed_max};
-use super::wide::{Codes, Values, pack_nibbles, pack_quarters, recode, unpack_nibbles, unpack_quarters};
+use super::block::{Overflow, decode_all, read_field, scale_field};
+use super::fitted::{BATCH, check_fits, encode_batches, recode, signed_max};
+use super::searches::{EPSILON, Fit, Searches, Weights};
+use super::weighted::Columns;
+use super::wide::{Values, pack_nibbles, pack_quarters, unpack_nibbles, unpack_quarters};
 use crate::float::{f16_to_f32, nearest_even};
 
 const BYTES: usize = 210;
 
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    encode_all(src, out, encode_block)
+#[inline(always)]
+pub fn encode<S: Searches>(
+    searches: S,
+    src: &[f32],
+    importance: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), Refused> {
+    let columns = importance.map(|importance| Columns::<256>::new(importance, src));
+    let search = |first, values: &[Values], fits: &mut [[Fit; 16]]| {
+        let x = values.as_flattened().as_chunks::<16>().0;
+        let Some(columns) = columns else {
+            return searches.around_zero(32, x, Weights::Square, fits.as_flattened_mut());
+        };
+        let mut given = [[0.0; 256]; BATCH];
+        columns.copy(first, &mut given[..values.len()]);
+        let weights = Weights::Given(given.as_flattened().as_chunks().0);
+        searches.around_zero(32, x, weights, fits.as_flattened_mut());
+    };
+    encode_batches(
+        src,
+        out,
+        [[Fit::ZERO; 16]; BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let mut codes: Codes = [0; 256];
-    let mut fits = [0.0; 16];
-    let parts = values.as_chunks::<16>().0.iter().zip(codes.as_chunks_mut::<16>().0);
-    for (fit, (x, codes)) in fits.iter_mut().zip(parts) {
-        *fit = around_zero(x, 32, codes);
-    }
-    // ggml writes nonsense for sub-blocks so loud that their sums overflow.
-    if !fits.iter().all(|s| s.is_finite()) {
-        return Err(loudest(values));
-    }
-    let max = signed_max(&fits);
+#[inline(always)]
+fn write(fits: &[Fit; 16], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    check_fits(fits, values)?;
+    let max = signed_max(&fits.map(|f| f.scale));
     if max.abs() < EPSILON {
         *out = [0; BYTES];
         return Ok(());
     }
     let inverse = -128.0 / max;
-    let scales = fits.map(|s| nearest_even(inverse * s).min(127) as i8);
+    let scales = fits.map(|f| nearest_even(inverse * f.scale).min(127) as i8);
     let field = scale_field(1.0 / inverse, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
-    recode::<16>(values, &mut codes, (-32, 31), |j| (d * f32::from(scales[j]), 0.0));
+    let stored = |j: usize| (d * f32::from(scales[j]), 0.0);
+    let mut codes = [0; 256];
+    recode::<16>(values, (-32, 31), stored, |j, x| fits[j].codes(x, (-32, 31)), &mut codes);
     pack_nibbles::<64>(&codes, &mut out[..128]);
     pack_quarters(&codes.map(|q| q >> 4), &mut out[128..192]);
     out[192..208].copy_from_slice(&scales.map(|s| s as u8));

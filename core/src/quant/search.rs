@@ -1,33 +1,98 @@
-//! The searches for the scale of a sub-block that the k-types share: least squares over candidate grids.
+//! The searches that the k-types and IQ4 share, one sub-block after the other: the definition of [`Searches`].
 //!
-//! Knows no layout, no super-block and no importance matrix. Every sum runs over the sub-block in index order, each
+//! Knows no layout. Every sum runs over the sub-block in index order, each
 //! product from the left: that is the definition, and lanes may only run across sub-blocks. Candidates are not
 //! independent either: with a minimum, the one that wins changes the minimum that the next ones round from.
 //!
-//! Reference: `make_qkx2_quants`, `make_qx_quants` (mode 1) and `make_q3_quants` (with refinement) of ggml 0.25.
+//! Reference: `make_qkx2_quants`, `make_qkx3_quants`, `make_qx_quants` (mode 1), `make_q3_quants` (with refinement) and
+//! `make_qp_quants` of ggml 0.25.
 
-use super::block::{Overflow, extremes, scale_field, signed_absmax};
-use super::wide::{Codes, Values};
-use crate::float::{f16_to_f32, nearest_even};
+use super::block::{extremes, signed_absmax};
+use super::codebook::{IQ4, nearest_iq4};
+use super::searches::{EPSILON, Fit, Grid, Searches, Weights};
+use crate::float::nearest_even;
 
-/// A sub-block whose greatest magnitude is below this is taken for zeros.
-pub const EPSILON: f32 = 1e-15;
+/// The definition: one sub-block after the other, one value after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct OneByOne;
 
-/// What approximates a sub-block: `scale * code - min`, where `min` is not negative.
-#[derive(Clone, Copy, Default)]
-pub struct Fit {
-    pub scale: f32,
-    pub min: f32,
+impl Searches for OneByOne {
+    fn with_minimum<const N: usize>(
+        self,
+        grid: &Grid,
+        x: &[[f32; N]],
+        weights: Weights<'_, N>,
+        fits: &mut [Fit],
+    ) {
+        for (j, (fit, x)) in fits.iter_mut().zip(x).enumerate() {
+            *fit = grid.fit(x, &weigh(weights, j, x));
+        }
+    }
+
+    fn around_zero<const N: usize>(
+        self,
+        half: i32,
+        x: &[[f32; N]],
+        weights: Weights<'_, N>,
+        fits: &mut [Fit],
+    ) {
+        for (j, (fit, x)) in fits.iter_mut().zip(x).enumerate() {
+            *fit = around_zero(x, &weigh(weights, j, x), half);
+        }
+    }
+
+    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]) {
+        for ((scale, x), codes) in scales.iter_mut().zip(x).zip(codes) {
+            *scale = refined(x, half, codes);
+        }
+    }
+
+    fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]) {
+        for (j, (scale, x)) in scales.iter_mut().zip(x).enumerate() {
+            *scale = fit_iq4(x, &weigh(weights, j, x));
+        }
+    }
+
+    fn weigh<const N: usize>(
+        self,
+        x: &[[f32; N]],
+        spreads: &[f32],
+        weights: &mut [[f32; N]],
+        sums: &mut [f32],
+    ) {
+        for (((weights, sum), x), &spread) in weights.iter_mut().zip(sums).zip(x).zip(spreads) {
+            for (w, &x) in weights.iter_mut().zip(x) {
+                *w *= libm::sqrtf(spread + x * x);
+            }
+            *sum = weights.iter().fold(0.0, |sum, &w| sum + w);
+        }
+    }
+
+    fn shared<const P: usize>(
+        self,
+        top: i32,
+        numbers: &[[f32; P]],
+        weights: &[[f32; P]],
+        codes: &mut [[u8; P]],
+        scales: &mut [f32],
+    ) {
+        for (((scale, codes), x), weights) in scales.iter_mut().zip(codes).zip(numbers).zip(weights) {
+            *scale = shared(x, weights, top, codes);
+        }
+    }
 }
 
-/// Which grids are tried: as if the top code were `top + first + step * k`, for `k` in `0..=count`.
-pub struct Grid {
-    pub top: i32,
-    pub first: f32,
-    pub step: f32,
-    pub count: i32,
-    /// Judge candidates by the sum of magnitudes instead of squares.
-    pub absolute: bool,
+/// What each value of sub-block `j` counts.
+fn weigh<const N: usize>(weights: Weights<'_, N>, j: usize, x: &[f32; N]) -> [f32; N] {
+    match weights {
+        Weights::Magnitude => x.map(f32::abs),
+        Weights::Loudness => {
+            let average = libm::sqrtf(x.iter().fold(0.0, |sum, &x| sum + x * x) / N as f32);
+            x.map(|x| average + x.abs())
+        }
+        Weights::Square => x.map(|x| x * x),
+        Weights::Given(all) => all[j],
+    }
 }
 
 /// The sums from which a candidate's best scale and minimum follow.
@@ -88,16 +153,11 @@ impl Grid {
         Some(if min > 0.0 { (sums.cross / sums.square, 0.0) } else { (scale, min) })
     }
 
-    /// The fit of one sub-block, and its codes.
-    ///
-    /// The minimum is never above 0, so a sub-block of one positive value still has a scale; one of a value that is
-    /// not positive has scale 0 and codes 0.
-    pub fn fit<const N: usize>(&self, x: &[f32; N], weights: &[f32; N], out: &mut [u8; N]) -> Fit {
+    fn fit<const N: usize>(&self, x: &[f32; N], weights: &[f32; N]) -> Fit {
         let (least, max) = extremes(x);
         let mut min = if least > 0.0 { 0.0 } else { least };
         if max == min {
-            *out = [0; N];
-            return Fit { scale: 0.0, min: -min };
+            return Fit { scale: 0.0, min: -min, inverse: 0.0, base: 0.0 };
         }
         let mut sum_w = weights[0];
         let mut sum_x = sum_w * x[0];
@@ -108,8 +168,8 @@ impl Grid {
         let top = self.top as f32;
         let inverse = top / (max - min);
         let mut scale = 1.0 / inverse;
-        let mut codes = self.codes(x, inverse, min);
-        let mut best = self.error(x, weights, &codes, scale, min);
+        let (mut won, mut base) = (inverse, min);
+        let mut best = self.error(x, weights, &self.codes(x, inverse, min), scale, min);
         for k in 0..=self.count {
             // The range of values is that of the current minimum, which a winner may have moved.
             let inverse = (self.first + self.step * k as f32 + top) / (max - min);
@@ -117,66 +177,19 @@ impl Grid {
             let Some((s, m)) = Self::solve(x, weights, &tried, sum_w, sum_x) else { continue };
             let error = self.error(x, weights, &tried, s, m);
             if error < best {
-                (best, scale, min, codes) = (error, s, m, tried);
+                (won, base) = (inverse, min);
+                (best, scale, min) = (error, s, m);
             }
         }
-        *out = codes.map(|q| q as u8);
-        Fit { scale, min: -min }
-    }
-
-    /// The fits of all sub-blocks of a super-block, and the codes; `weigh` says what each value counts.
-    ///
-    /// A sub-block so loud that its sums overflow has no finite fit, and ggml then writes nonsense; we refuse it.
-    pub fn fit_all<const N: usize, const S: usize>(
-        &self,
-        values: &Values,
-        codes: &mut Codes,
-        weigh: impl Fn(&[f32; N]) -> [f32; N],
-    ) -> Result<[Fit; S], Overflow> {
-        let mut fits = [Fit::default(); S];
-        let parts = values.as_chunks::<N>().0.iter().zip(codes.as_chunks_mut::<N>().0);
-        for (fit, (x, codes)) in fits.iter_mut().zip(parts) {
-            *fit = self.fit(x, &weigh(x), codes);
-        }
-        match fits.iter().all(|f| f.scale.is_finite() && f.min.is_finite()) {
-            true => Ok(fits),
-            false => Err(loudest(values)),
-        }
+        Fit { scale, min: -min, inverse: won, base }
     }
 }
 
-/// The place of the value of greatest magnitude.
-pub fn loudest(values: &Values) -> Overflow {
-    let top = signed_absmax(values);
-    Overflow(values.iter().position(|&x| x == top).unwrap_or(0))
-}
-
-/// Positive numbers of a super-block as integers up to `top` under one scale: the field of the scale, its value,
-/// and the integers (as ggml casts them, to the low byte). All 0 where none is positive.
-pub fn share<const S: usize>(
-    numbers: [f32; S],
-    top: f32,
-    values: &Values,
-) -> Result<([u8; 2], f32, [u8; S]), Overflow> {
-    let max = numbers.iter().fold(0.0, |max, &n| if n > max { n } else { max });
-    if max <= 0.0 {
-        return Ok(([0; 2], 0.0, [0; S]));
-    }
-    let inverse = top / max;
-    let field = scale_field(max / top, values)?;
-    Ok((field, f16_to_f32(u16::from_le_bytes(field)), numbers.map(|n| nearest_even(inverse * n) as u8)))
-}
-
-/// The number of greatest magnitude; the first of equals, and 0 where all are.
-pub fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
-    numbers.iter().fold(0.0_f32, |max, &n| if n.abs() > max.abs() { n } else { max })
-}
-
-/// Sums of weight x value x code and weight x code x code, the weight of a value being its square.
-fn square_sums<const N: usize>(x: &[f32; N], codes: &[i32; N]) -> (f32, f32) {
+/// Sums of weight x value x code and weight x code x code.
+fn square_sums<const N: usize>(x: &[f32; N], weights: &[f32; N], codes: &[i32; N]) -> (f32, f32) {
     let (mut cross, mut square) = (0.0, 0.0);
-    for (&x, &q) in x.iter().zip(codes) {
-        let (w, q) = (x * x, q as f32);
+    for ((&x, &w), &q) in x.iter().zip(weights).zip(codes) {
+        let q = q as f32;
         cross += w * x * q;
         square += w * q * q;
     }
@@ -187,45 +200,39 @@ fn symmetric_codes<const N: usize>(x: &[f32; N], inverse: f32, half: i32) -> [i3
     x.map(|x| nearest_even(inverse * x).clamp(-half, half - 1))
 }
 
-/// The scale around zero that fits best, with its codes in `-half..half` counted from `-half`: the grid on which
-/// the loudest value is `-half` exactly, then nine finer and nine coarser ones.
-///
-/// Zeros have scale 0 and codes 0, that is `-half`.
-pub fn around_zero<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
+fn around_zero<const N: usize>(x: &[f32; N], weights: &[f32; N], half: i32) -> Fit {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
-        *out = [0; N];
-        return 0.0;
+        return Fit::ZERO;
     }
-    let mut codes = symmetric_codes(x, -(half as f32) / max, half);
-    let (cross, square) = square_sums(x, &codes);
+    let mut won = -(half as f32) / max;
+    let (cross, square) = square_sums(x, weights, &symmetric_codes(x, won, half));
     let mut scale = if square != 0.0 { cross / square } else { 0.0 };
     let mut best = scale * cross;
     for k in (-9..=9).filter(|&k| k != 0) {
-        let tried = symmetric_codes(x, -(half as f32 + 0.1 * k as f32) / max, half);
-        let (cross, square) = square_sums(x, &tried);
+        let inverse = -(half as f32 + 0.1 * k as f32) / max;
+        let (cross, square) = square_sums(x, weights, &symmetric_codes(x, inverse, half));
         if square > 0.0 && cross * cross > best * square {
-            (scale, codes) = (cross / square, tried);
+            (scale, won) = (cross / square, inverse);
             best = scale * cross;
         }
     }
-    *out = codes.map(|q| (q + half) as u8);
-    scale
+    Fit { scale, min: 0.0, inverse: won, base: 0.0 }
 }
 
-/// As [`around_zero`], but from one grid, whose codes are then moved one by one while that helps, up to five rounds.
-pub fn refined<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
+fn refined<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
         *out = [0; N];
         return 0.0;
     }
+    let weights = x.map(|x| x * x);
     let mut codes = symmetric_codes(x, -(half as f32) / max, half);
-    let (mut cross, mut square) = square_sums(x, &codes);
+    let (mut cross, mut square) = square_sums(x, &weights, &codes);
     for _ in 0..5 {
         let mut moved = false;
-        for (&x, code) in x.iter().zip(&mut codes) {
-            let (w, q) = (x * x, *code as f32);
+        for ((&x, &w), code) in x.iter().zip(&weights).zip(&mut codes) {
+            let q = *code as f32;
             let mut without = cross - w * x * q;
             if without.partial_cmp(&0.0) != Some(core::cmp::Ordering::Greater) {
                 continue;
@@ -246,5 +253,93 @@ pub fn refined<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f3
         }
     }
     *out = codes.map(|q| (q + half) as u8);
+    if square > 0.0 { cross / square } else { 0.0 }
+}
+
+fn fit_iq4(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
+    let max = signed_absmax(x);
+    if max.abs() < EPSILON {
+        return 0.0;
+    }
+    let sums = |inverse: f32| {
+        let levels = x.map(|x| IQ4[usize::from(nearest_iq4(inverse * x))]);
+        let (mut cross, mut square) = (0.0_f32, 0.0_f32);
+        for ((&x, &w), &q) in x.iter().zip(weights).zip(&levels) {
+            cross += w * q * x;
+            square += w * q * q;
+        }
+        (cross, square)
+    };
+    let (cross, square) = sums(1.0 / (-max / IQ4[0]));
+    let mut scale = if square > 0.0 { cross / square } else { 0.0 };
+    let mut best = scale * cross;
+    for k in -7..=7_i8 {
+        let (cross, square) = sums((f32::from(k) + IQ4[0]) / max);
+        if square > 0.0 && cross * cross > best * square {
+            scale = cross / square;
+            best = scale * cross;
+        }
+    }
+    scale
+}
+
+/// Codes up to `top`; below zero where `x` is.
+fn rising_codes<const P: usize>(x: &[f32; P], inverse: f32, top: i32) -> [i32; P] {
+    x.map(|x| nearest_even(inverse * x).min(top))
+}
+
+/// The grid of least squared error, of nine on which the greatest number is near `top`.
+fn rising_grid<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, max: f32) -> f32 {
+    let error = |inverse: f32, codes: &[i32; P]| {
+        let scale = 1.0 / inverse;
+        x.iter().zip(weights).zip(codes).fold(0.0, |sum, ((&x, &w), &q)| {
+            let d = x - scale * q as f32;
+            sum + w * d * d
+        })
+    };
+    let mut won = top as f32 / max;
+    // The codes of the first grid are judged as bytes, and not limited.
+    let mut best = error(won, &x.map(|x| i32::from(nearest_even(won * x) as u8)));
+    for k in (-4..=4).filter(|&k| k != 0) {
+        let inverse = (0.1 * k as f32 + top as f32) / max;
+        let error = error(inverse, &rising_codes(x, inverse, top));
+        if error < best {
+            (won, best) = (inverse, error);
+        }
+    }
+    won
+}
+
+fn shared<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, out: &mut [u8; P]) -> f32 {
+    *out = [0; P];
+    let max = x.iter().fold(0.0, |max, &x| if x > max { x } else { max });
+    if max < EPSILON {
+        return 0.0;
+    }
+    let codes = rising_codes(x, rising_grid(x, weights, top, max), top);
+    let (mut cross, mut square) = square_sums(x, weights, &codes);
+    *out = codes.map(|q| q as u8);
+    for _ in 0..5 {
+        let mut moved = false;
+        for ((&x, &w), code) in x.iter().zip(weights).zip(out.iter_mut()) {
+            let q = f32::from(*code);
+            let (mut without, mut rest) = (cross - w * x * q, square - w * q * q);
+            if !(without > 0.0 && rest > 0.0) {
+                continue;
+            }
+            let new = nearest_even(x * rest / without).min(top);
+            if new == i32::from(*code) {
+                continue;
+            }
+            without += w * x * new as f32;
+            rest += w * new as f32 * new as f32;
+            if without * without * square > cross * cross * rest {
+                (*code, cross, square, moved) = (new as u8, without, rest, true);
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
     if square > 0.0 { cross / square } else { 0.0 }
 }

@@ -5,12 +5,13 @@
 pub const BYTES: usize = 12;
 
 /// Eight scales and eight minima (Q4_K, Q5_K). The first four of each are the low bits of the first eight bytes;
-/// the others have their low nibbles in the last four and their upper two bits on top of the first eight.
+/// the others have their low nibbles in the last four and their upper two bits on top of the first eight. Of values
+/// above 63 the upper bits of the first four fall onto those, as in ggml.
 pub fn pack_pairs(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; BYTES] {
     let mut out = [0; BYTES];
     for j in 0..4 {
-        out[j] = (scales[j] & 63) | (scales[j + 4] >> 4) << 6;
-        out[j + 4] = (mins[j] & 63) | (mins[j + 4] >> 4) << 6;
+        out[j] = scales[j] | (scales[j + 4] >> 4) << 6;
+        out[j + 4] = mins[j] | (mins[j + 4] >> 4) << 6;
         out[j + 8] = (scales[j + 4] & 15) | mins[j + 4] << 4;
     }
     out

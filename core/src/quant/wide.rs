@@ -1,9 +1,6 @@
-//! What the 256-value types share: how codes of one, two and four bits lie in a super-block, and the second pass
-//! over the values once the scales are stored.
+//! What the 256-value types share: how codes of one, two and four bits lie in a super-block.
 //!
 //! Knows no layout of any one type, and no search.
-
-use crate::float::nearest_even;
 
 /// Values in a super-block.
 pub const LEN: usize = 256;
@@ -15,10 +12,14 @@ pub type Codes = [u8; LEN];
 /// Nibbles in chunks of `S` bytes: the low ones hold the first `S` codes of a chunk, the high ones the next `S`.
 #[inline(always)]
 pub fn pack_nibbles<const S: usize>(codes: &Codes, out: &mut [u8]) {
-    for (bytes, [low, high]) in out.chunks_mut(S).zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
-        for ((byte, &l), &h) in bytes.iter_mut().zip(low).zip(high) {
+    let chunks = out.as_chunks_mut::<S>().0;
+    for (bytes, [low, high]) in chunks.iter_mut().zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
+        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        let mut packed = [0; S];
+        for ((byte, &l), &h) in packed.iter_mut().zip(low).zip(high) {
             *byte = (l & 15) | (h << 4);
         }
+        *bytes = packed;
     }
 }
 
@@ -40,10 +41,12 @@ pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> Codes {
 #[inline(always)]
 pub fn pack_quarters(codes: &Codes, out: &mut [u8]) {
     let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
-    for (bytes, [a, b, c, d]) in out.chunks_mut(32).zip(halves) {
-        for (l, byte) in bytes.iter_mut().enumerate() {
+    for (bytes, [a, b, c, d]) in out.as_chunks_mut::<32>().0.iter_mut().zip(halves) {
+        let mut packed = [0; 32];
+        for (l, byte) in packed.iter_mut().enumerate() {
             *byte = (a[l] & 3) | (b[l] & 3) << 2 | (c[l] & 3) << 4 | d[l] << 6;
         }
+        *bytes = packed;
     }
 }
 
@@ -65,11 +68,16 @@ pub fn unpack_quarters(packed: &[u8]) -> Codes {
 /// One bit a code, the one at `shift`: bit `k` of byte `l` is that of code `32 k + l`.
 #[inline(always)]
 pub fn pack_plane(codes: &Codes, shift: u32) -> [u8; 32] {
-    let mut plane = [0; 32];
+    // Eight bytes in a word are shifted as one; what crosses into a neighbour is masked.
+    let mut words = [0_u64; 4];
     for (k, stretch) in codes.as_chunks::<32>().0.iter().enumerate() {
-        for (byte, &q) in plane.iter_mut().zip(stretch) {
-            *byte |= (q >> shift & 1) << k;
+        for (word, &eight) in words.iter_mut().zip(stretch.as_chunks::<8>().0) {
+            *word |= (u64::from_le_bytes(eight) >> shift & 0x0101_0101_0101_0101) << k;
         }
+    }
+    let mut plane = [0; 32];
+    for (bytes, word) in plane.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
     }
     plane
 }
@@ -80,30 +88,6 @@ pub fn add_plane(codes: &mut Codes, plane: &[u8], shift: u32) {
     for (k, stretch) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         for (q, &byte) in stretch.iter_mut().zip(plane) {
             *q |= (byte >> k & 1) << shift;
-        }
-    }
-}
-
-/// Codes by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
-/// `j` of `N` values has `(d, m) = step(j)`.
-///
-/// Where the stored `d` is 0 the codes stay what the search left: any would decode to the same value, and
-/// ggml leaves them.
-#[inline(always)]
-pub fn recode<const N: usize>(
-    values: &Values,
-    codes: &mut Codes,
-    (low, top): (i32, i32),
-    step: impl Fn(usize) -> (f32, f32),
-) {
-    let parts = values.as_chunks::<N>().0.iter().zip(codes.as_chunks_mut::<N>().0);
-    for (j, (values, codes)) in parts.enumerate() {
-        let (d, m) = step(j);
-        if d == 0.0 {
-            continue;
-        }
-        for (q, &x) in codes.iter_mut().zip(values) {
-            *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file per verb. A verb opens, plans, drives and prints; it never computes.
 
+pub mod bench;
 pub mod compare;
 pub mod help;
 pub mod inspect;

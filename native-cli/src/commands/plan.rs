@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 pub fn run(args: &Plan) -> Result<ExitCode> {
     let recipe = recipe(&args.recipe, None)?;
-    let source = Source::open(&args.input)?;
-    let plan = convert::plan(&source.checkpoint, &recipe, false)?;
+    let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
+    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
     let report = converted(&source.checkpoint, &plan, None);
     match report {
         Some(report) if args.json => render::json(&serde_json::json!({ "result": report, "dry_run": true }))?,
@@ -43,6 +43,11 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
         }
     };
     let mut recipe = Recipe::new(to, args.dtype);
+    recipe.mix = args.recipe;
+    recipe.overrides.clone_from(&args.overrides);
+    recipe.output_type = args.output_tensor_type;
+    recipe.embedding_type = args.token_embedding_type;
+    recipe.leave_output = args.leave_output_tensor;
     recipe.q4_scheme = args.q4_scheme.into();
     recipe.pure = args.pure;
     recipe.allow_requantize = args.allow_requantize;

@@ -1,6 +1,7 @@
 //! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
 //!
-//! `recode NAME IN OUT_BYTES OUT_DECODED`; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
+//! `recode NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values as there are
+//! weights; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
 //! `read_NAME` takes the input as blocks of the type, and only decodes them.
 
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
@@ -8,7 +9,7 @@ use quantoscope_core::quant::{Encoding, decoder, encoder};
 use quantoscope_core::{DType, Result};
 use quantoscope_tests::vectors::f32_bytes;
 
-fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
+fn encode(name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, Vec<u8>)> {
     let narrow = |f: fn(f32) -> u16| x.iter().flat_map(|&v| f(v).to_le_bytes()).collect();
     Ok(match name {
         "narrow_f16" => (DType::F16, narrow(f32_to_f16)),
@@ -16,18 +17,23 @@ fn encode(name: &str, x: &[f32]) -> Result<(DType, Vec<u8>)> {
         _ => {
             let e = Encoding::parse(name)?;
             let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).expect("whole blocks") as usize];
-            encoder(e).expect("an encoder")(x, None, &mut out)?;
+            encoder(e).expect("an encoder")(x, importance, &mut out)?;
             (e.dtype(), out)
         }
     })
 }
 
+fn floats(raw: &[u8]) -> Vec<f32> {
+    raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, input, bytes, values] = args.as_slice() else {
-        panic!("recode NAME IN OUT_BYTES OUT_DECODED")
+    let [name, input, bytes, values, importance @ ..] = args.as_slice() else {
+        panic!("recode NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]")
     };
     let raw = std::fs::read(input).expect("the input");
+    let importance = importance.first().map(|path| floats(&std::fs::read(path).expect("the importance")));
     let (dtype, out, len) = match name.strip_prefix("read_") {
         Some(name) => {
             let dtype = DType::parse(name).unwrap_or_else(|e| panic!("{e}"));
@@ -35,8 +41,9 @@ fn main() {
             (dtype, raw, len)
         }
         None => {
-            let x: Vec<f32> = raw.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-            let (dtype, out) = encode(name, &x).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let x = floats(&raw);
+            let (dtype, out) =
+                encode(name, &x, importance.as_deref()).unwrap_or_else(|e| panic!("{name}: {e}"));
             (dtype, out, x.len())
         }
     };

@@ -2,6 +2,7 @@
 
 mod groups;
 mod measure;
+mod search;
 mod singles;
 mod small;
 mod spread;

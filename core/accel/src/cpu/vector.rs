@@ -5,6 +5,7 @@
 //! result is the same by construction. Hand-written code stands beside this file, and is held against the definition.
 
 use super::groups::{self, Blocks};
+use super::search::Lanes;
 use super::singles::{self, Pieces};
 use super::spread::{self, Decoded};
 use super::{level_of, measure, small, wide};
@@ -12,7 +13,7 @@ use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::metric::{Histogram, Moments, PairSums};
-use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_in_place, encoder};
+use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with, encoder};
 
 /// Values of a stretch: 8 KiB, which leave room in the first-level cache for what they are made from and into. A
 /// multiple of every block.
@@ -63,6 +64,20 @@ impl<S: Simd> Vector<S> {
             || spread::decode::<T, S, N, B>(self.simd, src, out),
         );
         Ok(())
+    }
+
+    /// Encodes with the searches of this level, or as the definition does with its instructions.
+    fn searching(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        self.simd.vectorize(
+            #[inline(always)]
+            || encode_with(Lanes(self.simd), encoding, src, importance, out),
+        )
     }
 
     fn in_groups<T: Blocks<B>, const B: usize>(
@@ -130,8 +145,11 @@ impl<S: Simd> Kernels for Vector<S> {
         importance: Option<&[f32]>,
         out: &mut [u8],
     ) -> Result<(), Refused> {
+        // With weights these search as the others do.
+        if importance.is_some() {
+            return self.searching(encoding, src, importance, out);
+        }
         match encoding {
-            _ if importance.is_some() => Scalar.encode(encoding, src, importance, out),
             Encoding::LatticeAsym => self.in_groups::<small::LatticeAsym, 20>(encoding, src, out),
             Encoding::LatticeSym => self.in_groups::<small::LatticeSym, 20>(encoding, src, out),
             Encoding::Type(DType::Q4_0) => self.in_groups::<small::Q4_0, 18>(encoding, src, out),
@@ -145,12 +163,7 @@ impl<S: Simd> Kernels for Vector<S> {
             Encoding::Type(DType::TQ2_0) => self.in_pieces::<singles::Tq20, 256, 66>(encoding, src, out),
             Encoding::Type(DType::Q2_0) => self.in_pieces::<singles::Q20, 64, 18>(encoding, src, out),
             Encoding::Type(DType::Q1_0) => self.in_pieces::<singles::Q10, 1024, 144>(encoding, src, out),
-            // Searches run in sums of a fixed order: the compiler cannot widen them.
-            e if e.searches() => Scalar.encode(e, src, importance, out),
-            e => self.simd.vectorize(
-                #[inline(always)]
-                || encode_in_place(e, src, None, out),
-            ),
+            e => self.searching(e, src, importance, out),
         }
     }
 

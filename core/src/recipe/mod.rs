@@ -1,4 +1,11 @@
 //! Intent: what the user wants a checkpoint to become. Small, serialisable, without reference to any file.
+//!
+//! [`mix`] names the mixes, [`rules`] holds what they give to whom, [`choose`] applies a recipe to a model.
+
+pub mod choose;
+pub mod mix;
+pub mod pattern;
+pub mod rules;
 
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
@@ -8,6 +15,9 @@ use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
+use choose::Aim;
+use mix::Mix;
 use serde::{Deserialize, Serialize};
 
 /// Whether lattice blocks store a minimum, or a bias of `-8 * scale`.
@@ -27,9 +37,24 @@ pub enum Q4Scheme {
 pub struct Recipe {
     /// The container to write.
     pub to: Container,
-    /// The type of every eligible tensor; absent for `q4`.
+    /// The type of every eligible tensor; absent for `q4` and for a mix.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub dtype: Option<DType>,
+    /// The named mix of types, in place of one type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mix: Option<Mix>,
+    /// Types for tensors by name; the first that finds a tensor decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+    /// The type of the output head (and of embeddings that are both), whatever the mix says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_type: Option<DType>,
+    /// The type of token embeddings, whatever the mix says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding_type: Option<DType>,
+    /// Leave the output head as it is.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub leave_output: bool,
     /// The lattice block form, for `q4`.
     #[serde(default)]
     pub q4_scheme: Q4Scheme,
@@ -39,6 +64,17 @@ pub struct Recipe {
     /// Decode sources that are quantized already, and quantize them again.
     #[serde(default)]
     pub allow_requantize: bool,
+}
+
+/// A type for the tensors that a pattern finds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The pattern: see [`pattern`].
+    pub pattern: String,
+    /// The type.
+    #[serde(rename = "type")]
+    pub dtype: DType,
 }
 
 /// Why a tensor becomes what it becomes: a stable word and a sentence.
@@ -81,69 +117,89 @@ fn usage(message: impl Into<String>) -> Error {
 impl Recipe {
     /// A recipe for `container` with everything else at its default.
     pub fn new(to: Container, dtype: Option<DType>) -> Recipe {
-        Recipe { to, dtype, q4_scheme: Q4Scheme::Asym, pure: false, allow_requantize: false }
+        Recipe {
+            to,
+            dtype,
+            mix: None,
+            overrides: Vec::new(),
+            output_type: None,
+            embedding_type: None,
+            leave_output: false,
+            q4_scheme: Q4Scheme::Asym,
+            pure: false,
+            allow_requantize: false,
+        }
+    }
+
+    /// A recipe for a GGUF file of the mix.
+    pub fn mixed(mix: Mix) -> Recipe {
+        Recipe { mix: Some(mix), ..Recipe::new(Container::Gguf, None) }
     }
 
     /// Refuses a recipe that makes no sense, before any file is looked at.
     pub fn check(&self) -> Result<()> {
-        match (self.to, self.dtype) {
-            (Container::LatticeQ4, Some(t)) => {
-                Err(usage(format!("the q4 container has one block form; leave out the type {t}")))
+        let one_by_one =
+            self.overrides.iter().map(|o| o.dtype).chain(self.output_type).chain(self.embedding_type);
+        match (self.to, self.dtype, self.mix) {
+            (_, Some(_), Some(_)) => return Err(usage("a recipe has one type or one mix, not both")),
+            (Container::LatticeQ4, Some(t), _) => {
+                return Err(usage(format!("the q4 container has one block form; leave out the type {t}")));
             }
-            (Container::LatticeQ4, None) => Ok(()),
-            (_, None) => Err(usage("a type is needed, for example q4_0")),
-            (Container::Safetensors, Some(DType::F32 | DType::F16 | DType::BF16)) => Ok(()),
-            (Container::Safetensors, Some(t)) => {
+            (Container::LatticeQ4, _, Some(mix)) => {
+                return Err(usage(format!(
+                    "the q4 container has one block form; leave out the recipe {mix}"
+                )));
+            }
+            (Container::LatticeQ4, None, None) if one_by_one.clone().count() > 0 || self.leave_output => {
+                return Err(usage(
+                    "the q4 container has one block form; leave out the types of single tensors",
+                ));
+            }
+            (Container::LatticeQ4, None, None) => return Ok(()),
+            (_, None, None) => {
+                return Err(usage("a type is needed, for example q4_0, or a recipe, for example q4_k_m"));
+            }
+            _ => {}
+        }
+        self.dtype
+            .iter()
+            .copied()
+            .chain(self.mix.map(Mix::base))
+            .chain(one_by_one)
+            .try_for_each(|t| self.check_type(t))
+    }
+
+    fn check_type(&self, dtype: DType) -> Result<()> {
+        match (self.to, dtype) {
+            (Container::Safetensors, DType::F32 | DType::F16 | DType::BF16) => Ok(()),
+            (Container::Safetensors, t) => {
                 Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}")))
             }
-            (Container::Gguf, Some(t)) if t.ggml_id().is_none() => {
-                Err(usage(format!("GGUF has no tensor type {t}")))
-            }
-            (Container::Gguf, Some(t)) if !can_target(t) => {
+            (_, t) if t.ggml_id().is_none() => Err(usage(format!("GGUF has no tensor type {t}"))),
+            (_, t) if !can_target(t) => {
                 Err(Error::new(Code::UnsupportedDtype, format!("encoding to {t} is not supported yet")))
             }
-            (Container::Gguf, Some(_)) => Ok(()),
+            _ => Ok(()),
         }
     }
 
-    /// What becomes of `tensor`, or why it is refused.
-    pub fn decide(&self, tensor: &TensorInfo) -> Result<Decision> {
-        let role = role(&tensor.name, &tensor.shape);
-        let wanted = match self.to {
-            Container::LatticeQ4 => return self.decide_q4(tensor, role),
-            _ => self.dtype.unwrap_or(tensor.dtype),
-        };
-        match self.keep_reason(tensor, role, wanted) {
-            Some(reason) => self.keep(tensor, reason),
-            None => self.take(tensor, Encoding::Type(wanted)),
-        }
+    /// Whether anything but plain floats is asked for.
+    pub fn quantizes(&self) -> bool {
+        self.dtype.or(self.mix.map(Mix::base)).is_none_or(DType::is_quantized)
     }
 
-    /// Why `tensor` is not taken to `wanted`, if it is not.
-    fn keep_reason(&self, tensor: &TensorInfo, role: Role, wanted: DType) -> Option<Reason> {
-        let cols = tensor.shape.cols();
-        let block = wanted.block_len();
-        let (code, text): (&str, String) = match role {
-            _ if tensor.dtype.kind() == Kind::Integer => ("integer", "holds no weights".into()),
-            Role::Norm => ("norm", "normalisation keeps its precision".into()),
-            Role::Bias => ("bias", "bias keeps its precision".into()),
-            Role::Vector => ("vector", "one axis or none: keeps its precision".into()),
-            Role::Router => ("router", "router keeps its precision".into()),
-            Role::Positional => ("positional", "positional table keeps its precision".into()),
-            Role::Conv => ("conv", "convolution kernel keeps its precision".into()),
-            Role::Other => ("not_a_weight", "not named as a weight: keeps its precision".into()),
-            Role::Embedding if wanted.is_quantized() && !self.pure => {
-                ("embedding", "embedding keeps its precision (--pure takes it too)".into())
+    /// What becomes of `tensor`, of which `aim` is wanted, or why it is refused.
+    pub fn decide(&self, tensor: &TensorInfo, aim: Aim) -> Result<Decision> {
+        if self.to == Container::LatticeQ4 {
+            return self.decide_q4(tensor, role(&tensor.name, &tensor.shape));
+        }
+        match aim {
+            Aim::Keep(reason) => self.keep(tensor, reason),
+            Aim::To(dtype, why) => {
+                let decision = self.take(tensor, Encoding::Type(dtype))?;
+                Ok(Decision { reason: both(why, decision.reason), ..decision })
             }
-            Role::Output if wanted.is_quantized() && !self.pure => {
-                ("output", "output head keeps its precision (--pure takes it too)".into())
-            }
-            _ if !cols.is_multiple_of(block) => {
-                ("row_not_divisible", format!("a row of {cols} does not divide by the block of {block}"))
-            }
-            _ => return None,
-        };
-        Some(Reason { code, text })
+        }
     }
 
     /// Carries `tensor` over, widened where the container has no such dtype.
@@ -185,6 +241,9 @@ impl Recipe {
         if crate::quant::decoder(from).is_none() {
             return Err(unsupported(tensor, format!("{from} cannot be decoded yet")));
         }
+        if encoder(target).is_none() {
+            return Err(unsupported(tensor, format!("encoding to {target} is not supported yet")));
+        }
         if from.is_quantized() && !self.allow_requantize {
             let message =
                 format!("the source is {from} already; --allow-requantize decodes and encodes it again");
@@ -224,6 +283,15 @@ impl Recipe {
             Q4Scheme::Asym => self.take(tensor, Encoding::LatticeAsym),
             Q4Scheme::Sym => self.take(tensor, Encoding::LatticeSym),
         }
+    }
+}
+
+/// Who asked for a type, and what is done to get there, where either says more than that it is a weight.
+fn both(why: Reason, how: Reason) -> Reason {
+    match (why.code, how.code) {
+        (_, "weight") => why,
+        ("weight", _) => how,
+        _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text) },
     }
 }
 

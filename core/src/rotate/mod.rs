@@ -1,0 +1,179 @@
+//! Orthogonal rotations of one axis, exact in the sense of the golden vectors: rules version 1.
+//!
+//! `R = H D`: random signs, then a normalised Hadamard matrix of any order that there is ([`hadamard`]), or one for each
+//! block of the axis. A tensor that reads the rotated axis has it as its columns and is rotated row by row
+//! (`W R^T`, [`Rotation::rows`]); one that writes it has it as its rows and is rotated column by column (`R W`,
+//! [`Rotation::columns`]). Both do the same operations in the same order on every vector, so results do not depend on
+//! windows. One multiplication by `1 / sqrt(n)` comes last. Knows no tensor, no model and no file.
+
+mod field;
+pub mod hadamard;
+mod real;
+pub mod signs;
+pub mod trial;
+
+pub use real::Real;
+
+use crate::error::{Code, Error, Result};
+use alloc::format;
+use alloc::vec::Vec;
+use hadamard::Hadamard;
+use serde::Serialize;
+
+/// The version of what a seed and a form mean.
+pub const RULES: u32 = 1;
+
+/// Which rotation of an axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// One Hadamard matrix over the whole axis.
+    Full,
+    /// One for each block of this many values, each with a seed of its own.
+    Block(u32),
+    /// `H^T D H` over the whole axis, with columns of `H` negated so that its first row is all ones, and the
+    /// first sign positive: it leaves the vector of ones where it is, and so commutes with the centring of a LayerNorm.
+    FixesOnes,
+}
+
+/// A rotation of an axis of a known length.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rotation {
+    form: Form,
+    seed: u64,
+    len: usize,
+    hadamard: Hadamard,
+    /// True for -1, one an element of the axis.
+    signs: Vec<bool>,
+    /// For [`Form::FixesOnes`]: columns of `H` negated, so that its first row is all ones.
+    normalised: Vec<bool>,
+}
+
+/// The longest axis: beyond it no tensor of a language model has one, and the signs are held in memory.
+const LONGEST: u64 = 1 << 24;
+
+impl Rotation {
+    /// The rotation of an axis of `len` values.
+    ///
+    /// Fails with `unsupported_rotation` where no Hadamard matrix of that order (or of the block's) can be made, or
+    /// where the block does not divide the axis.
+    pub fn new(len: u64, form: Form, seed: u64) -> Result<Rotation> {
+        let refuse = |message| Error::new(Code::UnsupportedRotation, message);
+        if len == 0 || len > LONGEST {
+            return Err(refuse(format!("an axis of {len} cannot be rotated (1 to {LONGEST} can)")));
+        }
+        let order = match form {
+            Form::Full | Form::FixesOnes => len,
+            Form::Block(block) => u64::from(block),
+        };
+        if order == 0 || !len.is_multiple_of(order) {
+            return Err(refuse(format!("an axis of {len} does not divide into blocks of {order}")));
+        }
+        let hadamard = Hadamard::new(order)
+            .ok_or_else(|| refuse(format!("no Hadamard matrix of order {order} can be constructed")))?;
+        let (len, order) = (len as usize, order as usize);
+        let mut all = match form {
+            Form::Full | Form::FixesOnes => signs::signs(seed, len),
+            Form::Block(_) => {
+                let blocks = 0..(len / order) as u64;
+                blocks.flat_map(|i| signs::signs(signs::block_seed(seed, i), order)).collect()
+            }
+        };
+        let mut normalised = Vec::new();
+        if form == Form::FixesOnes {
+            all[0] = false;
+            normalised = (0..len).map(|col| hadamard.entry(0, col) < 0).collect();
+        }
+        Ok(Rotation { form, seed, len, hadamard, signs: all, normalised })
+    }
+
+    /// The length of the axis.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the axis has no values; none has.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Its form.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Its seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Rotates each row of `x`, whole rows of the axis' length: `W R^T` for a `W` that reads the axis.
+    pub fn rows<T: Real>(&self, x: &mut [T]) {
+        for row in x.chunks_exact_mut(self.len) {
+            self.apply(row, 1);
+        }
+    }
+
+    /// Undoes [`Rotation::rows`], up to rounding.
+    pub fn rows_back<T: Real>(&self, x: &mut [T]) {
+        for row in x.chunks_exact_mut(self.len) {
+            self.undo(row, 1);
+        }
+    }
+
+    /// Rotates each column of `x`, the axis' length of rows of `width` values: `R W` for a `W` that writes the axis.
+    pub fn columns<T: Real>(&self, x: &mut [T], width: usize) {
+        self.apply(x, width);
+    }
+
+    /// Undoes [`Rotation::columns`], up to rounding.
+    pub fn columns_back<T: Real>(&self, x: &mut [T], width: usize) {
+        self.undo(x, width);
+    }
+
+    fn apply<T: Real>(&self, x: &mut [T], width: usize) {
+        if self.form == Form::FixesOnes {
+            return self.conjugate(x, width);
+        }
+        self.flip(&self.signs, x, width);
+        for block in x.chunks_exact_mut(self.hadamard.order() * width) {
+            self.hadamard.apply(block, width, false);
+        }
+        self.scale(x);
+    }
+
+    fn undo<T: Real>(&self, x: &mut [T], width: usize) {
+        if self.form == Form::FixesOnes {
+            // Symmetric, so its own inverse.
+            return self.conjugate(x, width);
+        }
+        for block in x.chunks_exact_mut(self.hadamard.order() * width) {
+            self.hadamard.apply(block, width, true);
+        }
+        self.scale(x);
+        self.flip(&self.signs, x, width);
+    }
+
+    /// `H^T D H`, with two roots of the scale.
+    fn conjugate<T: Real>(&self, x: &mut [T], width: usize) {
+        self.flip(&self.normalised, x, width);
+        self.hadamard.apply(x, width, false);
+        self.scale(x);
+        self.flip(&self.signs, x, width);
+        self.hadamard.apply(x, width, true);
+        self.scale(x);
+        self.flip(&self.normalised, x, width);
+    }
+
+    fn flip<T: Real>(&self, signs: &[bool], x: &mut [T], width: usize) {
+        for (values, &negative) in x.chunks_exact_mut(width.max(1)).zip(signs) {
+            let sign = T::sign(negative);
+            values.iter_mut().for_each(|v| *v = *v * sign);
+        }
+    }
+
+    fn scale<T: Real>(&self, x: &mut [T]) {
+        let scale = T::inverse_root(self.hadamard.order());
+        x.iter_mut().for_each(|v| *v = *v * scale);
+    }
+}

@@ -1,0 +1,64 @@
+//! The table of types in the README is the one in the code. `make matrix` rewrites it.
+
+use crate::sources::root;
+use quantoscope_core::DType;
+use quantoscope_core::dtype::Kind;
+use quantoscope_core::quant::{Encoding, Importance, decoder, encoder};
+use quantoscope_core::recipe::can_target;
+
+const START: &str = "<!-- matrix: made from the table of types by `make matrix` -->\n";
+const END: &str = "<!-- /matrix -->\n";
+
+fn containers(d: DType) -> String {
+    let all = [
+        ("safetensors", d.safetensors_name().is_some()),
+        ("GGUF", d.ggml_id().is_some()),
+        ("lattice", d == DType::LATTICE_Q4),
+    ];
+    all.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+fn importance(e: Encoding) -> &'static str {
+    match e.importance() {
+        _ if encoder(e).is_none() => "",
+        Importance::Ignored => "no use",
+        Importance::Optional => "used",
+        Importance::Wanted => "wanted",
+        Importance::Required => "required",
+    }
+}
+
+fn row(name: &str, d: DType, writes: bool, importance: &str) -> String {
+    let (bits, write) = (d.bits_per_weight(), if writes { "yes" } else { "kept only" });
+    format!("| {name} | {bits} | {} | yes | {write} | {importance} |\n", containers(d))
+}
+
+/// The table, in the order of the code's.
+fn matrix() -> String {
+    let mut text =
+        String::from("| type | bits per weight | containers | read | write | importance matrix |\n");
+    text += "|---|---|---|---|---|---|\n";
+    let (known, other): (Vec<DType>, Vec<DType>) = DType::ALL.iter().partition(|d| decoder(**d).is_some());
+    for &d in known.iter().filter(|d| **d != DType::LATTICE_Q4) {
+        text += &row(d.name(), d, can_target(d), importance(Encoding::Type(d)));
+    }
+    for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
+        text += &row(e.name(), e.dtype(), encoder(e).is_some(), importance(e));
+    }
+    let weights = other.iter().filter(|d| d.kind() != Kind::Integer).map(|d| d.name());
+    let names: Vec<&str> = weights.collect();
+    text + &format!("| {}, integers, BOOL, C64 | | | no | kept only | |\n", names.join(", "))
+}
+
+#[test]
+fn the_matrix_of_the_readme_is_the_table_of_the_code() {
+    let path = root().join("README.md");
+    let readme = std::fs::read_to_string(&path).expect("the README");
+    let (before, rest) = readme.split_once(START).expect("the matrix starts");
+    let (found, after) = rest.split_once(END).expect("the matrix ends");
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&path, [before, START, &matrix(), END, after].concat()).expect("written");
+        return;
+    }
+    assert!(found == matrix(), "the table of types in README.md is stale: run `make matrix`");
+}

@@ -1,0 +1,224 @@
+//! Mixes against the types that llama.cpp's quantizer chose for made-up models: `vectors/recipes/`.
+
+use quantoscope_core::DType;
+use quantoscope_core::bytes::ByteRange;
+use quantoscope_core::format::{Checkpoint, Container};
+use quantoscope_core::model::names::origin;
+use quantoscope_core::recipe::choose::{Aim, aims};
+use quantoscope_core::recipe::mix::Mix;
+use quantoscope_core::recipe::{Override, Recipe};
+use quantoscope_core::tensor::{MetaValue, Metadata, Shape, TensorInfo};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Deserialize)]
+struct Vectors {
+    model: Model,
+    options: Options,
+    legend: BTreeMap<char, DType>,
+    types: BTreeMap<String, Case>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    arch: String,
+    layers: u32,
+    heads: u32,
+    kv_heads: u32,
+    experts: u32,
+    root: BTreeMap<String, Vec<u64>>,
+    layer: BTreeMap<String, Vec<u64>>,
+}
+
+/// The options, as llama.cpp's parameters; types are ggml's numbers.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Options {
+    pure: bool,
+    quantize_output: Option<bool>,
+    output_type: Option<u32>,
+    embedding_type: Option<u32>,
+    tensor_types: Vec<(String, u32)>,
+}
+
+/// Names and shapes of tensors.
+type Tensors = Vec<(String, Vec<u64>)>;
+
+#[derive(Deserialize)]
+struct Case {
+    /// Letters of the legend, a word for what is outside of layers and one for each layer; absent where it refuses.
+    plain: Option<String>,
+    /// The same with an importance matrix, where that differs.
+    imatrix: Option<String>,
+}
+
+impl Model {
+    /// Names and shapes in the order of the letters: by layer, then by name.
+    fn tensors(&self) -> Tensors {
+        let mut all: Vec<_> = self.root.iter().map(|(n, s)| (n.clone(), s.clone())).collect();
+        for i in 0..self.layers {
+            all.extend(self.layer.iter().map(|(n, s)| (format!("blk.{i}.{n}"), s.clone())));
+        }
+        all
+    }
+
+    fn metadata(&self) -> Metadata {
+        let key = |k: &str, v: u32| (format!("{}.{k}", self.arch), MetaValue::U32(v));
+        let mut all = vec![
+            ("general.architecture".to_string(), MetaValue::String(self.arch.clone())),
+            key("block_count", self.layers),
+            key("attention.head_count", self.heads),
+            key("attention.head_count_kv", self.kv_heads),
+        ];
+        if self.experts > 0 {
+            all.push(key("expert_count", self.experts));
+        }
+        Metadata(all)
+    }
+
+    fn config(&self) -> Vec<u8> {
+        let mut config = serde_json::json!({
+            "model_type": self.arch,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+        });
+        if self.experts > 0 {
+            config["num_local_experts"] = self.experts.into();
+        }
+        config.to_string().into_bytes()
+    }
+
+    /// The model as Hugging Face names it: for each tensor the index of the GGUF tensor that it belongs to. `None`
+    /// where the architecture's names are not known.
+    fn hugging_face(&self) -> Option<(Tensors, Vec<usize>)> {
+        let (mut tensors, mut of) = (Vec::new(), Vec::new());
+        let metadata = self.metadata();
+        for (index, (name, shape)) in self.tensors().into_iter().enumerate() {
+            let rows = shape.iter().rev().skip(1).product();
+            let names = origin(&name, rows, self.experts.into(), &metadata).ok()?.names;
+            let own = if names.len() > 1 { shape[1..].to_vec() } else { shape };
+            for name in names {
+                tensors.push((name, own.clone()));
+                of.push(index);
+            }
+        }
+        Some((tensors, of))
+    }
+}
+
+fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
+    let info = |(name, shape): (String, Vec<u64>)| TensorInfo {
+        name,
+        dtype: DType::F32,
+        shape: Shape::new(shape).expect("a small shape"),
+        file: 0,
+        bytes: ByteRange { start: 0, end: 0 },
+    };
+    Checkpoint {
+        container,
+        files: Vec::new(),
+        tensors: tensors.into_iter().map(info).collect(),
+        metadata: Metadata::default(),
+        alignment: 32,
+        gguf_version: None,
+        config: None,
+        companions: Vec::new(),
+        q4_index: None,
+        q4_seed: None,
+        warnings: Vec::new(),
+    }
+}
+
+impl Options {
+    fn recipe(&self, mix: Mix) -> Recipe {
+        let dtype = |id: u32| DType::from_ggml(id).expect("a type of ggml");
+        // Their patterns are regular expressions; the ones used here say the same as ours without their escapes.
+        let pattern = |p: &str| p.replace('\\', "").trim_end_matches('.').to_string();
+        let overrides = self.tensor_types.iter();
+        Recipe {
+            pure: self.pure,
+            leave_output: self.quantize_output == Some(false),
+            output_type: self.output_type.map(dtype),
+            embedding_type: self.embedding_type.map(dtype),
+            overrides: overrides.map(|(p, t)| Override { pattern: pattern(p), dtype: dtype(*t) }).collect(),
+            ..Recipe::mixed(mix)
+        }
+    }
+}
+
+fn expand(text: &str, legend: &BTreeMap<char, DType>) -> Vec<DType> {
+    let words = text.split(' ').flat_map(|word| {
+        let (word, n) = word.split_once('*').unwrap_or((word, "1"));
+        std::iter::repeat_n(word, n.parse().expect("a count"))
+    });
+    words.flat_map(|w| w.chars().map(|c| legend[&c])).collect()
+}
+
+fn types(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Vec<DType> {
+    let kept = |aim| match aim {
+        Aim::Keep(_) => DType::F32,
+        Aim::To(dtype, _) => dtype,
+    };
+    aims(recipe, checkpoint, weights).aims.into_iter().map(kept).collect()
+}
+
+#[track_caller]
+fn same(name: &str, mix: Mix, tensors: &[TensorInfo], got: &[DType], want: &[DType]) {
+    assert_eq!(got.len(), want.len(), "{name}, {mix}");
+    for ((tensor, got), want) in tensors.iter().zip(got).zip(want) {
+        assert_eq!(got, want, "{name}, {mix}: {}", tensor.name);
+    }
+}
+
+fn check(name: &str, vectors: &Vectors) -> usize {
+    let mut compared = 0;
+    let mut gguf = checkpoint(Container::Gguf, vectors.model.tensors());
+    gguf.metadata = vectors.model.metadata();
+    let mut backwards = gguf.clone();
+    backwards.tensors.reverse();
+    let named = vectors.model.hugging_face().map(|(tensors, of)| {
+        let config = Some(vectors.model.config());
+        (Checkpoint { config, ..checkpoint(Container::Safetensors, tensors) }, of)
+    });
+    for (ftype, case) in &vectors.types {
+        let mix = Mix::parse(ftype).expect("a mix of ours");
+        if !mix.base().is_quantized() && !vectors.options.tensor_types.is_empty() {
+            // There llama.cpp pays no attention to types by name, and we do.
+            continue;
+        }
+        let recipe = vectors.options.recipe(mix);
+        for (weights, text) in
+            [(false, &case.plain), (true, case.imatrix.as_ref().map_or(&case.plain, |_| &case.imatrix))]
+        {
+            let Some(text) = text else { continue };
+            let mut want = expand(text, &vectors.legend);
+            same(name, mix, &gguf.tensors, &types(&recipe, &gguf, weights), &want);
+            if let Some((checkpoint, of)) = &named {
+                let want: Vec<DType> = of.iter().map(|&i| want[i]).collect();
+                same(name, mix, &checkpoint.tensors, &types(&recipe, checkpoint, weights), &want);
+            }
+            want.reverse();
+            same(name, mix, &backwards.tensors, &types(&recipe, &backwards, weights), &want);
+            compared += want.len();
+        }
+    }
+    compared
+}
+
+#[test]
+fn mixes_choose_what_llama_quantize_chooses() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("vectors/recipes");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).expect("the vectors") {
+        let path = entry.expect("a vector").path();
+        let text = std::fs::read(&path).expect("a vector");
+        let vectors: Vectors =
+            serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        assert_eq!(vectors.types.len(), Mix::ALL.len(), "{}: every mix", path.display());
+        assert!(check(&path.to_string_lossy(), &vectors) > 3000, "{}", path.display());
+        files += 1;
+    }
+    assert!(files > 20);
+}
