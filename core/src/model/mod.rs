@@ -2,5 +2,7 @@
 //!
 //! Knows names and shapes, never containers' bytes.
 
+pub mod config;
+pub mod forward;
 pub mod names;
 pub mod role;
