@@ -1,8 +1,9 @@
 //! The search that moves single codes, [`Searches::refined`](quantoscope_core::quant::searches::Searches::refined).
 //!
-//! In four sub-blocks of five nothing moves. A code stays for certain where the quotient that would replace it is
-//! nearer to it than by half a step, which needs no division and not the values before: sub-blocks of which all codes
-//! stay are done. The others are put together anew before each round, so that no lane waits for the slowest.
+//! In nine sub-blocks of ten nothing moves. A code stays where the divisor of the quotient that would replace it is
+//! not above zero, and for certain where the quotient is nearer to it than by half a step: seeing that takes neither a
+//! division nor the codes before, and sub-blocks of which all codes stay are done. The others are put together anew
+//! before each round, so that no lane waits for the slowest.
 
 use super::lanes::{Columns, blank, fill, fill_from, loudest, numbers, pick, rows_of};
 use fearless_simd::prelude::*;
@@ -250,7 +251,7 @@ impl<S: Simd, const N: usize> First<S, N> {
     #[inline(always)]
     fn stay(&self, simd: S, half: f32) -> [S::mask32s; PAIR] {
         let splat = |x: f32| S::f32s::splat(simd, x);
-        let (bottom, top, near) = (splat(-half), splat(half - 1.0), splat(0.499));
+        let (bottom, top, near, zero) = (splat(-half), splat(half - 1.0), splat(0.499), splat(0.0));
         let mut stay = [S::mask32s::splat(simd, true); PAIR];
         let columns = self.codes.iter().zip(&self.crosses).zip(&self.squares);
         for (((codes, crosses), squares), x) in columns.zip(&self.x) {
@@ -259,7 +260,9 @@ impl<S: Simd, const N: usize> First<S, N> {
                 let product = x[g] * (self.square[g] - squares[g]);
                 // A quotient beyond the codes is limited to them.
                 let limited = product.max(bottom * without).min(top * without);
-                stay[g] &= (limited - codes[g] * without).abs().simd_lt(near * without);
+                let certain = (limited - codes[g] * without).abs().simd_lt(near * without);
+                // What is not above zero is no divisor: where the loudest value is positive, none is.
+                stay[g] &= certain | !without.simd_gt(zero);
             }
         }
         stay
