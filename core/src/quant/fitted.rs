@@ -26,8 +26,8 @@ pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
     let (src, rest) = src.as_chunks::<N>();
     let (out, over) = out.as_chunks_mut::<B>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "whole blocks and their bytes");
+    let mut found = blank;
     for (n, (values, bytes)) in src.chunks(M).zip(out.chunks_mut(M)).enumerate() {
-        let mut found = blank;
         let found = &mut found[..values.len()];
         search(n * M, values, found);
         for (i, ((values, found), bytes)) in values.iter().zip(found).zip(bytes).enumerate() {
@@ -109,9 +109,12 @@ pub fn recode<const N: usize>(
             *codes = left(j, values);
             continue;
         }
-        for (q, &x) in codes.iter_mut().zip(values) {
+        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        let mut new = [0; N];
+        for (q, &x) in new.iter_mut().zip(values) {
             *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
         }
+        *codes = new;
     }
 }
 

@@ -40,9 +40,12 @@ pub fn encode<S: Searches>(
 ) -> Result<(), Refused> {
     let Some(importance) = importance else {
         let search = |_, values: &[Values], found: &mut [Found]| {
-            for (values, found) in values.iter().zip(found) {
-                let codes = found.codes.as_chunks_mut::<16>().0;
-                searches.refined(4, values.as_chunks::<16>().0, codes, &mut found.scales);
+            let (mut codes, mut scales) = ([[0; 256]; BATCH], [[0.0; 16]; BATCH]);
+            let x = values.as_flattened().as_chunks::<16>().0;
+            let flat = codes.as_flattened_mut().as_chunks_mut().0;
+            searches.refined(4, x, &mut flat[..x.len()], &mut scales.as_flattened_mut()[..x.len()]);
+            for ((found, codes), scales) in found.iter_mut().zip(codes).zip(scales) {
+                *found = Found { scales, codes };
             }
         };
         return encode_batches(

@@ -8,26 +8,70 @@ pub const WIDEST: usize = 16;
 /// Value `i` of `G` vectors of sub-blocks, for all `N` values.
 pub type Columns<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
 
-/// The columns of up to `G` vectors of sub-blocks; lanes without one have zeros.
+/// Columns of zeros. They are made once and filled again and again: to make them costs as much as to fill them.
 #[inline(always)]
-pub fn columns<S: Simd, const N: usize, const G: usize>(simd: S, rows: &[[f32; N]]) -> Columns<S, N, G> {
+pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> Columns<S, N, G> {
+    [[S::f32s::splat(simd, 0.0); G]; N]
+}
+
+/// The columns of up to `G` vectors of sub-blocks; lanes without one get zeros.
+#[inline(always)]
+pub fn fill<S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    columns: &mut Columns<S, N, G>,
+    rows: &[[f32; N]],
+) {
+    fill_from(
+        simd,
+        columns,
+        #[inline(always)]
+        |j| rows.get(j),
+    );
+}
+
+/// The columns of `G` vectors of sub-blocks, that of each lane being `row(lane)`.
+#[inline(always)]
+pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    columns: &mut Columns<S, N, G>,
+    row: impl Fn(usize) -> Option<&'a [f32; N]>,
+) {
     let (zero, len) = (S::f32s::splat(simd, 0.0), S::f32s::LEN);
-    let mut out = [[zero; G]; N];
     for g in 0..G {
         for from in (0..N).step_by(len) {
             let mut square = [zero; WIDEST];
-            for (j, row) in square.iter_mut().enumerate().take(len) {
-                if let Some(values) = rows.get(g * len + j) {
-                    *row = S::f32s::from_slice(simd, &values[from..from + len]);
+            for (j, vector) in square.iter_mut().enumerate().take(len) {
+                if let Some(values) = row(g * len + j) {
+                    *vector = S::f32s::from_slice(simd, &values[from..from + len]);
                 }
             }
             transpose::<S>(&mut square);
-            for (out, column) in out[from..].iter_mut().zip(square).take(len) {
-                out[g] = column;
+            for (column, vector) in columns[from..].iter_mut().zip(&square).take(len) {
+                column[g] = *vector;
             }
         }
     }
-    out
+}
+
+/// The inverse of [`fill_from`]: hands out the part of a sub-block that begins at a place, and its lane.
+#[inline(always)]
+pub fn rows_of<S: Simd, const N: usize, const G: usize>(
+    columns: &Columns<S, N, G>,
+    mut put: impl FnMut(usize, usize, S::f32s),
+) {
+    let len = S::f32s::LEN;
+    for g in 0..G {
+        for from in (0..N).step_by(len) {
+            let mut square = [columns[from][g]; WIDEST];
+            for (vector, column) in square.iter_mut().zip(&columns[from..]).take(len) {
+                *vector = column[g];
+            }
+            transpose::<S>(&mut square);
+            for (j, vector) in square.iter().enumerate().take(len) {
+                put(g * len + j, from, *vector);
+            }
+        }
+    }
 }
 
 /// Turns the square of the first [`SimdBase::LEN`] vectors: interleaving the halves once moves the uppermost bit of

@@ -7,13 +7,13 @@
 mod around_zero;
 mod iq4;
 mod lanes;
+mod refined;
 #[cfg(test)]
 mod tests;
 mod weigh;
 mod with_minimum;
 
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::OneByOne;
 use quantoscope_core::quant::searches::{Fit, Grid, Searches, Weights};
 
 /// The searches with the vectors of a level.
@@ -51,7 +51,10 @@ impl<S: Simd> Searches for Lanes<S> {
 
     #[inline(always)]
     fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]) {
-        OneByOne.refined(half, x, codes, scales);
+        self.0.vectorize(
+            #[inline(always)]
+            || refined::search(self.0, half, x, codes, scales),
+        );
     }
 
     #[inline(always)]

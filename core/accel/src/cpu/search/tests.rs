@@ -173,6 +173,26 @@ fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     }
 }
 
+/// The search that moves codes, of which the codes count too.
+fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
+    let blank = || (vec![[0; N]; DRAW], vec![0.0; DRAW]);
+    let (mut lanes, mut one) = (blank(), blank());
+    Lanes(simd).refined(half, &draw.x, &mut lanes.0, &mut lanes.1);
+    OneByOne.refined(half, &draw.x, &mut one.0, &mut one.1);
+    for j in 0..DRAW {
+        assert!(
+            same(lanes.1[j], one.1[j]) && lanes.0[j] == one.0[j],
+            "{simd:?} {N} moved within {half}, seed {}, sub-block {j}: {:?} {} and not {:?} {}, {:?}",
+            draw.seed,
+            lanes.0[j],
+            lanes.1[j],
+            one.0[j],
+            one.1[j],
+            draw.x[j]
+        );
+    }
+}
+
 impl<const N: usize> Check for Draw<N> {
     fn check<S: Simd>(&mut self, simd: S) {
         const GRIDS: [Grid; 5] = [
@@ -189,6 +209,8 @@ impl<const N: usize> Check for Draw<N> {
             });
         }
         check_iq4(simd, self);
+        check_refined(simd, self, 4);
+        check_refined(simd, self, 8);
         for half in [4, 8, 16, 32] {
             self.fits(&format!("{simd:?} {N} {half}"), |weights, lanes, fits| match lanes {
                 true => Lanes(simd).around_zero(half, &self.x, weights, fits),
