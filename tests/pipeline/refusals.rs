@@ -81,7 +81,6 @@ fn recipes_that_make_no_sense_are_refused() {
     assert_eq!(refused(Recipe::new(Container::Gguf, Some(DType::LATTICE_Q4))), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::Gguf, Some(DType::Q8_K))), Code::UnsupportedDtype);
     assert_eq!(refused(Recipe::new(Container::Gguf, Some(DType::F64))), Code::UnsupportedDtype);
-    assert_eq!(refused(Recipe::new(Container::Gguf, Some(DType::IQ1_S))), Code::NeedsImportance);
 }
 
 #[test]
