@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests/generate"))
 import ggml  # noqa: E402
 from painters import importance, paint  # noqa: E402
 
+ACTIVATIONS = ["Q8_1", "Q8_K"]
 VALUES, COLUMNS, TILE, HASHED = 1 << 20, 4096, 1 << 16, 1 << 18
 
 
@@ -38,7 +39,7 @@ class Peer:
         self.source = np.empty(0, np.float32)
 
     def blocks(self, name):
-        if name in ggml.READ:
+        if name in ACTIVATIONS:
             number, length, size, _ = ggml.BLOCKS[name]
             row = getattr(self.ggml.lib, f"quantize_row_{ggml.lower(name)}_ref")
             row.restype, row.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
@@ -51,9 +52,9 @@ class Peer:
         number, length, size, _ = ggml.BLOCKS[name]
         out = np.ones(x.size // length * size, np.uint8)
         weights = pointer(self.weights) if weighted else None
-        self.seconds = time.perf_counter()
+        self.seconds = time.thread_time()
         self.ggml.lib.ggml_quantize_chunk(number, pointer(x), pointer(out), 0, x.size // COLUMNS, COLUMNS, weights)
-        self.seconds = time.perf_counter() - self.seconds
+        self.seconds = time.thread_time() - self.seconds
         return out
 
     def encode(self, _engine, name, _source, count, weighted):
@@ -62,9 +63,9 @@ class Peer:
         if name in ggml.HALVES:
             out = np.ones(2 * int(count), np.uint8)
             f = self.narrow(name)
-            self.seconds = time.perf_counter()
+            self.seconds = time.thread_time()
             f(pointer(self.source), pointer(out), int(count))
-            self.seconds = time.perf_counter() - self.seconds
+            self.seconds = time.thread_time() - self.seconds
         else:
             out = self.chunk(name, self.source, weighted == "weighted")
         return self.seconds, out
@@ -78,13 +79,14 @@ class Peer:
         return self.function("ggml_fp32_to_bf16_row_ref" if name == "BF16" else "ggml_fp32_to_fp16_row")
 
     def decode(self, _engine, name, count):
-        f = self.function(f"ggml_{ggml.HALVES[name]}_to_fp32_row" if name in ggml.HALVES else f"dequantize_row_{ggml.lower(name)}")
+        half, block = f"ggml_{ggml.HALVES.get(name)}_to_fp32_row", f"dequantize_row_{ggml.lower(name)}"
+        f = self.function(half if name in ggml.HALVES else block)
         raw, out = np.fromfile(self.folder / f"{name}.blocks", np.uint8), np.empty(TILE, np.float32)
         src, dst = pointer(raw), pointer(out)
-        begun = time.perf_counter()
+        begun = time.thread_time()
         for _ in range(int(count) // TILE):
             f(src, dst, TILE)
-        return time.perf_counter() - begun, out.view(np.uint8)
+        return time.thread_time() - begun, out.view(np.uint8)
 
     def about(self):
         return {"version": self.ggml.version, "types": [t for t in [*ggml.HALVES, *ggml.BLOCKS] if t != "Q8_1"]}

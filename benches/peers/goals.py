@@ -42,15 +42,14 @@ class Command(NamedTuple):
     name: str
     ftype: int
     ours: str
-    ours_before_recipes: str
     # Times less wall than llama.cpp on two threads, where that is the goal; else the goal is a copy's time.
     times: float
 
 
 COMMANDS = [
-    Command("Q4_K_M", 15, "--recipe q4_k_m", "--type q4_k --pure", 8),
-    Command("Q8_0", 7, "--type q8_0 --pure", "--type q8_0 --pure", 0),
-    Command("Q4_0", 2, "--type q4_0 --pure", "--type q4_0 --pure", 0),
+    Command("Q4_K_M", 15, "--recipe q4_k_m", 8),
+    Command("Q8_0", 7, "--type q8_0 --pure", 0),
+    Command("Q4_0", 2, "--type q4_0 --pure", 0),
 ]
 
 

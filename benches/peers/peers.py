@@ -34,7 +34,8 @@ class Server:
 
     def __init__(self, *command):
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([str(c) for c in command], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        words = [str(word) for word in command]
+        self.process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
 
     def ask(self, *words):
         print(*words, file=self.process.stdin, flush=True)
@@ -124,19 +125,25 @@ class Kernels:
             about = self.types.get(name, {})
             if not about.get("writes"):
                 continue
-            for engine in self.engines if name in {**goals.ENCODE, **goals.WEIGHTED} else self.engines[-1:]:
-                if not about["needs_weights"]:
-                    goal = goals.ENCODE.get(name, {}).get(engine)
-                    self.against_ggml(f"encode {name}, {engine}", goal, "encode", engine, name, "f32", goals.count(name), "plain")
-                if about["weights"]:
-                    count, goal = goals.weighted_count(name), goals.WEIGHTED.get(name)
-                    self.against_ggml(f"encode {name} with weights, {engine}", goal, "encode", engine, name, "f32", count, "weighted")
+            several = name in goals.ENCODE or name in goals.WEIGHTED
+            for engine in self.engines if several else self.engines[-1:]:
+                self.encoder(name, engine, about)
+
+    def encoder(self, name, engine, about):
+        words = ["encode", engine, name, "f32"]
+        if not about["needs_weights"]:
+            goal = goals.ENCODE.get(name, {}).get(engine)
+            self.against_ggml(f"encode {name}, {engine}", goal, *words, goals.count(name), "plain")
+        if about["weights"]:
+            goal, count = goals.WEIGHTED.get(name), goals.weighted_count(name)
+            self.against_ggml(f"encode {name} with weights, {engine}", goal, *words, count, "weighted")
 
     def decoders(self):
         for name in self.peer_types:
             if name in self.types:
                 engine = self.engines[-1]
-                self.against_ggml(f"decode {name}, {engine}", goals.DECODE, "decode", engine, name, goals.DECODE_COUNT)
+                words = ["decode", engine, name, goals.DECODE_COUNT]
+                self.against_ggml(f"decode {name}, {engine}", goals.DECODE, *words)
 
     def wasm(self):
         program = ROOT / "target/wasm32-wasip1/release/quantoscope-peers.wasm"
@@ -149,16 +156,18 @@ class Kernels:
                 continue
             words = [name, "f32", goals.count(name), "plain"]
             rates, ratios = [], []
+            server.ask("encode", engine, *words)  # compiles it well
             for _ in range(self.rounds):
                 seconds = server.ask("encode", engine, *words)["seconds"]
                 rates.append(goals.count(name) / seconds)
                 ratios.append(self.ours.ask("encode", native, *words)["seconds"] / seconds)
             rate, part = median(rates), median(ratios)
-            theirs = f"our {native} {speed(rate / part)}"
-            self.table.row(what, speed(rate), theirs, f"{part:.0%}", f">= {goals.WASM_PART:.0%}", part >= goals.WASM_PART)
+            theirs, goal = f"our {native} {speed(rate / part)}", f">= {goals.WASM_PART:.0%}"
+            self.table.row(what, speed(rate), theirs, f"{part:.0%}", goal, part >= goals.WASM_PART)
             if name in goals.WASM_GGML:
-                times, theirs = goals.WASM_GGML[name]
-                self.table.row(what, speed(rate), f"ggml in wasm {speed(theirs)} (recorded)", f"{rate / theirs:.2f}x", f">= {times}x", rate >= times * theirs)
+                times, recorded = goals.WASM_GGML[name]
+                theirs, ratio = f"ggml in wasm {speed(recorded)} (recorded)", rate / recorded
+                self.table.row(what, speed(rate), theirs, f"{ratio:.2f}x", f">= {times}x", ratio >= times)
 
 
 class Commands:
@@ -167,63 +176,70 @@ class Commands:
     def __init__(self, table, rounds):
         self.table, self.rounds = table, rounds
         self.ours = ROOT / "target/release/quantoscope"
-        help_text = subprocess.run([self.ours, "quantize", "--help"], capture_output=True, text=True, check=True).stdout
-        self.recipes = "--recipe" in help_text
 
     def run(self, *command):
-        """Seconds of the process, its peak memory in bytes, and what it printed."""
+        """Seconds on the wall, on the processors, peak memory in bytes, and what it printed."""
         report = WORK / "time"
         begun = time.perf_counter()
-        done = subprocess.run(["/usr/bin/time", "-o", report, "-f", "%M", *map(str, command)], capture_output=True, text=True)
+        timed = ["/usr/bin/time", "-o", report, "-f", "%U %S %M", *map(str, command)]
+        done = subprocess.run(timed, capture_output=True, text=True)
         seconds = time.perf_counter() - begun
         if done.returncode != 0:
             raise RuntimeError(f"{command} failed: {done.stderr}")
-        return seconds, int(report.read_text().split()[-1]) * 1024, done.stdout
+        user, system, memory = report.read_text().split()[-3:]
+        return seconds, float(user) + float(system), int(memory) * 1024, done.stdout
 
     def ours_on(self, out, options, threads):
         out.unlink(missing_ok=True)
-        seconds, memory, _ = self.run(self.ours, "quantize", MODEL, "-o", out, *options.split(), "--threads", threads, "--json")
-        return seconds, memory
+        command = ["quantize", MODEL, "-o", out, *options.split(), "--threads", threads, "--json"]
+        wall, processor, memory, _ = self.run(self.ours, *command)
+        return wall, processor, memory
 
     def theirs_on(self, out, ftype, threads, mix):
         """The seconds are those of the call alone, without the start of the process around it."""
         out.unlink(missing_ok=True)
         library = next(LIBRARIES.glob("libllama.v*.so"))
-        _, memory, printed = self.run(PYTHON, HERE / "llama.py", library, MODEL, out, ftype, threads, mix)
-        return json.loads(printed)["seconds"], memory
+        command = [HERE / "llama.py", library, MODEL, out, ftype, threads, mix]
+        _, processor, memory, printed = self.run(PYTHON, *command)
+        return json.loads(printed)["seconds"], processor, memory
 
     def all(self):
         for command in goals.COMMANDS:
             for threads in [2, 1]:
-                options = command.ours if self.recipes else command.ours_before_recipes
-                for extra in ["", " --no-measure"]:
-                    self.command(command, options + extra, threads)
+                if self.table.wants(f"quantize {command.ours}, {threads} threads"):
+                    self.command(command, threads)
         for name in ["ours.gguf", "theirs.gguf"]:
             (WORK / name).unlink(missing_ok=True)
 
-    def command(self, command, options, threads):
-        what = f"quantize {options}, {threads} threads"
-        if not self.table.wants(what):
-            return
-        mix = "pure" if "--pure" in options else "mixed"
-        ours, theirs, copies = [], [], []
+    def command(self, command, threads):
+        mix = "pure" if "--pure" in command.ours else "mixed"
+        ours, theirs, copies = {command.ours: [], f"{command.ours} --no-measure": []}, [], []
         for _ in range(self.rounds):
-            ours.append(self.ours_on(WORK / "ours.gguf", options, threads))
+            for options, runs in ours.items():
+                runs.append(self.ours_on(WORK / "ours.gguf", options, threads))
             theirs.append(self.theirs_on(WORK / "theirs.gguf", command.ftype, threads, mix))
             copies.append(copy_times(MODEL, (WORK / "ours.gguf").stat().st_size))
         check_equal(WORK / "ours.gguf", WORK / "theirs.gguf")
-        ratio = median(t / o for (t, _), (o, _) in zip(theirs, ours))
-        seconds = lambda runs: f"{median(run[0] for run in runs):.2f} s"
+        for options, runs in ours.items():
+            self.rows(f"quantize {options}, {threads} threads", command, threads, runs, theirs, copies)
+
+    def rows(self, what, command, threads, ours, theirs, copies):
+        wall = lambda runs: f"{median(run[0] for run in runs):.2f} s"
+        processor = lambda runs: f"{median(run[1] for run in runs):.2f} s"
+        times = lambda n: median(t[n] / o[n] for t, o in zip(theirs, ours))
         is_goal = command.times and threads == 2
-        goal, met = (f">= {command.times}x", ratio >= command.times) if is_goal else ("", None)
-        self.table.row(what, seconds(ours), f"llama.cpp {seconds(theirs)}", f"{ratio:.1f}x", goal, met)
-        peak, their_peak = (max(m for _, m in runs) for runs in (ours, theirs))
-        self.table.row("- peak memory", f"{peak / 1e6:.0f} MB", f"{their_peak / 1e6:.0f} MB", f"{their_peak / peak:.1f}x less", f"< {goals.MEMORY / 1e6:.0f} MB", peak < goals.MEMORY)
-        for n, (copying, limit) in enumerate([("read and write", goals.COPIES), ("read, write and sync", None)]):
-            part = median(o / c[n] for (o, _), c in zip(ours, copies))
-            is_goal = limit and not command.times and threads == 2
-            goal, met = (f"<= {limit}x", part <= limit) if is_goal else ("", None)
-            self.table.row("- beside copies", seconds(ours), f"{copying} {median(c[n] for c in copies):.2f} s", f"{part:.2f}x", goal, met)
+        goal, met = (f">= {command.times}x", times(0) >= command.times) if is_goal else ("", None)
+        self.table.row(what, wall(ours), f"llama.cpp {wall(theirs)}", f"{times(0):.1f}x", goal, met)
+        self.table.row("- on the processors", processor(ours), processor(theirs), f"{times(1):.1f}x")
+        peak, their_peak = (max(run[2] for run in runs) / 1e6 for runs in (ours, theirs))
+        goal, met = f"< {goals.MEMORY / 1e6:.0f} MB", peak < goals.MEMORY / 1e6
+        self.table.row("- peak memory", f"{peak:.0f} MB", f"{their_peak:.0f} MB", f"{their_peak / peak:.0f}x", goal, met)
+        for n, copying in enumerate(["read and write", "read, write and sync"]):
+            part = median(o[0] / c[n] for o, c in zip(ours, copies))
+            is_goal = n == 0 and not command.times and threads == 2
+            goal, met = (f"<= {goals.COPIES}x", part <= goals.COPIES) if is_goal else ("", None)
+            theirs = f"{copying} {median(c[n] for c in copies):.2f} s"
+            self.table.row("- beside copies", wall(ours), theirs, f"{part:.2f}x", goal, met)
 
 
 def copy_times(source, size, chunk=1 << 20):
@@ -250,16 +266,15 @@ def check_equal(ours, theirs):
 
 
 def record(table):
-    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
+    names = re.findall("model name\\s*: (.*)", Path("/proc/cpuinfo").read_text()) or [platform.machine()]
     date = datetime.date.today().isoformat()
     path = ROOT / f"benches/record/{date}-goals.md"
     lines = [
-        f"# {date}, {cpu}, {os.cpu_count()} processors, {platform.system()}",
+        f"# {date}, {names[0]}, {os.cpu_count()} processors, {platform.system()}",
         "",
-        "`make bench` (the whole table; `benches/peers/peers.py --record --only PATTERN` for a part of it)",
-        "",
-        "Kernels run on one thread. *Theirs* is ggml's function, or llama.cpp's quantization, in the pinned package, measured in turn with ours;",
-        "a ratio is the median over the rounds. Speeds count weights. Commands work on 984 MB of BF16, page cache warm.",
+        "`make bench`; *theirs* is ggml's function, or llama.cpp's quantization of a file, measured in turn with ours. A ratio is the",
+        "median over the rounds. Kernels run on one thread, and their seconds are the processor's; speeds count weights. Commands work on",
+        f"984 MB of BF16, page cache warm; other work on the machine: load {os.getloadavg()[1]:.1f}.",
         "",
         *table.lines,
         "",

@@ -61,10 +61,12 @@ def main():
         raw, values = recode(binary, name, x)
         ours = lib.encode(name, x)
         report(name, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))
+    # With weights a fit may have a scale that a binary16 cannot hold, which ggml writes as infinity and we refuse.
+    quiet = np.where(np.abs(x) > 1e5, x / np.float32(16), x).astype(np.float32)
     for columns in WIDTHS:
         for kind, weights in weightings(seed + columns, columns):
             for name in WEIGHTED:
-                rows = x[: x.size // columns * columns]
+                rows = quiet[: x.size // columns * columns]
                 raw, values = recode(binary, name, rows, weights)
                 ours = lib.encode(name, rows, weights)
                 differing = int((values != lib.decode(name, ours, rows.size)).sum())
