@@ -4,6 +4,7 @@
 #![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use quantoscope_accel::Level;
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Forest, Histogram, LEAF, moments_leaf, pair_leaf};
 use quantoscope_core::quant::{Encoding, Importance, check_finite, decoder, encoder, transcoder};
@@ -39,14 +40,19 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-/// Rows of 4096 columns whose importance is known.
+/// Rows of 4096 columns whose importance is known, on every level of this machine.
 fn encode_weighted(c: &mut Criterion) {
     let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
     let mut group = c.benchmark_group("encode_weighted");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings().into_iter().filter(|e| e.importance() != Importance::Ignored) {
-        let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
-        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), Some(&weights), &mut out)));
+        let mut out = vec![0; bytes(e.dtype())];
+        for level in Level::available() {
+            let run = level.kernels();
+            group.bench_function(format!("{e}/{}", level.name()), |b| {
+                b.iter(|| run.encode(e, black_box(&x), Some(&weights), &mut out));
+            });
+        }
     }
     group.finish();
 }

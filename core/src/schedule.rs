@@ -2,9 +2,9 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{Job, Read, Region, Window, Write};
+use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Finish, Operand, Output, Piece, Place, Plan, RowMap};
+use crate::plan::{Ask, Finish, Operand, Output, Piece, Place, Plan, RowMap};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -86,6 +86,10 @@ fn moved(piece: &Piece) -> Vec<DType> {
     all
 }
 
+fn whole_rows(piece: &Piece, ask: &Ask) -> bool {
+    piece.importance.is_some() && job::whole_rows(piece.finish, ask)
+}
+
 /// Bytes that an element of each of `dtypes` takes.
 fn bytes_of(dtypes: &[DType]) -> u64 {
     dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum()
@@ -110,13 +114,15 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<C
     let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their
-    // two sides, and a third copy where rows are put in order).
+    // two sides, a third copy where rows are put in order, weights as they are read and as they are used).
     let mapped = operands(piece).any(|o| o.map != RowMap::Identity);
-    let values = if mapped { 12 } else { 8 };
+    let weights = if piece.importance.is_some() { 8 } else { 0 };
+    let values = weights + if mapped { 12 } else { 8 };
     let per_element = bytes_of(&dtypes) + values;
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
-    let least_cols = if straddle == 1 { cols.min(align) } else { cols };
+    let whole_rows = straddle != 1 || whole_rows(piece, &output.ask);
+    let least_cols = if whole_rows { cols } else { cols.min(align) };
     let least = group.saturating_mul(least_cols);
     if least > room {
         let need = least.saturating_mul(per_element).saturating_mul(budget.workers.max(1).into());
@@ -160,6 +166,15 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
             ops: o.ops.clone(),
         }
     };
+    // The weights of the window's columns, which are those of every row.
+    let weights = piece.importance.as_ref().map(|o| Read {
+        side: o.side,
+        file: o.file,
+        region: region(o.dtype, o.at, cols, &(0..1), &window.cols),
+        dtype: o.dtype,
+        map: o.map,
+        ops: o.ops.clone(),
+    });
     let target = match piece.finish {
         Finish::Copy => piece.from.dtype,
         Finish::Encode(e) => e.dtype(),
@@ -174,7 +189,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         output: index,
         grid: output.grid,
         row_group: cut.group,
-        reads: operands(piece).map(read).collect(),
+        reads: operands(piece).map(read).chain(weights).collect(),
         finish: piece.finish,
         write: output.place.filter(|_| piece.finish != Finish::Measure).map(write),
         ask: output.ask.clone(),

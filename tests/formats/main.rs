@@ -4,6 +4,7 @@ mod build;
 mod directories;
 mod gguf;
 mod gguf_hostile;
+mod imatrix;
 mod q4;
 mod random;
 mod safetensors;

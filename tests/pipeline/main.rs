@@ -2,6 +2,7 @@
 
 mod budgets;
 mod encodings;
+mod importance;
 mod lattice;
 mod many;
 mod mapping;

@@ -14,7 +14,7 @@ pub const E2M1: [f32; 16] =
     [0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 0.0, -1.0, -2.0, -3.0, -4.0, -6.0, -8.0, -12.0];
 
 /// Halfway between neighbouring levels of [`IQ4`].
-const HALFWAY: [f32; 15] = {
+pub const HALFWAY: [f32; 15] = {
     let mut all = [0.0; 15];
     let mut k = 0;
     while k < 15 {

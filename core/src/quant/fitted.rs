@@ -3,7 +3,7 @@
 
 use super::block::{Overflow, scale_field, signed_absmax};
 use super::searches::Fit;
-use super::wide::{Codes, LEN, Values};
+use super::wide::{Codes, Values};
 use super::{Refused, check_finite};
 use crate::float::{f16_to_f32, nearest_even};
 
@@ -89,7 +89,7 @@ pub fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
     numbers.iter().fold(0.0_f32, |max, &n| if n.abs() > max.abs() { n } else { max })
 }
 
-/// Codes by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
+/// Makes `codes` those by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
 /// `j` of `N` values has `(d, m) = step(j)`.
 ///
 /// Where the stored `d` is 0 the codes are what the search left, `left(j)`: any would decode to the same value, and
@@ -100,8 +100,8 @@ pub fn recode<const N: usize>(
     (low, top): (i32, i32),
     step: impl Fn(usize) -> (f32, f32),
     left: impl Fn(usize, &[f32; N]) -> [u8; N],
-) -> Codes {
-    let mut codes = [0; LEN];
+    codes: &mut Codes,
+) {
     let parts = values.as_chunks::<N>().0.iter().zip(codes.as_chunks_mut::<N>().0);
     for (j, (values, codes)) in parts.enumerate() {
         let (d, m) = step(j);
@@ -113,7 +113,6 @@ pub fn recode<const N: usize>(
             *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
         }
     }
-    codes
 }
 
 impl Fit {

@@ -33,11 +33,18 @@ pub fn encode<S: Searches>(
         searches.iq4(x, weighed.given(), all);
         weighed.spoil(scales, |scales| &mut scales[0]);
     };
-    encode_batches(src, out, [[0.0; 8]; BATCH], search, write)
+    encode_batches(
+        src,
+        out,
+        [[0.0; 8]; BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
 #[inline(always)]
-fn write(values: &Values, found: &[f32; 8], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(found: &[f32; 8], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
     if !found.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));

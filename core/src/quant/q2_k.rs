@@ -28,19 +28,31 @@ pub fn encode<S: Searches>(
             let x = values.as_flattened().as_chunks::<16>().0;
             searches.with_minimum(&GRID, x, Weights::Magnitude, fits.as_flattened_mut());
         };
-        return encode_batches(src, out, [[Fit::ZERO; 16]; BATCH], search, |values, fits, out| {
-            let (scales, mins) = (share(fits.map(|f| f.scale), 15.0), share(fits.map(|f| f.min), 15.0));
-            write(values, fits, &scales, &mins, out)
-        });
+        return encode_batches(
+            src,
+            out,
+            [[Fit::ZERO; 16]; BATCH],
+            search,
+            #[inline(always)]
+            |values, fits, out| {
+                let (scales, mins) = (share(fits.map(|f| f.scale), 15.0), share(fits.map(|f| f.min), 15.0));
+                write(values, fits, &scales, &mins, out)
+            },
+        );
     };
     let columns = Columns::new(importance, src);
     let search = |first, values: &[Values], found: &mut [Found<16>]| {
         let weighed = Weighed::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
         with_minimum::<16, 16, S>(searches, &weighted::grid(3), 15, &weighed, values, found);
     };
-    encode_batches(src, out, Found::BLANK, search, |values, found, out| {
-        write(values, &found.fits, &found.scales, &found.mins, out)
-    })
+    encode_batches(
+        src,
+        out,
+        Found::BLANK,
+        search,
+        #[inline(always)]
+        |values, found, out| write(values, &found.fits, &found.scales, &found.mins, out),
+    )
 }
 
 #[inline(always)]
@@ -57,7 +69,8 @@ fn write(
         *both = scale | min << 4;
     }
     let stored = |j: usize| (d * f32::from(out[j] & 15), dmin * f32::from(out[j] >> 4));
-    let codes = recode::<16>(values, (0, 3), stored, |j, x| fits[j].codes(x, (0, 3)));
+    let mut codes = [0; 256];
+    recode::<16>(values, (0, 3), stored, |j, x| fits[j].codes(x, (0, 3)), &mut codes);
     pack_quarters(&codes, &mut out[16..80]);
     out[80..82].copy_from_slice(&d_field);
     out[82..84].copy_from_slice(&m_field);

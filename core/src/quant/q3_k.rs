@@ -50,7 +50,8 @@ pub fn encode<S: Searches>(
             out,
             [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH],
             search,
-            write,
+            #[inline(always)]
+            |values, found, out| write(found, values, out),
         );
     };
     let columns = Columns::new(importance, src);
@@ -59,7 +60,14 @@ pub fn encode<S: Searches>(
         search_weighted(searches, values, &weighed, found);
     };
     let blank = [Weighted { fits: [Fit::ZERO; 16], scale: Fit::ZERO }; BATCH];
-    encode_batches(src, out, blank, search, write_weighted)
+    encode_batches(
+        src,
+        out,
+        blank,
+        search,
+        #[inline(always)]
+        |values, found, out| write_weighted(found, values, out),
+    )
 }
 
 /// The sub-blocks are fitted around zero, and so are their scales, which count as much as their values together.
@@ -84,7 +92,7 @@ fn search_weighted<S: Searches>(
 }
 
 #[inline(always)]
-fn write_weighted(values: &Values, found: &Weighted, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_weighted(found: &Weighted, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let Weighted { fits, scale } = found;
     check_fits(fits, values)?;
     let scales = scale.codes(&fits.map(|f| f.scale), (-32, 31));
@@ -92,7 +100,7 @@ fn write_weighted(values: &Values, found: &Weighted, out: &mut [u8; BYTES]) -> R
 }
 
 #[inline(always)]
-fn write(values: &Values, found: &Found, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(found: &Found, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
     if !found.scales.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
@@ -119,7 +127,8 @@ fn finish(
     let field = scale_field(d, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
     let stored = |j: usize| (d * f32::from(scales[j] as i8 - 32), 0.0);
-    let codes = recode::<16>(values, (-4, 3), stored, left);
+    let mut codes = [0; 256];
+    recode::<16>(values, (-4, 3), stored, left, &mut codes);
     out[..32].copy_from_slice(&pack_plane(&codes, 2));
     pack_quarters(&codes, &mut out[32..96]);
     out[96..108].copy_from_slice(&pack_sixteen(scales));

@@ -24,11 +24,20 @@ pub fn encode<S: Searches>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    encode_with_header(searches, &GRID, src, importance, out, |found, values, out: &mut [u8; BYTES]| {
-        let codes = write_scales(&found, values, GRID.top, out)?;
-        pack_nibbles::<32>(&codes, &mut out[16..]);
-        Ok(())
-    })
+    encode_with_header(
+        searches,
+        &GRID,
+        src,
+        importance,
+        out,
+        #[inline(always)]
+        |found, values, out: &mut [u8; BYTES]| {
+            let mut codes = [0; 256];
+            write_scales(found, values, GRID.top, &mut codes, out)?;
+            pack_nibbles::<32>(&codes, &mut out[16..]);
+            Ok(())
+        },
+    )
 }
 
 /// Finds what Q4_K and Q5_K write for each super-block; without importance with the grids given.
@@ -39,24 +48,38 @@ pub(super) fn encode_with_header<S: Searches, const B: usize>(
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    write: impl Fn(Found<8>, &Values, &mut [u8; B]) -> Result<(), Overflow>,
+    write: impl Fn(&Found<8>, &Values, &mut [u8; B]) -> Result<(), Overflow>,
 ) -> Result<(), Refused> {
     let Some(importance) = importance else {
         let search = |_, values: &[Values], fits: &mut [[Fit; 8]]| {
             let x = values.as_flattened().as_chunks::<32>().0;
             searches.with_minimum(grid, x, Weights::Loudness, fits.as_flattened_mut());
         };
-        return encode_batches(src, out, [[Fit::ZERO; 8]; BATCH], search, |values, &fits, out| {
-            let (scales, mins) = (share(fits.map(|f| f.scale), 63.0), share(fits.map(|f| f.min), 63.0));
-            write(Found { fits, scales, mins }.limited(), values, out)
-        });
+        return encode_batches(
+            src,
+            out,
+            [[Fit::ZERO; 8]; BATCH],
+            search,
+            #[inline(always)]
+            |values, fits, out| {
+                let (scales, mins) = (share(fits.map(|f| f.scale), 63.0), share(fits.map(|f| f.min), 63.0));
+                write(&Found { fits: *fits, scales, mins }.limited(), values, out)
+            },
+        );
     };
     let columns = Columns::new(importance, src);
     let search = |first, values: &[Values], found: &mut [Found<8>]| {
         let weighed = Weighed::new::<32, S>(searches, columns, first, values, |sum| 2.0 * sum / 256.0);
         with_minimum::<32, 8, S>(searches, &weighted::grid(grid.top), 63, &weighed, values, found);
     };
-    encode_batches(src, out, Found::BLANK, search, |values, &found, out| write(found, values, out))
+    encode_batches(
+        src,
+        out,
+        Found::BLANK,
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
 impl Found<8> {
@@ -68,14 +91,15 @@ impl Found<8> {
     }
 }
 
-/// Writes the sixteen bytes of header that Q4_K and Q5_K have in common, and gives the codes.
+/// Writes the sixteen bytes of header that Q4_K and Q5_K have in common, and finds the codes.
 #[inline(always)]
 pub(super) fn write_scales<const B: usize>(
     Found { fits, scales, mins }: &Found<8>,
     values: &Values,
     top: i32,
+    codes: &mut Codes,
     out: &mut [u8; B],
-) -> Result<Codes, Overflow> {
+) -> Result<(), Overflow> {
     check_fits(fits, values)?;
     let ((d_field, d), (m_field, dmin)) = (scales.field(values)?, mins.field(values)?);
     let packed = six_bits::pack_pairs(&scales.codes, &mins.codes);
@@ -84,7 +108,8 @@ pub(super) fn write_scales<const B: usize>(
     out[4..16].copy_from_slice(&packed);
     let (scales, mins) = six_bits::unpack_pairs(packed);
     let stored = |j: usize| (d * f32::from(scales[j]), dmin * f32::from(mins[j]));
-    Ok(recode::<32>(values, (0, top), stored, |j, x| fits[j].codes(x, (0, top))))
+    recode::<32>(values, (0, top), stored, |j, x| fits[j].codes(x, (0, top)), codes);
+    Ok(())
 }
 
 #[inline(always)]

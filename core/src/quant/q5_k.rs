@@ -19,12 +19,21 @@ pub fn encode<S: Searches>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), Refused> {
-    encode_with_header(searches, &GRID, src, importance, out, |found, values, out: &mut [u8; BYTES]| {
-        let codes = write_scales(&found.limited(), values, GRID.top, out)?;
-        out[16..48].copy_from_slice(&pack_plane(&codes, 4));
-        pack_nibbles::<32>(&codes, &mut out[48..]);
-        Ok(())
-    })
+    encode_with_header(
+        searches,
+        &GRID,
+        src,
+        importance,
+        out,
+        #[inline(always)]
+        |found, values, out: &mut [u8; BYTES]| {
+            let mut codes = [0; 256];
+            write_scales(&found.limited(), values, GRID.top, &mut codes, out)?;
+            out[16..48].copy_from_slice(&pack_plane(&codes, 4));
+            pack_nibbles::<32>(&codes, &mut out[48..]);
+            Ok(())
+        },
+    )
 }
 
 #[inline(always)]

@@ -25,21 +25,27 @@ pub fn encode<S: Searches>(
 ) -> Result<(), Refused> {
     let columns = importance.map(|importance| Columns::<256>::new(importance, src));
     let search = |first, values: &[Values], fits: &mut [[Fit; 16]]| {
-        let mut given = [[0.0; 256]; BATCH];
-        let weights = match columns {
-            None => Weights::<16>::Square,
-            Some(columns) => {
-                columns.copy(first, &mut given[..values.len()]);
-                Weights::Given(given.as_flattened().as_chunks().0)
-            }
+        let x = values.as_flattened().as_chunks::<16>().0;
+        let Some(columns) = columns else {
+            return searches.around_zero(32, x, Weights::Square, fits.as_flattened_mut());
         };
-        searches.around_zero(32, values.as_flattened().as_chunks().0, weights, fits.as_flattened_mut());
+        let mut given = [[0.0; 256]; BATCH];
+        columns.copy(first, &mut given[..values.len()]);
+        let weights = Weights::Given(given.as_flattened().as_chunks().0);
+        searches.around_zero(32, x, weights, fits.as_flattened_mut());
     };
-    encode_batches(src, out, [[Fit::ZERO; 16]; BATCH], search, write)
+    encode_batches(
+        src,
+        out,
+        [[Fit::ZERO; 16]; BATCH],
+        search,
+        #[inline(always)]
+        |values, found, out| write(found, values, out),
+    )
 }
 
 #[inline(always)]
-fn write(values: &Values, fits: &[Fit; 16], out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(fits: &[Fit; 16], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     check_fits(fits, values)?;
     let max = signed_max(&fits.map(|f| f.scale));
     if max.abs() < EPSILON {
@@ -51,7 +57,8 @@ fn write(values: &Values, fits: &[Fit; 16], out: &mut [u8; BYTES]) -> Result<(),
     let field = scale_field(1.0 / inverse, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
     let stored = |j: usize| (d * f32::from(scales[j]), 0.0);
-    let codes = recode::<16>(values, (-32, 31), stored, |j, x| fits[j].codes(x, (-32, 31)));
+    let mut codes = [0; 256];
+    recode::<16>(values, (-32, 31), stored, |j, x| fits[j].codes(x, (-32, 31)), &mut codes);
     pack_nibbles::<64>(&codes, &mut out[..128]);
     pack_quarters(&codes.map(|q| q >> 4), &mut out[128..192]);
     out[192..208].copy_from_slice(&scales.map(|s| s as u8));

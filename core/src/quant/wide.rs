@@ -12,10 +12,14 @@ pub type Codes = [u8; LEN];
 /// Nibbles in chunks of `S` bytes: the low ones hold the first `S` codes of a chunk, the high ones the next `S`.
 #[inline(always)]
 pub fn pack_nibbles<const S: usize>(codes: &Codes, out: &mut [u8]) {
-    for (bytes, [low, high]) in out.chunks_mut(S).zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
-        for ((byte, &l), &h) in bytes.iter_mut().zip(low).zip(high) {
+    let chunks = out.as_chunks_mut::<S>().0;
+    for (bytes, [low, high]) in chunks.iter_mut().zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
+        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        let mut packed = [0; S];
+        for ((byte, &l), &h) in packed.iter_mut().zip(low).zip(high) {
             *byte = (l & 15) | (h << 4);
         }
+        *bytes = packed;
     }
 }
 
@@ -37,10 +41,12 @@ pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> Codes {
 #[inline(always)]
 pub fn pack_quarters(codes: &Codes, out: &mut [u8]) {
     let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
-    for (bytes, [a, b, c, d]) in out.chunks_mut(32).zip(halves) {
-        for (l, byte) in bytes.iter_mut().enumerate() {
+    for (bytes, [a, b, c, d]) in out.as_chunks_mut::<32>().0.iter_mut().zip(halves) {
+        let mut packed = [0; 32];
+        for (l, byte) in packed.iter_mut().enumerate() {
             *byte = (a[l] & 3) | (b[l] & 3) << 2 | (c[l] & 3) << 4 | d[l] << 6;
         }
+        *bytes = packed;
     }
 }
 
@@ -62,11 +68,16 @@ pub fn unpack_quarters(packed: &[u8]) -> Codes {
 /// One bit a code, the one at `shift`: bit `k` of byte `l` is that of code `32 k + l`.
 #[inline(always)]
 pub fn pack_plane(codes: &Codes, shift: u32) -> [u8; 32] {
-    let mut plane = [0; 32];
+    // Eight bytes in a word are shifted as one; what crosses into a neighbour is masked.
+    let mut words = [0_u64; 4];
     for (k, stretch) in codes.as_chunks::<32>().0.iter().enumerate() {
-        for (byte, &q) in plane.iter_mut().zip(stretch) {
-            *byte |= (q >> shift & 1) << k;
+        for (word, &eight) in words.iter_mut().zip(stretch.as_chunks::<8>().0) {
+            *word |= (u64::from_le_bytes(eight) >> shift & 0x0101_0101_0101_0101) << k;
         }
+    }
+    let mut plane = [0; 32];
+    for (bytes, word) in plane.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+        *bytes = word.to_le_bytes();
     }
     plane
 }

@@ -5,6 +5,7 @@
 //! [`with_minimum`]) is left to the definition afterwards.
 
 mod around_zero;
+mod iq4;
 mod lanes;
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,10 @@ impl<S: Simd> Searches for Lanes<S> {
 
     #[inline(always)]
     fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]) {
-        OneByOne.iq4(x, weights, scales);
+        self.0.vectorize(
+            #[inline(always)]
+            || iq4::search(self.0, x, weights, scales),
+        );
     }
 }
 

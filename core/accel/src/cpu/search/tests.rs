@@ -155,6 +155,24 @@ impl<const N: usize> Draw<N> {
     }
 }
 
+/// The codebook's search, in sub-blocks of 32 whatever those of the draw.
+fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
+    let [x, given] = [&draw.x, &draw.given].map(|all| all.as_flattened().as_chunks::<32>().0);
+    for (k, weights) in [Weights::Square, Weights::Magnitude, Weights::Given(given)].into_iter().enumerate() {
+        let (mut lanes, mut one) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        Lanes(simd).iq4(x, weights, &mut lanes);
+        OneByOne.iq4(x, weights, &mut one);
+        for (j, (lane, one)) in lanes.into_iter().zip(one).enumerate() {
+            assert!(
+                same(lane, one),
+                "{simd:?} IQ4, seed {}, weights {k}, sub-block {j}: {lane:?} and not {one:?}, {:?}",
+                draw.seed,
+                x[j]
+            );
+        }
+    }
+}
+
 impl<const N: usize> Check for Draw<N> {
     fn check<S: Simd>(&mut self, simd: S) {
         const GRIDS: [Grid; 5] = [
@@ -170,6 +188,7 @@ impl<const N: usize> Check for Draw<N> {
                 false => OneByOne.with_minimum(grid, &self.x, weights, fits),
             });
         }
+        check_iq4(simd, self);
         for half in [4, 8, 16, 32] {
             self.fits(&format!("{simd:?} {N} {half}"), |weights, lanes, fits| match lanes {
                 true => Lanes(simd).around_zero(half, &self.x, weights, fits),

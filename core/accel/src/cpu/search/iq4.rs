@@ -1,0 +1,158 @@
+//! The search for the scale of IQ4, [`Searches::iq4`](quantoscope_core::quant::searches::Searches::iq4).
+//!
+//! The first grid turns the loudest value to the top of the codebook, all others to its bottom, in steps so small that
+//! from the finest to the coarsest of them a value passes at most one of the midpoints between levels. So it is found
+//! once which two levels a value has to choose from; a grid costs one comparison, and every product is made before.
+
+use super::from;
+use super::lanes::{Columns, columns, loudest, numbers, pick};
+use super::weigh::weigh;
+use fearless_simd::prelude::*;
+use quantoscope_core::quant::codebook::{HALFWAY, IQ4};
+use quantoscope_core::quant::searches::{EPSILON, Weights};
+
+/// Values in a sub-block.
+const N: usize = 32;
+
+/// The grids after the first: the loudest value is tried at these steps from the bottom.
+const STEPS: i8 = 7;
+/// Grids that are tried side by side; they do not depend on one another.
+const ABREAST: usize = 3;
+
+/// The midpoints that a value can pass on its way toward zero, each with the neighbour that it must not reach.
+const fn passes_one(from: usize, to: usize) -> bool {
+    let nearest = HALFWAY[from] * (IQ4[0] + STEPS as f32) / (IQ4[0] - STEPS as f32);
+    if nearest > 0.0 { nearest > HALFWAY[to] } else { nearest < HALFWAY[to] }
+}
+
+const _: () = {
+    let mut k = 0;
+    while k < 14 {
+        assert!(if HALFWAY[k] < 0.0 { passes_one(k, k + 1) } else { passes_one(k + 1, k) });
+        k += 1;
+    }
+};
+
+/// Finds the scales of all sub-blocks.
+#[inline(always)]
+pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: Weights<'_, N>, scales: &mut [f32]) {
+    let at_once = S::f32s::LEN;
+    for (n, (x, scales)) in x.chunks(at_once).zip(scales.chunks_mut(at_once)).enumerate() {
+        let found = vector(simd, x, from(weights, n * at_once));
+        scales.copy_from_slice(&numbers::<S>(found)[..scales.len()]);
+    }
+}
+
+/// One vector of sub-blocks.
+#[inline(always)]
+fn vector<S: Simd>(simd: S, rows: &[[f32; N]], weights: Weights<'_, N>) -> S::f32s {
+    let x: Columns<S, N, 1> = columns(simd, rows);
+    let w = weigh(simd, &x, weights);
+    let [max] = loudest::<S, N, 1>(simd, &x);
+    let splat = |x: f32| S::f32s::splat(simd, x);
+    let zero = splat(0.0);
+    let mut best = Best::first(simd, &x, &w, splat(1.0) / (-max / IQ4[0]));
+    let choices = Choices::new(simd, &x, &w, splat(IQ4[0] - f32::from(STEPS)) / max);
+    for k in (-STEPS..=STEPS).step_by(ABREAST) {
+        let mut inverse = [zero; ABREAST];
+        for (inverse, k) in inverse.iter_mut().zip(k..) {
+            *inverse = splat(f32::from(k) + IQ4[0]) / max;
+        }
+        let (cross, square) = choices.sums(simd, &x, &inverse);
+        for (cross, square) in cross.into_iter().zip(square) {
+            let better = square.simd_gt(zero) & (cross * cross).simd_gt(best.product * square);
+            best.scale = pick::<S>(better, cross / square, best.scale);
+            best.product = pick::<S>(better, best.scale * cross, best.product);
+        }
+    }
+    pick::<S>(max.abs().simd_lt(splat(EPSILON)), zero, best.scale)
+}
+
+/// The best scale so far, and what it is judged by.
+struct Best<S: Simd> {
+    scale: S::f32s,
+    product: S::f32s,
+}
+
+impl<S: Simd> Best<S> {
+    /// That of the first grid, on which any level can be the nearest.
+    #[inline(always)]
+    fn first(simd: S, x: &Columns<S, N, 1>, w: &Columns<S, N, 1>, inverse: S::f32s) -> Best<S> {
+        let zero = S::f32s::splat(simd, 0.0);
+        let (mut cross, mut square) = (zero, zero);
+        for (&[x], &[w]) in x.iter().zip(w) {
+            let (y, mut q) = (inverse * x, S::f32s::splat(simd, IQ4[0]));
+            for (&halfway, &level) in HALFWAY.iter().zip(&IQ4[1..]) {
+                q = pick::<S>(y.simd_ge(halfway), S::f32s::splat(simd, level), q);
+            }
+            cross += w * q * x;
+            square += w * q * q;
+        }
+        let scale = pick::<S>(square.simd_gt(zero), cross / square, zero);
+        Best { scale, product: scale * cross }
+    }
+}
+
+/// The two levels that each value has to choose from, as products.
+struct Choices<S: Simd>([Choice<S>; N]);
+
+/// Those of one value: the lower where it is below the midpoint.
+struct Choice<S: Simd> {
+    halfway: S::f32s,
+    cross: [S::f32s; 2],
+    square: [S::f32s; 2],
+}
+
+impl<S: Simd> Clone for Choice<S> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S: Simd> Copy for Choice<S> {}
+
+impl<S: Simd> Choices<S> {
+    /// From the finest grid, on which every value is farthest from zero.
+    #[inline(always)]
+    fn new(simd: S, x: &Columns<S, N, 1>, w: &Columns<S, N, 1>, inverse: S::f32s) -> Choices<S> {
+        let splat = |x: f32| S::f32s::splat(simd, x);
+        let zero = splat(0.0);
+        let mut all = [Choice { halfway: zero, cross: [zero; 2], square: [zero; 2] }; N];
+        for ((choice, &[x]), &[w]) in all.iter_mut().zip(x).zip(w) {
+            let y = inverse * x;
+            // The midpoint next to the value on the side of zero: above the last one passed by what is negative,
+            // below the next to last by what is not, which has passed the last negative one for certain.
+            let (mut halfway, mut low) = (splat(HALFWAY[0]), splat(IQ4[0]));
+            for k in 1..15 {
+                let passed = y.simd_ge(HALFWAY[if HALFWAY[k] < 0.0 { k - 1 } else { k }]);
+                halfway = pick::<S>(passed, splat(HALFWAY[k]), halfway);
+                low = pick::<S>(passed, splat(IQ4[k]), low);
+            }
+            let high = halfway + halfway - low;
+            let (wl, wh) = (w * low, w * high);
+            *choice = Choice { halfway, cross: [wl * x, wh * x], square: [wl * low, wh * high] };
+        }
+        Choices(all)
+    }
+
+    /// The sums of weight x level x value and weight x level x level on some grids.
+    #[inline(always)]
+    fn sums(
+        &self,
+        simd: S,
+        x: &Columns<S, N, 1>,
+        inverse: &[S::f32s; ABREAST],
+    ) -> ([S::f32s; ABREAST], [S::f32s; ABREAST]) {
+        let mut cross = [S::f32s::splat(simd, 0.0); ABREAST];
+        let mut square = cross;
+        for (choice, &[x]) in self.0.iter().zip(x) {
+            for (k, &inverse) in inverse.iter().enumerate() {
+                let above = (inverse * x).simd_ge(choice.halfway);
+                cross[k] += pick::<S>(above, choice.cross[1], choice.cross[0]);
+                square[k] += pick::<S>(above, choice.square[1], choice.square[0]);
+            }
+        }
+        (cross, square)
+    }
+}
