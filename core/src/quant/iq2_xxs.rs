@@ -34,7 +34,7 @@ pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result
 fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
-    let subs = SEARCH.all::<4, 4, 8>(values, &weights)?;
+    let subs = SEARCH.all::<4, 4, 8, 16>(values, &weights)?;
     let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d, values)?);
     for ((bytes, sub), step) in out[2..].as_chunks_mut::<8>().0.iter_mut().zip(subs).zip(steps) {
