@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm node chromium runner python peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon node chromium runner python peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +30,14 @@ step_wasm() {
   for target in wasm32-unknown-unknown thumbv7em-none-eabihf; do
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
   done
+}
+
+# The 64-bit ARM target, its linker, and an emulator for its tests.
+step_neon() {
+  step_rust
+  rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+  command -v aarch64-linux-gnu-gcc >/dev/null || install_package gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  command -v qemu-aarch64 >/dev/null || install_package qemu-user
 }
 
 step_node() {

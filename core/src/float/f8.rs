@@ -42,12 +42,11 @@ pub fn f32_to_ue4m3(x: f32) -> u8 {
     const LIMIT: u32 = 0x78;
     /// The least normal number.
     const NORMAL: f32 = 0.015_625;
-    if x < NORMAL {
-        // Not positive becomes 0 by the cast, and NaN does too.
-        return ((x * 512.0 + 0.5) as u8).min(7);
-    }
+    // Both are computed, so that it vectorises. Not positive becomes 0 by the cast, and NaN does too.
+    let subnormal = ((x * 512.0 + 0.5) as u8).min(7);
     // The fields as in binary32, with the first bit that is dropped added to those that stay.
     let fields = (x.to_bits() >> 19).saturating_sub(120 << 4);
     let rounded = fields.div_ceil(2);
-    if rounded < LIMIT { rounded as u8 } else { TOP }
+    let normal = if rounded < LIMIT { rounded as u8 } else { TOP };
+    if x < NORMAL { subnormal } else { normal }
 }

@@ -191,18 +191,22 @@ impl Pieces<64, 36> for Nvfp4 {
             *part = f32x16::from_slice(simd, x.as_flattened());
         }
         let tops = four_by_lanes(parts);
-        let mut codes = [i32x16::splat(simd, 0); 4];
-        for (k, &top) in tops.iter().enumerate() {
-            if top >= INFINITE {
-                return Err(Odd);
-            }
-            out[k] = f32_to_ue4m3(f32::from_bits(top as u32) / 6.0);
-            let d = ue4m3_to_f32(out[k]) * 0.5;
+        let (mut scales, mut halves, mut odd) = ([0; 4], [0.0; 4], false);
+        for k in 0..4 {
+            let top = f32::from_bits(tops[k] as u32);
+            scales[k] = f32_to_ue4m3(top / 6.0);
+            halves[k] = ue4m3_to_f32(scales[k]) * 0.5;
             // Far above the levels the definition's distances are all rounded to the same.
-            if d > 0.0 && f32::from_bits(top as u32) > 65_536.0 * d {
-                return Err(Odd);
-            }
-            codes[k] = if d == 0.0 { i32x16::splat(simd, 0) } else { e2m1(simd, parts[k], d) };
+            odd |= tops[k] >= INFINITE || (halves[k] > 0.0 && top > 65_536.0 * halves[k]);
+        }
+        if odd {
+            return Err(Odd);
+        }
+        out[..4].copy_from_slice(&scales);
+        let mut codes = [i32x16::splat(simd, 0); 4];
+        for ((codes, part), d) in codes.iter_mut().zip(parts).zip(halves) {
+            // No value passes a midpoint that is NaN: a scale of 0 has no codes but 0.
+            *codes = e2m1(simd, part, if d == 0.0 { f32::NAN } else { d });
         }
         for (codes, out) in bytes(codes).into_iter().zip(out[4..].as_chunks_mut::<8>().0) {
             let halves: u64x2<S> = u8x16::bitcast(codes);
