@@ -6,8 +6,8 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Forest, Histogram, LEAF, moments_leaf, pair_leaf};
-use quantoscope_core::quant::{Encoding, check_finite, decoder, encoder, transcoder};
-use quantoscope_tests::painters::paint;
+use quantoscope_core::quant::{Encoding, Importance, check_finite, decoder, encoder, transcoder};
+use quantoscope_tests::painters::{importance, paint};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ const N: usize = 1 << 16;
 fn encodings() -> Vec<Encoding> {
     use DType::*;
     let types = [
-        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, TQ1_0,
-        MXFP4, NVFP4,
+        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, IQ3_S,
+        IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S, TQ1_0, MXFP4, NVFP4,
     ]
     .map(Encoding::Type);
     types.into_iter().chain([Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym]).collect()
@@ -28,13 +28,19 @@ fn bytes(d: DType) -> usize {
     d.bytes_for(N as u64).unwrap_or(0) as usize
 }
 
+/// The weights that a type of very few bits is given: a row's, painted.
+fn weights(e: Encoding) -> Option<Vec<f32>> {
+    (e.importance() >= Importance::Wanted).then(|| importance(2, 4096))
+}
+
 fn encode(c: &mut Criterion) {
     let x = paint("normal", 1, N);
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
         let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
-        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), None, &mut out)));
+        let weights = weights(e);
+        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), weights.as_deref(), &mut out)));
     }
     group.finish();
 }
@@ -44,7 +50,7 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     for e in encodings().into_iter().filter(|e| *e != Encoding::F16Finite && *e != Encoding::LatticeSym) {
         let mut raw = vec![0; bytes(e.dtype())];
-        encoder(e).expect("in the table")(&x, None, &mut raw).expect("in range");
+        encoder(e).expect("in the table")(&x, weights(e).as_deref(), &mut raw).expect("in range");
         let (run, mut out) = (decoder(e.dtype()).expect("in the table"), vec![0.0; N]);
         group.throughput(Throughput::Bytes(raw.len() as u64));
         group.bench_function(e.dtype().name(), |b| b.iter(|| run(black_box(&raw), &mut out)));
