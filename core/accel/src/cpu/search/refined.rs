@@ -1,18 +1,18 @@
 //! The search that moves single codes, [`Searches::refined`](quantoscope_core::quant::searches::Searches::refined).
 //!
-//! In nine sub-blocks of ten nothing moves. A code stays where the divisor of the quotient that would replace it is
+//! In four sub-blocks of five nothing moves. A code stays where the divisor of the quotient that would replace it is
 //! not above zero, and for certain where the quotient is nearer to it than by half a step: seeing that takes neither a
 //! division nor the codes before, and sub-blocks of which all codes stay are done. The others are put together anew
 //! before each round, so that no lane waits for the slowest.
 
 use super::lanes::{Columns, blank, fill, fill_from, loudest, numbers, pick, rows_of};
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::searches::EPSILON;
+use quantoscope_core::quant::searches::{EPSILON, Refined};
 
 /// Vectors of sub-blocks that are started side by side.
 const PAIR: usize = 2;
 /// Sub-blocks that are put together anew.
-const POOL: usize = 128;
+const POOL: usize = 512;
 /// Rounds at most.
 const ROUNDS: usize = 5;
 /// Its sum with a small number has the nearest integer in its low bits.
@@ -20,20 +20,14 @@ const MAGIC: f32 = 12_582_912.0;
 
 /// Finds the codes and scales of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd, const N: usize>(
-    simd: S,
-    half: i32,
-    x: &[[f32; N]],
-    codes: &mut [[u8; N]],
-    scales: &mut [f32],
-) {
+pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
     let mut pool = Pool::new(half as f32);
-    for ((x, codes), scales) in x.chunks(POOL).zip(codes.chunks_mut(POOL)).zip(scales.chunks_mut(POOL)) {
+    for (x, found) in x.chunks(POOL).zip(found.chunks_mut(POOL)) {
         pool.start(simd, x);
         for _ in 0..ROUNDS {
             pool.round(simd, x);
         }
-        pool.finish(simd, codes, scales);
+        pool.finish(simd, found);
     }
 }
 
@@ -42,17 +36,25 @@ struct Pool<const N: usize> {
     half: f32,
     /// Codes as numbers.
     codes: [[f32; N]; POOL],
+    bytes: [[u8; N]; POOL],
     /// Sums of weight x value x code, and of weight x code x code.
     sums: [[f32; POOL]; 2],
     /// The sub-blocks that moved in the last round, or have not been tried.
     moving: usize,
-    which: [u8; POOL],
+    which: [u16; POOL],
 }
 
 impl<const N: usize> Pool<N> {
     #[inline(always)]
     fn new(half: f32) -> Pool<N> {
-        Pool { half, codes: [[0.0; N]; POOL], sums: [[0.0; POOL]; 2], moving: 0, which: [0; POOL] }
+        Pool {
+            half,
+            codes: [[0.0; N]; POOL],
+            bytes: [[0; N]; POOL],
+            sums: [[0.0; POOL]; 2],
+            moving: 0,
+            which: [0; POOL],
+        }
     }
 
     /// The codes of the grid on which the loudest value is `-half`, and which sub-blocks have one that may move.
@@ -83,7 +85,7 @@ impl<const N: usize> Pool<N> {
                     (self.sums[0][from + j], self.sums[1][from + j]) = (0.0, 0.0);
                 }
                 for j in lanes((!(stay[g] | silent)).to_bitmask()) {
-                    self.which[self.moving] = (from + j) as u8;
+                    self.which[self.moving] = (from + j) as u16;
                     self.moving += 1;
                 }
             }
@@ -106,7 +108,7 @@ impl<const N: usize> Pool<N> {
 
     /// One round over up to `G` vectors of them.
     #[inline(always)]
-    fn pass<S: Simd, const G: usize>(&mut self, simd: S, x: &[[f32; N]], which: &[u8]) {
+    fn pass<S: Simd, const G: usize>(&mut self, simd: S, x: &[[f32; N]], which: &[u16]) {
         let len = S::f32s::LEN;
         let (mut values, mut lanes) = (
             blank::<S, N, G>(simd),
@@ -153,31 +155,29 @@ impl<const N: usize> Pool<N> {
     }
 
     #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, codes: &mut [[u8; N]], scales: &mut [f32]) {
-        let count = codes.len();
-        bytes(simd, self.half, &self.codes.as_flattened()[..count * N], codes.as_flattened_mut());
-        for ((scale, &cross), &square) in scales.iter_mut().zip(&self.sums[0]).zip(&self.sums[1]) {
-            *scale = if square > 0.0 { cross / square } else { 0.0 };
+    fn finish<S: Simd>(&mut self, simd: S, found: &mut [Refined<N>]) {
+        let count = (found.len() * N).next_multiple_of(4 * S::f32s::LEN);
+        let (codes, out) = (&self.codes.as_flattened()[..count], &mut self.bytes.as_flattened_mut()[..count]);
+        bytes(simd, self.half, codes, out);
+        let sums = self.sums[0].iter().zip(&self.sums[1]);
+        for ((found, codes), (&cross, &square)) in found.iter_mut().zip(&self.bytes).zip(sums) {
+            let scale = if square > 0.0 { cross / square } else { 0.0 };
+            *found = Refined { scale, codes: *codes };
         }
     }
 }
 
-/// Codes counted from `-half`, as bytes.
+/// Codes counted from `-half`, as bytes; of both a multiple of four vectors.
 #[inline(always)]
 fn bytes<S: Simd>(simd: S, half: f32, codes: &[f32], out: &mut [u8]) {
     let (len, shift) = (S::f32s::LEN, S::f32s::splat(simd, MAGIC + half));
-    let mut fours = codes.chunks_exact(4 * len);
-    let mut outs = out.chunks_exact_mut(4 * len);
-    for (four, out) in fours.by_ref().zip(outs.by_ref()) {
+    for (four, out) in codes.chunks_exact(4 * len).zip(out.chunks_exact_mut(4 * len)) {
         let mut words = [S::u32s::splat(simd, 0); 4];
         for (words, four) in words.iter_mut().zip(four.chunks_exact(len)) {
             *words = (S::f32s::from_slice(simd, four) + shift).bitcast::<S::u32s>() & 0xFF;
         }
         let [a, b, c, d] = words;
         a.relaxed_narrow(b).relaxed_narrow(c.relaxed_narrow(d)).store_slice(out);
-    }
-    for (q, out) in fours.remainder().iter().zip(outs.into_remainder()) {
-        *out = (q + (MAGIC + half)).to_bits() as u8;
     }
 }
 
@@ -196,7 +196,7 @@ fn lanes(mut bits: u64) -> impl Iterator<Item = usize> {
 
 /// The numbers of some sub-blocks.
 #[inline(always)]
-fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u8]) -> [S::f32s; G] {
+fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u16]) -> [S::f32s; G] {
     let mut out = [S::f32s::splat(simd, 0.0); G];
     for (out, which) in out.iter_mut().zip(which.chunks(S::f32s::LEN)) {
         for (lane, &at) in out.as_mut_slice().iter_mut().zip(which) {
