@@ -5,14 +5,16 @@
 //! division nor the codes before, and sub-blocks of which all codes stay are done. The others are put together anew
 //! before each round, so that no lane waits for the slowest.
 
-use super::lanes::{Columns, blank, fill, fill_from, loudest, numbers, pick, rows_of};
+use super::lanes::{Columns, WIDEST, blank, fill, fill_from, loudest, numbers, pick, rows_of};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::searches::{EPSILON, Refined};
 
 /// Vectors of sub-blocks that are started side by side.
 const PAIR: usize = 2;
-/// Sub-blocks that are put together anew.
-const POOL: usize = 512;
+/// Sub-blocks of a pair at most.
+const MOST: usize = PAIR * WIDEST;
+/// Sub-blocks that are put together anew: enough that even the last rounds, of few, have lanes to fill.
+const POOL: usize = 192;
 /// Rounds at most.
 const ROUNDS: usize = 5;
 /// Its sum with a small number has the nearest integer in its low bits.
@@ -21,75 +23,100 @@ const MAGIC: f32 = 12_582_912.0;
 /// Finds the codes and scales of all sub-blocks.
 #[inline(always)]
 pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
-    let mut pool = Pool::new(half as f32);
-    for (x, found) in x.chunks(POOL).zip(found.chunks_mut(POOL)) {
-        pool.start(simd, x);
-        for _ in 0..ROUNDS {
-            pool.round(simd, x);
+    let (len, half) = (S::f32s::LEN, half as f32);
+    let (mut first, mut pool) = (First::new(simd), Pool::new(half));
+    let (mut codes, mut bytes) = ([[0.0; N]; MOST], [[0; N]; MOST]);
+    for (n, rows) in x.chunks(PAIR * len).enumerate() {
+        let from = n * PAIR * len;
+        let found_here = &mut found[from..from + rows.len()];
+        fill(simd, &mut first.x, rows);
+        let max = loudest::<S, N, PAIR>(simd, &first.x);
+        first.code(simd, half, &max);
+        rows_of::<S, N, PAIR>(
+            &first.codes,
+            #[inline(always)]
+            |j, at, v| v.store_slice(&mut codes[j][at..at + len]),
+        );
+        as_bytes(simd, half, &codes[..PAIR * len], &mut bytes);
+        let stay = first.stay(simd, half);
+        for (g, found) in found_here.chunks_mut(len).enumerate() {
+            let (cross, square) = (first.cross[g], first.square[g]);
+            let (scales, codes) = (numbers::<S>(scale(simd, cross, square)), &codes[g * len..]);
+            for ((found, scale), bytes) in found.iter_mut().zip(scales).zip(&bytes[g * len..]) {
+                *found = Refined { scale, codes: *bytes };
+            }
+            let silent = max[g].abs().simd_lt(EPSILON);
+            for j in lanes(silent.to_bitmask()) {
+                if let Some(found) = found.get_mut(j) {
+                    *found = Refined { scale: 0.0, codes: [0; N] };
+                }
+            }
+            let sums = [numbers::<S>(cross), numbers::<S>(square)];
+            for j in lanes((!(stay[g] | silent)).to_bitmask()) {
+                pool.add(from + g * len + j, &codes[j], sums.map(|all| all[j]));
+            }
         }
-        pool.finish(simd, found);
+        if pool.count + PAIR * len > POOL {
+            pool.drain(simd, x, found);
+        }
     }
+    pool.drain(simd, x, found);
 }
 
-/// Sub-blocks on their way.
+/// The scale that fits best.
+#[inline(always)]
+fn scale<S: Simd>(simd: S, cross: S::f32s, square: S::f32s) -> S::f32s {
+    let zero = S::f32s::splat(simd, 0.0);
+    pick::<S>(square.simd_gt(zero), cross / square, zero)
+}
+
+/// Sub-blocks whose codes may move.
 struct Pool<const N: usize> {
     half: f32,
+    count: usize,
+    /// Which they are.
+    at: [usize; POOL],
     /// Codes as numbers.
     codes: [[f32; N]; POOL],
-    bytes: [[u8; N]; POOL],
     /// Sums of weight x value x code, and of weight x code x code.
     sums: [[f32; POOL]; 2],
-    /// The sub-blocks that moved in the last round, or have not been tried.
+    /// How many moved in the last round, and which of the pool.
     moving: usize,
-    which: [u16; POOL],
+    which: [u8; POOL],
 }
 
 impl<const N: usize> Pool<N> {
     #[inline(always)]
     fn new(half: f32) -> Pool<N> {
-        Pool {
-            half,
-            codes: [[0.0; N]; POOL],
-            bytes: [[0; N]; POOL],
-            sums: [[0.0; POOL]; 2],
-            moving: 0,
-            which: [0; POOL],
-        }
+        let (codes, sums) = ([[0.0; N]; POOL], [[0.0; POOL]; 2]);
+        Pool { half, count: 0, at: [0; POOL], codes, sums, moving: 0, which: [0; POOL] }
     }
 
-    /// The codes of the grid on which the loudest value is `-half`, and which sub-blocks have one that may move.
     #[inline(always)]
-    fn start<S: Simd>(&mut self, simd: S, x: &[[f32; N]]) {
-        let len = S::f32s::LEN;
-        self.moving = 0;
-        let mut first = First::new(simd);
-        for (n, rows) in x.chunks(PAIR * len).enumerate() {
-            let from = n * PAIR * len;
-            fill(simd, &mut first.x, rows);
-            let max = loudest::<S, N, PAIR>(simd, &first.x);
-            first.code(simd, self.half, &max);
-            let codes = &mut self.codes;
-            rows_of::<S, N, PAIR>(
-                &first.codes,
-                #[inline(always)]
-                |j, at, v| v.store_slice(&mut codes[from + j][at..at + len]),
-            );
-            let stay = first.stay(simd, self.half);
-            for g in 0..PAIR {
-                let from = from + g * len;
-                first.cross[g].store_slice(&mut self.sums[0][from..from + len]);
-                first.square[g].store_slice(&mut self.sums[1][from..from + len]);
-                let silent = max[g].abs().simd_lt(EPSILON);
-                for j in lanes(silent.to_bitmask()) {
-                    self.codes[from + j] = [-self.half; N];
-                    (self.sums[0][from + j], self.sums[1][from + j]) = (0.0, 0.0);
-                }
-                for j in lanes((!(stay[g] | silent)).to_bitmask()) {
-                    self.which[self.moving] = (from + j) as u16;
-                    self.moving += 1;
-                }
+    fn add(&mut self, at: usize, codes: &[f32; N], [cross, square]: [f32; 2]) {
+        let k = self.count;
+        (self.at[k], self.codes[k], self.which[k]) = (at, *codes, k as u8);
+        (self.sums[0][k], self.sums[1][k]) = (cross, square);
+        self.count += 1;
+    }
+
+    /// Goes round until nothing moves, notes what was found, and is empty again.
+    #[inline(always)]
+    fn drain<S: Simd>(&mut self, simd: S, x: &[[f32; N]], found: &mut [Refined<N>]) {
+        self.moving = self.count;
+        for _ in 0..ROUNDS {
+            self.round(simd, x);
+        }
+        let mut bytes = [[0; N]; MOST];
+        for from in (0..self.count).step_by(MOST) {
+            as_bytes(simd, self.half, &self.codes[from..from + MOST], &mut bytes);
+            for (k, bytes) in (from..self.count).zip(&bytes) {
+                let (cross, square) = (self.sums[0][k], self.sums[1][k]);
+                let scale = if square > 0.0 { cross / square } else { 0.0 };
+                found[self.at[k]] = Refined { scale, codes: *bytes };
             }
         }
+        self.count = 0;
     }
 
     /// One round over the sub-blocks that still move.
@@ -108,68 +135,55 @@ impl<const N: usize> Pool<N> {
 
     /// One round over up to `G` vectors of them.
     #[inline(always)]
-    fn pass<S: Simd, const G: usize>(&mut self, simd: S, x: &[[f32; N]], which: &[u16]) {
+    fn pass<S: Simd, const G: usize>(&mut self, simd: S, x: &[[f32; N]], which: &[u8]) {
         let len = S::f32s::LEN;
-        let (mut values, mut lanes) = (
-            blank::<S, N, G>(simd),
-            Lanes {
-                half: self.half,
-                codes: blank(simd),
-                cross: gather(simd, &self.sums[0], which),
-                square: gather(simd, &self.sums[1], which),
-            },
-        );
+        let mut lanes: Lanes<S, N, G> = Lanes {
+            half: self.half,
+            x: blank(simd),
+            codes: blank(simd),
+            cross: gather(simd, &self.sums[0], which),
+            square: gather(simd, &self.sums[1], which),
+        };
+        let (codes, at) = (&self.codes, &self.at);
         fill_from(
             simd,
-            &mut values,
+            &mut lanes.x,
             #[inline(always)]
-            |j| which.get(j).map(|&at| &x[usize::from(at)]),
+            |j| which.get(j).map(|&k| &x[at[usize::from(k)]]),
         );
-        let codes = &self.codes;
         fill_from(
             simd,
             &mut lanes.codes,
             #[inline(always)]
-            |j| which.get(j).map(|&at| &codes[usize::from(at)]),
+            |j| which.get(j).map(|&k| &codes[usize::from(k)]),
         );
-        let moved = lanes.moves(simd, &values);
+        let moved = lanes.moves(simd);
         let codes = &mut self.codes;
         rows_of::<S, N, G>(
             &lanes.codes,
             #[inline(always)]
             |j, at, v| {
-                if let Some(&to) = which.get(j) {
-                    v.store_slice(&mut codes[usize::from(to)][at..at + len]);
+                if let Some(&k) = which.get(j) {
+                    v.store_slice(&mut codes[usize::from(k)][at..at + len]);
                 }
             },
         );
         for (g, which) in which.chunks(len).enumerate() {
             let [cross, square] = [lanes.cross[g], lanes.square[g]].map(|v| numbers::<S>(v));
             let moved = moved[g].to_bitmask();
-            for (j, &at) in which.iter().enumerate() {
-                (self.sums[0][usize::from(at)], self.sums[1][usize::from(at)]) = (cross[j], square[j]);
-                self.which[self.moving] = at;
+            for (j, &k) in which.iter().enumerate() {
+                (self.sums[0][usize::from(k)], self.sums[1][usize::from(k)]) = (cross[j], square[j]);
+                self.which[self.moving] = k;
                 self.moving += (moved >> j & 1) as usize;
             }
         }
     }
-
-    #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, found: &mut [Refined<N>]) {
-        let count = (found.len() * N).next_multiple_of(4 * S::f32s::LEN);
-        let (codes, out) = (&self.codes.as_flattened()[..count], &mut self.bytes.as_flattened_mut()[..count]);
-        bytes(simd, self.half, codes, out);
-        let sums = self.sums[0].iter().zip(&self.sums[1]);
-        for ((found, codes), (&cross, &square)) in found.iter_mut().zip(&self.bytes).zip(sums) {
-            let scale = if square > 0.0 { cross / square } else { 0.0 };
-            *found = Refined { scale, codes: *codes };
-        }
-    }
 }
 
-/// Codes counted from `-half`, as bytes; of both a multiple of four vectors.
+/// Codes counted from `-half`, as bytes. There are whole vectors of sub-blocks.
 #[inline(always)]
-fn bytes<S: Simd>(simd: S, half: f32, codes: &[f32], out: &mut [u8]) {
+fn as_bytes<S: Simd, const N: usize>(simd: S, half: f32, codes: &[[f32; N]], out: &mut [[u8; N]]) {
+    let (codes, out) = (codes.as_flattened(), out.as_flattened_mut());
     let (len, shift) = (S::f32s::LEN, S::f32s::splat(simd, MAGIC + half));
     for (four, out) in codes.chunks_exact(4 * len).zip(out.chunks_exact_mut(4 * len)) {
         let mut words = [S::u32s::splat(simd, 0); 4];
@@ -196,7 +210,7 @@ fn lanes(mut bits: u64) -> impl Iterator<Item = usize> {
 
 /// The numbers of some sub-blocks.
 #[inline(always)]
-fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u16]) -> [S::f32s; G] {
+fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u8]) -> [S::f32s; G] {
     let mut out = [S::f32s::splat(simd, 0.0); G];
     for (out, which) in out.iter_mut().zip(which.chunks(S::f32s::LEN)) {
         for (lane, &at) in out.as_mut_slice().iter_mut().zip(which) {
@@ -272,6 +286,7 @@ impl<S: Simd, const N: usize> First<S, N> {
 /// Sub-blocks side by side.
 struct Lanes<S: Simd, const N: usize, const G: usize> {
     half: f32,
+    x: Columns<S, N, G>,
     codes: Columns<S, N, G>,
     cross: [S::f32s; G],
     square: [S::f32s; G],
@@ -280,14 +295,14 @@ struct Lanes<S: Simd, const N: usize, const G: usize> {
 impl<S: Simd, const N: usize, const G: usize> Lanes<S, N, G> {
     /// Moves the code of one value after the other where that helps; tells which sub-blocks had one moved.
     #[inline(always)]
-    fn moves(&mut self, simd: S, x: &Columns<S, N, G>) -> [S::mask32s; G] {
+    fn moves(&mut self, simd: S) -> [S::mask32s; G] {
         let splat = |x: f32| S::f32s::splat(simd, x);
         let int = |x: f32| splat(x).bitcast::<S::i32s>();
         let (zero, magic) = (splat(0.0), splat(MAGIC));
         let (bottom, top) = (int(MAGIC - self.half), int(MAGIC + self.half - 1.0));
         let (low_bits, high_bits) = (S::i32s::splat(simd, 0x007F_FFFF), S::i32s::splat(simd, 0x4B00_0000));
         let mut moved = [S::mask32s::splat(simd, false); G];
-        for (x, codes) in x.iter().zip(&mut self.codes) {
+        for (x, codes) in self.x.iter().zip(&mut self.codes) {
             for g in 0..G {
                 let (x, q, cross, square) = (x[g], codes[g], self.cross[g], self.square[g]);
                 let w = x * x;
