@@ -33,6 +33,7 @@ pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found
         let max = loudest::<S, N, PAIR>(simd, &first.x);
         first.code(simd, half, &max);
         rows_of::<S, N, PAIR>(
+            simd,
             &first.codes,
             #[inline(always)]
             |j, at, v| v.store_slice(&mut codes[j][at..at + len]),
@@ -160,6 +161,7 @@ impl<const N: usize> Pool<N> {
         let moved = lanes.moves(simd);
         let codes = &mut self.codes;
         rows_of::<S, N, G>(
+            simd,
             &lanes.codes,
             #[inline(always)]
             |j, at, v| {
