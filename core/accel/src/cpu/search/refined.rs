@@ -57,11 +57,11 @@ pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found
                 pool.add(from + g * len + j, &codes[j], sums.map(|all| all[j]));
             }
         }
-        if pool.count + PAIR * len > POOL {
+        let last = from + rows.len() == x.len();
+        if last || pool.count + PAIR * len > POOL {
             pool.drain(simd, x, found);
         }
     }
-    pool.drain(simd, x, found);
 }
 
 /// The scale that fits best.
@@ -81,7 +81,7 @@ struct Pool<const N: usize> {
     codes: [[f32; N]; POOL],
     /// Sums of weight x value x code, and of weight x code x code.
     sums: [[f32; POOL]; 2],
-    /// How many moved in the last round, and which of the pool.
+    /// How many may move in the next round, and which of the pool.
     moving: usize,
     which: [u8; POOL],
 }
@@ -262,27 +262,38 @@ impl<S: Simd, const N: usize> First<S, N> {
         }
     }
 
-    /// The sub-blocks in which no code can move. Its quotient is compared with the code times the divisor; the
-    /// roundings of that are far below the thousandth of a step that is left to them.
+    /// The sub-blocks in which no code can move.
     #[inline(always)]
     fn stay(&self, simd: S, half: f32) -> [S::mask32s; PAIR] {
-        let splat = |x: f32| S::f32s::splat(simd, x);
-        let (bottom, top, near, zero) = (splat(-half), splat(half - 1.0), splat(0.499), splat(0.0));
         let mut stay = [S::mask32s::splat(simd, true); PAIR];
-        let columns = self.codes.iter().zip(&self.crosses).zip(&self.squares);
-        for (((codes, crosses), squares), x) in columns.zip(&self.x) {
+        for i in 0..N {
             for g in 0..PAIR {
-                let without = self.cross[g] - crosses[g];
-                let product = x[g] * (self.square[g] - squares[g]);
-                // A quotient beyond the codes is limited to them.
-                let limited = product.max(bottom * without).min(top * without);
-                let certain = (limited - codes[g] * without).abs().simd_lt(near * without);
-                // What is not above zero is no divisor: where the loudest value is positive, none is.
-                stay[g] &= certain | !without.simd_gt(zero);
+                let without = self.cross[g] - self.crosses[i][g];
+                let rest = self.square[g] - self.squares[i][g];
+                stay[g] &= stays(simd, half, self.x[i][g], self.codes[i][g], without, rest);
             }
         }
         stay
     }
+}
+
+/// Where a code does not move for certain, given the sums without it. Its quotient is compared with it times the
+/// divisor; the roundings of that are far below the thousandth of a step that is left to them.
+#[inline(always)]
+fn stays<S: Simd>(
+    simd: S,
+    half: f32,
+    x: S::f32s,
+    code: S::f32s,
+    without: S::f32s,
+    rest: S::f32s,
+) -> S::mask32s {
+    let splat = |x: f32| S::f32s::splat(simd, x);
+    // A quotient beyond the codes is limited to them.
+    let limited = (x * rest).max(splat(-half) * without).min(splat(half - 1.0) * without);
+    let certain = (limited - code * without).abs().simd_lt(splat(0.499) * without);
+    // What is not above zero is no divisor: where the loudest value is positive, none is.
+    certain | !without.simd_gt(splat(0.0))
 }
 
 /// Sub-blocks side by side.
@@ -295,7 +306,7 @@ struct Lanes<S: Simd, const N: usize, const G: usize> {
 }
 
 impl<S: Simd, const N: usize, const G: usize> Lanes<S, N, G> {
-    /// Moves the code of one value after the other where that helps; tells which sub-blocks had one moved.
+    /// Moves the code of one value after the other where that helps; tells in which sub-blocks one may move again.
     #[inline(always)]
     fn moves(&mut self, simd: S) -> [S::mask32s; G] {
         let splat = |x: f32| S::f32s::splat(simd, x);
@@ -326,6 +337,25 @@ impl<S: Simd, const N: usize, const G: usize> Lanes<S, N, G> {
                 moved[g] |= moves;
             }
         }
-        moved
+        self.move_again(simd, moved)
+    }
+
+    /// Those of the sub-blocks with a moved code in which another may move.
+    #[inline(always)]
+    fn move_again(&self, simd: S, moved: [S::mask32s; G]) -> [S::mask32s; G] {
+        let mut stay = [S::mask32s::splat(simd, true); G];
+        for (x, codes) in self.x.iter().zip(&self.codes) {
+            for g in 0..G {
+                let (x, q) = (x[g], codes[g]);
+                let w = x * x;
+                let (without, rest) = (self.cross[g] - w * x * q, self.square[g] - w * q * q);
+                stay[g] &= stays(simd, self.half, x, q, without, rest);
+            }
+        }
+        let mut again = moved;
+        for (again, stay) in again.iter_mut().zip(stay) {
+            *again &= !stay;
+        }
+        again
     }
 }
