@@ -4,13 +4,13 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit wasm-test e2e oracle lint bench matrix vectors clean
+.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle lint bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
 
 ## test: set up and pass every test
-test: unit oracle wasm-test e2e
+test: unit neon oracle wasm-test e2e
 
 cli:
 	@tests/setup.sh rust
@@ -35,6 +35,13 @@ unit:
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
 	cargo test --workspace --doc --quiet
 
+## neon: vectors, refusals and equal bytes on the engine of 64-bit ARM, emulated
+neon:
+	@tests/setup.sh neon
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+	  cargo test --target aarch64-unknown-linux-gnu -p quantoscope-tests --test conformance -- vectors:: refusals:: engines:: agree::
+
 oracle:
 	@tests/setup.sh rust python
 	cargo build -p quantoscope
@@ -58,10 +65,12 @@ lint:
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
 
-## bench: kernels, then whole commands; figures for benches/record
+## bench: ours beside llama.cpp's, and the goals; recorded in benches/record (takes a quarter of an hour, 4 GB of disk)
 bench: cli
-	cargo bench -p quantoscope-benches
-	cargo run --release -p quantoscope-benches --bin end_to_end
+	@tests/setup.sh peers
+	cargo build --release -p quantoscope-peers
+	cargo build --release -p quantoscope-peers --target wasm32-wasip1
+	benches/peers/peers.py --record
 
 ## matrix: the types in README, made anew from the table of types
 matrix:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm node chromium runner python
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon node chromium runner python peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -30,6 +30,14 @@ step_wasm() {
   for target in wasm32-unknown-unknown thumbv7em-none-eabihf; do
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
   done
+}
+
+# The 64-bit ARM target, its linker, and an emulator for its tests.
+step_neon() {
+  step_rust
+  rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
+  command -v aarch64-linux-gnu-gcc >/dev/null || install_package gcc-aarch64-linux-gnu libc6-dev-arm64-cross
+  command -v qemu-aarch64 >/dev/null || install_package qemu-user
 }
 
 step_node() {
@@ -70,6 +78,24 @@ step_python() {
   if ! cmp -s tests/oracle/requirements.txt target/venv/installed.txt; then
     target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
     cp tests/oracle/requirements.txt target/venv/installed.txt
+  fi
+}
+
+# What `make bench` measures us against: a prebuilt llama.cpp, of the version that made the vectors.
+step_peers() {
+  step_rust
+  step_python
+  command -v node >/dev/null || fail "Node.js 20.19 or newer is missing"
+  [ -x /usr/bin/time ] || install_package time
+  rustup target list --installed | grep -qx wasm32-wasip1 || rustup target add wasm32-wasip1
+  local package=@node-llama-cpp/linux-x64@3.22.1 dir=target/peers
+  local library=6c342c8aeb20cb31a18099d6f79de4de6703814d1cfd5c4d754a8643087e486e
+  if ! echo "$library  $dir/package/bins/linux-x64/libggml-base.so" | sha256sum --check --status 2>/dev/null; then
+    say "fetching $package"
+    rm -rf "$dir/package" && mkdir -p "$dir"
+    (cd "$dir" && npm pack --silent "$package" >/dev/null && tar xzf node-llama-cpp-linux-x64-3.22.1.tgz && rm ./*.tgz)
+    echo "$library  $dir/package/bins/linux-x64/libggml-base.so" | sha256sum --check --quiet ||
+      fail "the library in $package is not the one that made the vectors"
   fi
 }
 

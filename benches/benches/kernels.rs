@@ -1,12 +1,13 @@
-//! The scalar kernels on one thread, on a tile that stays in the second-level cache: GB/s of input.
+//! The kernels of every engine on one thread, on a tile that stays in the second-level cache: GB/s of input.
 //!
 //! `cargo bench -p quantoscope-benches --bench kernels`
 #![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use quantoscope_accel::Level;
 use quantoscope_core::DType;
-use quantoscope_core::metric::{Forest, Histogram, LEAF, moments_leaf, pair_leaf};
-use quantoscope_core::quant::{Encoding, Importance, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::metric::{Forest, Histogram, LEAF, pair_leaf};
+use quantoscope_core::quant::{Encoding, Importance, check_finite, encoder, transcoder};
 use quantoscope_tests::painters::{importance, paint};
 use std::hint::black_box;
 use std::time::Duration;
@@ -28,25 +29,57 @@ fn bytes(d: DType) -> usize {
     d.bytes_for(N as u64).unwrap_or(0) as usize
 }
 
+/// The engines that have code of their own for an encoding; the definition stands for the others.
+fn levels(e: Encoding) -> Vec<Level> {
+    if e.searches() { vec![Level::Scalar] } else { Level::available() }
+}
+
 fn encode(c: &mut Criterion) {
     let x = paint("normal", 1, N);
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
-        let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
-        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), None, &mut out)));
+        for level in levels(e) {
+            let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
+            group.bench_function(format!("{e}/{}", level.name()), |b| {
+                b.iter(|| kernels.encode(e, black_box(&x), None, &mut out));
+            });
+        }
     }
     group.finish();
 }
 
-/// Rows of 4096 columns whose importance is known.
+fn recode(c: &mut Criterion) {
+    let mut raw = vec![0; 2 * N];
+    encoder(Encoding::Type(DType::BF16)).expect("in the table")(&paint("normal", 1, N), None, &mut raw)
+        .expect("in range");
+    let mut group = c.benchmark_group("recode_bf16");
+    group.throughput(Throughput::Bytes(raw.len() as u64));
+    let mut values = vec![0.0; N];
+    for e in encodings().into_iter().filter(|e| !e.searches()) {
+        for level in levels(e) {
+            let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
+            group.bench_function(format!("{e}/{}", level.name()), |b| {
+                b.iter(|| kernels.recode(DType::BF16, black_box(&raw), e, &mut values, &mut out));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// Rows of 4096 columns whose importance is known, on every level of this machine.
 fn encode_weighted(c: &mut Criterion) {
     let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
     let mut group = c.benchmark_group("encode_weighted");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings().into_iter().filter(|e| e.importance() != Importance::Ignored) {
-        let (run, mut out) = (encoder(e).expect("in the table"), vec![0; bytes(e.dtype())]);
-        group.bench_function(e.name(), |b| b.iter(|| run(black_box(&x), Some(&weights), &mut out)));
+        let mut out = vec![0; bytes(e.dtype())];
+        for level in Level::available() {
+            let run = level.kernels();
+            group.bench_function(format!("{e}/{}", level.name()), |b| {
+                b.iter(|| run.encode(e, black_box(&x), Some(&weights), &mut out));
+            });
+        }
     }
     group.finish();
 }
@@ -55,11 +88,15 @@ fn decode(c: &mut Criterion) {
     let x = paint("normal", 1, N);
     let mut group = c.benchmark_group("decode");
     for e in encodings().into_iter().filter(|e| *e != Encoding::F16Finite && *e != Encoding::LatticeSym) {
-        let mut raw = vec![0; bytes(e.dtype())];
+        let (mut raw, d) = (vec![0; bytes(e.dtype())], e.dtype());
         encoder(e).expect("in the table")(&x, None, &mut raw).expect("in range");
-        let (run, mut out) = (decoder(e.dtype()).expect("in the table"), vec![0.0; N]);
         group.throughput(Throughput::Bytes(raw.len() as u64));
-        group.bench_function(e.dtype().name(), |b| b.iter(|| run(black_box(&raw), &mut out)));
+        for level in Level::available() {
+            let (kernels, mut out) = (level.kernels(), vec![0.0; N]);
+            group.bench_function(format!("{d}/{}", level.name()), |b| {
+                b.iter(|| kernels.decode(d, black_box(&raw), &mut out));
+            });
+        }
     }
     group.finish();
 }
@@ -83,12 +120,19 @@ fn measure(c: &mut Criterion) {
     let mut group = c.benchmark_group("measure");
     // Elements and not bytes: what is compared is a pair of values.
     group.throughput(Throughput::Elements(N as u64));
-    group.bench_function("pair_leaf", |b| {
-        b.iter(|| leaves().map(|(r, q)| pair_leaf(black_box(r), black_box(q)).e2).sum::<f64>());
-    });
-    group.bench_function("moments_leaf", |b| {
-        b.iter(|| leaves().map(|(r, _)| moments_leaf(black_box(r)).m2).sum::<f64>());
-    });
+    for level in Level::available() {
+        let (kernels, name) = (level.kernels(), level.name());
+        group.bench_function(format!("pair/{name}"), |b| {
+            b.iter(|| leaves().map(|(r, q)| kernels.pair(black_box(r), black_box(q)).e2).sum::<f64>());
+        });
+        group.bench_function(format!("moments/{name}"), |b| {
+            b.iter(|| leaves().map(|(r, _)| kernels.moments(black_box(r)).m2).sum::<f64>());
+        });
+        let mut histogram = Histogram::new();
+        group.bench_function(format!("histogram/{name}"), |b| {
+            b.iter(|| kernels.count(&mut histogram, black_box(&x)));
+        });
+    }
     for cols in [256, 4096] {
         group.bench_function(format!("pair_forest_{cols}"), |b| {
             b.iter(|| {
@@ -105,8 +149,6 @@ fn measure(c: &mut Criterion) {
             });
         });
     }
-    let mut histogram = Histogram::new();
-    group.bench_function("histogram", |b| b.iter(|| histogram.add(black_box(&x))));
     group.bench_function("check_finite", |b| b.iter(|| check_finite(black_box(&x))));
     group.finish();
 }
@@ -114,6 +156,6 @@ fn measure(c: &mut Criterion) {
 criterion_group! {
     name = kernels;
     config = Criterion::default().measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
-    targets = encode, encode_weighted, decode, transcode, measure
+    targets = encode, encode_weighted, recode, decode, transcode, measure
 }
 criterion_main!(kernels);

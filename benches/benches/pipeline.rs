@@ -4,10 +4,10 @@
 #![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use quantoscope_accel::Level;
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::job::{Job, Scratch, run};
-use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{convert, measure};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::schedule::{Budget, schedule};
@@ -55,13 +55,15 @@ fn jobs(c: &mut Criterion) {
         let work = work(plan, &file);
         group.throughput(Throughput::Bytes(work.iter().map(|(_, b)| b.len() as u64).sum()));
         let mut scratch = Scratch::default();
-        group.bench_function(name.as_str(), |b| {
-            b.iter(|| {
-                for (job, bytes) in &work {
-                    run(&Scalar, job, &[black_box(bytes)], &mut scratch).expect("sound values");
-                }
+        for level in Level::available() {
+            group.bench_function(format!("{name}, {}", level.name()), |b| {
+                b.iter(|| {
+                    for (job, bytes) in &work {
+                        run(level.kernels(), job, &[black_box(bytes)], &mut scratch).expect("sound values");
+                    }
+                });
             });
-        });
+        }
     }
     group.finish();
 }

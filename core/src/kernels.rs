@@ -1,7 +1,7 @@
 //! What a CPU engine does with cache-sized tiles. [`Scalar`] is the definition of every result.
 
 use crate::dtype::DType;
-use crate::metric::{Moments, PairSums, moments_leaf, pair_leaf};
+use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
 use crate::quant::{Encoding, Refused, decoder, encoder, transcoder};
 
 /// A CPU engine: pure functions on tiles, callable from any thread.
@@ -43,6 +43,11 @@ pub trait Kernels: Sync {
     /// The moments of one leaf.
     fn moments(&self, values: &[f32]) -> Moments {
         moments_leaf(values)
+    }
+
+    /// Counts values.
+    fn count(&self, histogram: &mut Histogram, values: &[f32]) {
+        histogram.add(values);
     }
 
     /// The error of one leaf; the two slices are equally long.

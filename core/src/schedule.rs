@@ -2,9 +2,9 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{Job, Read, Region, Window, Write};
+use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Finish, Operand, Output, Piece, Place, Plan, RowMap};
+use crate::plan::{Ask, Finish, Operand, Output, Piece, Place, Plan, RowMap};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -24,8 +24,11 @@ impl Default for Budget {
     }
 }
 
-/// Windows larger than this gain nothing: reads are long and the per-window cost is small.
-const MAX_WINDOW: u64 = 1 << 20;
+/// Bytes that a window reads and writes, where nothing else decides: reads are long, and what a window costs in itself is
+/// small.
+const WINDOW: u64 = 4 << 20;
+/// No window is made smaller than this many elements for its bytes' sake.
+const LEAST: u64 = 32 << 10;
 
 /// How an output is cut.
 #[derive(Clone, Copy, Debug)]
@@ -42,9 +45,19 @@ struct Cut {
 ///
 /// Fails before the first job where some output's smallest window exceeds the budget.
 pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    schedule_in(plan, budget, WINDOW)
+}
+
+/// The same, in windows that read and write about `window` bytes where nothing else decides: a driver for which a window
+/// costs little chooses what stays in cache.
+pub fn schedule_in<'a>(
+    plan: &'a Plan,
+    budget: &Budget,
+    window: u64,
+) -> Result<impl Iterator<Item = Job> + use<'a>> {
     let mut cuts = Vec::with_capacity(plan.outputs.len());
     for output in &plan.outputs {
-        let pieces: Result<Vec<Cut>> = output.pieces.iter().map(|p| cut(output, p, budget)).collect();
+        let pieces: Result<Vec<Cut>> = output.pieces.iter().map(|p| cut(output, p, budget, window)).collect();
         cuts.push(pieces.map_err(|e| e.of_tensor(&output.name))?);
     }
     Ok(plan.outputs.iter().zip(cuts).enumerate().flat_map(|(index, (output, cuts))| {
@@ -62,16 +75,24 @@ fn lcm(a: u64, b: u64) -> u64 {
     a / gcd(a, b).max(1) * b
 }
 
-/// Every dtype whose blocks a window of this piece must not split.
-fn dtypes(piece: &Piece, output: &Output) -> Vec<DType> {
+/// Every dtype that a window of this piece reads or writes.
+fn moved(piece: &Piece) -> Vec<DType> {
     let mut all: Vec<DType> = operands(piece).map(|o| o.dtype).collect();
     match piece.finish {
         Finish::Encode(e) => all.push(e.dtype()),
         Finish::Transcode(to) => all.push(to),
         Finish::Copy | Finish::Measure => {}
     }
-    all.extend(output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype()));
     all
+}
+
+fn whole_rows(piece: &Piece, ask: &Ask) -> bool {
+    piece.importance.is_some() && job::whole_rows(piece.finish, ask)
+}
+
+/// Bytes that an element of each of `dtypes` takes.
+fn bytes_of(dtypes: &[DType]) -> u64 {
+    dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum()
 }
 
 fn operands(piece: &Piece) -> impl Iterator<Item = &Operand> {
@@ -79,9 +100,12 @@ fn operands(piece: &Piece) -> impl Iterator<Item = &Operand> {
 }
 
 /// Chooses the window of a piece within the budget.
-fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
+fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<Cut> {
     let cols = output.grid.cols;
-    let dtypes = dtypes(piece, output);
+    let moved = moved(piece);
+    let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
+    // Those whose blocks a window must not split.
+    let dtypes: Vec<DType> = moved.iter().copied().chain(asked).collect();
     // A flat type's blocks may straddle rows: then only whole groups of rows fall on block borders.
     let straddle = dtypes
         .iter()
@@ -90,14 +114,15 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
     let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their
-    // two sides, and a third copy where rows are put in order).
+    // two sides, a third copy where rows are put in order, weights as they are read and as they are used).
     let mapped = operands(piece).any(|o| o.map != RowMap::Identity);
-    let values = if mapped { 12 } else { 8 };
-    let per_element: u64 =
-        dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum::<u64>() + values;
+    let weights = if piece.importance.is_some() { 8 } else { 0 };
+    let values = weights + if mapped { 12 } else { 8 };
+    let per_element = bytes_of(&dtypes) + values;
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
-    let least_cols = if straddle == 1 { cols.min(align) } else { cols };
+    let whole_rows = straddle != 1 || whole_rows(piece, &output.ask);
+    let least_cols = if whole_rows { cols } else { cols.min(align) };
     let least = group.saturating_mul(least_cols);
     if least > room {
         let need = least.saturating_mul(per_element).saturating_mul(budget.workers.max(1).into());
@@ -105,7 +130,8 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget) -> Result<Cut> {
         return Err(Error::new(Code::MemoryBudget, message));
     }
     // The usual size is a matter of speed, and gives way to rows that must stay together.
-    let target = room.min(MAX_WINDOW.max(least));
+    let usual = (window / bytes_of(&moved).max(1)).max(LEAST);
+    let target = room.min(usual.max(least));
     if group.saturating_mul(cols) <= target {
         let groups = target / group / cols.max(1);
         return Ok(Cut { group, rows: groups.max(1) * group, cols });
@@ -140,6 +166,15 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
             ops: o.ops.clone(),
         }
     };
+    // The weights of the window's columns, which are those of every row.
+    let weights = piece.importance.as_ref().map(|o| Read {
+        side: o.side,
+        file: o.file,
+        region: region(o.dtype, o.at, cols, &(0..1), &window.cols),
+        dtype: o.dtype,
+        map: o.map,
+        ops: o.ops.clone(),
+    });
     let target = match piece.finish {
         Finish::Copy => piece.from.dtype,
         Finish::Encode(e) => e.dtype(),
@@ -154,7 +189,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         output: index,
         grid: output.grid,
         row_group: cut.group,
-        reads: operands(piece).map(read).collect(),
+        reads: operands(piece).map(read).chain(weights).collect(),
         finish: piece.finish,
         write: output.place.filter(|_| piece.finish != Finish::Measure).map(write),
         ask: output.ask.clone(),

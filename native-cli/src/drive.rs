@@ -9,12 +9,11 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{Done, Job, Payload, Scratch};
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{Collector, Run};
-use quantoscope_core::schedule::{Budget, schedule};
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use quantoscope_core::schedule::{Budget, schedule_in};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 /// Set by Ctrl-C and by SIGTERM.
@@ -22,6 +21,15 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Finished windows are brought to disk and noted at least this often, so that a killed run loses little.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
+
+/// Bytes that a window reads and writes: with its values they stay in a processor's second-level cache from the read to
+/// the write.
+const WINDOW: u64 = 512 << 10;
+
+/// The jobs of this driver's windows.
+fn jobs<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    schedule_in(plan, budget, WINDOW)
+}
 
 /// Makes Ctrl-C end the work between two windows.
 pub fn watch_interrupts() {
@@ -96,6 +104,21 @@ struct State {
     left: Vec<u64>,
     /// Outputs that were announced.
     announced: usize,
+    /// Written windows that the journal does not have yet.
+    unnoted: Vec<Record>,
+}
+
+/// Tells the keeper of the journal that a worker has ended, however it ended.
+struct Leaving<'a> {
+    working: &'a AtomicUsize,
+    keeper: Thread,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.working.fetch_sub(1, Ordering::Release);
+        self.keeper.unpark();
+    }
 }
 
 fn key(output: u32, w: &quantoscope_core::job::Window) -> (u32, [u64; 4]) {
@@ -109,10 +132,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs every job of the plan; returns what was measured, and how many windows an earlier run had done. Fails with the
 /// error of the earliest window that failed.
 pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)> {
-    let Budget { memory, workers } = work.resources.budget;
-    let budget = Budget { memory, workers };
+    let budget = work.resources.budget;
     let mut left = vec![0; work.plan.outputs.len()];
-    for job in schedule(work.plan, &budget)? {
+    for job in jobs(work.plan, &budget)? {
         left[job.output as usize] += 1;
     }
     let artefact = sink.as_ref().map(|s| s.artefact);
@@ -123,23 +145,26 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)
     };
     let resumed = skip.len() as u64;
     let shared = Shared {
-        jobs: Mutex::new(schedule(work.plan, &budget)?.enumerate()),
-        state: Mutex::new(State { collector, failure: None, left, announced: 0 }),
+        jobs: Mutex::new(jobs(work.plan, &budget)?.enumerate()),
+        state: Mutex::new(State { collector, failure: None, left, announced: 0, unnoted: Vec::new() }),
         failed: AtomicBool::new(false),
         work,
         artefact,
         skip,
     };
-    shared.announce();
-    let (notes, inbox) = channel();
+    shared.announce(&mut lock(&shared.state));
+    let working = &AtomicUsize::new(budget.workers as usize);
     thread::scope(|scope| {
-        for _ in 0..workers {
-            let notes = notes.clone();
-            scope.spawn(|| shared.worker(notes));
+        for _ in 0..budget.workers {
+            let leaving = Leaving { working, keeper: thread::current() };
+            let shared = &shared;
+            scope.spawn(move || {
+                let _leaving = leaving;
+                shared.worker();
+            });
         }
-        drop(notes);
         if let (Some(journal), Some(artefact)) = (journal, artefact)
-            && let Err(e) = keep_journal(journal, artefact, &inbox)
+            && let Err(e) = shared.keep_journal(journal, artefact, working)
         {
             shared.fail(usize::MAX, e);
         }
@@ -158,13 +183,12 @@ fn take_in(
     budget: &Budget,
     collector: &mut Collector,
 ) -> Result<HashSet<(u32, [u64; 4])>> {
-    let mut done: std::collections::HashMap<_, _> =
-        records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
+    let mut done: HashMap<_, _> = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
     let mut skip = HashSet::new();
     if done.is_empty() {
         return Ok(skip);
     }
-    for job in schedule(plan, budget)? {
+    for job in jobs(plan, budget)? {
         if let Some(record) = done.remove(&key(job.output, &job.window)) {
             let measured = quantoscope_core::job::Measured { error: record.error, ..Default::default() };
             collector.absorb(&job, measured);
@@ -174,34 +198,6 @@ fn take_in(
     Ok(skip)
 }
 
-/// Syncs what was written, then notes it. Ends when every worker has.
-fn keep_journal(mut journal: Journal, artefact: &Artefact, inbox: &Receiver<Record>) -> Result<()> {
-    let mut pending = Vec::new();
-    let mut last = Instant::now();
-    loop {
-        let wait = SYNC_EVERY.saturating_sub(last.elapsed()).max(Duration::from_millis(1));
-        let ended = match inbox.recv_timeout(wait) {
-            Ok(record) => {
-                pending.push(record);
-                false
-            }
-            Err(RecvTimeoutError::Timeout) => false,
-            Err(RecvTimeoutError::Disconnected) => true,
-        };
-        if !pending.is_empty() && (ended || last.elapsed() >= SYNC_EVERY) {
-            artefact.sync()?;
-            journal.append(&pending).map_err(|e| crate::exit::world(&e, "cannot write the journal"))?;
-            pending.clear();
-        }
-        if ended {
-            return Ok(());
-        }
-        if last.elapsed() >= SYNC_EVERY {
-            last = Instant::now();
-        }
-    }
-}
-
 impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     fn fail(&self, index: usize, error: Error) {
         let mut state = lock(&self.state);
@@ -209,6 +205,22 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
             state.failure = Some((index, error));
         }
         self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Syncs what was written, then notes it, again and again until every worker has ended.
+    fn keep_journal(&self, mut journal: Journal, artefact: &Artefact, working: &AtomicUsize) -> Result<()> {
+        loop {
+            let ended = working.load(Ordering::Acquire) == 0;
+            let records = std::mem::take(&mut lock(&self.state).unnoted);
+            if !records.is_empty() {
+                artefact.sync()?;
+                journal.append(&records).map_err(|e| crate::exit::world(&e, "cannot write the journal"))?;
+            }
+            if ended {
+                return Ok(());
+            }
+            thread::park_timeout(SYNC_EVERY);
+        }
     }
 
     /// Jobs are handed out in order, so every window before a failed one has been taken, and is finished.
@@ -225,37 +237,33 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         jobs.next()
     }
 
-    fn worker(&self, notes: Sender<Record>) {
+    fn worker(&self) {
         let mut scratch = Scratch::default();
-        let mut inputs: [Vec<u8>; 2] = Default::default();
+        let mut inputs: [Vec<u8>; 3] = Default::default();
         while let Some((index, job)) = self.next() {
             if self.skip.contains(&key(job.output, &job.window)) {
                 self.finished(&job, None);
                 continue;
             }
             match self.one(&job, &mut inputs, &mut scratch) {
-                Ok(done) => {
-                    if self.artefact.is_some() {
-                        let (output, window) = (job.output, job.window.clone());
-                        // The receiver ends only after the last sender, or after a failure that is kept.
-                        let _ = notes.send(Record { output, window, error: done.measured.error.clone() });
-                    }
-                    self.finished(&job, Some(done));
-                }
+                Ok(done) => self.finished(&job, Some(done)),
                 Err(e) => self.fail(index, self.place(&job, e)),
             }
         }
     }
 
-    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 2], scratch: &mut Scratch) -> Result<Done> {
+    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 3], scratch: &mut Scratch) -> Result<Done> {
         for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
             let side = usize::from(read.side == Side::Candidate);
             let missing = || Error::new(Code::Io, "a job reads a checkpoint that was not opened");
             let source = self.work.sources.get(side).ok_or_else(missing)?;
-            source.read(read.file, &read.region, buffer)?;
+            match read.side {
+                Side::Importance => source.read_weights(&read.region, buffer)?,
+                Side::Source | Side::Candidate => source.read(read.file, &read.region, buffer)?,
+            }
         }
-        let [first, second] = inputs;
-        let slices = [first.as_slice(), second.as_slice()];
+        let [first, second, third] = inputs;
+        let slices = [first.as_slice(), second.as_slice(), third.as_slice()];
         let slices = slices.get(..job.reads.len()).unwrap_or(&slices);
         let done = pollster::block_on(self.work.resources.engine.run(job, slices, scratch))?;
         if let (Some(artefact), Some(write)) = (self.artefact, &job.write) {
@@ -279,19 +287,21 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         let all = (job.grid.rows * job.grid.cols).max(1) as f64;
         self.work.progress.advance(job.output, cells / all);
         let mut state = lock(&self.state);
-        if let Some(done) = done {
-            state.collector.absorb(job, done.measured);
+        if let Some(Done { measured, .. }) = done {
+            if self.artefact.is_some() {
+                let (output, window) = (job.output, job.window.clone());
+                state.unnoted.push(Record { output, window, error: measured.error.clone() });
+            }
+            state.collector.absorb(job, measured);
         }
         if let Some(left) = state.left.get_mut(job.output as usize) {
             *left -= 1;
         }
-        drop(state);
-        self.announce();
+        self.announce(&mut state);
     }
 
     /// Announces finished outputs, in order.
-    fn announce(&self) {
-        let mut state = lock(&self.state);
+    fn announce(&self, state: &mut State) {
         while state.left.get(state.announced) == Some(&0) {
             (self.work.on_output)(state.announced, &state.collector);
             state.announced += 1;

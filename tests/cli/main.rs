@@ -5,6 +5,7 @@ mod compare;
 mod errors;
 mod events;
 mod help;
+mod imatrix;
 mod inputs;
 mod killed;
 mod outputs;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Starts a run on the large model and waits until it has begun to write.
-fn started(dir: &Dir, output: &str, options: &str) -> Child {
+pub fn started(dir: &Dir, output: &str, options: &str) -> Child {
     let input = big();
     let line = format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
     let mut command = binary::command(dir.path(), line.split_whitespace());
@@ -22,7 +22,7 @@ fn started(dir: &Dir, output: &str, options: &str) -> Child {
     child
 }
 
-fn signalled(child: Child, signal: &str) -> Ended {
+pub fn signalled(child: Child, signal: &str) -> Ended {
     let status = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
     // It fails where the process has just ended, which its exit code then says.
     drop(status);

@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 use quantoscope_core::DType;
-use quantoscope_tests::models::{Kv, Rng, Tensor, gguf, safetensors};
+use quantoscope_tests::models::{Rng, Tensor, safetensors};
 use serde_json::Value;
 
 #[test]
@@ -114,12 +114,12 @@ fn verify_alone_checks_structure_and_values() {
 #[test]
 fn verify_names_what_it_cannot_decode() {
     let dir = Dir::new();
-    let k = Tensor::raw("blk.0.ffn_up.weight", DType::IQ2_XXS, &[1, 256], vec![0; 66]);
-    let f = Tensor::random("output.weight", DType::F32, &[1, 32], &mut Rng(1));
-    dir.write("m.gguf", &gguf(&[("general.architecture", Kv::Text("llama"))], &[k, f]));
-    let ended = dir.run("verify m.gguf");
+    let k = Tensor::raw("up_proj.weight", DType::F6_E2M3, &[1, 32], vec![0; 24]);
+    let f = Tensor::random("lm_head.weight", DType::F32, &[1, 32], &mut Rng(1));
+    dir.write("m.safetensors", &safetensors(&[k, f]));
+    let ended = dir.run("verify m.safetensors");
     let all = format!("{}{}", ended.out, ended.err);
-    assert!(all.contains("blk.0.ffn_up.weight") && all.contains("IQ2_XXS"), "{all}");
+    assert!(all.contains("up_proj.weight") && all.contains("F6_E2M3"), "{all}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::engines::{Engine, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
+use quantoscope_core::metric::Histogram;
 use quantoscope_core::quant::{Encoding, decoder};
 use quantoscope_tests::painters::{paint, word};
 
@@ -70,6 +71,9 @@ proptest! {
             let mut out = Vec::new();
             engine.kernels.moments(&x).write(&mut out);
             engine.kernels.pair(&x, &y).write(&mut out);
+            let mut histogram = Histogram::new();
+            engine.kernels.count(&mut histogram, &x);
+            histogram.write(&mut out);
             out
         };
         let want = bytes(&engines()[0]);

@@ -3,7 +3,7 @@
 use quantoscope_accel::Level;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
-use quantoscope_core::quant::{Encoding, Refused};
+use quantoscope_core::quant::{Encoding, Importance, Refused};
 
 /// Something that encodes and decodes.
 #[derive(Clone, Copy)]
@@ -19,7 +19,7 @@ pub fn engines() -> Vec<Engine> {
 }
 
 /// The encodings that have blocks.
-pub const BLOCKS: [Encoding; 20] = [
+pub const BLOCKS: [Encoding; 27] = [
     Encoding::Type(DType::Q8_0),
     Encoding::Type(DType::Q6_K),
     Encoding::Type(DType::Q5_K),
@@ -32,6 +32,13 @@ pub const BLOCKS: [Encoding; 20] = [
     Encoding::Type(DType::Q4_0),
     Encoding::Type(DType::IQ4_NL),
     Encoding::Type(DType::IQ4_XS),
+    Encoding::Type(DType::IQ3_S),
+    Encoding::Type(DType::IQ3_XXS),
+    Encoding::Type(DType::IQ2_S),
+    Encoding::Type(DType::IQ2_XS),
+    Encoding::Type(DType::IQ2_XXS),
+    Encoding::Type(DType::IQ1_M),
+    Encoding::Type(DType::IQ1_S),
     Encoding::Type(DType::MXFP4),
     Encoding::Type(DType::NVFP4),
     Encoding::Type(DType::Q2_0),
@@ -49,7 +56,11 @@ pub fn encodings() -> Vec<Encoding> {
 }
 
 impl Engine {
+    /// Encodes; with weights that have nothing to say where the type needs some.
     pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
+        if e.importance() == Importance::Required {
+            return self.encode_weighted(e, x, &vec![1.0; x.len()]);
+        }
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
         self.kernels.encode(e, x, None, &mut out).map(|()| out)
     }
@@ -86,6 +97,20 @@ impl Every {
         let want = self.0[0].encode(e, x);
         for engine in &self.0[1..] {
             assert!(engine.encode(e, x) == want, "{} {e} of {} values", engine.name, x.len());
+        }
+        want
+    }
+
+    /// The same of rows with weights.
+    pub fn encode_weighted(&self, e: Encoding, x: &[f32], weights: &[f32]) -> Result<Vec<u8>, Refused> {
+        let want = self.0[0].encode_weighted(e, x, weights);
+        for engine in &self.0[1..] {
+            assert!(
+                engine.encode_weighted(e, x, weights) == want,
+                "{} {e} of {} values",
+                engine.name,
+                x.len()
+            );
         }
         want
     }

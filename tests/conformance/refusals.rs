@@ -33,8 +33,22 @@ fn nothing_is_written_before_a_refusal_of_nan() {
         let mut x = paint("normal", 1, 512);
         x[511] = f32::NAN;
         let mut out = vec![0xA5; e.dtype().bytes_for(512).unwrap() as usize];
-        assert!(encoder(e).unwrap()(&x, None, &mut out).is_err());
+        let even = vec![1.0; 512];
+        let importance = (e.importance() == Importance::Required).then_some(&even[..]);
+        assert!(encoder(e).unwrap()(&x, importance, &mut out).is_err());
         assert!(out.iter().all(|&b| b == 0xA5), "{e}");
+    }
+}
+
+#[test]
+fn types_that_need_an_importance_row_say_so() {
+    for e in BLOCKS {
+        let mut out = vec![0; e.dtype().bytes_for(256).unwrap() as usize];
+        let needs = (e.importance() == Importance::Required).then_some(Refused::NeedsImportance);
+        for engine in engines() {
+            let got = engine.kernels.encode(e, &paint("normal", 1, 256), None, &mut out).err();
+            assert_eq!(got, needs, "{} {e}", engine.name);
+        }
     }
 }
 
@@ -94,6 +108,13 @@ fn scales_and_biases_that_overflow_are_refused() {
         (Encoding::Type(DType::Q6_K), 268_369_940.0, 268_369_940.0),
         (Encoding::Type(DType::IQ4_NL), 7_403_760.5, 7_403_760.5),
         (Encoding::Type(DType::IQ4_XS), 236_920_340.0, 236_920_340.0),
+        (Encoding::Type(DType::IQ3_S), 25_561_046.0, 25_561_046.0),
+        (Encoding::Type(DType::IQ3_XXS), 22_066_490.0, 22_066_490.0),
+        (Encoding::Type(DType::IQ2_S), 10_296_177.0, 10_296_177.0),
+        (Encoding::Type(DType::IQ2_XS), 10_535_696.0, 10_535_696.0),
+        (Encoding::Type(DType::IQ2_XXS), 10_941_116.0, 10_941_116.0),
+        (Encoding::Type(DType::IQ1_M), 1_066_499.9, 1_066_499.9),
+        (Encoding::Type(DType::IQ1_S), 1_015_916.75, 1_015_916.75),
         (Encoding::Type(DType::Q2_0), 65_520.0, 65_520.0),
         (Encoding::Type(DType::TQ2_0), 65_520.0, 65_520.0),
         (Encoding::Type(DType::TQ1_0), 65_520.0, 65_520.0),
@@ -214,6 +235,13 @@ fn the_table_is_complete_and_no_larger() {
         DType::Q6_K,
         DType::IQ4_NL,
         DType::IQ4_XS,
+        DType::IQ3_S,
+        DType::IQ3_XXS,
+        DType::IQ2_S,
+        DType::IQ2_XS,
+        DType::IQ2_XXS,
+        DType::IQ1_M,
+        DType::IQ1_S,
         DType::MXFP4,
         DType::NVFP4,
         DType::Q2_0,
@@ -221,21 +249,7 @@ fn the_table_is_complete_and_no_larger() {
         DType::TQ1_0,
         DType::Q1_0,
     ];
-    let read = [
-        DType::F64,
-        DType::F8_E4M3,
-        DType::F8_E5M2,
-        DType::Q8_1,
-        DType::Q8_K,
-        DType::IQ1_S,
-        DType::IQ1_M,
-        DType::IQ2_XXS,
-        DType::IQ2_XS,
-        DType::IQ2_S,
-        DType::IQ3_XXS,
-        DType::IQ3_S,
-        DType::LATTICE_Q4,
-    ];
+    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");

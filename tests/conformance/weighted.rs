@@ -86,7 +86,7 @@ fn columns_that_matter_are_closer_than_without() {
 }
 
 /// Where nothing counts, ggml's searches find the scale 0, but for the types of small blocks with a minimum, whose
-/// first grid stands.
+/// first grid stands, and those of a grid, some of which do and some of which do not.
 #[test]
 fn where_nothing_counts_the_scale_is_zero() {
     let x = paint("normal", 7, 1024);
@@ -98,6 +98,7 @@ fn where_nothing_counts_the_scale_is_zero() {
             DType::Q5_1 => {
                 assert!(x.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.005), "{}", engine.name)
             }
+            _ if e.importance() != Importance::Optional => assert!(back.iter().all(|x| x.is_finite())),
             _ => assert!(back.iter().all(|&x| x == 0.0), "{} {e}", engine.name),
         }
     }

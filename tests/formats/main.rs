@@ -2,8 +2,10 @@
 
 mod build;
 mod directories;
+mod families;
 mod gguf;
 mod gguf_hostile;
+mod imatrix;
 mod q4;
 mod random;
 mod safetensors;

@@ -11,7 +11,7 @@ use quantoscope_tests::drive::{Files, drive};
 
 /// One way to damage a file.
 #[derive(Clone, Debug)]
-enum Damage {
+pub enum Damage {
     Set(Index, u8),
     Flip(Index, u8),
     Remove(Index, u8),
@@ -20,7 +20,7 @@ enum Damage {
     Number(Index, u64),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+pub fn damage() -> impl Strategy<Value = Damage> {
     let edges =
         prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), Just(1 << 32), any::<u64>(), 0..300_u64];
     prop_oneof![
@@ -32,7 +32,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
+pub fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     if bytes.is_empty() {
         return;
     }

@@ -13,10 +13,10 @@ import tempfile
 import numpy as np
 
 import lattice
-from ggml import BLOCKS, HALVES, WEIGHTED, WRITTEN, Ggml
+from ggml import BLOCKS, HALVES, NEED_WEIGHTS, WEIGHTED, WRITTEN, Ggml
 from painters import blocks, importance, paint, words
 
-FAMILIES = "normal heavy shifted constant sparse ties magnitudes scaled bf16 f16 tiny".split()
+FAMILIES = "normal heavy shifted constant zero negative_zero sparse ties magnitudes scaled bf16 f16 tiny".split()
 # Columns of weighted rows: one super-block, a number that is no power of two, many.
 WIDTHS = (256, 2816, 1 << 15)
 
@@ -57,17 +57,20 @@ def main():
         some = blocks(seed, (1 << 20) // length, size, tops)
         _, values = recode(binary, f"read_{name.lower()}", some)
         report(f"read {name}", 1 << 20, 0, int((values != lib.decode(name, some, 1 << 20)).sum()))
-    for name in WRITTEN:
+    for name in (n for n in WRITTEN if n not in NEED_WEIGHTS):
         raw, values = recode(binary, name, x)
         ours = lib.encode(name, x)
         report(name, x.size, int((raw != ours).sum()), int((values != lib.decode(name, ours, x.size)).sum()))
+    # With weights a fit may have a scale that a binary16 cannot hold, which ggml writes as infinity and we refuse.
+    quiet = np.where(np.abs(x) > 1e5, x / np.float32(16), x).astype(np.float32)
     for columns in WIDTHS:
         for kind, weights in weightings(seed + columns, columns):
             for name in WEIGHTED:
-                raw, values = recode(binary, name, x, weights)
-                ours = lib.encode(name, x, weights)
-                differing = int((values != lib.decode(name, ours, x.size)).sum())
-                report(f"{name} {columns} {kind}", x.size, int((raw != ours).sum()), differing)
+                rows = quiet[: x.size // columns * columns]
+                raw, values = recode(binary, name, rows, weights)
+                ours = lib.encode(name, rows, weights)
+                differing = int((values != lib.decode(name, ours, rows.size)).sum())
+                report(f"{name} {columns} {kind}", rows.size, int((raw != ours).sum()), differing)
     any_bits = np.concatenate([paint("patterns", seed, 1 << 20), x])
     for name in HALVES:
         raw, values = recode(binary, f"narrow_{name.lower()}", any_bits)

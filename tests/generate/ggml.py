@@ -36,10 +36,13 @@ BLOCKS = {
     "Q2_0": (42, 64, 18, (1,)),
 }
 # Those that are only read.
-READ = ["Q8_1", "Q8_K", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"]
+READ = ["Q8_1", "Q8_K"]
 WRITTEN = [name for name in BLOCKS if name not in READ]
-# Those whose encoders use importance.
-WEIGHTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS".split()
+# Those whose encoders need importance, and those that use it.
+NEED_WEIGHTS = "IQ2_XXS IQ2_XS IQ1_S IQ1_M".split()
+WEIGHTED = "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS IQ2_S IQ3_XXS IQ3_S".split() + NEED_WEIGHTS
+# Those whose reference stops the program where distances are too large to be numbers.
+STOPS = "IQ2_XXS IQ2_XS IQ2_S IQ3_XXS IQ3_S".split()
 HALVES = {"F16": "fp16", "BF16": "bf16"}
 
 

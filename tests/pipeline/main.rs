@@ -2,6 +2,8 @@
 
 mod budgets;
 mod encodings;
+mod forward;
+mod importance;
 mod lattice;
 mod many;
 mod mapping;

@@ -84,6 +84,24 @@ fn recipes_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_type_that_needs_weights_is_refused_by_the_name_of_what_has_none() {
+    let values = vec![1.0; 4 * 256];
+    let world = World::safetensors(&[Tensor::of("a.proj.weight", DType::F32, &[4, 256], &values)]);
+    for dtype in [DType::IQ1_S, DType::IQ1_M, DType::IQ2_XXS, DType::IQ2_XS] {
+        let error = convert::plan(&world.checkpoint, &gguf(dtype), true).expect_err("no weights");
+        assert_eq!(place(&error), (Code::NeedsImportance, Some("a.proj.weight"), None));
+    }
+    for dtype in [DType::IQ2_S, DType::IQ3_XXS, DType::IQ3_S] {
+        let plan = convert::plan(&world.checkpoint, &gguf(dtype), true).expect("a plan");
+        assert!(
+            plan.warnings.iter().any(|w| w.message.contains("importance")),
+            "{dtype}: {:?}",
+            plan.warnings
+        );
+    }
+}
+
+#[test]
 fn a_checkpoint_without_tensors_is_refused() {
     let world = World::safetensors(&[]);
     let error = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), true).expect_err("nothing to do");

@@ -10,7 +10,7 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, World, run};
 
 /// Every type that a GGUF can be written as.
-pub const GGUF_TYPES: [DType; 21] = [
+pub const GGUF_TYPES: [DType; 24] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -26,6 +26,9 @@ pub const GGUF_TYPES: [DType; 21] = [
     DType::Q2_K,
     DType::IQ4_NL,
     DType::IQ4_XS,
+    DType::IQ3_S,
+    DType::IQ3_XXS,
+    DType::IQ2_S,
     DType::MXFP4,
     DType::NVFP4,
     DType::Q2_0,

@@ -3,6 +3,7 @@
 
 use crate::models::Rng;
 use quantoscope_core::error::Result;
+use quantoscope_core::format::imatrix::{self, Imatrix};
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
 use quantoscope_core::job::{self, Job, Measured, Payload, Region, Scratch};
 use quantoscope_core::kernels::Scalar;
@@ -17,6 +18,30 @@ pub struct World {
     /// What the headers say.
     pub checkpoint: Checkpoint,
     files: BTreeMap<String, Vec<u8>>,
+    /// The importance matrix to quantize it with, and its file.
+    weights: Option<(Imatrix, Vec<u8>)>,
+}
+
+/// Opens the file of an importance matrix, with at most `max_read` bytes a read.
+pub fn imatrix(name: &str, bytes: &[u8], max_read: u64) -> Result<Imatrix> {
+    let mut opening = imatrix::Opening::new(name, bytes.len() as u64);
+    while let Some(range) = opening.want() {
+        assert!(range.start < range.end && range.end <= bytes.len() as u64, "{range:?}");
+        let end = range.end.min(range.start.saturating_add(max_read));
+        if let Err(error) = opening.data(&bytes[range.start as usize..end as usize]) {
+            assert_eq!(opening.want(), None, "after an error nothing is wanted");
+            assert_eq!(opening.finish().expect_err("the error stays"), error);
+            return Err(error);
+        }
+    }
+    let found = opening.finish()?;
+    for (name, entry) in &found.entries {
+        let end = entry.values.checked_mul(4).and_then(|n| entry.at.checked_add(n));
+        assert!(end.is_some_and(|end| end <= bytes.len() as u64), "{name} lies inside the file");
+        assert!(entry.values > 0 && entry.values.is_multiple_of(entry.counts.len() as u64), "{name}");
+        assert!(entry.counts.iter().all(|c| *c >= 0.0 && c.is_finite()), "{name}");
+    }
+    Ok(found)
 }
 
 impl World {
@@ -50,7 +75,19 @@ impl World {
                 Want::Ready => break opening.finish()?,
             }
         };
-        Ok(World { checkpoint, files })
+        Ok(World { checkpoint, files, weights: None })
+    }
+
+    /// The same with an importance matrix, which must be sound.
+    #[must_use]
+    pub fn weighted(self, bytes: Vec<u8>) -> World {
+        let found = imatrix("imatrix.gguf", &bytes, u64::MAX).expect("a sound importance matrix");
+        World { weights: Some((found, bytes)), ..self }
+    }
+
+    /// The importance matrix.
+    pub fn imatrix(&self) -> Option<&Imatrix> {
+        self.weights.as_ref().map(|(imatrix, _)| imatrix)
     }
 
     /// The bytes of a tensor.
@@ -115,6 +152,14 @@ pub fn run_shuffled(plan: &Plan, worlds: &[&World], budget: Budget, seed: Option
 
 /// Reads a region, which must lie inside the tensor that the plan names.
 fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> {
+    if read.side == Side::Importance {
+        let (imatrix, bytes) = worlds[0].weights.as_ref().expect("an importance matrix");
+        let Region { offset, run, count, .. } = read.region;
+        assert_eq!(count, 1, "a row of weights is one run");
+        let inside = |e: &imatrix::Entry| e.at <= offset && offset + run <= e.at + e.values * 4;
+        assert!(imatrix.entries.values().any(inside), "{:?} lies outside of every entry", read.region);
+        return bytes[offset as usize..(offset + run) as usize].to_vec();
+    }
     let world = worlds[usize::from(read.side == Side::Candidate)];
     let output = &plan.outputs[job.output as usize];
     let operand = output.pieces.iter().flat_map(|p| std::iter::once(&p.from).chain(&p.against));

@@ -179,6 +179,44 @@ pub fn gguf(metadata: &[(&str, Kv)], tensors: &[Tensor]) -> Vec<u8> {
     out
 }
 
+/// A tensor's name, the sums of each matrix of its stack, and the counts.
+pub type Sums<'a> = (&'a str, Vec<Vec<f32>>, Vec<f32>);
+
+/// The file of an importance matrix.
+pub fn imatrix(entries: &[Sums<'_>]) -> Vec<u8> {
+    let mut tensors = Vec::new();
+    for (name, sums, counts) in entries {
+        let shape = [sums.len() as u64, sums[0].len() as u64];
+        tensors.push(Tensor::of(&format!("{name}.in_sum2"), DType::F32, &shape, &sums.concat()));
+        tensors.push(Tensor::of(&format!("{name}.counts"), DType::F32, &[counts.len() as u64, 1], counts));
+    }
+    let about = [
+        ("general.type", Kv::Text("imatrix")),
+        ("imatrix.datasets", Kv::Texts(vec!["one.txt", "two.txt"])),
+        ("imatrix.chunk_count", Kv::U32(7)),
+        ("imatrix.chunk_size", Kv::U32(512)),
+    ];
+    gguf(&about, &tensors)
+}
+
+/// The same in the older form, with one number of calls for each tensor, and chunks and a text's name at the end.
+pub fn imatrix_dat(entries: &[(&str, Vec<f32>, i32)], tail: Option<(i32, &str)>) -> Vec<u8> {
+    let mut out = (entries.len() as i32).to_le_bytes().to_vec();
+    for (name, sums, calls) in entries {
+        out.extend_from_slice(&(name.len() as i32).to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(&calls.to_le_bytes());
+        out.extend_from_slice(&(sums.len() as i32).to_le_bytes());
+        sums.iter().for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+    }
+    if let Some((chunks, name)) = tail {
+        out.extend_from_slice(&chunks.to_le_bytes());
+        out.extend_from_slice(&(name.len() as i32).to_le_bytes());
+        out.extend_from_slice(name.as_bytes());
+    }
+    out
+}
+
 /// A small Llama in HF layout, as `dtype`: two layers, every kind of tensor that a dense model has.
 pub fn llama(dtype: DType, tied: bool, seed: u64) -> Vec<Tensor> {
     let rng = &mut Rng(seed);

@@ -108,6 +108,8 @@ export type Container = 'gguf' | 'safetensors' | 'q4';
 export interface Recipe {
   to: Container;
   type?: string;
+  /** A named mix, in place of one type. */
+  mix?: string;
   q4_scheme: 'asym' | 'sym';
   pure: boolean;
   allow_requantize: boolean;

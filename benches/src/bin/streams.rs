@@ -8,6 +8,7 @@
 use quantoscope_accel::Level;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
+use quantoscope_core::metric::LEAF;
 use quantoscope_core::quant::{Encoding, decoder, encoder};
 use quantoscope_tests::painters::paint;
 use std::hint::black_box;
@@ -53,6 +54,8 @@ fn main() {
         let encoding = if d == DType::LATTICE_Q4 { Encoding::LatticeAsym } else { Encoding::Type(d) };
         recode(encoding, &far);
     }
+    println!("\nmeasure, Mweights/s from cache\n");
+    measure(&near);
     println!("\ndecode, Mweights/s to memory / to cache\n");
     for &d in DType::ALL.iter().filter(|&&d| decoder(d).is_some() && wanted(d)) {
         decode(d, &near);
@@ -142,6 +145,27 @@ fn recode(e: Encoding, far: &[f32]) {
 
 fn bytes(d: DType, n: usize) -> usize {
     d.bytes_for(n as u64).expect("a size") as usize
+}
+
+/// Leaves in cache, which is where jobs measure them.
+fn measure(near: &[f32]) {
+    let other: Vec<f32> = near.iter().map(|x| x * 1.01).collect();
+    for what in ["error", "moments"] {
+        print!("{what:10}");
+        for level in Level::available() {
+            let kernels = level.kernels();
+            let run = || {
+                for (x, y) in black_box(near).chunks(LEAF).zip(black_box(&other).chunks(LEAF)) {
+                    match what {
+                        "error" => drop(black_box(kernels.pair(x, y))),
+                        _ => drop(black_box(kernels.moments(x))),
+                    }
+                }
+            };
+            print!(" | {} {:6.0}", level.name(), in_cache(near.len(), run));
+        }
+        println!();
+    }
 }
 
 /// A tile of stored bytes, repeated over memory; types that nothing writes here get bytes of no meaning.

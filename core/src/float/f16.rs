@@ -5,9 +5,9 @@
 pub fn f16_to_f32(h: u16) -> f32 {
     let sign = u32::from(h & 0x8000) << 16;
     let rest = u32::from(h & 0x7FFF) << 13;
-    // Read as a binary32 exponent the value is 2^-112 of what it should be; the product is exact, and it
-    // normalises binary16 subnormals on the way.
-    let finite = (f32::from_bits(rest) * f32::from_bits(0x7780_0000)).to_bits();
+    // A subnormal is counted in its own unit: arithmetic on binary32 subnormals would be slow.
+    let subnormal = f32::from(h & 0x03FF) * f32::from_bits(0x3380_0000);
+    let finite = if rest < 0x0080_0000 { subnormal.to_bits() } else { rest + 0x3800_0000 };
     let quiet = if rest > 0x0F80_0000 { 0x0040_0000 } else { 0 };
     let special = 0x7F80_0000 | (rest & 0x007F_FFFF) | quiet;
     f32::from_bits(sign | if rest < 0x0F80_0000 { finite } else { special })

@@ -51,3 +51,7 @@ pub const MAX_Q4_INDEX: u64 = 16 << 20;
 
 /// Largest `config.json`.
 pub const MAX_CONFIG: u64 = 16 << 20;
+
+/// Longest name in an importance matrix of the older form: tensors of GGUF files have shorter ones, paths of texts may be
+/// longer.
+pub const MAX_IMATRIX_NAME: u64 = 4096;

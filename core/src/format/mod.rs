@@ -7,6 +7,7 @@
 mod discover;
 mod feed;
 pub mod gguf;
+pub mod imatrix;
 mod index;
 mod join;
 mod json;

@@ -108,7 +108,7 @@ pub struct Job {
     pub window: Window,
     /// Rows that a tile must not split.
     pub row_group: u64,
-    /// One or two reads: the source, and what it is compared with.
+    /// The source, what it is compared with, and the weights of the window's columns; the last two only if there are any.
     pub reads: Vec<Read>,
     /// What becomes of the values.
     pub finish: Finish,
@@ -116,6 +116,23 @@ pub struct Job {
     pub write: Option<Write>,
     /// What is measured.
     pub ask: Ask,
+}
+
+impl Job {
+    /// The read from `side` and its bytes among `inputs`.
+    fn read<'a>(&'a self, side: Side, inputs: &[&'a [u8]]) -> Option<(&'a Read, &'a [u8])> {
+        let at = self.reads.iter().position(|r| r.side == side)?;
+        Some((self.reads.get(at)?, inputs.get(at)?))
+    }
+}
+
+/// Whether some encoding of the work must see whole rows where there are weights.
+pub(crate) fn whole_rows(finish: Finish, ask: &Ask) -> bool {
+    let own = match finish {
+        Finish::Encode(e) => Some(e),
+        _ => None,
+    };
+    own.iter().chain(&ask.encodings).chain(&ask.identity).any(|e| e.needs_whole_rows())
 }
 
 /// Exact comparison of bytes.
@@ -187,6 +204,7 @@ pub struct Scratch {
     other: Vec<f32>,
     mapped: Vec<f32>,
     bytes: Vec<u8>,
+    weights: Vec<f32>,
 }
 
 /// Elements of a tile: 128 KiB of values, which stay in a second-level cache with their bytes.
@@ -206,10 +224,10 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
         Finish::Transcode(_) | Finish::Encode(_) if job.write.is_some() => Payload::Scratch,
         _ => Payload::None,
     };
-    scratch.out.clear();
     if let Some(dtype) = finish_dtype(job.finish) {
         scratch.out.resize(local_bytes(dtype, window.height(), window.width())?, 0);
     }
+    load_weights(kernels, job, inputs, scratch)?;
     for tile in tiles(job) {
         tile_of(kernels, job, inputs, scratch, &tile, &mut probe)?;
     }
@@ -254,7 +272,8 @@ fn copy(job: &Job, inputs: &[&[u8]]) -> Done {
 /// The window cut into tiles: whole rows in groups, or parts of one group of long rows.
 fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let (width, height, group) = (job.window.width(), job.window.height(), job.row_group.max(1));
-    let splittable = group == 1 && width > TILE;
+    let weighted = job.reads.iter().any(|r| r.side == Side::Importance);
+    let splittable = group == 1 && width > TILE && !(weighted && whole_rows(job.finish, &job.ask));
     let step_rows = if splittable { 1 } else { (TILE / width.max(1) / group).max(1) * group };
     let step_cols = if splittable { TILE } else { width.max(1) };
     (0..height).step_by(step_rows as usize).flat_map(move |row| {
@@ -297,10 +316,27 @@ fn load(
     if let RowMap::RotaryHalves { head } = read.map {
         unmap_rotary(values, mapped, head as usize, tile.width() as usize);
     }
-    for Op::Add(c) in &read.ops {
-        values.iter_mut().for_each(|v| *v += c);
+    for op in &read.ops {
+        apply(*op, values);
     }
     Ok(())
+}
+
+fn apply(op: Op, values: &mut [f32]) {
+    match op {
+        Op::Add(c) => values.iter_mut().for_each(|v| *v += c),
+        Op::Mean(n) if n > 0.0 => values.iter_mut().for_each(|v| *v /= n),
+        Op::Mean(_) => values.fill(1.0),
+    }
+}
+
+/// Makes the weights of the window's columns ready; none, where there are none.
+fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+    scratch.weights.clear();
+    let Some((read, input)) = job.read(Side::Importance, inputs) else { return Ok(()) };
+    let row = Window { rows: 0..1, cols: 0..job.window.width() };
+    let (weights, mapped) = (&mut scratch.weights, &mut scratch.mapped);
+    load(kernels, read, input, &row, weights, mapped).map_err(|r| refused(job, &row, r))
 }
 
 fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
@@ -338,16 +374,18 @@ fn tile_of(
     tile: &Window,
     probe: &mut Probe,
 ) -> Result<()> {
-    let Scratch { out, values, other, mapped, bytes } = scratch;
+    let Scratch { out, values, other, mapped, bytes, weights } = scratch;
     let width = job.window.width();
-    let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) else { return Ok(()) };
+    let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
+    let candidate = job.read(Side::Candidate, inputs);
+    let weights = weights.get(tile.cols.start as usize..tile.cols.end as usize).filter(|w| !w.is_empty());
     let src = slice_of(read.dtype, width, tile, input)?;
     let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
     if let Finish::Transcode(to) = job.finish {
         let span = tile_span(to, width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
         let outcome = kernels.transcode(read.dtype, to, src, dst);
-        let Some(input) = inputs.get(1) else { return outcome.map_err(|r| refused(job, tile, r)) };
+        let Some((_, input)) = candidate else { return outcome.map_err(|r| refused(job, tile, r)) };
         probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
         if job.ask.identity.is_empty() {
             return Ok(());
@@ -363,20 +401,20 @@ fn tile_of(
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
-        kernels.encode(encoding, values, None, dst).map_err(|r| refused(job, tile, r))?;
+        kernels.encode(encoding, values, weights, dst).map_err(|r| refused(job, tile, r))?;
         if job.ask.error {
             other.resize(values.len(), 0.0);
             kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
             probe.error(kernels, tile, values, other);
         }
     }
-    if let (Some(read), Some(input)) = (job.reads.get(1), inputs.get(1)) {
+    if let Some((read, input)) = candidate {
         let candidate = slice_of(read.dtype, width, tile, input)?;
         load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
         probe.error(kernels, tile, values, other);
-        probe.identity(kernels, tile, values, candidate, bytes);
+        probe.identity(kernels, tile, values, weights, candidate, bytes);
     }
     probe.source(kernels, tile, values);
-    probe.encodings(kernels, tile, values, bytes, other);
+    probe.encodings(kernels, tile, values, weights, bytes, other);
     Ok(())
 }

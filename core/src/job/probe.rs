@@ -4,7 +4,7 @@ use super::{Identity, Job, Measured, Window, refused};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Forest, Histogram, LEAF, Moments, PairSums};
+use crate::metric::{Forest, Histogram, LEAF, Merge, Moments, Node, PairSums};
 use crate::plan::Grid;
 use crate::quant::{Encoding, Refused};
 use alloc::vec;
@@ -36,27 +36,12 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Calls `f(row, leaf, elements)` for every leaf of a tile, in order.
-    fn leaves(job: &Job, tile: &Window, mut f: impl FnMut(u64, u64, Range<usize>)) {
-        let width = tile.width() as usize;
-        let first = (job.window.cols.start + tile.cols.start) / LEAF as u64;
-        for (i, row) in tile.rows.clone().enumerate() {
-            for (k, col) in (0..width).step_by(LEAF).enumerate() {
-                let end = (col + LEAF).min(width);
-                f(job.window.rows.start + row, first + k as u64, i * width + col..i * width + end);
-            }
-        }
-    }
-
     pub(super) fn source(&mut self, kernels: &dyn Kernels, tile: &Window, values: &[f32]) {
         if self.job.ask.moments {
-            let moments = &mut self.moments;
-            Self::leaves(self.job, tile, |row, leaf, at| {
-                moments.leaf(row, leaf, kernels.moments(&values[at]));
-            });
+            gather(&mut self.moments, self.job, tile, &mut |at| kernels.moments(&values[at]));
         }
         if let Some(histogram) = &mut self.histogram {
-            histogram.add(values);
+            kernels.count(histogram, values);
         }
     }
 
@@ -71,13 +56,14 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         tile: &Window,
         values: &[f32],
+        weights: Option<&[f32]>,
         bytes: &mut Vec<u8>,
         other: &mut Vec<f32>,
     ) {
         for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
             let Ok(forest) = slot else { continue };
             other.resize(values.len(), 0.0);
-            let done = encode_tile(kernels, *encoding, tile, values, bytes)
+            let done = encode_tile(kernels, *encoding, tile, values, weights, bytes)
                 .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
             match done {
                 Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
@@ -91,11 +77,12 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         tile: &Window,
         values: &[f32],
+        weights: Option<&[f32]>,
         candidate: &[u8],
         bytes: &mut Vec<u8>,
     ) {
         for (encoding, found) in self.job.ask.identity.iter().zip(&mut self.identity) {
-            if encode_tile(kernels, *encoding, tile, values, bytes).is_err() {
+            if encode_tile(kernels, *encoding, tile, values, weights, bytes).is_err() {
                 found.refused = true;
                 continue;
             }
@@ -144,9 +131,45 @@ fn add_error(
     values: &[f32],
     other: &[f32],
 ) {
-    Probe::leaves(job, tile, |row, leaf, at| {
-        forest.leaf(row, leaf, kernels.pair(&values[at.clone()], &other[at]));
-    });
+    gather(forest, job, tile, &mut |at| kernels.pair(&values[at.clone()], &other[at]));
+}
+
+/// Measures every leaf of a tile by its elements. Aligned intervals of leaves are merged on the spot, as the tree would
+/// merge them, so that the forest is asked once for many leaves.
+fn gather<M: Merge>(
+    forest: &mut Forest<M>,
+    job: &Job,
+    tile: &Window,
+    measure: &mut dyn FnMut(Range<usize>) -> M,
+) {
+    let width = tile.width() as usize;
+    let first = (job.window.cols.start + tile.cols.start) / LEAF as u64;
+    let end = first + width.div_ceil(LEAF) as u64;
+    for (i, row) in tile.rows.clone().enumerate() {
+        let mut elements = |leaf: u64| {
+            let col = (leaf - first) as usize * LEAF;
+            measure(i * width + col..i * width + (col + LEAF).min(width))
+        };
+        let mut at = first;
+        while at < end {
+            let level = at.trailing_zeros().min((end - at).ilog2());
+            let value = subtree(level, at, &mut elements);
+            let row = Some(job.window.rows.start + row);
+            forest.insert(Node { row, level: level as u8, index: at >> level, value });
+            at += 1 << level;
+        }
+    }
+}
+
+/// The measurement of the `2^level` leaves from `at` on.
+fn subtree<M: Merge>(level: u32, at: u64, leaf: &mut dyn FnMut(u64) -> M) -> M {
+    match level.checked_sub(1) {
+        None => leaf(at),
+        Some(below) => {
+            let left = subtree(below, at, leaf);
+            left.merge(&subtree(below, at + (1 << below), leaf))
+        }
+    }
 }
 
 fn encode_tile(
@@ -154,9 +177,10 @@ fn encode_tile(
     encoding: Encoding,
     tile: &Window,
     values: &[f32],
+    weights: Option<&[f32]>,
     bytes: &mut Vec<u8>,
 ) -> Result<(), Refused> {
     let n = tile.width() * tile.height();
     bytes.resize(encoding.dtype().bytes_for(n).unwrap_or(0) as usize, 0);
-    kernels.encode(encoding, values, None, bytes)
+    kernels.encode(encoding, values, weights, bytes)
 }

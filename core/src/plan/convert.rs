@@ -1,55 +1,73 @@
 //! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
 
+use super::importance::Weighing;
 use super::{
     Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
+    metadata,
 };
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
+use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
 use crate::model::role::{Role, role};
-use crate::quant::Encoding;
+use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
-use crate::recipe::mix::Mix;
 use crate::recipe::{Decision, Fate, Reason, Recipe};
-use crate::tensor::{MetaValue, Metadata, Shape, TensorInfo};
+use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 /// Plans what `recipe` makes of `checkpoint`. With `measure`, the error of every encoded tensor is asked for.
 pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<Plan> {
+    weighted(checkpoint, recipe, None, measure)
+}
+
+/// The same with an importance matrix, which steers whatever is searched for.
+pub fn weighted(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
+    measure: bool,
+) -> Result<Plan> {
     recipe.check()?;
     if checkpoint.tensors.is_empty() {
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
-    let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
     let names = names(checkpoint);
-    let wanted = aims(recipe, checkpoint, false);
+    let wanted = aims(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(aim_warnings(recipe, &wanted));
+    let mut weighing = Weighing::new(imatrix);
+    let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
     for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.aims) {
         refuse_scaled(&names, tensor)?;
         let decision = recipe.decide(tensor, aim)?;
-        outputs.push(output(index, tensor, decision, measure));
+        let mut output = output(index, tensor, decision, measure);
+        weighing.encode(tensor, &mut output)?;
+        outputs.push(output);
     }
+    warnings.extend(weighing.warnings());
     let (files, directory) = match recipe.to {
-        Container::Gguf => (gguf_file(checkpoint, recipe, &mut outputs, &mut warnings)?, false),
+        Container::Gguf => (gguf_file(checkpoint, recipe, imatrix, &mut outputs, &mut warnings)?, false),
         Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
         Container::LatticeQ4 => (q4_files(checkpoint, &mut outputs, &mut warnings)?, true),
     };
-    warnings.extend(lost_metadata(checkpoint, recipe.to));
+    warnings.extend(metadata::lost(checkpoint, recipe.to));
     let totals = totals(checkpoint, &outputs, &files)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
         warnings.push(warning("nothing_quantized", "no tensor is quantized by this plan"));
     }
-    let conversion = Conversion { recipe: recipe.clone(), container: recipe.to, directory, totals };
+    let importance = weighing.importance();
+    let conversion =
+        Conversion { recipe: recipe.clone(), container: recipe.to, directory, importance, totals };
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
 }
 
-fn warning(code: &'static str, message: impl Into<String>) -> Warning {
+pub(super) fn warning(code: &'static str, message: impl Into<String>) -> Warning {
     Warning { code, message: message.into() }
 }
 
@@ -122,7 +140,7 @@ fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) 
         Fate::Encode(encoding) => (encoding.dtype(), Finish::Encode(encoding)),
     };
     let error = measure && matches!(finish, Finish::Encode(_));
-    let piece = Piece { rows: 0..grid.rows, from, against: None, finish };
+    let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, finish };
     Output {
         name: tensor.name.clone(),
         dtype,
@@ -146,100 +164,20 @@ fn place_in_one_file(outputs: &mut [Output], layout: crate::format::Layout) -> V
     vec![OutFile { name: String::new(), len: layout.file_len, header: layout.header }]
 }
 
-/// Where an artefact records what it was made by.
-const RECIPE: &str = "quantoscope.recipe";
-
-fn recipe_json(recipe: &Recipe) -> String {
-    // A plain struct always serialises.
-    serde_json::to_string(recipe).unwrap_or_default()
-}
-
-/// `general.file_type` as llama.cpp numbers it.
-fn file_type(dtype: DType) -> Option<u32> {
-    Some(match dtype {
-        DType::F32 => 0,
-        DType::F16 => 1,
-        DType::Q4_0 => 2,
-        DType::Q4_1 => 3,
-        DType::Q8_0 => 7,
-        DType::Q5_0 => 8,
-        DType::Q5_1 => 9,
-        // The mixes of small size, which is what one type throughout is closest to.
-        DType::Q2_K => 10,
-        DType::Q3_K => 11,
-        DType::Q4_K => 14,
-        DType::Q5_K => 16,
-        DType::Q6_K => 18,
-        DType::IQ4_NL => 25,
-        DType::IQ4_XS => 30,
-        DType::BF16 => 32,
-        DType::TQ1_0 => 36,
-        DType::TQ2_0 => 37,
-        DType::MXFP4 => 38,
-        _ => return None,
-    })
-}
-
 fn gguf_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
     outputs: &mut [Output],
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<OutFile>> {
-    let mut metadata = match checkpoint.container {
-        Container::Gguf => carried_metadata(&checkpoint.metadata),
-        _ => {
-            let message = "the tensors keep their own names and no tokenizer is written: \
-                           this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
-            warnings.push(warning("not_runnable", message));
-            named_metadata(checkpoint)
-        }
-    };
-    metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
-    if let Some(id) = recipe.mix.map(Mix::file_type).or(recipe.dtype.and_then(file_type)) {
-        metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
-    }
-    metadata.0.push((RECIPE.into(), MetaValue::String(recipe_json(recipe))));
+    let metadata = metadata::of_gguf(checkpoint, recipe, imatrix, warnings);
     let alignment = match checkpoint.container {
         Container::Gguf => checkpoint.alignment,
         _ => gguf::DEFAULT_ALIGNMENT,
     };
     let layout = gguf::layout(&metadata, alignment, &layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
-}
-
-/// All of a GGUF's metadata but what the conversion changes: split keys would be stale, the rest is written anew.
-fn carried_metadata(source: &Metadata) -> Metadata {
-    let stale = |key: &str| {
-        key.starts_with("split.")
-            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE)
-    };
-    Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
-}
-
-/// A GGUF carries its configuration and tokenizer as metadata, for which other containers have no place.
-fn lost_metadata(checkpoint: &Checkpoint, to: Container) -> Option<Warning> {
-    let n = checkpoint.metadata.0.len();
-    let message = format!("{n} metadata values of the GGUF (configuration, tokenizer) are not carried over");
-    let lost = checkpoint.container == Container::Gguf && to != Container::Gguf && n > 0;
-    lost.then(|| warning("metadata_left_out", message))
-}
-
-/// `general.*` for a checkpoint that has no GGUF metadata of its own.
-fn named_metadata(checkpoint: &Checkpoint) -> Metadata {
-    let config =
-        checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
-    let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
-    let mut pairs = vec![(
-        "general.architecture".to_string(),
-        MetaValue::String(text("model_type").unwrap_or_else(|| "unknown".into())),
-    )];
-    pairs.push(("general.type".into(), MetaValue::String("model".into())));
-    if let Some(name) = text("_name_or_path") {
-        pairs.push(("general.name".into(), MetaValue::String(name)));
-    }
-    pairs.push(("quantoscope.tensor_names".into(), MetaValue::String("source".into())));
-    Metadata(pairs)
 }
 
 /// The order of a safetensors file: widest elements first, so that every tensor is aligned to its element.
@@ -249,20 +187,7 @@ fn safetensors_file(
     outputs: &mut [Output],
 ) -> Result<Vec<OutFile>> {
     outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
-    let mut metadata: Vec<(String, String)> = Vec::new();
-    if checkpoint.container == Container::Safetensors {
-        for (key, value) in &checkpoint.metadata.0 {
-            if let MetaValue::String(text) = value {
-                metadata.push((key.clone(), text.clone()));
-            }
-        }
-    }
-    if !metadata.iter().any(|(k, _)| k == "format") {
-        // Without it transformers refuses the file.
-        metadata.push(("format".into(), "pt".into()));
-    }
-    metadata.retain(|(k, _)| k != RECIPE);
-    metadata.push((RECIPE.into(), recipe_json(recipe)));
+    let metadata = metadata::of_safetensors(checkpoint, recipe);
     let layout = safetensors::layout(&metadata, &layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
 }
@@ -393,8 +318,13 @@ pub fn look_encodings(elements: u64) -> Vec<Encoding> {
     sweep_encodings().into_iter().filter(|e| elements <= LOOK || !e.searches()).collect()
 }
 
-/// The encodings of a sweep when none are named: every block type that can be written.
+/// The encodings of a sweep when none are named: every block type that can be written without an importance row.
 pub fn sweep_encodings() -> Vec<Encoding> {
+    every_encoding().into_iter().filter(|e| e.importance() != Importance::Required).collect()
+}
+
+/// The same where there is an importance matrix: every block type that can be written.
+pub fn every_encoding() -> Vec<Encoding> {
     let mut all: Vec<Encoding> = DType::ALL
         .iter()
         .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))

@@ -1,11 +1,14 @@
 //! Plans that write nothing: statistics of tensors, and what each encoding would do to them.
 
 use super::convert::{measurable, measured_reason, names, operand, unscaled};
+use super::importance::Weighing;
 use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
+use crate::format::imatrix::Imatrix;
 use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,20 +17,31 @@ use alloc::vec::Vec;
 ///
 /// Tensors that cannot be decoded are named in the warnings.
 pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
-    plan(checkpoint, wanted, &|_| Ask { moments: true, histogram: true, ..Ask::default() })
+    plan(checkpoint, None, wanted, &|_| Ask { moments: true, histogram: true, ..Ask::default() })
 }
 
 /// Moments alone: as [`stats`], without a histogram for each tensor.
 pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
-    plan(checkpoint, wanted, &|_| Ask { moments: true, ..Ask::default() })
+    plan(checkpoint, None, wanted, &|_| Ask { moments: true, ..Ask::default() })
 }
 
 /// The error of each of `encodings` on the tensors that `wanted` says, with their moments.
 ///
-/// An encoding is left out for a tensor whose rows do not divide by its block; a warning says so.
+/// An encoding is left out for a tensor whose rows do not divide by its block, or that has no importance weights where
+/// it needs some; warnings say so.
 pub fn sweep(
     checkpoint: &Checkpoint,
     encodings: &[Encoding],
+    wanted: &dyn Fn(&TensorInfo) -> bool,
+) -> Result<Plan> {
+    weighted_sweep(checkpoint, encodings, None, wanted)
+}
+
+/// The same with an importance matrix, which steers whatever is searched for.
+pub fn weighted_sweep(
+    checkpoint: &Checkpoint,
+    encodings: &[Encoding],
+    imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
     if let Some(encoding) = encodings.iter().find(|e| encoder(**e).is_none()) {
@@ -36,9 +50,9 @@ pub fn sweep(
             format!("encoding to {encoding} is not supported yet"),
         ));
     }
-    let mut plan = plan(checkpoint, wanted, &|tensor| Ask {
+    let mut plan = plan(checkpoint, imatrix, wanted, &|tensor| Ask {
         moments: true,
-        encodings: encodings.iter().copied().filter(|e| fits(*e, tensor)).collect(),
+        encodings: encodings.iter().copied().filter(|e| fits(*e, tensor.shape.cols())).collect(),
         ..Ask::default()
     })?;
     let left_out: Vec<Warning> = plan.outputs.iter().filter_map(|o| row_warning(o, encodings)).collect();
@@ -48,7 +62,8 @@ pub fn sweep(
 
 /// Which of the encodings that were asked for an output goes without.
 fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
-    let out = wanted.iter().filter(|e| !output.ask.encodings.contains(e)).map(|e| e.name());
+    let divides = |e: &&Encoding| fits(**e, output.grid.cols);
+    let out = wanted.iter().filter(|e| !divides(e)).map(|e| e.name());
     let out = out.collect::<Vec<_>>().join(", ");
     let message = format!(
         "{:?} is not encoded as {out}: rows of {} do not divide by the block",
@@ -62,28 +77,31 @@ pub fn look(checkpoint: &Checkpoint, index: usize, encodings: &[Encoding]) -> Re
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
     let wanted = |t: &TensorInfo| core::ptr::eq(t, tensor);
-    plan(checkpoint, &wanted, &|tensor| Ask {
+    plan(checkpoint, None, &wanted, &|tensor| Ask {
         moments: true,
         histogram: true,
-        encodings: encodings.iter().copied().filter(|e| fits(*e, tensor)).collect(),
+        encodings: encodings.iter().copied().filter(|e| fits(*e, tensor.shape.cols())).collect(),
         ..Ask::default()
     })
 }
 
-/// Whether `encoding` can take `tensor`: rows divide by its block, or blocks run over the flattened tensor.
-fn fits(encoding: Encoding, tensor: &TensorInfo) -> bool {
+/// Whether `encoding` can take rows of `cols`: they divide by its block, or blocks run over the flattened tensor.
+fn fits(encoding: Encoding, cols: u64) -> bool {
     let dtype = encoding.dtype();
-    dtype.is_flat() || tensor.shape.cols().is_multiple_of(dtype.block_len())
+    dtype.is_flat() || cols.is_multiple_of(dtype.block_len())
 }
 
 fn plan(
     checkpoint: &Checkpoint,
+    imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
     ask: &dyn Fn(&TensorInfo) -> Ask,
 ) -> Result<Plan> {
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
     let names = names(checkpoint);
+    let mut weighing = Weighing::new(imatrix);
+    let mut needy: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
         if !measurable(tensor) {
             let message = format!("{:?} is {}, which is not measured", tensor.name, tensor.dtype);
@@ -96,16 +114,33 @@ fn plan(
         }
         let grid = Grid::of(&tensor.shape);
         let from = operand(Side::Source, index, tensor);
-        outputs.push(Output {
+        let mut output = Output {
             name: tensor.name.clone(),
             dtype: tensor.dtype,
             shape: tensor.shape.clone(),
             grid,
             place: None,
-            pieces: vec![Piece { rows: 0..grid.rows, from, against: None, finish: Finish::Measure }],
+            pieces: vec![Piece {
+                rows: 0..grid.rows,
+                from,
+                against: None,
+                importance: None,
+                finish: Finish::Measure,
+            }],
             ask: ask(tensor),
             reason: measured_reason(&tensor.name, &tensor.shape),
-        });
+        };
+        for encoding in weighing.measure(tensor, &mut output)? {
+            *needy.entry(encoding).or_default() += 1;
+        }
+        outputs.push(output);
+    }
+    for (encoding, n) in needy {
+        let message = format!("{encoding} is not tried on {n} tensors, for it needs importance weights");
+        warnings.push(Warning { code: "needs_importance", message });
+    }
+    if imatrix.is_some() {
+        warnings.extend(weighing.warnings());
     }
     Ok(Plan { outputs, files: Vec::new(), conversion: None, warnings })
 }

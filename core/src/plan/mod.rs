@@ -4,7 +4,9 @@
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons.
 
 pub mod convert;
+mod importance;
 pub mod measure;
+mod metadata;
 pub mod pair;
 
 use crate::dtype::DType;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use crate::format::Warning;
+pub use importance::{Importance, Weighing};
 
 /// Which checkpoint a read is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -28,6 +31,8 @@ pub enum Side {
     Source,
     /// The other side of a comparison.
     Candidate,
+    /// The importance matrix.
+    Importance,
 }
 
 /// How rows of an operand are ordered against the rows of the output.
@@ -60,6 +65,8 @@ impl RowMap {
 pub enum Op {
     /// Adds a constant to every value (Gemma's norms are stored with one added in GGUF).
     Add(f32),
+    /// Makes a mean of every sum over so many; of no sums, ones.
+    Mean(f32),
 }
 
 /// A tensor, or a run of its rows, as the input of a piece.
@@ -106,6 +113,8 @@ pub struct Piece {
     pub from: Operand,
     /// What they are compared with, in comparisons.
     pub against: Option<Operand>,
+    /// One weight for each column, for encodings that use them: a row of the importance matrix.
+    pub importance: Option<Operand>,
     /// What becomes of them.
     pub finish: Finish,
 }
@@ -215,6 +224,9 @@ pub struct Conversion {
     pub container: Container,
     /// Whether the artefact is a directory of files.
     pub directory: bool,
+    /// The importance matrix, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Importance>,
     /// The sums.
     pub totals: Totals,
 }

@@ -1,8 +1,10 @@
 //! Plans that hold two checkpoints against each other: `compare` by value, `verify` by byte.
 
 use super::convert::{measurable, measured_reason, names, operand, unscaled};
+use super::importance::Weighing;
 use super::{Ask, Finish, Grid, Op, Operand, Output, Piece, Plan, RowMap, Side};
 use crate::dtype::{DType, Kind};
+use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, q4};
 use crate::model::names::{Origin, Unmapped, is_gguf_name, origin};
 use crate::quant::{Encoding, encoder, transcoder};
@@ -43,12 +45,17 @@ pub struct Pairing {
 /// Plans the error of `candidate` against `reference`.
 pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
     let ask = Ask { error: true, ..Ask::default() };
-    pair(reference, candidate, &|_, _| Ok((ask.clone(), Finish::Measure)))
+    pair(reference, candidate, None, &|_, _| Ok((ask.clone(), Finish::Measure)))
 }
 
 /// Plans to encode `source` again, and to hold the bytes against those of `artefact`.
 pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
-    pair(source, artefact, &|from, to| {
+    weighted_verify(source, artefact, None)
+}
+
+/// The same with the importance matrix that the artefact was made with.
+pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Pairing {
+    pair(source, artefact, imatrix, &|from, to| {
         if from == to {
             return Ok((Ask::default(), Finish::Copy));
         }
@@ -114,10 +121,15 @@ struct Match {
     shape_of: Side,
 }
 
-fn pair(reference: &Checkpoint, candidate: &Checkpoint, choose: Choose<'_>) -> Pairing {
+fn pair(
+    reference: &Checkpoint,
+    candidate: &Checkpoint,
+    imatrix: Option<&Imatrix>,
+    choose: Choose<'_>,
+) -> Pairing {
     let sanitised = nameless(reference) || nameless(candidate);
     let names = Names::new(candidate, sanitised);
-    let mut builder = Builder::new(reference, candidate, choose);
+    let mut builder = Builder::new(reference, candidate, imatrix, choose);
     let reference_names = Names::new(reference, sanitised);
     for (index, tensor) in reference.tensors.iter().enumerate() {
         let alone = reference_names.find(&tensor.name).is_some();
@@ -139,19 +151,32 @@ struct Builder<'a> {
     used: [BTreeSet<usize>; 2],
     /// The names on each side, to find scales by.
     names: [BTreeSet<&'a str>; 2],
+    weighing: Weighing<'a>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(reference: &'a Checkpoint, candidate: &'a Checkpoint, choose: Choose<'a>) -> Builder<'a> {
-        let used = [BTreeSet::new(), BTreeSet::new()];
-        let names = [names(reference), names(candidate)];
-        Builder { reference, candidate, choose, outputs: Vec::new(), findings: Vec::new(), used, names }
+    fn new(
+        reference: &'a Checkpoint,
+        candidate: &'a Checkpoint,
+        imatrix: Option<&'a Imatrix>,
+        choose: Choose<'a>,
+    ) -> Builder<'a> {
+        Builder {
+            reference,
+            candidate,
+            choose,
+            outputs: Vec::new(),
+            findings: Vec::new(),
+            used: [BTreeSet::new(), BTreeSet::new()],
+            names: [names(reference), names(candidate)],
+            weighing: Weighing::new(imatrix),
+        }
     }
 
     fn tensors(&self, side: Side) -> &'a [TensorInfo] {
         match side {
             Side::Source => &self.reference.tensors,
-            Side::Candidate => &self.candidate.tensors,
+            _ => &self.candidate.tensors,
         }
     }
 
@@ -181,7 +206,7 @@ impl<'a> Builder<'a> {
     fn mapped(&mut self, side: Side, partners: &Names<'a>) {
         let (checkpoint, slot) = match side {
             Side::Source => (self.reference, 0),
-            Side::Candidate => (self.candidate, 1),
+            _ => (self.candidate, 1),
         };
         if checkpoint.container != Container::Gguf {
             return;
@@ -299,7 +324,7 @@ impl<'a> Builder<'a> {
         let shaped = if m.shape_of == Side::Source { a } else { b };
         let grid = Grid::of(&shaped.shape);
         let reason = measured_reason(&m.name, &shaped.shape);
-        self.outputs.push(Output {
+        let mut output = Output {
             name: m.name,
             dtype: b.dtype,
             shape: shaped.shape.clone(),
@@ -309,11 +334,16 @@ impl<'a> Builder<'a> {
                 rows: 0..grid.rows,
                 from: m.reference.1,
                 against: Some(m.candidate.1),
+                importance: None,
                 finish,
             }],
             ask,
             reason,
-        });
+        };
+        match self.weighing.verify(a, &mut output) {
+            Ok(()) => self.outputs.push(output),
+            Err(e) => self.findings.push(finding("not_comparable", &output.name, &e.detail().message)),
+        }
     }
 
     /// Integers are no weights: they are equal byte for byte or they are not.
@@ -330,6 +360,7 @@ impl<'a> Builder<'a> {
                 rows: 0..1,
                 from: as_bytes(&m.reference.1),
                 against: Some(as_bytes(&m.candidate.1)),
+                importance: None,
                 finish: Finish::Copy,
             }],
             ask: Ask::default(),

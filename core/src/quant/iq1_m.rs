@@ -3,14 +3,160 @@
 //! three bits for 16 values and four bits of an `f16 d`, the lowest first;
 //! `w = d * (2 * scale + 1) * (level + shift)`, with the levels -1, 0, 1 and a shift of an eighth.
 //! Knows nothing but its 56 bytes.
+//!
+//! `quantize_iq1_m`, which we let need an importance row as IQ1_S does: each sub-block of 16 values is split into three
+//! levels with either shift for either group of eight, the groups are put on the grid, scales are shared out so that
+//! the greatest is 15/2 steps, and the `d` that is stored is 1.1125 times the least squares fit of all.
+//! All zeros: everything 0.
 
-use super::block::decode_all;
+use super::Refused;
+use super::block::{Overflow, decode_all, scale_field};
+use super::fitted::loudest;
+use super::grid;
+use super::grid::Point;
+use super::grid_block::{encode_columns, mean_square, share, weigh};
+use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
+use super::ternary::{
+    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+};
 use super::wide::Values;
 use crate::float::f16_to_f32;
 
 const BYTES: usize = 56;
+/// A sub-block whose greatest magnitude is below this is taken for zeros.
+const LEAST: f32 = 1e-7;
+
+/// What is found for a sub-block.
+#[derive(Clone, Copy, Default)]
+struct Sub {
+    scale: f32,
+    entries: [Point; 2],
+    minus: [bool; 2],
+    zeros: bool,
+}
+
+impl Sub {
+    /// The values of its groups before the scale.
+    fn values(&self, k: usize) -> [f32; 8] {
+        entry_values(self.entries[k], self.minus[k])
+    }
+}
+
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+    encode_columns(src, importance, out, encode_block)
+}
+
+fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    *out = [0; BYTES];
+    grid::IQ1_S.ready();
+    let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
+    let parts = || values.as_chunks::<16>().0.iter().zip(weights.as_chunks::<16>().0);
+    let mut lines = Lines::new(&grid::IQ1_S);
+    let mut subs = [Sub::default(); 16];
+    for (sub, (x, w)) in subs.iter_mut().zip(parts()) {
+        *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
+    }
+    let shared = share(subs.map(|s| s.scale), 7);
+    for (j, sub) in subs.iter().enumerate() {
+        for k in 0..2 {
+            let index = if sub.zeros { 0 } else { grid::IQ1_S.index(sub.entries[k]) };
+            out[2 * j + k] = index as u8;
+            let minus = shared.is_some() && sub.minus[k];
+            out[32 + j] |= ((index >> 8) as u8 | u8::from(minus) << 3) << (4 * k);
+        }
+    }
+    let Some((d, steps)) = shared else { return Ok(()) };
+    let (mut cross, mut square) = (0.0, 0.0);
+    for ((sub, step), (x, w)) in subs.iter().zip(steps).zip(parts()) {
+        for (k, group) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0).enumerate() {
+            let values = sub.values(k).map(|q| q * f32::from(2 * step + 1));
+            add_sums((&mut cross, &mut square), group, &values);
+        }
+    }
+    let d = if square > 0.0 { cross / square } else { d };
+    let field = u16::from_le_bytes(scale_field(d * 1.1125, values)?);
+    for (k, word) in out[48..].as_chunks_mut::<2>().0.iter_mut().enumerate() {
+        let steps = (0..4).fold(0, |word, j| word | u16::from(steps[4 * k + j]) << (3 * j));
+        *word = (steps | (field >> (4 * k) & 15) << 12).to_le_bytes();
+    }
+    Ok(())
+}
+
+/// Searches a sub-block. None where its sums are too large to be numbers.
+fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Sub> {
+    let first = Sub { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Sub::default() };
+    let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
+    if max < LEAST {
+        return Some(first);
+    }
+    let order = order(x);
+    let Some(split) = split(x, weights, &order) else { return Some(first) };
+    let turned = split.scale < 0.0;
+    let minus = [split.shifts / 2, split.shifts % 2].map(|minus| (minus == 1) != turned);
+    let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
+    let levels = levels(&order, &split);
+    let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
+    let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
+    for (k, (levels, group)) in levels.as_chunks::<8>().0.iter().zip(groups).enumerate() {
+        let (entry, on) = place(&grid::IQ1_S, lines, levels, group, sub.scale, minus[k])?;
+        all_on &= on;
+        sub.entries[k] = entry;
+        add_sums((&mut cross, &mut square), group, &sub.values(k));
+    }
+    if !all_on && cross > 0.0 && square > 0.0 {
+        sub.scale = cross / square;
+    }
+    (sub.scale <= f32::MAX).then_some(sub)
+}
+
+/// The best split into three levels; the bits of its shifts are the numbers of [`LEVELS`], the first group's above.
+fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Split> {
+    const L: usize = 20;
+    // For each group the prefix sums over its own values, in the order of all.
+    let (mut sum_x, mut sum_w) = ([[0.0; L]; 2], [[0.0; L]; 2]);
+    for (j, &i) in order.iter().enumerate() {
+        for half in 0..2 {
+            sum_x[half][j + 1] = sum_x[half][j];
+            sum_w[half][j + 1] = sum_w[half][j];
+        }
+        sum_x[i / 8][j + 1] += weights[i] * x[i];
+        sum_w[i / 8][j + 1] += weights[i];
+    }
+    let total_x = sum_x.map(|sum| LEVELS.map(|q| sum[16] * q[2]));
+    let total_w = sum_w.map(|sum| LEVELS.map(|q| sum[16] * q[2] * q[2]));
+    let mut above_w = sum_w.map(|sum| LEVELS.map(|q| sum.map(|sum| sum * (q[1] * q[1] - q[2] * q[2]))));
+    above_w.as_flattened_mut().iter_mut().for_each(|above| above[17..].fill(f32::INFINITY));
+    best_split::<16, 17, 4>(
+        sum_w[0][16] + sum_w[1][16],
+        #[inline(always)]
+        |low, start| {
+            let (mut cross, mut square) = ([[[0.0; STEP]; 2]; 2], [[[0.0; STEP]; 2]; 2]);
+            for half in 0..2 {
+                let x: &[f32; STEP] = chunk(&sum_x[half], start);
+                for (k, q) in LEVELS.iter().enumerate() {
+                    let below_w = total_w[half][k] + sum_w[half][low] * (q[0] * q[0] - q[1] * q[1]);
+                    let above_w = chunk(&above_w[half][k], start);
+                    for lane in 0..STEP {
+                        cross[half][k][lane] = total_x[half][k] - (sum_x[half][low] + x[lane]);
+                        square[half][k][lane] = below_w + above_w[lane];
+                    }
+                }
+            }
+            let mut sums = Sums { cross: [[0.0; STEP]; 4], square: [[0.0; STEP]; 4] };
+            for shifts in 0..4 {
+                let (a, b) = (shifts / 2, shifts % 2);
+                for lane in 0..STEP {
+                    sums.cross[shifts][lane] = cross[0][a][lane] + cross[1][b][lane];
+                    sums.square[shifts][lane] = square[0][a][lane] + square[1][b][lane];
+                }
+            }
+            sums
+        },
+    )
+}
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {

@@ -2,13 +2,122 @@
 //! two bytes: three upper bits of its four entries, three of the scale, and whether the shift is negative;
 //! `w = d * (2 * scale + 1) * (level + shift)`, with the levels -1, 0, 1 and a shift of an eighth.
 //! Knows nothing but its 50 bytes.
+//!
+//! `quantize_iq1_s`, which needs an importance row: each sub-block of 32 values is split into three levels with either
+//! shift, its groups of eight are put on the grid, and scales are shared out so that the greatest is 15/2 steps; the
+//! `d` that is stored is 1.125 times theirs. All zeros: everything 0, but for other zeros in a super-block the shift is
+//! upwards and the first entry stands.
 
-use super::block::{decode_all, read_field};
+use super::Refused;
+use super::block::{Overflow, decode_all, read_field, scale_field};
+use super::fitted::loudest;
+use super::grid;
+use super::grid_block::{encode_columns, mean_square, share, weigh};
+use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
+use super::ternary::{
+    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+};
 use super::wide::Values;
 
 const BYTES: usize = 50;
+/// A sub-block whose greatest magnitude is below this is taken for zeros.
+const LEAST: f32 = 1e-12;
+
+/// What is found for a sub-block.
+#[derive(Clone, Copy, Default)]
+struct Sub {
+    scale: f32,
+    indices: [u16; 4],
+    minus: bool,
+}
+
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+    encode_columns(src, importance, out, encode_block)
+}
+
+fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    *out = [0; BYTES];
+    grid::IQ1_S.ready();
+    let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
+    let mut lines = Lines::new(&grid::IQ1_S);
+    let mut subs = [Sub::default(); 8];
+    let parts = values.as_chunks::<32>().0.iter().zip(weights.as_chunks::<32>().0);
+    for (sub, (x, w)) in subs.iter_mut().zip(parts) {
+        *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
+    }
+    for (bytes, sub) in out[2..34].as_chunks_mut::<4>().0.iter_mut().zip(&subs) {
+        *bytes = sub.indices.map(|index| index as u8);
+    }
+    let shared = share(subs.map(|s| s.scale), 7);
+    for (j, (pair, sub)) in out[34..].as_chunks_mut::<2>().0.iter_mut().zip(&subs).enumerate() {
+        let upper = (0..4).fold(0, |upper, k| upper | sub.indices[k] >> 8 << (3 * k));
+        let step = shared.map_or(0, |(_, steps)| u16::from(steps[j]) | u16::from(sub.minus) << 3);
+        *pair = (upper | step << 12).to_le_bytes();
+    }
+    if let Some((d, _)) = shared {
+        out[..2].copy_from_slice(&scale_field(d * 1.125, values)?);
+    }
+    Ok(())
+}
+
+/// Searches a sub-block. None where its sums are too large to be numbers.
+fn search(lines: &mut Lines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option<Sub> {
+    let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
+    if max < LEAST {
+        return Some(Sub::default());
+    }
+    let order = order(x);
+    let Some(split) = split(x, weights, &order) else { return Some(Sub::default()) };
+    let minus = (split.shifts == 1) != (split.scale < 0.0);
+    let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
+    let levels = levels(&order, &split);
+    let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
+    let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
+    for ((index, levels), group) in sub.indices.iter_mut().zip(levels.as_chunks::<8>().0).zip(groups) {
+        let (entry, on) = place(&grid::IQ1_S, lines, levels, group, sub.scale, minus)?;
+        all_on &= on;
+        *index = grid::IQ1_S.index(entry);
+        add_sums((&mut cross, &mut square), group, &entry_values(entry, minus));
+    }
+    if !all_on && cross > 0.0 && square > 0.0 {
+        sub.scale = cross / square;
+    }
+    (sub.scale <= f32::MAX).then_some(sub)
+}
+
+/// The best split into three levels; its shifts are the number of [`LEVELS`].
+fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Split> {
+    const L: usize = 36;
+    let (mut sum_x, mut sum_w) = ([0.0; L], [0.0; L]);
+    for (j, &i) in order.iter().enumerate() {
+        sum_x[j + 1] = sum_x[j] + weights[i] * x[i];
+        sum_w[j + 1] = sum_w[j] + weights[i];
+    }
+    // What the values of the highest level add.
+    let above_x = LEVELS.map(|q| sum_x.map(|sum| (sum_x[32] - sum) * q[2]));
+    let mut above_w = LEVELS.map(|q| sum_w.map(|sum| (sum_w[32] - sum) * q[2] * q[2]));
+    above_w.iter_mut().for_each(|above| above[33..].fill(f32::INFINITY));
+    best_split::<32, 33, 2>(
+        sum_w[32],
+        #[inline(always)]
+        |low, start| {
+            let mut sums = Sums { cross: [[0.0; STEP]; 2], square: [[0.0; STEP]; 2] };
+            let (x, w): (&[f32; STEP], &[f32; STEP]) = (chunk(&sum_x, start), chunk(&sum_w, start));
+            for (k, q) in LEVELS.iter().enumerate() {
+                let (below_x, below_w) = (sum_x[low] * q[0], sum_w[low] * q[0] * q[0]);
+                let (above_x, above_w) = (chunk(&above_x[k], start), chunk(&above_w[k], start));
+                for lane in 0..STEP {
+                    sums.cross[k][lane] = below_x + (x[lane] - sum_x[low]) * q[1] + above_x[lane];
+                    sums.square[k][lane] = below_w + (w[lane] - sum_w[low]) * q[1] * q[1] + above_w[lane];
+                }
+            }
+            sums
+        },
+    )
+}
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {

@@ -1,13 +1,52 @@
 //! ggml's IQ2_XS: `f16 d`, 32 pairs of bytes, each nine bits of an entry of a grid of 512 for 8 values and seven of
 //! signs (see [`even_signs`]), eight bytes of scales, a nibble for 16 values; `w = d * (scale + 1/2) / 4 * level`, where
 //! a grid has the levels 8, 25 and 43. Knows nothing but its 74 bytes.
+//!
+//! `quantize_iq2_xs`, which needs an importance row: groups off the grid are placed anew with the best scale, and
+//! scales are shared out so that the greatest is 31/2 steps. All zeros: everything 0.
 
-use super::block::{decode_all, read_field};
+use super::Refused;
+use super::block::{Overflow, decode_all, read_field, scale_field};
+use super::grid;
+use super::grid_block::{Search, encode_columns, mean_square, share, weigh};
+use super::grid_fit::{Again, Scales};
 use super::grids::IQ2_XS;
+use super::searches::EPSILON;
 use super::spread::{even_signs, put_iq2};
 use super::wide::Values;
 
 const BYTES: usize = 74;
+const SEARCH: Search<8, 4> = Search {
+    grid: &grid::IQ2_XS,
+    scales: Scales { top: 5.0, step: 0.1, reach: 9 },
+    again: Again::OffGrid,
+    least: EPSILON,
+    even: true,
+    first: None,
+};
+
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+    encode_columns(src, importance, out, encode_block)
+}
+
+fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    *out = [0; BYTES];
+    let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
+    let subs = SEARCH.all::<2, 2, 16, 20>(values, &weights)?;
+    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    out[..2].copy_from_slice(&scale_field(d, values)?);
+    let pairs = out[2..66].as_chunks_mut::<2>().0.as_chunks_mut::<2>().0;
+    for (pairs, sub) in pairs.iter_mut().zip(subs) {
+        for ((pair, point), signs) in pairs.iter_mut().zip(sub.points).zip(sub.signs) {
+            *pair = (SEARCH.grid.index(point) | u16::from(signs) << 9).to_le_bytes();
+        }
+    }
+    for (byte, [low, high]) in out[66..].iter_mut().zip(steps.as_chunks::<2>().0) {
+        *byte = low | high << 4;
+    }
+    Ok(())
+}
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {

@@ -7,12 +7,12 @@
 
 use super::Refused;
 use super::block::{
-    Overflow, Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
+    LEN, Overflow, Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
 };
 use super::codebook::{IQ4, nearest_iq4};
 use super::fitted::{SMALL_BATCH, each, encode_batches};
 use super::searches::{Searches, Weights};
-use super::weighted::{Columns, block_squares, block_weights};
+use super::weighted::{Columns, block_squares, weigh_blocks};
 
 const BYTES: usize = 18;
 
@@ -37,7 +37,8 @@ pub fn encode<S: Searches>(
     let columns = Columns::new(importance, src);
     let search = |first, values: &[Values], scales: &mut [f32]| {
         let spreads = block_squares(values).map(|sum| sum * (2.0 / 32.0));
-        let weights = block_weights(searches, columns, first, values, &spreads);
+        let mut weights = [[0.0; LEN]; SMALL_BATCH];
+        weigh_blocks(searches, columns, first, values, &spreads, &mut weights);
         searches.iq4(values, Weights::Given(&weights), scales);
         // Too loud for a spread: refused, whatever the search made of it.
         for (scale, _) in scales.iter_mut().zip(spreads).filter(|(_, spread)| !spread.is_finite()) {

@@ -8,6 +8,10 @@
 mod block;
 pub mod codebook;
 mod fitted;
+mod grid;
+mod grid_block;
+mod grid_fit;
+mod grid_near;
 mod grids;
 mod iq1_m;
 mod iq1_s;
@@ -22,6 +26,7 @@ mod lattice;
 mod mxfp4;
 mod nvfp4;
 mod plain;
+mod positive;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -40,6 +45,7 @@ mod search;
 pub mod searches;
 pub mod six_bits;
 mod spread;
+mod ternary;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
@@ -310,6 +316,13 @@ codecs! {
         Encoding::Type(DType::F16) => plain::encode_f16,
         Encoding::Type(DType::BF16) => plain::encode_bf16,
         Encoding::Type(DType::Q8_0) => q8_0::encode,
+        Encoding::Type(DType::IQ1_S) => iq1_s::encode,
+        Encoding::Type(DType::IQ1_M) => iq1_m::encode,
+        Encoding::Type(DType::IQ2_XXS) => iq2_xxs::encode,
+        Encoding::Type(DType::IQ2_XS) => iq2_xs::encode,
+        Encoding::Type(DType::IQ2_S) => iq2_s::encode,
+        Encoding::Type(DType::IQ3_XXS) => iq3_xxs::encode,
+        Encoding::Type(DType::IQ3_S) => iq3_s::encode,
         Encoding::Type(DType::TQ1_0) => tq1_0::encode,
         Encoding::Type(DType::TQ2_0) => tq2_0::encode,
         Encoding::Type(DType::MXFP4) => mxfp4::encode,

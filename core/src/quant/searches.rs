@@ -96,8 +96,8 @@ pub trait Searches: Copy {
     fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]);
 
     /// The scale of the IQ4 codebook: the least squares over the grids on which the loudest value is near the lowest
-    /// level, by up to seven steps either way. 0 for zeros, and
-    /// where nothing counts. (`quantize_row_iq4_nl_impl`.)
+    /// level, by up to seven steps either way. 0 for zeros, and where nothing counts.
+    /// (`quantize_row_iq4_nl_impl`.)
     fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]);
 
     /// What each value counts, from the importance that `weights` holds: `importance * sqrt(spread + x * x)`, with a

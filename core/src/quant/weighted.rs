@@ -40,10 +40,13 @@ impl<'a, const N: usize> Columns<'a, N> {
 
     /// The importance of `out.len()` blocks, the first of which has this number.
     #[inline(always)]
-    pub fn copy(self, first: usize, out: &mut [[f32; N]]) {
-        let (_, rest) = self.0.split_at(first % self.0.len().max(1));
-        for (to, from) in out.iter_mut().zip(rest.iter().chain(self.0.iter().cycle())) {
-            *to = *from;
+    pub fn copy(self, first: usize, mut out: &mut [[f32; N]]) {
+        let mut at = first.checked_rem(self.0.len()).unwrap_or(0);
+        while let Some(run) = self.0.get(at..).filter(|run| !run.is_empty() && !out.is_empty()) {
+            let count = run.len().min(out.len());
+            let (now, later) = out.split_at_mut(count);
+            now.copy_from_slice(&run[..count]);
+            (out, at) = (later, 0);
         }
     }
 }
@@ -203,7 +206,8 @@ pub fn encode_rows<S: Searches, const B: usize>(
         for (i, spread) in spreads[..values.len()].iter_mut().enumerate() {
             *spread = of_rows[(first + i) / blocks_per_row];
         }
-        let weights = block_weights(searches, columns, first, values, &spreads);
+        let mut weights = [[0.0; block::LEN]; SMALL_BATCH];
+        weigh_blocks(searches, columns, first, values, &spreads, &mut weights);
         search(values, Weights::Given(&weights), fits);
     };
     let blank = [Fit::ZERO; SMALL_BATCH];
@@ -219,20 +223,19 @@ pub fn encode_rows<S: Searches, const B: usize>(
     Err(Refused::F16Overflow { index: before * block::LEN + loudest.unwrap_or(0) })
 }
 
-/// The weights of a batch of blocks of 32 that have these spreads.
+/// Fills in the weights of a batch of blocks of 32 that have these spreads.
 #[inline(always)]
-pub fn block_weights<S: Searches>(
+pub fn weigh_blocks<S: Searches>(
     searches: S,
     columns: Columns<'_, { block::LEN }>,
     first: usize,
     values: &[block::Values],
     spreads: &[f32; SMALL_BATCH],
-) -> [block::Values; SMALL_BATCH] {
-    let (mut all, mut sums) = ([[0.0; block::LEN]; SMALL_BATCH], [0.0; SMALL_BATCH]);
-    let weights = &mut all[..values.len()];
+    weights: &mut [block::Values; SMALL_BATCH],
+) {
+    let (weights, mut sums) = (&mut weights[..values.len()], [0.0; SMALL_BATCH]);
     columns.copy(first, weights);
     searches.weigh(values, &spreads[..values.len()], weights, &mut sums[..values.len()]);
-    all
 }
 
 /// Sums of squares of the blocks of a batch.

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 
 pub fn run(args: &Plan) -> Result<ExitCode> {
     let recipe = recipe(&args.recipe, None)?;
-    let source = Source::open(&args.input)?;
-    let plan = convert::plan(&source.checkpoint, &recipe, false)?;
+    let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
+    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
     let report = converted(&source.checkpoint, &plan, None);
     match report {
         Some(report) if args.json => render::json(&serde_json::json!({ "result": report, "dry_run": true }))?,

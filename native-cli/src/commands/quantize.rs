@@ -22,8 +22,8 @@ pub fn run(args: &Quantize) -> Result<ExitCode> {
     let started = Instant::now();
     let recipe = recipe(&args.recipe, Some(&args.output))?;
     let resources = Resources::new(&args.work)?;
-    let source = Source::open(&args.input)?;
-    let plan = convert::plan(&source.checkpoint, &recipe, !args.no_measure)?;
+    let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
+    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), !args.no_measure)?;
     let directory = recipe.to == Container::LatticeQ4;
     let out = target(&source, &args.output, directory, args.force || args.dry_run)?;
     if args.dry_run {

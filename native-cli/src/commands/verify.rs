@@ -15,14 +15,24 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
     let resources = Resources::new(&args.work)?;
     let name = args.artefact.to_string_lossy();
     let report = match &args.against {
+        None if args.weights.path.is_some() => {
+            return Err(Error::new(
+                Code::Usage,
+                "--imatrix belongs to --against: without it nothing is encoded",
+            ));
+        }
         None => {
             let plan = plan_measure::moments(&artefact.checkpoint, &|_| true)?;
             let collected = measure(&plan, &[&artefact], resources, "Verifying", args.json)?;
             checked(&name, &plan, &collected)
         }
         Some(path) => {
-            let source = Source::open(path)?;
-            let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint);
+            let source = Source::open(path)?.weighted(args.weights.path.as_deref())?;
+            let made_with = artefact.checkpoint.metadata.text("quantize.imatrix.file");
+            if let (Some(file), None) = (made_with, source.imatrix()) {
+                render::note(&format!("warning: the artefact was made with --imatrix {}", clean(file)));
+            }
+            let pairing = pair::weighted_verify(&source.checkpoint, &artefact.checkpoint, source.imatrix());
             let collected = measure(&pairing.plan, &[&source, &artefact], resources, "Verifying", args.json)?;
             verified((&name, &path.to_string_lossy()), &pairing.plan, pairing.findings, &collected)
         }

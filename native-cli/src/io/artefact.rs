@@ -4,6 +4,7 @@ use crate::exit::world;
 use crate::io::journal::{self, Claim, Journal, Record};
 use crate::io::positional::write_all_at;
 use crate::io::source::Source;
+use fs4::fs_std::FileExt;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
 use quantoscope_core::plan::{OutFile, Plan};
@@ -39,6 +40,7 @@ pub struct Artefact {
     single: Option<File>,
     /// Keeps other runs from writing the same output.
     claim: Claim,
+    /// Files of a directory that were written since they were last brought to the disk.
     dirty: Mutex<BTreeSet<u32>>,
 }
 
@@ -277,6 +279,7 @@ impl Artefact {
         for (index, planned) in plan.files.iter().enumerate() {
             let file = File::create(self.path(index as u32)).map_err(about)?;
             file.set_len(planned.len).map_err(about)?;
+            reserve(&file, planned.len).map_err(about)?;
             write_all_at(&file, &planned.header, 0).map_err(about)?;
             file.sync_all().map_err(about)?;
         }
@@ -309,19 +312,21 @@ impl Artefact {
                 .map_err(|e| world(&e, format!("cannot write {}", self.partial.display())))?;
             bytes = rest;
         }
-        self.dirty.lock().unwrap_or_else(|e| e.into_inner()).insert(write.file);
+        if self.single.is_none() {
+            self.dirty.lock().unwrap_or_else(|e| e.into_inner()).insert(write.file);
+        }
         Ok(())
     }
 
     /// Brings everything that was written to the disk.
     pub fn sync(&self) -> Result<()> {
+        let about = |e: std::io::Error| world(&e, format!("cannot write {}", self.partial.display()));
+        if let Some(file) = &self.single {
+            return file.sync_data().map_err(about);
+        }
         let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(|e| e.into_inner()));
         for index in dirty {
-            let about = |e: std::io::Error| world(&e, format!("cannot write {}", self.partial.display()));
-            match &self.single {
-                Some(file) => file.sync_data().map_err(about)?,
-                None => self.open(index)?.sync_data().map_err(about)?,
-            }
+            self.open(index)?.sync_data().map_err(about)?;
         }
         Ok(())
     }
@@ -391,6 +396,14 @@ impl Artefact {
         if !self.claim.found {
             let _ = fs::remove_file(&self.journal_path);
         }
+    }
+}
+
+/// Takes the room on the disk at once, where the file system can: then writing finds it, and it cannot run out.
+fn reserve(file: &File, len: u64) -> std::io::Result<()> {
+    match FileExt::allocate(file, len) {
+        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Err(e),
+        _ => Ok(()),
     }
 }
 

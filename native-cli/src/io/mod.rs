@@ -4,3 +4,4 @@ pub mod artefact;
 pub mod journal;
 pub mod positional;
 pub mod source;
+pub mod weights;

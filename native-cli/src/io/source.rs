@@ -2,7 +2,9 @@
 
 use crate::exit::world;
 use crate::io::positional::read_exact_at;
+use crate::io::weights::Weights;
 use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
 use quantoscope_core::job::Region;
 use std::collections::HashMap;
@@ -24,6 +26,8 @@ pub struct Source {
     place: Place,
     /// The checkpoint's files, in its order, as far as they are held open.
     files: Vec<Option<File>>,
+    /// The importance matrix to quantize it with.
+    weights: Option<Weights>,
 }
 
 /// Where a checkpoint's names lead.
@@ -64,7 +68,17 @@ impl Source {
         let mut opened = HashMap::new();
         let checkpoint = answer(Opening::new(root), &place, &mut opened)?;
         let files = checkpoint.files.iter().map(|f| opened.remove(&f.name)).collect();
-        Ok(Source { checkpoint, path: path.to_path_buf(), place, files })
+        Ok(Source { checkpoint, path: path.to_path_buf(), place, files, weights: None })
+    }
+
+    /// The same with the importance matrix at `path`, if one was named.
+    pub fn weighted(self, path: Option<&Path>) -> Result<Source> {
+        Ok(Source { weights: path.map(Weights::open).transpose()?, ..self })
+    }
+
+    /// The importance matrix.
+    pub fn imatrix(&self) -> Option<&Imatrix> {
+        self.weights.as_ref().map(|w| &w.imatrix)
     }
 
     /// The paths of the checkpoint's files.
@@ -72,11 +86,12 @@ impl Source {
         self.checkpoint.files.iter().map(|f| self.place.path(&f.name))
     }
 
-    /// Every file that is read or goes with the model: the weights, their index, the configuration, the tokenizer.
+    /// Every file that is read or goes with the model: the weights, their index, the configuration, the tokenizer, the
+    /// importance matrix.
     pub fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
         let config = self.checkpoint.config.iter().map(|_| self.place.dir.join("config.json"));
         let beside = self.checkpoint.companions.iter().map(|c| self.place.dir.join(&c.name));
-        self.paths().chain(config).chain(beside)
+        self.paths().chain(config).chain(beside).chain(self.weights.iter().map(|w| w.path.clone()))
     }
 
     /// The directory that holds the files.
@@ -93,6 +108,12 @@ impl Source {
                 Ok(fresh.insert(File::open(self.place.path(name)).map_err(about)?))
             }
         }
+    }
+
+    /// Reads a region of the importance matrix into `buffer`.
+    pub fn read_weights(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+        let missing = || Error::new(Code::Io, "a job reads an importance matrix that was not opened");
+        self.weights.as_ref().ok_or_else(missing)?.read(region, buffer)
     }
 
     /// Reads a region into `buffer`, run after run.
@@ -122,13 +143,19 @@ impl Source {
     /// What tells this source from another with the same headers: lengths and modification times.
     pub fn salt(&self) -> Vec<u8> {
         let mut salt = Vec::new();
+        let modified = |path: &Path| {
+            let modified = fs::metadata(path).and_then(|m| m.modified()).ok();
+            modified.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos())
+        };
         for (path, file) in self.paths().zip(&self.checkpoint.files) {
-            let modified = fs::metadata(&path).and_then(|m| m.modified()).ok();
-            let nanos = modified.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos());
             salt.extend_from_slice(file.name.as_bytes());
             salt.extend_from_slice(&file.len.to_le_bytes());
             salt.extend_from_slice(&file.header_sha256);
-            salt.extend_from_slice(&nanos.to_le_bytes());
+            salt.extend_from_slice(&modified(&path).to_le_bytes());
+        }
+        if let Some(weights) = &self.weights {
+            salt.extend_from_slice(&weights.imatrix.sha256);
+            salt.extend_from_slice(&modified(&weights.path).to_le_bytes());
         }
         salt
     }

@@ -3,6 +3,7 @@
 use super::table::{Align, Styled, Tone, plain, render};
 use super::{clean, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
+use quantoscope_core::plan::Importance;
 use quantoscope_core::report::{ConvertReport, ConvertedTensor, Run};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,6 +46,19 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
     cells
 }
 
+/// The importance matrix: which one, what it was made of, what it is used for.
+fn importance(i: &Importance) -> String {
+    let mut text = format!("{} for {} tensors", clean(&i.file), i.used);
+    if let Some(chunks) = i.chunks {
+        text.push_str(&format!(", {chunks} chunks"));
+    }
+    if let Some(first) = i.datasets.first() {
+        text.push_str(&format!(" of {}", clean(first)));
+    }
+    text.push_str(&format!(" (sha256 {})", i.sha256.get(..16).unwrap_or_default()));
+    text
+}
+
 /// How many tensors have each type, the most bytes first.
 fn types(report: &ConvertReport) -> String {
     let mut all: BTreeMap<DType, (u64, u64)> = BTreeMap::new();
@@ -65,6 +79,7 @@ fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String
     let verb = if run.is_some() { "wrote" } else { "would write" };
     let recipe = report.conversion.recipe.mix.map(|mix| ("recipe", mix.to_string()));
     let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
+    lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
     lines.extend([
         ("tensors", format!("{} quantized, {} kept: {}", t.planned_quantized, t.kept, types(report))),
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),

@@ -43,7 +43,7 @@ export function conversion(
     const target = await askTarget(recipe, name).catch(() => null);
     if (!target) return;
     const stop = new AbortController();
-    const bar = timedBar(recipe.type ?? '.q4');
+    const bar = timedBar(recipe.type ?? recipe.mix ?? '.q4');
     const cancel = h('button', { type: 'button', on: { click: () => stop.abort() } }, 'Cancel');
     replace(node, h('div', { class: 'running' }, bar.node, cancel));
     cancel.focus();
@@ -71,6 +71,7 @@ function command(model: ModelView, recipe: Recipe): HTMLElement {
   ];
   if (recipe.to !== 'gguf') words.push('--to', recipe.to);
   if (recipe.type) words.push('--type', recipe.type.toLowerCase());
+  if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
   if (recipe.pure) words.push('--pure');
   if (recipe.allow_requantize) words.push('--allow-requantize');
@@ -89,7 +90,7 @@ function stopped(): HTMLElement {
 function outputName(model: ModelView, recipe: Recipe): string {
   const stem = model.name.replace(/\.(safetensors|gguf|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
   if (recipe.to === 'q4') return `${stem}-q4-${recipe.q4_scheme}.tar`;
-  return `${stem}-${(recipe.type ?? '').toLowerCase()}.${recipe.to}`;
+  return `${stem}-${(recipe.mix ?? recipe.type ?? '').toLowerCase()}.${recipe.to}`;
 }
 
 /** Tells beforehand where the result will go; the browser decides what is possible. */

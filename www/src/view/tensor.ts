@@ -158,7 +158,7 @@ function signal(e: EncodingRow): string {
 /** Up to here the core tries every encoding on one tensor. */
 const LOOK = 4 << 20;
 const SEARCHES =
-  'This tensor is large, so types that search for their scales (k-types, IQ4) are left out here. ' +
+  'This tensor is large, so types that search for their scales (k-types, IQ types) are left out here. ' +
   'On the command line, quantoscope sweep measures them.';
 
 /** From the largest to the smallest, the better of two equals first. */

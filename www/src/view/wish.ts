@@ -14,6 +14,17 @@ const CONTAINERS: readonly Choice[] = [
   { value: 'safetensors', label: 'safetensors', hint: 'one file, plain floats' },
 ];
 
+/** Mixes: the types that llama-quantize chooses under these names. */
+const MIXES: readonly Choice[] = [
+  { value: 'q6_k', label: 'Q6_K', hint: 'about 6.6 bits' },
+  { value: 'q5_k_m', label: 'Q5_K_M', hint: 'about 5.7 bits' },
+  { value: 'q4_k_m', label: 'Q4_K_M', hint: 'about 4.9 bits, what most people use' },
+  { value: 'q4_k_s', label: 'Q4_K_S', hint: 'about 4.6 bits' },
+  { value: 'iq4_xs', label: 'IQ4_XS', hint: 'about 4.4 bits' },
+  { value: 'q3_k_m', label: 'Q3_K_M', hint: 'about 3.9 bits' },
+  { value: 'q2_k', label: 'Q2_K', hint: 'about 3 bits' },
+];
+
 const TYPES: Record<Container, readonly Choice[]> = {
   gguf: [
     { value: 'Q8_0', label: 'Q8_0', hint: '8.5 bits, 32 codes and a scale' },
@@ -28,7 +39,10 @@ const TYPES: Record<Container, readonly Choice[]> = {
     { value: 'IQ4_XS', label: 'IQ4_XS', hint: '4.25 bits, codebook' },
     { value: 'MXFP4', label: 'MXFP4', hint: '4.25 bits, 4-bit floats' },
     { value: 'Q3_K', label: 'Q3_K', hint: '3.44 bits, searched' },
+    { value: 'IQ3_S', label: 'IQ3_S', hint: '3.44 bits, grid' },
+    { value: 'IQ3_XXS', label: 'IQ3_XXS', hint: '3.06 bits, grid' },
     { value: 'Q2_K', label: 'Q2_K', hint: '2.63 bits, searched' },
+    { value: 'IQ2_S', label: 'IQ2_S', hint: '2.56 bits, grid' },
     { value: 'F16', label: 'F16', hint: '16 bits, half precision' },
     { value: 'BF16', label: 'BF16', hint: '16 bits, range of F32' },
     { value: 'F32', label: 'F32', hint: '32 bits' },
@@ -59,22 +73,26 @@ export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): H
   );
   const types = h('div', { class: 'field-slot' });
   const tell = () => changed(recipe());
+  const mixed = () => container === 'gguf' && MIXES.some((mix) => mix.value === choice);
+  const wanted = () => (container === 'q4' ? {} : mixed() ? { mix: choice } : { type: choice });
   const recipe = (): Recipe => ({
     to: container,
-    ...(container === 'q4' ? {} : { type: choice }),
+    ...wanted(),
     q4_scheme: choice === 'sym' ? 'sym' : 'asym',
-    pure: pure.input.checked && container === 'gguf',
+    pure: pure.input.checked && container === 'gguf' && !mixed(),
     allow_requantize: again.input.checked,
   });
+  const pick = (value: string) => {
+    choice = value;
+    pure.node.hidden = container !== 'gguf' || mixed();
+    tell();
+  };
   const offer = () => {
-    pure.node.hidden = container !== 'gguf';
-    replace(
-      types,
-      radios(container === 'q4' ? 'Scheme' : 'Type', TYPES[container], choice, (value) => {
-        choice = value;
-        tell();
-      }),
-    );
+    pure.node.hidden = container !== 'gguf' || mixed();
+    const group = uid('choice');
+    const one = radios(container === 'q4' ? 'Scheme' : 'One type', TYPES[container], choice, pick, group);
+    const mix = radios('A recipe: each tensor as llama-quantize takes it', MIXES, choice, pick, group);
+    replace(types, ...(container === 'gguf' ? [one, mix] : [one]));
   };
   const containers = radios('Write', CONTAINERS, container, (value) => {
     container = value as Container;
@@ -96,8 +114,8 @@ function radios(
   choices: readonly Choice[],
   chosen: string,
   pick: (value: string) => void,
+  group = uid('choice'),
 ): HTMLElement {
-  const group = uid('choice');
   const options = choices.map((c) => {
     const input = h('input', { type: 'radio', name: group, value: c.value, checked: c.value === chosen });
     input.addEventListener('change', () => pick(c.value));

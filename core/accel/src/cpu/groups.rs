@@ -122,8 +122,29 @@ folded!(
     greatest, f32, f32x16, f32x4, max, itself
 );
 
+/// The greatest magnitude of each of four vectors, as bits.
+#[inline(always)]
+pub fn four_by_lanes<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
+    #[inline(always)]
+    fn quarter<S: Simd>(v: f32x16<S>) -> i32x4<S> {
+        let (low, high) = magnitude(v).split();
+        let (low, high) = low.max(high).split();
+        low.max(high)
+    }
+    let (a, b, c, d) = (quarter(v[0]), quarter(v[1]), quarter(v[2]), quarter(v[3]));
+    let (even, odd) = (a.zip_low(c).max(a.zip_high(c)), b.zip_low(d).max(b.zip_high(d)));
+    even.zip_low(odd).max(even.zip_high(odd)).to_array()
+}
+
+/// The nearest integers, halves away from zero, as the definition rounds them.
+#[inline(always)]
+pub fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
+    let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
+    (x + almost_half.copysign(x)).to_int()
+}
+
 /// The bits of infinity: those of no number are greater or equal.
-const INFINITE: i32 = 0x7F80_0000;
+pub const INFINITE: i32 = 0x7F80_0000;
 
 /// The value of greatest magnitude of each block; the first of equals, +0 for zeros.
 #[inline(always)]

@@ -1,15 +1,17 @@
 //! Leaves of measurements in eight lanes of f64, which is how they are defined: the lanes are the definition's, each
-//! sum runs in its order. What is not plain (a value that is no number, a leaf that does not divide by eight) is
+//! sum runs in its order. What is not plain (a value that is no number, a leaf that does not divide by sixteen) is
 //! measured by the definition.
 
-use fearless_simd::{Simd, f32x8, f64x8, prelude::*};
+use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use quantoscope_core::metric::{LANES, Moments, PairSums, add_lanes, moments_leaf, pair_leaf};
 
-/// Eight values, widened.
+/// Values taken at once: two rows of lanes.
+const TAKEN: usize = 2 * LANES;
+
+/// Two rows of lanes, widened.
 #[inline(always)]
-fn widened<S: Simd>(simd: S, values: &[f32; LANES]) -> f64x8<S> {
-    let (low, high) = f32x8::load_array_ref(simd, values).widen();
-    low.combine(high)
+fn rows<S: Simd>(simd: S, values: &[f32; TAKEN]) -> [f64x8<S>; 2] {
+    f32x16::load_array_ref(simd, values).widen().into()
 }
 
 /// Whether all are numbers.
@@ -22,7 +24,7 @@ fn finite(values: &[f32]) -> bool {
 /// What [`pair_leaf`] gives.
 #[inline(always)]
 pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums {
-    let ((r, rest), (q, over)) = (reference.as_chunks::<LANES>(), candidate.as_chunks::<LANES>());
+    let ((r, rest), (q, over)) = (reference.as_chunks::<TAKEN>(), candidate.as_chunks::<TAKEN>());
     let plain = rest.is_empty() && over.is_empty() && r.len() == q.len();
     if !plain || !finite(reference) || !finite(candidate) {
         return pair_leaf(reference, candidate);
@@ -30,14 +32,15 @@ pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums 
     let none = f64x8::splat(simd, 0.0);
     let [mut e1, mut e2, mut r2, mut q2, mut rq, mut max] = [none; 6];
     for (r, q) in r.iter().zip(q) {
-        let (r, q) = (widened(simd, r), widened(simd, q));
-        let e = r - q;
-        e1 += e;
-        e2 += e * e;
-        r2 += r * r;
-        q2 += q * q;
-        rq += r * q;
-        max = max.max(e.abs());
+        for (r, q) in rows(simd, r).into_iter().zip(rows(simd, q)) {
+            let e = r - q;
+            e1 += e;
+            e2 += e * e;
+            r2 += r * r;
+            q2 += q * q;
+            rq += r * q;
+            max = max.max(e.abs());
+        }
     }
     let sum = |lanes: f64x8<S>| add_lanes(&lanes.to_array());
     PairSums {
@@ -55,19 +58,20 @@ pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums 
 /// What [`moments_leaf`] gives.
 #[inline(always)]
 pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
-    let (rows, rest) = values.as_chunks::<LANES>();
-    if rows.is_empty() || !rest.is_empty() || !finite(values) {
+    let (taken, rest) = values.as_chunks::<TAKEN>();
+    if taken.is_empty() || !rest.is_empty() || !finite(values) {
         return moments_leaf(values);
     }
     let mut m = Moments { n: values.len() as u64, ..Moments::default() };
     m.zeros = values.iter().map(|x| u32::from(*x == 0.0)).sum::<u32>().into();
     let (mut sum, mut min) = (f64x8::splat(simd, 0.0), f64x8::splat(simd, m.min));
     let mut max = f64x8::splat(simd, m.max);
-    for row in rows {
-        let x = widened(simd, row);
-        sum += x;
-        min = min.min(x);
-        max = max.max(x);
+    for values in taken {
+        for x in rows(simd, values) {
+            sum += x;
+            min = min.min(x);
+            max = max.max(x);
+        }
     }
     // Adding 0 makes a negative zero positive, as in the definition.
     m.min = min.to_array().iter().fold(m.min, |a, &b| if b < a { b } else { a }) + 0.0;
@@ -75,12 +79,14 @@ pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
     m.absmax = if m.min.abs() > m.max.abs() { m.min.abs() } else { m.max.abs() };
     m.mean = add_lanes(&sum.to_array()) / m.n as f64;
     let [mut m2, mut m3, mut m4] = [f64x8::splat(simd, 0.0); 3];
-    for row in rows {
-        let d = widened(simd, row) - m.mean;
-        let square = d * d;
-        m2 += square;
-        m3 += square * d;
-        m4 += square * square;
+    for values in taken {
+        for x in rows(simd, values) {
+            let d = x - m.mean;
+            let square = d * d;
+            m2 += square;
+            m3 += square * d;
+            m4 += square * square;
+        }
     }
     (m.m2, m.m3, m.m4) = (add_lanes(&m2.to_array()), add_lanes(&m3.to_array()), add_lanes(&m4.to_array()));
     m

@@ -3,6 +3,7 @@
 mod groups;
 mod measure;
 mod search;
+mod singles;
 mod small;
 mod spread;
 mod vector;

@@ -1,9 +1,9 @@
-//! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and the two
-//! lattice schemes. What each is, and why, is told by its definition in `quantoscope_core::quant`.
+//! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, the two
+//! lattice schemes, and MXFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
 
-use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges};
-use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u16x32, u64x8};
-use quantoscope_core::float::{f16_is_finite, f32_to_f16};
+use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges, rounded};
+use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u16x32, u32x16, u64x8};
+use quantoscope_core::float::{e8m0_half_to_f32, f16_is_finite, f32_to_f16, floor_log2};
 
 /// The two bytes of a binary16.
 type Field = [u8; 2];
@@ -110,16 +110,38 @@ impl Coder for Rounded<'_> {
     }
 }
 
-/// The nearest integers, halves away from zero, as the definition rounds them.
+/// The codes of E2M1 floats under a scale that makes the doubled levels: how many of the midpoints between levels are
+/// passed, so that of two levels equally near the smaller is taken.
+///
+/// The definition compares rounded distances to the levels. Near a midpoint both are exact, since neighbours are at most a factor
+/// of two apart, and so is the midpoint itself, since scales have few bits: the comparison is the same.
 #[inline(always)]
-fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
-    let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
-    (x + almost_half.copysign(x)).to_int()
+pub fn e2m1<S: Simd>(simd: S, x: f32x16<S>, d: f32) -> i32x16<S> {
+    const MIDPOINTS: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
+    let (size, zero, one) = (x.abs(), i32x16::splat(simd, 0), i32x16::splat(simd, 1));
+    let mut code = zero;
+    for midpoint in MIDPOINTS {
+        code += size.simd_gt(midpoint * d).select(one, zero);
+    }
+    let negative = (x.bitcast::<u32x16<S>>() >> 28).bitcast::<i32x16<S>>() & 8;
+    code | code.simd_gt(0).select(negative, zero)
+}
+
+/// `E2M1` under the scale of each block.
+struct E2m1<'a> {
+    d: &'a Each<f32>,
+}
+
+impl Coder for E2m1<'_> {
+    #[inline(always)]
+    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        e2m1(simd, x, self.d[b])
+    }
 }
 
 /// Numbers of one byte, of four blocks, as the bytes of each.
 #[inline(always)]
-fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
+pub fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
     let low: u16x32<S> = a.relaxed_narrow(b).bitcast();
     let (low, high) = low.relaxed_narrow(c.relaxed_narrow(d).bitcast()).split();
     let ((a, b), (c, d)) = (low.split(), high.split());
@@ -256,6 +278,23 @@ impl Blocks<34> for Q8_0 {
             first.store_slice(&mut out[n][2..]);
             second.store_slice(&mut out[n + 1][2..]);
         }
+        Ok(())
+    }
+}
+
+/// MXFP4.
+pub struct Mxfp4;
+
+impl Blocks<17> for Mxfp4 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 17]; GROUP]) -> Result<(), Odd> {
+        let tops = absmax(simd, group)?;
+        let mut d = [0.0; GROUP];
+        for ((block, d), &top) in out.iter_mut().zip(&mut d).zip(&tops) {
+            block[0] = if top > 0.0 { (floor_log2(top) + 125) as u8 } else { 0 };
+            *d = e8m0_half_to_f32(block[0]);
+        }
+        put_codes(simd, group, &E2m1 { d: &d }, out, None, 1);
         Ok(())
     }
 }

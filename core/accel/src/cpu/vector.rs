@@ -6,12 +6,13 @@
 
 use super::groups::{self, Blocks};
 use super::search::Lanes;
+use super::singles::{self, Pieces};
 use super::spread::{self, Decoded};
 use super::{level_of, measure, small, wide};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::metric::{Moments, PairSums};
+use quantoscope_core::metric::{Histogram, Moments, PairSums};
 use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with, encoder};
 
 /// Values of a stretch: 8 KiB, which leave room in the first-level cache for what they are made from and into. A
@@ -91,6 +92,19 @@ impl<S: Simd> Vector<S> {
             || groups::encode::<T, S, B>(self.simd, definition, src, out),
         )
     }
+
+    fn in_pieces<T: Pieces<N, B>, const N: usize, const B: usize>(
+        &self,
+        encoding: Encoding,
+        src: &[f32],
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        let definition = encoder(encoding).ok_or(Refused::NoCodec)?;
+        self.simd.vectorize(
+            #[inline(always)]
+            || singles::encode::<T, S, N, B>(self.simd, definition, src, out),
+        )
+    }
 }
 
 impl<S: Simd> Kernels for Vector<S> {
@@ -143,6 +157,12 @@ impl<S: Simd> Kernels for Vector<S> {
             Encoding::Type(DType::Q5_0) => self.in_groups::<small::Q5_0, 22>(encoding, src, out),
             Encoding::Type(DType::Q5_1) => self.in_groups::<small::Q5_1, 24>(encoding, src, out),
             Encoding::Type(DType::Q8_0) => self.in_groups::<small::Q8_0, 34>(encoding, src, out),
+            Encoding::Type(DType::MXFP4) => self.in_groups::<small::Mxfp4, 17>(encoding, src, out),
+            Encoding::Type(DType::NVFP4) => self.in_pieces::<singles::Nvfp4, 64, 36>(encoding, src, out),
+            Encoding::Type(DType::TQ1_0) => self.in_pieces::<singles::Tq10, 256, 54>(encoding, src, out),
+            Encoding::Type(DType::TQ2_0) => self.in_pieces::<singles::Tq20, 256, 66>(encoding, src, out),
+            Encoding::Type(DType::Q2_0) => self.in_pieces::<singles::Q20, 64, 18>(encoding, src, out),
+            Encoding::Type(DType::Q1_0) => self.in_pieces::<singles::Q10, 1024, 144>(encoding, src, out),
             e => self.searching(e, src, importance, out),
         }
     }
@@ -171,6 +191,13 @@ impl<S: Simd> Kernels for Vector<S> {
             #[inline(always)]
             || measure::moments(self.simd, values),
         )
+    }
+
+    fn count(&self, histogram: &mut Histogram, values: &[f32]) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || histogram.add(values),
+        );
     }
 
     fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {

@@ -250,9 +250,9 @@ impl<S: Simd, const N: usize> First<S, N> {
         self.cross = [S::f32s::splat(simd, 0.0); PAIR];
         self.square = self.cross;
         for i in 0..N {
-            for g in 0..PAIR {
+            for (g, &inverse) in inverse.iter().enumerate() {
                 let x = self.x[i][g];
-                let q = (inverse[g] * x).round_ties_even().bitcast::<S::i32s>().min(top).bitcast::<S::f32s>();
+                let q = (inverse * x).round_ties_even().bitcast::<S::i32s>().min(top).bitcast::<S::f32s>();
                 let w = x * x;
                 let (cross, square) = (w * x * q, w * q * q);
                 (self.codes[i][g], self.crosses[i][g], self.squares[i][g]) = (q, cross, square);

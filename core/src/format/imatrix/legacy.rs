@@ -1,0 +1,141 @@
+//! The `.dat` file: a count, then name, calls and sums of each tensor; last, if at all, chunks and the text's name.
+
+use super::super::feed::Stop;
+use super::super::{Warning, limits};
+use super::{Entry, Found, check_sums};
+use crate::bytes::Cursor;
+use crate::error::{Code, Error, Result};
+use alloc::format;
+use alloc::string::{String, ToString};
+
+/// Least bytes of a tensor: length of the name, calls, number of sums, one sum.
+const LEAST: u64 = 16;
+
+/// What comes next.
+enum Next {
+    Head,
+    Tensor,
+    /// Sums of the tensor that was described last.
+    Sums(String, u64),
+    Tail,
+    Rest,
+}
+
+/// What has been read so far. Items are taken whole.
+pub(super) struct Reader {
+    len: u64,
+    next: Next,
+    tensors: u64,
+}
+
+impl Reader {
+    pub fn new(len: u64) -> Reader {
+        Reader { len, next: Next::Head, tensors: 0 }
+    }
+
+    /// Takes everything up to the end of the file.
+    pub fn step(&mut self, input: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+        while !(matches!(self.next, Next::Rest) && input.offset() >= self.len) {
+            let mut probe = input.clone();
+            self.item(&mut probe, found)?;
+            *input = probe;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+        match &mut self.next {
+            Next::Head => self.head(cursor)?,
+            Next::Tensor => self.tensor(cursor, found)?,
+            Next::Sums(name, left) => {
+                let n = (cursor.remaining() / 4).clamp(1, *left);
+                let at = cursor.offset();
+                check_sums(cursor.take(n * 4)?, at).map_err(|e| e.of_tensor(name))?;
+                *left -= n;
+            }
+            Next::Tail => self.tail(cursor, found)?,
+            Next::Rest => {
+                cursor.take(cursor.remaining().max(1))?;
+            }
+        }
+        if matches!(self.next, Next::Sums(_, 0)) {
+            self.next = Next::Tensor;
+        }
+        if matches!(self.next, Next::Tensor) && self.tensors == 0 {
+            self.next = Next::Tail;
+        }
+        // What follows the tensors need not be there.
+        if matches!(self.next, Next::Tail) && self.left(cursor) == 0 {
+            self.next = Next::Rest;
+        }
+        Ok(())
+    }
+
+    fn left(&self, cursor: &Cursor<'_>) -> u64 {
+        self.len.saturating_sub(cursor.offset())
+    }
+
+    /// The number of tensors and the length of the first name are all that tells the format, so they must be likely.
+    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let n = u64::from(cursor.u32()?);
+        let name = u64::from(cursor.clone().u32()?);
+        let likely = (1..=limits::MAX_ENTRIES).contains(&n) && (1..=limits::MAX_IMATRIX_NAME).contains(&name);
+        if !likely || n > self.left(cursor) / LEAST {
+            let words = "neither a GGUF nor an importance matrix of the older form";
+            return Err(Error::new(Code::BadMagic, words).at(0).into());
+        }
+        self.tensors = n;
+        self.next = Next::Tensor;
+        Ok(())
+    }
+
+    fn tensor(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+        let at = cursor.offset();
+        let name = text(cursor, "name")?;
+        let calls = cursor.i32()?;
+        let values_at = cursor.offset();
+        let values = u64::from(cursor.u32()?);
+        if values == 0 || values > self.left(cursor) / 4 {
+            let words = format!("{values} sums, the file has {} bytes left", self.left(cursor));
+            return Err(Error::new(Code::CountTooLarge, words).at(values_at).of_tensor(&name).into());
+        }
+        // Without a count the sums stand for themselves.
+        let counts = alloc::vec![if calls > 0 { calls as f32 } else { 1.0 }];
+        let entry = Entry { at: cursor.offset(), values, counts };
+        if found.entries.insert(name.clone(), entry).is_some() {
+            return Err(Error::new(Code::DuplicateName, "it stands twice").at(at).of_tensor(&name).into());
+        }
+        self.tensors -= 1;
+        self.next = Next::Sums(name, values);
+        Ok(())
+    }
+
+    fn tail(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+        let chunks = cursor.i32()?;
+        found.chunks = u64::try_from(chunks).ok().filter(|&n| n > 0);
+        if self.left(cursor) > 0 {
+            found.datasets.push(text(cursor, "name of a text")?);
+        }
+        let left = self.left(cursor);
+        if left > 0 {
+            let message = format!("{left} bytes follow the end of the importance matrix");
+            found.warnings.push(Warning { code: "trailing_bytes", message });
+        }
+        self.next = Next::Rest;
+        Ok(())
+    }
+}
+
+fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String, Stop> {
+    let at = cursor.offset();
+    let n = u64::from(cursor.u32()?);
+    if n == 0 || n > limits::MAX_IMATRIX_NAME {
+        let words = format!("a {what} of {n} bytes, 1 to {} are read", limits::MAX_IMATRIX_NAME);
+        return Err(Error::new(Code::StringTooLong, words).at(at).into());
+    }
+    let start = cursor.offset();
+    core::str::from_utf8(cursor.take(n)?).map(str::to_string).map_err(|e| {
+        let at = start.saturating_add(e.valid_up_to() as u64);
+        Error::new(Code::BadUtf8, format!("a {what} is not UTF-8")).at(at).into()
+    })
+}

@@ -1,0 +1,258 @@
+//! Which tensor gets which weights of an importance matrix, and what goes without: found out before any work.
+
+use super::convert::warning;
+use super::{Finish, Op, Operand, Output, Piece, RowMap, Side, Warning};
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::format::imatrix::{Entry, Imatrix};
+use crate::model::role::{Role, role};
+use crate::model::traits::stack;
+use crate::model::twin::twin;
+use crate::quant::{self, Encoding};
+use crate::tensor::TensorInfo;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use serde::Serialize;
+
+/// Most matrices of a stack that are given weights: a hundred times what the largest models have.
+const MAX_STACK: u64 = 1 << 16;
+
+/// An importance matrix, as reports show it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Importance {
+    /// The file's name.
+    pub file: String,
+    /// SHA-256 of the file, in hex.
+    pub sha256: String,
+    /// The texts it was made of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<String>,
+    /// The chunks of text that went through the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<u64>,
+    /// Entries that the file has.
+    pub entries: u64,
+    /// Tensors that are encoded with its weights.
+    pub used: u64,
+}
+
+/// Hands out weights, and notes who has none.
+pub struct Weighing<'a> {
+    imatrix: Option<&'a Imatrix>,
+    /// Entries of which the model has the tensor.
+    matched: BTreeSet<&'a str>,
+    used: u64,
+    /// Tensors that could use weights and have none.
+    without: Vec<String>,
+    /// Tensors whose type serves badly without.
+    poor: Vec<String>,
+}
+
+/// The weights of one matrix of a tensor.
+struct Part {
+    at: u64,
+    count: f32,
+}
+
+impl<'a> Weighing<'a> {
+    /// Weights of `imatrix`, if there is one.
+    pub fn new(imatrix: Option<&'a Imatrix>) -> Weighing<'a> {
+        Weighing { imatrix, matched: BTreeSet::new(), used: 0, without: Vec::new(), poor: Vec::new() }
+    }
+
+    /// Gives the pieces of `output`, made of `tensor`, their weights where its encoding uses any. Refuses what cannot be
+    /// encoded without, and weights that are not the tensor's.
+    pub fn encode(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
+        let found = self.find(tensor);
+        let Some(Finish::Encode(encoding)) = output.pieces.first().map(|p| p.finish) else { return Ok(()) };
+        if encoding.importance() == quant::Importance::Ignored {
+            return Ok(());
+        }
+        match found {
+            Some((entry, expert)) => self.give(tensor, entry, expert, output),
+            None => self.go_without(tensor, encoding),
+        }
+    }
+
+    /// The same for a measurement of `encodings`. Those that cannot be encoded without weights and have none are left
+    /// out, and returned.
+    pub fn measure(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<Vec<Encoding>> {
+        let found = self.find(tensor);
+        let uses = |e: &Encoding| e.importance() != quant::Importance::Ignored;
+        match found {
+            Some((entry, expert)) if output.ask.encodings.iter().any(uses) => {
+                self.give(tensor, entry, expert, output)?;
+                Ok(Vec::new())
+            }
+            Some(_) => Ok(Vec::new()),
+            None => {
+                let needs = |e: &Encoding| e.importance() == quant::Importance::Required;
+                let (out, kept) = core::mem::take(&mut output.ask.encodings).into_iter().partition(needs);
+                output.ask.encodings = kept;
+                Ok(out)
+            }
+        }
+    }
+
+    /// The same for holding `tensor`, encoded again, against bytes. Without weights it is encoded without.
+    pub fn verify(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
+        let uses = |e: &Encoding| e.importance() != quant::Importance::Ignored;
+        let whole = output.grid.rows == tensor.shape.rows();
+        match self.find(tensor) {
+            Some((entry, expert)) if whole && output.ask.identity.iter().any(uses) => {
+                self.give(tensor, entry, expert, output)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The entry for a tensor by either of its names, and which expert of it.
+    fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a Entry, Option<u64>)> {
+        let imatrix = self.imatrix?;
+        let own = imatrix.entries.get_key_value(&tensor.name).map(|found| (found, None));
+        let other = || {
+            let twin = twin(&tensor.name)?;
+            Some((imatrix.entries.get_key_value(&twin.name)?, twin.expert))
+        };
+        let ((name, entry), expert) = own.or_else(other)?;
+        self.matched.insert(name);
+        Some((entry, expert))
+    }
+
+    fn give(
+        &mut self,
+        tensor: &TensorInfo,
+        entry: &Entry,
+        expert: Option<u64>,
+        output: &mut Output,
+    ) -> Result<()> {
+        let cols = tensor.shape.cols();
+        let misfit = || {
+            let words = format!(
+                "the importance matrix has {} weights for it, which are no rows of {cols} for each matrix of {:?}",
+                entry.values,
+                tensor.shape.axes()
+            );
+            let error = Error::new(Code::SizeMismatch, words).of_tensor(&tensor.name);
+            self.imatrix.map_or(error.clone(), |i| error.in_file(&i.file))
+        };
+        let parts = match expert {
+            Some(e) => entry.part(e, entry.values.checked_div(cols).unwrap_or(0), cols).map(|p| vec![p]),
+            None => {
+                let n = stack(&tensor.shape);
+                let few = n <= MAX_STACK;
+                few.then(|| (0..n).map(|i| entry.part(i, n, cols)).collect()).flatten()
+            }
+        };
+        let parts: Vec<Part> =
+            parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| Part { at, count }).collect();
+        let [piece] = output.pieces.as_slice() else { return Ok(()) };
+        output.pieces = pieces(piece, &parts).ok_or_else(misfit)?;
+        self.used += 1;
+        Ok(())
+    }
+
+    /// Notes that a tensor has no weights, or refuses to encode it so.
+    fn go_without(&mut self, tensor: &TensorInfo, encoding: Encoding) -> Result<()> {
+        let ends = matches!(role(&tensor.name, &tensor.shape), Role::Embedding | Role::Output);
+        match encoding.importance() {
+            quant::Importance::Required => {
+                let words = match self.imatrix {
+                    None => format!("{encoding} needs an importance matrix (--imatrix)"),
+                    Some(_) => format!("{encoding} needs weights, and the importance matrix has none for it"),
+                };
+                return Err(Error::new(Code::NeedsImportance, words).of_tensor(&tensor.name));
+            }
+            quant::Importance::Wanted if !ends => self.poor.push(tensor.name.clone()),
+            quant::Importance::Optional if !ends && self.imatrix.is_some() => {
+                self.without.push(tensor.name.clone());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What should be known of what was given out and what was not.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut all = Vec::new();
+        let mut tell = |code, text: &str, names: &[String]| {
+            if !names.is_empty() {
+                all.push(warning(code, format!("{text}: {}", listed(names))));
+            }
+        };
+        tell(
+            "importance_wanted",
+            "these become types of few bits, which serve badly without importance weights",
+            &self.poor,
+        );
+        tell("importance_missing", "the importance matrix has no weights for these", &self.without);
+        let Some(imatrix) = self.imatrix else { return all };
+        let unused: Vec<String> =
+            imatrix.entries.keys().filter(|n| !self.matched.contains(n.as_str())).cloned().collect();
+        tell("importance_unmatched", "entries of the importance matrix that match no tensor", &unused);
+        all.extend(imatrix.warnings.iter().cloned());
+        if self.used == 0 {
+            all.push(warning(
+                "importance_unused",
+                "no tensor is encoded with the weights of the importance matrix",
+            ));
+        }
+        all
+    }
+
+    /// What reports say of the importance matrix.
+    pub fn importance(&self) -> Option<Importance> {
+        let imatrix = self.imatrix?;
+        Some(Importance {
+            file: imatrix.file.clone(),
+            sha256: imatrix.sha256.iter().map(|b| format!("{b:02x}")).collect(),
+            datasets: imatrix.datasets.clone(),
+            chunks: imatrix.chunks,
+            entries: imatrix.entries.len() as u64,
+            used: self.used,
+        })
+    }
+}
+
+/// Names, as many as can be read in a line.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+/// `piece` cut into matrices, each with the weights of its own; `None` where its rows are not divided evenly by them.
+fn pieces(piece: &Piece, parts: &[Part]) -> Option<Vec<Piece>> {
+    let rows = piece.rows.end.checked_sub(piece.rows.start)?;
+    let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
+    let cut = |(i, part): (usize, &Part)| {
+        let first = piece.rows.start + i as u64 * each;
+        Piece {
+            rows: first..first + each,
+            from: Operand { row: piece.from.row + i as u64 * each, ..piece.from.clone() },
+            against: piece.against.as_ref().map(|a| Operand { row: a.row + i as u64 * each, ..a.clone() }),
+            importance: Some(operand(part)),
+            finish: piece.finish,
+        }
+    };
+    Some(parts.iter().enumerate().map(cut).collect())
+}
+
+fn operand(part: &Part) -> Operand {
+    Operand {
+        side: Side::Importance,
+        tensor: 0,
+        file: 0,
+        at: part.at,
+        dtype: DType::F32,
+        row: 0,
+        map: RowMap::Identity,
+        ops: vec![Op::Mean(part.count)],
+    }
+}

@@ -1,0 +1,134 @@
+//! What a conversion's file says beside its tensors: what the source said, and how the file was made.
+
+use super::Warning;
+use super::convert::warning;
+use crate::dtype::DType;
+use crate::format::imatrix::Imatrix;
+use crate::format::{Checkpoint, Container};
+use crate::recipe::Recipe;
+use crate::recipe::mix::Mix;
+use crate::tensor::{MetaValue, Metadata};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Where an artefact records what it was made by.
+const RECIPE: &str = "quantoscope.recipe";
+
+/// What llama.cpp says of the importance matrix that a file was made with begins so.
+const IMATRIX: &str = "quantize.imatrix.";
+
+/// Longest text about an importance matrix: llama.cpp reads no longer ones.
+const LONGEST: usize = 127;
+
+fn recipe_json(recipe: &Recipe) -> String {
+    // A plain struct always serialises.
+    serde_json::to_string(recipe).unwrap_or_default()
+}
+
+/// `general.file_type` as llama.cpp numbers it, of one type throughout: the mix that is called so, or of several the one
+/// of small size, which is closest to it.
+fn file_type(dtype: DType) -> Option<u32> {
+    let mix = match dtype {
+        DType::Q3_K => Mix::Q3_K_S,
+        DType::Q4_K => Mix::Q4_K_S,
+        DType::Q5_K => Mix::Q5_K_S,
+        d => Mix::parse(d.name()).ok()?,
+    };
+    Some(mix.file_type())
+}
+
+/// The metadata of a GGUF file.
+pub(super) fn of_gguf(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
+    warnings: &mut Vec<Warning>,
+) -> Metadata {
+    let mut metadata = match checkpoint.container {
+        Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
+        _ => {
+            let message = "the tensors keep their own names and no tokenizer is written: \
+                           this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
+            warnings.push(warning("not_runnable", message));
+            named(checkpoint)
+        }
+    };
+    metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
+    if let Some(id) = recipe.mix.map(Mix::file_type).or(recipe.dtype.and_then(file_type)) {
+        metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
+    }
+    if let Some(imatrix) = imatrix {
+        metadata.0.extend(of_imatrix(imatrix));
+    }
+    metadata.0.push((RECIPE.into(), MetaValue::String(recipe_json(recipe))));
+    metadata
+}
+
+/// What llama-quantize writes of an importance matrix. The file goes by its name alone: where it lay is nobody's business.
+fn of_imatrix(imatrix: &Imatrix) -> Vec<(String, MetaValue)> {
+    let text = |t: &str| MetaValue::String(t.get(..t.floor_char_boundary(LONGEST)).unwrap_or(t).to_string());
+    let count = |n: u64| u32::try_from(n).ok().map(MetaValue::U32);
+    let all = [
+        ("file", Some(text(&imatrix.file))),
+        ("dataset", imatrix.datasets.first().map(|d| text(d))),
+        ("entries_count", count(imatrix.entries.len() as u64)),
+        ("chunks_count", imatrix.chunks.and_then(count)),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((format!("{IMATRIX}{key}"), value?))).collect()
+}
+
+/// All of a GGUF's metadata but what the conversion changes: split keys would be stale, the rest is written anew.
+fn carried(source: &Metadata, weighted: bool) -> Metadata {
+    let stale = |key: &str| {
+        key.starts_with("split.")
+            || (weighted && key.starts_with(IMATRIX))
+            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE)
+    };
+    Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
+}
+
+/// A GGUF carries its configuration and tokenizer as metadata, for which other containers have no place.
+pub(super) fn lost(checkpoint: &Checkpoint, to: Container) -> Option<Warning> {
+    let n = checkpoint.metadata.0.len();
+    let message = format!("{n} metadata values of the GGUF (configuration, tokenizer) are not carried over");
+    let lost = checkpoint.container == Container::Gguf && to != Container::Gguf && n > 0;
+    lost.then(|| warning("metadata_left_out", message))
+}
+
+/// `general.*` for a checkpoint that has no GGUF metadata of its own.
+fn named(checkpoint: &Checkpoint) -> Metadata {
+    let config =
+        checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
+    let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
+    let mut pairs = vec![(
+        "general.architecture".to_string(),
+        MetaValue::String(text("model_type").unwrap_or_else(|| "unknown".into())),
+    )];
+    pairs.push(("general.type".into(), MetaValue::String("model".into())));
+    if let Some(name) = text("_name_or_path") {
+        pairs.push(("general.name".into(), MetaValue::String(name)));
+    }
+    pairs.push(("quantoscope.tensor_names".into(), MetaValue::String("source".into())));
+    Metadata(pairs)
+}
+
+/// The `__metadata__` of a safetensors file.
+pub(super) fn of_safetensors(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(String, String)> {
+    let mut metadata: Vec<(String, String)> = Vec::new();
+    if checkpoint.container == Container::Safetensors {
+        for (key, value) in &checkpoint.metadata.0 {
+            if let MetaValue::String(text) = value {
+                metadata.push((key.clone(), text.clone()));
+            }
+        }
+    }
+    if !metadata.iter().any(|(k, _)| k == "format") {
+        // Without it transformers refuses the file.
+        metadata.push(("format".into(), "pt".into()));
+    }
+    metadata.retain(|(k, _)| k != RECIPE);
+    metadata.push((RECIPE.into(), recipe_json(recipe)));
+    metadata
+}

@@ -1,0 +1,57 @@
+//! The file of an importance matrix: gone through once, then read where weights are needed.
+
+use crate::exit::world;
+use crate::io::positional::read_exact_at;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::imatrix::{Imatrix, Opening};
+use quantoscope_core::job::Region;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// It is read in pieces of at most this.
+const PIECE: u64 = 1 << 20;
+
+/// An importance matrix on disk.
+pub struct Weights {
+    pub imatrix: Imatrix,
+    pub path: PathBuf,
+    file: File,
+}
+
+impl Weights {
+    /// Reads and checks the file at `path`.
+    pub fn open(path: &Path) -> Result<Weights> {
+        let about = |e: &std::io::Error| world(e, format!("cannot open {}", path.display()));
+        let meta = fs::metadata(path).map_err(|e| about(&e))?;
+        if !meta.is_file() {
+            return Err(Error::new(Code::Io, format!("{} is no file", path.display())));
+        }
+        let file = File::open(path).map_err(|e| about(&e))?;
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut opening = Opening::new(&name, meta.len());
+        let mut buffer = Vec::new();
+        while let Some(range) = opening.want() {
+            buffer.resize(range.len().min(PIECE) as usize, 0);
+            match read_exact_at(&file, &mut buffer, range.start) {
+                Ok(()) => opening.data(&buffer)?,
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
+                Err(e) => return Err(world(&e, format!("cannot read {}", path.display()))),
+            }
+        }
+        Ok(Weights { imatrix: opening.finish()?, path: path.to_path_buf(), file })
+    }
+
+    /// Reads a region into `buffer`.
+    pub fn read(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+        let too_large = |_| Error::new(Code::MemoryBudget, "a window does not fit this machine");
+        buffer.resize(usize::try_from(region.len()).map_err(too_large)?, 0);
+        let mut rest = buffer.as_mut_slice();
+        for (offset, len) in region.runs() {
+            let (run, tail) = rest.split_at_mut(len as usize);
+            read_exact_at(&self.file, run, offset)
+                .map_err(|e| world(&e, format!("cannot read {}", self.path.display())))?;
+            rest = tail;
+        }
+        Ok(())
+    }
+}
