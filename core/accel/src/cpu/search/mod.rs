@@ -7,6 +7,7 @@
 mod around_zero;
 mod iq4;
 mod lanes;
+mod moving;
 mod refined;
 #[cfg(test)]
 mod tests;
