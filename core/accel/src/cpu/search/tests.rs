@@ -3,7 +3,7 @@
 use super::Lanes;
 use fearless_simd::Simd;
 use quantoscope_core::quant::OneByOne;
-use quantoscope_core::quant::searches::{Fit, Grid, Searches, Weights};
+use quantoscope_core::quant::searches::{Fit, Grid, Refined, Searches, Weights};
 
 /// Sub-blocks of one draw: not a multiple of any number of lanes.
 const DRAW: usize = 331;
@@ -175,19 +175,15 @@ fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
 
 /// The search that moves codes, of which the codes count too.
 fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
-    let blank = || (vec![[0; N]; DRAW], vec![0.0; DRAW]);
+    let blank = || vec![Refined { scale: 0.0, codes: [0; N] }; DRAW];
     let (mut lanes, mut one) = (blank(), blank());
-    Lanes(simd).refined(half, &draw.x, &mut lanes.0, &mut lanes.1);
-    OneByOne.refined(half, &draw.x, &mut one.0, &mut one.1);
-    for j in 0..DRAW {
+    Lanes(simd).refined(half, &draw.x, &mut lanes);
+    OneByOne.refined(half, &draw.x, &mut one);
+    for (j, (lane, one)) in lanes.iter().zip(&one).enumerate() {
+        let seed = draw.seed;
         assert!(
-            same(lanes.1[j], one.1[j]) && lanes.0[j] == one.0[j],
-            "{simd:?} {N} moved within {half}, seed {}, sub-block {j}: {:?} {} and not {:?} {}, {:?}",
-            draw.seed,
-            lanes.0[j],
-            lanes.1[j],
-            one.0[j],
-            one.1[j],
+            same(lane.scale, one.scale) && lane.codes == one.codes,
+            "{simd:?} {N} within {half}, seed {seed}, sub-block {j}: {lane:?} and not {one:?}, {:?}",
             draw.x[j]
         );
     }
