@@ -144,10 +144,10 @@ impl<S: Simd, const N: usize> First<S, N> {
     fn stay(&self, simd: S) -> [S::mask32s; PAIR] {
         let mut stay = [S::mask32s::splat(simd, true); PAIR];
         for i in 0..N {
-            for g in 0..PAIR {
+            for (g, stay) in stay.iter_mut().enumerate() {
                 let without = self.cross[g] - self.crosses[i][g];
                 let rest = self.square[g] - self.squares[i][g];
-                stay[g] &= stays(simd, self.half, self.x[i][g], self.codes[i][g], without, rest);
+                *stay &= stays(simd, self.half, self.x[i][g], self.codes[i][g], without, rest);
             }
         }
         stay
