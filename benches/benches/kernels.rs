@@ -18,8 +18,8 @@ const N: usize = 1 << 16;
 fn encodings() -> Vec<Encoding> {
     use DType::*;
     let types = [
-        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, TQ1_0,
-        MXFP4, NVFP4,
+        F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, IQ3_S,
+        IQ3_XXS, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S, TQ1_0, MXFP4, NVFP4,
     ]
     .map(Encoding::Type);
     types.into_iter().chain([Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym]).collect()
@@ -29,15 +29,21 @@ fn bytes(d: DType) -> usize {
     d.bytes_for(N as u64).unwrap_or(0) as usize
 }
 
+/// The weights that a type of very few bits is given: a row's, painted.
+fn weights(e: Encoding) -> Option<Vec<f32>> {
+    (e.importance() >= Importance::Wanted).then(|| importance(2, 4096))
+}
+
 fn encode(c: &mut Criterion) {
     let x = paint("normal", 1, N);
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
+        let weights = weights(e);
         for level in Level::available() {
             let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
             group.bench_function(format!("{e}/{}", level.name()), |b| {
-                b.iter(|| kernels.encode(e, black_box(&x), None, &mut out));
+                b.iter(|| kernels.encode(e, black_box(&x), weights.as_deref(), &mut out));
             });
         }
     }
@@ -84,7 +90,7 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     for e in encodings().into_iter().filter(|e| *e != Encoding::F16Finite && *e != Encoding::LatticeSym) {
         let (mut raw, d) = (vec![0; bytes(e.dtype())], e.dtype());
-        encoder(e).expect("in the table")(&x, None, &mut raw).expect("in range");
+        encoder(e).expect("in the table")(&x, weights(e).as_deref(), &mut raw).expect("in range");
         group.throughput(Throughput::Bytes(raw.len() as u64));
         for level in Level::available() {
             let (kernels, mut out) = (level.kernels(), vec![0.0; N]);

@@ -187,6 +187,10 @@ fn what_is_valid_but_not_supported() {
     assert!(error["message"].as_str().unwrap().contains("--allow-requantize"));
     dir.run("quantize q.gguf -o x.gguf --type q4_0 --allow-requantize").exits(0);
     fails(dir.run("quantize m.safetensors -o y.gguf --type q8_k --json"), Code::UnsupportedDtype);
+    dir.write("wide.safetensors", &one("up_proj.weight", &[2, 256], &Rng(1).weights(512)));
+    let error =
+        fails(dir.run("quantize wide.safetensors -o y.gguf --type iq2_xs --json"), Code::NeedsImportance);
+    assert_eq!(error["tensor"], "up_proj.weight");
     dir.run("quantize m.safetensors -o z --to q4").exits(0);
     fails(dir.run("quantize z -o y.gguf --type q4_0 --events").without_output(), Code::NotExact);
     dir.write("none.safetensors", b"\x02\0\0\0\0\0\0\0{}");

@@ -2,6 +2,7 @@
 
 mod build;
 mod directories;
+mod families;
 mod gguf;
 mod gguf_hostile;
 mod imatrix;

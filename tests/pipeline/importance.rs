@@ -13,7 +13,7 @@ use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{World, run, run_shuffled};
 use quantoscope_tests::models::{Kv, Rng, Tensor, gguf as gguf_file, imatrix};
 
-const TYPES: [DType; 8] = [
+const TYPES: [DType; 11] = [
     DType::Q4_0,
     DType::Q5_1,
     DType::Q3_K,
@@ -21,6 +21,9 @@ const TYPES: [DType; 8] = [
     DType::Q6_K,
     DType::IQ4_NL,
     DType::IQ4_XS,
+    DType::IQ3_S,
+    DType::IQ2_XXS,
+    DType::IQ1_S,
     DType::Q8_0,
 ];
 
@@ -33,7 +36,7 @@ fn model() -> (Vec<Tensor>, Vec<u8>) {
     let rng = &mut Rng(17);
     let tensors = vec![
         Tensor::random("token_embd.weight", DType::F32, &[8, 256], rng),
-        Tensor::random("blk.0.ffn_down.weight", DType::BF16, &[2, 33_280], rng),
+        Tensor::random("blk.0.ffn_down.weight", DType::BF16, &[1, 33_280], rng),
         Tensor::random("blk.0.attn_v.weight", DType::F32, &[6, 512], rng),
         Tensor::random("blk.0.ffn_up_exps.weight", DType::F16, &[3, 4, 256], rng),
     ];
@@ -226,6 +229,31 @@ fn what_was_used_and_what_was_not_is_told() {
     let world = World::safetensors(&more).weighted(weights);
     let plan = plan(&world, &gguf(DType::Q4_K));
     assert!(told(&plan, "importance_missing").expect("told").contains("blk.0.attn_q.weight"));
+}
+
+#[test]
+fn what_needs_weights_and_has_none_is_refused_by_name() {
+    let names = ["blk.0.attn_v.weight", "blk.0.attn_q.weight"];
+    let tensors = names.map(|n| Tensor::random(n, DType::F32, &[2, 256], &mut Rng(1)));
+    let weights = imatrix(&[(names[0], vec![vec![1.0; 256]], vec![1.0])]);
+    let (plain, world) = (World::safetensors(&tensors), World::safetensors(&tensors).weighted(weights));
+    for (world, tensor) in [(&plain, names[0]), (&world, names[1])] {
+        let recipe = gguf(DType::IQ2_XS);
+        let error =
+            convert::weighted(&world.checkpoint, &recipe, world.imatrix(), true).expect_err("refused");
+        assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::NeedsImportance, Some(tensor)));
+    }
+    // What can be done without is done, and told.
+    let plan = plan(&plain, &gguf(DType::IQ3_S));
+    let poor = plan.warnings.iter().find(|w| w.code == "importance_wanted").expect("told");
+    assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
+    // A sweep goes without those that cannot, where it must.
+    let types = [DType::IQ2_XS, DType::Q4_K].map(Encoding::Type);
+    let sweep =
+        measure::weighted_sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
+    assert_eq!(sweep.outputs.iter().map(|o| o.ask.encodings.len()).collect::<Vec<_>>(), [2, 1]);
+    assert!(sweep.warnings.iter().any(|w| w.code == "needs_importance"));
+    assert!(run(&sweep, &[&world], Budget::default()).is_ok());
 }
 
 #[test]

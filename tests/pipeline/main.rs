@@ -2,6 +2,7 @@
 
 mod budgets;
 mod encodings;
+mod forward;
 mod importance;
 mod lattice;
 mod many;

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod drive;
+pub mod forward;
 pub mod memory;
 pub mod models;
 pub mod painters;

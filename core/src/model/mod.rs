@@ -2,6 +2,8 @@
 //!
 //! Knows names and shapes, never containers' bytes.
 
+pub mod config;
+pub mod forward;
 pub mod names;
 pub mod role;
 pub mod traits;

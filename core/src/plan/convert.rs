@@ -320,11 +320,15 @@ pub fn look_encodings(elements: u64) -> Vec<Encoding> {
 
 /// The encodings of a sweep when none are named: every block type that can be written without an importance row.
 pub fn sweep_encodings() -> Vec<Encoding> {
+    every_encoding().into_iter().filter(|e| e.importance() != Importance::Required).collect()
+}
+
+/// The same where there is an importance matrix: every block type that can be written.
+pub fn every_encoding() -> Vec<Encoding> {
     let mut all: Vec<Encoding> = DType::ALL
         .iter()
         .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
         .map(|&d| Encoding::Type(d))
-        .filter(|e| e.importance() != Importance::Required)
         .collect();
     all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
     all

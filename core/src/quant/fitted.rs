@@ -26,8 +26,8 @@ pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
     let (src, rest) = src.as_chunks::<N>();
     let (out, over) = out.as_chunks_mut::<B>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "whole blocks and their bytes");
+    let mut found = blank;
     for (n, (values, bytes)) in src.chunks(M).zip(out.chunks_mut(M)).enumerate() {
-        let mut found = blank;
         let found = &mut found[..values.len()];
         search(n * M, values, found);
         for (i, ((values, found), bytes)) in values.iter().zip(found).zip(bytes).enumerate() {
@@ -80,7 +80,17 @@ pub fn share<const S: usize>(numbers: [f32; S], top: f32) -> Shared<S> {
         return Shared { scale: 0.0, codes: [0; S] };
     }
     let inverse = top / max;
-    Shared { scale: max / top, codes: numbers.map(|n| nearest_even(inverse * n) as u8) }
+    Shared { scale: max / top, codes: each(&numbers, |n| nearest_even(inverse * n) as u8) }
+}
+
+/// As `map` of an array, and never a call: only so is it compiled with the instructions of its caller.
+#[inline(always)]
+pub fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn(A) -> B) -> [B; S] {
+    let mut out = [B::default(); S];
+    for (out, &x) in out.iter_mut().zip(all) {
+        *out = f(x);
+    }
+    out
 }
 
 /// The number of greatest magnitude; the first of equals, and 0 where all are.
@@ -109,9 +119,12 @@ pub fn recode<const N: usize>(
             *codes = left(j, values);
             continue;
         }
-        for (q, &x) in codes.iter_mut().zip(values) {
+        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        let mut new = [0; N];
+        for (q, &x) in new.iter_mut().zip(values) {
             *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
         }
+        *codes = new;
     }
 }
 
@@ -122,6 +135,6 @@ impl Fit {
         if self.inverse == 0.0 {
             return [0; N];
         }
-        x.map(|x| (nearest_even(self.inverse * (x - self.base)).clamp(low, top) - low) as u8)
+        each(x, |x| (nearest_even(self.inverse * (x - self.base)).clamp(low, top) - low) as u8)
     }
 }

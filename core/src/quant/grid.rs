@@ -37,6 +37,15 @@ impl Point {
     }
 }
 
+impl Point {
+    /// The values of a point, by what the combinations of a half are worth.
+    #[inline(always)]
+    pub fn values<const N: usize, const H: usize>(self, rows: &[[f32; H]]) -> [f32; N] {
+        let [first, second] = self.halves().map(|half| &rows[half]);
+        core::array::from_fn(|i| if i < H { first[i] } else { second[i - H] })
+    }
+}
+
 /// More than there are combinations of a half, and a power of two.
 pub const HALVES: usize = 128;
 
@@ -152,8 +161,12 @@ impl<const N: usize, const H: usize> Grid<N, H> {
     /// Twice the levels of a point, and one.
     #[inline(always)]
     pub fn odd(&self, point: Point) -> [f32; N] {
-        let [first, second] = point.halves().map(|half| &self.halves[half]);
-        core::array::from_fn(|i| if i < H { first[i] } else { second[i - H] })
+        point.values(self.halves)
+    }
+
+    /// The same of all combinations of a half.
+    pub fn odd_rows(&self) -> &'static [[f32; H]] {
+        self.halves
     }
 
     /// The point of levels.
@@ -189,8 +202,10 @@ impl<const N: usize, const H: usize> Grid<N, H> {
         let mut distances = [0_u8; 2048];
         let distances = &mut distances[..entries.len()];
         let mut counts = [0_usize; 256];
-        for (distance, &entry) in distances.iter_mut().zip(entries) {
-            *distance = self.distance(point, entry);
+        let [first, second] = point.halves().map(|half| self.distances(half));
+        for (distance, entry) in distances.iter_mut().zip(entries) {
+            let halves = entry.halves();
+            *distance = first[halves[0]] + second[halves[1]];
             counts[usize::from(*distance)] += 1;
         }
         if counts[0] > 0 {
@@ -209,11 +224,14 @@ impl<const N: usize, const H: usize> Grid<N, H> {
         length
     }
 
-    /// The sum of squared differences of levels.
-    fn distance(&self, a: Point, b: Point) -> u8 {
-        let (a, b) = (self.odd(a), self.odd(b));
-        let twice = a.iter().zip(&b).fold(0.0, |sum, (a, b)| sum + (a - b) * (a - b));
-        (twice / 4.0) as u8
+    /// The sums of squared differences in level between a combination of a half and all of them.
+    fn distances(&self, half: usize) -> [u8; HALVES] {
+        let mut all = [0; HALVES];
+        for (distance, other) in all.iter_mut().zip(self.halves) {
+            let twice = other.iter().zip(&self.halves[half]).fold(0.0, |sum, (a, b)| sum + (a - b) * (a - b));
+            *distance = (twice / 4.0) as u8;
+        }
+        all
     }
 }
 

@@ -8,6 +8,7 @@ use super::block::Overflow;
 use super::fitted::loudest;
 use super::grid::{Grid, Point};
 use super::grid_fit::{self, Again, Scales};
+use super::grid_near::Lines;
 use super::wide::{LEN, Values};
 use super::{check_finite, positive};
 use crate::float::nearest_even;
@@ -83,26 +84,28 @@ fn magnitudes(x: &[f32; 8], weights: &[f32; 8], even: bool) -> ([f32; 8], u8) {
 }
 
 impl<const N: usize, const H: usize> Search<N, H> {
-    /// Searches all sub-blocks of a super-block.
-    pub fn all<const G: usize, const S: usize, const SUBS: usize>(
+    /// Searches all sub-blocks of a super-block, with a lane for each of no more than `L` scales.
+    pub fn all<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
         &self,
         values: &Values,
         weights: &Values,
     ) -> Result<[Sub<G, S>; SUBS], Overflow> {
         self.grid.ready();
+        let mut lines = Lines::new(self.grid);
         let zeros = Sub { scale: 0.0, points: [Point::default(); G], signs: [0; S] };
         let mut subs = [zeros; SUBS];
         let parts = values.as_chunks::<8>().0.as_chunks::<S>().0.iter();
         let parts = parts.zip(weights.as_chunks::<8>().0.as_chunks::<S>().0);
         for (sub, (x, w)) in subs.iter_mut().zip(parts) {
             // Where there is no fit ggml stops the program: the sums are too large to be numbers.
-            *sub = self.one(x, w).ok_or_else(|| loudest(values))?;
+            *sub = self.one::<G, S, L>(&mut lines, x, w).ok_or_else(|| loudest(values))?;
         }
         Ok(subs)
     }
 
-    fn one<const G: usize, const S: usize>(
+    fn one<const G: usize, const S: usize, const L: usize>(
         &self,
+        lines: &mut Lines<N, H>,
         values: &[[f32; 8]; S],
         weights: &[[f32; 8]; S],
     ) -> Option<Sub<G, S>> {
@@ -129,7 +132,7 @@ impl<const N: usize, const H: usize> Search<N, H> {
         if max <= 0.0 {
             return Some(sub);
         }
-        let fit = group.fit(self.grid, &self.scales, max, first, self.again)?;
+        let fit = group.fit::<H, L>(self.grid, lines, &self.scales, max, first, self.again)?;
         sub.scale = fit.scale;
         sub.points = fit.points;
         sub.signs = if fit.turned { signs.map(|s| !s) } else { signs };

@@ -3,15 +3,12 @@
 //! Knows no layout and no super-block. For each of some scales around the one that would put the loudest value on the
 //! top level, each group of values takes the nearest levels, or where those are not on the grid the entry near them
 //! with the least weighted distance; the scale is then the least squares fit, and the best of all is kept. Sums run in
-//! index order, products from the left; what is independent runs side by side, one lane for each scale.
+//! index order, products from the left; what is independent runs side by side, one of `L` lanes for each
+//! scale.
 
 use super::grid::{Grid, Place, Point};
-use super::grid_near::{Group, Lines};
+use super::grid_near::{Group, LOUD, Lines};
 use crate::float::nearest_even;
-
-/// Lanes for the scales that are tried, a few more than there are.
-pub const LANES: usize = 32;
-type Lane = [f32; LANES];
 
 /// Which scales are tried: `1 / ((top + k * step) / max)` for `k` in `-reach..=reach`.
 pub struct Scales {
@@ -47,22 +44,20 @@ pub struct Sub<const N: usize, const G: usize> {
 }
 
 /// What the scales that are tried make of the groups.
-struct Tried<const G: usize> {
+struct Tried<const G: usize, const L: usize> {
     /// The scales; lanes past the last repeat it.
-    scales: Lane,
-    points: [[Point; LANES]; G],
+    scales: [f32; L],
+    points: [[Point; L]; G],
     /// For each group the scales, by bits, with which its levels are on the grid.
     on_grid: [u32; G],
 }
 
-/// Products of values below this with differences lose nothing but rounding.
-const LOUD: f32 = 1e6;
 /// Below this [`nearest_even`] rounds to a whole number.
 const WHOLE: f32 = (1 << 22) as f32;
 
 impl<const N: usize, const G: usize> Sub<N, G> {
-    fn group(&self, g: usize) -> Group<'_, N> {
-        Group { x: &self.x[g], roots: &self.roots[g] }
+    fn group<const H: usize>(&self, grid: &Grid<N, H>, g: usize) -> Group<N, H> {
+        Group { x: self.x[g], weights: self.roots[g], rows: grid.odd_rows() }
     }
 
     /// Sums of weight x value x level and weight x level x level.
@@ -78,10 +73,14 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     }
 
     /// The same sums for every scale that is tried.
-    fn sums_of_all<const H: usize>(&self, grid: &Grid<N, H>, points: &[[Point; LANES]; G]) -> (Lane, Lane) {
-        let (mut cross, mut square) = ([0.0; LANES], [0.0; LANES]);
+    fn sums_of_all<const H: usize, const L: usize>(
+        &self,
+        grid: &Grid<N, H>,
+        points: &[[Point; L]; G],
+    ) -> ([f32; L], [f32; L]) {
+        let (mut cross, mut square) = ([0.0; L], [0.0; L]);
         for ((x, w), points) in self.x.iter().zip(&self.weights).zip(points) {
-            let mut levels = [[0.0; LANES]; N];
+            let mut levels = [[0.0; L]; N];
             for (lane, &point) in points.iter().enumerate() {
                 for (levels, q) in levels.iter_mut().zip(grid.odd(point)) {
                     levels[lane] = q;
@@ -117,25 +116,26 @@ impl<const N: usize, const G: usize> Sub<N, G> {
         match grid.place(point) {
             Place::On(_) => Some((point, true)),
             Place::Near(list) => {
-                let nearest = self.group(g).nearest(grid, list.iter().map(Point::load), scale);
+                let nearest = self.group(grid, g).nearest(list.iter().map(Point::load), scale);
                 nearest.map(|entry| (entry, false))
             }
         }
     }
 
     /// What group `g` takes with every scale.
-    fn take_all<const H: usize>(
+    fn take_all<const H: usize, const L: usize>(
         &self,
         grid: &Grid<N, H>,
+        lines: &mut Lines<N, H>,
         g: usize,
-        (scales, inverses): (&Lane, &Lane),
-        points: &mut [Point; LANES],
+        (scales, inverses): (&[f32; L], &[f32; L]),
+        points: &mut [Point; L],
     ) -> Option<u32> {
         let loudest = self.x[g].iter().fold(0.0, |max: f32, x| if x.abs() > max { x.abs() } else { max });
-        let mut lines = Lines::new(grid, self.group(g));
-        let doubt = match (lines.doubt(scales[0]), lines.doubt(scales[LANES - 1])) {
+        lines.take(self.group(grid, g));
+        let doubt = match (lines.doubt(scales[0]), lines.doubt(scales[L - 1])) {
             // What distances are worth is the greatest at an end.
-            (Some(a), Some(b)) if loudest < LOUD && loudest * inverses[LANES - 1] < WHOLE => {
+            (Some(a), Some(b)) if loudest < LOUD && loudest * inverses[L - 1] < WHOLE => {
                 if a > b {
                     a
                 } else {
@@ -144,13 +144,13 @@ impl<const N: usize, const G: usize> Sub<N, G> {
             }
             _ => return self.take_one_by_one(grid, g, (scales, inverses), points),
         };
-        *points = levels_of_all::<N, H>(&self.x[g], inverses);
+        *points = levels_of_all::<N, H, L>(&self.x[g], inverses);
         let (mut on_grid, mut start) = (0, 0);
-        while start < LANES {
+        while start < L {
             let point = points[start];
             let length = points[start..].iter().take_while(|&&p| p == point).count();
             let end = start + length;
-            if lines.near(point) {
+            if lines.near(grid, point) {
                 on_grid |= (((1_u64 << length) - 1) << start) as u32;
             } else {
                 lines.nearest_all(&scales[start..end], doubt, &mut points[start..end])?;
@@ -161,12 +161,12 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     }
 
     /// [`Sub::take_all`] by the definition.
-    fn take_one_by_one<const H: usize>(
+    fn take_one_by_one<const H: usize, const L: usize>(
         &self,
         grid: &Grid<N, H>,
         g: usize,
-        (scales, inverses): (&Lane, &Lane),
-        points: &mut [Point; LANES],
+        (scales, inverses): (&[f32; L], &[f32; L]),
+        points: &mut [Point; L],
     ) -> Option<u32> {
         let mut on_grid = 0;
         for (lane, slot) in points.iter_mut().enumerate() {
@@ -178,33 +178,40 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     }
 
     /// Tries all scales.
-    fn try_all<const H: usize>(&self, grid: &Grid<N, H>, scales: &Scales, max: f32) -> Option<Tried<G>> {
-        let inverses: Lane = core::array::from_fn(|lane| {
+    fn try_all<const H: usize, const L: usize>(
+        &self,
+        grid: &Grid<N, H>,
+        lines: &mut Lines<N, H>,
+        scales: &Scales,
+        max: f32,
+    ) -> Option<Tried<G, L>> {
+        let inverses: [f32; L] = core::array::from_fn(|lane| {
             let k = (lane as i8 - scales.reach).min(scales.reach);
             (scales.top + f32::from(k) * scales.step) / max
         });
         let mut tried = Tried {
             scales: inverses.map(|inverse| 1.0 / inverse),
-            points: [[Point::default(); LANES]; G],
+            points: [[Point::default(); L]; G],
             on_grid: [0; G],
         };
         for g in 0..G {
             let lanes = (&tried.scales, &inverses);
-            tried.on_grid[g] = self.take_all(grid, g, lanes, &mut tried.points[g])?;
+            tried.on_grid[g] = self.take_all(grid, lines, g, lanes, &mut tried.points[g])?;
         }
         Some(tried)
     }
 
     /// The best fit, from a scale `first` that stands if none is better. Nothing where ggml would stop the program.
-    pub fn fit<const H: usize>(
+    pub fn fit<const H: usize, const L: usize>(
         &self,
         grid: &Grid<N, H>,
+        lines: &mut Lines<N, H>,
         scales: &Scales,
         max: f32,
         first: f32,
         again: Again,
     ) -> Option<Fit<G>> {
-        let tried = self.try_all(grid, scales, max)?;
+        let tried = self.try_all::<H, L>(grid, lines, scales, max)?;
         let (cross, square) = self.sums_of_all(grid, &tried.points);
         let (mut scale, mut best, mut winner) = (first, 0.0, None);
         for lane in 0..=2 * scales.reach as usize {
@@ -244,9 +251,12 @@ const fn top<const N: usize>() -> u8 {
 }
 
 /// The levels nearest to a group for every scale, given by inverses: products with the values below [`WHOLE`].
-fn levels_of_all<const N: usize, const H: usize>(x: &[f32; N], inverses: &Lane) -> [Point; LANES] {
+fn levels_of_all<const N: usize, const H: usize, const L: usize>(
+    x: &[f32; N],
+    inverses: &[f32; L],
+) -> [Point; L] {
     let (top, base) = (f32::from(top::<N>()), f32::from(top::<N>() + 1));
-    let mut halves = [[0.0; LANES]; 2];
+    let mut halves = [[0.0; L]; 2];
     for (half, x) in halves.iter_mut().zip(x.as_chunks::<H>().0) {
         for &x in x.iter().rev() {
             for (code, &inverse) in half.iter_mut().zip(inverses) {

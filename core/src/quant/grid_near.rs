@@ -1,42 +1,60 @@
 //! Which entry beside a point is the nearest to a group of values, for many scales.
 //!
 //! Knows no sub-block. The definition is [`Group::nearest`]: of the entries in their order the first with the least
-//! weighted distance, summed in index order. [`Lines`] finds the same entry in less time: written out, the distance of
-//! an entry is `C + s * (A * s - B)` where only `A` and `B` are the entry's, so that entries compare as straight lines
-//! in the scale `s`. What is summed in another order is off by rounding; entries closer than that can explain
-//! are left to the definition. An entry that is the nearest at two scales, beyond doubt, is it at all between.
+//! weighted distance, each summed in index order, several side by side. [`Lines`] finds the same entry in less time:
+//! written out, the distance of an entry is `C + s * (A * s - B)` where only `A` and `B` are the entry's, so that entries
+//! compare as straight lines in the scale `s`. What is summed in another order is off by rounding; entries closer than
+//! that can explain are left to the definition. An entry that is the nearest at two scales, beyond doubt, is it at
+//! all between.
 
 use super::grid::{Grid, HALVES, Place, Point};
 
-/// A group of values, and what each counts in a distance.
-pub struct Group<'a, const N: usize> {
-    pub x: &'a [f32; N],
-    pub roots: &'a [f32; N],
+/// A group of values, what each counts in a distance, and what the combinations of a half are worth before the scale.
+#[derive(Clone, Copy)]
+pub struct Group<const N: usize, const H: usize> {
+    pub x: [f32; N],
+    pub weights: [f32; N],
+    pub rows: &'static [[f32; H]],
 }
 
-impl<const N: usize> Group<'_, N> {
+impl<const N: usize, const H: usize> Group<N, H> {
     /// The nearest of entries. None where every distance is too large to be a number.
-    pub fn nearest<const H: usize>(
-        &self,
-        grid: &Grid<N, H>,
-        entries: impl Iterator<Item = Point>,
-        scale: f32,
-    ) -> Option<Point> {
+    pub fn nearest(&self, mut entries: impl Iterator<Item = Point>, scale: f32) -> Option<Point> {
         let (mut best, mut nearest) = (f32::MAX, None);
-        for entry in entries {
-            let distance =
-                grid.odd(entry).iter().zip(self.x).zip(self.roots).fold(0.0, |sum, ((q, &x), &w)| {
-                    let off = scale * q - x;
-                    sum + w * off * off
-                });
-            if distance < best {
-                (best, nearest) = (distance, Some(entry));
+        let mut batch = [Point::default(); LANES];
+        loop {
+            let count = batch.iter_mut().zip(&mut entries).map(|(slot, entry)| *slot = entry).count();
+            for (&distance, &entry) in self.distances(&batch, scale).iter().zip(&batch[..count]) {
+                if distance < best {
+                    (best, nearest) = (distance, Some(entry));
+                }
+            }
+            if count < LANES {
+                return nearest;
             }
         }
-        nearest
+    }
+
+    fn distances(&self, entries: &[Point; LANES], scale: f32) -> [f32; LANES] {
+        let mut values = [[0.0; LANES]; N];
+        for (lane, entry) in entries.iter().enumerate() {
+            for (values, q) in values.iter_mut().zip(entry.values::<N, H>(self.rows)) {
+                values[lane] = q;
+            }
+        }
+        let mut distances = [0.0; LANES];
+        for ((values, x), w) in values.iter().zip(self.x).zip(self.weights) {
+            for (sum, q) in distances.iter_mut().zip(values) {
+                let off = scale * q - x;
+                *sum += w * off * off;
+            }
+        }
+        distances
     }
 }
 
+/// Products of values below this with differences lose nothing but rounding.
+pub const LOUD: f32 = 1e6;
 /// Entries that a list may hold, rounded up to whole [`LANES`].
 const ENTRIES: usize = 296;
 const LANES: usize = 8;
@@ -45,9 +63,8 @@ const LANES: usize = 8;
 const DOUBT: f32 = 64.0 / (1 << 24) as f32;
 
 /// The lines of the entries near one point, for one group of values.
-pub struct Lines<'a, const N: usize, const H: usize> {
-    grid: &'a Grid<N, H>,
-    group: Group<'a, N>,
+pub struct Lines<const N: usize, const H: usize> {
+    group: Group<N, H>,
     /// For each half and each of its combinations, what it adds to an entry's `A` and `B`.
     halves: [([f32; HALVES], [f32; HALVES]); 2],
     /// The sums of weights, of weight x magnitude (twice), and of weight x square.
@@ -66,22 +83,64 @@ pub struct Found {
     pub certain: bool,
 }
 
-impl<'a, const N: usize, const H: usize> Lines<'a, N, H> {
-    /// For a group, with no list yet.
-    pub fn new(grid: &'a Grid<N, H>, group: Group<'a, N>) -> Self {
-        let mut halves = [([0.0; HALVES], [0.0; HALVES]); 2];
-        for (k, (slopes, starts)) in halves.iter_mut().enumerate() {
+impl<const N: usize, const H: usize> Lines<N, H> {
+    /// Room for the lines of groups, one after the other.
+    pub fn new(grid: &Grid<N, H>) -> Self {
+        Lines {
+            group: Group { x: [0.0; N], weights: [0.0; N], rows: grid.odd_rows() },
+            halves: [([0.0; HALVES], [0.0; HALVES]); 2],
+            sums: [0.0; 3],
+            list: [Point::default(); ENTRIES],
+            slopes: [0.0; ENTRIES],
+            starts: [0.0; ENTRIES],
+            length: 0,
+        }
+    }
+
+    /// Takes a group on odd levels.
+    pub fn take(&mut self, group: Group<N, H>) {
+        let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
+        for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
+            (slopes[0], starts[0]) = (0.0, 0.0);
             let mut done = 1;
-            for (&x, &w) in group.x[k * H..].iter().zip(&group.roots[k * H..]).take(H) {
-                done = spread::<H>(slopes, done, |q| w * q * q);
-                spread::<H>(starts, done / levels::<H>(), |q| 2.0 * w * x * q);
+            for (&x, &w) in x.iter().zip(w) {
+                spread::<H>(slopes, done, |level| w * odd(level) * odd(level));
+                spread::<H>(starts, done, |level| 2.0 * w * x * odd(level));
+                done *= levels::<H>();
             }
         }
-        let sum =
-            |f: fn(f32) -> f32| group.x.iter().zip(group.roots).fold(0.0, |sum, (&x, &w)| sum + w * f(x));
-        let sums = [sum(|_| 1.0), sum(|x| 2.0 * x.abs()), sum(|x| x * x)];
-        let (list, lines) = ([Point::default(); ENTRIES], [0.0; ENTRIES]);
-        Lines { grid, group, halves, sums, list, slopes: lines, starts: lines, length: 0 }
+        self.sums = [0.0; 3];
+        for (&x, &w) in group.x.iter().zip(&group.weights) {
+            self.sums[0] += w;
+            self.sums[1] += 2.0 * w * x.abs();
+            self.sums[2] += w * x * x;
+        }
+        self.group = group;
+    }
+
+    /// Takes a group for one scale only, with what an entry's distance there is as its slope: to be asked at the scale 1.
+    /// Gives how far apart slopes must be for the distances to differ, see [`Lines::doubt`].
+    pub fn take_at(&mut self, group: Group<N, H>, scale: f32) -> Option<f32> {
+        let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
+        let (mut worth, mut loudest) = (0.0, 0.0);
+        for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
+            (slopes[0], *starts) = (0.0, [0.0; HALVES]);
+            let mut done = 1;
+            for (&x, &w) in x.iter().zip(w) {
+                // No level is farther from 0 than the first or the last.
+                let ends = [group.rows[0][0], group.rows[levels::<H>() - 1][0]];
+                let most = scale * if -ends[0] > ends[1] { -ends[0] } else { ends[1] } + x.abs();
+                worth += w * most * most;
+                loudest = if x.abs() > loudest { x.abs() } else { loudest };
+                spread::<H>(slopes, done, |level| {
+                    let off = scale * group.rows[level][0] - x;
+                    w * off * off
+                });
+                done *= levels::<H>();
+            }
+        }
+        self.group = group;
+        (worth > 1e-27 && worth < 1e27 && loudest < LOUD && scale < LOUD).then_some(worth * DOUBT)
     }
 
     /// No distance at `scale` is larger, in units of the scale.
@@ -94,13 +153,13 @@ impl<'a, const N: usize, const H: usize> Lines<'a, N, H> {
     /// that more than rounding could be lost.
     pub fn doubt(&self, scale: f32) -> Option<f32> {
         let worth = self.worth(scale);
-        let sound = worth * scale > 1e-27 && worth < 1e27 && scale < 1e6 && self.sums[2] < 1e27;
+        let sound = worth * scale > 1e-27 && worth < 1e27 && scale < LOUD && self.sums[2] < 1e27;
         sound.then_some(worth * DOUBT)
     }
 
     /// Takes the entries near `point`; says whether it is on the grid itself.
-    pub fn near(&mut self, point: Point) -> bool {
-        let Place::Near(list) = self.grid.place(point) else { return true };
+    pub fn near(&mut self, grid: &Grid<N, H>, point: Point) -> bool {
+        let Place::Near(list) = grid.place(point) else { return true };
         let slots = self.list.iter_mut().zip(&mut self.slopes).zip(&mut self.starts);
         for (((entry, slope), start), slot) in slots.zip(list) {
             *entry = Point::load(slot);
@@ -116,7 +175,17 @@ impl<'a, const N: usize, const H: usize> Lines<'a, N, H> {
     }
 
     /// The nearest entry at `scale`.
-    pub fn nearest(&self, scale: f32, doubt: f32) -> Option<Found> {
+    fn nearest(&self, scale: f32, doubt: f32) -> Option<Found> {
+        self.lowest(scale, doubt, scale)
+    }
+
+    /// The nearest entry at the one scale that [`Lines::take_at`] was told.
+    pub fn nearest_at(&self, scale: f32, doubt: f32) -> Option<Point> {
+        self.lowest(1.0, doubt, scale).map(|found| found.entry)
+    }
+
+    /// The entry whose line is the lowest at `place`; where that is in doubt, the nearest of the lowest ones at `scale`.
+    fn lowest(&self, place: f32, doubt: f32, scale: f32) -> Option<Found> {
         let lines = || {
             let slopes = self.slopes[..self.length].as_chunks::<LANES>().0.iter();
             slopes.zip(self.starts[..self.length].as_chunks::<LANES>().0)
@@ -124,26 +193,26 @@ impl<'a, const N: usize, const H: usize> Lines<'a, N, H> {
         let mut least = [f32::MAX; LANES];
         for (slopes, starts) in lines() {
             for ((least, &a), &b) in least.iter_mut().zip(slopes).zip(starts) {
-                let height = a * scale - b;
+                let height = a * place - b;
                 *least = if height < *least { height } else { *least };
             }
         }
         let limit = least.into_iter().fold(f32::MAX, |a, b| if b < a { b } else { a }) + doubt;
-        let (mut count, mut place, mut at) = ([0_u32; LANES], [0_u32; LANES], 0);
+        let (mut count, mut only, mut at) = ([0_u32; LANES], [0_u32; LANES], 0);
         for (slopes, starts) in lines() {
             for i in 0..LANES {
-                let close = if slopes[i] * scale - starts[i] <= limit { u32::MAX } else { 0 };
+                let close = if slopes[i] * place - starts[i] <= limit { u32::MAX } else { 0 };
                 count[i] = count[i].wrapping_sub(close);
-                place[i] |= close & (at + i as u32);
+                only[i] |= close & (at + i as u32);
             }
             at += LANES as u32;
         }
         if count.iter().sum::<u32>() == 1 {
-            let only = place.iter().fold(0, |a, b| a | b) as usize;
+            let only = only.iter().fold(0, |a, b| a | b) as usize;
             return Some(Found { entry: self.list[only.min(ENTRIES - 1)], certain: true });
         }
-        let close = (0..self.length).filter(|&i| self.slopes[i] * scale - self.starts[i] <= limit);
-        let entry = self.group.nearest(self.grid, close.map(|i| self.list[i]), scale)?;
+        let close = (0..self.length).filter(|&i| self.slopes[i] * place - self.starts[i] <= limit);
+        let entry = self.group.nearest(close.map(|i| self.list[i]), scale)?;
         Some(Found { entry, certain: false })
     }
 
@@ -183,14 +252,18 @@ const fn levels<const H: usize>() -> usize {
     if H == 4 { 3 } else { 8 }
 }
 
-/// Adds a value to the combinations of those before it, of which there are `done`: gives how many there are then.
-fn spread<const H: usize>(sums: &mut [f32; HALVES], done: usize, term: impl Fn(f32) -> f32) -> usize {
+/// The odd number of a level.
+fn odd(level: usize) -> f32 {
+    (2 * level + 1) as f32
+}
+
+/// Adds a value to the combinations of those before it, of which there are `done`.
+fn spread<const H: usize>(sums: &mut [f32; HALVES], done: usize, term: impl Fn(usize) -> f32) {
     let (before, more) = sums.split_at_mut(done);
     for (sums, level) in more.chunks_exact_mut(done).zip(1..levels::<H>()) {
-        let term = term((2 * level + 1) as f32);
+        let term = term(level);
         sums.iter_mut().zip(&*before).for_each(|(sum, before)| *sum = before + term);
     }
-    let term = term(1.0);
+    let term = term(0);
     before.iter_mut().for_each(|sum| *sum += term);
-    done * levels::<H>()
 }

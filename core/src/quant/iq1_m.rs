@@ -15,9 +15,12 @@ use super::fitted::loudest;
 use super::grid;
 use super::grid::Point;
 use super::grid_block::{encode_columns, mean_square, share, weigh};
+use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
-use super::ternary::{Best, LEVELS, Split, add_sums, levels, order, place, values as entry_values};
+use super::ternary::{
+    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+};
 use super::wide::Values;
 use crate::float::f16_to_f32;
 
@@ -37,7 +40,7 @@ struct Sub {
 impl Sub {
     /// The values of its groups before the scale.
     fn values(&self, k: usize) -> [f32; 8] {
-        entry_values(&grid::IQ1_S, self.entries[k], &LEVELS[usize::from(self.minus[k])])
+        entry_values(self.entries[k], self.minus[k])
     }
 }
 
@@ -51,9 +54,10 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
     grid::IQ1_S.ready();
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
     let parts = || values.as_chunks::<16>().0.iter().zip(weights.as_chunks::<16>().0);
+    let mut lines = Lines::new(&grid::IQ1_S);
     let mut subs = [Sub::default(); 16];
     for (sub, (x, w)) in subs.iter_mut().zip(parts()) {
-        *sub = search(x, w).ok_or_else(|| loudest(values))?;
+        *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
     }
     let shared = share(subs.map(|s| s.scale), 7);
     for (j, sub) in subs.iter().enumerate() {
@@ -67,9 +71,9 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
     let Some((d, steps)) = shared else { return Ok(()) };
     let (mut cross, mut square) = (0.0, 0.0);
     for ((sub, step), (x, w)) in subs.iter().zip(steps).zip(parts()) {
-        for (k, (x, w)) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0).enumerate() {
+        for (k, group) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0).enumerate() {
             let values = sub.values(k).map(|q| q * f32::from(2 * step + 1));
-            add_sums((&mut cross, &mut square), x, w, &values);
+            add_sums((&mut cross, &mut square), group, &values);
         }
     }
     let d = if square > 0.0 { cross / square } else { d };
@@ -82,26 +86,25 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 /// Searches a sub-block. None where its sums are too large to be numbers.
-fn search(x: &[f32; 16], weights: &[f32; 16]) -> Option<Sub> {
+fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Sub> {
     let first = Sub { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Sub::default() };
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
         return Some(first);
     }
     let order = order(x);
-    let Some(split) = best_split(x, weights, &order) else { return Some(first) };
+    let Some(split) = split(x, weights, &order) else { return Some(first) };
     let turned = split.scale < 0.0;
-    let minus = split.shifts.map(|minus| minus != turned);
+    let minus = [split.shifts / 2, split.shifts % 2].map(|minus| (minus == 1) != turned);
     let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
     let levels = levels(&order, &split);
     let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
     let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
-    for (k, (levels, (x, w))) in levels.as_chunks::<8>().0.iter().zip(groups).enumerate() {
-        let shifted = &LEVELS[usize::from(minus[k])];
-        let (entry, on) = place(&grid::IQ1_S, levels, x, w, sub.scale, shifted)?;
+    for (k, (levels, group)) in levels.as_chunks::<8>().0.iter().zip(groups).enumerate() {
+        let (entry, on) = place(&grid::IQ1_S, lines, levels, group, sub.scale, minus[k])?;
         all_on &= on;
         sub.entries[k] = entry;
-        add_sums((&mut cross, &mut square), x, w, &sub.values(k));
+        add_sums((&mut cross, &mut square), group, &sub.values(k));
     }
     if !all_on && cross > 0.0 && square > 0.0 {
         sub.scale = cross / square;
@@ -109,37 +112,50 @@ fn search(x: &[f32; 16], weights: &[f32; 16]) -> Option<Sub> {
     (sub.scale <= f32::MAX).then_some(sub)
 }
 
-/// The best split, and whether the shift of either group is downwards.
-fn best_split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Split<[bool; 2]>> {
-    let (mut sum_x, mut sum_w) = ([[0.0; 17]; 2], [[0.0; 17]; 2]);
+/// The best split into three levels; the bits of its shifts are the numbers of [`LEVELS`], the first group's above.
+fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Split> {
+    const L: usize = 20;
+    // For each group the prefix sums over its own values, in the order of all.
+    let (mut sum_x, mut sum_w) = ([[0.0; L]; 2], [[0.0; L]; 2]);
     for (j, &i) in order.iter().enumerate() {
         for half in 0..2 {
-            let here = i / 8 == half;
-            sum_x[half][j + 1] = sum_x[half][j] + if here { weights[i] * x[i] } else { 0.0 };
-            sum_w[half][j + 1] = sum_w[half][j] + if here { weights[i] } else { 0.0 };
+            sum_x[half][j + 1] = sum_x[half][j];
+            sum_w[half][j + 1] = sum_w[half][j];
         }
+        sum_x[i / 8][j + 1] += weights[i] * x[i];
+        sum_w[i / 8][j + 1] += weights[i];
     }
-    let mut best = Best::NONE;
-    for low in 0..=16 {
-        for high in low..=16 {
-            // For each half and shift: what its values add to both sums.
-            let halves: [[(f32, f32); 2]; 2] = core::array::from_fn(|half| {
-                LEVELS.map(|q| {
-                    let (x, w) = (&sum_x[half], &sum_w[half]);
-                    let cross = x[16] * q[2] - (x[low] + x[high]);
-                    let square = w[16] * q[2] * q[2]
-                        + w[low] * (q[0] * q[0] - q[1] * q[1])
-                        + w[high] * (q[1] * q[1] - q[2] * q[2]);
-                    (cross, square)
-                })
-            });
-            for (a, b) in [(false, false), (false, true), (true, false), (true, true)] {
-                let ((c0, s0), (c1, s1)) = (halves[0][usize::from(a)], halves[1][usize::from(b)]);
-                best.offer(c0 + c1, s0 + s1, (low, high), [a, b]);
+    let total_x = sum_x.map(|sum| LEVELS.map(|q| sum[16] * q[2]));
+    let total_w = sum_w.map(|sum| LEVELS.map(|q| sum[16] * q[2] * q[2]));
+    let mut above_w = sum_w.map(|sum| LEVELS.map(|q| sum.map(|sum| sum * (q[1] * q[1] - q[2] * q[2]))));
+    above_w.as_flattened_mut().iter_mut().for_each(|above| above[17..].fill(f32::INFINITY));
+    best_split::<16, 17, 4>(
+        sum_w[0][16] + sum_w[1][16],
+        #[inline(always)]
+        |low, start| {
+            let (mut cross, mut square) = ([[[0.0; STEP]; 2]; 2], [[[0.0; STEP]; 2]; 2]);
+            for half in 0..2 {
+                let x: &[f32; STEP] = chunk(&sum_x[half], start);
+                for (k, q) in LEVELS.iter().enumerate() {
+                    let below_w = total_w[half][k] + sum_w[half][low] * (q[0] * q[0] - q[1] * q[1]);
+                    let above_w = chunk(&above_w[half][k], start);
+                    for lane in 0..STEP {
+                        cross[half][k][lane] = total_x[half][k] - (sum_x[half][low] + x[lane]);
+                        square[half][k][lane] = below_w + above_w[lane];
+                    }
+                }
             }
-        }
-    }
-    best.get()
+            let mut sums = Sums { cross: [[0.0; STEP]; 4], square: [[0.0; STEP]; 4] };
+            for shifts in 0..4 {
+                let (a, b) = (shifts / 2, shifts % 2);
+                for lane in 0..STEP {
+                    sums.cross[shifts][lane] = cross[0][a][lane] + cross[1][b][lane];
+                    sums.square[shifts][lane] = square[0][a][lane] + square[1][b][lane];
+                }
+            }
+            sums
+        },
+    )
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {

@@ -13,9 +13,12 @@ use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::fitted::loudest;
 use super::grid;
 use super::grid_block::{encode_columns, mean_square, share, weigh};
+use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
-use super::ternary::{Best, LEVELS, add_sums, levels, order, place, values as entry_values};
+use super::ternary::{
+    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+};
 use super::wide::Values;
 
 const BYTES: usize = 50;
@@ -39,10 +42,11 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
     *out = [0; BYTES];
     grid::IQ1_S.ready();
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
+    let mut lines = Lines::new(&grid::IQ1_S);
     let mut subs = [Sub::default(); 8];
     let parts = values.as_chunks::<32>().0.iter().zip(weights.as_chunks::<32>().0);
     for (sub, (x, w)) in subs.iter_mut().zip(parts) {
-        *sub = search(x, w).ok_or_else(|| loudest(values))?;
+        *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
     }
     for (bytes, sub) in out[2..34].as_chunks_mut::<4>().0.iter_mut().zip(&subs) {
         *bytes = sub.indices.map(|index| index as u8);
@@ -60,58 +64,59 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 /// Searches a sub-block. None where its sums are too large to be numbers.
-fn search(x: &[f32; 32], weights: &[f32; 32]) -> Option<Sub> {
+fn search(lines: &mut Lines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option<Sub> {
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
         return Some(Sub::default());
     }
     let order = order(x);
-    let Some(split) = best_split(x, weights, &order) else { return Some(Sub::default()) };
-    let minus = split.shifts != (split.scale < 0.0);
-    let shifted = &LEVELS[usize::from(minus)];
-    let mut scale = split.scale.abs();
+    let Some(split) = split(x, weights, &order) else { return Some(Sub::default()) };
+    let minus = (split.shifts == 1) != (split.scale < 0.0);
+    let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
     let levels = levels(&order, &split);
-    let groups = || x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
     let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
-    let mut sub = Sub { minus, ..Sub::default() };
-    for ((index, levels), (x, w)) in sub.indices.iter_mut().zip(levels.as_chunks::<8>().0).zip(groups()) {
-        let (entry, on) = place(&grid::IQ1_S, levels, x, w, scale, shifted)?;
+    let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
+    for ((index, levels), group) in sub.indices.iter_mut().zip(levels.as_chunks::<8>().0).zip(groups) {
+        let (entry, on) = place(&grid::IQ1_S, lines, levels, group, sub.scale, minus)?;
         all_on &= on;
         *index = grid::IQ1_S.index(entry);
-        add_sums((&mut cross, &mut square), x, w, &entry_values(&grid::IQ1_S, entry, shifted));
+        add_sums((&mut cross, &mut square), group, &entry_values(entry, minus));
     }
     if !all_on && cross > 0.0 && square > 0.0 {
-        scale = cross / square;
+        sub.scale = cross / square;
     }
-    sub.scale = scale;
-    (scale <= f32::MAX).then_some(sub)
+    (sub.scale <= f32::MAX).then_some(sub)
 }
 
-/// The best split, and whether its shift is downwards.
-fn best_split(
-    x: &[f32; 32],
-    weights: &[f32; 32],
-    order: &[usize; 32],
-) -> Option<super::ternary::Split<bool>> {
-    let (mut sum_x, mut sum_w) = ([0.0; 33], [0.0; 33]);
+/// The best split into three levels; its shifts are the number of [`LEVELS`].
+fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Split> {
+    const L: usize = 36;
+    let (mut sum_x, mut sum_w) = ([0.0; L], [0.0; L]);
     for (j, &i) in order.iter().enumerate() {
         sum_x[j + 1] = sum_x[j] + weights[i] * x[i];
         sum_w[j + 1] = sum_w[j] + weights[i];
     }
-    let mut best = Best::NONE;
-    for low in 0..=32 {
-        for high in low..=32 {
-            for (minus, q) in [false, true].into_iter().zip(&LEVELS) {
-                let cross =
-                    sum_x[low] * q[0] + (sum_x[high] - sum_x[low]) * q[1] + (sum_x[32] - sum_x[high]) * q[2];
-                let square = sum_w[low] * q[0] * q[0]
-                    + (sum_w[high] - sum_w[low]) * q[1] * q[1]
-                    + (sum_w[32] - sum_w[high]) * q[2] * q[2];
-                best.offer(cross, square, (low, high), minus);
+    // What the values of the highest level add.
+    let above_x = LEVELS.map(|q| sum_x.map(|sum| (sum_x[32] - sum) * q[2]));
+    let mut above_w = LEVELS.map(|q| sum_w.map(|sum| (sum_w[32] - sum) * q[2] * q[2]));
+    above_w.iter_mut().for_each(|above| above[33..].fill(f32::INFINITY));
+    best_split::<32, 33, 2>(
+        sum_w[32],
+        #[inline(always)]
+        |low, start| {
+            let mut sums = Sums { cross: [[0.0; STEP]; 2], square: [[0.0; STEP]; 2] };
+            let (x, w): (&[f32; STEP], &[f32; STEP]) = (chunk(&sum_x, start), chunk(&sum_w, start));
+            for (k, q) in LEVELS.iter().enumerate() {
+                let (below_x, below_w) = (sum_x[low] * q[0], sum_w[low] * q[0] * q[0]);
+                let (above_x, above_w) = (chunk(&above_x[k], start), chunk(&above_w[k], start));
+                for lane in 0..STEP {
+                    sums.cross[k][lane] = below_x + (x[lane] - sum_x[low]) * q[1] + above_x[lane];
+                    sums.square[k][lane] = below_w + (w[lane] - sum_w[low]) * q[1] * q[1] + above_w[lane];
+                }
             }
-        }
-    }
-    best.get()
+            sums
+        },
+    )
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {

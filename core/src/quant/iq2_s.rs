@@ -36,7 +36,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| 0.25 * sigma2 + x * x),
     };
-    let subs = SEARCH.all::<2, 2, 16>(values, &weights)?;
+    let subs = SEARCH.all::<2, 2, 16, 20>(values, &weights)?;
     for (j, sub) in subs.iter().enumerate() {
         for (k, &point) in sub.points.iter().enumerate() {
             let index = SEARCH.grid.index(point);

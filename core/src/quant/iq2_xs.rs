@@ -33,7 +33,7 @@ pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result
 fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
-    let subs = SEARCH.all::<2, 2, 16>(values, &weights)?;
+    let subs = SEARCH.all::<2, 2, 16, 20>(values, &weights)?;
     let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d, values)?);
     let pairs = out[2..66].as_chunks_mut::<2>().0.as_chunks_mut::<2>().0;

@@ -34,7 +34,7 @@ pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result
 fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
-    let subs = SEARCH.all::<4, 4, 8>(values, &weights)?;
+    let subs = SEARCH.all::<4, 4, 8, 16>(values, &weights)?;
     let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d, values)?);
     for ((bytes, sub), step) in out[2..].as_chunks_mut::<8>().0.iter_mut().zip(subs).zip(steps) {
@@ -51,13 +51,12 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
         let d = read_field(bytes, 0);
-        let parts = values.as_chunks_mut::<32>().0.iter_mut().zip(bytes[2..].as_chunks::<8>().0);
-        for (values, &[a, b, c, e, s0, s1, s2, s3]) in parts {
-            let word = u32::from_le_bytes([s0, s1, s2, s3]);
+        let parts = bytes[2..].as_chunks::<8>().0;
+        for (k, out) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            let part = &parts[k / 4];
+            let word = u32::from_le_bytes([part[4], part[5], part[6], part[7]]);
             let step = d * (0.5 + (word >> 28) as f32) * 0.25;
-            for (k, (out, at)) in values.chunks_mut(8).zip([a, b, c, e]).enumerate() {
-                put_iq2(out, IQ2_XXS[usize::from(at)], step, even_signs((word >> (7 * k)) as u8));
-            }
+            put_iq2(out, IQ2_XXS[usize::from(part[k % 4])], step, even_signs((word >> (7 * (k % 4))) as u8));
         }
     });
 }

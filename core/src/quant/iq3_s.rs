@@ -41,7 +41,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| x * x),
     };
-    let subs = SEARCH.all::<8, 4, 8>(values, &weights)?;
+    let subs = SEARCH.all::<8, 4, 8, 20>(values, &weights)?;
     let zeros = values.as_chunks::<32>().0.iter().map(|x| x.iter().all(|&x| x == 0.0));
     let loud = subs.iter().enumerate().zip(zeros).filter(|(_, zeros)| !zeros);
     // `place` falls behind `j` where there were zeros.

@@ -36,7 +36,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| x * x),
     };
-    let subs = SEARCH.all::<8, 4, 8>(values, &weights)?;
+    let subs = SEARCH.all::<8, 4, 8, 32>(values, &weights)?;
     let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d * 1.0125, values)?);
     for (j, (sub, step)) in subs.iter().zip(steps).enumerate() {

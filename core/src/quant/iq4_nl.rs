@@ -10,7 +10,7 @@ use super::block::{
     LEN, Overflow, Values, decode_all, pack_halves, read_field, reciprocal, scale_field, unpack_halves,
 };
 use super::codebook::{IQ4, nearest_iq4};
-use super::fitted::{SMALL_BATCH, encode_batches};
+use super::fitted::{SMALL_BATCH, each, encode_batches};
 use super::searches::{Searches, Weights};
 use super::weighted::{Columns, block_squares, weigh_blocks};
 
@@ -59,7 +59,7 @@ pub fn encode<S: Searches>(
 fn write(&d: &f32, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let id = reciprocal(d);
     out[..2].copy_from_slice(&scale_field(d, values)?);
-    out[2..].copy_from_slice(&pack_halves(&values.map(|x| nearest_iq4(x * id))));
+    out[2..].copy_from_slice(&pack_halves(&each(values, |x| nearest_iq4(x * id))));
     Ok(())
 }
 

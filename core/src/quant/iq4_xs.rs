@@ -9,7 +9,7 @@
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field, reciprocal, scale_field};
 use super::codebook::{IQ4, nearest_iq4};
-use super::fitted::{BATCH, encode_batches, loudest, signed_max};
+use super::fitted::{BATCH, each, encode_batches, loudest, signed_max};
 use super::searches::{Searches, Weights};
 use super::weighted::{Columns, Weighed};
 use super::wide::{Values, pack_nibbles, unpack_nibbles};
@@ -51,15 +51,15 @@ fn write(found: &[f32; 8], values: &Values, out: &mut [u8; BYTES]) -> Result<(),
     }
     let d = -signed_max(found) / 32.0;
     let id = reciprocal(d);
-    let scales = found.map(|s| nearest_even(id * s).clamp(-32, 31));
+    let scales = each(found, |s| nearest_even(id * s).clamp(-32, 31));
     let mut codes = [0; 256];
     let parts = values.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<32>().0);
     for ((values, codes), &scale) in parts.zip(&scales) {
         let id = reciprocal(d * scale as f32);
-        *codes = values.map(|x| nearest_iq4(id * x));
+        *codes = each(values, |x| nearest_iq4(id * x));
     }
     out[..2].copy_from_slice(&scale_field(d, values)?);
-    pack_scales(scales.map(|s| (s + 32) as u8), out);
+    pack_scales(each(&scales, |s| (s + 32) as u8), out);
     pack_nibbles::<16>(&codes, &mut out[8..]);
     Ok(())
 }

@@ -8,7 +8,7 @@
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field};
-use super::fitted::{BATCH, Shared, check_fits, encode_batches, recode, share};
+use super::fitted::{BATCH, Shared, check_fits, each, encode_batches, recode, share};
 use super::searches::{Fit, Grid, Searches, Weights};
 use super::weighted::{self, Columns, Found, Weighed, with_minimum};
 use super::wide::{Values, pack_quarters, unpack_quarters};
@@ -35,7 +35,8 @@ pub fn encode<S: Searches>(
             search,
             #[inline(always)]
             |values, fits, out| {
-                let (scales, mins) = (share(fits.map(|f| f.scale), 15.0), share(fits.map(|f| f.min), 15.0));
+                let (scales, mins) =
+                    (share(each(fits, |f| f.scale), 15.0), share(each(fits, |f| f.min), 15.0));
                 write(values, fits, &scales, &mins, out)
             },
         );

@@ -8,21 +8,19 @@
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field, scale_field};
-use super::fitted::{BATCH, check_fits, encode_batches, loudest, recode, signed_max};
-use super::searches::{Fit, Searches, Weights};
+use super::fitted::{BATCH, check_fits, each, encode_batches, loudest, recode, signed_max};
+use super::searches::{Fit, Refined, Searches, Weights};
 use super::six_bits::{pack_sixteen, unpack_sixteen};
 use super::weighted::{Columns, Weighed, searchable};
-use super::wide::{Codes, Values, add_plane, pack_plane, pack_quarters, unpack_quarters};
+use super::wide::{Values, add_plane, pack_plane, pack_quarters, unpack_quarters};
 use crate::float::{f16_to_f32, nearest_even};
 
 const BYTES: usize = 110;
 
+/// Super-blocks that are searched together: more than elsewhere, for the rounds in which few codes still move.
+const LARGE_BATCH: usize = 4 * BATCH;
 /// What the search finds for a super-block.
-#[derive(Clone, Copy)]
-struct Found {
-    scales: [f32; 16],
-    codes: Codes,
-}
+type Found = [Refined<16>; 16];
 
 /// What it finds when importance is given: the fits of the sub-blocks, and that of their scales.
 #[derive(Clone, Copy)]
@@ -40,15 +38,12 @@ pub fn encode<S: Searches>(
 ) -> Result<(), Refused> {
     let Some(importance) = importance else {
         let search = |_, values: &[Values], found: &mut [Found]| {
-            for (values, found) in values.iter().zip(found) {
-                let codes = found.codes.as_chunks_mut::<16>().0;
-                searches.refined(4, values.as_chunks::<16>().0, codes, &mut found.scales);
-            }
+            searches.refined(4, values.as_flattened().as_chunks::<16>().0, found.as_flattened_mut());
         };
         return encode_batches(
             src,
             out,
-            [Found { scales: [0.0; 16], codes: [0; 256] }; BATCH],
+            [[Refined { scale: 0.0, codes: [0; 16] }; 16]; LARGE_BATCH],
             search,
             #[inline(always)]
             |values, found, out| write(found, values, out),
@@ -81,7 +76,7 @@ fn search_weighted<S: Searches>(
     let mut fits = [[Fit::ZERO; 16]; BATCH];
     let x = values.as_flattened().as_chunks::<16>().0;
     searches.around_zero(4, x, weighed.given(), &mut fits.as_flattened_mut()[..x.len()]);
-    let scales = fits.map(|fits| fits.map(|f| searchable(f.scale)));
+    let scales = fits.map(|fits| each(&fits, |f| searchable(f.scale)));
     let mut shared = [Fit::ZERO; BATCH];
     let count = values.len();
     searches.around_zero(32, &scales[..count], Weights::Given(&weighed.sums), &mut shared[..count]);
@@ -95,24 +90,25 @@ fn search_weighted<S: Searches>(
 fn write_weighted(found: &Weighted, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let Weighted { fits, scale } = found;
     check_fits(fits, values)?;
-    let scales = scale.codes(&fits.map(|f| f.scale), (-32, 31));
+    let scales = scale.codes(&each(fits, |f| f.scale), (-32, 31));
     finish(values, &scales, scale.scale, |j, x| fits[j].codes(x, (-4, 3)), out)
 }
 
 #[inline(always)]
 fn write(found: &Found, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+    let found_scales = each(found, |f| f.scale);
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
-    if !found.scales.iter().all(|s| s.is_finite()) {
+    if !found_scales.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
     }
-    let max = signed_max(&found.scales);
+    let max = signed_max(&found_scales);
     let (mut d, mut scales) = (0.0, [0; 16]);
     if max != 0.0 {
         let inverse = -32.0 / max;
-        scales = found.scales.map(|s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
+        scales = each(&found_scales, |s| (nearest_even(inverse * s).clamp(-32, 31) + 32) as u8);
         d = 1.0 / inverse;
     }
-    finish(values, &scales, d, |j, _| found.codes.as_chunks::<16>().0[j], out)
+    finish(values, &scales, d, |j, _| found[j].codes, out)
 }
 
 /// Writes the block, from scales counted from -32, their unit, and the codes that the search left.

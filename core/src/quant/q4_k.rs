@@ -8,7 +8,7 @@
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field};
-use super::fitted::{BATCH, Shared, check_fits, encode_batches, recode, share};
+use super::fitted::{BATCH, Shared, check_fits, each, encode_batches, recode, share};
 use super::searches::{Fit, Grid, Searches, Weights};
 use super::six_bits;
 use super::weighted::{self, Columns, Found, Weighed, with_minimum};
@@ -62,7 +62,8 @@ pub(super) fn encode_with_header<S: Searches, const B: usize>(
             search,
             #[inline(always)]
             |values, fits, out| {
-                let (scales, mins) = (share(fits.map(|f| f.scale), 63.0), share(fits.map(|f| f.min), 63.0));
+                let (scales, mins) =
+                    (share(each(fits, |f| f.scale), 63.0), share(each(fits, |f| f.min), 63.0));
                 write(&Found { fits: *fits, scales, mins }.limited(), values, out)
             },
         );
@@ -86,7 +87,7 @@ impl Found<8> {
     /// A negative scale, cast to a byte, is large: ggml stores it as 63, but not in Q4_K when importance is given.
     #[inline(always)]
     pub(super) fn limited(self) -> Found<8> {
-        let limit = |all: Shared<8>| Shared { codes: all.codes.map(|q| q.min(63)), ..all };
+        let limit = |all: Shared<8>| Shared { codes: each(&all.codes, |q: u8| q.min(63)), ..all };
         Found { scales: limit(self.scales), mins: limit(self.mins), ..self }
     }
 }

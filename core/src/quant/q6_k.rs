@@ -8,7 +8,7 @@
 
 use super::Refused;
 use super::block::{Overflow, decode_all, read_field, scale_field};
-use super::fitted::{BATCH, check_fits, encode_batches, recode, signed_max};
+use super::fitted::{BATCH, check_fits, each, encode_batches, recode, signed_max};
 use super::searches::{EPSILON, Fit, Searches, Weights};
 use super::weighted::Columns;
 use super::wide::{Values, pack_nibbles, pack_quarters, unpack_nibbles, unpack_quarters};
@@ -47,21 +47,21 @@ pub fn encode<S: Searches>(
 #[inline(always)]
 fn write(fits: &[Fit; 16], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     check_fits(fits, values)?;
-    let max = signed_max(&fits.map(|f| f.scale));
+    let max = signed_max(&each(fits, |f| f.scale));
     if max.abs() < EPSILON {
         *out = [0; BYTES];
         return Ok(());
     }
     let inverse = -128.0 / max;
-    let scales = fits.map(|f| nearest_even(inverse * f.scale).min(127) as i8);
+    let scales = each(fits, |f| nearest_even(inverse * f.scale).min(127) as i8);
     let field = scale_field(1.0 / inverse, values)?;
     let d = f16_to_f32(u16::from_le_bytes(field));
     let stored = |j: usize| (d * f32::from(scales[j]), 0.0);
     let mut codes = [0; 256];
     recode::<16>(values, (-32, 31), stored, |j, x| fits[j].codes(x, (-32, 31)), &mut codes);
     pack_nibbles::<64>(&codes, &mut out[..128]);
-    pack_quarters(&codes.map(|q| q >> 4), &mut out[128..192]);
-    out[192..208].copy_from_slice(&scales.map(|s| s as u8));
+    pack_quarters(&each(&codes, |q| q >> 4), &mut out[128..192]);
+    out[192..208].copy_from_slice(&each(&scales, |s| s as u8));
     out[208..].copy_from_slice(&field);
     Ok(())
 }

@@ -9,7 +9,7 @@
 
 use super::block::{extremes, signed_absmax};
 use super::codebook::{IQ4, nearest_iq4};
-use super::searches::{EPSILON, Fit, Grid, Searches, Weights};
+use super::searches::{EPSILON, Fit, Grid, Refined, Searches, Weights};
 use crate::float::nearest_even;
 
 /// The definition: one sub-block after the other, one value after the other.
@@ -41,9 +41,9 @@ impl Searches for OneByOne {
         }
     }
 
-    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]) {
-        for ((scale, x), codes) in scales.iter_mut().zip(x).zip(codes) {
-            *scale = refined(x, half, codes);
+    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
+        for (found, x) in found.iter_mut().zip(x) {
+            found.scale = refined(x, half, &mut found.codes);
         }
     }
 

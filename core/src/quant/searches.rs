@@ -28,6 +28,15 @@ impl Fit {
     pub const ZERO: Fit = Fit { scale: 0.0, min: 0.0, inverse: 0.0, base: 0.0 };
 }
 
+/// The codes that [`Searches::refined`] finds for a sub-block, and their scale.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Refined<const N: usize> {
+    /// The scale; not finite where the sums overflowed.
+    pub scale: f32,
+    /// The codes, counted from the lowest.
+    pub codes: [u8; N],
+}
+
 /// Which grids are tried: as if the top code were `top + first + step * k`, for `k` in `0..=count`.
 #[derive(Clone, Copy, Debug)]
 pub struct Grid {
@@ -84,7 +93,7 @@ pub trait Searches: Copy {
 
     /// As [`Searches::around_zero`] with the squares as weights, but from one grid, whose codes (here counted from
     /// `-half`) are then moved one by one while that helps, up to five rounds. (`make_q3_quants`.)
-    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]);
+    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]);
 
     /// The scale of the IQ4 codebook: the least squares over the grids on which the loudest value is near the lowest
     /// level, by up to seven steps either way. 0 for zeros, and where nothing counts.

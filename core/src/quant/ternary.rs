@@ -7,42 +7,185 @@
 //! same in glibc).
 
 use super::grid::{Grid, Place, Point};
+use super::grid_near::{Group, Lines};
 use super::spread::SHIFT;
 
 /// The three levels, with the shift upwards and downwards.
 pub const LEVELS: [[f32; 3]; 2] = [[-1.0 + SHIFT, SHIFT, 1.0 + SHIFT], [-1.0 - SHIFT, -SHIFT, 1.0 - SHIFT]];
 
-/// The best split so far.
-#[derive(Clone, Copy)]
-pub struct Split<T> {
-    pub scale: f32,
-    score: f32,
-    /// How many values have the lowest level, and how many not the highest.
-    pub borders: (usize, usize),
-    /// Which shifts.
-    pub shifts: T,
+/// The values of four levels, for every combination and either shift.
+static SHIFTED: [[[f32; 4]; 81]; 2] = {
+    let mut all = [[[0.0; 4]; 81]; 2];
+    let mut at = 0;
+    while at < 2 * 81 * 4 {
+        let (minus, code, i) = (at / (81 * 4), at / 4 % 81, at % 4);
+        all[minus][code][i] = LEVELS[minus][code / 3_usize.pow(i as u32) % 3];
+        at += 1;
+    }
+    all
+};
+
+/// The values of an entry before its scale.
+pub fn values(entry: Point, minus: bool) -> [f32; 8] {
+    entry.values(&SHIFTED[usize::from(minus)])
 }
 
-/// The best of splits, each with the sums that its fit follows from.
-pub struct Best<T>(Option<Split<T>>);
+/// A split: its scale, how many values have the lowest level and how many not the highest, and its shifts by number.
+#[derive(Clone, Copy)]
+pub struct Split {
+    pub scale: f32,
+    score: f32,
+    borders: (usize, usize),
+    pub shifts: usize,
+}
 
-impl<T: Copy> Best<T> {
-    pub const NONE: Best<T> = Best(None);
+/// Splits side by side: those with the same lower border and so many neighbouring upper ones.
+pub const STEP: usize = 4;
 
-    /// Takes a split if its fit is better than all before.
+/// The sums of weight x value x level and weight x level x level of splits side by side, for `K` ways to shift.
+pub struct Sums<const K: usize> {
+    pub cross: [[f32; STEP]; K],
+    pub square: [[f32; STEP]; K],
+}
+
+/// So much less than the best two splits may be judged by rounding alone, and a good deal more; and a little more again.
+const LIKELY: f32 = 1.0 - 24.0 / (1 << 24) as f32;
+const POSSIBLE: f32 = 1.0 - 64.0 / (1 << 24) as f32;
+const HOPELESS: f32 = 1.0 - 80.0 / (1 << 24) as f32;
+
+/// Infinity for lanes before the first, whose number this is of, and 0 from there on.
+const BEFORE: [[f32; STEP]; STEP] = {
+    let mut all = [[0.0; STEP]; STEP];
+    let mut at = 0;
+    while at < STEP * STEP {
+        if at % STEP < at / STEP {
+            all[at / STEP][at % STEP] = f32::INFINITY;
+        }
+        at += 1;
+    }
+    all
+};
+
+impl<const K: usize> Sums<K> {
+    /// Puts the lanes before `first` out of the question; the others stay as they are.
     #[inline(always)]
-    pub fn offer(&mut self, cross: f32, square: f32, borders: (usize, usize), shifts: T) {
-        let score = self.0.map_or(f32::MIN, |best| best.score);
+    fn from(mut self, first: usize) -> Self {
+        for square in &mut self.square {
+            for (square, more) in square.iter_mut().zip(&BEFORE[first % STEP]) {
+                *square += more;
+            }
+        }
+        self
+    }
+
+    /// Whether any split may be as good as `ratio`.
+    #[inline(always)]
+    fn reach(&self, ratio: f32) -> bool {
+        let mut any = false;
+        for (cross, square) in self.cross.iter().zip(&self.square) {
+            for (cross, square) in cross.iter().zip(square) {
+                any |= cross * cross > ratio * square;
+            }
+        }
+        any
+    }
+
+    /// How good a split is: the ratio that the definition compares without dividing.
+    fn ratio(&self, shifts: usize, lane: usize) -> f32 {
+        self.cross[shifts][lane] * self.cross[shifts][lane] / self.square[shifts][lane]
+    }
+
+    /// Takes a split if its fit is better than the best before.
+    fn offer(&self, best: &mut Option<Split>, low: usize, start: usize, lane: usize, shifts: usize) {
+        let (cross, square) = (self.cross[shifts][lane], self.square[shifts][lane]);
+        let score = best.map_or(f32::MIN, |best| best.score);
         if square > 0.0 && cross * cross > score * square {
             let scale = cross / square;
-            self.0 = Some(Split { scale, score: scale * cross, borders, shifts });
+            *best = Some(Split { scale, score: scale * cross, borders: (low, start + lane), shifts });
         }
     }
 
-    /// The best; none where nothing has a weight.
-    pub fn get(self) -> Option<Split<T>> {
-        self.0
+    /// The best ratio, if it is more than `least`.
+    fn best(&self, least: f32) -> f32 {
+        let mut best = [least; STEP];
+        for (cross, square) in self.cross.iter().zip(&self.square) {
+            for ((best, cross), square) in best.iter_mut().zip(cross).zip(square) {
+                let ratio = cross * cross / square;
+                *best = if ratio > *best { ratio } else { *best };
+            }
+        }
+        best.into_iter().fold(least, |a, b| if b > a { b } else { a })
     }
+}
+
+/// The best of all splits of `W` values: the first border rises, then the second, then the number of the shifts, and a
+/// split that is better than the best before takes its place. None where nothing has a weight.
+///
+/// `total` is the sum of weights; `sums_of(low, start)` are those of the upper borders from `start` on, a multiple of
+/// [`STEP`], those past `W` with infinite squares. Which split is the last to take the place is told by those that come
+/// near the best of all, as long as nothing lies between near and far: what is far has no say whatever the order,
+/// what is near is compared as the definition does. `ROWS` is `W + 1`.
+#[inline(always)]
+pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
+    total: f32,
+    sums_of: impl Fn(usize, usize) -> Sums<K>,
+) -> Option<Split> {
+    // For each lower border the best ratio, or 0 where it is far from the best of those before.
+    let (mut tops, mut top) = ([0.0; ROWS], 0.0);
+    // In the middle first: there the best is likely, and the rest then far from it.
+    for low in (W / 3..=W).chain(0..W / 3) {
+        for start in (low / STEP * STEP..ROWS).step_by(STEP) {
+            let sums = sums_of(low, start).from(low.saturating_sub(start));
+            if sums.reach(top * HOPELESS) {
+                tops[low] = sums.best(tops[low]);
+                top = if tops[low] > top { tops[low] } else { top };
+            }
+        }
+    }
+    // Where products may be too small or too large to be judged, only the definition knows.
+    let sound = top * total > 1e-28 && top * total < 1e30 && total < 1e30;
+    if !sound {
+        return in_turn(W, sums_of);
+    }
+    let (likely, possible) = (top * LIKELY, top * POSSIBLE);
+    let mut best = None;
+    for low in (0..=W).filter(|&low| tops[low] >= possible) {
+        for start in (low / STEP * STEP..ROWS).step_by(STEP) {
+            let sums = sums_of(low, start).from(low.saturating_sub(start));
+            if !sums.reach(top * HOPELESS) {
+                continue;
+            }
+            for (lane, shifts) in (0..STEP).flat_map(|lane| (0..K).map(move |shifts| (lane, shifts))) {
+                let ratio = sums.ratio(shifts, lane);
+                if ratio >= likely {
+                    sums.offer(&mut best, low, start, lane, shifts);
+                } else if ratio >= possible {
+                    return in_turn(W, sums_of);
+                }
+            }
+        }
+    }
+    best
+}
+
+/// [`best_split`] by the definition.
+#[inline(never)]
+fn in_turn<const K: usize>(w: usize, sums: impl Fn(usize, usize) -> Sums<K>) -> Option<Split> {
+    let mut best = None;
+    for low in 0..=w {
+        for high in low..=w {
+            let (lane, start) = (high % STEP, high / STEP * STEP);
+            let sums = sums(low, start);
+            (0..K).for_each(|shifts| sums.offer(&mut best, low, start, lane, shifts));
+        }
+    }
+    best
+}
+
+/// The numbers from `start` on, a multiple of [`STEP`].
+#[inline(always)]
+pub fn chunk<const L: usize>(numbers: &[f32; L], start: usize) -> &[f32; STEP] {
+    &numbers.as_chunks::<STEP>().0[start / STEP]
 }
 
 /// The places of values in rising order.
@@ -59,7 +202,7 @@ pub fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
 }
 
 /// The level numbers of a split, turned around where its scale is negative.
-pub fn levels<T, const W: usize>(order: &[usize; W], split: &Split<T>) -> [i32; W] {
+pub fn levels<const W: usize>(order: &[usize; W], split: &Split) -> [i32; W] {
     let mut levels = [1; W];
     let (low, high) = if split.scale < 0.0 { (2, 0) } else { (0, 2) };
     for (rank, &place) in order.iter().enumerate() {
@@ -72,39 +215,36 @@ pub fn levels<T, const W: usize>(order: &[usize; W], split: &Split<T>) -> [i32; 
     levels
 }
 
-/// A group of eight on the grid: the entry with its levels, or the near one with the least weighted distance. None where
-/// every distance is too large to be a number, where ggml goes on in memory that is not its own.
+/// A group of eight on the grid: the entry with its levels, or the near one with the least weighted distance, and whether
+/// it was on the grid. None where every distance is too large to be a number, where ggml goes on in memory that is
+/// not its own.
 pub fn place(
     grid: &Grid<8, 4>,
+    lines: &mut Lines<8, 4>,
     levels: &[i32; 8],
-    x: &[f32; 8],
-    weights: &[f32; 8],
+    (x, weights): (&[f32; 8], &[f32; 8]),
     scale: f32,
-    shifted: &[f32; 3],
+    minus: bool,
 ) -> Option<(Point, bool)> {
     let point = grid.point(levels);
     let Place::Near(list) = grid.place(point) else { return Some((point, true)) };
-    let (mut best, mut nearest) = (f32::MAX, None);
-    for entry in list.iter().map(Point::load) {
-        let mut distance = 0.0;
-        for ((q, &x), &w) in values(grid, entry, shifted).iter().zip(x).zip(weights) {
-            let off = scale * q - x;
-            distance += w * off * off;
+    let group = Group { x: *x, weights: *weights, rows: &SHIFTED[usize::from(minus)] };
+    let nearest = match lines.take_at(group, scale) {
+        None => group.nearest(list.iter().map(Point::load), scale),
+        Some(doubt) => {
+            lines.near(grid, point);
+            lines.nearest_at(scale, doubt)
         }
-        if distance < best {
-            (best, nearest) = (distance, Some(entry));
-        }
-    }
+    };
     nearest.map(|entry| (entry, false))
 }
 
-/// The values of an entry before its scale.
-pub fn values(grid: &Grid<8, 4>, entry: Point, shifted: &[f32; 3]) -> [f32; 8] {
-    grid.odd(entry).map(|q| shifted[(q as usize / 2).min(2)])
-}
-
 /// Adds weight x value x level and weight x level x level of a group to the sums.
-pub fn add_sums((cross, square): (&mut f32, &mut f32), x: &[f32; 8], weights: &[f32; 8], levels: &[f32; 8]) {
+pub fn add_sums(
+    (cross, square): (&mut f32, &mut f32),
+    (x, weights): (&[f32; 8], &[f32; 8]),
+    levels: &[f32; 8],
+) {
     for ((&x, &w), &q) in x.iter().zip(weights).zip(levels) {
         *cross += w * q * x;
         *square += w * q * q;

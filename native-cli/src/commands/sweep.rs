@@ -7,7 +7,7 @@ use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
 use crate::render::{self, fixed, percent, sci};
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::convert::sweep_encodings;
+use quantoscope_core::plan::convert::{every_encoding, sweep_encodings};
 use quantoscope_core::plan::measure::weighted_sweep;
 use quantoscope_core::report::{EncodingRow, StatsReport, stats};
 use quantoscope_core::tensor::TensorInfo;
@@ -18,7 +18,11 @@ pub fn run(args: &Sweep) -> Result<ExitCode> {
     let wanted = Wanted::new(&args.filter)?;
     let source = Source::open(&args.input)?.weighted(args.weights.path.as_deref())?;
     wanted.check(&source)?;
-    let types = if args.types.is_empty() { sweep_encodings() } else { args.types.clone() };
+    let types = match args.types.as_slice() {
+        [] if source.imatrix().is_some() => every_encoding(),
+        [] => sweep_encodings(),
+        named => named.to_vec(),
+    };
     // Without a filter only matrices are swept: nobody quantizes a vector.
     let takes = |t: &TensorInfo| wanted.takes(&t.name) && (wanted.0.is_some() || t.shape.axes().len() >= 2);
     let plan = weighted_sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;

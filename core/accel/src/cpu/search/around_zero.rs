@@ -4,7 +4,7 @@
 //! to the nearest integer is what the definition does.
 
 use super::from;
-use super::lanes::{Columns, columns, loudest, numbers, pick};
+use super::lanes::{Columns, blank, fill, loudest, numbers, pick};
 use super::weigh::weigh;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::searches::{EPSILON, Fit, Weights};
@@ -25,8 +25,9 @@ pub fn search<S: Simd, const N: usize>(
     fits: &mut [Fit],
 ) {
     let at_once = G * S::f32s::LEN;
+    let mut values = Values { half: half as f32, x: blank(simd), w: blank(simd), wx: blank(simd) };
     for (n, (x, fits)) in x.chunks(at_once).zip(fits.chunks_mut(at_once)).enumerate() {
-        group(simd, half, x, from(weights, n * at_once), fits);
+        group(simd, &mut values, x, from(weights, n * at_once), fits);
     }
 }
 
@@ -34,15 +35,14 @@ pub fn search<S: Simd, const N: usize>(
 #[inline(always)]
 fn group<S: Simd, const N: usize>(
     simd: S,
-    half: i32,
+    values: &mut Values<S, N>,
     rows: &[[f32; N]],
     weights: Weights<'_, N>,
     fits: &mut [Fit],
 ) {
-    let x: Columns<S, N, G> = columns(simd, rows);
-    let w = weigh(simd, &x, weights);
-    let (max, half) = (loudest::<S, N, G>(simd, &x), half as f32);
-    let values = Values::new(half, x, w);
+    let half = values.half;
+    values.load(simd, rows, weights);
+    let max = loudest::<S, N, G>(simd, &values.x);
     let zero = S::f32s::splat(simd, 0.0);
     let (mut scale, mut best) = ([zero; G], [zero; G]);
     let mut won = values.inverse(simd, half, &max);
@@ -92,14 +92,14 @@ struct Sums<S: Simd> {
 
 impl<S: Simd, const N: usize> Values<S, N> {
     #[inline(always)]
-    fn new(half: f32, x: Columns<S, N, G>, w: Columns<S, N, G>) -> Self {
-        let mut wx = x;
-        for (wx, w) in wx.iter_mut().zip(&w) {
+    fn load(&mut self, simd: S, rows: &[[f32; N]], weights: Weights<'_, N>) {
+        fill(simd, &mut self.x, rows);
+        weigh(simd, &self.x, weights, &mut self.w);
+        for ((wx, w), x) in self.wx.iter_mut().zip(&self.w).zip(&self.x) {
             for g in 0..G {
-                wx[g] = w[g] * wx[g];
+                wx[g] = w[g] * x[g];
             }
         }
-        Values { half, x, w, wx }
     }
 
     /// One over the step with which the loudest value is `-steps`.

@@ -5,7 +5,7 @@
 //! once which two levels a value has to choose from; a grid costs one comparison, and every product is made before.
 
 use super::from;
-use super::lanes::{Columns, columns, loudest, numbers, pick};
+use super::lanes::{Columns, blank, fill, loudest, numbers, pick};
 use super::weigh::weigh;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::codebook::{HALFWAY, IQ4};
@@ -37,28 +37,29 @@ const _: () = {
 #[inline(always)]
 pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: Weights<'_, N>, scales: &mut [f32]) {
     let at_once = S::f32s::LEN;
+    let mut values = Values::new(simd);
     for (n, (x, scales)) in x.chunks(at_once).zip(scales.chunks_mut(at_once)).enumerate() {
-        let found = vector(simd, x, from(weights, n * at_once));
+        let found = vector(simd, &mut values, x, from(weights, n * at_once));
         scales.copy_from_slice(&numbers::<S>(found)[..scales.len()]);
     }
 }
 
 /// One vector of sub-blocks.
 #[inline(always)]
-fn vector<S: Simd>(simd: S, rows: &[[f32; N]], weights: Weights<'_, N>) -> S::f32s {
-    let x: Columns<S, N, 1> = columns(simd, rows);
-    let w = weigh(simd, &x, weights);
-    let [max] = loudest::<S, N, 1>(simd, &x);
+fn vector<S: Simd>(simd: S, values: &mut Values<S>, rows: &[[f32; N]], weights: Weights<'_, N>) -> S::f32s {
+    fill(simd, &mut values.x, rows);
+    weigh(simd, &values.x, weights, &mut values.w);
+    let [max] = loudest::<S, N, 1>(simd, &values.x);
     let splat = |x: f32| S::f32s::splat(simd, x);
     let zero = splat(0.0);
-    let mut best = Best::first(simd, &x, &w, splat(1.0) / (-max / IQ4[0]));
-    let choices = Choices::new(simd, &x, &w, splat(IQ4[0] - f32::from(STEPS)) / max);
+    let mut best = values.first(simd, splat(1.0) / (-max / IQ4[0]));
+    values.choose(simd, splat(IQ4[0] - f32::from(STEPS)) / max);
     for k in (-STEPS..=STEPS).step_by(ABREAST) {
         let mut inverse = [zero; ABREAST];
         for (inverse, k) in inverse.iter_mut().zip(k..) {
             *inverse = splat(f32::from(k) + IQ4[0]) / max;
         }
-        let (cross, square) = choices.sums(simd, &x, &inverse);
+        let (cross, square) = values.sums(simd, &inverse);
         for (cross, square) in cross.into_iter().zip(square) {
             let better = square.simd_gt(zero) & (cross * cross).simd_gt(best.product * square);
             best.scale = pick::<S>(better, cross / square, best.scale);
@@ -74,13 +75,35 @@ struct Best<S: Simd> {
     product: S::f32s,
 }
 
-impl<S: Simd> Best<S> {
-    /// That of the first grid, on which any level can be the nearest.
+/// What a value has to choose from: the products with the lower level, where it is below the midpoint, and with the
+/// higher one.
+struct Choice<S: Simd> {
+    halfway: S::f32s,
+    cross: [S::f32s; 2],
+    square: [S::f32s; 2],
+}
+
+/// Sub-blocks side by side.
+struct Values<S: Simd> {
+    x: Columns<S, N, 1>,
+    w: Columns<S, N, 1>,
+    choices: [Choice<S>; N],
+}
+
+impl<S: Simd> Values<S> {
     #[inline(always)]
-    fn first(simd: S, x: &Columns<S, N, 1>, w: &Columns<S, N, 1>, inverse: S::f32s) -> Best<S> {
+    fn new(simd: S) -> Values<S> {
+        let zero = S::f32s::splat(simd, 0.0);
+        let choice = || Choice { halfway: zero, cross: [zero; 2], square: [zero; 2] };
+        Values { x: blank(simd), w: blank(simd), choices: core::array::from_fn(|_| choice()) }
+    }
+
+    /// The fit of the first grid, on which any level can be the nearest.
+    #[inline(always)]
+    fn first(&self, simd: S, inverse: S::f32s) -> Best<S> {
         let zero = S::f32s::splat(simd, 0.0);
         let (mut cross, mut square) = (zero, zero);
-        for (&[x], &[w]) in x.iter().zip(w) {
+        for (&[x], &[w]) in self.x.iter().zip(&self.w) {
             let (y, mut q) = (inverse * x, S::f32s::splat(simd, IQ4[0]));
             for (&halfway, &level) in HALFWAY.iter().zip(&IQ4[1..]) {
                 q = pick::<S>(y.simd_ge(halfway), S::f32s::splat(simd, level), q);
@@ -91,35 +114,12 @@ impl<S: Simd> Best<S> {
         let scale = pick::<S>(square.simd_gt(zero), cross / square, zero);
         Best { scale, product: scale * cross }
     }
-}
 
-/// The two levels that each value has to choose from, as products.
-struct Choices<S: Simd>([Choice<S>; N]);
-
-/// Those of one value: the lower where it is below the midpoint.
-struct Choice<S: Simd> {
-    halfway: S::f32s,
-    cross: [S::f32s; 2],
-    square: [S::f32s; 2],
-}
-
-impl<S: Simd> Clone for Choice<S> {
+    /// Finds the choices, from the finest grid, on which every value is farthest from zero.
     #[inline(always)]
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S: Simd> Copy for Choice<S> {}
-
-impl<S: Simd> Choices<S> {
-    /// From the finest grid, on which every value is farthest from zero.
-    #[inline(always)]
-    fn new(simd: S, x: &Columns<S, N, 1>, w: &Columns<S, N, 1>, inverse: S::f32s) -> Choices<S> {
+    fn choose(&mut self, simd: S, inverse: S::f32s) {
         let splat = |x: f32| S::f32s::splat(simd, x);
-        let zero = splat(0.0);
-        let mut all = [Choice { halfway: zero, cross: [zero; 2], square: [zero; 2] }; N];
-        for ((choice, &[x]), &[w]) in all.iter_mut().zip(x).zip(w) {
+        for ((choice, &[x]), &[w]) in self.choices.iter_mut().zip(&self.x).zip(&self.w) {
             let y = inverse * x;
             // The midpoint next to the value on the side of zero: above the last one passed by what is negative,
             // below the next to last by what is not, which has passed the last negative one for certain.
@@ -133,20 +133,14 @@ impl<S: Simd> Choices<S> {
             let (wl, wh) = (w * low, w * high);
             *choice = Choice { halfway, cross: [wl * x, wh * x], square: [wl * low, wh * high] };
         }
-        Choices(all)
     }
 
     /// The sums of weight x level x value and weight x level x level on some grids.
     #[inline(always)]
-    fn sums(
-        &self,
-        simd: S,
-        x: &Columns<S, N, 1>,
-        inverse: &[S::f32s; ABREAST],
-    ) -> ([S::f32s; ABREAST], [S::f32s; ABREAST]) {
+    fn sums(&self, simd: S, inverse: &[S::f32s; ABREAST]) -> ([S::f32s; ABREAST], [S::f32s; ABREAST]) {
         let mut cross = [S::f32s::splat(simd, 0.0); ABREAST];
         let mut square = cross;
-        for (choice, &[x]) in self.0.iter().zip(x) {
+        for (choice, &[x]) in self.choices.iter().zip(&self.x) {
             for (k, &inverse) in inverse.iter().enumerate() {
                 let above = (inverse * x).simd_ge(choice.halfway);
                 cross[k] += pick::<S>(above, choice.cross[1], choice.cross[0]);

@@ -1,5 +1,7 @@
 //! Sub-blocks side by side: vectors whose lane `j` belongs to sub-block `j`. Knows no search.
 
+#[cfg(target_arch = "x86_64")]
+use fearless_simd::f32x8;
 use fearless_simd::prelude::*;
 
 /// Lanes of the widest vector.
@@ -8,38 +10,120 @@ pub const WIDEST: usize = 16;
 /// Value `i` of `G` vectors of sub-blocks, for all `N` values.
 pub type Columns<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
 
-/// The columns of up to `G` vectors of sub-blocks; lanes without one have zeros.
+/// Columns of zeros. They are made once and filled again and again: to make them costs as much as to fill them.
 #[inline(always)]
-pub fn columns<S: Simd, const N: usize, const G: usize>(simd: S, rows: &[[f32; N]]) -> Columns<S, N, G> {
+pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> Columns<S, N, G> {
+    [[S::f32s::splat(simd, 0.0); G]; N]
+}
+
+/// The columns of up to `G` vectors of sub-blocks; lanes without one get zeros.
+#[inline(always)]
+pub fn fill<S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    columns: &mut Columns<S, N, G>,
+    rows: &[[f32; N]],
+) {
+    fill_from(
+        simd,
+        columns,
+        #[inline(always)]
+        |j| rows.get(j),
+    );
+}
+
+/// The columns of `G` vectors of sub-blocks, that of each lane being `row(lane)`.
+#[inline(always)]
+pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    columns: &mut Columns<S, N, G>,
+    row: impl Fn(usize) -> Option<&'a [f32; N]>,
+) {
     let (zero, len) = (S::f32s::splat(simd, 0.0), S::f32s::LEN);
-    let mut out = [[zero; G]; N];
     for g in 0..G {
         for from in (0..N).step_by(len) {
             let mut square = [zero; WIDEST];
-            for (j, row) in square.iter_mut().enumerate().take(len) {
-                if let Some(values) = rows.get(g * len + j) {
-                    *row = S::f32s::from_slice(simd, &values[from..from + len]);
+            for (j, vector) in square.iter_mut().enumerate().take(len) {
+                if let Some(values) = row(g * len + j) {
+                    *vector = S::f32s::from_slice(simd, &values[from..from + len]);
                 }
             }
-            transpose::<S>(&mut square);
-            for (out, column) in out[from..].iter_mut().zip(square).take(len) {
-                out[g] = column;
+            transpose::<S>(simd, &mut square);
+            for (column, vector) in columns[from..].iter_mut().zip(&square).take(len) {
+                column[g] = *vector;
             }
         }
     }
-    out
+}
+
+/// The inverse of [`fill_from`]: hands out the part of a sub-block that begins at a place, and its lane.
+#[inline(always)]
+pub fn rows_of<S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    columns: &Columns<S, N, G>,
+    mut put: impl FnMut(usize, usize, S::f32s),
+) {
+    let len = S::f32s::LEN;
+    for g in 0..G {
+        for from in (0..N).step_by(len) {
+            let mut square = [columns[from][g]; WIDEST];
+            for (vector, column) in square.iter_mut().zip(&columns[from..]).take(len) {
+                *vector = column[g];
+            }
+            transpose::<S>(simd, &mut square);
+            for (j, vector) in square.iter().enumerate().take(len) {
+                put(g * len + j, from, *vector);
+            }
+        }
+    }
 }
 
 /// Turns the square of the first [`SimdBase::LEN`] vectors: interleaving the halves once moves the uppermost bit of
 /// a row's number to the end of the column's, so as many times as there are such bits make rows columns.
 #[inline(always)]
-pub fn transpose<S: Simd>(square: &mut [S::f32s; WIDEST]) {
+pub fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
+    #[cfg(target_arch = "x86_64")]
+    if let fearless_simd::Level::Avx2(avx2) = simd.level() {
+        return transpose_eight::<S>(avx2, simd, square);
+    }
     let half = S::f32s::LEN / 2;
     for _ in 0..S::f32s::LEN.trailing_zeros() {
         let old = *square;
         for i in 0..half {
             (square[2 * i], square[2 * i + 1]) = old[i].interleave(old[i + half]);
         }
+    }
+}
+
+/// The same by shuffles within halves of a vector, which AVX2 has and the portable operations do not: half as many.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_eight<S: Simd>(avx2: fearless_simd::x86::Avx2, simd: S, square: &mut [S::f32s; WIDEST]) {
+    use core::arch::x86_64::*;
+    fearless_simd::kernel!(
+        #[inline(always)]
+        fn turn(_avx2: Avx2, r: [__m256; 8]) -> [__m256; 8] {
+            let [mut pairs, mut fours, mut out] = [r; 3];
+            for i in 0..4 {
+                pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for i in [0, 1, 4, 5] {
+                let to = i / 4 * 4 + i % 4 * 2;
+                fours[to] = _mm256_shuffle_ps::<0x44>(pairs[i], pairs[i + 2]);
+                fours[to + 1] = _mm256_shuffle_ps::<0xEE>(pairs[i], pairs[i + 2]);
+            }
+            for i in 0..4 {
+                out[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+                out[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
+            }
+            out
+        }
+    );
+    let row = |i: usize| -> __m256 { f32x8::from_slice(avx2, square[i].as_slice()).into() };
+    let turned = turn(avx2, [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
+    for (square, turned) in square.iter_mut().zip(turned) {
+        let turned: f32x8<_> = turned.simd_into(avx2);
+        *square = S::f32s::from_slice(simd, turned.as_slice());
     }
 }
 
@@ -60,10 +144,14 @@ pub fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
 /// The value of greatest magnitude of every sub-block, with its sign; the first of equals, and +0 where all are 0.
 #[inline(always)]
 pub fn loudest<S: Simd, const N: usize, const G: usize>(simd: S, x: &Columns<S, N, G>) -> [S::f32s; G] {
-    let mut max = [S::f32s::splat(simd, 0.0); G];
+    // Magnitudes are followed as integers, in whose order they are, so that one step need not wait for the choice
+    // that the last one made.
+    let (mut max, mut loud) = ([S::f32s::splat(simd, 0.0); G], [S::i32s::splat(simd, 0); G]);
     for x in x {
         for g in 0..G {
-            max[g] = pick::<S>(x[g].abs().simd_gt(max[g].abs()), x[g], max[g]);
+            let magnitude = x[g].abs().bitcast::<S::i32s>();
+            max[g] = pick::<S>(magnitude.simd_gt(loud[g]), x[g], max[g]);
+            loud[g] = loud[g].max(magnitude);
         }
     }
     max

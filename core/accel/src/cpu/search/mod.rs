@@ -7,14 +7,15 @@
 mod around_zero;
 mod iq4;
 mod lanes;
+mod moving;
+mod refined;
 #[cfg(test)]
 mod tests;
 mod weigh;
 mod with_minimum;
 
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::OneByOne;
-use quantoscope_core::quant::searches::{Fit, Grid, Searches, Weights};
+use quantoscope_core::quant::searches::{Fit, Grid, Refined, Searches, Weights};
 
 /// The searches with the vectors of a level.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +51,11 @@ impl<S: Simd> Searches for Lanes<S> {
     }
 
     #[inline(always)]
-    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], codes: &mut [[u8; N]], scales: &mut [f32]) {
-        OneByOne.refined(half, x, codes, scales);
+    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
+        self.0.vectorize(
+            #[inline(always)]
+            || refined::search(self.0, half, x, found),
+        );
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 use super::Lanes;
 use fearless_simd::Simd;
 use quantoscope_core::quant::OneByOne;
-use quantoscope_core::quant::searches::{Fit, Grid, Searches, Weights};
+use quantoscope_core::quant::searches::{Fit, Grid, Refined, Searches, Weights};
 
 /// Sub-blocks of one draw: not a multiple of any number of lanes.
 const DRAW: usize = 331;
@@ -173,6 +173,22 @@ fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     }
 }
 
+/// The search that moves codes, of which the codes count too.
+fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
+    let blank = || vec![Refined { scale: 0.0, codes: [0; N] }; DRAW];
+    let (mut lanes, mut one) = (blank(), blank());
+    Lanes(simd).refined(half, &draw.x, &mut lanes);
+    OneByOne.refined(half, &draw.x, &mut one);
+    for (j, (lane, one)) in lanes.iter().zip(&one).enumerate() {
+        let seed = draw.seed;
+        assert!(
+            same(lane.scale, one.scale) && lane.codes == one.codes,
+            "{simd:?} {N} within {half}, seed {seed}, sub-block {j}: {lane:?} and not {one:?}, {:?}",
+            draw.x[j]
+        );
+    }
+}
+
 impl<const N: usize> Check for Draw<N> {
     fn check<S: Simd>(&mut self, simd: S) {
         const GRIDS: [Grid; 5] = [
@@ -189,6 +205,8 @@ impl<const N: usize> Check for Draw<N> {
             });
         }
         check_iq4(simd, self);
+        check_refined(simd, self, 4);
+        check_refined(simd, self, 8);
         for half in [4, 8, 16, 32] {
             self.fits(&format!("{simd:?} {N} {half}"), |weights, lanes, fits| match lanes {
                 true => Lanes(simd).around_zero(half, &self.x, weights, fits),

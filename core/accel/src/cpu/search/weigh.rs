@@ -1,40 +1,44 @@
 //! What each value counts, lane by lane.
 
-use super::lanes::{Columns, columns};
+use super::lanes::{Columns, fill};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::searches::Weights;
 
-/// The weights of `G` vectors of sub-blocks. Written with loops, which unlike closures never become calls.
+/// Makes `w` the weights of `G` vectors of sub-blocks.
 #[inline(always)]
 pub fn weigh<S: Simd, const N: usize, const G: usize>(
     simd: S,
     x: &Columns<S, N, G>,
     weights: Weights<'_, N>,
-) -> Columns<S, N, G> {
-    let zero = S::f32s::splat(simd, 0.0);
-    let mut averages = [zero; G];
-    if matches!(weights, Weights::Loudness) {
-        for x in x {
-            for g in 0..G {
-                averages[g] += x[g] * x[g];
+    w: &mut Columns<S, N, G>,
+) {
+    let mut averages = [S::f32s::splat(simd, 0.0); G];
+    match weights {
+        Weights::Given(rows) => return fill(simd, w, rows),
+        Weights::Square => {
+            for (w, x) in w.iter_mut().zip(x) {
+                for g in 0..G {
+                    w[g] = x[g] * x[g];
+                }
+            }
+            return;
+        }
+        Weights::Loudness => {
+            for x in x {
+                for g in 0..G {
+                    averages[g] += x[g] * x[g];
+                }
+            }
+            for average in &mut averages {
+                *average = (*average / N as f32).sqrt();
             }
         }
-        for average in &mut averages {
-            *average = (*average / N as f32).sqrt();
-        }
+        // An average of +0 changes no magnitude.
+        Weights::Magnitude => {}
     }
-    let mut w = match weights {
-        Weights::Given(rows) => return columns(simd, rows),
-        _ => *x,
-    };
-    for w in &mut w {
+    for (w, x) in w.iter_mut().zip(x) {
         for g in 0..G {
-            w[g] = match weights {
-                Weights::Square => w[g] * w[g],
-                // An average of +0 changes no magnitude.
-                _ => averages[g] + w[g].abs(),
-            }
+            w[g] = averages[g] + x[g].abs();
         }
     }
-    w
 }

@@ -7,7 +7,7 @@
 //! by the definition.
 
 use super::from;
-use super::lanes::{Columns, columns, numbers, pick};
+use super::lanes::{Columns, blank, fill, numbers, pick};
 use super::weigh::weigh;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::OneByOne;
@@ -32,11 +32,13 @@ pub fn search<S: Simd, const N: usize>(
     fits: &mut [Fit],
 ) {
     let at_once = G * S::f32s::LEN;
+    let mut values = Values { simd, grid, x: blank(simd), w: blank(simd) };
+    let mut codes = blank(simd);
     for (n, (x, fits)) in x.chunks(at_once).zip(fits.chunks_mut(at_once)).enumerate() {
         let weights = from(weights, n * at_once);
         match grid.absolute {
-            true => group::<S, N, true>(simd, grid, x, weights, fits),
-            false => group::<S, N, false>(simd, grid, x, weights, fits),
+            true => group::<S, N, true>(&mut values, &mut codes, x, weights, fits),
+            false => group::<S, N, false>(&mut values, &mut codes, x, weights, fits),
         }
     }
 }
@@ -44,18 +46,18 @@ pub fn search<S: Simd, const N: usize>(
 /// Up to `G` vectors of sub-blocks.
 #[inline(always)]
 fn group<S: Simd, const N: usize, const ABSOLUTE: bool>(
-    simd: S,
-    grid: &Grid,
+    values: &mut Values<'_, S, N>,
+    codes: &mut Columns<S, N, G>,
     rows: &[[f32; N]],
     weights: Weights<'_, N>,
     fits: &mut [Fit],
 ) {
-    let x: Columns<S, N, G> = columns(simd, rows);
-    let values = Values { simd, grid, w: weigh(simd, &x, weights), x };
-    let mut codes = values.x;
-    let mut best = values.first::<ABSOLUTE>(&mut codes);
+    let grid = values.grid;
+    fill(values.simd, &mut values.x, rows);
+    weigh(values.simd, &values.x, weights, &mut values.w);
+    let mut best = values.first::<ABSOLUTE>(codes);
     for k in 0..=grid.count {
-        values.candidate::<ABSOLUTE>(&mut best, k, &mut codes);
+        values.candidate::<ABSOLUTE>(&mut best, k, codes);
     }
     for (g, fits) in fits.chunks_mut(S::f32s::LEN).enumerate() {
         let [scale, min, inverse, base] =

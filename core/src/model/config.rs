@@ -1,0 +1,255 @@
+//! What `config.json` says of a decoder: sizes, norms, rotary embedding, activation, experts. Knows no tensor.
+//!
+//! Nested configurations of multi-modal checkpoints are read through (`text_config`). A file may say anything: every
+//! size is checked against a limit before anybody multiplies it.
+
+use crate::error::{Code, Error, Result};
+use alloc::format;
+use alloc::string::{String, ToString};
+use serde_json::Value;
+
+/// The largest of any size in a configuration that we believe.
+const LIMIT: u64 = 1 << 24;
+/// The most layers.
+const LAYERS: u64 = 1 << 12;
+
+/// The nonlinearity of the feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The exact Gaussian error linear unit.
+    Gelu,
+    /// Its approximation by a hyperbolic tangent.
+    GeluTanh,
+}
+
+/// How rotary frequencies are stretched for long contexts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// Every frequency divided by this.
+    Linear(f64),
+    /// Llama 3.1's: low frequencies divided, high ones kept, a ramp between.
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Where the ramp begins, in turns over the original context.
+        low: f64,
+        /// Where it ends.
+        high: f64,
+        /// The context before stretching.
+        original: f64,
+    },
+}
+
+/// A decoder's configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `model_type`, of the nested configuration where there is one.
+    pub model_type: String,
+    /// Length of the residual stream.
+    pub hidden: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Values of a head.
+    pub head_dim: usize,
+    /// Entries of the vocabulary.
+    pub vocab: usize,
+    /// Added to the mean square before a norm takes its root.
+    pub norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// How they are stretched.
+    pub rope_scaling: RopeScaling,
+    /// The share of a head that is rotated.
+    pub rotary_share: f64,
+    /// Whether the head is the embedding.
+    pub tied: bool,
+    /// The nonlinearity.
+    pub activation: Activation,
+    /// Experts of a sparse layer; 0 where there are none.
+    pub experts: usize,
+    /// Experts that each token uses.
+    pub experts_per_token: usize,
+    /// Whether the weights of the chosen experts are made to add up to 1.
+    pub normalised_experts: bool,
+    /// What the embedding is multiplied by, beside what the family does.
+    pub embedding_multiplier: f64,
+    /// What each branch is multiplied by before it is added.
+    pub residual_multiplier: f64,
+    /// What scores are multiplied by, where it is not the inverse root of the head.
+    pub attention_multiplier: Option<f64>,
+    /// What logits are divided by.
+    pub logits_scaling: f64,
+}
+
+struct Reader<'a> {
+    outer: &'a Value,
+    inner: &'a Value,
+}
+
+impl<'a> Reader<'a> {
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.inner.get(key).or_else(|| self.outer.get(key)).filter(|v| !v.is_null())
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
+        self.get(key)?.as_str()
+    }
+
+    fn number(&self, key: &str) -> Option<f64> {
+        self.get(key)?.as_f64().filter(|x| x.is_finite())
+    }
+
+    fn flag(&self, key: &str) -> Option<bool> {
+        self.get(key)?.as_bool()
+    }
+
+    /// A size under the first of these keys that is there; refused where it is 0 or beyond the limit.
+    fn size(&self, keys: &[&str], limit: u64) -> Result<Option<usize>> {
+        let Some((key, value)) = keys.iter().find_map(|k| self.get(k).map(|v| (k, v))) else {
+            return Ok(None);
+        };
+        match value.as_u64() {
+            Some(n) if (1..=limit).contains(&n) => Ok(Some(n as usize)),
+            _ => Err(wrong(format!("config.json: {key} is {value}, not a size from 1 to {limit}"))),
+        }
+    }
+
+    fn needed(&self, key: &str, limit: u64) -> Result<usize> {
+        self.size(&[key], limit)?.ok_or_else(|| wrong(format!("config.json does not say {key}")))
+    }
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(Code::BadValue, message)
+}
+
+impl Config {
+    /// Reads `config.json`.
+    pub fn parse(json: &[u8]) -> Result<Config> {
+        let outer: Value = serde_json::from_slice(json)
+            .map_err(|e| Error::new(Code::BadJson, format!("config.json is not JSON: {e}")))?;
+        let inner = ["text_config", "llm_config", "language_config"]
+            .iter()
+            .find_map(|key| outer.get(key).filter(|v| v.is_object()))
+            .unwrap_or(&outer);
+        Config::read(&Reader { outer: &outer, inner })
+    }
+
+    fn read(read: &Reader<'_>) -> Result<Config> {
+        let heads = read.needed("num_attention_heads", LIMIT)?;
+        let hidden = read.needed("hidden_size", LIMIT)?;
+        let model_type = read.text("model_type").unwrap_or("").to_string();
+        let eps = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"];
+        let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
+        Ok(Config {
+            hidden,
+            heads,
+            layers: read.needed("num_hidden_layers", LAYERS)?,
+            kv_heads: read.size(&["num_key_value_heads"], LIMIT)?.unwrap_or(heads),
+            head_dim: read.size(&["head_dim"], LIMIT)?.unwrap_or((hidden / heads).max(1)),
+            vocab: read.needed("vocab_size", LIMIT)?,
+            norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(1e-6),
+            rope_theta: rope(read, "rope_theta").unwrap_or(10_000.0),
+            rope_scaling: scaling(read),
+            rotary_share: rope(read, "partial_rotary_factor").or(read.number("rotary_pct")).unwrap_or(1.0),
+            tied: read.flag("tie_word_embeddings").unwrap_or_else(|| ties(&model_type)),
+            activation: activation(read)?,
+            experts: read.size(&experts, LIMIT)?.unwrap_or(0),
+            experts_per_token: read.size(&["num_experts_per_tok", "experts_per_token"], LIMIT)?.unwrap_or(0),
+            normalised_experts: read.flag("norm_topk_prob").unwrap_or(model_type == "mixtral"),
+            embedding_multiplier: read.number("embedding_multiplier").unwrap_or(1.0),
+            residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
+            attention_multiplier: read.number("attention_multiplier"),
+            logits_scaling: read.number("logits_scaling").unwrap_or(1.0),
+            model_type,
+        })
+    }
+}
+
+/// Whether a family ties its head to the embedding when its configuration does not say.
+fn ties(model_type: &str) -> bool {
+    let tied = ["gemma", "gemma2", "gemma3", "gemma3_text", "cohere", "cohere2", "lfm2", "smollm3"];
+    tied.contains(&model_type)
+}
+
+/// A number of the rotary embedding, which newer configurations keep in an object of their own.
+fn rope(read: &Reader<'_>, key: &str) -> Option<f64> {
+    let own = read.get("rope_parameters").and_then(|v| v.get(key)).and_then(Value::as_f64);
+    own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
+}
+
+/// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
+/// a comparison leave them out.
+fn scaling(read: &Reader<'_>) -> RopeScaling {
+    let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
+        return RopeScaling::None;
+    };
+    let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
+    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
+    let llama3 = || {
+        Some(RopeScaling::Llama3 {
+            factor: number("factor")?,
+            low: number("low_freq_factor")?,
+            high: number("high_freq_factor")?,
+            original: number("original_max_position_embeddings")?,
+        })
+    };
+    match kind {
+        Some("linear") => number("factor").map_or(RopeScaling::None, RopeScaling::Linear),
+        Some("llama3") => llama3().unwrap_or(RopeScaling::None),
+        _ => RopeScaling::None,
+    }
+}
+
+fn activation(read: &Reader<'_>) -> Result<Activation> {
+    let name = read.text("hidden_activation").or_else(|| read.text("hidden_act")).unwrap_or("silu");
+    match name {
+        "silu" | "swish" => Ok(Activation::Silu),
+        // The first Gemma's configuration says "gelu" and means the approximation.
+        "gelu" if read.text("model_type") == Some("gemma") => Ok(Activation::GeluTanh),
+        "gelu" => Ok(Activation::Gelu),
+        "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Activation::GeluTanh),
+        other => Err(wrong(format!("config.json: the activation {other:?} is not known"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_be_are_refused() {
+        let with = |heads: &str, hidden: &str| {
+            let json = format!(
+                r#"{{"num_attention_heads": {heads}, "hidden_size": {hidden}, "num_hidden_layers": 2, "vocab_size": 9}}"#
+            );
+            Config::parse(json.as_bytes())
+        };
+        assert_eq!(with("4", "64").map(|c| c.head_dim), Ok(16));
+        assert_eq!(with("64", "4").map(|c| c.head_dim), Ok(1));
+        for (heads, hidden) in
+            [("0", "64"), ("4", "0"), ("-1", "64"), ("4", "1e30"), ("4", "\"64\""), ("4", "null")]
+        {
+            assert!(with(heads, hidden).is_err(), "{heads} {hidden}");
+        }
+        assert_eq!(Config::parse(b"{").unwrap_err().code(), Code::BadJson);
+        assert_eq!(Config::parse(b"{}").unwrap_err().code(), Code::BadValue);
+    }
+
+    #[test]
+    fn a_nested_configuration_is_read_through() {
+        let json = br#"{"model_type": "outer", "tie_word_embeddings": true, "text_config": {"model_type": "qwen3",
+            "num_attention_heads": 4, "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 9, "head_dim": 32,
+            "rope_parameters": {"rope_theta": 5e6, "rope_type": "default"}}}"#;
+        let c = Config::parse(json).unwrap();
+        assert_eq!((c.model_type.as_str(), c.tied, c.head_dim, c.rope_theta), ("qwen3", true, 32, 5e6));
+    }
+}

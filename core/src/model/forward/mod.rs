@@ -1,0 +1,250 @@
+//! A small forward pass in binary64: the probe that holds a rotated checkpoint against its source.
+//!
+//! Sans I/O: [`Forward::asks`] names the rows that come next, [`Forward::feed`] takes them, one layer's part at a time,
+//! until [`Forward::logits`] is there. Memory is that of the largest part asked for. Nothing here knows rotations,
+//! quantization or files, and no pass knows of another: two checkpoints are compared by running two.
+
+mod dialect;
+mod layer;
+mod math;
+
+pub use dialect::Dialect;
+
+use crate::error::{Code, Error, Result};
+use crate::model::config::Config;
+use crate::tensor::{Shape, TensorInfo};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+use dialect::Experts;
+
+/// Rows of a tensor that the pass needs next; a row is the innermost axis, all others are flattened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The tensor.
+    pub name: String,
+    /// Its rows.
+    pub rows: Range<u64>,
+}
+
+/// Rows of the head that are asked for at once.
+const HEAD_ROWS: u64 = 4096;
+/// The most tokens of a pass.
+const MOST_TOKENS: usize = 4096;
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+enum Stage {
+    Embedding,
+    Attention(usize),
+    Feed(usize),
+    /// The experts that tokens of a layer chose: `(expert, [(token, weight)])`, and what they read.
+    Experts(usize, layer::Chosen, Vec<f64>),
+    Norm,
+    Head(u64),
+    Done,
+}
+
+/// A forward pass on its way.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    config: Config,
+    dialect: Dialect,
+    shapes: BTreeMap<String, Shape>,
+    prefix: &'static str,
+    tokens: Vec<u32>,
+    frequencies: Vec<f64>,
+    /// The residual stream, a vector for every token; after the last norm, what the head reads.
+    stream: Vec<f64>,
+    logits: Vec<f64>,
+    stage: Stage,
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Code::UnsupportedRotation, message)
+}
+
+impl Forward {
+    /// A pass over `tokens`. Fails where the family is not one that can be run, a token is not in the vocabulary, or a
+    /// tensor is missing or has another shape than the configuration says.
+    pub fn new(config: Config, tensors: &[TensorInfo], tokens: &[u32]) -> Result<Forward> {
+        let Some(dialect) = Dialect::of(&config) else {
+            return Err(refused(format!("there is no forward pass for the family {:?}", config.model_type)));
+        };
+        if tokens.is_empty() || tokens.len() > MOST_TOKENS {
+            return Err(refused(format!("a forward pass takes 1 to {MOST_TOKENS} tokens")));
+        }
+        if let Some(token) = tokens.iter().find(|&&t| t as usize >= config.vocab) {
+            return Err(refused(format!("token {token} is not in the vocabulary of {}", config.vocab)));
+        }
+        if !config.heads.is_multiple_of(config.kv_heads) || config.experts_per_token > config.experts {
+            return Err(refused("config.json: heads or experts do not divide".to_string()));
+        }
+        let shapes: BTreeMap<String, Shape> =
+            tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+        let prefix = ["model.", "model.language_model.", "language_model.model.", ""]
+            .into_iter()
+            .find(|p| shapes.contains_key(&format!("{p}embed_tokens.weight")))
+            .ok_or_else(|| refused("the checkpoint has no embed_tokens.weight".to_string()))?;
+        let mut pass = Forward {
+            frequencies: math::frequencies(&config),
+            stream: Vec::new(),
+            logits: vec![0.0; tokens.len() * config.vocab],
+            stage: Stage::Embedding,
+            tokens: tokens.to_vec(),
+            config,
+            dialect,
+            shapes,
+            prefix,
+        };
+        pass.check_ends()?;
+        pass.stream.reserve(tokens.len() * pass.config.hidden);
+        Ok(pass)
+    }
+
+    fn check_ends(&self) -> Result<()> {
+        let (hidden, vocab) = (self.config.hidden as u64, self.config.vocab as u64);
+        self.expect(&self.top("embed_tokens.weight"), &[vocab, hidden])?;
+        self.expect(&self.top("norm.weight"), &[hidden])?;
+        self.expect(&self.head(), &[vocab, hidden])
+    }
+
+    fn top(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn in_layer(&self, layer: usize, name: &str) -> String {
+        format!("{}layers.{layer}.{name}", self.prefix)
+    }
+
+    /// The tensor that makes logits: the head, or the embedding where they are tied.
+    fn head(&self) -> String {
+        if self.config.tied { self.top("embed_tokens.weight") } else { "lm_head.weight".into() }
+    }
+
+    /// Refuses a tensor that is missing or has another shape.
+    fn expect(&self, name: &str, axes: &[u64]) -> Result<()> {
+        match self.shapes.get(name) {
+            None => {
+                Err(refused("the forward pass needs this tensor, which is not there".into()).of_tensor(name))
+            }
+            Some(s) if s.axes() != axes => {
+                let message = format!("its shape is {:?}, and config.json makes it {axes:?}", s.axes());
+                Err(refused(message).of_tensor(name))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn whole(&self, name: String) -> Ask {
+        let rows = self.shapes.get(&name).map_or(0, Shape::rows);
+        Ask { name, rows: 0..rows }
+    }
+
+    /// The rows that [`Forward::feed`] takes next, in its order; none when the logits are there.
+    pub fn asks(&self) -> Result<Vec<Ask>> {
+        Ok(match &self.stage {
+            Stage::Embedding => {
+                let name = self.top("embed_tokens.weight");
+                let row = |&t: &u32| Ask { name: name.clone(), rows: t.into()..u64::from(t) + 1 };
+                self.tokens.iter().map(row).collect()
+            }
+            Stage::Attention(layer) => self.attention_asks(*layer)?,
+            Stage::Feed(layer) => self.feed_asks(*layer)?,
+            Stage::Experts(layer, chosen, _) => self.expert_asks(*layer, chosen)?,
+            Stage::Norm => vec![self.whole(self.top("norm.weight"))],
+            Stage::Head(row) => {
+                let end = (row + HEAD_ROWS).min(self.config.vocab as u64);
+                vec![Ask { name: self.head(), rows: *row..end }]
+            }
+            Stage::Done => Vec::new(),
+        })
+    }
+
+    /// Goes on with the values of what was asked for.
+    pub fn feed(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        let asks = self.asks()?;
+        let right = asks.len() == values.len()
+            && asks.iter().zip(values).all(|(a, v)| self.count(a) == Some(v.len() as u64));
+        if !right {
+            return Err(Error::new(Code::Io, "the forward pass was given other values than it asked for"));
+        }
+        let stage = core::mem::replace(&mut self.stage, Stage::Done);
+        self.stage = match stage {
+            Stage::Embedding => {
+                self.embed(values);
+                Stage::Attention(0)
+            }
+            Stage::Attention(layer) => {
+                self.attention(layer, values);
+                Stage::Feed(layer)
+            }
+            Stage::Feed(layer) => match self.feed_forward(layer, values)? {
+                Some((chosen, read)) => Stage::Experts(layer, chosen, read),
+                None => self.after(layer),
+            },
+            Stage::Experts(layer, chosen, read) => {
+                self.experts(layer, &chosen, &read, values);
+                self.after(layer)
+            }
+            Stage::Norm => {
+                self.stream = self.norm(&self.stream, values.first());
+                Stage::Head(0)
+            }
+            Stage::Head(row) => self.make_logits(row, values),
+            Stage::Done => Stage::Done,
+        };
+        Ok(())
+    }
+
+    fn count(&self, ask: &Ask) -> Option<u64> {
+        self.shapes.get(&ask.name)?.cols().checked_mul(ask.rows.end - ask.rows.start)
+    }
+
+    fn after(&self, layer: usize) -> Stage {
+        if layer + 1 < self.config.layers { Stage::Attention(layer + 1) } else { Stage::Norm }
+    }
+
+    fn embed(&mut self, rows: &[Vec<f32>]) {
+        let own = if self.dialect.scaled_embedding { libm::sqrt(self.config.hidden as f64) } else { 1.0 };
+        let scale = own * self.config.embedding_multiplier;
+        self.stream = rows.iter().flatten().map(|&v| f64::from(v) * scale).collect();
+    }
+
+    fn norm(&self, x: &[f64], gain: Option<&Vec<f32>>) -> Vec<f64> {
+        let gain = gain.map_or(&[][..], Vec::as_slice);
+        math::rms_norm(x, gain, self.dialect.gain_plus, self.config.norm_eps)
+    }
+
+    fn make_logits(&mut self, row: u64, values: &[Vec<f32>]) -> Stage {
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        let Some(matrix) = values.first() else { return Stage::Done };
+        let part = math::product(&self.stream, hidden, matrix);
+        let count = matrix.len() / hidden;
+        for (logits, part) in self.logits.chunks_exact_mut(vocab).zip(part.chunks_exact(count)) {
+            for (logit, x) in logits[row as usize..][..count].iter_mut().zip(part) {
+                *logit = x / self.config.logits_scaling;
+            }
+        }
+        let next = row + count as u64;
+        if next < vocab as u64 { Stage::Head(next) } else { Stage::Done }
+    }
+
+    /// Whether the logits are there.
+    pub fn done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// The logits: for every token, one number an entry of the vocabulary. Zeros until [`Forward::done`].
+    pub fn logits(&self) -> &[f64] {
+        &self.logits
+    }
+
+    fn has_experts(&self, layer: usize) -> bool {
+        let router = self.in_layer(layer, self.router());
+        self.dialect.experts != Experts::None && self.shapes.contains_key(&router)
+    }
+}
