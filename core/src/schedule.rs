@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Ask, Finish, Operand, Output, Piece, Place, Plan, RowMap};
+use crate::plan::{Ask, Finish, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -67,14 +67,6 @@ pub fn schedule_in<'a>(
     }))
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn lcm(a: u64, b: u64) -> u64 {
-    a / gcd(a, b).max(1) * b
-}
-
 /// Every dtype that a window of this piece reads or writes.
 fn moved(piece: &Piece) -> Vec<DType> {
     let mut all: Vec<DType> = operands(piece).map(|o| o.dtype).collect();
@@ -106,11 +98,7 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<C
     let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
     // Those whose blocks a window must not split.
     let dtypes: Vec<DType> = moved.iter().copied().chain(asked).collect();
-    // A flat type's blocks may straddle rows: then only whole groups of rows fall on block borders.
-    let straddle = dtypes
-        .iter()
-        .filter(|d| d.is_flat())
-        .fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())));
+    let straddle = straddle(cols, dtypes.iter().copied());
     let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their

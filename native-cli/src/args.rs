@@ -222,6 +222,7 @@ pub struct Verify {
 Examples:
   quantoscope sweep model.safetensors
   quantoscope sweep my-model/ --types q4_0,q8_0,q4_asym --tensor '*.down_proj.weight'
+  quantoscope sweep big-model/ --sample 64                        about 64 rows of each tensor, in a fraction of the time
   quantoscope sweep model.gguf --format tsv > errors.tsv")]
 pub struct Sweep {
     /// File or directory.
@@ -229,6 +230,12 @@ pub struct Sweep {
     /// The types, separated by commas; default: every type that can be written.
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse_encoding)]
     pub types: Vec<Encoding>,
+    /// Measure about this many rows of each tensor, spread evenly from the first to the last; default: all of them.
+    ///
+    /// Which rows depends on the shape of the tensor alone. Tensors without more rows are measured whole. In the JSON,
+    /// the statistics of a sampled tensor are of these rows too, and `sampled` says how many of how many they are.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub sample: Option<u64>,
     #[command(flatten)]
     pub filter: Filter,
     #[command(flatten)]

@@ -92,6 +92,32 @@ fn sweep_has_one_row_per_tensor_and_type() {
 }
 
 #[test]
+fn sweep_samples_rows_and_says_so() {
+    let dir = Dir::with_model();
+    let json =
+        |line: &str| dir.run(&format!("sweep m.safetensors --types q4_0 --json {line}")).exits(0).json();
+    let (whole, part) = (json(""), json("--sample 5"));
+    let rows = |json: &Value| json["tensors"].as_array().expect("rows").clone();
+    assert!(rows(&whole).iter().all(|t| t.get("sampled").is_none()));
+    for (a, b) in rows(&whole).iter().zip(rows(&part)) {
+        assert_eq!(b["sampled"], serde_json::json!({ "rows": 5, "of": b["shape"][0] }));
+        assert_eq!(b["numel"], a["numel"]);
+        assert!(b["encodings"][0]["rmse"].is_number());
+        assert_ne!(b["encodings"][0]["rmse"], a["encodings"][0]["rmse"], "{}", b["name"]);
+    }
+    assert_eq!(part, json("--sample 5 --threads 1"));
+    assert_eq!(part, json("--sample 5 --threads 3 --engine scalar"));
+    let table = dir.run("sweep m.safetensors --types q4_0 --sample 5 --format table").exits(0).out;
+    assert!(table.ends_with("\nsampled: about 5 rows of each tensor\n"), "{table}");
+    let tsv = dir.run("sweep m.safetensors --types q4_0 --sample 5 --format tsv").exits(0);
+    assert!(tsv.err.contains("sampled: about 5 rows") && !tsv.out.contains("sampled"));
+    let all = dir.run("sweep m.safetensors --types q4_0 --sample 9999999 --format table").exits(0).out;
+    assert!(all.contains("sampled: nothing"), "{all}");
+    assert_eq!(json("--sample 9999999"), whole);
+    dir.run("sweep m.safetensors --sample 0").exits(2);
+}
+
+#[test]
 fn verify_alone_checks_structure_and_values() {
     let dir = Dir::with_model();
     dir.run("quantize m.safetensors -o x --to q4").exits(0);

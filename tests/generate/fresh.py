@@ -1,7 +1,7 @@
-"""Draws new seeds and compares the scalar code with the reference on a million weights and more per type.
+"""Draws new seeds and compares an engine, scalar where none is named, with the reference: a million weights and more per type.
 
     cargo build --release -p quantoscope-tests --bin recode
-    python fresh.py LIBGGML_BASE_SO ../../target/release/recode [SEED]
+    python fresh.py LIBGGML_BASE_SO ../../target/release/recode [ENGINE [SEED]]
 """
 
 import pathlib
@@ -28,7 +28,7 @@ def recode(binary, name, x, weights=None):
         if weights is not None:
             paths.append(str(pathlib.Path(d) / "importance"))
             weights.astype("<f4").tofile(paths[-1])
-        subprocess.run([binary, name, *paths], check=True)
+        subprocess.run([*binary, name, *paths], check=True)
         return np.fromfile(paths[1], np.uint8), np.fromfile(paths[2], "<u4")
 
 
@@ -40,9 +40,10 @@ def weightings(seed, columns):
 
 
 def main():
-    lib, binary = Ggml(sys.argv[1]), sys.argv[2]
-    seed = int(sys.argv[3]) if len(sys.argv) > 3 else secrets.randbits(48)
-    print("seed", seed)
+    engine = sys.argv[3] if len(sys.argv) > 3 else "scalar"
+    lib, binary = Ggml(sys.argv[1]), (sys.argv[2], engine)
+    seed = int(sys.argv[4]) if len(sys.argv) > 4 else secrets.randbits(48)
+    print("engine", engine, "seed", seed)
     failed = 0
 
     def report(name, n, bytes_differing, values_differing):

@@ -247,6 +247,13 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
     let plan = plan(&plain, &gguf(DType::IQ3_S));
     let poor = plan.warnings.iter().find(|w| w.code == "importance_wanted").expect("told");
     assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
+    // So is the one mix that llama-quantize refuses though its types can be made.
+    let told = |world: &World, mix| {
+        let plan = convert::weighted(&world.checkpoint, &Recipe::mixed(mix), world.imatrix(), true);
+        let warnings = plan.expect("a plan").warnings;
+        warnings.iter().any(|w| w.code == "importance_wanted" && w.message.contains("q2_k_s"))
+    };
+    assert!(told(&plain, Mix::Q2_K_S) && !told(&plain, Mix::Q2_K) && !told(&world, Mix::Q2_K_S));
     // A sweep goes without those that cannot, where it must.
     let types = [DType::IQ2_XS, DType::Q4_K].map(Encoding::Type);
     let sweep =

@@ -12,5 +12,6 @@ mod pairs;
 mod random;
 mod recipes;
 mod refusals;
+mod samples;
 mod sums;
 mod support;

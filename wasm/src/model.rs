@@ -36,8 +36,7 @@ impl Model {
 
     /// Statistics, histogram and the error of every encoding, of tensor number `index`.
     pub fn look(&self, index: usize) -> Result<Run, JsValue> {
-        let elements = self.0.tensors.get(index).map_or(0, |t| t.shape.numel());
-        let plan = measure::look(&self.0, index, &convert::look_encodings(elements));
+        let plan = measure::look(&self.0, index);
         plan.and_then(|plan| Run::new(plan.into(), Purpose::Look)).or_problem()
     }
 

@@ -257,3 +257,15 @@ test('two different models: rows by rmse, findings, and a gate that fails', () =
     await page.getByRole('spinbutton').blur();
     await page.getByRole('alert').getByText('usage', { exact: true }).waitFor();
   }));
+
+test('types that search are tried on a sample of a large tensor, and the page says of how much', () =>
+  withPage(async (page) => {
+    const { header, data } = safetensorsHeader([['a.weight', 'BF16', [4608, 1024], 4608 * 1024 * 2]]);
+    const values = Uint16Array.from({ length: data / 2 }, (_, i) => 0x3c00 + ((i * 2654435761) >>> 23) + ((i & 1) << 15));
+    await choose(page, [memoryFile('large.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]))]);
+    await page.locator('.grid-row').first().click();
+    await page.getByText(/Sampled: 4.096 of 4.608 rows/).waitFor({ timeout: 120_000 });
+    const types = await page.locator('.figures-table tbody th').allInnerTexts();
+    for (const name of ['q8_0', 'q4_k', 'iq4_xs']) assert.ok(types.includes(name), `${name} in ${types}`);
+    assert.equal(await page.locator('.figures-table .refused').count(), 0);
+  }));

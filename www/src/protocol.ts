@@ -87,6 +87,8 @@ export interface EncodingRow extends ErrorView {
 export interface StatsTensor {
   name: string;
   numel: number;
+  /** How many rows of how many were measured, where not all were. */
+  sampled?: { rows: number; of: number };
   stats?: Stats;
   histogram?: Histogram;
   encodings?: EncodingRow[];

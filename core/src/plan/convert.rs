@@ -12,6 +12,7 @@ use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safe
 use crate::model::role::{Role, role};
 use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
+use crate::recipe::mix::Mix;
 use crate::recipe::{Decision, Fate, Reason, Recipe};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeSet;
@@ -40,7 +41,7 @@ pub fn weighted(
     let names = names(checkpoint);
     let wanted = aims(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
-    warnings.extend(aim_warnings(recipe, &wanted));
+    warnings.extend(aim_warnings(recipe, &wanted, imatrix.is_some()));
     let mut weighing = Weighing::new(imatrix);
     let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
     for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.aims) {
@@ -72,11 +73,16 @@ pub(super) fn warning(code: &'static str, message: impl Into<String>) -> Warning
 }
 
 /// What is odd about what a recipe finds in a model.
-fn aim_warnings(recipe: &Recipe, aims: &Aims) -> Vec<Warning> {
+fn aim_warnings(recipe: &Recipe, aims: &Aims, weighted: bool) -> Vec<Warning> {
     let unused = recipe.overrides.iter().zip(&aims.found).filter(|(_, n)| **n == 0);
     let mut warnings: Vec<Warning> = unused
         .map(|(o, _)| warning("unused_override", format!("--tensor-type {} finds no tensor", o.pattern)))
         .collect();
+    if recipe.mix == Some(Mix::Q2_K_S) && !weighted {
+        let message =
+            "q2_k_s serves badly without an importance matrix (--imatrix); llama-quantize refuses it";
+        warnings.push(warning("importance_wanted", message));
+    }
     if aims.fallbacks > 0 {
         let message = format!(
             "{} of {} tensors have rows that do not divide by the block of their type, and get another one",
@@ -307,15 +313,6 @@ pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
         Role::Other => "not_a_weight",
     };
     Reason { code, text: String::new() }
-}
-
-/// Elements up to which a look at one tensor tries every encoding: a search takes seconds for more.
-const LOOK: u64 = 4 << 20;
-
-/// The encodings of a look at one tensor of `elements`: all of a sweep, but for the searching ones where the tensor is
-/// large.
-pub fn look_encodings(elements: u64) -> Vec<Encoding> {
-    sweep_encodings().into_iter().filter(|e| elements <= LOOK || !e.searches()).collect()
 }
 
 /// The encodings of a sweep when none are named: every block type that can be written without an importance row.

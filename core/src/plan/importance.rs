@@ -233,13 +233,7 @@ fn pieces(piece: &Piece, parts: &[Part]) -> Option<Vec<Piece>> {
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
     let cut = |(i, part): (usize, &Part)| {
         let first = piece.rows.start + i as u64 * each;
-        Piece {
-            rows: first..first + each,
-            from: Operand { row: piece.from.row + i as u64 * each, ..piece.from.clone() },
-            against: piece.against.as_ref().map(|a| Operand { row: a.row + i as u64 * each, ..a.clone() }),
-            importance: Some(operand(part)),
-            finish: piece.finish,
-        }
+        Piece { importance: Some(operand(part)), ..piece.part(first..first + each, first) }
     };
     Some(parts.iter().enumerate().map(cut).collect())
 }

@@ -1,8 +1,8 @@
 //! Plans that write nothing: statistics of tensors, and what each encoding would do to them.
 
-use super::convert::{measurable, measured_reason, names, operand, unscaled};
+use super::convert::{measurable, measured_reason, names, operand, sweep_encodings, unscaled};
 use super::importance::Weighing;
-use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning};
+use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning, sample};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
@@ -72,17 +72,40 @@ fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
     (!out.is_empty()).then_some(Warning { code: "row_not_divisible", message })
 }
 
-/// Everything a page shows of one tensor: moments, histogram, and the error of each of `encodings`.
-pub fn look(checkpoint: &Checkpoint, index: usize, encodings: &[Encoding]) -> Result<Plan> {
+/// Weights of one tensor on which a look tries the encodings that search for their scales: more takes seconds.
+const LOOK: u64 = 4 << 20;
+
+/// Everything a page shows of one tensor: moments, histogram, and the error of each encoding of a sweep.
+///
+/// Of a large tensor, the encodings that search are a second output: a sample of its rows. Where one row is too long for
+/// that, a warning says that they are left out.
+pub fn look(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
+    let cols = tensor.shape.cols();
     let wanted = |t: &TensorInfo| core::ptr::eq(t, tensor);
-    plan(checkpoint, None, &wanted, &|tensor| Ask {
+    let fitting = sweep_encodings().into_iter().filter(|e| fits(*e, cols));
+    let large = tensor.shape.numel() > LOOK;
+    let (part, whole): (Vec<Encoding>, Vec<Encoding>) = fitting.partition(|e| large && e.searches());
+    let mut look = plan(checkpoint, None, &wanted, &|_| Ask {
         moments: true,
         histogram: true,
-        encodings: encodings.iter().copied().filter(|e| fits(*e, tensor.shape.cols())).collect(),
+        encodings: whole.clone(),
         ..Ask::default()
-    })
+    })?;
+    if part.is_empty() {
+        return Ok(look);
+    }
+    if cols > LOOK {
+        let message = format!("types that search for their scales are left out: one row has {cols} weights");
+        look.warnings.push(Warning { code: "row_too_long", message });
+        return Ok(look);
+    }
+    let ask = |_: &TensorInfo| Ask { encodings: part.clone(), ..Ask::default() };
+    let mut sampled = plan(checkpoint, None, &wanted, &ask)?;
+    sample(&mut sampled, LOOK / cols.max(1));
+    look.outputs.append(&mut sampled.outputs);
+    Ok(look)
 }
 
 /// Whether `encoding` can take rows of `cols`: they divide by its block, or blocks run over the flattened tensor.

@@ -1,13 +1,15 @@
 //! A plan is the whole work as data: every output, where its bytes come from and go, and why.
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
-//! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons.
+//! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons, and
+//! [`sample`] makes some rows do for all.
 
 pub mod convert;
 mod importance;
 pub mod measure;
 mod metadata;
 pub mod pair;
+mod sample;
 
 use crate::dtype::DType;
 use crate::format::Container;
@@ -22,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 pub use crate::format::Warning;
 pub use importance::{Importance, Weighing};
+pub use sample::sample;
 
 /// Which checkpoint a read is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -119,6 +122,35 @@ pub struct Piece {
     pub finish: Finish,
 }
 
+impl Piece {
+    /// The rows `rows` of the output, which lie in the piece, as a piece from row `at` of an output on.
+    pub(crate) fn part(&self, rows: Range<u64>, at: u64) -> Piece {
+        let skipped = rows.start - self.rows.start;
+        let later = |o: &Operand| Operand { row: o.row + skipped, ..o.clone() };
+        Piece {
+            rows: at..at + (rows.end - rows.start),
+            from: later(&self.from),
+            against: self.against.as_ref().map(later),
+            importance: self.importance.clone(),
+            finish: self.finish,
+        }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+pub(crate) fn lcm(a: u64, b: u64) -> u64 {
+    a / gcd(a, b).max(1) * b
+}
+
+/// Rows of `cols` after which the blocks of all of `dtypes` end. More than one where a flat type's blocks may straddle
+/// rows: then only whole groups of rows fall on block borders.
+pub(crate) fn straddle(cols: u64, dtypes: impl Iterator<Item = DType>) -> u64 {
+    dtypes.filter(|d| d.is_flat()).fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())))
+}
+
 /// Rows and columns that windows and metrics run over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Grid {
@@ -170,7 +202,7 @@ pub struct Output {
     pub dtype: DType,
     /// Its shape.
     pub shape: Shape,
-    /// Rows and columns of the work.
+    /// Rows and columns of the work: those of the shape, or fewer rows where a sample is measured.
     pub grid: Grid,
     /// Where the bytes go, if anywhere.
     pub place: Option<Place>,
@@ -180,6 +212,16 @@ pub struct Output {
     pub ask: Ask,
     /// Why it is treated so.
     pub reason: Reason,
+}
+
+impl Output {
+    /// The element of the measured tensor that element `at` of the grid is.
+    pub(crate) fn element(&self, at: u64) -> u64 {
+        let cols = self.grid.cols.max(1);
+        let (row, col) = (at / cols, at % cols);
+        let piece = self.pieces.iter().find(|p| p.rows.contains(&row));
+        piece.map_or(at, |p| (row - p.rows.start + p.from.row) * cols + col)
+    }
 }
 
 /// A file to write.

@@ -19,7 +19,7 @@ use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
 use super::ternary::{
-    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+    LEVELS, STEP, Split, Sums, add_sums, at, best_split, chunk, levels, order, place, values as entry_values,
 };
 use super::wide::Values;
 use crate::float::f16_to_f32;
@@ -115,33 +115,41 @@ fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option
 /// The best split into three levels; the bits of its shifts are the numbers of [`LEVELS`], the first group's above.
 fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Split> {
     const L: usize = 20;
-    // For each group the prefix sums over its own values, in the order of all.
+    // For each group the sums over its own values before a border in the order of all, at the border's place.
     let (mut sum_x, mut sum_w) = ([[0.0; L]; 2], [[0.0; L]; 2]);
+    let (mut all_x, mut all_w) = ([0.0; 2], [0.0; 2]);
     for (j, &i) in order.iter().enumerate() {
+        all_x[i / 8] += weights[i] * x[i];
+        all_w[i / 8] += weights[i];
         for half in 0..2 {
-            sum_x[half][j + 1] = sum_x[half][j];
-            sum_w[half][j + 1] = sum_w[half][j];
+            sum_x[half][j] = all_x[half];
+            sum_w[half][j] = all_w[half];
         }
-        sum_x[i / 8][j + 1] += weights[i] * x[i];
-        sum_w[i / 8][j + 1] += weights[i];
     }
-    let total_x = sum_x.map(|sum| LEVELS.map(|q| sum[16] * q[2]));
-    let total_w = sum_w.map(|sum| LEVELS.map(|q| sum[16] * q[2] * q[2]));
+    // One number for all lanes, worked out once for each lower border.
+    let total_x = all_x.map(|sum| LEVELS.map(|q| [sum * q[2]; STEP]));
+    let below_x = sum_x.map(|sums| sums.map(|sum| [sum; STEP]));
+    let below_w: [[[[f32; STEP]; L]; 2]; 2] = core::array::from_fn(|half| {
+        LEVELS.map(|q| {
+            let total = all_w[half] * q[2] * q[2];
+            sum_w[half].map(|sum| [total + sum * (q[0] * q[0] - q[1] * q[1]); STEP])
+        })
+    });
     let mut above_w = sum_w.map(|sum| LEVELS.map(|q| sum.map(|sum| sum * (q[1] * q[1] - q[2] * q[2]))));
     above_w.as_flattened_mut().iter_mut().for_each(|above| above[17..].fill(f32::INFINITY));
     best_split::<16, 17, 4>(
-        sum_w[0][16] + sum_w[1][16],
+        all_w[0] + all_w[1],
         #[inline(always)]
         |low, start| {
+            let low = at::<16>(low);
             let (mut cross, mut square) = ([[[0.0; STEP]; 2]; 2], [[[0.0; STEP]; 2]; 2]);
             for half in 0..2 {
-                let x: &[f32; STEP] = chunk(&sum_x[half], start);
-                for (k, q) in LEVELS.iter().enumerate() {
-                    let below_w = total_w[half][k] + sum_w[half][low] * (q[0] * q[0] - q[1] * q[1]);
-                    let above_w = chunk(&above_w[half][k], start);
+                let (x, before) = (chunk(&sum_x[half], start), &below_x[half][low]);
+                for k in 0..2 {
+                    let (below, above) = (&below_w[half][k][low], chunk(&above_w[half][k], start));
                     for lane in 0..STEP {
-                        cross[half][k][lane] = total_x[half][k] - (sum_x[half][low] + x[lane]);
-                        square[half][k][lane] = below_w + above_w[lane];
+                        cross[half][k][lane] = total_x[half][k][lane] - (before[lane] + x[lane]);
+                        square[half][k][lane] = below[lane] + above[lane];
                     }
                 }
             }

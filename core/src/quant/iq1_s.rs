@@ -17,7 +17,7 @@ use super::grid_near::Lines;
 use super::grids::IQ1_S;
 use super::spread::put_iq1;
 use super::ternary::{
-    LEVELS, STEP, Split, Sums, add_sums, best_split, chunk, levels, order, place, values as entry_values,
+    LEVELS, STEP, Split, Sums, add_sums, at, best_split, chunk, levels, order, place, values as entry_values,
 };
 use super::wide::Values;
 
@@ -91,19 +91,23 @@ fn search(lines: &mut Lines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option
 /// The best split into three levels; its shifts are the number of [`LEVELS`].
 fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Split> {
     const L: usize = 36;
+    // The sums over the values before a border, at its place.
     let (mut sum_x, mut sum_w) = ([0.0; L], [0.0; L]);
+    let (mut all_x, mut all_w) = (0.0, 0.0);
     for (j, &i) in order.iter().enumerate() {
-        sum_x[j + 1] = sum_x[j] + weights[i] * x[i];
-        sum_w[j + 1] = sum_w[j] + weights[i];
+        all_x += weights[i] * x[i];
+        all_w += weights[i];
+        (sum_x[j], sum_w[j]) = (all_x, all_w);
     }
     // What the values of the highest level add.
-    let above_x = LEVELS.map(|q| sum_x.map(|sum| (sum_x[32] - sum) * q[2]));
-    let mut above_w = LEVELS.map(|q| sum_w.map(|sum| (sum_w[32] - sum) * q[2] * q[2]));
+    let above_x = LEVELS.map(|q| sum_x.map(|sum| (all_x - sum) * q[2]));
+    let mut above_w = LEVELS.map(|q| sum_w.map(|sum| (all_w - sum) * q[2] * q[2]));
     above_w.iter_mut().for_each(|above| above[33..].fill(f32::INFINITY));
     best_split::<32, 33, 2>(
-        sum_w[32],
+        all_w,
         #[inline(always)]
         |low, start| {
+            let low = at::<32>(low);
             let mut sums = Sums { cross: [[0.0; STEP]; 2], square: [[0.0; STEP]; 2] };
             let (x, w): (&[f32; STEP], &[f32; STEP]) = (chunk(&sum_x, start), chunk(&sum_w, start));
             for (k, q) in LEVELS.iter().enumerate() {

@@ -26,11 +26,19 @@ pub fn encode<S: Searches>(
     let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
         searches.with_minimum(&weighted::grid(31), x, weights, fits);
     };
-    encode_rows(searches, src, importance, out, search, write_fit)
+    encode_rows(
+        searches,
+        src,
+        importance,
+        out,
+        search,
+        #[inline(always)]
+        |values, fit, out| write_fit(fit, values, out),
+    )
 }
 
 #[inline(always)]
-fn write_fit(values: &Values, fit: &Fit, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let q = fit.codes(values, (0, 31));
     out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
     out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);

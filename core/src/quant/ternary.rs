@@ -53,31 +53,7 @@ const LIKELY: f32 = 1.0 - 24.0 / (1 << 24) as f32;
 const POSSIBLE: f32 = 1.0 - 64.0 / (1 << 24) as f32;
 const HOPELESS: f32 = 1.0 - 80.0 / (1 << 24) as f32;
 
-/// Infinity for lanes before the first, whose number this is of, and 0 from there on.
-const BEFORE: [[f32; STEP]; STEP] = {
-    let mut all = [[0.0; STEP]; STEP];
-    let mut at = 0;
-    while at < STEP * STEP {
-        if at % STEP < at / STEP {
-            all[at / STEP][at % STEP] = f32::INFINITY;
-        }
-        at += 1;
-    }
-    all
-};
-
 impl<const K: usize> Sums<K> {
-    /// Puts the lanes before `first` out of the question; the others stay as they are.
-    #[inline(always)]
-    fn from(mut self, first: usize) -> Self {
-        for square in &mut self.square {
-            for (square, more) in square.iter_mut().zip(&BEFORE[first % STEP]) {
-                *square += more;
-            }
-        }
-        self
-    }
-
     /// Whether any split may be as good as `ratio`.
     #[inline(always)]
     fn reach(&self, ratio: f32) -> bool {
@@ -96,12 +72,12 @@ impl<const K: usize> Sums<K> {
     }
 
     /// Takes a split if its fit is better than the best before.
-    fn offer(&self, best: &mut Option<Split>, low: usize, start: usize, lane: usize, shifts: usize) {
+    fn offer(&self, best: &mut Option<Split>, borders: (usize, usize), lane: usize, shifts: usize) {
         let (cross, square) = (self.cross[shifts][lane], self.square[shifts][lane]);
         let score = best.map_or(f32::MIN, |best| best.score);
         if square > 0.0 && cross * cross > score * square {
             let scale = cross / square;
-            *best = Some(Split { scale, score: scale * cross, borders: (low, start + lane), shifts });
+            *best = Some(Split { scale, score: scale * cross, borders, shifts });
         }
     }
 
@@ -118,24 +94,44 @@ impl<const K: usize> Sums<K> {
     }
 }
 
+/// Where a border has its place in the numbers of all: that before the first value comes last, so that the `W` others
+/// fill whole steps.
+#[inline(always)]
+pub const fn at<const W: usize>(border: usize) -> usize {
+    if border == 0 { W } else { border - 1 }
+}
+
+/// The steps that hold the upper borders of a lower one, rising; the first may also hold borders that are below it.
+fn starts<const W: usize>(low: usize) -> impl Iterator<Item = usize> {
+    let none = (low == 0).then_some(W);
+    none.into_iter().chain((low.saturating_sub(1) / STEP * STEP..W).step_by(STEP))
+}
+
 /// The best of all splits of `W` values: the first border rises, then the second, then the number of the shifts, and a
 /// split that is better than the best before takes its place. None where nothing has a weight.
 ///
-/// `total` is the sum of weights; `sums_of(low, start)` are those of the upper borders from `start` on, a multiple of
-/// [`STEP`], those past `W` with infinite squares. Which split is the last to take the place is told by those that come
-/// near the best of all, as long as nothing lies between near and far: what is far has no say whatever the order,
-/// what is near is compared as the definition does. `ROWS` is `W + 1`.
+/// `total` is the sum of weights; `sums_of(low, start)` are those of the upper borders whose places (see [`at`]) are from
+/// `start` on, a multiple of [`STEP`], those past `W` with infinite squares. Which split is the last to take the place is
+/// told by those that come near the best of all, as long as nothing lies between near and far: what is far has no say
+/// whatever the order, what is near is compared as the definition does. `ROWS` is `W + 1`.
+///
+/// The best of all is sought among borders in the wrong order too, which saves telling them apart: levels are
+/// equally far from each other, so that these have the cross sums of the right order and no smaller squares. Where
+/// rounding makes one the best nonetheless, either a split comes near it and all is as before, or none does and the
+/// definition decides.
 #[inline(always)]
 pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
     total: f32,
     sums_of: impl Fn(usize, usize) -> Sums<K>,
 ) -> Option<Split> {
     // For each lower border the best ratio, or 0 where it is far from the best of those before.
-    let (mut tops, mut top) = ([0.0; ROWS], 0.0);
+    let mut tops = [0.0; ROWS];
+    tops[0] = sums_of(0, W).best(0.0);
+    let mut top = tops[0];
     // In the middle first: there the best is likely, and the rest then far from it.
     for low in (W / 3..=W).chain(0..W / 3) {
-        for start in (low / STEP * STEP..ROWS).step_by(STEP) {
-            let sums = sums_of(low, start).from(low.saturating_sub(start));
+        for start in (low.saturating_sub(1) / STEP * STEP..W).step_by(STEP) {
+            let sums = sums_of(low, start);
             if sums.reach(top * HOPELESS) {
                 tops[low] = sums.best(tops[low]);
                 top = if tops[low] > top { tops[low] } else { top };
@@ -145,38 +141,41 @@ pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
     // Where products may be too small or too large to be judged, only the definition knows.
     let sound = top * total > 1e-28 && top * total < 1e30 && total < 1e30;
     if !sound {
-        return in_turn(W, sums_of);
+        return in_turn::<W, K>(sums_of);
     }
     let (likely, possible) = (top * LIKELY, top * POSSIBLE);
     let mut best = None;
     for low in (0..=W).filter(|&low| tops[low] >= possible) {
-        for start in (low / STEP * STEP..ROWS).step_by(STEP) {
-            let sums = sums_of(low, start).from(low.saturating_sub(start));
+        for start in starts::<W>(low) {
+            let sums = sums_of(low, start);
             if !sums.reach(top * HOPELESS) {
                 continue;
             }
             for (lane, shifts) in (0..STEP).flat_map(|lane| (0..K).map(move |shifts| (lane, shifts))) {
-                let ratio = sums.ratio(shifts, lane);
+                let (high, ratio) = ((start + lane + 1) % ROWS, sums.ratio(shifts, lane));
+                if high < low {
+                    continue;
+                }
                 if ratio >= likely {
-                    sums.offer(&mut best, low, start, lane, shifts);
+                    sums.offer(&mut best, (low, high), lane, shifts);
                 } else if ratio >= possible {
-                    return in_turn(W, sums_of);
+                    return in_turn::<W, K>(sums_of);
                 }
             }
         }
     }
-    best
+    if best.is_some() { best } else { in_turn::<W, K>(sums_of) }
 }
 
 /// [`best_split`] by the definition.
 #[inline(never)]
-fn in_turn<const K: usize>(w: usize, sums: impl Fn(usize, usize) -> Sums<K>) -> Option<Split> {
+fn in_turn<const W: usize, const K: usize>(sums: impl Fn(usize, usize) -> Sums<K>) -> Option<Split> {
     let mut best = None;
-    for low in 0..=w {
-        for high in low..=w {
-            let (lane, start) = (high % STEP, high / STEP * STEP);
+    for low in 0..=W {
+        for high in low..=W {
+            let (lane, start) = (at::<W>(high) % STEP, at::<W>(high) / STEP * STEP);
             let sums = sums(low, start);
-            (0..K).for_each(|shifts| sums.offer(&mut best, low, start, lane, shifts));
+            (0..K).for_each(|shifts| sums.offer(&mut best, (low, high), lane, shifts));
         }
     }
     best

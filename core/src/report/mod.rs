@@ -311,6 +311,9 @@ pub struct StatsTensor {
     pub dtype: DType,
     pub shape: Shape,
     pub numel: u64,
+    /// Which part was measured; absent where all of it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<Sampled>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stats: Option<StatsView>,
     /// Pairs of probability and value.
@@ -320,6 +323,14 @@ pub struct StatsTensor {
     pub histogram: Option<HistogramView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub encodings: Vec<EncodingRow>,
+}
+
+/// How many rows of how many were measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Sampled {
+    pub rows: u64,
+    pub of: u64,
 }
 
 /// Equal bins from `lo` to `hi`.
@@ -369,15 +380,17 @@ fn stats_tensor(output: &Output, got: &Gathered, bins: usize) -> StatsTensor {
     let quantiles = counts.as_ref().map(|h| QUANTILES.iter().filter_map(|&q| quantile(h, q)).collect());
     let histogram = moments.as_ref().zip(counts.as_ref()).and_then(|(m, h)| histogram_view(m, h, bins));
     let rows = output.ask.encodings.iter().zip(got.encodings());
+    let (rows_measured, of) = (output.grid.rows, output.shape.rows());
     StatsTensor {
         name: output.name.clone(),
         dtype: output.dtype,
         shape: output.shape.clone(),
         numel: output.shape.numel(),
+        sampled: (rows_measured < of).then_some(Sampled { rows: rows_measured, of }),
         stats: moments.map(StatsView::from),
         quantiles: quantiles.unwrap_or_default(),
         histogram,
-        encodings: rows.map(|(e, r)| encoding_row(*e, r)).collect(),
+        encodings: rows.map(|(e, r)| encoding_row(output, *e, r)).collect(),
     }
 }
 
@@ -387,10 +400,15 @@ fn histogram_view(m: &Moments, h: &Histogram, bins: usize) -> Option<HistogramVi
     drawable.then(|| HistogramView { lo, hi, counts: h.linear(bins, lo, hi) })
 }
 
-fn encoding_row(encoding: Encoding, result: Result<Option<PairSums>, &Error>) -> EncodingRow {
+fn encoding_row(
+    output: &Output,
+    encoding: Encoding,
+    result: Result<Option<PairSums>, &Error>,
+) -> EncodingRow {
     let (error, refused) = match result {
         Ok(sums) => (sums.map(ErrorView::from), None),
-        Err(e) => (None, Some(e.clone())),
+        // Jobs know the element of the grid.
+        Err(e) => (None, Some(e.clone().map_element(|at| output.element(at)))),
     };
     EncodingRow { encoding, bits_per_weight: encoding.dtype().bits_per_weight(), error, refused }
 }

@@ -9,6 +9,7 @@ use crate::render::{self, fixed, percent, sci};
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::convert::{every_encoding, sweep_encodings};
 use quantoscope_core::plan::measure::weighted_sweep;
+use quantoscope_core::plan::sample;
 use quantoscope_core::report::{EncodingRow, StatsReport, stats};
 use quantoscope_core::tensor::TensorInfo;
 use std::process::ExitCode;
@@ -25,14 +26,20 @@ pub fn run(args: &Sweep) -> Result<ExitCode> {
     };
     // Without a filter only matrices are swept: nobody quantizes a vector.
     let takes = |t: &TensorInfo| wanted.takes(&t.name) && (wanted.0.is_some() || t.shape.axes().len() >= 2);
-    let plan = weighted_sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
+    let mut plan = weighted_sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
+    if let Some(rows) = args.sample {
+        sample(&mut plan, rows);
+    }
     let resources = Resources::new(&args.work)?;
     let collected = measure(&plan, &[&source], resources, "Sweeping", format != Format::Table)?;
     let report = stats(&plan, &collected, 0);
     match format {
         Format::Json => render::json(&report)?,
         Format::Tsv => render::print(&as_tsv(&report))?,
-        Format::Table => render::print(&as_table(&report))?,
+        Format::Table => render::print(&(as_table(&report) + &below(&report, args.sample)))?,
+    }
+    if format == Format::Tsv {
+        args.sample.iter().for_each(|rows| render::note(&sampled(&report, *rows)));
     }
     if format != Format::Json {
         render::warn(&report.warnings);
@@ -42,6 +49,21 @@ pub fn run(args: &Sweep) -> Result<ExitCode> {
 
 fn rows(report: &StatsReport) -> impl Iterator<Item = (&str, &EncodingRow)> {
     report.tensors.iter().flat_map(|t| t.encodings.iter().map(move |e| (t.name.as_str(), e)))
+}
+
+/// What part of the tensors the figures are of.
+fn sampled(report: &StatsReport, rows: u64) -> String {
+    let of = report.tensors.len();
+    match report.tensors.iter().filter(|t| t.sampled.is_some()).count() {
+        0 => format!("sampled: nothing, for no tensor has more than {rows} rows"),
+        n if n == of => format!("sampled: about {rows} rows of each tensor"),
+        n => format!("sampled: about {rows} rows of each tensor; {} with no more are whole", of - n),
+    }
+}
+
+/// What stands below the table.
+fn below(report: &StatsReport, sample: Option<u64>) -> String {
+    sample.map_or_else(String::new, |rows| format!("\n{}\n", sampled(report, rows)))
 }
 
 fn as_tsv(report: &StatsReport) -> String {

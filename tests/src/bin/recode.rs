@@ -1,15 +1,17 @@
 //! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
 //!
-//! `recode NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values as there are
+//! `recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values as there are
 //! weights; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
 //! `read_NAME` takes the input as blocks of the type, and only decodes them.
 
+use quantoscope_accel::Level;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
-use quantoscope_core::quant::{Encoding, decoder, encoder};
+use quantoscope_core::kernels::Kernels;
+use quantoscope_core::quant::Encoding;
 use quantoscope_core::{DType, Result};
 use quantoscope_tests::vectors::f32_bytes;
 
-fn encode(name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, Vec<u8>)> {
+fn encode(kernels: &dyn Kernels, name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, Vec<u8>)> {
     let narrow = |f: fn(f32) -> u16| x.iter().flat_map(|&v| f(v).to_le_bytes()).collect();
     Ok(match name {
         "narrow_f16" => (DType::F16, narrow(f32_to_f16)),
@@ -17,7 +19,7 @@ fn encode(name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, V
         _ => {
             let e = Encoding::parse(name)?;
             let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).expect("whole blocks") as usize];
-            encoder(e).expect("an encoder")(x, importance, &mut out)?;
+            kernels.encode(e, x, importance, &mut out)?;
             (e.dtype(), out)
         }
     })
@@ -29,9 +31,11 @@ fn floats(raw: &[u8]) -> Vec<f32> {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [name, input, bytes, values, importance @ ..] = args.as_slice() else {
-        panic!("recode NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]")
+    let [engine, name, input, bytes, values, importance @ ..] = args.as_slice() else {
+        panic!("recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]")
     };
+    let level = Level::available().into_iter().find(|l| l.name() == engine);
+    let kernels = level.unwrap_or_else(|| panic!("this machine has no engine {engine}")).kernels();
     let raw = std::fs::read(input).expect("the input");
     let importance = importance.first().map(|path| floats(&std::fs::read(path).expect("the importance")));
     let (dtype, out, len) = match name.strip_prefix("read_") {
@@ -43,12 +47,12 @@ fn main() {
         None => {
             let x = floats(&raw);
             let (dtype, out) =
-                encode(name, &x, importance.as_deref()).unwrap_or_else(|e| panic!("{name}: {e}"));
+                encode(kernels, name, &x, importance.as_deref()).unwrap_or_else(|e| panic!("{name}: {e}"));
             (dtype, out, x.len())
         }
     };
     let mut back = vec![0.0; len];
-    decoder(dtype).expect("a decoder")(&out, &mut back);
+    kernels.decode(dtype, &out, &mut back).expect("a decoder");
     std::fs::write(bytes, out).expect("the bytes");
     std::fs::write(values, f32_bytes(&back)).expect("the values");
 }

@@ -107,10 +107,15 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
 
 /** A tensor that cannot be measured has no report but a warning that says why. */
 function report(r: StatsReport, tensor: TensorRow): Child[] {
-  const [found] = r.tensors;
+  // Of a large tensor, the types that search are a second entry: a sample of its rows.
+  const [found, part] = r.tensors;
   if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
   return [
-    found.encodings && encodings(found.encodings, found.numel),
+    encodings(
+      [...(found.encodings ?? []), ...(part?.encodings ?? [])],
+      part?.sampled && sampledNote(part.sampled, part.encodings ?? []),
+    ),
+    warningNotes(r.warnings.filter((w) => w.code === 'row_too_long').map((w) => w.message)),
     found.histogram && histogramView(found.histogram, tensor.name),
     found.stats && statistics(found.stats),
   ];
@@ -155,11 +160,16 @@ function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
 }
 
-/** Up to here the core tries every encoding on one tensor. */
-const LOOK = 4 << 20;
-const SEARCHES =
-  'This tensor is large, so types that search for their scales (k-types, IQ types) are left out here. ' +
-  'On the command line, quantoscope sweep measures them.';
+/** Which figures are of a part of the tensor, and of how much of it. */
+function sampledNote({ rows, of }: { rows: number; of: number }, list: readonly EncodingRow[]): HTMLElement {
+  const names = list.map((e) => e.encoding.toUpperCase()).join(', ');
+  return h(
+    'p',
+    { class: 'small soft' },
+    `Sampled: ${integer(rows)} of ${integer(of)} rows, spread evenly, for the types that search for their scales (${names}). ` +
+      'On the command line, quantoscope sweep measures all of them.',
+  );
+}
 
 /** From the largest to the smallest, the better of two equals first. */
 function byBits(a: EncodingRow, b: EncodingRow): number {
@@ -167,7 +177,8 @@ function byBits(a: EncodingRow, b: EncodingRow): number {
 }
 
 /** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
-function encodings(list: readonly EncodingRow[], elements: number): HTMLElement {
+function encodings(list: readonly EncodingRow[], note: Child): Child {
+  if (list.length === 0) return false;
   const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
   const row = (e: EncodingRow) => {
     const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
@@ -213,6 +224,6 @@ function encodings(list: readonly EncodingRow[], elements: number): HTMLElement 
         h('tbody', {}, [...list].sort(byBits).map(row)),
       ),
     ),
-    elements <= LOOK ? '' : h('p', { class: 'small soft' }, SEARCHES),
+    note,
   );
 }

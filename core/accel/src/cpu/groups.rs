@@ -136,11 +136,21 @@ pub fn four_by_lanes<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
     even.zip_low(odd).max(even.zip_high(odd)).to_array()
 }
 
+/// The integer part of numbers below 2^22.
+#[inline(always)]
+pub fn truncated<S: Simd>(x: f32x16<S>) -> i32x16<S> {
+    if cfg!(target_arch = "wasm32") {
+        // The conversion that WebAssembly has takes care of every float there is, and costs more than the rest.
+        return (x.trunc() + 12_582_912.0).bitcast::<i32x16<S>>() - 0x4B40_0000;
+    }
+    x.to_int()
+}
+
 /// The nearest integers, halves away from zero, as the definition rounds them.
 #[inline(always)]
 pub fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
     let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
-    (x + almost_half.copysign(x)).to_int()
+    truncated(x + almost_half.copysign(x))
 }
 
 /// The bits of infinity: those of no number are greater or equal.

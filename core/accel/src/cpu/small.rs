@@ -1,7 +1,7 @@
 //! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, the two
 //! lattice schemes, and MXFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
 
-use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges, rounded};
+use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges, rounded, truncated};
 use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u16x32, u32x16, u64x8};
 use quantoscope_core::float::{e8m0_half_to_f32, f16_is_finite, f32_to_f16, floor_log2};
 
@@ -75,8 +75,7 @@ struct AroundZero<'a> {
 impl Coder for AroundZero<'_> {
     #[inline(always)]
     fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
-        let code: i32x16<S> = (x * self.inverse[b] + self.offset).to_int();
-        code.min(i32x16::splat(simd, self.top))
+        truncated(x * self.inverse[b] + self.offset).min(i32x16::splat(simd, self.top))
     }
 }
 
@@ -90,8 +89,7 @@ struct Above<'a> {
 impl Coder for Above<'_> {
     #[inline(always)]
     fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
-        let code: i32x16<S> = ((x - self.min[b]) * self.inverse[b] + 0.5).to_int();
-        code.min(i32x16::splat(simd, self.top))
+        truncated((x - self.min[b]) * self.inverse[b] + 0.5).min(i32x16::splat(simd, self.top))
     }
 }
 

@@ -54,10 +54,25 @@ pub fn put<S: Simd, const N: usize>(values: &mut [f32; N], k: usize, v: f32x16<S
     v.store_slice(&mut values[16 * k..16 * (k + 1)]);
 }
 
+#[cfg(target_arch = "x86_64")]
+fearless_simd::kernel!(
+    #[inline(always)]
+    fn widened_field(_token: Avx2, bits: u16) -> f32 {
+        use core::arch::x86_64::{_mm_cvtph_ps, _mm_cvtsi32_si128, _mm_cvtss_f32};
+        _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits.into())))
+    }
+);
+
 /// The binary16 at `at`, widened.
 #[inline(always)]
-pub fn field(bytes: &[u8], at: usize) -> f32 {
-    f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
+pub fn field<S: Simd>(simd: S, bytes: &[u8], at: usize) -> f32 {
+    let bits = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(token) = simd.level().as_avx2() {
+        return widened_field(token, bits);
+    }
+    let _ = simd;
+    f16_to_f32(bits)
 }
 
 /// Low and high nibbles of the sixteen bytes from `at` on.
@@ -104,44 +119,51 @@ macro_rules! halves {
     };
 }
 
-halves!(Q4_0, 18, |simd, from| nibbles(simd, from, 2), |q| (widened(q) - 8.0) * d, d = field(from, 0));
+halves!(Q4_0, 18, |simd, from| nibbles(simd, from, 2), |q| (widened(q) - 8.0) * d, d = field(simd, from, 0));
+halves!(
+    Q8_0,
+    34,
+    |simd, from| [bytes(simd, from, 2), bytes(simd, from, 18)],
+    |q| widened_signed(q.bitcast()) * d,
+    d = field(simd, from, 0)
+);
 halves!(
     Q4_1,
     20,
     |simd, from| nibbles(simd, from, 4),
     |q| widened(q) * d + m,
-    d = field(from, 0),
-    m = field(from, 2)
+    d = field(simd, from, 0),
+    m = field(simd, from, 2)
 );
 halves!(
     Q5_0,
     22,
     |simd, from| five_bits(simd, from, 2, nibbles(simd, from, 6)),
     |q| (widened(q) - 16.0) * d,
-    d = field(from, 0)
+    d = field(simd, from, 0)
 );
 halves!(
     Q5_1,
     24,
     |simd, from| five_bits(simd, from, 4, nibbles(simd, from, 8)),
     |q| widened(q) * d + m,
-    d = field(from, 0),
-    m = field(from, 2)
+    d = field(simd, from, 0),
+    m = field(simd, from, 2)
 );
 halves!(
     Lattice,
     20,
     |simd, from| pairs(nibbles(simd, from, 4)),
     |q| widened(q) * d + m,
-    d = field(from, 0),
-    m = field(from, 2)
+    d = field(simd, from, 0),
+    m = field(simd, from, 2)
 );
 halves!(
     Iq4Nl,
     18,
     |simd, from| nibbles(simd, from, 2),
     |q| widened_signed(levels.swizzle_dyn(q)) * d,
-    d = field(from, 0),
+    d = field(simd, from, 0),
     levels = book(simd, &IQ4)
 );
 halves!(

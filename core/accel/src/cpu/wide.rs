@@ -4,21 +4,32 @@
 //! upper bits of a stretch in the same bytes as those of others, shifted.
 
 use super::spread::{Decoded, book, bytes, field, put, widened, widened_signed};
-use fearless_simd::{Simd, prelude::*, u8x16};
+use fearless_simd::{Simd, f32x8, prelude::*, u8x16, u16x8, u32x4};
 use quantoscope_core::quant::codebook::IQ4;
-use quantoscope_core::quant::six_bits::{unpack_pairs, unpack_sixteen};
+use quantoscope_core::quant::six_bits::unpack_sixteen;
+
+/// All bytes shifted as halves of 16-bit numbers: what crosses from one byte to the other must be masked away.
+#[inline(always)]
+fn shifted<S: Simd>(v: u8x16<S>, right: u32) -> u8x16<S> {
+    (v.bitcast::<u16x8<S>>() >> right).bitcast()
+}
 
 /// Sixteen codes of two bits: those of a half of 128 values share 32 bytes.
 #[inline(always)]
 fn quarters<S: Simd>(simd: S, from: &[u8], at: usize, k: usize) -> u8x16<S> {
     let (half, stretch) = (k / 8, k / 2 % 4);
-    (bytes(simd, from, at + 32 * half + 16 * (k % 2)) >> (2 * stretch) as u32) & 3
+    shifted(bytes(simd, from, at + 32 * half + 16 * (k % 2)), 2 * stretch as u32) & 3
 }
 
 /// Sixteen codes of one bit, at `bit` of the result.
 #[inline(always)]
 fn plane<S: Simd>(simd: S, from: &[u8], at: usize, k: usize, bit: u32) -> u8x16<S> {
-    ((bytes(simd, from, at + 16 * (k % 2)) >> (k / 2) as u32) & 1) << bit
+    let set = bytes(simd, from, at + 16 * (k % 2)) & (1 << (k / 2));
+    // Seen from its place the bit does not leave its byte.
+    match (k as u32 / 2).checked_sub(bit) {
+        Some(right) => shifted(set, right),
+        None => (set.bitcast::<u16x8<S>>() << (bit - k as u32 / 2)).bitcast(),
+    }
 }
 
 /// Sixteen codes of four bits, of which `2 * N` share `N` bytes.
@@ -43,7 +54,7 @@ pub struct Q2K;
 impl Decoded<256, 84> for Q2K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 84], values: &mut [f32; 256]) {
-        let (d, dmin) = (field(from, 80), field(from, 82));
+        let (d, dmin) = (field(simd, from, 80), field(simd, from, 82));
         for k in 0..16 {
             let (d, m) = (d * f32::from(from[k] & 15), dmin * f32::from(from[k] >> 4));
             put(values, k, widened(quarters(simd, from, 16, k)) * d - m);
@@ -57,7 +68,7 @@ pub struct Q3K;
 impl Decoded<256, 110> for Q3K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 110], values: &mut [f32; 256]) {
-        let (d, scales) = (field(from, 108), unpack_sixteen(twelve(from, 96)));
+        let (d, scales) = (field(simd, from, 108), unpack_sixteen(twelve(from, 96)));
         for (k, &scale) in scales.iter().enumerate() {
             let codes = quarters(simd, from, 32, k) | plane(simd, from, 0, k, 2);
             put(values, k, (widened(codes) - 4.0) * (d * f32::from(scale as i8 - 32)));
@@ -71,7 +82,7 @@ pub struct Q4K;
 impl Decoded<256, 144> for Q4K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 144], values: &mut [f32; 256]) {
-        with_minimum(from, |k, d, m| {
+        with_minimum(simd, from, |k, d, m| {
             put(values, k, widened(nibbles::<S, 32>(simd, from, 16, k)) * d - m);
         });
     }
@@ -83,7 +94,7 @@ pub struct Q5K;
 impl Decoded<256, 176> for Q5K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 176], values: &mut [f32; 256]) {
-        with_minimum(from, |k, d, m| {
+        with_minimum(simd, from, |k, d, m| {
             let codes = nibbles::<S, 32>(simd, from, 48, k) | plane(simd, from, 16, k, 4);
             put(values, k, widened(codes) * d - m);
         });
@@ -92,11 +103,23 @@ impl Decoded<256, 176> for Q5K {
 
 /// Calls `sixteen(k, scale, min)` with what the header that Q4_K and Q5_K have in common says.
 #[inline(always)]
-fn with_minimum(from: &[u8], mut sixteen: impl FnMut(usize, f32, f32)) {
-    let (d, dmin) = (field(from, 0), field(from, 2));
-    let (scales, mins) = unpack_pairs(twelve(from, 4));
+fn with_minimum<S: Simd>(simd: S, from: &[u8], mut sixteen: impl FnMut(usize, f32, f32)) {
+    let (d, dmin) = (field(simd, from, 0), field(simd, from, 2));
+    // Four scales are the bytes of a number, as are four minima; see `six_bits::pack_pairs`.
+    let word = |at: usize| u32::from_le_bytes([from[at], from[at + 1], from[at + 2], from[at + 3]]);
+    let (low, high, both) = (word(4), word(8), word(12));
+    let upper = |v: u32| v >> 2 & 0x3030_3030;
+    let words = [
+        low & 0x3F3F_3F3F,
+        both & 0x0F0F_0F0F | upper(low),
+        high & 0x3F3F_3F3F,
+        both >> 4 & 0x0F0F_0F0F | upper(high),
+    ];
+    let codes = widened(u32x4::load_array(simd, words).bitcast());
+    let steps = f32x8::splat(simd, d).combine(f32x8::splat(simd, dmin));
+    let steps = (codes * steps).to_array();
     for k in 0..16 {
-        sixteen(k, d * f32::from(scales[k / 2]), dmin * f32::from(mins[k / 2]));
+        sixteen(k, steps[k / 2], steps[8 + k / 2]);
     }
 }
 
@@ -106,7 +129,7 @@ pub struct Q6K;
 impl Decoded<256, 210> for Q6K {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 210], values: &mut [f32; 256]) {
-        let d = field(from, 208);
+        let d = field(simd, from, 208);
         for k in 0..16 {
             let codes = nibbles::<S, 64>(simd, from, 0, k) | (quarters(simd, from, 128, k) << 4);
             put(values, k, (widened(codes) - 32.0) * (d * f32::from(from[192 + k] as i8)));
@@ -120,7 +143,7 @@ pub struct Iq4Xs;
 impl Decoded<256, 136> for Iq4Xs {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 136], values: &mut [f32; 256]) {
-        let (d, levels) = (field(from, 0), book(simd, &IQ4));
+        let (d, levels) = (field(simd, from, 0), book(simd, &IQ4));
         let upper = u16::from_le_bytes([from[2], from[3]]);
         for k in 0..16 {
             let j = k / 2;
@@ -138,7 +161,7 @@ pub struct Tq20;
 impl Decoded<256, 66> for Tq20 {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 66], values: &mut [f32; 256]) {
-        let d = field(from, 64);
+        let d = field(simd, from, 64);
         for k in 0..16 {
             put(values, k, (widened(quarters(simd, from, 0, k)) - 1.0) * d);
         }

@@ -85,6 +85,8 @@ pub fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
     if let fearless_simd::Level::Avx2(avx2) = simd.level() {
         return transpose_eight::<S>(avx2, simd, square);
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = simd;
     let half = S::f32s::LEN / 2;
     for _ in 0..S::f32s::LEN.trailing_zeros() {
         let old = *square;

@@ -65,6 +65,20 @@ impl<S: Simd> Searches for Lanes<S> {
             || iq4::search(self.0, x, weights, scales),
         );
     }
+
+    #[inline(always)]
+    fn weigh<const N: usize>(
+        self,
+        x: &[[f32; N]],
+        spreads: &[f32],
+        weights: &mut [[f32; N]],
+        sums: &mut [f32],
+    ) {
+        self.0.vectorize(
+            #[inline(always)]
+            || weigh::weigh_given(self.0, x, spreads, weights, sums),
+        );
+    }
 }
 
 /// The weights of the sub-blocks from number `from` on.

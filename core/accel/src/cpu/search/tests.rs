@@ -189,6 +189,18 @@ fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
     }
 }
 
+/// The weights that importance gives.
+fn check_weigh<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
+    let spreads: Vec<f32> = draw.x.iter().map(|x| x[0] * x[1]).map(f32::abs).collect();
+    let (mut lanes, mut one) = ((draw.given.clone(), vec![0.0; DRAW]), (draw.given.clone(), vec![0.0; DRAW]));
+    Lanes(simd).weigh(&draw.x, &spreads, &mut lanes.0, &mut lanes.1);
+    OneByOne.weigh(&draw.x, &spreads, &mut one.0, &mut one.1);
+    let all = |(weights, sums): (Vec<[f32; N]>, Vec<f32>)| [weights.as_flattened(), &sums].concat();
+    for (j, (lane, one)) in all(lanes).into_iter().zip(all(one)).enumerate() {
+        assert!(same(lane, one), "{simd:?} {N} weighed, seed {}, {j}: {lane} and not {one}", draw.seed);
+    }
+}
+
 impl<const N: usize> Check for Draw<N> {
     fn check<S: Simd>(&mut self, simd: S) {
         const GRIDS: [Grid; 5] = [
@@ -205,6 +217,7 @@ impl<const N: usize> Check for Draw<N> {
             });
         }
         check_iq4(simd, self);
+        check_weigh(simd, self);
         check_refined(simd, self, 4);
         check_refined(simd, self, 8);
         for half in [4, 8, 16, 32] {

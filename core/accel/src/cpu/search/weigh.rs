@@ -1,6 +1,6 @@
-//! What each value counts, lane by lane.
+//! What each value counts, lane by lane: the weights of a search, and those that importance gives.
 
-use super::lanes::{Columns, fill};
+use super::lanes::{Columns, WIDEST, blank, fill, numbers, rows_of};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::searches::Weights;
 
@@ -39,6 +39,52 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
     for (w, x) in w.iter_mut().zip(x) {
         for g in 0..G {
             w[g] = averages[g] + x[g].abs();
+        }
+    }
+}
+
+/// Vectors of sub-blocks that are weighed side by side.
+const PAIR: usize = 2;
+
+/// Makes the importance in `weights` weights, and sums them: [`Searches::weigh`](quantoscope_core::quant::searches::Searches::weigh).
+#[inline(always)]
+pub fn weigh_given<S: Simd, const N: usize>(
+    simd: S,
+    x: &[[f32; N]],
+    spreads: &[f32],
+    weights: &mut [[f32; N]],
+    sums: &mut [f32],
+) {
+    let (len, at_once) = (S::f32s::LEN, PAIR * S::f32s::LEN);
+    let (mut columns, mut w): (Columns<S, N, PAIR>, Columns<S, N, PAIR>) = (blank(simd), blank(simd));
+    let parts = x.chunks(at_once).zip(spreads.chunks(at_once));
+    for ((x, spreads), (weights, sums)) in
+        parts.zip(weights.chunks_mut(at_once).zip(sums.chunks_mut(at_once)))
+    {
+        fill(simd, &mut columns, x);
+        fill(simd, &mut w, weights);
+        let mut padded = [0.0; PAIR * WIDEST];
+        padded[..spreads.len()].copy_from_slice(spreads);
+        let mut total = [S::f32s::splat(simd, 0.0); PAIR];
+        for (w, x) in w.iter_mut().zip(&columns) {
+            for g in 0..PAIR {
+                let spread = S::f32s::from_slice(simd, &padded[g * len..(g + 1) * len]);
+                w[g] *= (spread + x[g] * x[g]).sqrt();
+                total[g] += w[g];
+            }
+        }
+        rows_of::<S, N, PAIR>(
+            simd,
+            &w,
+            #[inline(always)]
+            |j, at, v| {
+                if let Some(row) = weights.get_mut(j) {
+                    v.store_slice(&mut row[at..at + len]);
+                }
+            },
+        );
+        for (sums, total) in sums.chunks_mut(len).zip(total) {
+            sums.copy_from_slice(&numbers::<S>(total)[..sums.len()]);
         }
     }
 }

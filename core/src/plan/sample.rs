@@ -1,0 +1,106 @@
+//! Some rows of a tensor for all of them: runs that lie evenly from its first row to its last.
+//!
+//! Which rows depends on the shape and the number alone. Their blocks are those of the whole tensor, so what is measured
+//! of a row in a sample is what is measured of it anywhere.
+
+use super::{Output, Piece, Plan, lcm, straddle};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Runs of rows at most: enough to meet every part of a tensor, few enough to be read one by one.
+const RUNS: u64 = 32;
+
+/// Makes what `plan` measures a sample of about `rows` rows of each tensor; the tensors that have no more stay whole.
+///
+/// Rows that share blocks, as those of flat types can, are taken together. What a plan writes is not touched.
+pub fn sample(plan: &mut Plan, rows: u64) {
+    plan.outputs.iter_mut().filter(|o| o.place.is_none()).for_each(|o| take(o, rows));
+}
+
+fn take(output: &mut Output, rows: u64) {
+    let runs = spread(output.grid.rows, rows, together(output));
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut end = 0;
+    for run in runs {
+        for piece in &output.pieces {
+            let common = run.start.max(piece.rows.start)..run.end.min(piece.rows.end);
+            if !common.is_empty() {
+                let part = piece.part(common, end);
+                end = part.rows.end;
+                pieces.push(part);
+            }
+        }
+    }
+    if end < output.grid.rows {
+        output.pieces = pieces;
+        output.grid.rows = end;
+    }
+}
+
+/// Rows of which none may be taken without the others.
+fn together(output: &Output) -> u64 {
+    let operands = || output.pieces.iter().flat_map(|p| core::iter::once(&p.from).chain(&p.against));
+    let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
+    let flat = straddle(output.grid.cols, operands().map(|o| o.dtype).chain(asked));
+    operands().fold(flat, |g, o| lcm(g, o.map.group()))
+}
+
+/// About `wanted` of `total` rows, in groups of `group`: the first, the last, and runs between them with even gaps. Two
+/// groups at least, where more than a row is wanted.
+fn spread(total: u64, wanted: u64, group: u64) -> Vec<Range<u64>> {
+    let (groups, taken) = (total.div_ceil(group), wanted.div_ceil(group).max(wanted.clamp(1, 2)));
+    if taken >= groups {
+        return core::iter::once(0..total).collect();
+    }
+    let runs = taken.min(RUNS);
+    let share = |n: u64, i: u64, of: u64| (u128::from(n) * u128::from(i) / u128::from(of)) as u64;
+    let run = |i: u64| {
+        let gap = share(groups - taken, i, (runs - 1).max(1));
+        let at = |i: u64| (share(taken, i, runs) + gap).saturating_mul(group).min(total);
+        at(i)..at(i + 1)
+    };
+    (0..runs).map(run).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_reach_from_the_first_row_to_the_last_and_hold_what_was_wanted() {
+        for (total, wanted) in
+            [(4096, 64), (4096, 2), (100, 99), (33, 32), (1 << 40, 1000), (u64::MAX, 1 << 60)]
+        {
+            let runs = spread(total, wanted, 1);
+            assert_eq!(runs.iter().map(|r| r.end - r.start).sum::<u64>(), wanted, "{wanted} of {total}");
+            assert_eq!((runs[0].start, runs[runs.len() - 1].end), (0, total));
+            assert!(runs.windows(2).all(|w| w[0].end <= w[1].start) && runs.len() as u64 <= RUNS);
+        }
+        assert_eq!(spread(10, 3, 1), [0..1, 4..5, 9..10]);
+        assert_eq!(spread(10, 1, 1), core::slice::from_ref(&(0..1)));
+    }
+
+    /// Otherwise a sample of queries or keys could meet the same row of every head.
+    #[test]
+    fn runs_do_not_fall_in_step_with_heads() {
+        for head in [64, 80, 96, 128] {
+            let mut met: Vec<u64> = spread(32 * head, 32, 1).iter().map(|r| r.start % head).collect();
+            met.sort_unstable();
+            met.dedup();
+            assert!(met.len() >= 24, "{} rows of heads of {head}", met.len());
+        }
+    }
+
+    #[test]
+    fn groups_are_not_split_and_what_has_no_more_rows_is_whole() {
+        let runs = spread(101, 9, 4);
+        assert!(runs.iter().all(|r| r.start % 4 == 0 && (r.end % 4 == 0 || r.end == 101)), "{runs:?}");
+        assert_eq!(runs[runs.len() - 1], 100..101);
+        assert_eq!(spread(101, 2, 4), [0..4, 100..101]);
+        for (total, wanted, group) in
+            [(0, 5, 1), (1, 1, 1), (7, 7, 1), (7, u64::MAX, 1), (7, 5, 4), (3, 1, 32)]
+        {
+            assert_eq!(spread(total, wanted, group), core::slice::from_ref(&(0..total)));
+        }
+    }
+}
