@@ -11,7 +11,12 @@ use quantoscope_core::quant::Encoding;
 use quantoscope_core::{DType, Result};
 use quantoscope_tests::vectors::f32_bytes;
 
-fn encode(kernels: &dyn Kernels, name: &str, x: &[f32], importance: Option<&[f32]>) -> Result<(DType, Vec<u8>)> {
+fn encode(
+    kernels: &dyn Kernels,
+    name: &str,
+    x: &[f32],
+    importance: Option<&[f32]>,
+) -> Result<(DType, Vec<u8>)> {
     let narrow = |f: fn(f32) -> u16| x.iter().flat_map(|&v| f(v).to_le_bytes()).collect();
     Ok(match name {
         "narrow_f16" => (DType::F16, narrow(f32_to_f16)),
