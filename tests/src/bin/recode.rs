@@ -2,7 +2,8 @@
 //!
 //! `recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values as there are
 //! weights; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
-//! `read_NAME` takes the input as blocks of the type, and only decodes them.
+//! `read_NAME` takes the input as blocks of the type, and only decodes them. Where an element is refused, its number is
+//! printed and the exit code is 3.
 
 use quantoscope_accel::Level;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
@@ -51,9 +52,14 @@ fn main() {
         }
         None => {
             let x = floats(&raw);
-            let (dtype, out) =
-                encode(kernels, name, &x, importance.as_deref()).unwrap_or_else(|e| panic!("{name}: {e}"));
-            (dtype, out, x.len())
+            match encode(kernels, name, &x, importance.as_deref()) {
+                Ok((dtype, out)) => (dtype, out, x.len()),
+                Err(e) => {
+                    let element = e.detail().element.unwrap_or_else(|| panic!("{name}: {e}"));
+                    println!("{element}");
+                    std::process::exit(3);
+                }
+            }
         }
     };
     let mut back = vec![0.0; len];
