@@ -248,12 +248,13 @@ fn predictors_of_further_tokens_are_told_apart() {
         let part = Model::fixture(family).with(name, &[24, 48]).part(name);
         assert_eq!(part, Part { stream: StreamPart::MoreTokens, heads: None }, "{family} {name}");
     }
-    // Families without one have no further layers.
-    let model = Model::fixture("llama").with("model.layers.2.self_attn.q_proj.weight", &[16, 24]);
-    assert_eq!(
-        model.rules().expect_err("a layer too many").detail().tensor.as_deref(),
-        Some("model.layers.2.self_attn.q_proj.weight")
-    );
+    // Families without one have no further layers, not even whole ones.
+    let mut model = Model::fixture("llama");
+    let last = model.tensors.clone().into_iter().filter(|t| t.name.contains(".layers.1."));
+    let further = last.map(|t| TensorInfo { name: t.name.replace(".1.", ".2."), ..t });
+    model.tensors.extend(further);
+    let error = model.rules().expect_err("a layer too many");
+    assert!(error.detail().tensor.as_deref().is_some_and(|t| t.starts_with("model.layers.2.")), "{error}");
 }
 
 #[test]
@@ -281,6 +282,18 @@ fn biases_and_shapes_of_real_variants_have_their_parts() {
         lite.part("model.layers.0.self_attn.q_proj.weight").stream,
         StreamPart::Reader { axis: 1, .. }
     ));
+    // Feed-forward parts without experts among those with them, and norms of queries that a flag adds.
+    for (family, name, shape, part) in [
+        ("qwen2_moe", "model.layers.0.mlp.down_proj.weight", &[24, 20][..], StreamPart::Writer { axis: 0 }),
+        ("qwen3_next", "model.layers.1.mlp.down_proj.weight", &[24, 20], StreamPart::Writer { axis: 0 }),
+        ("cohere", "model.layers.0.self_attn.q_norm.weight", &[6, 24], StreamPart::Untouched),
+        ("phi", "model.layers.0.self_attn.k_layernorm.weight", &[24], StreamPart::Untouched),
+        ("gpt_oss", "model.layers.0.mlp.experts.down_proj_bias", &[4, 24], StreamPart::Writer { axis: 1 }),
+    ] {
+        let mut model = Model::fixture(family);
+        model.tensors.retain(|t| t.name != name);
+        assert_eq!(model.with(name, shape).part(name).stream, part, "{family} {name}");
+    }
     // A bias of the head moves logits and nothing else.
     let biased = Model::fixture("llama").with("lm_head.bias", &[24]);
     assert_eq!(biased.part("lm_head.bias").stream, StreamPart::Untouched);

@@ -2,7 +2,7 @@
 //!
 //! Two rotations are known. R1 turns the residual stream, `x' = Q x`: what writes it is turned along its outputs, what
 //! reads it takes the gain of the norm before it and is turned along its inputs. R2 turns the values of each head and
-//! turns them back where they are read. Tables say by name who does what ([`table`] has their words); nothing is told by
+//! turns them back where they are read. Tables say by name who does what (`table` has their words); nothing is told by
 //! its size, and what no table names is refused where it could lie on the stream. Knows names, shapes and the
 //! configuration, no values and no rotation.
 
