@@ -236,6 +236,26 @@ fn buffers_and_masks_stay_by_name() {
     assert_eq!(Model::fixture("llama").with(other, &[5]).part(other).stream, StreamPart::Untouched);
 }
 
+/// Sizes tell nothing: another axis may well be as long as the stream.
+#[test]
+fn what_stays_is_named_whatever_its_size() {
+    let mut tried = 0;
+    for folder in folders() {
+        let model = Model::fixture(folder.file_name().and_then(|n| n.to_str()).expect("a name"));
+        let ours = model.rules().expect("rules");
+        for (i, part) in ours.parts.iter().enumerate() {
+            if *part == (Part { stream: StreamPart::Untouched, heads: None }) {
+                let name = model.tensors[i].name.clone();
+                let mut other = model.clone();
+                other.tensors[i] = tensor(&name, &[ours.hidden]);
+                assert_eq!(other.part(&name), *part, "{name} of {}", folder.display());
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 200, "{tried}");
+}
+
 #[test]
 fn predictors_of_further_tokens_are_told_apart() {
     for (family, name) in [
