@@ -3,6 +3,8 @@
 mod build;
 mod directories;
 mod families;
+mod family_rules;
+mod family_rules_hostile;
 mod gguf;
 mod gguf_hostile;
 mod imatrix;

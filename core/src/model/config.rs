@@ -9,9 +9,9 @@ use alloc::string::{String, ToString};
 use serde_json::Value;
 
 /// The largest of any size in a configuration that we believe.
-const LIMIT: u64 = 1 << 24;
+pub(super) const LIMIT: u64 = 1 << 24;
 /// The most layers.
-const LAYERS: u64 = 1 << 12;
+pub(super) const LAYERS: u64 = 1 << 12;
 
 /// The nonlinearity of the feed-forward part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,17 +89,24 @@ pub struct Config {
     pub logits_scaling: f64,
 }
 
-struct Reader<'a> {
+/// A configuration, read through a nested one of its text model.
+pub(super) struct Reader<'a> {
     outer: &'a Value,
     inner: &'a Value,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn of(outer: &'a Value) -> Reader<'a> {
+        let nested = ["text_config", "llm_config", "language_config"];
+        let inner = nested.iter().find_map(|key| outer.get(key).filter(|v| v.is_object()));
+        Reader { outer, inner: inner.unwrap_or(outer) }
+    }
+
     fn get(&self, key: &str) -> Option<&'a Value> {
         self.inner.get(key).or_else(|| self.outer.get(key)).filter(|v| !v.is_null())
     }
 
-    fn text(&self, key: &str) -> Option<&'a str> {
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key)?.as_str()
     }
 
@@ -107,12 +114,22 @@ impl<'a> Reader<'a> {
         self.get(key)?.as_f64().filter(|x| x.is_finite())
     }
 
-    fn flag(&self, key: &str) -> Option<bool> {
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
         self.get(key)?.as_bool()
     }
 
+    /// Whether the head is the embedding, as either configuration says, else as the family does; `None` where neither
+    /// speaks, and the file decides.
+    pub(super) fn ties_head(&self) -> Option<bool> {
+        let said = [self.inner, self.outer].map(|v| v.get("tie_word_embeddings").and_then(Value::as_bool));
+        match said {
+            [None, None] => ties(self.text("model_type").unwrap_or("")).then_some(true),
+            _ => Some(said.contains(&Some(true))),
+        }
+    }
+
     /// A size under the first of these keys that is there; refused where it is 0 or beyond the limit.
-    fn size(&self, keys: &[&str], limit: u64) -> Result<Option<usize>> {
+    pub(super) fn size(&self, keys: &[&str], limit: u64) -> Result<Option<usize>> {
         let Some((key, value)) = keys.iter().find_map(|k| self.get(k).map(|v| (k, v))) else {
             return Ok(None);
         };
@@ -136,11 +153,7 @@ impl Config {
     pub fn parse(json: &[u8]) -> Result<Config> {
         let outer: Value = serde_json::from_slice(json)
             .map_err(|e| Error::new(Code::BadJson, format!("config.json is not JSON: {e}")))?;
-        let inner = ["text_config", "llm_config", "language_config"]
-            .iter()
-            .find_map(|key| outer.get(key).filter(|v| v.is_object()))
-            .unwrap_or(&outer);
-        Config::read(&Reader { outer: &outer, inner })
+        Config::read(&Reader::of(&outer))
     }
 
     fn read(read: &Reader<'_>) -> Result<Config> {
@@ -177,7 +190,8 @@ impl Config {
 /// Whether a family ties its head to the embedding when its configuration does not say.
 fn ties(model_type: &str) -> bool {
     let tied = ["gemma", "gemma2", "gemma3", "gemma3_text", "cohere", "cohere2", "lfm2", "smollm3"];
-    tied.contains(&model_type)
+    let older = ["gpt2", "opt", "falcon", "starcoder2", "ernie4_5"];
+    tied.contains(&model_type) || older.contains(&model_type)
 }
 
 /// A number of the rotary embedding, which newer configurations keep in an object of their own.

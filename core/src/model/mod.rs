@@ -3,6 +3,7 @@
 //! Knows names and shapes, never containers' bytes.
 
 pub mod config;
+pub mod family;
 pub mod forward;
 pub mod names;
 pub mod role;

@@ -1,0 +1,230 @@
+//! What a rotation would do to each tensor of a checkpoint, by the rules of its family.
+//!
+//! Two rotations are known. R1 turns the residual stream, `x' = Q x`: what writes it is turned along its outputs, what
+//! reads it takes the gain of the norm before it and is turned along its inputs. R2 turns the values of each head and
+//! turns them back where they are read. Tables say by name who does what (`table` has their words); nothing is told by
+//! its size, and what no table names is refused where it could lie on the stream. Knows names, shapes and the
+//! configuration, no values and no rotation.
+
+mod centred;
+mod dense;
+mod linear;
+mod mixtures;
+mod names;
+mod pattern;
+mod resolve;
+mod sandwich;
+mod table;
+mod values;
+
+pub use values::{Heads, HeadsVerdict, Span};
+
+use super::config::Reader;
+use crate::error::{Code, Error, Result};
+use crate::tensor::TensorInfo;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde_json::Value;
+use table::Family;
+
+/// What rotations would do to a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// The family that the configuration is of.
+    pub family: &'static str,
+    /// Length of the residual stream.
+    pub hidden: u64,
+    /// Layers of the decoder.
+    pub layers: u32,
+    /// Whether the configuration ties the head to the embedding; a model whose stream was rotated must not. Where a head
+    /// stands in the file all the same ([`Rules::made_head`] is none), those who load it take the embedding instead:
+    /// both must have the same values, or the head is not the model's.
+    pub tied: bool,
+    /// Whether R1 is exact, and with which rotations.
+    pub stream: StreamVerdict,
+    /// Whether R2 is exact, and where the heads lie.
+    pub heads: HeadsVerdict,
+    /// A part for each tensor, in their order.
+    pub parts: Vec<Part>,
+    /// The head that a tied model must be given for R1.
+    pub made_head: Option<MadeHead>,
+}
+
+/// Whether a rotation of the stream leaves the model what it was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamVerdict {
+    /// Any rotation does.
+    Any,
+    /// One that leaves the vector of ones where it is: norms subtract the mean.
+    FixesOnes,
+    /// None does, and no tensor has a part.
+    Refused {
+        /// Why not.
+        because: &'static str,
+        /// The tensors that forbid it, sorted.
+        blockers: Vec<String>,
+    },
+}
+
+/// What becomes of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// In R1.
+    pub stream: StreamPart,
+    /// In R2.
+    pub heads: Option<HeadPart>,
+}
+
+/// A tensor's part in R1. Tensors are named by their index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamPart {
+    /// Stays, bit for bit.
+    Untouched,
+    /// Every vector along the axis is multiplied by `Q`.
+    Embedding {
+        /// The axis of the stream.
+        axis: usize,
+    },
+    /// Every vector along the axis is multiplied by `Q`.
+    Writer {
+        /// The axis of the stream.
+        axis: usize,
+    },
+    /// The gain of a norm is multiplied in along the axis, then every vector along it is multiplied by `Q`.
+    Reader {
+        /// The axis of the stream.
+        axis: usize,
+        /// The norm.
+        fold: usize,
+    },
+    /// As a reader; its outputs are the logits.
+    Head {
+        /// The axis of the stream.
+        axis: usize,
+        /// The norm.
+        fold: usize,
+    },
+    /// Folded into all that name it, then neutral everywhere.
+    Norm {
+        /// How its gain is stored.
+        form: NormForm,
+    },
+    /// Divided by the gain of its norm, then multiplied by `Q`.
+    NormBias {
+        /// The norm's gain.
+        of: usize,
+    },
+    /// Of a predictor of further tokens. It reads the stream through norms whose gains it shares with nobody, and shares
+    /// embedding and head with the model: beside a rotated stream it predicts nothing, so it is left out.
+    MoreTokens,
+}
+
+/// How a gain is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormForm {
+    /// The gain itself.
+    Gain,
+    /// What it has more than 1.
+    OnePlusGain,
+}
+
+impl NormForm {
+    /// What is added to a stored value to get the gain.
+    pub const fn plus(self) -> f64 {
+        match self {
+            NormForm::Gain => 0.0,
+            NormForm::OnePlusGain => 1.0,
+        }
+    }
+
+    /// The stored value of a gain of 1.
+    pub const fn neutral(self) -> f64 {
+        1.0 - self.plus()
+    }
+}
+
+/// A tensor's part in R2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadPart {
+    /// The axis along which the heads lie.
+    pub axis: usize,
+    /// Its layer: each has matrices of its own.
+    pub layer: u32,
+    /// On which side of the attention it stands.
+    pub side: HeadSide,
+}
+
+/// A side of the attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadSide {
+    /// Makes the values: [`Heads::made`] says where the heads lie.
+    Made,
+    /// Reads them: [`Heads::read`] does.
+    Read,
+}
+
+/// A head that must be made of the embedding before the stream is rotated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeHead {
+    /// Its name.
+    pub name: String,
+    /// The embedding.
+    pub source: usize,
+    /// The norm before it.
+    pub fold: usize,
+}
+
+/// What rotations would do to `tensors`, of a model with this `config.json`.
+///
+/// Fails with `unsupported_rotation` where that cannot be told: no configuration, an unknown family or variant, a tensor
+/// that no rule names and that could lie on the stream or on the values, a named one of another shape, a quantized one
+/// with a part, a norm without readers, a layer or a counterpart that is missing. What is told but not exact is a verdict.
+pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<Rules> {
+    let config = config.ok_or_else(|| {
+        refuse("there is no config.json, so it is not known which family the model is of".into())
+    })?;
+    let outer: Value = serde_json::from_slice(config)
+        .map_err(|e| Error::new(Code::BadJson, format!("config.json is not JSON: {e}")))?;
+    let read = Reader::of(&outer);
+    let family = family(&read)?;
+    has_a_head(&outer)?;
+    for needed in family.needed {
+        let said = read.flag(needed.key).unwrap_or(needed.default);
+        if said != needed.value {
+            let (name, key) = (family.name, needed.key);
+            return Err(refuse(format!("the rules of {name} do not cover {key} = {said} (config.json)")));
+        }
+    }
+    resolve::resolve(family, &read, tensors)
+}
+
+/// The names of the families whose rules are known.
+pub fn known() -> impl Iterator<Item = &'static str> {
+    table::all().map(|f| f.name)
+}
+
+fn family(read: &Reader<'_>) -> Result<&'static Family> {
+    let model_type = read.text("model_type").unwrap_or("");
+    table::find(model_type).ok_or_else(|| {
+        let known = known().collect::<Vec<_>>().join(", ");
+        refuse(format!(
+            "no rules are known for the family {model_type:?} (model_type of config.json); known: {known}"
+        ))
+    })
+}
+
+/// A model without a head hands out the stream itself, or what is made of it by something that we do not know.
+fn has_a_head(config: &Value) -> Result<()> {
+    const HEADED: &[&str] = &["ForCausalLM", "LMHeadModel", "ForConditionalGeneration"];
+    let Some(classes) = config.get("architectures").and_then(Value::as_array) else { return Ok(()) };
+    let named = |class: &Value| class.as_str().is_some_and(|c| HEADED.iter().any(|h| c.ends_with(h)));
+    if classes.is_empty() || classes.iter().any(named) {
+        return Ok(());
+    }
+    Err(refuse("no class under architectures in config.json has an output head".into()))
+}
+
+fn refuse(message: String) -> Error {
+    Error::new(Code::UnsupportedRotation, message)
+}

@@ -1,0 +1,269 @@
+//! From the tables of a family and the tensors of a checkpoint to a part for each tensor.
+
+use super::names::{Kind, Meaning, Named, meaning, weight_name};
+use super::table::{Family, Prefix, Side};
+use super::values::{Heads, HeadsVerdict, both_sides};
+use super::{MadeHead, Part, Rules, StreamPart, StreamVerdict, refuse};
+use crate::dtype::Kind as Elements;
+use crate::error::{Error, Result};
+use crate::model::config::{LAYERS, LIMIT, Reader};
+use crate::tensor::TensorInfo;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+struct Resolver<'a> {
+    family: &'static Family,
+    prefix: Prefix,
+    hidden: u64,
+    layers: u32,
+    tensors: &'a [TensorInfo],
+    index: BTreeMap<&'a str, usize>,
+    /// What each tensor is by its name.
+    meanings: Vec<Meaning>,
+    /// Norms that somebody reads.
+    read: BTreeSet<usize>,
+}
+
+/// The rules of a checkpoint of this family.
+pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo]) -> Result<Rules> {
+    let needed = |keys: &[&str], limit: u64| {
+        let missing = || refuse(format!("config.json does not say {}", keys.join(" or ")));
+        read.size(keys, limit)?.ok_or_else(missing)
+    };
+    let hidden = needed(&["hidden_size", "n_embd"], LIMIT)? as u64;
+    let layers = needed(&["num_hidden_layers", "n_layer"], LAYERS)? as u32;
+    let index: BTreeMap<&str, usize> =
+        tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+    let prefix = prefix(family, &index)?;
+    let meanings = tensors.iter().map(|t| meaning(family, prefix, layers, &t.name)).collect();
+    let read_norms = BTreeSet::new();
+    let mut it = Resolver { family, prefix, hidden, layers, tensors, index, meanings, read: read_norms };
+    let heads = match family.values.refused {
+        Some(because) => HeadsVerdict::Refused { because },
+        None => HeadsVerdict::Exact(Heads::of(family, read, hidden)?),
+    };
+    it.all_are_named(&heads)?;
+    it.all_layers_are_there()?;
+    it.none_is_packed(&heads)?;
+    let mut parts = it.stream()?;
+    it.heads(&heads, &mut parts)?;
+    let tied = read.ties_head();
+    let made_head = it.made_head(tied)?;
+    it.every_norm_is_read()?;
+    let stream = it.verdict();
+    Ok(Rules {
+        family: family.name,
+        hidden,
+        layers,
+        tied: tied == Some(true),
+        stream,
+        heads,
+        parts,
+        made_head,
+    })
+}
+
+/// How the names begin: where the embedding is.
+fn prefix(family: &Family, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
+    let embedding = |p: &Prefix| weight_name(*p, family.embedding, None);
+    let found = family.prefixes.iter().find(|p| index.contains_key(embedding(p).as_str()));
+    found.copied().ok_or_else(|| {
+        let tried: Vec<String> = family.prefixes.iter().map(embedding).collect();
+        refuse(format!("the embedding of {} is missing ({})", family.name, tried.join(", ")))
+    })
+}
+
+impl Resolver<'_> {
+    fn named(&self) -> impl Iterator<Item = (usize, &TensorInfo, &Named)> {
+        self.tensors.iter().zip(&self.meanings).enumerate().filter_map(|(i, (t, m))| match m {
+            Meaning::Ruled(named) => Some((i, t, named)),
+            _ => None,
+        })
+    }
+
+    /// By size, and only here: what no rule names may lie neither on the stream nor on the values.
+    fn all_are_named(&self, heads: &HeadsVerdict) -> Result<()> {
+        for (tensor, meaning) in self.tensors.iter().zip(&self.meanings) {
+            let Meaning::Unnamed { in_layer } = *meaning else { continue };
+            let axes = tensor.shape.axes();
+            let (name, hidden) = (self.family.name, self.hidden);
+            if axes.contains(&hidden) {
+                let what =
+                    format!("no rule of {name} names it, and it has an axis of the stream's length {hidden}");
+                return Err(refuse(what).of_tensor(&tensor.name));
+            }
+            let HeadsVerdict::Exact(heads) = heads else { continue };
+            if in_layer && axes.iter().any(|&a| heads.is_width(a)) {
+                let what =
+                    format!("no rule of {name} names it, and it has an axis as long as a layer's values");
+                return Err(refuse(what).of_tensor(&tensor.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn all_layers_are_there(&self) -> Result<()> {
+        let seen: BTreeSet<u32> = self.named().filter_map(|(_, _, n)| n.layer).collect();
+        match (0..self.layers).find(|n| !seen.contains(n)) {
+            Some(n) => Err(refuse(format!("layer {n} of {} is missing", self.layers))),
+            None => Ok(()),
+        }
+    }
+
+    /// Codes cannot be turned.
+    fn none_is_packed(&self, heads: &HeadsVerdict) -> Result<()> {
+        let exact = matches!(heads, HeadsVerdict::Exact(_));
+        for (_, tensor, named) in self.named() {
+            let in_stream = self.family.refused.is_none() && named.has_part();
+            let in_heads = exact && (named.makes_values || named.reads_values);
+            if !in_stream && !in_heads {
+                continue;
+            }
+            let what = match (named.kind, tensor.dtype.kind()) {
+                (Kind::Packed, _) => "it belongs to a quantized weight",
+                (_, Elements::Float) => continue,
+                (_, Elements::Quantized) => "it is quantized",
+                (_, Elements::Integer) => "it has no floating-point values",
+            };
+            let what = format!("{what}: only plain weights can be rotated");
+            return Err(refuse(what).of_tensor(&tensor.name));
+        }
+        Ok(())
+    }
+
+    /// R1's parts; only predictors of further tokens have one where no rotation is exact.
+    fn stream(&mut self) -> Result<Vec<Part>> {
+        let mut parts = vec![Part { stream: StreamPart::Untouched, heads: None }; self.tensors.len()];
+        let mut read = BTreeSet::new();
+        let all = self.tensors.iter().zip(&self.meanings);
+        for (part, (tensor, meaning)) in parts.iter_mut().zip(all) {
+            part.stream = match meaning {
+                Meaning::MoreTokens => StreamPart::MoreTokens,
+                Meaning::Ruled(named) if self.family.refused.is_none() => self.part(tensor, named)?,
+                _ => StreamPart::Untouched,
+            };
+            if let StreamPart::Reader { fold, .. } | StreamPart::Head { fold, .. } = part.stream {
+                read.insert(fold);
+            }
+        }
+        self.read = read;
+        Ok(parts)
+    }
+
+    fn part(&self, tensor: &TensorInfo, named: &Named) -> Result<StreamPart> {
+        let bias = named.kind == Kind::Bias;
+        let rank = 1 + usize::from(!bias) + usize::from(named.rule.bare);
+        let along = |usual: usize| {
+            let axis = if bias { rank - 1 } else { named.rule.axis.unwrap_or(usual) };
+            self.lies_on_the_stream(tensor, rank, axis).map(|()| axis)
+        };
+        Ok(match named.rule.side {
+            Side::Embeds => StreamPart::Embedding { axis: along(1)? },
+            Side::Writes => StreamPart::Writer { axis: along(0)? },
+            Side::Reads(_) if bias => StreamPart::Untouched,
+            Side::Reads(norm) => {
+                let axis = along(rank - 1)?;
+                let fold = self.fold(norm, named.layer, &tensor.name)?;
+                if named.is_head {
+                    StreamPart::Head { axis, fold }
+                } else {
+                    StreamPart::Reader { axis, fold }
+                }
+            }
+            Side::Norm => {
+                self.lies_on_the_stream(tensor, 1, 0)?;
+                match tensor.name.strip_suffix("bias").filter(|_| bias) {
+                    Some(stem) => {
+                        StreamPart::NormBias { of: self.gain(&format!("{stem}weight"), &tensor.name)? }
+                    }
+                    None => StreamPart::Norm { form: self.family.form },
+                }
+            }
+            Side::Blocks | Side::Apart => StreamPart::Untouched,
+        })
+    }
+
+    fn lies_on_the_stream(&self, tensor: &TensorInfo, rank: usize, axis: usize) -> Result<()> {
+        let axes = tensor.shape.axes();
+        if axes.len() == rank && axes.get(axis) == Some(&self.hidden) {
+            return Ok(());
+        }
+        let what = format!(
+            "its shape is {axes:?}, not one of {rank} axes with the stream's length {} at {axis}",
+            self.hidden
+        );
+        Err(refuse(what).of_tensor(&tensor.name))
+    }
+
+    fn fold(&self, norm: &str, layer: Option<u32>, reader: &str) -> Result<usize> {
+        self.gain(&weight_name(self.prefix, norm, layer), reader)
+    }
+
+    fn gain(&self, name: &str, for_whom: &str) -> Result<usize> {
+        let missing = || refuse(format!("the norm {name} that belongs to it is missing")).of_tensor(for_whom);
+        self.index.get(name).copied().ok_or_else(missing)
+    }
+
+    fn heads(&self, verdict: &HeadsVerdict, parts: &mut [Part]) -> Result<()> {
+        let HeadsVerdict::Exact(heads) = verdict else { return Ok(()) };
+        let mut all = Vec::new();
+        for (i, tensor, named) in self.named() {
+            if let Some(part) = heads.part(tensor, named)? {
+                all.push((i, part));
+            }
+        }
+        both_sides(self.tensors, &all)?;
+        for (i, head) in all {
+            if let Some(part) = parts.get_mut(i) {
+                part.heads = Some(head);
+            }
+        }
+        Ok(())
+    }
+
+    /// The head that must be made, unless one is there.
+    fn made_head(&mut self, tied: Option<bool>) -> Result<Option<MadeHead>> {
+        if self.family.refused.is_some() || self.named().any(|(_, _, n)| n.is_head && n.kind == Kind::Weight)
+        {
+            return Ok(None);
+        }
+        let Some((rule, Side::Reads(norm))) = self.family.heads.first().map(|r| (r, r.side)) else {
+            return Ok(None);
+        };
+        let name = format!("{}{}.weight", self.prefix.head, rule.names);
+        if tied == Some(false) {
+            return Err(refuse(format!("the head {name} is missing, and config.json does not tie it")));
+        }
+        let source = self.gain(&weight_name(self.prefix, self.family.embedding, None), &name)?;
+        let fold = self.fold(norm, None, &name)?;
+        self.read.insert(fold);
+        Ok(Some(MadeHead { name, source, fold }))
+    }
+
+    fn every_norm_is_read(&self) -> Result<()> {
+        let unread = |(i, _, n): &(usize, &TensorInfo, &Named)| {
+            n.rule.side == Side::Norm && n.kind == Kind::Weight && !self.read.contains(i)
+        };
+        match self.named().find(unread).filter(|_| self.family.refused.is_none()) {
+            Some((_, tensor, _)) => Err(nobody_reads(tensor)),
+            None => Ok(()),
+        }
+    }
+
+    fn verdict(&self) -> StreamVerdict {
+        let Some(because) = self.family.refused else {
+            return if self.family.centred { StreamVerdict::FixesOnes } else { StreamVerdict::Any };
+        };
+        let blocks = self.named().filter(|(_, _, n)| n.rule.side == Side::Blocks);
+        let mut blockers: Vec<String> = blocks.map(|(_, t, _)| t.name.to_string()).collect();
+        blockers.sort();
+        StreamVerdict::Refused { because, blockers }
+    }
+}
+
+fn nobody_reads(norm: &TensorInfo) -> Error {
+    refuse("nothing that reads this norm is there".into()).of_tensor(&norm.name)
+}
