@@ -124,8 +124,8 @@ impl<S: Simd, const N: usize> First<S, N> {
         for inverse in &mut inverse {
             *inverse = S::f32s::splat(simd, -self.half) / *inverse;
         }
-        self.cross = [S::f32s::splat(simd, 0.0); PAIR];
-        self.square = self.cross;
+        // Not in `self`, where every addition would go by way of memory.
+        let mut sums = [[S::f32s::splat(simd, 0.0); 2]; PAIR];
         for i in 0..N {
             for (g, &inverse) in inverse.iter().enumerate() {
                 let x = self.x[i][g];
@@ -133,10 +133,10 @@ impl<S: Simd, const N: usize> First<S, N> {
                 let w = x * x;
                 let (cross, square) = (w * x * q, w * q * q);
                 (self.codes[i][g], self.crosses[i][g], self.squares[i][g]) = (q, cross, square);
-                self.cross[g] += cross;
-                self.square[g] += square;
+                sums[g] = [sums[g][0] + cross, sums[g][1] + square];
             }
         }
+        (self.cross, self.square) = (sums.map(|s| s[0]), sums.map(|s| s[1]));
     }
 
     /// The sub-blocks in which no code can move.
