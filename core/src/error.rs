@@ -138,6 +138,8 @@ codes! {
     BelowThreshold = "below_threshold", Gate;
     /// The artefact is not what its source makes.
     Difference = "difference", Gate;
+    /// Rotated values are not what the source's make, or the rotated model does not compute what the source does.
+    RotationOff = "rotation_off", Gate;
     /// The device asked for is not there or failed its probe.
     Device = "device", Device;
     /// The file or directory is not there.

@@ -3,6 +3,7 @@
 use crate::dtype::DType;
 use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
 use crate::quant::{Encoding, Refused, decoder, encoder, transcoder};
+use crate::rotate::Rotation;
 
 /// A CPU engine: pure functions on tiles, callable from any thread.
 ///
@@ -53,6 +54,20 @@ pub trait Kernels: Sync {
     /// The error of one leaf; the two slices are equally long.
     fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {
         pair_leaf(reference, candidate)
+    }
+
+    /// Rotates, in every row of `stride` values, the vector that begins at `at` and is as long as the rotation.
+    fn rotate_rows(&self, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
+        for row in x.chunks_exact_mut(stride.max(1)) {
+            if let Some(vector) = row.get_mut(at..at + rotation.len()) {
+                rotation.rows(vector);
+            }
+        }
+    }
+
+    /// Rotates every column of `x`, which has as many rows of `width` values as the rotation is long.
+    fn rotate_columns(&self, rotation: &Rotation, x: &mut [f32], width: usize) {
+        rotation.columns(x, width);
     }
 
     /// Rearranges blocks without loss, or refuses.

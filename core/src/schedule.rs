@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Ask, Finish, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle};
+use crate::plan::{Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle, together};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -99,11 +99,15 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<C
     // Those whose blocks a window must not split.
     let dtypes: Vec<DType> = moved.iter().copied().chain(asked).collect();
     let straddle = straddle(cols, dtypes.iter().copied());
-    let group = operands(piece).fold(straddle, |g, o| lcm(g, o.map.group()));
+    let height = piece.rows.end - piece.rows.start;
+    let turned = together(&piece.from.ops, Along::Rows, height);
+    let group = operands(piece).fold(lcm(straddle, turned), |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
+    let align = lcm(align, together(&piece.from.ops, Along::Columns, cols));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their
     // two sides, a third copy where rows are put in order, weights as they are read and as they are used).
-    let mapped = operands(piece).any(|o| o.map != RowMap::Identity);
+    let turns = piece.from.ops.iter().any(|op| matches!(op, Op::Rotate(_)));
+    let mapped = turns || operands(piece).any(|o| o.map != RowMap::Identity);
     let weights = if piece.importance.is_some() { 8 } else { 0 };
     let values = weights + if mapped { 12 } else { 8 };
     let per_element = bytes_of(&dtypes) + values;
@@ -142,18 +146,34 @@ fn windows(output: &Output, piece: &Piece, cut: Cut) -> impl Iterator<Item = Win
 
 fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> Job {
     let cols = output.grid.cols;
+    let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
-        let shift = |r: u64| r - piece.rows.start + o.row;
-        let rows = shift(window.rows.start)..shift(window.rows.end);
+        let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
         Read {
             side: o.side,
             file: o.file,
             region: region(o.dtype, o.at, cols, &rows, &window.cols),
             dtype: o.dtype,
             map: o.map,
-            ops: o.ops.clone(),
+            ops: o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start))).collect(),
         }
     };
+    // The gains of the window's vectors, as a row.
+    let gain = piece.gain.as_ref().map(|o| {
+        let across = piece.from.ops.iter().any(|op| matches!(op, Op::Gain(Along::Rows)));
+        let part = match across {
+            true => below(window.rows.start)..below(window.rows.end),
+            false => window.cols.clone(),
+        };
+        Read {
+            side: o.side,
+            file: o.file,
+            region: region(o.dtype, o.at, cols.max(part.end), &(0..1), &part),
+            dtype: o.dtype,
+            map: o.map,
+            ops: o.ops.clone(),
+        }
+    });
     // The weights of the window's columns, which are those of every row.
     let weights = piece.importance.as_ref().map(|o| Read {
         side: o.side,
@@ -177,12 +197,24 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         output: index,
         grid: output.grid,
         row_group: cut.group,
-        reads: operands(piece).map(read).chain(weights).collect(),
+        gain: gain.is_some(),
+        reads: operands(piece).map(read).chain(weights).chain(gain).collect(),
         finish: piece.finish,
         write: output.place.filter(|_| piece.finish != Finish::Measure).map(write),
         ask: output.ask.clone(),
         window,
     }
+}
+
+/// A step as it is within a window that begins at `row` of its piece; none where it has no part in it.
+fn within(op: Op, window: &Window, row: u64) -> Option<Op> {
+    let Op::Rotate(mut turn) = op else { return Some(op) };
+    let (start, len) = match turn.along {
+        Along::Rows => (row, window.height()),
+        Along::Columns => (window.cols.start, window.width()),
+    };
+    turn.at = turn.at.checked_sub(start).filter(|at| *at < len)?;
+    Some(Op::Rotate(turn))
 }
 
 /// The bytes of a window in a tensor at `at`. Sizes were checked against the file (or the plan) when it was parsed,

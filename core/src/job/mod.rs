@@ -4,7 +4,9 @@
 //! A job never touches a file. Its driver reads the regions, calls [`run`], and writes the bytes. Inside, a window
 //! is worked on tile by tile, so that values stay in cache; results depend on neither windows nor tiles.
 
+mod algebra;
 mod probe;
+mod steps;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -17,6 +19,8 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 use probe::Probe;
+use steps::{Gain, Rotations};
+
 use serde::Serialize;
 
 /// `count` runs of `run` bytes, `stride` apart.
@@ -108,8 +112,11 @@ pub struct Job {
     pub window: Window,
     /// Rows that a tile must not split.
     pub row_group: u64,
-    /// The source, what it is compared with, and the weights of the window's columns; the last two only if there are any.
+    /// The source, what it is compared with, the weights of the window's columns, and the gain; the last three only if
+    /// there are any.
     pub reads: Vec<Read>,
+    /// Whether the last read is a gain that the source's steps take.
+    pub gain: bool,
     /// What becomes of the values.
     pub finish: Finish,
     /// Where the bytes go; absent when only measuring.
@@ -205,6 +212,9 @@ pub struct Scratch {
     mapped: Vec<f32>,
     bytes: Vec<u8>,
     weights: Vec<f32>,
+    gain: Vec<f32>,
+    rotations: Rotations,
+    checks: algebra::Checks,
 }
 
 /// Elements of a tile: 128 KiB of values, which stay in a second-level cache with their bytes.
@@ -228,6 +238,7 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
         scratch.out.resize(local_bytes(dtype, window.height(), window.width())?, 0);
     }
     load_weights(kernels, job, inputs, scratch)?;
+    load_gain(kernels, job, inputs, scratch)?;
     for tile in tiles(job) {
         tile_of(kernels, job, inputs, scratch, &tile, &mut probe)?;
     }
@@ -273,7 +284,8 @@ fn copy(job: &Job, inputs: &[&[u8]]) -> Done {
 fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let (width, height, group) = (job.window.width(), job.window.height(), job.row_group.max(1));
     let weighted = job.reads.iter().any(|r| r.side == Side::Importance);
-    let splittable = group == 1 && width > TILE && !(weighted && whole_rows(job.finish, &job.ask));
+    let turned = job.reads.iter().flat_map(|r| &r.ops).any(|op| matches!(op, Op::Rotate(_)));
+    let splittable = group == 1 && width > TILE && !turned && !(weighted && whole_rows(job.finish, &job.ask));
     let step_rows = if splittable { 1 } else { (TILE / width.max(1) / group).max(1) * group };
     let step_cols = if splittable { TILE } else { width.max(1) };
     (0..height).step_by(step_rows as usize).flat_map(move |row| {
@@ -317,17 +329,9 @@ fn load(
         unmap_rotary(values, mapped, head as usize, tile.width() as usize);
     }
     for op in &read.ops {
-        apply(*op, values);
+        steps::plain(*op, values);
     }
     Ok(())
-}
-
-fn apply(op: Op, values: &mut [f32]) {
-    match op {
-        Op::Add(c) => values.iter_mut().for_each(|v| *v += c),
-        Op::Mean(n) if n > 0.0 => values.iter_mut().for_each(|v| *v /= n),
-        Op::Mean(_) => values.fill(1.0),
-    }
 }
 
 /// Makes the weights of the window's columns ready; none, where there are none.
@@ -337,6 +341,15 @@ fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mu
     let row = Window { rows: 0..1, cols: 0..job.window.width() };
     let (weights, mapped) = (&mut scratch.weights, &mut scratch.mapped);
     load(kernels, read, input, &row, weights, mapped).map_err(|r| refused(job, &row, r))
+}
+
+/// Makes the gain of the window's vectors ready; none, where there is none.
+fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+    scratch.gain.clear();
+    let (true, Some(read), Some(input)) = (job.gain, job.reads.last(), inputs.last()) else { return Ok(()) };
+    let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
+    let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
+    load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))
 }
 
 fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
@@ -374,7 +387,7 @@ fn tile_of(
     tile: &Window,
     probe: &mut Probe,
 ) -> Result<()> {
-    let Scratch { out, values, other, mapped, bytes, weights } = scratch;
+    let Scratch { out, values, other, mapped, bytes, weights, gain, rotations, checks } = scratch;
     let width = job.window.width();
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
     let candidate = job.read(Side::Candidate, inputs);
@@ -398,6 +411,13 @@ fn tile_of(
         return kernels.recode(read.dtype, src, encoding, values, dst).map_err(|r| refused(job, tile, r));
     }
     load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
+    let turned = steps::Steps::new(&read.ops, Gain(gain), tile);
+    if turned.any() {
+        turned.check_finite(values).map_err(|r| refused(job, tile, r))?;
+        let check = checks.before(&turned, rotations, values)?;
+        turned.apply(kernels, rotations, values)?;
+        checks.after(&turned, &check, values)?;
+    }
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;

@@ -146,7 +146,7 @@ fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) 
         Fate::Encode(encoding) => (encoding.dtype(), Finish::Encode(encoding)),
     };
     let error = measure && matches!(finish, Finish::Encode(_));
-    let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, finish };
+    let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish };
     Output {
         name: tensor.name.clone(),
         dtype,

@@ -148,6 +148,7 @@ fn plan(
                 from,
                 against: None,
                 importance: None,
+                gain: None,
                 finish: Finish::Measure,
             }],
             ask: ask(tensor),

@@ -1,20 +1,22 @@
 //! A plan is the whole work as data: every output, where its bytes come from and go, and why.
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
-//! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons, and
-//! [`sample`] makes some rows do for all.
+//! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
+//! [`rotate`] turns what a conversion writes, and [`sample`] makes some rows do for all.
 
 pub mod convert;
 mod importance;
 pub mod measure;
 mod metadata;
 pub mod pair;
+pub mod rotate;
 mod sample;
 
 use crate::dtype::DType;
 use crate::format::Container;
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe};
+use crate::rotate::Form;
 use crate::tensor::{FileId, Shape};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -62,6 +64,31 @@ impl RowMap {
     }
 }
 
+/// Along which side of a grid vectors lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Along {
+    /// A vector is (a part of) a row: it runs along the columns.
+    Columns,
+    /// A vector is (a part of) a column: it runs along the rows.
+    Rows,
+}
+
+/// A rotation of the vectors of an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Turn {
+    /// Along which side.
+    pub along: Along,
+    /// Where on it the vectors begin: a row of the piece, or a column.
+    pub at: u64,
+    /// How long they are.
+    pub len: u64,
+    /// Which rotation.
+    pub form: Form,
+    /// Its seed.
+    pub seed: u64,
+}
+
 /// A step on decoded values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,6 +97,14 @@ pub enum Op {
     Add(f32),
     /// Makes a mean of every sum over so many; of no sums, ones.
     Mean(f32),
+    /// Every value becomes this.
+    Set(f32),
+    /// Every vector is multiplied by [`Piece::gain`], value by value.
+    Gain(Along),
+    /// Every vector is divided by it.
+    Ungain(Along),
+    /// Every vector is rotated.
+    Rotate(Turn),
 }
 
 /// A tensor, or a run of its rows, as the input of a piece.
@@ -118,6 +153,8 @@ pub struct Piece {
     pub against: Option<Operand>,
     /// One weight for each column, for encodings that use them: a row of the importance matrix.
     pub importance: Option<Operand>,
+    /// The gain that [`Op::Gain`] and [`Op::Ungain`] take: a vector tensor.
+    pub gain: Option<Operand>,
     /// What becomes of them.
     pub finish: Finish,
 }
@@ -132,6 +169,7 @@ impl Piece {
             from: later(&self.from),
             against: self.against.as_ref().map(later),
             importance: self.importance.clone(),
+            gain: self.gain.clone(),
             finish: self.finish,
         }
     }
@@ -149,6 +187,20 @@ pub(crate) fn lcm(a: u64, b: u64) -> u64 {
 /// rows: then only whole groups of rows fall on block borders.
 pub(crate) fn straddle(cols: u64, dtypes: impl Iterator<Item = DType>) -> u64 {
     dtypes.filter(|d| d.is_flat()).fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())))
+}
+
+/// After how many rows or columns a window may end without splitting a rotated vector; `extent` where only at the end.
+pub(crate) fn together(ops: &[Op], along: Along, extent: u64) -> u64 {
+    let turns = || {
+        ops.iter().filter_map(|op| match op {
+            Op::Rotate(turn) if turn.along == along => Some(turn),
+            _ => None,
+        })
+    };
+    let Some(first) = turns().next() else { return 1 };
+    let period = turns().nth(1).map_or(extent, |second| second.at.saturating_sub(first.at));
+    let holds = |step: u64| turns().all(|t| step > 0 && t.at / step == (t.at + t.len - 1) / step);
+    [first.len, period].into_iter().find(|&step| holds(step)).unwrap_or(extent).max(1)
 }
 
 /// Rows and columns that windows and metrics run over.
@@ -269,6 +321,9 @@ pub struct Conversion {
     /// The importance matrix, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub importance: Option<Importance>,
+    /// What was rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<rotate::Rotated>,
     /// The sums.
     pub totals: Totals,
 }

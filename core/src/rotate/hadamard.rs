@@ -144,6 +144,7 @@ impl Hadamard {
     /// Replaces a vector by its product with the matrix, or with its transpose, times nothing.
     ///
     /// Element `i` of the vector is `x[i * width..][..width]`: `width` vectors side by side, each computed as if alone.
+    #[inline(always)]
     pub fn apply<T: Real>(&self, x: &mut [T], width: usize, transposed: bool) {
         let part = self.doubled * width;
         let mut stride = width;
@@ -162,6 +163,7 @@ impl Hadamard {
     }
 
     /// The dense part: stretches of values at a time, so that the old values of a stretch stay in the nearest cache.
+    #[inline(always)]
     fn mix<T: Real>(&self, x: &mut [T], part: usize, transposed: bool) {
         const STRETCH: usize = 32;
         let m = self.base;

@@ -6,6 +6,7 @@
 //! [`Rotation::columns`]). Both do the same operations in the same order on every vector, so results do not depend on
 //! windows. One multiplication by `1 / sqrt(n)` comes last. Knows no tensor, no model and no file.
 
+mod dense;
 mod field;
 pub mod hadamard;
 mod real;
@@ -108,6 +109,7 @@ impl Rotation {
     }
 
     /// Rotates each row of `x`, whole rows of the axis' length: `W R^T` for a `W` that reads the axis.
+    #[inline(always)]
     pub fn rows<T: Real>(&self, x: &mut [T]) {
         for row in x.chunks_exact_mut(self.len) {
             self.apply(row, 1);
@@ -122,6 +124,7 @@ impl Rotation {
     }
 
     /// Rotates each column of `x`, the axis' length of rows of `width` values: `R W` for a `W` that writes the axis.
+    #[inline(always)]
     pub fn columns<T: Real>(&self, x: &mut [T], width: usize) {
         self.apply(x, width);
     }
@@ -131,6 +134,7 @@ impl Rotation {
         self.undo(x, width);
     }
 
+    #[inline(always)]
     fn apply<T: Real>(&self, x: &mut [T], width: usize) {
         if self.form == Form::FixesOnes {
             return self.conjugate(x, width);
@@ -155,6 +159,7 @@ impl Rotation {
     }
 
     /// `H^T D H`, with two roots of the scale.
+    #[inline(always)]
     fn conjugate<T: Real>(&self, x: &mut [T], width: usize) {
         self.flip(&self.normalised, x, width);
         self.hadamard.apply(x, width, false);
@@ -165,6 +170,7 @@ impl Rotation {
         self.flip(&self.normalised, x, width);
     }
 
+    #[inline(always)]
     fn flip<T: Real>(&self, signs: &[bool], x: &mut [T], width: usize) {
         for (values, &negative) in x.chunks_exact_mut(width.max(1)).zip(signs) {
             let sign = T::sign(negative);
@@ -172,6 +178,7 @@ impl Rotation {
         }
     }
 
+    #[inline(always)]
     fn scale<T: Real>(&self, x: &mut [T]) {
         let scale = T::inverse_root(self.hadamard.order());
         x.iter_mut().for_each(|v| *v = *v * scale);
