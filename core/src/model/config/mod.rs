@@ -12,6 +12,7 @@ pub use rope::RopeScaling;
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use serde_json::Value;
 
 /// The largest of any size in a configuration that we believe.
@@ -55,6 +56,8 @@ pub struct Config {
     pub rope_scaling: RopeScaling,
     /// The share of a head that is rotated.
     pub rotary_share: f64,
+    /// Which layers have no rotary embedding; those that are not here have it.
+    pub unrotated: Vec<bool>,
     /// Which layers do not look all the way back.
     pub sliding: Sliding,
     /// Linear attention, where the family has it.
@@ -172,6 +175,7 @@ impl Config {
                 .unwrap_or(10_000.0),
             rope_scaling: rope::scaling(read),
             rotary_share: rotary_share(read, &model_type),
+            unrotated: parts::unrotated(read, &model_type, layers),
             sliding: parts::sliding(read, &model_type, layers)?,
             linear: parts::linear(read)?,
             latent: parts::latent(read, heads)?,
@@ -204,16 +208,20 @@ fn logits_scaling(read: &Reader<'_>, model_type: &str) -> f64 {
     factor.map_or_else(|| read.number("logits_scaling").unwrap_or(1.0), |f| 1.0 / f)
 }
 
-/// The share of a head that is rotated, where the configuration does not say: a quarter in families made for it.
+/// The share of a head that is rotated, which some families do not say.
 fn rotary_share(read: &Reader<'_>, model_type: &str) -> f64 {
-    let quarter = ["gpt_neox", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"].contains(&model_type);
+    let usual = match model_type {
+        "gpt_neox" | "qwen3_next" | "qwen3_5_text" | "qwen3_5_moe_text" => 0.25,
+        "glm4_moe" => 0.5,
+        _ => 1.0,
+    };
     let said = rope::rope(read, "partial_rotary_factor").or_else(|| read.number("rotary_pct"));
-    said.unwrap_or(if quarter { 0.25 } else { 1.0 })
+    said.unwrap_or(usual)
 }
 
 /// Whether a family makes the weights of chosen experts add up to 1 when its configuration does not say.
 fn normalises(model_type: &str) -> bool {
-    ["mixtral", "gpt_oss", "qwen3_next", "qwen3_5_moe_text", "deepseek_v3"].contains(&model_type)
+    ["mixtral", "gpt_oss", "qwen3_next", "qwen3_5_moe_text", "deepseek_v3", "glm4_moe"].contains(&model_type)
 }
 
 /// Whether a family ties its head to the embedding when its configuration does not say.

@@ -92,7 +92,9 @@ pub(super) fn latent(read: &Reader<'_>, heads: usize) -> Result<Option<Latent>> 
 }
 
 pub(super) fn sliding(read: &Reader<'_>, model_type: &str, layers: usize) -> Result<Sliding> {
-    let window = read.size(&["sliding_window"], LIMIT)?;
+    // Some files say 0 where there is none.
+    let none = read.get("sliding_window").and_then(Value::as_u64) == Some(0);
+    let window = if none { None } else { read.size(&["sliding_window"], LIMIT)? };
     if let Some(kinds) = read.get("layer_types").and_then(Value::as_array) {
         let layers = kinds.iter().map(|k| k.as_str() == Some("sliding_attention")).collect();
         return Ok(Sliding { window, layers });
@@ -107,6 +109,15 @@ pub(super) fn sliding(read: &Reader<'_>, model_type: &str, layers: usize) -> Res
         _ => Vec::new(),
     };
     Ok(Sliding { window, layers })
+}
+
+/// Layers that a list gives a 0; where there is none, SmolLM3 leaves out every fourth.
+pub(super) fn unrotated(read: &Reader<'_>, model_type: &str, layers: usize) -> Vec<bool> {
+    match read.get("no_rope_layers").and_then(Value::as_array) {
+        Some(list) => list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect(),
+        None if model_type == "smollm3" => (1..=layers).map(|number| number.is_multiple_of(4)).collect(),
+        None => Vec::new(),
+    }
 }
 
 /// Refuses heads that are longer together than any size may be.

@@ -52,8 +52,7 @@ impl Forward {
             q = self.normalised(&q, c.head_dim, given.get(q_norm));
             k = self.normalised(&k, c.head_dim, given.get(k_norm));
         }
-        let bare = d.fourth_without_rotary && (layer + 1).is_multiple_of(4);
-        let rotary = if bare { Rotary::None } else { d.rotary };
+        let rotary = if c.unrotated.get(layer) == Some(&true) { Rotary::None } else { d.rotary };
         for (all, heads) in [(&mut q, c.heads), (&mut k, c.kv_heads)] {
             for (t, vector) in all.chunks_exact_mut(heads * c.head_dim).enumerate() {
                 self.rope.rotate(rotary, vector, c.head_dim, 0, t);

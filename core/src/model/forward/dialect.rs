@@ -72,8 +72,6 @@ pub struct Attention {
     pub sinks: bool,
     /// How queries and keys are rotated.
     pub rotary: Rotary,
-    /// Every fourth layer has no rotary embedding.
-    pub fourth_without_rotary: bool,
 }
 
 /// How queries, keys and values are made.
@@ -163,7 +161,6 @@ const ATTENTION: Attention = Attention {
     gated: false,
     sinks: false,
     rotary: Rotary::Halves,
-    fourth_without_rotary: false,
 };
 
 const NORMED: Attention =
@@ -281,10 +278,8 @@ impl Dialect {
     /// The dialect of a configuration's family, where the probe can run it.
     pub fn of(config: &Config) -> Option<Dialect> {
         Some(match config.model_type.as_str() {
-            "llama" | "mistral" | "qwen2" | "granite" => PLAIN,
-            "smollm3" => {
-                Dialect { attention: Attention { fourth_without_rotary: true, ..ATTENTION }, ..PLAIN }
-            }
+            "llama" | "mistral" | "qwen2" | "granite" | "smollm3" | "seed_oss" => PLAIN,
+            "ernie4_5" => Dialect { attention: Attention { rotary: Rotary::Pairs, ..ATTENTION }, ..PLAIN },
             "qwen3" => Dialect { attention: NORMED, ..PLAIN },
             "gemma" => Dialect { norm: Norm::Rms(1.0), scaled_embedding: true, ..PLAIN },
             "phi3" => Dialect {
@@ -299,6 +294,7 @@ impl Dialect {
                 Dialect { delta: Some(DeltaInputs::Joined), experts: Some(WITH_SHARED), ..QWEN3_5 }
             }
             "qwen3_5" | "qwen3_5_text" => QWEN3_5,
+            "qwen3_5_moe" | "qwen3_5_moe_text" => Dialect { experts: Some(WITH_SHARED), ..QWEN3_5 },
             "cohere" => cohere(config),
             "starcoder2" => {
                 Dialect { norm: Norm::Mean, feed: Feed::Plain(["mlp.c_fc", "mlp.c_proj"]), ..PLAIN }
@@ -312,6 +308,10 @@ impl Dialect {
                 ..PLAIN
             },
             "deepseek_v3" => DEEPSEEK_V3,
+            "glm4_moe" => {
+                let attention = if config.head_norms { NORMED } else { ATTENTION };
+                Dialect { latent: false, attention, ..DEEPSEEK_V3 }
+            }
             _ => return None,
         })
     }
