@@ -1,8 +1,10 @@
 """Logits of the tiny checkpoints under other configurations: ../fixtures/families/variants.json.
 
-Random weights do for any of them: only what `config.json` says is changed, and transformers asked again.
+Random weights do for any of them: only what `config.json` says is changed, and transformers asked again. Where a change
+needs other tensors, a checkpoint of its own is made: ../fixtures/forward.
 """
 
+import copy
 import json
 import pathlib
 import tempfile
@@ -49,6 +51,15 @@ VARIANTS = [
 ]
 
 
+# Name, family, changes of what its configuration is made from.
+OTHERS = [
+    ("cohere_normed", "cohere", {"use_qk_norm": True}),
+    ("deepseek_v3_direct", "deepseek_v3", {"q_lora_rank": None}),
+    ("glm4_moe_plain", "glm4_moe", {"use_qk_norm": False}),
+    ("lfm2_biased", "lfm2", {"conv_bias": True}),
+]
+
+
 def changed(config, changes):
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -81,7 +92,18 @@ def variant(family, cls, changes):
     return {"family": family, "changes": changes, **numbers}
 
 
+def other(name, family, changes):
+    family = copy.copy(next(f for f in families.FAMILIES if f.name == family))
+    family.config = {**family.config, **changes}
+    folder = families.OUT.parent / "forward" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    families.save(family, folder)
+    (folder / "expected.json").write_text(families.expected(family, folder))
+
+
 def main():
+    for each in OTHERS:
+        other(*each)
     out = [json.dumps(variant(*v)) for v in VARIANTS]
     (families.OUT / "variants.json").write_text("[\n" + ",\n".join(out) + "\n]\n")
 

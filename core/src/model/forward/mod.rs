@@ -119,8 +119,10 @@ impl Forward {
         };
         pass.check_ends()?;
         let count = tokens.len().checked_mul(pass.config.vocab);
-        let count = count.ok_or_else(|| refused("the logits do not fit in memory".to_string()))?;
-        pass.logits = vec![0.0; count];
+        if count.is_none_or(|count| pass.logits.try_reserve_exact(count).is_err()) {
+            return Err(refused("the logits do not fit in memory".to_string()));
+        }
+        pass.logits.resize(count.unwrap_or(0), 0.0);
         Ok(pass)
     }
 
