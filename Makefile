@@ -4,13 +4,13 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle lint bench matrix vectors clean
+.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle candle lint bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
 
 ## test: set up and pass every test
-test: unit neon oracle wasm-test e2e
+test: unit neon oracle candle wasm-test e2e
 
 cli:
 	@tests/setup.sh rust
@@ -47,6 +47,11 @@ oracle:
 	cargo build -p quantoscope
 	tests/oracle/run
 
+## candle: the forward pass beside candle's models, whose many crates only this builds
+candle:
+	@tests/setup.sh rust
+	cargo test --manifest-path tests/candle/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)/candle
+
 wasm-test:
 	@tests/setup.sh wasm chromium runner
 	cd wasm && PATH="$(CURDIR)/.tools/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
@@ -61,6 +66,7 @@ e2e: page
 lint:
 	@tests/setup.sh wasm
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/candle/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf

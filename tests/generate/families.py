@@ -110,7 +110,7 @@ def rules(family, config, disk, memory):
 
 
 def rounded(x):
-    return float(f"{x:.9g}")
+    return float(f"{x:.13g}")
 
 
 def expected(family, folder):

@@ -1,5 +1,6 @@
 """Runs a checkpoint in transformers: the logits of a few tokens, in binary32 as shipped or all in binary64."""
 
+import contextlib
 import json
 import pathlib
 
@@ -50,7 +51,9 @@ def load(folder, wide=True):
     """The model, which must take every tensor of the folder and miss none."""
     cls = getattr(transformers, config_of(folder)["architectures"][0])
     dtype = torch.float64 if wide else torch.float32
-    model, info = cls.from_pretrained(folder, dtype=dtype, attn_implementation="eager", output_loading_info=True)
+    # Rotary frequencies are computed once, while the model is made.
+    with Wide() if wide else contextlib.nullcontext():
+        model, info = cls.from_pretrained(folder, dtype=dtype, attn_implementation="eager", output_loading_info=True)
     wrong = {k: v for k, v in info.items() if v}
     if wrong:
         raise ValueError(f"{folder}: {wrong}")

@@ -20,6 +20,7 @@ Each folder has `config.json` as it was saved and `rules.json`. Where the weight
 `model.safetensors` (BF16; gains, biases and tables are random too, so that nothing forgotten stays hidden) and
 `expected.json`: token ids, and the logits that transformers computes from the stored weights with all arithmetic in
 binary64 (all those of the last position, the sums over all positions, the best token at each).
+`variants.json` has such logits for the same weights under other configurations (`tests/generate/variants.py`).
 
 ## rules.json
 

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod encodings;
+mod families;
 mod forward;
 mod importance;
 mod lattice;

@@ -40,7 +40,12 @@ impl Model {
 
     /// The logits for every token.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f64>> {
-        let config = Config::parse(self.checkpoint.config.as_deref().expect("a configuration"))?;
+        self.logits_as(self.checkpoint.config.as_deref().expect("a configuration"), tokens)
+    }
+
+    /// The same under another configuration.
+    pub fn logits_as(&self, config: &[u8], tokens: &[u32]) -> Result<Vec<f64>> {
+        let config = Config::parse(config)?;
         let mut pass = Forward::new(config, &self.checkpoint.tensors, tokens)?;
         while !pass.done() {
             let values: Vec<Vec<f32>> = pass.asks()?.iter().map(|a| self.rows(a)).collect();

@@ -1,6 +1,6 @@
 //! The arithmetic of the probe, in binary64 and a fixed order. Knows no tensor names.
 
-use crate::model::config::{Activation, Config, RopeScaling};
+use crate::model::config::{Activation, Linear};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -36,6 +36,20 @@ pub fn product(x: &[f64], width: usize, matrix: &[f32]) -> Vec<f64> {
     out
 }
 
+/// The same by a matrix that has a row for every value that is read.
+pub fn product_of_columns(x: &[f64], width: usize, matrix: &[f32]) -> Vec<f64> {
+    let (count, made) = (x.len() / width, matrix.len() / width);
+    let mut out = vec![0.0; count * made];
+    let mut wide = vec![0.0; made];
+    for (r, row) in matrix.chunks_exact(made.max(1)).enumerate() {
+        wide.iter_mut().zip(row).for_each(|(w, &v)| *w = f64::from(v));
+        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(made)) {
+            out.iter_mut().zip(&wide).for_each(|(o, w)| *o += x[r] * w);
+        }
+    }
+    out
+}
+
 /// Adds a bias to every vector.
 pub fn add_bias(x: &mut [f64], bias: &[f32]) {
     for vector in x.chunks_exact_mut(bias.len()) {
@@ -50,6 +64,19 @@ pub fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
     for vector in x.chunks_exact(width) {
         let scale = 1.0 / libm::sqrt(dot(vector, vector) / width as f64 + eps);
         out.extend(vector.iter().zip(gain).map(|(v, &g)| v * scale * (f64::from(g) + plus)));
+    }
+    out
+}
+
+/// Every vector of `width` values less its mean, by its deviation; gains go on from vector to vector, and begin anew at their end.
+pub fn mean_norm(x: &[f64], width: usize, gain: &[f32], eps: f64) -> Vec<f64> {
+    let mut out = Vec::with_capacity(x.len());
+    let mut gains = gain.iter().cycle();
+    for vector in x.chunks_exact(width) {
+        let mean = vector.iter().fold(0.0, |sum, v| sum + v) / width as f64;
+        let centred: Vec<f64> = vector.iter().map(|v| v - mean).collect();
+        let scale = 1.0 / libm::sqrt(dot(&centred, &centred) / width as f64 + eps);
+        out.extend(centred.iter().zip(gains.by_ref()).map(|(v, &g)| v * scale * f64::from(g)));
     }
     out
 }
@@ -76,58 +103,133 @@ impl Activation {
     }
 }
 
-/// The rotary frequencies of a head, one for each pair of values.
-pub fn frequencies(config: &Config) -> Vec<f64> {
-    let pairs = (config.head_dim as f64 * config.rotary_share) as usize / 2;
-    let plain = (0..pairs).map(|i| libm::pow(config.rope_theta, -(i as f64) / pairs as f64));
-    plain.map(|f| stretched(f, config.rope_scaling)).collect()
+/// The share of 1 that a value gets.
+pub fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + libm::exp(-x))
 }
 
-fn stretched(frequency: f64, scaling: RopeScaling) -> f64 {
-    match scaling {
-        RopeScaling::None => frequency,
-        RopeScaling::Linear(factor) => frequency / factor,
-        RopeScaling::Llama3 { factor, low, high, original } => {
-            let turns = original * frequency / (2.0 * core::f64::consts::PI);
-            if turns < low {
-                frequency / factor
-            } else if turns > high {
-                frequency
-            } else {
-                let share = (turns - low) / (high - low);
-                (1.0 - share) * frequency / factor + share * frequency
-            }
-        }
-    }
+/// The logarithm of 1 and the exponential; beyond 20 the value itself, as models are trained.
+pub fn softplus(x: f64) -> f64 {
+    if x > 20.0 { x } else { libm::log1p(libm::exp(x)) }
 }
 
-/// Rotates the first values of every head of a vector at a position: value `i` with value `i + pairs`.
-pub fn rotary(vector: &mut [f64], head_dim: usize, position: usize, frequencies: &[f64]) {
-    let pairs = frequencies.len();
-    for head in vector.chunks_exact_mut(head_dim) {
-        let (low, high) = head.split_at_mut(pairs);
-        for ((a, b), f) in low.iter_mut().zip(high).zip(frequencies) {
-            let (sin, cos) = libm::sincos(position as f64 * f);
-            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-        }
-    }
+/// A clamped gate times its clamped partner and 1; `clamp` is where they end and what sharpens the sigmoid.
+pub fn clamped(gate: f64, up: f64, (limit, sharpness): (f64, f64)) -> f64 {
+    let (gate, up) = (gate.min(limit), up.max(-limit).min(limit));
+    gate * sigmoid(gate * sharpness) * (up + 1.0)
 }
 
-/// What attention makes of queries, keys and values, each a run of heads for every position, oldest first.
-pub fn attend(config: &Config, scale: f64, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
-    let (heads, kv_heads, dim) = (config.heads, config.kv_heads, config.head_dim);
-    let count = q.len() / (heads * dim);
-    let group = (heads / kv_heads).max(1);
-    let mut out = vec![0.0; q.len()];
-    for (t, head) in (0..count).flat_map(|t| (0..heads).map(move |h| (t, h))) {
-        let query = &q[(t * heads + head) * dim..][..dim];
-        let at = |s: usize| (s * kv_heads + head / group) * dim;
-        let mut shares: Vec<f64> = (0..=t).map(|s| scale * dot(query, &k[at(s)..][..dim])).collect();
-        softmax(&mut shares);
-        let sum = &mut out[(t * heads + head) * dim..][..dim];
-        for (s, share) in shares.iter().enumerate() {
-            sum.iter_mut().zip(&v[at(s)..][..dim]).for_each(|(o, x)| *o += share * x);
+/// Takes runs of values apart: each begins with some for the first, has some for the second then, ...
+pub fn split<const N: usize>(x: &[f64], widths: [usize; N]) -> [Vec<f64>; N] {
+    let width = widths.iter().sum::<usize>().max(1);
+    let mut from = 0;
+    widths.map(|len| {
+        let start = from;
+        from += len;
+        x.chunks_exact(width).flat_map(|run| run[start..start + len].iter().copied()).collect()
+    })
+}
+
+/// The other way round.
+pub fn join<const N: usize>(parts: [(&[f64], usize); N]) -> Vec<f64> {
+    let count = parts.first().map_or(0, |(x, width)| x.len() / (*width).max(1));
+    let run =
+        |i: usize| parts.iter().flat_map(move |(x, width)| x[i * width..(i + 1) * width].iter().copied());
+    (0..count).flat_map(run).collect()
+}
+
+/// Every channel of vectors of `width` by its own kernel, which ends at the position itself; nothing lies before the first.
+pub fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]) -> Vec<f64> {
+    let reach = kernels.len() / width;
+    let mut out = vec![0.0; x.len()];
+    for (t, out) in out.chunks_exact_mut(width).enumerate() {
+        for (channel, (out, kernel)) in out.iter_mut().zip(kernels.chunks_exact(reach)).enumerate() {
+            let first = (t + 1).saturating_sub(reach);
+            let seen = kernel[first + reach - t - 1..].iter().enumerate();
+            *out = seen.fold(0.0, |sum, (i, &k)| sum + f64::from(k) * x[(first + i) * width + channel]);
+            *out += bias.get(channel).map_or(0.0, |&b| f64::from(b));
         }
     }
     out
+}
+
+/// The heads of attention.
+pub struct Heads<'a> {
+    /// Of queries.
+    pub heads: usize,
+    /// Of keys and values; as many heads of queries share one.
+    pub kv_heads: usize,
+    /// Values of a query or key.
+    pub key_dim: usize,
+    /// Values of a value.
+    pub value_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f64,
+    /// How many positions are seen, where not all are.
+    pub window: Option<usize>,
+    /// A score of every head that takes its share and gives nothing; may be empty.
+    pub sinks: &'a [f32],
+}
+
+/// What attention makes of queries, keys and values, each a run of heads for every position, oldest first.
+pub fn attend(a: &Heads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+    let count = q.len() / (a.heads * a.key_dim);
+    let group = (a.heads / a.kv_heads).max(1);
+    let mut out = vec![0.0; count * a.heads * a.value_dim];
+    for (t, head) in (0..count).flat_map(|t| (0..a.heads).map(move |h| (t, h))) {
+        let query = &q[(t * a.heads + head) * a.key_dim..][..a.key_dim];
+        let first = a.window.map_or(0, |window| (t + 1).saturating_sub(window));
+        let at = |s: usize, dim: usize| (s * a.kv_heads + head / group) * dim;
+        let score = |s: usize| a.scale * dot(query, &k[at(s, a.key_dim)..][..a.key_dim]);
+        let mut shares: Vec<f64> = (first..=t).map(score).collect();
+        shares.extend(a.sinks.get(head).map(|&s| f64::from(s)));
+        softmax(&mut shares);
+        let sum = &mut out[(t * a.heads + head) * a.value_dim..][..a.value_dim];
+        for (s, share) in (first..=t).zip(&shares) {
+            sum.iter_mut().zip(&v[at(s, a.value_dim)..][..a.value_dim]).for_each(|(o, x)| *o += share * x);
+        }
+    }
+    out
+}
+
+/// What the gated delta rule makes of queries, keys and values: a state of every head of values fades by the exponential of
+/// `steps`, learns what it does not know of a value by its strength, and answers the query.
+pub fn delta_rule(linear: &Linear, [q, k, v]: [&[f64]; 3], strengths: &[f64], steps: &[f64]) -> Vec<f64> {
+    let Linear { key_heads, value_heads, key_dim, value_dim } = *linear;
+    let mut out = vec![0.0; v.len()];
+    for head in 0..value_heads {
+        let mut state = vec![0.0; key_dim * value_dim];
+        let key_head = head / (value_heads / key_heads).max(1);
+        for t in 0..v.len() / (value_heads * value_dim) {
+            let vector = |x: &[f64]| unit(&x[(t * key_heads + key_head) * key_dim..][..key_dim]);
+            let (query, key) = (vector(q), vector(k));
+            let at = (t * value_heads + head) * value_dim;
+            let (value, out) = (&v[at..][..value_dim], &mut out[at..][..value_dim]);
+            let place = t * value_heads + head;
+            let fading = libm::exp(steps[place]);
+            state.iter_mut().for_each(|s| *s *= fading);
+            let mut news = vec![0.0; value_dim];
+            recall(&state, &key, &mut news);
+            news.iter_mut().zip(value).for_each(|(n, v)| *n = (v - *n) * strengths[place]);
+            for (row, k) in state.chunks_exact_mut(value_dim).zip(&key) {
+                row.iter_mut().zip(&news).for_each(|(s, n)| *s += k * n);
+            }
+            recall(&state, &query, out);
+            out.iter_mut().for_each(|o| *o /= libm::sqrt(key_dim as f64));
+        }
+    }
+    out
+}
+
+/// Adds the rows of a state, times the values of a vector.
+fn recall(state: &[f64], vector: &[f64], out: &mut [f64]) {
+    for (row, x) in state.chunks_exact(out.len()).zip(vector) {
+        out.iter_mut().zip(row).for_each(|(o, s)| *o += x * s);
+    }
+}
+
+/// A vector made 1 long.
+fn unit(x: &[f64]) -> Vec<f64> {
+    let scale = 1.0 / libm::sqrt(dot(x, x) + 1e-6);
+    x.iter().map(|x| x * scale).collect()
 }

@@ -4,9 +4,17 @@
 //! until [`Forward::logits`] is there. Memory is that of the largest part asked for. Nothing here knows rotations,
 //! quantization or files, and no pass knows of another: two checkpoints are compared by running two.
 
+mod attention;
+mod conv;
+mod delta;
 mod dialect;
+mod experts;
+mod feed;
+mod latent;
 mod layer;
 mod math;
+mod part;
+mod rope;
 
 pub use dialect::Dialect;
 
@@ -19,7 +27,8 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use dialect::Experts;
+use part::Given;
+use rope::Rope;
 
 /// Rows of a tensor that the pass needs next; a row is the innermost axis, all others are flattened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +39,9 @@ pub struct Ask {
     pub rows: Range<u64>,
 }
 
+/// What may come before the names of a decoder's tensors.
+const PREFIXES: [&str; 6] =
+    ["model.", "model.language_model.", "language_model.model.", "gpt_neox.", "transformer.", ""];
 /// Rows of the head that are asked for at once.
 const HEAD_ROWS: u64 = 4096;
 /// The most tokens of a pass.
@@ -39,10 +51,10 @@ const MOST_TOKENS: usize = 4096;
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
     Embedding,
-    Attention(usize),
+    Mix(usize),
     Feed(usize),
     /// The experts that tokens of a layer chose: `(expert, [(token, weight)])`, and what they read.
-    Experts(usize, layer::Chosen, Vec<f64>),
+    Experts(usize, experts::Chosen, Vec<f64>),
     Norm,
     Head(u64),
     Done,
@@ -56,9 +68,11 @@ pub struct Forward {
     shapes: BTreeMap<String, Shape>,
     prefix: &'static str,
     tokens: Vec<u32>,
-    frequencies: Vec<f64>,
+    rope: Rope,
     /// The residual stream, a vector for every token; after the last norm, what the head reads.
     stream: Vec<f64>,
+    /// What the first branch of a layer made, while the second still reads the stream without it.
+    waiting: Option<Vec<f64>>,
     logits: Vec<f64>,
     stage: Stage,
 }
@@ -80,19 +94,22 @@ impl Forward {
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= config.vocab) {
             return Err(refused(format!("token {token} is not in the vocabulary of {}", config.vocab)));
         }
-        if !config.heads.is_multiple_of(config.kv_heads) || config.experts_per_token > config.experts {
-            return Err(refused("config.json: heads or experts do not divide".to_string()));
+        let lacking = dialect.latent && config.latent.is_none();
+        if lacking || !config.heads.is_multiple_of(config.kv_heads) {
+            return Err(refused("config.json: the heads are not those of the family".to_string()));
         }
         let shapes: BTreeMap<String, Shape> =
             tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
-        let prefix = ["model.", "model.language_model.", "language_model.model.", ""]
+        let embedding = dialect.names.embedding;
+        let prefix = PREFIXES
             .into_iter()
-            .find(|p| shapes.contains_key(&format!("{p}embed_tokens.weight")))
-            .ok_or_else(|| refused("the checkpoint has no embed_tokens.weight".to_string()))?;
+            .find(|p| shapes.contains_key(&format!("{p}{embedding}")))
+            .ok_or_else(|| refused(format!("the checkpoint has no {embedding}")))?;
         let mut pass = Forward {
-            frequencies: math::frequencies(&config),
+            rope: Rope::of(&config),
             stream: Vec::new(),
-            logits: vec![0.0; tokens.len() * config.vocab],
+            waiting: None,
+            logits: Vec::new(),
             stage: Stage::Embedding,
             tokens: tokens.to_vec(),
             config,
@@ -101,37 +118,53 @@ impl Forward {
             prefix,
         };
         pass.check_ends()?;
-        pass.stream.reserve(tokens.len() * pass.config.hidden);
+        let count = tokens.len().checked_mul(pass.config.vocab);
+        if count.is_none_or(|count| pass.logits.try_reserve_exact(count).is_err()) {
+            return Err(refused("the logits do not fit in memory".to_string()));
+        }
+        pass.logits.resize(count.unwrap_or(0), 0.0);
         Ok(pass)
     }
 
     fn check_ends(&self) -> Result<()> {
-        let (hidden, vocab) = (self.config.hidden as u64, self.config.vocab as u64);
-        self.expect(&self.top("embed_tokens.weight"), &[vocab, hidden])?;
-        self.expect(&self.top("norm.weight"), &[hidden])?;
-        self.expect(&self.head(), &[vocab, hidden])
+        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
+        self.expect(&self.top(self.dialect.names.embedding), &[vocab, hidden])?;
+        self.expect(&self.head(), &[vocab, hidden])?;
+        self.norm_asks()?;
+        let Some(positions) = self.dialect.names.positions.map(|name| self.top(name)) else { return Ok(()) };
+        let count = self.shapes.get(&positions).map_or(0, Shape::rows);
+        if count < self.tokens.len() as u64 {
+            return Err(refused(format!("the model knows only {count} positions")).of_tensor(&positions));
+        }
+        self.expect(&positions, &[count as usize, hidden])
     }
 
     fn top(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    fn in_layer(&self, layer: usize, name: &str) -> String {
-        format!("{}layers.{layer}.{name}", self.prefix)
+    fn in_layer(&self, layer: usize) -> String {
+        format!("{}{}.{layer}.", self.prefix, self.dialect.names.layers)
     }
 
     /// The tensor that makes logits: the head, or the embedding where they are tied.
     fn head(&self) -> String {
-        if self.config.tied { self.top("embed_tokens.weight") } else { "lm_head.weight".into() }
+        let names = self.dialect.names;
+        let other = "lm_head.weight";
+        match names.head {
+            _ if self.config.tied => self.top(names.embedding),
+            head if self.shapes.contains_key(head) => head.into(),
+            _ => other.into(),
+        }
     }
 
     /// Refuses a tensor that is missing or has another shape.
-    fn expect(&self, name: &str, axes: &[u64]) -> Result<()> {
+    fn expect(&self, name: &str, axes: &[usize]) -> Result<()> {
         match self.shapes.get(name) {
             None => {
                 Err(refused("the forward pass needs this tensor, which is not there".into()).of_tensor(name))
             }
-            Some(s) if s.axes() != axes => {
+            Some(s) if !s.axes().iter().copied().eq(axes.iter().map(|&a| a as u64)) => {
                 let message = format!("its shape is {:?}, and config.json makes it {axes:?}", s.axes());
                 Err(refused(message).of_tensor(name))
             }
@@ -148,14 +181,17 @@ impl Forward {
     pub fn asks(&self) -> Result<Vec<Ask>> {
         Ok(match &self.stage {
             Stage::Embedding => {
-                let name = self.top("embed_tokens.weight");
-                let row = |&t: &u32| Ask { name: name.clone(), rows: t.into()..u64::from(t) + 1 };
-                self.tokens.iter().map(row).collect()
+                let names = self.dialect.names;
+                let row =
+                    |&t: &u32| Ask { name: self.top(names.embedding), rows: t.into()..u64::from(t) + 1 };
+                let rows = 0..self.tokens.len() as u64;
+                let positions = names.positions.map(|name| Ask { name: self.top(name), rows });
+                self.tokens.iter().map(row).chain(positions).collect()
             }
-            Stage::Attention(layer) => self.attention_asks(*layer)?,
+            Stage::Mix(layer) => self.mix_asks(*layer)?,
             Stage::Feed(layer) => self.feed_asks(*layer)?,
             Stage::Experts(layer, chosen, _) => self.expert_asks(*layer, chosen)?,
-            Stage::Norm => vec![self.whole(self.top("norm.weight"))],
+            Stage::Norm => self.norm_asks()?,
             Stage::Head(row) => {
                 let end = (row + HEAD_ROWS).min(self.config.vocab as u64);
                 vec![Ask { name: self.head(), rows: *row..end }]
@@ -176,22 +212,23 @@ impl Forward {
         self.stage = match stage {
             Stage::Embedding => {
                 self.embed(values);
-                Stage::Attention(0)
+                Stage::Mix(0)
             }
-            Stage::Attention(layer) => {
-                self.attention(layer, values);
+            Stage::Mix(layer) => {
+                self.mix(layer, &Given::new(self.in_layer(layer), &asks, values));
                 Stage::Feed(layer)
             }
-            Stage::Feed(layer) => match self.feed_forward(layer, values)? {
-                Some((chosen, read)) => Stage::Experts(layer, chosen, read),
-                None => self.after(layer),
-            },
+            Stage::Feed(layer) => self.feed_forward(layer, &Given::new(self.in_layer(layer), &asks, values)),
             Stage::Experts(layer, chosen, read) => {
-                self.experts(layer, &chosen, &read, values);
+                if let Some(experts) = &self.dialect.experts {
+                    let given = Given::new(self.in_layer(layer), &asks, values);
+                    self.add(&self.expert_branch(experts, &chosen, &given, &read));
+                }
                 self.after(layer)
             }
             Stage::Norm => {
-                self.stream = self.norm(&self.stream, values.first());
+                let given = Given::new(self.prefix.to_string(), &asks, values);
+                self.stream = self.norm(&given, self.dialect.names.last_norm);
                 Stage::Head(0)
             }
             Stage::Head(row) => self.make_logits(row, values),
@@ -205,18 +242,15 @@ impl Forward {
     }
 
     fn after(&self, layer: usize) -> Stage {
-        if layer + 1 < self.config.layers { Stage::Attention(layer + 1) } else { Stage::Norm }
+        if layer + 1 < self.config.layers { Stage::Mix(layer + 1) } else { Stage::Norm }
     }
 
     fn embed(&mut self, rows: &[Vec<f32>]) {
         let own = if self.dialect.scaled_embedding { libm::sqrt(self.config.hidden as f64) } else { 1.0 };
         let scale = own * self.config.embedding_multiplier;
+        let (rows, positions) = rows.split_at(self.tokens.len());
         self.stream = rows.iter().flatten().map(|&v| f64::from(v) * scale).collect();
-    }
-
-    fn norm(&self, x: &[f64], gain: Option<&Vec<f32>>) -> Vec<f64> {
-        let gain = gain.map_or(&[][..], Vec::as_slice);
-        math::rms_norm(x, gain, self.dialect.gain_plus, self.config.norm_eps)
+        self.stream.iter_mut().zip(positions.iter().flatten()).for_each(|(s, &p)| *s += f64::from(p));
     }
 
     fn make_logits(&mut self, row: u64, values: &[Vec<f32>]) -> Stage {
@@ -241,10 +275,5 @@ impl Forward {
     /// The logits: for every token, one number an entry of the vocabulary. Zeros until [`Forward::done`].
     pub fn logits(&self) -> &[f64] {
         &self.logits
-    }
-
-    fn has_experts(&self, layer: usize) -> bool {
-        let router = self.in_layer(layer, self.router());
-        self.dialect.experts != Experts::None && self.shapes.contains_key(&router)
     }
 }

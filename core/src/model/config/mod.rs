@@ -3,9 +3,16 @@
 //! Nested configurations of multi-modal checkpoints are read through (`text_config`). A file may say anything: every
 //! size is checked against a limit before anybody multiplies it.
 
+mod parts;
+mod rope;
+
+pub use parts::{Latent, Linear, Sliding};
+pub use rope::RopeScaling;
+
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use serde_json::Value;
 
 /// The largest of any size in a configuration that we believe.
@@ -22,26 +29,6 @@ pub enum Activation {
     Gelu,
     /// Its approximation by a hyperbolic tangent.
     GeluTanh,
-}
-
-/// How rotary frequencies are stretched for long contexts.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// Every frequency divided by this.
-    Linear(f64),
-    /// Llama 3.1's: low frequencies divided, high ones kept, a ramp between.
-    Llama3 {
-        /// What low frequencies are divided by.
-        factor: f64,
-        /// Where the ramp begins, in turns over the original context.
-        low: f64,
-        /// Where it ends.
-        high: f64,
-        /// The context before stretching.
-        original: f64,
-    },
 }
 
 /// A decoder's configuration.
@@ -69,6 +56,18 @@ pub struct Config {
     pub rope_scaling: RopeScaling,
     /// The share of a head that is rotated.
     pub rotary_share: f64,
+    /// Which layers have no rotary embedding; those that are not here have it.
+    pub unrotated: Vec<bool>,
+    /// Which layers do not look all the way back.
+    pub sliding: Sliding,
+    /// Linear attention, where the family has it.
+    pub linear: Option<Linear>,
+    /// Latent attention, where the family has it.
+    pub latent: Option<Latent>,
+    /// Whether queries and keys are normalised, where the family leaves that open.
+    pub head_norms: bool,
+    /// Whether both branches of a layer read the same stream, where the family leaves that open.
+    pub parallel: bool,
     /// Whether the head is the embedding.
     pub tied: bool,
     /// The nonlinearity.
@@ -79,6 +78,14 @@ pub struct Config {
     pub experts_per_token: usize,
     /// Whether the weights of the chosen experts are made to add up to 1.
     pub normalised_experts: bool,
+    /// Groups that experts are in; 1 where they are in none.
+    pub expert_groups: usize,
+    /// Groups that each token's experts come from.
+    pub groups_per_token: usize,
+    /// What the weights of the chosen experts are multiplied by.
+    pub expert_scale: f64,
+    /// Where a clamped gate and its partner end, and what the gate's sigmoid is sharpened by.
+    pub clamp: (f64, f64),
     /// What the embedding is multiplied by, beside what the family does.
     pub embedding_multiplier: f64,
     /// What each branch is multiplied by before it is added.
@@ -139,8 +146,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn needed(&self, key: &str, limit: u64) -> Result<usize> {
-        self.size(&[key], limit)?.ok_or_else(|| wrong(format!("config.json does not say {key}")))
+    /// The same, of a size that must be there under the first key or another.
+    fn needed(&self, keys: &[&str], limit: u64) -> Result<usize> {
+        let missing = || wrong(format!("config.json does not say {}", keys.first().unwrap_or(&"")));
+        self.size(keys, limit)?.ok_or_else(missing)
     }
 }
 
@@ -157,34 +166,75 @@ impl Config {
     }
 
     fn read(read: &Reader<'_>) -> Result<Config> {
-        let heads = read.needed("num_attention_heads", LIMIT)?;
-        let hidden = read.needed("hidden_size", LIMIT)?;
+        let heads = read.needed(&["num_attention_heads", "n_head"], LIMIT)?;
+        let hidden = read.needed(&["hidden_size", "n_embd"], LIMIT)?;
+        let layers = read.needed(&["num_hidden_layers", "n_layer"], LAYERS)?;
         let model_type = read.text("model_type").unwrap_or("").to_string();
         let eps = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"];
         let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
-        Ok(Config {
+        if read.flag("scale_attn_by_inverse_layer_idx") == Some(true) {
+            return Err(wrong("config.json: scores that are scaled by the layer are not supported".into()));
+        }
+        let config = Config {
             hidden,
             heads,
-            layers: read.needed("num_hidden_layers", LAYERS)?,
+            layers,
             kv_heads: read.size(&["num_key_value_heads"], LIMIT)?.unwrap_or(heads),
             head_dim: read.size(&["head_dim"], LIMIT)?.unwrap_or((hidden / heads).max(1)),
-            vocab: read.needed("vocab_size", LIMIT)?,
+            vocab: read.needed(&["vocab_size"], LIMIT)?,
             norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(1e-6),
-            rope_theta: rope(read, "rope_theta").unwrap_or(10_000.0),
-            rope_scaling: scaling(read),
-            rotary_share: rope(read, "partial_rotary_factor").or(read.number("rotary_pct")).unwrap_or(1.0),
+            rope_theta: rope::rope(read, "rope_theta")
+                .or_else(|| read.number("rotary_emb_base"))
+                .unwrap_or(10_000.0),
+            rope_scaling: rope::scaling(read),
+            rotary_share: rotary_share(read, &model_type),
+            unrotated: parts::unrotated(read, &model_type, layers),
+            sliding: parts::sliding(read, &model_type, layers)?,
+            linear: parts::linear(read)?,
+            latent: parts::latent(read, heads)?,
+            head_norms: read.flag("use_qk_norm").unwrap_or(false),
+            parallel: read.flag("use_parallel_residual").unwrap_or(true),
             tied: read.flag("tie_word_embeddings").unwrap_or_else(|| ties(&model_type)),
             activation: activation(read)?,
             experts: read.size(&experts, LIMIT)?.unwrap_or(0),
             experts_per_token: read.size(&["num_experts_per_tok", "experts_per_token"], LIMIT)?.unwrap_or(0),
-            normalised_experts: read.flag("norm_topk_prob").unwrap_or(model_type == "mixtral"),
+            normalised_experts: read.flag("norm_topk_prob").unwrap_or_else(|| normalises(&model_type)),
+            expert_groups: read.size(&["n_group"], LIMIT)?.unwrap_or(1),
+            groups_per_token: read.size(&["topk_group"], LIMIT)?.unwrap_or(1),
+            expert_scale: read.number("routed_scaling_factor").unwrap_or(1.0),
+            clamp: (read.number("swiglu_limit").unwrap_or(7.0), read.number("swiglu_alpha").unwrap_or(1.702)),
             embedding_multiplier: read.number("embedding_multiplier").unwrap_or(1.0),
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
             attention_multiplier: read.number("attention_multiplier"),
-            logits_scaling: read.number("logits_scaling").unwrap_or(1.0),
+            logits_scaling: logits_scaling(read, &model_type),
             model_type,
-        })
+        };
+        parts::bounded(config.heads, config.head_dim)?;
+        parts::bounded(config.kv_heads, config.head_dim)?;
+        Ok(config)
     }
+}
+
+/// What logits are divided by; Cohere says what they are multiplied by.
+fn logits_scaling(read: &Reader<'_>, model_type: &str) -> f64 {
+    let factor = read.number("logit_scale").or((model_type == "cohere").then_some(0.0625));
+    factor.map_or_else(|| read.number("logits_scaling").unwrap_or(1.0), |f| 1.0 / f)
+}
+
+/// The share of a head that is rotated, which some families do not say.
+fn rotary_share(read: &Reader<'_>, model_type: &str) -> f64 {
+    let usual = match model_type {
+        "gpt_neox" | "qwen3_next" | "qwen3_5_text" | "qwen3_5_moe_text" => 0.25,
+        "glm4_moe" => 0.5,
+        _ => 1.0,
+    };
+    let said = rope::rope(read, "partial_rotary_factor").or_else(|| read.number("rotary_pct"));
+    said.unwrap_or(usual)
+}
+
+/// Whether a family makes the weights of chosen experts add up to 1 when its configuration does not say.
+fn normalises(model_type: &str) -> bool {
+    ["mixtral", "gpt_oss", "qwen3_next", "qwen3_5_moe_text", "deepseek_v3", "glm4_moe"].contains(&model_type)
 }
 
 /// Whether a family ties its head to the embedding when its configuration does not say.
@@ -194,37 +244,9 @@ fn ties(model_type: &str) -> bool {
     tied.contains(&model_type) || older.contains(&model_type)
 }
 
-/// A number of the rotary embedding, which newer configurations keep in an object of their own.
-fn rope(read: &Reader<'_>, key: &str) -> Option<f64> {
-    let own = read.get("rope_parameters").and_then(|v| v.get(key)).and_then(Value::as_f64);
-    own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
-}
-
-/// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
-/// a comparison leave them out.
-fn scaling(read: &Reader<'_>) -> RopeScaling {
-    let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
-        return RopeScaling::None;
-    };
-    let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
-    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
-    let llama3 = || {
-        Some(RopeScaling::Llama3 {
-            factor: number("factor")?,
-            low: number("low_freq_factor")?,
-            high: number("high_freq_factor")?,
-            original: number("original_max_position_embeddings")?,
-        })
-    };
-    match kind {
-        Some("linear") => number("factor").map_or(RopeScaling::None, RopeScaling::Linear),
-        Some("llama3") => llama3().unwrap_or(RopeScaling::None),
-        _ => RopeScaling::None,
-    }
-}
-
 fn activation(read: &Reader<'_>) -> Result<Activation> {
-    let name = read.text("hidden_activation").or_else(|| read.text("hidden_act")).unwrap_or("silu");
+    let name = ["hidden_activation", "hidden_act", "activation_function"].iter().find_map(|k| read.text(k));
+    let name = name.unwrap_or("silu");
     match name {
         "silu" | "swish" => Ok(Activation::Silu),
         // The first Gemma's configuration says "gelu" and means the approximation.
@@ -249,6 +271,18 @@ mod tests {
         };
         assert_eq!(with("4", "64").map(|c| c.head_dim), Ok(16));
         assert_eq!(with("64", "4").map(|c| c.head_dim), Ok(1));
+        let more = |extra: &str| with("4", &format!("64, {extra}"));
+        assert!(more(r#""head_dim": 8388608"#).is_err());
+        assert!(
+            more(r#""kv_lora_rank": 8, "qk_nope_head_dim": 8388608, "qk_rope_head_dim": 2, "v_head_dim": 2"#)
+                .is_err()
+        );
+        let linear = |heads: &str| {
+            more(&format!(
+                r#""linear_num_key_heads": 2, "linear_num_value_heads": {heads}, "linear_key_head_dim": 8388608, "linear_value_head_dim": 4"#
+            ))
+        };
+        assert!(linear("4").is_ok() && linear("3").is_err() && linear("8388608").is_err());
         for (heads, hidden) in
             [("0", "64"), ("4", "0"), ("-1", "64"), ("4", "1e30"), ("4", "\"64\""), ("4", "null")]
         {

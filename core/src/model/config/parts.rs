@@ -1,0 +1,129 @@
+//! What `config.json` says of the parts that only some families have.
+
+use super::{LIMIT, Reader, wrong};
+use crate::error::Result;
+use alloc::format;
+use alloc::vec::Vec;
+use serde_json::Value;
+
+/// Linear attention by the gated delta rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linear {
+    /// Heads of queries and keys.
+    pub key_heads: usize,
+    /// Heads of values: a multiple of those of keys.
+    pub value_heads: usize,
+    /// Values of a query or key.
+    pub key_dim: usize,
+    /// Values of a value.
+    pub value_dim: usize,
+}
+
+/// Latent attention: keys and values are made from one short vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latent {
+    /// Length of the vector that queries are made from, where they are not made from the stream.
+    pub query_rank: Option<usize>,
+    /// Length of the vector that keys and values are made from.
+    pub rank: usize,
+    /// The part of a query or key that is not rotated.
+    pub plain_dim: usize,
+    /// The part that is; all heads share the key's.
+    pub rotary_dim: usize,
+    /// Values of a value.
+    pub value_dim: usize,
+    /// Whether neighbours are rotated together, and not value `i` with value `i + half`.
+    pub interleaved: bool,
+}
+
+/// Attention that does not look further back than some positions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sliding {
+    /// How many positions it sees, itself among them.
+    pub window: Option<usize>,
+    /// Which layers; the last entry counts for all that follow.
+    pub layers: Vec<bool>,
+}
+
+impl Sliding {
+    /// The window of a layer, where it has one.
+    pub fn of(&self, layer: usize) -> Option<usize> {
+        let slides = self.layers.get(layer).or(self.layers.last()).copied().unwrap_or(false);
+        self.window.filter(|_| slides)
+    }
+}
+
+pub(super) fn linear(read: &Reader<'_>) -> Result<Option<Linear>> {
+    let size = |key: &str| read.size(&[key], LIMIT);
+    let sizes = (
+        size("linear_num_key_heads")?,
+        size("linear_num_value_heads")?,
+        size("linear_key_head_dim")?,
+        size("linear_value_head_dim")?,
+    );
+    let (Some(key_heads), Some(value_heads), Some(key_dim), Some(value_dim)) = sizes else {
+        return Ok(None);
+    };
+    if !value_heads.is_multiple_of(key_heads) {
+        return Err(wrong(format!(
+            "config.json: {value_heads} linear value heads for {key_heads} key heads"
+        )));
+    }
+    bounded(key_heads, key_dim)?;
+    bounded(value_heads, value_dim)?;
+    Ok(Some(Linear { key_heads, value_heads, key_dim, value_dim }))
+}
+
+pub(super) fn latent(read: &Reader<'_>, heads: usize) -> Result<Option<Latent>> {
+    let size = |key: &str| read.size(&[key], LIMIT);
+    let Some(rank) = size("kv_lora_rank")? else { return Ok(None) };
+    let latent = Latent {
+        query_rank: size("q_lora_rank")?,
+        rank,
+        plain_dim: read.needed(&["qk_nope_head_dim"], LIMIT)?,
+        rotary_dim: read.needed(&["qk_rope_head_dim"], LIMIT)?,
+        value_dim: read.needed(&["v_head_dim"], LIMIT)?,
+        interleaved: read.flag("rope_interleave").unwrap_or(true),
+    };
+    // The limit leaves room for these sums.
+    bounded(heads, latent.plain_dim + latent.rotary_dim)?;
+    bounded(heads, latent.plain_dim + latent.value_dim)?;
+    Ok(Some(latent))
+}
+
+pub(super) fn sliding(read: &Reader<'_>, model_type: &str, layers: usize) -> Result<Sliding> {
+    // Some files say 0 where there is none.
+    let none = read.get("sliding_window").and_then(Value::as_u64) == Some(0);
+    let window = if none { None } else { read.size(&["sliding_window"], LIMIT)? };
+    if let Some(kinds) = read.get("layer_types").and_then(Value::as_array) {
+        let layers = kinds.iter().map(|k| k.as_str() == Some("sliding_attention")).collect();
+        return Ok(Sliding { window, layers });
+    }
+    let layers = match model_type {
+        "mistral" | "mixtral" | "phi3" | "starcoder2" => Vec::from([true]),
+        "gpt_oss" => (0..layers).map(|layer| layer.is_multiple_of(2)).collect(),
+        _ if read.flag("use_sliding_window") == Some(true) => {
+            let first = read.size(&["max_window_layers"], LIMIT)?.unwrap_or(28);
+            (0..layers).map(|layer| layer >= first).collect()
+        }
+        _ => Vec::new(),
+    };
+    Ok(Sliding { window, layers })
+}
+
+/// Layers that a list gives a 0; where there is none, SmolLM3 leaves out every fourth.
+pub(super) fn unrotated(read: &Reader<'_>, model_type: &str, layers: usize) -> Vec<bool> {
+    match read.get("no_rope_layers").and_then(Value::as_array) {
+        Some(list) => list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect(),
+        None if model_type == "smollm3" => (1..=layers).map(|number| number.is_multiple_of(4)).collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Refuses heads that are longer together than any size may be.
+pub(super) fn bounded(heads: usize, dim: usize) -> Result<()> {
+    if heads as u64 * dim as u64 <= LIMIT {
+        return Ok(());
+    }
+    Err(wrong(format!("config.json: {heads} heads of {dim} values are more than {LIMIT}")))
+}

@@ -1,0 +1,90 @@
+//! What `config.json` says of the rotary embedding.
+
+use super::Reader;
+use serde_json::Value;
+
+/// How rotary frequencies are stretched for long contexts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// Every frequency divided by this.
+    Linear(f64),
+    /// Llama 3.1's: low frequencies divided, high ones kept, a ramp between.
+    Llama3 {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Where the ramp begins, in turns over the original context.
+        low: f64,
+        /// Where it ends.
+        high: f64,
+        /// The context before stretching.
+        original: f64,
+    },
+    /// YaRN: the same along the number of the frequency, and all that is rotated made longer.
+    Yarn {
+        /// What low frequencies are divided by.
+        factor: f64,
+        /// Frequencies that turn more often than this over the original context are kept.
+        fast: f64,
+        /// Those that turn less often are divided.
+        slow: f64,
+        /// The context before stretching.
+        original: f64,
+        /// Whether the ramp begins and ends at whole numbers.
+        whole: bool,
+        /// What the rotated values are multiplied by.
+        magnitude: f64,
+        /// What scores are multiplied by beside, in latent attention.
+        scores: f64,
+    },
+}
+
+/// A number of the rotary embedding, which newer configurations keep in an object of their own.
+pub(super) fn rope(read: &Reader<'_>, key: &str) -> Option<f64> {
+    let own = read.get("rope_parameters").and_then(|v| v.get(key)).and_then(Value::as_f64);
+    own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
+}
+
+/// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
+/// a comparison leave them out.
+pub(super) fn scaling(read: &Reader<'_>) -> RopeScaling {
+    let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
+        return RopeScaling::None;
+    };
+    let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
+    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
+    let llama3 = || {
+        Some(RopeScaling::Llama3 {
+            factor: number("factor")?,
+            low: number("low_freq_factor")?,
+            high: number("high_freq_factor")?,
+            original: number("original_max_position_embeddings")?,
+        })
+    };
+    match kind {
+        Some("linear") => number("factor").map_or(RopeScaling::None, RopeScaling::Linear),
+        Some("llama3") => llama3().unwrap_or(RopeScaling::None),
+        Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::None),
+        _ => RopeScaling::None,
+    }
+}
+
+fn yarn(read: &Reader<'_>, rope: &Value) -> Option<RopeScaling> {
+    let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
+    let factor = number("factor")?;
+    let length = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 };
+    let all = number("mscale_all_dim");
+    let own = number("mscale").zip(all).map_or_else(|| length(1.0), |(own, all)| length(own) / length(all));
+    let scores = all.map_or(1.0, length);
+    Some(RopeScaling::Yarn {
+        factor,
+        fast: number("beta_fast").unwrap_or(32.0),
+        slow: number("beta_slow").unwrap_or(1.0),
+        original: number("original_max_position_embeddings")
+            .or_else(|| read.number("max_position_embeddings"))?,
+        whole: rope.get("truncate").and_then(Value::as_bool).unwrap_or(true),
+        magnitude: number("attention_factor").unwrap_or(own),
+        scores: scores * scores,
+    })
+}

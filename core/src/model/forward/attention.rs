@@ -1,0 +1,95 @@
+//! Attention over all positions.
+
+use super::dialect::{Inputs, Rotary};
+use super::part::{Given, Needs};
+use super::{Forward, math, refused};
+use crate::error::Result;
+use alloc::vec::Vec;
+
+/// Queries, keys and values, and the gates of what is mixed, where there are some: for every position, all heads.
+struct Mixed {
+    q: Vec<f64>,
+    k: Vec<f64>,
+    v: Vec<f64>,
+    gates: Vec<f64>,
+}
+
+pub(super) fn needs(needs: &mut Needs<'_>) -> Result<()> {
+    let (c, d) = (&needs.pass.config, needs.pass.dialect.attention);
+    let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+    match d.inputs {
+        Inputs::Separate([q, k, v]) => {
+            needs.linear(q, if d.gated { 2 * queries } else { queries }, c.hidden)?;
+            needs.linear(k, values, c.hidden)?;
+            needs.linear(v, values, c.hidden)?;
+        }
+        Inputs::JoinedByHead(_) if c.kv_heads != c.heads => {
+            return Err(refused("config.json: the family has as many heads of keys as of queries".into()));
+        }
+        Inputs::Joined(name) | Inputs::JoinedByHead(name) => {
+            needs.linear(name, queries + 2 * values, c.hidden)?;
+        }
+    }
+    if let Some([q, k]) = d.head_norms {
+        let own = |heads| if d.own_gains { Vec::from([heads, c.head_dim]) } else { Vec::from([c.head_dim]) };
+        needs.tensor(q, &own(c.heads))?;
+        needs.tensor(k, &own(c.kv_heads))?;
+    }
+    if d.sinks {
+        needs.tensor(SINKS, &[c.heads])?;
+    }
+    needs.linear(d.output, c.hidden, queries)
+}
+
+const SINKS: &str = "self_attn.sinks";
+
+impl Forward {
+    /// The branch that attention makes of what it reads.
+    pub(super) fn attention(&self, layer: usize, given: &Given<'_>, read: &[f64]) -> Vec<f64> {
+        let (c, d) = (&self.config, self.dialect.attention);
+        let Mixed { mut q, mut k, v, gates } = self.heads_of(given, read);
+        if let Some([q_norm, k_norm]) = d.head_norms {
+            q = self.normalised(&q, c.head_dim, given.get(q_norm));
+            k = self.normalised(&k, c.head_dim, given.get(k_norm));
+        }
+        let rotary = if c.unrotated.get(layer) == Some(&true) { Rotary::None } else { d.rotary };
+        for (all, heads) in [(&mut q, c.heads), (&mut k, c.kv_heads)] {
+            for (t, vector) in all.chunks_exact_mut(heads * c.head_dim).enumerate() {
+                self.rope.rotate(rotary, vector, c.head_dim, 0, t);
+            }
+        }
+        let heads = math::Heads {
+            heads: c.heads,
+            kv_heads: c.kv_heads,
+            key_dim: c.head_dim,
+            value_dim: c.head_dim,
+            scale: c.attention_multiplier.unwrap_or_else(|| 1.0 / libm::sqrt(c.head_dim as f64)),
+            window: c.sliding.of(layer),
+            sinks: given.find(SINKS).unwrap_or(&[]),
+        };
+        let mut mixed = math::attend(&heads, &q, &k, &v);
+        mixed.iter_mut().zip(&gates).for_each(|(m, g)| *m *= math::sigmoid(*g));
+        self.project(given, d.output, c.heads * c.head_dim, &mixed)
+    }
+
+    fn heads_of(&self, given: &Given<'_>, read: &[f64]) -> Mixed {
+        let (c, gated) = (&self.config, self.dialect.attention.gated);
+        let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let of = |name: &str| self.project(given, name, c.hidden, read);
+        match self.dialect.attention.inputs {
+            Inputs::Separate([q, k, v]) => {
+                let (all, k, v) = (of(q), of(k), of(v));
+                let [q, gates] = if gated { math::split(&all, [c.head_dim; 2]) } else { [all, Vec::new()] };
+                Mixed { q, k, v, gates }
+            }
+            Inputs::Joined(name) => {
+                let [q, k, v] = math::split(&of(name), [queries, values, values]);
+                Mixed { q, k, v, gates: Vec::new() }
+            }
+            Inputs::JoinedByHead(name) => {
+                let [q, k, v] = math::split(&of(name), [c.head_dim; 3]);
+                Mixed { q, k, v, gates: Vec::new() }
+            }
+        }
+    }
+}
