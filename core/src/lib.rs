@@ -16,6 +16,7 @@ pub mod dtype;
 pub mod error;
 pub mod float;
 pub mod format;
+pub mod gate;
 pub mod job;
 pub mod kernels;
 pub mod metric;

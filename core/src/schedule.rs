@@ -4,7 +4,9 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
-use crate::plan::{Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle, together};
+use crate::plan::{
+    Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle, together,
+};
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;

@@ -13,6 +13,7 @@ mod pairs;
 mod random;
 mod recipes;
 mod refusals;
+mod rotated;
 mod samples;
 mod sums;
 mod support;

@@ -78,7 +78,13 @@ fn columns(x: &[f32], v: &[f64], width: usize) -> Vec<f64> {
 
 impl Checks {
     /// The test vector of one side, rotated back and with its gains.
-    fn back(&mut self, steps: &Steps<'_>, rotations: &mut Rotations, side: Along, len: usize) -> Result<Vec<f64>> {
+    fn back(
+        &mut self,
+        steps: &Steps<'_>,
+        rotations: &mut Rotations,
+        side: Along,
+        len: usize,
+    ) -> Result<Vec<f64>> {
         let turns: Vec<Turn> = steps.turns(side).collect();
         let found = self.0.iter().find(|(t, vector)| *t == turns && vector.len() == len);
         let mut vector = match found {

@@ -1,6 +1,7 @@
 //! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
 
 use super::importance::Weighing;
+use super::rotate::Turning;
 use super::{
     Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
     metadata,
@@ -38,6 +39,8 @@ pub fn weighted(
     if checkpoint.tensors.is_empty() {
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
+    let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
+    let checkpoint = untied.as_ref().unwrap_or(original);
     let names = names(checkpoint);
     let wanted = aims(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
@@ -52,10 +55,16 @@ pub fn weighted(
         outputs.push(output);
     }
     warnings.extend(weighing.warnings());
+    let rotation = match recipe.rotate {
+        Some(wish) => {
+            Some(Turning::new(checkpoint, original, wish)?.apply(original, &mut outputs, &mut warnings)?)
+        }
+        None => None,
+    };
     let (files, directory) = match recipe.to {
         Container::Gguf => (gguf_file(checkpoint, recipe, imatrix, &mut outputs, &mut warnings)?, false),
         Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
-        Container::LatticeQ4 => (q4_files(checkpoint, &mut outputs, &mut warnings)?, true),
+        Container::LatticeQ4 => (q4_files(checkpoint, recipe, &mut outputs, &mut warnings)?, true),
     };
     warnings.extend(metadata::lost(checkpoint, recipe.to));
     let totals = totals(checkpoint, &outputs, &files)?;
@@ -64,8 +73,18 @@ pub fn weighted(
     }
     let importance = weighing.importance();
     let conversion =
-        Conversion { recipe: recipe.clone(), container: recipe.to, directory, importance, totals };
+        Conversion { recipe: recipe.clone(), container: recipe.to, directory, importance, rotation, totals };
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
+}
+
+/// The checkpoint with a head of its own, where a rotation needs one.
+fn untied(checkpoint: &Checkpoint, recipe: &Recipe, imatrix: Option<&Imatrix>) -> Result<Option<Checkpoint>> {
+    let Some(wish) = &recipe.rotate else { return Ok(None) };
+    if imatrix.is_some() {
+        let message = "an importance matrix weighs the channels as they are, not as a rotation mixes them";
+        return Err(Error::new(Code::Usage, message));
+    }
+    super::rotate::untied(checkpoint, wish).map(Some)
 }
 
 pub(super) fn warning(code: &'static str, message: impl Into<String>) -> Warning {
@@ -201,6 +220,7 @@ fn safetensors_file(
 /// The lattice directory: a file a tensor, the index, and the configuration.
 fn q4_files(
     checkpoint: &Checkpoint,
+    recipe: &Recipe,
     outputs: &mut [Output],
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<OutFile>> {
@@ -229,8 +249,9 @@ fn q4_files(
         });
         files.push(OutFile { name, len, header });
     }
-    literal(&mut files, "quantize_index.json", q4::index_json(&entries, checkpoint.q4_seed));
-    match &checkpoint.config {
+    let seed = recipe.rotate.map(|r| r.seed).or(checkpoint.q4_seed);
+    literal(&mut files, "quantize_index.json", q4::index_json(&entries, seed));
+    match &metadata::config(checkpoint, recipe)? {
         Some(config) => literal(&mut files, "config.json", config.clone()),
         None => warnings.push(warning("no_config", "no config.json beside the input, so none is written")),
     }
@@ -261,6 +282,36 @@ fn unique_file(tensor: &str, extension: &str, taken: &mut BTreeSet<String>) -> S
         }
         salted.push('\0');
     }
+}
+
+/// `config.json` as it must be beside what `plan` makes.
+pub fn config(checkpoint: &Checkpoint, plan: &Plan) -> Result<Option<Vec<u8>>> {
+    match &plan.conversion {
+        Some(conversion) => metadata::config(checkpoint, &conversion.recipe),
+        None => Ok(checkpoint.config.clone()),
+    }
+}
+
+/// The operand that is all of a source's tensor.
+pub fn whole(index: usize, tensor: &TensorInfo) -> Operand {
+    operand(Side::Source, index, tensor)
+}
+
+/// Makes a plan of one safetensors file a folder that loaders of Hugging Face's layout read: with the configuration as it
+/// is after the plan, and `others` as they are.
+pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<(String, Vec<u8>)>) -> Result<()> {
+    let Some(conversion) = plan.conversion.as_mut() else { return Ok(()) };
+    let Some(weights) = plan.files.first_mut() else { return Ok(()) };
+    weights.name = "model.safetensors".into();
+    if let Some(config) = metadata::config(checkpoint, &conversion.recipe)? {
+        literal(&mut plan.files, "config.json", config);
+    }
+    for (name, bytes) in others {
+        literal(&mut plan.files, &name, bytes);
+    }
+    conversion.directory = true;
+    conversion.totals.total_bytes_out = sum(plan.files.iter().map(|f| f.len))?;
+    Ok(())
 }
 
 /// A sum that a hostile file cannot make wrap.

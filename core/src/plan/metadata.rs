@@ -3,6 +3,7 @@
 use super::Warning;
 use super::convert::warning;
 use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
 use crate::recipe::Recipe;
@@ -12,6 +13,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use serde_json::Value;
 
 /// Where an artefact records what it was made by.
 const RECIPE: &str = "quantoscope.recipe";
@@ -99,8 +101,7 @@ pub(super) fn lost(checkpoint: &Checkpoint, to: Container) -> Option<Warning> {
 
 /// `general.*` for a checkpoint that has no GGUF metadata of its own.
 fn named(checkpoint: &Checkpoint) -> Metadata {
-    let config =
-        checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<serde_json::Value>(c).ok());
+    let config = checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<Value>(c).ok());
     let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
     let mut pairs = vec![(
         "general.architecture".to_string(),
@@ -131,4 +132,37 @@ pub(super) fn of_safetensors(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(S
     metadata.retain(|(k, _)| k != RECIPE);
     metadata.push((RECIPE.into(), recipe_json(recipe)));
     metadata
+}
+
+/// `config.json` as it must be beside what the recipe makes: a rotated stream has a head of its own, and nobody that
+/// predicts further tokens.
+pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<Vec<u8>>> {
+    let (Some(bytes), Some(wish)) = (&checkpoint.config, recipe.rotate) else {
+        return Ok(checkpoint.config.clone());
+    };
+    if !wish.stream {
+        return Ok(Some(bytes.clone()));
+    }
+    let bad = |e: serde_json::Error| Error::new(Code::BadJson, format!("config.json is not JSON: {e}"));
+    let mut config: Value = serde_json::from_slice(bytes).map_err(bad)?;
+    untie(&mut config, true);
+    if let Some(inner) = config.get_mut("text_config") {
+        untie(inner, false);
+    }
+    let mut text = serde_json::to_vec_pretty(&config).map_err(bad)?;
+    text.push(b'\n');
+    Ok(Some(text))
+}
+
+/// Both flags count, and one that is absent has a default.
+fn untie(config: &mut Value, outer: bool) {
+    let Some(map) = config.as_object_mut() else { return };
+    if outer || map.contains_key("tie_word_embeddings") {
+        map.insert("tie_word_embeddings".into(), Value::Bool(false));
+    }
+    for key in ["num_nextn_predict_layers", "mtp_num_hidden_layers"] {
+        if map.contains_key(key) {
+            map.insert(key.into(), Value::from(0));
+        }
+    }
 }

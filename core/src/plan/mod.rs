@@ -160,6 +160,15 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Whether its vectors run along the rows, so that it is whole or nothing.
+    pub fn runs_along_rows(&self) -> bool {
+        self.from.ops.iter().any(|op| match op {
+            Op::Gain(along) | Op::Ungain(along) => *along == Along::Rows,
+            Op::Rotate(turn) => turn.along == Along::Rows,
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
+        })
+    }
+
     /// The rows `rows` of the output, which lie in the piece, as a piece from row `at` of an output on.
     pub(crate) fn part(&self, rows: Range<u64>, at: u64) -> Piece {
         let skipped = rows.start - self.rows.start;

@@ -1,10 +1,12 @@
 //! Intent: what the user wants a checkpoint to become. Small, serialisable, without reference to any file.
 //!
-//! [`mix`] names the mixes, [`rules`] holds what they give to whom, [`choose`] applies a recipe to a model.
+//! [`mix`] names the mixes, [`rules`] holds what they give to whom, [`choose`] applies a recipe to a model; [`rotate`] is
+//! the wish for a rotation.
 
 pub mod choose;
 pub mod mix;
 pub mod pattern;
+pub mod rotate;
 pub mod rules;
 
 use crate::dtype::{DType, Kind};
@@ -18,6 +20,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use choose::Aim;
 use mix::Mix;
+use rotate::Rotate;
 use serde::{Deserialize, Serialize};
 
 /// Whether lattice blocks store a minimum, or a bias of `-8 * scale`.
@@ -64,6 +67,9 @@ pub struct Recipe {
     /// Decode sources that are quantized already, and quantize them again.
     #[serde(default)]
     pub allow_requantize: bool,
+    /// Rotate before anything is encoded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotate: Option<Rotate>,
 }
 
 /// A type for the tensors that a pattern finds.
@@ -128,6 +134,7 @@ impl Recipe {
             q4_scheme: Q4Scheme::Asym,
             pure: false,
             allow_requantize: false,
+            rotate: None,
         }
     }
 
@@ -156,6 +163,7 @@ impl Recipe {
                 ));
             }
             (Container::LatticeQ4, None, None) => return Ok(()),
+            (Container::Safetensors, None, None) if self.rotate.is_some() => {}
             (_, None, None) => {
                 return Err(usage("a type is needed, for example q4_0, or a recipe, for example q4_k_m"));
             }
@@ -185,7 +193,8 @@ impl Recipe {
 
     /// Whether anything but plain floats is asked for.
     pub fn quantizes(&self) -> bool {
-        self.dtype.or(self.mix.map(Mix::base)).is_none_or(DType::is_quantized)
+        let wanted = self.dtype.or(self.mix.map(Mix::base));
+        wanted.map_or(self.to == Container::LatticeQ4, DType::is_quantized)
     }
 
     /// What becomes of `tensor`, of which `aim` is wanted, or why it is refused.

@@ -45,9 +45,13 @@ mod tests {
 
     #[test]
     fn the_dense_product_is_the_inverse_of_the_fast_one() {
-        for (len, form) in
-            [(64, Form::Full), (36, Form::Full), (96, Form::Block(24)), (36, Form::FixesOnes), (28, Form::FixesOnes)]
-        {
+        for (len, form) in [
+            (64, Form::Full),
+            (36, Form::Full),
+            (96, Form::Block(24)),
+            (36, Form::FixesOnes),
+            (28, Form::FixesOnes),
+        ] {
             let rotation = Rotation::new(len, form, 7).unwrap();
             let x: Vec<f64> = (0..len).map(|i| ((i * 31 + 5) % 17) as f64 - 8.0).collect();
             let mut back = x.clone();

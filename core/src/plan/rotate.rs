@@ -1,0 +1,392 @@
+//! Turns what a conversion writes: the rules of the family, as steps on every tensor.
+
+use super::convert::{operand, warning};
+use super::{Along, Finish, Grid, Op, Operand, Output, Piece, Side, Turn, Warning};
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::format::Checkpoint;
+use crate::model::family::{HeadPart, Heads, HeadsVerdict, Rules, StreamPart, StreamVerdict, rules};
+use crate::quant::Encoding;
+use crate::recipe::rotate::Rotate;
+use crate::rotate::signs::block_seed;
+use crate::rotate::{Form, RULES, Rotation};
+use crate::tensor::TensorInfo;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde::Serialize;
+
+/// A file that a rotated checkpoint was made from. Headers are hashed; whole files are, where somebody reads them whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct SourceSeen {
+    pub name: String,
+    pub bytes: u64,
+    pub header_sha256: String,
+}
+
+/// What was rotated, how, and out of what.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Rotated {
+    /// The version of what a seed and a form mean.
+    pub rules: u32,
+    /// The family whose rules were followed.
+    pub family: &'static str,
+    /// The seed, as text: not every reader of JSON keeps 64 bits.
+    pub seed: String,
+    /// The rotation of the residual stream, if it was rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Form>,
+    /// The length of a head's values, if they were rotated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<u64>,
+    /// Tensors that were rotated, and their elements.
+    pub tensors: u64,
+    /// Elements of these.
+    pub elements: u64,
+    /// Norms whose gains went into their readers.
+    pub folded_norms: u64,
+    /// The head that a tied model was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made_head: Option<String>,
+    /// Predictors of further tokens, which are left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
+    /// What it was made from.
+    pub sources: Vec<SourceSeen>,
+}
+
+fn refuse(message: String) -> Error {
+    Error::new(Code::UnsupportedRotation, message)
+}
+
+/// The rules of a checkpoint, where what is asked for is exact.
+pub(super) struct Turning<'a> {
+    wish: Rotate,
+    rules: Rules,
+    form: Form,
+    tensors: &'a [TensorInfo],
+}
+
+/// The checkpoint as it will be: a tied model gets a head of its own, at the end, which is read from the embedding.
+pub(super) fn untied(checkpoint: &Checkpoint, wish: &Rotate) -> Result<Checkpoint> {
+    let mut all = checkpoint.clone();
+    let rules = rules(checkpoint.config.as_deref(), &checkpoint.tensors)?;
+    if let (true, Some(made)) = (wish.stream, &rules.made_head)
+        && let Some(source) = checkpoint.tensors.get(made.source)
+    {
+        all.tensors.push(TensorInfo { name: made.name.clone(), ..source.clone() });
+    }
+    Ok(all)
+}
+
+impl<'a> Turning<'a> {
+    /// What `wish` is for the tensors of an [`untied`] checkpoint.
+    pub(super) fn new(
+        checkpoint: &'a Checkpoint,
+        original: &Checkpoint,
+        wish: Rotate,
+    ) -> Result<Turning<'a>> {
+        let mut rules = rules(original.config.as_deref(), &original.tensors)?;
+        if !(wish.stream || wish.heads) {
+            return Err(Error::new(Code::Usage, "a rotation needs something to rotate"));
+        }
+        let form = stream_form(&rules, &wish)?;
+        if wish.heads
+            && let HeadsVerdict::Refused { because } = rules.heads
+        {
+            return Err(refuse(format!("R2 is not exact for {}: {because}", rules.family)));
+        }
+        if wish.stream {
+            // Fails before any work where there is no such matrix.
+            Rotation::new(rules.hidden, form, wish.seed)?;
+            if let Some(made) = &rules.made_head {
+                let axis =
+                    original.tensors.get(made.source).map_or(1, |t| t.shape.axes().len().saturating_sub(1));
+                let stream = StreamPart::Head { axis, fold: made.fold };
+                rules.parts.push(crate::model::family::Part { stream, heads: None });
+            }
+        } else {
+            rules.parts.iter_mut().for_each(|p| p.stream = StreamPart::Untouched);
+        }
+        match &rules.heads {
+            HeadsVerdict::Exact(heads) if wish.heads => {
+                Rotation::new(heads.length, Form::Full, wish.seed)?;
+            }
+            _ => rules.parts.iter_mut().for_each(|p| p.heads = None),
+        }
+        Ok(Turning { wish, rules, form, tensors: &checkpoint.tensors })
+    }
+
+    /// Adds the steps to `outputs`, which are those of the tensors in their order, and says what was done.
+    pub(super) fn apply(
+        &self,
+        original: &Checkpoint,
+        outputs: &mut Vec<Output>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Rotated> {
+        let seen = |f: &crate::format::SourceFile| SourceSeen {
+            name: f.name.clone(),
+            bytes: f.len,
+            header_sha256: f.header_sha256.iter().map(|b| format!("{b:02x}")).collect(),
+        };
+        let heads = match &self.rules.heads {
+            HeadsVerdict::Exact(heads) if self.wish.heads => Some(heads.length),
+            _ => None,
+        };
+        let mut told = Rotated {
+            rules: RULES,
+            family: self.rules.family,
+            seed: format!("0x{:016x}", self.wish.seed),
+            stream: self.wish.stream.then_some(self.form),
+            heads,
+            tensors: 0,
+            elements: 0,
+            folded_norms: 0,
+            made_head: self.rules.made_head.as_ref().filter(|_| self.wish.stream).map(|m| m.name.clone()),
+            left_out: Vec::new(),
+            sources: original.files.iter().map(seen).collect(),
+        };
+        let mut kept = Vec::with_capacity(outputs.len());
+        for (index, mut output) in core::mem::take(outputs).into_iter().enumerate() {
+            if self.part(index).stream == StreamPart::MoreTokens {
+                told.left_out.push(output.name);
+                continue;
+            }
+            self.turn(index, &mut output, &mut told).map_err(|e| e.of_tensor(&output.name))?;
+            kept.push(output);
+        }
+        *outputs = kept;
+        if !told.left_out.is_empty() {
+            let message = format!(
+                "{} tensors that predict further tokens (MTP) are left out: they do not fit a rotated stream",
+                told.left_out.len()
+            );
+            warnings.push(warning("more_tokens_left_out", message));
+        }
+        Ok(told)
+    }
+
+    fn part(&self, index: usize) -> crate::model::family::Part {
+        let untouched = crate::model::family::Part { stream: StreamPart::Untouched, heads: None };
+        self.rules.parts.get(index).copied().unwrap_or(untouched)
+    }
+
+    /// The tensor that `index` is read from: the embedding, for a head that is tied to it.
+    fn source(&self, index: usize) -> Option<(usize, &TensorInfo)> {
+        let own = self.tensors.get(index)?;
+        if !(self.rules.tied && matches!(self.part(index).stream, StreamPart::Head { .. })) {
+            return Some((index, own));
+        }
+        // Tables of positions are embeddings too, of another shape.
+        let embedding = |(i, t): &(usize, &TensorInfo)| {
+            matches!(self.part(*i).stream, StreamPart::Embedding { .. }) && t.shape == own.shape
+        };
+        let made = self.rules.made_head.as_ref().and_then(|m| Some((m.source, self.tensors.get(m.source)?)));
+        made.or_else(|| self.tensors.iter().enumerate().find(embedding))
+    }
+
+    fn turn(&self, index: usize, output: &mut Output, told: &mut Rotated) -> Result<()> {
+        let part = self.part(index);
+        if part.stream == StreamPart::Untouched && part.heads.is_none() {
+            return Ok(());
+        }
+        let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
+        let finish = encoded(output, tensor)?;
+        output.dtype = match finish {
+            Finish::Encode(e) => e.dtype(),
+            _ => output.dtype,
+        };
+        let steps = self.steps(&part, tensor)?;
+        output.grid = steps.grid;
+        let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?;
+        let mut from = operand(Side::Source, at, tensor);
+        from.ops = steps.ops;
+        let slab = steps.slab.max(1);
+        let piece = |first: u64| Piece {
+            rows: first..(first + slab).min(steps.grid.rows),
+            from: Operand { row: first, ..from.clone() },
+            against: None,
+            importance: None,
+            gain: gain.clone(),
+            finish,
+        };
+        output.pieces = (0..steps.grid.rows).step_by(slab as usize).map(piece).collect();
+        output.reason.text = join(&output.reason.text, steps.words);
+        if matches!(part.stream, StreamPart::Norm { .. }) {
+            told.folded_norms += 1;
+        } else {
+            told.tensors += 1;
+            told.elements += output.shape.numel();
+        }
+        Ok(())
+    }
+
+    fn gain(&self, index: usize, plus: f64) -> Result<Operand> {
+        let tensor = self.tensors.get(index).ok_or_else(|| refuse("its norm is not there".into()))?;
+        let mut gain = operand(Side::Source, index, tensor);
+        if plus != 0.0 {
+            gain.ops.push(Op::Add(plus as f32));
+        }
+        Ok(gain)
+    }
+
+    /// How a gain is stored: by the part of the norm itself.
+    fn plus(&self, norm: usize) -> f64 {
+        match self.rules.parts.get(norm).map(|p| p.stream) {
+            Some(StreamPart::Norm { form }) => form.plus(),
+            _ => 0.0,
+        }
+    }
+
+    fn steps(&self, part: &crate::model::family::Part, tensor: &TensorInfo) -> Result<Steps> {
+        let axes = tensor.shape.axes();
+        let stream_axis = match part.stream {
+            StreamPart::Embedding { axis }
+            | StreamPart::Writer { axis }
+            | StreamPart::Reader { axis, .. }
+            | StreamPart::Head { axis, .. } => Some(axis),
+            StreamPart::NormBias { .. } | StreamPart::Norm { .. } => axes.len().checked_sub(1),
+            StreamPart::Untouched | StreamPart::MoreTokens => None,
+        };
+        let mut lay = Lay::of(axes, [stream_axis, part.heads.map(|h| h.axis)].into_iter().flatten())?;
+        let mut ops = Vec::new();
+        let (mut gain, mut words) = (None, "");
+        if let Some(axis) = stream_axis {
+            let along = lay.along(axis);
+            let turn = Op::Rotate(Turn {
+                along,
+                at: 0,
+                len: self.rules.hidden,
+                form: self.form,
+                seed: self.wish.seed,
+            });
+            match part.stream {
+                StreamPart::Norm { form } => {
+                    ops.push(Op::Set(form.neutral() as f32));
+                    words = "gain folded into its readers";
+                }
+                StreamPart::Reader { fold, .. } | StreamPart::Head { fold, .. } => {
+                    gain = Some((fold, self.plus(fold)));
+                    ops.extend([Op::Gain(along), turn]);
+                    words = "gain of its norm folded in, rotated";
+                }
+                StreamPart::NormBias { of } => {
+                    gain = Some((of, self.plus(of)));
+                    ops.extend([Op::Ungain(along), turn]);
+                    words = "divided by the gain of its norm, rotated";
+                }
+                _ => {
+                    ops.push(turn);
+                    words = "rotated";
+                }
+            }
+        }
+        if let (Some(part), HeadsVerdict::Exact(heads)) = (&part.heads, &self.rules.heads) {
+            ops.extend(self.head_turns(heads, part, lay.along(part.axis)));
+            words = if words.is_empty() { "values of heads rotated" } else { words };
+        }
+        if ops.iter().any(|op| matches!(op, Op::Rotate(Turn { along: Along::Rows, .. }))) {
+            lay.slab = lay.height;
+        }
+        Ok(Steps { ops, gain, grid: lay.grid, slab: lay.slab, words })
+    }
+
+    fn head_turns(&self, heads: &Heads, part: &HeadPart, along: Along) -> impl Iterator<Item = Op> {
+        let layer = block_seed(!self.wish.seed, part.layer.into());
+        let len = heads.length;
+        heads.spans(part).to_vec().into_iter().map(move |span| {
+            let seed = block_seed(layer, span.matrix.into());
+            Op::Rotate(Turn { along, at: span.at, len, form: Form::Full, seed })
+        })
+    }
+}
+
+/// The steps of a tensor, and the grid that they are steps on.
+struct Steps {
+    ops: Vec<Op>,
+    gain: Option<(usize, f64)>,
+    grid: Grid,
+    /// Rows that have vectors of their own.
+    slab: u64,
+    words: &'static str,
+}
+
+/// How a tensor lies as a grid on which every axis that matters is a side.
+struct Lay {
+    grid: Grid,
+    /// The axis that runs along the rows, if any does.
+    rows: Option<usize>,
+    /// Rows of one run of that axis.
+    height: u64,
+    slab: u64,
+}
+
+impl Lay {
+    fn of(axes: &[u64], wanted: impl Iterator<Item = usize>) -> Result<Lay> {
+        let product = |axes: &[u64]| {
+            let all = axes.iter().try_fold(1_u64, |n, a| n.checked_mul(*a));
+            all.ok_or_else(|| Error::new(Code::Overflow, "its shape does not fit 64 bits"))
+        };
+        let last = axes.len().saturating_sub(1);
+        let across: Vec<usize> = wanted.filter(|axis| *axis < last).collect();
+        let Some(&rows) = across.first() else {
+            let grid = Grid {
+                rows: product(axes.get(..last).unwrap_or_default())?,
+                cols: product(axes.get(last..).unwrap_or_default())?,
+            };
+            return Ok(Lay { grid, rows: None, height: grid.rows, slab: grid.rows });
+        };
+        if across.iter().any(|a| *a != rows) || (rows + 1 != last && across.len() > 1) {
+            return Err(refuse(format!("rotations along two axes of {axes:?} that are not the last")));
+        }
+        let (above, below) =
+            (axes.get(..=rows).unwrap_or_default(), axes.get(rows + 1..).unwrap_or_default());
+        let grid = Grid { rows: product(above)?, cols: product(below)? };
+        Ok(Lay { grid, rows: Some(rows), height: axes.get(rows).copied().unwrap_or(1), slab: grid.rows })
+    }
+
+    fn along(&self, axis: usize) -> Along {
+        if self.rows == Some(axis) { Along::Rows } else { Along::Columns }
+    }
+}
+
+/// How a rotated output is written: as the recipe says, or in its own precision.
+fn encoded(output: &Output, tensor: &TensorInfo) -> Result<Finish> {
+    match output.pieces.first().map(|p| p.finish) {
+        Some(Finish::Encode(e)) => Ok(Finish::Encode(e)),
+        Some(Finish::Copy) => match tensor.dtype {
+            d @ (DType::F32 | DType::F16 | DType::BF16) => Ok(Finish::Encode(Encoding::Type(d))),
+            DType::F64 => Ok(Finish::Encode(Encoding::Type(DType::F32))),
+            DType::F8_E4M3 | DType::F8_E5M2 => Ok(Finish::Encode(Encoding::Type(DType::BF16))),
+            d => Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
+        },
+        _ => Err(refuse("its blocks would be rearranged, not decoded; a rotation needs the weights".into())),
+    }
+}
+
+fn stream_form(rules: &Rules, wish: &Rotate) -> Result<Form> {
+    let plain = wish.block.map_or(Form::Full, Form::Block);
+    match &rules.stream {
+        _ if !wish.stream => Ok(plain),
+        StreamVerdict::Any => Ok(plain),
+        StreamVerdict::FixesOnes if wish.block.is_none() => Ok(Form::FixesOnes),
+        StreamVerdict::FixesOnes => {
+            let message = format!(
+                "the norms of {} subtract the mean: only one rotation of the whole stream leaves it be, not blocks",
+                rules.family
+            );
+            Err(refuse(message))
+        }
+        StreamVerdict::Refused { because, blockers } => {
+            let first = blockers
+                .first()
+                .map_or(String::new(), |b| format!(" ({b}, {} tensors in all)", blockers.len()));
+            Err(refuse(format!("R1 is not exact for {}: {because}{first}", rules.family)))
+        }
+    }
+}
+
+fn join(text: &str, words: &str) -> String {
+    if text.is_empty() { words.to_string() } else { format!("{text}; {words}") }
+}

@@ -1,0 +1,101 @@
+//! Rotated models compute what their sources do, and mistakes are seen.
+
+use quantoscope_core::error::Result;
+use quantoscope_core::format::Container;
+use quantoscope_core::gate::{Equivalence, Pass, TOLERANCE, judge, tokens};
+use quantoscope_core::model::config::Config;
+use quantoscope_core::model::family::{HeadsVerdict, StreamVerdict, rules};
+use quantoscope_core::plan::{Plan, convert};
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::rotate::{Rotate, SEED};
+use quantoscope_core::schedule::Budget;
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::memory::{World, run};
+use std::path::{Path, PathBuf};
+
+/// The families whose weights are kept.
+fn folders() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
+    let mut all: Vec<PathBuf> =
+        std::fs::read_dir(root).expect("the fixtures").map(|e| e.expect("an entry").path()).collect();
+    all.retain(|p| p.join("model.safetensors").exists());
+    all.sort();
+    all
+}
+
+fn world(folder: &Path) -> World {
+    let file =
+        |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file of the model"));
+    World::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
+}
+
+fn wish(text: &str) -> Rotate {
+    Rotate::parse(text, SEED).expect("a wish")
+}
+
+/// Everything as binary32, rotated.
+fn plan(world: &World, rotate: Rotate) -> Result<Plan> {
+    let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
+    convert::plan(&world.checkpoint, &recipe, false)
+}
+
+/// Runs a pass to its end.
+fn finish(pass: &mut Pass, world: &World) -> Result<()> {
+    loop {
+        let needs = pass.needs()?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let mut values = Vec::new();
+        for need in &needs {
+            let made = run(&need.plan, &[world], Budget::default())?;
+            let all =
+                made.files[0].as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect::<Vec<_>>();
+            values.push(all[need.part.clone()].to_vec());
+        }
+        pass.feed(&values)?;
+    }
+}
+
+fn probed(world: &World, plan: &Plan) -> Result<Equivalence> {
+    let config = Config::parse(world.checkpoint.config.as_deref().expect("a configuration"))?;
+    let tokens = tokens(SEED, 4, config.vocab);
+    let (mut source, mut planned) =
+        (Pass::source(&world.checkpoint, &tokens)?, Pass::planned(&world.checkpoint, plan, &tokens)?);
+    finish(&mut source, world)?;
+    finish(&mut planned, world)?;
+    judge(&source, &planned, 4, TOLERANCE)
+}
+
+#[test]
+fn every_family_computes_the_same_after_what_is_exact_for_it() {
+    let mut probes = 0;
+    for folder in folders() {
+        let world = world(&folder);
+        let rules = rules(world.checkpoint.config.as_deref(), &world.checkpoint.tensors).expect("rules");
+        let exact = (
+            !matches!(rules.stream, StreamVerdict::Refused { .. }),
+            matches!(rules.heads, HeadsVerdict::Exact(_)),
+        );
+        for (text, holds) in [("quarot", exact.0), ("r2", exact.1), ("quarot,r2", exact.0 && exact.1)] {
+            let plan = match plan(&world, wish(text)) {
+                Ok(plan) => plan,
+                Err(e) => {
+                    assert!(!holds, "{} {text}: {e}", folder.display());
+                    assert_eq!(e.code(), Code::UnsupportedRotation);
+                    continue;
+                }
+            };
+            assert!(holds, "{} {text} is not exact", folder.display());
+            match probed(&world, &plan) {
+                Ok(found) => {
+                    println!("{} {text}: {:.1e} of {:.2}", folder.display(), found.max, found.largest_logit);
+                    assert!(found.max < 6e-6 * found.largest_logit, "{} {text}: {found:?}", folder.display());
+                    probes += 1;
+                }
+                Err(e) => assert_eq!(e.code(), Code::UnsupportedRotation, "{} {text}: {e}", folder.display()),
+            }
+        }
+    }
+    assert!(probes >= 40, "{probes}");
+}
