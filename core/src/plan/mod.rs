@@ -276,6 +276,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether a rotation has a part for it.
+    pub fn is_rotated(&self) -> bool {
+        let turns = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
+        self.pieces.iter().any(|p| p.from.ops.iter().any(turns))
+    }
+
     /// The element of the measured tensor that element `at` of the grid is.
     pub(crate) fn element(&self, at: u64) -> u64 {
         let cols = self.grid.cols.max(1);

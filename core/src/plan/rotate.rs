@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::family::{HeadPart, Heads, HeadsVerdict, Rules, StreamPart, StreamVerdict, rules};
 use crate::quant::Encoding;
+use crate::recipe::Reason;
 use crate::recipe::rotate::Rotate;
 use crate::rotate::signs::block_seed;
 use crate::rotate::{Form, RULES, Rotation};
@@ -199,6 +200,10 @@ impl<'a> Turning<'a> {
         };
         let steps = self.steps(&part, tensor)?;
         output.grid = steps.grid;
+        output.reason = match output.pieces.first().map(|p| p.finish) {
+            Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.to_string() },
+            _ => Reason { text: join(&output.reason.text, steps.words), ..output.reason.clone() },
+        };
         let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?;
         let mut from = operand(Side::Source, at, tensor);
         from.ops = steps.ops;
@@ -212,7 +217,6 @@ impl<'a> Turning<'a> {
             finish,
         };
         output.pieces = (0..steps.grid.rows).step_by(slab as usize).map(piece).collect();
-        output.reason.text = join(&output.reason.text, steps.words);
         if matches!(part.stream, StreamPart::Norm { .. }) {
             told.folded_norms += 1;
         } else {
