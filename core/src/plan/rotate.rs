@@ -35,7 +35,7 @@ pub struct Rotated {
     pub family: &'static str,
     /// The seed, as text: not every reader of JSON keeps 64 bits.
     pub seed: String,
-    /// The rotation of the residual stream, if it was rotated.
+    /// The rotation of the residual stream, if it was rotated; absent too where gains were folded only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Form>,
     /// The length of a head's values, if they were rotated.
@@ -139,7 +139,7 @@ impl<'a> Turning<'a> {
             rules: RULES,
             family: self.rules.family,
             seed: format!("0x{:016x}", self.wish.seed),
-            stream: self.wish.stream.then_some(self.form),
+            stream: (self.wish.stream && !self.wish.fold).then_some(self.form),
             heads,
             tensors: 0,
             elements: 0,
@@ -193,12 +193,14 @@ impl<'a> Turning<'a> {
             return Ok(());
         }
         let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
-        let finish = encoded(output, tensor)?;
-        output.dtype = match finish {
-            Finish::Encode(e) => e.dtype(),
-            _ => output.dtype,
-        };
         let steps = self.steps(&part, tensor)?;
+        if steps.ops.is_empty() {
+            return Ok(());
+        }
+        let finish = encoded(output, tensor)?;
+        if let Finish::Encode(e) = finish {
+            output.dtype = e.dtype();
+        }
         output.grid = steps.grid;
         output.reason = match output.pieces.first().map(|p| p.finish) {
             Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.to_string() },
@@ -258,13 +260,13 @@ impl<'a> Turning<'a> {
         let (mut gain, mut words) = (None, "");
         if let Some(axis) = stream_axis {
             let along = lay.along(axis);
-            let turn = Op::Rotate(Turn {
+            let turn = (!self.wish.fold).then_some(Op::Rotate(Turn {
                 along,
                 at: 0,
                 len: self.rules.hidden,
                 form: self.form,
                 seed: self.wish.seed,
-            });
+            }));
             match part.stream {
                 StreamPart::Norm { form } => {
                     ops.push(Op::Set(form.neutral() as f32));
@@ -272,25 +274,31 @@ impl<'a> Turning<'a> {
                 }
                 StreamPart::Reader { fold, .. } | StreamPart::Head { fold, .. } => {
                     gain = Some((fold, self.plus(fold)));
-                    ops.extend([Op::Gain(along), turn]);
-                    words = "gain of its norm folded in, rotated";
+                    ops.push(Op::Gain(along));
+                    words = if self.wish.fold {
+                        "gain of its norm folded in"
+                    } else {
+                        "gain of its norm folded in, rotated"
+                    };
                 }
                 StreamPart::NormBias { of } => {
                     gain = Some((of, self.plus(of)));
-                    ops.extend([Op::Ungain(along), turn]);
-                    words = "divided by the gain of its norm, rotated";
+                    ops.push(Op::Ungain(along));
+                    words = if self.wish.fold {
+                        "divided by the gain of its norm"
+                    } else {
+                        "divided by the gain of its norm, rotated"
+                    };
                 }
-                _ => {
-                    ops.push(turn);
-                    words = "rotated";
-                }
+                _ => words = if self.wish.fold { "" } else { "rotated" },
             }
+            ops.extend(turn.filter(|_| !matches!(part.stream, StreamPart::Norm { .. })));
         }
         if let (Some(part), HeadsVerdict::Exact(heads)) = (&part.heads, &self.rules.heads) {
             ops.extend(self.head_turns(heads, part, lay.along(part.axis)));
             words = if words.is_empty() { "values of heads rotated" } else { words };
         }
-        if ops.iter().any(|op| matches!(op, Op::Rotate(Turn { along: Along::Rows, .. }))) {
+        if ops.iter().any(|op| op.along() == Some(Along::Rows)) {
             lay.slab = lay.height;
         }
         Ok(Steps { ops, gain, grid: lay.grid, slab: lay.slab, words })

@@ -76,7 +76,7 @@ fn rotation(r: &Rotated) -> String {
     let what: Vec<String> = stream.into_iter().chain(heads).collect();
     let mut text = format!(
         "{} ({}): {} tensors, {} norms folded, seed {}",
-        what.join(" and "),
+        if what.is_empty() { "gains folded only".into() } else { what.join(" and ") },
         r.family,
         r.tensors,
         r.folded_norms,
