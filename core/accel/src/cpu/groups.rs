@@ -130,8 +130,12 @@ fn unsigned<S: Simd>(v: f32x16<S>) -> u32x16<S> {
 }
 
 folded!(
-    /// The greatest magnitude of each block, as twice its bits: infinity and NaN are above all numbers.
-    magnitudes, u32, u32x16, u32x4, max, doubled
+    /// The greatest magnitude of each block, as bits: infinity and NaN are above all numbers.
+    magnitudes, i32, i32x16, i32x4, max, magnitude
+);
+folded!(
+    /// The same as twice the bits.
+    doubled_magnitudes, u32, u32x16, u32x4, max, doubled
 );
 folded!(
     /// As signed numbers the greatest bits are those of the greatest positive value.
@@ -215,9 +219,13 @@ pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
 /// The greatest magnitude of each block.
 #[inline(always)]
 pub fn absmax<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
-    let bits = magnitudes(simd, group);
-    let odd = bits.iter().fold(false, |odd, &twice| odd | (twice >> 1 >= INFINITE as u32));
-    if odd { Err(Odd) } else { Ok(bits.map(|twice| f32::from_bits(twice >> 1))) }
+    let bits = if four_lanes::<S>() {
+        doubled_magnitudes(simd, group).map(|twice| (twice >> 1) as i32)
+    } else {
+        magnitudes(simd, group)
+    };
+    let odd = bits.iter().fold(false, |odd, &top| odd | (top >= INFINITE));
+    if odd { Err(Odd) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
 }
 
 /// Least and greatest value of each block; the least of zeros of both signs is the first.
