@@ -66,6 +66,8 @@ pub(super) struct Turning<'a> {
     wish: Rotate,
     rules: Rules,
     form: Form,
+    /// The plain type that the recipe asks for: what is rotated has it throughout, vectors too.
+    plain: Option<DType>,
     tensors: &'a [TensorInfo],
 }
 
@@ -87,6 +89,7 @@ impl<'a> Turning<'a> {
         checkpoint: &'a Checkpoint,
         original: &Checkpoint,
         wish: Rotate,
+        dtype: Option<DType>,
     ) -> Result<Turning<'a>> {
         let mut rules = rules(original.config.as_deref(), &original.tensors)?;
         if !(wish.stream || wish.heads) {
@@ -116,7 +119,8 @@ impl<'a> Turning<'a> {
             }
             _ => rules.parts.iter_mut().for_each(|p| p.heads = None),
         }
-        Ok(Turning { wish, rules, form, tensors: &checkpoint.tensors })
+        let plain = dtype.filter(|d| matches!(d, DType::F32 | DType::F16 | DType::BF16));
+        Ok(Turning { wish, rules, form, plain, tensors: &checkpoint.tensors })
     }
 
     /// Adds the steps to `outputs`, which are those of the tensors in their order, and says what was done.
@@ -197,7 +201,7 @@ impl<'a> Turning<'a> {
         if steps.ops.is_empty() {
             return Ok(());
         }
-        let finish = encoded(output, tensor)?;
+        let finish = encoded(output, tensor, self.plain)?;
         if let Finish::Encode(e) = finish {
             output.dtype = e.dtype();
         }
@@ -364,15 +368,18 @@ impl Lay {
 }
 
 /// How a rotated output is written: as the recipe says, or in its own precision.
-fn encoded(output: &Output, tensor: &TensorInfo) -> Result<Finish> {
+fn encoded(output: &Output, tensor: &TensorInfo, plain: Option<DType>) -> Result<Finish> {
     match output.pieces.first().map(|p| p.finish) {
         Some(Finish::Encode(e)) => Ok(Finish::Encode(e)),
-        Some(Finish::Copy) => match tensor.dtype {
-            d @ (DType::F32 | DType::F16 | DType::BF16) => Ok(Finish::Encode(Encoding::Type(d))),
-            DType::F64 => Ok(Finish::Encode(Encoding::Type(DType::F32))),
-            DType::F8_E4M3 | DType::F8_E5M2 => Ok(Finish::Encode(Encoding::Type(DType::BF16))),
-            d => Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
-        },
+        Some(Finish::Copy) => {
+            let own = match tensor.dtype {
+                d @ (DType::F32 | DType::F16 | DType::BF16) => d,
+                DType::F64 => DType::F32,
+                DType::F8_E4M3 | DType::F8_E5M2 => DType::BF16,
+                d => return Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
+            };
+            Ok(Finish::Encode(Encoding::Type(plain.unwrap_or(own))))
+        }
         _ => Err(refuse("its blocks would be rearranged, not decoded; a rotation needs the weights".into())),
     }
 }
