@@ -196,3 +196,37 @@ fn a_model_without_a_configuration_is_refused() {
     let ended = dir.run("rotate m -o r --json").exits(6);
     assert!(ended.error().to_string().contains("config.json"), "{}", ended.error());
 }
+
+/// A rotated artefact says by which recipe it was made, and is held against its source by it.
+#[test]
+fn rotated_artefacts_are_verified_against_their_source() {
+    let dir = with_family("qwen3_moe");
+    for line in [
+        "rotate m -o r --rotate quarot,r2 --seed 5",
+        "quantize m -o r.gguf --type q8_0 --rotate quarot",
+        "quantize m -o q --to q4 --rotate quarot --q4-scheme sym",
+        "quantize m -o r.safetensors --type f16 --rotate block:8",
+    ] {
+        dir.run(line).exits(0);
+        let name = line.split_whitespace().nth(3).expect("a name");
+        let verify = format!("verify {name} --against m --json");
+        let report = dir.run(&verify).exits(0).json();
+        assert_eq!(report["verified"], true, "{line}");
+        let at = match dir.at(name).is_dir() {
+            false => name.to_string(),
+            true => dir
+                .names()
+                .into_iter()
+                .find(|n| {
+                    n.starts_with(&format!("{name}/")) && n.contains("down_proj")
+                        || n == "r/model.safetensors"
+                })
+                .expect("a file"),
+        };
+        let mut bytes = dir.read(&at);
+        let last = bytes.len() * 3 / 4;
+        bytes[last] ^= 0x11; // not at the end, where padding is
+        dir.write(&at, &bytes);
+        dir.run(&verify).exits(5);
+    }
+}

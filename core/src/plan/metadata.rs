@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 /// Where an artefact records what it was made by.
-const RECIPE: &str = "quantoscope.recipe";
+pub(super) const RECIPE: &str = "quantoscope.recipe";
 
 /// What llama.cpp says of the importance matrix that a file was made with begins so.
 const IMATRIX: &str = "quantize.imatrix.";
