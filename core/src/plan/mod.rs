@@ -2,13 +2,14 @@
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
-//! [`rotate`] turns what a conversion writes, and [`sample`] makes some rows do for all.
+//! [`rotate`] turns what a conversion writes, [`replay`] makes it again, and [`sample`] makes some rows do for all.
 
 pub mod convert;
 mod importance;
 pub mod measure;
 mod metadata;
 pub mod pair;
+pub mod replay;
 pub mod rotate;
 mod sample;
 
@@ -107,6 +108,17 @@ pub enum Op {
     Rotate(Turn),
 }
 
+impl Op {
+    /// Along which side its vectors run, where it has vectors.
+    pub fn along(&self) -> Option<Along> {
+        match self {
+            Op::Gain(along) | Op::Ungain(along) => Some(*along),
+            Op::Rotate(turn) => Some(turn.along),
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) => None,
+        }
+    }
+}
+
 /// A tensor, or a run of its rows, as the input of a piece.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Operand {
@@ -162,11 +174,7 @@ pub struct Piece {
 impl Piece {
     /// Whether its vectors run along the rows, so that it is whole or nothing.
     pub fn runs_along_rows(&self) -> bool {
-        self.from.ops.iter().any(|op| match op {
-            Op::Gain(along) | Op::Ungain(along) => *along == Along::Rows,
-            Op::Rotate(turn) => turn.along == Along::Rows,
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
-        })
+        self.from.ops.iter().any(|op| op.along() == Some(Along::Rows))
     }
 
     /// The rows `rows` of the output, which lie in the piece, as a piece from row `at` of an output on.
@@ -276,6 +284,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether a rotation has a part for it.
+    pub fn is_rotated(&self) -> bool {
+        let turns = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
+        self.pieces.iter().any(|p| p.from.ops.iter().any(turns))
+    }
+
     /// The element of the measured tensor that element `at` of the grid is.
     pub(crate) fn element(&self, at: u64) -> u64 {
         let cols = self.grid.cols.max(1);

@@ -6,6 +6,7 @@ pub mod help;
 pub mod inspect;
 pub mod plan;
 pub mod quantize;
+pub mod rotate;
 pub mod sweep;
 pub mod verify;
 
