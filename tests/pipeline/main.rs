@@ -14,6 +14,7 @@ mod random;
 mod recipes;
 mod refusals;
 mod rotated;
+mod rotated_windows;
 mod rotation_mistakes;
 mod samples;
 mod sums;
