@@ -151,6 +151,7 @@ Examples:
   quantoscope rotate my-model/ -o my-model-rotated/
   quantoscope rotate my-model/ -o my-model-rotated/ --rotate quarot,r2 --seed 42 --type f32
   quantoscope rotate my-model/ -o my-model-rotated/ --dry-run
+  quantoscope rotate my-model/ --adapter my-lora/ --rotated my-model-rotated/ -o my-lora-rotated/
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --rotate quarot      rotated and quantized in one go")]
 pub struct Rotate {
     /// A directory that holds one model, with its config.json.
@@ -159,12 +160,23 @@ pub struct Rotate {
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to rotate: quarot (the residual stream, R1), block:N (the stream in blocks of N channels), r2 (the values of
-    /// each head), or quarot,r2.
-    #[arg(long = "rotate", value_name = "WHAT", default_value = "quarot")]
-    pub what: String,
-    /// The seed of the rotation's signs, decimal or 0x hexadecimal.
-    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = wish::parse_seed)]
-    pub seed: u64,
+    /// each head), or quarot,r2 (default: quarot).
+    #[arg(long = "rotate", value_name = "WHAT")]
+    pub what: Option<String>,
+    /// The seed of the rotation's signs, decimal or 0x hexadecimal (default: 0xC0FFEE).
+    #[arg(long, value_name = "SEED", value_parser = wish::parse_seed)]
+    pub seed: Option<u64>,
+    /// Write a counter-rotated PEFT adapter (LoRA) in place of a model: beside the rotated INPUT it does what it did beside
+    /// INPUT, which must be the model that was not rotated, as the gains of its norms are needed. A is turned with a
+    /// module's inputs, B with its outputs; what belongs to no module of INPUT, or is not exact (DoRA, trained norms,
+    /// embeddings that are the head too), is refused by name. Everything else in the adapter's folder that PEFT reads goes
+    /// with it.
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// The rotated model that the adapter is for: the rotation is the one that is recorded there, and what is typed must
+    /// agree with it.
+    #[arg(long, value_name = "DIR", requires = "adapter")]
+    pub rotated: Option<PathBuf>,
     /// The type to write: f32, f16 or bf16; default: what each tensor has.
     #[arg(long = "type", value_name = "TYPE", value_parser = wish::parse_dtype)]
     pub dtype: Option<quantoscope_core::DType>,

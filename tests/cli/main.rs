@@ -1,5 +1,6 @@
 //! The command line, on the real binary: what it prints, where, and how it ends.
 
+mod adapters;
 mod bad_input;
 mod compare;
 mod errors;

@@ -1,5 +1,7 @@
 //! Whole pipelines in memory: plan, schedule, jobs, report, held against what they promise.
 
+mod adapters;
+mod adapters_refused;
 mod budgets;
 mod encodings;
 mod families;

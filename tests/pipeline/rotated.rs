@@ -19,7 +19,7 @@ pub fn folder(name: &str) -> PathBuf {
 }
 
 /// The families whose weights are kept.
-fn folders() -> Vec<PathBuf> {
+pub fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
     let mut all: Vec<PathBuf> =
         std::fs::read_dir(root).expect("the fixtures").map(|e| e.expect("an entry").path()).collect();

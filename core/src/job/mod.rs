@@ -128,9 +128,10 @@ pub struct Job {
 }
 
 impl Job {
-    /// The read from `side` and its bytes among `inputs`.
+    /// The read from `side` and its bytes among `inputs`. A gain is none, whatever side it is from.
     fn read<'a>(&'a self, side: Side, inputs: &[&'a [u8]]) -> Option<(&'a Read, &'a [u8])> {
-        let at = self.reads.iter().position(|r| r.side == side)?;
+        let reads = self.reads.len().saturating_sub(usize::from(self.gain));
+        let at = self.reads.iter().take(reads).position(|r| r.side == side)?;
         Some((self.reads.get(at)?, inputs.get(at)?))
     }
 }

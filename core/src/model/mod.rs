@@ -2,6 +2,7 @@
 //!
 //! Knows names and shapes, never containers' bytes.
 
+pub mod adapter;
 pub mod config;
 pub mod family;
 pub mod forward;

@@ -159,7 +159,7 @@ pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand 
 }
 
 /// The output for one tensor; its place is filled in by the container.
-fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) -> Output {
+pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) -> Output {
     let mut from = operand(Side::Source, index, tensor);
     let mut grid = Grid::of(&tensor.shape);
     let (dtype, finish) = match decision.fate {
@@ -215,7 +215,7 @@ fn gguf_file(
 }
 
 /// The order of a safetensors file: widest elements first, so that every tensor is aligned to its element.
-fn safetensors_file(
+pub(super) fn safetensors_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
     rotation: Option<&Rotated>,
@@ -269,7 +269,7 @@ fn q4_files(
     Ok(files)
 }
 
-fn literal(files: &mut Vec<OutFile>, name: &str, bytes: Vec<u8>) {
+pub(super) fn literal(files: &mut Vec<OutFile>, name: &str, bytes: Vec<u8>) {
     files.push(OutFile { name: name.into(), len: bytes.len() as u64, header: bytes });
 }
 
@@ -326,12 +326,12 @@ pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<(String, 
 }
 
 /// A sum that a hostile file cannot make wrap.
-fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
+pub(super) fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
     let overflow = || Error::new(Code::Overflow, "the sizes of this plan do not fit 64 bits");
     sizes.try_fold(0_u64, u64::checked_add).ok_or_else(overflow)
 }
 
-fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
+pub(super) fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
     let mut read: BTreeSet<u32> = BTreeSet::new();
     for piece in outputs.iter().flat_map(|o| &o.pieces) {
         read.insert(piece.from.tensor);

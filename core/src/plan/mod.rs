@@ -2,8 +2,10 @@
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
-//! [`rotate`] turns what a conversion writes, [`replay`] makes it again, and [`sample`] makes some rows do for all.
+//! [`rotate`] turns what a conversion writes, [`replay`] makes it again, [`adapter`] turns what was trained on it, and
+//! [`sample`] makes some rows do for all.
 
+pub mod adapter;
 pub mod convert;
 mod importance;
 pub mod measure;

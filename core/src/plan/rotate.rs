@@ -4,14 +4,15 @@ use super::convert::{operand, warning};
 use super::{Along, Finish, Grid, Op, Operand, Output, Piece, Side, Turn, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::format::Checkpoint;
-use crate::model::family::{HeadPart, Heads, HeadsVerdict, Rules, StreamPart, StreamVerdict, rules};
+use crate::format::{Checkpoint, SourceFile};
+use crate::model::family::{HeadPart, Heads, HeadsVerdict, Part, Rules, StreamPart, StreamVerdict, rules};
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::recipe::rotate::Rotate;
 use crate::rotate::signs::block_seed;
 use crate::rotate::{Form, RULES, Rotation};
 use crate::tensor::TensorInfo;
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -57,6 +58,9 @@ pub struct Rotated {
     pub sources: Vec<SourceSeen>,
 }
 
+/// A tensor that stays as it is.
+pub(super) const UNTOUCHED: Part = Part { stream: StreamPart::Untouched, heads: None };
+
 fn refuse(message: String) -> Error {
     Error::new(Code::UnsupportedRotation, message)
 }
@@ -69,6 +73,8 @@ pub(super) struct Turning<'a> {
     /// The plain type that the recipe asks for: what is rotated has it throughout, vectors too.
     plain: Option<DType>,
     tensors: &'a [TensorInfo],
+    /// The checkpoint that the gains are read from.
+    gains: Side,
 }
 
 /// The checkpoint as it will be: a tied model gets a head of its own, at the end, which is read from the embedding.
@@ -108,7 +114,7 @@ impl<'a> Turning<'a> {
                 let axis =
                     original.tensors.get(made.source).map_or(1, |t| t.shape.axes().len().saturating_sub(1));
                 let stream = StreamPart::Head { axis, fold: made.fold };
-                rules.parts.push(crate::model::family::Part { stream, heads: None });
+                rules.parts.push(Part { stream, heads: None });
             }
         } else {
             rules.parts.iter_mut().for_each(|p| p.stream = StreamPart::Untouched);
@@ -120,17 +126,17 @@ impl<'a> Turning<'a> {
             _ => rules.parts.iter_mut().for_each(|p| p.heads = None),
         }
         let plain = dtype.filter(|d| matches!(d, DType::F32 | DType::F16 | DType::BF16));
-        Ok(Turning { wish, rules, form, plain, tensors: &checkpoint.tensors })
+        Ok(Turning { wish, rules, form, plain, tensors: &checkpoint.tensors, gains: Side::Source })
     }
 
-    /// Adds the steps to `outputs`, which are those of the tensors in their order, and says what was done.
-    pub(super) fn apply(
-        &self,
-        original: &Checkpoint,
-        outputs: &mut Vec<Output>,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<Rotated> {
-        let seen = |f: &crate::format::SourceFile| SourceSeen {
+    /// The same, where what is turned is another checkpoint's, and the gains are the candidate's.
+    pub(super) fn of_candidate(self) -> Turning<'a> {
+        Turning { gains: Side::Candidate, ..self }
+    }
+
+    /// What is said of it before anything is turned.
+    pub(super) fn told<'b>(&self, sources: impl Iterator<Item = &'b SourceFile>) -> Rotated {
+        let seen = |f: &SourceFile| SourceSeen {
             name: f.name.clone(),
             bytes: f.len,
             header_sha256: f.header_sha256.iter().map(|b| format!("{b:02x}")).collect(),
@@ -139,7 +145,7 @@ impl<'a> Turning<'a> {
             HeadsVerdict::Exact(heads) if self.wish.heads => Some(heads.length),
             _ => None,
         };
-        let mut told = Rotated {
+        Rotated {
             rules: RULES,
             family: self.rules.family,
             seed: format!("0x{:016x}", self.wish.seed),
@@ -150,8 +156,18 @@ impl<'a> Turning<'a> {
             folded_norms: 0,
             made_head: self.rules.made_head.as_ref().filter(|_| self.wish.stream).map(|m| m.name.clone()),
             left_out: Vec::new(),
-            sources: original.files.iter().map(seen).collect(),
-        };
+            sources: sources.map(seen).collect(),
+        }
+    }
+
+    /// Adds the steps to `outputs`, which are those of the tensors in their order, and says what was done.
+    pub(super) fn apply(
+        &self,
+        original: &Checkpoint,
+        outputs: &mut Vec<Output>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Rotated> {
+        let mut told = self.told(original.files.iter());
         let mut kept = Vec::with_capacity(outputs.len());
         for (index, mut output) in core::mem::take(outputs).into_iter().enumerate() {
             if self.part(index).stream == StreamPart::MoreTokens {
@@ -172,9 +188,16 @@ impl<'a> Turning<'a> {
         Ok(told)
     }
 
-    fn part(&self, index: usize) -> crate::model::family::Part {
-        let untouched = crate::model::family::Part { stream: StreamPart::Untouched, heads: None };
-        self.rules.parts.get(index).copied().unwrap_or(untouched)
+    /// What becomes of a tensor.
+    pub(super) fn part(&self, index: usize) -> Part {
+        self.rules.parts.get(index).copied().unwrap_or(UNTOUCHED)
+    }
+
+    /// The tensors that are embedding and head in one, as the one and as the other.
+    pub(super) fn shared(&self) -> BTreeSet<usize> {
+        let is_head = |i: &usize| matches!(self.part(*i).stream, StreamPart::Head { .. });
+        let heads = (0..self.tensors.len()).filter(is_head).filter(|_| self.rules.tied);
+        heads.flat_map(|i| [Some(i), self.source(i).map(|(at, _)| at)]).flatten().collect()
     }
 
     /// The tensor that `index` is read from: the embedding, for a head that is tied to it.
@@ -193,11 +216,22 @@ impl<'a> Turning<'a> {
 
     fn turn(&self, index: usize, output: &mut Output, told: &mut Rotated) -> Result<()> {
         let part = self.part(index);
-        if part.stream == StreamPart::Untouched && part.heads.is_none() {
+        if part == UNTOUCHED {
             return Ok(());
         }
-        let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
-        let steps = self.steps(&part, tensor)?;
+        let source = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
+        self.turn_as(&part, source, output, told)
+    }
+
+    /// Makes `output`, which is of this tensor of the source, what a tensor of this part becomes.
+    pub(super) fn turn_as(
+        &self,
+        part: &Part,
+        (at, tensor): (usize, &TensorInfo),
+        output: &mut Output,
+        told: &mut Rotated,
+    ) -> Result<()> {
+        let steps = self.steps(part, tensor)?;
         if steps.ops.is_empty() {
             return Ok(());
         }
@@ -234,7 +268,7 @@ impl<'a> Turning<'a> {
 
     fn gain(&self, index: usize, plus: f64) -> Result<Operand> {
         let tensor = self.tensors.get(index).ok_or_else(|| refuse("its norm is not there".into()))?;
-        let mut gain = operand(Side::Source, index, tensor);
+        let mut gain = operand(self.gains, index, tensor);
         if plus != 0.0 {
             gain.ops.push(Op::Add(plus as f32));
         }
@@ -249,7 +283,7 @@ impl<'a> Turning<'a> {
         }
     }
 
-    fn steps(&self, part: &crate::model::family::Part, tensor: &TensorInfo) -> Result<Steps> {
+    fn steps(&self, part: &Part, tensor: &TensorInfo) -> Result<Steps> {
         let axes = tensor.shape.axes();
         let stream_axis = match part.stream {
             StreamPart::Embedding { axis }

@@ -14,7 +14,7 @@ use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{Collector, ConvertReport, Run, converted};
+use quantoscope_core::report::{Collector, ConvertReport, GateView, Run, converted};
 use quantoscope_core::schedule::schedule;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,35 +43,56 @@ pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
         convert::in_folder(&source.checkpoint, &mut plan, source.read_companions()?)?;
     }
     let directory = kind == Kind::Folder || recipe.to == Container::LatticeQ4;
-    let out = target(&source, &args.output, directory, args.force || args.dry_run)?;
-    if args.dry_run {
-        return dry_run(args, &source, &plan, resources);
+    let out = target(&[&source], &args.output, directory, args.force || args.dry_run)?;
+    let task = Task { args, sources: &[&source], plan: &plan, out: &out, resources, started };
+    task.carry_out(|quiet| gate::hold(&args.gate, &source, &plan, resources, quiet))
+}
+
+/// A plan, where it reads and where it writes.
+pub struct Task<'a> {
+    pub args: &'a Quantize,
+    /// The source of the tensors, and the other side of the plan where it has one.
+    pub sources: &'a [&'a Source],
+    pub plan: &'a Plan,
+    pub out: &'a Path,
+    pub resources: Resources,
+    pub started: Instant,
+}
+
+impl Task<'_> {
+    /// Writes and reports what is planned, if `gate` lets it; for a dry run, reports it only.
+    pub fn carry_out(&self, gate: impl FnOnce(bool) -> Result<Option<GateView>>) -> Result<ExitCode> {
+        let Task { args, sources, plan, out, resources, started } = *self;
+        let Some(source) = sources.first() else { return Err(Error::new(Code::Io, "nothing to read")) };
+        if args.dry_run {
+            return dry_run(args, source, plan, resources);
+        }
+        let quiet = args.json || args.events;
+        if !quiet {
+            render::warn(&plan.warnings);
+        }
+        let held = gate(quiet)?;
+        let events = Events::new(args.events, source, plan);
+        events.start(args, false)?;
+        let rotates = plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some());
+        let (written, hashes) = std::thread::scope(|scope| {
+            let hashes = scope.spawn(|| if rotates { gate::hashes(source) } else { Ok(Vec::new()) });
+            let written = write(args, out, sources, plan, resources, &events);
+            let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
+            (written, hashes.join().unwrap_or_else(dead))
+        });
+        let (collected, resumed) = written?;
+        let run = resources.run(started, resumed);
+        let mut report = report(source, plan, Some(&collected))?;
+        report.source_sha256 = hashes?;
+        report.gate = held;
+        events.done(&report, Some(&run), false)?;
+        finish(args, &report, Some(&run))
     }
-    let quiet = args.json || args.events;
-    if !quiet {
-        render::warn(&plan.warnings);
-    }
-    let held = gate::hold(&args.gate, &source, &plan, resources, quiet)?;
-    let events = Events::new(args.events, &source, &plan);
-    events.start(args, false)?;
-    let rotates = recipe.rotate.is_some();
-    let (written, hashes) = std::thread::scope(|scope| {
-        let hashes = scope.spawn(|| if rotates { gate::hashes(&source) } else { Ok(Vec::new()) });
-        let written = write(args, &out, &source, &plan, resources, &events);
-        let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
-        (written, hashes.join().unwrap_or_else(dead))
-    });
-    let (collected, resumed) = written?;
-    let run = resources.run(started, resumed);
-    let mut report = report(&source, &plan, Some(&collected))?;
-    report.source_sha256 = hashes?;
-    report.gate = held;
-    events.done(&report, Some(&run), false)?;
-    finish(args, &report, Some(&run))
 }
 
 /// Windows of rotated tensors hold whole columns, so they get more room where nobody says how much.
-fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
+pub fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
     let mut resources = Resources::new(&args.work)?;
     if recipe.rotate.is_some() && args.work.memory.is_none() {
         resources.budget.memory = u64::from(resources.budget.workers) * (128 << 20);
@@ -119,14 +140,14 @@ fn finish(args: &Quantize, report: &ConvertReport, run: Option<&Run>) -> Result<
 fn write(
     args: &Quantize,
     out: &Path,
-    source: &Source,
+    sources: &[&Source],
     plan: &Plan,
     mut resources: Resources,
     events: &Events<'_>,
 ) -> Result<(Collector, u64)> {
     watch_interrupts();
     let permission = Permission { force: args.force, resume: args.resume };
-    let fingerprint = fingerprint(source, plan);
+    let fingerprint = fingerprint(sources, plan);
     let begun = Artefact::begin(plan, out, permission, &fingerprint, resources.budget)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
@@ -135,12 +156,12 @@ fn write(
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };
-    let work = Work { plan, sources: &[source], resources, progress: &progress, on_output: &announce };
+    let work = Work { plan, sources, resources, progress: &progress, on_output: &announce };
     let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
     let collected = drive(&work, Some(sink));
     progress.finish();
     match collected {
-        Ok(_) if fingerprint != self::fingerprint(source, plan) => {
+        Ok(_) if fingerprint != self::fingerprint(sources, plan) => {
             artefact.discard();
             Err(Error::new(Code::Io, "the input changed while it was read; nothing is written"))
         }
@@ -166,9 +187,9 @@ fn verb(plan: &Plan) -> &'static str {
 }
 
 /// Whatever decides the bytes: the plan, the sources, the version.
-fn fingerprint(source: &Source, plan: &Plan) -> [u8; 32] {
+fn fingerprint(sources: &[&Source], plan: &Plan) -> [u8; 32] {
     let mut salt = env!("CARGO_PKG_VERSION").as_bytes().to_vec();
-    salt.extend(source.salt());
+    sources.iter().for_each(|s| salt.extend(s.salt()));
     plan.fingerprint(&salt)
 }
 

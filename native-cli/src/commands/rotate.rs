@@ -1,17 +1,86 @@
-//! `rotate`: a conversion that keeps the types, into a folder that loaders of Hugging Face's layout read.
+//! `rotate`: a conversion that keeps the types, into a folder that loaders of Hugging Face's layout read; or an adapter
+//! turned with its model.
 
-use super::quantize::{Kind, make};
+use super::quantize::{Kind, Task, make, resources};
 use crate::args::{Imatrix, Quantize, RecipeArgs, Rotate, Rotation, Scheme};
-use quantoscope_core::error::Result;
+use crate::io::artefact::target;
+use crate::io::source::Source;
+use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
-use quantoscope_core::recipe::{self, Recipe};
+use quantoscope_core::plan::{adapter, replay};
+use quantoscope_core::recipe::{self, Recipe, rotate};
+use quantoscope_core::report::GateView;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
+
+/// What is rotated where nothing is typed.
+const WHAT: &str = "quarot";
+/// What goes with an adapter beside its configuration and a tokenizer.
+const PAPERS: [&str; 3] = ["README.md", "LICENSE", "NOTICE"];
 
 pub fn run(args: Rotate) -> Result<ExitCode> {
-    let wish = recipe::rotate::Rotate::parse(&args.what, args.seed)?;
+    let rotated = args.rotated.as_deref().map(Source::open).transpose()?;
+    let wish = match &rotated {
+        Some(rotated) => recorded(&args, rotated)?,
+        None => recipe::rotate::Rotate::parse(
+            args.what.as_deref().unwrap_or(WHAT),
+            args.seed.unwrap_or(rotate::SEED),
+        )?,
+    };
     let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, args.dtype) };
     recipe.check()?;
-    make(&as_conversion(args), &recipe, Kind::Folder)
+    match args.adapter.clone() {
+        Some(path) => counter_rotate(&as_conversion(args), &path, rotated.as_ref(), &recipe),
+        None => make(&as_conversion(args), &recipe, Kind::Folder),
+    }
+}
+
+/// The rotation that a rotated model was made with, which must be what is typed, if anything is.
+fn recorded(args: &Rotate, rotated: &Source) -> Result<rotate::Rotate> {
+    let path = &rotated.path;
+    adapter::check_rotated(&Source::open(&args.input)?.checkpoint, &rotated.checkpoint)?;
+    let found = replay::recorded(&rotated.checkpoint).and_then(|r| r.rotate);
+    let found = found.ok_or_else(|| {
+        let message = format!("{} records no rotation: it is not known which one it had", path.display());
+        Error::new(Code::UnsupportedRotation, message)
+    })?;
+    let what = args.what.as_deref().map(|what| rotate::Rotate::parse(what, found.seed)).transpose()?;
+    let differs = |option: &str| {
+        let message = format!("--{option} is not what {} was rotated with, as it records", path.display());
+        Err(Error::new(Code::Usage, message))
+    };
+    match (what, args.seed) {
+        (Some(typed), _) if typed != found => differs("rotate"),
+        (_, Some(typed)) if typed != found.seed => differs("seed"),
+        _ => Ok(found),
+    }
+}
+
+/// Turns the adapter at `path` with the model that `args` names.
+fn counter_rotate(
+    args: &Quantize,
+    path: &Path,
+    rotated: Option<&Source>,
+    recipe: &Recipe,
+) -> Result<ExitCode> {
+    let started = Instant::now();
+    let resources = resources(args, recipe)?;
+    let (base, source) = (Source::open(&args.input)?, Source::open(path)?);
+    let none =
+        || Error::new(Code::NotFound, format!("there is no {} in {}", adapter::CONFIG, path.display()));
+    let config = source.read_beside(adapter::CONFIG)?.ok_or_else(none)?;
+    let mut others = source.read_companions()?;
+    for name in PAPERS {
+        others.extend(source.read_beside(name)?.map(|bytes| (name.to_string(), bytes)));
+    }
+    let plan = adapter::plan(&base.checkpoint, &source.checkpoint, &config, recipe, others)?;
+    let sources = [&source, &base];
+    let inputs: Vec<&Source> = sources.into_iter().chain(rotated).collect();
+    let out = target(&inputs, &args.output, true, args.force || args.dry_run)?;
+    let elements = plan.conversion.as_ref().and_then(|c| c.rotation.as_ref()).map_or(0, |r| r.elements);
+    let gate = |_| Ok(Some(GateView::unprobed(elements, "an adapter alone computes nothing".into())));
+    Task { args, sources: &sources, plan: &plan, out: &out, resources, started }.carry_out(gate)
 }
 
 /// The same words as those of a conversion.
@@ -28,7 +97,7 @@ fn as_conversion(args: Rotate) -> Quantize {
         q4_scheme: Scheme::Asym,
         pure: false,
         allow_requantize: false,
-        rotation: Rotation { what: Some(args.what), seed: args.seed },
+        rotation: Rotation { what: args.what, seed: args.seed.unwrap_or(rotate::SEED) },
     };
     Quantize {
         input: args.input,

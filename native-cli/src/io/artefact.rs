@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// The file of a directory that makes it a model: an old one goes first, the new one comes last.
-const HEADS: [&str; 2] = ["quantize_index.json", "model.safetensors"];
+const HEADS: [&str; 3] = ["quantize_index.json", "model.safetensors", "adapter_model.safetensors"];
 /// Where a file of ours says so.
 const MARK: &str = "quantoscope.recipe";
 const PARTIAL: &str = ".partial";
@@ -64,9 +64,9 @@ fn beside(out: &Path, suffix: &str) -> PathBuf {
 }
 
 /// The path to write to. Refuses what must never be written to, before anything else is done; also for dry runs.
-pub fn target(source: &Source, typed: &Path, directory: bool, force: bool) -> Result<PathBuf> {
+pub fn target(sources: &[&Source], typed: &Path, directory: bool, force: bool) -> Result<PathBuf> {
     let out = normal(typed, directory)?;
-    check_not_input(source, &out, directory)?;
+    sources.iter().try_for_each(|source| check_not_input(source, &out, directory))?;
     let Ok(meta) = fs::metadata(&out) else { return Ok(out) };
     let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
     match (directory, meta.is_dir()) {

@@ -99,15 +99,22 @@ impl Source {
 
     /// The tokenizer and the like, by name.
     pub fn read_companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |c: &Companion| {
-            if c.len > COMPANION {
-                let message = format!("{} is larger than anything that goes with a model", c.name);
-                return Err(Error::new(Code::TooMany, message));
-            }
-            let bytes = fs::read(self.place.dir.join(&c.name));
-            Ok((c.name.clone(), bytes.map_err(|e| world(&e, format!("cannot read {}", c.name)))?))
-        };
+        let read = |c: &Companion| Ok((c.name.clone(), self.companion(&c.name, c.len)?));
         self.checkpoint.companions.iter().map(read).collect()
+    }
+
+    /// The file of this name in the same directory, if there is one.
+    pub fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let found = open(&self.place.dir.join(name))?;
+        found.map(|(_, len)| self.companion(name, len)).transpose()
+    }
+
+    fn companion(&self, name: &str, len: u64) -> Result<Vec<u8>> {
+        if len > COMPANION {
+            let message = format!("{name} is larger than anything that goes with a model");
+            return Err(Error::new(Code::TooMany, message));
+        }
+        fs::read(self.place.dir.join(name)).map_err(|e| world(&e, format!("cannot read {name}")))
     }
 
     /// The directory that holds the files.
