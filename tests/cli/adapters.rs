@@ -64,6 +64,8 @@ fn an_adapter_is_turned_with_its_model() {
     let mut real = dir.run(&format!("{line} --json")).exits(0).json();
     let result = real["result"].as_object_mut().expect("a result");
     let gate = result.remove("gate").expect("a gate");
+    let hashed = result.remove("source_sha256").expect("the adapter's hash");
+    assert_eq!(hashed[0][0], "adapter_model.safetensors");
     assert_eq!(dry["result"], real["result"]);
     let rotation = &real["result"]["rotation"];
     assert_eq!(rotation["seed"], "0x0000000000000007");

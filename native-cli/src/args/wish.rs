@@ -50,7 +50,7 @@ pub struct RecipeArgs {
 #[command(next_help_heading = "Rotation")]
 pub struct Rotation {
     /// Rotate first, so that outliers are spread: quarot (the residual stream, R1), block:N (the stream in blocks of N
-    /// channels), r2 (the values of each head), or quarot,r2. Norm gains are folded, tied heads made their own. Needs a
+    /// channels), r2 (the values of each head), quarot,r2, or fold (gains only, for comparison). Norm gains are folded, tied heads made their own. Needs a
     /// config.json of a family whose rules are known, and is refused where it would change the model.
     #[arg(long = "rotate", value_name = "WHAT")]
     pub what: Option<String>,
