@@ -160,7 +160,7 @@ pub struct Rotate {
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
     /// What to rotate: quarot (the residual stream, R1), block:N (the stream in blocks of N channels), r2 (the values of
-    /// each head), or quarot,r2 (default: quarot).
+    /// each head), quarot,r2, or fold (gains only, for comparison); default: quarot.
     #[arg(long = "rotate", value_name = "WHAT")]
     pub what: Option<String>,
     /// The seed of the rotation's signs, decimal or 0x hexadecimal (default: 0xC0FFEE).
