@@ -10,6 +10,7 @@ mod many;
 mod mapping;
 mod metadata;
 mod pairs;
+mod previews;
 mod random;
 mod recipes;
 mod refusals;

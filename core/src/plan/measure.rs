@@ -60,6 +60,22 @@ pub fn weighted_sweep(
     Ok(plan)
 }
 
+/// As [`sweep`], with the histogram of every tensor.
+pub(super) fn compared_sweep(
+    checkpoint: &Checkpoint,
+    encodings: &[Encoding],
+    wanted: &dyn Fn(&TensorInfo) -> bool,
+) -> Result<Plan> {
+    let mut plan = sweep(checkpoint, encodings, wanted)?;
+    plan.outputs.iter_mut().for_each(|o| o.ask.histogram = true);
+    Ok(plan)
+}
+
+/// The axis that the rows of a matrix are vectors of; a vector has none.
+pub(super) fn measurable_axis(tensor: &TensorInfo) -> Option<u64> {
+    (tensor.shape.axes().len() >= 2).then(|| tensor.shape.cols())
+}
+
 /// Which of the encodings that were asked for an output goes without.
 fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
     let divides = |e: &&Encoding| fits(**e, output.grid.cols);
