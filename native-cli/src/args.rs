@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 mod wish;
 
-pub use wish::{Imatrix, RecipeArgs, To};
+pub use wish::{Gate, Imatrix, RecipeArgs, Rotation, Scheme, To};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -32,6 +32,7 @@ pub enum Verb {
     Inspect(Inspect),
     Plan(Plan),
     Quantize(Quantize),
+    Rotate(Rotate),
     Compare(Compare),
     Verify(Verify),
     Sweep(Sweep),
@@ -104,6 +105,7 @@ Examples:
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --dry-run
   quantoscope quantize big.gguf -o big-q8.gguf --type Q8_0 --pure --threads 8
   quantoscope quantize model-q4/ -o model.gguf --type q4_1        lossless transcode of lattice blocks
+  quantoscope quantize my-model/ -o rotated-q4.gguf --type q4_1 --rotate quarot
   quantoscope quantize model.gguf -o out.gguf --type q8_0 --resume   go on after an interruption")]
 pub struct Quantize {
     /// File or directory.
@@ -131,6 +133,55 @@ pub struct Quantize {
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub gate: Gate,
+    #[command(flatten)]
+    pub work: Work,
+}
+
+/// Write a rotated checkpoint in Hugging Face's layout: the same model, whose weights quantize better.
+///
+/// OUT is a directory: model.safetensors, config.json (with its head untied), and the tokenizer as it was; transformers
+/// loads it unchanged. The rules of the model's family say what is rotated on which side and which gains are folded; what
+/// is not exact, or has a tensor that no rule names, is refused. Before anything is written, every element is held against
+/// the algebra, and the rotated model against its source on a few tokens.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope rotate my-model/ -o my-model-rotated/
+  quantoscope rotate my-model/ -o my-model-rotated/ --rotate quarot,r2 --seed 42 --type f32
+  quantoscope rotate my-model/ -o my-model-rotated/ --dry-run
+  quantoscope quantize my-model/ -o my-model-q4/ --to q4 --rotate quarot      rotated and quantized in one go")]
+pub struct Rotate {
+    /// A directory that holds one model, with its config.json.
+    pub input: PathBuf,
+    /// The directory to write.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// What to rotate: quarot (the residual stream, R1), block:N (the stream in blocks of N channels), r2 (the values of
+    /// each head), or quarot,r2.
+    #[arg(long = "rotate", value_name = "WHAT", default_value = "quarot")]
+    pub what: String,
+    /// The seed of the rotation's signs, decimal or 0x hexadecimal.
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = wish::parse_seed)]
+    pub seed: u64,
+    /// The type to write: f32, f16 or bf16; default: what each tensor has.
+    #[arg(long = "type", value_name = "TYPE", value_parser = wish::parse_dtype)]
+    pub dtype: Option<quantoscope_core::DType>,
+    /// Print the plan and stop: no value is read, nothing is written.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace a rotated model that stands there.
+    #[arg(long)]
+    pub force: bool,
+    /// Continue an interrupted run, and keep the partial output if this one is interrupted.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub gate: Gate,
     #[command(flatten)]
     pub work: Work,
 }
@@ -240,14 +291,14 @@ pub struct Sweep {
     /// Does rotation help? The error of each type on rotated tensors beside that on the tensors as stored.
     ///
     /// Rotations, separated by commas: quarot (the whole residual stream), block:N (the stream in blocks of N channels), r2
-    /// (the values of each head); none, the tensor as stored, is always there. Each error is relative to its own frame. The
+    /// (the values of each head), fold (gains only, nothing turned); none, the tensor as stored, is always there. Each error is relative to its own frame. The
     /// rules of the model's family say which side is turned and which gains are folded in; without them every row is turned
     /// by itself, without gains. Beside them stand the floor (what the type makes of Gaussian noise: where a full rotation
     /// tends to) and what the tensor's histogram alone predicts of it as stored.
     #[arg(long, value_name = "ROTATIONS", value_delimiter = ',', conflicts_with = "path")]
     pub rotate: Vec<String>,
     /// The seed of the rotations' signs, decimal or 0x hexadecimal.
-    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = parse_signs, requires = "rotate")]
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = wish::parse_seed, requires = "rotate")]
     pub seed: u64,
     #[command(flatten)]
     pub filter: Filter,
@@ -330,10 +381,6 @@ pub struct Man {
 
 fn parse_encoding(text: &str) -> Result<Encoding, String> {
     Encoding::parse(text).map_err(|e| e.to_string())
-}
-
-fn parse_signs(text: &str) -> Result<u64, String> {
-    quantoscope_core::recipe::rotate::parse_seed(text).map_err(|e| e.to_string())
 }
 
 fn parse_threshold(text: &str) -> Result<f64, String> {

@@ -239,7 +239,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
 
     fn worker(&self) {
         let mut scratch = Scratch::default();
-        let mut inputs: [Vec<u8>; 3] = Default::default();
+        let mut inputs: [Vec<u8>; 4] = Default::default();
         while let Some((index, job)) = self.next() {
             if self.skip.contains(&key(job.output, &job.window)) {
                 self.finished(&job, None);
@@ -252,7 +252,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         }
     }
 
-    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 3], scratch: &mut Scratch) -> Result<Done> {
+    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 4], scratch: &mut Scratch) -> Result<Done> {
         for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
             let side = usize::from(read.side == Side::Candidate);
             let missing = || Error::new(Code::Io, "a job reads a checkpoint that was not opened");
@@ -262,8 +262,8 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
                 Side::Source | Side::Candidate => source.read(read.file, &read.region, buffer)?,
             }
         }
-        let [first, second, third] = inputs;
-        let slices = [first.as_slice(), second.as_slice(), third.as_slice()];
+        let [first, second, third, fourth] = inputs;
+        let slices = [first.as_slice(), second.as_slice(), third.as_slice(), fourth.as_slice()];
         let slices = slices.get(..job.reads.len()).unwrap_or(&slices);
         let done = pollster::block_on(self.work.resources.engine.run(job, slices, scratch))?;
         if let (Some(artefact), Some(write)) = (self.artefact, &job.write) {

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod drive;
 mod exit;
+mod gate;
 mod io;
 mod render;
 
@@ -39,6 +40,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Inspect(a) => a.json,
         Verb::Plan(a) => a.json,
         Verb::Quantize(a) => a.json || a.events,
+        Verb::Rotate(a) => a.json,
         Verb::Compare(a) => a.json || a.format == json,
         Verb::Verify(a) => a.json,
         Verb::Sweep(a) => a.json || a.format == json,
@@ -52,6 +54,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Inspect(a) => commands::inspect::run(&a),
         Verb::Plan(a) => commands::plan::run(&a),
         Verb::Quantize(a) => commands::quantize::run(&a),
+        Verb::Rotate(a) => commands::rotate::run(a),
         Verb::Compare(a) => commands::compare::run(&a),
         Verb::Verify(a) => commands::verify::run(&a),
         Verb::Sweep(a) => commands::sweep::run(&a),

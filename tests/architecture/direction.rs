@@ -15,7 +15,8 @@ const ROOMS: &[&[&str]] = &[
     &["plan"],
     &["job"],
     &["schedule"],
-    &["gate", "report"],
+    &["gate"],
+    &["report"],
 ];
 
 /// What the root itself offers, and where it comes from.

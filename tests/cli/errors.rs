@@ -42,7 +42,7 @@ fn documented(code: Code) -> i32 {
         | Code::HeaderTooLarge
         | Code::StringTooLong
         | Code::TooMany => 4,
-        Code::BelowThreshold | Code::Difference => 5,
+        Code::BelowThreshold | Code::Difference | Code::RotationOff => 5,
         Code::UnsupportedDtype
         | Code::Requantize
         | Code::NameCollision

@@ -11,6 +11,7 @@ mod killed;
 mod outputs;
 mod recipes;
 mod resume;
+mod rotate;
 mod rotations;
 mod sizes;
 mod support;

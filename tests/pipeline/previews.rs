@@ -87,10 +87,10 @@ fn same_as(report: &RotationReport, rotation: &str, other: &StatsReport) -> usiz
 #[test]
 fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
     let world = small();
-    let report = report(&world, &["none", "block:32", "quarot", "r2"]);
-    assert_eq!(report.rotations, ["block:32", "quarot", "r2"]);
+    let report = report(&world, &["none", "block:32", "quarot", "r2", "fold"]);
+    assert_eq!(report.rotations, ["block:32", "quarot", "r2", "fold"]);
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
-    for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4)] {
+    for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4), ("fold", 11)] {
         let rotate = Some(Rotate::parse(word, SEED).expect("a wish"));
         let recipe = Recipe { rotate, pure: true, ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
@@ -111,10 +111,10 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
         t.frames.iter().map(|f| (f.frame.along, f.frame.folded)).collect::<Vec<_>>()
     };
     let (rows, columns) = (Some(Along::Rows), Some(Along::Columns));
-    assert_eq!(sides("down_proj"), [(rows, false), (rows, false), (None, false)]);
-    assert_eq!(sides("up_proj"), [(columns, true), (columns, true), (None, false)]);
-    assert_eq!(sides("v_proj"), [(columns, true), (columns, true), (rows, false)]);
-    assert_eq!(sides("embed"), [(columns, false), (columns, false), (None, false)]);
+    assert_eq!(sides("down_proj"), [(rows, false), (rows, false), (None, false), (None, false)]);
+    assert_eq!(sides("up_proj"), [(columns, true), (columns, true), (None, false), (None, true)]);
+    assert_eq!(sides("v_proj"), [(columns, true), (columns, true), (rows, false), (None, true)]);
+    assert_eq!(sides("embed"), [(columns, false), (columns, false), (None, false), (None, false)]);
 }
 
 #[test]

@@ -13,6 +13,11 @@ use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{World, run};
 use std::path::{Path, PathBuf};
 
+/// The folder of a family.
+pub fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(name)
+}
+
 /// The families whose weights are kept.
 fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
@@ -23,18 +28,18 @@ fn folders() -> Vec<PathBuf> {
     all
 }
 
-fn world(folder: &Path) -> World {
+pub fn world(folder: &Path) -> World {
     let file =
         |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file of the model"));
     World::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
 }
 
-fn wish(text: &str) -> Rotate {
+pub fn wish(text: &str) -> Rotate {
     Rotate::parse(text, SEED).expect("a wish")
 }
 
 /// Everything as binary32, rotated.
-fn plan(world: &World, rotate: Rotate) -> Result<Plan> {
+pub fn plan(world: &World, rotate: Rotate) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
     convert::plan(&world.checkpoint, &recipe, false)
 }
@@ -57,7 +62,7 @@ fn finish(pass: &mut Pass, world: &World) -> Result<()> {
     }
 }
 
-fn probed(world: &World, plan: &Plan) -> Result<Equivalence> {
+pub fn probed(world: &World, plan: &Plan) -> Result<Equivalence> {
     let config = Config::parse(world.checkpoint.config.as_deref().expect("a configuration"))?;
     let tokens = tokens(SEED, 4, config.vocab);
     let (mut source, mut planned) =

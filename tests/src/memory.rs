@@ -97,7 +97,8 @@ impl World {
         &file[t.bytes.start as usize..t.bytes.end as usize]
     }
 
-    fn gather(&self, file: u32, region: &Region) -> Vec<u8> {
+    /// The bytes of a region.
+    pub fn gather(&self, file: u32, region: &Region) -> Vec<u8> {
         let bytes = &self.files[&self.checkpoint.files[file as usize].name];
         region.runs().flat_map(|(at, n)| bytes[at as usize..(at + n) as usize].iter().copied()).collect()
     }

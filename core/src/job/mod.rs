@@ -21,6 +21,8 @@ use core::ops::Range;
 use probe::Probe;
 use steps::{Gain, Rotations};
 
+pub use algebra::LIMIT as ALGEBRA_LIMIT;
+
 use serde::Serialize;
 
 /// `count` runs of `run` bytes, `stride` apart.

@@ -56,9 +56,11 @@ pub fn weighted(
     }
     warnings.extend(weighing.warnings());
     let rotation = match recipe.rotate {
-        Some(wish) => {
-            Some(Turning::new(checkpoint, original, wish)?.apply(original, &mut outputs, &mut warnings)?)
-        }
+        Some(wish) => Some(Turning::new(checkpoint, original, wish, recipe.dtype)?.apply(
+            original,
+            &mut outputs,
+            &mut warnings,
+        )?),
         None => None,
     };
     let (files, directory) = match recipe.to {

@@ -140,18 +140,45 @@ pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<
     let (Some(bytes), Some(wish)) = (&checkpoint.config, recipe.rotate) else {
         return Ok(checkpoint.config.clone());
     };
-    if !wish.stream {
+    if !wish.stream && recipe.dtype.is_none() {
         return Ok(Some(bytes.clone()));
     }
     let bad = |e: serde_json::Error| Error::new(Code::BadJson, format!("config.json is not JSON: {e}"));
     let mut config: Value = serde_json::from_slice(bytes).map_err(bad)?;
-    untie(&mut config, true);
-    if let Some(inner) = config.get_mut("text_config") {
-        untie(inner, false);
+    if wish.stream {
+        untie(&mut config, true);
+        if let Some(inner) = config.get_mut("text_config") {
+            untie(inner, false);
+        }
+    }
+    if recipe.to == Container::Safetensors
+        && let Some(dtype) = recipe.dtype
+    {
+        stored_as(&mut config, dtype);
     }
     let mut text = serde_json::to_vec_pretty(&config).map_err(bad)?;
     text.push(b'\n');
     Ok(Some(text))
+}
+
+/// Loaders bring all tensors to the type that stands here, where it stands.
+fn stored_as(config: &mut Value, dtype: DType) {
+    let name = match dtype {
+        DType::F32 => "float32",
+        DType::F16 => "float16",
+        _ => "bfloat16",
+    };
+    let inner = |config: &mut Value| {
+        for key in ["torch_dtype", "dtype"] {
+            if let Some(value) = config.get_mut(key) {
+                *value = Value::from(name);
+            }
+        }
+    };
+    inner(config);
+    if let Some(text) = config.get_mut("text_config") {
+        inner(text);
+    }
 }
 
 /// Both flags count, and one that is absent has a default.

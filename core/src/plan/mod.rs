@@ -109,6 +109,17 @@ pub enum Op {
     Rotate(Turn),
 }
 
+impl Op {
+    /// Along which side its vectors run, where it has vectors.
+    pub fn along(&self) -> Option<Along> {
+        match self {
+            Op::Gain(along) | Op::Ungain(along) => Some(*along),
+            Op::Rotate(turn) => Some(turn.along),
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) => None,
+        }
+    }
+}
+
 /// A tensor, or a run of its rows, as the input of a piece.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Operand {
@@ -176,11 +187,7 @@ pub struct Piece {
 impl Piece {
     /// Whether its vectors run along the rows, so that it is whole or nothing.
     pub fn runs_along_rows(&self) -> bool {
-        self.from.ops.iter().any(|op| match op {
-            Op::Gain(along) | Op::Ungain(along) => *along == Along::Rows,
-            Op::Rotate(turn) => turn.along == Along::Rows,
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
-        })
+        self.from.ops.iter().any(|op| op.along() == Some(Along::Rows))
     }
 
     /// The rows `rows` of the output, which lie in the piece, as a piece from row `at` of an output on.
@@ -290,6 +297,12 @@ pub struct Output {
 }
 
 impl Output {
+    /// Whether a rotation has a part for it.
+    pub fn is_rotated(&self) -> bool {
+        let turns = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
+        self.pieces.iter().any(|p| p.from.ops.iter().any(turns))
+    }
+
     /// The element of the measured tensor that element `at` of the grid is.
     pub(crate) fn element(&self, at: u64) -> u64 {
         let cols = self.grid.cols.max(1);

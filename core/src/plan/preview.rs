@@ -53,7 +53,7 @@ pub struct Frame {
     pub absent: Option<String>,
 }
 
-/// The wishes that `words` name, each `quarot`, `block:N` or `r2`; `none`, which is always measured, names none.
+/// The wishes that `words` name, each `quarot`, `block:N`, `fold` or `r2`; `none`, which is always measured, names none.
 pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<Rotate>> {
     let mut all: Vec<Rotate> = Vec::new();
     for word in words.iter().map(AsRef::as_ref).filter(|w| *w != "none") {
@@ -68,7 +68,8 @@ pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<Rotate>> {
 
 /// What `wish` is called.
 fn name(wish: &Rotate) -> String {
-    let stream = wish.block.map_or_else(|| "quarot".to_string(), |n| format!("block:{n}"));
+    let whole = if wish.fold { "fold" } else { "quarot" };
+    let stream = wish.block.map_or_else(|| whole.to_string(), |n| format!("block:{n}"));
     match (wish.stream, wish.heads) {
         (true, true) => format!("{stream},r2"),
         (true, false) => stream,
@@ -115,7 +116,7 @@ pub fn preview(
                 Err(why) => frame.absent = Some(why),
                 Ok(turned) => {
                     frame.output = Some(plan.outputs.len());
-                    frame.along = Some(turned.along());
+                    frame.along = turned.along();
                     frame.folded = turned.folded;
                     let output = Output { grid: turned.grid, pieces: turned.pieces, ..plain.clone() };
                     plan.outputs.push(output);
@@ -138,12 +139,13 @@ fn way<'a>(checkpoint: &'a Checkpoint, wish: &Rotate, warnings: &mut Vec<Warning
     let inexact = known.as_ref().ok().and_then(|rules| stream_form(rules, wish).err());
     let told = refused.or(inexact.as_ref().map(|e| ("no exact rotation of this model", e)));
     let Some((short, error)) = told else {
-        return Turning::new(checkpoint, checkpoint, *wish)
+        return Turning::new(checkpoint, checkpoint, *wish, None)
             .map_or_else(|e| Way::Absent(e.detail().message.clone()), |t| Way::Rules(Box::new(t)));
     };
     let because = &error.detail().message;
-    if !wish.stream {
-        return Way::Absent(format!("the values of heads are not known: {because}"));
+    if wish.fold || !wish.stream {
+        let what = if wish.fold { "the gains" } else { "the values of heads" };
+        return Way::Absent(format!("{what} are not known: {because}"));
     }
     let message = format!(
         "{}: {short}, so rows are turned by themselves (input side, gains not folded), a preview of the encoding only: {because}",
@@ -161,13 +163,13 @@ struct Turned {
 }
 
 impl Turned {
-    fn along(&self) -> Along {
+    /// The side that is turned; none, where gains are only folded in.
+    fn along(&self) -> Option<Along> {
         let turn = |op: &Op| match op {
             Op::Rotate(turn) => Some(turn.along),
             _ => None,
         };
-        let first = self.pieces.first().and_then(|p| p.from.ops.iter().find_map(turn));
-        first.unwrap_or(Along::Columns)
+        self.pieces.first()?.from.ops.iter().find_map(turn)
     }
 }
 

@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::family::{HeadPart, Heads, HeadsVerdict, Rules, StreamPart, StreamVerdict, rules};
 use crate::quant::Encoding;
+use crate::recipe::Reason;
 use crate::recipe::rotate::Rotate;
 use crate::rotate::signs::block_seed;
 use crate::rotate::{Form, RULES, Rotation};
@@ -34,7 +35,7 @@ pub struct Rotated {
     pub family: &'static str,
     /// The seed, as text: not every reader of JSON keeps 64 bits.
     pub seed: String,
-    /// The rotation of the residual stream, if it was rotated.
+    /// The rotation of the residual stream, if it was rotated; absent too where gains were folded only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<Form>,
     /// The length of a head's values, if they were rotated.
@@ -65,6 +66,8 @@ pub(super) struct Turning<'a> {
     wish: Rotate,
     rules: Rules,
     form: Form,
+    /// The plain type that the recipe asks for: what is rotated has it throughout, vectors too.
+    plain: Option<DType>,
     tensors: &'a [TensorInfo],
 }
 
@@ -86,6 +89,7 @@ impl<'a> Turning<'a> {
         checkpoint: &'a Checkpoint,
         original: &Checkpoint,
         wish: Rotate,
+        dtype: Option<DType>,
     ) -> Result<Turning<'a>> {
         let mut rules = rules(original.config.as_deref(), &original.tensors)?;
         if !(wish.stream || wish.heads) {
@@ -115,7 +119,8 @@ impl<'a> Turning<'a> {
             }
             _ => rules.parts.iter_mut().for_each(|p| p.heads = None),
         }
-        Ok(Turning { wish, rules, form, tensors: &checkpoint.tensors })
+        let plain = dtype.filter(|d| matches!(d, DType::F32 | DType::F16 | DType::BF16));
+        Ok(Turning { wish, rules, form, plain, tensors: &checkpoint.tensors })
     }
 
     /// Adds the steps to `outputs`, which are those of the tensors in their order, and says what was done.
@@ -138,7 +143,7 @@ impl<'a> Turning<'a> {
             rules: RULES,
             family: self.rules.family,
             seed: format!("0x{:016x}", self.wish.seed),
-            stream: self.wish.stream.then_some(self.form),
+            stream: (self.wish.stream && !self.wish.fold).then_some(self.form),
             heads,
             tensors: 0,
             elements: 0,
@@ -192,14 +197,19 @@ impl<'a> Turning<'a> {
             return Ok(());
         }
         let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
-        let finish = encoded(output, tensor)?;
-        output.dtype = match finish {
-            Finish::Encode(e) => e.dtype(),
-            _ => output.dtype,
-        };
         let steps = self.steps(&part, tensor)?;
+        if steps.ops.is_empty() {
+            return Ok(());
+        }
+        let finish = encoded(output, tensor, self.plain)?;
+        if let Finish::Encode(e) = finish {
+            output.dtype = e.dtype();
+        }
         output.grid = steps.grid;
-        output.reason.text = join(&output.reason.text, steps.words);
+        output.reason = match output.pieces.first().map(|p| p.finish) {
+            Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.to_string() },
+            _ => Reason { text: join(&output.reason.text, steps.words), ..output.reason.clone() },
+        };
         output.pieces = self.pieces(at, tensor, steps, finish)?;
         if matches!(part.stream, StreamPart::Norm { .. }) {
             told.folded_norms += 1;
@@ -238,6 +248,9 @@ impl<'a> Turning<'a> {
         }
         let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
         let steps = self.steps(&part, tensor)?;
+        if steps.ops.is_empty() {
+            return Ok(Err("stays as it is"));
+        }
         let (grid, folded) = (steps.grid, steps.gain.is_some());
         Ok(Ok(Seen { grid, folded, pieces: self.pieces(at, tensor, steps, Finish::Measure)? }))
     }
@@ -274,13 +287,13 @@ impl<'a> Turning<'a> {
         let (mut gain, mut words) = (None, "");
         if let Some(axis) = stream_axis {
             let along = lay.along(axis);
-            let turn = Op::Rotate(Turn {
+            let turn = (!self.wish.fold).then_some(Op::Rotate(Turn {
                 along,
                 at: 0,
                 len: self.rules.hidden,
                 form: self.form,
                 seed: self.wish.seed,
-            });
+            }));
             match part.stream {
                 StreamPart::Norm { form } => {
                     ops.push(Op::Set(form.neutral() as f32));
@@ -288,25 +301,31 @@ impl<'a> Turning<'a> {
                 }
                 StreamPart::Reader { fold, .. } | StreamPart::Head { fold, .. } => {
                     gain = Some((fold, self.plus(fold)));
-                    ops.extend([Op::Gain(along), turn]);
-                    words = "gain of its norm folded in, rotated";
+                    ops.push(Op::Gain(along));
+                    words = if self.wish.fold {
+                        "gain of its norm folded in"
+                    } else {
+                        "gain of its norm folded in, rotated"
+                    };
                 }
                 StreamPart::NormBias { of } => {
                     gain = Some((of, self.plus(of)));
-                    ops.extend([Op::Ungain(along), turn]);
-                    words = "divided by the gain of its norm, rotated";
+                    ops.push(Op::Ungain(along));
+                    words = if self.wish.fold {
+                        "divided by the gain of its norm"
+                    } else {
+                        "divided by the gain of its norm, rotated"
+                    };
                 }
-                _ => {
-                    ops.push(turn);
-                    words = "rotated";
-                }
+                _ => words = if self.wish.fold { "" } else { "rotated" },
             }
+            ops.extend(turn.filter(|_| !matches!(part.stream, StreamPart::Norm { .. })));
         }
         if let (Some(part), HeadsVerdict::Exact(heads)) = (&part.heads, &self.rules.heads) {
             ops.extend(self.head_turns(heads, part, lay.along(part.axis)));
             words = if words.is_empty() { "values of heads rotated" } else { words };
         }
-        if ops.iter().any(|op| matches!(op, Op::Rotate(Turn { along: Along::Rows, .. }))) {
+        if ops.iter().any(|op| op.along() == Some(Along::Rows)) {
             lay.slab = lay.height;
         }
         Ok(Steps { ops, gain, grid: lay.grid, slab: lay.slab, words })
@@ -380,15 +399,18 @@ impl Lay {
 }
 
 /// How a rotated output is written: as the recipe says, or in its own precision.
-fn encoded(output: &Output, tensor: &TensorInfo) -> Result<Finish> {
+fn encoded(output: &Output, tensor: &TensorInfo, plain: Option<DType>) -> Result<Finish> {
     match output.pieces.first().map(|p| p.finish) {
         Some(Finish::Encode(e)) => Ok(Finish::Encode(e)),
-        Some(Finish::Copy) => match tensor.dtype {
-            d @ (DType::F32 | DType::F16 | DType::BF16) => Ok(Finish::Encode(Encoding::Type(d))),
-            DType::F64 => Ok(Finish::Encode(Encoding::Type(DType::F32))),
-            DType::F8_E4M3 | DType::F8_E5M2 => Ok(Finish::Encode(Encoding::Type(DType::BF16))),
-            d => Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
-        },
+        Some(Finish::Copy) => {
+            let own = match tensor.dtype {
+                d @ (DType::F32 | DType::F16 | DType::BF16) => d,
+                DType::F64 => DType::F32,
+                DType::F8_E4M3 | DType::F8_E5M2 => DType::BF16,
+                d => return Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
+            };
+            Ok(Finish::Encode(Encoding::Type(plain.unwrap_or(own))))
+        }
         _ => Err(refuse("its blocks would be rearranged, not decoded; a rotation needs the weights".into())),
     }
 }

@@ -17,6 +17,9 @@ pub struct Rotate {
     /// The values of each head (R2).
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub heads: bool,
+    /// Only fold the gains of the stream's norms into their readers; nothing of it is rotated.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub fold: bool,
     /// The stream in blocks of so many channels; whole where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<u32>,
@@ -49,16 +52,17 @@ pub fn parse_seed(text: &str) -> Result<u64> {
 }
 
 impl Rotate {
-    /// What `text` names: `quarot` (the whole stream) or `block:N` (the stream in blocks), `r2` (the heads), or both with a
-    /// comma between.
+    /// What `text` names: `quarot` (the whole stream), `block:N` (the stream in blocks) or `fold` (gains only), `r2` (the
+    /// heads), or two with a comma between.
     pub fn parse(text: &str, seed: u64) -> Result<Rotate> {
         let unknown = |t: &str| {
-            Error::new(Code::Usage, format!("{t:?} is no rotation: quarot, block:N, r2, or quarot,r2"))
+            Error::new(Code::Usage, format!("{t:?} is no rotation: quarot, block:N, fold, r2, or quarot,r2"))
         };
-        let mut all = Rotate { stream: false, heads: false, block: None, seed };
+        let mut all = Rotate { stream: false, heads: false, fold: false, block: None, seed };
         for word in text.split(',') {
             match word {
                 "quarot" | "r1" if !all.stream => all.stream = true,
+                "fold" if !all.stream => (all.stream, all.fold) = (true, true),
                 "r2" if !all.heads => all.heads = true,
                 _ if !all.stream => {
                     let block = word.strip_prefix("block:").and_then(|n| n.parse().ok()).filter(|n| *n > 0);
@@ -82,6 +86,7 @@ mod tests {
         assert_eq!(parsed("quarot,r2"), Some((true, true, None)));
         assert_eq!(parsed("r2"), Some((false, true, None)));
         assert_eq!(parsed("r2,block:128"), Some((true, true, Some(128))));
+        assert!(Rotate::parse("fold", SEED).is_ok_and(|r| r.stream && r.fold && !r.heads));
         for bad in ["", "none", "block:", "block:0", "block:x", "quarot,quarot", "quarot,block:32", "r2,r2"] {
             assert_eq!(parsed(bad), None, "{bad:?}");
         }
@@ -97,7 +102,7 @@ mod tests {
         for bad in ["", "0x", "-1", "0x+1", "seed", "18446744073709551616"] {
             assert!(parse_seed(bad).is_err(), "{bad:?}");
         }
-        let wish = Rotate { stream: true, heads: false, block: None, seed: u64::MAX };
+        let wish = Rotate { stream: true, heads: false, fold: false, block: None, seed: u64::MAX };
         let text = serde_json::to_string(&wish).unwrap();
         assert_eq!(text, r#"{"stream":true,"seed":"0xffffffffffffffff"}"#);
         assert_eq!(serde_json::from_str::<Rotate>(&text).unwrap(), wish);

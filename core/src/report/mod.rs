@@ -6,7 +6,8 @@
 use crate::dtype::DType;
 use crate::error::Error;
 use crate::format::Checkpoint;
-use crate::job::{Identity, Job, Measured};
+use crate::gate::Equivalence;
+use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::quant::Encoding;
@@ -261,7 +262,47 @@ pub struct ConvertReport {
     #[serde(flatten)]
     pub conversion: Conversion,
     pub tensors: Vec<ConvertedTensor>,
+    /// What a rotation was held against; absent where nothing was rotated, and for a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateView>,
     pub warnings: Vec<Warning>,
+}
+
+/// What held before a rotated artefact was written.
+#[derive(Clone, Debug, Serialize)]
+pub struct GateView {
+    /// Elements that were held against the algebra: all that were rotated.
+    pub algebra_elements: u64,
+    /// By how many units of rounding each comparison might be off.
+    pub algebra_limit: f64,
+    /// What source and rotated model computed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Equivalence>,
+    /// Why they were not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unprobed: Option<String>,
+}
+
+impl GateView {
+    /// Of a rotated model that was tried.
+    pub fn probed(elements: u64, probe: Equivalence) -> GateView {
+        GateView {
+            algebra_elements: elements,
+            algebra_limit: ALGEBRA_LIMIT,
+            probe: Some(probe),
+            unprobed: None,
+        }
+    }
+
+    /// Of one that was not.
+    pub fn unprobed(elements: u64, why: String) -> GateView {
+        GateView {
+            algebra_elements: elements,
+            algebra_limit: ALGEBRA_LIMIT,
+            probe: None,
+            unprobed: Some(why),
+        }
+    }
 }
 
 /// The report of a conversion; without `gathered`, that of its plan.
@@ -290,6 +331,7 @@ pub fn converted(
         schema_version: SCHEMA_VERSION,
         conversion: plan.conversion.clone()?,
         tensors: plan.outputs.iter().enumerate().filter_map(tensor).collect(),
+        gate: None,
         warnings: plan.warnings.clone(),
     })
 }
@@ -299,6 +341,7 @@ pub fn action(output: &Output) -> &'static str {
     match output.pieces.first().map(|p| p.finish) {
         Some(Finish::Transcode(_)) => "transcode",
         Some(Finish::Encode(_)) if output.dtype.is_quantized() => "quantize",
+        Some(Finish::Encode(_)) if output.is_rotated() => "rotate",
         Some(Finish::Encode(_)) => "convert",
         Some(Finish::Copy | Finish::Measure) | None => "keep",
     }

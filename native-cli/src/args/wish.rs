@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use quantoscope_core::recipe::Override;
 use quantoscope_core::recipe::mix::Mix;
-use quantoscope_core::{DType, recipe};
+use quantoscope_core::{DType, gate, recipe};
 use std::path::PathBuf;
 
 /// What to make.
@@ -41,6 +41,46 @@ pub struct RecipeArgs {
     /// Decode tensors that are quantized already and quantize them again (loses quality).
     #[arg(long)]
     pub allow_requantize: bool,
+    #[command(flatten)]
+    pub rotation: Rotation,
+}
+
+/// What to rotate before anything is encoded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rotation")]
+pub struct Rotation {
+    /// Rotate first, so that outliers are spread: quarot (the residual stream, R1), block:N (the stream in blocks of N
+    /// channels), r2 (the values of each head), or quarot,r2. Norm gains are folded, tied heads made their own. Needs a
+    /// config.json of a family whose rules are known, and is refused where it would change the model.
+    #[arg(long = "rotate", value_name = "WHAT")]
+    pub what: Option<String>,
+    /// The seed of the rotation's signs, decimal or 0x hexadecimal.
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = parse_seed)]
+    pub seed: u64,
+}
+
+/// How a rotated model is tried before it is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Gate of rotations")]
+pub struct Gate {
+    /// Tokens on which source and rotated model must compute the same logits.
+    #[arg(long, value_name = "N", default_value_t = gate::TOKENS, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub probe_tokens: u32,
+    /// By how much logits may differ, in units of the largest (or of 1, if that is more).
+    #[arg(long, value_name = "SHARE", default_value_t = gate::TOLERANCE, value_parser = parse_tolerance)]
+    pub tolerance: f64,
+    /// Write a rotated model of a family that cannot be tried yet; its algebra is checked all the same.
+    #[arg(long)]
+    pub allow_unprobed: bool,
+}
+
+pub fn parse_seed(text: &str) -> Result<u64, String> {
+    recipe::rotate::parse_seed(text).map_err(|e| e.to_string())
+}
+
+fn parse_tolerance(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} is no share above 0");
+    text.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0).ok_or_else(wrong)
 }
 
 /// What matters more.
@@ -83,7 +123,7 @@ fn type_help() -> String {
     format!("The tensor type for all eligible tensors, in any case: {}", names.join(", "))
 }
 
-fn parse_dtype(text: &str) -> Result<DType, String> {
+pub fn parse_dtype(text: &str) -> Result<DType, String> {
     DType::parse(text).map_err(|e| e.to_string())
 }
 

@@ -6,6 +6,7 @@ pub mod help;
 pub mod inspect;
 pub mod plan;
 pub mod quantize;
+pub mod rotate;
 mod rotations;
 pub mod sweep;
 pub mod verify;

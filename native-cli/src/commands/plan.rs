@@ -8,6 +8,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::rotate::Rotate;
 use quantoscope_core::report::converted;
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
     recipe.q4_scheme = args.q4_scheme.into();
     recipe.pure = args.pure;
     recipe.allow_requantize = args.allow_requantize;
+    recipe.rotate = args.rotation.what.as_ref().map(|w| Rotate::parse(w, args.rotation.seed)).transpose()?;
     recipe.check()?;
     Ok(recipe)
 }

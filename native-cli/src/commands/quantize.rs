@@ -3,6 +3,7 @@
 use super::plan::recipe;
 use crate::args::Quantize;
 use crate::drive::{Resources, Sink, Work, drive, watch_interrupts};
+use crate::gate;
 use crate::io::artefact::{Artefact, Permission, target};
 use crate::io::source::Source;
 use crate::render;
@@ -12,33 +13,62 @@ use crate::render::quantized::as_text;
 use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
+use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{Collector, ConvertReport, Run, converted};
 use quantoscope_core::schedule::schedule;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+/// What the artefact is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What the recipe's container is: a file, or a lattice directory.
+    Container,
+    /// A folder in Hugging Face's layout.
+    Folder,
+}
+
 pub fn run(args: &Quantize) -> Result<ExitCode> {
+    make(args, &recipe(&args.recipe, Some(&args.output))?, Kind::Container)
+}
+
+/// Makes what `recipe` says of what `args` names.
+pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
     let started = Instant::now();
-    let recipe = recipe(&args.recipe, Some(&args.output))?;
-    let resources = Resources::new(&args.work)?;
+    let resources = resources(args, recipe)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
-    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), !args.no_measure)?;
-    let directory = recipe.to == Container::LatticeQ4;
+    let mut plan = convert::weighted(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
+    if kind == Kind::Folder {
+        convert::in_folder(&source.checkpoint, &mut plan, source.read_companions()?)?;
+    }
+    let directory = kind == Kind::Folder || recipe.to == Container::LatticeQ4;
     let out = target(&source, &args.output, directory, args.force || args.dry_run)?;
     if args.dry_run {
         return dry_run(args, &source, &plan, resources);
     }
-    if !(args.json || args.events) {
+    let quiet = args.json || args.events;
+    if !quiet {
         render::warn(&plan.warnings);
     }
+    let gate = gate::hold(&args.gate, &source, &plan, resources, quiet)?;
     let events = Events::new(args.events, &source, &plan);
     events.start(args, false)?;
     let (collected, resumed) = write(args, &out, &source, &plan, resources, &events)?;
     let run = resources.run(started, resumed);
-    let report = report(&source, &plan, Some(&collected))?;
+    let mut report = report(&source, &plan, Some(&collected))?;
+    report.gate = gate;
     events.done(&report, Some(&run), false)?;
     finish(args, &report, Some(&run))
+}
+
+/// Windows of rotated tensors hold whole columns, so they get more room where nobody says how much.
+fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
+    let mut resources = Resources::new(&args.work)?;
+    if recipe.rotate.is_some() && args.work.memory.is_none() {
+        resources.budget.memory = u64::from(resources.budget.workers) * (128 << 20);
+    }
+    Ok(resources)
 }
 
 fn report(source: &Source, plan: &Plan, collected: Option<&Collector>) -> Result<ConvertReport> {
@@ -92,7 +122,7 @@ fn write(
     let begun = Artefact::begin(plan, out, permission, &fingerprint, resources.budget)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
-    let progress = Progress::new(plan, "Quantizing", args.events || args.json);
+    let progress = Progress::new(plan, verb(plan), args.events || args.json);
     let announce = |index: usize, collected: &Collector| {
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
@@ -117,6 +147,13 @@ fn write(
             }
             Err(e)
         }
+    }
+}
+
+fn verb(plan: &Plan) -> &'static str {
+    match &plan.conversion {
+        Some(c) if !c.recipe.quantizes() && c.rotation.is_some() => "Rotating",
+        _ => "Quantizing",
     }
 }
 

@@ -112,7 +112,8 @@ fn line(
 fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     let mut text = format!(
         "Relative error of each type: as stored, and rotated (each in its own frame) with the gain in dB.\n\
-         predicted: of the tensor as stored, from its histogram alone. floor: of Gaussian noise. Seed {}.\n",
+         predicted: of the tensor as stored, from its histogram alone. floor: of Gaussian noise.\n\
+         Seed of the rotations: {}.\n",
         report.seed
     );
     for tensor in &report.tensors {
@@ -144,15 +145,15 @@ fn about(t: &RotatedTensor) -> String {
         let f = &frame.frame;
         let what = match (&f.absent, f.along) {
             (Some(why), _) => format!("nothing: {why}"),
-            (None, along_what) => {
-                let side = along_what.map_or("", along);
+            (None, side) => {
+                let side = side.map(|side| format!("along {}", along(side)));
                 let folded = match (f.folded, f.by_rules) {
-                    (true, _) => ", gain of its norm folded in",
-                    (false, true) => "",
-                    (false, false) => ", no family rules: input side, gains not folded",
+                    (true, _) => Some("gain of its norm folded in"),
+                    (false, true) => None,
+                    (false, false) => Some("no family rules: input side, gains not folded"),
                 };
-                let after = kurtosis(frame.stats.as_ref().and_then(|s| s.kurtosis));
-                format!("along {side}{folded}{after}")
+                let told: Vec<String> = side.into_iter().chain(folded.map(String::from)).collect();
+                told.join(", ") + &kurtosis(frame.stats.as_ref().and_then(|s| s.kurtosis))
             }
         };
         text.push_str(&wrapped(&format!("  {}: {what}", frame.rotation)));

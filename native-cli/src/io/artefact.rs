@@ -15,7 +15,10 @@ use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-const INDEX: &str = "quantize_index.json";
+/// The file of a directory that makes it a model: an old one goes first, the new one comes last.
+const HEADS: [&str; 2] = ["quantize_index.json", "model.safetensors"];
+/// Where a file of ours says so.
+const MARK: &str = "quantoscope.recipe";
 const PARTIAL: &str = ".partial";
 const JOURNAL: &str = ".partial.journal";
 
@@ -119,11 +122,13 @@ fn check_directory(out: &Path, force: bool) -> Result<()> {
     }
     // A replacement that was killed half-way has taken the index away, and left its journal.
     let interrupted = journal::was_committing(&beside(out, JOURNAL));
-    let ours = interrupted || Source::open(out).is_ok_and(|s| s.checkpoint.q4_index.is_some());
+    let made =
+        |s: Source| s.checkpoint.q4_index.is_some() || s.checkpoint.metadata.0.iter().any(|(k, _)| k == MARK);
+    let ours = interrupted || Source::open(out).is_ok_and(made);
     let message = match (force, ours) {
         (true, true) => return Ok(()),
-        (true, false) => "is not empty, and holds no quantized model of ours to replace",
-        (false, _) => "is not empty; --force replaces a quantized model in it",
+        (true, false) => "is not empty, and holds no model of ours to replace",
+        (false, _) => "is not empty; --force replaces a model of ours in it",
     };
     Err(Error::new(Code::Exists, format!("{} {message}", out.display())))
 }
@@ -240,7 +245,8 @@ impl Artefact {
     /// A directory is cleared away only where everything in it is what a run of ours leaves.
     fn check_partial(&self) -> Result<()> {
         let ours = |name: &str| {
-            name == INDEX || name == "config.json" || name.ends_with(".q4") || name.ends_with(".f16")
+            let planned = self.names.iter().any(|n| n == name);
+            planned || HEADS.contains(&name) || name.ends_with(".q4") || name.ends_with(".f16")
         };
         let Ok(mut entries) = fs::read_dir(&self.partial) else { return Ok(()) };
         if entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(ours))) {
@@ -359,11 +365,13 @@ impl Artefact {
     /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
     fn replace(&self) -> std::io::Result<()> {
         self.claim.note_commit()?;
-        let old = self.out.join(INDEX);
-        if self.partial.join(INDEX).exists() && old.exists() {
-            fs::remove_file(old)?;
+        for head in HEADS {
+            let old = self.out.join(head);
+            if self.partial.join(head).exists() && old.exists() {
+                fs::remove_file(old)?;
+            }
         }
-        let last = |n: &&String| **n == INDEX;
+        let last = |n: &&String| HEADS.contains(&n.as_str());
         for name in self.names.iter().filter(|n| !last(n)).chain(self.names.iter().filter(last)) {
             match fs::rename(self.partial.join(name), self.out.join(name)) {
                 // Moved before the run was killed.

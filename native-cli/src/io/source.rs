@@ -5,7 +5,7 @@ use crate::io::positional::read_exact_at;
 use crate::io::weights::Weights;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
-use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
+use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want};
 use quantoscope_core::job::Region;
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,6 +16,9 @@ use std::time::UNIX_EPOCH;
 const HEADER_READ: u64 = 1 << 20;
 /// Files that are held open. A lattice directory has hundreds, and systems allow few: the rest are opened for each read.
 const HELD_OPEN: usize = 100;
+
+/// A tokenizer is tens of megabytes.
+const COMPANION: u64 = 1 << 28;
 
 /// An opened checkpoint.
 pub struct Source {
@@ -92,6 +95,19 @@ impl Source {
         let config = self.checkpoint.config.iter().map(|_| self.place.dir.join("config.json"));
         let beside = self.checkpoint.companions.iter().map(|c| self.place.dir.join(&c.name));
         self.paths().chain(config).chain(beside).chain(self.weights.iter().map(|w| w.path.clone()))
+    }
+
+    /// The tokenizer and the like, by name.
+    pub fn read_companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |c: &Companion| {
+            if c.len > COMPANION {
+                let message = format!("{} is larger than anything that goes with a model", c.name);
+                return Err(Error::new(Code::TooMany, message));
+            }
+            let bytes = fs::read(self.place.dir.join(&c.name));
+            Ok((c.name.clone(), bytes.map_err(|e| world(&e, format!("cannot read {}", c.name)))?))
+        };
+        self.checkpoint.companions.iter().map(read).collect()
     }
 
     /// The directory that holds the files.

@@ -4,7 +4,9 @@ use super::table::{Align, Styled, Tone, plain, render};
 use super::{clean, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
 use quantoscope_core::plan::Importance;
-use quantoscope_core::report::{ConvertReport, ConvertedTensor, Run};
+use quantoscope_core::plan::rotate::Rotated;
+use quantoscope_core::report::{ConvertReport, ConvertedTensor, GateView, Run};
+use quantoscope_core::rotate::Form;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -40,7 +42,11 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
     } else if let Some(e) = &t.error {
         cells.extend([plain(sci(e.rmse)), plain(percent(e.relative_error)), plain(fixed(e.cosine, 6))]);
     } else {
-        let word = if t.action == "transcode" { "lossless" } else { "kept" };
+        let word = match t.action {
+            "transcode" => "lossless",
+            "rotate" => "rotated",
+            _ => "kept",
+        };
         cells.extend([(word.into(), Tone::Dim), plain(""), plain("")]);
     }
     cells
@@ -57,6 +63,46 @@ fn importance(i: &Importance) -> String {
     }
     text.push_str(&format!(" (sha256 {})", i.sha256.get(..16).unwrap_or_default()));
     text
+}
+
+/// What was rotated, and what went with it.
+fn rotation(r: &Rotated) -> String {
+    let stream = r.stream.map(|form| match form {
+        Form::Full => "residual stream".into(),
+        Form::Block(n) => format!("residual stream in blocks of {n}"),
+        Form::FixesOnes => "residual stream, the mean kept".into(),
+    });
+    let heads = r.heads.map(|n| format!("heads of {n}"));
+    let what: Vec<String> = stream.into_iter().chain(heads).collect();
+    let mut text = format!(
+        "{} ({}): {} tensors, {} norms folded, seed {}",
+        if what.is_empty() { "gains folded only".into() } else { what.join(" and ") },
+        r.family,
+        r.tensors,
+        r.folded_norms,
+        r.seed
+    );
+    if let Some(head) = &r.made_head {
+        text.push_str(&format!(", {} made of the tied embedding", clean(head)));
+    }
+    if let Some(first) = r.left_out.first() {
+        text.push_str(&format!(", {} left out (MTP: {}, ...)", r.left_out.len(), clean(first)));
+    }
+    text
+}
+
+fn gate(g: &GateView) -> String {
+    let algebra = format!("{} elements held against the algebra", g.algebra_elements);
+    match (&g.probe, &g.unprobed) {
+        (Some(p), _) => format!(
+            "{algebra}; logits of {} tokens differ by at most {} ({} allowed)",
+            p.tokens,
+            sci(Some(p.max)),
+            sci(Some(p.limit))
+        ),
+        (None, Some(why)) => format!("{algebra}; not tried: {}", clean(why)),
+        (None, None) => algebra,
+    }
 }
 
 /// How many tensors have each type, the most bytes first.
@@ -80,6 +126,8 @@ fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String
     let recipe = report.conversion.recipe.mix.map(|mix| ("recipe", mix.to_string()));
     let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
+    lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));
+    lines.extend(report.gate.as_ref().map(|g| ("gate", gate(g))));
     lines.extend([
         ("tensors", format!("{} quantized, {} kept: {}", t.planned_quantized, t.kept, types(report))),
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),

@@ -54,6 +54,13 @@ pub fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
     f32x16::load_array_ref(simd, &block.as_chunks::<16>().0[k])
 }
 
+/// Whether the engine's vectors have four lanes. A wide vector is then four of them, and the body of a loop has to be so
+/// short that all stay in registers, whichever order they are computed in: V8 takes those of equal depth together.
+#[inline(always)]
+pub fn four_lanes<S: Simd>() -> bool {
+    S::f32s::LEN == 4
+}
+
 /// Defines what is folded over the lanes of each block by an operation whose order does not matter.
 macro_rules! folded {
     ($(#[$doc:meta])* $name:ident, $element:ty, $wide:ident, $narrow:ident, $op:ident, $of:ident) => {
@@ -61,20 +68,35 @@ macro_rules! folded {
         #[inline(always)]
         pub fn $name<S: Simd>(simd: S, group: &Group) -> Each<$element> {
             #[inline(always)]
-            fn four_lanes<S: Simd>(simd: S, block: &[f32; LEN]) -> $narrow<S> {
+            fn quarter<S: Simd>(simd: S, block: &[f32; LEN]) -> $narrow<S> {
                 let (low, high): ($wide<S>, $wide<S>) = ($of(half(simd, block, 0)), $of(half(simd, block, 1)));
                 let (low, high) = low.$op(high).split();
                 let (low, high) = low.$op(high).split();
                 low.$op(high)
             }
-            let mut all = [<$element>::default(); GROUP];
-            for ([a, b, c, d], out) in group.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<4>().0) {
-                let (a, b) = (four_lanes(simd, a), four_lanes(simd, b));
-                let (c, d) = (four_lanes(simd, c), four_lanes(simd, d));
+            #[inline(always)]
+            fn across<S: Simd>([a, b, c, d]: [$narrow<S>; 4], out: &mut [$element; 4]) {
                 // Each zip halves the lanes of a block; even blocks with even ones, so that the last gives their order.
                 let even = a.zip_low(c).$op(a.zip_high(c));
                 let odd = b.zip_low(d).$op(b.zip_high(d));
                 *out = even.zip_low(odd).$op(even.zip_high(odd)).to_array();
+            }
+            let mut all = [<$element>::default(); GROUP];
+            let fours = all.as_chunks_mut::<4>().0;
+            if !four_lanes::<S>() {
+                for ([a, b, c, d], out) in group.as_chunks::<4>().0.iter().zip(fours) {
+                    across([quarter(simd, a), quarter(simd, b), quarter(simd, c), quarter(simd, d)], out);
+                }
+                return all;
+            }
+            let mut quarters = [[<$element>::default(); 4]; GROUP];
+            for (lanes, block) in quarters.iter_mut().zip(group) {
+                *lanes = quarter(simd, block).to_array();
+            }
+            for ([a, b, c, d], out) in quarters.as_chunks::<4>().0.iter().zip(fours) {
+                let (a, b) = ($narrow::load_array_ref(simd, a), $narrow::load_array_ref(simd, b));
+                let (c, d) = ($narrow::load_array_ref(simd, c), $narrow::load_array_ref(simd, d));
+                across([a, b, c, d], out);
             }
             all
         }
@@ -91,6 +113,12 @@ fn magnitude<S: Simd>(v: f32x16<S>) -> i32x16<S> {
     v.abs().bitcast()
 }
 
+/// Twice the bits of the magnitudes: one operation, where V8 makes three of an absolute value.
+#[inline(always)]
+fn doubled<S: Simd>(v: f32x16<S>) -> u32x16<S> {
+    v.bitcast::<u32x16<S>>() << 1
+}
+
 #[inline(always)]
 fn signed<S: Simd>(v: f32x16<S>) -> i32x16<S> {
     v.bitcast()
@@ -104,6 +132,10 @@ fn unsigned<S: Simd>(v: f32x16<S>) -> u32x16<S> {
 folded!(
     /// The greatest magnitude of each block, as bits: infinity and NaN are above all numbers.
     magnitudes, i32, i32x16, i32x4, max, magnitude
+);
+folded!(
+    /// The same as twice the bits.
+    doubled_magnitudes, u32, u32x16, u32x4, max, doubled
 );
 folded!(
     /// As signed numbers the greatest bits are those of the greatest positive value.
@@ -187,7 +219,11 @@ pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
 /// The greatest magnitude of each block.
 #[inline(always)]
 pub fn absmax<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
-    let bits = magnitudes(simd, group);
+    let bits = if four_lanes::<S>() {
+        doubled_magnitudes(simd, group).map(|twice| (twice >> 1) as i32)
+    } else {
+        magnitudes(simd, group)
+    };
     let odd = bits.iter().fold(false, |odd, &top| odd | (top >= INFINITE));
     if odd { Err(Odd) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
 }

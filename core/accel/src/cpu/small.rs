@@ -1,8 +1,10 @@
 //! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, the two
 //! lattice schemes, and MXFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
 
-use super::groups::{Blocks, Each, GROUP, Group, Odd, absmax, half, loudest, ranges, rounded, truncated};
-use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u16x32, u32x16, u64x8};
+use super::groups::{
+    Blocks, Each, GROUP, Group, Odd, absmax, four_lanes, half, loudest, ranges, rounded, truncated,
+};
+use fearless_simd::{Simd, f32x16, i8x16, i32x16, prelude::*, u8x16, u16x8, u16x32, u32x16, u64x8};
 use quantoscope_core::float::{e8m0_half_to_f32, f16_is_finite, f32_to_f16, floor_log2};
 
 /// The two bytes of a binary16.
@@ -61,21 +63,32 @@ fn put_fields<const B: usize>(out: &mut [[u8; B]; GROUP], at: usize, fields: &Ea
 
 /// How values become codes.
 trait Coder {
-    /// The codes of half a block.
+    /// The codes of half a block, but for [`Coder::top`].
     fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S>;
+
+    /// The greatest code, where greater ones are still to be cut down to it: cheaper once they are bytes.
+    #[inline(always)]
+    fn top(&self) -> Option<i8> {
+        None
+    }
 }
 
 /// `trunc(x * inverse + offset)`, at most `top`; nothing is ever below zero.
 struct AroundZero<'a> {
     inverse: &'a Each<f32>,
     offset: f32,
-    top: i32,
+    top: i8,
 }
 
 impl Coder for AroundZero<'_> {
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
-        truncated(x * self.inverse[b] + self.offset).min(i32x16::splat(simd, self.top))
+    fn codes<S: Simd>(&self, _: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        truncated(x * self.inverse[b] + self.offset)
+    }
+
+    #[inline(always)]
+    fn top(&self) -> Option<i8> {
+        Some(self.top)
     }
 }
 
@@ -83,13 +96,18 @@ impl Coder for AroundZero<'_> {
 struct Above<'a> {
     min: &'a Each<f32>,
     inverse: &'a Each<f32>,
-    top: i32,
+    top: i8,
 }
 
 impl Coder for Above<'_> {
     #[inline(always)]
-    fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S> {
-        truncated((x - self.min[b]) * self.inverse[b] + 0.5).min(i32x16::splat(simd, self.top))
+    fn codes<S: Simd>(&self, _: S, b: usize, x: f32x16<S>) -> i32x16<S> {
+        truncated((x - self.min[b]) * self.inverse[b] + 0.5)
+    }
+
+    #[inline(always)]
+    fn top(&self) -> Option<i8> {
+        Some(self.top)
     }
 }
 
@@ -146,6 +164,43 @@ pub fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
     [a, b, c, d]
 }
 
+/// Sixteen numbers of a signed byte as bytes, by vectors of four lanes.
+#[inline(always)]
+fn signed_bytes<S: Simd>(numbers: i32x16<S>) -> i8x16<S> {
+    let (low, high) = numbers.split();
+    let ((a, b), (c, d)) = (low.split(), high.split());
+    // Cut off, not saturated: of the latter LLVM makes a clamp and a shuffle for WebAssembly.
+    a.narrow(b).relaxed_narrow(c.narrow(d))
+}
+
+/// [`put_codes`] block by block, by vectors of four lanes.
+#[inline(always)]
+fn put_codes_by_block<S: Simd, const B: usize>(
+    simd: S,
+    group: &Group,
+    coder: &impl Coder,
+    out: &mut [[u8; B]; GROUP],
+    fifth: Option<usize>,
+    at: usize,
+) {
+    for (b, (values, out)) in group.iter().zip(out).enumerate() {
+        let mut low = signed_bytes(coder.codes(simd, b, half(simd, values, 0)));
+        let mut high = signed_bytes(coder.codes(simd, b, half(simd, values, 1)));
+        if let Some(top) = coder.top() {
+            let top = i8x16::splat(simd, top);
+            (low, high) = (low.min(top), high.min(top));
+        }
+        if let Some(fifth) = fifth {
+            let bits = low.simd_gt(15).to_bitmask() | high.simd_gt(15).to_bitmask() << 16;
+            out[fifth..fifth + 4].copy_from_slice(&(bits as u32).to_le_bytes());
+            (low, high) = (low & 15, high & 15);
+        }
+        // A nibble stays in its byte whichever numbers the bytes are shifted as.
+        let above = (high.bitcast::<u16x8<S>>() << 4).bitcast::<i8x16<S>>();
+        (low | above).bitcast::<u8x16<S>>().store_slice(&mut out[at..at + 16]);
+    }
+}
+
 /// Writes the nibbles of every block from byte `at` on, those of the second half of a block above those of the first,
 /// and the fifth bits from byte `fifth` on, for a type that has them.
 #[inline(always)]
@@ -157,11 +212,18 @@ fn put_codes<S: Simd, const B: usize>(
     fifth: Option<usize>,
     at: usize,
 ) {
+    if four_lanes::<S>() {
+        return put_codes_by_block(simd, group, coder, out, fifth, at);
+    }
     for n in (0..GROUP).step_by(4) {
         let mut both = [i32x16::splat(simd, 0); 4];
         for (b, both) in (n..).zip(&mut both) {
-            let low = coder.codes(simd, b, half(simd, &group[b], 0));
-            let high = coder.codes(simd, b, half(simd, &group[b], 1));
+            let mut low = coder.codes(simd, b, half(simd, &group[b], 0));
+            let mut high = coder.codes(simd, b, half(simd, &group[b], 1));
+            if let Some(top) = coder.top() {
+                let top = i32x16::splat(simd, top.into());
+                (low, high) = (low.min(top), high.min(top));
+            }
             *both = low | (high << 4);
             if let Some(fifth) = fifth {
                 let bits = low.simd_gt(15).to_bitmask() | high.simd_gt(15).to_bitmask() << 16;
@@ -257,17 +319,32 @@ impl Blocks<24> for Q5_1 {
 /// Q8_0.
 pub struct Q8_0;
 
+/// The codes of half `k` of a block.
+#[inline(always)]
+fn nearest<S: Simd>(simd: S, block: &[f32; 32], k: usize, inverse: f32) -> i32x16<S> {
+    rounded(simd, half(simd, block, k) * inverse)
+}
+
 impl Blocks<34> for Q8_0 {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; 34]; GROUP]) -> Result<(), Odd> {
         let d = over(&absmax(simd, group)?, 127.0);
         let inverse = reciprocals(&d)?;
         put_fields(out, 0, &fields(&d)?);
+        if four_lanes::<S>() {
+            for k in 0..2 {
+                for ((block, out), &inverse) in group.iter().zip(&mut *out).zip(&inverse) {
+                    let (codes, at) = (signed_bytes(nearest(simd, block, k, inverse)), 2 + 16 * k);
+                    codes.bitcast::<u8x16<S>>().store_slice(&mut out[at..at + 16]);
+                }
+            }
+            return Ok(());
+        }
         for n in (0..GROUP).step_by(2) {
             let mut codes = [[i32x16::splat(simd, 0); 2]; 2];
             for (b, codes) in (n..).zip(&mut codes) {
                 for (k, codes) in codes.iter_mut().enumerate() {
-                    *codes = rounded(simd, half(simd, &group[b], k) * inverse[b]);
+                    *codes = nearest(simd, &group[b], k, inverse[b]);
                 }
             }
             let [[a, b], [c, d]] = codes;

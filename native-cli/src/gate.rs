@@ -1,0 +1,105 @@
+//! Runs the gate of a rotation: source and plan compute the same logits, or nothing is written.
+
+use crate::args;
+use crate::drive::Resources;
+use crate::io::source::Source;
+use indicatif::{ProgressBar, ProgressStyle};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::gate::{Need, Pass, judge, tokens};
+use quantoscope_core::job::Scratch;
+use quantoscope_core::model::config::Config;
+use quantoscope_core::plan::Plan;
+use quantoscope_core::report::GateView;
+use quantoscope_core::schedule::{Budget, schedule};
+use std::time::Duration;
+
+/// Holds `plan` against its source. Nothing where nothing is rotated.
+pub fn hold(
+    args: &args::Gate,
+    source: &Source,
+    plan: &Plan,
+    resources: Resources,
+    quiet: bool,
+) -> Result<Option<GateView>> {
+    let Some(conversion) = &plan.conversion else { return Ok(None) };
+    let (Some(rotated), Some(wish)) = (&conversion.rotation, conversion.recipe.rotate) else {
+        return Ok(None);
+    };
+    let config = Config::parse(source.checkpoint.config.as_deref().unwrap_or_default());
+    let passes = config.and_then(|config| {
+        let tokens = tokens(wish.seed, args.probe_tokens, config.vocab);
+        Ok((Pass::source(&source.checkpoint, &tokens)?, Pass::planned(&source.checkpoint, plan, &tokens)?))
+    });
+    let (mut before, mut after) = match passes {
+        Ok(passes) => passes,
+        Err(e) if args.allow_unprobed => {
+            return Ok(Some(GateView::unprobed(rotated.elements, e.to_string())));
+        }
+        Err(e) => {
+            let message =
+                format!("{e}: the rotated model cannot be tried; --allow-unprobed writes it all the same");
+            return Err(Error::new(Code::UnsupportedRotation, message));
+        }
+    };
+    let bar = spinner(quiet);
+    let both = std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(&mut before, source, resources));
+        let this = run(&mut after, source, resources);
+        let dead = |_| Err(Error::new(Code::Io, "the forward pass of the source ended before its time"));
+        other.join().unwrap_or_else(dead).and(this)
+    });
+    bar.finish_and_clear();
+    both?;
+    let found = judge(&before, &after, args.probe_tokens, args.tolerance)?;
+    Ok(Some(GateView::probed(rotated.elements, found)))
+}
+
+fn spinner(quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
+    bar.set_message("Trying the rotated model on a few tokens");
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// Runs a pass to its end.
+fn run(pass: &mut Pass, source: &Source, resources: Resources) -> Result<()> {
+    let mut scratch = Scratch::default();
+    loop {
+        let needs = pass.needs()?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let values: Result<Vec<Vec<f32>>> =
+            needs.iter().map(|need| values(need, source, resources, &mut scratch)).collect();
+        pass.feed(&values?)?;
+    }
+}
+
+fn values(need: &Need, source: &Source, resources: Resources, scratch: &mut Scratch) -> Result<Vec<f32>> {
+    let too_large = || Error::new(Code::MemoryBudget, "a tensor does not fit this machine");
+    let len = need.plan.files.first().map_or(0, |f| f.len);
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| too_large())?];
+    // A layer's tensor is in memory whole anyway.
+    let budget = Budget { memory: u64::MAX, workers: 1 };
+    let mut inputs: Vec<Vec<u8>> = Vec::new();
+    for job in schedule(&need.plan, &budget)? {
+        inputs.resize_with(job.reads.len(), Vec::new);
+        for (read, buffer) in job.reads.iter().zip(&mut inputs) {
+            source.read(read.file, &read.region, buffer)?;
+        }
+        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let name = || need.plan.outputs.first().map_or("", |o| o.name.as_str());
+        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(|e| e.of_tensor(name()))?;
+        let mut made = scratch.out.as_slice();
+        for (offset, run) in job.write.iter().flat_map(|w| w.region.runs()) {
+            let (part, rest) = made.split_at(run as usize);
+            bytes[offset as usize..][..part.len()].copy_from_slice(part);
+            made = rest;
+        }
+    }
+    let all = bytes.as_chunks::<4>().0.get(need.part.clone()).unwrap_or_default();
+    Ok(all.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}

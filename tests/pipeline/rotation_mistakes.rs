@@ -1,0 +1,243 @@
+//! Every known mistake of a rotation is refused: those of the arithmetic by the algebra, those of the rules by the probe.
+
+use crate::rotated::{folder, plan, probed, wish, world};
+use quantoscope_core::error::{Error, Result};
+use quantoscope_core::job::{self, Scratch};
+use quantoscope_core::kernels::{Kernels, Scalar};
+use quantoscope_core::plan::{Along, Op, Output, Plan, Turn};
+use quantoscope_core::quant::{Encoding, Refused};
+use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_core::schedule::{Budget, schedule};
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::models::{Tensor, safetensors};
+use std::path::Path;
+
+/// What a faulty engine does to a vector or a tile after rotating it.
+type Fault = fn(&mut [f32]);
+
+/// An engine that rotates like the definition, and then makes a mistake.
+struct Faulty(Fault);
+
+impl Kernels for Faulty {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+        Scalar.decode(dtype, src, out)
+    }
+
+    fn encode(
+        &self,
+        e: Encoding,
+        src: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) -> Result<(), Refused> {
+        Scalar.encode(e, src, importance, out)
+    }
+
+    fn rotate_rows(&self, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
+        Scalar.rotate_rows(rotation, x, stride, at);
+        (self.0)(x);
+    }
+
+    fn rotate_columns(&self, rotation: &Rotation, x: &mut [f32], width: usize) {
+        Scalar.rotate_columns(rotation, x, width);
+        (self.0)(x);
+    }
+
+    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
+        Scalar.transcode(from, to, src, out)
+    }
+}
+
+/// Runs the jobs of one output on an engine; the first error, if any.
+fn one(plan: &Plan, world: &World, index: usize, kernels: &dyn Kernels) -> Result<()> {
+    let mut scratch = Scratch::default();
+    for job in schedule(plan, &Budget::default())?.filter(|j| j.output as usize == index) {
+        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| world.gather(r.file, &r.region)).collect();
+        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        job::run(kernels, &job, &slices, &mut scratch)?;
+    }
+    Ok(())
+}
+
+fn turned(output: &Output) -> bool {
+    output.pieces.iter().any(|p| p.from.ops.iter().any(|op| matches!(op, Op::Rotate(_))))
+}
+
+/// A fault in any rotated tensor of any family is seen while it is written.
+#[test]
+fn one_wrong_element_in_any_tensor_is_refused() {
+    let faults: [(&str, Fault); 3] = [
+        ("one element", |x| {
+            // A hundredth of what the values are usually like: less than four bits would show.
+            let usual = (x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32).sqrt();
+            let at = x.len() * 5 / 7;
+            x[at] += 0.01 * usual;
+        }),
+        ("NaN", |x| x[x.len() / 3] = f32::NAN),
+        ("the mean taken away", |x| {
+            let mean = x.iter().sum::<f32>() / x.len() as f32;
+            x.iter_mut().for_each(|v| *v -= mean);
+        }),
+    ];
+    let mut tried = 0;
+    for name in ["llama_tied", "gpt_oss", "deepseek_v3", "starcoder2", "qwen3_5", "gpt2"] {
+        let world = world(&folder(name));
+        let wish = wish(if name == "qwen3_5" { "quarot" } else { "quarot,r2" });
+        let plan = plan(&world, wish).expect("a plan");
+        for (index, output) in plan.outputs.iter().enumerate().filter(|(_, o)| turned(o)) {
+            one(&plan, &world, index, &Scalar).expect("no fault, no refusal");
+            for (fault, make) in faults {
+                let error = one(&plan, &world, index, &Faulty(make)).expect_err(fault);
+                assert_eq!(error.code(), Code::RotationOff, "{name} {} {fault}: {error}", output.name);
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+/// Applies a change to the steps of every output that `which` picks.
+fn change(plan: &mut Plan, which: impl Fn(&str) -> bool, mut to: impl FnMut(&mut Output)) {
+    let mut changed = 0;
+    for output in plan.outputs.iter_mut().filter(|o| which(&o.name)) {
+        to(output);
+        changed += 1;
+    }
+    assert!(changed > 0, "the mistake was made");
+}
+
+fn steps(output: &mut Output, mut to: impl FnMut(&mut Op)) {
+    output.pieces.iter_mut().flat_map(|p| &mut p.from.ops).for_each(&mut to);
+}
+
+fn without(output: &mut Output, drop: impl Fn(&Op) -> bool) {
+    output.pieces.iter_mut().for_each(|p| p.from.ops.retain(|op| !drop(op)));
+}
+
+fn refused(world: &World, plan: &Plan, what: &str) -> Error {
+    let error = probed(world, plan).expect_err(what);
+    assert_eq!(error.code(), Code::RotationOff, "{what}: {error}");
+    error
+}
+
+/// A plan with a mistake is sound algebra, and another model.
+#[test]
+fn mistakes_of_the_rules_are_refused_by_the_probe() {
+    let mistaken = |name: &str, wishes: &str, what: &str, make: &dyn Fn(&mut Plan)| {
+        let world = world(&folder(name));
+        let mut plan = plan(&world, wish(wishes)).expect("a plan");
+        probed(&world, &plan).expect("without the mistake");
+        make(&mut plan);
+        refused(&world, &plan, what);
+    };
+    mistaken("llama_tied", "quarot", "the head left tied to the rotated embedding", &|plan| {
+        let ops = |name| {
+            let found = plan.outputs.iter().find(|o| o.name == name).expect("a tensor");
+            found.pieces.clone()
+        };
+        let embedding = ops("model.embed_tokens.weight");
+        change(plan, |n| n == "lm_head.weight", |o| o.pieces.clone_from(&embedding));
+    });
+    mistaken("gemma", "quarot", "gains of 1+w read as w", &|plan| {
+        change(plan, |_| true, |o| o.pieces.iter_mut().flat_map(|p| &mut p.gain).for_each(|g| g.ops.clear()));
+    });
+    mistaken("starcoder2", "quarot", "any rotation on norms that subtract the mean", &|plan| {
+        change(
+            plan,
+            |_| true,
+            |o| {
+                steps(o, |op| {
+                    if let Op::Rotate(Turn { form, .. }) = op {
+                        *form = Form::Full;
+                    }
+                });
+            },
+        );
+    });
+    for name in ["q_proj", "up_proj", "lm_head"] {
+        mistaken("llama", "quarot", "one reader missed", &|plan| {
+            change(plan, |n| n.contains(name), |o| without(o, |_| true));
+        });
+    }
+    mistaken("llama", "quarot", "gains not folded", &|plan| {
+        change(plan, |_| true, |o| without(o, |op| matches!(op, Op::Gain(_) | Op::Set(_))));
+        // The norms stay as they are and nothing takes their gains: what published code often does.
+    });
+    mistaken("llama", "quarot", "norms not made neutral", &|plan| {
+        change(plan, |n| n.ends_with("norm.weight"), |o| without(o, |op| matches!(op, Op::Set(_))));
+    });
+    mistaken("qwen2", "r2", "the values' bias left", &|plan| {
+        change(plan, |n| n.ends_with("v_proj.bias"), |o| without(o, |_| true));
+    });
+    mistaken("mixtral", "quarot", "the router left", &|plan| {
+        change(plan, |n| n.ends_with("gate.weight"), |o| without(o, |_| true));
+    });
+    mistaken("gpt_oss", "quarot", "the biases of writers left", &|plan| {
+        change(
+            plan,
+            |n| n.ends_with("o_proj.bias") || n.ends_with("down_proj_bias"),
+            |o| without(o, |_| true),
+        );
+    });
+    mistaken("llama", "quarot", "another seed for one tensor", &|plan| {
+        change(
+            plan,
+            |n| n == "model.layers.1.mlp.down_proj.weight",
+            |o| {
+                steps(o, |op| {
+                    if let Op::Rotate(Turn { seed, .. }) = op {
+                        *seed ^= 1;
+                    }
+                });
+            },
+        );
+    });
+}
+
+/// On a square matrix both sides are possible, and one is wrong.
+#[test]
+fn the_wrong_side_is_refused() {
+    let world = world(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"));
+    let mut plan = plan(&world, wish("quarot")).expect("a plan");
+    probed(&world, &plan).expect("without the mistake");
+    change(
+        &mut plan,
+        |n| n == "model.layers.2.self_attn.o_proj.weight",
+        |o| {
+            assert_eq!(o.shape.axes(), [256, 256]);
+            steps(o, |op| {
+                if let Op::Rotate(turn) = op {
+                    assert_eq!(turn.along, Along::Rows);
+                    turn.along = Along::Columns;
+                }
+            });
+        },
+    );
+    refused(&world, &plan, "the wrong side");
+}
+
+#[test]
+fn a_source_that_is_not_finite_is_refused_with_its_element() {
+    let folder = folder("llama");
+    let plain = world(&folder);
+    let name = "model.layers.0.mlp.down_proj.weight";
+    let tensors = plain.checkpoint.tensors.iter().map(|t| {
+        let mut bytes = plain.tensor(&t.name).to_vec();
+        if t.name == name {
+            bytes[2 * 77..2 * 78].copy_from_slice(&0x7FC0_u16.to_le_bytes());
+        }
+        Tensor::raw(&t.name, t.dtype, t.shape.axes(), bytes)
+    });
+    let weights = safetensors(&tensors.collect::<Vec<_>>());
+    let config = std::fs::read(folder.join("config.json")).expect("a configuration");
+    let files = [("model.safetensors".to_string(), weights), ("config.json".to_string(), config)];
+    let world = World::directory(files.into()).expect("a sound file");
+    let plan = plan(&world, wish("quarot")).expect("a plan");
+    let error = run(&plan, &[&world], Budget::default()).expect_err("NaN");
+    assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(77)));
+}
