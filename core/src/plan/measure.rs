@@ -89,7 +89,7 @@ fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
 }
 
 /// Weights of one tensor on which a look tries the encodings that search for their scales: more takes seconds.
-const LOOK: u64 = 4 << 20;
+pub(super) const LOOK: u64 = 4 << 20;
 
 /// Everything a page shows of one tensor: moments, histogram, and the error of each encoding of a sweep.
 ///

@@ -4,10 +4,10 @@
 //! in, turned on the side that lies on the stream. Where they are not, or no exact rotation of the model exists, every row is
 //! turned by itself without any gain: a preview of the encoding, not of a model.
 
-use super::convert::{names, unscaled};
-use super::measure::{compared_sweep, measurable_axis};
+use super::convert::{names, sweep_encodings, unscaled};
+use super::measure::{LOOK, compared_sweep, measurable_axis};
 use super::rotate::{Turning, stream_form};
-use super::{Along, Finish, Grid, Op, Operand, Output, Piece, Plan, Side, Turn, Warning, convert};
+use super::{Along, Finish, Grid, Op, Operand, Output, Piece, Plan, Side, Turn, Warning, convert, sample};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::family::rules;
@@ -127,6 +127,17 @@ pub fn preview(
     }
     let seed = wishes.first().map_or(0, |w| w.seed);
     Ok(Preview { plan, rotations: wishes.iter().map(name).collect(), frames, seed })
+}
+
+/// What a page shows of one tensor and `wishes`: every encoding of a sweep. A large tensor is sampled, in every frame.
+pub fn look(checkpoint: &Checkpoint, index: usize, wishes: &[Rotate]) -> Result<Preview> {
+    let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
+    let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
+    let mut seen = preview(checkpoint, &sweep_encodings(), wishes, &|t| core::ptr::eq(t, tensor))?;
+    if tensor.shape.numel() > LOOK {
+        sample(&mut seen.plan, LOOK / tensor.shape.cols().max(1));
+    }
+    Ok(seen)
 }
 
 /// Decides how `wish` is carried out, and warns where it is not by the rules.
