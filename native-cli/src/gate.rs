@@ -2,15 +2,20 @@
 
 use crate::args;
 use crate::drive::Resources;
+use crate::exit::world;
 use crate::io::source::Source;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::SourceFile;
 use quantoscope_core::gate::{Need, Pass, judge, tokens};
 use quantoscope_core::job::Scratch;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::plan::Plan;
 use quantoscope_core::report::GateView;
 use quantoscope_core::schedule::{Budget, schedule};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Holds `plan` against its source. Nothing where nothing is rotated.
@@ -62,6 +67,17 @@ fn spinner(quiet: bool) -> ProgressBar {
     bar.set_message("Trying the rotated model on a few tokens");
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
+}
+
+/// SHA-256 of every file of a source, by name.
+pub fn hashes(source: &Source) -> Result<Vec<(String, String)>> {
+    let one = |(path, file): (PathBuf, &SourceFile)| {
+        let about = |e: std::io::Error| world(&e, format!("cannot read {}", file.name));
+        let mut hash = Sha256::new();
+        std::io::copy(&mut File::open(path).map_err(about)?, &mut hash).map_err(about)?;
+        Ok((file.name.clone(), hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+    };
+    source.paths().zip(&source.checkpoint.files).map(one).collect()
 }
 
 /// Runs a pass to its end.

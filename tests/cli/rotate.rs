@@ -6,6 +6,7 @@ use quantoscope_core::Code;
 use quantoscope_tests::binary::{sample, tree};
 use quantoscope_tests::forward::Model;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 fn family(name: &str) -> PathBuf {
@@ -30,6 +31,7 @@ fn json(bytes: &[u8]) -> Value {
 fn planned(mut report: Value) -> Value {
     let result = report["result"].as_object_mut().expect("a result");
     result.remove("gate");
+    result.remove("source_sha256");
     for tensor in result["tensors"].as_array_mut().expect("tensors") {
         tensor.as_object_mut().expect("a tensor").remove("error");
     }
@@ -79,6 +81,10 @@ fn dry_runs_are_real_runs() {
             assert!(gate["probe"]["max"].as_f64() <= gate["probe"]["limit"].as_f64(), "{gate}");
             let elements = real["result"]["rotation"]["elements"].as_u64();
             assert_eq!(gate["algebra_elements"].as_u64(), elements);
+            let hashed = &real["result"]["source_sha256"][0];
+            let weights = std::fs::read(dir.at("m").join("model.safetensors")).expect("the source");
+            let sha256: String = Sha256::digest(weights).iter().map(|b| format!("{b:02x}")).collect();
+            assert_eq!((hashed[0].as_str(), hashed[1].as_str()), (Some("model.safetensors"), Some(&*sha256)));
             let made = real["result"]["rotation"].get("made_head");
             assert_eq!(made, tied.then(|| Value::from("lm_head.weight")).as_ref(), "{line}");
             let totals = &real["result"]["totals"];
@@ -125,7 +131,9 @@ fn a_folder_is_whole_and_replaced_only_when_it_is_ours() {
     let second = std::fs::read(dir.at("r").join("model.safetensors")).expect("weights");
     assert_ne!(first, second, "another seed");
     let header = String::from_utf8_lossy(&second[8..2000]).into_owned();
-    assert!(header.contains("0x0000000000000007"), "the seed is recorded as text: {header}");
+    for recorded in ["0x0000000000000007", r#"rules\":1"#, "header_sha256", r#"family\":\"llama"#] {
+        assert!(header.contains(recorded), "{recorded} in {header}");
+    }
     std::fs::create_dir(dir.at("theirs")).expect("a directory");
     std::fs::write(dir.at("theirs").join("notes.txt"), "mine").expect("a file");
     fails(dir.run(&format!("rotate {} -o theirs --force --json", sample().display())), Code::Exists);
@@ -195,4 +203,38 @@ fn a_model_without_a_configuration_is_refused() {
     std::fs::remove_file(dir.at("m").join("config.json")).expect("removed");
     let ended = dir.run("rotate m -o r --json").exits(6);
     assert!(ended.error().to_string().contains("config.json"), "{}", ended.error());
+}
+
+/// A rotated artefact says by which recipe it was made, and is held against its source by it.
+#[test]
+fn rotated_artefacts_are_verified_against_their_source() {
+    let dir = with_family("qwen3_moe");
+    for line in [
+        "rotate m -o r --rotate quarot,r2 --seed 5",
+        "quantize m -o r.gguf --type q8_0 --rotate quarot",
+        "quantize m -o q --to q4 --rotate quarot --q4-scheme sym",
+        "quantize m -o r.safetensors --type f16 --rotate block:8",
+    ] {
+        dir.run(line).exits(0);
+        let name = line.split_whitespace().nth(3).expect("a name");
+        let verify = format!("verify {name} --against m --json");
+        let report = dir.run(&verify).exits(0).json();
+        assert_eq!(report["verified"], true, "{line}");
+        let at = match dir.at(name).is_dir() {
+            false => name.to_string(),
+            true => dir
+                .names()
+                .into_iter()
+                .find(|n| {
+                    n.starts_with(&format!("{name}/")) && n.contains("down_proj")
+                        || n == "r/model.safetensors"
+                })
+                .expect("a file"),
+        };
+        let mut bytes = dir.read(&at);
+        let last = bytes.len() * 3 / 4;
+        bytes[last] ^= 0x11; // not at the end, where padding is
+        dir.write(&at, &bytes);
+        dir.run(&verify).exits(5);
+    }
 }

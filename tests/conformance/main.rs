@@ -14,5 +14,6 @@ mod refusals;
 mod rotations;
 mod transcodes;
 mod trial;
+mod turns;
 mod vectors;
 mod weighted;

@@ -15,6 +15,7 @@ mod random;
 mod recipes;
 mod refusals;
 mod rotated;
+mod rotated_windows;
 mod rotation_mistakes;
 mod samples;
 mod sums;

@@ -1,7 +1,8 @@
 //! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
 
 use super::importance::Weighing;
-use super::rotate::Turning;
+use super::metadata::ROTATION;
+use super::rotate::{Rotated, Turning};
 use super::{
     Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
     metadata,
@@ -15,7 +16,7 @@ use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
 use crate::recipe::mix::Mix;
 use crate::recipe::{Decision, Fate, Reason, Recipe};
-use crate::tensor::{Shape, TensorInfo};
+use crate::tensor::{MetaValue, Shape, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -64,8 +65,12 @@ pub fn weighted(
         None => None,
     };
     let (files, directory) = match recipe.to {
-        Container::Gguf => (gguf_file(checkpoint, recipe, imatrix, &mut outputs, &mut warnings)?, false),
-        Container::Safetensors => (safetensors_file(checkpoint, recipe, &mut outputs)?, false),
+        Container::Gguf => {
+            (gguf_file(checkpoint, recipe, imatrix, rotation.as_ref(), &mut outputs, &mut warnings)?, false)
+        }
+        Container::Safetensors => {
+            (safetensors_file(checkpoint, recipe, rotation.as_ref(), &mut outputs)?, false)
+        }
         Container::LatticeQ4 => (q4_files(checkpoint, recipe, &mut outputs, &mut warnings)?, true),
     };
     warnings.extend(metadata::lost(checkpoint, recipe.to));
@@ -196,10 +201,12 @@ fn gguf_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
     imatrix: Option<&Imatrix>,
+    rotation: Option<&Rotated>,
     outputs: &mut [Output],
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<OutFile>> {
-    let metadata = metadata::of_gguf(checkpoint, recipe, imatrix, warnings);
+    let mut metadata = metadata::of_gguf(checkpoint, recipe, imatrix, warnings);
+    metadata.0.extend(rotation.map(|r| (ROTATION.into(), MetaValue::String(metadata::rotation(r)))));
     let alignment = match checkpoint.container {
         Container::Gguf => checkpoint.alignment,
         _ => gguf::DEFAULT_ALIGNMENT,
@@ -212,10 +219,12 @@ fn gguf_file(
 fn safetensors_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
+    rotation: Option<&Rotated>,
     outputs: &mut [Output],
 ) -> Result<Vec<OutFile>> {
     outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
-    let metadata = metadata::of_safetensors(checkpoint, recipe);
+    let mut metadata = metadata::of_safetensors(checkpoint, recipe);
+    metadata.extend(rotation.map(|r| (ROTATION.into(), metadata::rotation(r))));
     let layout = safetensors::layout(&metadata, &layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
 }

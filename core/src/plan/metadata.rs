@@ -2,6 +2,7 @@
 
 use super::Warning;
 use super::convert::warning;
+use super::rotate::Rotated;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
@@ -16,7 +17,16 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 /// Where an artefact records what it was made by.
-const RECIPE: &str = "quantoscope.recipe";
+pub(super) const RECIPE: &str = "quantoscope.recipe";
+
+/// Where a rotated artefact records by which rules, and what it was made from.
+pub(super) const ROTATION: &str = "quantoscope.rotation";
+
+/// What is recorded of a rotation.
+pub(super) fn rotation(rotated: &Rotated) -> String {
+    // A plain struct always serialises.
+    serde_json::to_string(rotated).unwrap_or_default()
+}
 
 /// What llama.cpp says of the importance matrix that a file was made with begins so.
 const IMATRIX: &str = "quantize.imatrix.";
@@ -86,7 +96,7 @@ fn carried(source: &Metadata, weighted: bool) -> Metadata {
     let stale = |key: &str| {
         key.starts_with("split.")
             || (weighted && key.starts_with(IMATRIX))
-            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE)
+            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE | ROTATION)
     };
     Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
 }
@@ -129,7 +139,7 @@ pub(super) fn of_safetensors(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(S
         // Without it transformers refuses the file.
         metadata.push(("format".into(), "pt".into()));
     }
-    metadata.retain(|(k, _)| k != RECIPE);
+    metadata.retain(|(k, _)| k != RECIPE && k != ROTATION);
     metadata.push((RECIPE.into(), recipe_json(recipe)));
     metadata
 }

@@ -2,8 +2,8 @@
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
-//! [`rotate`] turns what a conversion writes, [`preview`] measures what that would gain, and [`sample`] makes some rows do
-//! for all.
+//! [`rotate`] turns what a conversion writes, [`preview`] measures what that would gain, [`replay`] makes it again, and
+//! [`sample`] makes some rows do for all.
 
 pub mod convert;
 mod importance;
@@ -11,6 +11,7 @@ pub mod measure;
 mod metadata;
 pub mod pair;
 pub mod preview;
+pub mod replay;
 pub mod rotate;
 mod sample;
 

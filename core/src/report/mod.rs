@@ -262,6 +262,9 @@ pub struct ConvertReport {
     #[serde(flatten)]
     pub conversion: Conversion,
     pub tensors: Vec<ConvertedTensor>,
+    /// SHA-256 of the files that a rotated artefact was made from, each read whole; absent where nothing was rotated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source_sha256: Vec<(String, String)>,
     /// What a rotation was held against; absent where nothing was rotated, and for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateView>,
@@ -331,6 +334,7 @@ pub fn converted(
         schema_version: SCHEMA_VERSION,
         conversion: plan.conversion.clone()?,
         tensors: plan.outputs.iter().enumerate().filter_map(tensor).collect(),
+        source_sha256: Vec::new(),
         gate: None,
         warnings: plan.warnings.clone(),
     })

@@ -38,6 +38,33 @@ pub struct Hadamard {
     doubled: usize,
 }
 
+/// Values of a stretch whose rounds are done together: half of a first-level cache.
+const NEAR: usize = 4096;
+
+/// The rounds of strides from `stride` to below `end`, two at a time where there are two: each value is moved half as often.
+#[inline(always)]
+fn rounds<T: Real>(x: &mut [T], mut stride: usize, end: usize) {
+    while 2 * stride < end {
+        for four in x.chunks_exact_mut(4 * stride) {
+            let (low, high) = four.split_at_mut(2 * stride);
+            let ((a, b), (c, d)) = (low.split_at_mut(stride), high.split_at_mut(stride));
+            for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+                let (p, q, r, s) = (*a + *b, *a - *b, *c + *d, *c - *d);
+                (*a, *b, *c, *d) = (p + r, q + s, p - r, q - s);
+            }
+        }
+        stride *= 4;
+    }
+    if stride < end {
+        for pair in x.chunks_exact_mut(2 * stride) {
+            let (low, high) = pair.split_at_mut(stride);
+            for (a, b) in low.iter_mut().zip(high) {
+                (*a, *b) = (*a + *b, *a - *b);
+            }
+        }
+    }
+}
+
 fn construction(m: u64) -> Option<Construction> {
     if m == 1 {
         return Some(Construction::One);
@@ -135,8 +162,10 @@ impl Hadamard {
 
     /// The entry at a row and column, 1 or -1.
     pub fn entry(&self, row: usize, col: usize) -> i8 {
-        let (a, b) = (row / self.doubled, row % self.doubled);
-        let (c, d) = (col / self.doubled, col % self.doubled);
+        // Shifts, for oracles ask for every entry there is.
+        let (bits, within) = (self.doubled.trailing_zeros(), self.doubled - 1);
+        let (a, b) = (row >> bits, row & within);
+        let (c, d) = (col >> bits, col & within);
         let sign = if (b & d).count_ones().is_multiple_of(2) { 1 } else { -1 };
         self.entries[a * self.base + c] * sign
     }
@@ -146,17 +175,35 @@ impl Hadamard {
     /// Element `i` of the vector is `x[i * width..][..width]`: `width` vectors side by side, each computed as if alone.
     #[inline(always)]
     pub fn apply<T: Real>(&self, x: &mut [T], width: usize, transposed: bool) {
+        self.apply_from(x, width, width, transposed);
+    }
+
+    /// [`Hadamard::apply`] of one vector, where `near` does rounds in a way of its own: given the vector and the order of
+    /// the Sylvester part, those of strides 1, 2, 4, ... below the power of two that it returns, at most that order.
+    #[inline(always)]
+    pub fn apply_after<T: Real>(
+        &self,
+        x: &mut [T],
+        transposed: bool,
+        near: impl Fn(&mut [T], usize) -> usize,
+    ) {
+        let stride = near(x, self.doubled);
+        self.apply_from(x, 1, stride, transposed);
+    }
+
+    /// What is left once the rounds below `stride` are done.
+    #[inline(always)]
+    fn apply_from<T: Real>(&self, x: &mut [T], width: usize, stride: usize, transposed: bool) {
         let part = self.doubled * width;
-        let mut stride = width;
-        while stride < part {
-            for pair in x.chunks_exact_mut(2 * stride) {
-                let (low, high) = pair.split_at_mut(stride);
-                for (a, b) in low.iter_mut().zip(high) {
-                    (*a, *b) = (*a + *b, *a - *b);
-                }
-            }
-            stride *= 2;
+        // First all rounds that stay in a stretch of the nearest cache: which stretch comes first is the same to a value.
+        let mut stretch = stride.max(1);
+        while stretch < part && stretch < NEAR {
+            stretch *= 2;
         }
+        for values in x.chunks_exact_mut(stretch) {
+            rounds(values, stride, stretch);
+        }
+        rounds(x, stretch, part);
         if self.base > 1 {
             self.mix(x, part, transposed);
         }

@@ -116,6 +116,18 @@ impl Rotation {
         }
     }
 
+    /// [`Rotation::rows`] of one row, where an engine does the rounds of small strides in a way of its own: see
+    /// [`Hadamard::apply_after`].
+    #[inline(always)]
+    pub fn row_after<T: Real>(&self, row: &mut [T], near: impl Fn(&mut [T], usize) -> usize) {
+        self.apply_by(
+            row,
+            1,
+            #[inline(always)]
+            |h, x, transposed| h.apply_after(x, transposed, &near),
+        );
+    }
+
     /// Undoes [`Rotation::rows`], up to rounding.
     pub fn rows_back<T: Real>(&self, x: &mut [T]) {
         for row in x.chunks_exact_mut(self.len) {
@@ -136,12 +148,24 @@ impl Rotation {
 
     #[inline(always)]
     fn apply<T: Real>(&self, x: &mut [T], width: usize) {
+        self.apply_by(
+            x,
+            width,
+            #[inline(always)]
+            |h, x, transposed| h.apply(x, width, transposed),
+        );
+    }
+
+    /// The same, with `product` for the products with the matrix and its transpose.
+    #[inline(always)]
+    fn apply_by<T: Real>(&self, x: &mut [T], width: usize, product: impl Fn(&Hadamard, &mut [T], bool)) {
         if self.form == Form::FixesOnes {
-            return self.conjugate(x, width);
+            return self.conjugate(x, width, product);
         }
         self.flip(&self.signs, x, width);
-        for block in x.chunks_exact_mut(self.hadamard.order() * width) {
-            self.hadamard.apply(block, width, false);
+        // No columns have no blocks, of a length that would be 0.
+        for block in x.chunks_exact_mut((self.hadamard.order() * width).max(1)) {
+            product(&self.hadamard, block, false);
         }
         self.scale(x);
     }
@@ -149,7 +173,7 @@ impl Rotation {
     fn undo<T: Real>(&self, x: &mut [T], width: usize) {
         if self.form == Form::FixesOnes {
             // Symmetric, so its own inverse.
-            return self.conjugate(x, width);
+            return self.apply(x, width);
         }
         for block in x.chunks_exact_mut(self.hadamard.order() * width) {
             self.hadamard.apply(block, width, true);
@@ -160,12 +184,12 @@ impl Rotation {
 
     /// `H^T D H`, with two roots of the scale.
     #[inline(always)]
-    fn conjugate<T: Real>(&self, x: &mut [T], width: usize) {
+    fn conjugate<T: Real>(&self, x: &mut [T], width: usize, product: impl Fn(&Hadamard, &mut [T], bool)) {
         self.flip(&self.normalised, x, width);
-        self.hadamard.apply(x, width, false);
+        product(&self.hadamard, x, false);
         self.scale(x);
         self.flip(&self.signs, x, width);
-        self.hadamard.apply(x, width, true);
+        product(&self.hadamard, x, true);
         self.scale(x);
         self.flip(&self.normalised, x, width);
     }

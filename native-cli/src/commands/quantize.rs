@@ -51,13 +51,21 @@ pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
     if !quiet {
         render::warn(&plan.warnings);
     }
-    let gate = gate::hold(&args.gate, &source, &plan, resources, quiet)?;
+    let held = gate::hold(&args.gate, &source, &plan, resources, quiet)?;
     let events = Events::new(args.events, &source, &plan);
     events.start(args, false)?;
-    let (collected, resumed) = write(args, &out, &source, &plan, resources, &events)?;
+    let rotates = recipe.rotate.is_some();
+    let (written, hashes) = std::thread::scope(|scope| {
+        let hashes = scope.spawn(|| if rotates { gate::hashes(&source) } else { Ok(Vec::new()) });
+        let written = write(args, &out, &source, &plan, resources, &events);
+        let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
+        (written, hashes.join().unwrap_or_else(dead))
+    });
+    let (collected, resumed) = written?;
     let run = resources.run(started, resumed);
     let mut report = report(&source, &plan, Some(&collected))?;
-    report.gate = gate;
+    report.source_sha256 = hashes?;
+    report.gate = held;
     events.done(&report, Some(&run), false)?;
     finish(args, &report, Some(&run))
 }

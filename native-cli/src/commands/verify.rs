@@ -6,7 +6,7 @@ use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::{self, clean};
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::plan::{measure as plan_measure, pair};
+use quantoscope_core::plan::{measure as plan_measure, pair, replay};
 use quantoscope_core::report::{VerifyReport, VerifyRow, checked, verified};
 use std::process::ExitCode;
 
@@ -32,7 +32,11 @@ pub fn run(args: &Verify) -> Result<ExitCode> {
             if let (Some(file), None) = (made_with, source.imatrix()) {
                 render::note(&format!("warning: the artefact was made with --imatrix {}", clean(file)));
             }
-            let pairing = pair::weighted_verify(&source.checkpoint, &artefact.checkpoint, source.imatrix());
+            let pairing = match replay::recorded(&artefact.checkpoint) {
+                // Of a rotated artefact every tensor is made anew, by its own recipe.
+                Some(recipe) => replay::verify(&source.checkpoint, &artefact.checkpoint, &recipe)?,
+                None => pair::weighted_verify(&source.checkpoint, &artefact.checkpoint, source.imatrix()),
+            };
             let collected = measure(&pairing.plan, &[&source, &artefact], resources, "Verifying", args.json)?;
             verified((&name, &path.to_string_lossy()), &pairing.plan, pairing.findings, &collected)
         }

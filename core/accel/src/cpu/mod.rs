@@ -6,6 +6,7 @@ mod search;
 mod singles;
 mod small;
 mod spread;
+mod turn;
 mod vector;
 mod wide;
 

@@ -8,12 +8,13 @@ use super::groups::{self, Blocks};
 use super::search::Lanes;
 use super::singles::{self, Pieces};
 use super::spread::{self, Decoded};
-use super::{Level, level_of, measure, small, wide};
+use super::{Level, level_of, measure, small, turn, wide};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::metric::{Histogram, Moments, PairSums};
 use quantoscope_core::quant::{Encoding, Refused, decode_in_place, encode_with, encoder};
+use quantoscope_core::rotate::Rotation;
 
 /// Values of a stretch: 8 KiB, which leave room in the first-level cache for what they are made from and into. A
 /// multiple of every block.
@@ -215,6 +216,20 @@ impl<S: Simd> Kernels for Vector<S> {
             #[inline(always)]
             || measure::pair(self.simd, reference, candidate),
         )
+    }
+
+    fn rotate_rows(&self, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || turn::rows(self.simd, rotation, x, stride, at),
+        );
+    }
+
+    fn rotate_columns(&self, rotation: &Rotation, x: &mut [f32], width: usize) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || turn::columns(rotation, x, width),
+        );
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {

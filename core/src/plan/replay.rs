@@ -1,0 +1,98 @@
+//! Plans that make a rotated artefact again and hold it against what stands: its own recipe says how.
+
+use super::convert::{self, operand};
+use super::pair::{Finding, Pairing};
+use super::{Ask, Finish, Operand, Output, Piece, Plan, Side};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::format::{Checkpoint, Container};
+use crate::quant::Encoding;
+use crate::recipe::Recipe;
+use crate::recipe::rotate::Rotate;
+use crate::tensor::{MetaValue, TensorInfo};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// The recipe that an artefact was made by, where it rotates. A lattice directory names only the seed of its stream.
+pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
+    let text = artefact.metadata.0.iter().find_map(|(key, value)| match value {
+        MetaValue::String(text) if key == super::metadata::RECIPE => Some(text.as_str()),
+        _ => None,
+    });
+    let recipe = text.and_then(|t| serde_json::from_str::<Recipe>(t).ok());
+    let lattice = || {
+        let wish = Rotate { stream: true, heads: false, fold: false, block: None, seed: artefact.q4_seed? };
+        Some(Recipe { rotate: Some(wish), ..Recipe::new(Container::LatticeQ4, None) })
+    };
+    recipe.or_else(lattice).filter(|r| r.rotate.is_some())
+}
+
+/// Plans to make `artefact` of `source` again by `recipe`, and to hold bytes against bytes.
+pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Result<Pairing> {
+    let made = convert::plan(source, recipe, false)?;
+    let mut there: BTreeMap<&str, (usize, &TensorInfo)> =
+        artefact.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), (i, t))).collect();
+    let (mut outputs, mut findings) = (Vec::new(), Vec::new());
+    for output in made.outputs {
+        let Some((index, tensor)) = there.remove(output.name.as_str()) else {
+            findings.push(finding("only_in_reference", &output.name, "the artefact lacks it".into()));
+            continue;
+        };
+        if tensor.shape != output.shape || tensor.dtype != output.dtype {
+            let (is, must) = (&tensor.shape, &output.shape);
+            let detail = format!(
+                "{} {:?}, and its recipe makes {} {:?}",
+                tensor.dtype,
+                is.axes(),
+                output.dtype,
+                must.axes()
+            );
+            findings.push(finding("shape_mismatch", &output.name, detail));
+            continue;
+        }
+        outputs.push(held(output, index, tensor));
+    }
+    findings
+        .extend(there.keys().map(|n| finding("only_in_candidate", n, "its recipe does not make it".into())));
+    if outputs.is_empty() {
+        let detail = "no tensor of the two sides could be compared".to_string();
+        findings.push(Finding { kind: "no_overlap", tensor: None, detail });
+    }
+    findings.sort();
+    let plan = Plan { outputs, files: Vec::new(), conversion: None, warnings: made.warnings };
+    Ok(Pairing { plan, findings })
+}
+
+fn finding(kind: &'static str, tensor: &str, detail: String) -> Finding {
+    Finding { kind, tensor: Some(tensor.to_string()), detail }
+}
+
+/// The output, measured against the artefact's tensor in place of being written.
+fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
+    let finish = output.pieces.first().map_or(Finish::Measure, |p| p.finish);
+    let identity = match finish {
+        // The index of a lattice directory does not say which form its blocks have.
+        Finish::Encode(e) if e.dtype() == DType::LATTICE_Q4 => {
+            vec![Encoding::LatticeAsym, Encoding::LatticeSym]
+        }
+        Finish::Encode(e) => vec![e],
+        _ => Vec::new(),
+    };
+    output.place = None;
+    output.ask = Ask { error: !identity.is_empty(), identity, ..Ask::default() };
+    let against = |piece: &Piece| {
+        let all = operand(Side::Candidate, index, tensor);
+        let dtype = if finish == Finish::Copy { DType::U8 } else { tensor.dtype };
+        Operand { row: piece.rows.start, dtype, ..all }
+    };
+    for piece in &mut output.pieces {
+        piece.against = Some(against(piece));
+        if matches!(finish, Finish::Encode(_)) {
+            piece.finish = Finish::Measure;
+        }
+    }
+    output
+}
