@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
-    Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, lcm, straddle, together,
+    Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, Strip, lcm, straddle, together,
 };
 use alloc::format;
 use alloc::vec::Vec;
@@ -151,10 +151,11 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
     let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
+        let Strip { at, of } = o.strip.unwrap_or(Strip { at: 0, of: cols });
         Read {
             side: o.side,
             file: o.file,
-            region: region(o.dtype, o.at, cols, &rows, &window.cols),
+            region: region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
             dtype: o.dtype,
             map: o.map,
             ops: o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start))).collect(),

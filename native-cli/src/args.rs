@@ -279,13 +279,14 @@ pub struct Verify {
 
 /// Show what every type would do to every tensor: bits per weight, rmse, relative error, SQNR, cosine.
 ///
-/// Nothing is written. One row per tensor and type.
+/// Nothing is written. One row per tensor and type. With --rotate, every type is tried on the rotated tensors too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quantoscope sweep model.safetensors
   quantoscope sweep my-model/ --types q4_0,q8_0,q4_asym --tensor '*.down_proj.weight'
   quantoscope sweep big-model/ --sample 64                        about 64 rows of each tensor, in a fraction of the time
+  quantoscope sweep my-model/ --rotate none,block:32,block:128,quarot --types q4_0,q4_1,q4_sym,q4_asym
   quantoscope sweep model.gguf --format tsv > errors.tsv")]
 pub struct Sweep {
     /// File or directory.
@@ -299,6 +300,18 @@ pub struct Sweep {
     /// the statistics of a sampled tensor are of these rows too, and `sampled` says how many of how many they are.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
+    /// Does rotation help? The error of each type on rotated tensors beside that on the tensors as stored.
+    ///
+    /// Rotations, separated by commas: quarot (the whole residual stream), block:N (the stream in blocks of N channels), r2
+    /// (the values of each head), fold (gains only, nothing turned); none, the tensor as stored, is always there. Each error is relative to its own frame. The
+    /// rules of the model's family say which side is turned and which gains are folded in; without them every row is turned
+    /// by itself, without gains. Beside them stand the floor (what the type makes of Gaussian noise: where a full rotation
+    /// tends to) and what the tensor's histogram alone predicts of it as stored.
+    #[arg(long, value_name = "ROTATIONS", value_delimiter = ',', conflicts_with = "path")]
+    pub rotate: Vec<String>,
+    /// The seed of the rotations' signs, decimal or 0x hexadecimal.
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = wish::parse_seed, requires = "rotate")]
+    pub seed: u64,
     #[command(flatten)]
     pub filter: Filter,
     #[command(flatten)]

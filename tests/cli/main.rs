@@ -13,6 +13,7 @@ mod outputs;
 mod recipes;
 mod resume;
 mod rotate;
+mod rotations;
 mod sizes;
 mod support;
 mod terminal;

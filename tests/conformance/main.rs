@@ -4,6 +4,7 @@ mod agree;
 mod bounds;
 mod engines;
 mod floats;
+mod floor;
 mod forest;
 mod histogram;
 mod hostile;

@@ -12,6 +12,7 @@ mod many;
 mod mapping;
 mod metadata;
 mod pairs;
+mod previews;
 mod random;
 mod recipes;
 mod refusals;

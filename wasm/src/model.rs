@@ -5,8 +5,9 @@ use crate::problem::OrProblem;
 use crate::run::{Purpose, Run};
 use crate::view;
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::plan::{convert, measure, pair};
+use quantoscope_core::plan::{convert, measure, pair, preview};
 use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::rotate::SEED;
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -38,6 +39,12 @@ impl Model {
     pub fn look(&self, index: usize) -> Result<Run, JsValue> {
         let plan = measure::look(&self.0, index);
         plan.and_then(|plan| Run::new(plan.into(), Purpose::Look)).or_problem()
+    }
+
+    /// The same encodings on tensor number `index` as it is and under rotations, each named as `sweep --rotate` names it.
+    pub fn rotated(&self, index: usize, rotations: Vec<String>) -> Result<Run, JsValue> {
+        let preview = preview::wishes(&rotations, SEED).and_then(|w| preview::look(&self.0, index, &w));
+        preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p)))).or_problem()
     }
 
     /// What a recipe (as the command line writes it into its reports) would make of it. With `measure`, the run

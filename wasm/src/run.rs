@@ -11,6 +11,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::job::{self, Job, Payload, Region, Scratch};
 use quantoscope_core::plan::pair::Finding;
+use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{self, Collector, CompareReport};
 use quantoscope_core::schedule::{Budget, schedule};
@@ -29,6 +30,8 @@ const BINS: usize = 96;
 pub enum Purpose {
     /// Everything about one tensor.
     Look,
+    /// One tensor under rotations.
+    Rotated(Box<Preview>),
     /// A conversion of this checkpoint.
     Convert(Rc<Checkpoint>),
     /// A comparison.
@@ -212,6 +215,7 @@ impl Run {
     pub fn report(&self) -> Result<JsValue, JsValue> {
         match &self.purpose {
             Purpose::Look => to_js(&report::stats(&self.plan, &self.collector, BINS)),
+            Purpose::Rotated(preview) => to_js(&report::rotated(preview, &self.collector, BINS)),
             Purpose::Convert(checkpoint) => {
                 to_js(&report::converted(checkpoint, &self.plan, Some(&self.collector)))
             }

@@ -20,6 +20,10 @@ async function states(page, shot) {
   await page.locator('.grid-row').first().click();
   await page.getByText('Error in each encoding', { exact: true }).waitFor();
   await shot('3-tensor');
+  await page.getByRole('radio', { name: 'Whole' }).check();
+  await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+  await page.getByRole('heading', { name: 'With rotation' }).scrollIntoViewIfNeeded();
+  await shot('3-rotated');
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByText('Will be exactly').waitFor();
   await shot('4-quantize');

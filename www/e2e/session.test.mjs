@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { convert, openSample, planFor, withPage } from './page.mjs';
+import { commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -29,6 +29,9 @@ async function everyState(page, visit) {
   await page.locator('.grid-row').nth(3).click();
   await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
   await visit('tensor');
+  await page.getByRole('radio', { name: 'Whole' }).check();
+  await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+  await visit('rotated');
   await planFor(page, 'GGUF', 'Q4_0');
   await visit('plan');
   await convert(page);
@@ -82,6 +85,32 @@ test('the sample is opened, looked into and quantized with the keyboard alone', 
     await tabTo('Quantize and save');
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'Compare with the source' }).waitFor();
+  }));
+
+test('a rotation is chosen with the keyboard, and its figures are those of the command line', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    await page.getByRole('searchbox').fill('layers.0.mlp.down_proj');
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('radio', { name: 'None' }).focus();
+    for (const key of ['ArrowRight', 'ArrowRight']) await page.keyboard.press(key);
+    assert.ok(await page.getByRole('radio', { name: 'Blocks of 128' }).isChecked());
+    await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+    const shown = await page
+      .getByRole('region', { name: 'With rotation' })
+      .locator('tbody tr')
+      .evaluateAll((rows) => rows.map((row) => [row.cells[0].innerText.toUpperCase(), row.cells[5].innerText]));
+    const name = 'model.layers.0.mlp.down_proj.weight';
+    const told = commandLine('sweep', SAMPLE, '--tensor', name, '--rotate', 'block:128', '--json');
+    const [tensor] = JSON.parse(told.stdout).tensors;
+    const signed = (db) => `${db > 0 ? '+' : ''}${db.toFixed(2)}`.replace('-', '\u2212');
+    const expected = tensor.encodings.map((e) => [e.encoding.toUpperCase(), signed(e.rotated[0].gain_db)]);
+    assert.ok(shown.length > 20);
+    assert.deepEqual(shown.sort(), expected.sort());
+    await page.getByRole('img', { name: `Histogram of ${name}, rotated` }).waitFor();
+    await page.keyboard.press('ArrowLeft');
+    await page.keyboard.press('ArrowLeft');
+    assert.equal(await page.getByRole('columnheader', { name: 'gain dB' }).count(), 0);
   }));
 
 test('rows are sorted and filtered, and only those in sight exist', () =>

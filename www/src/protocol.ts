@@ -94,6 +94,40 @@ export interface StatsTensor {
   encodings?: EncodingRow[];
 }
 
+/** One encoding of a tensor as it is, and in each frame. */
+export interface RotatedEncoding extends EncodingRow {
+  /** Relative error of Gaussian noise. */
+  floor?: number;
+  /** Relative error that the histogram alone lets expect. */
+  predicted?: number;
+  rotated: (ErrorView & { rotation: string; gain_db?: number; refused?: Problem })[];
+}
+
+export interface Frame {
+  rotation: string;
+  along?: 'rows' | 'columns';
+  folded: boolean;
+  by_rules: boolean;
+  absent?: string;
+  /** How many weights were measured, where not all were. */
+  weights?: number;
+  stats?: Stats;
+  histogram?: Histogram;
+}
+
+export interface RotatedTensor extends Omit<StatsTensor, 'encodings'> {
+  frames: Frame[];
+  encodings: RotatedEncoding[];
+}
+
+export interface RotationReport {
+  seed: string;
+  rotations: string[];
+  tensors: RotatedTensor[];
+  summary: { words: string[] };
+  warnings: Warning[];
+}
+
 export interface Warning {
   code: string;
   message: string;
@@ -193,6 +227,7 @@ export interface Calls {
   sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
   close: { ask: { model: number }; answer: null };
   measure: { ask: { model: number; tensor: number }; answer: StatsReport };
+  rotated: { ask: { model: number; tensor: number; rotation: string }; answer: RotationReport };
   plan: { ask: { model: number; recipe: Recipe }; answer: PlanView };
   convert: { ask: { model: number; recipe: Recipe; name: string; target: Target }; answer: Saved };
   compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: CompareReport };

@@ -416,10 +416,20 @@ fn tile_of(
     load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
     let turned = steps::Steps::new(&read.ops, Gain(gain), tile);
     if turned.any() {
-        turned.check_finite(values).map_err(|r| refused(job, tile, r))?;
-        let check = checks.before(&turned, rotations, values)?;
-        turned.apply(kernels, rotations, values)?;
-        checks.after(&turned, &check, values)?;
+        let finite = turned.check_finite(values).map_err(|r| refused(job, tile, r));
+        let done = finite.and_then(|()| {
+            let check = checks.before(&turned, rotations, values)?;
+            turned.apply(kernels, rotations, values)?;
+            checks.after(&turned, &check, values)
+        });
+        match done {
+            // Where nothing is written, what cannot be turned is told as what cannot be encoded is.
+            Err(e) if job.finish == Finish::Measure => {
+                probe.refuse(&e);
+                return Ok(());
+            }
+            done => done?,
+        }
     }
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;

@@ -72,6 +72,13 @@ impl<'a> Probe<'a> {
         }
     }
 
+    /// Nothing of these values can be encoded.
+    pub(super) fn refuse(&mut self, why: &Error) {
+        for slot in self.encodings.iter_mut().filter(|s| s.is_ok()) {
+            *slot = Err(why.clone());
+        }
+    }
+
     pub(super) fn identity(
         &mut self,
         kernels: &dyn Kernels,

@@ -14,11 +14,13 @@ mod forest;
 mod histogram;
 mod moments;
 mod pair;
+mod range;
 
 pub use forest::{Forest, Node};
 pub use histogram::{Histogram, PackedHistogram};
 pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf};
 pub use pair::{PairSums, pair_leaf};
+pub use range::spread_over_gaussian;
 
 /// Columns in a leaf.
 pub const LEAF: usize = 256;

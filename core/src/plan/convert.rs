@@ -153,6 +153,7 @@ pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand 
         at: tensor.bytes.start,
         dtype: tensor.dtype,
         row: 0,
+        strip: None,
         map: RowMap::Identity,
         ops: Vec::new(),
     }

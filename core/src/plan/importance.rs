@@ -246,6 +246,7 @@ fn operand(part: &Part) -> Operand {
         at: part.at,
         dtype: DType::F32,
         row: 0,
+        strip: None,
         map: RowMap::Identity,
         ops: vec![Op::Mean(part.count)],
     }

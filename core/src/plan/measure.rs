@@ -60,6 +60,22 @@ pub fn weighted_sweep(
     Ok(plan)
 }
 
+/// As [`sweep`], with the histogram of every tensor.
+pub(super) fn compared_sweep(
+    checkpoint: &Checkpoint,
+    encodings: &[Encoding],
+    wanted: &dyn Fn(&TensorInfo) -> bool,
+) -> Result<Plan> {
+    let mut plan = sweep(checkpoint, encodings, wanted)?;
+    plan.outputs.iter_mut().for_each(|o| o.ask.histogram = true);
+    Ok(plan)
+}
+
+/// The axis that the rows of a matrix are vectors of; a vector has none.
+pub(super) fn measurable_axis(tensor: &TensorInfo) -> Option<u64> {
+    (tensor.shape.axes().len() >= 2).then(|| tensor.shape.cols())
+}
+
 /// Which of the encodings that were asked for an output goes without.
 fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
     let divides = |e: &&Encoding| fits(**e, output.grid.cols);
@@ -73,7 +89,7 @@ fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
 }
 
 /// Weights of one tensor on which a look tries the encodings that search for their scales: more takes seconds.
-const LOOK: u64 = 4 << 20;
+pub(super) const LOOK: u64 = 4 << 20;
 
 /// Everything a page shows of one tensor: moments, histogram, and the error of each encoding of a sweep.
 ///

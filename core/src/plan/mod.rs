@@ -2,8 +2,8 @@
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
-//! [`rotate`] turns what a conversion writes, [`replay`] makes it again, [`adapter`] turns what was trained on it, and
-//! [`sample`] makes some rows do for all.
+//! [`rotate`] turns what a conversion writes, [`preview`] measures what that would gain, [`replay`] makes it again,
+//! [`adapter`] turns what was trained on it, and [`sample`] makes some rows do for all.
 
 pub mod adapter;
 pub mod convert;
@@ -11,6 +11,7 @@ mod importance;
 pub mod measure;
 mod metadata;
 pub mod pair;
+pub mod preview;
 pub mod replay;
 pub mod rotate;
 mod sample;
@@ -136,10 +137,22 @@ pub struct Operand {
     pub dtype: DType,
     /// The row of the tensor that is row 0 of the piece.
     pub row: u64,
+    /// Which of the tensor's columns are those of the piece; absent where all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strip: Option<Strip>,
     /// How its rows are ordered.
     pub map: RowMap,
     /// What happens to its values after decoding.
     pub ops: Vec<Op>,
+}
+
+/// As many columns of a tensor as the grid has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Strip {
+    /// The first.
+    pub at: u64,
+    /// Columns of the tensor.
+    pub of: u64,
 }
 
 /// What becomes of a piece's values or bytes.
@@ -297,7 +310,10 @@ impl Output {
         let cols = self.grid.cols.max(1);
         let (row, col) = (at / cols, at % cols);
         let piece = self.pieces.iter().find(|p| p.rows.contains(&row));
-        piece.map_or(at, |p| (row - p.rows.start + p.from.row) * cols + col)
+        piece.map_or(at, |p| {
+            let strip = p.from.strip.unwrap_or(Strip { at: 0, of: cols });
+            (row - p.rows.start + p.from.row) * strip.of + strip.at + col
+        })
     }
 }
 

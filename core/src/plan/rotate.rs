@@ -244,6 +244,17 @@ impl<'a> Turning<'a> {
             Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.to_string() },
             _ => Reason { text: join(&output.reason.text, steps.words), ..output.reason.clone() },
         };
+        output.pieces = self.pieces(at, tensor, steps, finish)?;
+        if matches!(part.stream, StreamPart::Norm { .. }) {
+            told.folded_norms += 1;
+        } else {
+            told.tensors += 1;
+            told.elements += output.shape.numel();
+        }
+        Ok(())
+    }
+
+    fn pieces(&self, at: usize, tensor: &TensorInfo, steps: Steps, finish: Finish) -> Result<Vec<Piece>> {
         let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?;
         let mut from = operand(Side::Source, at, tensor);
         from.ops = steps.ops;
@@ -256,14 +267,26 @@ impl<'a> Turning<'a> {
             gain: gain.clone(),
             finish,
         };
-        output.pieces = (0..steps.grid.rows).step_by(slab as usize).map(piece).collect();
-        if matches!(part.stream, StreamPart::Norm { .. }) {
-            told.folded_norms += 1;
-        } else {
-            told.tensors += 1;
-            told.elements += output.shape.numel();
+        Ok((0..steps.grid.rows).step_by(slab as usize).map(piece).collect())
+    }
+
+    /// What tensor `index` becomes, to be measured; in words, why nothing is to be seen of it.
+    pub(super) fn seen(&self, index: usize) -> Result<core::result::Result<Seen, &'static str>> {
+        let part = self.part(index);
+        match part.stream {
+            StreamPart::Untouched if part.heads.is_none() => return Ok(Err("stays as it is")),
+            StreamPart::Norm { .. } => return Ok(Err("a gain, which is folded into its readers")),
+            StreamPart::NormBias { .. } => return Ok(Err("the bias of a norm")),
+            StreamPart::MoreTokens => return Ok(Err("left out of a rotated model")),
+            _ => {}
         }
-        Ok(())
+        let (at, tensor) = self.source(index).ok_or_else(|| refuse("it has no source".into()))?;
+        let steps = self.steps(&part, tensor)?;
+        if steps.ops.is_empty() {
+            return Ok(Err("stays as it is"));
+        }
+        let (grid, folded) = (steps.grid, steps.gain.is_some());
+        Ok(Ok(Seen { grid, folded, pieces: self.pieces(at, tensor, steps, Finish::Measure)? }))
     }
 
     fn gain(&self, index: usize, plus: f64) -> Result<Operand> {
@@ -352,6 +375,14 @@ impl<'a> Turning<'a> {
     }
 }
 
+/// A rotated tensor that is only measured.
+pub(super) struct Seen {
+    pub(super) grid: Grid,
+    /// Whether the gain of its norm is in it.
+    pub(super) folded: bool,
+    pub(super) pieces: Vec<Piece>,
+}
+
 /// The steps of a tensor, and the grid that they are steps on.
 struct Steps {
     ops: Vec<Op>,
@@ -418,7 +449,7 @@ fn encoded(output: &Output, tensor: &TensorInfo, plain: Option<DType>) -> Result
     }
 }
 
-fn stream_form(rules: &Rules, wish: &Rotate) -> Result<Form> {
+pub(super) fn stream_form(rules: &Rules, wish: &Rotate) -> Result<Form> {
     let plain = wish.block.map_or(Form::Full, Form::Block);
     match &rules.stream {
         _ if !wish.stream => Ok(plain),

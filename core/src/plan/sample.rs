@@ -3,7 +3,7 @@
 //! Which rows depends on the shape and the number alone. Their blocks are those of the whole tensor, so what is measured
 //! of a row in a sample is what is measured of it anywhere.
 
-use super::{Output, Piece, Plan, lcm, straddle};
+use super::{Along, Grid, Op, Output, Piece, Plan, Strip, lcm, straddle};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -12,9 +12,15 @@ const RUNS: u64 = 32;
 
 /// Makes what `plan` measures a sample of about `rows` rows of each tensor; the tensors that have no more stay whole.
 ///
-/// Rows that share blocks, as those of flat types can, are taken together. What a plan writes is not touched.
+/// Rows that share blocks, as those of flat types can, are taken together. Of a tensor that is rotated along its rows, strips
+/// of columns are taken instead, with about as many weights. What a plan writes is not touched.
 pub fn sample(plan: &mut Plan, rows: u64) {
-    plan.outputs.iter_mut().filter(|o| o.place.is_none()).for_each(|o| take(o, rows));
+    for output in plan.outputs.iter_mut().filter(|o| o.place.is_none()) {
+        match output.pieces.iter().any(Piece::runs_along_rows) {
+            true => take_columns(output, rows),
+            false => take(output, rows),
+        }
+    }
 }
 
 fn take(output: &mut Output, rows: u64) {
@@ -35,6 +41,44 @@ fn take(output: &mut Output, rows: u64) {
         output.pieces = pieces;
         output.grid.rows = end;
     }
+}
+
+/// Columns of a strip: whole blocks of every type, and leaves of the metrics.
+const STRIP: u64 = 256;
+
+/// Keeps strips of columns, each a piece below the other: vectors along the rows stay whole, and blocks are those of the
+/// whole tensor. Where blocks or vectors do not end with a strip, the tensor stays whole.
+fn take_columns(output: &mut Output, rows: u64) {
+    let Grid { rows: height, cols } = output.grid;
+    let asked = output.ask.encodings.iter().map(|e| e.dtype());
+    let along_columns = |op: &Op| match op {
+        Op::Rotate(turn) => turn.along == Along::Columns,
+        Op::Gain(along) | Op::Ungain(along) => *along == Along::Columns,
+        Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
+    };
+    let aligned = output.pieces.iter().all(|p| {
+        let alone = p.against.is_none() && p.importance.is_none() && p.from.strip.is_none();
+        alone && p.from.dtype.block_len() == 1 && !p.from.ops.iter().any(along_columns)
+    });
+    let wanted = (u128::from(rows) * u128::from(cols) / u128::from(height.max(1))) as u64;
+    let strips = spread(cols / STRIP, wanted.div_ceil(STRIP).max(2), 1);
+    if !aligned
+        || straddle(cols, asked) != 1
+        || strips.iter().map(|s| s.end - s.start).sum::<u64>() >= cols / STRIP
+    {
+        return;
+    }
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut end = 0;
+    for (strip, piece) in strips.into_iter().flatten().flat_map(|s| output.pieces.iter().map(move |p| (s, p)))
+    {
+        let mut part = piece.part(piece.rows.clone(), end);
+        part.from.strip = Some(Strip { at: strip * STRIP, of: cols });
+        end = part.rows.end;
+        pieces.push(part);
+    }
+    output.pieces = pieces;
+    output.grid = Grid { rows: end, cols: STRIP };
 }
 
 /// Rows of which none may be taken without the others.

@@ -8,6 +8,7 @@
 mod block;
 pub mod codebook;
 mod fitted;
+pub mod floor;
 mod grid;
 mod grid_block;
 mod grid_fit;

@@ -18,9 +18,13 @@ use alloc::vec::Vec;
 use serde::Serialize;
 
 mod compare;
+mod gains;
+mod rotated;
 mod verify;
 
 pub use compare::{CompareReport, CompareRow, Verdict, compared};
+pub use gains::{Gains, Lesson, Summary};
+pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use verify::{VerifyReport, VerifyRow, checked, verified};
 
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.

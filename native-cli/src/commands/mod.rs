@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;
+mod rotations;
 pub mod sweep;
 pub mod verify;
 

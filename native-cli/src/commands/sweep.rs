@@ -26,6 +26,9 @@ pub fn run(args: &Sweep) -> Result<ExitCode> {
     };
     // Without a filter only matrices are swept: nobody quantizes a vector.
     let takes = |t: &TensorInfo| wanted.takes(&t.name) && (wanted.0.is_some() || t.shape.axes().len() >= 2);
+    if !args.rotate.is_empty() {
+        return super::rotations::run(args, &source, &types, &takes, format);
+    }
     let mut plan = weighted_sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
     if let Some(rows) = args.sample {
         sample(&mut plan, rows);

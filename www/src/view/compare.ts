@@ -6,7 +6,7 @@ import type { CompareReport, CompareRow, Finding, ModelView, Picked } from '../p
 import { nameOf, pickFiles } from './drop';
 import { Grid, type Column } from './grid';
 import { problemNote } from './problem';
-import { progressBar } from './tensor';
+import { progressBar } from './progress';
 import { tensorName } from './tensors';
 
 export interface CompareView {

@@ -4,7 +4,7 @@ import { h, replace } from '../dom';
 import { bytes, integer, plural, seconds } from '../format';
 import type { ConvertReport, ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
 import { problemNote } from './problem';
-import { progressBar } from './tensor';
+import { progressBar } from './progress';
 
 /** The parts of the file system API that only some browsers have. */
 interface Pickers {

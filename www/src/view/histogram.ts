@@ -26,7 +26,8 @@ export function histogramView(histogram: Histogram, name: string): HTMLElement {
   );
 }
 
-function bars(histogram: Histogram, log: boolean, name: string): Node[] {
+/** The bars and their ends alone. */
+export function bars(histogram: Histogram, log: boolean, name: string): Node[] {
   const height = (n: number) => (log ? Math.log10(1 + n) : n);
   const top = Math.max(1e-9, ...histogram.counts.map(height));
   const step = WIDTH / histogram.counts.length;

@@ -2,9 +2,11 @@
 import { problemOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
 import { bytes, fixed, integer, measure, shape } from '../format';
-import type { EncodingRow, ModelView, Progress, Stats, StatsReport, TensorRow } from '../protocol';
+import type { EncodingRow, ModelView, Stats, StatsReport, TensorRow } from '../protocol';
 import { histogramView } from './histogram';
 import { problemNote, warningNotes } from './problem';
+import { progressBar } from './progress';
+import { rotationView } from './rotation';
 import { tensorName } from './tensors';
 
 export interface TensorPanel {
@@ -23,14 +25,16 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
     const body = h('div', { class: 'panel-body' });
     replace(node, head(tensor, model, close), body);
     const known = seen.get(tensor.index);
-    if (known) return replace(body, report(known, tensor));
+    const tell = (answer: StatsReport) =>
+      replace(body, report(answer, tensor, () => rotationView(client, model, tensor, mine)));
+    if (known) return tell(known);
     const bar = progressBar('Reading values');
     replace(body, bar.node);
     client
       .call('measure', { model: model.id, tensor: tensor.index }, { signal: mine, progress: bar.show })
       .then((answer) => {
         seen.set(tensor.index, answer);
-        if (!mine.aborted) replace(body, report(answer, tensor));
+        if (!mine.aborted) tell(answer);
       })
       .catch((reason: unknown) => {
         if (!mine.aborted) replace(body, problemNote(problemOf(reason)));
@@ -87,26 +91,8 @@ function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLEleme
   );
 }
 
-export function progressBar(label: string): { node: HTMLElement; show: (p: Progress) => void } {
-  const bar = h('div', {
-    class: 'bar tall',
-    role: 'progressbar',
-    'aria-label': label,
-    'aria-valuemin': 0,
-    'aria-valuemax': 100,
-  });
-  const text = h('p', { class: 'soft small num' }, `${label}\u2026`);
-  const show = (p: Progress) => {
-    const part = p.total > 0 ? p.done / p.total : 0;
-    vary(bar, '--part', part);
-    bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
-    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}`;
-  };
-  return { node: h('div', { class: 'progress' }, bar, text), show };
-}
-
 /** A tensor that cannot be measured has no report but a warning that says why. */
-function report(r: StatsReport, tensor: TensorRow): Child[] {
+function report(r: StatsReport, tensor: TensorRow, rotation: () => HTMLElement): Child[] {
   // Of a large tensor, the types that search are a second entry: a sample of its rows.
   const [found, part] = r.tensors;
   if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
@@ -116,6 +102,7 @@ function report(r: StatsReport, tensor: TensorRow): Child[] {
       part?.sampled && sampledNote(part.sampled, part.encodings ?? []),
     ),
     warningNotes(r.warnings.filter((w) => w.code === 'row_too_long').map((w) => w.message)),
+    tensor.shape.length > 1 && rotation(),
     found.histogram && histogramView(found.histogram, tensor.name),
     found.stats && statistics(found.stats),
   ];

@@ -1,8 +1,9 @@
 // The worker: the only place that reads files and runs the core. Answers the page's calls, one message each.
+import type { Model, Run } from '../pkg/quantoscope';
 import type { Call, Calls, FromWorker, Picked, Progress, Request, Saved, ToWorker } from '../protocol';
 import { drive } from './drive';
 import { memoryBytes, startEngine } from './engine';
-import { closeModel, modelOf, openModel } from './models';
+import { closeModel, modelOf, openModel, type Opened } from './models';
 import { interrupted, Stop, toProblem } from './problem';
 import { pickedDirectory, pickedFile, privateFile, type OutFile, type Sink } from './sinks';
 
@@ -18,16 +19,9 @@ const handlers: Handlers = {
   sample: async ({ base, files, name }) => openModel(await Promise.all(files.map((f) => fetched(base, f))), name),
   close: async ({ model }) => closeModel(model),
   memory: async () => ({ wasm: memoryBytes() }),
-  measure: async ({ model, tensor }, context) => {
-    const source = modelOf(model);
-    const run = source.model.look(tensor);
-    try {
-      await drive({ run, files: { source: source.files, candidate: [] }, sink: null, ...context });
-      return run.report() as Calls['measure']['answer'];
-    } finally {
-      run.free();
-    }
-  },
+  measure: ({ model, tensor }, context) => measured(modelOf(model), (of) => of.look(tensor), context),
+  rotated: ({ model, tensor, rotation }, context) =>
+    measured(modelOf(model), (of) => of.rotated(tensor, [rotation]), context),
   plan: async ({ model, recipe }) => {
     const plan = modelOf(model).model.plan(recipe, false);
     try {
@@ -48,6 +42,17 @@ const handlers: Handlers = {
     }
   },
 };
+
+/** Carries out work that writes nothing, and gives its report. */
+async function measured<A>(source: Opened, plan: (model: Model) => Run, context: Context): Promise<A> {
+  const run = plan(source.model);
+  try {
+    await drive({ run, files: { source: source.files, candidate: [] }, sink: null, ...context });
+    return run.report() as A;
+  } finally {
+    run.free();
+  }
+}
 
 /** The sample lies beside the page: the one thing that is ever fetched. */
 async function fetched(base: string, name: string): Promise<Picked> {

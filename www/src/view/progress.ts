@@ -1,0 +1,22 @@
+// How far the worker has come.
+import { h, vary } from '../dom';
+import { bytes } from '../format';
+import type { Progress } from '../protocol';
+
+export function progressBar(label: string): { node: HTMLElement; show: (p: Progress) => void } {
+  const bar = h('div', {
+    class: 'bar tall',
+    role: 'progressbar',
+    'aria-label': label,
+    'aria-valuemin': 0,
+    'aria-valuemax': 100,
+  });
+  const text = h('p', { class: 'soft small num' }, `${label}\u2026`);
+  const show = (p: Progress) => {
+    const part = p.total > 0 ? p.done / p.total : 0;
+    vary(bar, '--part', part);
+    bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
+    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}`;
+  };
+  return { node: h('div', { class: 'progress' }, bar, text), show };
+}
