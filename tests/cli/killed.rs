@@ -92,6 +92,16 @@ impl Course {
         }
         self.complete();
         self.check();
+        // On a fast machine most kills come before the first windows are brought to the disk: late ones then.
+        for _ in 0..50 {
+            if self.resumed > 0 {
+                break;
+            }
+            let whole = self.time.as_micros() as u64;
+            self.kill(Duration::from_micros(whole * 6 / 10 + rng.below(whole * 4 / 10)));
+            self.complete();
+            self.check();
+        }
         assert!(self.resumed > 0, "no run ever went on from another");
     }
 }
@@ -103,5 +113,5 @@ fn a_file_survives_fifty_kills() {
 
 #[test]
 fn a_directory_survives_kills() {
-    Course::new("--to q4").run(KILLS / 2, 2);
+    Course::new("--to q4 --engine scalar").run(KILLS / 2, 2);
 }

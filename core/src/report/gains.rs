@@ -166,11 +166,21 @@ fn words(summary: &Summary) -> Vec<String> {
     words
 }
 
+/// With its sign; what rounds to nothing is not less than nothing.
+pub fn decibels(db: f64) -> String {
+    let db = if db.abs() < 0.005 { 0.0 } else { db };
+    format!("{db:+.2}")
+}
+
 fn rotation_in_words(g: &Gains) -> String {
     let Some(median) = g.median_db else { return format!("{}: nothing to measure.", g.rotation) };
     format!(
-        "{}: {} of {} tensors gain more than 0.5 dB, {} lose as much; median {median:+.2} dB.",
-        g.rotation, g.gaining, g.tensors, g.losing
+        "{}: {} of {} tensors gain more than 0.5 dB, {} lose as much; median {} dB.",
+        g.rotation,
+        g.gaining,
+        g.tensors,
+        g.losing,
+        decibels(median)
     )
 }
 
@@ -187,7 +197,11 @@ fn verdict(summary: &Summary) -> Option<String> {
     let joint = if near == (gain > MATTERS) { ", although " } else { ": " };
     let head = match gain > MATTERS {
         true => {
-            format!("Rotation gains here, with {} {gain:+.2} dB at the median{joint}{tail}.", best.rotation)
+            format!(
+                "Rotation gains here, with {} {} dB at the median{joint}{tail}.",
+                best.rotation,
+                decibels(gain)
+            )
         }
         false => format!("Rotation gains little here{joint}{tail}."),
     };
@@ -195,7 +209,7 @@ fn verdict(summary: &Summary) -> Option<String> {
     let most = most.reduce(|best, next| if next.1.1 > best.1.1 { next } else { best });
     Some(match most {
         Some((g, (tensor, db))) if *db > MATTERS => {
-            format!("{head} Most: {tensor}, {db:+.2} dB with {}.", g.rotation)
+            format!("{head} Most: {tensor}, {} dB with {}.", decibels(*db), g.rotation)
         }
         _ => head,
     })
@@ -206,8 +220,12 @@ fn lesson_in_words(l: &Lesson) -> String {
     let verb = if l.median_db < 0.0 { "loses to" } else { "beats" };
     let on = if l.median_db < 0.0 { l.lost } else { l.tensors - l.lost };
     format!(
-        "{name} rotated ({}) {verb} {other} as stored on {on} of {} tensors (median {:+.2} dB). That compares encodings: with the \
-         same one on both sides the rotation gives {name} {:+.2} dB and {other} {:+.2} dB.",
-        l.rotation, l.tensors, l.median_db, l.symmetric_db, l.asymmetric_db
+        "{name} rotated ({}) {verb} {other} as stored on {on} of {} tensors (median {} dB). That compares encodings: with the \
+         same one on both sides the rotation gives {name} {} dB and {other} {} dB.",
+        l.rotation,
+        l.tensors,
+        decibels(l.median_db),
+        decibels(l.symmetric_db),
+        decibels(l.asymmetric_db)
     )
 }

@@ -23,7 +23,7 @@ mod rotated;
 mod verify;
 
 pub use compare::{CompareReport, CompareRow, Verdict, compared};
-pub use gains::{Gains, Lesson, Summary};
+pub use gains::{Gains, Lesson, Summary, decibels};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use verify::{VerifyReport, VerifyRow, checked, verified};
 

@@ -11,7 +11,7 @@ use quantoscope_core::plan::preview::{preview, wishes};
 use quantoscope_core::plan::{Along, sample};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::report::{
-    FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated,
+    FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, decibels, rotated,
 };
 use quantoscope_core::tensor::TensorInfo;
 use std::process::ExitCode;
@@ -207,7 +207,7 @@ fn rotated_cells(found: Option<&RotatedError>) -> [Styled; 2] {
         Some(db) if db < -MATTERS => Tone::Bad,
         _ => Tone::Plain,
     };
-    let gain = found.gain_db.map_or_else(|| "–".into(), |db| format!("{db:+.2}"));
+    let gain = found.gain_db.map_or_else(|| "–".into(), decibels);
     [plain(percent(found.error.as_ref().and_then(|e| e.relative_error))), (gain, tone)]
 }
 
