@@ -213,6 +213,8 @@ fn rotated_artefacts_are_verified_against_their_source() {
         "rotate m -o r --rotate quarot,r2 --seed 5",
         "quantize m -o r.gguf --type q8_0 --rotate quarot",
         "quantize m -o q --to q4 --rotate quarot --q4-scheme sym",
+        "quantize m -o both --to q4 --rotate quarot,r2",
+        "quantize m -o values --to q4 --rotate r2",
         "quantize m -o r.safetensors --type f16 --rotate block:8",
     ] {
         dir.run(line).exits(0);
@@ -227,7 +229,7 @@ fn rotated_artefacts_are_verified_against_their_source() {
                 .into_iter()
                 .find(|n| {
                     n.starts_with(&format!("{name}/")) && n.contains("down_proj")
-                        || n == "r/model.safetensors"
+                        || name == "r" && n == "r/model.safetensors"
                 })
                 .expect("a file"),
         };

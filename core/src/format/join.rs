@@ -58,12 +58,12 @@ impl Gathered {
             _ => {}
         }
         self.warnings.extend(lost_metadata(&self.parts));
-        let (q4_index, q4_seed) = match self.index {
+        let (q4_index, q4_seed, recipe) = match self.index {
             Some(Index::Q4(index)) => {
                 self.warnings.extend(index.warnings);
-                (Some(index.entries), index.seed)
+                (Some(index.entries), index.seed, index.recipe)
             }
-            _ => (None, None),
+            _ => (None, None, None),
         };
         let mut checkpoint = Checkpoint {
             container,
@@ -79,6 +79,10 @@ impl Gathered {
             warnings: self.warnings,
         };
         absorb(&mut checkpoint, self.parts);
+        checkpoint
+            .metadata
+            .0
+            .extend(recipe.map(|text| ("quantoscope.recipe".into(), MetaValue::String(text))));
         Ok(checkpoint)
     }
 }

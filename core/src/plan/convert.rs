@@ -261,8 +261,10 @@ fn q4_files(
         });
         files.push(OutFile { name, len, header });
     }
-    let seed = recipe.rotate.map(|r| r.seed).or(checkpoint.q4_seed);
-    literal(&mut files, "quantize_index.json", q4::index_json(&entries, seed));
+    let turned = recipe.rotate.filter(|r| r.stream && !r.fold).map(|r| r.seed);
+    let made_by = recipe.rotate.map(|_| metadata::recipe_json(recipe));
+    let index = q4::index_json_by(&entries, turned.or(checkpoint.q4_seed), made_by.as_deref());
+    literal(&mut files, "quantize_index.json", index);
     match &metadata::config(checkpoint, recipe)? {
         Some(config) => literal(&mut files, "config.json", config.clone()),
         None => warnings.push(warning("no_config", "no config.json beside the input, so none is written")),

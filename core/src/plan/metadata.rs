@@ -34,7 +34,7 @@ const IMATRIX: &str = "quantize.imatrix.";
 /// Longest text about an importance matrix: llama.cpp reads no longer ones.
 const LONGEST: usize = 127;
 
-fn recipe_json(recipe: &Recipe) -> String {
+pub(super) fn recipe_json(recipe: &Recipe) -> String {
     // A plain struct always serialises.
     serde_json::to_string(recipe).unwrap_or_default()
 }

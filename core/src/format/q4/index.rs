@@ -34,6 +34,8 @@ pub(crate) struct Q4Index {
     /// File offset of each entry.
     pub at: Vec<u64>,
     pub seed: Option<u64>,
+    /// The recipe that a rotated directory of ours was made by, as text.
+    pub recipe: Option<String>,
     pub warnings: Vec<Warning>,
 }
 
@@ -42,6 +44,11 @@ pub(crate) struct Q4Index {
 /// The seed stands there twice: as the number that upstream reads, and as text, because JSON numbers above 2^53 do
 /// not survive every reader.
 pub fn index_json(entries: &[Q4IndexEntry], seed: Option<u64>) -> Vec<u8> {
+    index_json_by(entries, seed, None)
+}
+
+/// The same with the recipe that rotated: what else was rotated, the seed does not tell.
+pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Promotion {
         state: &'static str,
@@ -49,17 +56,22 @@ pub fn index_json(entries: &[Q4IndexEntry], seed: Option<u64>) -> Vec<u8> {
     }
     #[derive(Serialize)]
     struct Rotated<'a> {
-        quarot_seed: u64,
-        quarot_seed_hex: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quarot_seed: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quarot_seed_hex: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        quantoscope_recipe: Option<&'a str>,
         tensors: &'a [Q4IndexEntry],
         promotion: Promotion,
     }
     let promotion = Promotion { state: "unpromoted", reason: "no perplexity was measured on this artefact" };
-    let text = match seed {
-        None => serde_json::to_vec_pretty(entries),
-        Some(seed) => serde_json::to_vec_pretty(&Rotated {
+    let text = match (seed, recipe) {
+        (None, None) => serde_json::to_vec_pretty(entries),
+        _ => serde_json::to_vec_pretty(&Rotated {
             quarot_seed: seed,
-            quarot_seed_hex: format!("0x{seed:016x}"),
+            quarot_seed_hex: seed.map(|seed| format!("0x{seed:016x}")),
+            quantoscope_recipe: recipe,
             tensors: entries,
             promotion,
         }),
@@ -75,13 +87,16 @@ pub(crate) fn is_likely(json: Located<'_>) -> bool {
 
 /// Reads an index of either shape.
 pub(crate) fn parse(json: Located<'_>) -> Result<Q4Index> {
-    let mut index = Q4Index { entries: Vec::new(), at: Vec::new(), seed: None, warnings: Vec::new() };
+    let mut index =
+        Q4Index { entries: Vec::new(), at: Vec::new(), seed: None, recipe: None, warnings: Vec::new() };
     let mut list = json;
     if !json.is_array() {
         let top = json.object()?;
         json::unique(&top).map_err(|(_, e)| e)?;
         list = member(json, &top, "tensors")?;
         index.seed = seed(&top)?;
+        let recipe = top.iter().find(|m| m.key == "quantoscope_recipe" && !m.value.is_null());
+        index.recipe = recipe.map(|m| m.value.string()).transpose()?.map(|t| t.into_owned());
         index.warnings.extend(online(&top));
     }
     for item in list.array()? {

@@ -7,7 +7,7 @@
 mod index;
 
 pub(crate) use index::{Q4Index, is_likely, parse};
-pub use index::{Q4IndexEntry, index_json};
+pub use index::{Q4IndexEntry, index_json, index_json_by};
 
 use super::feed::{Found, Header, Step, Stop};
 use super::{Container, limits};
