@@ -30,7 +30,7 @@ serve:
 	@cd www && npx vite preview --port $(PORT) --strictPort --logLevel warn
 
 unit:
-	@tests/setup.sh rust wasm
+	@tests/setup.sh rust wasm gpu
 	cargo build -p quantoscope
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
 	cargo test --workspace --doc --quiet

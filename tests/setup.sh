@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon node chromium runner python peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon gpu node chromium runner python peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,6 +38,13 @@ step_neon() {
   rustup target list --installed | grep -qx aarch64-unknown-linux-gnu || rustup target add aarch64-unknown-linux-gnu
   command -v aarch64-linux-gnu-gcc >/dev/null || install_package gcc-aarch64-linux-gnu libc6-dev-arm64-cross
   command -v qemu-aarch64 >/dev/null || install_package qemu-user
+}
+
+# A graphics device: where there is none, one in software.
+step_gpu() {
+  [ "$(uname)" = Linux ] || return 0
+  compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
+    install_package mesa-vulkan-drivers
 }
 
 step_node() {

@@ -47,7 +47,7 @@ pub struct Resources {
 impl Resources {
     /// From what was typed, or from the machine.
     pub fn new(work: &crate::args::Work) -> Result<Resources> {
-        let engine = Engine::by_name(&work.engine)?;
+        let engine = pollster::block_on(Engine::open(&work.engine))?;
         let workers = match work.threads {
             Some(n) => n,
             None => thread::available_parallelism().map_or(1, |n| n.get() as u32),

@@ -228,7 +228,7 @@ fn every_device_that_is_there_writes_the_same() {
         for engine in quantoscope_accel::Engine::available() {
             assert!(made(engine.name()) == want, "{} {dtype}", engine.name());
         }
-        assert!(made("auto") == want, "{dtype}");
+        assert!(made("auto") == want && made("gpu") == want, "{dtype}");
     }
 }
 

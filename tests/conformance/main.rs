@@ -6,6 +6,8 @@ mod engines;
 mod floats;
 mod floor;
 mod forest;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod gpu;
 mod histogram;
 mod hostile;
 mod metrics;

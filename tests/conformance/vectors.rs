@@ -113,7 +113,8 @@ fn check_fixture(engine: &Engine, e: Encoding, case: &Case, place: &str) {
     assert_eq!(Some(sha256(&file)), case.file_sha256, "{place}");
 }
 
-fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, cases }: &Vectors) {
+/// Every vector of a file.
+pub fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, cases }: &Vectors) {
     let d = e.dtype();
     let enough = if encoder(*e).is_some() { 10 } else { 1 };
     assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");

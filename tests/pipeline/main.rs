@@ -6,6 +6,8 @@ mod budgets;
 mod encodings;
 mod families;
 mod forward;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod graphics;
 mod importance;
 mod lattice;
 mod many;

@@ -5,7 +5,7 @@ use crate::models::Rng;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::imatrix::{self, Imatrix};
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
-use quantoscope_core::job::{self, Job, Measured, Payload, Region, Scratch};
+use quantoscope_core::job::{self, Done, Job, Measured, Payload, Region, Scratch};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::Collector;
@@ -122,6 +122,17 @@ pub fn run(plan: &Plan, worlds: &[&World], budget: Budget) -> Result<Made> {
 
 /// Runs a plan with the jobs in an arbitrary order, and absorbs what they measured in another.
 pub fn run_shuffled(plan: &Plan, worlds: &[&World], budget: Budget, seed: Option<u64>) -> Result<Made> {
+    run_with(plan, worlds, budget, seed, |job, inputs, scratch| job::run(&Scalar, job, inputs, scratch))
+}
+
+/// The same by any engine.
+pub fn run_with(
+    plan: &Plan,
+    worlds: &[&World],
+    budget: Budget,
+    seed: Option<u64>,
+    engine: impl Fn(&Job, &[&[u8]], &mut Scratch) -> Result<Done>,
+) -> Result<Made> {
     let mut jobs: Vec<Job> = schedule(plan, &budget)?.collect();
     if let Some(seed) = seed {
         Rng(seed).shuffle(&mut jobs);
@@ -132,7 +143,7 @@ pub fn run_shuffled(plan: &Plan, worlds: &[&World], budget: Budget, seed: Option
     for job in jobs {
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, worlds, r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let done = job::run(&Scalar, &job, &slices, &mut scratch)?;
+        let done = engine(&job, &slices, &mut scratch)?;
         match (&job.write, done.payload) {
             (Some(_), Payload::Input) => target.write(plan, &job, &inputs[0]),
             (Some(_), Payload::Scratch) => target.write(plan, &job, &scratch.out),

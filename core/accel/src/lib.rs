@@ -7,6 +7,8 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Scratch};
 
 mod cpu;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 pub use cpu::Level;
 
@@ -15,6 +17,9 @@ pub use cpu::Level;
 pub enum Engine {
     /// The processor.
     Cpu(Level),
+    /// A graphics device, and the processor beside it.
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Graphics),
 }
 
 impl Engine {
@@ -26,6 +31,15 @@ impl Engine {
     /// Every engine of this machine, the slowest first.
     pub fn available() -> Vec<Engine> {
         Level::available().into_iter().map(Engine::Cpu).collect()
+    }
+
+    /// As [`Engine::by_name`], and `gpu` is known too: its device is opened and probed, which takes a moment.
+    pub async fn open(name: &str) -> Result<Engine> {
+        #[cfg(feature = "gpu")]
+        if name == "gpu" {
+            return gpu::Graphics::open().await.map(Engine::Gpu);
+        }
+        Engine::by_name(name)
     }
 
     /// The engine with this name, or `auto`; the error says which ones there are.
@@ -48,6 +62,17 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Engine::Cpu(level) => level.kernels().name(),
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(_) => "gpu",
+        }
+    }
+
+    /// The level of the processor that works, alone or beside a device.
+    pub fn level(self) -> Level {
+        match self {
+            Engine::Cpu(level) => level,
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(graphics) => graphics.level(),
         }
     }
 
@@ -55,6 +80,8 @@ impl Engine {
     pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
         match self {
             Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
+            #[cfg(feature = "gpu")]
+            Engine::Gpu(graphics) => graphics.run(job, inputs, scratch).await,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
 use crate::plan::{Ask, Finish, Grid, Op, RowMap, Side};
-use crate::quant::Refused;
+use crate::quant::{Encoding, Refused};
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
@@ -128,6 +128,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// Which stored values become which encoding, where nothing happens to them in between and no weights steer: the
+    /// bytes that a device may make for [`complete`].
+    pub fn recodes(&self) -> Option<(DType, Encoding)> {
+        let Finish::Encode(to) = self.finish else { return None };
+        let weighted = self.gain || self.reads.iter().any(|r| r.side == Side::Importance);
+        let read = self.reads.first().filter(|r| r.side == Side::Source && is_plain(r))?;
+        (self.write.is_some() && !weighted).then_some((read.dtype, to))
+    }
+
     /// The read from `side` and its bytes among `inputs`. A gain is none, whatever side it is from.
     fn read<'a>(&'a self, side: Side, inputs: &[&'a [u8]]) -> Option<(&'a Read, &'a [u8])> {
         let reads = self.reads.len().saturating_sub(usize::from(self.gain));
@@ -227,6 +236,27 @@ const TILE: u64 = 32 * 1024;
 ///
 /// Fails when a value cannot be encoded, with the element's index in the tensor.
 pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+    work(kernels, job, inputs, scratch, false)
+}
+
+/// Does what is left of a job whose bytes a device made and put into [`Scratch::out`]: measures, on the processor.
+///
+/// Fails where there are more or fewer bytes than the job writes.
+pub fn complete(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+    let (rows, cols) = (job.window.height(), job.window.width());
+    let made = job.recodes().map(|(_, to)| local_bytes(to.dtype(), rows, cols)).transpose()?;
+    let misfit = || Error::new(Code::Device, "a device made other bytes than a job writes");
+    made.filter(|bytes| *bytes == scratch.out.len()).ok_or_else(misfit)?;
+    work(kernels, job, inputs, scratch, true)
+}
+
+fn work(
+    kernels: &dyn Kernels,
+    job: &Job,
+    inputs: &[&[u8]],
+    scratch: &mut Scratch,
+    made: bool,
+) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.finish == Finish::Copy {
         return Ok(copy(job, inputs));
@@ -243,7 +273,7 @@ pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scr
     load_weights(kernels, job, inputs, scratch)?;
     load_gain(kernels, job, inputs, scratch)?;
     for tile in tiles(job) {
-        tile_of(kernels, job, inputs, scratch, &tile, &mut probe)?;
+        tile_of(kernels, job, inputs, scratch, &tile, &mut probe, made)?;
     }
     Ok(Done { payload, measured: probe.finish() })
 }
@@ -378,8 +408,12 @@ fn refused(job: &Job, tile: &Window, refused: Refused) -> Error {
 
 /// Whether the values between decoding and encoding are nobody's concern.
 fn only_recodes(job: &Job) -> bool {
-    let plain = |read: &Read| read.map == RowMap::Identity && read.ops.is_empty();
-    job.ask == Ask::default() && job.reads.len() == 1 && job.reads.iter().all(plain)
+    job.ask == Ask::default() && job.reads.len() == 1 && job.reads.iter().all(is_plain)
+}
+
+/// Whether the values are what is stored, in its order.
+fn is_plain(read: &Read) -> bool {
+    read.map == RowMap::Identity && read.ops.is_empty()
 }
 
 fn tile_of(
@@ -389,6 +423,7 @@ fn tile_of(
     scratch: &mut Scratch,
     tile: &Window,
     probe: &mut Probe,
+    made: bool,
 ) -> Result<()> {
     let Scratch { out, values, other, mapped, bytes, weights, gain, rotations, checks } = scratch;
     let width = job.window.width();
@@ -408,6 +443,9 @@ fn tile_of(
         }
     }
     if let (Finish::Encode(encoding), true) = (job.finish, only_recodes(job)) {
+        if made {
+            return Ok(());
+        }
         values.resize((tile.width() * tile.height()) as usize, 0.0);
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
@@ -434,7 +472,9 @@ fn tile_of(
     if let Finish::Encode(encoding) = job.finish {
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
-        kernels.encode(encoding, values, weights, dst).map_err(|r| refused(job, tile, r))?;
+        if !made {
+            kernels.encode(encoding, values, weights, dst).map_err(|r| refused(job, tile, r))?;
+        }
         if job.ask.error {
             other.resize(values.len(), 0.0);
             kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;

@@ -1,0 +1,188 @@
+// What the kernels of the block types share: where values and bytes are, extremes, factors, codes.
+//
+// Two blocks, which are whole words in every type, are one invocation's work. `doubt` is raised where the definition
+// would refuse or where NaN decides: the processor then does the slice again.
+
+struct Size {
+  blocks: u32,
+}
+
+@group(0) @binding(0) var<storage, read> source: array<u32>;
+@group(0) @binding(1) var<storage, read_write> result: array<u32>;
+@group(0) @binding(2) var<storage, read_write> doubt: atomic<u32>;
+@group(0) @binding(3) var<uniform> size: Size;
+
+// How near to an integer a float may be and still say which side it is on. What is rounded on the way is below 256, a
+// few times, by the device and by the definition, whichever way, fused or not: together less than 2^-12.
+const MARGIN = 0.00048828125;
+
+// The next half word to write, and the one that waits for its other half.
+var<private> next: u32;
+var<private> waiting: u32;
+
+fn emit(half: u32) {
+  if ((next & 1u) == 0u) {
+    waiting = half;
+  } else {
+    result[next >> 1u] = waiting | (half << 16u);
+  }
+  next += 1u;
+}
+
+fn half_at(at: u32) -> u32 {
+  return (source[at >> 1u] >> ((at & 1u) * 16u)) & 0xffffu;
+}
+
+fn raise() {
+  atomicStore(&doubt, 1u);
+}
+
+// The value of greatest magnitude, the first of equals; 0 for a block of zeros.
+fn loudest(base: u32) -> u32 {
+  var most = 0u;
+  for (var j = 0u; j < 32u; j++) {
+    let x = load(base + j);
+    if ((x & MAGNITUDE) > (most & MAGNITUDE)) {
+      most = x;
+    }
+  }
+  return most;
+}
+
+// Orders patterns as the numbers that they are; zeros of both signs are equal.
+fn order(x: u32) -> u32 {
+  let a = x & MAGNITUDE;
+  return select(SIGN + a, SIGN - a, x >= SIGN);
+}
+
+struct Extremes {
+  least: u32,
+  most: u32,
+}
+
+// Least and greatest value, each the first of equals.
+fn extremes(base: u32) -> Extremes {
+  var found = Extremes(load(base), load(base));
+  for (var j = 1u; j < 32u; j++) {
+    let x = load(base + j);
+    if (order(x) < order(found.least)) {
+      found.least = x;
+    }
+    if (order(x) > order(found.most)) {
+      found.most = x;
+    }
+  }
+  return found;
+}
+
+// What values are multiplied with to become codes, and whether floats may tell codes from it.
+struct Factor {
+  bits: u32,
+  tame: bool,
+}
+
+// 1 / d, and 0 for d = 0. Tame is what is far from the ends of the range, in blocks of values below 256 d.
+fn factor(d: u32, loud: u32) -> Factor {
+  if ((d & MAGNITUDE) == 0u) {
+    return Factor(0u, false);
+  }
+  let exponent = (d >> 23u) & 0xffu;
+  let far = (loud >> 23u) & 0xffu;
+  let tame = exponent > 66u && exponent < 188u && far <= exponent + 7u;
+  return Factor(quotient(0x3f800000u, d), tame);
+}
+
+// A binary16 for the header; it is not finite where a value is not, for what is a header's is an extreme.
+fn field(x: u32) -> u32 {
+  let half = narrowed(x);
+  if ((half & 0x7c00u) == 0x7c00u) {
+    raise();
+  }
+  return half;
+}
+
+// The integer part of t where the float is far enough from its neighbours, else 0xffffffff.
+fn certain(t: f32) -> u32 {
+  let whole = u32(t);
+  let rest = t - f32(whole);
+  return select(0xffffffffu, whole, rest > MARGIN && rest < 1.0 - MARGIN);
+}
+
+// The integer part of x * factor + offset, at most top; 0 where the factor is infinite.
+fn code(x: u32, by: Factor, offset: u32, top: u32) -> u32 {
+  if (by.tame) {
+    let whole = certain(bitcast<f32>(x) * bitcast<f32>(by.bits) + bitcast<f32>(offset));
+    if (whole != 0xffffffffu) {
+      return min(whole, top);
+    }
+  }
+  if ((by.bits & MAGNITUDE) == INFINITE) {
+    return 0u;
+  }
+  return truncated(sum(product(x, by.bits), offset), top);
+}
+
+// The integer part of (x - least) * factor + 1/2, at most top; 0 where the factor is infinite.
+fn code_above(x: u32, least: u32, by: Factor, top: u32) -> u32 {
+  if (by.tame) {
+    let whole = certain((bitcast<f32>(x) - bitcast<f32>(least)) * bitcast<f32>(by.bits) + 0.5);
+    if (whole != 0xffffffffu) {
+      return min(whole, top);
+    }
+  }
+  if ((by.bits & MAGNITUDE) == INFINITE) {
+    return 0u;
+  }
+  return truncated(sum(product(difference(x, least), by.bits), 0x3f000000u), top);
+}
+
+// Four nibbles of two bytes: codes j and j + 1 low, j + 16 and j + 17 high.
+fn nibbles(codes: vec4<u32>) -> u32 {
+  let c = codes & vec4<u32>(15u);
+  return c.x | (c.y << 4u) | (c.z << 8u) | (c.w << 12u);
+}
+
+// The fifth bits of the same codes at their places.
+fn fifths(codes: vec4<u32>, j: u32) -> u32 {
+  let c = codes >> vec4<u32>(4u);
+  return (c.x << j) | (c.y << (j + 16u)) | (c.z << (j + 1u)) | (c.w << (j + 17u));
+}
+
+// An integer of at most 12 bits times a binary16: exact, so there is nothing to round.
+fn multiple(half: u32, count: i32) -> u32 {
+  let negative = (half >= 0x8000u) != (count < 0);
+  let sign = select(0u, SIGN, negative);
+  let field = (half >> 10u) & 0x1fu;
+  if (field == 31u) {
+    raise();
+  }
+  let significand = (half & 0x3ffu) | select(0u, 0x400u, field != 0u);
+  let total = significand * u32(abs(count));
+  if (total == 0u) {
+    return sign;
+  }
+  let leading = firstLeadingBit(total);
+  return sign | ((leading + max(field, 1u) + 102u) << 23u) | ((total << (23u - leading)) & 0x7fffffu);
+}
+
+@compute @workgroup_size(64)
+fn quantize(@builtin(global_invocation_id) id: vec3<u32>) {
+  let first = id.x * 2u;
+  if (first >= size.blocks) {
+    return;
+  }
+  next = first * HALVES;
+  encode(first * 32u);
+  if (first + 1u < size.blocks) {
+    encode(first * 32u + 32u);
+  } else {
+    emit(0u);
+  }
+}
+
+@compute @workgroup_size(64)
+fn dequantize(@builtin(global_invocation_id) id: vec3<u32>) {
+  if (id.x < size.blocks) {
+    decode(id.x * HALVES, id.x * 32u);
+  }
+}

@@ -1,0 +1,143 @@
+//! The buffers of one submission: bytes in, one dispatch, bytes out. Knows no kernel.
+
+use super::device::Device;
+use super::failed;
+use quantoscope_core::error::Result;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+
+/// Copies are of whole words.
+const WORD: usize = 4;
+
+/// Buffers on the device, and the one that both sides see.
+pub struct Slot {
+    source: wgpu::Buffer,
+    result: wgpu::Buffer,
+    doubt: wgpu::Buffer,
+    size: wgpu::Buffer,
+    /// The result, and after it the doubt.
+    staging: wgpu::Buffer,
+    group: wgpu::BindGroup,
+    room: (usize, usize),
+}
+
+impl Slot {
+    /// Buffers for so many bytes in and out, or some more.
+    pub fn new(device: &Device, input: usize, output: usize) -> Result<Slot> {
+        use wgpu::BufferUsages as Usage;
+        // Whole words, of which the last may hold half of nothing.
+        let room = (input.next_multiple_of(256), output.next_multiple_of(256));
+        let make = |bytes: usize, usage| {
+            let descriptor =
+                wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
+            device.device.create_buffer(&descriptor)
+        };
+        let source = make(room.0, Usage::STORAGE | Usage::COPY_DST);
+        let result = make(room.1, Usage::STORAGE | Usage::COPY_SRC);
+        let doubt = make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
+        let size = make(4 * WORD, Usage::UNIFORM | Usage::COPY_DST);
+        let staging = make(room.1 + WORD, Usage::MAP_READ | Usage::COPY_DST);
+        let buffers = [&source, &result, &doubt, &size];
+        let bound = (0..).zip(buffers);
+        let entries: Vec<_> = bound
+            .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
+            .collect();
+        let group = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &device.bindings,
+            entries: &entries,
+        });
+        device.check()?;
+        Ok(Slot { source, result, doubt, size, staging, group, room })
+    }
+
+    /// Whether so many bytes fit.
+    pub fn holds(&self, input: usize, output: usize) -> bool {
+        input <= self.room.0 && output <= self.room.1
+    }
+
+    /// Runs a kernel over so many blocks; false where it raised its doubt, and then `out` is as it was.
+    pub async fn run(
+        &self,
+        device: &Device,
+        pipeline: &wgpu::ComputePipeline,
+        groups: u32,
+        blocks: u32,
+        src: &[u8],
+        out: &mut [u8],
+    ) -> Result<bool> {
+        self.upload(device, src, blocks);
+        let length = out.len().next_multiple_of(WORD);
+        let mut commands = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        {
+            let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+            pass.set_pipeline(pipeline);
+            pass.set_bind_group(0, &self.group, &[]);
+            pass.dispatch_workgroups(groups, 1, 1);
+        }
+        commands.copy_buffer_to_buffer(&self.result, 0, &self.staging, 0, length as u64);
+        commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
+        device.queue.submit([commands.finish()]);
+        let span = 0..(length + WORD) as u64;
+        map(device, &self.staging, span.clone()).await?;
+        let view = self.staging.get_mapped_range(span).map_err(failed)?;
+        let sure = view[length..] == [0; WORD];
+        if sure {
+            out.copy_from_slice(&view[..out.len()]);
+        }
+        drop(view);
+        self.staging.unmap();
+        // An error that was told in the meantime is this submission's: its bytes may be anything.
+        device.check()?;
+        Ok(sure)
+    }
+
+    fn upload(&self, device: &Device, src: &[u8], blocks: u32) {
+        let (words, rest) = src.split_at(src.len() / WORD * WORD);
+        device.queue.write_buffer(&self.source, 0, words);
+        if !rest.is_empty() {
+            let mut last = [0; WORD];
+            last[..rest.len()].copy_from_slice(rest);
+            device.queue.write_buffer(&self.source, words.len() as u64, &last);
+        }
+        let mut size = [0; 4 * WORD];
+        size[..WORD].copy_from_slice(&blocks.to_le_bytes());
+        device.queue.write_buffer(&self.size, 0, &size);
+        device.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
+    }
+}
+
+/// What a callback leaves for the one who waits for it.
+#[derive(Default)]
+struct Answer {
+    given: Option<Result<(), wgpu::BufferAsyncError>>,
+    waker: Option<Waker>,
+}
+
+/// Waits until the device has done its work and the buffer can be read.
+async fn map(device: &Device, buffer: &wgpu::Buffer, span: std::ops::Range<u64>) -> Result<()> {
+    let answer = Arc::new(Mutex::new(Answer::default()));
+    let told = Arc::clone(&answer);
+    buffer.map_async(wgpu::MapMode::Read, span, move |given| {
+        if let Ok(mut answer) = told.lock() {
+            answer.given = Some(given);
+            if let Some(waker) = answer.waker.take() {
+                waker.wake();
+            }
+        }
+    });
+    // Natively this waits, and calls back; in a page the browser does, later.
+    device.device.poll(wgpu::PollType::wait_indefinitely()).map_err(failed)?;
+    let wait = poll_fn(|context| match answer.lock() {
+        Ok(mut answer) => match answer.given.take() {
+            Some(given) => Poll::Ready(given.map_err(failed)),
+            None => {
+                answer.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        },
+        Err(_) => Poll::Ready(Err(failed("its answer was lost"))),
+    });
+    wait.await
+}

@@ -1,0 +1,108 @@
+//! The choice of an adapter, its limits, the compiler, and what went wrong. Knows no kernel's meaning.
+
+use super::failed;
+use super::kernel::Kernel;
+use quantoscope_core::error::{Code, Error, Result};
+use std::sync::{Arc, Mutex};
+
+/// An open device.
+pub struct Device {
+    pub name: String,
+    pub software: bool,
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    /// Of the buffers that every kernel has.
+    pub bindings: wgpu::BindGroupLayout,
+    layout: wgpu::PipelineLayout,
+    /// The first error that nobody was there to be told of.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+impl Device {
+    /// Opens the adapter that the platform calls its fastest.
+    pub async fn open() -> Result<Device> {
+        let none = |e: &dyn std::fmt::Display| {
+            Error::new(Code::Device, format!("this machine has no graphics device that can be used: {e}"))
+        };
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..wgpu::RequestAdapterOptions::default()
+        };
+        let adapter = instance.request_adapter(&options).await.map_err(|e| none(&e))?;
+        // Slices are small enough for what every device has: nothing more is asked for.
+        let wanted = wgpu::DeviceDescriptor {
+            required_limits: wgpu::Limits::downlevel_defaults(),
+            ..wgpu::DeviceDescriptor::default()
+        };
+        let (device, queue) = adapter.request_device(&wanted).await.map_err(|e| none(&e))?;
+        let trouble = Arc::new(Mutex::new(None));
+        let note = Arc::clone(&trouble);
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
+            if let Ok(mut first) = note.lock() {
+                first.get_or_insert_with(|| e.to_string());
+            }
+        }));
+        let info = adapter.get_info();
+        let bindings = bindings(&device);
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: None,
+            bind_group_layouts: &[Some(&bindings)],
+            immediate_size: 0,
+        });
+        Ok(Device {
+            name: format!("{} ({:?})", info.name, info.backend),
+            software: info.device_type == wgpu::DeviceType::Cpu,
+            device,
+            queue,
+            bindings,
+            layout,
+            trouble,
+        })
+    }
+
+    /// Compiles a kernel; what is wrong with it is told by [`Device::check`].
+    pub fn compile(&self, kernel: Kernel, text: String) -> wgpu::ComputePipeline {
+        let label = kernel.to_string();
+        let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(&label),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
+        });
+        self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&self.layout),
+            module: &module,
+            entry_point: Some(kernel.entry()),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        })
+    }
+
+    /// Fails if anything went wrong since the device was opened.
+    pub fn check(&self) -> Result<()> {
+        match self.trouble.lock().as_deref() {
+            Ok(None) => Ok(()),
+            Ok(Some(what)) => Err(failed(what)),
+            Err(_) => Err(failed("its errors could not be told")),
+        }
+    }
+}
+
+/// The source, the result, the doubt, and the size.
+fn bindings(device: &wgpu::Device) -> wgpu::BindGroupLayout {
+    let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
+    let kinds = [storage(true), storage(false), storage(false), wgpu::BufferBindingType::Uniform];
+    let entries: Vec<_> = (0..)
+        .zip(kinds)
+        .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        })
+        .collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
+}

@@ -1,0 +1,5 @@
+// Values stored as binary16.
+
+fn load(at: u32) -> u32 {
+  return widened(half_at(at));
+}

@@ -1,0 +1,5 @@
+// Values stored as binary32.
+
+fn load(at: u32) -> u32 {
+  return source[at];
+}

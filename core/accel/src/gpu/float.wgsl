@@ -1,0 +1,182 @@
+// binary32 and binary16 in integers: bit patterns in, bit patterns out, rounded to nearest, ties to even.
+//
+// WGSL lets a device round a float either way, fuse, reassociate, flush what is small and forget the sign of a zero; its
+// integers are exact. What decides a byte is therefore computed here. NaN and infinity are nobody's arguments.
+
+const SIGN = 0x80000000u;
+const MAGNITUDE = 0x7fffffffu;
+const INFINITE = 0x7f800000u;
+
+// significand * 2^(exponent - 150); the significand is in [2^23, 2^24), or 0.
+struct Parts {
+  exponent: i32,
+  significand: u32,
+}
+
+fn parts(x: u32) -> Parts {
+  let field = (x >> 23u) & 0xffu;
+  let fraction = x & 0x7fffffu;
+  if (field != 0u) {
+    return Parts(i32(field), fraction | 0x800000u);
+  }
+  if (fraction == 0u) {
+    return Parts(0, 0u);
+  }
+  let up = 23u - firstLeadingBit(fraction);
+  return Parts(1 - i32(up), fraction << up);
+}
+
+// Shifts right; whatever is lost leaves its mark in the last bit.
+fn jam(x: u32, by: u32) -> u32 {
+  if (by == 0u) {
+    return x;
+  }
+  if (by > 31u) {
+    return select(0u, 1u, x != 0u);
+  }
+  return (x >> by) | select(0u, 1u, (x << (32u - by)) != 0u);
+}
+
+// Rounds significand * 2^(exponent - 157), whose significand is in [2^30, 2^31).
+fn rounded(sign: u32, exponent: i32, significand: u32) -> u32 {
+  var x = significand;
+  var above = 0u;
+  if (exponent <= 0) {
+    x = jam(x, u32(1 - exponent));
+  } else {
+    above = min(u32(exponent), 255u) - 1u;
+  }
+  let rest = x & 0x7fu;
+  var whole = (x + 0x40u) >> 7u;
+  if (rest == 0x40u) {
+    whole &= ~1u;
+  }
+  // The leading bit of a normal number counts as one more of the exponent, and so does a carry.
+  return sign | min((above << 23u) + whole, INFINITE);
+}
+
+fn product(a: u32, b: u32) -> u32 {
+  let sign = (a ^ b) & SIGN;
+  let p = parts(a);
+  let q = parts(b);
+  if (p.significand == 0u || q.significand == 0u) {
+    return sign;
+  }
+  // 24 bits times 24 bits, by limbs of 12.
+  let upper = p.significand >> 12u;
+  let lower = p.significand & 0xfffu;
+  let over = q.significand >> 12u;
+  let under = q.significand & 0xfffu;
+  let middle = upper * under + lower * over;
+  let tail = lower * under + ((middle & 0xfffu) << 12u);
+  let high = upper * over + (middle >> 12u) + (tail >> 24u);
+  let low = tail & 0xffffffu;
+  let exponent = p.exponent + q.exponent - 127;
+  if (high >= 0x800000u) {
+    return rounded(sign, exponent + 1, (high << 7u) | jam(low, 17u));
+  }
+  return rounded(sign, exponent, (high << 8u) | jam(low, 16u));
+}
+
+fn sum(a: u32, b: u32) -> u32 {
+  var x = a;
+  var y = b;
+  if ((b & MAGNITUDE) > (a & MAGNITUDE)) {
+    x = b;
+    y = a;
+  }
+  let p = parts(x);
+  let q = parts(y);
+  if (q.significand == 0u) {
+    // Zeros keep their sign only if both have it.
+    return select(x, a & b, p.significand == 0u);
+  }
+  let large = p.significand << 6u;
+  let small = jam(q.significand << 6u, u32(p.exponent - q.exponent));
+  let total = select(large - small, large + small, ((x ^ y) & SIGN) == 0u);
+  if (total == 0u) {
+    return 0u;
+  }
+  let up = 30u - firstLeadingBit(total);
+  return rounded(x & SIGN, p.exponent + 1 - i32(up), total << up);
+}
+
+fn difference(a: u32, b: u32) -> u32 {
+  return sum(a, b ^ SIGN);
+}
+
+// a / b, by long division in steps that stay within 32 bits; b is not zero.
+fn quotient(a: u32, b: u32) -> u32 {
+  let sign = (a ^ b) & SIGN;
+  let p = parts(a);
+  let q = parts(b);
+  if (p.significand == 0u || q.significand == 0u) {
+    return sign;
+  }
+  var exponent = p.exponent - q.exponent + 127;
+  var dividend = p.significand;
+  if (dividend < q.significand) {
+    dividend <<= 1u;
+    exponent -= 1;
+  }
+  var result = 1u;
+  var rest = dividend - q.significand;
+  for (var step = 0u; step < 3u; step++) {
+    let digit = (rest << 8u) / q.significand;
+    rest = (rest << 8u) - digit * q.significand;
+    result = (result << 8u) | digit;
+  }
+  let digit = (rest << 6u) / q.significand;
+  rest = (rest << 6u) - digit * q.significand;
+  return rounded(sign, exponent, (result << 6u) | digit | select(0u, 1u, rest != 0u));
+}
+
+// The integer part, at most top; 0 for what is negative.
+fn truncated(x: u32, top: u32) -> u32 {
+  let exponent = x >> 23u;
+  if (x >= SIGN || exponent < 127u) {
+    return 0u;
+  }
+  if (exponent > 140u) {
+    return top;
+  }
+  return min(top, ((x & 0x7fffffu) | 0x800000u) >> (150u - exponent));
+}
+
+fn widened(half: u32) -> u32 {
+  let sign = (half & 0x8000u) << 16u;
+  let field = (half >> 10u) & 0x1fu;
+  let fraction = half & 0x3ffu;
+  if (field == 31u) {
+    return sign | INFINITE | (fraction << 13u) | select(0u, 0x400000u, fraction != 0u);
+  }
+  if (field != 0u) {
+    return sign | ((field + 112u) << 23u) | (fraction << 13u);
+  }
+  if (fraction == 0u) {
+    return sign;
+  }
+  let leading = firstLeadingBit(fraction);
+  return sign | ((leading + 103u) << 23u) | ((fraction << (23u - leading)) & 0x7fffffu);
+}
+
+fn narrowed(x: u32) -> u32 {
+  let sign = (x >> 16u) & 0x8000u;
+  let a = x & MAGNITUDE;
+  if (a >= 0x477ff000u) {
+    return sign | 0x7c00u;
+  }
+  if (a >= 0x38800000u) {
+    return sign | ((a - 0x38000000u + 0xfffu + ((a >> 13u) & 1u)) >> 13u);
+  }
+  let exponent = a >> 23u;
+  if (exponent < 102u) {
+    return sign;
+  }
+  let significand = (a & 0x7fffffu) | 0x800000u;
+  let down = 126u - exponent;
+  let whole = significand >> down;
+  let rest = significand & ((1u << down) - 1u);
+  let tie = 1u << (down - 1u);
+  return sign | (whole + select(0u, 1u, rest > tie || (rest == tie && (whole & 1u) == 1u)));
+}

@@ -1,0 +1,70 @@
+//! Float modes in which a software device can be opened, to show that no kernel relies on the usual one. For tests.
+
+#[cfg(target_arch = "x86_64")]
+use super::{Gpu, Kernel};
+#[cfg(target_arch = "x86_64")]
+use quantoscope_core::error::Result;
+
+/// How the float unit of the threads that a device makes rounds, and whether it flushes subnormals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To nearest, with subnormals.
+    Usual,
+    /// To nearest, without.
+    Flushing,
+    /// Toward zero.
+    TowardZero,
+    /// Up, without subnormals.
+    FlushingUp,
+    /// Down, without subnormals.
+    FlushingDown,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Mode; 5] =
+        [Mode::Usual, Mode::Flushing, Mode::TowardZero, Mode::FlushingUp, Mode::FlushingDown];
+
+    #[cfg(target_arch = "x86_64")]
+    fn bits(self) -> u32 {
+        0x1F80
+            | match self {
+                Mode::Usual => 0,
+                Mode::Flushing => 0x8040,
+                Mode::TowardZero => 0x6000,
+                Mode::FlushingUp => 0xC040,
+                Mode::FlushingDown => 0xA040,
+            }
+    }
+}
+
+/// A device whose threads, if it is a program on this processor, work in `mode`: they take it from the thread that
+/// makes them. Its kernels are probed in it, and this thread is back in the usual mode.
+#[cfg(target_arch = "x86_64")]
+pub async fn open(mode: Mode) -> Result<Gpu> {
+    open_edited(mode, &|_, text| text).await
+}
+
+/// As [`open`], with kernels whose text is changed by `edit`.
+#[cfg(target_arch = "x86_64")]
+pub(super) async fn open_edited(mode: Mode, edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
+    set(mode);
+    let opened = Gpu::unprobed(edit).await;
+    // The threads are made by the first work. What is known is computed in the wrong mode here, so the answers are void.
+    let warmed = match opened {
+        Ok(mut gpu) => gpu.probe().await.map(|()| gpu),
+        Err(e) => Err(e),
+    };
+    set(Mode::Usual);
+    let mut gpu = warmed?;
+    gpu.probe().await?;
+    Ok(gpu)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set(mode: Mode) {
+    let bits = mode.bits();
+    // SAFETY: the instruction reads four bytes that are there. No exception is unmasked, and between two calls nothing
+    // runs whose floats are used.
+    unsafe { std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const bits, options(nostack, readonly)) }
+}
