@@ -10,6 +10,8 @@ mod histogram;
 mod hostile;
 mod metrics;
 mod order;
+mod ptx;
+mod ptx_machine;
 mod refusals;
 mod rotations;
 mod transcodes;

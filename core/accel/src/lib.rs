@@ -7,6 +7,8 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Scratch};
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 pub use cpu::Level;
 
