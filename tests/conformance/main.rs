@@ -9,6 +9,7 @@ mod forest;
 mod histogram;
 mod hostile;
 mod metrics;
+mod offload;
 mod order;
 mod ptx;
 mod ptx_machine;

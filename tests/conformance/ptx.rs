@@ -5,7 +5,7 @@
 
 use crate::engines::Engine;
 use crate::vectors::tops;
-use quantoscope_accel::cuda::texts;
+use quantoscope_accel::cuda::texts::{self, LEN, SOURCES, TYPES};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::Scalar;
@@ -14,9 +14,6 @@ use quantoscope_tests::painters::{blocks, paint, word};
 use quantoscope_tests::ptx::{Kernel, Memory, parse};
 use quantoscope_tests::vectors::{f32_bytes, load, sha256};
 
-const TYPES: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
-const SOURCES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
-const LEN: usize = 32;
 /// What stands where nothing was written yet.
 const NOTHING: u8 = 0xA5;
 const SCALAR: Engine = Engine { name: "scalar", kernels: &Scalar };
@@ -26,16 +23,16 @@ fn random_blocks() -> usize {
 }
 
 /// An entry of a type, from its text or another.
-fn kernel(text: &str, entry: &str) -> Kernel {
+pub fn kernel(text: &str, entry: &str) -> Kernel {
     parse(text, entry).unwrap_or_else(|e| panic!("{entry}: {e}"))
 }
 
-fn text(d: DType) -> &'static str {
+pub fn text(d: DType) -> &'static str {
     texts::text(d).unwrap_or_else(|| panic!("no kernels for {d}"))
 }
 
 /// Launches as a device would be asked to.
-fn launch(kernel: &Kernel, count: usize, arguments: &[u64], memory: &mut Memory) {
+pub fn launch(kernel: &Kernel, count: usize, arguments: &[u64], memory: &mut Memory) {
     let groups = u64::from(texts::groups(count as u32));
     kernel.launch(groups, u64::from(texts::THREADS), arguments, memory).unwrap();
 }
@@ -58,7 +55,7 @@ fn decode(kernel: &Kernel, raw: &[u8], count: usize) -> Vec<f32> {
 }
 
 /// Values as a source stores them.
-fn stored(source: DType, x: &[f32]) -> Vec<u8> {
+pub fn stored(source: DType, x: &[f32]) -> Vec<u8> {
     match source {
         DType::BF16 => x.iter().flat_map(|&x| f32_to_bf16(x).to_le_bytes()).collect(),
         DType::F16 => x.iter().flat_map(|&x| f32_to_f16(x).to_le_bytes()).collect(),

@@ -5,6 +5,7 @@
 
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Scratch};
+use quantoscope_core::kernels::Kernels;
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -17,17 +18,23 @@ pub use cpu::Level;
 pub enum Engine {
     /// The processor.
     Cpu(Level),
+    /// The first NVIDIA device, and the processor for what is not done there.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 impl Engine {
-    /// The fastest engine of this machine that gives exact bytes.
+    /// The fastest engine of this machine that gives exact bytes. Never a device: tiles are too small to be worth the way.
     pub fn auto() -> Engine {
         Engine::Cpu(Level::available().last().copied().unwrap_or(Level::Scalar))
     }
 
-    /// Every engine of this machine, the slowest first.
+    /// Every engine of this machine: the processor's, the slowest first, then devices, which are opened for it.
     pub fn available() -> Vec<Engine> {
-        Level::available().into_iter().map(Engine::Cpu).collect()
+        let engines = Level::available().into_iter().map(Engine::Cpu);
+        #[cfg(feature = "cuda")]
+        let engines = engines.chain(cuda::first().ok().map(|_| Engine::Cuda));
+        engines.collect()
     }
 
     /// The engine with this name, or `auto`; the error says which ones there are.
@@ -35,9 +42,13 @@ impl Engine {
         if name == "auto" {
             return Ok(Engine::auto());
         }
-        let available = Engine::available();
-        available.iter().copied().find(|e| e.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = available.iter().map(|e| e.name()).collect();
+        #[cfg(feature = "cuda")]
+        if name == Engine::Cuda.name() {
+            return cuda::first().map(|_| Engine::Cuda);
+        }
+        let level = Level::available().into_iter().find(|l| l.name() == name);
+        level.map(Engine::Cpu).ok_or_else(|| {
+            let names: Vec<&str> = Engine::available().into_iter().map(Engine::name).collect();
             let there = names.join(", ");
             Error::new(
                 Code::Device,
@@ -50,13 +61,22 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Engine::Cpu(level) => level.kernels().name(),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => "cuda",
         }
+    }
+
+    /// What does the work of a job's tiles.
+    pub fn kernels(self) -> Result<&'static dyn Kernels> {
+        Ok(match self {
+            Engine::Cpu(level) => level.kernels(),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => cuda::first()?,
+        })
     }
 
     /// Runs a job on the bytes of its reads. The processor is ready at once; devices may have to be waited for.
     pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
-        match self {
-            Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
-        }
+        job::run(self.kernels()?, job, inputs, scratch)
     }
 }

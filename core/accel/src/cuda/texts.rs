@@ -5,6 +5,12 @@ use quantoscope_core::DType;
 
 /// The entry that decodes: `(blocks, values, count)`.
 pub const DECODE: &str = "decode";
+/// The types that have kernels.
+pub const TYPES: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
+/// What values may be stored as.
+pub const SOURCES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
+/// Values of a block.
+pub const LEN: usize = 32;
 /// Threads of a group.
 pub const THREADS: u32 = 256;
 /// Threads that share a block.
@@ -38,4 +44,20 @@ pub fn encode(source: DType) -> Option<&'static str> {
 /// How many groups do so many blocks.
 pub const fn groups(blocks: u32) -> u32 {
     blocks.div_ceil(THREADS / LANES)
+}
+
+/// The entries of every text.
+pub fn entries() -> impl Iterator<Item = &'static str> {
+    SOURCES.into_iter().filter_map(encode).chain([DECODE])
+}
+
+/// The bytes that an entry reads and writes for so many blocks of a type; none for what is no entry.
+pub fn sizes(dtype: DType, entry: &str, blocks: u32) -> Option<(u64, u64)> {
+    let packed = dtype.bytes_for(u64::from(blocks) * LEN as u64)?;
+    let values = |d: DType| d.bytes_for(u64::from(blocks) * LEN as u64);
+    if entry == DECODE {
+        return Some((packed, values(DType::F32)?));
+    }
+    let source = SOURCES.into_iter().find(|&s| encode(s) == Some(entry))?;
+    Some((values(source)?, packed))
 }
