@@ -4,13 +4,13 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit neon wasm-test e2e oracle candle lint bench matrix vectors clean
+.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
 
 ## test: set up and pass every test
-test: unit neon oracle candle wasm-test e2e
+test: unit neon ptx oracle candle wasm-test e2e
 
 cli:
 	@tests/setup.sh rust
@@ -41,6 +41,11 @@ neon:
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
 	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
 	  cargo test --target aarch64-unknown-linux-gnu -p quantoscope-tests --test conformance -- vectors:: refusals:: engines:: agree::
+
+## ptx: the CUDA kernels' texts are what their sources make, and assemble for every architecture; no GPU is needed
+ptx:
+	@tests/setup.sh ptx
+	target/ptx/bin/python tests/generate/ptx.py --gate
 
 oracle:
 	@tests/setup.sh rust python

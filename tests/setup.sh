@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon gpu node chromium runner python peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon gpu node chromium runner python ptx peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -85,6 +85,18 @@ step_python() {
   if ! cmp -s tests/oracle/requirements.txt target/venv/installed.txt; then
     target/venv/bin/pip install --quiet --disable-pip-version-check -r tests/oracle/requirements.txt
     cp tests/oracle/requirements.txt target/venv/installed.txt
+  fi
+}
+
+# The compilers of the CUDA kernels, in a Python environment of their own; no GPU is needed.
+step_ptx() {
+  command -v python3 >/dev/null || install_package python3
+  local wanted=tests/generate/ptx-requirements.txt
+  if ! cmp -s $wanted target/ptx/installed.txt; then
+    say "installing the compilers of the CUDA kernels"
+    python3 -m venv target/ptx 2>/dev/null || { rm -rf target/ptx; install_package python3-venv; python3 -m venv target/ptx; }
+    target/ptx/bin/pip install --quiet --disable-pip-version-check -r $wanted
+    cp $wanted target/ptx/installed.txt
   fi
 }
 

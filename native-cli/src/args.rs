@@ -84,7 +84,7 @@ pub struct Work {
     /// Bytes for all windows in flight together, for example 64MiB; default: 32 MiB for each thread.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// The engine: auto, scalar, avx2, avx512, neon or gpu, as far as this machine has it. Never changes a result.
+    /// The engine: auto, scalar, avx2, avx512, neon, gpu or cuda, as far as this machine has it. Never changes a result.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub engine: String,
 }

@@ -3,6 +3,7 @@
 mod adapters;
 mod bad_input;
 mod compare;
+mod cuda;
 mod errors;
 mod events;
 mod help;

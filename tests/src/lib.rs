@@ -1,4 +1,5 @@
-//! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled binary.
+//! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled binary, a
+//! machine for PTX.
 
 pub mod binary;
 pub mod drive;
@@ -6,4 +7,5 @@ pub mod forward;
 pub mod memory;
 pub mod models;
 pub mod painters;
+pub mod ptx;
 pub mod vectors;

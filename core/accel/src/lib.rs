@@ -5,10 +5,13 @@
 
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Scratch};
+use quantoscope_core::kernels::Kernels;
 
 mod cpu;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 pub use cpu::Level;
 
@@ -20,17 +23,23 @@ pub enum Engine {
     /// A graphics device, and the processor beside it.
     #[cfg(feature = "gpu")]
     Gpu(gpu::Graphics),
+    /// The first NVIDIA device, and the processor for what is not done there.
+    #[cfg(feature = "cuda")]
+    Cuda,
 }
 
 impl Engine {
-    /// The fastest engine of this machine that gives exact bytes.
+    /// The fastest engine of this machine that gives exact bytes. Never a device: tiles are too small to be worth the way.
     pub fn auto() -> Engine {
         Engine::Cpu(Level::available().last().copied().unwrap_or(Level::Scalar))
     }
 
-    /// Every engine of this machine, the slowest first.
+    /// Every engine of this machine: the processor's, the slowest first, then devices, which are opened for it.
     pub fn available() -> Vec<Engine> {
-        Level::available().into_iter().map(Engine::Cpu).collect()
+        let engines = Level::available().into_iter().map(Engine::Cpu);
+        #[cfg(feature = "cuda")]
+        let engines = engines.chain(cuda::first().ok().map(|_| Engine::Cuda));
+        engines.collect()
     }
 
     /// As [`Engine::by_name`], and `gpu` is known too: its device is opened and probed, which takes a moment.
@@ -47,9 +56,13 @@ impl Engine {
         if name == "auto" {
             return Ok(Engine::auto());
         }
-        let available = Engine::available();
-        available.iter().copied().find(|e| e.name() == name).ok_or_else(|| {
-            let names: Vec<&str> = available.iter().map(|e| e.name()).collect();
+        #[cfg(feature = "cuda")]
+        if name == Engine::Cuda.name() {
+            return cuda::first().map(|_| Engine::Cuda);
+        }
+        let level = Level::available().into_iter().find(|l| l.name() == name);
+        level.map(Engine::Cpu).ok_or_else(|| {
+            let names: Vec<&str> = Engine::available().into_iter().map(Engine::name).collect();
             let there = names.join(", ");
             Error::new(
                 Code::Device,
@@ -64,24 +77,28 @@ impl Engine {
             Engine::Cpu(level) => level.kernels().name(),
             #[cfg(feature = "gpu")]
             Engine::Gpu(_) => "gpu",
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => "cuda",
         }
     }
 
-    /// The level of the processor that works, alone or beside a device.
-    pub fn level(self) -> Level {
-        match self {
-            Engine::Cpu(level) => level,
+    /// What does the work of a job's tiles.
+    pub fn kernels(self) -> Result<&'static dyn Kernels> {
+        Ok(match self {
+            Engine::Cpu(level) => level.kernels(),
             #[cfg(feature = "gpu")]
-            Engine::Gpu(graphics) => graphics.level(),
-        }
+            Engine::Gpu(graphics) => graphics.level().kernels(),
+            #[cfg(feature = "cuda")]
+            Engine::Cuda => cuda::first()?,
+        })
     }
 
     /// Runs a job on the bytes of its reads. The processor is ready at once; devices may have to be waited for.
     pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
-        match self {
-            Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
-            #[cfg(feature = "gpu")]
-            Engine::Gpu(graphics) => graphics.run(job, inputs, scratch).await,
+        #[cfg(feature = "gpu")]
+        if let Engine::Gpu(graphics) = self {
+            return graphics.run(job, inputs, scratch).await;
         }
+        job::run(self.kernels()?, job, inputs, scratch)
     }
 }

@@ -1,0 +1,5 @@
+// Q4_0: `f16 d`, 32 nibbles.
+
+#include "around_zero.cuh"
+
+KERNELS(AroundZero<8>)

@@ -1,0 +1,5 @@
+// Q5_1: `f16 d`, `f16 m`, 32 fifth bits, 32 nibbles.
+
+#include "with_minimum.cuh"
+
+KERNELS(WithMinimum<31>)

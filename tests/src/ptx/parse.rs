@@ -1,0 +1,210 @@
+//! From text to instructions whose registers are places in a table.
+
+use super::operations::{Function, function, join};
+use std::collections::HashMap;
+
+/// An entry of a text, ready to be launched.
+pub struct Kernel {
+    pub(super) code: Vec<Instruction>,
+    pub(super) registers: usize,
+    /// Bytes of each parameter.
+    pub(super) parameters: Vec<u64>,
+}
+
+pub(super) struct Instruction {
+    /// As it is written.
+    pub text: String,
+    /// Runs only where this register is as said.
+    pub guard: Option<(usize, bool)>,
+    pub action: Action,
+}
+
+/// Bytes of an element, and how many there are.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    pub bytes: u64,
+    pub count: u64,
+}
+
+pub(super) struct Address {
+    pub base: Operand,
+    pub offset: u64,
+}
+
+pub(super) enum Action {
+    Compute { function: Function, to: usize, from: Vec<Operand> },
+    Load { access: Access, to: Vec<usize>, at: Address },
+    Store { access: Access, from: Vec<Operand>, at: Address },
+    Parameter { to: usize, number: usize },
+    Exchange { butterfly: bool, to: usize, from: [Operand; 4] },
+    Branch { to: usize },
+    Return,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Operand {
+    Register(usize),
+    Number(u64),
+    Thread,
+    Threads,
+    Group,
+}
+
+/// What names stand for while an entry is read.
+#[derive(Default)]
+struct Names {
+    registers: HashMap<String, usize>,
+    labels: HashMap<String, usize>,
+    parameters: HashMap<String, usize>,
+}
+
+/// The entry `name` of a text.
+pub fn parse(text: &str, name: &str) -> Result<Kernel, String> {
+    let (_, rest) = text.split_once(&format!(".entry {name}(")).ok_or(format!("there is no entry {name}"))?;
+    let (head, rest) = rest.split_once(')').ok_or("the parameters have no end")?;
+    let body = rest.trim_start().strip_prefix("{\n").ok_or("the entry has no body")?;
+    let (body, _) = body.split_once("\n}").ok_or("the body has no end")?;
+    let mut names = Names::default();
+    let parameters = parameters(head, &mut names)?;
+    let mut statements = Vec::new();
+    for line in body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(".reg ")) {
+        if let Some(label) = line.strip_suffix(':') {
+            names.labels.insert(label.to_string(), statements.len());
+        } else {
+            statements.push(line.strip_suffix(';').ok_or(format!("not one statement: {line}"))?);
+        }
+    }
+    let code = statements.iter().map(|s| names.instruction(s)).collect::<Result<_, _>>()?;
+    Ok(Kernel { code, registers: names.registers.len(), parameters })
+}
+
+fn parameters(head: &str, names: &mut Names) -> Result<Vec<u64>, String> {
+    let mut all = Vec::new();
+    for line in head.split(',').map(str::trim) {
+        let bytes = match line.split_whitespace().nth(1) {
+            Some(".u64") => 8,
+            Some(".u32") => 4,
+            _ => return Err(format!("a parameter of another kind: {line}")),
+        };
+        names.parameters.insert(line.split_whitespace().last().unwrap_or("").to_string(), all.len());
+        all.push(bytes);
+    }
+    Ok(all)
+}
+
+/// Splits at the commas that are not in braces.
+fn operands(text: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let parts = text.split(|c| {
+        depth += i32::from(c == '{') - i32::from(c == '}');
+        c == ',' && depth == 0
+    });
+    parts.map(str::trim).filter(|p| !p.is_empty()).collect()
+}
+
+/// What stands in braces, or the one thing that stands without.
+fn elements(text: &str) -> Vec<&str> {
+    text.trim_matches(['{', '}']).split(',').map(str::trim).collect()
+}
+
+/// `ld.global.v4.f32`, without the first two words.
+fn access(words: &str) -> Option<Access> {
+    let (count, kind) = match words.split_once('.') {
+        Some(("v2", kind)) => (2, kind),
+        Some(("v4", kind)) => (4, kind),
+        None => (1, words),
+        _ => return None,
+    };
+    let bytes = match kind {
+        "u16" => 2,
+        "u32" | "f32" => 4,
+        _ => return None,
+    };
+    Some(Access { bytes, count })
+}
+
+impl Names {
+    fn instruction(&mut self, text: &str) -> Result<Instruction, String> {
+        let (guard, plain) = match text.strip_prefix('@') {
+            Some(guarded) => {
+                let (register, rest) = guarded.split_once(char::is_whitespace).ok_or("a guard of nothing")?;
+                let wanted = !register.starts_with('!');
+                (Some((self.register(register.trim_start_matches('!'))?, wanted)), rest.trim())
+            }
+            None => (None, text),
+        };
+        let (name, rest) = plain.split_once(char::is_whitespace).unwrap_or((plain, ""));
+        let action = self.action(name, &operands(rest)).map_err(|e| format!("{e}, in `{text}`"))?;
+        Ok(Instruction { text: text.to_string(), guard, action })
+    }
+
+    fn action(&mut self, name: &str, operands: &[&str]) -> Result<Action, String> {
+        match (name, operands) {
+            ("ret", []) => Ok(Action::Return),
+            ("bra" | "bra.uni", [label]) => {
+                let to = *self.labels.get(*label).ok_or("there is no such label")?;
+                Ok(Action::Branch { to })
+            }
+            ("ld.param.u64" | "ld.param.u32", [to, from]) => {
+                let from = from.trim_matches(['[', ']']);
+                let number = *self.parameters.get(from).ok_or("there is no such parameter")?;
+                Ok(Action::Parameter { to: self.register(to)?, number })
+            }
+            ("shfl.sync.bfly.b32" | "shfl.sync.down.b32", [to, a, b, c, mask]) => {
+                // The name of a predicate may follow, which tells whether the lane was there.
+                let to = self.register(to.split('|').next().unwrap_or(to))?;
+                let from = [self.operand(a)?, self.operand(b)?, self.operand(c)?, self.operand(mask)?];
+                Ok(Action::Exchange { butterfly: name.contains("bfly"), to, from })
+            }
+            (_, [to, from]) if name.starts_with("ld.global.") => {
+                let access = access(&name[10..]).ok_or("no such load")?;
+                let to = elements(to).into_iter().map(|r| self.register(r)).collect::<Result<_, _>>()?;
+                Ok(Action::Load { access, to, at: self.address(from)? })
+            }
+            (_, [to, from]) if name.starts_with("st.global.") => {
+                let access = access(&name[10..]).ok_or("no such store")?;
+                let from = elements(from).into_iter().map(|r| self.operand(r)).collect::<Result<_, _>>()?;
+                Ok(Action::Store { access, from, at: self.address(to)? })
+            }
+            ("mov.b32", [to, halves]) if halves.starts_with('{') => {
+                let from = elements(halves).into_iter().map(|r| self.operand(r)).collect::<Result<_, _>>()?;
+                Ok(Action::Compute { function: join, to: self.register(to)?, from })
+            }
+            (_, [to, from @ ..]) if from.len() <= 4 => {
+                let function = function(name).ok_or("no such instruction")?;
+                let from = from.iter().map(|o| self.operand(o)).collect::<Result<_, _>>()?;
+                Ok(Action::Compute { function, to: self.register(to)?, from })
+            }
+            _ => Err("no such instruction".to_string()),
+        }
+    }
+
+    fn register(&mut self, name: &str) -> Result<usize, String> {
+        if !name.starts_with('%') || name.contains('.') {
+            return Err(format!("{name} is no register"));
+        }
+        let next = self.registers.len();
+        Ok(*self.registers.entry(name.to_string()).or_insert(next))
+    }
+
+    fn operand(&mut self, text: &str) -> Result<Operand, String> {
+        let number = match text {
+            "%tid.x" => return Ok(Operand::Thread),
+            "%ntid.x" => return Ok(Operand::Threads),
+            "%ctaid.x" => return Ok(Operand::Group),
+            _ if text.starts_with('%') => return self.register(text).map(Operand::Register),
+            _ => match text.strip_prefix("0f") {
+                Some(hex) => u64::from_str_radix(hex, 16).ok(),
+                None => text.parse::<i64>().ok().map(|n| n as u64),
+            },
+        };
+        number.map(Operand::Number).ok_or(format!("{text} is no operand"))
+    }
+
+    fn address(&mut self, text: &str) -> Result<Address, String> {
+        let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or("no address")?;
+        let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
+        let offset = offset.parse::<i64>().map_err(|e| e.to_string())? as u64;
+        Ok(Address { base: Operand::Register(self.register(base)?), offset })
+    }
+}
