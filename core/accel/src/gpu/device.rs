@@ -1,12 +1,12 @@
 //! The choice of an adapter, its limits, the compiler, and what went wrong. Knows no kernel's meaning.
 
 use super::failed;
-use super::kernel::Kernel;
+use crate::device::Kernel;
 use quantoscope_core::error::{Code, Error, Result};
 use std::sync::{Arc, Mutex};
 
 /// An open device.
-pub struct Device {
+pub struct Driver {
     pub name: String,
     pub software: bool,
     pub device: wgpu::Device,
@@ -18,9 +18,9 @@ pub struct Device {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-impl Device {
+impl Driver {
     /// Opens the adapter that the platform calls its fastest.
-    pub async fn open() -> Result<Device> {
+    pub async fn open() -> Result<Driver> {
         let none = |e: &dyn std::fmt::Display| {
             Error::new(Code::Device, format!("this machine has no graphics device that can be used: {e}"))
         };
@@ -53,7 +53,7 @@ impl Device {
             bind_group_layouts: &[Some(&bindings)],
             immediate_size: 0,
         });
-        Ok(Device {
+        Ok(Driver {
             name: format!("{} ({:?})", info.name, info.backend),
             software: info.device_type == wgpu::DeviceType::Cpu,
             device,
@@ -64,7 +64,7 @@ impl Device {
         })
     }
 
-    /// Compiles a kernel; what is wrong with it is told by [`Device::check`].
+    /// Compiles a kernel; what is wrong with it is told by [`Driver::check`].
     pub fn compile(&self, kernel: Kernel, text: String) -> wgpu::ComputePipeline {
         let label = kernel.to_string();
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
