@@ -17,7 +17,8 @@ const FASTER: f64 = 1.25;
 /// The engine for a plan, on so many threads. Devices are opened only where that could pay.
 pub fn engine(plan: &Plan, threads: u32) -> Engine {
     let cpu = Engine::auto();
-    let work: Vec<Work> = work(plan).into_iter().map(|(k, n)| Work::new(k, n, cpu.kernels(), threads)).collect();
+    let work: Vec<Work> =
+        work(plan).into_iter().map(|(k, n)| Work::new(k, n, cpu.kernels(), threads)).collect();
     if work.iter().map(|w| w.seconds()).sum::<f64>() < SHORT {
         return cpu;
     }
@@ -27,7 +28,8 @@ pub fn engine(plan: &Plan, threads: u32) -> Engine {
         if offload.device().is_software() {
             continue;
         }
-        let chosen: Vec<Kernel> = work.iter().filter(|w| w.faster(&offload, threads)).map(|w| w.kernel).collect();
+        let chosen: Vec<Kernel> =
+            work.iter().filter(|w| w.faster(&offload, threads)).map(|w| w.kernel).collect();
         let saved = work.iter().filter(|w| chosen.contains(&w.kernel)).map(Work::seconds).sum::<f64>();
         if saved > best.0 {
             best = (saved, Some(offload.choosing(|k| chosen.contains(&k))));
@@ -63,14 +65,17 @@ fn work(plan: &Plan) -> Vec<(Kernel, u64)> {
     let mut work: Vec<(Kernel, u64)> = Vec::new();
     for output in &plan.outputs {
         // Devices are not asked for anything between decoding and encoding.
-        for piece in output.pieces.iter().filter(|p| p.from.ops.is_empty() && p.from.map == RowMap::Identity) {
+        for piece in output.pieces.iter().filter(|p| p.from.ops.is_empty() && p.from.map == RowMap::Identity)
+        {
             let values = (piece.rows.end - piece.rows.start).saturating_mul(output.grid.cols);
             let written = match piece.finish {
                 Finish::Encode(e) => Some(e),
                 _ => None,
             };
             for encoding in written.iter().chain(&output.ask.encodings) {
-                let Some(kernel) = kernel(piece.from.dtype, *encoding, piece.importance.is_some()) else { continue };
+                let Some(kernel) = kernel(piece.from.dtype, *encoding, piece.importance.is_some()) else {
+                    continue;
+                };
                 match work.iter_mut().find(|(k, _)| *k == kernel) {
                     Some((_, n)) => *n += values,
                     None => work.push((kernel, values)),

@@ -57,7 +57,8 @@ struct Row {
 }
 
 pub fn run(args: &Engines) -> Result<ExitCode> {
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
+    let threads =
+        args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let cpu = Engine::auto();
     let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(open_device(name))).collect();
     let open: Vec<Option<&Offload>> = opened.iter().map(|o| o.as_ref().ok()).collect();
@@ -91,7 +92,7 @@ fn device(engine: &'static str, opened: &Result<Offload>) -> Device {
 fn kernels(open: &[Option<&Offload>]) -> Vec<Kernel> {
     let mut all: Vec<Kernel> = Vec::new();
     let measured = |k: &Kernel| !matches!(k, Kernel::Quantize { from: DType::F32 | DType::F16, .. });
-    for (kernel, _) in open.iter().flatten().flat_map(|o| o.verdicts()).filter(|(k, _)| measured(k)) {
+    for kernel in open.iter().flatten().flat_map(|o| o.kernels()).filter(|k| measured(k)) {
         if !all.contains(kernel) {
             all.push(*kernel);
         }
@@ -140,7 +141,8 @@ fn described(device: &Device) -> String {
     let exact = device.kernels.iter().filter(|k| k.exact).count();
     let refused: Vec<&str> = device.kernels.iter().filter(|k| !k.exact).map(|k| k.kernel.as_str()).collect();
     let software = if device.software { ", a program on the processor: auto never takes it" } else { "" };
-    let mut text = format!("{}{software}\n{:11}{exact} of {} kernels exact", clean(name), "", device.kernels.len());
+    let mut text =
+        format!("{}{software}\n{:11}{exact} of {} kernels exact", clean(name), "", device.kernels.len());
     if !refused.is_empty() {
         text.push_str(&format!("; refused, and left to the processor: {}", refused.join(", ")));
     }
@@ -161,6 +163,12 @@ fn cells(report: &Report, row: &Row) -> Vec<Styled> {
 fn rate(weights: Option<f64>) -> String {
     let Some(n) = weights else { return "–".into() };
     let (n, unit) = if n >= 1e9 { (n / 1e9, "G") } else { (n / 1e6, "M") };
-    let decimals = if n >= 100.0 { 0 } else if n >= 10.0 { 1 } else { 2 };
+    let decimals = if n >= 100.0 {
+        0
+    } else if n >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{n:.decimals$} {unit}")
 }

@@ -8,19 +8,24 @@ use quantoscope_core::kernels::Kernels;
 use quantoscope_core::quant::Encoding;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which blocks are made again, unless somebody wants others.
 const SEED: u64 = 0x7E57_ED0F_7E57_ED0F;
 
-/// An engine that asks a device where its kernels are exact, and the processor elsewhere.
+/// An engine that asks a device where its kernels are exact, and the processor elsewhere. Its clones trust the device, and
+/// cease to, together.
+#[derive(Clone)]
 pub struct Offload {
     name: &'static str,
-    device: Box<dyn Device>,
-    kernels: Vec<(Kernel, Verdict)>,
+    device: Arc<dyn Device>,
+    /// What it may be asked for.
+    kernels: Vec<Kernel>,
+    /// What the probe found, of what was probed.
+    verdicts: Arc<Mutex<Vec<(Kernel, Verdict)>>>,
     cpu: &'static dyn Kernels,
     seed: u64,
-    trust: Trust,
+    trust: Arc<Trust>,
 }
 
 /// Whether a device is still asked.
@@ -46,7 +51,7 @@ impl Offload {
         cpu: &'static dyn Kernels,
     ) -> Result<Offload> {
         let offload = Offload::probed(name, device, cpu).await?;
-        if offload.kernels.iter().all(|(_, verdict)| *verdict == Verdict::Refused) {
+        if offload.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Refused) {
             let name = offload.device.name();
             let message = format!("{name} gave wrong bytes when it was probed, so it is not used");
             return Err(Error::new(Code::Device, message));
@@ -60,11 +65,19 @@ impl Offload {
         device: Box<dyn Device>,
         cpu: &'static dyn Kernels,
     ) -> Result<Offload> {
-        let mut kernels = Vec::new();
-        for kernel in device.kernels() {
-            kernels.push((kernel, judge(&*device, kernel).await?));
+        let offload = Offload::unprobed(name, device, cpu);
+        for kernel in &offload.kernels {
+            offload.judge(*kernel).await?;
         }
-        Ok(Offload { name, device, kernels, cpu, seed: SEED, trust: Trust::default() })
+        Ok(offload)
+    }
+
+    /// The same, of which each kernel is probed when it is first asked for: compiling and probing all of them can take
+    /// longer than the work.
+    pub fn unprobed(name: &'static str, device: Box<dyn Device>, cpu: &'static dyn Kernels) -> Offload {
+        let (kernels, device) = (device.kernels(), device.into());
+        let (verdicts, trust) = (Arc::default(), Arc::default());
+        Offload { name, device, kernels, verdicts, cpu, seed: SEED, trust }
     }
 
     /// The same engine, which makes other blocks again.
@@ -74,7 +87,7 @@ impl Offload {
 
     /// The same engine, which asks its device for some kernels only: for others the processor is faster.
     pub fn choosing(mut self, chosen: impl Fn(Kernel) -> bool) -> Offload {
-        self.kernels.retain(|(kernel, _)| chosen(*kernel));
+        self.kernels.retain(|kernel| chosen(*kernel));
         self
     }
 
@@ -88,9 +101,20 @@ impl Offload {
         &*self.device
     }
 
-    /// What the probe found of each kernel.
-    pub fn verdicts(&self) -> &[(Kernel, Verdict)] {
+    /// What it may be asked for.
+    pub fn kernels(&self) -> &[Kernel] {
         &self.kernels
+    }
+
+    /// What the probe found of each kernel that was probed.
+    pub fn verdicts(&self) -> Vec<(Kernel, Verdict)> {
+        self.kernels.iter().filter_map(|k| Some((*k, self.verdict(*k)?))).collect()
+    }
+
+    /// What the probe found of a kernel, if it was probed.
+    pub fn verdict(&self, kernel: Kernel) -> Option<Verdict> {
+        let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|(k, _)| *k == kernel).map(|(_, verdict)| *verdict)
     }
 
     /// What does what the device does not.
@@ -103,8 +127,37 @@ impl Offload {
         self.trust.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn is_exact(&self, kernel: Kernel) -> bool {
-        self.kernels.contains(&(kernel, Verdict::Exact))
+    /// Probes a kernel, if that was not done.
+    async fn judge(&self, kernel: Kernel) -> Result<Verdict> {
+        if let Some(known) = self.verdict(kernel) {
+            return Ok(known);
+        }
+        let verdict = judge(&*self.device, kernel).await?;
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, verdict));
+        Ok(verdict)
+    }
+
+    /// Whether a kernel may be asked for and is exact; it is probed if it was not.
+    pub async fn is_exact(&self, kernel: Kernel) -> bool {
+        if !self.kernels.contains(&kernel) || !self.is_trusted() {
+            return false;
+        }
+        match self.judge(kernel).await {
+            Ok(verdict) => verdict == Verdict::Exact,
+            Err(e) => {
+                self.trust.end(e.to_string());
+                false
+            }
+        }
+    }
+
+    async fn are_exact(&self, kernels: impl Iterator<Item = Kernel>) -> bool {
+        for kernel in kernels {
+            if !self.is_exact(kernel).await {
+                return false;
+            }
+        }
+        true
     }
 
     fn is_trusted(&self) -> bool {
@@ -113,7 +166,7 @@ impl Offload {
 
     /// Has the device do a task, if it is trusted with it and still there.
     pub async fn make(&self, task: Task<'_>, out: &mut [u8]) -> Outcome {
-        if !self.is_trusted() || !task.kernels().all(|k| self.is_exact(k)) {
+        if !self.is_trusted() || !self.are_exact(task.kernels()).await {
             return Outcome::Declined;
         }
         match self.device.run(task, out).await {
@@ -154,7 +207,7 @@ impl Offload {
         let mut ready = false;
         let mut any = false;
         for making in job.makings() {
-            let Some(bytes) = self.wants(job, &making) else { continue };
+            let Some(bytes) = self.wants(job, &making).await else { continue };
             if !ready {
                 job::prepare(self.cpu, job, inputs, scratch)?;
                 ready = true;
@@ -182,10 +235,10 @@ impl Offload {
     }
 
     /// The bytes that a making takes, where the device may be asked for it.
-    fn wants(&self, job: &Job, making: &Making<'_>) -> Option<usize> {
+    async fn wants(&self, job: &Job, making: &Making<'_>) -> Option<usize> {
         let Encoding::Type(to) = making.to else { return None };
-        let mut kernels = stages(making.from, to, making.weighted);
-        let known = making.ops.is_empty() && kernels.all(|k| self.is_exact(k));
+        let kernels = stages(making.from, to, making.weighted);
+        let known = making.ops.is_empty() && self.are_exact(kernels).await;
         let values = job.window.height().checked_mul(job.window.width()).filter(|n| known && *n > 0)?;
         to.bytes_for(values).and_then(|n| usize::try_from(n).ok())
     }

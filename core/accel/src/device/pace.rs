@@ -23,7 +23,8 @@ struct Sample {
 impl Sample {
     fn new(kernel: Kernel, values: usize, cpu: &dyn Kernels) -> Result<Sample, Refused> {
         let x: Vec<f32> = (0..values as u64).map(weight).collect();
-        let weights = if kernel.is_weighted() { (0..WIDTH as u64).map(|i| weight(!i).abs()).collect() } else { vec![] };
+        let weights =
+            if kernel.is_weighted() { (0..WIDTH as u64).map(|i| weight(!i).abs()).collect() } else { vec![] };
         let blocks = values / kernel.block().block_len() as usize;
         let mut src = vec![0; kernel.bytes_in(blocks)];
         match kernel {

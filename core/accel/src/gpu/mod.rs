@@ -15,7 +15,7 @@ use crate::device::{Answer, Device, Kernel, Outcome, Task};
 use buffers::Slot;
 use device::Driver;
 use quantoscope_core::error::{Code, Error, Result};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Values of a slice, the work of one submission: 16 MiB of binary32, and far below every limit of a device.
 const SLICE: usize = 1 << 22;
@@ -26,13 +26,20 @@ const SLOTS: usize = 4;
 /// A device with its kernels.
 pub struct Gpu {
     driver: Driver,
-    kernels: Vec<(Kernel, wgpu::ComputePipeline)>,
+    kernels: Vec<Program>,
     /// Buffers of earlier submissions, for the next.
     idle: Mutex<Vec<Slot>>,
 }
 
+/// A kernel, compiled when it is first run: in a page that can take seconds.
+struct Program {
+    kernel: Kernel,
+    text: String,
+    pipeline: OnceLock<wgpu::ComputePipeline>,
+}
+
 impl Gpu {
-    /// The best device of this machine, its kernels compiled; fails where there is none.
+    /// The best device of this machine; fails where there is none.
     pub async fn open() -> Result<Gpu> {
         Gpu::edited(&|_, text| text).await
     }
@@ -40,24 +47,35 @@ impl Gpu {
     /// The same, where `edit` may change a kernel's text.
     pub(crate) async fn edited(edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
         let driver = Driver::open().await?;
-        let compiled = kernel::all().map(|k| (k, driver.compile(k, edit(k, kernel::text(k)))));
-        let kernels = compiled.collect();
+        let program = |kernel| {
+            let text = edit(kernel, kernel::text(kernel));
+            Program { kernel, text, pipeline: OnceLock::new() }
+        };
+        let kernels = kernel::all().map(program).collect();
         driver.check()?;
         Ok(Gpu { driver, kernels, idle: Mutex::new(Vec::new()) })
+    }
+
+    /// The same device under the name that a browser has for it, which tells scripts only.
+    pub fn named(mut self, name: String, software: bool) -> Gpu {
+        self.driver.name = name;
+        self.driver.software |= software;
+        self
     }
 
     /// Stage after stage, slice after slice.
     async fn work(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
         let stages: Vec<Kernel> = task.kernels().collect();
         let [kernel] = stages[..] else { return Ok(Outcome::Declined) };
-        let found = self.kernels.iter().find(|(k, _)| *k == kernel);
-        let (Some((_, pipeline)), Some(values)) = (found, task.values()) else {
+        let found = self.kernels.iter().find(|p| p.kernel == kernel);
+        let (Some(program), Some(values)) = (found, task.values()) else {
             return Ok(Outcome::Declined);
         };
         let blocks = values / kernel.block().block_len() as usize;
         if task.src.len() != kernel.bytes_in(blocks) || out.len() != kernel.bytes_out(blocks) {
             return Ok(Outcome::Declined);
         }
+        let pipeline = program.pipeline.get_or_init(|| self.driver.compile(kernel, program.text.clone()));
         let slice = SLICE / kernel.block().block_len() as usize;
         let (step_in, step_out) = (kernel.bytes_in(slice), kernel.bytes_out(slice));
         for (src, out) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)) {
@@ -105,7 +123,7 @@ impl Device for Gpu {
     }
 
     fn kernels(&self) -> Vec<Kernel> {
-        self.kernels.iter().map(|(kernel, _)| *kernel).collect()
+        self.kernels.iter().map(|p| p.kernel).collect()
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {

@@ -79,8 +79,10 @@ fn doubts_that_are_not_raised_are_caught() {
 
 #[test]
 fn a_text_that_does_not_compile_is_an_error() {
-    let broken = pollster::block_on(Gpu::edited(&|_, text| text.replace("fn load", "fn lode")));
-    assert!(broken.is_err_and(|e| e.to_string().contains("load")));
+    let broken =
+        pollster::block_on(Gpu::edited(&|_, text| text.replace("fn load", "fn lode"))).expect("a device");
+    let judged = pollster::block_on(judge(&broken, broken.kernels()[0]));
+    assert!(judged.is_err_and(|e| e.to_string().contains("load")));
 }
 
 /// Floats that are trusted where they must not be are right in the usual mode, and refused in another: so a device in
