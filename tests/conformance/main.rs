@@ -15,6 +15,7 @@ mod offload;
 mod order;
 mod ptx;
 mod ptx_machine;
+mod ptx_turns;
 mod refusals;
 mod rotations;
 mod transcodes;

@@ -112,7 +112,7 @@ pub async fn open_device(name: &str) -> Result<Offload> {
         #[cfg(feature = "gpu")]
         "gpu" => ("gpu", Box::new(gpu::Gpu::open().await?)),
         #[cfg(feature = "cuda")]
-        "cuda" => ("cuda", Box::new(cuda::Gpu::open(0)?)),
+        "cuda" => ("cuda", Box::new(cuda::open().await?)),
         _ => return Err(Error::new(Code::Device, format!("this build knows no device named {name:?}"))),
     };
     Offload::open(name, device, fastest().kernels()).await

@@ -24,6 +24,7 @@ use probe::Probe;
 use steps::Rotations;
 use tile::{load, refused, tile_of, tiles};
 
+pub use crate::plan::Along;
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
 pub use recheck::{ONE_IN, Recheck, Rechecked};
 

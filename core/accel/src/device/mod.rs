@@ -9,6 +9,7 @@ mod known;
 mod offload;
 pub mod pace;
 mod probe;
+pub mod turn;
 
 pub use kernel::Kernel;
 pub use offload::Offload;
