@@ -4,7 +4,7 @@ SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
 
-.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint bench matrix vectors clean
+.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
@@ -75,6 +75,12 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
+
+## elsewhere: the command line with all its devices, checked for macOS and Windows
+elsewhere:
+	@tests/setup.sh elsewhere
+	cargo check -p quantoscope --target aarch64-apple-darwin
+	cargo check -p quantoscope --target x86_64-pc-windows-msvc
 
 ## bench: ours beside llama.cpp's, and the goals; recorded in benches/record (takes a quarter of an hour, 4 GB of disk)
 bench: cli

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm neon gpu node chromium runner python ptx peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm elsewhere neon gpu node chromium runner python ptx peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,6 +28,14 @@ step_wasm() {
   step_rust
   # The toolchain file decides which toolchain the targets are added to.
   for target in wasm32-unknown-unknown thumbv7em-none-eabihf; do
+    rustup target list --installed | grep -qx "$target" || rustup target add "$target"
+  done
+}
+
+# Systems that programs are checked for, and not linked.
+step_elsewhere() {
+  step_rust
+  for target in aarch64-apple-darwin x86_64-pc-windows-msvc; do
     rustup target list --installed | grep -qx "$target" || rustup target add "$target"
   done
 }

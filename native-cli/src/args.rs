@@ -37,6 +37,7 @@ pub enum Verb {
     Verify(Verify),
     Sweep(Sweep),
     Bench(Bench),
+    Engines(Engines),
     Completions(Completions),
     Man(Man),
 }
@@ -84,7 +85,8 @@ pub struct Work {
     /// Bytes for all windows in flight together, for example 64MiB; default: 32 MiB for each thread.
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// The engine: auto, scalar, avx2, avx512, neon, gpu or cuda, as far as this machine has it. Never changes a result.
+    /// The engine: auto, scalar, avx2, avx512, neon, gpu or cuda, as far as this machine has it (see `engines`). Never
+    /// changes a result.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub engine: String,
 }
@@ -366,6 +368,23 @@ pub struct BenchRotation {
     #[arg(long, value_name = "N", default_value_t = 32)]
     pub group: u32,
     /// Worker threads; default: one for each processor.
+    #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub threads: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show the engines of this machine: what each is, whether its kernels are exact, how fast they are, what auto takes.
+///
+/// Devices are opened and probed, and every kind of work is measured for a moment, so this takes some seconds.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  quantoscope engines
+  quantoscope engines --json | jq '.devices[].kernels[] | select(.exact | not)'")]
+pub struct Engines {
+    /// Threads that work or ask a device; default: one for each processor.
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// Print JSON.

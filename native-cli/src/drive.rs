@@ -1,5 +1,6 @@
 //! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
 
+use crate::choice;
 use crate::io::artefact::Artefact;
 use crate::io::journal::{Journal, Record};
 use crate::io::source::Source;
@@ -43,6 +44,8 @@ pub fn watch_interrupts() {
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
     pub engine: Engine,
+    /// Whether nobody named the engine.
+    auto: bool,
     pub budget: Budget,
 }
 
@@ -55,7 +58,15 @@ impl Resources {
             None => thread::available_parallelism().map_or(1, |n| n.get() as u32),
         };
         let memory = work.memory.unwrap_or(u64::from(workers) * (32 << 20));
-        Ok(Resources { engine, budget: Budget { memory, workers } })
+        Ok(Resources { engine, auto: work.engine == "auto", budget: Budget { memory, workers } })
+    }
+
+    /// The same, with the engine that is best for a plan, where nobody named one.
+    pub fn settled(mut self, plan: &Plan) -> Resources {
+        if self.auto {
+            self.engine = choice::engine(plan, self.budget.workers);
+        }
+        self
     }
 
     /// What a report says of the run.

@@ -1,6 +1,7 @@
 //! `quantoscope`: reads arguments, runs a verb, says how it ended.
 
 mod args;
+mod choice;
 mod commands;
 mod drive;
 mod exit;
@@ -45,6 +46,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Verify(a) => a.json,
         Verb::Sweep(a) => a.json || a.format == json,
         Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => a.json,
+        Verb::Engines(a) => a.json,
         Verb::Completions(_) | Verb::Man(_) => false,
     }
 }
@@ -59,6 +61,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Verify(a) => commands::verify::run(&a),
         Verb::Sweep(a) => commands::sweep::run(&a),
         Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => commands::bench::rotation(&a),
+        Verb::Engines(a) => commands::engines::run(&a),
         Verb::Completions(a) => commands::help::completions(&a),
         Verb::Man(a) => commands::help::man(&a),
     }

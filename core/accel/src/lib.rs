@@ -40,6 +40,11 @@ impl Engine {
         Engine::Cpu(fastest())
     }
 
+    /// A device with the processor beside it, open as long as the program runs.
+    pub fn of(offload: Offload) -> Engine {
+        Engine::Device(Box::leak(Box::new(offload)))
+    }
+
     /// Those of the processor, the slowest first.
     pub fn available() -> Vec<Engine> {
         Level::available().into_iter().map(Engine::Cpu).collect()
@@ -52,8 +57,7 @@ impl Engine {
             return Ok(Engine::auto());
         }
         if let Some(name) = DEVICES.iter().find(|n| **n == name) {
-            let offload = open_device(name).await?;
-            return Ok(Engine::Device(Box::leak(Box::new(offload))));
+            return open_device(name).await.map(Engine::of);
         }
         let level = Level::available().into_iter().find(|l| l.name() == name);
         level.map(Engine::Cpu).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! The report of `quantize`, for people: a row for each tensor, the sums below.
 
 use super::table::{Align, Styled, Tone, plain, render};
-use super::{clean, fixed, percent, sci, shape, short_size, size};
+use super::{clean, count, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
 use quantoscope_core::plan::Importance;
 use quantoscope_core::plan::rotate::Rotated;
@@ -129,9 +129,10 @@ fn device(d: &DeviceView) -> String {
     if d.made.blocks == 0 {
         return format!("{name}: nothing to do for it{ended}");
     }
-    let seen =
-        d.seen_from.map(|s| format!("; wrong ones would show from {s:.1e} of all on")).unwrap_or_default();
-    format!("{name}: {} blocks, {} made again and equal{seen}{ended}", d.made.blocks, d.made.checked)
+    let share = |s: f64| format!("; if {} were wrong, one would have shown", percent(Some(s)));
+    let seen = d.seen_from.map(share).unwrap_or_default();
+    let (blocks, checked) = (count(d.made.blocks), count(d.made.checked));
+    format!("{name}: {blocks} blocks, {checked} of them made again and equal{seen}{ended}")
 }
 
 fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {

@@ -7,6 +7,7 @@
 mod kernel;
 mod known;
 mod offload;
+pub mod pace;
 mod probe;
 
 pub use kernel::Kernel;
