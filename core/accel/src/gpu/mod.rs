@@ -1,7 +1,8 @@
 //! Kernels on a graphics processor, through wgpu: Vulkan, Metal, Direct3D 12, and WebGPU in a page.
 //!
-//! No device is trusted: the kernels decide every byte by integers, and a float says only what no rounding can change
-//! (`block.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses) it hands back.
+//! No device is trusted: the kernels of small blocks decide every byte by integers, and a float says only what no rounding
+//! can change (`block.wgsl`). Searches trust that a device rounds to nearest, which the probe finds out, and nothing else
+//! (`guarded.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses, what might be flushed) it hands back.
 
 mod buffers;
 mod device;
