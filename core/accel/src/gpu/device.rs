@@ -91,10 +91,11 @@ impl Driver {
     }
 }
 
-/// The source, the result, the doubt, and the size.
+/// The source, the result, the doubt, the size, and what is given beside the source.
 fn bindings(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
-    let kinds = [storage(true), storage(false), storage(false), wgpu::BufferBindingType::Uniform];
+    let kinds =
+        [storage(true), storage(false), storage(false), wgpu::BufferBindingType::Uniform, storage(true)];
     let entries: Vec<_> = (0..)
         .zip(kinds)
         .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {

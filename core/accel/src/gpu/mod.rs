@@ -1,7 +1,8 @@
 //! Kernels on a graphics processor, through wgpu: Vulkan, Metal, Direct3D 12, and WebGPU in a page.
 //!
-//! No device is trusted: the kernels decide every byte by integers, and a float says only what no rounding can change
-//! (`block.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses) it hands back.
+//! No device is trusted: the kernels of small blocks decide every byte by integers, and a float says only what no rounding
+//! can change (`block.wgsl`). Searches trust that a device rounds to nearest, which the probe finds out, and nothing else
+//! (`guarded.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses, what might be flushed) it hands back.
 
 mod buffers;
 mod device;
@@ -10,9 +11,11 @@ pub mod hostile;
 mod kernel;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wide_tests;
 
 use crate::device::{Answer, Device, Kernel, Outcome, Task};
-use buffers::Slot;
+use buffers::{Slot, Work};
 use device::Driver;
 use quantoscope_core::error::{Code, Error, Result};
 use std::sync::{Mutex, PoisonError};
@@ -39,9 +42,31 @@ impl Gpu {
 
     /// The same, where `edit` may change a kernel's text.
     pub(crate) async fn edited(edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
+        Gpu::chosen(&|_| true, edit).await
+    }
+
+    /// The same, with some of the kernels.
+    pub(crate) async fn chosen(
+        chosen: &dyn Fn(Kernel) -> bool,
+        edit: &dyn Fn(Kernel, String) -> String,
+    ) -> Result<Gpu> {
         let driver = Driver::open().await?;
-        let compiled = kernel::all().map(|k| (k, driver.compile(k, edit(k, kernel::text(k)))));
-        let kernels = compiled.collect();
+        // Kernels that differ in their source alone may have one text, which is compiled once.
+        let mut programs: Vec<(&str, String, wgpu::ComputePipeline)> = Vec::new();
+        let mut kernels = Vec::new();
+        for kernel in kernel::all().filter(|k| chosen(*k)) {
+            let (entry, text) = (kernel.entry(), edit(kernel, kernel::text(kernel)));
+            let known = programs.iter().find(|(e, t, _)| *e == entry && *t == text);
+            let program = match known {
+                Some((_, _, program)) => program.clone(),
+                None => driver.compile(kernel, text.clone()),
+            };
+            if known.is_none() {
+                programs.push((entry, text, program.clone()));
+            }
+            kernels.push((kernel, program));
+        }
+
         driver.check()?;
         Ok(Gpu { driver, kernels, idle: Mutex::new(Vec::new()) })
     }
@@ -60,11 +85,20 @@ impl Gpu {
         }
         let slice = SLICE / kernel.block().block_len() as usize;
         let (step_in, step_out) = (kernel.bytes_in(slice), kernel.bytes_out(slice));
-        for (src, out) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)) {
+        let row = (task.weights.len() / kernel.block().block_len() as usize).max(1);
+        for (n, (src, out)) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)).enumerate() {
             let blocks = (src.len() / kernel.bytes_in(1)) as u32;
-            let slot = self.slot(src.len(), out.len())?;
-            let groups = kernel::groups(kernel, blocks);
-            let done = slot.run(&self.driver, pipeline, groups, blocks, src, out).await?;
+            let slot = self.slot(src.len(), out.len(), task.weights.len())?;
+            let work = Work {
+                groups: kernel::groups(kernel, blocks),
+                blocks,
+                first: (n * slice % row) as u32,
+                row: row as u32,
+                kind: kernel::kind(kernel),
+                weights: task.weights,
+                src,
+            };
+            let done = slot.run(&self.driver, pipeline, work, out).await?;
             self.keep(slot);
             if !done {
                 return Ok(Outcome::Declined);
@@ -74,15 +108,15 @@ impl Gpu {
     }
 
     /// Buffers that are large enough.
-    fn slot(&self, input: usize, output: usize) -> Result<Slot> {
+    fn slot(&self, input: usize, output: usize, weights: usize) -> Result<Slot> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match idle.iter().position(|slot| slot.holds(input, output)) {
+        match idle.iter().position(|slot| slot.holds(input, output, weights)) {
             Some(at) => Ok(idle.swap_remove(at)),
             None => {
                 // What is too small now is too small for what comes: windows are as large as they can be.
                 idle.pop();
                 drop(idle);
-                Slot::new(&self.driver, input, output)
+                Slot::new(&self.driver, input, output, weights)
             }
         }
     }
