@@ -14,7 +14,7 @@ const BLOCKS: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, 
 const SOURCES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// The usual mode, and on x86-64 the others.
-fn devices() -> impl Iterator<Item = (String, Gpu)> {
+pub fn devices() -> impl Iterator<Item = (String, Gpu)> {
     #[cfg(target_arch = "x86_64")]
     let modes = hostile::Mode::ALL.into_iter().map(|mode| {
         let gpu = pollster::block_on(hostile::open(mode)).expect("a device");

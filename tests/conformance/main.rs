@@ -8,6 +8,8 @@ mod floor;
 mod forest;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod gpu_turns;
 mod histogram;
 mod hostile;
 mod metrics;

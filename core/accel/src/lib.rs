@@ -8,10 +8,11 @@ use quantoscope_core::job::{self, Done, Job, Scratch};
 use quantoscope_core::kernels::Kernels;
 
 mod cpu;
-#[cfg(feature = "gpu")]
-pub mod gpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod device;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 
 pub use cpu::Level;
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 /// Copies are of whole words.
-const WORD: usize = 4;
+pub const WORD: usize = 4;
 
 /// Buffers on the device, and the one that both sides see.
 pub struct Slot {
@@ -116,7 +116,7 @@ struct Answer {
 }
 
 /// Waits until the device has done its work and the buffer can be read.
-async fn map(device: &Device, buffer: &wgpu::Buffer, span: std::ops::Range<u64>) -> Result<()> {
+pub async fn map(device: &Device, buffer: &wgpu::Buffer, span: std::ops::Range<u64>) -> Result<()> {
     let answer = Arc::new(Mutex::new(Answer::default()));
     let told = Arc::clone(&answer);
     buffer.map_async(wgpu::MapMode::Read, span, move |given| {

@@ -1,7 +1,6 @@
 //! The choice of an adapter, its limits, the compiler, and what went wrong. Knows no kernel's meaning.
 
 use super::failed;
-use super::kernel::Kernel;
 use quantoscope_core::error::{Code, Error, Result};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +10,8 @@ pub struct Device {
     pub software: bool,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
+    /// Workgroups along one side of a dispatch.
+    pub most_groups: u32,
     /// Of the buffers that every kernel has.
     pub bindings: wgpu::BindGroupLayout,
     layout: wgpu::PipelineLayout,
@@ -33,11 +34,13 @@ impl Device {
             ..wgpu::RequestAdapterOptions::default()
         };
         let adapter = instance.request_adapter(&options).await.map_err(|e| none(&e))?;
-        // Slices are small enough for what every device has: nothing more is asked for.
-        let wanted = wgpu::DeviceDescriptor {
-            required_limits: wgpu::Limits::downlevel_defaults(),
-            ..wgpu::DeviceDescriptor::default()
+        // Slices are small enough for what every device has: nothing more is asked for than WebGPU promises.
+        let limits = wgpu::Limits {
+            max_compute_workgroup_storage_size: 16 << 10,
+            ..wgpu::Limits::downlevel_defaults()
         };
+        let most_groups = limits.max_compute_workgroups_per_dimension;
+        let wanted = wgpu::DeviceDescriptor { required_limits: limits, ..wgpu::DeviceDescriptor::default() };
         let (device, queue) = adapter.request_device(&wanted).await.map_err(|e| none(&e))?;
         let trouble = Arc::new(Mutex::new(None));
         let note = Arc::clone(&trouble);
@@ -58,6 +61,7 @@ impl Device {
             software: info.device_type == wgpu::DeviceType::Cpu,
             device,
             queue,
+            most_groups,
             bindings,
             layout,
             trouble,
@@ -65,17 +69,16 @@ impl Device {
     }
 
     /// Compiles a kernel; what is wrong with it is told by [`Device::check`].
-    pub fn compile(&self, kernel: Kernel, text: String) -> wgpu::ComputePipeline {
-        let label = kernel.to_string();
+    pub fn compile(&self, label: &str, entry: &str, text: String) -> wgpu::ComputePipeline {
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(&label),
+            label: Some(label),
             source: wgpu::ShaderSource::Wgsl(text.into()),
         });
         self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(&label),
+            label: Some(label),
             layout: Some(&self.layout),
             module: &module,
-            entry_point: Some(kernel.entry()),
+            entry_point: Some(entry),
             compilation_options: wgpu::PipelineCompilationOptions::default(),
             cache: None,
         })

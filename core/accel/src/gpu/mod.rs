@@ -5,14 +5,18 @@
 //! (NaN, what an encoder refuses) it hands back. Only `engine.rs` knows jobs.
 
 mod buffers;
+mod chain;
+mod course;
 mod device;
 mod engine;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 mod kernel;
 mod probe;
+mod rotate;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use buffers::Slot;
 use device::Device;
@@ -21,6 +25,8 @@ pub use kernel::Kernel;
 pub use probe::Verdict;
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
+pub use rotate::Floats;
+use rotate::Rotator;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -40,6 +46,7 @@ pub enum Outcome {
 pub struct Gpu {
     device: Device,
     kernels: Vec<(Kernel, wgpu::ComputePipeline, Verdict)>,
+    rotator: Rotator,
     /// The buffers of the last submission, for the next.
     idle: Mutex<Option<Slot>>,
     /// Whether the device failed: it is not asked again.
@@ -59,12 +66,15 @@ impl Gpu {
     /// A device whose kernels are all refused until they are probed. `edit` may change a kernel's text.
     async fn unprobed(edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
         let device = Device::open().await?;
-        let compiled = Kernel::all().map(|k| (k, device.compile(k, edit(k, k.text())), Verdict::Refused));
+        let rotator = Rotator::new(&device, &|_, text| text);
+        let compiled = Kernel::all()
+            .map(|k| (k, device.compile(&k.to_string(), k.entry(), edit(k, k.text())), Verdict::Refused));
         let kernels = compiled.collect();
         device.check()?;
         Ok(Gpu {
             device,
             kernels,
+            rotator,
             idle: Mutex::new(None),
             lost: AtomicBool::new(false),
             made: AtomicUsize::new(0),
@@ -77,7 +87,7 @@ impl Gpu {
             let verdict = probe::judge(self, self.kernels[at].0).await?;
             self.kernels[at].2 = verdict;
         }
-        Ok(())
+        turns::probe(self).await
     }
 
     /// The device and what drives it, such as `NVIDIA L4 (Vulkan)`.

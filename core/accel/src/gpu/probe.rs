@@ -146,7 +146,7 @@ fn blocks(from: DType) -> Known {
 }
 
 /// The numbers of a stream: SplitMix64 as a counter.
-fn word(seed: u64, at: u64) -> u64 {
+pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

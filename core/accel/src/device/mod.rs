@@ -1,0 +1,3 @@
+//! What every kind of device shares.
+
+pub mod turn;

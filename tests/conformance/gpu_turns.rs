@@ -1,0 +1,254 @@
+//! Rotations on the graphics device against the definition, bit for bit, in every float mode that a software device can be
+//! made to work in; and from stored bytes to the bytes of blocks.
+
+use crate::gpu::devices;
+use quantoscope_accel::device::turn::Step;
+use quantoscope_accel::gpu::{Floats, Gpu, Outcome, Verdict};
+use quantoscope_core::DType;
+use quantoscope_core::kernels::{Kernels, Scalar};
+use quantoscope_core::plan::Along;
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::vectors::f32_bytes;
+
+fn run(gpu: &Gpu, steps: &[Step<'_>], rows: usize, width: usize, x: &[f32]) -> (Outcome, Vec<u8>) {
+    let mut out = vec![0xA5; x.len() * 4];
+    let turned = gpu.rotate(steps, rows, width, DType::F32, &f32_bytes(x), DType::F32, &mut out);
+    (pollster::block_on(turned).expect("no failure"), out)
+}
+
+/// What the definition makes of a matrix.
+fn definition(steps: &[Step<'_>], width: usize, x: &[f32]) -> Vec<f32> {
+    let mut values = x.to_vec();
+    steps.iter().for_each(|step| step.apply(&mut values, width));
+    values
+}
+
+fn same(a: &[u8], want: &[f32]) -> bool {
+    a == f32_bytes(want)
+}
+
+/// A rotation, the side, vectors, and values on their side: before them, and in all.
+type Case = (u64, Form, Along, usize, usize, usize);
+
+fn cases() -> Vec<Case> {
+    let sylvester = (0..=15).map(|k| 1 << k);
+    let dense = [12, 36, 896, 1536, 2560, 3584, 4864, 11008, 14336];
+    let mut all = Vec::new();
+    for len in sylvester.chain(dense) {
+        let n = len as usize;
+        let vectors = if n > 4096 { 2 } else { 3 };
+        all.push((len, Form::Full, Along::Columns, vectors, 0, n));
+        all.push((len, Form::Full, Along::Rows, if n > 4096 { 3 } else { 37 }, 0, n));
+    }
+    for (len, form) in [
+        (64, Form::FixesOnes),
+        (896, Form::FixesOnes),
+        (3584, Form::FixesOnes),
+        (8192, Form::FixesOnes),
+        (2880, Form::FixesOnes),
+        (4096, Form::Block(32)),
+        (1536, Form::Block(96)),
+        (14336, Form::Block(7168)),
+    ] {
+        let n = len as usize;
+        all.push((len, form, Along::Columns, 3, 5, n + 9));
+        all.push((len, form, Along::Rows, 3, 5, n + 9));
+    }
+    all
+}
+
+fn in_one_way(name: &str, gpu: &Gpu, cases: &[Case], soft: bool) {
+    for &(len, form, along, vectors, at, side) in cases {
+        let rotation = Rotation::new(len, form, len ^ 0xA5).expect("a rotation");
+        let steps = [Step::Turn { along, at, rotation: &rotation }];
+        let (rows, width) = if along == Along::Columns { (vectors, side) } else { (side, vectors) };
+        for scale in [0.02, 1e-30, 1e-37] {
+            let x: Vec<f32> = paint("normal", len, rows * width).iter().map(|v| v * (scale / 0.02)).collect();
+            let want = definition(&steps, width, &x);
+            let (outcome, got) = run(gpu, &steps, rows, width, &x);
+            let what = format!("{name}: {len} {form:?} {along:?} {scale}");
+            // Floats are not sure of what may be flushed; integers always are.
+            assert!(outcome == Outcome::Done || !soft && scale != 0.02, "{what} is declined");
+            assert!(outcome == Outcome::Declined || same(&got, &want), "{what} differs");
+        }
+    }
+}
+
+#[test]
+fn every_order_in_every_mode_and_every_way_that_is_exact() {
+    let cases = cases();
+    for (name, gpu) in devices() {
+        let verdicts: Vec<_> = gpu.rotations().collect();
+        assert!(verdicts.contains(&(Floats::Soft, Verdict::Exact)), "{name}: {verdicts:?}");
+        let nearest = name.ends_with("Usual") || name.ends_with("Flushing");
+        let exact = verdicts.contains(&(Floats::Guarded, Verdict::Exact));
+        assert!(exact == nearest || !gpu.is_software(), "{name}: {verdicts:?}");
+        let mut gpu = gpu.rotating(Some(Floats::Soft));
+        in_one_way(&name, &gpu, &cases, true);
+        if exact {
+            gpu = gpu.rotating(Some(Floats::Guarded));
+            in_one_way(&name, &gpu, &cases, false);
+        }
+        // Integers do what floats are not sure of.
+        in_one_way(&name, &gpu.rotating(None), &cases[..20], true);
+    }
+}
+
+/// A rotated matrix from end to end: gains on both sides, the whole axis, and heads on either side.
+#[test]
+fn stored_bytes_become_blocks() {
+    const ROWS: usize = 192;
+    const WIDTH: usize = 896;
+    let stream = Rotation::new(WIDTH as u64, Form::Full, 1).expect("a rotation");
+    let writer = Rotation::new(ROWS as u64, Form::FixesOnes, 2).expect("a rotation");
+    let heads: Vec<Rotation> =
+        (3..10).map(|seed| Rotation::new(64, Form::Full, seed).expect("one")).collect();
+    let gain: Vec<f32> = paint("normal", 3, WIDTH).iter().map(|v| 1.0 + v * 10.0).collect();
+    let rows: Vec<f32> = (0..ROWS).map(|r| 0.3 + word(1, r as u64) as u8 as f32 / 77.0).collect();
+    let head = |along| {
+        let turn = move |(n, rotation)| Step::Turn { along, at: n * 64, rotation };
+        heads.iter().enumerate().map(turn)
+    };
+    let mut programs: Vec<Vec<Step<'_>>> = vec![
+        vec![],
+        vec![
+            Step::Gain { along: Along::Columns, gain: &gain, divides: false },
+            Step::Turn { along: Along::Columns, at: 0, rotation: &stream },
+        ],
+        vec![
+            Step::Gain { along: Along::Rows, gain: &rows, divides: true },
+            Step::Turn { along: Along::Rows, at: 0, rotation: &writer },
+        ],
+    ];
+    // Readers with heads below them, writers with heads beside them.
+    let mut both = programs[1].clone();
+    both.extend(head(Along::Rows).take(3));
+    programs.push(both);
+    let mut both: Vec<_> = head(Along::Columns).collect();
+    both.extend(programs[2].clone());
+    programs.push(both);
+    for (name, gpu) in devices() {
+        for (n, steps) in programs.iter().enumerate() {
+            for from in [DType::F32, DType::F16, DType::BF16] {
+                let x = paint("heavy", 9 + n as u64, ROWS * WIDTH);
+                let src: Vec<u8> = match from {
+                    DType::F32 => f32_bytes(&x),
+                    // A positive exponent of two digits at most: about 2^-9 to 2^-2.
+                    DType::F16 => {
+                        x.iter().flat_map(|v| (v.to_bits() as u16 & 0x8FFF | 0x2000).to_le_bytes()).collect()
+                    }
+                    _ => x.iter().flat_map(|v| ((v.to_bits() >> 16) as u16).to_le_bytes()).collect(),
+                };
+                let mut values = vec![0.0; x.len()];
+                Scalar.decode(from, &src, &mut values).expect("a plain type");
+                let values = definition(steps, WIDTH, &values);
+                for to in [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1] {
+                    let mut want = vec![0; to.bytes_for(values.len() as u64).expect("whole blocks") as usize];
+                    Scalar.encode(Encoding::Type(to), &values, None, &mut want).expect("finite values");
+                    let mut got = vec![0xA5; want.len()];
+                    let turned = gpu.rotate(steps, ROWS, WIDTH, from, &src, to, &mut got);
+                    let outcome = pollster::block_on(turned).expect("no failure");
+                    assert_eq!(outcome, Outcome::Done, "{name}: {n} {from} {to}");
+                    assert!(got == want, "{name}: {n} {from} {to}");
+                }
+            }
+        }
+        assert_eq!(gpu.rotated(), programs.len() * 15 * ROWS * WIDTH);
+    }
+}
+
+/// More than a submission takes; the last rows have a gain of their own.
+#[test]
+fn long_matrices_go_run_by_run() {
+    let gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let (rows, width) = (2055, 2048);
+    let rotation = Rotation::new(2048, Form::Block(512), 1).expect("a rotation");
+    let gain: Vec<f32> = (0..rows).map(|r| 1.0 + r as f32 / 7.0).collect();
+    let steps = [
+        Step::Gain { along: Along::Rows, gain: &gain, divides: true },
+        Step::Turn { along: Along::Columns, at: 0, rotation: &rotation },
+    ];
+    let mut x = paint("normal", 1, rows * width);
+    let want = definition(&steps, width, &x);
+    let (outcome, got) = run(&gpu, &steps, rows, width, &x);
+    assert!(outcome == Outcome::Done && same(&got, &want));
+    x[rows * width - 1] = f32::NAN;
+    assert_eq!(run(&gpu, &steps, rows, width, &x).0, Outcome::Declined);
+}
+
+#[test]
+fn what_cannot_be_done_is_declined() {
+    let gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
+    let x = paint("normal", 1, 64 * 96);
+    let turn = |along, at| Step::Turn { along, at, rotation: &rotation };
+    let declined = |steps: &[Step<'_>], x: &[f32]| run(&gpu, steps, 64, 96, x).0 == Outcome::Declined;
+    assert!(!declined(&[turn(Along::Columns, 32), turn(Along::Rows, 0)], &x));
+    assert!(declined(&[turn(Along::Columns, 33)], &x));
+    assert!(declined(&[turn(Along::Columns, usize::MAX)], &x));
+    assert!(declined(&[turn(Along::Rows, 1)], &x));
+    let gain = |gain, divides| Step::Gain { along: Along::Rows, gain, divides };
+    assert!(!declined(&[gain(&[2.0; 64], true)], &x));
+    assert!(!declined(&[gain(&[0.0; 64], false)], &x));
+    assert!(declined(&[gain(&[0.0; 64], true)], &x));
+    assert!(declined(&[gain(&[f32::INFINITY; 64], false)], &x));
+    assert!(declined(&[gain(&[2.0; 63], false)], &x));
+    assert!(declined(&[gain(&[1e38; 64], false), gain(&[1e38; 64], false)], &x));
+    for bad in [f32::NAN, f32::INFINITY, 3e38] {
+        let mut x = x.clone();
+        x[95] = bad;
+        assert!(declined(&[turn(Along::Rows, 0)], &x), "{bad}");
+    }
+    let src = f32_bytes(&x);
+    let quantize = |rows, width, to, bytes| {
+        let mut out = vec![0; bytes];
+        pollster::block_on(gpu.rotate(&[], rows, width, DType::F32, &src, to, &mut out)).expect("no failure")
+    };
+    assert_eq!(quantize(64, 96, DType::Q8_0, 64 * 3 * 34), Outcome::Done);
+    for (rows, width, to, bytes) in [
+        (64, 96, DType::Q8_0, 64 * 3 * 34 - 1),
+        (63, 96, DType::Q8_0, 63 * 3 * 34),
+        (384, 16, DType::Q8_0, 64 * 3 * 34),
+        (64, 96, DType::IQ4_NL, 64 * 3 * 18),
+        (0, 96, DType::Q8_0, 0),
+        (usize::MAX, 96, DType::Q8_0, 34),
+    ] {
+        assert_eq!(quantize(rows, width, to, bytes), Outcome::Declined, "{rows} {width} {to}");
+    }
+}
+
+/// How fast each way is on this device, in millions of values a second: `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed() {
+    let rows = 1024;
+    for (len, form) in [
+        (1024, Form::Full),
+        (4096, Form::Full),
+        (4096, Form::Block(128)),
+        (8192, Form::Full),
+        (896, Form::Full),
+    ] {
+        let rotation = Rotation::new(len, form, 1).expect("a rotation");
+        let width = len as usize;
+        let x = paint("normal", 1, rows * width);
+        let steps = [Step::Turn { along: Along::Columns, at: 0, rotation: &rotation }];
+        for floats in [Floats::Guarded, Floats::Soft] {
+            let gpu = pollster::block_on(Gpu::open()).expect("a device").rotating(Some(floats));
+            let src = f32_bytes(&x);
+            let mut out = vec![0; x.len() / 32 * 34];
+            let mut times = Vec::new();
+            for _ in 0..7 {
+                let start = std::time::Instant::now();
+                let turned = gpu.rotate(&steps, rows, width, DType::F32, &src, DType::Q8_0, &mut out);
+                assert_eq!(pollster::block_on(turned).expect("no failure"), Outcome::Done);
+                times.push(start.elapsed().as_secs_f64());
+            }
+            times.sort_by(f64::total_cmp);
+            let rate = x.len() as f64 / times[3] / 1e6;
+            println!("{}: {len} {form:?} by {floats:?}: {rate:.1} million values a second", gpu.name());
+        }
+    }
+}
