@@ -3,7 +3,7 @@
 
 use crate::gpu::devices;
 use quantoscope_accel::device::turn::Step;
-use quantoscope_accel::gpu::{Floats, Gpu, Outcome, Verdict};
+use quantoscope_accel::gpu::{Floats, Gpu, Matrix, Outcome, Verdict};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::plan::Along;
@@ -14,7 +14,9 @@ use quantoscope_tests::vectors::f32_bytes;
 
 fn run(gpu: &Gpu, steps: &[Step<'_>], rows: usize, width: usize, x: &[f32]) -> (Outcome, Vec<u8>) {
     let mut out = vec![0xA5; x.len() * 4];
-    let turned = gpu.rotate(steps, rows, width, DType::F32, &f32_bytes(x), DType::F32, &mut out);
+    let src = f32_bytes(x);
+    let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps, to: DType::F32 };
+    let turned = gpu.rotate(&matrix, &mut out);
     (pollster::block_on(turned).expect("no failure"), out)
 }
 
@@ -148,8 +150,8 @@ fn stored_bytes_become_blocks() {
                     let mut want = vec![0; to.bytes_for(values.len() as u64).expect("whole blocks") as usize];
                     Scalar.encode(Encoding::Type(to), &values, None, &mut want).expect("finite values");
                     let mut got = vec![0xA5; want.len()];
-                    let turned = gpu.rotate(steps, ROWS, WIDTH, from, &src, to, &mut got);
-                    let outcome = pollster::block_on(turned).expect("no failure");
+                    let matrix = Matrix { from, src: &src, rows: ROWS, width: WIDTH, steps, to };
+                    let outcome = pollster::block_on(gpu.rotate(&matrix, &mut got)).expect("no failure");
                     assert_eq!(outcome, Outcome::Done, "{name}: {n} {from} {to}");
                     assert!(got == want, "{name}: {n} {from} {to}");
                 }
@@ -204,7 +206,8 @@ fn what_cannot_be_done_is_declined() {
     let src = f32_bytes(&x);
     let quantize = |rows, width, to, bytes| {
         let mut out = vec![0; bytes];
-        pollster::block_on(gpu.rotate(&[], rows, width, DType::F32, &src, to, &mut out)).expect("no failure")
+        let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps: &[], to };
+        pollster::block_on(gpu.rotate(&matrix, &mut out)).expect("no failure")
     };
     assert_eq!(quantize(64, 96, DType::Q8_0, 64 * 3 * 34), Outcome::Done);
     for (rows, width, to, bytes) in [
@@ -219,36 +222,45 @@ fn what_cannot_be_done_is_declined() {
     }
 }
 
-/// How fast each way is on this device, in millions of values a second: `--ignored --nocapture`.
+/// How fast each way is on this device, with no step beside: `--ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
-    let rows = 1024;
-    for (len, form) in [
-        (1024, Form::Full),
-        (4096, Form::Full),
-        (4096, Form::Block(128)),
-        (8192, Form::Full),
-        (896, Form::Full),
+    const ROWS: usize = 512;
+    let mut gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let name = gpu.name().to_string();
+    for (len, form, along) in [
+        (1024, Form::Full, Along::Columns),
+        (4096, Form::Full, Along::Columns),
+        (4096, Form::Block(128), Along::Columns),
+        (8192, Form::Full, Along::Columns),
+        (896, Form::Full, Along::Columns),
+        (4096, Form::Full, Along::Rows),
+        (3584, Form::Full, Along::Rows),
     ] {
         let rotation = Rotation::new(len, form, 1).expect("a rotation");
-        let width = len as usize;
-        let x = paint("normal", 1, rows * width);
-        let steps = [Step::Turn { along: Along::Columns, at: 0, rotation: &rotation }];
-        for floats in [Floats::Guarded, Floats::Soft] {
-            let gpu = pollster::block_on(Gpu::open()).expect("a device").rotating(Some(floats));
-            let src = f32_bytes(&x);
-            let mut out = vec![0; x.len() / 32 * 34];
-            let mut times = Vec::new();
-            for _ in 0..7 {
-                let start = std::time::Instant::now();
-                let turned = gpu.rotate(&steps, rows, width, DType::F32, &src, DType::Q8_0, &mut out);
-                assert_eq!(pollster::block_on(turned).expect("no failure"), Outcome::Done);
-                times.push(start.elapsed().as_secs_f64());
-            }
+        let turn = [Step::Turn { along, at: 0, rotation: &rotation }];
+        let (rows, width) = if along == Along::Columns { (ROWS, len as usize) } else { (len as usize, ROWS) };
+        let src = f32_bytes(&paint("normal", 1, rows * width));
+        let mut out = vec![0; src.len() / 128 * 34];
+        let mut rates = Vec::new();
+        for (floats, steps) in [(None, &[][..]), (Some(Floats::Guarded), &turn), (Some(Floats::Soft), &turn)]
+        {
+            gpu = gpu.rotating(floats);
+            let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps, to: DType::Q8_0 };
+            let mut times: Vec<f64> = (0..7)
+                .map(|_| {
+                    let start = std::time::Instant::now();
+                    let outcome = pollster::block_on(gpu.rotate(&matrix, &mut out)).expect("no failure");
+                    assert_eq!(outcome, Outcome::Done);
+                    start.elapsed().as_secs_f64()
+                })
+                .collect();
             times.sort_by(f64::total_cmp);
-            let rate = x.len() as f64 / times[3] / 1e6;
-            println!("{}: {len} {form:?} by {floats:?}: {rate:.1} million values a second", gpu.name());
+            rates.push((rows * width) as f64 / times[3] / 1e6);
         }
+        println!(
+            "{name}: {len} {form:?} {along:?}: {rates:.1?} million values a second: none, floats, integers"
+        );
     }
 }

@@ -36,26 +36,68 @@ struct Pass {
 
 var<workgroup> tile: array<u32, 4096>;
 
+// Where a value of a tile is: an element of a group, whose stretch is one of a row of the matrix.
 struct Place {
-  inside: bool,
-  at: u32,
-  element: u32,
+  within: u32,
+  beside: u32,
+  stretch: u32,
+  row: u32,
+  chunk: u32,
 }
 
-// Where value t of a tile is in memory, and which element of the axis it is.
-fn place(t: u32, stretch: u32, lane: u32) -> Place {
-  let number = t >> task.lanes;
-  let within = number % task.len;
-  let mine = stretch + number / task.len;
-  let beside = lane + (t & ((1u << task.lanes) - 1u));
-  let along = mine % task.chunks * task.hop + within * task.step + beside;
-  let inside = mine < task.stretches && beside < task.beside;
-  return Place(inside, task.at + mine / task.chunks * task.leap + along, along / task.unit);
+fn seek(p: ptr<function, Place>) {
+  (*p).row = (*p).stretch;
+  (*p).chunk = 0u;
+  if (task.chunks > 1u) {
+    (*p).row = (*p).stretch / task.chunks;
+    (*p).chunk = (*p).stretch - (*p).row * task.chunks;
+  }
 }
 
-fn flip(signs: u32, element: u32, x: u32) -> u32 {
+// The first value of an invocation.
+fn place(me: u32, stretch: u32, lane: u32) -> Place {
+  let number = me >> task.lanes;
+  let after = number / task.len;
+  let beside = lane + (me & ((1u << task.lanes) - 1u));
+  var p = Place(number - after * task.len, beside, stretch + after, 0u, 0u);
+  seek(&p);
+  return p;
+}
+
+// The next one, so many stretches and elements on: the lanes stay.
+fn advance(p: ptr<function, Place>, stretches: u32, elements: u32) {
+  (*p).within += elements;
+  var on = stretches;
+  if ((*p).within >= task.len) {
+    (*p).within -= task.len;
+    on += 1u;
+  }
+  if (on > 0u) {
+    (*p).stretch += on;
+    seek(p);
+  }
+}
+
+fn inside(p: Place) -> bool {
+  return p.stretch < task.stretches && p.beside < task.beside;
+}
+
+// From the beginning of the axis.
+fn along(p: Place) -> u32 {
+  return p.chunk * task.hop + p.within * task.step + p.beside;
+}
+
+fn address(p: Place) -> u32 {
+  return task.at + p.row * task.leap + along(p);
+}
+
+fn flip(signs: u32, p: Place, x: u32) -> u32 {
   if (signs == 0u) {
     return x;
+  }
+  var element = along(p);
+  if (task.unit > 1u) {
+    element /= task.unit;
   }
   return x ^ ((source[signs + (element >> 5u)] >> (element & 31u)) << 31u);
 }
@@ -91,14 +133,13 @@ fn fours(me: u32, h: u32, count: u32) {
 }
 
 // Value t of the tile, or the sum that the dense part replaces it by.
-fn mixed(t: u32) -> u32 {
+fn mixed(t: u32, within: u32) -> u32 {
   if (task.base == 1u) {
     return tile[t];
   }
-  let within = (t >> task.lanes) % task.len;
-  let part = task.len / task.base;
-  let run = part << task.lanes;
-  let row = within / part;
+  // As many values as the butterflies have mixed are a run.
+  let row = within / task.rounds;
+  let run = task.rounds << task.lanes;
   var signs = task.dense + row * ((task.base + 31u) >> 5u);
   var at = t - row * run;
   var bits = source[signs];
@@ -127,20 +168,23 @@ fn turn(
   let lane = number % across << task.lanes;
   let stretch = number / across * task.tall;
   let count = (task.tall * task.len) << task.lanes;
+  let stretches = (256u >> task.lanes) / task.len;
+  let elements = (256u >> task.lanes) - stretches * task.len;
+  var here = place(me, stretch, lane);
   for (var t = me; t < count; t += 256u) {
-    let here = place(t, stretch, lane);
     var x = 0u;
-    if (here.inside) {
-      x = result[here.at];
+    if (inside(here)) {
+      x = result[address(here)];
       if (task.limit != 0u) {
         begin(x);
         if (((x & INFINITE) >> 23u) >= task.limit) {
           raise();
         }
       }
-      x = flip(task.before, here.element, x);
+      x = flip(task.before, here, x);
     }
     tile[t] = x;
+    advance(&here, stretches, elements);
   }
   workgroupBarrier();
   var h = 1u << task.lanes;
@@ -153,14 +197,15 @@ fn turn(
     pairs(me, h, count);
     workgroupBarrier();
   }
+  here = place(me, stretch, lane);
   for (var t = me; t < count; t += 256u) {
-    let here = place(t, stretch, lane);
-    if (here.inside) {
-      var x = mixed(t);
+    if (inside(here)) {
+      var x = mixed(t, here.within);
       if (task.scale != 0u) {
         x = multiply(x, task.scale);
       }
-      result[here.at] = flip(task.after, here.element, x);
+      result[address(here)] = flip(task.after, here, x);
     }
+    advance(&here, stretches, elements);
   }
 }

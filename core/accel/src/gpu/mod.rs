@@ -25,8 +25,8 @@ pub use kernel::Kernel;
 pub use probe::Verdict;
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
-pub use rotate::Floats;
 use rotate::Rotator;
+pub use rotate::{Floats, Matrix};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

@@ -47,14 +47,20 @@ pub struct Rotator {
     pub made: AtomicUsize,
 }
 
-/// One task.
-#[derive(Clone, Copy)]
+/// A matrix, and what is to be done with it.
+#[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    pub steps: &'a [Step<'a>],
-    pub rows: usize,
-    pub width: usize,
+    /// How its values are stored.
     pub from: DType,
+    /// The stored values, row by row.
     pub src: &'a [u8],
+    /// How many rows there are.
+    pub rows: usize,
+    /// Values of a row.
+    pub width: usize,
+    /// The steps, one after the other.
+    pub steps: &'a [Step<'a>],
+    /// What it becomes: blocks, or binary32.
     pub to: DType,
 }
 
@@ -91,32 +97,21 @@ impl Rotator {
 }
 
 impl Gpu {
-    /// Decodes a matrix of `rows` rows of `width` values that are stored as `from`, takes the steps, one after the
-    /// other, and quantizes into `out` without importance; binary32 is left as it is.
+    /// Decodes a matrix, takes the steps, and quantizes into `out` without importance.
     ///
     /// Fails and declines as [`Gpu::quantize`] does; declines steps that do not fit, rows that are not whole blocks,
     /// more than 2^25 values that are rotated along the rows, and values that are not finite or near overflow.
-    pub async fn rotate(
-        &self,
-        steps: &[Step<'_>],
-        rows: usize,
-        width: usize,
-        from: DType,
-        src: &[u8],
-        to: DType,
-        out: &mut [u8],
-    ) -> Result<Outcome> {
-        let matrix = Matrix { steps, rows, width, from, src, to };
+    pub async fn rotate(&self, matrix: &Matrix<'_>, out: &mut [u8]) -> Result<Outcome> {
         for (floats, _, verdict) in &self.rotator.turn {
             let other = self.rotator.only.is_some_and(|only| only != *floats);
             if other || *verdict == Verdict::Refused || self.lost.load(Ordering::Relaxed) {
                 continue;
             }
-            let end = self.turn(*floats, &matrix, out).await;
+            let end = self.turn(*floats, matrix, out).await;
             self.lost.fetch_or(end.is_err(), Ordering::Relaxed);
             match end? {
                 End::Done => {
-                    self.rotator.made.fetch_add(rows * width, Ordering::Relaxed);
+                    self.rotator.made.fetch_add(matrix.rows * matrix.width, Ordering::Relaxed);
                     return Ok(Outcome::Done);
                 }
                 End::Unsure => {}

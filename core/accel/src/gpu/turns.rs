@@ -287,7 +287,7 @@ mod tests {
             ("tile[at + h] = subtract(a, b)", "tile[at + h] = add(a, b)"),
             ("(col & 31u) == 0u", "(col & 63u) == 0u"),
             ("for (var col = 1u; col", "for (var col = 2u; col"),
-            ("flip(task.after, here.element, x)", "x"),
+            ("flip(task.after, here, x)", "x"),
             ("element & 31u", "element & 15u"),
             (">= task.limit", "> task.limit"),
         ] {
