@@ -5,10 +5,11 @@ use crate::io::journal::{Journal, Record};
 use crate::io::source::Source;
 use crate::render::progress::Progress;
 use quantoscope_accel::Engine;
+use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Payload, Scratch};
+use quantoscope_core::job::{Done, Job, Payload, Rechecked, Scratch};
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{Collector, Run};
+use quantoscope_core::report::{Collector, DeviceView, Run};
 use quantoscope_core::schedule::{Budget, schedule_in};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,9 +27,10 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// the write.
 const WINDOW: u64 = 512 << 10;
 
-/// The jobs of this driver's windows.
-fn jobs<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    schedule_in(plan, budget, WINDOW)
+/// The jobs of this driver's windows. A device wants as much at once as it can take.
+fn jobs<'a>(plan: &'a Plan, resources: &Resources) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    let stretch = |offload: &Offload| offload.device().stretch() as u64 * size_of::<f32>() as u64;
+    schedule_in(plan, &resources.budget, resources.engine.device().map_or(WINDOW, stretch))
 }
 
 /// Makes Ctrl-C end the work between two windows.
@@ -57,13 +59,15 @@ impl Resources {
     }
 
     /// What a report says of the run.
-    pub fn run(&self, started: Instant, resumed_windows: u64) -> Run {
+    pub fn run(&self, started: Instant, driven: &Driven) -> Run {
+        let device = |o: &Offload| DeviceView::new(o.device().name(), driven.made, o.ended());
         Run {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
             engine: self.engine.name(),
             threads: self.budget.workers,
             seconds: Some(started.elapsed().as_secs_f64()),
-            resumed_windows,
+            resumed_windows: driven.resumed,
+            device: self.engine.device().map(device),
         }
     }
 }
@@ -73,6 +77,16 @@ pub struct Sink<'a> {
     pub artefact: &'a Artefact,
     pub journal: Journal,
     pub records: Vec<Record>,
+}
+
+/// What came of a run.
+pub struct Driven {
+    /// What was measured.
+    pub collected: Collector,
+    /// Windows that an earlier run had done.
+    pub resumed: u64,
+    /// What a device made, and what came of making that again.
+    pub made: Rechecked,
 }
 
 /// Called with an output's index when its last window is done, in order of outputs.
@@ -85,13 +99,16 @@ pub struct Work<'a> {
     pub resources: Resources,
     pub progress: &'a Progress,
     pub on_output: OnOutput<'a>,
+    /// Called where a device made wrong bytes, before everything begins anew; outputs are announced again.
+    pub on_doubt: &'a (dyn Fn() + Sync),
 }
 
 /// Shared by the workers.
 struct Shared<'a, I> {
     jobs: Mutex<I>,
     state: Mutex<State>,
-    failed: AtomicBool,
+    /// Whether no more windows are handed out: something failed, or a device is in doubt.
+    stopped: AtomicBool,
     work: &'a Work<'a>,
     artefact: Option<&'a Artefact>,
     skip: HashSet<(u32, [u64; 4])>,
@@ -100,6 +117,7 @@ struct Shared<'a, I> {
 struct State {
     collector: Collector,
     failure: Option<(usize, Error)>,
+    made: Rechecked,
     /// Windows left of each output.
     left: Vec<u64>,
     /// Outputs that were announced.
@@ -129,33 +147,61 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Runs every job of the plan; returns what was measured, and how many windows an earlier run had done. Fails with the
-/// error of the earliest window that failed.
-pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)> {
-    let budget = work.resources.budget;
+/// Runs every job of the plan. Fails with the error of the earliest window that failed.
+///
+/// Where a device is caught at a wrong block, nothing that it made is believed: everything begins anew without it.
+pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Driven> {
+    let (mut records, artefact, mut journal) = match sink {
+        Some(sink) => (sink.records, Some(sink.artefact), Some(sink.journal)),
+        None => (Vec::new(), None, None),
+    };
+    let first = attempt(work, artefact, journal.as_mut(), records.clone())?;
+    if first.made.differing == 0 {
+        return Ok(first);
+    }
+    if let Some(journal) = &mut journal {
+        journal.append(&[Record::doubt()]).map_err(note_failed)?;
+    }
+    (work.on_doubt)();
+    work.progress.restart();
+    records.retain(|r| !r.device);
+    let second = attempt(work, artefact, journal.as_mut(), records)?;
+    Ok(Driven { made: first.made, ..second })
+}
+
+fn note_failed(e: std::io::Error) -> Error {
+    crate::exit::world(&e, "cannot write the journal")
+}
+
+/// Runs the jobs that `records` do not speak of, as long as no device is in doubt.
+fn attempt(
+    work: &Work<'_>,
+    artefact: Option<&Artefact>,
+    journal: Option<&mut Journal>,
+    records: Vec<Record>,
+) -> Result<Driven> {
+    let resources = &work.resources;
     let mut left = vec![0; work.plan.outputs.len()];
-    for job in jobs(work.plan, &budget)? {
+    for job in jobs(work.plan, resources)? {
         left[job.output as usize] += 1;
     }
-    let artefact = sink.as_ref().map(|s| s.artefact);
     let mut collector = Collector::new(work.plan);
-    let (skip, journal) = match sink {
-        Some(sink) => (take_in(sink.records, work.plan, &budget, &mut collector)?, Some(sink.journal)),
-        None => (HashSet::new(), None),
-    };
+    let skip = take_in(records, work.plan, resources, &mut collector)?;
     let resumed = skip.len() as u64;
+    let made = Rechecked::default();
     let shared = Shared {
-        jobs: Mutex::new(jobs(work.plan, &budget)?.enumerate()),
-        state: Mutex::new(State { collector, failure: None, left, announced: 0, unnoted: Vec::new() }),
-        failed: AtomicBool::new(false),
+        jobs: Mutex::new(jobs(work.plan, resources)?.enumerate()),
+        state: Mutex::new(State { collector, failure: None, made, left, announced: 0, unnoted: Vec::new() }),
+        stopped: AtomicBool::new(false),
         work,
         artefact,
         skip,
     };
     shared.announce(&mut lock(&shared.state));
-    let working = &AtomicUsize::new(budget.workers as usize);
+    let workers = resources.budget.workers;
+    let working = &AtomicUsize::new(workers as usize);
     thread::scope(|scope| {
-        for _ in 0..budget.workers {
+        for _ in 0..workers {
             let leaving = Leaving { working, keeper: thread::current() };
             let shared = &shared;
             scope.spawn(move || {
@@ -171,8 +217,9 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)
     });
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
     match state.failure {
-        Some((_, e)) => Err(e),
-        None => Ok((state.collector, resumed)),
+        // What a device in doubt made may be why something failed.
+        Some((_, e)) if state.made.differing == 0 || e.code() == Code::Interrupted => Err(e),
+        _ => Ok(Driven { collected: state.collector, resumed, made: state.made }),
     }
 }
 
@@ -180,7 +227,7 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<(Collector, u64)
 fn take_in(
     records: Vec<Record>,
     plan: &Plan,
-    budget: &Budget,
+    resources: &Resources,
     collector: &mut Collector,
 ) -> Result<HashSet<(u32, [u64; 4])>> {
     let mut done: HashMap<_, _> = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
@@ -188,7 +235,7 @@ fn take_in(
     if done.is_empty() {
         return Ok(skip);
     }
-    for job in jobs(plan, budget)? {
+    for job in jobs(plan, resources)? {
         if let Some(record) = done.remove(&key(job.output, &job.window)) {
             let measured = quantoscope_core::job::Measured { error: record.error, ..Default::default() };
             collector.absorb(&job, measured);
@@ -204,17 +251,17 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         if state.failure.as_ref().is_none_or(|(i, _)| index < *i) {
             state.failure = Some((index, error));
         }
-        self.failed.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Syncs what was written, then notes it, again and again until every worker has ended.
-    fn keep_journal(&self, mut journal: Journal, artefact: &Artefact, working: &AtomicUsize) -> Result<()> {
+    fn keep_journal(&self, journal: &mut Journal, artefact: &Artefact, working: &AtomicUsize) -> Result<()> {
         loop {
             let ended = working.load(Ordering::Acquire) == 0;
             let records = std::mem::take(&mut lock(&self.state).unnoted);
             if !records.is_empty() {
                 artefact.sync()?;
-                journal.append(&records).map_err(|e| crate::exit::world(&e, "cannot write the journal"))?;
+                journal.append(&records).map_err(note_failed)?;
             }
             if ended {
                 return Ok(());
@@ -226,7 +273,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     /// Jobs are handed out in order, so every window before a failed one has been taken, and is finished.
     fn next(&self) -> Option<(usize, Job)> {
         let mut jobs = lock(&self.jobs);
-        if self.failed.load(Ordering::Relaxed) {
+        if self.stopped.load(Ordering::Relaxed) {
             return None;
         }
         if INTERRUPTED.load(Ordering::Relaxed) {
@@ -287,10 +334,14 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         let all = (job.grid.rows * job.grid.cols).max(1) as f64;
         self.work.progress.advance(job.output, cells / all);
         let mut state = lock(&self.state);
-        if let Some(Done { measured, .. }) = done {
+        if let Some(Done { measured, made, .. }) = done {
+            state.made.merge(&made);
+            if made.differing > 0 {
+                self.stopped.store(true, Ordering::Relaxed);
+            }
             if self.artefact.is_some() {
-                let (output, window) = (job.output, job.window.clone());
-                state.unnoted.push(Record { output, window, error: measured.error.clone() });
+                let (output, window, device) = (job.output, job.window.clone(), made.blocks > 0);
+                state.unnoted.push(Record { output, window, device, error: measured.error.clone() });
             }
             state.collector.absorb(job, measured);
         }

@@ -10,6 +10,11 @@
 #define COUNT 1
 #endif
 
+/* From which launch on the kernel is wrong: the probe takes three. */
+#ifndef SPOILS
+#define SPOILS ~0u
+#endif
+
 typedef int Result;
 typedef uint64_t Address;
 
@@ -61,6 +66,7 @@ Result cuEventSynchronize(void *event) { return (void)event, 0; }
 Result cuEventDestroy_v2(void *event) { return (void)event, 0; }
 
 static float widen(uint16_t h) {
+  if ((h & 0x7C00) == 0x7C00) return h & 0x3FF ? 0.0f / 0.0f : h & 0x8000 ? -1.0f / 0.0f : 1.0f / 0.0f;
   float magnitude = (h & 0x7C00) ? (float)(1024 + (h & 0x3FF)) : (float)(h & 0x3FF);
   int exponent = (h & 0x7C00) ? (h >> 10 & 31) - 25 : -24;
   for (; exponent > 0; exponent--) magnitude *= 2;
@@ -77,8 +83,10 @@ Result cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, uns
   float *out = (void *)(uintptr_t) * (Address *)arguments[1];
   uint32_t blocks = *(uint32_t *)arguments[2];
   if ((uint64_t)gx * bx < 8ull * blocks) return 1;
+  static unsigned launches;
+  float wrong = __atomic_fetch_add(&launches, 1, __ATOMIC_RELAXED) < SPOILS ? 1 : 2;
   for (; blocks > 0; blocks--, src += 34, out += 32) {
-    float d = widen((uint16_t)(src[0] | src[1] << 8));
+    float d = wrong * widen((uint16_t)(src[0] | src[1] << 8));
     for (int j = 0; j < 32; j++) out[j] = (float)(signed char)src[2 + j] * d;
   }
   return 0;

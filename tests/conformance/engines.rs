@@ -137,10 +137,11 @@ fn an_engine_is_what_its_name_says() {
     for engine in &engines {
         assert_eq!(engine.name, engine.kernels.name());
     }
-    let auto = quantoscope_accel::Engine::by_name("auto").unwrap();
+    let named = |name| pollster::block_on(quantoscope_accel::Engine::open(name));
+    let auto = named("auto").unwrap();
     assert_eq!(Some(auto.name()), engines.last().map(|e| e.name));
     for level in Level::ALL {
-        let found = quantoscope_accel::Engine::by_name(level.name());
+        let found = named(level.name());
         let here = Level::available().contains(&level);
         assert_eq!(found.is_ok(), here, "{level:?}");
         assert_eq!(level.kernels().name(), if here { level.name() } else { "scalar" });

@@ -2,8 +2,9 @@
 //! made to work in; and from stored bytes to the bytes of blocks.
 
 use crate::gpu::devices;
-use quantoscope_accel::device::turn::Step;
-use quantoscope_accel::gpu::{Floats, Gpu, Matrix, Outcome, Verdict};
+use quantoscope_accel::device::turn::{Matrix, Step};
+use quantoscope_accel::device::{Arithmetic, Device, Kernel, Offload, Outcome, Verdict};
+use quantoscope_accel::gpu::Gpu;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::plan::Along;
@@ -12,12 +13,33 @@ use quantoscope_core::rotate::{Form, Rotation};
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::vectors::f32_bytes;
 
-fn run(gpu: &Gpu, steps: &[Step<'_>], rows: usize, width: usize, x: &[f32]) -> (Outcome, Vec<u8>) {
+const WAYS: [Arithmetic; 2] = [Arithmetic::Guarded, Arithmetic::Exact];
+
+fn ask(device: &dyn Device, by: Arithmetic, matrix: Matrix<'_>, out: &mut [u8]) -> Outcome {
+    pollster::block_on(device.rotate(matrix, by, out)).expect("no failure")
+}
+
+fn run(
+    device: &dyn Device,
+    by: Arithmetic,
+    steps: &[Step<'_>],
+    rows: usize,
+    width: usize,
+    x: &[f32],
+) -> (Outcome, Vec<u8>) {
     let mut out = vec![0xA5; x.len() * 4];
     let src = f32_bytes(x);
     let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps, to: DType::F32 };
-    let turned = gpu.rotate(&matrix, &mut out);
-    (pollster::block_on(turned).expect("no failure"), out)
+    (ask(device, by, matrix, &mut out), out)
+}
+
+/// The graphics device as an engine has it.
+fn offload(gpu: Gpu) -> Offload {
+    pollster::block_on(Offload::open("gpu", Box::new(gpu), &Scalar)).expect("a device that works")
+}
+
+fn is_exact(offload: &Offload, by: Arithmetic) -> bool {
+    offload.verdicts().contains(&(Kernel::Rotate(by), Verdict::Exact))
 }
 
 /// What the definition makes of a matrix.
@@ -61,18 +83,19 @@ fn cases() -> Vec<Case> {
     all
 }
 
-fn in_one_way(name: &str, gpu: &Gpu, cases: &[Case], soft: bool) {
-    for &(len, form, along, vectors, at, side) in cases {
+fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
+    for (len, form, along, vectors, at, side) in cases() {
         let rotation = Rotation::new(len, form, len ^ 0xA5).expect("a rotation");
         let steps = [Step::Turn { along, at, rotation: &rotation }];
         let (rows, width) = if along == Along::Columns { (vectors, side) } else { (side, vectors) };
         for scale in [0.02, 1e-30, 1e-37] {
             let x: Vec<f32> = paint("normal", len, rows * width).iter().map(|v| v * (scale / 0.02)).collect();
             let want = definition(&steps, width, &x);
-            let (outcome, got) = run(gpu, &steps, rows, width, &x);
+            let (outcome, got) = run(device, by, &steps, rows, width, &x);
             let what = format!("{name}: {len} {form:?} {along:?} {scale}");
-            // Floats are not sure of what may be flushed; integers always are.
-            assert!(outcome == Outcome::Done || !soft && scale != 0.02, "{what} is declined");
+            // Floats are not sure of what may be flushed.
+            let sure = by == Arithmetic::Exact || scale == 0.02;
+            assert!(outcome == Outcome::Done || !sure, "{what} is declined");
             assert!(outcome == Outcome::Declined || same(&got, &want), "{what} differs");
         }
     }
@@ -80,21 +103,12 @@ fn in_one_way(name: &str, gpu: &Gpu, cases: &[Case], soft: bool) {
 
 #[test]
 fn every_order_in_every_mode_and_every_way_that_is_exact() {
-    let cases = cases();
     for (name, gpu) in devices() {
-        let verdicts: Vec<_> = gpu.rotations().collect();
-        assert!(verdicts.contains(&(Floats::Soft, Verdict::Exact)), "{name}: {verdicts:?}");
-        let nearest = name.ends_with("Usual") || name.ends_with("Flushing");
-        let exact = verdicts.contains(&(Floats::Guarded, Verdict::Exact));
-        assert!(exact == nearest || !gpu.is_software(), "{name}: {verdicts:?}");
-        let mut gpu = gpu.rotating(Some(Floats::Soft));
-        in_one_way(&name, &gpu, &cases, true);
-        if exact {
-            gpu = gpu.rotating(Some(Floats::Guarded));
-            in_one_way(&name, &gpu, &cases, false);
+        let offload = offload(gpu);
+        assert!(is_exact(&offload, Arithmetic::Exact), "{name}");
+        for by in WAYS.into_iter().filter(|by| is_exact(&offload, *by)) {
+            in_one_way(&name, offload.device(), by);
         }
-        // Integers do what floats are not sure of.
-        in_one_way(&name, &gpu.rotating(None), &cases[..20], true);
     }
 }
 
@@ -132,6 +146,7 @@ fn stored_bytes_become_blocks() {
     both.extend(programs[2].clone());
     programs.push(both);
     for (name, gpu) in devices() {
+        let offload = offload(gpu);
         for (n, steps) in programs.iter().enumerate() {
             for from in [DType::F32, DType::F16, DType::BF16] {
                 let x = paint("heavy", 9 + n as u64, ROWS * WIDTH);
@@ -151,13 +166,12 @@ fn stored_bytes_become_blocks() {
                     Scalar.encode(Encoding::Type(to), &values, None, &mut want).expect("finite values");
                     let mut got = vec![0xA5; want.len()];
                     let matrix = Matrix { from, src: &src, rows: ROWS, width: WIDTH, steps, to };
-                    let outcome = pollster::block_on(gpu.rotate(&matrix, &mut got)).expect("no failure");
+                    let outcome = pollster::block_on(offload.rotate(matrix, &mut got));
                     assert_eq!(outcome, Outcome::Done, "{name}: {n} {from} {to}");
                     assert!(got == want, "{name}: {n} {from} {to}");
                 }
             }
         }
-        assert_eq!(gpu.rotated(), programs.len() * 15 * ROWS * WIDTH);
     }
 }
 
@@ -174,10 +188,10 @@ fn long_matrices_go_run_by_run() {
     ];
     let mut x = paint("normal", 1, rows * width);
     let want = definition(&steps, width, &x);
-    let (outcome, got) = run(&gpu, &steps, rows, width, &x);
+    let (outcome, got) = run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x);
     assert!(outcome == Outcome::Done && same(&got, &want));
     x[rows * width - 1] = f32::NAN;
-    assert_eq!(run(&gpu, &steps, rows, width, &x).0, Outcome::Declined);
+    assert_eq!(run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x).0, Outcome::Declined);
 }
 
 #[test]
@@ -186,7 +200,11 @@ fn what_cannot_be_done_is_declined() {
     let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
     let x = paint("normal", 1, 64 * 96);
     let turn = |along, at| Step::Turn { along, at, rotation: &rotation };
-    let declined = |steps: &[Step<'_>], x: &[f32]| run(&gpu, steps, 64, 96, x).0 == Outcome::Declined;
+    let declined = |steps: &[Step<'_>], x: &[f32]| {
+        let [guarded, exact] = WAYS.map(|by| run(&gpu, by, steps, 64, 96, x).0);
+        assert_eq!(guarded, exact);
+        exact == Outcome::Declined
+    };
     assert!(!declined(&[turn(Along::Columns, 32), turn(Along::Rows, 0)], &x));
     assert!(declined(&[turn(Along::Columns, 33)], &x));
     assert!(declined(&[turn(Along::Columns, usize::MAX)], &x));
@@ -207,7 +225,7 @@ fn what_cannot_be_done_is_declined() {
     let quantize = |rows, width, to, bytes| {
         let mut out = vec![0; bytes];
         let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps: &[], to };
-        pollster::block_on(gpu.rotate(&matrix, &mut out)).expect("no failure")
+        ask(&gpu, Arithmetic::Guarded, matrix, &mut out)
     };
     assert_eq!(quantize(64, 96, DType::Q8_0, 64 * 3 * 34), Outcome::Done);
     for (rows, width, to, bytes) in [
@@ -222,12 +240,26 @@ fn what_cannot_be_done_is_declined() {
     }
 }
 
+#[test]
+fn what_floats_are_not_sure_of_is_turned_all_the_same() {
+    let gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let rotation = Rotation::new(128, Form::Full, 1).expect("a rotation");
+    let steps = [Step::Turn { along: Along::Columns, at: 0, rotation: &rotation }];
+    let x: Vec<f32> = paint("normal", 1, 128 * 7).iter().map(|v| v * 1e-35).collect();
+    assert_eq!(run(&gpu, Arithmetic::Guarded, &steps, 7, 128, &x).0, Outcome::Declined);
+    let src = f32_bytes(&x);
+    let matrix = Matrix { from: DType::F32, src: &src, rows: 7, width: 128, steps: &steps, to: DType::F32 };
+    let mut out = vec![0; src.len()];
+    assert_eq!(pollster::block_on(offload(gpu).rotate(matrix, &mut out)), Outcome::Done);
+    assert!(same(&out, &definition(&steps, 128, &x)));
+}
+
 /// How fast each way is on this device, with no step beside: `--ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn speed() {
     const ROWS: usize = 512;
-    let mut gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let gpu = pollster::block_on(Gpu::open()).expect("a device");
     let name = gpu.name().to_string();
     for (len, form, along) in [
         (1024, Form::Full, Along::Columns),
@@ -244,15 +276,14 @@ fn speed() {
         let src = f32_bytes(&paint("normal", 1, rows * width));
         let mut out = vec![0; src.len() / 128 * 34];
         let mut rates = Vec::new();
-        for (floats, steps) in [(None, &[][..]), (Some(Floats::Guarded), &turn), (Some(Floats::Soft), &turn)]
+        for (by, steps) in
+            [(Arithmetic::Guarded, &[][..]), (Arithmetic::Guarded, &turn), (Arithmetic::Exact, &turn)]
         {
-            gpu = gpu.rotating(floats);
             let matrix = Matrix { from: DType::F32, src: &src, rows, width, steps, to: DType::Q8_0 };
             let mut times: Vec<f64> = (0..7)
                 .map(|_| {
                     let start = std::time::Instant::now();
-                    let outcome = pollster::block_on(gpu.rotate(&matrix, &mut out)).expect("no failure");
-                    assert_eq!(outcome, Outcome::Done);
+                    assert_eq!(ask(&gpu, by, matrix, &mut out), Outcome::Done);
                     start.elapsed().as_secs_f64()
                 })
                 .collect();

@@ -2,13 +2,16 @@
 
 use crate::ptx::{kernel, launch, stored, text};
 use quantoscope_accel::cuda::texts::{self, LEN, SOURCES, TYPES};
-use quantoscope_accel::cuda::{Call, Device, Gpu, Offload};
+use quantoscope_accel::cuda::{Call, Gpu, carry_out, kernels};
+use quantoscope_accel::device::{Answer, Device, Kernel, Offload, Outcome, Task, Verdict};
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
 use quantoscope_tests::painters::paint;
-use quantoscope_tests::ptx::{Kernel, Memory};
+use quantoscope_tests::ptx::{Kernel as Program, Memory};
+use quantoscope_tests::vectors::f32_bytes;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What is the matter with a device.
@@ -28,20 +31,20 @@ enum Fault {
 }
 
 struct Machine {
-    kernels: Vec<(DType, &'static str, Kernel)>,
+    programs: Vec<(DType, &'static str, Program)>,
     fault: Fault,
-    runs: AtomicU32,
+    runs: Arc<AtomicU32>,
 }
 
 impl Machine {
     fn new(fault: Fault) -> Machine {
-        let mut kernels = Vec::new();
+        let mut programs = Vec::new();
         for d in TYPES {
             let broken = fault == Fault::Constant && d == DType::Q4_0;
             let text = if broken { text(d).replace("0f41080000", "0f4107FFFE") } else { text(d).to_string() };
-            kernels.extend(texts::entries().map(|entry| (d, entry, kernel(&text, entry))));
+            programs.extend(texts::entries().map(|entry| (d, entry, kernel(&text, entry))));
         }
-        Machine { kernels, fault, runs: AtomicU32::new(0) }
+        Machine { programs, fault, runs: Arc::default() }
     }
 }
 
@@ -50,7 +53,17 @@ impl Device for Machine {
         "a machine"
     }
 
-    fn run(&self, call: Call) -> Result<bool> {
+    fn kernels(&self) -> Vec<Kernel> {
+        kernels()
+    }
+
+    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(std::future::ready(carry_out(task, out, |call| self.call(call))))
+    }
+}
+
+impl Machine {
+    fn call(&self, call: Call) -> Result<bool> {
         let Call { dtype, entry, src, out, blocks } = call;
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
         if matches!(self.fault, Fault::After(n) if runs >= n) {
@@ -65,7 +78,7 @@ impl Device for Machine {
                 *x = if value.is_subnormal() { 0.0_f32.copysign(value) } else { value }.to_le_bytes();
             }
         }
-        let (_, _, kernel) = self.kernels.iter().find(|k| k.0 == dtype && k.1 == entry).unwrap();
+        let (_, _, kernel) = self.programs.iter().find(|k| k.0 == dtype && k.1 == entry).unwrap();
         let mut memory = Memory::default();
         let arguments = [memory.add(src), memory.add(out.to_vec()), memory.add(vec![0; 4]), blocks.into()];
         match entry {
@@ -80,106 +93,109 @@ impl Device for Machine {
     }
 }
 
-/// The engine on a machine; how many runs the probe took is forgotten.
-fn engine(fault: Fault) -> Offload<Machine> {
-    let engine = Offload::new(Machine::new(fault), &Scalar);
+/// The engine on a machine, and how often that is asked since the probe (or ever, where it is to fail).
+fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
+    let machine = Machine::new(fault);
+    let runs = Arc::clone(&machine.runs);
+    let offload = pollster::block_on(Offload::probed("machine", Box::new(machine), &Scalar)).unwrap();
     if !matches!(fault, Fault::After(_)) {
-        engine.device().runs.store(0, Ordering::Relaxed);
+        runs.store(0, Ordering::Relaxed);
     }
-    engine
+    (offload, runs)
 }
 
-/// Encodes, decodes and recodes as the definition does; how often the device was asked.
-fn agrees(engine: &Offload<Machine>) -> u32 {
-    let n = 40 * LEN;
+/// Whether the probe found a kernel exact.
+fn exact(offload: &Offload, kernel: Kernel) -> bool {
+    offload.verdicts().contains(&(kernel, Verdict::Exact))
+}
+
+fn exact_count(offload: &Offload) -> usize {
+    offload.verdicts().iter().filter(|(_, v)| *v == Verdict::Exact).count()
+}
+
+/// What is made is what the definition makes; how many tasks were.
+fn agrees(offload: &Offload) -> u32 {
+    let (n, mut made) = (40 * LEN, 0);
+    let mut check = |from: DType, src: &[u8], to: DType| {
+        let mut want = vec![0; to.bytes_for(n as u64).unwrap() as usize];
+        let mut got = want.clone();
+        let outcome =
+            pollster::block_on(offload.make(Task { from, to, width: LEN, src, weights: &[] }, &mut got));
+        let mut values = vec![0.0; n];
+        let refused = Scalar.recode(from, src, Encoding::Type(to), &mut values, &mut want);
+        if outcome == Outcome::Done {
+            assert!(refused.is_ok() && got == want, "{from} to {to}");
+            made += 1;
+        }
+        refused.is_ok().then_some(want)
+    };
     for d in TYPES.into_iter().chain([DType::BF16, DType::IQ4_NL]) {
-        let size = d.bytes_for(n as u64).unwrap() as usize;
         for family in ["heavy", "ties", "tiny", "huge"] {
             let x = paint(family, 3, n);
-            let both = [engine as &dyn Kernels, &Scalar].map(|kernels| {
-                let mut out = vec![0; size];
-                let mut made = vec![(kernels.encode(Encoding::Type(d), &x, None, &mut out), out.clone())];
-                for source in SOURCES.into_iter().chain([DType::Q8_0]) {
-                    let raw = match source {
-                        DType::Q8_0 => vec![0x11; n / LEN * 34],
-                        _ => stored(source, &x),
-                    };
-                    let mut room = vec![0.0; n];
-                    made.push((
-                        kernels.recode(source, &raw, Encoding::Type(d), &mut room, &mut out),
-                        out.clone(),
-                    ));
-                }
-                let mut values = vec![0.0_f32; n];
-                let decoded = kernels.decode(d, &out, &mut values);
-                // What stands in the output after a refusal is nobody's.
-                made.retain_mut(|(refused, out)| {
-                    if refused.is_err() {
-                        out.clear();
-                    }
-                    true
-                });
-                (made, decoded, values.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
-            });
-            assert!(both[0] == both[1], "{d} {family}");
+            for source in SOURCES {
+                check(source, &stored(source, &x), d);
+            }
+            if let Some(blocks) = check(DType::F32, &f32_bytes(&x), d) {
+                check(d, &blocks, DType::F32);
+            }
         }
     }
-    engine.device().runs.load(Ordering::Relaxed)
+    made
 }
 
 #[test]
 fn a_sound_device_is_asked() {
-    let engine = engine(Fault::None);
-    assert_eq!((engine.exact().count(), engine.lost()), (TYPES.len() * 4, false));
-    // Of five types and four families: three sources, values themselves, what was decoded from Q8_0, and back.
-    assert!(agrees(&engine) >= 5 * 4 * 6);
-    assert!(!engine.lost());
+    let (engine, runs) = engine(Fault::None);
+    assert_eq!(exact_count(&engine), TYPES.len() * 4);
+    // Of five types and three families that nobody refuses: three sources, values themselves, and back.
+    let made = agrees(&engine);
+    assert!(made >= 5 * 3 * 5 && made <= runs.load(Ordering::Relaxed), "{made}");
+    assert_eq!(engine.ended(), None);
 }
 
 #[test]
 fn a_broken_kernel_is_not_asked_and_the_others_are() {
-    let engine = engine(Fault::Constant);
-    for d in TYPES {
-        for entry in texts::entries() {
-            let broken = d == DType::Q4_0 && entry != texts::DECODE;
-            assert_eq!(engine.exact().has(d, entry), !broken, "{d} {entry}");
-        }
+    let (engine, _) = engine(Fault::Constant);
+    for kernel in kernels() {
+        let broken = kernel.to() == DType::Q4_0;
+        assert_eq!(exact(&engine, kernel), !broken, "{kernel}");
     }
-    assert!(agrees(&engine) >= 4 * 4 * 6);
+    assert!(agrees(&engine) >= 4 * 3 * 5);
 }
 
 #[test]
 fn a_device_that_flushes_is_not_asked() {
-    let engine = engine(Fault::Flushes);
-    for d in TYPES {
-        for entry in texts::entries() {
-            assert_eq!(engine.exact().has(d, entry), entry != "encode_f32", "{d} {entry}");
-        }
+    let (engine, _) = engine(Fault::Flushes);
+    for kernel in kernels() {
+        assert_eq!(exact(&engine, kernel), kernel.from() != DType::F32, "{kernel}");
     }
     agrees(&engine);
 }
 
 #[test]
 fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
-    let silent = engine(Fault::Silent);
-    assert!(TYPES.iter().all(|&d| silent.exact().has(d, texts::DECODE)));
-    assert_eq!(silent.exact().count(), TYPES.len());
+    let (silent, _) = engine(Fault::Silent);
+    assert!(TYPES.iter().all(|&d| exact(&silent, Kernel::Dequantize(d))));
+    assert_eq!(exact_count(&silent), TYPES.len());
     agrees(&silent);
-    let short = engine(Fault::Short);
-    assert_eq!((short.exact().count(), agrees(&short)), (0, 0));
+    let (short, _) = engine(Fault::Short);
+    assert_eq!((exact_count(&short), agrees(&short)), (0, 0));
 }
 
 #[test]
 fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
-    // The probe takes two runs of each encoder and one of each decoder.
-    let probe = 5 * (3 * 2 + 1);
+    let (whole, runs) = engine(Fault::After(u32::MAX));
+    let probe = runs.load(Ordering::Relaxed);
+    assert_eq!(exact_count(&whole), 20);
     for after in [0, 7] {
-        let engine = engine(Fault::After(probe + after));
-        assert_eq!(engine.exact().count(), 20);
-        assert_eq!(agrees(&engine), probe + after + 1);
-        assert!(engine.lost());
+        let (engine, runs) = engine(Fault::After(probe + after));
+        assert_eq!(exact_count(&engine), 20);
+        assert!(agrees(&engine) <= after);
+        assert_eq!(runs.load(Ordering::Relaxed), probe + after + 1);
+        assert_eq!(engine.ended().as_deref(), Some("gone"));
     }
-    assert_eq!(engine(Fault::After(0)).exact().count(), 0);
+    let dead = Offload::probed("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
+    assert_eq!(pollster::block_on(dead).expect_err("no device").code(), Code::Device);
 }
 
 #[test]
@@ -189,6 +205,6 @@ fn a_device_that_is_not_there_says_what_is_missing() {
         assert!(error.to_string().contains("CUDA"), "{error}");
     }
     assert_eq!(Gpu::open(4096).err().map(|e| e.code()), Some(Code::Device));
-    let byname = quantoscope_accel::Engine::by_name("cuda");
-    assert_eq!(byname.is_ok(), quantoscope_accel::cuda::first().is_ok());
+    let engine = pollster::block_on(quantoscope_accel::Engine::open("cuda"));
+    assert_eq!(engine.is_ok(), Gpu::open(0).is_ok());
 }

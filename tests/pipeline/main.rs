@@ -3,11 +3,10 @@
 mod adapters;
 mod adapters_refused;
 mod budgets;
+mod devices;
 mod encodings;
 mod families;
 mod forward;
-#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
-mod graphics;
 mod importance;
 mod lattice;
 mod many;

@@ -8,4 +8,5 @@ pub mod memory;
 pub mod models;
 pub mod painters;
 pub mod ptx;
+pub mod standin;
 pub mod vectors;

@@ -15,60 +15,53 @@ pub mod device;
 pub mod gpu;
 
 pub use cpu::Level;
+use device::{Device, Offload};
 
 /// What runs jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Engine {
     /// The processor.
     Cpu(Level),
-    /// A graphics device, and the processor beside it.
-    #[cfg(feature = "gpu")]
-    Gpu(gpu::Graphics),
-    /// The first NVIDIA device, and the processor for what is not done there.
-    #[cfg(feature = "cuda")]
-    Cuda,
+    /// A device, and the processor beside it.
+    Device(&'static Offload),
 }
 
+/// The names of the devices that this build knows.
+pub const DEVICES: &[&str] = &[
+    #[cfg(feature = "gpu")]
+    "gpu",
+    #[cfg(feature = "cuda")]
+    "cuda",
+];
+
 impl Engine {
-    /// The fastest engine of this machine that gives exact bytes. Never a device: tiles are too small to be worth the way.
+    /// The fastest engine of this machine that needs no device.
     pub fn auto() -> Engine {
-        Engine::Cpu(Level::available().last().copied().unwrap_or(Level::Scalar))
+        Engine::Cpu(fastest())
     }
 
-    /// Every engine of this machine: the processor's, the slowest first, then devices, which are opened for it.
+    /// Those of the processor, the slowest first.
     pub fn available() -> Vec<Engine> {
-        let engines = Level::available().into_iter().map(Engine::Cpu);
-        #[cfg(feature = "cuda")]
-        let engines = engines.chain(cuda::first().ok().map(|_| Engine::Cuda));
-        engines.collect()
+        Level::available().into_iter().map(Engine::Cpu).collect()
     }
 
-    /// As [`Engine::by_name`], and `gpu` is known too: its device is opened and probed, which takes a moment.
+    /// The engine with this name, or `auto`; the error says which ones there are. A device is opened and probed, which
+    /// takes a moment, and stays open.
     pub async fn open(name: &str) -> Result<Engine> {
-        #[cfg(feature = "gpu")]
-        if name == "gpu" {
-            return gpu::Graphics::open().await.map(Engine::Gpu);
-        }
-        Engine::by_name(name)
-    }
-
-    /// The engine with this name, or `auto`; the error says which ones there are.
-    pub fn by_name(name: &str) -> Result<Engine> {
         if name == "auto" {
             return Ok(Engine::auto());
         }
-        #[cfg(feature = "cuda")]
-        if name == Engine::Cuda.name() {
-            return cuda::first().map(|_| Engine::Cuda);
+        if let Some(name) = DEVICES.iter().find(|n| **n == name) {
+            let offload = open_device(name).await?;
+            return Ok(Engine::Device(Box::leak(Box::new(offload))));
         }
         let level = Level::available().into_iter().find(|l| l.name() == name);
         level.map(Engine::Cpu).ok_or_else(|| {
-            let names: Vec<&str> = Engine::available().into_iter().map(Engine::name).collect();
-            let there = names.join(", ");
-            Error::new(
-                Code::Device,
-                format!("this machine has no engine named {name:?}; it has auto, {there}"),
-            )
+            let levels = Engine::available().into_iter().map(Engine::name);
+            let there: Vec<&str> =
+                ["auto"].into_iter().chain(levels).chain(DEVICES.iter().copied()).collect();
+            let there = there.join(", ");
+            Error::new(Code::Device, format!("there is no engine named {name:?} here, but {there}"))
         })
     }
 
@@ -76,30 +69,47 @@ impl Engine {
     pub fn name(self) -> &'static str {
         match self {
             Engine::Cpu(level) => level.kernels().name(),
-            #[cfg(feature = "gpu")]
-            Engine::Gpu(_) => "gpu",
-            #[cfg(feature = "cuda")]
-            Engine::Cuda => "cuda",
+            Engine::Device(offload) => offload.name(),
         }
     }
 
-    /// What does the work of a job's tiles.
-    pub fn kernels(self) -> Result<&'static dyn Kernels> {
-        Ok(match self {
+    /// The device, where there is one.
+    pub fn device(self) -> Option<&'static Offload> {
+        match self {
+            Engine::Cpu(_) => None,
+            Engine::Device(offload) => Some(offload),
+        }
+    }
+
+    /// What the processor works with, alone or beside a device.
+    pub fn kernels(self) -> &'static dyn Kernels {
+        match self {
             Engine::Cpu(level) => level.kernels(),
-            #[cfg(feature = "gpu")]
-            Engine::Gpu(graphics) => graphics.level().kernels(),
-            #[cfg(feature = "cuda")]
-            Engine::Cuda => cuda::first()?,
-        })
+            Engine::Device(offload) => offload.cpu(),
+        }
     }
 
     /// Runs a job on the bytes of its reads. The processor is ready at once; devices may have to be waited for.
     pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
-        #[cfg(feature = "gpu")]
-        if let Engine::Gpu(graphics) = self {
-            return graphics.run(job, inputs, scratch).await;
+        match self {
+            Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
+            Engine::Device(offload) => offload.run(job, inputs, scratch).await,
         }
-        job::run(self.kernels()?, job, inputs, scratch)
     }
+}
+
+fn fastest() -> Level {
+    Level::available().last().copied().unwrap_or(Level::Scalar)
+}
+
+/// Opens the best device of a kind and probes it. The error says what is missing.
+pub async fn open_device(name: &str) -> Result<Offload> {
+    let (name, device): (&'static str, Box<dyn Device>) = match name {
+        #[cfg(feature = "gpu")]
+        "gpu" => ("gpu", Box::new(gpu::Gpu::open().await?)),
+        #[cfg(feature = "cuda")]
+        "cuda" => ("cuda", Box::new(cuda::Gpu::open(0)?)),
+        _ => return Err(Error::new(Code::Device, format!("this build knows no device named {name:?}"))),
+    };
+    Offload::open(name, device, fastest().kernels()).await
 }

@@ -6,22 +6,26 @@
 
 mod algebra;
 mod probe;
+mod recheck;
 mod steps;
+mod tile;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
 use crate::plan::{Ask, Finish, Grid, Op, RowMap, Side};
-use crate::quant::{Encoding, Refused};
+use crate::quant::Encoding;
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 use probe::Probe;
-use steps::{Gain, Rotations};
+use steps::Rotations;
+use tile::{load, refused, tile_of, tiles};
 
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
+pub use recheck::{ONE_IN, Recheck, Rechecked};
 
 use serde::Serialize;
 
@@ -128,13 +132,21 @@ pub struct Job {
 }
 
 impl Job {
-    /// Which stored values become which encoding, where nothing happens to them in between and no weights steer: the
-    /// bytes that a device may make for [`complete`].
-    pub fn recodes(&self) -> Option<(DType, Encoding)> {
-        let Finish::Encode(to) = self.finish else { return None };
-        let weighted = self.gain || self.reads.iter().any(|r| r.side == Side::Importance);
-        let read = self.reads.first().filter(|r| r.side == Side::Source && is_plain(r))?;
-        (self.write.is_some() && !weighted).then_some((read.dtype, to))
+    /// What a device may make of this job for [`complete`]: the bytes that are written, and those that are measured only.
+    /// Nothing where rows are put in order.
+    pub fn makings(&self) -> impl Iterator<Item = Making<'_>> {
+        let plain = |r: &&Read| r.side == Side::Source && r.map == RowMap::Identity;
+        let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
+        let written = match self.finish {
+            Finish::Encode(to) if self.write.is_some() => Some((Slot::Written, to)),
+            _ => None,
+        };
+        let measured = self.ask.encodings.iter().enumerate().map(|(i, to)| (Slot::Measured(i), *to));
+        let read = self.reads.first().filter(plain);
+        read.into_iter().flat_map(move |read| {
+            let making = move |(slot, to)| Making { slot, from: read.dtype, to, ops: &read.ops, weighted };
+            written.into_iter().chain(measured.clone()).map(making)
+        })
     }
 
     /// The read from `side` and its bytes among `inputs`. A gain is none, whatever side it is from.
@@ -143,6 +155,39 @@ impl Job {
         let at = self.reads.iter().take(reads).position(|r| r.side == side)?;
         Some((self.reads.get(at)?, inputs.get(at)?))
     }
+}
+
+/// How bytes of a job come about: the first read's values, rows of the window's width, after `ops`, encoded.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Making<'a> {
+    /// Which bytes.
+    pub slot: Slot,
+    /// How the values are stored.
+    pub from: DType,
+    /// What they become.
+    pub to: Encoding,
+    /// What happens in between; see [`Scratch::gain`].
+    pub ops: &'a [Op],
+    /// Whether columns have weights; see [`Scratch::weights`].
+    pub weighted: bool,
+}
+
+/// Bytes that a job makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Those that are written.
+    Written,
+    /// Those of the asked encoding with this index.
+    Measured(usize),
+}
+
+/// What a device made of a window.
+#[derive(Debug, Default)]
+pub struct Premade {
+    /// Whether the bytes in [`Scratch::out`] are the window's.
+    pub written: bool,
+    /// The bytes of each asked encoding, where there are any; none are longer than this list.
+    pub measured: Vec<Option<Vec<u8>>>,
 }
 
 /// Whether some encoding of the work must see whole rows where there are weights.
@@ -212,6 +257,9 @@ pub struct Done {
     pub payload: Payload,
     /// What it measured.
     pub measured: Measured,
+    /// What of it a device made, and what came of making that again. Where something differs, all that the device made
+    /// before is in doubt; the bytes of this job are the processor's.
+    pub made: Rechecked,
 }
 
 /// Buffers that a worker keeps between jobs.
@@ -219,6 +267,8 @@ pub struct Done {
 pub struct Scratch {
     /// The bytes to write after a job with [`Payload::Scratch`].
     pub out: Vec<u8>,
+    /// What a device made for [`complete`].
+    pub premade: Premade,
     values: Vec<f32>,
     other: Vec<f32>,
     mapped: Vec<f32>,
@@ -229,6 +279,18 @@ pub struct Scratch {
     checks: algebra::Checks,
 }
 
+impl Scratch {
+    /// One weight for each of the window's columns, once [`prepare`] was called; empty where there are none.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// The gain of the window's vectors, once [`prepare`] was called; empty where there is none.
+    pub fn gain(&self) -> &[f32] {
+        &self.gain
+    }
+}
+
 /// Elements of a tile: 128 KiB of values, which stay in a second-level cache with their bytes.
 const TILE: u64 = 32 * 1024;
 
@@ -236,18 +298,48 @@ const TILE: u64 = 32 * 1024;
 ///
 /// Fails when a value cannot be encoded, with the element's index in the tensor.
 pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
-    work(kernels, job, inputs, scratch, false)
+    work(kernels, job, inputs, scratch, None)
 }
 
-/// Does what is left of a job whose bytes a device made and put into [`Scratch::out`]: measures, on the processor.
+/// Makes ready what all values of a job have in common: weights and gain. For a device; [`run`] and [`complete`] do it
+/// themselves.
+pub fn prepare(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+    check_inputs(job, inputs)?;
+    load_weights(kernels, job, inputs, scratch)?;
+    load_gain(kernels, job, inputs, scratch)
+}
+
+/// Does what is left of a job of which a device made a part, as [`Scratch::premade`] says: makes some of that again, all
+/// that is missing, and measures, on the processor.
 ///
-/// Fails where there are more or fewer bytes than the job writes.
-pub fn complete(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+/// Fails where the device made more or fewer bytes than it should have.
+pub fn complete(
+    kernels: &dyn Kernels,
+    job: &Job,
+    inputs: &[&[u8]],
+    scratch: &mut Scratch,
+    recheck: &mut Recheck,
+) -> Result<Done> {
+    let premade = core::mem::take(&mut scratch.premade);
     let (rows, cols) = (job.window.height(), job.window.width());
-    let made = job.recodes().map(|(_, to)| local_bytes(to.dtype(), rows, cols)).transpose()?;
-    let misfit = || Error::new(Code::Device, "a device made other bytes than a job writes");
-    made.filter(|bytes| *bytes == scratch.out.len()).ok_or_else(misfit)?;
-    work(kernels, job, inputs, scratch, true)
+    for making in job.makings() {
+        let made = match making.slot {
+            Slot::Written => premade.written.then_some(&scratch.out),
+            Slot::Measured(i) => premade.measured.get(i).and_then(Option::as_ref),
+        };
+        let bytes = local_bytes(making.to.dtype(), rows, cols)?;
+        let misfit = || Error::new(Code::Device, "a device made other bytes than a job has");
+        made.is_none_or(|m| m.len() == bytes).then_some(()).ok_or_else(misfit)?;
+    }
+    let done = work(kernels, job, inputs, scratch, Some(&mut Remake { premade: &premade, recheck }));
+    scratch.premade = premade;
+    done
+}
+
+/// What a device made, and what of it is made again.
+struct Remake<'a> {
+    premade: &'a Premade,
+    recheck: &'a mut Recheck,
 }
 
 fn work(
@@ -255,7 +347,7 @@ fn work(
     job: &Job,
     inputs: &[&[u8]],
     scratch: &mut Scratch,
-    made: bool,
+    mut made: Option<&mut Remake<'_>>,
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.finish == Finish::Copy {
@@ -270,12 +362,12 @@ fn work(
     if let Some(dtype) = finish_dtype(job.finish) {
         scratch.out.resize(local_bytes(dtype, window.height(), window.width())?, 0);
     }
-    load_weights(kernels, job, inputs, scratch)?;
-    load_gain(kernels, job, inputs, scratch)?;
+    prepare(kernels, job, inputs, scratch)?;
     for tile in tiles(job) {
-        tile_of(kernels, job, inputs, scratch, &tile, &mut probe, made)?;
+        tile_of(kernels, job, inputs, scratch, &tile, &mut probe, made.as_deref_mut())?;
     }
-    Ok(Done { payload, measured: probe.finish() })
+    let made = made.map(|m| m.recheck.found).unwrap_or_default();
+    Ok(Done { payload, measured: probe.finish(), made })
 }
 
 fn finish_dtype(finish: Finish) -> Option<DType> {
@@ -310,61 +402,7 @@ fn copy(job: &Job, inputs: &[&[u8]]) -> Done {
         measured.bytes = Some(Identity { differing, first, refused: false });
     }
     let payload = if job.write.is_some() { Payload::Input } else { Payload::None };
-    Done { payload, measured }
-}
-
-/// The window cut into tiles: whole rows in groups, or parts of one group of long rows.
-fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
-    let (width, height, group) = (job.window.width(), job.window.height(), job.row_group.max(1));
-    let weighted = job.reads.iter().any(|r| r.side == Side::Importance);
-    let turned = job.reads.iter().flat_map(|r| &r.ops).any(|op| matches!(op, Op::Rotate(_)));
-    let splittable = group == 1 && width > TILE && !turned && !(weighted && whole_rows(job.finish, &job.ask));
-    let step_rows = if splittable { 1 } else { (TILE / width.max(1) / group).max(1) * group };
-    let step_cols = if splittable { TILE } else { width.max(1) };
-    (0..height).step_by(step_rows as usize).flat_map(move |row| {
-        (0..width).step_by(step_cols as usize).map(move |col| Window {
-            rows: row..(row + step_rows).min(height),
-            cols: col..(col + step_cols).min(width),
-        })
-    })
-}
-
-/// The bytes of a tile within a buffer that holds the window row after row.
-fn tile_span(dtype: DType, width: u64, tile: &Window) -> Option<Range<usize>> {
-    let start = if tile.width() == width {
-        dtype.bytes_for(tile.rows.start.checked_mul(width)?)?
-    } else {
-        let row = dtype.bytes_for(width)?.checked_mul(tile.rows.start)?;
-        row.checked_add(dtype.bytes_for(tile.cols.start)?)?
-    };
-    let len = dtype.bytes_for(tile.height().checked_mul(tile.width())?)?;
-    Some(usize::try_from(start).ok()?..usize::try_from(start.checked_add(len)?).ok()?)
-}
-
-fn slice_of<'a>(dtype: DType, width: u64, tile: &Window, buffer: &'a [u8]) -> Result<&'a [u8]> {
-    let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
-    tile_span(dtype, width, tile).and_then(|s| buffer.get(s)).ok_or_else(misfit)
-}
-
-/// Decodes a tile of a read, brings its rows into the output's order and applies its steps.
-fn load(
-    kernels: &dyn Kernels,
-    read: &Read,
-    src: &[u8],
-    tile: &Window,
-    values: &mut Vec<f32>,
-    mapped: &mut Vec<f32>,
-) -> Result<(), Refused> {
-    let n = (tile.width() * tile.height()) as usize;
-    values.resize(n, 0.0);
-    kernels.decode(read.dtype, src, values)?;
-    if let RowMap::RotaryHalves { head } = read.map {
-        unmap_rotary(values, mapped, head as usize, tile.width() as usize);
-    }
-    for op in &read.ops {
-        steps::plain(*op, values);
-    }
-    Ok(())
+    Done { payload, measured, made: Rechecked::default() }
 }
 
 /// Makes the weights of the window's columns ready; none, where there are none.
@@ -383,111 +421,4 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut S
     let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
     load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))
-}
-
-fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
-    mapped.clear();
-    mapped.reserve(values.len());
-    for rows in values.chunks_exact(head * width) {
-        for row in 0..head {
-            let from = (row % (head / 2)) * 2 + row / (head / 2);
-            mapped.extend_from_slice(&rows[from * width..(from + 1) * width]);
-        }
-    }
-    core::mem::swap(values, mapped);
-}
-
-/// Turns a refusal inside a tile into an error that names the element of the tensor.
-fn refused(job: &Job, tile: &Window, refused: Refused) -> Error {
-    let (width, window) = (tile.width().max(1), &job.window);
-    refused.error().map_element(|i| {
-        let row = window.rows.start + tile.rows.start + i / width;
-        row * job.grid.cols + window.cols.start + tile.cols.start + i % width
-    })
-}
-
-/// Whether the values between decoding and encoding are nobody's concern.
-fn only_recodes(job: &Job) -> bool {
-    job.ask == Ask::default() && job.reads.len() == 1 && job.reads.iter().all(is_plain)
-}
-
-/// Whether the values are what is stored, in its order.
-fn is_plain(read: &Read) -> bool {
-    read.map == RowMap::Identity && read.ops.is_empty()
-}
-
-fn tile_of(
-    kernels: &dyn Kernels,
-    job: &Job,
-    inputs: &[&[u8]],
-    scratch: &mut Scratch,
-    tile: &Window,
-    probe: &mut Probe,
-    made: bool,
-) -> Result<()> {
-    let Scratch { out, values, other, mapped, bytes, weights, gain, rotations, checks } = scratch;
-    let width = job.window.width();
-    let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
-    let candidate = job.read(Side::Candidate, inputs);
-    let weights = weights.get(tile.cols.start as usize..tile.cols.end as usize).filter(|w| !w.is_empty());
-    let src = slice_of(read.dtype, width, tile, input)?;
-    let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
-    if let Finish::Transcode(to) = job.finish {
-        let span = tile_span(to, width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
-        let outcome = kernels.transcode(read.dtype, to, src, dst);
-        let Some((_, input)) = candidate else { return outcome.map_err(|r| refused(job, tile, r)) };
-        probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
-        if job.ask.identity.is_empty() {
-            return Ok(());
-        }
-    }
-    if let (Finish::Encode(encoding), true) = (job.finish, only_recodes(job)) {
-        if made {
-            return Ok(());
-        }
-        values.resize((tile.width() * tile.height()) as usize, 0.0);
-        let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
-        return kernels.recode(read.dtype, src, encoding, values, dst).map_err(|r| refused(job, tile, r));
-    }
-    load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
-    let turned = steps::Steps::new(&read.ops, Gain(gain), tile);
-    if turned.any() {
-        let finite = turned.check_finite(values).map_err(|r| refused(job, tile, r));
-        let done = finite.and_then(|()| {
-            let check = checks.before(&turned, rotations, values)?;
-            turned.apply(kernels, rotations, values)?;
-            checks.after(&turned, &check, values)
-        });
-        match done {
-            // Where nothing is written, what cannot be turned is told as what cannot be encoded is.
-            Err(e) if job.finish == Finish::Measure => {
-                probe.refuse(&e);
-                return Ok(());
-            }
-            done => done?,
-        }
-    }
-    if let Finish::Encode(encoding) = job.finish {
-        let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
-        if !made {
-            kernels.encode(encoding, values, weights, dst).map_err(|r| refused(job, tile, r))?;
-        }
-        if job.ask.error {
-            other.resize(values.len(), 0.0);
-            kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
-            probe.error(kernels, tile, values, other);
-        }
-    }
-    if let Some((read, input)) = candidate {
-        let candidate = slice_of(read.dtype, width, tile, input)?;
-        load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
-        probe.error(kernels, tile, values, other);
-        probe.identity(kernels, tile, values, weights, candidate, bytes);
-    }
-    probe.source(kernels, tile, values);
-    probe.encodings(kernels, tile, values, weights, bytes, other);
-    Ok(())
 }

@@ -51,24 +51,47 @@ impl<'a> Probe<'a> {
         }
     }
 
-    pub(super) fn encodings(
+    /// Encodes a tile as the asked encoding with this index, and measures that.
+    #[expect(clippy::too_many_arguments, reason = "what a tile has, and where it may be encoded")]
+    pub(super) fn encoding(
         &mut self,
         kernels: &dyn Kernels,
+        index: usize,
         tile: &Window,
         values: &[f32],
         weights: Option<&[f32]>,
         bytes: &mut Vec<u8>,
         other: &mut Vec<f32>,
     ) {
-        for (encoding, slot) in self.job.ask.encodings.iter().zip(&mut self.encodings) {
-            let Ok(forest) = slot else { continue };
-            other.resize(values.len(), 0.0);
-            let done = encode_tile(kernels, *encoding, tile, values, weights, bytes)
-                .and_then(|()| kernels.decode(encoding.dtype(), bytes, other));
-            match done {
-                Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
-                Err(r) => *slot = Err(refused(self.job, tile, r)),
-            }
+        let (Some(encoding), Some(Ok(_))) = (self.job.ask.encodings.get(index), self.encodings.get(index))
+        else {
+            return;
+        };
+        match encode_tile(kernels, *encoding, tile, values, weights, bytes) {
+            Ok(()) => self.premade(kernels, index, tile, values, bytes, other),
+            Err(r) => self.encodings[index] = Err(refused(self.job, tile, r)),
+        }
+    }
+
+    /// Measures a tile that is encoded already.
+    pub(super) fn premade(
+        &mut self,
+        kernels: &dyn Kernels,
+        index: usize,
+        tile: &Window,
+        values: &[f32],
+        bytes: &[u8],
+        other: &mut Vec<f32>,
+    ) {
+        let (Some(encoding), Some(slot)) = (self.job.ask.encodings.get(index), self.encodings.get_mut(index))
+        else {
+            return;
+        };
+        let Ok(forest) = slot else { return };
+        other.resize(values.len(), 0.0);
+        match kernels.decode(encoding.dtype(), bytes, other) {
+            Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
+            Err(r) => *slot = Err(refused(self.job, tile, r)),
         }
     }
 

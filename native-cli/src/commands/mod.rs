@@ -75,8 +75,9 @@ fn measure(
 ) -> Result<Collector> {
     crate::drive::watch_interrupts();
     let progress = Progress::new(plan, verb, quiet);
-    let work = Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {} };
+    let work =
+        Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {}, on_doubt: &|| {} };
     let collected = drive(&work, None);
     progress.finish();
-    Ok(collected?.0)
+    Ok(collected?.collected)
 }

@@ -2,7 +2,7 @@
 
 use super::plan::recipe;
 use crate::args::Quantize;
-use crate::drive::{Resources, Sink, Work, drive, watch_interrupts};
+use crate::drive::{Driven, Resources, Sink, Work, drive, watch_interrupts};
 use crate::gate;
 use crate::io::artefact::{Artefact, Permission, target};
 use crate::io::source::Source;
@@ -81,9 +81,9 @@ impl Task<'_> {
             let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
             (written, hashes.join().unwrap_or_else(dead))
         });
-        let (collected, resumed) = written?;
-        let run = resources.run(started, resumed);
-        let mut report = report(source, plan, Some(&collected))?;
+        let driven = written?;
+        let run = resources.run(started, &driven);
+        let mut report = report(source, plan, Some(&driven.collected))?;
         report.source_sha256 = hashes?;
         report.gate = held;
         events.done(&report, Some(&run), false)?;
@@ -144,7 +144,7 @@ fn write(
     plan: &Plan,
     mut resources: Resources,
     events: &Events<'_>,
-) -> Result<(Collector, u64)> {
+) -> Result<Driven> {
     watch_interrupts();
     let permission = Permission { force: args.force, resume: args.resume };
     let fingerprint = fingerprint(sources, plan);
@@ -156,7 +156,16 @@ fn write(
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };
-    let work = Work { plan, sources, resources, progress: &progress, on_output: &announce };
+    let doubt = || {
+        if let Some(device) = resources.engine.device() {
+            let _ = events.device_ended(device);
+            if !(args.events || args.json) {
+                let name = device.device().name();
+                render::note(&format!("warning: {name} made wrong bytes; everything begins anew without it"));
+            }
+        }
+    };
+    let work = Work { plan, sources, resources, progress: &progress, on_output: &announce, on_doubt: &doubt };
     let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
     let collected = drive(&work, Some(sink));
     progress.finish();

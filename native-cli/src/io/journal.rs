@@ -15,7 +15,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const MAGIC: &[u8; 8] = b"QSJRNL01";
+const MAGIC: &[u8; 8] = b"QSJRNL02";
 const HEADER: usize = 8 + 32 + 8 + 4;
 /// A record holds a few dozen nodes; anything longer is damage.
 const MAX_RECORD: u32 = 16 << 20;
@@ -25,13 +25,29 @@ const MAX_RECORD: u32 = 16 << 20;
 pub struct Record {
     pub output: u32,
     pub window: Window,
+    /// Whether a device made its bytes.
+    pub device: bool,
     pub error: Vec<Node<PairSums>>,
 }
 
 impl Record {
     /// The note that every window is written and the files are about to get their names.
     fn commit() -> Record {
-        Record { output: u32::MAX, window: Window { rows: 0..0, cols: 0..0 }, error: Vec::new() }
+        Record::note(u32::MAX)
+    }
+
+    /// The note that whatever a device made until here is in doubt.
+    pub fn doubt() -> Record {
+        Record::note(u32::MAX - 1)
+    }
+
+    /// What is no window: outputs have smaller numbers.
+    fn note(output: u32) -> Record {
+        Record { output, window: Window { rows: 0..0, cols: 0..0 }, device: false, error: Vec::new() }
+    }
+
+    fn is_doubt(&self) -> bool {
+        self.output == u32::MAX - 1
     }
 
     /// Whether this is that note.
@@ -158,7 +174,10 @@ fn parse(bytes: &[u8]) -> Option<Earlier> {
     let (fingerprint, budget) = header(&mut c)?;
     let mut earlier = Earlier { fingerprint, budget, records: Vec::new(), sound: HEADER as u64 };
     while let Some(record) = next(&mut c) {
-        earlier.records.push(record);
+        match record.is_doubt() {
+            true => earlier.records.retain(|r| !r.device),
+            false => earlier.records.push(record),
+        }
         earlier.sound = c.offset();
     }
     Some(earlier)
@@ -204,6 +223,7 @@ fn encode(record: &Record) -> Vec<u8> {
     for n in [w.rows.start, w.rows.end, w.cols.start, w.cols.end] {
         out.extend_from_slice(&n.to_le_bytes());
     }
+    out.push(u8::from(record.device));
     for node in &record.error {
         out.push(u8::from(node.row.is_some()));
         out.extend_from_slice(&node.row.unwrap_or(0).to_le_bytes());
@@ -217,6 +237,7 @@ fn encode(record: &Record) -> Vec<u8> {
 fn decode(c: &mut Cursor<'_>) -> Option<Record> {
     let output = c.u32().ok()?;
     let (row0, row1, col0, col1) = (c.u64().ok()?, c.u64().ok()?, c.u64().ok()?, c.u64().ok()?);
+    let device = c.u8().ok()? == 1;
     let mut error = Vec::new();
     while c.remaining() > 0 {
         let in_row = c.u8().ok()? == 1;
@@ -224,5 +245,5 @@ fn decode(c: &mut Cursor<'_>) -> Option<Record> {
         let (level, index) = (c.u8().ok()?, c.u64().ok()?);
         error.push(Node { row: in_row.then_some(row), level, index, value: PairSums::read(c).ok()? });
     }
-    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, error })
+    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error })
 }

@@ -2,6 +2,7 @@
 
 use crate::io::source::Source;
 use crate::render::json_line;
+use quantoscope_accel::device::Offload;
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
@@ -42,6 +43,9 @@ pub enum Event {
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         error: Option<ErrorView>,
     },
+    /// A device made wrong bytes: the processor begins anew, and tensors are told of again.
+    #[serde(rename = "quant_device_ended")]
+    DeviceEnded { device: String, reason: String },
     /// The artefact has its name (or would have, in a dry run).
     #[serde(rename = "quant_done")]
     Done {
@@ -112,6 +116,14 @@ impl<'a> Events<'a> {
                 tensor_bytes_out: output.place?.bytes,
                 error: error.map(ErrorView::from),
             })
+        })
+    }
+
+    /// A device is in doubt.
+    pub fn device_ended(&self, device: &Offload) -> Result<()> {
+        self.emit(|_, _| {
+            let reason = device.ended().unwrap_or_default();
+            Some(Event::DeviceEnded { device: device.device().name().into(), reason })
         })
     }
 

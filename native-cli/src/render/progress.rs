@@ -36,6 +36,11 @@ impl Progress {
         self.bar.inc((cells * part) as u64);
     }
 
+    /// Everything begins anew.
+    pub fn restart(&self) {
+        self.bar.reset();
+    }
+
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

@@ -5,7 +5,7 @@ use super::{clean, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
 use quantoscope_core::plan::Importance;
 use quantoscope_core::plan::rotate::Rotated;
-use quantoscope_core::report::{ConvertReport, ConvertedTensor, GateView, Run};
+use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, GateView, Run};
 use quantoscope_core::rotate::Form;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -119,6 +119,21 @@ fn types(report: &ConvertReport) -> String {
     each.join(", ")
 }
 
+/// What a device had part in, and how that was looked after.
+fn device(d: &DeviceView) -> String {
+    let name = clean(&d.name);
+    if d.made.differing > 0 {
+        return format!("{name} made wrong bytes; the processor did everything");
+    }
+    let ended = d.ended.as_ref().map(|why| format!("; given up: {}", clean(why))).unwrap_or_default();
+    if d.made.blocks == 0 {
+        return format!("{name}: nothing to do for it{ended}");
+    }
+    let seen =
+        d.seen_from.map(|s| format!("; wrong ones would show from {s:.1e} of all on")).unwrap_or_default();
+    format!("{name}: {} blocks, {} made again and equal{seen}{ended}", d.made.blocks, d.made.checked)
+}
+
 fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {
     let to = out.map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
@@ -143,6 +158,7 @@ fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String
         let seconds = run.seconds.unwrap_or(0.0);
         let threads = if run.threads == 1 { "1 thread".into() } else { format!("{} threads", run.threads) };
         lines.push(("time", format!("{seconds:.2} s, {threads}, {} engine", run.engine)));
+        lines.extend(run.device.as_ref().map(|d| ("device", device(d))));
         if run.resumed_windows > 0 {
             lines.push(("resumed", format!("{} windows of an earlier run", run.resumed_windows)));
         }

@@ -1,7 +1,7 @@
 //! A device behind NVIDIA's driver. The driver is looked for when the program runs: none is needed to build.
 
-use super::engine::{Call, Device};
-use super::texts;
+use super::{Call, carry_out, kernels, texts};
+use crate::device::{Answer, Device, Kernel, Task};
 use cudarc::driver::sys::is_culib_present;
 use cudarc::driver::{CudaContext, CudaFunction, DriverError, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
@@ -44,6 +44,7 @@ impl Gpu {
         }
         let context = CudaContext::new(number).map_err(failed("opening the device"))?;
         let name = context.name().map_err(failed("asking for the device's name"))?;
+        let name = format!("{name} (CUDA)");
         let mut functions = Vec::new();
         for dtype in texts::TYPES {
             let Some(text) = texts::text(dtype) else { continue };
@@ -93,13 +94,19 @@ impl Device for Gpu {
         &self.name
     }
 
-    fn run(&self, call: Call) -> Result<bool> {
+    fn kernels(&self) -> Vec<Kernel> {
+        kernels()
+    }
+
+    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(std::future::ready(carry_out(task, out, |call| self.call(call))))
+    }
+}
+
+impl Gpu {
+    fn call(&self, call: Call) -> Result<bool> {
         let known = self.functions.iter().find(|(d, e, _)| *d == call.dtype && *e == call.entry);
         let (_, _, function) = known.ok_or_else(|| absent("there is no such kernel"))?;
-        let given = (call.src.len() as u64, call.out.len() as u64);
-        if call.blocks == 0 || texts::sizes(call.dtype, call.entry, call.blocks) != Some(given) {
-            return Err(absent("a kernel was given other bytes than its blocks have"));
-        }
         self.launch(function, call).map_err(failed("a kernel"))
     }
 }

@@ -1,34 +1,70 @@
-//! CUDA: engines on NVIDIA's devices. Bytes are those of `quantoscope_core::quant`, because every operation of the kernels names
-//! its rounding, and because a device is probed before it is believed.
+//! CUDA: kernels on NVIDIA's devices. Bytes are those of `quantoscope_core::quant`, because every operation of the kernels
+//! names its rounding.
 
-mod engine;
 mod gpu;
-mod probe;
 pub mod texts;
 
-pub use engine::{Call, Device, Offload};
 pub use gpu::Gpu;
-pub use probe::Exact;
 
-use crate::cpu::Level;
-use quantoscope_core::error::{Code, Error, Result};
-use std::sync::OnceLock;
+use crate::device::{Kernel, Outcome, Task};
+use quantoscope_core::DType;
+use quantoscope_core::error::Result;
 
-/// The engine of the first device, opened and probed once. The error says what is missing.
-pub fn first() -> Result<&'static Offload<Gpu>> {
-    static FIRST: OnceLock<Result<Offload<Gpu>>> = OnceLock::new();
-    FIRST.get_or_init(open).as_ref().map_err(Clone::clone)
+/// One run of an entry of [`texts`].
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// Whose text.
+    pub dtype: DType,
+    /// [`texts::DECODE`] or one of [`texts::encode`].
+    pub entry: &'static str,
+    /// What the entry reads.
+    pub src: &'a [u8],
+    /// What it writes, every byte of it.
+    pub out: &'a mut [u8],
+    /// How many blocks, at least one; `src` and `out` have the bytes of as many.
+    pub blocks: u32,
 }
 
-fn open() -> Result<Offload<Gpu>> {
-    let cpu = Level::available().last().copied().unwrap_or(Level::Scalar);
-    let engine = Offload::new(Gpu::open(0)?, cpu.kernels());
-    if engine.exact().count() == 0 {
-        let name = engine.device().name();
-        return Err(Error::new(
-            Code::Device,
-            format!("no kernel gives exact bytes on the CUDA device {name}"),
-        ));
+/// Every kernel that has a text.
+pub fn kernels() -> Vec<Kernel> {
+    let of = |to| {
+        let quantize =
+            texts::SOURCES.into_iter().map(move |from| Kernel::Quantize { from, to, weighted: false });
+        quantize.chain([Kernel::Dequantize(to)])
+    };
+    texts::TYPES.into_iter().flat_map(of).collect()
+}
+
+/// Does a task by `run`, which says whether a value is refused.
+pub fn carry_out(
+    task: Task<'_>,
+    out: &mut [u8],
+    run: impl FnOnce(Call<'_>) -> Result<bool>,
+) -> Result<Outcome> {
+    let mut stages = task.kernels();
+    let (Some(kernel), None, Some(values)) = (stages.next(), stages.next(), task.values()) else {
+        return Ok(Outcome::Declined);
+    };
+    let entry = match kernel {
+        Kernel::Quantize { from, weighted: false, .. } => texts::encode(from),
+        Kernel::Quantize { .. } | Kernel::Rotate(_) => None,
+        Kernel::Dequantize(_) => Some(texts::DECODE),
+    };
+    let dtype = kernel.block();
+    let blocks = u32::try_from(values / dtype.block_len() as usize);
+    let (Some(entry), Ok(blocks), true) = (entry, blocks, texts::TYPES.contains(&dtype)) else {
+        return Ok(Outcome::Declined);
+    };
+    let given = (task.src.len() as u64, out.len() as u64);
+    if texts::sizes(dtype, entry, blocks) != Some(given) {
+        return Ok(Outcome::Declined);
     }
-    Ok(engine)
+    if blocks == 0 {
+        return Ok(Outcome::Done);
+    }
+    let refused = run(Call { dtype, entry, src: task.src, out, blocks })?;
+    // Which NaN a device makes is its own affair, so the processor makes it.
+    let odd = |x: &[u8; 4]| u32::from_le_bytes(*x) & 0x7F80_0000 == 0x7F80_0000;
+    let refused = refused || entry == texts::DECODE && out.as_chunks().0.iter().any(odd);
+    Ok(if refused { Outcome::Declined } else { Outcome::Done })
 }

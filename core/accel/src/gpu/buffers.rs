@@ -1,6 +1,6 @@
 //! The buffers of one submission: bytes in, one dispatch, bytes out. Knows no kernel.
 
-use super::device::Device;
+use super::device::Driver;
 use super::failed;
 use quantoscope_core::error::Result;
 use std::future::poll_fn;
@@ -24,14 +24,14 @@ pub struct Slot {
 
 impl Slot {
     /// Buffers for so many bytes in and out, or some more.
-    pub fn new(device: &Device, input: usize, output: usize) -> Result<Slot> {
+    pub fn new(driver: &Driver, input: usize, output: usize) -> Result<Slot> {
         use wgpu::BufferUsages as Usage;
         // Whole words, of which the last may hold half of nothing.
         let room = (input.next_multiple_of(256), output.next_multiple_of(256));
         let make = |bytes: usize, usage| {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
-            device.device.create_buffer(&descriptor)
+            driver.device.create_buffer(&descriptor)
         };
         let source = make(room.0, Usage::STORAGE | Usage::COPY_DST);
         let result = make(room.1, Usage::STORAGE | Usage::COPY_SRC);
@@ -43,12 +43,12 @@ impl Slot {
         let entries: Vec<_> = bound
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
             .collect();
-        let group = device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        let group = driver.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &device.bindings,
+            layout: &driver.bindings,
             entries: &entries,
         });
-        device.check()?;
+        driver.check()?;
         Ok(Slot { source, result, doubt, size, staging, group, room })
     }
 
@@ -60,16 +60,16 @@ impl Slot {
     /// Runs a kernel over so many blocks; false where it raised its doubt, and then `out` is as it was.
     pub async fn run(
         &self,
-        device: &Device,
+        driver: &Driver,
         pipeline: &wgpu::ComputePipeline,
         groups: u32,
         blocks: u32,
         src: &[u8],
         out: &mut [u8],
     ) -> Result<bool> {
-        self.upload(device, src, blocks);
+        self.upload(driver, src, blocks);
         let length = out.len().next_multiple_of(WORD);
-        let mut commands = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut commands = driver.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(pipeline);
@@ -78,9 +78,9 @@ impl Slot {
         }
         commands.copy_buffer_to_buffer(&self.result, 0, &self.staging, 0, length as u64);
         commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
-        device.queue.submit([commands.finish()]);
+        let submission = driver.queue.submit([commands.finish()]);
         let span = 0..(length + WORD) as u64;
-        map(device, &self.staging, span.clone()).await?;
+        map(driver, submission, &self.staging, span.clone()).await?;
         let view = self.staging.get_mapped_range(span).map_err(failed)?;
         let sure = view[length..] == [0; WORD];
         if sure {
@@ -89,22 +89,22 @@ impl Slot {
         drop(view);
         self.staging.unmap();
         // An error that was told in the meantime is this submission's: its bytes may be anything.
-        device.check()?;
+        driver.check()?;
         Ok(sure)
     }
 
-    fn upload(&self, device: &Device, src: &[u8], blocks: u32) {
+    fn upload(&self, driver: &Driver, src: &[u8], blocks: u32) {
         let (words, rest) = src.split_at(src.len() / WORD * WORD);
-        device.queue.write_buffer(&self.source, 0, words);
+        driver.queue.write_buffer(&self.source, 0, words);
         if !rest.is_empty() {
             let mut last = [0; WORD];
             last[..rest.len()].copy_from_slice(rest);
-            device.queue.write_buffer(&self.source, words.len() as u64, &last);
+            driver.queue.write_buffer(&self.source, words.len() as u64, &last);
         }
         let mut size = [0; 4 * WORD];
         size[..WORD].copy_from_slice(&blocks.to_le_bytes());
-        device.queue.write_buffer(&self.size, 0, &size);
-        device.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
+        driver.queue.write_buffer(&self.size, 0, &size);
+        driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
     }
 }
 
@@ -116,7 +116,12 @@ struct Answer {
 }
 
 /// Waits until the device has done its work and the buffer can be read.
-pub async fn map(device: &Device, buffer: &wgpu::Buffer, span: std::ops::Range<u64>) -> Result<()> {
+pub async fn map(
+    driver: &Driver,
+    submission: wgpu::SubmissionIndex,
+    buffer: &wgpu::Buffer,
+    span: std::ops::Range<u64>,
+) -> Result<()> {
     let answer = Arc::new(Mutex::new(Answer::default()));
     let told = Arc::clone(&answer);
     buffer.map_async(wgpu::MapMode::Read, span, move |given| {
@@ -127,8 +132,9 @@ pub async fn map(device: &Device, buffer: &wgpu::Buffer, span: std::ops::Range<u
             }
         }
     });
-    // Natively this waits, and calls back; in a page the browser does, later.
-    device.device.poll(wgpu::PollType::wait_indefinitely()).map_err(failed)?;
+    // Natively this waits for no more than this submission, and calls back; in a page the browser does, later.
+    let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
+    driver.device.poll(wait).map_err(failed)?;
     let wait = poll_fn(|context| match answer.lock() {
         Ok(mut answer) => match answer.given.take() {
             Some(given) => Poll::Ready(given.map_err(failed)),

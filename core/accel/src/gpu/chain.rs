@@ -1,7 +1,7 @@
 //! The buffers of one submission of several dispatches: bytes in, a matrix that stays on the device, bytes out.
 
 use super::buffers::{WORD, map};
-use super::device::Device;
+use super::device::Driver;
 use quantoscope_core::error::Result;
 
 /// Words of a dispatch's parameters, and the bytes from those of one to those of the next.
@@ -75,20 +75,9 @@ pub struct Chain {
     staging: wgpu::Buffer,
 }
 
-/// What became of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// All bytes are there.
-    Done,
-    /// Floats could not decide; integers could.
-    Unsure,
-    /// The processor must decide.
-    Doubted,
-}
-
 impl Chain {
     /// `kept`, if it has the room, or buffers that have.
-    pub fn with_room(device: &Device, kept: Option<Chain>, room: &Room) -> Result<Chain> {
+    pub fn with_room(driver: &Driver, kept: Option<Chain>, room: &Room) -> Result<Chain> {
         use wgpu::BufferUsages as Usage;
         let room = match kept {
             Some(kept) if kept.room.holds(room) => return Ok(kept),
@@ -98,7 +87,7 @@ impl Chain {
         let make = |bytes: usize, usage| {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
-            device.device.create_buffer(&descriptor)
+            driver.device.create_buffer(&descriptor)
         };
         let chain = Chain {
             room,
@@ -110,28 +99,28 @@ impl Chain {
             parameters: make(room.dispatches * PARAMETERS, Usage::UNIFORM | Usage::COPY_DST),
             staging: make(room.matrix.max(room.result) + WORD, Usage::MAP_READ | Usage::COPY_DST),
         };
-        device.check()?;
+        driver.check()?;
         Ok(chain)
     }
 
-    /// Runs dispatches, each after the one before has ended. `out` is filled from what the last has written, and is as
-    /// it was where not all is there.
+    /// Runs dispatches, each after the one before has ended. `out` is filled from what the last has written; false
+    /// where one raised its doubt, and then it is as it was.
     pub async fn run(
         &self,
-        device: &Device,
+        driver: &Driver,
         dispatches: &[Dispatch<'_>],
         src: &[u8],
         tables: &[u32],
         out: &mut [u8],
-    ) -> Result<End> {
-        self.upload(device, dispatches, src, tables);
+    ) -> Result<bool> {
+        self.upload(driver, dispatches, src, tables);
         let length = out.len().next_multiple_of(WORD);
-        let groups: Vec<_> = (0..).zip(dispatches).map(|(n, d)| self.bind(device, n, d)).collect();
-        let mut commands = device.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let groups: Vec<_> = (0..).zip(dispatches).map(|(n, d)| self.bind(driver, n, d)).collect();
+        let mut commands = driver.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for (dispatch, group) in dispatches.iter().zip(&groups) {
-                let high = dispatch.groups.div_ceil(device.most_groups).max(1);
+                let high = dispatch.groups.div_ceil(driver.most_groups).max(1);
                 pass.set_pipeline(dispatch.pipeline);
                 pass.set_bind_group(0, group, &[]);
                 pass.dispatch_workgroups(dispatch.groups.div_ceil(high), high, 1);
@@ -140,27 +129,23 @@ impl Chain {
         let last = if dispatches.last().is_some_and(|d| d.last) { &self.result } else { &self.matrix };
         commands.copy_buffer_to_buffer(last, 0, &self.staging, 0, length as u64);
         commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
-        device.queue.submit([commands.finish()]);
+        let submission = driver.queue.submit([commands.finish()]);
         let span = 0..(length + WORD) as u64;
-        map(device, &self.staging, span.clone()).await?;
+        map(driver, submission, &self.staging, span.clone()).await?;
         let view = self.staging.get_mapped_range(span).map_err(super::failed)?;
-        let end = match view[length] {
-            0 => End::Done,
-            2 => End::Unsure,
-            _ => End::Doubted,
-        };
-        if end == End::Done {
+        let sure = view[length..] == [0; WORD];
+        if sure {
             out.copy_from_slice(&view[..out.len()]);
         }
         drop(view);
         self.staging.unmap();
         // An error that was told in the meantime is this submission's: its bytes may be anything.
-        device.check()?;
-        Ok(end)
+        driver.check()?;
+        Ok(sure)
     }
 
     /// The buffers of one dispatch.
-    fn bind(&self, device: &Device, number: usize, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
+    fn bind(&self, driver: &Driver, number: usize, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
         let input = match dispatch.input {
             Input::Source => &self.source,
             Input::Tables => &self.tables,
@@ -176,29 +161,29 @@ impl Chain {
         let bound = (0..).zip(buffers.into_iter().chain([parameters]));
         let entries: Vec<_> =
             bound.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
-        device.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        driver.device.create_bind_group(&wgpu::BindGroupDescriptor {
             label: None,
-            layout: &device.bindings,
+            layout: &driver.bindings,
             entries: &entries,
         })
     }
 
-    fn upload(&self, device: &Device, dispatches: &[Dispatch<'_>], src: &[u8], tables: &[u32]) {
+    fn upload(&self, driver: &Driver, dispatches: &[Dispatch<'_>], src: &[u8], tables: &[u32]) {
         let (words, rest) = src.split_at(src.len() / WORD * WORD);
-        device.queue.write_buffer(&self.source, 0, words);
+        driver.queue.write_buffer(&self.source, 0, words);
         if !rest.is_empty() {
             let mut last = [0; WORD];
             last[..rest.len()].copy_from_slice(rest);
-            device.queue.write_buffer(&self.source, words.len() as u64, &last);
+            driver.queue.write_buffer(&self.source, words.len() as u64, &last);
         }
-        device.queue.write_buffer(&self.tables, 0, &bytes(tables));
+        driver.queue.write_buffer(&self.tables, 0, &bytes(tables));
         let mut parameters = Vec::with_capacity(dispatches.len() * PARAMETERS);
         for dispatch in dispatches {
             parameters.extend(bytes(&dispatch.parameters));
             parameters.resize(parameters.len().next_multiple_of(PARAMETERS), 0);
         }
-        device.queue.write_buffer(&self.parameters, 0, &parameters);
-        device.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
+        driver.queue.write_buffer(&self.parameters, 0, &parameters);
+        driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
     }
 }
 

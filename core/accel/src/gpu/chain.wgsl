@@ -1,6 +1,4 @@
 // What the kernels between decode and encode share: a matrix of binary32 patterns, and tables of what is done to it.
-//
-// `doubt` has two bits: the processor must decide, or integers must where floats could not.
 
 @group(0) @binding(0) var<storage, read> source: array<u32>;
 @group(0) @binding(1) var<storage, read_write> result: array<u32>;
@@ -11,11 +9,7 @@ fn half_at(at: u32) -> u32 {
 }
 
 fn raise() {
-  atomicOr(&doubt, 1u);
-}
-
-fn waver() {
-  atomicOr(&doubt, 2u);
+  atomicStore(&doubt, 1u);
 }
 
 // What is not finite is told of.

@@ -1,7 +1,7 @@
 //! From steps to dispatches: tables, and for each pass where its tiles lie in the matrix.
 
 use super::chain::WORDS;
-use crate::device::turn::{Pass, Signs, Step, passes, scale};
+use crate::device::turn::{Pass, Signs, Step, limit, passes, scale};
 use quantoscope_core::plan::Along;
 use quantoscope_core::rotate::Rotation;
 use quantoscope_core::rotate::hadamard::Hadamard;
@@ -107,11 +107,6 @@ impl Course {
             }
         })
     }
-}
-
-/// An exponent field: numbers of smaller ones have sums below 2^127, roundings included.
-pub fn limit(h: &Hadamard) -> u32 {
-    253 - h.order().next_power_of_two().ilog2()
 }
 
 fn padded<const N: usize>(words: [u32; N]) -> [u32; WORDS] {

@@ -5,7 +5,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use std::sync::{Arc, Mutex};
 
 /// An open device.
-pub struct Device {
+pub struct Driver {
     pub name: String,
     pub software: bool,
     pub device: wgpu::Device,
@@ -19,9 +19,9 @@ pub struct Device {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-impl Device {
+impl Driver {
     /// Opens the adapter that the platform calls its fastest.
-    pub async fn open() -> Result<Device> {
+    pub async fn open() -> Result<Driver> {
         let none = |e: &dyn std::fmt::Display| {
             Error::new(Code::Device, format!("this machine has no graphics device that can be used: {e}"))
         };
@@ -56,7 +56,7 @@ impl Device {
             bind_group_layouts: &[Some(&bindings)],
             immediate_size: 0,
         });
-        Ok(Device {
+        Ok(Driver {
             name: format!("{} ({:?})", info.name, info.backend),
             software: info.device_type == wgpu::DeviceType::Cpu,
             device,
@@ -68,7 +68,7 @@ impl Device {
         })
     }
 
-    /// Compiles a kernel; what is wrong with it is told by [`Device::check`].
+    /// Compiles a kernel; what is wrong with it is told by [`Driver::check`].
     pub fn compile(&self, label: &str, entry: &str, text: String) -> wgpu::ComputePipeline {
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor {
             label: Some(label),

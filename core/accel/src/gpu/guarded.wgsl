@@ -17,7 +17,7 @@ fn subtract(a: u32, b: u32) -> u32 {
 // Times a positive number.
 fn multiply(a: u32, b: u32) -> u32 {
   if ((a & MAGNITUDE) != 0u && ((a & INFINITE) >> 23u) + (b >> 23u) < 129u) {
-    waver();
+    raise();
   }
   return bitcast<u32>(bitcast<f32>(a) * bitcast<f32>(b)) ^ zero;
 }
@@ -25,6 +25,6 @@ fn multiply(a: u32, b: u32) -> u32 {
 // What sums begin with: 0, or at least 2^-102.
 fn begin(x: u32) {
   if ((x & MAGNITUDE) != 0u && ((x & INFINITE) >> 23u) < 25u) {
-    waver();
+    raise();
   }
 }

@@ -1,7 +1,11 @@
 //! Float modes in which a software device can be opened, to show that no kernel relies on the usual one. For tests.
 
 #[cfg(target_arch = "x86_64")]
-use super::{Gpu, Kernel};
+use super::Gpu;
+#[cfg(target_arch = "x86_64")]
+use crate::device::{Kernel, judge};
+#[cfg(target_arch = "x86_64")]
+use quantoscope_core::DType;
 #[cfg(target_arch = "x86_64")]
 use quantoscope_core::error::Result;
 
@@ -39,7 +43,7 @@ impl Mode {
 }
 
 /// A device whose threads, if it is a program on this processor, work in `mode`: they take it from the thread that
-/// makes them. Its kernels are probed in it, and this thread is back in the usual mode.
+/// makes them. This thread is back in the usual mode.
 #[cfg(target_arch = "x86_64")]
 pub async fn open(mode: Mode) -> Result<Gpu> {
     open_edited(mode, &|_, text| text).await
@@ -49,16 +53,14 @@ pub async fn open(mode: Mode) -> Result<Gpu> {
 #[cfg(target_arch = "x86_64")]
 pub(super) async fn open_edited(mode: Mode, edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
     set(mode);
-    let opened = Gpu::unprobed(edit).await;
-    // The threads are made by the first work. What is known is computed in the wrong mode here, so the answers are void.
-    let warmed = match opened {
-        Ok(mut gpu) => gpu.probe().await.map(|()| gpu),
-        Err(e) => Err(e),
+    let opened = Gpu::edited(edit).await;
+    // The threads are made by the first work. What is known is computed in the wrong mode here, so the answer is void.
+    let warmed = match &opened {
+        Ok(gpu) => judge(gpu, Kernel::Dequantize(DType::Q8_0)).await.map(drop),
+        Err(_) => Ok(()),
     };
     set(Mode::Usual);
-    let mut gpu = warmed?;
-    gpu.probe().await?;
-    Ok(gpu)
+    warmed.and(opened)
 }
 
 #[cfg(target_arch = "x86_64")]

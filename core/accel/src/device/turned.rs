@@ -1,26 +1,19 @@
 //! Which ways to rotate answer as the definition does: a rotation of each kind that is cut into passes differently, over
 //! values at which floats differ.
 
-use super::chain::End;
-use super::course::limit;
-use super::probe::word;
-use super::rotate::{Floats, Matrix};
-use super::{Gpu, Verdict};
-use crate::device::turn::Step;
+use super::known::word;
+use super::turn::{Matrix, Step, limit};
+use super::{Arithmetic, Device, Outcome, Verdict};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::plan::Along;
 use quantoscope_core::rotate::{Form, Rotation};
 
-/// Asks both ways, and from then on uses those alone that answer as the definition does.
-pub async fn probe(gpu: &mut Gpu) -> Result<()> {
-    for at in 0..gpu.rotator.turn.len() {
-        let floats = gpu.rotator.turn[at].0;
-        let right = turns(gpu, floats).await? && gains(gpu, floats).await? && sources(gpu, floats).await?;
-        gpu.rotator.turn[at].2 = if right { Verdict::Exact } else { Verdict::Refused };
-    }
-    Ok(())
+/// Asks all that is known of rotations; an error is the device's, not the kernel's.
+pub async fn judge(device: &dyn Device, by: Arithmetic) -> Result<Verdict> {
+    let right = turns(device, by).await? && gains(device, by).await? && sources(device, by).await?;
+    Ok(if right { Verdict::Exact } else { Verdict::Refused })
 }
 
 /// A rotation of some vectors of a matrix.
@@ -114,36 +107,36 @@ fn bytes(values: &[f32]) -> Vec<u8> {
 }
 
 /// What comes of a matrix, on a ground of which no byte may stay: whether all is the definition's where all is there.
-async fn ask(gpu: &Gpu, floats: Floats, matrix: &Matrix<'_>) -> Result<(End, bool)> {
+async fn ask(device: &dyn Device, by: Arithmetic, matrix: Matrix<'_>) -> Result<(Outcome, bool)> {
     let mut values = vec![0.0; matrix.rows * matrix.width];
     if Scalar.decode(matrix.from, matrix.src, &mut values).is_err() {
-        return Ok((End::Doubted, false));
+        return Ok((Outcome::Declined, false));
     }
     matrix.steps.iter().for_each(|step| step.apply(&mut values, matrix.width));
     let want = bytes(&values);
     let mut got: Vec<u8> = want.iter().map(|b| !b).collect();
-    let end = gpu.turn(floats, matrix, &mut got).await?;
+    let end = device.rotate(matrix, by, &mut got).await?;
     Ok((end, got == want))
 }
 
 /// Single values at which what may be decided ends.
-fn edges(floats: Floats, rotation: &Rotation) -> [(u32, End); 7] {
+fn edges(by: Arithmetic, rotation: &Rotation) -> [(u32, Outcome); 7] {
     let limit = limit(rotation.hadamard());
-    let below = if floats == Floats::Guarded { End::Unsure } else { End::Done };
+    let below = if by == Arithmetic::Guarded { Outcome::Declined } else { Outcome::Done };
     // The second product begins with what the first has scaled down.
     let least = if rotation.form() == Form::FixesOnes { 40 } else { 25 };
     [
-        (0x7FC0_0000, End::Doubted),
-        (0xFF80_0000, End::Doubted),
-        (limit << 23, End::Doubted),
-        ((limit << 23) - 1, End::Done),
-        (least << 23, End::Done),
+        (0x7FC0_0000, Outcome::Declined),
+        (0xFF80_0000, Outcome::Declined),
+        (limit << 23, Outcome::Declined),
+        ((limit << 23) - 1, Outcome::Done),
+        (least << 23, Outcome::Done),
         ((25 << 23) - 1, below),
         (1, below),
     ]
 }
 
-async fn turns(gpu: &Gpu, floats: Floats) -> Result<bool> {
+async fn turns(device: &dyn Device, by: Arithmetic) -> Result<bool> {
     let mut asked = 0;
     for case in cases() {
         let step = [case.step()];
@@ -151,26 +144,28 @@ async fn turns(gpu: &Gpu, floats: Floats) -> Result<bool> {
         for kinds in [&USUAL[..], &GREAT, &SMALL, &TINY] {
             let src = bytes(&case.paint(kinds));
             let matrix = Matrix { steps: &step, rows, width, from: DType::F32, src: &src, to: DType::F32 };
-            let (end, same) = ask(gpu, floats, &matrix).await?;
-            let right = match (floats, kinds) {
-                (Floats::Guarded, k) if k == TINY => end == End::Unsure,
-                (Floats::Guarded, k) if k == SMALL => end == End::Unsure || end == End::Done && same,
-                _ => end == End::Done && same,
+            let (end, same) = ask(device, by, matrix).await?;
+            let right = match (by, kinds) {
+                (Arithmetic::Guarded, k) if k == TINY => end == Outcome::Declined,
+                (Arithmetic::Guarded, k) if k == SMALL => {
+                    end == Outcome::Declined || end == Outcome::Done && same
+                }
+                _ => end == Outcome::Done && same,
             };
             if !right {
                 return Ok(false);
             }
             asked += 1;
         }
-        for (edge, want) in edges(floats, &case.rotation) {
+        for (edge, want) in edges(by, &case.rotation) {
             let mut values = case.paint(&USUAL);
             if let Some(last) = values.last_mut() {
                 *last = f32::from_bits(edge);
             }
             let src = bytes(&values);
             let matrix = Matrix { steps: &step, rows, width, from: DType::F32, src: &src, to: DType::F32 };
-            let (end, same) = ask(gpu, floats, &matrix).await?;
-            if end != want || (end == End::Done) != same {
+            let (end, same) = ask(device, by, matrix).await?;
+            if end != want || (end == Outcome::Done) != same {
                 return Ok(false);
             }
         }
@@ -180,14 +175,14 @@ async fn turns(gpu: &Gpu, floats: Floats) -> Result<bool> {
 }
 
 /// Gains of both sides, of all sizes.
-async fn gains(gpu: &Gpu, floats: Floats) -> Result<bool> {
+async fn gains(device: &dyn Device, by: Arithmetic) -> Result<bool> {
     const ROWS: usize = 53;
     const WIDTH: usize = 39;
     let mix = |seed: u64, at: usize| value([0, 1, 2, 8][at % 4], word(seed, at as u64));
     // Neither 0 to divide by, nor so small that quotients overflow.
-    let by = |x: f32| if x.abs() < 1e-30 { 0.3 } else { x };
+    let divisor = |x: f32| if x.abs() < 1e-30 { 0.3 } else { x };
     let values: Vec<f32> = (0..ROWS * WIDTH).map(|at| mix(3, at)).collect();
-    let gain: Vec<f32> = (0..ROWS).map(|at| by(mix(4, at))).collect();
+    let gain: Vec<f32> = (0..ROWS).map(|at| divisor(mix(4, at))).collect();
     let mut small: Vec<f32> = (0..WIDTH).map(|at| mix(5, at)).collect();
     small[0] = 0.0;
     let src = bytes(&values);
@@ -200,8 +195,8 @@ async fn gains(gpu: &Gpu, floats: Floats) -> Result<bool> {
     ] {
         let matrix =
             Matrix { steps: &steps, rows: ROWS, width: WIDTH, from: DType::F32, src: &src, to: DType::F32 };
-        let (end, same) = ask(gpu, floats, &matrix).await?;
-        let right = if done { end == End::Done && same } else { end == End::Doubted };
+        let (end, same) = ask(device, by, matrix).await?;
+        let right = if done { end == Outcome::Done && same } else { end == Outcome::Declined };
         if !right {
             return Ok(false);
         }
@@ -210,135 +205,22 @@ async fn gains(gpu: &Gpu, floats: Floats) -> Result<bool> {
 }
 
 /// Every finite number of 16 bits.
-async fn sources(gpu: &Gpu, floats: Floats) -> Result<bool> {
+async fn sources(device: &dyn Device, by: Arithmetic) -> Result<bool> {
     for (from, top) in [(DType::F16, 0x7C00_u16), (DType::BF16, 0x7F80)] {
         let finite = |x: &u16| x & 0x7FFF < top;
         let src: Vec<u8> = (0..=u16::MAX).filter(finite).flat_map(u16::to_le_bytes).collect();
         let width = src.len() / 2;
         let matrix = Matrix { steps: &[], rows: 1, width, from, src: &src, to: DType::F32 };
-        if ask(gpu, floats, &matrix).await? != (End::Done, true) {
+        if ask(device, by, matrix).await? != (Outcome::Done, true) {
             return Ok(false);
         }
         for bad in [top, top | 0x8001] {
             let src = [src.as_slice(), &bad.to_le_bytes()].concat();
             let matrix = Matrix { width: width + 1, src: &src, ..matrix };
-            if ask(gpu, floats, &matrix).await?.0 != End::Doubted {
+            if ask(device, by, matrix).await?.0 != Outcome::Declined {
                 return Ok(false);
             }
         }
     }
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::rotate::Rotator;
-    use super::*;
-
-    /// What the probe finds where a kernel's text is altered: of floats, and of integers.
-    fn altered(gpu: &mut Gpu, kernel: &str, from: &str, to: &str) -> [Verdict; 2] {
-        let edit = |name: &str, text: String| {
-            if name != kernel {
-                return text;
-            }
-            assert!(text.contains(from), "{kernel} has no {from}");
-            text.replace(from, to)
-        };
-        gpu.rotator = Rotator::new(&gpu.device, &edit);
-        pollster::block_on(probe(gpu)).expect("a device that works");
-        [0, 1].map(|at| gpu.rotator.turn[at].2)
-    }
-
-    fn device() -> Gpu {
-        pollster::block_on(Gpu::unprobed(&|_, text| text)).expect("a device")
-    }
-
-    #[test]
-    fn a_wrong_gain_is_caught() {
-        let mut gpu = device();
-        for (from, to) in [
-            ("quotient(result[at], by)", "product(result[at], by)"),
-            ("gain.columns == 1u", "gain.columns == 0u"),
-            ("(result << 6u) | digit |", "(result << 6u) | digit ^"),
-            ("finite(product(result[at], by))", "product(result[at], by)"),
-        ] {
-            assert_eq!(altered(&mut gpu, "gain", from, to), [Verdict::Refused; 2], "{to}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_source_is_caught() {
-        let mut gpu = device();
-        for (from, to) in [
-            ("(leading + 103u)", "(leading + 102u)"),
-            ("finite(load(at))", "load(at)"),
-            ("half_at(at) << 16u", "half_at(at) << 17u"),
-        ] {
-            let name = if from.contains("half_at") { "widen BF16" } else { "widen F16" };
-            assert_eq!(altered(&mut gpu, name, from, to), [Verdict::Refused; 2], "{to}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_turn_is_caught() {
-        let mut gpu = device();
-        for (from, to) in [
-            ("tile[at + 2u * h] = subtract(near, far)", "tile[at + 2u * h] = subtract(far, near)"),
-            ("tile[at + h] = subtract(a, b)", "tile[at + h] = add(a, b)"),
-            ("(col & 31u) == 0u", "(col & 63u) == 0u"),
-            ("for (var col = 1u; col", "for (var col = 2u; col"),
-            ("flip(task.after, here, x)", "x"),
-            ("element & 31u", "element & 15u"),
-            (">= task.limit", "> task.limit"),
-        ] {
-            for (at, name) in [(0, "rotations by floats"), (1, "rotations by integers")] {
-                let found = altered(&mut gpu, name, from, to);
-                assert_eq!(found[at], Verdict::Refused, "{name}: {to}");
-                assert_eq!(found[1 - at], Verdict::Exact, "{name}: {to}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_wrong_sum_is_caught() {
-        let mut gpu = device();
-        for (from, to) in [
-            ("if (rest == 0x40u)", "if (rest == 0x41u)"),
-            ("return select(x, a & b,", "return select(x, a,"),
-            // What is shifted out leaves no mark.
-            ("select(0u, 1u, (x << (32u - by)) != 0u)", "0u"),
-        ] {
-            let found = altered(&mut gpu, "rotations by integers", from, to);
-            assert_eq!(found, [Verdict::Exact, Verdict::Refused], "{to}");
-        }
-    }
-
-    #[test]
-    fn floats_that_are_sure_too_early_are_caught() {
-        let mut gpu = device();
-        for (from, to) in [
-            ("< 25u", "< 24u"),
-            ("< 25u", "< 26u"),
-            ("bitcast<f32>(a) - bitcast<f32>(b)", "bitcast<f32>(b) - bitcast<f32>(a)"),
-        ] {
-            let found = altered(&mut gpu, "rotations by floats", from, to);
-            assert_eq!(found, [Verdict::Refused, Verdict::Exact], "{to}");
-        }
-    }
-
-    /// What is lost where small results are flushed is not lost elsewhere.
-    #[test]
-    #[cfg(all(feature = "hostile", target_arch = "x86_64"))]
-    fn floats_that_may_be_flushed_are_caught_where_they_are() {
-        use super::super::hostile::{Mode, open};
-        for (mode, verdict) in [(Mode::Usual, Verdict::Exact), (Mode::Flushing, Verdict::Refused)] {
-            let mut gpu = pollster::block_on(open(mode)).expect("a device");
-            if gpu.is_software() {
-                assert_eq!(
-                    altered(&mut gpu, "rotations by floats", "< 129u", "< 1u"),
-                    [verdict, Verdict::Exact]
-                );
-            }
-        }
-    }
 }

@@ -1,0 +1,184 @@
+//! Jobs with a device beside the processor: the same files, reports and refusals as by the definition, whatever the device
+//! does.
+
+use crate::support::{gguf, report};
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+use quantoscope_accel::Engine;
+use quantoscope_accel::device::Offload;
+use quantoscope_core::job::{ONE_IN, Rechecked};
+use quantoscope_core::kernels::Scalar;
+use quantoscope_core::plan::{Plan, convert, measure};
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::report::stats;
+use quantoscope_core::schedule::Budget;
+use quantoscope_core::{Code, DType};
+use quantoscope_tests::memory::{Made, World, run, run_with};
+use quantoscope_tests::models::{Rng, Tensor, llama};
+use quantoscope_tests::standin::{Fate, StandIn};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+const BUDGET: Budget = Budget { memory: 200_000, workers: 1 };
+const TYPES: [DType; 3] = [DType::Q8_0, DType::Q4_1, DType::Q4_K];
+
+/// The graphics device of this machine; its absence is a failure.
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+fn graphics() -> &'static Offload {
+    let engine = pollster::block_on(Engine::open("gpu")).expect("a device");
+    assert_eq!(engine.name(), "gpu");
+    engine.device().expect("a device")
+}
+
+fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<Fate>) {
+    let fate = Arc::new(Fate::default());
+    let device = Box::new(StandIn::new(types, &fate));
+    let offload = pollster::block_on(Offload::open("stand-in", device, &Scalar)).expect("an exact device");
+    fate.made.store(0, Relaxed);
+    (offload.reseeded(seed), fate)
+}
+
+/// Runs a plan, and once more where the device came into doubt; and what it made.
+fn on(offload: &Offload, plan: &Plan, world: &World) -> quantoscope_core::Result<(Made, Rechecked)> {
+    let made = Cell::new(Rechecked::default());
+    let attempt = || {
+        run_with(plan, &[world], BUDGET, None, |job, inputs, scratch| {
+            let done = pollster::block_on(offload.run(job, inputs, scratch))?;
+            let mut all = made.get();
+            all.merge(&done.made);
+            made.set(all);
+            Ok(done)
+        })
+    };
+    let first = attempt()?;
+    let again = if made.get().differing > 0 { attempt()? } else { first };
+    Ok((again, made.get()))
+}
+
+fn models(stored: DType) -> World {
+    let mut all = llama(stored, false, 3);
+    all.push(Tensor::random("long.weight", stored, &[5, 9984], &mut Rng(7)));
+    all.push(Tensor::random("odd.weight", stored, &[37, 33], &mut Rng(8)));
+    World::safetensors(&all)
+}
+
+/// Converts to each type by a device, measured and not; how many blocks are the device's.
+fn converts(offload: &Offload, types: &[DType]) -> u64 {
+    let mut blocks = 0;
+    for stored in [DType::BF16, DType::F16, DType::F32] {
+        let world = models(stored);
+        for &to in types {
+            for measured in [false, true] {
+                let recipe = Recipe { pure: true, ..gguf(to) };
+                let plan = convert::plan(&world.checkpoint, &recipe, measured).expect("a plan");
+                let want = run(&plan, &[&world], BUDGET).expect("a run");
+                let (got, made) = on(offload, &plan, &world).expect("a run");
+                assert!(got.files == want.files, "{stored} to {to}");
+                assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{stored} to {to}");
+                assert_eq!(made.differing, 0);
+                blocks += made.blocks;
+            }
+        }
+    }
+    blocks
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+#[test]
+fn files_and_reports_by_the_graphics_device_are_the_definitions() {
+    let blocks = converts(graphics(), &[DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1]);
+    // 5 rows of 9984 alone are 1560 blocks.
+    assert!(blocks >= 1560 * 3 * 5 * 2, "{blocks}");
+    assert_eq!(converts(graphics(), &[DType::IQ4_NL]), 0);
+}
+
+#[test]
+fn files_and_reports_by_a_sound_device_are_the_definitions() {
+    let (offload, fate) = stand_in(&TYPES, 1);
+    let blocks = converts(&offload, &TYPES);
+    assert_eq!(blocks, fate.made.load(Relaxed));
+    assert!(blocks > 10_000 && offload.ended().is_none());
+}
+
+#[test]
+fn a_sweep_by_a_device_is_the_definitions() {
+    let (offload, _) = stand_in(&TYPES, 1);
+    let world = models(DType::BF16);
+    let encodings = [DType::Q4_K, DType::Q6_K, DType::Q8_0].map(Encoding::Type);
+    let plan = measure::weighted_sweep(&world.checkpoint, &encodings, None, &|_| true).expect("a plan");
+    let want = run(&plan, &[&world], BUDGET).expect("a run");
+    let (got, made) = on(&offload, &plan, &world).expect("a run");
+    let text = |made: &Made| serde_json::to_string(&stats(&plan, &made.collected, 10)).unwrap();
+    assert_eq!(text(&got), text(&want));
+    assert!(made.blocks > 1000, "{made:?}");
+}
+
+#[test]
+fn refusals_are_the_definitions() {
+    let (sound, _) = stand_in(&TYPES, 1);
+    for (bad, code) in [(f32::NAN, Code::NonFinite), (1e30, Code::F16Overflow)] {
+        let mut values = Rng(3).weights(64 * 2048);
+        values[64 * 2048 - 40] = bad;
+        let name = "model.layers.0.mlp.up_proj.weight";
+        let world = World::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
+        let recipe = Recipe { pure: true, ..gguf(DType::Q4_1) };
+        let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
+        let want = run(&plan, &[&world], BUDGET).expect_err("refused");
+        let check = |offload: &Offload| {
+            let got = on(offload, &plan, &world).expect_err("refused");
+            assert_eq!((&got, got.code()), (&want, code));
+            // It is not the device's fault.
+            assert_eq!(offload.ended(), None);
+        };
+        check(&sound);
+        #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+        check(graphics());
+    }
+}
+
+#[test]
+fn a_device_that_goes_away_is_not_missed() {
+    let (offload, fate) = stand_in(&TYPES, 1);
+    fate.fails.store(true, Relaxed);
+    assert_eq!(converts(&offload, &TYPES), 0);
+    assert_eq!(offload.ended().as_deref(), Some("the stand-in is gone"));
+}
+
+/// A device that spoils a share of its blocks is missed as often as the report says, and whenever it is not, the files are
+/// right.
+#[test]
+fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
+    let world = World::safetensors(&[Tensor::random("long.weight", DType::BF16, &[8, 8192], &mut Rng(7))]);
+    let recipe = Recipe { pure: true, ..gguf(DType::Q8_0) };
+    let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
+    let want = run(&plan, &[&world], BUDGET).expect("a run");
+    // The same blocks are spoiled in every run; other ones are made again.
+    let spoiled = (0..2048).filter(|at| Rng(*at).bits().is_multiple_of(11)).count();
+    let (mut missed, runs) = (0_u32, 300);
+    for seed in 0..runs {
+        let (offload, fate) = stand_in(&[DType::Q8_0], seed);
+        fate.spoils_one_in.store(11, Relaxed);
+        let (got, made) = on(&offload, &plan, &world).expect("a run");
+        if made.differing == 0 {
+            missed += 1;
+            assert_eq!((made.blocks, fate.spoiled.load(Relaxed)), (2048, spoiled as u64));
+            assert!(got.files != want.files);
+        } else {
+            assert!(got.files == want.files, "caught, and mended");
+            assert!(offload.ended().is_some_and(|why| why.contains("wrong bytes")));
+        }
+    }
+    let one = (1.0 - 1.0 / ONE_IN as f64).powi(spoiled as i32);
+    let (expected, sigma) = (one * runs as f64, (one * (1.0 - one) * runs as f64).sqrt());
+    assert!((f64::from(missed) - expected).abs() < 4.0 * sigma, "{missed} missed, {expected} expected");
+    assert!(missed > 50, "{missed}");
+}
+
+#[test]
+fn what_is_said_of_the_unseen_is_what_chance_gives() {
+    let made = Rechecked { blocks: 1_000_000, checked: 3900, differing: 0 };
+    let share = made.seen_from(0.001).expect("enough blocks");
+    assert!((made.missed(share) - 0.001).abs() < 1e-5, "{share}");
+    assert_eq!(Rechecked { blocks: 1000, ..made }.seen_from(0.001), None);
+}
