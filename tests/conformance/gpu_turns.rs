@@ -2,12 +2,11 @@
 //! made to work in; and from stored bytes to the bytes of blocks.
 
 use crate::gpu::devices;
-use quantoscope_accel::device::turn::{Matrix, Step};
+use quantoscope_accel::device::turn::{Along, Matrix, Step};
 use quantoscope_accel::device::{Arithmetic, Device, Kernel, Offload, Outcome, Verdict};
 use quantoscope_accel::gpu::Gpu;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::plan::Along;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::rotate::{Form, Rotation};
 use quantoscope_tests::painters::{paint, word};

@@ -6,9 +6,17 @@
 use super::Kernel;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::plan::Along;
 use quantoscope_core::rotate::hadamard::Hadamard;
 use quantoscope_core::rotate::{Form, Real, Rotation};
+
+/// Along which side of a matrix vectors lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// A vector is (a part of) a row: it runs along the columns.
+    Columns,
+    /// A vector is (a part of) a column: it runs along the rows.
+    Rows,
+}
 
 /// What happens to a matrix of decoded values.
 #[derive(Clone, Copy, Debug)]

@@ -2,12 +2,11 @@
 //! values at which floats differ.
 
 use super::known::word;
-use super::turn::{Matrix, Step, limit};
+use super::turn::{Along, Matrix, Step, limit};
 use super::{Arithmetic, Device, Outcome, Verdict};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::plan::Along;
 use quantoscope_core::rotate::{Form, Rotation};
 
 /// Asks all that is known of rotations; an error is the device's, not the kernel's.

@@ -1,8 +1,7 @@
 //! From steps to dispatches: tables, and for each pass where its tiles lie in the matrix.
 
 use super::chain::WORDS;
-use crate::device::turn::{Pass, Signs, Step, limit, passes, scale};
-use quantoscope_core::plan::Along;
+use crate::device::turn::{Along, Pass, Signs, Step, limit, passes, scale};
 use quantoscope_core::rotate::Rotation;
 use quantoscope_core::rotate::hadamard::Hadamard;
 use std::ops::Range;

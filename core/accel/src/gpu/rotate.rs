@@ -4,11 +4,10 @@ use super::chain::{Chain, Dispatch, Input, Room};
 use super::course::{Course, GROUP, Kind};
 use super::device::Driver;
 use super::{Gpu, SLICE, kernel};
-use crate::device::turn::{Matrix, Step};
+use crate::device::turn::{Along, Matrix, Step};
 use crate::device::{Arithmetic, Kernel, Outcome};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::Along;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
