@@ -1,7 +1,7 @@
 //! Kernels on a graphics processor, through wgpu: Vulkan, Metal, Direct3D 12, and WebGPU in a page.
 //!
 //! No device is trusted: the kernels decide every byte by integers, and a float says only what no rounding can change
-//! (`block.wgsl`). Rotations alone may use floats, where the probe sees that they round to nearest (`guarded.wgsl`).
+//! (`block.wgsl`). Rotations alone may use floats, where the probe sees that they round to nearest (`turn_guarded.wgsl`).
 //! What a kernel cannot judge (NaN, what an encoder refuses) it hands back.
 
 mod buffers;

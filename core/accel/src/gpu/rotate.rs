@@ -39,8 +39,8 @@ impl Rotator {
             (from, compile(&format!("widen {from}"), "widen", &[load, include_str!("widen.wgsl")]))
         };
         let ways = [
-            (Arithmetic::Guarded, include_str!("guarded.wgsl")),
-            (Arithmetic::Exact, include_str!("soft.wgsl")),
+            (Arithmetic::Guarded, include_str!("turn_guarded.wgsl")),
+            (Arithmetic::Exact, include_str!("turn_soft.wgsl")),
         ];
         let turn = |(by, text): (Arithmetic, &str)| {
             let kernel = Kernel::Rotate(by);
