@@ -9,6 +9,8 @@ mod forest;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod gpu_turns;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu_wide;
 mod histogram;
 mod hostile;

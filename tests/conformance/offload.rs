@@ -100,7 +100,8 @@ impl Machine {
 fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
     let machine = Machine::new(fault);
     let runs = Arc::clone(&machine.runs);
-    let offload = pollster::block_on(Offload::probed("machine", Box::new(machine), &Scalar)).unwrap();
+    let offload = Offload::new("machine", Box::new(machine), &Scalar);
+    pollster::block_on(offload.probe(|_| true)).unwrap();
     if !matches!(fault, Fault::After(_)) {
         runs.store(0, Ordering::Relaxed);
     }
@@ -109,11 +110,11 @@ fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
 
 /// Whether the probe found a kernel exact.
 fn exact(offload: &Offload, kernel: Kernel) -> bool {
-    offload.verdicts().contains(&(kernel, Verdict::Exact))
+    offload.is_exact(kernel)
 }
 
 fn exact_count(offload: &Offload) -> usize {
-    offload.verdicts().iter().filter(|(_, v)| *v == Verdict::Exact).count()
+    offload.verdicts().iter().filter(|(k, _)| offload.is_exact(*k)).count()
 }
 
 /// What is made is what the definition makes; how many tasks were.
@@ -195,8 +196,8 @@ fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
         assert_eq!(runs.load(Ordering::Relaxed), probe + after + 1);
         assert_eq!(engine.ended().as_deref(), Some("gone"));
     }
-    let dead = Offload::probed("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
-    assert_eq!(pollster::block_on(dead).expect_err("no device").code(), Code::Device);
+    let dead = Offload::new("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
+    assert_eq!(pollster::block_on(dead.probe(|_| true)).expect_err("no device").code(), Code::Device);
 }
 
 #[test]

@@ -57,9 +57,14 @@ struct Row {
 }
 
 pub fn run(args: &Engines) -> Result<ExitCode> {
-    let threads = args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
+    let threads =
+        args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let cpu = Engine::auto();
-    let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(open_device(name))).collect();
+    let probed = async |name| {
+        let offload: Offload = open_device(name).await?;
+        offload.probe(|_| true).await.map(|()| offload)
+    };
+    let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(probed(name))).collect();
     let open: Vec<Option<&Offload>> = opened.iter().map(|o| o.as_ref().ok()).collect();
     let others = Engine::available().into_iter().rev().map(Engine::name).filter(|n| *n != cpu.name());
     let report = Report {
@@ -77,23 +82,24 @@ pub fn run(args: &Engines) -> Result<ExitCode> {
 fn device(engine: &'static str, opened: &Result<Offload>) -> Device {
     let missing = opened.as_ref().err().map(ToString::to_string);
     let opened = opened.as_ref().ok();
-    let probed = |(k, v): &(Kernel, Verdict)| Probed { kernel: k.to_string(), exact: *v == Verdict::Exact };
+    let probed = |(k, v): (Kernel, _)| Probed { kernel: k.to_string(), exact: v == Some(Verdict::Exact) };
     Device {
         engine,
         name: opened.map(|o| o.device().name().to_string()),
         missing,
         software: opened.is_some_and(|o| o.device().is_software()),
-        kernels: opened.map(|o| o.verdicts().iter().map(probed).collect()).unwrap_or_default(),
+        kernels: opened.map(|o| o.verdicts().into_iter().map(probed).collect()).unwrap_or_default(),
     }
 }
 
 /// What some device has a kernel for; where there is none, what takes the processor longest.
 fn kernels(open: &[Option<&Offload>]) -> Vec<Kernel> {
     let mut all: Vec<Kernel> = Vec::new();
-    let measured = |k: &Kernel| !matches!(k, Kernel::Quantize { from: DType::F32 | DType::F16, .. });
+    let measured =
+        |k: &Kernel| !matches!(k, Kernel::Quantize { from: DType::F32 | DType::F16, .. } | Kernel::Rotate(_));
     for (kernel, _) in open.iter().flatten().flat_map(|o| o.verdicts()).filter(|(k, _)| measured(k)) {
-        if !all.contains(kernel) {
-            all.push(*kernel);
+        if !all.contains(&kernel) {
+            all.push(kernel);
         }
     }
     if all.is_empty() {
@@ -140,7 +146,8 @@ fn described(device: &Device) -> String {
     let exact = device.kernels.iter().filter(|k| k.exact).count();
     let refused: Vec<&str> = device.kernels.iter().filter(|k| !k.exact).map(|k| k.kernel.as_str()).collect();
     let software = if device.software { ", a program on the processor: auto never takes it" } else { "" };
-    let mut text = format!("{}{software}\n{:11}{exact} of {} kernels exact", clean(name), "", device.kernels.len());
+    let mut text =
+        format!("{}{software}\n{:11}{exact} of {} kernels exact", clean(name), "", device.kernels.len());
     if !refused.is_empty() {
         text.push_str(&format!("; refused, and left to the processor: {}", refused.join(", ")));
     }
@@ -161,6 +168,12 @@ fn cells(report: &Report, row: &Row) -> Vec<Styled> {
 fn rate(weights: Option<f64>) -> String {
     let Some(n) = weights else { return "–".into() };
     let (n, unit) = if n >= 1e9 { (n / 1e9, "G") } else { (n / 1e6, "M") };
-    let decimals = if n >= 100.0 { 0 } else if n >= 10.0 { 1 } else { 2 };
+    let decimals = if n >= 100.0 {
+        0
+    } else if n >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{n:.decimals$} {unit}")
 }

@@ -38,6 +38,7 @@ pub fn questions(kernel: Kernel) -> Vec<Question> {
         }
         Kernel::Quantize { .. } => stored(kernel, &[]),
         Kernel::Dequantize(from) => vec![blocks(from)],
+        Kernel::Rotate(_) => Vec::new(),
     };
     // Of some kinds a type refuses every row.
     known.into_iter().filter(|q| !q.src.is_empty()).chain(unanswerable).collect()
@@ -90,6 +91,7 @@ fn unanswerable(kernel: Kernel) -> Vec<Question> {
                 }
             }
         }
+        Kernel::Rotate(_) => {}
     }
     all
 }
@@ -178,7 +180,7 @@ fn blocks(from: DType) -> Question {
 }
 
 /// The numbers of a stream: SplitMix64 as a counter.
-fn word(seed: u64, at: u64) -> u64 {
+pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

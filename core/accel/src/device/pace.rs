@@ -23,7 +23,8 @@ struct Sample {
 impl Sample {
     fn new(kernel: Kernel, values: usize, cpu: &dyn Kernels) -> Result<Sample, Refused> {
         let x: Vec<f32> = (0..values as u64).map(weight).collect();
-        let weights = if kernel.is_weighted() { (0..WIDTH as u64).map(|i| weight(!i).abs()).collect() } else { vec![] };
+        let weights =
+            if kernel.is_weighted() { (0..WIDTH as u64).map(|i| weight(!i).abs()).collect() } else { vec![] };
         let blocks = values / kernel.block().block_len() as usize;
         let mut src = vec![0; kernel.bytes_in(blocks)];
         match kernel {
@@ -35,6 +36,7 @@ impl Sample {
             }
             Kernel::Quantize { .. } => src = x.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Kernel::Dequantize(from) => cpu.encode(Encoding::Type(from), &x, None, &mut src)?,
+            Kernel::Rotate(_) => return Err(Refused::NoCodec),
         }
         Ok(Sample { src, weights, out: vec![0; kernel.bytes_out(blocks)] })
     }
@@ -62,6 +64,7 @@ pub fn of_processor(cpu: &dyn Kernels, kernel: Kernel, now: &dyn Fn() -> f64) ->
         let Sample { src, weights, out } = &mut sample;
         match kernel {
             Kernel::Dequantize(from) => cpu.decode(from, src, &mut values),
+            Kernel::Rotate(_) => return None,
             Kernel::Quantize { from, to, weighted: false } => {
                 cpu.recode(from, src, Encoding::Type(to), &mut values, out)
             }

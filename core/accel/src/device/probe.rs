@@ -1,7 +1,7 @@
 //! Which kernels of a device answer as the definition does.
 
 use super::known::{Question, questions};
-use super::{Device, Kernel, Outcome, Task};
+use super::{Device, Kernel, Outcome, Task, turned};
 use quantoscope_core::error::Result;
 
 /// What the probe found of a kernel.
@@ -15,6 +15,9 @@ pub enum Verdict {
 
 /// Asks a kernel all that is known of it; an error is the device's, not the kernel's.
 pub async fn judge(device: &dyn Device, kernel: Kernel) -> Result<Verdict> {
+    if let Kernel::Rotate(by) = kernel {
+        return turned::judge(device, by).await;
+    }
     let questions = questions(kernel);
     // A kernel of which nothing is known is not known to be exact.
     let mut right =

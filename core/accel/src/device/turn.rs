@@ -3,7 +3,9 @@
 //! A value sees the operations of `core::rotate` in their order, and no other; where one pass ends and the next begins
 //! is the same to it. So results are the definition's wherever single operations are.
 
-use quantoscope_core::job::Along;
+use super::Kernel;
+use quantoscope_core::DType;
+pub use quantoscope_core::job::Along;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::rotate::hadamard::Hadamard;
 use quantoscope_core::rotate::{Form, Real, Rotation};
@@ -69,6 +71,41 @@ impl Step<'_> {
                 Scalar.rotate_columns(rotation, rows, width);
             }
         }
+    }
+}
+
+/// A matrix of stored values, and what is to be done with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    /// How its values are stored.
+    pub from: DType,
+    /// The stored values, row by row.
+    pub src: &'a [u8],
+    /// How many rows there are.
+    pub rows: usize,
+    /// Values of a row.
+    pub width: usize,
+    /// The steps, one after the other.
+    pub steps: &'a [Step<'a>],
+    /// What it becomes: blocks, without importance, or F32.
+    pub to: DType,
+}
+
+impl Matrix<'_> {
+    /// How many values there are, where the bytes are theirs, rows are whole blocks, and every step fits.
+    pub fn values(&self) -> Option<usize> {
+        let values = self.rows.checked_mul(self.width).filter(|n| *n > 0)?;
+        let whole = self.src.len() as u64 == self.from.bytes_for(values as u64)?
+            && (self.width as u64).is_multiple_of(self.to.block_len())
+            && (self.width as u64).is_multiple_of(self.from.block_len());
+        let fit = self.steps.iter().all(|step| step.fits(self.rows, self.width));
+        (whole && fit).then_some(values)
+    }
+
+    /// The kernel that ends it, if there is any.
+    pub fn encodes(&self) -> Option<Kernel> {
+        let encode = Kernel::Quantize { from: DType::F32, to: self.to, weighted: false };
+        (self.to != DType::F32).then_some(encode)
     }
 }
 
@@ -169,6 +206,12 @@ fn product(h: &Hadamard, transposed: bool, room: impl Fn(usize) -> usize) -> Vec
 /// What a pass multiplies with where it scales.
 pub fn scale(rotation: &Rotation) -> f32 {
     f32::inverse_root(rotation.hadamard().order())
+}
+
+/// The exponent field that a value must stay below with which a product with the matrix begins: then no sum reaches
+/// 2^127, whatever is rounded. Devices decline what does not.
+pub fn limit(h: &Hadamard) -> u32 {
+    253 - h.order().next_power_of_two().ilog2()
 }
 
 #[cfg(test)]

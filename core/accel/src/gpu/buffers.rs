@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 /// Copies are of whole words.
-const WORD: usize = 4;
+pub const WORD: usize = 4;
 
 /// Buffers on the device, and the one that both sides see.
 pub struct Slot {
@@ -136,7 +136,7 @@ struct Answer {
 }
 
 /// Waits until the device has done its work and the buffer can be read.
-async fn map(
+pub async fn map(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     buffer: &wgpu::Buffer,

@@ -79,6 +79,8 @@ pub fn groups(kernel: Kernel, blocks: u32) -> u32 {
         (block, _) if is_wide(block) => 16 * blocks,
         (_, Kernel::Quantize { .. }) => blocks.div_ceil(2),
         (_, Kernel::Dequantize(_)) => blocks,
+        // Rotations are cut into tiles elsewhere.
+        (_, Kernel::Rotate(_)) => 0,
     };
     invocations.div_ceil(GROUP)
 }

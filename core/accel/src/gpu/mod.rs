@@ -5,19 +5,26 @@
 //! (`guarded.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses, what might be flushed) it hands back.
 
 mod buffers;
+mod chain;
+mod course;
 mod device;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 mod kernel;
+mod rotate;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod turn_tests;
+#[cfg(test)]
 mod wide_tests;
 
-use crate::device::{Answer, Device, Kernel, Outcome, Task};
+use crate::device::turn::Matrix;
+use crate::device::{Answer, Arithmetic, Device, Kernel, Outcome, Task};
 use buffers::{Slot, Work};
-use device::Driver;
+use device::{Driver, Program};
 use quantoscope_core::error::{Code, Error, Result};
+use rotate::Rotator;
 use std::sync::{Mutex, PoisonError};
 
 /// Values of a slice, the work of one submission: 16 MiB of binary32, and far below every limit of a device.
@@ -29,7 +36,10 @@ const SLOTS: usize = 4;
 /// A device with its kernels.
 pub struct Gpu {
     driver: Driver,
-    kernels: Vec<(Kernel, wgpu::ComputePipeline)>,
+    /// Kernels, and the place of their program.
+    kernels: Vec<(Kernel, usize)>,
+    programs: Vec<Program>,
+    rotator: Rotator,
     /// Buffers of earlier submissions, for the next.
     idle: Mutex<Vec<Slot>>,
 }
@@ -51,32 +61,37 @@ impl Gpu {
         edit: &dyn Fn(Kernel, String) -> String,
     ) -> Result<Gpu> {
         let driver = Driver::open().await?;
-        // Kernels that differ in their source alone may have one text, which is compiled once.
-        let mut programs: Vec<(&str, String, wgpu::ComputePipeline)> = Vec::new();
-        let mut kernels = Vec::new();
+        // Kernels that differ in their source alone may have one text.
+        let (mut kernels, mut programs) = (Vec::new(), Vec::<Program>::new());
         for kernel in kernel::all().filter(|k| chosen(*k)) {
             let (entry, text) = (kernel.entry(), edit(kernel, kernel::text(kernel)));
-            let known = programs.iter().find(|(e, t, _)| *e == entry && *t == text);
-            let program = match known {
-                Some((_, _, program)) => program.clone(),
-                None => driver.compile(kernel, text.clone()),
-            };
-            if known.is_none() {
-                programs.push((entry, text, program.clone()));
-            }
-            kernels.push((kernel, program));
+            let known = programs.iter().position(|p| p.is(entry, &text));
+            let at = known.unwrap_or_else(|| {
+                programs.push(Program::new(&kernel.to_string(), entry, text));
+                programs.len() - 1
+            });
+            kernels.push((kernel, at));
         }
-
+        let rotator = Rotator::new(&|_, text| text);
         driver.check()?;
-        Ok(Gpu { driver, kernels, idle: Mutex::new(Vec::new()) })
+        Ok(Gpu { driver, kernels, programs, rotator, idle: Mutex::new(Vec::new()) })
+    }
+
+    /// What it runs for a kernel, compiled; none where it has none, or cannot compile it.
+    async fn pipeline(&self, kernel: Kernel) -> Option<&wgpu::ComputePipeline> {
+        let (_, at) = self.kernels.iter().find(|(known, _)| *known == kernel)?;
+        self.programs.get(*at)?.on(&self.driver).await
+    }
+
+    async fn program<'a>(&self, program: &'a Program) -> Option<&'a wgpu::ComputePipeline> {
+        program.on(&self.driver).await
     }
 
     /// Stage after stage, slice after slice.
     async fn work(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
         let stages: Vec<Kernel> = task.kernels().collect();
-        let [kernel] = stages[..] else { return Ok(Outcome::Declined) };
-        let found = self.kernels.iter().find(|(k, _)| *k == kernel);
-        let (Some((_, pipeline)), Some(values)) = (found, task.values()) else {
+        let [kernel] = stages[..] else { return self.requantize(task, out).await };
+        let Some((pipeline, values)) = self.pipeline(kernel).await.zip(task.values()) else {
             return Ok(Outcome::Declined);
         };
         let blocks = values / kernel.block().block_len() as usize;
@@ -105,6 +120,15 @@ impl Gpu {
             }
         }
         Ok(Outcome::Done)
+    }
+
+    /// From blocks to blocks: values stay on the device.
+    async fn requantize(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
+        let Task { from, to, width, src, weights } = task;
+        let whole = |n: &usize| n.is_multiple_of(width.max(1)) && weights.is_empty();
+        let Some(values) = task.values().filter(whole) else { return Ok(Outcome::Declined) };
+        let matrix = Matrix { from, src, rows: values / width.max(1), width, steps: &[], to };
+        self.turn(matrix, Arithmetic::Exact, out).await
     }
 
     /// Buffers that are large enough.
@@ -139,12 +163,25 @@ impl Device for Gpu {
     }
 
     fn kernels(&self) -> Vec<Kernel> {
-        self.kernels.iter().map(|(kernel, _)| *kernel).collect()
+        let ways = [Arithmetic::Guarded, Arithmetic::Exact].map(Kernel::Rotate);
+        self.kernels.iter().map(|(kernel, _)| *kernel).chain(ways).collect()
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
         Box::pin(self.work(task, out))
     }
+
+    fn rotate<'a>(&'a self, matrix: Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(self.turn(matrix, by, out))
+    }
+}
+
+/// Every program that there is, with its name: for translators.
+pub fn texts() -> Vec<(String, String)> {
+    let kernels = kernel::all().map(|k| (k.to_string(), kernel::text(k)));
+    let rotator = Rotator::new(&|_, text| text);
+    let between = rotator.programs().map(|p| (p.name.clone(), p.text.clone()));
+    kernels.chain(between).collect()
 }
 
 /// The one error that a device is the cause of.

@@ -74,9 +74,17 @@ fn doubts_that_are_not_raised_are_caught() {
 }
 
 #[test]
-fn a_text_that_does_not_compile_is_an_error() {
-    let broken = pollster::block_on(Gpu::edited(&|_, text| text.replace("fn load", "fn lode")));
-    assert!(broken.is_err_and(|e| e.to_string().contains("load")));
+fn a_text_that_does_not_compile_is_refused() {
+    let broken = |k: Kernel, text: String| {
+        if k.block() == DType::Q8_0 { text.replace("fn load", "fn lode") } else { text }
+    };
+    let gpu = pollster::block_on(Gpu::edited(&broken)).expect("a device");
+    let verdict = |k| pollster::block_on(judge(&gpu, k)).expect("a device that works");
+    assert_eq!(
+        verdict(Kernel::Quantize { from: DType::F32, to: DType::Q8_0, weighted: false }),
+        Verdict::Refused
+    );
+    assert_eq!(verdict(Kernel::Dequantize(DType::Q4_0)), Verdict::Exact);
 }
 
 /// Floats that are trusted where they must not be are right in the usual mode, and refused in another: so a device in
