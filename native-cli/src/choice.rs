@@ -1,11 +1,9 @@
 //! Which engine `auto` is: measured on this machine, for the work at hand.
 
-use quantoscope_accel::device::{Kernel, Offload, Verdict, pace};
+use quantoscope_accel::device::{Kernel, Offload, kernels, pace};
 use quantoscope_accel::{DEVICES, Engine, open_device};
-use quantoscope_core::DType;
+use quantoscope_core::job::Job;
 use quantoscope_core::kernels::Kernels;
-use quantoscope_core::plan::{Finish, Plan, RowMap};
-use quantoscope_core::quant::Encoding;
 use std::thread;
 use std::time::Instant;
 
@@ -14,31 +12,33 @@ const SHORT: f64 = 10.0;
 /// A device has to be so much faster: the processor measures meanwhile.
 const FASTER: f64 = 1.25;
 
-/// The engine for a plan, on so many threads. Devices are opened only where that could pay.
-pub fn engine(plan: &Plan, threads: u32) -> Engine {
+/// The engine for these jobs, on so many threads. Devices are opened only where that could pay.
+pub fn engine(jobs: impl Iterator<Item = Job>, threads: u32) -> Engine {
     let cpu = Engine::auto();
     let work: Vec<Work> =
-        work(plan).into_iter().map(|(k, n)| Work::new(k, n, cpu.kernels(), threads)).collect();
+        work(jobs).into_iter().map(|(k, n)| Work::new(k, n, cpu.kernels(), threads)).collect();
     if work.iter().map(|w| w.seconds()).sum::<f64>() < SHORT {
         return cpu;
     }
     let mut best = (0.0, None);
     for name in DEVICES {
         let Ok(offload) = pollster::block_on(open_device(name)) else { continue };
-        if offload.device().is_software() {
+        let probed = |k: Kernel| work.iter().any(|w| w.kernel == k) || matches!(k, Kernel::Dequantize(_));
+        if offload.device().is_software() || pollster::block_on(offload.probe(probed)).is_err() {
             continue;
         }
         let chosen: Vec<Kernel> =
             work.iter().filter(|w| w.faster(&offload, threads)).map(|w| w.kernel).collect();
         let saved = work.iter().filter(|w| chosen.contains(&w.kernel)).map(Work::seconds).sum::<f64>();
         if saved > best.0 {
-            best = (saved, Some(offload.choosing(|k| chosen.contains(&k))));
+            let kept = |k: Kernel| chosen.contains(&k) || matches!(k, Kernel::Dequantize(_));
+            best = (saved, Some(offload.choosing(kept)));
         }
     }
     best.1.map_or(cpu, Engine::of)
 }
 
-/// What a plan asks of a kernel, and how fast the processor is at it.
+/// What is asked of a kernel, and how fast the processor is at it.
 struct Work {
     kernel: Kernel,
     values: u64,
@@ -60,40 +60,20 @@ impl Work {
     }
 }
 
-/// The kernels that a plan's values go through, and how many do.
-fn work(plan: &Plan) -> Vec<(Kernel, u64)> {
+/// The encoders that the values of jobs go through, and how many do.
+fn work(jobs: impl Iterator<Item = Job>) -> Vec<(Kernel, u64)> {
     let mut work: Vec<(Kernel, u64)> = Vec::new();
-    for output in &plan.outputs {
-        // Devices are not asked for anything between decoding and encoding.
-        for piece in output.pieces.iter().filter(|p| p.from.ops.is_empty() && p.from.map == RowMap::Identity)
+    for job in jobs {
+        let values = job.window.height().saturating_mul(job.window.width());
+        for kernel in job.makings().flat_map(|m| kernels(&m)).filter(|k| matches!(k, Kernel::Quantize { .. }))
         {
-            let values = (piece.rows.end - piece.rows.start).saturating_mul(output.grid.cols);
-            let written = match piece.finish {
-                Finish::Encode(e) => Some(e),
-                _ => None,
-            };
-            for encoding in written.iter().chain(&output.ask.encodings) {
-                let Some(kernel) = kernel(piece.from.dtype, *encoding, piece.importance.is_some()) else {
-                    continue;
-                };
-                match work.iter_mut().find(|(k, _)| *k == kernel) {
-                    Some((_, n)) => *n += values,
-                    None => work.push((kernel, values)),
-                }
+            match work.iter_mut().find(|(k, _)| *k == kernel) {
+                Some((_, n)) => *n += values,
+                None => work.push((kernel, values)),
             }
         }
     }
     work
-}
-
-fn kernel(from: DType, to: Encoding, weighted: bool) -> Option<Kernel> {
-    let Encoding::Type(to) = to else { return None };
-    let plain = |d| matches!(d, DType::F32 | DType::F16 | DType::BF16);
-    match (plain(from), plain(to)) {
-        (true, false) => Some(Kernel::Quantize { from, to, weighted }),
-        (false, false) => Some(Kernel::Quantize { from: DType::F32, to, weighted }),
-        _ => None,
-    }
 }
 
 /// Whether a device that does so many weights per second is to be taken.
@@ -113,9 +93,8 @@ pub fn processor(cpu: &dyn Kernels, kernel: Kernel, threads: u32) -> Option<f64>
 
 /// Weights per second of a device that so many threads ask; none where its kernel is not exact.
 pub fn device(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
-    let exact = offload.verdicts().contains(&(kernel, Verdict::Exact));
     let rate = || pollster::block_on(pace::of_device(offload, kernel, &clock()));
-    exact.then(|| together(threads, rate)).flatten()
+    offload.is_exact(kernel).then(|| together(threads, rate)).flatten()
 }
 
 /// The sum of what threads measure at the same time.

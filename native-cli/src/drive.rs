@@ -61,12 +61,14 @@ impl Resources {
         Ok(Resources { engine, auto: work.engine == "auto", budget: Budget { memory, workers } })
     }
 
-    /// The same, with the engine that is best for a plan, where nobody named one.
-    pub fn settled(mut self, plan: &Plan) -> Resources {
+    /// Ready for a plan: with the engine that is best for it, where nobody named one, and a device's kernels probed.
+    pub fn settled(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {
-            self.engine = choice::engine(plan, self.budget.workers);
+            self.engine = choice::engine(jobs(plan, &self)?, self.budget.workers);
+        } else if let Some(device) = self.engine.device() {
+            pollster::block_on(device.ready(jobs(plan, &self)?))?;
         }
-        self
+        Ok(self)
     }
 
     /// What a report says of the run.

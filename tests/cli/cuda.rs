@@ -14,14 +14,15 @@ fn run_beside(dir: &Dir, driver: &Path, line: &str) -> Ended {
     binary::ended(&mut command)
 }
 
-/// A directory with the driver of `driver.c`.
-fn driver(setting: &str) -> tempfile::TempDir {
+/// A directory with the driver of `driver.c`, built with these settings.
+fn driver(settings: &[&str]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/cli/driver.c");
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-ffp-contract=off", source, "-o"])
         .arg(dir.path().join("libcuda.so"))
-        .arg(format!("-D{setting}"))
+        .arg("-lm")
+        .args(settings)
         .status();
     assert!(made.expect("the C compiler that links Rust").success());
     dir
@@ -40,15 +41,72 @@ fn asked_for_without_a_device() {
     }
 }
 
+/// What is asked for by name ends with 7; without asking all goes on.
+#[cfg(target_os = "linux")]
+fn refused(settings: &[&str], message: &str) {
+    let (dir, driver) = (Dir::with_model(), driver(settings));
+    let line = "quantize m.safetensors -o x.gguf --type q4_0";
+    let ended = run_beside(&dir, driver.path(), &format!("{line} --engine cuda"));
+    assert!(ended.err.contains(message), "{}", ended.err);
+    ended.exits(7);
+    run_beside(&dir, driver.path(), line).exits(0);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_driver_without_a_device_is_told_from_no_driver() {
-    let (dir, driver) = (Dir::with_model(), driver("COUNT=0"));
-    let line = "quantize m.safetensors -o x.gguf --type q4_0";
-    let ended = run_beside(&dir, driver.path(), &format!("{line} --engine cuda"));
-    assert!(ended.err.contains("no CUDA-capable device is detected"), "{}", ended.err);
-    ended.exits(7);
-    run_beside(&dir, driver.path(), line).exits(0);
+    refused(&["-DCOUNT=0"], "no CUDA-capable device is detected");
+}
+
+/// A function that is missing is looked for before it is called: calling it would end the program without a word.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_driver_that_is_too_old_says_so() {
+    refused(&["-DOLD"], "too old: it has no cuMemHostAlloc");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_that_is_wrong_is_not_used() {
+    refused(&["-DBROKEN=0"], "wrong bytes");
+}
+
+/// One matrix that a window of is several slices.
+#[cfg(target_os = "linux")]
+fn large() -> Dir {
+    let (rows, width) = (1200, 4096);
+    let header = format!(
+        r#"{{"w":{{"dtype":"F32","shape":[{rows},{width}],"data_offsets":[0,{}]}}}}"#,
+        4 * rows * width
+    );
+    let mut raw = (header.len() as u64).to_le_bytes().to_vec();
+    raw.extend(header.as_bytes());
+    let value = |i: u32| (i.wrapping_mul(2_654_435_761) >> 8) as f32 * 1e-9 - 0.008;
+    raw.extend((0..rows * width).flat_map(|i| value(i).to_le_bytes()));
+    let dir = Dir::new();
+    dir.write("f.safetensors", &raw);
+    dir
+}
+
+/// The same bytes as without, however many devices share the work and whichever of them is wrong.
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_with_two_exact_kernels_write_the_same() {
+    let dir = large();
+    dir.run("quantize f.safetensors -o q8.gguf --type q8_0 --pure").exits(0);
+    dir.run("quantize q8.gguf -o f32.gguf --type f32 --pure --allow-requantize").exits(0);
+    for (n, settings) in
+        [&["-DCOUNT=1"][..], &["-DCOUNT=3"], &["-DCOUNT=3", "-DBROKEN=1"]].into_iter().enumerate()
+    {
+        let driver = driver(settings);
+        for (line, want) in
+            [("f.safetensors --type q8_0", "q8.gguf"), ("q8.gguf --type f32 --allow-requantize", "f32.gguf")]
+        {
+            let line = format!("quantize {line} --pure -o {n}-{want} --engine cuda -j 2 --memory 400M");
+            run_beside(&dir, driver.path(), &line).exits(0);
+            assert!(dir.read(&format!("{n}-{want}")) == dir.read(want), "{settings:?}: {line}");
+        }
+    }
 }
 
 /// A file with one tensor of Q8_0 that a device decodes, in this directory.
@@ -62,7 +120,7 @@ fn packed(dir: &Dir) {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_device_with_one_exact_kernel_writes_the_same() {
-    let (dir, driver) = (Dir::with_model(), driver("COUNT=1"));
+    let (dir, driver) = (Dir::with_model(), driver(&[]));
     packed(&dir);
     let line = "quantize q.gguf --type f32 --pure --allow-requantize --engine cuda -j 3 --json -o got.gguf";
     let ended = run_beside(&dir, driver.path(), line).exits(0);
@@ -79,7 +137,7 @@ fn a_device_with_one_exact_kernel_writes_the_same() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_device_that_is_caught_leaves_nothing_behind() {
-    let (dir, driver) = (Dir::with_model(), driver("SPOILS=3"));
+    let (dir, driver) = (Dir::with_model(), driver(&["-DSPOILS=3"]));
     packed(&dir);
     let line = "quantize q.gguf --type f32 --pure --allow-requantize --engine cuda --resume";
     let ended = run_beside(&dir, driver.path(), &format!("{line} --events -o got.gguf")).exits(0);

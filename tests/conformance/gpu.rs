@@ -10,12 +10,13 @@ use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::{Encoding, Refused, decoder, encoder};
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::vectors::{f32_bytes, load};
+use std::sync::LazyLock;
 
 const BLOCKS: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
 const SOURCES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// The usual mode, and on x86-64 the others.
-fn devices() -> impl Iterator<Item = (String, Gpu)> {
+static DEVICES: LazyLock<Vec<(String, Gpu)>> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     let modes = hostile::Mode::ALL.into_iter().map(|mode| {
         let gpu = pollster::block_on(hostile::open(mode)).expect("a device");
@@ -24,7 +25,12 @@ fn devices() -> impl Iterator<Item = (String, Gpu)> {
     #[cfg(not(target_arch = "x86_64"))]
     let modes =
         [pollster::block_on(Gpu::open()).expect("a device")].into_iter().map(|gpu| (gpu.name().into(), gpu));
-    modes
+    modes.collect()
+});
+
+/// A device in each mode.
+pub fn devices() -> impl Iterator<Item = (&'static str, &'static Gpu)> {
+    DEVICES.iter().map(|(name, gpu)| (&**name, gpu))
 }
 
 /// Has a device do what has no weights.
@@ -33,7 +39,7 @@ fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) 
 }
 
 /// What a device declines must be what the definition refuses, or what is no number.
-struct OnDevice(Gpu);
+struct OnDevice(&'static Gpu);
 
 impl Kernels for OnDevice {
     fn name(&self) -> &'static str {
@@ -42,7 +48,7 @@ impl Kernels for OnDevice {
 
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
         let mut raw = vec![0; out.len() * 4];
-        let outcome = ask(&self.0, dtype, src, DType::F32, &mut raw);
+        let outcome = ask(self.0, dtype, src, DType::F32, &mut raw);
         if outcome == Outcome::Declined {
             decoder(dtype).ok_or(Refused::NoCodec)?(src, out);
             assert!(out.iter().any(|x| !x.is_finite()), "{dtype} is declined without need");
@@ -65,7 +71,7 @@ impl Kernels for OnDevice {
         if importance.is_some() {
             return definition(x, importance, out);
         }
-        if ask(&self.0, DType::F32, &f32_bytes(x), e.dtype(), out) == Outcome::Declined {
+        if ask(self.0, DType::F32, &f32_bytes(x), e.dtype(), out) == Outcome::Declined {
             let refused = definition(x, None, out);
             assert!(refused.is_err(), "{e} is declined without need");
             return refused;
@@ -81,11 +87,12 @@ impl Kernels for OnDevice {
 #[test]
 fn every_kernel_is_exact_in_every_mode() {
     for (name, gpu) in devices() {
-        for kernel in gpu.kernels() {
-            let verdict = pollster::block_on(judge(&gpu, kernel)).expect("no failure");
+        let small = || gpu.kernels().into_iter().filter(|k| k.block().block_len() == 32);
+        for kernel in small() {
+            let verdict = pollster::block_on(judge(gpu, kernel)).expect("no failure");
             assert_eq!(verdict, Verdict::Exact, "{name}: {kernel}");
         }
-        assert_eq!(gpu.kernels().len(), BLOCKS.len() * (SOURCES.len() + 1));
+        assert_eq!(small().count(), BLOCKS.len() * (SOURCES.len() + 1));
     }
 }
 
@@ -153,13 +160,13 @@ fn many_blocks_in_every_mode() {
             Scalar.decode(to, &want, &mut values).unwrap();
             for (name, device) in &devices {
                 let mut got = vec![0; want.len()];
-                let outcome = ask(&device.0, from, &input, to, &mut got);
+                let outcome = ask(device.0, from, &input, to, &mut got);
                 assert_eq!(outcome, Outcome::Done, "{name}: {from} to {to}");
                 let differing =
                     got.chunks(to.block_bytes() as usize).zip(want.chunks(to.block_bytes() as usize));
                 assert_eq!(differing.filter(|(a, b)| a != b).count(), 0, "{name}: {from} to {to}");
                 let mut raw = vec![0; count * 128];
-                let outcome = ask(&device.0, to, &want, DType::F32, &mut raw);
+                let outcome = ask(device.0, to, &want, DType::F32, &mut raw);
                 assert_eq!(outcome, Outcome::Done, "{name}: {to}");
                 assert!(raw == f32_bytes(&values), "{name}: {to} decoded");
             }

@@ -8,6 +8,10 @@ mod floor;
 mod forest;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod gpu_turns;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod gpu_wide;
 mod histogram;
 mod hostile;
 mod metrics;
@@ -15,6 +19,7 @@ mod offload;
 mod order;
 mod ptx;
 mod ptx_machine;
+mod ptx_turns;
 mod refusals;
 mod rotations;
 mod transcodes;

@@ -1,15 +1,15 @@
 //! The engine that works on a device, with the machine for PTX in the device's place: sound, broken, and failing.
 
-use crate::ptx::{kernel, launch, stored, text};
-use quantoscope_accel::cuda::texts::{self, LEN, SOURCES, TYPES};
-use quantoscope_accel::cuda::{Call, Gpu, carry_out, kernels};
-use quantoscope_accel::device::{Answer, Device, Kernel, Offload, Outcome, Task, Verdict};
+use crate::ptx::{SMALL, stored};
+use quantoscope_accel::cuda::texts::{SOURCES, Text};
+use quantoscope_accel::cuda::{Gpu, kernels, work};
+use quantoscope_accel::device::{Answer, Device, Kernel, Offload, Outcome, Task, Verdict, judge};
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
 use quantoscope_tests::painters::paint;
-use quantoscope_tests::ptx::{Kernel as Program, Memory};
+use quantoscope_tests::ptx::Programs;
 use quantoscope_tests::vectors::f32_bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
-    /// Half of what Q4_0 adds before it truncates is a little less than a half.
+    /// A constant of Q4_0 is a little less than it should be, and one of each of two K types.
     Constant,
     /// Subnormal numbers are taken for zeros.
     Flushes,
@@ -30,21 +30,30 @@ enum Fault {
     After(u32),
 }
 
+/// Values of a block.
+const LEN: usize = 32;
+
 struct Machine {
-    programs: Vec<(DType, &'static str, Program)>,
+    programs: Programs,
+    kernels: Vec<Kernel>,
     fault: Fault,
     runs: Arc<AtomicU32>,
 }
 
+/// The kernels of the small types: the machine is slow.
+fn small() -> Vec<Kernel> {
+    kernels().into_iter().filter(|k| SMALL.contains(&k.block())).collect()
+}
+
 impl Machine {
     fn new(fault: Fault) -> Machine {
-        let mut programs = Vec::new();
-        for d in TYPES {
-            let broken = fault == Fault::Constant && d == DType::Q4_0;
-            let text = if broken { text(d).replace("0f41080000", "0f4107FFFE") } else { text(d).to_string() };
-            programs.extend(texts::entries().map(|entry| (d, entry, kernel(&text, entry))));
-        }
-        Machine { programs, fault, runs: Arc::default() }
+        let edit = |text, source: &str| match (fault, text) {
+            (Fault::Constant, Text::Type(DType::Q4_0)) => source.replace("0f41080000", "0f4107FFFE"),
+            (Fault::Constant, Text::Type(DType::Q4_K)) => source.replace("0f3DCCCCCD", "0f3DCCD000"),
+            (Fault::Constant, Text::Type(DType::Q6_K)) => source.replace("0f3DCCCCCD", "0f3DCCD000"),
+            _ => source.to_string(),
+        };
+        Machine { programs: Programs::new(edit), kernels: small(), fault, runs: Arc::default() }
     }
 }
 
@@ -54,42 +63,36 @@ impl Device for Machine {
     }
 
     fn kernels(&self) -> Vec<Kernel> {
-        kernels()
+        self.kernels.clone()
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
-        Box::pin(std::future::ready(carry_out(task, out, |call| self.call(call))))
+        Box::pin(std::future::ready(self.perform(task, out)))
     }
 }
 
 impl Machine {
-    fn call(&self, call: Call) -> Result<bool> {
-        let Call { dtype, entry, src, out, blocks } = call;
+    fn perform(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
+        let Some(work) = work(&task) else { return Ok(Outcome::Declined) };
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
         if matches!(self.fault, Fault::After(n) if runs >= n) {
             out.fill(0xEE);
             return Err(Error::new(Code::Device, "gone"));
         }
-        assert_eq!(texts::sizes(dtype, entry, blocks), Some((src.len() as u64, out.len() as u64)));
-        let mut src = src.to_vec();
-        if self.fault == Fault::Flushes && entry == "encode_f32" {
+        let mut src = task.src.to_vec();
+        if self.fault == Fault::Flushes && task.from == DType::F32 {
             for x in src.as_chunks_mut::<4>().0 {
                 let value = f32::from_le_bytes(*x);
                 *x = if value.is_subnormal() { 0.0_f32.copysign(value) } else { value }.to_le_bytes();
             }
         }
-        let (_, _, kernel) = self.programs.iter().find(|k| k.0 == dtype && k.1 == entry).unwrap();
-        let mut memory = Memory::default();
-        let arguments = [memory.add(src), memory.add(out.to_vec()), memory.add(vec![0; 4]), blocks.into()];
-        match entry {
-            texts::DECODE => {
-                launch(kernel, blocks as usize, &[arguments[0], arguments[1], arguments[3]], &mut memory)
-            }
-            _ => launch(kernel, blocks as usize, &arguments, &mut memory),
+        let last = out.last().copied();
+        let sound = self.programs.perform(work, &src, out, 1 << 12).unwrap();
+        if let (Fault::Short, Some(byte), Some(last)) = (self.fault, out.last_mut(), last) {
+            *byte = last;
         }
-        let end = out.len() - usize::from(self.fault == Fault::Short);
-        out[..end].copy_from_slice(&memory.bytes(arguments[1])[..end]);
-        Ok(self.fault != Fault::Silent && memory.bytes(arguments[2]) != [0; 4])
+        let done = sound || self.fault == Fault::Silent;
+        Ok(if done { Outcome::Done } else { Outcome::Declined })
     }
 }
 
@@ -97,7 +100,8 @@ impl Machine {
 fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
     let machine = Machine::new(fault);
     let runs = Arc::clone(&machine.runs);
-    let offload = pollster::block_on(Offload::probed("machine", Box::new(machine), &Scalar)).unwrap();
+    let offload = Offload::new("machine", Box::new(machine), &Scalar);
+    pollster::block_on(offload.probe(|_| true)).unwrap();
     if !matches!(fault, Fault::After(_)) {
         runs.store(0, Ordering::Relaxed);
     }
@@ -106,11 +110,11 @@ fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
 
 /// Whether the probe found a kernel exact.
 fn exact(offload: &Offload, kernel: Kernel) -> bool {
-    offload.verdicts().contains(&(kernel, Verdict::Exact))
+    offload.is_exact(kernel)
 }
 
 fn exact_count(offload: &Offload) -> usize {
-    offload.verdicts().iter().filter(|(_, v)| *v == Verdict::Exact).count()
+    offload.verdicts().iter().filter(|(k, _)| offload.is_exact(*k)).count()
 }
 
 /// What is made is what the definition makes; how many tasks were.
@@ -129,7 +133,7 @@ fn agrees(offload: &Offload) -> u32 {
         }
         refused.is_ok().then_some(want)
     };
-    for d in TYPES.into_iter().chain([DType::BF16, DType::IQ4_NL]) {
+    for d in SMALL.into_iter().chain([DType::BF16, DType::IQ4_NL]) {
         for family in ["heavy", "ties", "tiny", "huge"] {
             let x = paint(family, 3, n);
             for source in SOURCES {
@@ -146,7 +150,7 @@ fn agrees(offload: &Offload) -> u32 {
 #[test]
 fn a_sound_device_is_asked() {
     let (engine, runs) = engine(Fault::None);
-    assert_eq!(exact_count(&engine), TYPES.len() * 4);
+    assert_eq!(exact_count(&engine), SMALL.len() * 4);
     // Of five types and three families that nobody refuses: three sources, values themselves, and back.
     let made = agrees(&engine);
     assert!(made >= 5 * 3 * 5 && made <= runs.load(Ordering::Relaxed), "{made}");
@@ -156,7 +160,7 @@ fn a_sound_device_is_asked() {
 #[test]
 fn a_broken_kernel_is_not_asked_and_the_others_are() {
     let (engine, _) = engine(Fault::Constant);
-    for kernel in kernels() {
+    for kernel in small() {
         let broken = kernel.to() == DType::Q4_0;
         assert_eq!(exact(&engine, kernel), !broken, "{kernel}");
     }
@@ -166,7 +170,7 @@ fn a_broken_kernel_is_not_asked_and_the_others_are() {
 #[test]
 fn a_device_that_flushes_is_not_asked() {
     let (engine, _) = engine(Fault::Flushes);
-    for kernel in kernels() {
+    for kernel in small() {
         assert_eq!(exact(&engine, kernel), kernel.from() != DType::F32, "{kernel}");
     }
     agrees(&engine);
@@ -175,9 +179,7 @@ fn a_device_that_flushes_is_not_asked() {
 #[test]
 fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
     let (silent, _) = engine(Fault::Silent);
-    assert!(TYPES.iter().all(|&d| exact(&silent, Kernel::Dequantize(d))));
-    assert_eq!(exact_count(&silent), TYPES.len());
-    agrees(&silent);
+    assert_eq!((exact_count(&silent), agrees(&silent)), (0, 0));
     let (short, _) = engine(Fault::Short);
     assert_eq!((exact_count(&short), agrees(&short)), (0, 0));
 }
@@ -194,17 +196,29 @@ fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
         assert_eq!(runs.load(Ordering::Relaxed), probe + after + 1);
         assert_eq!(engine.ended().as_deref(), Some("gone"));
     }
-    let dead = Offload::probed("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
-    assert_eq!(pollster::block_on(dead).expect_err("no device").code(), Code::Device);
+    let dead = Offload::new("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
+    assert_eq!(pollster::block_on(dead.probe(|_| true)).expect_err("no device").code(), Code::Device);
 }
 
 #[test]
 fn a_device_that_is_not_there_says_what_is_missing() {
-    if let Err(error) = Gpu::open(0) {
+    let found = Gpu::all();
+    if let Err(error) = &found {
         assert_eq!(error.code(), Code::Device);
         assert!(error.to_string().contains("CUDA"), "{error}");
     }
-    assert_eq!(Gpu::open(4096).err().map(|e| e.code()), Some(Code::Device));
     let engine = pollster::block_on(quantoscope_accel::Engine::open("cuda"));
-    assert_eq!(engine.is_ok(), Gpu::open(0).is_ok());
+    assert_eq!(engine.is_ok(), found.is_ok());
+}
+
+/// Where a search is a little wrong, few blocks differ: the probe has some of them.
+#[test]
+fn a_broken_search_is_not_asked() {
+    for (to, weighted) in [(DType::Q4_K, false), (DType::Q6_K, true)] {
+        let kernel = Kernel::Quantize { from: DType::F32, to, weighted };
+        for (fault, verdict) in [(Fault::None, Verdict::Exact), (Fault::Constant, Verdict::Refused)] {
+            let machine = Machine { kernels: vec![kernel], ..Machine::new(fault) };
+            assert_eq!(pollster::block_on(judge(&machine, kernel)).unwrap(), verdict, "{kernel}");
+        }
+    }
 }

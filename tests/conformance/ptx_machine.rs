@@ -1,6 +1,8 @@
 //! The machine that runs PTX in tests: what it computes by hand-made programs, and that it forgives nothing.
 
-use quantoscope_tests::ptx::{Memory, parse};
+use quantoscope_tests::ptx::{Memory, Size, parse};
+
+const SIZE: Size = Size { groups: 1, threads: 32, shared: 0 };
 
 /// A program of one entry that is given the address of its output.
 fn program(body: &str) -> String {
@@ -13,7 +15,7 @@ fn program(body: &str) -> String {
 fn run(body: &str) -> Result<Vec<u32>, String> {
     let mut memory = Memory::default();
     let at = memory.add(vec![0; 128]);
-    parse(&program(body), "f")?.launch(1, 32, &[at], &mut memory)?;
+    parse(&program(body), "f")?.launch(SIZE, &[at], &mut memory)?;
     Ok(memory.bytes(at).as_chunks().0.iter().map(|&b| u32::from_le_bytes(b)).collect())
 }
 
@@ -46,6 +48,11 @@ fn arithmetic_is_that_of_the_isa() {
         ("min.u32 %r2, -1, 3;", 3),
         ("min.s32 %r2, -1, 3;", u32::MAX),
         ("cvt.s16.s8 %r2, 200;", 0xFFC8),
+        ("sqrt.rn.f32 %r2, 0f40000000;", 0x3FB5_04F3),
+        ("max.f32 %r2, 0f7FC00000, 0f80000000;", 0x8000_0000),
+        ("max.f32 %r2, 0f80000000, 0f00000000;", 0),
+        ("mad.lo.s32 %r2, -2, 3, 1;", -5_i32 as u32),
+        ("rem.u32 %r2, 17, 5;", 2),
     ] {
         assert_eq!(one(instruction), want, "{instruction}");
     }
@@ -68,6 +75,41 @@ fn lanes_exchange_within_their_segments() {
     assert_eq!((down[0], down[3], down[4], down[11], down[31]), (4, 7, 4, 15, 31));
 }
 
+/// A word for each thread, at `%rd6` its own.
+const SHARED: &str = ".shared .align 4 .b8 room[128];\nmov.u64 %rd4, room;\nadd.s64 %rd6, %rd4, %rd2;\n";
+
+#[test]
+fn threads_share_memory_and_wait() {
+    let write = "st.shared.u32 [%rd6], %r1;";
+    let read = "ld.shared.u32 %r2, [%rd4+20];\nst.global.u32 [%rd3], %r2;\nret;";
+    for wait in ["bar.sync 0;", "bar.warp.sync -1;"] {
+        assert_eq!(run(&format!("{SHARED}{write}\n{wait}\n{read}")).unwrap(), [5; 32]);
+    }
+    let pick = "shfl.sync.idx.b32 %r2|%p1, %r1, 3, 6175, -1;\nst.global.u32 [%rd3], %r2;\nret;";
+    let picked = run(pick).unwrap();
+    assert_eq!((picked[0], picked[7], picked[8], picked[31]), (3, 3, 11, 27));
+}
+
+/// The machine runs threads in an order of its own: what depends on it is an error.
+#[test]
+fn a_race_is_seen_in_whatever_order_it_is_run() {
+    let write = "st.shared.u32 [%rd6], %r1;";
+    for (body, what) in [
+        // Lane 5 wrote before lane 6 reads, as it happens.
+        (format!("{write}\nld.shared.u32 %r2, [%rd4];\nret;"), "nobody waited"),
+        (format!("{write}\nbar.sync 0;\nld.shared.u32 %r2, [%rd4+4];\n{write}\nret;"), "nobody waited"),
+        ("st.shared.u32 [%rd4], %r1;\nret;".to_string(), "nobody waited"),
+        ("ld.shared.u32 %r2, [%rd6];\nret;".to_string(), "nobody wrote"),
+        ("st.shared.u32 [%rd6+128], %r1;\nret;".to_string(), "nobody's"),
+        ("st.shared.u32 [%rd3], %r1;\nret;".to_string(), "nobody's"),
+        ("bar.warp.sync 255;\nret;".to_string(), "apart"),
+        ("setp.gt.u32 %p1, %r1, 3;\n@%p1 ret;\nbar.sync 0;\nret;".to_string(), "apart"),
+    ] {
+        let fault = run(&format!("{SHARED}{body}")).expect_err(what);
+        assert!(fault.contains(what), "{body}: {fault}");
+    }
+}
+
 #[test]
 fn nothing_is_forgiven() {
     for (body, what) in [
@@ -88,6 +130,6 @@ fn nothing_is_forgiven() {
     }
     let mut memory = Memory::default();
     let kernel = parse(&program("ret;"), "f").unwrap();
-    assert!(kernel.launch(1, 32, &[], &mut memory).is_err());
+    assert!(kernel.launch(SIZE, &[], &mut memory).is_err());
     assert!(parse(&program("ret;"), "g").is_err());
 }

@@ -1,15 +1,19 @@
 //! Jobs with a device beside the processor: the same files, reports and refusals as by the definition, whatever the device
 //! does.
 
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+use crate::rotated_windows::made;
 use crate::support::{gguf, report};
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
+use quantoscope_core::format::Container;
 use quantoscope_core::job::{ONE_IN, Rechecked};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::rotate::Rotate;
 use quantoscope_core::report::stats;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
@@ -26,24 +30,42 @@ const TYPES: [DType; 3] = [DType::Q8_0, DType::Q4_1, DType::Q4_K];
 /// The graphics device of this machine; its absence is a failure.
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 fn graphics() -> &'static Offload {
+    static ONE: std::sync::OnceLock<&Offload> = std::sync::OnceLock::new();
+    ONE.get_or_init(open_graphics)
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+fn open_graphics() -> &'static Offload {
     let engine = pollster::block_on(Engine::open("gpu")).expect("a device");
     assert_eq!(engine.name(), "gpu");
-    engine.device().expect("a device")
+    let device = engine.device().expect("a device");
+    pollster::block_on(device.probe(|k| k.block().block_len() <= 32)).expect("a device that works");
+    device
 }
 
 fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<Fate>) {
     let fate = Arc::new(Fate::default());
     let device = Box::new(StandIn::new(types, &fate));
-    let offload = pollster::block_on(Offload::open("stand-in", device, &Scalar)).expect("an exact device");
+    let offload = Offload::new("stand-in", device, &Scalar);
+    pollster::block_on(offload.probe(|_| true)).expect("a device that works");
     fate.made.store(0, Relaxed);
     (offload.reseeded(seed), fate)
 }
 
 /// Runs a plan, and once more where the device came into doubt; and what it made.
 fn on(offload: &Offload, plan: &Plan, world: &World) -> quantoscope_core::Result<(Made, Rechecked)> {
+    on_within(offload, plan, world, BUDGET)
+}
+
+fn on_within(
+    offload: &Offload,
+    plan: &Plan,
+    world: &World,
+    budget: Budget,
+) -> quantoscope_core::Result<(Made, Rechecked)> {
     let made = Cell::new(Rechecked::default());
     let attempt = || {
-        run_with(plan, &[world], BUDGET, None, |job, inputs, scratch| {
+        run_with(plan, &[world], budget, None, |job, inputs, scratch| {
             let done = pollster::block_on(offload.run(job, inputs, scratch))?;
             let mut all = made.get();
             all.merge(&done.made);
@@ -91,6 +113,44 @@ fn files_and_reports_by_the_graphics_device_are_the_definitions() {
     // 5 rows of 9984 alone are 1560 blocks.
     assert!(blocks >= 1560 * 3 * 5 * 2, "{blocks}");
     assert_eq!(converts(graphics(), &[DType::IQ4_NL]), 0);
+}
+
+/// From blocks to blocks, and back to values: nothing in between leaves the device.
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+#[test]
+fn blocks_are_made_of_blocks_by_the_graphics_device() {
+    let source = models(DType::BF16);
+    let packed = convert::plan(&source.checkpoint, &Recipe { pure: true, ..gguf(DType::Q8_0) }, false);
+    let packed = run(&packed.expect("a plan"), &[&source], BUDGET).expect("a run").files.remove(0);
+    let world = World::file("model.gguf", packed).expect("a sound file");
+    for to in [DType::Q4_0, DType::Q5_1, DType::F32] {
+        let recipe = Recipe { pure: true, allow_requantize: true, ..gguf(to) };
+        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let want = run(&plan, &[&world], BUDGET).expect("a run");
+        let (got, made) = on(graphics(), &plan, &world).expect("a run");
+        assert!(got.files == want.files && made.blocks > 1000 && made.differing == 0, "{to}: {made:?}");
+        assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{to}");
+    }
+}
+
+/// Gains, rotations of both sides and of heads, and blocks in one go.
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+#[test]
+fn rotated_files_by_the_graphics_device_are_the_definitions() {
+    let world = made(256);
+    for (wish, to) in [("quarot,r2", DType::F32), ("quarot", DType::Q8_0), ("quarot,r2", DType::Q4_0)] {
+        let wish = Some(Rotate::parse(wish, 5).expect("a wish"));
+        let recipe = match to {
+            DType::F32 => Recipe { rotate: wish, ..Recipe::new(Container::Safetensors, Some(to)) },
+            _ => Recipe { rotate: wish, pure: true, ..gguf(to) },
+        };
+        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let budget = Budget { memory: 64 << 20, workers: 1 };
+        let want = run(&plan, &[&world], budget).expect("a run");
+        let (got, made) = on_within(graphics(), &plan, &world, budget).expect("a run");
+        assert!(got.files == want.files && made.blocks > 1000 && made.differing == 0, "{to}: {made:?}");
+        assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{to}");
+    }
 }
 
 #[test]

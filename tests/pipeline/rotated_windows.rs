@@ -26,7 +26,7 @@ fn fixture(family: &str) -> World {
 }
 
 /// A Llama of one layer with a stream of `hidden`, heads of 8, and a wide feed-forward part.
-fn made(hidden: u64) -> World {
+pub fn made(hidden: u64) -> World {
     const WIDE: u64 = 1100;
     let rng = &mut Rng(hidden);
     let mut tensor = |name: &str, shape: &[u64]| Tensor::random(name, DType::BF16, shape, rng);

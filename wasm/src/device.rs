@@ -39,10 +39,15 @@ impl Device {
         self.0
     }
 
+    /// Its kernels; their numbers are their places here.
+    pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
+        self.0.verdicts().into_iter().map(|(kernel, _)| kernel)
+    }
+
     /// Opens the adapter that the browser calls its fastest.
     async fn opened(name: String, software: bool) -> Result<Device> {
         let gpu = Gpu::open().await?.named(name, software);
-        Ok(Device::of(Offload::unprobed("webgpu", Box::new(gpu), Engine::auto().kernels())))
+        Ok(Device::of(Offload::new("webgpu", Box::new(gpu), Engine::auto().kernels())))
     }
 }
 
@@ -56,6 +61,8 @@ struct DeviceView<'a> {
 
 #[derive(Serialize)]
 struct KernelView {
+    work: &'static str,
+    name: String,
     from: &'static str,
     to: &'static str,
     weighted: bool,
@@ -76,18 +83,20 @@ impl Device {
         future_to_promise(async move { Device::opened(name, software).await.map(JsValue::from).or_problem() })
     }
 
-    /// `{name, software, kernels: [{from, to, weighted, exact}], ended}`; `exact` is `null` where nobody asked.
+    /// `{name, software, kernels: [{work, name, from, to, weighted, exact}], ended}`; `exact` is `null` where nobody asked.
     pub fn view(&self) -> Result<JsValue, JsValue> {
-        let kernel = |k: &Kernel| KernelView {
+        let kernel = |(k, verdict): (Kernel, Option<Verdict>)| KernelView {
+            work: k.entry(),
+            name: k.to_string(),
             from: k.from().name(),
             to: k.to().name(),
             weighted: k.is_weighted(),
-            exact: self.0.verdict(*k).map(|verdict| verdict == Verdict::Exact),
+            exact: verdict.map(|verdict| verdict == Verdict::Exact),
         };
         to_js(&DeviceView {
             name: self.0.device().name(),
             software: self.0.device().is_software(),
-            kernels: self.0.kernels().iter().map(kernel).collect(),
+            kernels: self.0.verdicts().into_iter().map(kernel).collect(),
             ended: self.0.ended(),
         })
     }
@@ -96,8 +105,11 @@ impl Device {
     pub fn probe(&self, index: usize) -> Promise {
         let offload = self.0;
         future_to_promise(async move {
-            let Some(kernel) = offload.kernels().get(index) else { return Ok(JsValue::FALSE) };
-            Ok(offload.is_exact(*kernel).await.into())
+            let Some(kernel) = offload.verdicts().get(index).map(|(k, _)| *k) else {
+                return Ok(JsValue::FALSE);
+            };
+            offload.probe(|k| k == kernel).await.or_problem()?;
+            Ok(offload.is_exact(kernel).into())
         })
     }
 
@@ -106,7 +118,9 @@ impl Device {
         let offload = self.0;
         future_to_promise(async move {
             let seconds = || now() / 1000.0;
-            let Some(kernel) = offload.kernels().get(index).copied() else { return Ok(JsValue::UNDEFINED) };
+            let Some(kernel) = offload.verdicts().get(index).map(|(k, _)| *k) else {
+                return Ok(JsValue::UNDEFINED);
+            };
             to_js(&PaceView {
                 processor: pace::of_processor(offload.cpu(), kernel, &seconds),
                 device: pace::of_device(offload, kernel, &seconds).await,
@@ -116,8 +130,8 @@ impl Device {
 
     /// The same device, asked for the kernels with these numbers only.
     pub fn choosing(&self, indices: Vec<usize>) -> Device {
-        let numbered = indices.iter().filter_map(|i| self.0.kernels().get(*i));
-        let chosen: Vec<Kernel> = numbered.copied().collect();
-        Device::of(self.0.clone().choosing(|kernel| chosen.contains(&kernel)))
+        let numbered = self.kernels().enumerate().filter(|(at, _)| indices.contains(at));
+        let chosen: Vec<Kernel> = numbered.map(|(_, kernel)| kernel).collect();
+        Device::of(self.0.part(|kernel| chosen.contains(&kernel)))
     }
 }

@@ -9,14 +9,13 @@ use crate::problem::OrProblem;
 use crate::view::to_js;
 use js_sys::Promise;
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{Kernel, Offload, Task};
+use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::job::{Done, Job, Payload, Rechecked, Region, Scratch};
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::quant::Encoding;
 use quantoscope_core::report::{self, Collector, CompareReport};
 use quantoscope_core::schedule::{Budget, schedule_in};
 use serde::Serialize;
@@ -238,7 +237,7 @@ impl Run {
     pub fn kernels(&self, device: &Device) -> Result<Vec<usize>, JsValue> {
         let state = self.state.borrow();
         let asked = asked(&state.plan, &state.budget).or_problem()?;
-        let numbered = device.offload().kernels().iter().enumerate();
+        let numbered = device.kernels().enumerate();
         Ok(numbered.filter(|(_, k)| asked.contains(k)).map(|(index, _)| index).collect())
     }
 
@@ -351,11 +350,10 @@ fn asked(plan: &Plan, budget: &Budget) -> Result<Vec<Kernel>> {
         if seen.replace(job.output) == Some(job.output) {
             continue;
         }
-        for making in job.makings().filter(|m| m.ops.is_empty()) {
-            let Encoding::Type(to) = making.to else { continue };
-            let weights: &[f32] = if making.weighted { &[1.0] } else { &[] };
-            let task = Task { from: making.from, to, width: 1, src: &[], weights };
-            all.extend(task.kernels().filter(|k| !all.contains(k)).collect::<Vec<_>>());
+        for kernel in job.makings().flat_map(|making| kernels(&making)) {
+            if !all.contains(&kernel) {
+                all.push(kernel);
+            }
         }
     }
     Ok(all)

@@ -74,8 +74,9 @@ async fn converted(bytes: &[u8], mood: Option<Mood>) -> (Vec<u8>, JsValue) {
     let run = open(bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap().run().ok().unwrap();
     if let Some(mood) = mood {
         MOOD.set(Mood::Right);
-        let offload = Offload::unprobed("puppet", Box::new(Puppet), Engine::auto().kernels());
-        assert!(offload.is_exact(KERNEL).await);
+        let offload = Offload::new("puppet", Box::new(Puppet), Engine::auto().kernels());
+        offload.probe(|_| true).await.unwrap();
+        assert!(offload.is_exact(KERNEL));
         MOOD.set(mood);
         let device = Device::of(offload);
         run.on(&device).unwrap();
@@ -111,7 +112,7 @@ async fn whatever_a_device_does_the_bytes_and_the_figures_are_the_same() {
 async fn a_device_that_was_caught_is_not_asked_again() {
     let bytes = large();
     MOOD.set(Mood::Right);
-    let offload = Offload::unprobed("puppet", Box::new(Puppet), Engine::auto().kernels());
+    let offload = Offload::new("puppet", Box::new(Puppet), Engine::auto().kernels());
     let device = Device::of(offload);
     assert_eq!(JsFuture::from(device.probe(0)).await.unwrap(), JsValue::TRUE);
     MOOD.set(Mood::Lies);

@@ -12,7 +12,7 @@ mod vectors;
 
 use files::{ELSEWHERE, FILES};
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{Kernel, Offload, Outcome, Task};
+use quantoscope_accel::device::{Kernel, Offload, Outcome, Task, Verdict};
 use quantoscope_accel::gpu::Gpu;
 use quantoscope_core::DType;
 use quantoscope_core::quant::Encoding;
@@ -32,7 +32,7 @@ async fn graphics() -> &'static Offload {
         return known;
     }
     let gpu = Gpu::open().await.expect("the browser has an adapter").named("the browser's".into(), false);
-    let offload = Offload::unprobed("webgpu", Box::new(gpu), Engine::auto().kernels());
+    let offload = Offload::new("webgpu", Box::new(gpu), Engine::auto().kernels());
     OPEN.set(Some(Box::leak(Box::new(offload))));
     OPEN.get().unwrap()
 }
@@ -40,9 +40,10 @@ async fn graphics() -> &'static Offload {
 #[wasm_bindgen_test]
 async fn every_kernel_is_exact() {
     let offload = graphics().await;
-    assert!(offload.kernels().len() >= 20);
-    for kernel in offload.kernels() {
-        assert!(offload.is_exact(*kernel).await, "{kernel}: {:?}", offload.ended());
+    assert!(offload.verdicts().len() >= 57);
+    offload.probe(|_| true).await.unwrap();
+    for (kernel, verdict) in offload.verdicts() {
+        assert_eq!(verdict, Some(Verdict::Exact), "{kernel}");
     }
 }
 
@@ -70,6 +71,7 @@ async fn holds(offload: &Offload, dtype: DType, case: &Case) -> bool {
 #[wasm_bindgen_test]
 async fn every_vector_of_a_kernel() {
     let offload = graphics().await;
+    offload.probe(|k| k.from() == DType::F32 || k.to() == DType::F32).await.unwrap();
     let mut types = 0;
     for (name, text) in FILES {
         let Vectors { encoding, cases, .. } = serde_json::from_str(text).unwrap();
@@ -77,7 +79,7 @@ async fn every_vector_of_a_kernel() {
         let kernel = |weighted| Kernel::Quantize { from: DType::F32, to, weighted };
         let (mut held, mut declined) = (0, 0);
         for case in cases.iter().filter(|c| !ELSEWHERE.contains(&c.family.as_str())) {
-            if offload.kernels().contains(&kernel(case.importance.is_some())) {
+            if offload.is_exact(kernel(case.importance.is_some())) {
                 *(if holds(offload, to, case).await { &mut held } else { &mut declined }) += 1;
             }
         }
@@ -90,5 +92,5 @@ async fn every_vector_of_a_kernel() {
             );
         }
     }
-    assert!(types >= 5);
+    assert!(types >= 10);
 }

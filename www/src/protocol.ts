@@ -139,6 +139,8 @@ export type EngineChoice = 'auto' | 'processor' | 'webgpu';
 
 /** What one kernel of a device makes of what. */
 export interface KernelView {
+  work: 'quantize' | 'dequantize' | 'turn';
+  name: string;
   from: string;
   to: string;
   weighted: boolean;

@@ -50,8 +50,8 @@ impl Engine {
         Level::available().into_iter().map(Engine::Cpu).collect()
     }
 
-    /// The engine with this name, or `auto`; the error says which ones there are. A device is opened and probed, which
-    /// takes a moment, and stays open.
+    /// The engine with this name, or `auto`; the error says which ones there are. A device is opened, which takes a moment,
+    /// and stays open; its kernels are not used before they are probed ([`Offload::ready`]).
     pub async fn open(name: &str) -> Result<Engine> {
         if name == "auto" {
             return Ok(Engine::auto());
@@ -106,14 +106,14 @@ fn fastest() -> Level {
     Level::available().last().copied().unwrap_or(Level::Scalar)
 }
 
-/// Opens the best device of a kind and probes it. The error says what is missing.
+/// Opens the best device of a kind. The error says what is missing.
 pub async fn open_device(name: &str) -> Result<Offload> {
     let (name, device): (&'static str, Box<dyn Device>) = match name {
         #[cfg(feature = "gpu")]
         "gpu" => ("gpu", Box::new(gpu::Gpu::open().await?)),
         #[cfg(feature = "cuda")]
-        "cuda" => ("cuda", Box::new(cuda::Gpu::open(0)?)),
+        "cuda" => ("cuda", Box::new(cuda::open().await?)),
         _ => return Err(Error::new(Code::Device, format!("this build knows no device named {name:?}"))),
     };
-    Offload::open(name, device, fastest().kernels()).await
+    Ok(Offload::new(name, device, fastest().kernels()))
 }

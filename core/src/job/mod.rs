@@ -14,7 +14,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
-use crate::plan::{Ask, Finish, Grid, Op, RowMap, Side};
+use crate::plan::{Ask, Finish, Grid, RowMap, Side};
 use crate::quant::Encoding;
 use crate::tensor::FileId;
 use alloc::format;
@@ -24,6 +24,7 @@ use probe::Probe;
 use steps::Rotations;
 use tile::{load, refused, tile_of, tiles};
 
+pub use crate::plan::{Along, Op};
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
 pub use recheck::{ONE_IN, Recheck, Rechecked};
 

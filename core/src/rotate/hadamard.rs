@@ -160,6 +160,16 @@ impl Hadamard {
         self.base
     }
 
+    /// The order of its Sylvester part, a power of two.
+    pub fn doubled(&self) -> usize {
+        self.doubled
+    }
+
+    /// The entry of its dense part at a row and column, 1 or -1.
+    pub fn dense_entry(&self, row: usize, col: usize) -> i8 {
+        self.entries[row * self.base + col]
+    }
+
     /// The entry at a row and column, 1 or -1.
     pub fn entry(&self, row: usize, col: usize) -> i8 {
         // Shifts, for oracles ask for every entry there is.
@@ -167,7 +177,7 @@ impl Hadamard {
         let (a, b) = (row >> bits, row & within);
         let (c, d) = (col >> bits, col & within);
         let sign = if (b & d).count_ones().is_multiple_of(2) { 1 } else { -1 };
-        self.entries[a * self.base + c] * sign
+        self.dense_entry(a, c) * sign
     }
 
     /// Replaces a vector by its product with the matrix, or with its transpose, times nothing.

@@ -108,6 +108,22 @@ impl Rotation {
         self.seed
     }
 
+    /// The matrix, that of a block where the form has blocks.
+    pub fn hadamard(&self) -> &Hadamard {
+        &self.hadamard
+    }
+
+    /// The seeded signs, true for -1: one an element of the axis.
+    pub fn signs(&self) -> &[bool] {
+        &self.signs
+    }
+
+    /// For [`Form::FixesOnes`], the columns of the matrix that are negated so that its first row is all ones; empty for
+    /// the others.
+    pub fn normalised(&self) -> &[bool] {
+        &self.normalised
+    }
+
     /// Rotates each row of `x`, whole rows of the axis' length: `W R^T` for a `W` that reads the axis.
     #[inline(always)]
     pub fn rows<T: Real>(&self, x: &mut [T]) {

@@ -60,7 +60,11 @@ pub fn run(args: &Engines) -> Result<ExitCode> {
     let threads =
         args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let cpu = Engine::auto();
-    let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(open_device(name))).collect();
+    let probed = async |name| {
+        let offload: Offload = open_device(name).await?;
+        offload.probe(|_| true).await.map(|()| offload)
+    };
+    let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(probed(name))).collect();
     let open: Vec<Option<&Offload>> = opened.iter().map(|o| o.as_ref().ok()).collect();
     let others = Engine::available().into_iter().rev().map(Engine::name).filter(|n| *n != cpu.name());
     let report = Report {
@@ -78,23 +82,24 @@ pub fn run(args: &Engines) -> Result<ExitCode> {
 fn device(engine: &'static str, opened: &Result<Offload>) -> Device {
     let missing = opened.as_ref().err().map(ToString::to_string);
     let opened = opened.as_ref().ok();
-    let probed = |(k, v): &(Kernel, Verdict)| Probed { kernel: k.to_string(), exact: *v == Verdict::Exact };
+    let probed = |(k, v): (Kernel, _)| Probed { kernel: k.to_string(), exact: v == Some(Verdict::Exact) };
     Device {
         engine,
         name: opened.map(|o| o.device().name().to_string()),
         missing,
         software: opened.is_some_and(|o| o.device().is_software()),
-        kernels: opened.map(|o| o.verdicts().iter().map(probed).collect()).unwrap_or_default(),
+        kernels: opened.map(|o| o.verdicts().into_iter().map(probed).collect()).unwrap_or_default(),
     }
 }
 
 /// What some device has a kernel for; where there is none, what takes the processor longest.
 fn kernels(open: &[Option<&Offload>]) -> Vec<Kernel> {
     let mut all: Vec<Kernel> = Vec::new();
-    let measured = |k: &Kernel| !matches!(k, Kernel::Quantize { from: DType::F32 | DType::F16, .. });
-    for kernel in open.iter().flatten().flat_map(|o| o.kernels()).filter(|k| measured(k)) {
-        if !all.contains(kernel) {
-            all.push(*kernel);
+    let measured =
+        |k: &Kernel| !matches!(k, Kernel::Quantize { from: DType::F32 | DType::F16, .. } | Kernel::Rotate(_));
+    for (kernel, _) in open.iter().flatten().flat_map(|o| o.verdicts()).filter(|(k, _)| measured(k)) {
+        if !all.contains(&kernel) {
+            all.push(kernel);
         }
     }
     if all.is_empty() {

@@ -75,7 +75,7 @@ fn measure(
     quiet: bool,
 ) -> Result<Collector> {
     crate::drive::watch_interrupts();
-    let resources = resources.settled(plan);
+    let resources = resources.settled(plan)?;
     let progress = Progress::new(plan, verb, quiet);
     let work =
         Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {}, on_doubt: &|| {} };

@@ -67,7 +67,7 @@ impl Task<'_> {
         if args.dry_run {
             return dry_run(args, source, plan, resources);
         }
-        let resources = resources.settled(plan);
+        let resources = resources.settled(plan)?;
         let quiet = args.json || args.events;
         if !quiet {
             render::warn(&plan.warnings);

@@ -1,44 +1,11 @@
-//! Threads, warps and memory.
+//! Threads, warps and groups.
 
-use super::parse::{Access, Action, Address, Instruction, Kernel, Operand};
+use super::memory::{Memory, Shared, Time};
+use super::parse::{Access, Action, Address, Exchange, Instruction, Kernel, Operand};
 
 const WARP: usize = 32;
 /// More than any kernel of ours runs in a thread; what runs longer never ends.
-const STEPS: u64 = 1 << 20;
-
-/// The memory of the device: buffers far apart, so that nobody gets from one to the other.
-#[derive(Default)]
-pub struct Memory {
-    buffers: Vec<Vec<u8>>,
-}
-
-/// The distance of buffers.
-const REACH: u64 = 1 << 32;
-
-impl Memory {
-    /// A new buffer with these bytes; its address.
-    pub fn add(&mut self, bytes: Vec<u8>) -> u64 {
-        self.buffers.push(bytes);
-        REACH * self.buffers.len() as u64
-    }
-
-    /// The bytes of the buffer at this address.
-    pub fn bytes(&self, address: u64) -> &[u8] {
-        &self.buffers[(address / REACH) as usize - 1]
-    }
-
-    /// What is accessed at an address: all of it inside one buffer, aligned to its whole size.
-    fn slice(&mut self, address: u64, access: Access) -> Result<&mut [u8], String> {
-        let (at, size) = ((address % REACH) as usize, (access.bytes * access.count) as usize);
-        if !at.is_multiple_of(size) {
-            return Err(format!("{size} bytes at {address:#x} are not aligned"));
-        }
-        let buffer = (address / REACH).checked_sub(1).and_then(|n| self.buffers.get_mut(n as usize));
-        buffer
-            .and_then(|b| b.get_mut(at..at + size))
-            .ok_or(format!("{size} bytes at {address:#x} are nobody's"))
-    }
-}
+const STEPS: u64 = 1 << 22;
 
 /// One thread.
 struct Lane {
@@ -48,51 +15,117 @@ struct Lane {
     done: bool,
 }
 
-/// What all threads of a launch see.
-struct Launch<'a> {
+/// Threads that exchange values.
+struct Warp {
+    lanes: Vec<Lane>,
+    number: u64,
+    time: Time,
+}
+
+/// What all threads of a group see.
+struct Group<'a> {
     kernel: &'a Kernel,
     arguments: &'a [u64],
     threads: u64,
     group: u64,
 }
 
+/// What threads read and write.
+struct Rooms<'a> {
+    memory: &'a mut Memory,
+    shared: Shared,
+}
+
+/// How a launch is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Groups of threads.
+    pub groups: u64,
+    /// Threads of each.
+    pub threads: u64,
+    /// Bytes that each shares, besides those that the entry declares.
+    pub shared: u64,
+}
+
+/// Shared memory that every device has without being asked.
+const SHARED_MOST: u64 = 48 << 10;
+
 impl Kernel {
-    /// Runs `groups` groups of `threads` threads; returns how many instructions that took.
-    pub fn launch(
-        &self,
-        groups: u64,
-        threads: u64,
-        arguments: &[u64],
-        memory: &mut Memory,
-    ) -> Result<u64, String> {
+    /// Runs it; returns how many instructions that took.
+    pub fn launch(&self, size: Size, arguments: &[u64], memory: &mut Memory) -> Result<u64, String> {
         let fits = |(&a, &bytes): (&u64, &u64)| bytes == 8 || u32::try_from(a).is_ok();
         if arguments.len() != self.parameters.len() || !arguments.iter().zip(&self.parameters).all(fits) {
             return Err("these are not the entry's parameters".to_string());
         }
+        let shared = self.shared.next_multiple_of(16) + size.shared;
+        if shared > SHARED_MOST || size.threads > 1024 {
+            return Err("no device has so much for a group".to_string());
+        }
         let mut steps = 0;
-        for group in 0..groups {
-            let launch = Launch { kernel: self, arguments, threads, group };
-            for first in (0..threads).step_by(WARP) {
-                steps += launch.warp(first, memory)?;
-            }
+        for group in 0..size.groups {
+            let group = Group { kernel: self, arguments, threads: size.threads, group };
+            let mut rooms = Rooms { memory: &mut *memory, shared: Shared::new(shared) };
+            steps += group.run(&mut rooms)?;
         }
         Ok(steps)
     }
 }
 
-impl Launch<'_> {
-    fn warp(&self, first: u64, memory: &mut Memory) -> Result<u64, String> {
+impl Group<'_> {
+    /// Every warp runs up to a barrier or its end; all of them wait at the same one, or none.
+    fn run(&self, rooms: &mut Rooms) -> Result<u64, String> {
         let lane = |thread| Lane { registers: vec![0; self.kernel.registers], next: 0, thread, done: false };
-        let mut lanes: Vec<Lane> = (first..self.threads.min(first + WARP as u64)).map(lane).collect();
+        let mut warps: Vec<Warp> = (0..self.threads.div_ceil(WARP as u64))
+            .map(|number| {
+                let first = number * WARP as u64;
+                let lanes = (first..self.threads.min(first + WARP as u64)).map(lane).collect();
+                Warp { lanes, number, time: Time::default() }
+            })
+            .collect();
         let mut steps = 0;
         loop {
-            for lane in &mut lanes {
-                steps += self.advance(lane, memory)?;
+            for warp in &mut warps {
+                steps += self.warp(warp, rooms)?;
             }
-            if lanes.iter().all(|l| l.done) {
+            let mut lanes = warps.iter().flat_map(|w| &w.lanes);
+            if lanes.clone().all(|l| l.done) {
                 return Ok(steps);
             }
-            self.exchange(&mut lanes)?;
+            let at = warps[0].lanes[0].next;
+            if lanes.any(|l| l.done || l.next != at) {
+                return Err("threads are apart at a barrier".to_string());
+            }
+            for warp in &mut warps {
+                warp.time.barriers += 1;
+                warp.lanes.iter_mut().for_each(|l| l.next += 1);
+            }
+        }
+    }
+
+    /// Runs a warp up to a barrier or its end.
+    fn warp(&self, warp: &mut Warp, rooms: &mut Rooms) -> Result<u64, String> {
+        let mut steps = 0;
+        loop {
+            for lane in &mut warp.lanes {
+                steps += self.advance(lane, (warp.number, warp.time), rooms)?;
+            }
+            let Some(waiting) = warp.lanes.iter().find(|l| !l.done).map(|l| l.next) else {
+                return Ok(steps);
+            };
+            let instruction = &self.kernel.code[waiting];
+            let apart = |l: &Lane| l.done || l.next != waiting;
+            if warp.lanes.iter().any(apart) {
+                return Err(format!("lanes are apart at `{}`", instruction.text));
+            }
+            match &instruction.action {
+                Action::Barrier => return Ok(steps),
+                Action::Meet { mask } => {
+                    self.all_meant(&warp.lanes, *mask, instruction)?;
+                    warp.time.meetings += 1;
+                    warp.lanes.iter_mut().for_each(|l| l.next += 1);
+                }
+                _ => self.exchange(&mut warp.lanes, instruction)?,
+            }
         }
     }
 
@@ -100,13 +133,15 @@ impl Launch<'_> {
         self.kernel.code.get(lane.next).ok_or("the code ends without a return".to_string())
     }
 
-    /// Runs a lane up to an exchange or its end.
-    fn advance(&self, lane: &mut Lane, memory: &mut Memory) -> Result<u64, String> {
+    /// Runs a lane up to where it waits for others, or its end.
+    fn advance(&self, lane: &mut Lane, when: (u64, Time), rooms: &mut Rooms) -> Result<u64, String> {
         let mut steps = 0;
         while !lane.done {
             let instruction = self.instruction(lane)?;
             let runs = instruction.guard.is_none_or(|(r, wanted)| (lane.registers[r] == 1) == wanted);
-            if runs && matches!(instruction.action, Action::Exchange { .. }) {
+            let waits =
+                matches!(instruction.action, Action::Exchange { .. } | Action::Meet { .. } | Action::Barrier);
+            if runs && waits {
                 break;
             }
             lane.next += 1;
@@ -115,7 +150,7 @@ impl Launch<'_> {
                 return Err("a thread does not end".to_string());
             }
             if runs {
-                self.act(&instruction.action, lane, memory)
+                self.act(&instruction.action, lane, when, rooms)
                     .map_err(|e| format!("{e}, in `{}` of thread {}", instruction.text, lane.thread))?;
             }
         }
@@ -132,11 +167,30 @@ impl Launch<'_> {
         }
     }
 
-    fn address(&self, at: &Address, lane: &Lane) -> u64 {
-        self.value(at.base, lane).wrapping_add(at.offset)
+    /// The bytes that a lane accesses.
+    fn bytes<'r>(
+        &self,
+        at: &Address,
+        access: Access,
+        lane: &Lane,
+        (warp, time): (u64, Time),
+        rooms: &'r mut Rooms,
+        writes: bool,
+    ) -> Result<&'r mut [u8], String> {
+        let address = self.value(at.base, lane).wrapping_add(at.offset);
+        if access.shared {
+            return rooms.shared.slice(address, access, (lane.thread, warp, time), writes);
+        }
+        rooms.memory.slice(address, access)
     }
 
-    fn act(&self, action: &Action, lane: &mut Lane, memory: &mut Memory) -> Result<(), String> {
+    fn act(
+        &self,
+        action: &Action,
+        lane: &mut Lane,
+        when: (u64, Time),
+        rooms: &mut Rooms,
+    ) -> Result<(), String> {
         match action {
             Action::Compute { function, to, from } => {
                 let mut operands = [0; 4];
@@ -147,13 +201,14 @@ impl Launch<'_> {
             }
             Action::Parameter { to, number } => lane.registers[*to] = self.arguments[*number],
             Action::Load { access, to, at } => {
-                let bytes = memory.slice(self.address(at, lane), *access)?;
+                let bytes = self.bytes(at, *access, lane, when, rooms, false)?;
                 for (&to, element) in to.iter().zip(bytes.chunks_exact(access.bytes as usize)) {
-                    lane.registers[to] = element.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+                    let value = element.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+                    lane.registers[to] = if access.signed { u64::from(value as i8 as u32) } else { value };
                 }
             }
             Action::Store { access, from, at } => {
-                let bytes = memory.slice(self.address(at, lane), *access)?;
+                let bytes = self.bytes(at, *access, lane, when, rooms, true)?;
                 for (&from, element) in from.iter().zip(bytes.chunks_exact_mut(access.bytes as usize)) {
                     let value = self.value(from, lane).to_le_bytes();
                     element.copy_from_slice(&value[..element.len()]);
@@ -161,32 +216,39 @@ impl Launch<'_> {
             }
             Action::Branch { to } => lane.next = *to,
             Action::Return => lane.done = true,
-            Action::Exchange { .. } => return Err("an exchange alone".to_string()),
+            Action::Exchange { .. } | Action::Meet { .. } | Action::Barrier => {
+                return Err("a thread waits alone".to_string());
+            }
         }
         Ok(())
     }
 
+    /// A mask must mean all lanes that there are.
+    fn all_meant(&self, lanes: &[Lane], mask: Operand, at: &Instruction) -> Result<(), String> {
+        let present = (1_u64 << lanes.len()) - 1;
+        match lanes.iter().all(|l| self.value(mask, l) & 0xFFFF_FFFF == present) {
+            true => Ok(()),
+            false => Err(format!("lanes are apart at `{}`", at.text)),
+        }
+    }
+
     /// All lanes stand at the same exchange, and all are meant by it.
-    fn exchange(&self, lanes: &mut [Lane]) -> Result<(), String> {
-        let waiting = lanes.iter().find(|l| !l.done).map_or(0, |l| l.next);
-        let Some(Instruction { text, action: Action::Exchange { butterfly, to, from }, .. }) =
-            self.kernel.code.get(waiting)
-        else {
+    fn exchange(&self, lanes: &mut [Lane], at: &Instruction) -> Result<(), String> {
+        let Action::Exchange { kind, to, from: [value, distance, limits, mask] } = &at.action else {
             return Err("lanes wait for nothing".to_string());
         };
-        let [value, distance, limits, mask] = from;
-        let present = (1_u64 << lanes.len()) - 1;
-        let apart = |l: &Lane| l.done || l.next != waiting || self.value(*mask, l) & 0xFFFF_FFFF != present;
-        if lanes.iter().any(apart) {
-            return Err(format!("lanes are apart at `{text}`"));
-        }
+        self.all_meant(lanes, *mask, at)?;
         let values: Vec<u64> = lanes.iter().map(|l| self.value(*value, l)).collect();
         for (n, lane) in lanes.iter_mut().enumerate() {
             let (by, limits) =
                 (self.value(*distance, lane) as usize & 31, self.value(*limits, lane) as usize);
             let segment = limits >> 8 & 31;
             let last = n & segment | limits & 31 & !segment;
-            let other = if *butterfly { n ^ by } else { n + by };
+            let other = match kind {
+                Exchange::Butterfly => n ^ by,
+                Exchange::Down => n + by,
+                Exchange::Index => n & segment | by & !segment,
+            };
             lane.registers[*to] = values[if other <= last { other } else { n }];
             lane.next += 1;
         }

@@ -9,7 +9,14 @@ pub struct Kernel {
     pub(super) registers: usize,
     /// Bytes of each parameter.
     pub(super) parameters: Vec<u64>,
+    /// Bytes of shared memory that the entry declares; what a launch adds comes after these.
+    pub(super) shared: u64,
 }
+
+/// Where shared memory begins, so that nothing of it is at 0.
+pub(super) const SHARED: u64 = 1 << 10;
+/// What a launch adds is aligned to this.
+const ALIGNED: u64 = 16;
 
 pub(super) struct Instruction {
     /// As it is written.
@@ -24,6 +31,9 @@ pub(super) struct Instruction {
 pub(super) struct Access {
     pub bytes: u64,
     pub count: u64,
+    /// A byte with a sign fills a register with it.
+    pub signed: bool,
+    pub shared: bool,
 }
 
 pub(super) struct Address {
@@ -32,13 +42,48 @@ pub(super) struct Address {
 }
 
 pub(super) enum Action {
-    Compute { function: Function, to: usize, from: Vec<Operand> },
-    Load { access: Access, to: Vec<usize>, at: Address },
-    Store { access: Access, from: Vec<Operand>, at: Address },
-    Parameter { to: usize, number: usize },
-    Exchange { butterfly: bool, to: usize, from: [Operand; 4] },
-    Branch { to: usize },
+    Compute {
+        function: Function,
+        to: usize,
+        from: Vec<Operand>,
+    },
+    Load {
+        access: Access,
+        to: Vec<usize>,
+        at: Address,
+    },
+    Store {
+        access: Access,
+        from: Vec<Operand>,
+        at: Address,
+    },
+    Parameter {
+        to: usize,
+        number: usize,
+    },
+    Exchange {
+        kind: Exchange,
+        to: usize,
+        from: [Operand; 4],
+    },
+    /// A warp's threads wait for each other.
+    Meet {
+        mask: Operand,
+    },
+    /// All threads of a group do.
+    Barrier,
+    Branch {
+        to: usize,
+    },
     Return,
+}
+
+/// From which lane a lane gets a value.
+#[derive(Clone, Copy)]
+pub(super) enum Exchange {
+    Butterfly,
+    Down,
+    Index,
 }
 
 #[derive(Clone, Copy)]
@@ -56,26 +101,39 @@ struct Names {
     registers: HashMap<String, usize>,
     labels: HashMap<String, usize>,
     parameters: HashMap<String, usize>,
+    /// Names of shared memory.
+    places: HashMap<String, u64>,
+    shared: u64,
 }
 
 /// The entry `name` of a text.
 pub fn parse(text: &str, name: &str) -> Result<Kernel, String> {
-    let (_, rest) = text.split_once(&format!(".entry {name}(")).ok_or(format!("there is no entry {name}"))?;
+    let (before, rest) =
+        text.split_once(&format!(".entry {name}(")).ok_or(format!("there is no entry {name}"))?;
     let (head, rest) = rest.split_once(')').ok_or("the parameters have no end")?;
     let body = rest.trim_start().strip_prefix("{\n").ok_or("the entry has no body")?;
     let (body, _) = body.split_once("\n}").ok_or("the body has no end")?;
     let mut names = Names::default();
     let parameters = parameters(head, &mut names)?;
     let mut statements = Vec::new();
-    for line in body.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with(".reg ")) {
-        if let Some(label) = line.strip_suffix(':') {
+    let silent = |l: &&str| l.is_empty() || l.starts_with(".reg ") || l.starts_with(".pragma ");
+    for line in body.lines().map(str::trim).filter(|l| !silent(l)) {
+        if let Some(declared) = line.strip_prefix(".shared ") {
+            names.declare(declared)?;
+        } else if let Some(label) = line.strip_suffix(':') {
             names.labels.insert(label.to_string(), statements.len());
         } else {
             statements.push(line.strip_suffix(';').ok_or(format!("not one statement: {line}"))?);
         }
     }
+    for line in before.lines().filter_map(|l| l.strip_prefix(".extern .shared ")) {
+        let name =
+            line.split_whitespace().last().and_then(|n| n.strip_suffix("[];")).ok_or("no such room")?;
+        names.shared = names.shared.next_multiple_of(ALIGNED);
+        names.places.insert(name.to_string(), SHARED + names.shared);
+    }
     let code = statements.iter().map(|s| names.instruction(s)).collect::<Result<_, _>>()?;
-    Ok(Kernel { code, registers: names.registers.len(), parameters })
+    Ok(Kernel { code, registers: names.registers.len(), parameters, shared: names.shared })
 }
 
 fn parameters(head: &str, names: &mut Names) -> Result<Vec<u64>, String> {
@@ -83,7 +141,7 @@ fn parameters(head: &str, names: &mut Names) -> Result<Vec<u64>, String> {
     for line in head.split(',').map(str::trim) {
         let bytes = match line.split_whitespace().nth(1) {
             Some(".u64") => 8,
-            Some(".u32") => 4,
+            Some(".u32" | ".f32") => 4,
             _ => return Err(format!("a parameter of another kind: {line}")),
         };
         names.parameters.insert(line.split_whitespace().last().unwrap_or("").to_string(), all.len());
@@ -107,8 +165,14 @@ fn elements(text: &str) -> Vec<&str> {
     text.trim_matches(['{', '}']).split(',').map(str::trim).collect()
 }
 
-/// `ld.global.v4.f32`, without the first two words.
+/// `ld.global.v4.f32`, without the first word.
 fn access(words: &str) -> Option<Access> {
+    let (space, words) = words.split_once('.')?;
+    let shared = match space {
+        "global" => false,
+        "shared" => true,
+        _ => return None,
+    };
     let (count, kind) = match words.split_once('.') {
         Some(("v2", kind)) => (2, kind),
         Some(("v4", kind)) => (4, kind),
@@ -116,14 +180,29 @@ fn access(words: &str) -> Option<Access> {
         _ => return None,
     };
     let bytes = match kind {
+        "u8" | "s8" => 1,
         "u16" => 2,
         "u32" | "f32" => 4,
+        "u64" => 8,
         _ => return None,
     };
-    Some(Access { bytes, count })
+    Some(Access { bytes, count, signed: kind == "s8", shared })
 }
 
 impl Names {
+    /// Shared memory of the entry's own: `.align 4 .b8 name[64];`.
+    fn declare(&mut self, text: &str) -> Result<(), String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let [".align", align, ".b8", name] = words[..] else { return Err(format!("no such room: {text}")) };
+        let (name, size) =
+            name.strip_suffix("];").and_then(|n| n.split_once('[')).ok_or("a room has no size")?;
+        let number = |text: &str| text.parse::<u64>().map_err(|e| e.to_string());
+        self.shared = self.shared.next_multiple_of(number(align)?.max(1));
+        self.places.insert(name.to_string(), SHARED + self.shared);
+        self.shared += number(size)?;
+        Ok(())
+    }
+
     fn instruction(&mut self, text: &str) -> Result<Instruction, String> {
         let (guard, plain) = match text.strip_prefix('@') {
             Some(guarded) => {
@@ -145,24 +224,32 @@ impl Names {
                 let to = *self.labels.get(*label).ok_or("there is no such label")?;
                 Ok(Action::Branch { to })
             }
-            ("ld.param.u64" | "ld.param.u32", [to, from]) => {
+            ("bar.sync", ["0"]) => Ok(Action::Barrier),
+            ("bar.warp.sync", [mask]) => Ok(Action::Meet { mask: self.operand(mask)? }),
+            ("ld.param.u64" | "ld.param.u32" | "ld.param.f32", [to, from]) => {
                 let from = from.trim_matches(['[', ']']);
                 let number = *self.parameters.get(from).ok_or("there is no such parameter")?;
                 Ok(Action::Parameter { to: self.register(to)?, number })
             }
-            ("shfl.sync.bfly.b32" | "shfl.sync.down.b32", [to, a, b, c, mask]) => {
+            (_, [to, a, b, c, mask]) if name.starts_with("shfl.sync.") => {
+                let kind = match name {
+                    "shfl.sync.bfly.b32" => Exchange::Butterfly,
+                    "shfl.sync.down.b32" => Exchange::Down,
+                    "shfl.sync.idx.b32" => Exchange::Index,
+                    _ => return Err("no such exchange".to_string()),
+                };
                 // The name of a predicate may follow, which tells whether the lane was there.
                 let to = self.register(to.split('|').next().unwrap_or(to))?;
                 let from = [self.operand(a)?, self.operand(b)?, self.operand(c)?, self.operand(mask)?];
-                Ok(Action::Exchange { butterfly: name.contains("bfly"), to, from })
+                Ok(Action::Exchange { kind, to, from })
             }
-            (_, [to, from]) if name.starts_with("ld.global.") => {
-                let access = access(&name[10..]).ok_or("no such load")?;
+            (_, [to, from]) if name.starts_with("ld.") => {
+                let access = access(&name[3..]).ok_or("no such load")?;
                 let to = elements(to).into_iter().map(|r| self.register(r)).collect::<Result<_, _>>()?;
                 Ok(Action::Load { access, to, at: self.address(from)? })
             }
-            (_, [to, from]) if name.starts_with("st.global.") => {
-                let access = access(&name[10..]).ok_or("no such store")?;
+            (_, [to, from]) if name.starts_with("st.") => {
+                let access = access(&name[3..]).ok_or("no such store")?;
                 let from = elements(from).into_iter().map(|r| self.operand(r)).collect::<Result<_, _>>()?;
                 Ok(Action::Store { access, from, at: self.address(to)? })
             }
@@ -193,6 +280,7 @@ impl Names {
             "%ntid.x" => return Ok(Operand::Threads),
             "%ctaid.x" => return Ok(Operand::Group),
             _ if text.starts_with('%') => return self.register(text).map(Operand::Register),
+            _ if self.places.contains_key(text) => self.places.get(text).copied(),
             _ => match text.strip_prefix("0f") {
                 Some(hex) => u64::from_str_radix(hex, 16).ok(),
                 None => text.parse::<i64>().ok().map(|n| n as u64),
@@ -205,6 +293,6 @@ impl Names {
         let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or("no address")?;
         let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
         let offset = offset.parse::<i64>().map_err(|e| e.to_string())? as u64;
-        Ok(Address { base: Operand::Register(self.register(base)?), offset })
+        Ok(Address { base: self.operand(base)?, offset })
     }
 }

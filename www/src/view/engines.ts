@@ -176,14 +176,18 @@ interface Line {
 function lines(device: Device): Line[] {
   const found: Line[] = [];
   for (const [index, kernel] of device.kernels.entries()) {
-    const decodes = kernel.to === 'F32';
-    const type = decodes ? kernel.from : kernel.to;
-    const what = decodes ? 'decode' : kernel.weighted ? 'quantize, weighted' : 'quantize';
+    const [type, what] = told(kernel);
     const known = found.find((l) => l.type === type && l.what === what);
     if (known) known.kernels.push({ kernel, index });
     else found.push({ type, what, kernels: [{ kernel, index }] });
   }
   return found;
+}
+
+function told({ work, name, from, to, weighted }: KernelView): [string, string] {
+  if (work === 'turn') return ['rotate', name.includes('guarded') ? 'usual values' : 'all values'];
+  if (work === 'dequantize') return [from, 'decode'];
+  return [to, weighted ? 'quantize, weighted' : 'quantize'];
 }
 
 /** The kernels line by line, probed and timed while one looks; on a device in software only if somebody wants that. */

@@ -14,6 +14,10 @@ interface Adapter {
 
 type Found = { name: string; software: boolean } | { absent: string };
 type Opened = { device: Device } | { absent: string };
+interface Watch {
+  signal: AbortSignal;
+  progress: (p: Progress) => void;
+}
 type View = NonNullable<EngineRoom['device']>;
 
 /** A device has to be this much faster for `auto`: the processor measures what it made meanwhile. */
@@ -34,19 +38,28 @@ export function chooseEngine(engine: EngineChoice): null {
 }
 
 /** Gives a run the device that it may ask beside the processor, if there is one for it. */
-export async function engage(run: Run, progress: (p: Progress) => void): Promise<void> {
+export async function engage(run: Run, watch: Watch): Promise<void> {
   if (choice === 'processor' || (choice === 'auto' && run.total() < WORTH)) return;
   const auto = choice === 'auto';
   const adapter = await find();
   if ('absent' in adapter || (auto && adapter.software)) return;
   const here = await open();
   if ('absent' in here) return;
-  const { device } = here;
+  try {
+    await join(run, here.device, adapter.name, watch);
+  } catch (reason) {
+    // Lost while it was asked: the processor does not need it.
+    opened = Promise.resolve(refused(adapter.name, reason));
+  }
+}
+
+async function join(run: Run, device: Device, name: string, { signal, progress }: Watch): Promise<void> {
+  const auto = choice === 'auto';
   const { kernels } = view(device);
   const wins: number[] = [];
   for (const index of run.kernels(device)) {
-    const { from, to } = kernels[index] ?? { from: '', to: '' };
-    const label = `${adapter.name}: is ${from} to ${to} exact?`;
+    if (signal.aborted) return;
+    const label = `${name}: asking whether ${kernels[index]?.name} is exact`;
     progress({ done: 0, total: run.total(), label, device: false, anew: false });
     if ((await device.probe(index)) && auto && (await rate(device, index)).auto) wins.push(index);
   }
@@ -120,7 +133,11 @@ function open(): Promise<Opened> {
     try {
       return { device: (await Device.open(adapter.name, adapter.software)) as Device };
     } catch (reason) {
-      return { absent: `${adapter.name} is not used: ${toProblem(reason).message}. The processor does all the work.` };
+      return refused(adapter.name, reason);
     }
   }));
+}
+
+function refused(name: string, reason: unknown): Opened {
+  return { absent: `${name} is not used: ${toProblem(reason).message}. The processor does all the work.` };
 }

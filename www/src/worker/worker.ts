@@ -40,7 +40,7 @@ const handlers: Handlers = {
     const [a, b] = [modelOf(reference), modelOf(candidate)];
     const run = a.model.compare(b.model, a.name, b.name, threshold);
     try {
-      await engage(run, context.progress);
+      await engage(run, context);
       await drive({ run, files: { source: a.files, candidate: b.files }, sink: null, ...context });
       return run.report() as Calls['compare']['answer'];
     } finally {
@@ -53,7 +53,7 @@ const handlers: Handlers = {
 async function measured<A>(source: Opened, plan: (model: Model) => Run, context: Context): Promise<A> {
   const run = plan(source.model);
   try {
-    await engage(run, context.progress);
+    await engage(run, context);
     await drive({ run, files: { source: source.files, candidate: [] }, sink: null, ...context });
     return run.report() as A;
   } finally {
@@ -79,7 +79,7 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
     const sink = await sinkFor(ask, files, view.directory);
     const run = plan.run();
     try {
-      await engage(run, context.progress);
+      await engage(run, context);
       await drive({ run, files: { source: source.files, candidate: [] }, sink, ...context });
       if (context.signal.aborted) throw interrupted();
       const report = run.report() as Saved['report'];

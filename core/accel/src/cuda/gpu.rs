@@ -1,91 +1,150 @@
-//! A device behind NVIDIA's driver. The driver is looked for when the program runs: none is needed to build.
+//! Devices behind NVIDIA's driver. The driver is looked for when the program runs: none is needed to build.
 
-use super::{Call, carry_out, kernels, texts};
-use crate::device::{Answer, Device, Kernel, Task};
-use cudarc::driver::sys::is_culib_present;
-use cudarc::driver::{CudaContext, CudaFunction, DriverError, LaunchConfig, PushKernelArg};
-use cudarc::nvrtc::Ptx;
-use quantoscope_core::DType;
-use quantoscope_core::error::{Code, Error, Result};
-use std::sync::Arc;
+use super::driver::{Context, Function, devices, failed};
+use super::lane::Lane;
+use super::launch::Launch;
+use super::texts::Text;
+use super::work::{Slices, Work};
+use super::{kernels, work};
+use crate::device::{Answer, Device, Kernel, Outcome, Task};
+use cudarc::driver::DriverError;
+use quantoscope_core::error::Result;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// A device with its kernels loaded.
-pub struct Gpu {
-    context: Arc<CudaContext>,
+/// Values of a slice: 4 MiB of binary32, so that a window is several, and copies long enough for their speed.
+const SLICE: usize = 1 << 20;
+/// Slices of one call that are under way on a device: one is brought while another is computed and a third fetched.
+const LANES: usize = 3;
+
+/// One device with its kernels loaded.
+struct One {
+    // Lanes first: they are given back to a context that is there.
+    idle: Mutex<Vec<Lane>>,
+    functions: Vec<(Text, &'static str, Function)>,
     name: String,
-    functions: Vec<(DType, &'static str, CudaFunction)>,
+    context: Context,
 }
 
-fn absent(message: impl Into<String>) -> Error {
-    Error::new(Code::Device, message)
+/// A device, or several that share the work.
+#[derive(Clone)]
+pub struct Gpu {
+    devices: Vec<Arc<One>>,
+    name: String,
+    next: Arc<AtomicUsize>,
 }
 
-/// What the driver says of a failure.
-fn failed(what: &str) -> impl Fn(DriverError) -> Error + use<'_> {
-    move |e| {
-        let reason = e
-            .error_string()
-            .map(|s| s.to_string_lossy().into_owned())
-            .unwrap_or_else(|_| format!("{:?}", e.0));
-        absent(format!("CUDA: {what} failed: {reason}"))
+impl One {
+    fn open(number: i32) -> Result<One> {
+        let context = Context::open(number)?;
+        let mut functions = Vec::new();
+        for text in Text::all() {
+            let Some(source) = text.source() else { continue };
+            let loaded = context.load(source, text.entries())?;
+            functions.extend(text.entries().iter().zip(loaded).map(|(entry, f)| (text, *entry, f)));
+        }
+        let name = format!("{} (CUDA)", context.name()?);
+        Ok(One { idle: Mutex::default(), functions, name, context })
+    }
+
+    fn find(&self, launch: &Launch) -> Option<Function> {
+        let found = self.functions.iter().find(|(t, e, _)| (*t, *e) == (launch.text, launch.entry));
+        found.map(|(_, _, function)| *function)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Lane>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lane(&self) -> std::result::Result<Lane, DriverError> {
+        let kept = self.idle().pop();
+        kept.map_or_else(Lane::new, Ok)
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        // What lanes have is given back in their own context.
+        let _ = self.context.enter();
+        self.idle().clear();
     }
 }
 
 impl Gpu {
-    /// The device with this number. The error says whether it is the driver or the device that is missing.
-    pub fn open(number: usize) -> Result<Gpu> {
-        // SAFETY: loads the library that the system has under the driver's own name, and calls nothing in it.
-        if !unsafe { is_culib_present() } {
-            return Err(absent("CUDA needs NVIDIA's driver, and this machine has none"));
+    /// Every device that the driver has, each alone. The error says whether it is the driver or the devices that are missing,
+    /// or what the first of them failed at.
+    pub fn all() -> Result<Vec<Gpu>> {
+        let mut opened: Vec<Result<One>> = (0..devices()?).map(One::open).collect();
+        if opened.iter().all(|one| one.is_err()) {
+            opened.truncate(1);
+        } else {
+            opened.retain(|one| one.is_ok());
         }
-        let count = CudaContext::device_count().map_err(failed("the start of the driver"))?;
-        if usize::try_from(count).is_ok_and(|count| number >= count) {
-            return Err(absent(format!("there is no CUDA device {number}: the driver knows of {count}")));
-        }
-        let context = CudaContext::new(number).map_err(failed("opening the device"))?;
-        let name = context.name().map_err(failed("asking for the device's name"))?;
-        let name = format!("{name} (CUDA)");
-        let mut functions = Vec::new();
-        for dtype in texts::TYPES {
-            let Some(text) = texts::text(dtype) else { continue };
-            let module = context
-                .load_module(Ptx::from_src(text))
-                .map_err(failed("translating a kernel for the device"))?;
-            for entry in texts::entries() {
-                let function = module.load_function(entry).map_err(failed("loading a kernel"))?;
-                functions.push((dtype, entry, function));
-            }
-        }
-        Ok(Gpu { context, name, functions })
+        opened.into_iter().map(|one| Ok(Gpu::of(vec![Arc::new(one?)]))).collect()
     }
 
-    /// Copies, launches and copies back, in the order of the calling thread's own stream.
-    fn launch(&self, function: &CudaFunction, call: Call) -> std::result::Result<bool, DriverError> {
-        let stream = self.context.per_thread_stream();
-        let src = stream.clone_htod(call.src)?;
-        let mut out = stream.alloc_zeros::<u8>(call.out.len())?;
-        let mut refused = stream.alloc_zeros::<u32>(1)?;
-        let mut launch = stream.launch_builder(function);
-        launch.arg(&src).arg(&mut out);
-        if call.entry != texts::DECODE {
-            launch.arg(&mut refused);
+    /// Several devices as one: their slices are dealt in turn. `None` for no devices.
+    pub fn together(gpus: Vec<Gpu>) -> Option<Gpu> {
+        let devices: Vec<Arc<One>> = gpus.into_iter().flat_map(|gpu| gpu.devices).collect();
+        (!devices.is_empty()).then(|| Gpu::of(devices))
+    }
+
+    fn of(devices: Vec<Arc<One>>) -> Gpu {
+        let mut name = devices.first().map_or(String::new(), |one| one.name.clone());
+        if devices.len() > 1 {
+            name = format!("{name} and {} more", devices.len() - 1);
         }
-        launch.arg(&call.blocks);
-        let grid = (texts::groups(call.blocks), 1, 1);
-        // SAFETY: the arguments are those of the entry; threads reach no further than the blocks that are counted, and
-        // `run` has checked that both buffers hold as many.
-        unsafe {
-            launch.launch(LaunchConfig {
-                grid_dim: grid,
-                block_dim: (texts::THREADS, 1, 1),
-                shared_mem_bytes: 0,
-            })?
-        };
-        stream.memcpy_dtoh(&out, call.out)?;
-        let mut flag = [0];
-        stream.memcpy_dtoh(&refused, &mut flag)?;
-        stream.synchronize()?;
-        Ok(flag != [0])
+        Gpu { devices, name, next: Arc::default() }
+    }
+
+    /// Does a piece of work, from and to the memory of the host; whether that was done and no value refused. After an error
+    /// nothing is known of `out`.
+    pub fn perform(&self, work: Work<'_>, src: &[u8], out: &mut [u8]) -> Result<bool> {
+        let Some(slices) = work.slices(src.len(), out.len(), SLICE) else { return Ok(false) };
+        // The first slice of a call may be its last: calls begin at different devices.
+        let turn = self.next.fetch_add(slices.all.len(), Ordering::Relaxed) % self.devices.len().max(1);
+        let mut lanes = Vec::new();
+        let done = self.through(&slices, turn, &mut lanes, src, out);
+        for (one, lane) in lanes {
+            // After a failure a lane may still be at work; dropping it waits.
+            match &done {
+                Ok(_) => one.idle().push(lane),
+                Err(_) => drop(one.context.enter().map(|()| lane)),
+            }
+        }
+        done.map_err(failed("a kernel"))
+    }
+
+    /// Slice after slice, each through the lane that has been under way for longest.
+    fn through<'a>(
+        &'a self,
+        slices: &Slices<'_>,
+        turn: usize,
+        lanes: &mut Vec<(&'a One, Lane)>,
+        src: &[u8],
+        out: &mut [u8],
+    ) -> std::result::Result<bool, DriverError> {
+        let many = slices.all.len().min(LANES * self.devices.len());
+        for one in self.devices.iter().cycle().skip(turn).take(many) {
+            one.context.enter()?;
+            lanes.push((one, one.lane()?));
+        }
+        let mut sound = true;
+        for (n, slice) in slices.all.iter().enumerate() {
+            let (one, lane) = &mut lanes[n % many];
+            one.context.enter()?;
+            sound &= lane.end(out)?;
+            if !sound {
+                // The processor does all of it anyway.
+                break;
+            }
+            lane.begin(slice, slices, src, |launch| one.find(launch))?;
+        }
+        for (one, lane) in lanes.iter_mut() {
+            one.context.enter()?;
+            sound &= lane.end(out)?;
+        }
+        Ok(sound)
     }
 }
 
@@ -94,19 +153,20 @@ impl Device for Gpu {
         &self.name
     }
 
+    fn stretch(&self) -> usize {
+        LANES * SLICE * self.devices.len()
+    }
+
     fn kernels(&self) -> Vec<Kernel> {
         kernels()
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
-        Box::pin(std::future::ready(carry_out(task, out, |call| self.call(call))))
-    }
-}
-
-impl Gpu {
-    fn call(&self, call: Call) -> Result<bool> {
-        let known = self.functions.iter().find(|(d, e, _)| *d == call.dtype && *e == call.entry);
-        let (_, _, function) = known.ok_or_else(|| absent("there is no such kernel"))?;
-        self.launch(function, call).map_err(failed("a kernel"))
+        let done = match work(&task) {
+            Some(work) => self.perform(work, task.src, out),
+            None => Ok(false),
+        };
+        let outcome = done.map(|done| if done { Outcome::Done } else { Outcome::Declined });
+        Box::pin(std::future::ready(outcome))
     }
 }

@@ -1,70 +1,64 @@
-//! CUDA: kernels on NVIDIA's devices. Bytes are those of `quantoscope_core::quant`, because every operation of the kernels
-//! names its rounding.
+//! CUDA: kernels on NVIDIA's devices. Bytes are those of `quantoscope_core`, because every operation of the kernels names its
+//! rounding.
 
+mod driver;
 mod gpu;
+mod lane;
+pub mod launch;
 pub mod texts;
+pub mod work;
 
 pub use gpu::Gpu;
 
-use crate::device::{Kernel, Outcome, Task};
-use quantoscope_core::DType;
-use quantoscope_core::error::Result;
-
-/// One run of an entry of [`texts`].
-#[derive(Debug)]
-pub struct Call<'a> {
-    /// Whose text.
-    pub dtype: DType,
-    /// [`texts::DECODE`] or one of [`texts::encode`].
-    pub entry: &'static str,
-    /// What the entry reads.
-    pub src: &'a [u8],
-    /// What it writes, every byte of it.
-    pub out: &'a mut [u8],
-    /// How many blocks, at least one; `src` and `out` have the bytes of as many.
-    pub blocks: u32,
-}
+use crate::device::{Device, Kernel, Task, Verdict, judge};
+use quantoscope_core::error::{Code, Error, Result};
+use work::Work;
 
 /// Every kernel that has a text.
 pub fn kernels() -> Vec<Kernel> {
-    let of = |to| {
-        let quantize =
-            texts::SOURCES.into_iter().map(move |from| Kernel::Quantize { from, to, weighted: false });
+    let of = |to: quantoscope_core::DType| {
+        let weights: &[bool] = if to.block_len() == 256 { &[false, true] } else { &[false] };
+        let sources = texts::SOURCES.into_iter();
+        let quantize = sources.flat_map(move |from| {
+            weights.iter().map(move |&weighted| Kernel::Quantize { from, to, weighted })
+        });
         quantize.chain([Kernel::Dequantize(to)])
     };
     texts::TYPES.into_iter().flat_map(of).collect()
 }
 
-/// Does a task by `run`, which says whether a value is refused.
-pub fn carry_out(
-    task: Task<'_>,
-    out: &mut [u8],
-    run: impl FnOnce(Call<'_>) -> Result<bool>,
-) -> Result<Outcome> {
-    let mut stages = task.kernels();
-    let (Some(kernel), None, Some(values)) = (stages.next(), stages.next(), task.values()) else {
-        return Ok(Outcome::Declined);
-    };
-    let entry = match kernel {
-        Kernel::Quantize { from, weighted: false, .. } => texts::encode(from),
-        Kernel::Quantize { .. } => None,
-        Kernel::Dequantize(_) => Some(texts::DECODE),
-    };
-    let dtype = kernel.block();
-    let blocks = u32::try_from(values / dtype.block_len() as usize);
-    let (Some(entry), Ok(blocks), true) = (entry, blocks, texts::TYPES.contains(&dtype)) else {
-        return Ok(Outcome::Declined);
-    };
-    let given = (task.src.len() as u64, out.len() as u64);
-    if texts::sizes(dtype, entry, blocks) != Some(given) {
-        return Ok(Outcome::Declined);
+/// The work of a task, where all of its kernels are here.
+pub fn work<'a>(task: &Task<'a>) -> Option<Work<'a>> {
+    let known = kernels();
+    let here = task.kernels().all(|kernel| known.contains(&kernel)) && task.values().is_some();
+    here.then_some(Work::Make { from: task.from, to: task.to, weights: task.weights })
+}
+
+/// The devices of this machine as one. Of several, those that are exact in all that the best of them is. The error says what is
+/// missing.
+pub async fn open() -> Result<Gpu> {
+    let all = Gpu::all()?;
+    let mut judged = Vec::new();
+    for gpu in &all {
+        // One alone is judged by whoever asked for it.
+        judged.push(if all.len() > 1 { exact(gpu).await } else { Vec::new() });
     }
-    if blocks == 0 {
-        return Ok(Outcome::Done);
+    let best = judged.iter().max_by_key(|exact| exact.len()).cloned().unwrap_or_default();
+    let joins = |exact: &Vec<Kernel>| best.iter().all(|kernel| exact.contains(kernel));
+    let good = all.into_iter().zip(&judged).filter(|(_, exact)| joins(exact)).map(|(gpu, _)| gpu);
+    let none = || Error::new(Code::Device, "there is no CUDA device");
+    Gpu::together(good.collect()).ok_or_else(none)
+}
+
+/// What a device is exact in; nothing where it fails.
+async fn exact(gpu: &Gpu) -> Vec<Kernel> {
+    let mut exact = Vec::new();
+    for kernel in gpu.kernels() {
+        match judge(gpu, kernel).await {
+            Ok(Verdict::Exact) => exact.push(kernel),
+            Ok(Verdict::Refused) => {}
+            Err(_) => return Vec::new(),
+        }
     }
-    let refused = run(Call { dtype, entry, src: task.src, out, blocks })?;
-    // Which NaN a device makes is its own affair, so the processor makes it.
-    let odd = |x: &[u8; 4]| u32::from_le_bytes(*x) & 0x7F80_0000 == 0x7F80_0000;
-    let refused = refused || entry == texts::DECODE && out.as_chunks().0.iter().any(odd);
-    Ok(if refused { Outcome::Declined } else { Outcome::Done })
+    exact
 }

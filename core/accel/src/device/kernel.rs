@@ -17,6 +17,18 @@ pub enum Kernel {
     },
     /// Blocks to binary32.
     Dequantize(DType),
+    /// A matrix, turned ([`super::turn::Matrix`]).
+    Rotate(Arithmetic),
+}
+
+/// What sums and products of a rotation are made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// A float unit that no standard binds: it has to be seen to round to nearest, and declines values at which it would
+    /// matter whether it flushes what is subnormal.
+    Guarded,
+    /// Whatever gives the definition's roundings of all values.
+    Exact,
 }
 
 impl Kernel {
@@ -25,6 +37,7 @@ impl Kernel {
         match self {
             Kernel::Quantize { .. } => "quantize",
             Kernel::Dequantize(_) => "dequantize",
+            Kernel::Rotate(_) => "turn",
         }
     }
 
@@ -33,6 +46,7 @@ impl Kernel {
         match self {
             Kernel::Quantize { to, .. } => to,
             Kernel::Dequantize(from) => from,
+            Kernel::Rotate(_) => DType::F32,
         }
     }
 
@@ -40,6 +54,7 @@ impl Kernel {
     pub fn from(self) -> DType {
         match self {
             Kernel::Quantize { from, .. } | Kernel::Dequantize(from) => from,
+            Kernel::Rotate(_) => DType::F32,
         }
     }
 
@@ -47,7 +62,7 @@ impl Kernel {
     pub fn to(self) -> DType {
         match self {
             Kernel::Quantize { to, .. } => to,
-            Kernel::Dequantize(_) => DType::F32,
+            Kernel::Dequantize(_) | Kernel::Rotate(_) => DType::F32,
         }
     }
 
@@ -74,6 +89,11 @@ fn bytes_of(dtype: DType, block: DType) -> usize {
 
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kernel::Rotate(Arithmetic::Guarded) => return f.write_str("rotations, guarded"),
+            Kernel::Rotate(Arithmetic::Exact) => return f.write_str("rotations"),
+            _ => {}
+        }
         let weights = if self.is_weighted() { ", weighted" } else { "" };
         write!(f, "{} to {}{weights}", self.from(), self.to())
     }

@@ -13,6 +13,8 @@ pub struct Question {
     pub weights: Vec<f32>,
     /// What it has to make of them; none where it has to decline.
     pub answer: Option<Vec<u8>>,
+    /// Whether it may as well decline: values at the ends of what searches can do in binary32.
+    pub may_decline: bool,
 }
 
 impl Question {
@@ -24,18 +26,22 @@ impl Question {
 
 /// Values that are asked of each kind, for each type of source.
 const ASKED: u64 = 2048;
+/// The same of what a search has to answer, few of whose results depend on one rounding.
+const SEARCHED: u64 = 8192;
 
 /// All that is known of a kernel.
 pub fn questions(kernel: Kernel) -> Vec<Question> {
     let unanswerable = unanswerable(kernel);
     let known = match kernel {
         Kernel::Quantize { weighted: true, .. } => {
-            (0..4).map(|n| stored(kernel, &weights(kernel, n))).collect()
+            (0..4).flat_map(|n| stored(kernel, &weights(kernel, n))).collect()
         }
-        Kernel::Quantize { .. } => vec![stored(kernel, &[])],
+        Kernel::Quantize { .. } => stored(kernel, &[]),
         Kernel::Dequantize(from) => vec![blocks(from)],
+        Kernel::Rotate(_) => Vec::new(),
     };
-    known.into_iter().chain(unanswerable).collect()
+    // Of some kinds a type refuses every row.
+    known.into_iter().filter(|q| !q.src.is_empty()).chain(unanswerable).collect()
 }
 
 /// Weights of two blocks: equal ones, usual ones, ones that are often 0, ones of many sizes.
@@ -71,7 +77,8 @@ fn unanswerable(kernel: Kernel) -> Vec<Question> {
                 if let Some(last) = values.last_mut() {
                     *last = x;
                 }
-                all.push(Question { src: store(from, &values), weights: weights.clone(), answer: None });
+                let src = store(from, &values);
+                all.push(Question { src, weights: weights.clone(), answer: None, may_decline: true });
             }
         }
         Kernel::Dequantize(from) => {
@@ -80,10 +87,11 @@ fn unanswerable(kernel: Kernel) -> Vec<Question> {
                 for scale in [0x7C00_u16, 0xFC01] {
                     let mut src = vec![0; 3 * size];
                     src[2 * size + at..2 * size + at + 2].copy_from_slice(&scale.to_le_bytes());
-                    all.push(Question { src, weights: Vec::new(), answer: None });
+                    all.push(Question { src, weights: Vec::new(), answer: None, may_decline: true });
                 }
             }
         }
+        Kernel::Rotate(_) => {}
     }
     all
 }
@@ -108,8 +116,19 @@ fn store(dtype: DType, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// Every row that the definition takes, with its bytes; their count is odd.
-fn stored(kernel: Kernel, weights: &[f32]) -> Question {
+/// The kinds of rows together that have to be answered, and one by one those that may be declined.
+fn stored(kernel: Kernel, weights: &[f32]) -> Vec<Question> {
+    if kernel.block().block_len() == SMALL {
+        return vec![rows(kernel, weights, &KINDS, ASKED, false)];
+    }
+    let odd = |kind: &&u64| !SURE.contains(kind);
+    let alone = KINDS.iter().chain(&WIDE_KINDS).filter(odd);
+    let alone = alone.map(|&kind| rows(kernel, weights, &[kind], ASKED, true));
+    [rows(kernel, weights, &SURE, SEARCHED, false)].into_iter().chain(alone).collect()
+}
+
+/// Every row of some kinds that the definition takes, with its bytes; their count is odd.
+fn rows(kernel: Kernel, weights: &[f32], kinds: &[u64], asked: u64, may_decline: bool) -> Question {
     let (from, to) = (kernel.from(), kernel.to());
     let width = weights.len().max(kernel.block().block_len() as usize);
     let (mut src, mut answer) = (Vec::new(), Vec::new());
@@ -117,8 +136,8 @@ fn stored(kernel: Kernel, weights: &[f32]) -> Question {
     let mut values = vec![0.0; width];
     let importance = (!weights.is_empty()).then_some(weights);
     let mut rows = 0;
-    for kind in 0..KINDS {
-        for round in 0..(ASKED / width as u64).max(4) {
+    for &kind in kinds {
+        for round in 0..(asked / width as u64).max(4) {
             let raw = store(from, &paint(kind, round, width));
             let decoded = Scalar.decode(from, &raw, &mut values);
             if decoded.and_then(|()| Scalar.encode(Encoding::Type(to), &values, importance, &mut row)).is_ok()
@@ -133,7 +152,7 @@ fn stored(kernel: Kernel, weights: &[f32]) -> Question {
         src.truncate(src.len().saturating_sub(width * from.block_bytes() as usize));
         answer.truncate(answer.len().saturating_sub(row.len()));
     }
-    Question { src, weights: weights.to_vec(), answer: Some(answer) }
+    Question { src, weights: weights.to_vec(), answer: Some(answer), may_decline }
 }
 
 /// Blocks of any bytes whose fields are finite, with their values.
@@ -157,18 +176,24 @@ fn blocks(from: DType) -> Question {
         Ok(()) => store(DType::F32, &values),
         Err(_) => Vec::new(),
     };
-    Question { src, weights: Vec::new(), answer: Some(answer) }
+    Question { src, weights: Vec::new(), answer: Some(answer), may_decline: false }
 }
 
 /// The numbers of a stream: SplitMix64 as a counter.
-fn word(seed: u64, at: u64) -> u64 {
+pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
 
-const KINDS: u64 = 17;
+/// Values of the blocks that no search is for.
+const SMALL: u64 = 32;
+const KINDS: [u64; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+/// Those that are for super-blocks alone.
+const WIDE_KINDS: [u64; 6] = [17, 18, 19, 20, 21, 22];
+/// Those at which no search comes near the ends of binary32.
+const SURE: [u64; 11] = [0, 4, 5, 6, 12, 15, 16, 17, 18, 20, 21];
 
 /// A row of a kind: what rounding, fusing, reordering, flushing or a forgotten sign of zero would change.
 fn paint(kind: u64, round: u64, width: usize) -> Vec<f32> {
@@ -190,6 +215,7 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
     let sign = bits & 0x8000_0000;
     // Nearly normal: the sum of four uniforms.
     let z = (0..4).map(|k| (w >> (16 * k) & 0xFFFF) as f32 - 32767.5).sum::<f32>() / 32768.0;
+    let part = (seed >> 16) as u32 & 0xFFFF;
     // A number between 1 and 2 that is the row's.
     let ratio = f32::from_bits(0x3F80_0000 | word(seed, 98) as u32 >> 9);
     match kind {
@@ -236,6 +262,24 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
             9 => ratio,
             _ => f32::from_bits((ratio / [30.0, 62.0][(round % 2) as usize]).to_bits() - at as u32),
         },
+        // Parts of many scales and offsets; parts of one sign; parts that are mostly zeros.
+        17 => (z + (part % 3) as f32 - 1.0) * f32::from_bits((120 - part * 2 % 16) << 23),
+        18 => f32::from_bits(z.to_bits() & 0x7FFF_FFFF | (part % 2) << 31) * 0.02 * ratio,
+        19 if w >> 61 > 0 => 0.0,
+        19 => z * ratio,
+        // What a type can hold, and halves between; some of the parts on a line, some around zero.
+        20 => {
+            let q = (w >> 40) as u32 % (2 << (part % 6 + 1)) as u32;
+            (q as f32 * 0.5 - (part % 5) as f32) * ratio * 0.015625
+        }
+        // One value that is far from the others, and the same with other signs beside it.
+        21 => {
+            let w = word(seed & !(1 << 16), at) as u32;
+            let x = if w.is_multiple_of(16) { 1.0 } else { 0.001 };
+            f32::from_bits(w & 0x7F_FFFF | 0x3F80_0000 | (part % 2) << 31) * x
+        }
+        // So near to zero that products of products may be subnormal.
+        22 => z * octave(78, 24),
         // Numbers of sixteen octaves beside each other.
         _ => f32::from_bits(sign | (120 - (bits >> 8 & 15)) << 23 | (w >> 41) as u32),
     }
@@ -266,8 +310,13 @@ mod tests {
     fn a_device_that_contracts_gives_other_codes() {
         for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1] {
             let kernel = Kernel::Quantize { from: DType::F32, to: dtype, weighted: false };
-            let values: Vec<f32> =
-                stored(kernel, &[]).src.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            let values: Vec<f32> = rows(kernel, &[], &KINDS, ASKED, false)
+                .src
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect();
             let differs = |x: &&[f32]| {
                 let [twice, once] = twice_and_once(x, dtype);
                 twice != once
@@ -285,11 +334,7 @@ mod tests {
                     let width = question.width(kernel) as u64;
                     let rows = question.src.len() as u64 / (width * from.block_bytes());
                     assert_eq!(rows % 2, 1);
-                    assert!(
-                        question
-                            .answer
-                            .is_none_or(|a| a.len() as u64 >= KINDS * to.bytes_for(width).unwrap())
-                    );
+                    assert!(question.answer.is_none_or(|a| a.len() as u64 >= to.bytes_for(width).unwrap()));
                 }
             }
         }

@@ -9,9 +9,11 @@ mod known;
 mod offload;
 pub mod pace;
 mod probe;
+pub mod turn;
+mod turned;
 
-pub use kernel::Kernel;
-pub use offload::Offload;
+pub use kernel::{Arithmetic, Kernel};
+pub use offload::{Offload, kernels};
 pub use probe::{Verdict, judge};
 
 use quantoscope_core::DType;
@@ -99,4 +101,36 @@ pub trait Device: Send + Sync {
     /// Fails where the device was lost or has no memory: nothing is known of `out` then. Declines what it has no
     /// kernels for, lengths that are not those of whole blocks, and values that the definition would refuse.
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a>;
+
+    /// Decodes a matrix, turns it, and quantizes it into `out`, which has the bytes of as many values. Fails and declines
+    /// as [`Device::run`] does; one that has no such kernels declines.
+    fn rotate<'a>(&'a self, _matrix: turn::Matrix<'a>, _by: Arithmetic, _out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(std::future::ready(Ok(Outcome::Declined)))
+    }
+}
+
+impl<D: Device + ?Sized> Device for &D {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn is_software(&self) -> bool {
+        (**self).is_software()
+    }
+
+    fn stretch(&self) -> usize {
+        (**self).stretch()
+    }
+
+    fn kernels(&self) -> Vec<Kernel> {
+        (**self).kernels()
+    }
+
+    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+        (**self).run(task, out)
+    }
+
+    fn rotate<'a>(&'a self, matrix: turn::Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
+        (**self).rotate(matrix, by, out)
+    }
 }

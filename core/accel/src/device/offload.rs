@@ -1,32 +1,35 @@
 //! Jobs with a device beside the processor: the device makes the bytes that it is trusted with, the processor makes some
 //! of them again, measures, and does everything else.
 
-use super::{Device, Kernel, Outcome, Task, Verdict, judge, stages};
+use super::turn::{Matrix, Step};
+use super::{Arithmetic, Device, Kernel, Outcome, Task, Verdict, judge, stages};
+use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{self, Done, Job, Making, Recheck, Scratch, Slot};
+use quantoscope_core::job::{self, Along, Done, Job, Making, Op, Recheck, Scratch, Slot};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::quant::Encoding;
+use quantoscope_core::rotate::Rotation;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Which blocks are made again, unless somebody wants others.
 const SEED: u64 = 0x7E57_ED0F_7E57_ED0F;
 
-/// An engine that asks a device where its kernels are exact, and the processor elsewhere. Its clones trust the device, and
-/// cease to, together.
-#[derive(Clone)]
+/// An engine that asks a device where its kernels are exact, and the processor elsewhere.
 pub struct Offload {
     name: &'static str,
     device: Arc<dyn Device>,
-    /// What it may be asked for.
-    kernels: Vec<Kernel>,
-    /// What the probe found, of what was probed.
-    verdicts: Arc<Mutex<Vec<(Kernel, Verdict)>>>,
+    /// What it may be asked for, and what the probe found; what was not probed is not asked for.
+    kernels: Mutex<Vec<(Kernel, Option<Verdict>)>>,
     cpu: &'static dyn Kernels,
     seed: u64,
     trust: Arc<Trust>,
+    rotations: Mutex<Vec<Arc<Rotation>>>,
 }
+
+/// Rotations at hand: the heads of a layer have one each.
+const AT_HAND: usize = 256;
 
 /// Whether a device is still asked.
 #[derive(Default)]
@@ -38,46 +41,48 @@ struct Trust {
 impl Trust {
     fn end(&self, why: String) {
         self.ended.store(true, Ordering::Relaxed);
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
+        lock(&self.why).get_or_insert(why);
     }
 }
 
 impl Offload {
-    /// Probes every kernel of the device; `cpu` does what the device does not. A device that fails when it is probed is
-    /// an error; one of which no kernel is exact too.
-    pub async fn open(
-        name: &'static str,
-        device: Box<dyn Device>,
-        cpu: &'static dyn Kernels,
-    ) -> Result<Offload> {
-        let offload = Offload::probed(name, device, cpu).await?;
-        if offload.verdicts().iter().all(|(_, verdict)| *verdict == Verdict::Refused) {
-            let name = offload.device.name();
-            let message = format!("{name} gave wrong bytes when it was probed, so it is not used");
+    /// A device of which no kernel is used before it is probed; `cpu` does what the device does not.
+    pub fn new(name: &'static str, device: Box<dyn Device>, cpu: &'static dyn Kernels) -> Offload {
+        let kernels = device.kernels().into_iter().map(|k| (k, None)).collect();
+        let (kernels, rotations) = (Mutex::new(kernels), Mutex::default());
+        Offload { name, device: device.into(), kernels, cpu, seed: SEED, trust: Arc::default(), rotations }
+    }
+
+    /// Probes every kernel that `wanted` names and was not probed yet. Fails where the device does.
+    pub async fn probe(&self, wanted: impl Fn(Kernel) -> bool) -> Result<()> {
+        for (at, (kernel, verdict)) in self.verdicts().into_iter().enumerate() {
+            if verdict.is_none() && wanted(kernel) {
+                let verdict = judge(&*self.device, kernel).await?;
+                lock(&self.kernels)[at].1 = Some(verdict);
+            }
+        }
+        Ok(())
+    }
+
+    /// Probes what the jobs need. Fails where the device does, and where it is refused for everything that it was to do.
+    pub async fn ready(&self, jobs: impl Iterator<Item = Job>) -> Result<()> {
+        let mut wanted: Vec<Kernel> = Vec::new();
+        for job in jobs {
+            for kernel in job.makings().flat_map(|m| kernels(&m)) {
+                if !wanted.contains(&kernel) {
+                    wanted.push(kernel);
+                }
+            }
+        }
+        self.probe(|k| wanted.contains(&k)).await?;
+        let verdicts = self.verdicts();
+        let mut probed = verdicts.iter().filter(|(k, v)| v.is_some() && wanted.contains(k)).peekable();
+        if probed.peek().is_some() && probed.all(|(_, v)| *v == Some(Verdict::Refused)) {
+            let message =
+                format!("{} gave wrong bytes when it was probed, so it is not used", self.device.name());
             return Err(Error::new(Code::Device, message));
         }
-        Ok(offload)
-    }
-
-    /// The same, of any device: one that is not exact is never asked.
-    pub async fn probed(
-        name: &'static str,
-        device: Box<dyn Device>,
-        cpu: &'static dyn Kernels,
-    ) -> Result<Offload> {
-        let offload = Offload::unprobed(name, device, cpu);
-        for kernel in &offload.kernels {
-            offload.judge(*kernel).await?;
-        }
-        Ok(offload)
-    }
-
-    /// The same, of which each kernel is probed when it is first asked for: compiling and probing all of them can take
-    /// longer than the work.
-    pub fn unprobed(name: &'static str, device: Box<dyn Device>, cpu: &'static dyn Kernels) -> Offload {
-        let (kernels, device) = (device.kernels(), device.into());
-        let (verdicts, trust) = (Arc::default(), Arc::default());
-        Offload { name, device, kernels, verdicts, cpu, seed: SEED, trust }
+        Ok(())
     }
 
     /// The same engine, which makes other blocks again.
@@ -86,9 +91,21 @@ impl Offload {
     }
 
     /// The same engine, which asks its device for some kernels only: for others the processor is faster.
-    pub fn choosing(mut self, chosen: impl Fn(Kernel) -> bool) -> Offload {
-        self.kernels.retain(|kernel| chosen(*kernel));
+    pub fn choosing(self, chosen: impl Fn(Kernel) -> bool) -> Offload {
+        lock(&self.kernels).retain(|(kernel, _)| chosen(*kernel));
         self
+    }
+
+    /// The same device, asked for some of its kernels only, and given up together with this one.
+    pub fn part(&self, chosen: impl Fn(Kernel) -> bool) -> Offload {
+        let kernels = self.verdicts().into_iter().filter(|(kernel, _)| chosen(*kernel)).collect();
+        Offload {
+            device: Arc::clone(&self.device),
+            kernels: Mutex::new(kernels),
+            trust: Arc::clone(&self.trust),
+            rotations: Mutex::default(),
+            ..*self
+        }
     }
 
     /// What it is asked for by, such as `cuda`.
@@ -101,20 +118,9 @@ impl Offload {
         &*self.device
     }
 
-    /// What it may be asked for.
-    pub fn kernels(&self) -> &[Kernel] {
-        &self.kernels
-    }
-
-    /// What the probe found of each kernel that was probed.
-    pub fn verdicts(&self) -> Vec<(Kernel, Verdict)> {
-        self.kernels.iter().filter_map(|k| Some((*k, self.verdict(*k)?))).collect()
-    }
-
-    /// What the probe found of a kernel, if it was probed.
-    pub fn verdict(&self, kernel: Kernel) -> Option<Verdict> {
-        let known = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|(k, _)| *k == kernel).map(|(_, verdict)| *verdict)
+    /// What the probe found of each kernel; nothing where it was not asked yet.
+    pub fn verdicts(&self) -> Vec<(Kernel, Option<Verdict>)> {
+        lock(&self.kernels).clone()
     }
 
     /// What does what the device does not.
@@ -124,40 +130,12 @@ impl Offload {
 
     /// Why the device is not asked any more, if it is not.
     pub fn ended(&self) -> Option<String> {
-        self.trust.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trust.why).clone()
     }
 
-    /// Probes a kernel, if that was not done.
-    async fn judge(&self, kernel: Kernel) -> Result<Verdict> {
-        if let Some(known) = self.verdict(kernel) {
-            return Ok(known);
-        }
-        let verdict = judge(&*self.device, kernel).await?;
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).push((kernel, verdict));
-        Ok(verdict)
-    }
-
-    /// Whether a kernel may be asked for and is exact; it is probed if it was not.
-    pub async fn is_exact(&self, kernel: Kernel) -> bool {
-        if !self.kernels.contains(&kernel) || !self.is_trusted() {
-            return false;
-        }
-        match self.judge(kernel).await {
-            Ok(verdict) => verdict == Verdict::Exact,
-            Err(e) => {
-                self.trust.end(e.to_string());
-                false
-            }
-        }
-    }
-
-    async fn are_exact(&self, kernels: impl Iterator<Item = Kernel>) -> bool {
-        for kernel in kernels {
-            if !self.is_exact(kernel).await {
-                return false;
-            }
-        }
-        true
+    /// Whether a kernel was found exact.
+    pub fn is_exact(&self, kernel: Kernel) -> bool {
+        lock(&self.kernels).contains(&(kernel, Some(Verdict::Exact)))
     }
 
     fn is_trusted(&self) -> bool {
@@ -166,7 +144,7 @@ impl Offload {
 
     /// Has the device do a task, if it is trusted with it and still there.
     pub async fn make(&self, task: Task<'_>, out: &mut [u8]) -> Outcome {
-        if !self.is_trusted() || !self.are_exact(task.kernels()).await {
+        if !self.is_trusted() || !task.kernels().all(|k| self.is_exact(k)) {
             return Outcome::Declined;
         }
         match self.device.run(task, out).await {
@@ -176,6 +154,22 @@ impl Offload {
                 Outcome::Declined
             }
         }
+    }
+
+    /// Has the device turn a matrix, by floats if that is exact, and by whatever is always so where they decline.
+    pub async fn rotate(&self, matrix: Matrix<'_>, out: &mut [u8]) -> Outcome {
+        let encodes = matrix.encodes().is_none_or(|k| self.is_exact(k));
+        for by in [Arithmetic::Guarded, Arithmetic::Exact] {
+            if !self.is_trusted() || !encodes || !self.is_exact(Kernel::Rotate(by)) {
+                continue;
+            }
+            match self.device.rotate(matrix, by, out).await {
+                Ok(Outcome::Done) => return Outcome::Done,
+                Ok(Outcome::Declined) => {}
+                Err(e) => self.trust.end(e.to_string()),
+            }
+        }
+        Outcome::Declined
     }
 
     /// Runs a job. What the device declines, or fails at, or is caught at, is done by the processor alone.
@@ -207,23 +201,20 @@ impl Offload {
         let mut ready = false;
         let mut any = false;
         for making in job.makings() {
-            let Some(bytes) = self.wants(job, &making).await else { continue };
+            let Some(bytes) = self.wants(job, &making) else { continue };
             if !ready {
                 job::prepare(self.cpu, job, inputs, scratch)?;
                 ready = true;
             }
-            let (Encoding::Type(to), false) = (making.to, making.weighted == scratch.weights().is_empty())
-            else {
+            if making.weighted == scratch.weights().is_empty() {
                 continue;
-            };
+            }
             let mut out = match making.slot {
                 Slot::Written => std::mem::take(&mut scratch.out),
                 Slot::Measured(_) => Vec::new(),
             };
             out.resize(bytes, 0);
-            let width = usize::try_from(job.window.width()).unwrap_or(0);
-            let task = Task { from: making.from, to, width, src: input, weights: scratch.weights() };
-            let done = self.make(task, &mut out).await == Outcome::Done;
+            let done = self.one(&making, job, input, scratch, &mut out).await == Outcome::Done;
             any |= done;
             match making.slot {
                 Slot::Written => (scratch.out, premade.written) = (out, done),
@@ -234,14 +225,109 @@ impl Offload {
         Ok(any)
     }
 
-    /// The bytes that a making takes, where the device may be asked for it.
-    async fn wants(&self, job: &Job, making: &Making<'_>) -> Option<usize> {
-        let Encoding::Type(to) = making.to else { return None };
-        let kernels = stages(making.from, to, making.weighted);
-        let known = making.ops.is_empty() && self.are_exact(kernels).await;
-        let values = job.window.height().checked_mul(job.window.width()).filter(|n| known && *n > 0)?;
-        to.bytes_for(values).and_then(|n| usize::try_from(n).ok())
+    /// Has the device make one of the things that a job makes.
+    async fn one(
+        &self,
+        making: &Making<'_>,
+        job: &Job,
+        src: &[u8],
+        scratch: &Scratch,
+        out: &mut [u8],
+    ) -> Outcome {
+        let (from, to) = (making.from, making.to.dtype());
+        let (Ok(rows), Ok(width)) = (job.window.height().try_into(), job.window.width().try_into()) else {
+            return Outcome::Declined;
+        };
+        if making.ops.is_empty() {
+            return self.make(Task { from, to, width, src, weights: scratch.weights() }, out).await;
+        }
+        let Some(rotations) = self.rotations(making.ops) else { return Outcome::Declined };
+        let Some(steps) = steps(making.ops, &rotations, scratch.gain(), (rows, width)) else {
+            return Outcome::Declined;
+        };
+        self.rotate(Matrix { from, src, rows, width, steps: &steps, to }, out).await
     }
+
+    /// The rotations of steps, in their order; none where one cannot be made.
+    fn rotations(&self, ops: &[Op]) -> Option<Vec<Arc<Rotation>>> {
+        let mut known = lock(&self.rotations);
+        let turns = ops.iter().filter_map(|op| if let Op::Rotate(turn) = op { Some(turn) } else { None });
+        let found = turns.map(|turn| {
+            let same =
+                |r: &&Arc<Rotation>| (r.len() as u64, r.form(), r.seed()) == (turn.len, turn.form, turn.seed);
+            if let Some(rotation) = known.iter().find(same) {
+                return Some(Arc::clone(rotation));
+            }
+            if known.len() >= AT_HAND {
+                known.clear();
+            }
+            known.push(Arc::new(Rotation::new(turn.len, turn.form, turn.seed).ok()?));
+            known.last().cloned()
+        });
+        found.collect()
+    }
+
+    /// The bytes that a making takes, where the device may be asked for it.
+    fn wants(&self, job: &Job, making: &Making<'_>) -> Option<usize> {
+        let Encoding::Type(to) = making.to else { return None };
+        let needed = kernels(making);
+        let turns = |k: &&Kernel| matches!(k, Kernel::Rotate(_));
+        let any_way =
+            needed.iter().any(|k| turns(&k) && self.is_exact(*k)) || !needed.iter().any(|k| turns(&k));
+        let known = any_way && needed.iter().filter(|k| !turns(k)).all(|k| self.is_exact(*k));
+        // Weights are of columns as they are, and nobody asks for both.
+        let sane = !needed.is_empty() && (making.ops.is_empty() || !making.weighted);
+        let values = job.window.height().checked_mul(job.window.width());
+        values.filter(|n| known && sane && *n > 0).and_then(|n| to.bytes_for(n)?.try_into().ok())
+    }
+}
+
+/// What happens to the values of a window: gains, then rotations along the columns, then along the rows, as the definition
+/// does it; none where there is anything else.
+fn steps<'a>(
+    ops: &[Op],
+    rotations: &'a [Arc<Rotation>],
+    gain: &'a [f32],
+    (rows, width): (usize, usize),
+) -> Option<Vec<Step<'a>>> {
+    let (mut gains, mut across, mut down) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rotations = rotations.iter();
+    for op in ops {
+        match *op {
+            Op::Gain(along) | Op::Ungain(along) => {
+                let gain = gain.get(..if along == Along::Columns { width } else { rows })?;
+                gains.push(Step::Gain { along, gain, divides: matches!(op, Op::Ungain(_)) });
+            }
+            Op::Rotate(turn) => {
+                let step = Step::Turn {
+                    along: turn.along,
+                    at: turn.at.try_into().ok()?,
+                    rotation: rotations.next()?,
+                };
+                if turn.along == Along::Columns { &mut across } else { &mut down }.push(step);
+            }
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) => return None,
+        }
+    }
+    gains.append(&mut across);
+    gains.append(&mut down);
+    Some(gains)
+}
+
+/// Every kernel that a making may need.
+pub fn kernels(making: &Making<'_>) -> Vec<Kernel> {
+    let Encoding::Type(to) = making.to else { return Vec::new() };
+    if making.ops.is_empty() {
+        return stages(making.from, to, making.weighted).collect();
+    }
+    let decode = stages(making.from, DType::F32, false).filter(|k| matches!(k, Kernel::Dequantize(_)));
+    let ways = [Arithmetic::Guarded, Arithmetic::Exact].map(Kernel::Rotate);
+    let encode = Kernel::Quantize { from: DType::F32, to, weighted: making.weighted };
+    decode.chain(ways).chain((to != DType::F32).then_some(encode)).collect()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Offload {

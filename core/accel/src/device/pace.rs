@@ -36,6 +36,7 @@ impl Sample {
             }
             Kernel::Quantize { .. } => src = x.iter().flat_map(|x| x.to_le_bytes()).collect(),
             Kernel::Dequantize(from) => cpu.encode(Encoding::Type(from), &x, None, &mut src)?,
+            Kernel::Rotate(_) => return Err(Refused::NoCodec),
         }
         Ok(Sample { src, weights, out: vec![0; kernel.bytes_out(blocks)] })
     }
@@ -63,6 +64,7 @@ pub fn of_processor(cpu: &dyn Kernels, kernel: Kernel, now: &dyn Fn() -> f64) ->
         let Sample { src, weights, out } = &mut sample;
         match kernel {
             Kernel::Dequantize(from) => cpu.decode(from, src, &mut values),
+            Kernel::Rotate(_) => return None,
             Kernel::Quantize { from, to, weighted: false } => {
                 cpu.recode(from, src, Encoding::Type(to), &mut values, out)
             }

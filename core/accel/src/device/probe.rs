@@ -1,7 +1,7 @@
 //! Which kernels of a device answer as the definition does.
 
 use super::known::{Question, questions};
-use super::{Device, Kernel, Outcome, Task};
+use super::{Device, Kernel, Outcome, Task, turned};
 use quantoscope_core::error::Result;
 
 /// What the probe found of a kernel.
@@ -15,9 +15,13 @@ pub enum Verdict {
 
 /// Asks a kernel all that is known of it; an error is the device's, not the kernel's.
 pub async fn judge(device: &dyn Device, kernel: Kernel) -> Result<Verdict> {
+    if let Kernel::Rotate(by) = kernel {
+        return turned::judge(device, by).await;
+    }
     let questions = questions(kernel);
     // A kernel of which nothing is known is not known to be exact.
-    let mut right = questions.iter().any(|q| q.answer.as_ref().is_some_and(|a| !a.is_empty()));
+    let mut right =
+        questions.iter().any(|q| !q.may_decline && q.answer.as_ref().is_some_and(|a| !a.is_empty()));
     for question in &questions {
         right = right && answers(device, kernel, question).await?;
     }
@@ -26,12 +30,15 @@ pub async fn judge(device: &dyn Device, kernel: Kernel) -> Result<Verdict> {
 
 /// Whether a kernel answers a question, on a ground of which no byte may stay.
 async fn answers(device: &dyn Device, kernel: Kernel, question: &Question) -> Result<bool> {
-    let Question { src, weights, answer } = question;
+    let Question { src, weights, answer, may_decline } = question;
     let task = Task { from: kernel.from(), to: kernel.to(), width: question.width(kernel), src, weights };
     match answer {
         Some(answer) => {
             let mut out: Vec<u8> = answer.iter().map(|b| !b).collect();
-            Ok(device.run(task, &mut out).await? == Outcome::Done && out == *answer)
+            Ok(match device.run(task, &mut out).await? {
+                Outcome::Done => out == *answer,
+                Outcome::Declined => *may_decline,
+            })
         }
         None => {
             let mut out = vec![0; kernel.bytes_out(src.len() / kernel.bytes_in(1))];

@@ -1,16 +1,5 @@
-// What the kernels of the block types share: where values and bytes are, extremes, factors, codes.
-//
-// Two blocks, which are whole words in every type, are one invocation's work. `doubt` is raised where the definition
-// would refuse or where NaN decides: the processor then does the slice again.
-
-struct Size {
-  blocks: u32,
-}
-
-@group(0) @binding(0) var<storage, read> source: array<u32>;
-@group(0) @binding(1) var<storage, read_write> result: array<u32>;
-@group(0) @binding(2) var<storage, read_write> doubt: atomic<u32>;
-@group(0) @binding(3) var<uniform> size: Size;
+// What the kernels of the types of 32 values share: extremes, factors, codes. Two blocks, which are whole words in every
+// type, are one invocation's work.
 
 // How near to an integer a float may be and still say which side it is on. What is rounded on the way is below 256, a
 // few times, by the device and by the definition, whichever way, fused or not: together less than 2^-12.
@@ -29,14 +18,6 @@ fn emit(half: u32) {
   next += 1u;
 }
 
-fn half_at(at: u32) -> u32 {
-  return (source[at >> 1u] >> ((at & 1u) * 16u)) & 0xffffu;
-}
-
-fn raise() {
-  atomicStore(&doubt, 1u);
-}
-
 // The value of greatest magnitude, the first of equals; 0 for a block of zeros.
 fn loudest(base: u32) -> u32 {
   var most = 0u;
@@ -47,12 +28,6 @@ fn loudest(base: u32) -> u32 {
     }
   }
   return most;
-}
-
-// Orders patterns as the numbers that they are; zeros of both signs are equal.
-fn order(x: u32) -> u32 {
-  let a = x & MAGNITUDE;
-  return select(SIGN + a, SIGN - a, x >= SIGN);
 }
 
 struct Extremes {
@@ -90,15 +65,6 @@ fn factor(d: u32, loud: u32) -> Factor {
   let far = (loud >> 23u) & 0xffu;
   let tame = exponent > 66u && exponent < 188u && far <= exponent + 7u;
   return Factor(quotient(0x3f800000u, d), tame);
-}
-
-// A binary16 for the header; it is not finite where a value is not, for what is a header's is an extreme.
-fn field(x: u32) -> u32 {
-  let half = narrowed(x);
-  if ((half & 0x7c00u) == 0x7c00u) {
-    raise();
-  }
-  return half;
 }
 
 // The integer part of t where the float is far enough from its neighbours, else 0xffffffff.
@@ -146,23 +112,6 @@ fn nibbles(codes: vec4<u32>) -> u32 {
 fn fifths(codes: vec4<u32>, j: u32) -> u32 {
   let c = codes >> vec4<u32>(4u);
   return (c.x << j) | (c.y << (j + 16u)) | (c.z << (j + 1u)) | (c.w << (j + 17u));
-}
-
-// An integer of at most 12 bits times a binary16: exact, so there is nothing to round.
-fn multiple(half: u32, count: i32) -> u32 {
-  let negative = (half >= 0x8000u) != (count < 0);
-  let sign = select(0u, SIGN, negative);
-  let field = (half >> 10u) & 0x1fu;
-  if (field == 31u) {
-    raise();
-  }
-  let significand = (half & 0x3ffu) | select(0u, 0x400u, field != 0u);
-  let total = significand * u32(abs(count));
-  if (total == 0u) {
-    return sign;
-  }
-  let leading = firstLeadingBit(total);
-  return sign | ((leading + max(field, 1u) + 102u) << 23u) | ((total << (23u - leading)) & 0x7fffffu);
 }
 
 @compute @workgroup_size(64)

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 /// Copies are of whole words.
-const WORD: usize = 4;
+pub const WORD: usize = 4;
 
 /// Buffers on the device, and the one that both sides see.
 pub struct Slot {
@@ -16,18 +16,36 @@ pub struct Slot {
     result: wgpu::Buffer,
     doubt: wgpu::Buffer,
     size: wgpu::Buffer,
+    /// A zero, and the weights of the columns of a row.
+    given: wgpu::Buffer,
     /// The result, and after it the doubt.
     staging: wgpu::Buffer,
     group: wgpu::BindGroup,
-    room: (usize, usize),
+    room: (usize, usize, usize),
+}
+
+/// What one submission is about.
+pub struct Work<'a> {
+    /// Workgroups.
+    pub groups: u32,
+    pub blocks: u32,
+    /// Which block of its row the first one is.
+    pub first: u32,
+    /// Blocks of a row, where columns have weights.
+    pub row: u32,
+    /// How values are stored, where a kernel takes several.
+    pub kind: u32,
+    pub weights: &'a [f32],
+    pub src: &'a [u8],
 }
 
 impl Slot {
-    /// Buffers for so many bytes in and out, or some more.
-    pub fn new(driver: &Driver, input: usize, output: usize) -> Result<Slot> {
+    /// Buffers for so many bytes in and out and so many weights, or some more.
+    pub fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<Slot> {
         use wgpu::BufferUsages as Usage;
         // Whole words, of which the last may hold half of nothing.
-        let room = (input.next_multiple_of(256), output.next_multiple_of(256));
+        let room =
+            (input.next_multiple_of(256), output.next_multiple_of(256), (weights + 1).next_multiple_of(64));
         let make = |bytes: usize, usage| {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
@@ -37,8 +55,9 @@ impl Slot {
         let result = make(room.1, Usage::STORAGE | Usage::COPY_SRC);
         let doubt = make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
         let size = make(4 * WORD, Usage::UNIFORM | Usage::COPY_DST);
+        let given = make(room.2 * WORD, Usage::STORAGE | Usage::COPY_DST);
         let staging = make(room.1 + WORD, Usage::MAP_READ | Usage::COPY_DST);
-        let buffers = [&source, &result, &doubt, &size];
+        let buffers = [&source, &result, &doubt, &size, &given];
         let bound = (0..).zip(buffers);
         let entries: Vec<_> = bound
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
@@ -49,12 +68,12 @@ impl Slot {
             entries: &entries,
         });
         driver.check()?;
-        Ok(Slot { source, result, doubt, size, staging, group, room })
+        Ok(Slot { source, result, doubt, size, given, staging, group, room })
     }
 
-    /// Whether so many bytes fit.
-    pub fn holds(&self, input: usize, output: usize) -> bool {
-        input <= self.room.0 && output <= self.room.1
+    /// Whether so many bytes and weights fit.
+    pub fn holds(&self, input: usize, output: usize, weights: usize) -> bool {
+        input <= self.room.0 && output <= self.room.1 && weights < self.room.2
     }
 
     /// Runs a kernel over so many blocks; false where it raised its doubt, and then `out` is as it was.
@@ -62,19 +81,17 @@ impl Slot {
         &self,
         driver: &Driver,
         pipeline: &wgpu::ComputePipeline,
-        groups: u32,
-        blocks: u32,
-        src: &[u8],
+        work: Work<'_>,
         out: &mut [u8],
     ) -> Result<bool> {
-        self.upload(driver, src, blocks);
+        self.upload(driver, &work);
         let length = out.len().next_multiple_of(WORD);
         let mut commands = driver.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &self.group, &[]);
-            pass.dispatch_workgroups(groups, 1, 1);
+            pass.dispatch_workgroups(work.groups, 1, 1);
         }
         commands.copy_buffer_to_buffer(&self.result, 0, &self.staging, 0, length as u64);
         commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
@@ -93,7 +110,8 @@ impl Slot {
         Ok(sure)
     }
 
-    fn upload(&self, driver: &Driver, src: &[u8], blocks: u32) {
+    fn upload(&self, driver: &Driver, work: &Work<'_>) {
+        let src = work.src;
         let (words, rest) = src.split_at(src.len() / WORD * WORD);
         driver.queue.write_buffer(&self.source, 0, words);
         if !rest.is_empty() {
@@ -101,9 +119,11 @@ impl Slot {
             last[..rest.len()].copy_from_slice(rest);
             driver.queue.write_buffer(&self.source, words.len() as u64, &last);
         }
-        let mut size = [0; 4 * WORD];
-        size[..WORD].copy_from_slice(&blocks.to_le_bytes());
-        driver.queue.write_buffer(&self.size, 0, &size);
+        let size = [work.blocks, work.row.max(1), work.first, work.kind].map(u32::to_le_bytes);
+        driver.queue.write_buffer(&self.size, 0, size.as_flattened());
+        let given: Vec<u8> =
+            [&0.0].into_iter().chain(work.weights).flat_map(|w: &f32| w.to_le_bytes()).collect();
+        driver.queue.write_buffer(&self.given, 0, &given);
         driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
     }
 }
@@ -116,7 +136,7 @@ struct Answer {
 }
 
 /// Waits until the device has done its work and the buffer can be read.
-async fn map(
+pub async fn map(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     buffer: &wgpu::Buffer,

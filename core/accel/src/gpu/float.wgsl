@@ -105,7 +105,8 @@ fn difference(a: u32, b: u32) -> u32 {
   return sum(a, b ^ SIGN);
 }
 
-// a / b, by long division in steps that stay within 32 bits; b is not zero.
+// a / b; b is not zero. A float finds the 25 bits but for a few units, whichever way it rounds: so little is left over
+// that it is known from its low bits, and tells how many.
 fn quotient(a: u32, b: u32) -> u32 {
   let sign = (a ^ b) & SIGN;
   let p = parts(a);
@@ -119,16 +120,51 @@ fn quotient(a: u32, b: u32) -> u32 {
     dividend <<= 1u;
     exponent -= 1;
   }
-  var result = 1u;
-  var rest = dividend - q.significand;
-  for (var step = 0u; step < 3u; step++) {
-    let digit = (rest << 8u) / q.significand;
-    rest = (rest << 8u) - digit * q.significand;
-    result = (result << 8u) | digit;
+  let divisor = f32(q.significand);
+  var result = u32(f32(dividend) / divisor * 16777216.0);
+  var rest = i32((dividend << 24u) - result * q.significand);
+  let more = i32(floor(f32(rest) / divisor));
+  result += u32(more);
+  rest -= more * i32(q.significand);
+  if (rest < 0) {
+    result -= 1u;
+    rest += i32(q.significand);
+  } else if (rest >= i32(q.significand)) {
+    result += 1u;
+    rest -= i32(q.significand);
   }
-  let digit = (rest << 6u) / q.significand;
-  rest = (rest << 6u) - digit * q.significand;
-  return rounded(sign, exponent, (result << 6u) | digit | select(0u, 1u, rest != 0u));
+  return rounded(sign, exponent, (result << 6u) | select(0u, 1u, rest != 0));
+}
+
+// The square root of what is not negative, found as a quotient is; there are no ties.
+fn root(x: u32) -> u32 {
+  let p = parts(x);
+  if (p.significand == 0u) {
+    return x;
+  }
+  // radicand * 2^23 has a root of 24 bits; what is left of the exponent has to be even.
+  var radicand = p.significand;
+  var exponent = p.exponent - 150;
+  if ((exponent & 1) == 0) {
+    radicand <<= 1u;
+    exponent -= 1;
+  }
+  var result = i32(sqrt(f32(radicand) * 8388608.0));
+  var rest = i32((radicand << 23u) - u32(result) * u32(result));
+  let more = i32(floor(f32(rest) / f32(2 * result)));
+  rest -= more * (2 * result + more);
+  result += more;
+  if (rest < 0) {
+    result -= 1;
+    rest += 2 * result + 1;
+  } else if (rest > 2 * result) {
+    rest -= 2 * result + 1;
+    result += 1;
+  }
+  if (rest > result) {
+    result += 1;
+  }
+  return (u32((exponent - 23) / 2 + 149) << 23u) + u32(result);
 }
 
 // The integer part, at most top; 0 for what is negative.

@@ -1,21 +1,31 @@
 //! Kernels on a graphics processor, through wgpu: Vulkan, Metal, Direct3D 12, and WebGPU in a page.
 //!
-//! No device is trusted: the kernels decide every byte by integers, and a float says only what no rounding can change
-//! (`block.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses) it hands back.
+//! No device is trusted: the kernels of small blocks decide every byte by integers, and a float says only what no rounding
+//! can change (`block.wgsl`). Searches trust that a device rounds to nearest, which the probe finds out, and nothing else
+//! (`guarded.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses, what might be flushed) it hands back.
 
 mod buffers;
+mod chain;
+mod course;
 mod device;
 #[cfg(feature = "hostile")]
 pub mod hostile;
 mod kernel;
+mod rotate;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turn_tests;
+#[cfg(test)]
+mod wide_tests;
 
-use crate::device::{Answer, Device, Kernel, Outcome, Task};
-use buffers::Slot;
-use device::Driver;
+use crate::device::turn::Matrix;
+use crate::device::{Answer, Arithmetic, Device, Kernel, Outcome, Task};
+use buffers::{Slot, Work};
+use device::{Driver, Program};
 use quantoscope_core::error::{Code, Error, Result};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use rotate::Rotator;
+use std::sync::{Mutex, PoisonError};
 
 /// Values of a slice, the work of one submission: 16 MiB of binary32, and far below every limit of a device.
 const SLICE: usize = 1 << 22;
@@ -26,63 +36,91 @@ const SLOTS: usize = 4;
 /// A device with its kernels.
 pub struct Gpu {
     driver: Driver,
-    kernels: Vec<Program>,
+    /// Kernels, and the place of their program.
+    kernels: Vec<(Kernel, usize)>,
+    programs: Vec<Program>,
+    rotator: Rotator,
     /// Buffers of earlier submissions, for the next.
     idle: Mutex<Vec<Slot>>,
 }
 
-/// A kernel, compiled when it is first run: in a page that can take seconds.
-struct Program {
-    kernel: Kernel,
-    text: String,
-    pipeline: OnceLock<wgpu::ComputePipeline>,
-}
-
 impl Gpu {
-    /// The best device of this machine; fails where there is none.
+    /// The best device of this machine, its kernels compiled; fails where there is none.
     pub async fn open() -> Result<Gpu> {
         Gpu::edited(&|_, text| text).await
     }
 
     /// The same, where `edit` may change a kernel's text.
     pub(crate) async fn edited(edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
-        let driver = Driver::open().await?;
-        let program = |kernel| {
-            let text = edit(kernel, kernel::text(kernel));
-            Program { kernel, text, pipeline: OnceLock::new() }
-        };
-        let kernels = kernel::all().map(program).collect();
-        driver.check()?;
-        Ok(Gpu { driver, kernels, idle: Mutex::new(Vec::new()) })
+        Gpu::chosen(&|_| true, edit).await
     }
 
-    /// The same device under the name that a browser has for it, which tells scripts only.
+    /// The same, with some of the kernels.
+    pub(crate) async fn chosen(
+        chosen: &dyn Fn(Kernel) -> bool,
+        edit: &dyn Fn(Kernel, String) -> String,
+    ) -> Result<Gpu> {
+        let driver = Driver::open().await?;
+        // Kernels that differ in their source alone may have one text.
+        let (mut kernels, mut programs) = (Vec::new(), Vec::<Program>::new());
+        for kernel in kernel::all().filter(|k| chosen(*k)) {
+            let (entry, text) = (kernel.entry(), edit(kernel, kernel::text(kernel)));
+            let known = programs.iter().position(|p| p.is(entry, &text));
+            let at = known.unwrap_or_else(|| {
+                programs.push(Program::new(&kernel.to_string(), entry, text));
+                programs.len() - 1
+            });
+            kernels.push((kernel, at));
+        }
+        let rotator = Rotator::new(&|_, text| text);
+        driver.check()?;
+        Ok(Gpu { driver, kernels, programs, rotator, idle: Mutex::new(Vec::new()) })
+    }
+
+    /// The same device under the name that a browser has for it, which it tells scripts only.
     pub fn named(mut self, name: String, software: bool) -> Gpu {
         self.driver.name = name;
         self.driver.software |= software;
         self
     }
 
+    /// What it runs for a kernel, compiled; none where it has none, or cannot compile it.
+    async fn pipeline(&self, kernel: Kernel) -> Option<&wgpu::ComputePipeline> {
+        let (_, at) = self.kernels.iter().find(|(known, _)| *known == kernel)?;
+        self.programs.get(*at)?.on(&self.driver).await
+    }
+
+    async fn program<'a>(&self, program: &'a Program) -> Option<&'a wgpu::ComputePipeline> {
+        program.on(&self.driver).await
+    }
+
     /// Stage after stage, slice after slice.
     async fn work(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
         let stages: Vec<Kernel> = task.kernels().collect();
-        let [kernel] = stages[..] else { return Ok(Outcome::Declined) };
-        let found = self.kernels.iter().find(|p| p.kernel == kernel);
-        let (Some(program), Some(values)) = (found, task.values()) else {
+        let [kernel] = stages[..] else { return self.requantize(task, out).await };
+        let Some((pipeline, values)) = self.pipeline(kernel).await.zip(task.values()) else {
             return Ok(Outcome::Declined);
         };
         let blocks = values / kernel.block().block_len() as usize;
         if task.src.len() != kernel.bytes_in(blocks) || out.len() != kernel.bytes_out(blocks) {
             return Ok(Outcome::Declined);
         }
-        let pipeline = program.pipeline.get_or_init(|| self.driver.compile(kernel, program.text.clone()));
         let slice = SLICE / kernel.block().block_len() as usize;
         let (step_in, step_out) = (kernel.bytes_in(slice), kernel.bytes_out(slice));
-        for (src, out) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)) {
+        let row = (task.weights.len() / kernel.block().block_len() as usize).max(1);
+        for (n, (src, out)) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)).enumerate() {
             let blocks = (src.len() / kernel.bytes_in(1)) as u32;
-            let slot = self.slot(src.len(), out.len())?;
-            let groups = kernel::groups(kernel, blocks);
-            let done = slot.run(&self.driver, pipeline, groups, blocks, src, out).await?;
+            let slot = self.slot(src.len(), out.len(), task.weights.len())?;
+            let work = Work {
+                groups: kernel::groups(kernel, blocks),
+                blocks,
+                first: (n * slice % row) as u32,
+                row: row as u32,
+                kind: kernel::kind(kernel),
+                weights: task.weights,
+                src,
+            };
+            let done = slot.run(&self.driver, pipeline, work, out).await?;
             self.keep(slot);
             if !done {
                 return Ok(Outcome::Declined);
@@ -91,16 +129,25 @@ impl Gpu {
         Ok(Outcome::Done)
     }
 
+    /// From blocks to blocks: values stay on the device.
+    async fn requantize(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
+        let Task { from, to, width, src, weights } = task;
+        let whole = |n: &usize| n.is_multiple_of(width.max(1)) && weights.is_empty();
+        let Some(values) = task.values().filter(whole) else { return Ok(Outcome::Declined) };
+        let matrix = Matrix { from, src, rows: values / width.max(1), width, steps: &[], to };
+        self.turn(matrix, Arithmetic::Exact, out).await
+    }
+
     /// Buffers that are large enough.
-    fn slot(&self, input: usize, output: usize) -> Result<Slot> {
+    fn slot(&self, input: usize, output: usize, weights: usize) -> Result<Slot> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        match idle.iter().position(|slot| slot.holds(input, output)) {
+        match idle.iter().position(|slot| slot.holds(input, output, weights)) {
             Some(at) => Ok(idle.swap_remove(at)),
             None => {
                 // What is too small now is too small for what comes: windows are as large as they can be.
                 idle.pop();
                 drop(idle);
-                Slot::new(&self.driver, input, output)
+                Slot::new(&self.driver, input, output, weights)
             }
         }
     }
@@ -123,12 +170,25 @@ impl Device for Gpu {
     }
 
     fn kernels(&self) -> Vec<Kernel> {
-        self.kernels.iter().map(|p| p.kernel).collect()
+        let ways = [Arithmetic::Guarded, Arithmetic::Exact].map(Kernel::Rotate);
+        self.kernels.iter().map(|(kernel, _)| *kernel).chain(ways).collect()
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
         Box::pin(self.work(task, out))
     }
+
+    fn rotate<'a>(&'a self, matrix: Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(self.turn(matrix, by, out))
+    }
+}
+
+/// Every program that there is, with its name: for translators.
+pub fn texts() -> Vec<(String, String)> {
+    let kernels = kernel::all().map(|k| (k.to_string(), kernel::text(k)));
+    let rotator = Rotator::new(&|_, text| text);
+    let between = rotator.programs().map(|p| (p.name.clone(), p.text.clone()));
+    kernels.chain(between).collect()
 }
 
 /// The one error that a device is the cause of.

@@ -1,18 +1,12 @@
 // What the types with 32 values a block share: eight threads hold a block, each four neighbouring values of it.
 //
-// Every float operation names its rounding, so that no compiler may contract or flush: what these kernels write are the
-// bytes of `quantoscope_core::quant`, where each type is defined and explained. A block that must be refused (a value that
-// is not finite, a field too large for a binary16) raises a flag; the definition is then asked which value is to blame.
+// A block that must be refused (a value that is not finite, a field too large for a binary16) raises a flag; the definition
+// is then asked which value is to blame. So does one that decodes to what is not finite: which NaN it is, is nobody's promise.
 
-typedef unsigned char u8;
-typedef unsigned short u16;
-typedef unsigned int u32;
-typedef unsigned long long u64;
+#include "float.cuh"
 
-#define INLINE static __device__ __forceinline__
-
-// Values of a block, threads to a block, all lanes of a warp, and the pattern of infinity.
-enum : u32 { LEN = 32, LANES = 8, WARP = 0xFFFFFFFFu, INFINITE = 0x7F800000u };
+// Values of a block, and threads to a block.
+enum : u32 { LEN = 32, LANES = 8 };
 
 // Where a thread is: its block and its place in it. Threads past the last block look at the last one and write nothing,
 // so that whole warps exchange.
@@ -27,30 +21,6 @@ INLINE Place place(u32 blocks) {
   bool live = block < blocks;
   return {live ? block : blocks - 1, threadIdx.x % LANES, live};
 }
-
-// Floats
-
-INLINE u32 bits(float x) { return __float_as_uint(x); }
-INLINE float number(u32 x) { return __uint_as_float(x); }
-INLINE u32 magnitude(float x) { return bits(x) & ~0x80000000u; }
-INLINE bool finite(float x) { return magnitude(x) < INFINITE; }
-
-INLINE float widen(u16 h) {
-  float x;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
-  return x;
-}
-
-INLINE u16 narrow(float x) {
-  u16 h;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
-  return h;
-}
-
-INLINE bool overflows(u16 h) { return (h & 0x7C00u) == 0x7C00u; }
-
-// 0 for 0: then every code is that of zero.
-INLINE float reciprocal(float d) { return d == 0.0f ? 0.0f : __fdiv_rn(1.0f, d); }
 
 // Sources: four neighbouring values, `at` is the first.
 
@@ -159,13 +129,6 @@ INLINE u32 unpack_fifths(u32 all, u32 lane) {
   return (four | four << 7 | four << 14 | four << 21) << 4 & 0x10101010u;
 }
 
-// Blocks are of an even size, and no more than that is sure.
-
-INLINE u32 get16(const u8 *at) { return *(const u16 *)at; }
-INLINE u32 get32(const u8 *at) { return get16(at) | get16(at + 2) << 16; }
-INLINE void put16(u8 *at, u32 v) { *(u16 *)at = (u16)v; }
-INLINE void put32(u8 *at, u32 v) { put16(at, v), put16(at + 2, v >> 16); }
-
 // Kernels
 
 template <class Type, class Source>
@@ -180,10 +143,11 @@ INLINE void encode(const void *src, u8 *out, u32 *refused, u32 blocks) {
 }
 
 template <class Type>
-INLINE void decode(const u8 *src, float *out, u32 blocks) {
+INLINE void decode(const u8 *src, float *out, u32 *refused, u32 blocks) {
   Place p = place(blocks);
   float4 x;
   Type::decode(src + p.block * Type::BYTES, p.lane, (float *)&x);
+  if (!finite(x)) *refused = 1;
   if (p.live) *(float4 *)(out + p.block * LEN + p.lane * 4) = x;
 }
 
@@ -197,4 +161,6 @@ INLINE void decode(const u8 *src, float *out, u32 blocks) {
   extern "C" __global__ void encode_f16(const void *src, u8 *out, u32 *refused, u32 blocks) {               \
     encode<TYPE, F16>(src, out, refused, blocks);                                                           \
   }                                                                                                         \
-  extern "C" __global__ void decode(const u8 *src, float *out, u32 blocks) { ::decode<TYPE>(src, out, blocks); }
+  extern "C" __global__ void decode(const u8 *src, float *out, u32 *refused, u32 blocks) {                  \
+    ::decode<TYPE>(src, out, refused, blocks);                                                              \
+  }

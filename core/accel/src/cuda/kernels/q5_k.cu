@@ -1,0 +1,5 @@
+// Q5_K: scales and minima of six bits for eight sub-blocks, 256 fifth bits, 256 nibbles.
+
+#include "pairs.cuh"
+
+SUPER_KERNELS(Pairs<true>)

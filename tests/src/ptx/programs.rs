@@ -1,0 +1,96 @@
+//! The product's launches on the machine.
+
+use super::{Kernel, Memory, Size, parse};
+use quantoscope_accel::cuda::launch::{Argument, Launch, Room};
+use quantoscope_accel::cuda::texts::Text;
+use quantoscope_accel::cuda::work::Work;
+
+/// The product's texts, ready to be launched.
+pub struct Programs(Vec<(Text, &'static str, Kernel)>);
+
+/// What launches read, and what they find where they write.
+pub struct Given<'a> {
+    /// Stored values.
+    pub src: &'a [u8],
+    /// The ground that is written on.
+    pub out: Vec<u8>,
+    /// Weights of columns.
+    pub weights: &'a [f32],
+    /// What rotations look up.
+    pub table: &'a [u32],
+    /// Bytes between two launches.
+    pub between: usize,
+}
+
+impl Programs {
+    /// Every text, as `edit` changes it.
+    ///
+    /// # Panics
+    /// Where the machine cannot read one.
+    pub fn new(edit: impl Fn(Text, &str) -> String) -> Programs {
+        let mut all = Vec::new();
+        for text in Text::all() {
+            let source = edit(text, text.source().unwrap_or_else(|| panic!("{text:?} has no source")));
+            for entry in text.entries() {
+                let kernel = parse(&source, entry).unwrap_or_else(|e| panic!("{text:?} {entry}: {e}"));
+                all.push((text, *entry, kernel));
+            }
+        }
+        Programs(all)
+    }
+
+    /// The texts as they are.
+    pub fn unchanged() -> Programs {
+        Programs::new(|_, source| source.to_string())
+    }
+
+    /// Runs launches one after the other: what they wrote, and whether a value was refused.
+    pub fn run(&self, launches: &[Launch], given: Given<'_>) -> Result<(Vec<u8>, bool), String> {
+        let mut memory = Memory::default();
+        let (src, out) = (memory.add(given.src.to_vec()), memory.add(given.out));
+        let refused = memory.add(vec![0; 4]);
+        let weights = memory.add(given.weights.iter().flat_map(|w| w.to_le_bytes()).collect());
+        let table = memory.add(given.table.iter().flat_map(|w| w.to_le_bytes()).collect());
+        let between = memory.add(vec![0; given.between]);
+        for launch in launches {
+            let place = |room| match room {
+                Room::Src => src,
+                Room::Out => out,
+                Room::Refused => refused,
+                Room::Weights => weights,
+                Room::Table => table,
+                Room::Between => between,
+            };
+            let value = |argument: &Argument| match *argument {
+                Argument::At(room, by) => place(room) + by,
+                Argument::Nowhere => 0,
+                Argument::Word(word) => u64::from(word),
+                Argument::Long(long) => long,
+                Argument::Float(x) => u64::from(x.to_bits()),
+            };
+            let arguments: Vec<u64> = launch.arguments.iter().map(value).collect();
+            let (groups, threads) = (u64::from(launch.groups), u64::from(launch.threads));
+            let size = Size { groups, threads, shared: u64::from(launch.shared) };
+            let found = self.0.iter().find(|(t, e, _)| (*t, *e) == (launch.text, launch.entry));
+            let (_, _, kernel) = found.ok_or("there is no such entry")?;
+            kernel.launch(size, &arguments, &mut memory).map_err(|e| format!("{launch:?}: {e}"))?;
+        }
+        Ok((memory.bytes(out).to_vec(), memory.bytes(refused) != [0; 4]))
+    }
+
+    /// Does a piece of work as a device does it, in slices of about so many values; whether no value was refused.
+    pub fn perform(&self, work: Work<'_>, src: &[u8], out: &mut [u8], values: usize) -> Result<bool, String> {
+        let slices = work.slices(src.len(), out.len(), values).ok_or("there are no kernels for that")?;
+        let mut sound = true;
+        for slice in &slices.all {
+            let src = &src[slice.src.clone()];
+            let ground = if slice.copies { src.to_vec() } else { out[slice.out.clone()].to_vec() };
+            let (weights, table, between) = (slices.weights, &slices.table[..], slice.between);
+            let given = Given { src, out: ground, weights, table, between };
+            let (made, refused) = self.run(&slice.launches, given)?;
+            out[slice.out.clone()].copy_from_slice(&made);
+            sound &= !refused;
+        }
+        Ok(sound)
+    }
+}
