@@ -23,6 +23,8 @@ mod ptx_turns;
 mod refusals;
 mod rotations;
 mod transcodes;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod translation;
 mod trial;
 mod turns;
 mod vectors;

@@ -7,7 +7,7 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::format::Checkpoint;
 use crate::gate::Equivalence;
-use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured, Rechecked};
+use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::quant::Encoding;
@@ -20,11 +20,13 @@ use serde::Serialize;
 mod compare;
 mod gains;
 mod rotated;
+mod run;
 mod verify;
 
 pub use compare::{CompareReport, CompareRow, Verdict, compared};
 pub use gains::{Gains, Lesson, Summary, decibels};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
+pub use run::{DeviceView, Run};
 pub use verify::{VerifyReport, VerifyRow, checked, verified};
 
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.
@@ -462,48 +464,4 @@ fn encoding_row(
         Err(e) => (None, Some(e.clone().map_element(|at| output.element(at)))),
     };
     EncodingRow { encoding, bits_per_weight: encoding.dtype().bits_per_weight(), error, refused }
-}
-
-/// What depends on the run and not on the work.
-#[derive(Clone, Debug, Serialize)]
-pub struct Run {
-    /// Name and version of this program.
-    pub version: &'static str,
-    /// The engine that did the work.
-    pub engine: &'static str,
-    /// Worker threads.
-    pub threads: u32,
-    /// Wall-clock seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seconds: Option<f64>,
-    /// Windows that an earlier, interrupted run had finished.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub resumed_windows: u64,
-    /// What a device had part in, where one was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device: Option<DeviceView>,
-}
-
-/// A device's part in a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct DeviceView {
-    /// What it is called.
-    pub name: String,
-    /// What it made, and what of that was made again. Where anything differed, the processor did all of it.
-    #[serde(flatten)]
-    pub made: Rechecked,
-    /// The share of wrong blocks from which on it would have been seen with a probability of 999 in 1000; absent where it
-    /// made too little for that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub seen_from: Option<f64>,
-    /// Why it was given up, where it was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<String>,
-}
-
-impl DeviceView {
-    /// Of a device with this name.
-    pub fn new(name: &str, made: Rechecked, ended: Option<String>) -> DeviceView {
-        DeviceView { name: name.into(), made, seen_from: made.seen_from(0.001), ended }
-    }
 }
