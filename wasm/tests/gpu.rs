@@ -3,6 +3,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod files;
+mod page;
 #[path = "../../tests/src/painters.rs"]
 #[allow(dead_code)]
 mod painters;
@@ -11,13 +12,16 @@ mod painters;
 mod vectors;
 
 use files::{ELSEWHERE, FILES};
+use page::{drive, get, number, open, weight};
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, Outcome, Task, Verdict};
 use quantoscope_accel::gpu::Gpu;
 use quantoscope_core::DType;
 use quantoscope_core::quant::Encoding;
+use quantoscope_wasm::{Device, Run};
 use std::cell::Cell;
 use vectors::{Case, Vectors, f32_bytes, sha256};
+use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
@@ -93,4 +97,32 @@ async fn every_vector_of_a_kernel() {
         }
     }
     assert!(types >= 10);
+}
+
+/// What a run says, the run itself apart; and the blocks that a device made.
+async fn said(run: Run, device: Option<&Device>) -> (String, f64) {
+    if let Some(device) = device {
+        run.on(device).unwrap();
+    }
+    drive(&run, &[&weight()]).await.unwrap();
+    let report = run.report().unwrap();
+    let text = |value: JsValue| String::from(js_sys::JSON::stringify(&value).unwrap());
+    let blocks = if device.is_some() { number(&report, "run.device.blocks") } else { 0.0 };
+    (text(get(&report, "tensors")), blocks)
+}
+
+#[wasm_bindgen_test]
+async fn a_tensor_is_looked_into_and_rotated_to_the_same_figures() {
+    let offload = graphics().await;
+    let model = open(&weight()).ok().unwrap();
+    offload.probe(|k| k.block().block_len() <= 32).await.unwrap();
+    let device = Device::of(offload.part(|k| k.block().block_len() <= 32));
+    let look = || model.look(0).ok().unwrap();
+    let rotated = || model.rotated(0, vec!["block:32".into()]).ok().unwrap();
+    for run in [&look as &dyn Fn() -> Run, &rotated] {
+        let (alone, _) = said(run(), None).await;
+        let (with, blocks) = said(run(), Some(&device)).await;
+        assert_eq!(with, alone);
+        assert!(blocks > 0.0);
+    }
 }
