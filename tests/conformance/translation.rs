@@ -15,8 +15,10 @@ fn parsed(name: &str, text: &str) -> (Module, ModuleInfo) {
 
 /// What Metal's compiler is given.
 fn metal(module: &Module, info: &ModuleInfo) -> String {
-    let options = msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..msl::Options::default() };
-    let (text, found) = msl::write_string(module, info, &options, &msl::PipelineOptions::default()).expect("MSL");
+    let options =
+        msl::Options { lang_version: (2, 4), fake_missing_bindings: true, ..msl::Options::default() };
+    let (text, found) =
+        msl::write_string(module, info, &options, &msl::PipelineOptions::default()).expect("MSL");
     assert!(found.entry_point_names.iter().all(Result::is_ok), "{:?}", found.entry_point_names);
     text
 }
