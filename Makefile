@@ -3,8 +3,10 @@
 SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
+# With the features that the tests ask for of its crates: else they would be built twice.
+PROGRAM := cargo build --workspace --bin quantoscope
 
-.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench matrix vectors clean
+.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench devices matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
@@ -31,7 +33,7 @@ serve:
 
 unit:
 	@tests/setup.sh rust wasm gpu
-	cargo build -p quantoscope
+	$(PROGRAM)
 	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
 	cargo test --workspace --doc --quiet
 
@@ -49,7 +51,7 @@ ptx:
 
 oracle:
 	@tests/setup.sh rust python
-	cargo build -p quantoscope
+	$(PROGRAM)
 	tests/oracle/run
 
 ## candle: the forward pass beside candle's models, whose many crates only this builds
@@ -64,7 +66,7 @@ wasm-test:
 
 e2e: page
 	@tests/setup.sh chromium
-	cargo build -p quantoscope
+	$(PROGRAM)
 	cd www && npm run --silent test
 
 ## lint: formatting, clippy, the core without an operating system
@@ -88,6 +90,11 @@ bench: cli
 	cargo build --release -p quantoscope-peers
 	cargo build --release -p quantoscope-peers --target wasm32-wasip1
 	benches/peers/peers.py --record
+
+## devices: whether this machine's devices are exact, and how fast; recorded in benches/record (a quarter of an hour, more in software)
+devices:
+	@tests/setup.sh rust gpu
+	benches/devices.py --record
 
 ## matrix: the types in README, made anew from the table of types
 matrix:

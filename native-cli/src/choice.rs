@@ -97,6 +97,11 @@ pub fn device(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
     offload.is_exact(kernel).then(|| together(threads, rate)).flatten()
 }
 
+/// Weights per second that a device's copies alone allow.
+pub fn copies(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
+    together(threads, || pollster::block_on(pace::of_copies(offload, kernel, &clock())))
+}
+
 /// The sum of what threads measure at the same time.
 fn together(threads: u32, measure: impl Fn() -> Option<f64> + Sync) -> Option<f64> {
     thread::scope(|scope| {

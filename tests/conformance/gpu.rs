@@ -34,7 +34,7 @@ pub fn devices() -> impl Iterator<Item = (&'static str, &'static Gpu)> {
 }
 
 /// Has a device do what has no weights.
-fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> Outcome {
+pub fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> Outcome {
     pollster::block_on(device.run(Task { from, to, width: 32, src, weights: &[] }, out)).expect("no failure")
 }
 
@@ -107,7 +107,7 @@ fn every_vector_in_every_mode() {
 }
 
 /// What a type stores of `blocks` blocks of all kinds, without those that `to` refuses; and what it makes of them.
-fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
+pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
     const FAMILIES: [&str; 12] = [
         "normal",
         "heavy",

@@ -38,13 +38,23 @@ fn searches_are_exact_or_refused() {
 }
 
 /// A device in whose stead the definition answers where it declines; counts what it does.
-struct OnDevice {
-    gpu: &'static Gpu,
+pub struct OnDevice {
+    gpu: &'static dyn Device,
     made: &'static AtomicUsize,
     declined: &'static AtomicUsize,
 }
 
 impl OnDevice {
+    pub fn new(gpu: &'static dyn Device) -> &'static OnDevice {
+        let [made, declined] = [(); 2].map(|()| &*Box::leak(Box::new(AtomicUsize::new(0))));
+        Box::leak(Box::new(OnDevice { gpu, made, declined }))
+    }
+
+    /// How many tasks it made, and how many it declined.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.made.load(Ordering::Relaxed), self.declined.load(Ordering::Relaxed))
+    }
+
     fn ask(&self, task: Task<'_>, out: &mut [u8]) -> Outcome {
         let outcome = pollster::block_on(self.gpu.run(task, out)).expect("no failure");
         let count = if outcome == Outcome::Done { self.made } else { self.declined };
@@ -101,12 +111,11 @@ fn every_vector_where_searches_are_exact() {
             continue;
         }
         modes += 1;
-        let [made, declined] = [(); 2].map(|()| &*Box::leak(Box::new(AtomicUsize::new(0))));
-        let kernels = Box::leak(Box::new(OnDevice { gpu, made, declined }));
+        let kernels = OnDevice::new(gpu);
         for file in ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] {
             check_file(&Engine { name: "gpu", kernels }, file, &load(file));
         }
-        let (made, declined) = (made.load(Ordering::Relaxed), declined.load(Ordering::Relaxed));
+        let (made, declined) = kernels.counts();
         println!("{name}: {made} made, {declined} declined");
         // Four families of fourteen are at the ends of binary32.
         assert!(made > declined, "{name}: {made} made, {declined} declined");
@@ -115,9 +124,9 @@ fn every_vector_where_searches_are_exact() {
 }
 
 /// Families of values as weights have them: these no search may decline.
-const USUAL: [&str; 6] = ["normal", "shifted", "constant", "zeros", "bf16", "f16"];
+pub const USUAL: [&str; 6] = ["normal", "shifted", "constant", "zeros", "bf16", "f16"];
 /// Families of which it may decline some.
-const UNUSUAL: [&str; 6] = ["heavy", "sparse", "ties", "magnitudes", "scaled", "tiny"];
+pub const UNUSUAL: [&str; 6] = ["heavy", "sparse", "ties", "magnitudes", "scaled", "tiny"];
 
 /// What a type stores of the values of a family.
 fn stored(from: DType, family: &str, seed: u64, n: usize) -> Vec<u8> {
@@ -145,6 +154,18 @@ fn many_super_blocks_where_searches_are_exact() {
 }
 
 fn check_fresh(kernel: Kernel, family: &str, seed: u64, blocks: usize, usual: bool) {
+    let exact = devices().filter(|(_, gpu)| is_exact(gpu, kernel));
+    let exact: Vec<(&str, &dyn Device)> = exact.map(|(name, gpu)| (name, gpu as &dyn Device)).collect();
+    check_on(&exact, kernel, family, (seed, blocks, usual));
+}
+
+/// Fresh super-blocks through devices that are exact.
+pub fn check_on(
+    devices: &[(&str, &dyn Device)],
+    kernel: Kernel,
+    family: &str,
+    (seed, blocks, usual): (u64, usize, bool),
+) {
     let (from, to) = (kernel.from(), kernel.to());
     let n = blocks * 256;
     let src = stored(from, family, seed, n);
@@ -157,7 +178,7 @@ fn check_fresh(kernel: Kernel, family: &str, seed: u64, blocks: usize, usual: bo
     // Rows of four super-blocks with weights, one without: whoever declines one declines no other.
     let row = if kernel.is_weighted() { 4 } else { 1 };
     let mut declined = 0;
-    for (name, gpu) in devices().filter(|(_, gpu)| is_exact(gpu, kernel)) {
+    for (name, gpu) in devices {
         let mut got = vec![0; want.len()];
         let task = |src| Task { from, to, width: 256 * row, src, weights: &weights };
         if pollster::block_on(gpu.run(task(&src), &mut got)).expect("no failure") == Outcome::Declined {

@@ -2,6 +2,8 @@
 
 mod agree;
 mod bounds;
+#[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
+mod cuda;
 mod engines;
 mod floats;
 mod floor;

@@ -53,6 +53,8 @@ struct Row {
     processor: Option<f64>,
     /// In the order of `devices`.
     devices: Vec<Option<f64>>,
+    /// What their copies alone allow.
+    copies: Vec<Option<f64>>,
     auto: &'static str,
 }
 
@@ -113,12 +115,13 @@ fn row(kernel: Kernel, cpu: Engine, open: &[Option<&Offload>], threads: u32) -> 
     let processor = choice::processor(cpu.kernels(), kernel, threads);
     let devices: Vec<Option<f64>> =
         open.iter().map(|o| o.and_then(|o| choice::device(o, kernel, threads))).collect();
+    let copies = open.iter().map(|o| o.and_then(|o| choice::copies(o, kernel, threads))).collect();
     let able = open.iter().zip(&devices).zip(DEVICES).filter_map(|((o, rate), name)| {
         let rate = rate.filter(|_| o.is_some_and(|o| !o.device().is_software()))?;
         choice::pays(rate, processor.unwrap_or(0.0)).then_some((rate, *name))
     });
     let auto = able.max_by(|a, b| a.0.total_cmp(&b.0)).map_or("processor", |(_, name)| name);
-    Row { work: kernel.to_string(), processor, devices, auto }
+    Row { work: kernel.to_string(), processor, devices, copies, auto }
 }
 
 fn as_text(report: &Report) -> String {
@@ -130,7 +133,8 @@ fn as_text(report: &Report) -> String {
     }
     text.push_str("\nweights per second, from and to memory\n\n");
     let mut columns = vec![("work", Align::Left), ("processor", Align::Right)];
-    columns.extend(present(report).map(|(_, d)| (d.engine, Align::Right)));
+    columns
+        .extend(present(report).flat_map(|(_, d)| [(d.engine, Align::Right), ("its copies", Align::Right)]));
     columns.push(("auto takes", Align::Left));
     text.push_str(&render(&columns, report.work.iter().map(|row| cells(report, row))));
     text
@@ -156,10 +160,11 @@ fn described(device: &Device) -> String {
 
 fn cells(report: &Report, row: &Row) -> Vec<Styled> {
     let mut cells = vec![plain(row.work.clone()), plain(rate(row.processor))];
-    cells.extend(present(report).map(|(at, _)| match row.devices.get(at).copied().flatten() {
+    let at = |rates: &[Option<f64>], at: usize| match rates.get(at).copied().flatten() {
         Some(n) => plain(rate(Some(n))),
         None => ("–".into(), Tone::Dim),
-    }));
+    };
+    cells.extend(present(report).flat_map(|(n, _)| [at(&row.devices, n), at(&row.copies, n)]));
     cells.push(plain(row.auto.to_string()));
     cells
 }

@@ -115,6 +115,13 @@ impl Gpu {
         done.map_err(failed("a kernel"))
     }
 
+    /// The same, as a device answers.
+    fn answer<'a>(&self, work: Option<Work<'_>>, src: &[u8], out: &mut [u8]) -> Answer<'a> {
+        let done = work.map_or(Ok(false), |work| self.perform(work, src, out));
+        let outcome = done.map(|done| if done { Outcome::Done } else { Outcome::Declined });
+        Box::pin(std::future::ready(outcome))
+    }
+
     /// Slice after slice, each through the lane that has been under way for longest.
     fn through<'a>(
         &'a self,
@@ -162,11 +169,10 @@ impl Device for Gpu {
     }
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
-        let done = match work(&task) {
-            Some(work) => self.perform(work, task.src, out),
-            None => Ok(false),
-        };
-        let outcome = done.map(|done| if done { Outcome::Done } else { Outcome::Declined });
-        Box::pin(std::future::ready(outcome))
+        self.answer(work(&task), task.src, out)
+    }
+
+    fn carry<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> Answer<'a> {
+        self.answer(Some(Work::Carry), src, out)
     }
 }

@@ -19,6 +19,8 @@ pub enum Work<'a> {
         /// One for each column of a row, or none.
         weights: &'a [f32],
     },
+    /// Nothing: bytes are brought, and others fetched.
+    Carry,
     /// Vectors of binary32 are rotated; all else is copied.
     Turn {
         /// How.
@@ -65,12 +67,26 @@ impl<'a> Work<'a> {
                 weights,
                 table: Vec::new(),
             }),
+            Work::Carry => {
+                Some(Slices { all: carried(src, out, 4 * values), weights: &[], table: Vec::new() })
+            }
             Work::Turn { rotation, matrix } => {
                 let (all, table) = turned(rotation, matrix, (src, out), values)?;
                 Some(Slices { all, weights: &[], table })
             }
         }
     }
+}
+
+/// As many slices as the longer of both needs.
+fn carried(src: usize, out: usize, bytes: usize) -> Vec<Slice> {
+    let slices = (src.max(out) / bytes.max(1)).max(1);
+    let part = |whole: usize, n: usize| {
+        whole / slices * n..if n + 1 < slices { whole / slices * (n + 1) } else { whole }
+    };
+    let slice =
+        |n| Slice { src: part(src, n), out: part(out, n), between: 0, copies: false, launches: Vec::new() };
+    (0..slices).map(slice).collect()
 }
 
 fn len(dtype: DType) -> usize {

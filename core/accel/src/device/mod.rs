@@ -102,6 +102,12 @@ pub trait Device: Send + Sync {
     /// kernels for, lengths that are not those of whole blocks, and values that the definition would refuse.
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a>;
 
+    /// Takes bytes to the device, and as many as `out` has back, whatever they are: as fast as any kernel could be. Declines
+    /// where it does not offer that.
+    fn carry<'a>(&'a self, _src: &'a [u8], _out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(std::future::ready(Ok(Outcome::Declined)))
+    }
+
     /// Decodes a matrix, turns it, and quantizes it into `out`, which has the bytes of as many values. Fails and declines
     /// as [`Device::run`] does; one that has no such kernels declines.
     fn rotate<'a>(&'a self, _matrix: turn::Matrix<'a>, _by: Arithmetic, _out: &'a mut [u8]) -> Answer<'a> {
@@ -128,6 +134,10 @@ impl<D: Device + ?Sized> Device for &D {
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
         (**self).run(task, out)
+    }
+
+    fn carry<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> Answer<'a> {
+        (**self).carry(src, out)
     }
 
     fn rotate<'a>(&'a self, matrix: turn::Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {

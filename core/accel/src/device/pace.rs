@@ -84,17 +84,32 @@ pub fn of_processor(cpu: &dyn Kernels, kernel: Kernel, now: &dyn Fn() -> f64) ->
 /// Weights per second that come back from a device, from and to the memory of the host, when it is given as much as it
 /// likes at once. None where its kernel is not exact.
 pub async fn of_device(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64) -> Option<f64> {
+    grown(offload, kernel, now, true).await
+}
+
+/// The same where the device does nothing but carry the bytes there and back: what no kernel can exceed.
+pub async fn of_copies(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64) -> Option<f64> {
+    grown(offload, kernel, now, false).await
+}
+
+async fn grown(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64, works: bool) -> Option<f64> {
     let mut values = FIRST;
     loop {
         let mut sample = Sample::new(kernel, values, offload.cpu()).ok()?;
         let mut out = std::mem::take(&mut sample.out);
+        let mut seconds = 0.0;
         // Once for what is only done once.
-        offload.make(sample.task(kernel), &mut out).await;
-        let start = now();
-        if offload.make(sample.task(kernel), &mut out).await != Outcome::Done {
-            return None;
+        for _ in 0..2 {
+            let start = now();
+            let outcome = match works {
+                true => offload.make(sample.task(kernel), &mut out).await,
+                false => offload.device().carry(&sample.src, &mut out).await.unwrap_or(Outcome::Declined),
+            };
+            if outcome != Outcome::Done {
+                return None;
+            }
+            seconds = now() - start;
         }
-        let seconds = now() - start;
         if seconds >= ENOUGH || values >= offload.device().stretch() {
             return Some(values as f64 / seconds.max(1e-9));
         }

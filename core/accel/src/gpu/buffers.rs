@@ -76,18 +76,18 @@ impl Slot {
         input <= self.room.0 && output <= self.room.1 && weights < self.room.2
     }
 
-    /// Runs a kernel over so many blocks; false where it raised its doubt, and then `out` is as it was.
+    /// Runs a kernel, if there is one, over so many blocks; false where it raised its doubt, and then `out` is as it was.
     pub async fn run(
         &self,
         driver: &Driver,
-        pipeline: &wgpu::ComputePipeline,
+        pipeline: Option<&wgpu::ComputePipeline>,
         work: Work<'_>,
         out: &mut [u8],
     ) -> Result<bool> {
         self.upload(driver, &work);
         let length = out.len().next_multiple_of(WORD);
         let mut commands = driver.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
+        if let Some(pipeline) = pipeline {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &self.group, &[]);

@@ -120,11 +120,24 @@ impl Gpu {
                 weights: task.weights,
                 src,
             };
-            let done = slot.run(&self.driver, pipeline, work, out).await?;
+            let done = slot.run(&self.driver, Some(pipeline), work, out).await?;
             self.keep(slot);
             if !done {
                 return Ok(Outcome::Declined);
             }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// There and back, and no work.
+    async fn there_and_back(&self, src: &[u8], out: &mut [u8]) -> Result<Outcome> {
+        let slices = (src.len().max(out.len()) / (4 * SLICE)).max(1);
+        let (step_in, step_out) = (src.len().div_ceil(slices).max(1), out.len().div_ceil(slices).max(1));
+        for (src, out) in src.chunks(step_in).zip(out.chunks_mut(step_out)) {
+            let slot = self.slot(src.len(), out.len(), 0)?;
+            let work = Work { groups: 0, blocks: 0, first: 0, row: 1, kind: 0, weights: &[], src };
+            slot.run(&self.driver, None, work, out).await?;
+            self.keep(slot);
         }
         Ok(Outcome::Done)
     }
@@ -176,6 +189,10 @@ impl Device for Gpu {
 
     fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
         Box::pin(self.work(task, out))
+    }
+
+    fn carry<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> Answer<'a> {
+        Box::pin(self.there_and_back(src, out))
     }
 
     fn rotate<'a>(&'a self, matrix: Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
