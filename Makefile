@@ -61,7 +61,7 @@ candle:
 
 wasm-test:
 	@tests/setup.sh wasm chromium runner
-	cd wasm && PATH="$(CURDIR)/.tools/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
+	cd wasm && WASM_BINDGEN_TEST_TIMEOUT=300 PATH="$(CURDIR)/.tools/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
 	  cargo test --target wasm32-unknown-unknown
 
 e2e: page

@@ -4,24 +4,33 @@
 //! Bytes travel without copies between the two languages: the worker writes what a window reads into buffers of this
 //! memory, and writes what came out straight from it.
 
+use crate::device::Device;
 use crate::problem::OrProblem;
 use crate::view::to_js;
+use js_sys::Promise;
 use quantoscope_accel::Engine;
+use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::job::{self, Job, Payload, Region, Scratch};
+use quantoscope_core::job::{Done, Job, Payload, Rechecked, Region, Scratch};
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{self, Collector, CompareReport};
-use quantoscope_core::schedule::{Budget, schedule};
+use quantoscope_core::schedule::{Budget, schedule_in};
 use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::mem::take;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::future_to_promise;
 
 /// What all windows of a run may hold: small, because a page is one of many.
 const MEMORY: u64 = 16 << 20;
+
+/// Bytes that a window of the processor reads and writes: each costs messages with the browser.
+const WINDOW: u64 = 4 << 20;
 
 /// Bins of a histogram: what a panel of the page can show.
 const BINS: usize = 96;
@@ -48,10 +57,18 @@ pub enum Purpose {
 /// A plan on its way through.
 #[wasm_bindgen]
 pub struct Run {
-    plan: Rc<Plan>,
     purpose: Purpose,
-    budget: Budget,
+    /// Shared with the window that is being run: nothing is borrowed while a device is waited for.
+    state: Rc<RefCell<State>>,
+}
+
+/// How far a run has come.
+struct State {
+    plan: Rc<Plan>,
     engine: Engine,
+    budget: Budget,
+    /// Bytes that a window reads and writes.
+    window: u64,
     /// Outputs that are not cut into windows yet.
     next_output: usize,
     queue: VecDeque<Job>,
@@ -60,6 +77,7 @@ pub struct Run {
     scratch: Scratch,
     payload: Payload,
     collector: Collector,
+    made: Rechecked,
 }
 
 #[derive(Serialize)]
@@ -90,25 +108,38 @@ struct CompareView {
     passes: bool,
 }
 
+/// Any report, and what it was made with, as the command line says it.
+#[derive(Serialize)]
+struct Told<T> {
+    #[serde(flatten)]
+    report: T,
+    run: report::Run,
+}
+
 impl Run {
-    /// Prepares `plan`. Fails where a window of it does not fit the memory of a page.
+    /// Prepares `plan` for the processor. Fails where a window of it does not fit the memory of a page.
     pub(crate) fn new(plan: Rc<Plan>, purpose: Purpose) -> Result<Run> {
-        let budget = affordable(&plan)?;
-        Ok(Run {
+        let engine = Engine::auto();
+        let (budget, window) = affordable(&plan, engine)?;
+        let state = State {
             collector: Collector::new(&plan),
             plan,
-            purpose,
+            engine,
             budget,
-            engine: Engine::auto(),
+            window,
             next_output: 0,
             queue: VecDeque::new(),
             current: None,
             inputs: Vec::new(),
             scratch: Scratch::default(),
             payload: Payload::None,
-        })
+            made: Rechecked::default(),
+        };
+        Ok(Run { purpose, state: Rc::new(RefCell::new(state)) })
     }
+}
 
+impl State {
     /// Cuts outputs into windows one after the other: all windows of a large model would be a large list.
     fn refill(&mut self) -> Result<()> {
         while self.queue.is_empty() {
@@ -121,8 +152,8 @@ impl Run {
                 conversion: None,
                 warnings: Vec::new(),
             };
-            let jobs = schedule(&one, &self.budget)?.map(|job| Job { output: index as u32, ..job });
-            self.queue.extend(jobs);
+            let jobs = schedule_in(&one, &self.budget, self.window)?;
+            self.queue.extend(jobs.map(|job| Job { output: index as u32, ..job }));
         }
         Ok(())
     }
@@ -139,15 +170,19 @@ impl Run {
         Ok(())
     }
 
-    fn work(&mut self) -> Result<()> {
-        let job = self.current.as_ref().ok_or_else(misuse)?;
-        let inputs: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
-        let done = job::run(self.engine.kernels(), job, &inputs, &mut self.scratch);
-        let name = self.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str());
-        let done = done.map_err(|e| e.of_tensor(name))?;
+    /// Takes in what came of a window; whether everything has to begin anew.
+    fn absorb(&mut self, job: &Job, done: Done) -> bool {
+        self.made.merge(&done.made);
+        if done.made.differing > 0 {
+            self.collector = Collector::new(&self.plan);
+            self.next_output = 0;
+            self.queue.clear();
+            self.payload = Payload::None;
+            return true;
+        }
         self.payload = done.payload;
         self.collector.absorb(job, done.measured);
-        Ok(())
+        false
     }
 
     fn payload(&self) -> &[u8] {
@@ -157,13 +192,64 @@ impl Run {
             Payload::Scratch => &self.scratch.out,
         }
     }
+
+    fn run(&self) -> report::Run {
+        let device = |o: &Offload| report::DeviceView::new(o.device().name(), self.made, o.ended());
+        report::Run {
+            version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
+            engine: self.engine.name(),
+            threads: 1,
+            seconds: None,
+            resumed_windows: 0,
+            device: self.engine.device().map(device),
+        }
+    }
+}
+
+/// Runs the window in hand; whether everything has to begin anew.
+async fn work(state: &RefCell<State>) -> Result<bool> {
+    let (engine, job, inputs, mut scratch) = {
+        let mut state = state.borrow_mut();
+        let job = state.current.take().ok_or_else(misuse)?;
+        (state.engine, job, take(&mut state.inputs), take(&mut state.scratch))
+    };
+    let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let done = engine.run(&job, &slices, &mut scratch).await;
+    let mut state = state.borrow_mut();
+    (state.inputs, state.scratch) = (inputs, scratch);
+    let name = state.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str());
+    let done = done.map_err(|e| e.of_tensor(name))?;
+    Ok(state.absorb(&job, done))
 }
 
 #[wasm_bindgen]
 impl Run {
+    /// Lets a device take part. Before the first window: it has windows of its own.
+    pub fn on(&self, device: &Device) -> Result<(), JsValue> {
+        let mut state = self.state.borrow_mut();
+        let engine = Engine::Device(device.offload());
+        (state.budget, state.window) = affordable(&state.plan, engine).or_problem()?;
+        state.engine = engine;
+        Ok(())
+    }
+
+    /// Numbers of the kernels that the run would ask `device` for.
+    pub fn kernels(&self, device: &Device) -> Result<Vec<usize>, JsValue> {
+        let state = self.state.borrow();
+        let asked = asked(&state.plan, &state.budget).or_problem()?;
+        let numbered = device.kernels().enumerate();
+        Ok(numbered.filter(|(_, k)| asked.contains(k)).map(|(index, _)| index).collect())
+    }
+
+    /// Whether a device takes part, and has not been given up.
+    pub fn on_device(&self) -> bool {
+        self.state.borrow().engine.device().is_some_and(|o| o.ended().is_none())
+    }
+
     /// Bytes that all windows read together.
     pub fn total(&self) -> f64 {
-        let spans = self.plan.outputs.iter().flat_map(|o| {
+        let state = self.state.borrow();
+        let spans = state.plan.outputs.iter().flat_map(|o| {
             let per_row = |d: quantoscope_core::DType, rows: u64| {
                 rows.checked_mul(o.grid.cols).and_then(|n| d.bytes_for(n)).unwrap_or(0) as f64
             };
@@ -176,11 +262,12 @@ impl Run {
     }
 
     /// The next window as `{label, reads: [{side, file, region}], write?: {file, region}}`, or nothing at the end.
-    pub fn next_job(&mut self) -> Result<JsValue, JsValue> {
-        self.advance().or_problem()?;
-        let Some(job) = &self.current else { return Ok(JsValue::UNDEFINED) };
+    pub fn next_job(&self) -> Result<JsValue, JsValue> {
+        let mut state = self.state.borrow_mut();
+        state.advance().or_problem()?;
+        let Some(job) = &state.current else { return Ok(JsValue::UNDEFINED) };
         to_js(&JobView {
-            label: self.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str()),
+            label: state.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str()),
             reads: job
                 .reads
                 .iter()
@@ -191,55 +278,85 @@ impl Run {
     }
 
     /// Where the bytes of the window's read number `index` belong in this memory.
-    pub fn input(&mut self, index: usize) -> u32 {
-        self.inputs.get_mut(index).map_or(0, |b| b.as_mut_ptr() as usize as u32)
+    pub fn input(&self, index: usize) -> u32 {
+        let mut state = self.state.borrow_mut();
+        state.inputs.get_mut(index).map_or(0, |b| b.as_mut_ptr() as usize as u32)
     }
 
-    /// Runs the window on the bytes that were put in place.
-    pub fn execute(&mut self) -> Result<(), JsValue> {
-        self.work().or_problem()
+    /// Runs the window on the bytes that were put in place. Its promise says whether a device was caught at a wrong
+    /// block: then nothing that was made is believed, and the next window is the first again, without the device.
+    pub fn execute(&self) -> Promise {
+        let state = Rc::clone(&self.state);
+        future_to_promise(async move { work(&state).await.map(JsValue::from).or_problem() })
     }
 
     /// Where the bytes that came out lie in this memory.
     pub fn output(&self) -> u32 {
-        self.payload().as_ptr() as usize as u32
+        self.state.borrow().payload().as_ptr() as usize as u32
     }
 
     /// How many bytes came out.
     pub fn output_len(&self) -> u32 {
-        self.payload().len() as u32
+        self.state.borrow().payload().len() as u32
     }
 
     /// What is known now: the report of the command line.
     pub fn report(&self) -> Result<JsValue, JsValue> {
+        let state = self.state.borrow();
+        let (plan, collector, run) = (&state.plan, &state.collector, state.run());
         match &self.purpose {
-            Purpose::Look => to_js(&report::stats(&self.plan, &self.collector, BINS)),
-            Purpose::Rotated(preview) => to_js(&report::rotated(preview, &self.collector, BINS)),
+            Purpose::Look => to_js(&Told { report: report::stats(plan, collector, BINS), run }),
+            Purpose::Rotated(preview) => {
+                to_js(&Told { report: report::rotated(preview, collector, BINS), run })
+            }
             Purpose::Convert(checkpoint) => {
-                to_js(&report::converted(checkpoint, &self.plan, Some(&self.collector)))
+                to_js(&Told { report: report::converted(checkpoint, plan, Some(collector)), run })
             }
             Purpose::Compare { names, findings, threshold } => {
                 let names = (names.0.as_str(), names.1.as_str());
-                let report =
-                    report::compared(names, &self.plan, findings.clone(), &self.collector, *threshold);
-                to_js(&CompareView { passes: report.passes(), report })
+                let report = report::compared(names, plan, findings.clone(), collector, *threshold);
+                to_js(&Told { report: CompareView { passes: report.passes(), report }, run })
             }
         }
     }
 }
 
-/// The small budget where it suffices, else the usual one.
-fn affordable(plan: &Plan) -> Result<Budget> {
+/// The budget and the windows of a run: the small budget where it suffices, else the usual one, which is also what a
+/// device gets, because it wants as much at once as it can take.
+fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
+    let usual = Budget::default();
+    if let Some(offload) = engine.device() {
+        let window = offload.device().stretch() as u64 * size_of::<f32>() as u64;
+        schedule_in(plan, &usual, window).map(drop)?;
+        return Ok((usual, window));
+    }
     let small = Budget { memory: MEMORY, workers: 1 };
-    match schedule(plan, &small).map(drop) {
-        Ok(()) => Ok(small),
+    match schedule_in(plan, &small, WINDOW).map(drop) {
+        Ok(()) => Ok((small, WINDOW)),
         Err(e) if e.code() == Code::MemoryBudget => {
-            let usual = Budget::default();
-            schedule(plan, &usual).map(drop)?;
-            Ok(usual)
+            schedule_in(plan, &usual, WINDOW).map(drop)?;
+            Ok((usual, WINDOW))
         }
         Err(e) => Err(e),
     }
+}
+
+/// The kernels that a plan's windows can use.
+fn asked(plan: &Plan, budget: &Budget) -> Result<Vec<Kernel>> {
+    let mut all = Vec::new();
+    let mut seen = None;
+    for job in schedule_in(plan, budget, u64::MAX)? {
+        // The windows of an output are alike.
+        if seen.replace(job.output) == Some(job.output) {
+            continue;
+        }
+        for kernel in job.makings().flat_map(|making| kernels(&making)) {
+            if !all.contains(&kernel) {
+                all.push(kernel);
+            }
+        }
+    }
+    Ok(all)
 }
 
 fn too_large() -> Error {

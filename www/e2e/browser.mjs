@@ -26,9 +26,9 @@ export async function serve() {
 
 /**
  * A browser with a profile of its own on disk: in an incognito context the private file system lives in memory
- * and short writes are silent.
+ * and short writes are silent. `webgpu` lets pages use a graphics adapter, one in software where there is no other.
  */
-export async function browser(options = {}) {
+export async function browser({ webgpu = false, ...options } = {}) {
   const profile = mkdtempSync(join(tmpdir(), 'quantoscope-page-'));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: findBrowser(),
@@ -40,6 +40,7 @@ export async function browser(options = {}) {
       '--disable-component-update',
       '--disable-sync',
       '--enable-precise-memory-info',
+      ...(webgpu ? ['--enable-unsafe-webgpu'] : []),
     ],
     acceptDownloads: true,
     viewport: { width: 1440, height: 900 },

@@ -16,6 +16,7 @@ import {
   SAMPLE,
   sparseModel,
   stored,
+  wasmMemory,
   withPage,
 } from './page.mjs';
 
@@ -46,20 +47,6 @@ async function memory(page) {
   const total = sum(await cdp.send('Runtime.getHeapUsage')) + sum(await usage);
   await cdp.detach();
   return total + (await wasmMemory(page));
-}
-
-/** The worker answers this call as it answers those of the page. */
-function wasmMemory(page) {
-  return page.workers()[0].evaluate(async () => {
-    const post = self.postMessage;
-    const bytes = await new Promise((resolve) => {
-      self.postMessage = (message) =>
-        message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message);
-      self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
-    });
-    self.postMessage = post;
-    return bytes;
-  });
 }
 
 test('a dropped file of 6 GB shows its first row within a second, in less than 50 MB', () =>

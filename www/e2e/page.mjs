@@ -1,7 +1,9 @@
 // What a person does on the page, as functions; and what tests need to know about files.
+import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { browser, saveIntoPrivateStorage, serve } from './browser.mjs';
@@ -134,4 +136,35 @@ export function sparseModel(path, layers) {
   ftruncateSync(file, header.length + data);
   closeSync(file);
   return { tensors: tensors.length, bytes: header.length + data };
+}
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+/** No violation that axe knows of, in what is shown now. */
+export async function assertAccessible(page, where) {
+  // Through the debugger: the page's own policy lets no foreign script in.
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run(document));
+  const told = violations.map(
+    (v) =>
+      `${v.id}: ${v.nodes
+        .map((n) => n.html)
+        .slice(0, 3)
+        .join(' ')}`,
+  );
+  assert.deepEqual(told, [], where);
+}
+
+/** The worker answers this call as it answers those of the page. */
+export function wasmMemory(page) {
+  return page.workers()[0].evaluate(async () => {
+    const post = self.postMessage;
+    const bytes = await new Promise((resolve) => {
+      self.postMessage = (message) =>
+        message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message);
+      self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
+    });
+    self.postMessage = post;
+    return bytes;
+  });
 }

@@ -13,6 +13,11 @@ const SIZES = [
 
 async function states(page, shot) {
   await shot('1-start');
+  await page.getByRole('button', { name: /^Engine/ }).click();
+  await page.getByRole('button', { name: 'Probe and measure' }).click();
+  await page.getByText('Measured in').waitFor({ timeout: 120_000 });
+  await shot('1-engines');
+  await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Open the sample model' }).click();
   await page.getByRole('grid', { name: 'Tensors' }).waitFor();
   await shot('2-tensors');
@@ -82,7 +87,7 @@ sparseModel(large, 25);
 const server = await serve();
 for (const colorScheme of ['light', 'dark']) {
   for (const [width, height] of SIZES) {
-    const { context, close } = await browser({ colorScheme, viewport: { width, height } });
+    const { context, close } = await browser({ webgpu: true, colorScheme, viewport: { width, height } });
     const page = context.pages()[0];
     await saveIntoPrivateStorage(page);
     await page.goto(server.url);

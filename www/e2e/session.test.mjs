@@ -1,26 +1,8 @@
 // A whole session: by mouse, by keyboard, for assistive technology, and without a byte leaving the machine.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
-
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-async function assertAccessible(page, where) {
-  // Through the debugger: the page's own policy lets no foreign script in.
-  await page.evaluate(AXE);
-  const { violations } = await page.evaluate(() => window.axe.run(document));
-  const told = violations.map(
-    (v) =>
-      `${v.id}: ${v.nodes
-        .map((n) => n.html)
-        .slice(0, 3)
-        .join(' ')}`,
-  );
-  assert.deepEqual(told, [], where);
-}
+import { assertAccessible, commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
 
 async function everyState(page, visit) {
   await visit('start');

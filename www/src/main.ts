@@ -5,6 +5,7 @@ import mark from './mark.svg';
 import type { ModelView, Picked, Problem, TensorRow } from './protocol';
 import { themeButton } from './theme';
 import { compareView, type CompareView } from './view/compare';
+import { engineChip } from './view/engines';
 import { acceptDrops, nameOf, pickFiles } from './view/drop';
 import { hero } from './view/hero';
 import { planView } from './view/plan';
@@ -47,6 +48,7 @@ function shell(): void {
     'footer',
     { class: 'foot' },
     h('span', {}, 'Files are read where they are. The policy of this page forbids connections to any other place.'),
+    engineChip(client),
   );
   replace(document.querySelector('#app') as Element, top, main, foot);
 }

@@ -121,6 +121,7 @@ export interface RotatedTensor extends Omit<StatsTensor, 'encodings'> {
 }
 
 export interface RotationReport {
+  run: RunView;
   seed: string;
   rotations: string[];
   tensors: RotatedTensor[];
@@ -133,7 +134,42 @@ export interface Warning {
   message: string;
 }
 
+/** Who does the work. `auto` takes a device where that was measured to be faster. */
+export type EngineChoice = 'auto' | 'processor' | 'webgpu';
+
+/** What one kernel of a device makes of what. */
+export interface KernelView {
+  work: 'quantize' | 'dequantize' | 'turn';
+  name: string;
+  from: string;
+  to: string;
+  weighted: boolean;
+  /** Whether the probe found all its answers right, where it was probed; others are never asked. */
+  exact: boolean | null;
+}
+
+export interface EngineRoom {
+  processor: string;
+  device?: { name: string; software: boolean; kernels: KernelView[]; ended: string | null };
+  /** Why there is no device. */
+  absent?: string;
+}
+
+/** Values per second of a kernel; `auto` says whether it takes the device there. */
+export interface Pace {
+  processor: number | null;
+  device: number | null;
+  auto: boolean;
+}
+
+/** What did the work of a report. */
+export interface RunView {
+  engine: string;
+  device?: { name: string; blocks: number; checked: number; differing: number; ended?: string };
+}
+
 export interface StatsReport {
+  run: RunView;
   tensors: StatsTensor[];
   warnings: Warning[];
 }
@@ -179,6 +215,11 @@ export interface ConvertReport {
   warnings: Warning[];
 }
 
+/** A plan that was carried out. */
+export interface DoneReport extends ConvertReport {
+  run: RunView;
+}
+
 export interface PlanView extends ConvertReport {
   files: { name: string; bytes: number }[];
 }
@@ -198,6 +239,7 @@ export interface Finding {
 }
 
 export interface CompareReport {
+  run: RunView;
   threshold?: number;
   tensors: CompareRow[];
   findings: Finding[];
@@ -212,7 +254,7 @@ export type Target =
   | { kind: 'private' };
 
 export interface Saved {
-  report: ConvertReport;
+  report: DoneReport;
   bytes: number;
   seconds: number;
   /** Present where the result waits in the browser's private storage for a download. */
@@ -231,6 +273,10 @@ export interface Calls {
   plan: { ask: { model: number; recipe: Recipe }; answer: PlanView };
   convert: { ask: { model: number; recipe: Recipe; name: string; target: Target }; answer: Saved };
   compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: CompareReport };
+  choose: { ask: { engine: EngineChoice }; answer: null };
+  engines: { ask: Record<string, never>; answer: EngineRoom };
+  probe: { ask: { kernel: number }; answer: boolean };
+  pace: { ask: { kernel: number }; answer: Pace };
   memory: { ask: Record<string, never>; answer: { wasm: number } };
 }
 
@@ -246,6 +292,10 @@ export interface Progress {
   done: number;
   total: number;
   label: string;
+  /** Whether a device takes part. */
+  device: boolean;
+  /** Whether a device made wrong bytes, and all was begun anew without it. */
+  anew: boolean;
 }
 
 export type ToWorker = Request | { cancel: number };

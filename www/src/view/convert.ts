@@ -3,6 +3,7 @@ import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { bytes, integer, plural, seconds } from '../format';
 import type { ConvertReport, ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
+import { engineNote } from './engines';
 import { problemNote } from './problem';
 import { progressBar } from './progress';
 
@@ -139,6 +140,7 @@ function outcome(saved: Saved, name: string, compare: (files: Picked[]) => void)
       {},
       h('strong', {}, saved.file ? 'Ready to download' : 'Saved'),
       `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)}.`,
+      h('span', { class: 'small engine-note' }, engineNote(saved.report.run)),
     ),
   );
   const act = h('p', { class: 'act' });

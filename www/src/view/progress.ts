@@ -16,7 +16,12 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
     const part = p.total > 0 ? p.done / p.total : 0;
     vary(bar, '--part', part);
     bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
-    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}`;
+    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}${whose(p)}`;
   };
   return { node: h('div', { class: 'progress' }, bar, text), show };
+}
+
+function whose({ device, anew }: Progress): string {
+  if (anew) return ', anew on the processor: WebGPU made wrong bytes';
+  return device ? ', with WebGPU' : '';
 }

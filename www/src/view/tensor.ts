@@ -3,6 +3,7 @@ import { problemOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
 import { bytes, fixed, integer, measure, shape } from '../format';
 import type { EncodingRow, ModelView, Stats, StatsReport, TensorRow } from '../protocol';
+import { engineNote } from './engines';
 import { histogramView } from './histogram';
 import { problemNote, warningNotes } from './problem';
 import { progressBar } from './progress';
@@ -105,6 +106,7 @@ function report(r: StatsReport, tensor: TensorRow, rotation: () => HTMLElement):
     tensor.shape.length > 1 && rotation(),
     found.histogram && histogramView(found.histogram, tensor.name),
     found.stats && statistics(found.stats),
+    h('p', { class: 'small soft' }, engineNote(r.run)),
   ];
 }
 

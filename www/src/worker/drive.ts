@@ -35,6 +35,7 @@ export async function drive(work: Work): Promise<void> {
   const total = work.run.total();
   let done = 0;
   let last = 0;
+  let anew = false;
   try {
     for (;;) {
       const now = performance.now();
@@ -46,9 +47,15 @@ export async function drive(work: Work): Promise<void> {
       const job = work.run.next_job() as Job | undefined;
       if (!job) return;
       done += await gather(work.run, job, readers);
-      work.run.execute();
+      if (await work.run.execute()) {
+        // Every window is written again, at the same places: sinks are positional.
+        anew = true;
+        done = 0;
+        continue;
+      }
       if (job.write && work.sink) await scatter(work.run, job.write, work.sink);
-      if (last === now || done === total) work.progress({ done, total, label: job.label });
+      if (last === now || done === total)
+        work.progress({ done, total, label: job.label, device: work.run.on_device(), anew });
     }
   } finally {
     await readers.close();

@@ -2,6 +2,7 @@
 import type { Model, Run } from '../pkg/quantoscope';
 import type { Call, Calls, FromWorker, Picked, Progress, Request, Saved, ToWorker } from '../protocol';
 import { drive } from './drive';
+import { chooseEngine, engage, engineRoom, pace, probe } from './engines';
 import { memoryBytes, startEngine } from './engine';
 import { closeModel, modelOf, openModel, type Opened } from './models';
 import { interrupted, Stop, toProblem } from './problem';
@@ -31,10 +32,15 @@ const handlers: Handlers = {
     }
   },
   convert,
+  choose: async ({ engine }) => chooseEngine(engine),
+  engines: engineRoom,
+  probe: ({ kernel }) => probe(kernel),
+  pace: ({ kernel }) => pace(kernel),
   compare: async ({ reference, candidate, threshold }, context) => {
     const [a, b] = [modelOf(reference), modelOf(candidate)];
     const run = a.model.compare(b.model, a.name, b.name, threshold);
     try {
+      await engage(run, context);
       await drive({ run, files: { source: a.files, candidate: b.files }, sink: null, ...context });
       return run.report() as Calls['compare']['answer'];
     } finally {
@@ -47,6 +53,7 @@ const handlers: Handlers = {
 async function measured<A>(source: Opened, plan: (model: Model) => Run, context: Context): Promise<A> {
   const run = plan(source.model);
   try {
+    await engage(run, context);
     await drive({ run, files: { source: source.files, candidate: [] }, sink: null, ...context });
     return run.report() as A;
   } finally {
@@ -72,6 +79,7 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
     const sink = await sinkFor(ask, files, view.directory);
     const run = plan.run();
     try {
+      await engage(run, context);
       await drive({ run, files: { source: source.files, candidate: [] }, sink, ...context });
       if (context.signal.aborted) throw interrupted();
       const report = run.report() as Saved['report'];

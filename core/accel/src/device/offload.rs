@@ -19,12 +19,12 @@ const SEED: u64 = 0x7E57_ED0F_7E57_ED0F;
 /// An engine that asks a device where its kernels are exact, and the processor elsewhere.
 pub struct Offload {
     name: &'static str,
-    device: Box<dyn Device>,
+    device: Arc<dyn Device>,
     /// What it may be asked for, and what the probe found; what was not probed is not asked for.
     kernels: Mutex<Vec<(Kernel, Option<Verdict>)>>,
     cpu: &'static dyn Kernels,
     seed: u64,
-    trust: Trust,
+    trust: Arc<Trust>,
     rotations: Mutex<Vec<Arc<Rotation>>>,
 }
 
@@ -50,7 +50,7 @@ impl Offload {
     pub fn new(name: &'static str, device: Box<dyn Device>, cpu: &'static dyn Kernels) -> Offload {
         let kernels = device.kernels().into_iter().map(|k| (k, None)).collect();
         let (kernels, rotations) = (Mutex::new(kernels), Mutex::default());
-        Offload { name, device, kernels, cpu, seed: SEED, trust: Trust::default(), rotations }
+        Offload { name, device: device.into(), kernels, cpu, seed: SEED, trust: Arc::default(), rotations }
     }
 
     /// Probes every kernel that `wanted` names and was not probed yet. Fails where the device does.
@@ -94,6 +94,18 @@ impl Offload {
     pub fn choosing(self, chosen: impl Fn(Kernel) -> bool) -> Offload {
         lock(&self.kernels).retain(|(kernel, _)| chosen(*kernel));
         self
+    }
+
+    /// The same device, asked for some of its kernels only, and given up together with this one.
+    pub fn part(&self, chosen: impl Fn(Kernel) -> bool) -> Offload {
+        let kernels = self.verdicts().into_iter().filter(|(kernel, _)| chosen(*kernel)).collect();
+        Offload {
+            device: Arc::clone(&self.device),
+            kernels: Mutex::new(kernels),
+            trust: Arc::clone(&self.trust),
+            rotations: Mutex::default(),
+            ..*self
+        }
     }
 
     /// What it is asked for by, such as `cuda`.

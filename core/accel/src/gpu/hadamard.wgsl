@@ -165,7 +165,7 @@ fn turn(
   zero = source[0];
   let number = group.y * groups.x + group.x;
   let across = ((task.beside - 1u) >> task.lanes) + 1u;
-  let lane = number % across << task.lanes;
+  let lane = (number % across) << task.lanes;
   let stretch = number / across * task.tall;
   let count = (task.tall * task.len) << task.lanes;
   let stretches = (256u >> task.lanes) / task.len;

@@ -77,6 +77,13 @@ impl Gpu {
         Ok(Gpu { driver, kernels, programs, rotator, idle: Mutex::new(Vec::new()) })
     }
 
+    /// The same device under the name that a browser has for it, which it tells scripts only.
+    pub fn named(mut self, name: String, software: bool) -> Gpu {
+        self.driver.name = name;
+        self.driver.software |= software;
+        self
+    }
+
     /// What it runs for a kernel, compiled; none where it has none, or cannot compile it.
     async fn pipeline(&self, kernel: Kernel) -> Option<&wgpu::ComputePipeline> {
         let (_, at) = self.kernels.iter().find(|(known, _)| *known == kernel)?;

@@ -1,0 +1,230 @@
+// WebGPU beside the processor: the same bytes and figures, whatever the device does; and what the engine room says of it.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import {
+  assertAccessible,
+  choose,
+  commandLine,
+  convert,
+  openSample,
+  planFor,
+  SAMPLE,
+  sha256,
+  sparseModel,
+  stored,
+  wasmMemory,
+  withPage,
+} from './page.mjs';
+
+let folder;
+let expected;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'quantoscope-engines-'));
+  const path = join(folder, 'expected.gguf');
+  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', path, '--type', 'q4_0');
+  assert.equal(status, 0, stderr);
+  expected = sha256(path);
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A page that remembers a choice, and keeps every report that its worker gives. */
+function withEngine(engine, body, options = {}) {
+  const prepare = async (page, url, context) => {
+    await page.addInitScript((engine) => {
+      localStorage.setItem('quantoscope-engine', engine);
+      window.reports = [];
+      const Plain = window.Worker;
+      window.Worker = class extends Plain {
+        constructor(...args) {
+          super(...args);
+          this.addEventListener('message', ({ data }) => {
+            const report = data.answer?.report ?? data.answer;
+            if (report?.run) window.reports.push(report);
+          });
+        }
+      };
+    }, engine);
+    await page.reload();
+    // The worker answers: what is changed in it now is changed before it opens a device.
+    await page.waitForFunction(() => document.querySelector('.chip'));
+    await page.waitForTimeout(300);
+    await body(page, url, context);
+  };
+  return withPage(prepare, { webgpu: true, ...options });
+}
+
+const reports = (page) => page.evaluate(() => window.reports);
+const note = (page) => page.locator('.engine-note').innerText();
+
+async function saveSample(page) {
+  await openSample(page);
+  await planFor(page, 'GGUF', 'Q4_0');
+  await convert(page);
+  await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
+  assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+}
+
+/** Looks into one tensor and converts the sample; the reports of both. */
+async function lookAndSave(page) {
+  await openSample(page);
+  await page.getByRole('searchbox').fill('layers.0.self_attn.k_proj');
+  await page.locator('.grid-row').first().click();
+  await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+  await planFor(page, 'GGUF', 'Q4_0');
+  await convert(page);
+  await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
+  assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+  return reports(page);
+}
+
+test('a look and a conversion give the same bytes and reports with WebGPU and without', async () => {
+  const found = {};
+  for (const engine of ['processor', 'webgpu'])
+    await withEngine(engine, async (page) => {
+      found[engine] = await lookAndSave(page);
+      const words = engine === 'webgpu' ? /blocks by google swiftshader; the processor made .* all equal/ : /simd128/;
+      assert.match(await note(page), words);
+    });
+  const plain = (all) => all.map(({ run: _, ...report }) => report);
+  assert.equal(found.webgpu.length, 2);
+  assert.deepEqual(plain(found.webgpu), plain(found.processor));
+  for (const { run } of found.processor) assert.deepEqual([run.engine, run.device], ['simd128', undefined]);
+  for (const { run } of found.webgpu) {
+    assert.equal(run.device.name, 'google swiftshader');
+    assert.ok(run.device.blocks > 1000 && run.device.checked > 0 && run.device.differing === 0);
+  }
+});
+
+/** From its second large result on, the browser's device gives wrong bytes. */
+function lie(page) {
+  return page.workers()[0].evaluate(() => {
+    let large = 0;
+    const { getMappedRange } = GPUBuffer.prototype;
+    GPUBuffer.prototype.getMappedRange = function (...args) {
+      const range = getMappedRange.apply(this, args);
+      if (range.byteLength > 100_000 && (large += 1) > 1)
+        new Uint8Array(range, 0, range.byteLength - 4).forEach((byte, at, all) => (all[at] = byte ^ 1));
+      return range;
+    };
+  });
+}
+
+test('where a device lies, everything begins anew without it: a picked file', () =>
+  withEngine('webgpu', async (page) => {
+    await lie(page);
+    await saveSample(page);
+    assert.match(await note(page), /google swiftshader made wrong bytes, so the processor did everything anew/);
+    const [{ run }] = await reports(page);
+    assert.ok(run.device.differing > 0);
+    await page.getByRole('button', { name: /^Engine/ }).click();
+    await page.getByText(/made wrong bytes\. Until this page is loaded anew/).waitFor();
+  }));
+
+test('where a device lies, everything begins anew without it: a download', () =>
+  withEngine(
+    'webgpu',
+    async (page) => {
+      await lie(page);
+      await openSample(page);
+      await planFor(page, 'GGUF', 'Q4_0');
+      const download = page.waitForEvent('download');
+      await convert(page);
+      assert.equal(sha256(await (await download).path()), expected);
+      assert.match(await note(page), /made wrong bytes/);
+    },
+    { pickers: false },
+  ));
+
+test('a device that is lost half way is done without', () =>
+  withEngine('webgpu', async (page) => {
+    await page.workers()[0].evaluate(() => {
+      const { requestDevice } = GPUAdapter.prototype;
+      GPUAdapter.prototype.requestDevice = async function (...args) {
+        globalThis.device = await requestDevice.apply(this, args);
+        return globalThis.device;
+      };
+      let large = 0;
+      const { mapAsync } = GPUBuffer.prototype;
+      GPUBuffer.prototype.mapAsync = function (...args) {
+        if (this.size > 100_000 && (large += 1) === 3) globalThis.device.destroy();
+        return mapAsync.apply(this, args);
+      };
+    });
+    await saveSample(page);
+    assert.match(await note(page), /blocks by google swiftshader; .* It was given up: /);
+  }));
+
+test('the engine room: what there is, what was asked, how fast it is, what Auto takes', () =>
+  withEngine('auto', async (page) => {
+    await page.getByRole('button', { name: 'Engine: auto' }).click();
+    const room = page.getByRole('dialog', { name: 'Engine room' });
+    await room.getByText('google swiftshader').waitFor();
+    await room.getByText('software', { exact: true }).waitFor();
+    await room.getByText('simd128', { exact: true }).waitFor();
+    await room.getByText('This adapter is itself a program on the processor: Auto never takes it.').waitFor();
+    const row = (name) => room.getByRole('row', { name });
+    const cells = (name) => row(name).getByRole('cell').allInnerTexts();
+    // Nothing is asked of an adapter in software before somebody wants it.
+    assert.equal(await room.getByText('exact', { exact: true }).count(), 0);
+    await room.getByRole('button', { name: 'Probe and measure' }).click();
+    await row(/^Q8_0 ?quantize exact .* processor$/).waitFor({ timeout: 120_000 });
+    const [probe, processor, device, auto] = await cells(/^Q8_0 ?quantize/);
+    assert.deepEqual([probe, auto], ['exact', 'processor']);
+    assert.ok(Number(processor) > 0 && Number(device) > 0);
+    for (const colorScheme of ['light', 'dark'])
+      for (const width of [1440, 390]) {
+        await page.emulateMedia({ colorScheme });
+        await page.setViewportSize({ width, height: 900 });
+        await assertAccessible(page, `engine room, ${colorScheme}, ${width}`);
+        const wide = await page.evaluate(() => document.querySelector('dialog').scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `${wide} pixels too wide at ${width}`);
+      }
+    await room.getByRole('radio', { name: 'Processor' }).focus();
+    await page.keyboard.press('ArrowRight');
+    assert.ok(await room.getByRole('radio', { name: 'WebGPU' }).isChecked());
+    // Closing it ends the measuring.
+    await page.keyboard.press('Escape');
+    await room.waitFor({ state: 'detached' });
+    await page.getByRole('button', { name: 'Engine: WebGPU' }).waitFor();
+    assert.equal(await page.evaluate(() => localStorage.getItem('quantoscope-engine')), 'webgpu');
+  }));
+
+test('Auto takes a device for large work where that is measured to be faster', () =>
+  withEngine('auto', async (page) => {
+    // A clock on which every measurement takes as long: the device, which is asked for more at once, is the faster one.
+    await page.workers()[0].evaluate(() => {
+      Object.defineProperty(GPUAdapterInfo.prototype, 'isFallbackAdapter', { get: () => false });
+      let time = 0;
+      performance.now = () => (time += 20);
+    });
+    const path = join(folder, 'large.safetensors');
+    sparseModel(path, 2);
+    await choose(page, [path]);
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await planFor(page, 'GGUF', 'Q4_0');
+    await convert(page);
+    await page.getByText(/, with WebGPU$/).waitFor({ timeout: 120_000 });
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('Stopped. Nothing was kept.').waitFor({ timeout: 60_000 });
+    const bytes = await wasmMemory(page);
+    console.log(`windows of a device: ${(bytes / 1e6).toFixed(1)} MB of the core's memory`);
+    assert.ok(bytes < 128e6, `${bytes} bytes`);
+  }));
+
+test('without an adapter one sentence says so, and nothing else changes', () =>
+  withEngine(
+    'webgpu',
+    async (page) => {
+      await page.getByRole('button', { name: 'Engine: WebGPU' }).click();
+      const room = page.getByRole('dialog', { name: 'Engine room' });
+      await room.getByText('The browser offers this page no graphics adapter').first().waitFor();
+      await assertAccessible(page, 'engine room without an adapter');
+      await room.getByRole('button', { name: 'Close' }).click();
+      await saveSample(page);
+      assert.equal(await note(page), 'By the processor (simd128).');
+    },
+    { webgpu: false },
+  ));

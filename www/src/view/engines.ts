@@ -1,0 +1,283 @@
+// The engine room: who does the work, what was asked of a device before it was believed, and how fast both are.
+import { problemOf, type Client } from '../client';
+import { h, replace, uid, vary, type Child } from '../dom';
+import { integer, plural, seconds } from '../format';
+import type { EngineChoice, EngineRoom, KernelView, Pace, RunView } from '../protocol';
+import { problemNote } from './problem';
+
+const KEY = 'quantoscope-engine';
+const CHOICES: readonly (readonly [EngineChoice, string])[] = [
+  ['auto', 'Auto'],
+  ['processor', 'Processor'],
+  ['webgpu', 'WebGPU'],
+];
+
+function stored(): EngineChoice {
+  try {
+    const value = localStorage.getItem(KEY);
+    return value === 'processor' || value === 'webgpu' ? value : 'auto';
+  } catch {
+    // Storage may be switched off.
+    return 'auto';
+  }
+}
+
+/** The button in the footer that opens the room. */
+export function engineChip(client: Client): HTMLElement {
+  let choice = stored();
+  const word = h('span', {});
+  const show = () => {
+    const label = CHOICES.find(([value]) => value === choice)?.[1] ?? '';
+    word.textContent = `Engine: ${label.toLowerCase().replace('webgpu', 'WebGPU')}`;
+    void client.call('choose', { engine: choice });
+  };
+  const choose = (next: EngineChoice) => {
+    choice = next;
+    try {
+      localStorage.setItem(KEY, next);
+    } catch {
+      // As above.
+    }
+    show();
+  };
+  show();
+  return h(
+    'button',
+    {
+      type: 'button',
+      class: 'quiet chip',
+      'aria-haspopup': 'dialog',
+      on: { click: () => openRoom(client, choice, choose) },
+    },
+    h('span', { class: 'chip-mark', 'aria-hidden': 'true' }),
+    word,
+  );
+}
+
+/** What did the work, in a sentence or two. */
+export function engineNote({ engine, device }: RunView): string {
+  if (!device) return `By the processor (${engine}).`;
+  const { name, blocks, checked, differing, ended } = device;
+  if (differing > 0) return `${name} made wrong bytes, so the processor did everything anew.`;
+  const given = ended ? ` It was given up: ${ended}.` : '';
+  if (blocks === 0) return `By the processor; there was nothing to do for ${name}.${given}`;
+  const made = `${plural(blocks, 'block')} by ${name}; the processor made ${integer(checked)} of them again, all equal.`;
+  return made + given;
+}
+
+function openRoom(client: Client, chosen: EngineChoice, choose: (next: EngineChoice) => void): void {
+  const title = uid('engines');
+  const machines = h('div', { class: 'machines' });
+  const said = h('p', { class: 'soft', role: 'status' });
+  const work = h('div', { class: 'engine-work' });
+  let room: EngineRoom | undefined;
+  let choice = chosen;
+  const say = () => (said.textContent = sentence(choice, room));
+  const pick = (next: EngineChoice) => {
+    choice = next;
+    choose(next);
+    say();
+  };
+  const close = () => dialog.close();
+  const dialog = h(
+    'dialog',
+    { class: 'room', 'aria-labelledby': title, on: { close: () => dialog.remove() } },
+    h(
+      'header',
+      { class: 'room-head' },
+      h('h2', { id: title }, 'Engine room'),
+      h('button', { type: 'button', class: 'quiet', on: { click: close } }, 'Close'),
+    ),
+    h('p', { class: 'room-say' }, 'Every engine here gives the same bytes and the same figures. They differ in speed only.'),
+    segments(choice, pick),
+    said,
+    machines,
+    work,
+  );
+  // A click beside it lands on the dialog itself.
+  dialog.addEventListener('click', (event) => event.target === dialog && close());
+  document.body.append(dialog);
+  replace(machines, processorCard(undefined), h('div', { class: 'machine' }, cardHead('WebGPU', 'looking\u2026', [])));
+  say();
+  dialog.showModal();
+  client
+    .call('engines', {})
+    .then((found) => {
+      room = found;
+      replace(machines, processorCard(found), deviceCard(found));
+      say();
+      if (found.device && !found.device.ended) replace(work, ...kernelBlock(client, found.device, dialog));
+    })
+    .catch((reason: unknown) => replace(work, problemNote(problemOf(reason))));
+}
+
+function segments(choice: EngineChoice, pick: (next: EngineChoice) => void): HTMLElement {
+  const group = uid('engine');
+  const options = CHOICES.map(([value, label]) => {
+    const input = h('input', { type: 'radio', name: group, value, checked: value === choice });
+    input.addEventListener('change', () => pick(value));
+    return h('label', { class: 'segment' }, input, h('span', {}, label));
+  });
+  return h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Who does the work'), options);
+}
+
+/** What the choice means on this machine. */
+function sentence(choice: EngineChoice, room: EngineRoom | undefined): string {
+  if (choice === 'processor') return 'The processor does everything.';
+  if (!room) return 'Asking the browser for a graphics adapter, and the adapter what it can do\u2026';
+  const { device } = room;
+  if (!device) return room.absent ?? '';
+  if (device.ended) return `${device.ended}. Until this page is loaded anew, the processor does everything.`;
+  if (choice === 'webgpu') return 'WebGPU quantizes where its kernels are exact. The processor does the rest, and all measuring.';
+  if (device.software) return 'This adapter is itself a program on the processor: Auto never takes it.';
+  return 'Auto takes WebGPU for work of 256 MiB and more, where the table says that it is faster.';
+}
+
+function cardHead(kind: string, name: string, tags: Child[]): Child[] {
+  return [h('h3', {}, kind), h('p', { class: 'machine-name' }, name, ' ', tags)];
+}
+
+function processorCard(room: EngineRoom | undefined): HTMLElement {
+  const vectors = room?.processor === 'simd128' ? '128-bit vectors, one thread of this tab.' : 'One thread of this tab.';
+  return h(
+    'div',
+    { class: 'machine' },
+    cardHead('Processor', room?.processor ?? '\u2026', []),
+    h('p', { class: 'small soft' }, `${vectors} It does all measuring, and checks what a device makes.`),
+  );
+}
+
+const ABSENT = 'It would change the time that work takes, and nothing else.';
+
+function deviceCard({ device }: EngineRoom): HTMLElement {
+  if (!device)
+    return h('div', { class: 'machine' }, cardHead('WebGPU', 'not here', []), h('p', { class: 'small soft' }, ABSENT));
+  return h(
+    'div',
+    { class: 'machine' },
+    cardHead('WebGPU', device.name, [device.software && h('span', { class: 'tag plain' }, 'software')]),
+    h(
+      'p',
+      { class: 'small soft' },
+      `${plural(device.kernels.length, 'kernel')}. Each has to prove itself exact before it is asked for anything.`,
+    ),
+  );
+}
+
+type Device = NonNullable<EngineRoom['device']>;
+
+/** Kernels that do the same from other stores are one line. */
+interface Line {
+  type: string;
+  what: string;
+  kernels: { kernel: KernelView; index: number }[];
+}
+
+function lines(device: Device): Line[] {
+  const found: Line[] = [];
+  for (const [index, kernel] of device.kernels.entries()) {
+    const [type, what] = told(kernel);
+    const known = found.find((l) => l.type === type && l.what === what);
+    if (known) known.kernels.push({ kernel, index });
+    else found.push({ type, what, kernels: [{ kernel, index }] });
+  }
+  return found;
+}
+
+function told({ work, name, from, to, weighted }: KernelView): [string, string] {
+  if (work === 'turn') return ['rotate', name.includes('guarded') ? 'usual values' : 'all values'];
+  if (work === 'dequantize') return [from, 'decode'];
+  return [to, weighted ? 'quantize, weighted' : 'quantize'];
+}
+
+/** The kernels line by line, probed and timed while one looks; on a device in software only if somebody wants that. */
+function kernelBlock(client: Client, device: Device, dialog: HTMLDialogElement): HTMLElement[] {
+  const all = lines(device);
+  const rows = all.map((line) => h('tr', {}, ...cells(line)));
+  const start = h('button', { type: 'button', on: { click: () => void measure() } }, 'Probe and measure');
+  const note = h('p', { class: 'small soft', role: 'status' }, NOTE);
+  const measure = async () => {
+    start.disabled = true;
+    const begun = performance.now();
+    try {
+      for (const [i, line] of all.entries()) {
+        if (!dialog.open) return;
+        note.textContent = `${line.type}, ${line.what}: ${i + 1} of ${all.length}\u2026`;
+        await ask(client, line, (pace) => replace(rows[i] as HTMLElement, ...cells(line, pace)));
+      }
+      note.textContent = `${NOTE} Measured in ${seconds((performance.now() - begun) / 1000)}.`;
+    } catch (reason) {
+      replace(note, problemNote(problemOf(reason)));
+    }
+    start.textContent = 'Measure again';
+    start.disabled = false;
+  };
+  if (!device.software) void measure();
+  const table = h('div', { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Kernels, table' }, grid(rows));
+  return [
+    h('div', { class: 'block-head' }, h('h3', {}, 'Kernels'), start),
+    note,
+    table,
+    h('p', { class: 'small soft' }, TRUST),
+  ];
+}
+
+/** Probes the kernels of a line, and times the one that reads what models are stored as. */
+async function ask(client: Client, line: Line, show: (pace?: Pace) => void): Promise<void> {
+  for (const { kernel, index } of line.kernels) kernel.exact = await client.call('probe', { kernel: index });
+  show();
+  const timed = line.kernels.find(({ kernel }) => kernel.from === 'BF16') ?? line.kernels[0];
+  if (timed?.kernel.exact) show(await client.call('pace', { kernel: timed.index }));
+}
+
+const NOTE = 'Million values per second, from memory and back; quantizing from BF16.';
+const TRUST =
+  'A kernel is asked what is known beforehand: ties, zeros of both signs, subnormal numbers, values that must be refused. ' +
+  'One wrong byte, and it is not used. While it works, one block in 256 is made again by the processor; at the first ' +
+  'difference everything begins anew without the device.';
+
+function grid(rows: readonly HTMLElement[]): HTMLElement {
+  const heads = ['Type', 'Probe', 'Processor', 'WebGPU', 'Auto takes'];
+  return h(
+    'table',
+    { class: 'figures-table kernels' },
+    h(
+      'thead',
+      {},
+      h(
+        'tr',
+        {},
+        heads.map((text) => h('th', { scope: 'col' }, text)),
+      ),
+    ),
+    h('tbody', {}, [...rows]),
+  );
+}
+
+function cells({ type, what, kernels }: Line, pace?: Pace): HTMLElement[] {
+  const most = Math.max(pace?.processor ?? 0, pace?.device ?? 0);
+  return [
+    h('th', { scope: 'row' }, h('span', { class: 'tag made' }, type), h('span', { class: 'what' }, what)),
+    h('td', {}, probed(kernels.map(({ kernel }) => kernel.exact))),
+    h('td', {}, rate(pace?.processor, most, 'bar')),
+    h('td', {}, rate(pace?.device, most, 'bar rose')),
+    h('td', { class: 'auto' }, pace ? (pace.auto ? 'WebGPU' : 'processor') : '\u2013'),
+  ];
+}
+
+function probed(found: readonly (boolean | null)[]): Child {
+  const exact = found.filter(Boolean).length;
+  if (found.includes(null)) return '\u2013';
+  if (exact === found.length) return h('span', { class: 'verdict green' }, 'exact');
+  if (exact === 0) return h('span', { class: 'verdict red' }, 'refused');
+  return h('span', { class: 'verdict yellow' }, `${exact} of ${found.length}`);
+}
+
+/** The bar is there before its figure: rows keep their height. */
+function rate(values: number | null | undefined, most: number, kind: string): Child {
+  const bar = h('span', { class: kind, 'aria-hidden': 'true' });
+  vary(bar, '--part', most > 0 && values ? values / most : 0);
+  if (values === null || values === undefined) return ['\u2013', bar];
+  const millions = values / 1e6;
+  return [millions.toFixed(millions >= 100 ? 0 : 1), bar];
+}

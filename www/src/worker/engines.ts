@@ -1,0 +1,143 @@
+// Which engine does the work: the processor, or a graphics device that was opened, probed and timed.
+import { Device, processor, type Run } from '../pkg/quantoscope';
+import type { EngineChoice, EngineRoom, Pace, Progress } from '../protocol';
+import { Stop, toProblem } from './problem';
+
+/** The part of WebGPU that is used here; everything else is the core's. */
+interface Graphics {
+  requestAdapter(options: { powerPreference: 'high-performance' }): Promise<Adapter | null>;
+}
+interface Adapter {
+  info?: { vendor: string; architecture: string; description: string; isFallbackAdapter?: boolean };
+  isFallbackAdapter?: boolean;
+}
+
+type Found = { name: string; software: boolean } | { absent: string };
+type Opened = { device: Device } | { absent: string };
+interface Watch {
+  signal: AbortSignal;
+  progress: (p: Progress) => void;
+}
+type View = NonNullable<EngineRoom['device']>;
+
+/** A device has to be this much faster for `auto`: the processor measures what it made meanwhile. */
+const FASTER = 1.25;
+/** `auto` leaves what reads less to the processor: it is done before a device has been opened, probed and timed. */
+const WORTH = 256 << 20;
+
+let choice: EngineChoice = 'auto';
+let found: Promise<Found> | undefined;
+let opened: Promise<Opened> | undefined;
+const timed = new Map<number, Promise<Pace>>();
+/** The device with some of its kernels, by their numbers. */
+const chosen = new Map<string, Device>();
+
+export function chooseEngine(engine: EngineChoice): null {
+  choice = engine;
+  return null;
+}
+
+/** Gives a run the device that it may ask beside the processor, if there is one for it. */
+export async function engage(run: Run, watch: Watch): Promise<void> {
+  if (choice === 'processor' || (choice === 'auto' && run.total() < WORTH)) return;
+  const auto = choice === 'auto';
+  const adapter = await find();
+  if ('absent' in adapter || (auto && adapter.software)) return;
+  const here = await open();
+  if ('absent' in here) return;
+  try {
+    await join(run, here.device, adapter.name, watch);
+  } catch (reason) {
+    // Lost while it was asked: the processor does not need it.
+    opened = Promise.resolve(refused(adapter.name, reason));
+  }
+}
+
+async function join(run: Run, device: Device, name: string, { signal, progress }: Watch): Promise<void> {
+  const auto = choice === 'auto';
+  const { kernels } = view(device);
+  const wins: number[] = [];
+  for (const index of run.kernels(device)) {
+    if (signal.aborted) return;
+    const label = `${name}: asking whether ${kernels[index]?.name} is exact`;
+    progress({ done: 0, total: run.total(), label, device: false, anew: false });
+    if ((await device.probe(index)) && auto && (await rate(device, index)).auto) wins.push(index);
+  }
+  if (!auto) return run.on(device);
+  if (wins.length > 0) run.on(only(device, wins));
+}
+
+function only(device: Device, indices: number[]): Device {
+  const key = indices.join();
+  const known = chosen.get(key) ?? device.choosing(Uint32Array.from(indices));
+  chosen.set(key, known);
+  return known;
+}
+
+export async function engineRoom(): Promise<EngineRoom> {
+  const here = await open();
+  if ('absent' in here) return { processor: processor(), absent: here.absent };
+  return { processor: processor(), device: view(here.device) };
+}
+
+export async function probe(kernel: number): Promise<boolean> {
+  return (await theDevice().then((device) => device.probe(kernel))) as boolean;
+}
+
+/** Times a kernel anew. */
+export async function pace(kernel: number): Promise<Pace> {
+  timed.delete(kernel);
+  return rate(await theDevice(), kernel);
+}
+
+function rate(device: Device, kernel: number): Promise<Pace> {
+  const known = timed.get(kernel) ?? time(device, kernel);
+  timed.set(kernel, known);
+  return known;
+}
+
+async function time(device: Device, kernel: number): Promise<Pace> {
+  const pace = (await device.pace(kernel)) as Omit<Pace, 'auto'>;
+  const faster = (pace.device ?? 0) > FASTER * (pace.processor ?? 0);
+  return { ...pace, auto: faster && !view(device).software };
+}
+
+function view(device: Device): View {
+  return device.view() as View;
+}
+
+async function theDevice(): Promise<Device> {
+  const here = await open();
+  if ('absent' in here) throw new Stop({ code: 'device', message: here.absent });
+  return here.device;
+}
+
+function find(): Promise<Found> {
+  return (found ??= ask());
+}
+
+async function ask(): Promise<Found> {
+  const graphics = (navigator as { gpu?: Graphics }).gpu;
+  if (!graphics) return { absent: 'This browser has no WebGPU here, so the processor does all the work.' };
+  // The same wish as the core's, which gives the same adapter.
+  const adapter = await graphics.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+  if (!adapter) return { absent: 'The browser offers this page no graphics adapter, so the processor does all the work.' };
+  const { vendor, architecture, description } = adapter.info ?? { vendor: '', architecture: '', description: '' };
+  const software = adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false;
+  return { name: description || [vendor, architecture].filter(Boolean).join(' ') || 'graphics adapter', software };
+}
+
+function open(): Promise<Opened> {
+  return (opened ??= find().then(async (adapter) => {
+    if ('absent' in adapter) return adapter;
+    try {
+      return { device: (await Device.open(adapter.name, adapter.software)) as Device };
+    } catch (reason) {
+      return refused(adapter.name, reason);
+    }
+  }));
+}
+
+function refused(name: string, reason: unknown): Opened {
+  return { absent: `${name} is not used: ${toProblem(reason).message}. The processor does all the work.` };
+}
