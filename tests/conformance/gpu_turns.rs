@@ -109,7 +109,7 @@ fn every_order_in_every_mode_and_every_way_that_is_exact() {
         let offload = offload(gpu);
         assert!(is_exact(&offload, Arithmetic::Exact), "{name}");
         for by in WAYS.into_iter().filter(|by| is_exact(&offload, *by)) {
-            in_one_way(&name, offload.device(), by);
+            in_one_way(name, offload.device(), by);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What each instruction computes: PTX ISA 8.8, section 9.7, for the instructions that only read and write registers.
 
 use half::f16;
+use std::cmp::Ordering;
 
 /// Operands as registers hold them: as many low bits as the type has, floats by their pattern, predicates 0 or 1.
 pub type Operands = [u64; 4];
@@ -158,8 +159,8 @@ fn compared(name: &str) -> Option<Function> {
         "gt.f32" => |[a, b, ..]| u64::from(f(a) > f(b)),
         // With a `u` the answer is yes where one is no number.
         "neu.f32" => |[a, b, ..]| u64::from(f(a) != f(b)),
-        "leu.f32" => |[a, b, ..]| u64::from(!(f(a) > f(b))),
-        "geu.f32" => |[a, b, ..]| u64::from(!(f(a) < f(b))),
+        "leu.f32" => |[a, b, ..]| u64::from(f(a).partial_cmp(&f(b)) != Some(Ordering::Greater)),
+        "geu.f32" => |[a, b, ..]| u64::from(f(a).partial_cmp(&f(b)) != Some(Ordering::Less)),
         "num.f32" => |[a, b, ..]| u64::from(!f(a).is_nan() && !f(b).is_nan()),
         "eq.s16" => |[a, b, ..]| u64::from(a as i16 == b as i16),
         "ne.s16" => |[a, b, ..]| u64::from(a as i16 != b as i16),

@@ -28,7 +28,7 @@ fn a_wrong_gain_is_caught() {
     for (from, to) in [
         ("quotient(result[at], by)", "product(result[at], by)"),
         ("gain.columns == 1u", "gain.columns == 0u"),
-        ("(result << 6u) | digit |", "(result << 6u) | digit ^"),
+        ("(result << 6u) | select(0u, 1u, rest != 0)", "(result << 6u)"),
         ("finite(product(result[at], by))", "product(result[at], by)"),
     ] {
         assert_eq!(altered(&mut gpu, "gain", from, to), [Verdict::Refused; 2], "{to}");
