@@ -3,8 +3,8 @@
 SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
-# With the features that the tests ask for of its crates: else they would be built twice.
-PROGRAM := cargo build --workspace --bin quantoscope
+# With what the tests ask for of its crates: else these would be built twice.
+PROGRAM := cargo build --workspace --bins --tests
 
 .PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench devices matrix vectors clean
 
