@@ -96,29 +96,11 @@ impl Slot {
         commands.copy_buffer_to_buffer(&self.result, 0, &self.staging, 0, length as u64);
         commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
         let submission = driver.queue.submit([commands.finish()]);
-        let span = 0..(length + WORD) as u64;
-        map(driver, submission, &self.staging, span.clone()).await?;
-        let view = self.staging.get_mapped_range(span).map_err(failed)?;
-        let sure = view[length..] == [0; WORD];
-        if sure {
-            out.copy_from_slice(&view[..out.len()]);
-        }
-        drop(view);
-        self.staging.unmap();
-        // An error that was told in the meantime is this submission's: its bytes may be anything.
-        driver.check()?;
-        Ok(sure)
+        fetch(driver, submission, &self.staging, out).await
     }
 
     fn upload(&self, driver: &Driver, work: &Work<'_>) {
-        let src = work.src;
-        let (words, rest) = src.split_at(src.len() / WORD * WORD);
-        driver.queue.write_buffer(&self.source, 0, words);
-        if !rest.is_empty() {
-            let mut last = [0; WORD];
-            last[..rest.len()].copy_from_slice(rest);
-            driver.queue.write_buffer(&self.source, words.len() as u64, &last);
-        }
+        write(driver, &self.source, work.src);
         let size = [work.blocks, work.row.max(1), work.first, work.kind].map(u32::to_le_bytes);
         driver.queue.write_buffer(&self.size, 0, size.as_flattened());
         let given: Vec<u8> =
@@ -126,6 +108,40 @@ impl Slot {
         driver.queue.write_buffer(&self.given, 0, &given);
         driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
     }
+}
+
+/// Sends bytes, of which the last may be no whole word.
+pub fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
+    let (words, rest) = src.split_at(src.len() / WORD * WORD);
+    driver.queue.write_buffer(buffer, 0, words);
+    if !rest.is_empty() {
+        let mut last = [0; WORD];
+        last[..rest.len()].copy_from_slice(rest);
+        driver.queue.write_buffer(buffer, words.len() as u64, &last);
+    }
+}
+
+/// Waits for a submission whose result, and behind it the doubt, go to `staging`; false where doubt was raised, and then
+/// `out` is as it was.
+pub async fn fetch(
+    driver: &Driver,
+    submission: wgpu::SubmissionIndex,
+    staging: &wgpu::Buffer,
+    out: &mut [u8],
+) -> Result<bool> {
+    let length = out.len().next_multiple_of(WORD);
+    let span = 0..(length + WORD) as u64;
+    map(driver, submission, staging, span.clone()).await?;
+    let view = staging.get_mapped_range(span).map_err(failed)?;
+    let sure = view[length..] == [0; WORD];
+    if sure {
+        out.copy_from_slice(&view[..out.len()]);
+    }
+    drop(view);
+    staging.unmap();
+    // An error that was told in the meantime is this submission's: its bytes may be anything.
+    driver.check()?;
+    Ok(sure)
 }
 
 /// What a callback leaves for the one who waits for it.
@@ -136,7 +152,7 @@ struct Answer {
 }
 
 /// Waits until the device has done its work and the buffer can be read.
-pub async fn map(
+async fn map(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     buffer: &wgpu::Buffer,

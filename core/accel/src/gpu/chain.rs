@@ -1,6 +1,6 @@
 //! The buffers of one submission of several dispatches: bytes in, a matrix that stays on the device, bytes out.
 
-use super::buffers::{WORD, map};
+use super::buffers::{WORD, fetch, write};
 use super::device::Driver;
 use quantoscope_core::error::Result;
 
@@ -133,18 +133,7 @@ impl Chain {
         commands.copy_buffer_to_buffer(last, 0, &self.staging, 0, length as u64);
         commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
         let submission = driver.queue.submit([commands.finish()]);
-        let span = 0..(length + WORD) as u64;
-        map(driver, submission, &self.staging, span.clone()).await?;
-        let view = self.staging.get_mapped_range(span).map_err(super::failed)?;
-        let sure = view[length..] == [0; WORD];
-        if sure {
-            out.copy_from_slice(&view[..out.len()]);
-        }
-        drop(view);
-        self.staging.unmap();
-        // An error that was told in the meantime is this submission's: its bytes may be anything.
-        driver.check()?;
-        Ok(sure)
+        fetch(driver, submission, &self.staging, out).await
     }
 
     /// The buffers of one dispatch.
@@ -173,13 +162,7 @@ impl Chain {
     }
 
     fn upload(&self, driver: &Driver, dispatches: &[Dispatch<'_>], src: &[u8], tables: &[u32]) {
-        let (words, rest) = src.split_at(src.len() / WORD * WORD);
-        driver.queue.write_buffer(&self.source, 0, words);
-        if !rest.is_empty() {
-            let mut last = [0; WORD];
-            last[..rest.len()].copy_from_slice(rest);
-            driver.queue.write_buffer(&self.source, words.len() as u64, &last);
-        }
+        write(driver, &self.source, src);
         driver.queue.write_buffer(&self.tables, 0, &bytes(tables));
         let mut parameters = Vec::with_capacity(dispatches.len() * PARAMETERS);
         for dispatch in dispatches {
