@@ -172,9 +172,6 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Driven> {
     if first.made.differing == 0 {
         return Ok(first);
     }
-    if let Some(journal) = &mut journal {
-        journal.append(&[Record::doubt()]).map_err(note_failed)?;
-    }
     (work.on_doubt)();
     work.progress.restart();
     records.retain(|r| !r.device);
@@ -190,7 +187,7 @@ fn note_failed(e: std::io::Error) -> Error {
 fn attempt(
     work: &Work<'_>,
     artefact: Option<&Artefact>,
-    journal: Option<&mut Journal>,
+    mut journal: Option<&mut Journal>,
     records: Vec<Record>,
 ) -> Result<Driven> {
     let resources = &work.resources;
@@ -222,13 +219,17 @@ fn attempt(
                 shared.worker();
             });
         }
-        if let (Some(journal), Some(artefact)) = (journal, artefact)
+        if let (Some(journal), Some(artefact)) = (journal.as_deref_mut(), artefact)
             && let Err(e) = shared.keep_journal(journal, artefact, working)
         {
             shared.fail(usize::MAX, e);
         }
     });
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
+    if let (Some(journal), true) = (journal, state.made.differing > 0) {
+        // However this ends, nobody who resumes it may believe the device.
+        journal.append(&[Record::doubt()]).map_err(note_failed)?;
+    }
     match state.failure {
         // What a device in doubt made may be why something failed.
         Some((_, e)) if state.made.differing == 0 || e.code() == Code::Interrupted => Err(e),
