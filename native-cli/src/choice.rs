@@ -105,7 +105,8 @@ pub fn copies(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
 /// The sum of what threads measure at the same time.
 fn together(threads: u32, measure: impl Fn() -> Option<f64> + Sync) -> Option<f64> {
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&measure)).collect();
+        let start = |_| thread::Builder::new().spawn_scoped(scope, &measure).ok();
+        let workers: Vec<_> = (0..threads).map_while(start).collect();
         workers.into_iter().map(|w| w.join().ok().flatten()).sum()
     })
 }

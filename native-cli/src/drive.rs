@@ -1,10 +1,12 @@
 //! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
 
 use crate::choice;
+use crate::exit::no_thread;
 use crate::io::artefact::Artefact;
 use crate::io::journal::{Journal, Record};
 use crate::io::source::Source;
 use crate::render::progress::Progress;
+use crate::signals;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
@@ -14,12 +16,9 @@ use quantoscope_core::report::{Collector, DeviceView, Run};
 use quantoscope_core::schedule::{Budget, schedule_in};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
-
-/// Set by Ctrl-C and by SIGTERM.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Finished windows are brought to disk and noted at least this often, so that a killed run loses little.
 const SYNC_EVERY: Duration = Duration::from_millis(100);
@@ -32,12 +31,6 @@ const WINDOW: u64 = 512 << 10;
 fn jobs<'a>(plan: &'a Plan, resources: &Resources) -> Result<impl Iterator<Item = Job> + use<'a>> {
     let stretch = |offload: &Offload| offload.device().stretch() as u64 * size_of::<f32>() as u64;
     schedule_in(plan, &resources.budget, resources.engine.device().map_or(WINDOW, stretch))
-}
-
-/// Makes Ctrl-C end the work between two windows.
-pub fn watch_interrupts() {
-    // Fails only when a handler is set already, which is this one.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }
 
 /// How the work is done.
@@ -139,6 +132,25 @@ struct State {
     unnoted: Vec<Record>,
 }
 
+/// Holds workers back until all of them are there.
+#[derive(Default)]
+struct Start {
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Start {
+    fn wait(&self) {
+        let closed = |open: &mut bool| !*open;
+        drop(self.opened.wait_while(lock(&self.open), closed));
+    }
+
+    fn open(&self) {
+        *lock(&self.open) = true;
+        self.opened.notify_all();
+    }
+}
+
 /// Tells the keeper of the journal that a worker has ended, however it ended.
 struct Leaving<'a> {
     working: &'a AtomicUsize,
@@ -209,16 +221,25 @@ fn attempt(
     };
     shared.announce(&mut lock(&shared.state));
     let workers = resources.budget.workers;
-    let working = &AtomicUsize::new(workers as usize);
+    let working = &AtomicUsize::new(0);
+    // Nobody begins before all are there: what fails then has nothing to undo.
+    let start = &Start::default();
     thread::scope(|scope| {
         for _ in 0..workers {
+            working.fetch_add(1, Ordering::Relaxed);
             let leaving = Leaving { working, keeper: thread::current() };
             let shared = &shared;
-            scope.spawn(move || {
+            let worker = move || {
                 let _leaving = leaving;
+                start.wait();
                 shared.worker();
-            });
+            };
+            if let Err(e) = thread::Builder::new().spawn_scoped(scope, worker) {
+                shared.fail(usize::MAX, no_thread(&e));
+                break;
+            }
         }
+        start.open();
         if let (Some(journal), Some(artefact)) = (journal.as_deref_mut(), artefact)
             && let Err(e) = shared.keep_journal(journal, artefact, working)
         {
@@ -228,7 +249,7 @@ fn attempt(
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
     if let (Some(journal), true) = (journal, state.made.differing > 0) {
         // However this ends, nobody who resumes it may believe the device.
-        journal.append(&[Record::doubt()]).map_err(note_failed)?;
+        journal.doubt().map_err(note_failed)?;
     }
     match state.failure {
         // What a device in doubt made may be why something failed.
@@ -290,7 +311,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         if self.stopped.load(Ordering::Relaxed) {
             return None;
         }
-        if INTERRUPTED.load(Ordering::Relaxed) {
+        if signals::interrupted() {
             drop(jobs);
             self.fail(usize::MAX, Error::new(Code::Interrupted, "interrupted"));
             return None;

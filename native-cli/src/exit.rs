@@ -45,3 +45,8 @@ pub fn world(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
     };
     Error::new(code, format!("{what}: {error}"))
 }
+
+/// The error of a thread that the system does not start.
+pub fn no_thread(error: &std::io::Error) -> Error {
+    world(error, "cannot start a thread; fewer --threads, or a higher limit of processes or memory, may help")
+}

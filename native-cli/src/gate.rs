@@ -2,21 +2,17 @@
 
 use crate::args;
 use crate::drive::Resources;
-use crate::exit::world;
+use crate::exit::no_thread;
 use crate::io::source::Source;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::SourceFile;
 use quantoscope_core::gate::{Need, Pass, judge, tokens};
 use quantoscope_core::job::Scratch;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::plan::Plan;
 use quantoscope_core::report::GateView;
 use quantoscope_core::schedule::{Budget, schedule};
-use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::thread;
 
 /// Holds `plan` against its source. Nothing where nothing is rotated.
 pub fn hold(
@@ -47,9 +43,10 @@ pub fn hold(
         }
     };
     let bar = spinner(quiet);
-    let both = std::thread::scope(|scope| {
-        let other = scope.spawn(|| run(&mut before, source, resources));
-        let this = run(&mut after, source, resources);
+    let both = thread::scope(|scope| {
+        let first = || run(&mut before, source, resources, &ProgressBar::hidden());
+        let other = thread::Builder::new().spawn_scoped(scope, first).map_err(|e| no_thread(&e))?;
+        let this = run(&mut after, source, resources, &bar);
         let dead = |_| Err(Error::new(Code::Io, "the forward pass of the source ended before its time"));
         other.join().unwrap_or_else(dead).and(this)
     });
@@ -65,25 +62,14 @@ fn spinner(quiet: bool) -> ProgressBar {
     }
     let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
     bar.set_message("Trying the rotated model on a few tokens");
-    bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }
 
-/// SHA-256 of every file of a source, by name.
-pub fn hashes(source: &Source) -> Result<Vec<(String, String)>> {
-    let one = |(path, file): (PathBuf, &SourceFile)| {
-        let about = |e: std::io::Error| world(&e, format!("cannot read {}", file.name));
-        let mut hash = Sha256::new();
-        std::io::copy(&mut File::open(path).map_err(about)?, &mut hash).map_err(about)?;
-        Ok((file.name.clone(), hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
-    };
-    source.paths().zip(&source.checkpoint.files).map(one).collect()
-}
-
 /// Runs a pass to its end.
-fn run(pass: &mut Pass, source: &Source, resources: Resources) -> Result<()> {
+fn run(pass: &mut Pass, source: &Source, resources: Resources, bar: &ProgressBar) -> Result<()> {
     let mut scratch = Scratch::default();
     loop {
+        bar.tick();
         let needs = pass.needs()?;
         if needs.is_empty() {
             return Ok(());

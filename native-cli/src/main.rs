@@ -1,5 +1,7 @@
 //! `quantoscope`: reads arguments, runs a verb, says how it ended.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod choice;
 mod commands;
@@ -8,6 +10,7 @@ mod exit;
 mod gate;
 mod io;
 mod render;
+mod signals;
 
 use args::{Cli, Verb};
 use clap::Parser;

@@ -31,8 +31,14 @@ fn measure(trial: &Trial, values: &[f32], cols: usize, threads: usize) -> Vec<Su
     let share = rows.len().div_ceil(threads).max(1);
     let measured: Vec<Vec<Sums>> = thread::scope(|scope| {
         let work = |part: &[&[f32]]| part.iter().map(|row| trial.measure(row)).collect::<Vec<_>>();
-        let workers: Vec<_> = rows.chunks(share).map(|part| scope.spawn(move || work(part))).collect();
-        workers.into_iter().flat_map(|w| w.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+        let start = |part| (part, thread::Builder::new().spawn_scoped(scope, move || work(part)).ok());
+        let workers: Vec<_> = rows.chunks(share).map(start).collect();
+        // What no thread could be started for is measured here.
+        let measured = |(part, worker): (_, Option<thread::ScopedJoinHandle<'_, _>>)| match worker {
+            Some(worker) => worker.join().unwrap_or_else(|e| std::panic::resume_unwind(e)),
+            None => work(part),
+        };
+        workers.into_iter().flat_map(measured).collect()
     });
     let mut measured = measured.into_iter();
     let mut total = measured.next().unwrap_or_default();

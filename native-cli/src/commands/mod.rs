@@ -74,12 +74,14 @@ fn measure(
     verb: &'static str,
     quiet: bool,
 ) -> Result<Collector> {
-    crate::drive::watch_interrupts();
+    crate::signals::watch();
     let resources = resources.settled(plan)?;
     let progress = Progress::new(plan, verb, quiet);
     let work =
         Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {}, on_doubt: &|| {} };
     let collected = drive(&work, None);
     progress.finish();
-    Ok(collected?.collected)
+    let collected = collected?.collected;
+    sources.iter().try_for_each(|source| source.check_unchanged())?;
+    Ok(collected)
 }

@@ -2,14 +2,17 @@
 
 use super::plan::recipe;
 use crate::args::Quantize;
-use crate::drive::{Driven, Resources, Sink, Work, drive, watch_interrupts};
+use crate::drive::{Driven, Resources, Sink, Work, drive};
+use crate::exit::no_thread;
 use crate::gate;
-use crate::io::artefact::{Artefact, Permission, target};
+use crate::io::artefact::{Artefact, Intent, check_space};
 use crate::io::source::Source;
+use crate::io::target::{Permission, target};
 use crate::render;
 use crate::render::events::{Event, Events};
 use crate::render::progress::Progress;
 use crate::render::quantized::as_text;
+use crate::signals;
 use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
@@ -39,13 +42,21 @@ pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
     let resources = resources(args, recipe)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
     let mut plan = convert::weighted(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
+    let directory = kind == Kind::Folder || recipe.to == Container::LatticeQ4;
+    let out = target(&[&source], &args.output, directory, permission(args))?;
+    if directory {
+        source.check_config()?;
+    }
     if kind == Kind::Folder {
         convert::in_folder(&source.checkpoint, &mut plan, source.read_companions()?)?;
     }
-    let directory = kind == Kind::Folder || recipe.to == Container::LatticeQ4;
-    let out = target(&[&source], &args.output, directory, args.force || args.dry_run)?;
     let task = Task { args, sources: &[&source], plan: &plan, out: &out, resources, started };
     task.carry_out(|quiet| gate::hold(&args.gate, &source, &plan, resources, quiet))
+}
+
+/// A dry run may say what would be replaced.
+pub fn permission(args: &Quantize) -> Permission {
+    Permission { force: args.force || args.dry_run, resume: args.resume }
 }
 
 /// A plan, where it reads and where it writes.
@@ -67,6 +78,7 @@ impl Task<'_> {
         if args.dry_run {
             return dry_run(args, source, plan, resources);
         }
+        check_space(plan, out)?;
         let resources = resources.settled(plan)?;
         let quiet = args.json || args.events;
         if !quiet {
@@ -76,12 +88,13 @@ impl Task<'_> {
         let events = Events::new(args.events, source, plan);
         events.start(args, false)?;
         let rotates = plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some());
-        let (written, hashes) = std::thread::scope(|scope| {
-            let hashes = scope.spawn(|| if rotates { gate::hashes(source) } else { Ok(Vec::new()) });
+        let (written, hashes) = std::thread::scope(|scope| -> Result<_> {
+            let hash = || if rotates { source.hashes() } else { Ok(Vec::new()) };
+            let hashes = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(|e| no_thread(&e))?;
             let written = write(args, out, sources, plan, resources, &events);
             let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
-            (written, hashes.join().unwrap_or_else(dead))
-        });
+            Ok((written, hashes.join().unwrap_or_else(dead)))
+        })?;
         let driven = written?;
         let run = resources.run(started, &driven);
         let mut report = report(source, plan, Some(&driven.collected))?;
@@ -146,10 +159,12 @@ fn write(
     mut resources: Resources,
     events: &Events<'_>,
 ) -> Result<Driven> {
-    watch_interrupts();
-    let permission = Permission { force: args.force, resume: args.resume };
-    let fingerprint = fingerprint(sources, plan);
-    let begun = Artefact::begin(plan, out, permission, &fingerprint, resources.budget)?;
+    signals::watch();
+    signals::survive_file_limits();
+    let fingerprint = fingerprint(sources, plan)?;
+    let intent =
+        Intent { plan, permission: permission(args), fingerprint: &fingerprint, budget: resources.budget };
+    let begun = Artefact::begin(out, intent)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
     let progress = Progress::new(plan, verb(plan), args.events || args.json);
@@ -171,11 +186,9 @@ fn write(
     let collected = drive(&work, Some(sink));
     progress.finish();
     match collected {
-        Ok(_) if fingerprint != self::fingerprint(sources, plan) => {
-            artefact.discard();
-            Err(Error::new(Code::Io, "the input changed while it was read; nothing is written"))
-        }
         Ok(done) => {
+            let unchanged = sources.iter().try_for_each(|source| source.check_unchanged());
+            unchanged.inspect_err(|_| artefact.discard())?;
             artefact.commit()?;
             Ok(done)
         }
@@ -197,10 +210,12 @@ fn verb(plan: &Plan) -> &'static str {
 }
 
 /// Whatever decides the bytes: the plan, the sources, the version.
-fn fingerprint(sources: &[&Source], plan: &Plan) -> [u8; 32] {
+fn fingerprint(sources: &[&Source], plan: &Plan) -> Result<[u8; 32]> {
     let mut salt = env!("CARGO_PKG_VERSION").as_bytes().to_vec();
-    sources.iter().for_each(|s| salt.extend(s.salt()));
-    plan.fingerprint(&salt)
+    for source in sources {
+        salt.extend(source.salt()?);
+    }
+    Ok(plan.fingerprint(&salt))
 }
 
 /// The event for one run or another, so that `args` stays out of the renderer.

@@ -1,10 +1,10 @@
 //! `rotate`: a conversion that keeps the types, into a folder that loaders of Hugging Face's layout read; or an adapter
 //! turned with its model.
 
-use super::quantize::{Kind, Task, make, resources};
+use super::quantize::{Kind, Task, make, permission, resources};
 use crate::args::{Imatrix, Quantize, RecipeArgs, Rotate, Rotation, Scheme};
-use crate::io::artefact::target;
 use crate::io::source::Source;
+use crate::io::target::target;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{adapter, replay};
@@ -77,7 +77,7 @@ fn counter_rotate(
     let plan = adapter::plan(&base.checkpoint, &source.checkpoint, &config, recipe, others)?;
     let sources = [&source, &base];
     let inputs: Vec<&Source> = sources.into_iter().chain(rotated).collect();
-    let out = target(&inputs, &args.output, true, args.force || args.dry_run)?;
+    let out = target(&inputs, &args.output, true, permission(args))?;
     let elements = plan.conversion.as_ref().and_then(|c| c.rotation.as_ref()).map_or(0, |r| r.elements);
     let gate = |_| Ok(Some(GateView::unprobed(elements, "an adapter alone computes nothing".into())));
     Task { args, sources: &sources, plan: &plan, out: &out, resources, started }.carry_out(gate)

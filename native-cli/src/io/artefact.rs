@@ -1,39 +1,29 @@
 //! An artefact under construction: written beside its name, synced, renamed. It appears whole or not at all.
 
+use super::naming::Names;
+use super::scratch::{self, Scratch, found, number, parent, sync_directory, taken};
+use super::target::{Permission, Replaced, is_empty};
 use crate::exit::world;
-use crate::io::journal::{self, Claim, Journal, Record};
-use crate::io::positional::write_all_at;
-use crate::io::source::Source;
+use crate::io::journal::{Claim, Earlier, Journal, Naming, Record};
+use crate::io::positional::{read_exact_at, write_all_at};
 use fs4::fs_std::FileExt;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
 use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The file of a directory that makes it a model: an old one goes first, the new one comes last.
-const HEADS: [&str; 3] = ["quantize_index.json", "model.safetensors", "adapter_model.safetensors"];
-/// Where a file of ours says so.
-const MARK: &str = "quantoscope.recipe";
-const PARTIAL: &str = ".partial";
-const JOURNAL: &str = ".partial.journal";
-
-/// What the user allows.
-#[derive(Clone, Copy, Debug)]
-pub struct Permission {
-    pub force: bool,
-    pub resume: bool,
-}
+/// Bytes of a header that are compared at a time.
+const PIECE: usize = 1 << 20;
 
 /// An artefact under construction.
 pub struct Artefact {
     out: PathBuf,
-    partial: PathBuf,
-    journal_path: PathBuf,
+    scratch: Scratch,
     directory: bool,
     /// Whether what stands under the final name may be replaced.
     force: bool,
@@ -43,6 +33,10 @@ pub struct Artefact {
     single: Option<File>,
     /// Keeps other runs from writing the same output.
     claim: Claim,
+    /// How the output got its name, where an earlier run was stopped right after that. Nothing is written then.
+    named: Option<(Naming, bool)>,
+    /// How an earlier run was about to name the output.
+    before: Option<Naming>,
     /// Files of a directory that were written since they were last brought to the disk.
     dirty: Mutex<BTreeSet<u32>>,
 }
@@ -57,109 +51,54 @@ pub struct Begun {
     pub records: Vec<Record>,
 }
 
-fn beside(out: &Path, suffix: &str) -> PathBuf {
-    let mut name: OsString = out.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    out.with_file_name(name)
+/// What a run is about to do.
+#[derive(Clone, Copy)]
+pub struct Intent<'a> {
+    pub plan: &'a Plan,
+    pub permission: Permission,
+    /// Of the plan, the sources and the version.
+    pub fingerprint: &'a [u8; 32],
+    pub budget: Budget,
 }
 
-/// The path to write to. Refuses what must never be written to, before anything else is done; also for dry runs.
-pub fn target(sources: &[&Source], typed: &Path, directory: bool, force: bool) -> Result<PathBuf> {
-    let out = normal(typed, directory)?;
-    sources.iter().try_for_each(|source| check_not_input(source, &out, directory))?;
-    let Ok(meta) = fs::metadata(&out) else { return Ok(out) };
-    let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
-    match (directory, meta.is_dir()) {
-        (false, true) => refuse("is a directory"),
-        (true, false) => refuse("is not a directory"),
-        (false, false) if force => Ok(out),
-        (false, false) => refuse("exists; --force replaces it"),
-        (true, true) => check_directory(&out, force).map(|()| out),
+/// Fails where the disk has less room than the output of `plan` needs. A partial output has its room already.
+pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
+    if found(&Scratch::beside(out).partial)?.is_some() {
+        return Ok(());
     }
-}
-
-/// A directory without a slash or dot at its end, and not by way of a link: the partial output lies beside it, and is
-/// renamed. What ends so is no name for a file.
-fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
-    let usage = |why: &str| Err(Error::new(Code::Usage, format!("{} {why}", typed.display())));
-    let plain: PathBuf = typed.components().collect();
-    let end = typed.as_os_str().as_encoded_bytes();
-    let open_ended = end.ends_with(b"/") || end.ends_with(b"/.");
-    match plain.file_name() {
-        None => usage("is no name for an output"),
-        Some(_) if open_ended && !directory => usage("names a directory, and this container is one file"),
-        Some(_) if directory && plain.is_symlink() && plain.is_dir() => {
-            fs::canonicalize(&plain).map_err(|e| world(&e, format!("cannot open {}", plain.display())))
-        }
-        Some(_) => Ok(plain),
-    }
-}
-
-/// Neither the output nor the names that it has before it is done may be, or hold, the input.
-fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
-    let real = |p: PathBuf| fs::canonicalize(p).ok();
-    let inputs: BTreeSet<PathBuf> =
-        source.all_paths().chain([source.path.clone()]).filter_map(real).collect();
-    // Where the files really are, behind whatever links.
-    let holders = inputs.iter().filter_map(|p| p.parent());
-    let dirs: BTreeSet<PathBuf> =
-        holders.map(Path::to_path_buf).chain(real(source.dir().to_path_buf())).collect();
-    let is_input = |p: PathBuf, as_dir: bool| {
-        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
-    };
-    let partial = is_input(beside(out, PARTIAL), true) || is_input(beside(out, JOURNAL), true);
-    if partial || is_input(out.to_path_buf(), directory) {
-        return Err(Error::new(Code::SameFile, "the output is the input, or a part of it"));
+    let need = plan.conversion.as_ref().map_or(0, |c| c.totals.total_bytes_out);
+    let dir = parent(out);
+    let free =
+        fs4::available_space(dir).map_err(|e| world(&e, format!("cannot write to {}", dir.display())))?;
+    if free < need {
+        let message = format!("the output needs {need} bytes, and {} has {free} bytes free", dir.display());
+        return Err(Error::new(Code::NoSpace, message));
     }
     Ok(())
 }
 
-/// An existing directory is written to when empty, or with --force when it holds an index of ours.
-fn check_directory(out: &Path, force: bool) -> Result<()> {
-    let mut entries = fs::read_dir(out).map_err(|e| world(&e, format!("cannot list {}", out.display())))?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    // A replacement that was killed half-way has taken the index away, and left its journal.
-    let interrupted = journal::was_committing(&beside(out, JOURNAL));
-    let made =
-        |s: Source| s.checkpoint.q4_index.is_some() || s.checkpoint.metadata.0.iter().any(|(k, _)| k == MARK);
-    let ours = interrupted || Source::open(out).is_ok_and(made);
-    let message = match (force, ours) {
-        (true, true) => return Ok(()),
-        (true, false) => "is not empty, and holds no model of ours to replace",
-        (false, _) => "is not empty; --force replaces a model of ours in it",
-    };
-    Err(Error::new(Code::Exists, format!("{} {message}", out.display())))
-}
-
 impl Artefact {
     /// Makes the partial files and the journal, or finds those of an interrupted run.
-    pub fn begin(
-        plan: &Plan,
-        out: &Path,
-        permission: Permission,
-        fingerprint: &[u8; 32],
-        budget: Budget,
-    ) -> Result<Begun> {
-        let journal_path = beside(out, JOURNAL);
-        let about = |e: std::io::Error| world(&e, format!("cannot write {}", journal_path.display()));
-        let Some(claim) = Claim::take(&journal_path).map_err(about)? else {
+    pub fn begin(out: &Path, intent: Intent<'_>) -> Result<Begun> {
+        let Intent { plan, permission, .. } = intent;
+        let scratch = Scratch::beside(out);
+        let Some(claim) = Claim::take(&scratch.journal)? else {
             let message = format!("{} is being written by another run", out.display());
             return Err(Error::new(Code::PartialExists, message));
         };
         let mut artefact = Artefact {
             out: out.to_path_buf(),
-            partial: beside(out, PARTIAL),
-            journal_path,
+            scratch,
             directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
             force: permission.force,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
             claim,
+            named: None,
+            before: None,
             dirty: Mutex::default(),
         };
-        match artefact.earlier(plan, permission, fingerprint, budget) {
+        match artefact.earlier(intent) {
             Ok(Some((journal, budget, records))) => return Ok(Begun { artefact, journal, budget, records }),
             Ok(None) => {}
             Err(e) => {
@@ -167,130 +106,233 @@ impl Artefact {
                 return Err(e);
             }
         }
-        let made = artefact.check_space(plan).and_then(|()| artefact.create(plan, fingerprint, &budget));
-        let journal = made.inspect_err(|_| artefact.discard())?;
-        Ok(Begun { artefact, journal, budget, records: Vec::new() })
+        // What stands in the way here was never ours, and what `create` fails at is removed by it.
+        let made = artefact.check_names().and_then(|()| check_space(plan, out));
+        made.inspect_err(|_| artefact.unclaim())?;
+        let journal = artefact.create(intent)?;
+        Ok(Begun { artefact, journal, budget: intent.budget, records: Vec::new() })
     }
 
-    /// Takes over what an earlier run left, or clears it away, as far as that is permitted.
-    fn earlier(
-        &mut self,
-        plan: &Plan,
-        permission: Permission,
-        fingerprint: &[u8; 32],
-        budget: Budget,
-    ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
-        if fs::symlink_metadata(&self.partial).is_err() {
-            return Ok(None);
+    fn names(&self) -> Names<'_> {
+        Names { out: &self.out, scratch: &self.scratch, claim: &self.claim, before: self.before }
+    }
+
+    /// Takes over what an earlier run left, or clears it away, as far as that is permitted and the run was ours.
+    fn earlier(&mut self, intent: Intent<'_>) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        let Permission { force, resume } = intent.permission;
+        let about = |e: io::Error| world(&e, format!("cannot read {}", self.scratch.journal.display()));
+        let earlier = self.claim.read().map_err(about)?;
+        let partial = found(&self.scratch.partial)?;
+        self.before = earlier.as_ref().and_then(|e| e.naming);
+        if let Some(naming) = self.before {
+            if self.names().is_named(naming)? {
+                return self.go_on_named(intent, earlier.unwrap_or_default(), naming);
+            }
+            if partial.is_none() || (force && !resume) {
+                self.names().take_back(naming)?;
+            }
         }
-        let partial = self.partial.display();
-        if !permission.resume && !permission.force {
+        let Some(partial) = partial else { return Ok(None) };
+        let proven = self.is_ours(&partial, earlier.as_ref())?;
+        let path = self.scratch.partial.clone();
+        if !resume && !force {
             let message = format!(
-                "{partial} is left from an interrupted run; --resume goes on with it, --force starts again"
+                "{} is left from an interrupted run; --resume goes on with it, --force starts again",
+                path.display()
             );
-            return Err(Error::new(Code::PartialExists, message));
+            let ours = || Error::new(Code::PartialExists, message);
+            return Err(if proven { ours() } else { taken(&path, "was not made by this program") });
         }
-        if !self.claim.found && !permission.force {
-            // Runs of ours make the journal first, so this may be anybody's.
-            let message = format!("{partial} has no journal to go on from; --force starts again");
-            return Err(Error::new(Code::PartialExists, message));
-        }
-        if permission.resume
-            && let Some(begun) = self.resume(plan, fingerprint, budget)?
+        if resume
+            && let Some(earlier) = earlier
+            && let Some(begun) = self.resume(intent, earlier)?
         {
             return Ok(Some(begun));
         }
+        if !proven {
+            return Err(taken(&path, "has no journal that proves it to be of an interrupted run"));
+        }
         self.check_partial()?;
         self.clear();
+        self.claim.found = false;
         Ok(None)
     }
 
-    /// The journal of the partial output, if it is of this very plan. A partial with an empty journal never got beyond
-    /// its headers and is started again.
+    /// Whether the partial output was created by the run whose journal lies beside it. A run that was killed right after
+    /// creating it had no time to note that, nor to write anything.
+    fn is_ours(&self, partial: &Metadata, earlier: Option<&Earlier>) -> Result<bool> {
+        if !partial.is_dir() && scratch::suspicious(partial).is_some() {
+            return Ok(false);
+        }
+        match earlier.and_then(|e| e.created) {
+            Some(created) => Ok(created == number(partial)),
+            None if partial.is_dir() => Ok(self.claim.found && is_empty(&self.scratch.partial)?),
+            None => Ok(self.claim.found && partial.len() == 0),
+        }
+    }
+
+    /// The output has its name, and the run was stopped before it could say so.
+    fn go_on_named(
+        &mut self,
+        intent: Intent<'_>,
+        earlier: Earlier,
+        naming: Naming,
+    ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        let about = |e: io::Error| world(&e, format!("cannot write {}", self.scratch.journal.display()));
+        if intent.permission.resume {
+            self.check_fingerprint(intent, &earlier, &self.out)?;
+            let journal = self.claim.go_on(earlier.sound).map_err(about)?;
+            self.named = Some((naming, earlier.cleared));
+            return Ok(Some((journal, earlier.budget, earlier.records)));
+        }
+        self.claim.go_on(earlier.sound).map_err(about)?;
+        self.names().finish(naming, earlier.cleared)?;
+        self.claim.clear().map_err(about)?;
+        self.claim.found = false;
+        Ok(None)
+    }
+
+    fn check_fingerprint(&self, intent: Intent<'_>, earlier: &Earlier, made: &Path) -> Result<()> {
+        if earlier.fingerprint == *intent.fingerprint {
+            return Ok(());
+        }
+        let message = format!(
+            "{} was made by another plan (other input, options or version); --force without --resume starts again",
+            made.display()
+        );
+        Err(Error::new(Code::ResumeMismatch, message))
+    }
+
+    /// The journal of the partial output, if it is of this very plan and everything up to the first window is there.
     fn resume(
         &mut self,
-        plan: &Plan,
-        fingerprint: &[u8; 32],
-        budget: Budget,
+        intent: Intent<'_>,
+        earlier: Earlier,
     ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
-        let path = self.journal_path.clone();
-        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
-        let Some(earlier) = self.claim.read().map_err(about)? else { return Ok(None) };
-        if earlier.fingerprint != *fingerprint {
-            let message = format!(
-                "{} was made by another plan (other input, options or version); --force without --resume starts again",
-                self.partial.display()
-            );
-            return Err(Error::new(Code::ResumeMismatch, message));
-        }
-        let committing = earlier.records.iter().any(Record::is_commit);
-        let whole = |(index, file): (usize, &OutFile)| match fs::metadata(self.path(index as u32)) {
-            Ok(meta) => meta.len() == file.len,
-            Err(_) => committing,
-        };
-        if !plan.files.iter().enumerate().all(whole) {
-            return Ok(None);
+        self.check_fingerprint(intent, &earlier, &self.scratch.partial)?;
+        for (index, file) in intent.plan.files.iter().enumerate() {
+            if !self.is_whole(index as u32, file)? {
+                return Ok(None);
+            }
         }
         self.open_single()?;
+        let about = |e: io::Error| world(&e, format!("cannot read {}", self.scratch.journal.display()));
         let journal = self.claim.go_on(earlier.sound).map_err(about)?;
-        // The windows of the earlier run are kept where they fit today's memory, or are all done.
+        // The windows of the earlier run are kept where they fit today's memory.
+        let budget = intent.budget;
         let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
         let memory = share.saturating_mul(budget.workers.into());
-        if memory > budget.memory && !committing {
+        if memory > budget.memory {
             return Ok(Some((journal, budget, earlier.records)));
         }
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
+    }
+
+    /// Whether a partial file has its planned length and begins as planned, which no foreign file does.
+    fn is_whole(&self, index: u32, planned: &OutFile) -> Result<bool> {
+        let path = self.path(index);
+        let Some(meta) = found(&path)? else { return Ok(false) };
+        if let Some(why) = scratch::suspicious(&meta) {
+            return Err(taken(&path, why));
+        }
+        if meta.len() != planned.len {
+            return Ok(false);
+        }
+        let about = |e: io::Error| world(&e, format!("cannot read {}", path.display()));
+        let file = scratch::open(&path, false).map_err(about)?;
+        let mut buffer = vec![0; planned.header.len().min(PIECE)];
+        let mut offset = 0;
+        for piece in planned.header.chunks(PIECE) {
+            let read = buffer.get_mut(..piece.len()).unwrap_or_default();
+            read_exact_at(&file, read, offset).map_err(about)?;
+            if read != piece {
+                return Ok(false);
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(true)
     }
 
     /// A directory is cleared away only where everything in it is what a run of ours leaves.
     fn check_partial(&self) -> Result<()> {
         let ours = |name: &str| {
             let planned = self.names.iter().any(|n| n == name);
-            planned || HEADS.contains(&name) || name.ends_with(".q4") || name.ends_with(".f16")
+            let written = [".q4", ".f16", ".json", ".safetensors"].iter().any(|end| name.ends_with(end));
+            planned || written
         };
-        let Ok(mut entries) = fs::read_dir(&self.partial) else { return Ok(()) };
-        if entries.all(|e| e.is_ok_and(|e| e.file_name().to_str().is_some_and(ours))) {
+        let Ok(mut entries) = fs::read_dir(&self.scratch.partial) else { return Ok(()) };
+        let plain = |e: &fs::DirEntry| e.file_type().is_ok_and(|t| t.is_file());
+        if entries.all(|e| e.is_ok_and(|e| plain(&e) && e.file_name().to_str().is_some_and(ours))) {
             return Ok(());
         }
-        let message = format!("{} holds files that are not ours; move it away", self.partial.display());
-        Err(Error::new(Code::Exists, message))
+        Err(taken(&self.scratch.partial, "holds files that are not ours"))
     }
 
-    fn check_space(&self, plan: &Plan) -> Result<()> {
-        let need = plan.conversion.as_ref().map_or(0, |c| c.totals.total_bytes_out);
-        let parent = self.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let free = fs4::available_space(parent)
-            .map_err(|e| world(&e, format!("cannot write to {}", parent.display())))?;
-        if free < need {
-            let message =
-                format!("the output needs {need} bytes, and {} has {free} bytes free", parent.display());
-            return Err(Error::new(Code::NoSpace, message));
+    /// The names that must be free for what this run may do are free, and what it replaces leaves room for what stays.
+    fn check_names(&self) -> Result<()> {
+        let Some(old) = found(&self.out)?.filter(Metadata::is_dir) else { return Ok(()) };
+        if !self.directory || !old.is_dir() || is_empty(&self.out)? {
+            return Ok(());
         }
-        Ok(())
+        if found(&self.scratch.replaced)?.is_some() {
+            return Err(taken(&self.scratch.replaced, "is in the way of the directory that is replaced"));
+        }
+        match Replaced::open(&self.out)? {
+            Some(replaced) => replaced.check_names(&self.out, &self.names),
+            None => Ok(()),
+        }
     }
 
     fn path(&self, file: u32) -> PathBuf {
         match self.names.get(file as usize) {
-            Some(name) if self.directory => self.partial.join(name),
-            _ => self.partial.clone(),
+            Some(name) if self.directory => self.scratch.partial.join(name),
+            _ => self.scratch.partial.clone(),
         }
     }
 
-    fn create(&mut self, plan: &Plan, fingerprint: &[u8; 32], budget: &Budget) -> Result<Journal> {
-        let path = self.partial.clone();
-        let about = |e: std::io::Error| world(&e, format!("cannot write {}", path.display()));
-        if self.directory {
-            fs::create_dir(&self.partial).map_err(about)?;
-        }
+    /// Creates the partial files with their headers. Whatever fails, what was created is removed.
+    fn create(&mut self, intent: Intent<'_>) -> Result<Journal> {
+        let path = self.scratch.partial.clone();
+        let about = |e: io::Error| world(&e, format!("cannot write {}", path.display()));
+        let begun = self.claim.begin(intent.fingerprint, &intent.budget).map_err(about);
+        let first = begun.and_then(|mut journal| {
+            let mode = found(&self.out)?.map_or(0o777, |old| mode(&old));
+            let file = match self.directory {
+                true => create_directory(&path, mode | 0o700).map(|()| None),
+                false => scratch::create(&path, mode & 0o666 | 0o600).map(Some),
+            };
+            match file {
+                Ok(file) => Ok((journal_created(&mut journal, &path).map_err(about), journal, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    Err(taken(&path, "appeared while this run began"))
+                }
+                Err(e) => Err(about(e)),
+            }
+        });
+        // Nothing was created under that name.
+        let (noted, journal, file) = first.inspect_err(|_| self.unclaim_begun())?;
+        self.single = file;
+        let filled = noted.and_then(|()| self.fill(intent.plan));
+        filled.inspect_err(|_| self.discard())?;
+        Ok(journal)
+    }
+
+    fn fill(&self, plan: &Plan) -> Result<()> {
+        sync_directory(parent(&self.out))?;
         for (index, planned) in plan.files.iter().enumerate() {
-            let file = File::create(self.path(index as u32)).map_err(about)?;
+            let path = self.path(index as u32);
+            let about = |e: io::Error| world(&e, format!("cannot write {}", path.display()));
+            let created = match &self.single {
+                Some(_) => None,
+                None => Some(scratch::create(&path, 0o666).map_err(about)?),
+            };
+            let Some(file) = self.single.as_ref().or(created.as_ref()) else { continue };
             file.set_len(planned.len).map_err(about)?;
-            reserve(&file, planned.len).map_err(about)?;
-            write_all_at(&file, &planned.header, 0).map_err(about)?;
+            reserve(file, planned.len).map_err(about)?;
+            write_all_at(file, &planned.header, 0).map_err(about)?;
             file.sync_all().map_err(about)?;
         }
-        self.open_single()?;
-        self.claim.begin(fingerprint, budget).map_err(about)
+        if self.directory { sync_directory(&self.scratch.partial) } else { Ok(()) }
     }
 
     fn open_single(&mut self) -> Result<()> {
@@ -302,20 +344,20 @@ impl Artefact {
 
     fn open(&self, file: u32) -> Result<File> {
         let path = self.path(file);
-        OpenOptions::new()
-            .write(true)
-            .open(&path)
-            .map_err(|e| world(&e, format!("cannot write {}", path.display())))
+        scratch::open(&path, true).map_err(|e| world(&e, format!("cannot write {}", path.display())))
     }
 
     /// Writes the bytes of a job, run after run. Any thread.
     pub fn write(&self, write: &Write, mut bytes: &[u8]) -> Result<()> {
+        if self.named.is_some() {
+            return Ok(());
+        }
         let opened = if self.single.is_none() { Some(self.open(write.file)?) } else { None };
         let Some(file) = opened.as_ref().or(self.single.as_ref()) else { return Ok(()) };
         for (offset, len) in write.region.runs() {
             let (run, rest) = bytes.split_at(len as usize);
             write_all_at(file, run, offset)
-                .map_err(|e| world(&e, format!("cannot write {}", self.partial.display())))?;
+                .map_err(|e| world(&e, format!("cannot write {}", self.scratch.partial.display())))?;
             bytes = rest;
         }
         if self.single.is_none() {
@@ -326,7 +368,7 @@ impl Artefact {
 
     /// Brings everything that was written to the disk.
     pub fn sync(&self) -> Result<()> {
-        let about = |e: std::io::Error| world(&e, format!("cannot write {}", self.partial.display()));
+        let about = |e: io::Error| world(&e, format!("cannot write {}", self.scratch.partial.display()));
         if let Some(file) = &self.single {
             return file.sync_data().map_err(about);
         }
@@ -337,92 +379,87 @@ impl Artefact {
         Ok(())
     }
 
-    /// Gives the artefact its name.
+    /// Gives the artefact its name, and removes what was needed until then.
     pub fn commit(self) -> Result<()> {
-        self.sync()?;
-        let about = |e: std::io::Error| world(&e, format!("cannot name {}", self.out.display()));
-        let free = fs::symlink_metadata(&self.out).is_err() || (self.directory && is_empty(&self.out));
-        if !free && !self.force {
-            let message = format!(
-                "{} was made by somebody else meanwhile; --resume --force replaces it",
-                self.out.display()
-            );
-            return Err(Error::new(Code::Exists, message));
-        }
-        if self.directory && self.out.is_dir() && !is_empty(&self.out) {
-            self.replace().map_err(about)?;
-        } else {
-            if self.directory && self.out.is_dir() {
-                fs::remove_dir(&self.out).map_err(about)?;
+        match self.named {
+            Some((naming, cleared)) => self.names().finish(naming, cleared)?,
+            None => {
+                self.sync()?;
+                if self.directory {
+                    sync_directory(&self.scratch.partial)?;
+                }
+                self.names().give(&self.names, self.directory, self.force)?;
             }
-            fs::rename(&self.partial, &self.out).map_err(about)?;
         }
-        sync_parent(&self.out);
-        fs::remove_file(&self.journal_path).map_err(about)
+        self.names().release()?;
+        sync_directory(parent(&self.out))
     }
 
-    /// Replaces the files of an old model one by one (only with --force). Its index goes first and the new one comes
-    /// last, so that no index ever stands over a mixture; the note in the journal lets a killed run be finished.
-    fn replace(&self) -> std::io::Result<()> {
-        self.claim.note_commit()?;
-        for head in HEADS {
-            let old = self.out.join(head);
-            if self.partial.join(head).exists() && old.exists() {
-                fs::remove_file(old)?;
-            }
-        }
-        let last = |n: &&String| HEADS.contains(&n.as_str());
-        for name in self.names.iter().filter(|n| !last(n)).chain(self.names.iter().filter(last)) {
-            match fs::rename(self.partial.join(name), self.out.join(name)) {
-                // Moved before the run was killed.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound && self.out.join(name).exists() => {}
-                moved => moved?,
-            }
-        }
-        fs::remove_dir(&self.partial)
-    }
-
-    /// Removes everything that was written.
+    /// Removes everything that was written, unless it has its name already.
     pub fn discard(&self) {
-        self.clear();
-        let _ = fs::remove_file(&self.journal_path);
+        if self.named.is_none() {
+            self.clear();
+            let _ = fs::remove_file(&self.scratch.journal);
+        }
     }
 
-    /// Removes the partial output, and what the journal says of it first.
+    /// Removes the partial output, then what the journal says of it: a journal without an output is harmless, an output
+    /// without its journal would not be known again.
     fn clear(&self) {
         // What cannot be removed is found, and named, by the next run.
-        let _ = self.claim.clear();
-        let _ = if self.partial.is_dir() && !self.partial.is_symlink() {
-            fs::remove_dir_all(&self.partial)
-        } else {
-            fs::remove_file(&self.partial)
+        let partial = &self.scratch.partial;
+        let removed = match fs::symlink_metadata(partial) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(partial),
+            _ => fs::remove_file(partial),
         };
+        if removed.is_ok() {
+            let _ = self.claim.clear();
+        }
     }
 
     /// Gives up the right to write, as it was found.
     fn unclaim(&self) {
         if !self.claim.found {
-            let _ = fs::remove_file(&self.journal_path);
+            let _ = fs::remove_file(&self.scratch.journal);
         }
     }
+
+    /// The same once the journal has been begun.
+    fn unclaim_begun(&self) {
+        let _ = self.claim.clear();
+        self.unclaim();
+    }
+}
+
+fn journal_created(journal: &mut Journal, path: &Path) -> io::Result<()> {
+    journal.created(number(&fs::symlink_metadata(path)?))
+}
+
+/// The permission bits of what is replaced: its successor is as private from the first moment on.
+#[cfg(unix)]
+fn mode(old: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(old) & 0o777
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Metadata) -> u32 {
+    0o777
+}
+
+fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder.create(path)
 }
 
 /// Takes the room on the disk at once, where the file system can: then writing finds it, and it cannot run out.
-fn reserve(file: &File, len: u64) -> std::io::Result<()> {
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
     match FileExt::allocate(file, len) {
-        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => Err(e),
+        Err(e) if refused.contains(&e.kind()) => Err(e),
         _ => Ok(()),
-    }
-}
-
-fn is_empty(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut d| d.next().is_none())
-}
-
-/// A rename is durable once its directory is synced. Not every file system can; the rename stands either way.
-fn sync_parent(path: &Path) {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(dir) = File::open(parent) {
-        let _ = dir.sync_all();
     }
 }

@@ -1,24 +1,30 @@
 //! The journal of an unfinished artefact: which windows are on disk, and what was measured in them.
 //!
-//! `magic | plan fingerprint | budget` and then records `length | payload | checksum`. A record is appended only
-//! after the data it speaks of was synced. A torn record at the end is what a killed run leaves, and ends the journal.
+//! `magic | plan fingerprint | budget` and then entries `length | payload | checksum`. The entry of a window is appended
+//! only after the data it speaks of was synced. A torn entry at the end is what a killed run leaves, and ends the journal.
 //!
-//! The journal is also the lock: it is made before anything else, and held until the artefact has its name, so that two
-//! runs never write the same output. An empty one says that the headers are not written yet.
+//! The journal is also the lock: it is created before anything else, and held until the artefact has its name, so that two
+//! runs never write the same output. An empty one was left before the headers were written. A file under its name that
+//! does not begin with the magic is not ours and is never opened for writing.
 
+use super::scratch;
+use crate::exit::world;
 use quantoscope_core::bytes::Cursor;
+use quantoscope_core::error::Result;
 use quantoscope_core::job::Window;
 use quantoscope_core::metric::{Node, PairSums};
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const MAGIC: &[u8; 8] = b"QSJRNL02";
+/// What the journals of all versions begin with.
+const FAMILY: &[u8; 6] = b"QSJRNL";
+const MAGIC: &[u8; 8] = b"QSJRNL03";
 const HEADER: usize = 8 + 32 + 8 + 4;
-/// A record holds a few dozen nodes; anything longer is damage.
-const MAX_RECORD: u32 = 16 << 20;
+/// An entry holds a few dozen nodes; anything longer is damage.
+const MAX_ENTRY: u32 = 16 << 20;
 
 /// A finished window.
 #[derive(Clone, Debug)]
@@ -30,30 +36,26 @@ pub struct Record {
     pub error: Vec<Node<PairSums>>,
 }
 
-impl Record {
-    /// The note that every window is written and the files are about to get their names.
-    fn commit() -> Record {
-        Record::note(u32::MAX)
-    }
+/// The moment at which the partial output gets its name. Numbers are those of [`scratch::number`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// The partial output.
+    pub made: u64,
+    /// The directory that it replaces; 0 where it replaces none.
+    pub replaced: u64,
+}
 
-    /// The note that whatever a device made until here is in doubt.
-    pub fn doubt() -> Record {
-        Record::note(u32::MAX - 1)
-    }
-
-    /// What is no window: outputs have smaller numbers.
-    fn note(output: u32) -> Record {
-        Record { output, window: Window { rows: 0..0, cols: 0..0 }, device: false, error: Vec::new() }
-    }
-
-    fn is_doubt(&self) -> bool {
-        self.output == u32::MAX - 1
-    }
-
-    /// Whether this is that note.
-    pub fn is_commit(&self) -> bool {
-        self.output == u32::MAX
-    }
+enum Entry {
+    /// A finished window.
+    Window(Record),
+    /// Whatever a device made until here is in doubt.
+    Doubt,
+    /// The partial output, by its number, was created by this run.
+    Created(u64),
+    /// Every window is written, and the names are about to change.
+    Naming(Naming),
+    /// Everything in the replaced directory that must be kept has been moved out of it.
+    Cleared,
 }
 
 /// An open journal, ready to be appended to.
@@ -69,25 +71,44 @@ pub struct Claim {
 }
 
 /// What an earlier run left.
+#[derive(Default)]
 pub struct Earlier {
     pub fingerprint: [u8; 32],
     pub budget: Budget,
     pub records: Vec<Record>,
+    /// The number of the partial output, once it was created.
+    pub created: Option<u64>,
+    /// How it got, or was about to get, its name.
+    pub naming: Option<Naming>,
+    /// Whether nothing is left in the replaced directory that must be kept.
+    pub cleared: bool,
     /// Length up to which the journal is sound.
     pub sound: u64,
 }
 
 impl Claim {
     /// Takes the journal at `path`, an empty one where there is none. `None` while another run holds it.
-    pub fn take(path: &Path) -> io::Result<Option<Claim>> {
+    ///
+    /// # Errors
+    ///
+    /// `partial_exists` where something under that name is not a journal of ours; it is not touched.
+    pub fn take(path: &Path) -> Result<Option<Claim>> {
+        let about = |e: io::Error| world(&e, format!("cannot write {}", path.display()));
         loop {
-            let found = path.exists();
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let (file, found) = match scratch::create(path, 0o666) {
+                Ok(file) => (file, false),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match existing(path)? {
+                    Some(file) => (file, true),
+                    None => continue,
+                },
+                Err(e) => return Err(about(e)),
+            };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 // A file system without locks: then the user has to see to it.
-                Err(TryLockError::Error(_)) => return Ok(Some(Claim { file, found })),
+                Err(TryLockError::Error(e)) if has_no_locks(&e) => return Ok(Some(Claim { file, found })),
+                Err(TryLockError::Error(e)) => return Err(about(e)),
             }
             // Between opening and locking, the run that held it may have ended and removed it.
             if same_file(&file, path) {
@@ -96,7 +117,7 @@ impl Claim {
         }
     }
 
-    /// What an earlier run left; `None` where it is no journal, or an empty one.
+    /// What an earlier run left; `None` where the journal is empty or of another version.
     pub fn read(&self) -> io::Result<Option<Earlier>> {
         let mut bytes = Vec::new();
         (&self.file).rewind()?;
@@ -104,10 +125,19 @@ impl Claim {
         Ok(parse(&bytes))
     }
 
-    /// Notes that the files are about to get their names.
-    pub fn note_commit(&self) -> io::Result<()> {
+    /// Notes how the artefact is about to get its name.
+    pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
+        self.note(&Entry::Naming(naming))
+    }
+
+    /// Notes that nothing which must be kept is left in the replaced directory.
+    pub fn note_cleared(&self) -> io::Result<()> {
+        self.note(&Entry::Cleared)
+    }
+
+    fn note(&self, entry: &Entry) -> io::Result<()> {
         (&self.file).seek(SeekFrom::End(0))?;
-        (&self.file).write_all(&framed(&Record::commit()))?;
+        (&self.file).write_all(&framed(entry))?;
         self.file.sync_data()
     }
 
@@ -138,11 +168,55 @@ impl Claim {
     }
 }
 
+/// Opens what stands under the journal's name if it can only be a journal of ours; `None` where it is gone meanwhile.
+fn existing(path: &Path) -> Result<Option<File>> {
+    let about = |e: io::Error| world(&e, format!("cannot open {}", path.display()));
+    let Some(meta) = scratch::found(path)? else { return Ok(None) };
+    if let Some(why) = scratch::suspicious(&meta) {
+        return Err(scratch::taken(path, why));
+    }
+    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound;
+    let file = match scratch::open(path, false) {
+        Err(e) if gone(&e) => return Ok(None),
+        opened => opened.map_err(about)?,
+    };
+    if !is_journal(&file).map_err(about)? {
+        return Err(scratch::taken(path, "is not a journal of this program"));
+    }
+    let proven = scratch::number(&file.metadata().map_err(about)?);
+    match scratch::open(path, true) {
+        Err(e) if gone(&e) => Ok(None),
+        opened => {
+            let file = opened.map_err(about)?;
+            let meta = file.metadata().map_err(about)?;
+            Ok((scratch::number(&meta) == proven && scratch::suspicious(&meta).is_none()).then_some(file))
+        }
+    }
+}
+
+/// Whether a file is empty or begins as the journals of all versions do.
+fn is_journal(file: &File) -> io::Result<bool> {
+    let mut start = Vec::new();
+    file.take(FAMILY.len() as u64).read_to_end(&mut start)?;
+    Ok(FAMILY.starts_with(&start))
+}
+
+fn has_no_locks(e: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        let codes = [Errno::NOLCK, Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+        codes.map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error())
+    }
+    #[cfg(not(unix))]
+    matches!(e.kind(), io::ErrorKind::Unsupported)
+}
+
 #[cfg(unix)]
 fn same_file(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |m: std::fs::Metadata| (m.dev(), m.ino());
-    file.metadata().ok().map(id) == std::fs::metadata(path).ok().map(id)
+    file.metadata().ok().map(id) == std::fs::symlink_metadata(path).ok().map(id)
 }
 
 /// A file that is open cannot be replaced here.
@@ -154,29 +228,45 @@ fn same_file(_: &File, path: &Path) -> bool {
 impl Journal {
     /// Appends records whose data is on disk already.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        for record in records {
-            bytes.extend_from_slice(&framed(record));
-        }
-        self.file.write_all(&bytes)?;
+        self.note(&records.iter().map(|r| window(r)).collect::<Vec<_>>().concat())
+    }
+
+    /// Notes that whatever a device made until here is in doubt.
+    pub fn doubt(&mut self) -> io::Result<()> {
+        self.note(&framed(&Entry::Doubt))
+    }
+
+    /// Notes the number of the partial output, as soon as it exists and before anything is written to it.
+    pub fn created(&mut self, number: u64) -> io::Result<()> {
+        self.note(&framed(&Entry::Created(number)))
+    }
+
+    fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
         self.file.sync_data()
     }
 }
 
-/// Whether a run was stopped while it gave the files their names.
-pub fn was_committing(path: &Path) -> bool {
-    let earlier = std::fs::read(path).ok().and_then(|bytes| parse(&bytes));
-    earlier.is_some_and(|e| e.records.iter().any(Record::is_commit))
+/// What the journal at `path` says, if it is one of ours; nothing is opened for writing.
+pub fn peek(path: &Path) -> Option<Earlier> {
+    let meta = scratch::found(path).ok().flatten()?;
+    let plain = scratch::suspicious(&meta).is_none();
+    let mut bytes = Vec::new();
+    plain.then(|| scratch::open(path, false).ok())??.read_to_end(&mut bytes).ok()?;
+    parse(&bytes)
 }
 
 fn parse(bytes: &[u8]) -> Option<Earlier> {
     let mut c = Cursor::new(bytes, 0);
     let (fingerprint, budget) = header(&mut c)?;
-    let mut earlier = Earlier { fingerprint, budget, records: Vec::new(), sound: HEADER as u64 };
-    while let Some(record) = next(&mut c) {
-        match record.is_doubt() {
-            true => earlier.records.retain(|r| !r.device),
-            false => earlier.records.push(record),
+    let mut earlier = Earlier { fingerprint, budget, sound: HEADER as u64, ..Earlier::default() };
+    while let Some(entry) = next(&mut c) {
+        match entry {
+            Entry::Window(record) => earlier.records.push(record),
+            Entry::Doubt => earlier.records.retain(|r| !r.device),
+            Entry::Created(number) => earlier.created = Some(number),
+            Entry::Naming(naming) => earlier.naming = Some(naming),
+            Entry::Cleared => earlier.cleared = true,
         }
         earlier.sound = c.offset();
     }
@@ -191,9 +281,24 @@ fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {
     Some((fingerprint, Budget { memory: c.u64().ok()?, workers: c.u32().ok()? }))
 }
 
-/// A record as it stands in the file.
-fn framed(record: &Record) -> Vec<u8> {
-    let payload = encode(record);
+/// An entry as it stands in the file.
+fn framed(entry: &Entry) -> Vec<u8> {
+    match entry {
+        Entry::Window(record) => window(record),
+        Entry::Doubt => frame(1, &[]),
+        Entry::Created(number) => frame(2, &number.to_le_bytes()),
+        Entry::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
+        Entry::Cleared => frame(4, &[]),
+    }
+}
+
+/// The entry of a finished window.
+fn window(record: &Record) -> Vec<u8> {
+    frame(0, &encode(record))
+}
+
+fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    let payload = [&[kind], body].concat();
     let mut bytes = (payload.len() as u32).to_le_bytes().to_vec();
     bytes.extend_from_slice(&payload);
     bytes.extend_from_slice(&checksum(&payload));
@@ -207,14 +312,22 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
     sum
 }
 
-fn next(c: &mut Cursor<'_>) -> Option<Record> {
-    let len = c.u32().ok().filter(|&n| n <= MAX_RECORD)?;
+fn next(c: &mut Cursor<'_>) -> Option<Entry> {
+    let len = c.u32().ok().filter(|&n| n <= MAX_ENTRY)?;
     let payload = c.take(len.into()).ok()?;
     let sum = c.take(8).ok()?;
     if sum != checksum(payload) {
         return None;
     }
-    decode(&mut Cursor::new(payload, 0))
+    let mut c = Cursor::new(payload, 0);
+    Some(match c.u8().ok()? {
+        0 => Entry::Window(decode(&mut c)?),
+        1 => Entry::Doubt,
+        2 => Entry::Created(c.u64().ok()?),
+        3 => Entry::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? }),
+        4 => Entry::Cleared,
+        _ => return None,
+    })
 }
 
 fn encode(record: &Record) -> Vec<u8> {

@@ -1,6 +1,8 @@
 //! Opens a checkpoint from disk: answers what [`Opening`] asks for, and keeps the files for positional reads.
 
 use crate::exit::world;
+use crate::io::identity::Identity;
+use crate::io::links;
 use crate::io::positional::read_exact_at;
 use crate::io::weights::Weights;
 use quantoscope_core::error::{Code, Error, Result};
@@ -8,17 +10,21 @@ use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want};
 use quantoscope_core::job::Region;
 use std::collections::HashMap;
+use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::sync::Mutex;
 
 /// Headers are read in pieces of at most this.
 const HEADER_READ: u64 = 1 << 20;
 /// Files that are held open. A lattice directory has hundreds, and systems allow few: the rest are opened for each read.
 const HELD_OPEN: usize = 100;
 
-/// A tokenizer is tens of megabytes.
-const COMPANION: u64 = 1 << 28;
+/// Bytes of everything together that goes with the weights; a tokenizer has tens of megabytes.
+const COMPANIONS: u64 = 1 << 28;
+/// Blocks of each file that are hashed to tell its content from another of the same size and time, and their length.
+const SAMPLES: u64 = 64;
+const SAMPLE: u64 = 4 << 10;
 
 /// An opened checkpoint.
 pub struct Source {
@@ -29,8 +35,23 @@ pub struct Source {
     place: Place,
     /// The checkpoint's files, in its order, as far as they are held open.
     files: Vec<Option<File>>,
+    /// The same files as they were when they were opened.
+    identities: Vec<Option<Identity>>,
+    /// Every file that was opened, as it was then.
+    seen: Mutex<Vec<Seen>>,
     /// The importance matrix to quantize it with.
     weights: Option<Weights>,
+}
+
+/// A file that was opened, as its descriptor described it.
+#[derive(Clone, Debug)]
+struct Seen {
+    path: PathBuf,
+    identity: Identity,
+}
+
+fn changed(path: &Path) -> Error {
+    Error::new(Code::Io, format!("{} changed while it was read; nothing made of it is valid", path.display()))
 }
 
 /// Where a checkpoint's names lead.
@@ -68,15 +89,25 @@ impl Source {
                 format!("{} is neither a file nor a directory", path.display()),
             ));
         };
-        let mut opened = HashMap::new();
-        let checkpoint = answer(Opening::new(root), &place, &mut opened)?;
-        let files = checkpoint.files.iter().map(|f| opened.remove(&f.name)).collect();
-        Ok(Source { checkpoint, path: path.to_path_buf(), place, files, weights: None })
+        let (mut held, mut seen) = (HashMap::new(), Vec::new());
+        let checkpoint = answer(Opening::new(root), &place, &mut held, &mut seen)?;
+        let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
+        let identities = {
+            let by_path: HashMap<&Path, Identity> =
+                seen.iter().map(|s: &Seen| (s.path.as_path(), s.identity)).collect();
+            checkpoint.files.iter().map(|f| by_path.get(place.path(&f.name).as_path()).copied()).collect()
+        };
+        let (path, seen) = (path.to_path_buf(), Mutex::new(seen));
+        Ok(Source { checkpoint, path, place, files, identities, seen, weights: None })
     }
 
     /// The same with the importance matrix at `path`, if one was named.
     pub fn weighted(self, path: Option<&Path>) -> Result<Source> {
-        Ok(Source { weights: path.map(Weights::open).transpose()?, ..self })
+        let weights = path.map(Weights::open).transpose()?;
+        if let Some(weights) = &weights {
+            self.note(&weights.path, weights.identity);
+        }
+        Ok(Source { weights, ..self })
     }
 
     /// The importance matrix.
@@ -97,24 +128,69 @@ impl Source {
         self.paths().chain(config).chain(beside).chain(self.weights.iter().map(|w| w.path.clone()))
     }
 
+    /// Whether a file of this name in the checkpoint's directory belongs to the model.
+    pub fn has_file(&self, name: &str) -> bool {
+        let known = ["config.json", "adapter_config.json"].contains(&name);
+        let c = &self.checkpoint;
+        known || c.files.iter().any(|f| f.name == name) || c.companions.iter().any(|c| c.name == name)
+    }
+
+    /// Fails where the configuration, which is copied into a directory, is a link that leaves the model's.
+    pub fn check_config(&self) -> Result<()> {
+        let config = self.checkpoint.config.as_ref();
+        config.map_or(Ok(()), |_| links::check_inside(&self.place.dir, "config.json"))
+    }
+
     /// The tokenizer and the like, by name.
+    ///
+    /// # Errors
+    ///
+    /// `too_many` where they have more bytes together than goes with any model, `bad_name` where one is a link that
+    /// leaves the model's directory.
     pub fn read_companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let read = |c: &Companion| Ok((c.name.clone(), self.companion(&c.name, c.len)?));
-        self.checkpoint.companions.iter().map(read).collect()
+        let all = &self.checkpoint.companions;
+        if all.iter().fold(0_u64, |sum, c| sum.saturating_add(c.len)) > COMPANIONS {
+            let message = format!(
+                "the tokenizer and other files beside the weights have more than {COMPANIONS} bytes together"
+            );
+            return Err(Error::new(Code::TooMany, message));
+        }
+        let missing = |name: &str| Error::new(Code::NotFound, format!("{name} is gone")).in_file(name);
+        let read = |c: &Companion| Ok((c.name.clone(), self.read_beside(&c.name)?.ok_or_else(|| missing(&c.name))?));
+        all.iter().map(read).collect()
     }
 
     /// The file of this name in the same directory, if there is one.
     pub fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let found = open(&self.place.dir.join(name))?;
-        found.map(|(_, len)| self.companion(name, len)).transpose()
+        let path = self.place.dir.join(name);
+        let Some((file, len)) = open(&path)? else { return Ok(None) };
+        links::check_inside(&self.place.dir, name)?;
+        if len > COMPANIONS {
+            let message = format!("{name} is larger than anything that goes with a model");
+            return Err(Error::new(Code::TooMany, message).in_file(name));
+        }
+        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
+        self.note(&path, Identity::of(&file.metadata().map_err(about)?));
+        let mut bytes = vec![0; len as usize];
+        read_exact_at(&file, &mut bytes, 0).map_err(about)?;
+        Ok(Some(bytes))
     }
 
-    fn companion(&self, name: &str, len: u64) -> Result<Vec<u8>> {
-        if len > COMPANION {
-            let message = format!("{name} is larger than anything that goes with a model");
-            return Err(Error::new(Code::TooMany, message));
-        }
-        fs::read(self.place.dir.join(name)).map_err(|e| world(&e, format!("cannot read {name}")))
+    fn note(&self, path: &Path, identity: Identity) {
+        let seen = Seen { path: path.to_path_buf(), identity };
+        self.seen.lock().unwrap_or_else(|e| e.into_inner()).push(seen);
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Fails where a file that was read is not as it was when it was opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.seen().iter().try_for_each(|seen| {
+            let now = fs::metadata(&seen.path).map(|meta| Identity::of(&meta));
+            if now.is_ok_and(|now| now == seen.identity) { Ok(()) } else { Err(changed(&seen.path)) }
+        })
     }
 
     /// The directory that holds the files.
@@ -127,8 +203,14 @@ impl Source {
         match self.files.get(file as usize) {
             Some(Some(held)) => Ok(held),
             _ => {
-                let about = |e: std::io::Error| world(&e, format!("cannot open {name}"));
-                Ok(fresh.insert(File::open(self.place.path(name)).map_err(about)?))
+                let path = self.place.path(name);
+                let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
+                let opened = File::open(&path).map_err(about)?;
+                let now = Identity::of(&opened.metadata().map_err(about)?);
+                match self.identities.get(file as usize).copied().flatten() {
+                    Some(then) if then != now => Err(changed(&path)),
+                    _ => Ok(fresh.insert(opened)),
+                }
             }
         }
     }
@@ -163,29 +245,73 @@ impl Source {
         Ok(())
     }
 
-    /// What tells this source from another with the same headers: lengths and modification times.
-    pub fn salt(&self) -> Vec<u8> {
+    /// What tells this source from another with the same headers: what the system says of each file that was opened, and
+    /// blocks of it spread over its length.
+    pub fn salt(&self) -> Result<Vec<u8>> {
         let mut salt = Vec::new();
-        let modified = |path: &Path| {
-            let modified = fs::metadata(path).and_then(|m| m.modified()).ok();
-            modified.and_then(|t| t.duration_since(UNIX_EPOCH).ok()).map_or(0, |d| d.as_nanos())
-        };
-        for (path, file) in self.paths().zip(&self.checkpoint.files) {
+        for seen in self.seen() {
+            seen.identity.write(&mut salt);
+        }
+        for (index, file) in self.checkpoint.files.iter().enumerate() {
             salt.extend_from_slice(file.name.as_bytes());
-            salt.extend_from_slice(&file.len.to_le_bytes());
             salt.extend_from_slice(&file.header_sha256);
-            salt.extend_from_slice(&modified(&path).to_le_bytes());
+            salt.extend_from_slice(&self.sample(index as u32, &file.name, file.len)?);
         }
         if let Some(weights) = &self.weights {
             salt.extend_from_slice(&weights.imatrix.sha256);
-            salt.extend_from_slice(&modified(&weights.path).to_le_bytes());
         }
-        salt
+        Ok(salt)
+    }
+
+    /// SHA-256 of blocks that are spread evenly over a file, its first and last bytes included.
+    fn sample(&self, file: u32, name: &str, len: u64) -> Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        let mut fresh = None;
+        let handle = self.handle(file, name, &mut fresh)?;
+        let last = len.saturating_sub(SAMPLE);
+        let mut block = vec![0; SAMPLE.min(len) as usize];
+        let mut next = 0;
+        for i in 0..SAMPLES {
+            let offset = (u128::from(last) * u128::from(i) / u128::from(SAMPLES - 1)) as u64;
+            // Of a small file all is read, once.
+            if i > 0 && offset < next {
+                continue;
+            }
+            read_exact_at(handle, &mut block, offset)
+                .map_err(|e| world(&e, format!("cannot read {name}")).in_file(name))?;
+            hash.update(&block);
+            next = offset + 1;
+        }
+        Ok(hash.finalize().into())
+    }
+
+    /// SHA-256 of every file, by name.
+    pub fn hashes(&self) -> Result<Vec<(String, String)>> {
+        let one = |(index, name): (usize, &str)| {
+            let mut fresh = None;
+            let handle = self.handle(index as u32, name, &mut fresh)?;
+            let mut hash = Sha256::new();
+            let mut buffer = vec![0; HEADER_READ as usize];
+            let len = self.checkpoint.files.get(index).map_or(0, |f| f.len);
+            for offset in (0..len).step_by(HEADER_READ as usize) {
+                let piece = buffer.get_mut(..HEADER_READ.min(len - offset) as usize).unwrap_or_default();
+                read_exact_at(handle, piece, offset)
+                    .map_err(|e| world(&e, format!("cannot read {name}")).in_file(name))?;
+                hash.update(&*piece);
+            }
+            Ok((name.to_string(), hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
+        };
+        self.checkpoint.files.iter().map(|f| f.name.as_str()).enumerate().map(one).collect()
     }
 }
 
 /// Feeds `opening` until it is ready.
-fn answer(mut opening: Opening, place: &Place, held: &mut HashMap<String, File>) -> Result<Checkpoint> {
+fn answer(
+    mut opening: Opening,
+    place: &Place,
+    held: &mut HashMap<String, File>,
+    seen: &mut Vec<Seen>,
+) -> Result<Checkpoint> {
     // Only the file that was opened last is read.
     let mut last: Option<(String, File)> = None;
     let mut buffer = Vec::new();
@@ -194,8 +320,14 @@ fn answer(mut opening: Opening, place: &Place, held: &mut HashMap<String, File>)
             Want::List => opening.listed(list(&place.dir)?)?,
             Want::Open(name) => {
                 held.extend(last.take().filter(|_| held.len() < HELD_OPEN));
-                let found = open(&place.path(&name))?;
+                let path = place.path(&name);
+                let found = open(&path)?;
                 let len = found.as_ref().map(|(_, len)| *len);
+                if let Some((file, _)) = &found {
+                    let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
+                    let identity = Identity::of(&file.metadata().map_err(about)?);
+                    seen.push(Seen { path, identity });
+                }
                 last = found.map(|(file, _)| (name, file));
                 opening.opened(len)?;
             }

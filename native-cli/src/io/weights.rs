@@ -1,6 +1,7 @@
 //! The file of an importance matrix: gone through once, then read where weights are needed.
 
 use crate::exit::world;
+use crate::io::identity::Identity;
 use crate::io::positional::read_exact_at;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::{Imatrix, Opening};
@@ -15,6 +16,8 @@ const PIECE: u64 = 1 << 20;
 pub struct Weights {
     pub imatrix: Imatrix,
     pub path: PathBuf,
+    /// The file as it was when it was opened.
+    pub identity: Identity,
     file: File,
 }
 
@@ -27,6 +30,7 @@ impl Weights {
             return Err(Error::new(Code::Io, format!("{} is no file", path.display())));
         }
         let file = File::open(path).map_err(|e| about(&e))?;
+        let identity = Identity::of(&file.metadata().map_err(|e| about(&e))?);
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let mut opening = Opening::new(&name, meta.len());
         let mut buffer = Vec::new();
@@ -38,7 +42,7 @@ impl Weights {
                 Err(e) => return Err(world(&e, format!("cannot read {}", path.display()))),
             }
         }
-        Ok(Weights { imatrix: opening.finish()?, path: path.to_path_buf(), file })
+        Ok(Weights { imatrix: opening.finish()?, path: path.to_path_buf(), identity, file })
     }
 
     /// Reads a region into `buffer`.

@@ -1,0 +1,53 @@
+//! What the system says of a file that was opened: enough to see that it was written to, or replaced, since.
+
+use std::fs::Metadata;
+
+/// A file at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    number: u64,
+    len: u64,
+    /// Nanoseconds since the epoch.
+    modified: i128,
+    /// The same of the last change of content, name or rights; nobody can set it back.
+    changed: i128,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    pub fn of(meta: &Metadata) -> Identity {
+        use std::os::unix::fs::MetadataExt;
+        let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        Identity {
+            device: meta.dev(),
+            number: meta.ino(),
+            len: meta.len(),
+            modified: nanos(meta.mtime(), meta.mtime_nsec()),
+            changed: nanos(meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub fn of(meta: &Metadata) -> Identity {
+        let nanos = |time: std::io::Result<std::time::SystemTime>| {
+            let since = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
+            since.map_or(0, |d| d.as_nanos() as i128)
+        };
+        Identity {
+            device: 0,
+            number: 0,
+            len: meta.len(),
+            modified: nanos(meta.modified()),
+            changed: nanos(meta.created()),
+        }
+    }
+
+    /// Appends all but the device, whose number may be another after a restart.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.len.to_le_bytes());
+        out.extend_from_slice(&self.modified.to_le_bytes());
+        out.extend_from_slice(&self.changed.to_le_bytes());
+    }
+}

@@ -1,0 +1,271 @@
+//! Gives a finished output its name: at once, and never over something that was not to be replaced.
+
+use super::journal::{Claim, Naming};
+use super::scratch::{self, Scratch, found, number, parent};
+use super::target::{Replaced, is_empty};
+use crate::exit::world;
+use quantoscope_core::error::{Code, Error, Result};
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::Path;
+
+/// An output and the names beside it, while it is locked.
+pub struct Names<'a> {
+    pub out: &'a Path,
+    pub scratch: &'a Scratch,
+    pub claim: &'a Claim,
+    /// How an earlier run was about to name the output.
+    pub before: Option<Naming>,
+}
+
+impl Names<'_> {
+    /// Moves the finished partial output to its name. What is there is replaced only where `force` allows it, and an
+    /// empty directory by a directory.
+    ///
+    /// # Errors
+    ///
+    /// `exists` where something appeared under the name meanwhile. Whatever fails, the partial output stays whole, or
+    /// the new one has its name and the message says so.
+    pub fn give(&self, files: &[String], directory: bool, force: bool) -> Result<()> {
+        let about = |e: io::Error| world(&e, format!("cannot name {}", self.out.display()));
+        let partial = &self.scratch.partial;
+        let made = number(&fs::symlink_metadata(partial).map_err(about)?);
+        let old = found(self.out)?;
+        let empty = match &old {
+            Some(meta) if directory && meta.is_dir() => is_empty(self.out)?,
+            _ => false,
+        };
+        let replaced = match &old {
+            Some(meta) if directory && !empty => number(meta),
+            _ => self.put_aside()?,
+        };
+        match &old {
+            None => {}
+            Some(meta) if empty => take_mode(partial, meta).map_err(about)?,
+            Some(meta) => {
+                self.check_replaced(meta, files, directory, force)?;
+                take_modes(partial, self.out, meta, files).map_err(about)?;
+            }
+        }
+        let naming = Naming { made, replaced };
+        self.claim.note_naming(naming).map_err(about)?;
+        match &old {
+            None => rename_new(partial, self.out),
+            Some(_) if empty => rename_over_empty(partial, self.out),
+            Some(_) if directory => self.exchange(),
+            Some(_) => fs::rename(partial, self.out),
+        }
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => self.appeared(),
+            _ => about(e),
+        })?;
+        self.finish(naming, false)
+    }
+
+    /// The number of the directory that an earlier run had moved out of the way when it was killed, or 0.
+    fn put_aside(&self) -> Result<u64> {
+        let aside = found(&self.scratch.replaced)?.filter(Metadata::is_dir).map_or(0, |m| number(&m));
+        Ok(if self.before.is_some_and(|n| n.replaced == aside) { aside } else { 0 })
+    }
+
+    fn appeared(&self) -> Error {
+        let message = format!(
+            "{} appeared while this run was writing; nothing was replaced; --resume --force replaces it",
+            self.out.display()
+        );
+        Error::new(Code::Exists, message)
+    }
+
+    /// The same as before the start: the run may have taken hours.
+    fn check_replaced(&self, old: &Metadata, files: &[String], directory: bool, force: bool) -> Result<()> {
+        if !force {
+            return Err(self.appeared());
+        }
+        if directory != old.is_dir() || !(old.is_dir() || old.is_file()) {
+            let message =
+                format!("{} became something else while this run was writing", self.out.display());
+            return Err(Error::new(Code::Exists, message));
+        }
+        if directory {
+            let message = || format!("{} holds no model of ours to replace", self.out.display());
+            let replaced = Replaced::open(self.out)?.ok_or_else(|| Error::new(Code::Exists, message()))?;
+            replaced.check_names(self.out, files)?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges two directories in one step, or where the file system cannot, in two that can be taken back.
+    fn exchange(&self) -> io::Result<()> {
+        match exchange(&self.scratch.partial, self.out) {
+            Err(e) if is_unsupported(&e) => {}
+            done => return done,
+        }
+        rename_new(self.out, &self.scratch.replaced)?;
+        rename_new(&self.scratch.partial, self.out).inspect_err(|_| {
+            let _ = rename_new(&self.scratch.replaced, self.out);
+        })
+    }
+
+    /// Whether the output that `naming` speaks of has its name.
+    pub fn is_named(&self, naming: Naming) -> Result<bool> {
+        Ok(found(self.out)?.is_some_and(|meta| number(&meta) == naming.made))
+    }
+
+    /// Gives the replaced directory its name back, where a run was killed between the two steps.
+    pub fn take_back(&self, naming: Naming) -> Result<()> {
+        let aside = &self.scratch.replaced;
+        let ours = found(aside)?.is_some_and(|m| m.is_dir() && number(&m) == naming.replaced);
+        if ours && found(self.out)?.is_none() {
+            let about = |e: io::Error| world(&e, format!("cannot name {}", self.out.display()));
+            rename_new(aside, self.out).map_err(about)?;
+        }
+        Ok(())
+    }
+
+    /// Takes away what is left once the output has its name: the replaced directory, or a second name of the output.
+    /// What was in that directory and not of its model moves into the new one. The journal stays.
+    pub fn finish(&self, naming: Naming, cleared: bool) -> Result<()> {
+        let complete = |e: Error| {
+            let message = format!("{} is complete, but {}", self.out.display(), e.detail().message);
+            Error::new(e.code(), message)
+        };
+        scratch::sync_directory(parent(self.out)).map_err(complete)?;
+        for left in [&self.scratch.partial, &self.scratch.replaced] {
+            let Some(meta) = found(left).map_err(complete)? else { continue };
+            let about = |e: io::Error| complete(world(&e, format!("cannot remove {}", left.display())));
+            if meta.is_dir() && naming.replaced != 0 && number(&meta) == naming.replaced {
+                if !cleared {
+                    self.keep_foreign(left).map_err(complete)?;
+                    self.claim.note_cleared().map_err(about)?;
+                }
+                fs::remove_dir_all(left).map_err(about)?;
+            } else if meta.is_file() && number(&meta) == naming.made {
+                fs::remove_file(left).map_err(about)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_foreign(&self, old: &Path) -> Result<()> {
+        let Some(replaced) = Replaced::open(old)? else {
+            let message = format!("{} holds a model that cannot be recognised", old.display());
+            return Err(Error::new(Code::Exists, message));
+        };
+        for name in replaced.foreign {
+            let about = |e: io::Error| world(&e, format!("cannot move {}", old.join(&name).display()));
+            rename_new(&old.join(&name), &self.out.join(&name)).map_err(about)?;
+        }
+        scratch::sync_directory(self.out)
+    }
+
+    /// Removes the journal: nothing is left to be done.
+    pub fn release(&self) -> Result<()> {
+        let journal = &self.scratch.journal;
+        fs::remove_file(journal).map_err(|e| {
+            let message = format!("{} is complete; cannot remove {}", self.out.display(), journal.display());
+            world(&e, message)
+        })
+    }
+}
+
+/// The permission bits of what is replaced, and its owner where that is allowed.
+#[cfg(unix)]
+fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
+    use rustix::io::Errno;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let now = fs::symlink_metadata(to)?;
+    if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+        // Only root may; for everybody else the new file is theirs, as any file they make.
+        match chown(to, Some(old.uid()), Some(old.gid())) {
+            Err(e) if ![Errno::PERM, Errno::INVAL].map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error()) => {
+                return Err(e);
+            }
+            _ => {}
+        }
+    }
+    fs::set_permissions(to, fs::Permissions::from_mode(old.mode() & 0o777))
+}
+
+#[cfg(not(unix))]
+fn take_mode(_: &Path, _: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+/// The same for a directory and the files in it that have a namesake in the old one.
+fn take_modes(partial: &Path, out: &Path, old: &Metadata, files: &[String]) -> io::Result<()> {
+    if old.is_dir() {
+        for name in files {
+            match fs::symlink_metadata(out.join(name)) {
+                Ok(meta) if meta.is_file() => take_mode(&partial.join(name), &meta)?,
+                _ => {}
+            }
+        }
+    }
+    take_mode(partial, old)
+}
+
+/// A directory takes the place of an empty one.
+fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
+    // Elsewhere a rename does not replace a directory, be it empty.
+    if cfg!(not(unix)) {
+        fs::remove_dir(to)?;
+    }
+    fs::rename(from, to)
+}
+
+/// Renames, and fails with `AlreadyExists` where the new name is taken.
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rename_at_once(from, to) {
+        Err(e) if is_unsupported(&e) => {}
+        done => return done,
+    }
+    if fs::symlink_metadata(from)?.is_dir() {
+        // Of two that create a directory one succeeds, and a rename replaces an empty one.
+        fs::create_dir(to)?;
+        return rename_over_empty(from, to).inspect_err(|_| {
+            let _ = fs::remove_dir(to);
+        });
+    }
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
+        // Neither a step that does not replace, nor second names: looking first is all there is.
+        Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn rename_at_once(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn rename_at_once(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the file system, or the system, does not have this at all.
+#[cfg(unix)]
+fn is_unsupported(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
+    codes.map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error()) || e.kind() == io::ErrorKind::Unsupported
+}
+
+#[cfg(not(unix))]
+fn is_unsupported(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::Unsupported
+}

@@ -1,0 +1,205 @@
+//! Names beside an output that exist only while it is written, and how files under them are opened: never through a
+//! link, and never for writing before they are known to be ours. Knows no plan.
+
+use crate::exit::world;
+use quantoscope_core::error::{Code, Error, Result};
+use sha2::{Digest, Sha256};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a file name that every common file system allows.
+const NAME_MAX: usize = 255;
+const PARTIAL: &str = ".partial";
+const JOURNAL: &str = ".partial.journal";
+const REPLACED: &str = ".partial.old";
+
+/// The names beside one output.
+pub struct Scratch {
+    /// What is written, until it gets the output's name.
+    pub partial: PathBuf,
+    /// The journal of the partial output, which is also its lock.
+    pub journal: PathBuf,
+    /// The replaced directory, on file systems that cannot exchange two names at once.
+    pub replaced: PathBuf,
+}
+
+impl Scratch {
+    /// The names beside `out`. The name of `out` is shortened in them where they would be too long for the file system.
+    pub fn beside(out: &Path) -> Scratch {
+        let name = out.file_name().unwrap_or_default();
+        let stem = stem(name, longest_name(parent(out)).saturating_sub(JOURNAL.len()));
+        let beside = |suffix: &str| {
+            let mut name = stem.clone();
+            name.push(suffix);
+            out.with_file_name(name)
+        };
+        Scratch { partial: beside(PARTIAL), journal: beside(JOURNAL), replaced: beside(REPLACED) }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> [&Path; 3] {
+        [&self.partial, &self.journal, &self.replaced]
+    }
+}
+
+/// The directory that holds `path`.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `name`, or where it is longer than `limit` bytes, its beginning and a digest of the whole.
+fn stem(name: &OsStr, limit: usize) -> OsString {
+    if name.len() <= limit {
+        return name.to_owned();
+    }
+    let digest = Sha256::digest(name.as_encoded_bytes());
+    let digest: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    let text = name.to_string_lossy();
+    let mut end = limit.saturating_sub(digest.len() + 1).min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}~{digest}", text.get(..end).unwrap_or_default()).into()
+}
+
+#[cfg(unix)]
+fn longest_name(dir: &Path) -> usize {
+    match rustix::fs::statvfs(dir) {
+        Ok(stat) if stat.f_namemax > 0 => NAME_MAX.min(stat.f_namemax as usize),
+        _ => NAME_MAX,
+    }
+}
+
+#[cfg(not(unix))]
+fn longest_name(_: &Path) -> usize {
+    NAME_MAX
+}
+
+/// A scratch name that is taken by something that must not be touched.
+pub fn taken(path: &Path, why: &str) -> Error {
+    let message = format!("{} {why}; move it away, or choose another output", path.display());
+    Error::new(Code::PartialExists, message)
+}
+
+/// What stands under a name, links not followed; `None` where nothing does.
+pub fn found(path: &Path) -> Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(world(&e, format!("cannot look at {}", path.display()))),
+    }
+}
+
+/// Why a file could belong to anything but a run of ours: it is no regular file, or has a second name.
+pub fn suspicious(meta: &Metadata) -> Option<&'static str> {
+    match () {
+        () if meta.is_symlink() => Some("is a link"),
+        () if meta.is_dir() => Some("is a directory"),
+        () if !meta.is_file() => Some("is not a regular file"),
+        () if links(meta) > 1 => Some("has another name (a hard link)"),
+        () => None,
+    }
+}
+
+/// What tells a file or directory from others of its file system, from one mount and boot to the next; 0 where the
+/// system has no such number. Of no use between file systems.
+#[cfg(unix)]
+pub fn number(meta: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::ino(meta)
+}
+
+/// The time of creation stands in for the number that the standard library does not tell.
+#[cfg(windows)]
+pub fn number(meta: &Metadata) -> u64 {
+    std::os::windows::fs::MetadataExt::creation_time(meta)
+}
+
+#[cfg(unix)]
+fn links(meta: &Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::nlink(meta)
+}
+
+#[cfg(not(unix))]
+fn links(_: &Metadata) -> u64 {
+    1
+}
+
+/// Creates a file that did not exist, readable and writable. `mode` are its permission bits, less those that the
+/// process masks.
+pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    options.open(path)
+}
+
+/// Opens an existing file, never a link and never one whose opening would wait.
+pub fn open(path: &Path, write: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(write);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
+    }
+    options.open(path)
+}
+
+/// Brings a directory's names to the disk. Not every system has this for directories; where it does, a failure is one.
+#[cfg(unix)]
+pub fn sync_directory(dir: &Path) -> Result<()> {
+    use rustix::io::Errno;
+    let about = |e: &io::Error| world(e, format!("cannot bring {} to the disk", dir.display()));
+    let unsupported = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS].map(|e| Some(e.raw_os_error()));
+    match File::open(dir).map_err(|e| about(&e))?.sync_all() {
+        Err(e) if !unsupported.contains(&e.raw_os_error()) => Err(about(&e)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+pub fn sync_directory(_: &Path) -> Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(path: &Path) -> &str {
+        path.file_name().and_then(OsStr::to_str).expect("a name")
+    }
+
+    #[test]
+    fn names_stay_within_the_limit_and_apart() {
+        let mut seen = std::collections::BTreeSet::new();
+        for len in 1..=255_usize {
+            for letter in ["o", "\u{e9}", "\u{1f600}"] {
+                let out = PathBuf::from(letter.repeat(len.div_ceil(letter.len())));
+                if name(&out).len() > 255 {
+                    continue;
+                }
+                let scratch = Scratch::beside(&out);
+                for path in scratch.all() {
+                    assert!(name(path).len() <= 255, "{}", name(path).len());
+                }
+                seen.insert(scratch.partial);
+            }
+        }
+        // Lengths round up to whole letters, so that some names are made several times.
+        assert_eq!(seen.len(), 255 + 127 + 63);
+    }
+
+    #[test]
+    fn short_names_are_kept() {
+        let scratch = Scratch::beside(Path::new("dir/x.gguf"));
+        assert_eq!(scratch.journal, Path::new("dir/x.gguf.partial.journal"));
+        assert_eq!(scratch.partial, Path::new("dir/x.gguf.partial"));
+    }
+}

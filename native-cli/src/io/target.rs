@@ -1,0 +1,213 @@
+//! Whether an output may be written where it was asked for: decided before any work, and for dry runs too.
+
+use super::journal;
+use super::scratch::{self, Scratch, found, parent};
+use crate::exit::world;
+use crate::io::source::Source;
+use quantoscope_core::error::{Code, Culprit, Error, Result};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Where a file of ours names the recipe that made it.
+const MARK: &str = "quantoscope.recipe";
+
+/// What the user allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Permission {
+    pub force: bool,
+    pub resume: bool,
+}
+
+/// The path to write to.
+///
+/// # Errors
+///
+/// `same_file` where the output is the input or a part of it; `exists` where something is in the way that is not to be
+/// replaced: whatever is neither a regular file nor a directory of ours, and those too without `--force`.
+pub fn target(
+    sources: &[&Source],
+    typed: &Path,
+    directory: bool,
+    permission: Permission,
+) -> Result<PathBuf> {
+    check_not_stream(typed)?;
+    let out = normal(typed, directory)?;
+    sources.iter().try_for_each(|source| check_not_input(source, &out, directory))?;
+    let Some(meta) = found(&out)? else { return Ok(out) };
+    let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
+    if meta.is_symlink() {
+        return refuse("is a link, which is not replaced; name the file that it leads to");
+    }
+    if is_mount_point(&out) {
+        return refuse("is a mount point, which cannot be replaced; name something inside of it or beside it");
+    }
+    match (directory, meta.is_dir()) {
+        (false, true) => refuse("is a directory"),
+        (true, true) => check_directory(&out, &meta, permission).map(|()| out),
+        _ if !meta.is_file() => {
+            refuse("is a pipe, a device or a socket; values are written at positions, which needs a regular file")
+        }
+        (true, false) => refuse("is not a directory"),
+        (false, false) if permission.force || was_named(&out, &meta, permission) => Ok(out),
+        (false, false) => refuse("exists; --force replaces it"),
+    }
+}
+
+/// Whether this is the finished output of a run that was killed before it had removed its journal.
+fn was_named(out: &Path, meta: &Metadata, permission: Permission) -> bool {
+    let naming = || journal::peek(&Scratch::beside(out).journal)?.naming;
+    permission.resume && naming().is_some_and(|n| n.made == scratch::number(meta))
+}
+
+/// Values are written at their positions, in any order: standard output and its like have none.
+fn check_not_stream(typed: &Path) -> Result<()> {
+    let plain: PathBuf = typed.components().collect();
+    let real = fs::canonicalize(parent(&plain)).ok().zip(plain.file_name()).map(|(dir, name)| dir.join(name));
+    let is_stream = |path: &Path| {
+        let in_proc = path.starts_with("/proc") && parent(path).ends_with("fd");
+        let named = ["/dev/stdout", "/dev/stderr", "/dev/stdin"].iter().any(|s| path == Path::new(s));
+        in_proc || named || path.starts_with("/dev/fd")
+    };
+    if typed.as_os_str() == "-" || is_stream(&plain) || real.is_some_and(|p| is_stream(&p)) {
+        let message = format!(
+            "{} is a stream: values are written at their positions in any order, which needs a file; name one",
+            typed.display()
+        );
+        return Err(Error::new(Code::Usage, message));
+    }
+    Ok(())
+}
+
+/// A directory without a slash or dot at its end, and not by way of a link: the partial output lies beside it, and is
+/// renamed. What ends so is no name for a file.
+fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
+    let usage = |why: &str| Err(Error::new(Code::Usage, format!("{} {why}", typed.display())));
+    let plain: PathBuf = typed.components().collect();
+    let end = typed.as_os_str().as_encoded_bytes();
+    let open_ended = end.ends_with(b"/") || end.ends_with(b"/.");
+    match plain.file_name() {
+        None => usage("is no name for an output"),
+        Some(_) if open_ended && !directory => usage("names a directory, and this container is one file"),
+        Some(_) if directory && plain.is_symlink() && plain.is_dir() => {
+            fs::canonicalize(&plain).map_err(|e| world(&e, format!("cannot open {}", plain.display())))
+        }
+        Some(_) => Ok(plain),
+    }
+}
+
+/// Neither the output nor the names that it has before it is done may be, or hold, the input.
+fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
+    let real = |p: &Path| fs::canonicalize(p).ok();
+    let inputs: BTreeSet<PathBuf> =
+        source.all_paths().chain([source.path.clone()]).filter_map(|p| real(&p)).collect();
+    // Where the files really are, behind whatever links.
+    let holders = inputs.iter().filter_map(|p| p.parent());
+    let dirs: BTreeSet<PathBuf> = holders.map(Path::to_path_buf).chain(real(source.dir())).collect();
+    let is_input = |p: &Path, as_dir: bool| {
+        real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
+    };
+    let scratch = Scratch::beside(out);
+    if scratch.all().into_iter().any(|p| is_input(p, true)) || is_input(out, directory) {
+        return Err(Error::new(Code::SameFile, "the output is the input, or a part of it"));
+    }
+    Ok(())
+}
+
+/// Whether a file system is mounted there: such a name cannot be given to anything else.
+#[cfg(target_os = "linux")]
+fn is_mount_point(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    let known = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty()).ok();
+    let root = StatxAttributes::MOUNT_ROOT;
+    match known.filter(|s| s.stx_attributes_mask.contains(root)) {
+        Some(stat) => stat.stx_attributes.contains(root),
+        None => has_other_device(path),
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_mount_point(path: &Path) -> bool {
+    has_other_device(path)
+}
+
+#[cfg(not(unix))]
+fn is_mount_point(_: &Path) -> bool {
+    false
+}
+
+#[cfg(unix)]
+fn has_other_device(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |p: &Path| fs::symlink_metadata(p).ok().map(|m| m.dev());
+    device(path) != fs::metadata(parent(path)).ok().map(|m| m.dev())
+}
+
+/// An existing directory is written to when empty, or with --force when it holds a model of ours.
+fn check_directory(out: &Path, meta: &Metadata, permission: Permission) -> Result<()> {
+    if is_empty(out)? || was_named(out, meta, permission) {
+        return Ok(());
+    }
+    let message = match (permission.force, Replaced::open(out)?) {
+        (true, Some(_)) => return Ok(()),
+        (true, None) => "is not empty, and holds no model of ours to replace",
+        (false, _) => "is not empty; --force replaces a model of ours in it",
+    };
+    Err(Error::new(Code::Exists, format!("{} {message}", out.display())))
+}
+
+pub fn is_empty(dir: &Path) -> Result<bool> {
+    let about = |e: io::Error| world(&e, format!("cannot list {}", dir.display()));
+    Ok(fs::read_dir(dir).map_err(about)?.next().is_none())
+}
+
+/// A directory that holds a model of ours, and may hold what others put there.
+pub struct Replaced {
+    /// Entries that are not files of the model: these stay.
+    pub foreign: Vec<OsString>,
+}
+
+impl Replaced {
+    /// `None` where the directory holds no model, or not one of ours.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says where the directory cannot be read: then it is not known whose model it is.
+    pub fn open(dir: &Path) -> Result<Option<Replaced>> {
+        let made = |s: &Source| {
+            s.checkpoint.q4_index.is_some() || s.checkpoint.metadata.0.iter().any(|(k, _)| k == MARK)
+        };
+        let model = match Source::open(dir) {
+            Ok(model) if made(&model) => model,
+            Err(e) if e.code().culprit() == Culprit::World && e.code() != Code::NotFound => return Err(e),
+            _ => return Ok(None),
+        };
+        let about = |e: io::Error| world(&e, format!("cannot list {}", dir.display()));
+        let mut foreign = Vec::new();
+        for entry in fs::read_dir(dir).map_err(about)? {
+            let entry = entry.map_err(about)?;
+            let file = entry.file_type().map_err(about)?.is_file();
+            let name = entry.file_name();
+            if !file || !name.to_str().is_some_and(|name| model.has_file(name)) {
+                foreign.push(name);
+            }
+        }
+        foreign.sort();
+        Ok(Some(Replaced { foreign }))
+    }
+
+    /// What stays must not be in the way of a file of the new model.
+    pub fn check_names(&self, out: &Path, names: &[String]) -> Result<()> {
+        match self.foreign.iter().find(|f| names.iter().any(|n| f.as_os_str() == n.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let path = out.join(name);
+                let message =
+                    format!("{} is not a file of the model that is replaced; move it away", path.display());
+                Err(Error::new(Code::Exists, message))
+            }
+        }
+    }
+}
