@@ -2,6 +2,8 @@
 
 mod adapters;
 mod bad_input;
+#[cfg(unix)]
+mod changing;
 mod compare;
 mod cuda;
 mod errors;
@@ -10,11 +12,19 @@ mod help;
 mod imatrix;
 mod inputs;
 mod killed;
+#[cfg(target_os = "linux")]
+mod limits;
+#[cfg(unix)]
+mod links;
+#[cfg(target_os = "linux")]
+mod naming;
 mod outputs;
 mod recipes;
 mod resume;
 mod rotate;
 mod rotations;
+#[cfg(unix)]
+mod scratch;
 mod sizes;
 mod support;
 mod terminal;

@@ -6,26 +6,74 @@ use quantoscope_core::Code;
 use quantoscope_tests::binary::{self, Ended};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Starts a run on the large model and waits until it has begun to write.
+/// The command of a slow run.
+fn slow(dir: &Dir, input: &Path, output: &str, options: &str) -> Command {
+    let line =
+        format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
+    binary::command(dir.path(), line.split_whitespace())
+}
+
+/// Starts a run on the large model and waits until it has begun to write, or has ended.
 pub fn started(dir: &Dir, output: &str, options: &str) -> Child {
-    let input = big();
-    let line = format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
-    let mut command = binary::command(dir.path(), line.split_whitespace());
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    begun(dir, output, slow(dir, &big(), output, options))
+}
+
+fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let journal = dir.at(&format!("{output}.partial.journal"));
-    let begun = Instant::now();
-    while journal.metadata().map_or(0, |m| m.len()) == 0 && begun.elapsed() < Duration::from_secs(20) {
+    while journal.metadata().map_or(0, |m| m.len()) == 0 && child.try_wait().expect("a status").is_none() {
         std::thread::sleep(Duration::from_millis(1));
     }
     child
 }
 
-pub fn signalled(child: Child, signal: &str) -> Ended {
-    let status = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
-    // It fails where the process has just ended, which its exit code then says.
-    drop(status);
+/// A run to `output` that is stopped in the middle of its work, until [`resumed`].
+#[cfg(unix)]
+pub fn paused(dir: &Dir, input: &str, output: &str, options: &str) -> Child {
+    assert_eq!(output, "x");
+    paused_by(dir, || slow(dir, Path::new(input), output, options))
+}
+
+/// The same of any command that writes `x`. A run that was too fast for that is tried again.
+#[cfg(unix)]
+pub fn paused_by(dir: &Dir, command: impl Fn() -> Command) -> Child {
+    for _ in 0..10 {
+        let mut child = begun(dir, "x", command());
+        signal(&child, "STOP");
+        let state = |child: &Child| {
+            let pid = child.id().to_string();
+            let shown = Command::new("ps").args(["-o", "state=", "-p", &pid]).output().expect("ps");
+            String::from_utf8_lossy(&shown.stdout).trim().to_string()
+        };
+        while !state(&child).starts_with(['T', 'Z']) && child.try_wait().expect("a status").is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !dir.at("x").exists() && dir.at("x.partial.journal").exists() {
+            return child;
+        }
+        signal(&child, "CONT");
+        child.wait().expect("an end");
+        std::fs::remove_file(dir.at("x")).expect("removed");
+    }
+    panic!("every run ended before it could be stopped");
+}
+
+/// Lets a stopped run go on to its end.
+#[cfg(unix)]
+pub fn resumed(child: Child) -> Ended {
+    signalled(child, "CONT")
+}
+
+/// Sends a signal. That fails where the process has just ended, which its exit code then says.
+pub fn signal(child: &Child, name: &str) {
+    drop(Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status());
+}
+
+pub fn signalled(child: Child, name: &str) -> Ended {
+    signal(&child, name);
     let out = child.wait_with_output().expect("an end");
     let text = |b: Vec<u8>| String::from_utf8(b).expect("UTF-8");
     Ended { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
@@ -58,10 +106,10 @@ fn an_interrupt_removes_the_partial_output() {
 }
 
 /// Interrupts a run to `x.gguf` once its journal has records. A run that was too fast for that is tried again.
-fn interrupt_with_something_done(dir: &Dir) {
+pub fn interrupt_with_something_done(dir: &Dir, input: &Path) {
     let noted = || std::fs::metadata(dir.at("x.gguf.partial.journal")).is_ok_and(|m| m.len() > 100);
     for _ in 0..10 {
-        let mut child = started(dir, "x.gguf", "--type q5_1 --resume");
+        let mut child = begun(dir, "x.gguf", slow(dir, input, "x.gguf", "--type q5_1 --resume"));
         while !noted() && child.try_wait().expect("a status").is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -82,7 +130,7 @@ fn an_interrupted_run_is_gone_on_with() {
     let input = big();
     let input = input.display();
     dir.run(&format!("quantize {input} -o whole.gguf --type q5_1")).exits(0);
-    interrupt_with_something_done(&dir);
+    interrupt_with_something_done(&dir, &big());
     assert!(
         exists(&dir, "x.gguf.partial") && exists(&dir, "x.gguf.partial.journal") && !exists(&dir, "x.gguf")
     );
@@ -106,26 +154,46 @@ fn an_interrupted_run_is_gone_on_with() {
 
 #[test]
 fn force_starts_again() {
-    let dir = Dir::with_model();
-    dir.write("x.gguf.partial", b"torn");
-    fails(dir.run("quantize m.safetensors -o x.gguf --type q4_0 --json"), Code::PartialExists);
-    dir.run("quantize m.safetensors -o x.gguf --type q4_0 --force").exits(0);
-    assert_eq!(dir.names(), ["m.safetensors", "x.gguf"]);
-    dir.run("verify x.gguf --against m.safetensors").exits(0);
+    let dir = Dir::new();
+    interrupt_with_something_done(&dir, &big());
+    fails(dir.run(&format!("quantize {} -o x.gguf --type q4_0 --json", big().display())), Code::PartialExists);
+    dir.run(&format!("quantize {} -o x.gguf --type q4_0 --force", big().display())).exits(0);
+    assert_eq!(dir.names(), ["x.gguf"]);
+    dir.run(&format!("verify x.gguf --against {}", big().display())).exits(0);
 }
 
-/// Whatever a crash may have left in the journal, `--resume` makes the right bytes or refuses.
+/// Whatever a crash may have left in the journal, `--resume` makes the right bytes or refuses, and then `--force` does.
 #[test]
-fn a_damaged_journal_costs_time_at_most() {
-    let dir = Dir::with_model();
-    dir.run("quantize m.safetensors -o whole.gguf --type q4_0").exits(0);
-    for journal in [&b""[..], b"QSJRNL01", b"nonsense", &[0xFF; 300]] {
-        dir.write("x.gguf.partial", &dir.read("whole.gguf")[..77]);
-        dir.write("x.gguf.partial.journal", journal);
-        dir.run("quantize m.safetensors -o x.gguf --type q4_0 --resume").exits(0);
-        assert!(dir.read("x.gguf") == dir.read("whole.gguf"));
-        std::fs::remove_file(dir.at("x.gguf")).expect("removed");
-        assert_eq!(dir.names(), ["m.safetensors", "whole.gguf"]);
+fn damaged_journal_costs_time_at_most() {
+    let dir = Dir::new();
+    dir.run(&format!("quantize {} -o whole.gguf --type q5_1", big().display())).exits(0);
+    interrupt_with_something_done(&dir, &big());
+    let (partial, journal) = (dir.read("x.gguf.partial"), dir.read("x.gguf.partial.journal"));
+    let mut flipped = journal.clone();
+    *flipped.last_mut().expect("a byte") ^= 1;
+    let mut headless = journal.clone();
+    headless[60] ^= 1;
+    for (damaged, gone_on) in [
+        (flipped.as_slice(), true),
+        (&journal[..journal.len() - 3], true),
+        (headless.as_slice(), true),
+        (&journal[..52], true),
+        (&journal[..30], false),
+        (b"QSJRNL01", false),
+        (b"", false),
+    ] {
+        // In place: another file would not be the one that the journal speaks of.
+        std::fs::write(dir.at("x.gguf.partial"), &partial).expect("written");
+        dir.write("x.gguf.partial.journal", damaged);
+        let line = format!("quantize {} -o x.gguf --type q5_1 --resume --json", big().display());
+        if gone_on {
+            dir.run(&line).exits(0);
+            assert!(dir.read("x.gguf") == dir.read("whole.gguf"));
+            std::fs::rename(dir.at("x.gguf"), dir.at("x.gguf.partial")).expect("renamed");
+        } else {
+            fails(dir.run(&line), Code::PartialExists);
+            assert!(dir.read("x.gguf.partial") == partial && dir.read("x.gguf.partial.journal") == damaged);
+        }
     }
 }
 
@@ -139,54 +207,40 @@ fn resume_without_anything_to_resume_is_a_plain_run() {
 }
 
 /// Two runs never write the same output, whatever is forced.
+#[cfg(unix)]
 #[test]
 fn one_output_has_one_writer() {
     let dir = Dir::new();
-    let mut first = started(&dir, "x.gguf", "--type q5_1");
-    let line = format!("quantize {} -o x.gguf --type q8_0 --json", big().display());
+    let input = big();
+    let first = paused(&dir, input.to_str().expect("a name"), "x", "--to gguf --type q5_1");
+    let line = format!("quantize {} -o x --to gguf --type q8_0 --json", input.display());
     for options in ["", "--force", "--resume", "--resume --force"] {
-        let ended = dir.run(&format!("{line} {options}"));
-        if first.try_wait().expect("a status").is_some() {
-            return; // far too fast a machine
-        }
-        fails(ended, Code::PartialExists);
+        fails(dir.run(&format!("{line} {options}")), Code::PartialExists);
     }
-    first.wait().expect("an end");
-    assert_eq!(dir.names(), ["x.gguf"]);
-    dir.run(&format!("verify x.gguf --against {}", big().display())).exits(0);
+    resumed(first).exits(0);
+    assert_eq!(dir.names(), ["x"]);
+    dir.run(&format!("verify x --against {}", input.display())).exits(0);
 }
 
 /// What comes to stand under the final name during a run is not replaced; the work is not lost either.
+#[cfg(unix)]
 #[test]
 fn what_was_made_meanwhile_is_kept() {
-    let dir = Dir::new();
-    let child = started(&dir, "x.gguf", "--type q5_1");
-    dir.write("x.gguf", b"years of work");
-    let out = child.wait_with_output().expect("an end");
-    if out.status.code() == Some(0) {
-        return; // far too fast a machine
+    for (output, options) in [("x", "--to gguf --type q5_1"), ("x", "--to q4")] {
+        let dir = Dir::new();
+        let input = big();
+        let child = paused(&dir, input.to_str().expect("a name"), output, options);
+        dir.write("x", b"years of work");
+        let error = fails(resumed(child), Code::Exists);
+        assert!(error["message"].as_str().is_some_and(|m| m.contains("appeared")), "{error}");
+        assert_eq!(dir.read("x"), b"years of work");
+        if options.contains("gguf") {
+            dir.run(&format!("quantize {} -o x {options} --resume --force", input.display())).exits(0);
+        } else {
+            std::fs::remove_file(dir.at("x")).expect("removed");
+            dir.run(&format!("quantize {} -o x {options} --resume", input.display())).exits(0);
+        }
+        dir.run(&format!("verify x --against {}", input.display())).exits(0);
+        assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
     }
-    assert_eq!(out.status.code(), Some(2));
-    assert_eq!(dir.read("x.gguf"), b"years of work");
-    let line = format!("quantize {} -o x.gguf --type q5_1 --resume --force", big().display());
-    dir.run(&line).exits(0);
-    assert_eq!(dir.names(), ["x.gguf"]);
-}
-
-/// An input that is written to during the run makes no artefact: nobody knows which values were read.
-#[test]
-fn an_input_that_changes_makes_no_artefact() {
-    let dir = Dir::new();
-    std::fs::copy(big(), dir.at("m.safetensors")).expect("a copy");
-    let line = "quantize m.safetensors -o x.gguf --type q5_1 --json --threads 1 --memory 1MB";
-    let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-    while !dir.at("x.gguf.partial").exists() && !dir.at("x.gguf").exists() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let touched = std::fs::OpenOptions::new().write(true).open(dir.at("m.safetensors")).expect("a file");
-    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("touched");
-    let out = child.wait_with_output().expect("an end");
-    assert_eq!(out.status.code(), Some(3), "{}", String::from_utf8_lossy(&out.stderr));
-    assert_eq!(dir.names(), ["m.safetensors"]);
 }

@@ -13,16 +13,6 @@ fn family(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(name)
 }
 
-/// An empty directory with a copy of a family's checkpoint in `m`.
-fn with_family(name: &str) -> Dir {
-    let dir = Dir::new();
-    std::fs::create_dir(dir.at("m")).expect("a directory");
-    for file in ["model.safetensors", "config.json"] {
-        std::fs::copy(family(name).join(file), dir.at("m").join(file)).expect("a copy");
-    }
-    dir
-}
-
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("JSON")
 }
@@ -43,7 +33,7 @@ fn a_rotated_folder_is_the_same_model() {
     for (name, what) in
         [("llama_tied", "quarot,r2"), ("qwen2", "quarot"), ("qwen3_5", "quarot"), ("starcoder2", "r2,quarot")]
     {
-        let dir = with_family(name);
+        let dir = Dir::with_family(name);
         let line = format!("rotate m -o r --rotate {what} --type f32");
         dir.run(&line).exits(0);
         let before = tree(dir.path());
@@ -65,7 +55,7 @@ fn a_rotated_folder_is_the_same_model() {
 #[test]
 fn dry_runs_are_real_runs() {
     for (name, tied) in [("llama_tied", true), ("llama", false)] {
-        let dir = with_family(name);
+        let dir = Dir::with_family(name);
         for line in [
             "rotate m -o r",
             "quantize m -o r.gguf --type q8_0 --rotate quarot,r2",
@@ -142,7 +132,7 @@ fn a_folder_is_whole_and_replaced_only_when_it_is_ours() {
 
 #[test]
 fn the_bytes_depend_on_nothing_but_the_wish() {
-    let dir = with_family("mixtral");
+    let dir = Dir::with_family("mixtral");
     let mut all = Vec::new();
     for (n, options) in ["", "-j 1", "-j 5 --memory 4MiB", "--engine scalar", "--no-measure", "--memory 1GiB"]
         .iter()
@@ -157,7 +147,7 @@ fn the_bytes_depend_on_nothing_but_the_wish() {
 #[test]
 fn what_is_not_exact_is_refused_by_name() {
     let refusals = |name: &str, line: &str, words: &[&str]| {
-        let dir = with_family(name);
+        let dir = Dir::with_family(name);
         let before = tree(dir.path());
         let ended = dir.run(&format!("{line} --json")).exits(6);
         let message = ended.error().to_string();
@@ -175,7 +165,7 @@ fn what_is_not_exact_is_refused_by_name() {
 /// Where there is no forward pass for a family, nothing is written unless that is asked for.
 #[test]
 fn a_family_that_cannot_be_tried_needs_leave() {
-    let dir = with_family("gemma3");
+    let dir = Dir::with_family("gemma3");
     let before = tree(dir.path());
     let ended = dir.run("rotate m -o r --rotate r2 --json").exits(6);
     assert!(ended.error().to_string().contains("--allow-unprobed"), "{}", ended.error());
@@ -186,7 +176,7 @@ fn a_family_that_cannot_be_tried_needs_leave() {
 
 #[test]
 fn a_gate_that_fails_writes_nothing() {
-    let dir = with_family("llama");
+    let dir = Dir::with_family("llama");
     let before = tree(dir.path());
     let ended = dir.run("rotate m -o r --tolerance 1e-12 --json").exits(5);
     assert_eq!(ended.error()["code"], "rotation_off");
@@ -199,7 +189,7 @@ fn a_gate_that_fails_writes_nothing() {
 
 #[test]
 fn a_model_without_a_configuration_is_refused() {
-    let dir = with_family("llama");
+    let dir = Dir::with_family("llama");
     std::fs::remove_file(dir.at("m").join("config.json")).expect("removed");
     let ended = dir.run("rotate m -o r --json").exits(6);
     assert!(ended.error().to_string().contains("config.json"), "{}", ended.error());
@@ -208,7 +198,7 @@ fn a_model_without_a_configuration_is_refused() {
 /// A rotated artefact says by which recipe it was made, and is held against its source by it.
 #[test]
 fn rotated_artefacts_are_verified_against_their_source() {
-    let dir = with_family("qwen3_moe");
+    let dir = Dir::with_family("qwen3_moe");
     for line in [
         "rotate m -o r --rotate quarot,r2 --seed 5",
         "quantize m -o r.gguf --type q8_0 --rotate quarot",

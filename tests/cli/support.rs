@@ -30,6 +30,17 @@ impl Dir {
         dir
     }
 
+    /// With a copy of a family's checkpoint in `m`, which can be rotated.
+    pub fn with_family(name: &str) -> Dir {
+        let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(name);
+        let dir = Dir::new();
+        std::fs::create_dir(dir.at("m")).expect("a directory");
+        for file in ["model.safetensors", "config.json"] {
+            std::fs::copy(family.join(file), dir.at("m").join(file)).expect("a copy");
+        }
+        dir
+    }
+
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -55,6 +66,45 @@ impl Dir {
     pub fn names(&self) -> Vec<String> {
         binary::names(self.path())
     }
+}
+
+/// Everything in a directory, links not followed: name, kind with permissions, and content, target or nothing.
+#[cfg(unix)]
+pub fn snapshot(dir: &Path) -> Vec<(String, String, Vec<u8>)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    let mut todo = vec![dir.to_path_buf()];
+    while let Some(next) = todo.pop() {
+        for entry in std::fs::read_dir(&next).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let meta = path.symlink_metadata().expect("its description");
+            let name = path.strip_prefix(dir).expect("inside").to_string_lossy().into_owned();
+            let content = match () {
+                () if meta.is_symlink() => std::fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes(),
+                () if meta.is_file() => std::fs::read(&path).expect("a file"),
+                () => Vec::new(),
+            };
+            if meta.is_dir() {
+                todo.push(path);
+            }
+            all.push((name, format!("{:o} {}", meta.mode(), meta.ino()), content));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Runs under `strace` with these injections of faults, each as `-e` takes it; for what they do, see strace(1).
+/// The calls are matched on all threads.
+#[cfg(target_os = "linux")]
+pub fn with_faults(dir: &Dir, faults: &[&str], line: &str) -> Ended {
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null"]);
+    faults.iter().for_each(|fault| {
+        command.args(["-e", fault]);
+    });
+    command.arg(binary::path()).args(line.split_whitespace()).current_dir(dir.path());
+    binary::ended(&mut command)
 }
 
 /// A safetensors file of one tensor.

@@ -42,7 +42,7 @@ pub fn plan(
     adapter: &Checkpoint,
     config: &[u8],
     recipe: &Recipe,
-    others: Vec<(String, Vec<u8>)>,
+    others: Vec<OutFile>,
 ) -> Result<Plan> {
     recipe.check()?;
     let named = check(config)?;
@@ -81,7 +81,7 @@ pub fn plan(
     let mut files = convert::safetensors_file(adapter, recipe, Some(&told), &mut outputs)?;
     files.iter_mut().for_each(|f| f.name = WEIGHTS.into());
     convert::literal(&mut files, CONFIG, config.to_vec());
-    others.into_iter().for_each(|(name, bytes)| convert::literal(&mut files, &name, bytes));
+    files.extend(others);
     let conversion = conversion(adapter, recipe, &outputs, &files, told)?;
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
 }

@@ -313,16 +313,14 @@ pub fn whole(index: usize, tensor: &TensorInfo) -> Operand {
 
 /// Makes a plan of one safetensors file a folder that loaders of Hugging Face's layout read: with the configuration as it
 /// is after the plan, and `others` as they are.
-pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<(String, Vec<u8>)>) -> Result<()> {
+pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<OutFile>) -> Result<()> {
     let Some(conversion) = plan.conversion.as_mut() else { return Ok(()) };
     let Some(weights) = plan.files.first_mut() else { return Ok(()) };
     weights.name = "model.safetensors".into();
     if let Some(config) = metadata::config(checkpoint, &conversion.recipe)? {
         literal(&mut plan.files, "config.json", config);
     }
-    for (name, bytes) in others {
-        literal(&mut plan.files, &name, bytes);
-    }
+    plan.files.extend(others);
     conversion.directory = true;
     conversion.totals.total_bytes_out = sum(plan.files.iter().map(|f| f.len))?;
     Ok(())

@@ -48,7 +48,7 @@ pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
         source.check_config()?;
     }
     if kind == Kind::Folder {
-        convert::in_folder(&source.checkpoint, &mut plan, source.read_companions()?)?;
+        convert::in_folder(&source.checkpoint, &mut plan, source.companions(!args.dry_run)?)?;
     }
     let task = Task { args, sources: &[&source], plan: &plan, out: &out, resources, started };
     task.carry_out(|quiet| gate::hold(&args.gate, &source, &plan, resources, quiet))

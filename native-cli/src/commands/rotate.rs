@@ -16,8 +16,6 @@ use std::time::Instant;
 
 /// What is rotated where nothing is typed.
 const WHAT: &str = "quarot";
-/// What goes with an adapter beside its configuration and a tokenizer.
-const PAPERS: [&str; 3] = ["README.md", "LICENSE", "NOTICE"];
 
 pub fn run(args: Rotate) -> Result<ExitCode> {
     let rotated = args.rotated.as_deref().map(Source::open).transpose()?;
@@ -70,10 +68,8 @@ fn counter_rotate(
     let none =
         || Error::new(Code::NotFound, format!("there is no {} in {}", adapter::CONFIG, path.display()));
     let config = source.read_beside(adapter::CONFIG)?.ok_or_else(none)?;
-    let mut others = source.read_companions()?;
-    for name in PAPERS {
-        others.extend(source.read_beside(name)?.map(|bytes| (name.to_string(), bytes)));
-    }
+    let mut others = source.companions(!args.dry_run)?;
+    others.extend(source.side_files(!args.dry_run)?);
     let plan = adapter::plan(&base.checkpoint, &source.checkpoint, &config, recipe, others)?;
     let sources = [&source, &base];
     let inputs: Vec<&Source> = sources.into_iter().chain(rotated).collect();

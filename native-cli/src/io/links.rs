@@ -3,21 +3,24 @@
 use crate::exit::world;
 use quantoscope_core::error::{Code, Error, Result};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Fails where `name` in `dir` is a link that leaves the directory. The cache of the Hugging Face Hub has its files in
-/// `blobs` beside `snapshots/COMMIT`, and links to them there: these are the model's.
-pub fn check_inside(dir: &Path, name: &str) -> Result<()> {
+/// Fails where `name` in `dir` is a link that leads out of the model. The model is `dir`, the directories that its
+/// `weights` really are in where they are links themselves, and `blobs` beside `snapshots/COMMIT` in the cache of the
+/// Hugging Face Hub.
+pub fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBuf>) -> Result<()> {
     let path = dir.join(name);
     let real = |p: &Path| fs::canonicalize(p).map_err(|e| world(&e, format!("cannot open {}", p.display())));
     let (home, target) = (real(dir)?, real(&path)?);
     let snapshots = home.ancestors().find(|a| a.file_name().is_some_and(|n| n == "snapshots"));
     let blobs = snapshots.and_then(Path::parent).map(|repo| repo.join("blobs"));
-    if target.starts_with(&home) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
+    let beside = |weights: PathBuf| real(&weights).is_ok_and(|w| w.parent() == target.parent());
+    let inside = target.starts_with(&home) || blobs.is_some_and(|blobs| target.starts_with(blobs));
+    if inside || weights.into_iter().any(beside) {
         return Ok(());
     }
     let message = format!(
-        "{} is a link to {}, outside of the model's directory; copy the file there to have it with the model",
+        "{} is a link to {}, which is not part of the model; copy the file there to have it with the model",
         path.display(),
         target.display()
     );

@@ -7,8 +7,9 @@ use crate::io::positional::read_exact_at;
 use crate::io::weights::Weights;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
-use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want};
+use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
 use quantoscope_core::job::Region;
+use quantoscope_core::plan::OutFile;
 use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -20,6 +21,8 @@ const HEADER_READ: u64 = 1 << 20;
 /// Files that are held open. A lattice directory has hundreds, and systems allow few: the rest are opened for each read.
 const HELD_OPEN: usize = 100;
 
+/// What goes with an adapter beside its configuration and a tokenizer.
+const SIDE_FILES: [&str; 3] = ["README.md", "LICENSE", "NOTICE"];
 /// Bytes of everything together that goes with the weights; a tokenizer has tens of megabytes.
 const COMPANIONS: u64 = 1 << 28;
 /// Blocks of each file that are hashed to tell its content from another of the same size and time, and their length.
@@ -130,50 +133,76 @@ impl Source {
 
     /// Whether a file of this name in the checkpoint's directory belongs to the model.
     pub fn has_file(&self, name: &str) -> bool {
-        let known = ["config.json", "adapter_config.json"].contains(&name);
         let c = &self.checkpoint;
+        let adapter = c.files.iter().any(|f| f.name == "adapter_model.safetensors");
+        let known = name == "config.json"
+            || (adapter && (name == "adapter_config.json" || SIDE_FILES.contains(&name)));
         known || c.files.iter().any(|f| f.name == name) || c.companions.iter().any(|c| c.name == name)
     }
 
     /// Fails where the configuration, which is copied into a directory, is a link that leaves the model's.
     pub fn check_config(&self) -> Result<()> {
         let config = self.checkpoint.config.as_ref();
-        config.map_or(Ok(()), |_| links::check_inside(&self.place.dir, "config.json"))
+        config.map_or(Ok(()), |_| self.check_link("config.json"))
     }
 
-    /// The tokenizer and the like, by name.
+    /// The tokenizer and the like, as files to write; their bytes are read only where `contents` are needed.
     ///
     /// # Errors
     ///
     /// `too_many` where they have more bytes together than goes with any model, `bad_name` where one is a link that
     /// leaves the model's directory.
-    pub fn read_companions(&self) -> Result<Vec<(String, Vec<u8>)>> {
-        let all = &self.checkpoint.companions;
-        if all.iter().fold(0_u64, |sum, c| sum.saturating_add(c.len)) > COMPANIONS {
-            let message = format!(
-                "the tokenizer and other files beside the weights have more than {COMPANIONS} bytes together"
-            );
-            return Err(Error::new(Code::TooMany, message));
+    pub fn companions(&self, contents: bool) -> Result<Vec<OutFile>> {
+        self.copied(self.checkpoint.companions.iter().map(|c| c.name.as_str()), contents)
+    }
+
+    /// The licence and the like of an adapter, as far as they are there.
+    pub fn side_files(&self, contents: bool) -> Result<Vec<OutFile>> {
+        self.copied(SIDE_FILES.into_iter(), contents)
+    }
+
+    fn copied<'a>(&self, names: impl Iterator<Item = &'a str>, contents: bool) -> Result<Vec<OutFile>> {
+        let (mut files, mut sum) = (Vec::new(), 0_u64);
+        for name in names {
+            let path = self.place.dir.join(name);
+            let Some((file, len)) = open(&path)? else { continue };
+            self.check_link(name)?;
+            sum = sum.saturating_add(len);
+            if sum > COMPANIONS {
+                let message =
+                    format!("the files beside the weights have more than {COMPANIONS} bytes together");
+                return Err(Error::new(Code::TooMany, message).in_file(name));
+            }
+            let header = if contents { self.read_all(&path, &file, len)? } else { Vec::new() };
+            files.push(OutFile { name: name.to_string(), len, header });
         }
-        let missing = |name: &str| Error::new(Code::NotFound, format!("{name} is gone")).in_file(name);
-        let read = |c: &Companion| Ok((c.name.clone(), self.read_beside(&c.name)?.ok_or_else(|| missing(&c.name))?));
-        all.iter().map(read).collect()
+        Ok(files)
+    }
+
+    /// All bytes of a file that was just opened.
+    fn read_all(&self, path: &Path, file: &File, len: u64) -> Result<Vec<u8>> {
+        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
+        self.note(path, Identity::of(&file.metadata().map_err(about)?));
+        let mut bytes = vec![0; len as usize];
+        read_exact_at(file, &mut bytes, 0).map_err(about)?;
+        Ok(bytes)
+    }
+
+    /// Fails where a file that is copied is a link that leads out of the model.
+    fn check_link(&self, name: &str) -> Result<()> {
+        links::check_inside(&self.place.dir, name, self.paths())
     }
 
     /// The file of this name in the same directory, if there is one.
     pub fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.place.dir.join(name);
         let Some((file, len)) = open(&path)? else { return Ok(None) };
-        links::check_inside(&self.place.dir, name)?;
+        self.check_link(name)?;
         if len > COMPANIONS {
             let message = format!("{name} is larger than anything that goes with a model");
             return Err(Error::new(Code::TooMany, message).in_file(name));
         }
-        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
-        self.note(&path, Identity::of(&file.metadata().map_err(about)?));
-        let mut bytes = vec![0; len as usize];
-        read_exact_at(&file, &mut bytes, 0).map_err(about)?;
-        Ok(Some(bytes))
+        self.read_all(&path, &file, len).map(Some)
     }
 
     fn note(&self, path: &Path, identity: Identity) {
