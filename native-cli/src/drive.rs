@@ -1,5 +1,6 @@
 //! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
 
+use crate::address_space;
 use crate::choice;
 use crate::exit::no_thread;
 use crate::io::artefact::Artefact;
@@ -51,7 +52,8 @@ impl Resources {
             None => thread::available_parallelism().map_or(1, |n| n.get() as u32),
         };
         let memory = work.memory.unwrap_or(u64::from(workers) * (32 << 20));
-        Ok(Resources { engine, auto: work.engine == "auto", budget: Budget { memory, workers } })
+        let budget = address_space::fitting(Budget { memory, workers });
+        Ok(Resources { engine, auto: work.engine == "auto", budget })
     }
 
     /// Ready for a plan: with the engine that is best for it, where nobody named one, and a device's kernels probed.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address_space;
 mod args;
 mod choice;
 mod commands;

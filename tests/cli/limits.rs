@@ -1,7 +1,7 @@
 //! Signals, and limits that the system sets: an end with an exit code, and nothing left over.
 
 use crate::resume::{paused_by, resumed, signal};
-use crate::support::{Dir, big};
+use crate::support::{Dir, big, with_faults};
 use quantoscope_core::DType;
 use quantoscope_tests::binary::{self, Ended};
 use quantoscope_tests::models::{Rng, Tensor, safetensors};
@@ -53,16 +53,12 @@ fn file_size_limit_is_an_error() {
     for line in [
         "quantize m.safetensors -o x.gguf --type q8_0",
         "quantize m.safetensors -o x --to q4",
-        "rotate m.safetensors -o x --rotate block:32 --allow-unprobed",
         "quantize m.safetensors -o x.gguf --type q8_0 --resume",
     ] {
         // In units of 512 bytes: less than the output, or than one of its files; and less than a header.
         for limit in [300, 1] {
             let dir = with_model();
             let ended = shell(&dir, &format!("ulimit -f {limit}"), &format!("{line} --json"));
-            if line.starts_with("rotate") && ended.code == Some(6) {
-                continue;
-            }
             let error = ended.exits(3).error();
             assert!(error["message"].as_str().is_some_and(|m| m.contains("too large")), "{error}");
             if !line.contains("--resume") {
@@ -73,18 +69,61 @@ fn file_size_limit_is_an_error() {
 }
 
 #[test]
+fn file_size_limit_ends_a_rotation() {
+    let dir = Dir::with_family("llama_tied");
+    let before = dir.names();
+    let error = shell(&dir, "ulimit -f 10", "rotate m -o x --json").exits(3).error();
+    assert!(error["message"].as_str().is_some_and(|m| m.contains("too large")), "{error}");
+    assert_eq!(dir.names(), before);
+}
+
+/// Whichever thread of a verb cannot be started: an end with an exit code, no panic, and nothing left.
+#[test]
 fn thread_that_cannot_be_started_is_an_error() {
-    for (limit, threads) in [("-v 400000", 1024), ("-v 300000", 256), ("-v 1000000", 4000)] {
-        let dir = with_model();
-        let line = format!("quantize m.safetensors -o x.gguf --type q4_k --threads {threads} --json");
-        let ended = shell(&dir, &format!("ulimit {limit}"), &line);
-        match ended.code {
-            Some(0) => {}
-            Some(2 | 3) => {
-                ended.error();
-                assert_eq!(dir.names(), ["m.safetensors"], "{limit}: {}", ended.err);
+    let dir = Dir::with_family("llama_tied");
+    let before = dir.names();
+    let mut failed = 0;
+    for line in [
+        "quantize m -o x.gguf --type q4_0 --threads 4",
+        "quantize m -o x --to q4 --threads 4",
+        "rotate m -o x --threads 4",
+        "sweep m --types q4_0 --threads 3",
+        "compare m m --threads 3",
+        "bench rotation --rows 64 --threads 3",
+        "inspect m --stats --threads 3",
+    ] {
+        for step in ["1", "2", "3", "4", "5", "1+"] {
+            let fault = format!("inject=clone,clone3:error=EAGAIN:when={step}");
+            let ended = with_faults(&dir, &["trace=clone,clone3", &fault], &format!("{line} --json"));
+            match ended.code {
+                Some(0) => ["x", "x.gguf"].iter().for_each(|name| {
+                    let path = dir.at(name);
+                    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                }),
+                _ => {
+                    failed += 1;
+                    let error = ended.exits(3).error();
+                    assert!(error["message"].as_str().is_some_and(|m| m.contains("thread")), "{error}");
+                }
             }
-            _ => panic!("{limit}: {:?}: {}", ended.code, ended.err),
+            assert_eq!(dir.names(), before, "{line}, {step}");
         }
     }
+    assert!(failed > 20, "{failed} of the faults hit a thread");
+}
+
+/// As many workers as fit: an allocation that fails would end the process and leave the partial output.
+#[test]
+fn address_space_limit_reduces_the_workers() {
+    let dir = with_model();
+    dir.run("quantize m.safetensors -o whole --to gguf --type q4_k").exits(0);
+    for limit in [150_000, 250_000, 400_000, 1_000_000] {
+        for threads in [1, 16, 1024] {
+            let line = format!("quantize m.safetensors -o x.gguf --type q4_k --threads {threads}");
+            shell(&dir, &format!("ulimit -v {limit}"), &line).exits(0);
+            assert!(dir.read("x.gguf") == dir.read("whole"), "{limit}, {threads}");
+            std::fs::remove_file(dir.at("x.gguf")).expect("removed");
+        }
+    }
+    assert_eq!(dir.names(), ["m.safetensors", "whole"]);
 }

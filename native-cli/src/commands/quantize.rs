@@ -1,6 +1,7 @@
 //! `quantize`: plan, write, measure, report.
 
 use super::plan::recipe;
+use crate::address_space::fitting;
 use crate::args::Quantize;
 use crate::drive::{Driven, Resources, Sink, Work, drive};
 use crate::exit::no_thread;
@@ -18,7 +19,7 @@ use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{Collector, ConvertReport, GateView, Run, converted};
-use quantoscope_core::schedule::schedule;
+use quantoscope_core::schedule::{Budget, schedule};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -89,11 +90,11 @@ impl Task<'_> {
         events.start(args, false)?;
         let rotates = plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some());
         let (written, hashes) = std::thread::scope(|scope| -> Result<_> {
-            let hash = || if rotates { source.hashes() } else { Ok(Vec::new()) };
-            let hashes = std::thread::Builder::new().spawn_scoped(scope, hash).map_err(|e| no_thread(&e))?;
+            let start = || std::thread::Builder::new().spawn_scoped(scope, || source.hashes());
+            let hashes = rotates.then(start).transpose().map_err(|e| no_thread(&e))?;
             let written = write(args, out, sources, plan, resources, &events);
             let dead = |_| Err(Error::new(Code::Io, "the source could not be hashed"));
-            Ok((written, hashes.join().unwrap_or_else(dead)))
+            Ok((written, hashes.map_or(Ok(Vec::new()), |h| h.join().unwrap_or_else(dead))))
         })?;
         let driven = written?;
         let run = resources.run(started, &driven);
@@ -109,7 +110,8 @@ impl Task<'_> {
 pub fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
     let mut resources = Resources::new(&args.work)?;
     if recipe.rotate.is_some() && args.work.memory.is_none() {
-        resources.budget.memory = u64::from(resources.budget.workers) * (128 << 20);
+        let Budget { workers, .. } = resources.budget;
+        resources.budget = fitting(Budget { memory: u64::from(workers) * (128 << 20), workers });
     }
     Ok(resources)
 }

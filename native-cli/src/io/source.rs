@@ -253,9 +253,7 @@ impl Source {
     /// Reads a region into `buffer`, run after run.
     pub fn read(&self, file: u32, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
         let name = || self.checkpoint.files.get(file as usize).map_or("?", |f| f.name.as_str());
-        let too_large = || Error::new(Code::MemoryBudget, "a window does not fit this machine");
-        // Only ever grown: what is left of an earlier window is overwritten.
-        buffer.resize(usize::try_from(region.len()).map_err(|_| too_large())?, 0);
+        resize(buffer, region.len())?;
         let mut rest = buffer.as_mut_slice();
         let mut fresh = None;
         let handle = self.handle(file, name(), &mut fresh)?;
@@ -332,6 +330,15 @@ impl Source {
         };
         self.checkpoint.files.iter().map(|f| f.name.as_str()).enumerate().map(one).collect()
     }
+}
+
+/// Makes room for a window: what is left of an earlier one is overwritten.
+pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+    let too_large = || Error::new(Code::MemoryBudget, format!("a window of {len} bytes does not fit into memory"));
+    let len = usize::try_from(len).map_err(|_| too_large())?;
+    buffer.try_reserve_exact(len.saturating_sub(buffer.len())).map_err(|_| too_large())?;
+    buffer.resize(len, 0);
+    Ok(())
 }
 
 /// Feeds `opening` until it is ready.

@@ -3,6 +3,7 @@
 use crate::exit::world;
 use crate::io::identity::Identity;
 use crate::io::positional::read_exact_at;
+use crate::io::source::resize;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::{Imatrix, Opening};
 use quantoscope_core::job::Region;
@@ -47,8 +48,7 @@ impl Weights {
 
     /// Reads a region into `buffer`.
     pub fn read(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
-        let too_large = |_| Error::new(Code::MemoryBudget, "a window does not fit this machine");
-        buffer.resize(usize::try_from(region.len()).map_err(too_large)?, 0);
+        resize(buffer, region.len())?;
         let mut rest = buffer.as_mut_slice();
         for (offset, len) in region.runs() {
             let (run, tail) = rest.split_at_mut(len as usize);
