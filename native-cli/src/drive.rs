@@ -11,11 +11,11 @@ use crate::signals;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Payload, Rechecked, Scratch};
+use quantoscope_core::job::{Done, Job, Measured, Payload, Rechecked, Scratch};
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{Collector, DeviceView, Run};
-use quantoscope_core::schedule::{Budget, schedule_in};
-use std::collections::{HashMap, HashSet};
+use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -28,10 +28,15 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// the write.
 const WINDOW: u64 = 512 << 10;
 
-/// The jobs of this driver's windows. A device wants as much at once as it can take.
+/// The jobs of this driver's windows.
 fn jobs<'a>(plan: &'a Plan, resources: &Resources) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    schedule_in(plan, &resources.budget, window(resources))
+}
+
+/// Bytes that a window of this driver reads and writes. A device wants as much at once as it can take.
+fn window(resources: &Resources) -> u64 {
     let stretch = |offload: &Offload| offload.device().stretch() as u64 * size_of::<f32>() as u64;
-    schedule_in(plan, &resources.budget, resources.engine.device().map_or(WINDOW, stretch))
+    resources.engine.device().map_or(WINDOW, stretch)
 }
 
 /// How the work is done.
@@ -59,9 +64,9 @@ impl Resources {
     /// Ready for a plan: with the engine that is best for it, where nobody named one, and a device's kernels probed.
     pub fn settled(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {
-            self.engine = choice::engine(jobs(plan, &self)?, self.budget.workers);
+            self.engine = choice::engine(whole(plan), self.budget.workers);
         } else if let Some(device) = self.engine.device() {
-            pollster::block_on(device.ready(jobs(plan, &self)?))?;
+            pollster::block_on(device.ready(whole(plan)))?;
         }
         Ok(self)
     }
@@ -119,7 +124,6 @@ struct Shared<'a, I> {
     stopped: AtomicBool,
     work: &'a Work<'a>,
     artefact: Option<&'a Artefact>,
-    skip: HashSet<(u32, [u64; 4])>,
 }
 
 struct State {
@@ -132,7 +136,14 @@ struct State {
     announced: usize,
     /// Written windows that the journal does not have yet.
     unnoted: Vec<Record>,
+    /// Windows that an earlier run finished and this one has not come to.
+    done: HashMap<Key, Record>,
+    /// Windows that were taken over from an earlier run.
+    resumed: u64,
 }
+
+/// An output and the place of a window in it.
+type Key = (u32, [u64; 4]);
 
 /// Holds workers back until all of them are there.
 #[derive(Default)]
@@ -166,7 +177,7 @@ impl Drop for Leaving<'_> {
     }
 }
 
-fn key(output: u32, w: &quantoscope_core::job::Window) -> (u32, [u64; 4]) {
+fn key(output: u32, w: &quantoscope_core::job::Window) -> Key {
     (output, [w.rows.start, w.rows.end, w.cols.start, w.cols.end])
 }
 
@@ -205,21 +216,25 @@ fn attempt(
     records: Vec<Record>,
 ) -> Result<Driven> {
     let resources = &work.resources;
-    let mut left = vec![0; work.plan.outputs.len()];
-    for job in jobs(work.plan, resources)? {
-        left[job.output as usize] += 1;
-    }
-    let mut collector = Collector::new(work.plan);
-    let skip = take_in(records, work.plan, resources, &mut collector)?;
-    let resumed = skip.len() as u64;
+    let left = windows_in(work.plan, &resources.budget, window(resources))?;
+    let done = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
+    let collector = Collector::new(work.plan);
     let made = Rechecked::default();
     let shared = Shared {
         jobs: Mutex::new(jobs(work.plan, resources)?.enumerate()),
-        state: Mutex::new(State { collector, failure: None, made, left, announced: 0, unnoted: Vec::new() }),
+        state: Mutex::new(State {
+            collector,
+            failure: None,
+            made,
+            left,
+            announced: 0,
+            unnoted: Vec::new(),
+            done,
+            resumed: 0,
+        }),
         stopped: AtomicBool::new(false),
         work,
         artefact,
-        skip,
     };
     shared.announce(&mut lock(&shared.state));
     let workers = resources.budget.workers;
@@ -256,30 +271,8 @@ fn attempt(
     match state.failure {
         // What a device in doubt made may be why something failed.
         Some((_, e)) if state.made.differing == 0 || e.code() == Code::Interrupted => Err(e),
-        _ => Ok(Driven { collected: state.collector, resumed, made: state.made }),
+        _ => Ok(Driven { collected: state.collector, resumed: state.resumed, made: state.made }),
     }
-}
-
-/// Takes in what an earlier run finished, as far as its windows are windows of this run.
-fn take_in(
-    records: Vec<Record>,
-    plan: &Plan,
-    resources: &Resources,
-    collector: &mut Collector,
-) -> Result<HashSet<(u32, [u64; 4])>> {
-    let mut done: HashMap<_, _> = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
-    let mut skip = HashSet::new();
-    if done.is_empty() {
-        return Ok(skip);
-    }
-    for job in jobs(plan, resources)? {
-        if let Some(record) = done.remove(&key(job.output, &job.window)) {
-            let measured = quantoscope_core::job::Measured { error: record.error, ..Default::default() };
-            collector.absorb(&job, measured);
-            skip.insert(key(job.output, &job.window));
-        }
-    }
-    Ok(skip)
 }
 
 impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
@@ -325,8 +318,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         let mut scratch = Scratch::default();
         let mut inputs: [Vec<u8>; 4] = Default::default();
         while let Some((index, job)) = self.next() {
-            if self.skip.contains(&key(job.output, &job.window)) {
-                self.finished(&job, None);
+            if self.take_over(&job) {
                 continue;
             }
             match self.one(&job, &mut inputs, &mut scratch) {
@@ -334,6 +326,18 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
                 Err(e) => self.fail(index, self.place(&job, e)),
             }
         }
+    }
+
+    /// Takes in what an earlier run measured in this window, if it finished it.
+    fn take_over(&self, job: &Job) -> bool {
+        let mut state = lock(&self.state);
+        let Some(record) = state.done.remove(&key(job.output, &job.window)) else { return false };
+        let measured = Measured { error: record.error, ..Measured::default() };
+        state.collector.absorb(job, measured);
+        state.resumed += 1;
+        drop(state);
+        self.finished(job, None);
+        true
     }
 
     fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 4], scratch: &mut Scratch) -> Result<Done> {

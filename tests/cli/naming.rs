@@ -118,6 +118,48 @@ fn replacement_that_fails_at_any_step_leaves_one_model() {
     }
 }
 
+/// Killed at any call that touches a file: a run goes on to the same bytes, and no name is left over.
+#[test]
+fn run_killed_at_any_call_is_finished_by_resume() {
+    let calls = "openat,pwrite64,write,fsync,fdatasync,ftruncate,fallocate,mkdir,unlink,rename,renameat2,flock,chmod";
+    for options in ["--to gguf --type q8_0", "--to q4"] {
+        for force in ["", "--force"] {
+            let dir = Dir::with_family("llama_tied");
+            let whole = |name: &str| {
+                let path = dir.at(name);
+                if path.is_dir() { tree(&path) } else { vec![(String::new(), dir.read(name))] }
+            };
+            dir.run(&format!("quantize m {options} -o whole")).exits(0);
+            let line = format!("quantize m {options} -o x --threads 1 {force}");
+            // From the first call after the binary is loaded to the end, every second one.
+            for step in (1..).step_by(2) {
+                if !force.is_empty() && !dir.at("x").exists() {
+                    dir.run(&format!("quantize m {options} -o x")).exits(0);
+                }
+                let kill = format!("inject={calls}:signal=SIGKILL:when={step}");
+                let ended = with_faults(&dir, &[&format!("trace={calls}"), &kill], &line);
+                if ended.code.is_some() {
+                    ended.exits(0);
+                    assert!(step > 20, "{step}");
+                    break;
+                }
+                // Where the journal was gone already, the output is whole and there is nothing to finish.
+                if force.is_empty() && dir.at("x").exists() && !dir.at("x.partial.journal").exists() {
+                    assert!(!dir.at("x.partial").exists(), "{options}, step {step}");
+                } else {
+                    dir.run(&format!("{line} --resume")).exits(0);
+                }
+                assert!(whole("x") == whole("whole"), "{options} {force}, step {step}");
+                assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
+                if force.is_empty() {
+                    let path = dir.at("x");
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+                }
+            }
+        }
+    }
+}
+
 /// Nothing of the old model stays, whatever its container was; what was never part of it does.
 #[test]
 fn replaced_directory_leaves_nothing_of_the_old_model() {

@@ -391,8 +391,8 @@ impl Artefact {
                 self.names().give(&self.names, self.directory, self.force)?;
             }
         }
-        self.names().release()?;
-        sync_directory(parent(&self.out))
+        // Last of all: whoever is killed before this is finished by `--resume`.
+        self.names().release()
     }
 
     /// Removes everything that was written, unless it has its name already.
