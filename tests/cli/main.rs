@@ -12,8 +12,6 @@ mod help;
 mod imatrix;
 mod inputs;
 mod killed;
-#[cfg(target_os = "linux")]
-mod limits;
 #[cfg(unix)]
 mod links;
 #[cfg(target_os = "linux")]
@@ -27,5 +25,7 @@ mod rotations;
 mod scratch;
 mod sizes;
 mod support;
+#[cfg(target_os = "linux")]
+mod system_limits;
 mod terminal;
 mod verbs;
