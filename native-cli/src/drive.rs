@@ -1,6 +1,5 @@
 //! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
 
-use crate::address_space;
 use crate::choice;
 use crate::exit::no_thread;
 use crate::io::artefact::Artefact;
@@ -8,6 +7,7 @@ use crate::io::journal::{Journal, Record};
 use crate::io::source::Source;
 use crate::render::progress::Progress;
 use crate::signals;
+use crate::system_limits;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
@@ -57,7 +57,7 @@ impl Resources {
             None => thread::available_parallelism().map_or(1, |n| n.get() as u32),
         };
         let memory = work.memory.unwrap_or(u64::from(workers) * (32 << 20));
-        let budget = address_space::fitting(Budget { memory, workers });
+        let budget = system_limits::fitting(Budget { memory, workers });
         Ok(Resources { engine, auto: work.engine == "auto", budget })
     }
 

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-mod address_space;
 mod args;
 mod choice;
 mod commands;
@@ -12,6 +11,7 @@ mod gate;
 mod io;
 mod render;
 mod signals;
+mod system_limits;
 
 use args::{Cli, Verb};
 use clap::Parser;

@@ -10,15 +10,15 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Makes Ctrl-C, a hang-up and SIGTERM end the work between two windows. Those that the process was started with as
+/// Makes Ctrl-C, a hang-up, SIGTERM and a limit of processor time end the work between two windows. Those that the process was started with as
 /// ignored stay so: that is how `nohup` and shells keep a background job alive.
 #[cfg(unix)]
 pub fn watch() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let ignored = ignored();
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGXCPU] {
             if ignored & (1 << (signal - 1)) == 0 {
                 let _ = signal_hook::flag::register(signal, &INTERRUPTED);
             }

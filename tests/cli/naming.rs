@@ -71,7 +71,8 @@ fn replacement_killed_at_any_step_leaves_one_model() {
             pair.start(Q4);
             let calls = if unsupported.is_some() { NAMES.replace(",renameat2", "") } else { NAMES.into() };
             let kill = format!("inject={calls}:signal=SIGKILL:when={step}");
-            let faults: Vec<&str> = [Some("trace=all"), Some(&kill), unsupported].into_iter().flatten().collect();
+            let faults: Vec<&str> =
+                [Some("trace=all"), Some(&kill), unsupported].into_iter().flatten().collect();
             let ended = with_faults(&pair.dir, &faults, &line);
             if ended.code == Some(0) {
                 break;
@@ -99,9 +100,11 @@ fn replacement_that_fails_at_any_step_leaves_one_model() {
     for unsupported in [None, Some("inject=renameat2:error=EINVAL")] {
         for step in 1.. {
             pair.start(Q4);
-            let calls = if unsupported.is_some() { "rename,mkdir,mkdirat,unlinkat,unlink,rmdir" } else { NAMES };
+            let calls =
+                if unsupported.is_some() { "rename,mkdir,mkdirat,unlinkat,unlink,rmdir" } else { NAMES };
             let fail = format!("inject={calls}:error=EIO:when={step}");
-            let faults: Vec<&str> = [Some("trace=all"), Some(&fail), unsupported].into_iter().flatten().collect();
+            let faults: Vec<&str> =
+                [Some("trace=all"), Some(&fail), unsupported].into_iter().flatten().collect();
             let ended = with_faults(&pair.dir, &faults, &line);
             if ended.code == Some(0) {
                 break;
@@ -121,7 +124,8 @@ fn replacement_that_fails_at_any_step_leaves_one_model() {
 /// Killed at any call that touches a file: a run goes on to the same bytes, and no name is left over.
 #[test]
 fn run_killed_at_any_call_is_finished_by_resume() {
-    let calls = "openat,pwrite64,write,fsync,fdatasync,ftruncate,fallocate,mkdir,unlink,rename,renameat2,flock,chmod";
+    let calls =
+        "openat,pwrite64,write,fsync,fdatasync,ftruncate,fallocate,mkdir,unlink,rename,renameat2,flock,chmod";
     for options in ["--to gguf --type q8_0", "--to q4"] {
         for force in ["", "--force"] {
             let dir = Dir::with_family("llama_tied");
@@ -153,7 +157,8 @@ fn run_killed_at_any_call_is_finished_by_resume() {
                 assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
                 if force.is_empty() {
                     let path = dir.at("x");
-                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+                        .expect("removed");
                 }
             }
         }
@@ -203,15 +208,20 @@ fn output_killed_after_its_naming_is_finished_by_resume() {
             all.iter().map(|(name, _, bytes)| (name.clone(), bytes.clone())).collect()
         };
         let remove = || {
-            if dir.at("x").is_dir() { std::fs::remove_dir_all(dir.at("x")) } else { std::fs::remove_file(dir.at("x")) }
-                .expect("removed");
+            if dir.at("x").is_dir() {
+                std::fs::remove_dir_all(dir.at("x"))
+            } else {
+                std::fs::remove_file(dir.at("x"))
+            }
+            .expect("removed");
         };
         remove();
         let kill = "inject=unlink,unlinkat:signal=SIGKILL:when=1";
         assert_eq!(with_faults(&dir, &["trace=unlink,unlinkat", kill], line).code, None);
         assert!(dir.at("x").exists() && dir.at("x.partial.journal").exists());
         // Another plan does not finish it, and says so.
-        let other = if line.contains("q8_0") { line.replace("q8_0", "q4_0") } else { format!("{line} --memory 7MB") };
+        let other =
+            if line.contains("q8_0") { line.replace("q8_0", "q4_0") } else { format!("{line} --memory 7MB") };
         if line.contains("q8_0") {
             fails(dir.run(&format!("{other} --resume --json")), Code::ResumeMismatch);
         }
@@ -231,7 +241,10 @@ fn journal_that_cannot_be_removed_is_named() {
     let ended = with_faults(&dir, &fault, "quantize m -o x.gguf --type q8_0 --json").exits(3);
     let error = ended.error();
     let message = error["message"].as_str().expect("words");
-    assert!(message.contains("x.gguf is complete") && message.contains("x.gguf.partial.journal"), "{message}");
+    assert!(
+        message.contains("x.gguf is complete") && message.contains("x.gguf.partial.journal"),
+        "{message}"
+    );
     dir.run("verify x.gguf --against m").exits(0);
     dir.run("quantize m -o x.gguf --type q8_0 --resume").exits(0);
     assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
@@ -250,7 +263,16 @@ fn disk_error_on_the_old_model_is_told_as_one() {
             _ => (dir.at("x").display().to_string(), "inject=getdents64:error=EIO"),
         };
         let mut command = Command::new("strace");
-        command.args(["-f", "-qq", "-o", "/dev/null", "-P", &path, "-P", path.trim_start_matches(&format!("{}/", dir.path().display()))]);
+        command.args([
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-P",
+            &path,
+            "-P",
+            path.trim_start_matches(&format!("{}/", dir.path().display())),
+        ]);
         command.args(["-e", &format!("trace={call}"), "-e", fault]).arg(quantoscope_tests::binary::path());
         command.args("quantize m --to q4 -o x --force --json".split(' ')).current_dir(dir.path());
         let error = quantoscope_tests::binary::ended(&mut command).exits(3).error();
@@ -279,12 +301,14 @@ fn failing_sync_is_an_error() {
             }
             for name in ["x", "x.partial", "x.partial.journal"] {
                 let path = dir.at(name);
-                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                let _ =
+                    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
             }
             assert_eq!(dir.names(), ["m/config.json", "m/model.safetensors"], "step {step}: {message}");
         }
         let path = dir.at("x");
-        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+            .expect("removed");
     }
 }
 
@@ -310,7 +334,8 @@ fn only_regular_files_are_replaced() {
     }
     for output in ["-", "/dev/stdout", "/dev/../dev/stderr", "/dev/fd/1", "/proc/self/fd/1"] {
         for permission in ["", "--force", "--dry-run"] {
-            let line = format!("quantize m.safetensors -o {output} --to gguf --type q8_0 {permission} --json");
+            let line =
+                format!("quantize m.safetensors -o {output} --to gguf --type q8_0 {permission} --json");
             let error = fails(dir.run(&line), Code::Usage);
             assert!(error["message"].as_str().is_some_and(|m| m.contains("positions")), "{error}");
         }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 /// The command of a slow run.
 fn slow(dir: &Dir, input: &Path, output: &str, options: &str) -> Command {
-    let line =
-        format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
+    let line = format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
     binary::command(dir.path(), line.split_whitespace())
 }
 
@@ -21,8 +20,7 @@ pub fn started(dir: &Dir, output: &str, options: &str) -> Child {
 }
 
 fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
-    let mut child =
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let journal = dir.at(&format!("{output}.partial.journal"));
     while journal.metadata().map_or(0, |m| m.len()) == 0 && child.try_wait().expect("a status").is_none() {
         std::thread::sleep(Duration::from_millis(1));
@@ -156,7 +154,10 @@ fn an_interrupted_run_is_gone_on_with() {
 fn force_starts_again() {
     let dir = Dir::new();
     interrupt_with_something_done(&dir, &big());
-    fails(dir.run(&format!("quantize {} -o x.gguf --type q4_0 --json", big().display())), Code::PartialExists);
+    fails(
+        dir.run(&format!("quantize {} -o x.gguf --type q4_0 --json", big().display())),
+        Code::PartialExists,
+    );
     dir.run(&format!("quantize {} -o x.gguf --type q4_0 --force", big().display())).exits(0);
     assert_eq!(dir.names(), ["x.gguf"]);
     dir.run(&format!("verify x.gguf --against {}", big().display())).exits(0);

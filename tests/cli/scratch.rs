@@ -59,7 +59,11 @@ fn foreign_scratch_name_is_refused_and_untouched() {
                     let expected = code.is_none_or(|code| told == code.as_str());
                     assert!(expected, "{kind} at {output}{suffix}, {permission}: {told}");
                     let after = snapshot(dir.path());
-                    assert!(after == before, "{kind} at {output}{suffix} with {permission:?}: {:?}", dir.names());
+                    assert!(
+                        after == before,
+                        "{kind} at {output}{suffix} with {permission:?}: {:?}",
+                        dir.names()
+                    );
                 }
             }
         }
@@ -142,7 +146,10 @@ fn long_output_name_gets_a_shorter_scratch_name() {
     // Two long names of the same beginning do not meet.
     let dir = Dir::with_model();
     let (a, b) = ("o".repeat(254), "o".repeat(255));
-    crate::naming::killed_before_naming(&dir, &format!("quantize m.safetensors -o {a} --to gguf --type q4_0"));
+    crate::naming::killed_before_naming(
+        &dir,
+        &format!("quantize m.safetensors -o {a} --to gguf --type q4_0"),
+    );
     dir.run(&format!("quantize m.safetensors -o {b} --to gguf --type q4_0")).exits(0);
     dir.run(&format!("quantize m.safetensors -o {a} --to gguf --type q4_0 --resume")).exits(0);
     assert!(dir.read(&a) == dir.read(&b));

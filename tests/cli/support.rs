@@ -80,7 +80,9 @@ pub fn snapshot(dir: &Path) -> Vec<(String, String, Vec<u8>)> {
             let meta = path.symlink_metadata().expect("its description");
             let name = path.strip_prefix(dir).expect("inside").to_string_lossy().into_owned();
             let content = match () {
-                () if meta.is_symlink() => std::fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes(),
+                () if meta.is_symlink() => {
+                    std::fs::read_link(&path).expect("a link").into_os_string().into_encoded_bytes()
+                }
                 () if meta.is_file() => std::fs::read(&path).expect("a file"),
                 () => Vec::new(),
             };

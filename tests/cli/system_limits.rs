@@ -98,7 +98,11 @@ fn thread_that_cannot_be_started_is_an_error() {
             match ended.code {
                 Some(0) => ["x", "x.gguf"].iter().for_each(|name| {
                     let path = dir.at(name);
-                    let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+                    let _ = if path.is_dir() {
+                        std::fs::remove_dir_all(path)
+                    } else {
+                        std::fs::remove_file(path)
+                    };
                 }),
                 _ => {
                     failed += 1;
@@ -110,6 +114,22 @@ fn thread_that_cannot_be_started_is_an_error() {
         }
     }
     assert!(failed > 20, "{failed} of the faults hit a thread");
+}
+
+/// A directory of more files than a process may open is read and written all the same.
+#[test]
+fn open_file_limit_is_kept_to() {
+    let dir = Dir::new();
+    let tensors: Vec<Tensor> = (0..90)
+        .map(|i| Tensor::random(&format!("layers.{i}.up.weight"), DType::BF16, &[8, 64], &mut Rng(i)))
+        .collect();
+    dir.write("m.safetensors", &safetensors(&tensors));
+    shell(&dir, "ulimit -n 24", "quantize m.safetensors -o x --to q4 --threads 4").exits(0);
+    for limit in [24, 64, 100] {
+        let line = "quantize x -o y.gguf --type q4_1 --threads 4 --force";
+        shell(&dir, &format!("ulimit -n {limit}"), line).exits(0);
+        shell(&dir, &format!("ulimit -n {limit}"), "compare m.safetensors x --threads 4").exits(0);
+    }
 }
 
 /// As many workers as fit: an allocation that fails would end the process and leave the partial output.

@@ -1,7 +1,6 @@
 //! `quantize`: plan, write, measure, report.
 
 use super::plan::recipe;
-use crate::address_space::fitting;
 use crate::args::Quantize;
 use crate::drive::{Driven, Resources, Sink, Work, drive};
 use crate::exit::no_thread;
@@ -14,6 +13,7 @@ use crate::render::events::{Event, Events};
 use crate::render::progress::Progress;
 use crate::render::quantized::as_text;
 use crate::signals;
+use crate::system_limits::fitting;
 use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};

@@ -82,8 +82,7 @@ impl Names<'_> {
             return Err(self.appeared());
         }
         if directory != old.is_dir() || !(old.is_dir() || old.is_file()) {
-            let message =
-                format!("{} became something else while this run was writing", self.out.display());
+            let message = format!("{} became something else while this run was writing", self.out.display());
             return Err(Error::new(Code::Exists, message));
         }
         if directory {
@@ -177,7 +176,11 @@ fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
     if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
         // Only root may; for everybody else the new file is theirs, as any file they make.
         match chown(to, Some(old.uid()), Some(old.gid())) {
-            Err(e) if ![Errno::PERM, Errno::INVAL].map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error()) => {
+            Err(e)
+                if ![Errno::PERM, Errno::INVAL]
+                    .map(|c| Some(c.raw_os_error()))
+                    .contains(&e.raw_os_error()) =>
+            {
                 return Err(e);
             }
             _ => {}
@@ -262,7 +265,8 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
 fn is_unsupported(e: &io::Error) -> bool {
     use rustix::io::Errno;
     let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP];
-    codes.map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error()) || e.kind() == io::ErrorKind::Unsupported
+    codes.map(|c| Some(c.raw_os_error())).contains(&e.raw_os_error())
+        || e.kind() == io::ErrorKind::Unsupported
 }
 
 #[cfg(not(unix))]

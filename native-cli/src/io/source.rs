@@ -5,22 +5,20 @@ use crate::io::identity::Identity;
 use crate::io::links;
 use crate::io::positional::read_exact_at;
 use crate::io::weights::Weights;
+use crate::system_limits;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
 use quantoscope_core::job::Region;
 use quantoscope_core::plan::OutFile;
-use std::collections::HashMap;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Headers are read in pieces of at most this.
 const HEADER_READ: u64 = 1 << 20;
-/// Files that are held open. A lattice directory has hundreds, and systems allow few: the rest are opened for each read.
-const HELD_OPEN: usize = 100;
-
 /// What goes with an adapter beside its configuration and a tokenizer.
 const SIDE_FILES: [&str; 3] = ["README.md", "LICENSE", "NOTICE"];
 /// Bytes of everything together that goes with the weights; a tokenizer has tens of megabytes.
@@ -334,7 +332,8 @@ impl Source {
 
 /// Makes room for a window: what is left of an earlier one is overwritten.
 pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
-    let too_large = || Error::new(Code::MemoryBudget, format!("a window of {len} bytes does not fit into memory"));
+    let too_large =
+        || Error::new(Code::MemoryBudget, format!("a window of {len} bytes does not fit into memory"));
     let len = usize::try_from(len).map_err(|_| too_large())?;
     buffer.try_reserve_exact(len.saturating_sub(buffer.len())).map_err(|_| too_large())?;
     buffer.resize(len, 0);
@@ -348,6 +347,7 @@ fn answer(
     held: &mut HashMap<String, File>,
     seen: &mut Vec<Seen>,
 ) -> Result<Checkpoint> {
+    let most = system_limits::held_open();
     // Only the file that was opened last is read.
     let mut last: Option<(String, File)> = None;
     let mut buffer = Vec::new();
@@ -355,7 +355,7 @@ fn answer(
         match opening.want() {
             Want::List => opening.listed(list(&place.dir)?)?,
             Want::Open(name) => {
-                held.extend(last.take().filter(|_| held.len() < HELD_OPEN));
+                held.extend(last.take().filter(|_| held.len() < most));
                 let path = place.path(&name);
                 let found = open(&path)?;
                 let len = found.as_ref().map(|(_, len)| *len);
@@ -379,7 +379,7 @@ fn answer(
                 }
             }
             Want::Ready => {
-                held.extend(last);
+                held.extend(last.filter(|_| held.len() < most));
                 return opening.finish();
             }
         }

@@ -27,12 +27,7 @@ pub struct Permission {
 ///
 /// `same_file` where the output is the input or a part of it; `exists` where something is in the way that is not to be
 /// replaced: whatever is neither a regular file nor a directory of ours, and those too without `--force`.
-pub fn target(
-    sources: &[&Source],
-    typed: &Path,
-    directory: bool,
-    permission: Permission,
-) -> Result<PathBuf> {
+pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Permission) -> Result<PathBuf> {
     check_not_stream(typed)?;
     let out = normal(typed, directory)?;
     sources.iter().try_for_each(|source| check_not_input(source, &out, directory))?;
@@ -42,14 +37,16 @@ pub fn target(
         return refuse("is a link, which is not replaced; name the file that it leads to");
     }
     if is_mount_point(&out) {
-        return refuse("is a mount point, which cannot be replaced; name something inside of it or beside it");
+        return refuse(
+            "is a mount point, which cannot be replaced; name something inside of it or beside it",
+        );
     }
     match (directory, meta.is_dir()) {
         (false, true) => refuse("is a directory"),
         (true, true) => check_directory(&out, &meta, permission).map(|()| out),
-        _ if !meta.is_file() => {
-            refuse("is a pipe, a device or a socket; values are written at positions, which needs a regular file")
-        }
+        _ if !meta.is_file() => refuse(
+            "is a pipe, a device or a socket; values are written at positions, which needs a regular file",
+        ),
         (true, false) => refuse("is not a directory"),
         (false, false) if permission.force || was_named(&out, &meta, permission) => Ok(out),
         (false, false) => refuse("exists; --force replaces it"),

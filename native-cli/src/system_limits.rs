@@ -1,10 +1,33 @@
-//! How many workers fit an address space that the system limits (`ulimit -v`, `RLIMIT_AS`). An allocation that fails ends
-//! the process without a word, so the limit is looked at before the work.
+//! What the system allows this process: workers that fit a limited address space (`ulimit -v`, `RLIMIT_AS`), and files that
+//! it may hold open (`ulimit -n`). An allocation that fails ends the process without an exit code, so the limit is read
+//! before the work.
 
 use quantoscope_core::schedule::Budget;
 
 /// What a thread takes beside its windows: its stack, and the heap that the C library reserves for it.
 const THREAD: u64 = (2 << 20) + (64 << 20);
+
+/// Files that a source holds open where nothing forbids it. A lattice directory has hundreds, and systems allow few: the rest
+/// are opened for each read.
+const HELD_OPEN: usize = 100;
+/// Descriptors that everything else needs: standard streams, the output and its journal, a file for each worker.
+const OTHERS: usize = 32;
+
+/// How many files a source may hold open. There may be two of them.
+pub fn held_open() -> usize {
+    HELD_OPEN.min(descriptors().saturating_sub(OTHERS) / 2)
+}
+
+#[cfg(unix)]
+fn descriptors() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |n| n as usize)
+}
+
+#[cfg(not(unix))]
+fn descriptors() -> usize {
+    512
+}
 
 /// As many workers of `budget` as fit, and at least one, with their share of its memory.
 pub fn fitting(budget: Budget) -> Budget {
