@@ -228,7 +228,7 @@ fn same_file(_: &File, path: &Path) -> bool {
 impl Journal {
     /// Appends records whose data is on disk already.
     pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        self.note(&records.iter().map(|r| window(r)).collect::<Vec<_>>().concat())
+        self.note(&records.iter().map(window).collect::<Vec<_>>().concat())
     }
 
     /// Notes that whatever a device made until here is in doubt.
