@@ -48,8 +48,8 @@ fn cases(name: &str) -> (Encoding, Vec<(Case, Vec<u8>)>) {
     (encoding, held)
 }
 
-/// Decodes the shortest case, and encodes it where the type needs no importance.
-fn check(name: &str) {
+/// Decodes the shortest case; with `encode`, encodes one where the type needs no importance.
+fn check(name: &str, encode_too: bool) {
     let (encoding, held) = cases(name);
     let dtype = encoding.dtype();
     let (case, bytes) =
@@ -58,6 +58,9 @@ fn check(name: &str) {
     decoder(dtype).expect("a decoder")(bytes, &mut values);
     let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     assert_eq!(Some(hex(&Sha256::digest(raw))), case.decoded_sha256, "{name} decoded");
+    if !encode_too {
+        return;
+    }
     let Some(encode) = encoder(encoding).filter(|_| encoding.importance() != Importance::Required) else {
         return;
     };
@@ -70,20 +73,23 @@ fn check(name: &str) {
 
 #[test]
 fn simple_blocks_are_packed_as_the_reference_packs_them() {
-    ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "mxfp4", "nvfp4", "q1_0", "q2_0", "f16", "bf16"].map(check);
+    ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "mxfp4", "nvfp4", "q1_0", "q2_0", "f16", "bf16"]
+        .map(|name| check(name, true));
 }
 
 #[test]
 fn super_blocks_are_packed_as_the_reference_packs_them() {
-    ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0"].map(check);
+    ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0"]
+        .map(|name| check(name, true));
 }
 
 #[test]
 fn grids_are_packed_as_the_reference_packs_them() {
-    ["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"].map(check);
+    // The search of a grid takes Miri tens of minutes.
+    ["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"].map(|name| check(name, !cfg!(miri)));
 }
 
 #[test]
 fn lattice_blocks_are_packed_as_the_reference_packs_them() {
-    ["q4_asym", "q4_sym"].map(check);
+    ["q4_asym", "q4_sym"].map(|name| check(name, true));
 }

@@ -19,19 +19,26 @@ fn spent() -> u64 {
     first.unwrap_or_else(|| BEGUN.elapsed().as_nanos() as u64)
 }
 
-/// The least of five times of `work` for the few, and of two for the many.
+/// The system counts by its ticks of some milliseconds: work is repeated until many of them have passed.
+const ENOUGH: u64 = 200_000_000;
+
+/// Compares the mean time of `work` for a `few` entries with that for `TIMES` as many.
 #[track_caller]
 fn assert_not_square<T, R>(few: usize, prepare: impl Fn(usize) -> T, work: impl Fn(&T) -> R) {
-    let least = |count: usize, tries: usize| {
+    let mean = |count: usize| {
         let input = prepare(count);
-        let each = || {
-            let begun = spent();
+        black_box(work(&input));
+        let (begun, mut runs) = (spent(), 0);
+        loop {
             black_box(work(&input));
-            spent() - begun
-        };
-        (0..tries).map(|_| each()).min().unwrap_or(0)
+            runs += 1;
+            let time = spent() - begun;
+            if time >= ENOUGH {
+                return time / runs;
+            }
+        }
     };
-    let (one, many) = (least(few, 5), least(few * TIMES, 2));
+    let (one, many) = (mean(few), mean(few * TIMES));
     let ratio = many as f64 / one as f64;
     assert!(
         ratio < (4 * TIMES) as f64,
