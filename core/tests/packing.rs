@@ -48,8 +48,8 @@ fn cases(name: &str) -> (Encoding, Vec<(Case, Vec<u8>)>) {
     (encoding, held)
 }
 
-/// Decodes the shortest case; with `encode`, encodes one where the type needs no importance.
-fn check(name: &str, encode_too: bool) {
+/// Decodes the shortest case; with `encodes`, encodes one where the type needs no importance.
+fn check(name: &str, encodes: bool) {
     let (encoding, held) = cases(name);
     let dtype = encoding.dtype();
     let (case, bytes) =
@@ -58,7 +58,7 @@ fn check(name: &str, encode_too: bool) {
     decoder(dtype).expect("a decoder")(bytes, &mut values);
     let raw: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     assert_eq!(Some(hex(&Sha256::digest(raw))), case.decoded_sha256, "{name} decoded");
-    if !encode_too {
+    if !encodes {
         return;
     }
     let Some(encode) = encoder(encoding).filter(|_| encoding.importance() != Importance::Required) else {
@@ -86,10 +86,12 @@ fn super_blocks_are_packed_as_the_reference_packs_them() {
 #[test]
 fn grids_are_packed_as_the_reference_packs_them() {
     // The search of a grid takes Miri tens of minutes.
-    ["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"].map(|name| check(name, !cfg!(miri)));
+    ["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"]
+        .into_iter()
+        .for_each(|name| check(name, !cfg!(miri)));
 }
 
 #[test]
 fn lattice_blocks_are_packed_as_the_reference_packs_them() {
-    ["q4_asym", "q4_sym"].map(|name| check(name, true));
+    ["q4_asym", "q4_sym"].into_iter().for_each(|name| check(name, true));
 }
