@@ -5,14 +5,32 @@ DEMO   := target/demo
 PORT   ?= 4173
 # With what the tests ask for of its crates: else these would be built twice.
 PROGRAM := cargo build --workspace --bins --tests
+# The builder of the page's WebAssembly; where the whole workspace is built anyway, that one.
+WASM_BUILD := cargo run --profile dev -p quantoscope-wasm-build
+BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
+# Tests of Rust by nextest where it is installed, else by cargo: the same ones.
+TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run --workspace || echo cargo test --workspace --no-fail-fast)
+# Every test is in one of the two: those marked `#[ignore = "make proof"]` are in the second.
+TEST := unit wasm-test e2e
+PROOF := kernels wasm-devices neon ptx oracle candle miri
+# The core does not panic on purpose.
+NO_PANIC := -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic -D clippy::unreachable -D clippy::todo -D clippy::unimplemented
+# Makes targets one after another, and says how long each took.
+TIMED = set -e; for part in $(1); do begun=$$(date +%s); $(MAKE) --no-print-directory $$part; \
+  printf '\n== %s: %d s\n\n' $$part $$(($$(date +%s) - begun)); done
 
-.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench devices matrix vectors clean
+.PHONY: run test proof cli page demo serve $(TEST) $(PROOF) lint elsewhere bench devices matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
 
-## test: set up and pass every test
-test: unit neon ptx oracle candle wasm-test e2e
+## test: set up, build, and pass what every change must: units, formats, conformance on the processor, command line, page
+test:
+	@$(call TIMED,$(TEST))
+
+## proof: all other tests: device kernels in five float modes, ARM, CUDA texts, oracles, candle, Miri
+proof:
+	@$(call TIMED,$(PROOF))
 
 cli:
 	@tests/setup.sh rust
@@ -20,7 +38,7 @@ cli:
 
 page:
 	@tests/setup.sh wasm node
-	cargo run --profile dev -p quantoscope-wasm-build
+	$(WASM_BUILD)
 	cd www && npm run --silent check && npm run --silent build
 
 demo:
@@ -34,8 +52,19 @@ serve:
 unit:
 	@tests/setup.sh rust wasm gpu
 	$(PROGRAM)
-	@if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --workspace --no-fail-fast; else cargo test --workspace --no-fail-fast; fi
+	$(TESTS)
 	cargo test --workspace --doc --quiet
+
+## kernels: what the kernels of devices are proven by, on a graphics device in software in five float modes, and a machine for PTX
+kernels:
+	@tests/setup.sh rust wasm gpu
+	$(PROGRAM)
+	VK_DRIVER_FILES=$$(echo /usr/share/vulkan/icd.d/lvp_icd*.json) $(TESTS) -- --ignored --skip by_hand_
+
+## miri: packing of bytes and bits in an interpreter that finds undefined behaviour; needs a nightly toolchain
+miri:
+	@tests/setup.sh miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p quantoscope-core --test packing --target-dir $(or $(CARGO_TARGET_DIR),target)/miri
 
 ## neon: vectors, refusals and equal bytes on the engine of 64-bit ARM, emulated
 neon:
@@ -59,22 +88,34 @@ candle:
 	@tests/setup.sh rust
 	cargo test --manifest-path tests/candle/Cargo.toml --target-dir $(or $(CARGO_TARGET_DIR),target)/candle
 
+WASM_TESTS := cd wasm && WASM_BINDGEN_TEST_TIMEOUT=3600 PATH="$(CURDIR)/.tools/bin:$$PATH" \
+  CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner cargo test --target wasm32-unknown-unknown
+
+## wasm-test: the engine of WebAssembly and the interface of the page's worker, in the browser
 wasm-test:
 	@tests/setup.sh wasm chromium runner
-	cd wasm && WASM_BINDGEN_TEST_TIMEOUT=300 PATH="$(CURDIR)/.tools/bin:$$PATH" CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner \
-	  cargo test --target wasm32-unknown-unknown
+	$(WASM_TESTS) --test session --test vectors
 
-e2e: page
-	@tests/setup.sh chromium
+## wasm-devices: WebGPU in the browser
+wasm-devices:
+	@tests/setup.sh wasm chromium runner
+	$(WASM_TESTS) --test devices --test gpu
+
+## e2e: the page in the browser
+e2e:
+	@tests/setup.sh wasm chromium
 	$(PROGRAM)
+	$(MAKE) --no-print-directory page WASM_BUILD=$(BUILT)/quantoscope-wasm-build
 	cd www && npm run --silent test
 
-## lint: formatting, clippy, the core without an operating system
+## lint: formatting, clippy, licences and sources of dependencies, the core without an operating system
 lint:
-	@tests/setup.sh wasm
+	@tests/setup.sh wasm deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/candle/Cargo.toml --check
+	.tools/bin/cargo-deny check bans licenses sources
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p quantoscope-core --no-default-features -- -D warnings $(NO_PANIC)
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
 

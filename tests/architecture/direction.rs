@@ -45,15 +45,29 @@ fn reached(line: &str, depth: usize) -> Vec<String> {
                 |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
             match rest.strip_prefix('{') {
                 None => found.push(name(rest)),
-                Some(list) => {
-                    let list = list.split('}').next().unwrap_or("");
-                    found.extend(list.split(',').map(|s| name(s.trim())));
-                }
+                Some(list) => found.extend(members(list).map(|s| name(s.trim()))),
             }
         }
     }
     found.retain(|n| !n.is_empty() && n != "super");
     found
+}
+
+/// The members of a list in braces, which has begun; lists within members are part of them.
+fn members(list: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0_usize;
+    let end = list.find(|c| {
+        depth += usize::from(c == '{');
+        let last = c == '}' && depth == 0;
+        depth -= usize::from(c == '}' && depth > 0);
+        last
+    });
+    let mut depth = 0_usize;
+    list[..end.unwrap_or(list.len())].split(move |c| {
+        depth += usize::from(c == '{');
+        depth -= usize::from(c == '}' && depth > 0);
+        c == ',' && depth == 0
+    })
 }
 
 /// Statements, so that a `use` of several lines is seen whole.
@@ -66,6 +80,10 @@ fn statements(source: &Source) -> Vec<String> {
 fn the_reader_of_imports_sees_them() {
     assert_eq!(reached("use crate::format::Checkpoint", 1), ["format"]);
     assert_eq!(reached("use crate::{job::Job, plan}", 1), ["job", "plan"]);
+    assert_eq!(
+        reached("use crate::{job::{Job, Read}, plan::{a::{B, C}, d}, quant}", 1),
+        ["job", "plan", "quant"]
+    );
     assert_eq!(reached("use super::super::Layout", 3), [""; 0]);
     assert_eq!(reached("fn f(x: super::quant::Encoding)", 1), ["quant"]);
 }

@@ -80,12 +80,14 @@ fn no_file_is_excused_without_need() {
 #[test]
 fn tracked_files_name_no_machine() {
     let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
-    let Some(listed) = listed.ok().filter(|o| o.status.success()) else {
-        eprintln!("skipped: this is no git checkout");
-        return;
-    };
-    let names = String::from_utf8(listed.stdout).expect("names are text");
-    for name in names.split('\0').filter(|n| !n.is_empty()) {
+    // Without git (an unpacked archive) the sources are looked at.
+    let listed =
+        listed.ok().filter(|o| o.status.success()).map(|o| String::from_utf8(o.stdout).expect("text"));
+    let listed =
+        listed.unwrap_or_else(|| everything().into_iter().map(|s| s.path).collect::<Vec<_>>().join("\0"));
+    let names: Vec<&str> = listed.split('\0').filter(|n| !n.is_empty()).collect();
+    assert!(names.len() > 100, "{} files", names.len());
+    for name in names {
         let Ok(text) = std::fs::read_to_string(root().join(name)) else { continue };
         for part in
             [concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")]
@@ -98,4 +100,32 @@ fn tracked_files_name_no_machine() {
             assert!(!bad, "{name} has a path under {part}");
         }
     }
+}
+
+/// `make test` runs what is not ignored, and `make proof` what is, but for what is done by hand: no test is in neither.
+#[test]
+fn what_make_test_leaves_out_is_in_make_proof() {
+    let mut proof = 0;
+    for source in everything() {
+        let mut reason = None;
+        for (n, line) in source.text.lines().enumerate() {
+            let line = line.trim();
+            if let Some(given) = line.strip_prefix(concat!("#[", "ignore")) {
+                reason = Some(given.trim_start_matches(" = \"").trim_end_matches("\"]"));
+            } else if let Some(name) = line.strip_prefix("fn ").filter(|_| reason.is_some()) {
+                let by_hand = reason.is_some_and(|r| r.starts_with("by hand: "));
+                let why = format!("{}:{}: {reason:?} of {name}", source.path, n + 1);
+                assert!(by_hand || reason == Some("make proof"), "{why}");
+                assert_eq!(by_hand, name.starts_with("by_hand_"), "{why}");
+                proof += usize::from(!by_hand);
+                reason = None;
+            } else if let Some(name) = line.strip_prefix("fn ") {
+                assert!(!name.starts_with("by_hand_"), "{}:{}: {name} is run by nobody", source.path, n + 1);
+            }
+        }
+    }
+    assert!(proof > 30, "{proof} tests");
+    let makefile = std::fs::read_to_string(root().join("Makefile")).expect("the Makefile");
+    assert!(makefile.contains("$(TESTS) -- --ignored --skip by_hand_\n"));
+    assert!(makefile.contains("\t$(TESTS)\n"), "make test runs all that is not ignored");
 }

@@ -18,13 +18,41 @@ pub struct Source {
 impl Source {
     /// The lines that are compiled into the product, numbered, without comments.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        // The tests of a module stand at its end.
-        let product = self.text.lines().take_while(|l| l.trim() != "#[cfg(test)]");
-        product
-            .enumerate()
-            .map(|(i, l)| (i + 1, l.split("//").next().unwrap_or("")))
-            .filter(|(_, l)| !l.is_empty())
+        // What ends the item that is for tests only; `;` on the item's first line, else a brace at its indentation.
+        let (mut test, mut end) = (false, None::<usize>);
+        let indent = |l: &str| l.len() - l.trim_start().len();
+        let product = self.text.lines().enumerate().filter(move |(_, l)| match end {
+            Some(at) => {
+                end = (!(indent(l) == at && l.trim_start().starts_with('}'))).then_some(at);
+                false
+            }
+            None if test => {
+                // Further attributes belong to the same item.
+                test = l.trim_start().starts_with("#[");
+                end = (!test && !l.trim_end().ends_with([';', '}'])).then(|| indent(l));
+                false
+            }
+            None => {
+                test = l.trim() == "#[cfg(test)]";
+                !test
+            }
+        });
+        product.map(|(i, l)| (i + 1, without_comment(l))).filter(|(_, l)| !l.is_empty())
     }
+}
+
+/// A line up to its comment; slashes in a text are none.
+fn without_comment(line: &str) -> &str {
+    let (mut text, mut escaped) = (false, false);
+    for (at, c) in line.char_indices() {
+        match c {
+            '"' if !escaped && !line[..at].ends_with('\'') => text = !text,
+            '/' if !text && line[at..].starts_with("//") => return &line[..at],
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    line
 }
 
 /// Every `.rs` file under `folder`.
@@ -62,6 +90,14 @@ pub fn has_word(line: &str, word: &str) -> bool {
         let after = line[at + word.len()..].chars().next();
         !before.is_some_and(part) && !after.is_some_and(part)
     })
+}
+
+#[test]
+fn code_is_told_from_tests_and_comments() {
+    let text = "a\n#[cfg(test)]\nmod x;\nb // no\nlet u = \"http://c\";\n#[cfg(test)]\n#[allow(y)]\nmod tests {\n    d\n}\ne";
+    let source = Source { path: String::new(), text: text.into() };
+    let code: Vec<_> = source.code().collect();
+    assert_eq!(code, [(1, "a"), (4, "b "), (5, "let u = \"http://c\";"), (11, "e")]);
 }
 
 #[test]

@@ -58,13 +58,13 @@ fn completions_know_every_verb() {
     dir.run("completions tcsh").exits(2);
 }
 
-/// Where the shell is installed, it must accept what was generated.
+#[cfg(unix)]
 #[test]
 fn bash_accepts_its_completions() {
     let dir = Dir::new();
     dir.write("c.bash", dir.run("completions bash").exits(0).out.as_bytes());
     let bash = std::process::Command::new("bash").arg("-n").arg(dir.at("c.bash")).status();
-    assert!(bash.map_or(true, |s| s.success()));
+    assert!(bash.expect("bash is installed").success());
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use crate::support::Dir;
 use quantoscope_core::DType;
+#[cfg(target_os = "linux")]
 use quantoscope_tests::binary;
 use quantoscope_tests::models::{Kv, Rng, Tensor, gguf, safetensors};
+#[cfg(target_os = "linux")]
 use std::process::Command;
 
 const HOSTILE: &str = "a\u{1b}[31m\u{7}\r\n\tb\u{202e}c\u{9b}\u{7f}.weight";
@@ -82,13 +84,9 @@ fn what_is_no_terminal_gets_no_colours_and_no_bar() {
     }
 }
 
-/// Runs in a pseudo terminal; absent where `script` (util-linux) is not installed.
-fn in_terminal(dir: &Dir, line: &str, no_color: Option<&str>) -> Option<String> {
-    let known = Command::new("script").arg("--version").output().is_ok_and(|o| o.status.success());
-    if !known {
-        eprintln!("skipped: there is no util-linux `script` to make a terminal with");
-        return None;
-    }
+#[cfg(target_os = "linux")]
+/// Runs in a pseudo terminal, made by `script` of util-linux: `tests/setup.sh rust` installs it.
+fn in_terminal(dir: &Dir, line: &str, no_color: Option<&str>) -> String {
     let mut command = Command::new("script");
     command.current_dir(dir.path()).args([
         "-qec",
@@ -97,22 +95,23 @@ fn in_terminal(dir: &Dir, line: &str, no_color: Option<&str>) -> Option<String> 
     ]);
     command.env("TERM", "xterm-256color").env_remove("NO_COLOR");
     no_color.map(|v| command.env("NO_COLOR", v));
-    Some(binary::ended(&mut command).out)
+    binary::ended(&mut command).out
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_terminal_gets_a_table_with_colours_unless_it_wants_none() {
     let dir = Dir::with_model();
     dir.run("quantize m.safetensors -o x.gguf --type q4_0").exits(0);
     let line = "compare m.safetensors x.gguf 2>/dev/null";
-    let Some(colourful) = in_terminal(&dir, line, None) else { return };
+    let colourful = in_terminal(&dir, line, None);
     assert!(colourful.contains("\u{1b}[") && colourful.contains("verdict"), "{colourful:?}");
     assert!(!colourful.contains("tensor\tqtype"), "a table, not TSV");
-    let plain = in_terminal(&dir, line, Some("1")).unwrap_or_default();
+    let plain = in_terminal(&dir, line, Some("1"));
     assert!(plain.contains("verdict") && !plain.contains('\u{1b}'), "{plain:?}");
-    let empty = in_terminal(&dir, line, Some("")).unwrap_or_default();
+    let empty = in_terminal(&dir, line, Some(""));
     assert!(empty.contains("\u{1b}["), "an empty NO_COLOR is none");
-    let sweep = in_terminal(&dir, "sweep m.safetensors 2>/dev/null", Some("1")).unwrap_or_default();
+    let sweep = in_terminal(&dir, "sweep m.safetensors 2>/dev/null", Some("1"));
     assert!(sweep.contains("SQNR") && !sweep.contains('\u{1b}'), "{sweep:?}");
 }
 

@@ -6,6 +6,7 @@ use quantoscope_core::DType;
 use quantoscope_core::metric::Histogram;
 use quantoscope_core::quant::{Encoding, decoder};
 use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::property::property;
 
 /// Values in the hardest places: whole patterns at random, magnitudes spread over a few octaves around any, few
 /// distinct values (so that extremes tie), and zeros of both signs.
@@ -30,7 +31,7 @@ fn values(seed: u64, n: usize) -> Vec<f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 200))]
 
     #[test]
     fn on_any_values(seed: u64, blocks in 1_usize..80) {

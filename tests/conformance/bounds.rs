@@ -6,6 +6,7 @@ use quantoscope_core::DType;
 use quantoscope_core::float::{f16_to_f32, f32_to_f16};
 use quantoscope_core::quant::{Encoding, Importance, decoder};
 use quantoscope_tests::painters::{importance, paint, word};
+use quantoscope_tests::property::property;
 
 /// The largest error that a block with these extremes may have: half a step (a whole one where the top of the
 /// range is clamped), and what binary16 does to the header over the whole range of codes. Searches minimise a sum
@@ -56,7 +57,7 @@ fn check(e: Encoding, x: &[f32]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 300))]
 
     #[test]
     fn the_error_stays_in_its_bound(x in prop::collection::vec(-1e3_f32..1e3, 256), scale in -20..5) {

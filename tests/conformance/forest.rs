@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use quantoscope_core::metric::{Forest, LEAF, Merge, Moments, Node, moments_leaf};
 use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::property::property;
 
 /// Writes down how it was merged.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +63,7 @@ fn sequential_insertion_is_the_definition() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 150))]
 
     /// Any order, with snapshots and restarts from the journal at random moments.
     #[test]

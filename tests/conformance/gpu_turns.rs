@@ -104,6 +104,7 @@ fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn every_order_in_every_mode_and_every_way_that_is_exact() {
     for (name, gpu) in devices() {
         let offload = offload(gpu);
@@ -116,6 +117,7 @@ fn every_order_in_every_mode_and_every_way_that_is_exact() {
 
 /// A rotated matrix from end to end: gains on both sides, the whole axis, and heads on either side.
 #[test]
+#[ignore = "make proof"]
 fn stored_bytes_become_blocks() {
     const ROWS: usize = 192;
     const WIDTH: usize = 896;
@@ -243,6 +245,7 @@ fn what_cannot_be_done_is_declined() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn what_floats_are_not_sure_of_is_turned_all_the_same() {
     let (_, gpu) = devices().next().expect("the usual mode");
     let rotation = Rotation::new(128, Form::Full, 1).expect("a rotation");
@@ -258,8 +261,8 @@ fn what_floats_are_not_sure_of_is_turned_all_the_same() {
 
 /// How fast each way is on this device, with no step beside: `--ignored --nocapture`.
 #[test]
-#[ignore = "a measurement"]
-fn speed() {
+#[ignore = "by hand: a measurement"]
+fn by_hand_speed() {
     const ROWS: usize = 512;
     let gpu = pollster::block_on(Gpu::open()).expect("a device");
     let name = gpu.name().to_string();

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use quantoscope_core::bytes::Cursor;
 use quantoscope_core::metric::{Forest, LEAF, Merge, Moments, PairSums, moments_leaf, pair_leaf};
 use quantoscope_tests::painters::paint;
+use quantoscope_tests::property::property;
 
 fn close(a: f64, b: f64, scale: f64) -> bool {
     (a - b).abs() <= 1e-12 * scale.abs().max(a.abs())
@@ -160,7 +161,7 @@ fn asymmetry_is_of_rows() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 256))]
 
     #[test]
     fn journals_are_exact(bits in prop::collection::vec(any::<u32>(), 1..300), cut in 0_usize..72) {

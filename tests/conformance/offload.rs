@@ -177,6 +177,7 @@ fn a_device_that_flushes_is_not_asked() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
     let (silent, _) = engine(Fault::Silent);
     assert_eq!((exact_count(&silent), agrees(&silent)), (0, 0));
@@ -185,6 +186,7 @@ fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
     let (whole, runs) = engine(Fault::After(u32::MAX));
     let probe = runs.load(Ordering::Relaxed);
@@ -213,6 +215,7 @@ fn a_device_that_is_not_there_says_what_is_missing() {
 
 /// Where a search is a little wrong, few blocks differ: the probe has some of them.
 #[test]
+#[ignore = "make proof"]
 fn a_broken_search_is_not_asked() {
     for (to, weighted) in [(DType::Q4_K, false), (DType::Q6_K, true)] {
         let kernel = Kernel::Quantize { from: DType::F32, to, weighted };

@@ -138,17 +138,20 @@ fn vectors(programs: &Programs, d: DType, most: usize) {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn every_vector() {
     SMALL.iter().for_each(|&d| vectors(&Programs::unchanged(), d, usize::MAX));
 }
 
 #[test]
+#[ignore = "make proof"]
 fn vectors_of_super_blocks() {
     let most = if asked().is_some() { usize::MAX } else { 3 };
     WIDE.iter().for_each(|&d| vectors(&Programs::unchanged(), d, most));
 }
 
 #[test]
+#[ignore = "make proof"]
 fn random_values_of_every_kind() {
     let families = ["heavy", "ties", "zeros", "scaled", "magnitudes", "tiny", "huge", "patterns"];
     let programs = Programs::unchanged();
@@ -210,6 +213,7 @@ fn any_bytes_decode_alike() {
 
 /// Work in slices, from blocks to blocks too: as the definition does it in one go.
 #[test]
+#[ignore = "make proof"]
 fn work_is_cut_and_joined() {
     let programs = Programs::unchanged();
     let (x, weights) = (paint("heavy", 3, 6 * 768), importance(3, 768));
@@ -248,6 +252,7 @@ fn work_is_cut_and_joined() {
 /// Any float constant of an entry that is wrong, and the values tell. That below which all are zeros is met by no values but
 /// such.
 #[test]
+#[ignore = "make proof"]
 fn a_wrong_constant_is_noticed() {
     let families = ["normal", "ties", "shifted", "zeros"];
     for d in TYPES {

@@ -5,6 +5,7 @@ use quantoscope_core::Code;
 use quantoscope_core::rotate::hadamard::Hadamard;
 use quantoscope_core::rotate::signs::{block_seed, signs};
 use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_tests::property::property;
 
 const LENGTHS: [u64; 14] = [1, 2, 4, 12, 16, 24, 36, 40, 52, 64, 96, 144, 160, 576];
 
@@ -137,7 +138,7 @@ fn what_cannot_be_rotated_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(property(file!(), 200))]
 
     #[test]
     fn results_do_not_depend_on_windows(

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::quant::{Encoding, Refused, transcoder};
 use quantoscope_tests::painters::{blocks, paint};
+use quantoscope_tests::property::property;
 
 fn transcode(from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, Refused> {
     let blocks = raw.len() / from.block_bytes() as usize;
@@ -89,7 +90,7 @@ fn a_zero_scale_becomes_one_with_codes_zero() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 200))]
 
     /// Any finite block: what is not refused has the same values.
     #[test]

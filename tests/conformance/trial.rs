@@ -1,5 +1,6 @@
 //! The microbenchmark of rotation against its published figures.
 
+use quantoscope_core::Code;
 use quantoscope_core::rotate::trial::{Answer, Sums, Trial, formats, matrix};
 
 fn answer(rows: u32, cols: u32, seed: u32, block: u32) -> Answer {
@@ -71,8 +72,13 @@ fn rows_may_be_measured_apart() {
 
 #[test]
 fn what_cannot_be_tried_is_refused() {
-    assert!(Trial::new(1024, 0, formats(128, 32)).is_err());
-    assert!(Trial::new(1024, 48, formats(128, 32)).is_err());
-    assert!(Trial::new(1024, 32, formats(96, 32)).is_err());
-    assert!(Trial::new(1472, 32, formats(92, 32)).is_err());
+    for (cols, group, block, message) in [
+        (1024, 0, 128, "rows of 1024 do not divide into groups of 0"),
+        (1024, 48, 128, "rows of 1024 do not divide into groups of 48"),
+        (1024, 32, 96, "rows of 1024 do not divide into blocks of 96"),
+        (1472, 32, 92, "there is no Hadamard matrix of order 92 here"),
+    ] {
+        let error = Trial::new(cols, group, formats(block, 32)).unwrap_err();
+        assert_eq!((error.code(), &*error.detail().message), (Code::Usage, message));
+    }
 }

@@ -72,7 +72,7 @@ fn columns_are_the_definition_s() {
 }
 
 #[test]
-fn nothing_is_rotated_where_nothing_is() {
+fn empty_matrices_are_rotated_without_panic() {
     let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
     for engine in engines() {
         engine.kernels.rotate_rows(&rotation, &mut [], 64, 0);

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::quant::{Encoding, Importance, Refused, encoder};
 use quantoscope_tests::painters::{importance, paint};
+use quantoscope_tests::property::property;
 
 /// Those that use it.
 fn users() -> impl Iterator<Item = Encoding> {
@@ -16,7 +17,7 @@ fn block(e: Encoding) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 24))]
 
     /// A row may be cut at any block, its importance with it.
     #[test]

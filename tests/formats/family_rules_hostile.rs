@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use quantoscope_core::model::family::{HeadsVerdict, StreamPart, StreamVerdict, rules};
 use quantoscope_core::{Code, DType};
+use quantoscope_tests::property::property;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
@@ -272,7 +273,7 @@ fn apply(mut model: Model, damage: &Damage) -> Model {
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| all().iter().map(|f| Model::fixture(f)).collect());
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 3000))]
 
     /// Whatever is accepted holds together: axes are there and of the stream's length, spans lie inside their axis.
     #[test]

@@ -6,6 +6,7 @@ use quantoscope_core::format::imatrix::{Entry, Imatrix};
 use quantoscope_core::{Code, Result};
 use quantoscope_tests::memory::imatrix as open;
 use quantoscope_tests::models::{Kv, Tensor, gguf, imatrix, imatrix_dat};
+use quantoscope_tests::property::property;
 use quantoscope_tests::vectors::sha256;
 
 fn sample() -> Vec<u8> {
@@ -142,7 +143,7 @@ fn every_prefix_is_refused_or_sound() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 1000))]
 
     #[test]
     fn damaged_importance_matrices(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_u64) {

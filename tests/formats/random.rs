@@ -8,6 +8,7 @@ use quantoscope_core::DType;
 use quantoscope_core::format::Root;
 use quantoscope_core::format::q4::index_json;
 use quantoscope_tests::drive::{Files, drive};
+use quantoscope_tests::property::property;
 
 /// One way to damage a file.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ fn survives(name: &str, bytes: &[u8], max_read: usize) -> Option<quantoscope_cor
 
 proptest! {
     // A failure becomes a test of its own, not a seed in a file.
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 2000))]
 
     #[test]
     fn damaged_safetensors(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize) {

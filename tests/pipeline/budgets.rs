@@ -1,25 +1,35 @@
 //! Bytes and reports do not depend on memory, workers, windows or the order in which anything happens.
 
-use crate::support::{make, plan, recipes, report};
-use quantoscope_core::plan::measure;
+use crate::support::{gguf, make, plan, q4, recipes, remake, report};
+use quantoscope_core::format::Container;
+use quantoscope_core::format::limits::FIRST_READ;
+use quantoscope_core::job::{self, Job, Scratch};
+use quantoscope_core::kernels::Scalar;
+use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::stats;
-use quantoscope_core::schedule::Budget;
+use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run, run_shuffled};
-use quantoscope_tests::models::{Rng, Tensor, llama};
+use quantoscope_tests::memory::{World, read, run, run_shuffled};
+use quantoscope_tests::models::{Rng, Tensor, imatrix, llama};
 
 /// A model with rows long enough to be cut, a vector, odd columns, an expert stack and an empty tensor.
 fn model() -> World {
-    let rng = &mut Rng(7);
-    let mut all = llama(DType::BF16, false, 3);
+    World::safetensors(&tensors(7))
+}
+
+/// Its tensors: the same names and shapes for every seed, with other values.
+fn tensors(seed: u64) -> Vec<Tensor> {
+    let rng = &mut Rng(seed);
+    let mut all = llama(DType::BF16, false, seed);
     all.push(Tensor::random("long.weight", DType::F32, &[3, 9984], rng));
     all.push(Tensor::random("odd.weight", DType::F16, &[37, 33], rng));
     all.push(Tensor::random("stack.experts.weight", DType::BF16, &[3, 32, 64], rng));
     all.push(Tensor::random("empty.weight", DType::F32, &[0, 64], rng));
     all.push(Tensor::random("hollow.weight", DType::F32, &[64, 0], rng));
     all.push(Tensor::random("scalar", DType::F32, &[], rng));
-    World::safetensors(&all)
+    all
 }
 
 /// From the default down to windows of a few hundred elements.
@@ -44,15 +54,52 @@ fn conversions_are_the_same_in_every_budget_and_order() {
     }
 }
 
+/// Two files with equal headers and other values are planned alike, in every container, and a file is not read further
+/// than the first block of its header, or the header.
 #[test]
-fn plans_are_made_of_headers_only() {
-    let world = model();
-    for recipe in recipes() {
-        let (once, again) = (plan(&world, &recipe), plan(&world, &recipe));
-        assert_eq!(once, again);
-        assert_eq!(once.fingerprint(b"x"), again.fingerprint(b"x"));
-        assert_ne!(once.fingerprint(b"x"), again.fingerprint(b"y"), "the salt counts");
+fn plans_depend_on_headers_only() {
+    let (first, second) = (World::safetensors(&tensors(7)), World::safetensors(&tensors(8)));
+    assert_ne!(first.tensor("long.weight"), second.tensor("long.weight"));
+    for made in
+        [gguf(DType::Q8_0), gguf(DType::Q4_0), q4(), Recipe::new(Container::Safetensors, Some(DType::F16))]
+    {
+        let (a, b) = (remake(&first, &made), remake(&second, &made));
+        for world in [&a, &b] {
+            for (name, wanted) in &world.wanted {
+                let headers = world.header_end(name).max(FIRST_READ);
+                assert!(wanted.end <= headers, "{wanted:?} of {name} was read to open it");
+            }
+        }
+        let recipes = recipes().into_iter().map(|r| Recipe { allow_requantize: true, ..r });
+        let plan = |world: &World, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, true);
+        let mut planned = 0;
+        for recipe in recipes {
+            assert_eq!(plan(&a, &recipe), plan(&b, &recipe), "{recipe:?}");
+            planned += u32::from(plan(&a, &recipe).is_ok());
+        }
+        assert!(planned > 10, "{planned} recipes could be planned");
     }
+}
+
+#[test]
+fn fingerprints_depend_on_the_plan_and_the_salt() {
+    let (world, renamed) = (model(), World::safetensors(&renamed(tensors(7))));
+    for recipe in recipes() {
+        let fingerprint = |world: &World, salt: &[u8]| plan(world, &recipe).fingerprint(salt);
+        assert_eq!(fingerprint(&world, b"x"), fingerprint(&world, b"x"));
+        assert_ne!(fingerprint(&world, b"x"), fingerprint(&world, b"y"), "the salt counts");
+        assert_ne!(
+            fingerprint(&world, b"x"),
+            fingerprint(&renamed, b"x"),
+            "a name of the same length counts"
+        );
+    }
+}
+
+fn renamed(mut all: Vec<Tensor>) -> Vec<Tensor> {
+    let scalar = all.iter_mut().find(|t| t.name == "scalar").expect("the scalar");
+    scalar.name = "sculpt".into();
+    all
 }
 
 #[test]
@@ -113,22 +160,50 @@ fn a_budget_below_the_smallest_window_is_refused_and_names_the_need() {
     let need =
         error.detail().message.split_whitespace().find_map(|w| w.parse::<u64>().ok()).expect("a number");
     assert!(run(&plan, &[&world], Budget { memory: need, workers: 1 }).is_ok(), "{need} bytes are enough");
-    assert!(run(&plan, &[&world], Budget { memory: need - 1000, workers: 1 }).is_err());
+    let error = run(&plan, &[&world], Budget { memory: need - 1, workers: 1 }).expect_err("a byte too few");
+    assert_eq!(error.code(), Code::MemoryBudget);
 }
 
+/// What is read, and every buffer of the worker once the job is done: bytes, values, weights, the result.
 #[test]
 fn windows_stay_within_the_budget() {
-    let world = model();
-    for recipe in recipes() {
-        let plan = plan(&world, &recipe);
-        for budget in budgets() {
-            for job in quantoscope_core::schedule::schedule(&plan, &budget).expect("jobs") {
-                let held: u64 = job.reads.iter().map(|r| r.region.len()).sum::<u64>()
-                    + job.write.as_ref().map_or(0, |w| w.region.len());
+    let plain = model();
+    // Rows of queries and keys are put in another order, and weights are read beside the values.
+    let permuted = remake(&World::safetensors(&llama(DType::F32, false, 3)), &gguf(DType::F32));
+    let name = "blk.0.ffn_up.weight";
+    let weights = imatrix(&[(name, vec![Rng(1).weights(2048).iter().map(|w| w * w).collect()], vec![1.0])]);
+    let weighted =
+        World::safetensors(&[Tensor::random(name, DType::F32, &[64, 2048], &mut Rng(2))]).weighted(weights);
+    let mut fullest = 0.0_f64;
+    for world in [&plain, &permuted, &weighted] {
+        for recipe in recipes().into_iter().filter(|r| !r.pure) {
+            let recipe = Recipe { allow_requantize: true, ..recipe };
+            let Ok(plan) = convert::weighted(&world.checkpoint, &recipe, world.imatrix(), true) else {
+                continue;
+            };
+            // Large windows of a small model leave most of their budget.
+            for budget in budgets().into_iter().filter(|b| (65_000..1 << 20).contains(&b.memory)) {
                 let share = budget.memory / u64::from(budget.workers);
-                assert!(held <= share, "{held} bytes in hand of {share}: {job:?}");
+                let hold = |held: u64, job: &Job| {
+                    assert!(held <= share, "{held} bytes in hand of {share}: {recipe:?} {job:?}");
+                    fullest = fullest.max(held as f64 / share as f64);
+                };
+                held(&plan, world, budget, hold);
             }
         }
+    }
+    assert!(fullest > 0.5, "{fullest:.2} of a budget was used at most");
+}
+
+/// Runs every job with fresh buffers, and says what it held.
+fn held(plan: &Plan, world: &World, budget: Budget, mut said: impl FnMut(u64, &Job)) {
+    for job in schedule(plan, &budget).expect("jobs") {
+        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, &[world], r)).collect();
+        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let mut scratch = Scratch::default();
+        job::run(&Scalar, &job, &slices, &mut scratch).expect("a window");
+        let read: u64 = inputs.iter().map(|i| i.len() as u64).sum();
+        said(read + scratch.bytes_held(), &job);
     }
 }
 

@@ -1,6 +1,5 @@
-//! The error of an encoding must not fall when its bits fall, on weights of a trained model.
+//! Encodings of the lattice container on weights of a trained model; `conformance/order.rs` has the others.
 
-use crate::support::by_falling_bits;
 use quantoscope_core::DType;
 use quantoscope_core::plan::measure;
 use quantoscope_core::quant::Encoding;
@@ -16,21 +15,6 @@ fn swept(types: &[Encoding]) -> StatsReport {
     let plan = measure::sweep(&world.checkpoint, types, &wanted).expect("a plan");
     let made = run(&plan, &[&world], Budget::default()).expect("a run");
     stats(&plan, &made.collected, 0)
-}
-
-#[test]
-fn fewer_bits_never_make_less_error() {
-    // Q5_0 and Q4_1, of the same or a neighbouring size, are only held against types with more and with fewer bits.
-    let chains: [&[usize]; 4] = [&[0, 1, 3], &[0, 2, 4], &[0, 1, 4], &[0, 2]];
-    let report = swept(&by_falling_bits());
-    assert_eq!(report.tensors.len(), 44);
-    for t in &report.tensors {
-        let rmse: Vec<f64> = t.encodings.iter().map(|e| e.error.as_ref().unwrap().rmse.unwrap()).collect();
-        assert_eq!(rmse.len(), 5);
-        for chain in chains {
-            assert!(chain.windows(2).all(|w| rmse[w[0]] <= rmse[w[1]]), "{}: {rmse:?}", t.name);
-        }
-    }
 }
 
 /// A scheme with a minimum has 16 levels where the symmetric one uses 15.

@@ -1,5 +1,6 @@
 //! The forward pass of the probe against oracles that are not ours.
 
+use quantoscope_core::error::{Code, Error};
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model::forward::Forward;
 use quantoscope_tests::forward::Model;
@@ -38,8 +39,13 @@ fn the_sample_model_gives_the_logits_of_an_independent_program() {
 #[test]
 fn a_pass_that_cannot_be_run_is_refused() {
     let model = sample();
-    assert!(model.logits(&[]).is_err());
-    assert!(model.logits(&[4096]).is_err());
+    let refused = |error: Error, message: &str, tensor: Option<&str>| {
+        assert_eq!(error.code(), Code::UnsupportedRotation, "{error}");
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(error.detail().tensor.as_deref(), tensor, "{error}");
+    };
+    refused(model.logits(&[]).unwrap_err(), "1 to", None);
+    refused(model.logits(&[4096]).unwrap_err(), "token 4096 is not in the vocabulary of 4096", None);
     let config = model.checkpoint.config.clone().unwrap();
     let changed = |from: &str, to: &str| {
         let text = String::from_utf8(config.clone()).unwrap();
@@ -52,10 +58,12 @@ fn a_pass_that_cannot_be_run_is_refused() {
         })
     };
     assert!(changed("\"llama\"", "\"llama\"").is_ok());
-    assert!(changed("\"llama\"", "\"t5\"").unwrap_err().to_string().contains("t5"));
+    refused(changed("\"llama\"", "\"t5\"").unwrap_err(), "family \"t5\"", None);
     let error = changed("\"num_attention_heads\": 8", "\"num_attention_heads\": 16").unwrap_err();
-    assert!(error.to_string().contains("model.layers.0.self_attn.q_proj.weight"), "{error}");
-    assert!(changed("\"hidden_size\": 256", "\"hidden_size\": 128").is_err());
-    assert!(changed("\"num_key_value_heads\": 4", "\"num_key_value_heads\": 3").is_err());
+    refused(error, "its shape is [256, 256]", Some("model.layers.0.self_attn.q_proj.weight"));
+    let error = changed("\"hidden_size\": 256", "\"hidden_size\": 128").unwrap_err();
+    refused(error, "config.json makes it [4096, 128]", Some("model.embed_tokens.weight"));
+    let error = changed("\"num_key_value_heads\": 4", "\"num_key_value_heads\": 3").unwrap_err();
+    refused(error, "the heads are not those of the family", None);
     assert!(changed("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true").is_ok());
 }

@@ -1,6 +1,5 @@
 //! What a sweep says of rotated tensors is what a plain sweep says of a rotated model.
 
-use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::preview::{Preview, preview, wishes};
 use quantoscope_core::plan::{Along, convert, measure, sample};
@@ -10,6 +9,7 @@ use quantoscope_core::recipe::rotate::{Rotate, SEED};
 use quantoscope_core::report::{RotationReport, StatsReport, rotated, stats};
 use quantoscope_core::rotate::{Form, Rotation};
 use quantoscope_core::schedule::Budget;
+use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{World, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama, safetensors};
 use serde_json::Value;
@@ -301,8 +301,9 @@ fn little_is_gained_where_nothing_sticks_out() {
 
 #[test]
 fn wishes_are_named_once() {
-    assert!(wishes(&["quarot", "block:32", "quarot"], SEED).is_err());
-    assert!(wishes(&["r1", "quarot"], SEED).is_err());
-    assert!(wishes(&["rotate"], SEED).is_err());
+    for twice_or_unknown in [&["quarot", "block:32", "quarot"][..], &["r1", "quarot"], &["rotate"]] {
+        let error = wishes(twice_or_unknown, SEED).expect_err("refused");
+        assert_eq!(error.code(), Code::Usage, "{twice_or_unknown:?}: {error}");
+    }
     assert_eq!(wishes(&["none"], SEED).map(|w| w.len()), Ok(0));
 }

@@ -9,6 +9,7 @@ use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
 use quantoscope_core::tensor::Shape;
 use quantoscope_tests::memory::{World, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
+use quantoscope_tests::property::property;
 
 fn shape() -> impl Strategy<Value = Vec<u64>> {
     let side = prop_oneof![Just(0_u64), Just(1), 1_u64..70, Just(32), Just(64), Just(256), 250_u64..600];
@@ -33,7 +34,7 @@ fn model() -> impl Strategy<Value = World> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(property(file!(), 96))]
 
     #[test]
     fn any_conversion_keeps_its_promises(

@@ -3,7 +3,6 @@
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert, pair};
-use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::{Q4Scheme, Recipe};
 use quantoscope_core::report::{CompareReport, VerifyReport, compared, converted, verified};
 use quantoscope_core::schedule::Budget;
@@ -118,9 +117,4 @@ pub fn assert_equal(report: &CompareReport, tensors: usize) {
         assert_eq!((row.error.rmse, row.error.max_abs), (Some(0.0), Some(0.0)), "{}", row.tensor);
     }
     assert!(report.passes());
-}
-
-/// Every encoding whose bits are told apart by the error that it makes.
-pub fn by_falling_bits() -> [Encoding; 5] {
-    [DType::Q8_0, DType::Q5_1, DType::Q5_0, DType::Q4_1, DType::Q4_0].map(Encoding::Type)
 }

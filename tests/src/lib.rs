@@ -1,5 +1,5 @@
 //! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled binary, a
-//! machine for PTX.
+//! machine for PTX, the configuration of property tests.
 
 pub mod binary;
 pub mod drive;
@@ -7,6 +7,7 @@ pub mod forward;
 pub mod memory;
 pub mod models;
 pub mod painters;
+pub mod property;
 pub mod ptx;
 pub mod standin;
 pub mod vectors;

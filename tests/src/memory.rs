@@ -10,7 +10,9 @@ use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::Collector;
 use quantoscope_core::schedule::{Budget, schedule};
+use quantoscope_core::tensor::TensorInfo;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// A checkpoint and the files it is read from.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub struct World {
     /// What the headers say.
     pub checkpoint: Checkpoint,
     files: BTreeMap<String, Vec<u8>>,
+    /// What was read to open it: file and bytes.
+    pub wanted: Vec<(String, Range<u64>)>,
     /// The importance matrix to quantize it with, and its file.
     weights: Option<(Imatrix, Vec<u8>)>,
 }
@@ -62,6 +66,7 @@ impl World {
 
     fn open(root: Root<'_>, files: BTreeMap<String, Vec<u8>>) -> Result<World> {
         let mut opening = Opening::new(root);
+        let mut wanted = Vec::new();
         let checkpoint = loop {
             match opening.want() {
                 Want::List => {
@@ -71,11 +76,12 @@ impl World {
                 Want::Read { file, range } => {
                     let name = opening.file_name(file).expect("an opened file").to_string();
                     opening.data(&files[&name][range.start as usize..range.end as usize])?;
+                    wanted.push((name, range.start..range.end));
                 }
                 Want::Ready => break opening.finish()?,
             }
         };
-        Ok(World { checkpoint, files, weights: None })
+        Ok(World { checkpoint, files, wanted, weights: None })
     }
 
     /// The same with an importance matrix, which must be sound.
@@ -88,6 +94,13 @@ impl World {
     /// The importance matrix.
     pub fn imatrix(&self) -> Option<&Imatrix> {
         self.weights.as_ref().map(|(imatrix, _)| imatrix)
+    }
+
+    /// Where the first tensor of a file begins; the end of the file where it has none.
+    pub fn header_end(&self, name: &str) -> u64 {
+        let inside = |t: &&TensorInfo| self.checkpoint.files[t.file as usize].name == name;
+        let starts = self.checkpoint.tensors.iter().filter(inside).map(|t| t.bytes.start);
+        starts.min().unwrap_or(self.files[name].len() as u64)
     }
 
     /// The bytes of a tensor.
@@ -163,7 +176,7 @@ pub fn run_with(
 }
 
 /// Reads a region, which must lie inside the tensor that the plan names.
-fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> {
+pub fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> {
     if read.side == Side::Importance {
         let (imatrix, bytes) = worlds[0].weights.as_ref().expect("an importance matrix");
         let Region { offset, run, count, .. } = read.region;
@@ -181,9 +194,7 @@ fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> 
         (Some(first), Some(last)) => (first.0, last.0 + last.1),
         _ => (0, 0),
     };
-    let inside = |t: &quantoscope_core::tensor::TensorInfo| {
-        t.file == read.file && t.bytes.start <= lo && hi <= t.bytes.end
-    };
+    let inside = |t: &TensorInfo| t.file == read.file && t.bytes.start <= lo && hi <= t.bytes.end;
     assert!(lo == hi || spans.clone().any(inside), "{:?} lies outside {:?}", read.region, output.name);
     world.gather(read.file, &read.region)
 }

@@ -281,6 +281,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
+    /// Bytes that the buffers of a window hold; the tables of rotations, which do not depend on windows, are not counted.
+    pub fn bytes_held(&self) -> u64 {
+        let bytes = self.out.capacity() + self.bytes.capacity();
+        let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain];
+        bytes as u64 + floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>()
+    }
+
     /// One weight for each of the window's columns, once [`prepare`] was called; empty where there are none.
     pub fn weights(&self) -> &[f32] {
         &self.weights

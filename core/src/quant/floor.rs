@@ -5,7 +5,7 @@
 //! which blocks hold better than noise.) It is measured (no formula gives that of a searched scale): 2^22 normal values
 //! in rows of 4096, their deviations spread evenly from 1 to 2, for scales that are powers of two make more or less of one. (The
 //! scales of NVFP4 lose precision where weights are small, and its errors lie above its floor then.)
-//! `cargo test -p quantoscope-tests --test conformance floor -- --ignored --nocapture` prints the table; 2026-11-21.
+//! `cargo test -p quantoscope-tests --test conformance by_hand_print_the_table -- --ignored --nocapture` prints the table; 2026-11-21.
 
 use super::Encoding;
 use crate::dtype::DType;

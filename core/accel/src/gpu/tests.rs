@@ -52,11 +52,13 @@ fn a_wrong_half_is_caught_where_it_can_matter() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn a_wrong_grid_is_caught() {
     refuses(DType::Q4_1, quantizes, "0x41700000u", "0x41700001u");
 }
 
 #[test]
+#[ignore = "make proof"]
 fn a_wrong_rounding_is_caught_where_it_can_matter() {
     // What a code is truncated from rounds up to an integer either way, and sixteen bits make no ties of products.
     let wide = |k: Kernel| dequantizes(k) || k.from() == DType::F32;
@@ -64,11 +66,13 @@ fn a_wrong_rounding_is_caught_where_it_can_matter() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn wrong_signs_are_caught() {
     refuses(DType::Q5_0, dequantizes, "let sign = select(0u, SIGN, negative);", "let sign = 0u;");
 }
 
 #[test]
+#[ignore = "make proof"]
 fn doubts_that_are_not_raised_are_caught() {
     refuses(DType::Q4_0, quantizes, "if ((half & 0x7c00u) == 0x7c00u)", "if (false)");
     refuses(DType::Q4_1, dequantizes, "if (field == 31u) {\n    raise", "if (false) {\n    raise");
@@ -91,20 +95,20 @@ fn a_text_that_does_not_compile_is_refused() {
 /// Floats that are trusted where they must not be are right in the usual mode, and refused in another: so a device in
 /// software does take the mode, and the probe sees it.
 #[test]
+#[ignore = "make proof"]
 #[cfg(all(feature = "hostile", target_arch = "x86_64"))]
 fn a_kernel_that_trusts_floats_is_caught_where_they_round_otherwise() {
     use super::hostile::{Mode, open_edited};
+    // Only the kernels of blocks of 32 have the margin: the searches of super-blocks are left out.
     let trusting = |_, text: String| text.replace("const MARGIN = 0.00048828125;", "const MARGIN = -1.0;");
-    let verdicts = |mode| {
+    let refused = |mode| {
         let gpu = pollster::block_on(open_edited(mode, &trusting)).expect("a device");
-        let quantizing =
-            verdicts(&gpu).into_iter().filter(|(k, _)| quantizes(*k)).map(|(_, verdict)| verdict);
-        gpu.is_software().then(|| quantizing.collect::<Vec<_>>())
+        assert!(gpu.is_software(), "float modes need the software device: run `make proof`");
+        let mut simple = gpu.kernels().into_iter().filter(|k| quantizes(*k) && k.block().block_len() == 32);
+        simple.any(|k| pollster::block_on(judge(&gpu, k)).expect("a device that works") == Verdict::Refused)
     };
-    let Some(usual) = verdicts(Mode::Usual) else { return };
-    assert!(usual.iter().all(|v| *v == Verdict::Exact), "{usual:?}");
+    assert!(!refused(Mode::Usual));
     for mode in [Mode::TowardZero, Mode::FlushingUp, Mode::FlushingDown] {
-        let found = verdicts(mode).expect("the same device");
-        assert!(found.contains(&Verdict::Refused), "{mode:?}");
+        assert!(refused(mode), "{mode:?}");
     }
 }

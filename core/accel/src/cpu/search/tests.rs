@@ -241,9 +241,9 @@ fn lanes_are_the_definition() {
     draws(0, 16);
 }
 
-/// `cargo test --release -p quantoscope-accel -- --ignored`
+/// `cargo test --release -p quantoscope-accel by_hand_ -- --ignored`
 #[test]
-#[ignore = "a million sub-blocks of either length take minutes"]
-fn lanes_are_the_definition_a_million_times() {
+#[ignore = "by hand: a million sub-blocks of either length take minutes"]
+fn by_hand_lanes_are_the_definition_a_million_times() {
     draws(1 << 20, 1_000_000_u64.div_ceil(DRAW as u64));
 }
