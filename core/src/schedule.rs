@@ -5,7 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
-    Along, Ask, Finish, Op, Operand, Output, Piece, Place, Plan, RowMap, Strip, lcm, straddle, together,
+    Along, Ask, Finish, Grid, Op, Operand, Output, Piece, Place, Plan, RowMap, Strip, lcm, straddle, together,
 };
 use alloc::format;
 use alloc::vec::Vec;
@@ -67,6 +67,31 @@ pub fn schedule_in<'a>(
             windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
         })
     }))
+}
+
+/// How many windows [`schedule_in`] makes of each output, without making them: the time is that of the pieces.
+///
+/// Fails as `schedule_in` does.
+pub fn windows_in(plan: &Plan, budget: &Budget, window: u64) -> Result<Vec<u64>> {
+    let of_output = |output: &Output| {
+        let of_piece = |p: &Piece| cut(output, p, budget, window).map(|cut| count(output, p, cut));
+        let counts = output.pieces.iter().map(of_piece);
+        // No more windows than elements, whose number fits 64 bits.
+        counts.sum::<Result<u64>>().map_err(|e| e.of_tensor(&output.name))
+    };
+    plan.outputs.iter().map(of_output).collect()
+}
+
+/// A job for each piece of a plan, whose window is all of it: says what is to be done and is never run.
+pub fn whole(plan: &Plan) -> impl Iterator<Item = Job> {
+    plan.outputs.iter().enumerate().flat_map(|(index, output)| {
+        let Grid { cols, .. } = output.grid;
+        output.pieces.iter().filter(move |p| cols > 0 && !p.rows.is_empty()).map(move |piece| {
+            let height = piece.rows.end - piece.rows.start;
+            let window = Window { rows: piece.rows.clone(), cols: 0..cols };
+            job(index as u32, output, piece, Cut { group: 1, rows: height, cols }, window)
+        })
+    })
 }
 
 /// Every dtype that a window of this piece reads or writes.
@@ -144,6 +169,12 @@ fn windows(output: &Output, piece: &Piece, cut: Cut) -> impl Iterator<Item = Win
             cols: col..col.saturating_add(cut.cols).min(cols),
         })
     })
+}
+
+/// How many windows [`windows`] makes.
+fn count(output: &Output, piece: &Piece, cut: Cut) -> u64 {
+    let height = piece.rows.end.saturating_sub(piece.rows.start);
+    height.div_ceil(cut.rows) * output.grid.cols.div_ceil(cut.cols.max(1))
 }
 
 fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> Job {

@@ -13,6 +13,7 @@ mod many;
 mod mapping;
 mod metadata;
 mod pairs;
+mod patterns;
 mod previews;
 mod random;
 mod recipes;

@@ -5,7 +5,8 @@ use crate::support::{recipes, reopen, report};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::plan::{RowMap, convert, measure};
-use quantoscope_core::schedule::Budget;
+use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
+use quantoscope_core::tensor::Shape;
 use quantoscope_tests::memory::{World, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
 
@@ -62,6 +63,39 @@ proptest! {
         }
     }
 
+    /// Windows are counted without being made, and the work is that of the pieces.
+    #[test]
+    fn counted_windows_are_those_that_are_made(
+        world in model(),
+        recipe in proptest::sample::select(recipes()),
+        memory in 30_000_u64..300_000,
+        window in prop_oneof![Just(0_u64), Just(64 << 10), Just(4 << 20)],
+    ) {
+        let budget = Budget { memory, workers: 1 };
+        for plan in [
+            convert::plan(&world.checkpoint, &recipe, true).expect("a plan"),
+            measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
+        ] {
+            let jobs = match schedule_in(&plan, &budget, window) {
+                Ok(jobs) => jobs,
+                Err(e) => {
+                    prop_assert_eq!(windows_in(&plan, &budget, window), Err(e));
+                    continue;
+                }
+            };
+            let (mut counts, mut cells) = (vec![0; plan.outputs.len()], vec![0; plan.outputs.len()]);
+            for job in jobs {
+                counts[job.output as usize] += 1;
+                cells[job.output as usize] += job.window.height() * job.window.width();
+            }
+            prop_assert_eq!(windows_in(&plan, &budget, window), Ok(counts));
+            for job in whole(&plan) {
+                cells[job.output as usize] -= job.window.height() * job.window.width();
+            }
+            prop_assert!(cells.iter().all(|n| *n == 0), "{cells:?}");
+        }
+    }
+
     /// Rows put into another order on the way, in windows of any size.
     #[test]
     fn row_maps_do_not_depend_on_windows(
@@ -87,4 +121,15 @@ proptest! {
         let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram()));
         prop_assert_eq!(drawn(&whole), drawn(&plain));
     }
+}
+
+/// As large as a file can be: making its windows one by one would not come to an end.
+#[test]
+fn windows_of_the_largest_tensor_are_counted() {
+    let mut world = World::safetensors(&[Tensor::random("0.proj.weight", DType::F32, &[4, 32], &mut Rng(1))]);
+    world.checkpoint.tensors[0].shape = Shape::new([1 << 30, 1 << 30]).expect("a shape");
+    let plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
+    let counts = windows_in(&plan, &Budget::default(), 4 << 20).expect("counts");
+    assert_eq!(counts, [1 << 40], "windows of a row's 1 Mi values each");
+    assert_eq!(whole(&plan).count(), 1);
 }

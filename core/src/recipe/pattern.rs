@@ -4,44 +4,53 @@
 //! `blk.3.attn_v.weight`, and `output.weight` does not find `blk.3.attn_output.weight`.
 
 /// Whether `pattern` finds `name`; case does not matter.
+///
+/// What stands between stars is looked for from left to right and never again, so the time is at most the product of
+/// both lengths, however many stars and parts there are.
 pub fn finds(pattern: &str, name: &str) -> bool {
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let starts = core::iter::once(0).chain(dots(name).map(|d| d + 1));
-    starts.into_iter().any(|start| {
-        let ends = dots(name).filter(|&end| end >= start).chain([name.len()]);
-        ends.into_iter().any(|end| name.get(start..end).is_some_and(|part| matches(pattern, part)))
-    })
+    let (first, rest) = at_star(pattern);
+    let Some(mut rest) = rest else { return starts(name).any(|at| is_part(first, name, at)) };
+    // The earliest place leaves the most room for what follows.
+    let found = starts(name).find(|&at| is_at(first, name, at));
+    let Some(mut at) = found.map(|at| at + first.len()) else { return false };
+    while let (middle, Some(after)) = at_star(rest) {
+        let Some(found) = (at..=name.len()).find(|&from| is_at(middle, name, from)) else { return false };
+        (at, rest) = (found + middle.len(), after);
+    }
+    ends(name).any(|end| end.checked_sub(rest.len()).is_some_and(|from| from >= at && is_at(rest, name, from)))
+}
+
+/// What stands before the first star, and what after it.
+fn at_star(pattern: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let star = pattern.iter().position(|&c| c == b'*').unwrap_or(pattern.len());
+    let (before, rest) = pattern.split_at(star);
+    (before, rest.split_first().map(|(_, after)| after))
+}
+
+/// Where the parts of `name` begin.
+fn starts(name: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    core::iter::once(0).chain(dots(name).map(|dot| dot + 1))
+}
+
+/// Where the parts of `name` end.
+fn ends(name: &[u8]) -> impl Iterator<Item = usize> + '_ {
+    dots(name).chain([name.len()])
 }
 
 fn dots(name: &[u8]) -> impl Iterator<Item = usize> + '_ {
     name.iter().enumerate().filter(|(_, b)| **b == b'.').map(|(i, _)| i)
 }
 
-/// Whether all of `text` is what `pattern` says. Only the last star is ever tried again, so the time is at most the
-/// product of both lengths.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(&c) = text.get(t) {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&want) if want == b'?' || want.eq_ignore_ascii_case(&c) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match &mut star {
-                Some((after, from)) => {
-                    *from += 1;
-                    (p, t) = (*after + 1, *from);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern.get(p..).is_some_and(|rest| rest.iter().all(|&c| c == b'*'))
+/// Whether the bytes of `name` from `at` on are those of `want`, which has no stars, up to the end of a part.
+fn is_part(want: &[u8], name: &[u8], at: usize) -> bool {
+    is_at(want, name, at) && matches!(name.get(at + want.len()), None | Some(b'.'))
+}
+
+/// Whether the bytes of `name` from `at` on are those of `want`, which has no stars.
+fn is_at(want: &[u8], name: &[u8], at: usize) -> bool {
+    let same = |(want, have): (&u8, &u8)| *want == b'?' || want.eq_ignore_ascii_case(have);
+    name.get(at..).and_then(|rest| rest.get(..want.len())).is_some_and(|have| want.iter().zip(have).all(same))
 }
 
 #[cfg(test)]
