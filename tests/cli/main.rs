@@ -10,6 +10,7 @@ mod help;
 mod imatrix;
 mod inputs;
 mod killed;
+mod limits;
 mod outputs;
 mod recipes;
 mod resume;

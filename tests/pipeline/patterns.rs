@@ -8,9 +8,9 @@ fn finds_by_definition(pattern: &[u8], name: &[u8]) -> bool {
     let dots: Vec<usize> = (0..name.len()).filter(|&i| name[i] == b'.').collect();
     let starts = std::iter::once(0).chain(dots.iter().map(|d| d + 1));
     let ends: Vec<usize> = dots.iter().copied().chain([name.len()]).collect();
-    starts.into_iter().any(|start| {
-        ends.iter().filter(|&&end| end >= start).any(|&end| is_all(pattern, &name[start..end]))
-    })
+    starts
+        .into_iter()
+        .any(|start| ends.iter().filter(|&&end| end >= start).any(|&end| is_all(pattern, &name[start..end])))
 }
 
 fn is_all(pattern: &[u8], text: &[u8]) -> bool {

@@ -18,7 +18,8 @@ pub fn finds(pattern: &str, name: &str) -> bool {
         let Some(found) = (at..=name.len()).find(|&from| is_at(middle, name, from)) else { return false };
         (at, rest) = (found + middle.len(), after);
     }
-    ends(name).any(|end| end.checked_sub(rest.len()).is_some_and(|from| from >= at && is_at(rest, name, from)))
+    ends(name)
+        .any(|end| end.checked_sub(rest.len()).is_some_and(|from| from >= at && is_at(rest, name, from)))
 }
 
 /// What stands before the first star, and what after it.
