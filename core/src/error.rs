@@ -228,6 +228,13 @@ impl Error {
         self
     }
 
+    /// The same place with another code and sentence: what the error means for what was asked for.
+    #[must_use]
+    pub fn explained(mut self, code: Code, message: impl Into<String>) -> Error {
+        (self.0.code, self.0.message) = (code, message.into());
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.0.code

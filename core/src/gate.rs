@@ -122,9 +122,10 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
         shape: tensor.shape.clone(),
         grid,
         place: None,
-        pieces: vec![Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish }],
+        pieces: Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish }
+            .into(),
         ask: Ask::default(),
-        reason: Reason { code: "probe", text: String::new() },
+        reason: Reason { code: "probe", text: "".into() },
     }
 }
 
@@ -158,7 +159,7 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<Need> {
         shape: Shape::new([height, cols])?,
         grid: Grid { rows: height, cols },
         place: Some(Place { file: 0, at: 0, bytes: len }),
-        pieces,
+        pieces: pieces.into(),
         ask: Ask::default(),
         ..output.clone()
     };

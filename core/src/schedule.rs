@@ -57,15 +57,15 @@ pub fn schedule_in<'a>(
     budget: &Budget,
     window: u64,
 ) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    let mut cuts = Vec::with_capacity(plan.outputs.len());
+    let mut cuts = Vec::with_capacity(plan.outputs.iter().map(|o| o.pieces.len()).sum());
     for output in &plan.outputs {
-        let pieces: Result<Vec<Cut>> = output.pieces.iter().map(|p| cut(output, p, budget, window)).collect();
-        cuts.push(pieces.map_err(|e| e.of_tensor(&output.name))?);
+        for piece in &output.pieces {
+            cuts.push(cut(output, piece, budget, window).map_err(|e| e.of_tensor(&output.name))?);
+        }
     }
-    Ok(plan.outputs.iter().zip(cuts).enumerate().flat_map(|(index, (output, cuts))| {
-        output.pieces.iter().zip(cuts).flat_map(move |(piece, cut)| {
-            windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
-        })
+    let pieces = plan.outputs.iter().enumerate().flat_map(|(i, o)| o.pieces.iter().map(move |p| (i, o, p)));
+    Ok(pieces.zip(cuts).flat_map(|((index, output, piece), cut)| {
+        windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
     }))
 }
 
@@ -115,7 +115,7 @@ fn bytes_of(dtypes: &[DType]) -> u64 {
 }
 
 fn operands(piece: &Piece) -> impl Iterator<Item = &Operand> {
-    core::iter::once(&piece.from).chain(&piece.against)
+    core::iter::once(&piece.from).chain(piece.against.as_deref())
 }
 
 /// Chooses the window of a piece within the budget.
@@ -182,7 +182,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
     let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
-        let Strip { at, of } = o.strip.unwrap_or(Strip { at: 0, of: cols });
+        let Strip { at, of } = o.strip.as_deref().copied().unwrap_or(Strip { at: 0, of: cols });
         Read {
             side: o.side,
             file: o.file,
@@ -205,7 +205,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
             region: region(o.dtype, o.at, cols.max(part.end), &(0..1), &part),
             dtype: o.dtype,
             map: o.map,
-            ops: o.ops.clone(),
+            ops: o.ops.to_vec(),
         }
     });
     // The weights of the window's columns, which are those of every row.
@@ -215,7 +215,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         region: region(o.dtype, o.at, cols, &(0..1), &window.cols),
         dtype: o.dtype,
         map: o.map,
-        ops: o.ops.clone(),
+        ops: o.ops.to_vec(),
     });
     let target = match piece.finish {
         Finish::Copy => piece.from.dtype,

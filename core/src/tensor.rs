@@ -3,46 +3,81 @@
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
-use serde::{Deserialize, Deserializer, Serialize};
+use core::fmt;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sizes of the axes, outermost first (safetensors order); the element count fits 64 bits.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
-pub struct Shape(Vec<u64>);
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Shape(Axes);
+
+/// Axes in place where they are few, as all of a model's are: a million shapes are not a million allocations. Those that
+/// are many are shared by all copies.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Axes {
+    /// The first `len`; the others are 0.
+    Few {
+        len: u8,
+        axes: [u64; FEW],
+    },
+    Many(Arc<[u64]>),
+}
+
+const FEW: usize = 4;
 
 impl Shape {
     /// A shape, or `None` where the product of the axes does not fit 64 bits.
     ///
     /// The product is taken over the non-zero axes too, so that `[0, 2^40, 2^40]` is refused as well.
-    pub fn new(axes: impl Into<Vec<u64>>) -> Option<Shape> {
-        let axes = axes.into();
+    pub fn new(axes: impl AsRef<[u64]>) -> Option<Shape> {
+        let axes = axes.as_ref();
         axes.iter().filter(|&&a| a != 0).try_fold(1_u64, |n, &a| n.checked_mul(a))?;
-        Some(Shape(axes))
+        if axes.len() > FEW {
+            return Some(Shape(Axes::Many(axes.into())));
+        }
+        let mut few = [0; FEW];
+        few.iter_mut().zip(axes).for_each(|(to, from)| *to = *from);
+        Some(Shape(Axes::Few { len: axes.len() as u8, axes: few }))
     }
 
     /// The axes, outermost first.
     pub fn axes(&self) -> &[u64] {
-        &self.0
+        match &self.0 {
+            Axes::Few { len, axes } => axes.get(..usize::from(*len)).unwrap_or(axes),
+            Axes::Many(axes) => axes,
+        }
     }
 
     /// Number of elements; 1 for `[]`.
     pub fn numel(&self) -> u64 {
-        self.0.iter().product()
+        self.axes().iter().product()
     }
 
     /// Length of a row: the innermost axis; 1 for `[]`.
     pub fn cols(&self) -> u64 {
-        self.0.last().copied().unwrap_or(1)
+        self.axes().last().copied().unwrap_or(1)
     }
 
     /// Number of rows: the product of all but the innermost axis.
     pub fn rows(&self) -> u64 {
-        match self.0.split_last() {
+        match self.axes().split_last() {
             Some((_, outer)) if self.numel() != 0 => outer.iter().product(),
             Some(_) => 0,
             None => 1,
         }
+    }
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shape").field(&self.axes()).finish()
+    }
+}
+
+impl Serialize for Shape {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.axes().serialize(s)
     }
 }
 

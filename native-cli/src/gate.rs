@@ -37,9 +37,11 @@ pub fn hold(
             return Ok(Some(GateView::unprobed(rotated.elements, e.to_string())));
         }
         Err(e) => {
-            let message =
-                format!("{e}: the rotated model cannot be tried; --allow-unprobed writes it all the same");
-            return Err(Error::new(Code::UnsupportedRotation, message));
+            let message = format!(
+                "{}: the rotated model cannot be tried; --allow-unprobed writes it all the same",
+                e.detail().message
+            );
+            return Err(e.explained(Code::UnsupportedRotation, message));
         }
     };
     let bar = spinner(quiet);

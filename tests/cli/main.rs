@@ -16,6 +16,7 @@ mod killed;
 mod links;
 #[cfg(target_os = "linux")]
 mod naming;
+mod limits;
 mod outputs;
 mod recipes;
 mod resume;

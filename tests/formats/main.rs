@@ -1,6 +1,7 @@
 //! Reading and laying out every container: fixtures of the official writer, hostile headers, any size of read.
 
 mod build;
+mod configurations;
 mod directories;
 mod families;
 mod family_rules;

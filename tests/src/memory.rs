@@ -187,8 +187,10 @@ pub fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<
     }
     let world = worlds[usize::from(read.side == Side::Candidate)];
     let output = &plan.outputs[job.output as usize];
-    let operand =
-        output.pieces.iter().flat_map(|p| std::iter::once(&p.from).chain(&p.against).chain(&p.gain));
+    let operand = output
+        .pieces
+        .iter()
+        .flat_map(|p| std::iter::once(&p.from).chain(p.against.as_deref()).chain(p.gain.as_deref()));
     let spans = operand.filter(|o| o.side == read.side).map(|o| &world.checkpoint.tensors[o.tensor as usize]);
     let (lo, hi) = match (read.region.runs().next(), read.region.runs().last()) {
         (Some(first), Some(last)) => (first.0, last.0 + last.1),

@@ -28,7 +28,7 @@ impl Plan {
 #[derive(Serialize)]
 struct PlanView<'a> {
     #[serde(flatten)]
-    report: Option<ConvertReport>,
+    report: Option<ConvertReport<'a>>,
     files: Vec<FileView<'a>>,
 }
 

@@ -255,7 +255,9 @@ impl Run {
             };
             o.pieces.iter().flat_map(move |p| {
                 let rows = p.rows.end - p.rows.start;
-                std::iter::once(&p.from).chain(&p.against).map(move |operand| per_row(operand.dtype, rows))
+                std::iter::once(&p.from)
+                    .chain(p.against.as_deref())
+                    .map(move |operand| per_row(operand.dtype, rows))
             })
         });
         spans.sum()

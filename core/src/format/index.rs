@@ -2,17 +2,45 @@
 
 use super::json;
 use crate::error::{Code, Error, Result};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// A checked index.
 pub(crate) struct ShardIndex {
     /// The shards, in name order.
     pub shards: Vec<String>,
-    /// For each tensor, the name of its shard and the offset of its key in the index.
-    pub tensors: BTreeMap<String, (String, u64)>,
+    /// The tensors, in name order.
+    tensors: Vec<Listed>,
+}
+
+/// A tensor that an index names.
+pub(crate) struct Listed {
+    pub name: Box<str>,
+    /// Offset of its key in the index.
+    pub at: u64,
+    /// Index in [`ShardIndex::shards`].
+    shard: u32,
+}
+
+impl ShardIndex {
+    /// The number of a tensor, where `shard` holds it as the index says.
+    pub fn find(&self, tensor: &str, shard: &str) -> Option<usize> {
+        let found = self.tensors.binary_search_by(|t| (*t.name).cmp(tensor)).ok()?;
+        (self.shard(self.tensors.get(found)?) == shard).then_some(found)
+    }
+
+    /// The name of the shard that holds a tensor.
+    pub fn shard(&self, tensor: &Listed) -> &str {
+        self.shards.get(tensor.shard as usize).map_or("", String::as_str)
+    }
+
+    /// All tensors.
+    pub fn tensors(&self) -> &[Listed] {
+        &self.tensors
+    }
 }
 
 /// Reads an index.
@@ -21,19 +49,32 @@ pub(crate) fn parse(json: json::Located<'_>) -> Result<ShardIndex> {
     json::unique(&top).map_err(|(_, e)| e)?;
     let map = top.iter().find(|m| m.key == "weight_map").map(|m| m.value);
     let map = map.ok_or_else(|| json.error(Code::BadJson, "weight_map is missing"))?;
-    let members = map.object()?;
-    json::unique(&members).map_err(|(name, e)| e.of_tensor(name))?;
-    let (mut shards, mut tensors) = (BTreeSet::new(), BTreeMap::new());
-    for m in &members {
+    let keys = map.keys()?;
+    keys.unique().map_err(|(name, e)| e.of_tensor(name))?;
+    let (mut shards, mut tensors) = (BTreeMap::<String, u32>::new(), Vec::with_capacity(keys.len()));
+    drop(keys);
+    map.each(|m| {
         let shard = m.value.string().map_err(|e| e.of_tensor(&m.key))?;
         check_contained(&shard).map_err(|e| e.at(m.value.at).of_tensor(&m.key))?;
-        shards.insert(shard.to_string());
-        tensors.insert(m.key.to_string(), (shard.into_owned(), m.key_at));
-    }
+        let next = shards.len() as u32;
+        let shard = match shards.get(&*shard) {
+            Some(&known) => known,
+            None => *shards.entry(shard.into_owned()).or_insert(next),
+        };
+        tensors.push(Listed { name: m.key.into(), at: m.key_at, shard });
+        Ok(())
+    })?;
     if tensors.is_empty() {
         return Err(map.error(Code::BadIndex, "the index names no tensor"));
     }
-    Ok(ShardIndex { shards: shards.into_iter().collect(), tensors })
+    // From the order in which they were named to that of their names.
+    let mut places = alloc::vec![0; shards.len()];
+    shards.values().zip(0..).for_each(|(&named, sorted)| {
+        places.iter_mut().skip(named as usize).take(1).for_each(|place| *place = sorted);
+    });
+    tensors.iter_mut().for_each(|t| t.shard = places.get(t.shard as usize).copied().unwrap_or(0));
+    tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(ShardIndex { shards: shards.into_keys().collect(), tensors })
 }
 
 /// Refuses names that could lead out of the directory, on any operating system.

@@ -2,12 +2,14 @@
 
 use super::feed::Header;
 use super::index::ShardIndex;
+use super::json::first_repeated;
+use super::limits::MAX_ENTRIES;
 use super::q4::{Q4Index, Q4IndexEntry};
 use super::{Checkpoint, Companion, Container, SourceFile, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::tensor::{FileId, MetaValue, Metadata, TensorInfo};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,6 +25,8 @@ pub(crate) enum Index {
 pub(crate) struct Gathered {
     pub files: Vec<SourceFile>,
     pub parts: Vec<Part>,
+    /// Tensors of all of these.
+    tensors: u64,
     pub index: Option<Index>,
     /// The number of files that the name of a GGUF split promises.
     pub split: Option<u64>,
@@ -42,6 +46,18 @@ impl Gathered {
     /// The container of the weights read so far.
     pub fn container(&self) -> Option<Container> {
         self.parts.first().map(|p| p.header.container)
+    }
+
+    /// Takes in what another weight file says, unless there are too many tensors by now.
+    pub fn take(&mut self, part: Part) -> Result<()> {
+        self.tensors = self.tensors.saturating_add(part.header.tensors.len() as u64);
+        if self.tensors > MAX_ENTRIES {
+            let words =
+                format!("its files hold {} tensors so far, at most {MAX_ENTRIES} are read", self.tensors);
+            return Err(Error::new(Code::TooMany, words).in_file(&part.name));
+        }
+        self.parts.push(part);
+        Ok(())
     }
 
     /// The checkpoint, if all parts fit together.
@@ -111,38 +127,38 @@ fn absorb(checkpoint: &mut Checkpoint, parts: Vec<Part>) {
     }
 }
 
-/// A tensor name must be unique in the whole checkpoint.
+/// A tensor name must be unique in the whole checkpoint. Within a file it is, as its parser found.
 fn check_names(parts: &[Part]) -> Result<()> {
-    let mut seen = BTreeMap::new();
-    for part in parts {
-        for t in &part.header.tensors {
-            if let Some(first) = seen.insert(&t.info.name, &part.name) {
-                let words = format!("{first:?} holds a tensor of this name too");
-                let error = Error::new(Code::DuplicateName, words).at(t.at);
-                return Err(error.of_tensor(&t.info.name).in_file(&part.name));
-            }
-        }
+    if parts.len() < 2 {
+        return Ok(());
     }
-    Ok(())
+    let all = || parts.iter().flat_map(|p| p.header.tensors.iter().map(move |t| (p, t)));
+    let names: Vec<&str> = all().map(|(_, t)| t.info.name.as_str()).collect();
+    let twice = first_repeated(&names).and_then(|at| all().nth(at));
+    let Some((part, t)) = twice else { return Ok(()) };
+    let first = all().find(|(_, other)| other.info.name == t.info.name).map_or("", |(p, _)| &p.name);
+    let words = format!("{first:?} holds a tensor of this name too");
+    let error = Error::new(Code::DuplicateName, words).at(t.at);
+    Err(error.of_tensor(&t.info.name).in_file(&part.name))
 }
 
 /// The index and the shards must name the same tensors in the same places.
 fn check_shards(parts: &[Part], index: &ShardIndex, index_name: &str) -> Result<()> {
-    let mut held = BTreeSet::new();
+    let mut held = alloc::vec![false; index.tensors().len()];
     for part in parts {
         for t in &part.header.tensors {
-            let listed = index.tensors.get(&t.info.name).is_some_and(|(shard, _)| *shard == part.name);
-            if !listed {
+            let Some(listed) = index.find(&t.info.name, &part.name) else {
                 let error = Error::new(Code::BadIndex, "the index does not name it in this shard");
                 return Err(error.at(t.at).of_tensor(&t.info.name).in_file(&part.name));
-            }
-            held.insert(&t.info.name);
+            };
+            held.iter_mut().skip(listed).take(1).for_each(|held| *held = true);
         }
     }
-    match index.tensors.iter().find(|(name, _)| !held.contains(name)) {
-        Some((name, (shard, at))) => {
-            let error = Error::new(Code::BadIndex, format!("{shard:?} does not hold it"));
-            Err(error.at(*at).of_tensor(name).in_file(index_name))
+    match index.tensors().iter().zip(held).find(|(_, held)| !held) {
+        Some((tensor, _)) => {
+            let words = format!("{:?} does not hold it", index.shard(tensor));
+            let error = Error::new(Code::BadIndex, words).at(tensor.at);
+            Err(error.of_tensor(&tensor.name).in_file(index_name))
         }
         None => Ok(()),
     }
@@ -179,6 +195,7 @@ fn check_entry(entry: &Q4IndexEntry, info: &TensorInfo) -> Result<()> {
 /// Each file of a split says which one it is; the first says how many tensors there are in all.
 fn check_split(parts: &[Part], split: Option<u64>) -> Result<()> {
     let count = split.unwrap_or(1);
+    let total = parts.iter().map(|p| p.header.tensors.len() as u64).sum::<u64>();
     for (part, no) in parts.iter().zip(0..) {
         let fail = |key: &str, words: String| {
             let place = part.header.metadata.0.iter().position(|(k, _)| k == key);
@@ -198,7 +215,6 @@ fn check_split(parts: &[Part], split: Option<u64>) -> Result<()> {
         if count > 1 && said.is_some_and(|n| n != no) {
             return fail("split.no", format!("split.no is {said:?}, by its name it is {no}"));
         }
-        let total = parts.iter().map(|p| p.header.tensors.len() as u64).sum::<u64>();
         let said = part.header.metadata.uint("split.tensors.count");
         if count > 1 && said.is_some_and(|n| n != total) {
             return fail(

@@ -7,13 +7,13 @@ use super::limits::{MAX_AXES, MAX_ENTRIES, MAX_JSON_DEPTH};
 use crate::error::{Code, Error, Result};
 use crate::tensor::Shape;
 use alloc::borrow::Cow;
-use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
 use core::fmt;
 use core::marker::PhantomData;
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// One JSON value and where it starts in its file.
@@ -65,17 +65,71 @@ fn check_depth(bytes: &[u8], at: u64) -> Result<()> {
 
 /// Finds the first name that stands twice in an object; the error points to its second place.
 pub(crate) fn unique<'m>(members: &'m [Member<'_>]) -> Result<(), (&'m str, Error)> {
-    let mut seen = BTreeSet::new();
-    let Some(twice) = members.iter().find(|m| !seen.insert(&*m.key)) else { return Ok(()) };
-    let words = format!("{:?} stands twice in one object", twice.key);
-    Err((&twice.key, Error::new(Code::DuplicateName, words).at(twice.key_at)))
+    once(members.iter().map(|m| (&*m.key, m.key_at)))
+}
+
+fn once<'m>(keys: impl Iterator<Item = (&'m str, u64)> + Clone) -> Result<(), (&'m str, Error)> {
+    let names: Vec<&str> = keys.clone().map(|(key, _)| key).collect();
+    let Some((key, at)) = first_repeated(&names).and_then(|twice| keys.clone().nth(twice)) else {
+        return Ok(());
+    };
+    let words = format!("{key:?} stands twice in one object");
+    Err((key, Error::new(Code::DuplicateName, words).at(at)))
+}
+
+/// The index of the first of `items` that an earlier one is equal to.
+pub(crate) fn first_repeated<T: Ord>(items: &[T]) -> Option<usize> {
+    let mut sorted: Vec<(&T, usize)> = items.iter().zip(0..).collect();
+    sorted.sort_unstable();
+    let pairs = sorted.iter().zip(sorted.iter().skip(1));
+    pairs.filter(|((a, _), (b, _))| a == b).map(|(_, (_, twice))| *twice).min()
+}
+
+/// The keys of an object and their places, in file order.
+pub(crate) struct Keys<'a>(Vec<(Cow<'a, str>, u64)>);
+
+impl Keys<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Finds the first that stands twice; the error points to its second place.
+    pub fn unique(&self) -> Result<(), (&str, Error)> {
+        once(self.0.iter().map(|(key, at)| (&**key, *at)))
+    }
 }
 
 impl<'a> Located<'a> {
     /// The members of an object.
     pub fn object(self) -> Result<Vec<Member<'a>>> {
-        let members: Items<'a, (&'a RawValue, &'a RawValue)> = self.parse("an object", b'{')?;
-        members.0.into_iter().map(|(key, value)| self.member(key, value)).collect()
+        let mut members = Vec::new();
+        self.each(|member| {
+            members.push(member);
+            Ok(())
+        })?;
+        Ok(members)
+    }
+
+    /// The keys of an object, of which there could be a million.
+    pub fn keys(self) -> Result<Keys<'a>> {
+        let mut keys = Vec::new();
+        self.each(|member| {
+            keys.push((member.key, member.key_at));
+            Ok(())
+        })?;
+        Ok(Keys(keys))
+    }
+
+    /// Hands every member of an object to `take`, in file order, until that fails. None of them is kept.
+    pub fn each(self, take: impl FnMut(Member<'a>) -> Result<()>) -> Result<()> {
+        self.starts("an object", b'{')?;
+        let mut each = Each { whole: self, take, failed: None };
+        let outcome = (&mut each).deserialize(&mut serde_json::Deserializer::from_str(self.text));
+        match each.failed {
+            Some(error) => Err(error),
+            None => outcome.map_err(|e| self.bad(&e)),
+        }
     }
 
     fn member(self, key: &'a RawValue, value: &'a RawValue) -> Result<Member<'a>> {
@@ -85,8 +139,20 @@ impl<'a> Located<'a> {
 
     /// The elements of an array.
     pub fn array(self) -> Result<Vec<Located<'a>>> {
-        let elements: Items<'a, &'a RawValue> = self.parse("an array", b'[')?;
+        let elements: Elements<'a> = self.parse("an array", b'[')?;
         Ok(elements.0.into_iter().map(|e| self.inner(e)).collect())
+    }
+
+    /// Without the blanks around it.
+    pub fn trimmed(self) -> Located<'a> {
+        let text = self.text.trim_ascii_start();
+        let blanks = (self.text.len() - text.len()) as u64;
+        Located { text: text.trim_ascii_end(), at: self.at.saturating_add(blanks) }
+    }
+
+    /// All of it, without places.
+    pub fn value(self) -> Result<Value> {
+        serde_json::from_str(self.text).map_err(|e| self.bad(&e))
     }
 
     /// The text of a string.
@@ -170,51 +236,62 @@ impl<'a> Located<'a> {
     }
 }
 
-/// Members or elements in order, at most [`MAX_ENTRIES`]: a flood of them ends before it fills the memory.
-struct Items<'a, T>(Vec<T>, PhantomData<&'a ()>);
+/// Members go to `take`, at most [`MAX_ENTRIES`] of them: a flood ends before it fills the memory.
+struct Each<'a, F> {
+    whole: Located<'a>,
+    take: F,
+    failed: Option<Error>,
+}
 
-struct ItemsVisitor<T>(PhantomData<T>);
+impl<'a, F: FnMut(Member<'a>) -> Result<()>> DeserializeSeed<'a> for &mut Each<'a, F> {
+    type Value = ();
 
-impl<T> ItemsVisitor<T> {
-    fn push<E: serde::de::Error>(items: &mut Vec<T>, item: T) -> Result<(), E> {
-        if items.len() as u64 >= MAX_ENTRIES {
-            return Err(E::custom(format_args!("more than {MAX_ENTRIES} entries")));
-        }
-        items.push(item);
-        Ok(())
+    fn deserialize<D: Deserializer<'a>>(self, d: D) -> Result<(), D::Error> {
+        d.deserialize_map(self)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a, (&'a RawValue, &'a RawValue)> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_map(ItemsVisitor::<(&'a RawValue, &'a RawValue)>(PhantomData))
-            .map(|v| Items(v, PhantomData))
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Items<'a, &'a RawValue> {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        d.deserialize_seq(ItemsVisitor::<&'a RawValue>(PhantomData)).map(|v| Items(v, PhantomData))
-    }
-}
-
-impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<(&'a RawValue, &'a RawValue)> {
-    type Value = Vec<(&'a RawValue, &'a RawValue)>;
+impl<'a, F: FnMut(Member<'a>) -> Result<()>> Visitor<'a> for &mut Each<'a, F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            Self::push(&mut items, member)?;
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut count = 0;
+        while let Some((key, value)) = map.next_entry()? {
+            limit(&mut count)?;
+            if let Err(error) = self.whole.member(key, value).and_then(&mut self.take) {
+                self.failed = Some(error);
+                return Err(A::Error::custom("a member is wrong"));
+            }
         }
-        Ok(items)
+        Ok(())
     }
 }
 
-impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<&'a RawValue> {
+/// Counts an entry, unless there are too many.
+fn limit<E: serde::de::Error>(count: &mut u64) -> Result<(), E> {
+    if *count >= MAX_ENTRIES {
+        return Err(E::custom(format_args!("more than {MAX_ENTRIES} entries")));
+    }
+    *count += 1;
+    Ok(())
+}
+
+/// Elements in order, no more than members.
+struct Elements<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_seq(ElementsVisitor(PhantomData)).map(Elements)
+    }
+}
+
+struct ElementsVisitor<'a>(PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a> Visitor<'de> for ElementsVisitor<'a> {
     type Value = Vec<&'a RawValue>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -222,9 +299,10 @@ impl<'de: 'a, 'a> Visitor<'de> for ItemsVisitor<&'a RawValue> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
+        let (mut items, mut count) = (Vec::new(), 0);
         while let Some(element) = seq.next_element()? {
-            Self::push(&mut items, element)?;
+            limit(&mut count)?;
+            items.push(element);
         }
         Ok(items)
     }

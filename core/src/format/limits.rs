@@ -14,8 +14,9 @@ pub const MAX_READ: u64 = 8 << 20;
 /// Largest safetensors header, the limit of the official library.
 pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 
-/// Largest GGUF header. The largest vocabularies take some tens of megabytes, and all of it stays in memory.
-pub const MAX_GGUF_HEADER: u64 = 256 << 20;
+/// Largest GGUF header. The largest vocabularies take some tens of megabytes, a million tensors of the longest names 120;
+/// a plan holds it three times.
+pub const MAX_GGUF_HEADER: u64 = 128 << 20;
 
 /// Longest GGUF string and most elements of a GGUF array: ggml's limits.
 pub const MAX_GGUF_STRING: u64 = 1 << 30;
@@ -37,7 +38,8 @@ pub const MAX_ARRAY_DEPTH: usize = 4;
 /// Most axes of any other tensor. 64 axes of two elements already overflow; only ones and zeros could make more.
 pub const MAX_AXES: u64 = 64;
 
-/// Most tensors, index entries or metadata keys: two hundred times the largest checkpoints of today.
+/// Most tensors of all files together, index entries or metadata keys: ten times the largest checkpoints of today. So many
+/// are inspected and planned in 600 MB, with names of up to 35 bytes.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 
 /// Deepest JSON. Ours is three deep; a limit of our own keeps the parser's stack out of reach.

@@ -10,7 +10,7 @@ pub mod gguf;
 pub mod imatrix;
 mod index;
 mod join;
-mod json;
+pub(crate) mod json;
 pub mod limits;
 pub mod opening;
 pub mod q4;
@@ -21,6 +21,7 @@ pub use q4::Q4IndexEntry;
 
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
 use crate::tensor::{Metadata, Shape, TensorInfo};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -130,4 +131,21 @@ pub struct Layout {
     pub sizes: Vec<u64>,
     /// Length of the whole file.
     pub file_len: u64,
+}
+
+impl Layout {
+    /// A layout to be filled in, of so many tensors.
+    fn of(tensors: usize) -> Layout {
+        let (offsets, sizes) = (Vec::with_capacity(tensors), Vec::with_capacity(tensors));
+        Layout { header: Vec::new(), offsets, sizes, file_len: 0 }
+    }
+}
+
+/// Refuses two tensors of one name.
+fn check_names_once<'a>(tensors: impl Iterator<Item = LayoutTensor<'a>>) -> Result<()> {
+    let names: Vec<&str> = tensors.map(|t| t.name).collect();
+    match json::first_repeated(&names).and_then(|twice| names.get(twice)) {
+        Some(name) => Err(Error::new(Code::DuplicateName, "two tensors of one name").of_tensor(name)),
+        None => Ok(()),
+    }
 }

@@ -283,7 +283,7 @@ impl Opening {
             Step::Done(header) => {
                 let name = source.name.clone();
                 self.gathered.files.push(source);
-                self.gathered.parts.push(Part { file, name, header });
+                self.gathered.take(Part { file, name, header })?;
             }
             Step::Text(text) if reading.role == Role::Config => {
                 // Python writes `Infinity` and `NaN`, which JSON does not have. The weights are none the worse for it:

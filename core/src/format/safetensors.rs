@@ -6,7 +6,7 @@
 use super::feed::{Found, Header, Step, Stop};
 use super::json::{self, Located, Member};
 use super::{Container, Layout, LayoutTensor, limits};
-use crate::bytes::{ByteRange, Cursor, align_up};
+use crate::bytes::{ByteRange, Cursor};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::tensor::{MetaValue, Metadata, Shape, TensorInfo};
@@ -14,6 +14,9 @@ use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+
+/// Bytes of the length that a file starts with.
+const LENGTH: usize = 8;
 
 /// The one key of the header that is no tensor.
 const METADATA: &str = "__metadata__";
@@ -52,20 +55,24 @@ fn parse(text: &[u8], at: u64, data: ByteRange) -> Result<Header> {
     if text.first() != Some(&b'{') {
         return Err(json.error(Code::BadJson, "the header must start with an object"));
     }
-    let members = json.object()?;
-    if let Err((name, error)) = json::unique(&members) {
+    // Twice through the text, so that never more than the keys of a million tensors are in hand beside it.
+    let keys = json.keys()?;
+    if let Err((name, error)) = keys.unique() {
         return Err(if name == METADATA { error } else { error.of_tensor(name) });
     }
-    let mut header = Header::of_tensors(Container::Safetensors, Vec::new());
-    for member in &members {
+    let mut header = Header::of_tensors(Container::Safetensors, Vec::with_capacity(keys.len()));
+    drop(keys);
+    json.each(|member| {
         if member.key == METADATA {
             (header.metadata, header.metadata_at) = metadata(member.value)?;
         } else {
-            let info = tensor(member, data).map_err(|e| e.of_tensor(&member.key))?;
+            let info = tensor(&member, data).map_err(|e| e.of_tensor(&member.key))?;
             header.tensors.push(info);
         }
-    }
-    header.tensors.sort_by_key(|t| (t.info.bytes.start, t.info.bytes.end));
+        Ok(())
+    })?;
+    // By place in the header where the data says nothing.
+    header.tensors.sort_unstable_by_key(|t| (t.info.bytes.start, t.info.bytes.end, t.at));
     check_contiguous(&header.tensors, data)?;
     Ok(header)
 }
@@ -160,25 +167,36 @@ fn check_contiguous(sorted: &[Found], data: ByteRange) -> Result<()> {
 
 /// Lays out a file: keys and data in the order given, the header padded with spaces to a multiple of eight.
 pub fn layout(metadata: &[(String, String)], tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
-    let mut out = Layout { header: Vec::new(), offsets: Vec::new(), sizes: Vec::new(), file_len: 0 };
-    let mut json = String::from("{");
+    layout_of(metadata, tensors.iter().copied())
+}
+
+/// The same of tensors that are described one by one.
+pub fn layout_of<'a>(
+    metadata: &[(String, String)],
+    tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
+) -> Result<Layout> {
+    super::check_names_once(tensors.clone())?;
+    let mut out = Layout::of(tensors.len());
+    // The length stands first, and is known last.
+    out.header.extend_from_slice(&[0; LENGTH]);
+    out.header.push(b'{');
     if !metadata.is_empty() {
-        json.push_str(&metadata_json(metadata)?);
+        out.header.extend_from_slice(metadata_json(metadata)?.as_bytes());
     }
-    let (mut seen, mut end) = (BTreeSet::new(), 0);
+    let mut end = 0;
     for t in tensors {
-        if !seen.insert(t.name) {
-            return Err(Error::new(Code::DuplicateName, "two tensors of one name").of_tensor(t.name));
-        }
         let start = end;
-        end = place(t, start).map_err(|e| e.of_tensor(t.name))?;
+        end = place(&t, start).map_err(|e| e.of_tensor(t.name))?;
         out.offsets.push(start);
         out.sizes.push(end - start);
-        json.push_str(if json.len() > 1 { "," } else { "" });
-        json.push_str(&entry_json(t, start, end)?);
+        if out.header.len() > LENGTH + 1 {
+            out.header.push(b',');
+        }
+        out.header.extend_from_slice(entry_json(&t, start, end)?.as_bytes());
+        check_header(out.header.len())?;
     }
-    json.push('}');
-    finish(out, json, end)
+    out.header.push(b'}');
+    finish(out, end)
 }
 
 /// Where a tensor ends that starts at `start`.
@@ -218,19 +236,24 @@ fn entry_json(t: &LayoutTensor<'_>, start: u64, end: u64) -> Result<String> {
     Ok(format!("{name}:{{\"dtype\":\"{dtype}\",\"shape\":[{axes}],\"data_offsets\":[{start},{end}]}}"))
 }
 
-/// Joins the pieces; offsets become absolute only now, when the length of the header is known.
-fn finish(mut out: Layout, mut json: String, data_len: u64) -> Result<Layout> {
-    let size = align_up(json.len() as u64, 8).filter(|&n| n <= limits::MAX_SAFETENSORS_HEADER);
-    let size = size.ok_or_else(|| {
-        let words = format!("the header would have {} bytes, more than readers accept", json.len());
-        Error::new(Code::HeaderTooLarge, words)
-    })?;
-    while (json.len() as u64) < size {
-        json.push(' ');
+/// Refuses a header, of which so many bytes are made, that readers would refuse.
+fn check_header(len: usize) -> Result<()> {
+    let size = (len - LENGTH) as u64;
+    if size > limits::MAX_SAFETENSORS_HEADER {
+        let max = limits::MAX_SAFETENSORS_HEADER;
+        let words = format!("the header would have more than {max} bytes, more than readers accept");
+        return Err(Error::new(Code::HeaderTooLarge, words));
     }
-    out.header.extend_from_slice(&size.to_le_bytes());
-    out.header.extend_from_slice(json.as_bytes());
+    Ok(())
+}
+
+/// Pads the header; offsets become absolute only now, when its length is known.
+fn finish(mut out: Layout, data_len: u64) -> Result<Layout> {
+    out.header.resize(out.header.len().next_multiple_of(8), b' ');
+    check_header(out.header.len())?;
     let data_start = out.header.len() as u64;
+    let size = data_start - LENGTH as u64;
+    out.header.iter_mut().zip(size.to_le_bytes()).for_each(|(to, byte)| *to = byte);
     let file_len = data_start.checked_add(data_len);
     out.file_len = file_len.ok_or_else(|| Error::new(Code::Overflow, "the file does not fit 64 bits"))?;
     out.offsets.iter_mut().for_each(|at| *at += data_start);

@@ -1,9 +1,13 @@
 //! What the names and the configuration of a PEFT adapter say. Knows no shapes and no rotation.
 
-use crate::error::{Code, Error, Result};
+use super::json_file::JsonFile;
+use crate::error::{Code, Result};
 use alloc::format;
 use alloc::string::String;
 use serde_json::Value;
+
+/// The file that says how an adapter is to be used.
+pub const CONFIG: &str = "adapter_config.json";
 
 /// What all names begin with, as PEFT wraps a model.
 const WRAPPED: &str = "base_model.model.";
@@ -81,22 +85,24 @@ const PLAIN: &[&str] = &["gaussian", "eva", "orthogonal"];
 /// Refuses the `adapter_config.json` of an adapter that is more than low-rank products beside the weights. Gives the name
 /// that it has for its model.
 pub fn check(config: &[u8]) -> Result<Option<String>> {
-    let refuse = |message: String| Err(Error::new(Code::UnsupportedRotation, message));
-    let bad = |e| Error::new(Code::BadJson, format!("adapter_config.json is not JSON: {e}"));
-    let config: Value = serde_json::from_slice(config).map_err(bad)?;
+    let file = JsonFile::parse(CONFIG, config)?;
+    let config = &file.value;
+    let refuse = |key: &str, message: String| Err(file.error(Code::UnsupportedRotation, &[key], message));
     let kind = config.get("peft_type").and_then(Value::as_str).unwrap_or("");
     if kind != "LORA" {
-        return refuse(format!(
+        let message = format!(
             "adapter_config.json: peft_type is {kind:?}; only LORA is known to have a counter-rotation"
-        ));
+        );
+        return refuse("peft_type", message);
     }
     if let Some(how) = config.get("init_lora_weights").and_then(Value::as_str)
         && !PLAIN.contains(&how)
     {
-        return refuse(format!(
+        let message = format!(
             "adapter_config.json: init_lora_weights = {how:?} changes the weights of the model when the adapter is loaded, \
              and would change rotated ones otherwise; save the adapter as a plain one first"
-        ));
+        );
+        return refuse("init_lora_weights", message);
     }
     let said = |key: &str| config.get(key).is_some_and(|v| !v.is_null() && *v != Value::Bool(false));
     for (key, what) in [
@@ -104,7 +110,7 @@ pub fn check(config: &[u8]) -> Result<Option<String>> {
         ("use_qalora", "sums inputs in groups, which a rotation mixes"),
     ] {
         if said(key) {
-            return refuse(format!("adapter_config.json: {key} {what}"));
+            return refuse(key, format!("adapter_config.json: {key} {what}"));
         }
     }
     let name = config.get("base_model_name_or_path").and_then(Value::as_str).filter(|n| !n.is_empty());

@@ -6,6 +6,7 @@ pub mod adapter;
 pub mod config;
 pub mod family;
 pub mod forward;
+pub mod json_file;
 pub mod names;
 pub mod role;
 pub mod traits;

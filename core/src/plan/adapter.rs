@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 /// What loaders of adapters ask for.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// What says how the adapter is to be used.
-pub const CONFIG: &str = "adapter_config.json";
+pub use crate::model::adapter::CONFIG;
 
 fn refuse(message: impl Into<String>) -> Error {
     Error::new(Code::UnsupportedRotation, message)
@@ -147,7 +147,7 @@ fn kept(tensor: &TensorInfo, dtype: Option<DType>) -> Decision {
     match dtype.filter(|d| float && *d != tensor.dtype) {
         Some(to) => Decision {
             fate: Fate::Encode(Encoding::Type(to)),
-            reason: Reason { code: "converted", text: String::new() },
+            reason: Reason { code: "converted", text: "".into() },
         },
         None => Decision {
             fate: Fate::Copy,

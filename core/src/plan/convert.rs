@@ -4,18 +4,19 @@ use super::importance::Weighing;
 use super::metadata::ROTATION;
 use super::rotate::{Rotated, Turning};
 use super::{
-    Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
-    metadata,
+    Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, ThinVec,
+    Totals, metadata,
 };
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
+use crate::format::limits::MAX_Q4_INDEX;
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
 use crate::model::role::{Role, role};
 use crate::quant::{Encoding, Importance};
 use crate::recipe::choose::{Aims, aims};
 use crate::recipe::mix::Mix;
-use crate::recipe::{Decision, Fate, Reason, Recipe};
+use crate::recipe::{Decision, Fate, Reason, Recipe, Text};
 use crate::tensor::{MetaValue, Shape, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -42,19 +43,21 @@ pub fn weighted(
     }
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let checkpoint = untied.as_ref().unwrap_or(original);
-    let names = names(checkpoint);
+    let known = names(checkpoint);
     let wanted = aims(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(aim_warnings(recipe, &wanted, imatrix.is_some()));
     let mut weighing = Weighing::new(imatrix);
-    let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
+    let (mut outputs, mut last) = (Vec::with_capacity(checkpoint.tensors.len()), Text::default());
     for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.aims) {
-        refuse_scaled(&names, tensor)?;
-        let decision = recipe.decide(tensor, aim)?;
+        refuse_scaled(&known, tensor)?;
+        let mut decision = recipe.decide(tensor, aim)?;
+        decision.reason.text = decision.reason.text.shared(&mut last);
         let mut output = output(index, tensor, decision, measure);
         weighing.encode(tensor, &mut output)?;
         outputs.push(output);
     }
+    drop(known);
     warnings.extend(weighing.warnings());
     let rotation = match recipe.rotate {
         Some(wish) => Some(Turning::new(checkpoint, original, wish, recipe.dtype)?.apply(
@@ -155,7 +158,7 @@ pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand 
         row: 0,
         strip: None,
         map: RowMap::Identity,
-        ops: Vec::new(),
+        ops: ThinVec::new(),
     }
 }
 
@@ -180,14 +183,14 @@ pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, meas
         shape: tensor.shape.clone(),
         grid,
         place: None,
-        pieces: vec![piece],
+        pieces: piece.into(),
         ask: Ask { error, ..Ask::default() },
         reason: decision.reason,
     }
 }
 
-fn layout_tensors(outputs: &[Output]) -> Vec<LayoutTensor<'_>> {
-    outputs.iter().map(|o| LayoutTensor { name: &o.name, dtype: o.dtype, shape: &o.shape }).collect()
+fn layout_tensors(outputs: &[Output]) -> impl ExactSizeIterator<Item = LayoutTensor<'_>> + Clone {
+    outputs.iter().map(|o| LayoutTensor { name: &o.name, dtype: o.dtype, shape: &o.shape })
 }
 
 fn place_in_one_file(outputs: &mut [Output], layout: crate::format::Layout) -> Vec<OutFile> {
@@ -211,7 +214,7 @@ fn gguf_file(
         Container::Gguf => checkpoint.alignment,
         _ => gguf::DEFAULT_ALIGNMENT,
     };
-    let layout = gguf::layout(&metadata, alignment, &layout_tensors(outputs))?;
+    let layout = gguf::layout_of(&metadata, alignment, layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
 }
 
@@ -225,7 +228,7 @@ pub(super) fn safetensors_file(
     outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
     let mut metadata = metadata::of_safetensors(checkpoint, recipe);
     metadata.extend(rotation.map(|r| (ROTATION.into(), metadata::rotation(r))));
-    let layout = safetensors::layout(&metadata, &layout_tensors(outputs))?;
+    let layout = safetensors::layout_of(&metadata, layout_tensors(outputs))?;
     Ok(place_in_one_file(outputs, layout))
 }
 
@@ -240,8 +243,10 @@ fn q4_files(
     outputs.sort_by(|a, b| a.name.cmp(&b.name));
     let mut taken: BTreeSet<String> = ["quantize_index.json", "config.json"].map(String::from).into();
     let mut files = Vec::with_capacity(outputs.len() + 2);
-    let mut entries = Vec::with_capacity(outputs.len());
+    let (mut entries, mut index_bytes) = (Vec::with_capacity(outputs.len()), 0_u64);
     for output in outputs.iter_mut() {
+        index_bytes += (output.name.len() + LEAST_INDEX_ENTRY) as u64;
+        check_index(index_bytes)?;
         let quantized = output.dtype == DType::LATTICE_Q4;
         let header = if quantized { q4::q4_header(&output.shape)? } else { q4::f16_header(&output.shape)? };
         let numel = output.shape.numel();
@@ -264,12 +269,26 @@ fn q4_files(
     let turned = recipe.rotate.filter(|r| r.stream && !r.fold).map(|r| r.seed);
     let made_by = recipe.rotate.map(|_| metadata::recipe_json(recipe));
     let index = q4::index_json_by(&entries, turned.or(checkpoint.q4_seed), made_by.as_deref());
+    check_index(index.len() as u64)?;
     literal(&mut files, "quantize_index.json", index);
     match &metadata::config(checkpoint, recipe)? {
         Some(config) => literal(&mut files, "config.json", config.clone()),
         None => warnings.push(warning("no_config", "no config.json beside the input, so none is written")),
     }
     Ok(files)
+}
+
+/// Bytes that an entry of the index has at least, beside the tensor's name.
+const LEAST_INDEX_ENTRY: usize = 64;
+
+/// Refuses an index that its readers would refuse.
+fn check_index(bytes: u64) -> Result<()> {
+    if bytes > MAX_Q4_INDEX {
+        let message =
+            format!("the index would have more than {MAX_Q4_INDEX} bytes, more than its readers accept");
+        return Err(Error::new(Code::HeaderTooLarge, message).in_file("quantize_index.json"));
+    }
+    Ok(())
 }
 
 pub(super) fn literal(files: &mut Vec<OutFile>, name: &str, bytes: Vec<u8>) {
@@ -375,7 +394,7 @@ pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
         Role::Vector => "vector",
         Role::Other => "not_a_weight",
     };
-    Reason { code, text: String::new() }
+    Reason { code, text: "".into() }
 }
 
 /// The encodings of a sweep when none are named: every block type that can be written without an importance row.

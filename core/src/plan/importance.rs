@@ -90,8 +90,9 @@ impl<'a> Weighing<'a> {
             Some(_) => Ok(Vec::new()),
             None => {
                 let needs = |e: &Encoding| e.importance() == quant::Importance::Required;
-                let (out, kept) = core::mem::take(&mut output.ask.encodings).into_iter().partition(needs);
-                output.ask.encodings = kept;
+                let (out, kept): (_, Vec<Encoding>) =
+                    core::mem::take(&mut output.ask.encodings).into_iter().partition(needs);
+                output.ask.encodings = kept.into();
                 Ok(out)
             }
         }
@@ -149,8 +150,8 @@ impl<'a> Weighing<'a> {
         };
         let parts: Vec<Part> =
             parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| Part { at, count }).collect();
-        let [piece] = output.pieces.as_slice() else { return Ok(()) };
-        output.pieces = pieces(piece, &parts).ok_or_else(misfit)?;
+        let [piece] = &*output.pieces else { return Ok(()) };
+        output.pieces = pieces(piece, &parts).ok_or_else(misfit)?.into();
         self.used += 1;
         Ok(())
     }
@@ -233,7 +234,7 @@ fn pieces(piece: &Piece, parts: &[Part]) -> Option<Vec<Piece>> {
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
     let cut = |(i, part): (usize, &Part)| {
         let first = piece.rows.start + i as u64 * each;
-        Piece { importance: Some(operand(part)), ..piece.part(first..first + each, first) }
+        Piece { importance: Some(operand(part).into()), ..piece.part(first..first + each, first) }
     };
     Some(parts.iter().enumerate().map(cut).collect())
 }
@@ -248,6 +249,6 @@ fn operand(part: &Part) -> Operand {
         row: 0,
         strip: None,
         map: RowMap::Identity,
-        ops: vec![Op::Mean(part.count)],
+        ops: vec![Op::Mean(part.count)].into(),
     }
 }

@@ -10,7 +10,6 @@ use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::vec;
 use alloc::vec::Vec;
 
 /// Moments and histogram of the tensors that `wanted` says, in checkpoint order.
@@ -106,7 +105,7 @@ pub fn look(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     let mut look = plan(checkpoint, None, &wanted, &|_| Ask {
         moments: true,
         histogram: true,
-        encodings: whole.clone(),
+        encodings: whole.clone().into(),
         ..Ask::default()
     })?;
     if part.is_empty() {
@@ -117,7 +116,7 @@ pub fn look(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
         look.warnings.push(Warning { code: "row_too_long", message });
         return Ok(look);
     }
-    let ask = |_: &TensorInfo| Ask { encodings: part.clone(), ..Ask::default() };
+    let ask = |_: &TensorInfo| Ask { encodings: part.clone().into(), ..Ask::default() };
     let mut sampled = plan(checkpoint, None, &wanted, &ask)?;
     sample(&mut sampled, LOOK / cols.max(1));
     look.outputs.append(&mut sampled.outputs);
@@ -159,14 +158,15 @@ fn plan(
             shape: tensor.shape.clone(),
             grid,
             place: None,
-            pieces: vec![Piece {
+            pieces: Piece {
                 rows: 0..grid.rows,
                 from,
                 against: None,
                 importance: None,
                 gain: None,
                 finish: Finish::Measure,
-            }],
+            }
+            .into(),
             ask: ask(tensor),
             reason: measured_reason(&tensor.name, &tensor.shape),
         };

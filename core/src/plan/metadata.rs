@@ -7,6 +7,8 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
+use crate::model::config::CONFIG;
+use crate::model::json_file::JsonFile;
 use crate::recipe::Recipe;
 use crate::recipe::mix::Mix;
 use crate::tensor::{MetaValue, Metadata};
@@ -153,8 +155,7 @@ pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<
     if !wish.stream && recipe.dtype.is_none() {
         return Ok(Some(bytes.clone()));
     }
-    let bad = |e: serde_json::Error| Error::new(Code::BadJson, format!("config.json is not JSON: {e}"));
-    let mut config: Value = serde_json::from_slice(bytes).map_err(bad)?;
+    let mut config = JsonFile::parse(CONFIG, bytes)?.value;
     if wish.stream {
         untie(&mut config, true);
         if let Some(inner) = config.get_mut("text_config") {
@@ -166,7 +167,9 @@ pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<
     {
         stored_as(&mut config, dtype);
     }
-    let mut text = serde_json::to_vec_pretty(&config).map_err(bad)?;
+    let unwritable =
+        |e| Error::new(Code::BadJson, format!("config.json cannot be written again: {e}")).in_file(CONFIG);
+    let mut text = serde_json::to_vec_pretty(&config).map_err(unwritable)?;
     text.push(b'\n');
     Ok(Some(text))
 }

@@ -11,10 +11,12 @@ mod importance;
 pub mod measure;
 mod metadata;
 pub mod pair;
+mod pieces;
 pub mod preview;
 pub mod replay;
 pub mod rotate;
 mod sample;
+mod thin;
 
 use crate::dtype::DType;
 use crate::format::Container;
@@ -22,6 +24,7 @@ use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe};
 use crate::rotate::Form;
 use crate::tensor::{FileId, Shape};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -30,7 +33,9 @@ use sha2::{Digest, Sha256};
 
 pub use crate::format::Warning;
 pub use importance::{Importance, Weighing};
+pub use pieces::Pieces;
 pub use sample::sample;
+pub use thin::ThinVec;
 
 /// Which checkpoint a read is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -139,11 +144,11 @@ pub struct Operand {
     pub row: u64,
     /// Which of the tensor's columns are those of the piece; absent where all are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub strip: Option<Strip>,
+    pub strip: Option<Box<Strip>>,
     /// How its rows are ordered.
     pub map: RowMap,
     /// What happens to its values after decoding.
-    pub ops: Vec<Op>,
+    pub ops: ThinVec<Op>,
 }
 
 /// As many columns of a tensor as the grid has.
@@ -169,7 +174,8 @@ pub enum Finish {
     Measure,
 }
 
-/// Consecutive rows of an output that come from one operand.
+/// Consecutive rows of an output that come from one operand. Most pieces have no other: the others are kept apart, so that
+/// the plan of a million tensors stays small.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Piece {
     /// Rows of the output.
@@ -177,11 +183,11 @@ pub struct Piece {
     /// Where the values come from.
     pub from: Operand,
     /// What they are compared with, in comparisons.
-    pub against: Option<Operand>,
+    pub against: Option<Box<Operand>>,
     /// One weight for each column, for encodings that use them: a row of the importance matrix.
-    pub importance: Option<Operand>,
+    pub importance: Option<Box<Operand>>,
     /// The gain that [`Op::Gain`] and [`Op::Ungain`] take: a vector tensor.
-    pub gain: Option<Operand>,
+    pub gain: Option<Box<Operand>>,
     /// What becomes of them.
     pub finish: Finish,
 }
@@ -199,7 +205,7 @@ impl Piece {
         Piece {
             rows: at..at + (rows.end - rows.start),
             from: later(&self.from),
-            against: self.against.as_ref().map(later),
+            against: self.against.as_deref().map(later).map(Box::new),
             importance: self.importance.clone(),
             gain: self.gain.clone(),
             finish: self.finish,
@@ -272,9 +278,9 @@ pub struct Ask {
     /// Error of the written or compared values against the source.
     pub error: bool,
     /// Error that each of these encodings would make.
-    pub encodings: Vec<Encoding>,
+    pub encodings: ThinVec<Encoding>,
     /// Whether encoding the source so gives exactly the candidate's bytes.
-    pub identity: Vec<Encoding>,
+    pub identity: ThinVec<Encoding>,
 }
 
 /// One tensor of the work: written, measured or both.
@@ -291,11 +297,17 @@ pub struct Output {
     /// Where the bytes go, if anywhere.
     pub place: Option<Place>,
     /// Where the values come from, covering all rows in order.
-    pub pieces: Vec<Piece>,
+    pub pieces: Pieces,
     /// What is measured.
     pub ask: Ask,
     /// Why it is treated so.
     pub reason: Reason,
+}
+
+/// Adds the JSON of a plain struct, which ends where its brackets close. Making it cannot fail; an empty text would only
+/// weaken the digest.
+fn add(hash: &mut Sha256, part: &impl Serialize) {
+    hash.update(serde_json::to_vec(part).unwrap_or_default());
 }
 
 impl Output {
@@ -311,7 +323,7 @@ impl Output {
         let (row, col) = (at / cols, at % cols);
         let piece = self.pieces.iter().find(|p| p.rows.contains(&row));
         piece.map_or(at, |p| {
-            let strip = p.from.strip.unwrap_or(Strip { at: 0, of: cols });
+            let strip = p.from.strip.as_deref().copied().unwrap_or(Strip { at: 0, of: cols });
             (row - p.rows.start + p.from.row) * strip.of + strip.at + col
         })
     }
@@ -389,8 +401,9 @@ impl Plan {
     pub fn fingerprint(&self, salt: &[u8]) -> [u8; 32] {
         let mut hash = Sha256::new();
         hash.update(salt);
-        // Serialising plain structs to memory cannot fail; an empty text would only weaken the digest.
-        hash.update(serde_json::to_vec(self).unwrap_or_default());
+        // One by one: the text of the whole would be larger than the plan.
+        self.outputs.iter().for_each(|output| add(&mut hash, output));
+        add(&mut hash, &(&self.files, &self.conversion, &self.warnings));
         for file in &self.files {
             hash.update((file.header.len() as u64).to_le_bytes());
             hash.update(&file.header);

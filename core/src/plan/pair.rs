@@ -77,7 +77,7 @@ pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Opti
         if identity.iter().all(|e| encoder(*e).is_none()) {
             return Err(format!("{to} cannot be encoded, so {from} cannot be held against it"));
         }
-        Ok((Ask { identity, error: true, ..Ask::default() }, Finish::Measure))
+        Ok((Ask { identity: identity.into(), error: true, ..Ask::default() }, Finish::Measure))
     })
 }
 
@@ -330,14 +330,15 @@ impl<'a> Builder<'a> {
             shape: shaped.shape.clone(),
             grid,
             place: None,
-            pieces: vec![Piece {
+            pieces: Piece {
                 rows: 0..grid.rows,
                 from: m.reference.1,
-                against: Some(m.candidate.1),
+                against: Some(m.candidate.1.into()),
                 importance: None,
                 gain: None,
                 finish,
-            }],
+            }
+            .into(),
             ask,
             reason,
         };
@@ -357,14 +358,15 @@ impl<'a> Builder<'a> {
             shape: a.shape.clone(),
             grid,
             place: None,
-            pieces: vec![Piece {
+            pieces: Piece {
                 rows: 0..1,
                 from: as_bytes(&m.reference.1),
-                against: Some(as_bytes(&m.candidate.1)),
+                against: Some(as_bytes(&m.candidate.1).into()),
                 importance: None,
                 gain: None,
                 finish: Finish::Copy,
-            }],
+            }
+            .into(),
             ask: Ask::default(),
             reason: measured_reason(&m.name, &a.shape),
         });

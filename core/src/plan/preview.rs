@@ -118,7 +118,7 @@ pub fn preview(
                     frame.output = Some(plan.outputs.len());
                     frame.along = turned.along();
                     frame.folded = turned.folded;
-                    let output = Output { grid: turned.grid, pieces: turned.pieces, ..plain.clone() };
+                    let output = Output { grid: turned.grid, pieces: turned.pieces.into(), ..plain.clone() };
                     plan.outputs.push(output);
                 }
             }
@@ -212,7 +212,8 @@ fn row_by_row(form: Form, seed: u64, index: usize, tensor: &TensorInfo) -> Resul
     Rotation::new(len, form, seed)?;
     let grid = Grid::of(&tensor.shape);
     let turn = Turn { along: Along::Columns, at: 0, len, form, seed };
-    let from = Operand { ops: vec![Op::Rotate(turn)], ..convert::operand(Side::Source, index, tensor) };
+    let from =
+        Operand { ops: vec![Op::Rotate(turn)].into(), ..convert::operand(Side::Source, index, tensor) };
     let finish = Finish::Measure;
     let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish };
     Ok(Turned { grid, pieces: vec![piece], folded: false })

@@ -82,14 +82,14 @@ fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
         _ => Vec::new(),
     };
     output.place = None;
-    output.ask = Ask { error: !identity.is_empty(), identity, ..Ask::default() };
+    output.ask = Ask { error: !identity.is_empty(), identity: identity.into(), ..Ask::default() };
     let against = |piece: &Piece| {
         let all = operand(Side::Candidate, index, tensor);
         let dtype = if finish == Finish::Copy { DType::U8 } else { tensor.dtype };
         Operand { row: piece.rows.start, dtype, ..all }
     };
     for piece in &mut output.pieces {
-        piece.against = Some(against(piece));
+        piece.against = Some(against(piece).into());
         if matches!(finish, Finish::Encode(_)) {
             piece.finish = Finish::Measure;
         }

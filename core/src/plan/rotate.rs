@@ -241,10 +241,10 @@ impl<'a> Turning<'a> {
         }
         output.grid = steps.grid;
         output.reason = match output.pieces.first().map(|p| p.finish) {
-            Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.to_string() },
-            _ => Reason { text: join(&output.reason.text, steps.words), ..output.reason.clone() },
+            Some(Finish::Copy) => Reason { code: "rotated", text: steps.words.into() },
+            _ => Reason { text: join(&output.reason.text, steps.words).into(), ..output.reason.clone() },
         };
-        output.pieces = self.pieces(at, tensor, steps, finish)?;
+        output.pieces = self.pieces(at, tensor, steps, finish)?.into();
         if matches!(part.stream, StreamPart::Norm { .. }) {
             told.folded_norms += 1;
         } else {
@@ -255,9 +255,9 @@ impl<'a> Turning<'a> {
     }
 
     fn pieces(&self, at: usize, tensor: &TensorInfo, steps: Steps, finish: Finish) -> Result<Vec<Piece>> {
-        let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?;
+        let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?.map(Into::into);
         let mut from = operand(Side::Source, at, tensor);
-        from.ops = steps.ops;
+        from.ops = steps.ops.into();
         let slab = steps.slab.max(1);
         let piece = |first: u64| Piece {
             rows: first..(first + slab).min(steps.grid.rows),

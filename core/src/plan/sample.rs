@@ -38,7 +38,7 @@ fn take(output: &mut Output, rows: u64) {
         }
     }
     if end < output.grid.rows {
-        output.pieces = pieces;
+        output.pieces = pieces.into();
         output.grid.rows = end;
     }
 }
@@ -73,17 +73,18 @@ fn take_columns(output: &mut Output, rows: u64) {
     for (strip, piece) in strips.into_iter().flatten().flat_map(|s| output.pieces.iter().map(move |p| (s, p)))
     {
         let mut part = piece.part(piece.rows.clone(), end);
-        part.from.strip = Some(Strip { at: strip * STRIP, of: cols });
+        part.from.strip = Some(Strip { at: strip * STRIP, of: cols }.into());
         end = part.rows.end;
         pieces.push(part);
     }
-    output.pieces = pieces;
+    output.pieces = pieces.into();
     output.grid = Grid { rows: end, cols: STRIP };
 }
 
 /// Rows of which none may be taken without the others.
 fn together(output: &Output) -> u64 {
-    let operands = || output.pieces.iter().flat_map(|p| core::iter::once(&p.from).chain(&p.against));
+    let operands =
+        || output.pieces.iter().flat_map(|p| core::iter::once(&p.from).chain(p.against.as_deref()));
     let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
     let flat = straddle(output.grid.cols, operands().map(|o| o.dtype).chain(asked));
     operands().fold(flat, |g, o| lcm(g, o.map.group()))

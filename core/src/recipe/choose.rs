@@ -6,16 +6,14 @@
 use super::mix::Mix;
 use super::pattern;
 use super::rules::{Case, Part, Rule, When, fallback};
-use super::{Reason, Recipe};
+use super::{Reason, Recipe, Text};
 use crate::dtype::{DType, Kind};
 use crate::format::Checkpoint;
 use crate::model::role::{Role, kept_in_mixes, role};
 use crate::model::traits::{Traits, stack};
 use crate::model::twin::{Twin, layer, twin};
 use crate::tensor::TensorInfo;
-use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// What a recipe wants of a tensor.
@@ -25,6 +23,15 @@ pub enum Aim {
     Keep(Reason),
     /// To become this type.
     To(DType, Reason),
+}
+
+impl Aim {
+    /// The same, with the text of the last one where it is equal.
+    fn sharing(mut self, last: &mut Text) -> Aim {
+        let (Aim::Keep(why) | Aim::To(_, why)) = &mut self;
+        why.text = core::mem::take(&mut why.text).shared(last);
+        self
+    }
 }
 
 /// What a recipe wants of a whole model.
@@ -38,7 +45,7 @@ pub struct Aims {
     pub fallbacks: u64,
 }
 
-fn reason(code: &'static str, text: impl Into<String>) -> Reason {
+fn reason(code: &'static str, text: impl Into<Text>) -> Reason {
     Reason { code, text: text.into() }
 }
 
@@ -53,9 +60,10 @@ struct Seat<'a> {
 pub fn aims(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Aims {
     let seats: Vec<Seat<'_>> = checkpoint.tensors.iter().map(seat).collect();
     let mut all = Aims { aims: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
+    let mut last = Text::default();
     let wanted = match recipe.mix {
         Some(mix) => mixed(recipe, mix, checkpoint, &seats, weights),
-        None => seats.iter().map(|s| uniform(recipe, s)).collect(),
+        None => seats.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
     for (seat, aim) in seats.iter().zip(wanted) {
         if let Some((at, _)) = overridden(recipe, seat) {
@@ -67,7 +75,7 @@ pub fn aims(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Aims {
             }
             aim => aim,
         };
-        all.aims.push(aim);
+        all.aims.push(aim.sharing(&mut last));
     }
     all
 }
@@ -192,11 +200,14 @@ struct Model<'a> {
 
 fn mixed(recipe: &Recipe, mix: Mix, checkpoint: &Checkpoint, seats: &[Seat<'_>], weights: bool) -> Vec<Aim> {
     // The tensors of a GGUF, in the order of the work: experts of one stack are one.
-    let mut order: BTreeMap<(i64, &str), Vec<usize>> = BTreeMap::new();
-    for (index, seat) in seats.iter().enumerate() {
-        order.entry((layer(&seat.twin.name), &seat.twin.name)).or_default().push(index);
-    }
-    let parts = order.keys().map(|(_, name)| Part::of(name));
+    let place = |(index, seat): (usize, _)| {
+        let Seat { twin, .. }: &Seat<'_> = seat;
+        (layer(&twin.name), twin.name.as_str(), index)
+    };
+    let mut order: Vec<(i64, &str, usize)> = seats.iter().enumerate().map(place).collect();
+    order.sort_unstable();
+    let stacks = || order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    let parts = stacks().filter_map(|s| s.first()).map(|(_, name, _)| Part::of(name));
     let model = Model {
         recipe,
         mix,
@@ -210,16 +221,18 @@ fn mixed(recipe: &Recipe, mix: Mix, checkpoint: &Checkpoint, seats: &[Seat<'_>],
         values: parts.filter(|p| *p == Part::AttnV).count() as u64,
     };
     let mut counts = Counts::default();
-    let mut aims: BTreeMap<usize, Aim> = BTreeMap::new();
-    for ((_, name), members) in &order {
+    let (mut aims, mut last) = (alloc::vec![None; seats.len()], Text::default());
+    for stack in stacks() {
         // Whichever of them is asked, experts of a stack are alike; the name decides, not the order of the files.
-        let Some(first) = members.iter().filter_map(|&i| seats.get(i)).min_by_key(|s| &s.tensor.name) else {
-            continue;
-        };
-        let aim = model.aim(first, name, members.len() as u64, &mut counts);
-        aims.extend(members.iter().map(|&i| (i, aim.clone())));
+        let members = stack.iter().filter_map(|&(_, name, i)| Some((name, seats.get(i)?)));
+        let Some((name, first)) = members.min_by_key(|(_, s)| &s.tensor.name) else { continue };
+        let aim = model.aim(first, name, stack.len() as u64, &mut counts).sharing(&mut last);
+        for &(_, _, i) in stack {
+            aims.iter_mut().skip(i).take(1).for_each(|a| *a = Some(aim.clone()));
+        }
     }
-    aims.into_values().collect()
+    // Every tensor is in one stack.
+    aims.into_iter().flatten().collect()
 }
 
 impl Model<'_> {

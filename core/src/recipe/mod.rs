@@ -8,6 +8,7 @@ pub mod mix;
 pub mod pattern;
 pub mod rotate;
 pub mod rules;
+mod text;
 
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};
@@ -22,6 +23,8 @@ use choose::Aim;
 use mix::Mix;
 use rotate::Rotate;
 use serde::{Deserialize, Serialize};
+
+pub use text::Text;
 
 /// Whether lattice blocks store a minimum, or a bias of `-8 * scale`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +92,7 @@ pub struct Reason {
     /// The stable word.
     pub code: &'static str,
     /// The sentence for people.
-    pub text: String,
+    pub text: Text,
 }
 
 /// What happens to one tensor.
@@ -112,7 +115,7 @@ pub struct Decision {
     pub reason: Reason,
 }
 
-fn decide(fate: Fate, code: &'static str, text: impl Into<String>) -> Decision {
+fn decide(fate: Fate, code: &'static str, text: impl Into<Text>) -> Decision {
     Decision { fate, reason: Reason { code, text: text.into() } }
 }
 
@@ -300,7 +303,7 @@ fn both(why: Reason, how: Reason) -> Reason {
     match (why.code, how.code) {
         (_, "weight") => why,
         ("weight", _) => how,
-        _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text) },
+        _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text).into() },
     }
 }
 

@@ -5,25 +5,24 @@
 
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::format::Checkpoint;
-use crate::gate::Equivalence;
-use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured};
+use crate::job::{Identity, Job, Measured};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
-use crate::plan::{Conversion, Finish, Output, Plan, Warning};
+use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
-use crate::recipe::Reason;
 use crate::tensor::Shape;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
 
 mod compare;
+mod converted;
 mod gains;
 mod rotated;
 mod run;
 mod verify;
 
 pub use compare::{CompareReport, CompareRow, Verdict, compared};
+pub use converted::{ConvertReport, ConvertedTensor, ConvertedTensors, GateView, action, converted};
 pub use gains::{Gains, Lesson, Summary, decibels};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use run::{DeviceView, Run};
@@ -236,120 +235,6 @@ impl From<Moments> for StatsView {
             nan: m.nan,
             inf: m.inf,
         }
-    }
-}
-
-/// One tensor of a conversion.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct ConvertedTensor {
-    pub name: String,
-    pub action: &'static str,
-    pub dtype_in: DType,
-    pub dtype_out: DType,
-    pub shape: Shape,
-    pub numel: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    pub reason: Reason,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<ErrorView>,
-}
-
-/// What a conversion makes, planned or done.
-#[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct ConvertReport {
-    pub schema_version: u32,
-    #[serde(flatten)]
-    pub conversion: Conversion,
-    pub tensors: Vec<ConvertedTensor>,
-    /// SHA-256 of the files that a rotated artefact was made from, each read whole; absent where nothing was rotated.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub source_sha256: Vec<(String, String)>,
-    /// What a rotation was held against; absent where nothing was rotated, and for a plan.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateView>,
-    pub warnings: Vec<Warning>,
-}
-
-/// What held before a rotated artefact was written.
-#[derive(Clone, Debug, Serialize)]
-pub struct GateView {
-    /// Elements that were held against the algebra: all that were rotated.
-    pub algebra_elements: u64,
-    /// By how many units of rounding each comparison might be off.
-    pub algebra_limit: f64,
-    /// What source and rotated model computed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub probe: Option<Equivalence>,
-    /// Why they were not tried.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unprobed: Option<String>,
-}
-
-impl GateView {
-    /// Of a rotated model that was tried.
-    pub fn probed(elements: u64, probe: Equivalence) -> GateView {
-        GateView {
-            algebra_elements: elements,
-            algebra_limit: ALGEBRA_LIMIT,
-            probe: Some(probe),
-            unprobed: None,
-        }
-    }
-
-    /// Of one that was not.
-    pub fn unprobed(elements: u64, why: String) -> GateView {
-        GateView {
-            algebra_elements: elements,
-            algebra_limit: ALGEBRA_LIMIT,
-            probe: None,
-            unprobed: Some(why),
-        }
-    }
-}
-
-/// The report of a conversion; without `gathered`, that of its plan.
-pub fn converted(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    gathered: Option<&Collector>,
-) -> Option<ConvertReport> {
-    let tensor = |(index, o): (usize, &Output)| {
-        let source = checkpoint.tensors.get(o.pieces.first()?.from.tensor as usize)?;
-        let error = gathered.filter(|_| o.ask.error).and_then(|c| c.output(index)?.error());
-        Some(ConvertedTensor {
-            name: o.name.clone(),
-            action: action(o),
-            dtype_in: source.dtype,
-            dtype_out: o.dtype,
-            shape: o.shape.clone(),
-            numel: o.shape.numel(),
-            bytes_in: source.bytes.len(),
-            bytes_out: o.place?.bytes,
-            reason: o.reason.clone(),
-            error: error.map(ErrorView::from),
-        })
-    };
-    Some(ConvertReport {
-        schema_version: SCHEMA_VERSION,
-        conversion: plan.conversion.clone()?,
-        tensors: plan.outputs.iter().enumerate().filter_map(tensor).collect(),
-        source_sha256: Vec::new(),
-        gate: None,
-        warnings: plan.warnings.clone(),
-    })
-}
-
-/// The word for what happens to an output.
-pub fn action(output: &Output) -> &'static str {
-    match output.pieces.first().map(|p| p.finish) {
-        Some(Finish::Transcode(_)) => "transcode",
-        Some(Finish::Encode(_)) if output.dtype.is_quantized() => "quantize",
-        Some(Finish::Encode(_)) if output.is_rotated() => "rotate",
-        Some(Finish::Encode(_)) => "convert",
-        Some(Finish::Copy | Finish::Measure) | None => "keep",
     }
 }
 

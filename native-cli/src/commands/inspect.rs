@@ -4,14 +4,16 @@ use super::{Wanted, measure};
 use crate::args::Inspect;
 use crate::drive::Resources;
 use crate::io::source::Source;
-use crate::render::table::{Align, Styled, Tone, plain, render};
-use crate::render::{self, clean, count, fixed, sci, shape, short_size, size};
+use crate::render::table::{self, Align, Styled, Tone, plain};
+use crate::render::{self, WithRows, clean, count, fixed, sci, shape, short_size, size};
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::measure as plan_measure;
 use quantoscope_core::report::{SCHEMA_VERSION, StatsTensor, stats};
 use quantoscope_core::tensor::{MetaValue, TensorInfo};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Metadata values longer than this are cut in the table; JSON carries texts whole.
@@ -30,7 +32,7 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
         render::json(&as_json(&source, &tensors, measured.as_ref()))?;
     } else {
         render::warn(&source.checkpoint.warnings);
-        render::print(&as_text(&source, &tensors, measured.as_ref()))?;
+        render::stream(|out| write_text(out, &source, &tensors, measured.as_ref()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,9 +74,9 @@ fn meta_json(value: &MetaValue) -> Value {
     }
 }
 
-fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>) -> Value {
+fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>) -> impl Serialize {
     let c = &source.checkpoint;
-    let tensor = |t: &&TensorInfo| {
+    let tensor = move |t: &&TensorInfo| {
         let mut value = json!({
             "name": t.name, "dtype": t.dtype, "shape": t.shape, "numel": t.shape.numel(),
             "bytes": t.bytes.len(), "bits_per_weight": t.dtype.bits_per_weight(),
@@ -89,7 +91,7 @@ fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>
     };
     let metadata: serde_json::Map<String, Value> =
         c.metadata.0.iter().map(|(k, v)| (k.clone(), meta_json(v))).collect();
-    json!({
+    let head = json!({
         "schema_version": SCHEMA_VERSION,
         "input": source.path.to_string_lossy(),
         "container": c.container,
@@ -102,17 +104,22 @@ fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>
         "metadata": metadata,
         "companions": c.companions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
         "warnings": c.warnings,
-        "tensors": tensors.iter().map(tensor).collect::<Vec<_>>(),
-    })
+        "tensors": [],
+    });
+    WithRows { head, key: "tensors", rows: tensors.iter().map(tensor) }
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn as_text(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>) -> String {
-    let mut text = summary(source, tensors);
-    text.push('\n');
+fn write_text(
+    out: &mut dyn Write,
+    source: &Source,
+    tensors: &[&TensorInfo],
+    measured: Option<&Measured>,
+) -> io::Result<()> {
+    writeln!(out, "{}", summary(source, tensors))?;
     let mut columns = vec![
         ("tensor", Align::Left),
         ("dtype", Align::Left),
@@ -132,8 +139,7 @@ fn as_text(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>
         }
         row
     });
-    text.push_str(&render(&columns, rows));
-    text
+    table::write(out, &columns, rows)
 }
 
 fn row(t: &TensorInfo, total: u64) -> Vec<Styled> {

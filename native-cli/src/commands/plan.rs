@@ -3,7 +3,7 @@
 use crate::args::{Plan, RecipeArgs, To};
 use crate::io::source::Source;
 use crate::render;
-use crate::render::quantized::as_text;
+use crate::render::quantized::{Document, write_text};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
@@ -19,10 +19,10 @@ pub fn run(args: &Plan) -> Result<ExitCode> {
     let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
     let report = converted(&source.checkpoint, &plan, None);
     match report {
-        Some(report) if args.json => render::json(&serde_json::json!({ "result": report, "dry_run": true }))?,
+        Some(report) if args.json => render::json(&Document::new(&report, None, true))?,
         Some(report) => {
             render::warn(&plan.warnings);
-            render::print(&as_text(&report, None, None))?;
+            render::stream(|out| write_text(out, &report, None, None))?;
         }
         None => {}
     }

@@ -11,9 +11,9 @@ use crate::io::target::{Permission, target};
 use crate::render;
 use crate::render::events::{Event, Events};
 use crate::render::progress::Progress;
-use crate::render::quantized::as_text;
 use crate::signals;
 use crate::system_limits::fitting;
+use crate::render::quantized::{Document, write_text};
 use quantoscope_core::error::{Code, Culprit, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
@@ -116,7 +116,11 @@ pub fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
     Ok(resources)
 }
 
-fn report(source: &Source, plan: &Plan, collected: Option<&Collector>) -> Result<ConvertReport> {
+fn report<'a>(
+    source: &'a Source,
+    plan: &'a Plan,
+    collected: Option<&'a Collector>,
+) -> Result<ConvertReport<'a>> {
     let none = || Error::new(Code::Io, "the plan is not one of a conversion");
     converted(&source.checkpoint, plan, collected).ok_or_else(none)
 }
@@ -138,15 +142,11 @@ fn dry_run(args: &Quantize, source: &Source, plan: &Plan, resources: Resources) 
     finish(args, &report, None)
 }
 
-fn finish(args: &Quantize, report: &ConvertReport, run: Option<&Run>) -> Result<ExitCode> {
+fn finish(args: &Quantize, report: &ConvertReport<'_>, run: Option<&Run>) -> Result<ExitCode> {
     if args.json {
-        let mut value = serde_json::json!({ "result": report, "dry_run": args.dry_run });
-        if let (Some(run), Some(map)) = (run, value.as_object_mut()) {
-            map.insert("run".into(), serde_json::json!(run));
-        }
-        render::json(&value)?;
+        render::json(&Document::new(report, run, args.dry_run))?;
     } else if !args.events {
-        render::print(&as_text(report, run, Some(&args.output)))?;
+        render::stream(|out| write_text(out, report, run, Some(&args.output)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -128,7 +128,7 @@ impl<'a> Events<'a> {
     }
 
     /// The run is over.
-    pub fn done(&self, report: &ConvertReport, run: Option<&Run>, dry_run: bool) -> Result<()> {
+    pub fn done(&self, report: &ConvertReport<'_>, run: Option<&Run>, dry_run: bool) -> Result<()> {
         self.emit(|_, _| {
             Some(Event::Done {
                 dry_run,

@@ -6,7 +6,8 @@ pub mod quantized;
 pub mod table;
 
 use quantoscope_core::error::{Code, Error, Result};
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
 /// Text from a file, safe for a terminal: control characters are escaped.
@@ -83,8 +84,13 @@ pub fn fixed(x: Option<f64>, decimals: usize) -> String {
 
 /// Writes to standard output. A closed pipe is no error: whoever read has seen enough, and the work goes on.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    stream(|out| out.write_all(text.as_bytes()))
+}
+
+/// The same for what is written piece by piece, because the whole of it could be large.
+pub fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(e) => Err(Error::new(Code::Io, format!("cannot write to standard output: {e}"))),
         Ok(()) => Ok(()),
@@ -93,16 +99,52 @@ pub fn print(text: &str) -> Result<()> {
 
 /// Prints a value as indented JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
-    print(&(to_json(serde_json::to_string_pretty(value))? + "\n"))
+    stream(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }
 
 /// Prints a value as one line of JSON.
 pub fn json_line(value: &impl Serialize) -> Result<()> {
-    print(&(to_json(serde_json::to_string(value))? + "\n"))
+    stream(|out| {
+        serde_json::to_writer(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }
 
-fn to_json(text: serde_json::Result<String>) -> Result<String> {
-    text.map_err(|e| Error::new(Code::Io, format!("cannot write JSON: {e}")))
+/// A JSON object with one long array, whose rows are made and written one by one. All keys are sorted.
+pub struct WithRows<I> {
+    /// The object; what it has under `key` stands for the rows.
+    pub head: Value,
+    pub key: &'static str,
+    pub rows: I,
+}
+
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for WithRows<I> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let members = self.head.as_object().into_iter().flatten();
+        let mut map = s.serialize_map(None)?;
+        for (key, value) in members {
+            match key == self.key {
+                true => map.serialize_entry(key, &Rows(&self.rows))?,
+                false => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+struct Rows<'a, I>(&'a I);
+
+impl<I: Iterator<Item: Serialize> + Clone> Serialize for Rows<'_, I> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let mut rows = s.serialize_seq(None)?;
+        for row in self.0.clone() {
+            rows.serialize_element(&serde_json::to_value(row).map_err(serde::ser::Error::custom)?)?;
+        }
+        rows.end()
+    }
 }
 
 /// A line on standard error. Where nobody can read it, nothing else is lost: not the work, nor its exit code.

@@ -1,17 +1,25 @@
 //! The report of `quantize`, for people: a row for each tensor, the sums below.
 
-use super::table::{Align, Styled, Tone, plain, render};
-use super::{clean, count, fixed, percent, sci, shape, short_size, size};
+use super::table::{self, Align, Styled, Tone, plain};
+use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
 use quantoscope_core::plan::Importance;
 use quantoscope_core::plan::rotate::Rotated;
 use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, GateView, Run};
 use quantoscope_core::rotate::Form;
+use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::path::Path;
 
-/// The report as text; without `run`, that of a plan.
-pub fn as_text(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {
+/// Writes the report as text; without `run`, that of a plan.
+pub fn write_text(
+    to: &mut dyn Write,
+    report: &ConvertReport<'_>,
+    run: Option<&Run>,
+    out: Option<&Path>,
+) -> io::Result<()> {
     let measured = report.tensors.iter().any(|t| t.error.is_some());
     let right = |name| (name, Align::Right);
     let mut columns =
@@ -21,10 +29,30 @@ pub fn as_text(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) ->
     } else {
         columns.push(("why", Align::Left));
     }
-    let mut text = render(&columns, report.tensors.iter().map(|t| row(t, measured)));
-    text.push('\n');
-    text.push_str(&sums(report, run, out));
-    text
+    table::write(to, &columns, report.tensors.iter().map(|t| row(&t, measured)))?;
+    writeln!(to, "\n{}", sums(report, run, out).trim_end())
+}
+
+/// The report as JSON, its rows written one by one; all keys sorted.
+#[derive(Serialize)]
+pub struct Document<R: Serialize> {
+    dry_run: bool,
+    result: R,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Value>,
+}
+
+impl Document<()> {
+    pub fn new<'a>(
+        report: &'a ConvertReport<'a>,
+        run: Option<&Run>,
+        dry_run: bool,
+    ) -> Document<impl Serialize + use<'a>> {
+        // Plain structs always serialise.
+        let head = serde_json::to_value(report.without_rows()).unwrap_or_default();
+        let run = run.map(|run| serde_json::to_value(run).unwrap_or_default());
+        Document { dry_run, result: WithRows { head, key: "tensors", rows: report.tensors.iter() }, run }
+    }
 }
 
 fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
@@ -38,7 +66,7 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
         plain(format!("{} → {}", short_size(t.bytes_in), short_size(t.bytes_out))),
     ];
     if !measured {
-        cells.push((t.reason.text.clone(), Tone::Dim));
+        cells.push((t.reason.text.to_string(), Tone::Dim));
     } else if let Some(e) = &t.error {
         cells.extend([plain(sci(e.rmse)), plain(percent(e.relative_error)), plain(fixed(e.cosine, 6))]);
     } else {
@@ -106,9 +134,9 @@ fn gate(g: &GateView) -> String {
 }
 
 /// How many tensors have each type, the most bytes first.
-fn types(report: &ConvertReport) -> String {
+fn types(report: &ConvertReport<'_>) -> String {
     let mut all: BTreeMap<DType, (u64, u64)> = BTreeMap::new();
-    for t in &report.tensors {
+    for t in report.tensors.iter() {
         let (bytes, n) = all.entry(t.dtype_out).or_default();
         *bytes = bytes.saturating_add(t.bytes_out);
         *n += 1;
@@ -135,7 +163,7 @@ fn device(d: &DeviceView) -> String {
     format!("{name}: {blocks} blocks, {checked} of them made again and equal{seen}{ended}")
 }
 
-fn sums(report: &ConvertReport, run: Option<&Run>, out: Option<&Path>) -> String {
+fn sums(report: &ConvertReport<'_>, run: Option<&Run>, out: Option<&Path>) -> String {
     let to = out.map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };

@@ -1,7 +1,8 @@
 //! Aligned tables for terminals, and the same rows as tab-separated values.
 
 use super::clean;
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr;
 
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,46 +36,75 @@ const LEAST_NAME: usize = 16;
 
 /// Renders an aligned table.
 pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styled>>) -> String {
-    let colours = super::colours();
-    let mut rows: Vec<Vec<Styled>> = rows.into_iter().collect();
-    if let Some((terminal_size::Width(width), _)) = terminal_size::terminal_size_of(std::io::stdout()) {
-        fit(columns, &mut rows, width.into());
-    }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    if colours {
-        table.enforce_styling();
-    }
-    let head = |name: &str| {
-        let cell = Cell::new(name);
-        if colours { cell.add_attribute(Attribute::Bold) } else { cell }
-    };
-    table.set_header(columns.iter().map(|(name, _)| head(name)));
-    for row in rows {
-        table.add_row(row.into_iter().map(|c| cell(c, colours)));
-    }
-    for (i, (column, (_, align))) in table.column_iter_mut().zip(columns).enumerate() {
-        let last = i + 1 == columns.len();
-        column.set_padding((0, if last { 0 } else { GAP as u16 }));
-        column.set_cell_alignment(match align {
-            Align::Left => CellAlignment::Left,
-            Align::Right => CellAlignment::Right,
-        });
-    }
-    table.lines().map(|l| l.trim_end().to_string() + "\n").collect()
+    let rows: Vec<Vec<Styled>> = rows.into_iter().collect();
+    let mut text = Vec::new();
+    // Memory takes everything, and all that is written is text.
+    let _ = write(&mut text, columns, rows.iter().cloned());
+    String::from_utf8(text).unwrap_or_default()
 }
 
-/// On a terminal that is too narrow, names give way: their ends tell more than their middles.
-fn fit(columns: &[(&str, Align)], rows: &mut [Vec<Styled>], width: usize) {
-    let len = |text: &str| text.chars().count();
-    let widest = |i: usize, head: &str| {
-        rows.iter().filter_map(|r| Some(len(&r.get(i)?.0))).max().unwrap_or(0).max(len(head))
-    };
-    let others: usize = columns.iter().enumerate().skip(1).map(|(i, (head, _))| widest(i, head) + GAP).sum();
-    let room = width.saturating_sub(others + GAP).max(LEAST_NAME);
-    for (name, _) in rows.iter_mut().filter_map(|r| r.first_mut()) {
+/// Writes an aligned table. Rows are made again for every look at them, so that a million of them take no memory.
+pub fn write(
+    out: &mut dyn Write,
+    columns: &[(&str, Align)],
+    rows: impl Iterator<Item = Vec<Styled>> + Clone,
+) -> io::Result<()> {
+    let terminal = terminal_size::terminal_size_of(io::stdout());
+    let room = terminal.map(|(terminal_size::Width(width), _)| room(columns, rows.clone(), width.into()));
+    let rows = rows.map(|row| cells(row, room));
+    let mut widths: Vec<usize> = columns.iter().map(|(head, _)| head.width()).collect();
+    for row in rows.clone() {
+        for (width, (text, _)) in widths.iter_mut().zip(&row) {
+            *width = text.width().max(*width);
+        }
+    }
+    let colours = super::colours();
+    let head = columns.iter().map(|(head, _)| ((*head).to_string(), if colours { BOLD } else { "" }));
+    write_row(out, columns, &widths, head)?;
+    let style = |(text, tone): Styled| (text, if colours { escape(tone) } else { "" });
+    rows.into_iter().try_for_each(|row| write_row(out, columns, &widths, row.into_iter().map(style)))
+}
+
+/// The cells of a row as they are shown.
+fn cells(mut row: Vec<Styled>, room: Option<usize>) -> Vec<Styled> {
+    if let (Some(room), Some((name, _))) = (room, row.first_mut()) {
         *name = shorten(name, room);
     }
+    row.into_iter().map(|(text, tone)| (clean(&text), tone)).collect()
+}
+
+/// Writes a line, without blanks at its end.
+fn write_row(
+    out: &mut dyn Write,
+    columns: &[(&str, Align)],
+    widths: &[usize],
+    cells: impl Iterator<Item = (String, &'static str)>,
+) -> io::Result<()> {
+    let mut line = String::new();
+    for (((text, escape), (_, align)), width) in cells.zip(columns).zip(widths) {
+        let (before, after) = match (align, width.saturating_sub(text.width())) {
+            (Align::Left, fill) => (0, fill),
+            (Align::Right, fill) => (fill, 0),
+        };
+        let reset = if escape.is_empty() { "" } else { RESET };
+        line.extend(std::iter::repeat_n(' ', before));
+        line.extend([escape, &text, reset]);
+        line.extend(std::iter::repeat_n(' ', after + GAP));
+    }
+    writeln!(out, "{}", line.trim_end())
+}
+
+/// On a terminal that is too narrow, names give way: their ends tell more than their middles. How long they may be.
+fn room(columns: &[(&str, Align)], rows: impl Iterator<Item = Vec<Styled>>, width: usize) -> usize {
+    let len = |text: &str| text.chars().count();
+    let mut widest: Vec<usize> = columns.iter().map(|(head, _)| len(head)).collect();
+    for row in rows {
+        for (width, (text, _)) in widest.iter_mut().zip(&row) {
+            *width = len(text).max(*width);
+        }
+    }
+    let others: usize = widest.iter().skip(1).map(|n| n + GAP).sum();
+    width.saturating_sub(others + GAP).max(LEAST_NAME)
 }
 
 fn shorten(text: &str, room: usize) -> String {
@@ -87,17 +117,17 @@ fn shorten(text: &str, room: usize) -> String {
     text.chars().take(head).chain(['…']).chain(text.chars().skip(n - tail)).collect()
 }
 
-fn cell((text, tone): Styled, colours: bool) -> Cell {
-    let cell = Cell::new(clean(&text));
-    if !colours {
-        return cell;
-    }
+const BOLD: &str = "\x1b[1m";
+const RESET: &str = "\x1b[0m";
+
+/// What makes a terminal show text so.
+fn escape(tone: Tone) -> &'static str {
     match tone {
-        Tone::Plain => cell,
-        Tone::Good => cell.fg(Color::Green),
-        Tone::Fair => cell.fg(Color::Yellow),
-        Tone::Bad => cell.fg(Color::Red),
-        Tone::Dim => cell.add_attribute(Attribute::Dim),
+        Tone::Plain => "",
+        Tone::Good => "\x1b[38;5;10m",
+        Tone::Fair => "\x1b[38;5;11m",
+        Tone::Bad => "\x1b[38;5;9m",
+        Tone::Dim => "\x1b[2m",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Laying out a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one too.
 
-use super::super::{Layout, LayoutTensor, limits};
+use super::super::{Layout, LayoutTensor, check_names_once, limits};
 use super::value::{min_size, types};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::bytes::align_up;
@@ -17,6 +17,15 @@ const VERSION: u32 = 3;
 ///
 /// A shape of `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep every axis.
 pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
+    layout_of(metadata, alignment, tensors.iter().copied())
+}
+
+/// The same of tensors that are described one by one.
+pub fn layout_of<'a>(
+    metadata: &Metadata,
+    alignment: u64,
+    tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
+) -> Result<Layout> {
     let add = check_alignment(metadata, alignment)?;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
@@ -105,27 +114,38 @@ fn check_array(array: &MetaArray) -> Result<()> {
     }
 }
 
-fn place(mut header: Vec<u8>, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
-    let (mut offsets, mut sizes, mut end) = (Vec::new(), Vec::new(), 0_u64);
-    let mut names = BTreeSet::new();
+fn place<'a>(
+    mut header: Vec<u8>,
+    alignment: u64,
+    tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
+) -> Result<Layout> {
+    check_names_once(tensors.clone())?;
+    let Layout { mut offsets, mut sizes, .. } = Layout::of(tensors.len());
+    let mut end = 0_u64;
     for t in tensors {
-        if !names.insert(t.name) {
-            return Err(Error::new(Code::DuplicateName, "two tensors of one name").of_tensor(t.name));
-        }
-        let size = describe(&mut header, t, end).map_err(|e| e.of_tensor(t.name))?;
+        let size = describe(&mut header, &t, end).map_err(|e| e.of_tensor(t.name))?;
         offsets.push(end);
         sizes.push(size);
         let next = end.checked_add(size).and_then(|e| align_up(e, alignment));
         end = next.ok_or_else(|| too_large().of_tensor(t.name))?;
+        check_header(header.len() as u64)?;
     }
     let data = align_up(header.len() as u64, alignment).ok_or_else(too_large)?;
-    if data > limits::MAX_GGUF_HEADER {
-        return Err(Error::new(Code::HeaderTooLarge, format!("the header would have {data} bytes")));
-    }
+    check_header(data)?;
     header.resize(data as usize, 0);
     let file_len = data.checked_add(end).ok_or_else(too_large)?;
     offsets.iter_mut().for_each(|at| *at += data);
     Ok(Layout { header, offsets, sizes, file_len })
+}
+
+/// Refuses a header, of which so many bytes are made, that we would not read.
+fn check_header(bytes: u64) -> Result<()> {
+    let max = limits::MAX_GGUF_HEADER;
+    if bytes > max {
+        let words = format!("the header would have more than {max} bytes, more than are read");
+        return Err(Error::new(Code::HeaderTooLarge, words));
+    }
+    Ok(())
 }
 
 /// Appends the description of a tensor that starts at `offset` of the data; returns its size.

@@ -8,7 +8,7 @@ mod layout;
 mod read;
 pub(crate) mod value;
 
-pub use layout::layout;
+pub use layout::{layout, layout_of};
 pub(crate) use read::Reader;
 
 /// Alignment of a file that names none.

@@ -9,6 +9,7 @@ mod rope;
 pub use parts::{Latent, Linear, Sliding};
 pub use rope::RopeScaling;
 
+use super::json_file::JsonFile;
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -94,19 +95,65 @@ pub struct Config {
     pub attention_multiplier: Option<f64>,
     /// What logits are divided by.
     pub logits_scaling: f64,
+    /// Where in the file that is said which a forward pass may refuse.
+    pub places: Places,
 }
+
+/// Byte offsets in `config.json`: of values, or of the object that lacks them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Places {
+    pub model_type: u64,
+    pub kv_heads: u64,
+    pub vocab: u64,
+    pub experts: u64,
+}
+
+/// The name of the file.
+pub const CONFIG: &str = "config.json";
 
 /// A configuration, read through a nested one of its text model.
 pub(super) struct Reader<'a> {
+    file: &'a JsonFile<'a>,
     outer: &'a Value,
     inner: &'a Value,
+    /// The key of the inner one in the outer.
+    nested: Option<&'static str>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn of(outer: &'a Value) -> Reader<'a> {
-        let nested = ["text_config", "llm_config", "language_config"];
-        let inner = nested.iter().find_map(|key| outer.get(key).filter(|v| v.is_object()));
-        Reader { outer, inner: inner.unwrap_or(outer) }
+    pub(super) fn of(file: &'a JsonFile<'a>) -> Reader<'a> {
+        let outer = &file.value;
+        let inner = |key: &&'static str| Some((*key, outer.get(*key).filter(|v| v.is_object())?));
+        match ["text_config", "llm_config", "language_config"].iter().find_map(inner) {
+            Some((nested, inner)) => Reader { file, outer, inner, nested: Some(nested) },
+            None => Reader { file, outer, inner: outer, nested: None },
+        }
+    }
+
+    /// Where the path to the first of these keys that is there ends, or to the object that has none of them.
+    fn path<'k>(&self, keys: &[&'k str]) -> Vec<&'k str> {
+        let inner = self.nested.into_iter();
+        let within = |key: &&&str| self.inner.get(**key).is_some();
+        match keys.iter().find(|k| within(k) || self.outer.get(**k).is_some()) {
+            Some(key) if within(&key) => inner.chain([*key]).collect(),
+            Some(key) => Vec::from([*key]),
+            None => inner.collect(),
+        }
+    }
+
+    fn place(&self, keys: &[&str]) -> u64 {
+        self.file.offset(&self.path(keys))
+    }
+
+    /// An error about the first of these keys that is there, or about their absence.
+    pub(super) fn error(&self, code: Code, keys: &[&str], message: String) -> Error {
+        self.file.error(code, &self.path(keys), message)
+    }
+
+    /// The same, of a value that cannot be.
+    fn wrong(&self, keys: &[&str], message: String) -> Error {
+        self.error(Code::BadValue, keys, message)
     }
 
     fn get(&self, key: &str) -> Option<&'a Value> {
@@ -142,27 +189,26 @@ impl<'a> Reader<'a> {
         };
         match value.as_u64() {
             Some(n) if (1..=limit).contains(&n) => Ok(Some(n as usize)),
-            _ => Err(wrong(format!("config.json: {key} is {value}, not a size from 1 to {limit}"))),
+            _ => {
+                Err(self
+                    .wrong(&[key], format!("config.json: {key} is {value}, not a size from 1 to {limit}")))
+            }
         }
     }
 
     /// The same, of a size that must be there under the first key or another.
     fn needed(&self, keys: &[&str], limit: u64) -> Result<usize> {
-        let missing = || wrong(format!("config.json does not say {}", keys.first().unwrap_or(&"")));
+        let missing =
+            || self.wrong(keys, format!("config.json does not say {}", keys.first().unwrap_or(&"")));
         self.size(keys, limit)?.ok_or_else(missing)
     }
-}
-
-fn wrong(message: String) -> Error {
-    Error::new(Code::BadValue, message)
 }
 
 impl Config {
     /// Reads `config.json`.
     pub fn parse(json: &[u8]) -> Result<Config> {
-        let outer: Value = serde_json::from_slice(json)
-            .map_err(|e| Error::new(Code::BadJson, format!("config.json is not JSON: {e}")))?;
-        Config::read(&Reader::of(&outer))
+        let file = JsonFile::parse(CONFIG, json)?;
+        Config::read(&Reader::of(&file))
     }
 
     fn read(read: &Reader<'_>) -> Result<Config> {
@@ -173,7 +219,8 @@ impl Config {
         let eps = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"];
         let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
         if read.flag("scale_attn_by_inverse_layer_idx") == Some(true) {
-            return Err(wrong("config.json: scores that are scaled by the layer are not supported".into()));
+            let message = "config.json: scores that are scaled by the layer are not supported".into();
+            return Err(read.wrong(&["scale_attn_by_inverse_layer_idx"], message));
         }
         let config = Config {
             hidden,
@@ -207,10 +254,16 @@ impl Config {
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
             attention_multiplier: read.number("attention_multiplier"),
             logits_scaling: logits_scaling(read, &model_type),
+            places: Places {
+                model_type: read.place(&["model_type"]),
+                kv_heads: read.place(&["num_key_value_heads", "num_attention_heads", "n_head"]),
+                vocab: read.place(&["vocab_size"]),
+                experts: read.place(&experts),
+            },
             model_type,
         };
-        parts::bounded(config.heads, config.head_dim)?;
-        parts::bounded(config.kv_heads, config.head_dim)?;
+        parts::bounded(read, "head_dim", config.heads, config.head_dim)?;
+        parts::bounded(read, "head_dim", config.kv_heads, config.head_dim)?;
         Ok(config)
     }
 }
@@ -245,15 +298,15 @@ fn ties(model_type: &str) -> bool {
 }
 
 fn activation(read: &Reader<'_>) -> Result<Activation> {
-    let name = ["hidden_activation", "hidden_act", "activation_function"].iter().find_map(|k| read.text(k));
-    let name = name.unwrap_or("silu");
+    let keys = ["hidden_activation", "hidden_act", "activation_function"];
+    let (key, name) = keys.iter().find_map(|k| Some((*k, read.text(k)?))).unwrap_or(("", "silu"));
     match name {
         "silu" | "swish" => Ok(Activation::Silu),
         // The first Gemma's configuration says "gelu" and means the approximation.
         "gelu" if read.text("model_type") == Some("gemma") => Ok(Activation::GeluTanh),
         "gelu" => Ok(Activation::Gelu),
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Activation::GeluTanh),
-        other => Err(wrong(format!("config.json: the activation {other:?} is not known"))),
+        other => Err(read.wrong(&[key], format!("config.json: the activation {other:?} is not known"))),
     }
 }
 

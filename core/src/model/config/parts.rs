@@ -1,6 +1,6 @@
 //! What `config.json` says of the parts that only some families have.
 
-use super::{LIMIT, Reader, wrong};
+use super::{LIMIT, Reader};
 use crate::error::Result;
 use alloc::format;
 use alloc::vec::Vec;
@@ -65,12 +65,11 @@ pub(super) fn linear(read: &Reader<'_>) -> Result<Option<Linear>> {
         return Ok(None);
     };
     if !value_heads.is_multiple_of(key_heads) {
-        return Err(wrong(format!(
-            "config.json: {value_heads} linear value heads for {key_heads} key heads"
-        )));
+        let message = format!("config.json: {value_heads} linear value heads for {key_heads} key heads");
+        return Err(read.wrong(&["linear_num_value_heads"], message));
     }
-    bounded(key_heads, key_dim)?;
-    bounded(value_heads, value_dim)?;
+    bounded(read, "linear_key_head_dim", key_heads, key_dim)?;
+    bounded(read, "linear_value_head_dim", value_heads, value_dim)?;
     Ok(Some(Linear { key_heads, value_heads, key_dim, value_dim }))
 }
 
@@ -86,8 +85,8 @@ pub(super) fn latent(read: &Reader<'_>, heads: usize) -> Result<Option<Latent>> 
         interleaved: read.flag("rope_interleave").unwrap_or(true),
     };
     // The limit leaves room for these sums.
-    bounded(heads, latent.plain_dim + latent.rotary_dim)?;
-    bounded(heads, latent.plain_dim + latent.value_dim)?;
+    bounded(read, "qk_nope_head_dim", heads, latent.plain_dim + latent.rotary_dim)?;
+    bounded(read, "qk_nope_head_dim", heads, latent.plain_dim + latent.value_dim)?;
     Ok(Some(latent))
 }
 
@@ -121,9 +120,9 @@ pub(super) fn unrotated(read: &Reader<'_>, model_type: &str, layers: usize) -> V
 }
 
 /// Refuses heads that are longer together than any size may be.
-pub(super) fn bounded(heads: usize, dim: usize) -> Result<()> {
+pub(super) fn bounded(read: &Reader<'_>, key: &str, heads: usize, dim: usize) -> Result<()> {
     if heads as u64 * dim as u64 <= LIMIT {
         return Ok(());
     }
-    Err(wrong(format!("config.json: {heads} heads of {dim} values are more than {LIMIT}")))
+    Err(read.wrong(&[key], format!("config.json: {heads} heads of {dim} values are more than {LIMIT}")))
 }

@@ -19,7 +19,8 @@ mod values;
 
 pub use values::{Heads, HeadsVerdict, Span};
 
-use super::config::Reader;
+use super::config::{CONFIG, Reader};
+use super::json_file::JsonFile;
 use crate::error::{Code, Error, Result};
 use crate::tensor::TensorInfo;
 use alloc::format;
@@ -184,16 +185,16 @@ pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<Rules> {
     let config = config.ok_or_else(|| {
         refuse("there is no config.json, so it is not known which family the model is of".into())
     })?;
-    let outer: Value = serde_json::from_slice(config)
-        .map_err(|e| Error::new(Code::BadJson, format!("config.json is not JSON: {e}")))?;
-    let read = Reader::of(&outer);
+    let file = JsonFile::parse(CONFIG, config)?;
+    let read = Reader::of(&file);
     let family = family(&read)?;
-    has_a_head(&outer)?;
+    has_a_head(&file)?;
     for needed in family.needed {
         let said = read.flag(needed.key).unwrap_or(needed.default);
         if said != needed.value {
             let (name, key) = (family.name, needed.key);
-            return Err(refuse(format!("the rules of {name} do not cover {key} = {said} (config.json)")));
+            let message = format!("the rules of {name} do not cover {key} = {said} (config.json)");
+            return Err(refuse_by(&read, &[key], message));
         }
     }
     resolve::resolve(family, &read, tensors)
@@ -208,21 +209,28 @@ fn family(read: &Reader<'_>) -> Result<&'static Family> {
     let model_type = read.text("model_type").unwrap_or("");
     table::find(model_type).ok_or_else(|| {
         let known = known().collect::<Vec<_>>().join(", ");
-        refuse(format!(
+        let message = format!(
             "no rules are known for the family {model_type:?} (model_type of config.json); known: {known}"
-        ))
+        );
+        refuse_by(read, &["model_type"], message)
     })
 }
 
 /// A model without a head hands out the stream itself, or what is made of it by something that we do not know.
-fn has_a_head(config: &Value) -> Result<()> {
+fn has_a_head(config: &JsonFile<'_>) -> Result<()> {
     const HEADED: &[&str] = &["ForCausalLM", "LMHeadModel", "ForConditionalGeneration"];
-    let Some(classes) = config.get("architectures").and_then(Value::as_array) else { return Ok(()) };
+    let Some(classes) = config.value.get("architectures").and_then(Value::as_array) else { return Ok(()) };
     let named = |class: &Value| class.as_str().is_some_and(|c| HEADED.iter().any(|h| c.ends_with(h)));
     if classes.is_empty() || classes.iter().any(named) {
         return Ok(());
     }
-    Err(refuse("no class under architectures in config.json has an output head".into()))
+    let message = "no class under architectures in config.json has an output head";
+    Err(config.error(Code::UnsupportedRotation, &["architectures"], message))
+}
+
+/// A refusal because of what `config.json` says under one of these keys, or does not say.
+fn refuse_by(read: &Reader<'_>, keys: &[&str], message: String) -> Error {
+    read.error(Code::UnsupportedRotation, keys, message)
 }
 
 fn refuse(message: String) -> Error {

@@ -3,7 +3,7 @@
 use super::names::{Kind, Meaning, Named, meaning, weight_name};
 use super::table::{Family, Prefix, Side};
 use super::values::{Heads, HeadsVerdict, both_sides};
-use super::{MadeHead, Part, Rules, StreamPart, StreamVerdict, refuse};
+use super::{MadeHead, Part, Rules, StreamPart, StreamVerdict, refuse, refuse_by};
 use crate::dtype::Kind as Elements;
 use crate::error::{Error, Result};
 use crate::model::config::{LAYERS, LIMIT, Reader};
@@ -30,7 +30,7 @@ struct Resolver<'a> {
 /// The rules of a checkpoint of this family.
 pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo]) -> Result<Rules> {
     let needed = |keys: &[&str], limit: u64| {
-        let missing = || refuse(format!("config.json does not say {}", keys.join(" or ")));
+        let missing = || refuse_by(read, keys, format!("config.json does not say {}", keys.join(" or ")));
         read.size(keys, limit)?.ok_or_else(missing)
     };
     let hidden = needed(&["hidden_size", "n_embd"], LIMIT)? as u64;
@@ -51,7 +51,7 @@ pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo
     let mut parts = it.stream()?;
     it.heads(&heads, &mut parts)?;
     let tied = read.ties_head();
-    let made_head = it.made_head(tied)?;
+    let made_head = it.made_head(read, tied)?;
     it.every_norm_is_read()?;
     let stream = it.verdict();
     Ok(Rules {
@@ -225,7 +225,7 @@ impl Resolver<'_> {
     }
 
     /// The head that must be made, unless one is there.
-    fn made_head(&mut self, tied: Option<bool>) -> Result<Option<MadeHead>> {
+    fn made_head(&mut self, read: &Reader<'_>, tied: Option<bool>) -> Result<Option<MadeHead>> {
         if self.family.refused.is_some() || self.named().any(|(_, _, n)| n.is_head && n.kind == Kind::Weight)
         {
             return Ok(None);
@@ -235,7 +235,8 @@ impl Resolver<'_> {
         };
         let name = format!("{}{}.weight", self.prefix.head, rule.names);
         if tied == Some(false) {
-            return Err(refuse(format!("the head {name} is missing, and config.json does not tie it")));
+            let message = format!("the head {name} is missing, and config.json does not tie it");
+            return Err(refuse_by(read, &["tie_word_embeddings"], message));
         }
         let source = self.gain(&weight_name(self.prefix, self.family.embedding, None), &name)?;
         let fold = self.fold(norm, None, &name)?;

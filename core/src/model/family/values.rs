@@ -2,7 +2,7 @@
 
 use super::names::{Kind, Named};
 use super::table::{Family, Layout};
-use super::{HeadPart, HeadSide, refuse};
+use super::{HeadPart, HeadSide, refuse, refuse_by};
 use crate::error::Result;
 use crate::model::config::{LIMIT, Reader};
 use crate::tensor::TensorInfo;
@@ -63,8 +63,10 @@ impl Heads {
     pub(super) fn of(family: &Family, read: &Reader<'_>, hidden: u64) -> Result<Heads> {
         let size = |keys: &[&str]| read.size(keys, LIMIT).map(|n| n.map(|n| n as u64));
         let layout = family.values.layout;
-        let heads = size(&["num_attention_heads", "n_head"])?.filter(|&n| n <= MOST).ok_or_else(|| {
-            refuse(format!("config.json does not say num_attention_heads, or more than {MOST}"))
+        let keys = ["num_attention_heads", "n_head"];
+        let heads = size(&keys)?.filter(|&n| n <= MOST).ok_or_else(|| {
+            let message = format!("config.json does not say num_attention_heads, or more than {MOST}");
+            refuse_by(read, &keys, message)
         })?;
         let own = matches!(layout, Layout::Latent | Layout::Interleaved | Layout::Transposed);
         let kv = match own {
@@ -76,10 +78,12 @@ impl Heads {
         let nope = if latent { size(&["qk_nope_head_dim"])? } else { Some(0) };
         let (Some(length), Some(nope)) = (said.or_else(|| (!latent).then(|| exactly(hidden, heads))?), nope)
         else {
-            return Err(refuse("config.json does not say how many values a head has".into()));
+            let message = "config.json does not say how many values a head has".into();
+            return Err(refuse_by(read, &["head_dim", "v_head_dim"], message));
         };
         if exactly(heads, kv).is_none() {
-            return Err(refuse(format!("config.json: {heads} heads cannot share the values of {kv}")));
+            let message = format!("config.json: {heads} heads cannot share the values of {kv}");
+            return Err(refuse_by(read, &["num_kv_heads", "num_key_value_heads"], message));
         }
         Ok(Heads::lay(layout, heads, kv, length, nope))
     }

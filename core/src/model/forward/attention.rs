@@ -2,7 +2,7 @@
 
 use super::dialect::{Inputs, Rotary};
 use super::part::{Given, Needs};
-use super::{Forward, math, refused};
+use super::{Forward, math, refused_by};
 use crate::error::Result;
 use alloc::vec::Vec;
 
@@ -24,7 +24,8 @@ pub(super) fn needs(needs: &mut Needs<'_>) -> Result<()> {
             needs.linear(v, values, c.hidden)?;
         }
         Inputs::JoinedByHead(_) if c.kv_heads != c.heads => {
-            return Err(refused("config.json: the family has as many heads of keys as of queries".into()));
+            let message = "config.json: the family has as many heads of keys as of queries".into();
+            return Err(refused_by(c.places.kv_heads, message));
         }
         Inputs::Joined(name) | Inputs::JoinedByHead(name) => {
             needs.linear(name, queries + 2 * values, c.hidden)?;

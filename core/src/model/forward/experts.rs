@@ -2,7 +2,7 @@
 
 use super::dialect::{Experts, Feed, Shares};
 use super::part::{Given, Needs};
-use super::{Forward, math, refused};
+use super::{Forward, math, refused_by};
 use crate::error::Result;
 use alloc::format;
 use alloc::string::String;
@@ -30,7 +30,7 @@ pub(super) fn router_needs(needs: &mut Needs<'_>, experts: &Experts) -> Result<(
     let c = &needs.pass.config;
     let grouped = c.experts.is_multiple_of(c.expert_groups) && c.groups_per_token <= c.expert_groups;
     if c.experts_per_token == 0 || c.experts_per_token > c.experts || !grouped {
-        return Err(refused("config.json: experts do not divide".into()));
+        return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
     needs.linear(experts.router, c.experts, c.hidden)?;
     if experts.shares == Shares::Sigmoid {

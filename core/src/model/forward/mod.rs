@@ -19,7 +19,7 @@ mod rope;
 pub use dialect::Dialect;
 
 use crate::error::{Code, Error, Result};
-use crate::model::config::Config;
+use crate::model::config::{CONFIG, Config};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -81,22 +81,30 @@ fn refused(message: String) -> Error {
     Error::new(Code::UnsupportedRotation, message)
 }
 
+/// A refusal because of what `config.json` says at this offset.
+fn refused_by(at: u64, message: String) -> Error {
+    refused(message).in_file(CONFIG).at(at)
+}
+
 impl Forward {
     /// A pass over `tokens`. Fails where the family is not one that can be run, a token is not in the vocabulary, or a
     /// tensor is missing or has another shape than the configuration says.
     pub fn new(config: Config, tensors: &[TensorInfo], tokens: &[u32]) -> Result<Forward> {
         let Some(dialect) = Dialect::of(&config) else {
-            return Err(refused(format!("there is no forward pass for the family {:?}", config.model_type)));
+            let message = format!("there is no forward pass for the family {:?}", config.model_type);
+            return Err(refused_by(config.places.model_type, message));
         };
         if tokens.is_empty() || tokens.len() > MOST_TOKENS {
             return Err(refused(format!("a forward pass takes 1 to {MOST_TOKENS} tokens")));
         }
         if let Some(token) = tokens.iter().find(|&&t| t as usize >= config.vocab) {
-            return Err(refused(format!("token {token} is not in the vocabulary of {}", config.vocab)));
+            let message = format!("token {token} is not in the vocabulary of {}", config.vocab);
+            return Err(refused_by(config.places.vocab, message));
         }
         let lacking = dialect.latent && config.latent.is_none();
         if lacking || !config.heads.is_multiple_of(config.kv_heads) {
-            return Err(refused("config.json: the heads are not those of the family".to_string()));
+            let message = "config.json: the heads are not those of the family".to_string();
+            return Err(refused_by(config.places.kv_heads, message));
         }
         let shapes: BTreeMap<String, Shape> =
             tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
