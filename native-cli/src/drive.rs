@@ -251,7 +251,11 @@ fn take_in(
     }
     for job in jobs(plan, resources)? {
         if let Some(record) = done.remove(&key(job.output, &job.window)) {
-            let measured = quantoscope_core::job::Measured { error: record.error, ..Default::default() };
+            let measured = quantoscope_core::job::Measured {
+                error: record.error,
+                nonfinite: record.nonfinite,
+                ..Default::default()
+            };
             collector.absorb(&job, measured);
             skip.insert(key(job.output, &job.window));
         }
@@ -355,7 +359,8 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
             }
             if self.artefact.is_some() {
                 let (output, window, device) = (job.output, job.window.clone(), made.blocks > 0);
-                state.unnoted.push(Record { output, window, device, error: measured.error.clone() });
+                let (error, nonfinite) = (measured.error.clone(), measured.nonfinite);
+                state.unnoted.push(Record { output, window, device, error, nonfinite });
             }
             state.collector.absorb(job, measured);
         }

@@ -107,8 +107,11 @@ fn values(need: &Need, source: &Source, resources: Resources, scratch: &mut Scra
             source.read(read.file, &read.region, buffer)?;
         }
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let name = || need.plan.outputs.first().map_or("", |o| o.name.as_str());
-        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(|e| e.of_tensor(name()))?;
+        let named = |e: Error| match need.plan.outputs.first() {
+            Some(o) => e.map_element(|at| o.element(at)).of_tensor(&o.name),
+            None => e,
+        };
+        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(named)?;
         let mut made = scratch.out.as_slice();
         for (offset, run) in job.write.iter().flat_map(|w| w.region.runs()) {
             let (part, rest) = made.split_at(run as usize);

@@ -48,6 +48,7 @@ fn a_run_starts_goes_tensor_by_tensor_and_ends() {
         let on_disk: u64 = files.iter().map(|(_, b)| b.len() as u64).sum();
         assert_eq!(done["total_bytes_out"], on_disk);
         assert!(sum("tensor_bytes_out") < on_disk, "headers come on top");
+        assert_eq!(done["tensor_bytes_out"], sum("tensor_bytes_out"));
         assert_eq!(done["source_file_bytes"], dir.read("m/model.safetensors").len());
         let of = |key: &str| done[key].as_u64().expect("a count");
         assert_eq!(of("planned_quantized") + of("kept"), n as u64);
@@ -63,7 +64,7 @@ fn a_dry_run_has_the_same_events_without_what_it_cannot_know() {
     assert_eq!(kinds(&dry), kinds(&real));
     let (d, r) = (dry.last().expect("an event"), real.last().expect("an event"));
     for key in
-        ["total_bytes_in", "source_file_bytes", "total_bytes_out", "planned_quantized", "kept", "ratio"]
+        ["total_bytes_in", "source_file_bytes", "total_bytes_out", "tensor_bytes_out", "planned_quantized", "kept", "ratio"]
     {
         assert_eq!(d[key], r[key], "{key}");
     }
@@ -72,6 +73,27 @@ fn a_dry_run_has_the_same_events_without_what_it_cannot_know() {
     for (a, b) in dry.iter().zip(&real).filter(|(a, _)| a["event"] == "quant_tensor") {
         assert_eq!((&a["tensor"], &a["tensor_bytes_out"]), (&b["tensor"], &b["tensor_bytes_out"]));
         assert!(a.get("rmse").is_none(), "nothing was measured: {a}");
+    }
+}
+
+/// Planned or done, to every target, rotated and with a head of its own: the sum of what the tensors said.
+#[test]
+fn the_bytes_of_tensors_add_up_for_every_target() {
+    for tied in [false, true] {
+        let dir = Dir::with_model_directory(tied);
+        let targets = ["x.gguf --type q4_0", "x.safetensors --type f32", "x --to q4"];
+        let rotated = ["x.gguf --type q4_1 --rotate quarot", "x.safetensors --to safetensors --rotate quarot", "x --to q4 --rotate quarot"];
+        for target in targets.into_iter().chain(rotated) {
+            for dry in ["--dry-run", "--force"] {
+                let ended = dir.run(&format!("quantize m -o {target} --events {dry}")).exits(0);
+                let all = events(&ended);
+                let tensors: Vec<&Value> = all.iter().filter(|e| e["event"] == "quant_tensor").collect();
+                assert_eq!(all[0]["tensors"], tensors.len(), "{target} {dry}");
+                let sum: u64 = tensors.iter().map(|e| e["tensor_bytes_out"].as_u64().expect("bytes")).sum();
+                assert!(sum > 0);
+                assert_eq!(all.last().expect("an event")["tensor_bytes_out"], sum, "{target} {dry}");
+            }
+        }
     }
 }
 

@@ -109,7 +109,7 @@ fn nonsense_has_no_bins() {
         assert!(h.linear(bins, lo, hi).is_empty());
     }
     let key =
-        |k: u16, count: u64| [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes()].concat();
+        |k: u16, count: u64| [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat();
     for (k, count, fine) in [
         (5, 1, true),
         (5, 0, false),
@@ -126,7 +126,26 @@ fn nonsense_has_no_bins() {
             raw.extend(k.to_le_bytes());
             raw.extend(1_u64.to_le_bytes());
         }
+        raw.extend(0_u32.to_le_bytes());
         assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{first} {second}");
+    }
+    // Beyond: no key of a binary32, of infinity, or twice.
+    let top = |x: f64| (x.to_bits() >> 47) as u32;
+    for (keys, fine) in [
+        (vec![top(0.0), top(1e-300), top(1e300), top(-1e300)], true),
+        (vec![top(1.0)], false),
+        (vec![top(f64::INFINITY)], false),
+        (vec![top(1e300), top(1e300)], false),
+        (vec![top(1e300), top(1e-300)], false),
+        (vec![1 << 17], false),
+    ] {
+        let mut raw = 0_u32.to_le_bytes().to_vec();
+        raw.extend((keys.len() as u32).to_le_bytes());
+        for k in &keys {
+            raw.extend(k.to_le_bytes());
+            raw.extend(1_u64.to_le_bytes());
+        }
+        assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{keys:x?}");
     }
 }
 

@@ -7,22 +7,25 @@
 mod algebra;
 mod probe;
 mod recheck;
+mod rounding;
 mod steps;
 mod tile;
+mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
-use crate::plan::{Ask, Finish, Grid, RowMap, Side};
-use crate::quant::Encoding;
+use crate::float::nonfinite;
+use crate::plan::{Ask, Finish, Grid, NonFinite, RowMap, Side};
+use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 use probe::Probe;
 use steps::Rotations;
-use tile::{load, refused, tile_of, tiles};
+use tile::{element, load, refused, tile_of, tiles};
 
 pub use crate::plan::{Along, Op};
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
@@ -223,6 +226,27 @@ impl Identity {
     }
 }
 
+/// Elements of a kind that were counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// How many.
+    pub count: u64,
+    /// The first of them, row-major.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+}
+
+impl Tally {
+    /// Adds what another window counted; the order of windows does not matter.
+    pub fn merge(&mut self, other: &Tally) {
+        self.count += other.count;
+        self.first = match (self.first, other.first) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
 /// What a job measured: complete nodes of the fixed merge trees.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
@@ -238,6 +262,10 @@ pub struct Measured {
     pub identity: Vec<Identity>,
     /// For copies and transcodes with a candidate: whether the bytes are equal.
     pub bytes: Option<Identity>,
+    /// NaN and infinities among the plain floats that are written, where they are counted.
+    pub nonfinite: Tally,
+    /// Elements that differ from the candidate's by more than rounding, where that was asked for.
+    pub beyond_rounding: Tally,
 }
 
 /// Where a finished job's bytes are.
@@ -273,6 +301,8 @@ pub struct Scratch {
     values: Vec<f32>,
     other: Vec<f32>,
     mapped: Vec<f32>,
+    /// Values of binary64 tensors, for what is measured: of the source, of the candidate, and room to put rows in order.
+    doubles: [Vec<f64>; 3],
     bytes: Vec<u8>,
     weights: Vec<f32>,
     gain: Vec<f32>,
@@ -352,7 +382,7 @@ fn work(
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.finish == Finish::Copy {
-        return Ok(copy(job, inputs));
+        return copy(job, inputs);
     }
     let mut probe = Probe::new(job);
     let window = &job.window;
@@ -395,15 +425,36 @@ fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
     right.then_some(()).ok_or_else(wrong)
 }
 
-fn copy(job: &Job, inputs: &[&[u8]]) -> Done {
+fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
     let mut measured = Measured::default();
+    if let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) {
+        let all = Window { rows: 0..job.window.height(), cols: 0..job.window.width() };
+        measured.nonfinite = passed(job, &all, read.dtype, input)?;
+    }
     if let [a, b] = inputs {
         let differing = a.iter().zip(*b).filter(|(x, y)| x != y).count() as u64;
         let first = a.iter().zip(*b).position(|(x, y)| x != y).map(|i| job.window.cols.start + i as u64);
         measured.bytes = Some(Identity { differing, first, refused: false });
     }
     let payload = if job.write.is_some() { Payload::Input } else { Payload::None };
-    Done { payload, measured, made: Rechecked::default() }
+    Ok(Done { payload, measured, made: Rechecked::default() })
+}
+
+/// NaN and infinities in plain floats that are written: `bytes` are those of `tile`, a part of the window. Refuses the first
+/// where the plan does.
+fn passed(job: &Job, tile: &Window, dtype: DType, bytes: &[u8]) -> Result<Tally> {
+    let found = match job.ask.nonfinite {
+        NonFinite::Ignored => None,
+        NonFinite::Refused | NonFinite::Counted => nonfinite(dtype, bytes),
+    };
+    let Some((index, count)) = found else { return Ok(Tally::default()) };
+    match job.ask.nonfinite {
+        NonFinite::Counted => Ok(Tally { count, first: Some(element(job, tile, index as u64)) }),
+        _ => {
+            let message = "the value is NaN or infinite; --allow-nonfinite lets such values pass in plain floats";
+            Err(Error::new(Code::NonFinite, message).element(element(job, tile, index as u64)))
+        }
+    }
 }
 
 /// Makes the weights of the window's columns ready; none, where there are none.
@@ -421,5 +472,7 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut S
     let (true, Some(read), Some(input)) = (job.gain, job.reads.last(), inputs.last()) else { return Ok(()) };
     let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
-    load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))
+    load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;
+    let bad = |_| Error::new(Code::NonFinite, "the norm gain that is folded into this tensor is NaN or infinite");
+    check_finite(gain).map_err(bad)
 }

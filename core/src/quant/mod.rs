@@ -55,6 +55,7 @@ mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
+use crate::float::Spacing;
 use alloc::borrow::Cow;
 use core::fmt;
 pub use search::OneByOne;
@@ -181,6 +182,16 @@ pub enum Refused {
         /// Which element.
         index: usize,
     },
+    /// A finite value that bfloat16 would round to infinity.
+    BF16Overflow {
+        /// Which element.
+        index: usize,
+    },
+    /// A finite binary64 value that binary32 would round to infinity.
+    F32Overflow {
+        /// Which element.
+        index: usize,
+    },
     /// A block whose values the target of a lossless transcode cannot hold.
     NotExact {
         /// Which block.
@@ -201,6 +212,12 @@ impl Refused {
             Refused::F16Overflow { index } => {
                 new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
             }
+            Refused::BF16Overflow { index } => {
+                new(Code::BF16Overflow, "the value is too large for BF16: it would become infinite", index)
+            }
+            Refused::F32Overflow { index } => {
+                new(Code::F32Overflow, "the value is too large for F32: it would become infinite", index)
+            }
             Refused::NotExact { block } => {
                 let at = block as u64 * block::LEN as u64;
                 Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
@@ -220,6 +237,8 @@ impl Refused {
         match self {
             Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
             Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
+            Refused::BF16Overflow { index } => Refused::BF16Overflow { index: index + elements },
+            Refused::F32Overflow { index } => Refused::F32Overflow { index: index + elements },
             Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
             Refused::NeedsImportance | Refused::NoCodec => self,
         }
@@ -303,7 +322,7 @@ macro_rules! codecs {
                 $($dtype => $decode(src, out),)*
                 _ => return Err(Refused::NoCodec),
             }
-            Ok(())
+            check_decoded(d, src, out)
         }
     };
 }
@@ -390,6 +409,41 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
         (DType::Q4_1, DType::LATTICE_Q4) => Some(transcode::q4_1_to_lattice),
         _ => None,
     }
+}
+
+/// Refuses the first finite value of `src` that became infinite in `values`, into which [`decoder`] decoded it.
+#[inline(always)]
+pub fn check_decoded(d: DType, src: &[u8], values: &[f32]) -> Result<(), Refused> {
+    if d == DType::F64 { plain::check_f32_range(src, values) } else { Ok(()) }
+}
+
+/// The root mean square error that rounding the scales of a type's blocks (of a float type: its subnormal numbers) can alone
+/// explain, in units of the values: rows that small may come out as zeros. 0 where there is no such limit.
+///
+/// Half of the least step of the scale's field, 2^-25 for binary16, times the largest value that a code can have in units of
+/// the scale.
+pub fn scale_floor(d: DType) -> f64 {
+    const HALF: f64 = 1.0 / (1 << 25) as f64;
+    let times = match d {
+        DType::TQ1_0 | DType::TQ2_0 | DType::Q1_0 => 1.0,
+        DType::Q2_0 => 2.0,
+        DType::Q4_0 => 8.0,
+        DType::Q4_1 | DType::Q5_0 | DType::LATTICE_Q4 => 16.0,
+        DType::IQ1_S | DType::IQ1_M => 17.0,
+        DType::Q5_1 => 32.0,
+        DType::Q2_K => 60.0,
+        DType::Q3_K | DType::Q8_0 | DType::Q8_1 | DType::IQ4_NL => 128.0,
+        DType::IQ2_XXS | DType::IQ2_XS | DType::IQ2_S => 167.0,
+        DType::IQ3_XXS => 481.0,
+        DType::IQ3_S => 465.0,
+        DType::Q4_K => 1008.0,
+        DType::Q5_K => 2016.0,
+        DType::Q6_K | DType::IQ4_XS => 4096.0,
+        // The scale is a UE4M3 with steps of 2^-9, and its largest code is 6.
+        DType::NVFP4 => 6.0 * (1 << 15) as f64,
+        _ => return Spacing::of(d).map_or(0.0, |s| s.half(0.0)),
+    };
+    times * HALF
 }
 
 /// Refuses the first NaN or infinity.

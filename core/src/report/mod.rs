@@ -7,12 +7,13 @@ use crate::dtype::DType;
 use crate::error::Error;
 use crate::format::Checkpoint;
 use crate::gate::Equivalence;
-use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured};
+use crate::job::{ALGEBRA_LIMIT, Identity, Job, Measured, Tally};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::tensor::Shape;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -23,7 +24,7 @@ mod rotated;
 mod run;
 mod verify;
 
-pub use compare::{CompareReport, CompareRow, Verdict, compared};
+pub use compare::{By, CompareReport, CompareRow, Gate, ROW_LIMIT, RowView, Verdict, compared};
 pub use gains::{Gains, Lesson, Summary, decibels};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use run::{DeviceView, Run};
@@ -41,6 +42,8 @@ pub struct Gathered {
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
     bytes: Option<Identity>,
+    nonfinite: Tally,
+    beyond_rounding: Tally,
 }
 
 /// Gathers what jobs measured.
@@ -85,10 +88,12 @@ impl Gathered {
         Gathered {
             moments: Forest::new(output.grid.rows, output.grid.cols),
             histogram: output.ask.histogram.then(PackedHistogram::default),
-            error: forest(),
+            error: forest().with_floor(output.ask.row_floor),
             encodings: output.ask.encodings.iter().map(|_| Ok(forest())).collect(),
             identity: alloc::vec![Identity::default(); output.ask.identity.len()],
             bytes: None,
+            nonfinite: Tally::default(),
+            beyond_rounding: Tally::default(),
         }
     }
 
@@ -110,6 +115,8 @@ impl Gathered {
         if let Some(part) = m.bytes {
             self.bytes.get_or_insert_default().merge(&part);
         }
+        self.nonfinite.merge(&m.nonfinite);
+        self.beyond_rounding.merge(&m.beyond_rounding);
     }
 
     /// Moments of the source, once every window arrived and they were asked for.
@@ -120,6 +127,12 @@ impl Gathered {
     /// Error of the result or candidate.
     pub fn error(&self) -> Option<PairSums> {
         self.error.total()
+    }
+
+    /// NaN and infinities among the plain floats of `output`, which is this one, that were written; `None` where there are none.
+    pub fn nonfinite(&self, output: &Output) -> Option<Tally> {
+        let Tally { count, first } = self.nonfinite;
+        (count > 0).then(|| Tally { count, first: first.map(|at| output.element(at)) })
     }
 
     /// Error of each asked encoding, or why it refuses the values.
@@ -226,7 +239,7 @@ impl From<Moments> for StatsView {
         StatsView {
             min: when(m.min),
             max: when(m.max),
-            mean: when(m.mean),
+            mean: m.mean().and_then(finite),
             std: m.std().and_then(finite),
             absmax: when(m.absmax),
             kurtosis: m.kurtosis().and_then(finite),
@@ -254,6 +267,9 @@ pub struct ConvertedTensor {
     pub reason: Reason,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
+    /// NaN and infinities that were written, which happens only where they are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub non_finite: Option<Tally>,
 }
 
 /// What a conversion makes, planned or done.
@@ -330,16 +346,30 @@ pub fn converted(
             bytes_out: o.place?.bytes,
             reason: o.reason.clone(),
             error: error.map(ErrorView::from),
+            non_finite: gathered.and_then(|c| c.output(index)?.nonfinite(o)),
         })
     };
+    let tensors: Vec<ConvertedTensor> = plan.outputs.iter().enumerate().filter_map(tensor).collect();
+    let passed = tensors.iter().filter_map(nonfinite_warning);
+    let warnings = plan.warnings.iter().cloned().chain(passed).collect();
     Some(ConvertReport {
         schema_version: SCHEMA_VERSION,
         conversion: plan.conversion.clone()?,
-        tensors: plan.outputs.iter().enumerate().filter_map(tensor).collect(),
+        tensors,
         source_sha256: Vec::new(),
         gate: None,
-        warnings: plan.warnings.clone(),
+        warnings,
     })
+}
+
+/// The warning about a tensor that was written with values that are no numbers.
+fn nonfinite_warning(tensor: &ConvertedTensor) -> Option<Warning> {
+    let Tally { count, first } = tensor.non_finite?;
+    let message = format!(
+        "{:?} holds NaN or infinity in {count} of {} elements, the first at element {}",
+        tensor.name, tensor.numel, first?
+    );
+    Some(Warning { code: "non_finite", message })
 }
 
 /// The word for what happens to an output.

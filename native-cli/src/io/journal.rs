@@ -7,7 +7,7 @@
 //! runs never write the same output. An empty one says that the headers are not written yet.
 
 use quantoscope_core::bytes::Cursor;
-use quantoscope_core::job::Window;
+use quantoscope_core::job::{Tally, Window};
 use quantoscope_core::metric::{Node, PairSums};
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-const MAGIC: &[u8; 8] = b"QSJRNL02";
+const MAGIC: &[u8; 8] = b"QSJRNL03";
 const HEADER: usize = 8 + 32 + 8 + 4;
 /// A record holds a few dozen nodes; anything longer is damage.
 const MAX_RECORD: u32 = 16 << 20;
@@ -28,6 +28,8 @@ pub struct Record {
     /// Whether a device made its bytes.
     pub device: bool,
     pub error: Vec<Node<PairSums>>,
+    /// NaN and infinities that it holds.
+    pub nonfinite: Tally,
 }
 
 impl Record {
@@ -43,7 +45,7 @@ impl Record {
 
     /// What is no window: outputs have smaller numbers.
     fn note(output: u32) -> Record {
-        Record { output, window: Window { rows: 0..0, cols: 0..0 }, device: false, error: Vec::new() }
+        Record { output, window: Window { rows: 0..0, cols: 0..0 }, device: false, error: Vec::new(), nonfinite: Tally::default() }
     }
 
     fn is_doubt(&self) -> bool {
@@ -224,6 +226,8 @@ fn encode(record: &Record) -> Vec<u8> {
         out.extend_from_slice(&n.to_le_bytes());
     }
     out.push(u8::from(record.device));
+    out.extend_from_slice(&record.nonfinite.count.to_le_bytes());
+    out.extend_from_slice(&record.nonfinite.first.unwrap_or(0).to_le_bytes());
     for node in &record.error {
         out.push(u8::from(node.row.is_some()));
         out.extend_from_slice(&node.row.unwrap_or(0).to_le_bytes());
@@ -238,6 +242,8 @@ fn decode(c: &mut Cursor<'_>) -> Option<Record> {
     let output = c.u32().ok()?;
     let (row0, row1, col0, col1) = (c.u64().ok()?, c.u64().ok()?, c.u64().ok()?, c.u64().ok()?);
     let device = c.u8().ok()? == 1;
+    let (count, first) = (c.u64().ok()?, c.u64().ok()?);
+    let nonfinite = Tally { count, first: (count > 0).then_some(first) };
     let mut error = Vec::new();
     while c.remaining() > 0 {
         let in_row = c.u8().ok()? == 1;
@@ -245,5 +251,5 @@ fn decode(c: &mut Cursor<'_>) -> Option<Record> {
         let (level, index) = (c.u8().ok()?, c.u64().ok()?);
         error.push(Node { row: in_row.then_some(row), level, index, value: PairSums::read(c).ok()? });
     }
-    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error })
+    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error, nonfinite })
 }
