@@ -191,14 +191,17 @@ fn a_norm_that_is_no_number() {
         dir.write("m.safetensors", &safetensors(&tensors));
         let outputs = ["x.gguf --type q8_0", "x.safetensors --type f32", "x.gguf --recipe q4_0", "x --to q4"];
         for output in outputs {
-            let error = fails(dir.run(&format!("quantize m.safetensors -o {output} --json")), Code::NonFinite);
+            let error =
+                fails(dir.run(&format!("quantize m.safetensors -o {output} --json")), Code::NonFinite);
             assert_eq!((&error["tensor"], &error["element"]), (&"model.norm.weight".into(), &63.into()));
             // A plan reads no values.
             dir.run(&format!("quantize m.safetensors -o {output} --dry-run")).exits(0);
         }
         let allowed = dir.run("quantize m.safetensors -o y.gguf --type q8_0 --allow-nonfinite").exits(0);
-        allowed.says("\"model.norm.weight\" holds NaN or infinity in 1 of 64 elements, the first at element 63");
-        let json = dir.run("quantize m.safetensors -o y.gguf --type q8_0 --allow-nonfinite --json --force").exits(0);
+        allowed
+            .says("\"model.norm.weight\" holds NaN or infinity in 1 of 64 elements, the first at element 63");
+        let json =
+            dir.run("quantize m.safetensors -o y.gguf --type q8_0 --allow-nonfinite --json --force").exits(0);
         let result = &json.json()["result"];
         let named = |w: &serde_json::Value| w["code"] == "non_finite";
         assert!(result["warnings"].as_array().expect("warnings").iter().any(named), "{result}");

@@ -63,9 +63,15 @@ fn a_dry_run_has_the_same_events_without_what_it_cannot_know() {
     let real = events(&dir.run("quantize m -o x.gguf --type q4_0 --events").exits(0));
     assert_eq!(kinds(&dry), kinds(&real));
     let (d, r) = (dry.last().expect("an event"), real.last().expect("an event"));
-    for key in
-        ["total_bytes_in", "source_file_bytes", "total_bytes_out", "tensor_bytes_out", "planned_quantized", "kept", "ratio"]
-    {
+    for key in [
+        "total_bytes_in",
+        "source_file_bytes",
+        "total_bytes_out",
+        "tensor_bytes_out",
+        "planned_quantized",
+        "kept",
+        "ratio",
+    ] {
         assert_eq!(d[key], r[key], "{key}");
     }
     assert!(d.get("seconds").is_none() && d.get("engine").is_none(), "{d}");
@@ -82,7 +88,11 @@ fn the_bytes_of_tensors_add_up_for_every_target() {
     for tied in [false, true] {
         let dir = Dir::with_model_directory(tied);
         let targets = ["x.gguf --type q4_0", "x.safetensors --type f32", "x --to q4"];
-        let rotated = ["x.gguf --type q4_1 --rotate quarot", "x.safetensors --to safetensors --rotate quarot", "x --to q4 --rotate quarot"];
+        let rotated = [
+            "x.gguf --type q4_1 --rotate quarot",
+            "x.safetensors --to safetensors --rotate quarot",
+            "x --to q4 --rotate quarot",
+        ];
         for target in targets.into_iter().chain(rotated) {
             for dry in ["--dry-run", "--force"] {
                 let ended = dir.run(&format!("quantize m -o {target} --events {dry}")).exits(0);

@@ -10,6 +10,7 @@ mod help;
 mod imatrix;
 mod inputs;
 mod killed;
+mod nonfinite;
 mod outputs;
 mod recipes;
 mod resume;

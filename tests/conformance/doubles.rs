@@ -2,8 +2,8 @@
 
 use crate::engines::{engines, every};
 use quantoscope_core::DType;
-use quantoscope_core::metric::{Histogram, LEAF, Merge, Moments, PairSums};
 use quantoscope_core::metric::{Forest, moments_leaf, moments_leaf_f64, pair_leaf, pair_leaf_f64};
+use quantoscope_core::metric::{Histogram, LEAF, Merge, Moments, PairSums};
 use quantoscope_core::quant::{Encoding, Refused};
 use quantoscope_tests::painters::paint;
 

@@ -58,7 +58,10 @@ fn sequential_insertion_is_the_definition() {
             assert_eq!(forest.total(), Some(expected(rows, leaves, trace)));
         }
     }
-    assert_eq!(expected(3, 3, trace).0, "(([0:((0.0 0.1 )0.2 )~0][1:((1.0 1.1 )1.2 )~0])[2:((2.0 2.1 )2.2 )~0])");
+    assert_eq!(
+        expected(3, 3, trace).0,
+        "(([0:((0.0 0.1 )0.2 )~0][1:((1.0 1.1 )1.2 )~0])[2:((2.0 2.1 )2.2 )~0])"
+    );
 }
 
 proptest! {

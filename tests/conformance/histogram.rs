@@ -108,8 +108,9 @@ fn nonsense_has_no_bins() {
     {
         assert!(h.linear(bins, lo, hi).is_empty());
     }
-    let key =
-        |k: u16, count: u64| [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat();
+    let key = |k: u16, count: u64| {
+        [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat()
+    };
     for (k, count, fine) in [
         (5, 1, true),
         (5, 0, false),

@@ -3,11 +3,11 @@
 use crate::engines::every;
 use quantoscope_core::DType;
 use quantoscope_core::float::{Spacing, nonfinite};
-use quantoscope_core::quant::{Encoding, scale_floor};
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::quant::floor::scale_floor;
 use quantoscope_tests::painters::paint;
 
-const FLOATS: [DType; 6] =
-    [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8_E4M3, DType::F8_E5M2];
+const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8_E4M3, DType::F8_E5M2];
 
 /// Every pattern of the top 16 bits of a type, with the rest of them 0 and 1.
 fn patterns(d: DType) -> Vec<u8> {
@@ -74,8 +74,7 @@ fn the_floor_of_scales_covers_what_small_rows_lose() {
     for e in crate::engines::BLOCKS {
         for power in -40..4 {
             for family in ["normal", "heavy"] {
-                let x: Vec<f32> =
-                    paint(family, 33, 1024).iter().map(|v| v * 2.0_f32.powi(power)).collect();
+                let x: Vec<f32> = paint(family, 33, 1024).iter().map(|v| v * 2.0_f32.powi(power)).collect();
                 let made = every().encode(e, &x).expect("small values fit");
                 let y = every().decode(e.dtype(), &made, x.len());
                 let sums = |f: &dyn Fn(f64, f64) -> f64| {

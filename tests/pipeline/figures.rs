@@ -125,7 +125,8 @@ fn rounding_is_no_finding() {
     values[5] = 0.0;
     values[6] = -0.0;
     values[7] = 65_519.0;
-    let doubles: Vec<u8> = values.iter().flat_map(|v| (f64::from(*v) * 1.000_000_013).to_le_bytes()).collect();
+    let doubles: Vec<u8> =
+        values.iter().flat_map(|v| (f64::from(*v) * 1.000_000_013).to_le_bytes()).collect();
     let shape = [ROWS as u64, COLS as u64];
     let sources = [
         World::safetensors(&[Tensor::raw("a.weight", DType::F64, &shape, doubles)]),
@@ -194,7 +195,9 @@ fn the_cosine_alone_is_blind_to_all_of_it() {
     let (a, b) = (world(&weights()), world(&doubled));
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
-    let by = |by| compared(("a", "b"), &pairing.plan, Vec::new(), &made.collected, Gate { threshold: Some(0.999), by });
+    let by = |by| {
+        compared(("a", "b"), &pairing.plan, Vec::new(), &made.collected, Gate { threshold: Some(0.999), by })
+    };
     let cosine = by(By::Cosine);
     assert!(cosine.passes() && cosine.tensors[0].verdict == Verdict::Green && cosine.findings.is_empty());
     assert!(!by(By::Strict).passes());

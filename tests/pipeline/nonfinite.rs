@@ -54,7 +54,9 @@ fn what_is_no_number_is_refused_in_every_plain_float() {
     for dtype in kept {
         for (bad, at) in patterns(dtype).iter().zip([63, 40_000, 99_999]) {
             let world = World::safetensors(&[ones(dtype, 100_000, at, bad)]);
-            for recipe in [gguf(DType::Q8_0), gguf(DType::F16), safetensors(DType::BF16), safetensors(DType::F32)] {
+            for recipe in
+                [gguf(DType::Q8_0), gguf(DType::F16), safetensors(DType::BF16), safetensors(DType::F32)]
+            {
                 for memory in [64 << 20, 60_000] {
                     let made = run(&plan(&world, &recipe), &[&world], Budget { memory, workers: 1 });
                     let error = made.expect_err("no number");
@@ -100,7 +102,8 @@ fn where_they_are_allowed_they_are_counted_and_named() {
         let warned = found.warnings.iter().filter(|w| w.code == "non_finite").count();
         assert_eq!(warned, 2, "{said}");
         for (seed, memory) in [(1, 60_000), (2, 90_000)] {
-            let again = run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)).expect("a run");
+            let again =
+                run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)).expect("a run");
             assert_eq!(report(&world, &plan, &again), said);
             assert_eq!(again.files, made.files);
         }
@@ -138,7 +141,10 @@ fn finite_values_stay_finite() {
                 let bytes: Vec<u8> = match from {
                     DType::F64 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
                     DType::F32 => values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect(),
-                    _ => values.iter().flat_map(|v| ((*v as f32).to_bits() >> 16).to_le_bytes()[..2].to_vec()).collect(),
+                    _ => values
+                        .iter()
+                        .flat_map(|v| ((*v as f32).to_bits() >> 16).to_le_bytes()[..2].to_vec())
+                        .collect(),
                 };
                 World::safetensors(&[Tensor::raw("a.weight", from, &[64, 64], bytes)])
             };
@@ -148,7 +154,8 @@ fn finite_values_stay_finite() {
                 let error = run(&plan(&bad, &recipe), &[&bad], Budget::default()).expect_err("too large");
                 assert_eq!(place(&error), (code, Some(1234)), "{from} to {to}");
                 // Without figures an engine recodes at once; the refusal is the same.
-                let quick = quantoscope_core::plan::convert::plan(&bad.checkpoint, &recipe, false).expect("a plan");
+                let quick =
+                    quantoscope_core::plan::convert::plan(&bad.checkpoint, &recipe, false).expect("a plan");
                 let error = run(&quick, &[&bad], Budget::default()).expect_err("too large");
                 assert_eq!(place(&error), (code, Some(1234)), "{from} to {to} without figures");
             }
@@ -172,16 +179,19 @@ fn finite_values_stay_finite() {
 /// What stands first is named, whether it is too large or no number.
 #[test]
 fn the_first_bad_value_is_named() {
-    for (first, second, code) in
-        [(f64::NAN, 1e300, Code::NonFinite), (1e300, f64::NAN, Code::F32Overflow), (1e39, 1e300, Code::F32Overflow)]
-    {
+    for (first, second, code) in [
+        (f64::NAN, 1e300, Code::NonFinite),
+        (1e300, f64::NAN, Code::F32Overflow),
+        (1e39, 1e300, Code::F32Overflow),
+    ] {
         let mut values = vec![1.0_f64; 64 * 64];
         (values[100], values[3000]) = (first, second);
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let world = World::safetensors(&[Tensor::raw("a.weight", DType::F64, &[64, 64], bytes)]);
         for recipe in [gguf(DType::F32), gguf(DType::Q4_0), safetensors(DType::F16), q4()] {
             for measure in [true, false] {
-                let plan = quantoscope_core::plan::convert::plan(&world.checkpoint, &recipe, measure).expect("a plan");
+                let plan = quantoscope_core::plan::convert::plan(&world.checkpoint, &recipe, measure)
+                    .expect("a plan");
                 let error = run(&plan, &[&world], Budget::default()).expect_err("bad");
                 assert_eq!(place(&error), (code, Some(100)), "{recipe:?} {first:e}");
             }

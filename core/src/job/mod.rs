@@ -9,6 +9,7 @@ mod probe;
 mod recheck;
 mod rounding;
 mod steps;
+mod tally;
 mod tile;
 mod wide;
 
@@ -16,8 +17,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
-use crate::float::nonfinite;
-use crate::plan::{Ask, Finish, Grid, NonFinite, RowMap, Side};
+use crate::plan::{Ask, Finish, Grid, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::format;
@@ -25,11 +25,13 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use probe::Probe;
 use steps::Rotations;
-use tile::{element, load, refused, tile_of, tiles};
+use tally::passed;
+use tile::{load, refused, tile_of, tiles};
 
 pub use crate::plan::{Along, Op};
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
 pub use recheck::{ONE_IN, Recheck, Rechecked};
+pub use tally::Tally;
 
 use serde::Serialize;
 
@@ -219,27 +221,6 @@ impl Identity {
     pub fn merge(&mut self, other: &Identity) {
         self.differing += other.differing;
         self.refused |= other.refused;
-        self.first = match (self.first, other.first) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-}
-
-/// Elements of a kind that were counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
-    /// How many.
-    pub count: u64,
-    /// The first of them, row-major.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first: Option<u64>,
-}
-
-impl Tally {
-    /// Adds what another window counted; the order of windows does not matter.
-    pub fn merge(&mut self, other: &Tally) {
-        self.count += other.count;
         self.first = match (self.first, other.first) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -440,23 +421,6 @@ fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
     Ok(Done { payload, measured, made: Rechecked::default() })
 }
 
-/// NaN and infinities in plain floats that are written: `bytes` are those of `tile`, a part of the window. Refuses the first
-/// where the plan does.
-fn passed(job: &Job, tile: &Window, dtype: DType, bytes: &[u8]) -> Result<Tally> {
-    let found = match job.ask.nonfinite {
-        NonFinite::Ignored => None,
-        NonFinite::Refused | NonFinite::Counted => nonfinite(dtype, bytes),
-    };
-    let Some((index, count)) = found else { return Ok(Tally::default()) };
-    match job.ask.nonfinite {
-        NonFinite::Counted => Ok(Tally { count, first: Some(element(job, tile, index as u64)) }),
-        _ => {
-            let message = "the value is NaN or infinite; --allow-nonfinite lets such values pass in plain floats";
-            Err(Error::new(Code::NonFinite, message).element(element(job, tile, index as u64)))
-        }
-    }
-}
-
 /// Makes the weights of the window's columns ready; none, where there are none.
 fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
     scratch.weights.clear();
@@ -473,6 +437,7 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut S
     let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
     load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;
-    let bad = |_| Error::new(Code::NonFinite, "the norm gain that is folded into this tensor is NaN or infinite");
+    let bad =
+        |_| Error::new(Code::NonFinite, "the norm gain that is folded into this tensor is NaN or infinite");
     check_finite(gain).map_err(bad)
 }

@@ -1,8 +1,8 @@
 //! One tile of a window: decoded, stepped, encoded or held against what a device made, and measured.
 
 use super::probe::Probe;
-use super::steps::{Gain, Steps, plain};
 use super::rounding::Allowed;
+use super::steps::{Gain, Steps, plain};
 use super::wide::{self, Values};
 use super::{Job, Read, Remake, Scratch, TILE, Tally, Window, passed, whole_rows};
 use crate::dtype::DType;
@@ -145,7 +145,8 @@ pub(super) fn tile_of(
     probe: &mut Probe,
     mut made: Option<&mut Remake<'_>>,
 ) -> Result<()> {
-    let Scratch { out, values, other, mapped, doubles, bytes, weights, gain, rotations, checks, .. } = scratch;
+    let Scratch { out, values, other, mapped, doubles, bytes, weights, gain, rotations, checks, .. } =
+        scratch;
     let [double, other_double, mapped_double] = doubles;
     let width = job.window.width();
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };

@@ -58,7 +58,13 @@ const NORMAL: core::ops::Range<u32> = 1023 - 126..1023 + 128;
 /// Where a binary64 value is counted: a slot, or a key beyond.
 fn wide_slot(x: f64) -> core::result::Result<usize, u32> {
     if x.is_nan() || x.is_infinite() || x == 0.0 {
-        return Ok(if x.is_nan() { NAN } else if x == 0.0 { ZERO } else { INF });
+        return Ok(if x.is_nan() {
+            NAN
+        } else if x == 0.0 {
+            ZERO
+        } else {
+            INF
+        });
     }
     let key = (x.to_bits() >> WIDE_SHIFT) as u32;
     let (sign, magnitude) = (key & WIDE_SIGN, key & !WIDE_SIGN);

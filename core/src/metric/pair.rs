@@ -116,7 +116,11 @@ fn with_holes(reference: &[f32], candidate: &[f32]) -> PairSums {
 }
 
 /// Both sides with zeros for every pair in which one is not finite, and the counts.
-fn without_holes<T: Copy + Into<f64>>(reference: &[T], candidate: &[T], zero: T) -> (Vec<T>, Vec<T>, PairSums) {
+fn without_holes<T: Copy + Into<f64>>(
+    reference: &[T],
+    candidate: &[T],
+    zero: T,
+) -> (Vec<T>, Vec<T>, PairSums) {
     let mut counts = PairSums::default();
     let (mut r, mut q) = (Vec::from(reference), Vec::from(candidate));
     for (r, q) in r.iter_mut().zip(&mut q) {

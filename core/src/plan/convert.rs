@@ -4,8 +4,8 @@ use super::importance::Weighing;
 use super::metadata::ROTATION;
 use super::rotate::{Rotated, Turning};
 use super::{
-    Ask, Conversion, Finish, Grid, NonFinite, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, Totals,
-    metadata,
+    Ask, Conversion, Finish, Grid, NonFinite, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side,
+    Totals, metadata,
 };
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};

@@ -45,7 +45,13 @@ impl Record {
 
     /// What is no window: outputs have smaller numbers.
     fn note(output: u32) -> Record {
-        Record { output, window: Window { rows: 0..0, cols: 0..0 }, device: false, error: Vec::new(), nonfinite: Tally::default() }
+        Record {
+            output,
+            window: Window { rows: 0..0, cols: 0..0 },
+            device: false,
+            error: Vec::new(),
+            nonfinite: Tally::default(),
+        }
     }
 
     fn is_doubt(&self) -> bool {
