@@ -162,6 +162,7 @@ fn finite_values_stay_finite() {
             // The value below is one of the source's type.
             let below = match from {
                 DType::F64 if limit == 65_520.0 => 65_519.99,
+                DType::F64 if to == DType::BF16 => f64::from((limit as f32).next_down()),
                 DType::F64 => under(limit),
                 DType::F32 => f64::from((limit as f32).next_down()),
                 _ => 65_280.0,

@@ -81,7 +81,9 @@ const TABLE: &[(Encoding, f64)] = &[
 pub fn scale_floor(d: DType) -> f64 {
     const HALF: f64 = 1.0 / (1 << 25) as f64;
     let times = match d {
-        DType::TQ1_0 | DType::TQ2_0 | DType::Q1_0 => 1.0,
+        DType::TQ1_0 | DType::TQ2_0 => 1.0,
+        // Its scale is the mean magnitude of 128 values, of which the root mean square is at most this many times as large.
+        DType::Q1_0 => 12.0,
         DType::Q2_0 => 2.0,
         DType::Q4_0 => 8.0,
         DType::Q4_1 | DType::Q5_0 | DType::LATTICE_Q4 => 16.0,
