@@ -9,15 +9,20 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Writes a NaN over element `at` of an F32 tensor of the checkpoint `path`.
+/// Writes a NaN over element `at` of an F32 or BF16 tensor of the checkpoint `path`.
 fn spoil(dir: &Dir, path: &str, tensor: &str, at: usize) {
     let report = dir.run(&format!("inspect {path} --json")).exits(0).json();
     let tensors = report["tensors"].as_array().expect("tensors");
     let found = tensors.iter().find(|t| t["name"] == tensor).expect("a tensor of that name");
-    assert_eq!(found["dtype"], "F32", "{found}");
-    let offset = found["offset"].as_u64().expect("an offset") as usize + 4 * at;
+    let nan = f32::NAN.to_le_bytes();
+    let nan = match found["dtype"].as_str() {
+        Some("F32") => &nan[..],
+        Some("BF16") => &nan[2..],
+        _ => panic!("{found}"),
+    };
+    let offset = found["offset"].as_u64().expect("an offset") as usize + nan.len() * at;
     let mut bytes = dir.read(path);
-    bytes[offset..offset + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    bytes[offset..offset + nan.len()].copy_from_slice(nan);
     dir.write(path, &bytes);
 }
 
