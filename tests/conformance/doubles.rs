@@ -159,6 +159,11 @@ fn histograms_count_binary64_where_it_is() {
         assert_eq!(h.linear(bins, -1e300, f64::MAX).iter().sum::<u64>(), 9);
         assert_eq!(h.linear(bins, f64::MIN, f64::MAX).iter().sum::<u64>(), 9);
     }
+    for x in [5e-324, 1.5e-323, 1e-320, 3e-310, 2.3e-308, 1e-300, 1e300] {
+        let mut h = Histogram::new();
+        h.add_f64(&[x]);
+        assert!((h.quantile(0.5).unwrap() / x - 1.0).abs() < 1.0 / 63.0, "{x:e}: {:?}", h.quantile(0.5));
+    }
     // What binary32 holds has the buckets of binary32.
     let plain = paint("normal", 10, 5000);
     let (mut single, mut double) = (Histogram::new(), Histogram::new());

@@ -27,7 +27,7 @@ const SLOTS: usize = ZERO + 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     counts: Vec<u64>,
-    /// Binary64 values outside of binary32's normal range, by the top bits of their patterns.
+    /// Binary64 values outside of binary32's normal range, by octave and top mantissa bits.
     beyond: BTreeMap<u32, u64>,
 }
 
@@ -48,12 +48,25 @@ fn slot(x: f32) -> u16 {
     (if counted { bits >> SHIFT } else { special as u32 }) as u16
 }
 
-/// Mantissa bits below the key of a binary64 pattern: as many of them stay as with binary32.
-const WIDE_SHIFT: u32 = 52 - (23 - SHIFT);
-/// The sign in a key of a binary64 pattern.
-const WIDE_SIGN: u32 = 1 << (63 - WIDE_SHIFT);
-/// Exponent fields of binary64 at which binary32's normal numbers begin, and end.
-const NORMAL: core::ops::Range<u32> = 1023 - 126..1023 + 128;
+/// Mantissa bits that a key keeps.
+const KEPT: u32 = 23 - SHIFT;
+/// Octaves of binary64's subnormal numbers, which come before those of its exponent field.
+const SUBNORMAL: u32 = 52;
+/// The sign in a key beyond.
+const WIDE_SIGN: u32 = 1 << 17;
+/// Octaves of all finite binary64 values but zero, in order; the first is that of the least subnormal number.
+const OCTAVES: core::ops::RangeInclusive<u32> = 1..=SUBNORMAL + 2046;
+/// Those of binary32's normal numbers, which have slots.
+const NORMAL: core::ops::Range<u32> = SUBNORMAL + 1023 - 126..SUBNORMAL + 1023 + 128;
+/// 2^52, which makes a subnormal number normal.
+const UP: f64 = (1_u64 << 52) as f64;
+
+/// Octave and top mantissa bits of a finite magnitude that is not zero.
+fn octave_key(magnitude: f64) -> u32 {
+    let subnormal = magnitude < f64::MIN_POSITIVE;
+    let bits = if subnormal { magnitude * UP } else { magnitude }.to_bits();
+    (bits >> (52 - KEPT)) as u32 + if subnormal { 0 } else { SUBNORMAL << KEPT }
+}
 
 /// Where a binary64 value is counted: a slot, or a key beyond.
 fn wide_slot(x: f64) -> core::result::Result<usize, u32> {
@@ -66,22 +79,34 @@ fn wide_slot(x: f64) -> core::result::Result<usize, u32> {
             INF
         });
     }
-    let key = (x.to_bits() >> WIDE_SHIFT) as u32;
-    let (sign, magnitude) = (key & WIDE_SIGN, key & !WIDE_SIGN);
-    let fraction_bits = 23 - SHIFT;
-    if !NORMAL.contains(&(magnitude >> fraction_bits)) {
-        return Err(key);
+    let key = octave_key(x.abs());
+    if !NORMAL.contains(&(key >> KEPT)) {
+        return Err(key | if x < 0.0 { WIDE_SIGN } else { 0 });
     }
-    let rebased = magnitude - ((1023 - 127) << fraction_bits);
-    Ok((rebased | if sign != 0 { SIGN } else { 0 }) as usize)
+    let rebased = key - ((SUBNORMAL + 1023 - 127) << KEPT);
+    Ok((rebased | if x < 0.0 { SIGN } else { 0 }) as usize)
+}
+
+/// The lower edge of the bucket with this magnitude; the largest binary64 for the end of the last one.
+fn wide_edge(magnitude: u32) -> f64 {
+    let pattern = |key: u32| f64::from_bits(u64::from(key) << (52 - KEPT));
+    match magnitude.checked_sub((SUBNORMAL + 1) << KEPT) {
+        Some(_) => pattern(magnitude - (SUBNORMAL << KEPT)).min(f64::MAX),
+        None => pattern(magnitude) / UP,
+    }
 }
 
 /// The interval of a bucket beyond.
 fn wide_bounds(key: u32) -> (f64, f64) {
-    let edge = |k: u32| f64::from_bits(u64::from(k) << WIDE_SHIFT).min(f64::MAX);
     let magnitude = key & !WIDE_SIGN;
-    let (low, high) = (edge(magnitude), edge(magnitude + 1));
+    let (low, high) = (wide_edge(magnitude), wide_edge(magnitude + 1));
     if key & WIDE_SIGN == 0 { (low, high) } else { (-high, -low) }
+}
+
+/// Whether there is a bucket beyond with this key.
+fn is_beyond(key: u32) -> bool {
+    let octave = (key & !WIDE_SIGN) >> KEPT;
+    key < WIDE_SIGN << 1 && OCTAVES.contains(&octave) && !NORMAL.contains(&octave)
 }
 
 /// 2^128, where the last finite bucket ends.
@@ -171,7 +196,7 @@ impl Histogram {
             })
         };
         // Keys of negative values ascend away from zero.
-        let middle = NORMAL.start << (23 - SHIFT);
+        let middle = NORMAL.start << KEPT;
         let small = beyond(0..middle);
         let large = beyond(middle..WIDE_SIGN);
         let small_negative = beyond(WIDE_SIGN..WIDE_SIGN | middle).rev();
@@ -267,10 +292,7 @@ impl Histogram {
         for _ in 0..beyond {
             let at = from.offset();
             let (key, count) = (from.u32()?, from.u64()?);
-            let value = f64::from_bits(u64::from(key) << WIDE_SHIFT);
-            // The least bucket begins at zero.
-            let known = key & !WIDE_SIGN == 0 || wide_slot(value) == Err(key);
-            let own = key >= least && count > 0 && key >> (64 - WIDE_SHIFT) == 0 && known;
+            let own = key >= least && count > 0 && is_beyond(key);
             if !own {
                 return Err(Error::new(Code::BadValue, "no histogram has this bucket here").at(at));
             }
