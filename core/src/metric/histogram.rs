@@ -225,8 +225,8 @@ impl Histogram {
 
     /// The middle of [`Histogram::quantile_bounds`]: within 1/64 of the true quantile.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        // Halves first: the sum of two large binary64 values is infinite.
-        self.quantile_bounds(q).map(|(low, high)| low / 2.0 + high / 2.0)
+        // Not half of the sum, which may be infinite.
+        self.quantile_bounds(q).map(|(low, high)| low + (high - low) / 2.0)
     }
 
     /// The finite values in `bins` equal bins over `[lo, hi]`, for display. A bucket that spans bins is shared
