@@ -96,6 +96,10 @@ codes! {
     NonFinite = "non_finite", File;
     /// A value too large for the 16-bit float it must become.
     F16Overflow = "f16_overflow", File;
+    /// A value is too large for a bfloat16.
+    BF16Overflow = "bf16_overflow", File;
+    /// A value is too large for a binary32, as which values are worked on.
+    F32Overflow = "f32_overflow", File;
     /// JSON nested deeper than we follow.
     TooDeep = "too_deep", Limit;
     /// A header larger than we read.

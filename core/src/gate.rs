@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::config::Config;
 use crate::model::forward::{Ask as Wanted, Forward};
-use crate::plan::{Ask, Finish, Grid, OutFile, Output, Piece, Place, Plan, convert};
+use crate::plan::{Ask, Finish, Grid, NonFinite, OutFile, Output, Piece, Place, Plan, convert};
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::tensor::{Shape, TensorInfo};
@@ -124,7 +124,8 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
         place: None,
         pieces: Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish }
             .into(),
-        ask: Ask::default(),
+        // One that is no number would spoil every logit: it is named while it can be.
+        ask: Ask { nonfinite: NonFinite::Refused, ..Ask::default() },
         reason: Reason { code: "probe", text: "".into() },
     }
 }
@@ -160,7 +161,7 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<Need> {
         grid: Grid { rows: height, cols },
         place: Some(Place { file: 0, at: 0, bytes: len }),
         pieces: pieces.into(),
-        ask: Ask::default(),
+        ask: Ask { nonfinite: output.ask.nonfinite, ..Ask::default() },
         ..output.clone()
     };
     let file = OutFile { name: String::new(), len, header: Vec::new() };

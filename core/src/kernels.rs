@@ -2,7 +2,7 @@
 
 use crate::dtype::DType;
 use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
-use crate::quant::{Encoding, Refused, decoder, encoder, transcoder};
+use crate::quant::{Encoding, Refused, check_decoded, decoder, encoder, transcoder};
 use crate::rotate::Rotation;
 
 /// A CPU engine: pure functions on tiles, callable from any thread.
@@ -14,6 +14,8 @@ pub trait Kernels: Sync {
     fn name(&self) -> &'static str;
 
     /// Decodes whole blocks (the last lattice block may be partial) to `out.len()` values.
+    ///
+    /// Refuses a finite binary64 value that binary32 cannot hold; `out` then holds an infinity in its place, and all else.
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused>;
 
     /// Encodes whole rows or blocks; `importance` has one weight per column of one row, where given.
@@ -84,7 +86,8 @@ impl Kernels for Scalar {
     }
 
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
-        decoder(dtype).ok_or(Refused::NoCodec).map(|decode| decode(src, out))
+        decoder(dtype).ok_or(Refused::NoCodec)?(src, out);
+        check_decoded(dtype, src, out)
     }
 
     fn encode(

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope_core::quant::Encoding;
+use quantoscope_core::report::By;
 use std::path::PathBuf;
 
 mod wish;
@@ -13,7 +14,8 @@ Exit codes:
   0    done
   2    the request makes no sense or is refused for safety
   3    not found, or reading or writing failed
-  4    the file is invalid, exceeds a limit, or holds NaN or infinity where a number is needed
+  4    the file is invalid, exceeds a limit, or holds NaN, infinity or a number too large for its type where a number is
+       needed
   5    a gate failed: compare below its threshold, verify finding a difference
   6    valid, but not supported (a type that cannot be encoded, requantizing without being asked to)
   7    the device that was asked for is missing or failed
@@ -182,6 +184,9 @@ pub struct Rotate {
     /// The type to write: f32, f16 or bf16; default: what each tensor has.
     #[arg(long = "type", value_name = "TYPE", value_parser = wish::parse_dtype)]
     pub dtype: Option<quantoscope_core::DType>,
+    /// Let NaN and infinities pass in tensors that are not rotated, with a warning that names each.
+    #[arg(long)]
+    pub allow_nonfinite: bool,
     /// Print the plan and stop: no value is read, nothing is written.
     #[arg(long)]
     pub dry_run: bool,
@@ -221,21 +226,29 @@ pub struct Plan {
 /// Measure a candidate against its reference, tensor by tensor, and gate on the worst.
 ///
 /// Either side may be safetensors, GGUF or .q4; names and layouts of GGUF converters are mapped back. A finding (a tensor
-/// on one side only, another shape, NaN, an unknown architecture, no overlap) trips the gate as a low cosine does.
+/// on one side only, another shape, NaN, an unknown architecture, no overlap) trips the gate as a low figure does.
+///
+/// The figure of a tensor is the smaller of its cosine and 1 - e^2/2, where e is its relative error: the two are equal for the error
+/// of rounding, and a scale or a constant that is off shows in the second alone. A row whose own figure is below 0.5 is a finding, and so are
+/// plain floats on both sides that differ by more than the rounding of the coarser type. With --verdict cosine only the cosine decides.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quantoscope compare model.safetensors model-q4.gguf
   quantoscope compare my-model/ my-model-q4/ --threshold 0.99 --format json
+  quantoscope compare my-model/ model-iq1_s.gguf --verdict cosine --threshold 0.8
   quantoscope compare a.gguf b.gguf --no-threshold --format tsv | sort -k5")]
 pub struct Compare {
     /// The reference.
     pub reference: PathBuf,
     /// What is held against it.
     pub candidate: PathBuf,
-    /// Fail (exit 5) when a cosine is below this.
-    #[arg(long, value_name = "COSINE", default_value_t = 0.95, value_parser = parse_threshold, allow_negative_numbers = true)]
+    /// Fail (exit 5) when a figure is below this.
+    #[arg(long, value_name = "FIGURE", default_value_t = 0.95, value_parser = parse_threshold, allow_negative_numbers = true)]
     pub threshold: f64,
+    /// What decides: strict (the figure, every row, the rounding of plain floats) or cosine (the cosine of whole tensors).
+    #[arg(long, value_name = "BY", default_value = "strict")]
+    pub verdict: VerdictBy,
     /// Report only: exit 0 whatever is found.
     #[arg(long, conflicts_with = "threshold")]
     pub no_threshold: bool,
@@ -247,6 +260,22 @@ pub struct Compare {
     pub json: bool,
     #[command(flatten)]
     pub work: Work,
+}
+
+/// What decides a comparison, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerdictBy {
+    Strict,
+    Cosine,
+}
+
+impl From<VerdictBy> for By {
+    fn from(by: VerdictBy) -> By {
+        match by {
+            VerdictBy::Strict => By::Strict,
+            VerdictBy::Cosine => By::Cosine,
+        }
+    }
 }
 
 /// An output format, as typed.

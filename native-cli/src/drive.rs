@@ -332,7 +332,8 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     fn take_over(&self, job: &Job) -> bool {
         let mut state = lock(&self.state);
         let Some(record) = state.done.remove(&key(job.output, &job.window)) else { return false };
-        let measured = Measured { error: record.error, ..Measured::default() };
+        let Record { error, nonfinite, .. } = record;
+        let measured = Measured { error, nonfinite, ..Measured::default() };
         state.collector.absorb(job, measured);
         state.resumed += 1;
         drop(state);
@@ -382,7 +383,8 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
             }
             if self.artefact.is_some() {
                 let (output, window, device) = (job.output, job.window.clone(), made.blocks > 0);
-                state.unnoted.push(Record { output, window, device, error: measured.error.clone() });
+                let (error, nonfinite) = (measured.error.clone(), measured.nonfinite);
+                state.unnoted.push(Record { output, window, device, error, nonfinite });
             }
             state.collector.absorb(job, measured);
         }

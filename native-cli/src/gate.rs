@@ -95,8 +95,12 @@ fn values(need: &Need, source: &Source, resources: Resources, scratch: &mut Scra
             source.read(read.file, &read.region, buffer)?;
         }
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let name = || need.plan.outputs.first().map_or("", |o| o.name.as_str());
-        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(|e| e.of_tensor(name()))?;
+        let output = need.plan.outputs.first();
+        let named = |e: Error| match output {
+            Some(o) => untriable(e).map_element(|at| o.element(at)).of_tensor(&o.name),
+            None => e,
+        };
+        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(named)?;
         let mut made = scratch.out.as_slice();
         for (offset, run) in job.write.iter().flat_map(|w| w.region.runs()) {
             let (part, rest) = made.split_at(run as usize);
@@ -106,4 +110,15 @@ fn values(need: &Need, source: &Source, resources: Resources, scratch: &mut Scra
     }
     let all = bytes.as_chunks::<4>().0.get(need.part.clone()).unwrap_or_default();
     Ok(all.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// A value that is no number is refused here whatever is allowed: every logit would be none.
+fn untriable(error: Error) -> Error {
+    match (error.code(), error.detail().element) {
+        (Code::NonFinite, Some(at)) => {
+            let message = "the value is NaN or infinite: a rotated model with it cannot be tried";
+            Error::new(Code::NonFinite, message).element(at)
+        }
+        _ => error,
+    }
 }

@@ -118,10 +118,37 @@ fn thresholds_outside_of_a_cosine_are_usage_errors() {
 #[test]
 fn a_cosine_equal_to_the_threshold_passes() {
     let dir = pair(&[1.0, 0.0], &[3.0, 4.0]);
-    dir.run(&format!("{COMPARE} --threshold 0.6")).exits(0);
-    dir.run(&format!("{COMPARE} --threshold 0.6000000000000001")).exits(5).says("below the threshold");
+    dir.run(&format!("{COMPARE} --verdict cosine --threshold 0.6")).exits(0);
+    let above = format!("{COMPARE} --verdict cosine --threshold 0.6000000000000001");
+    dir.run(&above).exits(5).says("below the threshold");
+    dir.run(&format!("{COMPARE} --verdict cosine")).exits(5);
     dir.run(COMPARE).exits(5);
     dir.run(&format!("{COMPARE} --no-threshold")).exits(0);
+}
+
+/// A model at another scale, or with a constant added, has a cosine of nearly 1: the figure sees it, the cosine alone does not.
+#[test]
+fn scale_is_seen_unless_the_cosine_alone_decides() {
+    let x = Rng(5).weights(64);
+    let times = |k: f32, add: f32| -> Vec<f32> { x.iter().map(|v| v * k + add).collect() };
+    for (k, add, figure) in [(2.0, 0.0, 0.5), (0.5, 0.0, 0.875)] {
+        let dir = pair(&x, &times(k, add));
+        let report = dir.run(&format!("{COMPARE} --json")).exits(5).json();
+        let row = &report["tensors"][0];
+        assert_eq!((&row["verdict"], &row["below_threshold"]), (&"red".into(), &true.into()));
+        assert!((row["figure"].as_f64().expect("a figure") - figure).abs() < 1e-9, "{row}");
+        assert_eq!(row["worst_row"]["row"], 0);
+        assert!(report.get("verdict_by").is_none());
+        dir.run(&format!("{COMPARE} --format table")).exits(5).out.contains("worst row");
+        let old = dir.run(&format!("{COMPARE} --verdict cosine --threshold 0.999 --json")).exits(0).json();
+        assert_eq!((&old["verdict_by"], &old["tensors"][0]["verdict"]), (&"cosine".into(), &"green".into()));
+        assert_eq!(old["findings"], serde_json::json!([]));
+    }
+    let ones = |add: f32| -> Vec<f32> { x.iter().map(|v| 1.0 + v + add).collect() };
+    let dir = pair(&ones(0.0), &ones(1.0));
+    dir.run(COMPARE).exits(5);
+    dir.run(&format!("{COMPARE} --verdict cosine")).exits(0);
+    dir.run(&format!("{COMPARE} --verdict sine")).exits(2);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! Every error code has its exit code. The table is exhaustive: a new code does not compile without a row.
 
 use crate::support::{Dir, one};
-use quantoscope_core::{Code, Culprit};
+use quantoscope_core::{Code, Culprit, DType};
 use quantoscope_tests::binary::Ended;
-use quantoscope_tests::models::Rng;
+use quantoscope_tests::models::{Rng, Tensor, safetensors};
 
 /// The documented exit code of every code.
 fn documented(code: Code) -> i32 {
@@ -38,6 +38,8 @@ fn documented(code: Code) -> i32 {
         | Code::BadIndex
         | Code::NonFinite
         | Code::F16Overflow
+        | Code::BF16Overflow
+        | Code::F32Overflow
         | Code::TooDeep
         | Code::HeaderTooLarge
         | Code::StringTooLong
@@ -149,17 +151,63 @@ fn values_that_are_no_numbers() {
     dir.write("nan.safetensors", &one("a.weight", &[64, 64], &values));
     values[4001] = 1e30;
     dir.write("large.safetensors", &one("a.weight", &[64, 64], &values));
+    values[4001] = f32::MAX;
+    dir.write("huge.safetensors", &one("a.weight", &[64, 64], &values));
+    let mut doubles: Vec<f64> = values.iter().map(|&v| v.into()).collect();
+    doubles[4001] = 1e300;
+    let raw = doubles.iter().flat_map(|v| v.to_le_bytes()).collect();
+    dir.write("wide.safetensors", &safetensors(&[Tensor::raw("a.weight", DType::F64, &[64, 64], raw)]));
     for (line, code) in [
         ("quantize nan.safetensors -o x.gguf --type q4_0 --json", Code::NonFinite),
         ("quantize nan.safetensors -o x --to q4 --events", Code::NonFinite),
+        ("quantize nan.safetensors -o x.gguf --type f16 --json", Code::NonFinite),
+        ("quantize nan.safetensors -o x.safetensors --type bf16 --json", Code::NonFinite),
         ("quantize large.safetensors -o x --to q4 --json", Code::F16Overflow),
+        ("quantize large.safetensors -o x.gguf --type f16 --json", Code::F16Overflow),
+        ("quantize huge.safetensors -o x.gguf --type bf16 --json", Code::BF16Overflow),
+        ("quantize wide.safetensors -o x.gguf --type f32 --json", Code::F32Overflow),
+        ("quantize wide.safetensors -o x.gguf --type q8_0 --no-measure --json", Code::F32Overflow),
     ] {
         let ended = dir.run(line);
         let error = Ended { out: String::new(), ..ended };
         let error = fails(error, code);
         assert_eq!((&error["tensor"], &error["element"]), (&"a.weight".into(), &4001.into()), "{line}");
     }
-    assert_eq!(dir.names(), ["large.safetensors", "nan.safetensors"], "nothing is left");
+    let there = ["huge.safetensors", "large.safetensors", "nan.safetensors", "wide.safetensors"];
+    assert_eq!(dir.names(), there, "nothing is left");
+}
+
+/// A norm is copied and not encoded: what is no number in it is refused by every verb that converts, or passes and is named.
+#[test]
+fn a_norm_that_is_no_number() {
+    for dtype in [DType::F32, DType::BF16, DType::F64] {
+        let dir = Dir::new();
+        let mut norm = vec![1.0; 64];
+        norm[63] = f32::NAN;
+        let tensors = [
+            Tensor::of("a.weight", DType::F32, &[64, 64], &Rng(3).weights(64 * 64)),
+            Tensor::of("model.norm.weight", dtype, &[64], &norm),
+        ];
+        dir.write("m.safetensors", &safetensors(&tensors));
+        let outputs = ["x.gguf --type q8_0", "x.safetensors --type f32", "x.gguf --recipe q4_0", "x --to q4"];
+        for output in outputs {
+            let error =
+                fails(dir.run(&format!("quantize m.safetensors -o {output} --json")), Code::NonFinite);
+            assert_eq!((&error["tensor"], &error["element"]), (&"model.norm.weight".into(), &63.into()));
+            // A plan reads no values.
+            dir.run(&format!("quantize m.safetensors -o {output} --dry-run")).exits(0);
+        }
+        let allowed = dir.run("quantize m.safetensors -o y.gguf --type q8_0 --allow-nonfinite").exits(0);
+        allowed
+            .says("\"model.norm.weight\" holds NaN or infinity in 1 of 64 elements, the first at element 63");
+        let json =
+            dir.run("quantize m.safetensors -o y.gguf --type q8_0 --allow-nonfinite --json --force").exits(0);
+        let result = &json.json()["result"];
+        let named = |w: &serde_json::Value| w["code"] == "non_finite";
+        assert!(result["warnings"].as_array().expect("warnings").iter().any(named), "{result}");
+        let norm = &result["tensors"].as_array().expect("tensors")[1];
+        assert_eq!(norm["non_finite"], serde_json::json!({ "count": 1, "first": 63 }));
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use quantoscope_core::DType;
 use quantoscope_tests::binary::{self, Ended};
 use quantoscope_tests::models::{Tensor, safetensors};
 use serde_json::Value;
+use std::path::Path;
 
 /// The events, each of which must be a line of JSON with `event` as its first key and whole numbers of bytes.
 #[track_caller]
@@ -48,6 +49,7 @@ fn a_run_starts_goes_tensor_by_tensor_and_ends() {
         let on_disk: u64 = files.iter().map(|(_, b)| b.len() as u64).sum();
         assert_eq!(done["total_bytes_out"], on_disk);
         assert!(sum("tensor_bytes_out") < on_disk, "headers come on top");
+        assert_eq!(done["tensor_bytes_out"], sum("tensor_bytes_out"));
         assert_eq!(done["source_file_bytes"], dir.read("m/model.safetensors").len());
         let of = |key: &str| done[key].as_u64().expect("a count");
         assert_eq!(of("planned_quantized") + of("kept"), n as u64);
@@ -62,9 +64,15 @@ fn a_dry_run_has_the_same_events_without_what_it_cannot_know() {
     let real = events(&dir.run("quantize m -o x.gguf --type q4_0 --events").exits(0));
     assert_eq!(kinds(&dry), kinds(&real));
     let (d, r) = (dry.last().expect("an event"), real.last().expect("an event"));
-    for key in
-        ["total_bytes_in", "source_file_bytes", "total_bytes_out", "planned_quantized", "kept", "ratio"]
-    {
+    for key in [
+        "total_bytes_in",
+        "source_file_bytes",
+        "total_bytes_out",
+        "tensor_bytes_out",
+        "planned_quantized",
+        "kept",
+        "ratio",
+    ] {
         assert_eq!(d[key], r[key], "{key}");
     }
     assert!(d.get("seconds").is_none() && d.get("engine").is_none(), "{d}");
@@ -72,6 +80,36 @@ fn a_dry_run_has_the_same_events_without_what_it_cannot_know() {
     for (a, b) in dry.iter().zip(&real).filter(|(a, _)| a["event"] == "quant_tensor") {
         assert_eq!((&a["tensor"], &a["tensor_bytes_out"]), (&b["tensor"], &b["tensor_bytes_out"]));
         assert!(a.get("rmse").is_none(), "nothing was measured: {a}");
+    }
+}
+
+/// Planned or done, the bytes of all tensors are the sum of what each event said.
+fn bytes_of_tensors_add_up(dir: &Dir, target: &str) {
+    for dry in ["--dry-run", "--force"] {
+        let all = events(&dir.run(&format!("quantize m -o {target} --events {dry}")).exits(0));
+        let tensors: Vec<&Value> = all.iter().filter(|e| e["event"] == "quant_tensor").collect();
+        assert_eq!(all[0]["tensors"], tensors.len(), "{target} {dry}");
+        let sum: u64 = tensors.iter().map(|e| e["tensor_bytes_out"].as_u64().expect("bytes")).sum();
+        assert!(sum > 0);
+        assert_eq!(all.last().expect("an event")["tensor_bytes_out"], sum, "{target} {dry}");
+    }
+}
+
+#[test]
+fn the_bytes_of_tensors_add_up_for_every_target() {
+    let dir = Dir::with_model_directory(true);
+    for target in ["x.gguf --type q4_0", "x.safetensors --type f32", "x --to q4"] {
+        bytes_of_tensors_add_up(&dir, target);
+    }
+    // A tied head becomes its own.
+    let dir = Dir::new();
+    std::fs::create_dir(dir.at("m")).expect("a directory");
+    let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families/llama_tied");
+    for file in ["model.safetensors", "config.json"] {
+        std::fs::copy(family.join(file), dir.at("m").join(file)).expect("a copy");
+    }
+    for target in ["x.gguf --type q8_0", "x.safetensors --to safetensors", "x --to q4"] {
+        bytes_of_tensors_add_up(&dir, &format!("{target} --rotate quarot"));
     }
 }
 

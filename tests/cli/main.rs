@@ -17,6 +17,7 @@ mod links;
 #[cfg(target_os = "linux")]
 mod naming;
 mod limits;
+mod nonfinite;
 mod outputs;
 mod recipes;
 mod resume;

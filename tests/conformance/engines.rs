@@ -79,7 +79,9 @@ impl Engine {
 
     pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; n];
-        self.kernels.decode(d, raw, &mut out).unwrap();
+        // What binary32 cannot hold is refused, and infinite in what is left.
+        let done = self.kernels.decode(d, raw, &mut out);
+        assert!(done.is_ok() || d == DType::F64, "{done:?}");
         out
     }
 }

@@ -14,8 +14,8 @@ impl Merge for Trace {
         Trace(format!("({}{})", self.0, right.0))
     }
 
-    fn finish_row(&mut self) {
-        self.0 = format!("[{}]", self.0);
+    fn finish_row(&mut self, row: u64, floor: f64) {
+        self.0 = format!("[{row}:{}~{floor}]", self.0);
     }
 }
 
@@ -31,7 +31,7 @@ fn reference<M: Merge>(items: &[M]) -> M {
 fn expected<M: Merge>(rows: u64, leaves: u64, leaf: impl Fn(u64, u64) -> M) -> M {
     let row = |r| {
         let mut m = reference(&(0..leaves).map(|l| leaf(r, l)).collect::<Vec<_>>());
-        m.finish_row();
+        m.finish_row(r, 0.0);
         m
     };
     reference(&(0..rows).map(row).collect::<Vec<_>>())
@@ -59,7 +59,10 @@ fn sequential_insertion_is_the_definition() {
             assert_eq!(forest.total(), Some(expected(rows, leaves, trace)));
         }
     }
-    assert_eq!(expected(3, 3, trace).0, "(([((0.0 0.1 )0.2 )][((1.0 1.1 )1.2 )])[((2.0 2.1 )2.2 )])");
+    assert_eq!(
+        expected(3, 3, trace).0,
+        "(([0:((0.0 0.1 )0.2 )~0][1:((1.0 1.1 )1.2 )~0])[2:((2.0 2.1 )2.2 )~0])"
+    );
 }
 
 proptest! {

@@ -139,8 +139,9 @@ fn nonsense_has_no_bins() {
     {
         assert!(h.linear(bins, lo, hi).is_empty());
     }
-    let key =
-        |k: u16, count: u64| [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes()].concat();
+    let key = |k: u16, count: u64| {
+        [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat()
+    };
     for (k, count, fine) in [
         (5, 1, true),
         (5, 0, false),
@@ -157,7 +158,27 @@ fn nonsense_has_no_bins() {
             raw.extend(k.to_le_bytes());
             raw.extend(1_u64.to_le_bytes());
         }
+        raw.extend(0_u32.to_le_bytes());
         assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{first} {second}");
+    }
+    // Beyond: no key of zero, of a binary32, of infinity, or twice. Octave 1 is that of the least subnormal number.
+    let octave = |n: u32| n << 5;
+    for (keys, fine) in [
+        (vec![octave(1), octave(52 + 800), octave(52 + 2046), octave(52 + 2046) | 1 << 17], true),
+        (vec![0], false),
+        (vec![octave(52 + 1023)], false),
+        (vec![octave(52 + 2047)], false),
+        (vec![octave(52 + 2000), octave(52 + 2000)], false),
+        (vec![octave(52 + 2000), octave(52 + 100)], false),
+        (vec![1 << 18], false),
+    ] {
+        let mut raw = 0_u32.to_le_bytes().to_vec();
+        raw.extend((keys.len() as u32).to_le_bytes());
+        for k in &keys {
+            raw.extend(k.to_le_bytes());
+            raw.extend(1_u64.to_le_bytes());
+        }
+        assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{keys:x?}");
     }
 }
 

@@ -70,7 +70,9 @@ fn weights(seed: u64, n: usize) -> Vec<f32> {
 
 fn decode(engine: &dyn Kernels, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
     let mut out = vec![f32::NAN; n];
-    engine.decode(d, raw, &mut out).expect("a decoder");
+    // What binary32 cannot hold is refused, and infinite in what is left.
+    let done = engine.decode(d, raw, &mut out);
+    assert!(done.is_ok() || d == DType::F64, "{done:?}");
     out
 }
 

@@ -4,6 +4,7 @@ mod agree;
 mod bounds;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod cuda;
+mod doubles;
 mod engines;
 mod floats;
 mod floor;
@@ -24,6 +25,7 @@ mod ptx_machine;
 mod ptx_turns;
 mod refusals;
 mod rotations;
+mod spacing;
 mod transcodes;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod translation;

@@ -3,7 +3,7 @@
 use crate::support::{assert_equal, compare, kinds};
 use quantoscope_core::DType;
 use quantoscope_core::plan::{measure, pair};
-use quantoscope_core::report::{CompareReport, Verdict, compared};
+use quantoscope_core::report::{By, CompareReport, Gate, Verdict, compared};
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{World, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama};
@@ -68,7 +68,10 @@ fn the_gate_is_strict() {
     let (a, b) = pair_of(&[1.0, 0.0], &[3.0, 4.0]);
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
-    let with = |t| compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, t);
+    let with = |threshold| {
+        let gate = Gate { threshold, by: By::Cosine };
+        compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, gate)
+    };
     let cosine = with(None).tensors[0].error.cosine.expect("a cosine");
     assert_eq!(cosine, 0.6);
     assert!(with(Some(cosine)).passes(), "equal to the threshold is not below it");

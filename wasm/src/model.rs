@@ -8,6 +8,7 @@ use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::{convert, measure, pair, preview};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotate::SEED;
+use quantoscope_core::report::By;
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -64,12 +65,13 @@ impl Model {
         threshold: Option<f64>,
     ) -> Result<Run, JsValue> {
         if threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
-            let error = Error::new(Code::Usage, "a cosine is a number from -1 to 1");
+            let error = Error::new(Code::Usage, "a threshold is a number from -1 to 1");
             return Err(error).or_problem();
         }
         let pairing = pair::compare(&self.0, &candidate.0);
         let names = (name, candidate_name);
-        let purpose = Purpose::Compare { names, findings: pairing.findings, threshold };
+        let gate = Gate { threshold, by: By::Strict };
+        let purpose = Purpose::Compare { names, findings: pairing.findings, gate };
         Run::new(pairing.plan.into(), purpose).or_problem()
     }
 }

@@ -16,7 +16,7 @@ use quantoscope_core::job::{Done, Job, Payload, Rechecked, Region, Scratch};
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{self, Collector, CompareReport};
+use quantoscope_core::report::{self, Collector, CompareReport, Gate};
 use quantoscope_core::schedule::{Budget, schedule_in};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -49,8 +49,8 @@ pub enum Purpose {
         names: (String, String),
         /// What could not be paired.
         findings: Vec<Finding>,
-        /// The gate, if there is one.
-        threshold: Option<f64>,
+        /// What trips the gate.
+        gate: Gate,
     },
 }
 
@@ -314,9 +314,9 @@ impl Run {
             Purpose::Convert(checkpoint) => {
                 to_js(&Told { report: report::converted(checkpoint, plan, Some(collector)), run })
             }
-            Purpose::Compare { names, findings, threshold } => {
+            Purpose::Compare { names, findings, gate } => {
                 let names = (names.0.as_str(), names.1.as_str());
-                let report = report::compared(names, plan, findings.clone(), collector, *threshold);
+                let report = report::compared(names, plan, findings.clone(), collector, *gate);
                 to_js(&Told { report: CompareView { passes: report.passes(), report }, run })
             }
         }

@@ -185,6 +185,8 @@ export interface Recipe {
   q4_scheme: 'asym' | 'sym';
   pure: boolean;
   allow_requantize: boolean;
+  /** Let NaN and infinities pass in plain floats, with a warning. */
+  allow_nonfinite?: boolean;
 }
 
 export interface ConvertedTensor {
@@ -198,6 +200,8 @@ export interface ConvertedTensor {
   bytes_out: number;
   reason: { code: string; text: string };
   error?: ErrorView;
+  /** NaN and infinities that were written, where they are allowed. */
+  non_finite?: { count: number; first?: number };
 }
 
 export interface ConvertReport {
@@ -206,6 +210,7 @@ export interface ConvertReport {
     total_bytes_in: number;
     source_file_bytes: number;
     total_bytes_out: number;
+    tensor_bytes_out: number;
     planned_quantized: number;
     kept: number;
     ratio?: number;
@@ -228,6 +233,10 @@ export interface CompareRow extends ErrorView {
   tensor: string;
   qtype: string;
   numel: number;
+  /** The smaller of the cosine and 1 - relative_error^2 / 2. */
+  figure?: number;
+  /** The row with the least figure of its own. */
+  worst_row?: { row: number; figure: number };
   verdict: 'green' | 'yellow' | 'red';
   below_threshold: boolean;
 }

@@ -7,26 +7,31 @@
 mod algebra;
 mod probe;
 mod recheck;
+mod rounding;
 mod steps;
+mod tally;
 mod tile;
+mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
 use crate::plan::{Ask, Finish, Grid, RowMap, Side};
-use crate::quant::Encoding;
+use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 use probe::Probe;
 use steps::Rotations;
+use tally::passed;
 use tile::{load, refused, tile_of, tiles};
 
 pub use crate::plan::{Along, Op};
 pub use algebra::LIMIT as ALGEBRA_LIMIT;
 pub use recheck::{ONE_IN, Recheck, Rechecked};
+pub use tally::Tally;
 
 use serde::Serialize;
 
@@ -238,6 +243,10 @@ pub struct Measured {
     pub identity: Vec<Identity>,
     /// For copies and transcodes with a candidate: whether the bytes are equal.
     pub bytes: Option<Identity>,
+    /// NaN and infinities among the plain floats that are written, where they are counted.
+    pub nonfinite: Tally,
+    /// Elements that differ from the candidate's by more than rounding, where that was asked for.
+    pub beyond_rounding: Tally,
 }
 
 /// Where a finished job's bytes are.
@@ -273,6 +282,8 @@ pub struct Scratch {
     values: Vec<f32>,
     other: Vec<f32>,
     mapped: Vec<f32>,
+    /// Values of binary64 tensors, for what is measured: of the source, of the candidate, and room to put rows in order.
+    doubles: [Vec<f64>; 3],
     bytes: Vec<u8>,
     weights: Vec<f32>,
     gain: Vec<f32>,
@@ -359,7 +370,7 @@ fn work(
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.finish == Finish::Copy {
-        return Ok(copy(job, inputs));
+        return copy(job, inputs);
     }
     let mut probe = Probe::new(job);
     let window = &job.window;
@@ -402,15 +413,19 @@ fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
     right.then_some(()).ok_or_else(wrong)
 }
 
-fn copy(job: &Job, inputs: &[&[u8]]) -> Done {
+fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
     let mut measured = Measured::default();
+    if let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) {
+        let all = Window { rows: 0..job.window.height(), cols: 0..job.window.width() };
+        measured.nonfinite = passed(job, &all, read.dtype, input)?;
+    }
     if let [a, b] = inputs {
         let differing = a.iter().zip(*b).filter(|(x, y)| x != y).count() as u64;
         let first = a.iter().zip(*b).position(|(x, y)| x != y).map(|i| job.window.cols.start + i as u64);
         measured.bytes = Some(Identity { differing, first, refused: false });
     }
     let payload = if job.write.is_some() { Payload::Input } else { Payload::None };
-    Done { payload, measured, made: Rechecked::default() }
+    Ok(Done { payload, measured, made: Rechecked::default() })
 }
 
 /// Makes the weights of the window's columns ready; none, where there are none.
@@ -428,5 +443,8 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut S
     let (true, Some(read), Some(input)) = (job.gain, job.reads.last(), inputs.last()) else { return Ok(()) };
     let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
-    load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))
+    load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;
+    let bad =
+        |_| Error::new(Code::NonFinite, "the norm gain that is folded into this tensor is NaN or infinite");
+    check_finite(gain).map_err(bad)
 }

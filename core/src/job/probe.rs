@@ -1,10 +1,11 @@
 //! Gathers what a job measures, tile by tile, as complete nodes of the fixed merge trees. Knows no regions and no files.
 
-use super::{Identity, Job, Measured, Window, refused};
+use super::wide::{Values, pair};
+use super::{Identity, Job, Measured, Tally, Window, refused};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Forest, Histogram, LEAF, Merge, Moments, Node, PairSums};
+use crate::metric::{Forest, Histogram, LEAF, Merge, Moments, Node, PairSums, moments_leaf_f64};
 use crate::plan::Grid;
 use crate::quant::{Encoding, Refused};
 use alloc::vec;
@@ -20,6 +21,8 @@ pub(super) struct Probe<'a> {
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
     bytes: Option<Identity>,
+    nonfinite: Tally,
+    beyond_rounding: Tally,
 }
 
 impl<'a> Probe<'a> {
@@ -29,23 +32,47 @@ impl<'a> Probe<'a> {
             job,
             moments: Forest::new(rows, cols),
             histogram: job.ask.histogram.then(Histogram::default),
-            error: Forest::new(rows, cols),
+            error: Forest::new(rows, cols).with_floor(job.ask.row_floor),
             encodings: job.ask.encodings.iter().map(|_| Ok(Forest::new(rows, cols))).collect(),
             identity: vec![Identity::default(); job.ask.identity.len()],
             bytes: None,
+            nonfinite: Tally::default(),
+            beyond_rounding: Tally::default(),
         }
     }
 
-    pub(super) fn source(&mut self, kernels: &dyn Kernels, tile: &Window, values: &[f32]) {
+    pub(super) fn source(&mut self, kernels: &dyn Kernels, tile: &Window, values: Values<'_>) {
         if self.job.ask.moments {
-            gather(&mut self.moments, self.job, tile, &mut |at| kernels.moments(&values[at]));
+            gather(&mut self.moments, self.job, tile, &mut |at| match values {
+                Values::Single(x) => kernels.moments(&x[at]),
+                Values::Double(x) => moments_leaf_f64(&x[at]),
+            });
         }
         if let Some(histogram) = &mut self.histogram {
-            kernels.count(histogram, values);
+            match values {
+                Values::Single(x) => kernels.count(histogram, x),
+                Values::Double(x) => histogram.add_f64(x),
+            }
         }
     }
 
-    pub(super) fn error(&mut self, kernels: &dyn Kernels, tile: &Window, values: &[f32], other: &[f32]) {
+    /// Plain floats that were written although they are NaN or infinite.
+    pub(super) fn passed(&mut self, found: &Tally) {
+        self.nonfinite.merge(found);
+    }
+
+    /// Elements that differ from the candidate's by more than rounding.
+    pub(super) fn beyond_rounding(&mut self, found: &Tally) {
+        self.beyond_rounding.merge(found);
+    }
+
+    pub(super) fn error(
+        &mut self,
+        kernels: &dyn Kernels,
+        tile: &Window,
+        values: Values<'_>,
+        other: Values<'_>,
+    ) {
         if self.job.ask.error {
             add_error(kernels, &mut self.error, self.job, tile, values, other);
         }
@@ -58,7 +85,7 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         index: usize,
         tile: &Window,
-        values: &[f32],
+        (values, reference): (&[f32], Values<'_>),
         weights: Option<&[f32]>,
         bytes: &mut Vec<u8>,
         other: &mut Vec<f32>,
@@ -68,7 +95,7 @@ impl<'a> Probe<'a> {
             return;
         };
         match encode_tile(kernels, *encoding, tile, values, weights, bytes) {
-            Ok(()) => self.premade(kernels, index, tile, values, bytes, other),
+            Ok(()) => self.premade(kernels, index, tile, reference, bytes, other),
             Err(r) => self.encodings[index] = Err(refused(self.job, tile, r)),
         }
     }
@@ -79,7 +106,7 @@ impl<'a> Probe<'a> {
         kernels: &dyn Kernels,
         index: usize,
         tile: &Window,
-        values: &[f32],
+        values: Values<'_>,
         bytes: &[u8],
         other: &mut Vec<f32>,
     ) {
@@ -90,7 +117,7 @@ impl<'a> Probe<'a> {
         let Ok(forest) = slot else { return };
         other.resize(values.len(), 0.0);
         match kernels.decode(encoding.dtype(), bytes, other) {
-            Ok(()) => add_error(kernels, forest, self.job, tile, values, other),
+            Ok(()) => add_error(kernels, forest, self.job, tile, values, Values::Single(other)),
             Err(r) => *slot = Err(refused(self.job, tile, r)),
         }
     }
@@ -100,6 +127,7 @@ impl<'a> Probe<'a> {
         for slot in self.encodings.iter_mut().filter(|s| s.is_ok()) {
             *slot = Err(why.clone());
         }
+        self.identity.iter_mut().for_each(|found| found.refused = true);
     }
 
     pub(super) fn identity(
@@ -135,6 +163,8 @@ impl<'a> Probe<'a> {
             encodings: self.encodings.into_iter().map(|f| f.map(|mut f| f.drain())).collect(),
             identity: self.identity,
             bytes: self.bytes,
+            nonfinite: self.nonfinite,
+            beyond_rounding: self.beyond_rounding,
         }
     }
 }
@@ -158,10 +188,10 @@ fn add_error(
     forest: &mut Forest<PairSums>,
     job: &Job,
     tile: &Window,
-    values: &[f32],
-    other: &[f32],
+    values: Values<'_>,
+    other: Values<'_>,
 ) {
-    gather(forest, job, tile, &mut |at| kernels.pair(&values[at.clone()], &other[at]));
+    gather(forest, job, tile, &mut |at| pair(kernels, values, other, at));
 }
 
 /// Measures every leaf of a tile by its elements. Aligned intervals of leaves are merged on the spot, as the tree would

@@ -1,13 +1,15 @@
 //! One tile of a window: decoded, stepped, encoded or held against what a device made, and measured.
 
 use super::probe::Probe;
+use super::rounding::Allowed;
 use super::steps::{Gain, Steps, plain};
-use super::{Job, Read, Remake, Scratch, TILE, Window, whole_rows};
+use super::wide::{self, Values};
+use super::{Job, Read, Remake, Scratch, TILE, Tally, Window, passed, whole_rows};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
-use crate::plan::{Ask, Finish, Op, RowMap, Side};
-use crate::quant::{Encoding, Refused};
+use crate::plan::{Finish, NonFinite, Op, RowMap, Side};
+use crate::quant::{Encoding, Refused, check_finite};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -65,7 +67,7 @@ pub(super) fn load(
     Ok(())
 }
 
-fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width: usize) {
+pub(super) fn unmap_rotary<T: Copy>(values: &mut Vec<T>, mapped: &mut Vec<T>, head: usize, width: usize) {
     mapped.clear();
     mapped.reserve(values.len());
     for rows in values.chunks_exact(head * width) {
@@ -79,16 +81,33 @@ fn unmap_rotary(values: &mut Vec<f32>, mapped: &mut Vec<f32>, head: usize, width
 
 /// Turns a refusal inside a tile into an error that names the element of the tensor.
 pub(super) fn refused(job: &Job, tile: &Window, refused: Refused) -> Error {
+    refused.error().map_element(|i| element(job, tile, i))
+}
+
+/// The element of the output's grid that is element `i` of a tile.
+pub(super) fn element(job: &Job, tile: &Window, i: u64) -> u64 {
     let (width, window) = (tile.width().max(1), &job.window);
-    refused.error().map_element(|i| {
-        let row = window.rows.start + tile.rows.start + i / width;
-        row * job.grid.cols + window.cols.start + tile.cols.start + i % width
-    })
+    let row = window.rows.start + tile.rows.start + i / width;
+    row * job.grid.cols + window.cols.start + tile.cols.start + i % width
+}
+
+/// What stands first in the values of a tile: NaN or infinity, where such do not pass, or the value that is too large.
+fn earliest(job: &Job, values: &[f32], refused: Refused) -> Refused {
+    let (Refused::F16Overflow { index } | Refused::BF16Overflow { index } | Refused::F32Overflow { index }) =
+        refused
+    else {
+        return refused;
+    };
+    let passes = |e: Encoding| e.dtype().block_len() == 1 && e != Encoding::F16Finite;
+    match job.finish {
+        Finish::Encode(e) if passes(e) && job.ask.nonfinite != NonFinite::Refused => refused,
+        _ => check_finite(values.get(..index).unwrap_or_default()).err().unwrap_or(refused),
+    }
 }
 
 /// Whether the values between decoding and encoding are nobody's concern.
 fn only_recodes(job: &Job) -> bool {
-    job.ask == Ask::default() && job.reads.len() == 1 && job.reads.iter().all(is_plain)
+    !job.ask.measures() && job.reads.len() == 1 && job.reads.iter().all(is_plain)
 }
 
 /// Whether the values are what is stored, in its order.
@@ -126,7 +145,9 @@ pub(super) fn tile_of(
     probe: &mut Probe,
     mut made: Option<&mut Remake<'_>>,
 ) -> Result<()> {
-    let Scratch { out, values, other, mapped, bytes, weights, gain, rotations, checks, .. } = scratch;
+    let Scratch { out, values, other, mapped, doubles, bytes, weights, gain, rotations, checks, .. } =
+        scratch;
+    let [double, other_double, mapped_double] = doubles;
     let width = job.window.width();
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
     let candidate = job.read(Side::Candidate, inputs);
@@ -157,10 +178,28 @@ pub(super) fn tile_of(
             });
             return Ok(());
         }
-        return kernels.recode(read.dtype, src, encoding, values, dst).map_err(|r| refused(job, tile, r));
+        if let Err(r) = kernels.recode(read.dtype, src, encoding, values, dst) {
+            // An engine may have left the values of some stretch only.
+            let _ = kernels.decode(read.dtype, src, values);
+            return Err(refused(job, tile, earliest(job, values, r)));
+        }
+        probe.passed(&passed(job, tile, encoding.dtype(), dst)?);
+        return Ok(());
     }
-    load(kernels, read, src, tile, values, mapped).map_err(|r| refused(job, tile, r))?;
+    let wide = job.ask.measures() && wide::load(read, src, tile, double, mapped_double);
+    let loaded = load(kernels, read, src, tile, values, mapped);
+    if let Err(r) = loaded {
+        let why = refused(job, tile, earliest(job, values, r));
+        if job.finish != Finish::Measure {
+            return Err(why);
+        }
+        // Where nothing is written, what binary32 cannot hold is measured as it is, and told as what cannot be encoded is.
+        probe.refuse(&why);
+    }
     let turned = Steps::new(&read.ops, Gain(gain), tile);
+    if turned.any() && loaded.is_err() {
+        return Ok(());
+    }
     if turned.any() {
         let finite = turned.check_finite(values).map_err(|r| refused(job, tile, r));
         let done = finite.and_then(|()| {
@@ -181,32 +220,47 @@ pub(super) fn tile_of(
         let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
         match made.as_deref_mut().filter(|m| m.premade.written) {
-            None => kernels.encode(encoding, values, weights, dst).map_err(|r| refused(job, tile, r))?,
+            None => kernels
+                .encode(encoding, values, weights, dst)
+                .map_err(|r| refused(job, tile, earliest(job, values, r)))?,
             Some(made) => {
                 again(kernels, job, tile, (read.dtype, encoding), (values, weights), dst, (made, bytes))
             }
         }
+        probe.passed(&passed(job, tile, encoding.dtype(), dst)?);
         if job.ask.error {
             other.resize(values.len(), 0.0);
             kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
-            probe.error(kernels, tile, values, other);
+            let reference = if wide { Values::Double(double) } else { Values::Single(values) };
+            probe.error(kernels, tile, reference, Values::Single(other));
         }
     }
-    if let Some((read, input)) = candidate {
-        let candidate = slice_of(read.dtype, width, tile, input)?;
-        load(kernels, read, candidate, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
-        probe.error(kernels, tile, values, other);
-        probe.identity(kernels, tile, values, weights, candidate, bytes);
+    let reference = if wide { Values::Double(double) } else { Values::Single(values) };
+    if let Some((against, input)) = candidate {
+        let stored = slice_of(against.dtype, width, tile, input)?;
+        let wide = wide::load(against, stored, tile, other_double, mapped_double);
+        if !wide {
+            load(kernels, against, stored, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
+        }
+        let candidate = if wide { Values::Double(other_double) } else { Values::Single(other) };
+        probe.error(kernels, tile, reference, candidate);
+        if let Some(allowed) = Allowed::between(read, against).filter(|_| job.ask.rounding) {
+            let Tally { count, first } = allowed.exceeded(reference, candidate);
+            probe.beyond_rounding(&Tally { count, first: first.map(|i| element(job, tile, i)) });
+        }
+        if loaded.is_ok() {
+            probe.identity(kernels, tile, values, weights, stored, bytes);
+        }
     }
-    probe.source(kernels, tile, values);
+    probe.source(kernels, tile, reference);
     for (i, encoding) in job.ask.encodings.iter().enumerate() {
         let premade = made.as_deref().and_then(|m| m.premade.measured.get(i)).and_then(Option::as_ref);
         let Some(premade) = premade else {
-            probe.encoding(kernels, i, tile, values, weights, bytes, other);
+            probe.encoding(kernels, i, tile, (values, reference), weights, bytes, other);
             continue;
         };
         let premade = slice_of(encoding.dtype(), width, tile, premade)?;
-        probe.premade(kernels, i, tile, values, premade, other);
+        probe.premade(kernels, i, tile, reference, premade, other);
         if let Some(made) = made.as_deref_mut() {
             again(kernels, job, tile, (read.dtype, *encoding), (values, weights), premade, (made, bytes));
         }

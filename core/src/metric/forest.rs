@@ -128,13 +128,20 @@ pub struct Forest<M> {
     /// The row that the last leaf was of; sequential use needs no other.
     current: Option<(u64, Tree<M>)>,
     begun: BTreeMap<u64, Tree<M>>,
+    floor: f64,
 }
 
 impl<M: Merge> Forest<M> {
     /// An empty forest.
     pub fn new(rows: u64, cols: u64) -> Forest<M> {
         let leaves = cols.div_ceil(LEAF as u64);
-        Forest { leaves, rows: Tree::new(rows), current: None, begun: BTreeMap::new() }
+        Forest { leaves, rows: Tree::new(rows), current: None, begun: BTreeMap::new(), floor: 0.0 }
+    }
+
+    /// The same with a floor for [`Merge::finish_row`], in units of the values. All forests of one tensor need the same.
+    #[must_use]
+    pub fn with_floor(self, floor: f64) -> Forest<M> {
+        Forest { floor, ..self }
     }
 
     /// Takes leaf number `leaf` of a row: its columns from `leaf * LEAF`. False as for [`Forest::insert`].
@@ -178,7 +185,7 @@ impl<M: Merge> Forest<M> {
         let taken = tree.insert(part);
         if let Some(root) = tree.root() {
             let mut value = root.value.clone();
-            value.finish_row();
+            value.finish_row(row, self.floor);
             self.rows.insert(Some(Part { start: row, end: row + 1, level: 0, value }));
         } else if tree.parts().next().is_some() {
             self.current = Some((row, tree));

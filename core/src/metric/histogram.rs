@@ -2,10 +2,12 @@
 //!
 //! A bucket is a pattern of the top bits of a binary32 (sign, exponent, five bits of mantissa), so the buckets
 //! need no range in advance, merge by adding, and are at most 1/32 of their value wide. Zeros, NaN and
-//! infinities are counted apart. Knows nothing of screens: [`Histogram::linear`] makes bins for whoever asks.
+//! infinities are counted apart. Binary64 values outside of binary32's normal range have buckets of the same kind beyond.
+//! Knows nothing of screens: [`Histogram::linear`] makes bins for whoever asks.
 
 use crate::bytes::Cursor;
 use crate::error::{Code, Error, Result};
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -25,6 +27,8 @@ const SLOTS: usize = ZERO + 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     counts: Vec<u64>,
+    /// Binary64 values outside of binary32's normal range, by octave and top mantissa bits.
+    beyond: BTreeMap<u32, u64>,
 }
 
 impl Default for Histogram {
@@ -44,6 +48,67 @@ fn slot(x: f32) -> u16 {
     (if counted { bits >> SHIFT } else { special as u32 }) as u16
 }
 
+/// Mantissa bits that a key keeps.
+const KEPT: u32 = 23 - SHIFT;
+/// Octaves of binary64's subnormal numbers, which come before those of its exponent field.
+const SUBNORMAL: u32 = 52;
+/// The sign in a key beyond.
+const WIDE_SIGN: u32 = 1 << 17;
+/// Octaves of all finite binary64 values but zero, in order; the first is that of the least subnormal number.
+const OCTAVES: core::ops::RangeInclusive<u32> = 1..=SUBNORMAL + 2046;
+/// Those of binary32's normal numbers, which have slots.
+const NORMAL: core::ops::Range<u32> = SUBNORMAL + 1023 - 126..SUBNORMAL + 1023 + 128;
+/// 2^52, which makes a subnormal number normal.
+const UP: f64 = (1_u64 << 52) as f64;
+
+/// Octave and top mantissa bits of a finite magnitude that is not zero.
+fn octave_key(magnitude: f64) -> u32 {
+    let subnormal = magnitude < f64::MIN_POSITIVE;
+    let bits = if subnormal { magnitude * UP } else { magnitude }.to_bits();
+    (bits >> (52 - KEPT)) as u32 + if subnormal { 0 } else { SUBNORMAL << KEPT }
+}
+
+/// Where a binary64 value is counted: a slot, or a key beyond.
+fn wide_slot(x: f64) -> core::result::Result<usize, u32> {
+    if x.is_nan() || x.is_infinite() || x == 0.0 {
+        return Ok(if x.is_nan() {
+            NAN
+        } else if x == 0.0 {
+            ZERO
+        } else {
+            INF
+        });
+    }
+    let key = octave_key(x.abs());
+    if !NORMAL.contains(&(key >> KEPT)) {
+        return Err(key | if x < 0.0 { WIDE_SIGN } else { 0 });
+    }
+    let rebased = key - ((SUBNORMAL + 1023 - 127) << KEPT);
+    Ok((rebased | if x < 0.0 { SIGN } else { 0 }) as usize)
+}
+
+/// The lower edge of the bucket with this magnitude; the largest binary64 for the end of the last one.
+fn wide_edge(magnitude: u32) -> f64 {
+    let pattern = |key: u32| f64::from_bits(u64::from(key) << (52 - KEPT));
+    match magnitude.checked_sub((SUBNORMAL + 1) << KEPT) {
+        Some(_) => pattern(magnitude - (SUBNORMAL << KEPT)).min(f64::MAX),
+        None => pattern(magnitude) / UP,
+    }
+}
+
+/// The interval of a bucket beyond.
+fn wide_bounds(key: u32) -> (f64, f64) {
+    let magnitude = key & !WIDE_SIGN;
+    let (low, high) = (wide_edge(magnitude), wide_edge(magnitude + 1));
+    if key & WIDE_SIGN == 0 { (low, high) } else { (-high, -low) }
+}
+
+/// Whether there is a bucket beyond with this key.
+fn is_beyond(key: u32) -> bool {
+    let octave = (key & !WIDE_SIGN) >> KEPT;
+    key < WIDE_SIGN << 1 && OCTAVES.contains(&octave) && !NORMAL.contains(&octave)
+}
+
 /// 2^128, where the last finite bucket ends.
 const END: f64 = (1_u128 << 127) as f64 * 2.0;
 
@@ -58,7 +123,7 @@ fn bounds(key: u32) -> (f64, f64) {
 impl Histogram {
     /// No counts.
     pub fn new() -> Histogram {
-        Histogram { counts: vec![0; SLOTS] }
+        Histogram { counts: vec![0; SLOTS], beyond: BTreeMap::new() }
     }
 
     /// Counts values.
@@ -76,8 +141,19 @@ impl Histogram {
         }
     }
 
+    /// Counts binary64 values, none of which is rounded.
+    pub fn add_f64(&mut self, values: &[f64]) {
+        for &x in values {
+            match wide_slot(x) {
+                Ok(slot) => self.counts.get_mut(slot).into_iter().for_each(|count| *count += 1),
+                Err(key) => *self.beyond.entry(key).or_default() += 1,
+            }
+        }
+    }
+
     /// Adds the counts of another.
     pub fn merge(&mut self, other: &Histogram) {
+        add_beyond(&mut self.beyond, &other.beyond);
         for (a, b) in self.counts.iter_mut().zip(&other.counts) {
             *a = a.saturating_add(*b);
         }
@@ -113,9 +189,22 @@ impl Histogram {
             let (low, high) = bounds(key);
             (low, high, self.count(key as usize))
         };
+        let beyond = move |keys: core::ops::Range<u32>| {
+            self.beyond.range(keys).map(|(&key, &count)| {
+                let (low, high) = wide_bounds(key);
+                (low, high, count)
+            })
+        };
+        // Keys of negative values ascend away from zero.
+        let middle = NORMAL.start << KEPT;
+        let small = beyond(0..middle);
+        let large = beyond(middle..WIDE_SIGN);
+        let small_negative = beyond(WIDE_SIGN..WIDE_SIGN | middle).rev();
+        let large_negative = beyond(WIDE_SIGN | middle..u32::MAX).rev();
         let negative = (0..FINITE).rev().map(move |k| of(k | SIGN));
         let zero = core::iter::once((0.0, 0.0, self.zeros()));
-        negative.chain(zero).chain((0..FINITE).map(of)).filter(|b| b.2 > 0)
+        let below = large_negative.chain(negative).chain(small_negative);
+        below.chain(zero).chain(small).chain((0..FINITE).map(of)).chain(large).filter(|b| b.2 > 0)
     }
 
     /// Between which bounds the quantile `q` lies: the value that `q` of all finite values do not exceed.
@@ -136,13 +225,17 @@ impl Histogram {
 
     /// The middle of [`Histogram::quantile_bounds`]: within 1/64 of the true quantile.
     pub fn quantile(&self, q: f64) -> Option<f64> {
-        self.quantile_bounds(q).map(|(low, high)| (low + high) / 2.0)
+        // Not half of the sum, which may be infinite.
+        self.quantile_bounds(q).map(|(low, high)| low + (high - low) / 2.0)
     }
 
     /// The finite values in `bins` equal bins over `[lo, hi]`, for display. A bucket that spans bins is shared
     /// out by length, what lies outside goes to the outermost bins, and the counts sum to [`Histogram::finite`].
     /// Empty for no bins, or where `lo < hi` does not hold or is not finite.
     pub fn linear(&self, bins: usize, lo: f64, hi: f64) -> Vec<u64> {
+        // Two ends of opposite signs can be further apart than f64 tells.
+        let half = if (hi - lo).is_finite() { 1.0 } else { 0.5 };
+        let (lo, hi) = (lo * half, hi * half);
         let width = (hi - lo) / bins as f64;
         if bins == 0 || !(width > 0.0 && width.is_finite()) {
             return Vec::new();
@@ -150,6 +243,7 @@ impl Histogram {
         let mut out = vec![0; bins];
         let bin_of = |x: f64| (libm::floor((x - lo) / width).max(0.0) as usize).min(bins - 1);
         for (low, high, count) in self.buckets() {
+            let (low, high) = (low * half, high * half);
             // Rounding what lies below each edge, instead of each share, keeps the sum exact.
             let (first, last, mut given) = (bin_of(low), bin_of(high), 0);
             for bin in out.iter_mut().take(last).skip(first).zip(first + 1..) {
@@ -166,11 +260,16 @@ impl Histogram {
     }
 
     /// Appends the non-empty buckets, little-endian: how many there are, then key and count of each. The keys
-    /// past those of the patterns are zeros, infinities and NaNs.
+    /// past those of the patterns are zeros, infinities and NaNs. The buckets beyond follow in the same way.
     pub fn write(&self, out: &mut Vec<u8>) {
         let filled = || (0_u16..).zip(&self.counts).filter(|(_, count)| **count > 0);
         out.extend_from_slice(&(filled().count() as u32).to_le_bytes());
         for (key, count) in filled() {
+            out.extend_from_slice(&key.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+        out.extend_from_slice(&(self.beyond.len() as u32).to_le_bytes());
+        for (key, count) in &self.beyond {
             out.extend_from_slice(&key.to_le_bytes());
             out.extend_from_slice(&count.to_le_bytes());
         }
@@ -189,6 +288,17 @@ impl Histogram {
             *slot.ok_or_else(bad)? = count;
             least = key + 1;
         }
+        let (beyond, mut least) = (from.u32()?, 0);
+        for _ in 0..beyond {
+            let at = from.offset();
+            let (key, count) = (from.u32()?, from.u64()?);
+            let own = key >= least && count > 0 && is_beyond(key);
+            if !own {
+                return Err(Error::new(Code::BadValue, "no histogram has this bucket here").at(at));
+            }
+            out.beyond.insert(key, count);
+            least = key + 1;
+        }
         Ok(out)
     }
 }
@@ -198,11 +308,20 @@ impl Histogram {
 pub struct PackedHistogram {
     /// Slot and count, ascending.
     filled: Vec<(u16, u64)>,
+    beyond: BTreeMap<u32, u64>,
+}
+
+fn add_beyond(all: &mut BTreeMap<u32, u64>, part: &BTreeMap<u32, u64>) {
+    for (key, count) in part {
+        let sum = all.entry(*key).or_default();
+        *sum = sum.saturating_add(*count);
+    }
 }
 
 impl PackedHistogram {
     /// Adds the counts of a histogram.
     pub fn merge(&mut self, part: &Histogram) {
+        add_beyond(&mut self.beyond, &part.beyond);
         let mut all = Vec::with_capacity(self.filled.len());
         let mut old = self.filled.iter().copied().peekable();
         for (slot, &count) in (0_u16..).zip(&part.counts).filter(|(_, count)| **count > 0) {
@@ -218,7 +337,7 @@ impl PackedHistogram {
 
     /// The full table.
     pub fn unpack(&self) -> Histogram {
-        let mut out = Histogram::new();
+        let mut out = Histogram { beyond: self.beyond.clone(), ..Histogram::new() };
         for &(slot, count) in &self.filled {
             if let Some(c) = out.counts.get_mut(usize::from(slot)) {
                 *c = count;

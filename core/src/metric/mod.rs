@@ -18,8 +18,8 @@ mod range;
 
 pub use forest::{Forest, Node};
 pub use histogram::{Histogram, PackedHistogram};
-pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf};
-pub use pair::{PairSums, pair_leaf};
+pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf, moments_leaf_f64};
+pub use pair::{PairSums, WorstRow, pair_leaf, pair_leaf_f64};
 pub use range::spread_over_gaussian;
 
 /// Columns in a leaf.
@@ -36,8 +36,9 @@ pub trait Merge: Clone + Default {
     #[must_use]
     fn merge(&self, right: &Self) -> Self;
 
-    /// Called once when the node that covers a whole row is complete, before rows merge.
-    fn finish_row(&mut self) {}
+    /// Called once when the node that covers the whole of row `row` is complete, before rows merge. `floor` is that of the
+    /// [`Forest`].
+    fn finish_row(&mut self, _row: u64, _floor: f64) {}
 }
 
 /// Adds the lanes in order.
@@ -48,7 +49,7 @@ pub fn add_lanes(lanes: &[f64; LANES]) -> f64 {
 
 /// Calls `row` with eight values at a time, the lanes in their places; the last may be filled up with `fill`.
 #[inline(always)]
-fn by_lanes(values: &[f32], fill: f32, mut row: impl FnMut(&[f32; LANES])) {
+fn by_lanes<T: Copy>(values: &[T], fill: T, mut row: impl FnMut(&[T; LANES])) {
     let (rows, tail) = values.as_chunks::<LANES>();
     rows.iter().for_each(&mut row);
     if !tail.is_empty() {
@@ -56,4 +57,13 @@ fn by_lanes(values: &[f32], fill: f32, mut row: impl FnMut(&[f32; LANES])) {
         last[..tail.len()].copy_from_slice(tail);
         row(&last);
     }
+}
+
+/// The power of two by which binary64 values are divided before they are multiplied with each other, so that no product
+/// leaves the range of f64: 0 while the greatest finite magnitude is in the range of binary32, and for zeros.
+fn scale_of(values: impl Iterator<Item = f64>) -> i32 {
+    let finite = values.map(f64::abs).filter(|x| x.is_finite());
+    let top = finite.fold(0.0, |top, x| if x > top { x } else { top });
+    let exponent = if top > 0.0 { libm::ilogb(top) } else { 0 };
+    if (-149..128).contains(&exponent) { 0 } else { exponent }
 }

@@ -4,7 +4,7 @@
 //! One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments" (2008), after Chan.
 //! Knows nothing of encodings.
 
-use super::{LANES, Merge, add_lanes, by_lanes};
+use super::{LANES, Merge, add_lanes, by_lanes, scale_of};
 use crate::bytes::{Cursor, Short};
 use alloc::vec::Vec;
 
@@ -12,6 +12,9 @@ use alloc::vec::Vec;
 pub const ASYMMETRY_THRESHOLD: f64 = 0.05;
 
 /// Moments of an interval; sums are over its finite values.
+///
+/// `mean` and the sums are those of the values divided by `2^scale`. The scale is 0 unless binary64 values leave the range of
+/// binary32 (their fourth powers would leave that of f64); merging takes the larger one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moments {
     /// Values, the bad ones included.
@@ -28,7 +31,7 @@ pub struct Moments {
     pub max: f64,
     /// Greatest finite magnitude; 0 where there is none.
     pub absmax: f64,
-    /// Mean of the finite values; 0 where there is none.
+    /// Mean of the finite values over `2^scale`; 0 where there is none.
     pub mean: f64,
     /// Sum of squared distances from the mean.
     pub m2: f64,
@@ -40,6 +43,8 @@ pub struct Moments {
     pub rows: u64,
     /// Sum over those rows of the magnitude of the row's mean.
     pub abs_row_mean_sum: f64,
+    /// Exponent of the unit of the mean and of all sums.
+    pub scale: i32,
 }
 
 impl Default for Moments {
@@ -58,6 +63,7 @@ impl Default for Moments {
             m4: 0.0,
             rows: 0,
             abs_row_mean_sum: 0.0,
+            scale: 0,
         }
     }
 }
@@ -72,11 +78,29 @@ fn greater(a: f64, b: f64) -> f64 {
 
 /// The moments of one leaf: at most [`super::LEAF`] columns of one row.
 pub fn moments_leaf(values: &[f32]) -> Moments {
+    leaf(values, f32::NAN)
+}
+
+/// The same of binary64 values, none of which is rounded.
+pub fn moments_leaf_f64(values: &[f64]) -> Moments {
+    let scale = scale_of(values.iter().copied());
+    let m = leaf(values, f64::NAN);
+    if scale == 0 {
+        return m;
+    }
+    // Extremes and counts are of the values as they are: divided, the small ones could become zeros.
+    let divided: Vec<f64> = values.iter().map(|&x| libm::scalbn(x, -scale)).collect();
+    let Moments { mean, m2, m3, m4, .. } = leaf(&divided, f64::NAN);
+    Moments { mean, m2, m3, m4, scale, ..m }
+}
+
+fn leaf<T: Copy + Into<f64>>(values: &[T], nan: T) -> Moments {
     let mut m = Moments { n: values.len() as u64, ..Moments::default() };
-    for x in values {
+    for &x in values {
+        let x: f64 = x.into();
         m.nan += u64::from(x.is_nan());
         m.inf += u64::from(x.is_infinite());
-        m.zeros += u64::from(*x == 0.0);
+        m.zeros += u64::from(x == 0.0);
     }
     let finite = m.finite();
     if finite == 0 {
@@ -84,9 +108,10 @@ pub fn moments_leaf(values: &[f32]) -> Moments {
     }
     // The tail of the last eight is NaN: it adds nothing and is no extreme, like any value that is not finite.
     let (mut sum, mut min, mut max) = ([0.0; LANES], [m.min; LANES], [m.max; LANES]);
-    by_lanes(values, f32::NAN, |row| {
+    by_lanes(values, nan, |row| {
         for i in 0..LANES {
-            let (x, ok) = (f64::from(row[i]), row[i].is_finite());
+            let x: f64 = row[i].into();
+            let ok = x.is_finite();
             sum[i] += if ok { x } else { 0.0 };
             min[i] = if ok && x < min[i] { x } else { min[i] };
             max[i] = if ok && x > max[i] { x } else { max[i] };
@@ -97,17 +122,18 @@ pub fn moments_leaf(values: &[f32]) -> Moments {
     m.max = max.iter().copied().fold(m.max, greater) + 0.0;
     m.absmax = greater(m.max.abs(), m.min.abs());
     m.mean = add_lanes(&sum) / finite as f64;
-    m.central_sums(values);
+    m.central_sums(values, nan);
     m
 }
 
 impl Moments {
-    fn central_sums(&mut self, values: &[f32]) {
+    fn central_sums<T: Copy + Into<f64>>(&mut self, values: &[T], nan: T) {
         let mean = self.mean;
         let (mut m2, mut m3, mut m4) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-        by_lanes(values, f32::NAN, |row| {
+        by_lanes(values, nan, |row| {
             for i in 0..LANES {
-                let d = if row[i].is_finite() { f64::from(row[i]) - mean } else { 0.0 };
+                let x: f64 = row[i].into();
+                let d = if x.is_finite() { x - mean } else { 0.0 };
                 let square = d * d;
                 m2[i] += square;
                 m3[i] += square * d;
@@ -124,7 +150,7 @@ impl Moments {
 
     /// Mean of the finite values.
     pub fn mean(&self) -> Option<f64> {
-        (self.finite() > 0).then_some(self.mean)
+        (self.finite() > 0).then(|| libm::scalbn(self.mean, self.scale))
     }
 
     /// Least and greatest finite value.
@@ -132,19 +158,24 @@ impl Moments {
         (self.finite() > 0).then_some((self.min, self.max))
     }
 
-    /// Population variance.
-    pub fn variance(&self) -> Option<f64> {
+    /// Population variance over `4^scale`.
+    fn scaled_variance(&self) -> Option<f64> {
         (self.finite() > 0).then(|| self.m2 / self.finite() as f64)
+    }
+
+    /// Population variance; `None` also where it leaves the range of f64.
+    pub fn variance(&self) -> Option<f64> {
+        self.scaled_variance().map(|v| libm::scalbn(v, 2 * self.scale)).filter(|v| v.is_finite())
     }
 
     /// Population standard deviation.
     pub fn std(&self) -> Option<f64> {
-        self.variance().map(libm::sqrt)
+        self.scaled_variance().map(|v| libm::scalbn(libm::sqrt(v), self.scale))
     }
 
     /// Skewness `m3 / n / std^3`; `None` where all values are equal.
     pub fn skewness(&self) -> Option<f64> {
-        let variance = self.variance().filter(|&v| v > 0.0)?;
+        let variance = self.scaled_variance().filter(|&v| v > 0.0)?;
         Some(self.m3 / self.finite() as f64 / (variance * libm::sqrt(variance)))
     }
 
@@ -157,7 +188,7 @@ impl Moments {
     /// `mean(|row mean|) / absmax` over the finished rows; `None` for nothing but zeros.
     pub fn asymmetry(&self) -> Option<f64> {
         let known = self.rows > 0 && self.absmax > 0.0;
-        known.then(|| self.abs_row_mean_sum / self.rows as f64 / self.absmax)
+        known.then(|| libm::scalbn(self.abs_row_mean_sum / self.rows as f64, self.scale) / self.absmax)
     }
 
     /// Whether the rows are lopsided enough for a scheme with a minimum: asymmetry above 5 %.
@@ -174,6 +205,7 @@ impl Moments {
         for x in reals.into_iter().chain([self.abs_row_mean_sum]) {
             out.extend_from_slice(&x.to_le_bytes());
         }
+        out.extend_from_slice(&self.scale.to_le_bytes());
     }
 
     /// Reads what [`Moments::write`] wrote.
@@ -192,7 +224,35 @@ impl Moments {
             m3: from.f64()?,
             m4: from.f64()?,
             abs_row_mean_sum: from.f64()?,
+            scale: from.u32()? as i32,
         })
+    }
+
+    /// The same in units of `2^scale`.
+    fn in_units(&self, scale: i32) -> Moments {
+        let by = self.scale - scale;
+        if by == 0 {
+            return *self;
+        }
+        Moments {
+            mean: libm::scalbn(self.mean, by),
+            m2: libm::scalbn(self.m2, 2 * by),
+            m3: libm::scalbn(self.m3, 3 * by),
+            m4: libm::scalbn(self.m4, 4 * by),
+            abs_row_mean_sum: libm::scalbn(self.abs_row_mean_sum, by),
+            scale,
+            ..*self
+        }
+    }
+
+    /// Both intervals in the units of the one with the larger values; zeros have none of their own.
+    fn in_common(a: &Moments, b: &Moments) -> (Moments, Moments) {
+        let scale = match (a.absmax == 0.0, b.absmax == 0.0) {
+            (true, _) => b.scale,
+            (_, true) => a.scale,
+            _ => a.scale.max(b.scale),
+        };
+        (a.in_units(scale), b.in_units(scale))
     }
 }
 
@@ -217,6 +277,21 @@ fn merged_sums(a: &Moments, b: &Moments) -> (f64, f64, f64, f64) {
 
 impl Merge for Moments {
     fn merge(&self, right: &Moments) -> Moments {
+        let (left, right) = &Moments::in_common(self, right);
+        left.merged(right)
+    }
+
+    fn finish_row(&mut self, _: u64, _: f64) {
+        if self.finite() > 0 {
+            self.rows = 1;
+            self.abs_row_mean_sum = self.mean.abs();
+        }
+    }
+}
+
+impl Moments {
+    /// Of two intervals in the same units.
+    fn merged(&self, right: &Moments) -> Moments {
         let (mean, m2, m3, m4) = match (self.finite(), right.finite()) {
             (_, 0) => (self.mean, self.m2, self.m3, self.m4),
             (0, _) => (right.mean, right.m2, right.m3, right.m4),
@@ -236,13 +311,7 @@ impl Merge for Moments {
             m4,
             rows: self.rows.saturating_add(right.rows),
             abs_row_mean_sum: self.abs_row_mean_sum + right.abs_row_mean_sum,
-        }
-    }
-
-    fn finish_row(&mut self) {
-        if self.finite() > 0 {
-            self.rows = 1;
-            self.abs_row_mean_sum = self.mean.abs();
+            scale: self.scale,
         }
     }
 }

@@ -78,6 +78,7 @@ pub fn plan(
         );
         warnings.push(convert::warning("base_not_renamed", message));
     }
+    convert::look_for_nonfinite(recipe, &mut outputs);
     let mut files = convert::safetensors_file(adapter, recipe, Some(&told), &mut outputs)?;
     files.iter_mut().for_each(|f| f.name = WEIGHTS.into());
     convert::literal(&mut files, CONFIG, config.to_vec());

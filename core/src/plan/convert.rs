@@ -4,7 +4,8 @@ use super::importance::Weighing;
 use super::metadata::ROTATION;
 use super::rotate::{Rotated, Turning};
 use super::{
-    Ask, Conversion, Finish, Grid, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side, ThinVec,
+    Ask, Conversion, Finish, Grid, NonFinite, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side,
+    ThinVec,
     Totals, metadata,
 };
 use crate::dtype::{DType, Kind};
@@ -67,6 +68,7 @@ pub fn weighted(
         )?),
         None => None,
     };
+    look_for_nonfinite(recipe, &mut outputs);
     let (files, directory) = match recipe.to {
         Container::Gguf => {
             (gguf_file(checkpoint, recipe, imatrix, rotation.as_ref(), &mut outputs, &mut warnings)?, false)
@@ -85,6 +87,12 @@ pub fn weighted(
     let conversion =
         Conversion { recipe: recipe.clone(), container: recipe.to, directory, importance, rotation, totals };
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
+}
+
+/// Sets what is done about NaN and infinities in plain floats, copied or converted.
+pub(super) fn look_for_nonfinite(recipe: &Recipe, outputs: &mut [Output]) {
+    let policy = if recipe.allow_nonfinite { NonFinite::Counted } else { NonFinite::Refused };
+    outputs.iter_mut().for_each(|o| o.ask.nonfinite = policy);
 }
 
 /// The checkpoint with a head of its own, where a rotation needs one.
@@ -168,8 +176,10 @@ pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, meas
     let mut grid = Grid::of(&tensor.shape);
     let (dtype, finish) = match decision.fate {
         Fate::Copy => {
-            from.dtype = DType::U8;
-            grid = Grid { rows: 1, cols: tensor.bytes.len() };
+            // Plain floats are looked through for NaN and infinities; what else is copied is bytes.
+            let floats = tensor.dtype.kind() == Kind::Float && tensor.dtype.block_len() == 1;
+            from.dtype = if floats { tensor.dtype } else { DType::U8 };
+            grid = Grid { rows: 1, cols: tensor.bytes.len() / from.dtype.block_bytes() };
             (tensor.dtype, Finish::Copy)
         }
         Fate::Transcode(to) => (to, Finish::Transcode(to)),
@@ -367,6 +377,7 @@ pub(super) fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFi
         total_bytes_in,
         source_file_bytes: sum(checkpoint.files.iter().map(|f| f.len))?,
         total_bytes_out,
+        tensor_bytes_out: stored,
         planned_quantized: quantized,
         kept: outputs.len() as u64 - quantized,
         ratio: over(total_bytes_in, total_bytes_out),

@@ -268,6 +268,19 @@ pub struct Place {
     pub bytes: u64,
 }
 
+/// What is done about NaN and infinities in the plain floats that a conversion writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NonFinite {
+    /// Nothing: they are not looked for.
+    #[default]
+    Ignored,
+    /// The first one ends the work.
+    Refused,
+    /// They pass, and are counted.
+    Counted,
+}
+
 /// What is measured while the values are in hand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Ask {
@@ -281,6 +294,20 @@ pub struct Ask {
     pub encodings: ThinVec<Encoding>,
     /// Whether encoding the source so gives exactly the candidate's bytes.
     pub identity: ThinVec<Encoding>,
+    /// Whether each element differs from the candidate's by more than rounding, where both are plain floats.
+    pub rounding: bool,
+    /// The root mean square error up to which a row counts as right; see [`crate::metric::Merge::finish_row`].
+    pub row_floor: f64,
+    /// What is done about NaN and infinities in plain floats that are written.
+    pub nonfinite: NonFinite,
+}
+
+impl Ask {
+    /// Whether the values themselves are of interest, beyond the bytes made of them.
+    pub fn measures(&self) -> bool {
+        let listed = !self.encodings.is_empty() || !self.identity.is_empty();
+        self.moments || self.histogram || self.error || self.rounding || listed
+    }
 }
 
 /// One tensor of the work: written, measured or both.
@@ -318,7 +345,7 @@ impl Output {
     }
 
     /// The element of the measured tensor that element `at` of the grid is.
-    pub(crate) fn element(&self, at: u64) -> u64 {
+    pub fn element(&self, at: u64) -> u64 {
         let cols = self.grid.cols.max(1);
         let (row, col) = (at / cols, at % cols);
         let piece = self.pieces.iter().find(|p| p.rows.contains(&row));
@@ -350,6 +377,8 @@ pub struct Totals {
     pub source_file_bytes: u64,
     /// Lengths of all files that are written.
     pub total_bytes_out: u64,
+    /// Bytes of all tensors that are written, without headers and padding.
+    pub tensor_bytes_out: u64,
     /// Tensors that are quantized (to a block type).
     pub planned_quantized: u64,
     /// Tensors that are carried over or stored as a plain type.

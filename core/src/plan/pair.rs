@@ -4,9 +4,11 @@ use super::convert::{measurable, measured_reason, names, operand, unscaled};
 use super::importance::Weighing;
 use super::{Ask, Finish, Grid, Op, Operand, Output, Piece, Plan, RowMap, Side};
 use crate::dtype::{DType, Kind};
+use crate::float::Spacing;
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, q4};
 use crate::model::names::{Origin, Unmapped, is_gguf_name, origin};
+use crate::quant::floor::scale_floor;
 use crate::quant::{Encoding, encoder, transcoder};
 use crate::tensor::TensorInfo;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,8 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Finding {
     /// A stable word: `only_in_reference`, `only_in_candidate`, `shape_mismatch`, `unsupported_dtype`,
-    /// `unknown_architecture`, `unmapped_tensor`, `no_overlap`, `non_finite`, `not_comparable`, `values_differ`.
+    /// `unknown_architecture`, `unmapped_tensor`, `no_overlap`, `non_finite`, `not_comparable`, `values_differ`,
+    /// `row_differs`, `beyond_rounding`.
     pub kind: &'static str,
     /// The tensor, by the name of the side it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,8 +47,13 @@ pub struct Pairing {
 
 /// Plans the error of `candidate` against `reference`.
 pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
-    let ask = Ask { error: true, ..Ask::default() };
-    pair(reference, candidate, None, &|_, _| Ok((ask.clone(), Finish::Measure)))
+    let ask = |from: DType, to: DType| Ask {
+        error: true,
+        rounding: Spacing::of(from).is_some() && Spacing::of(to).is_some(),
+        row_floor: scale_floor(from).max(scale_floor(to)),
+        ..Ask::default()
+    };
+    pair(reference, candidate, None, &|from, to| Ok((ask(from, to), Finish::Measure)))
 }
 
 /// Plans to encode `source` again, and to hold the bytes against those of `artefact`.

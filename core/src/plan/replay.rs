@@ -70,6 +70,13 @@ fn finding(kind: &'static str, tensor: &str, detail: String) -> Finding {
     Finding { kind, tensor: Some(tensor.to_string()), detail }
 }
 
+/// Makes the grid of a copy that of its bytes, which are compared one by one.
+fn as_bytes(output: &mut Output) {
+    let Some(piece) = output.pieces.first_mut() else { return };
+    output.grid.cols = output.grid.cols.saturating_mul(piece.from.dtype.block_bytes());
+    piece.from.dtype = DType::U8;
+}
+
 /// The output, measured against the artefact's tensor in place of being written.
 fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
     let finish = output.pieces.first().map_or(Finish::Measure, |p| p.finish);
@@ -82,6 +89,9 @@ fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
         _ => Vec::new(),
     };
     output.place = None;
+    if finish == Finish::Copy {
+        as_bytes(&mut output);
+    }
     output.ask = Ask { error: !identity.is_empty(), identity: identity.into(), ..Ask::default() };
     let against = |piece: &Piece| {
         let all = operand(Side::Candidate, index, tensor);

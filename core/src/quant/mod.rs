@@ -181,6 +181,16 @@ pub enum Refused {
         /// Which element.
         index: usize,
     },
+    /// A finite value that bfloat16 would round to infinity.
+    BF16Overflow {
+        /// Which element.
+        index: usize,
+    },
+    /// A finite binary64 value that binary32 would round to infinity.
+    F32Overflow {
+        /// Which element.
+        index: usize,
+    },
     /// A block whose values the target of a lossless transcode cannot hold.
     NotExact {
         /// Which block.
@@ -201,6 +211,12 @@ impl Refused {
             Refused::F16Overflow { index } => {
                 new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
             }
+            Refused::BF16Overflow { index } => {
+                new(Code::BF16Overflow, "the value is too large for BF16: it would become infinite", index)
+            }
+            Refused::F32Overflow { index } => {
+                new(Code::F32Overflow, "the value is too large for F32: it would become infinite", index)
+            }
             Refused::NotExact { block } => {
                 let at = block as u64 * block::LEN as u64;
                 Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
@@ -220,6 +236,8 @@ impl Refused {
         match self {
             Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
             Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
+            Refused::BF16Overflow { index } => Refused::BF16Overflow { index: index + elements },
+            Refused::F32Overflow { index } => Refused::F32Overflow { index: index + elements },
             Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
             Refused::NeedsImportance | Refused::NoCodec => self,
         }
@@ -303,7 +321,7 @@ macro_rules! codecs {
                 $($dtype => $decode(src, out),)*
                 _ => return Err(Refused::NoCodec),
             }
-            Ok(())
+            check_decoded(d, src, out)
         }
     };
 }
@@ -390,6 +408,12 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
         (DType::Q4_1, DType::LATTICE_Q4) => Some(transcode::q4_1_to_lattice),
         _ => None,
     }
+}
+
+/// Refuses the first finite value of `src` that became infinite in `values`, into which [`decoder`] decoded it.
+#[inline(always)]
+pub fn check_decoded(d: DType, src: &[u8], values: &[f32]) -> Result<(), Refused> {
+    if d == DType::F64 { plain::check_f32_range(src, values) } else { Ok(()) }
 }
 
 /// Refuses the first NaN or infinity.

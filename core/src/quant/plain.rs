@@ -26,14 +26,37 @@ fn decode_each<const B: usize>(src: &[u8], out: &mut [f32], get: impl Fn([u8; B]
 /// Refuses the first finite value that binary16 would round to infinity.
 #[inline(always)]
 fn check_f16_range(src: &[f32]) -> Result<(), Refused> {
-    let over = |x: &f32| (0x477F_F000..0x7F80_0000).contains(&(x.to_bits() & 0x7FFF_FFFF));
+    first_over(src, 0x477F_F000).map_or(Ok(()), |index| Err(Refused::F16Overflow { index }))
+}
+
+/// Refuses the first finite value that bfloat16 would round to infinity.
+#[inline(always)]
+fn check_bf16_range(src: &[f32]) -> Result<(), Refused> {
+    first_over(src, 0x7F7F_8000).map_or(Ok(()), |index| Err(Refused::BF16Overflow { index }))
+}
+
+/// The first finite value whose magnitude has at least the pattern `least`.
+#[inline(always)]
+fn first_over(src: &[f32], least: u32) -> Option<usize> {
+    let over = |x: &f32| (least..0x7F80_0000).contains(&(x.to_bits() & 0x7FFF_FFFF));
     for (n, stretch) in src.chunks(256).enumerate() {
         if stretch.iter().fold(false, |any, x| any | over(x)) {
-            let within = stretch.iter().position(over).unwrap_or(0);
-            return Err(Refused::F16Overflow { index: n * 256 + within });
+            return Some(n * 256 + stretch.iter().position(over).unwrap_or(0));
         }
     }
-    Ok(())
+    None
+}
+
+/// Refuses the first finite value of a binary64 source that became infinite when it was decoded to `values`.
+#[inline(always)]
+pub(super) fn check_f32_range(src: &[u8], values: &[f32]) -> Result<(), Refused> {
+    let Err(Refused::NonFinite { .. }) = check_finite(values) else { return Ok(()) };
+    let (wide, _) = src.as_chunks::<8>();
+    let grew = |(x, wide): (&f32, &[u8; 8])| x.is_infinite() && f64::from_le_bytes(*wide).is_finite();
+    match values.iter().zip(wide).position(grew) {
+        Some(index) => Err(Refused::F32Overflow { index }),
+        None => Ok(()),
+    }
 }
 
 /// As it is; NaN and infinity pass.
@@ -63,14 +86,15 @@ pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -
     }
 }
 
-/// Nearest; NaN and infinity pass with ggml's patterns, as do the few values that round to infinity.
+/// Nearest; NaN and infinity pass with ggml's patterns, a finite value never becomes infinite.
 #[inline(always)]
 pub fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+    check_bf16_range(src)?;
     encode_each(src, out, |x| f32_to_bf16(x).to_le_bytes());
     Ok(())
 }
 
-/// Nearest; the only decoder that rounds.
+/// Nearest; the only decoder that rounds. What is too large becomes infinite here, and [`super::check_decoded`] refuses it.
 #[inline(always)]
 pub fn decode_f64(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |b| f64::from_le_bytes(b) as f32);

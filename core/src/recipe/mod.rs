@@ -70,6 +70,9 @@ pub struct Recipe {
     /// Decode sources that are quantized already, and quantize them again.
     #[serde(default)]
     pub allow_requantize: bool,
+    /// Let NaN and infinities pass in tensors that are written as plain floats, and name them in a warning.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub allow_nonfinite: bool,
     /// Rotate before anything is encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate: Option<Rotate>,
@@ -137,6 +140,7 @@ impl Recipe {
             q4_scheme: Q4Scheme::Asym,
             pure: false,
             allow_requantize: false,
+            allow_nonfinite: false,
             rotate: None,
         }
     }

@@ -1,16 +1,59 @@
 //! The report of `compare`: rows from the worst, findings, and the gate. Measures nothing.
+//!
+//! The first definition of a verdict is the cosine alone. It is blind to scale: a model at twice its size has a cosine of 1 with the
+//! original, and so has one whose norms are off by a constant. Hence [`By::Strict`], which is what is asked for unless
+//! [`By::Cosine`] is: the figure is the smaller of the cosine and `1 - relative_error^2 / 2` (equal where the error is unbiased, as
+//! that of rounding is); every row has its own figure, and one below [`ROW_LIMIT`] is a finding, because few rows that are swapped,
+//! zeroed or negated hardly show in the figure of a tensor; and plain floats on both sides must agree within the rounding of the
+//! coarser type.
 
-use super::{Collector, ErrorView, SCHEMA_VERSION};
+use super::{Collector, ErrorView, Gathered, SCHEMA_VERSION};
 use crate::dtype::DType;
-use crate::job::Identity;
-use crate::metric::PairSums;
+use crate::job::{Identity, Tally};
+use crate::metric::{PairSums, WorstRow};
 use crate::plan::pair::Finding;
 use crate::plan::{Finish, Output, Plan};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::Serialize;
 
-/// How good a pair is, by its cosine.
+/// A row with a figure below this is a finding.
+pub const ROW_LIMIT: f64 = 0.5;
+
+/// What decides how good a pair is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The smaller of the cosine and `1 - relative_error^2 / 2`, the worst row, and the rounding of plain floats.
+    #[default]
+    Strict,
+    /// The cosine alone.
+    Cosine,
+}
+
+impl By {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+    fn is_strict(&self) -> bool {
+        *self == By::Strict
+    }
+}
+
+/// What trips the gate of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gate {
+    /// The least figure (or cosine) that passes; `None`: whatever is found passes.
+    pub threshold: Option<f64>,
+    /// What is held against it.
+    pub by: By,
+}
+
+impl From<Option<f64>> for Gate {
+    fn from(threshold: Option<f64>) -> Gate {
+        Gate { threshold, by: By::Strict }
+    }
+}
+
+/// How good a pair is, by its figure or its cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -33,9 +76,25 @@ pub struct CompareRow {
     /// Without numbers for integers, which are equal byte for byte or are not.
     #[serde(flatten)]
     pub error: ErrorView,
+    /// The smaller of the cosine and `1 - relative_error^2 / 2`, at least -1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub figure: Option<f64>,
+    /// The row with the least figure of its own; a vector is one row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worst_row: Option<RowView>,
     pub verdict: Verdict,
     /// Whether this row alone trips the gate.
     pub below_threshold: bool,
+}
+
+/// A row of a tensor and its figure.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct RowView {
+    /// Which row, from 0.
+    pub row: u64,
+    /// The smaller of its cosine and `1 - relative_error^2 / 2`, at least -1; 1 where both sides are zeros, or differ by no more
+    /// than the scales of the types can hold.
+    pub figure: f64,
 }
 
 /// `compare`.
@@ -47,6 +106,9 @@ pub struct CompareReport {
     pub candidate: String,
     /// Absent with `--no-threshold`.
     pub threshold: Option<f64>,
+    /// What decides; absent where that is [`By::Strict`].
+    #[serde(skip_serializing_if = "By::is_strict")]
+    pub verdict_by: By,
     pub tensors: Vec<CompareRow>,
     pub findings: Vec<Finding>,
     pub any_below_threshold: bool,
@@ -65,8 +127,9 @@ pub fn compared(
     plan: &Plan,
     mut findings: Vec<Finding>,
     gathered: &Collector,
-    threshold: Option<f64>,
+    gate: impl Into<Gate>,
 ) -> CompareReport {
+    let gate = gate.into();
     let mut rows = Vec::new();
     for (index, output) in plan.outputs.iter().enumerate() {
         let Some(got) = gathered.output(index) else { continue };
@@ -78,7 +141,11 @@ pub fn compared(
         }
         let Some(sums) = got.error() else { continue };
         findings.extend(non_finite(output, &sums));
-        rows.push(compare_row(output, sums, threshold));
+        if gate.by == By::Strict {
+            findings.extend(row_differs(output, &sums));
+            findings.extend(beyond_rounding(output, got));
+        }
+        rows.push(compare_row(output, sums, gate));
     }
     // Without a number: first where it is bad, last where there is nothing to worry about.
     let unknown = |v: Verdict| if v == Verdict::Red { f64::INFINITY } else { -1.0 };
@@ -89,7 +156,8 @@ pub fn compared(
         schema_version: SCHEMA_VERSION,
         reference: names.0.to_string(),
         candidate: names.1.to_string(),
-        threshold,
+        threshold: gate.threshold,
+        verdict_by: gate.by,
         any_below_threshold: rows.iter().any(|r| r.below_threshold),
         tensors: rows,
         findings,
@@ -108,6 +176,24 @@ fn non_finite(output: &Output, sums: &PairSums) -> Option<Finding> {
     (r + c > 0).then(|| Finding { kind: "non_finite", tensor: Some(output.name.clone()), detail })
 }
 
+/// A row that is another one, or none.
+fn row_differs(output: &Output, sums: &PairSums) -> Option<Finding> {
+    let WorstRow { row, figure } = sums.worst.filter(|w| w.figure < ROW_LIMIT)?;
+    let detail = alloc::format!("row {row} has a figure of {figure:.3}, below {ROW_LIMIT}");
+    Some(Finding { kind: "row_differs", tensor: Some(output.name.clone()), detail })
+}
+
+/// Plain floats on both sides that are not each other's rounding.
+fn beyond_rounding(output: &Output, got: &Gathered) -> Option<Finding> {
+    let Tally { count, first } = got.beyond_rounding;
+    let at = output.element(first?);
+    let detail = alloc::format!(
+        "{count} of {} elements differ by more than the rounding of the coarser type, the first at element {at}",
+        output.shape.numel()
+    );
+    Some(Finding { kind: "beyond_rounding", tensor: Some(output.name.clone()), detail })
+}
+
 /// The row of what has no values to measure. A difference is a finding, which trips the gate by itself.
 fn byte_row(output: &Output, bytes: &Identity) -> CompareRow {
     CompareRow {
@@ -115,15 +201,20 @@ fn byte_row(output: &Output, bytes: &Identity) -> CompareRow {
         qtype: output.dtype,
         numel: output.shape.numel(),
         error: PairSums::default().into(),
+        figure: None,
+        worst_row: None,
         verdict: if bytes.differing == 0 { Verdict::Green } else { Verdict::Red },
         below_threshold: false,
     }
 }
 
-fn compare_row(output: &Output, sums: PairSums, threshold: Option<f64>) -> CompareRow {
-    let cosine = sums.cosine();
+fn compare_row(output: &Output, sums: PairSums, gate: Gate) -> CompareRow {
+    let figure = match gate.by {
+        By::Strict => sums.figure(),
+        By::Cosine => sums.cosine(),
+    };
     let clean = sums.nonfinite_reference + sums.nonfinite_candidate == 0;
-    let verdict = match cosine {
+    let verdict = match figure {
         c if clean && c >= 0.999 => Verdict::Green,
         c if clean && c >= 0.99 => Verdict::Yellow,
         _ => Verdict::Red,
@@ -133,7 +224,9 @@ fn compare_row(output: &Output, sums: PairSums, threshold: Option<f64>) -> Compa
         qtype: output.dtype,
         numel: output.shape.numel(),
         error: sums.into(),
+        figure: (sums.n > 0).then(|| sums.figure()),
+        worst_row: sums.worst.map(|w| RowView { row: w.row, figure: w.figure }),
         verdict,
-        below_threshold: threshold.is_some_and(|t| !clean || cosine < t),
+        below_threshold: gate.threshold.is_some_and(|t| !clean || figure < t),
     }
 }

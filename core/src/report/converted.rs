@@ -4,10 +4,11 @@ use super::{Collector, ErrorView, SCHEMA_VERSION};
 use crate::dtype::DType;
 use crate::format::Checkpoint;
 use crate::gate::Equivalence;
-use crate::job::ALGEBRA_LIMIT;
+use crate::job::{ALGEBRA_LIMIT, Tally};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::recipe::Reason;
 use crate::tensor::Shape;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Serialize, Serializer};
@@ -27,6 +28,9 @@ pub struct ConvertedTensor {
     pub reason: Reason,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorView>,
+    /// NaN and infinities that were written, which happens only where they are allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub non_finite: Option<Tally>,
 }
 
 /// What a conversion makes, planned or done.
@@ -83,6 +87,7 @@ impl<'a> ConvertedTensors<'a> {
             bytes_out: o.place?.bytes,
             reason: o.reason.clone(),
             error: error.map(ErrorView::from),
+            non_finite: self.gathered.and_then(|c| c.output(index)?.nonfinite(o)),
         })
     }
 }
@@ -136,14 +141,28 @@ pub fn converted<'a>(
     plan: &'a Plan,
     gathered: Option<&'a Collector>,
 ) -> Option<ConvertReport<'a>> {
+    let tensors = ConvertedTensors { checkpoint, outputs: &plan.outputs, gathered };
+    // What was written is known only once something was gathered.
+    let rows = gathered.map(|_| tensors.iter().filter_map(|t| nonfinite_warning(&t)));
+    let warnings = plan.warnings.iter().cloned().chain(rows.into_iter().flatten()).collect();
     Some(ConvertReport {
         schema_version: SCHEMA_VERSION,
         conversion: plan.conversion.clone()?,
-        tensors: ConvertedTensors { checkpoint, outputs: &plan.outputs, gathered },
+        tensors,
         source_sha256: Vec::new(),
         gate: None,
-        warnings: plan.warnings.clone(),
+        warnings,
     })
+}
+
+/// The warning about a tensor that was written with values that are no numbers.
+fn nonfinite_warning(tensor: &ConvertedTensor) -> Option<Warning> {
+    let Tally { count, first } = tensor.non_finite?;
+    let message = format!(
+        "{:?} holds NaN or infinity in {count} of {} elements, the first at element {}",
+        tensor.name, tensor.numel, first?
+    );
+    Some(Warning { code: "non_finite", message })
 }
 
 /// The word for what happens to an output.

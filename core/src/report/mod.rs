@@ -5,7 +5,7 @@
 
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::job::{Identity, Job, Measured};
+use crate::job::{Identity, Job, Measured, Tally};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
@@ -21,7 +21,7 @@ mod rotated;
 mod run;
 mod verify;
 
-pub use compare::{CompareReport, CompareRow, Verdict, compared};
+pub use compare::{By, CompareReport, CompareRow, Gate, ROW_LIMIT, RowView, Verdict, compared};
 pub use converted::{ConvertReport, ConvertedTensor, ConvertedTensors, GateView, action, converted};
 pub use gains::{Gains, Lesson, Summary, decibels};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
@@ -40,6 +40,8 @@ pub struct Gathered {
     encodings: Vec<Result<Forest<PairSums>, Error>>,
     identity: Vec<Identity>,
     bytes: Option<Identity>,
+    nonfinite: Tally,
+    beyond_rounding: Tally,
 }
 
 /// Gathers what jobs measured.
@@ -84,10 +86,12 @@ impl Gathered {
         Gathered {
             moments: Forest::new(output.grid.rows, output.grid.cols),
             histogram: output.ask.histogram.then(PackedHistogram::default),
-            error: forest(),
+            error: forest().with_floor(output.ask.row_floor),
             encodings: output.ask.encodings.iter().map(|_| Ok(forest())).collect(),
             identity: alloc::vec![Identity::default(); output.ask.identity.len()],
             bytes: None,
+            nonfinite: Tally::default(),
+            beyond_rounding: Tally::default(),
         }
     }
 
@@ -109,6 +113,8 @@ impl Gathered {
         if let Some(part) = m.bytes {
             self.bytes.get_or_insert_default().merge(&part);
         }
+        self.nonfinite.merge(&m.nonfinite);
+        self.beyond_rounding.merge(&m.beyond_rounding);
     }
 
     /// Moments of the source, once every window arrived and they were asked for.
@@ -119,6 +125,12 @@ impl Gathered {
     /// Error of the result or candidate.
     pub fn error(&self) -> Option<PairSums> {
         self.error.total()
+    }
+
+    /// NaN and infinities among the plain floats of `output`, which is this one, that were written; `None` where there are none.
+    pub fn nonfinite(&self, output: &Output) -> Option<Tally> {
+        let Tally { count, first } = self.nonfinite;
+        (count > 0).then(|| Tally { count, first: first.map(|at| output.element(at)) })
     }
 
     /// Error of each asked encoding, or why it refuses the values.
@@ -225,7 +237,7 @@ impl From<Moments> for StatsView {
         StatsView {
             min: when(m.min),
             max: when(m.max),
-            mean: when(m.mean),
+            mean: m.mean().and_then(finite),
             std: m.std().and_then(finite),
             absmax: when(m.absmax),
             kurtosis: m.kurtosis().and_then(finite),

@@ -41,6 +41,10 @@ pub struct RecipeArgs {
     /// Decode tensors that are quantized already and quantize them again (loses quality).
     #[arg(long)]
     pub allow_requantize: bool,
+    /// Let NaN and infinities pass in tensors that are written as plain floats (F32, F16, BF16, copies of any float type), with a
+    /// warning that names each; without it they are refused. Blocks and the .f16 files of --to q4 hold none either way.
+    #[arg(long)]
+    pub allow_nonfinite: bool,
     #[command(flatten)]
     pub rotation: Rotation,
 }

@@ -8,7 +8,7 @@ use crate::render::table::{Align, Tone, plain, render, tsv};
 use crate::render::{self, clean, count, fixed, percent, sci};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::pair::{Finding, compare};
-use quantoscope_core::report::{CompareReport, CompareRow, Verdict, compared};
+use quantoscope_core::report::{CompareReport, CompareRow, Gate, RowView, Verdict, compared};
 use std::process::ExitCode;
 
 pub fn run(args: &Compare) -> Result<ExitCode> {
@@ -21,7 +21,8 @@ pub fn run(args: &Compare) -> Result<ExitCode> {
     let collected = measure(&pairing.plan, &[&reference, &candidate], resources, "Comparing", quiet)?;
     let names = (&*args.reference.to_string_lossy(), &*args.candidate.to_string_lossy());
     let threshold = (!args.no_threshold).then_some(args.threshold);
-    let report = compared(names, &pairing.plan, pairing.findings, &collected, threshold);
+    let gate = Gate { threshold, by: args.verdict.into() };
+    let report = compared(names, &pairing.plan, pairing.findings, &collected, gate);
     match format {
         Format::Json => render::json(&report)?,
         Format::Tsv => print_tsv(&report)?,
@@ -85,9 +86,15 @@ fn row(r: &CompareRow) -> Vec<(String, Tone)> {
         plain(percent(r.error.relative_error)),
         plain(fixed(r.error.sqnr_db, 2)),
         plain(fixed(r.error.cosine, 6)),
+        plain(fixed(r.figure, 6)),
+        plain(r.worst_row.map_or_else(String::new, worst_row)),
         plain(sci(r.error.max_abs)),
         (word.into(), tone),
     ]
+}
+
+fn worst_row(w: RowView) -> String {
+    format!("{:.4} in {}", w.figure, w.row)
 }
 
 fn print_table(report: &CompareReport) -> Result<()> {
@@ -100,6 +107,8 @@ fn print_table(report: &CompareReport) -> Result<()> {
         right("rel. error"),
         right("SQNR dB"),
         right("cosine"),
+        right("figure"),
+        right("worst row"),
         right("max |err|"),
         ("verdict", Align::Left),
     ];

@@ -52,6 +52,7 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
     recipe.q4_scheme = args.q4_scheme.into();
     recipe.pure = args.pure;
     recipe.allow_requantize = args.allow_requantize;
+    recipe.allow_nonfinite = args.allow_nonfinite;
     recipe.rotate = args.rotation.what.as_ref().map(|w| Rotate::parse(w, args.rotation.seed)).transpose()?;
     recipe.check()?;
     Ok(recipe)

@@ -101,6 +101,9 @@ impl Task<'_> {
         let mut report = report(source, plan, Some(&driven.collected))?;
         report.source_sha256 = hashes?;
         report.gate = held;
+        if !quiet {
+            render::warn(report.warnings.get(plan.warnings.len()..).unwrap_or_default());
+        }
         events.done(&report, Some(&run), false)?;
         finish(args, &report, Some(&run))
     }

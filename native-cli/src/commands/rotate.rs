@@ -26,7 +26,11 @@ pub fn run(args: Rotate) -> Result<ExitCode> {
             args.seed.unwrap_or(rotate::SEED),
         )?,
     };
-    let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, args.dtype) };
+    let recipe = Recipe {
+        rotate: Some(wish),
+        allow_nonfinite: args.allow_nonfinite,
+        ..Recipe::new(Container::Safetensors, args.dtype)
+    };
     recipe.check()?;
     match args.adapter.clone() {
         Some(path) => counter_rotate(&as_conversion(args), &path, rotated.as_ref(), &recipe),
@@ -93,6 +97,7 @@ fn as_conversion(args: Rotate) -> Quantize {
         q4_scheme: Scheme::Asym,
         pure: false,
         allow_requantize: false,
+        allow_nonfinite: args.allow_nonfinite,
         rotation: Rotation { what: args.what, seed: args.seed.unwrap_or(rotate::SEED) },
     };
     Quantize {

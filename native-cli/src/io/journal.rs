@@ -11,7 +11,7 @@ use super::scratch;
 use crate::exit::world;
 use quantoscope_core::bytes::Cursor;
 use quantoscope_core::error::Result;
-use quantoscope_core::job::Window;
+use quantoscope_core::job::{Tally, Window};
 use quantoscope_core::metric::{Node, PairSums};
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
@@ -34,6 +34,8 @@ pub struct Record {
     /// Whether a device made its bytes.
     pub device: bool,
     pub error: Vec<Node<PairSums>>,
+    /// NaN and infinities that it holds.
+    pub nonfinite: Tally,
 }
 
 /// The moment at which the partial output gets its name. Numbers are those of [`scratch::number`].
@@ -337,6 +339,8 @@ fn encode(record: &Record) -> Vec<u8> {
         out.extend_from_slice(&n.to_le_bytes());
     }
     out.push(u8::from(record.device));
+    out.extend_from_slice(&record.nonfinite.count.to_le_bytes());
+    out.extend_from_slice(&record.nonfinite.first.unwrap_or(0).to_le_bytes());
     for node in &record.error {
         out.push(u8::from(node.row.is_some()));
         out.extend_from_slice(&node.row.unwrap_or(0).to_le_bytes());
@@ -351,6 +355,8 @@ fn decode(c: &mut Cursor<'_>) -> Option<Record> {
     let output = c.u32().ok()?;
     let (row0, row1, col0, col1) = (c.u64().ok()?, c.u64().ok()?, c.u64().ok()?, c.u64().ok()?);
     let device = c.u8().ok()? == 1;
+    let (count, first) = (c.u64().ok()?, c.u64().ok()?);
+    let nonfinite = Tally { count, first: (count > 0).then_some(first) };
     let mut error = Vec::new();
     while c.remaining() > 0 {
         let in_row = c.u8().ok()? == 1;
@@ -358,5 +364,5 @@ fn decode(c: &mut Cursor<'_>) -> Option<Record> {
         let (level, index) = (c.u8().ok()?, c.u64().ok()?);
         error.push(Node { row: in_row.then_some(row), level, index, value: PairSums::read(c).ok()? });
     }
-    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error })
+    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error, nonfinite })
 }

@@ -6,6 +6,7 @@ use quantoscope_accel::device::Offload;
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
+use quantoscope_core::job::Tally;
 use quantoscope_core::plan::{Plan, Totals, Warning};
 use quantoscope_core::report::{Collector, ConvertReport, ErrorView, Run, SCHEMA_VERSION, action};
 use serde::Serialize;
@@ -42,6 +43,9 @@ pub enum Event {
         tensor_bytes_out: u64,
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         error: Option<ErrorView>,
+        /// NaN and infinities that were written, where they are allowed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        non_finite: Option<Tally>,
     },
     /// A device made wrong bytes: the processor begins anew, and tensors are told of again.
     #[serde(rename = "quant_device_ended")]
@@ -115,6 +119,7 @@ impl<'a> Events<'a> {
                 tensor_bytes_in: tensor.bytes.len(),
                 tensor_bytes_out: output.place?.bytes,
                 error: error.map(ErrorView::from),
+                non_finite: collected.and_then(|c| c.output(index)?.nonfinite(output)),
             })
         })
     }

@@ -98,9 +98,9 @@ export function compareView(client: Client, reference: ModelView): CompareView {
       h(
         'section',
         { class: 'slot gate', 'aria-label': 'Gate' },
-        h('h2', {}, h('label', { for: 'threshold' }, 'Least cosine')),
+        h('h2', {}, h('label', { for: 'threshold' }, 'Least figure')),
         threshold,
-        h('p', { class: 'soft small' }, 'Below it, or with any finding, the gate fails. Empty: no gate.'),
+        h('p', { class: 'soft small' }, 'The smaller of cosine and 1 \u2212 error\u00b2/2. Below it, or with any finding, the gate fails. Empty: no gate.'),
       ),
     ),
     result,
@@ -128,7 +128,7 @@ function gate(c: CompareReport): HTMLElement {
   return h(
     'div',
     { class: `note verdicts ${c.threshold === undefined ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
-    h('p', {}, h('strong', {}, words), c.threshold === undefined ? '' : ` at a least cosine of ${c.threshold}`),
+    h('p', {}, h('strong', {}, words), c.threshold === undefined ? '' : ` at a least figure of ${c.threshold}`),
     h(
       'p',
       { class: 'tallies' },
@@ -216,6 +216,15 @@ const COLUMNS: Column<CompareRow>[] = [
     right: true,
     cell: (r) => fixed(r.cosine, 6),
     by: (r) => r.cosine ?? null,
+  },
+  {
+    key: 'worst',
+    label: 'Worst row',
+    track: '9rem',
+    class: 'num',
+    right: true,
+    cell: (r) => (r.worst_row ? `${fixed(r.worst_row.figure, 4)} in ${integer(r.worst_row.row)}` : ''),
+    by: (r) => r.worst_row?.figure ?? null,
   },
   {
     key: 'max',

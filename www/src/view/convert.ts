@@ -76,6 +76,7 @@ function command(model: ModelView, recipe: Recipe): HTMLElement {
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
   if (recipe.pure) words.push('--pure');
   if (recipe.allow_requantize) words.push('--allow-requantize');
+  if (recipe.allow_nonfinite) words.push('--allow-nonfinite');
   return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
 }
 

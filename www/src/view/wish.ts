@@ -71,6 +71,10 @@ export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): H
     'Quantize what is quantized already',
     'The same as --allow-requantize. The source lost information once; this loses more.',
   );
+  const nonfinite = check(
+    'Let NaN and infinities pass in plain floats',
+    'The same as --allow-nonfinite. The report names every tensor that holds some; blocks cannot.',
+  );
   const types = h('div', { class: 'field-slot' });
   const tell = () => changed(recipe());
   const mixed = () => container === 'gguf' && MIXES.some((mix) => mix.value === choice);
@@ -81,6 +85,7 @@ export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): H
     q4_scheme: choice === 'sym' ? 'sym' : 'asym',
     pure: pure.input.checked && container === 'gguf' && !mixed(),
     allow_requantize: again.input.checked,
+    ...(nonfinite.input.checked ? { allow_nonfinite: true } : {}),
   });
   const pick = (value: string) => {
     choice = value;
@@ -101,10 +106,18 @@ export function wishForm(model: ModelView, changed: (recipe: Recipe) => void): H
     tell();
   });
   again.node.hidden = !model.quantized;
-  for (const box of [pure, again]) box.input.addEventListener('change', tell);
+  for (const box of [pure, again, nonfinite]) box.input.addEventListener('change', tell);
   offer();
   tell();
-  const form = h('form', { class: 'wish', 'aria-label': 'What to write' }, containers, types, pure.node, again.node);
+  const form = h(
+    'form',
+    { class: 'wish', 'aria-label': 'What to write' },
+    containers,
+    types,
+    pure.node,
+    again.node,
+    nonfinite.node,
+  );
   form.addEventListener('submit', (event) => event.preventDefault());
   return form;
 }

@@ -1,0 +1,88 @@
+//! Values as they are measured: binary64 tensors in their own precision, all others as binary32. Knows no encodings.
+
+use super::tile::unmap_rotary;
+use super::{Read, Window};
+use crate::dtype::DType;
+use crate::kernels::Kernels;
+use crate::metric::{LEAF, PairSums, pair_leaf_f64};
+use crate::plan::{Op, RowMap};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// The values of a tile, row-major.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Values<'a> {
+    /// As they are worked on.
+    Single(&'a [f32]),
+    /// As they are stored.
+    Double(&'a [f64]),
+}
+
+impl Values<'_> {
+    /// The elements `at`, widened into `room`, which is as long.
+    fn widen(self, at: Range<usize>, room: &mut [f64]) {
+        match self {
+            Values::Single(x) => room.iter_mut().zip(&x[at]).for_each(|(to, &x)| *to = x.into()),
+            Values::Double(x) => room.copy_from_slice(&x[at]),
+        }
+    }
+
+    /// The element `at`.
+    pub(super) fn get(self, at: usize) -> f64 {
+        match self {
+            Values::Single(x) => x[at].into(),
+            Values::Double(x) => x[at],
+        }
+    }
+
+    /// Number of elements.
+    pub(super) fn len(self) -> usize {
+        match self {
+            Values::Single(x) => x.len(),
+            Values::Double(x) => x.len(),
+        }
+    }
+}
+
+/// The error of one leaf.
+pub(super) fn pair(
+    kernels: &dyn Kernels,
+    reference: Values<'_>,
+    candidate: Values<'_>,
+    at: Range<usize>,
+) -> PairSums {
+    if let (Values::Single(r), Values::Single(q)) = (reference, candidate) {
+        return kernels.pair(&r[at.clone()], &q[at]);
+    }
+    let (mut r, mut q) = ([0.0; LEAF], [0.0; LEAF]);
+    let (r, q) = (&mut r[..at.len()], &mut q[..at.len()]);
+    reference.widen(at.clone(), r);
+    candidate.widen(at, q);
+    pair_leaf_f64(r, q)
+}
+
+/// The values of a tile of a binary64 read, in the output's order and after its constants; false for every other dtype, and
+/// where rotations or gains make other values of them, which exist as binary32 only.
+pub(super) fn load(
+    read: &Read,
+    src: &[u8],
+    tile: &Window,
+    values: &mut Vec<f64>,
+    mapped: &mut Vec<f64>,
+) -> bool {
+    let constant = |op: &Op| matches!(op, Op::Add(_));
+    if read.dtype != DType::F64 || !read.ops.iter().all(constant) {
+        return false;
+    }
+    values.clear();
+    values.extend(src.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)));
+    if let RowMap::RotaryHalves { head } = read.map {
+        unmap_rotary(values, mapped, head as usize, tile.width() as usize);
+    }
+    for op in &read.ops {
+        if let Op::Add(c) = op {
+            values.iter_mut().for_each(|v| *v += f64::from(*c));
+        }
+    }
+    true
+}

@@ -1,0 +1,204 @@
+//! What `compare` sees: scale, constants, single rows, and plain floats that are not each other's rounding.
+
+use crate::support::{compare, gguf, kinds, remake};
+use quantoscope_core::DType;
+use quantoscope_core::format::Container;
+use quantoscope_core::plan::pair;
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::report::{By, CompareReport, Gate, Verdict, compared};
+use quantoscope_core::schedule::Budget;
+use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::models::{Rng, Tensor};
+
+const ROWS: usize = 40;
+const COLS: usize = 512;
+
+fn weights() -> Vec<f32> {
+    Rng(9).weights((ROWS * COLS) as u64)
+}
+
+fn world(values: &[f32]) -> World {
+    World::safetensors(&[Tensor::of("a.weight", DType::F32, &[ROWS as u64, COLS as u64], values)])
+}
+
+/// Of the weights against themselves after `spoil`, quantized to Q8_0 so that nothing but rows and figures is looked at.
+fn against(spoil: impl Fn(&mut [f32])) -> CompareReport {
+    let mut spoiled = weights();
+    spoil(&mut spoiled);
+    compare(&world(&weights()), &remake(&world(&spoiled), &gguf(DType::Q8_0)))
+}
+
+#[test]
+fn scale_and_constants_are_seen() {
+    for (report, figure) in [
+        (against(|x| x.iter_mut().for_each(|v| *v *= 2.0)), 0.5),
+        (against(|x| x.iter_mut().for_each(|v| *v *= 0.5)), 0.875),
+        (against(|x| x.iter_mut().for_each(|v| *v *= -1.0)), -1.0),
+    ] {
+        let row = &report.tensors[0];
+        assert!((row.figure.expect("a figure") - figure).abs() < 1e-3, "{row:?}");
+        assert!(row.verdict == Verdict::Red && row.below_threshold && !report.passes());
+    }
+    let norm = |by: f32| {
+        let values: Vec<f32> = Rng(4).weights(512).iter().map(|v| 1.0 + v + by).collect();
+        World::safetensors(&[Tensor::of("norm.weight", DType::F32, &[512], &values)])
+    };
+    let report = compare(&norm(0.0), &norm(1.0));
+    assert!(report.tensors[0].verdict == Verdict::Red && report.tensors[0].error.cosine > Some(0.999));
+    assert!(against(|_| {}).passes());
+}
+
+#[test]
+fn a_row_that_is_another_or_none_is_a_finding() {
+    let row = |r: usize| r * COLS..(r + 1) * COLS;
+    let swapped = against(|x| {
+        let (a, b) = x.split_at_mut(31 * COLS);
+        a[row(7)].swap_with_slice(&mut b[..COLS]);
+    });
+    let zeroed = against(|x| x[row(39)].fill(0.0));
+    let negated = against(|x| x[row(0)].iter_mut().for_each(|v| *v = -*v));
+    for (report, at, figure) in [(swapped, 7, 0.0), (zeroed, 39, 0.0), (negated, 0, -1.0)] {
+        assert_eq!(kinds(&report), ["row_differs"], "{report:?}");
+        let worst = report.tensors[0].worst_row.expect("a row");
+        // Of the two swapped rows either may be the worse.
+        assert!(worst.row == at || (at == 7 && worst.row == 31), "{worst:?}");
+        assert!((worst.figure - figure).abs() < 0.15, "{worst:?}");
+        assert!(!report.passes());
+    }
+    let fine = against(|_| {});
+    assert!(fine.findings.is_empty() && fine.tensors[0].worst_row.expect("a row").figure > 0.999);
+}
+
+/// A row of zeros: right against zeros, wrong against anything else.
+#[test]
+fn rows_of_zeros() {
+    let mut zeros = weights();
+    zeros[..COLS].fill(0.0);
+    let same = compare(&world(&zeros), &world(&zeros));
+    assert_eq!(same.tensors[0].worst_row.expect("a row").figure, 1.0);
+    assert!(same.passes());
+    let report = compare(&world(&zeros), &remake(&world(&weights()), &gguf(DType::Q8_0)));
+    assert_eq!(kinds(&report), ["row_differs"]);
+    assert_eq!(report.tensors[0].worst_row.map(|w| (w.row, w.figure)), Some((0, 0.0)));
+    // A row so small that the scale of its blocks is zero is no finding.
+    let mut small = weights();
+    small[..COLS].iter_mut().for_each(|v| *v *= 1e-8);
+    let report = compare(&world(&small), &remake(&world(&small), &gguf(DType::Q4_0)));
+    assert_eq!(report.findings, []);
+    // Of equals the first is told.
+    let ends = compare(&world(&weights()), &remake(&world(&vec![0.0; ROWS * COLS]), &gguf(DType::Q8_0)));
+    assert_eq!(ends.tensors[0].worst_row.map(|w| w.row), Some(0));
+}
+
+/// The report is the same whatever the windows are, in which order they come, and for rows longer than a window.
+#[test]
+fn figures_do_not_depend_on_windows() {
+    let long = Rng(12).weights(3 * 40_960);
+    let mut other = long.clone();
+    other[40_960..2 * 40_960].rotate_left(1);
+    let tensors = |x: &[f32]| World::safetensors(&[Tensor::of("a.weight", DType::F32, &[3, 40_960], x)]);
+    let (a, b) = (tensors(&long), tensors(&other));
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let report = |memory: u64, seed: Option<u64>| {
+        let budget = Budget { memory, workers: 1 };
+        let made = run_shuffled(&pairing.plan, &[&a, &b], budget, seed).expect("a run");
+        let report =
+            compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, Some(0.95));
+        assert_eq!(kinds(&report), ["beyond_rounding", "row_differs"]);
+        assert_eq!(report.tensors[0].worst_row.map(|w| w.row), Some(1));
+        serde_json::to_string(&report).expect("JSON")
+    };
+    let first = report(64 << 20, None);
+    for (memory, seed) in [(30_000, None), (30_000, Some(1)), (100_000, Some(2)), (600_000, Some(3))] {
+        assert_eq!(report(memory, seed), first, "{memory} {seed:?}");
+    }
+}
+
+/// Every conversion between plain floats is clean both ways, at every magnitude.
+#[test]
+fn rounding_is_no_finding() {
+    let mut values = weights();
+    for (i, v) in values.iter_mut().enumerate() {
+        // From far below the subnormal numbers of binary16 to near its largest.
+        *v *= 2.0_f32.powi((i / COLS) as i32 - 22);
+    }
+    values[5] = 0.0;
+    values[6] = -0.0;
+    values[7] = 65_000.0;
+    let doubles: Vec<u8> =
+        values.iter().flat_map(|v| (f64::from(*v) * 1.000_000_013).to_le_bytes()).collect();
+    let shape = [ROWS as u64, COLS as u64];
+    let sources = [
+        World::safetensors(&[Tensor::raw("a.weight", DType::F64, &shape, doubles)]),
+        world(&values),
+        World::safetensors(&[Tensor::of("a.weight", DType::F16, &shape, &values)]),
+        World::safetensors(&[Tensor::of("a.weight", DType::BF16, &shape, &values)]),
+    ];
+    for source in &sources {
+        for to in [DType::F32, DType::F16, DType::BF16] {
+            let made = remake(source, &Recipe::new(Container::Safetensors, Some(to)));
+            for report in [compare(source, &made), compare(&made, source)] {
+                assert_eq!(report.findings, [], "{} and {to}", source.checkpoint.tensors[0].dtype);
+            }
+        }
+    }
+}
+
+#[test]
+fn floats_that_are_not_each_others_rounding_are_a_finding() {
+    let finding = |a: &World, b: &World| {
+        let report = compare(a, b);
+        assert_eq!(kinds(&report), ["beyond_rounding"], "{:?}", report.tensors);
+        assert!(!report.passes());
+        report.findings[0].detail.clone()
+    };
+    // Of one type, one bit is too much.
+    let mut other = weights();
+    other[1234] = f32::from_bits(other[1234].to_bits() + 1);
+    let said = finding(&world(&weights()), &world(&other));
+    assert!(said.starts_with("1 of 20480") && said.ends_with("element 1234"), "{said}");
+    // Of two, one step of the coarser one.
+    for to in [DType::F16, DType::BF16] {
+        let recipe = Recipe::new(Container::Safetensors, Some(to));
+        let made = remake(&world(&weights()), &recipe);
+        let mut bytes = made.tensor("a.weight").to_vec();
+        bytes[2 * 99] = bytes[2 * 99].wrapping_add(1);
+        let off = World::safetensors(&[Tensor::raw("a.weight", to, &[ROWS as u64, COLS as u64], bytes)]);
+        let said = finding(&world(&weights()), &off);
+        assert!(said.starts_with("1 of") && said.ends_with("element 99"), "{to}: {said}");
+    }
+    // The sign of a zero is none.
+    let zeros = |z: f32| World::safetensors(&[Tensor::of("a", DType::F32, &[4], &[z; 4])]);
+    assert!(compare(&zeros(0.0), &zeros(-0.0)).passes());
+}
+
+/// Binary64 is compared as it is stored: a difference that binary32 does not have, and values that it cannot hold.
+#[test]
+fn doubles_are_compared_as_doubles() {
+    let doubles = |x: &[f64]| {
+        let bytes = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+        World::safetensors(&[Tensor::raw("a", DType::F64, &[x.len() as u64], bytes)])
+    };
+    let report = compare(&doubles(&[1.0, 2.0]), &doubles(&[1.0, 2.0 + 1e-12]));
+    assert_eq!(kinds(&report), ["beyond_rounding"]);
+    assert!((report.tensors[0].error.max_abs.expect("an error") - 1e-12).abs() < 1e-15);
+    let report = compare(&doubles(&[1e300, 2e300]), &doubles(&[1e300, 2e300]));
+    assert!(report.passes() && report.tensors[0].figure == Some(1.0), "{report:?}");
+    let report = compare(&doubles(&[1e300, 2e300]), &doubles(&[2e300, 4e300]));
+    assert!((report.tensors[0].figure.expect("a figure") - 0.5).abs() < 1e-12, "{report:?}");
+}
+
+/// The cosine alone says what it always said.
+#[test]
+fn the_cosine_alone_is_blind_to_all_of_it() {
+    let doubled: Vec<f32> = weights().iter().map(|v| v * 2.0).collect();
+    let (a, b) = (world(&weights()), world(&doubled));
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
+    let by = |by| {
+        compared(("a", "b"), &pairing.plan, Vec::new(), &made.collected, Gate { threshold: Some(0.999), by })
+    };
+    let cosine = by(By::Cosine);
+    assert!(cosine.passes() && cosine.tensors[0].verdict == Verdict::Green && cosine.findings.is_empty());
+    assert!(!by(By::Strict).passes());
+}
