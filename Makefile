@@ -6,7 +6,7 @@ PORT   ?= 4173
 # With what the tests ask for of its crates: else these would be built twice.
 PROGRAM := cargo build --workspace --bins --tests
 
-.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e oracle candle lint elsewhere bench devices matrix vectors clean
+.PHONY: run test cli page demo serve unit neon ptx wasm-test e2e page-endurance page-throughput oracle candle lint elsewhere bench devices matrix vectors clean
 
 ## run: quantize the sample model on the command line, then serve the page
 run: cli page demo serve
@@ -68,6 +68,20 @@ e2e: page
 	@tests/setup.sh chromium
 	$(PROGRAM)
 	cd www && npm run --silent test
+
+## page-endurance: conversions in a row in one tab, into a picked file and into private storage; COUNT of each, SIZE in MB
+COUNT ?= 50
+SIZE  ?= 1000
+page-endurance: page
+	@tests/setup.sh chromium
+	cargo build -p quantoscope
+	cd www && for target in picked private; do node e2e/endurance.mjs --count $(COUNT) --size $(SIZE) --target $$target || exit 1; done
+
+## page-throughput: a picked file beside private storage; BUILDS="before=PATH now=dist" sets builds of the page side by side
+BUILDS ?= now=dist
+page-throughput: page
+	@tests/setup.sh chromium
+	cd www && node e2e/throughput.mjs $(BUILDS)
 
 ## lint: formatting, clippy, the core without an operating system
 lint:

@@ -13,7 +13,7 @@ let expected;
 before(() => {
   folder = mkdtempSync(join(tmpdir(), 'quantoscope-patience-'));
   source = join(folder, 'noise.safetensors');
-  noiseModel(source, 24);
+  noiseModel(source, 64);
   const path = join(folder, 'noise.gguf');
   const { status, stderr } = commandLine('quantize', source, '-o', path, '--type', 'q4_0');
   assert.equal(status, 0, stderr);
@@ -298,10 +298,12 @@ test('writes are gathered to 4 MiB, with one under way', () =>
     await page.workers()[0].evaluate(() => {
       const real = FileSystemWritableFileStream.prototype.write;
       self.writes = [];
+      self.buffers = new Set();
       self.most = 0;
       let under = 0;
       FileSystemWritableFileStream.prototype.write = async function (chunk) {
         self.writes.push(chunk.data.byteLength);
+        self.buffers.add(chunk.data.buffer);
         self.most = Math.max(self.most, (under += 1));
         await real.call(this, chunk);
         under -= 1;
@@ -309,8 +311,13 @@ test('writes are gathered to 4 MiB, with one under way', () =>
     });
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();
-    const { writes, most } = await page.workers()[0].evaluate(() => ({ writes: self.writes, most: self.most }));
+    const { writes, most, buffers } = await page.workers()[0].evaluate(() => ({
+      writes: self.writes,
+      most: self.most,
+      buffers: self.buffers.size,
+    }));
     const whole = writes.slice(0, -1);
     assert.ok(whole.length > 0 && whole.every((bytes) => bytes === 4 << 20), `${writes}`);
     assert.equal(most, 1);
+    assert.ok(buffers <= 3, `${buffers} blocks of memory`);
   }));

@@ -60,5 +60,5 @@ function sentence(jobs: Jobs): string {
   const done = jobs.part === undefined ? '' : `${Math.floor(100 * jobs.part)} % done. `;
   const waiting = jobs.active.filter((job) => job.state.kind === 'queued').length;
   const more = waiting > 0 ? ` ${plural(waiting, 'waiting conversion')} will not start.` : '';
-  return `${done}Its unfinished file is removed.${more}`;
+  return `${done}Stopping removes the unfinished file.${more}`;
 }

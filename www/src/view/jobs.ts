@@ -90,11 +90,11 @@ function content(job: Job, row: Row, jobs: Jobs, around: Around): Child[] {
       return [outcome(state.saved, order, around), dismissButton(job, jobs)];
     case 'stopped':
       return [
-        h('p', { class: 'job-name', role: 'status' }, `Stopped. ${state.message}`, ' ', file(order)),
+        h('p', { class: 'job-name', role: 'status' }, file(order), ' ', h('span', {}, `Stopped. ${state.message}`)),
         dismissButton(job, jobs),
       ];
     case 'failed':
-      return [h('div', { class: 'job-name' }, file(order), problemNote(state.problem)), dismissButton(job, jobs)];
+      return [h('div', { class: 'job-name' }, name('Not written', order), problemNote(state.problem)), dismissButton(job, jobs)];
   }
 }
 
@@ -120,18 +120,19 @@ function dismissButton(job: Job, jobs: Jobs): HTMLElement {
 function running(job: Job, row: Row, jobs: Jobs): Child[] {
   const { recipe } = job.order;
   const bar = progressBar(`Quantizing to ${recipe.type ?? recipe.mix ?? '.q4'}`);
-  const part = h('span', { class: 'job-part num', 'aria-hidden': 'true' }, '0 %');
+  const part = h('span', { class: 'job-part', 'aria-hidden': 'true' }, '0\u2009%');
   const rate = h('p', { class: 'job-rate soft small num' });
   row.show = (since, p) => {
     bar.show(p);
-    if (p.total > 0) part.textContent = `${Math.floor((100 * p.done) / p.total)} %`;
+    if (p.total > 0) part.textContent = `${Math.floor((100 * p.done) / p.total)}\u2009%`;
     const gone = (performance.now() - since) / 1000;
     // A rate from the first moments would jump about.
     if (gone < 0.7 || p.done === 0) return;
     const left = ((p.total - p.done) * gone) / p.done;
     rate.textContent = `${bytes(p.done / gone)}/s, about ${seconds(left)} left`;
   };
-  return [name('Quantizing', job.order), part, cancelButton(job, jobs), bar.node, rate];
+  bar.node.append(rate);
+  return [name('Quantizing', job.order), part, cancelButton(job, jobs), bar.node];
 }
 
 function outcome(saved: Saved, order: Order, around: Around): HTMLElement {
@@ -147,10 +148,15 @@ function outcome(saved: Saved, order: Order, around: Around): HTMLElement {
     h(
       'p',
       { class: 'job-name', role: 'status' },
-      h('strong', {}, saved.file ? 'Ready to download' : 'Saved'),
-      `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)} `,
+      h('strong', { class: 'job-what' }, saved.file ? 'Ready to download' : 'Saved'),
+      ' ',
       file(order),
-      h('span', { class: 'small soft engine-note' }, engineNote(saved.report.run)),
+      h(
+        'span',
+        { class: 'job-figures small' },
+        h('span', {}, `${integer(saved.bytes)}\u00a0bytes in ${seconds(saved.seconds)}. `),
+        h('span', { class: 'engine-note' }, engineNote(saved.report.run)),
+      ),
     ),
     act,
   );
