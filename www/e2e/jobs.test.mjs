@@ -80,6 +80,7 @@ test('it goes on, in sight, when type, container and view change, and its figure
       await page.getByRole('button', { name: view, exact: true }).click();
       await assertRunning(page);
     }
+    assert.match(await page.title(), /^\d+ % · noise\.safetensors · Quantoscope$/);
     await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
     assert.ok((await bar(page).boundingBox()).y >= 0, 'it stays in the window');
     await page.getByRole('button', { name: 'Tensors', exact: true }).click();
@@ -258,7 +259,7 @@ test('a failure is told in the bar, and the next one starts', () =>
     await go();
     await page.getByRole('alert').getByText('no_space', { exact: true }).waitFor();
     await saved(page).waitFor();
-    assert.equal((await stored(page, ''))['noise-q8_0.gguf'], expected['noise-q8_0.gguf']);
+    assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': expected['noise-q8_0.gguf'] });
   }));
 
 test('a download stays until it is dismissed, whatever is converted meanwhile', () =>

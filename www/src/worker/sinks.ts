@@ -71,7 +71,8 @@ async function cleaned(work: Promise<unknown>): Promise<boolean> {
 
 /** One file that the browser writes beside its place until it is closed. */
 class Stream {
-  private closing = false;
+  /** The browser's answer to the closing, once that was begun; nothing again where it failed. */
+  private closing: Promise<void> | undefined;
 
   private constructor(
     private readonly stream: FileSystemWritableFileStream,
@@ -101,16 +102,18 @@ class Stream {
 
   /** `bytes`: the length of the file. */
   close(bytes: number): Promise<void> {
-    this.closing = true;
-    return done(this.stream.close(), this.name, 'put the file in place', this.signal, bytes);
+    this.closing = this.stream.close();
+    this.closing.catch(() => (this.closing = undefined));
+    return done(this.closing, this.name, 'put the file in place', this.signal, bytes);
   }
 
   get mayBeWhole(): boolean {
-    return this.closing;
+    return this.closing !== undefined;
   }
 
+  /** A file that is being put in place cannot be called back: it is waited for. */
   async abort(): Promise<void> {
-    if (!this.closing) await this.stream.abort();
+    await (this.closing?.catch(() => undefined) ?? this.stream.abort());
   }
 }
 
@@ -165,9 +168,8 @@ export async function pickedDirectory(
   const made = new Map<number, FileSystemFileHandle>();
   let open: { file: number; stream: Stream } | undefined;
   const leave = async () => {
-    const last = open;
+    await open?.stream.close(plan[open.file]?.bytes ?? 0);
     open = undefined;
-    await last?.stream.close(plan[last.file]?.bytes ?? 0);
   };
   const turnTo = async (file: number) => {
     if (open?.file === file) return open.stream;
