@@ -175,6 +175,18 @@ test('looking into a tensor, its rotation and comparing read in the same way', (
     assert.equal((await seen(page)).stalled, 2);
   }));
 
+test('cancel of a comparison does not wait for a read either', () =>
+  withPage(async (page) => {
+    await openSource(page);
+    await page.getByRole('button', { name: 'Compare', exact: true }).click();
+    await misbehave(page, { stall: 'all' });
+    await choose(page, [source]);
+    await page.getByRole('progressbar').waitFor();
+    await misbehave(page, { stall: 'all', slices: 'stall' });
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('Stopped.', { exact: true }).waitFor();
+  }));
+
 /** A method of the worker that never answers, from its call number `from` on. */
 function silence(page, type, method, from = 1) {
   return page.workers()[0].evaluate(
