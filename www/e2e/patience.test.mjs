@@ -206,6 +206,7 @@ function silence(page, type, method, from = 1) {
 const WAITS = {
   'a read': (page) => misbehave(page, { stall: 'all', slices: 'stall' }),
   'opening the file': (page) => silence(page, 'FileSystemFileHandle', 'createWritable'),
+  'setting its length': (page) => silence(page, 'FileSystemWritableFileStream', 'truncate'),
   'the first write': (page) => silence(page, 'FileSystemWritableFileStream', 'write'),
   'a later write': (page) => silence(page, 'FileSystemWritableFileStream', 'write', 2),
 };
@@ -301,6 +302,25 @@ test('a write that never answers is an error that names the file', () =>
     const alert = page.getByRole('alert');
     await alert.waitFor();
     assert.match(await alert.innerText(), /^[\s\S]*io the browser did not finish a write within 60 s[\s\S]*noise-q4_0\.gguf/);
+    assert.deepEqual(await stored(page, ''), {});
+  }));
+
+test('a write that fails is an error that names the file, and nothing is kept', () =>
+  withPage(async (page) => {
+    await planned(page);
+    await page.workers()[0].evaluate(() => {
+      const real = FileSystemWritableFileStream.prototype.write;
+      let calls = 0;
+      FileSystemWritableFileStream.prototype.write = function (chunk) {
+        calls += 1;
+        if (calls < 3) return real.call(this, chunk);
+        return Promise.reject(new DOMException('there is no room', 'QuotaExceededError'));
+      };
+    });
+    await convert(page);
+    const alert = page.getByRole('alert');
+    await alert.waitFor();
+    assert.match(await alert.innerText(), /no_space there is no room[\s\S]*noise-q4_0\.gguf/);
     assert.deepEqual(await stored(page, ''), {});
   }));
 

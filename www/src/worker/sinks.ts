@@ -4,7 +4,7 @@ import { dropEmpty } from '../picked';
 import type { Picked } from '../protocol';
 import { Gatherer } from './gather';
 import { answered, Stalled } from './patience';
-import { interrupted, Stop } from './problem';
+import { interrupted, Stop, toProblem } from './problem';
 import { tarLayout } from './tar';
 
 export interface OutFile {
@@ -49,13 +49,14 @@ const CALL_MS = 60_000;
 const BYTES_PER_MS = 4000;
 const CLEANUP_MS = 1000;
 
-/** Waits for a call on `file`; one that does not answer in time is an error that names it. */
+/** Waits for a call on `file`; one that fails, or does not answer in time, is an error that names it. */
 async function done<T>(work: Promise<T>, file: string, what: string, signal: AbortSignal, bytes = 0): Promise<T> {
   const limit = CALL_MS + bytes / BYTES_PER_MS;
   try {
     return await answered(work, signal, limit);
   } catch (reason) {
-    if (!(reason instanceof Stalled)) throw reason;
+    if (reason instanceof Stop) throw reason;
+    if (!(reason instanceof Stalled)) throw new Stop({ ...toProblem(reason), file });
     const message = `the browser did not ${what} within ${Math.round(limit / 1000)} s`;
     throw new Stop({ code: 'io', message, file });
   }
@@ -259,7 +260,7 @@ export async function privateFile(
       }),
     );
     file = out;
-    const write = (at: number, bytes: Uint8Array) => writeAll(out, at, bytes);
+    const write = (at: number, bytes: Uint8Array) => writeAll(out, name, at, bytes);
     out.truncate(layout?.length ?? plan[0]?.bytes ?? 0);
     for (const part of layout?.headers ?? []) write(part.at, part.bytes);
     for (const [index, part] of plan.entries()) write(start(index), part.header);
@@ -286,10 +287,10 @@ function opened(handle: FileSystemFileHandle): Promise<SyncHandle> {
 }
 
 /** Some browsers report a full disk only by writing less than they were given. */
-function writeAll(file: SyncHandle, at: number, bytes: Uint8Array): void {
+function writeAll(file: SyncHandle, name: string, at: number, bytes: Uint8Array): void {
   const written = file.write(bytes, { at });
   if (written !== bytes.byteLength)
-    throw new Stop({ code: 'no_space', message: 'the browser has no room for the result' });
+    throw new Stop({ code: 'no_space', message: 'the browser has no room for the result', file: name });
 }
 
 /** Removes results that are needed no more: those of this page that were released, and any that are a day old. */
