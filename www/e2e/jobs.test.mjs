@@ -245,7 +245,7 @@ test('the focus never falls to the body: at the end, after a cancel, after a dis
     assert.equal(await focused(page), 'Dismiss noise-q4_0.gguf');
   }));
 
-test('a failure is told in the bar, and the next one starts', () =>
+test('a failure is shown in the bar, and the next one starts', () =>
   whileRunning(async (page, go) => {
     await second(page);
     await page.workers()[0].evaluate(() => {

@@ -22,7 +22,7 @@ before(() => {
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /**
- * Makes the files of the page's worker behave as told: `stall`, `fail` and `end` are numbers of reads, counted over all
+ * Makes the files of the page's worker misbehave: `stall`, `fail` and `end` are numbers of reads, counted over all
  * streams; `stall` may be 'all'. `slices: 'stall'` lets slices stall too, `fast` lets its clock run 20 times as fast.
  */
 function misbehave(page, plan) {

@@ -62,7 +62,7 @@ export class Client {
     else waiting.resolve(message.answer as never);
   }
 
-  /** The worker itself broke: whatever waits, and whatever is asked later, fails with the browser's own words. */
+  /** The worker itself broke: pending and later calls fail with the browser's own words. */
   private collapse(message: string): void {
     const problem: Problem = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
     this.broken = problem;

@@ -3,7 +3,7 @@ import { problemOf, type Client } from './client';
 import { dropEmpty } from './picked';
 import type { ConvertedTensor, ModelView, Problem, Progress, Recipe, Saved, Target } from './protocol';
 
-/** What was asked for, complete: nothing is asked of a person once it is in the queue. */
+/** A conversion with everything that it needs: the queue never has to ask the user for anything. */
 export interface Order {
   model: ModelView;
   recipe: Recipe;
@@ -25,7 +25,7 @@ export class Job {
 
   constructor(readonly order: Order) {}
 
-  /** Whether it waits or works, and was not asked to stop. */
+  /** Whether it waits or works, and was not cancelled. */
   get active(): boolean {
     return this.state.kind === 'queued' || this.state.kind === 'running';
   }
@@ -39,7 +39,7 @@ export class Job {
 type Listener = (job: Job, progressed: boolean) => void;
 
 export class Jobs {
-  /** In the order in which they were asked for. */
+  /** Oldest first. */
   readonly list: Job[] = [];
   private readonly listeners = new Set<Listener>();
 
@@ -53,7 +53,7 @@ export class Jobs {
     signal?.addEventListener('abort', () => this.listeners.delete(listener));
   }
 
-  /** Runs the order at once, or after those before it. Results that were seen make room; downloads stay in reach. */
+  /** Runs the order at once, or after those before it. Ended jobs leave the list, except those with a download. */
   add(order: Order): void {
     for (const job of [...this.list]) if (job.ended && !hasDownload(job)) this.dismiss(job);
     const job = new Job(order);
@@ -68,7 +68,7 @@ export class Jobs {
     if (job.state.kind === 'running') this.become(job, { kind: 'stopping' });
     if (!waiting) return;
     const { target } = job.order;
-    // Its file was picked, and nothing was written to it.
+    // Its file was picked, and holds nothing yet.
     if (target.kind === 'file') dropEmpty(target.handle).catch(() => undefined);
     this.dismiss(job);
   }

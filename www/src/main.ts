@@ -73,7 +73,7 @@ function shell(): void {
   jobs.watch(retitle);
 }
 
-/** A tab in the background tells how far the conversion is. */
+/** The title shows the progress of the running conversion, for tabs in the background. */
 function retitle(): void {
   const { part } = jobs;
   const text = part === undefined ? title : `${Math.floor(100 * part)} % \u00b7 ${title}`;

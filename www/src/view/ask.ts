@@ -33,13 +33,13 @@ function ask(jobs: Jobs): Promise<boolean> {
     h('div', { class: 'act' }, keep, stop),
   );
   const watching = new AbortController();
-  const tell = () => {
+  const update = () => {
     if (jobs.active.length === 0) dialog.close('stop');
     const words = sentence(jobs);
     if (said.textContent !== words) said.textContent = words;
   };
-  jobs.watch(tell, watching.signal);
-  tell();
+  jobs.watch(update, watching.signal);
+  update();
   keep.addEventListener('click', () => dialog.close('keep'));
   stop.addEventListener('click', () => dialog.close('stop'));
   // A click beside it lands on the dialog itself.

@@ -12,7 +12,7 @@ interface Pickers {
 
 export interface Conversion {
   node: HTMLElement;
-  /** Shows again what a click would do: it depends on what runs. */
+  /** Updates the note beside the button: it depends on whether a conversion runs. */
   refresh: () => void;
 }
 
@@ -22,7 +22,7 @@ export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: P
   const refresh = () => {
     const waits = jobs.active.length > 0 ? ' It starts when the conversion before it is done.' : '';
     const text = place(recipe, plan) + waits;
-    // Those who listen hear every change of the text.
+    // The region is live: screen readers announce every change of the text.
     if (where.textContent !== text) where.textContent = text;
   };
   const begin = async () => {

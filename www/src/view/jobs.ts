@@ -1,4 +1,4 @@
-// The job bar of the shell: what runs, what waits, what came of it. It stays in sight whatever view is shown.
+// The job bar of the shell: running, waiting and ended conversions. It stays in sight whatever view is shown.
 import { h, replace, type Child } from '../dom';
 import { bytes, integer, seconds } from '../format';
 import type { Job, Jobs, Order, State } from '../jobs';
@@ -69,7 +69,7 @@ export function jobBar(jobs: Jobs, around: Around): { node: HTMLElement; refresh
   return { node, refresh: () => keepingFocus(() => arrange(true)) };
 }
 
-/** What is begun and what waits; how it ended is a note of its own. */
+/** Spoken when a job starts or waits; its end is a note of its own. */
 function announcement({ state, order }: Job): string {
   if (state.kind === 'queued') return `${order.name} waits for its turn`;
   if (state.kind === 'running') return `${order.name} is being written`;
@@ -165,7 +165,7 @@ function outcome(saved: Saved, order: Order, around: Around): HTMLElement {
 /** Files whose download was started by the page. */
 const started = new WeakSet<File>();
 
-/** Starts the download, and leaves the link for those whose browser asked first. */
+/** Starts the download, and leaves the link for browsers that did not start it. */
 function download(file: File, name: string): HTMLElement {
   const link = h('a', { href: URL.createObjectURL(file), download: name }, `Download ${name}`);
   if (!started.has(file)) queueMicrotask(() => link.click());

@@ -11,7 +11,7 @@ import { strip } from './strip';
 import { tensorName } from './tensors';
 import { wishForm } from './wish';
 
-/** What is shown of a plan, and what a conversion changes in it. */
+/** The nodes of a plan; `refresh` puts in what a conversion has measured. */
 interface Shown {
   nodes: (HTMLElement | null)[];
   refresh: () => void;
@@ -47,12 +47,12 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
 function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Shown {
   const table = decisions(plan);
   const convert = conversion(jobs, model, recipe, plan);
-  let told: readonly ConvertedTensor[] = plan.tensors;
+  let rows: readonly ConvertedTensor[] = plan.tensors;
   const refresh = () => {
     convert.refresh();
     const measured = jobs.measured(model, recipe);
     // Showing the same rows again would scroll them to the top.
-    if (measured && measured !== told) table.show((told = measured));
+    if (measured && measured !== rows) table.show((rows = measured));
   };
   refresh();
   const warnings = warningNotes(plan.warnings.map((w) => w.message));

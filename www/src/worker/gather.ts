@@ -75,7 +75,7 @@ export class Gatherer {
       await this.underway;
       const { file, at, bytes } = next;
       this.underway = this.put(file, at, bytes).then(() => void this.free.push(new Uint8Array(bytes.buffer)));
-      // Its failure is told to the write that waits for it.
+      // A failure surfaces in the next call, which awaits it.
       this.underway.catch(() => undefined);
     }
   }

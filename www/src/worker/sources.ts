@@ -14,7 +14,7 @@ const GAP = 256 << 10;
 const STREAM_MS = 2000;
 /** So many times a file's stream may stall; its slices are read instead from then on. */
 const STALLS = 3;
-/** How long a slice may take, and how often it is asked for: 30 seconds, and the file counts as unreadable. */
+/** How long a slice may take, and how often it is tried: after 30 seconds the file counts as unreadable. */
 const SLICE_MS = 10_000;
 const TRIES = 3;
 
@@ -40,7 +40,7 @@ export class Source {
   private spare = NOTHING;
   private position = 0;
   private readonly free: ArrayBuffer[] = [];
-  /** Whether reads go on where the last one ended, so that the next may be asked for before it is wanted. */
+  /** Whether reads go on where the last one ended, so that the next one can start early. */
   private flowing = false;
   private stalls = 0;
   /** Bytes of a slice, once slices take the place of the stream. */
@@ -119,7 +119,7 @@ export class Source {
     this.spare = NOTHING;
   }
 
-  /** Asks for the bytes after `spare`, unless that is done or the file has none. */
+  /** Starts to read the bytes after `spare`, unless that read is under way or the file has none. */
   private ahead(): void {
     const left = this.file.size - this.position - this.spare.byteLength;
     if (!this.next && left > 0) this.next = this.ask(left);
@@ -128,7 +128,7 @@ export class Source {
   private ask(length: number): Promise<ReadableStreamReadResult<Buffer>> | undefined {
     const buffer = this.free.pop() ?? new ArrayBuffer(PIECE);
     const asked = this.reader?.read(new Uint8Array(buffer, 0, Math.min(length, PIECE)));
-    // Its failure is told when it is waited for.
+    // A failure surfaces where the promise is awaited.
     asked?.catch(() => undefined);
     return asked;
   }
@@ -152,7 +152,7 @@ export class Source {
   }
 }
 
-/** Bytes `start` to `end` of a file, all of them; asked for again where the browser does not answer. */
+/** Bytes `start` to `end` of a file, all of them; tried again where the browser does not answer. */
 export async function readSlice(file: File, start: number, end: number, signal: AbortSignal): Promise<Buffer> {
   for (let tries = 1; ; tries += 1) {
     try {
