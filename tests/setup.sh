@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust deny miri wasm elsewhere neon gpu node chromium runner python ptx peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust deny faults miri wasm elsewhere neon gpu node chromium runner python ptx peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -44,6 +44,14 @@ step_deny() {
   else
     cargo install cargo-deny --version $version --locked --root .tools --target-dir target/tools --profile dev --quiet
   fi
+}
+
+# What the tests of the command line let calls of the system fail with, stop processes and mount with.
+step_faults() {
+  [ "$(uname)" = Linux ] || return 0
+  command -v strace >/dev/null || install_package strace
+  command -v ps >/dev/null || install_package procps
+  command -v unshare >/dev/null || install_package util-linux
 }
 
 # The interpreter that `make miri` runs the packing of bytes and bits in.

@@ -12,11 +12,11 @@ mod help;
 mod imatrix;
 mod inputs;
 mod killed;
+mod limits;
 #[cfg(unix)]
 mod links;
 #[cfg(target_os = "linux")]
 mod naming;
-mod limits;
 mod nonfinite;
 mod outputs;
 mod recipes;

@@ -17,9 +17,10 @@ export function findBrowser() {
   throw new Error('no Chromium on PATH: install the package "chromium", or set CHROMIUM to its path');
 }
 
-/** Serves `dist` as any static host would. */
-export async function serve() {
-  const server = await preview({ root: ROOT, logLevel: 'error', preview: { port: 0, host: '127.0.0.1' } });
+/** Serves the built page in `dist` as any static host would. */
+export async function serve(dist = join(ROOT, 'dist')) {
+  const options = { root: ROOT, logLevel: 'error', build: { outDir: dist }, preview: { port: 0, host: '127.0.0.1' } };
+  const server = await preview(options);
   const { port } = server.httpServer.address();
   return { url: `http://127.0.0.1:${port}/`, close: () => server.close() };
 }

@@ -49,7 +49,7 @@ async function memory(page) {
   return total + (await wasmMemory(page));
 }
 
-test('a dropped file of 6 GB shows its first row within a second, in less than 50 MB', () =>
+test('a dropped file of 6 GB shows its rows from its header alone, in less than 50 MB', () =>
   withPage(async (page) => {
     const path = join(folder, 'large.safetensors');
     const made = sparseModel(path, 25);
@@ -62,6 +62,16 @@ test('a dropped file of 6 GB shows its first row within a second, in less than 5
       }).observe(document.body, { childList: true, subtree: true });
     });
     await page.waitForTimeout(300);
+    await page.workers()[0].evaluate(() => {
+      const { stream, arrayBuffer } = Blob.prototype;
+      const count = (real) =>
+        function () {
+          self.read = (self.read ?? 0) + this.size;
+          return real.call(this);
+        };
+      Blob.prototype.stream = count(stream);
+      Blob.prototype.arrayBuffer = count(arrayBuffer);
+    });
     const before = await memory(page);
     await drop(page, [path]);
     await page.waitForFunction(() => window.rowAfter);
@@ -71,7 +81,8 @@ test('a dropped file of 6 GB shows its first row within a second, in less than 5
       `6 GB: first row after ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(1)} MB more than the empty page (${(before / 1e6).toFixed(1)} MB)`,
     );
     assert.equal(await page.getByRole('grid').first().getAttribute('aria-rowcount'), String(made.tensors + 1));
-    assert.ok(milliseconds < 1000, `${milliseconds} ms`);
+    const read = await page.workers()[0].evaluate(() => self.read);
+    assert.ok(read > 0 && read < 1e6, `${read} bytes were read`);
     assert.ok(grown < 50e6, `${grown} bytes`);
 
     // Work on it stays small as well: one window at a time.
@@ -200,10 +211,8 @@ for (const pickers of [true, false]) {
         await planFor(page, 'GGUF', 'Q4_0');
         await convert(page);
         await page.getByText(/\/s, about/).waitFor();
-        const asked = Date.now();
         await page.getByRole('button', { name: 'Cancel' }).click();
         await page.getByText('Stopped. Nothing was kept.').waitFor();
-        assert.ok(Date.now() - asked < 3000);
         assert.deepEqual(await stored(page, pickers ? '' : 'quantoscope'), {});
         // The page works on.
         await page.getByRole('button', { name: 'Tensors', exact: true }).click();

@@ -33,7 +33,7 @@ async function states(page, shot) {
   await page.getByText('Will be exactly').waitFor();
   await shot('4-quantize');
   await page.getByRole('button', { name: 'Quantize and save' }).click();
-  await page.locator('.note.good').waitFor();
+  await page.locator('.job-saved').waitFor();
   await shot('5-saved');
   await page.getByRole('radio', { name: 'Lattice' }).check();
   await page.locator('.plan-result[aria-busy=false]').waitFor();
@@ -72,8 +72,19 @@ async function states(page, shot) {
   await page.getByRole('button', { name: 'Quantize and save' }).click();
   await page.getByText(/\/s, about/).waitFor();
   await shot('12-running');
-  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('radio', { name: /^Q8_0 / }).check();
+  await page.locator('.plan-result[aria-busy=false]').waitFor();
+  await page.getByRole('button', { name: 'Quantize and save' }).click();
+  await page.getByRole('button', { name: /^Cancel .*q8_0/ }).waitFor();
+  await shot('13-waiting');
+  await page.getByRole('button', { name: 'Open another' }).click();
+  await page.getByRole('alertdialog').waitFor();
+  await shot('14-question');
+  await page.keyboard.press('Escape');
+  await page.getByRole('button', { name: /^Cancel .*q8_0/ }).click();
+  await page.getByRole('button', { name: /^Cancel / }).click();
   await page.getByText('Stopped. Nothing was kept.').waitFor();
+  await shot('15-stopped');
 }
 
 async function open(page) {

@@ -24,6 +24,8 @@ export class Client {
   private readonly pending = new Map<number, Pending>();
   private readonly worker: Worker;
   private next = 1;
+  /** Why the worker answers no more. */
+  private broken: Problem | undefined;
 
   constructor() {
     this.worker = start();
@@ -32,6 +34,7 @@ export class Client {
   }
 
   call<K extends Call>(call: K, ask: Calls[K]['ask'], watch: Watch = {}): Promise<Calls[K]['answer']> {
+    if (this.broken) return Promise.reject(new Failure(this.broken));
     const id = this.next++;
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject, progress: watch.progress });
@@ -40,7 +43,7 @@ export class Client {
     });
   }
 
-  /** Stops whatever is running: its model is about to be let go. */
+  /** Stops whatever is running: its model is about to be closed. */
   cancelAll(): void {
     for (const id of this.pending.keys()) this.send({ cancel: id });
   }
@@ -59,9 +62,10 @@ export class Client {
     else waiting.resolve(message.answer as never);
   }
 
-  /** The worker itself broke: everything that waits is told, with the browser's own words. */
+  /** The worker itself broke: pending and later calls fail with the browser's own words. */
   private collapse(message: string): void {
     const problem: Problem = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
+    this.broken = problem;
     for (const waiting of this.pending.values()) waiting.reject(new Failure(problem));
     this.pending.clear();
   }

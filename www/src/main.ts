@@ -1,13 +1,16 @@
 // The page: which model is open, which view is shown, and what a drop means there.
 import { Client, problemOf } from './client';
 import { h, replace } from './dom';
+import { Jobs } from './jobs';
 import mark from './mark.svg';
 import type { ModelView, Picked, Problem, TensorRow } from './protocol';
 import { themeButton } from './theme';
+import { mayStop } from './view/ask';
 import { compareView, type CompareView } from './view/compare';
 import { engineChip } from './view/engines';
 import { acceptDrops, nameOf, pickFiles } from './view/drop';
 import { hero } from './view/hero';
+import { jobBar } from './view/jobs';
 import { planView } from './view/plan';
 import { problemNote, warningNotes } from './view/problem';
 import { summary } from './view/summary';
@@ -24,22 +27,38 @@ const SAMPLE = {
 };
 
 const client = new Client();
+const jobs = new Jobs(client);
 const main = h('main', { id: 'main', tabindex: -1 });
 const notes = h('div', { class: 'notes', 'aria-live': 'polite' });
 const views = h('nav', { class: 'views', 'aria-label': 'Views' });
 const other = h(
   'button',
-  { type: 'button', class: 'quiet', hidden: true, on: { click: () => start() } },
+  { type: 'button', class: 'quiet', hidden: true, on: { click: () => void leave() } },
   'Open another',
 );
 let open: ModelView | undefined;
 let current: ViewName = 'Tensors';
 let compared: CompareView | undefined;
+/** Ends when the open model is closed. */
+let life = new AbortController();
+let title = 'Quantoscope';
+const bar = jobBar(jobs, {
+  mayCompare: ({ model }) => model.id === open?.id,
+  compare: (files) => {
+    goCompare();
+    compared?.take(files);
+  },
+  focusElsewhere: () => {
+    const go = main.querySelector<HTMLElement>('.page:not([hidden]) .convert .primary');
+    (go ?? main).focus({ preventScroll: true });
+  },
+});
+let goCompare: () => void = () => {};
 
 function shell(): void {
   const brand = h(
     'button',
-    { type: 'button', class: 'brand', on: { click: () => start() } },
+    { type: 'button', class: 'brand', on: { click: () => void leave() } },
     h('img', { src: mark, alt: '', width: 30, height: 30 }),
     'Quantoscope',
   );
@@ -50,15 +69,29 @@ function shell(): void {
     h('span', {}, 'Files are read where they are. The policy of this page forbids connections to any other place.'),
     engineChip(client),
   );
-  replace(document.querySelector('#app') as Element, top, main, foot);
+  replace(document.querySelector('#app') as Element, top, bar.node, main, foot);
+  jobs.watch(retitle);
 }
 
-/** The first screen; what was open is let go. */
+/** The title shows the progress of the running conversion, for tabs in the background. */
+function retitle(): void {
+  const { part } = jobs;
+  const text = part === undefined ? title : `${Math.floor(100 * part)} % \u00b7 ${title}`;
+  if (document.title !== text) document.title = text;
+}
+
+/** Back to the first screen, unless a conversion is to be kept running. */
+async function leave(): Promise<void> {
+  if (await mayStop(jobs)) start().node.querySelector('button')?.focus({ preventScroll: true });
+}
+
+/** The first screen; what was open is closed. */
 function start(): ReturnType<typeof hero> {
   letGo();
   other.hidden = true;
   views.replaceChildren();
-  document.title = 'Quantoscope';
+  title = 'Quantoscope';
+  retitle();
   const first = hero({
     files: () => void pickFiles(false).then(openFiles),
     folder: () => void pickFiles(true).then(openFiles),
@@ -78,27 +111,36 @@ function openFiles(files: Picked[]): void {
   if (files.length > 0) load('Reading headers\u2026', () => client.call('open', { files, name: nameOf(files) }));
 }
 
-/** What is open stays open until the next model has been read: a bad file costs nothing. */
+/** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
 function load(label: string, ask: () => Promise<ModelView>): void {
   const say = landing ? landing.busy : busyNote;
   const fail = landing ? landing.fail : failNote;
   say(label);
   ask().then(
-    (model) => {
+    async (model) => {
+      if (!(await mayStop(jobs))) {
+        notes.replaceChildren();
+        return client.call('close', { model: model.id });
+      }
       letGo();
       open = model;
-      begin(model);
+      return begin(model);
     },
     (reason: unknown) => fail(problemOf(reason)),
   );
 }
 
 function letGo(): void {
+  jobs.cancelAll();
   client.cancelAll();
+  life.abort();
+  life = new AbortController();
   compared?.close();
   compared = undefined;
   if (open) void client.call('close', { model: open.id });
   open = undefined;
+  goCompare = () => {};
+  bar.refresh();
 }
 
 function busyNote(label: string): void {
@@ -110,7 +152,9 @@ function failNote(problem: Problem): void {
 }
 
 function begin(model: ModelView): void {
-  document.title = `${model.name} \u00b7 Quantoscope`;
+  title = `${model.name} \u00b7 Quantoscope`;
+  retitle();
+  bar.refresh();
   other.hidden = false;
   landing = undefined;
   const pages = buildPages(model);
@@ -129,13 +173,9 @@ function begin(model: ModelView): void {
     VIEWS.map((name) => h('button', { type: 'button', on: { click: () => show(name) } }, name)),
   );
   replace(main, notes, [...pages.values()]);
-  pages.goCompare = () => show('Compare');
+  goCompare = () => show('Compare');
   show('Tensors');
   main.focus({ preventScroll: true });
-}
-
-class Pages extends Map<ViewName, HTMLElement> {
-  goCompare: () => void = () => {};
 }
 
 /** A page that is made when it is first shown: nobody should wait for a plan they did not ask for. */
@@ -150,8 +190,8 @@ function heading(what: string, model: ModelView): HTMLElement {
   return h('h1', { class: 'unseen' }, `${what} ${model.name}`);
 }
 
-function buildPages(model: ModelView): Pages {
-  const pages = new Pages();
+function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
+  const pages = new Map<ViewName, HTMLElement>();
   const comparison = compareView(client, model);
   compared = comparison;
   const narrow = matchMedia('(max-width: 1179px)');
@@ -175,13 +215,7 @@ function buildPages(model: ModelView): Pages {
   pages.set('Tensors', h('div', { class: 'page' }, head.node, warningNotes(model.warnings), tensors.node));
   pages.set(
     'Quantize',
-    lazily(() => [
-      heading('Quantize', model),
-      planView(client, model, (files) => {
-        pages.goCompare();
-        comparison.take(files);
-      }),
-    ]),
+    lazily(() => [heading('Quantize', model), planView(client, jobs, model, life.signal)]),
   );
   pages.set('Compare', h('div', { class: 'page' }, heading('Compare', model), comparison.node));
   return pages;

@@ -268,6 +268,8 @@ export interface Saved {
   seconds: number;
   /** Present where the result waits in the browser's private storage for a download. */
   file: File | null;
+  /** Names that file for `release`. */
+  key: string | null;
   /** The written files, where they can be read again: the page offers to compare them with their source. */
   written: Picked[];
 }
@@ -281,6 +283,8 @@ export interface Calls {
   rotated: { ask: { model: number; tensor: number; rotation: string }; answer: RotationReport };
   plan: { ask: { model: number; recipe: Recipe }; answer: PlanView };
   convert: { ask: { model: number; recipe: Recipe; name: string; target: Target }; answer: Saved };
+  /** The page needs this result no more: the next conversion may remove it. */
+  release: { ask: { key: string }; answer: null };
   compare: { ask: { reference: number; candidate: number; threshold: number | null }; answer: CompareReport };
   choose: { ask: { engine: EngineChoice }; answer: null };
   engines: { ask: Record<string, never>; answer: EngineRoom };

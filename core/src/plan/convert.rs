@@ -5,8 +5,7 @@ use super::metadata::ROTATION;
 use super::rotate::{Rotated, Turning};
 use super::{
     Ask, Conversion, Finish, Grid, NonFinite, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side,
-    ThinVec,
-    Totals, metadata,
+    ThinVec, Totals, metadata,
 };
 use crate::dtype::{DType, Kind};
 use crate::error::{Code, Error, Result};

@@ -1,11 +1,8 @@
-// Quantizing: the button, where the result goes, progress, cancel, and what was written.
-import { problemOf, type Client } from '../client';
-import { h, replace } from '../dom';
-import { bytes, integer, plural, seconds } from '../format';
-import type { ConvertReport, ModelView, Picked, PlanView, Progress, Recipe, Saved, Target } from '../protocol';
-import { engineNote } from './engines';
-import { problemNote } from './problem';
-import { progressBar } from './progress';
+// Quantizing: the button, where the result goes, and the same work as a command.
+import { h } from '../dom';
+import { plural } from '../format';
+import type { Jobs } from '../jobs';
+import type { ModelView, PlanView, Recipe, Target } from '../protocol';
 
 /** The parts of the file system API that only some browsers have. */
 interface Pickers {
@@ -13,53 +10,30 @@ interface Pickers {
   showDirectoryPicker?: (options: { mode: 'readwrite' }) => Promise<FileSystemDirectoryHandle>;
 }
 
-/** What else happens once it is done. */
-export interface After {
-  measured: (report: ConvertReport) => void;
-  compare: (files: Picked[]) => void;
+export interface Conversion {
+  node: HTMLElement;
+  /** Updates the note beside the button: it depends on whether a conversion runs. */
+  refresh: () => void;
 }
 
-export function conversion(
-  client: Client,
-  model: ModelView,
-  recipe: Recipe,
-  plan: PlanView,
-  after: After,
-): HTMLElement {
-  const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' });
-  const idle = (said: HTMLElement | null) => {
-    const go = h(
-      'button',
-      { type: 'button', class: 'primary', on: { click: () => void begin() } },
-      'Quantize and save',
-    );
-    replace(
-      node,
-      h('div', { class: 'act' }, go, h('span', { class: 'soft small' }, place(recipe, plan))),
-      said ?? command(model, recipe),
-    );
+export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Conversion {
+  const name = outputName(model, recipe);
+  const where = h('span', { class: 'soft small' });
+  const refresh = () => {
+    const waits = jobs.active.length > 0 ? ' It starts when the conversion before it is done.' : '';
+    const text = place(recipe, plan) + waits;
+    // The region is live: screen readers announce every change of the text.
+    if (where.textContent !== text) where.textContent = text;
   };
   const begin = async () => {
-    const name = outputName(model, recipe);
     const target = await askTarget(recipe, name).catch(() => null);
-    if (!target) return;
-    const stop = new AbortController();
-    const bar = timedBar(recipe.type ?? recipe.mix ?? '.q4');
-    const cancel = h('button', { type: 'button', on: { click: () => stop.abort() } }, 'Cancel');
-    replace(node, h('div', { class: 'running' }, bar.node, cancel));
-    cancel.focus();
-    addEventListener('beforeunload', askBeforeLeaving);
-    client
-      .call('convert', { model: model.id, recipe, name, target }, { signal: stop.signal, progress: bar.show })
-      .then((saved) => {
-        after.measured(saved.report);
-        idle(outcome(saved, name, after.compare));
-      })
-      .catch((reason: unknown) => idle(stop.signal.aborted ? stopped() : problemNote(problemOf(reason))))
-      .finally(() => removeEventListener('beforeunload', askBeforeLeaving));
+    if (target) jobs.add({ model, recipe, name: target.kind === 'file' ? target.handle.name : name, target });
   };
-  idle(null);
-  return node;
+  const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
+  const act = h('div', { class: 'act' }, go, where);
+  const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' }, act, command(model, recipe));
+  refresh();
+  return { node, refresh };
 }
 
 /** The same work for a script: the page and the command line write the same bytes. */
@@ -78,15 +52,6 @@ function command(model: ModelView, recipe: Recipe): HTMLElement {
   if (recipe.allow_requantize) words.push('--allow-requantize');
   if (recipe.allow_nonfinite) words.push('--allow-nonfinite');
   return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
-}
-
-/** Leaving the page would throw away what has been written so far. */
-function askBeforeLeaving(event: BeforeUnloadEvent): void {
-  event.preventDefault();
-}
-
-function stopped(): HTMLElement {
-  return h('p', { class: 'note', role: 'status' }, 'Stopped. Nothing was kept.');
 }
 
 function outputName(model: ModelView, recipe: Recipe): string {
@@ -113,48 +78,4 @@ async function askTarget(recipe: Recipe, name: string): Promise<Target> {
   if (recipe.to !== 'q4' && pickers.showSaveFilePicker)
     return { kind: 'file', handle: await pickers.showSaveFilePicker({ suggestedName: name }) };
   return { kind: 'private' };
-}
-
-function timedBar(type: string): { node: HTMLElement; show: (p: Progress) => void } {
-  const bar = progressBar(`Quantizing to ${type}`);
-  const begun = performance.now();
-  const rate = h('p', { class: 'soft small num' });
-  return {
-    node: h('div', { class: 'running-bar' }, bar.node, rate),
-    show: (p) => {
-      bar.show(p);
-      const gone = (performance.now() - begun) / 1000;
-      // A rate from the first moments would jump about.
-      if (gone < 0.7 || p.done === 0) return;
-      const left = ((p.total - p.done) * gone) / p.done;
-      rate.textContent = `${bytes(p.done / gone)}/s, about ${seconds(left)} left`;
-    },
-  };
-}
-
-function outcome(saved: Saved, name: string, compare: (files: Picked[]) => void): HTMLElement {
-  const node = h(
-    'div',
-    { class: 'note good saved', role: 'status' },
-    h(
-      'p',
-      {},
-      h('strong', {}, saved.file ? 'Ready to download' : 'Saved'),
-      `, ${integer(saved.bytes)} bytes in ${seconds(saved.seconds)}.`,
-      h('span', { class: 'small engine-note' }, engineNote(saved.report.run)),
-    ),
-  );
-  const act = h('p', { class: 'act' });
-  if (saved.file) act.append(download(saved.file, name));
-  if (saved.written.length > 0)
-    act.append(h('button', { type: 'button', on: { click: () => compare(saved.written) } }, 'Compare with the source'));
-  node.append(act);
-  return node;
-}
-
-/** Starts the download, and leaves the link for those whose browser asked first. */
-function download(file: File, name: string): HTMLElement {
-  const link = h('a', { href: URL.createObjectURL(file), download: name }, `Download ${name}`);
-  queueMicrotask(() => link.click());
-  return link;
 }

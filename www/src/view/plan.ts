@@ -3,49 +3,60 @@ import { problemOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { binaryBytes, bytes, fixed, integer, measure, plural } from '../format';
 import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
-import { conversion, type After } from './convert';
+import type { Jobs } from '../jobs';
+import { conversion } from './convert';
 import { Grid, type Column } from './grid';
 import { problemNote, warningNotes } from './problem';
 import { strip } from './strip';
 import { tensorName } from './tensors';
 import { wishForm } from './wish';
 
-export function planView(
-  client: Client,
-  model: ModelView,
-  compare: (files: { path: string; file: File }[]) => void,
-): HTMLElement {
+/** The nodes of a plan; `refresh` puts in what a conversion has measured. */
+interface Shown {
+  nodes: (HTMLElement | null)[];
+  refresh: () => void;
+}
+
+/** `life` ends when the model is closed. */
+export function planView(client: Client, jobs: Jobs, model: ModelView, life: AbortSignal): HTMLElement {
   const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
   let asked = 0;
+  let shown: Shown | undefined;
   const ask = (recipe: Recipe) => {
     const mine = ++asked;
     result.setAttribute('aria-busy', 'true');
     client
       .call('plan', { model: model.id, recipe })
-      .then((plan) => mine === asked && replace(result, show(client, model, recipe, plan, compare)))
-      .catch((reason: unknown) => mine === asked && replace(result, problemNote(problemOf(reason))))
+      .then((plan) => {
+        if (mine !== asked) return;
+        shown = show(jobs, model, recipe, plan);
+        replace(result, shown.nodes);
+      })
+      .catch((reason: unknown) => {
+        if (mine !== asked) return;
+        shown = undefined;
+        replace(result, problemNote(problemOf(reason)));
+      })
       .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
   };
   const form = wishForm(model, ask);
+  jobs.watch((_, progressed) => progressed || shown?.refresh(), life);
   return h('div', { class: 'plan' }, form, result);
 }
 
-function show(
-  client: Client,
-  model: ModelView,
-  recipe: Recipe,
-  plan: PlanView,
-  compare: (files: { path: string; file: File }[]) => void,
-): (HTMLElement | null)[] {
+function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Shown {
   const table = decisions(plan);
-  const after: After = { compare, measured: (report) => table.show(report.tensors) };
-  return [
-    figures(model, plan),
-    strips(model, plan),
-    conversion(client, model, recipe, plan, after),
-    warningNotes(plan.warnings.map((w) => w.message)),
-    table.node,
-  ];
+  const convert = conversion(jobs, model, recipe, plan);
+  let rows: readonly ConvertedTensor[] = plan.tensors;
+  const refresh = () => {
+    convert.refresh();
+    const measured = jobs.measured(model, recipe);
+    // Showing the same rows again would scroll them to the top.
+    if (measured && measured !== rows) table.show((rows = measured));
+  };
+  refresh();
+  const warnings = warningNotes(plan.warnings.map((w) => w.message));
+  return { nodes: [figures(model, plan), strips(model, plan), convert.node, warnings, table.node], refresh };
 }
 
 /** The ratio is the core's; where it cannot be computed it is not shown. */
@@ -190,7 +201,7 @@ function becomes(r: ConvertedTensor): HTMLElement {
 }
 
 /** The error of each tensor is known, and shown, once it has been written. */
-function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: ConvertedTensor[]) => void } {
+function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: readonly ConvertedTensor[]) => void } {
   const grid = new Grid<ConvertedTensor>({
     label: 'Decision for each tensor',
     columns: COLUMNS,

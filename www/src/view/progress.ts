@@ -1,5 +1,5 @@
 // How far the worker has come.
-import { h, vary } from '../dom';
+import { h, replace, vary } from '../dom';
 import { bytes } from '../format';
 import type { Progress } from '../protocol';
 
@@ -16,7 +16,8 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
     const part = p.total > 0 ? p.done / p.total : 0;
     vary(bar, '--part', part);
     bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
-    text.textContent = `${p.label}, ${bytes(p.done)} of ${bytes(p.total)}${whose(p)}`;
+    const far = `${bytes(p.done)} of ${bytes(p.total)}${whose(p)}`;
+    replace(text, h('span', { class: 'progress-label' }, `${p.label}, `), far);
   };
   return { node: h('div', { class: 'progress' }, bar, text), show };
 }

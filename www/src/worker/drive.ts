@@ -2,6 +2,7 @@
 import type { Run } from '../pkg/quantoscope';
 import type { Progress } from '../protocol';
 import { memory } from './engine';
+import { answered } from './patience';
 import { interrupted } from './problem';
 import type { Sink } from './sinks';
 import { Source } from './sources';
@@ -47,7 +48,8 @@ export async function drive(work: Work): Promise<void> {
       const job = work.run.next_job() as Job | undefined;
       if (!job) return;
       done += await gather(work.run, job, readers);
-      if (await work.run.execute()) {
+      // A device may not answer either.
+      if (await answered(work.run.execute(), work.signal)) {
         // Every window is written again, at the same places: sinks are positional.
         anew = true;
         done = 0;
@@ -58,7 +60,7 @@ export async function drive(work: Work): Promise<void> {
         work.progress({ done, total, label: job.label, device: work.run.on_device(), anew });
     }
   } finally {
-    await readers.close();
+    readers.close();
   }
 }
 
@@ -75,7 +77,7 @@ async function gather(run: Run, job: Job, readers: Readers): Promise<number> {
   return bytes;
 }
 
-/** The bytes are written straight from the core's memory; a sink that keeps them must copy. */
+/** The bytes are handed over straight from the core's memory; a sink that keeps them must copy. */
 async function scatter(run: Run, write: { file: number; region: Region }, sink: Sink): Promise<void> {
   const { offset, stride, count, run: length } = write.region;
   for (let i = 0; i < count; i += 1)
@@ -91,15 +93,15 @@ class Readers {
   of(side: 'source' | 'candidate', file: number): Source {
     const known = this.open[side];
     if (known?.file === file) return known.source;
-    void known?.source.close();
-    const source = new Source(this.work.files[side][file] as File);
+    known?.source.close();
+    const source = new Source(this.work.files[side][file] as File, this.work.signal);
     this.open[side] = { file, source };
     return source;
   }
 
-  async close(): Promise<void> {
-    await this.open.source?.source.close();
-    await this.open.candidate?.source.close();
+  close(): void {
+    this.open.source?.source.close();
+    this.open.candidate?.source.close();
   }
 }
 

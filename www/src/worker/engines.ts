@@ -1,6 +1,7 @@
 // Which engine does the work: the processor, or a graphics device that was opened, probed and timed.
 import { Device, processor, type Run } from '../pkg/quantoscope';
 import type { EngineChoice, EngineRoom, Pace, Progress } from '../protocol';
+import { answered } from './patience';
 import { Stop, toProblem } from './problem';
 
 /** The part of WebGPU that is used here; everything else is the core's. */
@@ -37,14 +38,18 @@ export function chooseEngine(engine: EngineChoice): null {
   return null;
 }
 
-/** Gives a run the device that it may ask beside the processor, if there is one for it. */
-export async function engage(run: Run, watch: Watch): Promise<void> {
+/** Gives a run the device that it may ask beside the processor, if there is one for it. A cancel does not wait for it. */
+export function engage(run: Run, watch: Watch): Promise<void> {
+  return answered(attach(run, watch), watch.signal);
+}
+
+async function attach(run: Run, watch: Watch): Promise<void> {
   if (choice === 'processor' || (choice === 'auto' && run.total() < WORTH)) return;
   const auto = choice === 'auto';
   const adapter = await find();
   if ('absent' in adapter || (auto && adapter.software)) return;
   const here = await open();
-  if ('absent' in here) return;
+  if ('absent' in here || watch.signal.aborted) return;
   try {
     await join(run, here.device, adapter.name, watch);
   } catch (reason) {
@@ -63,6 +68,8 @@ async function join(run: Run, device: Device, name: string, { signal, progress }
     progress({ done: 0, total: run.total(), label, device: false, anew: false });
     if ((await device.probe(index)) && auto && (await rate(device, index)).auto) wins.push(index);
   }
+  // The run may be gone by now.
+  if (signal.aborted) return;
   if (!auto) return run.on(device);
   if (wins.length > 0) run.on(only(device, wins));
 }

@@ -34,11 +34,11 @@ export function closeModel(id: number): null {
   return null;
 }
 
-export async function openModel(picked: readonly Picked[], name: string): Promise<ModelView> {
+export async function openModel(picked: readonly Picked[], name: string, signal: AbortSignal): Promise<ModelView> {
   const begun = performance.now();
   const files = byName(picked);
   const single = picked.length === 1 && files.size === 1 && !picked[0]?.path.includes('/');
-  const model = await drive(new Opening(single ? picked[0]?.path : null), files);
+  const model = await drive(new Opening(single ? picked[0]?.path : null), files, signal);
   const summary = model.summary() as Summary;
   const tensors = model.tensors() as TensorRow[];
   const id = next++;
@@ -59,12 +59,12 @@ function existing(files: Map<string, File>, name: string): File {
   return file;
 }
 
-async function drive(opening: Opening, files: Map<string, File>): Promise<Model> {
+async function drive(opening: Opening, files: Map<string, File>, signal: AbortSignal): Promise<Model> {
   try {
     for (;;) {
       const want = opening.want() as Want;
       if (want.kind === 'ready') break;
-      await answer(opening, want, files);
+      await answer(opening, want, files, signal);
     }
   } catch (reason) {
     opening.free();
@@ -74,8 +74,14 @@ async function drive(opening: Opening, files: Map<string, File>): Promise<Model>
   return opening.finish();
 }
 
-async function answer(opening: Opening, want: Want, files: Map<string, File>): Promise<void> {
+async function answer(
+  opening: Opening,
+  want: Want,
+  files: Map<string, File>,
+  signal: AbortSignal,
+): Promise<void> {
   if (want.kind === 'list') opening.listed([...files].map(([name, file]) => ({ name, bytes: file.size })));
   else if (want.kind === 'open') opening.opened(files.get(want.name)?.size);
-  else if (want.kind === 'read') opening.data(await readSlice(existing(files, want.name), want.start, want.end));
+  else if (want.kind === 'read')
+    opening.data(await readSlice(existing(files, want.name), want.start, want.end, signal));
 }

@@ -7,8 +7,9 @@ export class Stop extends Error {
   }
 }
 
-export function interrupted(): Stop {
-  return new Stop({ code: 'interrupted', message: 'stopped before the end' });
+/** `message`: what is left of the work. */
+export function interrupted(message = 'Nothing was kept.'): Stop {
+  return new Stop({ code: 'interrupted', message });
 }
 
 export function toProblem(reason: unknown): Problem {

@@ -6,7 +6,16 @@ import { chooseEngine, engage, engineRoom, pace, probe } from './engines';
 import { memoryBytes, startEngine } from './engine';
 import { closeModel, modelOf, openModel, type Opened } from './models';
 import { interrupted, Stop, toProblem } from './problem';
-import { pickedDirectory, pickedFile, privateFile, type OutFile, type Sink } from './sinks';
+import {
+  pickedDirectory,
+  pickedFile,
+  privateFile,
+  releaseResult,
+  stopped,
+  type Left,
+  type OutFile,
+  type Sink,
+} from './sinks';
 
 interface Context {
   signal: AbortSignal;
@@ -16,8 +25,9 @@ interface Context {
 type Handlers = { [K in Call]: (ask: Calls[K]['ask'], context: Context) => Promise<Calls[K]['answer']> };
 
 const handlers: Handlers = {
-  open: ({ files, name }) => openModel(files, name),
-  sample: async ({ base, files, name }) => openModel(await Promise.all(files.map((f) => fetched(base, f))), name),
+  open: ({ files, name }, { signal }) => openModel(files, name, signal),
+  sample: async ({ base, files, name }, { signal }) =>
+    openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal),
   close: async ({ model }) => closeModel(model),
   memory: async () => ({ wasm: memoryBytes() }),
   measure: ({ model, tensor }, context) => measured(modelOf(model), (of) => of.look(tensor), context),
@@ -32,6 +42,7 @@ const handlers: Handlers = {
     }
   },
   convert,
+  release: async ({ key }) => releaseResult(key),
   choose: async ({ engine }) => chooseEngine(engine),
   engines: engineRoom,
   probe: ({ kernel }) => probe(kernel),
@@ -62,8 +73,8 @@ async function measured<A>(source: Opened, plan: (model: Model) => Run, context:
 }
 
 /** The sample lies beside the page: the one thing that is ever fetched. */
-async function fetched(base: string, name: string): Promise<Picked> {
-  const response = await fetch(new URL(name, base));
+async function fetched(base: string, name: string, signal: AbortSignal): Promise<Picked> {
+  const response = await fetch(new URL(name, base), { signal });
   if (!response.ok)
     throw new Stop({ code: 'not_found', message: `the server answered ${response.status}`, file: name });
   return { path: `sample/${name}`, file: new File([await response.blob()], name) };
@@ -76,19 +87,21 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
   try {
     const view = plan.view() as Calls['plan']['answer'];
     const files = view.files.map((f, i) => ({ ...f, header: plan.header(i) as Uint8Array<ArrayBuffer> }));
-    const sink = await sinkFor(ask, files, view.directory);
+    const sink = await sinkFor(ask, source.files, files, view.directory, context.signal);
     const run = plan.run();
     try {
       await engage(run, context);
       await drive({ run, files: { source: source.files, candidate: [] }, sink, ...context });
       if (context.signal.aborted) throw interrupted();
       const report = run.report() as Saved['report'];
+      const total = run.total();
+      context.progress({ done: total, total, label: 'Putting the file in place', device: false, anew: false });
       const end = await sink.finish();
       return { report, bytes: view.totals.total_bytes_out, seconds: (performance.now() - begun) / 1000, ...end };
     } catch (reason) {
+      const left = await sink.abort().catch((): Left => 'unconfirmed');
       // The first reason is the one to tell.
-      await sink.abort().catch(() => undefined);
-      throw reason;
+      throw context.signal.aborted ? stopped(left) : reason;
     } finally {
       run.free();
     }
@@ -97,12 +110,17 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
   }
 }
 
-function sinkFor(ask: Calls['convert']['ask'], files: OutFile[], directory: boolean): Promise<Sink> {
-  const { target } = ask;
+function sinkFor(
+  { name, target }: Calls['convert']['ask'],
+  inputs: readonly File[],
+  files: OutFile[],
+  directory: boolean,
+  signal: AbortSignal,
+): Promise<Sink> {
   const [only] = files;
-  if (target.kind === 'directory') return pickedDirectory(target.handle, files);
-  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only, modelOf(ask.model).files);
-  return privateFile(ask.name, files, directory);
+  if (target.kind === 'directory') return pickedDirectory(target.handle, files, signal);
+  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only, inputs, signal);
+  return privateFile(name, files, directory, signal);
 }
 
 const running = new Map<number, AbortController>();

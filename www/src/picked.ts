@@ -1,0 +1,8 @@
+// A file that a person picked to be written, before anything was written to it.
+
+type Removable = FileSystemFileHandle & { remove?: () => Promise<void> };
+
+/** Removes a file that holds nothing: picking a new name creates one. A file with bytes is a person's, and stays. */
+export async function dropEmpty(handle: FileSystemFileHandle): Promise<void> {
+  if ((await handle.getFile()).size === 0) await (handle as Removable).remove?.();
+}
