@@ -10,7 +10,6 @@ use serde::{Serialize, Serializer};
 pub struct Pieces(Held);
 
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the rule")]
 enum Held {
     One(Piece),
     Many(Vec<Piece>),

@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 
 /// A vector behind a pointer, for what few of a million outputs have.
 #[derive(Clone)]
+#[expect(clippy::box_collection, reason = "one word where it is empty, as it nearly always is")]
 pub struct ThinVec<T>(Option<Box<Vec<T>>>);
 
 impl<T> ThinVec<T> {
