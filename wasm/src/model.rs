@@ -8,7 +8,7 @@ use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::{convert, measure, pair, preview};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotate::SEED;
-use quantoscope_core::report::By;
+use quantoscope_core::report::{By, Gate};
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
