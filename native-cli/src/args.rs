@@ -2,12 +2,11 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope_core::quant::Encoding;
-use quantoscope_core::report::By;
 use std::path::PathBuf;
 
 mod wish;
 
-pub use wish::{Gate, Imatrix, RecipeArgs, Rotation, Scheme, To};
+pub use wish::{Gate, Imatrix, RecipeArgs, Rotation, Scheme, To, VerdictBy};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -260,22 +259,6 @@ pub struct Compare {
     pub json: bool,
     #[command(flatten)]
     pub work: Work,
-}
-
-/// What decides a comparison, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerdictBy {
-    Strict,
-    Cosine,
-}
-
-impl From<VerdictBy> for By {
-    fn from(by: VerdictBy) -> By {
-        match by {
-            VerdictBy::Strict => By::Strict,
-            VerdictBy::Cosine => By::Cosine,
-        }
-    }
 }
 
 /// An output format, as typed.

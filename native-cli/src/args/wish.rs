@@ -1,8 +1,9 @@
-//! What to make, as typed: container, type or recipe, types of single tensors, importance.
+//! What to make, as typed: container, type or recipe, types of single tensors, importance; and what decides a comparison.
 
 use clap::{Args, ValueEnum};
 use quantoscope_core::recipe::Override;
 use quantoscope_core::recipe::mix::Mix;
+use quantoscope_core::report::By;
 use quantoscope_core::{DType, gate, recipe};
 use std::path::PathBuf;
 
@@ -116,6 +117,22 @@ impl From<Scheme> for recipe::Q4Scheme {
         match s {
             Scheme::Asym => recipe::Q4Scheme::Asym,
             Scheme::Sym => recipe::Q4Scheme::Sym,
+        }
+    }
+}
+
+/// What decides a comparison, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerdictBy {
+    Strict,
+    Cosine,
+}
+
+impl From<VerdictBy> for By {
+    fn from(by: VerdictBy) -> By {
+        match by {
+            VerdictBy::Strict => By::Strict,
+            VerdictBy::Cosine => By::Cosine,
         }
     }
 }
