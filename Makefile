@@ -61,10 +61,13 @@ kernels:
 	$(PROGRAM)
 	VK_DRIVER_FILES=$$(echo /usr/share/vulkan/icd.d/lvp_icd*.json) $(TESTS) -- --ignored --skip by_hand_
 
+# No inline assembly of the mathematics library, which Miri cannot run.
+MIRI_TARGET := riscv64gc-unknown-linux-gnu
+MIRI_TEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 ## miri: packing of bytes and bits in an interpreter that finds undefined behaviour; needs a nightly toolchain
 miri:
 	@if ! tests/setup.sh miri; then echo 'no nightly toolchain is to be had here: Miri is left out'; exit 0; fi; \
-	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test -p quantoscope-core --test packing --target-dir $(or $(CARGO_TARGET_DIR),target)/miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri $(MIRI_TEST) -p quantoscope-core --test packing --target $(MIRI_TARGET) --target-dir $(or $(CARGO_TARGET_DIR),target)/miri
 
 ## neon: vectors, refusals and equal bytes on the engine of 64-bit ARM, emulated
 neon:

@@ -88,9 +88,9 @@ fn super_blocks_are_packed_as_the_reference_packs_them() {
 #[test]
 fn grids_are_packed_as_the_reference_packs_them() {
     // The search of a grid takes Miri tens of minutes.
-    ["iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"]
-        .into_iter()
-        .for_each(|name| check(name, !cfg!(miri)));
+    let all = ["iq2_xxs", "iq1_m", "iq1_s", "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s"];
+    let few = if cfg!(miri) { 2 } else { all.len() };
+    all.into_iter().take(few).for_each(|name| check(name, !cfg!(miri)));
 }
 
 #[test]
