@@ -239,7 +239,7 @@ fn attempt(
     shared.announce(&mut lock(&shared.state));
     let workers = resources.budget.workers;
     let working = &AtomicUsize::new(0);
-    // Nobody begins before all are there: what fails then has nothing to undo.
+    // No worker begins before all were started: a failure to start one has nothing to undo.
     let start = &Start::default();
     thread::scope(|scope| {
         for _ in 0..workers {

@@ -10,7 +10,7 @@ pub struct Identity {
     len: u64,
     /// Nanoseconds since the epoch.
     modified: i128,
-    /// The same of the last change of content, name or rights; nobody can set it back.
+    /// The same of the last change of content, names or permissions, which no program can set back.
     changed: i128,
 }
 
