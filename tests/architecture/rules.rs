@@ -120,7 +120,12 @@ fn what_make_test_leaves_out_is_in_make_proof() {
                 proof += usize::from(!by_hand);
                 reason = None;
             } else if let Some(name) = line.strip_prefix("fn ") {
-                assert!(!name.starts_with("by_hand_"), "{}:{}: {name} is run by no target", source.path, n + 1);
+                assert!(
+                    !name.starts_with("by_hand_"),
+                    "{}:{}: {name} is run by no target",
+                    source.path,
+                    n + 1
+                );
             }
         }
     }

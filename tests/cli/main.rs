@@ -23,7 +23,7 @@ mod recipes;
 mod resume;
 mod rotate;
 mod rotations;
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod scratch;
 mod sizes;
 mod support;

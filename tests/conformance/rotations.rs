@@ -134,7 +134,8 @@ fn what_cannot_be_rotated_is_refused() {
             "{len} {form:?}"
         );
     }
-    assert!(Rotation::new(1 << 25, Form::Full, 0).is_err());
+    let too_long = Rotation::new(1 << 25, Form::Full, 0).unwrap_err();
+    assert_eq!(too_long.code(), Code::UnsupportedRotation);
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! Files made by hand, right and wrong ones, and what to expect of the wrong ones.
 
+use quantoscope_core::error::Culprit;
 use quantoscope_core::format::{Checkpoint, Container, Root};
 use quantoscope_core::{Code, Result};
 use quantoscope_tests::drive::{Files, drive, open};
@@ -120,6 +121,7 @@ pub fn no_prefix_opens(name: &str, bytes: &[u8], container: Container) {
     assert_eq!(open_one(name, bytes).expect("the whole file is right").container, container);
     for n in 0..bytes.len() {
         let outcome = open(Root::File(name), &Files::of(name, &bytes[..n]));
-        assert!(outcome.is_err(), "the first {n} of {} bytes open", bytes.len());
+        let Err(error) = outcome else { panic!("the first {n} of {} bytes open", bytes.len()) };
+        assert_eq!(error.code().culprit(), Culprit::File, "the first {n} of {} bytes: {error}", bytes.len());
     }
 }
