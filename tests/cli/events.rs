@@ -54,7 +54,6 @@ fn a_run_starts_goes_tensor_by_tensor_and_ends() {
         let float = |e: &&Value| ["F32", "F16", "BF16"].iter().any(|f| e["dtype_out"] == *f);
         let kept = all[1..=n].iter().filter(float).count();
         assert_eq!((&done["kept"], &done["planned_quantized"]), (&kept.into(), &(n - kept).into()));
-        assert!(0 < kept && kept < n);
         assert!(done["seconds"].is_number() && done["ratio"].is_number());
     }
 }
