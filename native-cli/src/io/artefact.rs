@@ -270,8 +270,8 @@ impl Artefact {
 
     /// The names that must be free for what this run may do are free, and what it replaces leaves room for what stays.
     fn check_names(&self) -> Result<()> {
-        let Some(old) = found(&self.out)?.filter(Metadata::is_dir) else { return Ok(()) };
-        if !self.directory || !old.is_dir() || is_empty(&self.out)? {
+        let replaces = self.directory && found(&self.out)?.is_some_and(|old| old.is_dir());
+        if !replaces || is_empty(&self.out)? {
             return Ok(());
         }
         if found(&self.scratch.replaced)?.is_some() {
