@@ -58,7 +58,7 @@ impl Pass {
     pub fn source(checkpoint: &Checkpoint, tokens: &[u32]) -> Result<Pass> {
         let forward = Forward::new(Config::parse(config(checkpoint)?)?, &checkpoint.tensors, tokens)?;
         let tensors = checkpoint.tensors.iter().enumerate();
-        let outputs = tensors.map(|(i, t)| (t.name.clone(), as_it_is(i, t))).collect();
+        let outputs = tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
         Ok(Pass { forward, outputs })
     }
 
@@ -75,7 +75,10 @@ impl Pass {
             let info =
                 TensorInfo { name: output.name.clone(), shape: output.shape.clone(), ..source.clone() };
             let copied = piece.is_some_and(|p| p.finish == Finish::Copy);
-            outputs.insert(info.name.clone(), if copied { as_it_is(index, &info) } else { output.clone() });
+            outputs.insert(
+                info.name.clone().into(),
+                if copied { as_it_is(index, &info) } else { output.clone() },
+            );
             tensors.push(info);
         }
         Ok(Pass { forward: Forward::new(parsed, &tensors, tokens)?, outputs })

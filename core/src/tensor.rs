@@ -5,7 +5,9 @@ use crate::dtype::DType;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::fmt;
+use core::ops::Deref;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sizes of the axes, outermost first (safetensors order); the element count fits 64 bits.
@@ -89,6 +91,85 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
+/// The name of a tensor. Copies share the text: checkpoint, plan and report hold each name once.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The text of the name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<str>>> From<T> for Name {
+    fn from(text: T) -> Name {
+        Name(text.into())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> String {
+        String::from(&*name)
+    }
+}
+
+impl From<&Name> for String {
+    fn from(name: &Name) -> String {
+        String::from(&**name)
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        *self.0 == *other
+    }
+}
+
+impl PartialEq<&str> for Name {
+    fn eq(&self, other: &&str) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl PartialEq<String> for Name {
+    fn eq(&self, other: &String) -> bool {
+        *self.0 == **other
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self.0).fmt(f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
 /// Index of a file in [`Checkpoint::files`](crate::format::Checkpoint::files).
 pub type FileId = u32;
 
@@ -96,7 +177,7 @@ pub type FileId = u32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
     /// The name in the file.
-    pub name: String,
+    pub name: Name,
     /// How the elements are stored.
     pub dtype: DType,
     /// Outermost axis first.

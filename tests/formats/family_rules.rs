@@ -129,7 +129,7 @@ fn verdicts_agree(ours: &Rules, expected: &Value) {
 fn agree(model: &Model, expected: &Value, listed: &BTreeMap<&str, &Value>) {
     let ours = model.rules().unwrap_or_else(|e| panic!("{}: {e}", expected["family"]));
     verdicts_agree(&ours, expected);
-    let name = |i: usize| model.tensors[i].name.clone();
+    let name = |i: usize| model.tensors[i].name.to_string();
     assert_eq!(ours.parts.len(), model.tensors.len());
     for (tensor, part) in model.tensors.iter().zip(&ours.parts) {
         let entry = listed[tensor.name.as_str()];
@@ -183,7 +183,7 @@ fn moved(model: &Model, from: &str, to: &str) -> Model {
     let mut model = model.clone();
     for tensor in &mut model.tensors {
         if let Some(rest) = tensor.name.strip_prefix(from) {
-            tensor.name = format!("{to}{rest}");
+            tensor.name = format!("{to}{rest}").into();
         }
     }
     model
@@ -271,7 +271,7 @@ fn predictors_of_further_tokens_are_told_apart() {
     // Families without one have no further layers, not even whole ones.
     let mut model = Model::fixture("llama");
     let last = model.tensors.clone().into_iter().filter(|t| t.name.contains(".layers.1."));
-    let further = last.map(|t| TensorInfo { name: t.name.replace(".1.", ".2."), ..t });
+    let further = last.map(|t| TensorInfo { name: t.name.replace(".1.", ".2.").into(), ..t });
     model.tensors.extend(further);
     let error = model.rules().expect_err("a layer too many");
     assert!(error.detail().tensor.as_deref().is_some_and(|t| t.starts_with("model.layers.2.")), "{error}");

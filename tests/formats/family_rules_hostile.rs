@@ -37,7 +37,7 @@ fn a_tensor_of_another_name_is_refused_by_that_name() {
             }
             let mut other = model.clone();
             let name = format!("{}_", model.tensors[i].name);
-            other.tensors[i].name = name.clone();
+            other.tensors[i].name = name.as_str().into();
             let error = other.rules().expect_err(&name);
             assert_eq!(error.code(), Code::UnsupportedRotation);
             // Without its embedding it is not known where a model's names begin.
@@ -240,7 +240,7 @@ fn apply(mut model: Model, damage: &Damage) -> Model {
     match damage {
         Damage::Name(i, name) => {
             let i = at(i);
-            model.tensors[i].name = name.clone();
+            model.tensors[i].name = name.as_str().into();
         }
         Damage::Letter(i, place, c) => {
             let i = at(i);
@@ -249,7 +249,7 @@ fn apply(mut model: Model, damage: &Damage) -> Model {
                 let n = letters.len();
                 letters[place.index(n)] = *c;
             }
-            model.tensors[i].name = letters.into_iter().collect();
+            model.tensors[i].name = letters.into_iter().collect::<String>().into();
         }
         Damage::Shape(i, shape) => {
             let i = at(i);

@@ -68,7 +68,7 @@ fn what_we_lay_out_we_read() {
         assert_eq!(c.metadata.0.len(), given.len() + added);
         for (t, (name, dtype, shape)) in c.tensors.iter().zip(&named) {
             let shape = if shape.axes().is_empty() { &Shape::new([1]).expect("a shape") } else { shape };
-            assert_eq!((&t.name, t.dtype, &t.shape), (name, *dtype, shape));
+            assert_eq!((t.name.as_str(), t.dtype, &t.shape), (name.as_str(), *dtype, shape));
             assert_eq!(t.bytes.start % alignment, 0);
         }
         let header = &c.files[0];

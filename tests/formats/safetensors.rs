@@ -78,7 +78,7 @@ fn what_we_lay_out_the_official_crate_reads() {
     let keys: Vec<&str> = c.metadata.0.iter().map(|(k, _)| k.as_str()).collect();
     assert_eq!(keys, ["k\n", "a"]);
     for (t, i) in c.tensors.iter().zip(0..) {
-        let at = tensors.iter().position(|l| l.name == t.name).expect("a name of ours");
+        let at = tensors.iter().position(|l| t.name == l.name).expect("a name of ours");
         assert_eq!((at, t.bytes.start, t.bytes.len()), (i, l.offsets[i], l.sizes[i]));
     }
 }

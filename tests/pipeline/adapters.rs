@@ -170,7 +170,7 @@ fn distance(a: &World, b: &World) -> f64 {
 fn beside(rotated: &World, modules: &[Module], adapter: &World) -> World {
     let mut all: BTreeMap<String, (Vec<u64>, Vec<f32>)> = BTreeMap::new();
     for t in &rotated.checkpoint.tensors {
-        all.insert(t.name.clone(), (t.shape.axes().to_vec(), values(rotated, &t.name)));
+        all.insert(t.name.to_string(), (t.shape.axes().to_vec(), values(rotated, &t.name)));
     }
     for module in modules {
         let (_, weight) = all.get_mut(&format!("{}.weight", module.name)).expect("the module is there still");

@@ -123,7 +123,7 @@ fn every_tensor_is_encoded_with_its_own_weights() {
         for output in plan.outputs.iter().filter(|o| o.dtype == dtype) {
             let place = output.place.expect("a place");
             let got = &made.files[0][place.at as usize..(place.at + place.bytes) as usize];
-            let entry = &imatrix.entries[&output.name];
+            let entry = &imatrix.entries[output.name.as_str()];
             let values = values(&world, &output.name);
             let (cols, stack) = (output.grid.cols, entry.values / output.grid.cols);
             let each = values.len() / stack as usize;

@@ -83,7 +83,8 @@ fn a_converted_llama_has_no_error_in_either_direction() {
         assert_equal(&compare(&hf, &ggml), source.len());
         assert_equal(&compare(&ggml, &hf), source.len());
         assert_equal(&compare(&ggml, &ggml), source.len());
-        let names: Vec<String> = compare(&ggml, &hf).tensors.into_iter().map(|r| r.tensor).collect();
+        let names: Vec<String> =
+            compare(&ggml, &hf).tensors.into_iter().map(|r| r.tensor.to_string()).collect();
         assert!(names.contains(&"model.layers.1.self_attn.q_proj.weight".to_string()), "{names:?}");
     }
 }

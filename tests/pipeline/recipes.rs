@@ -110,7 +110,7 @@ impl Model {
 
 fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
     let info = |(name, shape): (String, Vec<u64>)| TensorInfo {
-        name,
+        name: name.into(),
         dtype: DType::F32,
         shape: Shape::new(shape).expect("a small shape"),
         file: 0,

@@ -172,7 +172,7 @@ fn rename(parts: &mut [Part], index: &Q4Index) -> Result<()> {
         let Some(&(entry, at)) = entries.get(part.name.as_str()) else { continue };
         for t in &mut part.header.tensors {
             check_entry(entry, &t.info).map_err(|e| e.at(at).of_tensor(&entry.name))?;
-            t.info.name.clone_from(&entry.name);
+            t.info.name = entry.name.as_str().into();
         }
     }
     Ok(())

@@ -102,7 +102,7 @@ fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<Found> {
     let at = offsets.at;
     check_size(dtype, &shape, bytes).map_err(|e| e.at(at))?;
     let name = String::from(&*entry.key);
-    Ok(Found { info: TensorInfo { name, dtype, shape, file: 0, bytes }, at })
+    Ok(Found { info: TensorInfo { name: name.into(), dtype, shape, file: 0, bytes }, at })
 }
 
 fn dtype(json: Located<'_>) -> Result<DType> {

@@ -313,7 +313,7 @@ impl Halves {
         };
         let both = self.0.entry((module.into(), adapter.into())).or_default();
         if let Some(place) = both.get_mut(slot) {
-            *place = Some((tensor.name.clone(), rank.copied().unwrap_or(0)));
+            *place = Some(((&tensor.name).into(), rank.copied().unwrap_or(0)));
         }
     }
 

@@ -267,7 +267,7 @@ fn q4_files(
         let name = unique_file(&output.name, if quantized { "q4" } else { "f16" }, &mut taken);
         output.place = Some(Place { file: files.len() as u32, at, bytes });
         entries.push(q4::Q4IndexEntry {
-            name: output.name.clone(),
+            name: (&output.name).into(),
             file: name.clone(),
             quantized,
             shape: output.shape.clone(),

@@ -113,7 +113,7 @@ impl<'a> Weighing<'a> {
     /// The entry for a tensor by either of its names, and which expert of it.
     fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a Entry, Option<u64>)> {
         let imatrix = self.imatrix?;
-        let own = imatrix.entries.get_key_value(&tensor.name).map(|found| (found, None));
+        let own = imatrix.entries.get_key_value(tensor.name.as_str()).map(|found| (found, None));
         let other = || {
             let twin = twin(&tensor.name)?;
             Some((imatrix.entries.get_key_value(&twin.name)?, twin.expert))
@@ -167,9 +167,9 @@ impl<'a> Weighing<'a> {
                 };
                 return Err(Error::new(Code::NeedsImportance, words).of_tensor(&tensor.name));
             }
-            quant::Importance::Wanted if !ends => self.poor.push(tensor.name.clone()),
+            quant::Importance::Wanted if !ends => self.poor.push((&tensor.name).into()),
             quant::Importance::Optional if !ends && self.imatrix.is_some() => {
-                self.without.push(tensor.name.clone());
+                self.without.push((&tensor.name).into());
             }
             _ => {}
         }

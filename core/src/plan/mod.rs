@@ -23,7 +23,7 @@ use crate::format::Container;
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe};
 use crate::rotate::Form;
-use crate::tensor::{FileId, Shape};
+use crate::tensor::{FileId, Name, Shape};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -314,7 +314,7 @@ impl Ask {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Output {
     /// Its name in the result.
-    pub name: String,
+    pub name: Name,
     /// How it is stored in the result (for measurements: in the source).
     pub dtype: DType,
     /// Its shape.

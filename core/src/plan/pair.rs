@@ -10,7 +10,7 @@ use crate::format::{Checkpoint, Container, q4};
 use crate::model::names::{Origin, Unmapped, is_gguf_name, origin};
 use crate::quant::floor::scale_floor;
 use crate::quant::{Encoding, encoder, transcoder};
-use crate::tensor::TensorInfo;
+use crate::tensor::{Name, TensorInfo};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -27,13 +27,13 @@ pub struct Finding {
     pub kind: &'static str,
     /// The tensor, by the name of the side it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tensor: Option<String>,
+    pub tensor: Option<Name>,
     /// The sentence for people.
     pub detail: String,
 }
 
 fn finding(kind: &'static str, tensor: &str, detail: impl Into<String>) -> Finding {
-    Finding { kind, tensor: Some(tensor.to_string()), detail: detail.into() }
+    Finding { kind, tensor: Some(tensor.into()), detail: detail.into() }
 }
 
 /// What two checkpoints have in common, as a plan, and what they have not, as findings.
@@ -102,7 +102,7 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn new(checkpoint: &'a Checkpoint, sanitised: bool) -> Names<'a> {
-        let key = |t: &TensorInfo| if sanitised { q4::file_stem(&t.name) } else { t.name.clone() };
+        let key = |t: &TensorInfo| if sanitised { q4::file_stem(&t.name) } else { t.name.to_string() };
         let mut by_name = BTreeMap::new();
         for (index, tensor) in checkpoint.tensors.iter().enumerate() {
             by_name.entry(key(tensor)).and_modify(|i| *i = None).or_insert(Some(index));
@@ -123,7 +123,7 @@ fn nameless(checkpoint: &Checkpoint) -> bool {
 
 /// A pair under construction: rows of the stacked side against one tensor of the other.
 struct Match {
-    name: String,
+    name: Name,
     reference: (usize, Operand),
     candidate: (usize, Operand),
     shape_of: Side,

@@ -67,7 +67,7 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Re
 }
 
 fn finding(kind: &'static str, tensor: &str, detail: String) -> Finding {
-    Finding { kind, tensor: Some(tensor.to_string()), detail }
+    Finding { kind, tensor: Some(tensor.into()), detail }
 }
 
 /// Makes the grid of a copy that of its bytes, which are compared one by one.

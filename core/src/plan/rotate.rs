@@ -84,7 +84,7 @@ pub(super) fn untied(checkpoint: &Checkpoint, wish: &Rotate) -> Result<Checkpoin
     if let (true, Some(made)) = (wish.stream, &rules.made_head)
         && let Some(source) = checkpoint.tensors.get(made.source)
     {
-        all.tensors.push(TensorInfo { name: made.name.clone(), ..source.clone() });
+        all.tensors.push(TensorInfo { name: made.name.as_str().into(), ..source.clone() });
     }
     Ok(all)
 }
@@ -171,7 +171,7 @@ impl<'a> Turning<'a> {
         let mut kept = Vec::with_capacity(outputs.len());
         for (index, mut output) in core::mem::take(outputs).into_iter().enumerate() {
             if self.part(index).stream == StreamPart::MoreTokens {
-                told.left_out.push(output.name);
+                told.left_out.push(output.name.into());
                 continue;
             }
             self.turn(index, &mut output, &mut told).map_err(|e| e.of_tensor(&output.name))?;

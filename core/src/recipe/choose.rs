@@ -81,7 +81,7 @@ pub fn aims(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Aims {
 }
 
 fn seat(tensor: &TensorInfo) -> Seat<'_> {
-    let unknown = || Twin { name: tensor.name.clone(), expert: None };
+    let unknown = || Twin { name: (&tensor.name).into(), expert: None };
     let twin = twin(&tensor.name).unwrap_or_else(unknown);
     Seat { tensor, twin, role: role(&tensor.name, &tensor.shape) }
 }

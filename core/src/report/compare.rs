@@ -13,6 +13,7 @@ use crate::job::{Identity, Tally};
 use crate::metric::{PairSums, WorstRow};
 use crate::plan::pair::Finding;
 use crate::plan::{Finish, Output, Plan};
+use crate::tensor::Name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -69,7 +70,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct CompareRow {
-    pub tensor: String,
+    pub tensor: Name,
     /// The candidate's dtype.
     pub qtype: DType,
     pub numel: u64,

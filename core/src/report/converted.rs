@@ -7,7 +7,7 @@ use crate::gate::Equivalence;
 use crate::job::{ALGEBRA_LIMIT, Tally};
 use crate::plan::{Conversion, Finish, Output, Plan, Warning};
 use crate::recipe::Reason;
-use crate::tensor::Shape;
+use crate::tensor::{Name, Shape};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct ConvertedTensor {
-    pub name: String,
+    pub name: Name,
     pub action: &'static str,
     pub dtype_in: DType,
     pub dtype_out: DType,

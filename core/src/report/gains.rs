@@ -3,6 +3,7 @@
 use super::rotated::{RotatedEncoding, RotatedTensor};
 use crate::dtype::DType;
 use crate::quant::Encoding;
+use crate::tensor::Name;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -51,7 +52,7 @@ pub struct Gains {
     pub median_db: Option<f64>,
     /// The tensor that gains most, and how much.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub most: Option<(String, f64)>,
+    pub most: Option<(Name, f64)>,
     /// Median kurtosis of the rotated tensors.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_kurtosis: Option<f64>,
@@ -107,7 +108,7 @@ fn gains(rotation: &str, tensors: &[RotatedTensor]) -> Gains {
     let of = |t: &RotatedTensor| {
         Some((t.name.clone(), median(t.encodings.iter().filter_map(|e| gain(e, rotation)).collect())?))
     };
-    let all: Vec<(String, f64)> = tensors.iter().filter_map(of).collect();
+    let all: Vec<(Name, f64)> = tensors.iter().filter_map(of).collect();
     let frames = tensors.iter().flat_map(|t| &t.frames).filter(|f| f.rotation == rotation);
     let kurtosis = frames.filter_map(|f| f.stats.as_ref()?.kurtosis).collect();
     Gains {

@@ -9,8 +9,7 @@ use crate::job::{Identity, Job, Measured, Tally};
 use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
-use crate::tensor::Shape;
-use alloc::string::String;
+use crate::tensor::{Name, Shape};
 use alloc::vec::Vec;
 use serde::Serialize;
 
@@ -257,7 +256,7 @@ const QUANTILES: [f64; 7] = [0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999];
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct StatsTensor {
-    pub name: String,
+    pub name: Name,
     pub dtype: DType,
     pub shape: Shape,
     pub numel: u64,

@@ -15,7 +15,7 @@ use crate::plan::preview::{Frame, Preview};
 use crate::plan::{Output, Warning};
 use crate::quant::Encoding;
 use crate::quant::floor::{gaussian_floor, span};
-use crate::tensor::Shape;
+use crate::tensor::{Name, Shape};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -38,7 +38,7 @@ pub struct RotationReport {
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct RotatedTensor {
-    pub name: String,
+    pub name: Name,
     pub dtype: DType,
     pub shape: Shape,
     pub numel: u64,

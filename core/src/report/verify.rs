@@ -6,6 +6,7 @@ use crate::job::Identity;
 use crate::plan::pair::Finding;
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
+use crate::tensor::Name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct VerifyRow {
-    pub tensor: String,
+    pub tensor: Name,
     pub dtype: DType,
     pub identical: bool,
     /// The encoding that gives exactly these bytes; absent for copies and differences.

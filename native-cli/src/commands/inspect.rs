@@ -9,7 +9,7 @@ use crate::render::{self, WithRows, clean, count, fixed, sci, shape, short_size,
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::measure as plan_measure;
 use quantoscope_core::report::{SCHEMA_VERSION, StatsTensor, stats};
-use quantoscope_core::tensor::{MetaValue, TensorInfo};
+use quantoscope_core::tensor::{MetaValue, Name, TensorInfo};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-type Measured = BTreeMap<String, StatsTensor>;
+type Measured = BTreeMap<Name, StatsTensor>;
 
 fn measured(source: &Source, args: &Inspect, wanted: &Wanted) -> Result<Measured> {
     let takes = |t: &TensorInfo| wanted.takes(&t.name);

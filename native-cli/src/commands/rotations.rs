@@ -103,7 +103,7 @@ fn line(
     refused: Option<&str>,
 ) -> String {
     let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.6e}"));
-    let head = [t.name.clone(), e.plain.encoding.to_string(), format!("{}", e.plain.bits_per_weight)];
+    let head = [t.name.to_string(), e.plain.encoding.to_string(), format!("{}", e.plain.bits_per_weight)];
     let after = [e.floor, e.predicted, kurtosis].map(number);
     let cells = head.into_iter().chain(frame.map(String::from)).chain(figures.map(number)).chain(after);
     tsv(cells.chain([refused.unwrap_or_default().to_string()]))

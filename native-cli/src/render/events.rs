@@ -112,7 +112,7 @@ impl<'a> Events<'a> {
             Some(Event::Tensor {
                 index,
                 count: plan.outputs.len(),
-                tensor: output.name.clone(),
+                tensor: output.name.to_string(),
                 action: action(output),
                 dtype_in: tensor.dtype,
                 dtype_out: output.dtype,

@@ -217,7 +217,7 @@ impl Reader {
         let end = self.place(offset, size).map_err(|e| named(e.at(at).into()))?;
         // Relative to the data for now: its start is known when all descriptions are.
         let bytes = ByteRange { start: offset, end: end.0 };
-        let info = TensorInfo { name: name.to_string(), dtype, shape, file: 0, bytes };
+        let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
         self.found.push(Found { info, at });
         self.names.insert(name.to_string());
         self.data_end = end.1;

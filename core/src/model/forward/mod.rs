@@ -107,7 +107,7 @@ impl Forward {
             return Err(refused_by(config.places.kv_heads, message));
         }
         let shapes: BTreeMap<String, Shape> =
-            tensors.iter().map(|t| (t.name.clone(), t.shape.clone())).collect();
+            tensors.iter().map(|t| (t.name.to_string(), t.shape.clone())).collect();
         let embedding = dialect.names.embedding;
         let prefix = PREFIXES
             .into_iter()
