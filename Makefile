@@ -74,7 +74,7 @@ neon:
 	@tests/setup.sh neon
 	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
 	  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
-	  cargo test --target aarch64-unknown-linux-gnu -p quantoscope-tests --test conformance -- vectors:: refusals:: engines:: agree::
+	  cargo test --target aarch64-unknown-linux-gnu -p quantoscope-tests --test conformance -- vectors:: refusals:: engines:: differential::
 
 ## ptx: the CUDA kernels' texts are what their sources make, and assemble for every architecture; no GPU is needed
 ptx:

@@ -4,10 +4,10 @@
 #![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
-use quantoscope_core::metric::{Forest, Histogram, LEAF, pair_leaf};
-use quantoscope_core::quant::{Encoding, Importance, check_finite, encoder, transcoder};
+use quantoscope_core::metric::{Histogram, LEAF, MergeTree, pair_leaf};
+use quantoscope_core::quant::{Encoding, ImportanceUse, check_finite, encoder, transcoder};
 use quantoscope_tests::painters::{importance, paint};
 use std::hint::black_box;
 use std::time::Duration;
@@ -31,7 +31,7 @@ fn bytes(d: DType) -> usize {
 
 /// The weights that a type of very few bits is given: a row's, painted.
 fn weights(e: Encoding) -> Option<Vec<f32>> {
-    (e.importance() >= Importance::Wanted).then(|| importance(2, 4096))
+    (e.importance() >= ImportanceUse::Wanted).then(|| importance(2, 4096))
 }
 
 fn encode(c: &mut Criterion) {
@@ -40,7 +40,7 @@ fn encode(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
         let weights = weights(e);
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
             group.bench_function(format!("{e}/{}", level.name()), |b| {
                 b.iter(|| kernels.encode(e, black_box(&x), weights.as_deref(), &mut out));
@@ -58,7 +58,7 @@ fn recode(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(raw.len() as u64));
     let mut values = vec![0.0; N];
     for e in encodings().into_iter().filter(|e| !e.searches()) {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let (kernels, mut out) = (level.kernels(), vec![0; bytes(e.dtype())]);
             group.bench_function(format!("{e}/{}", level.name()), |b| {
                 b.iter(|| kernels.recode(DType::BF16, black_box(&raw), e, &mut values, &mut out));
@@ -73,9 +73,9 @@ fn encode_weighted(c: &mut Criterion) {
     let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
     let mut group = c.benchmark_group("encode_weighted");
     group.throughput(Throughput::Bytes(4 * N as u64));
-    for e in encodings().into_iter().filter(|e| e.importance() != Importance::Ignored) {
+    for e in encodings().into_iter().filter(|e| e.importance() != ImportanceUse::Ignored) {
         let mut out = vec![0; bytes(e.dtype())];
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let run = level.kernels();
             group.bench_function(format!("{e}/{}", level.name()), |b| {
                 b.iter(|| run.encode(e, black_box(&x), Some(&weights), &mut out));
@@ -92,7 +92,7 @@ fn decode(c: &mut Criterion) {
         let (mut raw, d) = (vec![0; bytes(e.dtype())], e.dtype());
         encoder(e).expect("in the table")(&x, weights(e).as_deref(), &mut raw).expect("in range");
         group.throughput(Throughput::Bytes(raw.len() as u64));
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let (kernels, mut out) = (level.kernels(), vec![0.0; N]);
             group.bench_function(format!("{d}/{}", level.name()), |b| {
                 b.iter(|| kernels.decode(d, black_box(&raw), &mut out));
@@ -121,7 +121,7 @@ fn measure(c: &mut Criterion) {
     let mut group = c.benchmark_group("measure");
     // Elements and not bytes: what is compared is a pair of values.
     group.throughput(Throughput::Elements(N as u64));
-    for level in Level::available() {
+    for level in SimdLevel::available() {
         let (kernels, name) = (level.kernels(), level.name());
         group.bench_function(format!("pair/{name}"), |b| {
             b.iter(|| leaves().map(|(r, q)| kernels.pair(black_box(r), black_box(q)).e2).sum::<f64>());
@@ -137,7 +137,7 @@ fn measure(c: &mut Criterion) {
     for cols in [256, 4096] {
         group.bench_function(format!("pair_forest_{cols}"), |b| {
             b.iter(|| {
-                let mut forest = Forest::new((N / cols) as u64, cols as u64);
+                let mut forest = MergeTree::new((N / cols) as u64, cols as u64);
                 for (at, (r, q)) in leaves().enumerate() {
                     let per_row = cols / LEAF;
                     forest.leaf(

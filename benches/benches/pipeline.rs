@@ -4,14 +4,14 @@
 #![allow(missing_docs)] // criterion_group! makes a public function without any
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
-use quantoscope_core::job::{Job, Scratch, run};
+use quantoscope_core::job::{Job, Workspace, run};
 use quantoscope_core::plan::{convert, measure};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::schedule::{Budget, schedule};
-use quantoscope_tests::memory::World;
+use quantoscope_tests::memory::MemoryModel;
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn jobs(c: &mut Criterion) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample/model.safetensors");
     let file = std::fs::read(path).expect("the sample model");
     let files: BTreeMap<_, _> = [("model.safetensors".to_string(), file.clone())].into();
-    let world = World::directory(files).expect("a sound model");
+    let world = MemoryModel::directory(files).expect("a sound model");
     let recipe = |dtype| Recipe::new(Container::Gguf, Some(dtype));
     let mut plans = Vec::new();
     for dtype in [DType::Q8_0, DType::Q4_0] {
@@ -54,8 +54,8 @@ fn jobs(c: &mut Criterion) {
     for (name, plan) in &plans {
         let work = work(plan, &file);
         group.throughput(Throughput::Bytes(work.iter().map(|(_, b)| b.len() as u64).sum()));
-        let mut scratch = Scratch::default();
-        for level in Level::available() {
+        let mut scratch = Workspace::default();
+        for level in SimdLevel::available() {
             group.bench_function(format!("{name}, {}", level.name()), |b| {
                 b.iter(|| {
                     for (job, bytes) in &work {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What kind of numbers a dtype holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum DTypeKind {
     /// Plain floating point.
     Float,
     /// Plain integers, booleans, and everything else that is no weight.
@@ -21,13 +21,13 @@ pub enum Kind {
 }
 
 /// One row of the table.
-struct Row {
+struct DTypeRow {
     name: &'static str,
     safetensors: Option<&'static str>,
     ggml: Option<u32>,
     block_len: u32,
     block_bytes: u32,
-    kind: Kind,
+    kind: DTypeKind,
 }
 
 macro_rules! dtypes {
@@ -41,10 +41,10 @@ macro_rules! dtypes {
             /// Every dtype, in table order.
             pub const ALL: &'static [DType] = &[$(DType::$variant,)*];
 
-            const fn row(self) -> Row {
-                match self { $(DType::$variant => Row {
+            const fn row(self) -> DTypeRow {
+                match self { $(DType::$variant => DTypeRow {
                     name: $name, safetensors: $st, ggml: $ggml,
-                    block_len: $len, block_bytes: $bytes, kind: Kind::$kind,
+                    block_len: $len, block_bytes: $bytes, kind: DTypeKind::$kind,
                 },)* }
             }
         }
@@ -181,13 +181,13 @@ impl DType {
     }
 
     /// What kind of numbers it holds.
-    pub const fn kind(self) -> Kind {
+    pub const fn kind(self) -> DTypeKind {
         self.row().kind
     }
 
     /// Whether it has blocks with shared scales.
     pub const fn is_quantized(self) -> bool {
-        matches!(self.row().kind, Kind::Quantized)
+        matches!(self.row().kind, DTypeKind::Quantized)
     }
 
     /// Whether blocks run over the flattened tensor (a partial last block is legal) and not along rows.

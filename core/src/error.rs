@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 /// Who has to change something for the error to go away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Culprit {
+pub enum ErrorKind {
     /// The bytes of an input are not what their format allows.
     File,
     /// The input asks for more than we are willing to hold.
@@ -25,13 +25,13 @@ pub enum Culprit {
     /// An accelerator is missing or misbehaved.
     Device,
     /// The operating system said no.
-    World,
+    System,
     /// The user stopped the work.
     Interrupted,
 }
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal, $culprit:ident;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident;)*) => {
         /// What went wrong, as a stable word.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[$doc])* $variant,)* }
@@ -46,8 +46,8 @@ macro_rules! codes {
             }
 
             /// Who is to blame.
-            pub const fn culprit(self) -> Culprit {
-                match self { $(Code::$variant => Culprit::$culprit,)* }
+            pub const fn kind(self) -> ErrorKind {
+                match self { $(Code::$variant => ErrorKind::$kind,)* }
             }
         }
     };
@@ -147,11 +147,11 @@ codes! {
     /// The device asked for is not there or failed its probe.
     Device = "device", Device;
     /// The file or directory is not there.
-    NotFound = "not_found", World;
+    NotFound = "not_found", System;
     /// Reading or writing failed.
-    Io = "io", World;
+    Io = "io", System;
     /// The disk has less room than the plan needs.
-    NoSpace = "no_space", World;
+    NoSpace = "no_space", System;
     /// The user stopped the work.
     Interrupted = "interrupted", Interrupted;
 }

@@ -2,8 +2,8 @@
 
 use crate::dtype::DType;
 use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
-use crate::quant::{Encoding, Refused, check_decoded, decoder, encoder, transcoder};
-use crate::rotate::Rotation;
+use crate::quant::{EncodeError, Encoding, check_decoded, decoder, encoder, transcoder};
+use crate::rotation::Rotation;
 
 /// A CPU engine: pure functions on tiles, callable from any thread.
 ///
@@ -16,7 +16,7 @@ pub trait Kernels: Sync {
     /// Decodes whole blocks (the last lattice block may be partial) to `out.len()` values.
     ///
     /// Refuses a finite binary64 value that binary32 cannot hold; `out` then holds an infinity in its place, and all else.
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused>;
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError>;
 
     /// Encodes whole rows or blocks; `importance` has one weight per column of one row, where given.
     fn encode(
@@ -25,7 +25,7 @@ pub trait Kernels: Sync {
         src: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
-    ) -> Result<(), Refused>;
+    ) -> Result<(), EncodeError>;
 
     /// Decodes and encodes, for whoever does not need the values: `values` is room for all of them, and holds nothing of
     /// use afterwards. Refuses what [`Kernels::encode`] refuses of the decoded values.
@@ -38,7 +38,7 @@ pub trait Kernels: Sync {
         to: Encoding,
         values: &mut [f32],
         out: &mut [u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), EncodeError> {
         self.decode(from, src, values)?;
         self.encode(to, values, None, out)
     }
@@ -73,7 +73,7 @@ pub trait Kernels: Sync {
     }
 
     /// Rearranges blocks without loss, or refuses.
-    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
+    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError>;
 }
 
 /// The definition: plain loops, one element after the other.
@@ -85,8 +85,8 @@ impl Kernels for Scalar {
         "scalar"
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
-        decoder(dtype).ok_or(Refused::NoCodec)?(src, out);
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
+        decoder(dtype).ok_or(EncodeError::NoCodec)?(src, out);
         check_decoded(dtype, src, out)
     }
 
@@ -96,11 +96,11 @@ impl Kernels for Scalar {
         src: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
-    ) -> Result<(), Refused> {
-        encoder(encoding).ok_or(Refused::NoCodec)?(src, importance, out)
+    ) -> Result<(), EncodeError> {
+        encoder(encoding).ok_or(EncodeError::NoCodec)?(src, importance, out)
     }
 
-    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
-        transcoder(from, to).ok_or(Refused::NoCodec)?(src, out)
+    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+        transcoder(from, to).ok_or(EncodeError::NoCodec)?(src, out)
     }
 }

@@ -5,7 +5,8 @@ use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
-    Along, Ask, Finish, Grid, Op, Operand, Output, Piece, Place, Plan, RowMap, Strip, lcm, straddle, together,
+    Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
+    rotation_granularity, rows_per_block_boundary,
 };
 use alloc::format;
 use alloc::vec::Vec;
@@ -34,7 +35,7 @@ const LEAST: u64 = 32 << 10;
 
 /// How an output is cut.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct WindowSize {
     /// Rows that stay together.
     group: u64,
     /// Rows of a window.
@@ -57,13 +58,13 @@ pub fn schedule_in<'a>(
     budget: &Budget,
     window: u64,
 ) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    let mut cuts = Vec::with_capacity(plan.outputs.iter().map(|o| o.pieces.len()).sum());
+    let mut cuts = Vec::with_capacity(plan.outputs.iter().map(|o| o.segments.len()).sum());
     for output in &plan.outputs {
-        for piece in &output.pieces {
+        for piece in &output.segments {
             cuts.push(cut(output, piece, budget, window).map_err(|e| e.of_tensor(&output.name))?);
         }
     }
-    let pieces = plan.outputs.iter().enumerate().flat_map(|(i, o)| o.pieces.iter().map(move |p| (i, o, p)));
+    let pieces = plan.outputs.iter().enumerate().flat_map(|(i, o)| o.segments.iter().map(move |p| (i, o, p)));
     Ok(pieces.zip(cuts).flat_map(|((index, output, piece), cut)| {
         windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
     }))
@@ -74,8 +75,8 @@ pub fn schedule_in<'a>(
 /// Fails as `schedule_in` does.
 pub fn windows_in(plan: &Plan, budget: &Budget, window: u64) -> Result<Vec<u64>> {
     let of_output = |output: &Output| {
-        let of_piece = |p: &Piece| cut(output, p, budget, window).map(|cut| count(output, p, cut));
-        let counts = output.pieces.iter().map(of_piece);
+        let of_piece = |p: &Segment| cut(output, p, budget, window).map(|cut| count(output, p, cut));
+        let counts = output.segments.iter().map(of_piece);
         // No more windows than elements, whose number fits 64 bits.
         counts.sum::<Result<u64>>().map_err(|e| e.of_tensor(&output.name))
     };
@@ -86,27 +87,27 @@ pub fn windows_in(plan: &Plan, budget: &Budget, window: u64) -> Result<Vec<u64>>
 pub fn whole(plan: &Plan) -> impl Iterator<Item = Job> {
     plan.outputs.iter().enumerate().flat_map(|(index, output)| {
         let Grid { cols, .. } = output.grid;
-        output.pieces.iter().filter(move |p| cols > 0 && !p.rows.is_empty()).map(move |piece| {
+        output.segments.iter().filter(move |p| cols > 0 && !p.rows.is_empty()).map(move |piece| {
             let height = piece.rows.end - piece.rows.start;
             let window = Window { rows: piece.rows.clone(), cols: 0..cols };
-            job(index as u32, output, piece, Cut { group: 1, rows: height, cols }, window)
+            job(index as u32, output, piece, WindowSize { group: 1, rows: height, cols }, window)
         })
     })
 }
 
 /// Every dtype that a window of this piece reads or writes.
-fn moved(piece: &Piece) -> Vec<DType> {
+fn moved(piece: &Segment) -> Vec<DType> {
     let mut all: Vec<DType> = operands(piece).map(|o| o.dtype).collect();
-    match piece.finish {
-        Finish::Encode(e) => all.push(e.dtype()),
-        Finish::Transcode(to) => all.push(to),
-        Finish::Copy | Finish::Measure => {}
+    match piece.op {
+        OutputOp::Encode(e) => all.push(e.dtype()),
+        OutputOp::Transcode(to) => all.push(to),
+        OutputOp::Copy | OutputOp::Measure => {}
     }
     all
 }
 
-fn whole_rows(piece: &Piece, ask: &Ask) -> bool {
-    piece.importance.is_some() && job::whole_rows(piece.finish, ask)
+fn whole_rows(piece: &Segment, ask: &MetricSet) -> bool {
+    piece.importance.is_some() && job::whole_rows(piece.op, ask)
 }
 
 /// Bytes that an element of each of `dtypes` takes.
@@ -114,23 +115,23 @@ fn bytes_of(dtypes: &[DType]) -> u64 {
     dtypes.iter().map(|d| d.block_bytes().div_ceil(d.block_len())).sum()
 }
 
-fn operands(piece: &Piece) -> impl Iterator<Item = &Operand> {
+fn operands(piece: &Segment) -> impl Iterator<Item = &Operand> {
     core::iter::once(&piece.from).chain(piece.against.as_deref())
 }
 
 /// Chooses the window of a piece within the budget.
-fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<Cut> {
+fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result<WindowSize> {
     let cols = output.grid.cols;
     let moved = moved(piece);
-    let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
+    let asked = output.metrics.encodings.iter().chain(&output.metrics.identity).map(|e| e.dtype());
     // Those whose blocks a window must not split.
     let dtypes: Vec<DType> = moved.iter().copied().chain(asked).collect();
-    let straddle = straddle(cols, dtypes.iter().copied());
+    let straddle = rows_per_block_boundary(cols, dtypes.iter().copied());
     let height = piece.rows.end - piece.rows.start;
-    let turned = together(&piece.from.ops, Along::Rows, height);
+    let turned = rotation_granularity(&piece.from.ops, Axis::Out, height);
     let group = operands(piece).fold(lcm(straddle, turned), |g, o| lcm(g, o.map.group()));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
-    let align = lcm(align, together(&piece.from.ops, Along::Columns, cols));
+    let align = lcm(align, rotation_granularity(&piece.from.ops, Axis::In, cols));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their
     // two sides, a third copy where rows are put in order, weights as they are read and as they are used).
     let turns = piece.from.ops.iter().any(|op| matches!(op, Op::Rotate(_)));
@@ -140,7 +141,7 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<C
     let per_element = bytes_of(&dtypes) + values;
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
-    let whole_rows = straddle != 1 || whole_rows(piece, &output.ask);
+    let whole_rows = straddle != 1 || whole_rows(piece, &output.metrics);
     let least_cols = if whole_rows { cols } else { cols.min(align) };
     let least = group.saturating_mul(least_cols);
     if least > room {
@@ -153,12 +154,12 @@ fn cut(output: &Output, piece: &Piece, budget: &Budget, window: u64) -> Result<C
     let target = room.min(usual.max(least));
     if group.saturating_mul(cols) <= target {
         let groups = target / group / cols.max(1);
-        return Ok(Cut { group, rows: groups.max(1) * group, cols });
+        return Ok(WindowSize { group, rows: groups.max(1) * group, cols });
     }
-    Ok(Cut { group, rows: group, cols: target / group / align * align })
+    Ok(WindowSize { group, rows: group, cols: target / group / align * align })
 }
 
-fn windows(output: &Output, piece: &Piece, cut: Cut) -> impl Iterator<Item = Window> + use<> {
+fn windows(output: &Output, piece: &Segment, cut: WindowSize) -> impl Iterator<Item = Window> + use<> {
     let Range { start, end } = piece.rows;
     let cols = output.grid.cols;
     // An empty grid has no windows; a step of zero would not end.
@@ -172,17 +173,17 @@ fn windows(output: &Output, piece: &Piece, cut: Cut) -> impl Iterator<Item = Win
 }
 
 /// How many windows [`windows`] makes.
-fn count(output: &Output, piece: &Piece, cut: Cut) -> u64 {
+fn count(output: &Output, piece: &Segment, cut: WindowSize) -> u64 {
     let height = piece.rows.end.saturating_sub(piece.rows.start);
     height.div_ceil(cut.rows) * output.grid.cols.div_ceil(cut.cols.max(1))
 }
 
-fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> Job {
+fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Window) -> Job {
     let cols = output.grid.cols;
     let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
-        let Strip { at, of } = o.strip.as_deref().copied().unwrap_or(Strip { at: 0, of: cols });
+        let ColumnRange { at, of } = o.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
         Read {
             side: o.side,
             file: o.file,
@@ -194,7 +195,7 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
     };
     // The gains of the window's vectors, as a row.
     let gain = piece.gain.as_ref().map(|o| {
-        let across = piece.from.ops.iter().any(|op| matches!(op, Op::Gain(Along::Rows)));
+        let across = piece.from.ops.iter().any(|op| matches!(op, Op::Gain(Axis::Out)));
         let part = match across {
             true => below(window.rows.start)..below(window.rows.end),
             false => window.cols.clone(),
@@ -217,13 +218,13 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         map: o.map,
         ops: o.ops.to_vec(),
     });
-    let target = match piece.finish {
-        Finish::Copy => piece.from.dtype,
-        Finish::Encode(e) => e.dtype(),
-        Finish::Transcode(to) => to,
-        Finish::Measure => output.dtype,
+    let target = match piece.op {
+        OutputOp::Copy => piece.from.dtype,
+        OutputOp::Encode(e) => e.dtype(),
+        OutputOp::Transcode(to) => to,
+        OutputOp::Measure => output.dtype,
     };
-    let write = |place: Place| Write {
+    let write = |place: FileRange| Write {
         file: place.file,
         region: region(target, place.at, cols, &window.rows, &window.cols),
     };
@@ -231,11 +232,11 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
         output: index,
         grid: output.grid,
         row_group: cut.group,
-        gain: gain.is_some(),
+        has_gain: gain.is_some(),
         reads: operands(piece).map(read).chain(weights).chain(gain).collect(),
-        finish: piece.finish,
-        write: output.place.filter(|_| piece.finish != Finish::Measure).map(write),
-        ask: output.ask.clone(),
+        op: piece.op,
+        write: output.place.filter(|_| piece.op != OutputOp::Measure).map(write),
+        metrics: output.metrics.clone(),
         window,
     }
 }
@@ -243,9 +244,9 @@ fn job(index: u32, output: &Output, piece: &Piece, cut: Cut, window: Window) -> 
 /// A step as it is within a window that begins at `row` of its piece; none where it has no part in it.
 fn within(op: Op, window: &Window, row: u64) -> Option<Op> {
     let Op::Rotate(mut turn) = op else { return Some(op) };
-    let (start, len) = match turn.along {
-        Along::Rows => (row, window.height()),
-        Along::Columns => (window.cols.start, window.width()),
+    let (start, len) = match turn.axis {
+        Axis::Out => (row, window.height()),
+        Axis::In => (window.cols.start, window.width()),
     };
     turn.at = turn.at.checked_sub(start).filter(|at| *at < len)?;
     Some(Op::Rotate(turn))

@@ -1,7 +1,7 @@
 //! The packing of bits and bytes against the first committed vectors of every type: few enough for Miri (`make miri`).
 //! All vectors, on every engine, are in `tests/conformance/vectors.rs`.
 
-use quantoscope_core::quant::{Encoding, Importance, decoder, encoder};
+use quantoscope_core::quant::{Encoding, ImportanceUse, decoder, encoder};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
@@ -11,13 +11,13 @@ use std::path::Path;
 mod painters;
 
 #[derive(Deserialize)]
-struct Vectors {
+struct PackingVectors {
     encoding: Encoding,
-    cases: Vec<Case>,
+    cases: Vec<PackingCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct PackingCase {
     family: String,
     #[serde(default)]
     seed: u64,
@@ -38,12 +38,12 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// The cases of a type that hold their bytes, from the shortest on.
-fn cases(name: &str) -> (Encoding, Vec<(Case, Vec<u8>)>) {
+fn cases(name: &str) -> (Encoding, Vec<(PackingCase, Vec<u8>)>) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/vectors/{name}.json"));
     let text = std::fs::read_to_string(&path).expect("committed vectors");
-    let Vectors { encoding, cases } = serde_json::from_str(&text).expect("vectors");
+    let PackingVectors { encoding, cases } = serde_json::from_str(&text).expect("vectors");
     let held = cases.into_iter().filter_map(|c| Some((unhex(c.bytes.as_deref()?), c)));
-    let mut held: Vec<(Case, Vec<u8>)> = held.map(|(bytes, case)| (case, bytes)).collect();
+    let mut held: Vec<(PackingCase, Vec<u8>)> = held.map(|(bytes, case)| (case, bytes)).collect();
     held.sort_by_key(|(case, _)| case.n);
     (encoding, held)
 }
@@ -61,10 +61,11 @@ fn check(name: &str, encodes: bool) {
     if !encodes {
         return;
     }
-    let Some(encode) = encoder(encoding).filter(|_| encoding.importance() != Importance::Required) else {
+    let Some(encode) = encoder(encoding).filter(|_| encoding.importance() != ImportanceUse::Required) else {
         return;
     };
-    let painted = |c: &Case| c.importance.is_none() && !["every", "blocks", "fixture"].contains(&&*c.family);
+    let painted =
+        |c: &PackingCase| c.importance.is_none() && !["every", "blocks", "fixture"].contains(&&*c.family);
     let (case, bytes) = held.iter().find(|(c, _)| painted(c)).expect("a painted case");
     let mut out = vec![0; bytes.len()];
     encode(&painters::paint(&case.family, case.seed, case.n), None, &mut out).expect("finite values");

@@ -4,9 +4,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope_core::quant::Encoding;
 use std::path::PathBuf;
 
-mod wish;
+mod recipe;
 
-pub use wish::{Gate, Imatrix, RecipeArgs, Rotation, Scheme, To, VerdictBy};
+pub use recipe::{EquivalenceArgs, ImatrixArgs, RecipeArgs, RotationArgs, SchemeArg, TargetArg, VerdictArg};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,17 +30,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    Inspect(Inspect),
-    Plan(Plan),
-    Quantize(Quantize),
-    Rotate(Rotate),
-    Compare(Compare),
-    Verify(Verify),
-    Sweep(Sweep),
-    Bench(Bench),
-    Engines(Engines),
-    Completions(Completions),
-    Man(Man),
+    Inspect(InspectArgs),
+    Plan(PlanArgs),
+    Quantize(QuantizeArgs),
+    Rotate(RotateArgs),
+    Compare(CompareArgs),
+    Verify(VerifyArgs),
+    Sweep(SweepArgs),
+    Bench(BenchArgs),
+    Engines(EnginesArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Show what is in a file: container, metadata, every tensor.
@@ -53,24 +53,24 @@ Examples:
   quantoscope inspect model.safetensors
   quantoscope inspect my-model/ --tensor '*.mlp.*' --stats
   quantoscope inspect model.gguf --json | jq '.tensors[].name'")]
-pub struct Inspect {
+pub struct InspectArgs {
     /// File or directory.
     pub input: PathBuf,
     /// Read the values too: mean, deviation, extremes, NaN, infinities, kurtosis.
     #[arg(long)]
     pub stats: bool,
     #[command(flatten)]
-    pub filter: Filter,
+    pub filter: FilterArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// Which tensors.
 #[derive(Debug, Args)]
-pub struct Filter {
+pub struct FilterArgs {
     /// Only tensors whose name matches this glob; may be given several times.
     #[arg(long = "tensor", value_name = "GLOB")]
     pub tensors: Vec<String>,
@@ -79,7 +79,7 @@ pub struct Filter {
 /// How the work is done. Never changes a result.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Resources")]
-pub struct Work {
+pub struct ResourceArgs {
     /// Worker threads; default: one for each processor.
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -110,7 +110,7 @@ Examples:
   quantoscope quantize model-q4/ -o model.gguf --type q4_1        lossless transcode of lattice blocks
   quantoscope quantize my-model/ -o rotated-q4.gguf --type q4_1 --rotate quarot
   quantoscope quantize model.gguf -o out.gguf --type q8_0 --resume   go on after an interruption")]
-pub struct Quantize {
+pub struct QuantizeArgs {
     /// File or directory.
     pub input: PathBuf,
     /// The file to write; a directory for --to q4.
@@ -137,9 +137,9 @@ pub struct Quantize {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub gate: Gate,
+    pub gate: EquivalenceArgs,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// Write a rotated checkpoint in Hugging Face's layout: the same model, whose weights quantize better.
@@ -156,7 +156,7 @@ Examples:
   quantoscope rotate my-model/ -o my-model-rotated/ --dry-run
   quantoscope rotate my-model/ --adapter my-lora/ --rotated my-model-rotated/ -o my-lora-rotated/
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --rotate quarot      rotated and quantized in one go")]
-pub struct Rotate {
+pub struct RotateArgs {
     /// A directory that holds one model, with its config.json.
     pub input: PathBuf,
     /// The directory to write.
@@ -167,7 +167,7 @@ pub struct Rotate {
     #[arg(long = "rotate", value_name = "WHAT")]
     pub what: Option<String>,
     /// The seed of the rotation's signs, decimal or 0x hexadecimal (default: 0xC0FFEE).
-    #[arg(long, value_name = "SEED", value_parser = wish::parse_seed)]
+    #[arg(long, value_name = "SEED", value_parser = recipe::parse_seed)]
     pub seed: Option<u64>,
     /// Write a counter-rotated PEFT adapter (LoRA) in place of a model: beside the rotated INPUT it does what it did beside
     /// INPUT, which must be the model that was not rotated, as the gains of its norms are needed. A is turned with a
@@ -181,7 +181,7 @@ pub struct Rotate {
     #[arg(long, value_name = "DIR", requires = "adapter")]
     pub rotated: Option<PathBuf>,
     /// The type to write: f32, f16 or bf16; default: what each tensor has.
-    #[arg(long = "type", value_name = "TYPE", value_parser = wish::parse_dtype)]
+    #[arg(long = "type", value_name = "TYPE", value_parser = recipe::parse_dtype)]
     pub dtype: Option<quantoscope_core::DType>,
     /// Let NaN and infinities pass in tensors that are not rotated, with a warning that names each.
     #[arg(long)]
@@ -199,9 +199,9 @@ pub struct Rotate {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub gate: Gate,
+    pub gate: EquivalenceArgs,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// Show what quantize would write: every tensor, why, and the exact bytes. Reads headers only.
@@ -212,7 +212,7 @@ Examples:
   quantoscope plan my-model/ --recipe q4_k_m
   quantoscope plan my-model/ --to q4
   quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
-pub struct Plan {
+pub struct PlanArgs {
     /// File or directory.
     pub input: PathBuf,
     #[command(flatten)]
@@ -237,7 +237,7 @@ Examples:
   quantoscope compare my-model/ my-model-q4/ --threshold 0.99 --format json
   quantoscope compare my-model/ model-iq1_s.gguf --verdict cosine --threshold 0.8
   quantoscope compare a.gguf b.gguf --no-threshold --format tsv | sort -k5")]
-pub struct Compare {
+pub struct CompareArgs {
     /// The reference.
     pub reference: PathBuf,
     /// What is held against it.
@@ -247,23 +247,23 @@ pub struct Compare {
     pub threshold: f64,
     /// What decides: strict (the figure, every row, the rounding of plain floats) or cosine (the cosine of whole tensors).
     #[arg(long, value_name = "BY", default_value = "strict")]
-    pub verdict: VerdictBy,
+    pub verdict: VerdictArg,
     /// Report only: exit 0 whatever is found.
     #[arg(long, conflicts_with = "threshold")]
     pub no_threshold: bool,
     /// How to print; default: table on a terminal, else tsv.
     #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
+    pub format: Option<OutputFormat>,
     /// Short for --format json.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// An output format, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     Table,
     Tsv,
     Json,
@@ -276,19 +276,19 @@ Examples:
   quantoscope verify model-q4.gguf
   quantoscope verify my-model-q4/ --against my-model/
   quantoscope verify model-iq4_xs.gguf --against my-model/ --imatrix imatrix.gguf")]
-pub struct Verify {
+pub struct VerifyArgs {
     /// The artefact.
     pub artefact: PathBuf,
     /// Encode this source again and hold the bytes against the artefact's.
     #[arg(long, value_name = "SOURCE")]
     pub against: Option<PathBuf>,
     #[command(flatten)]
-    pub weights: Imatrix,
+    pub weights: ImatrixArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// Show what every type would do to every tensor: bits per weight, rmse, relative error, SQNR, cosine.
@@ -302,7 +302,7 @@ Examples:
   quantoscope sweep big-model/ --sample 64                        about 64 rows of each tensor, in a fraction of the time
   quantoscope sweep my-model/ --rotate none,block:32,block:128,quarot --types q4_0,q4_1,q4_sym,q4_asym
   quantoscope sweep model.gguf --format tsv > errors.tsv")]
-pub struct Sweep {
+pub struct SweepArgs {
     /// File or directory.
     pub input: PathBuf,
     /// The types, separated by commas; default: every type that can be written.
@@ -324,33 +324,33 @@ pub struct Sweep {
     #[arg(long, value_name = "ROTATIONS", value_delimiter = ',', conflicts_with = "path")]
     pub rotate: Vec<String>,
     /// The seed of the rotations' signs, decimal or 0x hexadecimal.
-    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = wish::parse_seed, requires = "rotate")]
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = recipe::parse_seed, requires = "rotate")]
     pub seed: u64,
     #[command(flatten)]
-    pub filter: Filter,
+    pub filter: FilterArgs,
     #[command(flatten)]
-    pub weights: Imatrix,
+    pub weights: ImatrixArgs,
     /// How to print; default: table on a terminal, else tsv.
     #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
+    pub format: Option<OutputFormat>,
     /// Short for --format json.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     #[command(flatten)]
-    pub work: Work,
+    pub work: ResourceArgs,
 }
 
 /// Measure a claim: does rotation help?
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope bench rotation")]
-pub struct Bench {
+pub struct BenchArgs {
     #[command(subcommand)]
     pub what: Benchmark,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Benchmark {
-    Rotation(BenchRotation),
+    Rotation(BenchRotationArgs),
 }
 
 /// Does rotation help? A matrix of small weights and a few large ones, rounded with and without it.
@@ -363,7 +363,7 @@ Examples:
   quantoscope bench rotation
   quantoscope bench rotation --rows 4096
   quantoscope bench rotation --block 32 --seed 7 --json")]
-pub struct BenchRotation {
+pub struct BenchRotationArgs {
     /// Rows of the matrix.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub rows: u32,
@@ -395,7 +395,7 @@ pub struct BenchRotation {
 Examples:
   quantoscope engines
   quantoscope engines --json | jq '.devices[].kernels[] | select(.exact | not)'")]
-pub struct Engines {
+pub struct EnginesArgs {
     /// Threads that work or ask a device; default: one for each processor.
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -409,7 +409,7 @@ pub struct Engines {
 #[command(
     after_help = "Example:\n  quantoscope completions bash > ~/.local/share/bash-completion/completions/quantoscope"
 )]
-pub struct Completions {
+pub struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
 }
@@ -417,7 +417,7 @@ pub struct Completions {
 /// Print the manual page.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope man | man -l -")]
-pub struct Man {
+pub struct ManArgs {
     /// The verb; default: the overview.
     pub verb: Option<String>,
 }

@@ -1,9 +1,9 @@
 //! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
 
-use crate::choice;
+use crate::engine_select;
 use crate::exit::no_thread;
-use crate::io::artefact::Artefact;
 use crate::io::journal::{Journal, Record};
+use crate::io::output::OutputFiles;
 use crate::io::source::Source;
 use crate::render::progress::Progress;
 use crate::signals;
@@ -11,9 +11,9 @@ use crate::system_limits;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Measured, Payload, Rechecked, Scratch};
+use quantoscope_core::job::{Done, Job, Measurements, Payload, SpotCheckStats, Workspace};
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{Collector, DeviceView, Run};
+use quantoscope_core::report::{DeviceView, ReportBuilder, RunInfo};
 use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -35,7 +35,7 @@ fn jobs<'a>(plan: &'a Plan, resources: &Resources) -> Result<impl Iterator<Item 
 
 /// Bytes that a window of this driver reads and writes. A device wants as much at once as it can take.
 fn window(resources: &Resources) -> u64 {
-    let stretch = |offload: &Offload| offload.device().stretch() as u64 * size_of::<f32>() as u64;
+    let stretch = |offload: &Offload| offload.device().preferred_batch() as u64 * size_of::<f32>() as u64;
     resources.engine.device().map_or(WINDOW, stretch)
 }
 
@@ -50,7 +50,7 @@ pub struct Resources {
 
 impl Resources {
     /// From what was typed, or from the machine.
-    pub fn new(work: &crate::args::Work) -> Result<Resources> {
+    pub fn new(work: &crate::args::ResourceArgs) -> Result<Resources> {
         let engine = pollster::block_on(Engine::open(&work.engine))?;
         let workers = match work.threads {
             Some(n) => n,
@@ -62,9 +62,9 @@ impl Resources {
     }
 
     /// Ready for a plan: with the engine that is best for it, where nobody named one, and a device's kernels probed.
-    pub fn settled(mut self, plan: &Plan) -> Result<Resources> {
+    pub fn with_selected_engine(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {
-            self.engine = choice::engine(whole(plan), self.budget.workers);
+            self.engine = engine_select::engine(whole(plan), self.budget.workers);
         } else if let Some(device) = self.engine.device() {
             pollster::block_on(device.ready(whole(plan)))?;
         }
@@ -72,9 +72,9 @@ impl Resources {
     }
 
     /// What a report says of the run.
-    pub fn run(&self, started: Instant, driven: &Driven) -> Run {
+    pub fn run(&self, started: Instant, driven: &RunOutcome) -> RunInfo {
         let device = |o: &Offload| DeviceView::new(o.device().name(), driven.made, o.ended());
-        Run {
+        RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
             engine: self.engine.name(),
             threads: self.budget.workers,
@@ -87,49 +87,49 @@ impl Resources {
 
 /// Where the bytes of a conversion go.
 pub struct Sink<'a> {
-    pub artefact: &'a Artefact,
+    pub artefact: &'a OutputFiles,
     pub journal: Journal,
     pub records: Vec<Record>,
 }
 
 /// What came of a run.
-pub struct Driven {
+pub struct RunOutcome {
     /// What was measured.
-    pub collected: Collector,
+    pub collected: ReportBuilder,
     /// Windows that an earlier run had done.
     pub resumed: u64,
     /// What a device made, and what came of making that again.
-    pub made: Rechecked,
+    pub made: SpotCheckStats,
 }
 
 /// Called with an output's index when its last window is done, in order of outputs.
-pub type OnOutput<'a> = &'a (dyn Fn(usize, &Collector) + Sync);
+pub type OnOutput<'a> = &'a (dyn Fn(usize, &ReportBuilder) + Sync);
 
 /// All that a run works on.
-pub struct Work<'a> {
+pub struct RunRequest<'a> {
     pub plan: &'a Plan,
     pub sources: &'a [&'a Source],
     pub resources: Resources,
     pub progress: &'a Progress,
     pub on_output: OnOutput<'a>,
     /// Called where a device made wrong bytes, before everything begins anew; outputs are announced again.
-    pub on_doubt: &'a (dyn Fn() + Sync),
+    pub on_device_fault: &'a (dyn Fn() + Sync),
 }
 
 /// Shared by the workers.
-struct Shared<'a, I> {
+struct Workers<'a, I> {
     jobs: Mutex<I>,
-    state: Mutex<State>,
+    state: Mutex<RunState>,
     /// Whether no more windows are handed out: something failed, or a device is in doubt.
     stopped: AtomicBool,
-    work: &'a Work<'a>,
-    artefact: Option<&'a Artefact>,
+    work: &'a RunRequest<'a>,
+    artefact: Option<&'a OutputFiles>,
 }
 
-struct State {
-    collector: Collector,
+struct RunState {
+    collector: ReportBuilder,
     failure: Option<(usize, Error)>,
-    made: Rechecked,
+    made: SpotCheckStats,
     /// Windows left of each output.
     left: Vec<u64>,
     /// Outputs that were announced.
@@ -165,12 +165,12 @@ impl Start {
 }
 
 /// Tells the keeper of the journal that a worker has ended, however it ended.
-struct Leaving<'a> {
+struct WorkerGuard<'a> {
     working: &'a AtomicUsize,
     keeper: Thread,
 }
 
-impl Drop for Leaving<'_> {
+impl Drop for WorkerGuard<'_> {
     fn drop(&mut self) {
         self.working.fetch_sub(1, Ordering::Release);
         self.keeper.unpark();
@@ -188,7 +188,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Runs every job of the plan. Fails with the error of the earliest window that failed.
 ///
 /// Where a device is caught at a wrong block, nothing that it made is believed: everything begins anew without it.
-pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Driven> {
+pub fn drive(work: &RunRequest<'_>, sink: Option<Sink<'_>>) -> Result<RunOutcome> {
     let (mut records, artefact, mut journal) = match sink {
         Some(sink) => (sink.records, Some(sink.artefact), Some(sink.journal)),
         None => (Vec::new(), None, None),
@@ -197,32 +197,32 @@ pub fn drive(work: &Work<'_>, sink: Option<Sink<'_>>) -> Result<Driven> {
     if first.made.differing == 0 {
         return Ok(first);
     }
-    (work.on_doubt)();
+    (work.on_device_fault)();
     work.progress.restart();
     records.retain(|r| !r.device);
     let second = attempt(work, artefact, journal.as_mut(), records)?;
-    Ok(Driven { made: first.made, ..second })
+    Ok(RunOutcome { made: first.made, ..second })
 }
 
 fn note_failed(e: std::io::Error) -> Error {
-    crate::exit::world(&e, "cannot write the journal")
+    crate::exit::io_error(&e, "cannot write the journal")
 }
 
 /// Runs the jobs that `records` do not speak of, as long as no device is in doubt.
 fn attempt(
-    work: &Work<'_>,
-    artefact: Option<&Artefact>,
+    work: &RunRequest<'_>,
+    artefact: Option<&OutputFiles>,
     mut journal: Option<&mut Journal>,
     records: Vec<Record>,
-) -> Result<Driven> {
+) -> Result<RunOutcome> {
     let resources = &work.resources;
     let left = windows_in(work.plan, &resources.budget, window(resources))?;
     let done = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
-    let collector = Collector::new(work.plan);
-    let made = Rechecked::default();
-    let shared = Shared {
+    let collector = ReportBuilder::new(work.plan);
+    let made = SpotCheckStats::default();
+    let shared = Workers {
         jobs: Mutex::new(jobs(work.plan, resources)?.enumerate()),
-        state: Mutex::new(State {
+        state: Mutex::new(RunState {
             collector,
             failure: None,
             made,
@@ -244,7 +244,7 @@ fn attempt(
     thread::scope(|scope| {
         for _ in 0..workers {
             working.fetch_add(1, Ordering::Relaxed);
-            let leaving = Leaving { working, keeper: thread::current() };
+            let leaving = WorkerGuard { working, keeper: thread::current() };
             let shared = &shared;
             let worker = move || {
                 let _leaving = leaving;
@@ -271,11 +271,11 @@ fn attempt(
     match state.failure {
         // What a device in doubt made may be why something failed.
         Some((_, e)) if state.made.differing == 0 || e.code() == Code::Interrupted => Err(e),
-        _ => Ok(Driven { collected: state.collector, resumed: state.resumed, made: state.made }),
+        _ => Ok(RunOutcome { collected: state.collector, resumed: state.resumed, made: state.made }),
     }
 }
 
-impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
+impl<I: Iterator<Item = (usize, Job)>> Workers<'_, I> {
     fn fail(&self, index: usize, error: Error) {
         let mut state = lock(&self.state);
         if state.failure.as_ref().is_none_or(|(i, _)| index < *i) {
@@ -285,7 +285,12 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     }
 
     /// Syncs what was written, then notes it, again and again until every worker has ended.
-    fn keep_journal(&self, journal: &mut Journal, artefact: &Artefact, working: &AtomicUsize) -> Result<()> {
+    fn keep_journal(
+        &self,
+        journal: &mut Journal,
+        artefact: &OutputFiles,
+        working: &AtomicUsize,
+    ) -> Result<()> {
         loop {
             let ended = working.load(Ordering::Acquire) == 0;
             let records = std::mem::take(&mut lock(&self.state).unnoted);
@@ -315,7 +320,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     }
 
     fn worker(&self) {
-        let mut scratch = Scratch::default();
+        let mut scratch = Workspace::default();
         let mut inputs: [Vec<u8>; 4] = Default::default();
         while let Some((index, job)) = self.next() {
             if self.take_over(&job) {
@@ -333,7 +338,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         let mut state = lock(&self.state);
         let Some(record) = state.done.remove(&key(job.output, &job.window)) else { return false };
         let Record { error, nonfinite, .. } = record;
-        let measured = Measured { error, nonfinite, ..Measured::default() };
+        let measured = Measurements { error, nonfinite, ..Measurements::default() };
         state.collector.absorb(job, measured);
         state.resumed += 1;
         drop(state);
@@ -341,7 +346,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
         true
     }
 
-    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 4], scratch: &mut Scratch) -> Result<Done> {
+    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 4], scratch: &mut Workspace) -> Result<Done> {
         for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
             let side = usize::from(read.side == Side::Candidate);
             let missing = || Error::new(Code::Io, "a job reads a checkpoint that was not opened");
@@ -395,7 +400,7 @@ impl<I: Iterator<Item = (usize, Job)>> Shared<'_, I> {
     }
 
     /// Announces finished outputs, in order.
-    fn announce(&self, state: &mut State) {
+    fn announce(&self, state: &mut RunState) {
         while state.left.get(state.announced) == Some(&0) {
             (self.work.on_output)(state.announced, &state.collector);
             state.announced += 1;

@@ -1,24 +1,24 @@
 //! How a run ends: exit codes by culprit, and the error in the form that was asked for.
 
-use quantoscope_core::error::{Code, Culprit, Error};
+use quantoscope_core::error::{Code, Error, ErrorKind};
 use std::process::ExitCode;
 
 /// The exit code for a culprit; documented in `--help` and the README, and tested.
-pub fn code(culprit: Culprit) -> u8 {
+pub fn code(culprit: ErrorKind) -> u8 {
     match culprit {
-        Culprit::Request => 2,
-        Culprit::World => 3,
-        Culprit::File | Culprit::Limit => 4,
-        Culprit::Gate => 5,
-        Culprit::Unsupported => 6,
-        Culprit::Device => 7,
-        Culprit::Interrupted => 130,
+        ErrorKind::Request => 2,
+        ErrorKind::System => 3,
+        ErrorKind::File | ErrorKind::Limit => 4,
+        ErrorKind::Gate => 5,
+        ErrorKind::Unsupported => 6,
+        ErrorKind::Device => 7,
+        ErrorKind::Interrupted => 130,
     }
 }
 
 /// Prints the error on standard error and gives its exit code.
 pub fn report(error: &Error, machine: bool) -> ExitCode {
-    let code = code(error.code().culprit());
+    let code = code(error.code().kind());
     if machine {
         let json = serde_json::json!({ "error": error.detail(), "exit_code": code });
         crate::render::note(&json.to_string());
@@ -37,7 +37,7 @@ pub fn usage(error: &clap::Error) -> Error {
 }
 
 /// An error of the operating system, about `what`.
-pub fn world(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
+pub fn io_error(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => Code::NotFound,
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Code::NoSpace,
@@ -48,5 +48,8 @@ pub fn world(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
 
 /// The error of a thread that the system does not start.
 pub fn no_thread(error: &std::io::Error) -> Error {
-    world(error, "cannot start a thread; fewer --threads, or a higher limit of processes or memory, may help")
+    io_error(
+        error,
+        "cannot start a thread; fewer --threads, or a higher limit of processes or memory, may help",
+    )
 }

@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod choice;
 mod commands;
 mod drive;
+mod engine_select;
 mod exit;
-mod gate;
 mod io;
+mod model_equivalence;
 mod render;
 mod signals;
 mod system_limits;
@@ -40,7 +40,7 @@ fn typed_json() -> bool {
 
 /// With JSON on standard output, errors on standard error are JSON too.
 fn wants_json(verb: &Verb) -> bool {
-    let json = Some(args::Format::Json);
+    let json = Some(args::OutputFormat::Json);
     match verb {
         Verb::Inspect(a) => a.json,
         Verb::Plan(a) => a.json,
@@ -49,7 +49,7 @@ fn wants_json(verb: &Verb) -> bool {
         Verb::Compare(a) => a.json || a.format == json,
         Verb::Verify(a) => a.json,
         Verb::Sweep(a) => a.json || a.format == json,
-        Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => a.json,
+        Verb::Bench(args::BenchArgs { what: args::Benchmark::Rotation(a) }) => a.json,
         Verb::Engines(a) => a.json,
         Verb::Completions(_) | Verb::Man(_) => false,
     }
@@ -64,7 +64,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Verb::Compare(a) => commands::compare::run(&a),
         Verb::Verify(a) => commands::verify::run(&a),
         Verb::Sweep(a) => commands::sweep::run(&a),
-        Verb::Bench(args::Bench { what: args::Benchmark::Rotation(a) }) => commands::bench::rotation(&a),
+        Verb::Bench(args::BenchArgs { what: args::Benchmark::Rotation(a) }) => commands::bench::rotation(&a),
         Verb::Engines(a) => commands::engines::run(&a),
         Verb::Completions(a) => commands::help::completions(&a),
         Verb::Man(a) => commands::help::man(&a),

@@ -1,6 +1,6 @@
 //! Lower rooms never import higher ones.
 
-use crate::sources::{Source, rust};
+use crate::sources::{SourceText, rust};
 use std::collections::BTreeSet;
 
 /// The rooms of `core`, from the ground up. A room knows those above it in this list, never those beside or below.
@@ -9,26 +9,26 @@ const ROOMS: &[&[&str]] = &[
     &["bytes", "dtype"],
     &["tensor"],
     &["float", "format", "metric"],
-    &["quant", "rotate"],
+    &["quant", "rotation"],
     &["kernels", "model"],
     &["recipe"],
     &["plan"],
     &["job"],
     &["schedule"],
-    &["gate"],
+    &["model_equivalence"],
     &["report"],
 ];
 
 /// What the root itself offers, and where it comes from.
 const OFFERED: &[(&str, &str)] =
-    &[("Result", "error"), ("Error", "error"), ("Code", "error"), ("Culprit", "error"), ("DType", "dtype")];
+    &[("Result", "error"), ("Error", "error"), ("Code", "error"), ("ErrorKind", "error"), ("DType", "dtype")];
 
 fn floor(room: &str) -> Option<usize> {
     ROOMS.iter().position(|rooms| rooms.contains(&room))
 }
 
 /// The path of a file's module: `core/src/format/gguf/read.rs` is `format`, `gguf`, `read`.
-fn module(source: &Source) -> Vec<&str> {
+fn module(source: &SourceText) -> Vec<&str> {
     let inner = source.path.strip_prefix("core/src/").expect("a file of core");
     let inner = inner.trim_end_matches(".rs").trim_end_matches("/mod");
     inner.split('/').collect()
@@ -71,7 +71,7 @@ fn members(list: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Statements, so that a `use` of several lines is seen whole.
-fn statements(source: &Source) -> Vec<String> {
+fn statements(source: &SourceText) -> Vec<String> {
     let code: Vec<&str> = source.code().map(|(_, l)| l).collect();
     code.join(" ").split(';').map(String::from).collect()
 }

@@ -2,8 +2,8 @@
 
 use crate::sources::root;
 use quantoscope_core::DType;
-use quantoscope_core::dtype::Kind;
-use quantoscope_core::quant::{Encoding, Importance, decoder, encoder};
+use quantoscope_core::dtype::DTypeKind;
+use quantoscope_core::quant::{Encoding, ImportanceUse, decoder, encoder};
 use quantoscope_core::recipe::can_target;
 
 const START: &str = "<!-- matrix: made from the table of types by `make matrix` -->\n";
@@ -21,10 +21,10 @@ fn containers(d: DType) -> String {
 fn importance(e: Encoding) -> &'static str {
     match e.importance() {
         _ if encoder(e).is_none() => "",
-        Importance::Ignored => "no use",
-        Importance::Optional => "used",
-        Importance::Wanted => "wanted",
-        Importance::Required => "required",
+        ImportanceUse::Ignored => "no use",
+        ImportanceUse::Optional => "used",
+        ImportanceUse::Wanted => "wanted",
+        ImportanceUse::Required => "required",
     }
 }
 
@@ -45,7 +45,7 @@ fn matrix() -> String {
     for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
         text += &row(e.name(), e.dtype(), encoder(e).is_some(), importance(e));
     }
-    let weights = other.iter().filter(|d| d.kind() != Kind::Integer).map(|d| d.name());
+    let weights = other.iter().filter(|d| d.kind() != DTypeKind::Integer).map(|d| d.name());
     let names: Vec<&str> = weights.collect();
     text + &format!("| {}, integers, BOOL, C64 | | | no | kept only | |\n", names.join(", "))
 }

@@ -1,13 +1,13 @@
 //! What never stands in the code, and what every file has.
 
-use crate::sources::{Source, everything, has_word, root, rust};
+use crate::sources::{SourceText, everything, has_word, root, rust};
 
 /// Files that are longer than a file should be, and how long they may get until they are divided.
 const LONG: &[(&str, usize)] = &[];
 const LINES: usize = 500;
 
 #[track_caller]
-fn never(sources: &[Source], word: &str, found: impl Fn(&str) -> bool) {
+fn never(sources: &[SourceText], word: &str, found: impl Fn(&str) -> bool) {
     for source in sources {
         for (n, line) in source.code() {
             assert!(!found(line), "{}:{n} has {word}: {}", source.path, line.trim());
@@ -38,7 +38,7 @@ fn core_does_not_panic_on_purpose() {
 
 #[test]
 fn unsafe_is_for_the_machine_room_only() {
-    let outside: Vec<Source> =
+    let outside: Vec<SourceText> =
         everything().into_iter().filter(|s| !s.path.starts_with("core/accel/")).collect();
     never(&outside, "unsafe", |l| has_word(l, concat!("un", "safe")) && !l.contains('"'));
     // Inside, each has its reason.

@@ -8,14 +8,14 @@ pub fn root() -> PathBuf {
 }
 
 /// A source file.
-pub struct Source {
+pub struct SourceText {
     /// Relative to the root, with `/`.
     pub path: String,
     /// All of it.
     pub text: String,
 }
 
-impl Source {
+impl SourceText {
     /// The lines that are compiled into the product, numbered, without comments.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         // What ends the item that is for tests only; `;` on the item's first line, else a brace at its indentation.
@@ -56,7 +56,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// Every `.rs` file under `folder`.
-pub fn rust(folder: &str) -> Vec<Source> {
+pub fn rust(folder: &str) -> Vec<SourceText> {
     let root = root();
     let mut all = Vec::new();
     let mut todo = vec![root.join(folder)];
@@ -69,7 +69,7 @@ pub fn rust(folder: &str) -> Vec<Source> {
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = std::fs::read_to_string(&path).expect("text");
                 let path = path.strip_prefix(&root).expect("inside").to_string_lossy().replace('\\', "/");
-                all.push(Source { path, text });
+                all.push(SourceText { path, text });
             }
         }
     }
@@ -78,7 +78,7 @@ pub fn rust(folder: &str) -> Vec<Source> {
 }
 
 /// All code of ours in Rust.
-pub fn everything() -> Vec<Source> {
+pub fn everything() -> Vec<SourceText> {
     ["core", "native-cli", "wasm", "tests", "benches"].iter().flat_map(|f| rust(f)).collect()
 }
 
@@ -95,7 +95,7 @@ pub fn has_word(line: &str, word: &str) -> bool {
 #[test]
 fn code_is_told_from_tests_and_comments() {
     let text = "a\n#[cfg(test)]\nmod x;\nb // no\nlet u = \"http://c\";\n#[cfg(test)]\n#[allow(y)]\nmod tests {\n    d\n}\ne";
-    let source = Source { path: String::new(), text: text.into() };
+    let source = SourceText { path: String::new(), text: text.into() };
     let code: Vec<_> = source.code().collect();
     assert_eq!(code, [(1, "a"), (4, "b "), (5, "let u = \"http://c\";"), (11, "e")]);
 }

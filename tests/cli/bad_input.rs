@@ -71,30 +71,30 @@ fn safetensors_files() {
     refused("m.bin", b"no format of ours at all", Code::BadMagic);
 }
 
-struct Gguf(Vec<u8>);
+struct RawGguf(Vec<u8>);
 
-impl Gguf {
-    fn new(version: u32, tensors: u64, keys: u64) -> Gguf {
-        Gguf(b"GGUF".to_vec()).u32(version).u64(tensors).u64(keys)
+impl RawGguf {
+    fn new(version: u32, tensors: u64, keys: u64) -> RawGguf {
+        RawGguf(b"GGUF".to_vec()).u32(version).u64(tensors).u64(keys)
     }
 
-    fn u32(mut self, v: u32) -> Gguf {
+    fn u32(mut self, v: u32) -> RawGguf {
         self.0.extend_from_slice(&v.to_le_bytes());
         self
     }
 
-    fn u64(mut self, v: u64) -> Gguf {
+    fn u64(mut self, v: u64) -> RawGguf {
         self.0.extend_from_slice(&v.to_le_bytes());
         self
     }
 
-    fn text(self, text: &[u8]) -> Gguf {
+    fn text(self, text: &[u8]) -> RawGguf {
         let mut out = self.u64(text.len() as u64);
         out.0.extend_from_slice(text);
         out
     }
 
-    fn tensor(self, axes: &[u64], kind: u32, offset: u64) -> Gguf {
+    fn tensor(self, axes: &[u64], kind: u32, offset: u64) -> RawGguf {
         let head = self.text(b"a").u32(axes.len() as u32);
         axes.iter().fold(head, |g, &n| g.u64(n)).u32(kind).u64(offset)
     }
@@ -108,31 +108,31 @@ impl Gguf {
 
 #[test]
 fn gguf_files() {
-    let one = || Gguf::new(3, 1, 0);
+    let one = || RawGguf::new(3, 1, 0);
     let cases: Vec<(&str, Vec<u8>, Code)> = vec![
-        ("version", Gguf::new(1, 0, 0).data(0), Code::UnknownVersion),
-        ("future", Gguf::new(4, 0, 0).data(0), Code::UnknownVersion),
+        ("version", RawGguf::new(1, 0, 0).data(0), Code::UnknownVersion),
+        ("future", RawGguf::new(4, 0, 0).data(0), Code::UnknownVersion),
         ("short", one().tensor(&[8], 0, 0).data(31), Code::OutOfBounds),
         ("torn", one().text(&[b'a'; 60]).u32(1).0, Code::Truncated),
         ("axes", one().tensor(&[1, 1, 1, 1, 1], 0, 0).data(4), Code::TooManyAxes),
         ("type", one().tensor(&[8], 99, 0).data(32), Code::UnknownDtype),
         ("product", one().tensor(&[1 << 40, 1 << 40], 0, 0).data(0), Code::Overflow),
         ("rows", one().tensor(&[33], 2, 0).data(36), Code::SizeMismatch),
-        ("tensors", Gguf::new(3, 1 << 60, 0).data(64), Code::CountTooLarge),
-        ("keys", Gguf::new(3, 0, 1 << 60).data(64), Code::CountTooLarge),
-        ("twice", Gguf::new(3, 2, 0).tensor(&[8], 0, 0).tensor(&[8], 0, 32).data(64), Code::DuplicateName),
+        ("tensors", RawGguf::new(3, 1 << 60, 0).data(64), Code::CountTooLarge),
+        ("keys", RawGguf::new(3, 0, 1 << 60).data(64), Code::CountTooLarge),
+        ("twice", RawGguf::new(3, 2, 0).tensor(&[8], 0, 0).tensor(&[8], 0, 32).data(64), Code::DuplicateName),
         (
             "alignment 0",
-            Gguf::new(3, 0, 1).text(b"general.alignment").u32(4).u32(0).data(0),
+            RawGguf::new(3, 0, 1).text(b"general.alignment").u32(4).u32(0).data(0),
             Code::BadAlignment,
         ),
         (
             "alignment 24",
-            Gguf::new(3, 0, 1).text(b"general.alignment").u32(4).u32(24).data(0),
+            RawGguf::new(3, 0, 1).text(b"general.alignment").u32(4).u32(24).data(0),
             Code::BadAlignment,
         ),
-        ("value", Gguf::new(3, 0, 1).text(b"k").u32(77).data(64), Code::UnknownDtype),
-        ("utf-8", Gguf::new(3, 0, 1).text(b"\xFF\xFE").u32(4).u32(1).data(0), Code::BadUtf8),
+        ("value", RawGguf::new(3, 0, 1).text(b"k").u32(77).data(64), Code::UnknownDtype),
+        ("utf-8", RawGguf::new(3, 0, 1).text(b"\xFF\xFE").u32(4).u32(1).data(0), Code::BadUtf8),
     ];
     for (what, bytes, code) in cases {
         eprintln!("{what}");
@@ -153,7 +153,7 @@ fn bytes_after_the_last_tensor_of_a_gguf_are_a_warning() {
 }
 
 fn lattice(magic: &[u8], version: u32, axes: &[u64], numel: u64, payload: usize) -> Vec<u8> {
-    let head = Gguf(magic.to_vec()).u32(version).u32(axes.len() as u32);
+    let head = RawGguf(magic.to_vec()).u32(version).u32(axes.len() as u32);
     let mut out = axes.iter().fold(head, |g, &n| g.u64(n)).u64(numel).0;
     out.resize(out.len() + payload, 0);
     out

@@ -1,7 +1,7 @@
 //! Every error code has its exit code. The table is exhaustive: a new code does not compile without a row.
 
 use crate::support::{Dir, one};
-use quantoscope_core::{Code, Culprit, DType};
+use quantoscope_core::{Code, DType, ErrorKind};
 use quantoscope_tests::binary::Ended;
 use quantoscope_tests::models::{Rng, Tensor, safetensors};
 
@@ -57,22 +57,22 @@ fn documented(code: Code) -> i32 {
     }
 }
 
-fn code_of(culprit: Culprit) -> i32 {
+fn code_of(culprit: ErrorKind) -> i32 {
     match culprit {
-        Culprit::Request => 2,
-        Culprit::World => 3,
-        Culprit::File | Culprit::Limit => 4,
-        Culprit::Gate => 5,
-        Culprit::Unsupported => 6,
-        Culprit::Device => 7,
-        Culprit::Interrupted => 130,
+        ErrorKind::Request => 2,
+        ErrorKind::System => 3,
+        ErrorKind::File | ErrorKind::Limit => 4,
+        ErrorKind::Gate => 5,
+        ErrorKind::Unsupported => 6,
+        ErrorKind::Device => 7,
+        ErrorKind::Interrupted => 130,
     }
 }
 
 #[test]
 fn every_code_has_the_exit_code_of_its_culprit() {
     for &code in Code::ALL {
-        assert_eq!(code_of(code.culprit()), documented(code), "{code:?}");
+        assert_eq!(code_of(code.kind()), documented(code), "{code:?}");
         let text = code.as_str();
         assert!(text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{text}");
     }

@@ -18,7 +18,7 @@ fn remove(path: &Path) {
     if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
 }
 
-struct Course {
+struct KillPoint {
     dir: Dir,
     options: &'static str,
     whole: Vec<(String, Vec<u8>)>,
@@ -27,10 +27,10 @@ struct Course {
     resumed: u64,
 }
 
-impl Course {
-    fn new(options: &'static str) -> Course {
+impl KillPoint {
+    fn new(options: &'static str) -> KillPoint {
         let dir = Dir::new();
-        let mut course = Course { dir, options, whole: Vec::new(), time: Duration::ZERO, resumed: 0 };
+        let mut course = KillPoint { dir, options, whole: Vec::new(), time: Duration::ZERO, resumed: 0 };
         let begun = Instant::now();
         course.complete();
         course.time = begun.elapsed();
@@ -108,10 +108,10 @@ impl Course {
 
 #[test]
 fn a_file_survives_fifty_kills() {
-    Course::new("--type q5_1").run(KILLS, 1);
+    KillPoint::new("--type q5_1").run(KILLS, 1);
 }
 
 #[test]
 fn a_directory_survives_kills() {
-    Course::new("--to q4 --engine scalar").run(KILLS / 2, 2);
+    KillPoint::new("--to q4 --engine scalar").run(KILLS / 2, 2);
 }

@@ -1,7 +1,7 @@
 //! `--recipe` and the types of single tensors.
 
 use crate::support::Dir;
-use quantoscope_core::recipe::mix::Mix;
+use quantoscope_core::recipe::presets::Preset;
 use serde_json::Value;
 
 fn types(report: &Value) -> Vec<(String, String)> {
@@ -82,7 +82,7 @@ fn what_makes_no_sense_is_refused_or_told() {
 fn the_recipes_that_help_names_can_be_planned() {
     let dir = Dir::with_model_directory(true);
     let help = dir.run("plan --help").exits(0).out;
-    for mix in Mix::ALL {
+    for mix in Preset::ALL {
         assert!(help.contains(mix.name()), "{mix}");
     }
     for mix in ["q8_0", "q5_k_s", "mxfp4_moe", "tq1_0", "iq4_xs", "q3_k_l", "bf16"] {

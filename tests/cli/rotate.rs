@@ -4,7 +4,7 @@ use crate::errors::fails;
 use crate::support::Dir;
 use quantoscope_core::Code;
 use quantoscope_tests::binary::{sample, tree};
-use quantoscope_tests::forward::Model;
+use quantoscope_tests::forward::TestModel;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ fn a_rotated_folder_is_the_same_model() {
         let expected = json(&std::fs::read(family(name).join("expected.json")).expect("a file"));
         let ids: Vec<u32> =
             expected["tokens"].as_array().expect("ids").iter().map(|i| i.as_u64().unwrap() as u32).collect();
-        let (source, rotated) = (Model::read(&dir.at("m")), Model::read(&dir.at("r")));
+        let (source, rotated) = (TestModel::read(&dir.at("m")), TestModel::read(&dir.at("r")));
         let (a, b) = (source.logits(&ids).expect("logits"), rotated.logits(&ids).expect("logits"));
         let largest = a.iter().fold(0.0_f64, |m, x| m.max(x.abs()));
         let off = a.iter().zip(&b).fold(0.0_f64, |m, (x, y)| m.max((x - y).abs()));

@@ -4,7 +4,7 @@ use crate::engines::{BLOCKS, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::float::{f16_to_f32, f32_to_f16};
-use quantoscope_core::quant::{Encoding, Importance, decoder};
+use quantoscope_core::quant::{Encoding, ImportanceUse, decoder};
 use quantoscope_tests::painters::{importance, paint, word};
 use quantoscope_tests::property::property;
 
@@ -90,7 +90,7 @@ proptest! {
 
 #[test]
 fn windows_take_the_weights_of_their_columns() {
-    for e in BLOCKS.into_iter().filter(|e| e.importance() >= Importance::Wanted) {
+    for e in BLOCKS.into_iter().filter(|e| e.importance() >= ImportanceUse::Wanted) {
         let (x, weights) = (paint("heavy", 3, 2 * 1024), importance(4, 1024));
         let whole = every().encode_weighted(e, &x, &weights).unwrap();
         let parts = x.chunks(256).zip(weights.chunks(256).cycle());

@@ -1,17 +1,17 @@
 //! NVIDIA's devices, where there are any: every vector, and fresh blocks, as `QUANTOSCOPE_BLOCKS` says. Where there are none
 //! nothing is shown here; the kernels' texts are run by the machine for PTX.
 
-use crate::engines::Engine;
+use crate::engines::NamedEngine;
 use crate::gpu::{ask, stored};
-use crate::gpu_wide::{OnDevice, UNUSUAL, USUAL, check_on};
+use crate::gpu_wide::{UNUSUAL, USUAL, WideDeviceCodec, check_on};
 use crate::vectors::check_file;
 use quantoscope_accel::cuda;
-use quantoscope_accel::device::{Device, Kernel, Outcome, Verdict, judge};
+use quantoscope_accel::device::{Device, DeviceOutcome, Kernel, ProbeVerdict, probe_kernel};
 use quantoscope_tests::painters::word;
 use quantoscope_tests::vectors::load;
 
 /// The devices as one, if there are any.
-fn device() -> Option<&'static cuda::Gpu> {
+fn device() -> Option<&'static cuda::CudaDevice> {
     match pollster::block_on(cuda::open()) {
         Ok(gpu) => Some(Box::leak(Box::new(gpu))),
         Err(e) => {
@@ -25,17 +25,17 @@ fn device() -> Option<&'static cuda::Gpu> {
 fn every_kernel_is_exact() {
     let Some(gpu) = device() else { return };
     for kernel in gpu.kernels() {
-        let verdict = pollster::block_on(judge(gpu, kernel)).expect("no failure");
-        assert_eq!(verdict, Verdict::Exact, "{}: {kernel}", gpu.name());
+        let verdict = pollster::block_on(probe_kernel(gpu, kernel)).expect("no failure");
+        assert_eq!(verdict, ProbeVerdict::Exact, "{}: {kernel}", gpu.name());
     }
 }
 
 #[test]
 fn every_vector() {
     let Some(gpu) = device() else { return };
-    let kernels = OnDevice::new(gpu);
+    let kernels = WideDeviceCodec::new(gpu);
     for file in ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] {
-        check_file(&Engine { name: "cuda", kernels }, file, &load(file));
+        check_file(&NamedEngine { name: "cuda", kernels }, file, &load(file));
     }
     let (made, declined) = kernels.counts();
     assert!(made > declined, "{made} made, {declined} declined");
@@ -52,7 +52,11 @@ fn many_blocks() {
         if kernel.block().block_len() == 32 {
             let (input, want) = stored(kernel.from(), kernel.to(), blocks);
             let mut got = vec![0; want.len()];
-            assert_eq!(ask(gpu, kernel.from(), &input, kernel.to(), &mut got), Outcome::Done, "{kernel}");
+            assert_eq!(
+                ask(gpu, kernel.from(), &input, kernel.to(), &mut got),
+                DeviceOutcome::Done,
+                "{kernel}"
+            );
             assert!(got == want, "{kernel}");
             continue;
         }

@@ -2,9 +2,9 @@
 
 use crate::engines::{engines, every};
 use quantoscope_core::DType;
-use quantoscope_core::metric::{Forest, moments_leaf, moments_leaf_f64, pair_leaf, pair_leaf_f64};
 use quantoscope_core::metric::{Histogram, LEAF, Merge, Moments, PairSums};
-use quantoscope_core::quant::{Encoding, Refused};
+use quantoscope_core::metric::{MergeTree, moments_leaf, moments_leaf_f64, pair_leaf, pair_leaf_f64};
+use quantoscope_core::quant::{EncodeError, Encoding};
 use quantoscope_tests::painters::paint;
 
 fn bytes(x: &[f64]) -> Vec<u8> {
@@ -12,7 +12,7 @@ fn bytes(x: &[f64]) -> Vec<u8> {
 }
 
 fn whole<M: Merge>(n: usize, leaf: impl Fn(std::ops::Range<usize>) -> M) -> M {
-    let mut forest = Forest::new(1, n as u64);
+    let mut forest = MergeTree::new(1, n as u64);
     for at in 0..n.div_ceil(LEAF) {
         assert!(forest.leaf(0, at as u64, leaf(at * LEAF..n.min((at + 1) * LEAF))));
     }
@@ -43,7 +43,7 @@ fn every_engine_refuses_what_binary32_cannot_hold() {
             assert_eq!(out[at], f32::MIN);
             for bad in [OVER, -OVER, 1e300, f64::MAX] {
                 x[at] = bad;
-                let want = Err(Refused::F32Overflow { index: at });
+                let want = Err(EncodeError::F32Overflow { index: at });
                 let got = engine.kernels.decode(DType::F64, &bytes(&x), &mut out);
                 assert_eq!(got, want, "{} {bad:e}", engine.name);
                 for to in [DType::F32, DType::BF16, DType::Q8_0].map(Encoding::Type) {
@@ -69,7 +69,7 @@ fn bf16_overflow_names_the_value() {
         assert!(made.chunks(2).all(|b| b == [0x7F, 0x7F]), "{made:x?}");
         for bad in [over, -over, f32::MAX] {
             x[at] = bad;
-            assert_eq!(every().encode(bf16, &x), Err(Refused::BF16Overflow { index: at }));
+            assert_eq!(every().encode(bf16, &x), Err(EncodeError::BF16Overflow { index: at }));
         }
     }
     assert!(every().encode(bf16, &[f32::INFINITY, f32::NAN]).is_ok(), "what is infinite already passes");

@@ -1,21 +1,21 @@
 //! The engines that must agree with the vectors: every level of this machine.
 
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
-use quantoscope_core::quant::{Encoding, Importance, Refused};
+use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse};
 
 /// Something that encodes and decodes.
 #[derive(Clone, Copy)]
-pub struct Engine {
+pub struct NamedEngine {
     pub name: &'static str,
     pub kernels: &'static dyn Kernels,
 }
 
 /// Every engine of this machine, the definition first.
-pub fn engines() -> Vec<Engine> {
-    let engine = |l: Level| Engine { name: l.name(), kernels: l.kernels() };
-    Level::available().into_iter().map(engine).collect()
+pub fn engines() -> Vec<NamedEngine> {
+    let engine = |l: SimdLevel| NamedEngine { name: l.name(), kernels: l.kernels() };
+    SimdLevel::available().into_iter().map(engine).collect()
 }
 
 /// The encodings that have blocks.
@@ -55,10 +55,10 @@ pub fn encodings() -> Vec<Encoding> {
     plain.into_iter().chain([Encoding::F16Finite]).chain(BLOCKS).collect()
 }
 
-impl Engine {
+impl NamedEngine {
     /// Encodes; with weights that have nothing to say where the type needs some.
-    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
-        if e.importance() == Importance::Required {
+    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
+        if e.importance() == ImportanceUse::Required {
             return self.encode_weighted(e, x, &vec![1.0; x.len()]);
         }
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
@@ -66,12 +66,17 @@ impl Engine {
     }
 
     /// Encodes rows of as many values as there are weights.
-    pub fn encode_weighted(&self, e: Encoding, x: &[f32], importance: &[f32]) -> Result<Vec<u8>, Refused> {
+    pub fn encode_weighted(
+        &self,
+        e: Encoding,
+        x: &[f32],
+        importance: &[f32],
+    ) -> Result<Vec<u8>, EncodeError> {
         let mut out = vec![0; e.dtype().bytes_for(x.len() as u64).unwrap() as usize];
         self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
     }
 
-    pub fn recode(&self, from: DType, raw: &[u8], to: Encoding, n: usize) -> Result<Vec<u8>, Refused> {
+    pub fn recode(&self, from: DType, raw: &[u8], to: Encoding, n: usize) -> Result<Vec<u8>, EncodeError> {
         let (mut values, mut out) =
             (vec![f32::NAN; n], vec![0; to.dtype().bytes_for(n as u64).unwrap() as usize]);
         self.kernels.recode(from, raw, to, &mut values, &mut out).map(|()| out)
@@ -87,7 +92,7 @@ impl Engine {
 }
 
 /// All engines at once: what one gives, all must give.
-pub struct Every(Vec<Engine>);
+pub struct Every(Vec<NamedEngine>);
 
 pub fn every() -> Every {
     Every(engines())
@@ -95,7 +100,7 @@ pub fn every() -> Every {
 
 impl Every {
     /// What the definition gives, once all the others have given it too, refusals included.
-    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, Refused> {
+    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
         let want = self.0[0].encode(e, x);
         for engine in &self.0[1..] {
             assert!(engine.encode(e, x) == want, "{} {e} of {} values", engine.name, x.len());
@@ -104,7 +109,7 @@ impl Every {
     }
 
     /// The same of rows with weights.
-    pub fn encode_weighted(&self, e: Encoding, x: &[f32], weights: &[f32]) -> Result<Vec<u8>, Refused> {
+    pub fn encode_weighted(&self, e: Encoding, x: &[f32], weights: &[f32]) -> Result<Vec<u8>, EncodeError> {
         let want = self.0[0].encode_weighted(e, x, weights);
         for engine in &self.0[1..] {
             assert!(
@@ -142,9 +147,9 @@ fn an_engine_is_what_its_name_says() {
     let named = |name| pollster::block_on(quantoscope_accel::Engine::open(name));
     let auto = named("auto").unwrap();
     assert_eq!(Some(auto.name()), engines.last().map(|e| e.name));
-    for level in Level::ALL {
+    for level in SimdLevel::ALL {
         let found = named(level.name());
-        let here = Level::available().contains(&level);
+        let here = SimdLevel::available().contains(&level);
         assert_eq!(found.is_ok(), here, "{level:?}");
         assert_eq!(level.kernels().name(), if here { level.name() } else { "scalar" });
     }

@@ -1,13 +1,13 @@
 //! The kernels of the graphics device, in every float mode that a software device can be made to work in. No device is
 //! a failure: `setup.sh gpu` installs one.
 
-use crate::engines::Engine;
+use crate::engines::NamedEngine;
 use crate::vectors::check_file;
-use quantoscope_accel::device::{Device, Outcome, Task, Verdict, judge};
-use quantoscope_accel::gpu::{Gpu, hostile};
+use quantoscope_accel::device::{Device, DeviceOutcome, KernelTask, ProbeVerdict, probe_kernel};
+use quantoscope_accel::gpu::{WgpuDevice, float_modes};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Refused, decoder, encoder};
+use quantoscope_core::quant::{EncodeError, Encoding, decoder, encoder};
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::vectors::{f32_bytes, load};
 use std::sync::LazyLock;
@@ -16,41 +16,43 @@ const BLOCKS: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, 
 const SOURCES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// The usual mode, and on x86-64 the others.
-static DEVICES: LazyLock<Vec<(String, Gpu)>> = LazyLock::new(|| {
+static DEVICES: LazyLock<Vec<(String, WgpuDevice)>> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
-    let modes = hostile::Mode::ALL.into_iter().map(|mode| {
-        let gpu = pollster::block_on(hostile::open(mode)).expect("a device");
+    let modes = float_modes::FloatMode::ALL.into_iter().map(|mode| {
+        let gpu = pollster::block_on(float_modes::open(mode)).expect("a device");
         (format!("{} {mode:?}", gpu.name()), gpu)
     });
     #[cfg(not(target_arch = "x86_64"))]
-    let modes =
-        [pollster::block_on(Gpu::open()).expect("a device")].into_iter().map(|gpu| (gpu.name().into(), gpu));
+    let modes = [pollster::block_on(WgpuDevice::open()).expect("a device")]
+        .into_iter()
+        .map(|gpu| (gpu.name().into(), gpu));
     modes.collect()
 });
 
 /// A device in each mode.
-pub fn devices() -> impl Iterator<Item = (&'static str, &'static Gpu)> {
+pub fn devices() -> impl Iterator<Item = (&'static str, &'static WgpuDevice)> {
     DEVICES.iter().map(|(name, gpu)| (&**name, gpu))
 }
 
 /// Has a device do what has no weights.
-pub fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> Outcome {
-    pollster::block_on(device.run(Task { from, to, width: 32, src, weights: &[] }, out)).expect("no failure")
+pub fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> DeviceOutcome {
+    pollster::block_on(device.run(KernelTask { from, to, width: 32, src, weights: &[] }, out))
+        .expect("no failure")
 }
 
 /// What a device declines must be what the definition refuses, or what is no number.
-struct OnDevice(&'static Gpu);
+struct DeviceCodec(&'static WgpuDevice);
 
-impl Kernels for OnDevice {
+impl Kernels for DeviceCodec {
     fn name(&self) -> &'static str {
         "gpu"
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
         let mut raw = vec![0; out.len() * 4];
         let outcome = ask(self.0, dtype, src, DType::F32, &mut raw);
-        if outcome == Outcome::Declined {
-            decoder(dtype).ok_or(Refused::NoCodec)?(src, out);
+        if outcome == DeviceOutcome::Declined {
+            decoder(dtype).ok_or(EncodeError::NoCodec)?(src, out);
             assert!(out.iter().any(|x| !x.is_finite()), "{dtype} is declined without need");
         } else {
             for (x, bytes) in out.iter_mut().zip(raw.as_chunks().0) {
@@ -66,12 +68,12 @@ impl Kernels for OnDevice {
         x: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
-    ) -> Result<(), Refused> {
-        let definition = encoder(e).ok_or(Refused::NoCodec)?;
+    ) -> Result<(), EncodeError> {
+        let definition = encoder(e).ok_or(EncodeError::NoCodec)?;
         if importance.is_some() {
             return definition(x, importance, out);
         }
-        if ask(self.0, DType::F32, &f32_bytes(x), e.dtype(), out) == Outcome::Declined {
+        if ask(self.0, DType::F32, &f32_bytes(x), e.dtype(), out) == DeviceOutcome::Declined {
             let refused = definition(x, None, out);
             assert!(refused.is_err(), "{e} is declined without need");
             return refused;
@@ -79,8 +81,8 @@ impl Kernels for OnDevice {
         Ok(())
     }
 
-    fn transcode(&self, _: DType, _: DType, _: &[u8], _: &mut [u8]) -> Result<(), Refused> {
-        Err(Refused::NoCodec)
+    fn transcode(&self, _: DType, _: DType, _: &[u8], _: &mut [u8]) -> Result<(), EncodeError> {
+        Err(EncodeError::NoCodec)
     }
 }
 
@@ -90,8 +92,8 @@ fn every_kernel_is_exact_in_every_mode() {
     for (name, gpu) in devices() {
         let small = || gpu.kernels().into_iter().filter(|k| k.block().block_len() == 32);
         for kernel in small() {
-            let verdict = pollster::block_on(judge(gpu, kernel)).expect("no failure");
-            assert_eq!(verdict, Verdict::Exact, "{name}: {kernel}");
+            let verdict = pollster::block_on(probe_kernel(gpu, kernel)).expect("no failure");
+            assert_eq!(verdict, ProbeVerdict::Exact, "{name}: {kernel}");
         }
         assert_eq!(small().count(), BLOCKS.len() * (SOURCES.len() + 1));
     }
@@ -101,7 +103,7 @@ fn every_kernel_is_exact_in_every_mode() {
 #[ignore = "make proof"]
 fn every_vector_in_every_mode() {
     for (_, gpu) in devices() {
-        let engine = Engine { name: "gpu", kernels: Box::leak(Box::new(OnDevice(gpu))) };
+        let engine = NamedEngine { name: "gpu", kernels: Box::leak(Box::new(DeviceCodec(gpu))) };
         for file in ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1"] {
             check_file(&engine, file, &load(file));
         }
@@ -153,7 +155,7 @@ pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
 fn many_blocks_in_every_mode() {
     let asked = std::env::var("QUANTOSCOPE_BLOCKS").ok();
     let blocks: usize = asked.map_or(100_000, |n| n.parse().expect("a number of blocks"));
-    let devices: Vec<_> = devices().map(|(name, gpu)| (name, OnDevice(gpu))).collect();
+    let devices: Vec<_> = devices().map(|(name, gpu)| (name, DeviceCodec(gpu))).collect();
     for to in BLOCKS {
         for from in SOURCES {
             let (input, want) = stored(from, to, blocks / SOURCES.len());
@@ -164,13 +166,13 @@ fn many_blocks_in_every_mode() {
             for (name, device) in &devices {
                 let mut got = vec![0; want.len()];
                 let outcome = ask(device.0, from, &input, to, &mut got);
-                assert_eq!(outcome, Outcome::Done, "{name}: {from} to {to}");
+                assert_eq!(outcome, DeviceOutcome::Done, "{name}: {from} to {to}");
                 let differing =
                     got.chunks(to.block_bytes() as usize).zip(want.chunks(to.block_bytes() as usize));
                 assert_eq!(differing.filter(|(a, b)| a != b).count(), 0, "{name}: {from} to {to}");
                 let mut raw = vec![0; count * 128];
                 let outcome = ask(device.0, to, &want, DType::F32, &mut raw);
-                assert_eq!(outcome, Outcome::Done, "{name}: {to}");
+                assert_eq!(outcome, DeviceOutcome::Done, "{name}: {to}");
                 assert!(raw == f32_bytes(&values), "{name}: {to} decoded");
             }
         }
@@ -179,30 +181,30 @@ fn many_blocks_in_every_mode() {
 
 #[test]
 fn lengths_that_misfit_are_declined() {
-    let gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let quantize = |input: usize, output: usize| {
         ask(&gpu, DType::F32, &vec![0; input], DType::Q8_0, &mut vec![0; output])
     };
-    assert_eq!(quantize(128 * 3, 34 * 3), Outcome::Done);
-    assert_eq!(quantize(0, 0), Outcome::Done);
+    assert_eq!(quantize(128 * 3, 34 * 3), DeviceOutcome::Done);
+    assert_eq!(quantize(0, 0), DeviceOutcome::Done);
     for (input, output) in [(128, 33), (128, 68), (127, 34), (0, 34), (130, 34)] {
-        assert_eq!(quantize(input, output), Outcome::Declined, "{input} {output}");
+        assert_eq!(quantize(input, output), DeviceOutcome::Declined, "{input} {output}");
     }
-    assert_eq!(ask(&gpu, DType::F32, &[0; 128], DType::IQ4_NL, &mut [0; 18]), Outcome::Declined);
+    assert_eq!(ask(&gpu, DType::F32, &[0; 128], DType::IQ4_NL, &mut [0; 18]), DeviceOutcome::Declined);
 }
 
 /// More than a submission takes, with something to refuse at the very end.
 #[test]
 fn long_inputs_go_slice_by_slice() {
-    let gpu = pollster::block_on(Gpu::open()).expect("a device");
+    let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let n = (1 << 22) + 96;
     let mut x = paint("normal", 7, n);
     let mut want = vec![0; n / 32 * 18];
     Scalar.encode(Encoding::Type(DType::Q4_0), &x, None, &mut want).unwrap();
     let mut got = vec![0; want.len()];
     let outcome = ask(&gpu, DType::F32, &f32_bytes(&x), DType::Q4_0, &mut got);
-    assert!(outcome == Outcome::Done && got == want);
+    assert!(outcome == DeviceOutcome::Done && got == want);
     x[n - 1] = f32::NAN;
     let outcome = ask(&gpu, DType::F32, &f32_bytes(&x), DType::Q4_0, &mut got);
-    assert_eq!(outcome, Outcome::Declined);
+    assert_eq!(outcome, DeviceOutcome::Declined);
 }

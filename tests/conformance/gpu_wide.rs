@@ -1,14 +1,14 @@
 //! The graphics device's kernels of super-blocks: they rely on rounding to nearest, so that in other modes the probe has to
 //! refuse them, and where it does not, every byte has to be the definition's.
 
-use crate::engines::Engine;
+use crate::engines::NamedEngine;
 use crate::gpu::devices;
 use crate::vectors::check_file;
-use quantoscope_accel::device::{Device, Kernel, Outcome, Task, Verdict, judge};
-use quantoscope_accel::gpu::Gpu;
+use quantoscope_accel::device::{Device, DeviceOutcome, Kernel, KernelTask, ProbeVerdict, probe_kernel};
+use quantoscope_accel::gpu::WgpuDevice;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Refused};
+use quantoscope_core::quant::{EncodeError, Encoding};
 use quantoscope_tests::painters::{importance, paint, word};
 use quantoscope_tests::vectors::{f32_bytes, load};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ const BLOCKS: [DType; 5] = [DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, 
 const SOURCES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 
 /// What a search may be asked for: a mode in which the probe lets it.
-fn is_exact(gpu: &Gpu, kernel: Kernel) -> bool {
-    pollster::block_on(judge(gpu, kernel)).expect("no failure") == Verdict::Exact
+fn is_exact(gpu: &WgpuDevice, kernel: Kernel) -> bool {
+    pollster::block_on(probe_kernel(gpu, kernel)).expect("no failure") == ProbeVerdict::Exact
 }
 
 #[test]
@@ -39,16 +39,16 @@ fn searches_are_exact_or_refused() {
 }
 
 /// A device in whose stead the definition answers where it declines; counts what it does.
-pub struct OnDevice {
+pub struct WideDeviceCodec {
     gpu: &'static dyn Device,
     made: &'static AtomicUsize,
     declined: &'static AtomicUsize,
 }
 
-impl OnDevice {
-    pub fn new(gpu: &'static dyn Device) -> &'static OnDevice {
+impl WideDeviceCodec {
+    pub fn new(gpu: &'static dyn Device) -> &'static WideDeviceCodec {
         let [made, declined] = [(); 2].map(|()| &*Box::leak(Box::new(AtomicUsize::new(0))));
-        Box::leak(Box::new(OnDevice { gpu, made, declined }))
+        Box::leak(Box::new(WideDeviceCodec { gpu, made, declined }))
     }
 
     /// How many tasks it made, and how many it declined.
@@ -56,23 +56,23 @@ impl OnDevice {
         (self.made.load(Ordering::Relaxed), self.declined.load(Ordering::Relaxed))
     }
 
-    fn ask(&self, task: Task<'_>, out: &mut [u8]) -> Outcome {
+    fn ask(&self, task: KernelTask<'_>, out: &mut [u8]) -> DeviceOutcome {
         let outcome = pollster::block_on(self.gpu.run(task, out)).expect("no failure");
-        let count = if outcome == Outcome::Done { self.made } else { self.declined };
+        let count = if outcome == DeviceOutcome::Done { self.made } else { self.declined };
         count.fetch_add(1, Ordering::Relaxed);
         outcome
     }
 }
 
-impl Kernels for OnDevice {
+impl Kernels for WideDeviceCodec {
     fn name(&self) -> &'static str {
         "gpu"
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
         let mut raw = vec![0; out.len() * 4];
-        let task = Task { from: dtype, to: DType::F32, width: 256, src, weights: &[] };
-        if self.ask(task, &mut raw) == Outcome::Declined {
+        let task = KernelTask { from: dtype, to: DType::F32, width: 256, src, weights: &[] };
+        if self.ask(task, &mut raw) == DeviceOutcome::Declined {
             Scalar.decode(dtype, src, out)?;
             assert!(out.iter().any(|x| !x.is_finite()), "{dtype} is declined without need");
         } else {
@@ -89,18 +89,18 @@ impl Kernels for OnDevice {
         x: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), EncodeError> {
         let (weights, src) = (importance.unwrap_or(&[]), f32_bytes(x));
         let width = if weights.is_empty() { 256 } else { weights.len() };
-        let task = Task { from: DType::F32, to: e.dtype(), width, src: &src, weights };
+        let task = KernelTask { from: DType::F32, to: e.dtype(), width, src: &src, weights };
         match self.ask(task, out) {
-            Outcome::Done => Ok(()),
-            Outcome::Declined => Scalar.encode(e, x, importance, out),
+            DeviceOutcome::Done => Ok(()),
+            DeviceOutcome::Declined => Scalar.encode(e, x, importance, out),
         }
     }
 
-    fn transcode(&self, _: DType, _: DType, _: &[u8], _: &mut [u8]) -> Result<(), Refused> {
-        Err(Refused::NoCodec)
+    fn transcode(&self, _: DType, _: DType, _: &[u8], _: &mut [u8]) -> Result<(), EncodeError> {
+        Err(EncodeError::NoCodec)
     }
 }
 
@@ -113,9 +113,9 @@ fn every_vector_where_searches_are_exact() {
             continue;
         }
         modes += 1;
-        let kernels = OnDevice::new(gpu);
+        let kernels = WideDeviceCodec::new(gpu);
         for file in ["q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] {
-            check_file(&Engine { name: "gpu", kernels }, file, &load(file));
+            check_file(&NamedEngine { name: "gpu", kernels }, file, &load(file));
         }
         let (made, declined) = kernels.counts();
         println!("{name}: {made} made, {declined} declined");
@@ -209,12 +209,13 @@ pub fn check_on(
     let mut declined = 0;
     for (name, gpu) in devices {
         let mut got = vec![0; want.len()];
-        let task = |src| Task { from, to, width: 256 * row, src, weights: &weights };
-        if pollster::block_on(gpu.run(task(&src), &mut got)).expect("no failure") == Outcome::Declined {
+        let task = |src| KernelTask { from, to, width: 256 * row, src, weights: &weights };
+        if pollster::block_on(gpu.run(task(&src), &mut got)).expect("no failure") == DeviceOutcome::Declined {
             assert!(!usual || kernel.is_weighted(), "{name}: {kernel}, {family}");
             let rows = src.chunks(row * 256 * from.block_bytes() as usize).zip(got.chunks_mut(row * size));
             for ((src, got), want) in rows.zip(want.chunks(row * size)) {
-                if pollster::block_on(gpu.run(task(src), got)).expect("no failure") == Outcome::Declined {
+                if pollster::block_on(gpu.run(task(src), got)).expect("no failure") == DeviceOutcome::Declined
+                {
                     got.copy_from_slice(want);
                     declined += row;
                 }

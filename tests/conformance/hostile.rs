@@ -7,7 +7,7 @@
 use crate::engines::{self, encodings};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::quant::{Encoding, Importance, Refused, decoder, transcoder};
+use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, decoder, transcoder};
 use quantoscope_tests::painters::{importance, word};
 use std::ops::Range;
 
@@ -115,7 +115,7 @@ fn any_bytes_decode_to_any_length_of_a_lattice_tensor() {
 }
 
 /// Encodes into two buffers of different old content: every byte is written.
-fn encode(engine: &dyn Kernels, e: Encoding, x: &[f32], w: Option<&[f32]>) -> Result<Vec<u8>, Refused> {
+fn encode(engine: &dyn Kernels, e: Encoding, x: &[f32], w: Option<&[f32]>) -> Result<Vec<u8>, EncodeError> {
     let into = |old: u8| {
         let mut out = vec![old; e.dtype().bytes_for(x.len() as u64).expect("whole blocks") as usize];
         engine.encode(e, x, w, &mut out).map(|()| out)
@@ -126,8 +126,8 @@ fn encode(engine: &dyn Kernels, e: Encoding, x: &[f32], w: Option<&[f32]>) -> Re
 }
 
 /// The index that a refusal names must be that of an end of its block's range.
-fn check_blame(e: Encoding, x: &[f32], refused: Refused, place: &str) {
-    let Refused::F16Overflow { index } = refused else { panic!("{place}: {refused:?}") };
+fn check_blame(e: Encoding, x: &[f32], refused: EncodeError, place: &str) {
+    let EncodeError::F16Overflow { index } = refused else { panic!("{place}: {refused:?}") };
     let len = e.dtype().block_len() as usize;
     let block = &x[index / len * len..][..len];
     let end = |f: fn(f32, f32) -> f32| block.iter().copied().reduce(f) == Some(x[index]);
@@ -177,7 +177,7 @@ fn for_each_case(
 fn any_finite_values_are_written_or_refused_by_name() {
     let refused = std::cell::Cell::new(0);
     for_each_case(
-        |e| e.importance() != Importance::Required,
+        |e| e.importance() != ImportanceUse::Required,
         |engine, e, seed, _, x| {
             let place = format!("{} {e} FUZZ_SEED={seed}", engine.name());
             check_encoded(engine, e, &x, None, e.dtype().block_len() as usize, &place);
@@ -190,7 +190,7 @@ fn any_finite_values_are_written_or_refused_by_name() {
 #[test]
 fn any_weights_leave_rows_to_themselves() {
     for_each_case(
-        |e| e.importance() != Importance::Ignored,
+        |e| e.importance() != ImportanceUse::Ignored,
         |engine, e, seed, cols, x| {
             let place = format!("{} {e}, weighted, FUZZ_SEED={seed}", engine.name());
             check_encoded(engine, e, &x, Some(&weights(seed, cols)), cols, &place);
@@ -213,12 +213,12 @@ fn the_first_of_any_non_finite_values_is_refused() {
             let Some(&index) = places.iter().min() else { return };
             let w = weights(seed, cols);
             let got = encode(engine, e, &x, Some(&w));
-            assert_eq!(got, Err(Refused::NonFinite { index }), "{} {e} FUZZ_SEED={seed}", engine.name());
+            assert_eq!(got, Err(EncodeError::NonFinite { index }), "{} {e} FUZZ_SEED={seed}", engine.name());
         },
     );
 }
 
-fn transcode(engine: &dyn Kernels, from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, Refused> {
+fn transcode(engine: &dyn Kernels, from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, EncodeError> {
     let mut out = vec![0xA5; raw.len() / from.block_bytes() as usize * to.block_bytes() as usize];
     engine.transcode(from, to, raw, &mut out).map(|()| out)
 }
@@ -227,7 +227,11 @@ fn check_transcoded(engine: &dyn Kernels, from: DType, to: DType, raw: &[u8], pl
     let size = from.block_bytes() as usize;
     let outcome = transcode(engine, from, to, raw);
     let first = raw.chunks(size).position(|block| transcode(engine, from, to, block).is_err());
-    assert_eq!(outcome.as_ref().err().copied(), first.map(|block| Refused::NotExact { block }), "{place}");
+    assert_eq!(
+        outcome.as_ref().err().copied(),
+        first.map(|block| EncodeError::NotExact { block }),
+        "{place}"
+    );
     if let Ok(out) = outcome {
         let n = raw.len() / size * from.block_len() as usize;
         assert!(same(&decode(engine, from, raw, n), &decode(engine, to, &out, n)), "{place}: values differ");

@@ -1,35 +1,35 @@
 //! Every engine against every committed vector, byte for byte, and what the definition itself promises.
 
-mod agree;
 mod bounds;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod cuda;
+mod differential;
 mod doubles;
 mod engines;
+mod error_ordering;
 mod floats;
-mod floor;
-mod forest;
+mod gaussian_error;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
-mod gpu_turns;
+mod gpu_rotations;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod gpu_wide;
 mod histogram;
 mod hostile;
+mod merge_tree;
 mod metrics;
 mod offload;
-mod order;
 mod ptx;
 mod ptx_machine;
-mod ptx_turns;
+mod ptx_rotations;
 mod refusals;
+mod rotation_benchmark;
+mod rotation_engines;
 mod rotations;
 mod spacing;
 mod transcodes;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 mod translation;
-mod trial;
-mod turns;
 mod vectors;
 mod weighted;

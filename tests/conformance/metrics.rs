@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use quantoscope_core::bytes::Cursor;
-use quantoscope_core::metric::{Forest, LEAF, Merge, Moments, PairSums, moments_leaf, pair_leaf};
+use quantoscope_core::metric::{LEAF, Merge, MergeTree, Moments, PairSums, moments_leaf, pair_leaf};
 use quantoscope_tests::painters::paint;
 use quantoscope_tests::property::property;
 
@@ -12,7 +12,7 @@ fn close(a: f64, b: f64, scale: f64) -> bool {
 
 /// All leaves of one row, through the tree.
 fn whole<M: Merge>(n: usize, leaf: impl Fn(std::ops::Range<usize>) -> M) -> M {
-    let mut forest = Forest::new(1, n as u64);
+    let mut forest = MergeTree::new(1, n as u64);
     for at in 0..n.div_ceil(LEAF) {
         forest.leaf(0, at as u64, leaf(at * LEAF..n.min((at + 1) * LEAF)));
     }
@@ -143,7 +143,7 @@ fn cosine_keeps_its_rules() {
 
 #[test]
 fn asymmetry_is_of_rows() {
-    let mut forest = Forest::new(4, 300);
+    let mut forest = MergeTree::new(4, 300);
     for row in 0..4 {
         // Rows of mean +-0.1, and 1.0 once: the mean of |row mean| is about 0.1, that of all about 0.
         let sign = [0.1, -0.1][row % 2];

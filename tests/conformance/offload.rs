@@ -1,9 +1,11 @@
 //! The engine that works on a device, with the machine for PTX in the device's place: sound, broken, and failing.
 
 use crate::ptx::{SMALL, stored};
-use quantoscope_accel::cuda::texts::{SOURCES, Text};
-use quantoscope_accel::cuda::{Gpu, kernels, work};
-use quantoscope_accel::device::{Answer, Device, Kernel, Offload, Outcome, Task, Verdict, judge};
+use quantoscope_accel::cuda::ptx_modules::{PtxModule, SOURCES};
+use quantoscope_accel::cuda::{CudaDevice, kernels, work};
+use quantoscope_accel::device::{
+    Device, DeviceFuture, DeviceOutcome, Kernel, KernelTask, Offload, ProbeVerdict, probe_kernel,
+};
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::kernels::{Kernels, Scalar};
@@ -16,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What is the matter with a device.
 #[derive(Clone, Copy, PartialEq)]
-enum Fault {
+enum DeviceFault {
     None,
     /// A constant of Q4_0 is a little less than it should be, and one of each of two K types.
     Constant,
@@ -36,7 +38,7 @@ const LEN: usize = 32;
 struct Machine {
     programs: Programs,
     kernels: Vec<Kernel>,
-    fault: Fault,
+    fault: DeviceFault,
     runs: Arc<AtomicU32>,
 }
 
@@ -46,11 +48,17 @@ fn small() -> Vec<Kernel> {
 }
 
 impl Machine {
-    fn new(fault: Fault) -> Machine {
+    fn new(fault: DeviceFault) -> Machine {
         let edit = |text, source: &str| match (fault, text) {
-            (Fault::Constant, Text::Type(DType::Q4_0)) => source.replace("0f41080000", "0f4107FFFE"),
-            (Fault::Constant, Text::Type(DType::Q4_K)) => source.replace("0f3DCCCCCD", "0f3DCCD000"),
-            (Fault::Constant, Text::Type(DType::Q6_K)) => source.replace("0f3DCCCCCD", "0f3DCCD000"),
+            (DeviceFault::Constant, PtxModule::Type(DType::Q4_0)) => {
+                source.replace("0f41080000", "0f4107FFFE")
+            }
+            (DeviceFault::Constant, PtxModule::Type(DType::Q4_K)) => {
+                source.replace("0f3DCCCCCD", "0f3DCCD000")
+            }
+            (DeviceFault::Constant, PtxModule::Type(DType::Q6_K)) => {
+                source.replace("0f3DCCCCCD", "0f3DCCD000")
+            }
             _ => source.to_string(),
         };
         Machine { programs: Programs::new(edit), kernels: small(), fault, runs: Arc::default() }
@@ -66,21 +74,21 @@ impl Device for Machine {
         self.kernels.clone()
     }
 
-    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+    fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
         Box::pin(std::future::ready(self.perform(task, out)))
     }
 }
 
 impl Machine {
-    fn perform(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
-        let Some(work) = work(&task) else { return Ok(Outcome::Declined) };
+    fn perform(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
+        let Some(work) = work(&task) else { return Ok(DeviceOutcome::Declined) };
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
-        if matches!(self.fault, Fault::After(n) if runs >= n) {
+        if matches!(self.fault, DeviceFault::After(n) if runs >= n) {
             out.fill(0xEE);
             return Err(Error::new(Code::Device, "gone"));
         }
         let mut src = task.src.to_vec();
-        if self.fault == Fault::Flushes && task.from == DType::F32 {
+        if self.fault == DeviceFault::Flushes && task.from == DType::F32 {
             for x in src.as_chunks_mut::<4>().0 {
                 let value = f32::from_le_bytes(*x);
                 *x = if value.is_subnormal() { 0.0_f32.copysign(value) } else { value }.to_le_bytes();
@@ -88,21 +96,21 @@ impl Machine {
         }
         let last = out.last().copied();
         let sound = self.programs.perform(work, &src, out, 1 << 12).unwrap();
-        if let (Fault::Short, Some(byte), Some(last)) = (self.fault, out.last_mut(), last) {
+        if let (DeviceFault::Short, Some(byte), Some(last)) = (self.fault, out.last_mut(), last) {
             *byte = last;
         }
-        let done = sound || self.fault == Fault::Silent;
-        Ok(if done { Outcome::Done } else { Outcome::Declined })
+        let done = sound || self.fault == DeviceFault::Silent;
+        Ok(if done { DeviceOutcome::Done } else { DeviceOutcome::Declined })
     }
 }
 
 /// The engine on a machine, and how often that is asked since the probe (or ever, where it is to fail).
-fn engine(fault: Fault) -> (Offload, Arc<AtomicU32>) {
+fn engine(fault: DeviceFault) -> (Offload, Arc<AtomicU32>) {
     let machine = Machine::new(fault);
     let runs = Arc::clone(&machine.runs);
     let offload = Offload::new("machine", Box::new(machine), &Scalar);
     pollster::block_on(offload.probe(|_| true)).unwrap();
-    if !matches!(fault, Fault::After(_)) {
+    if !matches!(fault, DeviceFault::After(_)) {
         runs.store(0, Ordering::Relaxed);
     }
     (offload, runs)
@@ -123,11 +131,12 @@ fn agrees(offload: &Offload) -> u32 {
     let mut check = |from: DType, src: &[u8], to: DType| {
         let mut want = vec![0; to.bytes_for(n as u64).unwrap() as usize];
         let mut got = want.clone();
-        let outcome =
-            pollster::block_on(offload.make(Task { from, to, width: LEN, src, weights: &[] }, &mut got));
+        let outcome = pollster::block_on(
+            offload.make(KernelTask { from, to, width: LEN, src, weights: &[] }, &mut got),
+        );
         let mut values = vec![0.0; n];
         let refused = Scalar.recode(from, src, Encoding::Type(to), &mut values, &mut want);
-        if outcome == Outcome::Done {
+        if outcome == DeviceOutcome::Done {
             assert!(refused.is_ok() && got == want, "{from} to {to}");
             made += 1;
         }
@@ -149,7 +158,7 @@ fn agrees(offload: &Offload) -> u32 {
 
 #[test]
 fn a_sound_device_is_asked() {
-    let (engine, runs) = engine(Fault::None);
+    let (engine, runs) = engine(DeviceFault::None);
     assert_eq!(exact_count(&engine), SMALL.len() * 4);
     // Of five types and three families that nobody refuses: three sources, values themselves, and back.
     let made = agrees(&engine);
@@ -159,7 +168,7 @@ fn a_sound_device_is_asked() {
 
 #[test]
 fn a_broken_kernel_is_not_asked_and_the_others_are() {
-    let (engine, _) = engine(Fault::Constant);
+    let (engine, _) = engine(DeviceFault::Constant);
     for kernel in small() {
         let broken = kernel.to() == DType::Q4_0;
         assert_eq!(exact(&engine, kernel), !broken, "{kernel}");
@@ -169,7 +178,7 @@ fn a_broken_kernel_is_not_asked_and_the_others_are() {
 
 #[test]
 fn a_device_that_flushes_is_not_asked() {
-    let (engine, _) = engine(Fault::Flushes);
+    let (engine, _) = engine(DeviceFault::Flushes);
     for kernel in small() {
         assert_eq!(exact(&engine, kernel), kernel.from() != DType::F32, "{kernel}");
     }
@@ -179,32 +188,32 @@ fn a_device_that_flushes_is_not_asked() {
 #[test]
 #[ignore = "make proof"]
 fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
-    let (silent, _) = engine(Fault::Silent);
+    let (silent, _) = engine(DeviceFault::Silent);
     assert_eq!((exact_count(&silent), agrees(&silent)), (0, 0));
-    let (short, _) = engine(Fault::Short);
+    let (short, _) = engine(DeviceFault::Short);
     assert_eq!((exact_count(&short), agrees(&short)), (0, 0));
 }
 
 #[test]
 #[ignore = "make proof"]
 fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
-    let (whole, runs) = engine(Fault::After(u32::MAX));
+    let (whole, runs) = engine(DeviceFault::After(u32::MAX));
     let probe = runs.load(Ordering::Relaxed);
     assert_eq!(exact_count(&whole), 20);
     for after in [0, 7] {
-        let (engine, runs) = engine(Fault::After(probe + after));
+        let (engine, runs) = engine(DeviceFault::After(probe + after));
         assert_eq!(exact_count(&engine), 20);
         assert!(agrees(&engine) <= after);
         assert_eq!(runs.load(Ordering::Relaxed), probe + after + 1);
         assert_eq!(engine.ended().as_deref(), Some("gone"));
     }
-    let dead = Offload::new("machine", Box::new(Machine::new(Fault::After(0))), &Scalar);
+    let dead = Offload::new("machine", Box::new(Machine::new(DeviceFault::After(0))), &Scalar);
     assert_eq!(pollster::block_on(dead.probe(|_| true)).expect_err("no device").code(), Code::Device);
 }
 
 #[test]
 fn a_device_that_is_not_there_says_what_is_missing() {
-    let found = Gpu::all();
+    let found = CudaDevice::all();
     if let Err(error) = &found {
         assert_eq!(error.code(), Code::Device);
         assert!(error.to_string().contains("CUDA"), "{error}");
@@ -219,9 +228,11 @@ fn a_device_that_is_not_there_says_what_is_missing() {
 fn a_broken_search_is_not_asked() {
     for (to, weighted) in [(DType::Q4_K, false), (DType::Q6_K, true)] {
         let kernel = Kernel::Quantize { from: DType::F32, to, weighted };
-        for (fault, verdict) in [(Fault::None, Verdict::Exact), (Fault::Constant, Verdict::Refused)] {
+        for (fault, verdict) in
+            [(DeviceFault::None, ProbeVerdict::Exact), (DeviceFault::Constant, ProbeVerdict::Refused)]
+        {
             let machine = Machine { kernels: vec![kernel], ..Machine::new(fault) };
-            assert_eq!(pollster::block_on(judge(&machine, kernel)).unwrap(), verdict, "{kernel}");
+            assert_eq!(pollster::block_on(probe_kernel(&machine, kernel)).unwrap(), verdict, "{kernel}");
         }
     }
 }

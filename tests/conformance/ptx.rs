@@ -3,22 +3,22 @@
 //! `PTX_BLOCKS=1000 cargo test --release -p quantoscope-tests --test conformance ptx::` takes so many random blocks of each
 //! type, and the long vectors too; a test run takes a hundredth of that, and of vectors those of few blocks.
 
-use crate::engines::Engine;
+use crate::engines::NamedEngine;
 use crate::vectors::tops;
-use quantoscope_accel::cuda::launch::{Columns, dequantize, quantize};
-use quantoscope_accel::cuda::texts::{SOURCES, TYPES, Text};
-use quantoscope_accel::cuda::work::Work;
+use quantoscope_accel::cuda::launch::{WeightedColumns, dequantize, quantize};
+use quantoscope_accel::cuda::ptx_modules::{PtxModule, SOURCES, TYPES};
+use quantoscope_accel::cuda::task::CudaTask;
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::quant::Encoding;
 use quantoscope_tests::painters::{blocks, importance, paint, word};
-use quantoscope_tests::ptx::{Given, Programs};
+use quantoscope_tests::ptx::{LaunchInputs, Programs};
 use quantoscope_tests::vectors::{f32_bytes, load, sha256};
 
 /// What stands where nothing was written yet.
 const NOTHING: u8 = 0xA5;
-const SCALAR: Engine = Engine { name: "scalar", kernels: &Scalar };
+const SCALAR: NamedEngine = NamedEngine { name: "scalar", kernels: &Scalar };
 const WIDE: [DType; 5] = [DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K];
 /// The types with 32 values a block.
 pub const SMALL: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
@@ -44,18 +44,20 @@ fn encode(
     first: u32,
 ) -> (Vec<u8>, bool) {
     let count = raw.len() / (len(to) * from.block_bytes() as usize);
-    let columns = (!weights.is_empty()).then(|| Columns { row: (weights.len() / len(to)) as u32, first });
+    let columns =
+        (!weights.is_empty()).then(|| WeightedColumns { row: (weights.len() / len(to)) as u32, first });
     let launch = quantize(from, to, count as u32, columns).unwrap();
     let out = vec![NOTHING; count * to.block_bytes() as usize];
-    programs.run(&[launch], Given { src: raw, out, weights, table: &[], between: 0 }).unwrap()
+    programs.run(&[launch], LaunchInputs { src: raw, out, weights, table: &[], between: 0 }).unwrap()
 }
 
 fn decode(programs: &Programs, from: DType, raw: &[u8]) -> Vec<f32> {
     let count = raw.len() / from.block_bytes() as usize;
     let launch = dequantize(from, count as u32).unwrap();
     let out = vec![NOTHING; 4 * len(from) * count];
-    let (out, _) =
-        programs.run(&[launch], Given { src: raw, out, weights: &[], table: &[], between: 0 }).unwrap();
+    let (out, _) = programs
+        .run(&[launch], LaunchInputs { src: raw, out, weights: &[], table: &[], between: 0 })
+        .unwrap();
     out.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
 }
 
@@ -237,15 +239,15 @@ fn work_is_cut_and_joined() {
         };
         for cut in [1, 1000, 1 << 20] {
             let mut out = vec![NOTHING; want.len()];
-            let work = Work::Make { from, to, weights };
+            let work = CudaTask::Make { from, to, weights };
             assert!(programs.perform(work, &raw, &mut out, cut).unwrap());
             assert!(out == want, "{from} to {to}, {cut}");
         }
-        let work = Work::Make { from, to, weights };
+        let work = CudaTask::Make { from, to, weights };
         assert_eq!(work.slices(raw.len() - 1, want.len(), 1 << 20), None);
         assert_eq!(work.slices(raw.len(), want.len() + 1, 1 << 20), None);
     }
-    let none = Work::Make { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
+    let none = CudaTask::Make { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
     assert_eq!(none.slices(128, 18, 1 << 20), None);
 }
 
@@ -259,7 +261,7 @@ fn a_wrong_constant_is_noticed() {
         let count = if len(d) == 256 { 3 } else { 128 };
         let x: Vec<f32> = families.iter().flat_map(|f| paint(f, 11, count * len(d))).collect();
         let (raw, weights) = (f32_bytes(&x), importance(11, len(d)));
-        let source = Text::Type(d).source().unwrap();
+        let source = PtxModule::Type(d).source().unwrap();
         let (mut noticed, mut seen) = (0, Vec::new());
         for (at, _) in source.match_indices("0f") {
             let constant = &source[at..at + 10];
@@ -272,7 +274,7 @@ fn a_wrong_constant_is_noticed() {
             // What grids differ by must be wrong by more before codes of few bits change.
             let by = if len(d) == 256 { 0x20_0000 } else { 0x1000 };
             let wrong = format!("0f{:08X}", bits - by);
-            let programs = Programs::new(|text, source| match text == Text::Type(d) {
+            let programs = Programs::new(|text, source| match text == PtxModule::Type(d) {
                 true => source.replace(constant, &wrong),
                 false => source.to_string(),
             });
@@ -289,7 +291,7 @@ fn a_wrong_constant_is_noticed() {
 /// that is a thread's own, for that lies far away.
 #[test]
 fn the_texts_are_exact_and_old() {
-    for text in Text::all() {
+    for text in PtxModule::all() {
         let source = text.source().unwrap();
         assert!(source.contains("\n.version 6.0\n.target sm_70\n"), "{text:?}");
         for line in source.lines() {

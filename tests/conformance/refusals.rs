@@ -1,7 +1,9 @@
 //! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
 
 use crate::engines::{BLOCKS, encodings, engines, every};
-use quantoscope_core::quant::{Encoding, Importance, Refused, check_finite, decoder, encoder, transcoder};
+use quantoscope_core::quant::{
+    EncodeError, Encoding, ImportanceUse, check_finite, decoder, encoder, transcoder,
+};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::painters::paint;
 
@@ -19,7 +21,7 @@ fn nan_and_infinity_are_refused_with_the_first_index() {
                     let mut x = paint("normal", 1, 512);
                     x[at] = bad;
                     x[511] = bad;
-                    let want = if plain(e) { None } else { Some(Refused::NonFinite { index: at }) };
+                    let want = if plain(e) { None } else { Some(EncodeError::NonFinite { index: at }) };
                     assert_eq!(engine.encode(e, &x).err(), want, "{} {e} {at}", engine.name);
                 }
             }
@@ -34,9 +36,9 @@ fn nothing_is_written_before_a_refusal_of_nan() {
         x[511] = f32::NAN;
         let mut out = vec![0xA5; e.dtype().bytes_for(512).unwrap() as usize];
         let even = vec![1.0; 512];
-        let importance = (e.importance() == Importance::Required).then_some(&even[..]);
+        let importance = (e.importance() == ImportanceUse::Required).then_some(&even[..]);
         let refused = encoder(e).unwrap()(&x, importance, &mut out);
-        assert_eq!(refused, Err(Refused::NonFinite { index: 511 }), "{e}");
+        assert_eq!(refused, Err(EncodeError::NonFinite { index: 511 }), "{e}");
         assert!(out.iter().all(|&b| b == 0xA5), "{e}");
     }
 }
@@ -45,7 +47,7 @@ fn nothing_is_written_before_a_refusal_of_nan() {
 fn types_that_need_an_importance_row_say_so() {
     for e in BLOCKS {
         let mut out = vec![0; e.dtype().bytes_for(256).unwrap() as usize];
-        let needs = (e.importance() == Importance::Required).then_some(Refused::NeedsImportance);
+        let needs = (e.importance() == ImportanceUse::Required).then_some(EncodeError::NeedsImportance);
         for engine in engines() {
             let got = engine.kernels.encode(e, &paint("normal", 1, 256), None, &mut out).err();
             assert_eq!(got, needs, "{} {e}", engine.name);
@@ -58,7 +60,7 @@ fn nan_in_the_tail_of_a_lattice_tensor_is_refused() {
     for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
         let mut x = paint("normal", 1, 40);
         x[37] = f32::NEG_INFINITY;
-        assert_eq!(every().encode(e, &x), Err(Refused::NonFinite { index: 37 }));
+        assert_eq!(every().encode(e, &x), Err(EncodeError::NonFinite { index: 37 }));
     }
 }
 
@@ -71,14 +73,14 @@ fn f16_overflow_names_the_value() {
             let mut x = vec![largest; 300];
             assert!(every().encode(e, &x).is_ok(), "65519.996 rounds to 65504");
             x[at] = -over;
-            assert_eq!(every().encode(e, &x), Err(Refused::F16Overflow { index: at }), "{e}");
+            assert_eq!(every().encode(e, &x), Err(EncodeError::F16Overflow { index: at }), "{e}");
         }
     }
     assert!(every().encode(Encoding::Type(DType::F16), &[f32::INFINITY, f32::NAN]).is_ok());
     let both = [1.0, over, f32::NAN];
-    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(Refused::F16Overflow { index: 1 }));
+    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(EncodeError::F16Overflow { index: 1 }));
     let both = [f32::NAN, over];
-    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(Refused::NonFinite { index: 0 }));
+    assert_eq!(every().encode(Encoding::F16Finite, &both), Err(EncodeError::NonFinite { index: 0 }));
 }
 
 /// The least magnitude, to a few bits, at which a block holding it alone is refused.
@@ -130,19 +132,19 @@ fn scales_and_biases_that_overflow_are_refused() {
         assert_eq!(limit(e, alone), positive, "{e}");
         assert_eq!(limit(e, |x| alone(-x)), negative, "{e}");
         let x = [alone(0.0), alone(-1e10), alone(1.0)].concat();
-        assert_eq!(every().encode(e, &x), Err(Refused::F16Overflow { index: length + 9 }), "{e}");
+        assert_eq!(every().encode(e, &x), Err(EncodeError::F16Overflow { index: length + 9 }), "{e}");
     }
 }
 
 #[test]
 fn a_refusal_becomes_an_error_with_its_element() {
-    let error = Refused::NonFinite { index: 7 }.error();
+    let error = EncodeError::NonFinite { index: 7 }.error();
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(7)));
-    let error = Refused::F16Overflow { index: 8 }.shifted(32).error();
+    let error = EncodeError::F16Overflow { index: 8 }.shifted(32).error();
     assert_eq!((error.code(), error.detail().element), (Code::F16Overflow, Some(40)));
-    let error = Refused::NotExact { block: 3 }.shifted(64).error();
+    let error = EncodeError::NotExact { block: 3 }.shifted(64).error();
     assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(160)));
-    let error = Refused::NeedsImportance.shifted(32).error();
+    let error = EncodeError::NeedsImportance.shifted(32).error();
     assert_eq!((error.code(), error.detail().element), (Code::NeedsImportance, None));
     assert!(check_finite(&[]).is_ok());
 }
@@ -153,11 +155,11 @@ fn every_encoding_says_what_it_makes_of_an_importance_row() {
         let names = DType::ALL.iter().filter(|&&d| Encoding::Type(d).importance() == which);
         names.map(|d| d.name()).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(with(Importance::Required), "IQ2_XXS IQ2_XS IQ1_S IQ1_M");
-    assert_eq!(with(Importance::Wanted), "IQ3_XXS IQ3_S IQ2_S");
-    assert_eq!(with(Importance::Optional), "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS");
+    assert_eq!(with(ImportanceUse::Required), "IQ2_XXS IQ2_XS IQ1_S IQ1_M");
+    assert_eq!(with(ImportanceUse::Wanted), "IQ3_XXS IQ3_S IQ2_S");
+    assert_eq!(with(ImportanceUse::Optional), "Q4_0 Q4_1 Q5_0 Q5_1 Q2_K Q3_K Q4_K Q5_K Q6_K IQ4_NL IQ4_XS");
     for e in [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym] {
-        assert_eq!(e.importance(), Importance::Ignored);
+        assert_eq!(e.importance(), ImportanceUse::Ignored);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use quantoscope_core::Code;
-use quantoscope_core::rotate::hadamard::Hadamard;
-use quantoscope_core::rotate::signs::{block_seed, signs};
-use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_core::rotation::hadamard::Hadamard;
+use quantoscope_core::rotation::signs::{block_seed, signs};
+use quantoscope_core::rotation::{Form, Rotation};
 use quantoscope_tests::property::property;
 
 const LENGTHS: [u64; 14] = [1, 2, 4, 12, 16, 24, 36, 40, 52, 64, 96, 144, 160, 576];

@@ -5,7 +5,7 @@ use quantoscope_core::DType;
 use quantoscope_core::float::{Spacing, nonfinite};
 use quantoscope_core::metric::pair_leaf_f64;
 use quantoscope_core::quant::Encoding;
-use quantoscope_core::quant::floor::scale_floor;
+use quantoscope_core::quant::gaussian_error::scale_floor;
 use quantoscope_tests::painters::paint;
 
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8_E4M3, DType::F8_E5M2];

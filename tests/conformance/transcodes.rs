@@ -3,11 +3,11 @@
 use crate::engines::every;
 use proptest::prelude::*;
 use quantoscope_core::DType;
-use quantoscope_core::quant::{Encoding, Refused, transcoder};
+use quantoscope_core::quant::{EncodeError, Encoding, transcoder};
 use quantoscope_tests::painters::{blocks, paint};
 use quantoscope_tests::property::property;
 
-fn transcode(from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, Refused> {
+fn transcode(from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, EncodeError> {
     let blocks = raw.len() / from.block_bytes() as usize;
     let mut out = vec![0; blocks * to.block_bytes() as usize];
     transcoder(from, to).unwrap()(raw, &mut out).map(|()| out)
@@ -55,9 +55,9 @@ fn a_bias_that_is_not_minus_eight_scales_is_refused() {
     // A subnormal scale: binary16 of -8 s is finer than -8 times binary16 of s.
     x[64..].iter_mut().for_each(|x| *x *= 1e-4);
     let raw = every().encode(Encoding::LatticeSym, &x).unwrap();
-    assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(Refused::NotExact { block: 2 }));
+    assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(EncodeError::NotExact { block: 2 }));
     let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
-    assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(Refused::NotExact { block: 0 }));
+    assert_eq!(transcode(LATTICE, DType::Q4_0, &raw), Err(EncodeError::NotExact { block: 0 }));
 }
 
 /// A block with these header fields and codes 0, 1, ... 15, 0, 1, ...
@@ -72,11 +72,11 @@ fn what_a_lattice_loader_refuses_is_refused() {
     let (one, minus_one, inf, nan) = (0x3C00, 0xBC00, 0x7C00, 0x7E00);
     for (d, m) in [(minus_one, one), (inf, one), (nan, one), (one, inf), (one, nan), (0x8000, 0x8000)] {
         let got = transcode(DType::Q4_1, LATTICE, &block(d, m));
-        assert_eq!(got, Err(Refused::NotExact { block: 0 }), "{d:04x} {m:04x}");
+        assert_eq!(got, Err(EncodeError::NotExact { block: 0 }), "{d:04x} {m:04x}");
     }
     for (s, b) in [(0, 0), (0x8000, 0), (minus_one, 0x4800), (inf, 0xFC00), (nan, nan)] {
         let got = transcode(LATTICE, DType::Q4_0, &block(s, b));
-        assert_eq!(got, Err(Refused::NotExact { block: 0 }), "{s:04x} {b:04x}");
+        assert_eq!(got, Err(EncodeError::NotExact { block: 0 }), "{s:04x} {b:04x}");
     }
 }
 

@@ -1,11 +1,11 @@
 //! Every committed vector, recomputed by every engine.
 
-use crate::engines::{Engine, engines};
+use crate::engines::{NamedEngine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
-use quantoscope_core::quant::{Encoding, Importance, Refused, encoder};
+use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, encoder};
 use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
-use quantoscope_tests::vectors::{Case, Vectors, f32_bytes, load, sha256};
+use quantoscope_tests::vectors::{VectorCase, VectorFile, f32_bytes, load, sha256};
 
 const FILES: [&str; 31] = [
     "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q8_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "q8_k", "iq1_s",
@@ -39,28 +39,28 @@ fn infinite(d: DType, block: &[u8]) -> bool {
 }
 
 /// The painted input, which must be the one the reference saw.
-fn input(case: &Case) -> Vec<f32> {
+fn input(case: &VectorCase) -> Vec<f32> {
     let x = paint(&case.family, case.seed, case.n);
     assert_eq!(Some(sha256(&f32_bytes(&x))), case.input_sha256, "painters differ: {}", case.family);
     x
 }
 
 /// The bytes, or the refusal, with the painted importance where the case has any.
-fn encode(engine: &Engine, e: Encoding, x: &[f32], case: &Case) -> Result<Vec<u8>, Refused> {
+fn encode(engine: &NamedEngine, e: Encoding, x: &[f32], case: &VectorCase) -> Result<Vec<u8>, EncodeError> {
     let Some(row) = &case.importance else { return engine.encode(e, x) };
     let weights = importance(row.seed, row.columns);
     assert_eq!(sha256(&f32_bytes(&weights)), row.sha256, "painters differ: importance");
     engine.encode_weighted(e, x, &weights)
 }
 
-fn check_decoded(engine: &Engine, d: DType, raw: &[u8], case: &Case, place: &str) {
+fn check_decoded(engine: &NamedEngine, d: DType, raw: &[u8], case: &VectorCase, place: &str) {
     if let Some(want) = &case.decoded_sha256 {
         assert_eq!(&sha256(&f32_bytes(&engine.decode(d, raw, case.n))), want, "decoded: {place}");
     }
 }
 
 /// Values for which the encoder must do what the reference does.
-fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+fn check_case(engine: &NamedEngine, e: Encoding, case: &VectorCase, place: &str) {
     let raw = encode(engine, e, &input(case), case).unwrap_or_else(|r| panic!("{place}: {r:?}"));
     if let Some(want) = case.bytes() {
         assert_eq!(raw, want, "{place}");
@@ -70,7 +70,7 @@ fn check_case(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 }
 
 /// Block by block: refused exactly where a header field of the reference is infinite, else the same bytes.
-fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+fn check_huge(engine: &NamedEngine, e: Encoding, case: &VectorCase, place: &str) {
     let x = input(case);
     let (length, size) = (e.dtype().block_len() as usize, e.dtype().block_bytes() as usize);
     let known = case.bytes();
@@ -83,7 +83,7 @@ fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
         };
         match encode(engine, e, block, case) {
             // Where ggml's own sums overflow its header may be finite, and its values are nonsense.
-            Err(Refused::F16Overflow { index }) => {
+            Err(EncodeError::F16Overflow { index }) => {
                 let loud = block.iter().any(|x| x.abs() > if length > 32 { 1e9 } else { 1e18 });
                 let sums = length > 32 || case.importance.is_some();
                 assert!((refused || loud && sums) && index < length, "{place}, block {n}");
@@ -95,14 +95,14 @@ fn check_huge(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 }
 
 /// Plain conversions of every pattern, which encoders may refuse, by the function itself.
-fn check_narrowing(d: DType, case: &Case, place: &str) {
+fn check_narrowing(d: DType, case: &VectorCase, place: &str) {
     let narrow = if d == DType::F16 { f32_to_f16 } else { f32_to_bf16 };
     let raw: Vec<u8> = input(case).iter().flat_map(|&x| narrow(x).to_le_bytes()).collect();
     assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "{place}");
 }
 
 /// The `.q4` file around the block bytes, as the original writes it.
-fn check_fixture(engine: &Engine, e: Encoding, case: &Case, place: &str) {
+fn check_fixture(engine: &NamedEngine, e: Encoding, case: &VectorCase, place: &str) {
     let raw = engine.encode(e, &lattice_fixture(case.seed, case.n)).unwrap();
     assert_eq!(Some(&raw), case.bytes().as_ref(), "{place}");
     let shape = case.shape.as_ref().unwrap();
@@ -114,12 +114,16 @@ fn check_fixture(engine: &Engine, e: Encoding, case: &Case, place: &str) {
 }
 
 /// Every vector of a file.
-pub fn check_file(engine: &Engine, file: &str, Vectors { encoding: e, provenance, cases }: &Vectors) {
+pub fn check_file(
+    engine: &NamedEngine,
+    file: &str,
+    VectorFile { encoding: e, provenance, cases }: &VectorFile,
+) {
     let d = e.dtype();
     let enough = if encoder(*e).is_some() { 10 } else { 1 };
     assert!(!provenance.is_empty() && cases.len() >= enough, "{file}");
     let weighted = cases.iter().filter(|c| c.importance.is_some()).count();
-    assert_eq!(weighted > 40, e.importance() != Importance::Ignored, "{file}");
+    assert_eq!(weighted > 40, e.importance() != ImportanceUse::Ignored, "{file}");
     for case in cases {
         let weights = if case.importance.is_some() { ", weighted" } else { "" };
         let place =

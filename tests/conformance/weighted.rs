@@ -3,13 +3,13 @@
 use crate::engines::{BLOCKS, encodings, engines};
 use proptest::prelude::*;
 use quantoscope_core::DType;
-use quantoscope_core::quant::{Encoding, Importance, Refused, encoder};
+use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, encoder};
 use quantoscope_tests::painters::{importance, paint};
 use quantoscope_tests::property::property;
 
 /// Those that use it.
 fn users() -> impl Iterator<Item = Encoding> {
-    BLOCKS.into_iter().filter(|e| e.importance() != Importance::Ignored)
+    BLOCKS.into_iter().filter(|e| e.importance() != ImportanceUse::Ignored)
 }
 
 fn block(e: Encoding) -> usize {
@@ -65,7 +65,7 @@ fn importance_is_used_or_ignored_as_the_table_says() {
     for (engine, e) in engines().iter().flat_map(|n| encodings().into_iter().map(move |e| (n, e))) {
         let without = engine.encode(e, &x).unwrap();
         let with = engine.encode_weighted(e, &x, &w).unwrap();
-        assert_eq!(without == with, e.importance() == Importance::Ignored, "{} {e}", engine.name);
+        assert_eq!(without == with, e.importance() == ImportanceUse::Ignored, "{} {e}", engine.name);
     }
 }
 
@@ -99,7 +99,7 @@ fn where_nothing_counts_the_scale_is_zero() {
             DType::Q5_1 => {
                 assert!(x.iter().zip(&back).all(|(a, b)| (a - b).abs() < 0.005), "{}", engine.name)
             }
-            _ if e.importance() != Importance::Optional => assert!(back.iter().all(|x| x.is_finite())),
+            _ if e.importance() != ImportanceUse::Optional => assert!(back.iter().all(|x| x.is_finite())),
             _ => assert!(back.iter().all(|&x| x == 0.0), "{} {e}", engine.name),
         }
     }
@@ -113,7 +113,7 @@ fn nan_and_infinity_are_refused_before_anything_is_written() {
             (x[700], x[1023]) = (bad, bad);
             let mut out = vec![0xA5; e.dtype().bytes_for(1024).unwrap() as usize];
             let refusal = encoder(e).unwrap()(&x, Some(&w), &mut out);
-            assert_eq!(refusal, Err(Refused::NonFinite { index: 700 }), "{e}");
+            assert_eq!(refusal, Err(EncodeError::NonFinite { index: 700 }), "{e}");
             assert!(out.iter().all(|&b| b == 0xA5), "{e}");
         }
     }
@@ -126,7 +126,7 @@ fn what_overflows_is_refused_at_the_loudest() {
             let mut x = paint("normal", 1, 1024);
             x[700] = loud;
             let refusal = engine.encode_weighted(e, &x, &[1.0; 512]);
-            assert_eq!(refusal, Err(Refused::F16Overflow { index: 700 }), "{} {e} {loud:e}", engine.name);
+            assert_eq!(refusal, Err(EncodeError::F16Overflow { index: 700 }), "{} {e} {loud:e}", engine.name);
         }
     }
 }

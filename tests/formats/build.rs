@@ -1,6 +1,6 @@
 //! Files made by hand, right and wrong ones, and what to expect of the wrong ones.
 
-use quantoscope_core::error::Culprit;
+use quantoscope_core::error::ErrorKind;
 use quantoscope_core::format::{Checkpoint, Container, Root};
 use quantoscope_core::{Code, Result};
 use quantoscope_tests::drive::{Files, drive, open};
@@ -26,53 +26,53 @@ pub fn marked(text: &str) -> (String, u64) {
 
 /// GGUF bytes, one field after the other.
 #[derive(Clone, Default)]
-pub struct Gguf {
+pub struct GgufBuilder {
     pub bytes: Vec<u8>,
     /// Where the error is expected.
     pub mark: Option<u64>,
 }
 
-impl Gguf {
-    pub fn new(tensors: u64, key_values: u64) -> Gguf {
-        Gguf::default().raw(b"GGUF").u32(3).u64(tensors).u64(key_values)
+impl GgufBuilder {
+    pub fn new(tensors: u64, key_values: u64) -> GgufBuilder {
+        GgufBuilder::default().raw(b"GGUF").u32(3).u64(tensors).u64(key_values)
     }
 
-    pub fn raw(mut self, bytes: &[u8]) -> Gguf {
+    pub fn raw(mut self, bytes: &[u8]) -> GgufBuilder {
         self.bytes.extend_from_slice(bytes);
         self
     }
 
-    pub fn u32(self, v: u32) -> Gguf {
+    pub fn u32(self, v: u32) -> GgufBuilder {
         self.raw(&v.to_le_bytes())
     }
 
-    pub fn u64(self, v: u64) -> Gguf {
+    pub fn u64(self, v: u64) -> GgufBuilder {
         self.raw(&v.to_le_bytes())
     }
 
-    pub fn string(self, text: &[u8]) -> Gguf {
+    pub fn string(self, text: &[u8]) -> GgufBuilder {
         self.u64(text.len() as u64).raw(text)
     }
 
     /// A whole tensor description, axes innermost first.
-    pub fn tensor(self, name: &str, axes: &[u64], kind: u32, offset: u64) -> Gguf {
+    pub fn tensor(self, name: &str, axes: &[u64], kind: u32, offset: u64) -> GgufBuilder {
         let head = self.string(name.as_bytes()).u32(axes.len() as u32);
         axes.iter().fold(head, |g, &a| g.u64(a)).u32(kind).u64(offset)
     }
 
     /// A key-value of type u32.
-    pub fn key_u32(self, key: &str, value: u32) -> Gguf {
+    pub fn key_u32(self, key: &str, value: u32) -> GgufBuilder {
         self.string(key.as_bytes()).u32(4).u32(value)
     }
 
     /// What follows is where the error is.
-    pub fn mark(mut self) -> Gguf {
+    pub fn mark(mut self) -> GgufBuilder {
         self.mark = Some(self.bytes.len() as u64);
         self
     }
 
     /// Zeros up to a multiple of `align`, then `n` more.
-    pub fn data(mut self, align: usize, n: usize) -> Gguf {
+    pub fn data(mut self, align: usize, n: usize) -> GgufBuilder {
         let end = self.bytes.len().next_multiple_of(align) + n;
         self.bytes.resize(end, 0);
         self
@@ -81,7 +81,7 @@ impl Gguf {
 
 /// A lattice file: magic, version, the number of axes, axes, element count, payload of zeros.
 pub fn lattice(magic: &[u8], version: u32, ndim: u32, axes: &[u64], numel: u64, payload: usize) -> Vec<u8> {
-    let head = Gguf::default().raw(magic).u32(version).u32(ndim);
+    let head = GgufBuilder::default().raw(magic).u32(version).u32(ndim);
     let mut out = axes.iter().fold(head, |g, &a| g.u64(a)).u64(numel).bytes;
     out.resize(out.len() + payload, 0);
     out
@@ -122,6 +122,6 @@ pub fn no_prefix_opens(name: &str, bytes: &[u8], container: Container) {
     for n in 0..bytes.len() {
         let outcome = open(Root::File(name), &Files::of(name, &bytes[..n]));
         let Err(error) = outcome else { panic!("the first {n} of {} bytes open", bytes.len()) };
-        assert_eq!(error.code().culprit(), Culprit::File, "the first {n} of {} bytes: {error}", bytes.len());
+        assert_eq!(error.code().kind(), ErrorKind::File, "the first {n} of {} bytes: {error}", bytes.len());
     }
 }

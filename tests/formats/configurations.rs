@@ -1,12 +1,12 @@
 //! `config.json` and `adapter_config.json`: whatever is wrong in them is refused at its byte.
 
 use crate::families::folders;
-use crate::family_rules::Model;
+use crate::family_rules::FixtureModel;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use quantoscope_core::model::adapter;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model::family::rules;
+use quantoscope_core::model::lora_adapter;
 use quantoscope_core::{Code, Error};
 use std::sync::LazyLock;
 
@@ -61,7 +61,7 @@ fn what_a_forward_pass_cannot_use_is_refused_at_its_value() {
 
 #[test]
 fn what_the_rules_do_not_know_is_refused_at_its_value() {
-    let model = Model::fixture("llama");
+    let model = FixtureModel::fixture("llama");
     let config = String::from_utf8(model.config.clone()).expect("text");
     let config: serde_json::Value = serde_json::from_str(&config).expect("JSON");
     for (key, value, code) in [
@@ -106,19 +106,19 @@ fn adapters_are_refused_at_their_value() {
         (r#"{"peft_type": NaN}"#, Code::BadJson, "NaN}"),
         (r#"{"peft_type": "LORA"} {}"#, Code::BadJson, "{}"),
     ] {
-        let error = adapter::check(text.as_bytes()).expect_err(text);
+        let error = lora_adapter::check(text.as_bytes()).expect_err(text);
         let (found, rest) = placed(text.as_bytes(), "adapter_config.json", &error);
         assert_eq!((found, rest.get(..at.len())), (code, Some(at.as_bytes())), "{text}: {error}");
     }
-    let error = adapter::check(b"{\"peft_type\": \"\xff\"}").expect_err("no text");
+    let error = lora_adapter::check(b"{\"peft_type\": \"\xff\"}").expect_err("no text");
     assert_eq!((error.code(), error.detail().offset), (Code::BadUtf8, Some(15)));
-    let error = adapter::check("[".repeat(1000).as_bytes()).expect_err("too deep");
+    let error = lora_adapter::check("[".repeat(1000).as_bytes()).expect_err("too deep");
     assert_eq!((error.code(), error.detail().offset), (Code::TooDeep, Some(64)));
 }
 
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
+static MODELS: LazyLock<Vec<FixtureModel>> = LazyLock::new(|| {
     let name = |p: std::path::PathBuf| p.file_name().and_then(|n| n.to_str()).map(String::from);
-    folders().into_iter().filter_map(name).map(|name| Model::fixture(&name)).collect()
+    folders().into_iter().filter_map(name).map(|name| FixtureModel::fixture(&name)).collect()
 });
 
 proptest! {

@@ -3,7 +3,8 @@
 use crate::families::{axes, folders, json};
 use quantoscope_core::bytes::ByteRange;
 use quantoscope_core::model::family::{
-    HeadSide, Heads, HeadsVerdict, NormForm, Part, Rules, StreamPart, StreamVerdict, known, rules,
+    HeadSide, HeadsVerdict, NormForm, RotationRoles, RotationRules, StreamRole, StreamVerdict, ValueHeads,
+    known, rules,
 };
 use quantoscope_core::tensor::{Shape, TensorInfo};
 use quantoscope_core::{DType, Result};
@@ -12,7 +13,7 @@ use std::collections::BTreeMap;
 
 /// A family's configuration and tensors, without their bytes.
 #[derive(Clone)]
-pub struct Model {
+pub struct FixtureModel {
     pub config: Vec<u8>,
     pub tensors: Vec<TensorInfo>,
 }
@@ -23,30 +24,30 @@ pub fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
     TensorInfo { name: name.into(), dtype: DType::BF16, shape, file: 0, bytes }
 }
 
-impl Model {
+impl FixtureModel {
     /// Of entries of `rules.json`.
-    fn of<'a>(config: &[u8], entries: impl Iterator<Item = (&'a str, &'a Value)>) -> Model {
+    fn of<'a>(config: &[u8], entries: impl Iterator<Item = (&'a str, &'a Value)>) -> FixtureModel {
         let real = entries.filter(|(_, e)| e["r1"].get("made_from").is_none());
-        Model { config: config.to_vec(), tensors: real.map(|(n, e)| tensor(n, &axes(e))).collect() }
+        FixtureModel { config: config.to_vec(), tensors: real.map(|(n, e)| tensor(n, &axes(e))).collect() }
     }
 
     /// The fixture of this name, in the layout of files.
-    pub fn fixture(family: &str) -> Model {
+    pub fn fixture(family: &str) -> FixtureModel {
         let folder = folders().into_iter().find(|f| f.ends_with(family)).expect("a fixture");
         let config = std::fs::read(folder.join("config.json")).expect("a configuration");
-        Model::of(&config, entries(&json(&folder.join("rules.json")), "tensors"))
+        FixtureModel::of(&config, entries(&json(&folder.join("rules.json")), "tensors"))
     }
 
-    pub fn rules(&self) -> Result<Rules> {
+    pub fn rules(&self) -> Result<RotationRules> {
         rules(Some(&self.config), &self.tensors)
     }
 
-    pub fn with(mut self, name: &str, shape: &[u64]) -> Model {
+    pub fn with(mut self, name: &str, shape: &[u64]) -> FixtureModel {
         self.tensors.push(tensor(name, shape));
         self
     }
 
-    pub fn without(mut self, name: &str) -> Model {
+    pub fn without(mut self, name: &str) -> FixtureModel {
         let before = self.tensors.len();
         self.tensors.retain(|t| t.name != name);
         assert!(self.tensors.len() < before, "there is no {name}");
@@ -54,7 +55,7 @@ impl Model {
     }
 
     /// With `value` under `key`, in a nested configuration where there is one.
-    pub fn saying(mut self, key: &str, value: Value) -> Model {
+    pub fn saying(mut self, key: &str, value: Value) -> FixtureModel {
         let mut config: Value = serde_json::from_slice(&self.config).expect("JSON");
         let nested = config.get("text_config").is_some();
         let inner = if nested { &mut config["text_config"] } else { &mut config };
@@ -63,7 +64,7 @@ impl Model {
         self
     }
 
-    pub fn part(&self, name: &str) -> Part {
+    pub fn part(&self, name: &str) -> RotationRoles {
         let index = self.tensors.iter().position(|t| t.name == name).expect(name);
         self.rules().expect("rules").parts[index]
     }
@@ -81,31 +82,31 @@ fn is_replaced(name: &str) -> bool {
 }
 
 /// A part in the words of `rules.json`.
-fn stream_in_words(part: StreamPart, name: impl Fn(usize) -> String) -> Value {
+fn stream_in_words(part: StreamRole, name: impl Fn(usize) -> String) -> Value {
     use serde_json::json;
     match part {
-        StreamPart::Untouched => json!({"side": "untouched"}),
-        StreamPart::Embedding { axis } => json!({"side": "embedding", "axis": axis}),
-        StreamPart::Writer { axis } => json!({"side": "writer", "axis": axis}),
-        StreamPart::Reader { axis, fold } => json!({"side": "reader", "axis": axis, "fold": name(fold)}),
-        StreamPart::Head { axis, fold } => json!({"side": "head", "axis": axis, "fold": name(fold)}),
-        StreamPart::Norm { form } => {
+        StreamRole::Untouched => json!({"side": "untouched"}),
+        StreamRole::Embedding { axis } => json!({"side": "embedding", "axis": axis}),
+        StreamRole::Writer { axis } => json!({"side": "writer", "axis": axis}),
+        StreamRole::Reader { axis, fold } => json!({"side": "reader", "axis": axis, "fold": name(fold)}),
+        StreamRole::Head { axis, fold } => json!({"side": "head", "axis": axis, "fold": name(fold)}),
+        StreamRole::Norm { form } => {
             let words = if form == NormForm::Gain { "w" } else { "1+w" };
             json!({"side": "norm", "form": words, "neutral": form.neutral() as u64})
         }
-        StreamPart::NormBias { of } => json!({"side": "norm_bias", "of": name(of)}),
-        StreamPart::MoreTokens => json!({"side": "more_tokens"}),
+        StreamRole::NormBias { of } => json!({"side": "norm_bias", "of": name(of)}),
+        StreamRole::Mtp => json!({"side": "more_tokens"}),
     }
 }
 
-fn heads_in_words(part: &Part, heads: &HeadsVerdict) -> Value {
+fn heads_in_words(part: &RotationRoles, heads: &HeadsVerdict) -> Value {
     let (Some(part), HeadsVerdict::Exact(heads)) = (part.heads, heads) else { return Value::Null };
-    let side = if part.side == HeadSide::Made { "writer" } else { "reader" };
+    let side = if part.side == HeadSide::VProj { "writer" } else { "reader" };
     let spans: Vec<(u64, u32)> = heads.spans(&part).iter().map(|s| (s.at, s.matrix)).collect();
     serde_json::json!({"side": side, "axis": part.axis, "spans": spans})
 }
 
-fn verdicts_agree(ours: &Rules, expected: &Value) {
+fn verdicts_agree(ours: &RotationRules, expected: &Value) {
     let r1 = match &ours.stream {
         StreamVerdict::Any => serde_json::json!({"exact": true, "rotation": "any"}),
         StreamVerdict::FixesOnes => serde_json::json!({"exact": true, "rotation": "fixes_ones"}),
@@ -115,7 +116,7 @@ fn verdicts_agree(ours: &Rules, expected: &Value) {
     };
     assert_eq!(r1, expected["r1"], "{}", expected["family"]);
     let r2 = match &ours.heads {
-        HeadsVerdict::Exact(Heads { length, matrices, .. }) => {
+        HeadsVerdict::Exact(ValueHeads { length, matrices, .. }) => {
             serde_json::json!({"exact": true, "length": length, "rotations": matrices})
         }
         HeadsVerdict::Refused { because } => serde_json::json!({"exact": false, "because": because}),
@@ -126,7 +127,7 @@ fn verdicts_agree(ours: &Rules, expected: &Value) {
 }
 
 /// Everything that core says of `model` is what these entries say.
-fn agree(model: &Model, expected: &Value, listed: &BTreeMap<&str, &Value>) {
+fn agree(model: &FixtureModel, expected: &Value, listed: &BTreeMap<&str, &Value>) {
     let ours = model.rules().unwrap_or_else(|e| panic!("{}: {e}", expected["family"]));
     verdicts_agree(&ours, expected);
     let name = |i: usize| model.tensors[i].name.to_string();
@@ -144,9 +145,9 @@ fn agree(model: &Model, expected: &Value, listed: &BTreeMap<&str, &Value>) {
         assert_eq!(&heads_in_words(part, &ours.heads), entry.get("r2").unwrap_or(&Value::Null), "{context}");
     }
     let made: Vec<_> = listed.iter().filter(|(_, e)| e["r1"].get("made_from").is_some()).collect();
-    assert_eq!(made.len(), usize::from(ours.made_head.is_some()), "{}", expected["family"]);
+    assert_eq!(made.len(), usize::from(ours.untied_head.is_some()), "{}", expected["family"]);
     for (head, entry) in made {
-        let ours = ours.made_head.as_ref().expect("a made head");
+        let ours = ours.untied_head.as_ref().expect("a made head");
         assert_eq!(ours.name, **head);
         assert_eq!(name(ours.source), entry["r1"]["made_from"]);
         assert_eq!(name(ours.fold), entry["r1"]["fold"]);
@@ -160,14 +161,14 @@ fn every_fixture_has_the_parts_that_were_measured() {
         let config = std::fs::read(folder.join("config.json")).expect("a configuration");
         let expected = json(&folder.join("rules.json"));
         let mut listed: BTreeMap<&str, &Value> = entries(&expected, "tensors").collect();
-        let model = Model::of(&config, listed.iter().map(|(n, e)| (*n, *e)));
+        let model = FixtureModel::of(&config, listed.iter().map(|(n, e)| (*n, *e)));
         agree(&model, &expected, &listed);
         families.push(model.rules().expect("rules").family);
         layouts[0] += 1;
         if expected["tensors_in_memory"].is_object() {
             listed.retain(|n, _| !is_replaced(n));
             listed.extend(entries(&expected, "tensors_in_memory"));
-            agree(&Model::of(&config, listed.iter().map(|(n, e)| (*n, *e))), &expected, &listed);
+            agree(&FixtureModel::of(&config, listed.iter().map(|(n, e)| (*n, *e))), &expected, &listed);
             layouts[1] += 1;
         }
     }
@@ -179,7 +180,7 @@ fn every_fixture_has_the_parts_that_were_measured() {
 }
 
 /// Renames what begins so.
-fn moved(model: &Model, from: &str, to: &str) -> Model {
+fn moved(model: &FixtureModel, from: &str, to: &str) -> FixtureModel {
     let mut model = model.clone();
     for tensor in &mut model.tensors {
         if let Some(rest) = tensor.name.strip_prefix(from) {
@@ -201,21 +202,21 @@ fn every_published_prefix_is_known() {
         ("opt", "model.", ""),
         ("falcon", "transformer.", ""),
     ] {
-        let model = Model::fixture(family);
+        let model = FixtureModel::fixture(family);
         let (ours, other) = (model.rules().expect("rules"), moved(&model, from, to).rules().expect("rules"));
         assert_eq!(ours.parts, other.parts, "{family}");
         assert_eq!(ours.stream, other.stream, "{family}");
     }
     // The head of a nested model is nested too.
-    let nested = moved(&Model::fixture("llama_tied"), "model.", "language_model.model.");
-    let made = nested.rules().expect("rules").made_head.expect("a head");
+    let nested = moved(&FixtureModel::fixture("llama_tied"), "model.", "language_model.model.");
+    let made = nested.rules().expect("rules").untied_head.expect("a head");
     assert_eq!(made.name, "language_model.lm_head.weight");
     let nested = moved(
-        &moved(&Model::fixture("llama"), "model.", "language_model.model."),
+        &moved(&FixtureModel::fixture("llama"), "model.", "language_model.model."),
         "lm_head",
         "language_model.lm_head",
     );
-    assert!(matches!(nested.part("language_model.lm_head.weight").stream, StreamPart::Head { axis: 1, .. }));
+    assert!(matches!(nested.part("language_model.lm_head.weight").stream, StreamRole::Head { axis: 1, .. }));
 }
 
 #[test]
@@ -228,12 +229,12 @@ fn buffers_and_masks_stay_by_name() {
         ("gpt_neox", "gpt_neox.layers.0.attention.bias", &[1, 1, 24, 24]),
         ("gpt_neox", "gpt_neox.layers.0.attention.rotary_emb.inv_freq", &[24]),
     ] {
-        let part = Model::fixture(family).with(name, shape).part(name);
-        assert_eq!(part, Part { stream: StreamPart::Untouched, heads: None }, "{family} {name}");
+        let part = FixtureModel::fixture(family).with(name, shape).part(name);
+        assert_eq!(part, RotationRoles { stream: StreamRole::Untouched, heads: None }, "{family} {name}");
     }
     // Nothing that could lie on the stream or on the values: no rule is needed.
     let other = "model.layers.0.self_attn.counter";
-    assert_eq!(Model::fixture("llama").with(other, &[5]).part(other).stream, StreamPart::Untouched);
+    assert_eq!(FixtureModel::fixture("llama").with(other, &[5]).part(other).stream, StreamRole::Untouched);
 }
 
 /// Sizes tell nothing: another axis may well be as long as the stream.
@@ -241,10 +242,10 @@ fn buffers_and_masks_stay_by_name() {
 fn what_stays_is_named_whatever_its_size() {
     let mut tried = 0;
     for folder in folders() {
-        let model = Model::fixture(folder.file_name().and_then(|n| n.to_str()).expect("a name"));
+        let model = FixtureModel::fixture(folder.file_name().and_then(|n| n.to_str()).expect("a name"));
         let ours = model.rules().expect("rules");
         for (i, part) in ours.parts.iter().enumerate() {
-            if *part == (Part { stream: StreamPart::Untouched, heads: None }) {
+            if *part == (RotationRoles { stream: StreamRole::Untouched, heads: None }) {
                 let name = model.tensors[i].name.clone();
                 let mut other = model.clone();
                 other.tensors[i] = tensor(&name, &[ours.hidden]);
@@ -265,11 +266,11 @@ fn predictors_of_further_tokens_are_told_apart() {
         ("deepseek_v3", "model.layers.2.self_attn.kv_b_proj.weight"),
         ("glm4_moe", "model.layers.2.input_layernorm.weight"),
     ] {
-        let part = Model::fixture(family).with(name, &[24, 48]).part(name);
-        assert_eq!(part, Part { stream: StreamPart::MoreTokens, heads: None }, "{family} {name}");
+        let part = FixtureModel::fixture(family).with(name, &[24, 48]).part(name);
+        assert_eq!(part, RotationRoles { stream: StreamRole::Mtp, heads: None }, "{family} {name}");
     }
     // Families without one have no further layers, not even whole ones.
-    let mut model = Model::fixture("llama");
+    let mut model = FixtureModel::fixture("llama");
     let last = model.tensors.clone().into_iter().filter(|t| t.name.contains(".layers.1."));
     let further = last.map(|t| TensorInfo { name: t.name.replace(".1.", ".2.").into(), ..t });
     model.tensors.extend(further);
@@ -279,42 +280,43 @@ fn predictors_of_further_tokens_are_told_apart() {
 
 #[test]
 fn a_head_beside_a_tied_embedding_is_no_made_one() {
-    let model = Model::fixture("llama_tied").with("lm_head.weight", &[64, 36]);
+    let model = FixtureModel::fixture("llama_tied").with("lm_head.weight", &[64, 36]);
     let rules = model.rules().expect("rules");
-    assert!(rules.tied && rules.made_head.is_none());
-    assert!(matches!(model.part("lm_head.weight").stream, StreamPart::Head { axis: 1, .. }));
+    assert!(rules.tied && rules.untied_head.is_none());
+    assert!(matches!(model.part("lm_head.weight").stream, StreamRole::Head { axis: 1, .. }));
     // Without a word about it the file decides, and the family where the file has a head.
-    let silent = Model::fixture("llama_tied").saying("tie_word_embeddings", Value::Null);
-    assert!(silent.rules().expect("rules").made_head.is_some());
-    let silent =
-        Model::fixture("gpt2").with("lm_head.weight", &[64, 24]).saying("tie_word_embeddings", Value::Null);
+    let silent = FixtureModel::fixture("llama_tied").saying("tie_word_embeddings", Value::Null);
+    assert!(silent.rules().expect("rules").untied_head.is_some());
+    let silent = FixtureModel::fixture("gpt2")
+        .with("lm_head.weight", &[64, 24])
+        .saying("tie_word_embeddings", Value::Null);
     assert!(silent.rules().expect("rules").tied);
 }
 
 #[test]
 fn biases_and_shapes_of_real_variants_have_their_parts() {
     // DeepSeek without a latent space for queries.
-    let lite = Model::fixture("deepseek_v2")
+    let lite = FixtureModel::fixture("deepseek_v2")
         .with("model.layers.0.self_attn.q_proj.weight", &[32, 24])
         .without("model.layers.0.self_attn.q_a_proj.weight")
         .without("model.layers.0.self_attn.q_b_proj.weight");
     assert!(matches!(
         lite.part("model.layers.0.self_attn.q_proj.weight").stream,
-        StreamPart::Reader { axis: 1, .. }
+        StreamRole::Reader { axis: 1, .. }
     ));
     // Feed-forward parts without experts among those with them, and norms of queries that a flag adds.
     for (family, name, shape, part) in [
-        ("qwen2_moe", "model.layers.0.mlp.down_proj.weight", &[24, 20][..], StreamPart::Writer { axis: 0 }),
-        ("qwen3_next", "model.layers.1.mlp.down_proj.weight", &[24, 20], StreamPart::Writer { axis: 0 }),
-        ("cohere", "model.layers.0.self_attn.q_norm.weight", &[6, 24], StreamPart::Untouched),
-        ("phi", "model.layers.0.self_attn.k_layernorm.weight", &[24], StreamPart::Untouched),
-        ("gpt_oss", "model.layers.0.mlp.experts.down_proj_bias", &[4, 24], StreamPart::Writer { axis: 1 }),
+        ("qwen2_moe", "model.layers.0.mlp.down_proj.weight", &[24, 20][..], StreamRole::Writer { axis: 0 }),
+        ("qwen3_next", "model.layers.1.mlp.down_proj.weight", &[24, 20], StreamRole::Writer { axis: 0 }),
+        ("cohere", "model.layers.0.self_attn.q_norm.weight", &[6, 24], StreamRole::Untouched),
+        ("phi", "model.layers.0.self_attn.k_layernorm.weight", &[24], StreamRole::Untouched),
+        ("gpt_oss", "model.layers.0.mlp.experts.down_proj_bias", &[4, 24], StreamRole::Writer { axis: 1 }),
     ] {
-        let mut model = Model::fixture(family);
+        let mut model = FixtureModel::fixture(family);
         model.tensors.retain(|t| t.name != name);
         assert_eq!(model.with(name, shape).part(name).stream, part, "{family} {name}");
     }
     // A bias of the head moves logits and nothing else.
-    let biased = Model::fixture("llama").with("lm_head.bias", &[24]);
-    assert_eq!(biased.part("lm_head.bias").stream, StreamPart::Untouched);
+    let biased = FixtureModel::fixture("llama").with("lm_head.bias", &[24]);
+    assert_eq!(biased.part("lm_head.bias").stream, StreamRole::Untouched);
 }

@@ -1,10 +1,10 @@
 //! What the rules of families refuse, and how: always by name, never by a guess and never by a panic.
 
 use crate::families::folders;
-use crate::family_rules::{Model, tensor};
+use crate::family_rules::{FixtureModel, tensor};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use quantoscope_core::model::family::{HeadsVerdict, StreamPart, StreamVerdict, rules};
+use quantoscope_core::model::family::{HeadsVerdict, StreamRole, StreamVerdict, rules};
 use quantoscope_core::{Code, DType};
 use quantoscope_tests::property::property;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn all() -> Vec<String> {
 
 /// It is refused for this tensor; returns the sentence.
 #[track_caller]
-fn refused(model: &Model, tensor: Option<&str>) -> String {
+fn refused(model: &FixtureModel, tensor: Option<&str>) -> String {
     let error = model.rules().expect_err("this must be refused");
     let detail = error.detail();
     assert_eq!((detail.code, detail.tensor.as_deref()), (Code::UnsupportedRotation, tensor), "{error}");
@@ -29,7 +29,7 @@ fn refused(model: &Model, tensor: Option<&str>) -> String {
 fn a_tensor_of_another_name_is_refused_by_that_name() {
     let mut tried = 0;
     for family in all() {
-        let model = Model::fixture(&family);
+        let model = FixtureModel::fixture(&family);
         let hidden = model.rules().expect("rules").hidden;
         for i in 0..model.tensors.len() {
             if !model.tensors[i].shape.axes().contains(&hidden) {
@@ -55,12 +55,12 @@ fn a_tensor_of_another_name_is_refused_by_that_name() {
 #[test]
 fn a_missing_norm_or_counterpart_is_refused() {
     for family in all() {
-        let model = Model::fixture(&family);
+        let model = FixtureModel::fixture(&family);
         let whole = model.rules().expect("rules");
         for (i, part) in whole.parts.iter().enumerate() {
             let name = &model.tensors[i].name;
             let weight = model.tensors[i].shape.axes().len() > 1;
-            let needed = matches!(part.stream, StreamPart::Norm { .. } | StreamPart::Embedding { .. });
+            let needed = matches!(part.stream, StreamRole::Norm { .. } | StreamRole::Embedding { .. });
             // A learned position beside the tokens may well be absent.
             let table = name.ends_with("wpe.weight") || name.ends_with("embed_positions.weight");
             if (needed && !table) || (part.heads.is_some() && weight) {
@@ -78,13 +78,13 @@ fn a_missing_norm_or_counterpart_is_refused() {
 #[test]
 fn a_named_tensor_of_another_shape_is_refused() {
     for family in all() {
-        let model = Model::fixture(&family);
+        let model = FixtureModel::fixture(&family);
         for (i, part) in model.rules().expect("rules").parts.iter().enumerate() {
             let axis = match part.stream {
-                StreamPart::Embedding { axis } | StreamPart::Writer { axis } => axis,
-                StreamPart::Reader { axis, .. } | StreamPart::Head { axis, .. } => axis,
-                StreamPart::Norm { .. } | StreamPart::NormBias { .. } => 0,
-                StreamPart::Untouched | StreamPart::MoreTokens => match part.heads {
+                StreamRole::Embedding { axis } | StreamRole::Writer { axis } => axis,
+                StreamRole::Reader { axis, .. } | StreamRole::Head { axis, .. } => axis,
+                StreamRole::Norm { .. } | StreamRole::NormBias { .. } => 0,
+                StreamRole::Untouched | StreamRole::Mtp => match part.heads {
                     Some(heads) => heads.axis,
                     None => continue,
                 },
@@ -111,7 +111,7 @@ fn a_named_tensor_of_another_shape_is_refused() {
 
 #[test]
 fn a_norm_without_readers_is_refused() {
-    let model = Model::fixture("cohere");
+    let model = FixtureModel::fixture("cohere");
     let mut alone = model.clone();
     alone
         .tensors
@@ -124,15 +124,15 @@ fn towers_and_projectors_without_rules_are_refused_by_name() {
     for name in
         ["multi_modal_projector.linear_2.weight", "model.layers.0.per_layer_gate.weight", "vision_tower.proj"]
     {
-        let message = refused(&Model::fixture("llama").with(name, &[24, 8]), Some(name));
+        let message = refused(&FixtureModel::fixture("llama").with(name, &[24, 8]), Some(name));
         assert!(message.contains("24"), "{message}");
     }
     // No axis of the stream's length: nothing that could write it or read it.
-    Model::fixture("llama").with("vision_tower.layer.weight", &[7, 9]).rules().expect("rules");
+    FixtureModel::fixture("llama").with("vision_tower.layer.weight", &[7, 9]).rules().expect("rules");
     // Beside the heads, as long as their values: what is between them is not known.
     let name = "model.layers.0.self_attn.sub_norm.weight";
-    refused(&Model::fixture("llama").with(name, &[16]), Some(name));
-    Model::fixture("llama").with("elsewhere.sub_norm.weight", &[16]).rules().expect("rules");
+    refused(&FixtureModel::fixture("llama").with(name, &[16]), Some(name));
+    FixtureModel::fixture("llama").with("elsewhere.sub_norm.weight", &[16]).rules().expect("rules");
 }
 
 #[test]
@@ -145,22 +145,22 @@ fn quantized_weights_with_a_part_are_refused() {
         ("llama", "model.layers.0.self_attn.q_proj.weight_packed"),
         ("deepseek_v3", "model.layers.0.self_attn.kv_b_proj.weight_scale_inv"),
     ] {
-        let message = refused(&Model::fixture(family).with(name, &[1, 3]), Some(name));
+        let message = refused(&FixtureModel::fixture(family).with(name, &[1, 3]), Some(name));
         assert!(message.contains("only plain weights"), "{message}");
     }
     for dtype in [DType::U8, DType::Q4_0] {
-        let mut model = Model::fixture("llama");
+        let mut model = FixtureModel::fixture("llama");
         model.tensors[0].dtype = dtype;
         let name = model.tensors[0].name.clone();
         assert!(refused(&model, Some(&name)).contains("only plain weights"));
     }
     // Where no rotation of the stream is exact, only the values have parts.
     let beside = "model.layers.0.mlp.down_proj.weight_scale";
-    Model::fixture("gemma3").with(beside, &[1]).rules().expect("rules");
+    FixtureModel::fixture("gemma3").with(beside, &[1]).rules().expect("rules");
     let on_it = "model.layers.0.self_attn.v_proj.weight_scale";
-    refused(&Model::fixture("gemma3").with(on_it, &[1]), Some(on_it));
+    refused(&FixtureModel::fixture("gemma3").with(on_it, &[1]), Some(on_it));
     // What lies beside the stream may be stored in any way.
-    Model::fixture("deepseek_v3")
+    FixtureModel::fixture("deepseek_v3")
         .with("model.layers.0.self_attn.q_b_proj.weight_scale", &[1])
         .rules()
         .expect("rules");
@@ -168,7 +168,7 @@ fn quantized_weights_with_a_part_are_refused() {
 
 #[test]
 fn unknown_families_and_variants_are_refused() {
-    let llama = Model::fixture("llama");
+    let llama = FixtureModel::fixture("llama");
     let error = rules(None, &llama.tensors).expect_err("no configuration");
     assert_eq!(error.code(), Code::UnsupportedRotation);
     assert_eq!(rules(Some(b"{"), &llama.tensors).expect_err("no JSON").code(), Code::BadJson);
@@ -179,7 +179,7 @@ fn unknown_families_and_variants_are_refused() {
     refused(&llama.clone().saying("hidden_size", Value::Null), None);
     refused(&llama.clone().saying("num_key_value_heads", json!(3)), None);
     refused(&llama.clone().without("lm_head.weight"), None);
-    refused(&Model { tensors: Vec::new(), ..llama.clone() }, None);
+    refused(&FixtureModel { tensors: Vec::new(), ..llama.clone() }, None);
     assert_eq!(llama.saying("hidden_size", json!(-1)).rules().expect_err("a size").code(), Code::BadValue);
     for (family, key, value) in [
         ("opt", "do_layer_norm_before", json!(false)),
@@ -187,7 +187,7 @@ fn unknown_families_and_variants_are_refused() {
         ("falcon", "new_decoder_architecture", Value::Null),
         ("stablelm", "use_parallel_residual", json!(true)),
     ] {
-        assert!(refused(&Model::fixture(family).saying(key, value), None).contains(key));
+        assert!(refused(&FixtureModel::fixture(family).saying(key, value), None).contains(key));
     }
 }
 
@@ -197,7 +197,7 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 #[derive(Clone, Debug)]
-enum Damage {
+enum CheckpointDamage {
     Name(Index, String),
     /// A character of a name becomes another.
     Letter(Index, Index, char),
@@ -207,16 +207,16 @@ enum Damage {
     Remove(Index),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn damage() -> impl Strategy<Value = CheckpointDamage> {
     let i = any::<Index>;
     prop_oneof![
         (i(), "(model|layers|h|mtp|[0-9]{1,12}|[a-zé_{},]{0,6}|\\.|weight|bias){0,8}")
-            .prop_map(|(i, n)| Damage::Name(i, n)),
-        (i(), i(), any::<char>()).prop_map(|(i, at, c)| Damage::Letter(i, at, c)),
-        (i(), prop::collection::vec(number(), 0..5)).prop_map(|(i, s)| Damage::Shape(i, s)),
-        (i(), i()).prop_map(|(i, t)| Damage::Type(i, t)),
-        (i(), number()).prop_map(|(i, n)| Damage::Config(i, n)),
-        i().prop_map(Damage::Remove),
+            .prop_map(|(i, n)| CheckpointDamage::Name(i, n)),
+        (i(), i(), any::<char>()).prop_map(|(i, at, c)| CheckpointDamage::Letter(i, at, c)),
+        (i(), prop::collection::vec(number(), 0..5)).prop_map(|(i, s)| CheckpointDamage::Shape(i, s)),
+        (i(), i()).prop_map(|(i, t)| CheckpointDamage::Type(i, t)),
+        (i(), number()).prop_map(|(i, n)| CheckpointDamage::Config(i, n)),
+        i().prop_map(CheckpointDamage::Remove),
     ]
 }
 
@@ -232,17 +232,17 @@ const KEYS: &[&str] = &[
     "num_hidden_layers",
 ];
 
-fn apply(mut model: Model, damage: &Damage) -> Model {
+fn apply(mut model: FixtureModel, damage: &CheckpointDamage) -> FixtureModel {
     let at = |i: &Index| i.index(model.tensors.len().max(1));
     if model.tensors.is_empty() {
         return model;
     }
     match damage {
-        Damage::Name(i, name) => {
+        CheckpointDamage::Name(i, name) => {
             let i = at(i);
             model.tensors[i].name = name.as_str().into();
         }
-        Damage::Letter(i, place, c) => {
+        CheckpointDamage::Letter(i, place, c) => {
             let i = at(i);
             let mut letters: Vec<char> = model.tensors[i].name.chars().collect();
             if !letters.is_empty() {
@@ -251,18 +251,18 @@ fn apply(mut model: Model, damage: &Damage) -> Model {
             }
             model.tensors[i].name = letters.into_iter().collect::<String>().into();
         }
-        Damage::Shape(i, shape) => {
+        CheckpointDamage::Shape(i, shape) => {
             let i = at(i);
             if let Some(shape) = quantoscope_core::tensor::Shape::new(shape.clone()) {
                 model.tensors[i].shape = shape;
             }
         }
-        Damage::Type(i, t) => {
+        CheckpointDamage::Type(i, t) => {
             let i = at(i);
             model.tensors[i].dtype = *t.get(DType::ALL);
         }
-        Damage::Config(key, n) => return model.saying(KEYS[key.index(KEYS.len())], json!(n)),
-        Damage::Remove(i) => {
+        CheckpointDamage::Config(key, n) => return model.saying(KEYS[key.index(KEYS.len())], json!(n)),
+        CheckpointDamage::Remove(i) => {
             let i = at(i);
             model.tensors.remove(i);
         }
@@ -270,7 +270,8 @@ fn apply(mut model: Model, damage: &Damage) -> Model {
     model
 }
 
-static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| all().iter().map(|f| Model::fixture(f)).collect());
+static MODELS: LazyLock<Vec<FixtureModel>> =
+    LazyLock::new(|| all().iter().map(|f| FixtureModel::fixture(f)).collect());
 
 proptest! {
     #![proptest_config(property(file!(), 3000))]
@@ -284,20 +285,20 @@ proptest! {
         prop_assert_eq!(rules.parts.len(), model.tensors.len());
         for (tensor, part) in model.tensors.iter().zip(&rules.parts) {
             let axes = tensor.shape.axes();
-            if let StreamPart::Reader { axis, fold } | StreamPart::Head { axis, fold } = part.stream {
+            if let StreamRole::Reader { axis, fold } | StreamRole::Head { axis, fold } = part.stream {
                 prop_assert_eq!(axes[axis], rules.hidden);
-                let is_norm = matches!(rules.parts[fold].stream, StreamPart::Norm { .. });
+                let is_norm = matches!(rules.parts[fold].stream, StreamRole::Norm { .. });
                 prop_assert!(is_norm, "{}", tensor.name);
             }
-            if let StreamPart::Embedding { axis } | StreamPart::Writer { axis } = part.stream {
+            if let StreamRole::Embedding { axis } | StreamRole::Writer { axis } = part.stream {
                 prop_assert_eq!(axes[axis], rules.hidden);
             }
-            if let StreamPart::NormBias { of } = part.stream {
-                let is_norm = matches!(rules.parts[of].stream, StreamPart::Norm { .. });
+            if let StreamRole::NormBias { of } = part.stream {
+                let is_norm = matches!(rules.parts[of].stream, StreamRole::Norm { .. });
                 prop_assert!(is_norm, "{}", tensor.name);
             }
             if matches!(rules.stream, StreamVerdict::Refused { .. }) {
-                prop_assert!(matches!(part.stream, StreamPart::Untouched | StreamPart::MoreTokens));
+                prop_assert!(matches!(part.stream, StreamRole::Untouched | StreamRole::Mtp));
             }
             let (Some(head), HeadsVerdict::Exact(heads)) = (part.heads, &rules.heads) else { continue };
             prop_assert!(heads.spans(&head).iter().all(|s| s.at + heads.length <= axes[head.axis] && s.matrix < heads.matrices));

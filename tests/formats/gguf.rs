@@ -1,6 +1,6 @@
 //! GGUF that is right: every value type, both versions, layout and back, any cut refused.
 
-use crate::build::{Gguf, no_prefix_opens, open_one, refused};
+use crate::build::{GgufBuilder, no_prefix_opens, open_one, refused};
 use quantoscope_core::format::gguf::{DEFAULT_ALIGNMENT, layout};
 use quantoscope_core::format::{Checkpoint, Container, LayoutTensor, Root, limits};
 use quantoscope_core::tensor::{MetaArray, MetaValue, Metadata, Shape};
@@ -11,8 +11,9 @@ use sha2::{Digest, Sha256};
 /// One value of every type, arrays of numbers, booleans, strings, arrays, and nothing.
 fn every_value() -> Metadata {
     let array = |element, len, raw: &[u8]| MetaValue::Array(MetaArray { element, len, raw: raw.to_vec() });
-    let words = Gguf::default().string(b"ab").string(b"").string("\u{e9}".as_bytes()).bytes;
-    let nested = Gguf::default().u32(4).u64(2).u32(7).u32(8).u32(8).u64(1).string(b"x").u32(0).u64(0).bytes;
+    let words = GgufBuilder::default().string(b"ab").string(b"").string("\u{e9}".as_bytes()).bytes;
+    let nested =
+        GgufBuilder::default().u32(4).u64(2).u32(7).u32(8).u32(8).u64(1).string(b"x").u32(0).u64(0).bytes;
     let values = [
         MetaValue::U8(200),
         MetaValue::I8(-3),
@@ -87,7 +88,7 @@ fn the_layout_of_a_small_file_byte_for_byte() {
         &[t, LayoutTensor { name: "v", ..t }],
     );
     let l = l.expect("it lays out");
-    let by_hand = Gguf::new(2, 1).string(b"a").u32(7).raw(&[1]);
+    let by_hand = GgufBuilder::new(2, 1).string(b"a").u32(7).raw(&[1]);
     let by_hand = by_hand.tensor("w", &[3, 2], 0, 0).tensor("v", &[3, 2], 0, 32).data(32, 0);
     assert_eq!(l.header, by_hand.bytes);
     let data = l.header.len() as u64;
@@ -105,7 +106,7 @@ fn version_2_reads_like_version_3() {
 
 #[test]
 fn no_axes_are_a_scalar_and_zero_is_a_size() {
-    let bytes = Gguf::new(2, 0).tensor("s", &[], 0, 0).tensor("z", &[0, 7], 0, 32).data(32, 32).bytes;
+    let bytes = GgufBuilder::new(2, 0).tensor("s", &[], 0, 0).tensor("z", &[0, 7], 0, 32).data(32, 32).bytes;
     let c = open_one("m.gguf", &bytes).expect("it opens");
     assert_eq!((c.tensors[0].shape.axes(), c.tensors[0].bytes.len()), (&[][..], 4));
     assert_eq!((c.tensors[1].shape.axes(), c.tensors[1].bytes.len()), (&[7, 0][..], 0));
@@ -114,7 +115,7 @@ fn no_axes_are_a_scalar_and_zero_is_a_size() {
 #[test]
 fn a_file_without_tensors_is_a_vocabulary() {
     for padding in [0, 5] {
-        let bytes = Gguf::new(0, 1).key_u32("a", 1).raw(&vec![0; padding]).bytes;
+        let bytes = GgufBuilder::new(0, 1).key_u32("a", 1).raw(&vec![0; padding]).bytes;
         let c = open_one("m.gguf", &bytes).expect("it opens");
         assert_eq!((c.tensors.len(), c.warnings.len()), (0, 0));
     }
@@ -123,7 +124,7 @@ fn a_file_without_tensors_is_a_vocabulary() {
 #[test]
 fn the_padding_of_the_last_tensor_may_be_missing_and_more_is_a_warning() {
     let warnings = |n: usize| {
-        let bytes = Gguf::new(1, 0).tensor("t", &[2], 0, 0).data(32, n).bytes;
+        let bytes = GgufBuilder::new(1, 0).tensor("t", &[2], 0, 0).data(32, n).bytes;
         open_one("m.gguf", &bytes).expect("it opens").warnings
     };
     assert_eq!((warnings(8), warnings(20), warnings(32)), (vec![], vec![], vec![]));
@@ -143,7 +144,8 @@ fn a_file_cut_at_any_byte_is_refused() {
 
 #[test]
 fn a_large_vocabulary_is_read_in_bounded_pieces_and_few_of_them() {
-    let words = (0..400_000).fold(Gguf::default(), |g, i| g.string(format!("word{i}").as_bytes())).bytes;
+    let words =
+        (0..400_000).fold(GgufBuilder::default(), |g, i| g.string(format!("word{i}").as_bytes())).bytes;
     let array = |element, len, raw: Vec<u8>| MetaValue::Array(MetaArray { element, len, raw });
     let metadata = Metadata(vec![
         ("tokens".into(), array(8, 400_000, words)),
@@ -160,7 +162,7 @@ fn a_large_vocabulary_is_read_in_bounded_pieces_and_few_of_them() {
 
 #[test]
 fn only_the_header_is_read_however_large_the_file() {
-    let header = Gguf::new(1, 0).tensor("t", &[1 << 40], 24, 0).data(32, 0).bytes;
+    let header = GgufBuilder::new(1, 0).tensor("t", &[1 << 40], 24, 0).data(32, 0).bytes;
     let len = header.len() as u64 + (1 << 40);
     let files = Files::default().with_sparse("m.gguf", header, len);
     let (outcome, read) = drive_counted(Root::File("m.gguf"), &files, usize::MAX);
@@ -226,7 +228,8 @@ fn layout_refuses_metadata_that_contradicts_itself() {
 #[test]
 fn a_name_of_63_bytes_is_read_and_64_are_refused() {
     let name = "n".repeat(64);
-    open_one("m.gguf", &Gguf::new(1, 0).tensor(&name[..63], &[1], 0, 0).data(32, 4).bytes).expect("it opens");
-    let bytes = Gguf::new(1, 0).tensor(&name, &[1], 0, 0).data(32, 4).bytes;
+    open_one("m.gguf", &GgufBuilder::new(1, 0).tensor(&name[..63], &[1], 0, 0).data(32, 4).bytes)
+        .expect("it opens");
+    let bytes = GgufBuilder::new(1, 0).tensor(&name, &[1], 0, 0).data(32, 4).bytes;
     refused(open_one("m.gguf", &bytes), Code::StringTooLong, Some(24), None);
 }

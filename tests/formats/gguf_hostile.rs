@@ -1,6 +1,6 @@
 //! GGUF headers that lie, one lie each; `mark` stands before the field that the error must point to.
 
-use crate::build::{Gguf, open_one, refused};
+use crate::build::{GgufBuilder, open_one, refused};
 use quantoscope_core::Code;
 use quantoscope_core::format::{Root, limits};
 use quantoscope_tests::drive::{Files, drive_counted};
@@ -9,7 +9,7 @@ macro_rules! files {
     ($($name:ident: $file:expr => $code:ident, $tensor:expr;)*) => {$(
         #[test]
         fn $name() {
-            let file: Gguf = $file;
+            let file: GgufBuilder = $file;
             // Room behind the header, so that only the lie at hand can be the reason.
             let at = file.mark;
             let bytes = file.data(32, 4096).bytes;
@@ -19,38 +19,38 @@ macro_rules! files {
 }
 
 /// A head of another version.
-fn version(v: u32) -> Gguf {
-    Gguf::default().raw(b"GGUF").mark().u32(v).u64(0).u64(0)
+fn version(v: u32) -> GgufBuilder {
+    GgufBuilder::default().raw(b"GGUF").mark().u32(v).u64(0).u64(0)
 }
 
 /// The start of one key-value.
-fn key(name: &str) -> Gguf {
-    Gguf::new(0, 1).string(name.as_bytes())
+fn key(name: &str) -> GgufBuilder {
+    GgufBuilder::new(0, 1).string(name.as_bytes())
 }
 
 /// `general.alignment` with a value of another type or size, and a tensor.
-fn aligned(kind: u32, value: &[u8]) -> Gguf {
-    Gguf::new(1, 1).string(b"general.alignment").mark().u32(kind).raw(value).tensor("t", &[1], 0, 0)
+fn aligned(kind: u32, value: &[u8]) -> GgufBuilder {
+    GgufBuilder::new(1, 1).string(b"general.alignment").mark().u32(kind).raw(value).tensor("t", &[1], 0, 0)
 }
 
 /// The start of a tensor `t`.
-fn tensor() -> Gguf {
-    Gguf::new(1, 0).string(b"t")
+fn tensor() -> GgufBuilder {
+    GgufBuilder::new(1, 0).string(b"t")
 }
 
 /// A second tensor `t` at an offset; the first one has four bytes.
-fn second(offset: u64) -> Gguf {
-    Gguf::new(2, 0).tensor("s", &[1], 0, 0).string(b"t").u32(1).u64(1).u32(0).mark().u64(offset)
+fn second(offset: u64) -> GgufBuilder {
+    GgufBuilder::new(2, 0).tensor("s", &[1], 0, 0).string(b"t").u32(1).u64(1).u32(0).mark().u64(offset)
 }
 
 /// Two tensors of bytes, each about half of what 64 bits can count.
-fn two_halves(t: u64) -> Gguf {
-    let g = Gguf::new(2, 0).tensor("s", &[i64::MAX as u64], 24, 0);
+fn two_halves(t: u64) -> GgufBuilder {
+    let g = GgufBuilder::new(2, 0).tensor("s", &[i64::MAX as u64], 24, 0);
     g.string(b"t").u32(1).u64(t).u32(24).mark().u64(1 << 63)
 }
 
 /// A tensor of two axes and a type.
-fn typed(kind: u32) -> Gguf {
+fn typed(kind: u32) -> GgufBuilder {
     tensor().u32(2).u64(256).u64(1).mark().u32(kind).u64(0)
 }
 
@@ -59,18 +59,18 @@ files! {
     version_1: version(1) => UnknownVersion, None;
     version_4: version(4) => UnknownVersion, None;
     version_3_of_a_big_endian_host: version(3 << 24) => UnknownVersion, None;
-    more_tensors_than_the_file_holds: Gguf::default().raw(b"GGUF").u32(3).mark().u64(400).u64(0) => CountTooLarge, None;
-    tensors_near_the_maximum: Gguf::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX).u64(0) => CountTooLarge, None;
-    tensors_that_wrap: Gguf::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX / 24 + 1).u64(0) => CountTooLarge, None;
-    more_keys_than_the_file_holds: Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(400) => CountTooLarge, None;
-    keys_that_wrap: Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(u64::MAX / 14 + 1) => CountTooLarge, None;
-    keys_and_tensors_that_only_fit_apart: Gguf::default().raw(b"GGUF").u32(3).u64(160).mark().u64(200) => CountTooLarge, None;
-    a_key_without_a_name: Gguf::new(0, 1).mark().string(b"").u32(0).raw(&[0]) => BadName, None;
-    a_key_too_long: Gguf::new(0, 1).mark().string(&[b'k'; 65_536]).u32(0).raw(&[0]) => StringTooLong, None;
-    a_key_longer_than_the_file: Gguf::new(0, 1).mark().u64(60_000) => CountTooLarge, None;
-    a_key_near_the_maximum: Gguf::new(0, 1).mark().u64(u64::MAX) => StringTooLong, None;
-    a_key_that_is_not_utf8: Gguf::new(0, 1).u64(2).raw(b"a").mark().raw(b"\xff").u32(0).raw(&[0]) => BadUtf8, None;
-    a_key_twice: Gguf::new(0, 2).key_u32("a", 1).mark().key_u32("a", 1) => DuplicateName, None;
+    more_tensors_than_the_file_holds: GgufBuilder::default().raw(b"GGUF").u32(3).mark().u64(400).u64(0) => CountTooLarge, None;
+    tensors_near_the_maximum: GgufBuilder::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX).u64(0) => CountTooLarge, None;
+    tensors_that_wrap: GgufBuilder::default().raw(b"GGUF").u32(3).mark().u64(u64::MAX / 24 + 1).u64(0) => CountTooLarge, None;
+    more_keys_than_the_file_holds: GgufBuilder::default().raw(b"GGUF").u32(3).u64(0).mark().u64(400) => CountTooLarge, None;
+    keys_that_wrap: GgufBuilder::default().raw(b"GGUF").u32(3).u64(0).mark().u64(u64::MAX / 14 + 1) => CountTooLarge, None;
+    keys_and_tensors_that_only_fit_apart: GgufBuilder::default().raw(b"GGUF").u32(3).u64(160).mark().u64(200) => CountTooLarge, None;
+    a_key_without_a_name: GgufBuilder::new(0, 1).mark().string(b"").u32(0).raw(&[0]) => BadName, None;
+    a_key_too_long: GgufBuilder::new(0, 1).mark().string(&[b'k'; 65_536]).u32(0).raw(&[0]) => StringTooLong, None;
+    a_key_longer_than_the_file: GgufBuilder::new(0, 1).mark().u64(60_000) => CountTooLarge, None;
+    a_key_near_the_maximum: GgufBuilder::new(0, 1).mark().u64(u64::MAX) => StringTooLong, None;
+    a_key_that_is_not_utf8: GgufBuilder::new(0, 1).u64(2).raw(b"a").mark().raw(b"\xff").u32(0).raw(&[0]) => BadUtf8, None;
+    a_key_twice: GgufBuilder::new(0, 2).key_u32("a", 1).mark().key_u32("a", 1) => DuplicateName, None;
     a_value_type_without_meaning: key("a").mark().u32(13).u64(0) => UnknownDtype, None;
     a_boolean_of_2: key("a").u32(7).mark().raw(&[2]) => BadValue, None;
     a_string_longer_than_the_file: key("a").u32(8).mark().u64(60_000) => CountTooLarge, None;
@@ -92,9 +92,9 @@ files! {
     an_alignment_of_48: aligned(4, &[48, 0, 0, 0]) => BadAlignment, None;
     an_alignment_of_64_bits: aligned(10, &[32, 0, 0, 0, 0, 0, 0, 0]) => BadAlignment, None;
     an_alignment_with_a_sign: aligned(5, &[32, 0, 0, 0]) => BadAlignment, None;
-    a_tensor_name_too_long: Gguf::new(1, 0).mark().u64(64) => StringTooLong, None;
-    a_tensor_name_that_is_not_utf8: Gguf::new(1, 0).u64(1).mark().raw(b"\xff") => BadUtf8, None;
-    a_tensor_name_twice: Gguf::new(2, 0).tensor("t", &[1], 0, 0).mark().tensor("t", &[1], 0, 32) => DuplicateName, Some("t");
+    a_tensor_name_too_long: GgufBuilder::new(1, 0).mark().u64(64) => StringTooLong, None;
+    a_tensor_name_that_is_not_utf8: GgufBuilder::new(1, 0).u64(1).mark().raw(b"\xff") => BadUtf8, None;
+    a_tensor_name_twice: GgufBuilder::new(2, 0).tensor("t", &[1], 0, 0).mark().tensor("t", &[1], 0, 32) => DuplicateName, Some("t");
     five_axes: tensor().mark().u32(5) => TooManyAxes, Some("t");
     axes_near_the_maximum: tensor().mark().u32(u32::MAX) => TooManyAxes, Some("t");
     axes_that_multiply_to_zero: tensor().u32(2).mark().u64(1 << 32).u64(1 << 32).u32(0).u64(0) => Overflow, Some("t");
@@ -135,20 +135,23 @@ fn a_file_with_another_magic() {
 
 #[test]
 fn arrays_four_deep_are_read() {
-    let g =
-        (0..3).fold(Gguf::new(0, 1).string(b"a").u32(9), |g, _| g.u32(9).u64(1)).u32(0).u64(2).raw(&[1, 2]);
+    let g = (0..3)
+        .fold(GgufBuilder::new(0, 1).string(b"a").u32(9), |g, _| g.u32(9).u64(1))
+        .u32(0)
+        .u64(2)
+        .raw(&[1, 2]);
     open_one("m.gguf", &g.bytes).expect("it opens");
 }
 
 /// The claims fit the file, which is sparse and huge: the limits of our own must stop them, and nothing be read.
 #[test]
 fn claims_that_a_huge_file_would_hold() {
-    let string = Gguf::new(0, 1).string(b"a").u32(8).mark().u64((1 << 30) + 1);
-    let array = Gguf::new(0, 1).string(b"a").u32(9).u32(0).mark().u64((1 << 30) + 1);
-    let long = Gguf::new(0, 1).string(b"a").u32(8).mark().u64(limits::MAX_GGUF_HEADER);
-    let wide = Gguf::new(0, 1).string(b"a").u32(9).u32(10).mark().u64(limits::MAX_GGUF_HEADER / 8);
-    let tensors = Gguf::default().raw(b"GGUF").u32(3).mark().u64(limits::MAX_ENTRIES + 1).u64(0);
-    let keys = Gguf::default().raw(b"GGUF").u32(3).u64(0).mark().u64(limits::MAX_ENTRIES + 1);
+    let string = GgufBuilder::new(0, 1).string(b"a").u32(8).mark().u64((1 << 30) + 1);
+    let array = GgufBuilder::new(0, 1).string(b"a").u32(9).u32(0).mark().u64((1 << 30) + 1);
+    let long = GgufBuilder::new(0, 1).string(b"a").u32(8).mark().u64(limits::MAX_GGUF_HEADER);
+    let wide = GgufBuilder::new(0, 1).string(b"a").u32(9).u32(10).mark().u64(limits::MAX_GGUF_HEADER / 8);
+    let tensors = GgufBuilder::default().raw(b"GGUF").u32(3).mark().u64(limits::MAX_ENTRIES + 1).u64(0);
+    let keys = GgufBuilder::default().raw(b"GGUF").u32(3).u64(0).mark().u64(limits::MAX_ENTRIES + 1);
     let list = [
         (string, Code::StringTooLong),
         (array, Code::TooMany),

@@ -2,7 +2,7 @@
 
 use crate::random::{apply, damage};
 use proptest::prelude::*;
-use quantoscope_core::format::imatrix::{Entry, Imatrix};
+use quantoscope_core::format::imatrix::{Imatrix, ImatrixEntry};
 use quantoscope_core::{Code, Result};
 use quantoscope_tests::memory::imatrix as open;
 use quantoscope_tests::models::{Kv, Tensor, gguf, imatrix, imatrix_dat};
@@ -35,7 +35,7 @@ fn same(bytes: &[u8]) -> Result<Imatrix> {
     whole
 }
 
-fn sums(bytes: &[u8], entry: &Entry) -> Vec<f32> {
+fn sums(bytes: &[u8], entry: &ImatrixEntry) -> Vec<f32> {
     let span = entry.at as usize..(entry.at + entry.values * 4) as usize;
     bytes[span].chunks(4).map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect()
 }
@@ -58,7 +58,7 @@ fn the_file_of_today_says_what_was_written() {
 
 #[test]
 fn parts_that_are_not_there_are_not_given() {
-    let entry = |values, counts: &[f32]| Entry { at: 100, values, counts: counts.to_vec() };
+    let entry = |values, counts: &[f32]| ImatrixEntry { at: 100, values, counts: counts.to_vec() };
     assert_eq!(entry(8, &[1.0]).part(1, 2, 4), Some((116, 1.0)), "one count for all");
     assert_eq!(entry(8, &[1.0, 2.0]).part(3, 4, 2), Some((124, 2.0)), "a count for two each");
     for (index, stack, cols) in

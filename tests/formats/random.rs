@@ -12,7 +12,7 @@ use quantoscope_tests::property::property;
 
 /// One way to damage a file.
 #[derive(Clone, Debug)]
-pub enum Damage {
+pub enum HeaderDamage {
     Set(Index, u8),
     Flip(Index, u8),
     Remove(Index, u8),
@@ -21,34 +21,35 @@ pub enum Damage {
     Number(Index, u64),
 }
 
-pub fn damage() -> impl Strategy<Value = Damage> {
+pub fn damage() -> impl Strategy<Value = HeaderDamage> {
     let edges =
         prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), Just(1 << 32), any::<u64>(), 0..300_u64];
     prop_oneof![
-        (any::<Index>(), any::<u8>()).prop_map(|(i, b)| Damage::Set(i, b)),
-        (any::<Index>(), 0..8_u8).prop_map(|(i, b)| Damage::Flip(i, b)),
-        (any::<Index>(), 1..20_u8).prop_map(|(i, n)| Damage::Remove(i, n)),
-        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..9)).prop_map(|(i, b)| Damage::Insert(i, b)),
-        (any::<Index>(), edges).prop_map(|(i, n)| Damage::Number(i, n)),
+        (any::<Index>(), any::<u8>()).prop_map(|(i, b)| HeaderDamage::Set(i, b)),
+        (any::<Index>(), 0..8_u8).prop_map(|(i, b)| HeaderDamage::Flip(i, b)),
+        (any::<Index>(), 1..20_u8).prop_map(|(i, n)| HeaderDamage::Remove(i, n)),
+        (any::<Index>(), prop::collection::vec(any::<u8>(), 1..9))
+            .prop_map(|(i, b)| HeaderDamage::Insert(i, b)),
+        (any::<Index>(), edges).prop_map(|(i, n)| HeaderDamage::Number(i, n)),
     ]
 }
 
-pub fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
+pub fn apply(bytes: &mut Vec<u8>, damage: &HeaderDamage) {
     if bytes.is_empty() {
         return;
     }
     match damage {
-        Damage::Set(i, b) => *i.get_mut(bytes) = *b,
-        Damage::Flip(i, bit) => *i.get_mut(bytes) ^= 1 << bit,
-        Damage::Remove(i, n) => {
+        HeaderDamage::Set(i, b) => *i.get_mut(bytes) = *b,
+        HeaderDamage::Flip(i, bit) => *i.get_mut(bytes) ^= 1 << bit,
+        HeaderDamage::Remove(i, n) => {
             let at = i.index(bytes.len());
             bytes.drain(at..(at + usize::from(*n)).min(bytes.len()));
         }
-        Damage::Insert(i, new) => {
+        HeaderDamage::Insert(i, new) => {
             let at = i.index(bytes.len());
             bytes.splice(at..at, new.iter().copied());
         }
-        Damage::Number(i, n) => {
+        HeaderDamage::Number(i, n) => {
             let at = i.index(bytes.len());
             bytes.iter_mut().skip(at).zip(n.to_le_bytes()).for_each(|(b, new)| *b = new);
         }

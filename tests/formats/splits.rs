@@ -1,6 +1,6 @@
 //! GGUF in several files: any of them stands for the set, and each must be what its name says.
 
-use crate::build::{Gguf, refused, same};
+use crate::build::{GgufBuilder, refused, same};
 use quantoscope_core::Code;
 use quantoscope_core::format::{Container, Root};
 use quantoscope_core::tensor::MetaValue;
@@ -16,7 +16,7 @@ struct Said {
 
 /// A file with one tensor and the three keys.
 fn file(tensor: &str, said: Said, extra: &str) -> Vec<u8> {
-    let head = Gguf::new(1, 4).string(b"split.no").u32(2).raw(&said.no.to_le_bytes());
+    let head = GgufBuilder::new(1, 4).string(b"split.no").u32(2).raw(&said.no.to_le_bytes());
     let head = head.string(b"split.count").u32(2).raw(&said.count.to_le_bytes());
     let head = head.string(b"split.tensors.count").u32(5).u32(said.total).key_u32(extra, 7);
     head.tensor(tensor, &[8], 0, 0).data(32, 32).bytes
@@ -86,18 +86,18 @@ fn a_part_under_a_name_that_hides_it() {
 
 #[test]
 fn a_whole_file_under_the_name_of_a_part() {
-    let whole = || Gguf::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
+    let whole = || GgufBuilder::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
     let files = Files::of("m-00001-of-00002.gguf", whole()).with("m-00002-of-00002.gguf", whole());
     let error = same(Root::Dir, &files).expect_err("refused");
     // Two files with a tensor `t` each: that is told first.
     assert_eq!(error.code(), Code::DuplicateName);
-    let files = files.with("m-00002-of-00002.gguf", Gguf::new(0, 0).bytes);
+    let files = files.with("m-00002-of-00002.gguf", GgufBuilder::new(0, 0).bytes);
     assert_eq!(same(Root::Dir, &files).expect_err("refused").code(), Code::BadValue);
 }
 
 #[test]
 fn names_that_only_look_like_parts() {
-    let whole = Gguf::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
+    let whole = GgufBuilder::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
     for name in [
         "m-00001-of-00001.gguf",
         "m-1-of-2.gguf",

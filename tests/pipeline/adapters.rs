@@ -3,13 +3,13 @@
 use crate::rotated::{folder, folders, plan as rotation, wish, world};
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
-use quantoscope_core::model::family::{HeadsVerdict, Rules, StreamPart, StreamVerdict, rules};
-use quantoscope_core::plan::{Plan, adapter};
+use quantoscope_core::model::family::{HeadsVerdict, RotationRules, StreamRole, StreamVerdict, rules};
+use quantoscope_core::plan::{Plan, lora};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::Rotate;
+use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::memory::{MemoryModel, run};
 use quantoscope_tests::models::{Rng, Tensor, safetensors};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,24 +19,29 @@ const RANK: u64 = 3;
 const SCALE: f64 = 2.0;
 
 /// Plans the counter-rotation of an adapter.
-pub fn plan(base: &World, adapter: &World, rotate: Rotate, dtype: Option<DType>) -> Result<Plan> {
+pub fn plan(
+    base: &MemoryModel,
+    adapter: &MemoryModel,
+    rotate: RotationOptions,
+    dtype: Option<DType>,
+) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, dtype) };
-    adapter::plan(&base.checkpoint, &adapter.checkpoint, CONFIG, &recipe, Vec::new())
+    lora::plan(&base.checkpoint, &adapter.checkpoint, CONFIG, &recipe, Vec::new())
 }
 
-pub fn open(tensors: &[Tensor]) -> World {
-    World::file(adapter::WEIGHTS, safetensors(tensors)).expect("a sound adapter")
+pub fn open(tensors: &[Tensor]) -> MemoryModel {
+    MemoryModel::file(lora::WEIGHTS, safetensors(tensors)).expect("a sound adapter")
 }
 
 /// What a plan makes, opened again.
-fn remade(plan: &Plan, worlds: &[&World], budget: Budget) -> World {
+fn remade(plan: &Plan, worlds: &[&MemoryModel], budget: Budget) -> MemoryModel {
     let made = run(plan, worlds, budget).expect("a run");
     let named = plan.files.iter().map(|f| if f.name.is_empty() { "model.safetensors" } else { &f.name });
     let first = named.zip(made.files).next().expect("the weights");
-    World::file(first.0, first.1).expect("a sound file")
+    MemoryModel::file(first.0, first.1).expect("a sound file")
 }
 
-fn values(world: &World, name: &str) -> Vec<f32> {
+fn values(world: &MemoryModel, name: &str) -> Vec<f32> {
     let dtype = world.checkpoint.tensors.iter().find(|t| t.name == name).expect("a tensor").dtype;
     let bytes = world.tensor(name);
     match dtype {
@@ -89,7 +94,7 @@ impl Module {
     }
 
     /// Adds `s B A` of an adapter to a weight.
-    fn merge(&self, weight: &mut [f32], adapter: &World) {
+    fn merge(&self, weight: &mut [f32], adapter: &MemoryModel) {
         let (inputs, outputs) = self.sides();
         let (a, b) = self.keys();
         let (a, b) = (values(adapter, &a), values(adapter, &b));
@@ -106,33 +111,35 @@ impl Module {
     }
 }
 
-fn of(world: &World) -> Rules {
+fn of(world: &MemoryModel) -> RotationRules {
     rules(world.checkpoint.config.as_deref(), &world.checkpoint.tensors).expect("rules")
 }
 
 /// Every module that has a matrix, but a tied embedding: its adapter has two meanings.
-fn modules(world: &World, path: &Path) -> Vec<Module> {
+fn modules(world: &MemoryModel, path: &Path) -> Vec<Module> {
     let rules = of(world);
     let names: Vec<&str> = world.checkpoint.tensors.iter().map(|t| t.name.as_str()).collect();
     let tensors = world.checkpoint.tensors.iter().zip(&rules.parts);
-    let module =
-        |(t, part): (&quantoscope_core::tensor::TensorInfo, &quantoscope_core::model::family::Part)| {
-            let name = t.name.strip_suffix(".weight")?;
-            let &[a, b] = t.shape.axes() else { return None };
-            let token = ["embed_tokens", "wte", "embed_in", "lm_head"].iter().any(|e| name.ends_with(e));
-            let embedding = matches!(part.stream, StreamPart::Embedding { .. });
-            let conv1d = path.ends_with("gpt2") && name.contains(".c_");
-            if part.stream == StreamPart::MoreTokens || (rules.tied && token) {
-                return None;
-            }
-            let biased = names.contains(&format!("{name}.bias").as_str());
-            Some(Module { name: name.into(), axes: [a, b], embedding, inputs_first: conv1d, biased })
-        };
+    let module = |(t, part): (
+        &quantoscope_core::tensor::TensorInfo,
+        &quantoscope_core::model::family::RotationRoles,
+    )| {
+        let name = t.name.strip_suffix(".weight")?;
+        let &[a, b] = t.shape.axes() else { return None };
+        let token = ["embed_tokens", "wte", "embed_in", "lm_head"].iter().any(|e| name.ends_with(e));
+        let embedding = matches!(part.stream, StreamRole::Embedding { .. });
+        let conv1d = path.ends_with("gpt2") && name.contains(".c_");
+        if part.stream == StreamRole::Mtp || (rules.tied && token) {
+            return None;
+        }
+        let biased = names.contains(&format!("{name}.bias").as_str());
+        Some(Module { name: name.into(), axes: [a, b], embedding, inputs_first: conv1d, biased })
+    };
     tensors.filter_map(module).collect()
 }
 
 /// The model with the adapter in it, as binary32.
-fn merged(world: &World, modules: &[Module], adapter: &World, path: &Path) -> World {
+fn merged(world: &MemoryModel, modules: &[Module], adapter: &MemoryModel, path: &Path) -> MemoryModel {
     let mut all: Vec<Tensor> = Vec::new();
     for t in &world.checkpoint.tensors {
         let mut weight = values(world, &t.name);
@@ -150,11 +157,11 @@ fn merged(world: &World, modules: &[Module], adapter: &World, path: &Path) -> Wo
     }
     let config = std::fs::read(path.join("config.json")).expect("a configuration");
     let files = [("model.safetensors".to_string(), safetensors(&all)), ("config.json".to_string(), config)];
-    World::directory(files.into()).expect("a sound model")
+    MemoryModel::directory(files.into()).expect("a sound model")
 }
 
 /// The largest difference of two models' tensors, in units of the largest value of each.
-fn distance(a: &World, b: &World) -> f64 {
+fn distance(a: &MemoryModel, b: &MemoryModel) -> f64 {
     assert_eq!(a.checkpoint.tensors.len(), b.checkpoint.tensors.len());
     let each = |t: &quantoscope_core::tensor::TensorInfo| {
         let (x, y) = (values(a, &t.name), values(b, &t.name));
@@ -167,7 +174,7 @@ fn distance(a: &World, b: &World) -> f64 {
 }
 
 /// The rotated model with the adapter in it.
-fn beside(rotated: &World, modules: &[Module], adapter: &World) -> World {
+fn beside(rotated: &MemoryModel, modules: &[Module], adapter: &MemoryModel) -> MemoryModel {
     let mut all: BTreeMap<String, (Vec<u64>, Vec<f32>)> = BTreeMap::new();
     for t in &rotated.checkpoint.tensors {
         all.insert(t.name.to_string(), (t.shape.axes().to_vec(), values(rotated, &t.name)));
@@ -183,7 +190,7 @@ fn beside(rotated: &World, modules: &[Module], adapter: &World) -> World {
     }
     let tensors: Vec<Tensor> =
         all.iter().map(|(name, (axes, values))| Tensor::of(name, DType::F32, axes, values)).collect();
-    World::safetensors(&tensors)
+    MemoryModel::safetensors(&tensors)
 }
 
 #[test]
@@ -212,7 +219,8 @@ fn merging_and_rotating_commute_for_every_family() {
             }
             let plan = made.unwrap_or_else(|e| panic!("{name} {text}: {e}"));
             let adapter = remade(&plan, &[&original, &world], Budget::default());
-            let rotated = |w: &World| remade(&rotation(w, wish).expect("exact"), &[w], Budget::default());
+            let rotated =
+                |w: &MemoryModel| remade(&rotation(w, wish).expect("exact"), &[w], Budget::default());
             let (expected, base) = (rotated(&merged), rotated(&world));
             let off = distance(&expected, &beside(&base, &modules, &adapter));
             println!("{name} {text}: {} modules, off by {off:.1e}", modules.len());
@@ -222,7 +230,8 @@ fn merging_and_rotating_commute_for_every_family() {
             assert!(unturned > 1e-3, "{name} {text}: {unturned}");
             // And turned by another seed.
             if text != "fold" {
-                let other = self::plan(&world, &original, Rotate { seed: wish.seed + 1, ..wish }, None);
+                let other =
+                    self::plan(&world, &original, RotationOptions { seed: wish.seed + 1, ..wish }, None);
                 let other = remade(&other.expect("a plan"), &[&original, &world], Budget::default());
                 let wrong = distance(&expected, &beside(&base, &modules, &other));
                 assert!(wrong > 1e-3, "{name} {text}: {wrong}");
@@ -281,7 +290,7 @@ fn whole_tensors_are_turned_like_those_they_replace() {
     let config = std::fs::read(path.join("config.json")).expect("a configuration");
     let files =
         [("model.safetensors".to_string(), safetensors(&replaced)), ("config.json".to_string(), config)];
-    let other = World::directory(files.into()).expect("a sound model");
+    let other = MemoryModel::directory(files.into()).expect("a sound model");
     let wish = wish("quarot,r2");
     let expected = remade(&rotation(&other, wish).expect("exact"), &[&other], Budget::default());
     let adapter = open(&saved);

@@ -4,12 +4,12 @@ use crate::adapters::{CONFIG, open, plan};
 use crate::rotated::{folder, plan as rotation, wish, world};
 use quantoscope_core::error::Error;
 use quantoscope_core::format::Container;
-use quantoscope_core::plan::adapter;
+use quantoscope_core::plan::lora;
 use quantoscope_core::plan::replay::recorded;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::memory::{MemoryModel, run};
 use quantoscope_tests::models::{Rng, Tensor};
 
 const Q: &str = "base_model.model.model.layers.0.self_attn.q_proj";
@@ -82,7 +82,7 @@ fn beside_a_rotation_everything_passes() {
     let adapter = open(&tensors);
     let plan = plan(&world, &adapter, wish("r2"), None).expect("queries have no part in R2");
     let made = run(&plan, &[&adapter, &world], Budget::default()).expect("a run");
-    let again = World::file(adapter::WEIGHTS, made.files[0].clone()).expect("a sound file");
+    let again = MemoryModel::file(lora::WEIGHTS, made.files[0].clone()).expect("a sound file");
     for t in &adapter.checkpoint.tensors {
         assert_eq!(again.tensor(&t.name), adapter.tensor(&t.name), "{}", t.name);
     }
@@ -116,23 +116,22 @@ fn adapters_of_a_tied_table_are_refused() {
 fn nothing_is_rotated_twice_and_records_are_read() {
     let base = world(&folder("mixtral"));
     let wish = wish("quarot,r2");
-    let of = |plan: &quantoscope_core::plan::Plan, worlds: &[&World], name: &str| {
+    let of = |plan: &quantoscope_core::plan::Plan, worlds: &[&MemoryModel], name: &str| {
         let made = run(plan, worlds, Budget::default()).expect("a run");
-        World::file(name, made.files[0].clone()).expect("a sound file")
+        MemoryModel::file(name, made.files[0].clone()).expect("a sound file")
     };
     let rotated = of(&rotation(&base, wish).expect("exact"), &[&base], "model.safetensors");
     assert_eq!(recorded(&rotated.checkpoint).and_then(|r| r.rotate), Some(wish));
     assert!(recorded(&base.checkpoint).is_none());
     let original = open(&sound());
-    let turned =
-        of(&plan(&base, &original, wish, None).expect("a plan"), &[&original, &base], adapter::WEIGHTS);
+    let turned = of(&plan(&base, &original, wish, None).expect("a plan"), &[&original, &base], lora::WEIGHTS);
     let twice = plan(&base, &turned, wish, None).expect_err("twice");
     assert!(twice.to_string().contains("already"), "{twice}");
     let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, None) };
     let mut checkpoint = rotated.checkpoint.clone();
     checkpoint.config.clone_from(&base.checkpoint.config);
     let onto =
-        adapter::plan(&checkpoint, &original.checkpoint, CONFIG, &recipe, Vec::new()).expect_err("rotated");
+        lora::plan(&checkpoint, &original.checkpoint, CONFIG, &recipe, Vec::new()).expect_err("rotated");
     assert!(onto.to_string().contains("already"), "{onto}");
 }
 

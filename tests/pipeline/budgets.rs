@@ -3,7 +3,7 @@
 use crate::support::{gguf, make, plan, q4, recipes, remake, report};
 use quantoscope_core::format::Container;
 use quantoscope_core::format::limits::FIRST_READ;
-use quantoscope_core::job::{self, Job, Scratch};
+use quantoscope_core::job::{self, Job, Workspace};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::quant::Encoding;
@@ -11,12 +11,12 @@ use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::stats;
 use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, read, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, read, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, imatrix, llama};
 
 /// A model with rows long enough to be cut, a vector, odd columns, an expert stack and an empty tensor.
-fn model() -> World {
-    World::safetensors(&tensors(7))
+fn model() -> MemoryModel {
+    MemoryModel::safetensors(&tensors(7))
 }
 
 /// Its tensors: the same names and shapes for every seed, with other values.
@@ -58,7 +58,7 @@ fn conversions_are_the_same_in_every_budget_and_order() {
 /// than the first block of its header, or the header.
 #[test]
 fn plans_depend_on_headers_only() {
-    let (first, second) = (World::safetensors(&tensors(7)), World::safetensors(&tensors(8)));
+    let (first, second) = (MemoryModel::safetensors(&tensors(7)), MemoryModel::safetensors(&tensors(8)));
     assert_ne!(first.tensor("long.weight"), second.tensor("long.weight"));
     for made in
         [gguf(DType::Q8_0), gguf(DType::Q4_0), q4(), Recipe::new(Container::Safetensors, Some(DType::F16))]
@@ -71,7 +71,7 @@ fn plans_depend_on_headers_only() {
             }
         }
         let recipes = recipes().into_iter().map(|r| Recipe { allow_requantize: true, ..r });
-        let plan = |world: &World, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, true);
+        let plan = |world: &MemoryModel, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, true);
         let mut planned = 0;
         for recipe in recipes {
             assert_eq!(plan(&a, &recipe), plan(&b, &recipe), "{recipe:?}");
@@ -83,9 +83,9 @@ fn plans_depend_on_headers_only() {
 
 #[test]
 fn fingerprints_depend_on_the_plan_and_the_salt() {
-    let (world, renamed) = (model(), World::safetensors(&renamed(tensors(7))));
+    let (world, renamed) = (model(), MemoryModel::safetensors(&renamed(tensors(7))));
     for recipe in recipes() {
-        let fingerprint = |world: &World, salt: &[u8]| plan(world, &recipe).fingerprint(salt);
+        let fingerprint = |world: &MemoryModel, salt: &[u8]| plan(world, &recipe).fingerprint(salt);
         assert_eq!(fingerprint(&world, b"x"), fingerprint(&world, b"x"));
         assert_ne!(fingerprint(&world, b"x"), fingerprint(&world, b"y"), "the salt counts");
         assert_ne!(
@@ -139,7 +139,7 @@ fn statistics_and_sweeps_are_the_same_in_every_budget_and_order() {
 #[test]
 fn rows_cut_by_columns_measure_as_whole_rows() {
     let long = Tensor::random("long.weight", DType::F32, &[2, 100_032], &mut Rng(1));
-    let world = World::safetensors(&[long]);
+    let world = MemoryModel::safetensors(&[long]);
     let types = [Encoding::Type(DType::Q4_0), Encoding::LatticeAsym];
     let plan = measure::sweep(&world.checkpoint, &types, &|_| true).expect("a plan");
     let whole = run(&plan, &[&world], Budget { memory: 64 << 20, workers: 1 }).expect("a run");
@@ -152,7 +152,8 @@ fn rows_cut_by_columns_measure_as_whole_rows() {
 
 #[test]
 fn a_budget_below_the_smallest_window_is_refused_and_names_the_need() {
-    let world = World::safetensors(&[Tensor::random("odd.weight", DType::F32, &[64, 4097], &mut Rng(5))]);
+    let world =
+        MemoryModel::safetensors(&[Tensor::random("odd.weight", DType::F32, &[64, 4097], &mut Rng(5))]);
     let plan = plan(&world, &crate::support::q4());
     let error = run(&plan, &[&world], Budget { memory: 4096, workers: 1 }).expect_err("too small");
     assert_eq!(error.code(), Code::MemoryBudget);
@@ -169,11 +170,11 @@ fn a_budget_below_the_smallest_window_is_refused_and_names_the_need() {
 fn windows_stay_within_the_budget() {
     let plain = model();
     // Rows of queries and keys are put in another order, and weights are read beside the values.
-    let permuted = remake(&World::safetensors(&llama(DType::F32, false, 3)), &gguf(DType::F32));
+    let permuted = remake(&MemoryModel::safetensors(&llama(DType::F32, false, 3)), &gguf(DType::F32));
     let name = "blk.0.ffn_up.weight";
     let weights = imatrix(&[(name, vec![Rng(1).weights(2048).iter().map(|w| w * w).collect()], vec![1.0])]);
-    let weighted =
-        World::safetensors(&[Tensor::random(name, DType::F32, &[64, 2048], &mut Rng(2))]).weighted(weights);
+    let weighted = MemoryModel::safetensors(&[Tensor::random(name, DType::F32, &[64, 2048], &mut Rng(2))])
+        .weighted(weights);
     let mut fullest = 0.0_f64;
     for world in [&plain, &permuted, &weighted] {
         for recipe in recipes().into_iter().filter(|r| !r.pure) {
@@ -196,11 +197,11 @@ fn windows_stay_within_the_budget() {
 }
 
 /// Runs every job with fresh buffers, and says what it held.
-fn held(plan: &Plan, world: &World, budget: Budget, mut said: impl FnMut(u64, &Job)) {
+fn held(plan: &Plan, world: &MemoryModel, budget: Budget, mut said: impl FnMut(u64, &Job)) {
     for job in schedule(plan, &budget).expect("jobs") {
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, &[world], r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let mut scratch = Scratch::default();
+        let mut scratch = Workspace::default();
         job::run(&Scalar, &job, &slices, &mut scratch).expect("a window");
         let read: u64 = inputs.iter().map(|i| i.len() as u64).sum();
         said(read + scratch.bytes_held(), &job);
@@ -210,7 +211,8 @@ fn held(plan: &Plan, world: &World, budget: Budget, mut said: impl FnMut(u64, &J
 /// Rows whose blocks straddle must stay together by the dozen, and may be wider than the usual window.
 #[test]
 fn wide_rows_that_must_stay_together_fit_a_large_enough_budget() {
-    let world = World::safetensors(&[Tensor::random("wide.weight", DType::F32, &[33, 50_257], &mut Rng(6))]);
+    let world =
+        MemoryModel::safetensors(&[Tensor::random("wide.weight", DType::F32, &[33, 50_257], &mut Rng(6))]);
     let plan = plan(&world, &crate::support::q4());
     let error = run(&plan, &[&world], Budget { memory: 16 << 20, workers: 1 }).expect_err("too small");
     assert_eq!(error.code(), Code::MemoryBudget);

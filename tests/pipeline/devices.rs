@@ -8,18 +8,18 @@ use crate::support::{gguf, report};
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::format::Container;
-use quantoscope_core::job::{ONE_IN, Rechecked};
+use quantoscope_core::job::{SAMPLE_RATE, SpotCheckStats};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::Rotate;
+use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::stats;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{Made, World, run, run_with};
+use quantoscope_tests::fake_device::{FakeDevice, FakeFaults};
+use quantoscope_tests::memory::{Made, MemoryModel, run, run_with};
 use quantoscope_tests::models::{Rng, Tensor, llama};
-use quantoscope_tests::standin::{Fate, StandIn};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -43,9 +43,9 @@ fn open_graphics() -> &'static Offload {
     device
 }
 
-fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<Fate>) {
-    let fate = Arc::new(Fate::default());
-    let device = Box::new(StandIn::new(types, &fate));
+fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<FakeFaults>) {
+    let fate = Arc::new(FakeFaults::default());
+    let device = Box::new(FakeDevice::new(types, &fate));
     let offload = Offload::new("stand-in", device, &Scalar);
     pollster::block_on(offload.probe(|_| true)).expect("a device that works");
     fate.made.store(0, Relaxed);
@@ -53,17 +53,21 @@ fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<Fate>) {
 }
 
 /// Runs a plan, and once more where the device came into doubt; and what it made.
-fn on(offload: &Offload, plan: &Plan, world: &World) -> quantoscope_core::Result<(Made, Rechecked)> {
+fn on(
+    offload: &Offload,
+    plan: &Plan,
+    world: &MemoryModel,
+) -> quantoscope_core::Result<(Made, SpotCheckStats)> {
     on_within(offload, plan, world, BUDGET)
 }
 
 fn on_within(
     offload: &Offload,
     plan: &Plan,
-    world: &World,
+    world: &MemoryModel,
     budget: Budget,
-) -> quantoscope_core::Result<(Made, Rechecked)> {
-    let made = Cell::new(Rechecked::default());
+) -> quantoscope_core::Result<(Made, SpotCheckStats)> {
+    let made = Cell::new(SpotCheckStats::default());
     let attempt = || {
         run_with(plan, &[world], budget, None, |job, inputs, scratch| {
             let done = pollster::block_on(offload.run(job, inputs, scratch))?;
@@ -78,11 +82,11 @@ fn on_within(
     Ok((again, made.get()))
 }
 
-fn models(stored: DType) -> World {
+fn models(stored: DType) -> MemoryModel {
     let mut all = llama(stored, false, 3);
     all.push(Tensor::random("long.weight", stored, &[5, 9984], &mut Rng(7)));
     all.push(Tensor::random("odd.weight", stored, &[37, 33], &mut Rng(8)));
-    World::safetensors(&all)
+    MemoryModel::safetensors(&all)
 }
 
 /// Converts to each type by a device, measured and not; how many blocks are the device's.
@@ -124,7 +128,7 @@ fn blocks_are_made_of_blocks_by_the_graphics_device() {
     let source = models(DType::BF16);
     let packed = convert::plan(&source.checkpoint, &Recipe { pure: true, ..gguf(DType::Q8_0) }, false);
     let packed = run(&packed.expect("a plan"), &[&source], BUDGET).expect("a run").files.remove(0);
-    let world = World::file("model.gguf", packed).expect("a sound file");
+    let world = MemoryModel::file("model.gguf", packed).expect("a sound file");
     for to in [DType::Q4_0, DType::Q5_1, DType::F32] {
         let recipe = Recipe { pure: true, allow_requantize: true, ..gguf(to) };
         let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
@@ -142,7 +146,7 @@ fn blocks_are_made_of_blocks_by_the_graphics_device() {
 fn rotated_files_by_the_graphics_device_are_the_definitions() {
     let world = made(256);
     for (wish, to) in [("quarot,r2", DType::F32), ("quarot", DType::Q8_0), ("quarot,r2", DType::Q4_0)] {
-        let wish = Some(Rotate::parse(wish, 5).expect("a wish"));
+        let wish = Some(RotationOptions::parse(wish, 5).expect("a wish"));
         let recipe = match to {
             DType::F32 => Recipe { rotate: wish, ..Recipe::new(Container::Safetensors, Some(to)) },
             _ => Recipe { rotate: wish, pure: true, ..gguf(to) },
@@ -185,7 +189,7 @@ fn refusals_are_the_definitions() {
         let mut values = Rng(3).weights(64 * 2048);
         values[64 * 2048 - 40] = bad;
         let name = "model.layers.0.mlp.up_proj.weight";
-        let world = World::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
+        let world = MemoryModel::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
         let recipe = Recipe { pure: true, ..gguf(DType::Q4_1) };
         let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
         let want = run(&plan, &[&world], BUDGET).expect_err("refused");
@@ -213,7 +217,8 @@ fn a_device_that_goes_away_is_not_missed() {
 /// right.
 #[test]
 fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
-    let world = World::safetensors(&[Tensor::random("long.weight", DType::BF16, &[8, 8192], &mut Rng(7))]);
+    let world =
+        MemoryModel::safetensors(&[Tensor::random("long.weight", DType::BF16, &[8, 8192], &mut Rng(7))]);
     let recipe = Recipe { pure: true, ..gguf(DType::Q8_0) };
     let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
     let want = run(&plan, &[&world], BUDGET).expect("a run");
@@ -233,7 +238,7 @@ fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
             assert!(offload.ended().is_some_and(|why| why.contains("wrong bytes")));
         }
     }
-    let one = (1.0 - 1.0 / ONE_IN as f64).powi(spoiled as i32);
+    let one = (1.0 - 1.0 / SAMPLE_RATE as f64).powi(spoiled as i32);
     let (expected, sigma) = (one * runs as f64, (one * (1.0 - one) * runs as f64).sqrt());
     assert!((f64::from(missed) - expected).abs() < 4.0 * sigma, "{missed} missed, {expected} expected");
     assert!(missed > 50, "{missed}");
@@ -241,8 +246,8 @@ fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
 
 #[test]
 fn what_is_said_of_the_unseen_is_what_chance_gives() {
-    let made = Rechecked { blocks: 1_000_000, checked: 3900, differing: 0 };
-    let share = made.seen_from(0.001).expect("enough blocks");
+    let made = SpotCheckStats { blocks: 1_000_000, checked: 3900, differing: 0 };
+    let share = made.detectable_share(0.001).expect("enough blocks");
     assert!((made.missed(share) - 0.001).abs() < 1e-5, "{share}");
-    assert_eq!(Rechecked { blocks: 1000, ..made }.seen_from(0.001), None);
+    assert_eq!(SpotCheckStats { blocks: 1000, ..made }.detectable_share(0.001), None);
 }

@@ -1,6 +1,6 @@
 //! The forward pass over tiny checkpoints of model families, against transformers.
 
-use quantoscope_tests::forward::Model;
+use quantoscope_tests::forward::TestModel;
 use safetensors::tensor::{SafeTensors, TensorView, serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ const OTHERS: [&str; 4] = [
 fn tiny_checkpoints_of_the_families_give_the_logits_of_transformers() {
     for family in FAMILIES.into_iter().chain(OTHERS) {
         let expected = json(&folder(family).join("expected.json"));
-        let logits = Model::read(&folder(family)).logits(&tokens(family)).unwrap();
+        let logits = TestModel::read(&folder(family)).logits(&tokens(family)).unwrap();
         let off = difference(&logits, &expected);
         assert!(off < 2e-12, "{family}: {off:e}");
         let sum: f64 = logits.iter().sum();
@@ -95,7 +95,7 @@ fn changed_configurations_give_the_logits_of_transformers() {
             *place(&mut config, key) = value.clone();
         }
         let config = config.to_string();
-        let logits = Model::read(&folder(family)).logits_as(config.as_bytes(), &tokens(family)).unwrap();
+        let logits = TestModel::read(&folder(family)).logits_as(config.as_bytes(), &tokens(family)).unwrap();
         let off = difference(&logits, variant);
         assert!(off < 2e-12, "{family} {}: {off:e}", variant["changes"]);
     }
@@ -136,8 +136,8 @@ fn stacked_experts_give_the_same_logits() {
             (name.clone(), TensorView::new(safetensors::Dtype::BF16, shape.clone(), data).unwrap())
         });
         let stacked = serialize(views.into_iter().chain(stacks), None).unwrap();
-        let stacked = Model::new(stacked, read("config.json")).logits(&tokens(family)).unwrap();
-        assert_eq!(stacked, Model::read(&folder(family)).logits(&tokens(family)).unwrap(), "{family}");
+        let stacked = TestModel::new(stacked, read("config.json")).logits(&tokens(family)).unwrap();
+        assert_eq!(stacked, TestModel::read(&folder(family)).logits(&tokens(family)).unwrap(), "{family}");
     }
 }
 
@@ -160,7 +160,7 @@ fn no_size_in_a_configuration_breaks_a_pass() {
     ];
     let mut refused = 0;
     for family in FAMILIES {
-        let model = Model::read(&folder(family));
+        let model = TestModel::read(&folder(family));
         let config = json(&folder(family).join("config.json"));
         let text = |config: &Value| config.to_string();
         for key in keys(&config) {

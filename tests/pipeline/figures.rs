@@ -5,9 +5,9 @@ use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::pair;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{By, CompareReport, Gate, Verdict, compared};
+use quantoscope_core::report::{CompareReport, CompareThreshold, CompareVerdict, VerdictRule, compared};
 use quantoscope_core::schedule::Budget;
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
 
 const ROWS: usize = 40;
@@ -17,8 +17,8 @@ fn weights() -> Vec<f32> {
     Rng(9).weights((ROWS * COLS) as u64)
 }
 
-fn world(values: &[f32]) -> World {
-    World::safetensors(&[Tensor::of("a.weight", DType::F32, &[ROWS as u64, COLS as u64], values)])
+fn world(values: &[f32]) -> MemoryModel {
+    MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[ROWS as u64, COLS as u64], values)])
 }
 
 /// Of the weights against themselves after `spoil`, quantized to Q8_0 so that nothing but rows and figures is looked at.
@@ -37,14 +37,14 @@ fn scale_and_constants_are_seen() {
     ] {
         let row = &report.tensors[0];
         assert!((row.figure.expect("a figure") - figure).abs() < 1e-3, "{row:?}");
-        assert!(row.verdict == Verdict::Red && row.below_threshold && !report.passes());
+        assert!(row.verdict == CompareVerdict::Red && row.below_threshold && !report.passes());
     }
     let norm = |by: f32| {
         let values: Vec<f32> = Rng(4).weights(512).iter().map(|v| 1.0 + v + by).collect();
-        World::safetensors(&[Tensor::of("norm.weight", DType::F32, &[512], &values)])
+        MemoryModel::safetensors(&[Tensor::of("norm.weight", DType::F32, &[512], &values)])
     };
     let report = compare(&norm(0.0), &norm(1.0));
-    assert!(report.tensors[0].verdict == Verdict::Red && report.tensors[0].error.cosine > Some(0.999));
+    assert!(report.tensors[0].verdict == CompareVerdict::Red && report.tensors[0].error.cosine > Some(0.999));
     assert!(against(|_| {}).passes());
 }
 
@@ -96,7 +96,8 @@ fn figures_do_not_depend_on_windows() {
     let long = Rng(12).weights(3 * 40_960);
     let mut other = long.clone();
     other[40_960..2 * 40_960].rotate_left(1);
-    let tensors = |x: &[f32]| World::safetensors(&[Tensor::of("a.weight", DType::F32, &[3, 40_960], x)]);
+    let tensors =
+        |x: &[f32]| MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[3, 40_960], x)]);
     let (a, b) = (tensors(&long), tensors(&other));
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let report = |memory: u64, seed: Option<u64>| {
@@ -129,10 +130,10 @@ fn rounding_is_no_finding() {
         values.iter().flat_map(|v| (f64::from(*v) * 1.000_000_013).to_le_bytes()).collect();
     let shape = [ROWS as u64, COLS as u64];
     let sources = [
-        World::safetensors(&[Tensor::raw("a.weight", DType::F64, &shape, doubles)]),
+        MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::F64, &shape, doubles)]),
         world(&values),
-        World::safetensors(&[Tensor::of("a.weight", DType::F16, &shape, &values)]),
-        World::safetensors(&[Tensor::of("a.weight", DType::BF16, &shape, &values)]),
+        MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F16, &shape, &values)]),
+        MemoryModel::safetensors(&[Tensor::of("a.weight", DType::BF16, &shape, &values)]),
     ];
     for source in &sources {
         for to in [DType::F32, DType::F16, DType::BF16] {
@@ -146,7 +147,7 @@ fn rounding_is_no_finding() {
 
 #[test]
 fn floats_that_are_not_each_others_rounding_are_a_finding() {
-    let finding = |a: &World, b: &World| {
+    let finding = |a: &MemoryModel, b: &MemoryModel| {
         let report = compare(a, b);
         assert_eq!(kinds(&report), ["beyond_rounding"], "{:?}", report.tensors);
         assert!(!report.passes());
@@ -163,12 +164,13 @@ fn floats_that_are_not_each_others_rounding_are_a_finding() {
         let made = remake(&world(&weights()), &recipe);
         let mut bytes = made.tensor("a.weight").to_vec();
         bytes[2 * 99] = bytes[2 * 99].wrapping_add(1);
-        let off = World::safetensors(&[Tensor::raw("a.weight", to, &[ROWS as u64, COLS as u64], bytes)]);
+        let off =
+            MemoryModel::safetensors(&[Tensor::raw("a.weight", to, &[ROWS as u64, COLS as u64], bytes)]);
         let said = finding(&world(&weights()), &off);
         assert!(said.starts_with("1 of") && said.ends_with("element 99"), "{to}: {said}");
     }
     // The sign of a zero is none.
-    let zeros = |z: f32| World::safetensors(&[Tensor::of("a", DType::F32, &[4], &[z; 4])]);
+    let zeros = |z: f32| MemoryModel::safetensors(&[Tensor::of("a", DType::F32, &[4], &[z; 4])]);
     assert!(compare(&zeros(0.0), &zeros(-0.0)).passes());
 }
 
@@ -177,7 +179,7 @@ fn floats_that_are_not_each_others_rounding_are_a_finding() {
 fn doubles_are_compared_as_doubles() {
     let doubles = |x: &[f64]| {
         let bytes = x.iter().flat_map(|v| v.to_le_bytes()).collect();
-        World::safetensors(&[Tensor::raw("a", DType::F64, &[x.len() as u64], bytes)])
+        MemoryModel::safetensors(&[Tensor::raw("a", DType::F64, &[x.len() as u64], bytes)])
     };
     let report = compare(&doubles(&[1.0, 2.0]), &doubles(&[1.0, 2.0 + 1e-12]));
     assert_eq!(kinds(&report), ["beyond_rounding"]);
@@ -196,9 +198,17 @@ fn the_cosine_alone_is_blind_to_all_of_it() {
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
     let by = |by| {
-        compared(("a", "b"), &pairing.plan, Vec::new(), &made.collected, Gate { threshold: Some(0.999), by })
+        compared(
+            ("a", "b"),
+            &pairing.plan,
+            Vec::new(),
+            &made.collected,
+            CompareThreshold { threshold: Some(0.999), by },
+        )
     };
-    let cosine = by(By::Cosine);
-    assert!(cosine.passes() && cosine.tensors[0].verdict == Verdict::Green && cosine.findings.is_empty());
-    assert!(!by(By::Strict).passes());
+    let cosine = by(VerdictRule::Cosine);
+    assert!(
+        cosine.passes() && cosine.tensors[0].verdict == CompareVerdict::Green && cosine.findings.is_empty()
+    );
+    assert!(!by(VerdictRule::Strict).passes());
 }

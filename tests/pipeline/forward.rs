@@ -3,11 +3,11 @@
 use quantoscope_core::error::{Code, Error};
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model::forward::Forward;
-use quantoscope_tests::forward::Model;
+use quantoscope_tests::forward::TestModel;
 use std::path::Path;
 
-fn sample() -> Model {
-    Model::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"))
+fn sample() -> TestModel {
+    TestModel::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"))
 }
 
 /// Made in binary64 by an independent program from the stored weights.
@@ -54,7 +54,7 @@ fn a_pass_that_cannot_be_run_is_refused() {
         Forward::new(config, &model.checkpoint.tensors, &[1]).and_then(|p| {
             let mut p = p;
             p.feed(&[vec![0.0; 256]])?;
-            p.asks()
+            p.row_requests()
         })
     };
     assert!(changed("\"llama\"", "\"llama\"").is_ok());

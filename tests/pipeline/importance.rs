@@ -6,11 +6,11 @@ use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::quant::{Encoding, encoder};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::mix::Mix;
+use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::report::stats;
 use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Kv, Rng, Tensor, gguf as gguf_file, imatrix};
 
 const TYPES: [DType; 11] = [
@@ -50,14 +50,14 @@ fn model() -> (Vec<Tensor>, Vec<u8>) {
     (tensors, weights)
 }
 
-fn world() -> World {
+fn world() -> MemoryModel {
     let (tensors, weights) = model();
     let metadata = [("general.architecture", Kv::Text("llama"))];
-    World::file("m.gguf", gguf_file(&metadata, &tensors)).expect("a sound file").weighted(weights)
+    MemoryModel::file("m.gguf", gguf_file(&metadata, &tensors)).expect("a sound file").weighted(weights)
 }
 
 /// The same as safetensors, the experts one by one and out of order.
-fn hugging_face() -> World {
+fn hugging_face() -> MemoryModel {
     let (tensors, weights) = model();
     let mut all = Vec::new();
     for t in tensors {
@@ -81,10 +81,10 @@ fn hugging_face() -> World {
         };
         all.push(Tensor::raw(name, t.dtype, &t.shape, t.bytes));
     }
-    World::safetensors(&all).weighted(weights)
+    MemoryModel::safetensors(&all).weighted(weights)
 }
 
-fn plan(world: &World, recipe: &Recipe) -> Plan {
+fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
     convert::weighted(&world.checkpoint, recipe, world.imatrix(), true).expect("a plan")
 }
 
@@ -140,7 +140,7 @@ fn every_tensor_is_encoded_with_its_own_weights() {
     }
 }
 
-fn values(world: &World, name: &str) -> Vec<f32> {
+fn values(world: &MemoryModel, name: &str) -> Vec<f32> {
     let t = world.checkpoint.tensors.iter().find(|t| t.name == name).expect("a tensor");
     let mut out = vec![0.0; t.shape.numel() as usize];
     quantoscope_core::quant::decoder(t.dtype).expect("a decoder")(world.tensor(name), &mut out);
@@ -226,7 +226,7 @@ fn what_was_used_and_what_was_not_is_told() {
         Tensor::random("blk.0.attn_q.weight", DType::F32, &[2, 256], rng),
     ];
     let weights = imatrix(&[("blk.0.attn_v.weight", vec![vec![1.0; 256]], vec![1.0])]);
-    let world = World::safetensors(&more).weighted(weights);
+    let world = MemoryModel::safetensors(&more).weighted(weights);
     let plan = plan(&world, &gguf(DType::Q4_K));
     assert!(told(&plan, "importance_missing").expect("told").contains("blk.0.attn_q.weight"));
 }
@@ -236,7 +236,8 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
     let names = ["blk.0.attn_v.weight", "blk.0.attn_q.weight"];
     let tensors = names.map(|n| Tensor::random(n, DType::F32, &[2, 256], &mut Rng(1)));
     let weights = imatrix(&[(names[0], vec![vec![1.0; 256]], vec![1.0])]);
-    let (plain, world) = (World::safetensors(&tensors), World::safetensors(&tensors).weighted(weights));
+    let (plain, world) =
+        (MemoryModel::safetensors(&tensors), MemoryModel::safetensors(&tensors).weighted(weights));
     for (world, tensor) in [(&plain, names[0]), (&world, names[1])] {
         let recipe = gguf(DType::IQ2_XS);
         let error =
@@ -248,17 +249,17 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
     let poor = plan.warnings.iter().find(|w| w.code == "importance_wanted").expect("told");
     assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
     // So is the one mix that llama-quantize refuses though its types can be made.
-    let told = |world: &World, mix| {
-        let plan = convert::weighted(&world.checkpoint, &Recipe::mixed(mix), world.imatrix(), true);
+    let told = |world: &MemoryModel, mix| {
+        let plan = convert::weighted(&world.checkpoint, &Recipe::of_preset(mix), world.imatrix(), true);
         let warnings = plan.expect("a plan").warnings;
         warnings.iter().any(|w| w.code == "importance_wanted" && w.message.contains("q2_k_s"))
     };
-    assert!(told(&plain, Mix::Q2_K_S) && !told(&plain, Mix::Q2_K) && !told(&world, Mix::Q2_K_S));
+    assert!(told(&plain, Preset::Q2_K_S) && !told(&plain, Preset::Q2_K) && !told(&world, Preset::Q2_K_S));
     // A sweep goes without those that cannot, where it must.
     let types = [DType::IQ2_XS, DType::Q4_K].map(Encoding::Type);
     let sweep =
         measure::weighted_sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
-    assert_eq!(sweep.outputs.iter().map(|o| o.ask.encodings.len()).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(sweep.outputs.iter().map(|o| o.metrics.encodings.len()).collect::<Vec<_>>(), [2, 1]);
     assert!(sweep.warnings.iter().any(|w| w.code == "needs_importance"));
     assert!(run(&sweep, &[&world], Budget::default()).is_ok());
 }
@@ -267,7 +268,7 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
 fn weights_of_another_model_are_refused() {
     let tensor = Tensor::random("blk.0.attn_v.weight", DType::F32, &[2, 256], &mut Rng(1));
     let weights = imatrix(&[("blk.0.attn_v.weight", vec![vec![1.0; 512]], vec![1.0])]);
-    let world = World::safetensors(&[tensor]).weighted(weights);
+    let world = MemoryModel::safetensors(&[tensor]).weighted(weights);
     let error =
         convert::weighted(&world.checkpoint, &gguf(DType::Q4_K), world.imatrix(), true).expect_err("refused");
     assert_eq!(error.code(), Code::SizeMismatch);
@@ -278,9 +279,9 @@ fn weights_of_another_model_are_refused() {
 #[test]
 fn weights_go_into_the_metadata_as_llama_cpp_writes_them() {
     let world = world();
-    let plan = plan(&world, &Recipe::mixed(Mix::Q4_K_M));
+    let plan = plan(&world, &Recipe::of_preset(Preset::Q4_K_M));
     let made =
-        World::file("o.gguf", run(&plan, &[&world], Budget::default()).expect("a run").files.remove(0));
+        MemoryModel::file("o.gguf", run(&plan, &[&world], Budget::default()).expect("a run").files.remove(0));
     let metadata = made.expect("a sound file").checkpoint.metadata;
     assert_eq!(metadata.text("quantize.imatrix.file"), Some("imatrix.gguf"));
     assert_eq!(metadata.text("quantize.imatrix.dataset"), Some("one.txt"));
@@ -314,7 +315,7 @@ fn plain_and_flat_containers_do_without() {
         [Recipe::new(Container::Safetensors, Some(DType::F16)), Recipe::new(Container::LatticeQ4, None)]
     {
         let plan = plan(&world, &recipe);
-        assert!(plan.outputs.iter().flat_map(|o| &o.pieces).all(|p| p.importance.is_none()));
+        assert!(plan.outputs.iter().flat_map(|o| &o.segments).all(|p| p.importance.is_none()));
         assert!(plan.warnings.iter().any(|w| w.code == "importance_unused"));
     }
 }

@@ -6,7 +6,7 @@ use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::{Q4Scheme, Recipe};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::memory::{MemoryModel, run};
 use quantoscope_tests::models::{CONFIG, Rng, Tensor, llama, safetensors};
 use sha2::Digest;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ fn tag(name: &str) -> String {
     sha2::Sha256::digest(name).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-fn colliding() -> World {
+fn colliding() -> MemoryModel {
     let rng = &mut Rng(4);
     let weights = ["a.b.weight", "a_b.weight", "A.b.weight", "a.B.weight", "ä.b.weight"];
     let mut all: Vec<Tensor> =
@@ -24,7 +24,7 @@ fn colliding() -> World {
     for name in ["x.y", &format!("x.y__{}", tag("x_y")), "x_y"] {
         all.push(Tensor::random(name, DType::F32, &[64], rng));
     }
-    World::safetensors(&all)
+    MemoryModel::safetensors(&all)
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn names_that_collide_get_files_of_their_own() {
 #[test]
 fn long_names_get_short_files() {
     let name = format!("{}.weight", "layer.".repeat(60));
-    let world = World::safetensors(&[Tensor::random(&name, DType::F32, &[32, 64], &mut Rng(1))]);
+    let world = MemoryModel::safetensors(&[Tensor::random(&name, DType::F32, &[32, 64], &mut Rng(1))]);
     let (plan, made) = make(&world, &q4());
     assert!(plan.files.iter().all(|f| f.name.len() <= 255));
     assert!(verify(&world, &reopen(&plan, &made)).verified);
@@ -59,11 +59,11 @@ fn long_names_get_short_files() {
 /// Loose `.q4` files have lost their names; what is left of them still pairs.
 #[test]
 fn a_directory_without_index_pairs_by_sanitised_names() {
-    let world = World::safetensors(&llama(DType::BF16, false, 6));
+    let world = MemoryModel::safetensors(&llama(DType::BF16, false, 6));
     let (plan, made) = make(&world, &q4());
     let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files.iter().cloned());
     let loose: BTreeMap<String, Vec<u8>> = files.filter(|(n, _)| n != "quantize_index.json").collect();
-    let loose = World::directory(loose).expect("loose files");
+    let loose = MemoryModel::directory(loose).expect("loose files");
     assert!(loose.checkpoint.q4_index.is_none());
     for (a, b) in [(&world, &loose), (&loose, &world)] {
         let report = compare(a, b);
@@ -89,7 +89,7 @@ fn norms_routers_and_kernels_are_never_4_bit() {
     all.push(Tensor::random("A_log", DType::F32, &[64], rng));
     all.push(Tensor::random("mlp.experts.gate_up_proj", DType::BF16, &[2, 64, 64], rng));
     all.push(Tensor::random("embed_tokens.weight", DType::BF16, &[64, 64], rng));
-    let (plan, _) = make(&World::safetensors(&all), &q4());
+    let (plan, _) = make(&MemoryModel::safetensors(&all), &q4());
     for output in &plan.outputs {
         let four = ["mlp.experts.gate_up_proj", "embed_tokens.weight"].contains(&output.name.as_str());
         assert_eq!(output.dtype == DType::LATTICE_Q4, four, "{}", output.name);
@@ -104,7 +104,7 @@ fn the_index_and_the_configuration_are_written() {
         ("model.safetensors".to_string(), safetensors(&llama(DType::BF16, true, 1))),
         ("config.json".to_string(), CONFIG.into()),
     ];
-    let world = World::directory(files.into()).expect("a directory");
+    let world = MemoryModel::directory(files.into()).expect("a directory");
     let (plan, made) = make(&world, &q4());
     let of = |name: &str| plan.files.iter().position(|f| f.name == name).map(|i| &made.files[i]);
     assert_eq!(of("config.json").map(Vec::as_slice), Some(CONFIG.as_bytes()), "copied verbatim");
@@ -123,13 +123,13 @@ fn the_index_and_the_configuration_are_written() {
 }
 
 /// Weights with every kind of block: ordinary, constant, zero, tiny, far from zero.
-fn blocks(dtype: DType) -> World {
+fn blocks(dtype: DType) -> MemoryModel {
     let mut values = Rng(9).weights(64 * 64);
     values[..32].fill(0.0);
     values[32..64].fill(0.25);
     values[64..96].iter_mut().for_each(|v| *v *= 1e-7);
     values[128..160].iter_mut().for_each(|v| *v += 900.0);
-    World::safetensors(&[Tensor::of("a.weight", dtype, &[64, 64], &values)])
+    MemoryModel::safetensors(&[Tensor::of("a.weight", dtype, &[64, 64], &values)])
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn q4_1_to_lattice_keeps_every_value() {
 
 #[test]
 fn symmetric_lattice_to_q4_0_is_exact_or_refused() {
-    let world = World::safetensors(&[Tensor::random("a.weight", DType::F32, &[64, 64], &mut Rng(2))]);
+    let world = MemoryModel::safetensors(&[Tensor::random("a.weight", DType::F32, &[64, 64], &mut Rng(2))]);
     let sym = Recipe { q4_scheme: Q4Scheme::Sym, ..q4() };
     let lattice = remake(&world, &sym);
     let ggml = remake(&lattice, &gguf(DType::Q4_0));
@@ -174,7 +174,7 @@ fn symmetric_lattice_to_q4_0_is_exact_or_refused() {
 
 #[test]
 fn blocks_run_over_the_flattened_tensor() {
-    let world = World::safetensors(&[Tensor::random("a.weight", DType::F32, &[7, 33], &mut Rng(2))]);
+    let world = MemoryModel::safetensors(&[Tensor::random("a.weight", DType::F32, &[7, 33], &mut Rng(2))]);
     let lattice = remake(&world, &Recipe::new(Container::LatticeQ4, None));
     assert_eq!(lattice.tensor("a.weight").len() as u64, (7_u64 * 33).div_ceil(32) * 20);
     assert!(verify(&world, &lattice).verified);
@@ -186,7 +186,7 @@ fn blocks_run_over_the_flattened_tensor() {
 /// Q4_1 becomes lattice blocks by transcoding or, asked for the symmetric form, by encoding anew: both are verified.
 #[test]
 fn both_ways_from_q4_1_are_verified() {
-    let source = remake(&World::safetensors(&llama(DType::F32, false, 77)), &gguf(DType::Q4_1));
+    let source = remake(&MemoryModel::safetensors(&llama(DType::F32, false, 77)), &gguf(DType::Q4_1));
     for scheme in [Q4Scheme::Asym, Q4Scheme::Sym] {
         let recipe = Recipe { q4_scheme: scheme, allow_requantize: true, ..q4() };
         let report = verify(&source, &remake(&source, &recipe));
@@ -194,8 +194,10 @@ fn both_ways_from_q4_1_are_verified() {
     }
     // Blocks with a minimum of their own are no Q4_0 blocks; symmetric ones are.
     for scheme in [Q4Scheme::Asym, Q4Scheme::Sym] {
-        let lattice =
-            remake(&World::safetensors(&llama(DType::F32, false, 78)), &Recipe { q4_scheme: scheme, ..q4() });
+        let lattice = remake(
+            &MemoryModel::safetensors(&llama(DType::F32, false, 78)),
+            &Recipe { q4_scheme: scheme, ..q4() },
+        );
         let recipe = Recipe { allow_requantize: true, ..gguf(DType::Q4_0) };
         assert!(verify(&lattice, &remake(&lattice, &recipe)).verified, "{scheme:?}");
     }

@@ -5,7 +5,7 @@
 
 use crate::support::{gguf, plan};
 use quantoscope_core::DType;
-use quantoscope_tests::memory::World;
+use quantoscope_tests::memory::MemoryModel;
 use quantoscope_tests::models::{Tensor, safetensors_with};
 use std::hint::black_box;
 
@@ -54,7 +54,7 @@ fn metadata_keys_are_opened_in_proportion() {
         safetensors_with(&[Tensor::raw("w.weight", DType::F32, &[1], vec![0; 4])], &pairs)
     };
     assert_not_square(6_250, file, |file| {
-        let world = World::file("m.safetensors", file.clone()).expect("a sound file");
+        let world = MemoryModel::file("m.safetensors", file.clone()).expect("a sound file");
         assert!(world.checkpoint.metadata.0.len() >= 6_250);
     });
 }
@@ -63,7 +63,7 @@ fn metadata_keys_are_opened_in_proportion() {
 fn floats_of_8_bits_are_planned_in_proportion() {
     let world = |count: usize| {
         let tensor = |i| Tensor::raw(&format!("layers.{i}.weight"), DType::F8_E4M3, &[1, 32], vec![0x38; 32]);
-        World::safetensors(&(0..count).map(tensor).collect::<Vec<_>>())
+        MemoryModel::safetensors(&(0..count).map(tensor).collect::<Vec<_>>())
     };
     assert_not_square(3_000, world, |world| {
         assert_eq!(plan(world, &gguf(DType::Q8_0)).outputs.len(), world.checkpoint.tensors.len());

@@ -4,7 +4,7 @@
 
 use crate::support::{assert_equal, compare, kinds, verify};
 use quantoscope_core::DType;
-use quantoscope_tests::memory::World;
+use quantoscope_tests::memory::MemoryModel;
 use quantoscope_tests::models::{Kv, Rng, Tensor, gguf, llama};
 
 const HEADS: u32 = 4;
@@ -70,15 +70,15 @@ fn llama_keys(heads: u32, kv_heads: u32) -> Vec<(&'static str, Kv)> {
     ]
 }
 
-fn file(keys: &[(&str, Kv)], tensors: &[Tensor]) -> World {
-    World::file("model.gguf", gguf(keys, tensors)).expect("a sound file")
+fn file(keys: &[(&str, Kv)], tensors: &[Tensor]) -> MemoryModel {
+    MemoryModel::file("model.gguf", gguf(keys, tensors)).expect("a sound file")
 }
 
 #[test]
 fn a_converted_llama_has_no_error_in_either_direction() {
     for tied in [false, true] {
         let source = llama(DType::F32, tied, 21);
-        let hf = World::safetensors(&source);
+        let hf = MemoryModel::safetensors(&source);
         let ggml = file(&llama_keys(HEADS, KV_HEADS), &converted(&source));
         assert_equal(&compare(&hf, &ggml), source.len());
         assert_equal(&compare(&ggml, &hf), source.len());
@@ -94,7 +94,7 @@ fn rows_that_were_not_interleaved_are_found() {
     let source = llama(DType::F32, true, 22);
     let plain: Vec<Tensor> =
         source.iter().map(|t| Tensor { name: gguf_name(&t.name), ..t.clone() }).collect();
-    let report = compare(&World::safetensors(&source), &file(&llama_keys(HEADS, KV_HEADS), &plain));
+    let report = compare(&MemoryModel::safetensors(&source), &file(&llama_keys(HEADS, KV_HEADS), &plain));
     assert!(!report.passes());
     for row in &report.tensors {
         let rotary = row.tensor.contains("q_proj") || row.tensor.contains("k_proj");
@@ -105,7 +105,7 @@ fn rows_that_were_not_interleaved_are_found() {
 #[test]
 fn a_wrong_head_count_is_a_finding() {
     let source = llama(DType::F32, true, 23);
-    let hf = World::safetensors(&source);
+    let hf = MemoryModel::safetensors(&source);
     // No whole even heads: the permutation is unknown.
     let report = compare(&hf, &file(&llama_keys(5, KV_HEADS), &converted(&source)));
     assert_eq!(
@@ -132,7 +132,7 @@ fn a_wrong_head_count_is_a_finding() {
 fn an_unknown_architecture_is_a_finding() {
     let source = llama(DType::F32, true, 24);
     let keys = [("general.architecture", Kv::Text("not-a-family")), ("x", Kv::F32(1.0))];
-    let report = compare(&World::safetensors(&source), &file(&keys, &converted(&source)));
+    let report = compare(&MemoryModel::safetensors(&source), &file(&keys, &converted(&source)));
     assert!(kinds(&report).contains(&"unknown_architecture"), "{:?}", report.findings);
     assert!(kinds(&report).contains(&"no_overlap"));
     assert!(report.tensors.is_empty() && !report.passes());
@@ -148,7 +148,7 @@ fn norm(name: &str, shift: f32) -> Tensor {
 fn gemma_norms_are_shifted_back() {
     let rng = &mut Rng(25);
     let up = Tensor::random("model.layers.0.mlp.up_proj.weight", DType::F32, &[96, 64], rng);
-    let hf = World::safetensors(&[
+    let hf = MemoryModel::safetensors(&[
         up.clone(),
         norm("model.layers.0.input_layernorm.weight", 0.0),
         norm("model.layers.0.post_attention_layernorm.weight", 0.0),
@@ -197,7 +197,7 @@ fn stacked_experts_are_unstacked() {
         ));
         hf.extend(experts);
     }
-    let (keys, source) = (llama_keys(HEADS, KV_HEADS), World::safetensors(&hf));
+    let (keys, source) = (llama_keys(HEADS, KV_HEADS), MemoryModel::safetensors(&hf));
     assert_equal(&compare(&source, &file(&keys, &ggml)), 9);
     assert_equal(&compare(&file(&keys, &ggml), &source), 9);
     // An expert out of place is seen.
@@ -207,13 +207,13 @@ fn stacked_experts_are_unstacked() {
     let report = compare(&source, &file(&keys, &swapped));
     assert_eq!(report.tensors.iter().filter(|r| r.error.rmse != Some(0.0)).count(), 3);
     // One too few on the other side: nothing is compared by guess.
-    let fewer = World::safetensors(&hf[1..]);
+    let fewer = MemoryModel::safetensors(&hf[1..]);
     let report = compare(&fewer, &file(&keys, &ggml));
     assert!(!report.passes() && kinds(&report).contains(&"only_in_candidate"), "{:?}", report.findings);
     // One too many is on one side only.
     let mut more = hf.clone();
     more.push(expert(3, "w1", [40, 64], rng));
-    let report = compare(&World::safetensors(&more), &file(&keys, &ggml));
+    let report = compare(&MemoryModel::safetensors(&more), &file(&keys, &ggml));
     assert_eq!(kinds(&report), ["only_in_reference"]);
 }
 
@@ -224,7 +224,7 @@ fn a_mapped_tensor_of_another_shape_is_a_finding() {
     let ggml = Tensor { name: "blk.0.ffn_up.weight".into(), ..one(&[64, 32]) };
     let ggml = file(&llama_keys(HEADS, KV_HEADS), &[ggml]);
     for shape in [&[32, 64][..], &[2048], &[2, 32, 32], &[64, 64]] {
-        let report = compare(&World::safetensors(&[one(shape)]), &ggml);
+        let report = compare(&MemoryModel::safetensors(&[one(shape)]), &ggml);
         assert!(kinds(&report).contains(&"shape_mismatch"), "{shape:?}: {:?}", report.findings);
         assert!(!report.passes());
     }
@@ -234,7 +234,7 @@ fn a_mapped_tensor_of_another_shape_is_a_finding() {
 fn bytes_of_rearranged_tensors_are_not_held_against_bytes() {
     let source = llama(DType::F32, true, 27);
     let report =
-        verify(&World::safetensors(&source), &file(&llama_keys(HEADS, KV_HEADS), &converted(&source)));
+        verify(&MemoryModel::safetensors(&source), &file(&llama_keys(HEADS, KV_HEADS), &converted(&source)));
     assert!(!report.verified);
     assert_eq!(
         report.findings.iter().filter(|f| f.kind == "not_comparable").count(),

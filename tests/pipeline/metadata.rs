@@ -5,7 +5,7 @@ use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::tensor::MetaValue;
-use quantoscope_tests::memory::World;
+use quantoscope_tests::memory::MemoryModel;
 use quantoscope_tests::models::{self, CONFIG, Kv, Tensor, llama, safetensors, safetensors_with};
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ fn tensors() -> Vec<Tensor> {
     llama(DType::F16, true, 31)
 }
 
-fn source() -> World {
+fn source() -> MemoryModel {
     let keys = [
         ("general.architecture", Kv::Text("somebody-elses")),
         ("general.file_type", Kv::U32(1)),
@@ -24,10 +24,10 @@ fn source() -> World {
         ("somebody-elses.rope.freq_base", Kv::F32(1e6)),
         ("tokenizer.ggml.tokens", Kv::Texts(vec!["<s>", "a\u{0}b", "ü"])),
     ];
-    World::file("model.gguf", models::gguf(&keys, &tensors())).expect("a sound file")
+    MemoryModel::file("model.gguf", models::gguf(&keys, &tensors())).expect("a sound file")
 }
 
-fn carried(w: &World) -> BTreeMap<String, MetaValue> {
+fn carried(w: &MemoryModel) -> BTreeMap<String, MetaValue> {
     w.checkpoint.metadata.0.iter().cloned().collect()
 }
 
@@ -61,7 +61,7 @@ fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
         let told = MetaValue::String(serde_json::to_string(&gguf(dtype)).expect("JSON"));
         want.insert("quantoscope.recipe".into(), told);
         assert_eq!(got, want);
-        let names = |w: &World| w.checkpoint.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
+        let names = |w: &MemoryModel| w.checkpoint.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
         assert_eq!(names(&made), names(&from), "tensors stay in order");
     }
 }
@@ -69,7 +69,7 @@ fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
 #[test]
 fn safetensors_to_gguf_says_that_it_is_not_runnable() {
     let files = [("model.safetensors", safetensors(&tensors())), ("config.json", CONFIG.into())];
-    let world = World::directory(files.map(|(n, b)| (n.to_string(), b)).into()).expect("a directory");
+    let world = MemoryModel::directory(files.map(|(n, b)| (n.to_string(), b)).into()).expect("a directory");
     let (plan, made) = make(&world, &gguf(DType::Q4_0));
     assert!(plan.warnings.iter().any(|w| w.code == "not_runnable"));
     let got = carried(&reopen(&plan, &made));
@@ -81,10 +81,10 @@ fn safetensors_to_gguf_says_that_it_is_not_runnable() {
 #[test]
 fn safetensors_metadata_is_carried_and_the_recipe_is_told() {
     let file = safetensors_with(&tensors(), &[("format", "pt"), ("author", "a \"quoted\"\nname")]);
-    let world = World::file("model.safetensors", file).expect("a sound file");
+    let world = MemoryModel::file("model.safetensors", file).expect("a sound file");
     let recipe = Recipe::new(Container::Safetensors, Some(DType::F32));
     let made = remake(&world, &recipe);
-    let text = |w: &World, k: &str| w.checkpoint.metadata.text(k).map(String::from);
+    let text = |w: &MemoryModel, k: &str| w.checkpoint.metadata.text(k).map(String::from);
     assert_eq!(text(&made, "author").as_deref(), Some("a \"quoted\"\nname"));
     assert_eq!(text(&made, "format").as_deref(), Some("pt"));
     let told: Recipe =
@@ -107,11 +107,11 @@ fn gguf_to_safetensors_has_a_format_and_no_gguf_keys() {
 /// The `safetensors` crate, which is the format's own reader, agrees with what we wrote.
 #[test]
 fn the_reference_reader_opens_what_we_write() {
-    let world = World::safetensors(&tensors());
+    let world = MemoryModel::safetensors(&tensors());
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let (_, made) = make(&world, &Recipe::new(Container::Safetensors, Some(dtype)));
         let theirs = ::safetensors::SafeTensors::deserialize(&made.files[0]).expect("a sound file");
-        let ours = World::file("x.safetensors", made.files[0].clone()).expect("a sound file");
+        let ours = MemoryModel::file("x.safetensors", made.files[0].clone()).expect("a sound file");
         assert_eq!(theirs.len(), ours.checkpoint.tensors.len());
         for (name, view) in theirs.tensors() {
             assert_eq!(view.data(), ours.tensor(&name), "{name}");

@@ -8,7 +8,7 @@ use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::converted;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
 
 fn place(e: &Error) -> (Code, Option<u64>) {
@@ -53,7 +53,7 @@ fn what_is_no_number_is_refused_in_every_plain_float() {
     let kept = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8_E4M3, DType::F8_E5M2];
     for dtype in kept {
         for (bad, at) in patterns(dtype).iter().zip([63, 40_000, 99_999]) {
-            let world = World::safetensors(&[ones(dtype, 100_000, at, bad)]);
+            let world = MemoryModel::safetensors(&[ones(dtype, 100_000, at, bad)]);
             for recipe in
                 [gguf(DType::Q8_0), gguf(DType::F16), safetensors(DType::BF16), safetensors(DType::F32)]
             {
@@ -67,7 +67,7 @@ fn what_is_no_number_is_refused_in_every_plain_float() {
             assert_eq!(place(&error), (Code::NonFinite, Some(at as u64)), "{dtype} to .f16");
         }
     }
-    let world = World::safetensors(&[ones(DType::F8_E8M0, 64, 5, &[0xFF])]);
+    let world = MemoryModel::safetensors(&[ones(DType::F8_E8M0, 64, 5, &[0xFF])]);
     let error = run(&plan(&world, &safetensors(DType::F16)), &[&world], Budget::default());
     assert_eq!(place(&error.expect_err("no number")), (Code::NonFinite, Some(5)));
 }
@@ -77,7 +77,7 @@ fn what_is_no_number_is_refused_in_every_plain_float() {
 fn a_converted_weight_is_looked_through_as_well() {
     let mut values = Rng(3).weights(64 * 64);
     values[777] = f32::NAN;
-    let world = World::safetensors(&[Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
+    let world = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
     for recipe in [gguf(DType::F16), gguf(DType::F32), gguf(DType::BF16), safetensors(DType::BF16)] {
         let error = run(&plan(&world, &recipe), &[&world], Budget::default()).expect_err("no number");
         assert_eq!(place(&error), (Code::NonFinite, Some(777)), "{recipe:?}");
@@ -90,7 +90,7 @@ fn where_they_are_allowed_they_are_counted_and_named() {
     norm.bytes[2 * 900..2 * 901].copy_from_slice(&[0x80, 0xFF]);
     let mut values = Rng(3).weights(64 * 64);
     values[777] = f32::INFINITY;
-    let world = World::safetensors(&[norm, Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
+    let world = MemoryModel::safetensors(&[norm, Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
     for recipe in [gguf(DType::F16), gguf(DType::BF16), safetensors(DType::F32)] {
         let recipe = Recipe { allow_nonfinite: true, ..recipe };
         let (plan, made) = make(&world, &recipe);
@@ -146,7 +146,7 @@ fn finite_values_stay_finite() {
                         .flat_map(|v| ((*v as f32).to_bits() >> 16).to_le_bytes()[..2].to_vec())
                         .collect(),
                 };
-                World::safetensors(&[Tensor::raw("a.weight", from, &[64, 64], bytes)])
+                MemoryModel::safetensors(&[Tensor::raw("a.weight", from, &[64, 64], bytes)])
             };
             for allow_nonfinite in [false, true] {
                 let recipe = Recipe { allow_nonfinite, ..gguf(to) };
@@ -188,7 +188,7 @@ fn the_first_bad_value_is_named() {
         let mut values = vec![1.0_f64; 64 * 64];
         (values[100], values[3000]) = (first, second);
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let world = World::safetensors(&[Tensor::raw("a.weight", DType::F64, &[64, 64], bytes)]);
+        let world = MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::F64, &[64, 64], bytes)]);
         for recipe in [gguf(DType::F32), gguf(DType::Q4_0), safetensors(DType::F16), q4()] {
             for measure in [true, false] {
                 let plan = quantoscope_core::plan::convert::plan(&world.checkpoint, &recipe, measure)

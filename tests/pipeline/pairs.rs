@@ -3,16 +3,16 @@
 use crate::support::{assert_equal, compare, kinds};
 use quantoscope_core::DType;
 use quantoscope_core::plan::{measure, pair};
-use quantoscope_core::report::{By, CompareReport, Gate, Verdict, compared};
+use quantoscope_core::report::{CompareReport, CompareThreshold, CompareVerdict, VerdictRule, compared};
 use quantoscope_core::schedule::Budget;
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama};
 
-fn world(tensors: &[Tensor]) -> World {
-    World::safetensors(tensors)
+fn world(tensors: &[Tensor]) -> MemoryModel {
+    MemoryModel::safetensors(tensors)
 }
 
-fn pair_of(a: &[f32], b: &[f32]) -> (World, World) {
+fn pair_of(a: &[f32], b: &[f32]) -> (MemoryModel, MemoryModel) {
     let one = |v: &[f32]| world(&[Tensor::of("a.weight", DType::F32, &[v.len() as u64], v)]);
     (one(a), one(b))
 }
@@ -26,13 +26,16 @@ fn compare_values(a: &[f32], b: &[f32]) -> CompareReport {
 fn two_tensors_of_zeros_agree() {
     let report = compare_values(&[0.0; 64], &[0.0; 64]);
     assert_equal(&report, 1);
-    assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(1.0), Verdict::Green));
+    assert_eq!(
+        (report.tensors[0].error.cosine, report.tensors[0].verdict),
+        (Some(1.0), CompareVerdict::Green)
+    );
 }
 
 #[test]
 fn zeros_against_something_do_not() {
     let report = compare_values(&[0.0; 64], &[1.0; 64]);
-    assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(0.0), Verdict::Red));
+    assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(0.0), CompareVerdict::Red));
     assert!(report.any_below_threshold && !report.passes());
 }
 
@@ -44,7 +47,7 @@ fn nan_and_infinity_trip_the_gate_on_either_side() {
         for (a, b) in [(&good, &holed), (&holed, &good), (&holed, &holed)] {
             let report = compare_values(a, b);
             assert_eq!(kinds(&report), ["non_finite"]);
-            assert_eq!(report.tensors[0].verdict, Verdict::Red);
+            assert_eq!(report.tensors[0].verdict, CompareVerdict::Red);
             assert!(report.any_below_threshold && !report.passes());
             let json = serde_json::to_string(&report).expect("JSON");
             assert!(!json.contains("null,") || json.contains("\"threshold\":null"), "{json}");
@@ -55,9 +58,12 @@ fn nan_and_infinity_trip_the_gate_on_either_side() {
 #[test]
 fn verdicts_have_inclusive_bounds() {
     // cosine = 1 / sqrt(1 + t^2) for (1, 0) against (1, t).
-    for (t, want) in
-        [(0.0, Verdict::Green), (0.04, Verdict::Green), (0.1, Verdict::Yellow), (0.2, Verdict::Red)]
-    {
+    for (t, want) in [
+        (0.0, CompareVerdict::Green),
+        (0.04, CompareVerdict::Green),
+        (0.1, CompareVerdict::Yellow),
+        (0.2, CompareVerdict::Red),
+    ] {
         let report = compare_values(&[1.0, 0.0], &[1.0, t]);
         assert_eq!(report.tensors[0].verdict, want, "{t}: {:?}", report.tensors[0].error.cosine);
     }
@@ -69,7 +75,7 @@ fn the_gate_is_strict() {
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
     let with = |threshold| {
-        let gate = Gate { threshold, by: By::Cosine };
+        let gate = CompareThreshold { threshold, by: VerdictRule::Cosine };
         compared(("a", "b"), &pairing.plan, pairing.findings.clone(), &made.collected, gate)
     };
     let cosine = with(None).tensors[0].error.cosine.expect("a cosine");
@@ -132,11 +138,11 @@ fn integers_are_equal_or_a_finding() {
     let report = compare(&ids(7), &ids(7));
     assert!(report.passes() && report.findings.is_empty());
     let row = report.tensors.iter().find(|r| r.tensor == "ids").expect("every tensor is accounted for");
-    assert_eq!((row.error.rmse, row.error.cosine, row.verdict), (None, None, Verdict::Green));
+    assert_eq!((row.error.rmse, row.error.cosine, row.verdict), (None, None, CompareVerdict::Green));
     let report = compare(&ids(7), &ids(8));
     assert_eq!(kinds(&report), ["values_differ"]);
     assert!(report.findings[0].detail.contains("byte 60"), "{:?}", report.findings);
-    assert_eq!((report.tensors[0].tensor.as_str(), report.tensors[0].verdict), ("ids", Verdict::Red));
+    assert_eq!((report.tensors[0].tensor.as_str(), report.tensors[0].verdict), ("ids", CompareVerdict::Red));
     assert!(!report.passes());
 }
 
@@ -146,7 +152,7 @@ fn nothing_but_nan_has_no_figures() {
     let report = compare_values(&[f32::NAN; 64], &[f32::NAN; 64]);
     let row = &report.tensors[0];
     assert_eq!((row.error.rmse, row.error.cosine, row.error.max_abs), (None, None, None));
-    assert_eq!((row.verdict, row.below_threshold), (Verdict::Red, true));
+    assert_eq!((row.verdict, row.below_threshold), (CompareVerdict::Red, true));
 
     let (bad, _) = pair_of(&[f32::NAN; 64], &[]);
     let plan = measure::stats(&bad.checkpoint, &|_| true).expect("a plan");
@@ -179,7 +185,7 @@ fn names_that_collide_without_an_index_are_not_paired() {
     let (plan, made) = crate::support::make(&source, &crate::support::q4());
     let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files);
     let named: std::collections::BTreeMap<_, _> = files.filter(|(n, _)| n.ends_with(".f16")).collect();
-    let loose = World::directory(named).expect("a sound directory");
+    let loose = MemoryModel::directory(named).expect("a sound directory");
     let report = compare(&source, &loose);
     assert_eq!(report.tensors.len(), 1, "{:?}", report.tensors);
     assert_eq!(report.tensors[0].tensor, "c.d");

@@ -2,15 +2,15 @@
 
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::preview::{Preview, preview, wishes};
-use quantoscope_core::plan::{Along, convert, measure, sample};
+use quantoscope_core::plan::{Axis, convert, measure, sample};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::{Rotate, SEED};
+use quantoscope_core::recipe::rotation::{RotationOptions, SEED};
 use quantoscope_core::report::{RotationReport, StatsReport, rotated, stats};
-use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_core::rotation::{Form, Rotation};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama, safetensors};
 use serde_json::Value;
 
@@ -26,33 +26,33 @@ const TYPES: [Encoding; 5] = [
     Encoding::LatticeSym,
 ];
 
-fn model(tensors: &[Tensor], config: Option<&str>) -> World {
+fn model(tensors: &[Tensor], config: Option<&str>) -> MemoryModel {
     let config = config.map(|text| ("config.json".to_string(), text.as_bytes().to_vec()));
     let weights = ("model.safetensors".to_string(), safetensors(tensors));
-    World::directory(std::iter::once(weights).chain(config).collect()).expect("a sound model")
+    MemoryModel::directory(std::iter::once(weights).chain(config).collect()).expect("a sound model")
 }
 
-fn small() -> World {
+fn small() -> MemoryModel {
     model(&llama(DType::BF16, false, 42), Some(CONFIG))
 }
 
-fn planned(world: &World, words: &[&str]) -> Preview {
+fn planned(world: &MemoryModel, words: &[&str]) -> Preview {
     let wishes = wishes(words, SEED).expect("wishes");
     preview(&world.checkpoint, &TYPES, &wishes, &|t| t.shape.axes().len() >= 2).expect("a plan")
 }
 
-fn measured(world: &World, preview: &Preview, budget: Budget, seed: Option<u64>) -> RotationReport {
+fn measured(world: &MemoryModel, preview: &Preview, budget: Budget, seed: Option<u64>) -> RotationReport {
     let made = run_shuffled(&preview.plan, &[world], budget, seed).expect("a run");
     rotated(preview, &made.collected, 8)
 }
 
-fn report(world: &World, words: &[&str]) -> RotationReport {
+fn report(world: &MemoryModel, words: &[&str]) -> RotationReport {
     measured(world, &planned(world, words), Budget::default(), None)
 }
 
-fn swept(world: &World) -> StatsReport {
+fn swept(world: &MemoryModel) -> StatsReport {
     let mut plan = measure::sweep(&world.checkpoint, &TYPES, &|_| true).expect("a plan");
-    plan.outputs.iter_mut().for_each(|o| o.ask.histogram = true);
+    plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
     let made = run(&plan, &[world], Budget::default()).expect("a run");
     stats(&plan, &made.collected, 8)
 }
@@ -91,11 +91,11 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
     assert_eq!(report.rotations, ["block:32", "quarot", "r2", "fold"]);
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4), ("fold", 11)] {
-        let rotate = Some(Rotate::parse(word, SEED).expect("a wish"));
+        let rotate = Some(RotationOptions::parse(word, SEED).expect("a wish"));
         let recipe = Recipe { rotate, pure: true, ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
         let made = run(&plan, &[&world], Budget::default()).expect("a run");
-        let other = World::file("model.safetensors", made.files[0].clone()).expect("a sound file");
+        let other = MemoryModel::file("model.safetensors", made.files[0].clone()).expect("a sound file");
         assert_eq!(same_as(&report, word, &swept(&other)), tensors, "{word}");
     }
     // As it is, it is measured as ever.
@@ -110,7 +110,7 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
         let t = report.tensors.iter().find(|t| t.name.contains(name)).expect("a tensor");
         t.frames.iter().map(|f| (f.frame.along, f.frame.folded)).collect::<Vec<_>>()
     };
-    let (rows, columns) = (Some(Along::Rows), Some(Along::Columns));
+    let (rows, columns) = (Some(Axis::Out), Some(Axis::In));
     assert_eq!(sides("down_proj"), [(rows, false), (rows, false), (None, false), (None, false)]);
     assert_eq!(sides("up_proj"), [(columns, true), (columns, true), (None, false), (None, true)]);
     assert_eq!(sides("v_proj"), [(columns, true), (columns, true), (rows, false), (None, true)]);
@@ -157,7 +157,8 @@ fn without_rules_rows_are_turned_by_themselves() {
 fn what_is_not_exact_is_said_to_be_a_preview() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families/gpt2");
     let file = |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file"));
-    let world = World::directory([file("model.safetensors"), file("config.json")].into()).expect("a model");
+    let world =
+        MemoryModel::directory([file("model.safetensors"), file("config.json")].into()).expect("a model");
     let report = report(&world, &["block:4", "quarot"]);
     let told: Vec<&str> =
         report.warnings.iter().filter(|w| w.code == "not_by_rules").map(|w| w.message.as_str()).collect();
@@ -201,23 +202,23 @@ fn a_sample_of_what_runs_along_rows_is_of_whole_columns() {
     let shuffled = measured(&world, &part, Budget { memory: 400 << 10, workers: 1 }, Some(1));
     assert_eq!(json(&told), json(&shuffled));
     let recipe = Recipe {
-        rotate: Some(Rotate::parse("quarot", SEED).expect("a wish")),
+        rotate: Some(RotationOptions::parse("quarot", SEED).expect("a wish")),
         ..Recipe::new(Container::Safetensors, Some(DType::F32))
     };
     let plan = convert::plan(&world.checkpoint, &Recipe { pure: true, ..recipe }, false).expect("a plan");
     let made = run(&plan, &[&world], Budget::default()).expect("a run");
-    let other = World::file("model.safetensors", made.files[0].clone()).expect("a sound file");
+    let other = MemoryModel::file("model.safetensors", made.files[0].clone()).expect("a sound file");
     let mut strips = 0;
     for (index, frames) in part.frames.iter().enumerate() {
         let output = &part.plan.outputs[frames[0].output.expect("a frame")];
-        let first = output.pieces[0].from.strip.as_deref();
+        let first = output.segments[0].from.columns.as_deref();
         assert_eq!(first.is_some(), output.name.contains("down_proj"), "{}", output.name);
         if first.is_none() {
             continue;
         }
         strips += 1;
         // 20 rows of 2080 are as many as 650 columns of 64: three strips, the first and the last among them.
-        let at: Vec<u64> = output.pieces.iter().filter_map(|p| Some(p.from.strip.as_ref()?.at)).collect();
+        let at: Vec<u64> = output.segments.iter().filter_map(|p| Some(p.from.columns.as_ref()?.at)).collect();
         assert_eq!((at.len(), at[0], at[2]), (3, 0, 7 * 256), "{at:?}");
         let bytes = other.tensor(&output.name);
         let values: Vec<f32> = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
@@ -227,7 +228,7 @@ fn a_sample_of_what_runs_along_rows_is_of_whole_columns() {
                 values.chunks(2080).flat_map(move |row| row[at as usize..at as usize + 256].to_vec())
             })
             .collect();
-        let own = World::safetensors(&[Tensor::of(&output.name, DType::F32, &[3 * 64, 256], &picked)]);
+        let own = MemoryModel::safetensors(&[Tensor::of(&output.name, DType::F32, &[3 * 64, 256], &picked)]);
         let expected = swept(&own);
         let frame = &told.tensors[index];
         assert_eq!(json(&frame.frames[0].stats), json(&expected.tensors[0].stats));

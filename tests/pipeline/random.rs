@@ -7,7 +7,7 @@ use quantoscope_core::DType;
 use quantoscope_core::plan::{RowMap, convert, measure};
 use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
 use quantoscope_core::tensor::Shape;
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
 use quantoscope_tests::property::property;
 
@@ -20,7 +20,7 @@ fn shape() -> impl Strategy<Value = Vec<u64>> {
     ]
 }
 
-fn model() -> impl Strategy<Value = World> {
+fn model() -> impl Strategy<Value = MemoryModel> {
     let dtype = prop_oneof![Just(DType::F32), Just(DType::F16), Just(DType::BF16), Just(DType::F64)];
     let name = prop_oneof![Just("proj.weight"), Just("norm.weight"), Just("lm_head.weight"), Just("other")];
     let one = (dtype, name, shape());
@@ -29,7 +29,7 @@ fn model() -> impl Strategy<Value = World> {
         let named = |(i, (dtype, name, shape)): (usize, (DType, &str, Vec<u64>))| {
             Tensor::random(&format!("{i}.{name}"), dtype, &shape, rng)
         };
-        World::safetensors(&all.into_iter().enumerate().map(named).collect::<Vec<_>>())
+        MemoryModel::safetensors(&all.into_iter().enumerate().map(named).collect::<Vec<_>>())
     })
 }
 
@@ -103,9 +103,9 @@ proptest! {
         heads in 1_u64..5, half in 1_u64..20, cols in 1_u64..700, memory in 30_000_u64..400_000, seed in any::<u64>(),
     ) {
         let rows = heads * half * 2;
-        let world = World::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
+        let world = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
         let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
-        plan.outputs[0].pieces[0].from.map = RowMap::RotaryHalves { head: half * 2 };
+        plan.outputs[0].segments[0].from.map = RowMap::RotaryHalves { head: half * 2 };
         let whole = run(&plan, &[&world], Budget::default()).expect("a run");
         let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
             Ok(cut) => cut,
@@ -117,7 +117,7 @@ proptest! {
         let of = |m: &quantoscope_tests::memory::Made| m.collected.output(0).and_then(|g| g.moments());
         prop_assert_eq!(of(&whole), of(&cut));
         // The histogram of the values is that of the unmapped tensor: rows moved, none was lost.
-        plan.outputs[0].pieces[0].from.map = RowMap::Identity;
+        plan.outputs[0].segments[0].from.map = RowMap::Identity;
         let plain = run(&plan, &[&world], Budget::default()).expect("a run");
         let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram()));
         prop_assert_eq!(drawn(&whole), drawn(&plain));
@@ -127,7 +127,8 @@ proptest! {
 /// As large as a file can be: making its windows one by one would not come to an end.
 #[test]
 fn windows_of_the_largest_tensor_are_counted() {
-    let mut world = World::safetensors(&[Tensor::random("0.proj.weight", DType::F32, &[4, 32], &mut Rng(1))]);
+    let mut world =
+        MemoryModel::safetensors(&[Tensor::random("0.proj.weight", DType::F32, &[4, 32], &mut Rng(1))]);
     world.checkpoint.tensors[0].shape = Shape::new([1 << 30, 1 << 30]).expect("a shape");
     let plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
     let counts = windows_in(&plan, &Budget::default(), 4 << 20).expect("counts");

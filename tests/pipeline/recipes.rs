@@ -3,9 +3,9 @@
 use quantoscope_core::DType;
 use quantoscope_core::bytes::ByteRange;
 use quantoscope_core::format::{Checkpoint, Container};
-use quantoscope_core::model::names::origin;
-use quantoscope_core::recipe::choose::{Aim, aims};
-use quantoscope_core::recipe::mix::Mix;
+use quantoscope_core::model::hf_names::hf_source;
+use quantoscope_core::recipe::presets::Preset;
+use quantoscope_core::recipe::select::{TypeChoice, type_choices};
 use quantoscope_core::recipe::{Override, Recipe};
 use quantoscope_core::tensor::{MetaValue, Metadata, Shape, TensorInfo};
 use serde::Deserialize;
@@ -13,15 +13,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 #[derive(Deserialize)]
-struct Vectors {
-    model: Model,
+struct RecipeVectors {
+    model: RecipeModel,
     options: Options,
     legend: BTreeMap<char, DType>,
-    types: BTreeMap<String, Case>,
+    types: BTreeMap<String, RecipeCase>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct RecipeModel {
     arch: String,
     layers: u32,
     heads: u32,
@@ -46,14 +46,14 @@ struct Options {
 type Tensors = Vec<(String, Vec<u64>)>;
 
 #[derive(Deserialize)]
-struct Case {
+struct RecipeCase {
     /// Letters of the legend, a word for what is outside of layers and one for each layer; absent where it refuses.
     plain: Option<String>,
     /// The same with an importance matrix, where that differs.
     imatrix: Option<String>,
 }
 
-impl Model {
+impl RecipeModel {
     /// Names and shapes in the order of the letters: by layer, then by name.
     fn tensors(&self) -> Tensors {
         let mut all: Vec<_> = self.root.iter().map(|(n, s)| (n.clone(), s.clone())).collect();
@@ -97,7 +97,7 @@ impl Model {
         let metadata = self.metadata();
         for (index, (name, shape)) in self.tensors().into_iter().enumerate() {
             let rows = shape.iter().rev().skip(1).product();
-            let names = origin(&name, rows, self.experts.into(), &metadata).ok()?.names;
+            let names = hf_source(&name, rows, self.experts.into(), &metadata).ok()?.names;
             let own = if names.len() > 1 { shape[1..].to_vec() } else { shape };
             for name in names {
                 tensors.push((name, own.clone()));
@@ -132,7 +132,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
 }
 
 impl Options {
-    fn recipe(&self, mix: Mix) -> Recipe {
+    fn recipe(&self, mix: Preset) -> Recipe {
         let dtype = |id: u32| DType::from_ggml(id).expect("a type of ggml");
         // Their patterns are regular expressions; the ones used here say the same as ours without their escapes.
         let pattern = |p: &str| p.replace('\\', "").trim_end_matches('.').to_string();
@@ -143,7 +143,7 @@ impl Options {
             output_type: self.output_type.map(dtype),
             embedding_type: self.embedding_type.map(dtype),
             overrides: overrides.map(|(p, t)| Override { pattern: pattern(p), dtype: dtype(*t) }).collect(),
-            ..Recipe::mixed(mix)
+            ..Recipe::of_preset(mix)
         }
     }
 }
@@ -158,21 +158,21 @@ fn expand(text: &str, legend: &BTreeMap<char, DType>) -> Vec<DType> {
 
 fn types(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Vec<DType> {
     let kept = |aim| match aim {
-        Aim::Keep(_) => DType::F32,
-        Aim::To(dtype, _) => dtype,
+        TypeChoice::Keep(_) => DType::F32,
+        TypeChoice::To(dtype, _) => dtype,
     };
-    aims(recipe, checkpoint, weights).aims.into_iter().map(kept).collect()
+    type_choices(recipe, checkpoint, weights).choices.into_iter().map(kept).collect()
 }
 
 #[track_caller]
-fn same(name: &str, mix: Mix, tensors: &[TensorInfo], got: &[DType], want: &[DType]) {
+fn same(name: &str, mix: Preset, tensors: &[TensorInfo], got: &[DType], want: &[DType]) {
     assert_eq!(got.len(), want.len(), "{name}, {mix}");
     for ((tensor, got), want) in tensors.iter().zip(got).zip(want) {
         assert_eq!(got, want, "{name}, {mix}: {}", tensor.name);
     }
 }
 
-fn check(name: &str, vectors: &Vectors) -> usize {
+fn check(name: &str, vectors: &RecipeVectors) -> usize {
     let mut compared = 0;
     let mut gguf = checkpoint(Container::Gguf, vectors.model.tensors());
     gguf.metadata = vectors.model.metadata();
@@ -183,7 +183,7 @@ fn check(name: &str, vectors: &Vectors) -> usize {
         (Checkpoint { config, ..checkpoint(Container::Safetensors, tensors) }, of)
     });
     for (ftype, case) in &vectors.types {
-        let mix = Mix::parse(ftype).expect("a mix of ours");
+        let mix = Preset::parse(ftype).expect("a mix of ours");
         if !mix.base().is_quantized() && !vectors.options.tensor_types.is_empty() {
             // There llama.cpp pays no attention to types by name, and we do.
             continue;
@@ -214,9 +214,9 @@ fn mixes_choose_what_llama_quantize_chooses() {
     for entry in std::fs::read_dir(folder).expect("the vectors") {
         let path = entry.expect("a vector").path();
         let text = std::fs::read(&path).expect("a vector");
-        let vectors: Vectors =
+        let vectors: RecipeVectors =
             serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert_eq!(vectors.types.len(), Mix::ALL.len(), "{}: every mix", path.display());
+        assert_eq!(vectors.types.len(), Preset::ALL.len(), "{}: every mix", path.display());
         assert!(check(&path.to_string_lossy(), &vectors) > 3000, "{}", path.display());
         files += 1;
     }

@@ -2,15 +2,15 @@
 
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
-use quantoscope_core::gate::{Equivalence, Pass, TOLERANCE, judge, tokens};
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model::family::{HeadsVerdict, StreamVerdict, rules};
+use quantoscope_core::model_equivalence::{Equivalence, ModelPass, TOLERANCE, compare_logits, tokens};
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::{Rotate, SEED};
+use quantoscope_core::recipe::rotation::{RotationOptions, SEED};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::memory::{MemoryModel, run};
 use std::path::{Path, PathBuf};
 
 /// The folder of a family.
@@ -28,24 +28,24 @@ pub fn folders() -> Vec<PathBuf> {
     all
 }
 
-pub fn world(folder: &Path) -> World {
+pub fn world(folder: &Path) -> MemoryModel {
     let file =
         |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file of the model"));
-    World::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
+    MemoryModel::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
 }
 
-pub fn wish(text: &str) -> Rotate {
-    Rotate::parse(text, SEED).expect("a wish")
+pub fn wish(text: &str) -> RotationOptions {
+    RotationOptions::parse(text, SEED).expect("a wish")
 }
 
 /// Everything as binary32, rotated.
-pub fn plan(world: &World, rotate: Rotate) -> Result<Plan> {
+pub fn plan(world: &MemoryModel, rotate: RotationOptions) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
     convert::plan(&world.checkpoint, &recipe, false)
 }
 
 /// Runs a pass to its end.
-fn finish(pass: &mut Pass, world: &World) -> Result<()> {
+fn finish(pass: &mut ModelPass, world: &MemoryModel) -> Result<()> {
     loop {
         let needs = pass.needs()?;
         if needs.is_empty() {
@@ -62,14 +62,16 @@ fn finish(pass: &mut Pass, world: &World) -> Result<()> {
     }
 }
 
-pub fn probed(world: &World, plan: &Plan) -> Result<Equivalence> {
+pub fn probed(world: &MemoryModel, plan: &Plan) -> Result<Equivalence> {
     let config = Config::parse(world.checkpoint.config.as_deref().expect("a configuration"))?;
     let tokens = tokens(SEED, 4, config.vocab);
-    let (mut source, mut planned) =
-        (Pass::source(&world.checkpoint, &tokens)?, Pass::planned(&world.checkpoint, plan, &tokens)?);
+    let (mut source, mut planned) = (
+        ModelPass::source(&world.checkpoint, &tokens)?,
+        ModelPass::planned(&world.checkpoint, plan, &tokens)?,
+    );
     finish(&mut source, world)?;
     finish(&mut planned, world)?;
-    judge(&source, &planned, 4, TOLERANCE)
+    compare_logits(&source, &planned, 4, TOLERANCE)
 }
 
 #[test]

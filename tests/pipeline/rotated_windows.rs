@@ -5,10 +5,10 @@ use proptest::test_runner::TestRunner;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::Rotate;
+use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, safetensors};
 use quantoscope_tests::property::property;
 use std::cell::Cell;
@@ -19,15 +19,15 @@ const FAMILIES: [&str; 6] = ["gpt_oss", "qwen3_moe", "llama", "phi3", "gpt2", "q
 /// Lengths of the stream of models made here, whose rows and columns are long enough to be cut.
 const LENGTHS: [u64; 8] = [24, 36, 64, 80, 96, 256, 280, 576];
 
-fn fixture(family: &str) -> World {
+fn fixture(family: &str) -> MemoryModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(family);
     let file =
         |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file of the model"));
-    World::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
+    MemoryModel::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
 }
 
 /// A Llama of one layer with a stream of `hidden`, heads of 8, and a wide feed-forward part.
-pub fn made(hidden: u64) -> World {
+pub fn made(hidden: u64) -> MemoryModel {
     const WIDE: u64 = 1100;
     let rng = &mut Rng(hidden);
     let mut tensor = |name: &str, shape: &[u64]| Tensor::random(name, DType::BF16, shape, rng);
@@ -55,7 +55,7 @@ pub fn made(hidden: u64) -> World {
         ("model.safetensors".to_string(), safetensors(&tensors)),
         ("config.json".to_string(), config.into()),
     ];
-    World::directory(files.into()).expect("a sound model")
+    MemoryModel::directory(files.into()).expect("a sound model")
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn windows_do_not_matter() {
     let config = property(file!(), 40);
     let tried = TestRunner::new(config).run(&case, |(which, wish, seed, order, memory, workers)| {
         let world = FAMILIES.get(which).map_or_else(|| made(LENGTHS[which - FAMILIES.len()]), |f| fixture(f));
-        let wish = Rotate::parse(["quarot", "r2", "quarot,r2"][wish], seed).expect("a wish");
+        let wish = RotationOptions::parse(["quarot", "r2", "quarot,r2"][wish], seed).expect("a wish");
         let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = match convert::plan(&world.checkpoint, &recipe, false) {
             Ok(plan) => plan,

@@ -2,29 +2,29 @@
 
 use crate::rotated::{folder, plan, probed, wish, world};
 use quantoscope_core::error::{Error, Result};
-use quantoscope_core::job::{self, Scratch};
+use quantoscope_core::job::{self, Workspace};
 use quantoscope_core::kernels::{Kernels, Scalar};
-use quantoscope_core::plan::{Along, Op, Output, Plan, Turn};
-use quantoscope_core::quant::{Encoding, Refused};
-use quantoscope_core::rotate::{Form, Rotation};
+use quantoscope_core::plan::{Axis, Op, Output, Plan, RotationOp};
+use quantoscope_core::quant::{EncodeError, Encoding};
+use quantoscope_core::rotation::{Form, Rotation};
 use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run};
+use quantoscope_tests::memory::{MemoryModel, run};
 use quantoscope_tests::models::{Tensor, safetensors};
 use std::path::Path;
 
 /// What a faulty engine does to a vector or a tile after rotating it.
-type Fault = fn(&mut [f32]);
+type EngineMistake = fn(&mut [f32]);
 
 /// An engine that rotates like the definition, and then makes a mistake.
-struct Faulty(Fault);
+struct Faulty(EngineMistake);
 
 impl Kernels for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
     }
 
-    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+    fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
         Scalar.decode(dtype, src, out)
     }
 
@@ -34,7 +34,7 @@ impl Kernels for Faulty {
         src: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
-    ) -> Result<(), Refused> {
+    ) -> Result<(), EncodeError> {
         Scalar.encode(e, src, importance, out)
     }
 
@@ -48,14 +48,14 @@ impl Kernels for Faulty {
         (self.0)(x);
     }
 
-    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
+    fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
         Scalar.transcode(from, to, src, out)
     }
 }
 
 /// Runs the jobs of one output on an engine; the first error, if any.
-fn one(plan: &Plan, world: &World, index: usize, kernels: &dyn Kernels) -> Result<()> {
-    let mut scratch = Scratch::default();
+fn one(plan: &Plan, world: &MemoryModel, index: usize, kernels: &dyn Kernels) -> Result<()> {
+    let mut scratch = Workspace::default();
     for job in schedule(plan, &Budget::default())?.filter(|j| j.output as usize == index) {
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| world.gather(r.file, &r.region)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
@@ -65,13 +65,13 @@ fn one(plan: &Plan, world: &World, index: usize, kernels: &dyn Kernels) -> Resul
 }
 
 fn turned(output: &Output) -> bool {
-    output.pieces.iter().any(|p| p.from.ops.iter().any(|op| matches!(op, Op::Rotate(_))))
+    output.segments.iter().any(|p| p.from.ops.iter().any(|op| matches!(op, Op::Rotate(_))))
 }
 
 /// A fault in any rotated tensor of any family is seen while it is written.
 #[test]
 fn one_wrong_element_in_any_tensor_is_refused() {
-    let faults: [(&str, Fault); 3] = [
+    let faults: [(&str, EngineMistake); 3] = [
         ("one element", |x| {
             // A hundredth of what the values are usually like: less than four bits would show.
             let usual = (x.iter().map(|v| v * v).sum::<f32>() / x.len() as f32).sqrt();
@@ -112,14 +112,14 @@ fn change(plan: &mut Plan, which: impl Fn(&str) -> bool, mut to: impl FnMut(&mut
 }
 
 fn steps(output: &mut Output, mut to: impl FnMut(&mut Op)) {
-    output.pieces.iter_mut().flat_map(|p| &mut p.from.ops).for_each(&mut to);
+    output.segments.iter_mut().flat_map(|p| &mut p.from.ops).for_each(&mut to);
 }
 
 fn without(output: &mut Output, drop: impl Fn(&Op) -> bool) {
-    output.pieces.iter_mut().for_each(|p| p.from.ops.retain(|op| !drop(op)));
+    output.segments.iter_mut().for_each(|p| p.from.ops.retain(|op| !drop(op)));
 }
 
-fn refused(world: &World, plan: &Plan, what: &str) -> Error {
+fn refused(world: &MemoryModel, plan: &Plan, what: &str) -> Error {
     let error = probed(world, plan).expect_err(what);
     assert_eq!(error.code(), Code::RotationOff, "{what}: {error}");
     error
@@ -138,13 +138,17 @@ fn mistakes_of_the_rules_are_refused_by_the_probe() {
     mistaken("llama_tied", "quarot", "the head left tied to the rotated embedding", &|plan| {
         let ops = |name| {
             let found = plan.outputs.iter().find(|o| o.name == name).expect("a tensor");
-            found.pieces.clone()
+            found.segments.clone()
         };
         let embedding = ops("model.embed_tokens.weight");
-        change(plan, |n| n == "lm_head.weight", |o| o.pieces.clone_from(&embedding));
+        change(plan, |n| n == "lm_head.weight", |o| o.segments.clone_from(&embedding));
     });
     mistaken("gemma", "quarot", "gains of 1+w read as w", &|plan| {
-        change(plan, |_| true, |o| o.pieces.iter_mut().flat_map(|p| &mut p.gain).for_each(|g| g.ops.clear()));
+        change(
+            plan,
+            |_| true,
+            |o| o.segments.iter_mut().flat_map(|p| &mut p.gain).for_each(|g| g.ops.clear()),
+        );
     });
     mistaken("starcoder2", "quarot", "any rotation on norms that subtract the mean", &|plan| {
         change(
@@ -152,7 +156,7 @@ fn mistakes_of_the_rules_are_refused_by_the_probe() {
             |_| true,
             |o| {
                 steps(o, |op| {
-                    if let Op::Rotate(Turn { form, .. }) = op {
+                    if let Op::Rotate(RotationOp { form, .. }) = op {
                         *form = Form::Full;
                     }
                 });
@@ -190,7 +194,7 @@ fn mistakes_of_the_rules_are_refused_by_the_probe() {
             |n| n == "model.layers.1.mlp.down_proj.weight",
             |o| {
                 steps(o, |op| {
-                    if let Op::Rotate(Turn { seed, .. }) = op {
+                    if let Op::Rotate(RotationOp { seed, .. }) = op {
                         *seed ^= 1;
                     }
                 });
@@ -212,8 +216,8 @@ fn the_wrong_side_is_refused() {
             assert_eq!(o.shape.axes(), [256, 256]);
             steps(o, |op| {
                 if let Op::Rotate(turn) = op {
-                    assert_eq!(turn.along, Along::Rows);
-                    turn.along = Along::Columns;
+                    assert_eq!(turn.axis, Axis::Out);
+                    turn.axis = Axis::In;
                 }
             });
         },
@@ -236,7 +240,7 @@ fn a_source_that_is_not_finite_is_refused_with_its_element() {
     let weights = safetensors(&tensors.collect::<Vec<_>>());
     let config = std::fs::read(folder.join("config.json")).expect("a configuration");
     let files = [("model.safetensors".to_string(), weights), ("config.json".to_string(), config)];
-    let world = World::directory(files.into()).expect("a sound file");
+    let world = MemoryModel::directory(files.into()).expect("a sound file");
     let plan = plan(&world, wish("quarot")).expect("a plan");
     let error = run(&plan, &[&world], Budget::default()).expect_err("NaN");
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(77)));

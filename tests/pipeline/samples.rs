@@ -5,7 +5,7 @@ use quantoscope_core::quant::Encoding;
 use quantoscope_core::report::{Sampled, StatsTensor, stats};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{World, run_shuffled};
+use quantoscope_tests::memory::{MemoryModel, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, imatrix};
 use serde_json::Value;
 
@@ -17,14 +17,14 @@ const TYPES: [Encoding; 5] = [
     Encoding::LatticeSym,
 ];
 
-fn sweep(world: &World, rows: Option<u64>) -> Plan {
+fn sweep(world: &MemoryModel, rows: Option<u64>) -> Plan {
     let mut plan =
         measure::weighted_sweep(&world.checkpoint, &TYPES, world.imatrix(), &|_| true).expect("a plan");
     rows.into_iter().for_each(|n| sample(&mut plan, n));
     plan
 }
 
-fn measured(world: &World, plan: &Plan, budget: Budget, seed: Option<u64>) -> Vec<StatsTensor> {
+fn measured(world: &MemoryModel, plan: &Plan, budget: Budget, seed: Option<u64>) -> Vec<StatsTensor> {
     let made = run_shuffled(plan, &[world], budget, seed).expect("a run");
     stats(plan, &made.collected, 0).tensors
 }
@@ -40,7 +40,8 @@ fn figures(tensor: &StatsTensor) -> Value {
 
 /// The rows of the tensor that output `index` measures, in order.
 fn rows(plan: &Plan, index: usize) -> Vec<u64> {
-    let runs = plan.outputs[index].pieces.iter().map(|p| p.from.row..p.from.row + p.rows.end - p.rows.start);
+    let runs =
+        plan.outputs[index].segments.iter().map(|p| p.from.row..p.from.row + p.rows.end - p.rows.start);
     runs.flatten().collect()
 }
 
@@ -68,7 +69,7 @@ fn tensors() -> Vec<Tensor> {
 #[test]
 fn a_sample_measures_as_a_tensor_of_its_rows() {
     let tensors = tensors();
-    let world = World::safetensors(&tensors);
+    let world = MemoryModel::safetensors(&tensors);
     for wanted in [2, 7, 40, 99] {
         let plan = sweep(&world, Some(wanted));
         let told = measured(&world, &plan, Budget::default(), None);
@@ -76,7 +77,7 @@ fn a_sample_measures_as_a_tensor_of_its_rows() {
             let rows = rows(&plan, index);
             assert!(rows.is_sorted_by(|a, b| a < b));
             assert_eq!((rows[0], rows[rows.len() - 1]), (0, source.shape[0] - 1));
-            let own = World::safetensors(&[picked(&source.name, source, &rows)]);
+            let own = MemoryModel::safetensors(&[picked(&source.name, source, &rows)]);
             let expected = measured(&own, &sweep(&own, None), Budget::default(), None);
             assert_eq!(figures(&told[index]), figures(&expected[0]), "{} rows of {}", wanted, source.name);
             let (rows, of) = (rows.len() as u64, source.shape[0]);
@@ -91,7 +92,7 @@ fn a_sample_measures_as_a_tensor_of_its_rows() {
 
 #[test]
 fn what_has_no_more_rows_is_whole() {
-    let world = World::safetensors(&tensors());
+    let world = MemoryModel::safetensors(&tensors());
     let whole = sweep(&world, None);
     assert_eq!(sweep(&world, Some(300)), whole);
     let plan = sweep(&world, Some(40));
@@ -104,7 +105,7 @@ fn what_has_no_more_rows_is_whole() {
 
 #[test]
 fn samples_are_the_same_in_every_budget_and_order() {
-    let world = World::safetensors(&tensors());
+    let world = MemoryModel::safetensors(&tensors());
     for wanted in [3, 50] {
         let plan = sweep(&world, Some(wanted));
         let told =
@@ -128,21 +129,21 @@ fn samples_of_stacks_keep_their_weights() {
     let stack = Tensor::random(name, DType::F32, &[3, 30, 256], rng);
     let sums = (0..3).map(|_| rng.weights(256).iter().map(|w| w * w * 1e4).collect()).collect();
     let weights = imatrix(&[(name, sums, vec![3.0, 2.0, 7.0])]);
-    let world = World::safetensors(&[stack]).weighted(weights);
+    let world = MemoryModel::safetensors(&[stack]).weighted(weights);
     let (whole, plan) = (sweep(&world, None), sweep(&world, Some(20)));
-    assert_eq!(whole.outputs[0].pieces.len(), 3);
-    let pieces = &plan.outputs[0].pieces;
+    assert_eq!(whole.outputs[0].segments.len(), 3);
+    let pieces = &plan.outputs[0].segments;
     assert_eq!(rows(&plan, 0).len(), 20);
     for piece in pieces {
         let last = piece.from.row + (piece.rows.end - piece.rows.start) - 1;
         assert_eq!(piece.from.row / 30, last / 30, "a piece of one matrix");
-        assert_eq!(piece.importance, whole.outputs[0].pieces[(piece.from.row / 30) as usize].importance);
+        assert_eq!(piece.importance, whole.outputs[0].segments[(piece.from.row / 30) as usize].importance);
     }
     let told = measured(&world, &plan, Budget::default(), None);
     let again = measured(&world, &plan, Budget { memory: 100_000, workers: 2 }, Some(5));
     assert_eq!(figures(&told[0]), figures(&again[0]));
     // And they count: without them the figures are others.
-    let plain = World::safetensors(&[Tensor::random(name, DType::F32, &[3, 30, 256], &mut Rng(29))]);
+    let plain = MemoryModel::safetensors(&[Tensor::random(name, DType::F32, &[3, 30, 256], &mut Rng(29))]);
     let other = measured(&plain, &sweep(&plain, Some(20)), Budget::default(), None);
     assert_ne!(figures(&told[0]), figures(&other[0]));
 }
@@ -151,7 +152,7 @@ fn samples_of_stacks_keep_their_weights() {
 fn a_refusal_names_the_element_of_the_tensor() {
     let mut values = Rng(31).weights(100 * 256);
     values[99 * 256 + 5] = f32::INFINITY;
-    let world = World::safetensors(&[Tensor::of("a.weight", DType::F32, &[100, 256], &values)]);
+    let world = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[100, 256], &values)]);
     let refused = |rows| -> Vec<_> {
         let told = measured(&world, &sweep(&world, rows), Budget::default(), None);
         let refusals = told[0].encodings.iter().filter_map(|e| e.refused.as_ref());
@@ -167,18 +168,18 @@ fn a_refusal_names_the_element_of_the_tensor() {
 fn a_look_at_a_large_tensor_samples_what_searches() {
     let look = |shape: &[u64]| {
         let bytes = vec![0; 2 * shape.iter().product::<u64>() as usize];
-        let world = World::safetensors(&[Tensor::raw("a.weight", DType::BF16, shape, bytes)]);
-        measure::look(&world.checkpoint, 0).expect("a plan")
+        let world = MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::BF16, shape, bytes)]);
+        measure::tensor_details(&world.checkpoint, 0).expect("a plan")
     };
     let small = look(&[4096, 1024]);
     assert_eq!((small.outputs.len(), small.outputs[0].grid.rows), (1, 4096));
     let large = look(&[4097, 1024]);
     let [whole, part] = large.outputs.as_slice() else { panic!("two outputs") };
     assert_eq!((whole.grid.rows, part.grid.rows), (4097, 4096));
-    assert!(whole.ask.encodings.iter().all(|e| !e.searches()) && whole.ask.histogram);
-    assert!(part.ask.encodings.iter().all(|e| e.searches()) && !part.ask.moments);
-    let tried = whole.ask.encodings.len() + part.ask.encodings.len();
-    assert_eq!(tried, small.outputs[0].ask.encodings.len(), "nothing is left out");
+    assert!(whole.metrics.encodings.iter().all(|e| !e.searches()) && whole.metrics.histogram);
+    assert!(part.metrics.encodings.iter().all(|e| e.searches()) && !part.metrics.moments);
+    let tried = whole.metrics.encodings.len() + part.metrics.encodings.len();
+    assert_eq!(tried, small.outputs[0].metrics.encodings.len(), "nothing is left out");
     let long = look(&[1, (4 << 20) + 256]);
     assert_eq!(long.outputs.len(), 1);
     assert!(long.warnings.iter().any(|w| w.code == "row_too_long"));

@@ -6,7 +6,7 @@ use quantoscope_core::plan::{Plan, convert, pair};
 use quantoscope_core::recipe::{Q4Scheme, Recipe};
 use quantoscope_core::report::{CompareReport, VerifyReport, compared, converted, verified};
 use quantoscope_core::schedule::Budget;
-use quantoscope_tests::memory::{Made, World, run};
+use quantoscope_tests::memory::{Made, MemoryModel, run};
 
 /// Every type that a GGUF can be written as.
 pub const GGUF_TYPES: [DType; 24] = [
@@ -55,49 +55,48 @@ pub fn q4() -> Recipe {
     Recipe::new(Container::LatticeQ4, None)
 }
 
-pub fn plan(world: &World, recipe: &Recipe) -> Plan {
+pub fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
     convert::plan(&world.checkpoint, recipe, true).expect("a plan")
 }
 
 /// Plans and runs.
-pub fn make(world: &World, recipe: &Recipe) -> (Plan, Made) {
+pub fn make(world: &MemoryModel, recipe: &Recipe) -> (Plan, Made) {
     let plan = plan(world, recipe);
     let made = run(&plan, &[world], Budget::default()).expect("a run");
     (plan, made)
 }
 
 /// What was made, opened again.
-pub fn reopen(plan: &Plan, made: &Made) -> World {
+pub fn reopen(plan: &Plan, made: &Made) -> MemoryModel {
     let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files.iter().cloned());
     match plan.conversion.as_ref().expect("a conversion") {
-        c if c.directory => World::directory(files.collect()).expect("a sound directory"),
-        c => {
-            World::file(&format!("out.{}", c.container.name()), made.files[0].clone()).expect("a sound file")
-        }
+        c if c.directory => MemoryModel::directory(files.collect()).expect("a sound directory"),
+        c => MemoryModel::file(&format!("out.{}", c.container.name()), made.files[0].clone())
+            .expect("a sound file"),
     }
 }
 
 /// Converts and opens the result.
-pub fn remake(world: &World, recipe: &Recipe) -> World {
+pub fn remake(world: &MemoryModel, recipe: &Recipe) -> MemoryModel {
     let (plan, made) = make(world, recipe);
     reopen(&plan, &made)
 }
 
 /// The report of a conversion, as its JSON.
-pub fn report(world: &World, plan: &Plan, made: &Made) -> String {
+pub fn report(world: &MemoryModel, plan: &Plan, made: &Made) -> String {
     let report = converted(&world.checkpoint, plan, Some(&made.collected)).expect("a report");
     serde_json::to_string(&report).expect("JSON")
 }
 
 /// Compares two checkpoints with the usual threshold.
-pub fn compare(reference: &World, candidate: &World) -> CompareReport {
+pub fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareReport {
     let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint);
     let made = run(&pairing.plan, &[reference, candidate], Budget::default()).expect("a run");
     compared(("a", "b"), &pairing.plan, pairing.findings, &made.collected, Some(0.95))
 }
 
 /// Verifies an artefact against its source.
-pub fn verify(source: &World, artefact: &World) -> VerifyReport {
+pub fn verify(source: &MemoryModel, artefact: &MemoryModel) -> VerifyReport {
     let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint);
     let made = run(&pairing.plan, &[source, artefact], Budget::default()).expect("a run");
     verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected)

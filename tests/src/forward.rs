@@ -4,31 +4,31 @@ use crate::drive::{Files, open};
 use quantoscope_core::Result;
 use quantoscope_core::format::{Checkpoint, Root};
 use quantoscope_core::model::config::Config;
-use quantoscope_core::model::forward::{Ask, Forward};
+use quantoscope_core::model::forward::{Forward, RowRequest};
 use quantoscope_core::quant::decoder;
 use std::path::Path;
 
 /// A model with its weights in memory: `model.safetensors` and `config.json`.
-pub struct Model {
+pub struct TestModel {
     /// What its headers say.
     pub checkpoint: Checkpoint,
     bytes: Vec<u8>,
 }
 
-impl Model {
+impl TestModel {
     /// From a folder.
-    pub fn read(folder: &Path) -> Model {
+    pub fn read(folder: &Path) -> TestModel {
         let read = |name: &str| std::fs::read(folder.join(name)).expect("a file of the model");
-        Model::new(read("model.safetensors"), read("config.json"))
+        TestModel::new(read("model.safetensors"), read("config.json"))
     }
 
     /// From the bytes of its files.
-    pub fn new(bytes: Vec<u8>, config: Vec<u8>) -> Model {
+    pub fn new(bytes: Vec<u8>, config: Vec<u8>) -> TestModel {
         let files = Files::of("model.safetensors", bytes.clone()).with("config.json", config);
-        Model { checkpoint: open(Root::Dir, &files).expect("a model"), bytes }
+        TestModel { checkpoint: open(Root::Dir, &files).expect("a model"), bytes }
     }
 
-    fn rows(&self, ask: &Ask) -> Vec<f32> {
+    fn rows(&self, ask: &RowRequest) -> Vec<f32> {
         let tensor =
             self.checkpoint.tensors.iter().find(|t| t.name == ask.name).expect("checked by the pass");
         let cols = tensor.shape.cols();
@@ -48,7 +48,7 @@ impl Model {
         let config = Config::parse(config)?;
         let mut pass = Forward::new(config, &self.checkpoint.tensors, tokens)?;
         while !pass.done() {
-            let values: Vec<Vec<f32>> = pass.asks()?.iter().map(|a| self.rows(a)).collect();
+            let values: Vec<Vec<f32>> = pass.row_requests()?.iter().map(|a| self.rows(a)).collect();
             pass.feed(&values)?;
         }
         Ok(pass.logits().to_vec())

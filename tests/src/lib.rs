@@ -3,11 +3,11 @@
 
 pub mod binary;
 pub mod drive;
+pub mod fake_device;
 pub mod forward;
 pub mod memory;
 pub mod models;
 pub mod painters;
 pub mod property;
 pub mod ptx;
-pub mod standin;
 pub mod vectors;

@@ -5,10 +5,10 @@ use crate::models::Rng;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::imatrix::{self, Imatrix};
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
-use quantoscope_core::job::{self, Done, Job, Measured, Payload, Region, Scratch};
+use quantoscope_core::job::{self, Done, Job, Measurements, Payload, Region, Workspace};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::Collector;
+use quantoscope_core::report::ReportBuilder;
 use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::tensor::TensorInfo;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::ops::Range;
 
 /// A checkpoint and the files it is read from.
 #[derive(Clone, Debug)]
-pub struct World {
+pub struct MemoryModel {
     /// What the headers say.
     pub checkpoint: Checkpoint,
     files: BTreeMap<String, Vec<u8>>,
@@ -28,7 +28,7 @@ pub struct World {
 
 /// Opens the file of an importance matrix, with at most `max_read` bytes a read.
 pub fn imatrix(name: &str, bytes: &[u8], max_read: u64) -> Result<Imatrix> {
-    let mut opening = imatrix::Opening::new(name, bytes.len() as u64);
+    let mut opening = imatrix::ImatrixOpening::new(name, bytes.len() as u64);
     while let Some(range) = opening.want() {
         assert!(range.start < range.end && range.end <= bytes.len() as u64, "{range:?}");
         let end = range.end.min(range.start.saturating_add(max_read));
@@ -48,23 +48,23 @@ pub fn imatrix(name: &str, bytes: &[u8], max_read: u64) -> Result<Imatrix> {
     Ok(found)
 }
 
-impl World {
+impl MemoryModel {
     /// Opens one file.
-    pub fn file(name: &str, bytes: Vec<u8>) -> Result<World> {
-        World::open(Root::File(name), [(name.to_string(), bytes)].into())
+    pub fn file(name: &str, bytes: Vec<u8>) -> Result<MemoryModel> {
+        MemoryModel::open(Root::File(name), [(name.to_string(), bytes)].into())
     }
 
     /// Opens a directory.
-    pub fn directory(files: BTreeMap<String, Vec<u8>>) -> Result<World> {
-        World::open(Root::Dir, files)
+    pub fn directory(files: BTreeMap<String, Vec<u8>>) -> Result<MemoryModel> {
+        MemoryModel::open(Root::Dir, files)
     }
 
     /// Opens a safetensors file that must be sound.
-    pub fn safetensors(tensors: &[crate::models::Tensor]) -> World {
-        World::file("model.safetensors", crate::models::safetensors(tensors)).expect("a sound file")
+    pub fn safetensors(tensors: &[crate::models::Tensor]) -> MemoryModel {
+        MemoryModel::file("model.safetensors", crate::models::safetensors(tensors)).expect("a sound file")
     }
 
-    fn open(root: Root<'_>, files: BTreeMap<String, Vec<u8>>) -> Result<World> {
+    fn open(root: Root<'_>, files: BTreeMap<String, Vec<u8>>) -> Result<MemoryModel> {
         let mut opening = Opening::new(root);
         let mut wanted = Vec::new();
         let checkpoint = loop {
@@ -81,14 +81,14 @@ impl World {
                 Want::Ready => break opening.finish()?,
             }
         };
-        Ok(World { checkpoint, files, wanted, weights: None })
+        Ok(MemoryModel { checkpoint, files, wanted, weights: None })
     }
 
     /// The same with an importance matrix, which must be sound.
     #[must_use]
-    pub fn weighted(self, bytes: Vec<u8>) -> World {
+    pub fn weighted(self, bytes: Vec<u8>) -> MemoryModel {
         let found = imatrix("imatrix.gguf", &bytes, u64::MAX).expect("a sound importance matrix");
-        World { weights: Some((found, bytes)), ..self }
+        MemoryModel { weights: Some((found, bytes)), ..self }
     }
 
     /// The importance matrix.
@@ -123,36 +123,36 @@ pub struct Made {
     /// The files, in the order of the plan.
     pub files: Vec<Vec<u8>>,
     /// What was measured.
-    pub collected: Collector,
+    pub collected: ReportBuilder,
     /// How many windows there were.
     pub jobs: usize,
 }
 
 /// Runs a plan, its jobs in order.
-pub fn run(plan: &Plan, worlds: &[&World], budget: Budget) -> Result<Made> {
+pub fn run(plan: &Plan, worlds: &[&MemoryModel], budget: Budget) -> Result<Made> {
     run_shuffled(plan, worlds, budget, None)
 }
 
 /// Runs a plan with the jobs in an arbitrary order, and absorbs what they measured in another.
-pub fn run_shuffled(plan: &Plan, worlds: &[&World], budget: Budget, seed: Option<u64>) -> Result<Made> {
+pub fn run_shuffled(plan: &Plan, worlds: &[&MemoryModel], budget: Budget, seed: Option<u64>) -> Result<Made> {
     run_with(plan, worlds, budget, seed, |job, inputs, scratch| job::run(&Scalar, job, inputs, scratch))
 }
 
 /// The same by any engine.
 pub fn run_with(
     plan: &Plan,
-    worlds: &[&World],
+    worlds: &[&MemoryModel],
     budget: Budget,
     seed: Option<u64>,
-    engine: impl Fn(&Job, &[&[u8]], &mut Scratch) -> Result<Done>,
+    engine: impl Fn(&Job, &[&[u8]], &mut Workspace) -> Result<Done>,
 ) -> Result<Made> {
     let mut jobs: Vec<Job> = schedule(plan, &budget)?.collect();
     if let Some(seed) = seed {
         Rng(seed).shuffle(&mut jobs);
     }
-    let mut target = Target::new(plan);
-    let mut scratch = Scratch::default();
-    let mut measured: Vec<(Job, Measured)> = Vec::new();
+    let mut target = MemoryFiles::new(plan);
+    let mut scratch = Workspace::default();
+    let mut measured: Vec<(Job, Measurements)> = Vec::new();
     for job in jobs {
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, worlds, r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
@@ -169,26 +169,26 @@ pub fn run_with(
     if let Some(seed) = seed {
         Rng(!seed).shuffle(&mut measured);
     }
-    let mut collected = Collector::new(plan);
+    let mut collected = ReportBuilder::new(plan);
     let jobs = measured.len();
     measured.into_iter().for_each(|(job, m)| collected.absorb(&job, m));
     Ok(Made { files: target.files, collected, jobs })
 }
 
 /// Reads a region, which must lie inside the tensor that the plan names.
-pub fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<u8> {
+pub fn read(plan: &Plan, job: &Job, worlds: &[&MemoryModel], read: &job::Read) -> Vec<u8> {
     if read.side == Side::Importance {
         let (imatrix, bytes) = worlds[0].weights.as_ref().expect("an importance matrix");
         let Region { offset, run, count, .. } = read.region;
         assert_eq!(count, 1, "a row of weights is one run");
-        let inside = |e: &imatrix::Entry| e.at <= offset && offset + run <= e.at + e.values * 4;
+        let inside = |e: &imatrix::ImatrixEntry| e.at <= offset && offset + run <= e.at + e.values * 4;
         assert!(imatrix.entries.values().any(inside), "{:?} lies outside of every entry", read.region);
         return bytes[offset as usize..(offset + run) as usize].to_vec();
     }
     let world = worlds[usize::from(read.side == Side::Candidate)];
     let output = &plan.outputs[job.output as usize];
     let operand = output
-        .pieces
+        .segments
         .iter()
         .flat_map(|p| std::iter::once(&p.from).chain(p.against.as_deref()).chain(p.gain.as_deref()));
     let spans = operand.filter(|o| o.side == read.side).map(|o| &world.checkpoint.tensors[o.tensor as usize]);
@@ -202,13 +202,13 @@ pub fn read(plan: &Plan, job: &Job, worlds: &[&World], read: &job::Read) -> Vec<
 }
 
 /// The files of a plan, and how often each byte was written.
-struct Target {
+struct MemoryFiles {
     files: Vec<Vec<u8>>,
     laid: Vec<Vec<u8>>,
 }
 
-impl Target {
-    fn new(plan: &Plan) -> Target {
+impl MemoryFiles {
+    fn new(plan: &Plan) -> MemoryFiles {
         let file = |f: &quantoscope_core::plan::OutFile| {
             let mut bytes = f.header.clone();
             assert!(bytes.len() as u64 <= f.len, "a header longer than its file");
@@ -216,7 +216,7 @@ impl Target {
             bytes
         };
         let laid = plan.files.iter().map(|f| vec![0; f.len as usize]).collect();
-        Target { files: plan.files.iter().map(file).collect(), laid }
+        MemoryFiles { files: plan.files.iter().map(file).collect(), laid }
     }
 
     fn write(&mut self, plan: &Plan, job: &Job, mut bytes: &[u8]) {

@@ -180,10 +180,10 @@ pub fn gguf(metadata: &[(&str, Kv)], tensors: &[Tensor]) -> Vec<u8> {
 }
 
 /// A tensor's name, the sums of each matrix of its stack, and the counts.
-pub type Sums<'a> = (&'a str, Vec<Vec<f32>>, Vec<f32>);
+pub type ImatrixSums<'a> = (&'a str, Vec<Vec<f32>>, Vec<f32>);
 
 /// The file of an importance matrix.
-pub fn imatrix(entries: &[Sums<'_>]) -> Vec<u8> {
+pub fn imatrix(entries: &[ImatrixSums<'_>]) -> Vec<u8> {
     let mut tensors = Vec::new();
     for (name, sums, counts) in entries {
         let shape = [sums.len() as u64, sums[0].len() as u64];

@@ -7,19 +7,19 @@ use std::path::PathBuf;
 
 /// One file of vectors.
 #[derive(Deserialize)]
-pub struct Vectors {
+pub struct VectorFile {
     /// What is encoded to.
     pub encoding: Encoding,
     /// Where the outputs come from; must not be empty.
     pub provenance: serde_json::Map<String, serde_json::Value>,
     /// The vectors.
-    pub cases: Vec<Case>,
+    pub cases: Vec<VectorCase>,
 }
 
 /// One vector; what a family does not have is absent.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub struct VectorCase {
     /// The painter, or `every`, `blocks`, `fixture`.
     pub family: String,
     /// Its seed.
@@ -58,7 +58,7 @@ pub struct ImportanceRow {
     pub sha256: String,
 }
 
-impl Case {
+impl VectorCase {
     /// The encoded bytes, where the vector holds them.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         let hex = self.bytes.as_ref()?;
@@ -68,7 +68,7 @@ impl Case {
 }
 
 /// The vectors in `vectors/NAME.json`.
-pub fn load(name: &str) -> Vectors {
+pub fn load(name: &str) -> VectorFile {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("vectors/{name}.json"));
     let text = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

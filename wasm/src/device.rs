@@ -4,8 +4,8 @@ use crate::problem::OrProblem;
 use crate::view::to_js;
 use js_sys::Promise;
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{Kernel, Offload, Verdict, pace};
-use quantoscope_accel::gpu::Gpu;
+use quantoscope_accel::device::{Kernel, Offload, ProbeVerdict, benchmark};
+use quantoscope_accel::gpu::WgpuDevice;
 use quantoscope_core::error::Result;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -46,13 +46,13 @@ impl Device {
 
     /// Opens the adapter that the browser calls its fastest.
     async fn opened(name: String, software: bool) -> Result<Device> {
-        let gpu = Gpu::open().await?.named(name, software);
+        let gpu = WgpuDevice::open().await?.named(name, software);
         Ok(Device::of(Offload::new("webgpu", Box::new(gpu), Engine::auto().kernels())))
     }
 }
 
 #[derive(Serialize)]
-struct DeviceView<'a> {
+struct DeviceDetails<'a> {
     name: &'a str,
     software: bool,
     kernels: Vec<KernelView>,
@@ -85,15 +85,15 @@ impl Device {
 
     /// `{name, software, kernels: [{work, name, from, to, weighted, exact}], ended}`; `exact` is `null` where nobody asked.
     pub fn view(&self) -> Result<JsValue, JsValue> {
-        let kernel = |(k, verdict): (Kernel, Option<Verdict>)| KernelView {
+        let kernel = |(k, verdict): (Kernel, Option<ProbeVerdict>)| KernelView {
             work: k.entry(),
             name: k.to_string(),
             from: k.from().name(),
             to: k.to().name(),
             weighted: k.is_weighted(),
-            exact: verdict.map(|verdict| verdict == Verdict::Exact),
+            exact: verdict.map(|verdict| verdict == ProbeVerdict::Exact),
         };
-        to_js(&DeviceView {
+        to_js(&DeviceDetails {
             name: self.0.device().name(),
             software: self.0.device().is_software(),
             kernels: self.0.verdicts().into_iter().map(kernel).collect(),
@@ -122,8 +122,8 @@ impl Device {
                 return Ok(JsValue::UNDEFINED);
             };
             to_js(&PaceView {
-                processor: pace::of_processor(offload.cpu(), kernel, &seconds),
-                device: pace::of_device(offload, kernel, &seconds).await,
+                processor: benchmark::of_processor(offload.cpu(), kernel, &seconds),
+                device: benchmark::of_device(offload, kernel, &seconds).await,
             })
         })
     }

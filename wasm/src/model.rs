@@ -7,8 +7,8 @@ use crate::view;
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::{convert, measure, pair, preview};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::SEED;
-use quantoscope_core::report::{By, Gate};
+use quantoscope_core::recipe::rotation::SEED;
+use quantoscope_core::report::{CompareThreshold, VerdictRule};
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -38,13 +38,14 @@ impl Model {
 
     /// Statistics, histogram and the error of every encoding, of tensor number `index`.
     pub fn look(&self, index: usize) -> Result<Run, JsValue> {
-        let plan = measure::look(&self.0, index);
+        let plan = measure::tensor_details(&self.0, index);
         plan.and_then(|plan| Run::new(plan.into(), Purpose::Look)).or_problem()
     }
 
     /// The same encodings on tensor number `index` as it is and under rotations, each named as `sweep --rotate` names it.
     pub fn rotated(&self, index: usize, rotations: Vec<String>) -> Result<Run, JsValue> {
-        let preview = preview::wishes(&rotations, SEED).and_then(|w| preview::look(&self.0, index, &w));
+        let preview =
+            preview::wishes(&rotations, SEED).and_then(|w| preview::tensor_details(&self.0, index, &w));
         preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p)))).or_problem()
     }
 
@@ -70,7 +71,7 @@ impl Model {
         }
         let pairing = pair::compare(&self.0, &candidate.0);
         let names = (name, candidate_name);
-        let gate = Gate { threshold, by: By::Strict };
+        let gate = CompareThreshold { threshold, by: VerdictRule::Strict };
         let purpose = Purpose::Compare { names, findings: pairing.findings, gate };
         Run::new(pairing.plan.into(), purpose).or_problem()
     }

@@ -22,7 +22,7 @@ enum WantView<'a> {
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct ListedFile {
     name: String,
     bytes: f64,
 }
@@ -51,7 +51,7 @@ impl Opening {
 
     /// Answers `list` with `[{name, bytes}]`.
     pub fn listed(&mut self, files: JsValue) -> Result<(), JsValue> {
-        let files: Vec<Listed> = serde_wasm_bindgen::from_value(files)?;
+        let files: Vec<ListedFile> = serde_wasm_bindgen::from_value(files)?;
         let names = files.into_iter().map(|f| Ok((f.name, whole(f.bytes)?))).collect::<Result<_, Error>>();
         names.and_then(|names| self.0.listed(names)).or_problem()
     }

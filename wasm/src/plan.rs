@@ -29,11 +29,11 @@ impl Plan {
 struct PlanView<'a> {
     #[serde(flatten)]
     report: Option<ConvertReport<'a>>,
-    files: Vec<FileView<'a>>,
+    files: Vec<OutFileView<'a>>,
 }
 
 #[derive(Serialize)]
-struct FileView<'a> {
+struct OutFileView<'a> {
     name: &'a str,
     bytes: u64,
 }
@@ -44,7 +44,7 @@ impl Plan {
     pub fn view(&self) -> Result<JsValue, JsValue> {
         to_js(&PlanView {
             report: report::converted(&self.checkpoint, &self.plan, None),
-            files: self.plan.files.iter().map(|f| FileView { name: &f.name, bytes: f.len }).collect(),
+            files: self.plan.files.iter().map(|f| OutFileView { name: &f.name, bytes: f.len }).collect(),
         })
     }
 

@@ -12,11 +12,11 @@ use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::job::{Done, Job, Payload, Rechecked, Region, Scratch};
+use quantoscope_core::job::{Done, Job, Payload, Region, SpotCheckStats, Workspace};
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{self, Collector, CompareReport, Gate};
+use quantoscope_core::report::{self, CompareReport, CompareThreshold, ReportBuilder};
 use quantoscope_core::schedule::{Budget, schedule_in};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -50,7 +50,7 @@ pub enum Purpose {
         /// What could not be paired.
         findings: Vec<Finding>,
         /// What trips the gate.
-        gate: Gate,
+        gate: CompareThreshold,
     },
 }
 
@@ -59,11 +59,11 @@ pub enum Purpose {
 pub struct Run {
     purpose: Purpose,
     /// Shared with the window that is being run: nothing is borrowed while a device is waited for.
-    state: Rc<RefCell<State>>,
+    state: Rc<RefCell<PageRunState>>,
 }
 
 /// How far a run has come.
-struct State {
+struct PageRunState {
     plan: Rc<Plan>,
     engine: Engine,
     budget: Budget,
@@ -74,10 +74,10 @@ struct State {
     queue: VecDeque<Job>,
     current: Option<Job>,
     inputs: Vec<Vec<u8>>,
-    scratch: Scratch,
+    scratch: Workspace,
     payload: Payload,
-    collector: Collector,
-    made: Rechecked,
+    collector: ReportBuilder,
+    made: SpotCheckStats,
 }
 
 #[derive(Serialize)]
@@ -110,10 +110,10 @@ struct CompareView {
 
 /// Any report, and what it was made with, as the command line says it.
 #[derive(Serialize)]
-struct Told<T> {
+struct JobResult<T> {
     #[serde(flatten)]
     report: T,
-    run: report::Run,
+    run: report::RunInfo,
 }
 
 impl Run {
@@ -121,8 +121,8 @@ impl Run {
     pub(crate) fn new(plan: Rc<Plan>, purpose: Purpose) -> Result<Run> {
         let engine = Engine::auto();
         let (budget, window) = affordable(&plan, engine)?;
-        let state = State {
-            collector: Collector::new(&plan),
+        let state = PageRunState {
+            collector: ReportBuilder::new(&plan),
             plan,
             engine,
             budget,
@@ -131,15 +131,15 @@ impl Run {
             queue: VecDeque::new(),
             current: None,
             inputs: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Workspace::default(),
             payload: Payload::None,
-            made: Rechecked::default(),
+            made: SpotCheckStats::default(),
         };
         Ok(Run { purpose, state: Rc::new(RefCell::new(state)) })
     }
 }
 
-impl State {
+impl PageRunState {
     /// Cuts outputs into windows one after the other: all windows of a large model would be a large list.
     fn refill(&mut self) -> Result<()> {
         while self.queue.is_empty() {
@@ -174,7 +174,7 @@ impl State {
     fn absorb(&mut self, job: &Job, done: Done) -> bool {
         self.made.merge(&done.made);
         if done.made.differing > 0 {
-            self.collector = Collector::new(&self.plan);
+            self.collector = ReportBuilder::new(&self.plan);
             self.next_output = 0;
             self.queue.clear();
             self.payload = Payload::None;
@@ -193,9 +193,9 @@ impl State {
         }
     }
 
-    fn run(&self) -> report::Run {
+    fn run(&self) -> report::RunInfo {
         let device = |o: &Offload| report::DeviceView::new(o.device().name(), self.made, o.ended());
-        report::Run {
+        report::RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
             engine: self.engine.name(),
             threads: 1,
@@ -207,7 +207,7 @@ impl State {
 }
 
 /// Runs the window in hand; whether everything has to begin anew.
-async fn work(state: &RefCell<State>) -> Result<bool> {
+async fn work(state: &RefCell<PageRunState>) -> Result<bool> {
     let (engine, job, inputs, mut scratch) = {
         let mut state = state.borrow_mut();
         let job = state.current.take().ok_or_else(misuse)?;
@@ -253,7 +253,7 @@ impl Run {
             let per_row = |d: quantoscope_core::DType, rows: u64| {
                 rows.checked_mul(o.grid.cols).and_then(|n| d.bytes_for(n)).unwrap_or(0) as f64
             };
-            o.pieces.iter().flat_map(move |p| {
+            o.segments.iter().flat_map(move |p| {
                 let rows = p.rows.end - p.rows.start;
                 std::iter::once(&p.from)
                     .chain(p.against.as_deref())
@@ -307,17 +307,17 @@ impl Run {
         let state = self.state.borrow();
         let (plan, collector, run) = (&state.plan, &state.collector, state.run());
         match &self.purpose {
-            Purpose::Look => to_js(&Told { report: report::stats(plan, collector, BINS), run }),
+            Purpose::Look => to_js(&JobResult { report: report::stats(plan, collector, BINS), run }),
             Purpose::Rotated(preview) => {
-                to_js(&Told { report: report::rotated(preview, collector, BINS), run })
+                to_js(&JobResult { report: report::rotated(preview, collector, BINS), run })
             }
             Purpose::Convert(checkpoint) => {
-                to_js(&Told { report: report::converted(checkpoint, plan, Some(collector)), run })
+                to_js(&JobResult { report: report::converted(checkpoint, plan, Some(collector)), run })
             }
             Purpose::Compare { names, findings, gate } => {
                 let names = (names.0.as_str(), names.1.as_str());
                 let report = report::compared(names, plan, findings.clone(), collector, *gate);
-                to_js(&Told { report: CompareView { passes: report.passes(), report }, run })
+                to_js(&JobResult { report: CompareView { passes: report.passes(), report }, run })
             }
         }
     }
@@ -328,7 +328,7 @@ impl Run {
 fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
     let usual = Budget::default();
     if let Some(offload) = engine.device() {
-        let window = offload.device().stretch() as u64 * size_of::<f32>() as u64;
+        let window = offload.device().preferred_batch() as u64 * size_of::<f32>() as u64;
         schedule_in(plan, &usual, window).map(drop)?;
         return Ok((usual, window));
     }
@@ -352,7 +352,7 @@ fn asked(plan: &Plan, budget: &Budget) -> Result<Vec<Kernel>> {
         if seen.replace(job.output) == Some(job.output) {
             continue;
         }
-        for kernel in job.makings().flat_map(|making| kernels(&making)) {
+        for kernel in job.device_tasks().flat_map(|making| kernels(&making)) {
             if !all.contains(&kernel) {
                 all.push(kernel);
             }

@@ -17,10 +17,10 @@ pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
 /// A model in one glance.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Summary<'a> {
+pub struct ModelSummary<'a> {
     container: String,
     architecture: Option<String>,
-    files: Vec<FileView<'a>>,
+    files: Vec<SourceFileView<'a>>,
     elements: u64,
     bytes: u64,
     file_bytes: u64,
@@ -30,7 +30,7 @@ pub struct Summary<'a> {
 }
 
 #[derive(Serialize)]
-struct FileView<'a> {
+struct SourceFileView<'a> {
     name: &'a str,
     bytes: u64,
 }
@@ -51,11 +51,11 @@ pub struct TensorView<'a> {
 
 /// The glance at `c`. Tensors of a checked checkpoint lie in its files without sharing a byte, so their sizes add up
 /// to no more than the files hold; element counts may not, and are told where they do.
-pub fn summary(c: &Checkpoint) -> Summary<'_> {
-    Summary {
+pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
+    ModelSummary {
         container: container(c),
         architecture: architecture(c),
-        files: c.files.iter().map(|f| FileView { name: &f.name, bytes: f.len }).collect(),
+        files: c.files.iter().map(|f| SourceFileView { name: &f.name, bytes: f.len }).collect(),
         elements: c.tensors.iter().fold(0, |n, t| t.shape.numel().saturating_add(n)),
         bytes: c.tensors.iter().map(|t| t.bytes.len()).sum(),
         file_bytes: c.files.iter().map(|f| f.len).sum(),

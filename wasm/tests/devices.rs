@@ -5,7 +5,7 @@ mod page;
 
 use page::{drive, get, number, object, open, recipe, text, values, weight};
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{self, Answer, Kernel, Offload, Outcome, Task};
+use quantoscope_accel::device::{self, DeviceFuture, DeviceOutcome, Kernel, KernelTask, Offload};
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error};
 use quantoscope_core::kernels::{Kernels, Scalar};
@@ -43,19 +43,19 @@ impl device::Device for Puppet {
         vec![KERNEL]
     }
 
-    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+    fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
         let mut values = vec![0.0; task.src.len() / 4];
         let done = Scalar
             .decode(DType::F32, task.src, &mut values)
             .and_then(|()| Scalar.encode(Encoding::Type(DType::Q8_0), &values, None, out));
         Box::pin(std::future::ready(match MOOD.get() {
             Mood::Lost => Err(Error::new(Code::Device, "the puppet is gone")),
-            _ if done.is_err() => Ok(Outcome::Declined),
+            _ if done.is_err() => Ok(DeviceOutcome::Declined),
             mood => {
                 if mood == Mood::Lies {
                     out.iter_mut().for_each(|b| *b ^= 1);
                 }
-                Ok(Outcome::Done)
+                Ok(DeviceOutcome::Done)
             }
         }))
     }

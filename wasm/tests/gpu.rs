@@ -14,13 +14,13 @@ mod vectors;
 use files::{ELSEWHERE, FILES};
 use page::{drive, get, number, open, weight};
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{Kernel, Offload, Outcome, Task, Verdict};
-use quantoscope_accel::gpu::Gpu;
+use quantoscope_accel::device::{DeviceOutcome, Kernel, KernelTask, Offload, ProbeVerdict};
+use quantoscope_accel::gpu::WgpuDevice;
 use quantoscope_core::DType;
 use quantoscope_core::quant::Encoding;
 use quantoscope_wasm::{Device, Run};
 use std::cell::Cell;
-use vectors::{Case, Vectors, f32_bytes, sha256};
+use vectors::{VectorCase, VectorFile, f32_bytes, sha256};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
@@ -35,7 +35,8 @@ async fn graphics() -> &'static Offload {
     if let Some(known) = OPEN.get() {
         return known;
     }
-    let gpu = Gpu::open().await.expect("the browser has an adapter").named("the browser's".into(), false);
+    let gpu =
+        WgpuDevice::open().await.expect("the browser has an adapter").named("the browser's".into(), false);
     let offload = Offload::new("webgpu", Box::new(gpu), Engine::auto().kernels());
     OPEN.set(Some(Box::leak(Box::new(offload))));
     OPEN.get().unwrap()
@@ -47,27 +48,27 @@ async fn every_kernel_is_exact() {
     assert!(offload.verdicts().len() >= 57);
     offload.probe(|_| true).await.unwrap();
     for (kernel, verdict) in offload.verdicts() {
-        assert_eq!(verdict, Some(Verdict::Exact), "{kernel}");
+        assert_eq!(verdict, Some(ProbeVerdict::Exact), "{kernel}");
     }
 }
 
 /// Holds one vector against what the device makes; whether it made it.
-async fn holds(offload: &Offload, dtype: DType, case: &Case) -> bool {
+async fn holds(offload: &Offload, dtype: DType, case: &VectorCase) -> bool {
     let place = format!("{dtype} {} n={} seed={}", case.family, case.n, case.seed);
     let values = painters::paint(&case.family, case.seed, case.n);
     let row = case.importance.as_ref();
     let weights = row.map(|r| painters::importance(r.seed, r.columns)).unwrap_or_default();
     let mut raw = vec![0; dtype.bytes_for(case.n as u64).unwrap() as usize];
     let src = f32_bytes(&values);
-    let task = Task { from: DType::F32, to: dtype, width: weights.len(), src: &src, weights: &weights };
-    if offload.make(task, &mut raw).await != Outcome::Done {
+    let task = KernelTask { from: DType::F32, to: dtype, width: weights.len(), src: &src, weights: &weights };
+    if offload.make(task, &mut raw).await != DeviceOutcome::Done {
         return false;
     }
     assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "{place}");
     let Some(want) = &case.decoded_sha256 else { return true };
     let mut decoded = vec![0; src.len()];
-    let back = Task { from: dtype, to: DType::F32, width: 0, src: &raw, weights: &[] };
-    assert_eq!(offload.make(back, &mut decoded).await, Outcome::Done, "{place}");
+    let back = KernelTask { from: dtype, to: DType::F32, width: 0, src: &raw, weights: &[] };
+    assert_eq!(offload.make(back, &mut decoded).await, DeviceOutcome::Done, "{place}");
     assert_eq!(&sha256(&decoded), want, "decoded: {place}");
     true
 }
@@ -78,7 +79,7 @@ async fn every_vector_of_a_kernel() {
     offload.probe(|k| k.from() == DType::F32 || k.to() == DType::F32).await.unwrap();
     let mut types = 0;
     for (name, text) in FILES {
-        let Vectors { encoding, cases, .. } = serde_json::from_str(text).unwrap();
+        let VectorFile { encoding, cases, .. } = serde_json::from_str(text).unwrap();
         let Encoding::Type(to) = encoding else { continue };
         let kernel = |weighted| Kernel::Quantize { from: DType::F32, to, weighted };
         let (mut held, mut declined) = (0, 0);

@@ -10,17 +10,17 @@ mod painters;
 mod vectors;
 
 use files::{ELSEWHERE, FILES};
-use quantoscope_accel::{Engine, Level};
+use quantoscope_accel::{Engine, SimdLevel};
 use quantoscope_core::kernels::Kernels;
-use vectors::{Case, Vectors, f32_bytes, sha256};
+use vectors::{VectorCase, VectorFile, f32_bytes, sha256};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
-fn check(kernels: &dyn Kernels, file: &str, Vectors { encoding, cases, .. }: &Vectors) -> usize {
+fn check(kernels: &dyn Kernels, file: &str, VectorFile { encoding, cases, .. }: &VectorFile) -> usize {
     let dtype = encoding.dtype();
     let ordinary = cases.iter().filter(|c| !ELSEWHERE.contains(&c.family.as_str()));
-    let recompute = |case: &Case| {
+    let recompute = |case: &VectorCase| {
         let place = format!("{} {file} {} n={} seed={}", kernels.name(), case.family, case.n, case.seed);
         let input = painters::paint(&case.family, case.seed, case.n);
         let mut raw = vec![0; dtype.bytes_for(case.n as u64).unwrap() as usize];
@@ -40,15 +40,15 @@ fn check(kernels: &dyn Kernels, file: &str, Vectors { encoding, cases, .. }: &Ve
 
 #[wasm_bindgen_test]
 fn the_page_has_vectors() {
-    assert_eq!(Level::available(), [Level::Scalar, Level::Simd128]);
-    assert_eq!(Engine::auto().name(), Level::Simd128.name());
+    assert_eq!(SimdLevel::available(), [SimdLevel::Scalar, SimdLevel::Simd128]);
+    assert_eq!(Engine::auto().name(), SimdLevel::Simd128.name());
 }
 
 #[wasm_bindgen_test]
 fn every_vector_on_every_level() {
     for (name, text) in FILES {
-        let vectors: Vectors = serde_json::from_str(text).unwrap();
-        for level in Level::available() {
+        let vectors: VectorFile = serde_json::from_str(text).unwrap();
+        for level in SimdLevel::available() {
             assert!(check(level.kernels(), name, &vectors) > 5, "{name}");
         }
     }

@@ -10,10 +10,10 @@
 //! The argument is the folder with `values.f32`, `weights.f32` (one row) and `TYPE.blocks`, which the peer made. The same
 //! program is compiled to WebAssembly.
 
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
-use quantoscope_core::quant::{Encoding, Importance, decoder, encoder};
+use quantoscope_core::quant::{Encoding, ImportanceUse, decoder, encoder};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::hint::black_box;
@@ -25,9 +25,9 @@ const TILE: usize = 32 * 1024;
 /// Bytes at the start of a result that are hashed.
 const HASHED: usize = 1 << 18;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type PeerResult<T> = Result<T, Box<dyn Error>>;
 
-struct Bench {
+struct PeerBench {
     folder: PathBuf,
     values: Vec<f32>,
     weights: Vec<f32>,
@@ -35,10 +35,10 @@ struct Bench {
     source: (String, Vec<u8>),
 }
 
-fn main() -> Outcome<()> {
+fn main() -> PeerResult<()> {
     let folder = PathBuf::from(std::env::args_os().nth(1).ok_or("the folder with the data is missing")?);
     let (values, weights) = (floats(&folder.join("values.f32"))?, floats(&folder.join("weights.f32"))?);
-    let mut bench = Bench { folder, values, weights, source: Default::default() };
+    let mut bench = PeerBench { folder, values, weights, source: Default::default() };
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -49,13 +49,13 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-fn floats(path: &Path) -> Outcome<Vec<f32>> {
+fn floats(path: &Path) -> PeerResult<Vec<f32>> {
     let bytes = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
 }
 
-fn kernels(name: &str) -> Outcome<&'static dyn Kernels> {
-    let found = Level::available().into_iter().find(|l| l.name() == name);
+fn kernels(name: &str) -> PeerResult<&'static dyn Kernels> {
+    let found = SimdLevel::available().into_iter().find(|l| l.name() == name);
     Ok(found.ok_or_else(|| format!("no engine {name}"))?.kernels())
 }
 
@@ -74,7 +74,7 @@ fn clock() -> f64 {
 }
 
 /// Seconds that `work` takes.
-fn timed(work: impl FnOnce() -> Outcome<()>) -> Outcome<f64> {
+fn timed(work: impl FnOnce() -> PeerResult<()>) -> PeerResult<f64> {
     let begun = clock();
     work()?;
     Ok(clock() - begun)
@@ -87,8 +87,8 @@ fn answer(seconds: f64, made: impl IntoIterator<Item = u8>) -> String {
     format!("{{\"seconds\":{seconds},\"sha256\":\"{hash}\"}}")
 }
 
-impl Bench {
-    fn answer(&mut self, words: &[&str]) -> Outcome<String> {
+impl PeerBench {
+    fn answer(&mut self, words: &[&str]) -> PeerResult<String> {
         match *words {
             ["about"] => Ok(about()),
             ["encode", engine, name, source, count, weighted] => self.encode(
@@ -127,7 +127,7 @@ impl Bench {
         source: &str,
         count: usize,
         weighted: bool,
-    ) -> Outcome<String> {
+    ) -> PeerResult<String> {
         encoder(e).ok_or("cannot be written")?;
         self.fill(source, count);
         let from = if source == "bf16" { DType::BF16 } else { DType::F32 };
@@ -150,7 +150,7 @@ impl Bench {
         Ok(answer(seconds, out))
     }
 
-    fn decode(&self, k: &dyn Kernels, d: DType, count: usize) -> Outcome<String> {
+    fn decode(&self, k: &dyn Kernels, d: DType, count: usize) -> PeerResult<String> {
         decoder(d).ok_or("cannot be read")?;
         let raw = std::fs::read(self.folder.join(format!("{d}.blocks")))?;
         let values = raw.len() / d.block_bytes() as usize * d.block_len() as usize;
@@ -166,11 +166,11 @@ impl Bench {
 }
 
 fn about() -> String {
-    let engines: Vec<String> = Level::available().iter().map(|l| format!("{:?}", l.name())).collect();
+    let engines: Vec<String> = SimdLevel::available().iter().map(|l| format!("{:?}", l.name())).collect();
     let types = DType::ALL.iter().filter(|d| decoder(**d).is_some()).map(|&d| {
         let e = Encoding::Type(d);
-        let used = e.importance() != Importance::Ignored;
-        let (writes, required) = (encoder(e).is_some(), e.importance() == Importance::Required);
+        let used = e.importance() != ImportanceUse::Ignored;
+        let (writes, required) = (encoder(e).is_some(), e.importance() == ImportanceUse::Required);
         format!("\"{d}\":{{\"writes\":{writes},\"weights\":{used},\"needs_weights\":{required}}}")
     });
     let types: Vec<String> = types.collect();
@@ -178,7 +178,7 @@ fn about() -> String {
 }
 
 /// Adds up all words of a buffer.
-fn read(bytes: usize) -> Outcome<String> {
+fn read(bytes: usize) -> PeerResult<String> {
     let words = vec![1_u64; bytes / 8];
     let seconds = timed(|| {
         let sums = black_box(&words).chunks_exact(64).fold([0_u64; 64], |mut sums, chunk| {
@@ -191,7 +191,7 @@ fn read(bytes: usize) -> Outcome<String> {
     Ok(answer(seconds, []))
 }
 
-fn copy(bytes: usize) -> Outcome<String> {
+fn copy(bytes: usize) -> PeerResult<String> {
     let (from, mut to) = (vec![1_u8; bytes], vec![2_u8; bytes]);
     let seconds = timed(|| {
         to.copy_from_slice(black_box(&from));

@@ -5,7 +5,7 @@
 //!
 //! Usage: `cargo run --release -p quantoscope-benches --bin streams [TYPE...]`
 
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::metric::LEAF;
@@ -103,7 +103,7 @@ fn ceiling(far: &[f32]) {
 fn encode(e: Encoding, near: &[f32], far: &[f32]) {
     encoder(e).expect("in the table");
     print!("{:10}", e.name());
-    for level in Level::available() {
+    for level in SimdLevel::available() {
         let kernels = level.kernels();
         let run = |src: &[f32], out: &mut [u8]| {
             kernels.encode(e, black_box(src), None, out).expect("values in range");
@@ -127,7 +127,7 @@ fn recode(e: Encoding, far: &[f32]) {
     let (tile, mut values) = (bytes(e.dtype(), TILE), vec![0.0; TILE]);
     let mut out = vec![0; bytes(e.dtype(), far.len())];
     print!("{:10}", e.name());
-    for level in Level::available() {
+    for level in SimdLevel::available() {
         let kernels = level.kernels();
         let mut run = |src: &[u8], out: &mut [u8]| {
             for (src, out) in black_box(src).chunks(2 * TILE).zip(out.chunks_mut(tile)) {
@@ -152,7 +152,7 @@ fn measure(near: &[f32]) {
     let other: Vec<f32> = near.iter().map(|x| x * 1.01).collect();
     for what in ["error", "moments"] {
         print!("{what:10}");
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let kernels = level.kernels();
             let run = || {
                 for (x, y) in black_box(near).chunks(LEAF).zip(black_box(&other).chunks(LEAF)) {
@@ -181,7 +181,7 @@ fn decode(d: DType, near: &[f32]) {
     let far: Vec<u8> = raw.iter().copied().cycle().take(small * (FAR / 4 / near.len())).collect();
     let mut out = vec![0.0; FAR / 4];
     print!("{:10}", d.name());
-    for level in Level::available() {
+    for level in SimdLevel::available() {
         let kernels: &dyn Kernels = level.kernels();
         let run = |src: &[u8], out: &mut [f32]| {
             kernels.decode(d, black_box(src), out).expect("in the table");

@@ -4,7 +4,7 @@
 //! `quantoscope-core` defines every result.
 
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{self, Done, Job, Scratch};
+use quantoscope_core::job::{self, Done, Job, Workspace};
 use quantoscope_core::kernels::Kernels;
 
 mod cpu;
@@ -14,14 +14,14 @@ pub mod device;
 #[cfg(feature = "gpu")]
 pub mod gpu;
 
-pub use cpu::Level;
+pub use cpu::SimdLevel;
 use device::{Device, Offload};
 
 /// What runs jobs.
 #[derive(Clone, Copy, Debug)]
 pub enum Engine {
     /// The processor.
-    Cpu(Level),
+    Cpu(SimdLevel),
     /// A device, and the processor beside it.
     Device(&'static Offload),
 }
@@ -47,7 +47,7 @@ impl Engine {
 
     /// Those of the processor, the slowest first.
     pub fn available() -> Vec<Engine> {
-        Level::available().into_iter().map(Engine::Cpu).collect()
+        SimdLevel::available().into_iter().map(Engine::Cpu).collect()
     }
 
     /// The engine with this name, or `auto`; the error says which ones there are. A device is opened, which takes a moment,
@@ -59,7 +59,7 @@ impl Engine {
         if let Some(name) = DEVICES.iter().find(|n| **n == name) {
             return open_device(name).await.map(Engine::of);
         }
-        let level = Level::available().into_iter().find(|l| l.name() == name);
+        let level = SimdLevel::available().into_iter().find(|l| l.name() == name);
         level.map(Engine::Cpu).ok_or_else(|| {
             let levels = Engine::available().into_iter().map(Engine::name);
             let there: Vec<&str> =
@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Runs a job on the bytes of its reads. The processor is ready at once; devices may have to be waited for.
-    pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+    pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
         match self {
             Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
             Engine::Device(offload) => offload.run(job, inputs, scratch).await,
@@ -102,15 +102,15 @@ impl Engine {
     }
 }
 
-fn fastest() -> Level {
-    Level::available().last().copied().unwrap_or(Level::Scalar)
+fn fastest() -> SimdLevel {
+    SimdLevel::available().last().copied().unwrap_or(SimdLevel::Scalar)
 }
 
 /// Opens the best device of a kind. The error says what is missing.
 pub async fn open_device(name: &str) -> Result<Offload> {
     let (name, device): (&'static str, Box<dyn Device>) = match name {
         #[cfg(feature = "gpu")]
-        "gpu" => ("gpu", Box::new(gpu::Gpu::open().await?)),
+        "gpu" => ("gpu", Box::new(gpu::WgpuDevice::open().await?)),
         #[cfg(feature = "cuda")]
         "cuda" => ("cuda", Box::new(cuda::open().await?)),
         _ => return Err(Error::new(Code::Device, format!("this build knows no device named {name:?}"))),

@@ -13,7 +13,7 @@ const SHARD_INDEX: &str = ".safetensors.index.json";
 
 /// A set of files to be read together.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Set {
+pub(crate) enum WeightFiles {
     /// An index, which names the files.
     Index(String),
     /// One file of any container.
@@ -25,29 +25,29 @@ pub(crate) enum Set {
 }
 
 /// The checkpoint of a directory; indexes before files, safetensors before GGUF before lattice.
-pub(crate) fn choose(names: &[&str]) -> Result<Set> {
+pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     let with = |suffix: &str| names.iter().copied().filter(|n| n.ends_with(suffix)).collect::<Vec<_>>();
     let named = |name: &str| names.contains(&name).then(|| name.to_string());
     if let Some(index) =
         named("model.safetensors.index.json").map_or_else(|| single(&with(SHARD_INDEX)), some)?
     {
-        return Ok(Set::Index(index));
+        return Ok(WeightFiles::Index(index));
     }
     if let Some(file) = named("model.safetensors").map_or_else(|| single(&with(".safetensors")), some)? {
-        return Ok(Set::One(file));
+        return Ok(WeightFiles::One(file));
     }
     if let Some(set) = gguf(&with(".gguf"))? {
         return Ok(set);
     }
     if let Some(index) = named(Q4_INDEX) {
-        return Ok(Set::Index(index));
+        return Ok(WeightFiles::Index(index));
     }
     let lattice: Vec<String> = names.iter().filter(|n| is_lattice(n)).map(ToString::to_string).collect();
     if lattice.is_empty() {
         let words = "the directory holds no .safetensors, .gguf, .q4 or .f16 file";
         return Err(Error::new(Code::NotFound, words));
     }
-    Ok(Set::Lattice(lattice))
+    Ok(WeightFiles::Lattice(lattice))
 }
 
 fn some(name: String) -> Result<Option<String>> {
@@ -67,7 +67,7 @@ fn single(candidates: &[&str]) -> Result<Option<String>> {
 }
 
 /// One GGUF file, or one split set.
-fn gguf(names: &[&str]) -> Result<Option<Set>> {
+fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
     let mut sets: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
         sets.entry(split_of(name).map_or_else(|| name.to_string(), |s| s.file(1))).or_insert(name);
@@ -77,32 +77,32 @@ fn gguf(names: &[&str]) -> Result<Option<Set>> {
 }
 
 /// What opening this one file means: a part of a GGUF split stands for the whole set.
-pub(crate) fn from_name(name: &str) -> Set {
+pub(crate) fn from_name(name: &str) -> WeightFiles {
     match split_of(name) {
-        Some(split) => Set::Split((1..=split.count).map(|i| split.file(i)).collect()),
-        None => Set::One(name.to_string()),
+        Some(split) => WeightFiles::Split((1..=split.count).map(|i| split.file(i)).collect()),
+        None => WeightFiles::One(name.to_string()),
     }
 }
 
 /// `PREFIX-00001-of-00003.gguf`, taken apart.
-struct Split<'a> {
+struct SplitName<'a> {
     prefix: &'a str,
     count: u32,
 }
 
-impl Split<'_> {
+impl SplitName<'_> {
     fn file(&self, no: u32) -> String {
         format!("{}-{no:05}-of-{:05}.gguf", self.prefix, self.count)
     }
 }
 
 /// The parts of a split name; a set of one is a single file.
-fn split_of(name: &str) -> Option<Split<'_>> {
+fn split_of(name: &str) -> Option<SplitName<'_>> {
     let five = |s: &str| (s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit())).then(|| s.parse().ok())?;
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
     let (prefix, no) = rest.rsplit_once('-')?;
     let (no, count): (u32, u32) = (five(no)?, five(count)?);
-    (count > 1 && (1..=count).contains(&no)).then_some(Split { prefix, count })
+    (count > 1 && (1..=count).contains(&no)).then_some(SplitName { prefix, count })
 }
 
 /// Files with one tensor each; `merged_qkvz_*` are caches of a lattice run time and repeat tensors.

@@ -13,11 +13,11 @@ pub(crate) struct ShardIndex {
     /// The shards, in name order.
     pub shards: Vec<String>,
     /// The tensors, in name order.
-    tensors: Vec<Listed>,
+    tensors: Vec<IndexedTensor>,
 }
 
 /// A tensor that an index names.
-pub(crate) struct Listed {
+pub(crate) struct IndexedTensor {
     pub name: Box<str>,
     /// Offset of its key in the index.
     pub at: u64,
@@ -33,12 +33,12 @@ impl ShardIndex {
     }
 
     /// The name of the shard that holds a tensor.
-    pub fn shard(&self, tensor: &Listed) -> &str {
+    pub fn shard(&self, tensor: &IndexedTensor) -> &str {
         self.shards.get(tensor.shard as usize).map_or("", String::as_str)
     }
 
     /// All tensors.
-    pub fn tensors(&self) -> &[Listed] {
+    pub fn tensors(&self) -> &[IndexedTensor] {
         &self.tensors
     }
 }
@@ -61,7 +61,7 @@ pub(crate) fn parse(json: json::Located<'_>) -> Result<ShardIndex> {
             Some(&known) => known,
             None => *shards.entry(shard.into_owned()).or_insert(next),
         };
-        tensors.push(Listed { name: m.key.into(), at: m.key_at, shard });
+        tensors.push(IndexedTensor { name: m.key.into(), at: m.key_at, shard });
         Ok(())
     })?;
     if tensors.is_empty() {

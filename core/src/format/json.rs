@@ -124,7 +124,7 @@ impl<'a> Located<'a> {
     /// Hands every member of an object to `take`, in file order, until that fails. None of them is kept.
     pub fn each(self, take: impl FnMut(Member<'a>) -> Result<()>) -> Result<()> {
         self.starts("an object", b'{')?;
-        let mut each = Each { whole: self, take, failed: None };
+        let mut each = EachMember { whole: self, take, failed: None };
         let outcome = (&mut each).deserialize(&mut serde_json::Deserializer::from_str(self.text));
         match each.failed {
             Some(error) => Err(error),
@@ -237,13 +237,13 @@ impl<'a> Located<'a> {
 }
 
 /// Members go to `take`, at most [`MAX_ENTRIES`] of them: a flood ends before it fills the memory.
-struct Each<'a, F> {
+struct EachMember<'a, F> {
     whole: Located<'a>,
     take: F,
     failed: Option<Error>,
 }
 
-impl<'a, F: FnMut(Member<'a>) -> Result<()>> DeserializeSeed<'a> for &mut Each<'a, F> {
+impl<'a, F: FnMut(Member<'a>) -> Result<()>> DeserializeSeed<'a> for &mut EachMember<'a, F> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'a>>(self, d: D) -> Result<(), D::Error> {
@@ -251,7 +251,7 @@ impl<'a, F: FnMut(Member<'a>) -> Result<()>> DeserializeSeed<'a> for &mut Each<'
     }
 }
 
-impl<'a, F: FnMut(Member<'a>) -> Result<()>> Visitor<'a> for &mut Each<'a, F> {
+impl<'a, F: FnMut(Member<'a>) -> Result<()>> Visitor<'a> for &mut EachMember<'a, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

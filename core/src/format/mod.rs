@@ -5,16 +5,16 @@
 //! through, every number of which is held against the file before it is believed.
 
 mod discover;
-mod feed;
 pub mod gguf;
+mod header_buffer;
 pub mod imatrix;
 mod index;
-mod join;
 pub(crate) mod json;
 pub mod limits;
 pub mod opening;
 pub mod q4;
 pub mod safetensors;
+mod shards;
 
 pub use opening::{Opening, Root, Want};
 pub use q4::Q4IndexEntry;
@@ -122,7 +122,7 @@ pub struct LayoutTensor<'a> {
 
 /// Where everything lies in a new file. Bytes that belong to neither header nor tensor are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct FileLayout {
     /// The file's first bytes, padding up to the data included.
     pub header: Vec<u8>,
     /// Absolute offset of each tensor, in the order given.
@@ -133,11 +133,11 @@ pub struct Layout {
     pub file_len: u64,
 }
 
-impl Layout {
+impl FileLayout {
     /// A layout to be filled in, of so many tensors.
-    fn of(tensors: usize) -> Layout {
+    fn of(tensors: usize) -> FileLayout {
         let (offsets, sizes) = (Vec::with_capacity(tensors), Vec::with_capacity(tensors));
-        Layout { header: Vec::new(), offsets, sizes, file_len: 0 }
+        FileLayout { header: Vec::new(), offsets, sizes, file_len: 0 }
     }
 }
 

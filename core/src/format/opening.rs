@@ -3,8 +3,8 @@
 //! The driver answers whatever [`Opening::want`] names until it is [`Want::Ready`]. No file is read but its header, in
 //! bounded pieces. Does no I/O and knows no path beyond names inside the root directory.
 
-use super::feed::{Feed, Step, Stop};
-use super::join::{Gathered, Index, Part};
+use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
+use super::shards::{Index, ShardHeader, ShardSet};
 use super::{Checkpoint, Container, Warning, discover, gguf, index, json, limits, q4, safetensors};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
@@ -50,31 +50,31 @@ pub enum Want {
 pub struct Opening {
     dir: bool,
     now: Now,
-    todo: VecDeque<Task>,
+    todo: VecDeque<FileTask>,
     listing: Vec<(String, u64)>,
     /// Whether `config.json` is still to be asked for.
     config_due: bool,
-    gathered: Gathered,
+    gathered: ShardSet,
     failed: Option<Error>,
 }
 
 /// What was asked for.
 enum Now {
     List,
-    Open(Task),
+    Open(FileTask),
     Read(Box<Reading>),
     Nothing,
 }
 
 /// A file to be read, and what for.
 #[derive(Clone)]
-struct Task {
+struct FileTask {
     name: String,
-    role: Role,
+    role: FileRole,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
+enum FileRole {
     /// The file that was named: whatever it is.
     Any,
     /// A part of a set whose container is known.
@@ -85,8 +85,8 @@ enum Role {
 }
 
 struct Reading {
-    feed: Feed,
-    role: Role,
+    feed: HeaderBuffer,
+    role: FileRole,
     parser: Parser,
 }
 
@@ -94,7 +94,7 @@ enum Parser {
     /// Not decided yet: the first bytes will tell.
     Sniff,
     Safetensors,
-    Gguf(Box<gguf::Reader>),
+    Gguf(Box<gguf::GgufReader>),
     Lattice,
     /// All of the file, for JSON.
     Text,
@@ -109,12 +109,12 @@ impl Opening {
             todo: VecDeque::new(),
             listing: Vec::new(),
             config_due: true,
-            gathered: Gathered::default(),
+            gathered: ShardSet::default(),
             failed: None,
         };
         if let Root::File(name) = root {
             opening.plan(discover::from_name(name));
-            opening.turn();
+            opening.advance();
         }
         opening
     }
@@ -160,7 +160,7 @@ impl Opening {
         self.keep(|me| match &mut me.now {
             Now::Read(reading) => {
                 reading.feed.push(bytes).map_err(|e| e.in_file(&reading.feed.name))?;
-                me.advance()
+                me.parse()
             }
             _ => Err(misuse()),
         })
@@ -193,28 +193,30 @@ impl Opening {
         self.config_due = tops.contains(&CONFIG);
         self.gathered.companions = discover::companions(&self.listing);
         self.plan(set);
-        self.turn();
+        self.advance();
         Ok(())
     }
 
-    fn plan(&mut self, set: discover::Set) {
+    fn plan(&mut self, set: discover::WeightFiles) {
         match set {
-            discover::Set::Index(name) => self.todo.push_back(Task { name, role: Role::Index }),
-            discover::Set::One(name) => self.todo.push_back(Task { name, role: Role::Any }),
-            discover::Set::Split(names) => {
+            discover::WeightFiles::Index(name) => {
+                self.todo.push_back(FileTask { name, role: FileRole::Index })
+            }
+            discover::WeightFiles::One(name) => self.todo.push_back(FileTask { name, role: FileRole::Any }),
+            discover::WeightFiles::Split(names) => {
                 self.gathered.split = Some(names.len() as u64);
                 self.plan_parts(names, Container::Gguf);
             }
-            discover::Set::Lattice(names) => self.plan_parts(names, Container::LatticeQ4),
+            discover::WeightFiles::Lattice(names) => self.plan_parts(names, Container::LatticeQ4),
         }
     }
 
     fn plan_parts(&mut self, names: Vec<String>, container: Container) {
-        self.todo.extend(names.into_iter().map(|name| Task { name, role: Role::Part(container) }));
+        self.todo.extend(names.into_iter().map(|name| FileTask { name, role: FileRole::Part(container) }));
     }
 
     /// Goes on to the next file, if there is one; `config.json` last, when it is known whether it matters.
-    fn turn(&mut self) {
+    fn advance(&mut self) {
         let due = core::mem::take(&mut self.config_due);
         self.now = match self.todo.pop_front() {
             Some(task) => {
@@ -222,7 +224,7 @@ impl Opening {
                 Now::Open(task)
             }
             None if due && self.gathered.container() != Some(Container::Gguf) => {
-                Now::Open(Task { name: CONFIG.to_string(), role: Role::Config })
+                Now::Open(FileTask { name: CONFIG.to_string(), role: FileRole::Config })
             }
             None => Now::Nothing,
         };
@@ -232,10 +234,10 @@ impl Opening {
         }
     }
 
-    fn start(&mut self, task: Task, len: Option<u64>) -> Result<()> {
+    fn start(&mut self, task: FileTask, len: Option<u64>) -> Result<()> {
         let Some(len) = len else {
-            if task.role == Role::Config {
-                self.turn();
+            if task.role == FileRole::Config {
+                self.advance();
                 return Ok(());
             }
             let words = "the file is not there, and the checkpoint needs it";
@@ -244,30 +246,30 @@ impl Opening {
         let id = FileId::try_from(self.gathered.files.len());
         let id = id.map_err(|_| Error::new(Code::TooMany, "more files than can be numbered"))?;
         let parser = match task.role {
-            Role::Any => Parser::Sniff,
-            Role::Part(Container::Safetensors) => Parser::Safetensors,
-            Role::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::Reader::new(len))),
-            Role::Part(Container::LatticeQ4) => Parser::Lattice,
-            Role::Index | Role::Config => Parser::Text,
+            FileRole::Any => Parser::Sniff,
+            FileRole::Part(Container::Safetensors) => Parser::Safetensors,
+            FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
+            FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
+            FileRole::Index | FileRole::Config => Parser::Text,
         };
         check_text(&task, len, &parser)?;
         let first = match parser {
             Parser::Lattice => limits::FIRST_READ_SMALL,
             _ => limits::FIRST_READ,
         };
-        let feed = Feed::new(id, task.name, len, first);
+        let feed = HeaderBuffer::new(id, task.name, len, first);
         self.now = Now::Read(Box::new(Reading { feed, role: task.role, parser }));
-        self.advance()
+        self.parse()
     }
 
     /// Parses as far as the bytes in hand reach.
-    fn advance(&mut self) -> Result<()> {
+    fn parse(&mut self) -> Result<()> {
         let Now::Read(mut reading) = core::mem::replace(&mut self.now, Now::Nothing) else { return Ok(()) };
         while reading.feed.is_enough() {
             if let Some(step) = reading.step().map_err(|e| e.in_file(&reading.feed.name))? {
                 let name = reading.feed.name.clone();
                 self.absorb(*reading, step).map_err(|e| e.in_file(&name))?;
-                self.turn();
+                self.advance();
                 return Ok(());
             }
         }
@@ -276,16 +278,16 @@ impl Opening {
     }
 
     /// Keeps what a file said.
-    fn absorb(&mut self, reading: Reading, step: Step) -> Result<()> {
+    fn absorb(&mut self, reading: Reading, step: ParseStep) -> Result<()> {
         let file = reading.feed.id;
         let source = reading.feed.into_source();
         match step {
-            Step::Done(header) => {
+            ParseStep::Done(header) => {
                 let name = source.name.clone();
                 self.gathered.files.push(source);
-                self.gathered.take(Part { file, name, header })?;
+                self.gathered.take(ShardHeader { file, name, header })?;
             }
-            Step::Text(text) if reading.role == Role::Config => {
+            ParseStep::Text(text) if reading.role == FileRole::Config => {
                 // Python writes `Infinity` and `NaN`, which JSON does not have. The weights are none the worse for it:
                 // the bytes are kept, and whoever needs a key of it will not find it.
                 match json::document(&text, 0) {
@@ -299,7 +301,7 @@ impl Opening {
                 }
                 self.gathered.config = Some(text);
             }
-            Step::Text(text) => {
+            ParseStep::Text(text) => {
                 self.take_index(&text, &source.name)?;
                 self.gathered.files.push(source);
             }
@@ -327,7 +329,7 @@ impl Opening {
 
 impl Reading {
     /// Lets the parser go on; `None` where it needs more.
-    fn step(&mut self) -> Result<Option<Step>> {
+    fn step(&mut self) -> Result<Option<ParseStep>> {
         let Reading { feed, parser, .. } = self;
         let (len, name) = (feed.len, feed.name.clone());
         let mut step = |cursor: &mut Cursor<'_>| {
@@ -337,7 +339,7 @@ impl Reading {
             match parser {
                 Parser::Gguf(reader) => reader.step(cursor),
                 Parser::Lattice => q4::read(cursor, len, &name),
-                Parser::Text => Ok(Step::Text(cursor.take(len)?.to_vec())),
+                Parser::Text => Ok(ParseStep::Text(cursor.take(len)?.to_vec())),
                 Parser::Safetensors | Parser::Sniff => safetensors::read(cursor, len),
             }
         };
@@ -346,11 +348,11 @@ impl Reading {
 }
 
 /// Decides by the first bytes; the name speaks only where they say nothing, so that a damaged file is told as such.
-fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, Stop> {
+fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop> {
     let head = cursor.clone().take(len.min(9))?;
     let is = |extension: &str| name.ends_with(extension);
     if head.starts_with(&gguf::MAGIC) || (is(".gguf") && !safetensors::is_likely(head, len)) {
-        return Ok(Parser::Gguf(Box::new(gguf::Reader::new(len))));
+        return Ok(Parser::Gguf(Box::new(gguf::GgufReader::new(len))));
     }
     if q4::is_magic(head) || is(".q4") || is(".f16") {
         return Ok(Parser::Lattice);
@@ -359,7 +361,7 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, Stop> {
         return Ok(Parser::Safetensors);
     }
     if matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) || is(".json") {
-        let task = Task { name: name.to_string(), role: Role::Index };
+        let task = FileTask { name: name.to_string(), role: FileRole::Index };
         check_text(&task, len, &Parser::Text)?;
         return Ok(Parser::Text);
     }
@@ -375,9 +377,9 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, Stop> {
 }
 
 /// Files that are read whole are held against their limit before the first byte.
-fn check_text(task: &Task, len: u64, parser: &Parser) -> Result<()> {
+fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
     let max = match task.role {
-        Role::Config => limits::MAX_CONFIG,
+        FileRole::Config => limits::MAX_CONFIG,
         _ if task.name == discover::Q4_INDEX => limits::MAX_Q4_INDEX,
         _ => limits::MAX_INDEX,
     };

@@ -3,9 +3,9 @@
 //! Reads and lays out the header; never looks at data. Checked beyond the official library: duplicate names, and a
 //! place for every complaint. Spec: <https://huggingface.co/docs/safetensors>.
 
-use super::feed::{Found, Header, Step, Stop};
+use super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
 use super::json::{self, Located, Member};
-use super::{Container, Layout, LayoutTensor, limits};
+use super::{Container, FileLayout, LayoutTensor, limits};
 use crate::bytes::{ByteRange, Cursor};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -29,7 +29,7 @@ pub(crate) fn is_likely(head: &[u8], len: u64) -> bool {
 }
 
 /// Reads the header of a file of `len` bytes.
-pub(crate) fn read(input: &mut Cursor<'_>, len: u64) -> Result<Step, Stop> {
+pub(crate) fn read(input: &mut Cursor<'_>, len: u64) -> Result<ParseStep, ParseStop> {
     let mut probe = input.clone();
     let at = probe.offset();
     let size = probe.u64()?;
@@ -47,7 +47,7 @@ pub(crate) fn read(input: &mut Cursor<'_>, len: u64) -> Result<Step, Stop> {
     }
     let header = parse(probe.take(size)?, start, data)?;
     *input = probe;
-    Ok(Step::Done(header))
+    Ok(ParseStep::Done(header))
 }
 
 fn parse(text: &[u8], at: u64, data: ByteRange) -> Result<Header> {
@@ -88,7 +88,7 @@ fn metadata(json: Located<'_>) -> Result<(Metadata, Vec<u64>)> {
 }
 
 /// One entry; members that no version of the format names are skipped, as everyone does.
-fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<Found> {
+fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<LocatedTensor> {
     let members = entry.value.object()?;
     json::unique(&members).map_err(|(_, e)| e)?;
     let member = |name: &str| {
@@ -102,7 +102,7 @@ fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<Found> {
     let at = offsets.at;
     check_size(dtype, &shape, bytes).map_err(|e| e.at(at))?;
     let name = String::from(&*entry.key);
-    Ok(Found { info: TensorInfo { name: name.into(), dtype, shape, file: 0, bytes }, at })
+    Ok(LocatedTensor { info: TensorInfo { name: name.into(), dtype, shape, file: 0, bytes }, at })
 }
 
 fn dtype(json: Located<'_>) -> Result<DType> {
@@ -145,7 +145,7 @@ fn check_size(dtype: DType, shape: &Shape, bytes: ByteRange) -> Result<()> {
 }
 
 /// Each tensor starts where the one before ends, and the last one ends with the file.
-fn check_contiguous(sorted: &[Found], data: ByteRange) -> Result<()> {
+fn check_contiguous(sorted: &[LocatedTensor], data: ByteRange) -> Result<()> {
     let mut end = data.start;
     for t in sorted {
         let start = t.info.bytes.start;
@@ -166,7 +166,7 @@ fn check_contiguous(sorted: &[Found], data: ByteRange) -> Result<()> {
 }
 
 /// Lays out a file: keys and data in the order given, the header padded with spaces to a multiple of eight.
-pub fn layout(metadata: &[(String, String)], tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
+pub fn layout(metadata: &[(String, String)], tensors: &[LayoutTensor<'_>]) -> Result<FileLayout> {
     layout_of(metadata, tensors.iter().copied())
 }
 
@@ -174,9 +174,9 @@ pub fn layout(metadata: &[(String, String)], tensors: &[LayoutTensor<'_>]) -> Re
 pub fn layout_of<'a>(
     metadata: &[(String, String)],
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
-) -> Result<Layout> {
+) -> Result<FileLayout> {
     super::check_names_once(tensors.clone())?;
-    let mut out = Layout::of(tensors.len());
+    let mut out = FileLayout::of(tensors.len());
     // The length stands first, and is known last.
     out.header.extend_from_slice(&[0; LENGTH]);
     out.header.push(b'{');
@@ -248,7 +248,7 @@ fn check_header(len: usize) -> Result<()> {
 }
 
 /// Pads the header; offsets become absolute only now, when its length is known.
-fn finish(mut out: Layout, data_len: u64) -> Result<Layout> {
+fn finish(mut out: FileLayout, data_len: u64) -> Result<FileLayout> {
     out.header.resize(out.header.len().next_multiple_of(8), b' ');
     check_header(out.header.len())?;
     let data_start = out.header.len() as u64;

@@ -4,10 +4,10 @@
 //! A job never touches a file. Its driver reads the regions, calls [`run`], and writes the bytes. Inside, a window
 //! is worked on tile by tile, so that values stay in cache; results depend on neither windows nor tiles.
 
-mod algebra;
-mod probe;
-mod recheck;
+mod freivalds;
+mod measure;
 mod rounding;
+mod spot_check;
 mod steps;
 mod tally;
 mod tile;
@@ -17,20 +17,20 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Histogram, Moments, Node, PairSums};
-use crate::plan::{Ask, Finish, Grid, RowMap, Side};
+use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
-use probe::Probe;
+use measure::MetricCollector;
 use steps::Rotations;
 use tally::passed;
 use tile::{load, refused, tile_of, tiles};
 
-pub use crate::plan::{Along, Op};
-pub use algebra::LIMIT as ALGEBRA_LIMIT;
-pub use recheck::{ONE_IN, Recheck, Rechecked};
+pub use crate::plan::{Axis, Op};
+pub use freivalds::LIMIT as ALGEBRA_LIMIT;
+pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
 pub use tally::Tally;
 
 use serde::Serialize;
@@ -128,36 +128,38 @@ pub struct Job {
     /// there are any.
     pub reads: Vec<Read>,
     /// Whether the last read is a gain that the source's steps take.
-    pub gain: bool,
+    pub has_gain: bool,
     /// What becomes of the values.
-    pub finish: Finish,
+    pub op: OutputOp,
     /// Where the bytes go; absent when only measuring.
     pub write: Option<Write>,
     /// What is measured.
-    pub ask: Ask,
+    pub metrics: MetricSet,
 }
 
 impl Job {
     /// What a device may make of this job for [`complete`]: the bytes that are written, and those that are measured only.
     /// Nothing where rows are put in order.
-    pub fn makings(&self) -> impl Iterator<Item = Making<'_>> {
+    pub fn device_tasks(&self) -> impl Iterator<Item = DeviceTask<'_>> {
         let plain = |r: &&Read| r.side == Side::Source && r.map == RowMap::Identity;
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
-        let written = match self.finish {
-            Finish::Encode(to) if self.write.is_some() => Some((Slot::Written, to)),
+        let written = match self.op {
+            OutputOp::Encode(to) if self.write.is_some() => Some((OutputSlot::Written, to)),
             _ => None,
         };
-        let measured = self.ask.encodings.iter().enumerate().map(|(i, to)| (Slot::Measured(i), *to));
+        let measured =
+            self.metrics.encodings.iter().enumerate().map(|(i, to)| (OutputSlot::Measured(i), *to));
         let read = self.reads.first().filter(plain);
         read.into_iter().flat_map(move |read| {
-            let making = move |(slot, to)| Making { slot, from: read.dtype, to, ops: &read.ops, weighted };
+            let making =
+                move |(slot, to)| DeviceTask { slot, from: read.dtype, to, ops: &read.ops, weighted };
             written.into_iter().chain(measured.clone()).map(making)
         })
     }
 
     /// The read from `side` and its bytes among `inputs`. A gain is none, whatever side it is from.
     fn read<'a>(&'a self, side: Side, inputs: &[&'a [u8]]) -> Option<(&'a Read, &'a [u8])> {
-        let reads = self.reads.len().saturating_sub(usize::from(self.gain));
+        let reads = self.reads.len().saturating_sub(usize::from(self.has_gain));
         let at = self.reads.iter().take(reads).position(|r| r.side == side)?;
         Some((self.reads.get(at)?, inputs.get(at)?))
     }
@@ -165,22 +167,22 @@ impl Job {
 
 /// How bytes of a job come about: the first read's values, rows of the window's width, after `ops`, encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Making<'a> {
+pub struct DeviceTask<'a> {
     /// Which bytes.
-    pub slot: Slot,
+    pub slot: OutputSlot,
     /// How the values are stored.
     pub from: DType,
     /// What they become.
     pub to: Encoding,
-    /// What happens in between; see [`Scratch::gain`].
+    /// What happens in between; see [`Workspace::gain`].
     pub ops: &'a [Op],
-    /// Whether columns have weights; see [`Scratch::weights`].
+    /// Whether columns have weights; see [`Workspace::weights`].
     pub weighted: bool,
 }
 
 /// Bytes that a job makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
+pub enum OutputSlot {
     /// Those that are written.
     Written,
     /// Those of the asked encoding with this index.
@@ -189,17 +191,17 @@ pub enum Slot {
 
 /// What a device made of a window.
 #[derive(Debug, Default)]
-pub struct Premade {
-    /// Whether the bytes in [`Scratch::out`] are the window's.
+pub struct DeviceOutput {
+    /// Whether the bytes in [`Workspace::out`] are the window's.
     pub written: bool,
     /// The bytes of each asked encoding, where there are any; none are longer than this list.
     pub measured: Vec<Option<Vec<u8>>>,
 }
 
 /// Whether some encoding of the work must see whole rows where there are weights.
-pub(crate) fn whole_rows(finish: Finish, ask: &Ask) -> bool {
+pub(crate) fn whole_rows(finish: OutputOp, ask: &MetricSet) -> bool {
     let own = match finish {
-        Finish::Encode(e) => Some(e),
+        OutputOp::Encode(e) => Some(e),
         _ => None,
     };
     own.iter().chain(&ask.encodings).chain(&ask.identity).any(|e| e.needs_whole_rows())
@@ -207,7 +209,7 @@ pub(crate) fn whole_rows(finish: Finish, ask: &Ask) -> bool {
 
 /// Exact comparison of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct ByteComparison {
     /// Blocks (bytes for copies) that differ.
     pub differing: u64,
     /// Element at which the first differing block starts, row-major.
@@ -216,9 +218,9 @@ pub struct Identity {
     pub refused: bool,
 }
 
-impl Identity {
+impl ByteComparison {
     /// Adds what another window found; the order of windows does not matter.
-    pub fn merge(&mut self, other: &Identity) {
+    pub fn merge(&mut self, other: &ByteComparison) {
         self.differing += other.differing;
         self.refused |= other.refused;
         self.first = match (self.first, other.first) {
@@ -230,7 +232,7 @@ impl Identity {
 
 /// What a job measured: complete nodes of the fixed merge trees.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub struct Measurements {
     /// Moments of the source.
     pub moments: Vec<Node<Moments>>,
     /// Histogram of the source.
@@ -240,9 +242,9 @@ pub struct Measured {
     /// Error of each asked encoding; an error where the encoding refuses the values.
     pub encodings: Vec<Result<Vec<Node<PairSums>>, Error>>,
     /// For each asked encoding, how it compares with the candidate's bytes.
-    pub identity: Vec<Identity>,
+    pub identity: Vec<ByteComparison>,
     /// For copies and transcodes with a candidate: whether the bytes are equal.
-    pub bytes: Option<Identity>,
+    pub bytes: Option<ByteComparison>,
     /// NaN and infinities among the plain floats that are written, where they are counted.
     pub nonfinite: Tally,
     /// Elements that differ from the candidate's by more than rounding, where that was asked for.
@@ -256,7 +258,7 @@ pub enum Payload {
     None,
     /// The bytes of the first read, unchanged.
     Input,
-    /// The bytes in [`Scratch::out`].
+    /// The bytes in [`Workspace::out`].
     Scratch,
 }
 
@@ -266,19 +268,19 @@ pub struct Done {
     /// Where its bytes are.
     pub payload: Payload,
     /// What it measured.
-    pub measured: Measured,
+    pub measured: Measurements,
     /// What of it a device made, and what came of making that again. Where something differs, all that the device made
     /// before is in doubt; the bytes of this job are the processor's.
-    pub made: Rechecked,
+    pub made: SpotCheckStats,
 }
 
 /// Buffers that a worker keeps between jobs.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub struct Workspace {
     /// The bytes to write after a job with [`Payload::Scratch`].
     pub out: Vec<u8>,
     /// What a device made for [`complete`].
-    pub premade: Premade,
+    pub device_output: DeviceOutput,
     values: Vec<f32>,
     other: Vec<f32>,
     mapped: Vec<f32>,
@@ -288,10 +290,10 @@ pub struct Scratch {
     weights: Vec<f32>,
     gain: Vec<f32>,
     rotations: Rotations,
-    checks: algebra::Checks,
+    checks: freivalds::TileChecks,
 }
 
-impl Scratch {
+impl Workspace {
     /// Bytes that the buffers of a window hold; the tables of rotations, which do not depend on windows, are not counted.
     pub fn bytes_held(&self) -> u64 {
         let bytes = self.out.capacity() + self.bytes.capacity();
@@ -316,19 +318,19 @@ const TILE: u64 = 32 * 1024;
 /// Runs a job on the bytes of its reads.
 ///
 /// Fails when a value cannot be encoded, with the element's index in the tensor.
-pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
     work(kernels, job, inputs, scratch, None)
 }
 
 /// Makes ready what all values of a job have in common: weights and gain. For a device; [`run`] and [`complete`] do it
 /// themselves.
-pub fn prepare(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+pub fn prepare(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<()> {
     check_inputs(job, inputs)?;
     load_weights(kernels, job, inputs, scratch)?;
     load_gain(kernels, job, inputs, scratch)
 }
 
-/// Does what is left of a job of which a device made a part, as [`Scratch::premade`] says: makes some of that again, all
+/// Does what is left of a job of which a device made a part, as [`Workspace::device_output`] says: makes some of that again, all
 /// that is missing, and measures, on the processor.
 ///
 /// Fails where the device made more or fewer bytes than it should have.
@@ -336,49 +338,49 @@ pub fn complete(
     kernels: &dyn Kernels,
     job: &Job,
     inputs: &[&[u8]],
-    scratch: &mut Scratch,
-    recheck: &mut Recheck,
+    scratch: &mut Workspace,
+    recheck: &mut SpotCheck,
 ) -> Result<Done> {
-    let premade = core::mem::take(&mut scratch.premade);
+    let premade = core::mem::take(&mut scratch.device_output);
     let (rows, cols) = (job.window.height(), job.window.width());
-    for making in job.makings() {
+    for making in job.device_tasks() {
         let made = match making.slot {
-            Slot::Written => premade.written.then_some(&scratch.out),
-            Slot::Measured(i) => premade.measured.get(i).and_then(Option::as_ref),
+            OutputSlot::Written => premade.written.then_some(&scratch.out),
+            OutputSlot::Measured(i) => premade.measured.get(i).and_then(Option::as_ref),
         };
         let bytes = local_bytes(making.to.dtype(), rows, cols)?;
         let misfit = || Error::new(Code::Device, "a device made other bytes than a job has");
         made.is_none_or(|m| m.len() == bytes).then_some(()).ok_or_else(misfit)?;
     }
-    let done = work(kernels, job, inputs, scratch, Some(&mut Remake { premade: &premade, recheck }));
-    scratch.premade = premade;
+    let done = work(kernels, job, inputs, scratch, Some(&mut DeviceCheck { premade: &premade, recheck }));
+    scratch.device_output = premade;
     done
 }
 
 /// What a device made, and what of it is made again.
-struct Remake<'a> {
-    premade: &'a Premade,
-    recheck: &'a mut Recheck,
+struct DeviceCheck<'a> {
+    premade: &'a DeviceOutput,
+    recheck: &'a mut SpotCheck,
 }
 
 fn work(
     kernels: &dyn Kernels,
     job: &Job,
     inputs: &[&[u8]],
-    scratch: &mut Scratch,
-    mut made: Option<&mut Remake<'_>>,
+    scratch: &mut Workspace,
+    mut made: Option<&mut DeviceCheck<'_>>,
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
-    if job.finish == Finish::Copy {
+    if job.op == OutputOp::Copy {
         return copy(job, inputs);
     }
-    let mut probe = Probe::new(job);
+    let mut probe = MetricCollector::new(job);
     let window = &job.window;
-    let payload = match job.finish {
-        Finish::Transcode(_) | Finish::Encode(_) if job.write.is_some() => Payload::Scratch,
+    let payload = match job.op {
+        OutputOp::Transcode(_) | OutputOp::Encode(_) if job.write.is_some() => Payload::Scratch,
         _ => Payload::None,
     };
-    if let Some(dtype) = finish_dtype(job.finish) {
+    if let Some(dtype) = finish_dtype(job.op) {
         scratch.out.resize(local_bytes(dtype, window.height(), window.width())?, 0);
     }
     prepare(kernels, job, inputs, scratch)?;
@@ -389,11 +391,11 @@ fn work(
     Ok(Done { payload, measured: probe.finish(), made })
 }
 
-fn finish_dtype(finish: Finish) -> Option<DType> {
+fn finish_dtype(finish: OutputOp) -> Option<DType> {
     match finish {
-        Finish::Encode(e) => Some(e.dtype()),
-        Finish::Transcode(to) => Some(to),
-        Finish::Copy | Finish::Measure => None,
+        OutputOp::Encode(e) => Some(e.dtype()),
+        OutputOp::Transcode(to) => Some(to),
+        OutputOp::Copy | OutputOp::Measure => None,
     }
 }
 
@@ -414,7 +416,7 @@ fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
 }
 
 fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
-    let mut measured = Measured::default();
+    let mut measured = Measurements::default();
     if let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) {
         let all = Window { rows: 0..job.window.height(), cols: 0..job.window.width() };
         measured.nonfinite = passed(job, &all, read.dtype, input)?;
@@ -422,14 +424,14 @@ fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
     if let [a, b] = inputs {
         let differing = a.iter().zip(*b).filter(|(x, y)| x != y).count() as u64;
         let first = a.iter().zip(*b).position(|(x, y)| x != y).map(|i| job.window.cols.start + i as u64);
-        measured.bytes = Some(Identity { differing, first, refused: false });
+        measured.bytes = Some(ByteComparison { differing, first, refused: false });
     }
     let payload = if job.write.is_some() { Payload::Input } else { Payload::None };
-    Ok(Done { payload, measured, made: Rechecked::default() })
+    Ok(Done { payload, measured, made: SpotCheckStats::default() })
 }
 
 /// Makes the weights of the window's columns ready; none, where there are none.
-fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<()> {
     scratch.weights.clear();
     let Some((read, input)) = job.read(Side::Importance, inputs) else { return Ok(()) };
     let row = Window { rows: 0..1, cols: 0..job.window.width() };
@@ -438,9 +440,11 @@ fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mu
 }
 
 /// Makes the gain of the window's vectors ready; none, where there is none.
-fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<()> {
+fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<()> {
     scratch.gain.clear();
-    let (true, Some(read), Some(input)) = (job.gain, job.reads.last(), inputs.last()) else { return Ok(()) };
+    let (true, Some(read), Some(input)) = (job.has_gain, job.reads.last(), inputs.last()) else {
+        return Ok(());
+    };
     let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
     load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;

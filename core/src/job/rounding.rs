@@ -1,6 +1,6 @@
 //! Whether two float tensors are the same but for rounding, element by element. Knows no encodings and no verdicts.
 
-use super::wide::Values;
+use super::wide::TileValues;
 use super::{Read, Tally};
 use crate::dtype::DType;
 use crate::float::Spacing;
@@ -54,7 +54,7 @@ impl Allowed {
     }
 
     /// The elements that differ by more, where both sides are finite.
-    pub(super) fn exceeded(&self, reference: Values<'_>, candidate: Values<'_>) -> Tally {
+    pub(super) fn exceeded(&self, reference: TileValues<'_>, candidate: TileValues<'_>) -> Tally {
         let mut found = Tally::default();
         for at in 0..reference.len().min(candidate.len()) {
             let (r, q) = (reference.get(at), candidate.get(at));

@@ -3,9 +3,9 @@
 use super::Window;
 use crate::error::Result;
 use crate::kernels::Kernels;
-use crate::plan::{Along, Op, Turn};
-use crate::quant::Refused;
-use crate::rotate::{Form, Rotation};
+use crate::plan::{Axis, Op, RotationOp};
+use crate::quant::EncodeError;
+use crate::rotation::{Form, Rotation};
 use alloc::vec::Vec;
 
 /// A step that needs nothing but the values; the others leave them as they are.
@@ -31,7 +31,7 @@ pub(super) struct Rotations(Vec<(u64, Form, u64, Rotation)>);
 const AT_HAND: usize = 256;
 
 impl Rotations {
-    pub(super) fn get(&mut self, turn: &Turn) -> Result<&Rotation> {
+    pub(super) fn get(&mut self, turn: &RotationOp) -> Result<&Rotation> {
         let same = |(len, form, seed, _): &(u64, Form, u64, Rotation)| {
             (*len, *form, *seed) == (turn.len, turn.form, turn.seed)
         };
@@ -51,16 +51,16 @@ impl Rotations {
 }
 
 /// The gain and the rotations of one tile.
-pub(super) struct Steps<'a> {
+pub(super) struct TileSteps<'a> {
     ops: &'a [Op],
     gain: &'a [f32],
     tile: &'a Window,
 }
 
-impl<'a> Steps<'a> {
+impl<'a> TileSteps<'a> {
     /// Of `ops`, whose rotations begin where the window begins, those within `tile`.
-    pub(super) fn new(ops: &'a [Op], Gain(gain): Gain<'a>, tile: &'a Window) -> Steps<'a> {
-        Steps { ops, gain, tile }
+    pub(super) fn new(ops: &'a [Op], Gain(gain): Gain<'a>, tile: &'a Window) -> TileSteps<'a> {
+        TileSteps { ops, gain, tile }
     }
 
     /// Whether there are any.
@@ -77,18 +77,18 @@ impl<'a> Steps<'a> {
     }
 
     /// One number spoils all that are rotated with it, so it is refused while it can be named.
-    pub(super) fn check_finite(&self, values: &[f32]) -> Result<(), Refused> {
+    pub(super) fn check_finite(&self, values: &[f32]) -> Result<(), EncodeError> {
         match values.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(Refused::NonFinite { index }),
+            Some(index) => Err(EncodeError::NonFinite { index }),
             None => Ok(()),
         }
     }
 
     /// The gains of the tile's vectors, and whether they divide.
-    pub(super) fn gains(&self) -> impl Iterator<Item = (Along, &'a [f32], bool)> {
+    pub(super) fn gains(&self) -> impl Iterator<Item = (Axis, &'a [f32], bool)> {
         let part = |along| match along {
-            Along::Columns => self.gain.get(self.tile.cols.start as usize..self.tile.cols.end as usize),
-            Along::Rows => self.gain.get(self.tile.rows.start as usize..self.tile.rows.end as usize),
+            Axis::In => self.gain.get(self.tile.cols.start as usize..self.tile.cols.end as usize),
+            Axis::Out => self.gain.get(self.tile.rows.start as usize..self.tile.rows.end as usize),
         };
         self.ops.iter().filter_map(move |op| match op {
             Op::Gain(along) => Some((*along, part(*along)?, false)),
@@ -98,15 +98,15 @@ impl<'a> Steps<'a> {
     }
 
     /// The rotations along one side, from the tile's own beginning on.
-    pub(super) fn turns(&self, side: Along) -> impl Iterator<Item = Turn> {
+    pub(super) fn turns(&self, side: Axis) -> impl Iterator<Item = RotationOp> {
         let (from, len) = match side {
-            Along::Columns => (self.tile.cols.start, self.tile.width()),
-            Along::Rows => (self.tile.rows.start, self.tile.height()),
+            Axis::In => (self.tile.cols.start, self.tile.width()),
+            Axis::Out => (self.tile.rows.start, self.tile.height()),
         };
         self.ops.iter().filter_map(move |op| match op {
-            Op::Rotate(turn) if turn.along == side => {
+            Op::Rotate(turn) if turn.axis == side => {
                 let at = turn.at.checked_sub(from).filter(|at| at + turn.len <= len)?;
-                Some(Turn { at, ..*turn })
+                Some(RotationOp { at, ..*turn })
             }
             _ => None,
         })
@@ -123,10 +123,10 @@ impl<'a> Steps<'a> {
         for (along, gain, divides) in self.gains() {
             scale(values, width, along, gain, divides);
         }
-        for turn in self.turns(Along::Columns) {
+        for turn in self.turns(Axis::In) {
             kernels.rotate_rows(rotations.get(&turn)?, values, width, turn.at as usize);
         }
-        for turn in self.turns(Along::Rows) {
+        for turn in self.turns(Axis::Out) {
             let (from, to) = (turn.at as usize * width, (turn.at + turn.len) as usize * width);
             if let Some(rows) = values.get_mut(from..to) {
                 kernels.rotate_columns(rotations.get(&turn)?, rows, width);
@@ -136,12 +136,12 @@ impl<'a> Steps<'a> {
     }
 }
 
-fn scale(values: &mut [f32], width: usize, along: Along, gain: &[f32], divides: bool) {
+fn scale(values: &mut [f32], width: usize, along: Axis, gain: &[f32], divides: bool) {
     let each = |v: &mut f32, g: f32| if divides { *v /= g } else { *v *= g };
     for (r, row) in values.chunks_exact_mut(width.max(1)).enumerate() {
         match along {
-            Along::Columns => row.iter_mut().zip(gain).for_each(|(v, &g)| each(v, g)),
-            Along::Rows => row.iter_mut().for_each(|v| each(v, gain.get(r).map_or(1.0, |g| *g))),
+            Axis::In => row.iter_mut().zip(gain).for_each(|(v, &g)| each(v, g)),
+            Axis::Out => row.iter_mut().for_each(|v| each(v, gain.get(r).map_or(1.0, |g| *g))),
         }
     }
 }

@@ -32,12 +32,12 @@ impl Tally {
 /// NaN and infinities in plain floats that are written: `bytes` are those of `tile`, a part of the window. Refuses the first
 /// where the plan does.
 pub(super) fn passed(job: &Job, tile: &Window, dtype: DType, bytes: &[u8]) -> Result<Tally> {
-    let found = match job.ask.nonfinite {
+    let found = match job.metrics.nonfinite {
         NonFinite::Ignored => None,
         NonFinite::Refused | NonFinite::Counted => nonfinite(dtype, bytes),
     };
     let Some((index, count)) = found else { return Ok(Tally::default()) };
-    match job.ask.nonfinite {
+    match job.metrics.nonfinite {
         NonFinite::Counted => Ok(Tally { count, first: Some(element(job, tile, index as u64)) }),
         _ => {
             let message =

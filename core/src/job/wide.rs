@@ -11,35 +11,35 @@ use core::ops::Range;
 
 /// The values of a tile, row-major.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Values<'a> {
+pub(super) enum TileValues<'a> {
     /// As they are worked on.
     Single(&'a [f32]),
     /// As they are stored.
     Double(&'a [f64]),
 }
 
-impl Values<'_> {
+impl TileValues<'_> {
     /// The elements `at`, widened into `room`, which is as long.
     fn widen(self, at: Range<usize>, room: &mut [f64]) {
         match self {
-            Values::Single(x) => room.iter_mut().zip(&x[at]).for_each(|(to, &x)| *to = x.into()),
-            Values::Double(x) => room.copy_from_slice(&x[at]),
+            TileValues::Single(x) => room.iter_mut().zip(&x[at]).for_each(|(to, &x)| *to = x.into()),
+            TileValues::Double(x) => room.copy_from_slice(&x[at]),
         }
     }
 
     /// The element `at`.
     pub(super) fn get(self, at: usize) -> f64 {
         match self {
-            Values::Single(x) => x[at].into(),
-            Values::Double(x) => x[at],
+            TileValues::Single(x) => x[at].into(),
+            TileValues::Double(x) => x[at],
         }
     }
 
     /// Number of elements.
     pub(super) fn len(self) -> usize {
         match self {
-            Values::Single(x) => x.len(),
-            Values::Double(x) => x.len(),
+            TileValues::Single(x) => x.len(),
+            TileValues::Double(x) => x.len(),
         }
     }
 }
@@ -47,11 +47,11 @@ impl Values<'_> {
 /// The error of one leaf.
 pub(super) fn pair(
     kernels: &dyn Kernels,
-    reference: Values<'_>,
-    candidate: Values<'_>,
+    reference: TileValues<'_>,
+    candidate: TileValues<'_>,
     at: Range<usize>,
 ) -> PairSums {
-    if let (Values::Single(r), Values::Single(q)) = (reference, candidate) {
+    if let (TileValues::Single(r), TileValues::Single(q)) = (reference, candidate) {
         return kernels.pair(&r[at.clone()], &q[at]);
     }
     let (mut r, mut q) = ([0.0; LEAF], [0.0; LEAF]);

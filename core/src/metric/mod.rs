@@ -7,20 +7,20 @@
 //!   `level` covers `[index << level, (index + 1) << level)`, its children are the two halves, and a node whose
 //!   right sibling would lie past the end is promoted unchanged.
 //!
-//! [`Forest`] takes the leaves in any order. What is measured knows nothing of encodings, files or engines; a
+//! [`MergeTree`] takes the leaves in any order. What is measured knows nothing of encodings, files or engines; a
 //! figure that cannot be computed is `None`, never 0. Roots and logarithms are `libm`'s on every target.
 
-mod forest;
+mod block_range;
 mod histogram;
+mod merge_tree;
 mod moments;
 mod pair;
-mod range;
 
-pub use forest::{Forest, Node};
+pub use block_range::spread_over_gaussian;
 pub use histogram::{Histogram, PackedHistogram};
+pub use merge_tree::{MergeTree, Node};
 pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf, moments_leaf_f64};
 pub use pair::{PairSums, WorstRow, pair_leaf, pair_leaf_f64};
-pub use range::spread_over_gaussian;
 
 /// Columns in a leaf.
 pub const LEAF: usize = 256;
@@ -37,7 +37,7 @@ pub trait Merge: Clone + Default {
     fn merge(&self, right: &Self) -> Self;
 
     /// Called once when the node that covers the whole of row `row` is complete, before rows merge. `floor` is that of the
-    /// [`Forest`].
+    /// [`MergeTree`].
     fn finish_row(&mut self, _row: u64, _floor: f64) {}
 }
 

@@ -48,7 +48,7 @@ pub struct WorstRow {
 
 /// Lanes of the five sums and the maximum.
 #[derive(Default)]
-struct Lanes {
+struct PairLanes {
     e1: [f64; LANES],
     e2: [f64; LANES],
     r2: [f64; LANES],
@@ -57,7 +57,7 @@ struct Lanes {
     max: [f64; LANES],
 }
 
-impl Lanes {
+impl PairLanes {
     #[inline(always)]
     fn add<T: Copy + Into<f64>>(&mut self, reference: &[T; LANES], candidate: &[T; LANES]) {
         for i in 0..LANES {
@@ -137,7 +137,7 @@ fn without_holes<T: Copy + Into<f64>>(
 }
 
 fn sums<T: Copy + Into<f64>>(reference: &[T], candidate: &[T], zero: T, counts: PairSums) -> PairSums {
-    let mut lanes = Lanes::default();
+    let mut lanes = PairLanes::default();
     let (r, r_tail) = reference.as_chunks::<LANES>();
     let (q, q_tail) = candidate.as_chunks::<LANES>();
     for (r, q) in r.iter().zip(q) {

@@ -2,12 +2,12 @@
 //!
 //! Knows names and shapes, never containers' bytes.
 
-pub mod adapter;
 pub mod config;
 pub mod family;
 pub mod forward;
+pub mod gguf_names;
+pub mod hf_names;
+pub mod hparams;
 pub mod json_file;
-pub mod names;
-pub mod role;
-pub mod traits;
-pub mod twin;
+pub mod lora_adapter;
+pub mod tensor_role;

@@ -1,22 +1,22 @@
 //! Plans a conversion: every output tensor, its exact place, the header bytes, every warning.
 
-use super::importance::Weighing;
+use super::importance::ImportancePlanner;
 use super::metadata::ROTATION;
-use super::rotate::{Rotated, Turning};
+use super::rotate::{AppliedRotation, RotationPlanner};
 use super::{
-    Ask, Conversion, Finish, Grid, NonFinite, Operand, OutFile, Output, Piece, Place, Plan, RowMap, Side,
-    ThinVec, Totals, metadata,
+    Conversion, FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, RowMap,
+    Segment, Side, ThinVec, Totals, metadata,
 };
-use crate::dtype::{DType, Kind};
+use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::limits::MAX_Q4_INDEX;
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
-use crate::model::role::{Role, role};
-use crate::quant::{Encoding, Importance};
-use crate::recipe::choose::{Aims, aims};
-use crate::recipe::mix::Mix;
-use crate::recipe::{Decision, Fate, Reason, Recipe, Text};
+use crate::model::tensor_role::{TensorRole, role};
+use crate::quant::{Encoding, ImportanceUse};
+use crate::recipe::presets::Preset;
+use crate::recipe::select::{TypeChoices, type_choices};
+use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
 use crate::tensor::{MetaValue, Shape, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -44,12 +44,12 @@ pub fn weighted(
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let checkpoint = untied.as_ref().unwrap_or(original);
     let known = names(checkpoint);
-    let wanted = aims(recipe, checkpoint, imatrix.is_some());
+    let wanted = type_choices(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(aim_warnings(recipe, &wanted, imatrix.is_some()));
-    let mut weighing = Weighing::new(imatrix);
-    let (mut outputs, mut last) = (Vec::with_capacity(checkpoint.tensors.len()), Text::default());
-    for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.aims) {
+    let mut weighing = ImportancePlanner::new(imatrix);
+    let (mut outputs, mut last) = (Vec::with_capacity(checkpoint.tensors.len()), SharedText::default());
+    for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.choices) {
         refuse_scaled(&known, tensor)?;
         let mut decision = recipe.decide(tensor, aim)?;
         decision.reason.text = decision.reason.text.shared(&mut last);
@@ -60,7 +60,7 @@ pub fn weighted(
     drop(known);
     warnings.extend(weighing.warnings());
     let rotation = match recipe.rotate {
-        Some(wish) => Some(Turning::new(checkpoint, original, wish, recipe.dtype)?.apply(
+        Some(wish) => Some(RotationPlanner::new(checkpoint, original, wish, recipe.dtype)?.apply(
             original,
             &mut outputs,
             &mut warnings,
@@ -91,7 +91,7 @@ pub fn weighted(
 /// Sets what is done about NaN and infinities in plain floats, copied or converted.
 pub(super) fn look_for_nonfinite(recipe: &Recipe, outputs: &mut [Output]) {
     let policy = if recipe.allow_nonfinite { NonFinite::Counted } else { NonFinite::Refused };
-    outputs.iter_mut().for_each(|o| o.ask.nonfinite = policy);
+    outputs.iter_mut().for_each(|o| o.metrics.nonfinite = policy);
 }
 
 /// The checkpoint with a head of its own, where a rotation needs one.
@@ -109,21 +109,21 @@ pub(super) fn warning(code: &'static str, message: impl Into<String>) -> Warning
 }
 
 /// What is odd about what a recipe finds in a model.
-fn aim_warnings(recipe: &Recipe, aims: &Aims, weighted: bool) -> Vec<Warning> {
-    let unused = recipe.overrides.iter().zip(&aims.found).filter(|(_, n)| **n == 0);
+fn aim_warnings(recipe: &Recipe, choices: &TypeChoices, weighted: bool) -> Vec<Warning> {
+    let unused = recipe.overrides.iter().zip(&choices.found).filter(|(_, n)| **n == 0);
     let mut warnings: Vec<Warning> = unused
         .map(|(o, _)| warning("unused_override", format!("--tensor-type {} finds no tensor", o.pattern)))
         .collect();
-    if recipe.mix == Some(Mix::Q2_K_S) && !weighted {
+    if recipe.preset == Some(Preset::Q2_K_S) && !weighted {
         let message =
             "q2_k_s serves badly without an importance matrix (--imatrix); llama-quantize refuses it";
         warnings.push(warning("importance_wanted", message));
     }
-    if aims.fallbacks > 0 {
+    if choices.fallbacks > 0 {
         let message = format!(
             "{} of {} tensors have rows that do not divide by the block of their type, and get another one",
-            aims.fallbacks,
-            aims.aims.len()
+            choices.fallbacks,
+            choices.choices.len()
         );
         warnings.push(warning("fallback", message));
     }
@@ -163,7 +163,7 @@ pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand 
         at: tensor.bytes.start,
         dtype: tensor.dtype,
         row: 0,
-        strip: None,
+        columns: None,
         map: RowMap::Identity,
         ops: ThinVec::new(),
     }
@@ -173,27 +173,27 @@ pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand 
 pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) -> Output {
     let mut from = operand(Side::Source, index, tensor);
     let mut grid = Grid::of(&tensor.shape);
-    let (dtype, finish) = match decision.fate {
-        Fate::Copy => {
+    let (dtype, finish) = match decision.action {
+        Action::Copy => {
             // Plain floats are looked through for NaN and infinities; what else is copied is bytes.
-            let floats = tensor.dtype.kind() == Kind::Float && tensor.dtype.block_len() == 1;
+            let floats = tensor.dtype.kind() == DTypeKind::Float && tensor.dtype.block_len() == 1;
             from.dtype = if floats { tensor.dtype } else { DType::U8 };
             grid = Grid { rows: 1, cols: tensor.bytes.len() / from.dtype.block_bytes() };
-            (tensor.dtype, Finish::Copy)
+            (tensor.dtype, OutputOp::Copy)
         }
-        Fate::Transcode(to) => (to, Finish::Transcode(to)),
-        Fate::Encode(encoding) => (encoding.dtype(), Finish::Encode(encoding)),
+        Action::Transcode(to) => (to, OutputOp::Transcode(to)),
+        Action::Encode(encoding) => (encoding.dtype(), OutputOp::Encode(encoding)),
     };
-    let error = measure && matches!(finish, Finish::Encode(_));
-    let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish };
+    let error = measure && matches!(finish, OutputOp::Encode(_));
+    let piece = Segment { rows: 0..grid.rows, from, against: None, importance: None, gain: None, op: finish };
     Output {
         name: tensor.name.clone(),
         dtype,
         shape: tensor.shape.clone(),
         grid,
         place: None,
-        pieces: piece.into(),
-        ask: Ask { error, ..Ask::default() },
+        segments: piece.into(),
+        metrics: MetricSet { error, ..MetricSet::default() },
         reason: decision.reason,
     }
 }
@@ -202,9 +202,9 @@ fn layout_tensors(outputs: &[Output]) -> impl ExactSizeIterator<Item = LayoutTen
     outputs.iter().map(|o| LayoutTensor { name: &o.name, dtype: o.dtype, shape: &o.shape })
 }
 
-fn place_in_one_file(outputs: &mut [Output], layout: crate::format::Layout) -> Vec<OutFile> {
+fn place_in_one_file(outputs: &mut [Output], layout: crate::format::FileLayout) -> Vec<OutFile> {
     for ((output, &at), &bytes) in outputs.iter_mut().zip(&layout.offsets).zip(&layout.sizes) {
-        output.place = Some(Place { file: 0, at, bytes });
+        output.place = Some(FileRange { file: 0, at, bytes });
     }
     vec![OutFile { name: String::new(), len: layout.file_len, header: layout.header }]
 }
@@ -213,7 +213,7 @@ fn gguf_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
     imatrix: Option<&Imatrix>,
-    rotation: Option<&Rotated>,
+    rotation: Option<&AppliedRotation>,
     outputs: &mut [Output],
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<OutFile>> {
@@ -231,7 +231,7 @@ fn gguf_file(
 pub(super) fn safetensors_file(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
-    rotation: Option<&Rotated>,
+    rotation: Option<&AppliedRotation>,
     outputs: &mut [Output],
 ) -> Result<Vec<OutFile>> {
     outputs.sort_by_key(|o| core::cmp::Reverse(o.dtype.block_bytes()));
@@ -265,7 +265,7 @@ fn q4_files(
         let at = header.len() as u64;
         let len = at.checked_add(bytes).ok_or_else(overflow)?;
         let name = unique_file(&output.name, if quantized { "q4" } else { "f16" }, &mut taken);
-        output.place = Some(Place { file: files.len() as u32, at, bytes });
+        output.place = Some(FileRange { file: files.len() as u32, at, bytes });
         entries.push(q4::Q4IndexEntry {
             name: (&output.name).into(),
             file: name.clone(),
@@ -362,7 +362,7 @@ pub(super) fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
 
 pub(super) fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
     let mut read: BTreeSet<u32> = BTreeSet::new();
-    for piece in outputs.iter().flat_map(|o| &o.pieces) {
+    for piece in outputs.iter().flat_map(|o| &o.segments) {
         read.insert(piece.from.tensor);
     }
     let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
@@ -386,30 +386,30 @@ pub(super) fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFi
 
 /// Whether a tensor holds weights that an encoding could be measured on.
 pub(super) fn measurable(tensor: &TensorInfo) -> bool {
-    tensor.dtype.kind() != Kind::Integer && crate::quant::decoder(tensor.dtype).is_some()
+    tensor.dtype.kind() != DTypeKind::Integer && crate::quant::decoder(tensor.dtype).is_some()
 }
 
 /// Why a tensor is only measured.
 pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
     let role = role(name, shape);
     let code = match role {
-        Role::Weight => "weight",
-        Role::Embedding => "embedding",
-        Role::Output => "output",
-        Role::Norm => "norm",
-        Role::Bias => "bias",
-        Role::Router => "router",
-        Role::Positional => "positional",
-        Role::Conv => "conv",
-        Role::Vector => "vector",
-        Role::Other => "not_a_weight",
+        TensorRole::Weight => "weight",
+        TensorRole::Embedding => "embedding",
+        TensorRole::Output => "output",
+        TensorRole::Norm => "norm",
+        TensorRole::Bias => "bias",
+        TensorRole::Router => "router",
+        TensorRole::Positional => "positional",
+        TensorRole::Conv => "conv",
+        TensorRole::Vector => "vector",
+        TensorRole::Other => "not_a_weight",
     };
     Reason { code, text: "".into() }
 }
 
 /// The encodings of a sweep when none are named: every block type that can be written without an importance row.
 pub fn sweep_encodings() -> Vec<Encoding> {
-    every_encoding().into_iter().filter(|e| e.importance() != Importance::Required).collect()
+    every_encoding().into_iter().filter(|e| e.importance() != ImportanceUse::Required).collect()
 }
 
 /// The same where there is an importance matrix: every block type that can be written.

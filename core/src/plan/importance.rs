@@ -1,13 +1,13 @@
 //! Which tensor gets which weights of an importance matrix, and what goes without: found out before any work.
 
 use super::convert::warning;
-use super::{Finish, Op, Operand, Output, Piece, RowMap, Side, Warning};
+use super::{Op, Operand, Output, OutputOp, RowMap, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::format::imatrix::{Entry, Imatrix};
-use crate::model::role::{Role, role};
-use crate::model::traits::stack;
-use crate::model::twin::twin;
+use crate::format::imatrix::{Imatrix, ImatrixEntry};
+use crate::model::gguf_names::gguf_name;
+use crate::model::hparams::stack;
+use crate::model::tensor_role::{TensorRole, role};
 use crate::quant::{self, Encoding};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeSet;
@@ -22,7 +22,7 @@ const MAX_STACK: u64 = 1 << 16;
 
 /// An importance matrix, as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Importance {
+pub struct ImportanceSource {
     /// The file's name.
     pub file: String,
     /// SHA-256 of the file, in hex.
@@ -40,7 +40,7 @@ pub struct Importance {
 }
 
 /// Hands out weights, and notes who has none.
-pub struct Weighing<'a> {
+pub struct ImportancePlanner<'a> {
     imatrix: Option<&'a Imatrix>,
     /// Entries of which the model has the tensor.
     matched: BTreeSet<&'a str>,
@@ -52,23 +52,29 @@ pub struct Weighing<'a> {
 }
 
 /// The weights of one matrix of a tensor.
-struct Part {
+struct MatrixWeights {
     at: u64,
     count: f32,
 }
 
-impl<'a> Weighing<'a> {
+impl<'a> ImportancePlanner<'a> {
     /// Weights of `imatrix`, if there is one.
-    pub fn new(imatrix: Option<&'a Imatrix>) -> Weighing<'a> {
-        Weighing { imatrix, matched: BTreeSet::new(), used: 0, without: Vec::new(), poor: Vec::new() }
+    pub fn new(imatrix: Option<&'a Imatrix>) -> ImportancePlanner<'a> {
+        ImportancePlanner {
+            imatrix,
+            matched: BTreeSet::new(),
+            used: 0,
+            without: Vec::new(),
+            poor: Vec::new(),
+        }
     }
 
     /// Gives the pieces of `output`, made of `tensor`, their weights where its encoding uses any. Refuses what cannot be
     /// encoded without, and weights that are not the tensor's.
     pub fn encode(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
         let found = self.find(tensor);
-        let Some(Finish::Encode(encoding)) = output.pieces.first().map(|p| p.finish) else { return Ok(()) };
-        if encoding.importance() == quant::Importance::Ignored {
+        let Some(OutputOp::Encode(encoding)) = output.segments.first().map(|p| p.op) else { return Ok(()) };
+        if encoding.importance() == quant::ImportanceUse::Ignored {
             return Ok(());
         }
         match found {
@@ -81,18 +87,18 @@ impl<'a> Weighing<'a> {
     /// out, and returned.
     pub fn measure(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<Vec<Encoding>> {
         let found = self.find(tensor);
-        let uses = |e: &Encoding| e.importance() != quant::Importance::Ignored;
+        let uses = |e: &Encoding| e.importance() != quant::ImportanceUse::Ignored;
         match found {
-            Some((entry, expert)) if output.ask.encodings.iter().any(uses) => {
+            Some((entry, expert)) if output.metrics.encodings.iter().any(uses) => {
                 self.give(tensor, entry, expert, output)?;
                 Ok(Vec::new())
             }
             Some(_) => Ok(Vec::new()),
             None => {
-                let needs = |e: &Encoding| e.importance() == quant::Importance::Required;
+                let needs = |e: &Encoding| e.importance() == quant::ImportanceUse::Required;
                 let (out, kept): (_, Vec<Encoding>) =
-                    core::mem::take(&mut output.ask.encodings).into_iter().partition(needs);
-                output.ask.encodings = kept.into();
+                    core::mem::take(&mut output.metrics.encodings).into_iter().partition(needs);
+                output.metrics.encodings = kept.into();
                 Ok(out)
             }
         }
@@ -100,10 +106,10 @@ impl<'a> Weighing<'a> {
 
     /// The same for holding `tensor`, encoded again, against bytes. Without weights it is encoded without.
     pub fn verify(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
-        let uses = |e: &Encoding| e.importance() != quant::Importance::Ignored;
+        let uses = |e: &Encoding| e.importance() != quant::ImportanceUse::Ignored;
         let whole = output.grid.rows == tensor.shape.rows();
         match self.find(tensor) {
-            Some((entry, expert)) if whole && output.ask.identity.iter().any(uses) => {
+            Some((entry, expert)) if whole && output.metrics.identity.iter().any(uses) => {
                 self.give(tensor, entry, expert, output)
             }
             _ => Ok(()),
@@ -111,12 +117,12 @@ impl<'a> Weighing<'a> {
     }
 
     /// The entry for a tensor by either of its names, and which expert of it.
-    fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a Entry, Option<u64>)> {
+    fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a ImatrixEntry, Option<u64>)> {
         let imatrix = self.imatrix?;
         let own = imatrix.entries.get_key_value(tensor.name.as_str()).map(|found| (found, None));
         let other = || {
-            let twin = twin(&tensor.name)?;
-            Some((imatrix.entries.get_key_value(&twin.name)?, twin.expert))
+            let gguf = gguf_name(&tensor.name)?;
+            Some((imatrix.entries.get_key_value(&gguf.name)?, gguf.expert))
         };
         let ((name, entry), expert) = own.or_else(other)?;
         self.matched.insert(name);
@@ -126,7 +132,7 @@ impl<'a> Weighing<'a> {
     fn give(
         &mut self,
         tensor: &TensorInfo,
-        entry: &Entry,
+        entry: &ImatrixEntry,
         expert: Option<u64>,
         output: &mut Output,
     ) -> Result<()> {
@@ -148,27 +154,27 @@ impl<'a> Weighing<'a> {
                 few.then(|| (0..n).map(|i| entry.part(i, n, cols)).collect()).flatten()
             }
         };
-        let parts: Vec<Part> =
-            parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| Part { at, count }).collect();
-        let [piece] = &*output.pieces else { return Ok(()) };
-        output.pieces = pieces(piece, &parts).ok_or_else(misfit)?.into();
+        let parts: Vec<MatrixWeights> =
+            parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| MatrixWeights { at, count }).collect();
+        let [piece] = &*output.segments else { return Ok(()) };
+        output.segments = pieces(piece, &parts).ok_or_else(misfit)?.into();
         self.used += 1;
         Ok(())
     }
 
     /// Notes that a tensor has no weights, or refuses to encode it so.
     fn go_without(&mut self, tensor: &TensorInfo, encoding: Encoding) -> Result<()> {
-        let ends = matches!(role(&tensor.name, &tensor.shape), Role::Embedding | Role::Output);
+        let ends = matches!(role(&tensor.name, &tensor.shape), TensorRole::Embedding | TensorRole::Output);
         match encoding.importance() {
-            quant::Importance::Required => {
+            quant::ImportanceUse::Required => {
                 let words = match self.imatrix {
                     None => format!("{encoding} needs an importance matrix (--imatrix)"),
                     Some(_) => format!("{encoding} needs weights, and the importance matrix has none for it"),
                 };
                 return Err(Error::new(Code::NeedsImportance, words).of_tensor(&tensor.name));
             }
-            quant::Importance::Wanted if !ends => self.poor.push((&tensor.name).into()),
-            quant::Importance::Optional if !ends && self.imatrix.is_some() => {
+            quant::ImportanceUse::Wanted if !ends => self.poor.push((&tensor.name).into()),
+            quant::ImportanceUse::Optional if !ends && self.imatrix.is_some() => {
                 self.without.push((&tensor.name).into());
             }
             _ => {}
@@ -205,9 +211,9 @@ impl<'a> Weighing<'a> {
     }
 
     /// What reports say of the importance matrix.
-    pub fn importance(&self) -> Option<Importance> {
+    pub fn importance(&self) -> Option<ImportanceSource> {
         let imatrix = self.imatrix?;
-        Some(Importance {
+        Some(ImportanceSource {
             file: imatrix.file.clone(),
             sha256: imatrix.sha256.iter().map(|b| format!("{b:02x}")).collect(),
             datasets: imatrix.datasets.clone(),
@@ -229,17 +235,17 @@ fn listed(names: &[String]) -> String {
 }
 
 /// `piece` cut into matrices, each with the weights of its own; `None` where its rows are not divided evenly by them.
-fn pieces(piece: &Piece, parts: &[Part]) -> Option<Vec<Piece>> {
+fn pieces(piece: &Segment, parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
     let rows = piece.rows.end.checked_sub(piece.rows.start)?;
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
-    let cut = |(i, part): (usize, &Part)| {
+    let cut = |(i, part): (usize, &MatrixWeights)| {
         let first = piece.rows.start + i as u64 * each;
-        Piece { importance: Some(operand(part).into()), ..piece.part(first..first + each, first) }
+        Segment { importance: Some(operand(part).into()), ..piece.slice(first..first + each, first) }
     };
     Some(parts.iter().enumerate().map(cut).collect())
 }
 
-fn operand(part: &Part) -> Operand {
+fn operand(part: &MatrixWeights) -> Operand {
     Operand {
         side: Side::Importance,
         tensor: 0,
@@ -247,7 +253,7 @@ fn operand(part: &Part) -> Operand {
         at: part.at,
         dtype: DType::F32,
         row: 0,
-        strip: None,
+        columns: None,
         map: RowMap::Identity,
         ops: vec![Op::Mean(part.count)].into(),
     }

@@ -1,8 +1,8 @@
 //! Plans that write nothing: statistics of tensors, and what each encoding would do to them.
 
 use super::convert::{measurable, measured_reason, names, operand, sweep_encodings, unscaled};
-use super::importance::Weighing;
-use super::{Ask, Finish, Grid, Output, Piece, Plan, Side, Warning, sample};
+use super::importance::ImportancePlanner;
+use super::{Grid, MetricSet, Output, OutputOp, Plan, Segment, Side, Warning, sample};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
@@ -16,12 +16,12 @@ use alloc::vec::Vec;
 ///
 /// Tensors that cannot be decoded are named in the warnings.
 pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
-    plan(checkpoint, None, wanted, &|_| Ask { moments: true, histogram: true, ..Ask::default() })
+    plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, histogram: true, ..MetricSet::default() })
 }
 
 /// Moments alone: as [`stats`], without a histogram for each tensor.
 pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
-    plan(checkpoint, None, wanted, &|_| Ask { moments: true, ..Ask::default() })
+    plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, ..MetricSet::default() })
 }
 
 /// The error of each of `encodings` on the tensors that `wanted` says, with their moments.
@@ -49,10 +49,10 @@ pub fn weighted_sweep(
             format!("encoding to {encoding} is not supported yet"),
         ));
     }
-    let mut plan = plan(checkpoint, imatrix, wanted, &|tensor| Ask {
+    let mut plan = plan(checkpoint, imatrix, wanted, &|tensor| MetricSet {
         moments: true,
         encodings: encodings.iter().copied().filter(|e| fits(*e, tensor.shape.cols())).collect(),
-        ..Ask::default()
+        ..MetricSet::default()
     })?;
     let left_out: Vec<Warning> = plan.outputs.iter().filter_map(|o| row_warning(o, encodings)).collect();
     plan.warnings.extend(left_out);
@@ -66,7 +66,7 @@ pub(super) fn compared_sweep(
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
     let mut plan = sweep(checkpoint, encodings, wanted)?;
-    plan.outputs.iter_mut().for_each(|o| o.ask.histogram = true);
+    plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
     Ok(plan)
 }
 
@@ -87,14 +87,14 @@ fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
     (!out.is_empty()).then_some(Warning { code: "row_not_divisible", message })
 }
 
-/// Weights of one tensor on which a look tries the encodings that search for their scales: more takes seconds.
+/// Weights of one tensor on which a details tries the encodings that search for their scales: more takes seconds.
 pub(super) const LOOK: u64 = 4 << 20;
 
 /// Everything a page shows of one tensor: moments, histogram, and the error of each encoding of a sweep.
 ///
 /// Of a large tensor, the encodings that search are a second output: a sample of its rows. Where one row is too long for
 /// that, a warning says that they are left out.
-pub fn look(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
+pub fn tensor_details(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
     let cols = tensor.shape.cols();
@@ -102,25 +102,25 @@ pub fn look(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     let fitting = sweep_encodings().into_iter().filter(|e| fits(*e, cols));
     let large = tensor.shape.numel() > LOOK;
     let (part, whole): (Vec<Encoding>, Vec<Encoding>) = fitting.partition(|e| large && e.searches());
-    let mut look = plan(checkpoint, None, &wanted, &|_| Ask {
+    let mut details = plan(checkpoint, None, &wanted, &|_| MetricSet {
         moments: true,
         histogram: true,
         encodings: whole.clone().into(),
-        ..Ask::default()
+        ..MetricSet::default()
     })?;
     if part.is_empty() {
-        return Ok(look);
+        return Ok(details);
     }
     if cols > LOOK {
         let message = format!("types that search for their scales are left out: one row has {cols} weights");
-        look.warnings.push(Warning { code: "row_too_long", message });
-        return Ok(look);
+        details.warnings.push(Warning { code: "row_too_long", message });
+        return Ok(details);
     }
-    let ask = |_: &TensorInfo| Ask { encodings: part.clone().into(), ..Ask::default() };
+    let ask = |_: &TensorInfo| MetricSet { encodings: part.clone().into(), ..MetricSet::default() };
     let mut sampled = plan(checkpoint, None, &wanted, &ask)?;
     sample(&mut sampled, LOOK / cols.max(1));
-    look.outputs.append(&mut sampled.outputs);
-    Ok(look)
+    details.outputs.append(&mut sampled.outputs);
+    Ok(details)
 }
 
 /// Whether `encoding` can take rows of `cols`: they divide by its block, or blocks run over the flattened tensor.
@@ -133,12 +133,12 @@ fn plan(
     checkpoint: &Checkpoint,
     imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
-    ask: &dyn Fn(&TensorInfo) -> Ask,
+    ask: &dyn Fn(&TensorInfo) -> MetricSet,
 ) -> Result<Plan> {
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
     let names = names(checkpoint);
-    let mut weighing = Weighing::new(imatrix);
+    let mut weighing = ImportancePlanner::new(imatrix);
     let mut needy: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
         if !measurable(tensor) {
@@ -158,16 +158,16 @@ fn plan(
             shape: tensor.shape.clone(),
             grid,
             place: None,
-            pieces: Piece {
+            segments: Segment {
                 rows: 0..grid.rows,
                 from,
                 against: None,
                 importance: None,
                 gain: None,
-                finish: Finish::Measure,
+                op: OutputOp::Measure,
             }
             .into(),
-            ask: ask(tensor),
+            metrics: ask(tensor),
             reason: measured_reason(&tensor.name, &tensor.shape),
         };
         for encoding in weighing.measure(tensor, &mut output)? {

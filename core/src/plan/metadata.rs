@@ -2,7 +2,7 @@
 
 use super::Warning;
 use super::convert::warning;
-use super::rotate::Rotated;
+use super::rotate::AppliedRotation;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
@@ -10,7 +10,7 @@ use crate::format::{Checkpoint, Container};
 use crate::model::config::CONFIG;
 use crate::model::json_file::JsonFile;
 use crate::recipe::Recipe;
-use crate::recipe::mix::Mix;
+use crate::recipe::presets::Preset;
 use crate::tensor::{MetaValue, Metadata};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -25,7 +25,7 @@ pub(super) const RECIPE: &str = "quantoscope.recipe";
 pub(super) const ROTATION: &str = "quantoscope.rotation";
 
 /// What is recorded of a rotation.
-pub(super) fn rotation(rotated: &Rotated) -> String {
+pub(super) fn rotation(rotated: &AppliedRotation) -> String {
     // A plain struct always serialises.
     serde_json::to_string(rotated).unwrap_or_default()
 }
@@ -45,10 +45,10 @@ pub(super) fn recipe_json(recipe: &Recipe) -> String {
 /// of small size, which is closest to it.
 fn file_type(dtype: DType) -> Option<u32> {
     let mix = match dtype {
-        DType::Q3_K => Mix::Q3_K_S,
-        DType::Q4_K => Mix::Q4_K_S,
-        DType::Q5_K => Mix::Q5_K_S,
-        d => Mix::parse(d.name()).ok()?,
+        DType::Q3_K => Preset::Q3_K_S,
+        DType::Q4_K => Preset::Q4_K_S,
+        DType::Q5_K => Preset::Q5_K_S,
+        d => Preset::parse(d.name()).ok()?,
     };
     Some(mix.file_type())
 }
@@ -70,7 +70,7 @@ pub(super) fn of_gguf(
         }
     };
     metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
-    if let Some(id) = recipe.mix.map(Mix::file_type).or(recipe.dtype.and_then(file_type)) {
+    if let Some(id) = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)) {
         metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
     }
     if let Some(imatrix) = imatrix {

@@ -3,26 +3,26 @@
 //! Plans depend on headers only, never on memory, threads or engine. A dry run is a plan, printed; a preview is a
 //! plan without places to write. [`convert`] plans files, [`measure`] plans statistics, [`pair`] plans comparisons,
 //! [`rotate`] turns what a conversion writes, [`preview`] measures what that would gain, [`replay`] makes it again,
-//! [`adapter`] turns what was trained on it, and [`sample`] makes some rows do for all.
+//! [`lora`] turns what was trained on it, and [`sample()`] makes some rows do for all.
 
-pub mod adapter;
 pub mod convert;
 mod importance;
+pub mod lora;
 pub mod measure;
 mod metadata;
 pub mod pair;
-mod pieces;
 pub mod preview;
 pub mod replay;
 pub mod rotate;
 mod sample;
-mod thin;
+mod segments;
+mod thin_vec;
 
 use crate::dtype::DType;
 use crate::format::Container;
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe};
-use crate::rotate::Form;
+use crate::rotation::Form;
 use crate::tensor::{FileId, Name, Shape};
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -32,10 +32,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use crate::format::Warning;
-pub use importance::{Importance, Weighing};
-pub use pieces::Pieces;
+pub use importance::{ImportancePlanner, ImportanceSource};
 pub use sample::sample;
-pub use thin::ThinVec;
+pub use segments::Segments;
+pub use thin_vec::ThinVec;
 
 /// Which checkpoint a read is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -76,18 +76,18 @@ impl RowMap {
 /// Along which side of a grid vectors lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Along {
+pub enum Axis {
     /// A vector is (a part of) a row: it runs along the columns.
-    Columns,
+    In,
     /// A vector is (a part of) a column: it runs along the rows.
-    Rows,
+    Out,
 }
 
 /// A rotation of the vectors of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Turn {
+pub struct RotationOp {
     /// Along which side.
-    pub along: Along,
+    pub axis: Axis,
     /// Where on it the vectors begin: a row of the piece, or a column.
     pub at: u64,
     /// How long they are.
@@ -108,20 +108,20 @@ pub enum Op {
     Mean(f32),
     /// Every value becomes this.
     Set(f32),
-    /// Every vector is multiplied by [`Piece::gain`], value by value.
-    Gain(Along),
+    /// Every vector is multiplied by [`Segment::gain`], value by value.
+    Gain(Axis),
     /// Every vector is divided by it.
-    Ungain(Along),
+    Ungain(Axis),
     /// Every vector is rotated.
-    Rotate(Turn),
+    Rotate(RotationOp),
 }
 
 impl Op {
     /// Along which side its vectors run, where it has vectors.
-    pub fn along(&self) -> Option<Along> {
+    pub fn axis(&self) -> Option<Axis> {
         match self {
             Op::Gain(along) | Op::Ungain(along) => Some(*along),
-            Op::Rotate(turn) => Some(turn.along),
+            Op::Rotate(turn) => Some(turn.axis),
             Op::Add(_) | Op::Mean(_) | Op::Set(_) => None,
         }
     }
@@ -144,7 +144,7 @@ pub struct Operand {
     pub row: u64,
     /// Which of the tensor's columns are those of the piece; absent where all are.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub strip: Option<Box<Strip>>,
+    pub columns: Option<Box<ColumnRange>>,
     /// How its rows are ordered.
     pub map: RowMap,
     /// What happens to its values after decoding.
@@ -153,7 +153,7 @@ pub struct Operand {
 
 /// As many columns of a tensor as the grid has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Strip {
+pub struct ColumnRange {
     /// The first.
     pub at: u64,
     /// Columns of the tensor.
@@ -163,7 +163,7 @@ pub struct Strip {
 /// What becomes of a piece's values or bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Finish {
+pub enum OutputOp {
     /// The source's bytes, as they are. The grid of such an output is bytes: one row of `U8`.
     Copy,
     /// The source's blocks, rearranged without loss.
@@ -177,7 +177,7 @@ pub enum Finish {
 /// Consecutive rows of an output that come from one operand. Most pieces have no other: the others are kept apart, so that
 /// the plan of a million tensors stays small.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Piece {
+pub struct Segment {
     /// Rows of the output.
     pub rows: Range<u64>,
     /// Where the values come from.
@@ -189,26 +189,26 @@ pub struct Piece {
     /// The gain that [`Op::Gain`] and [`Op::Ungain`] take: a vector tensor.
     pub gain: Option<Box<Operand>>,
     /// What becomes of them.
-    pub finish: Finish,
+    pub op: OutputOp,
 }
 
-impl Piece {
+impl Segment {
     /// Whether its vectors run along the rows, so that it is whole or nothing.
     pub fn runs_along_rows(&self) -> bool {
-        self.from.ops.iter().any(|op| op.along() == Some(Along::Rows))
+        self.from.ops.iter().any(|op| op.axis() == Some(Axis::Out))
     }
 
     /// The rows `rows` of the output, which lie in the piece, as a piece from row `at` of an output on.
-    pub(crate) fn part(&self, rows: Range<u64>, at: u64) -> Piece {
+    pub(crate) fn slice(&self, rows: Range<u64>, at: u64) -> Segment {
         let skipped = rows.start - self.rows.start;
         let later = |o: &Operand| Operand { row: o.row + skipped, ..o.clone() };
-        Piece {
+        Segment {
             rows: at..at + (rows.end - rows.start),
             from: later(&self.from),
             against: self.against.as_deref().map(later).map(Box::new),
             importance: self.importance.clone(),
             gain: self.gain.clone(),
-            finish: self.finish,
+            op: self.op,
         }
     }
 }
@@ -223,15 +223,15 @@ pub(crate) fn lcm(a: u64, b: u64) -> u64 {
 
 /// Rows of `cols` after which the blocks of all of `dtypes` end. More than one where a flat type's blocks may straddle
 /// rows: then only whole groups of rows fall on block borders.
-pub(crate) fn straddle(cols: u64, dtypes: impl Iterator<Item = DType>) -> u64 {
+pub(crate) fn rows_per_block_boundary(cols: u64, dtypes: impl Iterator<Item = DType>) -> u64 {
     dtypes.filter(|d| d.is_flat()).fold(1, |g, d| lcm(g, d.block_len() / gcd(cols, d.block_len())))
 }
 
 /// After how many rows or columns a window may end without splitting a rotated vector; `extent` where only at the end.
-pub(crate) fn together(ops: &[Op], along: Along, extent: u64) -> u64 {
+pub(crate) fn rotation_granularity(ops: &[Op], along: Axis, extent: u64) -> u64 {
     let turns = || {
         ops.iter().filter_map(|op| match op {
-            Op::Rotate(turn) if turn.along == along => Some(turn),
+            Op::Rotate(turn) if turn.axis == along => Some(turn),
             _ => None,
         })
     };
@@ -259,7 +259,7 @@ impl Grid {
 
 /// Where an output's bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct FileRange {
     /// Index in [`Plan::files`].
     pub file: u32,
     /// Byte offset in that file.
@@ -283,7 +283,7 @@ pub enum NonFinite {
 
 /// What is measured while the values are in hand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Ask {
+pub struct MetricSet {
     /// Moments of the source values.
     pub moments: bool,
     /// Histogram of the source values.
@@ -302,7 +302,7 @@ pub struct Ask {
     pub nonfinite: NonFinite,
 }
 
-impl Ask {
+impl MetricSet {
     /// Whether the values themselves are of interest, beyond the bytes made of them.
     pub fn measures(&self) -> bool {
         let listed = !self.encodings.is_empty() || !self.identity.is_empty();
@@ -322,11 +322,11 @@ pub struct Output {
     /// Rows and columns of the work: those of the shape, or fewer rows where a sample is measured.
     pub grid: Grid,
     /// Where the bytes go, if anywhere.
-    pub place: Option<Place>,
+    pub place: Option<FileRange>,
     /// Where the values come from, covering all rows in order.
-    pub pieces: Pieces,
+    pub segments: Segments,
     /// What is measured.
-    pub ask: Ask,
+    pub metrics: MetricSet,
     /// Why it is treated so.
     pub reason: Reason,
 }
@@ -341,16 +341,16 @@ impl Output {
     /// Whether a rotation has a part for it.
     pub fn is_rotated(&self) -> bool {
         let turns = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
-        self.pieces.iter().any(|p| p.from.ops.iter().any(turns))
+        self.segments.iter().any(|p| p.from.ops.iter().any(turns))
     }
 
     /// The element of the measured tensor that element `at` of the grid is.
     pub fn element(&self, at: u64) -> u64 {
         let cols = self.grid.cols.max(1);
         let (row, col) = (at / cols, at % cols);
-        let piece = self.pieces.iter().find(|p| p.rows.contains(&row));
+        let piece = self.segments.iter().find(|p| p.rows.contains(&row));
         piece.map_or(at, |p| {
-            let strip = p.from.strip.as_deref().copied().unwrap_or(Strip { at: 0, of: cols });
+            let strip = p.from.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
             (row - p.rows.start + p.from.row) * strip.of + strip.at + col
         })
     }
@@ -402,10 +402,10 @@ pub struct Conversion {
     pub directory: bool,
     /// The importance matrix, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub importance: Option<Importance>,
+    pub importance: Option<ImportanceSource>,
     /// What was rotated.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rotation: Option<rotate::Rotated>,
+    pub rotation: Option<rotate::AppliedRotation>,
     /// The sums.
     pub totals: Totals,
 }

@@ -1,14 +1,14 @@
 //! Plans that hold two checkpoints against each other: `compare` by value, `verify` by byte.
 
 use super::convert::{measurable, measured_reason, names, operand, unscaled};
-use super::importance::Weighing;
-use super::{Ask, Finish, Grid, Op, Operand, Output, Piece, Plan, RowMap, Side};
-use crate::dtype::{DType, Kind};
+use super::importance::ImportancePlanner;
+use super::{Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side};
+use crate::dtype::{DType, DTypeKind};
 use crate::float::Spacing;
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, q4};
-use crate::model::names::{Origin, Unmapped, is_gguf_name, origin};
-use crate::quant::floor::scale_floor;
+use crate::model::hf_names::{HfSource, Unmapped, hf_source, is_gguf_name};
+use crate::quant::gaussian_error::scale_floor;
 use crate::quant::{Encoding, encoder, transcoder};
 use crate::tensor::{Name, TensorInfo};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -47,13 +47,13 @@ pub struct Pairing {
 
 /// Plans the error of `candidate` against `reference`.
 pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
-    let ask = |from: DType, to: DType| Ask {
+    let ask = |from: DType, to: DType| MetricSet {
         error: true,
         rounding: Spacing::of(from).is_some() && Spacing::of(to).is_some(),
         row_floor: scale_floor(from).max(scale_floor(to)),
-        ..Ask::default()
+        ..MetricSet::default()
     };
-    pair(reference, candidate, None, &|from, to| Ok((ask(from, to), Finish::Measure)))
+    pair(reference, candidate, None, &|from, to| Ok((ask(from, to), OutputOp::Measure)))
 }
 
 /// Plans to encode `source` again, and to hold the bytes against those of `artefact`.
@@ -65,7 +65,7 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
 pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Pairing {
     pair(source, artefact, imatrix, &|from, to| {
         if from == to {
-            return Ok((Ask::default(), Finish::Copy));
+            return Ok((MetricSet::default(), OutputOp::Copy));
         }
         if transcoder(from, to).is_some() {
             // A recipe may ask for the symmetric form, or for Q4_0 of blocks that are none: then values are encoded anew.
@@ -74,8 +74,8 @@ pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Opti
                 DType::Q4_0 => Some(Encoding::Type(to)),
                 _ => None,
             };
-            let ask = Ask { identity: anew.into_iter().collect(), ..Ask::default() };
-            return Ok((ask, Finish::Transcode(to)));
+            let ask = MetricSet { identity: anew.into_iter().collect(), ..MetricSet::default() };
+            return Ok((ask, OutputOp::Transcode(to)));
         }
         let identity: Vec<Encoding> = match (artefact.container, to) {
             (_, DType::LATTICE_Q4) => vec![Encoding::LatticeAsym, Encoding::LatticeSym],
@@ -85,14 +85,14 @@ pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Opti
         if identity.iter().all(|e| encoder(*e).is_none()) {
             return Err(format!("{to} cannot be encoded, so {from} cannot be held against it"));
         }
-        Ok((Ask { identity: identity.into(), error: true, ..Ask::default() }, Finish::Measure))
+        Ok((MetricSet { identity: identity.into(), error: true, ..MetricSet::default() }, OutputOp::Measure))
     })
 }
 
-type Choose<'a> = &'a dyn Fn(DType, DType) -> Result<(Ask, Finish), String>;
+type Choose<'a> = &'a dyn Fn(DType, DType) -> Result<(MetricSet, OutputOp), String>;
 
 /// One side, looked up by the name that pairs.
-struct Names<'a> {
+struct NameLookup<'a> {
     checkpoint: &'a Checkpoint,
     /// Loose `.q4` files have lost their names: only the sanitised form is left.
     sanitised: bool,
@@ -100,14 +100,14 @@ struct Names<'a> {
     by_name: BTreeMap<String, Option<usize>>,
 }
 
-impl<'a> Names<'a> {
-    fn new(checkpoint: &'a Checkpoint, sanitised: bool) -> Names<'a> {
+impl<'a> NameLookup<'a> {
+    fn new(checkpoint: &'a Checkpoint, sanitised: bool) -> NameLookup<'a> {
         let key = |t: &TensorInfo| if sanitised { q4::file_stem(&t.name) } else { t.name.to_string() };
         let mut by_name = BTreeMap::new();
         for (index, tensor) in checkpoint.tensors.iter().enumerate() {
             by_name.entry(key(tensor)).and_modify(|i| *i = None).or_insert(Some(index));
         }
-        Names { checkpoint, sanitised, by_name }
+        NameLookup { checkpoint, sanitised, by_name }
     }
 
     fn find(&self, name: &str) -> Option<(usize, &'a TensorInfo)> {
@@ -136,9 +136,9 @@ fn pair(
     choose: Choose<'_>,
 ) -> Pairing {
     let sanitised = nameless(reference) || nameless(candidate);
-    let names = Names::new(candidate, sanitised);
+    let names = NameLookup::new(candidate, sanitised);
     let mut builder = Builder::new(reference, candidate, imatrix, choose);
-    let reference_names = Names::new(reference, sanitised);
+    let reference_names = NameLookup::new(reference, sanitised);
     for (index, tensor) in reference.tensors.iter().enumerate() {
         let alone = reference_names.find(&tensor.name).is_some();
         if let Some((other, _)) = names.find(&tensor.name).filter(|_| alone) {
@@ -159,7 +159,7 @@ struct Builder<'a> {
     used: [BTreeSet<usize>; 2],
     /// The names on each side, to find scales by.
     names: [BTreeSet<&'a str>; 2],
-    weighing: Weighing<'a>,
+    weighing: ImportancePlanner<'a>,
 }
 
 impl<'a> Builder<'a> {
@@ -177,7 +177,7 @@ impl<'a> Builder<'a> {
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
             names: [names(reference), names(candidate)],
-            weighing: Weighing::new(imatrix),
+            weighing: ImportancePlanner::new(imatrix),
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Tensors of the GGUF on `side` that still have no partner: their names are mapped back.
-    fn mapped(&mut self, side: Side, partners: &Names<'a>) {
+    fn mapped(&mut self, side: Side, partners: &NameLookup<'a>) {
         let (checkpoint, slot) = match side {
             Side::Source => (self.reference, 0),
             _ => (self.candidate, 1),
@@ -231,7 +231,7 @@ impl<'a> Builder<'a> {
                 1
             };
             let rows = if tensor.shape.axes().len() >= 2 { tensor.shape.rows() } else { tensor.shape.cols() };
-            match origin(&tensor.name, rows, experts, &checkpoint.metadata) {
+            match hf_source(&tensor.name, rows, experts, &checkpoint.metadata) {
                 Ok(found) => self.unstack(side, index, tensor, &found, partners),
                 Err(why) => {
                     self.used[slot].insert(index);
@@ -246,11 +246,11 @@ impl<'a> Builder<'a> {
         side: Side,
         index: usize,
         tensor: &TensorInfo,
-        origin: &Origin,
-        partners: &Names<'a>,
+        source: &HfSource,
+        partners: &NameLookup<'a>,
     ) {
         let slot = usize::from(side == Side::Candidate);
-        let parts: Vec<_> = origin.names.iter().map(|n| partners.find(n)).collect();
+        let parts: Vec<_> = source.names.iter().map(|n| partners.find(n)).collect();
         if parts.iter().any(Option::is_none) {
             return; // reported as being on one side only
         }
@@ -259,7 +259,7 @@ impl<'a> Builder<'a> {
         let share = tensor.shape.axes().split_first().map_or(&[][..], |(_, axes)| axes);
         for (place, (other, partner)) in (0_u64..).zip(parts) {
             self.used[1 - slot].insert(other);
-            let fits = match origin.names.len() {
+            let fits = match source.names.len() {
                 1 => same_shape(partner, tensor, true),
                 _ => trimmed(partner.shape.axes()) == trimmed(share),
             };
@@ -270,7 +270,7 @@ impl<'a> Builder<'a> {
             }
             let mut mine = operand(side, index, tensor);
             mine.row = place.saturating_mul(partner.shape.rows());
-            if let Some(head) = origin.rotary_heads {
+            if let Some(head) = source.rotary_heads {
                 if tensor.shape.axes().len() < 2 {
                     let detail = "an interleaved bias is not mapped back yet";
                     self.findings.push(finding("unmapped_tensor", &tensor.name, detail));
@@ -278,8 +278,8 @@ impl<'a> Builder<'a> {
                 }
                 mine.map = RowMap::RotaryHalves { head };
             }
-            if origin.add != 0.0 {
-                mine.ops.push(Op::Add(origin.add));
+            if source.add != 0.0 {
+                mine.ops.push(Op::Add(source.add));
             }
             let theirs =
                 (other, operand(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner));
@@ -297,7 +297,7 @@ impl<'a> Builder<'a> {
         else {
             return;
         };
-        if a.dtype.kind() == Kind::Integer && a.dtype == b.dtype {
+        if a.dtype.kind() == DTypeKind::Integer && a.dtype == b.dtype {
             return self.push_bytes(&m, a);
         }
         if let Some(bad) = [a, b].into_iter().find(|t| !measurable(t)) {
@@ -319,14 +319,14 @@ impl<'a> Builder<'a> {
             }
         };
         let plain = |o: &Operand| o.map == RowMap::Identity && o.ops.is_empty();
-        if (finish != Finish::Measure || !ask.identity.is_empty())
+        if (finish != OutputOp::Measure || !ask.identity.is_empty())
             && !(plain(&m.reference.1) && plain(&m.candidate.1))
         {
             let detail = "its converter rearranged the values, so bytes cannot be held against bytes";
             self.findings.push(finding("not_comparable", &m.name, detail));
             return;
         }
-        if finish == Finish::Copy && a.bytes.len() == b.bytes.len() {
+        if finish == OutputOp::Copy && a.bytes.len() == b.bytes.len() {
             return self.push_bytes(&m, a);
         }
         let shaped = if m.shape_of == Side::Source { a } else { b };
@@ -338,16 +338,16 @@ impl<'a> Builder<'a> {
             shape: shaped.shape.clone(),
             grid,
             place: None,
-            pieces: Piece {
+            segments: Segment {
                 rows: 0..grid.rows,
                 from: m.reference.1,
                 against: Some(m.candidate.1.into()),
                 importance: None,
                 gain: None,
-                finish,
+                op: finish,
             }
             .into(),
-            ask,
+            metrics: ask,
             reason,
         };
         match self.weighing.verify(a, &mut output) {
@@ -366,16 +366,16 @@ impl<'a> Builder<'a> {
             shape: a.shape.clone(),
             grid,
             place: None,
-            pieces: Piece {
+            segments: Segment {
                 rows: 0..1,
                 from: as_bytes(&m.reference.1),
                 against: Some(as_bytes(&m.candidate.1).into()),
                 importance: None,
                 gain: None,
-                finish: Finish::Copy,
+                op: OutputOp::Copy,
             }
             .into(),
-            ask: Ask::default(),
+            metrics: MetricSet::default(),
             reason: measured_reason(&m.name, &a.shape),
         });
     }

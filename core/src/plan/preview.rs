@@ -6,14 +6,16 @@
 
 use super::convert::{names, sweep_encodings, unscaled};
 use super::measure::{LOOK, compared_sweep, measurable_axis};
-use super::rotate::{Turning, stream_form};
-use super::{Along, Finish, Grid, Op, Operand, Output, Piece, Plan, Side, Turn, Warning, convert, sample};
+use super::rotate::{RotationPlanner, stream_form};
+use super::{
+    Axis, Grid, Op, Operand, Output, OutputOp, Plan, RotationOp, Segment, Side, Warning, convert, sample,
+};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::family::rules;
 use crate::quant::Encoding;
-use crate::recipe::rotate::Rotate;
-use crate::rotate::{Form, Rotation};
+use crate::recipe::rotation::RotationOptions;
+use crate::rotation::{Form, Rotation};
 use crate::tensor::TensorInfo;
 use alloc::boxed::Box;
 use alloc::format;
@@ -43,7 +45,7 @@ pub struct Frame {
     pub output: Option<usize>,
     /// The side that was turned.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub along: Option<Along>,
+    pub along: Option<Axis>,
     /// Whether the gain of its norm is in it.
     pub folded: bool,
     /// Whether it is turned as the rules of its family say.
@@ -54,10 +56,10 @@ pub struct Frame {
 }
 
 /// The wishes that `words` name, each `quarot`, `block:N`, `fold` or `r2`; `none`, which is always measured, names none.
-pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<Rotate>> {
-    let mut all: Vec<Rotate> = Vec::new();
+pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<RotationOptions>> {
+    let mut all: Vec<RotationOptions> = Vec::new();
     for word in words.iter().map(AsRef::as_ref).filter(|w| *w != "none") {
-        let wish = Rotate::parse(word, seed)?;
+        let wish = RotationOptions::parse(word, seed)?;
         if all.contains(&wish) {
             return Err(Error::new(Code::Usage, format!("{word:?} is named twice")));
         }
@@ -67,7 +69,7 @@ pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<Rotate>> {
 }
 
 /// What `wish` is called.
-fn name(wish: &Rotate) -> String {
+fn name(wish: &RotationOptions) -> String {
     let whole = if wish.fold { "fold" } else { "quarot" };
     let stream = wish.block.map_or_else(|| whole.to_string(), |n| format!("block:{n}"));
     match (wish.stream, wish.heads) {
@@ -78,9 +80,9 @@ fn name(wish: &Rotate) -> String {
 }
 
 /// How a wish can be carried out.
-enum Way<'a> {
+enum PreviewMethod<'a> {
     /// By the rules of the family.
-    Rules(Box<Turning<'a>>),
+    Rules(Box<RotationPlanner<'a>>),
     /// Row by row, for want of rules.
     Rows(Form),
     /// Not at all.
@@ -94,7 +96,7 @@ enum Way<'a> {
 pub fn preview(
     checkpoint: &Checkpoint,
     encodings: &[Encoding],
-    wishes: &[Rotate],
+    wishes: &[RotationOptions],
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Preview> {
     let mut plan = compared_sweep(checkpoint, encodings, wanted)?;
@@ -104,13 +106,13 @@ pub fn preview(
         let way = way(checkpoint, wish, &mut plan.warnings);
         for (slot, frames) in frames.iter_mut().enumerate() {
             let Some(plain) = plan.outputs.get(slot) else { continue };
-            let index = plain.pieces.first().map_or(0, |p| p.from.tensor as usize);
+            let index = plain.segments.first().map_or(0, |p| p.from.tensor as usize);
             let Some(tensor) = checkpoint.tensors.get(index) else { continue };
             let turned = match unscaled(&names_of_all, tensor) {
                 Some(_) => Err("its scale is another tensor".to_string()),
                 None => way.turned(wish, index, tensor),
             };
-            let by_rules = matches!(way, Way::Rules(_));
+            let by_rules = matches!(way, PreviewMethod::Rules(_));
             let mut frame = Frame { output: None, along: None, folded: false, by_rules, absent: None };
             match turned {
                 Err(why) => frame.absent = Some(why),
@@ -118,7 +120,8 @@ pub fn preview(
                     frame.output = Some(plan.outputs.len());
                     frame.along = turned.along();
                     frame.folded = turned.folded;
-                    let output = Output { grid: turned.grid, pieces: turned.pieces.into(), ..plain.clone() };
+                    let output =
+                        Output { grid: turned.grid, segments: turned.pieces.into(), ..plain.clone() };
                     plan.outputs.push(output);
                 }
             }
@@ -130,7 +133,7 @@ pub fn preview(
 }
 
 /// What a page shows of one tensor and `wishes`: every encoding of a sweep. A large tensor is sampled, in every frame.
-pub fn look(checkpoint: &Checkpoint, index: usize, wishes: &[Rotate]) -> Result<Preview> {
+pub fn tensor_details(checkpoint: &Checkpoint, index: usize, wishes: &[RotationOptions]) -> Result<Preview> {
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
     let mut seen = preview(checkpoint, &sweep_encodings(), wishes, &|t| core::ptr::eq(t, tensor))?;
@@ -141,7 +144,11 @@ pub fn look(checkpoint: &Checkpoint, index: usize, wishes: &[Rotate]) -> Result<
 }
 
 /// Decides how `wish` is carried out, and warns where it is not by the rules.
-fn way<'a>(checkpoint: &'a Checkpoint, wish: &Rotate, warnings: &mut Vec<Warning>) -> Way<'a> {
+fn way<'a>(
+    checkpoint: &'a Checkpoint,
+    wish: &RotationOptions,
+    warnings: &mut Vec<Warning>,
+) -> PreviewMethod<'a> {
     let known = rules(checkpoint.config.as_deref(), &checkpoint.tensors);
     let refused = match &known {
         Err(e) => Some(("no family rules", e)),
@@ -150,71 +157,73 @@ fn way<'a>(checkpoint: &'a Checkpoint, wish: &Rotate, warnings: &mut Vec<Warning
     let inexact = known.as_ref().ok().and_then(|rules| stream_form(rules, wish).err());
     let told = refused.or(inexact.as_ref().map(|e| ("no exact rotation of this model", e)));
     let Some((short, error)) = told else {
-        return Turning::new(checkpoint, checkpoint, *wish, None)
-            .map_or_else(|e| Way::Absent(e.detail().message.clone()), |t| Way::Rules(Box::new(t)));
+        return RotationPlanner::new(checkpoint, checkpoint, *wish, None).map_or_else(
+            |e| PreviewMethod::Absent(e.detail().message.clone()),
+            |t| PreviewMethod::Rules(Box::new(t)),
+        );
     };
     let because = &error.detail().message;
     if wish.fold || !wish.stream {
         let what = if wish.fold { "the gains" } else { "the values of heads" };
-        return Way::Absent(format!("{what} are not known: {because}"));
+        return PreviewMethod::Absent(format!("{what} are not known: {because}"));
     }
     let message = format!(
         "{}: {short}, so rows are turned by themselves (input side, gains not folded), a preview of the encoding only: {because}",
         name(wish)
     );
     warnings.push(Warning { code: "not_by_rules", message });
-    Way::Rows(wish.block.map_or(Form::Full, Form::Block))
+    PreviewMethod::Rows(wish.block.map_or(Form::Full, Form::Block))
 }
 
 /// A rotated tensor.
-struct Turned {
+struct RotatedTensorPlan {
     grid: Grid,
-    pieces: Vec<Piece>,
+    pieces: Vec<Segment>,
     folded: bool,
 }
 
-impl Turned {
+impl RotatedTensorPlan {
     /// The side that is turned; none, where gains are only folded in.
-    fn along(&self) -> Option<Along> {
+    fn along(&self) -> Option<Axis> {
         let turn = |op: &Op| match op {
-            Op::Rotate(turn) => Some(turn.along),
+            Op::Rotate(turn) => Some(turn.axis),
             _ => None,
         };
         self.pieces.first()?.from.ops.iter().find_map(turn)
     }
 }
 
-impl Way<'_> {
+impl PreviewMethod<'_> {
     /// Tensor `index` under the wish, or why not.
     fn turned(
         &self,
-        wish: &Rotate,
+        wish: &RotationOptions,
         index: usize,
         tensor: &TensorInfo,
-    ) -> core::result::Result<Turned, String> {
+    ) -> core::result::Result<RotatedTensorPlan, String> {
         let said = |e: Error| e.detail().message.clone();
         match self {
-            Way::Absent(why) => Err(why.clone()),
-            Way::Rules(turning) => {
+            PreviewMethod::Absent(why) => Err(why.clone()),
+            PreviewMethod::Rules(turning) => {
                 let seen = turning.seen(index).map_err(said)??;
-                Ok(Turned { grid: seen.grid, pieces: seen.pieces, folded: seen.folded })
+                Ok(RotatedTensorPlan { grid: seen.grid, pieces: seen.pieces, folded: seen.folded })
             }
-            Way::Rows(form) => row_by_row(*form, wish.seed, index, tensor).map_err(said),
+            PreviewMethod::Rows(form) => row_by_row(*form, wish.seed, index, tensor).map_err(said),
         }
     }
 }
 
 /// Every row turned as it stands.
-fn row_by_row(form: Form, seed: u64, index: usize, tensor: &TensorInfo) -> Result<Turned> {
+fn row_by_row(form: Form, seed: u64, index: usize, tensor: &TensorInfo) -> Result<RotatedTensorPlan> {
     let len = measurable_axis(tensor)
         .ok_or_else(|| Error::new(Code::UnsupportedRotation, "a vector, which is on no side of a product"))?;
     // Says so where there is no such matrix.
     Rotation::new(len, form, seed)?;
     let grid = Grid::of(&tensor.shape);
-    let turn = Turn { along: Along::Columns, at: 0, len, form, seed };
+    let turn = RotationOp { axis: Axis::In, at: 0, len, form, seed };
     let from =
         Operand { ops: vec![Op::Rotate(turn)].into(), ..convert::operand(Side::Source, index, tensor) };
-    let finish = Finish::Measure;
-    let piece = Piece { rows: 0..grid.rows, from, against: None, importance: None, gain: None, finish };
-    Ok(Turned { grid, pieces: vec![piece], folded: false })
+    let finish = OutputOp::Measure;
+    let piece = Segment { rows: 0..grid.rows, from, against: None, importance: None, gain: None, op: finish };
+    Ok(RotatedTensorPlan { grid, pieces: vec![piece], folded: false })
 }

@@ -2,13 +2,13 @@
 
 use super::convert::{self, operand};
 use super::pair::{Finding, Pairing};
-use super::{Ask, Finish, Operand, Output, Piece, Plan, Side};
+use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::format::{Checkpoint, Container};
 use crate::quant::Encoding;
 use crate::recipe::Recipe;
-use crate::recipe::rotate::Rotate;
+use crate::recipe::rotation::RotationOptions;
 use crate::tensor::{MetaValue, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -24,7 +24,8 @@ pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
     });
     let recipe = text.and_then(|t| serde_json::from_str::<Recipe>(t).ok());
     let lattice = || {
-        let wish = Rotate { stream: true, heads: false, fold: false, block: None, seed: artefact.q4_seed? };
+        let wish =
+            RotationOptions { stream: true, heads: false, fold: false, block: None, seed: artefact.q4_seed? };
         Some(Recipe { rotate: Some(wish), ..Recipe::new(Container::LatticeQ4, None) })
     };
     recipe.or_else(lattice).filter(|r| r.rotate.is_some())
@@ -72,36 +73,37 @@ fn finding(kind: &'static str, tensor: &str, detail: String) -> Finding {
 
 /// Makes the grid of a copy that of its bytes, which are compared one by one.
 fn as_bytes(output: &mut Output) {
-    let Some(piece) = output.pieces.first_mut() else { return };
+    let Some(piece) = output.segments.first_mut() else { return };
     output.grid.cols = output.grid.cols.saturating_mul(piece.from.dtype.block_bytes());
     piece.from.dtype = DType::U8;
 }
 
 /// The output, measured against the artefact's tensor in place of being written.
 fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
-    let finish = output.pieces.first().map_or(Finish::Measure, |p| p.finish);
+    let finish = output.segments.first().map_or(OutputOp::Measure, |p| p.op);
     let identity = match finish {
         // The index of a lattice directory does not say which form its blocks have.
-        Finish::Encode(e) if e.dtype() == DType::LATTICE_Q4 => {
+        OutputOp::Encode(e) if e.dtype() == DType::LATTICE_Q4 => {
             vec![Encoding::LatticeAsym, Encoding::LatticeSym]
         }
-        Finish::Encode(e) => vec![e],
+        OutputOp::Encode(e) => vec![e],
         _ => Vec::new(),
     };
     output.place = None;
-    if finish == Finish::Copy {
+    if finish == OutputOp::Copy {
         as_bytes(&mut output);
     }
-    output.ask = Ask { error: !identity.is_empty(), identity: identity.into(), ..Ask::default() };
-    let against = |piece: &Piece| {
+    output.metrics =
+        MetricSet { error: !identity.is_empty(), identity: identity.into(), ..MetricSet::default() };
+    let against = |piece: &Segment| {
         let all = operand(Side::Candidate, index, tensor);
-        let dtype = if finish == Finish::Copy { DType::U8 } else { tensor.dtype };
+        let dtype = if finish == OutputOp::Copy { DType::U8 } else { tensor.dtype };
         Operand { row: piece.rows.start, dtype, ..all }
     };
-    for piece in &mut output.pieces {
+    for piece in &mut output.segments {
         piece.against = Some(against(piece).into());
-        if matches!(finish, Finish::Encode(_)) {
-            piece.finish = Finish::Measure;
+        if matches!(finish, OutputOp::Encode(_)) {
+            piece.op = OutputOp::Measure;
         }
     }
     output

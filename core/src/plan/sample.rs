@@ -3,7 +3,7 @@
 //! Which rows depends on the shape and the number alone. Their blocks are those of the whole tensor, so what is measured
 //! of a row in a sample is what is measured of it anywhere.
 
-use super::{Along, Grid, Op, Output, Piece, Plan, Strip, lcm, straddle};
+use super::{Axis, ColumnRange, Grid, Op, Output, Plan, Segment, lcm, rows_per_block_boundary};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -16,7 +16,7 @@ const RUNS: u64 = 32;
 /// of columns are taken instead, with about as many weights. What a plan writes is not touched.
 pub fn sample(plan: &mut Plan, rows: u64) {
     for output in plan.outputs.iter_mut().filter(|o| o.place.is_none()) {
-        match output.pieces.iter().any(Piece::runs_along_rows) {
+        match output.segments.iter().any(Segment::runs_along_rows) {
             true => take_columns(output, rows),
             false => take(output, rows),
         }
@@ -25,20 +25,20 @@ pub fn sample(plan: &mut Plan, rows: u64) {
 
 fn take(output: &mut Output, rows: u64) {
     let runs = spread(output.grid.rows, rows, together(output));
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut pieces: Vec<Segment> = Vec::new();
     let mut end = 0;
     for run in runs {
-        for piece in &output.pieces {
+        for piece in &output.segments {
             let common = run.start.max(piece.rows.start)..run.end.min(piece.rows.end);
             if !common.is_empty() {
-                let part = piece.part(common, end);
+                let part = piece.slice(common, end);
                 end = part.rows.end;
                 pieces.push(part);
             }
         }
     }
     if end < output.grid.rows {
-        output.pieces = pieces.into();
+        output.segments = pieces.into();
         output.grid.rows = end;
     }
 }
@@ -50,43 +50,44 @@ const STRIP: u64 = 256;
 /// whole tensor. Where blocks or vectors do not end with a strip, the tensor stays whole.
 fn take_columns(output: &mut Output, rows: u64) {
     let Grid { rows: height, cols } = output.grid;
-    let asked = output.ask.encodings.iter().map(|e| e.dtype());
+    let asked = output.metrics.encodings.iter().map(|e| e.dtype());
     let along_columns = |op: &Op| match op {
-        Op::Rotate(turn) => turn.along == Along::Columns,
-        Op::Gain(along) | Op::Ungain(along) => *along == Along::Columns,
+        Op::Rotate(turn) => turn.axis == Axis::In,
+        Op::Gain(along) | Op::Ungain(along) => *along == Axis::In,
         Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
     };
-    let aligned = output.pieces.iter().all(|p| {
-        let alone = p.against.is_none() && p.importance.is_none() && p.from.strip.is_none();
+    let aligned = output.segments.iter().all(|p| {
+        let alone = p.against.is_none() && p.importance.is_none() && p.from.columns.is_none();
         alone && p.from.dtype.block_len() == 1 && !p.from.ops.iter().any(along_columns)
     });
     let wanted = (u128::from(rows) * u128::from(cols) / u128::from(height.max(1))) as u64;
     let strips = spread(cols / STRIP, wanted.div_ceil(STRIP).max(2), 1);
     if !aligned
-        || straddle(cols, asked) != 1
+        || rows_per_block_boundary(cols, asked) != 1
         || strips.iter().map(|s| s.end - s.start).sum::<u64>() >= cols / STRIP
     {
         return;
     }
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut pieces: Vec<Segment> = Vec::new();
     let mut end = 0;
-    for (strip, piece) in strips.into_iter().flatten().flat_map(|s| output.pieces.iter().map(move |p| (s, p)))
+    for (strip, piece) in
+        strips.into_iter().flatten().flat_map(|s| output.segments.iter().map(move |p| (s, p)))
     {
-        let mut part = piece.part(piece.rows.clone(), end);
-        part.from.strip = Some(Strip { at: strip * STRIP, of: cols }.into());
+        let mut part = piece.slice(piece.rows.clone(), end);
+        part.from.columns = Some(ColumnRange { at: strip * STRIP, of: cols }.into());
         end = part.rows.end;
         pieces.push(part);
     }
-    output.pieces = pieces.into();
+    output.segments = pieces.into();
     output.grid = Grid { rows: end, cols: STRIP };
 }
 
 /// Rows of which none may be taken without the others.
 fn together(output: &Output) -> u64 {
     let operands =
-        || output.pieces.iter().flat_map(|p| core::iter::once(&p.from).chain(p.against.as_deref()));
-    let asked = output.ask.encodings.iter().chain(&output.ask.identity).map(|e| e.dtype());
-    let flat = straddle(output.grid.cols, operands().map(|o| o.dtype).chain(asked));
+        || output.segments.iter().flat_map(|p| core::iter::once(&p.from).chain(p.against.as_deref()));
+    let asked = output.metrics.encodings.iter().chain(&output.metrics.identity).map(|e| e.dtype());
+    let flat = rows_per_block_boundary(output.grid.cols, operands().map(|o| o.dtype).chain(asked));
     operands().fold(flat, |g, o| lcm(g, o.map.group()))
 }
 

@@ -4,15 +4,15 @@
 //! that the compiler vectorises: first by lanes, then the rare ties (equal magnitudes of both signs, zeros
 //! of both signs) are settled by index as the sequential loop settles them.
 
-use super::{Refused, check_finite};
+use super::{EncodeError, check_finite};
 use crate::float::{f16_is_finite, f16_to_f32, f32_to_f16};
 
 /// Values in a small block.
 pub const LEN: usize = 32;
 /// The values of a small block.
-pub type Values = [f32; LEN];
+pub type BlockValues = [f32; LEN];
 /// The codes of a small block, one per byte.
-pub type Codes = [u8; LEN];
+pub type BlockCodes = [u8; LEN];
 
 /// A header field would be infinite because of the value at this place in the block.
 pub struct Overflow(pub usize);
@@ -23,13 +23,13 @@ pub fn encode_all<const N: usize, const B: usize>(
     src: &[f32],
     out: &mut [u8],
     encode: impl Fn(&[f32; N], &mut [u8; B]) -> Result<(), Overflow>,
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     check_finite(src)?;
     let (src, rest) = src.as_chunks::<N>();
     let (out, over) = out.as_chunks_mut::<B>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "whole blocks and their bytes");
     for (n, (values, bytes)) in src.iter().zip(out).enumerate() {
-        encode(values, bytes).map_err(|Overflow(at)| Refused::F16Overflow { index: n * N + at })?;
+        encode(values, bytes).map_err(|Overflow(at)| EncodeError::F16Overflow { index: n * N + at })?;
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub fn extremes<const N: usize>(values: &[f32; N]) -> (f32, f32) {
 
 /// Which of the extremes is to blame for a range that is too large: the one farther from zero.
 #[inline(always)]
-pub fn louder(min: f32, max: f32) -> f32 {
+pub fn larger_magnitude(min: f32, max: f32) -> f32 {
     if -min > max { min } else { max }
 }
 
@@ -112,7 +112,7 @@ pub fn reciprocal(d: f32) -> f32 {
 
 /// The codes of a block: `code(x)` truncated, at most `top`; all 0 where `id` is infinite.
 #[inline(always)]
-pub fn codes(values: &Values, id: f32, top: u8, code: impl Fn(f32) -> f32) -> Codes {
+pub fn codes(values: &BlockValues, id: f32, top: u8, code: impl Fn(f32) -> f32) -> BlockCodes {
     let mut out = [0; LEN];
     if id.is_finite() {
         for (q, &x) in out.iter_mut().zip(values) {
@@ -148,7 +148,7 @@ pub fn read_field<const B: usize>(bytes: &[u8; B], at: usize) -> f32 {
 
 /// ggml's nibbles: byte `j` holds code `j` low and code `j + 16` high; bits above the fourth are left out.
 #[inline(always)]
-pub fn pack_halves(codes: &Codes) -> [u8; LEN / 2] {
+pub fn pack_halves(codes: &BlockCodes) -> [u8; LEN / 2] {
     let (low, high) = codes.split_at(LEN / 2);
     let mut out = [0; LEN / 2];
     for ((byte, &l), &h) in out.iter_mut().zip(low).zip(high) {
@@ -159,7 +159,7 @@ pub fn pack_halves(codes: &Codes) -> [u8; LEN / 2] {
 
 /// The inverse of [`pack_halves`], for codes of four bits; ignores bytes past the sixteenth.
 #[inline(always)]
-pub fn unpack_halves(packed: &[u8]) -> Codes {
+pub fn unpack_halves(packed: &[u8]) -> BlockCodes {
     let mut out = [0; LEN];
     let (low, high) = out.split_at_mut(LEN / 2);
     for ((&byte, l), h) in packed.iter().zip(low).zip(high) {
@@ -171,7 +171,7 @@ pub fn unpack_halves(packed: &[u8]) -> Codes {
 
 /// The fifth bits of the codes, bit `j` for code `j`.
 #[inline(always)]
-pub fn fifth_bits(codes: &Codes) -> [u8; 4] {
+pub fn fifth_bits(codes: &BlockCodes) -> [u8; 4] {
     let mut bits = 0_u32;
     for (j, &q) in codes.iter().enumerate() {
         bits |= u32::from(q >> 4 & 1) << j;
@@ -181,7 +181,7 @@ pub fn fifth_bits(codes: &Codes) -> [u8; 4] {
 
 /// Puts the fifth bits back.
 #[inline(always)]
-pub fn with_fifth_bits(mut codes: Codes, bits: [u8; 4]) -> Codes {
+pub fn with_fifth_bits(mut codes: BlockCodes, bits: [u8; 4]) -> BlockCodes {
     let bits = u32::from_le_bytes(bits);
     for (j, q) in codes.iter_mut().enumerate() {
         *q |= ((bits >> j & 1) as u8) << 4;

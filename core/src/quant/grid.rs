@@ -15,19 +15,19 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 /// A combination of levels, by halves: the number of the first half's combination in the low byte, of the second's in
 /// the high one. Combinations are counted with the first value as the lowest digit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Point(u16);
+pub struct GridPoint(u16);
 
-impl Point {
+impl GridPoint {
     /// The point of two halves.
     #[inline(always)]
-    pub fn new(first: usize, second: usize) -> Point {
-        Point((first | second << 8) as u16)
+    pub fn new(first: usize, second: usize) -> GridPoint {
+        GridPoint((first | second << 8) as u16)
     }
 
     /// The point whose first half has the number `both % 256` and the second `both / 256`.
     #[inline(always)]
-    pub fn of_bytes(both: u16) -> Point {
-        Point(both)
+    pub fn of_bytes(both: u16) -> GridPoint {
+        GridPoint(both)
     }
 
     /// The combinations of both halves, each less than [`HALVES`].
@@ -37,7 +37,7 @@ impl Point {
     }
 }
 
-impl Point {
+impl GridPoint {
     /// The values of a point, by what the combinations of a half are worth.
     #[inline(always)]
     pub fn values<const N: usize, const H: usize>(self, rows: &[[f32; H]]) -> [f32; N] {
@@ -50,7 +50,7 @@ impl Point {
 pub const HALVES: usize = 128;
 
 /// Where a point is.
-pub enum Place<'a> {
+pub enum PointLookup<'a> {
     /// It is this entry.
     On(u16),
     /// These entries are near.
@@ -58,7 +58,7 @@ pub enum Place<'a> {
 }
 
 /// A grid for groups of `N` values, `H` in a half.
-pub struct Grid<const N: usize, const H: usize> {
+pub struct SignGrid<const N: usize, const H: usize> {
     entries: &'static [u16],
     /// How many different distances the entries near a point may have.
     shells: usize,
@@ -95,7 +95,7 @@ static OCTAL: [[f32; 2]; 64] = combinations::<8, 2, 64>();
 macro_rules! grids {
     ($($(#[$doc:meta])* $name:ident: $n:literal, $h:literal, $halves:ident, $shells:literal, $near:literal;)*) => { $(
         $(#[$doc])*
-        pub static $name: Grid<$n, $h> = Grid {
+        pub static $name: SignGrid<$n, $h> = SignGrid {
             entries: &grids::$name,
             shells: $shells,
             halves: &$halves,
@@ -128,7 +128,7 @@ grids! {
     IQ3_S: 4, 2, OCTAL, 3, 24_733;
 }
 
-impl<const N: usize, const H: usize> Grid<N, H> {
+impl<const N: usize, const H: usize> SignGrid<N, H> {
     /// Makes sure that the places are worked out.
     pub fn ready(&self) {
         if !self.ready.load(Acquire) {
@@ -137,30 +137,30 @@ impl<const N: usize, const H: usize> Grid<N, H> {
         }
     }
 
-    /// Where a point is; the grid must be [`ready`](Grid::ready).
+    /// Where a point is; the grid must be [`ready`](SignGrid::ready).
     #[inline(always)]
-    pub fn place(&self, point: Point) -> Place<'_> {
+    pub fn place(&self, point: GridPoint) -> PointLookup<'_> {
         let [first, second] = point.halves();
         let at = self.places[second * self.halves.len() + first].load(Relaxed);
         if at & ON != 0 {
-            return Place::On(at as u16);
+            return PointLookup::On(at as u16);
         }
         let start = (at >> LENGTH_BITS) as usize;
-        Place::Near(&self.near[start..start + (at & ((1 << LENGTH_BITS) - 1)) as usize])
+        PointLookup::Near(&self.near[start..start + (at & ((1 << LENGTH_BITS) - 1)) as usize])
     }
 
     /// The number of an entry.
     #[inline(always)]
-    pub fn index(&self, entry: Point) -> u16 {
+    pub fn index(&self, entry: GridPoint) -> u16 {
         match self.place(entry) {
-            Place::On(index) => index,
-            Place::Near(_) => 0,
+            PointLookup::On(index) => index,
+            PointLookup::Near(_) => 0,
         }
     }
 
     /// Twice the levels of a point, and one.
     #[inline(always)]
-    pub fn odd(&self, point: Point) -> [f32; N] {
+    pub fn odd(&self, point: GridPoint) -> [f32; N] {
         point.values(self.halves)
     }
 
@@ -171,14 +171,14 @@ impl<const N: usize, const H: usize> Grid<N, H> {
 
     /// The point of levels.
     #[inline(always)]
-    pub fn point(&self, levels: &[i32; N]) -> Point {
+    pub fn point(&self, levels: &[i32; N]) -> GridPoint {
         let base = if H == 4 { 3 } else { 8 };
         let half = |levels: &[i32]| levels.iter().rev().fold(0, |code, &l| code * base + l as usize);
-        Point::new(half(&levels[..H]), half(&levels[H..]))
+        GridPoint::new(half(&levels[..H]), half(&levels[H..]))
     }
 
     /// The point of entry number `index`.
-    pub fn entry(&self, index: usize) -> Point {
+    pub fn entry(&self, index: usize) -> GridPoint {
         let bits = if N == 8 { 2 } else { 3 };
         self.point(&core::array::from_fn(|i| {
             i32::from(self.entries[index] >> (bits * i)) & ((1 << bits) - 1)
@@ -186,19 +186,25 @@ impl<const N: usize, const H: usize> Grid<N, H> {
     }
 
     fn work_out(&self) {
-        let mut entries = [Point::default(); 2048];
+        let mut entries = [GridPoint::default(); 2048];
         let entries = &mut entries[..self.entries.len()];
         entries.iter_mut().enumerate().for_each(|(index, point)| *point = self.entry(index));
         let all = self.halves.len();
         let mut start = 0;
         for (place, number) in self.places.iter().zip(0..) {
-            start += self.work_out_place(entries, place, Point::new(number % all, number / all), start);
+            start += self.work_out_place(entries, place, GridPoint::new(number % all, number / all), start);
         }
         debug_assert_eq!(start, self.near.len());
     }
 
     /// Works out one place, whose list begins at `start`, and gives the length of the list.
-    fn work_out_place(&self, entries: &[Point], place: &AtomicU32, point: Point, start: usize) -> usize {
+    fn work_out_place(
+        &self,
+        entries: &[GridPoint],
+        place: &AtomicU32,
+        point: GridPoint,
+        start: usize,
+    ) -> usize {
         let mut distances = [0_u8; 2048];
         let distances = &mut distances[..entries.len()];
         let mut counts = [0_usize; 256];
@@ -235,10 +241,10 @@ impl<const N: usize, const H: usize> Grid<N, H> {
     }
 }
 
-impl Point {
+impl GridPoint {
     /// The point that a list holds.
     #[inline(always)]
-    pub fn load(slot: &AtomicU16) -> Point {
-        Point(slot.load(Relaxed))
+    pub fn load(slot: &AtomicU16) -> GridPoint {
+        GridPoint(slot.load(Relaxed))
     }
 }

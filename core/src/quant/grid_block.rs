@@ -3,29 +3,29 @@
 //!
 //! Knows no layout of any one type. ggml's `quantize_row_iq{2,3}*_impl` up to where they pack.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::Overflow;
-use super::fitted::loudest;
-use super::grid::{Grid, Point};
-use super::grid_fit::{self, Again, Scales};
-use super::grid_near::Lines;
-use super::wide::{LEN, Values};
-use super::{check_finite, positive};
+use super::grid::{GridPoint, SignGrid};
+use super::grid_fit::{self, RefitRule, ScaleCandidates};
+use super::nearest_grid_point::NeighbourLines;
+use super::super_block::{LEN, SuperBlockValues};
+use super::super_block_encode::loudest;
+use super::{check_finite, positive_scale};
 use crate::float::nearest_even;
 
 /// What is found for a sub-block: its scale, the entries of its `G` groups, and the signs of each eight values.
 #[derive(Clone, Copy)]
-pub struct Sub<const G: usize, const S: usize> {
+pub struct GridSubBlock<const G: usize, const S: usize> {
     pub scale: f32,
-    pub points: [Point; G],
+    pub points: [GridPoint; G],
     pub signs: [u8; S],
 }
 
 /// How a type searches the sub-blocks of a super-block.
-pub struct Search<const N: usize, const H: usize> {
-    pub grid: &'static Grid<N, H>,
-    pub scales: Scales,
-    pub again: Again,
+pub struct GridSearch<const N: usize, const H: usize> {
+    pub grid: &'static SignGrid<N, H>,
+    pub scales: ScaleCandidates,
+    pub again: RefitRule,
     /// A sub-block whose greatest magnitude is below this is taken for zeros.
     pub least: f32,
     /// Whether each eight values must have an even number of minuses: the sign that counts least is turned where not.
@@ -35,14 +35,14 @@ pub struct Search<const N: usize, const H: usize> {
 }
 
 /// The mean square, `factor` times, summed in index order; refused where it is too large to be a number.
-pub fn mean_square(values: &Values, factor: f32) -> Result<f32, Overflow> {
+pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overflow> {
     let sum = values.iter().fold(0.0, |sum, x| sum + x * x);
     let mean = factor * sum / LEN as f32;
     if mean.is_finite() { Ok(mean) } else { Err(loudest(values)) }
 }
 
 /// The weights of values by the importance of their columns, `importance * sqrt(sigma2 + x^2)`.
-pub fn weigh(values: &Values, importance: &Values, sigma2: f32) -> Values {
+pub fn weigh(values: &SuperBlockValues, importance: &SuperBlockValues, sigma2: f32) -> SuperBlockValues {
     core::array::from_fn(|i| importance[i] * libm::sqrtf(sigma2 + values[i] * values[i]))
 }
 
@@ -52,8 +52,8 @@ pub fn encode_columns<const B: usize>(
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    encode: impl Fn(&Values, Option<&Values>, &mut [u8; B]) -> Result<(), Overflow>,
-) -> Result<(), Refused> {
+    encode: impl Fn(&SuperBlockValues, Option<&SuperBlockValues>, &mut [u8; B]) -> Result<(), Overflow>,
+) -> Result<(), EncodeError> {
     check_finite(src)?;
     let (blocks, rest) = src.as_chunks::<LEN>();
     let (out, over) = out.as_chunks_mut::<B>();
@@ -64,7 +64,7 @@ pub fn encode_columns<const B: usize>(
     for (n, (values, bytes)) in blocks.iter().zip(out).enumerate() {
         let weights = columns.get(n.checked_rem(columns.len()).unwrap_or(0));
         encode(values, weights, bytes)
-            .map_err(|Overflow(at)| Refused::F16Overflow { index: n * LEN + at })?;
+            .map_err(|Overflow(at)| EncodeError::F16Overflow { index: n * LEN + at })?;
     }
     Ok(())
 }
@@ -83,16 +83,16 @@ fn magnitudes(x: &[f32; 8], weights: &[f32; 8], even: bool) -> ([f32; 8], u8) {
     (all, signs ^ 1 << least)
 }
 
-impl<const N: usize, const H: usize> Search<N, H> {
+impl<const N: usize, const H: usize> GridSearch<N, H> {
     /// Searches all sub-blocks of a super-block, with a lane for each of no more than `L` scales.
     pub fn all<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
         &self,
-        values: &Values,
-        weights: &Values,
-    ) -> Result<[Sub<G, S>; SUBS], Overflow> {
+        values: &SuperBlockValues,
+        weights: &SuperBlockValues,
+    ) -> Result<[GridSubBlock<G, S>; SUBS], Overflow> {
         self.grid.ready();
-        let mut lines = Lines::new(self.grid);
-        let zeros = Sub { scale: 0.0, points: [Point::default(); G], signs: [0; S] };
+        let mut lines = NeighbourLines::new(self.grid);
+        let zeros = GridSubBlock { scale: 0.0, points: [GridPoint::default(); G], signs: [0; S] };
         let mut subs = [zeros; SUBS];
         let parts = values.as_chunks::<8>().0.as_chunks::<S>().0.iter();
         let parts = parts.zip(weights.as_chunks::<8>().0.as_chunks::<S>().0);
@@ -105,12 +105,13 @@ impl<const N: usize, const H: usize> Search<N, H> {
 
     fn one<const G: usize, const S: usize, const L: usize>(
         &self,
-        lines: &mut Lines<N, H>,
+        lines: &mut NeighbourLines<N, H>,
         values: &[[f32; 8]; S],
         weights: &[[f32; 8]; S],
-    ) -> Option<Sub<G, S>> {
-        let mut sub = Sub { scale: 0.0, points: [Point::default(); G], signs: [0; S] };
-        let mut group = grid_fit::Sub { x: [[0.0; N]; G], weights: [[0.0; N]; G], roots: [[0.0; N]; G] };
+    ) -> Option<GridSubBlock<G, S>> {
+        let mut sub = GridSubBlock { scale: 0.0, points: [GridPoint::default(); G], signs: [0; S] };
+        let mut group =
+            grid_fit::GroupedSubBlock { x: [[0.0; N]; G], weights: [[0.0; N]; G], roots: [[0.0; N]; G] };
         let mut signs = [0; S];
         let eights = group.x.as_flattened_mut().as_chunks_mut::<8>().0.iter_mut().zip(&mut signs);
         for ((out, signs), (x, w)) in eights.zip(values.iter().zip(weights)) {
@@ -125,7 +126,7 @@ impl<const N: usize, const H: usize> Search<N, H> {
         let (max, first) = match self.first {
             None => (max, max / self.scales.top),
             Some(levels) => {
-                let first = positive::fit(group.x.as_flattened(), group.weights.as_flattened(), levels);
+                let first = positive_scale::fit(group.x.as_flattened(), group.weights.as_flattened(), levels);
                 (first * (levels - 1) as f32, first)
             }
         };

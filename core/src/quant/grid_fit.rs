@@ -6,12 +6,12 @@
 //! index order, products from the left; what is independent runs side by side, one of `L` lanes for each
 //! scale.
 
-use super::grid::{Grid, Place, Point};
-use super::grid_near::{Group, LOUD, Lines};
+use super::grid::{GridPoint, PointLookup, SignGrid};
+use super::nearest_grid_point::{GridGroup, LOUD, NeighbourLines};
 use crate::float::nearest_even;
 
 /// Which scales are tried: `1 / ((top + k * step) / max)` for `k` in `-reach..=reach`.
-pub struct Scales {
+pub struct ScaleCandidates {
     pub top: f32,
     pub step: f32,
     pub reach: i8,
@@ -19,7 +19,7 @@ pub struct Scales {
 
 /// What is kept of groups whose levels are on the grid once the best scale is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Again {
+pub enum RefitRule {
     /// Those groups; the others are placed anew.
     OffGrid,
     /// All groups if all are on it, else none.
@@ -29,15 +29,15 @@ pub enum Again {
 }
 
 /// What approximates a sub-block of `G` groups.
-pub struct Fit<const G: usize> {
+pub struct GridFit<const G: usize> {
     pub scale: f32,
-    pub points: [Point; G],
+    pub points: [GridPoint; G],
     /// Whether the signs of all values are to be turned.
     pub turned: bool,
 }
 
 /// The values of a sub-block in groups of `N`, and what each counts: in sums, and in distances.
-pub struct Sub<const N: usize, const G: usize> {
+pub struct GroupedSubBlock<const N: usize, const G: usize> {
     pub x: [[f32; N]; G],
     pub weights: [[f32; N]; G],
     pub roots: [[f32; N]; G],
@@ -47,7 +47,7 @@ pub struct Sub<const N: usize, const G: usize> {
 struct Tried<const G: usize, const L: usize> {
     /// The scales; lanes past the last repeat it.
     scales: [f32; L],
-    points: [[Point; L]; G],
+    points: [[GridPoint; L]; G],
     /// For each group the scales, by bits, with which its levels are on the grid.
     on_grid: [u32; G],
 }
@@ -55,13 +55,13 @@ struct Tried<const G: usize, const L: usize> {
 /// Below this [`nearest_even`] rounds to a whole number.
 const WHOLE: f32 = (1 << 22) as f32;
 
-impl<const N: usize, const G: usize> Sub<N, G> {
-    fn group<const H: usize>(&self, grid: &Grid<N, H>, g: usize) -> Group<N, H> {
-        Group { x: self.x[g], weights: self.roots[g], rows: grid.odd_rows() }
+impl<const N: usize, const G: usize> GroupedSubBlock<N, G> {
+    fn group<const H: usize>(&self, grid: &SignGrid<N, H>, g: usize) -> GridGroup<N, H> {
+        GridGroup { x: self.x[g], weights: self.roots[g], rows: grid.odd_rows() }
     }
 
     /// Sums of weight x value x level and weight x level x level.
-    fn sums<const H: usize>(&self, grid: &Grid<N, H>, points: &[Point; G]) -> (f32, f32) {
+    fn sums<const H: usize>(&self, grid: &SignGrid<N, H>, points: &[GridPoint; G]) -> (f32, f32) {
         let (mut cross, mut square) = (0.0, 0.0);
         for ((x, w), &point) in self.x.iter().zip(&self.weights).zip(points) {
             for ((&x, &w), q) in x.iter().zip(w).zip(grid.odd(point)) {
@@ -75,8 +75,8 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     /// The same sums for every scale that is tried.
     fn sums_of_all<const H: usize, const L: usize>(
         &self,
-        grid: &Grid<N, H>,
-        points: &[[Point; L]; G],
+        grid: &SignGrid<N, H>,
+        points: &[[GridPoint; L]; G],
     ) -> ([f32; L], [f32; L]) {
         let (mut cross, mut square) = ([0.0; L], [0.0; L]);
         for ((x, w), points) in self.x.iter().zip(&self.weights).zip(points) {
@@ -98,7 +98,7 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     }
 
     /// The levels nearest to group `g`, for a scale given by its inverse.
-    fn nearest_levels<const H: usize>(&self, grid: &Grid<N, H>, g: usize, inverse: f32) -> Point {
+    fn nearest_levels<const H: usize>(&self, grid: &SignGrid<N, H>, g: usize, inverse: f32) -> GridPoint {
         let top = top::<N>() as i32;
         grid.point(&self.x[g].map(|x| nearest_even(0.5 * (inverse * x - 1.0)).clamp(0, top)))
     }
@@ -107,16 +107,16 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     /// definition. None where every distance is too large to be a number; ggml stops the program there.
     fn take<const H: usize>(
         &self,
-        grid: &Grid<N, H>,
+        grid: &SignGrid<N, H>,
         g: usize,
         scale: f32,
         inverse: f32,
-    ) -> Option<(Point, bool)> {
+    ) -> Option<(GridPoint, bool)> {
         let point = self.nearest_levels(grid, g, inverse);
         match grid.place(point) {
-            Place::On(_) => Some((point, true)),
-            Place::Near(list) => {
-                let nearest = self.group(grid, g).nearest(list.iter().map(Point::load), scale);
+            PointLookup::On(_) => Some((point, true)),
+            PointLookup::Near(list) => {
+                let nearest = self.group(grid, g).nearest(list.iter().map(GridPoint::load), scale);
                 nearest.map(|entry| (entry, false))
             }
         }
@@ -125,11 +125,11 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     /// What group `g` takes with every scale.
     fn take_all<const H: usize, const L: usize>(
         &self,
-        grid: &Grid<N, H>,
-        lines: &mut Lines<N, H>,
+        grid: &SignGrid<N, H>,
+        lines: &mut NeighbourLines<N, H>,
         g: usize,
         (scales, inverses): (&[f32; L], &[f32; L]),
-        points: &mut [Point; L],
+        points: &mut [GridPoint; L],
     ) -> Option<u32> {
         let loudest = self.x[g].iter().fold(0.0, |max: f32, x| if x.abs() > max { x.abs() } else { max });
         lines.take(self.group(grid, g));
@@ -160,13 +160,13 @@ impl<const N: usize, const G: usize> Sub<N, G> {
         Some(on_grid)
     }
 
-    /// [`Sub::take_all`] by the definition.
+    /// [`GroupedSubBlock::take_all`] by the definition.
     fn take_one_by_one<const H: usize, const L: usize>(
         &self,
-        grid: &Grid<N, H>,
+        grid: &SignGrid<N, H>,
         g: usize,
         (scales, inverses): (&[f32; L], &[f32; L]),
-        points: &mut [Point; L],
+        points: &mut [GridPoint; L],
     ) -> Option<u32> {
         let mut on_grid = 0;
         for (lane, slot) in points.iter_mut().enumerate() {
@@ -180,9 +180,9 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     /// Tries all scales.
     fn try_all<const H: usize, const L: usize>(
         &self,
-        grid: &Grid<N, H>,
-        lines: &mut Lines<N, H>,
-        scales: &Scales,
+        grid: &SignGrid<N, H>,
+        lines: &mut NeighbourLines<N, H>,
+        scales: &ScaleCandidates,
         max: f32,
     ) -> Option<Tried<G, L>> {
         let inverses: [f32; L] = core::array::from_fn(|lane| {
@@ -191,7 +191,7 @@ impl<const N: usize, const G: usize> Sub<N, G> {
         });
         let mut tried = Tried {
             scales: inverses.map(|inverse| 1.0 / inverse),
-            points: [[Point::default(); L]; G],
+            points: [[GridPoint::default(); L]; G],
             on_grid: [0; G],
         };
         for g in 0..G {
@@ -204,13 +204,13 @@ impl<const N: usize, const G: usize> Sub<N, G> {
     /// The best fit, from a scale `first` that stands if none is better. Nothing where ggml would stop the program.
     pub fn fit<const H: usize, const L: usize>(
         &self,
-        grid: &Grid<N, H>,
-        lines: &mut Lines<N, H>,
-        scales: &Scales,
+        grid: &SignGrid<N, H>,
+        lines: &mut NeighbourLines<N, H>,
+        scales: &ScaleCandidates,
         max: f32,
         first: f32,
-        again: Again,
-    ) -> Option<Fit<G>> {
+        again: RefitRule,
+    ) -> Option<GridFit<G>> {
         let tried = self.try_all::<H, L>(grid, lines, scales, max)?;
         let (cross, square) = self.sums_of_all(grid, &tried.points);
         let (mut scale, mut best, mut winner) = (first, 0.0, None);
@@ -221,17 +221,17 @@ impl<const N: usize, const G: usize> Sub<N, G> {
                 (best, winner) = (scale * cross, Some(lane));
             }
         }
-        let mut points = [Point::default(); G];
-        let mut on_grid = [again == Again::OffGrid; G];
+        let mut points = [GridPoint::default(); G];
+        let mut on_grid = [again == RefitRule::OffGrid; G];
         if let Some(lane) = winner {
             points = tried.points.map(|points| points[lane]);
             on_grid = tried.on_grid.map(|on| on >> lane & 1 == 1);
         }
-        let some_off = again == Again::All || on_grid.contains(&false);
+        let some_off = again == RefitRule::All || on_grid.contains(&false);
         if some_off && scale > 0.0 {
             let inverse = 1.0 / scale;
             for g in 0..G {
-                if again != Again::OffGrid || !on_grid[g] {
+                if again != RefitRule::OffGrid || !on_grid[g] {
                     points[g] = self.take(grid, g, scale, inverse)?.0;
                 }
             }
@@ -241,7 +241,7 @@ impl<const N: usize, const G: usize> Sub<N, G> {
             }
         }
         // Not a number: ggml stops the program.
-        (scale.abs() <= f32::MAX).then_some(Fit { scale: scale.abs(), points, turned: scale < 0.0 })
+        (scale.abs() <= f32::MAX).then_some(GridFit { scale: scale.abs(), points, turned: scale < 0.0 })
     }
 }
 
@@ -254,7 +254,7 @@ const fn top<const N: usize>() -> u8 {
 fn levels_of_all<const N: usize, const H: usize, const L: usize>(
     x: &[f32; N],
     inverses: &[f32; L],
-) -> [Point; L] {
+) -> [GridPoint; L] {
     let (top, base) = (f32::from(top::<N>()), f32::from(top::<N>() + 1));
     let mut halves = [[0.0; L]; 2];
     for (half, x) in halves.iter_mut().zip(x.as_chunks::<H>().0) {
@@ -270,6 +270,6 @@ fn levels_of_all<const N: usize, const H: usize, const L: usize>(
     }
     // All whole numbers, and exact; in the low bits of the sum they are integers.
     core::array::from_fn(|lane| {
-        Point::of_bytes((halves[0][lane] + 256.0 * halves[1][lane] + 8_388_608.0).to_bits() as u16)
+        GridPoint::of_bytes((halves[0][lane] + 256.0 * halves[1][lane] + 8_388_608.0).to_bits() as u16)
     })
 }

@@ -9,19 +9,20 @@
 //! the greatest is 15/2 steps, and the `d` that is stored is 1.1125 times the least squares fit of all.
 //! All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, scale_field};
-use super::fitted::loudest;
 use super::grid;
-use super::grid::Point;
+use super::grid::GridPoint;
 use super::grid_block::{encode_columns, mean_square, share, weigh};
-use super::grid_near::Lines;
 use super::grids::IQ1_S;
-use super::spread::put_iq1;
-use super::ternary::{
-    LEVELS, STEP, Split, Sums, add_sums, at, best_split, chunk, levels, order, place, values as entry_values,
+use super::iq1_search::{
+    LEVELS, STEP, TernarySplit, TernarySums, add_sums, at, best_split, chunk, levels, order, place,
+    values as entry_values,
 };
-use super::wide::Values;
+use super::nearest_grid_point::NeighbourLines;
+use super::sign_grid::put_iq1;
+use super::super_block::SuperBlockValues;
+use super::super_block_encode::loudest;
 use crate::float::f16_to_f32;
 
 const BYTES: usize = 56;
@@ -30,32 +31,36 @@ const LEAST: f32 = 1e-7;
 
 /// What is found for a sub-block.
 #[derive(Clone, Copy, Default)]
-struct Sub {
+struct Iq1mSubBlock {
     scale: f32,
-    entries: [Point; 2],
+    entries: [GridPoint; 2],
     minus: [bool; 2],
     zeros: bool,
 }
 
-impl Sub {
+impl Iq1mSubBlock {
     /// The values of its groups before the scale.
     fn values(&self, k: usize) -> [f32; 8] {
         entry_values(self.entries[k], self.minus[k])
     }
 }
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+    let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     grid::IQ1_S.ready();
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
     let parts = || values.as_chunks::<16>().0.iter().zip(weights.as_chunks::<16>().0);
-    let mut lines = Lines::new(&grid::IQ1_S);
-    let mut subs = [Sub::default(); 16];
+    let mut lines = NeighbourLines::new(&grid::IQ1_S);
+    let mut subs = [Iq1mSubBlock::default(); 16];
     for (sub, (x, w)) in subs.iter_mut().zip(parts()) {
         *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
     }
@@ -86,8 +91,8 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 /// Searches a sub-block. None where its sums are too large to be numbers.
-fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Sub> {
-    let first = Sub { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Sub::default() };
+fn search(lines: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Iq1mSubBlock> {
+    let first = Iq1mSubBlock { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Iq1mSubBlock::default() };
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
         return Some(first);
@@ -96,7 +101,7 @@ fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option
     let Some(split) = split(x, weights, &order) else { return Some(first) };
     let turned = split.scale < 0.0;
     let minus = [split.shifts / 2, split.shifts % 2].map(|minus| (minus == 1) != turned);
-    let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
+    let mut sub = Iq1mSubBlock { scale: split.scale.abs(), minus, ..Iq1mSubBlock::default() };
     let levels = levels(&order, &split);
     let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
     let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
@@ -113,7 +118,7 @@ fn search(lines: &mut Lines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option
 }
 
 /// The best split into three levels; the bits of its shifts are the numbers of [`LEVELS`], the first group's above.
-fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Split> {
+fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<TernarySplit> {
     const L: usize = 20;
     // For each group the sums over its own values before a border in the order of all, at the border's place.
     let (mut sum_x, mut sum_w) = ([[0.0; L]; 2], [[0.0; L]; 2]);
@@ -153,7 +158,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Spli
                     }
                 }
             }
-            let mut sums = Sums { cross: [[0.0; STEP]; 4], square: [[0.0; STEP]; 4] };
+            let mut sums = TernarySums { cross: [[0.0; STEP]; 4], square: [[0.0; STEP]; 4] };
             for shifts in 0..4 {
                 let (a, b) = (shifts / 2, shifts % 2);
                 for lane in 0..STEP {
@@ -167,7 +172,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Spli
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let word = |k: usize| u16::from_le_bytes([bytes[48 + 2 * k], bytes[49 + 2 * k]]);
         let words = [word(0), word(1), word(2), word(3)];
         let d = f16_to_f32((0..4).fold(0, |field, k| field | words[k] >> 12 << (4 * k)));

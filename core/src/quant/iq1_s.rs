@@ -8,18 +8,19 @@
 //! `d` that is stored is 1.125 times theirs. All zeros: everything 0, but for other zeros in a super-block the shift is
 //! upwards and the first entry stands.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
-use super::fitted::loudest;
 use super::grid;
 use super::grid_block::{encode_columns, mean_square, share, weigh};
-use super::grid_near::Lines;
 use super::grids::IQ1_S;
-use super::spread::put_iq1;
-use super::ternary::{
-    LEVELS, STEP, Split, Sums, add_sums, at, best_split, chunk, levels, order, place, values as entry_values,
+use super::iq1_search::{
+    LEVELS, STEP, TernarySplit, TernarySums, add_sums, at, best_split, chunk, levels, order, place,
+    values as entry_values,
 };
-use super::wide::Values;
+use super::nearest_grid_point::NeighbourLines;
+use super::sign_grid::put_iq1;
+use super::super_block::SuperBlockValues;
+use super::super_block_encode::loudest;
 
 const BYTES: usize = 50;
 /// A sub-block whose greatest magnitude is below this is taken for zeros.
@@ -27,23 +28,27 @@ const LEAST: f32 = 1e-12;
 
 /// What is found for a sub-block.
 #[derive(Clone, Copy, Default)]
-struct Sub {
+struct Iq1sSubBlock {
     scale: f32,
     indices: [u16; 4],
     minus: bool,
 }
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+    let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     grid::IQ1_S.ready();
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
-    let mut lines = Lines::new(&grid::IQ1_S);
-    let mut subs = [Sub::default(); 8];
+    let mut lines = NeighbourLines::new(&grid::IQ1_S);
+    let mut subs = [Iq1sSubBlock::default(); 8];
     let parts = values.as_chunks::<32>().0.iter().zip(weights.as_chunks::<32>().0);
     for (sub, (x, w)) in subs.iter_mut().zip(parts) {
         *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
@@ -64,15 +69,15 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 /// Searches a sub-block. None where its sums are too large to be numbers.
-fn search(lines: &mut Lines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option<Sub> {
+fn search(lines: &mut NeighbourLines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option<Iq1sSubBlock> {
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
-        return Some(Sub::default());
+        return Some(Iq1sSubBlock::default());
     }
     let order = order(x);
-    let Some(split) = split(x, weights, &order) else { return Some(Sub::default()) };
+    let Some(split) = split(x, weights, &order) else { return Some(Iq1sSubBlock::default()) };
     let minus = (split.shifts == 1) != (split.scale < 0.0);
-    let mut sub = Sub { scale: split.scale.abs(), minus, ..Sub::default() };
+    let mut sub = Iq1sSubBlock { scale: split.scale.abs(), minus, ..Iq1sSubBlock::default() };
     let levels = levels(&order, &split);
     let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
     let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
@@ -89,7 +94,7 @@ fn search(lines: &mut Lines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option
 }
 
 /// The best split into three levels; its shifts are the number of [`LEVELS`].
-fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Split> {
+fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<TernarySplit> {
     const L: usize = 36;
     // The sums over the values before a border, at its place.
     let (mut sum_x, mut sum_w) = ([0.0; L], [0.0; L]);
@@ -108,7 +113,7 @@ fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Spli
         #[inline(always)]
         |low, start| {
             let low = at::<32>(low);
-            let mut sums = Sums { cross: [[0.0; STEP]; 2], square: [[0.0; STEP]; 2] };
+            let mut sums = TernarySums { cross: [[0.0; STEP]; 2], square: [[0.0; STEP]; 2] };
             let (x, w): (&[f32; STEP], &[f32; STEP]) = (chunk(&sum_x, start), chunk(&sum_w, start));
             for (k, q) in LEVELS.iter().enumerate() {
                 let (below_x, below_w) = (sum_x[low] * q[0], sum_w[low] * q[0] * q[0]);
@@ -124,7 +129,7 @@ fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Spli
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let pairs = bytes[34..].as_chunks::<2>().0;
         for (k, out) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {

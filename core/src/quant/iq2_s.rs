@@ -6,30 +6,34 @@
 //! grid are placed anew with the best scale, scales are shared out so that the greatest is 31/2 steps, and the
 //! `d` that is stored is 0.9875 times theirs. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{Search, encode_columns, mean_square, share, weigh};
-use super::grid_fit::{Again, Scales};
+use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::IQ2_S;
-use super::spread::put_iq2;
-use super::wide::Values;
+use super::sign_grid::put_iq2;
+use super::super_block::SuperBlockValues;
 
 const BYTES: usize = 82;
-const SEARCH: Search<8, 4> = Search {
+const SEARCH: GridSearch<8, 4> = GridSearch {
     grid: &grid::IQ2_S,
-    scales: Scales { top: 5.0, step: 0.1, reach: 9 },
-    again: Again::OffGrid,
+    scales: ScaleCandidates { top: 5.0, step: 0.1, reach: 9 },
+    again: RefitRule::OffGrid,
     least: 1e-8,
     even: false,
     first: None,
 };
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let sigma2 = mean_square(values, 2.0)?;
     let weights = match importance {
@@ -54,7 +58,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         for (k, out) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {
             let upper = u16::from(bytes[66 + k / 4] >> (2 * (k % 4)) & 3);

@@ -6,32 +6,36 @@
 //! a grid, all groups are placed anew with the best one, and scales are shared out so that the greatest is 31/2
 //! steps. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{Search, encode_columns, mean_square, share, weigh};
-use super::grid_fit::{Again, Scales};
+use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::IQ2_XXS;
-use super::searches::EPSILON;
-use super::spread::{even_signs, put_iq2};
-use super::wide::Values;
+use super::scale_search::EPSILON;
+use super::sign_grid::{even_signs, put_iq2};
+use super::super_block::SuperBlockValues;
 
 const BYTES: usize = 66;
-const SEARCH: Search<8, 4> = Search {
+const SEARCH: GridSearch<8, 4> = GridSearch {
     grid: &grid::IQ2_XXS,
-    scales: Scales { top: 5.0, step: 0.1, reach: 6 },
-    again: Again::All,
+    scales: ScaleCandidates { top: 5.0, step: 0.1, reach: 6 },
+    again: RefitRule::All,
     least: EPSILON,
     even: true,
     first: Some(4),
 };
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
-    let Some(_) = importance else { return Err(Refused::NeedsImportance) };
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+    let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
     let subs = SEARCH.all::<4, 4, 8, 16>(values, &weights)?;
@@ -49,7 +53,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let parts = bytes[2..].as_chunks::<8>().0;
         for (k, out) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {

@@ -10,31 +10,35 @@
 //! the low bits and signs of all later ones lie one sub-block too early, while their upper bits and scales do not. What
 //! such a super-block decodes to is not what went in, there as here; the bytes are the contract.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{Search, encode_columns, mean_square, share, weigh};
-use super::grid_fit::{Again, Scales};
+use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::{IQ3_S, IQ3_S_LEVELS};
-use super::spread::put_iq3;
-use super::wide::Values;
+use super::sign_grid::put_iq3;
+use super::super_block::SuperBlockValues;
 
 const BYTES: usize = 110;
-const SEARCH: Search<4, 2> = Search {
+const SEARCH: GridSearch<4, 2> = GridSearch {
     grid: &grid::IQ3_S,
-    scales: Scales { top: 15.0, step: 0.2, reach: 9 },
-    again: Again::AllUnlessOn,
+    scales: ScaleCandidates { top: 15.0, step: 0.2, reach: 9 },
+    again: RefitRule::AllUnlessOn,
     // Only zeros are zeros.
     least: f32::from_bits(1),
     even: false,
     first: None,
 };
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let sigma2 = mean_square(values, 2.0)?;
     let weights = match importance {
@@ -62,7 +66,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let entries = bytes[2..66].as_chunks::<2>().0;
         for (k, (out, low)) in values.as_chunks_mut::<8>().0.iter_mut().zip(entries).enumerate() {

@@ -6,30 +6,34 @@
 //! with the best scale, scales are shared out so that the greatest is 31/2 steps, and the `d` that is stored is
 //! 1.0125 times theirs. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{Search, encode_columns, mean_square, share, weigh};
-use super::grid_fit::{Again, Scales};
+use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::{IQ3_XXS, IQ3_XXS_LEVELS};
-use super::spread::{even_signs, put_iq3};
-use super::wide::Values;
+use super::sign_grid::{even_signs, put_iq3};
+use super::super_block::SuperBlockValues;
 
 const BYTES: usize = 98;
-const SEARCH: Search<4, 2> = Search {
+const SEARCH: GridSearch<4, 2> = GridSearch {
     grid: &grid::IQ3_XXS,
-    scales: Scales { top: 15.0, step: 0.2, reach: 15 },
-    again: Again::OffGrid,
+    scales: ScaleCandidates { top: 15.0, step: 0.2, reach: 15 },
+    again: RefitRule::OffGrid,
     least: 1e-8,
     even: true,
     first: None,
 };
 
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
 
-fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(
+    values: &SuperBlockValues,
+    importance: Option<&SuperBlockValues>,
+    out: &mut [u8; BYTES],
+) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let sigma2 = mean_square(values, 2.0)?;
     let weights = match importance {
@@ -53,7 +57,7 @@ fn encode_block(values: &Values, importance: Option<&Values>, out: &mut [u8; BYT
 }
 
 pub fn decode(src: &[u8], out: &mut [f32]) {
-    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut Values| {
+    decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let words = bytes[66..].as_chunks::<4>().0;
         let entries = bytes[2..66].as_chunks::<2>().0;

@@ -2,34 +2,34 @@
 //! `w = d * (scale - 32) * level(q)`, one scale of six bits for 32 values, the levels those of IQ4_NL.
 //! Knows nothing but its 136 bytes.
 //!
-//! `quantize_iq4_xs`: scales are those of [`Searches::iq4`], shared out so that the one of greatest magnitude (the first of equals)
+//! `quantize_iq4_xs`: scales are those of [`ScaleSearch::iq4`], shared out so that the one of greatest magnitude (the first of equals)
 //! is -32 steps; the codes are those of `x * (1/s)`, with `s` the scale in steps of the unrounded `d`, and of 0 where
-//! it is 0. All zeros, or none that counts: `d = -0`, scales 0 (stored as 32), codes 8. Importance: [`super::weighted`].
+//! it is 0. All zeros, or none that counts: `d = -0`, scales 0 (stored as 32), codes 8. Importance: [`super::imatrix_weights`].
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, reciprocal, scale_field};
 use super::codebook::{IQ4, nearest_iq4};
-use super::fitted::{BATCH, each, encode_batches, loudest, signed_max};
-use super::searches::{Searches, Weights};
-use super::weighted::{Columns, Weighed};
-use super::wide::{Values, pack_nibbles, unpack_nibbles};
+use super::imatrix_weights::{ColumnWeights, SuperBlockWeights};
+use super::scale_search::{ScaleSearch, SearchWeights};
+use super::super_block::{SuperBlockValues, pack_nibbles, unpack_nibbles};
+use super::super_block_encode::{BATCH, each, encode_batches, loudest, signed_max};
 use crate::float::nearest_even;
 
 const BYTES: usize = 136;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
-    let columns = importance.map(|importance| Columns::new(importance, src));
-    let search = |first, values: &[Values], scales: &mut [[f32; 8]]| {
+) -> Result<(), EncodeError> {
+    let columns = importance.map(|importance| ColumnWeights::new(importance, src));
+    let search = |first, values: &[SuperBlockValues], scales: &mut [[f32; 8]]| {
         let (x, all) = (values.as_flattened().as_chunks::<32>().0, scales.as_flattened_mut());
-        let Some(columns) = columns else { return searches.iq4(x, Weights::Square, all) };
+        let Some(columns) = columns else { return searches.iq4(x, SearchWeights::Square, all) };
         let spread = |sum: f32| sum * (2.0 / 256.0);
-        let weighed = Weighed::<8>::new::<32, S>(searches, columns, first, values, spread);
+        let weighed = SuperBlockWeights::<8>::new::<32, S>(searches, columns, first, values, spread);
         searches.iq4(x, weighed.given(), all);
         weighed.spoil(scales, |scales| &mut scales[0]);
     };
@@ -44,7 +44,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write(found: &[f32; 8], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(found: &[f32; 8], values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     // ggml writes nonsense for sub-blocks so loud that their sums overflow.
     if !found.iter().all(|s| s.is_finite()) {
         return Err(loudest(values));
@@ -81,7 +81,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let d = read_field(bytes, 0);
     let codes = unpack_nibbles::<16>(&bytes[8..]);
     let parts = values.as_chunks_mut::<32>().0.iter_mut().zip(codes.as_chunks::<32>().0);

@@ -15,20 +15,20 @@
 //! Slots past the end of a partial block hold the code of 0.0: 8 when symmetric, the clamped
 //! `round((0 - min) / scale)` when not.
 
-use super::block::{LEN, Overflow, Values, absmax, extremes, field, louder, read_field};
-use super::{Refused, check_finite};
+use super::block::{BlockValues, LEN, Overflow, absmax, extremes, field, larger_magnitude, read_field};
+use super::{EncodeError, check_finite};
 use crate::float::{f32_to_f16, round_half_away};
 
 /// Bytes of a block.
 pub(super) const BYTES: usize = 20;
 
 #[inline(always)]
-pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, asym_block)
 }
 
 #[inline(always)]
-pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, sym_block)
 }
 
@@ -37,8 +37,8 @@ pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), 
 fn encode_flat(
     src: &[f32],
     out: &mut [u8],
-    encode: impl Fn(&Values, usize, &mut [u8; BYTES]) -> Result<(), Overflow>,
-) -> Result<(), Refused> {
+    encode: impl Fn(&BlockValues, usize, &mut [u8; BYTES]) -> Result<(), Overflow>,
+) -> Result<(), EncodeError> {
     check_finite(src)?;
     let (blocks, tail) = src.as_chunks::<LEN>();
     let (out, over) = out.as_chunks_mut::<BYTES>();
@@ -48,7 +48,8 @@ fn encode_flat(
     let last = (!tail.is_empty()).then_some((&padded, tail.len()));
     let all = blocks.iter().map(|b| (b, LEN)).chain(last);
     for (n, ((values, real), bytes)) in all.zip(out).enumerate() {
-        encode(values, real, bytes).map_err(|Overflow(at)| Refused::F16Overflow { index: n * LEN + at })?;
+        encode(values, real, bytes)
+            .map_err(|Overflow(at)| EncodeError::F16Overflow { index: n * LEN + at })?;
     }
     Ok(())
 }
@@ -60,7 +61,7 @@ fn usable(s: f32) -> f32 {
 }
 
 #[inline(always)]
-fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn asym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = match values.get(..real) {
         // With the first element in the empty slots the extremes are those of the real ones.
         Some(some) if real < LEN => {
@@ -72,14 +73,14 @@ fn asym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(),
     };
     let scale = usable((max - min) / 15.0);
     let inverse = 1.0 / scale;
-    out[..2].copy_from_slice(&field(scale, &values[..real], louder(min, max))?);
+    out[..2].copy_from_slice(&field(scale, &values[..real], larger_magnitude(min, max))?);
     out[2..4].copy_from_slice(&field(min, &values[..real], min)?);
     pack_pairs(values, &mut out[4..], |w| round_half_away((w - min) * inverse));
     Ok(())
 }
 
 #[inline(always)]
-fn sym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn sym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     let scale = usable(top / 7.0);
     let inverse = 1.0 / scale;
@@ -92,7 +93,7 @@ fn sym_block(values: &Values, real: usize, out: &mut [u8; BYTES]) -> Result<(), 
 
 /// Writes the clamped codes, two neighbours to a byte.
 #[inline(always)]
-fn pack_pairs(values: &Values, out: &mut [u8], code: impl Fn(f32) -> i32) {
+fn pack_pairs(values: &BlockValues, out: &mut [u8], code: impl Fn(f32) -> i32) {
     let mut codes = [0_u8; LEN];
     for (q, &w) in codes.iter_mut().zip(values) {
         *q = code(w).clamp(0, 15) as u8;

@@ -3,19 +3,19 @@
 //! One file per block type; this file only names them. Nothing here knows of files, tensors, rows of a tensor
 //! or containers: a slice of numbers goes in, bytes come out. The bytes are the contract: ggml's types equal
 //! the reference quantizers of ggml 0.25 (`ggml-quants.c`) built for x86-64, that is IEEE binary32 in index
-//! order with no multiply-add contracted; the lattice block is specified in [`lattice`]'s own module.
+//! order with no multiply-add contracted; the lattice block is specified in `lattice`'s own module.
 
 mod block;
 pub mod codebook;
-mod fitted;
-pub mod floor;
+pub mod gaussian_error;
 mod grid;
 mod grid_block;
 mod grid_fit;
-mod grid_near;
 mod grids;
+mod imatrix_weights;
 mod iq1_m;
 mod iq1_s;
+mod iq1_search;
 mod iq2_s;
 mod iq2_xs;
 mod iq2_xxs;
@@ -25,9 +25,10 @@ mod iq4_nl;
 mod iq4_xs;
 mod lattice;
 mod mxfp4;
+mod nearest_grid_point;
 mod nvfp4;
 mod plain;
-mod positive;
+mod positive_scale;
 mod q1_0;
 mod q2_0;
 mod q2_k;
@@ -42,23 +43,22 @@ mod q6_k;
 mod q8_0;
 mod q8_1;
 mod q8_k;
-mod search;
-pub mod searches;
+mod scalar_search;
+pub mod scale_search;
+mod sign_grid;
 pub mod six_bits;
-mod spread;
-mod ternary;
+mod super_block;
+mod super_block_encode;
 mod tq1_0;
 mod tq2_0;
 mod transcode;
-mod weighted;
-mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
-pub use search::OneByOne;
-use searches::Searches;
+pub use scalar_search::ScalarSearch;
+use scale_search::ScaleSearch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
@@ -76,7 +76,7 @@ pub enum Encoding {
 
 /// What an encoder makes of an importance row: one weight for each column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Importance {
+pub enum ImportanceUse {
     /// It makes no difference.
     Ignored,
     /// It steers the search.
@@ -99,17 +99,17 @@ impl Encoding {
     }
 
     /// What its encoder makes of an importance row.
-    pub const fn importance(self) -> Importance {
+    pub const fn importance(self) -> ImportanceUse {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K};
-        let Encoding::Type(d) = self else { return Importance::Ignored };
+        let Encoding::Type(d) = self else { return ImportanceUse::Ignored };
         match d {
-            IQ2_XXS | IQ2_XS | IQ1_S | IQ1_M => Importance::Required,
-            IQ2_S | IQ3_XXS | IQ3_S => Importance::Wanted,
+            IQ2_XXS | IQ2_XS | IQ1_S | IQ1_M => ImportanceUse::Required,
+            IQ2_S | IQ3_XXS | IQ3_S => ImportanceUse::Wanted,
             Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q2_K | Q3_K | Q4_K | Q5_K | Q6_K | IQ4_NL | IQ4_XS => {
-                Importance::Optional
+                ImportanceUse::Optional
             }
-            _ => Importance::Ignored,
+            _ => ImportanceUse::Ignored,
         }
     }
 
@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for Encoding {
 
 /// Why an encoder or transcoder would not write; indices count from the start of the slice it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum EncodeError {
     /// NaN or infinity where the encoding needs a number; the first one.
     NonFinite {
         /// Which element.
@@ -202,50 +202,54 @@ pub enum Refused {
     NoCodec,
 }
 
-impl Refused {
+impl EncodeError {
     /// The error to show; its element counts from the start of the slice.
     pub fn error(self) -> Error {
         let new = |code, message: &str, at: usize| Error::new(code, message).element(at as u64);
         match self {
-            Refused::NonFinite { index } => new(Code::NonFinite, "NaN or infinity cannot be encoded", index),
-            Refused::F16Overflow { index } => {
+            EncodeError::NonFinite { index } => {
+                new(Code::NonFinite, "NaN or infinity cannot be encoded", index)
+            }
+            EncodeError::F16Overflow { index } => {
                 new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
             }
-            Refused::BF16Overflow { index } => {
+            EncodeError::BF16Overflow { index } => {
                 new(Code::BF16Overflow, "the value is too large for BF16: it would become infinite", index)
             }
-            Refused::F32Overflow { index } => {
+            EncodeError::F32Overflow { index } => {
                 new(Code::F32Overflow, "the value is too large for F32: it would become infinite", index)
             }
-            Refused::NotExact { block } => {
+            EncodeError::NotExact { block } => {
                 let at = block as u64 * block::LEN as u64;
                 Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
                     .element(at)
             }
-            Refused::NeedsImportance => Error::new(
+            EncodeError::NeedsImportance => Error::new(
                 Code::NeedsImportance,
                 "this type needs an importance matrix: its few bits must know which columns matter",
             ),
-            Refused::NoCodec => Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded"),
+            EncodeError::NoCodec => {
+                Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded")
+            }
         }
     }
 
     /// The same refusal, seen from a slice that starts `elements` earlier.
     #[must_use]
-    pub fn shifted(self, elements: usize) -> Refused {
+    pub fn shifted(self, elements: usize) -> EncodeError {
         match self {
-            Refused::NonFinite { index } => Refused::NonFinite { index: index + elements },
-            Refused::F16Overflow { index } => Refused::F16Overflow { index: index + elements },
-            Refused::BF16Overflow { index } => Refused::BF16Overflow { index: index + elements },
-            Refused::F32Overflow { index } => Refused::F32Overflow { index: index + elements },
-            Refused::NotExact { block } => Refused::NotExact { block: block + elements / block::LEN },
-            Refused::NeedsImportance | Refused::NoCodec => self,
+            EncodeError::NonFinite { index } => EncodeError::NonFinite { index: index + elements },
+            EncodeError::F16Overflow { index } => EncodeError::F16Overflow { index: index + elements },
+            EncodeError::BF16Overflow { index } => EncodeError::BF16Overflow { index: index + elements },
+            EncodeError::F32Overflow { index } => EncodeError::F32Overflow { index: index + elements },
+            EncodeError::NotExact { block } => EncodeError::NotExact { block: block + elements / block::LEN },
+            EncodeError::NeedsImportance | EncodeError::NoCodec => self,
         }
     }
 }
 
-impl From<Refused> for Error {
-    fn from(r: Refused) -> Error {
+impl From<EncodeError> for Error {
+    fn from(r: EncodeError) -> Error {
         r.error()
     }
 }
@@ -258,7 +262,7 @@ impl From<Refused> for Error {
 ///
 /// # Panics
 /// Where the lengths do not belong together: they are the caller's, never a file's.
-pub type EncodeFn = fn(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused>;
+pub type EncodeFn = fn(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError>;
 
 /// Decodes whole blocks; the values after `out`'s end in a partial last lattice block are dropped. Any bytes
 /// decode to something.
@@ -271,7 +275,7 @@ pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
 ///
 /// # Panics
 /// Where the lengths do not belong together: they are the caller's, never a file's.
-pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), Refused>;
+pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError>;
 
 /// One table, used in two ways: as function pointers, and called in place, so that an engine compiles the same source
 /// once more for the instructions that it has.
@@ -285,7 +289,7 @@ macro_rules! codecs {
         pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             match e {
                 $($encoding => Some($encode),)*
-                $(Encoding::Type($searched) => Some(|x, w, out| $search(OneByOne, x, w, out)),)*
+                $(Encoding::Type($searched) => Some(|x, w, out| $search(ScalarSearch, x, w, out)),)*
                 _ => None,
             }
         }
@@ -300,26 +304,26 @@ macro_rules! codecs {
 
         /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
         #[inline(always)]
-        pub fn encode_with<S: Searches>(
+        pub fn encode_with<S: ScaleSearch>(
             searches: S,
             e: Encoding,
             src: &[f32],
             importance: Option<&[f32]>,
             out: &mut [u8],
-        ) -> Result<(), Refused> {
+        ) -> Result<(), EncodeError> {
             match e {
                 $($encoding => $encode(src, importance, out),)*
                 $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
-                _ => Err(Refused::NoCodec),
+                _ => Err(EncodeError::NoCodec),
             }
         }
 
         /// What [`decoder`] names, called here.
         #[inline(always)]
-        pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), Refused> {
+        pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
             match d {
                 $($dtype => $decode(src, out),)*
-                _ => return Err(Refused::NoCodec),
+                _ => return Err(EncodeError::NoCodec),
             }
             check_decoded(d, src, out)
         }
@@ -412,20 +416,20 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
 
 /// Refuses the first finite value of `src` that became infinite in `values`, into which [`decoder`] decoded it.
 #[inline(always)]
-pub fn check_decoded(d: DType, src: &[u8], values: &[f32]) -> Result<(), Refused> {
+pub fn check_decoded(d: DType, src: &[u8], values: &[f32]) -> Result<(), EncodeError> {
     if d == DType::F64 { plain::check_f32_range(src, values) } else { Ok(()) }
 }
 
 /// Refuses the first NaN or infinity.
 #[inline(always)]
-pub fn check_finite(values: &[f32]) -> Result<(), Refused> {
+pub fn check_finite(values: &[f32]) -> Result<(), EncodeError> {
     const EXPONENT: u32 = 0x7F80_0000;
     let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
     // A whole stretch is judged without a branch, so that it vectorises; only a guilty one is searched.
     for (n, stretch) in values.chunks(256).enumerate() {
         if stretch.iter().fold(false, |any, x| any | bad(x)) {
             let within = stretch.iter().position(bad).unwrap_or(0);
-            return Err(Refused::NonFinite { index: n * 256 + within });
+            return Err(EncodeError::NonFinite { index: n * 256 + within });
         }
     }
     Ok(())

@@ -6,20 +6,20 @@
 //! and those become zeros by any scale), with `log2f` rounding up to a power of two from just below it; codes
 //! are the nearest, of equally near ones the smaller magnitude. All zeros: everything 0. Nothing is too large.
 
-use super::Refused;
-use super::block::{Overflow, Values, absmax, decode_all, encode_all, pack_halves, unpack_halves};
+use super::EncodeError;
+use super::block::{BlockValues, Overflow, absmax, decode_all, encode_all, pack_halves, unpack_halves};
 use super::codebook::{E2M1, nearest_e2m1};
 use crate::float::{e8m0_half_to_f32, floor_log2};
 
 const BYTES: usize = 17;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     out[0] = if top > 0.0 { (floor_log2(top) + 125) as u8 } else { 0 };
     let d = e8m0_half_to_f32(out[0]);
@@ -33,7 +33,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let d = e8m0_half_to_f32(bytes[0]);
     for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[1..])) {
         *x = E2M1[usize::from(q & 15)] * d;

@@ -4,7 +4,7 @@
 //! `quantize_row_nvfp4_ref`: the scale is that of `absmax / 6`, 448 for all from 256 on, so values beyond 2688 are cut off;
 //! codes are the nearest by the stored scale, of equally near ones the smaller magnitude. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all};
 use super::codebook::{E2M1, nearest_e2m1};
 use crate::float::{f32_to_ue4m3, ue4m3_to_f32};
@@ -14,7 +14,7 @@ const BYTES: usize = 36;
 const LEN: usize = 64;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 

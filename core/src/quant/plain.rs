@@ -1,6 +1,6 @@
 //! Types without blocks: each value on its own. Knows nothing of what the values mean.
 
-use super::{Refused, check_finite};
+use super::{EncodeError, check_finite};
 use crate::float::{bf16_to_f32, f8_e4m3_to_f32, f8_e5m2_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 
 /// Writes each value by `put`.
@@ -25,14 +25,14 @@ fn decode_each<const B: usize>(src: &[u8], out: &mut [f32], get: impl Fn([u8; B]
 
 /// Refuses the first finite value that binary16 would round to infinity.
 #[inline(always)]
-fn check_f16_range(src: &[f32]) -> Result<(), Refused> {
-    first_over(src, 0x477F_F000).map_or(Ok(()), |index| Err(Refused::F16Overflow { index }))
+fn check_f16_range(src: &[f32]) -> Result<(), EncodeError> {
+    first_over(src, 0x477F_F000).map_or(Ok(()), |index| Err(EncodeError::F16Overflow { index }))
 }
 
 /// Refuses the first finite value that bfloat16 would round to infinity.
 #[inline(always)]
-fn check_bf16_range(src: &[f32]) -> Result<(), Refused> {
-    first_over(src, 0x7F7F_8000).map_or(Ok(()), |index| Err(Refused::BF16Overflow { index }))
+fn check_bf16_range(src: &[f32]) -> Result<(), EncodeError> {
+    first_over(src, 0x7F7F_8000).map_or(Ok(()), |index| Err(EncodeError::BF16Overflow { index }))
 }
 
 /// The first finite value whose magnitude has at least the pattern `least`.
@@ -49,26 +49,26 @@ fn first_over(src: &[f32], least: u32) -> Option<usize> {
 
 /// Refuses the first finite value of a binary64 source that became infinite when it was decoded to `values`.
 #[inline(always)]
-pub(super) fn check_f32_range(src: &[u8], values: &[f32]) -> Result<(), Refused> {
-    let Err(Refused::NonFinite { .. }) = check_finite(values) else { return Ok(()) };
+pub(super) fn check_f32_range(src: &[u8], values: &[f32]) -> Result<(), EncodeError> {
+    let Err(EncodeError::NonFinite { .. }) = check_finite(values) else { return Ok(()) };
     let (wide, _) = src.as_chunks::<8>();
     let grew = |(x, wide): (&f32, &[u8; 8])| x.is_infinite() && f64::from_le_bytes(*wide).is_finite();
     match values.iter().zip(wide).position(grew) {
-        Some(index) => Err(Refused::F32Overflow { index }),
+        Some(index) => Err(EncodeError::F32Overflow { index }),
         None => Ok(()),
     }
 }
 
 /// As it is; NaN and infinity pass.
 #[inline(always)]
-pub fn encode_f32(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_f32(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_each(src, out, f32::to_le_bytes);
     Ok(())
 }
 
 /// Nearest; NaN and infinity pass with ggml's patterns, a finite value never becomes infinite.
 #[inline(always)]
-pub fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     check_f16_range(src)?;
     encode_each(src, out, |x| f32_to_f16(x).to_le_bytes());
     Ok(())
@@ -76,10 +76,12 @@ pub fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), 
 
 /// As [`encode_f16`], with NaN and infinity refused; what stands first is named.
 #[inline(always)]
-pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     match (check_finite(src), check_f16_range(src)) {
-        (Err(Refused::NonFinite { index }), Err(Refused::F16Overflow { index: over })) if over < index => {
-            Err(Refused::F16Overflow { index: over })
+        (Err(EncodeError::NonFinite { index }), Err(EncodeError::F16Overflow { index: over }))
+            if over < index =>
+        {
+            Err(EncodeError::F16Overflow { index: over })
         }
         (Err(bad), _) => Err(bad),
         _ => encode_f16(src, weights, out),
@@ -88,7 +90,7 @@ pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -
 
 /// Nearest; NaN and infinity pass with ggml's patterns, a finite value never becomes infinite.
 #[inline(always)]
-pub fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     check_bf16_range(src)?;
     encode_each(src, out, |x| f32_to_bf16(x).to_le_bytes());
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! `quantize_row_q1_0_ref`: `d` is the mean magnitude, summed in order; the bit is set where `x >= 0`, for -0 too.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
 
 const BYTES: usize = 18;
@@ -10,7 +10,7 @@ const BYTES: usize = 18;
 const LEN: usize = 128;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 

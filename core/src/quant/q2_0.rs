@@ -4,7 +4,7 @@
 //! `quantize_row_q2_0_ref`: `d = absmax`, codes `roundf(x * (1/d)) + 1` with the unrounded `1/d`; code 3 is never
 //! written. All zeros: `d = +0`, codes 1. `1/d` infinite: codes 1 (undefined in C).
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all, read_field, reciprocal, scale_field};
 use crate::float::round_half_away;
 
@@ -13,7 +13,7 @@ const BYTES: usize = 18;
 const LEN: usize = 64;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 

@@ -4,34 +4,34 @@
 //! `quantize_row_q2_K_ref`: each sub-block is fitted with the magnitudes as weights and judged by magnitudes, scales
 //! and minima are shared out to 15 steps of their greatest, and codes are chosen anew from the stored ones. Where a
 //! stored scale is 0 the codes stay those of the search. All zeros: everything 0. `quantize_row_q2_K_impl`: with
-//! importance, the grids and the sharing out are those of [`super::weighted`].
+//! importance, the grids and the sharing out are those of [`super::imatrix_weights`].
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field};
-use super::fitted::{BATCH, Shared, check_fits, each, encode_batches, recode, share};
-use super::searches::{Fit, Grid, Searches, Weights};
-use super::weighted::{self, Columns, Found, Weighed, with_minimum};
-use super::wide::{Values, pack_quarters, unpack_quarters};
+use super::imatrix_weights::{self, ColumnWeights, SuperBlockWeights, WeightedFit, with_minimum};
+use super::scale_search::{AffineFit, ScaleGrid, ScaleSearch, SearchWeights};
+use super::super_block::{SuperBlockValues, pack_quarters, unpack_quarters};
+use super::super_block_encode::{BATCH, SharedScales, check_fits, each, encode_batches, recode, share};
 
 const BYTES: usize = 84;
-const GRID: Grid = Grid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true };
+const GRID: ScaleGrid = ScaleGrid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true };
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let Some(importance) = importance else {
-        let search = |_, values: &[Values], fits: &mut [[Fit; 16]]| {
+        let search = |_, values: &[SuperBlockValues], fits: &mut [[AffineFit; 16]]| {
             let x = values.as_flattened().as_chunks::<16>().0;
-            searches.with_minimum(&GRID, x, Weights::Magnitude, fits.as_flattened_mut());
+            searches.asymmetric(&GRID, x, SearchWeights::Magnitude, fits.as_flattened_mut());
         };
         return encode_batches(
             src,
             out,
-            [[Fit::ZERO; 16]; BATCH],
+            [[AffineFit::ZERO; 16]; BATCH],
             search,
             #[inline(always)]
             |values, fits, out| {
@@ -41,15 +41,15 @@ pub fn encode<S: Searches>(
             },
         );
     };
-    let columns = Columns::new(importance, src);
-    let search = |first, values: &[Values], found: &mut [Found<16>]| {
-        let weighed = Weighed::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
-        with_minimum::<16, 16, S>(searches, &weighted::grid(3), 15, &weighed, values, found);
+    let columns = ColumnWeights::new(importance, src);
+    let search = |first, values: &[SuperBlockValues], found: &mut [WeightedFit<16>]| {
+        let weighed = SuperBlockWeights::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
+        with_minimum::<16, 16, S>(searches, &imatrix_weights::grid(3), 15, &weighed, values, found);
     };
     encode_batches(
         src,
         out,
-        Found::BLANK,
+        WeightedFit::BLANK,
         search,
         #[inline(always)]
         |values, found, out| write(values, &found.fits, &found.scales, &found.mins, out),
@@ -58,10 +58,10 @@ pub fn encode<S: Searches>(
 
 #[inline(always)]
 fn write(
-    values: &Values,
-    fits: &[Fit; 16],
-    scales: &Shared<16>,
-    mins: &Shared<16>,
+    values: &SuperBlockValues,
+    fits: &[AffineFit; 16],
+    scales: &SharedScales<16>,
+    mins: &SharedScales<16>,
     out: &mut [u8; BYTES],
 ) -> Result<(), Overflow> {
     check_fits(fits, values)?;
@@ -84,7 +84,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let (d, dmin) = (read_field(bytes, 80), read_field(bytes, 82));
     let codes = unpack_quarters(&bytes[16..80]);
     let parts = values.as_chunks_mut::<16>().0.iter_mut().zip(codes.as_chunks::<16>().0);

@@ -5,29 +5,29 @@
 //! `d = 0 / -8 = -0`, codes 8. `d` that underflows to 0: codes 8. `1/d` infinite: codes 0 (undefined in C,
 //! 0 on x86).
 //!
-//! `quantize_row_q4_0_impl`: with importance ([`super::weighted`]; whole rows only) the scale and the codes are those of
-//! [`Searches::around_zero`]. All zeros: everything 0.
+//! `quantize_row_q4_0_impl`: with importance ([`super::imatrix_weights`]; whole rows only) the scale and the codes are those of
+//! [`ScaleSearch::symmetric`]. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{
-    LEN, Overflow, Values, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
+    BlockValues, LEN, Overflow, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
     scale_field, signed_absmax, unpack_halves,
 };
-use super::searches::{Fit, Searches, Weights};
-use super::weighted::encode_rows;
+use super::imatrix_weights::encode_rows;
+use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
 
 const BYTES: usize = 18;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
-        searches.around_zero(8, x, weights, fits);
+    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
+        searches.symmetric(8, x, weights, fits);
     };
     encode_rows(
         searches,
@@ -41,7 +41,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let q = fit.codes(values, (-8, 7));
     out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
     out[2..].copy_from_slice(&pack_halves(&q));
@@ -49,7 +49,7 @@ fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Ov
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let max = signed_absmax(values);
     let d = max / -8.0;
     let id = reciprocal(d);
@@ -65,7 +65,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let d = read_field(bytes, 0);
     for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[2..])) {
         *x = f32::from(q as i8 - 8) * d;

@@ -4,29 +4,29 @@
 //! `q = min(15, trunc((x - min) * (1/d) + 0.5))` with the unrounded `min` and `1/d`. A constant block: `d = 0`,
 //! codes 0; of zeros, `m` has the sign of the first. `1/d` infinite: codes 0 (undefined in C, 0 on x86).
 //!
-//! `quantize_row_q4_1_impl`: with importance ([`super::weighted`]; whole rows only) scale, minimum and codes are those of
-//! [`Searches::with_minimum`]. All zeros: everything 0, but `m` has the sign of the first.
+//! `quantize_row_q4_1_impl`: with importance ([`super::imatrix_weights`]; whole rows only) scale, minimum and codes are those of
+//! [`ScaleSearch::asymmetric`]. All zeros: everything 0, but `m` has the sign of the first.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{
-    LEN, Overflow, Values, codes, decode_all, encode_all, extremes, field, louder, pack_halves, read_field,
-    reciprocal, scale_field, unpack_halves,
+    BlockValues, LEN, Overflow, codes, decode_all, encode_all, extremes, field, larger_magnitude,
+    pack_halves, read_field, reciprocal, scale_field, unpack_halves,
 };
-use super::searches::{Fit, Searches, Weights};
-use super::weighted::{self, encode_rows};
+use super::imatrix_weights::{self, encode_rows};
+use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
 
 const BYTES: usize = 20;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
-        searches.with_minimum(&weighted::grid(15), x, weights, fits);
+    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
+        searches.asymmetric(&imatrix_weights::grid(15), x, weights, fits);
     };
     encode_rows(
         searches,
@@ -40,7 +40,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let q = fit.codes(values, (0, 15));
     out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
     out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);
@@ -49,12 +49,12 @@ fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Ov
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = extremes(values);
     let d = (max - min) / 15.0;
     let id = reciprocal(d);
     let q = codes(values, id, 15, |x| (x - min) * id + 0.5);
-    out[..2].copy_from_slice(&field(d, values, louder(min, max))?);
+    out[..2].copy_from_slice(&field(d, values, larger_magnitude(min, max))?);
     out[2..4].copy_from_slice(&field(min, values, min)?);
     out[4..].copy_from_slice(&pack_halves(&q));
     Ok(())
@@ -66,7 +66,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
     for (x, &q) in values.iter_mut().zip(&unpack_halves(&bytes[4..])) {
         *x = f32::from(q) * d + m;

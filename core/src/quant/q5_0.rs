@@ -2,29 +2,29 @@
 //!
 //! `quantize_row_q5_0_ref`: as Q4_0 with -16 in place of -8, and `q = min(31, trunc(x * (1/d) + 16.5))`.
 //!
-//! `quantize_row_q5_0_impl`: with importance ([`super::weighted`]; whole rows only) the scale and the codes are those of
-//! [`Searches::around_zero`]. All zeros: everything 0.
+//! `quantize_row_q5_0_impl`: with importance ([`super::imatrix_weights`]; whole rows only) the scale and the codes are those of
+//! [`ScaleSearch::symmetric`]. All zeros: everything 0.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{
-    LEN, Overflow, Values, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field,
+    BlockValues, LEN, Overflow, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field,
     reciprocal, scale_field, signed_absmax, unpack_halves, with_fifth_bits,
 };
-use super::searches::{Fit, Searches, Weights};
-use super::weighted::encode_rows;
+use super::imatrix_weights::encode_rows;
+use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
 
 const BYTES: usize = 22;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
-        searches.around_zero(16, x, weights, fits);
+    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
+        searches.symmetric(16, x, weights, fits);
     };
     encode_rows(
         searches,
@@ -38,7 +38,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let q = fit.codes(values, (-16, 15));
     out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
     out[2..6].copy_from_slice(&fifth_bits(&q));
@@ -47,7 +47,7 @@ fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Ov
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let max = signed_absmax(values);
     let d = max / -16.0;
     let id = reciprocal(d);
@@ -64,7 +64,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let d = read_field(bytes, 0);
     let q = with_fifth_bits(unpack_halves(&bytes[6..]), [bytes[2], bytes[3], bytes[4], bytes[5]]);
     for (x, &q) in values.iter_mut().zip(&q) {

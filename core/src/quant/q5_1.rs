@@ -2,29 +2,29 @@
 //!
 //! `quantize_row_q5_1_ref`: as Q4_1 with 31 in place of 15; ggml does not clamp, and 31 is never exceeded.
 //!
-//! `quantize_row_q5_1_impl`: with importance ([`super::weighted`]; whole rows only) scale, minimum and codes are those of
-//! [`Searches::with_minimum`]. All zeros: everything 0, but `m` has the sign of the first.
+//! `quantize_row_q5_1_impl`: with importance ([`super::imatrix_weights`]; whole rows only) scale, minimum and codes are those of
+//! [`ScaleSearch::asymmetric`]. All zeros: everything 0, but `m` has the sign of the first.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{
-    LEN, Overflow, Values, codes, decode_all, encode_all, extremes, field, fifth_bits, louder, pack_halves,
-    read_field, reciprocal, scale_field, unpack_halves, with_fifth_bits,
+    BlockValues, LEN, Overflow, codes, decode_all, encode_all, extremes, field, fifth_bits, larger_magnitude,
+    pack_halves, read_field, reciprocal, scale_field, unpack_halves, with_fifth_bits,
 };
-use super::searches::{Fit, Searches, Weights};
-use super::weighted::{self, encode_rows};
+use super::imatrix_weights::{self, encode_rows};
+use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
 
 const BYTES: usize = 24;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[Values], weights: Weights<'_, LEN>, fits: &mut [Fit]| {
-        searches.with_minimum(&weighted::grid(31), x, weights, fits);
+    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
+        searches.asymmetric(&imatrix_weights::grid(31), x, weights, fits);
     };
     encode_rows(
         searches,
@@ -38,7 +38,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let q = fit.codes(values, (0, 31));
     out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
     out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);
@@ -48,12 +48,12 @@ fn write_fit(fit: &Fit, values: &Values, out: &mut [u8; BYTES]) -> Result<(), Ov
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = extremes(values);
     let d = (max - min) / 31.0;
     let id = reciprocal(d);
     let q = codes(values, id, 31, |x| (x - min) * id + 0.5);
-    out[..2].copy_from_slice(&field(d, values, louder(min, max))?);
+    out[..2].copy_from_slice(&field(d, values, larger_magnitude(min, max))?);
     out[2..4].copy_from_slice(&field(min, values, min)?);
     out[4..8].copy_from_slice(&fifth_bits(&q));
     out[8..].copy_from_slice(&pack_halves(&q));
@@ -66,7 +66,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let (d, m) = (read_field(bytes, 0), read_field(bytes, 2));
     let q = with_fifth_bits(unpack_halves(&bytes[8..]), [bytes[4], bytes[5], bytes[6], bytes[7]]);
     for (x, &q) in values.iter_mut().zip(&q) {

@@ -3,22 +3,22 @@
 //!
 //! `quantize_row_q5_K_ref`: as [`super::q4_k`], with 31 for the top code and 16 candidate grids.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::decode_all;
 use super::q4_k::{decode_with_minimum, encode_with_header, write_scales};
-use super::searches::{Grid, Searches};
-use super::wide::{Values, add_plane, pack_nibbles, pack_plane, unpack_nibbles};
+use super::scale_search::{ScaleGrid, ScaleSearch};
+use super::super_block::{SuperBlockValues, add_plane, pack_nibbles, pack_plane, unpack_nibbles};
 
 const BYTES: usize = 176;
-const GRID: Grid = Grid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false };
+const GRID: ScaleGrid = ScaleGrid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false };
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     encode_with_header(
         searches,
         &GRID,
@@ -42,7 +42,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let mut codes = unpack_nibbles::<32>(&bytes[48..]);
     add_plane(&mut codes, &bytes[16..48], 4);
     decode_with_minimum(bytes, &codes, values);

@@ -6,38 +6,38 @@
 //! search. Where every scale is below 1e-15 the whole super-block is zero bytes. `quantize_row_q6_K_impl`: with
 //! importance, that is the weights, as it is.
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
-use super::fitted::{BATCH, check_fits, each, encode_batches, recode, signed_max};
-use super::searches::{EPSILON, Fit, Searches, Weights};
-use super::weighted::Columns;
-use super::wide::{Values, pack_nibbles, pack_quarters, unpack_nibbles, unpack_quarters};
+use super::imatrix_weights::ColumnWeights;
+use super::scale_search::{AffineFit, EPSILON, ScaleSearch, SearchWeights};
+use super::super_block::{SuperBlockValues, pack_nibbles, pack_quarters, unpack_nibbles, unpack_quarters};
+use super::super_block_encode::{BATCH, check_fits, each, encode_batches, recode, signed_max};
 use crate::float::{f16_to_f32, nearest_even};
 
 const BYTES: usize = 210;
 
 #[inline(always)]
-pub fn encode<S: Searches>(
+pub fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), Refused> {
-    let columns = importance.map(|importance| Columns::<256>::new(importance, src));
-    let search = |first, values: &[Values], fits: &mut [[Fit; 16]]| {
+) -> Result<(), EncodeError> {
+    let columns = importance.map(|importance| ColumnWeights::<256>::new(importance, src));
+    let search = |first, values: &[SuperBlockValues], fits: &mut [[AffineFit; 16]]| {
         let x = values.as_flattened().as_chunks::<16>().0;
         let Some(columns) = columns else {
-            return searches.around_zero(32, x, Weights::Square, fits.as_flattened_mut());
+            return searches.symmetric(32, x, SearchWeights::Square, fits.as_flattened_mut());
         };
         let mut given = [[0.0; 256]; BATCH];
         columns.copy(first, &mut given[..values.len()]);
-        let weights = Weights::Given(given.as_flattened().as_chunks().0);
-        searches.around_zero(32, x, weights, fits.as_flattened_mut());
+        let weights = SearchWeights::Given(given.as_flattened().as_chunks().0);
+        searches.symmetric(32, x, weights, fits.as_flattened_mut());
     };
     encode_batches(
         src,
         out,
-        [[Fit::ZERO; 16]; BATCH],
+        [[AffineFit::ZERO; 16]; BATCH],
         search,
         #[inline(always)]
         |values, found, out| write(found, values, out),
@@ -45,7 +45,7 @@ pub fn encode<S: Searches>(
 }
 
 #[inline(always)]
-fn write(fits: &[Fit; 16], values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn write(fits: &[AffineFit; 16], values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     check_fits(fits, values)?;
     let max = signed_max(&each(fits, |f| f.scale));
     if max.abs() < EPSILON {
@@ -72,7 +72,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let d = read_field(bytes, 208);
     let mut codes = unpack_nibbles::<64>(&bytes[..128]);
     for (q, high) in codes.iter_mut().zip(unpack_quarters(&bytes[128..192])) {

@@ -3,19 +3,21 @@
 //! `quantize_row_q8_0_ref`: `d = absmax / 127`, codes from the unrounded `1/d`, `roundf` (half away from zero).
 //! All zeros (of either sign): `d = +0`, codes 0. `1/d` infinite: codes 0 (undefined in C, 0 on x86).
 
-use super::Refused;
-use super::block::{LEN, Overflow, Values, absmax, decode_all, encode_all, field, read_field, reciprocal};
+use super::EncodeError;
+use super::block::{
+    BlockValues, LEN, Overflow, absmax, decode_all, encode_all, field, read_field, reciprocal,
+};
 use crate::float::round_half_away;
 
 const BYTES: usize = 34;
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
     let d = top / 127.0;
     let id = reciprocal(d);
@@ -37,7 +39,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let d = read_field(bytes, 0);
     for (x, &q) in values.iter_mut().zip(&bytes[2..]) {
         *x = f32::from(q as i8) * d;

@@ -3,7 +3,7 @@
 //!
 //! ggml has no decoder for it. Ours is that of Q8_0, which has the same codes under the same `d`.
 
-use super::block::{Values, decode_all, read_field};
+use super::block::{BlockValues, decode_all, read_field};
 
 const BYTES: usize = 36;
 
@@ -13,7 +13,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut BlockValues) {
     let d = read_field(bytes, 0);
     for (x, &q) in values.iter_mut().zip(&bytes[4..]) {
         *x = f32::from(q as i8) * d;

@@ -2,7 +2,7 @@
 //! runs; a file has none, and nothing here writes it. Knows nothing but its 292 bytes.
 
 use super::block::decode_all;
-use super::wide::Values;
+use super::super_block::SuperBlockValues;
 
 const BYTES: usize = 292;
 
@@ -12,7 +12,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let d = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     for (x, &q) in values.iter_mut().zip(&bytes[4..260]) {
         *x = d * f32::from(q as i8);

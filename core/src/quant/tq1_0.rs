@@ -7,9 +7,9 @@
 //! `quantize_row_tq1_0_ref`: `d = absmax`, digits `roundf(x * (1/d)) + 1` with the unrounded `1/d`. All zeros: `d = +0`,
 //! digits 1. `1/d` infinite: digits 1 (undefined in C, 1 on x86).
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all, read_field, reciprocal, scale_field};
-use super::wide::{Codes, Values};
+use super::super_block::{SuperBlockCodes, SuperBlockValues};
 use crate::float::round_half_away;
 
 const BYTES: usize = 54;
@@ -19,12 +19,12 @@ const BYTES: usize = 54;
 const STRETCHES: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4)];
 
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), Refused> {
+pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
 #[inline(always)]
-fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
+fn encode_block(values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let d = absmax(values);
     let digits = digits(values, d);
     let mut rest: &[u8] = &digits;
@@ -39,7 +39,7 @@ fn encode_block(values: &Values, out: &mut [u8; BYTES]) -> Result<(), Overflow> 
 
 /// The values as 0, 1 and 2 for -1, 0 and 1 times `d`.
 #[inline(always)]
-pub(super) fn digits(values: &Values, d: f32) -> Codes {
+pub(super) fn digits(values: &SuperBlockValues, d: f32) -> SuperBlockCodes {
     let id = reciprocal(d);
     match id.is_finite() {
         true => values.map(|x| (round_half_away(x * id) + 1) as u8),
@@ -63,7 +63,7 @@ pub fn decode(src: &[u8], out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn decode_block(bytes: &[u8; BYTES], values: &mut Values) {
+fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     let d = read_field(bytes, 52);
     let mut rest: &mut [f32] = values;
     for (at, count, digits) in STRETCHES {

@@ -5,7 +5,7 @@
 //! finite scale above zero and a finite bias, which a Q4_1 block need not have. A symmetric lattice block is a
 //! Q4_0 block where its stored bias is exactly -8 stored scales (so wherever the scale is no subnormal).
 
-use super::Refused;
+use super::EncodeError;
 use super::block::{LEN, pack_halves, read_field, unpack_halves};
 use super::lattice::unpack_pairs;
 
@@ -20,18 +20,18 @@ fn each<const A: usize, const B: usize>(
     src: &[u8],
     out: &mut [u8],
     rewrite: impl Fn(&[u8; A], &mut [u8; B]) -> Result<(), Inexact>,
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let (src, rest) = src.as_chunks::<A>();
     let (out, over) = out.as_chunks_mut::<B>();
     assert!(rest.is_empty() && over.is_empty() && src.len() == out.len(), "blocks and as many blocks");
     for (block, (from, to)) in src.iter().zip(out).enumerate() {
-        rewrite(from, to).map_err(|Inexact| Refused::NotExact { block })?;
+        rewrite(from, to).map_err(|Inexact| EncodeError::NotExact { block })?;
     }
     Ok(())
 }
 
 /// Always exact.
-pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
+pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         to[..4].copy_from_slice(&from[..4]);
         to[4..].copy_from_slice(&pack_halves(&unpack_pairs(&from[4..])));
@@ -40,7 +40,7 @@ pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
 }
 
 /// Exact for a finite positive scale and a bias of exactly -8 scales.
-pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
+pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 18]| {
         let (scale, bias) = (read_field(from, 0), read_field(from, 2));
         if !(scale.is_finite() && scale > 0.0 && bias == -8.0 * scale) {
@@ -53,7 +53,7 @@ pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
 }
 
 /// Exact for a finite bias and a finite scale that is positive, or zero: then scale 1 and codes 0 say the same.
-pub fn q4_1_to_lattice(src: &[u8], out: &mut [u8]) -> Result<(), Refused> {
+pub fn q4_1_to_lattice(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         let (d, m) = (read_field(from, 0), read_field(from, 2));
         // d = m = -0 decodes to -0, which no positive scale can make.

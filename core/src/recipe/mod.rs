@@ -1,30 +1,30 @@
 //! Intent: what the user wants a checkpoint to become. Small, serialisable, without reference to any file.
 //!
-//! [`mix`] names the mixes, [`rules`] holds what they give to whom, [`choose`] applies a recipe to a model; [`rotate`] is
+//! [`presets`] names the mixes, [`preset_rules`] holds what they give to whom, [`select`] applies a recipe to a model; [`rotation`] is
 //! the wish for a rotation.
 
-pub mod choose;
-pub mod mix;
 pub mod pattern;
-pub mod rotate;
-pub mod rules;
-mod text;
+pub mod preset_rules;
+pub mod presets;
+pub mod rotation;
+pub mod select;
+mod shared_text;
 
-use crate::dtype::{DType, Kind};
+use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::Container;
-use crate::model::role::{Role, lattice_quantizes, role};
+use crate::model::tensor_role::{TensorRole, lattice_quantizes, role};
 use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use choose::Aim;
-use mix::Mix;
-use rotate::Rotate;
+use presets::Preset;
+use rotation::RotationOptions;
+use select::TypeChoice;
 use serde::{Deserialize, Serialize};
 
-pub use text::Text;
+pub use shared_text::SharedText;
 
 /// Whether lattice blocks store a minimum, or a bias of `-8 * scale`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,8 @@ pub struct Recipe {
     pub dtype: Option<DType>,
     /// The named mix of types, in place of one type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mix: Option<Mix>,
+    #[serde(rename = "mix")]
+    pub preset: Option<Preset>,
     /// Types for tensors by name; the first that finds a tensor decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -75,7 +76,7 @@ pub struct Recipe {
     pub allow_nonfinite: bool,
     /// Rotate before anything is encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rotate: Option<Rotate>,
+    pub rotate: Option<RotationOptions>,
 }
 
 /// A type for the tensors that a pattern finds.
@@ -95,12 +96,12 @@ pub struct Reason {
     /// The stable word.
     pub code: &'static str,
     /// The sentence for people.
-    pub text: Text,
+    pub text: SharedText,
 }
 
 /// What happens to one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Action {
     /// Bytes are carried over as they are.
     Copy,
     /// Blocks are rearranged without loss.
@@ -113,13 +114,13 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What happens.
-    pub fate: Fate,
+    pub action: Action,
     /// Why.
     pub reason: Reason,
 }
 
-fn decide(fate: Fate, code: &'static str, text: impl Into<Text>) -> Decision {
-    Decision { fate, reason: Reason { code, text: text.into() } }
+fn decide(fate: Action, code: &'static str, text: impl Into<SharedText>) -> Decision {
+    Decision { action: fate, reason: Reason { code, text: text.into() } }
 }
 
 fn usage(message: impl Into<String>) -> Error {
@@ -132,7 +133,7 @@ impl Recipe {
         Recipe {
             to,
             dtype,
-            mix: None,
+            preset: None,
             overrides: Vec::new(),
             output_type: None,
             embedding_type: None,
@@ -146,15 +147,15 @@ impl Recipe {
     }
 
     /// A recipe for a GGUF file of the mix.
-    pub fn mixed(mix: Mix) -> Recipe {
-        Recipe { mix: Some(mix), ..Recipe::new(Container::Gguf, None) }
+    pub fn of_preset(preset: Preset) -> Recipe {
+        Recipe { preset: Some(preset), ..Recipe::new(Container::Gguf, None) }
     }
 
     /// Refuses a recipe that makes no sense, before any file is looked at.
     pub fn check(&self) -> Result<()> {
         let one_by_one =
             self.overrides.iter().map(|o| o.dtype).chain(self.output_type).chain(self.embedding_type);
-        match (self.to, self.dtype, self.mix) {
+        match (self.to, self.dtype, self.preset) {
             (_, Some(_), Some(_)) => return Err(usage("a recipe has one type or one mix, not both")),
             (Container::LatticeQ4, Some(t), _) => {
                 return Err(usage(format!("the q4 container has one block form; leave out the type {t}")));
@@ -179,7 +180,7 @@ impl Recipe {
         self.dtype
             .iter()
             .copied()
-            .chain(self.mix.map(Mix::base))
+            .chain(self.preset.map(Preset::base))
             .chain(one_by_one)
             .try_for_each(|t| self.check_type(t))
     }
@@ -200,18 +201,18 @@ impl Recipe {
 
     /// Whether anything but plain floats is asked for.
     pub fn quantizes(&self) -> bool {
-        let wanted = self.dtype.or(self.mix.map(Mix::base));
+        let wanted = self.dtype.or(self.preset.map(Preset::base));
         wanted.map_or(self.to == Container::LatticeQ4, DType::is_quantized)
     }
 
     /// What becomes of `tensor`, of which `aim` is wanted, or why it is refused.
-    pub fn decide(&self, tensor: &TensorInfo, aim: Aim) -> Result<Decision> {
+    pub fn decide(&self, tensor: &TensorInfo, aim: TypeChoice) -> Result<Decision> {
         if self.to == Container::LatticeQ4 {
             return self.decide_q4(tensor, role(&tensor.name, &tensor.shape));
         }
         match aim {
-            Aim::Keep(reason) => self.keep(tensor, reason),
-            Aim::To(dtype, why) => {
+            TypeChoice::Keep(reason) => self.keep(tensor, reason),
+            TypeChoice::To(dtype, why) => {
                 let decision = self.take(tensor, Encoding::Type(dtype))?;
                 Ok(Decision { reason: both(why, decision.reason), ..decision })
             }
@@ -225,13 +226,13 @@ impl Recipe {
             _ => tensor.dtype.safetensors_name().is_some(),
         };
         if held {
-            return Ok(Decision { fate: Fate::Copy, reason });
+            return Ok(Decision { action: Action::Copy, reason });
         }
         match tensor.dtype {
             // Both 8-bit floats fit bfloat16 exactly, subnormals included.
             DType::F8_E4M3 | DType::F8_E5M2 => {
                 let text = format!("{}; stored as BF16, exactly", reason.text);
-                Ok(decide(Fate::Encode(Encoding::Type(DType::BF16)), reason.code, text))
+                Ok(decide(Action::Encode(Encoding::Type(DType::BF16)), reason.code, text))
             }
             d if d.is_quantized() => self.take(tensor, Encoding::Type(self.dtype.unwrap_or(DType::F32))),
             d => Err(unsupported(tensor, format!("{} cannot hold {d}", self.to.name()))),
@@ -242,14 +243,14 @@ impl Recipe {
     fn take(&self, tensor: &TensorInfo, target: Encoding) -> Result<Decision> {
         let (from, to) = (tensor.dtype, target.dtype());
         if from == to && !from.is_flat() {
-            return Ok(decide(Fate::Copy, "same_type", format!("is {to} already")));
+            return Ok(decide(Action::Copy, "same_type", format!("is {to} already")));
         }
         let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
         // Few blocks with a minimum of their own are Q4_0 blocks: who allows requantizing does not want to be refused.
         let lossless = lossless && !(self.allow_requantize && to == DType::Q4_0);
         if lossless && tensor.shape.cols().is_multiple_of(from.block_len()) {
             return Ok(decide(
-                Fate::Transcode(to),
+                Action::Transcode(to),
                 "transcode",
                 format!("{from} blocks rearranged without loss"),
             ));
@@ -267,33 +268,35 @@ impl Recipe {
         }
         if from.is_quantized() {
             return Ok(decide(
-                Fate::Encode(target),
+                Action::Encode(target),
                 "requantized",
                 format!("{from} decoded, then encoded again"),
             ));
         }
-        Ok(decide(Fate::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols())))
+        Ok(decide(Action::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols())))
     }
 
-    fn decide_q4(&self, tensor: &TensorInfo, role: Role) -> Result<Decision> {
-        if tensor.dtype.kind() == Kind::Integer {
+    fn decide_q4(&self, tensor: &TensorInfo, role: TensorRole) -> Result<Decision> {
+        if tensor.dtype.kind() == DTypeKind::Integer {
             return Err(unsupported(tensor, format!("q4 cannot hold {}", tensor.dtype)));
         }
         if !lattice_quantizes(role) {
             if tensor.dtype == DType::F16 {
                 // Even a copy is checked: a reader of `.f16` refuses NaN and infinity.
                 let text = format!("{} stays F16", role.words());
-                return Ok(decide(Fate::Encode(Encoding::F16Finite), "kept", text));
+                return Ok(decide(Action::Encode(Encoding::F16Finite), "kept", text));
             }
             return match self.take(tensor, Encoding::F16Finite)? {
-                Decision { fate, reason } if reason.code == "requantized" => Ok(Decision { fate, reason }),
-                Decision { fate, .. } => {
+                Decision { action: fate, reason } if reason.code == "requantized" => {
+                    Ok(Decision { action: fate, reason })
+                }
+                Decision { action: fate, .. } => {
                     Ok(decide(fate, "kept", format!("{} is stored as F16", role.words())))
                 }
             };
         }
         if tensor.dtype == DType::LATTICE_Q4 {
-            return Ok(decide(Fate::Copy, "same_type", "is a lattice block already"));
+            return Ok(decide(Action::Copy, "same_type", "is a lattice block already"));
         }
         match self.q4_scheme {
             Q4Scheme::Asym => self.take(tensor, Encoding::LatticeAsym),

@@ -1,18 +1,18 @@
 //! The report of `compare`: rows from the worst, findings, and the gate. Measures nothing.
 //!
 //! The first definition of a verdict is the cosine alone. It is blind to scale: a model at twice its size has a cosine of 1 with the
-//! original, and so has one whose norms are off by a constant. Hence [`By::Strict`], which is what is asked for unless
-//! [`By::Cosine`] is: the figure is the smaller of the cosine and `1 - relative_error^2 / 2` (equal where the error is unbiased, as
+//! original, and so has one whose norms are off by a constant. Hence [`VerdictRule::Strict`], which is what is asked for unless
+//! [`VerdictRule::Cosine`] is: the figure is the smaller of the cosine and `1 - relative_error^2 / 2` (equal where the error is unbiased, as
 //! that of rounding is); every row has its own figure, and one below [`ROW_LIMIT`] is a finding, because few rows that are swapped,
 //! zeroed or negated hardly show in the figure of a tensor; and plain floats on both sides must agree within the rounding of the
 //! coarser type.
 
-use super::{Collector, ErrorView, Gathered, SCHEMA_VERSION};
+use super::{ErrorView, ReportBuilder, SCHEMA_VERSION, TensorMeasurements};
 use crate::dtype::DType;
-use crate::job::{Identity, Tally};
+use crate::job::{ByteComparison, Tally};
 use crate::metric::{PairSums, WorstRow};
 use crate::plan::pair::Finding;
-use crate::plan::{Finish, Output, Plan};
+use crate::plan::{Output, OutputOp, Plan};
 use crate::tensor::Name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ pub const ROW_LIMIT: f64 = 0.5;
 /// What decides how good a pair is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum By {
+pub enum VerdictRule {
     /// The smaller of the cosine and `1 - relative_error^2 / 2`, the worst row, and the rounding of plain floats.
     #[default]
     Strict,
@@ -32,32 +32,32 @@ pub enum By {
     Cosine,
 }
 
-impl By {
+impl VerdictRule {
     #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
     fn is_strict(&self) -> bool {
-        *self == By::Strict
+        *self == VerdictRule::Strict
     }
 }
 
 /// What trips the gate of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Gate {
+pub struct CompareThreshold {
     /// The least figure (or cosine) that passes; `None`: whatever is found passes.
     pub threshold: Option<f64>,
     /// What is held against it.
-    pub by: By,
+    pub by: VerdictRule,
 }
 
-impl From<Option<f64>> for Gate {
-    fn from(threshold: Option<f64>) -> Gate {
-        Gate { threshold, by: By::Strict }
+impl From<Option<f64>> for CompareThreshold {
+    fn from(threshold: Option<f64>) -> CompareThreshold {
+        CompareThreshold { threshold, by: VerdictRule::Strict }
     }
 }
 
 /// How good a pair is, by its figure or its cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum CompareVerdict {
     /// At least 0.999.
     Green,
     /// At least 0.99.
@@ -83,7 +83,7 @@ pub struct CompareRow {
     /// The row with the least figure of its own; a vector is one row.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worst_row: Option<RowView>,
-    pub verdict: Verdict,
+    pub verdict: CompareVerdict,
     /// Whether this row alone trips the gate.
     pub below_threshold: bool,
 }
@@ -107,9 +107,9 @@ pub struct CompareReport {
     pub candidate: String,
     /// Absent with `--no-threshold`.
     pub threshold: Option<f64>,
-    /// What decides; absent where that is [`By::Strict`].
-    #[serde(skip_serializing_if = "By::is_strict")]
-    pub verdict_by: By,
+    /// What decides; absent where that is [`VerdictRule::Strict`].
+    #[serde(skip_serializing_if = "VerdictRule::is_strict")]
+    pub verdict_by: VerdictRule,
     pub tensors: Vec<CompareRow>,
     pub findings: Vec<Finding>,
     pub any_below_threshold: bool,
@@ -127,14 +127,14 @@ pub fn compared(
     names: (&str, &str),
     plan: &Plan,
     mut findings: Vec<Finding>,
-    gathered: &Collector,
-    gate: impl Into<Gate>,
+    gathered: &ReportBuilder,
+    gate: impl Into<CompareThreshold>,
 ) -> CompareReport {
     let gate = gate.into();
     let mut rows = Vec::new();
     for (index, output) in plan.outputs.iter().enumerate() {
         let Some(got) = gathered.output(index) else { continue };
-        if output.pieces.iter().any(|p| p.finish == Finish::Copy) {
+        if output.segments.iter().any(|p| p.op == OutputOp::Copy) {
             let bytes = got.bytes.unwrap_or_default();
             findings.extend(unequal_bytes(output, &bytes));
             rows.push(byte_row(output, &bytes));
@@ -142,14 +142,14 @@ pub fn compared(
         }
         let Some(sums) = got.error() else { continue };
         findings.extend(non_finite(output, &sums));
-        if gate.by == By::Strict {
+        if gate.by == VerdictRule::Strict {
             findings.extend(row_differs(output, &sums));
             findings.extend(beyond_rounding(output, got));
         }
         rows.push(compare_row(output, sums, gate));
     }
     // Without a number: first where it is bad, last where there is nothing to worry about.
-    let unknown = |v: Verdict| if v == Verdict::Red { f64::INFINITY } else { -1.0 };
+    let unknown = |v: CompareVerdict| if v == CompareVerdict::Red { f64::INFINITY } else { -1.0 };
     let rmse = |r: &CompareRow| r.error.rmse.unwrap_or(unknown(r.verdict));
     rows.sort_by(|a, b| rmse(b).total_cmp(&rmse(a)).then_with(|| a.tensor.cmp(&b.tensor)));
     findings.sort();
@@ -165,7 +165,7 @@ pub fn compared(
     }
 }
 
-fn unequal_bytes(output: &Output, bytes: &Identity) -> Option<Finding> {
+fn unequal_bytes(output: &Output, bytes: &ByteComparison) -> Option<Finding> {
     let at = bytes.first?;
     let detail = alloc::format!("{} bytes differ, the first at byte {at} of the tensor", bytes.differing);
     Some(Finding { kind: "values_differ", tensor: Some(output.name.clone()), detail })
@@ -185,7 +185,7 @@ fn row_differs(output: &Output, sums: &PairSums) -> Option<Finding> {
 }
 
 /// Plain floats on both sides that are not each other's rounding.
-fn beyond_rounding(output: &Output, got: &Gathered) -> Option<Finding> {
+fn beyond_rounding(output: &Output, got: &TensorMeasurements) -> Option<Finding> {
     let Tally { count, first } = got.beyond_rounding;
     let at = output.element(first?);
     let detail = alloc::format!(
@@ -196,7 +196,7 @@ fn beyond_rounding(output: &Output, got: &Gathered) -> Option<Finding> {
 }
 
 /// The row of what has no values to measure. A difference is a finding, which trips the gate by itself.
-fn byte_row(output: &Output, bytes: &Identity) -> CompareRow {
+fn byte_row(output: &Output, bytes: &ByteComparison) -> CompareRow {
     CompareRow {
         tensor: output.name.clone(),
         qtype: output.dtype,
@@ -204,21 +204,21 @@ fn byte_row(output: &Output, bytes: &Identity) -> CompareRow {
         error: PairSums::default().into(),
         figure: None,
         worst_row: None,
-        verdict: if bytes.differing == 0 { Verdict::Green } else { Verdict::Red },
+        verdict: if bytes.differing == 0 { CompareVerdict::Green } else { CompareVerdict::Red },
         below_threshold: false,
     }
 }
 
-fn compare_row(output: &Output, sums: PairSums, gate: Gate) -> CompareRow {
+fn compare_row(output: &Output, sums: PairSums, gate: CompareThreshold) -> CompareRow {
     let figure = match gate.by {
-        By::Strict => sums.figure(),
-        By::Cosine => sums.cosine(),
+        VerdictRule::Strict => sums.figure(),
+        VerdictRule::Cosine => sums.cosine(),
     };
     let clean = sums.nonfinite_reference + sums.nonfinite_candidate == 0;
     let verdict = match figure {
-        c if clean && c >= 0.999 => Verdict::Green,
-        c if clean && c >= 0.99 => Verdict::Yellow,
-        _ => Verdict::Red,
+        c if clean && c >= 0.999 => CompareVerdict::Green,
+        c if clean && c >= 0.99 => CompareVerdict::Yellow,
+        _ => CompareVerdict::Red,
     };
     CompareRow {
         tensor: output.name.clone(),

@@ -1,11 +1,11 @@
 //! The report of a conversion, planned or done.
 
-use super::{Collector, ErrorView, SCHEMA_VERSION};
+use super::{ErrorView, ReportBuilder, SCHEMA_VERSION};
 use crate::dtype::DType;
 use crate::format::Checkpoint;
-use crate::gate::Equivalence;
 use crate::job::{ALGEBRA_LIMIT, Tally};
-use crate::plan::{Conversion, Finish, Output, Plan, Warning};
+use crate::model_equivalence::Equivalence;
+use crate::plan::{Conversion, Output, OutputOp, Plan, Warning};
 use crate::recipe::Reason;
 use crate::tensor::{Name, Shape};
 use alloc::format;
@@ -46,7 +46,7 @@ pub struct ConvertReport<'a> {
     pub source_sha256: Vec<(String, String)>,
     /// What a rotation was held against; absent where nothing was rotated, and for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<GateView>,
+    pub gate: Option<EquivalenceView>,
     pub warnings: Vec<Warning>,
 }
 
@@ -56,7 +56,7 @@ pub struct ConvertReport<'a> {
 pub struct ConvertedTensors<'a> {
     checkpoint: &'a Checkpoint,
     outputs: &'a [Output],
-    gathered: Option<&'a Collector>,
+    gathered: Option<&'a ReportBuilder>,
 }
 
 impl ConvertReport<'_> {
@@ -74,8 +74,8 @@ impl<'a> ConvertedTensors<'a> {
     }
 
     fn row(self, index: usize, o: &Output) -> Option<ConvertedTensor> {
-        let source = self.checkpoint.tensors.get(o.pieces.first()?.from.tensor as usize)?;
-        let error = self.gathered.filter(|_| o.ask.error).and_then(|c| c.output(index)?.error());
+        let source = self.checkpoint.tensors.get(o.segments.first()?.from.tensor as usize)?;
+        let error = self.gathered.filter(|_| o.metrics.error).and_then(|c| c.output(index)?.error());
         Some(ConvertedTensor {
             name: o.name.clone(),
             action: action(o),
@@ -100,7 +100,7 @@ impl Serialize for ConvertedTensors<'_> {
 
 /// What held before a rotated artefact was written.
 #[derive(Clone, Debug, Serialize)]
-pub struct GateView {
+pub struct EquivalenceView {
     /// Elements that were held against the algebra: all that were rotated.
     pub algebra_elements: u64,
     /// By how many units of rounding each comparison might be off.
@@ -113,10 +113,10 @@ pub struct GateView {
     pub unprobed: Option<String>,
 }
 
-impl GateView {
+impl EquivalenceView {
     /// Of a rotated model that was tried.
-    pub fn probed(elements: u64, probe: Equivalence) -> GateView {
-        GateView {
+    pub fn probed(elements: u64, probe: Equivalence) -> EquivalenceView {
+        EquivalenceView {
             algebra_elements: elements,
             algebra_limit: ALGEBRA_LIMIT,
             probe: Some(probe),
@@ -125,8 +125,8 @@ impl GateView {
     }
 
     /// Of one that was not.
-    pub fn unprobed(elements: u64, why: String) -> GateView {
-        GateView {
+    pub fn unprobed(elements: u64, why: String) -> EquivalenceView {
+        EquivalenceView {
             algebra_elements: elements,
             algebra_limit: ALGEBRA_LIMIT,
             probe: None,
@@ -139,7 +139,7 @@ impl GateView {
 pub fn converted<'a>(
     checkpoint: &'a Checkpoint,
     plan: &'a Plan,
-    gathered: Option<&'a Collector>,
+    gathered: Option<&'a ReportBuilder>,
 ) -> Option<ConvertReport<'a>> {
     let tensors = ConvertedTensors { checkpoint, outputs: &plan.outputs, gathered };
     // What was written is known only once something was gathered.
@@ -167,11 +167,11 @@ fn nonfinite_warning(tensor: &ConvertedTensor) -> Option<Warning> {
 
 /// The word for what happens to an output.
 pub fn action(output: &Output) -> &'static str {
-    match output.pieces.first().map(|p| p.finish) {
-        Some(Finish::Transcode(_)) => "transcode",
-        Some(Finish::Encode(_)) if output.dtype.is_quantized() => "quantize",
-        Some(Finish::Encode(_)) if output.is_rotated() => "rotate",
-        Some(Finish::Encode(_)) => "convert",
-        Some(Finish::Copy | Finish::Measure) | None => "keep",
+    match output.segments.first().map(|p| p.op) {
+        Some(OutputOp::Transcode(_)) => "transcode",
+        Some(OutputOp::Encode(_)) if output.dtype.is_quantized() => "quantize",
+        Some(OutputOp::Encode(_)) if output.is_rotated() => "rotate",
+        Some(OutputOp::Encode(_)) => "convert",
+        Some(OutputOp::Copy | OutputOp::Measure) | None => "keep",
     }
 }

@@ -1,12 +1,12 @@
 //! Absorbs what jobs measured, in any order, and says it: the same report always.
 //!
 //! `result` parts depend on input, recipe and version only. What depends on the run (engine, threads, time) is kept
-//! apart in [`Run`]. Nothing is invented: what is unknown or undefined is absent, and no number is NaN or infinite.
+//! apart in [`RunInfo`]. Nothing is invented: what is unknown or undefined is absent, and no number is NaN or infinite.
 
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::job::{Identity, Job, Measured, Tally};
-use crate::metric::{Forest, Histogram, Merge, Moments, Node, PackedHistogram, PairSums};
+use crate::job::{ByteComparison, Job, Measurements, Tally};
+use crate::metric::{Histogram, Merge, MergeTree, Moments, Node, PackedHistogram, PairSums};
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
 use crate::tensor::{Name, Shape};
@@ -15,16 +15,18 @@ use serde::Serialize;
 
 mod compare;
 mod converted;
-mod gains;
 mod rotated;
+mod rotation_gain;
 mod run;
 mod verify;
 
-pub use compare::{By, CompareReport, CompareRow, Gate, ROW_LIMIT, RowView, Verdict, compared};
-pub use converted::{ConvertReport, ConvertedTensor, ConvertedTensors, GateView, action, converted};
-pub use gains::{Gains, Lesson, Summary, decibels};
+pub use compare::{
+    CompareReport, CompareRow, CompareThreshold, CompareVerdict, ROW_LIMIT, RowView, VerdictRule, compared,
+};
+pub use converted::{ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, action, converted};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
-pub use run::{DeviceView, Run};
+pub use rotation_gain::{RotationGain, RotationSummary, SymVsAsymRow, decibels};
+pub use run::{DeviceView, RunInfo};
 pub use verify::{VerifyReport, VerifyRow, checked, verified};
 
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.
@@ -32,43 +34,43 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// What was measured of one output.
 #[derive(Debug)]
-pub struct Gathered {
-    moments: Forest<Moments>,
+pub struct TensorMeasurements {
+    moments: MergeTree<Moments>,
     histogram: Option<PackedHistogram>,
-    error: Forest<PairSums>,
-    encodings: Vec<Result<Forest<PairSums>, Error>>,
-    identity: Vec<Identity>,
-    bytes: Option<Identity>,
+    error: MergeTree<PairSums>,
+    encodings: Vec<Result<MergeTree<PairSums>, Error>>,
+    identity: Vec<ByteComparison>,
+    bytes: Option<ByteComparison>,
     nonfinite: Tally,
     beyond_rounding: Tally,
 }
 
 /// Gathers what jobs measured.
 #[derive(Debug)]
-pub struct Collector {
-    outputs: Vec<Gathered>,
+pub struct ReportBuilder {
+    outputs: Vec<TensorMeasurements>,
 }
 
-impl Collector {
+impl ReportBuilder {
     /// A collector for the jobs of `plan`.
-    pub fn new(plan: &Plan) -> Collector {
-        Collector { outputs: plan.outputs.iter().map(Gathered::new).collect() }
+    pub fn new(plan: &Plan) -> ReportBuilder {
+        ReportBuilder { outputs: plan.outputs.iter().map(TensorMeasurements::new).collect() }
     }
 
     /// Takes in what `job` measured.
-    pub fn absorb(&mut self, job: &Job, measured: Measured) {
+    pub fn absorb(&mut self, job: &Job, measured: Measurements) {
         if let Some(slot) = self.outputs.get_mut(job.output as usize) {
             slot.absorb(measured);
         }
     }
 
     /// What was gathered of output `index`.
-    pub fn output(&self, index: usize) -> Option<&Gathered> {
+    pub fn output(&self, index: usize) -> Option<&TensorMeasurements> {
         self.outputs.get(index)
     }
 }
 
-fn insert_all<M: Merge>(forest: &mut Forest<M>, nodes: Vec<Node<M>>) {
+fn insert_all<M: Merge>(forest: &mut MergeTree<M>, nodes: Vec<Node<M>>) {
     for node in nodes {
         forest.insert(node);
     }
@@ -79,22 +81,22 @@ fn earlier(a: Error, b: Error) -> Error {
     if b.detail().element < a.detail().element { b } else { a }
 }
 
-impl Gathered {
-    fn new(output: &Output) -> Gathered {
-        let forest = || Forest::new(output.grid.rows, output.grid.cols);
-        Gathered {
-            moments: Forest::new(output.grid.rows, output.grid.cols),
-            histogram: output.ask.histogram.then(PackedHistogram::default),
-            error: forest().with_floor(output.ask.row_floor),
-            encodings: output.ask.encodings.iter().map(|_| Ok(forest())).collect(),
-            identity: alloc::vec![Identity::default(); output.ask.identity.len()],
+impl TensorMeasurements {
+    fn new(output: &Output) -> TensorMeasurements {
+        let forest = || MergeTree::new(output.grid.rows, output.grid.cols);
+        TensorMeasurements {
+            moments: MergeTree::new(output.grid.rows, output.grid.cols),
+            histogram: output.metrics.histogram.then(PackedHistogram::default),
+            error: forest().with_floor(output.metrics.row_floor),
+            encodings: output.metrics.encodings.iter().map(|_| Ok(forest())).collect(),
+            identity: alloc::vec![ByteComparison::default(); output.metrics.identity.len()],
             bytes: None,
             nonfinite: Tally::default(),
             beyond_rounding: Tally::default(),
         }
     }
 
-    fn absorb(&mut self, m: Measured) {
+    fn absorb(&mut self, m: Measurements) {
         insert_all(&mut self.moments, m.moments);
         insert_all(&mut self.error, m.error);
         if let (Some(all), Some(part)) = (&mut self.histogram, &m.histogram) {
@@ -134,7 +136,7 @@ impl Gathered {
 
     /// Error of each asked encoding, or why it refuses the values.
     pub fn encodings(&self) -> impl Iterator<Item = Result<Option<PairSums>, &Error>> {
-        self.encodings.iter().map(|f| f.as_ref().map(Forest::total))
+        self.encodings.iter().map(|f| f.as_ref().map(MergeTree::total))
     }
 
     /// The histogram, if asked for.
@@ -316,19 +318,19 @@ pub struct StatsReport {
 }
 
 /// The report of a statistics or sweep plan. `bins` is the number of histogram bins, 0 for none.
-pub fn stats(plan: &Plan, gathered: &Collector, bins: usize) -> StatsReport {
+pub fn stats(plan: &Plan, gathered: &ReportBuilder, bins: usize) -> StatsReport {
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.filter_map(|(i, o)| Some(stats_tensor(o, gathered.output(i)?, bins))).collect();
     StatsReport { schema_version: SCHEMA_VERSION, tensors, warnings: plan.warnings.clone() }
 }
 
-fn stats_tensor(output: &Output, got: &Gathered, bins: usize) -> StatsTensor {
-    let moments = got.moments().filter(|_| output.ask.moments);
+fn stats_tensor(output: &Output, got: &TensorMeasurements, bins: usize) -> StatsTensor {
+    let moments = got.moments().filter(|_| output.metrics.moments);
     let quantile = |h: &Histogram, q: f64| Some((q, h.quantile(q)?));
     let counts = got.histogram();
     let quantiles = counts.as_ref().map(|h| QUANTILES.iter().filter_map(|&q| quantile(h, q)).collect());
     let histogram = moments.as_ref().zip(counts.as_ref()).and_then(|(m, h)| histogram_view(m, h, bins));
-    let rows = output.ask.encodings.iter().zip(got.encodings());
+    let rows = output.metrics.encodings.iter().zip(got.encodings());
     let (rows_measured, of) = (output.grid.rows, output.shape.rows());
     StatsTensor {
         name: output.name.clone(),

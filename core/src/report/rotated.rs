@@ -3,9 +3,9 @@
 //! A rotated tensor is held against itself before it was encoded, gains and all; nothing is divided by them. So are the figures of
 //! the tensor as stored. A rotation keeps the norm, so where no gain is folded both are relative to the same norm.
 
-use super::gains::{Summary, summary};
+use super::rotation_gain::{RotationSummary, summary};
 use super::{
-    Collector, EncodingRow, ErrorView, HistogramView, SCHEMA_VERSION, Sampled, StatsView, encoding_row,
+    EncodingRow, ErrorView, HistogramView, ReportBuilder, SCHEMA_VERSION, Sampled, StatsView, encoding_row,
     histogram_view,
 };
 use crate::dtype::DType;
@@ -14,7 +14,7 @@ use crate::metric::{Histogram, spread_over_gaussian};
 use crate::plan::preview::{Frame, Preview};
 use crate::plan::{Output, Warning};
 use crate::quant::Encoding;
-use crate::quant::floor::{gaussian_floor, span};
+use crate::quant::gaussian_error::{gaussian_floor, span};
 use crate::tensor::{Name, Shape};
 use alloc::format;
 use alloc::string::String;
@@ -30,7 +30,7 @@ pub struct RotationReport {
     pub seed: String,
     pub rotations: Vec<String>,
     pub tensors: Vec<RotatedTensor>,
-    pub summary: Summary,
+    pub summary: RotationSummary,
     pub warnings: Vec<Warning>,
 }
 
@@ -103,7 +103,7 @@ pub struct RotatedError {
 }
 
 /// The report of a preview. `bins` is the number of histogram bins, 0 for none.
-pub fn rotated(preview: &Preview, gathered: &Collector, bins: usize) -> RotationReport {
+pub fn rotated(preview: &Preview, gathered: &ReportBuilder, bins: usize) -> RotationReport {
     let plain = preview.plan.outputs.iter().zip(&preview.frames).enumerate();
     let tensors: Vec<RotatedTensor> = plain
         .filter_map(|(i, (output, frames))| tensor(preview, gathered, (i, output, frames), bins))
@@ -120,7 +120,7 @@ pub fn rotated(preview: &Preview, gathered: &Collector, bins: usize) -> Rotation
 
 fn tensor(
     preview: &Preview,
-    gathered: &Collector,
+    gathered: &ReportBuilder,
     (index, output, frames): (usize, &Output, &Vec<Frame>),
     bins: usize,
 ) -> Option<RotatedTensor> {
@@ -139,7 +139,7 @@ fn tensor(
             plain,
         }
     };
-    let asked = output.ask.encodings.iter().copied().zip(got.encodings());
+    let asked = output.metrics.encodings.iter().copied().zip(got.encodings());
     Some(RotatedTensor {
         name: output.name.clone(),
         dtype: output.dtype,
@@ -153,7 +153,7 @@ fn tensor(
     })
 }
 
-fn values(gathered: &Collector, index: usize, bins: usize) -> (Option<StatsView>, Option<HistogramView>) {
+fn values(gathered: &ReportBuilder, index: usize, bins: usize) -> (Option<StatsView>, Option<HistogramView>) {
     let Some(got) = gathered.output(index) else { return (None, None) };
     let moments = got.moments();
     let counts = got.histogram().filter(|_| bins > 0);
@@ -161,7 +161,7 @@ fn values(gathered: &Collector, index: usize, bins: usize) -> (Option<StatsView>
     (moments.map(StatsView::from), histogram)
 }
 
-fn frame(preview: &Preview, gathered: &Collector, name: &str, frame: &Frame, bins: usize) -> FrameView {
+fn frame(preview: &Preview, gathered: &ReportBuilder, name: &str, frame: &Frame, bins: usize) -> FrameView {
     let output = frame.output.and_then(|at| preview.plan.outputs.get(at));
     let weights =
         output.map(|o| o.grid.rows.saturating_mul(o.grid.cols)).zip(output.map(|o| o.shape.numel()));
@@ -177,7 +177,7 @@ fn frame(preview: &Preview, gathered: &Collector, name: &str, frame: &Frame, bin
 
 fn error(
     preview: &Preview,
-    gathered: &Collector,
+    gathered: &ReportBuilder,
     name: &str,
     index: usize,
     encoding: usize,

@@ -1,13 +1,13 @@
 //! What depends on the run and not on the work: who did it, how long it took, what a device had part in.
 
 use super::is_zero;
-use crate::job::Rechecked;
+use crate::job::SpotCheckStats;
 use alloc::string::String;
 use serde::Serialize;
 
 /// What depends on the run and not on the work.
 #[derive(Clone, Debug, Serialize)]
-pub struct Run {
+pub struct RunInfo {
     /// Name and version of this program.
     pub version: &'static str,
     /// The engine that did the work.
@@ -32,7 +32,7 @@ pub struct DeviceView {
     pub name: String,
     /// What it made, and what of that was made again. Where anything differed, the processor did all of it.
     #[serde(flatten)]
-    pub made: Rechecked,
+    pub made: SpotCheckStats,
     /// The share of wrong blocks from which on it would have been seen with a probability of 999 in 1000; absent where it
     /// made too little for that.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct DeviceView {
 
 impl DeviceView {
     /// Of a device with this name.
-    pub fn new(name: &str, made: Rechecked, ended: Option<String>) -> DeviceView {
-        DeviceView { name: name.into(), made, seen_from: made.seen_from(0.001), ended }
+    pub fn new(name: &str, made: SpotCheckStats, ended: Option<String>) -> DeviceView {
+        DeviceView { name: name.into(), made, seen_from: made.detectable_share(0.001), ended }
     }
 }

@@ -1,8 +1,8 @@
 //! The report of `verify`: whose bytes are exactly what the source makes. Measures nothing.
 
-use super::{Collector, ErrorView, Gathered, SCHEMA_VERSION};
+use super::{ErrorView, ReportBuilder, SCHEMA_VERSION, TensorMeasurements};
 use crate::dtype::DType;
-use crate::job::Identity;
+use crate::job::ByteComparison;
 use crate::plan::pair::Finding;
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
@@ -52,7 +52,7 @@ pub fn verified(
     names: (&str, &str),
     plan: &Plan,
     mut findings: Vec<Finding>,
-    gathered: &Collector,
+    gathered: &ReportBuilder,
 ) -> VerifyReport {
     let rows = plan.outputs.iter().enumerate();
     let tensors: Vec<VerifyRow> =
@@ -69,11 +69,11 @@ pub fn verified(
     }
 }
 
-fn verify_row(output: &Output, got: &Gathered) -> VerifyRow {
+fn verify_row(output: &Output, got: &TensorMeasurements) -> VerifyRow {
     // A copy or transcode first, so that it wins where an encoding gives the same bytes.
     let whole = got.bytes.map(|b| (None, b));
-    let encoded = output.ask.identity.iter().zip(&got.identity).map(|(e, i)| (Some(*e), *i));
-    let none = (output.shape.numel() == 0).then(|| (None, Identity::default()));
+    let encoded = output.metrics.identity.iter().zip(&got.identity).map(|(e, i)| (Some(*e), *i));
+    let none = (output.shape.numel() == 0).then(|| (None, ByteComparison::default()));
     let tried = none.into_iter().chain(whole).chain(encoded).filter(|(_, i)| !i.refused);
     let best = tried.min_by_key(|(_, i)| i.differing);
     let identical = best.is_some_and(|(_, i)| i.differing == 0);
@@ -84,16 +84,16 @@ fn verify_row(output: &Output, got: &Gathered) -> VerifyRow {
         encoding: best.and_then(|(e, _)| e).filter(|_| identical),
         differing: best.map(|(_, i)| i.differing).filter(|_| !identical),
         first_element: best.and_then(|(_, i)| i.first),
-        error: got.error().filter(|_| !identical && output.ask.error).map(ErrorView::from),
+        error: got.error().filter(|_| !identical && output.metrics.error).map(ErrorView::from),
     }
 }
 
 /// The report of `verify` alone: the structure was checked by reading it, the values by decoding them.
-pub fn checked(artefact: &str, plan: &Plan, gathered: &Collector) -> VerifyReport {
+pub fn checked(artefact: &str, plan: &Plan, gathered: &ReportBuilder) -> VerifyReport {
     let mut findings: Vec<Finding> = Vec::new();
     let mut tensors = Vec::new();
     for (index, output) in plan.outputs.iter().enumerate() {
-        let moments = gathered.output(index).and_then(Gathered::moments);
+        let moments = gathered.output(index).and_then(TensorMeasurements::moments);
         let bad = moments.map_or(0, |m| m.nan + m.inf);
         if bad > 0 {
             let detail = alloc::format!("{bad} values are NaN or infinite");

@@ -1,10 +1,12 @@
 //! `bench`: measures claims.
 
-use crate::args::BenchRotation;
+use crate::args::BenchRotationArgs;
 use crate::render;
 use crate::render::table::{Align, Styled, Tone, plain, render};
 use quantoscope_core::error::Result;
-use quantoscope_core::rotate::trial::{Answer, Figures, Sums, Trial, formats, matrix};
+use quantoscope_core::rotation::benchmark::{
+    BenchmarkResult, ErrorSums, Figures, RotationBenchmark, formats, matrix,
+};
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::thread;
@@ -12,8 +14,8 @@ use std::thread;
 /// The rows of the published table.
 const PUBLISHED: usize = 6;
 
-pub fn rotation(args: &BenchRotation) -> Result<ExitCode> {
-    let trial = Trial::new(args.cols, args.group, formats(args.block, args.group))?;
+pub fn rotation(args: &BenchRotationArgs) -> Result<ExitCode> {
+    let trial = RotationBenchmark::new(args.cols, args.group, formats(args.block, args.group))?;
     let values = matrix(args.rows, args.cols, args.seed)?;
     let threads =
         args.threads.map_or_else(|| thread::available_parallelism().map_or(1, NonZero::get), |n| n as usize);
@@ -26,10 +28,10 @@ pub fn rotation(args: &BenchRotation) -> Result<ExitCode> {
 }
 
 /// The sums of all rows, each measured apart and added in order, so that the number of threads changes nothing.
-fn measure(trial: &Trial, values: &[f32], cols: usize, threads: usize) -> Vec<Sums> {
+fn measure(trial: &RotationBenchmark, values: &[f32], cols: usize, threads: usize) -> Vec<ErrorSums> {
     let rows: Vec<&[f32]> = values.chunks(cols).collect();
     let share = rows.len().div_ceil(threads).max(1);
-    let measured: Vec<Vec<Sums>> = thread::scope(|scope| {
+    let measured: Vec<Vec<ErrorSums>> = thread::scope(|scope| {
         let work = |part: &[&[f32]]| part.iter().map(|row| trial.measure(row)).collect::<Vec<_>>();
         let start = |part| (part, thread::Builder::new().spawn_scoped(scope, move || work(part)).ok());
         let workers: Vec<_> = rows.chunks(share).map(start).collect();
@@ -48,7 +50,7 @@ fn measure(trial: &Trial, values: &[f32], cols: usize, threads: usize) -> Vec<Su
     total
 }
 
-fn as_text(args: &BenchRotation, answer: &Answer) -> String {
+fn as_text(args: &BenchRotationArgs, answer: &BenchmarkResult) -> String {
     let right = |name| (name, Align::Right);
     let columns = [
         ("format", Align::Left),
@@ -97,7 +99,7 @@ fn cells(f: &Figures, published: bool) -> Vec<Styled> {
     ]
 }
 
-fn verdict(args: &BenchRotation, answer: &Answer) -> String {
+fn verdict(args: &BenchRotationArgs, answer: &BenchmarkResult) -> String {
     let lowest = |bits: Option<u32>| bits.map_or_else(|| "none".to_string(), |b| format!("{b} bits"));
     let mut text = format!(
         "\nFewest bits at which a rotated format is no worse than plain Q4: {} as published, {} in the best form here.\n\

@@ -1,32 +1,34 @@
 //! `compare`: a candidate against its reference, with a gate.
 
 use super::{format, measure, plural};
-use crate::args::{Compare, Format};
+use crate::args::{CompareArgs, OutputFormat};
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{Align, Tone, plain, render, tsv};
 use crate::render::{self, clean, count, fixed, percent, sci};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::pair::{Finding, compare};
-use quantoscope_core::report::{CompareReport, CompareRow, Gate, RowView, Verdict, compared};
+use quantoscope_core::report::{
+    CompareReport, CompareRow, CompareThreshold, CompareVerdict, RowView, compared,
+};
 use std::process::ExitCode;
 
-pub fn run(args: &Compare) -> Result<ExitCode> {
+pub fn run(args: &CompareArgs) -> Result<ExitCode> {
     let format = format(args.format, args.json);
     let reference = Source::open(&args.reference)?;
     let candidate = Source::open(&args.candidate)?;
     let pairing = compare(&reference.checkpoint, &candidate.checkpoint);
     let resources = Resources::new(&args.work)?;
-    let quiet = format != Format::Table;
+    let quiet = format != OutputFormat::Table;
     let collected = measure(&pairing.plan, &[&reference, &candidate], resources, "Comparing", quiet)?;
     let names = (&*args.reference.to_string_lossy(), &*args.candidate.to_string_lossy());
     let threshold = (!args.no_threshold).then_some(args.threshold);
-    let gate = Gate { threshold, by: args.verdict.into() };
+    let gate = CompareThreshold { threshold, by: args.verdict.into() };
     let report = compared(names, &pairing.plan, pairing.findings, &collected, gate);
     match format {
-        Format::Json => render::json(&report)?,
-        Format::Tsv => print_tsv(&report)?,
-        Format::Table => print_table(&report)?,
+        OutputFormat::Json => render::json(&report)?,
+        OutputFormat::Tsv => print_tsv(&report)?,
+        OutputFormat::Table => print_table(&report)?,
     }
     if report.passes() { Ok(ExitCode::SUCCESS) } else { Err(tripped(&report)) }
 }
@@ -41,11 +43,11 @@ fn tripped(report: &CompareReport) -> Error {
     Error::new(Code::BelowThreshold, message)
 }
 
-fn verdict(v: Verdict) -> (&'static str, Tone) {
+fn verdict(v: CompareVerdict) -> (&'static str, Tone) {
     match v {
-        Verdict::Green => ("green", Tone::Good),
-        Verdict::Yellow => ("yellow", Tone::Fair),
-        Verdict::Red => ("red", Tone::Bad),
+        CompareVerdict::Green => ("green", Tone::Good),
+        CompareVerdict::Yellow => ("yellow", Tone::Fair),
+        CompareVerdict::Red => ("red", Tone::Bad),
     }
 }
 
@@ -113,13 +115,13 @@ fn print_table(report: &CompareReport) -> Result<()> {
         ("verdict", Align::Left),
     ];
     let mut text = render(&columns, report.tensors.iter().map(row));
-    let of = |v: Verdict| report.tensors.iter().filter(|r| r.verdict == v).count();
+    let of = |v: CompareVerdict| report.tensors.iter().filter(|r| r.verdict == v).count();
     text.push_str(&format!(
         "\n{} compared: {} green, {} yellow, {} red; {}\n",
         plural(report.tensors.len(), "tensor"),
-        of(Verdict::Green),
-        of(Verdict::Yellow),
-        of(Verdict::Red),
+        of(CompareVerdict::Green),
+        of(CompareVerdict::Yellow),
+        of(CompareVerdict::Red),
         plural(report.findings.len(), "finding"),
     ));
     for f in &report.findings {

@@ -1,10 +1,10 @@
 //! `engines`: what can do the work here, whether it is exact, how fast it is, and what `auto` would take.
 
-use crate::args::Engines;
-use crate::choice;
+use crate::args::EnginesArgs;
+use crate::engine_select;
 use crate::render::table::{Align, Styled, Tone, plain, render};
 use crate::render::{self, clean};
-use quantoscope_accel::device::{Kernel, Offload, Verdict};
+use quantoscope_accel::device::{Kernel, Offload, ProbeVerdict};
 use quantoscope_accel::{DEVICES, Engine, open_device};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
@@ -14,11 +14,11 @@ use std::thread;
 
 /// What there is.
 #[derive(Serialize)]
-struct Report {
+struct EnginesReport {
     processor: Processor,
-    devices: Vec<Device>,
+    devices: Vec<DeviceReport>,
     /// What is measured: values stored as BF16, or blocks to F32.
-    work: Vec<Row>,
+    work: Vec<KernelRow>,
 }
 
 #[derive(Serialize)]
@@ -29,7 +29,7 @@ struct Processor {
 }
 
 #[derive(Serialize)]
-struct Device {
+struct DeviceReport {
     engine: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -48,7 +48,7 @@ struct Probed {
 
 /// A kind of work, in weights per second.
 #[derive(Serialize)]
-struct Row {
+struct KernelRow {
     work: String,
     processor: Option<f64>,
     /// In the order of `devices`.
@@ -58,7 +58,7 @@ struct Row {
     auto: &'static str,
 }
 
-pub fn run(args: &Engines) -> Result<ExitCode> {
+pub fn run(args: &EnginesArgs) -> Result<ExitCode> {
     let threads =
         args.threads.unwrap_or_else(|| thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let cpu = Engine::auto();
@@ -69,7 +69,7 @@ pub fn run(args: &Engines) -> Result<ExitCode> {
     let opened: Vec<_> = DEVICES.iter().map(|name| pollster::block_on(probed(name))).collect();
     let open: Vec<Option<&Offload>> = opened.iter().map(|o| o.as_ref().ok()).collect();
     let others = Engine::available().into_iter().rev().map(Engine::name).filter(|n| *n != cpu.name());
-    let report = Report {
+    let report = EnginesReport {
         processor: Processor { engine: cpu.name(), others: others.collect(), threads },
         devices: DEVICES.iter().zip(&opened).map(|(name, o)| device(name, o)).collect(),
         work: kernels(&open).into_iter().map(|k| row(k, cpu, &open, threads)).collect(),
@@ -81,11 +81,12 @@ pub fn run(args: &Engines) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn device(engine: &'static str, opened: &Result<Offload>) -> Device {
+fn device(engine: &'static str, opened: &Result<Offload>) -> DeviceReport {
     let missing = opened.as_ref().err().map(ToString::to_string);
     let opened = opened.as_ref().ok();
-    let probed = |(k, v): (Kernel, _)| Probed { kernel: k.to_string(), exact: v == Some(Verdict::Exact) };
-    Device {
+    let probed =
+        |(k, v): (Kernel, _)| Probed { kernel: k.to_string(), exact: v == Some(ProbeVerdict::Exact) };
+    DeviceReport {
         engine,
         name: opened.map(|o| o.device().name().to_string()),
         missing,
@@ -111,20 +112,20 @@ fn kernels(open: &[Option<&Offload>]) -> Vec<Kernel> {
     all
 }
 
-fn row(kernel: Kernel, cpu: Engine, open: &[Option<&Offload>], threads: u32) -> Row {
-    let processor = choice::processor(cpu.kernels(), kernel, threads);
+fn row(kernel: Kernel, cpu: Engine, open: &[Option<&Offload>], threads: u32) -> KernelRow {
+    let processor = engine_select::processor(cpu.kernels(), kernel, threads);
     let devices: Vec<Option<f64>> =
-        open.iter().map(|o| o.and_then(|o| choice::device(o, kernel, threads))).collect();
-    let copies = open.iter().map(|o| o.and_then(|o| choice::copies(o, kernel, threads))).collect();
+        open.iter().map(|o| o.and_then(|o| engine_select::device(o, kernel, threads))).collect();
+    let copies = open.iter().map(|o| o.and_then(|o| engine_select::copies(o, kernel, threads))).collect();
     let able = open.iter().zip(&devices).zip(DEVICES).filter_map(|((o, rate), name)| {
         let rate = rate.filter(|_| o.is_some_and(|o| !o.device().is_software()))?;
-        choice::pays(rate, processor.unwrap_or(0.0)).then_some((rate, *name))
+        engine_select::is_worth_it(rate, processor.unwrap_or(0.0)).then_some((rate, *name))
     });
     let auto = able.max_by(|a, b| a.0.total_cmp(&b.0)).map_or("processor", |(_, name)| name);
-    Row { work: kernel.to_string(), processor, devices, copies, auto }
+    KernelRow { work: kernel.to_string(), processor, devices, copies, auto }
 }
 
-fn as_text(report: &Report) -> String {
+fn as_text(report: &EnginesReport) -> String {
     let Processor { engine, others, threads } = &report.processor;
     let plural = if *threads == 1 { "" } else { "s" };
     let mut text = format!("processor  {engine}, {threads} thread{plural}; also {}\n", others.join(", "));
@@ -141,11 +142,11 @@ fn as_text(report: &Report) -> String {
 }
 
 /// The devices that there are, with their places.
-fn present(report: &Report) -> impl Iterator<Item = (usize, &Device)> {
+fn present(report: &EnginesReport) -> impl Iterator<Item = (usize, &DeviceReport)> {
     report.devices.iter().enumerate().filter(|(_, d)| d.name.is_some())
 }
 
-fn described(device: &Device) -> String {
+fn described(device: &DeviceReport) -> String {
     let Some(name) = &device.name else { return clean(device.missing.as_deref().unwrap_or("none")) };
     let exact = device.kernels.iter().filter(|k| k.exact).count();
     let refused: Vec<&str> = device.kernels.iter().filter(|k| !k.exact).map(|k| k.kernel.as_str()).collect();
@@ -158,7 +159,7 @@ fn described(device: &Device) -> String {
     text
 }
 
-fn cells(report: &Report, row: &Row) -> Vec<Styled> {
+fn cells(report: &EnginesReport, row: &KernelRow) -> Vec<Styled> {
     let mut cells = vec![plain(row.work.clone()), plain(rate(row.processor))];
     let at = |rates: &[Option<f64>], at: usize| match rates.get(at).copied().flatten() {
         Some(n) => plain(rate(Some(n))),

@@ -1,18 +1,18 @@
 //! `completions` and `man`, generated from the arguments themselves.
 
-use crate::args::{Cli, Completions, Man};
+use crate::args::{Cli, CompletionsArgs, ManArgs};
 use clap::CommandFactory;
 use quantoscope_core::error::{Code, Error, Result};
 use std::process::ExitCode;
 
-pub fn completions(args: &Completions) -> Result<ExitCode> {
+pub fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "quantoscope", &mut text);
     crate::render::print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn man(args: &Man) -> Result<ExitCode> {
+pub fn man(args: &ManArgs) -> Result<ExitCode> {
     let mut command = Cli::command();
     command.build();
     let page = match &args.verb {

@@ -1,7 +1,7 @@
 //! `inspect`: what is in a file.
 
-use super::{Wanted, measure};
-use crate::args::Inspect;
+use super::{TensorFilter, measure};
+use crate::args::InspectArgs;
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{self, Align, Styled, Tone, plain};
@@ -21,8 +21,8 @@ const MAX_VALUE: usize = 60;
 /// Histogram bins in JSON.
 const BINS: usize = 64;
 
-pub fn run(args: &Inspect) -> Result<ExitCode> {
-    let wanted = Wanted::new(&args.filter)?;
+pub fn run(args: &InspectArgs) -> Result<ExitCode> {
+    let wanted = TensorFilter::new(&args.filter)?;
     let source = Source::open(&args.input)?;
     wanted.check(&source)?;
     let measured = if args.stats { Some(measured(&source, args, &wanted)?) } else { None };
@@ -37,9 +37,9 @@ pub fn run(args: &Inspect) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-type Measured = BTreeMap<Name, StatsTensor>;
+type MeasuredTensors = BTreeMap<Name, StatsTensor>;
 
-fn measured(source: &Source, args: &Inspect, wanted: &Wanted) -> Result<Measured> {
+fn measured(source: &Source, args: &InspectArgs, wanted: &TensorFilter) -> Result<MeasuredTensors> {
     let takes = |t: &TensorInfo| wanted.takes(&t.name);
     // The table shows no histogram.
     let plan = match args.json {
@@ -74,7 +74,7 @@ fn meta_json(value: &MetaValue) -> Value {
     }
 }
 
-fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&Measured>) -> impl Serialize {
+fn as_json(source: &Source, tensors: &[&TensorInfo], measured: Option<&MeasuredTensors>) -> impl Serialize {
     let c = &source.checkpoint;
     let tensor = move |t: &&TensorInfo| {
         let mut value = json!({
@@ -117,7 +117,7 @@ fn write_text(
     out: &mut dyn Write,
     source: &Source,
     tensors: &[&TensorInfo],
-    measured: Option<&Measured>,
+    measured: Option<&MeasuredTensors>,
 ) -> io::Result<()> {
     writeln!(out, "{}", summary(source, tensors))?;
     let mut columns = vec![

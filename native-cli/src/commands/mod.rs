@@ -12,30 +12,30 @@ mod rotations;
 pub mod sweep;
 pub mod verify;
 
-use crate::args::{Filter, Format};
-use crate::drive::{Resources, Work, drive};
+use crate::args::{FilterArgs, OutputFormat};
+use crate::drive::{Resources, RunRequest, drive};
 use crate::io::source::Source;
 use crate::render::progress::Progress;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::Plan;
-use quantoscope_core::report::Collector;
+use quantoscope_core::report::ReportBuilder;
 use std::io::IsTerminal;
 
 /// The tensors that a filter lets through; all, where it names none.
-struct Wanted(Option<GlobSet>);
+struct TensorFilter(Option<GlobSet>);
 
-impl Wanted {
-    fn new(filter: &Filter) -> Result<Wanted> {
+impl TensorFilter {
+    fn new(filter: &FilterArgs) -> Result<TensorFilter> {
         if filter.tensors.is_empty() {
-            return Ok(Wanted(None));
+            return Ok(TensorFilter(None));
         }
         let usage = |e: globset::Error| Error::new(Code::Usage, e.to_string());
         let mut set = GlobSetBuilder::new();
         for pattern in &filter.tensors {
             set.add(GlobBuilder::new(pattern).build().map_err(usage)?);
         }
-        Ok(Wanted(Some(set.build().map_err(usage)?)))
+        Ok(TensorFilter(Some(set.build().map_err(usage)?)))
     }
 
     fn takes(&self, name: &str) -> bool {
@@ -52,12 +52,12 @@ impl Wanted {
 }
 
 /// The format that was asked for, or the one that fits where the output goes.
-fn format(asked: Option<Format>, json: bool) -> Format {
+fn format(asked: Option<OutputFormat>, json: bool) -> OutputFormat {
     match asked {
-        _ if json => Format::Json,
+        _ if json => OutputFormat::Json,
         Some(format) => format,
-        None if std::io::stdout().is_terminal() => Format::Table,
-        None => Format::Tsv,
+        None if std::io::stdout().is_terminal() => OutputFormat::Table,
+        None => OutputFormat::Tsv,
     }
 }
 
@@ -73,12 +73,18 @@ fn measure(
     resources: Resources,
     verb: &'static str,
     quiet: bool,
-) -> Result<Collector> {
+) -> Result<ReportBuilder> {
     crate::signals::watch();
-    let resources = resources.settled(plan)?;
+    let resources = resources.with_selected_engine(plan)?;
     let progress = Progress::new(plan, verb, quiet);
-    let work =
-        Work { plan, sources, resources, progress: &progress, on_output: &|_, _| {}, on_doubt: &|| {} };
+    let work = RunRequest {
+        plan,
+        sources,
+        resources,
+        progress: &progress,
+        on_output: &|_, _| {},
+        on_device_fault: &|| {},
+    };
     let collected = drive(&work, None);
     progress.finish();
     let collected = collected?.collected;

@@ -1,6 +1,6 @@
 //! `plan`: what `quantize` would write. The recipe that was typed is understood here, for both.
 
-use crate::args::{Plan, RecipeArgs, To};
+use crate::args::{PlanArgs, RecipeArgs, TargetArg};
 use crate::io::source::Source;
 use crate::render;
 use crate::render::quantized::{Document, write_text};
@@ -8,12 +8,12 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotate::Rotate;
+use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::converted;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub fn run(args: &Plan) -> Result<ExitCode> {
+pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     let recipe = recipe(&args.recipe, None)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
     let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
@@ -33,9 +33,9 @@ pub fn run(args: &Plan) -> Result<ExitCode> {
 pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
     let extension = output.map(|o| o.extension().and_then(|e| e.to_str()).unwrap_or(""));
     let to = match (args.to, extension) {
-        (Some(To::Gguf), _) | (None, None) => Container::Gguf,
-        (Some(To::Q4), _) => Container::LatticeQ4,
-        (Some(To::Safetensors), _) => Container::Safetensors,
+        (Some(TargetArg::Gguf), _) | (None, None) => Container::Gguf,
+        (Some(TargetArg::Q4), _) => Container::LatticeQ4,
+        (Some(TargetArg::Safetensors), _) => Container::Safetensors,
         (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Container::Gguf,
         (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Container::Safetensors,
         (None, Some(_)) => {
@@ -44,7 +44,7 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
         }
     };
     let mut recipe = Recipe::new(to, args.dtype);
-    recipe.mix = args.recipe;
+    recipe.preset = args.recipe;
     recipe.overrides.clone_from(&args.overrides);
     recipe.output_type = args.output_tensor_type;
     recipe.embedding_type = args.token_embedding_type;
@@ -53,7 +53,8 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
     recipe.pure = args.pure;
     recipe.allow_requantize = args.allow_requantize;
     recipe.allow_nonfinite = args.allow_nonfinite;
-    recipe.rotate = args.rotation.what.as_ref().map(|w| Rotate::parse(w, args.rotation.seed)).transpose()?;
+    recipe.rotate =
+        args.rotation.what.as_ref().map(|w| RotationOptions::parse(w, args.rotation.seed)).transpose()?;
     recipe.check()?;
     Ok(recipe)
 }

@@ -1,24 +1,24 @@
 //! `quantize`: plan, write, measure, report.
 
 use super::plan::recipe;
-use crate::args::Quantize;
-use crate::drive::{Driven, Resources, Sink, Work, drive};
+use crate::args::QuantizeArgs;
+use crate::drive::{Resources, RunOutcome, RunRequest, Sink, drive};
 use crate::exit::no_thread;
-use crate::gate;
-use crate::io::artefact::{Artefact, Intent, check_space};
+use crate::io::output::{Intent, OutputFiles, check_space};
 use crate::io::source::Source;
 use crate::io::target::{Permission, target};
+use crate::model_equivalence;
 use crate::render;
 use crate::render::events::{Event, Events};
 use crate::render::progress::Progress;
 use crate::render::quantized::{Document, write_text};
 use crate::signals;
 use crate::system_limits::fitting;
-use quantoscope_core::error::{Code, Culprit, Error, Result};
+use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{Collector, ConvertReport, GateView, Run, converted};
+use quantoscope_core::report::{ConvertReport, EquivalenceView, ReportBuilder, RunInfo, converted};
 use quantoscope_core::schedule::{Budget, schedule};
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,43 +26,43 @@ use std::time::Instant;
 
 /// What the artefact is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum OutputKind {
     /// What the recipe's container is: a file, or a lattice directory.
     Container,
     /// A folder in Hugging Face's layout.
     Folder,
 }
 
-pub fn run(args: &Quantize) -> Result<ExitCode> {
-    make(args, &recipe(&args.recipe, Some(&args.output))?, Kind::Container)
+pub fn run(args: &QuantizeArgs) -> Result<ExitCode> {
+    make(args, &recipe(&args.recipe, Some(&args.output))?, OutputKind::Container)
 }
 
 /// Makes what `recipe` says of what `args` names.
-pub fn make(args: &Quantize, recipe: &Recipe, kind: Kind) -> Result<ExitCode> {
+pub fn make(args: &QuantizeArgs, recipe: &Recipe, kind: OutputKind) -> Result<ExitCode> {
     let started = Instant::now();
     let resources = resources(args, recipe)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
     let mut plan = convert::weighted(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
-    let directory = kind == Kind::Folder || recipe.to == Container::LatticeQ4;
+    let directory = kind == OutputKind::Folder || recipe.to == Container::LatticeQ4;
     let out = target(&[&source], &args.output, directory, permission(args))?;
     if directory {
         source.check_config()?;
     }
-    if kind == Kind::Folder {
+    if kind == OutputKind::Folder {
         convert::in_folder(&source.checkpoint, &mut plan, source.companions(!args.dry_run)?)?;
     }
-    let task = Task { args, sources: &[&source], plan: &plan, out: &out, resources, started };
-    task.carry_out(|quiet| gate::hold(&args.gate, &source, &plan, resources, quiet))
+    let task = QuantizeTask { args, sources: &[&source], plan: &plan, out: &out, resources, started };
+    task.execute(|quiet| model_equivalence::check(&args.gate, &source, &plan, resources, quiet))
 }
 
 /// A dry run may say what would be replaced.
-pub fn permission(args: &Quantize) -> Permission {
+pub fn permission(args: &QuantizeArgs) -> Permission {
     Permission { force: args.force || args.dry_run, resume: args.resume }
 }
 
 /// A plan, where it reads and where it writes.
-pub struct Task<'a> {
-    pub args: &'a Quantize,
+pub struct QuantizeTask<'a> {
+    pub args: &'a QuantizeArgs,
     /// The source of the tensors, and the other side of the plan where it has one.
     pub sources: &'a [&'a Source],
     pub plan: &'a Plan,
@@ -71,16 +71,16 @@ pub struct Task<'a> {
     pub started: Instant,
 }
 
-impl Task<'_> {
+impl QuantizeTask<'_> {
     /// Writes and reports what is planned, if `gate` lets it; for a dry run, reports it only.
-    pub fn carry_out(&self, gate: impl FnOnce(bool) -> Result<Option<GateView>>) -> Result<ExitCode> {
-        let Task { args, sources, plan, out, resources, started } = *self;
+    pub fn execute(&self, gate: impl FnOnce(bool) -> Result<Option<EquivalenceView>>) -> Result<ExitCode> {
+        let QuantizeTask { args, sources, plan, out, resources, started } = *self;
         let Some(source) = sources.first() else { return Err(Error::new(Code::Io, "nothing to read")) };
         if args.dry_run {
             return dry_run(args, source, plan, resources);
         }
         check_space(plan, out)?;
-        let resources = resources.settled(plan)?;
+        let resources = resources.with_selected_engine(plan)?;
         let quiet = args.json || args.events;
         if !quiet {
             render::warn(&plan.warnings);
@@ -110,7 +110,7 @@ impl Task<'_> {
 }
 
 /// Windows of rotated tensors hold whole columns, so they get more room where nobody says how much.
-pub fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
+pub fn resources(args: &QuantizeArgs, recipe: &Recipe) -> Result<Resources> {
     let mut resources = Resources::new(&args.work)?;
     if recipe.rotate.is_some() && args.work.memory.is_none() {
         let Budget { workers, .. } = resources.budget;
@@ -122,13 +122,13 @@ pub fn resources(args: &Quantize, recipe: &Recipe) -> Result<Resources> {
 fn report<'a>(
     source: &'a Source,
     plan: &'a Plan,
-    collected: Option<&'a Collector>,
+    collected: Option<&'a ReportBuilder>,
 ) -> Result<ConvertReport<'a>> {
     let none = || Error::new(Code::Io, "the plan is not one of a conversion");
     converted(&source.checkpoint, plan, collected).ok_or_else(none)
 }
 
-fn dry_run(args: &Quantize, source: &Source, plan: &Plan, resources: Resources) -> Result<ExitCode> {
+fn dry_run(args: &QuantizeArgs, source: &Source, plan: &Plan, resources: Resources) -> Result<ExitCode> {
     // A plan that could not run in this budget is no plan.
     drop(schedule(plan, &resources.budget)?);
     let report = report(source, plan, None)?;
@@ -145,7 +145,7 @@ fn dry_run(args: &Quantize, source: &Source, plan: &Plan, resources: Resources) 
     finish(args, &report, None)
 }
 
-fn finish(args: &Quantize, report: &ConvertReport<'_>, run: Option<&Run>) -> Result<ExitCode> {
+fn finish(args: &QuantizeArgs, report: &ConvertReport<'_>, run: Option<&RunInfo>) -> Result<ExitCode> {
     if args.json {
         render::json(&Document::new(report, run, args.dry_run))?;
     } else if !args.events {
@@ -157,23 +157,23 @@ fn finish(args: &Quantize, report: &ConvertReport<'_>, run: Option<&Run>) -> Res
 /// Writes the artefact. Whatever fails, nothing stands under the final name, and what was written is removed, unless
 /// it can be resumed.
 fn write(
-    args: &Quantize,
+    args: &QuantizeArgs,
     out: &Path,
     sources: &[&Source],
     plan: &Plan,
     mut resources: Resources,
     events: &Events<'_>,
-) -> Result<Driven> {
+) -> Result<RunOutcome> {
     signals::watch();
     signals::survive_file_limits();
     let fingerprint = fingerprint(sources, plan)?;
     let intent =
         Intent { plan, permission: permission(args), fingerprint: &fingerprint, budget: resources.budget };
-    let begun = Artefact::begin(out, intent)?;
+    let begun = OutputFiles::begin(out, intent)?;
     resources.budget = begun.budget;
     let artefact = begun.artefact;
     let progress = Progress::new(plan, verb(plan), args.events || args.json);
-    let announce = |index: usize, collected: &Collector| {
+    let announce = |index: usize, collected: &ReportBuilder| {
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };
@@ -186,7 +186,14 @@ fn write(
             }
         }
     };
-    let work = Work { plan, sources, resources, progress: &progress, on_output: &announce, on_doubt: &doubt };
+    let work = RunRequest {
+        plan,
+        sources,
+        resources,
+        progress: &progress,
+        on_output: &announce,
+        on_device_fault: &doubt,
+    };
     let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
     let collected = drive(&work, Some(sink));
     progress.finish();
@@ -198,7 +205,7 @@ fn write(
             Ok(done)
         }
         Err(e) => {
-            let keep = args.resume && matches!(e.code().culprit(), Culprit::Interrupted | Culprit::World);
+            let keep = args.resume && matches!(e.code().kind(), ErrorKind::Interrupted | ErrorKind::System);
             if !keep {
                 artefact.discard();
             }
@@ -225,7 +232,7 @@ fn fingerprint(sources: &[&Source], plan: &Plan) -> Result<[u8; 32]> {
 
 /// The event for one run or another, so that `args` stays out of the renderer.
 impl Events<'_> {
-    fn start(&self, args: &Quantize, dry_run: bool) -> Result<()> {
+    fn start(&self, args: &QuantizeArgs, dry_run: bool) -> Result<()> {
         let path = |p: &Path| p.to_string_lossy().into_owned();
         self.emit(|plan, _| Event::start(plan, path(&args.input), path(&args.output), dry_run))
     }

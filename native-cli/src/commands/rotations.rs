@@ -1,14 +1,14 @@
 //! `sweep --rotate`: what every type would do to every tensor, as it is and rotated.
 
 use super::measure;
-use crate::args::{Format, Sweep};
+use crate::args::{OutputFormat, SweepArgs};
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
 use crate::render::{self, fixed, percent, shape};
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::preview::{preview, wishes};
-use quantoscope_core::plan::{Along, sample};
+use quantoscope_core::plan::{Axis, sample};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::report::{
     FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, decibels, rotated,
@@ -20,11 +20,11 @@ use std::process::ExitCode;
 const MATTERS: f64 = 0.5;
 
 pub fn run(
-    args: &Sweep,
+    args: &SweepArgs,
     source: &Source,
     types: &[Encoding],
     takes: &dyn Fn(&TensorInfo) -> bool,
-    format: Format,
+    format: OutputFormat,
 ) -> Result<ExitCode> {
     let wishes = wishes(&args.rotate, args.seed)?;
     let mut preview = preview(&source.checkpoint, types, &wishes, takes)?;
@@ -32,17 +32,17 @@ pub fn run(
         sample(&mut preview.plan, rows);
     }
     let resources = Resources::new(&args.work)?;
-    let collected = measure(&preview.plan, &[source], resources, "Sweeping", format != Format::Table)?;
+    let collected = measure(&preview.plan, &[source], resources, "Sweeping", format != OutputFormat::Table)?;
     let report = rotated(&preview, &collected, 0);
     match format {
-        Format::Json => render::json(&report)?,
-        Format::Tsv => render::print(&as_tsv(&report))?,
-        Format::Table => render::print(&as_text(&report, args.sample))?,
+        OutputFormat::Json => render::json(&report)?,
+        OutputFormat::Tsv => render::print(&as_tsv(&report))?,
+        OutputFormat::Table => render::print(&as_text(&report, args.sample))?,
     }
-    if format == Format::Tsv {
+    if format == OutputFormat::Tsv {
         report.summary.words.iter().for_each(|line| render::note(line));
     }
-    if format != Format::Json {
+    if format != OutputFormat::Json {
         render::warn(&report.warnings);
     }
     Ok(ExitCode::SUCCESS)
@@ -161,10 +161,10 @@ fn about(t: &RotatedTensor) -> String {
     text
 }
 
-const fn along(side: Along) -> &'static str {
+const fn along(side: Axis) -> &'static str {
     match side {
-        Along::Columns => "columns",
-        Along::Rows => "rows",
+        Axis::In => "columns",
+        Axis::Out => "rows",
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sweep`: what every type would do to every tensor.
 
-use super::{Wanted, format, measure};
-use crate::args::{Format, Sweep};
+use super::{TensorFilter, format, measure};
+use crate::args::{OutputFormat, SweepArgs};
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
@@ -14,9 +14,9 @@ use quantoscope_core::report::{EncodingRow, StatsReport, stats};
 use quantoscope_core::tensor::TensorInfo;
 use std::process::ExitCode;
 
-pub fn run(args: &Sweep) -> Result<ExitCode> {
+pub fn run(args: &SweepArgs) -> Result<ExitCode> {
     let format = format(args.format, args.json);
-    let wanted = Wanted::new(&args.filter)?;
+    let wanted = TensorFilter::new(&args.filter)?;
     let source = Source::open(&args.input)?.weighted(args.weights.path.as_deref())?;
     wanted.check(&source)?;
     let types = match args.types.as_slice() {
@@ -34,17 +34,17 @@ pub fn run(args: &Sweep) -> Result<ExitCode> {
         sample(&mut plan, rows);
     }
     let resources = Resources::new(&args.work)?;
-    let collected = measure(&plan, &[&source], resources, "Sweeping", format != Format::Table)?;
+    let collected = measure(&plan, &[&source], resources, "Sweeping", format != OutputFormat::Table)?;
     let report = stats(&plan, &collected, 0);
     match format {
-        Format::Json => render::json(&report)?,
-        Format::Tsv => render::print(&as_tsv(&report))?,
-        Format::Table => render::print(&(as_table(&report) + &below(&report, args.sample)))?,
+        OutputFormat::Json => render::json(&report)?,
+        OutputFormat::Tsv => render::print(&as_tsv(&report))?,
+        OutputFormat::Table => render::print(&(as_table(&report) + &below(&report, args.sample)))?,
     }
-    if format == Format::Tsv {
+    if format == OutputFormat::Tsv {
         args.sample.iter().for_each(|rows| render::note(&sampled(&report, *rows)));
     }
-    if format != Format::Json {
+    if format != OutputFormat::Json {
         render::warn(&report.warnings);
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! `verify`: an artefact's structure and values, and its bytes against its source.
 
 use super::{measure, plural};
-use crate::args::Verify;
+use crate::args::VerifyArgs;
 use crate::drive::Resources;
 use crate::io::source::Source;
 use crate::render::{self, clean};
@@ -10,7 +10,7 @@ use quantoscope_core::plan::{measure as plan_measure, pair, replay};
 use quantoscope_core::report::{VerifyReport, VerifyRow, checked, verified};
 use std::process::ExitCode;
 
-pub fn run(args: &Verify) -> Result<ExitCode> {
+pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
     let artefact = Source::open(&args.artefact)?;
     let resources = Resources::new(&args.work)?;
     let name = args.artefact.to_string_lossy();

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 
 /// A file at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct FileIdentity {
     device: u64,
     number: u64,
     len: u64,
@@ -14,12 +14,12 @@ pub struct Identity {
     changed: i128,
 }
 
-impl Identity {
+impl FileIdentity {
     #[cfg(unix)]
-    pub fn of(meta: &Metadata) -> Identity {
+    pub fn of(meta: &Metadata) -> FileIdentity {
         use std::os::unix::fs::MetadataExt;
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
-        Identity {
+        FileIdentity {
             device: meta.dev(),
             number: meta.ino(),
             len: meta.len(),
@@ -29,12 +29,12 @@ impl Identity {
     }
 
     #[cfg(not(unix))]
-    pub fn of(meta: &Metadata) -> Identity {
+    pub fn of(meta: &Metadata) -> FileIdentity {
         let nanos = |time: std::io::Result<std::time::SystemTime>| {
             let since = time.ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
             since.map_or(0, |d| d.as_nanos() as i128)
         };
-        Identity {
+        FileIdentity {
             device: 0,
             number: 0,
             len: meta.len(),

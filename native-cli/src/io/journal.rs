@@ -8,7 +8,7 @@
 //! does not begin with the magic is not ours and is never opened for writing.
 
 use super::scratch;
-use crate::exit::world;
+use crate::exit::io_error;
 use quantoscope_core::bytes::Cursor;
 use quantoscope_core::error::Result;
 use quantoscope_core::job::{Tally, Window};
@@ -47,7 +47,7 @@ pub struct Naming {
     pub replaced: u64,
 }
 
-enum Entry {
+enum JournalEntry {
     /// A finished window.
     Window(Record),
     /// Whatever a device made until here is in doubt.
@@ -66,7 +66,7 @@ pub struct Journal {
 }
 
 /// Holds the right to write the artefact, as long as it or the journal lives.
-pub struct Claim {
+pub struct Lock {
     file: File,
     /// Whether there was a journal already.
     pub found: bool,
@@ -74,7 +74,7 @@ pub struct Claim {
 
 /// What an earlier run left.
 #[derive(Default)]
-pub struct Earlier {
+pub struct PreviousRun {
     pub fingerprint: [u8; 32],
     pub budget: Budget,
     pub records: Vec<Record>,
@@ -88,14 +88,14 @@ pub struct Earlier {
     pub sound: u64,
 }
 
-impl Claim {
+impl Lock {
     /// Takes the journal at `path`, an empty one where there is none. `None` while another run holds it.
     ///
     /// # Errors
     ///
     /// `partial_exists` where something under that name is not a journal of ours; it is not touched.
-    pub fn take(path: &Path) -> Result<Option<Claim>> {
-        let about = |e: io::Error| world(&e, format!("cannot write {}", path.display()));
+    pub fn take(path: &Path) -> Result<Option<Lock>> {
+        let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
         loop {
             let (file, found) = match scratch::create(path, 0o666) {
                 Ok(file) => (file, false),
@@ -109,18 +109,18 @@ impl Claim {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 // A file system without locks: then the user has to see to it.
-                Err(TryLockError::Error(e)) if has_no_locks(&e) => return Ok(Some(Claim { file, found })),
+                Err(TryLockError::Error(e)) if has_no_locks(&e) => return Ok(Some(Lock { file, found })),
                 Err(TryLockError::Error(e)) => return Err(about(e)),
             }
             // Between opening and locking, the run that held it may have ended and removed it.
             if same_file(&file, path) {
-                return Ok(Some(Claim { file, found }));
+                return Ok(Some(Lock { file, found }));
             }
         }
     }
 
     /// What an earlier run left; `None` where the journal is empty or of another version.
-    pub fn read(&self) -> io::Result<Option<Earlier>> {
+    pub fn read(&self) -> io::Result<Option<PreviousRun>> {
         let mut bytes = Vec::new();
         (&self.file).rewind()?;
         (&self.file).read_to_end(&mut bytes)?;
@@ -129,15 +129,15 @@ impl Claim {
 
     /// Notes how the artefact is about to get its name.
     pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
-        self.note(&Entry::Naming(naming))
+        self.note(&JournalEntry::Naming(naming))
     }
 
     /// Notes that nothing which must be kept is left in the replaced directory.
     pub fn note_cleared(&self) -> io::Result<()> {
-        self.note(&Entry::Cleared)
+        self.note(&JournalEntry::Cleared)
     }
 
-    fn note(&self, entry: &Entry) -> io::Result<()> {
+    fn note(&self, entry: &JournalEntry) -> io::Result<()> {
         (&self.file).seek(SeekFrom::End(0))?;
         (&self.file).write_all(&framed(entry))?;
         self.file.sync_data()
@@ -172,7 +172,7 @@ impl Claim {
 
 /// Opens what stands under the journal's name if it can only be a journal of ours; `None` where it is gone meanwhile.
 fn existing(path: &Path) -> Result<Option<File>> {
-    let about = |e: io::Error| world(&e, format!("cannot open {}", path.display()));
+    let about = |e: io::Error| io_error(&e, format!("cannot open {}", path.display()));
     let Some(meta) = scratch::found(path)? else { return Ok(None) };
     if let Some(why) = scratch::suspicious(&meta) {
         return Err(scratch::taken(path, why));
@@ -235,12 +235,12 @@ impl Journal {
 
     /// Notes that whatever a device made until here is in doubt.
     pub fn doubt(&mut self) -> io::Result<()> {
-        self.note(&framed(&Entry::Doubt))
+        self.note(&framed(&JournalEntry::Doubt))
     }
 
     /// Notes the number of the partial output, as soon as it exists and before anything is written to it.
     pub fn created(&mut self, number: u64) -> io::Result<()> {
-        self.note(&framed(&Entry::Created(number)))
+        self.note(&framed(&JournalEntry::Created(number)))
     }
 
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -250,7 +250,7 @@ impl Journal {
 }
 
 /// What the journal at `path` says, if it is one of ours; nothing is opened for writing.
-pub fn peek(path: &Path) -> Option<Earlier> {
+pub fn peek(path: &Path) -> Option<PreviousRun> {
     let meta = scratch::found(path).ok().flatten()?;
     let plain = scratch::suspicious(&meta).is_none();
     let mut bytes = Vec::new();
@@ -258,17 +258,17 @@ pub fn peek(path: &Path) -> Option<Earlier> {
     parse(&bytes)
 }
 
-fn parse(bytes: &[u8]) -> Option<Earlier> {
+fn parse(bytes: &[u8]) -> Option<PreviousRun> {
     let mut c = Cursor::new(bytes, 0);
     let (fingerprint, budget) = header(&mut c)?;
-    let mut earlier = Earlier { fingerprint, budget, sound: HEADER as u64, ..Earlier::default() };
+    let mut earlier = PreviousRun { fingerprint, budget, sound: HEADER as u64, ..PreviousRun::default() };
     while let Some(entry) = next(&mut c) {
         match entry {
-            Entry::Window(record) => earlier.records.push(record),
-            Entry::Doubt => earlier.records.retain(|r| !r.device),
-            Entry::Created(number) => earlier.created = Some(number),
-            Entry::Naming(naming) => earlier.naming = Some(naming),
-            Entry::Cleared => earlier.cleared = true,
+            JournalEntry::Window(record) => earlier.records.push(record),
+            JournalEntry::Doubt => earlier.records.retain(|r| !r.device),
+            JournalEntry::Created(number) => earlier.created = Some(number),
+            JournalEntry::Naming(naming) => earlier.naming = Some(naming),
+            JournalEntry::Cleared => earlier.cleared = true,
         }
         earlier.sound = c.offset();
     }
@@ -284,13 +284,13 @@ fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {
 }
 
 /// An entry as it stands in the file.
-fn framed(entry: &Entry) -> Vec<u8> {
+fn framed(entry: &JournalEntry) -> Vec<u8> {
     match entry {
-        Entry::Window(record) => window(record),
-        Entry::Doubt => frame(1, &[]),
-        Entry::Created(number) => frame(2, &number.to_le_bytes()),
-        Entry::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
-        Entry::Cleared => frame(4, &[]),
+        JournalEntry::Window(record) => window(record),
+        JournalEntry::Doubt => frame(1, &[]),
+        JournalEntry::Created(number) => frame(2, &number.to_le_bytes()),
+        JournalEntry::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
+        JournalEntry::Cleared => frame(4, &[]),
     }
 }
 
@@ -314,7 +314,7 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
     sum
 }
 
-fn next(c: &mut Cursor<'_>) -> Option<Entry> {
+fn next(c: &mut Cursor<'_>) -> Option<JournalEntry> {
     let len = c.u32().ok().filter(|&n| n <= MAX_ENTRY)?;
     let payload = c.take(len.into()).ok()?;
     let sum = c.take(8).ok()?;
@@ -323,11 +323,11 @@ fn next(c: &mut Cursor<'_>) -> Option<Entry> {
     }
     let mut c = Cursor::new(payload, 0);
     Some(match c.u8().ok()? {
-        0 => Entry::Window(decode(&mut c)?),
-        1 => Entry::Doubt,
-        2 => Entry::Created(c.u64().ok()?),
-        3 => Entry::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? }),
-        4 => Entry::Cleared,
+        0 => JournalEntry::Window(decode(&mut c)?),
+        1 => JournalEntry::Doubt,
+        2 => JournalEntry::Created(c.u64().ok()?),
+        3 => JournalEntry::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? }),
+        4 => JournalEntry::Cleared,
         _ => return None,
     })
 }

@@ -1,6 +1,6 @@
 //! Links among the files that are copied with a model: a model from elsewhere must not make us copy a file of the user's.
 
-use crate::exit::world;
+use crate::exit::io_error;
 use quantoscope_core::error::{Code, Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 /// Hugging Face Hub.
 pub fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBuf>) -> Result<()> {
     let path = dir.join(name);
-    let real = |p: &Path| fs::canonicalize(p).map_err(|e| world(&e, format!("cannot open {}", p.display())));
+    let real =
+        |p: &Path| fs::canonicalize(p).map_err(|e| io_error(&e, format!("cannot open {}", p.display())));
     let (home, target) = (real(dir)?, real(&path)?);
     let snapshots = home.ancestors().find(|a| a.file_name().is_some_and(|n| n == "snapshots"));
     let blobs = snapshots.and_then(Path::parent).map(|repo| repo.join("blobs"));

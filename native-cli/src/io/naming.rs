@@ -1,24 +1,24 @@
 //! Gives a finished output its name: at once, and never over something that was not to be replaced.
 
-use super::journal::{Claim, Naming};
-use super::scratch::{self, Scratch, found, number, parent};
+use super::journal::{Lock, Naming};
+use super::scratch::{self, ScratchNames, found, number, parent};
 use super::target::{Replaced, is_empty};
-use crate::exit::world;
+use crate::exit::io_error;
 use quantoscope_core::error::{Code, Error, Result};
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
 
 /// An output and the names beside it, while it is locked.
-pub struct Names<'a> {
+pub struct OutputNames<'a> {
     pub out: &'a Path,
-    pub scratch: &'a Scratch,
-    pub claim: &'a Claim,
+    pub scratch: &'a ScratchNames,
+    pub claim: &'a Lock,
     /// How an earlier run was about to name the output.
     pub before: Option<Naming>,
 }
 
-impl Names<'_> {
+impl OutputNames<'_> {
     /// Moves the finished partial output to its name. What is there is replaced only where `force` allows it, and an
     /// empty directory by a directory.
     ///
@@ -27,7 +27,7 @@ impl Names<'_> {
     /// `exists` where something appeared under the name meanwhile. Whatever fails, the partial output stays whole, or
     /// the new one has its name and the message says so.
     pub fn give(&self, files: &[String], directory: bool, force: bool) -> Result<()> {
-        let about = |e: io::Error| world(&e, format!("cannot name {}", self.out.display()));
+        let about = |e: io::Error| io_error(&e, format!("cannot name {}", self.out.display()));
         let partial = &self.scratch.partial;
         let made = number(&fs::symlink_metadata(partial).map_err(about)?);
         let old = found(self.out)?;
@@ -115,7 +115,7 @@ impl Names<'_> {
         let aside = &self.scratch.replaced;
         let ours = found(aside)?.is_some_and(|m| m.is_dir() && number(&m) == naming.replaced);
         if ours && found(self.out)?.is_none() {
-            let about = |e: io::Error| world(&e, format!("cannot name {}", self.out.display()));
+            let about = |e: io::Error| io_error(&e, format!("cannot name {}", self.out.display()));
             rename_new(aside, self.out).map_err(about)?;
         }
         Ok(())
@@ -131,7 +131,7 @@ impl Names<'_> {
         scratch::sync_directory(parent(self.out)).map_err(complete)?;
         for left in [&self.scratch.partial, &self.scratch.replaced] {
             let Some(meta) = found(left).map_err(complete)? else { continue };
-            let about = |e: io::Error| complete(world(&e, format!("cannot remove {}", left.display())));
+            let about = |e: io::Error| complete(io_error(&e, format!("cannot remove {}", left.display())));
             if meta.is_dir() && naming.replaced != 0 && number(&meta) == naming.replaced {
                 if !cleared {
                     self.keep_foreign(left).map_err(complete)?;
@@ -151,7 +151,7 @@ impl Names<'_> {
             return Err(Error::new(Code::Exists, message));
         };
         for name in replaced.foreign {
-            let about = |e: io::Error| world(&e, format!("cannot move {}", old.join(&name).display()));
+            let about = |e: io::Error| io_error(&e, format!("cannot move {}", old.join(&name).display()));
             rename_new(&old.join(&name), &self.out.join(&name)).map_err(about)?;
         }
         scratch::sync_directory(self.out)
@@ -162,7 +162,7 @@ impl Names<'_> {
         let journal = &self.scratch.journal;
         fs::remove_file(journal).map_err(|e| {
             let message = format!("{} is complete; cannot remove {}", self.out.display(), journal.display());
-            world(&e, message)
+            io_error(&e, message)
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Names beside an output that exist only while it is written, and how files under them are opened: never through a
 //! link, and never for writing before they are known to be ours. Knows no plan.
 
-use crate::exit::world;
+use crate::exit::io_error;
 use quantoscope_core::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ const JOURNAL: &str = ".partial.journal";
 const REPLACED: &str = ".partial.old";
 
 /// The names beside one output.
-pub struct Scratch {
+pub struct ScratchNames {
     /// What is written, until it gets the output's name.
     pub partial: PathBuf,
     /// The journal of the partial output, which is also its lock.
@@ -25,9 +25,9 @@ pub struct Scratch {
     pub replaced: PathBuf,
 }
 
-impl Scratch {
+impl ScratchNames {
     /// The names beside `out`. The name of `out` is shortened in them where they would be too long for the file system.
-    pub fn beside(out: &Path) -> Scratch {
+    pub fn beside(out: &Path) -> ScratchNames {
         let name = out.file_name().unwrap_or_default();
         let stem = stem(name, longest_name(parent(out)).saturating_sub(JOURNAL.len()));
         let beside = |suffix: &str| {
@@ -35,7 +35,7 @@ impl Scratch {
             name.push(suffix);
             out.with_file_name(name)
         };
-        Scratch { partial: beside(PARTIAL), journal: beside(JOURNAL), replaced: beside(REPLACED) }
+        ScratchNames { partial: beside(PARTIAL), journal: beside(JOURNAL), replaced: beside(REPLACED) }
     }
 
     /// All of them.
@@ -88,7 +88,7 @@ pub fn found(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(world(&e, format!("cannot look at {}", path.display()))),
+        Err(e) => Err(io_error(&e, format!("cannot look at {}", path.display()))),
     }
 }
 
@@ -155,7 +155,7 @@ pub fn open(path: &Path, write: bool) -> io::Result<File> {
 #[cfg(unix)]
 pub fn sync_directory(dir: &Path) -> Result<()> {
     use rustix::io::Errno;
-    let about = |e: &io::Error| world(e, format!("cannot bring {} to the disk", dir.display()));
+    let about = |e: &io::Error| io_error(e, format!("cannot bring {} to the disk", dir.display()));
     let unsupported = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS].map(|e| Some(e.raw_os_error()));
     match File::open(dir).map_err(|e| about(&e))?.sync_all() {
         Err(e) if !unsupported.contains(&e.raw_os_error()) => Err(about(&e)),
@@ -185,7 +185,7 @@ mod tests {
                 if name(&out).len() > 255 {
                     continue;
                 }
-                let scratch = Scratch::beside(&out);
+                let scratch = ScratchNames::beside(&out);
                 for path in scratch.all() {
                     assert!(name(path).len() <= 255, "{}", name(path).len());
                 }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn short_names_are_kept() {
-        let scratch = Scratch::beside(Path::new("dir/x.gguf"));
+        let scratch = ScratchNames::beside(Path::new("dir/x.gguf"));
         assert_eq!(scratch.journal, Path::new("dir/x.gguf.partial.journal"));
         assert_eq!(scratch.partial, Path::new("dir/x.gguf.partial"));
     }

@@ -1,10 +1,10 @@
 //! Opens a checkpoint from disk: answers what [`Opening`] asks for, and keeps the files for positional reads.
 
-use crate::exit::world;
-use crate::io::identity::Identity;
+use crate::exit::io_error;
+use crate::io::identity::FileIdentity;
+use crate::io::imatrix::ImatrixFile;
 use crate::io::links;
-use crate::io::positional::read_exact_at;
-use crate::io::weights::Weights;
+use crate::io::pread::read_exact_at;
 use crate::system_limits;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
@@ -33,22 +33,22 @@ pub struct Source {
     pub checkpoint: Checkpoint,
     /// The path that was given.
     pub path: PathBuf,
-    place: Place,
+    place: Location,
     /// The checkpoint's files, in its order, as far as they are held open.
     files: Vec<Option<File>>,
     /// The same files as they were when they were opened.
-    identities: Vec<Option<Identity>>,
+    identities: Vec<Option<FileIdentity>>,
     /// Every file that was opened, as it was then.
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<OpenedFile>>,
     /// The importance matrix to quantize it with.
-    weights: Option<Weights>,
+    weights: Option<ImatrixFile>,
 }
 
 /// A file that was opened, as its descriptor described it.
 #[derive(Clone, Debug)]
-struct Seen {
+struct OpenedFile {
     path: PathBuf,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
 fn changed(path: &Path) -> Error {
@@ -56,14 +56,14 @@ fn changed(path: &Path) -> Error {
 }
 
 /// Where a checkpoint's names lead.
-struct Place {
+struct Location {
     /// The directory that names are relative to.
     dir: PathBuf,
     /// The file that was named, by the name it goes by here: its own need not be Unicode.
     root: Option<(String, PathBuf)>,
 }
 
-impl Place {
+impl Location {
     fn path(&self, name: &str) -> PathBuf {
         match &self.root {
             Some((root, path)) if root == name => path.clone(),
@@ -75,15 +75,15 @@ impl Place {
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
     pub fn open(path: &Path) -> Result<Source> {
-        let about = |e: &std::io::Error| world(e, format!("cannot open {}", path.display()));
+        let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let (root, place) = if meta.is_dir() {
-            (Root::Dir, Place { dir: path.to_path_buf(), root: None })
+            (Root::Dir, Location { dir: path.to_path_buf(), root: None })
         } else if meta.is_file() {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             let dir = parent.unwrap_or(Path::new(".")).to_path_buf();
-            (Root::File(&name), Place { dir, root: Some((name.clone(), path.to_path_buf())) })
+            (Root::File(&name), Location { dir, root: Some((name.clone(), path.to_path_buf())) })
         } else {
             return Err(Error::new(
                 Code::Io,
@@ -94,8 +94,8 @@ impl Source {
         let checkpoint = answer(Opening::new(root), &place, &mut held, &mut seen)?;
         let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
         let identities = {
-            let by_path: HashMap<&Path, Identity> =
-                seen.iter().map(|s: &Seen| (s.path.as_path(), s.identity)).collect();
+            let by_path: HashMap<&Path, FileIdentity> =
+                seen.iter().map(|s: &OpenedFile| (s.path.as_path(), s.identity)).collect();
             checkpoint.files.iter().map(|f| by_path.get(place.path(&f.name).as_path()).copied()).collect()
         };
         let (path, seen) = (path.to_path_buf(), Mutex::new(seen));
@@ -104,7 +104,7 @@ impl Source {
 
     /// The same with the importance matrix at `path`, if one was named.
     pub fn weighted(self, path: Option<&Path>) -> Result<Source> {
-        let weights = path.map(Weights::open).transpose()?;
+        let weights = path.map(ImatrixFile::open).transpose()?;
         if let Some(weights) = &weights {
             self.note(&weights.path, weights.identity);
         }
@@ -179,8 +179,8 @@ impl Source {
 
     /// All bytes of a file that was just opened.
     fn read_all(&self, path: &Path, file: &File, len: u64) -> Result<Vec<u8>> {
-        let about = |e: std::io::Error| world(&e, format!("cannot read {}", path.display()));
-        self.note(path, Identity::of(&file.metadata().map_err(about)?));
+        let about = |e: std::io::Error| io_error(&e, format!("cannot read {}", path.display()));
+        self.note(path, FileIdentity::of(&file.metadata().map_err(about)?));
         let mut bytes = vec![0; len as usize];
         read_exact_at(file, &mut bytes, 0).map_err(about)?;
         Ok(bytes)
@@ -203,19 +203,19 @@ impl Source {
         self.read_all(&path, &file, len).map(Some)
     }
 
-    fn note(&self, path: &Path, identity: Identity) {
-        let seen = Seen { path: path.to_path_buf(), identity };
+    fn note(&self, path: &Path, identity: FileIdentity) {
+        let seen = OpenedFile { path: path.to_path_buf(), identity };
         self.seen.lock().unwrap_or_else(|e| e.into_inner()).push(seen);
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    fn seen(&self) -> Vec<OpenedFile> {
         self.seen.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     /// Fails where a file that was read is not as it was when it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.seen().iter().try_for_each(|seen| {
-            let now = fs::metadata(&seen.path).map(|meta| Identity::of(&meta));
+            let now = fs::metadata(&seen.path).map(|meta| FileIdentity::of(&meta));
             if now.is_ok_and(|now| now == seen.identity) { Ok(()) } else { Err(changed(&seen.path)) }
         })
     }
@@ -231,9 +231,9 @@ impl Source {
             Some(Some(held)) => Ok(held),
             _ => {
                 let path = self.place.path(name);
-                let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
+                let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
                 let opened = File::open(&path).map_err(about)?;
-                let now = Identity::of(&opened.metadata().map_err(about)?);
+                let now = FileIdentity::of(&opened.metadata().map_err(about)?);
                 match self.identities.get(file as usize).copied().flatten() {
                     Some(then) if then != now => Err(changed(&path)),
                     _ => Ok(fresh.insert(opened)),
@@ -263,7 +263,7 @@ impl Source {
                         .in_file(name())
                         .at(offset)
                 }
-                _ => world(&e, format!("cannot read {}", name())),
+                _ => io_error(&e, format!("cannot read {}", name())),
             })?;
             rest = tail;
         }
@@ -303,7 +303,7 @@ impl Source {
                 continue;
             }
             read_exact_at(handle, &mut block, offset)
-                .map_err(|e| world(&e, format!("cannot read {name}")).in_file(name))?;
+                .map_err(|e| io_error(&e, format!("cannot read {name}")).in_file(name))?;
             hash.update(&block);
             next = offset + 1;
         }
@@ -321,7 +321,7 @@ impl Source {
             for offset in (0..len).step_by(HEADER_READ as usize) {
                 let piece = buffer.get_mut(..HEADER_READ.min(len - offset) as usize).unwrap_or_default();
                 read_exact_at(handle, piece, offset)
-                    .map_err(|e| world(&e, format!("cannot read {name}")).in_file(name))?;
+                    .map_err(|e| io_error(&e, format!("cannot read {name}")).in_file(name))?;
                 hash.update(&*piece);
             }
             Ok((name.to_string(), hash.finalize().iter().map(|b| format!("{b:02x}")).collect()))
@@ -343,9 +343,9 @@ pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
 /// Feeds `opening` until it is ready.
 fn answer(
     mut opening: Opening,
-    place: &Place,
+    place: &Location,
     held: &mut HashMap<String, File>,
-    seen: &mut Vec<Seen>,
+    seen: &mut Vec<OpenedFile>,
 ) -> Result<Checkpoint> {
     let most = system_limits::held_open();
     // Only the file that was opened last is read.
@@ -360,9 +360,9 @@ fn answer(
                 let found = open(&path)?;
                 let len = found.as_ref().map(|(_, len)| *len);
                 if let Some((file, _)) = &found {
-                    let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
-                    let identity = Identity::of(&file.metadata().map_err(about)?);
-                    seen.push(Seen { path, identity });
+                    let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
+                    let identity = FileIdentity::of(&file.metadata().map_err(about)?);
+                    seen.push(OpenedFile { path, identity });
                 }
                 last = found.map(|(file, _)| (name, file));
                 opening.opened(len)?;
@@ -375,7 +375,7 @@ fn answer(
                 match read_exact_at(file, &mut buffer, range.start) {
                     Ok(()) => opening.data(&buffer)?,
                     Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
-                    Err(e) => return Err(world(&e, "cannot read a header")),
+                    Err(e) => return Err(io_error(&e, "cannot read a header")),
                 }
             }
             Want::Ready => {
@@ -388,7 +388,7 @@ fn answer(
 
 /// The plain files of a directory, with their lengths.
 fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
-    let about = |e: std::io::Error| world(&e, format!("cannot list {}", dir.display()));
+    let about = |e: std::io::Error| io_error(&e, format!("cannot list {}", dir.display()));
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(about)? {
         let entry = entry.map_err(about)?;
@@ -404,7 +404,7 @@ fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
 
 /// A plain file and its length. Anything else is as good as absent: opening a pipe would wait for its other end.
 fn open(path: &Path) -> Result<Option<(File, u64)>> {
-    let about = |e: std::io::Error| world(&e, format!("cannot open {}", path.display()));
+    let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
     let plain = match fs::metadata(path) {
         Ok(meta) => meta.is_file(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,

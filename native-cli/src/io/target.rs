@@ -1,10 +1,10 @@
 //! Whether an output may be written where it was asked for: decided before any work, and for dry runs too.
 
 use super::journal;
-use super::scratch::{self, Scratch, found, parent};
-use crate::exit::world;
+use super::scratch::{self, ScratchNames, found, parent};
+use crate::exit::io_error;
 use crate::io::source::Source;
-use quantoscope_core::error::{Code, Culprit, Error, Result};
+use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -55,7 +55,7 @@ pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Pe
 
 /// Whether this is the finished output of a run that was killed before it had removed its journal.
 fn was_named(out: &Path, meta: &Metadata, permission: Permission) -> bool {
-    let naming = || journal::peek(&Scratch::beside(out).journal)?.naming;
+    let naming = || journal::peek(&ScratchNames::beside(out).journal)?.naming;
     permission.resume && naming().is_some_and(|n| n.made == scratch::number(meta))
 }
 
@@ -89,7 +89,7 @@ fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
         None => usage("is no name for an output"),
         Some(_) if open_ended && !directory => usage("names a directory, and this container is one file"),
         Some(_) if directory && plain.is_symlink() && plain.is_dir() => {
-            fs::canonicalize(&plain).map_err(|e| world(&e, format!("cannot open {}", plain.display())))
+            fs::canonicalize(&plain).map_err(|e| io_error(&e, format!("cannot open {}", plain.display())))
         }
         Some(_) => Ok(plain),
     }
@@ -106,7 +106,7 @@ fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     let is_input = |p: &Path, as_dir: bool| {
         real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
     };
-    let scratch = Scratch::beside(out);
+    let scratch = ScratchNames::beside(out);
     if scratch.all().into_iter().any(|p| is_input(p, true)) || is_input(out, directory) {
         return Err(Error::new(Code::SameFile, "the output is the input, or a part of it"));
     }
@@ -156,7 +156,7 @@ fn check_directory(out: &Path, meta: &Metadata, permission: Permission) -> Resul
 }
 
 pub fn is_empty(dir: &Path) -> Result<bool> {
-    let about = |e: io::Error| world(&e, format!("cannot list {}", dir.display()));
+    let about = |e: io::Error| io_error(&e, format!("cannot list {}", dir.display()));
     Ok(fs::read_dir(dir).map_err(about)?.next().is_none())
 }
 
@@ -178,10 +178,10 @@ impl Replaced {
         };
         let model = match Source::open(dir) {
             Ok(model) if made(&model) => model,
-            Err(e) if e.code().culprit() == Culprit::World && e.code() != Code::NotFound => return Err(e),
+            Err(e) if e.code().kind() == ErrorKind::System && e.code() != Code::NotFound => return Err(e),
             _ => return Ok(None),
         };
-        let about = |e: io::Error| world(&e, format!("cannot list {}", dir.display()));
+        let about = |e: io::Error| io_error(&e, format!("cannot list {}", dir.display()));
         let mut foreign = Vec::new();
         for entry in fs::read_dir(dir).map_err(about)? {
             let entry = entry.map_err(about)?;

@@ -8,7 +8,7 @@ use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
 use quantoscope_core::job::Tally;
 use quantoscope_core::plan::{Plan, Totals, Warning};
-use quantoscope_core::report::{Collector, ConvertReport, ErrorView, Run, SCHEMA_VERSION, action};
+use quantoscope_core::report::{ConvertReport, ErrorView, ReportBuilder, RunInfo, SCHEMA_VERSION, action};
 use serde::Serialize;
 
 /// What happens during `quantize`.
@@ -104,11 +104,11 @@ impl<'a> Events<'a> {
     }
 
     /// Output `index` is done.
-    pub fn tensor(&self, index: usize, collected: Option<&Collector>) -> Result<()> {
+    pub fn tensor(&self, index: usize, collected: Option<&ReportBuilder>) -> Result<()> {
         self.emit(|plan, source| {
             let output = plan.outputs.get(index)?;
-            let tensor = source.checkpoint.tensors.get(output.pieces.first()?.from.tensor as usize)?;
-            let error = collected.filter(|_| output.ask.error).and_then(|c| c.output(index)?.error());
+            let tensor = source.checkpoint.tensors.get(output.segments.first()?.from.tensor as usize)?;
+            let error = collected.filter(|_| output.metrics.error).and_then(|c| c.output(index)?.error());
             Some(Event::Tensor {
                 index,
                 count: plan.outputs.len(),
@@ -133,7 +133,7 @@ impl<'a> Events<'a> {
     }
 
     /// The run is over.
-    pub fn done(&self, report: &ConvertReport<'_>, run: Option<&Run>, dry_run: bool) -> Result<()> {
+    pub fn done(&self, report: &ConvertReport<'_>, run: Option<&RunInfo>, dry_run: bool) -> Result<()> {
         self.emit(|_, _| {
             Some(Event::Done {
                 dry_run,

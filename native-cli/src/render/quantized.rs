@@ -3,10 +3,10 @@
 use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
-use quantoscope_core::plan::Importance;
-use quantoscope_core::plan::rotate::Rotated;
-use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, GateView, Run};
-use quantoscope_core::rotate::Form;
+use quantoscope_core::plan::ImportanceSource;
+use quantoscope_core::plan::rotate::AppliedRotation;
+use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RunInfo};
+use quantoscope_core::rotation::Form;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use std::path::Path;
 pub fn write_text(
     to: &mut dyn Write,
     report: &ConvertReport<'_>,
-    run: Option<&Run>,
+    run: Option<&RunInfo>,
     out: Option<&Path>,
 ) -> io::Result<()> {
     let measured = report.tensors.iter().any(|t| t.error.is_some());
@@ -45,7 +45,7 @@ pub struct Document<R: Serialize> {
 impl Document<()> {
     pub fn new<'a>(
         report: &'a ConvertReport<'a>,
-        run: Option<&Run>,
+        run: Option<&RunInfo>,
         dry_run: bool,
     ) -> Document<impl Serialize + use<'a>> {
         // Plain structs always serialise.
@@ -81,7 +81,7 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
 }
 
 /// The importance matrix: which one, what it was made of, what it is used for.
-fn importance(i: &Importance) -> String {
+fn importance(i: &ImportanceSource) -> String {
     let mut text = format!("{} for {} tensors", clean(&i.file), i.used);
     if let Some(chunks) = i.chunks {
         text.push_str(&format!(", {chunks} chunks"));
@@ -94,7 +94,7 @@ fn importance(i: &Importance) -> String {
 }
 
 /// What was rotated, and what went with it.
-fn rotation(r: &Rotated) -> String {
+fn rotation(r: &AppliedRotation) -> String {
     let stream = r.stream.map(|form| match form {
         Form::Full => "residual stream".into(),
         Form::Block(n) => format!("residual stream in blocks of {n}"),
@@ -119,7 +119,7 @@ fn rotation(r: &Rotated) -> String {
     text
 }
 
-fn gate(g: &GateView) -> String {
+fn gate(g: &EquivalenceView) -> String {
     let algebra = format!("{} elements held against the algebra", g.algebra_elements);
     match (&g.probe, &g.unprobed) {
         (Some(p), _) => format!(
@@ -163,11 +163,11 @@ fn device(d: &DeviceView) -> String {
     format!("{name}: {blocks} blocks, {checked} of them made again and equal{seen}{ended}")
 }
 
-fn sums(report: &ConvertReport<'_>, run: Option<&Run>, out: Option<&Path>) -> String {
+fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -> String {
     let to = out.map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };
-    let recipe = report.conversion.recipe.mix.map(|mix| ("recipe", mix.to_string()));
+    let recipe = report.conversion.recipe.preset.map(|mix| ("recipe", mix.to_string()));
     let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
     lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));

@@ -7,7 +7,7 @@
 //! Kullback-Leibler divergence of its predictions from the model's (in nats a token), and the share of tokens whose
 //! likeliest successor is the same.
 
-use quantoscope_tests::forward::Model;
+use quantoscope_tests::forward::TestModel;
 use std::path::Path;
 
 const WINDOW: usize = 256;
@@ -22,9 +22,10 @@ fn main() {
     let bytes = std::fs::read(ids).expect("the token ids");
     let ids: Vec<u32> = bytes.as_chunks().0.iter().map(|&b| u16::from_le_bytes(b).into()).collect();
     let starts = (0..ids.len().saturating_sub(WINDOW)).step_by(WINDOW).take(count);
-    let windows: Vec<Window> =
-        starts.map(|at| Window { tokens: &ids[at..at + WINDOW], next: &ids[at + 1..=at + WINDOW] }).collect();
-    let model = Model::read(Path::new(folder));
+    let windows: Vec<TokenWindow> = starts
+        .map(|at| TokenWindow { tokens: &ids[at..at + WINDOW], next: &ids[at + 1..=at + WINDOW] })
+        .collect();
+    let model = TestModel::read(Path::new(folder));
     let candidates = rest.get(1..).unwrap_or_default();
     // Only candidates need the predictions again.
     let reference = of_each(&windows, |_, window| {
@@ -37,7 +38,7 @@ fn main() {
     let mean = mean(reference.iter().map(|r| r.0));
     println!("mean {mean:.12}, perplexity {:.9}", mean.exp());
     for folder in candidates {
-        let model = Model::read(Path::new(folder));
+        let model = TestModel::read(Path::new(folder));
         let found = of_each(&windows, |n, window| {
             let rows = window.predictions(&model);
             let (divergence, same) = divergence(&reference[n].1, &rows, window.next.len());
@@ -57,14 +58,14 @@ fn main() {
 }
 
 /// A run of tokens and what came after each.
-struct Window<'a> {
+struct TokenWindow<'a> {
     tokens: &'a [u32],
     next: &'a [u32],
 }
 
-impl Window<'_> {
+impl TokenWindow<'_> {
     /// The logarithm of the probability of every token, for each place.
-    fn predictions(&self, model: &Model) -> Vec<f64> {
+    fn predictions(&self, model: &TestModel) -> Vec<f64> {
         let mut rows = model.logits(self.tokens).expect("a model that the pass can run");
         let vocab = rows.len() / self.tokens.len();
         for row in rows.chunks_exact_mut(vocab) {
@@ -105,10 +106,13 @@ fn standard_error(values: &[f64]) -> f64 {
 }
 
 /// What `work` makes of each window, in their order, on all processors.
-fn of_each<T: Send>(windows: &[Window<'_>], work: impl Fn(usize, &Window<'_>) -> T + Sync) -> Vec<T> {
+fn of_each<T: Send>(
+    windows: &[TokenWindow<'_>],
+    work: impl Fn(usize, &TokenWindow<'_>) -> T + Sync,
+) -> Vec<T> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = windows.len().div_ceil(threads).max(1);
-    let run = |part: usize, windows: &[Window<'_>]| -> Vec<T> {
+    let run = |part: usize, windows: &[TokenWindow<'_>]| -> Vec<T> {
         windows.iter().enumerate().map(|(i, w)| work(part * share + i, w)).collect()
     };
     let run = &run;

@@ -5,7 +5,7 @@
 //! `read_NAME` takes the input as blocks of the type, and only decodes them. Where an element is refused, its number is
 //! printed and the exit code is 3.
 
-use quantoscope_accel::Level;
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::quant::Encoding;
@@ -40,7 +40,7 @@ fn main() {
     let [engine, name, input, bytes, values, importance @ ..] = args.as_slice() else {
         panic!("recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]")
     };
-    let level = Level::available().into_iter().find(|l| l.name() == engine);
+    let level = SimdLevel::available().into_iter().find(|l| l.name() == engine);
     let kernels = level.unwrap_or_else(|| panic!("this machine has no engine {engine}")).kernels();
     let raw = std::fs::read(input).expect("the input");
     let importance = importance.first().map(|path| floats(&std::fs::read(path).expect("the importance")));

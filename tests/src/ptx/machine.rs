@@ -1,14 +1,14 @@
 //! Threads, warps and groups.
 
-use super::memory::{Memory, Shared, Time};
-use super::parse::{Access, Action, Address, Exchange, Instruction, Kernel, Operand};
+use super::memory::{Memory, SharedMemory, Time};
+use super::parse::{Access, Action, Address, Exchange, Instruction, PtxKernel, PtxOperand};
 
 const WARP: usize = 32;
 /// More than any kernel of ours runs in a thread; what runs longer never ends.
 const STEPS: u64 = 1 << 22;
 
 /// One thread.
-struct Lane {
+struct PtxThread {
     registers: Vec<u64>,
     next: usize,
     thread: u64,
@@ -17,14 +17,14 @@ struct Lane {
 
 /// Threads that exchange values.
 struct Warp {
-    lanes: Vec<Lane>,
+    lanes: Vec<PtxThread>,
     number: u64,
     time: Time,
 }
 
 /// What all threads of a group see.
-struct Group<'a> {
-    kernel: &'a Kernel,
+struct ThreadBlock<'a> {
+    kernel: &'a PtxKernel,
     arguments: &'a [u64],
     threads: u64,
     group: u64,
@@ -33,7 +33,7 @@ struct Group<'a> {
 /// What threads read and write.
 struct Rooms<'a> {
     memory: &'a mut Memory,
-    shared: Shared,
+    shared: SharedMemory,
 }
 
 /// How a launch is made.
@@ -50,7 +50,7 @@ pub struct Size {
 /// Shared memory that every device has without being asked.
 const SHARED_MOST: u64 = 48 << 10;
 
-impl Kernel {
+impl PtxKernel {
     /// Runs it; returns how many instructions that took.
     pub fn launch(&self, size: Size, arguments: &[u64], memory: &mut Memory) -> Result<u64, String> {
         let fits = |(&a, &bytes): (&u64, &u64)| bytes == 8 || u32::try_from(a).is_ok();
@@ -63,18 +63,19 @@ impl Kernel {
         }
         let mut steps = 0;
         for group in 0..size.groups {
-            let group = Group { kernel: self, arguments, threads: size.threads, group };
-            let mut rooms = Rooms { memory: &mut *memory, shared: Shared::new(shared) };
+            let group = ThreadBlock { kernel: self, arguments, threads: size.threads, group };
+            let mut rooms = Rooms { memory: &mut *memory, shared: SharedMemory::new(shared) };
             steps += group.run(&mut rooms)?;
         }
         Ok(steps)
     }
 }
 
-impl Group<'_> {
+impl ThreadBlock<'_> {
     /// Every warp runs up to a barrier or its end; all of them wait at the same one, or none.
     fn run(&self, rooms: &mut Rooms) -> Result<u64, String> {
-        let lane = |thread| Lane { registers: vec![0; self.kernel.registers], next: 0, thread, done: false };
+        let lane =
+            |thread| PtxThread { registers: vec![0; self.kernel.registers], next: 0, thread, done: false };
         let mut warps: Vec<Warp> = (0..self.threads.div_ceil(WARP as u64))
             .map(|number| {
                 let first = number * WARP as u64;
@@ -113,7 +114,7 @@ impl Group<'_> {
                 return Ok(steps);
             };
             let instruction = &self.kernel.code[waiting];
-            let apart = |l: &Lane| l.done || l.next != waiting;
+            let apart = |l: &PtxThread| l.done || l.next != waiting;
             if warp.lanes.iter().any(apart) {
                 return Err(format!("lanes are apart at `{}`", instruction.text));
             }
@@ -129,12 +130,12 @@ impl Group<'_> {
         }
     }
 
-    fn instruction(&self, lane: &Lane) -> Result<&Instruction, String> {
+    fn instruction(&self, lane: &PtxThread) -> Result<&Instruction, String> {
         self.kernel.code.get(lane.next).ok_or("the code ends without a return".to_string())
     }
 
     /// Runs a lane up to where it waits for others, or its end.
-    fn advance(&self, lane: &mut Lane, when: (u64, Time), rooms: &mut Rooms) -> Result<u64, String> {
+    fn advance(&self, lane: &mut PtxThread, when: (u64, Time), rooms: &mut Rooms) -> Result<u64, String> {
         let mut steps = 0;
         while !lane.done {
             let instruction = self.instruction(lane)?;
@@ -157,13 +158,13 @@ impl Group<'_> {
         Ok(steps)
     }
 
-    fn value(&self, operand: Operand, lane: &Lane) -> u64 {
+    fn value(&self, operand: PtxOperand, lane: &PtxThread) -> u64 {
         match operand {
-            Operand::Register(r) => lane.registers[r],
-            Operand::Number(n) => n,
-            Operand::Thread => lane.thread,
-            Operand::Threads => self.threads,
-            Operand::Group => self.group,
+            PtxOperand::Register(r) => lane.registers[r],
+            PtxOperand::Number(n) => n,
+            PtxOperand::Thread => lane.thread,
+            PtxOperand::Threads => self.threads,
+            PtxOperand::Group => self.group,
         }
     }
 
@@ -172,7 +173,7 @@ impl Group<'_> {
         &self,
         at: &Address,
         access: Access,
-        lane: &Lane,
+        lane: &PtxThread,
         (warp, time): (u64, Time),
         rooms: &'r mut Rooms,
         writes: bool,
@@ -187,7 +188,7 @@ impl Group<'_> {
     fn act(
         &self,
         action: &Action,
-        lane: &mut Lane,
+        lane: &mut PtxThread,
         when: (u64, Time),
         rooms: &mut Rooms,
     ) -> Result<(), String> {
@@ -224,7 +225,7 @@ impl Group<'_> {
     }
 
     /// A mask must mean all lanes that there are.
-    fn all_meant(&self, lanes: &[Lane], mask: Operand, at: &Instruction) -> Result<(), String> {
+    fn all_meant(&self, lanes: &[PtxThread], mask: PtxOperand, at: &Instruction) -> Result<(), String> {
         let present = (1_u64 << lanes.len()) - 1;
         match lanes.iter().all(|l| self.value(mask, l) & 0xFFFF_FFFF == present) {
             true => Ok(()),
@@ -233,7 +234,7 @@ impl Group<'_> {
     }
 
     /// All lanes stand at the same exchange, and all are meant by it.
-    fn exchange(&self, lanes: &mut [Lane], at: &Instruction) -> Result<(), String> {
+    fn exchange(&self, lanes: &mut [PtxThread], at: &Instruction) -> Result<(), String> {
         let Action::Exchange { kind, to, from: [value, distance, limits, mask] } = &at.action else {
             return Err("lanes wait for nothing".to_string());
         };

@@ -65,7 +65,7 @@ struct Word {
 const WORD: usize = 4;
 
 /// What the threads of one group share.
-pub(super) struct Shared {
+pub(super) struct SharedMemory {
     bytes: Vec<u8>,
     words: Vec<Word>,
 }
@@ -78,10 +78,10 @@ impl Visit {
     }
 }
 
-impl Shared {
-    pub fn new(bytes: u64) -> Shared {
+impl SharedMemory {
+    pub fn new(bytes: u64) -> SharedMemory {
         let words = (bytes as usize).div_ceil(WORD);
-        Shared { bytes: vec![0; bytes as usize], words: vec![Word::default(); words] }
+        SharedMemory { bytes: vec![0; bytes as usize], words: vec![Word::default(); words] }
     }
 
     /// What a thread accesses, for reading or writing.

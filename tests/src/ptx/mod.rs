@@ -13,5 +13,5 @@ mod programs;
 
 pub use machine::Size;
 pub use memory::Memory;
-pub use parse::{Kernel, parse};
-pub use programs::{Given, Programs};
+pub use parse::{PtxKernel, parse};
+pub use programs::{LaunchInputs, Programs};

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 /// Operands as registers hold them: as many low bits as the type has, floats by their pattern, predicates 0 or 1.
 pub type Operands = [u64; 4];
 /// An instruction.
-pub type Function = fn(Operands) -> u64;
+pub type Operation = fn(Operands) -> u64;
 
 /// The NaN that every operation makes of NaN, whatever its payload was.
 const NAN: u32 = 0x7FFF_FFFF;
@@ -55,7 +55,7 @@ pub fn join([low, high, ..]: Operands) -> u64 {
 }
 
 /// The instruction of this name.
-pub fn function(name: &str) -> Option<Function> {
+pub fn function(name: &str) -> Option<Operation> {
     Some(match name {
         "mov.u32" | "mov.b32" | "mov.f32" => |[a, ..]| word(a),
         "mov.u16" | "mov.b16" | "cvt.u16.u32" | "cvt.u32.u16" => |[a, ..]| a & 0xFFFF,
@@ -66,7 +66,7 @@ pub fn function(name: &str) -> Option<Function> {
 }
 
 /// Rounded to nearest, ties to even, subnormal numbers kept. Rust promises the same of its own.
-fn float_function(name: &str) -> Option<Function> {
+fn float_function(name: &str) -> Option<Operation> {
     Some(match name {
         "add.rn.f32" => |[a, b, ..]| float(f(a) + f(b)),
         "sub.rn.f32" => |[a, b, ..]| float(f(a) - f(b)),
@@ -94,7 +94,7 @@ fn float_function(name: &str) -> Option<Function> {
     })
 }
 
-fn integer_function(name: &str) -> Option<Function> {
+fn integer_function(name: &str) -> Option<Operation> {
     Some(match name {
         "add.s32" => |[a, b, ..]| word(a.wrapping_add(b)),
         "sub.s32" => |[a, b, ..]| word(a.wrapping_sub(b)),
@@ -136,7 +136,7 @@ fn integer_function(name: &str) -> Option<Function> {
 }
 
 /// Predicates, and what they choose.
-fn choice(name: &str) -> Option<Function> {
+fn choice(name: &str) -> Option<Operation> {
     if let Some(compare) = name.strip_prefix("setp.") {
         return compared(compare);
     }
@@ -151,7 +151,7 @@ fn choice(name: &str) -> Option<Function> {
     })
 }
 
-fn compared(name: &str) -> Option<Function> {
+fn compared(name: &str) -> Option<Operation> {
     Some(match name {
         "eq.f32" => |[a, b, ..]| u64::from(f(a) == f(b)),
         "lt.f32" => |[a, b, ..]| u64::from(f(a) < f(b)),

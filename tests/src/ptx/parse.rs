@@ -1,10 +1,10 @@
 //! From text to instructions whose registers are places in a table.
 
-use super::operations::{Function, function, join};
+use super::operations::{Operation, function, join};
 use std::collections::HashMap;
 
 /// An entry of a text, ready to be launched.
-pub struct Kernel {
+pub struct PtxKernel {
     pub(super) code: Vec<Instruction>,
     pub(super) registers: usize,
     /// Bytes of each parameter.
@@ -37,15 +37,15 @@ pub(super) struct Access {
 }
 
 pub(super) struct Address {
-    pub base: Operand,
+    pub base: PtxOperand,
     pub offset: u64,
 }
 
 pub(super) enum Action {
     Compute {
-        function: Function,
+        function: Operation,
         to: usize,
-        from: Vec<Operand>,
+        from: Vec<PtxOperand>,
     },
     Load {
         access: Access,
@@ -54,7 +54,7 @@ pub(super) enum Action {
     },
     Store {
         access: Access,
-        from: Vec<Operand>,
+        from: Vec<PtxOperand>,
         at: Address,
     },
     Parameter {
@@ -64,11 +64,11 @@ pub(super) enum Action {
     Exchange {
         kind: Exchange,
         to: usize,
-        from: [Operand; 4],
+        from: [PtxOperand; 4],
     },
     /// A warp's threads wait for each other.
     Meet {
-        mask: Operand,
+        mask: PtxOperand,
     },
     /// All threads of a group do.
     Barrier,
@@ -87,7 +87,7 @@ pub(super) enum Exchange {
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Operand {
+pub(super) enum PtxOperand {
     Register(usize),
     Number(u64),
     Thread,
@@ -97,7 +97,7 @@ pub(super) enum Operand {
 
 /// What names stand for while an entry is read.
 #[derive(Default)]
-struct Names {
+struct RegisterNames {
     registers: HashMap<String, usize>,
     labels: HashMap<String, usize>,
     parameters: HashMap<String, usize>,
@@ -107,13 +107,13 @@ struct Names {
 }
 
 /// The entry `name` of a text.
-pub fn parse(text: &str, name: &str) -> Result<Kernel, String> {
+pub fn parse(text: &str, name: &str) -> Result<PtxKernel, String> {
     let (before, rest) =
         text.split_once(&format!(".entry {name}(")).ok_or(format!("there is no entry {name}"))?;
     let (head, rest) = rest.split_once(')').ok_or("the parameters have no end")?;
     let body = rest.trim_start().strip_prefix("{\n").ok_or("the entry has no body")?;
     let (body, _) = body.split_once("\n}").ok_or("the body has no end")?;
-    let mut names = Names::default();
+    let mut names = RegisterNames::default();
     let parameters = parameters(head, &mut names)?;
     let mut statements = Vec::new();
     let silent = |l: &&str| l.is_empty() || l.starts_with(".reg ") || l.starts_with(".pragma ");
@@ -133,10 +133,10 @@ pub fn parse(text: &str, name: &str) -> Result<Kernel, String> {
         names.places.insert(name.to_string(), SHARED + names.shared);
     }
     let code = statements.iter().map(|s| names.instruction(s)).collect::<Result<_, _>>()?;
-    Ok(Kernel { code, registers: names.registers.len(), parameters, shared: names.shared })
+    Ok(PtxKernel { code, registers: names.registers.len(), parameters, shared: names.shared })
 }
 
-fn parameters(head: &str, names: &mut Names) -> Result<Vec<u64>, String> {
+fn parameters(head: &str, names: &mut RegisterNames) -> Result<Vec<u64>, String> {
     let mut all = Vec::new();
     for line in head.split(',').map(str::trim) {
         let bytes = match line.split_whitespace().nth(1) {
@@ -189,7 +189,7 @@ fn access(words: &str) -> Option<Access> {
     Some(Access { bytes, count, signed: kind == "s8", shared })
 }
 
-impl Names {
+impl RegisterNames {
     /// Shared memory of the entry's own: `.align 4 .b8 name[64];`.
     fn declare(&mut self, text: &str) -> Result<(), String> {
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -274,19 +274,19 @@ impl Names {
         Ok(*self.registers.entry(name.to_string()).or_insert(next))
     }
 
-    fn operand(&mut self, text: &str) -> Result<Operand, String> {
+    fn operand(&mut self, text: &str) -> Result<PtxOperand, String> {
         let number = match text {
-            "%tid.x" => return Ok(Operand::Thread),
-            "%ntid.x" => return Ok(Operand::Threads),
-            "%ctaid.x" => return Ok(Operand::Group),
-            _ if text.starts_with('%') => return self.register(text).map(Operand::Register),
+            "%tid.x" => return Ok(PtxOperand::Thread),
+            "%ntid.x" => return Ok(PtxOperand::Threads),
+            "%ctaid.x" => return Ok(PtxOperand::Group),
+            _ if text.starts_with('%') => return self.register(text).map(PtxOperand::Register),
             _ if self.places.contains_key(text) => self.places.get(text).copied(),
             _ => match text.strip_prefix("0f") {
                 Some(hex) => u64::from_str_radix(hex, 16).ok(),
                 None => text.parse::<i64>().ok().map(|n| n as u64),
             },
         };
-        number.map(Operand::Number).ok_or(format!("{text} is no operand"))
+        number.map(PtxOperand::Number).ok_or(format!("{text} is no operand"))
     }
 
     fn address(&mut self, text: &str) -> Result<Address, String> {

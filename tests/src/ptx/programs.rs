@@ -1,15 +1,15 @@
 //! The product's launches on the machine.
 
-use super::{Kernel, Memory, Size, parse};
-use quantoscope_accel::cuda::launch::{Argument, Launch, Room};
-use quantoscope_accel::cuda::texts::Text;
-use quantoscope_accel::cuda::work::Work;
+use super::{Memory, PtxKernel, Size, parse};
+use quantoscope_accel::cuda::launch::{Argument, BufferId, Launch};
+use quantoscope_accel::cuda::ptx_modules::PtxModule;
+use quantoscope_accel::cuda::task::CudaTask;
 
 /// The product's texts, ready to be launched.
-pub struct Programs(Vec<(Text, &'static str, Kernel)>);
+pub struct Programs(Vec<(PtxModule, &'static str, PtxKernel)>);
 
 /// What launches read, and what they find where they write.
-pub struct Given<'a> {
+pub struct LaunchInputs<'a> {
     /// Stored values.
     pub src: &'a [u8],
     /// The ground that is written on.
@@ -27,9 +27,9 @@ impl Programs {
     ///
     /// # Panics
     /// Where the machine cannot read one.
-    pub fn new(edit: impl Fn(Text, &str) -> String) -> Programs {
+    pub fn new(edit: impl Fn(PtxModule, &str) -> String) -> Programs {
         let mut all = Vec::new();
-        for text in Text::all() {
+        for text in PtxModule::all() {
             let source = edit(text, text.source().unwrap_or_else(|| panic!("{text:?} has no source")));
             for entry in text.entries() {
                 let kernel = parse(&source, entry).unwrap_or_else(|e| panic!("{text:?} {entry}: {e}"));
@@ -45,7 +45,7 @@ impl Programs {
     }
 
     /// Runs launches one after the other: what they wrote, and whether a value was refused.
-    pub fn run(&self, launches: &[Launch], given: Given<'_>) -> Result<(Vec<u8>, bool), String> {
+    pub fn run(&self, launches: &[Launch], given: LaunchInputs<'_>) -> Result<(Vec<u8>, bool), String> {
         let mut memory = Memory::default();
         let (src, out) = (memory.add(given.src.to_vec()), memory.add(given.out));
         let refused = memory.add(vec![0; 4]);
@@ -54,12 +54,12 @@ impl Programs {
         let between = memory.add(vec![0; given.between]);
         for launch in launches {
             let place = |room| match room {
-                Room::Src => src,
-                Room::Out => out,
-                Room::Refused => refused,
-                Room::Weights => weights,
-                Room::Table => table,
-                Room::Between => between,
+                BufferId::Src => src,
+                BufferId::Out => out,
+                BufferId::Refused => refused,
+                BufferId::Weights => weights,
+                BufferId::Table => table,
+                BufferId::Between => between,
             };
             let value = |argument: &Argument| match *argument {
                 Argument::At(room, by) => place(room) + by,
@@ -79,14 +79,20 @@ impl Programs {
     }
 
     /// Does a piece of work as a device does it, in slices of about so many values; whether no value was refused.
-    pub fn perform(&self, work: Work<'_>, src: &[u8], out: &mut [u8], values: usize) -> Result<bool, String> {
+    pub fn perform(
+        &self,
+        work: CudaTask<'_>,
+        src: &[u8],
+        out: &mut [u8],
+        values: usize,
+    ) -> Result<bool, String> {
         let slices = work.slices(src.len(), out.len(), values).ok_or("there are no kernels for that")?;
         let mut sound = true;
         for slice in &slices.all {
             let src = &src[slice.src.clone()];
             let ground = if slice.copies { src.to_vec() } else { out[slice.out.clone()].to_vec() };
             let (weights, table, between) = (slices.weights, &slices.table[..], slice.between);
-            let given = Given { src, out: ground, weights, table, between };
+            let given = LaunchInputs { src, out: ground, weights, table, between };
             let (made, refused) = self.run(&slice.launches, given)?;
             out[slice.out.clone()].copy_from_slice(&made);
             sound &= !refused;

@@ -2,35 +2,35 @@
 //! for all blocks of the group in lanes, then the codes. Knows no type of block.
 
 use fearless_simd::{Simd, f32x4, f32x16, i32x4, i32x16, prelude::*, u32x4, u32x16};
-use quantoscope_core::quant::{EncodeFn, Refused};
+use quantoscope_core::quant::{EncodeError, EncodeFn};
 
 /// Values of a block.
 pub const LEN: usize = 32;
 /// Blocks of a group.
 pub const GROUP: usize = 16;
 /// The values of a group.
-pub type Group = [[f32; LEN]; GROUP];
+pub type BlockGroup = [[f32; LEN]; GROUP];
 /// One number for each block of a group.
-pub type Each<T> = [T; GROUP];
+pub type PerBlock<T> = [T; GROUP];
 
 /// The values of a group are none that the code for groups is made for: NaN, infinity, an overflow of binary16, or a
 /// block so tiny that `1 / d` is infinite. The definition knows what becomes of them.
-pub struct Odd;
+pub struct NeedsScalar;
 
 /// A type of `B` bytes a block that is encoded in groups.
-pub trait Blocks<const B: usize> {
+pub trait GroupEncoder<const B: usize> {
     /// Encodes a group, or leaves it to the definition.
-    fn encode<S: Simd>(simd: S, group: &Group, out: &mut [[u8; B]; GROUP]) -> Result<(), Odd>;
+    fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; B]; GROUP]) -> Result<(), NeedsScalar>;
 }
 
 /// Encodes group after group; what is odd or left over is encoded by the definition.
 #[inline(always)]
-pub fn encode<T: Blocks<B>, S: Simd, const B: usize>(
+pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     simd: S,
     definition: EncodeFn,
     src: &[f32],
     out: &mut [u8],
-) -> Result<(), Refused> {
+) -> Result<(), EncodeError> {
     let whole = (src.len() / (LEN * GROUP)).min(out.len() / (B * GROUP));
     let (values, rest) = src.split_at(whole * LEN * GROUP);
     let (bytes, rest_out) = out.split_at_mut(whole * B * GROUP);
@@ -66,7 +66,7 @@ macro_rules! folded {
     ($(#[$doc:meta])* $name:ident, $element:ty, $wide:ident, $narrow:ident, $op:ident, $of:ident) => {
         $(#[$doc])*
         #[inline(always)]
-        pub fn $name<S: Simd>(simd: S, group: &Group) -> Each<$element> {
+        pub fn $name<S: Simd>(simd: S, group: &BlockGroup) -> PerBlock<$element> {
             #[inline(always)]
             fn quarter<S: Simd>(simd: S, block: &[f32; LEN]) -> $narrow<S> {
                 let (low, high): ($wide<S>, $wide<S>) = ($of(half(simd, block, 0)), $of(half(simd, block, 1)));
@@ -190,7 +190,7 @@ pub const INFINITE: i32 = 0x7F80_0000;
 
 /// The value of greatest magnitude of each block; the first of equals, +0 for zeros.
 #[inline(always)]
-pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
+pub fn loudest<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let (signed, unsigned) = (most_signed(simd, group), most_unsigned(simd, group));
     let (mut max, mut tie, mut odd, mut tied) = ([0.0; GROUP], [false; GROUP], false, false);
     for b in 0..GROUP {
@@ -206,7 +206,7 @@ pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
         odd |= top >= INFINITE;
     }
     if odd {
-        return Err(Odd);
+        return Err(NeedsScalar);
     }
     if tied {
         for b in (0..GROUP).filter(|&b| tie[b]) {
@@ -218,19 +218,19 @@ pub fn loudest<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
 
 /// The greatest magnitude of each block.
 #[inline(always)]
-pub fn absmax<S: Simd>(simd: S, group: &Group) -> Result<Each<f32>, Odd> {
+pub fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let bits = if four_lanes::<S>() {
         doubled_magnitudes(simd, group).map(|twice| (twice >> 1) as i32)
     } else {
         magnitudes(simd, group)
     };
     let odd = bits.iter().fold(false, |odd, &top| odd | (top >= INFINITE));
-    if odd { Err(Odd) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
+    if odd { Err(NeedsScalar) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
 }
 
 /// Least and greatest value of each block; the least of zeros of both signs is the first.
 #[inline(always)]
-pub fn ranges<S: Simd>(simd: S, group: &Group) -> Result<(Each<f32>, Each<f32>), Odd> {
+pub fn ranges<S: Simd>(simd: S, group: &BlockGroup) -> Result<(PerBlock<f32>, PerBlock<f32>), NeedsScalar> {
     absmax(simd, group)?;
     let (mut min, max) = (least(simd, group), greatest(simd, group));
     if min.contains(&0.0) {

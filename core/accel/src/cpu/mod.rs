@@ -1,14 +1,14 @@
 //! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
 
+mod decode;
 mod groups;
 mod measure;
+mod rotation;
 mod search;
-mod singles;
-mod small;
-mod spread;
-mod turn;
+mod single_blocks;
+mod small_blocks;
+mod super_blocks;
 mod vector;
-mod wide;
 
 use fearless_simd::Simd;
 use quantoscope_core::kernels::{Kernels, Scalar};
@@ -16,7 +16,7 @@ use vector::Vector;
 
 /// A level of CPU support. A value, so that tests can iterate over levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum SimdLevel {
     /// Plain loops, on every machine: the definition.
     Scalar,
     /// WebAssembly's 128-bit vectors, where the build has them.
@@ -29,27 +29,28 @@ pub enum Level {
     Avx512,
 }
 
-impl Level {
+impl SimdLevel {
     /// All levels, the slowest first.
-    pub const ALL: [Level; 5] = [Level::Scalar, Level::Simd128, Level::Neon, Level::Avx2, Level::Avx512];
+    pub const ALL: [SimdLevel; 5] =
+        [SimdLevel::Scalar, SimdLevel::Simd128, SimdLevel::Neon, SimdLevel::Avx2, SimdLevel::Avx512];
 
     /// Every level that this machine supports, the slowest first.
-    pub fn available() -> Vec<Level> {
-        Level::ALL.into_iter().filter(|l| l.found().is_some()).collect()
+    pub fn available() -> Vec<SimdLevel> {
+        SimdLevel::ALL.into_iter().filter(|l| l.found().is_some()).collect()
     }
 
     /// The name for `--engine` and reports.
     pub const fn name(self) -> &'static str {
         match self {
-            Level::Scalar => "scalar",
-            Level::Simd128 => "simd128",
-            Level::Neon => "neon",
-            Level::Avx2 => "avx2",
-            Level::Avx512 => "avx512",
+            SimdLevel::Scalar => "scalar",
+            SimdLevel::Simd128 => "simd128",
+            SimdLevel::Neon => "neon",
+            SimdLevel::Avx2 => "avx2",
+            SimdLevel::Avx512 => "avx512",
         }
     }
 
-    /// Its kernels; those of [`Level::Scalar`], which say so by their name, where the machine lacks the level.
+    /// Its kernels; those of [`SimdLevel::Scalar`], which say so by their name, where the machine lacks the level.
     pub fn kernels(self) -> &'static dyn Kernels {
         self.found().unwrap_or(&Scalar)
     }
@@ -57,15 +58,15 @@ impl Level {
     fn found(self) -> Option<&'static dyn Kernels> {
         let machine = fearless_simd::Level::new();
         match self {
-            Level::Scalar => Some(&Scalar),
+            SimdLevel::Scalar => Some(&Scalar),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-            Level::Simd128 => kernels(machine.as_wasm_simd128()),
+            SimdLevel::Simd128 => kernels(machine.as_wasm_simd128()),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => kernels(machine.as_neon()),
+            SimdLevel::Neon => kernels(machine.as_neon()),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => kernels(machine.as_avx2()),
+            SimdLevel::Avx2 => kernels(machine.as_avx2()),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => kernels(machine.as_avx512()),
+            SimdLevel::Avx512 => kernels(machine.as_avx512()),
             _ => None,
         }
     }
@@ -79,16 +80,16 @@ fn kernels<S: Simd>(token: Option<S>) -> Option<&'static dyn Kernels> {
 }
 
 /// The level that a token proves.
-fn level_of<S: Simd>(simd: S) -> Level {
+fn level_of<S: Simd>(simd: S) -> SimdLevel {
     match simd.level() {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-        fearless_simd::Level::WasmSimd128(_) => Level::Simd128,
+        fearless_simd::Level::WasmSimd128(_) => SimdLevel::Simd128,
         #[cfg(target_arch = "aarch64")]
-        fearless_simd::Level::Neon(_) => Level::Neon,
+        fearless_simd::Level::Neon(_) => SimdLevel::Neon,
         #[cfg(target_arch = "x86_64")]
-        fearless_simd::Level::Avx2(_) => Level::Avx2,
+        fearless_simd::Level::Avx2(_) => SimdLevel::Avx2,
         #[cfg(target_arch = "x86_64")]
-        fearless_simd::Level::Avx512(_) => Level::Avx512,
-        _ => Level::Scalar,
+        fearless_simd::Level::Avx512(_) => SimdLevel::Avx512,
+        _ => SimdLevel::Scalar,
     }
 }

@@ -95,7 +95,7 @@ impl Context {
     }
 
     /// Translates a text, and finds its entries. What is loaded stays as long as the context.
-    pub fn load(&self, text: &str, entries: &[&'static str]) -> Result<Vec<Function>> {
+    pub fn load(&self, text: &str, entries: &[&'static str]) -> Result<Vec<KernelFunction>> {
         let failed = failed("translating a kernel for the device");
         self.enter().map_err(&failed)?;
         let text = CString::new(text).map_err(|_| absent("a kernel's text is not a text"))?;
@@ -104,7 +104,7 @@ impl Context {
         let function = |entry: &&'static str| {
             let name = CString::new(*entry).map_err(|_| absent("an entry's name is not a name"))?;
             // SAFETY: the module was just loaded.
-            unsafe { result::module::get_function(module, name) }.map(Function).map_err(&failed)
+            unsafe { result::module::get_function(module, name) }.map(KernelFunction).map_err(&failed)
         };
         entries.iter().map(function).collect()
     }
@@ -119,12 +119,12 @@ impl Drop for Context {
 
 /// An entry, ready to be launched.
 #[derive(Clone, Copy)]
-pub struct Function(pub sys::CUfunction);
+pub struct KernelFunction(pub sys::CUfunction);
 
 // SAFETY: the driver takes handles of functions from every thread.
-unsafe impl Send for Function {}
+unsafe impl Send for KernelFunction {}
 // SAFETY: as above.
-unsafe impl Sync for Function {}
+unsafe impl Sync for KernelFunction {}
 
 /// An order of work on a device.
 pub struct Stream(pub sys::CUstream);

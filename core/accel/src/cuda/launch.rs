@@ -1,14 +1,14 @@
 //! What is launched for a piece of work, and with what: the same for every device, and for what stands for one in tests.
 
-use super::texts::{SOURCES, TYPES, Text};
-use crate::device::turn::{Pass, passes, scale};
+use super::ptx_modules::{PtxModule, SOURCES, TYPES};
+use crate::device::rotation_passes::{RotationPass, passes, scale};
 use quantoscope_core::DType;
-use quantoscope_core::job::Along;
-use quantoscope_core::rotate::Rotation;
+use quantoscope_core::job::Axis;
+use quantoscope_core::rotation::Rotation;
 
 /// Memory of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
+pub enum BufferId {
     /// What was brought there.
     Src,
     /// What is fetched.
@@ -19,7 +19,7 @@ pub enum Room {
     Refused,
     /// Weights of columns.
     Weights,
-    /// Words of a [`Table`].
+    /// Words of a `Table`.
     Table,
 }
 
@@ -27,7 +27,7 @@ pub enum Room {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
     /// An address: where a room begins, and so many bytes on.
-    At(Room, u64),
+    At(BufferId, u64),
     /// The address that is none.
     Nowhere,
     /// A 32-bit number.
@@ -42,7 +42,7 @@ pub enum Argument {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
     /// Whose entry.
-    pub text: Text,
+    pub text: PtxModule,
     /// Which.
     pub entry: &'static str,
     /// Groups of threads, at least one.
@@ -57,7 +57,7 @@ pub struct Launch {
 
 /// The weights of columns for the first block of a launch and those that follow.
 #[derive(Clone, Copy, Debug)]
-pub struct Columns {
+pub struct WeightedColumns {
     /// Blocks of a row.
     pub row: u32,
     /// The place of the first in its row.
@@ -69,13 +69,13 @@ const SMALL: (u32, u32) = (256, 32);
 const WIDE: u32 = 64;
 
 /// Encodes blocks of values that are stored as `from`: `Src` to `Out`. `None` where there is no such kernel.
-pub fn quantize(from: DType, to: DType, blocks: u32, columns: Option<Columns>) -> Option<Launch> {
+pub fn quantize(from: DType, to: DType, blocks: u32, columns: Option<WeightedColumns>) -> Option<Launch> {
     let source = SOURCES.iter().position(|&s| s == from)?;
     if blocks == 0 || !TYPES.contains(&to) {
         return None;
     }
-    let text = Text::Type(to);
-    let rooms = [Room::Src, Room::Out, Room::Refused].map(|room| Argument::At(room, 0));
+    let text = PtxModule::Type(to);
+    let rooms = [BufferId::Src, BufferId::Out, BufferId::Refused].map(|room| Argument::At(room, 0));
     let mut arguments: Vec<Argument> = rooms.into_iter().chain([Argument::Word(blocks)]).collect();
     if to.block_len() < 256 {
         let (threads, of_group) = SMALL;
@@ -90,8 +90,8 @@ pub fn quantize(from: DType, to: DType, blocks: u32, columns: Option<Columns>) -
         });
     }
     arguments.push(Argument::Word(source as u32));
-    if let Some(Columns { row, first }) = columns {
-        let weights = [Argument::At(Room::Weights, 0), Argument::Word(row.max(1)), Argument::Word(first)];
+    if let Some(WeightedColumns { row, first }) = columns {
+        let weights = [Argument::At(BufferId::Weights, 0), Argument::Word(row.max(1)), Argument::Word(first)];
         arguments.extend(weights);
     }
     // A thread has a sub-block: of 32 values, or of 16.
@@ -108,10 +108,10 @@ pub fn dequantize(from: DType, blocks: u32) -> Option<Launch> {
     }
     // A thread has four values of a small block, and a warp a large one.
     let (threads, of_group) = if from.block_len() == 256 { (WIDE, WIDE / 32) } else { SMALL };
-    let rooms = [Room::Src, Room::Out, Room::Refused].map(|room| Argument::At(room, 0));
+    let rooms = [BufferId::Src, BufferId::Out, BufferId::Refused].map(|room| Argument::At(room, 0));
     let arguments = rooms.into_iter().chain([Argument::Word(blocks)]).collect();
     let groups = blocks.div_ceil(of_group);
-    Some(Launch { text: Text::Type(from), entry: "decode", groups, threads, shared: 0, arguments })
+    Some(Launch { text: PtxModule::Type(from), entry: "decode", groups, threads, shared: 0, arguments })
 }
 
 /// Values that a group of threads can share, besides what finds them.
@@ -129,35 +129,35 @@ const THREADS: u32 = 256;
 
 /// Where vectors are rotated, in rows of `width` values.
 #[derive(Clone, Copy, Debug)]
-pub struct Matrix {
+pub struct MatrixBuffers {
     /// Rows that are there, of which all are changed if vectors lie along columns.
     pub rows: u32,
     /// Values of a row.
     pub width: u32,
     /// Along which side vectors lie.
-    pub along: Along,
+    pub along: Axis,
     /// Where on it they begin.
     pub at: u32,
 }
 
-/// The launches of a rotation of binary32 values, and the words that they look up in [`Room::Table`]. The first goes from `Src`
+/// The launches of a rotation of binary32 values, and the words that they look up in [`BufferId::Table`]. The first goes from `Src`
 /// to `Out`, which may be one room; all others change `Out`. Values of the matrix that are not rotated are not copied.
 ///
 /// `None` where a vector is not wholly there, or the matrix too large for one launch.
-pub fn turn(rotation: &Rotation, matrix: Matrix) -> Option<(Vec<Launch>, Vec<u32>)> {
-    let Matrix { rows, width, along, at } = matrix;
-    let side = if along == Along::Columns { width } else { rows };
+pub fn rotate(rotation: &Rotation, matrix: MatrixBuffers) -> Option<(Vec<Launch>, Vec<u32>)> {
+    let MatrixBuffers { rows, width, along, at } = matrix;
+    let side = if along == Axis::In { width } else { rows };
     let len = u32::try_from(rotation.len()).ok()?;
     if len.checked_add(at)? > side || rows == 0 || width == 0 {
         return None;
     }
-    let alone = along == Along::Columns;
+    let alone = along == Axis::In;
     let base = rotation.hadamard().base();
     let room = |stride| if stride == 1 && alone { ALONE } else { (SHARED / (BESIDE + 1)).max(base) };
     let mut table = Vec::new();
     let mut launches = Vec::new();
     for pass in passes(rotation, room) {
-        let from = if launches.is_empty() { Room::Src } else { Room::Out };
+        let from = if launches.is_empty() { BufferId::Src } else { BufferId::Out };
         launches.push(launch(rotation, matrix, &pass, from, &mut table)?);
     }
     Some((launches, table))
@@ -165,15 +165,15 @@ pub fn turn(rotation: &Rotation, matrix: Matrix) -> Option<(Vec<Launch>, Vec<u32
 
 fn launch(
     rotation: &Rotation,
-    Matrix { rows, width, along, at }: Matrix,
-    pass: &Pass,
-    from: Room,
+    MatrixBuffers { rows, width, along, at }: MatrixBuffers,
+    pass: &RotationPass,
+    from: BufferId,
     table: &mut Vec<u32>,
 ) -> Option<Launch> {
-    let alone = along == Along::Columns && pass.stride == 1;
+    let alone = along == Axis::In && pass.stride == 1;
     let starts = (rotation.len() / pass.len) as u32;
     // Vectors along columns are one a row; along rows, the rows are one matrix whose values lie a row apart.
-    let (vectors, unit) = if along == Along::Columns { (rows, 1) } else { (1, width) };
+    let (vectors, unit) = if along == Axis::In { (rows, 1) } else { (1, width) };
     let count = vectors.checked_mul(starts)?.checked_mul(unit)?;
     let fits = |lines: usize| pass.len * (lines | 1) <= SHARED && lines <= MOST;
     let likes = |lines: usize| pass.len * lines <= LIKED || !alone && lines <= BESIDE;
@@ -186,25 +186,25 @@ fn launch(
     }
     let h = rotation.hadamard();
     let (base, dense) = match pass.dense {
-        Some(transposed) => (h.base(), Argument::At(Room::Table, matrix_of(table, rotation, transposed))),
+        Some(transposed) => (h.base(), Argument::At(BufferId::Table, matrix_of(table, rotation, transposed))),
         None => (1, Argument::Nowhere),
     };
-    let mut signs = |signs: Option<crate::device::turn::Signs>| match signs {
-        Some(signs) => Argument::At(Room::Table, bits(table, signs.of(rotation).iter().copied())),
+    let mut signs = |signs: Option<crate::device::rotation_passes::Signs>| match signs {
+        Some(signs) => Argument::At(BufferId::Table, bits(table, signs.of(rotation).iter().copied())),
         None => Argument::Nowhere,
     };
     let (before, after) = (signs(pass.before), signs(pass.after));
     let word = |n: usize| Argument::Word(n as u32);
     Some(Launch {
-        text: Text::Hadamard,
+        text: PtxModule::Hadamard,
         entry: "turn",
         groups: count.div_ceil(lines as u32),
         threads: THREADS,
         shared: (4 * pass.len * (lines | 1)) as u32,
         arguments: vec![
             Argument::At(from, 0),
-            Argument::At(Room::Out, 0),
-            Argument::At(Room::Refused, 0),
+            Argument::At(BufferId::Out, 0),
+            Argument::At(BufferId::Refused, 0),
             Argument::Word(count),
             word(pass.len),
             word(pass.stride),

@@ -17,7 +17,7 @@ pub enum Kernel {
     },
     /// Blocks to binary32.
     Dequantize(DType),
-    /// A matrix, turned ([`super::turn::Matrix`]).
+    /// A matrix, turned ([`super::rotation_passes::RotationTask`]).
     Rotate(Arithmetic),
 }
 

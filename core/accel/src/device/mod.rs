@@ -1,20 +1,20 @@
 //! Devices beside the processor: what they are asked for, what they may answer, and how little they are trusted.
 //!
 //! A device makes bytes and nothing else. It is asked only for kernels that answered known questions as the definition
-//! does ([`probe`]), some of what it makes is made again by the processor, and the first difference ends its part
+//! does (`probe`), some of what it makes is made again by the processor, and the first difference ends its part
 //! ([`Offload`]). Which device that is (`gpu`, `cuda`) is not known here.
 
+pub mod benchmark;
 mod kernel;
-mod known;
 mod offload;
-pub mod pace;
 mod probe;
-pub mod turn;
-mod turned;
+mod probe_cases;
+pub mod rotation_passes;
+mod rotation_probe;
 
 pub use kernel::{Arithmetic, Kernel};
 pub use offload::{Offload, kernels};
-pub use probe::{Verdict, judge};
+pub use probe::{ProbeVerdict, probe_kernel};
 
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
@@ -23,7 +23,7 @@ use std::pin::Pin;
 
 /// Rows of stored values, and what they are to become.
 #[derive(Clone, Copy, Debug)]
-pub struct Task<'a> {
+pub struct KernelTask<'a> {
     /// How the values are stored.
     pub from: DType,
     /// What they become; F32 where they are only decoded.
@@ -36,7 +36,7 @@ pub struct Task<'a> {
     pub weights: &'a [f32],
 }
 
-impl Task<'_> {
+impl KernelTask<'_> {
     /// How many values there are, where the bytes are whole blocks of both types (and rows are, where they must be).
     pub fn values(&self) -> Option<usize> {
         let size = self.from.block_bytes() as usize;
@@ -68,7 +68,7 @@ fn stages(from: DType, to: DType, weighted: bool) -> impl Iterator<Item = Kernel
 
 /// Whether a device did what it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum DeviceOutcome {
     /// All bytes are there, and they are the definition's as far as the device can tell.
     Done,
     /// The processor has to do it, and to say what is wrong if a value is refused; what was written is of no use.
@@ -76,7 +76,7 @@ pub enum Outcome {
 }
 
 /// What becomes of a task, in its time.
-pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
+pub type DeviceFuture<'a> = Pin<Box<dyn Future<Output = Result<DeviceOutcome>> + 'a>>;
 
 /// What runs kernels: a device, or what stands for one in tests.
 pub trait Device: Send + Sync {
@@ -89,7 +89,7 @@ pub trait Device: Send + Sync {
     }
 
     /// Values of one task that it is at its best with.
-    fn stretch(&self) -> usize {
+    fn preferred_batch(&self) -> usize {
         1 << 22
     }
 
@@ -100,18 +100,23 @@ pub trait Device: Send + Sync {
     ///
     /// Fails where the device was lost or has no memory: nothing is known of `out` then. Declines what it has no
     /// kernels for, lengths that are not those of whole blocks, and values that the definition would refuse.
-    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a>;
+    fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a>;
 
     /// Takes bytes to the device, and as many as `out` has back, whatever they are: as fast as any kernel could be. Declines
     /// where it does not offer that.
-    fn carry<'a>(&'a self, _src: &'a [u8], _out: &'a mut [u8]) -> Answer<'a> {
-        Box::pin(std::future::ready(Ok(Outcome::Declined)))
+    fn copy_roundtrip<'a>(&'a self, _src: &'a [u8], _out: &'a mut [u8]) -> DeviceFuture<'a> {
+        Box::pin(std::future::ready(Ok(DeviceOutcome::Declined)))
     }
 
     /// Decodes a matrix, turns it, and quantizes it into `out`, which has the bytes of as many values. Fails and declines
     /// as [`Device::run`] does; one that has no such kernels declines.
-    fn rotate<'a>(&'a self, _matrix: turn::Matrix<'a>, _by: Arithmetic, _out: &'a mut [u8]) -> Answer<'a> {
-        Box::pin(std::future::ready(Ok(Outcome::Declined)))
+    fn rotate<'a>(
+        &'a self,
+        _matrix: rotation_passes::RotationTask<'a>,
+        _by: Arithmetic,
+        _out: &'a mut [u8],
+    ) -> DeviceFuture<'a> {
+        Box::pin(std::future::ready(Ok(DeviceOutcome::Declined)))
     }
 }
 
@@ -124,23 +129,28 @@ impl<D: Device + ?Sized> Device for &D {
         (**self).is_software()
     }
 
-    fn stretch(&self) -> usize {
-        (**self).stretch()
+    fn preferred_batch(&self) -> usize {
+        (**self).preferred_batch()
     }
 
     fn kernels(&self) -> Vec<Kernel> {
         (**self).kernels()
     }
 
-    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+    fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
         (**self).run(task, out)
     }
 
-    fn carry<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> Answer<'a> {
-        (**self).carry(src, out)
+    fn copy_roundtrip<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> DeviceFuture<'a> {
+        (**self).copy_roundtrip(src, out)
     }
 
-    fn rotate<'a>(&'a self, matrix: turn::Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
+    fn rotate<'a>(
+        &'a self,
+        matrix: rotation_passes::RotationTask<'a>,
+        by: Arithmetic,
+        out: &'a mut [u8],
+    ) -> DeviceFuture<'a> {
         (**self).rotate(matrix, by, out)
     }
 }

@@ -1,14 +1,14 @@
 //! Jobs with a device beside the processor: the device makes the bytes that it is trusted with, the processor makes some
 //! of them again, measures, and does everything else.
 
-use super::turn::{Matrix, Step};
-use super::{Arithmetic, Device, Kernel, Outcome, Task, Verdict, judge, stages};
+use super::rotation_passes::{MatrixStep, RotationTask};
+use super::{Arithmetic, Device, DeviceOutcome, Kernel, KernelTask, ProbeVerdict, probe_kernel, stages};
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{self, Along, Done, Job, Making, Op, Recheck, Scratch, Slot};
+use quantoscope_core::job::{self, Axis, DeviceTask, Done, Job, Op, OutputSlot, SpotCheck, Workspace};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::quant::Encoding;
-use quantoscope_core::rotate::Rotation;
+use quantoscope_core::rotation::Rotation;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ pub struct Offload {
     name: &'static str,
     device: Arc<dyn Device>,
     /// What it may be asked for, and what the probe found; what was not probed is not asked for.
-    kernels: Mutex<Vec<(Kernel, Option<Verdict>)>>,
+    kernels: Mutex<Vec<(Kernel, Option<ProbeVerdict>)>>,
     cpu: &'static dyn Kernels,
     seed: u64,
     trust: Arc<Trust>,
@@ -57,7 +57,7 @@ impl Offload {
     pub async fn probe(&self, wanted: impl Fn(Kernel) -> bool) -> Result<()> {
         for (at, (kernel, verdict)) in self.verdicts().into_iter().enumerate() {
             if verdict.is_none() && wanted(kernel) {
-                let verdict = judge(&*self.device, kernel).await?;
+                let verdict = probe_kernel(&*self.device, kernel).await?;
                 lock(&self.kernels)[at].1 = Some(verdict);
             }
         }
@@ -68,7 +68,7 @@ impl Offload {
     pub async fn ready(&self, jobs: impl Iterator<Item = Job>) -> Result<()> {
         let mut wanted: Vec<Kernel> = Vec::new();
         for job in jobs {
-            for kernel in job.makings().flat_map(|m| kernels(&m)) {
+            for kernel in job.device_tasks().flat_map(|m| kernels(&m)) {
                 if !wanted.contains(&kernel) {
                     wanted.push(kernel);
                 }
@@ -77,7 +77,7 @@ impl Offload {
         self.probe(|k| wanted.contains(&k)).await?;
         let verdicts = self.verdicts();
         let mut probed = verdicts.iter().filter(|(k, v)| v.is_some() && wanted.contains(k)).peekable();
-        if probed.peek().is_some() && probed.all(|(_, v)| *v == Some(Verdict::Refused)) {
+        if probed.peek().is_some() && probed.all(|(_, v)| *v == Some(ProbeVerdict::Refused)) {
             let message =
                 format!("{} gave wrong bytes when it was probed, so it is not used", self.device.name());
             return Err(Error::new(Code::Device, message));
@@ -119,7 +119,7 @@ impl Offload {
     }
 
     /// What the probe found of each kernel; nothing where it was not asked yet.
-    pub fn verdicts(&self) -> Vec<(Kernel, Option<Verdict>)> {
+    pub fn verdicts(&self) -> Vec<(Kernel, Option<ProbeVerdict>)> {
         lock(&self.kernels).clone()
     }
 
@@ -135,7 +135,7 @@ impl Offload {
 
     /// Whether a kernel was found exact.
     pub fn is_exact(&self, kernel: Kernel) -> bool {
-        lock(&self.kernels).contains(&(kernel, Some(Verdict::Exact)))
+        lock(&self.kernels).contains(&(kernel, Some(ProbeVerdict::Exact)))
     }
 
     fn is_trusted(&self) -> bool {
@@ -143,41 +143,41 @@ impl Offload {
     }
 
     /// Has the device do a task, if it is trusted with it and still there.
-    pub async fn make(&self, task: Task<'_>, out: &mut [u8]) -> Outcome {
+    pub async fn make(&self, task: KernelTask<'_>, out: &mut [u8]) -> DeviceOutcome {
         if !self.is_trusted() || !task.kernels().all(|k| self.is_exact(k)) {
-            return Outcome::Declined;
+            return DeviceOutcome::Declined;
         }
         match self.device.run(task, out).await {
             Ok(outcome) => outcome,
             Err(e) => {
                 self.trust.end(e.to_string());
-                Outcome::Declined
+                DeviceOutcome::Declined
             }
         }
     }
 
     /// Has the device turn a matrix, by floats if that is exact, and by whatever is always so where they decline.
-    pub async fn rotate(&self, matrix: Matrix<'_>, out: &mut [u8]) -> Outcome {
+    pub async fn rotate(&self, matrix: RotationTask<'_>, out: &mut [u8]) -> DeviceOutcome {
         let encodes = matrix.encodes().is_none_or(|k| self.is_exact(k));
         for by in [Arithmetic::Guarded, Arithmetic::Exact] {
             if !self.is_trusted() || !encodes || !self.is_exact(Kernel::Rotate(by)) {
                 continue;
             }
             match self.device.rotate(matrix, by, out).await {
-                Ok(Outcome::Done) => return Outcome::Done,
-                Ok(Outcome::Declined) => {}
+                Ok(DeviceOutcome::Done) => return DeviceOutcome::Done,
+                Ok(DeviceOutcome::Declined) => {}
                 Err(e) => self.trust.end(e.to_string()),
             }
         }
-        Outcome::Declined
+        DeviceOutcome::Declined
     }
 
     /// Runs a job. What the device declines, or fails at, or is caught at, is done by the processor alone.
-    pub async fn run(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<Done> {
+    pub async fn run(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
         if !self.made(job, inputs, scratch).await? {
             return job::run(self.cpu, job, inputs, scratch);
         }
-        let mut recheck = Recheck::new(self.seed);
+        let mut recheck = SpotCheck::new(self.seed);
         match job::complete(self.cpu, job, inputs, scratch, &mut recheck) {
             Ok(done) if recheck.found.differing == 0 => Ok(done),
             completed => {
@@ -192,15 +192,15 @@ impl Offload {
     }
 
     /// Whether the device made any of the bytes of a job.
-    async fn made(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Scratch) -> Result<bool> {
+    async fn made(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<bool> {
         let Some(input) = inputs.first().filter(|_| self.is_trusted()) else { return Ok(false) };
-        let mut premade = std::mem::take(&mut scratch.premade);
+        let mut premade = std::mem::take(&mut scratch.device_output);
         premade.written = false;
-        premade.measured.resize_with(job.ask.encodings.len(), || None);
+        premade.measured.resize_with(job.metrics.encodings.len(), || None);
         premade.measured.iter_mut().for_each(|m| *m = None);
         let mut ready = false;
         let mut any = false;
-        for making in job.makings() {
+        for making in job.device_tasks() {
             let Some(bytes) = self.wants(job, &making) else { continue };
             if !ready {
                 job::prepare(self.cpu, job, inputs, scratch)?;
@@ -210,42 +210,42 @@ impl Offload {
                 continue;
             }
             let mut out = match making.slot {
-                Slot::Written => std::mem::take(&mut scratch.out),
-                Slot::Measured(_) => Vec::new(),
+                OutputSlot::Written => std::mem::take(&mut scratch.out),
+                OutputSlot::Measured(_) => Vec::new(),
             };
             out.resize(bytes, 0);
-            let done = self.one(&making, job, input, scratch, &mut out).await == Outcome::Done;
+            let done = self.one(&making, job, input, scratch, &mut out).await == DeviceOutcome::Done;
             any |= done;
             match making.slot {
-                Slot::Written => (scratch.out, premade.written) = (out, done),
-                Slot::Measured(i) => premade.measured[i] = done.then_some(out),
+                OutputSlot::Written => (scratch.out, premade.written) = (out, done),
+                OutputSlot::Measured(i) => premade.measured[i] = done.then_some(out),
             }
         }
-        scratch.premade = premade;
+        scratch.device_output = premade;
         Ok(any)
     }
 
     /// Has the device make one of the things that a job makes.
     async fn one(
         &self,
-        making: &Making<'_>,
+        making: &DeviceTask<'_>,
         job: &Job,
         src: &[u8],
-        scratch: &Scratch,
+        scratch: &Workspace,
         out: &mut [u8],
-    ) -> Outcome {
+    ) -> DeviceOutcome {
         let (from, to) = (making.from, making.to.dtype());
         let (Ok(rows), Ok(width)) = (job.window.height().try_into(), job.window.width().try_into()) else {
-            return Outcome::Declined;
+            return DeviceOutcome::Declined;
         };
         if making.ops.is_empty() {
-            return self.make(Task { from, to, width, src, weights: scratch.weights() }, out).await;
+            return self.make(KernelTask { from, to, width, src, weights: scratch.weights() }, out).await;
         }
-        let Some(rotations) = self.rotations(making.ops) else { return Outcome::Declined };
+        let Some(rotations) = self.rotations(making.ops) else { return DeviceOutcome::Declined };
         let Some(steps) = steps(making.ops, &rotations, scratch.gain(), (rows, width)) else {
-            return Outcome::Declined;
+            return DeviceOutcome::Declined;
         };
-        self.rotate(Matrix { from, src, rows, width, steps: &steps, to }, out).await
+        self.rotate(RotationTask { from, src, rows, width, steps: &steps, to }, out).await
     }
 
     /// The rotations of steps, in their order; none where one cannot be made.
@@ -268,7 +268,7 @@ impl Offload {
     }
 
     /// The bytes that a making takes, where the device may be asked for it.
-    fn wants(&self, job: &Job, making: &Making<'_>) -> Option<usize> {
+    fn wants(&self, job: &Job, making: &DeviceTask<'_>) -> Option<usize> {
         let Encoding::Type(to) = making.to else { return None };
         let needed = kernels(making);
         let turns = |k: &&Kernel| matches!(k, Kernel::Rotate(_));
@@ -289,22 +289,22 @@ fn steps<'a>(
     rotations: &'a [Arc<Rotation>],
     gain: &'a [f32],
     (rows, width): (usize, usize),
-) -> Option<Vec<Step<'a>>> {
+) -> Option<Vec<MatrixStep<'a>>> {
     let (mut gains, mut across, mut down) = (Vec::new(), Vec::new(), Vec::new());
     let mut rotations = rotations.iter();
     for op in ops {
         match *op {
             Op::Gain(along) | Op::Ungain(along) => {
-                let gain = gain.get(..if along == Along::Columns { width } else { rows })?;
-                gains.push(Step::Gain { along, gain, divides: matches!(op, Op::Ungain(_)) });
+                let gain = gain.get(..if along == Axis::In { width } else { rows })?;
+                gains.push(MatrixStep::Gain { along, gain, divides: matches!(op, Op::Ungain(_)) });
             }
             Op::Rotate(turn) => {
-                let step = Step::Turn {
-                    along: turn.along,
+                let step = MatrixStep::Rotate {
+                    along: turn.axis,
                     at: turn.at.try_into().ok()?,
                     rotation: rotations.next()?,
                 };
-                if turn.along == Along::Columns { &mut across } else { &mut down }.push(step);
+                if turn.axis == Axis::In { &mut across } else { &mut down }.push(step);
             }
             Op::Add(_) | Op::Mean(_) | Op::Set(_) => return None,
         }
@@ -315,7 +315,7 @@ fn steps<'a>(
 }
 
 /// Every kernel that a making may need.
-pub fn kernels(making: &Making<'_>) -> Vec<Kernel> {
+pub fn kernels(making: &DeviceTask<'_>) -> Vec<Kernel> {
     let Encoding::Type(to) = making.to else { return Vec::new() };
     if making.ops.is_empty() {
         return stages(making.from, to, making.weighted).collect();

@@ -11,7 +11,7 @@ use std::task::{Poll, Waker};
 pub const WORD: usize = 4;
 
 /// Buffers on the device, and the one that both sides see.
-pub struct Slot {
+pub struct BufferSet {
     source: wgpu::Buffer,
     result: wgpu::Buffer,
     doubt: wgpu::Buffer,
@@ -25,7 +25,7 @@ pub struct Slot {
 }
 
 /// What one submission is about.
-pub struct Work<'a> {
+pub struct Submission<'a> {
     /// Workgroups.
     pub groups: u32,
     pub blocks: u32,
@@ -39,9 +39,9 @@ pub struct Work<'a> {
     pub src: &'a [u8],
 }
 
-impl Slot {
+impl BufferSet {
     /// Buffers for so many bytes in and out and so many weights, or some more.
-    pub fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<Slot> {
+    pub fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<BufferSet> {
         use wgpu::BufferUsages as Usage;
         // Whole words, of which the last may hold half of nothing.
         let room =
@@ -68,7 +68,7 @@ impl Slot {
             entries: &entries,
         });
         driver.check()?;
-        Ok(Slot { source, result, doubt, size, given, staging, group, room })
+        Ok(BufferSet { source, result, doubt, size, given, staging, group, room })
     }
 
     /// Whether so many bytes and weights fit.
@@ -81,7 +81,7 @@ impl Slot {
         &self,
         driver: &Driver,
         pipeline: Option<&wgpu::ComputePipeline>,
-        work: Work<'_>,
+        work: Submission<'_>,
         out: &mut [u8],
     ) -> Result<bool> {
         self.upload(driver, &work);
@@ -99,7 +99,7 @@ impl Slot {
         fetch(driver, submission, &self.staging, out).await
     }
 
-    fn upload(&self, driver: &Driver, work: &Work<'_>) {
+    fn upload(&self, driver: &Driver, work: &Submission<'_>) {
         write(driver, &self.source, work.src);
         let size = [work.blocks, work.row.max(1), work.first, work.kind].map(u32::to_le_bytes);
         driver.queue.write_buffer(&self.size, 0, size.as_flattened());
@@ -146,7 +146,7 @@ pub async fn fetch(
 
 /// What a callback leaves for the one who waits for it.
 #[derive(Default)]
-struct Answer {
+struct Readback {
     given: Option<Result<(), wgpu::BufferAsyncError>>,
     waker: Option<Waker>,
 }
@@ -158,7 +158,7 @@ async fn map(
     buffer: &wgpu::Buffer,
     span: std::ops::Range<u64>,
 ) -> Result<()> {
-    let answer = Arc::new(Mutex::new(Answer::default()));
+    let answer = Arc::new(Mutex::new(Readback::default()));
     let told = Arc::clone(&answer);
     buffer.map_async(wgpu::MapMode::Read, span, move |given| {
         if let Ok(mut answer) = told.lock() {

@@ -5,23 +5,23 @@
 //! (`guarded.wgsl`). What a kernel cannot judge (NaN, what an encoder refuses, what might be flushed) it hands back.
 
 mod buffers;
-mod chain;
-mod course;
 mod device;
+mod dispatch_plan;
 #[cfg(feature = "hostile")]
-pub mod hostile;
+pub mod float_modes;
 mod kernel;
+mod multi_pass;
 mod rotate;
 #[cfg(test)]
+mod rotation_tests;
+#[cfg(test)]
+mod super_block_tests;
+#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod turn_tests;
-#[cfg(test)]
-mod wide_tests;
 
-use crate::device::turn::Matrix;
-use crate::device::{Answer, Arithmetic, Device, Kernel, Outcome, Task};
-use buffers::{Slot, Work};
+use crate::device::rotation_passes::RotationTask;
+use crate::device::{Arithmetic, Device, DeviceFuture, DeviceOutcome, Kernel, KernelTask};
+use buffers::{BufferSet, Submission};
 use device::{Driver, Program};
 use quantoscope_core::error::{Code, Error, Result};
 use rotate::Rotator;
@@ -34,32 +34,32 @@ const SLICE: usize = 1 << 22;
 const SLOTS: usize = 4;
 
 /// A device with its kernels.
-pub struct Gpu {
+pub struct WgpuDevice {
     driver: Driver,
     /// Kernels, and the place of their program.
     kernels: Vec<(Kernel, usize)>,
     programs: Vec<Program>,
     rotator: Rotator,
     /// Buffers of earlier submissions, for the next.
-    idle: Mutex<Vec<Slot>>,
+    idle: Mutex<Vec<BufferSet>>,
 }
 
-impl Gpu {
+impl WgpuDevice {
     /// The best device of this machine, its kernels compiled; fails where there is none.
-    pub async fn open() -> Result<Gpu> {
-        Gpu::edited(&|_, text| text).await
+    pub async fn open() -> Result<WgpuDevice> {
+        WgpuDevice::edited(&|_, text| text).await
     }
 
     /// The same, where `edit` may change a kernel's text.
-    pub(crate) async fn edited(edit: &dyn Fn(Kernel, String) -> String) -> Result<Gpu> {
-        Gpu::chosen(&|_| true, edit).await
+    pub(crate) async fn edited(edit: &dyn Fn(Kernel, String) -> String) -> Result<WgpuDevice> {
+        WgpuDevice::chosen(&|_| true, edit).await
     }
 
     /// The same, with some of the kernels.
     pub(crate) async fn chosen(
         chosen: &dyn Fn(Kernel) -> bool,
         edit: &dyn Fn(Kernel, String) -> String,
-    ) -> Result<Gpu> {
+    ) -> Result<WgpuDevice> {
         let driver = Driver::open().await?;
         // Kernels that differ in their source alone may have one text.
         let (mut kernels, mut programs) = (Vec::new(), Vec::<Program>::new());
@@ -74,11 +74,11 @@ impl Gpu {
         }
         let rotator = Rotator::new(&|_, text| text);
         driver.check()?;
-        Ok(Gpu { driver, kernels, programs, rotator, idle: Mutex::new(Vec::new()) })
+        Ok(WgpuDevice { driver, kernels, programs, rotator, idle: Mutex::new(Vec::new()) })
     }
 
     /// The same device under the name that a browser has for it, which it tells scripts only.
-    pub fn named(mut self, name: String, software: bool) -> Gpu {
+    pub fn named(mut self, name: String, software: bool) -> WgpuDevice {
         self.driver.name = name;
         self.driver.software |= software;
         self
@@ -95,15 +95,15 @@ impl Gpu {
     }
 
     /// Stage after stage, slice after slice.
-    async fn work(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
+    async fn work(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
         let stages: Vec<Kernel> = task.kernels().collect();
         let [kernel] = stages[..] else { return self.requantize(task, out).await };
         let Some((pipeline, values)) = self.pipeline(kernel).await.zip(task.values()) else {
-            return Ok(Outcome::Declined);
+            return Ok(DeviceOutcome::Declined);
         };
         let blocks = values / kernel.block().block_len() as usize;
         if task.src.len() != kernel.bytes_in(blocks) || out.len() != kernel.bytes_out(blocks) {
-            return Ok(Outcome::Declined);
+            return Ok(DeviceOutcome::Declined);
         }
         let slice = SLICE / kernel.block().block_len() as usize;
         let (step_in, step_out) = (kernel.bytes_in(slice), kernel.bytes_out(slice));
@@ -111,7 +111,7 @@ impl Gpu {
         for (n, (src, out)) in task.src.chunks(step_in).zip(out.chunks_mut(step_out)).enumerate() {
             let blocks = (src.len() / kernel.bytes_in(1)) as u32;
             let slot = self.slot(src.len(), out.len(), task.weights.len())?;
-            let work = Work {
+            let work = Submission {
                 groups: kernel::groups(kernel, blocks),
                 blocks,
                 first: (n * slice % row) as u32,
@@ -123,36 +123,36 @@ impl Gpu {
             let done = slot.run(&self.driver, Some(pipeline), work, out).await?;
             self.keep(slot);
             if !done {
-                return Ok(Outcome::Declined);
+                return Ok(DeviceOutcome::Declined);
             }
         }
-        Ok(Outcome::Done)
+        Ok(DeviceOutcome::Done)
     }
 
     /// There and back, and no work.
-    async fn there_and_back(&self, src: &[u8], out: &mut [u8]) -> Result<Outcome> {
+    async fn there_and_back(&self, src: &[u8], out: &mut [u8]) -> Result<DeviceOutcome> {
         let slices = (src.len().max(out.len()) / (4 * SLICE)).max(1);
         let (step_in, step_out) = (src.len().div_ceil(slices).max(1), out.len().div_ceil(slices).max(1));
         for (src, out) in src.chunks(step_in).zip(out.chunks_mut(step_out)) {
             let slot = self.slot(src.len(), out.len(), 0)?;
-            let work = Work { groups: 0, blocks: 0, first: 0, row: 1, kind: 0, weights: &[], src };
+            let work = Submission { groups: 0, blocks: 0, first: 0, row: 1, kind: 0, weights: &[], src };
             slot.run(&self.driver, None, work, out).await?;
             self.keep(slot);
         }
-        Ok(Outcome::Done)
+        Ok(DeviceOutcome::Done)
     }
 
     /// From blocks to blocks: values stay on the device.
-    async fn requantize(&self, task: Task<'_>, out: &mut [u8]) -> Result<Outcome> {
-        let Task { from, to, width, src, weights } = task;
+    async fn requantize(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
+        let KernelTask { from, to, width, src, weights } = task;
         let whole = |n: &usize| n.is_multiple_of(width.max(1)) && weights.is_empty();
-        let Some(values) = task.values().filter(whole) else { return Ok(Outcome::Declined) };
-        let matrix = Matrix { from, src, rows: values / width.max(1), width, steps: &[], to };
-        self.turn(matrix, Arithmetic::Exact, out).await
+        let Some(values) = task.values().filter(whole) else { return Ok(DeviceOutcome::Declined) };
+        let matrix = RotationTask { from, src, rows: values / width.max(1), width, steps: &[], to };
+        self.rotate(matrix, Arithmetic::Exact, out).await
     }
 
     /// Buffers that are large enough.
-    fn slot(&self, input: usize, output: usize, weights: usize) -> Result<Slot> {
+    fn slot(&self, input: usize, output: usize, weights: usize) -> Result<BufferSet> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         match idle.iter().position(|slot| slot.holds(input, output, weights)) {
             Some(at) => Ok(idle.swap_remove(at)),
@@ -160,12 +160,12 @@ impl Gpu {
                 // What is too small now is too small for what comes: windows are as large as they can be.
                 idle.pop();
                 drop(idle);
-                Slot::new(&self.driver, input, output, weights)
+                BufferSet::new(&self.driver, input, output, weights)
             }
         }
     }
 
-    fn keep(&self, slot: Slot) {
+    fn keep(&self, slot: BufferSet) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < SLOTS {
             idle.push(slot);
@@ -173,7 +173,7 @@ impl Gpu {
     }
 }
 
-impl Device for Gpu {
+impl Device for WgpuDevice {
     fn name(&self) -> &str {
         &self.driver.name
     }
@@ -187,16 +187,16 @@ impl Device for Gpu {
         self.kernels.iter().map(|(kernel, _)| *kernel).chain(ways).collect()
     }
 
-    fn run<'a>(&'a self, task: Task<'a>, out: &'a mut [u8]) -> Answer<'a> {
+    fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
         Box::pin(self.work(task, out))
     }
 
-    fn carry<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> Answer<'a> {
+    fn copy_roundtrip<'a>(&'a self, src: &'a [u8], out: &'a mut [u8]) -> DeviceFuture<'a> {
         Box::pin(self.there_and_back(src, out))
     }
 
-    fn rotate<'a>(&'a self, matrix: Matrix<'a>, by: Arithmetic, out: &'a mut [u8]) -> Answer<'a> {
-        Box::pin(self.turn(matrix, by, out))
+    fn rotate<'a>(&'a self, matrix: RotationTask<'a>, by: Arithmetic, out: &'a mut [u8]) -> DeviceFuture<'a> {
+        Box::pin(self.rotate(matrix, by, out))
     }
 }
 

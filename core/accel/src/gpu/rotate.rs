@@ -1,11 +1,11 @@
 //! Decode, gains, rotations and encode in one submission: stored bytes in, bytes of blocks out, and nothing between.
 
-use super::chain::{Chain, Dispatch, Input, Room, WORDS};
-use super::course::{Course, GROUP, Kind};
 use super::device::Program;
-use super::{Gpu, SLICE, kernel};
-use crate::device::turn::{Along, Matrix, Step};
-use crate::device::{Arithmetic, Kernel, Outcome};
+use super::dispatch_plan::{DispatchKind, DispatchPlan, GROUP};
+use super::multi_pass::{BufferSizes, Dispatch, Input, MultiPass, WORDS};
+use super::{SLICE, WgpuDevice, kernel};
+use crate::device::rotation_passes::{Axis, MatrixStep, RotationTask};
+use crate::device::{Arithmetic, DeviceOutcome, Kernel};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub struct Rotator {
     gain: Program,
     turn: Vec<(Arithmetic, Program)>,
     /// The buffers of the last submission, for the next.
-    idle: Mutex<Option<Chain>>,
+    idle: Mutex<Option<MultiPass>>,
 }
 
 impl Rotator {
@@ -61,16 +61,21 @@ impl Rotator {
     }
 }
 
-impl Gpu {
+impl WgpuDevice {
     /// A run of rows after the other, where no vector runs along the rows; else at most 2^25 values.
-    pub(super) async fn turn(&self, matrix: Matrix<'_>, by: Arithmetic, out: &mut [u8]) -> Result<Outcome> {
-        let Some(plan) = self.plan(&matrix, by, out.len()).await else { return Ok(Outcome::Declined) };
+    pub(super) async fn rotate(
+        &self,
+        matrix: RotationTask<'_>,
+        by: Arithmetic,
+        out: &mut [u8],
+    ) -> Result<DeviceOutcome> {
+        let Some(plan) = self.plan(&matrix, by, out.len()).await else { return Ok(DeviceOutcome::Declined) };
         let (row_in, row_out) = (matrix.src.len() / matrix.rows, out.len() / matrix.rows);
         let parts = matrix.src.chunks(plan.rows * row_in).zip(out.chunks_mut(plan.rows * row_out));
         for (n, (src, out)) in parts.enumerate() {
             let first = n * plan.rows;
             let dispatches = plan.dispatches(&matrix, first..first + src.len() / row_in);
-            let room = Room {
+            let room = BufferSizes {
                 source: src.len(),
                 tables: plan.course.tables.len() * size_of::<u32>(),
                 matrix: plan.rows * matrix.width * size_of::<f32>(),
@@ -78,21 +83,26 @@ impl Gpu {
                 dispatches: dispatches.len(),
             };
             let kept = self.rotator.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let chain = Chain::with_room(&self.driver, kept, &room)?;
+            let chain = MultiPass::with_room(&self.driver, kept, &room)?;
             let sure = chain.run(&self.driver, &dispatches, src, &plan.course.tables, out).await?;
             *self.rotator.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(chain);
             if !sure {
-                return Ok(Outcome::Declined);
+                return Ok(DeviceOutcome::Declined);
             }
         }
-        Ok(Outcome::Done)
+        Ok(DeviceOutcome::Done)
     }
 
     /// Which kernels, and how many rows at once; none where it cannot be done.
-    async fn plan(&self, matrix: &Matrix<'_>, by: Arithmetic, out: usize) -> Option<Plan<'_>> {
-        let Matrix { steps, rows, width, from, to, .. } = *matrix;
+    async fn plan(
+        &self,
+        matrix: &RotationTask<'_>,
+        by: Arithmetic,
+        out: usize,
+    ) -> Option<MatrixTraversal<'_>> {
+        let RotationTask { steps, rows, width, from, to, .. } = *matrix;
         let bytes = to.bytes_for(matrix.values()? as u64)?;
-        let down = |step: &Step<'_>| matches!(step, Step::Turn { along: Along::Rows, .. });
+        let down = |step: &MatrixStep<'_>| matches!(step, MatrixStep::Rotate { along: Axis::Out, .. });
         let at_once = if steps.iter().any(down) { rows } else { (SLICE / width).clamp(1, rows) };
         if out as u64 != bytes || at_once * width > MOST {
             return None;
@@ -117,13 +127,20 @@ impl Gpu {
             [] => (None, None),
             _ => (Some(self.program(&rotator.gain).await?), Some(self.program(&turn.1).await?)),
         };
-        Some(Plan { decode, gain, turn, encode, course: Course::new(steps, width), rows: at_once })
+        Some(MatrixTraversal {
+            decode,
+            gain,
+            turn,
+            encode,
+            course: DispatchPlan::new(steps, width),
+            rows: at_once,
+        })
     }
 }
 
 /// How a matrix is gone through.
-struct Plan<'a> {
-    course: Course,
+struct MatrixTraversal<'a> {
+    course: DispatchPlan,
     /// Rows at once.
     rows: usize,
     /// What is stored is widened where it is of no block type.
@@ -133,8 +150,8 @@ struct Plan<'a> {
     encode: Option<(Kernel, &'a wgpu::ComputePipeline)>,
 }
 
-impl<'a> Plan<'a> {
-    fn dispatches(&self, matrix: &Matrix<'_>, rows: Range<usize>) -> Vec<Dispatch<'a>> {
+impl<'a> MatrixTraversal<'a> {
+    fn dispatches(&self, matrix: &RotationTask<'_>, rows: Range<usize>) -> Vec<Dispatch<'a>> {
         let values = rows.len() * matrix.width;
         let blocks = |kernel: Kernel| (values / kernel.block().block_len() as usize) as u32;
         let (parameters, groups) = match self.decode.0 {
@@ -144,7 +161,7 @@ impl<'a> Plan<'a> {
         let mut all =
             vec![Dispatch { pipeline: self.decode.1, input: Input::Source, last: false, parameters, groups }];
         all.extend(self.course.dispatches(rows).filter_map(|(kind, parameters, groups)| {
-            let pipeline = if kind == Kind::Gain { self.gain } else { self.turn }?;
+            let pipeline = if kind == DispatchKind::Gain { self.gain } else { self.turn }?;
             Some(Dispatch { pipeline, input: Input::Tables, last: false, parameters, groups })
         }));
         if let Some((kernel, pipeline)) = self.encode {

@@ -1,30 +1,34 @@
 //! What the probe finds of kernels that are right, and of kernels that are not.
 
-use super::Gpu;
-use crate::device::{Device, Kernel, Outcome, Task, Verdict, judge};
+use super::WgpuDevice;
+use crate::device::{Device, DeviceOutcome, Kernel, KernelTask, ProbeVerdict, probe_kernel};
 use quantoscope_core::DType;
 
 /// What the probe finds of every kernel but rotations, which have tests of their own.
-fn verdicts(gpu: &Gpu) -> Vec<(Kernel, Verdict)> {
-    let judged = |k| (k, pollster::block_on(judge(gpu, k)).expect("a device that works"));
+fn verdicts(gpu: &WgpuDevice) -> Vec<(Kernel, ProbeVerdict)> {
+    let judged = |k| (k, pollster::block_on(probe_kernel(gpu, k)).expect("a device that works"));
     let blocks = gpu.kernels().into_iter().filter(|k| !matches!(k, Kernel::Rotate(_)));
     blocks.map(judged).collect()
 }
 
 /// A device with the kernels for `block`, which have `from` replaced by `to` in their text.
-fn altered(block: DType, from: &str, to: &str) -> Gpu {
+fn altered(block: DType, from: &str, to: &str) -> WgpuDevice {
     let edit = |kernel: Kernel, text: String| {
         assert!(text.contains(from), "{kernel} has no {from}");
         text.replace(from, to)
     };
-    pollster::block_on(Gpu::chosen(&|k| k.block() == block, &edit)).expect("a device")
+    pollster::block_on(WgpuDevice::chosen(&|k| k.block() == block, &edit)).expect("a device")
 }
 
 /// Whether exactly these kernels are refused once the text of `block` is altered.
 #[track_caller]
 fn refuses(block: DType, which: impl Fn(Kernel) -> bool, from: &str, to: &str) {
     for (kernel, verdict) in verdicts(&altered(block, from, to)) {
-        assert_eq!(verdict, if which(kernel) { Verdict::Refused } else { Verdict::Exact }, "{kernel}");
+        assert_eq!(
+            verdict,
+            if which(kernel) { ProbeVerdict::Refused } else { ProbeVerdict::Exact },
+            "{kernel}"
+        );
     }
 }
 
@@ -38,10 +42,10 @@ fn dequantizes(kernel: Kernel) -> bool {
 
 #[test]
 fn what_has_no_kernel_is_declined() {
-    let gpu = pollster::block_on(Gpu::open()).expect("a device");
-    let task = Task { from: DType::F32, to: DType::IQ4_NL, width: 32, src: &[0; 128], weights: &[] };
+    let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
+    let task = KernelTask { from: DType::F32, to: DType::IQ4_NL, width: 32, src: &[0; 128], weights: &[] };
     let outcome = pollster::block_on(gpu.run(task, &mut [0; 18]));
-    assert_eq!(outcome.expect("no failure"), Outcome::Declined);
+    assert_eq!(outcome.expect("no failure"), DeviceOutcome::Declined);
 }
 
 #[test]
@@ -83,13 +87,13 @@ fn a_text_that_does_not_compile_is_refused() {
     let broken = |k: Kernel, text: String| {
         if k.block() == DType::Q8_0 { text.replace("fn load", "fn lode") } else { text }
     };
-    let gpu = pollster::block_on(Gpu::edited(&broken)).expect("a device");
-    let verdict = |k| pollster::block_on(judge(&gpu, k)).expect("a device that works");
+    let gpu = pollster::block_on(WgpuDevice::edited(&broken)).expect("a device");
+    let verdict = |k| pollster::block_on(probe_kernel(&gpu, k)).expect("a device that works");
     assert_eq!(
         verdict(Kernel::Quantize { from: DType::F32, to: DType::Q8_0, weighted: false }),
-        Verdict::Refused
+        ProbeVerdict::Refused
     );
-    assert_eq!(verdict(Kernel::Dequantize(DType::Q4_0)), Verdict::Exact);
+    assert_eq!(verdict(Kernel::Dequantize(DType::Q4_0)), ProbeVerdict::Exact);
 }
 
 /// Floats that are trusted where they must not be are right in the usual mode, and refused in another: so a device in
@@ -98,17 +102,19 @@ fn a_text_that_does_not_compile_is_refused() {
 #[ignore = "make proof"]
 #[cfg(all(feature = "hostile", target_arch = "x86_64"))]
 fn a_kernel_that_trusts_floats_is_caught_where_they_round_otherwise() {
-    use super::hostile::{Mode, open_edited};
+    use super::float_modes::{FloatMode, open_edited};
     // Only the kernels of blocks of 32 have the margin: the searches of super-blocks are left out.
     let trusting = |_, text: String| text.replace("const MARGIN = 0.00048828125;", "const MARGIN = -1.0;");
     let refused = |mode| {
         let gpu = pollster::block_on(open_edited(mode, &trusting)).expect("a device");
         assert!(gpu.is_software(), "float modes need the software device: run `make proof`");
         let mut simple = gpu.kernels().into_iter().filter(|k| quantizes(*k) && k.block().block_len() == 32);
-        simple.any(|k| pollster::block_on(judge(&gpu, k)).expect("a device that works") == Verdict::Refused)
+        simple.any(|k| {
+            pollster::block_on(probe_kernel(&gpu, k)).expect("a device that works") == ProbeVerdict::Refused
+        })
     };
-    assert!(!refused(Mode::Usual));
-    for mode in [Mode::TowardZero, Mode::FlushingUp, Mode::FlushingDown] {
+    assert!(!refused(FloatMode::Usual));
+    for mode in [FloatMode::TowardZero, FloatMode::FlushingUp, FloatMode::FlushingDown] {
         assert!(refused(mode), "{mode:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Laying out a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one too.
 
-use super::super::{Layout, LayoutTensor, check_names_once, limits};
+use super::super::{FileLayout, LayoutTensor, check_names_once, limits};
 use super::value::{min_size, types};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::bytes::align_up;
@@ -16,7 +16,7 @@ const VERSION: u32 = 3;
 /// Lays out a file. An alignment other than the default is written to `general.alignment` if it does not stand there.
 ///
 /// A shape of `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep every axis.
-pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<Layout> {
+pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<FileLayout> {
     layout_of(metadata, alignment, tensors.iter().copied())
 }
 
@@ -25,7 +25,7 @@ pub fn layout_of<'a>(
     metadata: &Metadata,
     alignment: u64,
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
-) -> Result<Layout> {
+) -> Result<FileLayout> {
     let add = check_alignment(metadata, alignment)?;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
@@ -118,9 +118,9 @@ fn place<'a>(
     mut header: Vec<u8>,
     alignment: u64,
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
-) -> Result<Layout> {
+) -> Result<FileLayout> {
     check_names_once(tensors.clone())?;
-    let Layout { mut offsets, mut sizes, .. } = Layout::of(tensors.len());
+    let FileLayout { mut offsets, mut sizes, .. } = FileLayout::of(tensors.len());
     let mut end = 0_u64;
     for t in tensors {
         let size = describe(&mut header, &t, end).map_err(|e| e.of_tensor(t.name))?;
@@ -135,7 +135,7 @@ fn place<'a>(
     header.resize(data as usize, 0);
     let file_len = data.checked_add(end).ok_or_else(too_large)?;
     offsets.iter_mut().for_each(|at| *at += data);
-    Ok(Layout { header, offsets, sizes, file_len })
+    Ok(FileLayout { header, offsets, sizes, file_len })
 }
 
 /// Refuses a header, of which so many bytes are made, that we would not read.

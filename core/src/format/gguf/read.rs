@@ -1,6 +1,6 @@
 //! The GGUF header parser: resumable after every item, so a header of any size passes through in small reads.
 
-use super::super::feed::{Found, Header, Step, Stop};
+use super::super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
 use super::super::{Container, Warning, limits};
 use super::value::{self, types};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
@@ -19,25 +19,25 @@ const MIN_KEY_VALUE: u64 = 8 + 1 + 4 + 1;
 const MIN_TENSOR: u64 = 8 + 4 + 4 + 8;
 
 /// Which item comes next.
-enum Next {
+enum NextItem {
     Head,
     KeyValue,
     /// Elements of an array, the innermost last.
-    Elements(Vec<Level>),
+    Elements(Vec<ArrayLevel>),
     Tensor,
 }
 
 /// An array that is being read: element type and how many are left.
-struct Level {
+struct ArrayLevel {
     element: u32,
     left: u64,
 }
 
 /// What has been read of a header so far. Items are consumed whole; nothing is parsed twice.
-pub(crate) struct Reader {
+pub(crate) struct GgufReader {
     /// Length of the file.
     len: u64,
-    next: Next,
+    next: NextItem,
     version: u32,
     key_values: u64,
     tensors: u64,
@@ -46,17 +46,17 @@ pub(crate) struct Reader {
     metadata: Metadata,
     metadata_at: Vec<u64>,
     alignment: u64,
-    found: Vec<Found>,
+    found: Vec<LocatedTensor>,
     /// Where the next tensor must start, relative to the data.
     data_end: u64,
 }
 
-impl Reader {
+impl GgufReader {
     /// A parser for a file of `len` bytes.
-    pub fn new(len: u64) -> Reader {
-        Reader {
+    pub fn new(len: u64) -> GgufReader {
+        GgufReader {
             len,
-            next: Next::Head,
+            next: NextItem::Head,
             version: 0,
             key_values: 0,
             tensors: 0,
@@ -71,46 +71,46 @@ impl Reader {
     }
 
     /// Takes as many items as are in hand.
-    pub fn step(&mut self, input: &mut Cursor<'_>) -> Result<Step, Stop> {
+    pub fn step(&mut self, input: &mut Cursor<'_>) -> Result<ParseStep, ParseStop> {
         while !self.is_complete() {
             let mut probe = input.clone();
             self.item(&mut probe)?;
             *input = probe;
         }
-        Ok(Step::Done(self.finish(input.offset())?))
+        Ok(ParseStep::Done(self.finish(input.offset())?))
     }
 
     fn is_complete(&self) -> bool {
-        matches!(self.next, Next::Tensor) && self.tensors == 0
+        matches!(self.next, NextItem::Tensor) && self.tensors == 0
     }
 
-    fn item(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+    fn item(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         match &self.next {
-            Next::Head => self.head(cursor)?,
-            Next::KeyValue => self.key_value(cursor)?,
-            Next::Elements(_) => self.elements(cursor)?,
-            Next::Tensor => self.tensor(cursor)?,
+            NextItem::Head => self.head(cursor)?,
+            NextItem::KeyValue => self.key_value(cursor)?,
+            NextItem::Elements(_) => self.elements(cursor)?,
+            NextItem::Tensor => self.tensor(cursor)?,
         }
-        self.turn();
+        self.advance();
         Ok(())
     }
 
     /// Goes on to the next kind of item where the present one is used up.
-    fn turn(&mut self) {
-        if let Next::Elements(levels) = &mut self.next {
+    fn advance(&mut self) {
+        if let NextItem::Elements(levels) = &mut self.next {
             while levels.last().is_some_and(|l| l.left == 0) {
                 levels.pop();
             }
             if levels.is_empty() {
-                self.next = Next::KeyValue;
+                self.next = NextItem::KeyValue;
             }
         }
-        if matches!(self.next, Next::KeyValue) && self.key_values == 0 {
-            self.next = Next::Tensor;
+        if matches!(self.next, NextItem::KeyValue) && self.key_values == 0 {
+            self.next = NextItem::Tensor;
         }
     }
 
-    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let at = cursor.offset();
         if cursor.take(4)? != MAGIC {
             return Err(Error::new(Code::BadMagic, "not a GGUF file").at(at).into());
@@ -127,11 +127,11 @@ impl Reader {
         let left = left - tensors * MIN_TENSOR;
         check_count("key-values", key_values, MIN_KEY_VALUE, left).map_err(|e| e.at(key_values_at))?;
         (self.version, self.tensors, self.key_values) = (version, tensors, key_values);
-        self.next = Next::KeyValue;
+        self.next = NextItem::KeyValue;
         Ok(())
     }
 
-    fn key_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+    fn key_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let key_at = cursor.offset();
         let key = value::string(cursor, self.len, limits::MAX_GGUF_KEY)?;
         if key.is_empty() {
@@ -144,14 +144,14 @@ impl Reader {
         let kind_at = cursor.offset();
         let kind = value::kind(cursor)?;
         let value_at = cursor.offset();
-        let mut next = Next::KeyValue;
+        let mut next = NextItem::KeyValue;
         let value = match kind {
             types::STRING => {
                 MetaValue::String(value::string(cursor, self.len, limits::MAX_GGUF_STRING)?.to_string())
             }
             types::ARRAY => {
                 let (element, left) = value::array_head(cursor, self.len)?;
-                next = Next::Elements(alloc::vec![Level { element, left }]);
+                next = NextItem::Elements(alloc::vec![ArrayLevel { element, left }]);
                 MetaValue::Array(MetaArray { element, len: left, raw: Vec::new() })
             }
             kind => value::number(cursor, kind)?,
@@ -168,8 +168,8 @@ impl Reader {
     }
 
     /// Reads elements of the innermost array: all numbers in hand, or one string, or the head of an array in it.
-    fn elements(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
-        let Next::Elements(levels) = &mut self.next else { return Ok(()) };
+    fn elements(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
+        let NextItem::Elements(levels) = &mut self.next else { return Ok(()) };
         let depth = levels.len();
         let Some(level) = levels.last_mut().filter(|l| l.left > 0) else { return Ok(()) };
         let start = cursor.clone();
@@ -186,7 +186,7 @@ impl Reader {
                     let words = format!("arrays nested more than {} deep", limits::MAX_ARRAY_DEPTH);
                     return Err(Error::new(Code::TooDeep, words).at(at).into());
                 }
-                inner = Some(Level { element, left });
+                inner = Some(ArrayLevel { element, left });
                 1
             }
             kind => numbers(cursor, kind, level.left)?,
@@ -200,11 +200,11 @@ impl Reader {
         Ok(())
     }
 
-    fn tensor(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+    fn tensor(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let name_at = cursor.offset();
         let name = value::string(cursor, self.len, limits::MAX_GGUF_NAME)?;
         let named = |stop| match stop {
-            Stop::Bad(e) => Stop::Bad(e.of_tensor(name)),
+            ParseStop::Bad(e) => ParseStop::Bad(e.of_tensor(name)),
             short => short,
         };
         if self.names.contains(name) {
@@ -218,7 +218,7 @@ impl Reader {
         // Relative to the data for now: its start is known when all descriptions are.
         let bytes = ByteRange { start: offset, end: end.0 };
         let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
-        self.found.push(Found { info, at });
+        self.found.push(LocatedTensor { info, at });
         self.names.insert(name.to_string());
         self.data_end = end.1;
         self.tensors -= 1;
@@ -226,7 +226,7 @@ impl Reader {
     }
 
     /// Axes and type of a tensor, and the bytes they make.
-    fn description(&self, cursor: &mut Cursor<'_>) -> Result<(DType, Shape, u64), Stop> {
+    fn description(&self, cursor: &mut Cursor<'_>) -> Result<(DType, Shape, u64), ParseStop> {
         let at = cursor.offset();
         let n = u64::from(cursor.u32()?);
         if n > limits::MAX_GGUF_AXES {
@@ -337,7 +337,7 @@ fn alignment(value: &MetaValue) -> Result<u64> {
 }
 
 /// Takes as many whole numbers as are in hand, at least one and at most `left`; returns how many.
-fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, Stop> {
+fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, ParseStop> {
     let size = value::min_size(kind).unwrap_or(1);
     let n = (cursor.remaining() / size).clamp(1, left);
     let at = cursor.offset();

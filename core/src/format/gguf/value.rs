@@ -1,6 +1,6 @@
 //! GGUF's value types: numbers, sizes, and reading one off a cursor. Knows no keys.
 
-use super::super::feed::Stop;
+use super::super::header_buffer::ParseStop;
 use super::super::limits;
 use crate::bytes::Cursor;
 use crate::error::{Code, Error, Result};
@@ -38,7 +38,7 @@ pub(crate) fn min_size(kind: u32) -> Option<u64> {
 }
 
 /// Reads a type number.
-pub(crate) fn kind(cursor: &mut Cursor<'_>) -> Result<u32, Stop> {
+pub(crate) fn kind(cursor: &mut Cursor<'_>) -> Result<u32, ParseStop> {
     let at = cursor.offset();
     let kind = cursor.u32()?;
     if min_size(kind).is_none() {
@@ -49,7 +49,7 @@ pub(crate) fn kind(cursor: &mut Cursor<'_>) -> Result<u32, Stop> {
 }
 
 /// Reads a value that is neither string nor array.
-pub(crate) fn number(cursor: &mut Cursor<'_>, kind: u32) -> Result<MetaValue, Stop> {
+pub(crate) fn number(cursor: &mut Cursor<'_>, kind: u32) -> Result<MetaValue, ParseStop> {
     Ok(match kind {
         types::U8 => MetaValue::U8(cursor.u8()?),
         types::I8 => MetaValue::I8(cursor.i8()?),
@@ -71,7 +71,7 @@ pub(crate) fn number(cursor: &mut Cursor<'_>, kind: u32) -> Result<MetaValue, St
 }
 
 /// Refuses booleans other than 0 and 1.
-pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), Stop> {
+pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), ParseStop> {
     match bytes.iter().enumerate().find(|&(_, &b)| b > 1) {
         Some((i, b)) => {
             let at = at.saturating_add(i as u64);
@@ -82,7 +82,7 @@ pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), Stop> {
 }
 
 /// Reads a string of at most `limit` bytes in a file of `len`; both are held against its claim first.
-pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a str, Stop> {
+pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a str, ParseStop> {
     let at = cursor.offset();
     let n = cursor.u64()?;
     if n > limit {
@@ -98,7 +98,7 @@ pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Resul
 }
 
 /// Reads the element type and the length of an array in a file of `len` bytes.
-pub(crate) fn array_head(cursor: &mut Cursor<'_>, len: u64) -> Result<(u32, u64), Stop> {
+pub(crate) fn array_head(cursor: &mut Cursor<'_>, len: u64) -> Result<(u32, u64), ParseStop> {
     let element = kind(cursor)?;
     let at = cursor.offset();
     let n = cursor.u64()?;

@@ -1,8 +1,8 @@
 //! The `.dat` file: a count, then name, calls and sums of each tensor; last, if at all, chunks and the text's name.
 
-use super::super::feed::Stop;
+use super::super::header_buffer::ParseStop;
 use super::super::{Warning, limits};
-use super::{Entry, Found, check_sums};
+use super::{ImatrixEntry, ImatrixTensors, check_sums};
 use crate::bytes::Cursor;
 use crate::error::{Code, Error, Result};
 use alloc::format;
@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 const LEAST: u64 = 16;
 
 /// What comes next.
-enum Next {
+enum NextLegacyItem {
     Head,
     Tensor,
     /// Sums of the tensor that was described last.
@@ -22,20 +22,20 @@ enum Next {
 }
 
 /// What has been read so far. Items are taken whole.
-pub(super) struct Reader {
+pub(super) struct LegacyReader {
     len: u64,
-    next: Next,
+    next: NextLegacyItem,
     tensors: u64,
 }
 
-impl Reader {
-    pub fn new(len: u64) -> Reader {
-        Reader { len, next: Next::Head, tensors: 0 }
+impl LegacyReader {
+    pub fn new(len: u64) -> LegacyReader {
+        LegacyReader { len, next: NextLegacyItem::Head, tensors: 0 }
     }
 
     /// Takes everything up to the end of the file.
-    pub fn step(&mut self, input: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
-        while !(matches!(self.next, Next::Rest) && input.offset() >= self.len) {
+    pub fn step(&mut self, input: &mut Cursor<'_>, found: &mut ImatrixTensors) -> Result<(), ParseStop> {
+        while !(matches!(self.next, NextLegacyItem::Rest) && input.offset() >= self.len) {
             let mut probe = input.clone();
             self.item(&mut probe, found)?;
             *input = probe;
@@ -43,30 +43,30 @@ impl Reader {
         Ok(())
     }
 
-    fn item(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+    fn item(&mut self, cursor: &mut Cursor<'_>, found: &mut ImatrixTensors) -> Result<(), ParseStop> {
         match &mut self.next {
-            Next::Head => self.head(cursor)?,
-            Next::Tensor => self.tensor(cursor, found)?,
-            Next::Sums(name, left) => {
+            NextLegacyItem::Head => self.head(cursor)?,
+            NextLegacyItem::Tensor => self.tensor(cursor, found)?,
+            NextLegacyItem::Sums(name, left) => {
                 let n = (cursor.remaining() / 4).clamp(1, *left);
                 let at = cursor.offset();
                 check_sums(cursor.take(n * 4)?, at).map_err(|e| e.of_tensor(name))?;
                 *left -= n;
             }
-            Next::Tail => self.tail(cursor, found)?,
-            Next::Rest => {
+            NextLegacyItem::Tail => self.tail(cursor, found)?,
+            NextLegacyItem::Rest => {
                 cursor.take(cursor.remaining().max(1))?;
             }
         }
-        if matches!(self.next, Next::Sums(_, 0)) {
-            self.next = Next::Tensor;
+        if matches!(self.next, NextLegacyItem::Sums(_, 0)) {
+            self.next = NextLegacyItem::Tensor;
         }
-        if matches!(self.next, Next::Tensor) && self.tensors == 0 {
-            self.next = Next::Tail;
+        if matches!(self.next, NextLegacyItem::Tensor) && self.tensors == 0 {
+            self.next = NextLegacyItem::Tail;
         }
         // What follows the tensors need not be there.
-        if matches!(self.next, Next::Tail) && self.left(cursor) == 0 {
-            self.next = Next::Rest;
+        if matches!(self.next, NextLegacyItem::Tail) && self.left(cursor) == 0 {
+            self.next = NextLegacyItem::Rest;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// The number of tensors and the length of the first name are all that tells the format, so they must be likely.
-    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+    fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let n = u64::from(cursor.u32()?);
         let name = u64::from(cursor.clone().u32()?);
         let likely = (1..=limits::MAX_ENTRIES).contains(&n) && (1..=limits::MAX_IMATRIX_NAME).contains(&name);
@@ -85,11 +85,11 @@ impl Reader {
             return Err(Error::new(Code::BadMagic, words).at(0).into());
         }
         self.tensors = n;
-        self.next = Next::Tensor;
+        self.next = NextLegacyItem::Tensor;
         Ok(())
     }
 
-    fn tensor(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+    fn tensor(&mut self, cursor: &mut Cursor<'_>, found: &mut ImatrixTensors) -> Result<(), ParseStop> {
         let at = cursor.offset();
         let name = text(cursor, "name")?;
         let calls = cursor.i32()?;
@@ -101,16 +101,16 @@ impl Reader {
         }
         // Without a count the sums stand for themselves.
         let counts = alloc::vec![if calls > 0 { calls as f32 } else { 1.0 }];
-        let entry = Entry { at: cursor.offset(), values, counts };
+        let entry = ImatrixEntry { at: cursor.offset(), values, counts };
         if found.entries.insert(name.clone(), entry).is_some() {
             return Err(Error::new(Code::DuplicateName, "it stands twice").at(at).of_tensor(&name).into());
         }
         self.tensors -= 1;
-        self.next = Next::Sums(name, values);
+        self.next = NextLegacyItem::Sums(name, values);
         Ok(())
     }
 
-    fn tail(&mut self, cursor: &mut Cursor<'_>, found: &mut Found) -> Result<(), Stop> {
+    fn tail(&mut self, cursor: &mut Cursor<'_>, found: &mut ImatrixTensors) -> Result<(), ParseStop> {
         let chunks = cursor.i32()?;
         found.chunks = u64::try_from(chunks).ok().filter(|&n| n > 0);
         if self.left(cursor) > 0 {
@@ -121,12 +121,12 @@ impl Reader {
             let message = format!("{left} bytes follow the end of the importance matrix");
             found.warnings.push(Warning { code: "trailing_bytes", message });
         }
-        self.next = Next::Rest;
+        self.next = NextLegacyItem::Rest;
         Ok(())
     }
 }
 
-fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String, Stop> {
+fn text(cursor: &mut Cursor<'_>, what: &str) -> Result<String, ParseStop> {
     let at = cursor.offset();
     let n = u64::from(cursor.u32()?);
     if n == 0 || n > limits::MAX_IMATRIX_NAME {

@@ -1,12 +1,12 @@
 //! Importance matrices: for each tensor the summed squares of what comes into its columns, and how often it came.
 //!
-//! Two files hold them: a GGUF with `NAME.in_sum2` and `NAME.counts` for each tensor, and the older `.dat`. [`Opening`]
+//! Two files hold them: a GGUF with `NAME.in_sum2` and `NAME.counts` for each tensor, and the older `.dat`. [`ImatrixOpening`]
 //! goes through a file once, in pieces that its driver reads, checks every number and takes the file's SHA-256; the sums
 //! stay where they are, and whoever encodes reads the few it needs. The formats: `common/imatrix-loader.cpp` of llama.cpp.
 
 mod legacy;
 
-use super::feed::{Feed, Header, Step, Stop};
+use super::header_buffer::{Header, HeaderBuffer, ParseStep, ParseStop};
 use super::{Warning, gguf, limits};
 use crate::bytes::{ByteRange, Cursor};
 use crate::dtype::DType;
@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 /// The sums of one tensor.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct ImatrixEntry {
     /// Byte offset of the sums, binary32, little-endian.
     pub at: u64,
     /// How many there are: the columns of a row, for each matrix of a stack.
@@ -30,7 +30,7 @@ pub struct Entry {
     pub counts: Vec<f32>,
 }
 
-impl Entry {
+impl ImatrixEntry {
     /// Where the sums of matrix number `index` of a stack of `stack` are, and what they are divided by; `None` where
     /// these are not sums of such a stack with rows of `cols`.
     pub fn part(&self, index: u64, stack: u64, cols: u64) -> Option<(u64, f32)> {
@@ -59,39 +59,39 @@ pub struct Imatrix {
     /// The chunks of text that went through the model, where the file says so.
     pub chunks: Option<u64>,
     /// What there is, by the tensor's name.
-    pub entries: BTreeMap<String, Entry>,
+    pub entries: BTreeMap<String, ImatrixEntry>,
     /// What is odd about the file but legal.
     pub warnings: Vec<Warning>,
 }
 
 /// Goes through a file. After an error it wants nothing more, and `finish` repeats the error.
-pub struct Opening {
-    feed: Feed,
-    state: State,
-    found: Found,
+pub struct ImatrixOpening {
+    feed: HeaderBuffer,
+    state: ImatrixState,
+    found: ImatrixTensors,
     failed: Option<Error>,
 }
 
 /// What was found so far.
 #[derive(Default)]
-struct Found {
+struct ImatrixTensors {
     datasets: Vec<String>,
     chunks: Option<u64>,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, ImatrixEntry>,
     warnings: Vec<Warning>,
 }
 
-enum State {
+enum ImatrixState {
     Sniff,
-    Gguf(Box<gguf::Reader>),
+    Gguf(Box<gguf::GgufReader>),
     /// The data of a GGUF: what is left of it, the next part last.
-    Data(Vec<Part>),
-    Legacy(legacy::Reader),
+    Data(Vec<DataRun>),
+    Legacy(legacy::LegacyReader),
     Done,
 }
 
 /// A run of bytes in the data of a GGUF.
-struct Part {
+struct DataRun {
     bytes: ByteRange,
     what: What,
     name: String,
@@ -105,16 +105,16 @@ enum What {
     Other,
 }
 
-impl Opening {
+impl ImatrixOpening {
     /// Starts on the file `name` of `len` bytes.
-    pub fn new(name: &str, len: u64) -> Opening {
-        let feed = Feed::new(0, name.to_string(), len, limits::FIRST_READ);
-        Opening { feed, state: State::Sniff, found: Found::default(), failed: None }
+    pub fn new(name: &str, len: u64) -> ImatrixOpening {
+        let feed = HeaderBuffer::new(0, name.to_string(), len, limits::FIRST_READ);
+        ImatrixOpening { feed, state: ImatrixState::Sniff, found: ImatrixTensors::default(), failed: None }
     }
 
     /// The bytes that are needed next; `None` when there is nothing more to read.
     pub fn want(&self) -> Option<ByteRange> {
-        let done = self.failed.is_some() || matches!(self.state, State::Done);
+        let done = self.failed.is_some() || matches!(self.state, ImatrixState::Done);
         (!done && self.feed.len > 0).then(|| self.feed.range())
     }
 
@@ -134,12 +134,12 @@ impl Opening {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if !matches!(self.state, State::Done) {
+        if !matches!(self.state, ImatrixState::Done) {
             let words = "the file ends before it has told what it is";
             return Err(Error::new(Code::Truncated, words).in_file(&self.feed.name));
         }
         let source = self.feed.into_source();
-        let Found { datasets, chunks, entries, warnings } = self.found;
+        let ImatrixTensors { datasets, chunks, entries, warnings } = self.found;
         if entries.is_empty() {
             let words = "no importance matrix is in here";
             return Err(Error::new(Code::Empty, words).in_file(&source.name));
@@ -149,18 +149,18 @@ impl Opening {
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        if matches!(self.state, State::Done) {
+        if matches!(self.state, ImatrixState::Done) {
             return Err(Error::new(Code::Usage, "the driver's answer does not fit what was asked for"));
         }
         self.feed.push(bytes)?;
-        while self.feed.is_enough() && !matches!(self.state, State::Done) {
+        while self.feed.is_enough() && !matches!(self.state, ImatrixState::Done) {
             let (state, found, len) = (&mut self.state, &mut self.found, self.feed.len);
             let Some(step) = self.feed.parse(|cursor| step(state, found, cursor, len))? else {
                 return Ok(());
             };
             self.state = match step {
-                Step::Done(header) => State::Data(self.found.parts(header, self.feed.len)?),
-                Step::Text(_) => State::Done,
+                ParseStep::Done(header) => ImatrixState::Data(self.found.parts(header, self.feed.len)?),
+                ParseStep::Text(_) => ImatrixState::Done,
             };
         }
         Ok(())
@@ -168,24 +168,33 @@ impl Opening {
 }
 
 /// Takes what is in hand, up to the end of the header or of the file.
-fn step(state: &mut State, found: &mut Found, cursor: &mut Cursor<'_>, len: u64) -> Result<Step, Stop> {
-    if matches!(state, State::Sniff) {
+fn step(
+    state: &mut ImatrixState,
+    found: &mut ImatrixTensors,
+    cursor: &mut Cursor<'_>,
+    len: u64,
+) -> Result<ParseStep, ParseStop> {
+    if matches!(state, ImatrixState::Sniff) {
         *state = match cursor.clone().take(4)? == gguf::MAGIC {
-            true => State::Gguf(Box::new(gguf::Reader::new(len))),
-            false => State::Legacy(legacy::Reader::new(len)),
+            true => ImatrixState::Gguf(Box::new(gguf::GgufReader::new(len))),
+            false => ImatrixState::Legacy(legacy::LegacyReader::new(len)),
         };
     }
     match state {
-        State::Gguf(reader) => return reader.step(cursor),
-        State::Legacy(reader) => reader.step(cursor, found)?,
-        State::Data(parts) => data(parts, found, cursor)?,
-        State::Sniff | State::Done => {}
+        ImatrixState::Gguf(reader) => return reader.step(cursor),
+        ImatrixState::Legacy(reader) => reader.step(cursor, found)?,
+        ImatrixState::Data(parts) => data(parts, found, cursor)?,
+        ImatrixState::Sniff | ImatrixState::Done => {}
     }
-    Ok(Step::Text(Vec::new()))
+    Ok(ParseStep::Text(Vec::new()))
 }
 
 /// Takes the data of a GGUF as it comes: sums are looked at, counts are kept.
-fn data(parts: &mut Vec<Part>, found: &mut Found, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+fn data(
+    parts: &mut Vec<DataRun>,
+    found: &mut ImatrixTensors,
+    cursor: &mut Cursor<'_>,
+) -> Result<(), ParseStop> {
     while let Some(part) = parts.last() {
         let left = part.bytes.end.saturating_sub(cursor.offset());
         if left > 0 {
@@ -220,11 +229,11 @@ fn check_sums(bytes: &[u8], at: u64) -> Result<()> {
     Err(Error::new(Code::BadValue, words).at(at.saturating_add(4 * bad as u64)))
 }
 
-impl Found {
+impl ImatrixTensors {
     /// Keeps the counts of a tensor.
     fn count(&mut self, name: &str, bytes: &[u8], at: u64) -> Result<()> {
         let entry = self.entries.entry(name.to_string());
-        let entry = entry.or_insert(Entry { at: 0, values: 0, counts: Vec::new() });
+        let entry = entry.or_insert(ImatrixEntry { at: 0, values: 0, counts: Vec::new() });
         for (i, count) in floats(bytes).enumerate() {
             if !count.is_finite() || count < 0.0 {
                 let words = "a count that is negative, infinite or no number";
@@ -237,7 +246,7 @@ impl Found {
     }
 
     /// What a GGUF header says of the data, in order, the first part last; whatever is not there is filled up.
-    fn parts(&mut self, header: Header, len: u64) -> Result<Vec<Part>> {
+    fn parts(&mut self, header: Header, len: u64) -> Result<Vec<DataRun>> {
         self.describe(&header);
         let tensors = || header.tensors.iter().map(|t| &t.info);
         let mut counts = 0_u64;
@@ -251,17 +260,17 @@ impl Found {
                     return Err(Error::new(Code::TooMany, words).of_tensor(&t.name));
                 }
             }
-            let padding = parts.last().map_or(0, |p: &Part| p.bytes.end);
-            parts.push(Part {
+            let padding = parts.last().map_or(0, |p: &DataRun| p.bytes.end);
+            parts.push(DataRun {
                 bytes: ByteRange { start: padding, end: t.bytes.start },
                 what: What::Other,
                 name: String::new(),
             });
-            parts.push(Part { bytes: t.bytes, what, name: name.to_string() });
+            parts.push(DataRun { bytes: t.bytes, what, name: name.to_string() });
         }
         self.pair(tensors())?;
         let end = parts.last().map_or(0, |p| p.bytes.end);
-        parts.push(Part {
+        parts.push(DataRun {
             bytes: ByteRange { start: end, end: len },
             what: What::Other,
             name: String::new(),
@@ -295,7 +304,8 @@ impl Found {
             if values == 0 || n == 0 || !values.is_multiple_of(n) {
                 return Err(bad("its sums are no equal parts, one for each count"));
             }
-            self.entries.insert(name.to_string(), Entry { at: sums.bytes.start, values, counts: Vec::new() });
+            self.entries
+                .insert(name.to_string(), ImatrixEntry { at: sums.bytes.start, values, counts: Vec::new() });
         }
         Ok(())
     }

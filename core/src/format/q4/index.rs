@@ -55,7 +55,7 @@ pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option
         reason: &'static str,
     }
     #[derive(Serialize)]
-    struct Rotated<'a> {
+    struct RecordedRotation<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         quarot_seed: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -68,7 +68,7 @@ pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option
     let promotion = Promotion { state: "unpromoted", reason: "no perplexity was measured on this artefact" };
     let text = match (seed, recipe) {
         (None, None) => serde_json::to_vec_pretty(entries),
-        _ => serde_json::to_vec_pretty(&Rotated {
+        _ => serde_json::to_vec_pretty(&RecordedRotation {
             quarot_seed: seed,
             quarot_seed_hex: seed.map(|seed| format!("0x{seed:016x}")),
             quantoscope_recipe: recipe,

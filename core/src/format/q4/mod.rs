@@ -9,7 +9,7 @@ mod index;
 pub(crate) use index::{Q4Index, is_likely, parse};
 pub use index::{Q4IndexEntry, index_json, index_json_by};
 
-use super::feed::{Found, Header, Step, Stop};
+use super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
 use super::{Container, limits};
 use crate::bytes::{ByteRange, Cursor};
 use crate::dtype::DType;
@@ -21,14 +21,14 @@ use alloc::vec::Vec;
 
 /// One of the two kinds of file.
 #[derive(Clone, Copy)]
-struct Kind {
+struct Q4FileKind {
     magic: [u8; 4],
     version: u32,
     dtype: DType,
 }
 
-const Q4: Kind = Kind { magic: *b"KHQ4", version: 2, dtype: DType::LATTICE_Q4 };
-const F16: Kind = Kind { magic: *b"KHF1", version: 1, dtype: DType::F16 };
+const Q4: Q4FileKind = Q4FileKind { magic: *b"KHQ4", version: 2, dtype: DType::LATTICE_Q4 };
+const F16: Q4FileKind = Q4FileKind { magic: *b"KHF1", version: 1, dtype: DType::F16 };
 
 /// The header of a `.q4` file that holds a tensor of this shape.
 pub fn q4_header(shape: &Shape) -> Result<Vec<u8>> {
@@ -40,7 +40,7 @@ pub fn f16_header(shape: &Shape) -> Result<Vec<u8>> {
     header(F16, shape)
 }
 
-fn header(kind: Kind, shape: &Shape) -> Result<Vec<u8>> {
+fn header(kind: Q4FileKind, shape: &Shape) -> Result<Vec<u8>> {
     let axes = shape.axes();
     if axes.len() as u64 > limits::MAX_AXES {
         let words = format!("{} axes, more than the {} that we read back", axes.len(), limits::MAX_AXES);
@@ -69,7 +69,7 @@ pub(crate) fn is_magic(head: &[u8]) -> bool {
 }
 
 /// Reads the header of a file of `len` bytes; the tensor takes the name of its file until an index says otherwise.
-pub(crate) fn read(input: &mut Cursor<'_>, len: u64, file_name: &str) -> Result<Step, Stop> {
+pub(crate) fn read(input: &mut Cursor<'_>, len: u64, file_name: &str) -> Result<ParseStep, ParseStop> {
     let mut probe = input.clone();
     let magic_at = probe.offset();
     let kind = kind_of(probe.take(4)?, magic_at)?;
@@ -88,15 +88,18 @@ pub(crate) fn read(input: &mut Cursor<'_>, len: u64, file_name: &str) -> Result<
     *input = probe;
     let name = String::from(stem(file_name));
     let info = TensorInfo { name: name.into(), dtype: kind.dtype, shape, file: 0, bytes };
-    Ok(Step::Done(Header::of_tensors(Container::LatticeQ4, alloc::vec![Found { info, at: shape_at }])))
+    Ok(ParseStep::Done(Header::of_tensors(
+        Container::LatticeQ4,
+        alloc::vec![LocatedTensor { info, at: shape_at }],
+    )))
 }
 
-fn kind_of(magic: &[u8], at: u64) -> Result<Kind> {
+fn kind_of(magic: &[u8], at: u64) -> Result<Q4FileKind> {
     let found = [Q4, F16].into_iter().find(|k| k.magic == magic);
     found.ok_or_else(|| Error::new(Code::BadMagic, "neither a .q4 nor a .f16 file of lattice").at(at))
 }
 
-fn check_version(probe: &mut Cursor<'_>, kind: Kind) -> Result<(), Stop> {
+fn check_version(probe: &mut Cursor<'_>, kind: Q4FileKind) -> Result<(), ParseStop> {
     let at = probe.offset();
     let version = probe.u32()?;
     if version == kind.version {
@@ -112,7 +115,7 @@ fn check_version(probe: &mut Cursor<'_>, kind: Kind) -> Result<(), Stop> {
 }
 
 /// The axes, whose claimed number is held against the file before anything is read.
-fn read_axes(probe: &mut Cursor<'_>, len: u64) -> Result<Vec<u64>, Stop> {
+fn read_axes(probe: &mut Cursor<'_>, len: u64) -> Result<Vec<u64>, ParseStop> {
     let at = probe.offset();
     let ndim = u64::from(probe.u32()?);
     if ndim * 8 > len {

@@ -96,13 +96,13 @@ pub struct Config {
     /// What logits are divided by.
     pub logits_scaling: f64,
     /// Where in the file that is said which a forward pass may refuse.
-    pub places: Places,
+    pub places: ConfigKeys,
 }
 
 /// Byte offsets in `config.json`: of values, or of the object that lacks them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Places {
+pub struct ConfigKeys {
     pub model_type: u64,
     pub kv_heads: u64,
     pub vocab: u64,
@@ -113,7 +113,7 @@ pub struct Places {
 pub const CONFIG: &str = "config.json";
 
 /// A configuration, read through a nested one of its text model.
-pub(super) struct Reader<'a> {
+pub(super) struct ConfigReader<'a> {
     file: &'a JsonFile<'a>,
     outer: &'a Value,
     inner: &'a Value,
@@ -121,13 +121,13 @@ pub(super) struct Reader<'a> {
     nested: Option<&'static str>,
 }
 
-impl<'a> Reader<'a> {
-    pub(super) fn of(file: &'a JsonFile<'a>) -> Reader<'a> {
+impl<'a> ConfigReader<'a> {
+    pub(super) fn of(file: &'a JsonFile<'a>) -> ConfigReader<'a> {
         let outer = &file.value;
         let inner = |key: &&'static str| Some((*key, outer.get(*key).filter(|v| v.is_object())?));
         match ["text_config", "llm_config", "language_config"].iter().find_map(inner) {
-            Some((nested, inner)) => Reader { file, outer, inner, nested: Some(nested) },
-            None => Reader { file, outer, inner: outer, nested: None },
+            Some((nested, inner)) => ConfigReader { file, outer, inner, nested: Some(nested) },
+            None => ConfigReader { file, outer, inner: outer, nested: None },
         }
     }
 
@@ -208,10 +208,10 @@ impl Config {
     /// Reads `config.json`.
     pub fn parse(json: &[u8]) -> Result<Config> {
         let file = JsonFile::parse(CONFIG, json)?;
-        Config::read(&Reader::of(&file))
+        Config::read(&ConfigReader::of(&file))
     }
 
-    fn read(read: &Reader<'_>) -> Result<Config> {
+    fn read(read: &ConfigReader<'_>) -> Result<Config> {
         let heads = read.needed(&["num_attention_heads", "n_head"], LIMIT)?;
         let hidden = read.needed(&["hidden_size", "n_embd"], LIMIT)?;
         let layers = read.needed(&["num_hidden_layers", "n_layer"], LAYERS)?;
@@ -254,7 +254,7 @@ impl Config {
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
             attention_multiplier: read.number("attention_multiplier"),
             logits_scaling: logits_scaling(read, &model_type),
-            places: Places {
+            places: ConfigKeys {
                 model_type: read.place(&["model_type"]),
                 kv_heads: read.place(&["num_key_value_heads", "num_attention_heads", "n_head"]),
                 vocab: read.place(&["vocab_size"]),
@@ -269,13 +269,13 @@ impl Config {
 }
 
 /// What logits are divided by; Cohere says what they are multiplied by.
-fn logits_scaling(read: &Reader<'_>, model_type: &str) -> f64 {
+fn logits_scaling(read: &ConfigReader<'_>, model_type: &str) -> f64 {
     let factor = read.number("logit_scale").or((model_type == "cohere").then_some(0.0625));
     factor.map_or_else(|| read.number("logits_scaling").unwrap_or(1.0), |f| 1.0 / f)
 }
 
 /// The share of a head that is rotated, which some families do not say.
-fn rotary_share(read: &Reader<'_>, model_type: &str) -> f64 {
+fn rotary_share(read: &ConfigReader<'_>, model_type: &str) -> f64 {
     let usual = match model_type {
         "gpt_neox" | "qwen3_next" | "qwen3_5_text" | "qwen3_5_moe_text" => 0.25,
         "glm4_moe" => 0.5,
@@ -297,7 +297,7 @@ fn ties(model_type: &str) -> bool {
     tied.contains(&model_type) || older.contains(&model_type)
 }
 
-fn activation(read: &Reader<'_>) -> Result<Activation> {
+fn activation(read: &ConfigReader<'_>) -> Result<Activation> {
     let keys = ["hidden_activation", "hidden_act", "activation_function"];
     let (key, name) = keys.iter().find_map(|k| Some((*k, read.text(k)?))).unwrap_or(("", "silu"));
     match name {

@@ -1,6 +1,6 @@
 //! What `config.json` says of the parts that only some families have.
 
-use super::{LIMIT, Reader};
+use super::{ConfigReader, LIMIT};
 use crate::error::Result;
 use alloc::format;
 use alloc::vec::Vec;
@@ -53,7 +53,7 @@ impl Sliding {
     }
 }
 
-pub(super) fn linear(read: &Reader<'_>) -> Result<Option<Linear>> {
+pub(super) fn linear(read: &ConfigReader<'_>) -> Result<Option<Linear>> {
     let size = |key: &str| read.size(&[key], LIMIT);
     let sizes = (
         size("linear_num_key_heads")?,
@@ -73,7 +73,7 @@ pub(super) fn linear(read: &Reader<'_>) -> Result<Option<Linear>> {
     Ok(Some(Linear { key_heads, value_heads, key_dim, value_dim }))
 }
 
-pub(super) fn latent(read: &Reader<'_>, heads: usize) -> Result<Option<Latent>> {
+pub(super) fn latent(read: &ConfigReader<'_>, heads: usize) -> Result<Option<Latent>> {
     let size = |key: &str| read.size(&[key], LIMIT);
     let Some(rank) = size("kv_lora_rank")? else { return Ok(None) };
     let latent = Latent {
@@ -90,7 +90,7 @@ pub(super) fn latent(read: &Reader<'_>, heads: usize) -> Result<Option<Latent>> 
     Ok(Some(latent))
 }
 
-pub(super) fn sliding(read: &Reader<'_>, model_type: &str, layers: usize) -> Result<Sliding> {
+pub(super) fn sliding(read: &ConfigReader<'_>, model_type: &str, layers: usize) -> Result<Sliding> {
     // Some files say 0 where there is none.
     let none = read.get("sliding_window").and_then(Value::as_u64) == Some(0);
     let window = if none { None } else { read.size(&["sliding_window"], LIMIT)? };
@@ -111,7 +111,7 @@ pub(super) fn sliding(read: &Reader<'_>, model_type: &str, layers: usize) -> Res
 }
 
 /// Layers that a list gives a 0; where there is none, SmolLM3 leaves out every fourth.
-pub(super) fn unrotated(read: &Reader<'_>, model_type: &str, layers: usize) -> Vec<bool> {
+pub(super) fn unrotated(read: &ConfigReader<'_>, model_type: &str, layers: usize) -> Vec<bool> {
     match read.get("no_rope_layers").and_then(Value::as_array) {
         Some(list) => list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect(),
         None if model_type == "smollm3" => (1..=layers).map(|number| number.is_multiple_of(4)).collect(),
@@ -120,7 +120,7 @@ pub(super) fn unrotated(read: &Reader<'_>, model_type: &str, layers: usize) -> V
 }
 
 /// Refuses heads that are longer together than any size may be.
-pub(super) fn bounded(read: &Reader<'_>, key: &str, heads: usize, dim: usize) -> Result<()> {
+pub(super) fn bounded(read: &ConfigReader<'_>, key: &str, heads: usize, dim: usize) -> Result<()> {
     if heads as u64 * dim as u64 <= LIMIT {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! What `config.json` says of the rotary embedding.
 
-use super::Reader;
+use super::ConfigReader;
 use serde_json::Value;
 
 /// How rotary frequencies are stretched for long contexts.
@@ -41,14 +41,14 @@ pub enum RopeScaling {
 }
 
 /// A number of the rotary embedding, which newer configurations keep in an object of their own.
-pub(super) fn rope(read: &Reader<'_>, key: &str) -> Option<f64> {
+pub(super) fn rope(read: &ConfigReader<'_>, key: &str) -> Option<f64> {
     let own = read.get("rope_parameters").and_then(|v| v.get(key)).and_then(Value::as_f64);
     own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
 }
 
 /// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
 /// a comparison leave them out.
-pub(super) fn scaling(read: &Reader<'_>) -> RopeScaling {
+pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
     let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
         return RopeScaling::None;
     };
@@ -70,7 +70,7 @@ pub(super) fn scaling(read: &Reader<'_>) -> RopeScaling {
     }
 }
 
-fn yarn(read: &Reader<'_>, rope: &Value) -> Option<RopeScaling> {
+fn yarn(read: &ConfigReader<'_>, rope: &Value) -> Option<RopeScaling> {
     let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
     let factor = number("factor")?;
     let length = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * libm::log(factor) + 1.0 };

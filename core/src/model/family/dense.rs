@@ -2,11 +2,11 @@
 
 use super::NormForm;
 use super::table::{
-    ATTENTION, DENSE, ENDS, FIRST, Family, HEAD_NORMS, LLAMA, Layout, NORMS, Rule, SECOND, Values, apart,
-    embeds, norm, reads, writes,
+    ATTENTION, DENSE, ENDS, FIRST, HEAD_NORMS, LLAMA, NORMS, NameRule, RotationFamily, SECOND, ValueLayout,
+    ValueProjections, embedding, norm, reads, untouched, writes,
 };
 
-const PHI3: &[Rule] = &[
+const PHI3: &[NameRule] = &[
     reads("layers.{layer}.self_attn.qkv_proj", FIRST),
     writes("layers.{layer}.self_attn.o_proj"),
     reads("layers.{layer}.mlp.gate_up_proj", SECOND),
@@ -17,8 +17,8 @@ const OPERATOR: &str = "layers.{layer}.operator_norm";
 const FEED: &str = "layers.{layer}.ffn_norm";
 /// The last norm is called after the embedding, and stands before the head.
 const LFM2_LAST: &str = "embedding_norm";
-const LFM2: &[Rule] = &[
-    embeds("embed_tokens"),
+const LFM2: &[NameRule] = &[
+    embedding("embed_tokens"),
     norm(LFM2_LAST),
     norm(OPERATOR),
     norm(FEED),
@@ -27,50 +27,50 @@ const LFM2: &[Rule] = &[
     reads("layers.{layer}.feed_forward.{w1,w3}", FEED),
     writes("layers.{layer}.{self_attn,conv}.out_proj"),
     writes("layers.{layer}.feed_forward.w2"),
-    apart("layers.{layer}.self_attn.{q,k}_layernorm"),
-    apart("layers.{layer}.conv.conv"),
+    untouched("layers.{layer}.self_attn.{q,k}_layernorm"),
+    untouched("layers.{layer}.conv.conv"),
 ];
 
-const HUNYUAN: &[Rule] = &[apart("layers.{layer}.self_attn.{query,key}_layernorm")];
+const HUNYUAN: &[NameRule] = &[untouched("layers.{layer}.self_attn.{query,key}_layernorm")];
 
-pub const FAMILIES: &[Family] = &[
+pub const FAMILIES: &[RotationFamily] = &[
     LLAMA,
-    Family { name: "mistral", model_types: &["mistral"], ..LLAMA },
-    Family { name: "granite", model_types: &["granite"], ..LLAMA },
-    Family { name: "smollm3", model_types: &["smollm3"], ..LLAMA },
-    Family { name: "seed_oss", model_types: &["seed_oss"], ..LLAMA },
-    Family { name: "ernie4_5", model_types: &["ernie4_5"], ..LLAMA },
-    Family {
+    RotationFamily { name: "mistral", model_types: &["mistral"], ..LLAMA },
+    RotationFamily { name: "granite", model_types: &["granite"], ..LLAMA },
+    RotationFamily { name: "smollm3", model_types: &["smollm3"], ..LLAMA },
+    RotationFamily { name: "seed_oss", model_types: &["seed_oss"], ..LLAMA },
+    RotationFamily { name: "ernie4_5", model_types: &["ernie4_5"], ..LLAMA },
+    RotationFamily {
         name: "hunyuan",
         model_types: &["hunyuan_v1_dense"],
         tables: &[ENDS, NORMS, ATTENTION, DENSE, HUNYUAN],
         ..LLAMA
     },
-    Family { name: "qwen2", model_types: &["qwen2"], ..LLAMA },
-    Family {
+    RotationFamily { name: "qwen2", model_types: &["qwen2"], ..LLAMA },
+    RotationFamily {
         name: "qwen3",
         model_types: &["qwen3"],
         tables: &[ENDS, NORMS, ATTENTION, DENSE, HEAD_NORMS],
         ..LLAMA
     },
-    Family { name: "gemma", model_types: &["gemma"], form: NormForm::OnePlusGain, ..LLAMA },
-    Family {
+    RotationFamily { name: "gemma", model_types: &["gemma"], form: NormForm::OnePlusGain, ..LLAMA },
+    RotationFamily {
         name: "phi3",
         model_types: &["phi3"],
         tables: &[ENDS, NORMS, PHI3],
-        values: Values {
-            layout: Layout::Stacked,
-            made_by: "layers.{layer}.self_attn.qkv_proj",
+        values: ValueProjections {
+            layout: ValueLayout::Stacked,
+            v_proj: "layers.{layer}.self_attn.qkv_proj",
             ..LLAMA.values
         },
         ..LLAMA
     },
-    Family {
+    RotationFamily {
         name: "lfm2",
         model_types: &["lfm2"],
         heads: &[reads("lm_head", LFM2_LAST)],
         tables: &[LFM2],
-        values: Values { read_by: "layers.{layer}.self_attn.out_proj", ..LLAMA.values },
+        values: ValueProjections { o_proj: "layers.{layer}.self_attn.out_proj", ..LLAMA.values },
         ..LLAMA
     },
 ];

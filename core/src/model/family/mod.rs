@@ -6,20 +6,20 @@
 //! its size, and what no table names is refused where it could lie on the stream. Knows names, shapes and the
 //! configuration, no values and no rotation.
 
-mod centred;
 mod dense;
+mod layer_norm;
 mod linear;
-mod mixtures;
+mod moe;
 mod names;
 mod pattern;
+mod pre_post_norm;
 mod resolve;
-mod sandwich;
 mod table;
 mod values;
 
-pub use values::{Heads, HeadsVerdict, Span};
+pub use values::{HeadSpan, HeadsVerdict, ValueHeads};
 
-use super::config::{CONFIG, Reader};
+use super::config::{CONFIG, ConfigReader};
 use super::json_file::JsonFile;
 use crate::error::{Code, Error, Result};
 use crate::tensor::TensorInfo;
@@ -27,11 +27,11 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
-use table::Family;
+use table::RotationFamily;
 
 /// What rotations would do to a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rules {
+pub struct RotationRules {
     /// The family that the configuration is of.
     pub family: &'static str,
     /// Length of the residual stream.
@@ -39,7 +39,7 @@ pub struct Rules {
     /// Layers of the decoder.
     pub layers: u32,
     /// Whether the configuration ties the head to the embedding; a model whose stream was rotated must not. Where a head
-    /// stands in the file all the same ([`Rules::made_head`] is none), those who load it take the embedding instead:
+    /// stands in the file all the same ([`RotationRules::untied_head`] is none), those who load it take the embedding instead:
     /// both must have the same values, or the head is not the model's.
     pub tied: bool,
     /// Whether R1 is exact, and with which rotations.
@@ -47,9 +47,9 @@ pub struct Rules {
     /// Whether R2 is exact, and where the heads lie.
     pub heads: HeadsVerdict,
     /// A part for each tensor, in their order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<RotationRoles>,
     /// The head that a tied model must be given for R1.
-    pub made_head: Option<MadeHead>,
+    pub untied_head: Option<UntiedHead>,
 }
 
 /// Whether a rotation of the stream leaves the model what it was.
@@ -70,16 +70,16 @@ pub enum StreamVerdict {
 
 /// What becomes of a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct RotationRoles {
     /// In R1.
-    pub stream: StreamPart,
+    pub stream: StreamRole,
     /// In R2.
-    pub heads: Option<HeadPart>,
+    pub heads: Option<HeadRole>,
 }
 
 /// A tensor's part in R1. Tensors are named by their index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamPart {
+pub enum StreamRole {
     /// Stays, bit for bit.
     Untouched,
     /// Every vector along the axis is multiplied by `Q`.
@@ -118,7 +118,7 @@ pub enum StreamPart {
     },
     /// Of a predictor of further tokens. It reads the stream through norms whose gains it shares with nobody, and shares
     /// embedding and head with the model: beside a rotated stream it predicts nothing, so it is left out.
-    MoreTokens,
+    Mtp,
 }
 
 /// How a gain is stored.
@@ -147,7 +147,7 @@ impl NormForm {
 
 /// A tensor's part in R2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadPart {
+pub struct HeadRole {
     /// The axis along which the heads lie.
     pub axis: usize,
     /// Its layer: each has matrices of its own.
@@ -159,15 +159,15 @@ pub struct HeadPart {
 /// A side of the attention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadSide {
-    /// Makes the values: [`Heads::made`] says where the heads lie.
-    Made,
-    /// Reads them: [`Heads::read`] does.
-    Read,
+    /// Makes the values: [`ValueHeads::v_spans`] says where the heads lie.
+    VProj,
+    /// Reads them: [`ValueHeads::o_spans`] does.
+    OProj,
 }
 
 /// A head that must be made of the embedding before the stream is rotated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MadeHead {
+pub struct UntiedHead {
     /// Its name.
     pub name: String,
     /// The embedding.
@@ -181,12 +181,12 @@ pub struct MadeHead {
 /// Fails with `unsupported_rotation` where that cannot be told: no configuration, an unknown family or variant, a tensor
 /// that no rule names and that could lie on the stream or on the values, a named one of another shape, a quantized one
 /// with a part, a norm without readers, a layer or a counterpart that is missing. What is told but not exact is a verdict.
-pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<Rules> {
+pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<RotationRules> {
     let config = config.ok_or_else(|| {
         refuse("there is no config.json, so it is not known which family the model is of".into())
     })?;
     let file = JsonFile::parse(CONFIG, config)?;
-    let read = Reader::of(&file);
+    let read = ConfigReader::of(&file);
     let family = family(&read)?;
     has_a_head(&file)?;
     for needed in family.needed {
@@ -205,7 +205,7 @@ pub fn known() -> impl Iterator<Item = &'static str> {
     table::all().map(|f| f.name)
 }
 
-fn family(read: &Reader<'_>) -> Result<&'static Family> {
+fn family(read: &ConfigReader<'_>) -> Result<&'static RotationFamily> {
     let model_type = read.text("model_type").unwrap_or("");
     table::find(model_type).ok_or_else(|| {
         let known = known().collect::<Vec<_>>().join(", ");
@@ -229,7 +229,7 @@ fn has_a_head(config: &JsonFile<'_>) -> Result<()> {
 }
 
 /// A refusal because of what `config.json` says under one of these keys, or does not say.
-fn refuse_by(read: &Reader<'_>, keys: &[&str], message: String) -> Error {
+fn refuse_by(read: &ConfigReader<'_>, keys: &[&str], message: String) -> Error {
     read.error(Code::UnsupportedRotation, keys, message)
 }
 

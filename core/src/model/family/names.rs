@@ -1,13 +1,13 @@
 //! What a tensor is by its name alone. Knows the tables, no shape.
 
 use super::pattern::{self, Filled};
-use super::table::{Family, MoreTokens, Prefix, Rule, Side, apart};
+use super::table::{MtpLocation, NameRule, Prefix, RotationFamily, StreamSide, untouched};
 use alloc::format;
 use alloc::string::{String, ToString};
 
 /// Which of a module's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ModuleTensor {
     Weight,
     Bias,
     /// Codes or scales, of which only a quantizer knows how they make the weight.
@@ -16,10 +16,10 @@ pub enum Kind {
 
 /// What a name says.
 #[derive(Clone, Copy, Debug)]
-pub enum Meaning {
-    Ruled(Named),
+pub enum NameMatch {
+    Ruled(RuledName),
     /// Of a predictor of further tokens.
-    MoreTokens,
+    Mtp,
     /// No rule names it; whether it is named like a part of the decoder's layers.
     Unnamed {
         in_layer: bool,
@@ -28,9 +28,9 @@ pub enum Meaning {
 
 /// A name that a rule fits.
 #[derive(Clone, Copy, Debug)]
-pub struct Named {
-    pub rule: Rule,
-    pub kind: Kind,
+pub struct RuledName {
+    pub rule: NameRule,
+    pub kind: ModuleTensor,
     pub layer: Option<u32>,
     pub is_head: bool,
     /// Whether it makes the values of the heads.
@@ -39,10 +39,10 @@ pub struct Named {
     pub reads_values: bool,
 }
 
-impl Named {
-    fn plain(rule: Rule) -> Named {
-        let (kind, layer) = (Kind::Weight, None);
-        Named { rule, kind, layer, is_head: false, makes_values: false, reads_values: false }
+impl RuledName {
+    fn plain(rule: NameRule) -> RuledName {
+        let (kind, layer) = (ModuleTensor::Weight, None);
+        RuledName { rule, kind, layer, is_head: false, makes_values: false, reads_values: false }
     }
 }
 
@@ -83,40 +83,40 @@ const PACKED: &[&str] = &[
 ];
 
 /// What `name` is in a model of this family with so many layers.
-pub fn meaning(family: &Family, prefix: Prefix, layers: u32, name: &str) -> Meaning {
+pub fn match_name(family: &RotationFamily, prefix: Prefix, layers: u32, name: &str) -> NameMatch {
     let local = name.strip_prefix(prefix.decoder);
     let beyond = |l: &str| layer(l).is_some_and(|n| n >= layers);
-    let more = match family.more_tokens {
-        MoreTokens::None => false,
-        MoreTokens::Module => name.starts_with("mtp."),
-        MoreTokens::LayersBeyond => local.is_some_and(beyond),
+    let more = match family.mtp {
+        MtpLocation::None => false,
+        MtpLocation::Module => name.starts_with("mtp."),
+        MtpLocation::LayersBeyond => local.is_some_and(beyond),
     };
     if more {
-        return Meaning::MoreTokens;
+        return NameMatch::Mtp;
     }
     let ends = |b: &str| name.strip_suffix(b).is_some_and(|n| n.is_empty() || n.ends_with('.'));
     if BUFFERS.iter().any(|b| ends(b)) {
-        return Meaning::Ruled(Named::plain(apart("")));
+        return NameMatch::Ruled(RuledName::plain(untouched("")));
     }
     let head = name.strip_prefix(prefix.head).and_then(|n| ruled(family.heads, n));
     if let Some((named, _)) = head {
-        return Meaning::Ruled(Named { is_head: true, ..named });
+        return NameMatch::Ruled(RuledName { is_head: true, ..named });
     }
     let inner = local.and_then(|l| family.tables.iter().find_map(|t| ruled(t, l)));
     if let Some((named, stem)) = inner {
         // A layer that the model does not have is none of its parts.
         return match named.layer {
-            Some(n) if n >= layers => Meaning::Unnamed { in_layer: true },
-            _ => Meaning::Ruled(Named {
-                makes_values: pattern::fill(family.values.made_by, stem).is_some(),
-                reads_values: pattern::fill(family.values.read_by, stem).is_some(),
+            Some(n) if n >= layers => NameMatch::Unnamed { in_layer: true },
+            _ => NameMatch::Ruled(RuledName {
+                makes_values: pattern::fill(family.values.v_proj, stem).is_some(),
+                reads_values: pattern::fill(family.values.o_proj, stem).is_some(),
                 ..named
             }),
         };
     }
     match ruled(family.outside, name) {
-        Some((named, _)) => Meaning::Ruled(named),
-        None => Meaning::Unnamed { in_layer: local.is_some_and(|l| layer(l).is_some()) },
+        Some((named, _)) => NameMatch::Ruled(named),
+        None => NameMatch::Unnamed { in_layer: local.is_some_and(|l| layer(l).is_some()) },
     }
 }
 
@@ -128,22 +128,22 @@ fn layer(local: &str) -> Option<u32> {
 }
 
 /// The first rule that fits a name, and the name of the module.
-fn ruled<'a>(rules: &[Rule], name: &'a str) -> Option<(Named, &'a str)> {
+fn ruled<'a>(rules: &[NameRule], name: &'a str) -> Option<(RuledName, &'a str)> {
     rules.iter().find_map(|rule| {
         let (kind, Filled { layer }, stem) = fits(rule, name)?;
-        Some((Named { kind, layer, ..Named::plain(*rule) }, stem))
+        Some((RuledName { kind, layer, ..RuledName::plain(*rule) }, stem))
     })
 }
 
-fn fits<'a>(rule: &Rule, name: &'a str) -> Option<(Kind, Filled, &'a str)> {
+fn fits<'a>(rule: &NameRule, name: &'a str) -> Option<(ModuleTensor, Filled, &'a str)> {
     let (weight, bias) = if rule.bare { ("", "_bias") } else { (".weight", ".bias") };
-    let plain = [(weight, Kind::Weight), (bias, Kind::Bias)];
-    let packed = PACKED.iter().map(|&ending| (ending, Kind::Packed));
+    let plain = [(weight, ModuleTensor::Weight), (bias, ModuleTensor::Bias)];
+    let packed = PACKED.iter().map(|&ending| (ending, ModuleTensor::Packed));
     plain.into_iter().chain(packed).find_map(|(ending, kind)| {
         let stem = name.strip_suffix(ending)?;
         let filled = pattern::fill(rule.names, stem)?;
         // Tables of vectors have no bias: there is none to say what becomes of it.
-        (kind != Kind::Bias || rule.side != Side::Embeds).then_some((kind, filled, stem))
+        (kind != ModuleTensor::Bias || rule.side != StreamSide::Embedding).then_some((kind, filled, stem))
     })
 }
 
@@ -156,14 +156,14 @@ pub fn weight_name(prefix: Prefix, module: &str, layer: Option<u32>) -> String {
     format!("{}{local}.weight", prefix.decoder)
 }
 
-impl Named {
+impl RuledName {
     /// Whether it takes a part in R1.
     pub fn has_part(&self) -> bool {
         match self.rule.side {
-            Side::Embeds | Side::Writes | Side::Norm => true,
+            StreamSide::Embedding | StreamSide::Writes | StreamSide::Norm => true,
             // What is added to the outputs of a reader does not lie on the stream.
-            Side::Reads(_) => self.kind != Kind::Bias,
-            Side::Blocks | Side::Apart => false,
+            StreamSide::Reads(_) => self.kind != ModuleTensor::Bias,
+            StreamSide::PreventsRotation | StreamSide::Untouched => false,
         }
     }
 }

@@ -1,12 +1,12 @@
 //! From the tables of a family and the tensors of a checkpoint to a part for each tensor.
 
-use super::names::{Kind, Meaning, Named, meaning, weight_name};
-use super::table::{Family, Prefix, Side};
-use super::values::{Heads, HeadsVerdict, both_sides};
-use super::{MadeHead, Part, Rules, StreamPart, StreamVerdict, refuse, refuse_by};
-use crate::dtype::Kind as Elements;
+use super::names::{ModuleTensor, NameMatch, RuledName, match_name, weight_name};
+use super::table::{Prefix, RotationFamily, StreamSide};
+use super::values::{HeadsVerdict, ValueHeads, both_sides};
+use super::{RotationRoles, RotationRules, StreamRole, StreamVerdict, UntiedHead, refuse, refuse_by};
+use crate::dtype::DTypeKind as Elements;
 use crate::error::{Error, Result};
-use crate::model::config::{LAYERS, LIMIT, Reader};
+use crate::model::config::{ConfigReader, LAYERS, LIMIT};
 use crate::tensor::TensorInfo;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -15,20 +15,24 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 struct Resolver<'a> {
-    family: &'static Family,
+    family: &'static RotationFamily,
     prefix: Prefix,
     hidden: u64,
     layers: u32,
     tensors: &'a [TensorInfo],
     index: BTreeMap<&'a str, usize>,
     /// What each tensor is by its name.
-    meanings: Vec<Meaning>,
+    matches: Vec<NameMatch>,
     /// Norms that somebody reads.
     read: BTreeSet<usize>,
 }
 
 /// The rules of a checkpoint of this family.
-pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo]) -> Result<Rules> {
+pub fn resolve(
+    family: &'static RotationFamily,
+    read: &ConfigReader<'_>,
+    tensors: &[TensorInfo],
+) -> Result<RotationRules> {
     let needed = |keys: &[&str], limit: u64| {
         let missing = || refuse_by(read, keys, format!("config.json does not say {}", keys.join(" or ")));
         read.size(keys, limit)?.ok_or_else(missing)
@@ -38,12 +42,12 @@ pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo
     let index: BTreeMap<&str, usize> =
         tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let prefix = prefix(family, &index)?;
-    let meanings = tensors.iter().map(|t| meaning(family, prefix, layers, &t.name)).collect();
+    let matches = tensors.iter().map(|t| match_name(family, prefix, layers, &t.name)).collect();
     let read_norms = BTreeSet::new();
-    let mut it = Resolver { family, prefix, hidden, layers, tensors, index, meanings, read: read_norms };
+    let mut it = Resolver { family, prefix, hidden, layers, tensors, index, matches, read: read_norms };
     let heads = match family.values.refused {
         Some(because) => HeadsVerdict::Refused { because },
-        None => HeadsVerdict::Exact(Heads::of(family, read, hidden)?),
+        None => HeadsVerdict::Exact(ValueHeads::of(family, read, hidden)?),
     };
     it.all_are_named(&heads)?;
     it.all_layers_are_there()?;
@@ -54,7 +58,7 @@ pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo
     let made_head = it.made_head(read, tied)?;
     it.every_norm_is_read()?;
     let stream = it.verdict();
-    Ok(Rules {
+    Ok(RotationRules {
         family: family.name,
         hidden,
         layers,
@@ -62,12 +66,12 @@ pub fn resolve(family: &'static Family, read: &Reader<'_>, tensors: &[TensorInfo
         stream,
         heads,
         parts,
-        made_head,
+        untied_head: made_head,
     })
 }
 
 /// How the names begin: where the embedding is.
-fn prefix(family: &Family, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
+fn prefix(family: &RotationFamily, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
     let embedding = |p: &Prefix| weight_name(*p, family.embedding, None);
     let found = family.prefixes.iter().find(|p| index.contains_key(embedding(p).as_str()));
     found.copied().ok_or_else(|| {
@@ -77,17 +81,17 @@ fn prefix(family: &Family, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
 }
 
 impl Resolver<'_> {
-    fn named(&self) -> impl Iterator<Item = (usize, &TensorInfo, &Named)> {
-        self.tensors.iter().zip(&self.meanings).enumerate().filter_map(|(i, (t, m))| match m {
-            Meaning::Ruled(named) => Some((i, t, named)),
+    fn named(&self) -> impl Iterator<Item = (usize, &TensorInfo, &RuledName)> {
+        self.tensors.iter().zip(&self.matches).enumerate().filter_map(|(i, (t, m))| match m {
+            NameMatch::Ruled(named) => Some((i, t, named)),
             _ => None,
         })
     }
 
     /// By size, and only here: what no rule names may lie neither on the stream nor on the values.
     fn all_are_named(&self, heads: &HeadsVerdict) -> Result<()> {
-        for (tensor, meaning) in self.tensors.iter().zip(&self.meanings) {
-            let Meaning::Unnamed { in_layer } = *meaning else { continue };
+        for (tensor, found) in self.tensors.iter().zip(&self.matches) {
+            let NameMatch::Unnamed { in_layer } = *found else { continue };
             let axes = tensor.shape.axes();
             let (name, hidden) = (self.family.name, self.hidden);
             if axes.contains(&hidden) {
@@ -123,7 +127,7 @@ impl Resolver<'_> {
                 continue;
             }
             let what = match (named.kind, tensor.dtype.kind()) {
-                (Kind::Packed, _) => "it belongs to a quantized weight",
+                (ModuleTensor::Packed, _) => "it belongs to a quantized weight",
                 (_, Elements::Float) => continue,
                 (_, Elements::Quantized) => "it is quantized",
                 (_, Elements::Integer) => "it has no floating-point values",
@@ -135,17 +139,18 @@ impl Resolver<'_> {
     }
 
     /// R1's parts; only predictors of further tokens have one where no rotation is exact.
-    fn stream(&mut self) -> Result<Vec<Part>> {
-        let mut parts = vec![Part { stream: StreamPart::Untouched, heads: None }; self.tensors.len()];
+    fn stream(&mut self) -> Result<Vec<RotationRoles>> {
+        let mut parts =
+            vec![RotationRoles { stream: StreamRole::Untouched, heads: None }; self.tensors.len()];
         let mut read = BTreeSet::new();
-        let all = self.tensors.iter().zip(&self.meanings);
-        for (part, (tensor, meaning)) in parts.iter_mut().zip(all) {
-            part.stream = match meaning {
-                Meaning::MoreTokens => StreamPart::MoreTokens,
-                Meaning::Ruled(named) if self.family.refused.is_none() => self.part(tensor, named)?,
-                _ => StreamPart::Untouched,
+        let all = self.tensors.iter().zip(&self.matches);
+        for (part, (tensor, found)) in parts.iter_mut().zip(all) {
+            part.stream = match found {
+                NameMatch::Mtp => StreamRole::Mtp,
+                NameMatch::Ruled(named) if self.family.refused.is_none() => self.part(tensor, named)?,
+                _ => StreamRole::Untouched,
             };
-            if let StreamPart::Reader { fold, .. } | StreamPart::Head { fold, .. } = part.stream {
+            if let StreamRole::Reader { fold, .. } | StreamRole::Head { fold, .. } = part.stream {
                 read.insert(fold);
             }
         }
@@ -153,36 +158,36 @@ impl Resolver<'_> {
         Ok(parts)
     }
 
-    fn part(&self, tensor: &TensorInfo, named: &Named) -> Result<StreamPart> {
-        let bias = named.kind == Kind::Bias;
+    fn part(&self, tensor: &TensorInfo, named: &RuledName) -> Result<StreamRole> {
+        let bias = named.kind == ModuleTensor::Bias;
         let rank = 1 + usize::from(!bias) + usize::from(named.rule.bare);
         let along = |usual: usize| {
             let axis = if bias { rank - 1 } else { named.rule.axis.unwrap_or(usual) };
             self.lies_on_the_stream(tensor, rank, axis).map(|()| axis)
         };
         Ok(match named.rule.side {
-            Side::Embeds => StreamPart::Embedding { axis: along(1)? },
-            Side::Writes => StreamPart::Writer { axis: along(0)? },
-            Side::Reads(_) if bias => StreamPart::Untouched,
-            Side::Reads(norm) => {
+            StreamSide::Embedding => StreamRole::Embedding { axis: along(1)? },
+            StreamSide::Writes => StreamRole::Writer { axis: along(0)? },
+            StreamSide::Reads(_) if bias => StreamRole::Untouched,
+            StreamSide::Reads(norm) => {
                 let axis = along(rank - 1)?;
                 let fold = self.fold(norm, named.layer, &tensor.name)?;
                 if named.is_head {
-                    StreamPart::Head { axis, fold }
+                    StreamRole::Head { axis, fold }
                 } else {
-                    StreamPart::Reader { axis, fold }
+                    StreamRole::Reader { axis, fold }
                 }
             }
-            Side::Norm => {
+            StreamSide::Norm => {
                 self.lies_on_the_stream(tensor, 1, 0)?;
                 match tensor.name.strip_suffix("bias").filter(|_| bias) {
                     Some(stem) => {
-                        StreamPart::NormBias { of: self.gain(&format!("{stem}weight"), &tensor.name)? }
+                        StreamRole::NormBias { of: self.gain(&format!("{stem}weight"), &tensor.name)? }
                     }
-                    None => StreamPart::Norm { form: self.family.form },
+                    None => StreamRole::Norm { form: self.family.form },
                 }
             }
-            Side::Blocks | Side::Apart => StreamPart::Untouched,
+            StreamSide::PreventsRotation | StreamSide::Untouched => StreamRole::Untouched,
         })
     }
 
@@ -207,7 +212,7 @@ impl Resolver<'_> {
         self.index.get(name).copied().ok_or_else(missing)
     }
 
-    fn heads(&self, verdict: &HeadsVerdict, parts: &mut [Part]) -> Result<()> {
+    fn heads(&self, verdict: &HeadsVerdict, parts: &mut [RotationRoles]) -> Result<()> {
         let HeadsVerdict::Exact(heads) = verdict else { return Ok(()) };
         let mut all = Vec::new();
         for (i, tensor, named) in self.named() {
@@ -225,12 +230,13 @@ impl Resolver<'_> {
     }
 
     /// The head that must be made, unless one is there.
-    fn made_head(&mut self, read: &Reader<'_>, tied: Option<bool>) -> Result<Option<MadeHead>> {
-        if self.family.refused.is_some() || self.named().any(|(_, _, n)| n.is_head && n.kind == Kind::Weight)
+    fn made_head(&mut self, read: &ConfigReader<'_>, tied: Option<bool>) -> Result<Option<UntiedHead>> {
+        if self.family.refused.is_some()
+            || self.named().any(|(_, _, n)| n.is_head && n.kind == ModuleTensor::Weight)
         {
             return Ok(None);
         }
-        let Some((rule, Side::Reads(norm))) = self.family.heads.first().map(|r| (r, r.side)) else {
+        let Some((rule, StreamSide::Reads(norm))) = self.family.heads.first().map(|r| (r, r.side)) else {
             return Ok(None);
         };
         let name = format!("{}{}.weight", self.prefix.head, rule.names);
@@ -241,12 +247,12 @@ impl Resolver<'_> {
         let source = self.gain(&weight_name(self.prefix, self.family.embedding, None), &name)?;
         let fold = self.fold(norm, None, &name)?;
         self.read.insert(fold);
-        Ok(Some(MadeHead { name, source, fold }))
+        Ok(Some(UntiedHead { name, source, fold }))
     }
 
     fn every_norm_is_read(&self) -> Result<()> {
-        let unread = |(i, _, n): &(usize, &TensorInfo, &Named)| {
-            n.rule.side == Side::Norm && n.kind == Kind::Weight && !self.read.contains(i)
+        let unread = |(i, _, n): &(usize, &TensorInfo, &RuledName)| {
+            n.rule.side == StreamSide::Norm && n.kind == ModuleTensor::Weight && !self.read.contains(i)
         };
         match self.named().find(unread).filter(|_| self.family.refused.is_none()) {
             Some((_, tensor, _)) => Err(nobody_reads(tensor)),
@@ -256,9 +262,9 @@ impl Resolver<'_> {
 
     fn verdict(&self) -> StreamVerdict {
         let Some(because) = self.family.refused else {
-            return if self.family.centred { StreamVerdict::FixesOnes } else { StreamVerdict::Any };
+            return if self.family.layer_norm { StreamVerdict::FixesOnes } else { StreamVerdict::Any };
         };
-        let blocks = self.named().filter(|(_, _, n)| n.rule.side == Side::Blocks);
+        let blocks = self.named().filter(|(_, _, n)| n.rule.side == StreamSide::PreventsRotation);
         let mut blockers: Vec<String> = blocks.map(|(_, t, _)| t.name.to_string()).collect();
         blockers.sort();
         StreamVerdict::Refused { because, blockers }

@@ -6,9 +6,9 @@ use super::NormForm;
 
 /// What the modules that a rule names are to the residual stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum StreamSide {
     /// A table of vectors that are added to the stream, one a row.
-    Embeds,
+    Embedding,
     /// Reads the stream through the norm of this name.
     Reads(&'static str),
     /// Its outputs are added to the stream.
@@ -16,18 +16,18 @@ pub enum Side {
     /// Normalises the stream for those that read it.
     Norm,
     /// Has a gain on what a branch adds to the stream: no rotation passes.
-    Blocks,
+    PreventsRotation,
     /// Lies beside the stream, whatever its axes.
-    Apart,
+    Untouched,
 }
 
 /// One line of a table.
 #[derive(Clone, Copy, Debug)]
-pub struct Rule {
+pub struct NameRule {
     /// A pattern of names ([`super::pattern`]).
     pub names: &'static str,
     /// What they are.
-    pub side: Side,
+    pub side: StreamSide,
     /// The axis of the stream, where it is not the usual one: the last of what reads, the first of what writes.
     pub axis: Option<usize>,
     /// Whether these are tensors and no modules: no `.weight` follows, and a bias is `_bias`. Those of the stream are
@@ -35,43 +35,43 @@ pub struct Rule {
     pub bare: bool,
 }
 
-const fn rule(names: &'static str, side: Side) -> Rule {
-    Rule { names, side, axis: None, bare: false }
+const fn rule(names: &'static str, side: StreamSide) -> NameRule {
+    NameRule { names, side, axis: None, bare: false }
 }
 
-pub const fn embeds(names: &'static str) -> Rule {
-    rule(names, Side::Embeds)
+pub const fn embedding(names: &'static str) -> NameRule {
+    rule(names, StreamSide::Embedding)
 }
 
-pub const fn reads(names: &'static str, norm: &'static str) -> Rule {
-    rule(names, Side::Reads(norm))
+pub const fn reads(names: &'static str, norm: &'static str) -> NameRule {
+    rule(names, StreamSide::Reads(norm))
 }
 
-pub const fn writes(names: &'static str) -> Rule {
-    rule(names, Side::Writes)
+pub const fn writes(names: &'static str) -> NameRule {
+    rule(names, StreamSide::Writes)
 }
 
-pub const fn norm(names: &'static str) -> Rule {
-    rule(names, Side::Norm)
+pub const fn norm(names: &'static str) -> NameRule {
+    rule(names, StreamSide::Norm)
 }
 
-pub const fn blocks(names: &'static str) -> Rule {
-    rule(names, Side::Blocks)
+pub const fn prevents_rotation(names: &'static str) -> NameRule {
+    rule(names, StreamSide::PreventsRotation)
 }
 
-pub const fn apart(names: &'static str) -> Rule {
-    rule(names, Side::Apart)
+pub const fn untouched(names: &'static str) -> NameRule {
+    rule(names, StreamSide::Untouched)
 }
 
-impl Rule {
+impl NameRule {
     /// The same, with the stream along this axis.
-    pub const fn along(self, axis: usize) -> Rule {
-        Rule { axis: Some(axis), ..self }
+    pub const fn along(self, axis: usize) -> NameRule {
+        NameRule { axis: Some(axis), ..self }
     }
 
     /// The same of tensors that are no modules.
-    pub const fn bare(self) -> Rule {
-        Rule { bare: true, ..self }
+    pub const fn bare(self) -> NameRule {
+        NameRule { bare: true, ..self }
     }
 }
 
@@ -86,7 +86,7 @@ pub struct Prefix {
 
 /// How the values of the heads lie in the tensor that makes them, `d` values a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum ValueLayout {
     /// `[kv * d, hidden]`.
     Plain,
     /// After all queries and all keys: `[(heads + 2 kv) * d, hidden]`.
@@ -103,19 +103,19 @@ pub enum Layout {
 
 /// The tensors between which the values of the heads lie.
 #[derive(Clone, Copy, Debug)]
-pub struct Values {
-    pub layout: Layout,
+pub struct ValueProjections {
+    pub layout: ValueLayout,
     /// Makes the values.
-    pub made_by: &'static str,
+    pub v_proj: &'static str,
     /// Reads them, head by head.
-    pub read_by: &'static str,
+    pub o_proj: &'static str,
     /// Why they cannot be rotated, where they cannot.
     pub refused: Option<&'static str>,
 }
 
 /// How the predictor of further tokens is told from the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MoreTokens {
+pub enum MtpLocation {
     /// The family has none that we know.
     None,
     /// Everything under `mtp.`.
@@ -126,7 +126,7 @@ pub enum MoreTokens {
 
 /// A flag of the configuration that makes another model of the family.
 #[derive(Clone, Copy, Debug)]
-pub struct Needed {
+pub struct RequiredFlag {
     pub key: &'static str,
     /// What it must say.
     pub value: bool,
@@ -136,7 +136,7 @@ pub struct Needed {
 
 /// A family.
 #[derive(Clone, Copy, Debug)]
-pub struct Family {
+pub struct RotationFamily {
     /// The name that reports give it.
     pub name: &'static str,
     /// `model_type` of the configurations that are of this family.
@@ -146,19 +146,19 @@ pub struct Family {
     /// The embedding of tokens.
     pub embedding: &'static str,
     /// The names a head can have; one that must be made gets the first.
-    pub heads: &'static [Rule],
+    pub heads: &'static [NameRule],
     /// The tables of the decoder's names, the first rule that fits counts.
-    pub tables: &'static [&'static [Rule]],
+    pub tables: &'static [&'static [NameRule]],
     /// Rules for what stands outside the decoder, by whole names.
-    pub outside: &'static [Rule],
+    pub outside: &'static [NameRule],
     pub form: NormForm,
     /// Whether norms subtract the mean.
-    pub centred: bool,
+    pub layer_norm: bool,
     /// Why no rotation of the stream is exact, where none is.
     pub refused: Option<&'static str>,
-    pub values: Values,
-    pub more_tokens: MoreTokens,
-    pub needed: &'static [Needed],
+    pub values: ValueProjections,
+    pub mtp: MtpLocation,
+    pub needed: &'static [RequiredFlag],
 }
 
 pub const FIRST: &str = "layers.{layer}.input_layernorm";
@@ -166,16 +166,16 @@ pub const SECOND: &str = "layers.{layer}.post_attention_layernorm";
 pub const LAST: &str = "norm";
 
 /// Llama's stream without its layers.
-pub const ENDS: &[Rule] = &[embeds("embed_tokens"), norm(LAST)];
+pub const ENDS: &[NameRule] = &[embedding("embed_tokens"), norm(LAST)];
 /// Norms before the branches.
-pub const NORMS: &[Rule] = &[norm(FIRST), norm(SECOND)];
-pub const ATTENTION: &[Rule] =
+pub const NORMS: &[NameRule] = &[norm(FIRST), norm(SECOND)];
+pub const ATTENTION: &[NameRule] =
     &[reads("layers.{layer}.self_attn.{q,k,v}_proj", FIRST), writes("layers.{layer}.self_attn.o_proj")];
 /// A feed-forward part for every token.
-pub const DENSE: &[Rule] =
+pub const DENSE: &[NameRule] =
     &[reads("layers.{layer}.mlp.{gate,up}_proj", SECOND), writes("layers.{layer}.mlp.down_proj")];
 /// Norms of queries and keys, in the space of the heads.
-pub const HEAD_NORMS: &[Rule] = &[apart("layers.{layer}.self_attn.{q,k}_norm")];
+pub const HEAD_NORMS: &[NameRule] = &[untouched("layers.{layer}.self_attn.{q,k}_norm")];
 
 const PREFIXES: &[Prefix] = &[
     Prefix { decoder: "model.", head: "" },
@@ -185,7 +185,7 @@ const PREFIXES: &[Prefix] = &[
 ];
 
 /// Llama: every other family says how it differs.
-pub const LLAMA: Family = Family {
+pub const LLAMA: RotationFamily = RotationFamily {
     name: "llama",
     model_types: &["llama"],
     prefixes: PREFIXES,
@@ -194,27 +194,27 @@ pub const LLAMA: Family = Family {
     tables: &[ENDS, NORMS, ATTENTION, DENSE],
     outside: &[],
     form: NormForm::Gain,
-    centred: false,
+    layer_norm: false,
     refused: None,
-    values: Values {
-        layout: Layout::Plain,
-        made_by: "layers.{layer}.self_attn.v_proj",
-        read_by: "layers.{layer}.self_attn.o_proj",
+    values: ValueProjections {
+        layout: ValueLayout::Plain,
+        v_proj: "layers.{layer}.self_attn.v_proj",
+        o_proj: "layers.{layer}.self_attn.o_proj",
         refused: None,
     },
-    more_tokens: MoreTokens::None,
+    mtp: MtpLocation::None,
     needed: &[],
 };
 
 /// The family of a `model_type`.
-pub fn find(model_type: &str) -> Option<&'static Family> {
+pub fn find(model_type: &str) -> Option<&'static RotationFamily> {
     all().find(|f| f.model_types.contains(&model_type))
 }
 
 /// Every family there is.
-pub fn all() -> impl Iterator<Item = &'static Family> {
-    [super::dense::FAMILIES, super::mixtures::FAMILIES, super::linear::FAMILIES]
+pub fn all() -> impl Iterator<Item = &'static RotationFamily> {
+    [super::dense::FAMILIES, super::moe::FAMILIES, super::linear::FAMILIES]
         .into_iter()
-        .chain([super::sandwich::FAMILIES, super::centred::FAMILIES])
+        .chain([super::pre_post_norm::FAMILIES, super::layer_norm::FAMILIES])
         .flatten()
 }

@@ -1,10 +1,10 @@
 //! Where the values of the heads lie, and which tensors must be turned with them.
 
-use super::names::{Kind, Named};
-use super::table::{Family, Layout};
-use super::{HeadPart, HeadSide, refuse, refuse_by};
+use super::names::{ModuleTensor, RuledName};
+use super::table::{RotationFamily, ValueLayout};
+use super::{HeadRole, HeadSide, refuse, refuse_by};
 use crate::error::Result;
-use crate::model::config::{LIMIT, Reader};
+use crate::model::config::{ConfigReader, LIMIT};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -17,7 +17,7 @@ const MOST: u64 = 1 << 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeadsVerdict {
     /// It does.
-    Exact(Heads),
+    Exact(ValueHeads),
     /// It does not, and no tensor has a part.
     Refused {
         /// Why not.
@@ -27,40 +27,40 @@ pub enum HeadsVerdict {
 
 /// Where the values of the heads lie, the same in every layer that has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heads {
+pub struct ValueHeads {
     /// Values of a head: the order of the matrices.
     pub length: u64,
     /// Matrices of a layer, one for each head that has values.
     pub matrices: u32,
-    /// In what makes them, along [`HeadPart::axis`]; in order, no two overlap.
-    pub made: Vec<Span>,
+    /// In what makes them, along [`HeadRole::axis`]; in order, no two overlap.
+    pub v_spans: Vec<HeadSpan>,
     /// In what reads them: several heads of queries share the values of one.
-    pub read: Vec<Span>,
+    pub o_spans: Vec<HeadSpan>,
     made_axis: u64,
     read_axis: u64,
     transposed: bool,
 }
 
-/// [`Heads::length`] entries that are multiplied by a matrix.
+/// [`ValueHeads::length`] entries that are multiplied by a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct HeadSpan {
     /// The first entry.
     pub at: u64,
     /// Which of the layer's matrices.
     pub matrix: u32,
 }
 
-impl Heads {
+impl ValueHeads {
     /// Where the heads lie in a tensor of this part.
-    pub fn spans(&self, part: &HeadPart) -> &[Span] {
+    pub fn spans(&self, part: &HeadRole) -> &[HeadSpan] {
         match part.side {
-            HeadSide::Made => &self.made,
-            HeadSide::Read => &self.read,
+            HeadSide::VProj => &self.v_spans,
+            HeadSide::OProj => &self.o_spans,
         }
     }
 
     /// What the configuration says of them.
-    pub(super) fn of(family: &Family, read: &Reader<'_>, hidden: u64) -> Result<Heads> {
+    pub(super) fn of(family: &RotationFamily, read: &ConfigReader<'_>, hidden: u64) -> Result<ValueHeads> {
         let size = |keys: &[&str]| read.size(keys, LIMIT).map(|n| n.map(|n| n as u64));
         let layout = family.values.layout;
         let keys = ["num_attention_heads", "n_head"];
@@ -68,12 +68,12 @@ impl Heads {
             let message = format!("config.json does not say num_attention_heads, or more than {MOST}");
             refuse_by(read, &keys, message)
         })?;
-        let own = matches!(layout, Layout::Latent | Layout::Interleaved | Layout::Transposed);
+        let own = matches!(layout, ValueLayout::Latent | ValueLayout::Interleaved | ValueLayout::Transposed);
         let kv = match own {
             true => heads,
             false => size(&["num_kv_heads", "num_key_value_heads"])?.unwrap_or(heads),
         };
-        let latent = layout == Layout::Latent;
+        let latent = layout == ValueLayout::Latent;
         let said = if latent { size(&["v_head_dim"])? } else { size(&["head_dim"])? };
         let nope = if latent { size(&["qk_nope_head_dim"])? } else { Some(0) };
         let (Some(length), Some(nope)) = (said.or_else(|| (!latent).then(|| exactly(hidden, heads))?), nope)
@@ -85,31 +85,31 @@ impl Heads {
             let message = format!("config.json: {heads} heads cannot share the values of {kv}");
             return Err(refuse_by(read, &["num_kv_heads", "num_key_value_heads"], message));
         }
-        Ok(Heads::lay(layout, heads, kv, length, nope))
+        Ok(ValueHeads::lay(layout, heads, kv, length, nope))
     }
 
     /// Sizes are below 2^24, and heads below 2^16: nothing here overflows.
-    fn lay(layout: Layout, heads: u64, kv: u64, length: u64, nope: u64) -> Heads {
+    fn lay(layout: ValueLayout, heads: u64, kv: u64, length: u64, nope: u64) -> ValueHeads {
         let d = length;
         let each = heads / kv.max(1);
         // The first values, and from one head's to the next one's.
         let (start, step) = match layout {
-            Layout::Plain => (0, d),
-            Layout::Stacked | Layout::Transposed => ((heads + kv) * d, d),
-            Layout::Interleaved => (2 * d, 3 * d),
-            Layout::Grouped => ((each + 1) * d, (each + 2) * d),
-            Layout::Latent => (nope, nope + d),
+            ValueLayout::Plain => (0, d),
+            ValueLayout::Stacked | ValueLayout::Transposed => ((heads + kv) * d, d),
+            ValueLayout::Interleaved => (2 * d, 3 * d),
+            ValueLayout::Grouped => ((each + 1) * d, (each + 2) * d),
+            ValueLayout::Latent => (nope, nope + d),
         };
-        let span = |at: u64, matrix: u64| Span { at, matrix: matrix as u32 };
-        Heads {
+        let span = |at: u64, matrix: u64| HeadSpan { at, matrix: matrix as u32 };
+        ValueHeads {
             length,
             matrices: kv as u32,
-            made: (0..kv).map(|k| span(start + k * step, k)).collect(),
-            read: (0..heads).map(|h| span(h * d, h / each.max(1))).collect(),
+            v_spans: (0..kv).map(|k| span(start + k * step, k)).collect(),
+            o_spans: (0..heads).map(|h| span(h * d, h / each.max(1))).collect(),
             // In all layouts the values of the last head come last.
             made_axis: start + kv.saturating_sub(1) * step + d,
             read_axis: heads * d,
-            transposed: layout == Layout::Transposed,
+            transposed: layout == ValueLayout::Transposed,
         }
     }
 
@@ -119,12 +119,12 @@ impl Heads {
     }
 
     /// The part of a named tensor, whose axis must be as long as the layout says.
-    pub(super) fn part(&self, tensor: &TensorInfo, named: &Named) -> Result<Option<HeadPart>> {
-        let weight = named.kind == Kind::Weight;
+    pub(super) fn part(&self, tensor: &TensorInfo, named: &RuledName) -> Result<Option<HeadRole>> {
+        let weight = named.kind == ModuleTensor::Weight;
         let (side, axis, len) = match (named.makes_values, named.reads_values) {
-            (true, _) if weight => (HeadSide::Made, usize::from(self.transposed), self.made_axis),
-            (true, _) => (HeadSide::Made, 0, self.made_axis),
-            (_, true) if weight => (HeadSide::Read, usize::from(!self.transposed), self.read_axis),
+            (true, _) if weight => (HeadSide::VProj, usize::from(self.transposed), self.made_axis),
+            (true, _) => (HeadSide::VProj, 0, self.made_axis),
+            (_, true) if weight => (HeadSide::OProj, usize::from(!self.transposed), self.read_axis),
             _ => return Ok(None),
         };
         let Some(layer) = named.layer else { return Ok(None) };
@@ -136,7 +136,7 @@ impl Heads {
             ))
             .of_tensor(&tensor.name));
         }
-        Ok(Some(HeadPart { axis, layer, side }))
+        Ok(Some(HeadRole { axis, layer, side }))
     }
 }
 
@@ -145,7 +145,7 @@ fn exactly(n: u64, by: u64) -> Option<u64> {
 }
 
 /// Refuses a layer where one side of the attention is missing; weights only, as biases follow them.
-pub(super) fn both_sides(tensors: &[TensorInfo], parts: &[(usize, HeadPart)]) -> Result<()> {
+pub(super) fn both_sides(tensors: &[TensorInfo], parts: &[(usize, HeadRole)]) -> Result<()> {
     let mut layers: BTreeMap<u32, [Option<usize>; 2]> = BTreeMap::new();
     for &(index, part) in parts {
         let matrix = tensors.get(index).is_some_and(|t| t.shape.axes().len() == 2);

@@ -1,33 +1,33 @@
 //! Attention over all positions.
 
-use super::dialect::{Inputs, Rotary};
-use super::part::{Given, Needs};
+use super::layer_input::{LayerRequest, Weights};
+use super::spec::{QkvProjection, Rotary};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
 use alloc::vec::Vec;
 
 /// Queries, keys and values, and the gates of what is mixed, where there are some: for every position, all heads.
-struct Mixed {
+struct AttentionInputs {
     q: Vec<f64>,
     k: Vec<f64>,
     v: Vec<f64>,
     gates: Vec<f64>,
 }
 
-pub(super) fn needs(needs: &mut Needs<'_>) -> Result<()> {
+pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     let (c, d) = (&needs.pass.config, needs.pass.dialect.attention);
     let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
     match d.inputs {
-        Inputs::Separate([q, k, v]) => {
+        QkvProjection::Separate([q, k, v]) => {
             needs.linear(q, if d.gated { 2 * queries } else { queries }, c.hidden)?;
             needs.linear(k, values, c.hidden)?;
             needs.linear(v, values, c.hidden)?;
         }
-        Inputs::JoinedByHead(_) if c.kv_heads != c.heads => {
+        QkvProjection::JoinedByHead(_) if c.kv_heads != c.heads => {
             let message = "config.json: the family has as many heads of keys as of queries".into();
             return Err(refused_by(c.places.kv_heads, message));
         }
-        Inputs::Joined(name) | Inputs::JoinedByHead(name) => {
+        QkvProjection::Joined(name) | QkvProjection::JoinedByHead(name) => {
             needs.linear(name, queries + 2 * values, c.hidden)?;
         }
     }
@@ -46,9 +46,9 @@ const SINKS: &str = "self_attn.sinks";
 
 impl Forward {
     /// The branch that attention makes of what it reads.
-    pub(super) fn attention(&self, layer: usize, given: &Given<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
         let (c, d) = (&self.config, self.dialect.attention);
-        let Mixed { mut q, mut k, v, gates } = self.heads_of(given, read);
+        let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read);
         if let Some([q_norm, k_norm]) = d.head_norms {
             q = self.normalised(&q, c.head_dim, given.get(q_norm));
             k = self.normalised(&k, c.head_dim, given.get(k_norm));
@@ -59,7 +59,7 @@ impl Forward {
                 self.rope.rotate(rotary, vector, c.head_dim, 0, t);
             }
         }
-        let heads = math::Heads {
+        let heads = math::AttentionHeads {
             heads: c.heads,
             kv_heads: c.kv_heads,
             key_dim: c.head_dim,
@@ -73,23 +73,23 @@ impl Forward {
         self.project(given, d.output, c.heads * c.head_dim, &mixed)
     }
 
-    fn heads_of(&self, given: &Given<'_>, read: &[f64]) -> Mixed {
+    fn heads_of(&self, given: &Weights<'_>, read: &[f64]) -> AttentionInputs {
         let (c, gated) = (&self.config, self.dialect.attention.gated);
         let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let of = |name: &str| self.project(given, name, c.hidden, read);
         match self.dialect.attention.inputs {
-            Inputs::Separate([q, k, v]) => {
+            QkvProjection::Separate([q, k, v]) => {
                 let (all, k, v) = (of(q), of(k), of(v));
                 let [q, gates] = if gated { math::split(&all, [c.head_dim; 2]) } else { [all, Vec::new()] };
-                Mixed { q, k, v, gates }
+                AttentionInputs { q, k, v, gates }
             }
-            Inputs::Joined(name) => {
+            QkvProjection::Joined(name) => {
                 let [q, k, v] = math::split(&of(name), [queries, values, values]);
-                Mixed { q, k, v, gates: Vec::new() }
+                AttentionInputs { q, k, v, gates: Vec::new() }
             }
-            Inputs::JoinedByHead(name) => {
+            QkvProjection::JoinedByHead(name) => {
                 let [q, k, v] = math::split(&of(name), [c.head_dim; 3]);
-                Mixed { q, k, v, gates: Vec::new() }
+                AttentionInputs { q, k, v, gates: Vec::new() }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Mixing by a short convolution between two gates.
 
-use super::part::{Given, Needs};
+use super::layer_input::{LayerRequest, Weights};
 use super::{Forward, math};
 use crate::error::Result;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ const BIAS: &str = "conv.conv.bias";
 const INPUT: &str = "conv.in_proj";
 const OUTPUT: &str = "conv.out_proj";
 
-pub(super) fn needs(needs: &mut Needs<'_>) -> Result<()> {
+pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     let hidden = needs.pass.config.hidden;
     needs.linear(INPUT, 3 * hidden, hidden)?;
     let reach = needs.axis(KERNEL, 2)?;
@@ -22,7 +22,7 @@ pub(super) fn needs(needs: &mut Needs<'_>) -> Result<()> {
 
 impl Forward {
     /// The branch that the convolution makes of what it reads.
-    pub(super) fn convolution(&self, given: &Given<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn convolution(&self, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
         let hidden = self.config.hidden;
         let [before, after, mut x] = math::split(&self.project(given, INPUT, hidden, read), [hidden; 3]);
         x.iter_mut().zip(&before).for_each(|(x, b)| *x *= b);

@@ -1,7 +1,7 @@
 //! Feed-forward parts of which every token chooses some.
 
-use super::dialect::{Experts, Feed, Shares};
-use super::part::{Given, Needs};
+use super::layer_input::{LayerRequest, Weights};
+use super::spec::{FeedForward, MoeSpec, RouterScores};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
 use alloc::format;
@@ -21,43 +21,43 @@ fn correction(router: &str) -> String {
 }
 
 /// Whether a layer has experts.
-pub(super) fn are_in(experts: &Experts, needs: &Needs<'_>) -> bool {
+pub(super) fn are_in(experts: &MoeSpec, needs: &LayerRequest<'_>) -> bool {
     needs.has(&weight(experts.router))
 }
 
 /// What is asked for before any are chosen: the router, and what every token uses.
-pub(super) fn router_needs(needs: &mut Needs<'_>, experts: &Experts) -> Result<()> {
+pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> Result<()> {
     let c = &needs.pass.config;
     let grouped = c.experts.is_multiple_of(c.expert_groups) && c.groups_per_token <= c.expert_groups;
     if c.experts_per_token == 0 || c.experts_per_token > c.experts || !grouped {
         return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
     needs.linear(experts.router, c.experts, c.hidden)?;
-    if experts.shares == Shares::Sigmoid {
+    if experts.shares == RouterScores::Sigmoid {
         needs.tensor(&correction(experts.router), &[c.experts])?;
     }
     if let Some(names) = experts.shared {
-        super::feed::needs(needs, Feed::Gated(names))?;
+        super::feed_forward::needs(needs, FeedForward::Gated(names))?;
     }
     experts.shared_gate.map_or(Ok(()), |gate| needs.linear(gate, 1, c.hidden))
 }
 
-fn stacks(experts: &Experts) -> [String; 2] {
+fn stacks(experts: &MoeSpec) -> [String; 2] {
     [format!("{}.gate_up_proj", experts.folder), format!("{}.down_proj", experts.folder)]
 }
 
-fn single(experts: &Experts, expert: usize) -> [String; 3] {
+fn single(experts: &MoeSpec, expert: usize) -> [String; 3] {
     experts.parts.map(|part| format!("{}.{expert}.{part}", experts.folder))
 }
 
 /// What is asked for of the experts that were chosen: as much for each.
-pub(super) fn needs(needs: &mut Needs<'_>, experts: &Experts, chosen: &Chosen) -> Result<()> {
+pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, chosen: &Chosen) -> Result<()> {
     let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
     let [both, down] = stacks(experts);
     if !needs.has(&both) {
         for (expert, _) in chosen {
             let [gate, up, down] = single(experts, *expert);
-            super::feed::needs(needs, Feed::Gated([&gate, &up, &down]))?;
+            super::feed_forward::needs(needs, FeedForward::Gated([&gate, &up, &down]))?;
         }
         return Ok(());
     }
@@ -88,11 +88,11 @@ pub(super) fn needs(needs: &mut Needs<'_>, experts: &Experts, chosen: &Chosen) -
 
 impl Forward {
     /// Adds what every token uses, and gives the experts that tokens chose.
-    pub(super) fn choose(&self, experts: &Experts, given: &Given<'_>, read: &[f64]) -> (Vec<f64>, Chosen) {
+    pub(super) fn choose(&self, experts: &MoeSpec, given: &Weights<'_>, read: &[f64]) -> (Vec<f64>, Chosen) {
         let hidden = self.config.hidden;
         let mut shared = experts
             .shared
-            .map_or_else(|| vec![0.0; read.len()], |names| self.fed(Feed::Gated(names), given, read));
+            .map_or_else(|| vec![0.0; read.len()], |names| self.fed(FeedForward::Gated(names), given, read));
         if let Some(gate) = experts.shared_gate {
             let gates = self.project(given, gate, hidden, read);
             for (branch, gate) in shared.chunks_exact_mut(hidden).zip(gates) {
@@ -105,17 +105,17 @@ impl Forward {
     }
 
     /// Each token's experts: those of greatest share, the first of equals.
-    fn chosen(&self, kind: Shares, scores: &[f64], correction: &[f32]) -> Chosen {
+    fn chosen(&self, kind: RouterScores, scores: &[f64], correction: &[f32]) -> Chosen {
         let c = &self.config;
         let mut chosen: Chosen = (0..c.experts).map(|expert| (expert, Vec::new())).collect();
         for (token, scores) in scores.chunks_exact(c.experts).enumerate() {
             let mut shares = scores.to_vec();
             let order = match kind {
-                Shares::Softmax => {
+                RouterScores::Softmax => {
                     math::softmax(&mut shares);
                     greatest(&shares, c.experts_per_token)
                 }
-                Shares::Sigmoid => {
+                RouterScores::Sigmoid => {
                     shares.iter_mut().for_each(|s| *s = math::sigmoid(*s));
                     greatest(&self.corrected(&shares, correction), c.experts_per_token)
                 }
@@ -150,9 +150,9 @@ impl Forward {
     /// Adds what the chosen experts make of what their tokens read.
     pub(super) fn expert_branch(
         &self,
-        experts: &Experts,
+        experts: &MoeSpec,
         chosen: &Chosen,
-        given: &Given<'_>,
+        given: &Weights<'_>,
         read: &[f64],
     ) -> Vec<f64> {
         let hidden = self.config.hidden;
@@ -169,12 +169,12 @@ impl Forward {
         branch
     }
 
-    fn expert(&self, experts: &Experts, expert: usize, given: &Given<'_>, read: &[f64]) -> Vec<f64> {
+    fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
         let (hidden, activation) = (self.config.hidden, self.config.activation);
         let [both, down] = stacks(experts);
         if given.find(&both).is_none() {
             let [gate, up, down] = single(experts, expert);
-            return self.fed(Feed::Gated([&gate, &up, &down]), given, read);
+            return self.fed(FeedForward::Gated([&gate, &up, &down]), given, read);
         }
         let product = if experts.turns { math::product_of_columns } else { math::product };
         let biased = |name: &str, width: usize, x: &[f64]| {

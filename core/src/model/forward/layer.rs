@@ -1,9 +1,9 @@
 //! The two branches of a layer: which of the parts they are, and what they read.
 
-use super::dialect::DeltaInputs;
 use super::experts::Chosen;
-use super::part::{Given, Needs};
-use super::{Ask, Forward, Stage, attention, conv, delta, experts, feed, latent};
+use super::layer_input::{LayerRequest, Weights};
+use super::spec::DeltaProjections;
+use super::{Forward, RowRequest, Stage, attention, conv, experts, feed_forward, gated_delta_net, mla};
 use crate::error::Result;
 use crate::model::config::{Latent, Linear};
 use alloc::string::ToString;
@@ -13,39 +13,41 @@ use alloc::vec::Vec;
 enum Mixer {
     Attention,
     Latent(Latent),
-    Delta(DeltaInputs, Linear),
+    Delta(DeltaProjections, Linear),
     Convolution,
 }
 
 impl Forward {
-    fn needs(&self, layer: usize) -> Needs<'_> {
-        Needs::new(self, self.in_layer(layer))
+    fn needs(&self, layer: usize) -> LayerRequest<'_> {
+        LayerRequest::new(self, self.in_layer(layer))
     }
 
     /// Which mixer a layer has is seen by its tensors.
     fn mixer(&self, layer: usize) -> Mixer {
         let needs = self.needs(layer);
         match (self.dialect.delta, self.config.linear, self.config.latent) {
-            (Some(inputs), Some(linear), _) if needs.has(delta::KERNEL) => Mixer::Delta(inputs, linear),
+            (Some(inputs), Some(linear), _) if needs.has(gated_delta_net::KERNEL) => {
+                Mixer::Delta(inputs, linear)
+            }
             (_, _, Some(latent)) if self.dialect.latent => Mixer::Latent(latent),
             _ if self.dialect.convolution && needs.has(conv::KERNEL) => Mixer::Convolution,
             _ => Mixer::Attention,
         }
     }
 
-    pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<Ask>> {
+    pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<RowRequest>> {
         let mut needs = self.needs(layer);
         needs.norm(self.dialect.names.norms[0])?;
         match self.mixer(layer) {
             Mixer::Attention => attention::needs(&mut needs)?,
-            Mixer::Latent(latent) => latent::needs(&mut needs, &latent)?,
-            Mixer::Delta(inputs, linear) => delta::needs(&mut needs, inputs, &linear)?,
+            Mixer::Latent(latent) => mla::needs(&mut needs, &latent)?,
+            Mixer::Delta(inputs, linear) => gated_delta_net::needs(&mut needs, inputs, &linear)?,
             Mixer::Convolution => conv::needs(&mut needs)?,
         }
         Ok(needs.asks)
     }
 
-    pub(super) fn mix(&mut self, layer: usize, given: &Given<'_>) {
+    pub(super) fn mix(&mut self, layer: usize, given: &Weights<'_>) {
         let read = self.norm(given, self.dialect.names.norms[0]);
         let branch = match self.mixer(layer) {
             Mixer::Attention => self.attention(layer, given, &read),
@@ -60,18 +62,18 @@ impl Forward {
         }
     }
 
-    pub(super) fn feed_asks(&self, layer: usize) -> Result<Vec<Ask>> {
+    pub(super) fn feed_asks(&self, layer: usize) -> Result<Vec<RowRequest>> {
         let mut needs = self.needs(layer);
         needs.norm(self.dialect.names.norms[1])?;
         match &self.dialect.experts {
             Some(own) if experts::are_in(own, &needs) => experts::router_needs(&mut needs, own)?,
-            _ => feed::needs(&mut needs, self.dialect.feed)?,
+            _ => feed_forward::needs(&mut needs, self.dialect.feed)?,
         }
         Ok(needs.asks)
     }
 
     /// The feed-forward part; where it is sparse, the experts that were chosen come next.
-    pub(super) fn feed_forward(&mut self, layer: usize, given: &Given<'_>) -> Stage {
+    pub(super) fn feed_forward(&mut self, layer: usize, given: &Weights<'_>) -> Stage {
         let read = self.norm(given, self.dialect.names.norms[1]);
         if let Some(branch) = self.waiting.take() {
             self.add(&branch);
@@ -89,7 +91,7 @@ impl Forward {
         }
     }
 
-    pub(super) fn expert_asks(&self, layer: usize, chosen: &Chosen) -> Result<Vec<Ask>> {
+    pub(super) fn expert_asks(&self, layer: usize, chosen: &Chosen) -> Result<Vec<RowRequest>> {
         let mut needs = self.needs(layer);
         if let Some(own) = &self.dialect.experts {
             experts::needs(&mut needs, own, chosen)?;
@@ -97,8 +99,8 @@ impl Forward {
         Ok(needs.asks)
     }
 
-    pub(super) fn norm_asks(&self) -> Result<Vec<Ask>> {
-        let mut needs = Needs::new(self, self.prefix.to_string());
+    pub(super) fn norm_asks(&self) -> Result<Vec<RowRequest>> {
+        let mut needs = LayerRequest::new(self, self.prefix.to_string());
         needs.norm(self.dialect.names.last_norm)?;
         Ok(needs.asks)
     }

@@ -154,7 +154,7 @@ pub fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]
 }
 
 /// The heads of attention.
-pub struct Heads<'a> {
+pub struct AttentionHeads<'a> {
     /// Of queries.
     pub heads: usize,
     /// Of keys and values; as many heads of queries share one.
@@ -172,7 +172,7 @@ pub struct Heads<'a> {
 }
 
 /// What attention makes of queries, keys and values, each a run of heads for every position, oldest first.
-pub fn attend(a: &Heads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+pub fn attend(a: &AttentionHeads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
     let count = q.len() / (a.heads * a.key_dim);
     let group = (a.heads / a.kv_heads).max(1);
     let mut out = vec![0.0; count * a.heads * a.value_dim];

@@ -1,22 +1,22 @@
 //! A small forward pass in binary64: the probe that holds a rotated checkpoint against its source.
 //!
-//! Sans I/O: [`Forward::asks`] names the rows that come next, [`Forward::feed`] takes them, one layer's part at a time,
+//! Sans I/O: [`Forward::row_requests`] names the rows that come next, [`Forward::feed`] takes them, one layer's part at a time,
 //! until [`Forward::logits`] is there. Memory is that of the largest part asked for. Nothing here knows rotations,
 //! quantization or files, and no pass knows of another: two checkpoints are compared by running two.
 
 mod attention;
 mod conv;
-mod delta;
-mod dialect;
 mod experts;
-mod feed;
-mod latent;
+mod feed_forward;
+mod gated_delta_net;
 mod layer;
+mod layer_input;
 mod math;
-mod part;
+mod mla;
 mod rope;
+mod spec;
 
-pub use dialect::Dialect;
+pub use spec::ForwardSpec;
 
 use crate::error::{Code, Error, Result};
 use crate::model::config::{CONFIG, Config};
@@ -27,12 +27,12 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use part::Given;
+use layer_input::Weights;
 use rope::Rope;
 
 /// Rows of a tensor that the pass needs next; a row is the innermost axis, all others are flattened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct RowRequest {
     /// The tensor.
     pub name: String,
     /// Its rows.
@@ -51,8 +51,8 @@ const MOST_TOKENS: usize = 4096;
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
     Embedding,
-    Mix(usize),
-    Feed(usize),
+    Attention(usize),
+    FeedForward(usize),
     /// The experts that tokens of a layer chose: `(expert, [(token, weight)])`, and what they read.
     Experts(usize, experts::Chosen, Vec<f64>),
     Norm,
@@ -64,7 +64,7 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub struct Forward {
     config: Config,
-    dialect: Dialect,
+    dialect: ForwardSpec,
     shapes: BTreeMap<String, Shape>,
     prefix: &'static str,
     tokens: Vec<u32>,
@@ -90,7 +90,7 @@ impl Forward {
     /// A pass over `tokens`. Fails where the family is not one that can be run, a token is not in the vocabulary, or a
     /// tensor is missing or has another shape than the configuration says.
     pub fn new(config: Config, tensors: &[TensorInfo], tokens: &[u32]) -> Result<Forward> {
-        let Some(dialect) = Dialect::of(&config) else {
+        let Some(dialect) = ForwardSpec::of(&config) else {
             let message = format!("there is no forward pass for the family {:?}", config.model_type);
             return Err(refused_by(config.places.model_type, message));
         };
@@ -180,29 +180,31 @@ impl Forward {
         }
     }
 
-    fn whole(&self, name: String) -> Ask {
+    fn whole(&self, name: String) -> RowRequest {
         let rows = self.shapes.get(&name).map_or(0, Shape::rows);
-        Ask { name, rows: 0..rows }
+        RowRequest { name, rows: 0..rows }
     }
 
     /// The rows that [`Forward::feed`] takes next, in its order; none when the logits are there.
-    pub fn asks(&self) -> Result<Vec<Ask>> {
+    pub fn row_requests(&self) -> Result<Vec<RowRequest>> {
         Ok(match &self.stage {
             Stage::Embedding => {
                 let names = self.dialect.names;
-                let row =
-                    |&t: &u32| Ask { name: self.top(names.embedding), rows: t.into()..u64::from(t) + 1 };
+                let row = |&t: &u32| RowRequest {
+                    name: self.top(names.embedding),
+                    rows: t.into()..u64::from(t) + 1,
+                };
                 let rows = 0..self.tokens.len() as u64;
-                let positions = names.positions.map(|name| Ask { name: self.top(name), rows });
+                let positions = names.positions.map(|name| RowRequest { name: self.top(name), rows });
                 self.tokens.iter().map(row).chain(positions).collect()
             }
-            Stage::Mix(layer) => self.mix_asks(*layer)?,
-            Stage::Feed(layer) => self.feed_asks(*layer)?,
+            Stage::Attention(layer) => self.mix_asks(*layer)?,
+            Stage::FeedForward(layer) => self.feed_asks(*layer)?,
             Stage::Experts(layer, chosen, _) => self.expert_asks(*layer, chosen)?,
             Stage::Norm => self.norm_asks()?,
             Stage::Head(row) => {
                 let end = (row + HEAD_ROWS).min(self.config.vocab as u64);
-                vec![Ask { name: self.head(), rows: *row..end }]
+                vec![RowRequest { name: self.head(), rows: *row..end }]
             }
             Stage::Done => Vec::new(),
         })
@@ -210,7 +212,7 @@ impl Forward {
 
     /// Goes on with the values of what was asked for.
     pub fn feed(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        let asks = self.asks()?;
+        let asks = self.row_requests()?;
         let right = asks.len() == values.len()
             && asks.iter().zip(values).all(|(a, v)| self.count(a) == Some(v.len() as u64));
         if !right {
@@ -220,22 +222,24 @@ impl Forward {
         self.stage = match stage {
             Stage::Embedding => {
                 self.embed(values);
-                Stage::Mix(0)
+                Stage::Attention(0)
             }
-            Stage::Mix(layer) => {
-                self.mix(layer, &Given::new(self.in_layer(layer), &asks, values));
-                Stage::Feed(layer)
+            Stage::Attention(layer) => {
+                self.mix(layer, &Weights::new(self.in_layer(layer), &asks, values));
+                Stage::FeedForward(layer)
             }
-            Stage::Feed(layer) => self.feed_forward(layer, &Given::new(self.in_layer(layer), &asks, values)),
+            Stage::FeedForward(layer) => {
+                self.feed_forward(layer, &Weights::new(self.in_layer(layer), &asks, values))
+            }
             Stage::Experts(layer, chosen, read) => {
                 if let Some(experts) = &self.dialect.experts {
-                    let given = Given::new(self.in_layer(layer), &asks, values);
+                    let given = Weights::new(self.in_layer(layer), &asks, values);
                     self.add(&self.expert_branch(experts, &chosen, &given, &read));
                 }
                 self.after(layer)
             }
             Stage::Norm => {
-                let given = Given::new(self.prefix.to_string(), &asks, values);
+                let given = Weights::new(self.prefix.to_string(), &asks, values);
                 self.stream = self.norm(&given, self.dialect.names.last_norm);
                 Stage::Head(0)
             }
@@ -245,12 +249,12 @@ impl Forward {
         Ok(())
     }
 
-    fn count(&self, ask: &Ask) -> Option<u64> {
+    fn count(&self, ask: &RowRequest) -> Option<u64> {
         self.shapes.get(&ask.name)?.cols().checked_mul(ask.rows.end - ask.rows.start)
     }
 
     fn after(&self, layer: usize) -> Stage {
-        if layer + 1 < self.config.layers { Stage::Mix(layer + 1) } else { Stage::Norm }
+        if layer + 1 < self.config.layers { Stage::Attention(layer + 1) } else { Stage::Norm }
     }
 
     fn embed(&mut self, rows: &[Vec<f32>]) {

@@ -1,6 +1,6 @@
 //! The rotary embedding.
 
-use super::dialect::Rotary;
+use super::spec::Rotary;
 use crate::model::config::{Config, RopeScaling};
 use alloc::vec::Vec;
 use core::f64::consts::PI;

@@ -1,15 +1,15 @@
-//! The search for the scale of IQ4, [`Searches::iq4`](quantoscope_core::quant::searches::Searches::iq4).
+//! The search for the scale of IQ4, [`ScaleSearch::iq4`](quantoscope_core::quant::scale_search::ScaleSearch::iq4).
 //!
 //! The first grid turns the loudest value to the top of the codebook, all others to its bottom, in steps so small that
 //! from the finest to the coarsest of them a value passes at most one of the midpoints between levels. So it is found
 //! once which two levels a value has to choose from; a grid costs one comparison, and every product is made before.
 
 use super::from;
-use super::lanes::{Columns, blank, fill, loudest, numbers, pick};
+use super::lanes::{TransposedLanes, blank, fill, loudest, numbers, pick};
 use super::weigh::weigh;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::codebook::{HALFWAY, IQ4};
-use quantoscope_core::quant::searches::{EPSILON, Weights};
+use quantoscope_core::quant::scale_search::{EPSILON, SearchWeights};
 
 /// Values in a sub-block.
 const N: usize = 32;
@@ -35,9 +35,9 @@ const _: () = {
 
 /// Finds the scales of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: Weights<'_, N>, scales: &mut [f32]) {
+pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: SearchWeights<'_, N>, scales: &mut [f32]) {
     let at_once = S::f32s::LEN;
-    let mut values = Values::new(simd);
+    let mut values = Iq4Lanes::new(simd);
     for (n, (x, scales)) in x.chunks(at_once).zip(scales.chunks_mut(at_once)).enumerate() {
         let found = vector(simd, &mut values, x, from(weights, n * at_once));
         scales.copy_from_slice(&numbers::<S>(found)[..scales.len()]);
@@ -46,7 +46,12 @@ pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: Weights<'_, N>, scales:
 
 /// One vector of sub-blocks.
 #[inline(always)]
-fn vector<S: Simd>(simd: S, values: &mut Values<S>, rows: &[[f32; N]], weights: Weights<'_, N>) -> S::f32s {
+fn vector<S: Simd>(
+    simd: S,
+    values: &mut Iq4Lanes<S>,
+    rows: &[[f32; N]],
+    weights: SearchWeights<'_, N>,
+) -> S::f32s {
     fill(simd, &mut values.x, rows);
     weigh(simd, &values.x, weights, &mut values.w);
     let [max] = loudest::<S, N, 1>(simd, &values.x);
@@ -70,37 +75,37 @@ fn vector<S: Simd>(simd: S, values: &mut Values<S>, rows: &[[f32; N]], weights: 
 }
 
 /// The best scale so far, and what it is judged by.
-struct Best<S: Simd> {
+struct BestIq4Scale<S: Simd> {
     scale: S::f32s,
     product: S::f32s,
 }
 
 /// What a value has to choose from: the products with the lower level, where it is below the midpoint, and with the
 /// higher one.
-struct Choice<S: Simd> {
+struct Iq4Choice<S: Simd> {
     halfway: S::f32s,
     cross: [S::f32s; 2],
     square: [S::f32s; 2],
 }
 
 /// Sub-blocks side by side.
-struct Values<S: Simd> {
-    x: Columns<S, N, 1>,
-    w: Columns<S, N, 1>,
-    choices: [Choice<S>; N],
+struct Iq4Lanes<S: Simd> {
+    x: TransposedLanes<S, N, 1>,
+    w: TransposedLanes<S, N, 1>,
+    choices: [Iq4Choice<S>; N],
 }
 
-impl<S: Simd> Values<S> {
+impl<S: Simd> Iq4Lanes<S> {
     #[inline(always)]
-    fn new(simd: S) -> Values<S> {
+    fn new(simd: S) -> Iq4Lanes<S> {
         let zero = S::f32s::splat(simd, 0.0);
-        let choice = || Choice { halfway: zero, cross: [zero; 2], square: [zero; 2] };
-        Values { x: blank(simd), w: blank(simd), choices: core::array::from_fn(|_| choice()) }
+        let choice = || Iq4Choice { halfway: zero, cross: [zero; 2], square: [zero; 2] };
+        Iq4Lanes { x: blank(simd), w: blank(simd), choices: core::array::from_fn(|_| choice()) }
     }
 
     /// The fit of the first grid, on which any level can be the nearest.
     #[inline(always)]
-    fn first(&self, simd: S, inverse: S::f32s) -> Best<S> {
+    fn first(&self, simd: S, inverse: S::f32s) -> BestIq4Scale<S> {
         let zero = S::f32s::splat(simd, 0.0);
         let (mut cross, mut square) = (zero, zero);
         for (&[x], &[w]) in self.x.iter().zip(&self.w) {
@@ -112,7 +117,7 @@ impl<S: Simd> Values<S> {
             square += w * q * q;
         }
         let scale = pick::<S>(square.simd_gt(zero), cross / square, zero);
-        Best { scale, product: scale * cross }
+        BestIq4Scale { scale, product: scale * cross }
     }
 
     /// Finds the choices, from the finest grid, on which every value is farthest from zero.
@@ -131,7 +136,7 @@ impl<S: Simd> Values<S> {
             }
             let high = halfway + halfway - low;
             let (wl, wh) = (w * low, w * high);
-            *choice = Choice { halfway, cross: [wl * x, wh * x], square: [wl * low, wh * high] };
+            *choice = Iq4Choice { halfway, cross: [wl * x, wh * x], square: [wl * low, wh * high] };
         }
     }
 

@@ -8,11 +8,11 @@ use fearless_simd::prelude::*;
 pub const WIDEST: usize = 16;
 
 /// Value `i` of `G` vectors of sub-blocks, for all `N` values.
-pub type Columns<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
+pub type TransposedLanes<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
 
 /// Columns of zeros. They are made once and filled again and again: to make them costs as much as to fill them.
 #[inline(always)]
-pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> Columns<S, N, G> {
+pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> TransposedLanes<S, N, G> {
     [[S::f32s::splat(simd, 0.0); G]; N]
 }
 
@@ -20,7 +20,7 @@ pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> Columns<S, N, 
 #[inline(always)]
 pub fn fill<S: Simd, const N: usize, const G: usize>(
     simd: S,
-    columns: &mut Columns<S, N, G>,
+    columns: &mut TransposedLanes<S, N, G>,
     rows: &[[f32; N]],
 ) {
     fill_from(
@@ -35,7 +35,7 @@ pub fn fill<S: Simd, const N: usize, const G: usize>(
 #[inline(always)]
 pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
     simd: S,
-    columns: &mut Columns<S, N, G>,
+    columns: &mut TransposedLanes<S, N, G>,
     row: impl Fn(usize) -> Option<&'a [f32; N]>,
 ) {
     let (zero, len) = (S::f32s::splat(simd, 0.0), S::f32s::LEN);
@@ -59,7 +59,7 @@ pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
 #[inline(always)]
 pub fn rows_of<S: Simd, const N: usize, const G: usize>(
     simd: S,
-    columns: &Columns<S, N, G>,
+    columns: &TransposedLanes<S, N, G>,
     mut put: impl FnMut(usize, usize, S::f32s),
 ) {
     let len = S::f32s::LEN;
@@ -145,7 +145,10 @@ pub fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
 
 /// The value of greatest magnitude of every sub-block, with its sign; the first of equals, and +0 where all are 0.
 #[inline(always)]
-pub fn loudest<S: Simd, const N: usize, const G: usize>(simd: S, x: &Columns<S, N, G>) -> [S::f32s; G] {
+pub fn loudest<S: Simd, const N: usize, const G: usize>(
+    simd: S,
+    x: &TransposedLanes<S, N, G>,
+) -> [S::f32s; G] {
     // Magnitudes are followed as integers, in whose order they are, so that one step need not wait for the choice
     // that the last one made.
     let (mut max, mut loud) = ([S::f32s::splat(simd, 0.0); G], [S::i32s::splat(simd, 0); G]);

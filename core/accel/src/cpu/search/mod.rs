@@ -2,56 +2,56 @@
 //!
 //! Every lane takes the very steps of the definition, in the same order, so its sums are the same to the bit; what is
 //! gained is that many sub-blocks take them at once. A lane in which a step would round differently (see
-//! [`with_minimum`]) is left to the definition afterwards.
+//! [`asymmetric`]) is left to the definition afterwards.
 
-mod around_zero;
+mod asymmetric;
 mod iq4;
 mod lanes;
-mod moving;
 mod refined;
+mod scale_of_scales;
+mod symmetric;
 #[cfg(test)]
 mod tests;
 mod weigh;
-mod with_minimum;
 
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::searches::{Fit, Grid, Refined, Searches, Weights};
+use quantoscope_core::quant::scale_search::{AffineFit, RefinedFit, ScaleGrid, ScaleSearch, SearchWeights};
 
 /// The searches with the vectors of a level.
 #[derive(Clone, Copy, Debug)]
-pub struct Lanes<S>(pub S);
+pub struct VectorSearch<S>(pub S);
 
-impl<S: Simd> Searches for Lanes<S> {
+impl<S: Simd> ScaleSearch for VectorSearch<S> {
     #[inline(always)]
-    fn with_minimum<const N: usize>(
+    fn asymmetric<const N: usize>(
         self,
-        grid: &Grid,
+        grid: &ScaleGrid,
         x: &[[f32; N]],
-        weights: Weights<'_, N>,
-        fits: &mut [Fit],
+        weights: SearchWeights<'_, N>,
+        fits: &mut [AffineFit],
     ) {
         self.0.vectorize(
             #[inline(always)]
-            || with_minimum::search(self.0, grid, x, weights, fits),
+            || asymmetric::search(self.0, grid, x, weights, fits),
         );
     }
 
     #[inline(always)]
-    fn around_zero<const N: usize>(
+    fn symmetric<const N: usize>(
         self,
         half: i32,
         x: &[[f32; N]],
-        weights: Weights<'_, N>,
-        fits: &mut [Fit],
+        weights: SearchWeights<'_, N>,
+        fits: &mut [AffineFit],
     ) {
         self.0.vectorize(
             #[inline(always)]
-            || around_zero::search(self.0, half, x, weights, fits),
+            || symmetric::search(self.0, half, x, weights, fits),
         );
     }
 
     #[inline(always)]
-    fn refined<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
+    fn q3_refine<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
         self.0.vectorize(
             #[inline(always)]
             || refined::search(self.0, half, x, found),
@@ -59,7 +59,7 @@ impl<S: Simd> Searches for Lanes<S> {
     }
 
     #[inline(always)]
-    fn iq4(self, x: &[[f32; 32]], weights: Weights<'_, 32>, scales: &mut [f32]) {
+    fn iq4(self, x: &[[f32; 32]], weights: SearchWeights<'_, 32>, scales: &mut [f32]) {
         self.0.vectorize(
             #[inline(always)]
             || iq4::search(self.0, x, weights, scales),
@@ -82,9 +82,9 @@ impl<S: Simd> Searches for Lanes<S> {
 }
 
 /// The weights of the sub-blocks from number `from` on.
-fn from<'a, const N: usize>(weights: Weights<'a, N>, from: usize) -> Weights<'a, N> {
+fn from<'a, const N: usize>(weights: SearchWeights<'a, N>, from: usize) -> SearchWeights<'a, N> {
     match weights {
-        Weights::Given(all) => Weights::Given(&all[from..]),
+        SearchWeights::Given(all) => SearchWeights::Given(&all[from..]),
         other => other,
     }
 }

@@ -1,23 +1,23 @@
-//! The search that moves single codes, [`Searches::refined`](quantoscope_core::quant::searches::Searches::refined).
+//! The search that moves single codes, [`ScaleSearch::q3_refine`](quantoscope_core::quant::scale_search::ScaleSearch::q3_refine).
 //!
 //! In four sub-blocks of five nothing moves. A code stays where the divisor of the quotient that would replace it is
 //! not above zero, and for certain where the quotient is nearer to it than by half a step: seeing that takes neither a
 //! division nor the codes before, and sub-blocks of which all codes stay are done. The others are put together anew
 //! before each round, so that no lane waits for the slowest.
 
-use super::lanes::{Columns, blank, fill, loudest, numbers, pick, rows_of};
-use super::moving::{MOST, POOL, Pool, as_bytes, stays};
+use super::lanes::{TransposedLanes, blank, fill, loudest, numbers, pick, rows_of};
+use super::scale_of_scales::{MOST, MovingPool, POOL, as_bytes, stays};
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::searches::{EPSILON, Refined};
+use quantoscope_core::quant::scale_search::{EPSILON, RefinedFit};
 
 /// Vectors of sub-blocks that are started side by side.
 const PAIR: usize = 2;
 
 /// Finds the codes and scales of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [Refined<N>]) {
+pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
     let at_once = PAIR * S::f32s::LEN;
-    let (mut first, mut pool) = (First::new(simd, half as f32), Pool::new(half as f32));
+    let (mut first, mut pool) = (First::new(simd, half as f32), MovingPool::new(half as f32));
     for (n, rows) in x.chunks(at_once).enumerate() {
         let from = n * at_once;
         let to = from + rows.len();
@@ -45,10 +45,10 @@ fn lanes(mut bits: u64) -> impl Iterator<Item = usize> {
 /// The first codes of sub-blocks side by side, and what each adds to the sums.
 struct First<S: Simd, const N: usize> {
     half: f32,
-    x: Columns<S, N, PAIR>,
-    codes: Columns<S, N, PAIR>,
-    crosses: Columns<S, N, PAIR>,
-    squares: Columns<S, N, PAIR>,
+    x: TransposedLanes<S, N, PAIR>,
+    codes: TransposedLanes<S, N, PAIR>,
+    crosses: TransposedLanes<S, N, PAIR>,
+    squares: TransposedLanes<S, N, PAIR>,
     cross: [S::f32s; PAIR],
     square: [S::f32s; PAIR],
     /// The loudest values.
@@ -95,18 +95,18 @@ impl<S: Simd, const N: usize> First<S, N> {
 
     /// Notes what is found by that, and puts into the pool what may not stay.
     #[inline(always)]
-    fn note(&self, simd: S, from: usize, found: &mut [Refined<N>], pool: &mut Pool<N>) {
+    fn note(&self, simd: S, from: usize, found: &mut [RefinedFit<N>], pool: &mut MovingPool<N>) {
         let (len, stay, zero) = (S::f32s::LEN, self.stay(simd), S::f32s::splat(simd, 0.0));
         for (g, found) in found.chunks_mut(len).enumerate() {
             let (cross, square, at) = (self.cross[g], self.square[g], g * len);
             let scales = numbers::<S>(pick::<S>(square.simd_gt(zero), cross / square, zero));
             for ((found, scale), bytes) in found.iter_mut().zip(scales).zip(&self.bytes[at..]) {
-                *found = Refined { scale, codes: *bytes };
+                *found = RefinedFit { scale, codes: *bytes };
             }
             let silent = self.max[g].abs().simd_lt(EPSILON);
             for j in lanes(silent.to_bitmask()) {
                 if let Some(found) = found.get_mut(j) {
-                    *found = Refined { scale: 0.0, codes: [0; N] };
+                    *found = RefinedFit { scale: 0.0, codes: [0; N] };
                 }
             }
             let sums = [numbers::<S>(cross), numbers::<S>(square)];

@@ -1,9 +1,9 @@
 //! Every level of this machine against the definition, on sub-blocks that are random or made to be awkward.
 
-use super::Lanes;
+use super::VectorSearch;
 use fearless_simd::Simd;
-use quantoscope_core::quant::OneByOne;
-use quantoscope_core::quant::searches::{Fit, Grid, Refined, Searches, Weights};
+use quantoscope_core::quant::ScalarSearch;
+use quantoscope_core::quant::scale_search::{AffineFit, RefinedFit, ScaleGrid, ScaleSearch, SearchWeights};
 
 /// Sub-blocks of one draw: not a multiple of any number of lanes.
 const DRAW: usize = 331;
@@ -96,16 +96,16 @@ fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
 
-fn same_fit(a: &Fit, b: &Fit) -> bool {
+fn same_fit(a: &AffineFit, b: &AffineFit) -> bool {
     same(a.scale, b.scale) && same(a.min, b.min) && same(a.inverse, b.inverse) && same(a.base, b.base)
 }
 
 /// What is done with every level.
-trait Check {
+trait LevelCheck {
     fn check<S: Simd>(&mut self, simd: S);
 }
 
-fn every_level(check: &mut impl Check) {
+fn every_level(check: &mut impl LevelCheck) {
     let machine = fearless_simd::Level::new();
     #[cfg(target_arch = "x86_64")]
     {
@@ -133,13 +133,18 @@ impl<const N: usize> Draw<N> {
         Draw { seed, x, given: (0..DRAW).map(|_| bits.weights()).collect() }
     }
 
-    fn all_weights(&self) -> [Weights<'_, N>; 4] {
-        [Weights::Magnitude, Weights::Loudness, Weights::Square, Weights::Given(&self.given)]
+    fn all_weights(&self) -> [SearchWeights<'_, N>; 4] {
+        [
+            SearchWeights::Magnitude,
+            SearchWeights::MeanMagnitude,
+            SearchWeights::Square,
+            SearchWeights::Given(&self.given),
+        ]
     }
 
-    fn fits(&self, what: &str, search: impl Fn(Weights<'_, N>, bool, &mut [Fit])) {
+    fn fits(&self, what: &str, search: impl Fn(SearchWeights<'_, N>, bool, &mut [AffineFit])) {
         for (k, weights) in self.all_weights().into_iter().enumerate() {
-            let (mut lanes, mut one) = (vec![Fit::ZERO; DRAW], vec![Fit::ZERO; DRAW]);
+            let (mut lanes, mut one) = (vec![AffineFit::ZERO; DRAW], vec![AffineFit::ZERO; DRAW]);
             search(weights, true, &mut lanes);
             search(weights, false, &mut one);
             for (j, (lane, one)) in lanes.iter().zip(&one).enumerate() {
@@ -158,10 +163,12 @@ impl<const N: usize> Draw<N> {
 /// The codebook's search, in sub-blocks of 32 whatever those of the draw.
 fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     let [x, given] = [&draw.x, &draw.given].map(|all| all.as_flattened().as_chunks::<32>().0);
-    for (k, weights) in [Weights::Square, Weights::Magnitude, Weights::Given(given)].into_iter().enumerate() {
+    for (k, weights) in
+        [SearchWeights::Square, SearchWeights::Magnitude, SearchWeights::Given(given)].into_iter().enumerate()
+    {
         let (mut lanes, mut one) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-        Lanes(simd).iq4(x, weights, &mut lanes);
-        OneByOne.iq4(x, weights, &mut one);
+        VectorSearch(simd).iq4(x, weights, &mut lanes);
+        ScalarSearch.iq4(x, weights, &mut one);
         for (j, (lane, one)) in lanes.into_iter().zip(one).enumerate() {
             assert!(
                 same(lane, one),
@@ -175,10 +182,10 @@ fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
 
 /// The search that moves codes, of which the codes count too.
 fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
-    let blank = || vec![Refined { scale: 0.0, codes: [0; N] }; DRAW];
+    let blank = || vec![RefinedFit { scale: 0.0, codes: [0; N] }; DRAW];
     let (mut lanes, mut one) = (blank(), blank());
-    Lanes(simd).refined(half, &draw.x, &mut lanes);
-    OneByOne.refined(half, &draw.x, &mut one);
+    VectorSearch(simd).q3_refine(half, &draw.x, &mut lanes);
+    ScalarSearch.q3_refine(half, &draw.x, &mut one);
     for (j, (lane, one)) in lanes.iter().zip(&one).enumerate() {
         let seed = draw.seed;
         assert!(
@@ -193,27 +200,27 @@ fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
 fn check_weigh<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     let spreads: Vec<f32> = draw.x.iter().map(|x| x[0] * x[1]).map(f32::abs).collect();
     let (mut lanes, mut one) = ((draw.given.clone(), vec![0.0; DRAW]), (draw.given.clone(), vec![0.0; DRAW]));
-    Lanes(simd).weigh(&draw.x, &spreads, &mut lanes.0, &mut lanes.1);
-    OneByOne.weigh(&draw.x, &spreads, &mut one.0, &mut one.1);
+    VectorSearch(simd).weigh(&draw.x, &spreads, &mut lanes.0, &mut lanes.1);
+    ScalarSearch.weigh(&draw.x, &spreads, &mut one.0, &mut one.1);
     let all = |(weights, sums): (Vec<[f32; N]>, Vec<f32>)| [weights.as_flattened(), &sums].concat();
     for (j, (lane, one)) in all(lanes).into_iter().zip(all(one)).enumerate() {
         assert!(same(lane, one), "{simd:?} {N} weighed, seed {}, {j}: {lane} and not {one}", draw.seed);
     }
 }
 
-impl<const N: usize> Check for Draw<N> {
+impl<const N: usize> LevelCheck for Draw<N> {
     fn check<S: Simd>(&mut self, simd: S) {
-        const GRIDS: [Grid; 5] = [
-            Grid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true },
-            Grid { top: 15, first: -1.0, step: 0.1, count: 20, absolute: false },
-            Grid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false },
-            Grid { top: 3, first: -0.9, step: 0.05, count: 36, absolute: false },
-            Grid { top: 15, first: -0.9, step: 0.05, count: 36, absolute: false },
+        const GRIDS: [ScaleGrid; 5] = [
+            ScaleGrid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true },
+            ScaleGrid { top: 15, first: -1.0, step: 0.1, count: 20, absolute: false },
+            ScaleGrid { top: 31, first: -0.5, step: 0.1, count: 15, absolute: false },
+            ScaleGrid { top: 3, first: -0.9, step: 0.05, count: 36, absolute: false },
+            ScaleGrid { top: 15, first: -0.9, step: 0.05, count: 36, absolute: false },
         ];
         for grid in &GRIDS {
             self.fits(&format!("{simd:?} {N} {grid:?}"), |weights, lanes, fits| match lanes {
-                true => Lanes(simd).with_minimum(grid, &self.x, weights, fits),
-                false => OneByOne.with_minimum(grid, &self.x, weights, fits),
+                true => VectorSearch(simd).asymmetric(grid, &self.x, weights, fits),
+                false => ScalarSearch.asymmetric(grid, &self.x, weights, fits),
             });
         }
         check_iq4(simd, self);
@@ -222,8 +229,8 @@ impl<const N: usize> Check for Draw<N> {
         check_refined(simd, self, 8);
         for half in [4, 8, 16, 32] {
             self.fits(&format!("{simd:?} {N} {half}"), |weights, lanes, fits| match lanes {
-                true => Lanes(simd).around_zero(half, &self.x, weights, fits),
-                false => OneByOne.around_zero(half, &self.x, weights, fits),
+                true => VectorSearch(simd).symmetric(half, &self.x, weights, fits),
+                false => ScalarSearch.symmetric(half, &self.x, weights, fits),
             });
         }
     }

@@ -1,21 +1,21 @@
 //! What each value counts, lane by lane: the weights of a search, and those that importance gives.
 
-use super::lanes::{Columns, WIDEST, blank, fill, numbers, rows_of};
+use super::lanes::{TransposedLanes, WIDEST, blank, fill, numbers, rows_of};
 use fearless_simd::prelude::*;
-use quantoscope_core::quant::searches::Weights;
+use quantoscope_core::quant::scale_search::SearchWeights;
 
 /// Makes `w` the weights of `G` vectors of sub-blocks.
 #[inline(always)]
 pub fn weigh<S: Simd, const N: usize, const G: usize>(
     simd: S,
-    x: &Columns<S, N, G>,
-    weights: Weights<'_, N>,
-    w: &mut Columns<S, N, G>,
+    x: &TransposedLanes<S, N, G>,
+    weights: SearchWeights<'_, N>,
+    w: &mut TransposedLanes<S, N, G>,
 ) {
     let mut averages = [S::f32s::splat(simd, 0.0); G];
     match weights {
-        Weights::Given(rows) => return fill(simd, w, rows),
-        Weights::Square => {
+        SearchWeights::Given(rows) => return fill(simd, w, rows),
+        SearchWeights::Square => {
             for (w, x) in w.iter_mut().zip(x) {
                 for g in 0..G {
                     w[g] = x[g] * x[g];
@@ -23,7 +23,7 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
             }
             return;
         }
-        Weights::Loudness => {
+        SearchWeights::MeanMagnitude => {
             for x in x {
                 for g in 0..G {
                     averages[g] += x[g] * x[g];
@@ -34,7 +34,7 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
             }
         }
         // An average of +0 changes no magnitude.
-        Weights::Magnitude => {}
+        SearchWeights::Magnitude => {}
     }
     for (w, x) in w.iter_mut().zip(x) {
         for g in 0..G {
@@ -46,7 +46,7 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
 /// Vectors of sub-blocks that are weighed side by side.
 const PAIR: usize = 2;
 
-/// Makes the importance in `weights` weights, and sums them: [`Searches::weigh`](quantoscope_core::quant::searches::Searches::weigh).
+/// Makes the importance in `weights` weights, and sums them: [`ScaleSearch::weigh`](quantoscope_core::quant::scale_search::ScaleSearch::weigh).
 #[inline(always)]
 pub fn weigh_given<S: Simd, const N: usize>(
     simd: S,
@@ -56,7 +56,8 @@ pub fn weigh_given<S: Simd, const N: usize>(
     sums: &mut [f32],
 ) {
     let (len, at_once) = (S::f32s::LEN, PAIR * S::f32s::LEN);
-    let (mut columns, mut w): (Columns<S, N, PAIR>, Columns<S, N, PAIR>) = (blank(simd), blank(simd));
+    let (mut columns, mut w): (TransposedLanes<S, N, PAIR>, TransposedLanes<S, N, PAIR>) =
+        (blank(simd), blank(simd));
     let parts = x.chunks(at_once).zip(spreads.chunks(at_once));
     for ((x, spreads), (weights, sums)) in
         parts.zip(weights.chunks_mut(at_once).zip(sums.chunks_mut(at_once)))

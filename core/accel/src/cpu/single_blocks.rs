@@ -1,0 +1,217 @@
+//! Encoding of types whose blocks are long enough to be worked on one by one, or a few at a time: TQ1_0, TQ2_0, Q1_0,
+//! Q2_0 and NVFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
+
+use super::groups::{INFINITE, NeedsScalar, four_by_lanes, rounded};
+use super::small_blocks::{bytes, e2m1};
+use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u8x64, u32x16, u64x2};
+use quantoscope_core::float::{f16_is_finite, f32_to_f16, f32_to_ue4m3, ue4m3_to_f32};
+use quantoscope_core::quant::{EncodeError, EncodeFn};
+
+/// A type of which `N` values, in whole blocks, are encoded to `B` bytes at a time.
+pub trait SingleEncoder<const N: usize, const B: usize> {
+    /// Encodes a piece, or leaves it to the definition.
+    fn encode<S: Simd>(simd: S, values: &[f32; N], out: &mut [u8; B]) -> Result<(), NeedsScalar>;
+}
+
+/// Encodes piece after piece; what is odd or left over is encoded by the definition.
+#[inline(always)]
+pub fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
+    simd: S,
+    definition: EncodeFn,
+    src: &[f32],
+    out: &mut [u8],
+) -> Result<(), EncodeError> {
+    let whole = (src.len() / N).min(out.len() / B);
+    let (values, rest) = src.split_at(whole * N);
+    let (bytes, rest_out) = out.split_at_mut(whole * B);
+    let mut sound = true;
+    for (values, bytes) in values.as_chunks::<N>().0.iter().zip(bytes.as_chunks_mut::<B>().0) {
+        if T::encode(simd, values, bytes).is_err() {
+            sound &= definition(values, None, bytes).is_ok();
+        }
+    }
+    if sound && definition(rest, None, rest_out).is_ok() {
+        return Ok(());
+    }
+    // Which value is to blame is a matter of the whole.
+    definition(src, None, out)
+}
+
+/// Sixteen values.
+#[inline(always)]
+fn sixteen<S: Simd>(simd: S, values: &[f32; 16]) -> f32x16<S> {
+    f32x16::load_array_ref(simd, values)
+}
+
+/// The greatest magnitude.
+#[inline(always)]
+fn absmax<S: Simd>(simd: S, values: &[f32]) -> Result<f32, NeedsScalar> {
+    let mut top = i32x16::splat(simd, 0);
+    for x in values.as_chunks::<16>().0 {
+        top = top.max(sixteen(simd, x).abs().bitcast::<i32x16<S>>());
+    }
+    let (a, b) = top.split();
+    let (a, b) = a.max(b).split();
+    let top = a.max(b).to_array().into_iter().fold(0, i32::max);
+    if top >= INFINITE { Err(NeedsScalar) } else { Ok(f32::from_bits(top as u32)) }
+}
+
+/// The binary16 of a scale; odd where it is infinite.
+#[inline(always)]
+fn field(d: f32) -> Result<[u8; 2], NeedsScalar> {
+    let bits = f32_to_f16(d);
+    if f16_is_finite(bits) { Ok(bits.to_le_bytes()) } else { Err(NeedsScalar) }
+}
+
+/// The reciprocal, 0 of 0; odd where it is infinite.
+#[inline(always)]
+fn reciprocal(d: f32) -> Result<f32, NeedsScalar> {
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    if inverse.is_infinite() { Err(NeedsScalar) } else { Ok(inverse) }
+}
+
+/// Sixty-four values as 0, 1 and 2 for -1, 0 and 1 times the scale.
+#[inline(always)]
+fn digits<S: Simd>(simd: S, values: &[[f32; 16]], inverse: f32) -> u8x64<S> {
+    let mut codes = [i32x16::splat(simd, 0); 4];
+    for (codes, x) in codes.iter_mut().zip(values) {
+        *codes = rounded(simd, sixteen(simd, x) * inverse) + 1;
+    }
+    let [a, b, c, d] = bytes(codes);
+    a.combine(b).combine(c.combine(d))
+}
+
+/// TQ2_0
+pub struct Tq20;
+
+impl SingleEncoder<256, 66> for Tq20 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 66]) -> Result<(), NeedsScalar> {
+        let d = absmax(simd, values)?;
+        let inverse = reciprocal(d)?;
+        out[64..].copy_from_slice(&field(d)?);
+        let halves = values.as_chunks::<16>().0.as_chunks::<8>().0;
+        for (half, out) in halves.iter().zip(out.as_chunks_mut::<32>().0) {
+            let (a, b) = digits(simd, &half[..4], inverse).split();
+            let (c, d) = digits(simd, &half[4..], inverse).split();
+            (a | (b << 2) | (c << 4) | (d << 6)).store_slice(out);
+        }
+        Ok(())
+    }
+}
+
+/// TQ1_0
+pub struct Tq10;
+
+impl SingleEncoder<256, 54> for Tq10 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 54]) -> Result<(), NeedsScalar> {
+        let d = absmax(simd, values)?;
+        let inverse = reciprocal(d)?;
+        out[52..].copy_from_slice(&field(d)?);
+        let mut all = [0; 256];
+        for (values, codes) in
+            values.as_chunks::<16>().0.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<64>().0)
+        {
+            digits(simd, values, inverse).store_slice(codes);
+        }
+        fractions::<32>(&all[..160], &mut out[..32]);
+        fractions::<16>(&all[160..240], &mut out[32..48]);
+        fractions::<4>(&all[240..], &mut out[48..52]);
+        Ok(())
+    }
+}
+
+/// Five digits, `N` apart, as the fraction that a byte holds; digits that are missing are 0.
+#[inline(always)]
+fn fractions<const N: usize>(digits: &[u8], out: &mut [u8]) {
+    let mut numbers = [0_u16; N];
+    for n in 0..5 {
+        for (m, number) in numbers.iter_mut().enumerate() {
+            *number = *number * 3 + u16::from(digits.get(n * N + m).copied().unwrap_or(0));
+        }
+    }
+    for (byte, number) in out.iter_mut().zip(numbers) {
+        *byte = (number * 256).div_ceil(243) as u8;
+    }
+}
+
+/// Q2_0
+pub struct Q20;
+
+impl SingleEncoder<64, 18> for Q20 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 18]) -> Result<(), NeedsScalar> {
+        let d = absmax(simd, values)?;
+        let codes: u32x16<S> = digits(simd, values.as_chunks::<16>().0, reciprocal(d)?).bitcast();
+        // Four neighbours are the bytes of a number.
+        let both = codes | (codes >> 6);
+        let packed = (both | (both >> 12)).to_array();
+        out[..2].copy_from_slice(&field(d)?);
+        for (byte, number) in out[2..].iter_mut().zip(packed) {
+            *byte = number as u8;
+        }
+        Ok(())
+    }
+}
+
+/// Q1_0, eight blocks at a time: their sums run in order, beside each other.
+pub struct Q10;
+
+impl SingleEncoder<1024, 144> for Q10 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, values: &[f32; 1024], out: &mut [u8; 144]) -> Result<(), NeedsScalar> {
+        absmax(simd, values)?;
+        let blocks = values.as_chunks::<128>().0;
+        let mut sums = [0.0_f32; 8];
+        for j in 0..128 {
+            for (sum, block) in sums.iter_mut().zip(blocks) {
+                *sum += block[j].abs();
+            }
+        }
+        for ((block, sum), out) in blocks.iter().zip(sums).zip(out.as_chunks_mut::<18>().0) {
+            out[..2].copy_from_slice(&field(sum / 128.0)?);
+            for (x, out) in block.as_chunks::<16>().0.iter().zip(out[2..].as_chunks_mut::<2>().0) {
+                *out = (sixteen(simd, x).simd_ge(0.0).to_bitmask() as u16).to_le_bytes();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// NVFP4
+pub struct Nvfp4;
+
+impl SingleEncoder<64, 36> for Nvfp4 {
+    #[inline(always)]
+    fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 36]) -> Result<(), NeedsScalar> {
+        let values = values.as_chunks::<4>().0.as_chunks::<4>().0;
+        let mut parts = [f32x16::splat(simd, 0.0); 4];
+        for (part, x) in parts.iter_mut().zip(values) {
+            *part = f32x16::from_slice(simd, x.as_flattened());
+        }
+        let tops = four_by_lanes(parts);
+        let (mut scales, mut halves, mut odd) = ([0; 4], [0.0; 4], false);
+        for k in 0..4 {
+            let top = f32::from_bits(tops[k] as u32);
+            scales[k] = f32_to_ue4m3(top / 6.0);
+            halves[k] = ue4m3_to_f32(scales[k]) * 0.5;
+            // Far above the levels the definition's distances are all rounded to the same.
+            odd |= tops[k] >= INFINITE || (halves[k] > 0.0 && top > 65_536.0 * halves[k]);
+        }
+        if odd {
+            return Err(NeedsScalar);
+        }
+        out[..4].copy_from_slice(&scales);
+        let mut codes = [i32x16::splat(simd, 0); 4];
+        for ((codes, part), d) in codes.iter_mut().zip(parts).zip(halves) {
+            // No value passes a midpoint that is NaN: a scale of 0 has no codes but 0.
+            *codes = e2m1(simd, part, if d == 0.0 { f32::NAN } else { d });
+        }
+        for (codes, out) in bytes(codes).into_iter().zip(out[4..].as_chunks_mut::<8>().0) {
+            let halves: u64x2<S> = u8x16::bitcast(codes);
+            *out = (halves[0] | halves[1] << 4).to_le_bytes();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Linear attention by the gated delta rule.
+
+use super::layer_input::{LayerRequest, Weights};
+use super::spec::DeltaProjections;
+use super::{Forward, math};
+use crate::error::Result;
+use crate::model::config::{Activation, Linear};
+use alloc::format;
+use alloc::vec::Vec;
+
+/// A layer that has this mixes by the rule.
+pub(super) const KERNEL: &str = "linear_attn.conv1d.weight";
+const OUTPUT: &str = "linear_attn.out_proj";
+const NORM: &str = "linear_attn.norm.weight";
+const RATE: &str = "linear_attn.A_log";
+const STEP: &str = "linear_attn.dt_bias";
+
+/// What the input projections make: for every position, all heads.
+struct DeltaInputs {
+    /// All queries, all keys, all values.
+    qkv: Vec<f64>,
+    gates: Vec<f64>,
+    strengths: Vec<f64>,
+    steps: Vec<f64>,
+}
+
+fn sizes(linear: &Linear) -> (usize, usize) {
+    (linear.key_heads * linear.key_dim, linear.value_heads * linear.value_dim)
+}
+
+pub(super) fn needs(needs: &mut LayerRequest<'_>, inputs: DeltaProjections, linear: &Linear) -> Result<()> {
+    let hidden = needs.pass.config.hidden;
+    let (keys, values) = sizes(linear);
+    let heads = linear.value_heads;
+    let made: &[(&str, usize)] = match inputs {
+        DeltaProjections::Joined => &[("qkvz", 2 * keys + 2 * values), ("ba", 2 * heads)],
+        DeltaProjections::Separate => {
+            &[("qkv", 2 * keys + values), ("z", values), ("b", heads), ("a", heads)]
+        }
+    };
+    for (name, out) in made {
+        needs.linear(&format!("linear_attn.in_proj_{name}"), *out, hidden)?;
+    }
+    let reach = needs.axis(KERNEL, 2)?;
+    needs.tensor(KERNEL, &[2 * keys + values, 1, reach])?;
+    needs.tensor(RATE, &[heads])?;
+    needs.tensor(STEP, &[heads])?;
+    needs.tensor(NORM, &[linear.value_dim])?;
+    needs.linear(OUTPUT, hidden, values)
+}
+
+impl Forward {
+    /// The branch that the rule makes of what it reads.
+    pub(super) fn delta(
+        &self,
+        inputs: DeltaProjections,
+        linear: &Linear,
+        given: &Weights<'_>,
+        read: &[f64],
+    ) -> Vec<f64> {
+        let (keys, values) = sizes(linear);
+        let DeltaInputs { qkv, gates, mut strengths, mut steps } =
+            self.delta_inputs(inputs, linear, given, read);
+        let mut qkv = math::causal_convolution(&qkv, 2 * keys + values, given.get(KERNEL), &[]);
+        qkv.iter_mut().for_each(|x| *x = Activation::Silu.of(*x));
+        let [q, k, v] = math::split(&qkv, [keys, keys, values]);
+        strengths.iter_mut().for_each(|b| *b = math::sigmoid(*b));
+        let (rates, biases) = (given.get(RATE), given.get(STEP));
+        for heads in steps.chunks_exact_mut(linear.value_heads) {
+            for ((step, &rate), &bias) in heads.iter_mut().zip(rates).zip(biases) {
+                *step = -libm::exp(f64::from(rate)) * math::softplus(*step + f64::from(bias));
+            }
+        }
+        let mixed = math::delta_rule(linear, [&q, &k, &v], &strengths, &steps);
+        // This norm adds nothing to its gains, whatever the others of the family do.
+        let mut out = math::rms_norm(&mixed, given.get(NORM), 0.0, self.config.norm_eps);
+        out.iter_mut().zip(&gates).for_each(|(o, z)| *o *= Activation::Silu.of(*z));
+        self.project(given, OUTPUT, values, &out)
+    }
+
+    fn delta_inputs(
+        &self,
+        inputs: DeltaProjections,
+        linear: &Linear,
+        given: &Weights<'_>,
+        read: &[f64],
+    ) -> DeltaInputs {
+        let of = |name: &str| {
+            self.project(given, &format!("linear_attn.in_proj_{name}"), self.config.hidden, read)
+        };
+        if inputs == DeltaProjections::Separate {
+            return DeltaInputs { qkv: of("qkv"), gates: of("z"), strengths: of("b"), steps: of("a") };
+        }
+        let group = linear.value_heads / linear.key_heads;
+        let values = group * linear.value_dim;
+        let [q, k, v, gates] = math::split(&of("qkvz"), [linear.key_dim, linear.key_dim, values, values]);
+        let [strengths, steps] = math::split(&of("ba"), [group; 2]);
+        let (keys, values) = sizes(linear);
+        let qkv = math::join([(&q, keys), (&k, keys), (&v, values)]);
+        DeltaInputs { qkv, gates, strengths, steps }
+    }
+}

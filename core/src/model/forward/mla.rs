@@ -1,0 +1,87 @@
+//! Attention whose keys and values are made from one short vector.
+
+use super::layer_input::{LayerRequest, Weights};
+use super::spec::Rotary;
+use super::{Forward, math};
+use crate::error::Result;
+use crate::model::config::{Latent, RopeScaling};
+use alloc::vec::Vec;
+
+/// What the norms of the short vectors add to a mean square, whatever the configuration says of the others.
+const EPS: f64 = 1e-6;
+
+const QUERY: &str = "self_attn.q_proj";
+const QUERY_DOWN: &str = "self_attn.q_a_proj";
+const QUERY_NORM: &str = "self_attn.q_a_layernorm.weight";
+const QUERY_UP: &str = "self_attn.q_b_proj";
+const DOWN: &str = "self_attn.kv_a_proj_with_mqa";
+const NORM: &str = "self_attn.kv_a_layernorm.weight";
+const UP: &str = "self_attn.kv_b_proj";
+const OUTPUT: &str = "self_attn.o_proj";
+
+pub(super) fn needs(needs: &mut LayerRequest<'_>, latent: &Latent) -> Result<()> {
+    let (hidden, heads) = (needs.pass.config.hidden, needs.pass.config.heads);
+    let queries = heads * (latent.plain_dim + latent.rotary_dim);
+    if let Some(rank) = latent.query_rank {
+        needs.linear(QUERY_DOWN, rank, hidden)?;
+        needs.tensor(QUERY_NORM, &[rank])?;
+        needs.linear(QUERY_UP, queries, rank)?;
+    } else {
+        needs.linear(QUERY, queries, hidden)?;
+    }
+    needs.linear(DOWN, latent.rank + latent.rotary_dim, hidden)?;
+    needs.tensor(NORM, &[latent.rank])?;
+    needs.linear(UP, heads * (latent.plain_dim + latent.value_dim), latent.rank)?;
+    needs.linear(OUTPUT, hidden, heads * latent.value_dim)
+}
+
+impl Forward {
+    /// The branch that latent attention makes of what it reads.
+    pub(super) fn latent(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+        let heads = self.config.heads;
+        let key_dim = latent.plain_dim + latent.rotary_dim;
+        let rotary = if latent.interleaved { Rotary::Pairs } else { Rotary::Halves };
+        let mut q = self.latent_queries(latent, given, read);
+        for (t, vector) in q.chunks_exact_mut(heads * key_dim).enumerate() {
+            self.rope.rotate(rotary, vector, key_dim, latent.plain_dim, t);
+        }
+        let down = self.project(given, DOWN, self.config.hidden, read);
+        let [short, mut shared] = math::split(&down, [latent.rank, latent.rotary_dim]);
+        for (t, vector) in shared.chunks_exact_mut(latent.rotary_dim).enumerate() {
+            self.rope.rotate(rotary, vector, latent.rotary_dim, 0, t);
+        }
+        let short = math::rms_norm(&short, given.get(NORM), 0.0, EPS);
+        let up = self.project(given, UP, latent.rank, &short);
+        let [plain, v] = math::split(&up, [latent.plain_dim, latent.value_dim]);
+        let mut k = Vec::with_capacity(q.len());
+        for (head, plain) in plain.chunks_exact(latent.plain_dim).enumerate() {
+            k.extend_from_slice(plain);
+            k.extend_from_slice(&shared[head / heads * latent.rotary_dim..][..latent.rotary_dim]);
+        }
+        let scores = match self.config.rope_scaling {
+            RopeScaling::Yarn { scores, .. } => scores,
+            _ => 1.0,
+        };
+        let scale = scores / libm::sqrt(key_dim as f64);
+        let value_dim = latent.value_dim;
+        let all = math::AttentionHeads {
+            heads,
+            kv_heads: heads,
+            key_dim,
+            value_dim,
+            scale,
+            window: None,
+            sinks: &[],
+        };
+        self.project(given, OUTPUT, heads * value_dim, &math::attend(&all, &q, &k, &v))
+    }
+
+    fn latent_queries(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+        let Some(rank) = latent.query_rank else {
+            return self.project(given, QUERY, self.config.hidden, read);
+        };
+        let short = self.project(given, QUERY_DOWN, self.config.hidden, read);
+        let short = math::rms_norm(&short, given.get(QUERY_NORM), 0.0, EPS);
+        self.project(given, QUERY_UP, rank, &short)
+    }
+}

@@ -1,0 +1,222 @@
+//! What must hold before a rotated artefact gets its name: it computes what its source does.
+//!
+//! Two forward passes in binary64 over the same few tokens, one with the source's values, one with those that the plan
+//! makes of them *before* they are encoded. Sans I/O: a [`ModelPass`] names small plans whose bytes it needs next. That every
+//! element is where the algebra puts it is checked while a job runs; this tells whether the algebra is the model's.
+
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::format::Checkpoint;
+use crate::model::config::Config;
+use crate::model::forward::{Forward, RowRequest as Wanted};
+use crate::plan::{FileRange, Grid, MetricSet, NonFinite, OutFile, Output, OutputOp, Plan, Segment, convert};
+use crate::quant::Encoding;
+use crate::recipe::Reason;
+use crate::tensor::{Shape, TensorInfo};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+use serde::Serialize;
+
+/// How many tokens are tried where nothing else is asked for.
+pub const TOKENS: u32 = 4;
+/// By how much logits may differ, in units of the largest (or of 1, if that is more).
+pub const TOLERANCE: f64 = 1e-5;
+
+/// Tokens to try: a fixed sequence for each seed.
+pub fn tokens(seed: u64, count: u32, vocabulary: usize) -> Vec<u32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 32) % vocabulary.max(1) as u64) as u32
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Values that a pass needs: those of `part` of what `plan` writes, as binary32.
+#[derive(Clone, Debug)]
+pub struct TensorRequest {
+    /// A plan of one output into one file in memory.
+    pub plan: Plan,
+    /// Which of its values.
+    pub part: Range<usize>,
+}
+
+/// One forward pass on its way.
+#[derive(Debug)]
+pub struct ModelPass {
+    forward: Forward,
+    /// Where each tensor comes from.
+    outputs: BTreeMap<String, Output>,
+}
+
+impl ModelPass {
+    /// Over the source as it is.
+    pub fn source(checkpoint: &Checkpoint, tokens: &[u32]) -> Result<ModelPass> {
+        let forward = Forward::new(Config::parse(config(checkpoint)?)?, &checkpoint.tensors, tokens)?;
+        let tensors = checkpoint.tensors.iter().enumerate();
+        let outputs = tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
+        Ok(ModelPass { forward, outputs })
+    }
+
+    /// Over what `plan` makes of `checkpoint`, before it is encoded.
+    pub fn planned(checkpoint: &Checkpoint, plan: &Plan, tokens: &[u32]) -> Result<ModelPass> {
+        let text = convert::config(checkpoint, plan)?;
+        let parsed = Config::parse(text.as_deref().unwrap_or_default())?;
+        let mut tensors = Vec::with_capacity(plan.outputs.len());
+        let mut outputs = BTreeMap::new();
+        for output in &plan.outputs {
+            let piece = output.segments.first();
+            let index = piece.map_or(0, |p| p.from.tensor as usize);
+            let Some(source) = checkpoint.tensors.get(index) else { continue };
+            let info =
+                TensorInfo { name: output.name.clone(), shape: output.shape.clone(), ..source.clone() };
+            let copied = piece.is_some_and(|p| p.op == OutputOp::Copy);
+            outputs.insert(
+                info.name.clone().into(),
+                if copied { as_it_is(index, &info) } else { output.clone() },
+            );
+            tensors.push(info);
+        }
+        Ok(ModelPass { forward: Forward::new(parsed, &tensors, tokens)?, outputs })
+    }
+
+    /// What [`ModelPass::feed`] takes next, in its order; nothing when the logits are there.
+    pub fn needs(&self) -> Result<Vec<TensorRequest>> {
+        self.forward.row_requests()?.iter().map(|wanted| self.need(wanted)).collect()
+    }
+
+    /// Goes on with these values.
+    pub fn feed(&mut self, values: &[Vec<f32>]) -> Result<()> {
+        self.forward.feed(values)
+    }
+
+    /// The logits, once there are no more needs.
+    pub fn logits(&self) -> &[f64] {
+        self.forward.logits()
+    }
+
+    fn need(&self, wanted: &Wanted) -> Result<TensorRequest> {
+        let missing = || Error::new(Code::RotationOff, "the forward pass needs a tensor that is not there");
+        let output = self.outputs.get(&wanted.name).ok_or_else(|| missing().of_tensor(&wanted.name))?;
+        need(output, &wanted.rows).ok_or_else(|| {
+            Error::new(Code::Overflow, "a part of this tensor does not fit this machine")
+                .of_tensor(&wanted.name)
+        })
+    }
+}
+
+fn config(checkpoint: &Checkpoint) -> Result<&[u8]> {
+    let none = || Error::new(Code::UnsupportedRotation, "there is no config.json to run the model by");
+    checkpoint.config.as_deref().ok_or_else(none)
+}
+
+/// The output that is a tensor, decoded.
+fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
+    let grid = Grid::of(&tensor.shape);
+    let from = convert::whole(index, tensor);
+    let finish = OutputOp::Encode(Encoding::Type(DType::F32));
+    Output {
+        name: tensor.name.clone(),
+        dtype: DType::F32,
+        shape: tensor.shape.clone(),
+        grid,
+        place: None,
+        segments: Segment {
+            rows: 0..grid.rows,
+            from,
+            against: None,
+            importance: None,
+            gain: None,
+            op: finish,
+        }
+        .into(),
+        // One that is no number would spoil every logit: it is named while it can be.
+        metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
+        reason: Reason { code: "probe", text: "".into() },
+    }
+}
+
+/// The plan that makes the rows `rows` of an output, or a little more; none where that is more than a machine holds.
+fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
+    let Grid { cols, .. } = output.grid;
+    let wide = output.shape.cols();
+    let (start, end) = (rows.start.checked_mul(wide)?, rows.end.checked_mul(wide)?);
+    let asked = start.checked_div(cols)?..end.checked_add(cols - 1)?.checked_div(cols)?;
+    let (mut pieces, mut first, mut height): (Vec<Segment>, Option<u64>, u64) = (Vec::new(), None, 0);
+    for piece in &output.segments {
+        let common = asked.start.max(piece.rows.start)..asked.end.min(piece.rows.end);
+        if common.is_empty() {
+            continue;
+        }
+        let taken = if piece.runs_along_rows() { piece.rows.clone() } else { common };
+        first.get_or_insert(taken.start);
+        let part = Segment {
+            op: OutputOp::Encode(Encoding::Type(DType::F32)),
+            importance: None,
+            ..piece.slice(taken.clone(), height)
+        };
+        height = part.rows.end;
+        pieces.push(part);
+    }
+    let skipped = start.checked_sub(first?.checked_mul(cols)?)?;
+    let len = height.checked_mul(cols)?.checked_mul(4)?;
+    let part = usize::try_from(skipped).ok()?..usize::try_from(skipped.checked_add(end - start)?).ok()?;
+    let made = Output {
+        dtype: DType::F32,
+        shape: Shape::new([height, cols])?,
+        grid: Grid { rows: height, cols },
+        place: Some(FileRange { file: 0, at: 0, bytes: len }),
+        segments: pieces.into(),
+        metrics: MetricSet { nonfinite: output.metrics.nonfinite, ..MetricSet::default() },
+        ..output.clone()
+    };
+    let file = OutFile { name: String::new(), len, header: Vec::new() };
+    let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
+    Some(TensorRequest { plan, part })
+}
+
+/// What two passes say of each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Equivalence {
+    /// Tokens that were tried.
+    pub tokens: u32,
+    /// The largest absolute difference of two logits.
+    pub max: f64,
+    /// The mean absolute difference.
+    pub mean: f64,
+    /// The largest magnitude of a logit of the source.
+    pub largest_logit: f64,
+    /// What `max` must not exceed.
+    pub limit: f64,
+}
+
+/// Compares the logits of source and plan. Fails with `rotation_off` where they are not the same model's.
+pub fn compare_logits(
+    source: &ModelPass,
+    planned: &ModelPass,
+    count: u32,
+    tolerance: f64,
+) -> Result<Equivalence> {
+    let (a, b) = (source.logits(), planned.logits());
+    let mut found = Equivalence { tokens: count, max: 0.0, mean: 0.0, largest_logit: 0.0, limit: 0.0 };
+    for (x, y) in a.iter().zip(b) {
+        let off = (x - y).abs();
+        // Not a number is the worst of all, and stays.
+        found.max = if off > found.max || off.is_nan() { off } else { found.max };
+        found.mean += off / a.len() as f64;
+        found.largest_logit = found.largest_logit.max(x.abs());
+    }
+    found.limit = tolerance * found.largest_logit.max(1.0);
+    let sound = a.len() == b.len() && !a.is_empty() && found.max <= found.limit;
+    let message = || {
+        format!(
+            "the rotated model does not compute what its source does: logits differ by up to {:.3e}, and {:.3e} is allowed; nothing is written",
+            found.max, found.limit
+        )
+    };
+    if sound { Ok(found) } else { Err(Error::new(Code::RotationOff, message())) }
+}

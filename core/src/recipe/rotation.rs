@@ -1,0 +1,110 @@
+//! The wish for a rotation.
+
+use crate::error::{Code, Error, Result};
+use alloc::format;
+use alloc::string::{String, ToString};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// The seed where none is named. Fixed, so that two runs make the same bytes; recorded in everything that is written.
+pub const SEED: u64 = 0x00C0_FFEE;
+
+/// What to rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationOptions {
+    /// The residual stream (R1).
+    pub stream: bool,
+    /// The values of each head (R2).
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub heads: bool,
+    /// Only fold the gains of the stream's norms into their readers; nothing of it is rotated.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub fold: bool,
+    /// The stream in blocks of so many channels; whole where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block: Option<u32>,
+    /// The seed of all signs.
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    pub seed: u64,
+}
+
+/// JSON numbers above 2^53 do not survive every reader.
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn as_text<S: Serializer>(seed: &u64, s: S) -> core::result::Result<S::Ok, S::Error> {
+    s.serialize_str(&format!("0x{seed:016x}"))
+}
+
+fn from_text<'de, D: Deserializer<'de>>(d: D) -> core::result::Result<u64, D::Error> {
+    let text = String::deserialize(d)?;
+    parse_seed(&text).map_err(|e| serde::de::Error::custom(e.to_string()))
+}
+
+/// A seed as it is typed: decimal, or hexadecimal after `0x`; underscores between digits are skipped.
+pub fn parse_seed(text: &str) -> Result<u64> {
+    let digits = text.replace('_', "");
+    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) if !hex.starts_with('+') => u64::from_str_radix(hex, 16),
+        Some(_) => u64::from_str_radix("", 16),
+        None => digits.parse(),
+    };
+    parsed
+        .map_err(|_| Error::new(Code::Usage, format!("{text:?} is no seed: 64 bits, such as 42 or 0xC0FFEE")))
+}
+
+impl RotationOptions {
+    /// What `text` names: `quarot` (the whole stream), `block:N` (the stream in blocks) or `fold` (gains only), `r2` (the
+    /// heads), or two with a comma between.
+    pub fn parse(text: &str, seed: u64) -> Result<RotationOptions> {
+        let unknown = |t: &str| {
+            Error::new(Code::Usage, format!("{t:?} is no rotation: quarot, block:N, fold, r2, or quarot,r2"))
+        };
+        let mut all = RotationOptions { stream: false, heads: false, fold: false, block: None, seed };
+        for word in text.split(',') {
+            match word {
+                "quarot" | "r1" if !all.stream => all.stream = true,
+                "fold" if !all.stream => (all.stream, all.fold) = (true, true),
+                "r2" if !all.heads => all.heads = true,
+                _ if !all.stream => {
+                    let block = word.strip_prefix("block:").and_then(|n| n.parse().ok()).filter(|n| *n > 0);
+                    (all.stream, all.block) = (true, Some(block.ok_or_else(|| unknown(word))?));
+                }
+                _ => return Err(unknown(word)),
+            }
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_as_they_are_typed() {
+        let parsed = |t| RotationOptions::parse(t, SEED).map(|r| (r.stream, r.heads, r.block)).ok();
+        assert_eq!(parsed("quarot"), Some((true, false, None)));
+        assert_eq!(parsed("quarot,r2"), Some((true, true, None)));
+        assert_eq!(parsed("r2"), Some((false, true, None)));
+        assert_eq!(parsed("r2,block:128"), Some((true, true, Some(128))));
+        assert!(RotationOptions::parse("fold", SEED).is_ok_and(|r| r.stream && r.fold && !r.heads));
+        for bad in ["", "none", "block:", "block:0", "block:x", "quarot,quarot", "quarot,block:32", "r2,r2"] {
+            assert_eq!(parsed(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_as_they_are_typed_and_stored() {
+        for (text, seed) in
+            [("0", 0), ("42", 42), ("0xC0FFEE", 0xC0_FFEE), ("0xcafe_babe_dead_beef", 0xCAFE_BABE_DEAD_BEEF)]
+        {
+            assert_eq!(parse_seed(text).ok(), Some(seed), "{text}");
+        }
+        for bad in ["", "0x", "-1", "0x+1", "seed", "18446744073709551616"] {
+            assert!(parse_seed(bad).is_err(), "{bad:?}");
+        }
+        let wish = RotationOptions { stream: true, heads: false, fold: false, block: None, seed: u64::MAX };
+        let text = serde_json::to_string(&wish).unwrap();
+        assert_eq!(text, r#"{"stream":true,"seed":"0xffffffffffffffff"}"#);
+        assert_eq!(serde_json::from_str::<RotationOptions>(&text).unwrap(), wish);
+    }
+}

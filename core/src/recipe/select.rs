@@ -1,0 +1,344 @@
+//! What a recipe wants of every tensor of a model, seen together: mixes count tensors and look at their neighbours.
+//!
+//! Tensors are gone through by layer, then by GGUF name, whatever the order of the files: the same model has the same
+//! types as safetensors, as GGUF, and split.
+
+use super::pattern;
+use super::preset_rules::{PresetRule, RuleInput, TensorCategory, When, fallback};
+use super::presets::Preset;
+use super::{Reason, Recipe, SharedText};
+use crate::dtype::{DType, DTypeKind};
+use crate::format::Checkpoint;
+use crate::model::gguf_names::{GgufName, gguf_name, layer};
+use crate::model::hparams::{Hparams, stack};
+use crate::model::tensor_role::{TensorRole, kept_in_mixes, role};
+use crate::tensor::TensorInfo;
+use alloc::format;
+use alloc::vec::Vec;
+
+/// What a recipe wants of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeChoice {
+    /// To stay what it is.
+    Keep(Reason),
+    /// To become this type.
+    To(DType, Reason),
+}
+
+impl TypeChoice {
+    /// The same, with the text of the last one where it is equal.
+    fn sharing(mut self, last: &mut SharedText) -> TypeChoice {
+        let (TypeChoice::Keep(why) | TypeChoice::To(_, why)) = &mut self;
+        why.text = core::mem::take(&mut why.text).shared(last);
+        self
+    }
+}
+
+/// What a recipe wants of a whole model.
+#[derive(Clone, Debug)]
+pub struct TypeChoices {
+    /// For each tensor, in the order of the checkpoint.
+    pub choices: Vec<TypeChoice>,
+    /// For each of the recipe's overrides, how many tensors it found.
+    pub found: Vec<u64>,
+    /// Tensors whose rows suit another type than the one meant for them.
+    pub fallbacks: u64,
+}
+
+fn reason(code: &'static str, text: impl Into<SharedText>) -> Reason {
+    Reason { code, text: text.into() }
+}
+
+/// A tensor and the GGUF tensor it is or becomes.
+struct TensorEntry<'a> {
+    tensor: &'a TensorInfo,
+    gguf: GgufName,
+    role: TensorRole,
+}
+
+/// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
+pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> TypeChoices {
+    let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(tensor_entry).collect();
+    let mut all =
+        TypeChoices { choices: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
+    let mut last = SharedText::default();
+    let wanted = match recipe.preset {
+        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights),
+        None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
+    };
+    for (entry, aim) in entries.iter().zip(wanted) {
+        if let Some((at, _)) = overridden(recipe, entry) {
+            all.found.iter_mut().skip(at).take(1).for_each(|n| *n += 1);
+        }
+        let aim = match aim {
+            TypeChoice::To(dtype, why) if recipe.preset.is_some() => {
+                fall_back(entry.tensor, dtype, why, &mut all.fallbacks)
+            }
+            aim => aim,
+        };
+        all.choices.push(aim.sharing(&mut last));
+    }
+    all
+}
+
+fn tensor_entry(tensor: &TensorInfo) -> TensorEntry<'_> {
+    let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
+    let gguf = gguf_name(&tensor.name).unwrap_or_else(unknown);
+    TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape) }
+}
+
+/// The override that finds a tensor by either of its names: its number, and the type.
+fn overridden(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<(usize, DType)> {
+    let names = [entry.tensor.name.as_str(), entry.gguf.name.as_str()];
+    let mut all = recipe.overrides.iter().enumerate();
+    let (at, found) = all.find(|(_, o)| names.iter().any(|n| pattern::finds(&o.pattern, n)))?;
+    Some((at, found.dtype))
+}
+
+/// Why a tensor is never quantized, if it is not.
+fn untouched(entry: &TensorEntry<'_>) -> Option<Reason> {
+    let (code, text) = match entry.role {
+        _ if entry.tensor.dtype.kind() == DTypeKind::Integer => ("integer", "holds no weights"),
+        TensorRole::Norm => ("norm", "normalisation keeps its precision"),
+        TensorRole::Bias => ("bias", "bias keeps its precision"),
+        TensorRole::Vector => ("vector", "one axis or none: keeps its precision"),
+        TensorRole::Router => ("router", "router keeps its precision"),
+        TensorRole::Positional => ("positional", "positional table keeps its precision"),
+        TensorRole::Conv => ("conv", "convolution kernel keeps its precision"),
+        TensorRole::Other => ("not_a_weight", "not named as a weight: keeps its precision"),
+        TensorRole::Weight | TensorRole::Embedding | TensorRole::Output => return None,
+    };
+    Some(reason(code, text))
+}
+
+/// What the user said of this very tensor.
+fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
+    let part = TensorCategory::of(&entry.gguf.name);
+    let (embedding, output) = match recipe.preset {
+        Some(_) => (part == TensorCategory::Embedding, part == TensorCategory::Output),
+        None => (entry.role == TensorRole::Embedding, entry.role == TensorRole::Output),
+    };
+    match (recipe.embedding_type, recipe.output_type) {
+        _ if output && recipe.leave_output => Some(TypeChoice::Keep(reason(
+            "output",
+            "output head keeps its precision (--leave-output-tensor)",
+        ))),
+        (Some(dtype), _) if embedding => {
+            Some(TypeChoice::To(dtype, reason("asked", "as --token-embedding-type says")))
+        }
+        (_, Some(dtype)) if output => {
+            Some(TypeChoice::To(dtype, reason("asked", "as --output-tensor-type says")))
+        }
+        _ => overridden(recipe, entry).map(|(at, dtype)| {
+            let pattern = recipe.overrides.get(at).map_or("", |o| o.pattern.as_str());
+            TypeChoice::To(dtype, reason("asked", format!("as --tensor-type {pattern} says")))
+        }),
+    }
+}
+
+/// One type for all: what is eligible, and why the rest is not.
+fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
+    let tensor = entry.tensor;
+    if let Some(why) = untouched(entry) {
+        return TypeChoice::Keep(why);
+    }
+    let aim = asked(recipe, entry).unwrap_or_else(|| {
+        let wanted = recipe.dtype.unwrap_or(tensor.dtype);
+        let (code, text) = match entry.role {
+            TensorRole::Embedding if wanted.is_quantized() && !recipe.pure => {
+                ("embedding", "embedding keeps its precision (--pure takes it too)")
+            }
+            TensorRole::Output if wanted.is_quantized() && !recipe.pure => {
+                ("output", "output head keeps its precision (--pure takes it too)")
+            }
+            _ => return TypeChoice::To(wanted, weight(tensor)),
+        };
+        TypeChoice::Keep(reason(code, text))
+    });
+    let cols = tensor.shape.cols();
+    match aim {
+        TypeChoice::To(dtype, _) if !cols.is_multiple_of(dtype.block_len()) => {
+            let text = format!("a row of {cols} does not divide by the block of {}", dtype.block_len());
+            TypeChoice::Keep(reason("row_not_divisible", text))
+        }
+        aim => aim,
+    }
+}
+
+fn weight(tensor: &TensorInfo) -> Reason {
+    reason("weight", format!("weight with rows of {}", tensor.shape.cols()))
+}
+
+/// How many of each part have come by.
+#[derive(Default)]
+struct CategoryCounts {
+    attn_v: u64,
+    ffn_down: u64,
+    ffn_gate: u64,
+    ffn_up: u64,
+}
+
+impl CategoryCounts {
+    fn of(&mut self, part: TensorCategory) -> Option<&mut u64> {
+        match part {
+            TensorCategory::AttnV => Some(&mut self.attn_v),
+            TensorCategory::FfnDown => Some(&mut self.ffn_down),
+            TensorCategory::FfnGate => Some(&mut self.ffn_gate),
+            TensorCategory::FfnUp => Some(&mut self.ffn_up),
+            _ => None,
+        }
+    }
+}
+
+/// What a mix says of the whole model.
+struct PresetContext<'a> {
+    recipe: &'a Recipe,
+    mix: Preset,
+    traits: Hparams,
+    weights: bool,
+    /// No output head stands beside the embeddings: they are both.
+    tied: bool,
+    /// Tensors of attention values.
+    values: u64,
+}
+
+fn preset_choices(
+    recipe: &Recipe,
+    mix: Preset,
+    checkpoint: &Checkpoint,
+    entries: &[TensorEntry<'_>],
+    weights: bool,
+) -> Vec<TypeChoice> {
+    // The tensors of a GGUF, in the order of the work: experts of one stack are one.
+    let place = |(index, entry): (usize, _)| {
+        let TensorEntry { gguf, .. }: &TensorEntry<'_> = entry;
+        (layer(&gguf.name), gguf.name.as_str(), index)
+    };
+    let mut order: Vec<(i64, &str, usize)> = entries.iter().enumerate().map(place).collect();
+    order.sort_unstable();
+    let stacks = || order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    let parts = stacks().filter_map(|s| s.first()).map(|(_, name, _)| TensorCategory::of(name));
+    let model = PresetContext {
+        recipe,
+        mix,
+        traits: Hparams::of(
+            &checkpoint.metadata,
+            checkpoint.config.as_deref(),
+            entries.iter().map(|s| (&s.gguf, &s.tensor.shape)),
+        ),
+        weights,
+        tied: !parts.clone().any(|p| p == TensorCategory::Output),
+        values: parts.filter(|p| *p == TensorCategory::AttnV).count() as u64,
+    };
+    let mut counts = CategoryCounts::default();
+    let (mut choices, mut last) = (alloc::vec![None; entries.len()], SharedText::default());
+    for stack in stacks() {
+        // Whichever of them is asked, experts of a stack are alike; the name decides, not the order of the files.
+        let members = stack.iter().filter_map(|&(_, name, i)| Some((name, entries.get(i)?)));
+        let Some((name, first)) = members.min_by_key(|(_, s)| &s.tensor.name) else { continue };
+        let aim = model.aim(first, name, stack.len() as u64, &mut counts).sharing(&mut last);
+        for &(_, _, i) in stack {
+            choices.iter_mut().skip(i).take(1).for_each(|a| *a = Some(aim.clone()));
+        }
+    }
+    // Every tensor is in one stack.
+    choices.into_iter().flatten().collect()
+}
+
+impl PresetContext<'_> {
+    fn aim(
+        &self,
+        entry: &TensorEntry<'_>,
+        name: &str,
+        members: u64,
+        counts: &mut CategoryCounts,
+    ) -> TypeChoice {
+        if let Some(why) = untouched(entry).or_else(|| unquantized(entry, name)) {
+            return TypeChoice::Keep(why);
+        }
+        if let Some(aim) = asked(self.recipe, entry) {
+            return aim;
+        }
+        let base = self.mix.base();
+        if self.recipe.pure || !base.is_quantized() {
+            return TypeChoice::To(base, weight(entry.tensor));
+        }
+        self.choose(entry, name, members, counts)
+    }
+
+    fn choose(
+        &self,
+        entry: &TensorEntry<'_>,
+        name: &str,
+        members: u64,
+        counts: &mut CategoryCounts,
+    ) -> TypeChoice {
+        let part = match TensorCategory::of(name) {
+            TensorCategory::Embedding if self.tied => TensorCategory::Output,
+            part => part,
+        };
+        if let (TensorCategory::Output, Some(dtype)) = (part, self.recipe.output_type) {
+            return TypeChoice::To(
+                dtype,
+                reason("asked", "is the output head too: as --output-tensor-type says"),
+            );
+        }
+        let counter = counts.of(part);
+        let count = counter.as_deref().copied().unwrap_or(0);
+        if let Some(n) = counter {
+            *n += 1;
+        }
+        // Experts need not come layer by layer, so that their place is that of their layer.
+        let at = match u64::try_from(layer(name)) {
+            Ok(layer) if self.traits.experts > 1 && part != TensorCategory::AttnV => layer,
+            _ => count,
+        };
+        let case = RuleInput {
+            traits: &self.traits,
+            weights: self.weights,
+            part,
+            count,
+            place: at,
+            places: if part == TensorCategory::AttnV { self.values } else { self.traits.layers },
+            whole_rows: entry.tensor.shape.cols().is_multiple_of(self.mix.base().block_len()),
+            stacked: members > 1 || stack(&entry.tensor.shape) > 1,
+        };
+        let (dtype, rule) = case.choose(self.mix);
+        TypeChoice::To(dtype, self.reason(part, dtype, rule))
+    }
+
+    fn reason(&self, part: TensorCategory, dtype: DType, rule: Option<&PresetRule>) -> Reason {
+        let base = self.mix.base();
+        let Some(rule) = rule.filter(|_| dtype != base) else {
+            return reason("mix", format!("base type of {}", self.mix));
+        };
+        let more = match dtype.bits_per_weight().total_cmp(&base.bits_per_weight()) {
+            core::cmp::Ordering::Greater => "more bits for",
+            core::cmp::Ordering::Less => "fewer bits for",
+            core::cmp::Ordering::Equal => "another type for",
+        };
+        let here = if rule.when.iter().any(|w| When::is_place(*w)) { " in this layer" } else { "" };
+        reason("mix", format!("{more} {}{here}", part.words()))
+    }
+}
+
+/// Why llama-quantize leaves a matrix alone that is a weight by its name.
+fn unquantized(entry: &TensorEntry<'_>, name: &str) -> Option<Reason> {
+    if entry.tensor.shape.rows() == 1 {
+        return Some(reason("vector", "one row: keeps its precision"));
+    }
+    kept_in_mixes(name).then(|| reason("small", "small and sensitive: keeps its precision"))
+}
+
+/// Another type where rows do not divide by the block.
+fn fall_back(tensor: &TensorInfo, dtype: DType, why: Reason, count: &mut u64) -> TypeChoice {
+    let cols = tensor.shape.cols();
+    let small = fallback(dtype, cols);
+    if small == dtype {
+        return TypeChoice::To(dtype, why);
+    }
+    *count += 1;
+    let text =
+        format!("{small} in place of {dtype}: rows of {cols} are no whole blocks of {}", dtype.block_len());
+    TypeChoice::To(small, reason("fallback", text))
+}

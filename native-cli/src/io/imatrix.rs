@@ -1,0 +1,61 @@
+//! The file of an importance matrix: gone through once, then read where weights are needed.
+
+use crate::exit::io_error;
+use crate::io::identity::FileIdentity;
+use crate::io::pread::read_exact_at;
+use crate::io::source::resize;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::imatrix::{Imatrix, ImatrixOpening};
+use quantoscope_core::job::Region;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// It is read in pieces of at most this.
+const PIECE: u64 = 1 << 20;
+
+/// An importance matrix on disk.
+pub struct ImatrixFile {
+    pub imatrix: Imatrix,
+    pub path: PathBuf,
+    /// The file as it was when it was opened.
+    pub identity: FileIdentity,
+    file: File,
+}
+
+impl ImatrixFile {
+    /// Reads and checks the file at `path`.
+    pub fn open(path: &Path) -> Result<ImatrixFile> {
+        let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
+        let meta = fs::metadata(path).map_err(|e| about(&e))?;
+        if !meta.is_file() {
+            return Err(Error::new(Code::Io, format!("{} is no file", path.display())));
+        }
+        let file = File::open(path).map_err(|e| about(&e))?;
+        let identity = FileIdentity::of(&file.metadata().map_err(|e| about(&e))?);
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut opening = ImatrixOpening::new(&name, meta.len());
+        let mut buffer = Vec::new();
+        while let Some(range) = opening.want() {
+            buffer.resize(range.len().min(PIECE) as usize, 0);
+            match read_exact_at(&file, &mut buffer, range.start) {
+                Ok(()) => opening.data(&buffer)?,
+                Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
+                Err(e) => return Err(io_error(&e, format!("cannot read {}", path.display()))),
+            }
+        }
+        Ok(ImatrixFile { imatrix: opening.finish()?, path: path.to_path_buf(), identity, file })
+    }
+
+    /// Reads a region into `buffer`.
+    pub fn read(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+        resize(buffer, region.len())?;
+        let mut rest = buffer.as_mut_slice();
+        for (offset, len) in region.runs() {
+            let (run, tail) = rest.split_at_mut(len as usize);
+            read_exact_at(&self.file, run, offset)
+                .map_err(|e| io_error(&e, format!("cannot read {}", self.path.display())))?;
+            rest = tail;
+        }
+        Ok(())
+    }
+}

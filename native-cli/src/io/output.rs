@@ -1,0 +1,467 @@
+//! An artefact under construction: written beside its name, synced, renamed. It appears whole or not at all.
+
+use super::naming::OutputNames;
+use super::scratch::{self, ScratchNames, found, number, parent, sync_directory, taken};
+use super::target::{Permission, Replaced, is_empty};
+use crate::exit::io_error;
+use crate::io::journal::{Journal, Lock, Naming, PreviousRun, Record};
+use crate::io::pread::{read_exact_at, write_all_at};
+use fs4::fs_std::FileExt;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::job::Write;
+use quantoscope_core::plan::{OutFile, Plan};
+use quantoscope_core::schedule::Budget;
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Bytes of a header that are compared at a time.
+const PIECE: usize = 1 << 20;
+
+/// An artefact under construction.
+pub struct OutputFiles {
+    out: PathBuf,
+    scratch: ScratchNames,
+    directory: bool,
+    /// Whether what stands under the final name may be replaced.
+    force: bool,
+    /// Names inside the directory; one empty name where the artefact is a file.
+    names: Vec<String>,
+    /// The handle of a single file. The files of a directory may be thousands, and are opened for each write.
+    single: Option<File>,
+    /// Keeps other runs from writing the same output.
+    claim: Lock,
+    /// How the output got its name, where an earlier run was stopped right after that. Nothing is written then.
+    named: Option<(Naming, bool)>,
+    /// How an earlier run was about to name the output.
+    before: Option<Naming>,
+    /// Files of a directory that were written since they were last brought to the disk.
+    dirty: Mutex<BTreeSet<u32>>,
+}
+
+/// What to go on from.
+pub struct StartedOutput {
+    pub artefact: OutputFiles,
+    pub journal: Journal,
+    /// The budget whose windows the journal speaks of.
+    pub budget: Budget,
+    /// Windows that are on disk already.
+    pub records: Vec<Record>,
+}
+
+/// What a run is about to do.
+#[derive(Clone, Copy)]
+pub struct Intent<'a> {
+    pub plan: &'a Plan,
+    pub permission: Permission,
+    /// Of the plan, the sources and the version.
+    pub fingerprint: &'a [u8; 32],
+    pub budget: Budget,
+}
+
+/// Fails where the disk has less room than the output of `plan` needs. A partial output has its room already.
+pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
+    if found(&ScratchNames::beside(out).partial)?.is_some() {
+        return Ok(());
+    }
+    let need = plan.conversion.as_ref().map_or(0, |c| c.totals.total_bytes_out);
+    let dir = parent(out);
+    let free =
+        fs4::available_space(dir).map_err(|e| io_error(&e, format!("cannot write to {}", dir.display())))?;
+    if free < need {
+        let message = format!("the output needs {need} bytes, and {} has {free} bytes free", dir.display());
+        return Err(Error::new(Code::NoSpace, message));
+    }
+    Ok(())
+}
+
+impl OutputFiles {
+    /// Makes the partial files and the journal, or finds those of an interrupted run.
+    pub fn begin(out: &Path, intent: Intent<'_>) -> Result<StartedOutput> {
+        let Intent { plan, permission, .. } = intent;
+        let scratch = ScratchNames::beside(out);
+        let Some(claim) = Lock::take(&scratch.journal)? else {
+            let message = format!("{} is being written by another run", out.display());
+            return Err(Error::new(Code::PartialExists, message));
+        };
+        let mut artefact = OutputFiles {
+            out: out.to_path_buf(),
+            scratch,
+            directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
+            force: permission.force,
+            names: plan.files.iter().map(|f| f.name.clone()).collect(),
+            single: None,
+            claim,
+            named: None,
+            before: None,
+            dirty: Mutex::default(),
+        };
+        match artefact.earlier(intent) {
+            Ok(Some((journal, budget, records))) => {
+                return Ok(StartedOutput { artefact, journal, budget, records });
+            }
+            Ok(None) => {}
+            Err(e) => {
+                artefact.release();
+                return Err(e);
+            }
+        }
+        // What stands in the way here was never ours, and what `create` fails at is removed by it.
+        let made = artefact.check_names().and_then(|()| check_space(plan, out));
+        made.inspect_err(|_| artefact.release())?;
+        let journal = artefact.create(intent)?;
+        Ok(StartedOutput { artefact, journal, budget: intent.budget, records: Vec::new() })
+    }
+
+    fn names(&self) -> OutputNames<'_> {
+        OutputNames { out: &self.out, scratch: &self.scratch, claim: &self.claim, before: self.before }
+    }
+
+    /// Takes over what an earlier run left, or clears it away, as far as that is permitted and the run was ours.
+    fn earlier(&mut self, intent: Intent<'_>) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        let Permission { force, resume } = intent.permission;
+        let about = |e: io::Error| io_error(&e, format!("cannot read {}", self.scratch.journal.display()));
+        let earlier = self.claim.read().map_err(about)?;
+        let partial = found(&self.scratch.partial)?;
+        self.before = earlier.as_ref().and_then(|e| e.naming);
+        if let Some(naming) = self.before {
+            if self.names().is_named(naming)? {
+                return self.go_on_named(intent, earlier.unwrap_or_default(), naming);
+            }
+            if partial.is_none() || (force && !resume) {
+                self.names().take_back(naming)?;
+            }
+        }
+        let Some(partial) = partial else { return Ok(None) };
+        let proven = self.is_ours(&partial, earlier.as_ref())?;
+        let path = self.scratch.partial.clone();
+        if !resume && !force {
+            let message = format!(
+                "{} is left from an interrupted run; --resume goes on with it, --force starts again",
+                path.display()
+            );
+            let ours = || Error::new(Code::PartialExists, message);
+            return Err(if proven { ours() } else { taken(&path, "was not made by this program") });
+        }
+        if resume
+            && let Some(earlier) = earlier
+            && let Some(begun) = self.resume(intent, earlier)?
+        {
+            return Ok(Some(begun));
+        }
+        if !proven {
+            return Err(taken(&path, "has no journal that proves it to be of an interrupted run"));
+        }
+        self.check_partial()?;
+        self.clear();
+        self.claim.found = false;
+        Ok(None)
+    }
+
+    /// Whether the partial output was created by the run whose journal lies beside it. A run that was killed right after
+    /// creating it had no time to note that, nor to write anything.
+    fn is_ours(&self, partial: &Metadata, earlier: Option<&PreviousRun>) -> Result<bool> {
+        if !partial.is_dir() && scratch::suspicious(partial).is_some() {
+            return Ok(false);
+        }
+        match earlier.and_then(|e| e.created) {
+            Some(created) => Ok(created == number(partial)),
+            None if partial.is_dir() => Ok(self.claim.found && is_empty(&self.scratch.partial)?),
+            None => Ok(self.claim.found && partial.len() == 0),
+        }
+    }
+
+    /// The output has its name, and the run was stopped before it could say so.
+    fn go_on_named(
+        &mut self,
+        intent: Intent<'_>,
+        earlier: PreviousRun,
+        naming: Naming,
+    ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        let about = |e: io::Error| io_error(&e, format!("cannot write {}", self.scratch.journal.display()));
+        if intent.permission.resume {
+            self.check_fingerprint(intent, &earlier, &self.out)?;
+            let journal = self.claim.go_on(earlier.sound).map_err(about)?;
+            self.named = Some((naming, earlier.cleared));
+            return Ok(Some((journal, earlier.budget, earlier.records)));
+        }
+        self.claim.go_on(earlier.sound).map_err(about)?;
+        self.names().finish(naming, earlier.cleared)?;
+        self.claim.clear().map_err(about)?;
+        self.claim.found = false;
+        Ok(None)
+    }
+
+    fn check_fingerprint(&self, intent: Intent<'_>, earlier: &PreviousRun, made: &Path) -> Result<()> {
+        if earlier.fingerprint == *intent.fingerprint {
+            return Ok(());
+        }
+        let message = format!(
+            "{} was made by another plan (other input, options or version); --force without --resume starts again",
+            made.display()
+        );
+        Err(Error::new(Code::ResumeMismatch, message))
+    }
+
+    /// The journal of the partial output, if it is of this very plan and everything up to the first window is there.
+    fn resume(
+        &mut self,
+        intent: Intent<'_>,
+        earlier: PreviousRun,
+    ) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
+        self.check_fingerprint(intent, &earlier, &self.scratch.partial)?;
+        for (index, file) in intent.plan.files.iter().enumerate() {
+            if !self.is_whole(index as u32, file)? {
+                return Ok(None);
+            }
+        }
+        self.open_single()?;
+        let about = |e: io::Error| io_error(&e, format!("cannot read {}", self.scratch.journal.display()));
+        let journal = self.claim.go_on(earlier.sound).map_err(about)?;
+        // The windows of the earlier run are kept where they fit today's memory.
+        let budget = intent.budget;
+        let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
+        let memory = share.saturating_mul(budget.workers.into());
+        if memory > budget.memory {
+            return Ok(Some((journal, budget, earlier.records)));
+        }
+        Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
+    }
+
+    /// Whether a partial file has its planned length and begins as planned, which no foreign file does.
+    fn is_whole(&self, index: u32, planned: &OutFile) -> Result<bool> {
+        let path = self.path(index);
+        let Some(meta) = found(&path)? else { return Ok(false) };
+        if let Some(why) = scratch::suspicious(&meta) {
+            return Err(taken(&path, why));
+        }
+        if meta.len() != planned.len {
+            return Ok(false);
+        }
+        let about = |e: io::Error| io_error(&e, format!("cannot read {}", path.display()));
+        let file = scratch::open(&path, false).map_err(about)?;
+        let mut buffer = vec![0; planned.header.len().min(PIECE)];
+        let mut offset = 0;
+        for piece in planned.header.chunks(PIECE) {
+            let read = buffer.get_mut(..piece.len()).unwrap_or_default();
+            read_exact_at(&file, read, offset).map_err(about)?;
+            if read != piece {
+                return Ok(false);
+            }
+            offset += piece.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// A directory is cleared away only where everything in it is what a run of ours leaves.
+    fn check_partial(&self) -> Result<()> {
+        let ours = |name: &str| {
+            let planned = self.names.iter().any(|n| n == name);
+            let written = [".q4", ".f16", ".json", ".safetensors"].iter().any(|end| name.ends_with(end));
+            planned || written
+        };
+        let Ok(mut entries) = fs::read_dir(&self.scratch.partial) else { return Ok(()) };
+        let plain = |e: &fs::DirEntry| e.file_type().is_ok_and(|t| t.is_file());
+        if entries.all(|e| e.is_ok_and(|e| plain(&e) && e.file_name().to_str().is_some_and(ours))) {
+            return Ok(());
+        }
+        Err(taken(&self.scratch.partial, "holds files that are not ours"))
+    }
+
+    /// The names that must be free for what this run may do are free, and what it replaces leaves room for what stays.
+    fn check_names(&self) -> Result<()> {
+        let replaces = self.directory && found(&self.out)?.is_some_and(|old| old.is_dir());
+        if !replaces || is_empty(&self.out)? {
+            return Ok(());
+        }
+        if found(&self.scratch.replaced)?.is_some() {
+            return Err(taken(&self.scratch.replaced, "is in the way of the directory that is replaced"));
+        }
+        match Replaced::open(&self.out)? {
+            Some(replaced) => replaced.check_names(&self.out, &self.names),
+            None => Ok(()),
+        }
+    }
+
+    fn path(&self, file: u32) -> PathBuf {
+        match self.names.get(file as usize) {
+            Some(name) if self.directory => self.scratch.partial.join(name),
+            _ => self.scratch.partial.clone(),
+        }
+    }
+
+    /// Creates the partial files with their headers. Whatever fails, what was created is removed.
+    fn create(&mut self, intent: Intent<'_>) -> Result<Journal> {
+        let path = self.scratch.partial.clone();
+        let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
+        let begun = self.claim.begin(intent.fingerprint, &intent.budget).map_err(about);
+        let first = begun.and_then(|mut journal| {
+            let mode = found(&self.out)?.map_or(0o777, |old| mode(&old));
+            let file = match self.directory {
+                true => create_directory(&path, mode | 0o700).map(|()| None),
+                false => scratch::create(&path, mode & 0o666 | 0o600).map(Some),
+            };
+            match file {
+                Ok(file) => Ok((journal_created(&mut journal, &path).map_err(about), journal, file)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    Err(taken(&path, "appeared while this run began"))
+                }
+                Err(e) => Err(about(e)),
+            }
+        });
+        // Nothing was created under that name.
+        let (noted, journal, file) = first.inspect_err(|_| self.unclaim_begun())?;
+        self.single = file;
+        let filled = noted.and_then(|()| self.fill(intent.plan));
+        filled.inspect_err(|_| self.discard())?;
+        Ok(journal)
+    }
+
+    fn fill(&self, plan: &Plan) -> Result<()> {
+        sync_directory(parent(&self.out))?;
+        for (index, planned) in plan.files.iter().enumerate() {
+            let path = self.path(index as u32);
+            let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
+            let created = match &self.single {
+                Some(_) => None,
+                None => Some(scratch::create(&path, 0o666).map_err(about)?),
+            };
+            let Some(file) = self.single.as_ref().or(created.as_ref()) else { continue };
+            file.set_len(planned.len).map_err(about)?;
+            reserve(file, planned.len).map_err(about)?;
+            write_all_at(file, &planned.header, 0).map_err(about)?;
+            file.sync_all().map_err(about)?;
+        }
+        if self.directory { sync_directory(&self.scratch.partial) } else { Ok(()) }
+    }
+
+    fn open_single(&mut self) -> Result<()> {
+        if !self.directory {
+            self.single = Some(self.open(0)?);
+        }
+        Ok(())
+    }
+
+    fn open(&self, file: u32) -> Result<File> {
+        let path = self.path(file);
+        scratch::open(&path, true).map_err(|e| io_error(&e, format!("cannot write {}", path.display())))
+    }
+
+    /// Writes the bytes of a job, run after run. Any thread.
+    pub fn write(&self, write: &Write, mut bytes: &[u8]) -> Result<()> {
+        if self.named.is_some() {
+            return Ok(());
+        }
+        let opened = if self.single.is_none() { Some(self.open(write.file)?) } else { None };
+        let Some(file) = opened.as_ref().or(self.single.as_ref()) else { return Ok(()) };
+        for (offset, len) in write.region.runs() {
+            let (run, rest) = bytes.split_at(len as usize);
+            write_all_at(file, run, offset)
+                .map_err(|e| io_error(&e, format!("cannot write {}", self.scratch.partial.display())))?;
+            bytes = rest;
+        }
+        if self.single.is_none() {
+            self.dirty.lock().unwrap_or_else(|e| e.into_inner()).insert(write.file);
+        }
+        Ok(())
+    }
+
+    /// Brings everything that was written to the disk.
+    pub fn sync(&self) -> Result<()> {
+        let about = |e: io::Error| io_error(&e, format!("cannot write {}", self.scratch.partial.display()));
+        if let Some(file) = &self.single {
+            return file.sync_data().map_err(about);
+        }
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(|e| e.into_inner()));
+        for index in dirty {
+            self.open(index)?.sync_data().map_err(about)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the artefact its name, and removes what was needed until then.
+    pub fn commit(self) -> Result<()> {
+        match self.named {
+            Some((naming, cleared)) => self.names().finish(naming, cleared)?,
+            None => {
+                self.sync()?;
+                if self.directory {
+                    sync_directory(&self.scratch.partial)?;
+                }
+                self.names().give(&self.names, self.directory, self.force)?;
+            }
+        }
+        // Last of all: whoever is killed before this is finished by `--resume`.
+        self.names().release()
+    }
+
+    /// Removes everything that was written, unless it has its name already.
+    pub fn discard(&self) {
+        if self.named.is_none() {
+            self.clear();
+            let _ = fs::remove_file(&self.scratch.journal);
+        }
+    }
+
+    /// Removes the partial output, then what the journal says of it: a journal without an output is harmless, an output
+    /// without its journal would not be known again.
+    fn clear(&self) {
+        // What cannot be removed is found, and named, by the next run.
+        let partial = &self.scratch.partial;
+        let removed = match fs::symlink_metadata(partial) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(partial),
+            _ => fs::remove_file(partial),
+        };
+        if removed.is_ok() {
+            let _ = self.claim.clear();
+        }
+    }
+
+    /// Gives up the right to write, as it was found.
+    fn release(&self) {
+        if !self.claim.found {
+            let _ = fs::remove_file(&self.scratch.journal);
+        }
+    }
+
+    /// The same once the journal has been begun.
+    fn unclaim_begun(&self) {
+        let _ = self.claim.clear();
+        self.release();
+    }
+}
+
+fn journal_created(journal: &mut Journal, path: &Path) -> io::Result<()> {
+    journal.created(number(&fs::symlink_metadata(path)?))
+}
+
+/// The permission bits of what is replaced: its successor is as private from the first moment on.
+#[cfg(unix)]
+fn mode(old: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(old) & 0o777
+}
+
+#[cfg(not(unix))]
+fn mode(_: &Metadata) -> u32 {
+    0o777
+}
+
+fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    builder.create(path)
+}
+
+/// Takes the room on the disk at once, where the file system can: then writing finds it, and it cannot run out.
+fn reserve(file: &File, len: u64) -> io::Result<()> {
+    let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    match FileExt::allocate(file, len) {
+        Err(e) if refused.contains(&e.kind()) => Err(e),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs the gate of a rotation: source and plan compute the same logits, or nothing is written.
+
+use crate::args;
+use crate::drive::Resources;
+use crate::exit::no_thread;
+use crate::io::source::Source;
+use indicatif::{ProgressBar, ProgressStyle};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::job::Workspace;
+use quantoscope_core::model::config::Config;
+use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
+use quantoscope_core::plan::Plan;
+use quantoscope_core::report::EquivalenceView;
+use quantoscope_core::schedule::{Budget, schedule};
+use std::thread;
+
+/// Holds `plan` against its source. Nothing where nothing is rotated.
+pub fn check(
+    args: &args::EquivalenceArgs,
+    source: &Source,
+    plan: &Plan,
+    resources: Resources,
+    quiet: bool,
+) -> Result<Option<EquivalenceView>> {
+    let Some(conversion) = &plan.conversion else { return Ok(None) };
+    let (Some(rotated), Some(wish)) = (&conversion.rotation, conversion.recipe.rotate) else {
+        return Ok(None);
+    };
+    let config = Config::parse(source.checkpoint.config.as_deref().unwrap_or_default());
+    let passes = config.and_then(|config| {
+        let tokens = tokens(wish.seed, args.probe_tokens, config.vocab);
+        Ok((
+            ModelPass::source(&source.checkpoint, &tokens)?,
+            ModelPass::planned(&source.checkpoint, plan, &tokens)?,
+        ))
+    });
+    let (mut before, mut after) = match passes {
+        Ok(passes) => passes,
+        Err(e) if args.allow_unprobed => {
+            return Ok(Some(EquivalenceView::unprobed(rotated.elements, e.to_string())));
+        }
+        Err(e) => {
+            let message = format!(
+                "{}: the rotated model cannot be tried; --allow-unprobed writes it all the same",
+                e.detail().message
+            );
+            return Err(e.explained(Code::UnsupportedRotation, message));
+        }
+    };
+    let bar = spinner(quiet);
+    let both = thread::scope(|scope| {
+        let first = || run(&mut before, source, resources, &ProgressBar::hidden());
+        let other = thread::Builder::new().spawn_scoped(scope, first).map_err(|e| no_thread(&e))?;
+        let this = run(&mut after, source, resources, &bar);
+        let dead = |_| Err(Error::new(Code::Io, "the forward pass of the source ended before its time"));
+        other.join().unwrap_or_else(dead).and(this)
+    });
+    bar.finish_and_clear();
+    both?;
+    let found = compare_logits(&before, &after, args.probe_tokens, args.tolerance)?;
+    Ok(Some(EquivalenceView::probed(rotated.elements, found)))
+}
+
+fn spinner(quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new_spinner().with_style(ProgressStyle::default_spinner());
+    bar.set_message("Trying the rotated model on a few tokens");
+    bar
+}
+
+/// Runs a pass to its end.
+fn run(pass: &mut ModelPass, source: &Source, resources: Resources, bar: &ProgressBar) -> Result<()> {
+    let mut scratch = Workspace::default();
+    loop {
+        bar.tick();
+        let needs = pass.needs()?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let values: Result<Vec<Vec<f32>>> =
+            needs.iter().map(|need| values(need, source, resources, &mut scratch)).collect();
+        pass.feed(&values?)?;
+    }
+}
+
+fn values(
+    need: &TensorRequest,
+    source: &Source,
+    resources: Resources,
+    scratch: &mut Workspace,
+) -> Result<Vec<f32>> {
+    let too_large = || Error::new(Code::MemoryBudget, "a tensor does not fit this machine");
+    let len = need.plan.files.first().map_or(0, |f| f.len);
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| too_large())?];
+    // A layer's tensor is in memory whole anyway.
+    let budget = Budget { memory: u64::MAX, workers: 1 };
+    let mut inputs: Vec<Vec<u8>> = Vec::new();
+    for job in schedule(&need.plan, &budget)? {
+        inputs.resize_with(job.reads.len(), Vec::new);
+        for (read, buffer) in job.reads.iter().zip(&mut inputs) {
+            source.read(read.file, &read.region, buffer)?;
+        }
+        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+        let output = need.plan.outputs.first();
+        let named = |e: Error| match output {
+            Some(o) => untriable(e).map_element(|at| o.element(at)).of_tensor(&o.name),
+            None => e,
+        };
+        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(named)?;
+        let mut made = scratch.out.as_slice();
+        for (offset, run) in job.write.iter().flat_map(|w| w.region.runs()) {
+            let (part, rest) = made.split_at(run as usize);
+            bytes[offset as usize..][..part.len()].copy_from_slice(part);
+            made = rest;
+        }
+    }
+    let all = bytes.as_chunks::<4>().0.get(need.part.clone()).unwrap_or_default();
+    Ok(all.iter().map(|b| f32::from_le_bytes(*b)).collect())
+}
+
+/// A value that is no number is refused here whatever is allowed: every logit would be none.
+fn untriable(error: Error) -> Error {
+    match (error.code(), error.detail().element) {
+        (Code::NonFinite, Some(at)) => {
+            let message = "the value is NaN or infinite: a rotated model with it cannot be tried";
+            Error::new(Code::NonFinite, message).element(at)
+        }
+        _ => error,
+    }
+}
