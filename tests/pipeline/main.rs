@@ -23,6 +23,7 @@ mod refusals;
 mod rotated;
 mod rotated_windows;
 mod rotation_mistakes;
+mod runs;
 mod samples;
 mod support;
 mod totals;

@@ -3,7 +3,7 @@
 use crate::support::{gguf, make, plan, q4, reopen, report};
 use quantoscope_core::error::Error;
 use quantoscope_core::format::Container;
-use quantoscope_core::job::Tally;
+use quantoscope_core::metric::Tally;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::converted;
 use quantoscope_core::schedule::Budget;

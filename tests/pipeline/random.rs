@@ -5,7 +5,7 @@ use crate::support::{recipes, reopen, report};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::plan::{RowMap, convert, measure};
-use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
+use quantoscope_core::schedule::{Budget, Cursor, whole, windows_in};
 use quantoscope_core::tensor::Shape;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
@@ -77,18 +77,19 @@ proptest! {
             convert::plan(&world.checkpoint, &recipe, true).expect("a plan"),
             measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
         ] {
-            let jobs = match schedule_in(&plan, &budget, window) {
-                Ok(jobs) => jobs,
+            let (mut cursor, counted) = match Cursor::new(&plan, budget, window) {
+                Ok(begun) => begun,
                 Err(e) => {
                     prop_assert_eq!(windows_in(&plan, &budget, window), Err(e));
                     continue;
                 }
             };
             let (mut counts, mut cells) = (vec![0; plan.outputs.len()], vec![0; plan.outputs.len()]);
-            for job in jobs {
+            while let Some(job) = cursor.next_job(&plan) {
                 counts[job.output as usize] += 1;
                 cells[job.output as usize] += job.window.height() * job.window.width();
             }
+            prop_assert_eq!(&counted, &counts);
             prop_assert_eq!(windows_in(&plan, &budget, window), Ok(counts));
             for job in whole(&plan) {
                 cells[job.output as usize] -= job.window.height() * job.window.width();

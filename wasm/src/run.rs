@@ -12,15 +12,15 @@ use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::job::{Done, Job, Payload, Region, SpotCheckStats, Workspace};
+use quantoscope_core::job::{Done, Job, Payload, Region, Workspace};
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{self, CompareReport, CompareThreshold, ReportBuilder};
-use quantoscope_core::schedule::{Budget, schedule_in};
+use quantoscope_core::report::{self, CompareReport, CompareThreshold};
+use quantoscope_core::run;
+use quantoscope_core::schedule::{Budget, whole, windows_in};
 use serde::Serialize;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -64,20 +64,15 @@ pub struct Run {
 
 /// How far a run has come.
 struct PageRunState {
-    plan: Rc<Plan>,
+    run: run::Run<Rc<Plan>>,
     engine: Engine,
     budget: Budget,
     /// Bytes that a window reads and writes.
     window: u64,
-    /// Outputs that are not cut into windows yet.
-    next_output: usize,
-    queue: VecDeque<Job>,
     current: Option<Job>,
     inputs: Vec<Vec<u8>>,
     scratch: Workspace,
     payload: Payload,
-    collector: ReportBuilder,
-    made: SpotCheckStats,
 }
 
 #[derive(Serialize)]
@@ -122,45 +117,22 @@ impl Run {
         let engine = Engine::auto();
         let (budget, window) = affordable(&plan, engine)?;
         let state = PageRunState {
-            collector: ReportBuilder::new(&plan),
-            plan,
+            run: run::Run::new(plan, budget, window)?,
             engine,
             budget,
             window,
-            next_output: 0,
-            queue: VecDeque::new(),
             current: None,
             inputs: Vec::new(),
             scratch: Workspace::default(),
             payload: Payload::None,
-            made: SpotCheckStats::default(),
         };
         Ok(Run { purpose, state: Rc::new(RefCell::new(state)) })
     }
 }
 
 impl PageRunState {
-    /// Cuts outputs into windows one after the other: all windows of a large model would be a large list.
-    fn refill(&mut self) -> Result<()> {
-        while self.queue.is_empty() {
-            let index = self.next_output;
-            let Some(output) = self.plan.outputs.get(index) else { return Ok(()) };
-            self.next_output += 1;
-            let one = Plan {
-                outputs: vec![output.clone()],
-                files: Vec::new(),
-                conversion: None,
-                warnings: Vec::new(),
-            };
-            let jobs = schedule_in(&one, &self.budget, self.window)?;
-            self.queue.extend(jobs.map(|job| Job { output: index as u32, ..job }));
-        }
-        Ok(())
-    }
-
     fn advance(&mut self) -> Result<()> {
-        self.refill()?;
-        self.current = self.queue.pop_front();
+        self.current = self.run.next_job();
         let Some(job) = &self.current else { return Ok(()) };
         self.inputs.resize_with(job.reads.len(), Vec::new);
         for (buffer, read) in self.inputs.iter_mut().zip(&job.reads) {
@@ -170,19 +142,19 @@ impl PageRunState {
         Ok(())
     }
 
-    /// Takes in what came of a window; whether everything has to begin anew.
-    fn absorb(&mut self, job: &Job, done: Done) -> bool {
-        self.made.merge(&done.made);
-        if done.made.differing > 0 {
-            self.collector = ReportBuilder::new(&self.plan);
-            self.next_output = 0;
-            self.queue.clear();
-            self.payload = Payload::None;
-            return true;
-        }
+    /// Takes the result of a window. Returns true where the run has to start again without its device.
+    fn absorb(&mut self, job: &Job, done: Done) -> Result<bool> {
         self.payload = done.payload;
-        self.collector.absorb(job, done.measured);
-        false
+        if self.run.finish(job, done.measured, &done.made) {
+            return Ok(false);
+        }
+        self.payload = Payload::None;
+        self.run.restart(self.budget, self.window, Vec::new())?;
+        Ok(true)
+    }
+
+    fn name(&self, job: &Job) -> &str {
+        self.run.plan().outputs.get(job.output as usize).map_or("", |o| o.name.as_str())
     }
 
     fn payload(&self) -> &[u8] {
@@ -193,8 +165,9 @@ impl PageRunState {
         }
     }
 
-    fn run(&self) -> report::RunInfo {
-        let device = |o: &Offload| report::DeviceView::new(o.device().name(), self.made, o.ended());
+    fn info(&self) -> report::RunInfo {
+        let checked = self.run.spot_check();
+        let device = |o: &Offload| report::DeviceView::new(o.device().name(), checked, o.ended());
         report::RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
             engine: self.engine.name(),
@@ -217,9 +190,8 @@ async fn work(state: &RefCell<PageRunState>) -> Result<bool> {
     let done = engine.run(&job, &slices, &mut scratch).await;
     let mut state = state.borrow_mut();
     (state.inputs, state.scratch) = (inputs, scratch);
-    let name = state.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str());
-    let done = done.map_err(|e| e.of_tensor(name))?;
-    Ok(state.absorb(&job, done))
+    let done = done.map_err(|e| e.of_tensor(state.name(&job)))?;
+    state.absorb(&job, done)
 }
 
 #[wasm_bindgen]
@@ -228,15 +200,16 @@ impl Run {
     pub fn on(&self, device: &Device) -> Result<(), JsValue> {
         let mut state = self.state.borrow_mut();
         let engine = Engine::Device(device.offload());
-        (state.budget, state.window) = affordable(&state.plan, engine).or_problem()?;
-        state.engine = engine;
+        let (budget, window) = affordable(state.run.plan(), engine).or_problem()?;
+        state.run.restart(budget, window, Vec::new()).or_problem()?;
+        (state.budget, state.window, state.engine) = (budget, window, engine);
         Ok(())
     }
 
     /// Numbers of the kernels that the run would ask `device` for.
     pub fn kernels(&self, device: &Device) -> Result<Vec<usize>, JsValue> {
         let state = self.state.borrow();
-        let asked = asked(&state.plan, &state.budget).or_problem()?;
+        let asked = asked(state.run.plan());
         let numbered = device.kernels().enumerate();
         Ok(numbered.filter(|(_, k)| asked.contains(k)).map(|(index, _)| index).collect())
     }
@@ -249,7 +222,7 @@ impl Run {
     /// Bytes that all windows read together.
     pub fn total(&self) -> f64 {
         let state = self.state.borrow();
-        let spans = state.plan.outputs.iter().flat_map(|o| {
+        let spans = state.run.plan().outputs.iter().flat_map(|o| {
             let per_row = |d: quantoscope_core::DType, rows: u64| {
                 rows.checked_mul(o.grid.cols).and_then(|n| d.bytes_for(n)).unwrap_or(0) as f64
             };
@@ -269,7 +242,7 @@ impl Run {
         state.advance().or_problem()?;
         let Some(job) = &state.current else { return Ok(JsValue::UNDEFINED) };
         to_js(&JobView {
-            label: state.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str()),
+            label: state.name(job),
             reads: job
                 .reads
                 .iter()
@@ -305,7 +278,7 @@ impl Run {
     /// What is known now: the report of the command line.
     pub fn report(&self) -> Result<JsValue, JsValue> {
         let state = self.state.borrow();
-        let (plan, collector, run) = (&state.plan, &state.collector, state.run());
+        let (plan, collector, run) = (state.run.plan(), state.run.measurements(), state.info());
         match &self.purpose {
             Purpose::Look => to_js(&JobResult { report: report::stats(plan, collector, BINS), run }),
             Purpose::Rotated(preview) => {
@@ -329,14 +302,14 @@ fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
     let usual = Budget::default();
     if let Some(offload) = engine.device() {
         let window = offload.device().preferred_batch() as u64 * size_of::<f32>() as u64;
-        schedule_in(plan, &usual, window).map(drop)?;
+        windows_in(plan, &usual, window)?;
         return Ok((usual, window));
     }
     let small = Budget { memory: MEMORY, workers: 1 };
-    match schedule_in(plan, &small, WINDOW).map(drop) {
-        Ok(()) => Ok((small, WINDOW)),
+    match windows_in(plan, &small, WINDOW) {
+        Ok(_) => Ok((small, WINDOW)),
         Err(e) if e.code() == Code::MemoryBudget => {
-            schedule_in(plan, &usual, WINDOW).map(drop)?;
+            windows_in(plan, &usual, WINDOW)?;
             Ok((usual, WINDOW))
         }
         Err(e) => Err(e),
@@ -344,21 +317,16 @@ fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
 }
 
 /// The kernels that a plan's windows can use.
-fn asked(plan: &Plan, budget: &Budget) -> Result<Vec<Kernel>> {
+fn asked(plan: &Plan) -> Vec<Kernel> {
     let mut all = Vec::new();
-    let mut seen = None;
-    for job in schedule_in(plan, budget, u64::MAX)? {
-        // The windows of an output are alike.
-        if seen.replace(job.output) == Some(job.output) {
-            continue;
-        }
-        for kernel in job.device_tasks().flat_map(|making| kernels(&making)) {
+    for job in whole(plan) {
+        for kernel in job.device_tasks().flat_map(|task| kernels(&task)) {
             if !all.contains(&kernel) {
                 all.push(kernel);
             }
         }
     }
-    Ok(all)
+    all
 }
 
 fn too_large() -> Error {

@@ -6,17 +6,17 @@
 
 mod freivalds;
 mod measure;
+mod nonfinite;
 mod rounding;
 mod spot_check;
 mod steps;
-mod tally;
 mod tile;
 mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Histogram, Moments, Node, PairSums};
+use crate::metric::{ByteComparison, Measurements, Tally};
 use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
@@ -24,16 +24,15 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
 use measure::MetricCollector;
+use nonfinite::passed;
 use steps::Rotations;
-use tally::passed;
 use tile::{load, refused, tile_of, tiles};
 
 pub use crate::plan::{Axis, Op};
 pub use freivalds::LIMIT as ALGEBRA_LIMIT;
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
-pub use tally::Tally;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `count` runs of `run` bytes, `stride` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +92,7 @@ pub struct Write {
 }
 
 /// Rows and columns of an output's grid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Rows.
     pub rows: Range<u64>,
@@ -205,50 +204,6 @@ pub(crate) fn whole_rows(finish: OutputOp, ask: &MetricSet) -> bool {
         _ => None,
     };
     own.iter().chain(&ask.encodings).chain(&ask.identity).any(|e| e.needs_whole_rows())
-}
-
-/// Exact comparison of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ByteComparison {
-    /// Blocks (bytes for copies) that differ.
-    pub differing: u64,
-    /// Element at which the first differing block starts, row-major.
-    pub first: Option<u64>,
-    /// The encoding cannot take these values at all.
-    pub refused: bool,
-}
-
-impl ByteComparison {
-    /// Adds what another window found; the order of windows does not matter.
-    pub fn merge(&mut self, other: &ByteComparison) {
-        self.differing += other.differing;
-        self.refused |= other.refused;
-        self.first = match (self.first, other.first) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-}
-
-/// What a job measured: complete nodes of the fixed merge trees.
-#[derive(Clone, Debug, Default)]
-pub struct Measurements {
-    /// Moments of the source.
-    pub moments: Vec<Node<Moments>>,
-    /// Histogram of the source.
-    pub histogram: Option<Histogram>,
-    /// Error of the result, or of the candidate.
-    pub error: Vec<Node<PairSums>>,
-    /// Error of each asked encoding; an error where the encoding refuses the values.
-    pub encodings: Vec<Result<Vec<Node<PairSums>>, Error>>,
-    /// For each asked encoding, how it compares with the candidate's bytes.
-    pub identity: Vec<ByteComparison>,
-    /// For copies and transcodes with a candidate: whether the bytes are equal.
-    pub bytes: Option<ByteComparison>,
-    /// NaN and infinities among the plain floats that are written, where they are counted.
-    pub nonfinite: Tally,
-    /// Elements that differ from the candidate's by more than rounding, where that was asked for.
-    pub beyond_rounding: Tally,
 }
 
 /// Where a finished job's bytes are.
@@ -416,7 +371,7 @@ fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
 }
 
 fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
-    let mut measured = Measurements::default();
+    let mut measured = job.metrics.measurements(&job.grid);
     if let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) {
         let all = Window { rows: 0..job.window.height(), cols: 0..job.window.width() };
         measured.nonfinite = passed(job, &all, read.dtype, input)?;

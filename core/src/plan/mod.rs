@@ -20,6 +20,7 @@ mod thin_vec;
 
 use crate::dtype::DType;
 use crate::format::Container;
+use crate::metric::{MeasurementSpec, Measurements};
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe};
 use crate::rotation::Form;
@@ -303,6 +304,18 @@ pub struct MetricSet {
 }
 
 impl MetricSet {
+    /// Empty measurements of this set over `grid`.
+    pub fn measurements(&self, grid: &Grid) -> Measurements {
+        Measurements::new(&MeasurementSpec {
+            rows: grid.rows,
+            cols: grid.cols,
+            histogram: self.histogram,
+            encodings: self.encodings.len(),
+            identity: self.identity.len(),
+            row_floor: self.row_floor,
+        })
+    }
+
     /// Whether the values themselves are of interest, beyond the bytes made of them.
     pub fn measures(&self) -> bool {
         let listed = !self.encodings.is_empty() || !self.identity.is_empty();

@@ -18,7 +18,8 @@ use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{ConvertReport, EquivalenceView, ReportBuilder, RunInfo, converted};
+use quantoscope_core::report::{ConvertReport, EquivalenceView, RunInfo, converted};
+use quantoscope_core::run::PlanMeasurements;
 use quantoscope_core::schedule::{Budget, schedule};
 use std::path::Path;
 use std::process::ExitCode;
@@ -122,7 +123,7 @@ pub fn resources(args: &QuantizeArgs, recipe: &Recipe) -> Result<Resources> {
 fn report<'a>(
     source: &'a Source,
     plan: &'a Plan,
-    collected: Option<&'a ReportBuilder>,
+    collected: Option<&'a PlanMeasurements>,
 ) -> Result<ConvertReport<'a>> {
     let none = || Error::new(Code::Io, "the plan is not one of a conversion");
     converted(&source.checkpoint, plan, collected).ok_or_else(none)
@@ -173,7 +174,7 @@ fn write(
     resources.budget = begun.budget;
     let artefact = begun.artefact;
     let progress = Progress::new(plan, verb(plan), args.events || args.json);
-    let announce = |index: usize, collected: &ReportBuilder| {
+    let announce = |index: usize, collected: &PlanMeasurements| {
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };
