@@ -5,6 +5,7 @@ mod adapters_refused;
 mod budgets;
 mod devices;
 mod encoding_errors;
+mod engine_select;
 mod families;
 mod figures;
 mod forward;
