@@ -45,7 +45,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         // GGUF cannot hold F64 that is kept in other containers than it, and refuses nothing else of these.
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let first = run(&plan, &[&world], Budget::default()).expect("a run");
         let totals = plan.conversion.as_ref().expect("a conversion").totals;
         prop_assert_eq!(totals.total_bytes_out, first.files.iter().map(|f| f.len() as u64).sum::<u64>());
@@ -74,7 +74,7 @@ proptest! {
     ) {
         let budget = Budget { memory, workers: 1 };
         for plan in [
-            convert::plan(&world.checkpoint, &recipe, true).expect("a plan"),
+            convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan"),
             measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
         ] {
             let jobs = match schedule_in(&plan, &budget, window) {

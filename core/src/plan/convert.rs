@@ -3,21 +3,20 @@
 use super::importance::ImportancePlanner;
 use super::metadata::ROTATION;
 use super::rotate::{AppliedRotation, RotationPlanner};
+use super::source_tensors::TensorNames;
 use super::{
-    Conversion, FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, RowMap,
-    Segment, Side, ThinVec, Totals, metadata,
+    Conversion, FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment,
+    Side, Totals, metadata,
 };
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::limits::MAX_Q4_INDEX;
 use crate::format::{Checkpoint, Container, LayoutTensor, Warning, gguf, q4, safetensors};
-use crate::model::tensor_role::{TensorRole, role};
-use crate::quant::{Encoding, ImportanceUse};
 use crate::recipe::presets::Preset;
 use crate::recipe::select::{TypeChoices, type_choices};
-use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
-use crate::tensor::{MetaValue, Shape, TensorInfo};
+use crate::recipe::{Action, Decision, Recipe, SharedText};
+use crate::tensor::{MetaValue, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -25,13 +24,15 @@ use alloc::vec;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
-/// Plans what `recipe` makes of `checkpoint`. With `measure`, the error of every encoded tensor is asked for.
-pub fn plan(checkpoint: &Checkpoint, recipe: &Recipe, measure: bool) -> Result<Plan> {
-    weighted(checkpoint, recipe, None, measure)
-}
-
-/// The same with an importance matrix, which steers whatever is searched for.
-pub fn weighted(
+/// Plans the conversion of `checkpoint` by `recipe`. `imatrix` weights the scale searches; with `measure`, the error of
+/// every encoded tensor is measured.
+///
+/// # Errors
+///
+/// `usage` if the recipe contradicts itself or its target, `empty` if there are no tensors, `unsupported_dtype`,
+/// `requantize` or `needs_importance` if a tensor cannot be encoded so, `unsupported_rotation` if the rotation is not
+/// exact, and the errors of the target's layout.
+pub fn plan(
     checkpoint: &Checkpoint,
     recipe: &Recipe,
     imatrix: Option<&Imatrix>,
@@ -43,7 +44,7 @@ pub fn weighted(
     }
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let checkpoint = untied.as_ref().unwrap_or(original);
-    let known = names(checkpoint);
+    let known = TensorNames::of(checkpoint);
     let wanted = type_choices(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(aim_warnings(recipe, &wanted, imatrix.is_some()));
@@ -78,9 +79,9 @@ pub fn weighted(
         Container::LatticeQ4 => (q4_files(checkpoint, recipe, &mut outputs, &mut warnings)?, true),
     };
     warnings.extend(metadata::lost(checkpoint, recipe.to));
-    let totals = totals(checkpoint, &outputs, &files)?;
+    let totals = Totals::of(checkpoint, &outputs, &files)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
-        warnings.push(warning("nothing_quantized", "no tensor is quantized by this plan"));
+        warnings.push(Warning::new("nothing_quantized", "no tensor is quantized by this plan"));
     }
     let importance = weighing.importance();
     let conversion =
@@ -104,20 +105,16 @@ fn untied(checkpoint: &Checkpoint, recipe: &Recipe, imatrix: Option<&Imatrix>) -
     super::rotate::untied(checkpoint, wish).map(Some)
 }
 
-pub(super) fn warning(code: &'static str, message: impl Into<String>) -> Warning {
-    Warning { code, message: message.into() }
-}
-
 /// What is odd about what a recipe finds in a model.
 fn aim_warnings(recipe: &Recipe, choices: &TypeChoices, weighted: bool) -> Vec<Warning> {
     let unused = recipe.overrides.iter().zip(&choices.found).filter(|(_, n)| **n == 0);
     let mut warnings: Vec<Warning> = unused
-        .map(|(o, _)| warning("unused_override", format!("--tensor-type {} finds no tensor", o.pattern)))
+        .map(|(o, _)| Warning::new("unused_override", format!("--tensor-type {} finds no tensor", o.pattern)))
         .collect();
     if recipe.preset == Some(Preset::Q2_K_S) && !weighted {
         let message =
             "q2_k_s serves badly without an importance matrix (--imatrix); llama-quantize refuses it";
-        warnings.push(warning("importance_wanted", message));
+        warnings.push(Warning::new("importance_wanted", message));
     }
     if choices.fallbacks > 0 {
         let message = format!(
@@ -125,53 +122,22 @@ fn aim_warnings(recipe: &Recipe, choices: &TypeChoices, weighted: bool) -> Vec<W
             choices.fallbacks,
             choices.choices.len()
         );
-        warnings.push(warning("fallback", message));
+        warnings.push(Warning::new("fallback", message));
     }
     warnings
 }
 
 /// An 8-bit float with a scale tensor beside it is not the weight: decoding it alone would be silently wrong.
-fn refuse_scaled(names: &BTreeSet<&str>, tensor: &TensorInfo) -> Result<()> {
-    match unscaled(names, tensor) {
+fn refuse_scaled(names: &TensorNames<'_>, tensor: &TensorInfo) -> Result<()> {
+    match names.missing_scale(tensor) {
         Some(message) => Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name)),
         None => Ok(()),
     }
 }
 
-/// The names of a checkpoint's tensors, for [`unscaled`].
-pub(super) fn names(checkpoint: &Checkpoint) -> BTreeSet<&str> {
-    checkpoint.tensors.iter().map(|t| t.name.as_str()).collect()
-}
-
-/// Says so where `tensor` is an 8-bit float whose scale is another tensor.
-pub(super) fn unscaled(names: &BTreeSet<&str>, tensor: &TensorInfo) -> Option<String> {
-    if !matches!(tensor.dtype, DType::F8_E4M3 | DType::F8_E5M2) {
-        return None;
-    }
-    // Names that begin alike stand together in the set, so the first one from here on tells.
-    let prefix = format!("{}_scale", tensor.name);
-    let scale = names.range(prefix.as_str()..).next().filter(|n| n.starts_with(&prefix))?;
-    Some(format!("{} needs its scale {scale:?}, which is not applied yet", tensor.dtype))
-}
-
-/// The operand that is all of `tensor`.
-pub(super) fn operand(side: Side, index: usize, tensor: &TensorInfo) -> Operand {
-    Operand {
-        side,
-        tensor: index as u32,
-        file: tensor.file,
-        at: tensor.bytes.start,
-        dtype: tensor.dtype,
-        row: 0,
-        columns: None,
-        map: RowMap::Identity,
-        ops: ThinVec::new(),
-    }
-}
-
 /// The output for one tensor; its place is filled in by the container.
 pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, measure: bool) -> Output {
-    let mut from = operand(Side::Source, index, tensor);
+    let mut from = Operand::whole(Side::Source, index, tensor);
     let mut grid = Grid::of(&tensor.shape);
     let (dtype, finish) = match decision.action {
         Action::Copy => {
@@ -185,14 +151,13 @@ pub(super) fn output(index: usize, tensor: &TensorInfo, decision: Decision, meas
         Action::Encode(encoding) => (encoding.dtype(), OutputOp::Encode(encoding)),
     };
     let error = measure && matches!(finish, OutputOp::Encode(_));
-    let piece = Segment { rows: 0..grid.rows, from, against: None, importance: None, gain: None, op: finish };
     Output {
         name: tensor.name.clone(),
         dtype,
         shape: tensor.shape.clone(),
         grid,
         place: None,
-        segments: piece.into(),
+        segments: Segment::whole(grid, from, finish).into(),
         metrics: MetricSet { error, ..MetricSet::default() },
         reason: decision.reason,
     }
@@ -279,10 +244,12 @@ fn q4_files(
     let made_by = recipe.rotate.map(|_| metadata::recipe_json(recipe));
     let index = q4::index_json_by(&entries, turned.or(checkpoint.q4_seed), made_by.as_deref());
     check_index(index.len() as u64)?;
-    literal(&mut files, "quantize_index.json", index);
+    files.push(OutFile::literal("quantize_index.json", index));
     match &metadata::config(checkpoint, recipe)? {
-        Some(config) => literal(&mut files, "config.json", config.clone()),
-        None => warnings.push(warning("no_config", "no config.json beside the input, so none is written")),
+        Some(config) => files.push(OutFile::literal("config.json", config.clone())),
+        None => {
+            warnings.push(Warning::new("no_config", "no config.json beside the input, so none is written"))
+        }
     }
     Ok(files)
 }
@@ -298,10 +265,6 @@ fn check_index(bytes: u64) -> Result<()> {
         return Err(Error::new(Code::HeaderTooLarge, message).in_file("quantize_index.json"));
     }
     Ok(())
-}
-
-pub(super) fn literal(files: &mut Vec<OutFile>, name: &str, bytes: Vec<u8>) {
-    files.push(OutFile { name: name.into(), len: bytes.len() as u64, header: bytes });
 }
 
 /// lattice's file name for a tensor, made unique: names may collide after sanitising, also where a file system
@@ -334,11 +297,6 @@ pub fn config(checkpoint: &Checkpoint, plan: &Plan) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The operand that is all of a source's tensor.
-pub fn whole(index: usize, tensor: &TensorInfo) -> Operand {
-    operand(Side::Source, index, tensor)
-}
-
 /// Makes a plan of one safetensors file a folder that loaders of Hugging Face's layout read: with the configuration as it
 /// is after the plan, and `others` as they are.
 pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<OutFile>) -> Result<()> {
@@ -346,79 +304,11 @@ pub fn in_folder(checkpoint: &Checkpoint, plan: &mut Plan, others: Vec<OutFile>)
     let Some(weights) = plan.files.first_mut() else { return Ok(()) };
     weights.name = "model.safetensors".into();
     if let Some(config) = metadata::config(checkpoint, &conversion.recipe)? {
-        literal(&mut plan.files, "config.json", config);
+        plan.files.push(OutFile::literal("config.json", config));
     }
     plan.files.extend(others);
     conversion.directory = true;
-    conversion.totals.total_bytes_out = sum(plan.files.iter().map(|f| f.len))?;
+    let Totals { total_bytes_out, .. } = Totals::of(checkpoint, &plan.outputs, &plan.files)?;
+    conversion.totals.total_bytes_out = total_bytes_out;
     Ok(())
-}
-
-/// A sum that a hostile file cannot make wrap.
-pub(super) fn sum(mut sizes: impl Iterator<Item = u64>) -> Result<u64> {
-    let overflow = || Error::new(Code::Overflow, "the sizes of this plan do not fit 64 bits");
-    sizes.try_fold(0_u64, u64::checked_add).ok_or_else(overflow)
-}
-
-pub(super) fn totals(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
-    let mut read: BTreeSet<u32> = BTreeSet::new();
-    for piece in outputs.iter().flat_map(|o| &o.segments) {
-        read.insert(piece.from.tensor);
-    }
-    let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
-    let total_bytes_in = sum(read.iter().map(span))?;
-    let total_bytes_out = sum(files.iter().map(|f| f.len))?;
-    let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;
-    let stored = sum(outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
-    let weights = sum(outputs.iter().map(|o| o.shape.numel()))?;
-    let over = |a: u64, b: u64| (a != 0 && b != 0).then(|| a as f64 / b as f64);
-    Ok(Totals {
-        total_bytes_in,
-        source_file_bytes: sum(checkpoint.files.iter().map(|f| f.len))?,
-        total_bytes_out,
-        tensor_bytes_out: stored,
-        planned_quantized: quantized,
-        kept: outputs.len() as u64 - quantized,
-        ratio: over(total_bytes_in, total_bytes_out),
-        bits_per_weight: over(stored, weights).map(|r| r * 8.0),
-    })
-}
-
-/// Whether a tensor holds weights that an encoding could be measured on.
-pub(super) fn measurable(tensor: &TensorInfo) -> bool {
-    tensor.dtype.kind() != DTypeKind::Integer && crate::quant::decoder(tensor.dtype).is_some()
-}
-
-/// Why a tensor is only measured.
-pub(super) fn measured_reason(name: &str, shape: &Shape) -> Reason {
-    let role = role(name, shape);
-    let code = match role {
-        TensorRole::Weight => "weight",
-        TensorRole::Embedding => "embedding",
-        TensorRole::Output => "output",
-        TensorRole::Norm => "norm",
-        TensorRole::Bias => "bias",
-        TensorRole::Router => "router",
-        TensorRole::Positional => "positional",
-        TensorRole::Conv => "conv",
-        TensorRole::Vector => "vector",
-        TensorRole::Other => "not_a_weight",
-    };
-    Reason { code, text: "".into() }
-}
-
-/// The encodings of a sweep when none are named: every block type that can be written without an importance row.
-pub fn sweep_encodings() -> Vec<Encoding> {
-    every_encoding().into_iter().filter(|e| e.importance() != ImportanceUse::Required).collect()
-}
-
-/// The same where there is an importance matrix: every block type that can be written.
-pub fn every_encoding() -> Vec<Encoding> {
-    let mut all: Vec<Encoding> = DType::ALL
-        .iter()
-        .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
-        .map(|&d| Encoding::Type(d))
-        .collect();
-    all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
-    all
 }

@@ -7,7 +7,7 @@
 
 use super::replay::recorded;
 use super::rotate::{RotationPlanner, UNTOUCHED, untied};
-use super::{Conversion, OutFile, Output, Plan, convert};
+use super::{Conversion, OutFile, Output, Plan, Totals, Warning, convert};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
@@ -70,18 +70,18 @@ pub fn plan(
     let mut warnings = adapter.warnings.clone();
     if told.tensors == 0 {
         let message = "no module of this adapter has a part in the rotation: it stays what it is";
-        warnings.push(convert::warning("nothing_rotated", message));
+        warnings.push(Warning::new("nothing_rotated", message));
     }
     if let Some(name) = named {
         let message = format!(
             "{CONFIG} still names {name:?}, as it was; the adapter fits that model only once it is rotated so"
         );
-        warnings.push(convert::warning("base_not_renamed", message));
+        warnings.push(Warning::new("base_not_renamed", message));
     }
     convert::look_for_nonfinite(recipe, &mut outputs);
     let mut files = convert::safetensors_file(adapter, recipe, Some(&told), &mut outputs)?;
     files.iter_mut().for_each(|f| f.name = WEIGHTS.into());
-    convert::literal(&mut files, CONFIG, config.to_vec());
+    files.push(OutFile::literal(CONFIG, config.to_vec()));
     files.extend(others);
     let conversion = conversion(adapter, recipe, &outputs, &files, told)?;
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
@@ -100,7 +100,7 @@ fn conversion(
         directory: true,
         importance: None,
         rotation: Some(told),
-        totals: convert::totals(adapter, outputs, files)?,
+        totals: Totals::of(adapter, outputs, files)?,
     })
 }
 

@@ -1,7 +1,6 @@
 //! What a conversion's file says beside its tensors: what the source said, and how the file was made.
 
 use super::Warning;
-use super::convert::warning;
 use super::rotate::AppliedRotation;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -65,7 +64,7 @@ pub(super) fn of_gguf(
         _ => {
             let message = "the tensors keep their own names and no tokenizer is written: \
                            this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
-            warnings.push(warning("not_runnable", message));
+            warnings.push(Warning::new("not_runnable", message));
             named(checkpoint)
         }
     };
@@ -108,7 +107,7 @@ pub(super) fn lost(checkpoint: &Checkpoint, to: Container) -> Option<Warning> {
     let n = checkpoint.metadata.0.len();
     let message = format!("{n} metadata values of the GGUF (configuration, tokenizer) are not carried over");
     let lost = checkpoint.container == Container::Gguf && to != Container::Gguf && n > 0;
-    lost.then(|| warning("metadata_left_out", message))
+    lost.then(|| Warning::new("metadata_left_out", message))
 }
 
 /// `general.*` for a checkpoint that has no GGUF metadata of its own.

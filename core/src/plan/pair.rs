@@ -1,8 +1,7 @@
 //! Plans that hold two checkpoints against each other: `compare` by value, `verify` by byte.
 
-use super::convert::{measurable, measured_reason, names, operand, unscaled};
-use super::importance::ImportancePlanner;
-use super::{Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side};
+use super::source_tensors::{TensorNames, is_measurable, role_reason};
+use super::{Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side};
 use crate::dtype::{DType, DTypeKind};
 use crate::float::Spacing;
 use crate::format::imatrix::Imatrix;
@@ -56,13 +55,9 @@ pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
     pair(reference, candidate, None, &|from, to| Ok((ask(from, to), OutputOp::Measure)))
 }
 
-/// Plans to encode `source` again, and to hold the bytes against those of `artefact`.
-pub fn verify(source: &Checkpoint, artefact: &Checkpoint) -> Pairing {
-    weighted_verify(source, artefact, None)
-}
-
-/// The same with the importance matrix that the artefact was made with.
-pub fn weighted_verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Pairing {
+/// Plans the comparison of `artefact`, byte by byte, with `source` encoded again. `imatrix` is the importance matrix that
+/// it was made with.
+pub fn verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Pairing {
     pair(source, artefact, imatrix, &|from, to| {
         if from == to {
             return Ok((MetricSet::default(), OutputOp::Copy));
@@ -158,7 +153,7 @@ struct Builder<'a> {
     findings: Vec<Finding>,
     used: [BTreeSet<usize>; 2],
     /// The names on each side, to find scales by.
-    names: [BTreeSet<&'a str>; 2],
+    names: [TensorNames<'a>; 2],
     weighing: ImportancePlanner<'a>,
 }
 
@@ -176,7 +171,7 @@ impl<'a> Builder<'a> {
             outputs: Vec::new(),
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
-            names: [names(reference), names(candidate)],
+            names: [TensorNames::of(reference), TensorNames::of(candidate)],
             weighing: ImportancePlanner::new(imatrix),
         }
     }
@@ -204,8 +199,8 @@ impl<'a> Builder<'a> {
         }
         self.push(Match {
             name: a.name.clone(),
-            reference: (index, operand(Side::Source, index, a)),
-            candidate: (other, operand(Side::Candidate, other, b)),
+            reference: (index, Operand::whole(Side::Source, index, a)),
+            candidate: (other, Operand::whole(Side::Candidate, other, b)),
             shape_of: Side::Source,
         });
     }
@@ -268,7 +263,7 @@ impl<'a> Builder<'a> {
                 self.findings.push(finding("shape_mismatch", &partner.name, detail));
                 continue;
             }
-            let mut mine = operand(side, index, tensor);
+            let mut mine = Operand::whole(side, index, tensor);
             mine.row = place.saturating_mul(partner.shape.rows());
             if let Some(head) = source.rotary_heads {
                 if tensor.shape.axes().len() < 2 {
@@ -281,8 +276,10 @@ impl<'a> Builder<'a> {
             if source.add != 0.0 {
                 mine.ops.push(Op::Add(source.add));
             }
-            let theirs =
-                (other, operand(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner));
+            let theirs = (
+                other,
+                Operand::whole(if slot == 1 { Side::Source } else { Side::Candidate }, other, partner),
+            );
             let mine = (index, mine);
             let (reference, candidate) = if slot == 1 { (theirs, mine) } else { (mine, theirs) };
             let shape_of = if slot == 1 { Side::Source } else { Side::Candidate };
@@ -300,13 +297,15 @@ impl<'a> Builder<'a> {
         if a.dtype.kind() == DTypeKind::Integer && a.dtype == b.dtype {
             return self.push_bytes(&m, a);
         }
-        if let Some(bad) = [a, b].into_iter().find(|t| !measurable(t)) {
+        if let Some(bad) = [a, b].into_iter().find(|t| !is_measurable(t)) {
             let detail = format!("{} cannot be decoded", bad.dtype);
             self.findings.push(finding("unsupported_dtype", &m.name, detail));
             return;
         }
         // Both sides stored alike are alike without their scales too.
-        let scale = |(set, t)| unscaled(set, t).filter(|_| a.dtype != b.dtype);
+        let scale = |(names, t): (&TensorNames<'_>, &TensorInfo)| {
+            names.missing_scale(t).filter(|_| a.dtype != b.dtype)
+        };
         if let Some(detail) = self.names.iter().zip([a, b]).find_map(scale) {
             self.findings.push(finding("unsupported_dtype", &m.name, detail));
             return;
@@ -331,7 +330,7 @@ impl<'a> Builder<'a> {
         }
         let shaped = if m.shape_of == Side::Source { a } else { b };
         let grid = Grid::of(&shaped.shape);
-        let reason = measured_reason(&m.name, &shaped.shape);
+        let reason = role_reason(&m.name, &shaped.shape);
         let mut output = Output {
             name: m.name,
             dtype: b.dtype,
@@ -339,12 +338,8 @@ impl<'a> Builder<'a> {
             grid,
             place: None,
             segments: Segment {
-                rows: 0..grid.rows,
-                from: m.reference.1,
                 against: Some(m.candidate.1.into()),
-                importance: None,
-                gain: None,
-                op: finish,
+                ..Segment::whole(grid, m.reference.1, finish)
             }
             .into(),
             metrics: ask,
@@ -359,7 +354,6 @@ impl<'a> Builder<'a> {
     /// Integers are no weights: they are equal byte for byte or they are not.
     fn push_bytes(&mut self, m: &Match, a: &TensorInfo) {
         let grid = Grid { rows: 1, cols: a.bytes.len() };
-        let as_bytes = |o: &Operand| Operand { dtype: DType::U8, ..o.clone() };
         self.outputs.push(Output {
             name: m.name.clone(),
             dtype: a.dtype,
@@ -367,16 +361,12 @@ impl<'a> Builder<'a> {
             grid,
             place: None,
             segments: Segment {
-                rows: 0..1,
-                from: as_bytes(&m.reference.1),
-                against: Some(as_bytes(&m.candidate.1).into()),
-                importance: None,
-                gain: None,
-                op: OutputOp::Copy,
+                against: Some(m.candidate.1.as_bytes().into()),
+                ..Segment::whole(grid, m.reference.1.as_bytes(), OutputOp::Copy)
             }
             .into(),
             metrics: MetricSet::default(),
-            reason: measured_reason(&m.name, &a.shape),
+            reason: role_reason(&m.name, &a.shape),
         });
     }
 
@@ -398,7 +388,7 @@ impl<'a> Builder<'a> {
             self.findings.push(Finding { kind: "no_overlap", tensor: None, detail });
         }
         self.findings.sort();
-        let plan = Plan { outputs: self.outputs, files: Vec::new(), conversion: None, warnings: Vec::new() };
+        let plan = Plan::of_measurements(self.outputs, Vec::new());
         Pairing { plan, findings: self.findings }
     }
 }

@@ -4,12 +4,10 @@
 //! in, turned on the side that lies on the stream. Where they are not, or no exact rotation of the model exists, every row is
 //! turned by itself without any gain: a preview of the encoding, not of a model.
 
-use super::convert::{names, sweep_encodings, unscaled};
-use super::measure::{LOOK, compared_sweep, measurable_axis};
+use super::measure::{DETAILS_WEIGHTS, sweep, sweep_encodings};
 use super::rotate::{RotationPlanner, stream_form};
-use super::{
-    Axis, Grid, Op, Operand, Output, OutputOp, Plan, RotationOp, Segment, Side, Warning, convert, sample,
-};
+use super::source_tensors::TensorNames;
+use super::{Axis, Grid, Op, Operand, Output, OutputOp, Plan, RotationOp, Segment, Side, Warning, sample};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::family::rules;
@@ -99,16 +97,17 @@ pub fn preview(
     wishes: &[RotationOptions],
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Preview> {
-    let mut plan = compared_sweep(checkpoint, encodings, wanted)?;
+    let mut plan = sweep(checkpoint, encodings, None, wanted)?;
+    plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
     let mut frames = vec![Vec::new(); plan.outputs.len()];
-    let names_of_all = names(checkpoint);
+    let names = TensorNames::of(checkpoint);
     for wish in wishes {
         let way = way(checkpoint, wish, &mut plan.warnings);
         for (slot, frames) in frames.iter_mut().enumerate() {
             let Some(plain) = plan.outputs.get(slot) else { continue };
             let index = plain.segments.first().map_or(0, |p| p.from.tensor as usize);
             let Some(tensor) = checkpoint.tensors.get(index) else { continue };
-            let turned = match unscaled(&names_of_all, tensor) {
+            let turned = match names.missing_scale(tensor) {
                 Some(_) => Err("its scale is another tensor".to_string()),
                 None => way.turned(wish, index, tensor),
             };
@@ -137,8 +136,8 @@ pub fn tensor_details(checkpoint: &Checkpoint, index: usize, wishes: &[RotationO
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
     let mut seen = preview(checkpoint, &sweep_encodings(), wishes, &|t| core::ptr::eq(t, tensor))?;
-    if tensor.shape.numel() > LOOK {
-        sample(&mut seen.plan, LOOK / tensor.shape.cols().max(1));
+    if tensor.shape.numel() > DETAILS_WEIGHTS {
+        sample(&mut seen.plan, DETAILS_WEIGHTS / tensor.shape.cols().max(1));
     }
     Ok(seen)
 }
@@ -171,7 +170,7 @@ fn way<'a>(
         "{}: {short}, so rows are turned by themselves (input side, gains not folded), a preview of the encoding only: {because}",
         name(wish)
     );
-    warnings.push(Warning { code: "not_by_rules", message });
+    warnings.push(Warning::new("not_by_rules", message));
     PreviewMethod::Rows(wish.block.map_or(Form::Full, Form::Block))
 }
 
@@ -215,15 +214,15 @@ impl PreviewMethod<'_> {
 
 /// Every row turned as it stands.
 fn row_by_row(form: Form, seed: u64, index: usize, tensor: &TensorInfo) -> Result<RotatedTensorPlan> {
-    let len = measurable_axis(tensor)
-        .ok_or_else(|| Error::new(Code::UnsupportedRotation, "a vector, which is on no side of a product"))?;
+    if tensor.shape.axes().len() < 2 {
+        return Err(Error::new(Code::UnsupportedRotation, "a vector, which is on no side of a product"));
+    }
+    let len = tensor.shape.cols();
     // Says so where there is no such matrix.
     Rotation::new(len, form, seed)?;
     let grid = Grid::of(&tensor.shape);
     let turn = RotationOp { axis: Axis::In, at: 0, len, form, seed };
-    let from =
-        Operand { ops: vec![Op::Rotate(turn)].into(), ..convert::operand(Side::Source, index, tensor) };
-    let finish = OutputOp::Measure;
-    let piece = Segment { rows: 0..grid.rows, from, against: None, importance: None, gain: None, op: finish };
-    Ok(RotatedTensorPlan { grid, pieces: vec![piece], folded: false })
+    let from = Operand { ops: vec![Op::Rotate(turn)].into(), ..Operand::whole(Side::Source, index, tensor) };
+    let segments = vec![Segment::whole(grid, from, OutputOp::Measure)];
+    Ok(RotatedTensorPlan { grid, pieces: segments, folded: false })
 }

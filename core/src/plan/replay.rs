@@ -1,6 +1,6 @@
 //! Plans that make a rotated artefact again and hold it against what stands: its own recipe says how.
 
-use super::convert::{self, operand};
+use super::convert;
 use super::pair::{Finding, Pairing};
 use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side};
 use crate::dtype::DType;
@@ -33,7 +33,7 @@ pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
 
 /// Plans to make `artefact` of `source` again by `recipe`, and to hold bytes against bytes.
 pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Result<Pairing> {
-    let made = convert::plan(source, recipe, false)?;
+    let made = convert::plan(source, recipe, None, false)?;
     let mut there: BTreeMap<&str, (usize, &TensorInfo)> =
         artefact.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), (i, t))).collect();
     let (mut outputs, mut findings) = (Vec::new(), Vec::new());
@@ -63,7 +63,7 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Re
         findings.push(Finding { kind: "no_overlap", tensor: None, detail });
     }
     findings.sort();
-    let plan = Plan { outputs, files: Vec::new(), conversion: None, warnings: made.warnings };
+    let plan = Plan::of_measurements(outputs, made.warnings);
     Ok(Pairing { plan, findings })
 }
 
@@ -96,7 +96,7 @@ fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
     output.metrics =
         MetricSet { error: !identity.is_empty(), identity: identity.into(), ..MetricSet::default() };
     let against = |piece: &Segment| {
-        let all = operand(Side::Candidate, index, tensor);
+        let all = Operand::whole(Side::Candidate, index, tensor);
         let dtype = if finish == OutputOp::Copy { DType::U8 } else { tensor.dtype };
         Operand { row: piece.rows.start, dtype, ..all }
     };

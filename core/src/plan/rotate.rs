@@ -1,6 +1,5 @@
 //! Turns what a conversion writes: the rules of the family, as steps on every tensor.
 
-use super::convert::{operand, warning};
 use super::{Axis, Grid, Op, Operand, Output, OutputOp, RotationOp, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -185,7 +184,7 @@ impl<'a> RotationPlanner<'a> {
                 "{} tensors that predict further tokens (MTP) are left out: they do not fit a rotated stream",
                 told.left_out.len()
             );
-            warnings.push(warning("more_tokens_left_out", message));
+            warnings.push(Warning::new("more_tokens_left_out", message));
         }
         Ok(told)
     }
@@ -265,16 +264,13 @@ impl<'a> RotationPlanner<'a> {
         finish: OutputOp,
     ) -> Result<Vec<Segment>> {
         let gain = steps.gain.map(|(index, plus)| self.gain(index, plus)).transpose()?.map(Into::into);
-        let mut from = operand(Side::Source, at, tensor);
+        let mut from = Operand::whole(Side::Source, at, tensor);
         from.ops = steps.ops.into();
         let slab = steps.slab.max(1);
         let piece = |first: u64| Segment {
             rows: first..(first + slab).min(steps.grid.rows),
-            from: Operand { row: first, ..from.clone() },
-            against: None,
-            importance: None,
             gain: gain.clone(),
-            op: finish,
+            ..Segment::whole(steps.grid, Operand { row: first, ..from.clone() }, finish)
         };
         Ok((0..steps.grid.rows).step_by(slab as usize).map(piece).collect())
     }
@@ -307,7 +303,7 @@ impl<'a> RotationPlanner<'a> {
 
     fn gain(&self, index: usize, plus: f64) -> Result<Operand> {
         let tensor = self.tensors.get(index).ok_or_else(|| refuse("its norm is not there".into()))?;
-        let mut gain = operand(self.gains, index, tensor);
+        let mut gain = Operand::whole(self.gains, index, tensor);
         if plus != 0.0 {
             gain.ops.push(Op::Add(plus as f32));
         }

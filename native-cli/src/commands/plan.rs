@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     let recipe = recipe(&args.recipe, None)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
-    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
+    let plan = convert::plan(&source.checkpoint, &recipe, source.imatrix(), false)?;
     let report = converted(&source.checkpoint, &plan, None);
     match report {
         Some(report) if args.json => render::json(&Document::new(&report, None, true))?,

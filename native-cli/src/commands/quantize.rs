@@ -42,7 +42,7 @@ pub fn make(args: &QuantizeArgs, recipe: &Recipe, kind: OutputKind) -> Result<Ex
     let started = Instant::now();
     let resources = resources(args, recipe)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
-    let mut plan = convert::weighted(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
+    let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
     let directory = kind == OutputKind::Folder || recipe.to == Container::LatticeQ4;
     let out = target(&[&source], &args.output, directory, permission(args))?;
     if directory {
