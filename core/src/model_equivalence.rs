@@ -10,7 +10,7 @@ use crate::format::Checkpoint;
 use crate::model::config::Config;
 use crate::model::forward::{Forward, RowRequest as Wanted};
 use crate::plan::{
-    FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, convert,
+    FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, target,
 };
 use crate::quant::Encoding;
 use crate::recipe::Reason;
@@ -66,7 +66,7 @@ impl ModelPass {
 
     /// Over what `plan` makes of `checkpoint`, before it is encoded.
     pub fn planned(checkpoint: &Checkpoint, plan: &Plan, tokens: &[u32]) -> Result<ModelPass> {
-        let text = convert::config(checkpoint, plan)?;
+        let text = target::config(checkpoint, plan)?;
         let parsed = Config::parse(text.as_deref().unwrap_or_default())?;
         let mut tensors = Vec::with_capacity(plan.outputs.len());
         let mut outputs = BTreeMap::new();
@@ -168,7 +168,7 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
         metrics: MetricSet { nonfinite: output.metrics.nonfinite, ..MetricSet::default() },
         ..output.clone()
     };
-    let file = OutFile { name: String::new(), len, header: Vec::new() };
+    let file = OutFile { name: String::new(), len, header: Vec::new(), copied: false };
     let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
     Some(TensorRequest { plan, part })
 }

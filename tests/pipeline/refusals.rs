@@ -2,7 +2,7 @@
 
 use crate::support::{gguf, plan, q4, recipes, remake};
 use quantoscope_core::error::Error;
-use quantoscope_core::plan::convert;
+use quantoscope_core::plan::{convert, target};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
@@ -77,7 +77,7 @@ fn quantized_sources_are_refused_without_leave() {
 #[test]
 fn recipes_that_make_no_sense_are_refused() {
     use quantoscope_core::format::Container;
-    let refused = |r: Recipe| r.check().expect_err("nonsense").code();
+    let refused = |r: Recipe| target::check(&r).expect_err("nonsense").code();
     assert_eq!(refused(Recipe::new(Container::Gguf, None)), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::LatticeQ4, Some(DType::Q4_0))), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::Safetensors, Some(DType::Q4_0))), Code::Usage);

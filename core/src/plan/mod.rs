@@ -1,7 +1,7 @@
 //! A plan is the whole work as data: every output, the source of its values, its place, and the reason for its type.
 //!
 //! Plans depend on headers only, never on memory, threads or engine. A dry run prints a plan; a preview is a plan without
-//! places to write. [`convert`] plans files, [`measure`] statistics, [`pair`] comparisons, [`rotate`] the rotation of a
+//! places to write. [`convert`] plans files, which a [`target`] lays out, [`measure`] statistics, [`pair`] comparisons, [`rotate`] the rotation of a
 //! conversion, [`preview`] the measurement of rotations, [`replay`] the verification of a rotated output, [`lora`] the
 //! rotation of a LoRA adapter; [`sample()`] reduces measurements to some rows.
 
@@ -10,23 +10,24 @@ mod geometry;
 mod importance;
 pub mod lora;
 pub mod measure;
-mod metadata;
 mod operand;
 pub mod pair;
 pub mod preview;
+mod provenance;
 pub mod replay;
 pub mod rotate;
 mod sample;
 mod segments;
 mod source_tensors;
+pub mod target;
 mod thin_vec;
 mod totals;
 
-use crate::dtype::DType;
-use crate::format::Container;
+use crate::dtype::{DType, DTypeKind};
+use crate::format::{Companion, Container};
 use crate::quant::Encoding;
-use crate::recipe::{Reason, Recipe};
-use crate::tensor::{Name, Shape};
+use crate::recipe::{Action, Decision, Reason, Recipe};
+use crate::tensor::{Name, Shape, TensorInfo};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -138,6 +139,42 @@ fn add(hash: &mut Sha256, part: &impl Serialize) {
 }
 
 impl Output {
+    /// What `decision` makes of tensor number `index`, without a place. With `measure`, the error of an encoding is
+    /// measured.
+    pub(super) fn converted(
+        index: usize,
+        tensor: &TensorInfo,
+        decision: Decision,
+        recipe: &Recipe,
+        measure: bool,
+    ) -> Output {
+        let mut from = Operand::whole(Side::Source, index, tensor);
+        let mut grid = Grid::of(&tensor.shape);
+        let (dtype, op) = match decision.action {
+            Action::Copy => {
+                // Plain floats are searched for NaN and infinities; everything else is copied as bytes.
+                let floats = tensor.dtype.kind() == DTypeKind::Float && tensor.dtype.block_len() == 1;
+                from.dtype = if floats { tensor.dtype } else { DType::U8 };
+                grid = Grid { rows: 1, cols: tensor.bytes.len() / from.dtype.block_bytes() };
+                (tensor.dtype, OutputOp::Copy)
+            }
+            Action::Transcode(to) => (to, OutputOp::Transcode(to)),
+            Action::Encode(encoding) => (encoding.dtype(), OutputOp::Encode(encoding)),
+        };
+        let error = measure && matches!(op, OutputOp::Encode(_));
+        let nonfinite = if recipe.allow_nonfinite { NonFinite::Counted } else { NonFinite::Refused };
+        Output {
+            name: tensor.name.clone(),
+            dtype,
+            shape: tensor.shape.clone(),
+            grid,
+            place: None,
+            segments: Segment::whole(grid, from, op).into(),
+            metrics: MetricSet { error, nonfinite, ..MetricSet::default() },
+            reason: decision.reason,
+        }
+    }
+
     /// Whether a rotation changes its values.
     pub fn is_rotated(&self) -> bool {
         let rotates = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
@@ -166,12 +203,20 @@ pub struct OutFile {
     /// The first bytes. Every byte that neither this nor an output covers is zero.
     #[serde(skip)]
     pub header: Vec<u8>,
+    /// Whether the file is a copy of the source's file of the same name: the driver fills in its bytes as the header.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub copied: bool,
 }
 
 impl OutFile {
     /// A file whose bytes are known while planning.
     pub(crate) fn literal(name: &str, bytes: Vec<u8>) -> OutFile {
-        OutFile { name: name.into(), len: bytes.len() as u64, header: bytes }
+        OutFile { name: name.into(), len: bytes.len() as u64, header: bytes, copied: false }
+    }
+
+    /// A copy of a source's file, whose bytes are not known while planning.
+    pub(super) fn copy_of(companion: &Companion) -> OutFile {
+        OutFile { name: companion.name.clone(), len: companion.len, header: Vec::new(), copied: true }
     }
 }
 

@@ -146,6 +146,11 @@ impl Operand {
         }
     }
 
+    /// Whether its values are those that are stored, in their order.
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.map == RowMap::Identity && self.ops.is_empty()
+    }
+
     /// The same bytes as plain `U8`.
     pub(super) fn as_bytes(&self) -> Operand {
         Operand { dtype: DType::U8, ..self.clone() }
