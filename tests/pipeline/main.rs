@@ -23,6 +23,8 @@ mod refusals;
 mod rotated;
 mod rotated_windows;
 mod rotation_mistakes;
+mod row_maps;
 mod samples;
 mod support;
+mod targets;
 mod totals;

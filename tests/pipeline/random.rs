@@ -105,7 +105,7 @@ proptest! {
         let rows = heads * half * 2;
         let world = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
         let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
-        plan.outputs[0].segments[0].from.map = RowMap::RotaryHalves { head: half * 2 };
+        plan.outputs[0].segments[0].from.map = RowMap::Unpermute { head: half * 2 };
         let whole = run(&plan, &[&world], Budget::default()).expect("a run");
         let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
             Ok(cut) => cut,

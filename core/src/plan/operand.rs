@@ -5,6 +5,7 @@ use crate::dtype::DType;
 use crate::rotation::Form;
 use crate::tensor::{FileId, TensorInfo};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use serde::Serialize;
 
 /// The checkpoint that an operand is read from.
@@ -20,25 +21,55 @@ pub enum Side {
 }
 
 /// The order of an operand's rows, relative to the rows of the output.
+///
+/// llama.cpp rotates neighbouring channels of a head where Hugging Face rotates the two halves of the head, so that its
+/// converter permutes the rows of query and key projections (`permute` of `convert_hf_to_gguf.py`). Each map is the inverse
+/// of the other. Rows are moved as they are stored or as decoded values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowMap {
     /// The same order.
     Identity,
-    /// Within each head of this many rows, output row `a * half + b` is operand row `b * 2 + a`: how llama.cpp's
-    /// converter interleaves the two rotary halves of query and key projections.
-    RotaryHalves {
+    /// Hugging Face to GGUF: within each head, output row `b * 2 + a` is operand row `a * head / 2 + b`.
+    Permute {
+        /// Rows of one head, even.
+        head: u64,
+    },
+    /// GGUF to Hugging Face: within each head, output row `a * head / 2 + b` is operand row `b * 2 + a`.
+    Unpermute {
         /// Rows of one head, even.
         head: u64,
     },
 }
 
 impl RowMap {
-    /// Number of consecutive rows that a window must not split.
+    /// Number of consecutive rows that a window must not split, at least 1.
     pub fn group(self) -> u64 {
         match self {
             RowMap::Identity => 1,
-            RowMap::RotaryHalves { head } => head,
+            RowMap::Permute { head } | RowMap::Unpermute { head } => head.max(1),
+        }
+    }
+
+    /// The operand row that is output row `row`; both count from the start of a head.
+    pub fn operand_row(self, row: u64) -> u64 {
+        let half = (self.group() / 2).max(1);
+        let within = row % self.group();
+        let from = match self {
+            RowMap::Identity => within,
+            RowMap::Permute { .. } => within % 2 * half + within / 2,
+            RowMap::Unpermute { .. } => within % half * 2 + within / half,
+        };
+        row - within + from
+    }
+
+    /// The map that restores the operand's order.
+    #[must_use]
+    pub fn inverse(self) -> RowMap {
+        match self {
+            RowMap::Identity => RowMap::Identity,
+            RowMap::Permute { head } => RowMap::Unpermute { head },
+            RowMap::Unpermute { head } => RowMap::Permute { head },
         }
     }
 }
@@ -97,12 +128,12 @@ impl Op {
     }
 }
 
-/// A tensor, or consecutive rows of one, as the input of a segment.
+/// A tensor, or consecutive rows of one, as the input of a segment; or values that the plan carries.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Operand {
     /// The checkpoint.
     pub side: Side,
-    /// Index in that checkpoint's tensors.
+    /// Index in that checkpoint's tensors; [`Operand::NO_TENSOR`] for generated values.
     pub tensor: u32,
     /// The file that holds it.
     pub file: FileId,
@@ -119,9 +150,15 @@ pub struct Operand {
     pub map: RowMap,
     /// The steps after decoding, in order.
     pub ops: ThinVec<Op>,
+    /// The bytes of generated values; empty if they are read from a file.
+    #[serde(skip_serializing_if = "<[u8]>::is_empty")]
+    pub values: ThinVec<u8>,
 }
 
 impl Operand {
+    /// The index of an operand that is no tensor of a checkpoint.
+    pub const NO_TENSOR: u32 = u32::MAX;
+
     /// All of a checkpoint's tensor number `index`, unchanged.
     pub fn whole(side: Side, index: usize, tensor: &TensorInfo) -> Operand {
         Operand {
@@ -129,6 +166,17 @@ impl Operand {
             file: tensor.file,
             ..Operand::stored(side, tensor.bytes.start, tensor.dtype)
         }
+    }
+
+    /// Values that the plan carries, row-major and stored as `dtype`: constants and small tables such as `rope_freqs`.
+    pub fn generated(dtype: DType, bytes: Vec<u8>) -> Operand {
+        let stored = Operand::stored(Side::Source, 0, dtype);
+        Operand { tensor: Operand::NO_TENSOR, values: bytes.into(), ..stored }
+    }
+
+    /// Whether its values are carried by the plan.
+    pub fn is_generated(&self) -> bool {
+        self.tensor == Operand::NO_TENSOR
     }
 
     /// Values of `dtype` at byte offset `at` of the first file.
@@ -143,6 +191,7 @@ impl Operand {
             columns: None,
             map: RowMap::Identity,
             ops: ThinVec::new(),
+            values: ThinVec::new(),
         }
     }
 

@@ -36,7 +36,8 @@ impl Totals {
     ///
     /// `overflow` if a sum does not fit 64 bits.
     pub(super) fn of(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
-        let read: BTreeSet<u32> = outputs.iter().flat_map(|o| &o.segments).map(|s| s.from.tensor).collect();
+        let operands = outputs.iter().flat_map(|o| &o.segments).map(|s| &s.from);
+        let read: BTreeSet<u32> = operands.filter(|o| !o.is_generated()).map(|o| o.tensor).collect();
         let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
         let total_bytes_in = sum(read.iter().map(span))?;
         let total_bytes_out = sum(files.iter().map(|f| f.len))?;

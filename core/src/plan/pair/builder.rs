@@ -162,7 +162,7 @@ impl<'a> PairBuilder<'a> {
             let mut mine = Operand::whole(side, index, tensor);
             mine.row = place.saturating_mul(partner.shape.rows());
             if let Some(head) = source.rotary_heads {
-                mine.map = RowMap::RotaryHalves { head };
+                mine.map = RowMap::Unpermute { head };
             }
             if source.add != 0.0 {
                 mine.ops.push(Op::Add(source.add));
