@@ -230,14 +230,9 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
         let ColumnRange { at, of } = o.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
-        Read {
-            side: o.side,
-            file: o.file,
-            region: region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
-            dtype: o.dtype,
-            map: o.map,
-            ops: o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start))).collect(),
-        }
+        let region = region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end));
+        let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
+        read_of(o, region, ops.collect())
     };
     // The gains of the window's vectors, as a row.
     let gain = piece.gain.as_ref().map(|o| {
@@ -246,24 +241,12 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
             true => below(window.rows.start)..below(window.rows.end),
             false => window.cols.clone(),
         };
-        Read {
-            side: o.side,
-            file: o.file,
-            region: region(o.dtype, o.at, cols.max(part.end), &(0..1), &part),
-            dtype: o.dtype,
-            map: o.map,
-            ops: o.ops.to_vec(),
-        }
+        read_of(o, region(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
     });
     // The weights of the window's columns, which are those of every row.
-    let weights = piece.importance.as_ref().map(|o| Read {
-        side: o.side,
-        file: o.file,
-        region: region(o.dtype, o.at, cols, &(0..1), &window.cols),
-        dtype: o.dtype,
-        map: o.map,
-        ops: o.ops.to_vec(),
-    });
+    let weights = piece.importance.as_ref();
+    let weights =
+        weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
     let target = match piece.op {
         OutputOp::Copy => piece.from.dtype,
         OutputOp::Encode(e) => e.dtype(),
@@ -285,6 +268,18 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         metrics: output.metrics.clone(),
         window,
     }
+}
+
+/// The read of a region of an operand. Generated values are carried along, and nothing is left to read.
+fn read_of(operand: &Operand, region: Region, ops: Vec<Op>) -> Read {
+    let &Operand { side, file, dtype, map, .. } = operand;
+    if !operand.is_generated() {
+        return Read { side, file, region, dtype, map, ops, literal: Vec::new() };
+    }
+    let run = |(at, len): (u64, u64)| operand.values.get(at as usize..at.saturating_add(len) as usize);
+    let literal = region.runs().filter_map(run).flatten().copied().collect();
+    let region = Region { offset: 0, run: 0, stride: 0, count: 0 };
+    Read { side, file, region, dtype, map, ops, literal }
 }
 
 /// A step as it is within a window that begins at `row` of its piece; none where it has no part in it.

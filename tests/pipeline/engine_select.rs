@@ -24,7 +24,7 @@ fn loads_count_every_value_of_an_encoder_once() {
         tensor("model.layers.2.mlp.up_proj.weight", DType::BF16, 5),
     ]);
     let recipe = Recipe::new(Container::Gguf, Some(DType::Q8_0));
-    let plan = convert::plan(&model.checkpoint, &recipe, true).expect("a plan");
+    let plan = convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan");
     let loads = select::loads(whole(&plan), |kernel| if kernel.from() == DType::F32 { 100.0 } else { 50.0 });
     let expected = |from, rows: u64, processor_rate| KernelLoad {
         kernel: encoder(from, DType::Q8_0),

@@ -45,7 +45,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         // GGUF cannot hold F64 that is kept in other containers than it, and refuses nothing else of these.
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let first = run(&plan, &[&world], Budget::default()).expect("a run");
         let totals = plan.conversion.as_ref().expect("a conversion").totals;
         prop_assert_eq!(totals.total_bytes_out, first.files.iter().map(|f| f.len() as u64).sum::<u64>());
@@ -74,7 +74,7 @@ proptest! {
     ) {
         let budget = Budget { memory, workers: 1 };
         for plan in [
-            convert::plan(&world.checkpoint, &recipe, true).expect("a plan"),
+            convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan"),
             measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
         ] {
             let (mut cursor, counted) = match Cursor::new(&plan, budget, window) {
@@ -106,7 +106,7 @@ proptest! {
         let rows = heads * half * 2;
         let world = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
         let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
-        plan.outputs[0].segments[0].from.map = RowMap::RotaryHalves { head: half * 2 };
+        plan.outputs[0].segments[0].from.map = RowMap::Unpermute { head: half * 2 };
         let whole = run(&plan, &[&world], Budget::default()).expect("a run");
         let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
             Ok(cut) => cut,

@@ -40,7 +40,7 @@ fn compute(plan: &Plan, model: &MemoryModel, job: &Job) -> Measurements {
 fn plans(model: &MemoryModel) -> [Plan; 2] {
     let recipe = Recipe::new(Container::Gguf, Some(DType::Q8_0));
     [
-        convert::plan(&model.checkpoint, &recipe, true).expect("a conversion"),
+        convert::plan(&model.checkpoint, &recipe, None, true).expect("a conversion"),
         measure::stats(&model.checkpoint, &|_| true).expect("statistics"),
     ]
 }

@@ -53,7 +53,7 @@ impl Model {
     /// reports the error of every tensor it encodes.
     pub fn plan(&self, recipe: JsValue, measure: bool) -> Result<Plan, JsValue> {
         let recipe: Recipe = serde_wasm_bindgen::from_value(recipe)?;
-        let plan = convert::plan(&self.0, &recipe, measure).or_problem()?;
+        let plan = convert::plan(&self.0, &recipe, None, measure).or_problem()?;
         Ok(Plan::new(self.0.clone(), plan))
     }
 
