@@ -47,7 +47,7 @@ pub fn weighted(
     let wanted = type_choices(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(aim_warnings(recipe, &wanted, imatrix.is_some()));
-    let mut weighing = ImportancePlanner::new(imatrix);
+    let mut weighing = ImportancePlanner::new(imatrix, checkpoint);
     let (mut outputs, mut last) = (Vec::with_capacity(checkpoint.tensors.len()), SharedText::default());
     for ((index, tensor), aim) in checkpoint.tensors.iter().enumerate().zip(wanted.choices) {
         refuse_scaled(&known, tensor)?;

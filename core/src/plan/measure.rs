@@ -138,7 +138,7 @@ fn plan(
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
     let names = names(checkpoint);
-    let mut weighing = ImportancePlanner::new(imatrix);
+    let mut weighing = ImportancePlanner::new(imatrix, checkpoint);
     let mut needy: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
         if !measurable(tensor) {

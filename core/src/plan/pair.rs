@@ -7,7 +7,8 @@ use crate::dtype::{DType, DTypeKind};
 use crate::float::Spacing;
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, q4};
-use crate::model::hf_names::{HfSource, Unmapped, hf_source, is_gguf_name};
+use crate::model::hf_source::{HfSource, Unmapped, hf_source};
+use crate::model::tensor_id::is_gguf_name;
 use crate::quant::gaussian_error::scale_floor;
 use crate::quant::{Encoding, encoder, transcoder};
 use crate::tensor::{Name, TensorInfo};
@@ -177,7 +178,7 @@ impl<'a> Builder<'a> {
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
             names: [names(reference), names(candidate)],
-            weighing: ImportancePlanner::new(imatrix),
+            weighing: ImportancePlanner::new(imatrix, reference),
         }
     }
 
