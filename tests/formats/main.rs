@@ -1,5 +1,6 @@
 //! Reading and laying out every container: fixtures of the official writer, hostile headers, any size of read.
 
+mod architectures;
 mod build;
 mod configurations;
 mod directories;
@@ -15,3 +16,4 @@ mod safetensors;
 mod safetensors_hostile;
 mod shards;
 mod splits;
+mod tensor_names;

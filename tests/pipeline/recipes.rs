@@ -3,7 +3,8 @@
 use quantoscope_core::DType;
 use quantoscope_core::bytes::ByteRange;
 use quantoscope_core::format::{Checkpoint, Container};
-use quantoscope_core::model::hf_names::hf_source;
+use quantoscope_core::model::arch;
+use quantoscope_core::model::hf_source::hf_source;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::select::{TypeChoice, type_choices};
 use quantoscope_core::recipe::{Override, Recipe};
@@ -221,4 +222,39 @@ fn mixes_choose_what_llama_quantize_chooses() {
         files += 1;
     }
     assert!(files > 20);
+}
+
+/// Mixes look at GGUF names, so a model gets the same types under its own names as under those of its GGUF.
+#[test]
+fn a_model_has_the_same_types_under_either_naming() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
+    let mut models = 0;
+    for folder in std::fs::read_dir(root).expect("the fixtures").map(|e| e.expect("an entry").path()) {
+        let Ok(config) = std::fs::read(folder.join("config.json")) else { continue };
+        let rules = std::fs::read(folder.join("rules.json")).expect("the rules");
+        let rules: serde_json::Value = serde_json::from_slice(&rules).expect("JSON");
+        let arch = arch::of_model(&Metadata::default(), Some(&config));
+        let listed = rules["tensors"].as_object().expect("tensors").iter();
+        // Rows as long as those of real models, so that types differ and none falls back.
+        let long = |shape: &serde_json::Value| -> Vec<u64> {
+            shape.as_array().expect("axes").iter().map(|n| n.as_u64().expect("an axis") * 256).collect()
+        };
+        let hf: Tensors = listed.map(|(name, entry)| (name.clone(), long(&entry["shape"]))).collect();
+        let gguf = hf.iter().map(|(name, shape)| {
+            (arch.gguf_name(name).map_or_else(|| name.clone(), |g| g.name), shape.clone())
+        });
+        let gguf: Tensors = gguf.collect();
+        let of = |tensors| Checkpoint {
+            config: Some(config.clone()),
+            ..checkpoint(Container::Safetensors, tensors)
+        };
+        let (hf, gguf) = (of(hf), of(gguf));
+        for mix in Preset::ALL {
+            let recipe = Recipe::of_preset(*mix);
+            let name = folder.to_string_lossy();
+            same(&name, *mix, &hf.tensors, &types(&recipe, &hf, false), &types(&recipe, &gguf, false));
+        }
+        models += 1;
+    }
+    assert!(models >= 42, "{models}");
 }

@@ -1,13 +1,13 @@
-//! What a model is: what its tensors are for, and how the naming conventions of the field map onto each other.
+//! Architectures, and what follows from them: tensor names, configurations, roles, rotations, forward passes.
 //!
 //! Knows names and shapes, never containers' bytes.
 
+pub mod arch;
 pub mod config;
 pub mod family;
 pub mod forward;
-pub mod gguf_names;
-pub mod hf_names;
-pub mod hparams;
+pub mod hf_source;
 pub mod json_file;
 pub mod lora_adapter;
+pub mod tensor_id;
 pub mod tensor_role;

@@ -1,8 +1,10 @@
-//! What a tensor is for, as far as its name and shape tell.
+//! Purpose of a tensor, by its name and shape.
 //!
-//! Both naming conventions are known: Hugging Face (`model.layers.0.mlp.gate.weight`) and GGUF
-//! (`blk.0.ffn_gate_inp.weight`). The keep-list follows llama-quantize; it errs on the side of keeping precision.
+//! Names of both namings are parsed ([`TensorId`]); names outside of every tensor map (vision towers, projectors) are
+//! matched by their words. The keep-list follows llama-quantize; it errs on the side of keeping precision.
 
+use super::arch::module::Module;
+use super::tensor_id::{TensorId, TensorPart};
 use crate::tensor::Shape;
 use serde::Serialize;
 
@@ -114,8 +116,37 @@ fn is_norm(name: &str) -> bool {
     })
 }
 
-/// What `name` with `shape` is for.
+/// The purpose of the tensor `name` with `shape`.
 pub fn role(name: &str, shape: &Shape) -> TensorRole {
+    TensorId::parse(name).map_or_else(|| role_by_words(name, shape), |id| role_of(id, shape))
+}
+
+/// The purpose of a tensor with `shape`.
+fn role_of(id: TensorId, shape: &Shape) -> TensorRole {
+    use Module as M;
+    if id.module.is_norm() {
+        return TensorRole::Norm;
+    }
+    if id.part == TensorPart::Bias {
+        return TensorRole::Bias;
+    }
+    if shape.axes().len() < 2 {
+        return TensorRole::Vector;
+    }
+    match id.module {
+        M::FfnGateInp | M::FfnGateInpShexp => TensorRole::Router,
+        M::PosEmbd | M::TokenTypes | M::EncAttnRelB | M::DecAttnRelB => TensorRole::Positional,
+        M::SsmConv1d | M::ShortConv => TensorRole::Conv,
+        _ if is_kernel(shape) => TensorRole::Conv,
+        _ if id.part == TensorPart::Bare => TensorRole::Other,
+        M::TokenEmbd | M::NextnEmbedTokens => TensorRole::Embedding,
+        M::Output => TensorRole::Output,
+        _ => TensorRole::Weight,
+    }
+}
+
+/// The same for a name outside of every tensor map.
+fn role_by_words(name: &str, shape: &Shape) -> TensorRole {
     if is_norm(name) {
         return TensorRole::Norm;
     }
@@ -137,7 +168,7 @@ pub fn role(name: &str, shape: &Shape) -> TensorRole {
     if any_tail(name, EMBEDDINGS) {
         return TensorRole::Embedding;
     }
-    if any_tail(name, OUTPUTS) || name == "output.weight" {
+    if any_tail(name, OUTPUTS) {
         return TensorRole::Output;
     }
     let expert_stack = name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");

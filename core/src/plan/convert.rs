@@ -39,7 +39,7 @@ pub fn plan(
     let choices = type_choices(recipe, checkpoint, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
-    let mut importance = ImportancePlanner::new(imatrix);
+    let mut importance = ImportancePlanner::new(imatrix, checkpoint);
     let mut outputs = outputs(target, checkpoint, recipe, choices, measure, &mut importance)?;
     warnings.extend(importance.warnings());
     let rotation = match recipe.rotate {

@@ -3,9 +3,10 @@
 use super::{Op, Operand, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
+use crate::format::Checkpoint;
 use crate::format::imatrix::{Imatrix, ImatrixEntry};
-use crate::model::gguf_names::gguf_name;
-use crate::model::hparams::stack;
+use crate::model::arch::{self, Arch};
+use crate::model::config::hparams::stack;
 use crate::model::tensor_role::{TensorRole, role};
 use crate::quant::{self, Encoding};
 use crate::tensor::TensorInfo;
@@ -41,6 +42,8 @@ pub struct ImportanceSource {
 /// Hands out weights, and notes who has none.
 pub struct ImportancePlanner<'a> {
     imatrix: Option<&'a Imatrix>,
+    /// The architecture, which decides the GGUF names of the tensors.
+    arch: &'static Arch,
     /// Entries of which the model has the tensor.
     matched: BTreeSet<&'a str>,
     used: u64,
@@ -66,10 +69,11 @@ impl MatrixWeights {
 }
 
 impl<'a> ImportancePlanner<'a> {
-    /// Weights of `imatrix`, if there is one.
-    pub fn new(imatrix: Option<&'a Imatrix>) -> ImportancePlanner<'a> {
+    /// Weights of `imatrix`, if there is one, for the tensors of `model`.
+    pub fn new(imatrix: Option<&'a Imatrix>, model: &Checkpoint) -> ImportancePlanner<'a> {
         ImportancePlanner {
             imatrix,
+            arch: arch::of_model(&model.metadata, model.config.as_deref()),
             matched: BTreeSet::new(),
             used: 0,
             without: Vec::new(),
@@ -129,7 +133,7 @@ impl<'a> ImportancePlanner<'a> {
         let imatrix = self.imatrix?;
         let own = imatrix.entries.get_key_value(tensor.name.as_str()).map(|found| (found, None));
         let other = || {
-            let gguf = gguf_name(&tensor.name)?;
+            let gguf = self.arch.gguf_name(&tensor.name)?;
             Some((imatrix.entries.get_key_value(&gguf.name)?, gguf.expert))
         };
         let ((name, entry), expert) = own.or_else(other)?;

@@ -163,7 +163,7 @@ fn plan(
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
     let names = TensorNames::of(checkpoint);
-    let mut importance = ImportancePlanner::new(imatrix);
+    let mut importance = ImportancePlanner::new(imatrix, checkpoint);
     // Encodings that are omitted because they need weights, and for how many tensors.
     let mut unweighted: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {

@@ -5,7 +5,9 @@
 
 use super::presets::Preset;
 use crate::dtype::DType;
-use crate::model::hparams::Hparams;
+use crate::model::arch::module::Module;
+use crate::model::config::hparams::Hparams;
+use crate::model::tensor_id::{TensorId, TensorPart};
 use Preset::{IQ1_M, IQ1_S, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_M, IQ3_S, IQ3_XS, IQ3_XXS, IQ4_NL, IQ4_XS};
 use Preset::{MXFP4_MOE, Q2_K, Q2_K_S, Q3_K_L, Q3_K_M, Q3_K_S, Q4_K_M, Q4_K_S, Q5_K_M, TQ1_0, TQ2_0};
 use TensorCategory::{AttnK, AttnOutput, AttnQ, AttnV, Embedding, FfnDown, FfnGate, FfnUp, Output};
@@ -40,8 +42,32 @@ pub enum TensorCategory {
 }
 
 impl TensorCategory {
-    /// The part that a tensor plays by its GGUF name.
+    /// The category of a tensor by its GGUF name.
     pub fn of(gguf: &str) -> TensorCategory {
+        TensorId::parse_gguf(gguf).map_or_else(|| TensorCategory::by_words(gguf), TensorCategory::of_id)
+    }
+
+    /// The category of a tensor. Biases count with their weights in the feed-forward part only, as in llama-quantize.
+    fn of_id(id: TensorId) -> TensorCategory {
+        use Module as M;
+        match id.module {
+            M::FfnUp | M::FfnUpExps | M::FfnUpShexp | M::EncFfnUp | M::DecFfnUp => FfnUp,
+            M::FfnGate | M::FfnGateExps | M::FfnGateShexp | M::FfnGateInp | M::FfnGateInpShexp => FfnGate,
+            M::EncFfnGate | M::DecFfnGate => FfnGate,
+            M::FfnDown | M::FfnDownExps | M::FfnDownShexp | M::EncFfnDown | M::DecFfnDown => FfnDown,
+            _ if id.part != TensorPart::Weight => TensorCategory::Other,
+            M::Output => Output,
+            M::TokenEmbd | M::PerLayerTokenEmbd => Embedding,
+            M::AttnV | M::AttnQkv | M::AttnKvB | M::EncAttnV | M::DecAttnV | M::DecCrossAttnV => AttnV,
+            M::AttnK | M::EncAttnK | M::DecAttnK | M::DecCrossAttnK => AttnK,
+            M::AttnQ | M::EncAttnQ | M::DecAttnQ | M::DecCrossAttnQ => AttnQ,
+            M::AttnOutput => AttnOutput,
+            _ => TensorCategory::Other,
+        }
+    }
+
+    /// The category of a name that no GGUF of a known architecture has, by the words that llama-quantize looks for.
+    fn by_words(gguf: &str) -> TensorCategory {
         const NAMES: &[(&str, TensorCategory)] = &[
             ("attn_qkv.weight", AttnV),
             ("attn_kv_b.weight", AttnV),
@@ -53,13 +79,7 @@ impl TensorCategory {
             ("ffn_gate", FfnGate),
             ("ffn_down", FfnDown),
         ];
-        match gguf {
-            "output.weight" => Output,
-            "token_embd.weight" | "per_layer_token_embd.weight" => Embedding,
-            _ => {
-                NAMES.iter().find(|(n, _)| gguf.contains(n)).map_or(TensorCategory::Other, |(_, part)| *part)
-            }
-        }
+        NAMES.iter().find(|(n, _)| gguf.contains(n)).map_or(TensorCategory::Other, |(_, part)| *part)
     }
 
     /// The part in words.
@@ -259,8 +279,8 @@ impl RuleInput<'_> {
             GqaOrExperts4 => self.traits.gqa >= 4 || experts >= 4,
             Experts8 => experts == 8,
             NotExperts8 => experts != 8,
-            Falcon => self.traits.arch == "falcon",
-            NotFalcon => self.traits.arch != "falcon",
+            Falcon => self.traits.facts.falcon,
+            NotFalcon => !self.traits.facts.falcon,
             Weights => self.weights,
             NoWeights => !self.weights,
             RowsNotWhole => !self.whole_rows,
@@ -291,12 +311,8 @@ impl RuleInput<'_> {
 
 /// Large models whose many heads share few values, so that these can have more bits at no cost.
 fn is_70b(traits: &Hparams) -> bool {
-    match traits.arch.as_str() {
-        "llama" => traits.layers == 80 && traits.grouped,
-        "qwen2" | "qwen2vl" | "deci" => traits.layers == 80,
-        "jais2" => traits.layers == 68,
-        _ => false,
-    }
+    let shared = traits.facts.shared_values;
+    shared.is_some_and(|s| traits.layers == s.layers && (traits.grouped || !s.grouped))
 }
 
 /// The type for rows that are no whole number of `dtype`'s blocks.

@@ -9,8 +9,9 @@ use super::presets::Preset;
 use super::{Reason, Recipe, SharedText};
 use crate::dtype::{DType, DTypeKind};
 use crate::format::Checkpoint;
-use crate::model::gguf_names::{GgufName, gguf_name, layer};
-use crate::model::hparams::{Hparams, stack};
+use crate::model::arch::{self, Arch};
+use crate::model::config::hparams::{Hparams, stack};
+use crate::model::tensor_id::{GgufName, gguf_layer as layer};
 use crate::model::tensor_role::{TensorRole, kept_in_mixes, role};
 use crate::tensor::TensorInfo;
 use alloc::format;
@@ -58,7 +59,8 @@ struct TensorEntry<'a> {
 
 /// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
 pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> TypeChoices {
-    let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(tensor_entry).collect();
+    let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
+    let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(|t| tensor_entry(arch, t)).collect();
     let mut all =
         TypeChoices { choices: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
     let mut last = SharedText::default();
@@ -81,9 +83,9 @@ pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> 
     all
 }
 
-fn tensor_entry(tensor: &TensorInfo) -> TensorEntry<'_> {
+fn tensor_entry<'a>(arch: &Arch, tensor: &'a TensorInfo) -> TensorEntry<'a> {
     let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
-    let gguf = gguf_name(&tensor.name).unwrap_or_else(unknown);
+    let gguf = arch.gguf_name(&tensor.name).unwrap_or_else(unknown);
     TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape) }
 }
 

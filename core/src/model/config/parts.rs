@@ -2,6 +2,7 @@
 
 use super::{ConfigReader, LIMIT};
 use crate::error::Result;
+use crate::model::arch::SlidingLayers;
 use alloc::format;
 use alloc::vec::Vec;
 use serde_json::Value;
@@ -90,7 +91,7 @@ pub(super) fn latent(read: &ConfigReader<'_>, heads: usize) -> Result<Option<Lat
     Ok(Some(latent))
 }
 
-pub(super) fn sliding(read: &ConfigReader<'_>, model_type: &str, layers: usize) -> Result<Sliding> {
+pub(super) fn sliding(read: &ConfigReader<'_>, usual: SlidingLayers, layers: usize) -> Result<Sliding> {
     // Some files say 0 where there is none.
     let none = read.get("sliding_window").and_then(Value::as_u64) == Some(0);
     let window = if none { None } else { read.size(&["sliding_window"], LIMIT)? };
@@ -98,9 +99,9 @@ pub(super) fn sliding(read: &ConfigReader<'_>, model_type: &str, layers: usize) 
         let layers = kinds.iter().map(|k| k.as_str() == Some("sliding_attention")).collect();
         return Ok(Sliding { window, layers });
     }
-    let layers = match model_type {
-        "mistral" | "mixtral" | "phi3" | "starcoder2" => Vec::from([true]),
-        "gpt_oss" => (0..layers).map(|layer| layer.is_multiple_of(2)).collect(),
+    let layers = match usual {
+        SlidingLayers::All => Vec::from([true]),
+        SlidingLayers::Even => (0..layers).map(|layer| layer.is_multiple_of(2)).collect(),
         _ if read.flag("use_sliding_window") == Some(true) => {
             let first = read.size(&["max_window_layers"], LIMIT)?.unwrap_or(28);
             (0..layers).map(|layer| layer >= first).collect()
@@ -110,13 +111,18 @@ pub(super) fn sliding(read: &ConfigReader<'_>, model_type: &str, layers: usize) 
     Ok(Sliding { window, layers })
 }
 
-/// Layers that a list gives a 0; where there is none, SmolLM3 leaves out every fourth.
-pub(super) fn unrotated(read: &ConfigReader<'_>, model_type: &str, layers: usize) -> Vec<bool> {
+/// Layers that a list gives a 0; where there is none, those that the architecture leaves out.
+pub(super) fn unrotated(read: &ConfigReader<'_>, usual: Option<usize>, layers: usize) -> Vec<bool> {
     match read.get("no_rope_layers").and_then(Value::as_array) {
         Some(list) => list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect(),
-        None if model_type == "smollm3" => (1..=layers).map(|number| number.is_multiple_of(4)).collect(),
-        None => Vec::new(),
+        None => unrotated_layers(usual, layers),
     }
+}
+
+/// The layers that an architecture leaves out of the rotary embedding.
+pub(super) fn unrotated_layers(usual: Option<usize>, layers: usize) -> Vec<bool> {
+    let every = |n: usize| (1..=layers).map(|number| number.is_multiple_of(n)).collect();
+    usual.map_or_else(Vec::new, every)
 }
 
 /// Refuses heads that are longer together than any size may be.

@@ -1,23 +1,19 @@
-//! What a rotation would do to each tensor of a checkpoint, by the rules of its family.
+//! Role of each tensor of a checkpoint in a rotation, by the tensor map of its architecture.
 //!
-//! Two rotations are known. R1 turns the residual stream, `x' = Q x`: what writes it is turned along its outputs, what
-//! reads it takes the gain of the norm before it and is turned along its inputs. R2 turns the values of each head and
-//! turns them back where they are read. Tables say by name who does what (`table` has their words); nothing is told by
-//! its size, and what no table names is refused where it could lie on the stream. Knows names, shapes and the
-//! configuration, no values and no rotation.
+//! Two rotations are known. R1 rotates the residual stream, `x' = Q x`: writers are rotated along their outputs, readers
+//! take the gain of the norm before them and are rotated along their inputs. R2 rotates the values of each head and
+//! rotates them back in the output projection. Roles follow from names ([`arch`](super::arch)), never from sizes; a
+//! tensor without a row is refused where it could lie on the stream. Knows names, shapes and the configuration, no values
+//! and no matrix.
 
-mod dense;
-mod layer_norm;
-mod linear;
-mod moe;
 mod names;
-mod pattern;
-mod pre_post_norm;
 mod resolve;
-mod table;
 mod values;
 
+pub use super::arch::NormForm;
 pub use values::{HeadSpan, HeadsVerdict, ValueHeads};
+
+use super::arch::{self, Arch, RotationFacts};
 
 use super::config::{CONFIG, ConfigReader};
 use super::json_file::JsonFile;
@@ -27,7 +23,6 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
-use table::RotationFamily;
 
 /// What rotations would do to a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,30 +116,6 @@ pub enum StreamRole {
     Mtp,
 }
 
-/// How a gain is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormForm {
-    /// The gain itself.
-    Gain,
-    /// What it has more than 1.
-    OnePlusGain,
-}
-
-impl NormForm {
-    /// What is added to a stored value to get the gain.
-    pub const fn plus(self) -> f64 {
-        match self {
-            NormForm::Gain => 0.0,
-            NormForm::OnePlusGain => 1.0,
-        }
-    }
-
-    /// The stored value of a gain of 1.
-    pub const fn neutral(self) -> f64 {
-        1.0 - self.plus()
-    }
-}
-
 /// A tensor's part in R2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadRole {
@@ -187,9 +158,9 @@ pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<RotationRu
     })?;
     let file = JsonFile::parse(CONFIG, config)?;
     let read = ConfigReader::of(&file);
-    let family = family(&read)?;
+    let (family, facts) = family(&read)?;
     has_a_head(&file)?;
-    for needed in family.needed {
+    for needed in facts.required {
         let said = read.flag(needed.key).unwrap_or(needed.default);
         if said != needed.value {
             let (name, key) = (family.name, needed.key);
@@ -197,17 +168,24 @@ pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<RotationRu
             return Err(refuse_by(&read, &[key], message));
         }
     }
-    resolve::resolve(family, &read, tensors)
+    resolve::resolve(family, facts, &read, tensors)
 }
 
-/// The names of the families whose rules are known.
+/// The names of the architectures whose rotation rules are known, each once.
 pub fn known() -> impl Iterator<Item = &'static str> {
-    table::all().map(|f| f.name)
+    let mut last = "";
+    arch::all().filter(|a| a.rotation.is_some()).map(|a| a.name).filter(move |name| {
+        let fresh = *name != last;
+        last = name;
+        fresh
+    })
 }
 
-fn family(read: &ConfigReader<'_>) -> Result<&'static RotationFamily> {
+/// The architecture of the configuration, and its rotation facts.
+fn family(read: &ConfigReader<'_>) -> Result<(&'static Arch, &'static RotationFacts)> {
     let model_type = read.text("model_type").unwrap_or("");
-    table::find(model_type).ok_or_else(|| {
+    let found = arch::find(model_type).and_then(|a| Some((a, a.rotation.as_ref()?)));
+    found.ok_or_else(|| {
         let known = known().collect::<Vec<_>>().join(", ");
         let message = format!(
             "no rules are known for the family {model_type:?} (model_type of config.json); known: {known}"

@@ -1,9 +1,11 @@
-//! What a tensor is by its name alone. Knows the tables, no shape.
+//! The row of the tensor map that a name belongs to. Knows no shape.
 
-use super::pattern::{self, Filled};
-use super::table::{MtpLocation, NameRule, Prefix, RotationFamily, StreamSide, untouched};
+use crate::model::arch::module::Module;
+use crate::model::arch::row::{LocalName, NameForm, StreamSide, TensorRow, root, split};
+use crate::model::arch::{Arch, MtpLocation, Prefix, RotationFacts};
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
+use alloc::vec::Vec;
 
 /// Which of a module's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum ModuleTensor {
     Packed,
 }
 
-/// What a name says.
+/// The row of a name.
 #[derive(Clone, Copy, Debug)]
 pub enum NameMatch {
     Ruled(RuledName),
@@ -26,23 +28,25 @@ pub enum NameMatch {
     },
 }
 
-/// A name that a rule fits.
+/// A name with a row.
 #[derive(Clone, Copy, Debug)]
 pub struct RuledName {
-    pub rule: NameRule,
+    pub row: TensorRow,
     pub kind: ModuleTensor,
     pub layer: Option<u32>,
-    pub is_head: bool,
     /// Whether it makes the values of the heads.
     pub makes_values: bool,
-    /// Whether it reads them.
+    /// Whether it is the output projection of the heads.
     pub reads_values: bool,
 }
 
 impl RuledName {
-    fn plain(rule: NameRule) -> RuledName {
-        let (kind, layer) = (ModuleTensor::Weight, None);
-        RuledName { rule, kind, layer, is_head: false, makes_values: false, reads_values: false }
+    fn plain(row: TensorRow) -> RuledName {
+        RuledName { row, kind: ModuleTensor::Weight, layer: None, makes_values: false, reads_values: false }
+    }
+
+    pub fn is_head(&self) -> bool {
+        self.row.module == Module::Output
     }
 }
 
@@ -82,88 +86,95 @@ const PACKED: &[&str] = &[
     "_scale_inv",
 ];
 
-/// What `name` is in a model of this family with so many layers.
-pub fn match_name(family: &RotationFamily, prefix: Prefix, layers: u32, name: &str) -> NameMatch {
+/// The row of `name` in a model of this architecture with `layers` layers.
+pub fn match_name(arch: &Arch, facts: &RotationFacts, prefix: Prefix, layers: u32, name: &str) -> NameMatch {
     let local = name.strip_prefix(prefix.decoder);
-    let beyond = |l: &str| layer(l).is_some_and(|n| n >= layers);
-    let more = match family.mtp {
+    let more = match facts.mtp {
         MtpLocation::None => false,
         MtpLocation::Module => name.starts_with("mtp."),
-        MtpLocation::LayersBeyond => local.is_some_and(beyond),
+        MtpLocation::LayersBeyond => local.and_then(layer_of).is_some_and(|n| n >= layers),
     };
     if more {
         return NameMatch::Mtp;
     }
     let ends = |b: &str| name.strip_suffix(b).is_some_and(|n| n.is_empty() || n.ends_with('.'));
     if BUFFERS.iter().any(|b| ends(b)) {
-        return NameMatch::Ruled(RuledName::plain(untouched("")));
+        return NameMatch::Ruled(RuledName::plain(root(Module::AttnMask, "")));
     }
-    let head = name.strip_prefix(prefix.head).and_then(|n| ruled(family.heads, n));
-    if let Some((named, _)) = head {
-        return NameMatch::Ruled(RuledName { is_head: true, ..named });
+    let is_head = |r: &&TensorRow| r.module == Module::Output;
+    let head = name.strip_prefix(prefix.head).and_then(|n| ruled(arch.rows().filter(is_head), n));
+    if let Some(named) = head {
+        return NameMatch::Ruled(named);
     }
-    let inner = local.and_then(|l| family.tables.iter().find_map(|t| ruled(t, l)));
-    if let Some((named, stem)) = inner {
+    let inner = local.and_then(|l| ruled(arch.rows().filter(|r| !is_head(r)), l));
+    if let Some(named) = inner {
         // A layer that the model does not have is none of its parts.
         return match named.layer {
             Some(n) if n >= layers => NameMatch::Unnamed { in_layer: true },
             _ => NameMatch::Ruled(RuledName {
-                makes_values: pattern::fill(family.values.v_proj, stem).is_some(),
-                reads_values: pattern::fill(family.values.o_proj, stem).is_some(),
+                makes_values: named.row.module == facts.values.module(),
+                reads_values: named.row.module == Module::AttnOutput,
                 ..named
             }),
         };
     }
-    match ruled(family.outside, name) {
-        Some((named, _)) => NameMatch::Ruled(named),
-        None => NameMatch::Unnamed { in_layer: local.is_some_and(|l| layer(l).is_some()) },
+    match ruled(arch.outside.iter(), name) {
+        Some(named) => NameMatch::Ruled(RuledName { layer: None, ..named }),
+        None => NameMatch::Unnamed { in_layer: local.is_some_and(|l| layer_of(l).is_some()) },
     }
 }
 
-/// The layer that a name of the decoder stands in: `layers.` and `h.` are all that the tables have.
-fn layer(local: &str) -> Option<u32> {
-    let rest = local.strip_prefix("layers.").or_else(|| local.strip_prefix("h."))?;
-    let (n, rest) = pattern::number(rest)?;
-    rest.starts_with('.').then_some(n)
+/// The layer of a name behind the prefix: all covered decoders have their layers under `layers` or `h`.
+fn layer_of(local: &str) -> Option<u32> {
+    let (folder, layer, _) = split(local)?;
+    matches!(folder, "layers" | "h").then_some(layer)
 }
 
-/// The first rule that fits a name, and the name of the module.
-fn ruled<'a>(rules: &[NameRule], name: &'a str) -> Option<(RuledName, &'a str)> {
-    rules.iter().find_map(|rule| {
-        let (kind, Filled { layer }, stem) = fits(rule, name)?;
-        Some((RuledName { kind, layer, ..RuledName::plain(*rule) }, stem))
-    })
-}
-
-fn fits<'a>(rule: &NameRule, name: &'a str) -> Option<(ModuleTensor, Filled, &'a str)> {
-    let (weight, bias) = if rule.bare { ("", "_bias") } else { (".weight", ".bias") };
-    let plain = [(weight, ModuleTensor::Weight), (bias, ModuleTensor::Bias)];
-    let packed = PACKED.iter().map(|&ending| (ending, ModuleTensor::Packed));
-    plain.into_iter().chain(packed).find_map(|(ending, kind)| {
-        let stem = name.strip_suffix(ending)?;
-        let filled = pattern::fill(rule.names, stem)?;
-        // Tables of vectors have no bias: there is none to say what becomes of it.
-        (kind != ModuleTensor::Bias || rule.side != StreamSide::Embedding).then_some((kind, filled, stem))
-    })
-}
-
-/// The name of the weight of a norm (or embedding) of this pattern, as files have it.
-pub fn weight_name(prefix: Prefix, module: &str, layer: Option<u32>) -> String {
-    let local = match layer {
-        Some(n) => module.replace("{layer}", &n.to_string()),
-        None => module.to_string(),
+/// The first row that the rotation covers and a name fits.
+fn ruled(rows: impl Iterator<Item = &'static TensorRow>, name: &str) -> Option<RuledName> {
+    let (weight, bias) = (ModuleTensor::Weight, ModuleTensor::Bias);
+    let ending = |ending: &str, kind, module: Option<bool>| {
+        Some((LocalName::of(name.strip_suffix(ending)?), kind, module))
     };
-    format!("{}{local}.weight", prefix.decoder)
+    let plain = [
+        ending(".weight", weight, Some(true)),
+        ending(".bias", bias, Some(true)),
+        ending("", weight, Some(false)),
+        ending("_bias", bias, Some(false)),
+    ];
+    let packed = PACKED.iter().map(|end| ending(end, ModuleTensor::Packed, None));
+    let stems: Vec<_> = plain.into_iter().chain(packed).flatten().collect();
+    rows.filter(|r| r.side != StreamSide::Unknown).find_map(|row| {
+        let is_module = row.form == NameForm::Module;
+        stems.iter().find_map(|(stem, kind, module)| {
+            // Tables of vectors have no bias: there is none to say what becomes of it.
+            let biased = *kind == bias && row.side == StreamSide::Embedding;
+            let form = module.is_none_or(|m| m == is_module) && !biased;
+            let (layer, _) = form.then(|| stem.fits(row)).flatten()?;
+            Some(RuledName { kind: *kind, layer, ..RuledName::plain(*row) })
+        })
+    })
+}
+
+/// The name of the weight of a module in files with this prefix.
+pub fn weight_name(arch: &Arch, prefix: Prefix, module: Module, layer: Option<u32>) -> String {
+    let covered = |r: &&TensorRow| r.module == module && r.side != StreamSide::Unknown;
+    let row = arch.rows().find(covered);
+    let (folder, tail) = row.map_or(("", ""), |r| (r.folder, r.tail));
+    match layer.filter(|_| !folder.is_empty()) {
+        Some(n) => format!("{}{folder}.{n}.{tail}.weight", prefix.decoder),
+        None => format!("{}{tail}.weight", prefix.decoder),
+    }
 }
 
 impl RuledName {
     /// Whether it takes a part in R1.
     pub fn has_part(&self) -> bool {
-        match self.rule.side {
+        match self.row.side {
             StreamSide::Embedding | StreamSide::Writes | StreamSide::Norm => true,
             // What is added to the outputs of a reader does not lie on the stream.
             StreamSide::Reads(_) => self.kind != ModuleTensor::Bias,
-            StreamSide::PreventsRotation | StreamSide::Untouched => false,
+            StreamSide::PreventsRotation | StreamSide::Untouched | StreamSide::Unknown => false,
         }
     }
 }

@@ -1,11 +1,13 @@
-//! From the tables of a family and the tensors of a checkpoint to a part for each tensor.
+//! From the tensor map of an architecture and the tensors of a checkpoint to a role for each tensor.
 
 use super::names::{ModuleTensor, NameMatch, RuledName, match_name, weight_name};
-use super::table::{Prefix, RotationFamily, StreamSide};
 use super::values::{HeadsVerdict, ValueHeads, both_sides};
 use super::{RotationRoles, RotationRules, StreamRole, StreamVerdict, UntiedHead, refuse, refuse_by};
 use crate::dtype::DTypeKind as Elements;
 use crate::error::{Error, Result};
+use crate::model::arch::module::Module;
+use crate::model::arch::row::{NameForm, StreamSide, TensorRow};
+use crate::model::arch::{Arch, Prefix, RotationFacts};
 use crate::model::config::{ConfigReader, LAYERS, LIMIT};
 use crate::tensor::TensorInfo;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,8 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 struct Resolver<'a> {
-    family: &'static RotationFamily,
+    arch: &'static Arch,
+    facts: &'static RotationFacts,
     prefix: Prefix,
     hidden: u64,
     layers: u32,
@@ -27,9 +30,10 @@ struct Resolver<'a> {
     read: BTreeSet<usize>,
 }
 
-/// The rules of a checkpoint of this family.
+/// The rules of a checkpoint of this architecture.
 pub fn resolve(
-    family: &'static RotationFamily,
+    arch: &'static Arch,
+    facts: &'static RotationFacts,
     read: &ConfigReader<'_>,
     tensors: &[TensorInfo],
 ) -> Result<RotationRules> {
@@ -41,13 +45,13 @@ pub fn resolve(
     let layers = needed(&["num_hidden_layers", "n_layer"], LAYERS)? as u32;
     let index: BTreeMap<&str, usize> =
         tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-    let prefix = prefix(family, &index)?;
-    let matches = tensors.iter().map(|t| match_name(family, prefix, layers, &t.name)).collect();
+    let prefix = prefix(arch, &index)?;
+    let matches = tensors.iter().map(|t| match_name(arch, facts, prefix, layers, &t.name)).collect();
     let read_norms = BTreeSet::new();
-    let mut it = Resolver { family, prefix, hidden, layers, tensors, index, matches, read: read_norms };
-    let heads = match family.values.refused {
+    let mut it = Resolver { arch, facts, prefix, hidden, layers, tensors, index, matches, read: read_norms };
+    let heads = match facts.values_refused {
         Some(because) => HeadsVerdict::Refused { because },
-        None => HeadsVerdict::Exact(ValueHeads::of(family, read, hidden)?),
+        None => HeadsVerdict::Exact(ValueHeads::of(facts.values, read, hidden)?),
     };
     it.all_are_named(&heads)?;
     it.all_layers_are_there()?;
@@ -59,7 +63,7 @@ pub fn resolve(
     it.every_norm_is_read()?;
     let stream = it.verdict();
     Ok(RotationRules {
-        family: family.name,
+        family: arch.name,
         hidden,
         layers,
         tied: tied == Some(true),
@@ -71,12 +75,12 @@ pub fn resolve(
 }
 
 /// How the names begin: where the embedding is.
-fn prefix(family: &RotationFamily, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
-    let embedding = |p: &Prefix| weight_name(*p, family.embedding, None);
-    let found = family.prefixes.iter().find(|p| index.contains_key(embedding(p).as_str()));
+fn prefix(arch: &Arch, index: &BTreeMap<&str, usize>) -> Result<Prefix> {
+    let embedding = |p: &Prefix| weight_name(arch, *p, Module::TokenEmbd, None);
+    let found = arch.prefixes.iter().find(|p| index.contains_key(embedding(p).as_str()));
     found.copied().ok_or_else(|| {
-        let tried: Vec<String> = family.prefixes.iter().map(embedding).collect();
-        refuse(format!("the embedding of {} is missing ({})", family.name, tried.join(", ")))
+        let tried: Vec<String> = arch.prefixes.iter().map(embedding).collect();
+        refuse(format!("the embedding of {} is missing ({})", arch.name, tried.join(", ")))
     })
 }
 
@@ -93,7 +97,7 @@ impl Resolver<'_> {
         for (tensor, found) in self.tensors.iter().zip(&self.matches) {
             let NameMatch::Unnamed { in_layer } = *found else { continue };
             let axes = tensor.shape.axes();
-            let (name, hidden) = (self.family.name, self.hidden);
+            let (name, hidden) = (self.arch.name, self.hidden);
             if axes.contains(&hidden) {
                 let what =
                     format!("no rule of {name} names it, and it has an axis of the stream's length {hidden}");
@@ -121,7 +125,7 @@ impl Resolver<'_> {
     fn none_is_packed(&self, heads: &HeadsVerdict) -> Result<()> {
         let exact = matches!(heads, HeadsVerdict::Exact(_));
         for (_, tensor, named) in self.named() {
-            let in_stream = self.family.refused.is_none() && named.has_part();
+            let in_stream = self.facts.refused.is_none() && named.has_part();
             let in_heads = exact && (named.makes_values || named.reads_values);
             if !in_stream && !in_heads {
                 continue;
@@ -147,7 +151,7 @@ impl Resolver<'_> {
         for (part, (tensor, found)) in parts.iter_mut().zip(all) {
             part.stream = match found {
                 NameMatch::Mtp => StreamRole::Mtp,
-                NameMatch::Ruled(named) if self.family.refused.is_none() => self.part(tensor, named)?,
+                NameMatch::Ruled(named) if self.facts.refused.is_none() => self.part(tensor, named)?,
                 _ => StreamRole::Untouched,
             };
             if let StreamRole::Reader { fold, .. } | StreamRole::Head { fold, .. } = part.stream {
@@ -160,19 +164,19 @@ impl Resolver<'_> {
 
     fn part(&self, tensor: &TensorInfo, named: &RuledName) -> Result<StreamRole> {
         let bias = named.kind == ModuleTensor::Bias;
-        let rank = 1 + usize::from(!bias) + usize::from(named.rule.bare);
+        let rank = 1 + usize::from(!bias) + usize::from(named.row.form != NameForm::Module);
         let along = |usual: usize| {
-            let axis = if bias { rank - 1 } else { named.rule.axis.unwrap_or(usual) };
+            let axis = if bias { rank - 1 } else { named.row.axis.unwrap_or(usual) };
             self.lies_on_the_stream(tensor, rank, axis).map(|()| axis)
         };
-        Ok(match named.rule.side {
+        Ok(match named.row.side {
             StreamSide::Embedding => StreamRole::Embedding { axis: along(1)? },
             StreamSide::Writes => StreamRole::Writer { axis: along(0)? },
             StreamSide::Reads(_) if bias => StreamRole::Untouched,
             StreamSide::Reads(norm) => {
                 let axis = along(rank - 1)?;
                 let fold = self.fold(norm, named.layer, &tensor.name)?;
-                if named.is_head {
+                if named.is_head() {
                     StreamRole::Head { axis, fold }
                 } else {
                     StreamRole::Reader { axis, fold }
@@ -184,10 +188,12 @@ impl Resolver<'_> {
                     Some(stem) => {
                         StreamRole::NormBias { of: self.gain(&format!("{stem}weight"), &tensor.name)? }
                     }
-                    None => StreamRole::Norm { form: self.family.form },
+                    None => StreamRole::Norm { form: self.arch.norm_form },
                 }
             }
-            StreamSide::PreventsRotation | StreamSide::Untouched => StreamRole::Untouched,
+            StreamSide::PreventsRotation | StreamSide::Untouched | StreamSide::Unknown => {
+                StreamRole::Untouched
+            }
         })
     }
 
@@ -203,8 +209,8 @@ impl Resolver<'_> {
         Err(refuse(what).of_tensor(&tensor.name))
     }
 
-    fn fold(&self, norm: &str, layer: Option<u32>, reader: &str) -> Result<usize> {
-        self.gain(&weight_name(self.prefix, norm, layer), reader)
+    fn fold(&self, norm: Module, layer: Option<u32>, reader: &str) -> Result<usize> {
+        self.gain(&weight_name(self.arch, self.prefix, norm, layer), reader)
     }
 
     fn gain(&self, name: &str, for_whom: &str) -> Result<usize> {
@@ -231,20 +237,21 @@ impl Resolver<'_> {
 
     /// The head that must be made, unless one is there.
     fn made_head(&mut self, read: &ConfigReader<'_>, tied: Option<bool>) -> Result<Option<UntiedHead>> {
-        if self.family.refused.is_some()
-            || self.named().any(|(_, _, n)| n.is_head && n.kind == ModuleTensor::Weight)
+        if self.facts.refused.is_some()
+            || self.named().any(|(_, _, n)| n.is_head() && n.kind == ModuleTensor::Weight)
         {
             return Ok(None);
         }
-        let Some((rule, StreamSide::Reads(norm))) = self.family.heads.first().map(|r| (r, r.side)) else {
+        let head = |r: &&TensorRow| r.module == Module::Output;
+        let Some((row, StreamSide::Reads(norm))) = self.arch.rows().find(head).map(|r| (r, r.side)) else {
             return Ok(None);
         };
-        let name = format!("{}{}.weight", self.prefix.head, rule.names);
+        let name = format!("{}{}.weight", self.prefix.head, row.tail);
         if tied == Some(false) {
             let message = format!("the head {name} is missing, and config.json does not tie it");
             return Err(refuse_by(read, &["tie_word_embeddings"], message));
         }
-        let source = self.gain(&weight_name(self.prefix, self.family.embedding, None), &name)?;
+        let source = self.gain(&weight_name(self.arch, self.prefix, Module::TokenEmbd, None), &name)?;
         let fold = self.fold(norm, None, &name)?;
         self.read.insert(fold);
         Ok(Some(UntiedHead { name, source, fold }))
@@ -252,19 +259,19 @@ impl Resolver<'_> {
 
     fn every_norm_is_read(&self) -> Result<()> {
         let unread = |(i, _, n): &(usize, &TensorInfo, &RuledName)| {
-            n.rule.side == StreamSide::Norm && n.kind == ModuleTensor::Weight && !self.read.contains(i)
+            n.row.side == StreamSide::Norm && n.kind == ModuleTensor::Weight && !self.read.contains(i)
         };
-        match self.named().find(unread).filter(|_| self.family.refused.is_none()) {
+        match self.named().find(unread).filter(|_| self.facts.refused.is_none()) {
             Some((_, tensor, _)) => Err(nobody_reads(tensor)),
             None => Ok(()),
         }
     }
 
     fn verdict(&self) -> StreamVerdict {
-        let Some(because) = self.family.refused else {
-            return if self.family.layer_norm { StreamVerdict::FixesOnes } else { StreamVerdict::Any };
+        let Some(because) = self.facts.refused else {
+            return if self.facts.layer_norm { StreamVerdict::FixesOnes } else { StreamVerdict::Any };
         };
-        let blocks = self.named().filter(|(_, _, n)| n.rule.side == StreamSide::PreventsRotation);
+        let blocks = self.named().filter(|(_, _, n)| n.row.side == StreamSide::PreventsRotation);
         let mut blockers: Vec<String> = blocks.map(|(_, t, _)| t.name.to_string()).collect();
         blockers.sort();
         StreamVerdict::Refused { because, blockers }

@@ -1,9 +1,9 @@
 //! Where the values of the heads lie, and which tensors must be turned with them.
 
 use super::names::{ModuleTensor, RuledName};
-use super::table::{RotationFamily, ValueLayout};
 use super::{HeadRole, HeadSide, refuse, refuse_by};
 use crate::error::Result;
+use crate::model::arch::ValueLayout;
 use crate::model::config::{ConfigReader, LIMIT};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
@@ -60,9 +60,8 @@ impl ValueHeads {
     }
 
     /// What the configuration says of them.
-    pub(super) fn of(family: &RotationFamily, read: &ConfigReader<'_>, hidden: u64) -> Result<ValueHeads> {
+    pub(super) fn of(layout: ValueLayout, read: &ConfigReader<'_>, hidden: u64) -> Result<ValueHeads> {
         let size = |keys: &[&str]| read.size(keys, LIMIT).map(|n| n.map(|n| n as u64));
-        let layout = family.values.layout;
         let keys = ["num_attention_heads", "n_head"];
         let heads = size(&keys)?.filter(|&n| n <= MOST).ok_or_else(|| {
             let message = format!("config.json does not say num_attention_heads, or more than {MOST}");

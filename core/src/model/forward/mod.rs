@@ -14,11 +14,12 @@ mod layer_input;
 mod math;
 mod mla;
 mod rope;
-mod spec;
+pub mod spec;
 
 pub use spec::ForwardSpec;
 
 use crate::error::{Code, Error, Result};
+use crate::model::arch;
 use crate::model::config::{CONFIG, Config};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
@@ -39,9 +40,6 @@ pub struct RowRequest {
     pub rows: Range<u64>,
 }
 
-/// What may come before the names of a decoder's tensors.
-const PREFIXES: [&str; 6] =
-    ["model.", "model.language_model.", "language_model.model.", "gpt_neox.", "transformer.", ""];
 /// Rows of the head that are asked for at once.
 const HEAD_ROWS: u64 = 4096;
 /// The most tokens of a pass.
@@ -109,8 +107,9 @@ impl Forward {
         let shapes: BTreeMap<String, Shape> =
             tensors.iter().map(|t| (t.name.to_string(), t.shape.clone())).collect();
         let embedding = dialect.names.embedding;
-        let prefix = PREFIXES
+        let prefix = arch::find(&config.model_type)
             .into_iter()
+            .flat_map(|a| a.prefixes.iter().map(|p| p.decoder))
             .find(|p| shapes.contains_key(&format!("{p}{embedding}")))
             .ok_or_else(|| refused(format!("the checkpoint has no {embedding}")))?;
         let mut pass = Forward {

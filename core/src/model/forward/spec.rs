@@ -1,5 +1,6 @@
-//! In what the families that the probe can run differ. Data; knows no arithmetic.
+//! What a forward pass needs to know of an architecture. Data; knows no arithmetic.
 
+use crate::model::arch;
 use crate::model::config::Config;
 
 /// What a family does its own way.
@@ -25,6 +26,10 @@ pub struct ForwardSpec {
     pub scaled_embedding: bool,
     /// Both branches of a layer read the same stream.
     pub parallel: bool,
+    /// Whether they do is in the configuration.
+    pub configured_parallel: bool,
+    /// Whether queries and keys are normalised is in the configuration.
+    pub configured_head_norms: bool,
     /// Matrices of the layers have a row for every value that is read, not for every one that is made.
     pub columns: bool,
 }
@@ -144,7 +149,8 @@ pub enum RouterScores {
     Sigmoid,
 }
 
-const NAMES: WeightNames = WeightNames {
+/// Llama's names.
+pub const WEIGHT_NAMES: WeightNames = WeightNames {
     embedding: "embed_tokens.weight",
     positions: None,
     layers: "layers",
@@ -153,7 +159,8 @@ const NAMES: WeightNames = WeightNames {
     head: "lm_head.weight",
 };
 
-const ATTENTION: Attention = Attention {
+/// Llama's attention.
+pub const ATTENTION: Attention = Attention {
     inputs: QkvProjection::Separate(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
     output: "self_attn.o_proj",
     head_norms: None,
@@ -163,11 +170,13 @@ const ATTENTION: Attention = Attention {
     rotary: Rotary::Halves,
 };
 
-const NORMED: Attention =
+/// The same with normalised queries and keys.
+pub const NORMED: Attention =
     Attention { head_norms: Some(["self_attn.q_norm.weight", "self_attn.k_norm.weight"]), ..ATTENTION };
 
-const PLAIN: ForwardSpec = ForwardSpec {
-    names: NAMES,
+/// Llama's forward pass.
+pub const PLAIN: ForwardSpec = ForwardSpec {
+    names: WEIGHT_NAMES,
     norm: Norm::Rms(0.0),
     attention: ATTENTION,
     delta: None,
@@ -177,10 +186,13 @@ const PLAIN: ForwardSpec = ForwardSpec {
     experts: None,
     scaled_embedding: false,
     parallel: false,
+    configured_parallel: false,
+    configured_head_norms: false,
     columns: false,
 };
 
-const EXPERTS: MoeSpec = MoeSpec {
+/// Experts under `mlp`.
+pub const EXPERTS: MoeSpec = MoeSpec {
     router: "mlp.gate",
     folder: "mlp.experts",
     parts: ["gate_proj", "up_proj", "down_proj"],
@@ -190,145 +202,31 @@ const EXPERTS: MoeSpec = MoeSpec {
     turns: false,
 };
 
-const BLOCK_SPARSE: MoeSpec = MoeSpec {
+/// Mixtral's experts.
+pub const BLOCK_SPARSE: MoeSpec = MoeSpec {
     router: "block_sparse_moe.gate",
     folder: "block_sparse_moe.experts",
     parts: ["w1", "w3", "w2"],
     ..EXPERTS
 };
 
-const WITH_SHARED: MoeSpec = MoeSpec {
+/// Experts under `mlp` beside one that every token uses.
+pub const WITH_SHARED: MoeSpec = MoeSpec {
     shared: Some(["mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"]),
     shared_gate: Some("mlp.shared_expert_gate"),
     ..EXPERTS
 };
 
-const QWEN3_5: ForwardSpec = ForwardSpec {
-    norm: Norm::Rms(1.0),
-    attention: Attention { gated: true, ..NORMED },
-    delta: Some(DeltaProjections::Separate),
-    ..PLAIN
-};
-
-const LFM2: ForwardSpec = ForwardSpec {
-    names: WeightNames { norms: ["operator_norm", "ffn_norm"], last_norm: "embedding_norm", ..NAMES },
-    attention: Attention {
-        output: "self_attn.out_proj",
-        head_norms: Some(["self_attn.q_layernorm.weight", "self_attn.k_layernorm.weight"]),
-        ..ATTENTION
-    },
-    convolution: true,
-    feed: FeedForward::Gated(["feed_forward.w1", "feed_forward.w3", "feed_forward.w2"]),
-    ..PLAIN
-};
-
-const GPT_NEOX: ForwardSpec = ForwardSpec {
-    names: WeightNames {
-        embedding: "embed_in.weight",
-        last_norm: "final_layer_norm",
-        head: "embed_out.weight",
-        ..NAMES
-    },
-    norm: Norm::Mean,
-    attention: Attention {
-        inputs: QkvProjection::JoinedByHead("attention.query_key_value"),
-        output: "attention.dense",
-        ..ATTENTION
-    },
-    feed: FeedForward::Plain(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
-    ..PLAIN
-};
-
-const GPT2: ForwardSpec = ForwardSpec {
-    names: WeightNames {
-        embedding: "wte.weight",
-        positions: Some("wpe.weight"),
-        layers: "h",
-        norms: ["ln_1", "ln_2"],
-        last_norm: "ln_f",
-        ..NAMES
-    },
-    norm: Norm::Mean,
-    attention: Attention {
-        inputs: QkvProjection::Joined("attn.c_attn"),
-        output: "attn.c_proj",
-        rotary: Rotary::None,
-        ..ATTENTION
-    },
-    feed: FeedForward::Plain(["mlp.c_fc", "mlp.c_proj"]),
-    columns: true,
-    ..PLAIN
-};
-
-const DEEPSEEK_V3: ForwardSpec = ForwardSpec {
-    latent: true,
-    experts: Some(MoeSpec {
-        shared: Some([
-            "mlp.shared_experts.gate_proj",
-            "mlp.shared_experts.up_proj",
-            "mlp.shared_experts.down_proj",
-        ]),
-        shares: RouterScores::Sigmoid,
-        ..EXPERTS
-    }),
-    ..PLAIN
-};
-
 impl ForwardSpec {
-    /// The dialect of a configuration's family, where the probe can run it.
+    /// The forward pass of a configuration's architecture, where there is one.
     pub fn of(config: &Config) -> Option<ForwardSpec> {
-        Some(match config.model_type.as_str() {
-            "llama" | "mistral" | "qwen2" | "granite" | "smollm3" | "seed_oss" => PLAIN,
-            "ernie4_5" => {
-                ForwardSpec { attention: Attention { rotary: Rotary::Pairs, ..ATTENTION }, ..PLAIN }
-            }
-            "qwen3" => ForwardSpec { attention: NORMED, ..PLAIN },
-            "gemma" => ForwardSpec { norm: Norm::Rms(1.0), scaled_embedding: true, ..PLAIN },
-            "phi3" => ForwardSpec {
-                attention: Attention { inputs: QkvProjection::Joined("self_attn.qkv_proj"), ..ATTENTION },
-                feed: FeedForward::Joined(["mlp.gate_up_proj", "mlp.down_proj"]),
-                ..PLAIN
-            },
-            "mixtral" => ForwardSpec { experts: Some(BLOCK_SPARSE), ..PLAIN },
-            "qwen2_moe" => ForwardSpec { experts: Some(WITH_SHARED), ..PLAIN },
-            "qwen3_moe" => ForwardSpec { experts: Some(EXPERTS), attention: NORMED, ..PLAIN },
-            "qwen3_next" => {
-                ForwardSpec { delta: Some(DeltaProjections::Joined), experts: Some(WITH_SHARED), ..QWEN3_5 }
-            }
-            "qwen3_5" | "qwen3_5_text" => QWEN3_5,
-            "qwen3_5_moe" | "qwen3_5_moe_text" => ForwardSpec { experts: Some(WITH_SHARED), ..QWEN3_5 },
-            "cohere" => cohere(config),
-            "starcoder2" => ForwardSpec {
-                norm: Norm::Mean,
-                feed: FeedForward::Plain(["mlp.c_fc", "mlp.c_proj"]),
-                ..PLAIN
-            },
-            "gpt_neox" => ForwardSpec { parallel: config.parallel, ..GPT_NEOX },
-            "gpt2" => GPT2,
-            "lfm2" => LFM2,
-            "gpt_oss" => ForwardSpec {
-                attention: Attention { sinks: true, ..ATTENTION },
-                experts: Some(MoeSpec { router: "mlp.router", turns: true, ..EXPERTS }),
-                ..PLAIN
-            },
-            "deepseek_v3" => DEEPSEEK_V3,
-            "glm4_moe" => {
-                let attention = if config.head_norms { NORMED } else { ATTENTION };
-                ForwardSpec { latent: false, attention, ..DEEPSEEK_V3 }
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// One norm feeds both branches.
-fn cohere(config: &Config) -> ForwardSpec {
-    let attention = if config.head_norms { NORMED } else { ATTENTION };
-    ForwardSpec {
-        names: WeightNames { norms: ["input_layernorm"; 2], ..NAMES },
-        norm: Norm::Mean,
-        attention: Attention { rotary: Rotary::Pairs, own_gains: true, ..attention },
-        parallel: true,
-        ..PLAIN
+        let mut spec = arch::find(&config.model_type)?.forward?;
+        if spec.configured_parallel {
+            spec.parallel = config.parallel;
+        }
+        if spec.configured_head_norms && config.head_norms {
+            spec.attention.head_norms = NORMED.head_norms;
+        }
+        Some(spec)
     }
 }

@@ -5,7 +5,8 @@ use super::{Finding, Pairing};
 use crate::dtype::{DType, DTypeKind};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
-use crate::model::hf_names::{HfSource, hf_source, is_gguf_name};
+use crate::model::hf_source::{HfSource, hf_source};
+use crate::model::tensor_id::is_gguf_name;
 use crate::plan::source_tensors::{TensorNames, is_measurable, role_reason};
 use crate::plan::{
     Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
@@ -56,7 +57,7 @@ impl<'a> PairBuilder<'a> {
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
             names: [TensorNames::of(reference), TensorNames::of(candidate)],
-            importance: ImportancePlanner::new(imatrix),
+            importance: ImportancePlanner::new(imatrix, reference),
         }
     }
 

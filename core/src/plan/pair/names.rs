@@ -2,7 +2,7 @@
 
 use super::Finding;
 use crate::format::{Checkpoint, Container, q4};
-use crate::model::hf_names::Unmapped;
+use crate::model::hf_source::Unmapped;
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};

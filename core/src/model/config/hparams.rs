@@ -1,18 +1,20 @@
-//! What a model says of itself that decides how it is quantized: layers, heads, experts.
+//! The numbers of layers, heads and experts that mixes depend on.
 //!
-//! GGUF says it in its metadata, Hugging Face in `config.json`; where neither speaks, names and shapes do.
+//! Unlike [`Config`](super::Config) they are found for any model: in the metadata of a GGUF or in `config.json`, else from
+//! names and shapes. Nothing here fails.
 
-use super::gguf_names::{self, GgufName};
+use crate::model::arch::{self, Arch, RecipeFacts};
+use crate::model::tensor_id::{GgufName, gguf_layer};
 use crate::tensor::{MetaValue, Metadata, Shape};
 use alloc::format;
 use alloc::string::String;
 use serde_json::Value;
 
 /// Layers, heads and experts of a model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hparams {
-    /// The architecture by its GGUF name, empty where unknown.
-    pub arch: String,
+    /// What mixes treat in their own way.
+    pub facts: RecipeFacts,
     /// Number of layers.
     pub layers: u64,
     /// Query heads for each key-value head, rounded down; 0 where unknown.
@@ -24,7 +26,7 @@ pub struct Hparams {
 }
 
 impl Hparams {
-    /// The traits that `metadata` (of a GGUF) or `config` (a `config.json`) and the tensors tell; `tensors` gives each
+    /// The numbers in `metadata` (of a GGUF) or `config` (a `config.json`), else in the tensors; `tensors` gives each
     /// tensor's GGUF name and its own shape.
     pub fn of<'a>(
         metadata: &Metadata,
@@ -37,13 +39,20 @@ impl Hparams {
                 of_metadata(arch, metadata)
             }
             (_, Some(config)) => of_config(config),
-            _ => NamedLayers::default(),
+            _ => NamedLayers {
+                arch: &arch::GENERIC,
+                layers: None,
+                exact: false,
+                heads: None,
+                kv_heads: None,
+                experts: None,
+            },
         };
-        let seen = tensors.clone().map(|(t, _)| gguf_names::layer(&t.name) + 1).max().unwrap_or(0);
+        let seen = tensors.clone().map(|(t, _)| gguf_layer(&t.name) + 1).max().unwrap_or(0);
         let (heads, kv_heads) =
             found.heads.zip(found.kv_heads).unwrap_or_else(|| rows_of_heads(tensors.clone()));
         Hparams {
-            arch: found.arch,
+            facts: found.arch.recipe,
             layers: match found.layers {
                 Some(n) if found.exact => n,
                 n => n.unwrap_or(0).max(seen.unsigned_abs()),
@@ -55,9 +64,8 @@ impl Hparams {
     }
 }
 
-#[derive(Default)]
 struct NamedLayers {
-    arch: String,
+    arch: &'static Arch,
     layers: Option<u64>,
     /// Whether no tensor may stand in a layer beyond these.
     exact: bool,
@@ -70,7 +78,7 @@ fn of_metadata(arch: &str, metadata: &Metadata) -> NamedLayers {
     let get = |key: &str| metadata.get(&format!("{arch}.{key}")).and_then(first);
     let heads = get("attention.head_count");
     NamedLayers {
-        arch: arch.into(),
+        arch: arch::named(arch).unwrap_or(&arch::GENERIC),
         layers: get("block_count"),
         exact: true,
         heads: heads.or(Some(0)),
@@ -92,10 +100,6 @@ fn first(value: &MetaValue) -> Option<u64> {
     }
 }
 
-/// Names that converters give a GGUF other than the `model_type`.
-const ARCHS: &[(&str, &str)] =
-    &[("mistral", "llama"), ("mixtral", "llama"), ("qwen2_vl", "qwen2vl"), ("qwen2_5_vl", "qwen2vl")];
-
 fn of_config(config: &Value) -> NamedLayers {
     // A multimodal model describes its language part in a part of its own.
     let part = config.get("text_config").unwrap_or(config);
@@ -104,7 +108,7 @@ fn of_config(config: &Value) -> NamedLayers {
     let kind = kind.and_then(Value::as_str).unwrap_or("");
     let heads = number(&["num_attention_heads", "n_head"]);
     NamedLayers {
-        arch: ARCHS.iter().find(|(hf, _)| *hf == kind).map_or(kind, |(_, gguf)| gguf).into(),
+        arch: arch::named(kind).unwrap_or(&arch::GENERIC),
         layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
         exact: false,
         heads,
@@ -157,7 +161,13 @@ mod tests {
             ("llama.attention.head_count".into(), MetaValue::U32(9)),
             ("llama.attention.head_count_kv".into(), MetaValue::Array(kv)),
         ]);
-        let want = Hparams { arch: "llama".into(), layers: 80, gqa: 4, experts: 0, grouped: true };
+        let want = Hparams {
+            facts: arch::find("llama").unwrap().recipe,
+            layers: 80,
+            gqa: 4,
+            experts: 0,
+            grouped: true,
+        };
         assert_eq!(of(&metadata, None), want);
     }
 
@@ -165,7 +175,13 @@ mod tests {
     fn a_configuration_says_the_same() {
         let config = r#"{"model_type": "mixtral", "num_hidden_layers": 32, "num_attention_heads": 32,
             "num_key_value_heads": 8, "num_local_experts": 8}"#;
-        let want = Hparams { arch: "llama".into(), layers: 32, gqa: 4, experts: 8, grouped: true };
+        let want = Hparams {
+            facts: arch::find("llama").unwrap().recipe,
+            layers: 32,
+            gqa: 4,
+            experts: 8,
+            grouped: true,
+        };
         assert_eq!(of(&Metadata::default(), Some(config)), want);
         let nested = alloc::format!(r#"{{"model_type": "llava", "text_config": {config}}}"#);
         assert_eq!(of(&Metadata::default(), Some(&nested)), want);
@@ -173,7 +189,7 @@ mod tests {
 
     #[test]
     fn without_either_the_shapes_tell() {
-        let want = Hparams { arch: String::new(), layers: 1, gqa: 4, experts: 0, grouped: true };
+        let want = Hparams { facts: arch::GENERIC.recipe, layers: 1, gqa: 4, experts: 0, grouped: true };
         assert_eq!(of(&Metadata::default(), None), want);
         assert_eq!(of(&Metadata::default(), Some("not json")), want);
     }

@@ -1,0 +1,250 @@
+//! Llama, and architectures with its stream and a dense feed-forward part.
+
+use super::module::Module as M;
+use super::row::{TensorRow, layer, root};
+use super::{
+    Arch, ConfigDefaults, GgufValues, MtpLocation, NormForm, Prefix, RecipeFacts, RotationFacts,
+    SharedValues, SlidingLayers, ValueLayout,
+};
+use crate::model::config::Activation;
+use crate::model::forward::spec::{
+    ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, PLAIN, QkvProjection,
+    Rotary, WEIGHT_NAMES, WeightNames,
+};
+
+/// Embedding, last norm, head.
+pub const ENDS: &[TensorRow] =
+    &[root(M::TokenEmbd, "embed_tokens"), root(M::OutputNorm, "norm"), root(M::Output, "lm_head")];
+/// Norms before the branches.
+pub const NORMS: &[TensorRow] =
+    &[layer(M::AttnNorm, "input_layernorm"), layer(M::FfnNorm, "post_attention_layernorm")];
+/// The same where the GGUF calls the second one by its Hugging Face name.
+pub const POST_NORMS: &[TensorRow] = &[
+    layer(M::AttnNorm, "input_layernorm"),
+    layer(M::FfnNorm, "post_attention_layernorm").gguf(&["blk.post_attention_norm"]),
+];
+/// Separate query, key and value projections.
+pub const ATTENTION: &[TensorRow] = &[
+    layer(M::AttnQ, "self_attn.q_proj"),
+    layer(M::AttnK, "self_attn.k_proj"),
+    layer(M::AttnV, "self_attn.v_proj"),
+    layer(M::AttnOutput, "self_attn.o_proj"),
+];
+/// A gated feed-forward part for every token.
+pub const DENSE: &[TensorRow] =
+    &[layer(M::FfnGate, "mlp.gate_proj"), layer(M::FfnUp, "mlp.up_proj"), layer(M::FfnDown, "mlp.down_proj")];
+/// Norms of queries and keys, in the space of the heads.
+pub const HEAD_NORMS: &[TensorRow] =
+    &[layer(M::AttnQNorm, "self_attn.q_norm"), layer(M::AttnKNorm, "self_attn.k_norm")];
+
+const PHI3_LAYERS: &[TensorRow] = &[
+    layer(M::AttnQkv, "self_attn.qkv_proj"),
+    layer(M::AttnOutput, "self_attn.o_proj"),
+    layer(M::FfnUp, "mlp.gate_up_proj"),
+    layer(M::FfnDown, "mlp.down_proj"),
+];
+
+const HUNYUAN_NORMS: &[TensorRow] =
+    &[layer(M::AttnQNorm, "self_attn.query_layernorm"), layer(M::AttnKNorm, "self_attn.key_layernorm")];
+
+/// The last norm is called after the embedding, and stands before the head.
+pub const LFM2_ROWS: &[TensorRow] = &[
+    root(M::TokenEmbd, "embed_tokens"),
+    root(M::OutputNorm, "embedding_norm").gguf(&["token_embd_norm"]),
+    root(M::Output, "lm_head"),
+    layer(M::AttnNorm, "operator_norm"),
+    layer(M::FfnNorm, "ffn_norm"),
+    layer(M::AttnQ, "self_attn.q_proj"),
+    layer(M::AttnK, "self_attn.k_proj"),
+    layer(M::AttnV, "self_attn.v_proj"),
+    layer(M::AttnOutput, "self_attn.out_proj"),
+    layer(M::AttnQNorm, "self_attn.q_layernorm"),
+    layer(M::AttnKNorm, "self_attn.k_layernorm"),
+    layer(M::ShortConvIn, "conv.in_proj"),
+    layer(M::ShortConvOut, "conv.out_proj"),
+    layer(M::ShortConv, "conv.conv"),
+    layer(M::FfnGate, "feed_forward.w1"),
+    layer(M::FfnUp, "feed_forward.w3"),
+    layer(M::FfnDown, "feed_forward.w2"),
+];
+
+/// The prefixes of decoders, alone and inside of multi-modal models.
+pub const PREFIXES: &[Prefix] = &[
+    Prefix::decoder("model."),
+    Prefix::decoder("model.language_model."),
+    Prefix { decoder: "language_model.model.", head: "language_model." },
+    Prefix::decoder(""),
+];
+
+/// No default differs from what most configurations say.
+pub const CONFIG: ConfigDefaults = ConfigDefaults {
+    tied: false,
+    rotary_share: 1.0,
+    normalised_experts: false,
+    sliding: SlidingLayers::Configured,
+    unrotated_every: None,
+    logit_scale: None,
+    gelu: Activation::Gelu,
+    activation: Activation::Silu,
+};
+
+/// Nothing that mixes treat in their own way.
+pub const RECIPE: RecipeFacts = RecipeFacts { falcon: false, shared_values: None };
+
+/// The recipe facts of architectures with an 80-layer model that shares values.
+pub const SHARED_80: RecipeFacts =
+    RecipeFacts { shared_values: Some(SharedValues { layers: 80, grouped: false }), ..RECIPE };
+
+/// Any rotation of the stream is exact, and any of plain values.
+pub const ROTATION: RotationFacts = RotationFacts {
+    layer_norm: false,
+    refused: None,
+    values: ValueLayout::Plain,
+    values_refused: None,
+    mtp: MtpLocation::None,
+    required: &[],
+};
+
+/// Llama: every other architecture is given by its differences.
+pub const LLAMA: Arch = Arch {
+    name: "llama",
+    model_types: &["llama"],
+    gguf: Some("llama"),
+    prefixes: PREFIXES,
+    tensors: &[ENDS, NORMS, ATTENTION, DENSE],
+    outside: &[],
+    norm_form: NormForm::Gain,
+    gguf_values: GgufValues::InterleavedQk,
+    config: CONFIG,
+    recipe: RecipeFacts { shared_values: Some(SharedValues { layers: 80, grouped: true }), ..RECIPE },
+    rotation: Some(ROTATION),
+    forward: Some(PLAIN),
+};
+
+/// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
+pub const LLAMA_LIKE: Arch = Arch { gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
+
+const MISTRAL: Arch = Arch {
+    name: "mistral",
+    model_types: &["mistral"],
+    config: ConfigDefaults { sliding: SlidingLayers::All, ..CONFIG },
+    ..LLAMA
+};
+
+const GRANITE: Arch =
+    Arch { name: "granite", model_types: &["granite"], gguf: Some("granite"), ..LLAMA_LIKE };
+
+const SMOLLM3: Arch = Arch {
+    name: "smollm3",
+    model_types: &["smollm3"],
+    gguf: Some("smollm3"),
+    config: ConfigDefaults { tied: true, unrotated_every: Some(4), ..CONFIG },
+    ..LLAMA_LIKE
+};
+
+const SEED_OSS: Arch = Arch {
+    name: "seed_oss",
+    model_types: &["seed_oss"],
+    gguf: Some("seed_oss"),
+    tensors: &[ENDS, POST_NORMS, ATTENTION, DENSE],
+    ..LLAMA_LIKE
+};
+
+const ERNIE4_5: Arch = Arch {
+    name: "ernie4_5",
+    model_types: &["ernie4_5"],
+    gguf: Some("ernie4_5"),
+    config: ConfigDefaults { tied: true, ..CONFIG },
+    forward: Some(ForwardSpec { attention: Attention { rotary: Rotary::Pairs, ..PLAIN_ATTENTION }, ..PLAIN }),
+    ..LLAMA_LIKE
+};
+
+const HUNYUAN: Arch = Arch {
+    name: "hunyuan",
+    model_types: &["hunyuan_v1_dense"],
+    gguf: Some("hunyuan-dense"),
+    tensors: &[ENDS, NORMS, ATTENTION, DENSE, HUNYUAN_NORMS],
+    forward: None,
+    ..LLAMA_LIKE
+};
+
+pub const QWEN2: Arch = Arch {
+    name: "qwen2",
+    model_types: &["qwen2"],
+    gguf: Some("qwen2"),
+    gguf_values: GgufValues::Plain,
+    recipe: SHARED_80,
+    ..LLAMA_LIKE
+};
+
+pub const QWEN3: Arch = Arch {
+    name: "qwen3",
+    model_types: &["qwen3"],
+    gguf: Some("qwen3"),
+    gguf_values: GgufValues::Plain,
+    tensors: &[ENDS, NORMS, ATTENTION, DENSE, HEAD_NORMS],
+    forward: Some(ForwardSpec { attention: NORMED, ..PLAIN }),
+    ..LLAMA_LIKE
+};
+
+const GEMMA: Arch = Arch {
+    name: "gemma",
+    model_types: &["gemma"],
+    gguf: Some("gemma"),
+    gguf_values: GgufValues::Plain,
+    norm_form: NormForm::OnePlusGain,
+    // The configuration of Gemma 1 says "gelu" and means the approximation.
+    config: ConfigDefaults {
+        tied: true,
+        gelu: Activation::GeluTanh,
+        activation: Activation::GeluTanh,
+        ..CONFIG
+    },
+    forward: Some(ForwardSpec { norm: Norm::Rms(1.0), scaled_embedding: true, ..PLAIN }),
+    ..LLAMA_LIKE
+};
+
+const PHI3: Arch = Arch {
+    name: "phi3",
+    model_types: &["phi3"],
+    gguf: Some("phi3"),
+    gguf_values: GgufValues::Plain,
+    tensors: &[ENDS, NORMS, PHI3_LAYERS],
+    config: ConfigDefaults { sliding: SlidingLayers::All, ..CONFIG },
+    rotation: Some(RotationFacts { values: ValueLayout::Stacked, ..ROTATION }),
+    forward: Some(ForwardSpec {
+        attention: Attention { inputs: QkvProjection::Joined("self_attn.qkv_proj"), ..PLAIN_ATTENTION },
+        feed: FeedForward::Joined(["mlp.gate_up_proj", "mlp.down_proj"]),
+        ..PLAIN
+    }),
+    ..LLAMA_LIKE
+};
+
+const LFM2: Arch = Arch {
+    name: "lfm2",
+    model_types: &["lfm2"],
+    gguf: Some("lfm2"),
+    tensors: &[LFM2_ROWS],
+    config: ConfigDefaults { tied: true, ..CONFIG },
+    forward: Some(ForwardSpec {
+        names: WeightNames {
+            norms: ["operator_norm", "ffn_norm"],
+            last_norm: "embedding_norm",
+            ..WEIGHT_NAMES
+        },
+        attention: Attention {
+            output: "self_attn.out_proj",
+            head_norms: Some(["self_attn.q_layernorm.weight", "self_attn.k_layernorm.weight"]),
+            ..PLAIN_ATTENTION
+        },
+        convolution: true,
+        feed: FeedForward::Gated(["feed_forward.w1", "feed_forward.w3", "feed_forward.w2"]),
+        ..PLAIN
+    }),
+    ..LLAMA_LIKE
+};
+
+pub const ALL: &[&Arch] = &[
+    &LLAMA, &MISTRAL, &GRANITE, &SMOLLM3, &SEED_OSS, &ERNIE4_5, &HUNYUAN, &QWEN2, &QWEN3, &GEMMA, &PHI3,
+    &LFM2,
+];
