@@ -153,6 +153,7 @@ impl Recipe {
 
     /// Refuses a recipe that makes no sense, before any file is looked at.
     pub fn check(&self) -> Result<()> {
+        self.overrides.iter().try_for_each(|o| pattern::Pattern::new(&o.pattern).map(|_| ()))?;
         let one_by_one =
             self.overrides.iter().map(|o| o.dtype).chain(self.output_type).chain(self.embedding_type);
         match (self.to, self.dtype, self.preset) {
