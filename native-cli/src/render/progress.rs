@@ -1,17 +1,17 @@
-//! A progress bar on standard error, when that is a terminal and nobody asked for machine output.
+//! A progress bar on standard error, if that is a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantoscope_core::plan::Plan;
 use std::io::IsTerminal;
 
-/// Progress in bytes of the outputs (elements, where nothing is written).
+/// Progress in elements of the outputs.
 pub struct Progress {
     bar: ProgressBar,
     weights: Vec<f64>,
 }
 
 impl Progress {
-    /// A bar for `plan`, or a silent one.
+    /// A bar for `plan`; hidden if `quiet`.
     pub fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
         let cells = |o: &quantoscope_core::plan::Output| (o.grid.rows.saturating_mul(o.grid.cols)) as f64;
         let weights: Vec<f64> = plan.outputs.iter().map(cells).collect();
@@ -30,18 +30,18 @@ impl Progress {
         Progress { bar, weights }
     }
 
-    /// Part of an output is done.
+    /// Adds a share of an output, 0 to 1.
     pub fn advance(&self, output: u32, part: f64) {
         let cells = self.weights.get(output as usize).copied().unwrap_or(0.0);
         self.bar.inc((cells * part) as u64);
     }
 
-    /// Everything begins anew.
+    /// Goes back to the start.
     pub fn restart(&self) {
         self.bar.reset();
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
