@@ -49,7 +49,7 @@ fn a_type_takes_the_same_patterns() {
         "{attn_v,none}",
         "model.layers.?.self_attn.v_proj.*",
     ] {
-        let line = format!("plan m.safetensors --recipe q4_0 --json --tensor-type {pattern}=q8_0");
+        let line = format!("plan m.safetensors --type q4_0 --json --tensor-type {pattern}=q8_0");
         let plan = dir.run(&line).exits(0).json();
         for tensor in plan["result"]["tensors"].as_array().expect("tensors") {
             let name = tensor["name"].as_str().expect("a name");

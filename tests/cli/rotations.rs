@@ -78,7 +78,7 @@ fn without_a_configuration_it_says_what_it_shows() {
     let ended =
         dir.run("sweep m.safetensors --types q4_0 --rotate block:32,block:24 --format table").exits(0);
     assert!(
-        ended.out.contains("along columns, no family rules: input side, gains not folded"),
+        ended.out.contains("along columns, no family rules: input side, norm gains not folded"),
         "{}",
         ended.out
     );

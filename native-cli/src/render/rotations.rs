@@ -92,7 +92,7 @@ fn line(
 
 fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     let mut text = format!(
-        "Relative error of each type: as stored, and rotated (measured in the rotated basis) with the gain in dB.\n\
+        "Relative error of each type: as stored, and rotated (in the rotated basis) with the gain in dB.\n\
          predicted: as stored, computed from the histogram alone. floor: on Gaussian noise.\n\
          Seed of the rotations: {}.\n",
         report.seed
@@ -131,7 +131,7 @@ fn about(t: &RotatedTensor) -> String {
                 let folded = match (f.folded, f.by_rules) {
                     (true, _) => Some("norm gain folded in"),
                     (false, true) => None,
-                    (false, false) => Some("no rules for this family: input side, norm gains not folded"),
+                    (false, false) => Some("no family rules: input side, norm gains not folded"),
                 };
                 let told: Vec<String> = side.into_iter().chain(folded.map(String::from)).collect();
                 told.join(", ") + &kurtosis(frame.stats.as_ref().and_then(|s| s.kurtosis))

@@ -97,7 +97,11 @@ impl Parser<'_> {
             match c {
                 // Many stars in a row are one.
                 '*' if after_star => {}
-                '*' => program.extend(star(alloc::vec![Instruction::Char(Class::any())])),
+                '*' => {
+                    // A star that is reached first takes whatever is in between.
+                    program.extend((self.depth == 0).then_some(Instruction::Commit));
+                    program.extend(star(alloc::vec![Instruction::Char(Class::any())]));
+                }
                 '?' => program.push(Instruction::Char(Class::any())),
                 '[' => program.push(Instruction::Char(self.class(false)?)),
                 '{' => program.extend(self.nested(Self::braces)?),
