@@ -47,7 +47,7 @@ pub struct Resources {
 
 impl Resources {
     /// From what was typed, or from the machine.
-    pub fn new(work: &crate::args::ResourceArgs) -> Result<Resources> {
+    pub fn new(work: &crate::options::ResourceOptions) -> Result<Resources> {
         let engine = pollster::block_on(Engine::open(&work.engine))?;
         let workers = match work.threads {
             Some(n) => n,

@@ -1,11 +1,11 @@
-//! How a run ends: exit codes by culprit, and the error in the form that was asked for.
+//! Errors of the operating system, the exit code of an error, and its line on standard error.
 
 use quantoscope_core::error::{Code, Error, ErrorKind};
 use std::process::ExitCode;
 
-/// The exit code for a culprit; documented in `--help` and the README, and tested.
-pub fn code(culprit: ErrorKind) -> u8 {
-    match culprit {
+/// The exit code of an error, as documented in `--help` and the README.
+pub fn code(kind: ErrorKind) -> u8 {
+    match kind {
         ErrorKind::Request => 2,
         ErrorKind::System => 3,
         ErrorKind::File | ErrorKind::Limit => 4,
@@ -16,27 +16,19 @@ pub fn code(culprit: ErrorKind) -> u8 {
     }
 }
 
-/// Prints the error on standard error and gives its exit code.
-pub fn report(error: &Error, machine: bool) -> ExitCode {
+/// Prints the error on standard error, as JSON if `json`, and returns its exit code.
+pub fn report(error: &Error, json: bool) -> ExitCode {
     let code = code(error.code().kind());
-    if machine {
-        let json = serde_json::json!({ "error": error.detail(), "exit_code": code });
-        crate::render::note(&json.to_string());
+    if json {
+        let line = serde_json::json!({ "error": error.detail(), "exit_code": code });
+        crate::render::note(&line.to_string());
     } else {
         crate::render::note(&format!("error: {}", crate::render::clean(&error.to_string())));
     }
     ExitCode::from(code)
 }
 
-/// What the argument parser refused: its first paragraph, without the hints for people.
-pub fn usage(error: &clap::Error) -> Error {
-    let text = error.to_string();
-    let first: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
-    let message = first.join(" ");
-    Error::new(Code::Usage, message.strip_prefix("error: ").unwrap_or(&message))
-}
-
-/// An error of the operating system, about `what`.
+/// An error of the operating system; `what` begins its message. `not_found`, `no_space` or `io`.
 pub fn io_error(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
     let code = match error.kind() {
         std::io::ErrorKind::NotFound => Code::NotFound,
@@ -46,7 +38,7 @@ pub fn io_error(error: &std::io::Error, what: impl std::fmt::Display) -> Error {
     Error::new(code, format!("{what}: {error}"))
 }
 
-/// The error of a thread that the system does not start.
+/// The error of a thread that could not be started.
 pub fn no_thread(error: &std::io::Error) -> Error {
     io_error(
         error,

@@ -1,9 +1,9 @@
 //! Runs the gate of a rotation: source and plan compute the same logits, or nothing is written.
 
-use crate::args;
 use crate::drive::Resources;
 use crate::exit::no_thread;
 use crate::io::source::Source;
+use crate::options::EquivalenceOptions;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Workspace;
@@ -17,7 +17,7 @@ use std::thread;
 
 /// Holds `plan` against its source. Nothing where nothing is rotated.
 pub fn check(
-    args: &args::EquivalenceArgs,
+    args: &EquivalenceOptions,
     source: &Source,
     plan: &Plan,
     resources: Resources,

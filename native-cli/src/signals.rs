@@ -1,17 +1,17 @@
-//! Signals that end the work between two windows, and those that would end it without cleaning up.
+//! Signals that end the work between two windows.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by Ctrl-C, by a hang-up and by a request to end.
+/// Set by SIGINT, SIGTERM, SIGHUP and SIGXCPU.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the work is to end.
+/// Whether the work must end.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Makes Ctrl-C, a hang-up, SIGTERM and a limit of processor time end the work between two windows. Those that the process was started with as
-/// ignored stay so: that is how `nohup` and shells keep a background job alive.
+/// Makes SIGINT, SIGTERM, SIGHUP and SIGXCPU end the work between two windows. Signals that are ignored when
+/// the process starts stay ignored: `nohup` and shells keep background jobs alive that way.
 #[cfg(unix)]
 pub fn watch() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
@@ -26,14 +26,14 @@ pub fn watch() {
     });
 }
 
-/// A write beyond the limit of a file's size is then an error like any other, and no end without a word.
+/// Makes a write beyond `RLIMIT_FSIZE` an error; otherwise SIGXFSZ ends the process without a message.
 #[cfg(unix)]
 pub fn survive_file_limits() {
     static EXCEEDED: AtomicBool = AtomicBool::new(false);
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, &EXCEEDED);
 }
 
-/// The set of signals that the process was started with as ignored, bit `n - 1` for signal `n`.
+/// Signals that are ignored: bit `n - 1` for signal `n`.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -41,8 +41,8 @@ fn ignored() -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// There is no way to ask here without unsafe code. A hang-up is left as it is, so that `nohup` works; a process that is
-/// ended by one leaves an output that `--resume` goes on with.
+/// These systems have no way to read the set without unsafe code. SIGHUP is not handled, so that `nohup`
+/// works; a process that it ends leaves an output that `--resume` continues.
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 fn ignored() -> u64 {
     1 << (signal_hook::consts::SIGHUP - 1)
@@ -51,7 +51,7 @@ fn ignored() -> u64 {
 /// Makes Ctrl-C end the work between two windows.
 #[cfg(not(unix))]
 pub fn watch() {
-    // Fails only when a handler is set already, which is this one.
+    // Fails only if this handler is already set.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed));
 }
 

@@ -1,19 +1,18 @@
-//! What the system allows this process: workers that fit a limited address space (`ulimit -v`, `RLIMIT_AS`), and files that
-//! it may hold open (`ulimit -n`). An allocation that fails ends the process without an exit code, so the limit is read
-//! before the work.
+//! Limits of the operating system: worker threads that fit the address space (`ulimit -v`, `RLIMIT_AS`), and
+//! open files (`ulimit -n`). A failed allocation aborts the process, so the limit is read before the work.
 
 use quantoscope_core::schedule::Budget;
 
-/// What a thread takes beside its windows: its stack, and the heap that the C library reserves for it.
+/// Bytes that a thread needs beside its windows: its stack, and the heap that the C library reserves for it.
 const THREAD: u64 = (2 << 20) + (64 << 20);
 
-/// Files that a source holds open where nothing forbids it. A lattice directory has hundreds, and systems allow few: the rest
-/// are opened for each read.
+/// Files that a source holds open at most. A lattice directory has hundreds; the others are opened for each
+/// read.
 const HELD_OPEN: usize = 100;
-/// Descriptors that everything else needs: standard streams, the output and its journal, a file for each worker.
+/// Descriptors for everything else: standard streams, the output and its journal, a file per worker.
 const OTHERS: usize = 32;
 
-/// How many files a source may hold open. There may be two of them.
+/// Files that one source may hold open. A run has up to two sources.
 pub fn held_open() -> usize {
     HELD_OPEN.min(descriptors().saturating_sub(OTHERS) / 2)
 }
@@ -29,7 +28,7 @@ fn descriptors() -> usize {
     512
 }
 
-/// As many workers of `budget` as fit, and at least one, with their share of its memory.
+/// The workers of `budget` that fit the address space, at least one, with their share of its memory.
 pub fn fitting(budget: Budget) -> Budget {
     match free() {
         Some(free) => within(budget, free),
@@ -44,12 +43,12 @@ fn within(budget: Budget, free: u64) -> Budget {
     if fit >= workers {
         return budget;
     }
-    // The last one makes do with the heap of the process, and half of what is free.
+    // A single worker uses the heap of the process and half of the free memory.
     let memory = if fit == 0 { share.min(free / 2) } else { share.saturating_mul(fit) };
     Budget { memory, workers: fit.max(1) as u32 }
 }
 
-/// Bytes that may still be mapped, where that is limited.
+/// Bytes that can still be mapped; `None` if there is no limit.
 #[cfg(target_os = "linux")]
 fn free() -> Option<u64> {
     use rustix::process::{Resource, getrlimit};

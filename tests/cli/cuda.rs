@@ -58,7 +58,8 @@ fn a_driver_without_a_device_is_told_from_no_driver() {
     refused(&["-DCOUNT=0"], "no CUDA-capable device is detected");
 }
 
-/// A function that is missing is looked for before it is called: calling it would end the program without a word.
+/// A function that is missing is looked for before it is called: calling it would end the program without a
+/// word.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_driver_that_is_too_old_says_so() {
@@ -150,7 +151,7 @@ fn a_device_that_is_caught_leaves_nothing_behind() {
     let ended = run_beside(&dir, driver.path(), &format!("{line} -o again.gguf")).exits(0);
     assert!(dir.read("again.gguf") == dir.read("want.gguf"));
     assert!(
-        ended.err.contains("a stand-in (CUDA) made wrong bytes; everything begins anew"),
+        ended.err.contains("a stand-in (CUDA) returned wrong bytes; the conversion restarts"),
         "{}",
         ended.err
     );

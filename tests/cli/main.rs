@@ -19,6 +19,7 @@ mod links;
 mod naming;
 mod nonfinite;
 mod outputs;
+mod patterns;
 mod recipes;
 mod resume;
 mod rotate;

@@ -56,7 +56,7 @@ fn the_table_ends_in_words() {
     for told in [
         "model.layers.0.mlp.down_proj.weight  BF16 [64, 96], kurtosis",
         "\n  quarot: along rows, kurtosis",
-        "\n  quarot: along columns, gain of its norm folded in, kurtosis",
+        "\n  quarot: along columns, norm gain folded in, kurtosis",
         "\nRotation gains little here: values are already near Gaussian (median kurtosis ",
         "loses to Q4_ASYM as stored on 16 of 16 tensors",
     ] {
@@ -78,7 +78,7 @@ fn without_a_configuration_it_says_what_it_shows() {
     let ended =
         dir.run("sweep m.safetensors --types q4_0 --rotate block:32,block:24 --format table").exits(0);
     assert!(
-        ended.out.contains("along columns, no family rules: input side, gains not folded"),
+        ended.out.contains("along columns, no family rules: input side, norm gains not folded"),
         "{}",
         ended.out
     );

@@ -186,7 +186,7 @@ fn bench_rotation_tells_what_was_published_and_what_was_not() {
     assert_eq!((&json["lowest_matching_bits"], &json["lowest_matching_bits_of_all"]), (&4.into(), &3.into()));
     assert_eq!(dir.run(&format!("{line} --json --threads 7")).exits(0).json(), json);
     let text = dir.run(line).exits(0).out;
-    assert!(text.contains("4 bits as published, 3 bits in the best form here"), "{text}");
+    assert!(text.contains("4 bits as published, 3 bits for the best format here"), "{text}");
     assert!(dir.run("bench rotation --cols 100").exits(2).err.contains("do not divide"));
     assert!(dir.run("bench rotation --rows 0").exits(2).err.contains("needed"));
 }

@@ -1,100 +1,141 @@
-//! What to make, as typed: container, type or recipe, types of single tensors, importance; and what decides a comparison.
+//! Arguments of recipes: container, types, presets, rotation.
 
+use super::{ImatrixArgs, parse};
 use clap::{Args, ValueEnum};
-use quantoscope_core::recipe::Override;
+use quantoscope::options::EquivalenceOptions;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::plan::target;
 use quantoscope_core::recipe::presets::Preset;
-use quantoscope_core::report::VerdictRule;
-use quantoscope_core::{DType, model_equivalence, recipe};
-use std::path::PathBuf;
+use quantoscope_core::recipe::rotation::RotationOptions;
+use quantoscope_core::recipe::{Override, Q4Scheme, Recipe, TargetName, can_target};
+use quantoscope_core::{DType, model_equivalence};
+use std::path::Path;
 
-/// What to make.
+/// Types and container.
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
-    /// The container; default: by the extension of OUT, else gguf for a plan.
+    /// The container to write: gguf, safetensors, or q4 (a directory of lattice blocks) [default: by the
+    /// extension of OUT; gguf for `plan`].
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<TargetArg>,
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_dtype, help = type_help())]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse::dtype, help = type_help())]
     pub dtype: Option<DType>,
-    #[arg(long, value_name = "NAME", value_parser = parse_mix, conflicts_with = "dtype", help = mix_help())]
+    #[arg(long, value_name = "NAME", value_parser = parse::preset, conflicts_with = "dtype", help = preset_help())]
     pub recipe: Option<Preset>,
-    /// A type for the tensors that a pattern finds, such as attn_v=q6_k or 'blk.1?.ffn_*=q8_0'; may be given several
-    /// times, the first that finds a tensor decides. Patterns are held against names as they are in the input and as
-    /// they are in GGUF, whole or any run of parts between dots; * stands for anything, ? for one character.
-    #[arg(long = "tensor-type", value_name = "PATTERN=TYPE", value_parser = parse_override)]
+    /// The type of the tensors that a pattern matches, such as attn_v=q6_k, 'blk.1?.ffn_*=q8_0' or
+    /// '/\.([0-9]|1[0-3])\.attn_v/=q5_k'; can be repeated, the first match wins. A pattern is a glob,
+    /// compared with a whole name or any run of its parts between dots, or a regular expression between
+    /// slashes, as llama-quantize takes them. The name can be that in the input or that in GGUF. Globs: * any
+    /// characters, ? one character, [0-3] one of a class, {q,k} alternatives. Upper and lower case are equal.
+    #[arg(long = "tensor-type", value_name = "PATTERN=TYPE", value_parser = parse::type_override)]
     pub overrides: Vec<Override>,
-    /// The type of the output head (of embeddings too where they are the output head).
-    #[arg(long, value_name = "TYPE", value_parser = parse_dtype)]
+    /// The type of the output head, and of token embeddings if they are tied to it.
+    #[arg(long, value_name = "TYPE", value_parser = parse::dtype)]
     pub output_tensor_type: Option<DType>,
     /// The type of token embeddings.
-    #[arg(long, value_name = "TYPE", value_parser = parse_dtype)]
+    #[arg(long, value_name = "TYPE", value_parser = parse::dtype)]
     pub token_embedding_type: Option<DType>,
-    /// Leave the output head as it is.
+    /// Copy the output head unchanged.
     #[arg(long, conflicts_with = "output_tensor_type")]
     pub leave_output_tensor: bool,
     #[command(flatten)]
     pub weights: ImatrixArgs,
-    /// The block form for --to q4.
+    /// The block form for --to q4: asym (scale and minimum) or sym (scale only).
     #[arg(long, value_name = "SCHEME", default_value = "asym")]
     pub q4_scheme: SchemeArg,
-    /// One type for everything: embeddings and the output head too, and no mixture.
+    /// Quantize embeddings and the output head to --type too. With --recipe, use its base type for all
+    /// weights.
     #[arg(long)]
     pub pure: bool,
-    /// Decode tensors that are quantized already and quantize them again (loses quality).
+    /// Decode tensors that are already quantized and quantize them again. This loses quality.
     #[arg(long)]
     pub allow_requantize: bool,
-    /// Let NaN and infinities pass in tensors that are written as plain floats (F32, F16, BF16, copies of any float type), with a
-    /// warning that names each; without it they are refused. Blocks and the .f16 files of --to q4 hold none either way.
+    /// Copy NaN and infinities in tensors that are written as floats (F32, F16, BF16, copies of any float
+    /// type), with a warning per tensor, instead of failing. Quantized blocks and the .f16 files of --to q4
+    /// can hold neither.
     #[arg(long)]
     pub allow_nonfinite: bool,
-    #[command(flatten)]
-    pub rotation: RotationArgs,
 }
 
-/// What to rotate before anything is encoded.
+impl RecipeArgs {
+    /// The recipe, with the container that the output's name implies.
+    pub fn resolve(&self, rotation: &RotationArgs, output: Option<&Path>) -> Result<Recipe> {
+        let recipe = Recipe {
+            preset: self.recipe,
+            overrides: self.overrides.clone(),
+            output_type: self.output_tensor_type,
+            embedding_type: self.token_embedding_type,
+            leave_output: self.leave_output_tensor,
+            q4_scheme: self.q4_scheme.into(),
+            pure: self.pure,
+            allow_requantize: self.allow_requantize,
+            allow_nonfinite: self.allow_nonfinite,
+            rotate: rotation.resolve()?,
+            ..Recipe::new(container(self.to, output)?, self.dtype)
+        };
+        target::check(&recipe)?;
+        Ok(recipe)
+    }
+}
+
+fn container(typed: Option<TargetArg>, output: Option<&Path>) -> Result<TargetName> {
+    let extension = output.map(|o| o.extension().and_then(|e| e.to_str()).unwrap_or(""));
+    match (typed, extension) {
+        (Some(TargetArg::Gguf), _) | (None, None) => Ok(TargetName::Gguf),
+        (Some(TargetArg::Q4), _) => Ok(TargetName::Lattice),
+        (Some(TargetArg::Safetensors), _) => Ok(TargetName::Safetensors),
+        (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Ok(TargetName::Gguf),
+        (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Ok(TargetName::Safetensors),
+        (None, Some(_)) => {
+            let message = "the output's name does not say its container; give --to gguf, q4 or safetensors";
+            Err(Error::new(Code::Usage, message))
+        }
+    }
+}
+
+/// A rotation before quantization.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rotation")]
 pub struct RotationArgs {
-    /// Rotate first, so that outliers are spread: quarot (the residual stream, R1), block:N (the stream in blocks of N
-    /// channels), r2 (the values of each head), quarot,r2, or fold (gains only, for comparison). Norm gains are folded, tied heads made their own. Needs a
-    /// config.json of a family whose rules are known, and is refused where it would change the model.
+    /// Rotate the weights first, which spreads outliers and lowers the error: quarot (the residual stream,
+    /// called R1 in SpinQuant), block:N (the residual stream in blocks of N channels), r2 (the values of each
+    /// attention head), quarot,r2 (both), or fold (fold the norm gains only, for comparison). Norm gains are
+    /// folded into the weights, and a tied output head is written as a tensor of its own. Needs config.json
+    /// of a supported model family; refused if the rotated model would compute something else.
     #[arg(long = "rotate", value_name = "WHAT")]
     pub what: Option<String>,
     /// The seed of the rotation's signs, decimal or 0x hexadecimal.
-    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = parse_seed)]
+    #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = parse::seed)]
     pub seed: u64,
 }
 
-/// How a rotated model is tried before it is written.
+impl RotationArgs {
+    fn resolve(&self) -> Result<Option<RotationOptions>> {
+        self.what.as_ref().map(|what| RotationOptions::parse(what, self.seed)).transpose()
+    }
+}
+
+/// The comparison of a rotated model with its source, before it is written.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Gate of rotations")]
+#[command(next_help_heading = "Check of a rotated model")]
 pub struct EquivalenceArgs {
-    /// Tokens on which source and rotated model must compute the same logits.
+    /// Tokens on which the source and the rotated model must compute the same logits.
     #[arg(long, value_name = "N", default_value_t = model_equivalence::TOKENS, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub probe_tokens: u32,
-    /// By how much logits may differ, in units of the largest (or of 1, if that is more).
-    #[arg(long, value_name = "SHARE", default_value_t = model_equivalence::TOLERANCE, value_parser = parse_tolerance)]
+    /// Allowed difference of logits, as a share of the largest logit (or of 1, if that is more).
+    #[arg(long, value_name = "SHARE", default_value_t = model_equivalence::TOLERANCE, value_parser = parse::tolerance)]
     pub tolerance: f64,
-    /// Write a rotated model of a family that cannot be tried yet; its algebra is checked all the same.
+    /// Write the rotated model of a family whose forward pass is not supported. The rotation of every tile is
+    /// verified all the same.
     #[arg(long)]
     pub allow_unprobed: bool,
 }
 
-pub fn parse_seed(text: &str) -> Result<u64, String> {
-    recipe::rotation::parse_seed(text).map_err(|e| e.to_string())
-}
-
-fn parse_tolerance(text: &str) -> Result<f64, String> {
-    let wrong = || format!("{text:?} is no share above 0");
-    text.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0).ok_or_else(wrong)
-}
-
-/// What matters more.
-#[derive(Debug, Args)]
-pub struct ImatrixArgs {
-    /// An importance matrix (GGUF, or the older .dat) as llama-imatrix writes it: the types that search for the best
-    /// scales then weigh each column by what came into it. Types of two bits and less need one.
-    #[arg(long = "imatrix", value_name = "FILE")]
-    pub path: Option<PathBuf>,
+impl EquivalenceArgs {
+    pub fn resolve(&self) -> EquivalenceOptions {
+        let EquivalenceArgs { probe_tokens, tolerance, allow_unprobed } = *self;
+        EquivalenceOptions { probe_tokens, tolerance, allow_unprobed }
+    }
 }
 
 /// A container, as typed.
@@ -112,73 +153,28 @@ pub enum SchemeArg {
     Sym,
 }
 
-impl From<SchemeArg> for recipe::Q4Scheme {
-    fn from(s: SchemeArg) -> recipe::Q4Scheme {
+impl From<SchemeArg> for Q4Scheme {
+    fn from(s: SchemeArg) -> Q4Scheme {
         match s {
-            SchemeArg::Asym => recipe::Q4Scheme::Asym,
-            SchemeArg::Sym => recipe::Q4Scheme::Sym,
+            SchemeArg::Asym => Q4Scheme::Asym,
+            SchemeArg::Sym => Q4Scheme::Sym,
         }
     }
 }
 
-/// What decides a comparison, as typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VerdictArg {
-    Strict,
-    Cosine,
-}
-
-impl From<VerdictArg> for VerdictRule {
-    fn from(by: VerdictArg) -> VerdictRule {
-        match by {
-            VerdictArg::Strict => VerdictRule::Strict,
-            VerdictArg::Cosine => VerdictRule::Cosine,
-        }
-    }
-}
-
-/// Names what there is, by the table of it.
+/// Help with the name of every type that can be written.
 fn type_help() -> String {
-    let all = DType::ALL.iter().filter(|d| recipe::can_target(**d));
+    let all = DType::ALL.iter().filter(|d| can_target(**d));
     let names: Vec<String> = all.map(|d| d.name().to_ascii_lowercase()).collect();
-    format!("The tensor type for all eligible tensors, in any case: {}", names.join(", "))
+    format!("The type of all eligible tensors, in any case: {}", names.join(", "))
 }
 
-pub fn parse_dtype(text: &str) -> Result<DType, String> {
-    DType::parse(text).map_err(|e| e.to_string())
-}
-
-fn parse_mix(text: &str) -> Result<Preset, String> {
-    Preset::parse(text).map_err(|e| e.to_string())
-}
-
-fn mix_help() -> String {
+/// Help with the name of every preset.
+fn preset_help() -> String {
     let names: Vec<&str> = Preset::ALL.iter().map(|m| m.name()).collect();
     format!(
-        "A mix of types: each tensor gets the type that llama-quantize gives it under this name, in any case: {}",
+        "A preset (ftype) of llama-quantize: each tensor gets the type that llama-quantize chooses under this name, in any \
+         case: {}",
         names.join(", ")
     )
-}
-
-/// `PATTERN=TYPE`; a name may hold an equals sign, a type does not.
-fn parse_override(text: &str) -> Result<Override, String> {
-    let (pattern, dtype) = text.rsplit_once('=').ok_or("expected PATTERN=TYPE, for example attn_v=q6_k")?;
-    if pattern.is_empty() {
-        return Err("the pattern is empty".into());
-    }
-    Ok(Override { pattern: pattern.into(), dtype: parse_dtype(dtype)? })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overrides_are_a_pattern_and_a_type() {
-        let parsed = parse_override("attn_v=Q6_K").expect("a pair");
-        assert_eq!((parsed.pattern.as_str(), parsed.dtype), ("attn_v", DType::Q6_K));
-        for bad in ["attn_v", "=q6_k", "attn_v=", "attn_v=q9"] {
-            assert!(parse_override(bad).is_err(), "{bad:?}");
-        }
-    }
 }

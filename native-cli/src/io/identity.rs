@@ -1,8 +1,8 @@
-//! What the system says of a file that was opened: enough to see that it was written to, or replaced, since.
+//! Identity of a file: equal only if the file was not modified or replaced in between.
 
 use std::fs::Metadata;
 
-/// A file at one moment.
+/// The state of a file when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileIdentity {
     device: u64,
@@ -10,7 +10,7 @@ pub struct FileIdentity {
     len: u64,
     /// Nanoseconds since the epoch.
     modified: i128,
-    /// The same of the last change of content, names or permissions, which no program can set back.
+    /// Nanoseconds of the last change of content, names or permissions. Programs cannot set it.
     changed: i128,
 }
 
@@ -43,7 +43,7 @@ impl FileIdentity {
         }
     }
 
-    /// Appends all but the device, whose number may be another after a restart.
+    /// Appends everything but the device number, which may change with a restart.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.len.to_le_bytes());

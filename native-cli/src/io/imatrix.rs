@@ -1,25 +1,23 @@
-//! The file of an importance matrix: gone through once, then read where weights are needed.
+//! The file of an importance matrix: checked in one pass, then read where importance is needed.
 
 use crate::exit::io_error;
 use crate::io::identity::FileIdentity;
-use crate::io::pread::read_exact_at;
+use crate::io::read_at::{LocalFile, ReadAt};
 use crate::io::source::resize;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::{Imatrix, ImatrixOpening};
 use quantoscope_core::job::Region;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-/// It is read in pieces of at most this.
+/// Bytes of a read of the first pass.
 const PIECE: u64 = 1 << 20;
 
 /// An importance matrix on disk.
 pub struct ImatrixFile {
     pub imatrix: Imatrix,
     pub path: PathBuf,
-    /// The file as it was when it was opened.
-    pub identity: FileIdentity,
-    file: File,
+    file: LocalFile,
 }
 
 impl ImatrixFile {
@@ -30,20 +28,24 @@ impl ImatrixFile {
         if !meta.is_file() {
             return Err(Error::new(Code::Io, format!("{} is no file", path.display())));
         }
-        let file = File::open(path).map_err(|e| about(&e))?;
-        let identity = FileIdentity::of(&file.metadata().map_err(|e| about(&e))?);
+        let file = LocalFile::open(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let mut opening = ImatrixOpening::new(&name, meta.len());
+        let mut opening = ImatrixOpening::new(&name, file.len());
         let mut buffer = Vec::new();
         while let Some(range) = opening.want() {
             buffer.resize(range.len().min(PIECE) as usize, 0);
-            match read_exact_at(&file, &mut buffer, range.start) {
+            match file.read_exact_at(&mut buffer, range.start) {
                 Ok(()) => opening.data(&buffer)?,
                 Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
                 Err(e) => return Err(io_error(&e, format!("cannot read {}", path.display()))),
             }
         }
-        Ok(ImatrixFile { imatrix: opening.finish()?, path: path.to_path_buf(), identity, file })
+        Ok(ImatrixFile { imatrix: opening.finish()?, path: path.to_path_buf(), file })
+    }
+
+    /// The identity of the file when it was opened.
+    pub fn identity(&self) -> FileIdentity {
+        self.file.identity()
     }
 
     /// Reads a region into `buffer`.
@@ -52,7 +54,8 @@ impl ImatrixFile {
         let mut rest = buffer.as_mut_slice();
         for (offset, len) in region.runs() {
             let (run, tail) = rest.split_at_mut(len as usize);
-            read_exact_at(&self.file, run, offset)
+            self.file
+                .read_exact_at(run, offset)
                 .map_err(|e| io_error(&e, format!("cannot read {}", self.path.display())))?;
             rest = tail;
         }

@@ -1,13 +1,17 @@
-//! Links among the files that are copied with a model: a model from elsewhere must not make us copy a file of the user's.
+//! Symbolic links among the files that are copied with a model: a downloaded model must not cause private
+//! files to be copied.
 
 use crate::exit::io_error;
 use quantoscope_core::error::{Code, Error, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Fails where `name` in `dir` is a link that leads out of the model. The model is `dir`, the directories that its
-/// `weights` really are in where they are links themselves, and `blobs` beside `snapshots/COMMIT` in the cache of the
-/// Hugging Face Hub.
+/// Fails if `name` in `dir` is a link that leads out of the model. The model is `dir`, the directories that
+/// its `weights` link to, and `blobs` beside `snapshots/COMMIT` in the cache of the Hugging Face Hub.
+///
+/// # Errors
+///
+/// `bad_name` if it does.
 pub fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBuf>) -> Result<()> {
     let path = dir.join(name);
     let real =
@@ -21,7 +25,7 @@ pub fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBu
         return Ok(());
     }
     let message = format!(
-        "{} is a link to {}, which is not part of the model; copy the file there to have it with the model",
+        "{} is a link to {}, outside of the model; replace the link by the file to copy it",
         path.display(),
         target.display()
     );

@@ -1,4 +1,4 @@
-//! Files: opening checkpoints, positional reads and writes, artefacts that appear whole or not at all.
+//! Files: opened checkpoints, positional reads and writes, outputs that appear whole or not at all.
 
 mod identity;
 pub mod imatrix;
@@ -7,6 +7,7 @@ mod links;
 mod naming;
 pub mod output;
 pub mod pread;
+pub mod read_at;
 mod scratch;
 pub mod source;
 pub mod target;

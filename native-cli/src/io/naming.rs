@@ -1,4 +1,5 @@
-//! Gives a finished output its name: at once, and never over something that was not to be replaced.
+//! Renames a finished output to its final name in one step, and never over something that must not be
+//! replaced.
 
 use super::journal::{Lock, Naming};
 use super::scratch::{self, ScratchNames, found, number, parent};
@@ -9,7 +10,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::Path;
 
-/// An output and the names beside it, while it is locked.
+/// A locked output and its scratch names.
 pub struct OutputNames<'a> {
     pub out: &'a Path,
     pub scratch: &'a ScratchNames,
@@ -19,13 +20,13 @@ pub struct OutputNames<'a> {
 }
 
 impl OutputNames<'_> {
-    /// Moves the finished partial output to its name. What is there is replaced only where `force` allows it, and an
-    /// empty directory by a directory.
+    /// Renames the partial output. An existing output is replaced only if `force`; a directory may replace an
+    /// empty one.
     ///
     /// # Errors
     ///
-    /// `exists` where something appeared under the name meanwhile. Whatever fails, the partial output stays whole, or
-    /// the new one has its name and the message says so.
+    /// `exists` if something appeared under the name while the run was writing. On errors either the partial
+    /// output is still complete, or the message says that the output has its name.
     pub fn give(&self, files: &[String], directory: bool, force: bool) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot name {}", self.out.display()));
         let partial = &self.scratch.partial;
@@ -62,7 +63,7 @@ impl OutputNames<'_> {
         self.finish(naming, false)
     }
 
-    /// The number of the directory that an earlier run had moved out of the way when it was killed, or 0.
+    /// The inode of the directory that an earlier run moved aside before it was killed, or 0.
     fn put_aside(&self) -> Result<u64> {
         let aside = found(&self.scratch.replaced)?.filter(Metadata::is_dir).map_or(0, |m| number(&m));
         Ok(if self.before.is_some_and(|n| n.replaced == aside) { aside } else { 0 })
@@ -76,7 +77,7 @@ impl OutputNames<'_> {
         Error::new(Code::Exists, message)
     }
 
-    /// The same as before the start: the run may have taken hours.
+    /// Repeats the checks of the start, which may be hours ago.
     fn check_replaced(&self, old: &Metadata, files: &[String], directory: bool, force: bool) -> Result<()> {
         if !force {
             return Err(self.appeared());
@@ -86,14 +87,20 @@ impl OutputNames<'_> {
             return Err(Error::new(Code::Exists, message));
         }
         if directory {
-            let message = || format!("{} holds no model of ours to replace", self.out.display());
+            let message = || {
+                format!(
+                    "{} does not hold a model that this program wrote; nothing was replaced",
+                    self.out.display()
+                )
+            };
             let replaced = Replaced::open(self.out)?.ok_or_else(|| Error::new(Code::Exists, message()))?;
             replaced.check_names(self.out, files)?;
         }
         Ok(())
     }
 
-    /// Exchanges two directories in one step, or where the file system cannot, in two that can be taken back.
+    /// Exchanges two directories in one step, or in two steps that can be undone if the file system has no
+    /// exchange.
     fn exchange(&self) -> io::Result<()> {
         match exchange(&self.scratch.partial, self.out) {
             Err(e) if is_unsupported(&e) => {}
@@ -105,12 +112,12 @@ impl OutputNames<'_> {
         })
     }
 
-    /// Whether the output that `naming` speaks of has its name.
+    /// Whether the output of `naming` has its final name.
     pub fn is_named(&self, naming: Naming) -> Result<bool> {
         Ok(found(self.out)?.is_some_and(|meta| number(&meta) == naming.made))
     }
 
-    /// Gives the replaced directory its name back, where a run was killed between the two steps.
+    /// Restores the name of the replaced directory, if a run was killed between the two steps.
     pub fn take_back(&self, naming: Naming) -> Result<()> {
         let aside = &self.scratch.replaced;
         let ours = found(aside)?.is_some_and(|m| m.is_dir() && number(&m) == naming.replaced);
@@ -121,8 +128,8 @@ impl OutputNames<'_> {
         Ok(())
     }
 
-    /// Takes away what is left once the output has its name: the replaced directory, or a second name of the output.
-    /// What was in that directory and not of its model moves into the new one. The journal stays.
+    /// Cleans up after the rename: removes the replaced directory, or a second name of the output. Files in
+    /// that directory that were not of its model move into the new one. The journal stays.
     pub fn finish(&self, naming: Naming, cleared: bool) -> Result<()> {
         let complete = |e: Error| {
             let message = format!("{} is complete, but {}", self.out.display(), e.detail().message);
@@ -157,7 +164,7 @@ impl OutputNames<'_> {
         scratch::sync_directory(self.out)
     }
 
-    /// Removes the journal: nothing is left to be done.
+    /// Removes the journal, the last step.
     pub fn release(&self) -> Result<()> {
         let journal = &self.scratch.journal;
         fs::remove_file(journal).map_err(|e| {
@@ -167,14 +174,14 @@ impl OutputNames<'_> {
     }
 }
 
-/// The permission bits of what is replaced, and its owner where that is allowed.
+/// Copies the permission bits of the replaced file, and its owner if that is permitted.
 #[cfg(unix)]
 fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
     use rustix::io::Errno;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let now = fs::symlink_metadata(to)?;
     if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
-        // Only root may; for everybody else the new file is theirs, as any file they make.
+        // Only root may change the owner.
         match chown(to, Some(old.uid()), Some(old.gid())) {
             Err(e)
                 if ![Errno::PERM, Errno::INVAL]
@@ -194,7 +201,7 @@ fn take_mode(_: &Path, _: &Metadata) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for a directory and the files in it that have a namesake in the old one.
+/// Does the same for a directory, and for its files that exist in the old directory too.
 fn take_modes(partial: &Path, out: &Path, old: &Metadata, files: &[String]) -> io::Result<()> {
     if old.is_dir() {
         for name in files {
@@ -207,23 +214,23 @@ fn take_modes(partial: &Path, out: &Path, old: &Metadata, files: &[String]) -> i
     take_mode(partial, old)
 }
 
-/// A directory takes the place of an empty one.
+/// Renames a directory over an empty one.
 fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
-    // Elsewhere a rename does not replace a directory, be it empty.
+    // Elsewhere a rename does not replace a directory, not even an empty one.
     if cfg!(not(unix)) {
         fs::remove_dir(to)?;
     }
     fs::rename(from, to)
 }
 
-/// Renames, and fails with `AlreadyExists` where the new name is taken.
+/// Renames, and fails with `AlreadyExists` if the new name is taken.
 pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rename_at_once(from, to) {
         Err(e) if is_unsupported(&e) => {}
         done => return done,
     }
     if fs::symlink_metadata(from)?.is_dir() {
-        // Of two that create a directory one succeeds, and a rename replaces an empty one.
+        // Creating a directory is exclusive, and a rename replaces an empty one.
         fs::create_dir(to)?;
         return rename_over_empty(from, to).inspect_err(|_| {
             let _ = fs::remove_dir(to);
@@ -232,7 +239,7 @@ pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(e),
-        // Neither a step that does not replace, nor second names: looking first is all there is.
+        // Without an exclusive rename and hard links, checking first is the best there is.
         Err(_) if fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(from, to),
     }
@@ -260,7 +267,7 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether the file system, or the system, does not have this at all.
+/// Whether the file system or the operating system does not support the call.
 #[cfg(unix)]
 fn is_unsupported(e: &io::Error) -> bool {
     use rustix::io::Errno;

@@ -1,4 +1,4 @@
-//! An artefact under construction: written beside its name, synced, renamed. It appears whole or not at all.
+//! An unfinished output: written beside its final name, synced, renamed. It appears whole or not at all.
 
 use super::naming::OutputNames;
 use super::scratch::{self, ScratchNames, found, number, parent, sync_directory, taken};
@@ -21,20 +21,20 @@ use std::sync::Mutex;
 /// Bytes of a header that are compared at a time.
 const PIECE: usize = 1 << 20;
 
-/// An artefact under construction.
+/// An unfinished output.
 pub struct OutputFiles {
     out: PathBuf,
     scratch: ScratchNames,
     directory: bool,
-    /// Whether what stands under the final name may be replaced.
+    /// Whether an existing output may be replaced.
     force: bool,
-    /// Names inside the directory; one empty name where the artefact is a file.
+    /// Names inside the directory; one empty name if the output is a file.
     names: Vec<String>,
-    /// The handle of a single file. The files of a directory may be thousands, and are opened for each write.
+    /// The handle of a single file. A directory may have thousands of files, which are opened for each write.
     single: Option<File>,
     /// Keeps other runs from writing the same output.
     claim: Lock,
-    /// How the output got its name, where an earlier run was stopped right after that. Nothing is written then.
+    /// How the output got its name, if an earlier run was stopped right after that. Nothing is written then.
     named: Option<(Naming, bool)>,
     /// How an earlier run was about to name the output.
     before: Option<Naming>,
@@ -42,27 +42,32 @@ pub struct OutputFiles {
     dirty: Mutex<BTreeSet<u32>>,
 }
 
-/// What to go on from.
+/// A new or resumed output.
 pub struct StartedOutput {
     pub artefact: OutputFiles,
     pub journal: Journal,
-    /// The budget whose windows the journal speaks of.
+    /// The budget that determined the windows of the journal.
     pub budget: Budget,
-    /// Windows that are on disk already.
+    /// Windows that are already on disk.
     pub records: Vec<Record>,
 }
 
-/// What a run is about to do.
+/// The work of a run.
 #[derive(Clone, Copy)]
 pub struct Intent<'a> {
     pub plan: &'a Plan,
     pub permission: Permission,
-    /// Of the plan, the sources and the version.
+    /// Digest of the plan, the sources and the version.
     pub fingerprint: &'a [u8; 32],
     pub budget: Budget,
 }
 
-/// Fails where the disk has less room than the output of `plan` needs. A partial output has its room already.
+/// Fails if the disk has less free space than the output of `plan` needs. The space of a partial output is
+/// already reserved.
+///
+/// # Errors
+///
+/// `no_space`.
 pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
     if found(&ScratchNames::beside(out).partial)?.is_some() {
         return Ok(());
@@ -79,7 +84,12 @@ pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
 }
 
 impl OutputFiles {
-    /// Makes the partial files and the journal, or finds those of an interrupted run.
+    /// Creates the partial files and the journal, or opens those of an interrupted run.
+    ///
+    /// # Errors
+    ///
+    /// `partial_exists` if another run is writing the output, or an interrupted run is neither resumed nor
+    /// replaced; `resume_mismatch` if the interrupted run had another plan; `no_space`.
     pub fn begin(out: &Path, intent: Intent<'_>) -> Result<StartedOutput> {
         let Intent { plan, permission, .. } = intent;
         let scratch = ScratchNames::beside(out);
@@ -109,7 +119,7 @@ impl OutputFiles {
                 return Err(e);
             }
         }
-        // What stands in the way here was never ours, and what `create` fails at is removed by it.
+        // Errors up to here left nothing behind; `create` removes its own files on errors.
         let made = artefact.check_names().and_then(|()| check_space(plan, out));
         made.inspect_err(|_| artefact.release())?;
         let journal = artefact.create(intent)?;
@@ -120,7 +130,8 @@ impl OutputFiles {
         OutputNames { out: &self.out, scratch: &self.scratch, claim: &self.claim, before: self.before }
     }
 
-    /// Takes over what an earlier run left, or clears it away, as far as that is permitted and the run was ours.
+    /// Takes over the partial output of an earlier run or removes it, if that is permitted and the files are
+    /// proven to be of such a run.
     fn earlier(&mut self, intent: Intent<'_>) -> Result<Option<(Journal, Budget, Vec<Record>)>> {
         let Permission { force, resume } = intent.permission;
         let about = |e: io::Error| io_error(&e, format!("cannot read {}", self.scratch.journal.display()));
@@ -161,8 +172,8 @@ impl OutputFiles {
         Ok(None)
     }
 
-    /// Whether the partial output was created by the run whose journal lies beside it. A run that was killed right after
-    /// creating it had no time to note that, nor to write anything.
+    /// Whether the partial output was created by the run whose journal is beside it. A run that was killed
+    /// right after creating it has recorded nothing and written nothing.
     fn is_ours(&self, partial: &Metadata, earlier: Option<&PreviousRun>) -> Result<bool> {
         if !partial.is_dir() && scratch::suspicious(partial).is_some() {
             return Ok(false);
@@ -174,7 +185,7 @@ impl OutputFiles {
         }
     }
 
-    /// The output has its name, and the run was stopped before it could say so.
+    /// Continues a run that was stopped after its output had got its name.
     fn go_on_named(
         &mut self,
         intent: Intent<'_>,
@@ -206,7 +217,8 @@ impl OutputFiles {
         Err(Error::new(Code::ResumeMismatch, message))
     }
 
-    /// The journal of the partial output, if it is of this very plan and everything up to the first window is there.
+    /// The journal of the partial output, if it is of this plan and every file has its planned length and
+    /// header.
     fn resume(
         &mut self,
         intent: Intent<'_>,
@@ -221,7 +233,7 @@ impl OutputFiles {
         self.open_single()?;
         let about = |e: io::Error| io_error(&e, format!("cannot read {}", self.scratch.journal.display()));
         let journal = self.claim.go_on(earlier.sound).map_err(about)?;
-        // The windows of the earlier run are kept where they fit today's memory.
+        // The windows of the earlier run are kept if they fit the memory of this one.
         let budget = intent.budget;
         let share = earlier.budget.memory / u64::from(earlier.budget.workers.max(1));
         let memory = share.saturating_mul(budget.workers.into());
@@ -231,7 +243,7 @@ impl OutputFiles {
         Ok(Some((journal, Budget { memory, workers: budget.workers }, earlier.records)))
     }
 
-    /// Whether a partial file has its planned length and begins as planned, which no foreign file does.
+    /// Whether a partial file has its planned length and header.
     fn is_whole(&self, index: u32, planned: &OutFile) -> Result<bool> {
         let path = self.path(index);
         let Some(meta) = found(&path)? else { return Ok(false) };
@@ -256,7 +268,7 @@ impl OutputFiles {
         Ok(true)
     }
 
-    /// A directory is cleared away only where everything in it is what a run of ours leaves.
+    /// Fails if the partial directory holds anything but files that a run creates.
     fn check_partial(&self) -> Result<()> {
         let ours = |name: &str| {
             let planned = self.names.iter().any(|n| n == name);
@@ -271,7 +283,8 @@ impl OutputFiles {
         Err(taken(&self.scratch.partial, "holds files that are not ours"))
     }
 
-    /// The names that must be free for what this run may do are free, and what it replaces leaves room for what stays.
+    /// Fails if a name that the replacement of a directory needs is taken, or if a file that stays in the
+    /// directory would collide with the new model.
     fn check_names(&self) -> Result<()> {
         let replaces = self.directory && found(&self.out)?.is_some_and(|old| old.is_dir());
         if !replaces || is_empty(&self.out)? {
@@ -293,7 +306,7 @@ impl OutputFiles {
         }
     }
 
-    /// Creates the partial files with their headers. Whatever fails, what was created is removed.
+    /// Creates the partial files with their headers. On errors they are removed.
     fn create(&mut self, intent: Intent<'_>) -> Result<Journal> {
         let path = self.scratch.partial.clone();
         let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
@@ -312,7 +325,7 @@ impl OutputFiles {
                 Err(e) => Err(about(e)),
             }
         });
-        // Nothing was created under that name.
+        // On errors nothing was created under that name.
         let (noted, journal, file) = first.inspect_err(|_| self.unclaim_begun())?;
         self.single = file;
         let filled = noted.and_then(|()| self.fill(intent.plan));
@@ -350,7 +363,7 @@ impl OutputFiles {
         scratch::open(&path, true).map_err(|e| io_error(&e, format!("cannot write {}", path.display())))
     }
 
-    /// Writes the bytes of a job, run after run. Any thread.
+    /// Writes the bytes of a job. Any thread may call it.
     pub fn write(&self, write: &Write, mut bytes: &[u8]) -> Result<()> {
         if self.named.is_some() {
             return Ok(());
@@ -369,7 +382,7 @@ impl OutputFiles {
         Ok(())
     }
 
-    /// Brings everything that was written to the disk.
+    /// Syncs everything that was written.
     pub fn sync(&self) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot write {}", self.scratch.partial.display()));
         if let Some(file) = &self.single {
@@ -382,7 +395,7 @@ impl OutputFiles {
         Ok(())
     }
 
-    /// Gives the artefact its name, and removes what was needed until then.
+    /// Gives the output its final name and removes the journal.
     pub fn commit(self) -> Result<()> {
         match self.named {
             Some((naming, cleared)) => self.names().finish(naming, cleared)?,
@@ -394,11 +407,11 @@ impl OutputFiles {
                 self.names().give(&self.names, self.directory, self.force)?;
             }
         }
-        // Last of all: whoever is killed before this is finished by `--resume`.
+        // Last: a run that is killed before this is finished by `--resume`.
         self.names().release()
     }
 
-    /// Removes everything that was written, unless it has its name already.
+    /// Removes everything that was written, unless it has its final name.
     pub fn discard(&self) {
         if self.named.is_none() {
             self.clear();
@@ -406,10 +419,10 @@ impl OutputFiles {
         }
     }
 
-    /// Removes the partial output, then what the journal says of it: a journal without an output is harmless, an output
-    /// without its journal would not be known again.
+    /// Removes the partial output, then empties the journal. In this order, because a partial output without
+    /// its journal could not be identified.
     fn clear(&self) {
-        // What cannot be removed is found, and named, by the next run.
+        // The next run reports files that cannot be removed.
         let partial = &self.scratch.partial;
         let removed = match fs::symlink_metadata(partial) {
             Ok(meta) if meta.is_dir() => fs::remove_dir_all(partial),
@@ -420,14 +433,14 @@ impl OutputFiles {
         }
     }
 
-    /// Gives up the right to write, as it was found.
+    /// Releases the lock, and removes the journal if this run created it.
     fn release(&self) {
         if !self.claim.found {
             let _ = fs::remove_file(&self.scratch.journal);
         }
     }
 
-    /// The same once the journal has been begun.
+    /// Releases the lock after the journal was begun.
     fn unclaim_begun(&self) {
         let _ = self.claim.clear();
         self.release();
@@ -438,7 +451,7 @@ fn journal_created(journal: &mut Journal, path: &Path) -> io::Result<()> {
     journal.created(number(&fs::symlink_metadata(path)?))
 }
 
-/// The permission bits of what is replaced: its successor is as private from the first moment on.
+/// The permission bits of a replaced file: the new file has them from its creation on.
 #[cfg(unix)]
 fn mode(old: &Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(old) & 0o777
@@ -458,7 +471,7 @@ fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Takes the room on the disk at once, where the file system can: then writing finds it, and it cannot run out.
+/// Reserves disk space, if the file system supports it, so that later writes cannot run out of it.
 fn reserve(file: &File, len: u64) -> io::Result<()> {
     let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
     match FileExt::allocate(file, len) {

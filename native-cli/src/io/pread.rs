@@ -1,4 +1,4 @@
-//! Reads and writes at an offset, without a shared cursor: any thread, any order.
+//! Reads and writes at an offset, without a shared cursor.
 
 use std::fs::File;
 use std::io;

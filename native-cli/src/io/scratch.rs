@@ -1,5 +1,5 @@
-//! Names beside an output that exist only while it is written, and how files under them are opened: never through a
-//! link, and never for writing before they are known to be ours. Knows no plan.
+//! Names beside an output that exist only while it is written. Files under them are never opened through a
+//! link, and never for writing before they are proven to be of a run of this program. Knows no plan.
 
 use crate::exit::io_error;
 use quantoscope_core::error::{Code, Error, Result};
@@ -17,16 +17,17 @@ const REPLACED: &str = ".partial.old";
 
 /// The names beside one output.
 pub struct ScratchNames {
-    /// What is written, until it gets the output's name.
+    /// The unfinished output.
     pub partial: PathBuf,
     /// The journal of the partial output, which is also its lock.
     pub journal: PathBuf,
-    /// The replaced directory, on file systems that cannot exchange two names at once.
+    /// The replaced directory, on file systems that cannot exchange two names in one step.
     pub replaced: PathBuf,
 }
 
 impl ScratchNames {
-    /// The names beside `out`. The name of `out` is shortened in them where they would be too long for the file system.
+    /// The names beside `out`. They hold a shortened name of `out` if they would be too long for the file
+    /// system.
     pub fn beside(out: &Path) -> ScratchNames {
         let name = out.file_name().unwrap_or_default();
         let stem = stem(name, longest_name(parent(out)).saturating_sub(JOURNAL.len()));
@@ -49,7 +50,7 @@ pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// `name`, or where it is longer than `limit` bytes, its beginning and a digest of the whole.
+/// `name`, or if it is longer than `limit` bytes, its beginning and a digest of the whole.
 fn stem(name: &OsStr, limit: usize) -> OsString {
     if name.len() <= limit {
         return name.to_owned();
@@ -77,22 +78,23 @@ fn longest_name(_: &Path) -> usize {
     NAME_MAX
 }
 
-/// A scratch name that is taken by something that must not be touched.
+/// The error for a scratch name that is taken by a foreign file.
 pub fn taken(path: &Path, why: &str) -> Error {
     let message = format!("{} {why}; move it away, or choose another output", path.display());
     Error::new(Code::PartialExists, message)
 }
 
-/// What stands under a name, links not followed; `None` where nothing does.
+/// The metadata of a path, links not followed; `None` if there is nothing.
 pub fn found(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(io_error(&e, format!("cannot look at {}", path.display()))),
+        Err(e) => Err(io_error(&e, format!("cannot read the metadata of {}", path.display()))),
     }
 }
 
-/// Why a file could belong to anything but a run of ours: it is no regular file, or has a second name.
+/// The reason why a file cannot be one that a run of this program created: it is no regular file, or has a
+/// second name.
 pub fn suspicious(meta: &Metadata) -> Option<&'static str> {
     match () {
         () if meta.is_symlink() => Some("is a link"),
@@ -103,14 +105,13 @@ pub fn suspicious(meta: &Metadata) -> Option<&'static str> {
     }
 }
 
-/// What tells a file or directory from others of its file system, from one mount and boot to the next; 0 where the
-/// system has no such number. Of no use between file systems.
+/// The inode of a file or directory: unique in its file system, and stable over mounts and restarts.
 #[cfg(unix)]
 pub fn number(meta: &Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::ino(meta)
 }
 
-/// The time of creation stands in for the number that the standard library does not tell.
+/// The time of creation, because the standard library does not expose the file index.
 #[cfg(windows)]
 pub fn number(meta: &Metadata) -> u64 {
     std::os::windows::fs::MetadataExt::creation_time(meta)
@@ -126,8 +127,7 @@ fn links(_: &Metadata) -> u64 {
     1
 }
 
-/// Creates a file that did not exist, readable and writable. `mode` are its permission bits, less those that the
-/// process masks.
+/// Creates a new file, readable and writable, with the permission bits `mode` minus the umask.
 pub fn create(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -138,7 +138,7 @@ pub fn create(path: &Path, mode: u32) -> io::Result<File> {
     options.open(path)
 }
 
-/// Opens an existing file, never a link and never one whose opening would wait.
+/// Opens an existing file; never follows a link, never blocks.
 pub fn open(path: &Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
@@ -151,7 +151,7 @@ pub fn open(path: &Path, write: bool) -> io::Result<File> {
     options.open(path)
 }
 
-/// Brings a directory's names to the disk. Not every system has this for directories; where it does, a failure is one.
+/// Syncs a directory. Systems that do not support this are ignored.
 #[cfg(unix)]
 pub fn sync_directory(dir: &Path) -> Result<()> {
     use rustix::io::Errno;

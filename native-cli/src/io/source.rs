@@ -1,10 +1,10 @@
-//! Opens a checkpoint from disk: answers what [`Opening`] asks for, and keeps the files for positional reads.
+//! Opens a checkpoint: feeds [`Opening`] with lengths and bytes, and keeps the files for positional reads.
 
 use crate::exit::io_error;
 use crate::io::identity::FileIdentity;
 use crate::io::imatrix::ImatrixFile;
 use crate::io::links;
-use crate::io::pread::read_exact_at;
+use crate::io::read_at::{LocalFile, ReadAt};
 use crate::system_limits;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
@@ -13,38 +13,39 @@ use quantoscope_core::job::Region;
 use quantoscope_core::plan::Plan;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// Headers are read in pieces of at most this.
 const HEADER_READ: u64 = 1 << 20;
-/// What goes with an adapter beside its configuration and a tokenizer.
+/// Files that are copied with an adapter, beside its configuration and tokenizer.
 const SIDE_FILES: [&str; 3] = ["README.md", "LICENSE", "NOTICE"];
-/// Bytes of everything together that goes with the weights; a tokenizer has tens of megabytes.
+/// Limit of the bytes of all files beside the weights. A tokenizer has tens of megabytes.
 const COMPANIONS: u64 = 1 << 28;
-/// Blocks of each file that are hashed to tell its content from another of the same size and time, and their length.
+/// Blocks of each file that are hashed for the resume fingerprint.
 const SAMPLES: u64 = 64;
+/// Bytes of such a block.
 const SAMPLE: u64 = 4 << 10;
 
 /// An opened checkpoint.
 pub struct Source {
-    /// What the headers say.
+    /// The headers.
     pub checkpoint: Checkpoint,
     /// The path that was given.
     pub path: PathBuf,
     place: Location,
-    /// The checkpoint's files, in its order, as far as they are held open.
-    files: Vec<Option<File>>,
-    /// The same files as they were when they were opened.
+    /// The checkpoint's files in its order; `None` for those that are not held open.
+    files: Vec<Option<Box<dyn ReadAt>>>,
+    /// Identities of the same files when they were opened first.
     identities: Vec<Option<FileIdentity>>,
-    /// Every file that was opened, as it was then.
+    /// Every file that was opened, and its identity then.
     seen: Mutex<Vec<OpenedFile>>,
     /// The importance matrix to quantize it with.
     weights: Option<ImatrixFile>,
 }
 
-/// A file that was opened, as its descriptor described it.
+/// A file that was opened, and its identity then.
 #[derive(Clone, Debug)]
 struct OpenedFile {
     path: PathBuf,
@@ -55,11 +56,11 @@ fn changed(path: &Path) -> Error {
     Error::new(Code::Io, format!("{} changed while it was read; nothing made of it is valid", path.display()))
 }
 
-/// Where a checkpoint's names lead.
+/// The paths of a checkpoint's files.
 struct Location {
     /// The directory that names are relative to.
     dir: PathBuf,
-    /// The file that was named, by the name it goes by here: its own need not be Unicode.
+    /// The file that was given, and its name here: the path need not be Unicode.
     root: Option<(String, PathBuf)>,
 }
 
@@ -102,11 +103,11 @@ impl Source {
         Ok(Source { checkpoint, path, place, files, identities, seen, weights: None })
     }
 
-    /// The same with the importance matrix at `path`, if one was named.
+    /// Adds the importance matrix at `path`, if there is one.
     pub fn weighted(self, path: Option<&Path>) -> Result<Source> {
         let weights = path.map(ImatrixFile::open).transpose()?;
         if let Some(weights) = &weights {
-            self.note(&weights.path, weights.identity);
+            self.note(&weights.path, weights.identity());
         }
         Ok(Source { weights, ..self })
     }
@@ -121,8 +122,8 @@ impl Source {
         self.checkpoint.files.iter().map(|f| self.place.path(&f.name))
     }
 
-    /// Every file that is read or goes with the model: the weights, their index, the configuration, the tokenizer, the
-    /// importance matrix.
+    /// The paths of every file that is read or copied: the weights, their index, the configuration, the
+    /// tokenizer, the importance matrix.
     pub fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
         let config = self.checkpoint.config.iter().map(|_| self.place.dir.join("config.json"));
         let beside = self.checkpoint.companions.iter().map(|c| self.place.dir.join(&c.name));
@@ -138,7 +139,7 @@ impl Source {
         known || c.files.iter().any(|f| f.name == name) || c.companions.iter().any(|c| c.name == name)
     }
 
-    /// Fails where the configuration, which is copied into a directory, is a link that leaves the model's.
+    /// Fails if the configuration, which is copied, is a link that leads out of the model's directory.
     pub fn check_config(&self) -> Result<()> {
         let config = self.checkpoint.config.as_ref();
         config.map_or(Ok(()), |_| self.check_link("config.json"))
@@ -156,9 +157,9 @@ impl Source {
         for copy in plan.files.iter_mut().filter(|f| f.copied) {
             let name = copy.name.as_str();
             let path = self.place.dir.join(name);
-            let (file, len) =
-                open(&path)?.filter(|(_, len)| *len == copy.len).ok_or_else(|| changed(&path))?;
+            let file = open(&path)?.filter(|file| file.len() == copy.len).ok_or_else(|| changed(&path))?;
             self.check_link(name)?;
+            let len = file.len();
             sum = sum.saturating_add(len);
             if sum > COMPANIONS {
                 let message =
@@ -166,7 +167,7 @@ impl Source {
                 return Err(Error::new(Code::TooMany, message).in_file(name));
             }
             if contents {
-                copy.header = self.read_all(&path, &file, len)?;
+                copy.header = self.read_all(&path, &*file)?;
             }
         }
         Ok(())
@@ -176,23 +177,23 @@ impl Source {
     pub fn side_files(&self) -> Result<Vec<Companion>> {
         let mut files = Vec::new();
         for name in SIDE_FILES {
-            if let Some((_, len)) = open(&self.place.dir.join(name))? {
-                files.push(Companion { name: name.to_string(), len });
+            if let Some(file) = open(&self.place.dir.join(name))? {
+                files.push(Companion { name: name.to_string(), len: file.len() });
             }
         }
         Ok(files)
     }
 
     /// All bytes of a file that was just opened.
-    fn read_all(&self, path: &Path, file: &File, len: u64) -> Result<Vec<u8>> {
+    fn read_all(&self, path: &Path, file: &dyn ReadAt) -> Result<Vec<u8>> {
+        self.note(path, file.identity());
+        let mut bytes = vec![0; file.len() as usize];
         let about = |e: std::io::Error| io_error(&e, format!("cannot read {}", path.display()));
-        self.note(path, FileIdentity::of(&file.metadata().map_err(about)?));
-        let mut bytes = vec![0; len as usize];
-        read_exact_at(file, &mut bytes, 0).map_err(about)?;
+        file.read_exact_at(&mut bytes, 0).map_err(about)?;
         Ok(bytes)
     }
 
-    /// Fails where a file that is copied is a link that leads out of the model.
+    /// Fails if a file that is copied is a link that leads out of the model.
     fn check_link(&self, name: &str) -> Result<()> {
         links::check_inside(&self.place.dir, name, self.paths())
     }
@@ -200,13 +201,14 @@ impl Source {
     /// The file of this name in the same directory, if there is one.
     pub fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.place.dir.join(name);
-        let Some((file, len)) = open(&path)? else { return Ok(None) };
+        let Some(file) = open(&path)? else { return Ok(None) };
         self.check_link(name)?;
-        if len > COMPANIONS {
-            let message = format!("{name} is larger than anything that goes with a model");
+        if file.len() > COMPANIONS {
+            let message =
+                format!("{name} has more than {COMPANIONS} bytes, too many for a file beside the weights");
             return Err(Error::new(Code::TooMany, message).in_file(name));
         }
-        self.read_all(&path, &file, len).map(Some)
+        self.read_all(&path, &*file).map(Some)
     }
 
     fn note(&self, path: &Path, identity: FileIdentity) {
@@ -218,7 +220,7 @@ impl Source {
         self.seen.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Fails where a file that was read is not as it was when it was opened.
+    /// Fails if a file was modified or replaced since it was opened.
     pub fn check_unchanged(&self) -> Result<()> {
         self.seen().iter().try_for_each(|seen| {
             let now = fs::metadata(&seen.path).map(|meta| FileIdentity::of(&meta));
@@ -231,20 +233,22 @@ impl Source {
         &self.place.dir
     }
 
-    /// The handle of a file: the one that is held, or a fresh one.
-    fn handle<'a>(&'a self, file: u32, name: &str, fresh: &'a mut Option<File>) -> Result<&'a File> {
-        match self.files.get(file as usize) {
-            Some(Some(held)) => Ok(held),
-            _ => {
-                let path = self.place.path(name);
-                let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
-                let opened = File::open(&path).map_err(about)?;
-                let now = FileIdentity::of(&opened.metadata().map_err(about)?);
-                match self.identities.get(file as usize).copied().flatten() {
-                    Some(then) if then != now => Err(changed(&path)),
-                    _ => Ok(fresh.insert(opened)),
-                }
-            }
+    /// A file by its index: the handle that is held, or a new one in `opened`.
+    fn handle<'a>(
+        &'a self,
+        file: u32,
+        name: &str,
+        opened: &'a mut Option<LocalFile>,
+    ) -> Result<&'a dyn ReadAt> {
+        if let Some(Some(held)) = self.files.get(file as usize) {
+            return Ok(&**held);
+        }
+        let path = self.place.path(name);
+        let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
+        let new = LocalFile::open(&path).map_err(about)?;
+        match self.identities.get(file as usize).copied().flatten() {
+            Some(then) if then != new.identity() => Err(changed(&path)),
+            _ => Ok(opened.insert(new)),
         }
     }
 
@@ -254,16 +258,20 @@ impl Source {
         self.weights.as_ref().ok_or_else(missing)?.read(region, buffer)
     }
 
-    /// Reads a region into `buffer`, run after run.
+    /// Reads a region of a file into `buffer`.
+    ///
+    /// # Errors
+    ///
+    /// `truncated` if the file became shorter, `memory_budget` if the region does not fit into memory.
     pub fn read(&self, file: u32, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
         let name = || self.checkpoint.files.get(file as usize).map_or("?", |f| f.name.as_str());
         resize(buffer, region.len())?;
         let mut rest = buffer.as_mut_slice();
-        let mut fresh = None;
-        let handle = self.handle(file, name(), &mut fresh)?;
+        let mut opened = None;
+        let handle = self.handle(file, name(), &mut opened)?;
         for (offset, len) in region.runs() {
             let (run, tail) = rest.split_at_mut(len as usize);
-            read_exact_at(handle, run, offset).map_err(|e| match e.kind() {
+            handle.read_exact_at(run, offset).map_err(|e| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
                     Error::new(Code::Truncated, "the file became shorter while it was read")
                         .in_file(name())
@@ -276,8 +284,8 @@ impl Source {
         Ok(())
     }
 
-    /// What tells this source from another with the same headers: what the system says of each file that was opened, and
-    /// blocks of it spread over its length.
+    /// Bytes that differ for sources with the same headers and other content: identities of the opened files,
+    /// and digests of blocks spread over each of them.
     pub fn salt(&self) -> Result<Vec<u8>> {
         let mut salt = Vec::new();
         for seen in self.seen() {
@@ -297,18 +305,19 @@ impl Source {
     /// SHA-256 of blocks that are spread evenly over a file, its first and last bytes included.
     fn sample(&self, file: u32, name: &str, len: u64) -> Result<[u8; 32]> {
         let mut hash = Sha256::new();
-        let mut fresh = None;
-        let handle = self.handle(file, name, &mut fresh)?;
+        let mut opened = None;
+        let handle = self.handle(file, name, &mut opened)?;
         let last = len.saturating_sub(SAMPLE);
         let mut block = vec![0; SAMPLE.min(len) as usize];
         let mut next = 0;
         for i in 0..SAMPLES {
             let offset = (u128::from(last) * u128::from(i) / u128::from(SAMPLES - 1)) as u64;
-            // Of a small file all is read, once.
+            // Blocks of a small file would overlap: each byte is read once.
             if i > 0 && offset < next {
                 continue;
             }
-            read_exact_at(handle, &mut block, offset)
+            handle
+                .read_exact_at(&mut block, offset)
                 .map_err(|e| io_error(&e, format!("cannot read {name}")).in_file(name))?;
             hash.update(&block);
             next = offset + 1;
@@ -319,14 +328,15 @@ impl Source {
     /// SHA-256 of every file, by name.
     pub fn hashes(&self) -> Result<Vec<(String, String)>> {
         let one = |(index, name): (usize, &str)| {
-            let mut fresh = None;
-            let handle = self.handle(index as u32, name, &mut fresh)?;
+            let mut opened = None;
+            let handle = self.handle(index as u32, name, &mut opened)?;
             let mut hash = Sha256::new();
             let mut buffer = vec![0; HEADER_READ as usize];
             let len = self.checkpoint.files.get(index).map_or(0, |f| f.len);
             for offset in (0..len).step_by(HEADER_READ as usize) {
                 let piece = buffer.get_mut(..HEADER_READ.min(len - offset) as usize).unwrap_or_default();
-                read_exact_at(handle, piece, offset)
+                handle
+                    .read_exact_at(piece, offset)
                     .map_err(|e| io_error(&e, format!("cannot read {name}")).in_file(name))?;
                 hash.update(&*piece);
             }
@@ -336,7 +346,11 @@ impl Source {
     }
 }
 
-/// Makes room for a window: what is left of an earlier one is overwritten.
+/// Resizes a buffer for a window. Its old content is not cleared.
+///
+/// # Errors
+///
+/// `memory_budget` if there is no memory for it.
 pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
     let too_large =
         || Error::new(Code::MemoryBudget, format!("a window of {len} bytes does not fit into memory"));
@@ -346,16 +360,16 @@ pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
     Ok(())
 }
 
-/// Feeds `opening` until it is ready.
+/// Feeds `opening` until it is ready; opened files go to `held` up to a limit, and all of them to `seen`.
 fn answer(
     mut opening: Opening,
     place: &Location,
-    held: &mut HashMap<String, File>,
+    held: &mut HashMap<String, Box<dyn ReadAt>>,
     seen: &mut Vec<OpenedFile>,
 ) -> Result<Checkpoint> {
     let most = system_limits::held_open();
     // Only the file that was opened last is read.
-    let mut last: Option<(String, File)> = None;
+    let mut last: Option<(String, Box<dyn ReadAt>)> = None;
     let mut buffer = Vec::new();
     loop {
         match opening.want() {
@@ -364,13 +378,11 @@ fn answer(
                 held.extend(last.take().filter(|_| held.len() < most));
                 let path = place.path(&name);
                 let found = open(&path)?;
-                let len = found.as_ref().map(|(_, len)| *len);
-                if let Some((file, _)) = &found {
-                    let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
-                    let identity = FileIdentity::of(&file.metadata().map_err(about)?);
-                    seen.push(OpenedFile { path, identity });
+                let len = found.as_ref().map(|file| file.len());
+                if let Some(file) = &found {
+                    seen.push(OpenedFile { path, identity: file.identity() });
                 }
-                last = found.map(|(file, _)| (name, file));
+                last = found.map(|file| (name, file));
                 opening.opened(len)?;
             }
             Want::Read { range, .. } => {
@@ -378,7 +390,7 @@ fn answer(
                 buffer.resize(n, 0);
                 let unknown = || Error::new(Code::Io, "a file was asked for before it was opened");
                 let (_, file) = last.as_ref().ok_or_else(unknown)?;
-                match read_exact_at(file, &mut buffer, range.start) {
+                match file.read_exact_at(&mut buffer, range.start) {
                     Ok(()) => opening.data(&buffer)?,
                     Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => opening.data(&[])?,
                     Err(e) => return Err(io_error(&e, "cannot read a header")),
@@ -392,13 +404,13 @@ fn answer(
     }
 }
 
-/// The plain files of a directory, with their lengths.
+/// The regular files of a directory, and their lengths.
 fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
     let about = |e: std::io::Error| io_error(&e, format!("cannot list {}", dir.display()));
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(about)? {
         let entry = entry.map_err(about)?;
-        // Links are followed: the Hugging Face cache is made of them. One that leads nowhere is no file.
+        // Links are followed: the Hugging Face cache consists of them. A dangling link is no file.
         if let (Ok(meta), Ok(name)) = (fs::metadata(entry.path()), entry.file_name().into_string())
             && meta.is_file()
         {
@@ -408,18 +420,16 @@ fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
     Ok(names)
 }
 
-/// A plain file and its length. Anything else is as good as absent: opening a pipe would wait for its other end.
-fn open(path: &Path) -> Result<Option<(File, u64)>> {
+/// The regular file at `path`. Anything else is treated as absent: opening a pipe would block.
+fn open(path: &Path) -> Result<Option<Box<dyn ReadAt>>> {
     let about = |e: std::io::Error| io_error(&e, format!("cannot open {}", path.display()));
-    let plain = match fs::metadata(path) {
+    let is_file = match fs::metadata(path) {
         Ok(meta) => meta.is_file(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
         Err(e) => return Err(about(e)),
     };
-    if !plain {
+    if !is_file {
         return Ok(None);
     }
-    let file = File::open(path).map_err(about)?;
-    let len = file.metadata().map_err(about)?.len();
-    Ok(Some((file, len)))
+    Ok(Some(Box::new(LocalFile::open(path).map_err(about)?)))
 }

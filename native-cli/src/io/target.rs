@@ -1,4 +1,4 @@
-//! Whether an output may be written where it was asked for: decided before any work, and for dry runs too.
+//! Checks of the output path, before any work and for dry runs too.
 
 use super::journal;
 use super::scratch::{self, ScratchNames, found, parent};
@@ -11,10 +11,10 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where a file of ours names the recipe that made it.
+/// The metadata key of the recipe, which every output has.
 const MARK: &str = "quantoscope.recipe";
 
-/// What the user allows.
+/// Permission to replace or resume.
 #[derive(Clone, Copy, Debug)]
 pub struct Permission {
     pub force: bool,
@@ -25,8 +25,8 @@ pub struct Permission {
 ///
 /// # Errors
 ///
-/// `same_file` where the output is the input or a part of it; `exists` where something is in the way that is not to be
-/// replaced: whatever is neither a regular file nor a directory of ours, and those too without `--force`.
+/// `same_file` if the output is the input or a part of it; `exists` if something there must not be replaced:
+/// anything but a regular file or a directory with a model of this program, and those too without `--force`.
 pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Permission) -> Result<PathBuf> {
     check_not_stream(typed)?;
     let out = normal(typed, directory)?;
@@ -53,13 +53,13 @@ pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Pe
     }
 }
 
-/// Whether this is the finished output of a run that was killed before it had removed its journal.
+/// Whether this is the finished output of a run that was killed before it removed its journal.
 fn was_named(out: &Path, meta: &Metadata, permission: Permission) -> bool {
     let naming = || journal::peek(&ScratchNames::beside(out).journal)?.naming;
     permission.resume && naming().is_some_and(|n| n.made == scratch::number(meta))
 }
 
-/// Values are written at their positions, in any order: standard output and its like have none.
+/// Fails for standard output and other streams: values are written at positions, in any order.
 fn check_not_stream(typed: &Path) -> Result<()> {
     let plain: PathBuf = typed.components().collect();
     let real = fs::canonicalize(parent(&plain)).ok().zip(plain.file_name()).map(|(dir, name)| dir.join(name));
@@ -78,8 +78,8 @@ fn check_not_stream(typed: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A directory without a slash or dot at its end, and not by way of a link: the partial output lies beside it, and is
-/// renamed. What ends so is no name for a file.
+/// The path without a trailing slash or dot, and for a directory with its last link resolved: the partial
+/// output is created beside it and renamed.
 fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
     let usage = |why: &str| Err(Error::new(Code::Usage, format!("{} {why}", typed.display())));
     let plain: PathBuf = typed.components().collect();
@@ -95,12 +95,12 @@ fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
     }
 }
 
-/// Neither the output nor the names that it has before it is done may be, or hold, the input.
+/// Fails if the output or one of its scratch names is the input or holds it.
 fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     let real = |p: &Path| fs::canonicalize(p).ok();
     let inputs: BTreeSet<PathBuf> =
         source.all_paths().chain([source.path.clone()]).filter_map(|p| real(&p)).collect();
-    // Where the files really are, behind whatever links.
+    // The directories of the files themselves, behind all links.
     let holders = inputs.iter().filter_map(|p| p.parent());
     let dirs: BTreeSet<PathBuf> = holders.map(Path::to_path_buf).chain(real(source.dir())).collect();
     let is_input = |p: &Path, as_dir: bool| {
@@ -113,7 +113,7 @@ fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file system is mounted there: such a name cannot be given to anything else.
+/// Whether the path is a mount point, which cannot be replaced by a rename.
 #[cfg(target_os = "linux")]
 fn is_mount_point(path: &Path) -> bool {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
@@ -142,15 +142,15 @@ fn has_other_device(path: &Path) -> bool {
     device(path) != fs::metadata(parent(path)).ok().map(|m| m.dev())
 }
 
-/// An existing directory is written to when empty, or with --force when it holds a model of ours.
+/// Fails unless the directory is empty, or holds a model of this program that may be replaced.
 fn check_directory(out: &Path, meta: &Metadata, permission: Permission) -> Result<()> {
     if is_empty(out)? || was_named(out, meta, permission) {
         return Ok(());
     }
     let message = match (permission.force, Replaced::open(out)?) {
         (true, Some(_)) => return Ok(()),
-        (true, None) => "is not empty, and holds no model of ours to replace",
-        (false, _) => "is not empty; --force replaces a model of ours in it",
+        (true, None) => "is not empty, and does not hold a model that this program wrote",
+        (false, _) => "is not empty; --force replaces a model that this program wrote",
     };
     Err(Error::new(Code::Exists, format!("{} {message}", out.display())))
 }
@@ -160,18 +160,18 @@ pub fn is_empty(dir: &Path) -> Result<bool> {
     Ok(fs::read_dir(dir).map_err(about)?.next().is_none())
 }
 
-/// A directory that holds a model of ours, and may hold what others put there.
+/// A directory that holds a model of this program, and possibly other files.
 pub struct Replaced {
-    /// Entries that are not files of the model: these stay.
+    /// Entries that are not files of the model. They are kept.
     pub foreign: Vec<OsString>,
 }
 
 impl Replaced {
-    /// `None` where the directory holds no model, or not one of ours.
+    /// Opens the directory; `None` if it holds no model of this program.
     ///
     /// # Errors
     ///
-    /// What the operating system says where the directory cannot be read: then it is not known whose model it is.
+    /// `io` if the directory cannot be read.
     pub fn open(dir: &Path) -> Result<Option<Replaced>> {
         let made = |s: &Source| {
             s.checkpoint.q4_index.is_some() || s.checkpoint.metadata.0.iter().any(|(k, _)| k == MARK)
@@ -195,14 +195,16 @@ impl Replaced {
         Ok(Some(Replaced { foreign }))
     }
 
-    /// What stays must not be in the way of a file of the new model.
+    /// Fails if an entry that is kept has the name of a file of the new model.
     pub fn check_names(&self, out: &Path, names: &[String]) -> Result<()> {
         match self.foreign.iter().find(|f| names.iter().any(|n| f.as_os_str() == n.as_str())) {
             None => Ok(()),
             Some(name) => {
                 let path = out.join(name);
-                let message =
-                    format!("{} is not a file of the model that is replaced; move it away", path.display());
+                let message = format!(
+                    "{} is not a file of the model that is replaced; move it elsewhere",
+                    path.display()
+                );
                 Err(Error::new(Code::Exists, message))
             }
         }

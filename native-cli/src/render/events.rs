@@ -1,22 +1,20 @@
-//! `--events`: one JSON object per line. `event` is the first key; byte counts are integers; what is unknown is absent.
+//! The events of `--events`, one JSON object per line. `event` is the first key; byte counts are integers;
+//! unknown values are absent.
 
-use crate::io::source::Source;
-use crate::render::json_line;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::DType;
-use quantoscope_core::error::Result;
-use quantoscope_core::format::Container;
+use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::metric::Tally;
 use quantoscope_core::plan::{Plan, Totals, Warning};
 use quantoscope_core::report::{ConvertReport, ErrorView, RunInfo, SCHEMA_VERSION, action, nonfinite};
 use quantoscope_core::run::PlanMeasurements;
 use serde::Serialize;
 
-/// What happens during `quantize`.
+/// An event of `quantize`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event")]
 pub enum Event {
-    /// The plan stands.
+    /// The plan is complete.
     #[serde(rename = "quant_start")]
     Start {
         schema_version: u32,
@@ -44,14 +42,15 @@ pub enum Event {
         tensor_bytes_out: u64,
         #[serde(flatten, skip_serializing_if = "Option::is_none")]
         error: Option<ErrorView>,
-        /// NaN and infinities that were written, where they are allowed.
+        /// NaN and infinities that were written, if they are allowed.
         #[serde(skip_serializing_if = "Option::is_none")]
         non_finite: Option<Tally>,
     },
-    /// A device made wrong bytes: the processor begins anew, and tensors are told of again.
+    /// A device returned wrong bytes. The run restarts on the processor, and `quant_tensor` events are
+    /// repeated.
     #[serde(rename = "quant_device_ended")]
     DeviceEnded { device: String, reason: String },
-    /// The artefact has its name (or would have, in a dry run).
+    /// The output has its final name (or would have, in a dry run).
     #[serde(rename = "quant_done")]
     Done {
         dry_run: bool,
@@ -82,66 +81,44 @@ impl Event {
             warnings: plan.warnings.clone(),
         })
     }
-}
 
-/// Writes events, if they were asked for.
-pub struct Events<'a> {
-    wanted: bool,
-    source: &'a Source,
-    plan: &'a Plan,
-}
-
-impl<'a> Events<'a> {
-    pub fn new(wanted: bool, source: &'a Source, plan: &'a Plan) -> Events<'a> {
-        Events { wanted, source, plan }
+    /// Output `index` of the plan is written; in a dry run `measured` is absent.
+    pub fn tensor(
+        source: &Checkpoint,
+        plan: &Plan,
+        index: usize,
+        measured: Option<&PlanMeasurements>,
+    ) -> Option<Event> {
+        let output = plan.outputs.get(index)?;
+        let tensor = source.tensors.get(output.segments.first()?.from.tensor as usize)?;
+        let error = measured.filter(|_| output.metrics.error).and_then(|m| m.output(index)?.error());
+        Some(Event::Tensor {
+            index,
+            count: plan.outputs.len(),
+            tensor: output.name.to_string(),
+            action: action(output),
+            dtype_in: tensor.dtype,
+            dtype_out: output.dtype,
+            tensor_bytes_in: tensor.bytes.len(),
+            tensor_bytes_out: output.place?.bytes,
+            error: error.map(ErrorView::from),
+            non_finite: measured.and_then(|m| nonfinite(m.output(index)?, output)),
+        })
     }
 
-    /// Writes the event that `make` makes.
-    pub fn emit(&self, make: impl FnOnce(&Plan, &Source) -> Option<Event>) -> Result<()> {
-        match self.wanted.then(|| make(self.plan, self.source)).flatten() {
-            Some(event) => json_line(&event),
-            None => Ok(()),
+    /// A device returned wrong bytes.
+    pub fn device_ended(device: &Offload) -> Event {
+        let reason = device.ended().unwrap_or_default();
+        Event::DeviceEnded { device: device.device().name().into(), reason }
+    }
+
+    /// The last event.
+    pub fn done(report: &ConvertReport<'_>, run: Option<&RunInfo>, dry_run: bool) -> Event {
+        Event::Done {
+            dry_run,
+            totals: report.conversion.totals,
+            seconds: run.and_then(|r| r.seconds),
+            engine: run.map(|r| r.engine),
         }
-    }
-
-    /// Output `index` is done.
-    pub fn tensor(&self, index: usize, collected: Option<&PlanMeasurements>) -> Result<()> {
-        self.emit(|plan, source| {
-            let output = plan.outputs.get(index)?;
-            let tensor = source.checkpoint.tensors.get(output.segments.first()?.from.tensor as usize)?;
-            let error = collected.filter(|_| output.metrics.error).and_then(|c| c.output(index)?.error());
-            Some(Event::Tensor {
-                index,
-                count: plan.outputs.len(),
-                tensor: output.name.to_string(),
-                action: action(output),
-                dtype_in: tensor.dtype,
-                dtype_out: output.dtype,
-                tensor_bytes_in: tensor.bytes.len(),
-                tensor_bytes_out: output.place?.bytes,
-                error: error.map(ErrorView::from),
-                non_finite: collected.and_then(|c| nonfinite(c.output(index)?, output)),
-            })
-        })
-    }
-
-    /// A device is in doubt.
-    pub fn device_ended(&self, device: &Offload) -> Result<()> {
-        self.emit(|_, _| {
-            let reason = device.ended().unwrap_or_default();
-            Some(Event::DeviceEnded { device: device.device().name().into(), reason })
-        })
-    }
-
-    /// The run is over.
-    pub fn done(&self, report: &ConvertReport<'_>, run: Option<&RunInfo>, dry_run: bool) -> Result<()> {
-        self.emit(|_, _| {
-            Some(Event::Done {
-                dry_run,
-                totals: report.conversion.totals,
-                seconds: run.and_then(|r| r.seconds),
-                engine: run.map(|r| r.engine),
-            })
-        })
     }
 }

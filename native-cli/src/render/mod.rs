@@ -1,20 +1,43 @@
-//! What people and machines see: tables, sizes, progress, JSON. Data goes to standard output, the rest to standard error.
+//! Reports as text, tables, TSV and JSON. Data goes to standard output, everything else to standard error.
 
-pub mod events;
-pub mod progress;
-pub mod quantized;
-pub mod table;
+pub mod bench;
+pub mod compare;
+pub mod conversion;
+pub mod engines;
+mod events;
+pub mod inspect;
+pub(crate) mod progress;
+mod quantized;
+pub mod rotations;
+pub mod sweep;
+mod table;
+pub mod verify;
 
 use quantoscope_core::error::{Code, Error, Result};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
 use std::io::{self, IsTerminal, Write};
 
-/// Text from a file, safe for a terminal: control characters are escaped.
-pub fn clean(text: &str) -> String {
+/// The form of a report with a row per tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// An aligned table.
+    Table,
+    /// Tab-separated values.
+    Tsv,
+    /// JSON.
+    Json,
+}
+
+/// A count and its noun.
+pub(crate) fn plural(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Text from a file, safe for a terminal: control characters and bidirectional controls are escaped.
+pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        // Bidirectional controls could reorder a line just as escapes could recolour it.
         let hostile = c.is_control()
             || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if hostile { out.extend(c.escape_default()) } else { out.push(c) }
@@ -22,8 +45,8 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// Bytes in decimal and binary units, each labelled as what it is.
-pub fn size(bytes: u64) -> String {
+/// Bytes in decimal and binary units: `13.64 MB (13.01 MiB)`.
+pub(crate) fn size(bytes: u64) -> String {
     const DECIMAL: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     const BINARY: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1000 {
@@ -33,7 +56,7 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// Bytes in decimal units only, for columns.
-pub fn short_size(bytes: u64) -> String {
+pub(crate) fn short_size(bytes: u64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB"])
 }
 
@@ -48,14 +71,14 @@ fn scaled(bytes: u64, base: f64, units: &[&str]) -> String {
     if unit == "B" { format!("{bytes} B") } else { format!("{value:.2} {unit}") }
 }
 
-/// A shape as people write it.
-pub fn shape(axes: &[u64]) -> String {
+/// A shape: `[rows, cols]`.
+pub(crate) fn shape(axes: &[u64]) -> String {
     let axes: Vec<String> = axes.iter().map(u64::to_string).collect();
     format!("[{}]", axes.join(", "))
 }
 
-/// A count with thousands separated.
-pub fn count(n: u64) -> String {
+/// A count with a blank between thousands.
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
@@ -67,28 +90,33 @@ pub fn count(n: u64) -> String {
     out
 }
 
-/// An optional number in scientific notation; absent is a dash.
-pub fn sci(x: Option<f64>) -> String {
+/// A number in scientific notation, or a dash.
+pub(crate) fn sci(x: Option<f64>) -> String {
     x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{x:.3e}") })
 }
 
-/// An optional share as a percentage; absent is a dash.
-pub fn percent(x: Option<f64>) -> String {
+/// A share as a percentage, or a dash.
+pub(crate) fn percent(x: Option<f64>) -> String {
     x.map_or_else(|| "–".into(), |x| if x == 0.0 { "0".into() } else { format!("{:.3} %", x * 100.0) })
 }
 
-/// An optional number with fixed decimals; absent is a dash.
-pub fn fixed(x: Option<f64>, decimals: usize) -> String {
+/// A number with fixed decimals, or a dash.
+pub(crate) fn fixed(x: Option<f64>, decimals: usize) -> String {
     x.map_or_else(|| "–".into(), |x| format!("{x:.decimals$}"))
 }
 
-/// Writes to standard output. A closed pipe is no error: whoever read has seen enough, and the work goes on.
+/// Prints text on standard output. A closed pipe is no error.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
 pub fn print(text: &str) -> Result<()> {
     stream(|out| out.write_all(text.as_bytes()))
 }
 
-/// The same for what is written piece by piece, because the whole of it could be large.
-pub fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+/// Lets `write` print on standard output piece by piece, for output that may be large. A closed pipe is no
+/// error.
+pub(crate) fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
     match write(&mut out).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -98,7 +126,7 @@ pub fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()
 }
 
 /// Prints a value as indented JSON.
-pub fn json(value: &impl Serialize) -> Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     stream(|out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
         out.write_all(b"\n")
@@ -106,18 +134,20 @@ pub fn json(value: &impl Serialize) -> Result<()> {
 }
 
 /// Prints a value as one line of JSON.
-pub fn json_line(value: &impl Serialize) -> Result<()> {
+pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
     stream(|out| {
         serde_json::to_writer(&mut *out, value)?;
         out.write_all(b"\n")
     })
 }
 
-/// A JSON object with one long array, whose rows are made and written one by one. All keys are sorted.
-pub struct WithRows<I> {
-    /// The object; what it has under `key` stands for the rows.
+/// A JSON object with one long array, whose rows are serialized one by one. All keys are sorted.
+pub(crate) struct WithRows<I> {
+    /// The object; its value under `key` is a placeholder for the rows.
     pub head: Value,
+    /// The key of the array.
     pub key: &'static str,
+    /// Its rows.
     pub rows: I,
 }
 
@@ -147,20 +177,20 @@ impl<I: Iterator<Item: Serialize> + Clone> Serialize for Rows<'_, I> {
     }
 }
 
-/// A line on standard error. Where nobody can read it, nothing else is lost: not the work, nor its exit code.
+/// Prints a line on standard error. Failures are ignored: neither the work nor its exit code depends on it.
 pub fn note(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Warnings, for people, on standard error.
-pub fn warn<'a>(warnings: impl IntoIterator<Item = &'a quantoscope_core::plan::Warning>) {
+/// Prints warnings on standard error.
+pub(crate) fn warn<'a>(warnings: impl IntoIterator<Item = &'a quantoscope_core::plan::Warning>) {
     for w in warnings {
         note(&format!("warning: {}", clean(&w.message)));
     }
 }
 
-/// Whether standard output is a terminal that wants colours.
-pub fn colours() -> bool {
+/// Whether standard output is a terminal that shows colours. `NO_COLOR` and `TERM=dumb` switch them off.
+pub(crate) fn colours() -> bool {
     io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
         && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
@@ -171,14 +201,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_say_what_they_are() {
+    fn sizes_have_both_units() {
         assert_eq!(size(999), "999 B");
         assert_eq!(size(13_644_312), "13.64 MB (13.01 MiB)");
         assert_eq!(size(1 << 30), "1.07 GB (1.00 GiB)");
     }
 
     #[test]
-    fn terminals_are_not_given_control_characters() {
+    fn control_characters_are_escaped() {
         assert_eq!(clean("a\x1b[31mb\u{202e}c\n"), "a\\u{1b}[31mb\\u{202e}c\\n");
     }
 

@@ -10,7 +10,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A bar for `plan`, or a silent one.
+    /// A bar for `plan`; hidden if `quiet`.
     pub fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
         let elements = plan.outputs.iter().map(|o| o.grid.rows.saturating_mul(o.grid.cols));
         let bar = ProgressBar::new(elements.fold(0, u64::saturating_add));
@@ -38,7 +38,7 @@ impl Progress {
         self.bar.reset();
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

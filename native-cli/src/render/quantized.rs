@@ -1,4 +1,4 @@
-//! The report of `quantize`, for people: a row for each tensor, the sums below.
+//! The report of a conversion: a row per tensor and the totals below.
 
 use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes the report as text; without `run`, that of a plan.
+/// Writes the report as text; without `run` it is that of a plan.
 pub fn write_text(
     to: &mut dyn Write,
     report: &ConvertReport<'_>,
@@ -33,7 +33,7 @@ pub fn write_text(
     writeln!(to, "\n{}", sums(report, run, out).trim_end())
 }
 
-/// The report as JSON, its rows written one by one; all keys sorted.
+/// The report as JSON. Rows are serialized one by one, all keys are sorted.
 #[derive(Serialize)]
 pub struct Document<R: Serialize> {
     dry_run: bool,
@@ -48,7 +48,7 @@ impl Document<()> {
         run: Option<&RunInfo>,
         dry_run: bool,
     ) -> Document<impl Serialize + use<'a>> {
-        // Plain structs always serialise.
+        // Plain structs serialize without errors.
         let head = serde_json::to_value(report.without_rows()).unwrap_or_default();
         let run = run.map(|run| serde_json::to_value(run).unwrap_or_default());
         Document { dry_run, result: WithRows { head, key: "tensors", rows: report.tensors.iter() }, run }
@@ -80,7 +80,7 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
     cells
 }
 
-/// The importance matrix: which one, what it was made of, what it is used for.
+/// The importance matrix: file, use, chunks, dataset and digest.
 fn importance(i: &ImportanceSource) -> String {
     let mut text = format!("{} for {} tensors", clean(&i.file), i.used);
     if let Some(chunks) = i.chunks {
@@ -93,7 +93,7 @@ fn importance(i: &ImportanceSource) -> String {
     text
 }
 
-/// What was rotated, and what went with it.
+/// The rotation: its form, family, counts and seed.
 fn rotation(r: &AppliedRotation) -> String {
     let stream = r.stream.map(|form| match form {
         Form::Full => "residual stream".into(),
@@ -104,23 +104,23 @@ fn rotation(r: &AppliedRotation) -> String {
     let what: Vec<String> = stream.into_iter().chain(heads).collect();
     let mut text = format!(
         "{} ({}): {} tensors, {} norms folded, seed {}",
-        if what.is_empty() { "gains folded only".into() } else { what.join(" and ") },
+        if what.is_empty() { "norm gains folded only".into() } else { what.join(" and ") },
         r.family,
         r.tensors,
         r.folded_norms,
         r.seed
     );
     if let Some(head) = &r.made_head {
-        text.push_str(&format!(", {} made of the tied embedding", clean(head)));
+        text.push_str(&format!(", {} copied from the tied embedding", clean(head)));
     }
     if let Some(first) = r.left_out.first() {
-        text.push_str(&format!(", {} left out (MTP: {}, ...)", r.left_out.len(), clean(first)));
+        text.push_str(&format!(", {} not written (MTP: {}, ...)", r.left_out.len(), clean(first)));
     }
     text
 }
 
 fn gate(g: &EquivalenceView) -> String {
-    let algebra = format!("{} elements held against the algebra", g.algebra_elements);
+    let algebra = format!("{} elements verified with Freivalds' check", g.algebra_elements);
     match (&g.probe, &g.unprobed) {
         (Some(p), _) => format!(
             "{algebra}; logits of {} tokens differ by at most {} ({} allowed)",
@@ -128,12 +128,12 @@ fn gate(g: &EquivalenceView) -> String {
             sci(Some(p.max)),
             sci(Some(p.limit))
         ),
-        (None, Some(why)) => format!("{algebra}; not tried: {}", clean(why)),
+        (None, Some(why)) => format!("{algebra}; logits not compared: {}", clean(why)),
         (None, None) => algebra,
     }
 }
 
-/// How many tensors have each type, the most bytes first.
+/// The number of tensors per type, in descending order of their bytes.
 fn types(report: &ConvertReport<'_>) -> String {
     let mut all: BTreeMap<DType, (u64, u64)> = BTreeMap::new();
     for t in report.tensors.iter() {
@@ -147,20 +147,20 @@ fn types(report: &ConvertReport<'_>) -> String {
     each.join(", ")
 }
 
-/// What a device had part in, and how that was looked after.
+/// A device's share of the work, and its spot checks.
 fn device(d: &DeviceView) -> String {
     let name = clean(&d.name);
     if d.made.differing > 0 {
-        return format!("{name} made wrong bytes; the processor did everything");
+        return format!("{name} returned wrong bytes; the processor did everything");
     }
-    let ended = d.ended.as_ref().map(|why| format!("; given up: {}", clean(why))).unwrap_or_default();
+    let ended = d.ended.as_ref().map(|why| format!("; no longer used: {}", clean(why))).unwrap_or_default();
     if d.made.blocks == 0 {
-        return format!("{name}: nothing to do for it{ended}");
+        return format!("{name}: not used{ended}");
     }
-    let share = |s: f64| format!("; if {} were wrong, one would have shown", percent(Some(s)));
+    let share = |s: f64| format!("; {} wrong blocks would have been detected", percent(Some(s)));
     let seen = d.seen_from.map(share).unwrap_or_default();
     let (blocks, checked) = (count(d.made.blocks), count(d.made.checked));
-    format!("{name}: {blocks} blocks, {checked} of them made again and equal{seen}{ended}")
+    format!("{name}: {blocks} blocks, {checked} spot-checked{seen}{ended}")
 }
 
 fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -> String {

@@ -11,7 +11,7 @@ pub enum Align {
     Right,
 }
 
-/// A colour with a meaning, used only where the terminal wants colours.
+/// A colour by its meaning. It is shown on terminals with colours only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
     Plain,
@@ -31,19 +31,20 @@ pub fn plain(text: impl Into<String>) -> Styled {
 
 /// Spaces between two columns.
 const GAP: usize = 2;
-/// A name is never cut shorter than this.
+/// Names are not cut below this.
 const LEAST_NAME: usize = 16;
 
 /// Renders an aligned table.
 pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styled>>) -> String {
     let rows: Vec<Vec<Styled>> = rows.into_iter().collect();
     let mut text = Vec::new();
-    // Memory takes everything, and all that is written is text.
+    // Writes to memory do not fail, and only text is written.
     let _ = write(&mut text, columns, rows.iter().cloned());
     String::from_utf8(text).unwrap_or_default()
 }
 
-/// Writes an aligned table. Rows are made again for every look at them, so that a million of them take no memory.
+/// Writes an aligned table. Rows are iterated several times instead of collected: a million of them take no
+/// memory.
 pub fn write(
     out: &mut dyn Write,
     columns: &[(&str, Align)],
@@ -65,7 +66,7 @@ pub fn write(
     rows.into_iter().try_for_each(|row| write_row(out, columns, &widths, row.into_iter().map(style)))
 }
 
-/// The cells of a row as they are shown.
+/// The printed cells of a row.
 fn cells(mut row: Vec<Styled>, room: Option<usize>) -> Vec<Styled> {
     if let (Some(room), Some((name, _))) = (room, row.first_mut()) {
         *name = shorten(name, room);
@@ -73,7 +74,7 @@ fn cells(mut row: Vec<Styled>, room: Option<usize>) -> Vec<Styled> {
     row.into_iter().map(|(text, tone)| (clean(&text), tone)).collect()
 }
 
-/// Writes a line, without blanks at its end.
+/// Writes a line without trailing blanks.
 fn write_row(
     out: &mut dyn Write,
     columns: &[(&str, Align)],
@@ -94,7 +95,8 @@ fn write_row(
     writeln!(out, "{}", line.trim_end())
 }
 
-/// On a terminal that is too narrow, names give way: their ends tell more than their middles. How long they may be.
+/// Characters that names may have on a terminal of `width` columns. Names are cut in the middle, because
+/// their ends distinguish them.
 fn room(columns: &[(&str, Align)], rows: impl Iterator<Item = Vec<Styled>>, width: usize) -> usize {
     let len = |text: &str| text.chars().count();
     let mut widest: Vec<usize> = columns.iter().map(|(head, _)| len(head)).collect();
@@ -120,7 +122,7 @@ fn shorten(text: &str, room: usize) -> String {
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
 
-/// What makes a terminal show text so.
+/// The escape sequence of a tone.
 fn escape(tone: Tone) -> &'static str {
     match tone {
         Tone::Plain => "",
@@ -131,8 +133,8 @@ fn escape(tone: Tone) -> &'static str {
     }
 }
 
-/// One line of tab-separated values. Backslashes and control characters (so tabs and newlines) inside a value are
-/// escaped: a line is a row wherever it is shown.
+/// One line of tab-separated values. Backslashes and control characters inside a value are escaped, tabs and
+/// newlines included, so that a line is a row.
 pub fn tsv<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
     let cells: Vec<String> = values.into_iter().map(|v| clean(&v.as_ref().replace('\\', "\\\\"))).collect();
     cells.join("\t") + "\n"
@@ -143,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_give_way_in_the_middle() {
+    fn names_are_cut_in_the_middle() {
         assert_eq!(shorten("model.layers.0.mlp.down_proj.weight", 20), "model.…n_proj.weight");
         assert_eq!(shorten("short", 20), "short");
     }

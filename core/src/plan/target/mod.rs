@@ -17,6 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container, FileLayout, LayoutTensor};
 use crate::quant::Encoding;
+use crate::recipe::pattern::Pattern;
 use crate::recipe::select::TypeChoice;
 use crate::recipe::{Action, Decision, Reason, Recipe, TargetName, unsupported};
 use crate::tensor::{Name, TensorInfo};
@@ -125,6 +126,7 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     if recipe.dtype.is_some() && recipe.preset.is_some() {
         return Err(usage("a recipe has one type or one mix, not both"));
     }
+    recipe.overrides.iter().try_for_each(|o| Pattern::new(&o.pattern).map(|_| ()))?;
     of(recipe.to).check(recipe)
 }
 

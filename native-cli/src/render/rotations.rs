@@ -1,51 +1,32 @@
-//! `sweep --rotate`: what every type would do to every tensor, as it is and rotated.
+//! The report of `sweep --rotate`.
 
-use super::measure;
-use crate::args::{OutputFormat, SweepArgs};
-use crate::drive::Resources;
-use crate::io::source::Source;
-use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
-use crate::render::{self, fixed, percent, shape};
+use super::table::{Align, Styled, Tone, plain, render, tsv};
+use super::{Format, fixed, percent, shape};
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::preview::{preview, wishes};
-use quantoscope_core::plan::{Axis, sample};
-use quantoscope_core::quant::Encoding;
+use quantoscope_core::plan::Axis;
 use quantoscope_core::report::{
-    FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, decibels, rotated,
+    FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, decibels,
 };
-use quantoscope_core::tensor::TensorInfo;
-use std::process::ExitCode;
 
-/// A gain that stands out.
+/// Gains beyond this many decibels, either way, are coloured.
 const MATTERS: f64 = 0.5;
 
-pub fn run(
-    args: &SweepArgs,
-    source: &Source,
-    types: &[Encoding],
-    takes: &dyn Fn(&TensorInfo) -> bool,
-    format: OutputFormat,
-) -> Result<ExitCode> {
-    let wishes = wishes(&args.rotate, args.seed)?;
-    let mut preview = preview(&source.checkpoint, types, &wishes, takes)?;
-    if let Some(rows) = args.sample {
-        sample(&mut preview.plan, rows);
-    }
-    let resources = Resources::new(&args.work)?;
-    let collected = measure(&preview.plan, &[source], resources, "Sweeping", format != OutputFormat::Table)?;
-    let report = rotated(&preview, &collected, 0);
+/// Prints the report. `sample` is the number of rows that were measured of each tensor, if not all were.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
+pub fn print(report: &RotationReport, sample: Option<u64>, format: Format) -> Result<()> {
     match format {
-        OutputFormat::Json => render::json(&report)?,
-        OutputFormat::Tsv => render::print(&as_tsv(&report))?,
-        OutputFormat::Table => render::print(&as_text(&report, args.sample))?,
+        Format::Json => return super::json(report),
+        Format::Tsv => {
+            super::print(&as_tsv(report))?;
+            report.summary.words.iter().for_each(|line| super::note(line));
+        }
+        Format::Table => super::print(&as_text(report, sample))?,
     }
-    if format == OutputFormat::Tsv {
-        report.summary.words.iter().for_each(|line| render::note(line));
-    }
-    if format != OutputFormat::Json {
-        render::warn(&report.warnings);
-    }
-    Ok(ExitCode::SUCCESS)
+    super::warn(&report.warnings);
+    Ok(())
 }
 
 fn as_tsv(report: &RotationReport) -> String {
@@ -111,8 +92,8 @@ fn line(
 
 fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     let mut text = format!(
-        "Relative error of each type: as stored, and rotated (each in its own frame) with the gain in dB.\n\
-         predicted: of the tensor as stored, from its histogram alone. floor: of Gaussian noise.\n\
+        "Relative error of each type: as stored, and rotated (in the rotated basis) with the gain in dB.\n\
+         predicted: as stored, computed from the histogram alone. floor: on Gaussian noise.\n\
          Seed of the rotations: {}.\n",
         report.seed
     );
@@ -125,7 +106,7 @@ fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     }
     if let Some(rows) = rows {
         text.push_str(&format!(
-            "\nsampled: about {rows} rows of each tensor, or as many weights in columns where it is turned along its rows\n"
+            "\nsampled: about {rows} rows of each tensor, or as many weights in columns if its rows are rotated\n"
         ));
     }
     text.push('\n');
@@ -135,10 +116,10 @@ fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     text
 }
 
-/// A tensor in a line, and each of its frames in one.
+/// A line about a tensor, and one per rotation.
 fn about(t: &RotatedTensor) -> String {
     let kurtosis = |k: Option<f64>| k.map_or_else(String::new, |k| format!(", kurtosis {k:.2}"));
-    let name = render::clean(&t.name);
+    let name = super::clean(&t.name);
     let stored = kurtosis(t.stats.as_ref().and_then(|s| s.kurtosis));
     let mut text = format!("{name}  {} {}{stored}\n", t.dtype, shape(t.shape.axes()));
     for frame in &t.frames {
@@ -148,9 +129,9 @@ fn about(t: &RotatedTensor) -> String {
             (None, side) => {
                 let side = side.map(|side| format!("along {}", along(side)));
                 let folded = match (f.folded, f.by_rules) {
-                    (true, _) => Some("gain of its norm folded in"),
+                    (true, _) => Some("norm gain folded in"),
                     (false, true) => None,
-                    (false, false) => Some("no family rules: input side, gains not folded"),
+                    (false, false) => Some("no family rules: input side, norm gains not folded"),
                 };
                 let told: Vec<String> = side.into_iter().chain(folded.map(String::from)).collect();
                 told.join(", ") + &kurtosis(frame.stats.as_ref().and_then(|s| s.kurtosis))
@@ -211,7 +192,7 @@ fn rotated_cells(found: Option<&RotatedError>) -> [Styled; 2] {
     [plain(percent(found.error.as_ref().and_then(|e| e.relative_error))), (gain, tone)]
 }
 
-/// A sentence in lines of at most a hundred characters, those after the first indented.
+/// A sentence in lines of at most 100 characters, indented after the first.
 fn wrapped(text: &str) -> String {
     const WIDTH: usize = 100;
     let indent = text.len() - text.trim_start().len() + 2;

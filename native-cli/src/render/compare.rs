@@ -1,46 +1,22 @@
-//! `compare`: a candidate against its reference, with a gate.
+//! The report of `compare`.
 
-use super::{format, measure, plural};
-use crate::args::{CompareArgs, OutputFormat};
-use crate::drive::Resources;
-use crate::io::source::Source;
-use crate::render::table::{Align, Tone, plain, render, tsv};
-use crate::render::{self, clean, count, fixed, percent, sci};
-use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::plan::pair::{Finding, compare};
-use quantoscope_core::report::{
-    CompareReport, CompareRow, CompareThreshold, CompareVerdict, RowView, compared,
-};
-use std::process::ExitCode;
+use super::table::{Align, Tone, plain, render, tsv};
+use super::{Format, clean, count, fixed, percent, plural, sci};
+use quantoscope_core::error::Result;
+use quantoscope_core::plan::pair::Finding;
+use quantoscope_core::report::{CompareReport, CompareRow, CompareVerdict, RowView};
 
-pub fn run(args: &CompareArgs) -> Result<ExitCode> {
-    let format = format(args.format, args.json);
-    let reference = Source::open(&args.reference)?;
-    let candidate = Source::open(&args.candidate)?;
-    let pairing = compare(&reference.checkpoint, &candidate.checkpoint);
-    let resources = Resources::new(&args.work)?;
-    let quiet = format != OutputFormat::Table;
-    let collected = measure(&pairing.plan, &[&reference, &candidate], resources, "Comparing", quiet)?;
-    let names = (&*args.reference.to_string_lossy(), &*args.candidate.to_string_lossy());
-    let threshold = (!args.no_threshold).then_some(args.threshold);
-    let gate = CompareThreshold { threshold, by: args.verdict.into() };
-    let report = compared(names, &pairing.plan, pairing.findings, &collected, gate);
+/// Prints the report.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
+pub fn print(report: &CompareReport, format: Format) -> Result<()> {
     match format {
-        OutputFormat::Json => render::json(&report)?,
-        OutputFormat::Tsv => print_tsv(&report)?,
-        OutputFormat::Table => print_table(&report)?,
+        Format::Json => super::json(report),
+        Format::Tsv => print_tsv(report),
+        Format::Table => print_table(report),
     }
-    if report.passes() { Ok(ExitCode::SUCCESS) } else { Err(tripped(&report)) }
-}
-
-fn tripped(report: &CompareReport) -> Error {
-    let below = report.tensors.iter().filter(|r| r.below_threshold).count();
-    let message = format!(
-        "{} below the threshold, {}",
-        plural(below, "tensor"),
-        plural(report.findings.len(), "finding")
-    );
-    Error::new(Code::BelowThreshold, message)
 }
 
 fn verdict(v: CompareVerdict) -> (&'static str, Tone) {
@@ -66,9 +42,9 @@ fn print_tsv(report: &CompareReport) -> Result<()> {
             verdict(r.verdict).0,
         ]));
     }
-    render::print(&text)?;
+    super::print(&text)?;
     for f in &report.findings {
-        render::note(&format!("finding: {}", line(f)));
+        super::note(&format!("finding: {}", line(f)));
     }
     Ok(())
 }
@@ -127,5 +103,5 @@ fn print_table(report: &CompareReport) -> Result<()> {
     for f in &report.findings {
         text.push_str(&format!("  {}\n", line(f)));
     }
-    render::print(&text)
+    super::print(&text)
 }

@@ -1,69 +1,46 @@
-//! `sweep`: what every type would do to every tensor.
+//! The report of `sweep`.
 
-use super::{TensorFilter, format, measure};
-use crate::args::{OutputFormat, SweepArgs};
-use crate::drive::Resources;
-use crate::io::source::Source;
-use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
-use crate::render::{self, fixed, percent, sci};
+use super::table::{Align, Styled, Tone, plain, render, tsv};
+use super::{Format, fixed, percent, sci};
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::measure::{every_encoding, sweep, sweep_encodings};
-use quantoscope_core::plan::sample;
-use quantoscope_core::report::{EncodingRow, StatsReport, stats};
-use quantoscope_core::tensor::TensorInfo;
-use std::process::ExitCode;
+use quantoscope_core::report::{EncodingRow, ErrorView, StatsReport};
 
-pub fn run(args: &SweepArgs) -> Result<ExitCode> {
-    let format = format(args.format, args.json);
-    let wanted = TensorFilter::new(&args.filter)?;
-    let source = Source::open(&args.input)?.weighted(args.weights.path.as_deref())?;
-    wanted.check(&source)?;
-    let types = match args.types.as_slice() {
-        [] if source.imatrix().is_some() => every_encoding(),
-        [] => sweep_encodings(),
-        named => named.to_vec(),
-    };
-    // Without a filter only matrices are swept: nobody quantizes a vector.
-    let takes = |t: &TensorInfo| wanted.takes(&t.name) && (wanted.0.is_some() || t.shape.axes().len() >= 2);
-    if !args.rotate.is_empty() {
-        return super::rotations::run(args, &source, &types, &takes, format);
-    }
-    let mut plan = sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
-    if let Some(rows) = args.sample {
-        sample(&mut plan, rows);
-    }
-    let resources = Resources::new(&args.work)?;
-    let collected = measure(&plan, &[&source], resources, "Sweeping", format != OutputFormat::Table)?;
-    let report = stats(&plan, &collected, 0);
+/// Prints the report. `sample` is the number of rows that were measured of each tensor, if not all were.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
+pub fn print(report: &StatsReport, sample: Option<u64>, format: Format) -> Result<()> {
     match format {
-        OutputFormat::Json => render::json(&report)?,
-        OutputFormat::Tsv => render::print(&as_tsv(&report))?,
-        OutputFormat::Table => render::print(&(as_table(&report) + &below(&report, args.sample)))?,
+        Format::Json => return super::json(report),
+        Format::Tsv => {
+            super::print(&as_tsv(report))?;
+            sample.iter().for_each(|rows| super::note(&sampled(report, *rows)));
+        }
+        Format::Table => super::print(&(as_table(report) + &below(report, sample)))?,
     }
-    if format == OutputFormat::Tsv {
-        args.sample.iter().for_each(|rows| render::note(&sampled(&report, *rows)));
-    }
-    if format != OutputFormat::Json {
-        render::warn(&report.warnings);
-    }
-    Ok(ExitCode::SUCCESS)
+    super::warn(&report.warnings);
+    Ok(())
 }
 
 fn rows(report: &StatsReport) -> impl Iterator<Item = (&str, &EncodingRow)> {
     report.tensors.iter().flat_map(|t| t.encodings.iter().map(move |e| (t.name.as_str(), e)))
 }
 
-/// What part of the tensors the figures are of.
+/// The share of the tensors that was measured.
 fn sampled(report: &StatsReport, rows: u64) -> String {
     let of = report.tensors.len();
     match report.tensors.iter().filter(|t| t.sampled.is_some()).count() {
-        0 => format!("sampled: nothing, for no tensor has more than {rows} rows"),
+        0 => format!("sampled: nothing, because no tensor has more than {rows} rows"),
         n if n == of => format!("sampled: about {rows} rows of each tensor"),
-        n => format!("sampled: about {rows} rows of each tensor; {} with no more are whole", of - n),
+        n => format!(
+            "sampled: about {rows} rows of each tensor; {} tensors with fewer are measured whole",
+            of - n
+        ),
     }
 }
 
-/// What stands below the table.
+/// The line below the table.
 fn below(report: &StatsReport, sample: Option<u64>) -> String {
     sample.map_or_else(String::new, |rows| format!("\n{}\n", sampled(report, rows)))
 }
@@ -84,7 +61,7 @@ fn as_tsv(report: &StatsReport) -> String {
     let number = |x: Option<f64>| x.map_or_else(String::new, |x| format!("{x:.6e}"));
     for (tensor, row) in rows(report) {
         let e = row.error.as_ref();
-        let get = |f: fn(&quantoscope_core::report::ErrorView) -> Option<f64>| number(e.and_then(f));
+        let get = |f: fn(&ErrorView) -> Option<f64>| number(e.and_then(f));
         text.push_str(&tsv([
             tensor.to_string(),
             row.encoding.to_string(),
@@ -113,7 +90,7 @@ fn as_table(report: &StatsReport) -> String {
     ];
     let mut last = "";
     let lines = rows(report).map(|(tensor, row)| {
-        // A name stands once, on the first of its rows.
+        // A name is printed once, on the first of its rows.
         let name = if tensor == last { "" } else { tensor };
         last = tensor;
         cells(name, row)

@@ -1,0 +1,96 @@
+//! Parsers of single values.
+
+use quantoscope_core::DType;
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::presets::Preset;
+use quantoscope_core::recipe::{Override, rotation};
+
+pub fn dtype(text: &str) -> Result<DType, String> {
+    DType::parse(text).map_err(|e| e.to_string())
+}
+
+pub fn encoding(text: &str) -> Result<Encoding, String> {
+    Encoding::parse(text).map_err(|e| e.to_string())
+}
+
+pub fn preset(text: &str) -> Result<Preset, String> {
+    Preset::parse(text).map_err(|e| e.to_string())
+}
+
+pub fn seed(text: &str) -> Result<u64, String> {
+    rotation::parse_seed(text).map_err(|e| e.to_string())
+}
+
+/// `PATTERN=TYPE`; the pattern may hold an equals sign, the type does not.
+pub fn type_override(text: &str) -> Result<Override, String> {
+    let (pattern, to) = text.rsplit_once('=').ok_or("expected PATTERN=TYPE, for example attn_v=q6_k")?;
+    if pattern.is_empty() {
+        return Err("the pattern is empty".into());
+    }
+    Ok(Override { pattern: pattern.into(), dtype: dtype(to)? })
+}
+
+/// A cosine.
+pub fn threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if (-1.0..=1.0).contains(&t) => Ok(t),
+        Ok(_) => Err("a cosine is a number from -1 to 1".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+pub fn tolerance(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} is not a number above 0");
+    text.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0).ok_or_else(wrong)
+}
+
+/// Bytes with a unit: `64MiB`, `1.5 GB`, `200M` (decimal), `4096`.
+pub fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: f64 = number.parse().map_err(|_| format!("{text:?} does not start with a number"))?;
+    let unit = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1_u64,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1000 * 1000,
+        "g" | "gb" => 1000 * 1000 * 1000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        other => return Err(format!("{other:?} is not a unit of size (use MB, MiB, GB, GiB)")),
+    };
+    let bytes = number * unit as f64;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("the size is out of range".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_a_pattern_and_a_type() {
+        let parsed = type_override("attn_v=Q6_K").expect("a pair");
+        assert_eq!((parsed.pattern.as_str(), parsed.dtype), ("attn_v", DType::Q6_K));
+        for bad in ["attn_v", "=q6_k", "attn_v=", "attn_v=q9"] {
+            assert!(type_override(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("64MiB"), Ok(64 << 20));
+        assert_eq!(size("1.5 GB"), Ok(1_500_000_000));
+        assert_eq!(size("4096"), Ok(4096));
+        for bad in ["", "MB", "1 TBs", "-1", "0", "1e400"] {
+            assert!(size(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn thresholds_are_cosines() {
+        assert_eq!(threshold("-1"), Ok(-1.0));
+        for bad in ["NaN", "inf", "1.01", "-1.5", "x"] {
+            assert!(threshold(bad).is_err(), "{bad:?}");
+        }
+    }
+}

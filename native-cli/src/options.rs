@@ -1,0 +1,282 @@
+//! What the verbs are asked to do: plain data with everything resolved. Knows no command line; bindings fill
+//! these in directly.
+
+use quantoscope_core::DType;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::Checkpoint;
+use quantoscope_core::model::arch::{self, Arch};
+use quantoscope_core::model_equivalence;
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::pattern::Pattern;
+use quantoscope_core::recipe::rotation::RotationOptions;
+use quantoscope_core::report::CompareThreshold;
+use std::path::PathBuf;
+
+/// Threads, memory and engine of a verb. They never change a result.
+#[derive(Clone, Debug)]
+pub struct ResourceOptions {
+    /// Worker threads; `None`: one per processor.
+    pub threads: Option<u32>,
+    /// Bytes for all windows in flight together; `None`: 32 MiB per thread (128 MiB for rotated models).
+    pub memory: Option<u64>,
+    /// The name of the engine: `auto`, or one that [`crate::verbs::engines`] reports.
+    pub engine: String,
+    /// Whether a progress bar may be drawn on standard error, if that is a terminal.
+    pub progress: bool,
+}
+
+impl Default for ResourceOptions {
+    fn default() -> ResourceOptions {
+        ResourceOptions { threads: None, memory: None, engine: "auto".into(), progress: false }
+    }
+}
+
+/// A selection of tensors by name; the default selects all of them.
+#[derive(Clone, Debug, Default)]
+pub struct TensorFilter {
+    patterns: Vec<Pattern>,
+}
+
+impl TensorFilter {
+    /// Selects the tensors that any of `patterns` matches; without patterns, all tensors.
+    ///
+    /// # Errors
+    ///
+    /// `usage` if a pattern is malformed.
+    pub fn new(patterns: &[String]) -> Result<TensorFilter> {
+        let patterns = patterns.iter().map(|p| Pattern::new(p)).collect::<Result<_>>()?;
+        Ok(TensorFilter { patterns })
+    }
+
+    /// Whether every tensor is selected because there is no pattern.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// The selection in `checkpoint`, whose architecture relates Hugging Face names to GGUF names.
+    ///
+    /// # Errors
+    ///
+    /// `no_such_tensor` if no tensor is selected.
+    pub fn in_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Selection<'_>> {
+        let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
+        let selection = Selection { patterns: &self.patterns, arch };
+        if self.is_empty() || checkpoint.tensors.iter().any(|t| selection.contains(&t.name)) {
+            return Ok(selection);
+        }
+        Err(Error::new(Code::NoSuchTensor, "no tensor matches --tensor"))
+    }
+}
+
+/// The tensors of one checkpoint that a [`TensorFilter`] selects.
+#[derive(Clone, Copy, Debug)]
+pub struct Selection<'a> {
+    patterns: &'a [Pattern],
+    arch: &'static Arch,
+}
+
+impl Selection<'_> {
+    /// Whether the tensor called `name` is selected, by that name or by its name in GGUF.
+    pub fn contains(&self, name: &str) -> bool {
+        let matches = |name: &str| self.patterns.iter().any(|p| p.finds(name));
+        let in_gguf = || self.arch.gguf_name(name).is_some_and(|gguf| matches(&gguf.name));
+        self.patterns.is_empty() || matches(name) || in_gguf()
+    }
+}
+
+/// The values that [`crate::verbs::inspect`] reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Statistics {
+    /// None: headers only.
+    #[default]
+    None,
+    /// All values: moments and extremes.
+    Moments,
+    /// All values: moments, extremes, quantiles and a histogram.
+    Histograms,
+}
+
+/// Options of [`crate::verbs::inspect`].
+#[derive(Clone, Debug, Default)]
+pub struct InspectOptions {
+    /// A file or a directory.
+    pub input: PathBuf,
+    /// The tensors to show.
+    pub filter: TensorFilter,
+    /// What is measured in them.
+    pub statistics: Statistics,
+    /// How it is measured.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::plan`].
+#[derive(Clone, Debug)]
+pub struct PlanOptions {
+    /// A file or a directory.
+    pub input: PathBuf,
+    /// What the checkpoint becomes.
+    pub recipe: Recipe,
+    /// An importance matrix.
+    pub imatrix: Option<PathBuf>,
+}
+
+/// An output, and what may be done to write it.
+#[derive(Clone, Debug, Default)]
+pub struct OutputOptions {
+    /// The file or directory to write.
+    pub path: PathBuf,
+    /// Whether to stop at the plan: no value is read, nothing is written.
+    pub dry_run: bool,
+    /// Whether an existing output is replaced.
+    pub force: bool,
+    /// Whether an interrupted run is continued, and a partial output kept if this run is interrupted.
+    pub resume: bool,
+}
+
+/// How a rotated model is compared with its source before it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct EquivalenceOptions {
+    /// Tokens on which both models must compute the same logits, 1 to 256.
+    pub probe_tokens: u32,
+    /// Allowed difference of logits, as a share of the largest logit (or of 1, if that is more).
+    pub tolerance: f64,
+    /// Whether a model is written whose forward pass is not supported.
+    pub allow_unprobed: bool,
+}
+
+impl Default for EquivalenceOptions {
+    fn default() -> EquivalenceOptions {
+        EquivalenceOptions {
+            probe_tokens: model_equivalence::TOKENS,
+            tolerance: model_equivalence::TOLERANCE,
+            allow_unprobed: false,
+        }
+    }
+}
+
+/// Options of [`crate::verbs::quantize`].
+#[derive(Clone, Debug)]
+pub struct QuantizeOptions {
+    /// A file or a directory.
+    pub input: PathBuf,
+    /// Where the result goes.
+    pub output: OutputOptions,
+    /// What the checkpoint becomes.
+    pub recipe: Recipe,
+    /// An importance matrix.
+    pub imatrix: Option<PathBuf>,
+    /// Whether the error of quantized tensors is measured while they are written.
+    pub measure: bool,
+    /// How the result is compared with its source, if it is rotated.
+    pub equivalence: EquivalenceOptions,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// A LoRA adapter to rotate with its model.
+#[derive(Clone, Debug)]
+pub struct AdapterOptions {
+    /// The directory of the PEFT adapter.
+    pub path: PathBuf,
+    /// The rotated model, whose recorded rotation is used.
+    pub rotated: Option<PathBuf>,
+}
+
+/// Options of [`crate::verbs::rotate`].
+#[derive(Clone, Debug)]
+pub struct RotateOptions {
+    /// The directory of a model.
+    pub input: PathBuf,
+    /// Where the result goes.
+    pub output: OutputOptions,
+    /// What is rotated; `None`: the residual stream, or what the rotated model of the adapter records. Its
+    /// seed is not used.
+    pub rotation: Option<RotationOptions>,
+    /// The seed of the rotation's signs; `None`: the default seed, or the one that the rotated model records.
+    pub seed: Option<u64>,
+    /// The type of every tensor; `None`: the type that each has.
+    pub dtype: Option<DType>,
+    /// Whether NaN and infinities are copied in tensors that are not rotated.
+    pub allow_nonfinite: bool,
+    /// The adapter to rotate in place of the model.
+    pub adapter: Option<AdapterOptions>,
+    /// How the result is compared with its source.
+    pub equivalence: EquivalenceOptions,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::compare`].
+#[derive(Clone, Debug)]
+pub struct CompareOptions {
+    /// The reference: a file or a directory.
+    pub reference: PathBuf,
+    /// The candidate: a file or a directory.
+    pub candidate: PathBuf,
+    /// The figures that pass.
+    pub threshold: CompareThreshold,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// A source to verify an output against.
+#[derive(Clone, Debug)]
+pub struct VerifySource {
+    /// A file or a directory.
+    pub path: PathBuf,
+    /// The importance matrix that the output was made with.
+    pub imatrix: Option<PathBuf>,
+}
+
+/// Options of [`crate::verbs::verify`].
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// The file or directory to verify.
+    pub input: PathBuf,
+    /// The source whose encoding must be equal to it; `None`: only structure and values are checked.
+    pub against: Option<VerifySource>,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::sweep`].
+#[derive(Clone, Debug, Default)]
+pub struct SweepOptions {
+    /// A file or a directory.
+    pub input: PathBuf,
+    /// The tensors to measure; without a pattern, those with two or more axes.
+    pub filter: TensorFilter,
+    /// The types to measure; none: every type that can be written.
+    pub types: Vec<Encoding>,
+    /// Rows that are measured of each tensor; `None`: all of them.
+    pub sample: Option<u64>,
+    /// An importance matrix.
+    pub imatrix: Option<PathBuf>,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::bench`].
+#[derive(Clone, Copy, Debug)]
+pub struct BenchRotationOptions {
+    /// Rows of the matrix.
+    pub rows: u32,
+    /// Columns of the matrix.
+    pub cols: u32,
+    /// Seed of the matrix.
+    pub seed: u32,
+    /// Columns that are rotated together.
+    pub block: u32,
+    /// Columns that share a scale.
+    pub group: u32,
+    /// Worker threads; `None`: one per processor.
+    pub threads: Option<u32>,
+}
+
+/// Options of [`crate::verbs::engines`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EnginesOptions {
+    /// Threads that compute, or submit work to a device; `None`: one per processor.
+    pub threads: Option<u32>,
+}
