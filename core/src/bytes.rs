@@ -38,6 +38,15 @@ pub fn align_up(n: u64, align: u64) -> Option<u64> {
 }
 
 /// Reads little-endian values from a slice and tracks the file offset of the next byte.
+///
+/// ```
+/// use quantoscope_core::bytes::{Cursor, Short};
+///
+/// let mut cursor = Cursor::new(&[2, 0, 7], 100);
+/// assert_eq!(cursor.u16(), Ok(2));
+/// assert_eq!(cursor.u32(), Err(Short { offset: 102, need: 3 }));
+/// assert_eq!(cursor.u8(), Ok(7));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
     /// All bytes, the consumed ones included.

@@ -210,7 +210,14 @@ impl DType {
         matches!(self, DType::LATTICE_Q4 | DType::F4 | DType::F6_E2M3 | DType::F6_E3M2)
     }
 
-    /// Bits per weight, scales included: 4.5 for Q4_0.
+    /// Bits per weight, scales included.
+    ///
+    /// ```
+    /// use quantoscope_core::DType;
+    ///
+    /// assert_eq!(DType::BF16.bits_per_weight(), 16.0);
+    /// assert_eq!(DType::Q4_K.bits_per_weight(), 4.5);
+    /// ```
     pub fn bits_per_weight(self) -> f64 {
         (self.block_bytes() * 8) as f64 / self.block_len() as f64
     }
@@ -219,6 +226,14 @@ impl DType {
     ///
     /// Returns `None` if the size overflows 64 bits, or if `n` is not a multiple of the block length. Only
     /// the lattice block may be partial; its size is rounded up.
+    ///
+    /// ```
+    /// use quantoscope_core::DType;
+    ///
+    /// assert_eq!(DType::Q8_0.bytes_for(64), Some(2 * 34));
+    /// assert_eq!(DType::Q8_0.bytes_for(65), None);
+    /// assert_eq!(DType::LATTICE_Q4.bytes_for(65), Some(3 * 20));
+    /// ```
     pub fn bytes_for(self, n: u64) -> Option<u64> {
         let len = self.block_len();
         if !n.is_multiple_of(len) && self != DType::LATTICE_Q4 {

@@ -167,6 +167,14 @@ impl Serialize for Code {
 ///
 /// The builder methods ([`Error::at`], [`Error::in_file`], [`Error::of_tensor`], [`Error::element`]) set a
 /// part of the location only if it is not set yet: the innermost caller knows the exact place.
+///
+/// ```
+/// use quantoscope_core::{Code, Error};
+///
+/// let error = Error::new(Code::Truncated, "the header is incomplete").at(8).in_file("a.gguf").in_file("b");
+/// assert_eq!(error.code().as_str(), "truncated");
+/// assert_eq!(error.to_string(), "the header is incomplete (file \"a.gguf\", byte 8)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Error(Box<Detail>);

@@ -13,6 +13,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Axis lengths, outermost first (safetensors order; GGUF files store the reverse).
 ///
 /// The product of the non-zero axes fits 64 bits.
+///
+/// ```
+/// use quantoscope_core::tensor::Shape;
+///
+/// // A stack of 8 experts with matrices [128, 64].
+/// let shape = Shape::new([8, 128, 64]).unwrap();
+/// assert_eq!((shape.rows(), shape.cols(), shape.numel()), (1024, 64, 65536));
+/// assert_eq!(Shape::new([1 << 40, 1 << 40]), None);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Shape(Axes);
 
@@ -229,20 +238,32 @@ impl Metadata {
 
 /// Metadata value, with the value types of GGUF. Safetensors metadata has strings only.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 pub enum MetaValue {
+    /// Type 0 of GGUF.
     U8(u8),
+    /// Type 1.
     I8(i8),
+    /// Type 2.
     U16(u16),
+    /// Type 3.
     I16(i16),
+    /// Type 4.
     U32(u32),
+    /// Type 5.
     I32(i32),
+    /// Type 10.
     U64(u64),
+    /// Type 11.
     I64(i64),
+    /// Type 6.
     F32(f32),
+    /// Type 12.
     F64(f64),
+    /// Type 7: one byte of 0 or 1.
     Bool(bool),
+    /// Type 8: UTF-8.
     String(String),
+    /// Type 9.
     Array(MetaArray),
 }
 

@@ -42,21 +42,27 @@ pub(crate) enum ParseStep {
 
 /// A tensor and the file offset that errors about it report.
 pub(crate) struct LocatedTensor {
+    /// The tensor; its file index is set when the files are joined.
     pub info: TensorInfo,
+    /// File offset that errors report.
     pub at: u64,
 }
 
 /// Parsed header of one weight file.
 pub(crate) struct Header {
+    /// Container of the file.
     pub container: Container,
     /// Sorted by data offset, then by position in the header.
     pub tensors: Vec<LocatedTensor>,
+    /// Key-value metadata.
     pub metadata: Metadata,
     /// File offset of each metadata value.
     pub metadata_at: Vec<u64>,
     /// Alignment of the data in bytes.
     pub alignment: u64,
+    /// Version of a GGUF file.
     pub gguf_version: Option<u32>,
+    /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
 }
 
@@ -79,6 +85,7 @@ impl Header {
 pub(crate) struct HeaderBuffer {
     /// Index of the file.
     pub id: FileId,
+    /// Path relative to the root directory.
     pub name: String,
     /// Length of the file in bytes.
     pub len: u64,

@@ -21,6 +21,7 @@ pub(crate) struct ShardIndex {
 
 /// An entry of an index.
 pub(crate) struct IndexedTensor {
+    /// Name of the tensor.
     pub name: Box<str>,
     /// Offset of the key in the index file.
     pub at: u64,

@@ -27,8 +27,11 @@ pub(crate) struct Located<'a> {
 
 /// A member of an object.
 pub(crate) struct Member<'a> {
+    /// The key, unescaped.
     pub key: Cow<'a, str>,
+    /// File offset of the key.
     pub key_at: u64,
+    /// The value.
     pub value: Located<'a>,
 }
 

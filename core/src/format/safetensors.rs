@@ -199,6 +199,21 @@ fn check_contiguous(sorted: &[LocatedTensor], data: ByteRange) -> Result<()> {
 /// Lays out a file: keys and data in the order given, the header padded with spaces to a multiple of eight
 /// bytes.
 ///
+/// ```
+/// use quantoscope_core::format::{LayoutTensor, safetensors};
+/// use quantoscope_core::{DType, Result, tensor::Shape};
+///
+/// # fn main() -> Result<()> {
+/// let shape = Shape::new([2, 4]).unwrap();
+/// let tensor = LayoutTensor { name: "weight", dtype: DType::BF16, shape: &shape };
+/// let layout = safetensors::layout(&[], &[tensor])?;
+/// assert_eq!(layout.header.len() % 8, 0);
+/// assert_eq!(layout.offsets, [layout.header.len() as u64]);
+/// assert_eq!(layout.file_len, layout.header.len() as u64 + 16);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 ///
 /// - [`Code::UnsupportedContainer`] for a dtype that safetensors does not have, or a tensor named

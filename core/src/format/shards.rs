@@ -23,14 +23,17 @@ pub(crate) enum Index {
 /// Everything parsed so far, before it is checked as a whole.
 #[derive(Default)]
 pub(crate) struct ShardSet {
+    /// Files read so far, in order.
     pub files: Vec<SourceFile>,
     /// Headers of the weight files, in the order in which they were opened.
     pub parts: Vec<ShardHeader>,
     /// Number of tensors in all parts.
     tensors: u64,
+    /// The index, if there is one.
     pub index: Option<Index>,
     /// Number of files that the file name of a GGUF split declares.
     pub split: Option<u64>,
+    /// Content of `config.json`.
     pub config: Option<Vec<u8>>,
     pub companions: Vec<Companion>,
     pub warnings: Vec<Warning>,
@@ -38,7 +41,9 @@ pub(crate) struct ShardSet {
 
 /// Header of one weight file.
 pub(crate) struct ShardHeader {
+    /// Index of the file.
     pub file: FileId,
+    /// Path relative to the root directory.
     pub name: String,
     pub header: Header,
 }

@@ -25,6 +25,15 @@ const NAN: usize = ZERO + 2;
 const SLOTS: usize = ZERO + 3;
 
 /// Counts of values by bucket.
+///
+/// ```
+/// use quantoscope_core::metric::Histogram;
+///
+/// let mut histogram = Histogram::new();
+/// histogram.add(&[-1.0, 0.0, 1.0, f32::NAN]);
+/// assert_eq!((histogram.finite(), histogram.nan()), (3, 1));
+/// assert_eq!(histogram.linear(2, -1.0, 1.0), [1, 2]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {
     /// One count for each slot.

@@ -130,6 +130,18 @@ impl<M: Merge> RowTree<M> {
 }
 
 /// Merges the nodes of one tensor of `[rows, cols]` values, in any order, into one total.
+///
+/// ```
+/// use quantoscope_core::metric::{LEAF, MergeTree, moments_leaf};
+///
+/// // A tensor [1, 512] has two leaves; the total is the same in either order.
+/// let mut tree = MergeTree::new(1, 2 * LEAF as u64);
+/// tree.leaf(0, 1, moments_leaf(&[3.0; LEAF]));
+/// assert!(tree.total().is_none());
+/// tree.leaf(0, 0, moments_leaf(&[1.0; LEAF]));
+/// let total = tree.total().unwrap();
+/// assert_eq!((total.mean(), total.variance()), (Some(2.0), Some(1.0)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct MergeTree<M> {
     /// Leaves of a row.

@@ -283,7 +283,6 @@ fn nearest_levels_by_lane<const N: usize, const H: usize, const L: usize>(
             }
         }
     }
-    // All whole numbers, and exact; in the low bits of the sum they are integers.
     core::array::from_fn(|lane| {
         // All numbers are exact integers; adding 2^23 moves them to the low bits.
         GridPoint::of_bytes((halves[0][lane] + 256.0 * halves[1][lane] + 8_388_608.0).to_bits() as u16)

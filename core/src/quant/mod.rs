@@ -12,6 +12,7 @@
 
 mod block;
 pub mod codebook;
+mod encode_error;
 pub mod gaussian_error;
 mod grid;
 mod grid_block;
@@ -60,9 +61,9 @@ mod tq2_0;
 mod transcode;
 
 use crate::dtype::DType;
-use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
+pub use encode_error::EncodeError;
 pub use scalar_search::ScalarSearch;
 use scale_search::ScaleSearch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -151,7 +152,7 @@ impl Encoding {
     ///
     /// # Errors
     ///
-    /// [`Code::Usage`] for an unknown name.
+    /// [`Code::Usage`](crate::Code::Usage) for an unknown name.
     pub fn parse(text: &str) -> crate::Result<Encoding> {
         let special = [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym];
         match special.into_iter().find(|e| e.name().eq_ignore_ascii_case(text)) {
@@ -177,91 +178,6 @@ impl<'de> Deserialize<'de> for Encoding {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Encoding, D::Error> {
         let text = Cow::<'de, str>::deserialize(d)?;
         Encoding::parse(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-/// Why an encoder, decoder or transcoder refuses its input. Indices count from the start of the input slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EncodeError {
-    /// NaN or infinity, which the encoding cannot store; the first one.
-    NonFinite {
-        /// Index of the value.
-        index: usize,
-    },
-    /// A finite value for which a binary16 field of the block would be infinite.
-    F16Overflow {
-        /// Index of the value.
-        index: usize,
-    },
-    /// A finite value that bfloat16 would round to infinity.
-    BF16Overflow {
-        /// Index of the value.
-        index: usize,
-    },
-    /// A finite binary64 value that binary32 would round to infinity.
-    F32Overflow {
-        /// Index of the value.
-        index: usize,
-    },
-    /// A block that the target of a lossless transcode cannot represent.
-    NotExact {
-        /// Index of the block.
-        block: usize,
-    },
-    /// The encoding requires importance weights, and none were given.
-    NeedsImportance,
-    /// The type has no such codec. Plans contain supported types only, so this is a defect of the caller.
-    NoCodec,
-}
-
-impl EncodeError {
-    /// Converts to [`Error`]; its element counts from the start of the slice.
-    pub fn error(self) -> Error {
-        let new = |code, message: &str, at: usize| Error::new(code, message).element(at as u64);
-        match self {
-            EncodeError::NonFinite { index } => {
-                new(Code::NonFinite, "NaN or infinity cannot be encoded", index)
-            }
-            EncodeError::F16Overflow { index } => {
-                new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
-            }
-            EncodeError::BF16Overflow { index } => {
-                new(Code::BF16Overflow, "the value is too large for BF16: it would become infinite", index)
-            }
-            EncodeError::F32Overflow { index } => {
-                new(Code::F32Overflow, "the value is too large for F32: it would become infinite", index)
-            }
-            EncodeError::NotExact { block } => {
-                let at = block as u64 * block::LEN as u64;
-                Error::new(Code::NotExact, "the block cannot be transcoded without changing its values")
-                    .element(at)
-            }
-            EncodeError::NeedsImportance => {
-                Error::new(Code::NeedsImportance, "this type requires an importance matrix (imatrix)")
-            }
-            EncodeError::NoCodec => {
-                Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded")
-            }
-        }
-    }
-
-    /// Adds `elements` to the index: converts it for a slice that starts that many elements earlier.
-    #[must_use]
-    pub fn shifted(self, elements: usize) -> EncodeError {
-        match self {
-            EncodeError::NonFinite { index } => EncodeError::NonFinite { index: index + elements },
-            EncodeError::F16Overflow { index } => EncodeError::F16Overflow { index: index + elements },
-            EncodeError::BF16Overflow { index } => EncodeError::BF16Overflow { index: index + elements },
-            EncodeError::F32Overflow { index } => EncodeError::F32Overflow { index: index + elements },
-            EncodeError::NotExact { block } => EncodeError::NotExact { block: block + elements / block::LEN },
-            EncodeError::NeedsImportance | EncodeError::NoCodec => self,
-        }
-    }
-}
-
-impl From<EncodeError> for Error {
-    fn from(r: EncodeError) -> Error {
-        r.error()
     }
 }
 
@@ -311,6 +227,21 @@ macro_rules! codecs {
         decode { $($dtype:pat => $decode:path,)* }
     ) => {
         /// Returns the encoder of `e`, with scalar scale searches.
+        ///
+        /// ```
+        /// use quantoscope_core::DType;
+        /// use quantoscope_core::quant::{EncodeError, Encoding, decoder, encoder};
+        ///
+        /// let encode = encoder(Encoding::Type(DType::Q4_0)).unwrap();
+        /// let (mut bytes, mut values) = ([0; 18], [0.0; 32]);
+        /// encode(&[-8.0; 32], None, &mut bytes).unwrap();
+        /// decoder(DType::Q4_0).unwrap()(&bytes, &mut values);
+        /// assert_eq!(values, [-8.0; 32]);
+        ///
+        /// let mut row = [0.0; 32];
+        /// row[3] = f32::NAN;
+        /// assert_eq!(encode(&row, None, &mut bytes), Err(EncodeError::NonFinite { index: 3 }));
+        /// ```
         pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             match e {
                 $($encoding => Some($encode),)*

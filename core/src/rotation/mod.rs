@@ -44,6 +44,22 @@ pub enum Form {
 }
 
 /// Rotation of an axis of fixed length.
+///
+/// ```
+/// use quantoscope_core::rotation::{Form, Rotation};
+///
+/// # fn main() -> quantoscope_core::Result<()> {
+/// let rotation = Rotation::new(12, Form::Full, 42)?;
+/// let mut row: Vec<f64> = (0..12).map(f64::from).collect();
+/// let norm = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
+/// let before = norm(&row);
+/// rotation.rows(&mut row);
+/// assert!((norm(&row) - before).abs() < 1e-12);
+/// rotation.rows_back(&mut row);
+/// assert!((row[5] - 5.0).abs() < 1e-12);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotation {
     form: Form,

@@ -31,9 +31,11 @@ pub struct Q4IndexEntry {
 
 /// A parsed index.
 pub(crate) struct Q4Index {
+    /// Entries in file order.
     pub entries: Vec<Q4IndexEntry>,
     /// Offset of each entry in the index file.
     pub at: Vec<u64>,
+    /// Rotation seed.
     pub seed: Option<u64>,
     /// JSON of the recipe of a directory that Quantoscope rotated.
     pub recipe: Option<String>,
