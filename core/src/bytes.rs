@@ -1,66 +1,87 @@
-//! Ranges of files and a checked little-endian cursor. Knows nothing of any format.
+//! Byte ranges of files and a bounds-checked little-endian cursor. Knows no file format.
 
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use serde::Serialize;
 
-/// A half-open range of bytes of a file, `start <= end`.
+/// A half-open range of bytes of a file, with `start <= end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct ByteRange {
-    /// First byte.
+    /// Offset of the first byte.
     pub start: u64,
-    /// One past the last byte.
+    /// Offset after the last byte.
     pub end: u64,
 }
 
 impl ByteRange {
-    /// The range `start..start + len`, or `None` where the sum does not fit.
+    /// Returns `start..start + len`, or `None` if the sum overflows 64 bits.
     pub fn sized(start: u64, len: u64) -> Option<ByteRange> {
         Some(ByteRange { start, end: start.checked_add(len)? })
     }
 
-    /// Number of bytes.
+    /// Length in bytes.
     pub fn len(self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether the range holds no byte.
+    /// True if the range has no bytes.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 }
 
-/// The least multiple of `align` (a power of two) at or above `n`.
+/// Returns the smallest multiple of `align` that is at least `n`, or `None` on overflow.
+///
+/// `align` must be a power of two.
 pub fn align_up(n: u64, align: u64) -> Option<u64> {
     Some(n.checked_add(align.checked_sub(1)?)? & !(align - 1))
 }
 
-/// Reads little-endian values from a slice that lies at `base` in its file.
+/// Reads little-endian values from a slice and tracks the file offset of the next byte.
+///
+/// ```
+/// use quantoscope_core::bytes::{Cursor, Short};
+///
+/// let mut cursor = Cursor::new(&[2, 0, 7], 100);
+/// assert_eq!(cursor.u16(), Ok(2));
+/// assert_eq!(cursor.u32(), Err(Short { offset: 102, need: 3 }));
+/// assert_eq!(cursor.u8(), Ok(7));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Cursor<'a> {
+    /// All bytes, the consumed ones included.
     data: &'a [u8],
+    /// Bytes consumed.
     pos: usize,
+    /// File offset of `data[0]`.
     base: u64,
 }
 
-/// The slice ended: `need` more bytes were wanted at file offset `offset`.
+/// The slice ends too early: `need` more bytes are required.
+///
+/// A resumable parser answers it by requesting more bytes; at the end of a file it becomes
+/// [`Code::Truncated`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// File offset of the first byte that was wanted.
+    /// File offset at which the incomplete value starts.
     pub offset: u64,
-    /// Bytes that were wanted beyond the end of the slice.
+    /// Bytes missing after the end of the slice.
     pub need: u64,
 }
 
 impl From<Short> for Error {
     fn from(s: Short) -> Error {
-        Error::new(Code::Truncated, format!("the data ends {} bytes short", s.need)).at(s.offset)
+        Error::new(Code::Truncated, format!("the data ends {} bytes too early", s.need)).at(s.offset)
     }
 }
 
 macro_rules! numbers {
     ($($name:ident: $t:ty, $n:literal;)*) => {$(
         #[doc = concat!("Reads a little-endian `", stringify!($t), "`.")]
+        ///
+        /// # Errors
+        ///
+        /// [`Short`] if fewer bytes are left; the cursor does not move.
         pub fn $name(&mut self) -> Result<$t, Short> {
             let mut raw = [0; $n];
             raw.copy_from_slice(self.take($n)?);
@@ -70,7 +91,7 @@ macro_rules! numbers {
 }
 
 impl<'a> Cursor<'a> {
-    /// A cursor at the start of `data`, which lies at file offset `base`.
+    /// Creates a cursor at the start of `data`, whose first byte is at file offset `base`.
     pub fn new(data: &'a [u8], base: u64) -> Cursor<'a> {
         Cursor { data, pos: 0, base }
     }
@@ -80,17 +101,21 @@ impl<'a> Cursor<'a> {
         self.base.saturating_add(self.pos as u64)
     }
 
-    /// Bytes taken so far.
+    /// Number of bytes consumed since the cursor was created.
     pub fn consumed(&self) -> usize {
         self.pos
     }
 
-    /// Bytes left in the slice.
+    /// Number of bytes left in the slice.
     pub fn remaining(&self) -> u64 {
         (self.data.len() - self.pos) as u64
     }
 
-    /// Takes the next `n` bytes.
+    /// Consumes the next `n` bytes and returns them.
+    ///
+    /// # Errors
+    ///
+    /// [`Short`] if fewer than `n` bytes are left; the cursor does not move.
     pub fn take(&mut self, n: u64) -> Result<&'a [u8], Short> {
         let left = self.remaining();
         if n > left {

@@ -1,7 +1,8 @@
-//! One error for the whole house: who is to blame, a stable code, and where it happened.
+//! The error type of the whole workspace: a stable code, a message, and where the error occurred.
 //!
-//! A [`Code`] is part of the public contract: the command line prints it in JSON errors, the page shows
-//! it, and tests name it. The sentence is for people and may change; the code may not.
+//! A [`Code`] is part of the public contract: the command line prints it in JSON errors, the page shows it,
+//! and tests compare it. Messages are for people and may change; codes do not. The exit status of the command
+//! line follows from [`Code::kind`].
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -9,23 +10,23 @@ use core::fmt;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Who has to change something for the error to go away.
+/// Who can fix the error: decides the exit status of the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// The bytes of an input are not what their format allows.
+    /// An input file violates its format.
     File,
-    /// The input asks for more than we are willing to hold.
+    /// An input exceeds a limit of [`crate::format::limits`].
     Limit,
-    /// What was asked for makes no sense or is refused for safety.
+    /// The request is invalid, or refused for safety.
     Request,
-    /// Valid, but not something this version can do.
+    /// The input is valid, but this version cannot process it.
     Unsupported,
-    /// The work was done and its result did not meet the bar that was set.
+    /// The work finished, and its result is below the requested threshold.
     Gate,
-    /// An accelerator is missing or misbehaved.
+    /// A device (GPU) is missing or failed.
     Device,
-    /// The operating system said no.
+    /// The operating system reported an error.
     System,
     /// The user stopped the work.
     Interrupted,
@@ -33,12 +34,12 @@ pub enum ErrorKind {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $text:literal, $kind:ident;)*) => {
-        /// What went wrong, as a stable word.
+        /// Stable code of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[$doc])* $variant,)* }
 
         impl Code {
-            /// Every code there is, in the order of the documentation.
+            /// All codes, in the order of the documentation.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
 
             /// The code of a stable text.
@@ -46,12 +47,12 @@ macro_rules! codes {
                 Code::ALL.iter().copied().find(|code| code.as_str() == text)
             }
 
-            /// The stable text of the code.
+            /// Text of the code, as in JSON: `bad_magic`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$variant => $text,)* }
             }
 
-            /// Who is to blame.
+            /// Kind of the error.
             pub const fn kind(self) -> ErrorKind {
                 match self { $(Code::$variant => ErrorKind::$kind,)* }
             }
@@ -60,103 +61,103 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The first bytes are not those of any format we read.
+    /// The first bytes match none of the supported formats.
     BadMagic = "bad_magic", File;
-    /// The format is known, this version of it is not.
+    /// The format is known, but not this version of it.
     UnknownVersion = "unknown_version", File;
-    /// The file ends before what it promises.
+    /// The file ends before the end that its header declares.
     Truncated = "truncated", File;
-    /// Bytes after the end that the format does not allow.
+    /// Bytes follow the last tensor, and the format does not allow them.
     TrailingBytes = "trailing_bytes", File;
-    /// Two tensors claim the same bytes.
+    /// Two tensors share bytes.
     Overlap = "overlap", File;
-    /// Bytes between two tensors that belong to none.
+    /// Bytes between two tensors belong to neither.
     Hole = "hole", File;
-    /// A span runs past the end of its file, or ends before it starts.
+    /// A byte range ends after its file, or before it starts.
     OutOfBounds = "out_of_bounds", File;
-    /// Shape and dtype do not make the number of bytes that the file says.
+    /// The byte range of a tensor does not have the size that shape and dtype require.
     SizeMismatch = "size_mismatch", File;
-    /// A name stands twice.
+    /// A tensor name or key occurs twice.
     DuplicateName = "duplicate_name", File;
-    /// Text that is not UTF-8.
+    /// Text is not valid UTF-8.
     BadUtf8 = "bad_utf8", File;
-    /// JSON that does not parse, or is not the shape that the format asks for.
+    /// Invalid JSON, or JSON without the required structure.
     BadJson = "bad_json", File;
-    /// An alignment of zero, or not a power of two.
+    /// The alignment is not a power of two, or an offset is not a multiple of it.
     BadAlignment = "bad_alignment", File;
-    /// More axes than the format allows.
+    /// A tensor has more axes than the format allows.
     TooManyAxes = "too_many_axes", File;
-    /// A product or sum of the file's numbers does not fit 64 bits.
+    /// A size or offset overflows 64 bits.
     Overflow = "overflow", File;
-    /// A dtype or type number that no version of the format names.
+    /// A dtype name or type number that the format does not define.
     UnknownDtype = "unknown_dtype", File;
-    /// A value outside what the field allows.
+    /// A field has a value that the format does not allow.
     BadValue = "bad_value", File;
-    /// A count larger than the file could hold.
+    /// A count is larger than the file has room for.
     CountTooLarge = "count_too_large", File;
-    /// A name that is empty, escapes its directory, or is not allowed there.
+    /// A name is empty, leaves its directory, or is not allowed.
     BadName = "bad_name", File;
-    /// An index names a file or tensor that is not there, or leaves one out.
+    /// An index names a missing file or tensor, or omits one.
     BadIndex = "bad_index", File;
-    /// NaN or infinity where a number is needed.
+    /// NaN or infinity where a finite number is required.
     NonFinite = "non_finite", File;
-    /// A value too large for the 16-bit float it must become.
+    /// A value is too large for the binary16 field that must hold it.
     F16Overflow = "f16_overflow", File;
-    /// A value is too large for a bfloat16.
+    /// A value is too large for bfloat16.
     BF16Overflow = "bf16_overflow", File;
-    /// A value is too large for a binary32, as which values are worked on.
+    /// A value is too large for binary32, in which values are processed.
     F32Overflow = "f32_overflow", File;
-    /// JSON nested deeper than we follow.
+    /// JSON or arrays are nested too deeply.
     TooDeep = "too_deep", Limit;
-    /// A header larger than we read.
+    /// A header is longer than the limit.
     HeaderTooLarge = "header_too_large", Limit;
-    /// A string longer than we keep.
+    /// A string is longer than the limit.
     StringTooLong = "string_too_long", Limit;
-    /// More entries than we keep.
+    /// More entries (tensors, keys, elements) than the limit.
     TooMany = "too_many", Limit;
-    /// The command line or the recipe makes no sense.
+    /// The command line or the recipe is invalid.
     Usage = "usage", Request;
-    /// The type asked for cannot be encoded without an importance matrix.
+    /// The requested type requires an importance matrix.
     NeedsImportance = "needs_importance", Request;
-    /// One window of the work does not fit the memory budget.
+    /// The smallest window of the work exceeds the memory budget.
     MemoryBudget = "memory_budget", Request;
     /// Input and output are the same file or directory.
     SameFile = "same_file", Request;
-    /// The output exists already.
+    /// The output already exists.
     Exists = "exists", Request;
-    /// An unfinished output of an earlier run is in the way.
+    /// A partial output of an earlier run exists.
     PartialExists = "partial_exists", Request;
-    /// `--resume` found a partial output of another plan.
+    /// `--resume` found a partial output of a different plan.
     ResumeMismatch = "resume_mismatch", Request;
-    /// A tensor that was asked for by name is not in the input.
+    /// The input has no tensor with the requested name.
     NoSuchTensor = "no_such_tensor", Request;
-    /// A dtype we know but cannot decode or encode.
+    /// The dtype is known, but cannot be decoded or encoded.
     UnsupportedDtype = "unsupported_dtype", Unsupported;
-    /// The source is already quantized.
+    /// The source is already quantized, and requantizing was not allowed.
     Requantize = "requantize", Unsupported;
-    /// Two tensors would get the same file name.
+    /// Two tensors would be written to the same file name.
     NameCollision = "name_collision", Unsupported;
-    /// A transcode that promised to be lossless would not be.
+    /// A lossless transcode is not possible for these values.
     NotExact = "not_exact", Unsupported;
-    /// The container cannot hold this tensor or metadata.
+    /// The target container cannot store this tensor or metadata.
     UnsupportedContainer = "unsupported_container", Unsupported;
-    /// A rotation that cannot be made, or that is not exact for this model.
+    /// The rotation cannot be constructed, or is not exact for this model.
     UnsupportedRotation = "unsupported_rotation", Unsupported;
-    /// Nothing in the input can be worked on.
+    /// The input has nothing to process.
     Empty = "empty", Unsupported;
-    /// A tensor is worse than the threshold, or a finding stands.
+    /// A tensor is below the threshold, or a check found a defect.
     BelowThreshold = "below_threshold", Gate;
-    /// The artefact is not what its source makes.
+    /// The artifact differs from what its source and recipe produce.
     Difference = "difference", Gate;
-    /// Rotated values are not what the source's make, or the rotated model does not compute what the source does.
+    /// Rotated values failed Freivalds' check, or the rotated model computes other logits than its source.
     RotationOff = "rotation_off", Gate;
-    /// The device asked for is not there or failed its probe.
+    /// The requested device is missing or failed its verification.
     Device = "device", Device;
-    /// The file or directory is not there.
+    /// The file or directory does not exist.
     NotFound = "not_found", System;
     /// Reading or writing failed.
     Io = "io", System;
-    /// The disk has less room than the plan needs.
+    /// The disk has less free space than the plan needs.
     NoSpace = "no_space", System;
     /// The user stopped the work.
     Interrupted = "interrupted", Interrupted;
@@ -175,25 +176,36 @@ impl<'de> Deserialize<'de> for Code {
     }
 }
 
-/// An error: its code, a sentence, and as much of "where" as is known.
+/// An error: code, message and location.
+///
+/// The builder methods ([`Error::at`], [`Error::in_file`], [`Error::of_tensor`], [`Error::element`]) set a
+/// part of the location only if it is not set yet: the innermost caller knows the exact place.
+///
+/// ```
+/// use quantoscope_core::{Code, Error};
+///
+/// let error = Error::new(Code::Truncated, "the header is incomplete").at(8).in_file("a.gguf").in_file("b");
+/// assert_eq!(error.code().as_str(), "truncated");
+/// assert_eq!(error.to_string(), "the header is incomplete (file \"a.gguf\", byte 8)");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Error(Box<Detail>);
 
-/// What an [`Error`] says; absent fields are unknown or do not apply.
+/// Content of an [`Error`]; absent fields are unknown or do not apply.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Detail {
-    /// The stable code.
+    /// Stable code.
     pub code: Code,
-    /// The sentence for people, without the place.
+    /// Message for people, without the location.
     pub message: String,
-    /// The file, by the name it was opened under.
+    /// Name under which the file was opened.
     pub file: Option<String>,
-    /// The tensor, by its name in the file.
+    /// Name of the tensor in its file.
     pub tensor: Option<String>,
-    /// The byte offset in the file.
+    /// Byte offset in the file.
     pub offset: Option<u64>,
-    /// The element of the tensor, row-major.
+    /// Index of the element in the tensor, row-major.
     pub element: Option<u64>,
 }
 
@@ -221,11 +233,11 @@ impl Serialize for Detail {
     }
 }
 
-/// The result of anything in this crate that can fail.
+/// Result of every fallible function of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
 impl Error {
-    /// An error with no place yet.
+    /// Creates an error without a location.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
         Error(Box::new(Detail {
             code,
@@ -237,52 +249,52 @@ impl Error {
         }))
     }
 
-    /// Adds the byte offset, unless one is known already (the innermost place is the exact one).
+    /// Sets the byte offset if none is set.
     #[must_use]
     pub fn at(mut self, offset: u64) -> Error {
         self.0.offset.get_or_insert(offset);
         self
     }
 
-    /// Adds the file name, unless one is known already.
+    /// Sets the file name if none is set.
     #[must_use]
     pub fn in_file(mut self, name: &str) -> Error {
         self.0.file.get_or_insert_with(|| name.to_string());
         self
     }
 
-    /// Adds the tensor name, unless one is known already.
+    /// Sets the tensor name if none is set.
     #[must_use]
     pub fn of_tensor(mut self, name: &str) -> Error {
         self.0.tensor.get_or_insert_with(|| name.to_string());
         self
     }
 
-    /// Adds the element index, unless one is known already.
+    /// Sets the element index if none is set.
     #[must_use]
     pub fn element(mut self, index: u64) -> Error {
         self.0.element.get_or_insert(index);
         self
     }
 
-    /// The same place with another code and sentence: what the error means for what was asked for.
+    /// Replaces code and message and keeps the location.
     #[must_use]
     pub fn explained(mut self, code: Code, message: impl Into<String>) -> Error {
         (self.0.code, self.0.message) = (code, message.into());
         self
     }
 
-    /// The stable code.
+    /// Stable code.
     pub fn code(&self) -> Code {
         self.0.code
     }
 
-    /// Everything that is known about the error.
+    /// Code, message and location.
     pub fn detail(&self) -> &Detail {
         &self.0
     }
 
-    /// Replaces the element index by `f` of it: a window knows where it lies in its tensor.
+    /// Applies `f` to the element index, if one is set: maps an index in a window to one in the tensor.
     #[must_use]
     pub fn map_element(mut self, f: impl FnOnce(u64) -> u64) -> Error {
         self.0.element = self.0.element.map(f);

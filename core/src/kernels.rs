@@ -1,24 +1,35 @@
-//! What a CPU engine does with cache-sized tiles. [`Scalar`] is the definition of every result.
+//! The operations that a CPU engine implements on cache-sized tiles. [`Scalar`] defines every result.
 
 use crate::dtype::DType;
 use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
 use crate::quant::{EncodeError, Encoding, check_decoded, decoder, encoder, transcoder};
 use crate::rotation::Rotation;
 
-/// A CPU engine: pure functions on tiles, callable from any thread.
+/// CPU engine: pure functions on tiles, callable from any thread.
 ///
-/// Every implementation gives the bytes and bits that [`Scalar`] gives. A dtype or encoding that is not supported
-/// does not reach a kernel: plans are made from [`decoder`] and [`encoder`], the table of what there is.
+/// Every implementation must return the same bytes and bits as [`Scalar`]. Slices of values are row-major.
+/// Plans contain only types that [`decoder`] and [`encoder`] support, so an unsupported type never reaches a
+/// kernel of a valid plan.
 pub trait Kernels: Sync {
-    /// The name shown in reports.
+    /// Name shown in reports.
     fn name(&self) -> &'static str;
 
-    /// Decodes whole blocks (the last lattice block may be partial) to `out.len()` values.
+    /// Decodes whole blocks of `src` to `out.len()` values. The last lattice block may be partial.
     ///
-    /// Refuses a finite binary64 value that binary32 cannot hold; `out` then holds an infinity in its place, and all else.
+    /// # Errors
+    ///
+    /// - [`EncodeError::F32Overflow`] for a finite binary64 value that binary32 cannot hold. All of `out` is
+    ///   written; the value is infinite there.
+    /// - [`EncodeError::NoCodec`] if the type has no decoder.
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError>;
 
-    /// Encodes whole rows or blocks; `importance` has one weight per column of one row, where given.
+    /// Encodes whole rows or blocks of `src` to bytes.
+    ///
+    /// `importance` has one weight for each column of a row, or is `None`; see [`crate::quant::EncodeFn`].
+    ///
+    /// # Errors
+    ///
+    /// The refusals of the encoding: see [`EncodeError`]. After an error the content of `out` is unspecified.
     fn encode(
         &self,
         encoding: Encoding,
@@ -27,10 +38,14 @@ pub trait Kernels: Sync {
         out: &mut [u8],
     ) -> Result<(), EncodeError>;
 
-    /// Decodes and encodes, for whoever does not need the values: `values` is room for all of them, and holds nothing of
-    /// use afterwards. Refuses what [`Kernels::encode`] refuses of the decoded values.
+    /// Decodes `src` and encodes the values, for callers that do not need the values.
     ///
-    /// An engine may work through stretches that stay in the first-level cache.
+    /// `values` is scratch space for all decoded values; its content afterwards is unspecified. An engine may
+    /// process pieces that fit the L1 cache.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Kernels::decode`] and [`Kernels::encode`].
     fn recode(
         &self,
         from: DType,
@@ -43,22 +58,24 @@ pub trait Kernels: Sync {
         self.encode(to, values, None, out)
     }
 
-    /// The moments of one leaf.
+    /// Moments of one leaf of [`crate::metric::LEAF`] or fewer values.
     fn moments(&self, values: &[f32]) -> Moments {
         moments_leaf(values)
     }
 
-    /// Counts values.
+    /// Adds `values` to a histogram.
     fn count(&self, histogram: &mut Histogram, values: &[f32]) {
         histogram.add(values);
     }
 
-    /// The error of one leaf; the two slices are equally long.
+    /// Error sums of one leaf. Both slices have the same length.
     fn pair(&self, reference: &[f32], candidate: &[f32]) -> PairSums {
         pair_leaf(reference, candidate)
     }
 
-    /// Rotates, in every row of `stride` values, the vector that begins at `at` and is as long as the rotation.
+    /// Rotates one vector in every row of `x`: `rotation.len()` values, starting at column `at`.
+    ///
+    /// `x` is `[rows, stride]`, row-major.
     fn rotate_rows(&self, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
         for row in x.chunks_exact_mut(stride.max(1)) {
             if let Some(vector) = row.get_mut(at..at + rotation.len()) {
@@ -67,16 +84,21 @@ pub trait Kernels: Sync {
         }
     }
 
-    /// Rotates every column of `x`, which has as many rows of `width` values as the rotation is long.
+    /// Rotates every column of `x`, which is `[rotation.len(), width]`, row-major.
     fn rotate_columns(&self, rotation: &Rotation, x: &mut [f32], width: usize) {
         rotation.columns(x, width);
     }
 
-    /// Rearranges blocks without loss, or refuses.
+    /// Converts blocks to another type without changing any decoded value.
+    ///
+    /// # Errors
+    ///
+    /// - [`EncodeError::NotExact`] for a block that the target type cannot represent exactly.
+    /// - [`EncodeError::NoCodec`] if there is no lossless conversion between the types.
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError>;
 }
 
-/// The definition: plain loops, one element after the other.
+/// The reference engine: plain loops over the elements in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scalar;
 

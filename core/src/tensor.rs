@@ -1,4 +1,4 @@
-//! What a checkpoint is made of: shapes, tensors, metadata. Parsed once, never wrong afterwards.
+//! Parts of a checkpoint: shapes, names, tensors, metadata. Values are checked when they are constructed.
 
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
@@ -10,58 +10,70 @@ use core::fmt;
 use core::ops::Deref;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Sizes of the axes, outermost first (safetensors order); the element count fits 64 bits.
+/// Axis lengths, outermost first (safetensors order; GGUF files store the reverse).
+///
+/// The product of the non-zero axes fits 64 bits.
+///
+/// ```
+/// use quantoscope_core::tensor::Shape;
+///
+/// // A stack of 8 experts with matrices [128, 64].
+/// let shape = Shape::new([8, 128, 64]).unwrap();
+/// assert_eq!((shape.rows(), shape.cols(), shape.numel()), (1024, 64, 65536));
+/// assert_eq!(Shape::new([1 << 40, 1 << 40]), None);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Shape(Axes);
 
-/// Axes in place where they are few, as all of a model's are: a million shapes are not a million allocations. Those that
-/// are many are shared by all copies.
+/// Axis lengths; up to [`INLINE_AXES`] are stored inline, so that a million shapes need no million
+/// allocations.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Axes {
-    /// The first `len`; the others are 0.
-    Few {
-        len: u8,
-        axes: [u64; FEW],
-    },
-    Many(Arc<[u64]>),
+    /// The first `len` are used; the others are 0.
+    Inline { len: u8, axes: [u64; INLINE_AXES] },
+    /// More axes; copies share the allocation.
+    Shared(Arc<[u64]>),
 }
 
-const FEW: usize = 4;
+/// Axes that are stored inline; tensors of models have at most 4.
+const INLINE_AXES: usize = 4;
 
 impl Shape {
-    /// A shape, or `None` where the product of the axes does not fit 64 bits.
+    /// Creates a shape from axis lengths, outermost first.
     ///
-    /// The product is taken over the non-zero axes too, so that `[0, 2^40, 2^40]` is refused as well.
+    /// Returns `None` if the product of the non-zero axes overflows 64 bits: `[0, 2^40, 2^40]` is refused
+    /// too.
     pub fn new(axes: impl AsRef<[u64]>) -> Option<Shape> {
         let axes = axes.as_ref();
         axes.iter().filter(|&&a| a != 0).try_fold(1_u64, |n, &a| n.checked_mul(a))?;
-        if axes.len() > FEW {
-            return Some(Shape(Axes::Many(axes.into())));
+        if axes.len() > INLINE_AXES {
+            return Some(Shape(Axes::Shared(axes.into())));
         }
-        let mut few = [0; FEW];
-        few.iter_mut().zip(axes).for_each(|(to, from)| *to = *from);
-        Some(Shape(Axes::Few { len: axes.len() as u8, axes: few }))
+        let mut inline = [0; INLINE_AXES];
+        inline.iter_mut().zip(axes).for_each(|(to, from)| *to = *from);
+        Some(Shape(Axes::Inline { len: axes.len() as u8, axes: inline }))
     }
 
-    /// The axes, outermost first.
+    /// Axis lengths, outermost first.
     pub fn axes(&self) -> &[u64] {
         match &self.0 {
-            Axes::Few { len, axes } => axes.get(..usize::from(*len)).unwrap_or(axes),
-            Axes::Many(axes) => axes,
+            Axes::Inline { len, axes } => axes.get(..usize::from(*len)).unwrap_or(axes),
+            Axes::Shared(axes) => axes,
         }
     }
 
-    /// Number of elements; 1 for `[]`.
+    /// Number of elements; 1 for the shape `[]`.
     pub fn numel(&self) -> u64 {
         self.axes().iter().product()
     }
 
-    /// Length of a row: the innermost axis; 1 for `[]`.
+    /// Number of columns: the length of the innermost axis; 1 for the shape `[]`.
     pub fn cols(&self) -> u64 {
         self.axes().last().copied().unwrap_or(1)
     }
 
-    /// Number of rows: the product of all but the innermost axis.
+    /// Number of rows: the product of all axes but the innermost; 0 if the tensor has no elements, 1 for
+    /// `[]`.
     pub fn rows(&self) -> u64 {
         match self.axes().split_last() {
             Some((_, outer)) if self.numel() != 0 => outer.iter().product(),
@@ -91,12 +103,12 @@ impl<'de> Deserialize<'de> for Shape {
     }
 }
 
-/// The name of a tensor. Copies share the text: checkpoint, plan and report hold each name once.
+/// Name of a tensor. Clones share the text, so checkpoint, plan and report store each name once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
 impl Name {
-    /// The text of the name.
+    /// Text of the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -173,32 +185,34 @@ impl Serialize for Name {
 /// Index of a file in [`Checkpoint::files`](crate::format::Checkpoint::files).
 pub type FileId = u32;
 
-/// One tensor of a checkpoint and where its bytes are.
+/// Header entry of one tensor: type, shape and location.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TensorInfo {
-    /// The name in the file.
+    /// Name in the file.
     pub name: Name,
-    /// How the elements are stored.
+    /// Storage type of the elements.
     pub dtype: DType,
-    /// Outermost axis first.
+    /// Axis lengths, outermost first.
     pub shape: Shape,
-    /// Which file holds the bytes.
+    /// Index of the file that holds the bytes.
     pub file: FileId,
-    /// The bytes, absolute in that file; exactly as many as dtype and shape make.
+    /// Byte range in that file, of the size that dtype and shape require.
     pub bytes: ByteRange,
 }
 
 /// Key-value metadata in file order; keys are unique.
+///
+/// The keys are those of GGUF (`general.architecture`), or of `__metadata__` in safetensors.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata(pub Vec<(String, MetaValue)>);
 
 impl Metadata {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub fn get(&self, key: &str) -> Option<&MetaValue> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v)
     }
 
-    /// The text of `key`, where it is text.
+    /// Returns the value of `key` if it is a string.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.get(key)? {
             MetaValue::String(s) => Some(s),
@@ -206,7 +220,7 @@ impl Metadata {
         }
     }
 
-    /// The value of `key` as an unsigned number, where it is a non-negative integer.
+    /// Returns the value of `key` if it is a non-negative integer of any width.
     pub fn uint(&self, key: &str) -> Option<u64> {
         match *self.get(key)? {
             MetaValue::U8(v) => Some(v.into()),
@@ -222,32 +236,45 @@ impl Metadata {
     }
 }
 
-/// A metadata value, with GGUF's types. Safetensors metadata is text only.
+/// Metadata value, with the value types of GGUF. Safetensors metadata has strings only.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 pub enum MetaValue {
+    /// Type 0 of GGUF.
     U8(u8),
+    /// Type 1.
     I8(i8),
+    /// Type 2.
     U16(u16),
+    /// Type 3.
     I16(i16),
+    /// Type 4.
     U32(u32),
+    /// Type 5.
     I32(i32),
+    /// Type 10.
     U64(u64),
+    /// Type 11.
     I64(i64),
+    /// Type 6.
     F32(f32),
+    /// Type 12.
     F64(f64),
+    /// Type 7: one byte of 0 or 1.
     Bool(bool),
+    /// Type 8: UTF-8.
     String(String),
+    /// Type 9.
     Array(MetaArray),
 }
 
-/// A metadata array, kept as the checked bytes of the file: vocabularies are large and rarely looked at.
+/// Metadata array. Stored as the validated bytes of the file, because vocabularies are large and rarely
+/// needed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetaArray {
-    /// GGUF type number of the elements.
+    /// GGUF type number of the elements (8 is a string).
     pub element: u32,
     /// Number of elements.
     pub len: u64,
-    /// The elements, little-endian, as GGUF writes them.
+    /// Encoded elements, little-endian, as in a GGUF file.
     pub raw: Vec<u8>,
 }

@@ -78,7 +78,7 @@ fn what_cannot_be_tried_is_refused() {
         (1024, 0, 128, "rows of 1024 do not divide into groups of 0"),
         (1024, 48, 128, "rows of 1024 do not divide into groups of 48"),
         (1024, 32, 96, "rows of 1024 do not divide into blocks of 96"),
-        (1472, 32, 92, "there is no Hadamard matrix of order 92 here"),
+        (1472, 32, 92, "no Hadamard matrix of order 92 can be constructed"),
     ] {
         let error = RotationBenchmark::new(cols, group, formats(block, 32)).unwrap_err();
         assert_eq!((error.code(), &*error.detail().message), (Code::Usage, message));

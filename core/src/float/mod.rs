@@ -1,8 +1,11 @@
-//! Conversions between binary32 and the small floats, and the rounding helpers that encodings share.
+//! Conversions between binary32 and narrower float formats, and the rounding functions that the encodings
+//! share.
 //!
-//! Nothing else in the house converts or rounds. Every function here is total, branch-free enough for the
-//! compiler to vectorise, and exact: the result depends on the argument's bits alone, never on the target.
-//! Knows nothing of blocks, tensors or files. IEEE 754-2019; NaN patterns are those of ggml's `ggml-impl.h`.
+//! No other module of the workspace converts or rounds floats. Every function is total, vectorizes (no
+//! data-dependent branches), and is exact: the result depends on the bits of the argument only, never on the
+//! target platform. Knows no blocks, tensors or files.
+//!
+//! Sources: IEEE 754-2019; NaN patterns as in ggml's `ggml-impl.h`.
 
 mod bf16;
 mod e8m0;

@@ -1,4 +1,4 @@
-//! Which files make up the checkpoint of a directory. Goes by names only; what is in a file is not known here.
+//! Selects the files of a directory that form a checkpoint, by their names only.
 
 use super::{Companion, Warning, limits};
 use crate::error::{Code, Error, Result};
@@ -7,24 +7,30 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// The name of the lattice index.
+/// File name of the lattice index.
 pub(crate) const Q4_INDEX: &str = "quantize_index.json";
+/// Suffix of the index of safetensors shards.
 const SHARD_INDEX: &str = ".safetensors.index.json";
 
-/// A set of files to be read together.
+/// Files that are read together as one checkpoint.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum WeightFiles {
-    /// An index, which names the files.
+    /// An index that names the files.
     Index(String),
     /// One file of any container.
     One(String),
-    /// All files of a GGUF split, first to last.
+    /// All files of a GGUF split, in order.
     Split(Vec<String>),
     /// Lattice files without an index.
     Lattice(Vec<String>),
 }
 
-/// The checkpoint of a directory; indexes before files, safetensors before GGUF before lattice.
+/// Selects the checkpoint of a directory: an index before files; safetensors before GGUF before lattice.
+///
+/// # Errors
+///
+/// - [`Code::NotFound`] if the directory has no weight files.
+/// - [`Code::Usage`] if it has several checkpoints.
 pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     let with = |suffix: &str| names.iter().copied().filter(|n| n.ends_with(suffix)).collect::<Vec<_>>();
     let named = |name: &str| names.contains(&name).then(|| name.to_string());
@@ -44,29 +50,31 @@ pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     }
     let lattice: Vec<String> = names.iter().filter(|n| is_lattice(n)).map(ToString::to_string).collect();
     if lattice.is_empty() {
-        let words = "the directory holds no .safetensors, .gguf, .q4 or .f16 file";
-        return Err(Error::new(Code::NotFound, words));
+        let message = "the directory holds no .safetensors, .gguf, .q4 or .f16 file";
+        return Err(Error::new(Code::NotFound, message));
     }
     Ok(WeightFiles::Lattice(lattice))
 }
 
+/// Wraps a name for [`Option::map_or_else`].
 fn some(name: String) -> Result<Option<String>> {
     Ok(Some(name))
 }
 
-/// The only candidate; several are the user's to choose from.
+/// Returns the only candidate; several are an error, because the user must choose.
 fn single(candidates: &[&str]) -> Result<Option<String>> {
     match candidates {
         [] => Ok(None),
         [one] => Ok(Some(one.to_string())),
         several => {
-            let words = format!("several checkpoints in one directory, name one of: {}", several.join(", "));
-            Err(Error::new(Code::Usage, words))
+            let message =
+                format!("the directory holds several checkpoints; choose one of: {}", several.join(", "));
+            Err(Error::new(Code::Usage, message))
         }
     }
 }
 
-/// One GGUF file, or one split set.
+/// Selects the only GGUF file, or the only split set.
 fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
     let mut sets: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
@@ -76,7 +84,7 @@ fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
     Ok(single(&firsts)?.map(|first| from_name(&first)))
 }
 
-/// What opening this one file means: a part of a GGUF split stands for the whole set.
+/// Returns the files to read for one named file: a part of a GGUF split stands for the whole set.
 pub(crate) fn from_name(name: &str) -> WeightFiles {
     match split_of(name) {
         Some(split) => WeightFiles::Split((1..=split.count).map(|i| split.file(i)).collect()),
@@ -84,19 +92,20 @@ pub(crate) fn from_name(name: &str) -> WeightFiles {
     }
 }
 
-/// `PREFIX-00001-of-00003.gguf`, taken apart.
+/// The parts of a split file name, `PREFIX-00001-of-00003.gguf`.
 struct SplitName<'a> {
     prefix: &'a str,
     count: u32,
 }
 
 impl SplitName<'_> {
+    /// Name of file number `no` of the split, from 1.
     fn file(&self, no: u32) -> String {
         format!("{}-{no:05}-of-{:05}.gguf", self.prefix, self.count)
     }
 }
 
-/// The parts of a split name; a set of one is a single file.
+/// Parses the name of a split file. A split of one file is an ordinary file.
 fn split_of(name: &str) -> Option<SplitName<'_>> {
     let five = |s: &str| (s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit())).then(|| s.parse().ok())?;
     let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
@@ -105,31 +114,36 @@ fn split_of(name: &str) -> Option<SplitName<'_>> {
     (count > 1 && (1..=count).contains(&no)).then_some(SplitName { prefix, count })
 }
 
-/// Files with one tensor each; `merged_qkvz_*` are caches of a lattice run time and repeat tensors.
+/// True for lattice files. `merged_qkvz_*` are caches of the lattice runtime that repeat other tensors.
 fn is_lattice(name: &str) -> bool {
     (name.ends_with(".q4") || name.ends_with(".f16")) && !name.starts_with("merged_qkvz_")
 }
 
+/// True for weight files of any container.
 fn is_weights(name: &str) -> bool {
     name.ends_with(".safetensors") || name.ends_with(".gguf") || is_lattice(name)
 }
 
-/// Weight files that the chosen set leaves aside: someone may have meant them.
+/// Warns about weight files that are not part of the selected checkpoint.
 pub(crate) fn unused(names: &[(String, u64)], used: &BTreeSet<&str>) -> Option<Warning> {
-    let left = |n: &&str| is_weights(n) && !used.contains(n);
-    let left: Vec<&str> = names.iter().map(|(n, _)| n.as_str()).filter(left).collect();
-    let shown = left.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-    let more = if left.len() > 5 { ", ..." } else { "" };
-    let message = format!("{} weight files of the directory are not part of this: {shown}{more}", left.len());
-    (!left.is_empty()).then_some(Warning { code: "unused_weights", message })
+    let is_unused = |n: &&str| is_weights(n) && !used.contains(n);
+    let unused: Vec<&str> = names.iter().map(|(n, _)| n.as_str()).filter(is_unused).collect();
+    let shown = unused.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    let more = if unused.len() > 5 { ", ..." } else { "" };
+    let message = format!(
+        "{} weight files of the directory are not part of this checkpoint: {shown}{more}",
+        unused.len()
+    );
+    (!unused.is_empty()).then_some(Warning { code: "unused_weights", message })
 }
 
-/// Files that go with a model wherever it goes.
+/// Files of the model that hold no weights.
 pub(crate) fn companions(names: &[(String, u64)]) -> Vec<Companion> {
     let kept = names.iter().filter(|(name, _)| is_companion(name));
     kept.map(|(name, len)| Companion { name: name.clone(), len: *len }).collect()
 }
 
+/// True for tokenizer, chat template and generation files, by name.
 fn is_companion(name: &str) -> bool {
     const EXACT: [&str; 10] = [
         "added_tokens.json",
@@ -147,12 +161,19 @@ fn is_companion(name: &str) -> bool {
     EXACT.contains(&name) || tokenizer || name.starts_with("chat_template")
 }
 
-/// Refuses a listing that no checkpoint has, and puts it in order.
+/// Sorts a directory listing by name.
+///
+/// # Errors
+///
+/// [`Code::TooMany`] for more than [`limits::MAX_ENTRIES`] files.
 pub(crate) fn sorted(mut names: Vec<(String, u64)>) -> Result<Vec<(String, u64)>> {
     if names.len() as u64 > limits::MAX_ENTRIES {
-        let words =
-            format!("a directory of {} files, at most {} are looked at", names.len(), limits::MAX_ENTRIES);
-        return Err(Error::new(Code::TooMany, words));
+        let message = format!(
+            "the directory holds {} files; at most {} are supported",
+            names.len(),
+            limits::MAX_ENTRIES
+        );
+        return Err(Error::new(Code::TooMany, message));
     }
     names.sort();
     Ok(names)

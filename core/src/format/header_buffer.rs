@@ -1,6 +1,7 @@
-//! A file that is read from its start, in bounded pieces, into a header parser. Knows no format.
+//! Buffer for a file that is read from its start into a header parser, in bounded pieces. Knows no format.
 //!
-//! What parsers share: they take whole items off a [`Cursor`], say how much more they need, and end with a [`Header`].
+//! Parsers consume whole items from a [`Cursor`], return [`Short`] if more bytes are required, and end with a
+//! [`Header`].
 
 use super::limits::MAX_READ;
 use super::{Container, SourceFile, Warning};
@@ -11,9 +12,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
-/// Why a parser stops in the middle: the bytes in hand end, or they are wrong.
+/// Why a parser stopped early.
 pub(crate) enum ParseStop {
+    /// More bytes are required.
     Short(Short),
+    /// The bytes violate the format.
     Bad(Error),
 }
 
@@ -29,35 +32,42 @@ impl From<Error> for ParseStop {
     }
 }
 
-/// A parser's answer when all went well.
+/// Result of a parser that reached its end.
 pub(crate) enum ParseStep {
-    /// The header is complete; the cursor stands at its end.
+    /// The header is complete; the cursor is at its end.
     Done(Header),
-    /// A whole file of text, to be parsed by whoever asked for it.
+    /// The content of a text file, to be parsed by the caller.
     Text(Vec<u8>),
 }
 
-/// A tensor and the offset of the place in the header that errors about it point to.
+/// A tensor and the file offset that errors about it report.
 pub(crate) struct LocatedTensor {
+    /// The tensor; its file index is set when the files are joined.
     pub info: TensorInfo,
+    /// File offset that errors report.
     pub at: u64,
 }
 
-/// What one weight file says.
+/// Parsed header of one weight file.
 pub(crate) struct Header {
+    /// Container of the file.
     pub container: Container,
-    /// By data offset, then by place in the header.
+    /// Sorted by data offset, then by position in the header.
     pub tensors: Vec<LocatedTensor>,
+    /// Key-value metadata.
     pub metadata: Metadata,
     /// File offset of each metadata value.
     pub metadata_at: Vec<u64>,
+    /// Alignment of the data in bytes.
     pub alignment: u64,
+    /// Version of a GGUF file.
     pub gguf_version: Option<u32>,
+    /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
 }
 
 impl Header {
-    /// A header that says no more than its tensors.
+    /// Creates a header with tensors and no metadata.
     pub fn of_tensors(container: Container, tensors: Vec<LocatedTensor>) -> Header {
         Header {
             container,
@@ -71,67 +81,82 @@ impl Header {
     }
 }
 
-/// The file being read: where we are, what is in hand, what was consumed.
+/// A file that is being read: position, unconsumed bytes, and the hash of the consumed ones.
 pub(crate) struct HeaderBuffer {
+    /// Index of the file.
     pub id: FileId,
+    /// Path relative to the root directory.
     pub name: String,
+    /// Length of the file in bytes.
     pub len: u64,
-    /// File offset of the first byte in hand.
+    /// File offset of the first unconsumed byte.
     pos: u64,
-    hand: Vec<u8>,
-    /// End of what must be in hand before parsing goes on.
+    /// Bytes read and not yet consumed.
+    buffer: Vec<u8>,
+    /// File offset up to which bytes are required before parsing continues.
     goal: u64,
-    /// Size of the next read, unless less or more is needed.
+    /// Size of the next read in bytes, unless the parser requires more or the file ends.
     stride: u64,
+    /// Hash of the consumed bytes.
     hash: Sha256,
 }
 
 impl HeaderBuffer {
-    /// A file of `len` bytes, whose first read shall have `first` bytes.
+    /// Creates the buffer of a file of `len` bytes; the first read has up to `first` bytes.
     pub fn new(id: FileId, name: String, len: u64, first: u64) -> HeaderBuffer {
-        let (hand, hash) = (Vec::new(), Sha256::new());
-        HeaderBuffer { id, name, len, pos: 0, hand, goal: 1, stride: first, hash }
+        let (buffer, hash) = (Vec::new(), Sha256::new());
+        HeaderBuffer { id, name, len, pos: 0, buffer, goal: 1, stride: first, hash }
     }
 
+    /// File offset after the last byte read.
     fn end(&self) -> u64 {
-        self.pos.saturating_add(self.hand.len() as u64)
+        self.pos.saturating_add(self.buffer.len() as u64)
     }
 
-    /// The bytes to read next: at least one, never past the end, never more than [`MAX_READ`].
+    /// Byte range to read next: not empty unless the file ends, and at most [`MAX_READ`] long.
     pub fn range(&self) -> ByteRange {
         let start = self.end();
         let size = self.goal.saturating_sub(start).max(self.stride).min(MAX_READ);
         ByteRange { start, end: start.saturating_add(size).min(self.len) }
     }
 
-    /// Takes bytes that were read at the start of [`range`](HeaderBuffer::range).
+    /// Appends bytes that were read at the start of [`range`](HeaderBuffer::range); bytes beyond the range
+    /// are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Truncated`] for an empty slice: the file is shorter than its length.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
-        let wanted = self.range();
+        let requested = self.range();
         if bytes.is_empty() {
-            let words = "the file ends before its length: it was changed while it was read";
-            return Err(Error::new(Code::Truncated, words).at(wanted.start));
+            let message = "the file became shorter while it was read";
+            return Err(Error::new(Code::Truncated, message).at(requested.start));
         }
-        let keep = usize::try_from(wanted.len()).map_or(bytes.len(), |n| n.min(bytes.len()));
-        self.hand.extend_from_slice(bytes.get(..keep).unwrap_or(bytes));
+        let keep = usize::try_from(requested.len()).map_or(bytes.len(), |n| n.min(bytes.len()));
+        self.buffer.extend_from_slice(bytes.get(..keep).unwrap_or(bytes));
         Ok(())
     }
 
-    /// Whether enough is in hand to go on parsing.
+    /// True if parsing can continue.
     pub fn is_enough(&self) -> bool {
         self.end() >= self.goal.min(self.len)
     }
 
-    /// Lets `parse` consume whole items from what is in hand; `None` where it needs more.
+    /// Runs a parser that consumes whole items; `None` if it requires more bytes.
+    ///
+    /// # Errors
+    ///
+    /// The error of the parser, or [`Code::Truncated`] if it requires bytes after the end of the file.
     pub fn parse(
         &mut self,
         parse: impl FnOnce(&mut Cursor<'_>) -> Result<ParseStep, ParseStop>,
     ) -> Result<Option<ParseStep>> {
-        let mut cursor = Cursor::new(&self.hand, self.pos);
+        let mut cursor = Cursor::new(&self.buffer, self.pos);
         let outcome = parse(&mut cursor);
         let used = cursor.consumed();
-        let (done, _) = self.hand.split_at(used);
+        let (done, _) = self.buffer.split_at(used);
         self.hash.update(done);
-        self.hand.drain(..used);
+        self.buffer.drain(..used);
         self.pos = self.pos.saturating_add(used as u64);
         match outcome {
             Ok(step) => Ok(Some(step)),
@@ -140,7 +165,11 @@ impl HeaderBuffer {
         }
     }
 
-    /// Sets the goal that a parser asked for, or fails where the file has not that much.
+    /// Sets the number of bytes that a parser requires.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Truncated`] if the file is too short.
     fn expect(&mut self, short: Short) -> Result<()> {
         let end = self.end();
         self.goal = end.saturating_add(short.need);
@@ -148,12 +177,13 @@ impl HeaderBuffer {
             let short = Short { offset: short.offset, need: self.goal - self.len };
             return Err(short.into());
         }
-        // Doubling bounds the round trips of a long header, the cap bounds what a bad claim can cost.
+        // Doubling bounds the number of reads of a long header; the maximum bounds the memory that a false
+        // length costs.
         self.stride = self.stride.saturating_mul(2).min(MAX_READ);
         Ok(())
     }
 
-    /// What the finished file is called and what was parsed of it.
+    /// Name, length and header digest of the parsed file.
     pub fn into_source(self) -> SourceFile {
         let header = ByteRange { start: 0, end: self.pos };
         SourceFile { name: self.name, len: self.len, header, header_sha256: self.hash.finalize().into() }

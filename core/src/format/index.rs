@@ -1,4 +1,7 @@
-//! `*.safetensors.index.json`: which shard holds which tensor. Knows names only, never what is in a shard.
+//! `*.safetensors.index.json`: maps tensor names to shards. Knows names only, not the content of the shards.
+//!
+//! Source: `save_pretrained` of Hugging Face transformers: `{"metadata": {..}, "weight_map": {"tensor":
+//! "file"}}`.
 
 use super::json;
 use crate::error::{Code, Error, Result};
@@ -8,42 +11,50 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A checked index.
+/// A parsed and checked index.
 pub(crate) struct ShardIndex {
-    /// The shards, in name order.
+    /// File names of the shards, sorted.
     pub shards: Vec<String>,
-    /// The tensors, in name order.
+    /// Entries, sorted by tensor name.
     tensors: Vec<IndexedTensor>,
 }
 
-/// A tensor that an index names.
+/// An entry of an index.
 pub(crate) struct IndexedTensor {
+    /// Name of the tensor.
     pub name: Box<str>,
-    /// Offset of its key in the index.
+    /// Offset of the key in the index file.
     pub at: u64,
     /// Index in [`ShardIndex::shards`].
     shard: u32,
 }
 
 impl ShardIndex {
-    /// The number of a tensor, where `shard` holds it as the index says.
+    /// Returns the position of a tensor's entry if the index maps it to `shard`.
     pub fn find(&self, tensor: &str, shard: &str) -> Option<usize> {
         let found = self.tensors.binary_search_by(|t| (*t.name).cmp(tensor)).ok()?;
         (self.shard(self.tensors.get(found)?) == shard).then_some(found)
     }
 
-    /// The name of the shard that holds a tensor.
+    /// File name of the shard of an entry.
     pub fn shard(&self, tensor: &IndexedTensor) -> &str {
         self.shards.get(tensor.shard as usize).map_or("", String::as_str)
     }
 
-    /// All tensors.
+    /// All entries, sorted by tensor name.
     pub fn tensors(&self) -> &[IndexedTensor] {
         &self.tensors
     }
 }
 
-/// Reads an index.
+/// Parses an index.
+///
+/// # Errors
+///
+/// - [`Code::BadJson`] without a `weight_map` of strings.
+/// - [`Code::DuplicateName`] for a tensor that is listed twice.
+/// - [`Code::BadName`] for a shard outside the directory.
+/// - [`Code::BadIndex`] for an index without tensors.
 pub(crate) fn parse(json: json::Located<'_>) -> Result<ShardIndex> {
     let top = json.object()?;
     json::unique(&top).map_err(|(_, e)| e)?;
@@ -58,31 +69,35 @@ pub(crate) fn parse(json: json::Located<'_>) -> Result<ShardIndex> {
         check_contained(&shard).map_err(|e| e.at(m.value.at).of_tensor(&m.key))?;
         let next = shards.len() as u32;
         let shard = match shards.get(&*shard) {
-            Some(&known) => known,
+            Some(&number) => number,
             None => *shards.entry(shard.into_owned()).or_insert(next),
         };
         tensors.push(IndexedTensor { name: m.key.into(), at: m.key_at, shard });
         Ok(())
     })?;
     if tensors.is_empty() {
-        return Err(map.error(Code::BadIndex, "the index names no tensor"));
+        return Err(map.error(Code::BadIndex, "the index lists no tensors"));
     }
-    // From the order in which they were named to that of their names.
-    let mut places = alloc::vec![0; shards.len()];
-    shards.values().zip(0..).for_each(|(&named, sorted)| {
-        places.iter_mut().skip(named as usize).take(1).for_each(|place| *place = sorted);
+    // Renumbers the shards from order of appearance to order of names.
+    let mut renumbered = alloc::vec![0; shards.len()];
+    shards.values().zip(0..).for_each(|(&appeared, sorted)| {
+        renumbered.iter_mut().skip(appeared as usize).take(1).for_each(|number| *number = sorted);
     });
-    tensors.iter_mut().for_each(|t| t.shard = places.get(t.shard as usize).copied().unwrap_or(0));
+    tensors.iter_mut().for_each(|t| t.shard = renumbered.get(t.shard as usize).copied().unwrap_or(0));
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     Ok(ShardIndex { shards: shards.into_keys().collect(), tensors })
 }
 
-/// Refuses names that could lead out of the directory, on any operating system.
+/// Refuses file names that leave the directory on any operating system.
+///
+/// # Errors
+///
+/// [`Code::BadName`] for empty parts, `.`, `..`, backslashes, colons and zero bytes.
 pub(crate) fn check_contained(name: &str) -> Result<()> {
     let normal = |part: &str| !matches!(part, "" | "." | "..");
     if name.split('/').all(normal) && !name.contains(['\\', ':', '\0']) {
         return Ok(());
     }
-    let words = format!("{name:?} is no file name inside the directory");
-    Err(Error::new(Code::BadName, words))
+    let message = format!("{name:?} is not a file name inside the directory");
+    Err(Error::new(Code::BadName, message))
 }

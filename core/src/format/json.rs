@@ -1,7 +1,7 @@
-//! JSON whose every part knows its byte offset in the file: order, duplicates and places survive.
+//! JSON values with their byte offsets in the file. Member order and duplicate keys are preserved.
 //!
-//! A thin view over `serde_json`'s raw values. Knows nothing of what the JSON is about; the caller looks for
-//! duplicates, because only it knows which objects have names.
+//! A thin layer over `serde_json`'s raw values. Callers check for duplicates, because only they know which
+//! objects map names.
 
 use super::limits::{MAX_AXES, MAX_ENTRIES, MAX_JSON_DEPTH};
 use crate::error::{Code, Error, Result};
@@ -16,22 +16,32 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// One JSON value and where it starts in its file.
+/// A JSON value and its position.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Located<'a> {
+    /// Text of the value.
     text: &'a str,
-    /// File offset of its first byte.
+    /// File offset of the first byte.
     pub at: u64,
 }
 
-/// A member of an object, in file order.
+/// A member of an object.
 pub(crate) struct Member<'a> {
+    /// The key, unescaped.
     pub key: Cow<'a, str>,
+    /// File offset of the key.
     pub key_at: u64,
+    /// The value.
     pub value: Located<'a>,
 }
 
-/// The value that fills `bytes`, which lie at file offset `at`. Well-formed as a whole, and nowhere too deep.
+/// Parses `bytes`, which lie at file offset `at`, as one JSON value.
+///
+/// # Errors
+///
+/// - [`Code::BadUtf8`] for text that is not UTF-8.
+/// - [`Code::TooDeep`] for nesting beyond [`MAX_JSON_DEPTH`].
+/// - [`Code::BadJson`] for malformed JSON.
 pub(crate) fn document(bytes: &[u8], at: u64) -> Result<Located<'_>> {
     let text = core::str::from_utf8(bytes).map_err(|e| {
         Error::new(Code::BadUtf8, "the JSON is not UTF-8").at(at.saturating_add(e.valid_up_to() as u64))
@@ -42,7 +52,7 @@ pub(crate) fn document(bytes: &[u8], at: u64) -> Result<Located<'_>> {
     Ok(whole)
 }
 
-/// Refuses nesting that is deeper than we follow, before any recursive parser sees it.
+/// Refuses nesting beyond [`MAX_JSON_DEPTH`] before the recursive parser runs.
 fn check_depth(bytes: &[u8], at: u64) -> Result<()> {
     let (mut depth, mut quoted, mut escaped) = (0_u32, false, false);
     for (i, &b) in bytes.iter().enumerate() {
@@ -56,52 +66,58 @@ fn check_depth(bytes: &[u8], at: u64) -> Result<()> {
             _ => {}
         }
         if depth > MAX_JSON_DEPTH {
-            let words = format!("JSON nested more than {MAX_JSON_DEPTH} deep");
-            return Err(Error::new(Code::TooDeep, words).at(at.saturating_add(i as u64)));
+            let message = format!("JSON nested more than {MAX_JSON_DEPTH} deep");
+            return Err(Error::new(Code::TooDeep, message).at(at.saturating_add(i as u64)));
         }
     }
     Ok(())
 }
 
-/// Finds the first name that stands twice in an object; the error points to its second place.
+/// Refuses duplicate member names; the error has the position of the second one.
 pub(crate) fn unique<'m>(members: &'m [Member<'_>]) -> Result<(), (&'m str, Error)> {
-    once(members.iter().map(|m| (&*m.key, m.key_at)))
+    check_unique(members.iter().map(|m| (&*m.key, m.key_at)))
 }
 
-fn once<'m>(keys: impl Iterator<Item = (&'m str, u64)> + Clone) -> Result<(), (&'m str, Error)> {
+/// Refuses duplicate keys, given with their positions.
+fn check_unique<'m>(keys: impl Iterator<Item = (&'m str, u64)> + Clone) -> Result<(), (&'m str, Error)> {
     let names: Vec<&str> = keys.clone().map(|(key, _)| key).collect();
-    let Some((key, at)) = first_repeated(&names).and_then(|twice| keys.clone().nth(twice)) else {
+    let Some((key, at)) = first_repeated(&names).and_then(|duplicate| keys.clone().nth(duplicate)) else {
         return Ok(());
     };
-    let words = format!("{key:?} stands twice in one object");
-    Err((key, Error::new(Code::DuplicateName, words).at(at)))
+    let message = format!("duplicate key {key:?} in one object");
+    Err((key, Error::new(Code::DuplicateName, message).at(at)))
 }
 
-/// The index of the first of `items` that an earlier one is equal to.
+/// Index of the first item that equals an earlier one.
 pub(crate) fn first_repeated<T: Ord>(items: &[T]) -> Option<usize> {
     let mut sorted: Vec<(&T, usize)> = items.iter().zip(0..).collect();
     sorted.sort_unstable();
     let pairs = sorted.iter().zip(sorted.iter().skip(1));
-    pairs.filter(|((a, _), (b, _))| a == b).map(|(_, (_, twice))| *twice).min()
+    pairs.filter(|((a, _), (b, _))| a == b).map(|(_, (_, duplicate))| *duplicate).min()
 }
 
-/// The keys of an object and their places, in file order.
+/// The keys of an object and their positions, in file order.
 pub(crate) struct Keys<'a>(Vec<(Cow<'a, str>, u64)>);
 
 impl Keys<'_> {
-    /// How many there are.
+    /// Number of keys.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Finds the first that stands twice; the error points to its second place.
+    /// Refuses duplicate keys; the error has the position of the second one.
     pub fn unique(&self) -> Result<(), (&str, Error)> {
-        once(self.0.iter().map(|(key, at)| (&**key, *at)))
+        check_unique(self.0.iter().map(|(key, at)| (&**key, *at)))
     }
 }
 
 impl<'a> Located<'a> {
-    /// The members of an object.
+    /// Members of an object.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BadJson`] if the value is not an object; [`Code::TooMany`] for more than [`MAX_ENTRIES`]
+    /// members.
     pub fn object(self) -> Result<Vec<Member<'a>>> {
         let mut members = Vec::new();
         self.each(|member| {
@@ -111,7 +127,7 @@ impl<'a> Located<'a> {
         Ok(members)
     }
 
-    /// The keys of an object, of which there could be a million.
+    /// Keys of an object of up to a million members, without keeping the values.
     pub fn keys(self) -> Result<Keys<'a>> {
         let mut keys = Vec::new();
         self.each(|member| {
@@ -121,41 +137,51 @@ impl<'a> Located<'a> {
         Ok(Keys(keys))
     }
 
-    /// Hands every member of an object to `take`, in file order, until that fails. None of them is kept.
+    /// Calls `take` with every member of an object in file order, until it fails. Members are not kept.
     pub fn each(self, take: impl FnMut(Member<'a>) -> Result<()>) -> Result<()> {
         self.starts("an object", b'{')?;
-        let mut each = EachMember { whole: self, take, failed: None };
-        let outcome = (&mut each).deserialize(&mut serde_json::Deserializer::from_str(self.text));
-        match each.failed {
+        let mut visitor = EachMember { object: self, take, failed: None };
+        let outcome = (&mut visitor).deserialize(&mut serde_json::Deserializer::from_str(self.text));
+        match visitor.failed {
             Some(error) => Err(error),
             None => outcome.map_err(|e| self.bad(&e)),
         }
     }
 
+    /// A member with the positions of key and value.
     fn member(self, key: &'a RawValue, value: &'a RawValue) -> Result<Member<'a>> {
         let key = self.inner(key);
         Ok(Member { key: key.string()?, key_at: key.at, value: self.inner(value) })
     }
 
-    /// The elements of an array.
+    /// Elements of an array.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BadJson`] if the value is not an array; [`Code::TooMany`] for more than [`MAX_ENTRIES`]
+    /// elements.
     pub fn array(self) -> Result<Vec<Located<'a>>> {
         let elements: Elements<'a> = self.parse("an array", b'[')?;
         Ok(elements.0.into_iter().map(|e| self.inner(e)).collect())
     }
 
-    /// Without the blanks around it.
+    /// The value without surrounding whitespace.
     pub fn trimmed(self) -> Located<'a> {
         let text = self.text.trim_ascii_start();
         let blanks = (self.text.len() - text.len()) as u64;
         Located { text: text.trim_ascii_end(), at: self.at.saturating_add(blanks) }
     }
 
-    /// All of it, without places.
+    /// The whole value as a `serde_json` value, without positions.
     pub fn value(self) -> Result<Value> {
         serde_json::from_str(self.text).map_err(|e| self.bad(&e))
     }
 
     /// The text of a string.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BadJson`] if the value is not a string.
     pub fn string(self) -> Result<Cow<'a, str>> {
         #[derive(Deserialize)]
         struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -163,7 +189,11 @@ impl<'a> Located<'a> {
         serde_json::from_str(self.text).map(|Text(s)| s).map_err(|e| self.bad(&e))
     }
 
-    /// A number without sign, point and exponent.
+    /// A non-negative integer without sign, point and exponent.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BadJson`] for other values, [`Code::Overflow`] for numbers beyond 64 bits.
     pub fn u64(self) -> Result<u64> {
         if self.text.is_empty() || !self.text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(self.error(Code::BadJson, "expected a non-negative integer"));
@@ -171,12 +201,16 @@ impl<'a> Located<'a> {
         self.text.parse().map_err(|_| self.error(Code::Overflow, "the number does not fit 64 bits"))
     }
 
-    /// An array of axes, outermost first.
+    /// A tensor shape: an array of axis lengths, outermost first.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::TooManyAxes`] for more than [`MAX_AXES`] axes, [`Code::Overflow`] for more than 2^64 elements.
     pub fn shape(self) -> Result<Shape> {
         let axes = self.array()?;
         if axes.len() as u64 > MAX_AXES {
-            let words = format!("{} axes, at most {MAX_AXES} are read", axes.len());
-            return Err(self.error(Code::TooManyAxes, &words));
+            let message = format!("{} axes; at most {MAX_AXES} are supported", axes.len());
+            return Err(self.error(Code::TooManyAxes, &message));
         }
         let axes = axes.into_iter().map(Located::u64).collect::<Result<Vec<u64>>>()?;
         Shape::new(axes)
@@ -184,6 +218,10 @@ impl<'a> Located<'a> {
     }
 
     /// `true` or `false`.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::BadJson`] for other values.
     pub fn bool(self) -> Result<bool> {
         match self.text {
             "true" => Ok(true),
@@ -192,21 +230,22 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// Whether it is an array.
+    /// True for an array.
     pub fn is_array(self) -> bool {
         self.text.trim_ascii_start().starts_with('[')
     }
 
-    /// Whether it is `null`.
+    /// True for `null`.
     pub fn is_null(self) -> bool {
         self.text == "null"
     }
 
-    /// An error that points here.
-    pub fn error(self, code: Code, words: &str) -> Error {
-        Error::new(code, words).at(self.at)
+    /// An error at the position of the value.
+    pub fn error(self, code: Code, message: &str) -> Error {
+        Error::new(code, message).at(self.at)
     }
 
+    /// Refuses values that do not start with the character `with`.
     fn starts(self, what: &str, with: u8) -> Result<()> {
         if self.text.trim_ascii_start().as_bytes().first() == Some(&with) {
             return Ok(());
@@ -214,20 +253,23 @@ impl<'a> Located<'a> {
         Err(self.error(Code::BadJson, &format!("expected {what}")))
     }
 
+    /// Deserializes a value that starts with the character `with`.
     fn parse<T: Deserialize<'a>>(self, what: &str, with: u8) -> Result<T> {
         self.starts(what, with)?;
         serde_json::from_str(self.text).map_err(|e| self.bad(&e))
     }
 
-    /// A raw value borrows from our text, so the distance of the two is its offset.
+    /// Locates a raw value, which borrows from the text: the difference of the pointers is its offset.
     fn inner(self, raw: &'a RawValue) -> Located<'a> {
         let text = raw.get();
         let distance = (text.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
         Located { text, at: self.at.saturating_add(distance as u64) }
     }
 
+    /// Converts an error of `serde_json`, with its position in the file.
     fn bad(self, e: &serde_json::Error) -> Error {
-        // Lines are counted from 1, columns in bytes from 1; at the end of the text it is the last byte's column.
+        // Lines count from 1; columns count bytes from 1. At the end of the text the column is that of the
+        // last byte.
         let lines = self.text.split_inclusive('\n').take(e.line().saturating_sub(1));
         let place = lines.map(str::len).sum::<usize>() + e.column().saturating_sub(1);
         let offset = if e.is_eof() { self.text.len() } else { place };
@@ -236,9 +278,9 @@ impl<'a> Located<'a> {
     }
 }
 
-/// Members go to `take`, at most [`MAX_ENTRIES`] of them: a flood ends before it fills the memory.
+/// Visitor that passes members to `take`, at most [`MAX_ENTRIES`].
 struct EachMember<'a, F> {
-    whole: Located<'a>,
+    object: Located<'a>,
     take: F,
     failed: Option<Error>,
 }
@@ -262,16 +304,16 @@ impl<'a, F: FnMut(Member<'a>) -> Result<()>> Visitor<'a> for &mut EachMember<'a,
         let mut count = 0;
         while let Some((key, value)) = map.next_entry()? {
             limit(&mut count)?;
-            if let Err(error) = self.whole.member(key, value).and_then(&mut self.take) {
+            if let Err(error) = self.object.member(key, value).and_then(&mut self.take) {
                 self.failed = Some(error);
-                return Err(A::Error::custom("a member is wrong"));
+                return Err(A::Error::custom("invalid member"));
             }
         }
         Ok(())
     }
 }
 
-/// Counts an entry, unless there are too many.
+/// Counts an entry; fails after [`MAX_ENTRIES`].
 fn limit<E: serde::de::Error>(count: &mut u64) -> Result<(), E> {
     if *count >= MAX_ENTRIES {
         return Err(E::custom(format_args!("more than {MAX_ENTRIES} entries")));
@@ -280,7 +322,7 @@ fn limit<E: serde::de::Error>(count: &mut u64) -> Result<(), E> {
     Ok(())
 }
 
-/// Elements in order, no more than members.
+/// Raw elements of an array, at most [`MAX_ENTRIES`].
 struct Elements<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Elements<'a> {

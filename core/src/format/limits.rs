@@ -1,59 +1,65 @@
-//! How much of an untrusted file we are willing to hold, each number with its reason.
+//! Limits on what is read and kept of an untrusted file, each with its reason.
 //!
-//! A limit is not a rule of a format: exceeding one says "too much for us" or names the reader whose limit it is.
+//! A limit is not a rule of a format. Exceeding one is an error of kind
+//! [`ErrorKind::Limit`](crate::ErrorKind::Limit), unless the format or its reference reader has the same
+//! limit.
 
-/// Smallest read that is asked for when nothing is known about a header: one round trip covers most of them.
+/// First read of an unknown header in bytes: one round trip covers most headers.
 pub const FIRST_READ: u64 = 64 << 10;
 
-/// First read of a file that is expected to have a tiny header: a lattice directory has hundreds of them.
+/// First read in bytes of a file with a small header: a lattice directory has hundreds of files.
 pub const FIRST_READ_SMALL: u64 = 512;
 
-/// Largest single read. Reads double up to this, so memory in flight stays small and round trips few.
+/// Largest single read in bytes. Reads double up to this size, so that long headers take few round trips in
+/// bounded memory.
 pub const MAX_READ: u64 = 8 << 20;
 
-/// Largest safetensors header, the limit of the official library.
+/// Largest safetensors header in bytes: the limit of the official library.
 pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 
-/// Largest GGUF header. The largest vocabularies take some tens of megabytes, a million tensors of the longest names 120;
-/// a plan holds it three times.
+/// Largest GGUF header in bytes.
+///
+/// The largest vocabularies take tens of megabytes, a million tensors with the longest names 120 MB. A plan
+/// holds the header three times.
 pub const MAX_GGUF_HEADER: u64 = 128 << 20;
 
-/// Longest GGUF string and most elements of a GGUF array: ggml's limits.
+/// Longest GGUF string in bytes: ggml's limit.
 pub const MAX_GGUF_STRING: u64 = 1 << 30;
-/// See [`MAX_GGUF_STRING`].
+/// Most elements of a GGUF array: ggml's limit.
 pub const MAX_GGUF_ARRAY: u64 = 1 << 30;
 
-/// Longest GGUF key: the specification's limit.
+/// Longest GGUF key in bytes: the limit of the specification.
 pub const MAX_GGUF_KEY: u64 = 65_535;
 
-/// Longest tensor name in a GGUF file: ggml keeps it in 64 bytes with a closing zero and refuses longer ones.
+/// Longest tensor name in a GGUF file in bytes: ggml stores names in 64 bytes with a terminating zero and
+/// refuses longer ones.
 pub const MAX_GGUF_NAME: u64 = 63;
 
-/// Most axes of a GGUF tensor: ggml's.
+/// Most axes of a GGUF tensor: ggml's `GGML_MAX_DIMS`.
 pub const MAX_GGUF_AXES: u64 = 4;
 
-/// Deepest nesting of GGUF arrays: legal without limit, never seen deeper than one.
+/// Deepest nesting of GGUF arrays. The format has no limit; files in use do not nest arrays.
 pub const MAX_ARRAY_DEPTH: usize = 4;
 
-/// Most axes of any other tensor. 64 axes of two elements already overflow; only ones and zeros could make more.
+/// Most axes of other tensors. 64 axes of length 2 already overflow 64 bits.
 pub const MAX_AXES: u64 = 64;
 
-/// Most tensors of all files together, index entries or metadata keys: ten times the largest checkpoints of today. So many
-/// are inspected and planned in 600 MB, with names of up to 35 bytes.
+/// Most tensors of all files together, index entries, or metadata keys: ten times those of the largest
+/// checkpoints. A million tensors with names of up to 35 bytes are inspected and planned in 600 MB.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 
-/// Deepest JSON. Ours is three deep; a limit of our own keeps the parser's stack out of reach.
+/// Deepest nesting of JSON. Headers nest three levels; the limit protects the stack of the recursive parser.
 pub const MAX_JSON_DEPTH: u32 = 64;
 
-/// Largest `*.safetensors.index.json`.
+/// Largest `*.safetensors.index.json` in bytes.
 pub const MAX_INDEX: u64 = 64 << 20;
 
-/// Largest `quantize_index.json`: the limit of its own reader.
+/// Largest `quantize_index.json` in bytes: the limit of lattice's reader.
 pub const MAX_Q4_INDEX: u64 = 16 << 20;
 
-/// Largest `config.json`.
+/// Largest `config.json` in bytes.
 pub const MAX_CONFIG: u64 = 16 << 20;
 
-/// Longest name in an importance matrix of the older form: tensors of GGUF files have shorter ones, paths of texts may be
-/// longer.
+/// Longest name in a legacy importance matrix (`.dat`) in bytes: a tensor name, or the path of the
+/// calibration text.
 pub const MAX_IMATRIX_NAME: u64 = 4096;

@@ -1,8 +1,8 @@
-//! Checkpoints on disk: what files say about their tensors, and how to write files that say it again.
+//! Checkpoint containers: reads headers, and lays out the headers of new files.
 //!
-//! [`Opening`] turns bytes that a driver reads into a [`Checkpoint`]; the container modules each read their header
-//! and lay out a new one. Nothing here knows encodings, models or how a byte gets anywhere: only headers pass
-//! through, every number of which is held against the file before it is believed.
+//! [`Opening`] turns bytes that a driver reads into a [`Checkpoint`]. Each container module parses its header
+//! and lays out a new one. Only headers pass through this module; every number in them is checked against the
+//! file before it is used. Knows no encodings and no models, and does no I/O.
 
 mod discover;
 pub mod gguf;
@@ -27,21 +27,21 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// A way to store a checkpoint.
+/// Container format of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     /// One safetensors file, or shards with an index.
     Safetensors,
-    /// One GGUF file, or a split set.
+    /// One GGUF file, or a split set of GGUF files.
     Gguf,
-    /// Lattice `.q4` and `.f16` files, one tensor each.
+    /// Directory of lattice `.q4` and `.f16` files with one tensor each.
     #[serde(rename = "q4")]
     LatticeQ4,
 }
 
 impl Container {
-    /// The word for it, as in JSON and on the command line.
+    /// Name of the container in JSON and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Container::Safetensors => "safetensors",
@@ -51,25 +51,25 @@ impl Container {
     }
 }
 
-/// A file whose bytes say what the tensors are.
+/// A file whose header was parsed: an index or a weight file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFile {
-    /// Relative to the root directory, separated by `/`.
+    /// Path relative to the root directory, separated by `/`.
     pub name: String,
-    /// Length of the whole file.
+    /// Length of the file in bytes.
     pub len: u64,
-    /// The bytes that were parsed as header.
+    /// Byte range of the parsed header.
     pub header: ByteRange,
-    /// SHA-256 of those bytes.
+    /// SHA-256 of the parsed header.
     pub header_sha256: [u8; 32],
 }
 
-/// Something worth knowing that does not stop the work.
+/// A finding that does not stop the work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// The stable code.
+    /// Stable code.
     pub code: &'static str,
-    /// The sentence for people.
+    /// Message for people.
     pub message: String,
 }
 
@@ -80,79 +80,84 @@ impl Warning {
     }
 }
 
-/// A file of the directory that belongs to the model and holds no weights: tokenizer, templates, generation defaults.
+/// A file of the model that holds no weights: tokenizer, chat template, generation defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Companion {
-    /// Relative to the root directory.
+    /// Path relative to the root directory.
     pub name: String,
     /// Length in bytes.
     pub len: u64,
 }
 
-/// Everything the headers say, checked: each tensor lies inside its file and no two share a byte.
+/// Content of all headers of a checkpoint, checked: every tensor lies inside its file, and no two tensors
+/// share a byte.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// How it is stored.
+    /// Container format.
     pub container: Container,
-    /// The index, where there is one, then the weight files in name order: the order in which they were opened.
+    /// Files in the order in which they were opened: the index, if there is one, then the weight files by
+    /// name.
     pub files: Vec<SourceFile>,
-    /// Files in order, inside a file by data offset, then by place in the header. Names are unique.
+    /// Tensors by file, then by data offset, then by position in the header. Names are unique.
     pub tensors: Vec<TensorInfo>,
-    /// GGUF key-values or safetensors `__metadata__` (as strings) of the first weight file.
+    /// Metadata of the first weight file: GGUF key-values, or safetensors `__metadata__` as strings.
     pub metadata: Metadata,
-    /// GGUF `general.alignment`, else 1.
+    /// GGUF `general.alignment` in bytes; 1 for other containers.
     pub alignment: u64,
-    /// The version of a GGUF file.
+    /// Version of the GGUF file.
     pub gguf_version: Option<u32>,
-    /// The bytes of `config.json` beside the weights; well-formed JSON. GGUF carries its own and has none.
+    /// Content of `config.json`, if the directory has one. Absent for GGUF, which carries its own metadata.
+    ///
+    /// Not necessarily valid JSON: Python writes `NaN` and `Infinity`, which gives the warning
+    /// `config_not_json`.
     pub config: Option<Vec<u8>>,
-    /// Tokenizer and the like, where a directory was opened.
+    /// Tokenizer files and the like, if a directory was opened.
     pub companions: Vec<Companion>,
-    /// Entries of `quantize_index.json`, in its order.
+    /// Entries of `quantize_index.json`, in file order.
     pub q4_index: Option<Vec<Q4IndexEntry>>,
-    /// The rotation seed that `quantize_index.json` names.
+    /// Rotation seed recorded in `quantize_index.json`.
     pub q4_seed: Option<u64>,
-    /// What is odd about the files but legal.
+    /// Unusual but legal properties of the files.
     pub warnings: Vec<Warning>,
 }
 
 /// A tensor to be placed in a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct LayoutTensor<'a> {
-    /// Its name there.
+    /// Name in the new file.
     pub name: &'a str,
-    /// How its elements are stored.
+    /// Storage type of the elements.
     pub dtype: DType,
-    /// Outermost axis first.
+    /// Axis lengths, outermost first.
     pub shape: &'a Shape,
 }
 
-/// Where everything lies in a new file. Bytes that belong to neither header nor tensor are zero.
+/// Header and tensor offsets of a new file. Bytes outside header and tensors are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLayout {
-    /// The file's first bytes, padding up to the data included.
+    /// First bytes of the file, padding up to the data included.
     pub header: Vec<u8>,
-    /// Absolute offset of each tensor, in the order given.
+    /// File offset of each tensor, in the order given.
     pub offsets: Vec<u64>,
-    /// Bytes of each tensor, without padding.
+    /// Size of each tensor in bytes, without padding.
     pub sizes: Vec<u64>,
-    /// Length of the whole file.
+    /// Length of the file in bytes.
     pub file_len: u64,
 }
 
 impl FileLayout {
-    /// A layout to be filled in, of so many tensors.
+    /// Creates an empty layout with room for `tensors` entries.
     fn of(tensors: usize) -> FileLayout {
         let (offsets, sizes) = (Vec::with_capacity(tensors), Vec::with_capacity(tensors));
         FileLayout { header: Vec::new(), offsets, sizes, file_len: 0 }
     }
 }
 
-/// Refuses two tensors of one name.
+/// Refuses duplicate tensor names.
 fn check_names_once<'a>(tensors: impl Iterator<Item = LayoutTensor<'a>>) -> Result<()> {
     let names: Vec<&str> = tensors.map(|t| t.name).collect();
-    match json::first_repeated(&names).and_then(|twice| names.get(twice)) {
-        Some(name) => Err(Error::new(Code::DuplicateName, "two tensors of one name").of_tensor(name)),
+    match json::first_repeated(&names).and_then(|duplicate| names.get(duplicate)) {
+        Some(name) => Err(Error::new(Code::DuplicateName, "duplicate tensor name").of_tensor(name)),
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
-//! The one state machine: finds out what a file or directory holds, asking its driver for bytes.
+//! The state machine that opens a checkpoint: requests bytes from its driver until all headers are parsed.
 //!
-//! The driver answers whatever [`Opening::want`] names until it is [`Want::Ready`]. No file is read but its header, in
-//! bounded pieces. Does no I/O and knows no path beyond names inside the root directory.
+//! The driver answers each [`Opening::want`] until it is [`Want::Ready`]. Only headers are read, in bounded
+//! pieces. Does no I/O, and knows paths inside the root directory only.
 
 use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
 use super::shards::{Index, ShardHeader, ShardSet};
@@ -17,86 +17,102 @@ use alloc::vec::Vec;
 
 const CONFIG: &str = "config.json";
 
-/// What the user pointed to.
+/// What the user opened.
 #[derive(Clone, Copy, Debug)]
 pub enum Root<'a> {
-    /// A file, by its name in its own directory.
+    /// A file, by its name inside its directory.
     File(&'a str),
     /// A directory.
     Dir,
 }
 
-/// What an [`Opening`] needs next.
+/// Next request of an [`Opening`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// All plain files of the directory: [`Opening::listed`].
+    /// The files of the directory and their lengths; answered by [`Opening::listed`].
     List,
-    /// The length of this file, or that it is absent: [`Opening::opened`].
+    /// The length of this file, or its absence; answered by [`Opening::opened`].
     Open(String),
-    /// Bytes from the start of this range: [`Opening::data`].
+    /// Bytes of a file; answered by [`Opening::data`].
     Read {
-        /// Files count from 0 in the order in which they were opened, absent ones left out. It is always the last
-        /// one; [`Opening::file_name`] has its name. Indexes [`Checkpoint::files`] too (`config.json` comes last
-        /// and is not in there).
+        /// Index of the file: files count from 0 in the order in which they were opened, absent ones left
+        /// out.
+        ///
+        /// It is always the file that was opened last; [`Opening::file_name`] returns its name. It is also an
+        /// index into [`Checkpoint::files`], except for `config.json`, which comes last and is not listed
+        /// there.
         file: FileId,
-        /// Never empty, never past the end, never more than [`limits::MAX_READ`].
+        /// Requested bytes: not empty, inside the file, and at most [`limits::MAX_READ`].
         range: ByteRange,
     },
-    /// Nothing: [`Opening::finish`].
+    /// No request: [`Opening::finish`] returns the result.
     Ready,
 }
 
-/// Finds out what a checkpoint is made of. After an error it wants nothing more, and `finish` repeats the error.
+/// Opens a checkpoint: finds its files and parses their headers.
+///
+/// After an error it requests nothing more, and [`Opening::finish`] returns the error again. The crate
+/// documentation has an example of a driver.
 pub struct Opening {
+    /// True if a directory was opened.
     dir: bool,
-    now: Now,
-    todo: VecDeque<FileTask>,
+    /// Current request.
+    pending: Pending,
+    /// Files to open next.
+    queue: VecDeque<FileTask>,
+    /// Files of the directory and their lengths, sorted.
     listing: Vec<(String, u64)>,
-    /// Whether `config.json` is still to be asked for.
-    config_due: bool,
-    gathered: ShardSet,
+    /// True until `config.json` was requested or found unnecessary.
+    config_queued: bool,
+    /// Headers parsed so far.
+    shards: ShardSet,
+    /// The first error.
     failed: Option<Error>,
 }
 
-/// What was asked for.
-enum Now {
+/// The current request, and its context.
+enum Pending {
     List,
     Open(FileTask),
     Read(Box<Reading>),
     Nothing,
 }
 
-/// A file to be read, and what for.
+/// A file to read and its purpose.
 #[derive(Clone)]
 struct FileTask {
     name: String,
     role: FileRole,
 }
 
+/// Purpose of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileRole {
-    /// The file that was named: whatever it is.
+    /// The file that the user named; its format is detected.
     Any,
-    /// A part of a set whose container is known.
+    /// A weight file of a set with a known container.
     Part(Container),
-    /// An index of either kind.
+    /// An index of safetensors shards or of a lattice directory.
     Index,
+    /// `config.json`.
     Config,
 }
 
+/// A file that is being read.
 struct Reading {
-    feed: HeaderBuffer,
+    buffer: HeaderBuffer,
     role: FileRole,
     parser: Parser,
 }
 
+/// Parser of a file.
 enum Parser {
-    /// Not decided yet: the first bytes will tell.
+    /// Format unknown until the first bytes are read.
     Sniff,
     Safetensors,
     Gguf(Box<gguf::GgufReader>),
     Lattice,
-    /// All of the file, for JSON.
+    /// Reads a whole file, for JSON.
     Text,
 }
 
@@ -105,11 +121,11 @@ impl Opening {
     pub fn new(root: Root<'_>) -> Opening {
         let mut opening = Opening {
             dir: matches!(root, Root::Dir),
-            now: Now::List,
-            todo: VecDeque::new(),
+            pending: Pending::List,
+            queue: VecDeque::new(),
             listing: Vec::new(),
-            config_due: true,
-            gathered: ShardSet::default(),
+            config_queued: true,
+            shards: ShardSet::default(),
             failed: None,
         };
         if let Root::File(name) = root {
@@ -119,63 +135,94 @@ impl Opening {
         opening
     }
 
-    /// What is needed next. Asking twice changes nothing.
+    /// Returns the next request. Does not change the state.
     pub fn want(&self) -> Want {
-        match &self.now {
+        match &self.pending {
             _ if self.failed.is_some() => Want::Ready,
-            Now::List => Want::List,
-            Now::Open(task) => Want::Open(task.name.clone()),
-            Now::Read(reading) => Want::Read { file: reading.feed.id, range: reading.feed.range() },
-            Now::Nothing => Want::Ready,
+            Pending::List => Want::List,
+            Pending::Open(task) => Want::Open(task.name.clone()),
+            Pending::Read(reading) => Want::Read { file: reading.buffer.id, range: reading.buffer.range() },
+            Pending::Nothing => Want::Ready,
         }
     }
 
-    /// The name of a file that a [`Want::Read`] names.
+    /// Returns the name of a file that a [`Want::Read`] refers to.
     pub fn file_name(&self, file: FileId) -> Option<&str> {
-        match &self.now {
-            Now::Read(reading) if reading.feed.id == file => Some(&reading.feed.name),
-            _ => self.gathered.files.get(usize::try_from(file).ok()?).map(|f| f.name.as_str()),
+        match &self.pending {
+            Pending::Read(reading) if reading.buffer.id == file => Some(&reading.buffer.name),
+            _ => self.shards.files.get(usize::try_from(file).ok()?).map(|f| f.name.as_str()),
         }
     }
 
-    /// Answers [`Want::List`]: all plain files of the directory with their lengths, names relative to it, in any order.
+    /// Answers [`Want::List`] with all regular files of the directory and their lengths, in any order. Names
+    /// are relative to the directory, separated by `/`.
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::NotFound`] if the directory holds no weight files.
+    /// - [`Code::Usage`] if it holds several checkpoints, or if nothing was requested.
+    /// - [`Code::TooMany`] for more than [`limits::MAX_ENTRIES`] files.
     pub fn listed(&mut self, names: Vec<(String, u64)>) -> Result<()> {
-        self.keep(|me| match me.now {
-            Now::List => me.take_listing(names),
+        self.keep(|this| match this.pending {
+            Pending::List => this.take_listing(names),
             _ => Err(misuse()),
         })
     }
 
-    /// Answers [`Want::Open`]: the length of the file, or `None` where there is none.
+    /// Answers [`Want::Open`] with the length of the file, or `None` if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::NotFound`] if the checkpoint requires the file; `config.json` is optional.
+    /// - [`Code::HeaderTooLarge`] for a JSON file above its limit.
+    /// - [`Code::Usage`] if no file was requested.
+    /// - For an empty file, an error of its parser.
     pub fn opened(&mut self, len: Option<u64>) -> Result<()> {
-        self.keep(|me| match core::mem::replace(&mut me.now, Now::Nothing) {
-            Now::Open(task) => me.start(task, len),
+        self.keep(|this| match core::mem::replace(&mut this.pending, Pending::Nothing) {
+            Pending::Open(task) => this.start(task, len),
             _ => Err(misuse()),
         })
     }
 
-    /// Answers [`Want::Read`]: bytes from the start of the range, fewer than it has if need be. No bytes at all mean
-    /// that the file has become shorter.
+    /// Answers [`Want::Read`] with bytes from the start of the range, possibly fewer than requested.
+    ///
+    /// No bytes at all mean that the file became shorter.
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::Truncated`] for an empty slice, or if the header extends beyond the file.
+    /// - [`Code::BadMagic`] if the format is not recognized.
+    /// - Any error of the format's parser, with file, tensor and byte offset.
+    /// - [`Code::Usage`] if no bytes were requested.
     pub fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        self.keep(|me| match &mut me.now {
-            Now::Read(reading) => {
-                reading.feed.push(bytes).map_err(|e| e.in_file(&reading.feed.name))?;
-                me.parse()
+        self.keep(|this| match &mut this.pending {
+            Pending::Read(reading) => {
+                reading.buffer.push(bytes).map_err(|e| e.in_file(&reading.buffer.name))?;
+                this.parse()
             }
             _ => Err(misuse()),
         })
     }
 
-    /// The checkpoint, where nothing more is wanted.
+    /// Returns the checkpoint once [`Opening::want`] is [`Want::Ready`].
+    ///
+    /// # Errors
+    ///
+    /// - The error of an earlier answer.
+    /// - [`Code::Empty`] if there is no weight file.
+    /// - [`Code::BadIndex`] if the index and the files disagree.
+    /// - [`Code::DuplicateName`] if two files hold a tensor of the same name.
+    /// - [`Code::BadValue`] if the files of a GGUF split disagree.
+    /// - [`Code::Usage`] if a request is still open.
     pub fn finish(self) -> Result<Checkpoint> {
         match self.failed {
             Some(error) => Err(error),
             None if self.want() != Want::Ready => Err(misuse()),
-            None => self.gathered.join(),
+            None => self.shards.join(),
         }
     }
 
-    /// Remembers an error, so that a driver that misses it is told again.
+    /// Runs a step and records its error, so that later calls return it again.
     fn keep(&mut self, work: impl FnOnce(&mut Opening) -> Result<()>) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -185,66 +232,70 @@ impl Opening {
         outcome
     }
 
+    /// Selects the files of a directory listing.
     fn take_listing(&mut self, names: Vec<(String, u64)>) -> Result<()> {
         self.listing = discover::sorted(names)?;
         let tops: Vec<&str> =
             self.listing.iter().map(|(n, _)| n.as_str()).filter(|n| !n.contains('/')).collect();
         let set = discover::choose(&tops)?;
-        self.config_due = tops.contains(&CONFIG);
-        self.gathered.companions = discover::companions(&self.listing);
+        self.config_queued = tops.contains(&CONFIG);
+        self.shards.companions = discover::companions(&self.listing);
         self.plan(set);
         self.advance();
         Ok(())
     }
 
+    /// Queues the files of a selection.
     fn plan(&mut self, set: discover::WeightFiles) {
         match set {
             discover::WeightFiles::Index(name) => {
-                self.todo.push_back(FileTask { name, role: FileRole::Index })
+                self.queue.push_back(FileTask { name, role: FileRole::Index })
             }
-            discover::WeightFiles::One(name) => self.todo.push_back(FileTask { name, role: FileRole::Any }),
+            discover::WeightFiles::One(name) => self.queue.push_back(FileTask { name, role: FileRole::Any }),
             discover::WeightFiles::Split(names) => {
-                self.gathered.split = Some(names.len() as u64);
+                self.shards.split = Some(names.len() as u64);
                 self.plan_parts(names, Container::Gguf);
             }
             discover::WeightFiles::Lattice(names) => self.plan_parts(names, Container::LatticeQ4),
         }
     }
 
+    /// Queues weight files of a known container.
     fn plan_parts(&mut self, names: Vec<String>, container: Container) {
-        self.todo.extend(names.into_iter().map(|name| FileTask { name, role: FileRole::Part(container) }));
+        self.queue.extend(names.into_iter().map(|name| FileTask { name, role: FileRole::Part(container) }));
     }
 
-    /// Goes on to the next file, if there is one; `config.json` last, when it is known whether it matters.
+    /// Proceeds to the next file. `config.json` comes last, when the container is known.
     fn advance(&mut self) {
-        let due = core::mem::take(&mut self.config_due);
-        self.now = match self.todo.pop_front() {
+        let due = core::mem::take(&mut self.config_queued);
+        self.pending = match self.queue.pop_front() {
             Some(task) => {
-                self.config_due = due;
-                Now::Open(task)
+                self.config_queued = due;
+                Pending::Open(task)
             }
-            None if due && self.gathered.container() != Some(Container::Gguf) => {
-                Now::Open(FileTask { name: CONFIG.to_string(), role: FileRole::Config })
+            None if due && self.shards.container() != Some(Container::Gguf) => {
+                Pending::Open(FileTask { name: CONFIG.to_string(), role: FileRole::Config })
             }
-            None => Now::Nothing,
+            None => Pending::Nothing,
         };
-        if matches!(self.now, Now::Nothing) && self.dir {
-            let used: BTreeSet<&str> = self.gathered.files.iter().map(|f| f.name.as_str()).collect();
-            self.gathered.warnings.extend(discover::unused(&self.listing, &used));
+        if matches!(self.pending, Pending::Nothing) && self.dir {
+            let used: BTreeSet<&str> = self.shards.files.iter().map(|f| f.name.as_str()).collect();
+            self.shards.warnings.extend(discover::unused(&self.listing, &used));
         }
     }
 
+    /// Starts to read a file.
     fn start(&mut self, task: FileTask, len: Option<u64>) -> Result<()> {
         let Some(len) = len else {
             if task.role == FileRole::Config {
                 self.advance();
                 return Ok(());
             }
-            let words = "the file is not there, and the checkpoint needs it";
-            return Err(Error::new(Code::NotFound, words).in_file(&task.name));
+            let message = "the file does not exist, and the checkpoint requires it";
+            return Err(Error::new(Code::NotFound, message).in_file(&task.name));
         };
-        let id = FileId::try_from(self.gathered.files.len());
-        let id = id.map_err(|_| Error::new(Code::TooMany, "more files than can be numbered"))?;
+        let id = FileId::try_from(self.shards.files.len());
+        let id = id.map_err(|_| Error::new(Code::TooMany, "too many files"))?;
         let parser = match task.role {
             FileRole::Any => Parser::Sniff,
             FileRole::Part(Container::Safetensors) => Parser::Safetensors,
@@ -257,59 +308,61 @@ impl Opening {
             Parser::Lattice => limits::FIRST_READ_SMALL,
             _ => limits::FIRST_READ,
         };
-        let feed = HeaderBuffer::new(id, task.name, len, first);
-        self.now = Now::Read(Box::new(Reading { feed, role: task.role, parser }));
+        let buffer = HeaderBuffer::new(id, task.name, len, first);
+        self.pending = Pending::Read(Box::new(Reading { buffer, role: task.role, parser }));
         self.parse()
     }
 
-    /// Parses as far as the bytes in hand reach.
+    /// Parses as far as the buffered bytes reach.
     fn parse(&mut self) -> Result<()> {
-        let Now::Read(mut reading) = core::mem::replace(&mut self.now, Now::Nothing) else { return Ok(()) };
-        while reading.feed.is_enough() {
-            if let Some(step) = reading.step().map_err(|e| e.in_file(&reading.feed.name))? {
-                let name = reading.feed.name.clone();
+        let Pending::Read(mut reading) = core::mem::replace(&mut self.pending, Pending::Nothing) else {
+            return Ok(());
+        };
+        while reading.buffer.is_enough() {
+            if let Some(step) = reading.step().map_err(|e| e.in_file(&reading.buffer.name))? {
+                let name = reading.buffer.name.clone();
                 self.absorb(*reading, step).map_err(|e| e.in_file(&name))?;
                 self.advance();
                 return Ok(());
             }
         }
-        self.now = Now::Read(reading);
+        self.pending = Pending::Read(reading);
         Ok(())
     }
 
-    /// Keeps what a file said.
+    /// Keeps the parsed content of a file.
     fn absorb(&mut self, reading: Reading, step: ParseStep) -> Result<()> {
-        let file = reading.feed.id;
-        let source = reading.feed.into_source();
+        let file = reading.buffer.id;
+        let source = reading.buffer.into_source();
         match step {
             ParseStep::Done(header) => {
                 let name = source.name.clone();
-                self.gathered.files.push(source);
-                self.gathered.take(ShardHeader { file, name, header })?;
+                self.shards.files.push(source);
+                self.shards.take(ShardHeader { file, name, header })?;
             }
             ParseStep::Text(text) if reading.role == FileRole::Config => {
-                // Python writes `Infinity` and `NaN`, which JSON does not have. The weights are none the worse for it:
-                // the bytes are kept, and whoever needs a key of it will not find it.
+                // Python writes `Infinity` and `NaN`, which are not JSON. The weights do not depend on it, so
+                // the bytes are kept; a later reader of the configuration will not find its keys.
                 match json::document(&text, 0) {
-                    Err(e) if e.code() == Code::BadJson => self.gathered.warnings.push(Warning {
+                    Err(e) if e.code() == Code::BadJson => self.shards.warnings.push(Warning {
                         code: "config_not_json",
-                        message: format!("config.json is not JSON and is not understood: {e}"),
+                        message: format!("config.json is not valid JSON, so its keys cannot be read: {e}"),
                     }),
                     checked => {
                         checked?;
                     }
                 }
-                self.gathered.config = Some(text);
+                self.shards.config = Some(text);
             }
             ParseStep::Text(text) => {
                 self.take_index(&text, &source.name)?;
-                self.gathered.files.push(source);
+                self.shards.files.push(source);
             }
         }
         Ok(())
     }
 
-    /// An index names the files to read next.
+    /// Parses an index and queues the files that it lists.
     fn take_index(&mut self, text: &[u8], name: &str) -> Result<()> {
         let json = json::document(text, 0)?;
         if name == discover::Q4_INDEX || q4::is_likely(json) {
@@ -317,21 +370,21 @@ impl Opening {
             let mut names: Vec<String> = index.entries.iter().map(|e| e.file.clone()).collect();
             names.sort();
             self.plan_parts(names, Container::LatticeQ4);
-            self.gathered.index = Some(Index::Q4(index));
+            self.shards.index = Some(Index::Q4(index));
         } else {
             let index = index::parse(json)?;
             self.plan_parts(index.shards.clone(), Container::Safetensors);
-            self.gathered.index = Some(Index::Shards(index));
+            self.shards.index = Some(Index::Shards(index));
         }
         Ok(())
     }
 }
 
 impl Reading {
-    /// Lets the parser go on; `None` where it needs more.
+    /// Runs the parser; `None` if it requires more bytes.
     fn step(&mut self) -> Result<Option<ParseStep>> {
-        let Reading { feed, parser, .. } = self;
-        let (len, name) = (feed.len, feed.name.clone());
+        let Reading { buffer, parser, .. } = self;
+        let (len, name) = (buffer.len, buffer.name.clone());
         let mut step = |cursor: &mut Cursor<'_>| {
             if matches!(parser, Parser::Sniff) {
                 *parser = sniff(cursor, len, &name)?;
@@ -343,11 +396,12 @@ impl Reading {
                 Parser::Safetensors | Parser::Sniff => safetensors::read(cursor, len),
             }
         };
-        feed.parse(&mut step)
+        buffer.parse(&mut step)
     }
 }
 
-/// Decides by the first bytes; the name speaks only where they say nothing, so that a damaged file is told as such.
+/// Detects the format by the first bytes. The extension decides only if they match no format, so that a
+/// damaged file gets the error of its own parser.
 fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop> {
     let head = cursor.clone().take(len.min(9))?;
     let is = |extension: &str| name.ends_with(extension);
@@ -372,11 +426,11 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop>
         }
         _ => "",
     };
-    let words = format!("neither safetensors nor GGUF nor lattice q4{hint}");
-    Err(Error::new(Code::BadMagic, words).at(0).into())
+    let message = format!("the file is not safetensors, GGUF or lattice q4{hint}");
+    Err(Error::new(Code::BadMagic, message).at(0).into())
 }
 
-/// Files that are read whole are held against their limit before the first byte.
+/// Refuses a JSON file above its size limit before it is read.
 fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
     let max = match task.role {
         FileRole::Config => limits::MAX_CONFIG,
@@ -384,12 +438,13 @@ fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
         _ => limits::MAX_INDEX,
     };
     if matches!(parser, Parser::Text) && len > max {
-        let words = format!("a file of {len} bytes, at most {max} are read");
-        return Err(Error::new(Code::HeaderTooLarge, words).at(max).in_file(&task.name));
+        let message = format!("the file has {len} bytes; at most {max} are supported");
+        return Err(Error::new(Code::HeaderTooLarge, message).at(max).in_file(&task.name));
     }
     Ok(())
 }
 
+/// Error of a driver that answers another request than the current one.
 fn misuse() -> Error {
-    Error::new(Code::Usage, "the driver's answer does not fit what was asked for")
+    Error::new(Code::Usage, "the driver's answer does not match the request")
 }

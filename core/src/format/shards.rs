@@ -1,4 +1,4 @@
-//! Joins what the files of a checkpoint say, and holds it against the index or the split that binds them.
+//! Joins the headers of a checkpoint's files, and checks them against the index or GGUF split.
 
 use super::header_buffer::Header;
 use super::index::ShardIndex;
@@ -20,49 +20,67 @@ pub(crate) enum Index {
     Q4(Q4Index),
 }
 
-/// Everything that was read, before it is held against itself.
+/// Everything parsed so far, before it is checked as a whole.
 #[derive(Default)]
 pub(crate) struct ShardSet {
+    /// Files read so far, in order.
     pub files: Vec<SourceFile>,
+    /// Headers of the weight files, in the order in which they were opened.
     pub parts: Vec<ShardHeader>,
-    /// Tensors of all of these.
+    /// Number of tensors in all parts.
     tensors: u64,
+    /// The index, if there is one.
     pub index: Option<Index>,
-    /// The number of files that the name of a GGUF split promises.
+    /// Number of files that the file name of a GGUF split declares.
     pub split: Option<u64>,
+    /// Content of `config.json`.
     pub config: Option<Vec<u8>>,
     pub companions: Vec<Companion>,
     pub warnings: Vec<Warning>,
 }
 
-/// The header of one weight file.
+/// Header of one weight file.
 pub(crate) struct ShardHeader {
+    /// Index of the file.
     pub file: FileId,
+    /// Path relative to the root directory.
     pub name: String,
     pub header: Header,
 }
 
 impl ShardSet {
-    /// The container of the weights read so far.
+    /// Container of the weight files read so far.
     pub fn container(&self) -> Option<Container> {
         self.parts.first().map(|p| p.header.container)
     }
 
-    /// Takes in what another weight file says, unless there are too many tensors by now.
+    /// Adds the header of a weight file.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::TooMany`] for more than [`MAX_ENTRIES`] tensors in all files.
     pub fn take(&mut self, part: ShardHeader) -> Result<()> {
         self.tensors = self.tensors.saturating_add(part.header.tensors.len() as u64);
         if self.tensors > MAX_ENTRIES {
-            let words =
-                format!("its files hold {} tensors so far, at most {MAX_ENTRIES} are read", self.tensors);
-            return Err(Error::new(Code::TooMany, words).in_file(&part.name));
+            let message = format!(
+                "the checkpoint has at least {} tensors; at most {MAX_ENTRIES} are supported",
+                self.tensors
+            );
+            return Err(Error::new(Code::TooMany, message).in_file(&part.name));
         }
         self.parts.push(part);
         Ok(())
     }
 
-    /// The checkpoint, if all parts fit together.
+    /// Checks that all parts belong together, and returns the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Empty`], [`Code::BadIndex`], [`Code::DuplicateName`], [`Code::BadValue`]: see
+    /// [`Opening::finish`](super::Opening::finish).
     pub fn join(mut self) -> Result<Checkpoint> {
-        let container = self.container().ok_or_else(|| Error::new(Code::Empty, "there is no weight file"))?;
+        let container =
+            self.container().ok_or_else(|| Error::new(Code::Empty, "the checkpoint has no weight file"))?;
         if let Some(Index::Q4(index)) = &self.index {
             rename(&mut self.parts, index).map_err(|e| e.in_file(index_name(&self.files)))?;
         }
@@ -103,11 +121,12 @@ impl ShardSet {
     }
 }
 
-/// An index is always the first file that was opened.
+/// Name of the index, which is always opened first.
 fn index_name(files: &[SourceFile]) -> &str {
     files.first().map_or("", |f| &f.name)
 }
 
+/// Moves the tensors and warnings of all parts, and the metadata of the first, into the checkpoint.
 fn absorb(checkpoint: &mut Checkpoint, parts: Vec<ShardHeader>) {
     for (i, part) in parts.into_iter().enumerate() {
         if i == 0 {
@@ -127,44 +146,45 @@ fn absorb(checkpoint: &mut Checkpoint, parts: Vec<ShardHeader>) {
     }
 }
 
-/// A tensor name must be unique in the whole checkpoint. Within a file it is, as its parser found.
+/// Refuses two files with a tensor of the same name. Duplicates in one file are found by its parser.
 fn check_names(parts: &[ShardHeader]) -> Result<()> {
     if parts.len() < 2 {
         return Ok(());
     }
     let all = || parts.iter().flat_map(|p| p.header.tensors.iter().map(move |t| (p, t)));
     let names: Vec<&str> = all().map(|(_, t)| t.info.name.as_str()).collect();
-    let twice = first_repeated(&names).and_then(|at| all().nth(at));
-    let Some((part, t)) = twice else { return Ok(()) };
+    let duplicate = first_repeated(&names).and_then(|at| all().nth(at));
+    let Some((part, t)) = duplicate else { return Ok(()) };
     let first = all().find(|(_, other)| other.info.name == t.info.name).map_or("", |(p, _)| &p.name);
-    let words = format!("{first:?} holds a tensor of this name too");
-    let error = Error::new(Code::DuplicateName, words).at(t.at);
+    let message = format!("{first:?} also holds a tensor of this name");
+    let error = Error::new(Code::DuplicateName, message).at(t.at);
     Err(error.of_tensor(&t.info.name).in_file(&part.name))
 }
 
-/// The index and the shards must name the same tensors in the same places.
+/// Refuses an index and shards that do not hold the same tensors in the same files.
 fn check_shards(parts: &[ShardHeader], index: &ShardIndex, index_name: &str) -> Result<()> {
-    let mut held = alloc::vec![false; index.tensors().len()];
+    let mut found = alloc::vec![false; index.tensors().len()];
     for part in parts {
         for t in &part.header.tensors {
             let Some(listed) = index.find(&t.info.name, &part.name) else {
-                let error = Error::new(Code::BadIndex, "the index does not name it in this shard");
+                let error = Error::new(Code::BadIndex, "the index does not list the tensor in this shard");
                 return Err(error.at(t.at).of_tensor(&t.info.name).in_file(&part.name));
             };
-            held.iter_mut().skip(listed).take(1).for_each(|held| *held = true);
+            found.iter_mut().skip(listed).take(1).for_each(|found| *found = true);
         }
     }
-    match index.tensors().iter().zip(held).find(|(_, held)| !held) {
+    match index.tensors().iter().zip(found).find(|(_, found)| !found) {
         Some((tensor, _)) => {
-            let words = format!("{:?} does not hold it", index.shard(tensor));
-            let error = Error::new(Code::BadIndex, words).at(tensor.at);
+            let message =
+                format!("the index lists the tensor in {:?}, which does not hold it", index.shard(tensor));
+            let error = Error::new(Code::BadIndex, message).at(tensor.at);
             Err(error.of_tensor(&tensor.name).in_file(index_name))
         }
         None => Ok(()),
     }
 }
 
-/// The names of a lattice directory are in its index; each file must hold what its entry says.
+/// Gives the tensors of a lattice directory the names in its index, and checks them against their entries.
 fn rename(parts: &mut [ShardHeader], index: &Q4Index) -> Result<()> {
     let entries: BTreeMap<&str, _> =
         index.entries.iter().zip(&index.at).map(|(e, &at)| (e.file.as_str(), (e, at))).collect();
@@ -178,67 +198,83 @@ fn rename(parts: &mut [ShardHeader], index: &Q4Index) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a lattice file that does not match its entry in the index.
 fn check_entry(entry: &Q4IndexEntry, info: &TensorInfo) -> Result<()> {
-    let fail = |what| Err(Error::new(Code::BadIndex, format!("its file {:?} {what}", entry.file)));
+    let fail =
+        |what| Err(Error::new(Code::BadIndex, format!("the file {:?} of the tensor {what}", entry.file)));
     if entry.quantized != (info.dtype == DType::LATTICE_Q4) {
         return fail(format!("holds {}", info.dtype));
     }
     if entry.shape != info.shape {
-        return fail(format!("has the shape {:?}", info.shape.axes()));
+        return fail(format!(
+            "has the shape {:?}, the index says {:?}",
+            info.shape.axes(),
+            entry.shape.axes()
+        ));
     }
     if entry.numel != info.shape.numel() {
-        return fail(format!("has {} elements", info.shape.numel()));
+        return fail(format!("has {} elements, the index says {}", info.shape.numel(), entry.numel));
     }
     Ok(())
 }
 
-/// Each file of a split says which one it is; the first says how many tensors there are in all.
+/// Checks the files of a GGUF split: each declares its number, and the first declares the number of all
+/// tensors.
 fn check_split(parts: &[ShardHeader], split: Option<u64>) -> Result<()> {
     let count = split.unwrap_or(1);
     let total = parts.iter().map(|p| p.header.tensors.len() as u64).sum::<u64>();
     for (part, no) in parts.iter().zip(0..) {
-        let fail = |key: &str, words: String| {
+        let fail = |key: &str, message: String| {
             let place = part.header.metadata.0.iter().position(|(k, _)| k == key);
             let at = place.and_then(|i| part.header.metadata_at.get(i)).copied();
-            let error = Error::new(Code::BadValue, words).in_file(&part.name);
+            let error = Error::new(Code::BadValue, message).in_file(&part.name);
             Err(at.map_or(error.clone(), |at| error.at(at)))
         };
-        let said = part.header.metadata.uint("split.count");
-        // ggml writes 0 or nothing where there is no split.
-        if said.unwrap_or(0).max(1) != count {
+        let declared = part.header.metadata.uint("split.count");
+        // ggml writes 0 or no key for a file that is not split.
+        if declared.unwrap_or(0).max(1) != count {
             return fail(
                 "split.count",
-                format!("split.count is {said:?}, by its name it is one of {count} files"),
+                format!("split.count is {}, but by the file name there are {count} files", number(declared)),
             );
         }
-        let said = part.header.metadata.uint("split.no");
-        if count > 1 && said.is_some_and(|n| n != no) {
-            return fail("split.no", format!("split.no is {said:?}, by its name it is {no}"));
+        let declared = part.header.metadata.uint("split.no");
+        if count > 1 && declared.is_some_and(|n| n != no) {
+            return fail(
+                "split.no",
+                format!("split.no is {}, but by the file name it is {no}", number(declared)),
+            );
         }
-        let said = part.header.metadata.uint("split.tensors.count");
-        if count > 1 && said.is_some_and(|n| n != total) {
+        let declared = part.header.metadata.uint("split.tensors.count");
+        if count > 1 && declared.is_some_and(|n| n != total) {
             return fail(
                 "split.tensors.count",
-                format!("split.tensors.count is {said:?}, there are {total}"),
+                format!("split.tensors.count is {}, but the files hold {total}", number(declared)),
             );
         }
     }
     Ok(())
 }
 
+/// A metadata value for a message.
+fn number(value: Option<u64>) -> String {
+    value.map_or_else(|| "absent".into(), |n| format!("{n}"))
+}
+
+/// Warning about lattice files without an index.
 fn no_index() -> Warning {
-    let message = "no index: tensors are called like their files, not like in their source".into();
+    let message = "no index: tensors have the names of their files, not those of their source model".into();
     Warning { code: "file_names", message }
 }
 
-/// Only the first file's metadata is kept; what a later one says beyond it must not vanish in silence.
+/// Warns about metadata of later files that differs from the first file's, since only that is kept.
 fn lost_metadata(parts: &[ShardHeader]) -> Option<Warning> {
     let (first, later) = parts.split_first()?;
     let kept: BTreeMap<&String, &MetaValue> = first.header.metadata.0.iter().map(|(k, v)| (k, v)).collect();
     let expected = |key: &str| key.starts_with("split.") || key == super::gguf::ALIGNMENT_KEY;
     for part in later {
-        let mut all = part.header.metadata.0.iter();
-        if let Some((key, _)) = all.find(|(k, v)| kept.get(k) != Some(&v) && !expected(k)) {
+        let mut entries = part.header.metadata.0.iter();
+        if let Some((key, _)) = entries.find(|(k, v)| kept.get(k) != Some(&v) && !expected(k)) {
             let message = format!("{}: {key:?} differs from {:?} and is not kept", part.name, first.name);
             return Some(Warning { code: "shard_metadata", message });
         }

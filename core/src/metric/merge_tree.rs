@@ -1,8 +1,8 @@
-//! The fixed merge tree, fed in any order. Knows nothing of what is measured.
+//! The fixed merge tree, which accepts nodes in any order. Knows nothing about the measurement.
 //!
-//! Two levels of the same thing: a tree over the leaves of each row that has begun, and one over the rows.
-//! Pending nodes are disjoint intervals. In sequential use they are the digits of a binary counter, at the end
-//! of a short list; only nodes that arrive out of order go to the map beside it.
+//! The tree has two levels: one tree over the leaves of each started row, and one over the rows. Pending
+//! nodes are disjoint intervals. In sequential use they are the digits of a binary counter, at the end of a
+//! short list. Nodes that arrive out of order go to a map beside it.
 
 use super::{LEAF, Merge};
 use alloc::collections::BTreeMap;
@@ -11,20 +11,20 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A measurement and the aligned interval that it covers: `[index << level, (index + 1) << level)`, cut at
-/// the end.
+/// the end of the row or tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node<M> {
-    /// `Some(r)`: the interval is of leaves of row `r`; `None`: of whole rows.
+    /// `Some(r)`: the interval counts leaves of row `r`. `None`: it counts whole rows.
     pub row: Option<u64>,
     /// log2 of the interval's length.
     pub level: u8,
-    /// Which interval of that length.
+    /// Number of the interval among those of its length.
     pub index: u64,
-    /// What was measured.
+    /// The measurement.
     pub value: M,
 }
 
-/// One node of a tree, with its interval at hand.
+/// A pending node with its interval.
 #[derive(Clone, Debug)]
 struct OpenNode<M> {
     start: u64,
@@ -34,19 +34,23 @@ struct OpenNode<M> {
 }
 
 impl<M> OpenNode<M> {
+    /// Number of the interval among those of its length.
     fn index(&self) -> u64 {
         self.start >> self.level
     }
 }
 
-/// Beyond this the list of pending nodes is not what sequential use makes, and further ones go to the map.
+/// Longest list of pending nodes in sequential use; further nodes go to the map.
 const LIST: usize = 64;
 
-/// The merge tree over `n` things.
+/// Merge tree over `n` units: leaves of a row, or rows.
 #[derive(Clone, Debug)]
 struct RowTree<M> {
+    /// Number of units.
     n: u64,
+    /// Pending nodes in ascending order.
     list: Vec<OpenNode<M>>,
+    /// Pending nodes that arrived out of order, by start.
     map: BTreeMap<u64, OpenNode<M>>,
 }
 
@@ -55,23 +59,25 @@ impl<M: Merge> RowTree<M> {
         RowTree { n, list: Vec::new(), map: BTreeMap::new() }
     }
 
-    /// The part for node `index` of `level`, where the tree has such a node.
+    /// Converts node `index` of `level` to a pending node; `None` if the tree has no such node.
     fn part(&self, level: u8, index: u64, value: M) -> Option<OpenNode<M>> {
         let len = 1_u64.checked_shl(level.into())?;
         let start = index.checked_mul(len).filter(|&s| s < self.n)?;
         Some(OpenNode { start, end: start.saturating_add(len).min(self.n), level, value })
     }
 
-    /// Whether a pending node covers a part of `start..end`.
+    /// True if a pending node overlaps `start..end`.
     fn covers(&self, start: u64, end: u64) -> bool {
-        let sees = |p: &OpenNode<M>| p.start < end && start < p.end;
-        // The list is ordered; in sequential use its last entry already lies before.
-        let listed = self.list.iter().rev().take_while(|p| p.end > start).any(sees);
-        listed || (!self.map.is_empty() && self.map.range(..end).next_back().is_some_and(|(_, p)| sees(p)))
+        let overlaps = |p: &OpenNode<M>| p.start < end && start < p.end;
+        // The list is in ascending order; in sequential use its last entry already ends before `start`.
+        let listed = self.list.iter().rev().take_while(|p| p.end > start).any(overlaps);
+        listed
+            || (!self.map.is_empty() && self.map.range(..end).next_back().is_some_and(|(_, p)| overlaps(p)))
     }
 
-    /// Takes a node and merges it as far up as its siblings are there; false where it is no node of this
-    /// tree, or covers what is covered.
+    /// Inserts a node and merges it upwards as long as siblings are present.
+    ///
+    /// Returns false if the tree has no such node, or if part of its interval is already covered.
     fn insert(&mut self, part: Option<OpenNode<M>>) -> bool {
         let Some(mut part) = part.filter(|p| !self.covers(p.start, p.end)) else { return false };
         while part.end - part.start < self.n {
@@ -94,7 +100,7 @@ impl<M: Merge> RowTree<M> {
         true
     }
 
-    /// Takes out the pending node that starts at `start` on `level`.
+    /// Removes the pending node of `level` that starts at `start`.
     fn take(&mut self, start: u64, level: u8) -> Option<OpenNode<M>> {
         let near = self.list.iter().rev().take_while(|p| p.start >= start).count();
         let at = self.list.len() - near;
@@ -104,6 +110,7 @@ impl<M: Merge> RowTree<M> {
         if self.map.get(&start).is_some_and(|p| p.level == level) { self.map.remove(&start) } else { None }
     }
 
+    /// Stores a pending node.
     fn keep(&mut self, part: OpenNode<M>) {
         let ordered = self.list.last().is_none_or(|p| p.start < part.start);
         if ordered && self.list.len() < LIST {
@@ -113,47 +120,70 @@ impl<M: Merge> RowTree<M> {
         }
     }
 
+    /// All pending nodes.
     fn parts(&self) -> impl Iterator<Item = &OpenNode<M>> {
         self.list.iter().chain(self.map.values())
     }
 
-    /// The node that covers everything.
+    /// The node that covers all `n` units, if it is complete.
     fn root(&self) -> Option<&OpenNode<M>> {
         self.list.last().or_else(|| self.map.values().next()).filter(|p| p.end - p.start == self.n)
     }
 }
 
-/// Collects the nodes of one tensor of `rows` times `cols` values, in any order, to one total.
+/// Merges the nodes of one tensor of `[rows, cols]` values, in any order, into one total.
+///
+/// ```
+/// use quantoscope_core::metric::{LEAF, MergeTree, moments_leaf};
+///
+/// // A tensor [1, 512] has two leaves; the total is the same in either order.
+/// let mut tree = MergeTree::new(1, 2 * LEAF as u64);
+/// tree.leaf(0, 1, moments_leaf(&[3.0; LEAF]));
+/// assert!(tree.total().is_none());
+/// tree.leaf(0, 0, moments_leaf(&[1.0; LEAF]));
+/// let total = tree.total().unwrap();
+/// assert_eq!((total.mean(), total.variance()), (Some(2.0), Some(1.0)));
+/// ```
 #[derive(Clone, Debug)]
 pub struct MergeTree<M> {
+    /// Leaves of a row.
     leaves: u64,
     rows: RowTree<M>,
-    /// The row that the last leaf was of; sequential use needs no other.
+    /// Tree of the row that received the last leaf; sequential use needs no other.
     current: Option<(u64, RowTree<M>)>,
-    begun: BTreeMap<u64, RowTree<M>>,
+    /// Trees of other incomplete rows, by row.
+    started: BTreeMap<u64, RowTree<M>>,
+    /// Passed to [`Merge::finish_row`].
     floor: f64,
 }
 
 impl<M: Merge> MergeTree<M> {
-    /// An empty forest.
+    /// Creates an empty tree for a tensor of `[rows, cols]` values.
     pub fn new(rows: u64, cols: u64) -> MergeTree<M> {
         let leaves = cols.div_ceil(LEAF as u64);
-        MergeTree { leaves, rows: RowTree::new(rows), current: None, begun: BTreeMap::new(), floor: 0.0 }
+        MergeTree { leaves, rows: RowTree::new(rows), current: None, started: BTreeMap::new(), floor: 0.0 }
     }
 
-    /// The same with a floor for [`Merge::finish_row`], in units of the values. All forests of one tensor need the same.
+    /// Sets the floor that [`Merge::finish_row`] receives, in units of the values: an RMS error that the
+    /// encoding explains.
+    ///
+    /// All trees of one tensor must use the same floor.
     #[must_use]
     pub fn with_floor(self, floor: f64) -> MergeTree<M> {
         MergeTree { floor, ..self }
     }
 
-    /// Takes leaf number `leaf` of a row: its columns from `leaf * LEAF`. False as for [`MergeTree::insert`].
+    /// Inserts leaf number `leaf` of a row: the columns from `leaf * LEAF` on.
+    ///
+    /// Returns false in the same cases as [`MergeTree::insert`].
     pub fn leaf(&mut self, row: u64, leaf: u64, value: M) -> bool {
         self.insert(Node { row: Some(row), level: 0, index: leaf, value })
     }
 
-    /// Takes a node. False, and the node is dropped, where the tensor has no such node, or where it covers
-    /// what was already covered: then the caller (or its journal) is wrong, and no total could be right.
+    /// Inserts a node.
+    ///
+    /// Returns false, and drops the node, if the tensor has no such node or part of its interval is already
+    /// covered. Then the input is inconsistent and no total would be right.
     pub fn insert(&mut self, node: Node<M>) -> bool {
         match node.row {
             None if self.leaves == 0 => false,
@@ -162,22 +192,24 @@ impl<M: Merge> MergeTree<M> {
         }
     }
 
+    /// Inserts a node of whole rows, none of which may be started.
     fn insert_rows(&mut self, node: Node<M>) -> bool {
         let part = self.rows.part(node.level, node.index, node.value);
-        let begun = part.as_ref().is_some_and(|p| {
-            let mine = p.start..p.end;
-            self.current.as_ref().is_some_and(|(row, _)| mine.contains(row))
-                || self.begun.range(mine).next().is_some()
+        let started = part.as_ref().is_some_and(|p| {
+            let interval = p.start..p.end;
+            self.current.as_ref().is_some_and(|(row, _)| interval.contains(row))
+                || self.started.range(interval).next().is_some()
         });
-        !begun && self.rows.insert(part)
+        !started && self.rows.insert(part)
     }
 
+    /// Inserts a node of leaves of `row`; passes the row on to the tree of rows when it is complete.
     fn insert_leaves(&mut self, row: u64, node: Node<M>) -> bool {
         let mut tree = match self.current.take() {
             Some((current, tree)) if current == row => tree,
             other => {
-                self.begun.extend(other);
-                match self.begun.remove(&row) {
+                self.started.extend(other);
+                match self.started.remove(&row) {
                     Some(tree) => tree,
                     None if row >= self.rows.n || self.rows.covers(row, row + 1) => return false,
                     None => RowTree::new(self.leaves),
@@ -185,7 +217,7 @@ impl<M: Merge> MergeTree<M> {
             }
         };
         let part = tree.part(node.level, node.index, node.value);
-        let taken = tree.insert(part);
+        let inserted = tree.insert(part);
         if let Some(root) = tree.root() {
             let mut value = root.value.clone();
             value.finish_row(row, self.floor);
@@ -193,28 +225,30 @@ impl<M: Merge> MergeTree<M> {
         } else if tree.parts().next().is_some() {
             self.current = Some((row, tree));
         }
-        taken
+        inserted
     }
 
-    /// The pending nodes: complete rows first, then the parts of begun rows, each in order.
+    /// Pending nodes: complete rows first, then the nodes of started rows, each in ascending order.
     pub fn nodes(&self) -> impl Iterator<Item = Node<&M>> {
         let mut rows: Vec<_> = self.rows.parts().map(|p| node(None, p)).collect();
         rows.sort_by_key(|n| n.index << n.level);
         let current = self.current.as_ref().map(|(row, tree)| (row, tree));
-        let begun = self.begun.iter().chain(current);
+        let started = self.started.iter().chain(current);
         let mut parts: Vec<_> =
-            begun.flat_map(|(&row, tree)| tree.parts().map(move |p| node(Some(row), p))).collect();
+            started.flat_map(|(&row, tree)| tree.parts().map(move |p| node(Some(row), p))).collect();
         parts.sort_by_key(|n| (n.row, n.index << n.level));
         rows.into_iter().chain(parts)
     }
 
-    /// Takes out the pending nodes, in the order of [`MergeTree::nodes`]; inserted elsewhere, they continue there.
+    /// Removes the pending nodes and returns them in the order of [`MergeTree::nodes`].
+    ///
+    /// Inserting them into another tree of the same tensor continues there.
     pub fn drain(&mut self) -> Vec<Node<M>> {
-        let own = |n: Node<&M>| Node { row: n.row, level: n.level, index: n.index, value: n.value.clone() };
-        let out = self.nodes().map(own).collect();
+        let owned = |n: Node<&M>| Node { row: n.row, level: n.level, index: n.index, value: n.value.clone() };
+        let out = self.nodes().map(owned).collect();
         self.rows = RowTree::new(self.rows.n);
         self.current = None;
-        self.begun.clear();
+        self.started.clear();
         out
     }
 
@@ -225,7 +259,9 @@ impl<M: Merge> MergeTree<M> {
         }
     }
 
-    /// The measurement of the whole tensor, once every leaf has arrived; that of nothing, for no elements.
+    /// Measurement of the whole tensor, or `None` until every leaf has arrived.
+    ///
+    /// For a tensor without elements it is the measurement of an empty interval.
     pub fn total(&self) -> Option<M> {
         if self.leaves == 0 || self.rows.n == 0 {
             return Some(M::default());
@@ -234,6 +270,7 @@ impl<M: Merge> MergeTree<M> {
     }
 }
 
+/// Converts a pending node to its public form.
 fn node<M>(row: Option<u64>, part: &OpenNode<M>) -> Node<&M> {
     Node { row, level: part.level, index: part.index(), value: &part.value }
 }

@@ -1,14 +1,15 @@
-//! Measurements that give the same bits for any window size, thread count and engine.
+//! Measurements that return the same bits for any window size, thread count and engine.
 //!
-//! The order is a contract, because sums of floats depend on it:
-//! - a *leaf* is [`LEAF`] columns of one row (the tail of a row is shorter), in f64, with eight interleaved
-//!   lanes: lane `i` adds elements `i`, `i + 8`, ... in order, then the lanes are added in order;
-//! - the leaves of a row, then the rows, merge in a fixed binary tree of aligned intervals: node `index` of
-//!   `level` covers `[index << level, (index + 1) << level)`, its children are the two halves, and a node whose
-//!   right sibling would lie past the end is promoted unchanged.
+//! Floating-point sums depend on the order of the terms, so the order is fixed:
+//! - A *leaf* is [`LEAF`] columns of one row (fewer at the end of a row), summed in f64 with eight
+//!   interleaved lanes. Lane `i` adds the elements `i`, `i + 8`, ... in order; then the lanes are added in
+//!   order.
+//! - The leaves of a row, then the rows, merge in a fixed binary tree of aligned intervals. Node `index` of
+//!   `level` covers `[index << level, (index + 1) << level)`, and its children are the two halves. A node
+//!   whose right sibling lies past the end is promoted unchanged.
 //!
-//! [`MergeTree`] takes the leaves in any order. What is measured knows nothing of encodings, files or engines; a
-//! figure that cannot be computed is `None`, never 0. Roots and logarithms are `libm`'s on every target.
+//! [`MergeTree`] accepts the leaves in any order. A figure that cannot be computed is `None`, never 0. Square
+//! roots and logarithms are those of `libm` on every target. Knows no encodings, files or engines.
 
 mod block_range;
 mod histogram;
@@ -26,22 +27,23 @@ pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf, moments_leaf_f64};
 pub use pair::{PairSums, WorstRow, pair_leaf, pair_leaf_f64};
 pub use tally::{ByteComparison, Tally};
 
-/// Columns in a leaf.
+/// Columns of a leaf.
 pub const LEAF: usize = 256;
 
-/// Lanes of a leaf.
+/// Interleaved accumulators of a leaf.
 pub const LANES: usize = 8;
 
-/// Something measured of an interval of a tensor, that merges with that of the interval to its right.
+/// Measurement of an interval of a tensor that can be merged with that of the interval to its right.
 ///
-/// `Default` is the measurement of nothing.
+/// `Default` is the measurement of an empty interval.
 pub trait Merge: Clone + Default {
-    /// The measurement of both intervals; `self` is the left one.
+    /// Returns the measurement of both intervals; `self` is the left one.
     #[must_use]
     fn merge(&self, right: &Self) -> Self;
 
-    /// Called once when the node that covers the whole of row `row` is complete, before rows merge. `floor` is that of the
-    /// [`MergeTree`].
+    /// Called once for each row, when the node that covers the whole row is complete and before rows merge.
+    ///
+    /// `floor` is the value passed to [`MergeTree::with_floor`].
     fn finish_row(&mut self, _row: u64, _floor: f64) {}
 }
 
@@ -51,7 +53,7 @@ pub fn add_lanes(lanes: &[f64; LANES]) -> f64 {
     lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
-/// Calls `row` with eight values at a time, the lanes in their places; the last may be filled up with `fill`.
+/// Calls `row` with eight values at a time; the last call is padded with `fill`.
 #[inline(always)]
 fn by_lanes<T: Copy>(values: &[T], fill: T, mut row: impl FnMut(&[T; LANES])) {
     let (rows, tail) = values.as_chunks::<LANES>();
@@ -63,8 +65,10 @@ fn by_lanes<T: Copy>(values: &[T], fill: T, mut row: impl FnMut(&[T; LANES])) {
     }
 }
 
-/// The power of two by which binary64 values are divided before they are multiplied with each other, so that no product
-/// leaves the range of f64: 0 while the greatest finite magnitude is in the range of binary32, and for zeros.
+/// Exponent of the power of two by which binary64 values are divided before products are formed, so that no
+/// product leaves the range of f64.
+///
+/// It is 0 if the largest finite magnitude is within the range of binary32, and for zeros.
 fn scale_of(values: impl Iterator<Item = f64>) -> i32 {
     let finite = values.map(f64::abs).filter(|x| x.is_finite());
     let top = finite.fold(0.0, |top, x| if x > top { x } else { top });

@@ -1,47 +1,49 @@
-//! What a tensor's values are like: counts, extremes, central moments, and how lopsided its rows are.
+//! Moments of a tensor's values: counts, extremes, central moments, and asymmetry of the rows.
 //!
-//! A leaf takes its mean first and its central sums second; merging follows P. Pébay, "Formulas for Robust,
-//! One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments" (2008), after Chan.
-//! Knows nothing of encodings.
+//! A leaf computes its mean first and its central sums second. Merging follows P. Pébay, "Formulas for
+//! Robust, One-Pass Parallel Computation of Covariances and Arbitrary-Order Statistical Moments", Sandia
+//! report SAND2008-6212 (2008), after Chan et al. Knows no encodings.
 
 use super::{LANES, Merge, add_lanes, by_lanes, scale_of};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Above this [`Moments::asymmetry`] a scheme with a minimum is worth its extra bits (lattice's 5 %).
+/// [`Moments::asymmetry`] above which an encoding with a minimum is worth its extra bits. The 5 % are the
+/// threshold of the lattice quantizer.
 pub const ASYMMETRY_THRESHOLD: f64 = 0.05;
 
-/// Moments of an interval; sums are over its finite values.
+/// Moments of an interval of a tensor; sums run over its finite values.
 ///
-/// `mean` and the sums are those of the values divided by `2^scale`. The scale is 0 unless binary64 values leave the range of
-/// binary32 (their fourth powers would leave that of f64); merging takes the larger one.
+/// `mean` and the sums are those of the values divided by `2^scale`. The scale is 0 unless binary64 values
+/// leave the range of binary32, where fourth powers would leave the range of f64. Merging uses the larger
+/// scale.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
-    /// Values, the bad ones included.
+    /// Number of values, NaN and infinities included.
     pub n: u64,
-    /// NaNs.
+    /// Number of NaN.
     pub nan: u64,
-    /// Infinities of either sign.
+    /// Number of infinities of either sign.
     pub inf: u64,
-    /// Zeros of either sign.
+    /// Number of zeros of either sign.
     pub zeros: u64,
-    /// Least finite value; +infinity where there is none.
+    /// Smallest finite value; +infinity without finite values.
     pub min: f64,
-    /// Greatest finite value; -infinity where there is none.
+    /// Largest finite value; -infinity without finite values.
     pub max: f64,
-    /// Greatest finite magnitude; 0 where there is none.
+    /// Largest finite magnitude; 0 without finite values.
     pub absmax: f64,
-    /// Mean of the finite values over `2^scale`; 0 where there is none.
+    /// Mean of the finite values divided by `2^scale`; 0 without finite values.
     pub mean: f64,
-    /// Sum of squared distances from the mean.
+    /// Sum of squared deviations from the mean.
     pub m2: f64,
-    /// Sum of cubed distances from the mean.
+    /// Sum of cubed deviations from the mean.
     pub m3: f64,
-    /// Sum of fourth powers of distances from the mean.
+    /// Sum of fourth powers of deviations from the mean.
     pub m4: f64,
-    /// Finished rows that have a finite value.
+    /// Number of complete rows with a finite value.
     pub rows: u64,
-    /// Sum over those rows of the magnitude of the row's mean.
+    /// Sum of the magnitudes of these rows' means.
     pub abs_row_mean_sum: f64,
     /// Exponent of the unit of the mean and of all sums.
     pub scale: i32,
@@ -68,32 +70,35 @@ impl Default for Moments {
     }
 }
 
+/// The smaller value; `a` if the comparison is unordered.
 fn lesser(a: f64, b: f64) -> f64 {
     if b < a { b } else { a }
 }
 
+/// The larger value; `a` if the comparison is unordered.
 fn greater(a: f64, b: f64) -> f64 {
     if b > a { b } else { a }
 }
 
-/// The moments of one leaf: at most [`super::LEAF`] columns of one row.
+/// Moments of one leaf: at most [`super::LEAF`] columns of one row.
 pub fn moments_leaf(values: &[f32]) -> Moments {
     leaf(values, f32::NAN)
 }
 
-/// The same of binary64 values, none of which is rounded.
+/// Moments of one leaf of binary64 values, without rounding them to binary32.
 pub fn moments_leaf_f64(values: &[f64]) -> Moments {
     let scale = scale_of(values.iter().copied());
     let m = leaf(values, f64::NAN);
     if scale == 0 {
         return m;
     }
-    // Extremes and counts are of the values as they are: divided, the small ones could become zeros.
+    // Extremes and counts are those of the undivided values: division could turn small values into zeros.
     let divided: Vec<f64> = values.iter().map(|&x| libm::scalbn(x, -scale)).collect();
     let Moments { mean, m2, m3, m4, .. } = leaf(&divided, f64::NAN);
     Moments { mean, m2, m3, m4, scale, ..m }
 }
 
+/// Moments of one leaf with scale 0; `nan` pads the last lanes.
 fn leaf<T: Copy + Into<f64>>(values: &[T], nan: T) -> Moments {
     let mut m = Moments { n: values.len() as u64, ..Moments::default() };
     for &x in values {
@@ -106,7 +111,7 @@ fn leaf<T: Copy + Into<f64>>(values: &[T], nan: T) -> Moments {
     if finite == 0 {
         return m;
     }
-    // The tail of the last eight is NaN: it adds nothing and is no extreme, like any value that is not finite.
+    // The padding is NaN: like every value that is not finite, it adds nothing and is no extreme.
     let (mut sum, mut min, mut max) = ([0.0; LANES], [m.min; LANES], [m.max; LANES]);
     by_lanes(values, nan, |row| {
         for i in 0..LANES {
@@ -117,7 +122,7 @@ fn leaf<T: Copy + Into<f64>>(values: &[T], nan: T) -> Moments {
             max[i] = if ok && x > max[i] { x } else { max[i] };
         }
     });
-    // Adding 0 makes a negative zero positive: which zero came first would depend on the lanes.
+    // Adding 0 makes a negative zero positive: which of two zeros comes first would depend on the lanes.
     m.min = min.iter().copied().fold(m.min, lesser) + 0.0;
     m.max = max.iter().copied().fold(m.max, greater) + 0.0;
     m.absmax = greater(m.max.abs(), m.min.abs());
@@ -127,6 +132,7 @@ fn leaf<T: Copy + Into<f64>>(values: &[T], nan: T) -> Moments {
 }
 
 impl Moments {
+    /// Sets the central sums around `self.mean`.
     fn central_sums<T: Copy + Into<f64>>(&mut self, values: &[T], nan: T) {
         let mean = self.mean;
         let (mut m2, mut m3, mut m4) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
@@ -143,60 +149,64 @@ impl Moments {
         (self.m2, self.m3, self.m4) = (add_lanes(&m2), add_lanes(&m3), add_lanes(&m4));
     }
 
-    /// Values that are numbers.
+    /// Number of finite values.
     pub fn finite(&self) -> u64 {
         self.n.saturating_sub(self.nan).saturating_sub(self.inf)
     }
 
-    /// Mean of the finite values.
+    /// Mean of the finite values; `None` without finite values.
     pub fn mean(&self) -> Option<f64> {
         (self.finite() > 0).then(|| libm::scalbn(self.mean, self.scale))
     }
 
-    /// Least and greatest finite value.
+    /// Smallest and largest finite value; `None` without finite values.
     pub fn range(&self) -> Option<(f64, f64)> {
         (self.finite() > 0).then_some((self.min, self.max))
     }
 
-    /// Population variance over `4^scale`.
+    /// Population variance divided by `4^scale`.
     fn scaled_variance(&self) -> Option<f64> {
         (self.finite() > 0).then(|| self.m2 / self.finite() as f64)
     }
 
-    /// Population variance; `None` also where it leaves the range of f64.
+    /// Population variance; `None` without finite values, or if it leaves the range of f64.
     pub fn variance(&self) -> Option<f64> {
         self.scaled_variance().map(|v| libm::scalbn(v, 2 * self.scale)).filter(|v| v.is_finite())
     }
 
-    /// Population standard deviation.
+    /// Population standard deviation; `None` without finite values.
     pub fn std(&self) -> Option<f64> {
         self.scaled_variance().map(|v| libm::scalbn(libm::sqrt(v), self.scale))
     }
 
-    /// Skewness `m3 / n / std^3`; `None` where all values are equal.
+    /// Skewness `(m3 / n) / std^3`; `None` if all values are equal.
     pub fn skewness(&self) -> Option<f64> {
         let variance = self.scaled_variance().filter(|&v| v > 0.0)?;
         Some(self.m3 / self.finite() as f64 / (variance * libm::sqrt(variance)))
     }
 
-    /// Kurtosis `n * m4 / m2^2`, plain and not excess: 3 for a normal distribution, 1.8 for a uniform one;
-    /// `None` where all values are equal.
+    /// Kurtosis `n * m4 / m2^2`, not the excess: 3 for a normal distribution, 1.8 for a uniform one.
+    ///
+    /// Returns `None` if all values are equal.
     pub fn kurtosis(&self) -> Option<f64> {
         (self.m2 > 0.0).then(|| self.finite() as f64 * self.m4 / (self.m2 * self.m2))
     }
 
-    /// `mean(|row mean|) / absmax` over the finished rows; `None` for nothing but zeros.
+    /// `mean(|row mean|) / absmax` over the complete rows: 0 if every row is centred on zero.
+    ///
+    /// Returns `None` without rows or if all values are zero.
     pub fn asymmetry(&self) -> Option<f64> {
-        let known = self.rows > 0 && self.absmax > 0.0;
-        known.then(|| libm::scalbn(self.abs_row_mean_sum / self.rows as f64, self.scale) / self.absmax)
+        let defined = self.rows > 0 && self.absmax > 0.0;
+        defined.then(|| libm::scalbn(self.abs_row_mean_sum / self.rows as f64, self.scale) / self.absmax)
     }
 
-    /// Whether the rows are lopsided enough for a scheme with a minimum: asymmetry above 5 %.
+    /// True if [`Moments::asymmetry`] exceeds [`ASYMMETRY_THRESHOLD`], so that an encoding with a minimum
+    /// pays off.
     pub fn worth_asymmetric(&self) -> Option<bool> {
         self.asymmetry().map(|a| a > ASYMMETRY_THRESHOLD)
     }
 
-    /// The same in units of `2^scale`.
+    /// Moments in units of `2^scale`.
     fn in_units(&self, scale: i32) -> Moments {
         let by = self.scale - scale;
         if by == 0 {
@@ -213,7 +223,7 @@ impl Moments {
         }
     }
 
-    /// Both intervals in the units of the one with the larger values; zeros have none of their own.
+    /// Both moments in the larger of their units; zeros have no unit of their own.
     fn in_common(a: &Moments, b: &Moments) -> (Moments, Moments) {
         let scale = match (a.absmax == 0.0, b.absmax == 0.0) {
             (true, _) => b.scale,
@@ -224,12 +234,12 @@ impl Moments {
     }
 }
 
-/// The central sums of two intervals that both have finite values.
+/// Mean and central sums of two intervals that both have finite values.
 fn merged_sums(a: &Moments, b: &Moments) -> (f64, f64, f64, f64) {
     let (na, nb) = (a.finite() as f64, b.finite() as f64);
     let n = na + nb;
     let delta = b.mean - a.mean;
-    // delta over n, so that no intermediate is larger than what it is a part of.
+    // delta / n first, so that no intermediate result exceeds the result.
     let r = delta / n;
     let shift = delta * r * na * nb;
     let mean = a.mean + r * nb;
@@ -258,7 +268,7 @@ impl Merge for Moments {
 }
 
 impl Moments {
-    /// Of two intervals in the same units.
+    /// Merges two intervals with the same scale.
     fn merged(&self, right: &Moments) -> Moments {
         let (mean, m2, m3, m4) = match (self.finite(), right.finite()) {
             (_, 0) => (self.mean, self.m2, self.m3, self.m4),

@@ -1,23 +1,22 @@
-//! How far a candidate is from its reference: sums over pairs, and the figures made of them.
+//! Error of a candidate against its reference: sums over pairs of values, and the figures derived from them.
 //!
-//! Only pairs in which both values are finite enter the sums; the others are counted, on their side. Knows
-//! nothing of thresholds and verdicts.
+//! Only pairs of two finite values enter the sums; other values are counted by side. Knows no thresholds.
 
 use super::{LANES, Merge, add_lanes, by_lanes, scale_of};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-/// Sums over pairs `(r, q)` with `e = r - q`, all in f64 (products of binary32 values are exact).
+/// Sums over pairs `(r, q)` with `e = r - q`, in f64. Products of two binary32 values are exact.
 ///
-/// The sums are those of the values divided by `2^scale`, which is 0 unless binary64 values leave the range of binary32
-/// (their squares would leave that of f64); merging takes the larger one.
+/// The sums are those of the values divided by `2^scale`. The scale is 0 unless binary64 values leave the
+/// range of binary32, where squares would leave the range of f64. Merging uses the larger scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairSums {
-    /// Pairs in the sums: both values finite.
+    /// Number of pairs in the sums.
     pub n: u64,
-    /// NaN and infinities on the reference side.
+    /// Number of NaN and infinities in the reference.
     pub nonfinite_reference: u64,
-    /// NaN and infinities on the candidate side.
+    /// Number of NaN and infinities in the candidate.
     pub nonfinite_candidate: u64,
     /// Sum of `e`.
     pub e1: f64,
@@ -29,20 +28,20 @@ pub struct PairSums {
     pub q2: f64,
     /// Sum of `r * q`.
     pub rq: f64,
-    /// Greatest `|e|`; 0 without pairs.
+    /// Largest `|e|`, not divided by the scale; 0 without pairs.
     pub max_abs: f64,
     /// Exponent of the unit of all sums.
     pub scale: i32,
-    /// The finished row with the least figure, the first of equals.
+    /// The complete row with the smallest figure; of equal ones the first.
     pub worst: Option<WorstRow>,
 }
 
 /// A row and its [`PairSums::figure`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorstRow {
-    /// Which row.
+    /// Row index.
     pub row: u64,
-    /// Its figure; 1 where its error is within the floor of the forest.
+    /// Figure of the row; 1 if its RMS error is at most the floor of the [`MergeTree`](super::MergeTree).
     pub figure: f64,
 }
 
@@ -58,6 +57,7 @@ struct PairLanes {
 }
 
 impl PairLanes {
+    /// Adds eight pairs, one to each lane.
     #[inline(always)]
     fn add<T: Copy + Into<f64>>(&mut self, reference: &[T; LANES], candidate: &[T; LANES]) {
         for i in 0..LANES {
@@ -73,32 +73,35 @@ impl PairLanes {
     }
 }
 
+/// Exponent bits of a binary32.
 const EXPONENT: u32 = 0x7F80_0000;
 
-/// Whether any value is NaN or infinite; branch-free, so that it vectorises.
+/// True if any value is NaN or infinite; without branches, so that it vectorizes.
 fn any_nonfinite(values: &[f32]) -> bool {
     values.iter().fold(false, |any, x| any | (x.to_bits() & EXPONENT == EXPONENT))
 }
 
-/// The sums of one leaf: at most [`super::LEAF`] columns of one row, the two slices equally long.
+/// Error sums of one leaf: at most [`super::LEAF`] columns of one row.
 ///
 /// # Panics
-/// Where the lengths differ: they are the caller's, never a file's.
+///
+/// If the slices differ in length: a mistake of the caller, never the content of a file.
 pub fn pair_leaf(reference: &[f32], candidate: &[f32]) -> PairSums {
-    assert_eq!(reference.len(), candidate.len(), "a pair has two sides");
+    assert_eq!(reference.len(), candidate.len(), "reference and candidate have the same length");
     if any_nonfinite(reference) | any_nonfinite(candidate) {
-        return with_holes(reference, candidate);
+        return sums_of_finite(reference, candidate);
     }
     sums(reference, candidate, 0.0, PairSums { n: reference.len() as u64, ..PairSums::default() })
 }
 
-/// The same of binary64 values, none of which is rounded.
+/// Error sums of one leaf of binary64 values, without rounding them to binary32.
 ///
 /// # Panics
-/// Where the lengths differ: they are the caller's, never a file's.
+///
+/// If the slices differ in length: a mistake of the caller, never the content of a file.
 pub fn pair_leaf_f64(reference: &[f64], candidate: &[f64]) -> PairSums {
-    assert_eq!(reference.len(), candidate.len(), "a pair has two sides");
-    let (r, q, counts) = without_holes(reference, candidate, 0.0);
+    assert_eq!(reference.len(), candidate.len(), "reference and candidate have the same length");
+    let (r, q, counts) = zero_nonfinite(reference, candidate, 0.0);
     let scale = scale_of(r.iter().chain(&q).copied());
     let whole = sums(&r, &q, 0.0, counts);
     if scale == 0 {
@@ -108,15 +111,15 @@ pub fn pair_leaf_f64(reference: &[f64], candidate: &[f64]) -> PairSums {
     PairSums { max_abs: whole.max_abs, scale, ..sums(&divided(&r), &divided(&q), 0.0, counts) }
 }
 
-/// As a leaf of finite values in which the bad pairs add zeros, which changes no sum.
+/// Sums of a leaf with NaN or infinities: these pairs are replaced by zeros, which change no sum.
 #[cold]
-fn with_holes(reference: &[f32], candidate: &[f32]) -> PairSums {
-    let (r, q, counts) = without_holes(reference, candidate, 0.0);
+fn sums_of_finite(reference: &[f32], candidate: &[f32]) -> PairSums {
+    let (r, q, counts) = zero_nonfinite(reference, candidate, 0.0);
     sums(&r, &q, 0.0, counts)
 }
 
-/// Both sides with zeros for every pair in which one is not finite, and the counts.
-fn without_holes<T: Copy + Into<f64>>(
+/// Returns both sides with zeros for every pair that is not finite, and the counts.
+fn zero_nonfinite<T: Copy + Into<f64>>(
     reference: &[T],
     candidate: &[T],
     zero: T,
@@ -136,6 +139,7 @@ fn without_holes<T: Copy + Into<f64>>(
     (r, q, counts)
 }
 
+/// Sums of finite pairs, added to the counts.
 fn sums<T: Copy + Into<f64>>(reference: &[T], candidate: &[T], zero: T, counts: PairSums) -> PairSums {
     let mut lanes = PairLanes::default();
     let (r, r_tail) = reference.as_chunks::<LANES>();
@@ -168,7 +172,7 @@ impl Merge for PairSums {
 }
 
 impl PairSums {
-    /// The same in units of `2^scale`.
+    /// Sums in units of `2^scale`.
     fn in_units(&self, scale: i32) -> PairSums {
         let by = self.scale - scale;
         if by == 0 {
@@ -186,7 +190,7 @@ impl PairSums {
         }
     }
 
-    /// Both in the units of the one with the larger values; zeros have none of their own.
+    /// Both sums in the larger of their units; zeros have no unit of their own.
     fn in_common(a: &PairSums, b: &PairSums) -> (PairSums, PairSums) {
         let zeros = |p: &PairSums| p.r2 == 0.0 && p.q2 == 0.0;
         let scale = match (zeros(a), zeros(b)) {
@@ -197,7 +201,7 @@ impl PairSums {
         (a.in_units(scale), b.in_units(scale))
     }
 
-    /// Of two intervals in the same units.
+    /// Merges two intervals with the same scale.
     fn merged(&self, right: &PairSums) -> PairSums {
         PairSums {
             n: self.n.saturating_add(right.n),
@@ -224,30 +228,31 @@ impl PairSums {
         if self.n == 0 { 0.0 } else { self.e2 / self.n as f64 }
     }
 
-    /// Mean square error; 0 without pairs.
+    /// Mean squared error; 0 without pairs.
     pub fn mse(&self) -> f64 {
         libm::scalbn(self.scaled_mse(), 2 * self.scale)
     }
 
-    /// Root mean square error; 0 without pairs.
+    /// Root mean squared error, in units of the values; 0 without pairs.
     pub fn rmse(&self) -> f64 {
         libm::scalbn(libm::sqrt(self.scaled_mse()), self.scale)
     }
 
-    /// The smaller of the cosine and `1 - relative_error^2 / 2`, at least -1.
+    /// Quality figure for ranking rows and tensors: the smaller of the cosine and `1 - relative_error^2 / 2`,
+    /// at least -1.
     ///
-    /// The two are equal where the error is at a right angle to the candidate, as that of rounding nearly is. A candidate that
-    /// is off by a factor or by a constant has a high cosine and a low figure.
+    /// Both are equal if the error is orthogonal to the candidate, which holds approximately for rounding
+    /// errors. A candidate that is off by a factor or a constant has a high cosine but a low figure.
     pub fn figure(&self) -> f64 {
         let cosine = self.cosine();
         let by_error = if self.r2 > 0.0 { 1.0 - self.e2 / self.r2 / 2.0 } else { cosine };
         cosine.min(by_error).max(-1.0)
     }
 
-    /// Cosine of the angle between the two: 1 where both are all zeros (or empty), 0 where one is.
+    /// Cosine similarity of reference and candidate: 1 if both are all zeros (or empty), 0 if only one is.
     ///
-    /// The root is taken of the product, so that identical data gives exactly 1; squares of binary32 values
-    /// are far from both ends of f64, as is the product of two sums of 2^64 of them.
+    /// The root is taken of the product of the squares, so that identical data gives exactly 1. Sums of up to
+    /// 2^64 squares of binary32 values cannot leave the range of f64, nor can the product of two.
     pub fn cosine(&self) -> f64 {
         match (self.r2 == 0.0, self.q2 == 0.0) {
             (true, true) => 1.0,
@@ -256,12 +261,12 @@ impl PairSums {
         }
     }
 
-    /// Frobenius norm of the error over that of the reference; `None` where the reference is all zeros.
+    /// Frobenius norm of the error divided by that of the reference; `None` if the reference is all zeros.
     pub fn relative_error(&self) -> Option<f64> {
         (self.r2 > 0.0).then(|| libm::sqrt(self.e2 / self.r2))
     }
 
-    /// Signal over quantization noise in dB; `None` where there is no signal or no noise.
+    /// Signal-to-quantization-noise ratio in dB, `10 log10(r2 / e2)`; `None` if signal or noise is zero.
     pub fn sqnr_db(&self) -> Option<f64> {
         (self.r2 > 0.0 && self.e2 > 0.0).then(|| 10.0 * libm::log10(self.r2 / self.e2))
     }

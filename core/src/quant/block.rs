@@ -1,23 +1,28 @@
-//! What the block types share: walking blocks of any length, extremes, reciprocals, and the packing of 32 codes.
+//! Shared code of the block types: iteration over blocks, extremes, reciprocals, and packing of 32 codes.
 //!
-//! Knows no layout of any one type. The scans give what ggml's sequential loops give, bit for bit, in a form
-//! that the compiler vectorises: first by lanes, then the rare ties (equal magnitudes of both signs, zeros
-//! of both signs) are settled by index as the sequential loop settles them.
+//! The extremes equal those of ggml's sequential loops to the bit, in a form that vectorizes: first by lanes;
+//! then ties (equal magnitudes of both signs, zeros of both signs) are resolved by index, as the sequential
+//! loop resolves them. Knows no layout of a single type.
 
 use super::{EncodeError, check_finite};
 use crate::float::{f16_is_finite, f16_to_f32, f32_to_f16};
 
-/// Values in a small block.
+/// Values of a small block.
 pub const LEN: usize = 32;
-/// The values of a small block.
+/// Values of a small block.
 pub type BlockValues = [f32; LEN];
-/// The codes of a small block, one per byte.
+/// Codes of a small block, one per byte.
 pub type BlockCodes = [u8; LEN];
 
-/// A header field would be infinite because of the value at this place in the block.
+/// A binary16 field of the block would be infinite; holds the index of the value that causes it.
 pub struct Overflow(pub usize);
 
-/// Encodes block after block, after refusing NaN and infinity in all of `src`.
+/// Encodes `src` block by block.
+///
+/// # Errors
+///
+/// [`EncodeError::NonFinite`] for NaN or infinity anywhere in `src`, then [`EncodeError::F16Overflow`] for
+/// the first block with an [`Overflow`].
 #[inline(always)]
 pub fn encode_all<const N: usize, const B: usize>(
     src: &[f32],
@@ -34,7 +39,7 @@ pub fn encode_all<const N: usize, const B: usize>(
     Ok(())
 }
 
-/// Decodes block after block.
+/// Decodes `src` block by block.
 #[inline(always)]
 pub fn decode_all<const N: usize, const B: usize>(
     src: &[u8],
@@ -49,9 +54,10 @@ pub fn decode_all<const N: usize, const B: usize>(
     }
 }
 
+/// Lanes of [`fold`].
 const LANES: usize = 8;
 
-/// Folds the block by lanes with an operation whose order does not matter.
+/// Reduces a block by lanes, with an operation that does not depend on the order.
 #[inline(always)]
 fn fold<const N: usize>(values: &[f32; N], op: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
@@ -64,29 +70,29 @@ fn fold<const N: usize>(values: &[f32; N], op: impl Fn(f32, f32) -> f32) -> f32 
     lanes.iter().copied().fold(lanes[0], op)
 }
 
-/// Least and greatest value; zeros of both signs count as equal, and the first of equals is it.
+/// Smallest and largest value; of equal ones (zeros of both signs) the first.
 #[inline(always)]
 pub fn extremes<const N: usize>(values: &[f32; N]) -> (f32, f32) {
     let min = fold(values, |a, b| if b < a { b } else { a });
     let max = fold(values, |a, b| if b > a { b } else { a });
-    // Only zeros are equal without being the same.
+    // Only zeros can be equal and differ in their bits.
     let first = |v: f32| if v == 0.0 { values.iter().copied().find(|&x| x == 0.0).unwrap_or(v) } else { v };
     (first(min), first(max))
 }
 
-/// Which of the extremes is to blame for a range that is too large: the one farther from zero.
+/// Whichever of minimum and maximum is farther from zero: the cause of a range that is too large.
 #[inline(always)]
 pub fn larger_magnitude(min: f32, max: f32) -> f32 {
     if -min > max { min } else { max }
 }
 
-/// The greatest magnitude.
+/// Largest magnitude.
 #[inline(always)]
 pub fn absmax<const N: usize>(values: &[f32; N]) -> f32 {
     fold(values, |a, b| if b.abs() > a.abs() { b } else { a }).abs()
 }
 
-/// The value of greatest magnitude with its sign; the first of equals, and +0 for a block of zeros.
+/// The value of largest magnitude, with its sign; of equal ones the first, and +0 for a block of zeros.
 #[inline(always)]
 pub fn signed_absmax<const N: usize>(values: &[f32; N]) -> f32 {
     let (min, max) = extremes(values);
@@ -101,16 +107,16 @@ pub fn signed_absmax<const N: usize>(values: &[f32; N]) -> f32 {
     }
 }
 
-/// `1 / d`, and 0 for `d == 0`: then every code is that of zero.
+/// `1 / d`, or 0 for `d == 0`, so that every code becomes that of zero.
 ///
-/// For `|d| <= 2^-128` the quotient is infinite and C's cast of the products is undefined; what x86 code
-/// makes of them is 0, so [`codes`] pins every code of such a block to 0.
+/// For `|d| <= 2^-128` the quotient is infinite, and converting the products to integers is undefined in C.
+/// x86 code converts them to 0, so [`codes`] sets every code of such a block to 0.
 #[inline(always)]
 pub fn reciprocal(d: f32) -> f32 {
     if d == 0.0 { 0.0 } else { 1.0 / d }
 }
 
-/// The codes of a block: `code(x)` truncated, at most `top`; all 0 where `id` is infinite.
+/// Codes of a block: `code(x)` truncated and limited to `0..=top`; all 0 if `id` is infinite.
 #[inline(always)]
 pub fn codes(values: &BlockValues, id: f32, top: u8, code: impl Fn(f32) -> f32) -> BlockCodes {
     let mut out = [0; LEN];
@@ -122,7 +128,11 @@ pub fn codes(values: &BlockValues, id: f32, top: u8, code: impl Fn(f32) -> f32) 
     out
 }
 
-/// The binary16 of `x`, or the place of `culprit` in the block where that would be infinite.
+/// Encodes `x` as binary16.
+///
+/// # Errors
+///
+/// [`Overflow`] with the index of `culprit` in `values` if the field would be infinite.
 #[inline(always)]
 pub fn field(x: f32, values: &[f32], culprit: f32) -> Result<[u8; 2], Overflow> {
     let h = f32_to_f16(x);
@@ -132,21 +142,26 @@ pub fn field(x: f32, values: &[f32], culprit: f32) -> Result<[u8; 2], Overflow> 
     Err(Overflow(values.iter().position(|&v| v == culprit).unwrap_or(0)))
 }
 
-/// The binary16 of `x`, or the place of the loudest value of the block where that would be infinite.
+/// Encodes `x` as binary16.
+///
+/// # Errors
+///
+/// [`Overflow`] with the index of the value of largest magnitude if the field would be infinite.
 #[inline(always)]
 pub fn scale_field<const N: usize>(x: f32, values: &[f32; N]) -> Result<[u8; 2], Overflow> {
     let h = f32_to_f16(x);
-    // The loudest value is looked for only to be named.
+    // The value of largest magnitude is only searched for the error.
     if f16_is_finite(h) { Ok(h.to_le_bytes()) } else { field(x, values, signed_absmax(values)) }
 }
 
-/// The binary16 at `at`, widened.
+/// Reads the binary16 at byte `at`.
 #[inline(always)]
 pub fn read_field<const B: usize>(bytes: &[u8; B], at: usize) -> f32 {
     f16_to_f32(u16::from_le_bytes([bytes[at], bytes[at + 1]]))
 }
 
-/// ggml's nibbles: byte `j` holds code `j` low and code `j + 16` high; bits above the fourth are left out.
+/// Packs codes as ggml does: byte `j` holds code `j` in the low nibble and code `j + 16` in the high one.
+/// Higher bits are dropped.
 #[inline(always)]
 pub fn pack_halves(codes: &BlockCodes) -> [u8; LEN / 2] {
     let (low, high) = codes.split_at(LEN / 2);
@@ -157,7 +172,7 @@ pub fn pack_halves(codes: &BlockCodes) -> [u8; LEN / 2] {
     out
 }
 
-/// The inverse of [`pack_halves`], for codes of four bits; ignores bytes past the sixteenth.
+/// Inverse of [`pack_halves`] for codes of 4 bits; ignores bytes after the sixteenth.
 #[inline(always)]
 pub fn unpack_halves(packed: &[u8]) -> BlockCodes {
     let mut out = [0; LEN];
@@ -169,7 +184,7 @@ pub fn unpack_halves(packed: &[u8]) -> BlockCodes {
     out
 }
 
-/// The fifth bits of the codes, bit `j` for code `j`.
+/// Fifth bits of the codes: bit `j` belongs to code `j`.
 #[inline(always)]
 pub fn fifth_bits(codes: &BlockCodes) -> [u8; 4] {
     let mut bits = 0_u32;
@@ -179,7 +194,7 @@ pub fn fifth_bits(codes: &BlockCodes) -> [u8; 4] {
     bits.to_le_bytes()
 }
 
-/// Puts the fifth bits back.
+/// Adds the fifth bits to codes of 4 bits; inverse of [`fifth_bits`].
 #[inline(always)]
 pub fn with_fifth_bits(mut codes: BlockCodes, bits: [u8; 4]) -> BlockCodes {
     let bits = u32::from_le_bytes(bits);

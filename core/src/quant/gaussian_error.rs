@@ -1,29 +1,35 @@
-//! What each encoding does to Gaussian noise: the error that a full rotation tends to, whatever the values were.
+//! Relative error of each encoding on Gaussian data: the limit that a full rotation approaches, whatever the
+//! values were.
 //!
-//! A row that is mixed well is Gaussian, of some deviation; scales of blocks follow the deviation, so the error relative to the
-//! row's norm is a property of the encoding. (It is no bound: a short block with one outlier, turned, has values of like magnitude,
-//! which blocks hold better than noise.) It is measured (no formula gives that of a searched scale): 2^22 normal values
-//! in rows of 4096, their deviations spread evenly from 1 to 2, for scales that are powers of two make more or less of one. (The
-//! scales of NVFP4 lose precision where weights are small, and its errors lie above its floor then.)
-//! [`scale_floor`] is another limit: what a scale's field cannot hold.
-//! `cargo test -p quantoscope-tests --test conformance by_hand_print_the_table -- --ignored --nocapture` prints the table; 2026-11-21.
+//! A well-mixed row is Gaussian. The scales of its blocks follow the deviation, so the error relative to the
+//! norm of the row is a property of the encoding. It is not a bound: a rotated short block with a single
+//! outlier has values of similar magnitude, which blocks represent better than noise.
+//!
+//! The table is measured, because there is no formula for searched scales: 2^22 normal values in rows of
+//! 4096, with deviations spread evenly from 1 to 2, since power-of-two scales depend on the deviation. NVFP4
+//! scales lose precision for small weights, so its errors are larger there. The test
+//! `by_hand_print_the_table` of the conformance suite prints the table; measured on 2026-11-21.
+//!
+//! [`scale_floor`] is another limit: the precision of a block's scale field.
 
 use super::Encoding;
 use crate::dtype::DType;
 use crate::float::Spacing;
 
-/// How a uniform grid is laid over a block of values, where an encoding has one.
+/// Interval that a uniform grid covers in a block of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GaussianInterval {
     /// Values that share a scale.
     pub block: u32,
-    /// Whether the grid spans `-m..m` for the greatest magnitude `m`; otherwise from the least value to the greatest.
+    /// True if the grid spans `-m..m` for the largest magnitude `m`; otherwise from the smallest to the
+    /// largest value.
     pub symmetric: bool,
 }
 
-/// The grid of `encoding`, where its steps are equal and its scale follows from the ends of the block alone.
+/// Interval of the grid of `encoding`, if its steps are equal and its scale follows from the extremes of the
+/// block alone.
 ///
-/// The others search for a scale, clip, or have steps that are not equal.
+/// `None` for encodings that search for a scale, clip, or have unequal steps.
 pub const fn span(encoding: Encoding) -> Option<GaussianInterval> {
     let symmetric = match encoding {
         Encoding::Type(DType::Q4_0 | DType::Q5_0 | DType::Q8_0) | Encoding::LatticeSym => true,
@@ -33,17 +39,19 @@ pub const fn span(encoding: Encoding) -> Option<GaussianInterval> {
     Some(GaussianInterval { block: 32, symmetric })
 }
 
-/// Squared error of Gaussian noise in `encoding`, relative to its square.
+/// Squared error of Gaussian data in `encoding`, divided by the squared norm of the data.
 ///
-/// Absent for types that are not written, need importance weights, or store what they are given.
+/// `None` for types without an encoder, types that require importance weights, and F32, which is exact.
 pub fn gaussian_floor(encoding: Encoding) -> Option<f64> {
     TABLE.iter().find(|(e, _)| *e == encoding).map(|(_, floor)| *floor)
 }
 
+/// Row of the table for a dtype with a single encoding.
 const fn t(dtype: DType, floor: f64) -> (Encoding, f64) {
     (Encoding::Type(dtype), floor)
 }
 
+/// Measured relative squared errors.
 #[rustfmt::skip]
 const TABLE: &[(Encoding, f64)] = &[
     t(DType::Q4_0, 7.38089e-3),
@@ -73,16 +81,17 @@ const TABLE: &[(Encoding, f64)] = &[
     t(DType::BF16, 2.75362e-6),
 ];
 
-/// The root mean square error that rounding the scales of a type's blocks (of a float type: its subnormal numbers) can alone
-/// explain, in units of the values: rows that small may come out as zeros. 0 where there is no such limit.
+/// Largest RMS error, in units of the values, that rounding the scales of a type's blocks can explain; for
+/// plain floats, rounding of subnormal numbers.
 ///
-/// Half of the least step of the scale's field, 2^-25 for binary16, times the largest value that a code can have in units of
-/// the scale.
+/// Rows this small may be decoded as zeros. It is half the smallest step of the scale field (2^-25 for
+/// binary16), multiplied by the largest level in units of the scale. 0 if there is no such limit.
 pub fn scale_floor(d: DType) -> f64 {
     const HALF: f64 = 1.0 / (1 << 25) as f64;
-    let times = match d {
+    let largest_level = match d {
         DType::TQ1_0 | DType::TQ2_0 => 1.0,
-        // Its scale is the mean magnitude of 128 values, of which the root mean square is at most this many times as large.
+        // The scale is the mean magnitude of 128 values, whose RMS is at most 12 times as large (sqrt(128) =
+        // 11.3).
         DType::Q1_0 => 12.0,
         DType::Q2_0 => 2.0,
         DType::Q4_0 => 8.0,
@@ -97,9 +106,9 @@ pub fn scale_floor(d: DType) -> f64 {
         DType::Q4_K => 1008.0,
         DType::Q5_K => 2016.0,
         DType::Q6_K | DType::IQ4_XS => 4096.0,
-        // The scale is a UE4M3 with steps of 2^-9, and its largest code is 6.
+        // The scale is an unsigned E4M3 with steps of 2^-9, and the largest code is 6.
         DType::NVFP4 => 6.0 * (1 << 15) as f64,
         _ => return Spacing::of(d).map_or(0.0, |s| s.half(0.0)),
     };
-    times * HALF
+    largest_level * HALF
 }

@@ -1,36 +1,38 @@
-//! The grids of the IQ1, IQ2 and IQ3 types as their quantizers see them: every combination of levels has a place, either
-//! on the grid or beside the entries nearest to it.
+//! The grids of the IQ1, IQ2 and IQ3 types with neighbour lists: every combination of levels is either a grid
+//! entry or has a list of the nearest entries.
 //!
-//! Knows no block and no values. The entries beside are those of the one, two or three least distances (the number is
-//! the type's), counted in levels and without weights, ordered by distance and then by index, as ggml's
-//! `iq2xs_init_impl` and `iq3xs_init_impl` order them: where two are equally good the first is taken.
+//! Neighbours are the entries at the one, two or three smallest distances (the number depends on the type).
+//! Distances count squared level differences without weights. Lists are ordered by distance, then by index,
+//! as in ggml's `iq2xs_init_impl` and `iq3xs_init_impl`: of equally good neighbours the first is taken.
 //!
-//! The places follow from the entries. They are worked out when the grid is first used, by every thread that
-//! comes before the first is done: all store the same numbers, so nobody has to wait for anybody.
+//! The lists are computed when a grid is first used, by every thread that arrives before the first one
+//! finishes. All threads store the same numbers, so no thread has to wait. Knows no blocks and no values.
 
 use super::grids;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 
-/// A combination of levels, by halves: the number of the first half's combination in the low byte, of the second's in
-/// the high one. Combinations are counted with the first value as the lowest digit.
+/// A combination of levels: the index of the first half's combination in the low byte, of the second half's
+/// in the high byte.
+///
+/// Combinations of a half are numbered with the first value as the lowest digit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GridPoint(u16);
 
 impl GridPoint {
-    /// The point of two halves.
+    /// Creates a point from the combinations of its halves.
     #[inline(always)]
     pub fn new(first: usize, second: usize) -> GridPoint {
         GridPoint((first | second << 8) as u16)
     }
 
-    /// The point whose first half has the number `both % 256` and the second `both / 256`.
+    /// Creates a point from both combinations: `first + 256 * second`.
     #[inline(always)]
     pub fn of_bytes(both: u16) -> GridPoint {
         GridPoint(both)
     }
 
-    /// The combinations of both halves, each less than [`HALVES`].
+    /// Combinations of both halves, each below [`HALVES`].
     #[inline(always)]
     pub fn halves(self) -> [usize; 2] {
         [usize::from(self.0) & (HALVES - 1), usize::from(self.0 >> 8) & (HALVES - 1)]
@@ -38,7 +40,7 @@ impl GridPoint {
 }
 
 impl GridPoint {
-    /// The values of a point, by what the combinations of a half are worth.
+    /// Values of the point; `rows` has the values of every combination of a half.
     #[inline(always)]
     pub fn values<const N: usize, const H: usize>(self, rows: &[[f32; H]]) -> [f32; N] {
         let [first, second] = self.halves().map(|half| &rows[half]);
@@ -46,34 +48,40 @@ impl GridPoint {
     }
 }
 
-/// More than there are combinations of a half, and a power of two.
+/// Upper bound of the combinations of a half, a power of two.
 pub const HALVES: usize = 128;
 
-/// Where a point is.
+/// Result of looking up a point.
 pub enum PointLookup<'a> {
-    /// It is this entry.
-    On(u16),
-    /// These entries are near.
-    Near(&'a [AtomicU16]),
+    /// The point is the grid entry with this index.
+    Entry(u16),
+    /// The point is not on the grid; these entries are its neighbours, as encoded points.
+    Neighbours(&'a [AtomicU16]),
 }
 
-/// A grid for groups of `N` values, `H` in a half.
+/// Grid for groups of `N` values, with `H = N / 2` values in a half.
 pub struct SignGrid<const N: usize, const H: usize> {
+    /// Entries of the grid, as in [`grids`].
     entries: &'static [u16],
-    /// How many different distances the entries near a point may have.
+    /// Number of different distances in a neighbour list.
     shells: usize,
-    /// The combinations of a half: for each of its values twice the level, and one.
+    /// Values of every combination of a half: twice the level plus 1.
     halves: &'static [[f32; H]],
+    /// True once the lists are computed.
     ready: AtomicBool,
+    /// For every point: its entry or its neighbour list; see [`ON`].
     places: &'static [AtomicU32],
+    /// All neighbour lists.
     near: &'static [AtomicU16],
 }
 
-/// Marks the place of an entry; without it, a place is where its list starts in `near`, and how long it is.
+/// Flag of a point that is an entry. Without it, the value is the start of the list in `near` and its length.
 const ON: u32 = 1 << 31;
+/// Bits of the length of a list.
 const LENGTH_BITS: u32 = 9;
 
-/// `N` values of `LEVELS` levels each, the first value the lowest digit: `2 * level + 1`.
+/// All combinations of `H` values with `LEVELS` levels each, as `2 * level + 1`; the first value is the
+/// lowest digit.
 const fn combinations<const LEVELS: usize, const H: usize, const ALL: usize>() -> [[f32; H]; ALL] {
     let mut all = [[0.0; H]; ALL];
     let mut code = 0;
@@ -89,7 +97,9 @@ const fn combinations<const LEVELS: usize, const H: usize, const ALL: usize>() -
     all
 }
 
+/// Combinations of four values with three levels.
 static TERNARY: [[f32; 4]; 81] = combinations::<3, 4, 81>();
+/// Combinations of two values with eight levels.
 static OCTAL: [[f32; 2]; 64] = combinations::<8, 2, 64>();
 
 macro_rules! grids {
@@ -114,62 +124,62 @@ macro_rules! grids {
 }
 
 grids! {
-    /// The grid of IQ2_XXS.
+    /// Grid of IQ2_XXS.
     IQ2_XXS: 8, 4, TERNARY, 2, 113_157;
-    /// The grid of IQ2_XS.
+    /// Grid of IQ2_XS.
     IQ2_XS: 8, 4, TERNARY, 2, 181_721;
-    /// The grid of IQ2_S.
+    /// Grid of IQ2_S.
     IQ2_S: 8, 4, TERNARY, 1, 44_716;
-    /// The grid of IQ1_S and IQ1_M.
+    /// Grid of IQ1_S and IQ1_M.
     IQ1_S: 8, 4, TERNARY, 3, 327_721;
-    /// The grid of IQ3_XXS.
+    /// Grid of IQ3_XXS.
     IQ3_XXS: 4, 2, OCTAL, 2, 18_985;
-    /// The grid of IQ3_S.
+    /// Grid of IQ3_S.
     IQ3_S: 4, 2, OCTAL, 3, 24_733;
 }
 
 impl<const N: usize, const H: usize> SignGrid<N, H> {
-    /// Makes sure that the places are worked out.
+    /// Computes the neighbour lists if they are not ready.
     pub fn ready(&self) {
         if !self.ready.load(Acquire) {
-            self.work_out();
+            self.compute_places();
             self.ready.store(true, Release);
         }
     }
 
-    /// Where a point is; the grid must be [`ready`](SignGrid::ready).
+    /// Looks up a point. The grid must be [`ready`](SignGrid::ready).
     #[inline(always)]
-    pub fn place(&self, point: GridPoint) -> PointLookup<'_> {
+    pub fn lookup(&self, point: GridPoint) -> PointLookup<'_> {
         let [first, second] = point.halves();
         let at = self.places[second * self.halves.len() + first].load(Relaxed);
         if at & ON != 0 {
-            return PointLookup::On(at as u16);
+            return PointLookup::Entry(at as u16);
         }
         let start = (at >> LENGTH_BITS) as usize;
-        PointLookup::Near(&self.near[start..start + (at & ((1 << LENGTH_BITS) - 1)) as usize])
+        PointLookup::Neighbours(&self.near[start..start + (at & ((1 << LENGTH_BITS) - 1)) as usize])
     }
 
-    /// The number of an entry.
+    /// Index of an entry.
     #[inline(always)]
     pub fn index(&self, entry: GridPoint) -> u16 {
-        match self.place(entry) {
-            PointLookup::On(index) => index,
-            PointLookup::Near(_) => 0,
+        match self.lookup(entry) {
+            PointLookup::Entry(index) => index,
+            PointLookup::Neighbours(_) => 0,
         }
     }
 
-    /// Twice the levels of a point, and one.
+    /// Values of a point: twice the level plus 1.
     #[inline(always)]
-    pub fn odd(&self, point: GridPoint) -> [f32; N] {
+    pub fn odd_levels(&self, point: GridPoint) -> [f32; N] {
         point.values(self.halves)
     }
 
-    /// The same of all combinations of a half.
-    pub fn odd_rows(&self) -> &'static [[f32; H]] {
+    /// Values of all combinations of a half.
+    pub fn half_values(&self) -> &'static [[f32; H]] {
         self.halves
     }
 
-    /// The point of levels.
+    /// The point with these levels.
     #[inline(always)]
     pub fn point(&self, levels: &[i32; N]) -> GridPoint {
         let base = if H == 4 { 3 } else { 8 };
@@ -177,7 +187,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
         GridPoint::new(half(&levels[..H]), half(&levels[H..]))
     }
 
-    /// The point of entry number `index`.
+    /// The point of the entry with this index.
     pub fn entry(&self, index: usize) -> GridPoint {
         let bits = if N == 8 { 2 } else { 3 };
         self.point(&core::array::from_fn(|i| {
@@ -185,20 +195,21 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
         }))
     }
 
-    fn work_out(&self) {
+    /// Computes all places and neighbour lists.
+    fn compute_places(&self) {
         let mut entries = [GridPoint::default(); 2048];
         let entries = &mut entries[..self.entries.len()];
         entries.iter_mut().enumerate().for_each(|(index, point)| *point = self.entry(index));
         let all = self.halves.len();
         let mut start = 0;
         for (place, number) in self.places.iter().zip(0..) {
-            start += self.work_out_place(entries, place, GridPoint::new(number % all, number / all), start);
+            start += self.compute_place(entries, place, GridPoint::new(number % all, number / all), start);
         }
         debug_assert_eq!(start, self.near.len());
     }
 
-    /// Works out one place, whose list begins at `start`, and gives the length of the list.
-    fn work_out_place(
+    /// Computes the place of a point, whose list would start at `start`; returns the length of the list.
+    fn compute_place(
         &self,
         entries: &[GridPoint],
         place: &AtomicU32,
@@ -230,7 +241,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
         length
     }
 
-    /// The sums of squared differences in level between a combination of a half and all of them.
+    /// Squared level differences between a combination of a half and all combinations.
     fn distances(&self, half: usize) -> [u8; HALVES] {
         let mut all = [0; HALVES];
         for (distance, other) in all.iter_mut().zip(self.halves) {
@@ -242,7 +253,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
 }
 
 impl GridPoint {
-    /// The point that a list holds.
+    /// Reads a point from a neighbour list.
     #[inline(always)]
     pub fn load(slot: &AtomicU16) -> GridPoint {
         GridPoint(slot.load(Relaxed))

@@ -1,7 +1,7 @@
-//! What the quantizers of the IQ2 and IQ3 types share around their search: weights, signs, the sub-blocks of a
-//! super-block, and their scales as integers.
+//! Shared code of the IQ2 and IQ3 encoders around the search: weights, signs, sub-blocks of a super-block,
+//! and integer scales.
 //!
-//! Knows no layout of any one type. ggml's `quantize_row_iq{2,3}*_impl` up to where they pack.
+//! Follows `quantize_row_iq{2,3}*_impl` of ggml up to the packing. Knows no layout of a single type.
 
 use super::EncodeError;
 use super::block::Overflow;
@@ -9,45 +9,60 @@ use super::grid::{GridPoint, SignGrid};
 use super::grid_fit::{self, RefitRule, ScaleCandidates};
 use super::nearest_grid_point::NeighbourLines;
 use super::super_block::{LEN, SuperBlockValues};
-use super::super_block_encode::loudest;
+use super::super_block_encode::overflow_at_absmax;
 use super::{check_finite, positive_scale};
 use crate::float::nearest_even;
 
-/// What is found for a sub-block: its scale, the entries of its `G` groups, and the signs of each eight values.
+/// Search result of a sub-block with `G` groups and `8 S` values.
 #[derive(Clone, Copy)]
 pub struct GridSubBlock<const G: usize, const S: usize> {
+    /// Scale of the sub-block, not negative.
     pub scale: f32,
+    /// Grid entry of each group.
     pub points: [GridPoint; G],
+    /// Signs of eight values each, one bit per value; set for negative values.
     pub signs: [u8; S],
 }
 
-/// How a type searches the sub-blocks of a super-block.
+/// Parameters of a type's search for groups of `N` values, with `H` values in half a group.
 pub struct GridSearch<const N: usize, const H: usize> {
+    /// Grid of the type.
     pub grid: &'static SignGrid<N, H>,
+    /// Scales to try.
     pub scales: ScaleCandidates,
-    pub again: RefitRule,
-    /// A sub-block whose greatest magnitude is below this is taken for zeros.
-    pub least: f32,
-    /// Whether each eight values must have an even number of minuses: the sign that counts least is turned where not.
-    pub even: bool,
-    /// The number of levels, where the scales tried lie around that of a first fit without a grid.
-    pub first: Option<i32>,
+    /// Groups that are placed again after the best scale is known.
+    pub refit: RefitRule,
+    /// Sub-blocks whose largest magnitude is below this are stored as zeros.
+    pub zero_threshold: f32,
+    /// True if eight values must have an even number of negative signs; if not, the sign of the value with
+    /// the smallest weighted square is flipped.
+    pub even_signs: bool,
+    /// If set, candidate scales lie around that of a fit to this number of levels without a grid.
+    pub start_levels: Option<i32>,
 }
 
-/// The mean square, `factor` times, summed in index order; refused where it is too large to be a number.
+/// `factor` times the mean square of a super-block, summed in index order.
+///
+/// # Errors
+///
+/// [`Overflow`] if it is not finite.
 pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overflow> {
     let sum = values.iter().fold(0.0, |sum, x| sum + x * x);
     let mean = factor * sum / LEN as f32;
-    if mean.is_finite() { Ok(mean) } else { Err(loudest(values)) }
+    if mean.is_finite() { Ok(mean) } else { Err(overflow_at_absmax(values)) }
 }
 
-/// The weights of values by the importance of their columns, `importance * sqrt(sigma2 + x^2)`.
+/// Weights of the values: `importance * sqrt(sigma2 + x^2)`, with the importance of their columns.
 pub fn weigh(values: &SuperBlockValues, importance: &SuperBlockValues, sigma2: f32) -> SuperBlockValues {
     core::array::from_fn(|i| importance[i] * libm::sqrtf(sigma2 + values[i] * values[i]))
 }
 
-/// Encodes super-block after super-block, each with the importance of its columns, after refusing NaN and infinity in
-/// all of `src`.
+/// Encodes super-blocks, each with the importance weights of its columns.
+///
+/// # Errors
+///
+/// [`EncodeError::NonFinite`] for NaN or infinity in `src`, [`EncodeError::F16Overflow`] for a super-block
+/// with an [`Overflow`].
 pub fn encode_columns<const B: usize>(
     src: &[f32],
     importance: Option<&[f32]>,
@@ -69,43 +84,53 @@ pub fn encode_columns<const B: usize>(
     Ok(())
 }
 
-/// Magnitudes and signs of eight values, with the sign of the one that counts least turned where `even` asks for it.
-fn magnitudes(x: &[f32; 8], weights: &[f32; 8], even: bool) -> ([f32; 8], u8) {
+/// Magnitudes and sign bits of eight values. With `even_signs` the sign of the value with the smallest
+/// weighted square is flipped if necessary; its magnitude becomes negative.
+fn magnitudes(x: &[f32; 8], weights: &[f32; 8], even_signs: bool) -> ([f32; 8], u8) {
     let signs = x.iter().rev().fold(0, |signs, &x| signs << 1 | u8::from(x < 0.0));
-    // Zeros keep their own, as in the reference.
+    // Zeros keep their sign, as in the reference.
     let mut all = x.map(|x| if x < 0.0 { -x } else { x });
-    if !even || signs.count_ones() % 2 == 0 {
+    if !even_signs || signs.count_ones() % 2 == 0 {
         return (all, signs);
     }
-    let counts: [f32; 8] = core::array::from_fn(|i| weights[i] * x[i] * x[i]);
-    let least = (1..8).fold(0, |least, i| if counts[i] < counts[least] { i } else { least });
-    all[least] = -all[least];
-    (all, signs ^ 1 << least)
+    let weighted_squares: [f32; 8] = core::array::from_fn(|i| weights[i] * x[i] * x[i]);
+    let smallest = (1..8)
+        .fold(0, |smallest, i| if weighted_squares[i] < weighted_squares[smallest] { i } else { smallest });
+    all[smallest] = -all[smallest];
+    (all, signs ^ 1 << smallest)
 }
 
 impl<const N: usize, const H: usize> GridSearch<N, H> {
-    /// Searches all sub-blocks of a super-block, with a lane for each of no more than `L` scales.
-    pub fn all<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
+    /// Searches all sub-blocks of a super-block; `L` is the number of lanes, at least that of the candidate
+    /// scales.
+    ///
+    /// # Errors
+    ///
+    /// [`Overflow`] if the sums of a sub-block are too large for binary32.
+    pub fn search<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
         &self,
         values: &SuperBlockValues,
         weights: &SuperBlockValues,
     ) -> Result<[GridSubBlock<G, S>; SUBS], Overflow> {
         self.grid.ready();
-        let mut lines = NeighbourLines::new(self.grid);
+        let mut neighbours = NeighbourLines::new(self.grid);
         let zeros = GridSubBlock { scale: 0.0, points: [GridPoint::default(); G], signs: [0; S] };
         let mut subs = [zeros; SUBS];
         let parts = values.as_chunks::<8>().0.as_chunks::<S>().0.iter();
         let parts = parts.zip(weights.as_chunks::<8>().0.as_chunks::<S>().0);
         for (sub, (x, w)) in subs.iter_mut().zip(parts) {
-            // Where there is no fit ggml stops the program: the sums are too large to be numbers.
-            *sub = self.one::<G, S, L>(&mut lines, x, w).ok_or_else(|| loudest(values))?;
+            // Without a fit (sums too large for binary32) ggml aborts the program.
+            *sub = self
+                .search_sub_block::<G, S, L>(&mut neighbours, x, w)
+                .ok_or_else(|| overflow_at_absmax(values))?;
         }
         Ok(subs)
     }
 
-    fn one<const G: usize, const S: usize, const L: usize>(
+    /// Searches a sub-block; `None` if its sums are too large for binary32.
+    fn search_sub_block<const G: usize, const S: usize, const L: usize>(
         &self,
-        lines: &mut NeighbourLines<N, H>,
+        neighbours: &mut NeighbourLines<N, H>,
         values: &[[f32; 8]; S],
         weights: &[[f32; 8]; S],
     ) -> Option<GridSubBlock<G, S>> {
@@ -115,35 +140,38 @@ impl<const N: usize, const H: usize> GridSearch<N, H> {
         let mut signs = [0; S];
         let eights = group.x.as_flattened_mut().as_chunks_mut::<8>().0.iter_mut().zip(&mut signs);
         for ((out, signs), (x, w)) in eights.zip(values.iter().zip(weights)) {
-            (*out, *signs) = magnitudes(x, w, self.even);
+            (*out, *signs) = magnitudes(x, w, self.even_signs);
         }
         group.weights.as_flattened_mut().copy_from_slice(weights.as_flattened());
         group.roots = group.weights.map(|w| w.map(libm::sqrtf));
         let max = group.x.as_flattened().iter().fold(f32::MIN, |max, &x| if max > x { max } else { x });
-        if max < self.least {
+        if max < self.zero_threshold {
             return Some(sub);
         }
-        let (max, first) = match self.first {
+        let (max, first) = match self.start_levels {
             None => (max, max / self.scales.top),
             Some(levels) => {
-                let first = positive_scale::fit(group.x.as_flattened(), group.weights.as_flattened(), levels);
+                let (x, w) = (group.x.as_flattened(), group.weights.as_flattened());
+                let first = positive_scale::fit(x, w, levels, &mut [0; 32]);
                 (first * (levels - 1) as f32, first)
             }
         };
         if max <= 0.0 {
             return Some(sub);
         }
-        let fit = group.fit::<H, L>(self.grid, lines, &self.scales, max, first, self.again)?;
+        let fit = group.fit::<H, L>(self.grid, neighbours, &self.scales, max, first, self.refit)?;
         sub.scale = fit.scale;
         sub.points = fit.points;
-        sub.signs = if fit.turned { signs.map(|s| !s) } else { signs };
+        sub.signs = if fit.negated { signs.map(|s| !s) } else { signs };
         Some(sub)
     }
 }
 
-/// The scale of the super-block that gives the greatest of `scales` 31 half steps, and each scale in steps, the first
-/// of which is a half; `None` where all are 0.
-pub fn share<const SUBS: usize>(scales: [f32; SUBS], top: i32) -> Option<(f32, [u8; SUBS])> {
+/// Converts the scales of sub-blocks to integers under one super-block scale.
+///
+/// An integer `s` stands for `2 s + 1` steps; the largest scale has `2 top + 1`. Returns the step and the
+/// integers, or `None` if all scales are 0.
+pub fn quantize_scales<const SUBS: usize>(scales: [f32; SUBS], top: i32) -> Option<(f32, [u8; SUBS])> {
     let max = scales.iter().fold(0.0, |max, &s| if max > s { max } else { s });
     if max == 0.0 {
         return None;

@@ -1,50 +1,64 @@
-//! ggml's IQ1_M: 32 bytes, each the low bits of an entry of the grid of [`IQ1_S`] for 8 values, 16 bytes with a nibble
-//! for each (its three upper bits, and whether the shift is negative), and four pairs of bytes, each with four scales of
-//! three bits for 16 values and four bits of an `f16 d`, the lowest first;
-//! `w = d * (2 * scale + 1) * (level + shift)`, with the levels -1, 0, 1 and a shift of an eighth.
-//! Knows nothing but its 56 bytes.
+//! IQ1_M (ggml): groups of 8 weights on a ternary grid, 16 sub-blocks of 16 weights; 56 bytes, 1.75 bits per
+//! weight.
 //!
-//! `quantize_iq1_m`, which we let need an importance row as IQ1_S does: each sub-block of 16 values is split into three
-//! levels with either shift for either group of eight, the groups are put on the grid, scales are shared out so that
-//! the greatest is 15/2 steps, and the `d` that is stored is 1.1125 times the least squares fit of all.
-//! All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..32 | low 8 bits of the grid index of each group |
+//! | 32..48 | a nibble for each group: 3 upper bits of the index, then the sign of the shift |
+//! | 48..56 | four u16: four 3-bit sub-block scales and 4 bits of `d` (binary16, lowest bits first) |
+//!
+//! Dequantizes to `d * (2 * scale + 1) * (level + shift)`, with the levels -1, 0 and 1 of the grid [`IQ1_S`]
+//! and a shift of 1/8 or -1/8. Source: `block_iq1_m`.
+//!
+//! Encoder: `quantize_iq1_m`; importance weights are required, as for IQ1_S. Each sub-block is split into
+//! three levels with a shift for each group of eight, and the groups are placed on the grid. The largest
+//! scale becomes 15 half steps. The stored `d` is 1.1125 times the least-squares fit of the whole
+//! super-block. A super-block of zeros is 56 zero bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, scale_field};
 use super::grid;
 use super::grid::GridPoint;
-use super::grid_block::{encode_columns, mean_square, share, weigh};
+use super::grid_block::{encode_columns, mean_square, quantize_scales, weigh};
 use super::grids::IQ1_S;
 use super::iq1_search::{
-    LEVELS, STEP, TernarySplit, TernarySums, add_sums, at, best_split, chunk, levels, order, place,
-    values as entry_values,
+    LEVELS, STEP, TernarySplit, TernarySums, add_sums, best_split, border_slot, chunk, levels, order,
+    place_group, values as entry_values,
 };
 use super::nearest_grid_point::NeighbourLines;
 use super::sign_grid::put_iq1;
 use super::super_block::SuperBlockValues;
-use super::super_block_encode::loudest;
+use super::super_block_encode::overflow_at_absmax;
 use crate::float::f16_to_f32;
 
+/// Bytes of a super-block.
 const BYTES: usize = 56;
-/// A sub-block whose greatest magnitude is below this is taken for zeros.
+/// Sub-blocks whose largest magnitude is below this are stored as zeros.
 const LEAST: f32 = 1e-7;
 
-/// What is found for a sub-block.
+/// Search result of a sub-block.
 #[derive(Clone, Copy, Default)]
 struct Iq1mSubBlock {
+    /// Scale, not negative.
     scale: f32,
+    /// Grid entry of each group.
     entries: [GridPoint; 2],
+    /// True for a negative shift of the group.
     minus: [bool; 2],
+    /// True if the sub-block is stored as zeros.
     zeros: bool,
 }
 
 impl Iq1mSubBlock {
-    /// The values of its groups before the scale.
+    /// Values of group `k` before the scale.
     fn values(&self, k: usize) -> [f32; 8] {
         entry_values(self.entries[k], self.minus[k])
     }
 }
 
+/// Encodes super-blocks with the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
@@ -59,21 +73,21 @@ fn encode_block(
     grid::IQ1_S.ready();
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 2.0)?);
     let parts = || values.as_chunks::<16>().0.iter().zip(weights.as_chunks::<16>().0);
-    let mut lines = NeighbourLines::new(&grid::IQ1_S);
+    let mut neighbours = NeighbourLines::new(&grid::IQ1_S);
     let mut subs = [Iq1mSubBlock::default(); 16];
     for (sub, (x, w)) in subs.iter_mut().zip(parts()) {
-        *sub = search(&mut lines, x, w).ok_or_else(|| loudest(values))?;
+        *sub = search(&mut neighbours, x, w).ok_or_else(|| overflow_at_absmax(values))?;
     }
-    let shared = share(subs.map(|s| s.scale), 7);
+    let scales = quantize_scales(subs.map(|s| s.scale), 7);
     for (j, sub) in subs.iter().enumerate() {
         for k in 0..2 {
             let index = if sub.zeros { 0 } else { grid::IQ1_S.index(sub.entries[k]) };
             out[2 * j + k] = index as u8;
-            let minus = shared.is_some() && sub.minus[k];
+            let minus = scales.is_some() && sub.minus[k];
             out[32 + j] |= ((index >> 8) as u8 | u8::from(minus) << 3) << (4 * k);
         }
     }
-    let Some((d, steps)) = shared else { return Ok(()) };
+    let Some((d, steps)) = scales else { return Ok(()) };
     let (mut cross, mut square) = (0.0, 0.0);
     for ((sub, step), (x, w)) in subs.iter().zip(steps).zip(parts()) {
         for (k, group) in x.as_chunks::<8>().0.iter().zip(w.as_chunks::<8>().0).enumerate() {
@@ -90,8 +104,8 @@ fn encode_block(
     Ok(())
 }
 
-/// Searches a sub-block. None where its sums are too large to be numbers.
-fn search(lines: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Iq1mSubBlock> {
+/// Searches a sub-block; `None` if its sums are too large for binary32.
+fn search(neighbours: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Iq1mSubBlock> {
     let first = Iq1mSubBlock { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Iq1mSubBlock::default() };
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
@@ -99,14 +113,14 @@ fn search(lines: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) 
     }
     let order = order(x);
     let Some(split) = split(x, weights, &order) else { return Some(first) };
-    let turned = split.scale < 0.0;
-    let minus = [split.shifts / 2, split.shifts % 2].map(|minus| (minus == 1) != turned);
+    let negated = split.scale < 0.0;
+    let minus = [split.shifts / 2, split.shifts % 2].map(|minus| (minus == 1) != negated);
     let mut sub = Iq1mSubBlock { scale: split.scale.abs(), minus, ..Iq1mSubBlock::default() };
     let levels = levels(&order, &split);
     let (mut cross, mut square, mut all_on) = (0.0, 0.0, true);
     let groups = x.as_chunks::<8>().0.iter().zip(weights.as_chunks::<8>().0);
     for (k, (levels, group)) in levels.as_chunks::<8>().0.iter().zip(groups).enumerate() {
-        let (entry, on) = place(&grid::IQ1_S, lines, levels, group, sub.scale, minus[k])?;
+        let (entry, on) = place_group(&grid::IQ1_S, neighbours, levels, group, sub.scale, minus[k])?;
         all_on &= on;
         sub.entries[k] = entry;
         add_sums((&mut cross, &mut square), group, &sub.values(k));
@@ -117,10 +131,11 @@ fn search(lines: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) 
     (sub.scale <= f32::MAX).then_some(sub)
 }
 
-/// The best split into three levels; the bits of its shifts are the numbers of [`LEVELS`], the first group's above.
+/// The best split into three levels. Its shifts are indices of [`LEVELS`]: the first group's in the upper
+/// bit.
 fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<TernarySplit> {
     const L: usize = 20;
-    // For each group the sums over its own values before a border in the order of all, at the border's place.
+    // For each group the sums over its values before a border, in the order of the whole sub-block.
     let (mut sum_x, mut sum_w) = ([[0.0; L]; 2], [[0.0; L]; 2]);
     let (mut all_x, mut all_w) = ([0.0; 2], [0.0; 2]);
     for (j, &i) in order.iter().enumerate() {
@@ -131,7 +146,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Tern
             sum_w[half][j] = all_w[half];
         }
     }
-    // One number for all lanes, worked out once for each lower border.
+    // One number for all lanes, computed once for each lower border.
     let total_x = all_x.map(|sum| LEVELS.map(|q| [sum * q[2]; STEP]));
     let below_x = sum_x.map(|sums| sums.map(|sum| [sum; STEP]));
     let below_w: [[[[f32; STEP]; L]; 2]; 2] = core::array::from_fn(|half| {
@@ -146,7 +161,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Tern
         all_w[0] + all_w[1],
         #[inline(always)]
         |low, start| {
-            let low = at::<16>(low);
+            let low = border_slot::<16>(low);
             let (mut cross, mut square) = ([[[0.0; STEP]; 2]; 2], [[[0.0; STEP]; 2]; 2]);
             for half in 0..2 {
                 let (x, before) = (chunk(&sum_x[half], start), &below_x[half][low]);
@@ -171,6 +186,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Tern
     )
 }
 
+/// Decodes super-blocks (`dequantize_row_iq1_m`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let word = |k: usize| u16::from_le_bytes([bytes[48 + 2 * k], bytes[49 + 2 * k]]);

@@ -1,19 +1,19 @@
-//! What the quantizers of IQ1_S and IQ1_M share: a sub-block's values in order, its split into three levels, and the
-//! groups of eight that are not on the grid.
+//! Shared code of the IQ1_S and IQ1_M encoders: sorted values, the split of a sub-block into three levels,
+//! and groups of eight on the grid.
 //!
-//! Knows no layout. With three levels the best split by weighted squares is found among all: in rising order the values
-//! of a level are neighbours, so that two borders say everything, and prefix sums give each split's fit. Values that
-//! are equal stay in the order of their places (the reference leaves that to the C library's `qsort`, which does the
-//! same in glibc).
+//! With three levels the best split by weighted squares is found among all splits: in ascending order, values
+//! with the same level are neighbours, so two borders describe a split, and prefix sums give its fit. Equal
+//! values stay in index order. The reference leaves that to `qsort`, which does the same in glibc. Knows no
+//! layout.
 
 use super::grid::{GridPoint, PointLookup, SignGrid};
 use super::nearest_grid_point::{GridGroup, NeighbourLines};
 use super::sign_grid::SHIFT;
 
-/// The three levels, with the shift upwards and downwards.
+/// The three levels, with the positive and the negative shift.
 pub const LEVELS: [[f32; 3]; 2] = [[-1.0 + SHIFT, SHIFT, 1.0 + SHIFT], [-1.0 - SHIFT, -SHIFT, 1.0 - SHIFT]];
 
-/// The values of four levels, for every combination and either shift.
+/// Values of four levels, for both shifts and every combination.
 static SHIFTED: [[[f32; 4]; 81]; 2] = {
     let mut all = [[[0.0; 4]; 81]; 2];
     let mut at = 0;
@@ -25,36 +25,45 @@ static SHIFTED: [[[f32; 4]; 81]; 2] = {
     all
 };
 
-/// The values of an entry before its scale.
+/// Values of an entry before its scale; `minus` selects the negative shift.
 pub fn values(entry: GridPoint, minus: bool) -> [f32; 8] {
     entry.values(&SHIFTED[usize::from(minus)])
 }
 
-/// A split: its scale, how many values have the lowest level and how many not the highest, and its shifts by number.
+/// A split of a sub-block into three levels.
 #[derive(Clone, Copy)]
 pub struct TernarySplit {
+    /// Least-squares scale; may be negative.
     pub scale: f32,
+    /// Reduction of the squared error: larger is better.
     score: f32,
+    /// Number of values with the lowest level, and with one of the two lower levels.
     borders: (usize, usize),
+    /// Combination of shifts, by number.
     pub shifts: usize,
 }
 
-/// Splits side by side: those with the same lower border and so many neighbouring upper ones.
+/// Splits evaluated side by side: one lower border with neighbouring upper borders.
 pub const STEP: usize = 4;
 
-/// The sums of weight x value x level and weight x level x level of splits side by side, for `K` ways to shift.
+/// Sums of [`STEP`] splits, for `K` combinations of shifts.
 pub struct TernarySums<const K: usize> {
+    /// Sums of weight x value x level.
     pub cross: [[f32; STEP]; K],
+    /// Sums of weight x level x level.
     pub square: [[f32; STEP]; K],
 }
 
-/// So much less than the best two splits may be judged by rounding alone, and a good deal more; and a little more again.
-const LIKELY: f32 = 1.0 - 24.0 / (1 << 24) as f32;
-const POSSIBLE: f32 = 1.0 - 64.0 / (1 << 24) as f32;
-const HOPELESS: f32 = 1.0 - 80.0 / (1 << 24) as f32;
+/// Share of the best ratio above which a split may be the best, given rounding, with a margin.
+const CANDIDATE: f32 = 1.0 - 24.0 / (1 << 24) as f32;
+/// Share of the best ratio between which and [`CANDIDATE`] a split could still be affected by rounding; such
+/// a case is resolved by the definition.
+const AMBIGUOUS: f32 = 1.0 - 64.0 / (1 << 24) as f32;
+/// Share of the best ratio below which splits are skipped.
+const PRUNED: f32 = 1.0 - 80.0 / (1 << 24) as f32;
 
 impl<const K: usize> TernarySums<K> {
-    /// Whether any split may be as good as `ratio`.
+    /// True if any split exceeds `ratio`.
     #[inline(always)]
     fn reach(&self, ratio: f32) -> bool {
         let mut any = false;
@@ -66,12 +75,12 @@ impl<const K: usize> TernarySums<K> {
         any
     }
 
-    /// How good a split is: the ratio that the definition compares without dividing.
+    /// Quality of a split: the ratio that the definition compares without dividing.
     fn ratio(&self, shifts: usize, lane: usize) -> f32 {
         self.cross[shifts][lane] * self.cross[shifts][lane] / self.square[shifts][lane]
     }
 
-    /// Takes a split if its fit is better than the best before.
+    /// Replaces the best split if this one is better.
     fn offer(&self, best: &mut Option<TernarySplit>, borders: (usize, usize), lane: usize, shifts: usize) {
         let (cross, square) = (self.cross[shifts][lane], self.square[shifts][lane]);
         let score = best.map_or(f32::MIN, |best| best.score);
@@ -81,7 +90,7 @@ impl<const K: usize> TernarySums<K> {
         }
     }
 
-    /// The best ratio, if it is more than `least`.
+    /// The best ratio, or `least` if none is larger.
     fn best(&self, least: f32) -> f32 {
         let mut best = [least; STEP];
         for (cross, square) in self.cross.iter().zip(&self.square) {
@@ -94,61 +103,67 @@ impl<const K: usize> TernarySums<K> {
     }
 }
 
-/// Where a border has its place in the numbers of all: that before the first value comes last, so that the `W` others
-/// fill whole steps.
+/// Position of a border in the arrays of sums. The border before the first value comes last, so that the `W`
+/// others fill whole steps.
 #[inline(always)]
-pub const fn at<const W: usize>(border: usize) -> usize {
+pub const fn border_slot<const W: usize>(border: usize) -> usize {
     if border == 0 { W } else { border - 1 }
 }
 
-/// The steps that hold the upper borders of a lower one, rising; the first may also hold borders that are below it.
+/// First positions of the steps that hold the upper borders of a lower border, ascending. The first step may
+/// hold lower borders too.
 fn starts<const W: usize>(low: usize) -> impl Iterator<Item = usize> {
     let none = (low == 0).then_some(W);
     none.into_iter().chain((low.saturating_sub(1) / STEP * STEP..W).step_by(STEP))
 }
 
-/// The best of all splits of `W` values: the first border rises, then the second, then the number of the shifts, and a
-/// split that is better than the best before takes its place. None where nothing has a weight.
+/// The best of all splits of `W` values; `None` if all weights are zero.
 ///
-/// `total` is the sum of weights; `sums_of(low, start)` are those of the upper borders whose places (see [`at`]) are from
-/// `start` on, a multiple of [`STEP`], those past `W` with infinite squares. Which split is the last to take the place is
-/// told by those that come near the best of all, as long as nothing lies between near and far: what is far has no say
-/// whatever the order, what is near is compared as the definition does. `ROWS` is `W + 1`.
+/// In the order of the definition the first border rises, then the second, then the number of the shifts, and
+/// a split that is better than the best so far replaces it.
 ///
-/// The best of all is sought among borders in the wrong order too, which saves telling them apart: levels are
-/// equally far from each other, so that these have the cross sums of the right order and no smaller squares. Where
-/// rounding makes one the best nonetheless, either a split comes near it and all is as before, or none does and the
-/// definition decides.
+/// - `total`: sum of the weights.
+/// - `sums_of(low, start)`: sums of the upper borders whose positions (see [`border_slot`]) start at `start`,
+///   a multiple of [`STEP`]; positions from `W` on have infinite squares.
+/// - `ROWS` is `W + 1`.
+///
+/// The first pass finds the best ratio. Which split wins is then decided among those near the best ratio,
+/// with the comparisons of the definition, provided that no split lies between near and far: far splits
+/// cannot win in any order.
+///
+/// The first pass includes borders in the wrong order, which saves a comparison. Levels are equidistant, so
+/// these have the cross sums of the right order and squares that are not smaller. If rounding makes one of
+/// them the best, either a valid split is near it and nothing changes, or none is and the definition decides.
 #[inline(always)]
 pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
     total: f32,
     sums_of: impl Fn(usize, usize) -> TernarySums<K>,
 ) -> Option<TernarySplit> {
-    // For each lower border the best ratio, or 0 where it is far from the best of those before.
-    let mut tops = [0.0; ROWS];
-    tops[0] = sums_of(0, W).best(0.0);
-    let mut top = tops[0];
-    // In the middle first: there the best is likely, and the rest then far from it.
+    // For each lower border the best ratio, or 0 if it is far from the best of those before.
+    let mut best_ratios = [0.0; ROWS];
+    best_ratios[0] = sums_of(0, W).best(0.0);
+    let mut best_ratio = best_ratios[0];
+    // The middle comes first: the best split is likely there, so that the others are pruned.
     for low in (W / 3..=W).chain(0..W / 3) {
         for start in (low.saturating_sub(1) / STEP * STEP..W).step_by(STEP) {
             let sums = sums_of(low, start);
-            if sums.reach(top * HOPELESS) {
-                tops[low] = sums.best(tops[low]);
-                top = if tops[low] > top { tops[low] } else { top };
+            if sums.reach(best_ratio * PRUNED) {
+                best_ratios[low] = sums.best(best_ratios[low]);
+                best_ratio = if best_ratios[low] > best_ratio { best_ratios[low] } else { best_ratio };
             }
         }
     }
-    // Where products may be too small or too large to be judged, only the definition knows.
-    let sound = top * total > 1e-28 && top * total < 1e30 && total < 1e30;
-    if !sound {
-        return in_turn::<W, K>(sums_of);
+    // If products may be too small or too large to compare, only the definition decides.
+    let in_range = best_ratio * total > 1e-28 && best_ratio * total < 1e30 && total < 1e30;
+    if !in_range {
+        return best_split_in_order::<W, K>(sums_of);
     }
-    let (likely, possible) = (top * LIKELY, top * POSSIBLE);
+    let (candidate, ambiguous) = (best_ratio * CANDIDATE, best_ratio * AMBIGUOUS);
     let mut best = None;
-    for low in (0..=W).filter(|&low| tops[low] >= possible) {
+    for low in (0..=W).filter(|&low| best_ratios[low] >= ambiguous) {
         for start in starts::<W>(low) {
             let sums = sums_of(low, start);
-            if !sums.reach(top * HOPELESS) {
+            if !sums.reach(best_ratio * PRUNED) {
                 continue;
             }
             for (lane, shifts) in (0..STEP).flat_map(|lane| (0..K).map(move |shifts| (lane, shifts))) {
@@ -156,26 +171,26 @@ pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
                 if high < low {
                     continue;
                 }
-                if ratio >= likely {
+                if ratio >= candidate {
                     sums.offer(&mut best, (low, high), lane, shifts);
-                } else if ratio >= possible {
-                    return in_turn::<W, K>(sums_of);
+                } else if ratio >= ambiguous {
+                    return best_split_in_order::<W, K>(sums_of);
                 }
             }
         }
     }
-    if best.is_some() { best } else { in_turn::<W, K>(sums_of) }
+    if best.is_some() { best } else { best_split_in_order::<W, K>(sums_of) }
 }
 
 /// [`best_split`] by the definition.
 #[inline(never)]
-fn in_turn<const W: usize, const K: usize>(
+fn best_split_in_order<const W: usize, const K: usize>(
     sums: impl Fn(usize, usize) -> TernarySums<K>,
 ) -> Option<TernarySplit> {
     let mut best = None;
     for low in 0..=W {
         for high in low..=W {
-            let (lane, start) = (at::<W>(high) % STEP, at::<W>(high) / STEP * STEP);
+            let (lane, start) = (border_slot::<W>(high) % STEP, border_slot::<W>(high) / STEP * STEP);
             let sums = sums(low, start);
             (0..K).for_each(|shifts| sums.offer(&mut best, (low, high), lane, shifts));
         }
@@ -183,17 +198,17 @@ fn in_turn<const W: usize, const K: usize>(
     best
 }
 
-/// The numbers from `start` on, a multiple of [`STEP`].
+/// The [`STEP`] numbers from `start` on, a multiple of [`STEP`].
 #[inline(always)]
 pub fn chunk<const L: usize>(numbers: &[f32; L], start: usize) -> &[f32; STEP] {
     &numbers.as_chunks::<STEP>().0[start / STEP]
 }
 
-/// The places of values in rising order.
+/// Indices of the values in ascending order.
 pub fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
     let mut keys: [u64; W] = core::array::from_fn(|i| {
-        // Adding 0 makes the zeros of both signs equal. What rises with a float: its bits, all turned where it is
-        // negative, else the sign alone.
+        // Adding 0 makes zeros of both signs equal. The key ascends with the float: all bits inverted if
+        // negative, else the sign bit.
         let bits = (x[i] + 0.0).to_bits();
         let rising = bits ^ (((bits as i32) >> 31) as u32 | 0x8000_0000);
         u64::from(rising) << 32 | i as u64
@@ -202,7 +217,7 @@ pub fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
     keys.map(|key| key as usize & (W - 1))
 }
 
-/// The level numbers of a split, turned around where its scale is negative.
+/// Level numbers of a split, reversed if its scale is negative.
 pub fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32; W] {
     let mut levels = [1; W];
     let (low, high) = if split.scale < 0.0 { (2, 0) } else { (0, 2) };
@@ -216,25 +231,26 @@ pub fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32;
     levels
 }
 
-/// A group of eight on the grid: the entry with its levels, or the near one with the least weighted distance, and whether
-/// it was on the grid. None where every distance is too large to be a number, where ggml goes on in memory that is
-/// not its own.
-pub fn place(
+/// Places a group of eight on the grid: the entry with its levels, or the neighbour with the smallest
+/// weighted distance. Also returns whether the levels were on the grid.
+///
+/// `None` if every distance is too large for binary32; ggml then reads outside its arrays.
+pub fn place_group(
     grid: &SignGrid<8, 4>,
-    lines: &mut NeighbourLines<8, 4>,
+    neighbours: &mut NeighbourLines<8, 4>,
     levels: &[i32; 8],
     (x, weights): (&[f32; 8], &[f32; 8]),
     scale: f32,
     minus: bool,
 ) -> Option<(GridPoint, bool)> {
     let point = grid.point(levels);
-    let PointLookup::Near(list) = grid.place(point) else { return Some((point, true)) };
+    let PointLookup::Neighbours(list) = grid.lookup(point) else { return Some((point, true)) };
     let group = GridGroup { x: *x, weights: *weights, rows: &SHIFTED[usize::from(minus)] };
-    let nearest = match lines.take_at(group, scale) {
+    let nearest = match neighbours.set_group_at(group, scale) {
         None => group.nearest(list.iter().map(GridPoint::load), scale),
-        Some(doubt) => {
-            lines.near(grid, point);
-            lines.nearest_at(scale, doubt)
+        Some(tolerance) => {
+            neighbours.load(grid, point);
+            neighbours.nearest_at(scale, tolerance)
         }
     };
     nearest.map(|entry| (entry, false))

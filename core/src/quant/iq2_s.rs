@@ -1,30 +1,45 @@
-//! ggml's IQ2_S: `f16 d`, 32 bytes, each the low bits of an entry of a grid of 1024 for 8 values, 32 bytes of signs,
-//! eight of the entries' two upper bits, eight of scales, a nibble for 16 values;
-//! `w = d * (scale + 1/2) / 4 * level`, where a grid has the levels 8, 25 and 43. Knows nothing but its 82 bytes.
+//! IQ2_S (ggml): groups of 8 weights on a grid of 1024 points, 16 sub-blocks of 16 weights; 82 bytes, 2.5625
+//! bits per weight.
 //!
-//! `quantize_iq2_s`: without an importance row a value's weight is its square and half the mean square. Groups off the
-//! grid are placed anew with the best scale, scales are shared out so that the greatest is 31/2 steps, and the
-//! `d` that is stored is 0.9875 times theirs. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..34 | low 8 bits of the grid index of each group |
+//! | 34..66 | signs, a byte for each group |
+//! | 66..74 | 2 upper bits of each index |
+//! | 74..82 | 4-bit sub-block scales |
+//!
+//! Dequantizes to `d * (scale + 1/2) / 4 * level`, with the levels 8, 25 and 43. Source: `block_iq2_s`.
+//!
+//! Encoder: `quantize_iq2_s`. Without importance weights the weight of a value is its square plus half the
+//! mean square of the super-block. Groups that are not on the grid are placed again with the best scale. The
+//! largest scale becomes 31 half steps; the stored `d` is 0.9875 times the fitted one. A super-block of zeros
+//! is 82 zero bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_block::{GridSearch, encode_columns, mean_square, quantize_scales, weigh};
 use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::IQ2_S;
 use super::sign_grid::put_iq2;
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 82;
+/// Parameters of the search.
 const SEARCH: GridSearch<8, 4> = GridSearch {
     grid: &grid::IQ2_S,
     scales: ScaleCandidates { top: 5.0, step: 0.1, reach: 9 },
-    again: RefitRule::OffGrid,
-    least: 1e-8,
-    even: false,
-    first: None,
+    refit: RefitRule::OffGrid,
+    zero_threshold: 1e-8,
+    even_signs: false,
+    start_levels: None,
 };
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
@@ -40,7 +55,7 @@ fn encode_block(
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| 0.25 * sigma2 + x * x),
     };
-    let subs = SEARCH.all::<2, 2, 16, 20>(values, &weights)?;
+    let subs = SEARCH.search::<2, 2, 16, 20>(values, &weights)?;
     for (j, sub) in subs.iter().enumerate() {
         for (k, &point) in sub.points.iter().enumerate() {
             let index = SEARCH.grid.index(point);
@@ -49,7 +64,7 @@ fn encode_block(
         }
         out[34 + 2 * j..][..2].copy_from_slice(&sub.signs);
     }
-    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    let Some((d, steps)) = quantize_scales(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d * 0.9875, values)?);
     for (byte, [low, high]) in out[74..].iter_mut().zip(steps.as_chunks::<2>().0) {
         *byte = low | high << 4;
@@ -57,6 +72,7 @@ fn encode_block(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_iq2_s`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

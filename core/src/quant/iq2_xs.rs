@@ -1,30 +1,43 @@
-//! ggml's IQ2_XS: `f16 d`, 32 pairs of bytes, each nine bits of an entry of a grid of 512 for 8 values and seven of
-//! signs (see [`even_signs`]), eight bytes of scales, a nibble for 16 values; `w = d * (scale + 1/2) / 4 * level`, where
-//! a grid has the levels 8, 25 and 43. Knows nothing but its 74 bytes.
+//! IQ2_XS (ggml): groups of 8 weights on a grid of 512 points, 16 sub-blocks of 16 weights; 74 bytes, 2.3125
+//! bits per weight.
 //!
-//! `quantize_iq2_xs`, which needs an importance row: groups off the grid are placed anew with the best scale, and
-//! scales are shared out so that the greatest is 31/2 steps. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..66 | a u16 for each group: 9 bits of grid index, 7 sign bits (see [`even_signs`]) |
+//! | 66..74 | 4-bit sub-block scales |
+//!
+//! Dequantizes to `d * (scale + 1/2) / 4 * level`, with the levels 8, 25 and 43. Source: `block_iq2_xs`.
+//!
+//! Encoder: `quantize_iq2_xs`; importance weights are required. Groups that are not on the grid are placed
+//! again with the best scale. The largest scale becomes 31 half steps. A super-block of zeros is 74 zero
+//! bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_block::{GridSearch, encode_columns, mean_square, quantize_scales, weigh};
 use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::IQ2_XS;
 use super::scale_search::EPSILON;
 use super::sign_grid::{even_signs, put_iq2};
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 74;
+/// Parameters of the search.
 const SEARCH: GridSearch<8, 4> = GridSearch {
     grid: &grid::IQ2_XS,
     scales: ScaleCandidates { top: 5.0, step: 0.1, reach: 9 },
-    again: RefitRule::OffGrid,
-    least: EPSILON,
-    even: true,
-    first: None,
+    refit: RefitRule::OffGrid,
+    zero_threshold: EPSILON,
+    even_signs: true,
+    start_levels: None,
 };
 
+/// Encodes super-blocks with the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
@@ -37,8 +50,8 @@ fn encode_block(
 ) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
-    let subs = SEARCH.all::<2, 2, 16, 20>(values, &weights)?;
-    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    let subs = SEARCH.search::<2, 2, 16, 20>(values, &weights)?;
+    let Some((d, steps)) = quantize_scales(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d, values)?);
     let pairs = out[2..66].as_chunks_mut::<2>().0.as_chunks_mut::<2>().0;
     for (pairs, sub) in pairs.iter_mut().zip(subs) {
@@ -52,6 +65,7 @@ fn encode_block(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_iq2_xs`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

@@ -1,31 +1,44 @@
-//! ggml's IQ2_XXS: `f16 d`, then for each 32 values four bytes, each an entry of a grid of 256 for 8 values, and four
-//! bytes of signs (seven bits for 8 values, see [`even_signs`]) with the scale in their uppermost four bits;
-//! `w = d * (scale + 1/2) / 4 * level`, where a grid has the levels 8, 25 and 43. Knows nothing but its 66 bytes.
+//! IQ2_XXS (ggml): groups of 8 weights on a grid of 256 points, 8 sub-blocks of 32 weights; 66 bytes, 2.0625
+//! bits per weight.
 //!
-//! `quantize_iq2_xxs`, which needs an importance row: the scales tried lie around that of a fit to four levels without
-//! a grid, all groups are placed anew with the best one, and scales are shared out so that the greatest is 31/2
-//! steps. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..66 | for each sub-block four grid indices, then a u32 of signs and scale |
+//!
+//! The u32 holds 7 sign bits for each group (see [`even_signs`]) and the scale in its upper 4 bits.
+//!
+//! Dequantizes to `d * (scale + 1/2) / 4 * level`, with the levels 8, 25 and 43. Source: `block_iq2_xxs`.
+//!
+//! Encoder: `quantize_iq2_xxs`; importance weights are required. Candidate scales lie around that of a fit to
+//! four levels without a grid ([`super::positive_scale`]). All groups are placed again with the best scale.
+//! The largest scale becomes 31 half steps. A super-block of zeros is 66 zero bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_block::{GridSearch, encode_columns, mean_square, quantize_scales, weigh};
 use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::IQ2_XXS;
 use super::scale_search::EPSILON;
 use super::sign_grid::{even_signs, put_iq2};
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 66;
+/// Parameters of the search.
 const SEARCH: GridSearch<8, 4> = GridSearch {
     grid: &grid::IQ2_XXS,
     scales: ScaleCandidates { top: 5.0, step: 0.1, reach: 6 },
-    again: RefitRule::All,
-    least: EPSILON,
-    even: true,
-    first: Some(4),
+    refit: RefitRule::All,
+    zero_threshold: EPSILON,
+    even_signs: true,
+    start_levels: Some(4),
 };
 
+/// Encodes super-blocks with the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
@@ -38,8 +51,8 @@ fn encode_block(
 ) -> Result<(), Overflow> {
     *out = [0; BYTES];
     let weights = weigh(values, importance.unwrap_or(&[0.0; 256]), mean_square(values, 1.0)?);
-    let subs = SEARCH.all::<4, 4, 8, 16>(values, &weights)?;
-    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    let subs = SEARCH.search::<4, 4, 8, 16>(values, &weights)?;
+    let Some((d, steps)) = quantize_scales(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d, values)?);
     for ((bytes, sub), step) in out[2..].as_chunks_mut::<8>().0.iter_mut().zip(subs).zip(steps) {
         let mut word = u32::from(step) << 28;
@@ -52,6 +65,7 @@ fn encode_block(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_iq2_xxs`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

@@ -1,35 +1,50 @@
-//! ggml's IQ3_S: `f16 d`, 64 bytes, each the low bits of an entry of a grid of 512 for 4 values, eight bytes of the
-//! entries' upper bits, 32 of signs, four of scales, a nibble for 32 values; `w = d * (2 * scale + 1) * level`, where a
-//! grid has the eight odd levels up to 15. Knows nothing but its 110 bytes.
+//! IQ3_S (ggml): groups of 4 weights on a grid of 512 points, 8 sub-blocks of 32 weights; 110 bytes, 3.4375
+//! bits per weight.
 //!
-//! `quantize_iq3_s`: without an importance row a value's weight is its square. Unless the best scale has all groups on
-//! the grid they are all placed anew with it, scales are shared out so that the greatest is 31/2 steps, and the `d`
-//! that is stored is 1.033 times theirs. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..66 | low 8 bits of the grid index of each group |
+//! | 66..74 | upper bit of each index |
+//! | 74..106 | signs, one bit for each weight |
+//! | 106..110 | 4-bit sub-block scales |
 //!
-//! A sub-block of zeros among others is a case of its own: the reference does not step over its place, so that
-//! the low bits and signs of all later ones lie one sub-block too early, while their upper bits and scales do not. What
-//! such a super-block decodes to is not what went in, there as here; the bytes are the contract.
+//! Dequantizes to `d * (2 * scale + 1) * level`, with the odd levels from 1 to 15. Source: `block_iq3_s`.
+//!
+//! Encoder: `quantize_iq3_s`. Without importance weights the weight of a value is its square. Unless the best
+//! scale has all groups on the grid, all are placed again with it. The largest scale becomes 31 half steps;
+//! the stored `d` is 1.033 times the fitted one. A super-block of zeros is 110 zero bytes.
+//!
+//! A sub-block of zeros among others reproduces a defect of ggml: the reference does not advance its output
+//! pointers for it, so the low bits and signs of later sub-blocks are stored one sub-block too early, while
+//! their upper bits and scales are not. Such a super-block decodes to wrong values, in ggml as here; the
+//! bytes are the contract.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_block::{GridSearch, encode_columns, mean_square, quantize_scales, weigh};
 use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::{IQ3_S, IQ3_S_LEVELS};
 use super::sign_grid::put_iq3;
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 110;
+/// Parameters of the search.
 const SEARCH: GridSearch<4, 2> = GridSearch {
     grid: &grid::IQ3_S,
     scales: ScaleCandidates { top: 15.0, step: 0.2, reach: 9 },
-    again: RefitRule::AllUnlessOn,
-    // Only zeros are zeros.
-    least: f32::from_bits(1),
-    even: false,
-    first: None,
+    refit: RefitRule::AllUnlessOn,
+    // Only sub-blocks of zeros are stored as zeros.
+    zero_threshold: f32::from_bits(1),
+    even_signs: false,
+    start_levels: None,
 };
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
@@ -45,11 +60,11 @@ fn encode_block(
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| x * x),
     };
-    let subs = SEARCH.all::<8, 4, 8, 20>(values, &weights)?;
+    let subs = SEARCH.search::<8, 4, 8, 20>(values, &weights)?;
     let zeros = values.as_chunks::<32>().0.iter().map(|x| x.iter().all(|&x| x == 0.0));
-    let loud = subs.iter().enumerate().zip(zeros).filter(|(_, zeros)| !zeros);
-    // `place` falls behind `j` where there were zeros.
-    for (place, ((j, sub), _)) in loud.enumerate() {
+    let nonzero = subs.iter().enumerate().zip(zeros).filter(|(_, zeros)| !zeros);
+    // `place` falls behind `j` after a sub-block of zeros.
+    for (place, ((j, sub), _)) in nonzero.enumerate() {
         for (k, &point) in sub.points.iter().enumerate() {
             let index = SEARCH.grid.index(point);
             out[2 + 8 * place + k] = index as u8;
@@ -57,7 +72,7 @@ fn encode_block(
         }
         out[74 + 4 * place..][..4].copy_from_slice(&sub.signs);
     }
-    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    let Some((d, steps)) = quantize_scales(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d * 1.033, values)?);
     for (byte, [low, high]) in out[106..].iter_mut().zip(steps.as_chunks::<2>().0) {
         *byte = low | high << 4;
@@ -65,6 +80,7 @@ fn encode_block(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_iq3_s`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

@@ -1,30 +1,44 @@
-//! ggml's IQ3_XXS: `f16 d`, 64 bytes, each an entry of a grid of 256 for 4 values, and for each 32 values four bytes of
-//! signs (seven bits for 8 values, see [`even_signs`]) with the scale in their uppermost four bits;
-//! `w = d * (scale + 1/2) / 2 * level`, where a grid has eight levels from 4 to 62. Knows nothing but its 98 bytes.
+//! IQ3_XXS (ggml): groups of 4 weights on a grid of 256 points, 8 sub-blocks of 32 weights; 98 bytes, 3.0625
+//! bits per weight.
 //!
-//! `quantize_iq3_xxs`: without an importance row a value's weight is its square. Groups off the grid are placed anew
-//! with the best scale, scales are shared out so that the greatest is 31/2 steps, and the `d` that is stored is
-//! 1.0125 times theirs. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..66 | grid index of each group |
+//! | 66..98 | a u32 of signs and scale for each sub-block |
+//!
+//! The u32 holds 7 sign bits for each 8 weights (see [`even_signs`]) and the scale in its upper 4 bits.
+//!
+//! Dequantizes to `d * (scale + 1/2) / 2 * level`, with eight levels from 4 to 62. Source: `block_iq3_xxs`.
+//!
+//! Encoder: `quantize_iq3_xxs`. Without importance weights the weight of a value is its square. Groups that
+//! are not on the grid are placed again with the best scale. The largest scale becomes 31 half steps; the
+//! stored `d` is 1.0125 times the fitted one. A super-block of zeros is 98 zero bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
 use super::grid;
-use super::grid_block::{GridSearch, encode_columns, mean_square, share, weigh};
+use super::grid_block::{GridSearch, encode_columns, mean_square, quantize_scales, weigh};
 use super::grid_fit::{RefitRule, ScaleCandidates};
 use super::grids::{IQ3_XXS, IQ3_XXS_LEVELS};
 use super::sign_grid::{even_signs, put_iq3};
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 98;
+/// Parameters of the search.
 const SEARCH: GridSearch<4, 2> = GridSearch {
     grid: &grid::IQ3_XXS,
     scales: ScaleCandidates { top: 15.0, step: 0.2, reach: 15 },
-    again: RefitRule::OffGrid,
-    least: 1e-8,
-    even: true,
-    first: None,
+    refit: RefitRule::OffGrid,
+    zero_threshold: 1e-8,
+    even_signs: true,
+    start_levels: None,
 };
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
@@ -40,8 +54,8 @@ fn encode_block(
         Some(importance) => weigh(values, importance, sigma2),
         None => values.map(|x| x * x),
     };
-    let subs = SEARCH.all::<8, 4, 8, 32>(values, &weights)?;
-    let Some((d, steps)) = share(subs.map(|s| s.scale), 15) else { return Ok(()) };
+    let subs = SEARCH.search::<8, 4, 8, 32>(values, &weights)?;
+    let Some((d, steps)) = quantize_scales(subs.map(|s| s.scale), 15) else { return Ok(()) };
     out[..2].copy_from_slice(&scale_field(d * 1.0125, values)?);
     for (j, (sub, step)) in subs.iter().zip(steps).enumerate() {
         let mut word = u32::from(step) << 28;
@@ -56,6 +70,7 @@ fn encode_block(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_iq3_xxs`).
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

@@ -1,9 +1,16 @@
-//! ggml's IQ4_NL: `f16 d`, 32 nibbles; `w = d * level(q)` with sixteen levels that lie closer around zero.
-//! Knows nothing but its 18 bytes.
+//! IQ4_NL (ggml): 32 codes of 4 bits into a fixed codebook with one scale; 18 bytes, 4.5 bits per weight.
 //!
-//! `quantize_iq4_nl`, which searches (`quantize_row_iq4_nl_ref` does not): the scale is that of [`ScaleSearch::iq4`], the codes are
-//! those of `x * (1/d)` with the unrounded `d`, which may be negative. All zeros, or none that counts: `d = +0`,
-//! codes 8. Importance: [`super::imatrix_weights`].
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..18 | codes: byte `j` holds code `j` (low nibble) and code `j + 16` |
+//!
+//! Dequantizes to `d * IQ4[q]` ([`IQ4`]), with levels that are denser around zero. Source: `block_iq4_nl`.
+//!
+//! Encoder: `quantize_iq4_nl`, which searches for the scale ([`ScaleSearch::iq4`]); `quantize_row_iq4_nl_ref`
+//! does not. Codes are the nearest levels to `x * (1/d)` with the unrounded `d`, which may be negative. A
+//! block of zeros, or of zero weights, has `d = +0` and codes 8. Importance weights:
+//! [`super::imatrix_weights`], with twice the mean square of the block.
 
 use super::EncodeError;
 use super::block::{
@@ -14,8 +21,12 @@ use super::imatrix_weights::{ColumnWeights, block_squares, weigh_blocks};
 use super::scale_search::{ScaleSearch, SearchWeights};
 use super::super_block_encode::{SMALL_BATCH, each, encode_batches};
 
+/// Bytes of a block.
 const BYTES: usize = 18;
 
+/// Encodes whole blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -38,12 +49,12 @@ pub fn encode<S: ScaleSearch>(
     };
     let columns = ColumnWeights::new(importance, src);
     let search = |first, values: &[BlockValues], scales: &mut [f32]| {
-        let spreads = block_squares(values).map(|sum| sum * (2.0 / 32.0));
+        let sigma2 = block_squares(values).map(|sum| sum * (2.0 / 32.0));
         let mut weights = [[0.0; LEN]; SMALL_BATCH];
-        weigh_blocks(searches, columns, first, values, &spreads, &mut weights);
+        weigh_blocks(searches, columns, first, values, &sigma2, &mut weights);
         searches.iq4(values, SearchWeights::Given(&weights), scales);
-        // Too loud for a spread: refused, whatever the search made of it.
-        for (scale, _) in scales.iter_mut().zip(spreads).filter(|(_, spread)| !spread.is_finite()) {
+        // The mean square is not finite: the block is refused, whatever the search found.
+        for (scale, _) in scales.iter_mut().zip(sigma2).filter(|(_, sigma2)| !sigma2.is_finite()) {
             *scale = f32::NAN;
         }
     };
@@ -57,6 +68,7 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
+/// Writes the block with scale `d`.
 #[inline(always)]
 fn write(&d: &f32, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let id = reciprocal(d);
@@ -65,6 +77,7 @@ fn write(&d: &f32, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Ov
     Ok(())
 }
 
+/// Decodes whole blocks (`dequantize_row_iq4_nl`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

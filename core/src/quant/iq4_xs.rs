@@ -1,10 +1,20 @@
-//! ggml's IQ4_XS: `f16 d`, 16 upper bits of scales, four bytes of their low nibbles, 128 bytes of nibbles;
-//! `w = d * (scale - 32) * level(q)`, one scale of six bits for 32 values, the levels those of IQ4_NL.
-//! Knows nothing but its 136 bytes.
+//! IQ4_XS (ggml): 4-bit codes into the codebook of IQ4_NL, 8 sub-blocks of 32 weights; 136 bytes, 4.25 bits
+//! per weight.
 //!
-//! `quantize_iq4_xs`: scales are those of [`ScaleSearch::iq4`], shared out so that the one of greatest magnitude (the first of equals)
-//! is -32 steps; the codes are those of `x * (1/s)`, with `s` the scale in steps of the unrounded `d`, and of 0 where
-//! it is 0. All zeros, or none that counts: `d = -0`, scales 0 (stored as 32), codes 8. Importance: [`super::imatrix_weights`].
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..4 | 2 upper bits of each sub-block scale |
+//! | 4..8 | low nibbles of the scales |
+//! | 8..136 | codes: 16 bytes for each sub-block, byte `j` holds code `j` and code `j + 16` |
+//!
+//! Dequantizes to `d * (scale - 32) * IQ4[q]` ([`IQ4`]). Source: `block_iq4_xs`.
+//!
+//! Encoder: `quantize_iq4_xs`. Sub-block scales are those of [`ScaleSearch::iq4`]; the one of largest
+//! magnitude (the first of equal ones) becomes -32 steps. Codes are the nearest levels to `x * (1/s)`, with
+//! `s` the integer scale times the unrounded `d`; of 0 if `s` is 0. A super-block of zeros, or of zero
+//! weights, has `d = -0`, scales 0 (stored as 32) and codes 8. Importance weights:
+//! [`super::imatrix_weights`].
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, reciprocal, scale_field};
@@ -12,11 +22,15 @@ use super::codebook::{IQ4, nearest_iq4};
 use super::imatrix_weights::{ColumnWeights, SuperBlockWeights};
 use super::scale_search::{ScaleSearch, SearchWeights};
 use super::super_block::{SuperBlockValues, pack_nibbles, unpack_nibbles};
-use super::super_block_encode::{BATCH, each, encode_batches, loudest, signed_max};
+use super::super_block_encode::{BATCH, each, encode_batches, overflow_at_absmax, signed_max};
 use crate::float::nearest_even;
 
+/// Bytes of a super-block.
 const BYTES: usize = 136;
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -28,10 +42,10 @@ pub fn encode<S: ScaleSearch>(
     let search = |first, values: &[SuperBlockValues], scales: &mut [[f32; 8]]| {
         let (x, all) = (values.as_flattened().as_chunks::<32>().0, scales.as_flattened_mut());
         let Some(columns) = columns else { return searches.iq4(x, SearchWeights::Square, all) };
-        let spread = |sum: f32| sum * (2.0 / 256.0);
-        let weighed = SuperBlockWeights::<8>::new::<32, S>(searches, columns, first, values, spread);
-        searches.iq4(x, weighed.given(), all);
-        weighed.spoil(scales, |scales| &mut scales[0]);
+        let sigma2 = |sum: f32| sum * (2.0 / 256.0);
+        let block_weights = SuperBlockWeights::<8>::new::<32, S>(searches, columns, first, values, sigma2);
+        searches.iq4(x, block_weights.given(), all);
+        block_weights.invalidate_overflows(scales, |scales| &mut scales[0]);
     };
     encode_batches(
         src,
@@ -43,11 +57,12 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
+/// Writes the super-block with these sub-block scales.
 #[inline(always)]
 fn write(found: &[f32; 8], values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    // ggml writes nonsense for sub-blocks so loud that their sums overflow.
+    // ggml writes invalid blocks for values so large that the sums overflow.
     if !found.iter().all(|s| s.is_finite()) {
-        return Err(loudest(values));
+        return Err(overflow_at_absmax(values));
     }
     let d = -signed_max(found) / 32.0;
     let id = reciprocal(d);
@@ -64,6 +79,7 @@ fn write(found: &[f32; 8], values: &SuperBlockValues, out: &mut [u8; BYTES]) -> 
     Ok(())
 }
 
+/// Packs the 6-bit scales.
 fn pack_scales(scales: [u8; 8], out: &mut [u8; BYTES]) {
     let mut upper = 0_u16;
     for (j, &scale) in scales.iter().enumerate() {
@@ -75,6 +91,7 @@ fn pack_scales(scales: [u8; 8], out: &mut [u8; BYTES]) {
     }
 }
 
+/// Decodes super-blocks (`dequantize_row_iq4_xs`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
@@ -93,7 +110,7 @@ fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     }
 }
 
-/// The eight scales, each 32 too large.
+/// The stored scales, 32 larger than their values.
 #[inline(always)]
 fn unpack_scales(bytes: &[u8; BYTES]) -> [u8; 8] {
     let upper = u16::from_le_bytes([bytes[2], bytes[3]]);

@@ -1,19 +1,26 @@
-//! The lattice block (`.q4`, version 2): `f16 scale`, `f16 bias`, 32 nibbles; `w = scale * code + bias`.
-//! Knows nothing but its 20 bytes: the file around it is [`crate::format`]'s.
+//! The lattice block (`.q4`, version 2): 32 codes of 4 bits with scale and bias; 20 bytes, 5 bits per weight.
 //!
-//! Byte `b` holds code `2b` low and code `2b + 1` high. Little-endian on every host (the original writes its
-//! host's order). Blocks run over the flattened tensor, so the last may be partial.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `scale`, binary16 |
+//! | 2..4 | `bias`, binary16 |
+//! | 4..20 | codes: byte `b` holds code `2 b` (low nibble) and code `2 b + 1` |
 //!
-//! Codes are chosen in binary32 from the unrounded scale and minimum, by multiplying with the reciprocal,
-//! rounding halves away from zero, clamping to 0..=15:
-//! - asymmetric: `min`, `max` of the real elements (the first of equals, so zeros keep their sign),
-//!   `scale = (max - min) / 15`, `code = round((w - min) / scale)`, `bias = min`;
-//! - symmetric: `scale = max|w| / 7` of the real elements, `code = round(w / scale) + 8`, `bias = -8 scale`.
+//! Dequantizes to `scale * q + bias`. Little-endian on every host (the original writes the order of its
+//! host). Blocks run over the flattened tensor, so the last may be partial. Source: the encoder in
+//! <https://github.com/ohdearquant/lattice>, with the rule for partial blocks fixed. The file around the
+//! blocks belongs to [`crate::format`].
 //!
-//! A scale below 1 that binary16 rounds to zero is 1 instead (loaders demand a positive scale): every code is
-//! then that of the bias, or of zero. A scale or bias that binary16 would make infinite is refused.
-//! Slots past the end of a partial block hold the code of 0.0: 8 when symmetric, the clamped
-//! `round((0 - min) / scale)` when not.
+//! Codes are computed in binary32 from the unrounded scale and minimum: multiplied by the reciprocal of the
+//! scale, rounded with halves away from zero, limited to 0..=15.
+//! - Asymmetric: minimum and maximum of the real values (the first of equal ones, so zeros keep their sign),
+//!   `scale = (max - min) / 15`, `q = round((w - min) / scale)`, `bias = min`.
+//! - Symmetric: `scale = max|w| / 7` of the real values, `q = round(w / scale) + 8`, `bias = -8 scale`.
+//!
+//! A scale below 1 that binary16 rounds to zero is replaced by 1, because loaders require a positive scale;
+//! every code is then that of the bias, or of zero. A scale or bias that would be infinite in binary16 is
+//! refused. Slots after the end of a partial block hold the code of 0.0: 8 if symmetric, the limited
+//! `round((0 - min) / scale)` if asymmetric.
 
 use super::block::{BlockValues, LEN, Overflow, absmax, extremes, field, larger_magnitude, read_field};
 use super::{EncodeError, check_finite};
@@ -22,17 +29,23 @@ use crate::float::{f32_to_f16, round_half_away};
 /// Bytes of a block.
 pub(super) const BYTES: usize = 20;
 
+/// Encodes blocks with scale and minimum.
+///
+/// Refuses NaN, infinity, and values for which scale or bias exceeds binary16.
 #[inline(always)]
 pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, asym_block)
 }
 
+/// Encodes blocks around zero.
+///
+/// Refuses NaN, infinity, and values for which scale or bias exceeds binary16.
 #[inline(always)]
 pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, sym_block)
 }
 
-/// Encodes the whole blocks, then the partial one with zeros behind it.
+/// Encodes the whole blocks, then the partial one, padded with zeros.
 #[inline(always)]
 fn encode_flat(
     src: &[f32],
@@ -54,16 +67,17 @@ fn encode_flat(
     Ok(())
 }
 
-/// The scale to use in place of `s`: 1 where binary16 would store 0.
+/// The scale to use instead of `s`: 1 if binary16 would store 0.
 #[inline(always)]
 fn usable(s: f32) -> f32 {
     if s < 1.0 && f32_to_f16(s) == 0 { 1.0 } else { s }
 }
 
+/// Encodes a block of which the first `real` values belong to the tensor.
 #[inline(always)]
 fn asym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let (min, max) = match values.get(..real) {
-        // With the first element in the empty slots the extremes are those of the real ones.
+        // Padding with the first value leaves the extremes of the real values.
         Some(some) if real < LEN => {
             let mut filled = [values[0]; LEN];
             filled[..real].copy_from_slice(some);
@@ -79,6 +93,7 @@ fn asym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Resul
     Ok(())
 }
 
+/// Encodes a block of which the first `real` values belong to the tensor.
 #[inline(always)]
 fn sym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let top = absmax(values);
@@ -91,7 +106,7 @@ fn sym_block(values: &BlockValues, real: usize, out: &mut [u8; BYTES]) -> Result
     Ok(())
 }
 
-/// Writes the clamped codes, two neighbours to a byte.
+/// Writes the codes, limited to 0..=15, two neighbours in a byte.
 #[inline(always)]
 fn pack_pairs(values: &BlockValues, out: &mut [u8], code: impl Fn(f32) -> i32) {
     let mut codes = [0_u8; LEN];
@@ -103,7 +118,7 @@ fn pack_pairs(values: &BlockValues, out: &mut [u8], code: impl Fn(f32) -> i32) {
     }
 }
 
-/// The 32 codes of the sixteen bytes after the header.
+/// The 32 codes in sixteen bytes.
 #[inline(always)]
 pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
     let mut codes = [0; LEN];
@@ -113,6 +128,7 @@ pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
     codes
 }
 
+/// Decodes blocks; the last one may be partial.
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     let (src, over) = src.as_chunks::<BYTES>();

@@ -1,12 +1,18 @@
-//! The table of encodings: who can encode what, who can decode what, and what an encoder may refuse.
+//! Quantization types: the table of encoders, decoders and lossless transcoders, and the reasons for which
+//! they refuse values.
 //!
-//! One file per block type; this file only names them. Nothing here knows of files, tensors, rows of a tensor
-//! or containers: a slice of numbers goes in, bytes come out. The bytes are the contract: ggml's types equal
-//! the reference quantizers of ggml 0.25 (`ggml-quants.c`) built for x86-64, that is IEEE binary32 in index
-//! order with no multiply-add contracted; the lattice block is specified in `lattice`'s own module.
+//! One file per block type. Functions take slices of numbers and bytes; files, containers and tensors are not
+//! known here. Layouts and encoders of ggml types follow `ggml-common.h` and `ggml-quants.c` of ggml 0.25.
+//! Encoded bytes are identical to those of ggml's reference quantizers (`quantize_row_*_ref`, and
+//! `quantize_*` with an importance matrix) built for x86-64: IEEE binary32 in index order, without
+//! contraction of multiply-adds. The lattice block is specified in the module `lattice`.
+//!
+//! Terms: `d` is the scale of a block, `q` an integer code, `w` a dequantized weight, `x` a value to be
+//! encoded. A super-block is 256 values with sub-blocks of 16 or 32.
 
 mod block;
 pub mod codebook;
+mod encode_error;
 pub mod gaussian_error;
 mod grid;
 mod grid_block;
@@ -24,6 +30,7 @@ mod iq3_xxs;
 mod iq4_nl;
 mod iq4_xs;
 mod lattice;
+mod legacy_quants;
 mod mxfp4;
 mod nearest_grid_point;
 mod nvfp4;
@@ -54,42 +61,42 @@ mod tq2_0;
 mod transcode;
 
 use crate::dtype::DType;
-use crate::error::{Code, Error};
 use alloc::borrow::Cow;
 use core::fmt;
+pub use encode_error::EncodeError;
 pub use scalar_search::ScalarSearch;
 use scale_search::ScaleSearch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a tensor is written as: a dtype, or a dtype together with how its bytes are chosen.
+/// Target of an encoder: a dtype, and the rule that chooses its bytes if there are several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Encoding {
-    /// The dtype, by its one way of being written.
+    /// The dtype with its only encoder.
     Type(DType),
-    /// F16 where the container allows finite values only (the lattice `.f16` file).
+    /// F16 that refuses NaN and infinity, for the lattice `.f16` file.
     F16Finite,
-    /// The lattice block with scale and minimum.
+    /// Lattice block with scale and minimum.
     LatticeAsym,
-    /// The lattice block around zero, its bias always -8 scales.
+    /// Lattice block around zero, with a bias of -8 scales.
     LatticeSym,
 }
 
-/// What an encoder makes of an importance row: one weight for each column of a row.
+/// Use that an encoder makes of importance weights: one weight for each column of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImportanceUse {
-    /// It makes no difference.
+    /// Not used.
     Ignored,
-    /// It steers the search.
+    /// Used if present.
     Optional,
-    /// As optional, but the few bits of the type serve badly without.
+    /// Used if present; without them the quality of the type is poor.
     Wanted,
-    /// Without one the encoder refuses.
+    /// Required: the encoder refuses to work without them.
     Required,
 }
 
 impl Encoding {
-    /// Whether its encoder tries many scales for each block even without importance, which takes tens of times longer
-    /// than not to.
+    /// True if the encoder tries many scales per block even without importance weights, which takes tens of
+    /// times longer.
     pub const fn searches(self) -> bool {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
@@ -98,7 +105,7 @@ impl Encoding {
             || matches!(d, IQ2_S | IQ2_XS | IQ2_XXS | IQ1_M | IQ1_S)
     }
 
-    /// What its encoder makes of an importance row.
+    /// Use that the encoder makes of importance weights.
     pub const fn importance(self) -> ImportanceUse {
         use DType::{IQ1_M, IQ1_S, IQ2_S, IQ2_XS, IQ2_XXS, IQ3_S, IQ3_XXS, IQ4_NL, IQ4_XS};
         use DType::{Q2_K, Q3_K, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K};
@@ -113,14 +120,16 @@ impl Encoding {
         }
     }
 
-    /// Whether, when importance is given, its encoder must see whole rows, for how loud a row is weighs in all of its
-    /// blocks. The others take any run of whole blocks of a row with the importance of its columns.
+    /// True if the encoder requires whole rows when importance weights are given, because the mean square of
+    /// the row enters the weights of every block.
+    ///
+    /// Other encoders accept any run of whole blocks of a row, with the weights of its columns.
     pub const fn needs_whole_rows(self) -> bool {
         use DType::{Q4_0, Q4_1, Q5_0, Q5_1};
         matches!(self, Encoding::Type(Q4_0 | Q4_1 | Q5_0 | Q5_1))
     }
 
-    /// The dtype of the bytes.
+    /// Dtype of the encoded bytes.
     pub const fn dtype(self) -> DType {
         match self {
             Encoding::Type(d) => d,
@@ -129,7 +138,7 @@ impl Encoding {
         }
     }
 
-    /// The name shown to people: the dtype's, where that says it all.
+    /// Name shown to users: that of the dtype if it has one encoder.
     pub const fn name(self) -> &'static str {
         match self {
             Encoding::Type(d) => d.name(),
@@ -139,7 +148,11 @@ impl Encoding {
         }
     }
 
-    /// The encoding with this name, in any case; the inverse of [`Encoding::name`].
+    /// Parses a name, ignoring case; the inverse of [`Encoding::name`].
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Usage`](crate::Code::Usage) for an unknown name.
     pub fn parse(text: &str) -> crate::Result<Encoding> {
         let special = [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym];
         match special.into_iter().find(|e| e.name().eq_ignore_ascii_case(text)) {
@@ -168,124 +181,67 @@ impl<'de> Deserialize<'de> for Encoding {
     }
 }
 
-/// Why an encoder or transcoder would not write; indices count from the start of the slice it was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EncodeError {
-    /// NaN or infinity where the encoding needs a number; the first one.
-    NonFinite {
-        /// Which element.
-        index: usize,
-    },
-    /// A finite value for which a binary16 field would become infinite.
-    F16Overflow {
-        /// Which element.
-        index: usize,
-    },
-    /// A finite value that bfloat16 would round to infinity.
-    BF16Overflow {
-        /// Which element.
-        index: usize,
-    },
-    /// A finite binary64 value that binary32 would round to infinity.
-    F32Overflow {
-        /// Which element.
-        index: usize,
-    },
-    /// A block whose values the target of a lossless transcode cannot hold.
-    NotExact {
-        /// Which block.
-        block: usize,
-    },
-    /// The encoding needs an importance row, and there was none.
-    NeedsImportance,
-    /// There is no such codec. Plans are made from the tables of what there is, so this is a mistake of ours.
-    NoCodec,
-}
-
-impl EncodeError {
-    /// The error to show; its element counts from the start of the slice.
-    pub fn error(self) -> Error {
-        let new = |code, message: &str, at: usize| Error::new(code, message).element(at as u64);
-        match self {
-            EncodeError::NonFinite { index } => {
-                new(Code::NonFinite, "NaN or infinity cannot be encoded", index)
-            }
-            EncodeError::F16Overflow { index } => {
-                new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)
-            }
-            EncodeError::BF16Overflow { index } => {
-                new(Code::BF16Overflow, "the value is too large for BF16: it would become infinite", index)
-            }
-            EncodeError::F32Overflow { index } => {
-                new(Code::F32Overflow, "the value is too large for F32: it would become infinite", index)
-            }
-            EncodeError::NotExact { block } => {
-                let at = block as u64 * block::LEN as u64;
-                Error::new(Code::NotExact, "the block here cannot be rewritten without changing its values")
-                    .element(at)
-            }
-            EncodeError::NeedsImportance => Error::new(
-                Code::NeedsImportance,
-                "this type needs an importance matrix: its few bits must know which columns matter",
-            ),
-            EncodeError::NoCodec => {
-                Error::new(Code::UnsupportedDtype, "this type cannot be decoded or encoded")
-            }
-        }
-    }
-
-    /// The same refusal, seen from a slice that starts `elements` earlier.
-    #[must_use]
-    pub fn shifted(self, elements: usize) -> EncodeError {
-        match self {
-            EncodeError::NonFinite { index } => EncodeError::NonFinite { index: index + elements },
-            EncodeError::F16Overflow { index } => EncodeError::F16Overflow { index: index + elements },
-            EncodeError::BF16Overflow { index } => EncodeError::BF16Overflow { index: index + elements },
-            EncodeError::F32Overflow { index } => EncodeError::F32Overflow { index: index + elements },
-            EncodeError::NotExact { block } => EncodeError::NotExact { block: block + elements / block::LEN },
-            EncodeError::NeedsImportance | EncodeError::NoCodec => self,
-        }
-    }
-}
-
-impl From<EncodeError> for Error {
-    fn from(r: EncodeError) -> Error {
-        r.error()
-    }
-}
-
-/// Encodes whole rows or whole blocks (only the lattice block may end in a partial one) into exactly the
-/// bytes that [`DType::bytes_for`] says. `importance` holds one weight for each column of one row, none of them
-/// negative or infinite, and `src` then whole rows of that many columns; [`Encoding::importance`] says who uses it.
-/// Unless [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns will do.
-/// After a refusal `out` holds nothing of use.
+/// Encoder: writes whole rows or blocks of `src` to exactly [`DType::bytes_for`] bytes.
+///
+/// Only the lattice block may end with a partial block. `importance` has one weight for each column of a row,
+/// finite and not negative; `src` then consists of whole rows of that many columns. Unless
+/// [`Encoding::needs_whole_rows`], a run of whole blocks of one row with the weights of its columns is
+/// accepted as well. See [`Encoding::importance`].
+///
+/// # Errors
+///
+/// An [`EncodeError`] for the first value or block that cannot be encoded. Then the content of `out` is
+/// unspecified.
 ///
 /// # Panics
-/// Where the lengths do not belong together: they are the caller's, never a file's.
+///
+/// If the lengths do not match: a mistake of the caller, never the content of a file.
 pub type EncodeFn = fn(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError>;
 
-/// Decodes whole blocks; the values after `out`'s end in a partial last lattice block are dropped. Any bytes
-/// decode to something.
+/// Decoder: reads whole blocks of `src` to `out.len()` values. Any bytes decode to some values.
+///
+/// A partial last lattice block is cut at the end of `out`.
 ///
 /// # Panics
-/// Where the lengths do not belong together: they are the caller's, never a file's.
+///
+/// If the lengths do not match: a mistake of the caller, never the content of a file.
 pub type DecodeFn = fn(src: &[u8], out: &mut [f32]);
 
-/// Rewrites whole blocks as another type with every decoded value the same to the bit, or refuses.
+/// Transcoder: rewrites whole blocks as another type; every decoded value stays the same to the bit.
+///
+/// # Errors
+///
+/// [`EncodeError::NotExact`] for the first block that the target type cannot represent.
 ///
 /// # Panics
-/// Where the lengths do not belong together: they are the caller's, never a file's.
+///
+/// If the lengths do not match: a mistake of the caller, never the content of a file.
 pub type TranscodeFn = fn(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError>;
 
-/// One table, used in two ways: as function pointers, and called in place, so that an engine compiles the same source
-/// once more for the instructions that it has.
+/// Expands one table in two forms: as function pointers, and as direct calls that an engine compiles again
+/// with its instruction set.
 macro_rules! codecs {
     (
         encode { $($encoding:pat => $encode:path,)* }
         search { $($searched:pat => $search:path,)* }
         decode { $($dtype:pat => $decode:path,)* }
     ) => {
-        /// How to write `e`, where we can.
+        /// Returns the encoder of `e`, with scalar scale searches.
+        ///
+        /// ```
+        /// use quantoscope_core::DType;
+        /// use quantoscope_core::quant::{EncodeError, Encoding, decoder, encoder};
+        ///
+        /// let encode = encoder(Encoding::Type(DType::Q4_0)).unwrap();
+        /// let (mut bytes, mut values) = ([0; 18], [0.0; 32]);
+        /// encode(&[-8.0; 32], None, &mut bytes).unwrap();
+        /// decoder(DType::Q4_0).unwrap()(&bytes, &mut values);
+        /// assert_eq!(values, [-8.0; 32]);
+        ///
+        /// let mut row = [0.0; 32];
+        /// row[3] = f32::NAN;
+        /// assert_eq!(encode(&row, None, &mut bytes), Err(EncodeError::NonFinite { index: 3 }));
+        /// ```
         pub fn encoder(e: Encoding) -> Option<EncodeFn> {
             match e {
                 $($encoding => Some($encode),)*
@@ -294,7 +250,7 @@ macro_rules! codecs {
             }
         }
 
-        /// How to read `d`, where we can.
+        /// Returns the decoder of `d`.
         pub fn decoder(d: DType) -> Option<DecodeFn> {
             match d {
                 $($dtype => Some($decode),)*
@@ -302,7 +258,12 @@ macro_rules! codecs {
             }
         }
 
-        /// What [`encoder`] names, called here, with an engine's searches; the same bytes.
+        /// Calls the encoder of `e` with the scale searches of an engine; writes the same bytes as
+        /// [`encoder`].
+        ///
+        /// # Errors
+        ///
+        /// Those of the encoder, and [`EncodeError::NoCodec`] if there is none.
         #[inline(always)]
         pub fn encode_with<S: ScaleSearch>(
             searches: S,
@@ -318,7 +279,11 @@ macro_rules! codecs {
             }
         }
 
-        /// What [`decoder`] names, called here.
+        /// Calls the decoder of `d`.
+        ///
+        /// # Errors
+        ///
+        /// [`EncodeError::NoCodec`] if there is none, [`EncodeError::F32Overflow`] as in [`check_decoded`].
         #[inline(always)]
         pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
             match d {
@@ -404,7 +369,7 @@ codecs! {
     }
 }
 
-/// How to rewrite `from` as `to` without decoding, where that can be lossless.
+/// Returns the lossless transcoder between two types, if there is one.
 pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
     match (from, to) {
         (DType::LATTICE_Q4, DType::Q4_1) => Some(transcode::lattice_to_q4_1),
@@ -414,22 +379,31 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
     }
 }
 
-/// Refuses the first finite value of `src` that became infinite in `values`, into which [`decoder`] decoded it.
+/// Refuses the first finite value of `src` that became infinite in `values`, its decoded values.
+///
+/// # Errors
+///
+/// [`EncodeError::F32Overflow`]; only binary64 has such values.
 #[inline(always)]
 pub fn check_decoded(d: DType, src: &[u8], values: &[f32]) -> Result<(), EncodeError> {
     if d == DType::F64 { plain::check_f32_range(src, values) } else { Ok(()) }
 }
 
 /// Refuses the first NaN or infinity.
+///
+/// # Errors
+///
+/// [`EncodeError::NonFinite`].
 #[inline(always)]
 pub fn check_finite(values: &[f32]) -> Result<(), EncodeError> {
     const EXPONENT: u32 = 0x7F80_0000;
     let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
-    // A whole stretch is judged without a branch, so that it vectorises; only a guilty one is searched.
-    for (n, stretch) in values.chunks(256).enumerate() {
-        if stretch.iter().fold(false, |any, x| any | bad(x)) {
-            let within = stretch.iter().position(bad).unwrap_or(0);
-            return Err(EncodeError::NonFinite { index: n * 256 + within });
+    // Each chunk is tested without branches, so that the test vectorizes; only a chunk with a hit is
+    // searched.
+    for (n, chunk) in values.chunks(256).enumerate() {
+        if chunk.iter().fold(false, |any, x| any | bad(x)) {
+            let offset = chunk.iter().position(bad).unwrap_or(0);
+            return Err(EncodeError::NonFinite { index: n * 256 + offset });
         }
     }
     Ok(())

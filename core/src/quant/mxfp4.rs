@@ -1,18 +1,27 @@
-//! ggml's MXFP4: a power of two, 32 E2M1 floats; `w = 2^(e - 127) * float(q)`. Knows nothing but its 17 bytes.
+//! MXFP4 (OCP, ggml): 32 E2M1 floats with a power-of-two scale; 17 bytes, 4.25 bits per weight.
 //!
-//! Nibbles lie as in ggml's other types (byte `j` holds `j` and `j + 16`), not as in OCP containers.
+//! | bytes | content |
+//! |---|---|
+//! | 0 | scale, E8M0 |
+//! | 1..17 | codes: byte `j` holds code `j` (low nibble) and code `j + 16` |
 //!
-//! `quantize_row_mxfp4_ref`: `e = floorf(log2f(absmax)) - 2 + 127` cut to a byte (which only values below 2^-125 need,
-//! and those become zeros by any scale), with `log2f` rounding up to a power of two from just below it; codes
-//! are the nearest, of equally near ones the smaller magnitude. All zeros: everything 0. Nothing is too large.
+//! Dequantizes to `2^(e - 127) * float(q)` ([`E2M1`]). Source: `block_mxfp4`. The order of the nibbles is
+//! that of ggml, not that of OCP containers, which pack neighbours.
+//!
+//! Encoder: `quantize_row_mxfp4_ref`. `e = floorf(log2f(absmax)) - 2 + 127`, cut to a byte; this only affects
+//! blocks below 2^-125, which become zeros with any scale. `log2f` rounds up to an integer just below a power
+//! of two. Codes are the nearest, of equally near ones the smaller magnitude. A block of zeros is 17 zero
+//! bytes. No finite value is too large.
 
 use super::EncodeError;
 use super::block::{BlockValues, Overflow, absmax, decode_all, encode_all, pack_halves, unpack_halves};
 use super::codebook::{E2M1, nearest_e2m1};
 use crate::float::{e8m0_half_to_f32, floor_log2};
 
+/// Bytes of a block.
 const BYTES: usize = 17;
 
+/// Encodes whole blocks. Refuses NaN and infinity.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -27,6 +36,7 @@ fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overf
     Ok(())
 }
 
+/// Decodes whole blocks (`dequantize_row_mxfp4`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,24 +1,27 @@
-//! Which entry beside a point is the nearest to a group of values, for many scales.
+//! Search for the neighbour of a grid point that is nearest to a group of values, for many scales.
 //!
-//! Knows no sub-block. The definition is [`GridGroup::nearest`]: of the entries in their order the first with the least
-//! weighted distance, each summed in index order, several side by side. [`NeighbourLines`] finds the same entry in less time:
-//! written out, the distance of an entry is `C + s * (A * s - B)` where only `A` and `B` are the entry's, so that entries
-//! compare as straight lines in the scale `s`. What is summed in another order is off by rounding; entries closer than
-//! that can explain are left to the definition. An entry that is the nearest at two scales, beyond doubt, is it at
-//! all between.
+//! The definition is [`GridGroup::nearest`]: of the neighbours in order, the first with the smallest weighted
+//! distance, summed in index order. [`NeighbourLines`] finds the same entry faster. The distance of an entry
+//! is `C + s * (A * s - B)`, where `s` is the scale and only `A` and `B` depend on the entry, so entries
+//! compare as straight lines in `s`. These sums run in another order and differ by rounding; entries closer
+//! than that are compared by the definition. If an entry is the nearest with certainty at two scales, it is
+//! the nearest between them as well. Knows no sub-blocks.
 
 use super::grid::{GridPoint, HALVES, PointLookup, SignGrid};
 
-/// A group of values, what each counts in a distance, and what the combinations of a half are worth before the scale.
+/// A group of values with the data of its distances.
 #[derive(Clone, Copy)]
 pub struct GridGroup<const N: usize, const H: usize> {
+    /// Values.
     pub x: [f32; N],
+    /// Weights of the squared differences.
     pub weights: [f32; N],
+    /// Values of every combination of a half, before the scale.
     pub rows: &'static [[f32; H]],
 }
 
 impl<const N: usize, const H: usize> GridGroup<N, H> {
-    /// The nearest of entries. None where every distance is too large to be a number.
+    /// The nearest of `entries`; `None` if every distance is too large for binary32.
     pub fn nearest(&self, mut entries: impl Iterator<Item = GridPoint>, scale: f32) -> Option<GridPoint> {
         let (mut best, mut nearest) = (f32::MAX, None);
         let mut batch = [GridPoint::default(); LANES];
@@ -35,6 +38,7 @@ impl<const N: usize, const H: usize> GridGroup<N, H> {
         }
     }
 
+    /// Weighted distances of eight entries at `scale`.
     fn distances(&self, entries: &[GridPoint; LANES], scale: f32) -> [f32; LANES] {
         let mut values = [[0.0; LANES]; N];
         for (lane, entry) in entries.iter().enumerate() {
@@ -45,49 +49,58 @@ impl<const N: usize, const H: usize> GridGroup<N, H> {
         let mut distances = [0.0; LANES];
         for ((values, x), w) in values.iter().zip(self.x).zip(self.weights) {
             for (sum, q) in distances.iter_mut().zip(values) {
-                let off = scale * q - x;
-                *sum += w * off * off;
+                let difference = scale * q - x;
+                *sum += w * difference * difference;
             }
         }
         distances
     }
 }
 
-/// Products of values below this with differences lose nothing but rounding.
-pub const LOUD: f32 = 1e6;
-/// Entries that a list may hold, rounded up to whole [`LANES`].
+/// Magnitude of values and scales below which the products of [`NeighbourLines`] lose nothing but rounding.
+pub const MAX_MAGNITUDE: f32 = 1e6;
+/// Longest neighbour list, rounded up to a multiple of [`LANES`].
 const ENTRIES: usize = 296;
+/// Entries compared side by side.
 const LANES: usize = 8;
-/// So many units in the last place of [`NeighbourLines::worth`] two distances may differ by rounding alone: less than 14 of each
-/// as the definition sums it, less than 12 of each line, and room for rounding here.
-const DOUBT: f32 = 64.0 / (1 << 24) as f32;
+/// Bound of the rounding difference of two distances, relative to [`NeighbourLines::distance_bound`].
+///
+/// In units in the last place: below 14 for each distance by the definition, below 12 for each line, and a
+/// margin.
+const ROUNDING: f32 = 64.0 / (1 << 24) as f32;
 
-/// The lines of the entries near one point, for one group of values.
+/// Lines of the neighbours of one point, for one group of values.
 pub struct NeighbourLines<const N: usize, const H: usize> {
+    /// The group.
     group: GridGroup<N, H>,
-    /// For each half and each of its combinations, what it adds to an entry's `A` and `B`.
+    /// For each half and each of its combinations, its contributions to `A` and `B` of an entry.
     halves: [([f32; HALVES], [f32; HALVES]); 2],
-    /// The sums of weights, of weight x magnitude (twice), and of weight x square.
+    /// Sums of weight, of 2 x weight x magnitude, and of weight x square.
     sums: [f32; 3],
+    /// Loaded neighbours.
     list: [GridPoint; ENTRIES],
+    /// `A` of each neighbour.
     slopes: [f32; ENTRIES],
+    /// `B` of each neighbour.
     starts: [f32; ENTRIES],
+    /// Number of loaded neighbours, padded to a multiple of [`LANES`].
     length: usize,
 }
 
-/// The nearest entry at some scale.
+/// The nearest neighbour at some scale.
 #[derive(Clone, Copy, Default)]
 pub struct NearestPoint {
+    /// The entry.
     pub entry: GridPoint,
-    /// Whether no other comes close.
+    /// True if no other neighbour is within the rounding tolerance.
     pub certain: bool,
 }
 
 impl<const N: usize, const H: usize> NeighbourLines<N, H> {
-    /// Room for the lines of groups, one after the other.
+    /// Creates empty lines for groups on `grid`.
     pub fn new(grid: &SignGrid<N, H>) -> Self {
         NeighbourLines {
-            group: GridGroup { x: [0.0; N], weights: [0.0; N], rows: grid.odd_rows() },
+            group: GridGroup { x: [0.0; N], weights: [0.0; N], rows: grid.half_values() },
             halves: [([0.0; HALVES], [0.0; HALVES]); 2],
             sums: [0.0; 3],
             list: [GridPoint::default(); ENTRIES],
@@ -97,16 +110,16 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
         }
     }
 
-    /// Takes a group on odd levels.
-    pub fn take(&mut self, group: GridGroup<N, H>) {
+    /// Sets the group, for levels `2 * level + 1` at any scale.
+    pub fn set_group(&mut self, group: GridGroup<N, H>) {
         let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
         for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
             (slopes[0], starts[0]) = (0.0, 0.0);
-            let mut done = 1;
+            let mut combined = 1;
             for (&x, &w) in x.iter().zip(w) {
-                spread::<H>(slopes, done, |level| w * odd(level) * odd(level));
-                spread::<H>(starts, done, |level| 2.0 * w * x * odd(level));
-                done *= levels::<H>();
+                extend_sums::<H>(slopes, combined, |level| w * odd(level) * odd(level));
+                extend_sums::<H>(starts, combined, |level| 2.0 * w * x * odd(level));
+                combined *= levels::<H>();
             }
         }
         self.sums = [0.0; 3];
@@ -118,48 +131,52 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
         self.group = group;
     }
 
-    /// Takes a group for one scale only, with what an entry's distance there is as its slope: to be asked at the scale 1.
-    /// Gives how far apart slopes must be for the distances to differ, see [`NeighbourLines::doubt`].
-    pub fn take_at(&mut self, group: GridGroup<N, H>, scale: f32) -> Option<f32> {
+    /// Sets the group for a single scale; the slope of an entry is then its distance at that scale, and is
+    /// evaluated at the scale 1.
+    ///
+    /// Returns the tolerance of distances, see [`NeighbourLines::tolerance`].
+    pub fn set_group_at(&mut self, group: GridGroup<N, H>, scale: f32) -> Option<f32> {
         let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
-        let (mut worth, mut loudest) = (0.0, 0.0);
+        let (mut bound, mut absmax) = (0.0, 0.0);
         for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
             (slopes[0], *starts) = (0.0, [0.0; HALVES]);
-            let mut done = 1;
+            let mut combined = 1;
             for (&x, &w) in x.iter().zip(w) {
-                // No level is farther from 0 than the first or the last.
+                // The first or last level has the largest magnitude.
                 let ends = [group.rows[0][0], group.rows[levels::<H>() - 1][0]];
                 let most = scale * if -ends[0] > ends[1] { -ends[0] } else { ends[1] } + x.abs();
-                worth += w * most * most;
-                loudest = if x.abs() > loudest { x.abs() } else { loudest };
-                spread::<H>(slopes, done, |level| {
-                    let off = scale * group.rows[level][0] - x;
-                    w * off * off
+                bound += w * most * most;
+                absmax = if x.abs() > absmax { x.abs() } else { absmax };
+                extend_sums::<H>(slopes, combined, |level| {
+                    let difference = scale * group.rows[level][0] - x;
+                    w * difference * difference
                 });
-                done *= levels::<H>();
+                combined *= levels::<H>();
             }
         }
         self.group = group;
-        (worth > 1e-27 && worth < 1e27 && loudest < LOUD && scale < LOUD).then_some(worth * DOUBT)
+        (bound > 1e-27 && bound < 1e27 && absmax < MAX_MAGNITUDE && scale < MAX_MAGNITUDE)
+            .then_some(bound * ROUNDING)
     }
 
-    /// No distance at `scale` is larger, in units of the scale.
-    fn worth(&self, scale: f32) -> f32 {
+    /// Upper bound of all distances at `scale`, in units of the scale.
+    fn distance_bound(&self, scale: f32) -> f32 {
         let top = (2 * levels::<H>() - 1) as f32;
         scale * top * top * self.sums[0] + top * self.sums[1] + self.sums[2] / scale
     }
 
-    /// How far apart two lines must be at `scale` for the distances to differ; none where numbers are so large or small
-    /// that more than rounding could be lost.
-    pub fn doubt(&self, scale: f32) -> Option<f32> {
-        let worth = self.worth(scale);
-        let sound = worth * scale > 1e-27 && worth < 1e27 && scale < LOUD && self.sums[2] < 1e27;
-        sound.then_some(worth * DOUBT)
+    /// Difference of two lines at `scale` above which the distances differ with certainty.
+    ///
+    /// `None` if numbers are so large or small that more than rounding could be lost.
+    pub fn tolerance(&self, scale: f32) -> Option<f32> {
+        let bound = self.distance_bound(scale);
+        let in_range = bound * scale > 1e-27 && bound < 1e27 && scale < MAX_MAGNITUDE && self.sums[2] < 1e27;
+        in_range.then_some(bound * ROUNDING)
     }
 
-    /// Takes the entries near `point`; says whether it is on the grid itself.
-    pub fn near(&mut self, grid: &SignGrid<N, H>, point: GridPoint) -> bool {
-        let PointLookup::Near(list) = grid.place(point) else { return true };
+    /// Loads the neighbours of `point`; returns true if the point itself is on the grid.
+    pub fn load(&mut self, grid: &SignGrid<N, H>, point: GridPoint) -> bool {
+        let PointLookup::Neighbours(list) = grid.lookup(point) else { return true };
         let slots = self.list.iter_mut().zip(&mut self.slopes).zip(&mut self.starts);
         for (((entry, slope), start), slot) in slots.zip(list) {
             *entry = GridPoint::load(slot);
@@ -167,25 +184,26 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
             *slope = self.halves[0].0[first] + self.halves[1].0[second];
             *start = self.halves[0].1[first] + self.halves[1].1[second];
         }
-        // Lines that are never the lowest fill up the last lanes.
+        // The last lanes are padded with lines that are never the lowest.
         self.length = list.len().next_multiple_of(LANES).min(ENTRIES);
         self.slopes[list.len()..self.length].fill(0.0);
         self.starts[list.len()..self.length].fill(f32::MIN);
         false
     }
 
-    /// The nearest entry at `scale`.
-    fn nearest(&self, scale: f32, doubt: f32) -> Option<NearestPoint> {
-        self.lowest(scale, doubt, scale)
+    /// The nearest neighbour at `scale`.
+    fn nearest(&self, scale: f32, tolerance: f32) -> Option<NearestPoint> {
+        self.lowest(scale, tolerance, scale)
     }
 
-    /// The nearest entry at the one scale that [`NeighbourLines::take_at`] was told.
-    pub fn nearest_at(&self, scale: f32, doubt: f32) -> Option<GridPoint> {
-        self.lowest(1.0, doubt, scale).map(|found| found.entry)
+    /// The nearest neighbour at the scale of [`NeighbourLines::set_group_at`].
+    pub fn nearest_at(&self, scale: f32, tolerance: f32) -> Option<GridPoint> {
+        self.lowest(1.0, tolerance, scale).map(|found| found.entry)
     }
 
-    /// The entry whose line is the lowest at `place`; where that is in doubt, the nearest of the lowest ones at `scale`.
-    fn lowest(&self, place: f32, doubt: f32, scale: f32) -> Option<NearestPoint> {
+    /// The neighbour whose line is lowest at `place`; if several are within the tolerance, the nearest of
+    /// them at `scale` by the definition.
+    fn lowest(&self, place: f32, tolerance: f32, scale: f32) -> Option<NearestPoint> {
         let lines = || {
             let slopes = self.slopes[..self.length].as_chunks::<LANES>().0.iter();
             slopes.zip(self.starts[..self.length].as_chunks::<LANES>().0)
@@ -197,7 +215,7 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
                 *least = if height < *least { height } else { *least };
             }
         }
-        let limit = least.into_iter().fold(f32::MAX, |a, b| if b < a { b } else { a }) + doubt;
+        let limit = least.into_iter().fold(f32::MAX, |a, b| if b < a { b } else { a }) + tolerance;
         let (mut count, mut only, mut at) = ([0_u32; LANES], [0_u32; LANES], 0);
         for (slopes, starts) in lines() {
             for i in 0..LANES {
@@ -216,19 +234,19 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
         Some(NearestPoint { entry, certain: false })
     }
 
-    /// The nearest entries at falling or rising scales.
-    pub fn nearest_all(&self, scales: &[f32], doubt: f32, out: &mut [GridPoint]) -> Option<()> {
+    /// The nearest neighbours at monotonic scales.
+    pub fn nearest_all(&self, scales: &[f32], tolerance: f32, out: &mut [GridPoint]) -> Option<()> {
         let Some((&last, _)) = scales.split_last() else { return Some(()) };
-        let first = self.nearest(scales[0], doubt)?;
-        let last = if scales.len() > 1 { self.nearest(last, doubt)? } else { first };
-        self.between(scales, doubt, out, first, last)
+        let first = self.nearest(scales[0], tolerance)?;
+        let last = if scales.len() > 1 { self.nearest(last, tolerance)? } else { first };
+        self.bisect(scales, tolerance, out, first, last)
     }
 
-    /// As [`NeighbourLines::nearest_all`], with what is at both ends known.
-    fn between(
+    /// [`NeighbourLines::nearest_all`] between two ends with known results, by bisection.
+    fn bisect(
         &self,
         scales: &[f32],
-        doubt: f32,
+        tolerance: f32,
         out: &mut [GridPoint],
         first: NearestPoint,
         last: NearestPoint,
@@ -239,28 +257,28 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
         if first.certain && last.certain && first.entry == last.entry {
             out.fill(first.entry);
         } else if count > 2 {
-            let middle = self.nearest(scales[count / 2], doubt)?;
-            self.between(&scales[..=count / 2], doubt, &mut out[..=count / 2], first, middle)?;
-            self.between(&scales[count / 2..], doubt, &mut out[count / 2..], middle, last)?;
+            let middle = self.nearest(scales[count / 2], tolerance)?;
+            self.bisect(&scales[..=count / 2], tolerance, &mut out[..=count / 2], first, middle)?;
+            self.bisect(&scales[count / 2..], tolerance, &mut out[count / 2..], middle, last)?;
         }
         Some(())
     }
 }
 
-/// Levels of a value where `H` values make a half.
+/// Levels of a value with `H` values in half a group.
 const fn levels<const H: usize>() -> usize {
     if H == 4 { 3 } else { 8 }
 }
 
-/// The odd number of a level.
+/// Value of a level on the odd grid.
 fn odd(level: usize) -> f32 {
     (2 * level + 1) as f32
 }
 
-/// Adds a value to the combinations of those before it, of which there are `done`.
-fn spread<const H: usize>(sums: &mut [f32; HALVES], done: usize, term: impl Fn(usize) -> f32) {
-    let (before, more) = sums.split_at_mut(done);
-    for (sums, level) in more.chunks_exact_mut(done).zip(1..levels::<H>()) {
+/// Extends the sums of `combined` combinations by one more value.
+fn extend_sums<const H: usize>(sums: &mut [f32; HALVES], combined: usize, term: impl Fn(usize) -> f32) {
+    let (before, more) = sums.split_at_mut(combined);
+    for (sums, level) in more.chunks_exact_mut(combined).zip(1..levels::<H>()) {
         let term = term(level);
         sums.iter_mut().zip(&*before).for_each(|(sum, before)| *sum = before + term);
     }

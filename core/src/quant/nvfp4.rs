@@ -1,18 +1,29 @@
-//! ggml's NVFP4: four unsigned E4M3 scales, 64 E2M1 floats; `w = scale * float(q)`, one scale for 16 values.
-//! The tensor's own scale, where a model has one, is another tensor. Knows nothing but its 36 bytes.
+//! NVFP4 (NVIDIA, ggml): 64 E2M1 floats with an unsigned E4M3 scale for every 16; 36 bytes, 4.5 bits per
+//! weight.
 //!
-//! `quantize_row_nvfp4_ref`: the scale is that of `absmax / 6`, 448 for all from 256 on, so values beyond 2688 are cut off;
-//! codes are the nearest by the stored scale, of equally near ones the smaller magnitude. All zeros: everything 0.
+//! | bytes | content |
+//! |---|---|
+//! | 0..4 | scales, unsigned E4M3 |
+//! | 4..36 | codes: 8 bytes for each 16 weights, byte `j` holds code `j` (low nibble) and code `j + 8` |
+//!
+//! Dequantizes to `scale * float(q)` ([`E2M1`]). Source: `block_nvfp4`. The scale of the whole tensor, if a
+//! model has one, is a separate tensor and not applied here.
+//!
+//! Encoder: `quantize_row_nvfp4_ref`. The scale is that of `absmax / 6`; from 256 on it is 448, so values
+//! beyond 2688 are clipped. Codes are the nearest with the stored scale, of equally near ones the smaller
+//! magnitude. A block of zeros is 36 zero bytes.
 
 use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all};
 use super::codebook::{E2M1, nearest_e2m1};
 use crate::float::{f32_to_ue4m3, ue4m3_to_f32};
 
+/// Bytes of a block.
 const BYTES: usize = 36;
-/// Values in a block.
+/// Values of a block.
 const LEN: usize = 64;
 
+/// Encodes whole blocks. Refuses NaN and infinity.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -33,12 +44,13 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
     Ok(())
 }
 
-/// Half the scale, for levels that are doubled.
+/// Half the scale, since the levels of [`E2M1`] are doubled.
 #[inline(always)]
 fn half(scale: u8) -> f32 {
     ue4m3_to_f32(scale) * 0.5
 }
 
+/// Decodes whole blocks (`dequantize_row_nvfp4`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,12 +1,13 @@
-//! A scale for magnitudes on levels from 0, with weights, without a grid: ggml's `make_qp_quants`.
+//! Weighted scale of non-negative values with codes from 0 up to a top code: ggml's `make_qp_quants`.
 //!
-//! Knows no layout. Values may be negative, which the reference takes no care of: its codes are bytes, so that a code
-//! of -1 is kept as 255, and we count as it counts.
+//! Used for the scales and minima of super-blocks ([`super::scale_search::ScaleSearch::scale_of_scales`]) and
+//! for the first scale of IQ2_XXS. Negative values are not excluded, as in the reference: its codes are
+//! bytes, so a code of -1 is stored as 255. Knows no layout.
 
 use super::scale_search::EPSILON;
 use crate::float::nearest_even;
 
-/// Sums of weight x value x code and weight x code x code.
+/// Sums of weight x value x code and of weight x code x code.
 fn sums(x: &[f32], weights: &[f32], codes: impl Fn(f32) -> i32) -> (f32, f32) {
     let (mut cross, mut square) = (0.0, 0.0);
     for (&x, &w) in x.iter().zip(weights) {
@@ -17,38 +18,43 @@ fn sums(x: &[f32], weights: &[f32], codes: impl Fn(f32) -> i32) -> (f32, f32) {
     (cross, square)
 }
 
-/// The weighted error of the codes of a scale.
+/// Weighted squared error of the codes of a scale.
 fn error(x: &[f32], weights: &[f32], scale: f32, codes: impl Fn(f32) -> i32) -> f32 {
     x.iter().zip(weights).fold(0.0, |sum, (&x, &w)| {
-        let off = x - scale * codes(x) as f32;
-        sum + w * off * off
+        let difference = x - scale * codes(x) as f32;
+        sum + w * difference * difference
     })
 }
 
-/// The scale that fits best with codes up to `top`: of nine scales around `max / top` the one with the least error,
-/// its codes then moved one by one while that helps, up to five rounds. At most 32 values.
-pub fn fit(x: &[f32], weights: &[f32], top: i32) -> f32 {
+/// Returns the scale that fits best with codes up to `top`, and writes the codes. All are 0 if no value is at
+/// least [`EPSILON`].
+///
+/// Of nine scales around `max / top` the one with the smallest weighted squared error is taken. Then single
+/// codes are changed while that lowers the error, in up to five rounds. All slices have the same length;
+/// further codes are ignored.
+pub fn fit(x: &[f32], weights: &[f32], top: i32, codes: &mut [u8]) -> f32 {
+    codes.fill(0);
     let max = x.iter().fold(0.0, |max, &x| if max > x { max } else { x });
     if max < EPSILON {
         return 0.0;
     }
     let mut inverse = top as f32 / max;
+    // The codes of the first scale are compared as bytes and not limited to `top`, as in the reference.
     let mut best = error(x, weights, 1.0 / inverse, |x| i32::from(nearest_even(inverse * x) as u8));
     for k in (-4..=4_i8).filter(|&k| k != 0) {
-        let tried = (0.1 * f32::from(k) + top as f32) / max;
-        let error = error(x, weights, 1.0 / tried, |x| nearest_even(tried * x).min(top));
+        let candidate = (0.1 * f32::from(k) + top as f32) / max;
+        let error = error(x, weights, 1.0 / candidate, |x| nearest_even(candidate * x).min(top));
         if error < best {
-            (best, inverse) = (error, tried);
+            (best, inverse) = (error, candidate);
         }
     }
     let (mut cross, mut square) = sums(x, weights, |x| nearest_even(inverse * x).min(top));
-    let mut codes = [0_u8; 32];
     for (code, &x) in codes.iter_mut().zip(x) {
         *code = nearest_even(inverse * x).min(top) as u8;
     }
     for _ in 0..5 {
         let mut moved = false;
-        for ((&x, &w), code) in x.iter().zip(weights).zip(&mut codes) {
+        for ((&x, &w), code) in x.iter().zip(weights).zip(codes.iter_mut()) {
             let q = f32::from(*code);
             let (mut without, mut rest) = (cross - w * x * q, square - w * q * q);
             if !(without > 0.0 && rest > 0.0) {

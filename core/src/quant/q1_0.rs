@@ -1,14 +1,24 @@
-//! ggml's Q1_0: `f16 d`, 128 signs; `w = d` where the bit is set, else `-d`. Knows nothing but its 18 bytes.
+//! Q1_0 (ggml): 128 signs with one scale; 18 bytes, 1.125 bits per weight.
 //!
-//! `quantize_row_q1_0_ref`: `d` is the mean magnitude, summed in order; the bit is set where `x >= 0`, for -0 too.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..18 | signs: bit `k` of byte `j` belongs to weight `8 j + k`, set for `+` |
+//!
+//! Dequantizes to `d` or `-d`. Source: `block_q1_0`.
+//!
+//! Encoder: `quantize_row_q1_0_ref`. `d` is the mean magnitude, summed in order; the bit is set if `x >= 0`,
+//! also for -0.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, encode_all, read_field, scale_field};
 
+/// Bytes of a block.
 const BYTES: usize = 18;
-/// Values in a block.
+/// Values of a block.
 const LEN: usize = 128;
 
+/// Encodes whole blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -24,6 +34,7 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
     Ok(())
 }
 
+/// Decodes whole blocks (`dequantize_row_q1_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,17 +1,26 @@
-//! ggml's Q2_0: `f16 d`, 64 codes of two bits, four neighbours to a byte; `w = d * (q - 1)`.
-//! Knows nothing but its 18 bytes.
+//! Q2_0 (ggml): 64 codes of 2 bits with one scale; 18 bytes, 2.25 bits per weight.
 //!
-//! `quantize_row_q2_0_ref`: `d = absmax`, codes `roundf(x * (1/d)) + 1` with the unrounded `1/d`; code 3 is never
-//! written. All zeros: `d = +0`, codes 1. `1/d` infinite: codes 1 (undefined in C).
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..18 | codes: byte `j` holds the codes `4 j` to `4 j + 3`, the first in the lowest bits |
+//!
+//! Dequantizes to `d * (q - 1)`. Source: `block_q2_0`.
+//!
+//! Encoder: `quantize_row_q2_0_ref`. `d = absmax`; codes are `roundf(x * (1/d)) + 1` with the unrounded
+//! `1/d`, so code 3 is never written. A block of zeros has `d = +0` and codes 1. If `1/d` is infinite, the
+//! codes are 1 (undefined in C).
 
 use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all, read_field, reciprocal, scale_field};
 use crate::float::round_half_away;
 
+/// Bytes of a block.
 const BYTES: usize = 18;
-/// Values in a block.
+/// Values of a block.
 const LEN: usize = 64;
 
+/// Encodes whole blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -29,6 +38,7 @@ fn encode_block(values: &[f32; LEN], out: &mut [u8; BYTES]) -> Result<(), Overfl
     Ok(())
 }
 
+/// Decodes whole blocks (`dequantize_row_q2_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

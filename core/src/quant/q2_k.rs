@@ -1,21 +1,38 @@
-//! ggml's Q2_K: 16 bytes of scale and minimum (a nibble each), 64 bytes of two-bit codes, `f16 d`, `f16 dmin`;
-//! `w = d * scale * q - dmin * min`, one scale and minimum for 16 values. Knows nothing but its 84 bytes.
+//! Q2_K (ggml): codes of 2 bits, 16 sub-blocks of 16 weights with scale and minimum; 84 bytes, 2.625 bits per
+//! weight.
 //!
-//! `quantize_row_q2_K_ref`: each sub-block is fitted with the magnitudes as weights and judged by magnitudes, scales
-//! and minima are shared out to 15 steps of their greatest, and codes are chosen anew from the stored ones. Where a
-//! stored scale is 0 the codes stay those of the search. All zeros: everything 0. `quantize_row_q2_K_impl`: with
-//! importance, the grids and the sharing out are those of [`super::imatrix_weights`].
+//! | bytes | content |
+//! |---|---|
+//! | 0..16 | for each sub-block 4-bit scale (low nibble) and 4-bit minimum |
+//! | 16..80 | codes, four in a byte (see [`pack_quarters`]) |
+//! | 80..82 | `d`, binary16 |
+//! | 82..84 | `dmin`, binary16 |
+//!
+//! Dequantizes to `d * scale * q - dmin * min`. Source: `block_q2_K`.
+//!
+//! Encoder: `quantize_row_q2_K_ref`. Each sub-block is fitted with magnitudes as weights and the sum of
+//! absolute errors as criterion. Scales and minima become multiples of 1/15 of the largest. Codes are
+//! computed again from the stored scales; if a stored scale is 0, the codes of the search are kept. A
+//! super-block of zeros is 84 zero bytes. With importance weights: `quantize_row_q2_K_impl`, see
+//! [`super::imatrix_weights`].
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field};
-use super::imatrix_weights::{self, ColumnWeights, SuperBlockWeights, WeightedFit, with_minimum};
+use super::imatrix_weights::{self, ColumnWeights, SuperBlockWeights, WeightedFit, fit_asymmetric};
 use super::scale_search::{AffineFit, ScaleGrid, ScaleSearch, SearchWeights};
 use super::super_block::{SuperBlockValues, pack_quarters, unpack_quarters};
-use super::super_block_encode::{BATCH, SharedScales, check_fits, each, encode_batches, recode, share};
+use super::super_block_encode::{
+    BATCH, SharedScales, check_fits, each, encode_batches, quantize_scales, recode,
+};
 
+/// Bytes of a super-block.
 const BYTES: usize = 84;
+/// Candidate scales without importance weights.
 const GRID: ScaleGrid = ScaleGrid { top: 3, first: -0.5, step: 0.1, count: 15, absolute: true };
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values whose sums, `d` or `dmin` exceed their range.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -35,16 +52,19 @@ pub fn encode<S: ScaleSearch>(
             search,
             #[inline(always)]
             |values, fits, out| {
-                let (scales, mins) =
-                    (share(each(fits, |f| f.scale), 15.0), share(each(fits, |f| f.min), 15.0));
+                let (scales, mins) = (
+                    quantize_scales(each(fits, |f| f.scale), 15.0),
+                    quantize_scales(each(fits, |f| f.min), 15.0),
+                );
                 write(values, fits, &scales, &mins, out)
             },
         );
     };
     let columns = ColumnWeights::new(importance, src);
     let search = |first, values: &[SuperBlockValues], found: &mut [WeightedFit<16>]| {
-        let weighed = SuperBlockWeights::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
-        with_minimum::<16, 16, S>(searches, &imatrix_weights::grid(3), 15, &weighed, values, found);
+        let block_weights =
+            SuperBlockWeights::new::<16, S>(searches, columns, first, values, |sum| sum / 256.0);
+        fit_asymmetric::<16, 16, S>(searches, &imatrix_weights::grid(3), 15, &block_weights, values, found);
     };
     encode_batches(
         src,
@@ -56,6 +76,7 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
+/// Writes a super-block with these fits and quantized scales.
 #[inline(always)]
 fn write(
     values: &SuperBlockValues,
@@ -78,6 +99,7 @@ fn write(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_q2_K`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,10 +1,20 @@
-//! ggml's Q3_K: 32 bytes of upper bits, 64 bytes of two-bit codes, twelve bytes of 16 scales, `f16 d`;
-//! `w = d * (scale - 32) * (q - 4)`, one scale for 16 values. Knows nothing but its 110 bytes.
+//! Q3_K (ggml): codes of 3 bits, 16 sub-blocks of 16 weights with one scale; 110 bytes, 3.4375 bits per
+//! weight.
 //!
-//! `quantize_row_q3_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -32
-//! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
-//! search. All zeros: everything 0, the packed scales too. `quantize_row_q3_K_impl`: with importance ([`super::imatrix_weights`])
-//! the sub-blocks are fitted around zero, and so are their scales.
+//! | bytes | content |
+//! |---|---|
+//! | 0..32 | upper bit of each code (see [`pack_plane`]) |
+//! | 32..96 | two lower bits of each code, four in a byte (see [`pack_quarters`]) |
+//! | 96..108 | 6-bit scales (see [`pack_sixteen`]) |
+//! | 108..110 | `d`, binary16 |
+//!
+//! Dequantizes to `d * (scale - 32) * (q - 4)`. Source: `block_q3_K`.
+//!
+//! Encoder: `quantize_row_q3_K_ref`. The sub-block scale of largest magnitude (the first of equal ones)
+//! becomes -32 steps. Codes are computed again from the stored scales; if a stored scale is 0, the codes of
+//! the search are kept. A super-block of zeros is 110 zero bytes, packed scales included. With importance
+//! weights: `quantize_row_q3_K_impl`; sub-blocks and their scales are fitted symmetrically around zero, see
+//! [`super::imatrix_weights`].
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
@@ -12,23 +22,32 @@ use super::imatrix_weights::{ColumnWeights, SuperBlockWeights, searchable};
 use super::scale_search::{AffineFit, RefinedFit, ScaleSearch, SearchWeights};
 use super::six_bits::{pack_sixteen, unpack_sixteen};
 use super::super_block::{SuperBlockValues, add_plane, pack_plane, pack_quarters, unpack_quarters};
-use super::super_block_encode::{BATCH, check_fits, each, encode_batches, loudest, recode, signed_max};
+use super::super_block_encode::{
+    BATCH, check_fits, each, encode_batches, overflow_at_absmax, recode, signed_max,
+};
 use crate::float::{f16_to_f32, nearest_even};
 
+/// Bytes of a super-block.
 const BYTES: usize = 110;
 
-/// Super-blocks that are searched together: more than elsewhere, for the rounds in which few codes still move.
+/// Super-blocks that are searched together: more than elsewhere, because in later rounds of the search few
+/// codes still change.
 const LARGE_BATCH: usize = 4 * BATCH;
-/// What the search finds for a super-block.
+/// Search result of a super-block without importance weights.
 type RefinedBlock = [RefinedFit<16>; 16];
 
-/// What it finds when importance is given: the fits of the sub-blocks, and that of their scales.
+/// Search result of a super-block with importance weights.
 #[derive(Clone, Copy)]
 struct WeightedQ3K {
+    /// Fits of the sub-blocks.
     fits: [AffineFit; 16],
+    /// Fit of their scales.
     scale: AffineFit,
 }
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -51,9 +70,9 @@ pub fn encode<S: ScaleSearch>(
     };
     let columns = ColumnWeights::new(importance, src);
     let search = |first, values: &[SuperBlockValues], found: &mut [WeightedQ3K]| {
-        let weighed =
+        let block_weights =
             SuperBlockWeights::new::<16, S>(searches, columns, first, values, |sum| 2.0 * sum / 256.0);
-        search_weighted(searches, values, &weighed, found);
+        search_weighted(searches, values, &block_weights, found);
     };
     let blank = [WeightedQ3K { fits: [AffineFit::ZERO; 16], scale: AffineFit::ZERO }; BATCH];
     encode_batches(
@@ -66,27 +85,33 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
-/// The sub-blocks are fitted around zero, and so are their scales, which count as much as their values together.
+/// Fits the sub-blocks symmetrically, then their scales, with the summed weights of the sub-blocks.
 #[inline(always)]
 fn search_weighted<S: ScaleSearch>(
     searches: S,
     values: &[SuperBlockValues],
-    weighed: &SuperBlockWeights<16>,
+    block_weights: &SuperBlockWeights<16>,
     found: &mut [WeightedQ3K],
 ) {
     let mut fits = [[AffineFit::ZERO; 16]; BATCH];
     let x = values.as_flattened().as_chunks::<16>().0;
-    searches.symmetric(4, x, weighed.given(), &mut fits.as_flattened_mut()[..x.len()]);
+    searches.symmetric(4, x, block_weights.given(), &mut fits.as_flattened_mut()[..x.len()]);
     let scales = fits.map(|fits| each(&fits, |f| searchable(f.scale)));
-    let mut shared = [AffineFit::ZERO; BATCH];
+    let mut scale_fits = [AffineFit::ZERO; BATCH];
     let count = values.len();
-    searches.symmetric(32, &scales[..count], SearchWeights::Given(&weighed.sums), &mut shared[..count]);
-    for ((found, fits), scale) in found.iter_mut().zip(fits).zip(shared) {
+    searches.symmetric(
+        32,
+        &scales[..count],
+        SearchWeights::Given(&block_weights.sums),
+        &mut scale_fits[..count],
+    );
+    for ((found, fits), scale) in found.iter_mut().zip(fits).zip(scale_fits) {
         *found = WeightedQ3K { fits, scale };
     }
-    weighed.spoil(found, |found| &mut found.fits[0].scale);
+    block_weights.invalidate_overflows(found, |found| &mut found.fits[0].scale);
 }
 
+/// Writes a super-block that was searched with importance weights.
 #[inline(always)]
 fn write_weighted(
     found: &WeightedQ3K,
@@ -99,12 +124,13 @@ fn write_weighted(
     finish(values, &scales, scale.scale, |j, x| fits[j].codes(x, (-4, 3)), out)
 }
 
+/// Writes a super-block that was searched without importance weights.
 #[inline(always)]
 fn write(found: &RefinedBlock, values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     let found_scales = each(found, |f| f.scale);
-    // ggml writes nonsense for sub-blocks so loud that their sums overflow.
+    // ggml writes invalid blocks for values so large that the sums overflow.
     if !found_scales.iter().all(|s| s.is_finite()) {
-        return Err(loudest(values));
+        return Err(overflow_at_absmax(values));
     }
     let max = signed_max(&found_scales);
     let (mut d, mut scales) = (0.0, [0; 16]);
@@ -116,7 +142,10 @@ fn write(found: &RefinedBlock, values: &SuperBlockValues, out: &mut [u8; BYTES])
     finish(values, &scales, d, |j, _| found[j].codes, out)
 }
 
-/// Writes the block, from scales counted from -32, their unit, and the codes that the search left.
+/// Writes a super-block.
+///
+/// - `scales`: integer scales plus 32, in units of `d`.
+/// - `left(j, x)`: codes of the search for sub-block `j`.
 #[inline(always)]
 fn finish(
     values: &SuperBlockValues,
@@ -137,6 +166,7 @@ fn finish(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_q3_K`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

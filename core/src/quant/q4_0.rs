@@ -1,23 +1,26 @@
-//! ggml's Q4_0: `f16 d`, 32 nibbles; `w = d * (q - 8)`. Knows nothing but its 18 bytes.
+//! Q4_0 (ggml): 32 codes of 4 bits with one scale; 18 bytes, 4.5 bits per weight.
 //!
-//! `quantize_row_q4_0_ref`: `d` is the value of greatest magnitude (the first of ties) over -8, so `d` may be
-//! negative; `q = min(15, trunc(x * (1/d) + 8.5))` with the unrounded `1/d`. All zeros (of either sign):
-//! `d = 0 / -8 = -0`, codes 8. `d` that underflows to 0: codes 8. `1/d` infinite: codes 0 (undefined in C,
-//! 0 on x86).
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..18 | codes: byte `j` holds code `j` (low nibble) and code `j + 16` |
 //!
-//! `quantize_row_q4_0_impl`: with importance ([`super::imatrix_weights`]; whole rows only) the scale and the codes are those of
-//! [`ScaleSearch::symmetric`]. All zeros: everything 0.
+//! Dequantizes to `d * (q - 8)`. Source: `block_q4_0`.
+//!
+//! Encoder: [`super::legacy_quants::encode_symmetric`] with 8 (`quantize_row_q4_0_ref`,
+//! `quantize_row_q4_0_impl`).
 
 use super::EncodeError;
-use super::block::{
-    BlockValues, LEN, Overflow, codes, decode_all, encode_all, field, pack_halves, read_field, reciprocal,
-    scale_field, signed_absmax, unpack_halves,
-};
-use super::imatrix_weights::encode_rows;
-use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
+use super::block::{BlockCodes, BlockValues, decode_all, pack_halves, read_field, unpack_halves};
+use super::legacy_quants::encode_symmetric;
+use super::scale_search::ScaleSearch;
 
+/// Bytes of a block.
 const BYTES: usize = 18;
 
+/// Encodes whole blocks; with importance weights whole rows.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -25,40 +28,17 @@ pub fn encode<S: ScaleSearch>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
-    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
-        searches.symmetric(8, x, weights, fits);
-    };
-    encode_rows(
-        searches,
-        src,
-        importance,
-        out,
-        search,
-        #[inline(always)]
-        |values, fit, out| write_fit(fit, values, out),
-    )
+    encode_symmetric::<8, BYTES, S>(searches, src, importance, out, write)
 }
 
+/// Packs a block.
 #[inline(always)]
-fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let q = fit.codes(values, (-8, 7));
-    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
-    out[2..].copy_from_slice(&pack_halves(&q));
-    Ok(())
+fn write(d: [u8; 2], q: &BlockCodes, out: &mut [u8; BYTES]) {
+    out[..2].copy_from_slice(&d);
+    out[2..].copy_from_slice(&pack_halves(q));
 }
 
-#[inline(always)]
-fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let max = signed_absmax(values);
-    let d = max / -8.0;
-    let id = reciprocal(d);
-    let q = codes(values, id, 15, |x| x * id + 8.5);
-    out[..2].copy_from_slice(&field(d, values, max)?);
-    out[2..].copy_from_slice(&pack_halves(&q));
-    Ok(())
-}
-
+/// Decodes whole blocks (`dequantize_row_q4_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

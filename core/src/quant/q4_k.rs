@@ -1,22 +1,38 @@
-//! ggml's Q4_K: `f16 d`, `f16 dmin`, twelve bytes of 8 scales and 8 minima, 128 bytes of nibbles;
-//! `w = d * scale * q - dmin * min`, one scale and minimum for 32 values. Knows nothing but its 144 bytes.
+//! Q4_K (ggml): codes of 4 bits, 8 sub-blocks of 32 weights with scale and minimum; 144 bytes, 4.5 bits per
+//! weight.
 //!
-//! `quantize_row_q4_K_ref`: each sub-block is fitted with the weights `sqrt(mean square) + |x|`, scales and minima are
-//! shared out to 63 steps of their greatest, and codes are chosen anew from the stored ones. Where a stored scale is
-//! 0 the codes stay those of the search. All zeros: everything 0. `quantize_row_q4_K_impl`: with importance, the
-//! grids and the sharing out are those of [`super::imatrix_weights`].
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..4 | `dmin`, binary16 |
+//! | 4..16 | 6-bit scales and minima (see [`six_bits::pack_pairs`]) |
+//! | 16..144 | codes: 32 bytes hold 32 codes in the low nibbles and the next 32 in the high ones |
+//!
+//! Dequantizes to `d * scale * q - dmin * min`. Source: `block_q4_K`.
+//!
+//! Encoder: `quantize_row_q4_K_ref`. Each sub-block is fitted with the weights `sqrt(mean square) + |x|`.
+//! Scales and minima become multiples of 1/63 of the largest. Codes are computed again from the stored
+//! scales; if a stored scale is 0, the codes of the search are kept. A super-block of zeros is 144 zero
+//! bytes. With importance weights: `quantize_row_q4_K_impl`, see [`super::imatrix_weights`].
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field};
-use super::imatrix_weights::{self, ColumnWeights, SuperBlockWeights, WeightedFit, with_minimum};
+use super::imatrix_weights::{self, ColumnWeights, SuperBlockWeights, WeightedFit, fit_asymmetric};
 use super::scale_search::{AffineFit, ScaleGrid, ScaleSearch, SearchWeights};
 use super::six_bits;
 use super::super_block::{SuperBlockCodes, SuperBlockValues, pack_nibbles, unpack_nibbles};
-use super::super_block_encode::{BATCH, SharedScales, check_fits, each, encode_batches, recode, share};
+use super::super_block_encode::{
+    BATCH, SharedScales, check_fits, each, encode_batches, quantize_scales, recode,
+};
 
+/// Bytes of a super-block.
 const BYTES: usize = 144;
+/// Candidate scales without importance weights.
 const GRID: ScaleGrid = ScaleGrid { top: 15, first: -1.0, step: 0.1, count: 20, absolute: false };
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values whose sums, `d` or `dmin` exceed their range.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -40,7 +56,8 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
-/// Finds what Q4_K and Q5_K write for each super-block; without importance with the grids given.
+/// Encodes super-blocks of Q4_K or Q5_K; `grid` has the candidate scales without importance weights, `write`
+/// packs a block.
 #[inline(always)]
 pub(super) fn encode_with_header<S: ScaleSearch, const B: usize>(
     searches: S,
@@ -62,17 +79,26 @@ pub(super) fn encode_with_header<S: ScaleSearch, const B: usize>(
             search,
             #[inline(always)]
             |values, fits, out| {
-                let (scales, mins) =
-                    (share(each(fits, |f| f.scale), 63.0), share(each(fits, |f| f.min), 63.0));
-                write(&WeightedFit { fits: *fits, scales, mins }.limited(), values, out)
+                let (scales, mins) = (
+                    quantize_scales(each(fits, |f| f.scale), 63.0),
+                    quantize_scales(each(fits, |f| f.min), 63.0),
+                );
+                write(&WeightedFit { fits: *fits, scales, mins }.clamped(), values, out)
             },
         );
     };
     let columns = ColumnWeights::new(importance, src);
     let search = |first, values: &[SuperBlockValues], found: &mut [WeightedFit<8>]| {
-        let weighed =
+        let block_weights =
             SuperBlockWeights::new::<32, S>(searches, columns, first, values, |sum| 2.0 * sum / 256.0);
-        with_minimum::<32, 8, S>(searches, &imatrix_weights::grid(grid.top), 63, &weighed, values, found);
+        fit_asymmetric::<32, 8, S>(
+            searches,
+            &imatrix_weights::grid(grid.top),
+            63,
+            &block_weights,
+            values,
+            found,
+        );
     };
     encode_batches(
         src,
@@ -85,15 +111,17 @@ pub(super) fn encode_with_header<S: ScaleSearch, const B: usize>(
 }
 
 impl WeightedFit<8> {
-    /// A negative scale, cast to a byte, is large: ggml stores it as 63, but not in Q4_K when importance is given.
+    /// Limits the integer scales and minima to 63, as ggml stores them.
+    ///
+    /// A negative scale, cast to a byte, is larger. ggml does not limit it in Q4_K with importance weights.
     #[inline(always)]
-    pub(super) fn limited(self) -> WeightedFit<8> {
+    pub(super) fn clamped(self) -> WeightedFit<8> {
         let limit = |all: SharedScales<8>| SharedScales { codes: each(&all.codes, |q: u8| q.min(63)), ..all };
         WeightedFit { scales: limit(self.scales), mins: limit(self.mins), ..self }
     }
 }
 
-/// Writes the sixteen bytes of header that Q4_K and Q5_K have in common, and finds the codes.
+/// Writes the sixteen header bytes of Q4_K and Q5_K, and computes the codes.
 #[inline(always)]
 pub(super) fn write_scales<const B: usize>(
     WeightedFit { fits, scales, mins }: &WeightedFit<8>,
@@ -114,6 +142,7 @@ pub(super) fn write_scales<const B: usize>(
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_q4_K`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
@@ -124,7 +153,7 @@ fn decode_block(bytes: &[u8; BYTES], values: &mut SuperBlockValues) {
     decode_with_minimum(bytes, &unpack_nibbles::<32>(&bytes[16..]), values);
 }
 
-/// The values of codes under the sixteen bytes of header that Q4_K and Q5_K have in common.
+/// Dequantizes codes with the sixteen header bytes of Q4_K and Q5_K.
 #[inline(always)]
 pub(super) fn decode_with_minimum<const B: usize>(
     bytes: &[u8; B],

@@ -1,20 +1,29 @@
-//! ggml's Q5_0: `f16 d`, 32 fifth bits, 32 nibbles; `w = d * (q - 16)`. Knows nothing but its 22 bytes.
+//! Q5_0 (ggml): 32 codes of 5 bits with one scale; 22 bytes, 5.5 bits per weight.
 //!
-//! `quantize_row_q5_0_ref`: as Q4_0 with -16 in place of -8, and `q = min(31, trunc(x * (1/d) + 16.5))`.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..6 | fifth bits, u32: bit `j` belongs to code `j` |
+//! | 6..22 | low nibbles: byte `j` holds those of code `j` and code `j + 16` |
 //!
-//! `quantize_row_q5_0_impl`: with importance ([`super::imatrix_weights`]; whole rows only) the scale and the codes are those of
-//! [`ScaleSearch::symmetric`]. All zeros: everything 0.
+//! Dequantizes to `d * (q - 16)`. Source: `block_q5_0`.
+//!
+//! Encoder: [`super::legacy_quants::encode_symmetric`] with 16 (`quantize_row_q5_0_ref`,
+//! `quantize_row_q5_0_impl`).
 
 use super::EncodeError;
 use super::block::{
-    BlockValues, LEN, Overflow, codes, decode_all, encode_all, field, fifth_bits, pack_halves, read_field,
-    reciprocal, scale_field, signed_absmax, unpack_halves, with_fifth_bits,
+    BlockCodes, BlockValues, decode_all, fifth_bits, pack_halves, read_field, unpack_halves, with_fifth_bits,
 };
-use super::imatrix_weights::encode_rows;
-use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
+use super::legacy_quants::encode_symmetric;
+use super::scale_search::ScaleSearch;
 
+/// Bytes of a block.
 const BYTES: usize = 22;
 
+/// Encodes whole blocks; with importance weights whole rows.
+///
+/// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -22,42 +31,18 @@ pub fn encode<S: ScaleSearch>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
-    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
-        searches.symmetric(16, x, weights, fits);
-    };
-    encode_rows(
-        searches,
-        src,
-        importance,
-        out,
-        search,
-        #[inline(always)]
-        |values, fit, out| write_fit(fit, values, out),
-    )
+    encode_symmetric::<16, BYTES, S>(searches, src, importance, out, write)
 }
 
+/// Packs a block.
 #[inline(always)]
-fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let q = fit.codes(values, (-16, 15));
-    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
-    out[2..6].copy_from_slice(&fifth_bits(&q));
-    out[6..].copy_from_slice(&pack_halves(&q));
-    Ok(())
+fn write(d: [u8; 2], q: &BlockCodes, out: &mut [u8; BYTES]) {
+    out[..2].copy_from_slice(&d);
+    out[2..6].copy_from_slice(&fifth_bits(q));
+    out[6..].copy_from_slice(&pack_halves(q));
 }
 
-#[inline(always)]
-fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let max = signed_absmax(values);
-    let d = max / -16.0;
-    let id = reciprocal(d);
-    let q = codes(values, id, 31, |x| x * id + 16.5);
-    out[..2].copy_from_slice(&field(d, values, max)?);
-    out[2..6].copy_from_slice(&fifth_bits(&q));
-    out[6..].copy_from_slice(&pack_halves(&q));
-    Ok(())
-}
-
+/// Decodes whole blocks (`dequantize_row_q5_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

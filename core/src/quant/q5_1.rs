@@ -1,20 +1,30 @@
-//! ggml's Q5_1: `f16 d`, `f16 m`, 32 fifth bits, 32 nibbles; `w = d * q + m`. Knows nothing but its 24 bytes.
+//! Q5_1 (ggml): 32 codes of 5 bits with scale and minimum; 24 bytes, 6 bits per weight.
 //!
-//! `quantize_row_q5_1_ref`: as Q4_1 with 31 in place of 15; ggml does not clamp, and 31 is never exceeded.
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..4 | `m`, binary16 |
+//! | 4..8 | fifth bits, u32: bit `j` belongs to code `j` |
+//! | 8..24 | low nibbles: byte `j` holds those of code `j` and code `j + 16` |
 //!
-//! `quantize_row_q5_1_impl`: with importance ([`super::imatrix_weights`]; whole rows only) scale, minimum and codes are those of
-//! [`ScaleSearch::asymmetric`]. All zeros: everything 0, but `m` has the sign of the first.
+//! Dequantizes to `d * q + m`. Source: `block_q5_1`.
+//!
+//! Encoder: [`super::legacy_quants::encode_asymmetric`] with 31 (`quantize_row_q5_1_ref`,
+//! `quantize_row_q5_1_impl`).
 
 use super::EncodeError;
 use super::block::{
-    BlockValues, LEN, Overflow, codes, decode_all, encode_all, extremes, field, fifth_bits, larger_magnitude,
-    pack_halves, read_field, reciprocal, scale_field, unpack_halves, with_fifth_bits,
+    BlockCodes, BlockValues, decode_all, fifth_bits, pack_halves, read_field, unpack_halves, with_fifth_bits,
 };
-use super::imatrix_weights::{self, encode_rows};
-use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
+use super::legacy_quants::encode_asymmetric;
+use super::scale_search::ScaleSearch;
 
+/// Bytes of a block.
 const BYTES: usize = 24;
 
+/// Encodes whole blocks; with importance weights whole rows.
+///
+/// Refuses NaN, infinity, and values for which `d` or `m` exceeds binary16.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -22,44 +32,19 @@ pub fn encode<S: ScaleSearch>(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
-    let Some(importance) = importance else { return encode_all(src, out, encode_block) };
-    let search = |x: &[BlockValues], weights: SearchWeights<'_, LEN>, fits: &mut [AffineFit]| {
-        searches.asymmetric(&imatrix_weights::grid(31), x, weights, fits);
-    };
-    encode_rows(
-        searches,
-        src,
-        importance,
-        out,
-        search,
-        #[inline(always)]
-        |values, fit, out| write_fit(fit, values, out),
-    )
+    encode_asymmetric::<31, BYTES, S>(searches, src, importance, out, write)
 }
 
+/// Packs a block.
 #[inline(always)]
-fn write_fit(fit: &AffineFit, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let q = fit.codes(values, (0, 31));
-    out[..2].copy_from_slice(&scale_field(fit.scale, values)?);
-    out[2..4].copy_from_slice(&scale_field(-fit.min, values)?);
-    out[4..8].copy_from_slice(&fifth_bits(&q));
-    out[8..].copy_from_slice(&pack_halves(&q));
-    Ok(())
+fn write(d: [u8; 2], m: [u8; 2], q: &BlockCodes, out: &mut [u8; BYTES]) {
+    out[..2].copy_from_slice(&d);
+    out[2..4].copy_from_slice(&m);
+    out[4..8].copy_from_slice(&fifth_bits(q));
+    out[8..].copy_from_slice(&pack_halves(q));
 }
 
-#[inline(always)]
-fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
-    let (min, max) = extremes(values);
-    let d = (max - min) / 31.0;
-    let id = reciprocal(d);
-    let q = codes(values, id, 31, |x| (x - min) * id + 0.5);
-    out[..2].copy_from_slice(&field(d, values, larger_magnitude(min, max))?);
-    out[2..4].copy_from_slice(&field(min, values, min)?);
-    out[4..8].copy_from_slice(&fifth_bits(&q));
-    out[8..].copy_from_slice(&pack_halves(&q));
-    Ok(())
-}
-
+/// Decodes whole blocks (`dequantize_row_q5_1`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

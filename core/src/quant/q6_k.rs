@@ -1,10 +1,19 @@
-//! ggml's Q6_K: 128 bytes of low nibbles, 64 bytes of upper bits, 16 signed scales, `f16 d`;
-//! `w = d * scale * (q - 32)`, one scale for 16 values. Knows nothing but its 210 bytes.
+//! Q6_K (ggml): codes of 6 bits, 16 sub-blocks of 16 weights with one scale; 210 bytes, 6.5625 bits per
+//! weight.
 //!
-//! `quantize_row_q6_K_ref`: scales are shared out so that the one of greatest magnitude (the first of equals) is -128
-//! steps, and codes are chosen anew from the stored ones. Where a stored scale is 0 the codes stay those of the
-//! search. Where every scale is below 1e-15 the whole super-block is zero bytes. `quantize_row_q6_K_impl`: with
-//! importance, that is the weights, as it is.
+//! | bytes | content |
+//! |---|---|
+//! | 0..128 | low nibbles: 64 bytes hold those of 64 codes and of the next 64 |
+//! | 128..192 | two upper bits of each code, four in a byte (see [`pack_quarters`]) |
+//! | 192..208 | scales, i8 |
+//! | 208..210 | `d`, binary16 |
+//!
+//! Dequantizes to `d * scale * (q - 32)`. Source: `block_q6_K`.
+//!
+//! Encoder: `quantize_row_q6_K_ref`. The sub-block scale of largest magnitude (the first of equal ones)
+//! becomes -128 steps. Codes are computed again from the stored scales; if a stored scale is 0, the codes of
+//! the search are kept. If every scale is below 1e-15, the super-block is 210 zero bytes. With importance
+//! weights (`quantize_row_q6_K_impl`) the weight of a value is the importance itself.
 
 use super::EncodeError;
 use super::block::{Overflow, decode_all, read_field, scale_field};
@@ -14,8 +23,12 @@ use super::super_block::{SuperBlockValues, pack_nibbles, pack_quarters, unpack_n
 use super::super_block_encode::{BATCH, check_fits, each, encode_batches, recode, signed_max};
 use crate::float::{f16_to_f32, nearest_even};
 
+/// Bytes of a super-block.
 const BYTES: usize = 210;
 
+/// Encodes super-blocks, with or without the importance weights of their columns.
+///
+/// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
 pub fn encode<S: ScaleSearch>(
     searches: S,
@@ -29,9 +42,9 @@ pub fn encode<S: ScaleSearch>(
         let Some(columns) = columns else {
             return searches.symmetric(32, x, SearchWeights::Square, fits.as_flattened_mut());
         };
-        let mut given = [[0.0; 256]; BATCH];
-        columns.copy(first, &mut given[..values.len()]);
-        let weights = SearchWeights::Given(given.as_flattened().as_chunks().0);
+        let mut weights = [[0.0; 256]; BATCH];
+        columns.copy(first, &mut weights[..values.len()]);
+        let weights = SearchWeights::Given(weights.as_flattened().as_chunks().0);
         searches.symmetric(32, x, weights, fits.as_flattened_mut());
     };
     encode_batches(
@@ -44,6 +57,7 @@ pub fn encode<S: ScaleSearch>(
     )
 }
 
+/// Writes a super-block with these fits.
 #[inline(always)]
 fn write(fits: &[AffineFit; 16], values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), Overflow> {
     check_fits(fits, values)?;
@@ -66,6 +80,7 @@ fn write(fits: &[AffineFit; 16], values: &SuperBlockValues, out: &mut [u8; BYTES
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_q6_K`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,7 +1,15 @@
-//! ggml's Q8_0: `f16 d`, 32 signed bytes; `w = d * q`. Knows nothing but its 34 bytes.
+//! Q8_0 (ggml): 32 codes of 8 bits with one scale; 34 bytes, 8.5 bits per weight.
 //!
-//! `quantize_row_q8_0_ref`: `d = absmax / 127`, codes from the unrounded `1/d`, `roundf` (half away from zero).
-//! All zeros (of either sign): `d = +0`, codes 0. `1/d` infinite: codes 0 (undefined in C, 0 on x86).
+//! | bytes | content |
+//! |---|---|
+//! | 0..2 | `d`, binary16 |
+//! | 2..34 | codes, i8 |
+//!
+//! Dequantizes to `d * q`. Source: `block_q8_0`.
+//!
+//! Encoder: `quantize_row_q8_0_ref`. `d = absmax / 127`; codes are `roundf(x * (1/d))` with the unrounded
+//! `1/d`, halves away from zero. A block of zeros of either sign has `d = +0` and codes 0. If `1/d` is
+//! infinite, the codes are 0 (undefined in C, 0 on x86).
 
 use super::EncodeError;
 use super::block::{
@@ -9,8 +17,10 @@ use super::block::{
 };
 use crate::float::round_half_away;
 
+/// Bytes of a block.
 const BYTES: usize = 34;
 
+/// Encodes whole blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -33,6 +43,7 @@ fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overf
     Ok(())
 }
 
+/// Decodes whole blocks (`dequantize_row_q8_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,11 +1,21 @@
-//! ggml's Q8_K: `f32 d`, 256 signed bytes, 16 sums of 16 codes; `w = d * q`. Activations are kept so while a model
-//! runs; a file has none, and nothing here writes it. Knows nothing but its 292 bytes.
+//! Q8_K (ggml): 256 codes of 8 bits with one scale; 292 bytes. Decoded only.
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 0..4 | `d`, binary32 |
+//! | 4..260 | codes, i8 |
+//! | 260..292 | sums of 16 codes each, i16 |
+//!
+//! Dequantizes to `d * q`. Source: `block_q8_K`. ggml uses the type for activations at run time, so files do
+//! not contain it.
 
 use super::block::decode_all;
 use super::super_block::SuperBlockValues;
 
+/// Bytes of a super-block.
 const BYTES: usize = 292;
 
+/// Decodes super-blocks (`dequantize_row_q8_K`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

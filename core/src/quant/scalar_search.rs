@@ -1,18 +1,19 @@
-//! The searches that the k-types and IQ4 share, one sub-block after the other: the definition of [`ScaleSearch`].
+//! The scale searches of k-quants and IQ4, one sub-block after the other: the definition of [`ScaleSearch`].
 //!
-//! Knows no layout. Every sum runs over the sub-block in index order, each
-//! product from the left: that is the definition, and lanes may only run across sub-blocks. Candidates are not
-//! independent either: with a minimum, the one that wins changes the minimum that the next ones round from.
+//! Every sum runs over the sub-block in index order, each product from the left; lanes may only run across
+//! sub-blocks. Candidates depend on each other: with a minimum, the best one so far changes the minimum from
+//! which the next ones round. Knows no layout.
 //!
-//! Reference: `make_qkx2_quants`, `make_qkx3_quants`, `make_qx_quants` (mode 1), `make_q3_quants` (with refinement) and
-//! `make_qp_quants` of ggml 0.25.
+//! Source: `make_qkx2_quants`, `make_qkx3_quants`, `make_qx_quants` (mode 1), `make_q3_quants` (with
+//! refinement) and `make_qp_quants` of ggml 0.25.
 
 use super::block::{extremes, signed_absmax};
 use super::codebook::{IQ4, nearest_iq4};
+use super::positive_scale;
 use super::scale_search::{AffineFit, EPSILON, RefinedFit, ScaleGrid, ScaleSearch, SearchWeights};
 use crate::float::nearest_even;
 
-/// The definition: one sub-block after the other, one value after the other.
+/// The reference implementation: one sub-block and one value after the other.
 #[derive(Clone, Copy, Debug)]
 pub struct ScalarSearch;
 
@@ -37,13 +38,13 @@ impl ScaleSearch for ScalarSearch {
         fits: &mut [AffineFit],
     ) {
         for (j, (fit, x)) in fits.iter_mut().zip(x).enumerate() {
-            *fit = around_zero(x, &weigh(weights, j, x), half);
+            *fit = symmetric(x, &weigh(weights, j, x), half);
         }
     }
 
     fn q3_refine<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
         for (found, x) in found.iter_mut().zip(x) {
-            found.scale = refined(x, half, &mut found.codes);
+            found.scale = q3_refine(x, half, &mut found.codes);
         }
     }
 
@@ -56,13 +57,13 @@ impl ScaleSearch for ScalarSearch {
     fn weigh<const N: usize>(
         self,
         x: &[[f32; N]],
-        spreads: &[f32],
+        sigma2: &[f32],
         weights: &mut [[f32; N]],
         sums: &mut [f32],
     ) {
-        for (((weights, sum), x), &spread) in weights.iter_mut().zip(sums).zip(x).zip(spreads) {
+        for (((weights, sum), x), &sigma2) in weights.iter_mut().zip(sums).zip(x).zip(sigma2) {
             for (w, &x) in weights.iter_mut().zip(x) {
-                *w *= libm::sqrtf(spread + x * x);
+                *w *= libm::sqrtf(sigma2 + x * x);
             }
             *sum = weights.iter().fold(0.0, |sum, &w| sum + w);
         }
@@ -71,18 +72,18 @@ impl ScaleSearch for ScalarSearch {
     fn scale_of_scales<const P: usize>(
         self,
         top: i32,
-        numbers: &[[f32; P]],
+        values: &[[f32; P]],
         weights: &[[f32; P]],
         codes: &mut [[u8; P]],
         scales: &mut [f32],
     ) {
-        for (((scale, codes), x), weights) in scales.iter_mut().zip(codes).zip(numbers).zip(weights) {
-            *scale = shared(x, weights, top, codes);
+        for (((scale, codes), x), weights) in scales.iter_mut().zip(codes).zip(values).zip(weights) {
+            *scale = positive_scale::fit(x, weights, top, codes);
         }
     }
 }
 
-/// What each value of sub-block `j` counts.
+/// Weights of the values of sub-block `j`.
 fn weigh<const N: usize>(weights: SearchWeights<'_, N>, j: usize, x: &[f32; N]) -> [f32; N] {
     match weights {
         SearchWeights::Magnitude => x.map(f32::abs),
@@ -95,20 +96,24 @@ fn weigh<const N: usize>(weights: SearchWeights<'_, N>, j: usize, x: &[f32; N]) 
     }
 }
 
-/// The sums from which a candidate's best scale and minimum follow.
+/// Weighted sums from which the best scale and minimum of a candidate follow.
 #[derive(Default)]
 struct ScalarSums {
+    /// Sum of weight x code.
     code: f32,
+    /// Sum of weight x code x code.
     square: f32,
+    /// Sum of weight x code x value.
     cross: f32,
 }
 
 impl ScaleGrid {
+    /// Nearest code of a scaled value.
     fn code(&self, x: f32) -> i32 {
         nearest_even(x).clamp(0, self.top)
     }
 
-    /// The weighted error of `scale * code + min`.
+    /// Weighted error of `scale * code + min`.
     fn error<const N: usize>(
         &self,
         x: &[f32; N],
@@ -118,19 +123,20 @@ impl ScaleGrid {
         min: f32,
     ) -> f32 {
         let mut differences = [0.0; N];
-        for ((off, &q), &x) in differences.iter_mut().zip(codes).zip(x) {
+        for ((difference, &q), &x) in differences.iter_mut().zip(codes).zip(x) {
             let d = scale * q + min - x;
-            *off = if self.absolute { d.abs() } else { d * d };
+            *difference = if self.absolute { d.abs() } else { d * d };
         }
         weights.iter().zip(&differences).fold(0.0, |sum, (&w, &d)| sum + w * d)
     }
 
-    /// The codes of a grid, as numbers.
+    /// Codes of a candidate grid, as floats.
     fn codes<const N: usize>(&self, x: &[f32; N], inverse: f32, min: f32) -> [f32; N] {
         x.map(|x| self.code(inverse * (x - min)) as f32)
     }
 
-    /// Scale and minimum (at most 0) of the least squared error with these codes, where there is one.
+    /// Scale and minimum (at most 0) with the smallest squared error for these codes; `None` if the system is
+    /// singular.
     fn solve<const N: usize>(
         x: &[f32; N],
         weights: &[f32; N],
@@ -153,6 +159,7 @@ impl ScaleGrid {
         Some(if min > 0.0 { (sums.cross / sums.square, 0.0) } else { (scale, min) })
     }
 
+    /// Best fit of a sub-block with a minimum.
     fn fit<const N: usize>(&self, x: &[f32; N], weights: &[f32; N]) -> AffineFit {
         let (least, max) = extremes(x);
         let mut min = if least > 0.0 { 0.0 } else { least };
@@ -168,24 +175,26 @@ impl ScaleGrid {
         let top = self.top as f32;
         let inverse = top / (max - min);
         let mut scale = 1.0 / inverse;
-        let (mut won, mut base) = (inverse, min);
+        let (mut best_inverse, mut base) = (inverse, min);
         let mut best = self.error(x, weights, &self.codes(x, inverse, min), scale, min);
         for k in 0..=self.count {
-            // The range of values is that of the current minimum, which a winner may have moved.
+            // The range is that of the current minimum, which an earlier candidate may have changed.
             let inverse = (self.first + self.step * k as f32 + top) / (max - min);
-            let tried = self.codes(x, inverse, min);
-            let Some((s, m)) = Self::solve(x, weights, &tried, sum_w, sum_x) else { continue };
-            let error = self.error(x, weights, &tried, s, m);
+            let codes = self.codes(x, inverse, min);
+            let Some((candidate_scale, candidate_min)) = Self::solve(x, weights, &codes, sum_w, sum_x) else {
+                continue;
+            };
+            let error = self.error(x, weights, &codes, candidate_scale, candidate_min);
             if error < best {
-                (won, base) = (inverse, min);
-                (best, scale, min) = (error, s, m);
+                (best_inverse, base) = (inverse, min);
+                (best, scale, min) = (error, candidate_scale, candidate_min);
             }
         }
-        AffineFit { scale, min: -min, inverse: won, base }
+        AffineFit { scale, min: -min, inverse: best_inverse, base }
     }
 }
 
-/// Sums of weight x value x code and weight x code x code.
+/// Sums of weight x value x code and of weight x code x code.
 fn square_sums<const N: usize>(x: &[f32; N], weights: &[f32; N], codes: &[i32; N]) -> (f32, f32) {
     let (mut cross, mut square) = (0.0, 0.0);
     for ((&x, &w), &q) in x.iter().zip(weights).zip(codes) {
@@ -196,31 +205,34 @@ fn square_sums<const N: usize>(x: &[f32; N], weights: &[f32; N], codes: &[i32; N
     (cross, square)
 }
 
+/// Codes of a grid around zero, in `-half..half`.
 fn symmetric_codes<const N: usize>(x: &[f32; N], inverse: f32, half: i32) -> [i32; N] {
     x.map(|x| nearest_even(inverse * x).clamp(-half, half - 1))
 }
 
-fn around_zero<const N: usize>(x: &[f32; N], weights: &[f32; N], half: i32) -> AffineFit {
+/// Best fit of a sub-block without a minimum.
+fn symmetric<const N: usize>(x: &[f32; N], weights: &[f32; N], half: i32) -> AffineFit {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
         return AffineFit::ZERO;
     }
-    let mut won = -(half as f32) / max;
-    let (cross, square) = square_sums(x, weights, &symmetric_codes(x, won, half));
+    let mut best_inverse = -(half as f32) / max;
+    let (cross, square) = square_sums(x, weights, &symmetric_codes(x, best_inverse, half));
     let mut scale = if square != 0.0 { cross / square } else { 0.0 };
     let mut best = scale * cross;
     for k in (-9..=9).filter(|&k| k != 0) {
         let inverse = -(half as f32 + 0.1 * k as f32) / max;
         let (cross, square) = square_sums(x, weights, &symmetric_codes(x, inverse, half));
         if square > 0.0 && cross * cross > best * square {
-            (scale, won) = (cross / square, inverse);
+            (scale, best_inverse) = (cross / square, inverse);
             best = scale * cross;
         }
     }
-    AffineFit { scale, min: 0.0, inverse: won, base: 0.0 }
+    AffineFit { scale, min: 0.0, inverse: best_inverse, base: 0.0 }
 }
 
-fn refined<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
+/// Writes the refined codes of a sub-block and returns their scale.
+fn q3_refine<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
         *out = [0; N];
@@ -256,6 +268,7 @@ fn refined<const N: usize>(x: &[f32; N], half: i32, out: &mut [u8; N]) -> f32 {
     if square > 0.0 { cross / square } else { 0.0 }
 }
 
+/// Least-squares scale of a sub-block in the IQ4 codebook.
 fn fit_iq4(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
     let max = signed_absmax(x);
     if max.abs() < EPSILON {
@@ -281,65 +294,4 @@ fn fit_iq4(x: &[f32; 32], weights: &[f32; 32]) -> f32 {
         }
     }
     scale
-}
-
-/// Codes up to `top`; below zero where `x` is.
-fn rising_codes<const P: usize>(x: &[f32; P], inverse: f32, top: i32) -> [i32; P] {
-    x.map(|x| nearest_even(inverse * x).min(top))
-}
-
-/// The grid of least squared error, of nine on which the greatest number is near `top`.
-fn rising_grid<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, max: f32) -> f32 {
-    let error = |inverse: f32, codes: &[i32; P]| {
-        let scale = 1.0 / inverse;
-        x.iter().zip(weights).zip(codes).fold(0.0, |sum, ((&x, &w), &q)| {
-            let d = x - scale * q as f32;
-            sum + w * d * d
-        })
-    };
-    let mut won = top as f32 / max;
-    // The codes of the first grid are judged as bytes, and not limited.
-    let mut best = error(won, &x.map(|x| i32::from(nearest_even(won * x) as u8)));
-    for k in (-4..=4).filter(|&k| k != 0) {
-        let inverse = (0.1 * k as f32 + top as f32) / max;
-        let error = error(inverse, &rising_codes(x, inverse, top));
-        if error < best {
-            (won, best) = (inverse, error);
-        }
-    }
-    won
-}
-
-fn shared<const P: usize>(x: &[f32; P], weights: &[f32; P], top: i32, out: &mut [u8; P]) -> f32 {
-    *out = [0; P];
-    let max = x.iter().fold(0.0, |max, &x| if x > max { x } else { max });
-    if max < EPSILON {
-        return 0.0;
-    }
-    let codes = rising_codes(x, rising_grid(x, weights, top, max), top);
-    let (mut cross, mut square) = square_sums(x, weights, &codes);
-    *out = codes.map(|q| q as u8);
-    for _ in 0..5 {
-        let mut moved = false;
-        for ((&x, &w), code) in x.iter().zip(weights).zip(out.iter_mut()) {
-            let q = f32::from(*code);
-            let (mut without, mut rest) = (cross - w * x * q, square - w * q * q);
-            if !(without > 0.0 && rest > 0.0) {
-                continue;
-            }
-            let new = nearest_even(x * rest / without).min(top);
-            if new == i32::from(*code) {
-                continue;
-            }
-            without += w * x * new as f32;
-            rest += w * new as f32 * new as f32;
-            if without * without * square > cross * cross * rest {
-                (*code, cross, square, moved) = (new as u8, without, rest, true);
-            }
-        }
-        if !moved {
-            break;
-        }
-    }
-    if square > 0.0 { cross / square } else { 0.0 }
 }

@@ -1,78 +1,84 @@
-//! The seam between the types that search and the engines that run their searches: what is asked, not how.
+//! The scale searches of the encoders, as a trait that engines implement.
 //!
-//! A type hands over the sub-blocks of several super-blocks at once, so that an engine may run its lanes across
-//! sub-blocks: within one, every sum runs in index order, each product from the left, and candidates are tried one
-//! after the other. `scalar_search` is the definition.
+//! An encoder passes the sub-blocks of several super-blocks at once, so that an engine can run its lanes
+//! across sub-blocks. Within a sub-block every sum runs in index order, each product from the left, and
+//! candidates are tried one after the other. [`super::ScalarSearch`] is the definition; function names of
+//! ggml are given for each search.
 
 use super::scalar_search::ScalarSearch;
 
-/// A sub-block whose greatest magnitude is below this is taken for zeros.
+/// Sub-blocks whose largest magnitude is below this are stored as zeros (`GROUP_MAX_EPS` of ggml).
 pub const EPSILON: f32 = 1e-15;
 
-/// What approximates a sub-block, `scale * code - min` with `min` not negative, and how its codes were chosen: as
-/// those of `inverse * (x - base)`. Where `inverse` is 0, every code is the lowest.
+/// Approximation of a sub-block: `x = scale * code - min`.
+///
+/// Codes were chosen as those of `inverse * (x - base)`. If `inverse` is 0, every code is the lowest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AffineFit {
-    /// The scale; not finite where the sums overflowed.
+    /// Scale; not finite if the sums overflowed.
     pub scale: f32,
-    /// What is subtracted.
+    /// Subtracted value, not negative.
     pub min: f32,
-    /// One over the step of the winning grid.
+    /// Inverse of the step of the best candidate grid.
     pub inverse: f32,
-    /// The value that the winning grid has at code 0.
+    /// Value of code 0 in the best candidate grid.
     pub base: f32,
 }
 
 impl AffineFit {
-    /// That of zeros.
+    /// Fit of a sub-block of zeros.
     pub const ZERO: AffineFit = AffineFit { scale: 0.0, min: 0.0, inverse: 0.0, base: 0.0 };
 }
 
-/// The codes that [`ScaleSearch::q3_refine`] finds for a sub-block, and their scale.
+/// Codes that [`ScaleSearch::q3_refine`] finds for a sub-block, and their scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RefinedFit<const N: usize> {
-    /// The scale; not finite where the sums overflowed.
+    /// Scale; not finite if the sums overflowed.
     pub scale: f32,
-    /// The codes, counted from the lowest.
+    /// Codes plus `half`, so that the lowest is 0.
     pub codes: [u8; N],
 }
 
-/// Which grids are tried: as if the top code were `top + first + step * k`, for `k` in `0..=count`.
+/// Candidate grids: as if the top code were `top + first + step * k`, for `k` in `0..=count`.
 #[derive(Clone, Copy, Debug)]
 pub struct ScaleGrid {
-    /// The top code.
+    /// Top code.
     pub top: i32,
-    /// What the first grid adds to it.
+    /// Offset of the first candidate.
     pub first: f32,
-    /// What each next grid adds.
+    /// Difference between neighbouring candidates.
     pub step: f32,
-    /// Grids after the first.
+    /// Number of candidates after the first.
     pub count: i32,
-    /// Judge candidates by the sum of magnitudes instead of squares.
+    /// True if candidates are compared by the sum of absolute errors instead of squares.
     pub absolute: bool,
 }
 
-/// What each value of a sub-block counts in the sums of a search.
+/// Weight of each value in the sums of a search.
 #[derive(Clone, Copy, Debug)]
 pub enum SearchWeights<'a, const N: usize> {
     /// Its magnitude.
     Magnitude,
-    /// Its magnitude and the root mean square of the sub-block.
+    /// Its magnitude plus the RMS of the sub-block.
     MeanMagnitude,
     /// Its square.
     Square,
-    /// These, sub-block by sub-block.
+    /// These weights, one array for each sub-block.
     Given(&'a [[f32; N]]),
 }
 
-/// The searches. All slices of a call have one entry a sub-block; those of weights may have more.
+/// Scale searches of an engine.
+///
+/// All slices of a call have one entry for each sub-block; slices of weights may be longer.
 pub trait ScaleSearch: Copy {
-    /// The scale and minimum of the least error over the grids. (`make_qkx2_quants`, `make_qkx3_quants`.)
+    /// Scale and minimum with the smallest error over the candidate grids (`make_qkx2_quants`,
+    /// `make_qkx3_quants`).
     ///
-    /// The minimum is never above 0, so a sub-block of one positive value still has a scale; one of a value that is
-    /// not positive has scale 0 and codes 0. Where little counts, a minimum may come so near the greatest value that
-    /// the next grids have codes beyond `nearest_int`; they are what it makes of them. (Other versions of ggml limit
-    /// these to the top code.)
+    /// - The minimum is at most 0, so a constant positive sub-block has a scale. A constant sub-block that is
+    ///   not positive has scale 0 and codes 0.
+    /// - If weights are small, a minimum may come so near the largest value that the codes of later
+    ///   candidates leave the range of `nearest_int`; they are what it returns then. (Other versions of ggml
+    ///   limit them to the top code.)
     fn asymmetric<const N: usize>(
         self,
         grid: &ScaleGrid,
@@ -81,8 +87,10 @@ pub trait ScaleSearch: Copy {
         fits: &mut [AffineFit],
     );
 
-    /// The scale around zero that fits best, codes in `-half..half`: the grid on which the loudest value is `-half`
-    /// exactly, then nine finer and nine coarser ones. Zeros have scale 0 and codes `-half`. (`make_qx_quants`.)
+    /// Best scale around zero, with codes in `-half..half` (`make_qx_quants`).
+    ///
+    /// Candidates are the grid on which the value of largest magnitude is exactly `-half`, then nine finer
+    /// and nine coarser ones. Zeros have scale 0 and codes `-half`.
     fn symmetric<const N: usize>(
         self,
         half: i32,
@@ -91,40 +99,43 @@ pub trait ScaleSearch: Copy {
         fits: &mut [AffineFit],
     );
 
-    /// As [`ScaleSearch::symmetric`] with the squares as weights, but from one grid, whose codes (here counted from
-    /// `-half`) are then moved one by one while that helps, up to five rounds. (`make_q3_quants`.)
+    /// As [`ScaleSearch::symmetric`] with squares as weights, but from a single grid, whose codes are then
+    /// changed one by one while that lowers the error, in up to five rounds (`make_q3_quants`).
     fn q3_refine<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]);
 
-    /// The scale of the IQ4 codebook: the least squares over the grids on which the loudest value is near the lowest
-    /// level, by up to seven steps either way. 0 for zeros, and where nothing counts.
-    /// (`quantize_row_iq4_nl_impl`.)
+    /// Scale of the IQ4 codebook (`quantize_row_iq4_nl_impl`).
+    ///
+    /// The least-squares scale over grids on which the value of largest magnitude is near the lowest level,
+    /// by up to seven steps either way. 0 for zeros, and if all weights are 0.
     fn iq4(self, x: &[[f32; 32]], weights: SearchWeights<'_, 32>, scales: &mut [f32]);
 
-    /// What each value counts, from the importance that `weights` holds: `importance * sqrt(spread + x * x)`, with a
-    /// spread for each sub-block; and the sums of that in index order.
+    /// Multiplies the importance in `weights` by `sqrt(sigma2 + x^2)`, with a `sigma2` for each sub-block,
+    /// and writes the sums of the weights in index order.
     #[inline(always)]
     fn weigh<const N: usize>(
         self,
         x: &[[f32; N]],
-        spreads: &[f32],
+        sigma2: &[f32],
         weights: &mut [[f32; N]],
         sums: &mut [f32],
     ) {
-        ScalarSearch.weigh(x, spreads, weights, sums);
+        ScalarSearch.weigh(x, sigma2, weights, sums);
     }
 
-    /// The scales and minima of super-blocks as integers up to `top` under one scale each, of the least error that
-    /// nine grids and up to five rounds of moving single integers find. Numbers below zero give integers below zero,
-    /// here cast to a byte. (`make_qp_quants`.)
+    /// Quantizes the scales or minima of super-blocks to integers up to `top` with one scale each
+    /// (`make_qp_quants`).
+    ///
+    /// The scale with the smallest weighted squared error of nine grids, with up to five rounds of changing
+    /// single integers. Negative values give negative integers, cast to a byte.
     #[inline(always)]
     fn scale_of_scales<const P: usize>(
         self,
         top: i32,
-        numbers: &[[f32; P]],
+        values: &[[f32; P]],
         weights: &[[f32; P]],
         codes: &mut [[u8; P]],
         scales: &mut [f32],
     ) {
-        ScalarSearch.scale_of_scales(top, numbers, weights, codes, scales);
+        ScalarSearch.scale_of_scales(top, values, weights, codes, scales);
     }
 }

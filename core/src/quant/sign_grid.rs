@@ -1,23 +1,23 @@
-//! How the IQ1, IQ2 and IQ3 types spell out values: an entry of a grid, signs, a scale.
+//! Decoding of IQ1, IQ2 and IQ3 values from a grid entry, signs and a scale.
 //!
-//! Knows no layout of any one type, and no search.
+//! Knows no layout of a single type, and no search.
 
 use super::grids::IQ2_LEVELS;
 
-/// The signs of eight values from the seven that are stored: the eighth makes the number of minuses even.
+/// Signs of eight values from the seven stored bits: the eighth makes the number of negative signs even.
 #[inline(always)]
 pub fn even_signs(stored: u8) -> u8 {
     let seven = stored & 127;
     seven | (seven.count_ones() as u8) << 7
 }
 
-/// The numbers of the levels in an entry, `BITS` each.
+/// Level numbers of an entry, `BITS` each.
 #[inline(always)]
 fn fields<const BITS: usize, const N: usize>(entry: u16) -> [usize; N] {
     core::array::from_fn(|i| usize::from(entry >> (BITS * i)) & ((1 << BITS) - 1))
 }
 
-/// Eight values, `step * level`, those negative whose bit is set.
+/// Writes eight values `step * level`, negated where the sign bit is set.
 #[inline(always)]
 fn signed(out: &mut [f32], levels: [f32; 8], step: f32, signs: u8) {
     for (i, (x, level)) in out.iter_mut().zip(levels).enumerate() {
@@ -25,23 +25,23 @@ fn signed(out: &mut [f32], levels: [f32; 8], step: f32, signs: u8) {
     }
 }
 
-/// Eight values of an IQ2 type.
+/// Writes eight values of an IQ2 type.
 #[inline(always)]
 pub fn put_iq2(out: &mut [f32], entry: u16, step: f32, signs: u8) {
     signed(out, fields::<2, 8>(entry).map(|l| IQ2_LEVELS[l & 3]), step, signs);
 }
 
-/// Eight values of an IQ3 type, four of each entry.
+/// Writes eight values of an IQ3 type, four from each entry.
 #[inline(always)]
 pub fn put_iq3(out: &mut [f32], levels: &[f32; 8], entries: [u16; 2], step: f32, signs: u8) {
     let [a, b] = entries.map(|e| fields::<3, 4>(e).map(|l| levels[l & 7]));
     signed(out, [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], step, signs);
 }
 
-/// What the IQ1 types add to the levels -1, 0 and 1 of eight values.
+/// Shift of the levels -1, 0 and 1 in the IQ1 types, added or subtracted (`IQ1S_DELTA` of ggml).
 pub const SHIFT: f32 = 0.125;
 
-/// Eight values of an IQ1 type.
+/// Writes eight values of an IQ1 type; `minus` selects the negative shift.
 #[inline(always)]
 pub fn put_iq1(out: &mut [f32], entry: u16, step: f32, minus: bool) {
     let shift = if minus { -SHIFT } else { SHIFT };

@@ -1,12 +1,19 @@
-//! The twelve bytes in which the k-types keep scales of six bits: eight scales and eight minima, or sixteen scales.
-//! Knows no other byte of any type.
+//! The twelve bytes in which k-quants store 6-bit scales: eight scales and eight minima (Q4_K, Q5_K), or
+//! sixteen scales (Q3_K). Source: `get_scale_min_k4` of ggml and the packing in
+//! `quantize_row_q{3,4,5}_K_ref`.
 
-/// Bytes of the table.
+/// Bytes of the packed scales.
 pub const BYTES: usize = 12;
 
-/// Eight scales and eight minima (Q4_K, Q5_K). The first four of each are the low bits of the first eight bytes;
-/// the others have their low nibbles in the last four and their upper two bits on top of the first eight. Of values
-/// above 63 the upper bits of the first four fall onto those, as in ggml.
+/// Packs eight scales and eight minima (Q4_K, Q5_K).
+///
+/// | bytes | lower 6 bits (0..4, 4..8) or nibbles (8..12) | upper 2 bits |
+/// |---|---|---|
+/// | 0..4 | scales 0..4 | bits 4 and 5 of scales 4..8 |
+/// | 4..8 | minima 0..4 | bits 4 and 5 of minima 4..8 |
+/// | 8..12 | bits 0..4 of scales 4..8 (low nibble) and minima 4..8 | |
+///
+/// Bits above the sixth of the first four overlap those, as in ggml.
 pub fn pack_pairs(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; BYTES] {
     let mut out = [0; BYTES];
     for j in 0..4 {
@@ -17,7 +24,7 @@ pub fn pack_pairs(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; BYTES] {
     out
 }
 
-/// The inverse of [`pack_pairs`].
+/// Inverse of [`pack_pairs`].
 #[inline(always)]
 pub fn unpack_pairs(packed: [u8; BYTES]) -> ([u8; 8], [u8; 8]) {
     let (mut scales, mut mins) = ([0; 8], [0; 8]);
@@ -29,8 +36,10 @@ pub fn unpack_pairs(packed: [u8; BYTES]) -> ([u8; 8], [u8; 8]) {
     (scales, mins)
 }
 
-/// Sixteen scales (Q3_K): nibbles of the first and of the second eight share a byte; the upper two bits of all
-/// follow, those of four in step of four to a byte.
+/// Packs sixteen scales (Q3_K).
+///
+/// Byte `j < 8` holds the low nibbles of scales `j` and `j + 8`. Byte `8 + i` holds bits 4 and 5 of the
+/// scales `i`, `i + 4`, `i + 8` and `i + 12`, the first in the lowest bits.
 pub fn pack_sixteen(scales: &[u8; 16]) -> [u8; BYTES] {
     let mut out = [0; BYTES];
     for j in 0..8 {
@@ -42,7 +51,7 @@ pub fn pack_sixteen(scales: &[u8; 16]) -> [u8; BYTES] {
     out
 }
 
-/// The inverse of [`pack_sixteen`].
+/// Inverse of [`pack_sixteen`].
 #[inline(always)]
 pub fn unpack_sixteen(packed: [u8; BYTES]) -> [u8; 16] {
     let mut scales = [0; 16];

@@ -1,20 +1,21 @@
-//! What the 256-value types share: how codes of one, two and four bits lie in a super-block.
+//! Packing of codes of one, two and four bits in super-blocks of 256 values.
 //!
-//! Knows no layout of any one type, and no search.
+//! Knows no layout of a single type, and no search.
 
-/// Values in a super-block.
+/// Values of a super-block.
 pub const LEN: usize = 256;
-/// The values of a super-block.
+/// Values of a super-block.
 pub type SuperBlockValues = [f32; LEN];
-/// The codes of a super-block, one per byte.
+/// Codes of a super-block, one per byte.
 pub type SuperBlockCodes = [u8; LEN];
 
-/// Nibbles in chunks of `S` bytes: the low ones hold the first `S` codes of a chunk, the high ones the next `S`.
+/// Packs 4-bit codes in chunks of `S` bytes: the low nibbles hold the first `S` codes of a chunk, the high
+/// ones the next `S`.
 #[inline(always)]
 pub fn pack_nibbles<const S: usize>(codes: &SuperBlockCodes, out: &mut [u8]) {
     let chunks = out.as_chunks_mut::<S>().0;
     for (bytes, [low, high]) in chunks.iter_mut().zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
-        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        // A separate array cannot alias, which lets the compiler vectorize.
         let mut packed = [0; S];
         for ((byte, &l), &h) in packed.iter_mut().zip(low).zip(high) {
             *byte = (l & 15) | (h << 4);
@@ -23,7 +24,7 @@ pub fn pack_nibbles<const S: usize>(codes: &SuperBlockCodes, out: &mut [u8]) {
     }
 }
 
-/// The inverse of [`pack_nibbles`].
+/// Inverse of [`pack_nibbles`].
 #[inline(always)]
 pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> SuperBlockCodes {
     let mut codes = [0; LEN];
@@ -37,7 +38,7 @@ pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> SuperBlockCodes {
     codes
 }
 
-/// Two bits a code, four stretches of 32 codes in 32 bytes: the first stretch in the lowest bits.
+/// Packs 2-bit codes: 32 bytes hold 128 codes, the first 32 in the lowest two bits, then the next 32.
 #[inline(always)]
 pub fn pack_quarters(codes: &SuperBlockCodes, out: &mut [u8]) {
     let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
@@ -50,14 +51,14 @@ pub fn pack_quarters(codes: &SuperBlockCodes, out: &mut [u8]) {
     }
 }
 
-/// The inverse of [`pack_quarters`].
+/// Inverse of [`pack_quarters`].
 #[inline(always)]
 pub fn unpack_quarters(packed: &[u8]) -> SuperBlockCodes {
     let mut codes = [0; LEN];
     let halves = codes.as_chunks_mut::<32>().0.as_chunks_mut::<4>().0;
     for (bytes, half) in packed.chunks(32).zip(halves) {
-        for (k, stretch) in half.iter_mut().enumerate() {
-            for (q, &byte) in stretch.iter_mut().zip(bytes) {
+        for (k, run) in half.iter_mut().enumerate() {
+            for (q, &byte) in run.iter_mut().zip(bytes) {
                 *q = byte >> (2 * k) & 3;
             }
         }
@@ -65,13 +66,13 @@ pub fn unpack_quarters(packed: &[u8]) -> SuperBlockCodes {
     codes
 }
 
-/// One bit a code, the one at `shift`: bit `k` of byte `l` is that of code `32 k + l`.
+/// Packs the bit at `shift` of every code: bit `k` of byte `l` belongs to code `32 k + l`.
 #[inline(always)]
 pub fn pack_plane(codes: &SuperBlockCodes, shift: u32) -> [u8; 32] {
-    // Eight bytes in a word are shifted as one; what crosses into a neighbour is masked.
+    // Eight bytes are shifted together in a word; bits that cross into a neighbour are masked.
     let mut words = [0_u64; 4];
-    for (k, stretch) in codes.as_chunks::<32>().0.iter().enumerate() {
-        for (word, &eight) in words.iter_mut().zip(stretch.as_chunks::<8>().0) {
+    for (k, run) in codes.as_chunks::<32>().0.iter().enumerate() {
+        for (word, &eight) in words.iter_mut().zip(run.as_chunks::<8>().0) {
             *word |= (u64::from_le_bytes(eight) >> shift & 0x0101_0101_0101_0101) << k;
         }
     }
@@ -82,11 +83,11 @@ pub fn pack_plane(codes: &SuperBlockCodes, shift: u32) -> [u8; 32] {
     plane
 }
 
-/// Puts the bits of a plane back at `shift`.
+/// Adds the bits of a plane at `shift`; inverse of [`pack_plane`].
 #[inline(always)]
 pub fn add_plane(codes: &mut SuperBlockCodes, plane: &[u8], shift: u32) {
-    for (k, stretch) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for (q, &byte) in stretch.iter_mut().zip(plane) {
+    for (k, run) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for (q, &byte) in run.iter_mut().zip(plane) {
             *q |= (byte >> k & 1) << shift;
         }
     }

@@ -1,5 +1,5 @@
-//! Super-blocks from the fits of their sub-blocks: the walk over batches, the sharing out of scales under one, and
-//! the second pass over the values once the scales are stored. Knows no layout of any one type.
+//! Encoding of super-blocks from the fits of their sub-blocks: iteration over batches, quantization of the
+//! scales, and the second pass over the values with the stored scales. Knows no layout of a single type.
 
 use super::block::{Overflow, scale_field, signed_absmax};
 use super::scale_search::AffineFit;
@@ -7,13 +7,20 @@ use super::super_block::{SuperBlockCodes, SuperBlockValues};
 use super::{EncodeError, check_finite};
 use crate::float::{f16_to_f32, nearest_even};
 
-/// Super-blocks that are searched together: enough lanes for any engine, little enough for the first-level cache.
+/// Super-blocks that are searched together: enough lanes for every engine, and small enough for the L1 cache.
 pub const BATCH: usize = 8;
-/// The same for blocks of 32.
+/// Blocks of 32 that are searched together.
 pub const SMALL_BATCH: usize = 64;
 
-/// Encodes `M` blocks after `M` blocks, after refusing NaN and infinity in all of `src`: `search` fills in what it
-/// finds for each block (it is told the index of the first), `write` makes its bytes.
+/// Encodes `src` in batches of `M` blocks.
+///
+/// - `search(first, values, found)` writes a result for each block; `first` is the index of the first block.
+/// - `write(values, found, out)` writes the bytes of a block.
+///
+/// # Errors
+///
+/// [`EncodeError::NonFinite`] for NaN or infinity anywhere in `src`, then [`EncodeError::F16Overflow`] for
+/// the first block with an [`Overflow`].
 #[inline(always)]
 pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
     src: &[f32],
@@ -31,40 +38,44 @@ pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
         let found = &mut found[..values.len()];
         search(n * M, values, found);
         for (i, ((values, found), bytes)) in values.iter().zip(found).zip(bytes).enumerate() {
-            let refused = |Overflow(at)| EncodeError::F16Overflow { index: (n * M + i) * N + at };
-            write(values, found, bytes).map_err(refused)?;
+            let overflow = |Overflow(at)| EncodeError::F16Overflow { index: (n * M + i) * N + at };
+            write(values, found, bytes).map_err(overflow)?;
         }
     }
     Ok(())
 }
 
-/// Refuses a super-block with a sub-block so loud that its sums overflow: it has no finite fit, and ggml then writes
-/// nonsense.
+/// Refuses a super-block with a sub-block whose sums overflowed: it has no finite fit, and ggml writes an
+/// invalid block.
 #[inline(always)]
 pub fn check_fits(fits: &[AffineFit], values: &SuperBlockValues) -> Result<(), Overflow> {
     match fits.iter().all(|f| f.scale.is_finite() && f.min.is_finite()) {
         true => Ok(()),
-        false => Err(loudest(values)),
+        false => Err(overflow_at_absmax(values)),
     }
 }
 
-/// The place of the value of greatest magnitude.
-pub fn loudest(values: &SuperBlockValues) -> Overflow {
+/// [`Overflow`] at the value of largest magnitude.
+pub fn overflow_at_absmax(values: &SuperBlockValues) -> Overflow {
     let top = signed_absmax(values);
     Overflow(values.iter().position(|&x| x == top).unwrap_or(0))
 }
 
-/// Positive numbers of a super-block as integers under one scale.
+/// Scales or minima of a super-block as integers in units of one scale.
 #[derive(Clone, Copy)]
 pub struct SharedScales<const S: usize> {
-    /// The scale, before it is rounded to its field.
+    /// The scale, before it is rounded to binary16.
     pub scale: f32,
-    /// The integers, cast to a byte as ggml casts them.
+    /// The integers, cast to a byte as in ggml.
     pub codes: [u8; S],
 }
 
 impl<const S: usize> SharedScales<S> {
-    /// The field of the scale and its value.
+    /// Binary16 field of the scale, and its value.
+    ///
+    /// # Errors
+    ///
+    /// [`Overflow`] if the field would be infinite.
     #[inline(always)]
     pub fn field(&self, values: &SuperBlockValues) -> Result<([u8; 2], f32), Overflow> {
         let field = scale_field(self.scale, values)?;
@@ -72,9 +83,9 @@ impl<const S: usize> SharedScales<S> {
     }
 }
 
-/// Positive numbers of a super-block in steps of which the greatest has `top`. All 0 where none is positive.
+/// Quantizes scales or minima; the largest becomes `top`. All are 0 if none is positive.
 #[inline(always)]
-pub fn share<const S: usize>(numbers: [f32; S], top: f32) -> SharedScales<S> {
+pub fn quantize_scales<const S: usize>(numbers: [f32; S], top: f32) -> SharedScales<S> {
     let max = numbers.iter().fold(0.0, |max, &n| if n > max { n } else { max });
     if max <= 0.0 {
         return SharedScales { scale: 0.0, codes: [0; S] };
@@ -83,7 +94,7 @@ pub fn share<const S: usize>(numbers: [f32; S], top: f32) -> SharedScales<S> {
     SharedScales { scale: max / top, codes: each(&numbers, |n| nearest_even(inverse * n) as u8) }
 }
 
-/// As `map` of an array, and never a call: only so is it compiled with the instructions of its caller.
+/// `map` of an array that is always inlined, so that it is compiled with the instruction set of its caller.
 #[inline(always)]
 pub fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn(A) -> B) -> [B; S] {
     let mut out = [B::default(); S];
@@ -93,17 +104,17 @@ pub fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn
     out
 }
 
-/// The number of greatest magnitude; the first of equals, and 0 where all are.
+/// The number of largest magnitude, with its sign; of equal ones the first, and 0 if all are 0.
 #[inline(always)]
 pub fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
     numbers.iter().fold(0.0_f32, |max, &n| if n.abs() > max.abs() { n } else { max })
 }
 
-/// Makes `codes` those by the scales that were stored, `round((x + m) / d)` within `low..=top`, counted from `low`; sub-block
+/// Computes codes from the stored scales: `round((x + m) / d)` limited to `low..=top`, minus `low`. Sub-block
 /// `j` of `N` values has `(d, m) = step(j)`.
 ///
-/// Where the stored `d` is 0 the codes are what the search left, `left(j)`: any would decode to the same value, and
-/// ggml leaves them.
+/// If the stored `d` is 0, the codes are those of the search, `left(j, x)`: any codes would decode to the
+/// same values, and ggml keeps them.
 #[inline(always)]
 pub fn recode<const N: usize>(
     values: &SuperBlockValues,
@@ -119,7 +130,7 @@ pub fn recode<const N: usize>(
             *codes = left(j, values);
             continue;
         }
-        // An array of its own, which nothing can alias: only so is this compiled to vectors.
+        // A separate array cannot alias, which lets the compiler vectorize.
         let mut new = [0; N];
         for (q, &x) in new.iter_mut().zip(values) {
             *q = (nearest_even((x + m) / d).clamp(low, top) - low) as u8;
@@ -129,7 +140,7 @@ pub fn recode<const N: usize>(
 }
 
 impl AffineFit {
-    /// The codes that the search chose, within `low..=top`, counted from `low`.
+    /// Codes of the search, limited to `low..=top`, minus `low`.
     #[inline(always)]
     pub fn codes<const N: usize>(&self, x: &[f32; N], (low, top): (i32, i32)) -> [u8; N] {
         if self.inverse == 0.0 {

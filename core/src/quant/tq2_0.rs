@@ -1,14 +1,24 @@
-//! ggml's TQ2_0: 64 bytes of two-bit codes, `f16 d`; `w = d * (q - 1)`. Knows nothing but its 66 bytes.
+//! TQ2_0 (ggml): ternary codes of 2 bits with one scale; 66 bytes, 2.0625 bits per weight.
 //!
-//! `quantize_row_tq2_0_ref`: as [`super::tq1_0`], the digits being the codes; code 3 is never written.
+//! | bytes | content |
+//! |---|---|
+//! | 0..64 | codes, four in a byte (see [`pack_quarters`]) |
+//! | 64..66 | `d`, binary16 |
+//!
+//! Dequantizes to `d * (q - 1)`. Source: `block_tq2_0`.
+//!
+//! Encoder: `quantize_row_tq2_0_ref`; the codes are the digits of [`super::tq1_0`], so code 3 is never
+//! written.
 
 use super::EncodeError;
 use super::block::{Overflow, absmax, decode_all, encode_all, read_field, scale_field};
 use super::super_block::{SuperBlockValues, pack_quarters, unpack_quarters};
 use super::tq1_0::digits;
 
+/// Bytes of a super-block.
 const BYTES: usize = 66;
 
+/// Encodes super-blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
 pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
@@ -22,6 +32,7 @@ fn encode_block(values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), 
     Ok(())
 }
 
+/// Decodes super-blocks (`dequantize_row_tq2_0`).
 #[inline(always)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);

@@ -1,9 +1,9 @@
-//! Lossless rewriting between the lattice block and ggml's 4-bit blocks. Decodes nothing and rounds nothing:
-//! headers are kept, nibbles change places, and a block that would change a value to the bit is refused.
+//! Lossless conversion between the lattice block and ggml's 4-bit blocks. Nothing is decoded or rounded:
+//! headers are kept, nibbles are reordered, and a block with a value that would change is refused.
 //!
-//! A lattice block and a Q4_1 block have the same header and the same formula. The lattice loader demands a
-//! finite scale above zero and a finite bias, which a Q4_1 block need not have. A symmetric lattice block is a
-//! Q4_0 block where its stored bias is exactly -8 stored scales (so wherever the scale is no subnormal).
+//! A lattice block and a Q4_1 block have the same header and formula. The lattice loader requires a positive
+//! finite scale and a finite bias, which a Q4_1 block need not have. A symmetric lattice block is a Q4_0
+//! block if its stored bias is exactly -8 stored scales, that is, unless the scale is subnormal.
 
 use super::EncodeError;
 use super::block::{LEN, pack_halves, read_field, unpack_halves};
@@ -12,10 +12,10 @@ use super::lattice::unpack_pairs;
 /// 1.0 as a little-endian binary16.
 const ONE: [u8; 2] = [0x00, 0x3C];
 
-/// The block needs a value that the target cannot say.
+/// The target type cannot represent a value of the block.
 struct Inexact;
 
-/// Rewrites block after block.
+/// Converts `src` block by block.
 fn each<const A: usize, const B: usize>(
     src: &[u8],
     out: &mut [u8],
@@ -30,7 +30,7 @@ fn each<const A: usize, const B: usize>(
     Ok(())
 }
 
-/// Always exact.
+/// Converts lattice blocks to Q4_1; always exact.
 pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         to[..4].copy_from_slice(&from[..4]);
@@ -39,7 +39,7 @@ pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     })
 }
 
-/// Exact for a finite positive scale and a bias of exactly -8 scales.
+/// Converts lattice blocks to Q4_0; exact for a positive finite scale and a bias of exactly -8 scales.
 pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 18]| {
         let (scale, bias) = (read_field(from, 0), read_field(from, 2));
@@ -52,11 +52,13 @@ pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     })
 }
 
-/// Exact for a finite bias and a finite scale that is positive, or zero: then scale 1 and codes 0 say the same.
+/// Converts Q4_1 to lattice blocks; exact for a finite minimum and a finite scale that is positive or zero.
+///
+/// With scale 0, the lattice block has scale 1 and codes 0.
 pub fn q4_1_to_lattice(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         let (d, m) = (read_field(from, 0), read_field(from, 2));
-        // d = m = -0 decodes to -0, which no positive scale can make.
+        // d = m = -0 decodes to -0, which a positive scale cannot produce.
         let negative_zero = d.is_sign_negative() && m == 0.0 && m.is_sign_negative();
         if !m.is_finite() || !d.is_finite() || d < 0.0 || negative_zero {
             return Err(Inexact);

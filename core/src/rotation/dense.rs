@@ -1,23 +1,23 @@
-//! The same rotations as dense products in binary64: what the fast ones are held against.
+//! Rotations as dense matrix products in binary64: the reference for the fast ones.
 
 use super::{Form, Rotation};
 use alloc::vec::Vec;
 
 impl Rotation {
-    /// `R^T x`, entry by entry of the matrix.
+    /// Returns `R^T x`, computed from the entries of the matrix.
     ///
-    /// Shares nothing with [`Rotation::rows`] but the entries and the signs.
+    /// Shares only the entries and signs with [`Rotation::rows`]; takes `O(len^2)` operations.
     pub fn dense_transposed(&self, x: &[f64]) -> Vec<f64> {
         let order = self.hadamard.order();
         let sign = |i: usize| if self.signs[i] { -1.0 } else { 1.0 };
         let scale = 1.0 / libm::sqrt(order as f64);
         if self.form == Form::FixesOnes {
-            // H^T D H is its own transpose; the columns of H are those with the first row all ones.
-            let mut turned = self.dense(x, false);
-            turned.iter_mut().enumerate().for_each(|(i, v)| *v *= scale * sign(i));
-            turned = self.dense(&turned, true);
-            turned.iter_mut().for_each(|v| *v *= scale);
-            return turned;
+            // H^T D H is symmetric. The columns of H are negated so that its first row is all ones.
+            let mut product = self.dense(x, false);
+            product.iter_mut().enumerate().for_each(|(i, v)| *v *= scale * sign(i));
+            product = self.dense(&product, true);
+            product.iter_mut().for_each(|v| *v *= scale);
+            return product;
         }
         let mut out = Vec::with_capacity(x.len());
         for block in x.chunks_exact(order) {
@@ -27,7 +27,7 @@ impl Rotation {
         out
     }
 
-    /// `H x` or `H^T x` of one block, `H` with its first row all ones where the form asks for that.
+    /// `H x` or `H^T x` of one block, with negated columns for [`Form::FixesOnes`].
     fn dense(&self, x: &[f64], transposed: bool) -> Vec<f64> {
         let flipped = |col: usize| self.normalised.get(col).is_some_and(|&n| n);
         let entry = |row: usize, col: usize| {

@@ -1,17 +1,17 @@
-//! The two precisions that rotations run in: binary32 for weights, on every engine; binary64 for oracles and the
-//! benchmark of rotation itself.
+//! The two precisions of rotations: binary32 for weights, on every engine; binary64 for reference
+//! computations and the benchmark.
 
 use core::ops::{Add, Mul, Sub};
 
-/// A float to rotate with.
+/// Float type that can be rotated.
 pub trait Float: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    /// 0.
+    /// Zero.
     const ZERO: Self;
 
-    /// -1 or 1.
+    /// Returns -1 or 1.
     fn sign(negative: bool) -> Self;
 
-    /// One over the root of `n`, rounded from binary64.
+    /// Returns `1 / sqrt(n)`, computed in binary64 and rounded to the type.
     fn inverse_root(n: usize) -> Self;
 }
 

@@ -1,22 +1,26 @@
-//! The finite fields behind Paley's matrices: which differences of elements are squares. Knows no matrix.
+//! Finite fields of odd order, and the Jacobsthal matrices of Paley's constructions. Knows no Hadamard
+//! matrix.
 //!
-//! Elements of GF(p^k) are numbered `c_0 + c_1 p + ... `, where `c_i` is the coefficient of `x^i`; the modulus is the
-//! irreducible monic polynomial of degree `k` whose lower coefficients, numbered the same way, make the smallest
-//! number. Another choice would give another (equivalent) matrix: this one is part of rules version 1.
+//! Elements of GF(p^k) are numbered `c_0 + c_1 p + ...`, where `c_i` is the coefficient of `x^i`. The modulus
+//! is the irreducible monic polynomial of degree `k` whose lower coefficients, numbered in the same way, make
+//! the smallest number. Another modulus would give another (equivalent) Hadamard matrix, so this choice is
+//! part of rules version 1.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// A finite field of odd order.
+/// Finite field GF(p^k) of odd order.
 #[derive(Clone, Debug)]
 pub struct GaloisField {
+    /// Characteristic, an odd prime.
     p: u32,
+    /// Degree over the prime field.
     k: u32,
-    /// Coefficients of the modulus below its leading one.
+    /// Coefficients of the modulus, without the leading 1.
     modulus: Vec<u32>,
 }
 
-/// `(p, k)` where `q = p^k` with `p` prime.
+/// Returns `(p, k)` if `q = p^k` for a prime `p`.
 pub fn prime_power(q: u32) -> Option<(u32, u32)> {
     if q < 2 {
         return None;
@@ -30,6 +34,7 @@ pub fn prime_power(q: u32) -> Option<(u32, u32)> {
     (rest == 1).then_some((p, k))
 }
 
+/// The `count` lowest digits of a number in base `p`, lowest first: the coefficients of an element.
 fn digits(mut number: u32, p: u32, count: u32) -> Vec<u32> {
     let mut all = Vec::with_capacity(count as usize);
     for _ in 0..count {
@@ -39,11 +44,13 @@ fn digits(mut number: u32, p: u32, count: u32) -> Vec<u32> {
     all
 }
 
+/// The number with these digits in base `p`.
 fn number(digits: &[u32], p: u32) -> u32 {
     digits.iter().rev().fold(0, |n, &d| n * p + d)
 }
 
-/// Takes `dividend` modulo the monic polynomial whose lower coefficients are `modulus`; the rest are its first ones.
+/// Reduces `dividend` modulo the monic polynomial with lower coefficients `modulus`; the remainder is in the
+/// first entries.
 fn reduce(dividend: &mut [u32], modulus: &[u32], p: u32) {
     let k = modulus.len();
     for top in (k..dividend.len()).rev() {
@@ -54,7 +61,7 @@ fn reduce(dividend: &mut [u32], modulus: &[u32], p: u32) {
     }
 }
 
-/// Whether the monic polynomial has no monic divisor of a lower degree.
+/// True if the monic polynomial has no monic divisor of lower degree, by trial division.
 fn irreducible(lower: &[u32], p: u32) -> bool {
     let k = lower.len() as u32;
     (1..=k / 2).all(|degree| {
@@ -67,7 +74,7 @@ fn irreducible(lower: &[u32], p: u32) -> bool {
 }
 
 impl GaloisField {
-    /// The field of `q` elements, where `q` is an odd prime power.
+    /// Constructs the field of `q` elements; `None` unless `q` is an odd prime power.
     pub fn new(q: u32) -> Option<GaloisField> {
         let (p, k) = prime_power(q)?;
         if p == 2 {
@@ -77,7 +84,8 @@ impl GaloisField {
         Some(GaloisField { p, k, modulus })
     }
 
-    fn times_itself(&self, element: u32) -> u32 {
+    /// Square of an element.
+    fn square(&self, element: u32) -> u32 {
         let (p, k) = (self.p, self.k);
         if k == 1 {
             return (u64::from(element) * u64::from(element) % u64::from(p)) as u32;
@@ -93,6 +101,7 @@ impl GaloisField {
         number(&product[..k as usize], p)
     }
 
+    /// Difference of two elements.
     fn minus(&self, a: u32, b: u32) -> u32 {
         let (p, k) = (self.p, self.k);
         let difference: Vec<u32> =
@@ -100,13 +109,14 @@ impl GaloisField {
         number(&difference, p)
     }
 
-    /// The Jacobsthal matrix: at `(i, j)`, 1 where `i - j` is a square, -1 where it is none, 0 on the diagonal.
+    /// The Jacobsthal matrix `[q, q]`: at `(i, j)` 1 if `i - j` is a non-zero square, -1 if it is not a
+    /// square, 0 on the diagonal.
     pub fn jacobsthal(&self) -> Vec<Vec<i8>> {
         let q = self.p.pow(self.k);
         let mut character = vec![-1_i8; q as usize];
         character[0] = 0;
         for element in 1..q {
-            character[self.times_itself(element) as usize] = 1;
+            character[self.square(element) as usize] = 1;
         }
         let at = |i, j| character[self.minus(i, j) as usize];
         (0..q).map(|i| (0..q).map(|j| at(i, j)).collect()).collect()

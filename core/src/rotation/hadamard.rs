@@ -1,47 +1,52 @@
-//! Hadamard matrices of every order that Sylvester's doubling of Paley's gives, made when asked for, never stored.
+//! Hadamard matrices of every order that Sylvester's and Paley's constructions reach. Constructed on request,
+//! never stored.
 //!
-//! Rules version 1: `H_n = H_m (x) H_2^k`, with `m` the smallest order such that `n = m 2^k` and `H_m` can be
-//! constructed; row and column `a 2^k + b` belong to row and column `a` of `H_m` and `b` of the Sylvester part. `H_m` is
-//! Paley's first construction over a prime field where there is one, else his second over a prime field, else the
-//! first and then the second over a field of a prime power.
+//! Rules version 1: `H_n = H_m (x) H_2^k`, where `n = m 2^k` and `m` is the smallest order for which `H_m`
+//! can be constructed. Row and column `a 2^k + b` belong to row and column `a` of `H_m` and `b` of the
+//! Sylvester part. `H_m` is Paley's first construction over a prime field if there is one, else his second
+//! over a prime field, else the first and then the second over a field of prime-power order.
 //!
-//! Applying one is `log2 2^k` rounds of butterflies, strides 1, 2, 4, ..., then the rows of `H_m` as sums in index
-//! order. Nothing here scales. Knows no signs, no side and no model.
+//! A product takes `k` rounds of butterflies (fast Walsh-Hadamard transform) with strides 1, 2, 4, ..., then
+//! the rows of `H_m` as sums in index order. Nothing here scales. Knows no signs, rotation sides or models.
+//!
+//! Source: R. E. A. C. Paley, "On Orthogonal Matrices" (1933).
 
 use super::float_trait::Float;
 use super::galois_field::{GaloisField, prime_power};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// The largest `m`: its matrix has a byte for each entry, and applying it costs `m` additions a value.
+/// Largest `m`. The matrix takes a byte per entry, and a product `m` additions per value.
 const LARGEST_BASE: u64 = 2048;
 
-/// How `H_m` is made.
+/// Construction of `H_m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Construction {
     /// `[1]`.
     One,
-    /// `q + 1` rows, `q = 3` modulo 4.
+    /// Paley's first construction over GF(q): order `q + 1`, `q = 3` modulo 4.
     First(u32),
-    /// `2 (q + 1)` rows, `q = 1` modulo 4.
+    /// Paley's second construction over GF(q): order `2 (q + 1)`, `q = 1` modulo 4.
     Second(u32),
 }
 
-/// A Hadamard matrix, ready to be applied.
+/// Hadamard matrix `H_n` of order `n`, unnormalized: entries are 1 and -1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hadamard {
-    /// `m`, rows of the dense part.
+    /// `m`, the order of the dense part.
     base: usize,
-    /// Its entries, row by row: 1 or -1.
+    /// Entries of `H_m`, row-major: 1 or -1.
     entries: Vec<i8>,
-    /// `2^k`, rows of the Sylvester part.
+    /// `2^k`, the order of the Sylvester part.
     doubled: usize,
 }
 
-/// Values of a stretch whose rounds are done together: half of a first-level cache.
-const NEAR: usize = 4096;
+/// Values of a chunk whose rounds are done together: half of a 32 KiB L1 cache.
+const L1_VALUES: usize = 4096;
 
-/// The rounds of strides from `stride` to below `end`, two at a time where there are two: each value is moved half as often.
+/// Butterfly rounds of the strides from `stride` to below `end`.
+///
+/// Two rounds are done at a time if possible, so that each value is loaded half as often.
 #[inline(always)]
 fn rounds<T: Float>(x: &mut [T], mut stride: usize, end: usize) {
     while 2 * stride < end {
@@ -65,6 +70,7 @@ fn rounds<T: Float>(x: &mut [T], mut stride: usize, end: usize) {
     }
 }
 
+/// Construction of a base matrix of order `m`, by the preference of rules version 1.
 fn construction(m: u64) -> Option<Construction> {
     if m == 1 {
         return Some(Construction::One);
@@ -77,12 +83,12 @@ fn construction(m: u64) -> Option<Construction> {
         q % 4 == remainder && prime_power(q).is_some_and(|(_, k)| (k == 1) == prime)
     };
     [true, false].into_iter().find_map(|prime| {
-        let one = is(first, 3, prime).then_some(Construction::First(first));
-        one.or_else(|| is(second, 1, prime).then_some(Construction::Second(second)))
+        let by_first = is(first, 3, prime).then_some(Construction::First(first));
+        by_first.or_else(|| is(second, 1, prime).then_some(Construction::Second(second)))
     })
 }
 
-/// The smallest constructible `m` and the `2^k` with `n = m 2^k`.
+/// Returns the construction of the smallest possible `m`, `m`, and the `2^k` with `n = m 2^k`.
 fn factor(n: u64) -> Option<(Construction, u64, u64)> {
     if n == 0 {
         return None;
@@ -98,12 +104,13 @@ fn factor(n: u64) -> Option<(Construction, u64, u64)> {
     None
 }
 
-/// Whether there is a matrix of this order.
+/// True if a Hadamard matrix of order `n` can be constructed.
 pub fn exists(n: u64) -> bool {
     factor(n).is_some()
 }
 
-/// `S` bordered: a row of ones on top, `corner` down the side, the Jacobsthal matrix within.
+/// The Jacobsthal matrix with a border: a row of ones on top, a column of `side` on the left, 0 in the
+/// corner.
 fn bordered(q: u32, side: i8) -> Option<Vec<Vec<i8>>> {
     let inner = GaloisField::new(q)?.jacobsthal();
     let mut rows = Vec::with_capacity(inner.len() + 1);
@@ -114,7 +121,7 @@ fn bordered(q: u32, side: i8) -> Option<Vec<Vec<i8>>> {
     Some(rows)
 }
 
-/// Paley's first: `I + S`, `S` skew.
+/// Entries of Paley's first construction: `I + S`, with `S` the skew-symmetric bordered matrix.
 fn first(q: u32) -> Option<Vec<i8>> {
     let mut rows = bordered(q, -1)?;
     for (i, row) in rows.iter_mut().enumerate() {
@@ -123,7 +130,8 @@ fn first(q: u32) -> Option<Vec<i8>> {
     Some(rows.concat())
 }
 
-/// Paley's second: `S (x) [[1, 1], [1, -1]] + I (x) [[1, -1], [-1, -1]]`, `S` symmetric.
+/// Entries of Paley's second construction: `S (x) [[1, 1], [1, -1]] + I (x) [[1, -1], [-1, -1]]`, with `S`
+/// the symmetric bordered matrix.
 fn second(q: u32) -> Option<Vec<i8>> {
     let rows = bordered(q, 1)?;
     let mut entries = Vec::with_capacity(4 * rows.len() * rows.len());
@@ -139,7 +147,10 @@ fn second(q: u32) -> Option<Vec<i8>> {
 }
 
 impl Hadamard {
-    /// The matrix of order `n`; `None` where these constructions give none, or only a dense part beyond 2048.
+    /// Constructs the matrix of order `n`.
+    ///
+    /// Returns `None` if the constructions do not reach the order, or only with a dense part larger than
+    /// 2048.
     pub fn new(n: u64) -> Option<Hadamard> {
         let (construction, m, doubled) = factor(n)?;
         let entries = match construction {
@@ -150,29 +161,29 @@ impl Hadamard {
         Some(Hadamard { base: m as usize, entries, doubled: usize::try_from(doubled).ok()? })
     }
 
-    /// Its order.
+    /// Order of the matrix.
     pub fn order(&self) -> usize {
         self.base * self.doubled
     }
 
-    /// The order of its dense part; 1 where it is Sylvester's alone.
+    /// Order of the dense part `H_m`; 1 for a pure Sylvester matrix.
     pub fn base(&self) -> usize {
         self.base
     }
 
-    /// The order of its Sylvester part, a power of two.
+    /// Order of the Sylvester part, a power of two.
     pub fn doubled(&self) -> usize {
         self.doubled
     }
 
-    /// The entry of its dense part at a row and column, 1 or -1.
+    /// Entry of the dense part, 1 or -1.
     pub fn dense_entry(&self, row: usize, col: usize) -> i8 {
         self.entries[row * self.base + col]
     }
 
-    /// The entry at a row and column, 1 or -1.
+    /// Entry of the matrix, 1 or -1.
     pub fn entry(&self, row: usize, col: usize) -> i8 {
-        // Shifts, for oracles ask for every entry there is.
+        // Shifts instead of divisions, because reference computations read every entry.
         let (bits, within) = (self.doubled.trailing_zeros(), self.doubled - 1);
         let (a, b) = (row >> bits, row & within);
         let (c, d) = (col >> bits, col & within);
@@ -180,16 +191,19 @@ impl Hadamard {
         self.dense_entry(a, c) * sign
     }
 
-    /// Replaces a vector by its product with the matrix, or with its transpose, times nothing.
+    /// Replaces a vector by its product with the matrix, or with its transpose, without scaling.
     ///
-    /// Element `i` of the vector is `x[i * width..][..width]`: `width` vectors side by side, each computed as if alone.
+    /// `x` is `[order, width]`, row-major: `width` vectors, of which element `i` is in `x[i *
+    /// width..][..width]`. Each is computed as if it were alone.
     #[inline(always)]
     pub fn apply<T: Float>(&self, x: &mut [T], width: usize, transposed: bool) {
         self.apply_from(x, width, width, transposed);
     }
 
-    /// [`Hadamard::apply`] of one vector, where `near` does rounds in a way of its own: given the vector and the order of
-    /// the Sylvester part, those of strides 1, 2, 4, ... below the power of two that it returns, at most that order.
+    /// [`Hadamard::apply`] of one vector of `order` values, with the first butterfly rounds done by `near`.
+    ///
+    /// `near(x, doubled)` does the rounds of strides 1, 2, 4, ... below a power of two of its choice, at most
+    /// `doubled`, and returns that power. The engines use it for rounds within a vector register.
     #[inline(always)]
     pub fn apply_after<T: Float>(
         &self,
@@ -201,32 +215,33 @@ impl Hadamard {
         self.apply_from(x, 1, stride, transposed);
     }
 
-    /// What is left once the rounds below `stride` are done.
+    /// Does the butterfly rounds from `stride` on, then the dense part.
     #[inline(always)]
     fn apply_from<T: Float>(&self, x: &mut [T], width: usize, stride: usize, transposed: bool) {
         let part = self.doubled * width;
-        // First all rounds that stay in a stretch of the nearest cache: which stretch comes first is the same to a value.
-        let mut stretch = stride.max(1);
-        while stretch < part && stretch < NEAR {
-            stretch *= 2;
+        // All rounds that fit the L1 cache come first, chunk by chunk; the order of chunks does not change
+        // any value.
+        let mut chunk = stride.max(1);
+        while chunk < part && chunk < L1_VALUES {
+            chunk *= 2;
         }
-        for values in x.chunks_exact_mut(stretch) {
-            rounds(values, stride, stretch);
+        for values in x.chunks_exact_mut(chunk) {
+            rounds(values, stride, chunk);
         }
-        rounds(x, stretch, part);
+        rounds(x, chunk, part);
         if self.base > 1 {
-            self.mix(x, part, transposed);
+            self.multiply_dense(x, part, transposed);
         }
     }
 
-    /// The dense part: stretches of values at a time, so that the old values of a stretch stay in the nearest cache.
+    /// Multiplies by the dense part, in chunks of columns whose old values stay in the L1 cache.
     #[inline(always)]
-    fn mix<T: Float>(&self, x: &mut [T], part: usize, transposed: bool) {
-        const STRETCH: usize = 32;
+    fn multiply_dense<T: Float>(&self, x: &mut [T], part: usize, transposed: bool) {
+        const CHUNK: usize = 32;
         let m = self.base;
-        let mut old = vec![[T::ZERO; STRETCH]; m];
-        for start in (0..part).step_by(STRETCH) {
-            let len = STRETCH.min(part - start);
+        let mut old = vec![[T::ZERO; CHUNK]; m];
+        for start in (0..part).step_by(CHUNK) {
+            let len = CHUNK.min(part - start);
             for (a, old) in old.iter_mut().enumerate() {
                 old[..len].copy_from_slice(&x[a * part + start..][..len]);
             }
@@ -235,11 +250,12 @@ impl Hadamard {
                     let at = if transposed { col * m + row } else { row * m + col };
                     T::sign(self.entries[at] < 0)
                 };
-                let mut sums = [T::ZERO; STRETCH];
+                let mut sums = [T::ZERO; CHUNK];
                 for (col, old) in old.iter().enumerate() {
                     let sign = sign(col);
                     for (sum, &value) in sums.iter_mut().zip(old) {
-                        // The product with 1 or -1 is exact; the sum starts from the first one, so that -0 stays.
+                        // The product with 1 or -1 is exact. The sum starts with the first product instead of
+                        // 0, so that -0 is kept.
                         *sum = if col == 0 { sign * value } else { *sum + sign * value };
                     }
                 }

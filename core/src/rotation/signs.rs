@@ -1,23 +1,27 @@
-//! Seeded signs: part of the format of a rotated checkpoint, so every bit of this is a contract.
+//! Seeded signs. They are part of the format of a rotated checkpoint, so every bit is fixed.
 //!
-//! splitmix64 with lattice's start: the state begins at `seed + G`, and each element adds `G` before it mixes.
+//! The generator is SplitMix64 (Steele, Lea, Flood, 2014) with lattice's start: the state begins at `seed +
+//! G`, and `G` is added before each output.
 
 use alloc::vec::Vec;
 
+/// Increment of SplitMix64: 2^64 divided by the golden ratio.
 const G: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// Output function of SplitMix64.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
 
-/// The seed of block `index` of a block-diagonal rotation. Mixed, so that neighbours do not share shifted signs.
+/// Seed of block `index` of a block-diagonal rotation. Mixed, so that neighbouring blocks do not have shifted
+/// copies of the same signs.
 pub fn block_seed(seed: u64, index: u64) -> u64 {
     mix(seed.wrapping_add(index.wrapping_mul(G)))
 }
 
-/// A sign for each of `count` elements: true for -1.
+/// Returns the signs of `count` elements, true for -1.
 pub fn signs(seed: u64, count: usize) -> Vec<bool> {
     let mut state = seed.wrapping_add(G);
     let mut next = || {

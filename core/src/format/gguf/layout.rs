@@ -1,4 +1,5 @@
-//! Laying out a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one too.
+//! Layout of a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one
+//! too.
 
 use super::super::{FileLayout, LayoutTensor, check_names_once, limits};
 use super::value::{min_size, types};
@@ -11,16 +12,32 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
+/// Version that is written.
 const VERSION: u32 = 3;
 
-/// Lays out a file. An alignment other than the default is written to `general.alignment` if it does not stand there.
+/// Lays out a file.
 ///
-/// A shape of `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep every axis.
+/// An alignment other than the default is added as `general.alignment` if the metadata does not have the key.
+/// The shape `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep all axes.
+///
+/// # Errors
+///
+/// - [`Code::BadAlignment`] if `alignment` is not a 32-bit power of two, or contradicts the metadata.
+/// - [`Code::UnsupportedContainer`] for a dtype that ggml does not have, a name longer than
+///   [`limits::MAX_GGUF_NAME`], more than [`limits::MAX_GGUF_AXES`] axes, rows that are not whole blocks, or
+///   an invalid key.
+/// - [`Code::DuplicateName`] for duplicate tensor names or keys.
+/// - [`Code::BadValue`] for an array whose bytes do not match its length.
+/// - [`Code::Overflow`], [`Code::HeaderTooLarge`] if sizes exceed 64 bits or [`limits::MAX_GGUF_HEADER`].
 pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<FileLayout> {
     layout_of(metadata, alignment, tensors.iter().copied())
 }
 
-/// The same of tensors that are described one by one.
+/// [`layout`] of tensors that come from an iterator, without a list of all of them.
+///
+/// # Errors
+///
+/// Those of [`layout`].
 pub fn layout_of<'a>(
     metadata: &Metadata,
     alignment: u64,
@@ -35,7 +52,7 @@ pub fn layout_of<'a>(
     for (key, value) in metadata.0.iter().chain(&add) {
         check_key(key)?;
         if !keys.insert(key) {
-            return Err(Error::new(Code::DuplicateName, format!("two values of the key {key:?}")));
+            return Err(Error::new(Code::DuplicateName, format!("duplicate key {key:?}")));
         }
         put_string(&mut header, key);
         put_value(&mut header, value)?;
@@ -43,14 +60,15 @@ pub fn layout_of<'a>(
     place(header, alignment, tensors)
 }
 
-/// The key-value to add, if any.
+/// Checks the alignment; returns the key-value to add, if any.
 fn check_alignment(
     metadata: &Metadata,
     alignment: u64,
 ) -> Result<Option<(alloc::string::String, MetaValue)>> {
-    let bad = |words| Error::new(Code::BadAlignment, words);
+    let bad = |message| Error::new(Code::BadAlignment, message);
     let value = u32::try_from(alignment).ok().filter(|n| n.is_power_of_two());
-    let value = value.ok_or_else(|| bad(format!("the alignment {alignment} is no 32-bit power of two")))?;
+    let value =
+        value.ok_or_else(|| bad(format!("the alignment {alignment} is not a 32-bit power of two")))?;
     match metadata.get(ALIGNMENT_KEY) {
         Some(&MetaValue::U32(n)) if n == value => Ok(None),
         Some(_) => Err(bad(format!("{ALIGNMENT_KEY} contradicts the alignment {alignment}"))),
@@ -59,19 +77,22 @@ fn check_alignment(
     }
 }
 
+/// Refuses keys that are empty or too long.
 fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() as u64 > limits::MAX_GGUF_KEY {
-        let words = format!("a GGUF key must have 1 to {} bytes, not {}", limits::MAX_GGUF_KEY, key.len());
-        return Err(Error::new(Code::UnsupportedContainer, words));
+        let message = format!("a GGUF key must have 1 to {} bytes, not {}", limits::MAX_GGUF_KEY, key.len());
+        return Err(Error::new(Code::UnsupportedContainer, message));
     }
     Ok(())
 }
 
+/// Appends a string: u64 length and bytes.
 fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
+/// Appends the type number and the value.
 fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
     let mut number = |kind: u32, bytes: &[u8]| {
         out.extend_from_slice(&kind.to_le_bytes());
@@ -103,17 +124,18 @@ fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
     Ok(())
 }
 
-/// Arrays read from a file are right; one that was made by hand could claim another length than it has.
+/// Refuses an array whose bytes do not match its length. Arrays read from a file always match.
 fn check_array(array: &MetaArray) -> Result<()> {
     let size = min_size(array.element).and_then(|n| n.checked_mul(array.len));
     let exact = array.element != types::STRING && array.element != types::ARRAY;
     let have = array.raw.len() as u64;
     match size {
         Some(n) if n == have || (!exact && n <= have) => Ok(()),
-        _ => Err(Error::new(Code::BadValue, "a metadata array whose bytes are not what its length says")),
+        _ => Err(Error::new(Code::BadValue, "the bytes of a metadata array do not match its length")),
     }
 }
 
+/// Appends the descriptions and assigns the offsets.
 fn place<'a>(
     mut header: Vec<u8>,
     alignment: u64,
@@ -138,31 +160,35 @@ fn place<'a>(
     Ok(FileLayout { header, offsets, sizes, file_len })
 }
 
-/// Refuses a header, of which so many bytes are made, that we would not read.
+/// Refuses a header of `bytes` bytes that the parser would refuse.
 fn check_header(bytes: u64) -> Result<()> {
     let max = limits::MAX_GGUF_HEADER;
     if bytes > max {
-        let words = format!("the header would have more than {max} bytes, more than are read");
-        return Err(Error::new(Code::HeaderTooLarge, words));
+        let message = format!("the header would exceed {max} bytes, the limit of the parser");
+        return Err(Error::new(Code::HeaderTooLarge, message));
     }
     Ok(())
 }
 
-/// Appends the description of a tensor that starts at `offset` of the data; returns its size.
+/// Appends the description of a tensor that starts at `offset` of the data; returns its size in bytes.
 fn describe(out: &mut Vec<u8>, t: &LayoutTensor<'_>, offset: u64) -> Result<u64> {
-    let refuse = |words| Error::new(Code::UnsupportedContainer, words);
-    let id = t.dtype.ggml_id().ok_or_else(|| refuse(format!("GGUF has no type {}", t.dtype)))?;
+    let refuse = |message| Error::new(Code::UnsupportedContainer, message);
+    let id = t.dtype.ggml_id().ok_or_else(|| refuse(format!("GGUF does not have the type {}", t.dtype)))?;
     if t.name.len() as u64 > limits::MAX_GGUF_NAME {
         let (have, max) = (t.name.len(), limits::MAX_GGUF_NAME);
-        return Err(refuse(format!("its name has {have} bytes, ggml reads at most {max}")));
+        return Err(refuse(format!("the name has {have} bytes; ggml reads at most {max}")));
     }
     let axes = if t.shape.axes().is_empty() { &[1][..] } else { t.shape.axes() };
     if axes.len() as u64 > limits::MAX_GGUF_AXES {
-        return Err(refuse(format!("{} axes, GGUF has at most {}", axes.len(), limits::MAX_GGUF_AXES)));
+        return Err(refuse(format!("{} axes; GGUF allows at most {}", axes.len(), limits::MAX_GGUF_AXES)));
     }
     if !t.shape.cols().is_multiple_of(t.dtype.block_len()) {
-        let words = format!("rows of {} are no whole blocks of {}", t.shape.cols(), t.dtype.block_len());
-        return Err(refuse(words));
+        let message = format!(
+            "rows of {} values are not a multiple of the block length {}",
+            t.shape.cols(),
+            t.dtype.block_len()
+        );
+        return Err(refuse(message));
     }
     let size = t.dtype.bytes_for(t.shape.numel()).filter(|_| t.shape.numel() <= i64::MAX as u64);
     let size = size.ok_or_else(too_large)?;
@@ -174,6 +200,7 @@ fn describe(out: &mut Vec<u8>, t: &LayoutTensor<'_>, offset: u64) -> Result<u64>
     Ok(size)
 }
 
+/// Error of a size beyond 64 bits.
 fn too_large() -> Error {
-    Error::new(Code::Overflow, "the size does not fit 64 bits")
+    Error::new(Code::Overflow, "the size overflows 64 bits")
 }

@@ -1,4 +1,4 @@
-//! The GGUF header parser: resumable after every item, so a header of any size passes through in small reads.
+//! The GGUF header parser. It can resume after every item, so a header of any size is parsed in small reads.
 
 use super::super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
 use super::super::{Container, Warning, limits};
@@ -13,46 +13,51 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Least bytes of a key-value (key length, one byte of key, type, one byte of value).
+/// Smallest size of a key-value in bytes: key length, one byte of key, type, one byte of value.
 const MIN_KEY_VALUE: u64 = 8 + 1 + 4 + 1;
-/// Least bytes of a tensor description (name length, axis count, type, offset).
+/// Smallest size of a tensor description in bytes: name length, axis count, type, offset.
 const MIN_TENSOR: u64 = 8 + 4 + 4 + 8;
 
-/// Which item comes next.
+/// The item that comes next.
 enum NextItem {
     Head,
     KeyValue,
-    /// Elements of an array, the innermost last.
+    /// Elements of an array; the innermost array is last.
     Elements(Vec<ArrayLevel>),
     Tensor,
 }
 
-/// An array that is being read: element type and how many are left.
+/// An array that is being read.
 struct ArrayLevel {
+    /// GGUF type number of the elements.
     element: u32,
-    left: u64,
+    /// Elements that are not read yet.
+    remaining: u64,
 }
 
-/// What has been read of a header so far. Items are consumed whole; nothing is parsed twice.
+/// State of the parser. Items are consumed whole and parsed once.
 pub(crate) struct GgufReader {
-    /// Length of the file.
+    /// Length of the file in bytes.
     len: u64,
     next: NextItem,
     version: u32,
+    /// Key-values that are not read yet.
     key_values: u64,
+    /// Tensor descriptions that are not read yet.
     tensors: u64,
     keys: BTreeSet<String>,
     names: BTreeSet<String>,
     metadata: Metadata,
     metadata_at: Vec<u64>,
     alignment: u64,
-    found: Vec<LocatedTensor>,
-    /// Where the next tensor must start, relative to the data.
+    /// Tensors described so far; their byte ranges are relative to the data.
+    described: Vec<LocatedTensor>,
+    /// Offset at which the next tensor must start, relative to the data.
     data_end: u64,
 }
 
 impl GgufReader {
-    /// A parser for a file of `len` bytes.
+    /// Creates a parser for a file of `len` bytes.
     pub fn new(len: u64) -> GgufReader {
         GgufReader {
             len,
@@ -65,12 +70,22 @@ impl GgufReader {
             metadata: Metadata::default(),
             metadata_at: Vec::new(),
             alignment: DEFAULT_ALIGNMENT,
-            found: Vec::new(),
+            described: Vec::new(),
             data_end: 0,
         }
     }
 
-    /// Takes as many items as are in hand.
+    /// Consumes as many items as the input holds.
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::BadMagic`], [`Code::UnknownVersion`] for the start of the file.
+    /// - [`Code::CountTooLarge`], [`Code::TooMany`], [`Code::StringTooLong`], [`Code::TooDeep`],
+    ///   [`Code::HeaderTooLarge`] for sizes.
+    /// - [`Code::BadName`], [`Code::DuplicateName`], [`Code::BadUtf8`], [`Code::BadValue`],
+    ///   [`Code::UnknownDtype`], [`Code::BadAlignment`] for key-values.
+    /// - [`Code::TooManyAxes`], [`Code::Overflow`], [`Code::SizeMismatch`], [`Code::Hole`],
+    ///   [`Code::Overlap`], [`Code::OutOfBounds`] for tensors.
     pub fn step(&mut self, input: &mut Cursor<'_>) -> Result<ParseStep, ParseStop> {
         while !self.is_complete() {
             let mut probe = input.clone();
@@ -80,10 +95,12 @@ impl GgufReader {
         Ok(ParseStep::Done(self.finish(input.offset())?))
     }
 
+    /// True if all descriptions are read.
     fn is_complete(&self) -> bool {
         matches!(self.next, NextItem::Tensor) && self.tensors == 0
     }
 
+    /// Reads one item; the caller restores the cursor if it is incomplete.
     fn item(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         match &self.next {
             NextItem::Head => self.head(cursor)?,
@@ -95,10 +112,10 @@ impl GgufReader {
         Ok(())
     }
 
-    /// Goes on to the next kind of item where the present one is used up.
+    /// Selects the next item after one was read.
     fn advance(&mut self) {
         if let NextItem::Elements(levels) = &mut self.next {
-            while levels.last().is_some_and(|l| l.left == 0) {
+            while levels.last().is_some_and(|l| l.remaining == 0) {
                 levels.pop();
             }
             if levels.is_empty() {
@@ -110,6 +127,7 @@ impl GgufReader {
         }
     }
 
+    /// Reads magic, version and counts.
     fn head(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let at = cursor.offset();
         if cursor.take(4)? != MAGIC {
@@ -131,15 +149,16 @@ impl GgufReader {
         Ok(())
     }
 
+    /// Reads a key-value; of an array only its type and length.
     fn key_value(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let key_at = cursor.offset();
         let key = value::string(cursor, self.len, limits::MAX_GGUF_KEY)?;
         if key.is_empty() {
-            return Err(Error::new(Code::BadName, "a key without a name").at(key_at).into());
+            return Err(Error::new(Code::BadName, "a metadata key is empty").at(key_at).into());
         }
         if self.keys.contains(key) {
-            let words = format!("the key {key:?} stands twice");
-            return Err(Error::new(Code::DuplicateName, words).at(key_at).into());
+            let message = format!("duplicate key {key:?}");
+            return Err(Error::new(Code::DuplicateName, message).at(key_at).into());
         }
         let kind_at = cursor.offset();
         let kind = value::kind(cursor)?;
@@ -151,7 +170,7 @@ impl GgufReader {
             }
             types::ARRAY => {
                 let (element, left) = value::array_head(cursor, self.len)?;
-                next = NextItem::Elements(alloc::vec![ArrayLevel { element, left }]);
+                next = NextItem::Elements(alloc::vec![ArrayLevel { element, remaining: left }]);
                 MetaValue::Array(MetaArray { element, len: left, raw: Vec::new() })
             }
             kind => value::number(cursor, kind)?,
@@ -167,11 +186,12 @@ impl GgufReader {
         Ok(())
     }
 
-    /// Reads elements of the innermost array: all numbers in hand, or one string, or the head of an array in it.
+    /// Reads elements of the innermost array: all numbers in the input, or one string, or the header of a
+    /// nested array.
     fn elements(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let NextItem::Elements(levels) = &mut self.next else { return Ok(()) };
         let depth = levels.len();
-        let Some(level) = levels.last_mut().filter(|l| l.left > 0) else { return Ok(()) };
+        let Some(level) = levels.last_mut().filter(|l| l.remaining > 0) else { return Ok(()) };
         let start = cursor.clone();
         let mut inner = None;
         let taken = match level.element {
@@ -183,15 +203,15 @@ impl GgufReader {
                 let at = cursor.offset();
                 let (element, left) = value::array_head(cursor, self.len)?;
                 if depth >= limits::MAX_ARRAY_DEPTH {
-                    let words = format!("arrays nested more than {} deep", limits::MAX_ARRAY_DEPTH);
-                    return Err(Error::new(Code::TooDeep, words).at(at).into());
+                    let message = format!("arrays nested more than {} deep", limits::MAX_ARRAY_DEPTH);
+                    return Err(Error::new(Code::TooDeep, message).at(at).into());
                 }
-                inner = Some(ArrayLevel { element, left });
+                inner = Some(ArrayLevel { element, remaining: left });
                 1
             }
-            kind => numbers(cursor, kind, level.left)?,
+            kind => numbers(cursor, kind, level.remaining)?,
         };
-        level.left -= taken;
+        level.remaining -= taken;
         levels.extend(inner);
         let used = cursor.consumed() - start.consumed();
         if let Some((_, MetaValue::Array(array))) = self.metadata.0.last_mut() {
@@ -200,6 +220,7 @@ impl GgufReader {
         Ok(())
     }
 
+    /// Reads a tensor description.
     fn tensor(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
         let name_at = cursor.offset();
         let name = value::string(cursor, self.len, limits::MAX_GGUF_NAME)?;
@@ -208,82 +229,92 @@ impl GgufReader {
             short => short,
         };
         if self.names.contains(name) {
-            let e = Error::new(Code::DuplicateName, "two tensors of one name").at(name_at);
+            let e = Error::new(Code::DuplicateName, "duplicate tensor name").at(name_at);
             return Err(named(e.into()));
         }
         let (dtype, shape, size) = self.description(cursor).map_err(named)?;
         let at = cursor.offset();
         let offset = cursor.u64()?;
         let end = self.place(offset, size).map_err(|e| named(e.at(at).into()))?;
-        // Relative to the data for now: its start is known when all descriptions are.
+        // Relative to the data, whose start is known after the last description.
         let bytes = ByteRange { start: offset, end: end.0 };
         let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
-        self.found.push(LocatedTensor { info, at });
+        self.described.push(LocatedTensor { info, at });
         self.names.insert(name.to_string());
         self.data_end = end.1;
         self.tensors -= 1;
         Ok(())
     }
 
-    /// Axes and type of a tensor, and the bytes they make.
+    /// Reads axes and type of a tensor; returns them with its size in bytes.
     fn description(&self, cursor: &mut Cursor<'_>) -> Result<(DType, Shape, u64), ParseStop> {
         let at = cursor.offset();
         let n = u64::from(cursor.u32()?);
         if n > limits::MAX_GGUF_AXES {
-            let words = format!("{n} axes, GGUF has at most {}", limits::MAX_GGUF_AXES);
-            return Err(Error::new(Code::TooManyAxes, words).at(at).into());
+            let message = format!("{n} axes; GGUF allows at most {}", limits::MAX_GGUF_AXES);
+            return Err(Error::new(Code::TooManyAxes, message).at(at).into());
         }
         let axes_at = cursor.offset();
         let mut axes = (0..n).map(|_| cursor.u64()).collect::<Result<Vec<u64>, _>>()?;
-        // The file lists the innermost axis first.
+        // The file stores the innermost axis first.
         axes.reverse();
         let shape =
             Shape::new(axes).filter(|s| s.axes().iter().chain([&s.numel()]).all(|&a| a <= i64::MAX as u64));
         let shape = shape.ok_or_else(|| {
-            Error::new(Code::Overflow, "the product of the axes does not fit 63 bits").at(axes_at)
+            Error::new(Code::Overflow, "the number of elements overflows 63 bits").at(axes_at)
         })?;
         let at = cursor.offset();
         let dtype = dtype(cursor.u32()?).map_err(|e| e.at(at))?;
         if !shape.cols().is_multiple_of(dtype.block_len()) {
-            let words = format!("rows of {} are no whole blocks of {}", shape.cols(), dtype.block_len());
-            return Err(Error::new(Code::SizeMismatch, words).at(axes_at).into());
+            let message = format!(
+                "rows of {} values are not a multiple of the block length {}",
+                shape.cols(),
+                dtype.block_len()
+            );
+            return Err(Error::new(Code::SizeMismatch, message).at(axes_at).into());
         }
         let size = dtype.bytes_for(shape.numel());
-        let size =
-            size.ok_or_else(|| Error::new(Code::Overflow, "its size does not fit 64 bits").at(axes_at))?;
+        let size = size.ok_or_else(|| {
+            Error::new(Code::Overflow, "the size of the tensor overflows 64 bits").at(axes_at)
+        })?;
         Ok((dtype, shape, size))
     }
 
-    /// Checks where a tensor starts: exactly where the one before ends, padded. Returns its end and its padded end.
+    /// Checks that a tensor starts exactly at the padded end of the one before; returns its end and its
+    /// padded end.
     fn place(&self, offset: u64, size: u64) -> Result<(u64, u64)> {
         if !offset.is_multiple_of(self.alignment) {
-            let words = format!("offset {offset} is no multiple of the alignment {}", self.alignment);
-            return Err(Error::new(Code::BadAlignment, words));
+            let message =
+                format!("the offset {offset} is not a multiple of the alignment {}", self.alignment);
+            return Err(Error::new(Code::BadAlignment, message));
         }
         if offset > self.data_end {
-            let words = format!("{} bytes before it belong to no tensor", offset - self.data_end);
-            return Err(Error::new(Code::Hole, words));
+            let message = format!("{} bytes before the tensor belong to no tensor", offset - self.data_end);
+            return Err(Error::new(Code::Hole, message));
         }
         if offset < self.data_end {
-            let words = format!("it shares {} bytes with the tensors before it", self.data_end - offset);
-            return Err(Error::new(Code::Overlap, words));
+            let message = format!("the tensor overlaps those before it by {} bytes", self.data_end - offset);
+            return Err(Error::new(Code::Overlap, message));
         }
         let end = offset.checked_add(size);
         let padded = end.and_then(|e| align_up(e, self.alignment));
-        end.zip(padded).ok_or_else(|| Error::new(Code::Overflow, "its end does not fit 64 bits"))
+        end.zip(padded).ok_or_else(|| Error::new(Code::Overflow, "the end of the tensor overflows 64 bits"))
     }
 
-    /// Makes offsets absolute and holds them against the file.
+    /// Makes the offsets absolute, and checks them against the length of the file.
     fn finish(&mut self, header_end: u64) -> Result<Header> {
-        let mut tensors = core::mem::take(&mut self.found);
-        let overflow = || Error::new(Code::Overflow, "the end of the data does not fit 64 bits");
+        let mut tensors = core::mem::take(&mut self.described);
+        let overflow = || Error::new(Code::Overflow, "the end of the data overflows 64 bits");
         let data = align_up(header_end, self.alignment).ok_or_else(overflow)?;
         for t in &mut tensors {
             let range = data.checked_add(t.info.bytes.start).zip(data.checked_add(t.info.bytes.end));
             let (start, end) = range.ok_or_else(|| overflow().at(t.at).of_tensor(&t.info.name))?;
             if end > self.len {
-                let words = format!("it ends at {end}, the file has {} bytes: cut short?", self.len);
-                return Err(Error::new(Code::OutOfBounds, words).at(t.at).of_tensor(&t.info.name));
+                let message = format!(
+                    "the tensor ends at byte {end}, but the file has only {} bytes: it may be truncated",
+                    self.len
+                );
+                return Err(Error::new(Code::OutOfBounds, message).at(t.at).of_tensor(&t.info.name));
             }
             t.info.bytes = ByteRange { start, end };
         }
@@ -301,42 +332,44 @@ impl GgufReader {
     }
 }
 
+/// Refuses versions other than 2 and 3.
 fn check_version(version: u32) -> Result<()> {
-    let words = match version {
+    let message = match version {
         2 | 3 => return Ok(()),
-        1 => "version 1 has 32-bit counts and is read no more: convert it again from the source".into(),
+        1 => "GGUF version 1 is not supported: convert the model again from its source".into(),
         v if v != 0 && v & 0xffff == 0 => {
-            format!("version {} in big-endian order: only little-endian files are read", v.swap_bytes())
+            format!("big-endian GGUF (version {}) is not supported", v.swap_bytes())
         }
-        v => format!("version {v} is unknown, 2 and 3 are read"),
+        v => format!("GGUF version {v} is unknown; versions 2 and 3 are supported"),
     };
-    Err(Error::new(Code::UnknownVersion, words))
+    Err(Error::new(Code::UnknownVersion, message))
 }
 
-/// Holds a claimed count against the bytes that are left, then against our own limit.
+/// Checks a count against the remaining bytes of the file, then against the limit.
 fn check_count(what: &str, n: u64, least: u64, left: u64) -> Result<()> {
     if n > left / least {
-        let words = format!("{n} {what} do not fit the {left} bytes that the file has left");
-        return Err(Error::new(Code::CountTooLarge, words));
+        let message = format!("{n} {what} do not fit into the remaining {left} bytes of the file");
+        return Err(Error::new(Code::CountTooLarge, message));
     }
     if n > limits::MAX_ENTRIES {
-        let words = format!("{n} {what}, at most {} are read", limits::MAX_ENTRIES);
-        return Err(Error::new(Code::TooMany, words));
+        let message = format!("{n} {what}; at most {} are supported", limits::MAX_ENTRIES);
+        return Err(Error::new(Code::TooMany, message));
     }
     Ok(())
 }
 
+/// Value of `general.alignment` in bytes.
 fn alignment(value: &MetaValue) -> Result<u64> {
     match *value {
         MetaValue::U32(n) if n.is_power_of_two() => Ok(n.into()),
         MetaValue::U32(n) => {
-            Err(Error::new(Code::BadAlignment, format!("the alignment {n} is no power of two")))
+            Err(Error::new(Code::BadAlignment, format!("the alignment {n} is not a power of two")))
         }
-        _ => Err(Error::new(Code::BadAlignment, "the alignment must be a 32-bit unsigned number")),
+        _ => Err(Error::new(Code::BadAlignment, "general.alignment must be a u32")),
     }
 }
 
-/// Takes as many whole numbers as are in hand, at least one and at most `left`; returns how many.
+/// Consumes the numbers that are in the input completely, at least one and at most `left`; returns how many.
 fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, ParseStop> {
     let size = value::min_size(kind).unwrap_or(1);
     let n = (cursor.remaining() / size).clamp(1, left);
@@ -348,17 +381,21 @@ fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, ParseSt
     Ok(n)
 }
 
-/// The dtype with a ggml type number, or why there is none.
+/// The dtype with a ggml type number.
 fn dtype(id: u32) -> Result<DType> {
     DType::from_ggml(id).ok_or_else(|| {
-        let words = match id {
+        let message = match id {
             4 | 5 => format!("ggml removed type {id} (Q4_2, Q4_3) in 2023"),
-            31..=33 => format!("ggml removed type {id} (Q4_0 repacked for ARM): it repacks Q4_0 on load now"),
-            36..=38 => {
-                format!("ggml removed type {id} (IQ4_NL repacked for ARM): it repacks IQ4_NL on load now")
+            31..=33 => {
+                format!("ggml removed type {id} (Q4_0 repacked for ARM), since it repacks Q4_0 when loading")
             }
-            _ => format!("ggml has no type {id} that we know"),
+            36..=38 => {
+                format!(
+                    "ggml removed type {id} (IQ4_NL repacked for ARM), since it repacks IQ4_NL when loading"
+                )
+            }
+            _ => format!("unknown ggml type {id}"),
         };
-        Error::new(Code::UnknownDtype, words)
+        Error::new(Code::UnknownDtype, message)
     })
 }

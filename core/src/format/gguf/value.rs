@@ -1,4 +1,4 @@
-//! GGUF's value types: numbers, sizes, and reading one off a cursor. Knows no keys.
+//! GGUF value types: type numbers, sizes, and reading one value from a cursor. Knows no keys.
 
 use super::super::header_buffer::ParseStop;
 use super::super::limits;
@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::tensor::MetaValue;
 use alloc::format;
 
-/// The type numbers of the specification.
+/// Type numbers of the specification (`gguf_metadata_value_type`).
 pub(crate) mod types {
     pub const U8: u32 = 0;
     pub const I8: u32 = 1;
@@ -24,7 +24,9 @@ pub(crate) mod types {
     pub const F64: u32 = 12;
 }
 
-/// Least bytes of one value: all of a number; of a string its length; of an array its type and length.
+/// Smallest size of a value in bytes: all of a number, the length of a string, type and length of an array.
+///
+/// Returns `None` for unknown types.
 pub(crate) fn min_size(kind: u32) -> Option<u64> {
     use types::{ARRAY, BOOL, F32, F64, I8, I16, I32, I64, STRING, U8, U16, U32, U64};
     match kind {
@@ -38,17 +40,25 @@ pub(crate) fn min_size(kind: u32) -> Option<u64> {
 }
 
 /// Reads a type number.
+///
+/// # Errors
+///
+/// [`Code::UnknownDtype`] for unknown types.
 pub(crate) fn kind(cursor: &mut Cursor<'_>) -> Result<u32, ParseStop> {
     let at = cursor.offset();
     let kind = cursor.u32()?;
     if min_size(kind).is_none() {
-        let words = format!("value type {kind} is unknown, the highest is {}", types::F64);
-        return Err(Error::new(Code::UnknownDtype, words).at(at).into());
+        let message = format!("unknown value type {kind}; the highest is {}", types::F64);
+        return Err(Error::new(Code::UnknownDtype, message).at(at).into());
     }
     Ok(kind)
 }
 
 /// Reads a value that is neither string nor array.
+///
+/// # Errors
+///
+/// [`Code::BadValue`] for a boolean other than 0 and 1.
 pub(crate) fn number(cursor: &mut Cursor<'_>, kind: u32) -> Result<MetaValue, ParseStop> {
     Ok(match kind {
         types::U8 => MetaValue::U8(cursor.u8()?),
@@ -81,13 +91,18 @@ pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), ParseStop> {
     }
 }
 
-/// Reads a string of at most `limit` bytes in a file of `len`; both are held against its claim first.
+/// Reads a string of at most `limit` bytes from a file of `len` bytes. The length is checked before the bytes
+/// are read.
+///
+/// # Errors
+///
+/// [`Code::StringTooLong`], [`Code::CountTooLarge`], [`Code::HeaderTooLarge`], [`Code::BadUtf8`].
 pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a str, ParseStop> {
     let at = cursor.offset();
     let n = cursor.u64()?;
     if n > limit {
-        let words = format!("a string of {n} bytes, at most {limit} are allowed here");
-        return Err(Error::new(Code::StringTooLong, words).at(at).into());
+        let message = format!("a string of {n} bytes; at most {limit} are allowed here");
+        return Err(Error::new(Code::StringTooLong, message).at(at).into());
     }
     check_room(cursor, len, n).map_err(|e| e.at(at))?;
     let start = cursor.offset();
@@ -97,32 +112,37 @@ pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Resul
     })
 }
 
-/// Reads the element type and the length of an array in a file of `len` bytes.
+/// Reads the element type and length of an array in a file of `len` bytes.
+///
+/// # Errors
+///
+/// [`Code::UnknownDtype`], [`Code::TooMany`], [`Code::CountTooLarge`], [`Code::HeaderTooLarge`].
 pub(crate) fn array_head(cursor: &mut Cursor<'_>, len: u64) -> Result<(u32, u64), ParseStop> {
     let element = kind(cursor)?;
     let at = cursor.offset();
     let n = cursor.u64()?;
     if n > limits::MAX_GGUF_ARRAY {
-        let words = format!("an array of {n} elements, at most {} are read", limits::MAX_GGUF_ARRAY);
-        return Err(Error::new(Code::TooMany, words).at(at).into());
+        let message = format!("an array of {n} elements; at most {} are supported", limits::MAX_GGUF_ARRAY);
+        return Err(Error::new(Code::TooMany, message).at(at).into());
     }
     // At most 2^30 * 12: no overflow.
     check_room(cursor, len, n * min_size(element).unwrap_or(1)).map_err(|e| e.at(at))?;
     Ok((element, n))
 }
 
-/// Holds a claim of at least `n` bytes against the file of `len` bytes, and against what we keep of any header.
+/// Checks that at least `n` more bytes fit into the file of `len` bytes and into the largest header.
 ///
-/// What makes no such claim has a fixed size and a limited count, so this bounds the whole header.
+/// All other items have a fixed size and a limited count, so this bounds the whole header.
 fn check_room(cursor: &Cursor<'_>, len: u64, n: u64) -> Result<()> {
     let left = len.saturating_sub(cursor.offset());
     if n > left {
-        let words = format!("at least {n} bytes are claimed, the file has {left} left");
-        return Err(Error::new(Code::CountTooLarge, words));
+        let message = format!("at least {n} bytes are declared, but the file has only {left} left");
+        return Err(Error::new(Code::CountTooLarge, message));
     }
     if n > limits::MAX_GGUF_HEADER.saturating_sub(cursor.offset()) {
-        let words = format!("the header would be longer than {} bytes", limits::MAX_GGUF_HEADER);
-        return Err(Error::new(Code::HeaderTooLarge, words));
+        let message =
+            format!("the header exceeds {} bytes, the limit of the parser", limits::MAX_GGUF_HEADER);
+        return Err(Error::new(Code::HeaderTooLarge, message));
     }
     Ok(())
 }

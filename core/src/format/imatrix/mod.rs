@@ -1,8 +1,11 @@
-//! Importance matrices: for each tensor the summed squares of what comes into its columns, and how often it came.
+//! Importance matrices (imatrix): for each tensor the sums of squared activations of its input channels.
 //!
-//! Two files hold them: a GGUF with `NAME.in_sum2` and `NAME.counts` for each tensor, and the older `.dat`. [`ImatrixOpening`]
-//! goes through a file once, in pieces that its driver reads, checks every number and takes the file's SHA-256; the sums
-//! stay where they are, and whoever encodes reads the few it needs. The formats: `common/imatrix-loader.cpp` of llama.cpp.
+//! Two formats exist: a GGUF file with `NAME.in_sum2` and `NAME.counts` for each tensor, and the legacy
+//! `.dat` file. [`ImatrixOpening`] reads a file once, in pieces from its driver, checks every number and
+//! computes the SHA-256 of the file. The sums stay in the file; a job reads those of its columns.
+//!
+//! The weight of a column is its sum divided by the count: the mean squared activation of the input channel.
+//! Source: `common/imatrix-loader.cpp` of llama.cpp.
 
 mod legacy;
 
@@ -21,58 +24,61 @@ use alloc::vec::Vec;
 /// The sums of one tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImatrixEntry {
-    /// Byte offset of the sums, binary32, little-endian.
+    /// Byte offset of the sums in the file: F32, little-endian.
     pub at: u64,
-    /// How many there are: the columns of a row, for each matrix of a stack.
+    /// Number of sums: columns of a row times the matrices of a stack (experts).
     pub values: u64,
-    /// What the sums are divided by, for equal parts of them in order; 0 where nothing came by, and every column
-    /// weighs 1.
+    /// Divisors of equal parts of the sums, in order. 0 means that no activations were seen; every column
+    /// then has the weight 1.
     pub counts: Vec<f32>,
 }
 
 impl ImatrixEntry {
-    /// Where the sums of matrix number `index` of a stack of `stack` are, and what they are divided by; `None` where
-    /// these are not sums of such a stack with rows of `cols`.
+    /// Byte offset and divisor of the sums of matrix `index` in a stack of `stack` matrices with `cols`
+    /// columns.
+    ///
+    /// Returns `None` if the entry does not have the sums of such a stack.
     pub fn part(&self, index: u64, stack: u64, cols: u64) -> Option<(u64, f32)> {
         if self.values == 0 || stack.checked_mul(cols) != Some(self.values) || index >= stack {
             return None;
         }
         let counts = self.counts.len() as u64;
-        let each = stack.checked_div(counts).filter(|n| n * counts == stack)?;
-        let count = self.counts.get((index / each) as usize)?;
-        // Sums lie in a file, so their offsets fit.
+        let per_count = stack.checked_div(counts).filter(|n| n * counts == stack)?;
+        let count = self.counts.get((index / per_count) as usize)?;
+        // No overflow: the sums lie inside a file.
         Some((self.at + index * cols * 4, *count))
     }
 }
 
-/// An importance matrix: where it has what, checked.
+/// An importance matrix: positions of all sums in its file, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Imatrix {
-    /// The file it is in.
+    /// Name of the file.
     pub file: String,
-    /// Length of the file.
+    /// Length of the file in bytes.
     pub len: u64,
-    /// SHA-256 of the file.
+    /// SHA-256 of the whole file.
     pub sha256: [u8; 32],
-    /// The texts it was made of.
+    /// Names of the calibration texts.
     pub datasets: Vec<String>,
-    /// The chunks of text that went through the model, where the file says so.
+    /// Number of text chunks evaluated, if recorded.
     pub chunks: Option<u64>,
-    /// What there is, by the tensor's name.
+    /// Entries by tensor name.
     pub entries: BTreeMap<String, ImatrixEntry>,
-    /// What is odd about the file but legal.
+    /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
 }
 
-/// Goes through a file. After an error it wants nothing more, and `finish` repeats the error.
+/// Reads an importance matrix. After an error it requests nothing more, and [`ImatrixOpening::finish`]
+/// returns the error again.
 pub struct ImatrixOpening {
-    feed: HeaderBuffer,
+    buffer: HeaderBuffer,
     state: ImatrixState,
     found: ImatrixTensors,
     failed: Option<Error>,
 }
 
-/// What was found so far.
+/// Content read so far.
 #[derive(Default)]
 struct ImatrixTensors {
     datasets: Vec<String>,
@@ -81,85 +87,104 @@ struct ImatrixTensors {
     warnings: Vec<Warning>,
 }
 
+/// Position in the file.
 enum ImatrixState {
+    /// The first four bytes decide the format.
     Sniff,
     Gguf(Box<gguf::GgufReader>),
-    /// The data of a GGUF: what is left of it, the next part last.
+    /// The data of a GGUF file: runs that are not read yet, the next one last.
     Data(Vec<DataRun>),
     Legacy(legacy::LegacyReader),
     Done,
 }
 
-/// A run of bytes in the data of a GGUF.
+/// A run of bytes in the data of a GGUF file.
 struct DataRun {
     bytes: ByteRange,
-    what: What,
+    kind: RunKind,
     name: String,
 }
 
+/// Content of a run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
+enum RunKind {
     Sums,
     Counts,
-    /// Nothing of ours.
+    /// Padding, or a tensor of no interest.
     Other,
 }
 
 impl ImatrixOpening {
-    /// Starts on the file `name` of `len` bytes.
+    /// Starts to read the file `name` of `len` bytes.
     pub fn new(name: &str, len: u64) -> ImatrixOpening {
-        let feed = HeaderBuffer::new(0, name.to_string(), len, limits::FIRST_READ);
-        ImatrixOpening { feed, state: ImatrixState::Sniff, found: ImatrixTensors::default(), failed: None }
+        let buffer = HeaderBuffer::new(0, name.to_string(), len, limits::FIRST_READ);
+        ImatrixOpening { buffer, state: ImatrixState::Sniff, found: ImatrixTensors::default(), failed: None }
     }
 
-    /// The bytes that are needed next; `None` when there is nothing more to read.
+    /// Byte range to read next; `None` if nothing is required.
     pub fn want(&self) -> Option<ByteRange> {
         let done = self.failed.is_some() || matches!(self.state, ImatrixState::Done);
-        (!done && self.feed.len > 0).then(|| self.feed.range())
+        (!done && self.buffer.len > 0).then(|| self.buffer.range())
     }
 
-    /// Takes bytes from the start of the range that is wanted, fewer than it has if need be. No bytes at all mean that
-    /// the file has become shorter.
+    /// Accepts bytes from the start of the requested range, possibly fewer than requested.
+    ///
+    /// No bytes at all mean that the file became shorter.
+    ///
+    /// # Errors
+    ///
+    /// - [`Code::Truncated`] if the file ends too early, [`Code::BadMagic`] if it is no importance matrix.
+    /// - [`Code::BadValue`] for a negative, infinite or NaN sum or count, or sums and counts that do not
+    ///   match.
+    /// - [`Code::Empty`] for a GGUF file without sums; any error of a GGUF header.
+    /// - [`Code::Usage`] if no bytes were requested.
     pub fn data(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let outcome = self.take(bytes).map_err(|e| e.in_file(&self.feed.name));
+        let outcome = self.take(bytes).map_err(|e| e.in_file(&self.buffer.name));
         self.failed = outcome.as_ref().err().cloned();
         outcome
     }
 
-    /// The importance matrix, when nothing more is wanted.
+    /// Returns the importance matrix once nothing more is requested.
+    ///
+    /// # Errors
+    ///
+    /// - The error of an earlier call.
+    /// - [`Code::Truncated`] if the file is not read completely.
+    /// - [`Code::Empty`] if it has no entries.
     pub fn finish(self) -> Result<Imatrix> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         if !matches!(self.state, ImatrixState::Done) {
-            let words = "the file ends before it has told what it is";
-            return Err(Error::new(Code::Truncated, words).in_file(&self.feed.name));
+            let message = "the file ends before its header is complete";
+            return Err(Error::new(Code::Truncated, message).in_file(&self.buffer.name));
         }
-        let source = self.feed.into_source();
+        let source = self.buffer.into_source();
         let ImatrixTensors { datasets, chunks, entries, warnings } = self.found;
         if entries.is_empty() {
-            let words = "no importance matrix is in here";
-            return Err(Error::new(Code::Empty, words).in_file(&source.name));
+            let message = "the file holds no importance matrix";
+            return Err(Error::new(Code::Empty, message).in_file(&source.name));
         }
         let (file, len, sha256) = (source.name, source.len, source.header_sha256);
         Ok(Imatrix { file, len, sha256, datasets, chunks, entries, warnings })
     }
 
+    /// Buffers bytes and parses as far as possible.
     fn take(&mut self, bytes: &[u8]) -> Result<()> {
         if matches!(self.state, ImatrixState::Done) {
-            return Err(Error::new(Code::Usage, "the driver's answer does not fit what was asked for"));
+            return Err(Error::new(Code::Usage, "the driver's answer does not match the request"));
         }
-        self.feed.push(bytes)?;
-        while self.feed.is_enough() && !matches!(self.state, ImatrixState::Done) {
-            let (state, found, len) = (&mut self.state, &mut self.found, self.feed.len);
-            let Some(step) = self.feed.parse(|cursor| step(state, found, cursor, len))? else {
+        self.buffer.push(bytes)?;
+        while self.buffer.is_enough() && !matches!(self.state, ImatrixState::Done) {
+            let (state, found, len) = (&mut self.state, &mut self.found, self.buffer.len);
+            let Some(step) = self.buffer.parse(|cursor| step(state, found, cursor, len))? else {
                 return Ok(());
             };
             self.state = match step {
-                ParseStep::Done(header) => ImatrixState::Data(self.found.parts(header, self.feed.len)?),
+                ParseStep::Done(header) => ImatrixState::Data(self.found.parts(header, self.buffer.len)?),
                 ParseStep::Text(_) => ImatrixState::Done,
             };
         }
@@ -167,7 +192,7 @@ impl ImatrixOpening {
     }
 }
 
-/// Takes what is in hand, up to the end of the header or of the file.
+/// Parses the buffered bytes, up to the end of the header or of the file.
 fn step(
     state: &mut ImatrixState,
     found: &mut ImatrixTensors,
@@ -189,7 +214,7 @@ fn step(
     Ok(ParseStep::Text(Vec::new()))
 }
 
-/// Takes the data of a GGUF as it comes: sums are looked at, counts are kept.
+/// Reads the data of a GGUF file: checks sums, keeps counts.
 fn data(
     parts: &mut Vec<DataRun>,
     found: &mut ImatrixTensors,
@@ -198,16 +223,16 @@ fn data(
     while let Some(part) = parts.last() {
         let left = part.bytes.end.saturating_sub(cursor.offset());
         if left > 0 {
-            // Numbers are taken whole, everything else as it comes.
-            let unit = if part.what == What::Other { 1 } else { 4.min(left) };
+            // Numbers are consumed whole, other bytes in any pieces.
+            let unit = if part.kind == RunKind::Other { 1 } else { 4.min(left) };
             let n = (cursor.remaining() / unit * unit).clamp(unit, left);
             let at = cursor.offset();
             let bytes = cursor.take(n)?;
             let named = |e: Error| e.of_tensor(&part.name);
-            match part.what {
-                What::Other => {}
-                What::Sums => check_sums(bytes, at).map_err(named)?,
-                What::Counts => found.count(&part.name, bytes, at).map_err(named)?,
+            match part.kind {
+                RunKind::Other => {}
+                RunKind::Sums => check_sums(bytes, at).map_err(named)?,
+                RunKind::Counts => found.count(&part.name, bytes, at).map_err(named)?,
             }
             if n < left {
                 continue;
@@ -218,15 +243,16 @@ fn data(
     Ok(())
 }
 
+/// The F32 values of little-endian bytes.
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-/// Sums of squares are finite, and none is negative.
+/// Refuses sums that are negative, infinite or NaN.
 fn check_sums(bytes: &[u8], at: u64) -> Result<()> {
     let Some(bad) = floats(bytes).position(|v| !v.is_finite() || v < 0.0) else { return Ok(()) };
-    let words = "a sum of squares that is negative, infinite or no number";
-    Err(Error::new(Code::BadValue, words).at(at.saturating_add(4 * bad as u64)))
+    let message = "a sum of squares is negative, infinite or NaN";
+    Err(Error::new(Code::BadValue, message).at(at.saturating_add(4 * bad as u64)))
 }
 
 impl ImatrixTensors {
@@ -236,73 +262,76 @@ impl ImatrixTensors {
         let entry = entry.or_insert(ImatrixEntry { at: 0, values: 0, counts: Vec::new() });
         for (i, count) in floats(bytes).enumerate() {
             if !count.is_finite() || count < 0.0 {
-                let words = "a count that is negative, infinite or no number";
-                return Err(Error::new(Code::BadValue, words).at(at.saturating_add(4 * i as u64)));
+                let message = "a count is negative, infinite or NaN";
+                return Err(Error::new(Code::BadValue, message).at(at.saturating_add(4 * i as u64)));
             }
-            // Half and more of one counts as one, as llama.cpp reads it.
+            // Rounded to the nearest integer, as llama.cpp does.
             entry.counts.push(libm::roundf(count));
         }
         Ok(())
     }
 
-    /// What a GGUF header says of the data, in order, the first part last; whatever is not there is filled up.
+    /// Splits the data of a GGUF file into runs without gaps, the first one last.
     fn parts(&mut self, header: Header, len: u64) -> Result<Vec<DataRun>> {
         self.describe(&header);
         let tensors = || header.tensors.iter().map(|t| &t.info);
         let mut counts = 0_u64;
         let mut parts = Vec::new();
         for t in tensors() {
-            let (name, what) = part_of(&t.name);
-            if what == What::Counts {
+            let (name, kind) = part_of(&t.name);
+            if kind == RunKind::Counts {
                 counts = counts.saturating_add(t.shape.numel());
                 if counts > limits::MAX_ENTRIES {
-                    let words = format!("more than {} counts", limits::MAX_ENTRIES);
-                    return Err(Error::new(Code::TooMany, words).of_tensor(&t.name));
+                    let message = format!("more than {} counts in all tensors", limits::MAX_ENTRIES);
+                    return Err(Error::new(Code::TooMany, message).of_tensor(&t.name));
                 }
             }
-            let padding = parts.last().map_or(0, |p: &DataRun| p.bytes.end);
+            let previous_end = parts.last().map_or(0, |p: &DataRun| p.bytes.end);
             parts.push(DataRun {
-                bytes: ByteRange { start: padding, end: t.bytes.start },
-                what: What::Other,
+                bytes: ByteRange { start: previous_end, end: t.bytes.start },
+                kind: RunKind::Other,
                 name: String::new(),
             });
-            parts.push(DataRun { bytes: t.bytes, what, name: name.to_string() });
+            parts.push(DataRun { bytes: t.bytes, kind, name: name.to_string() });
         }
         self.pair(tensors())?;
         let end = parts.last().map_or(0, |p| p.bytes.end);
         parts.push(DataRun {
             bytes: ByteRange { start: end, end: len },
-            what: What::Other,
+            kind: RunKind::Other,
             name: String::new(),
         });
         parts.reverse();
         Ok(parts)
     }
 
-    /// Makes an entry of every pair of sums and counts.
+    /// Creates an entry for every pair of sums and counts.
     fn pair<'a>(&mut self, tensors: impl Iterator<Item = &'a TensorInfo> + Clone) -> Result<()> {
         let mut pairs: BTreeMap<&str, [Option<&TensorInfo>; 2]> = BTreeMap::new();
         for t in tensors {
             match part_of(&t.name) {
-                (name, What::Sums) => pairs.entry(name).or_default()[0] = Some(t),
-                (name, What::Counts) => pairs.entry(name).or_default()[1] = Some(t),
+                (name, RunKind::Sums) => pairs.entry(name).or_default()[0] = Some(t),
+                (name, RunKind::Counts) => pairs.entry(name).or_default()[1] = Some(t),
                 _ => {}
             }
         }
         if pairs.is_empty() {
-            return Err(Error::new(Code::Empty, "a GGUF without sums: no importance matrix is in here"));
+            return Err(Error::new(
+                Code::Empty,
+                "the GGUF file has no sums, so it is not an importance matrix",
+            ));
         }
         for (name, pair) in pairs {
-            let bad = |words: &str| Error::new(Code::BadValue, words).of_tensor(name);
+            let bad = |message: &str| Error::new(Code::BadValue, message).of_tensor(name);
             let [Some(sums), Some(counts)] = pair else {
-                return Err(bad("it has sums or counts, not both"));
+                return Err(bad("the tensor has only one of .in_sum2 and .counts"));
             };
             if sums.dtype != DType::F32 || counts.dtype != DType::F32 {
-                return Err(bad("its sums and counts must be F32"));
+                return Err(bad("the sums and counts must be F32"));
             }
             let (values, n) = (sums.shape.numel(), counts.shape.numel());
             if values == 0 || n == 0 || !values.is_multiple_of(n) {
-                return Err(bad("its sums are no equal parts, one for each count"));
+                return Err(bad("the number of sums is not a multiple of the number of counts"));
             }
             self.entries
                 .insert(name.to_string(), ImatrixEntry { at: sums.bytes.start, values, counts: Vec::new() });
@@ -310,6 +339,7 @@ impl ImatrixTensors {
         Ok(())
     }
 
+    /// Keeps warnings, number of chunks and names of datasets.
     fn describe(&mut self, header: &Header) {
         self.warnings.extend(header.warnings.iter().cloned());
         self.chunks = header.metadata.uint("imatrix.chunk_count").filter(|&n| n > 0);
@@ -319,13 +349,13 @@ impl ImatrixTensors {
     }
 }
 
-/// The tensor that a tensor of the file speaks of, and what it says.
-fn part_of(name: &str) -> (&str, What) {
-    let of = |suffix: &str, what| name.strip_suffix(suffix).filter(|n| !n.is_empty()).map(|n| (n, what));
-    of(".in_sum2", What::Sums).or_else(|| of(".counts", What::Counts)).unwrap_or((name, What::Other))
+/// Splits the name of a GGUF tensor into the model's tensor and the kind of data.
+fn part_of(name: &str) -> (&str, RunKind) {
+    let of = |suffix: &str, kind| name.strip_suffix(suffix).filter(|n| !n.is_empty()).map(|n| (n, kind));
+    of(".in_sum2", RunKind::Sums).or_else(|| of(".counts", RunKind::Counts)).unwrap_or((name, RunKind::Other))
 }
 
-/// The texts of an array that was checked when it was read.
+/// The strings of an array that the GGUF parser has checked.
 fn texts(array: &MetaArray) -> Vec<String> {
     const STRING: u32 = 8;
     let mut cursor = Cursor::new(&array.raw, 0);

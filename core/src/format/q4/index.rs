@@ -1,6 +1,7 @@
-//! `quantize_index.json`: the names behind the file names, and the seed of a rotation.
+//! `quantize_index.json` of a lattice directory: maps tensor names to files, and records the seed of a
+//! rotation.
 //!
-//! Two shapes are in the world: a bare array of entries, and an object with the seed around it.
+//! Two shapes are in use: a bare array of entries, and an object with `quarot_seed` and `tensors`.
 
 use super::super::{Warning, index::check_contained, json};
 use crate::error::{Code, Error, Result};
@@ -16,38 +17,41 @@ use serde::{Deserialize, Serialize};
 /// One tensor of a lattice directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Q4IndexEntry {
-    /// The tensor's name in its source.
+    /// Name of the tensor in its source.
     pub name: String,
-    /// Its file, relative to the directory.
+    /// Path of its file, relative to the directory.
     pub file: String,
-    /// Whether that is a `.q4` file; else it is a `.f16` file.
+    /// True for a `.q4` file, false for a `.f16` file.
     pub quantized: bool,
-    /// Outermost axis first.
+    /// Axis lengths, outermost first.
     pub shape: Shape,
-    /// The number of elements.
+    /// Number of elements.
     pub numel: u64,
 }
 
-/// What an index says.
+/// A parsed index.
 pub(crate) struct Q4Index {
+    /// Entries in file order.
     pub entries: Vec<Q4IndexEntry>,
-    /// File offset of each entry.
+    /// Offset of each entry in the index file.
     pub at: Vec<u64>,
+    /// Rotation seed.
     pub seed: Option<u64>,
-    /// The recipe that a rotated directory of ours was made by, as text.
+    /// JSON of the recipe of a directory that Quantoscope rotated.
     pub recipe: Option<String>,
     pub warnings: Vec<Warning>,
 }
 
-/// The text of an index: a bare array, or with a seed the object around it, which upstream marks as not yet promoted.
+/// The text of an index: a bare array, or an object if there is a seed.
 ///
-/// The seed stands there twice: as the number that upstream reads, and as text, because JSON numbers above 2^53 do
-/// not survive every reader.
+/// The object records the seed twice: as the number that lattice reads, and as hexadecimal text, because JSON
+/// numbers above 2^53 do not survive every reader. `promotion` marks the directory as not yet promoted in
+/// lattice's sense.
 pub fn index_json(entries: &[Q4IndexEntry], seed: Option<u64>) -> Vec<u8> {
     index_json_by(entries, seed, None)
 }
 
-/// The same with the recipe that rotated: what else was rotated, the seed does not tell.
+/// [`index_json`] with the recipe of the rotation, which records more than the seed.
 pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Promotion {
@@ -76,16 +80,22 @@ pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option
             promotion,
         }),
     };
-    // Plain structs of text and integers: writing them to memory cannot fail.
+    // Serializing structs of strings and integers to memory cannot fail.
     text.unwrap_or_default()
 }
 
-/// Whether JSON looks like this index and not like one of safetensors shards.
+/// True if the JSON looks like this index rather than one of safetensors shards.
 pub(crate) fn is_likely(json: Located<'_>) -> bool {
     json.is_array() || json.object().is_ok_and(|members| members.iter().any(|m| m.key == "tensors"))
 }
 
-/// Reads an index of either shape.
+/// Parses an index of either shape.
+///
+/// # Errors
+///
+/// - [`Code::BadJson`] for missing or mistyped members, [`Code::BadName`] for a file outside the directory.
+/// - [`Code::DuplicateName`] for a tensor listed twice, [`Code::BadIndex`] for a file listed twice.
+/// - [`Code::BadValue`], [`Code::BadIndex`] for an invalid seed.
 pub(crate) fn parse(json: Located<'_>) -> Result<Q4Index> {
     let mut index =
         Q4Index { entries: Vec::new(), at: Vec::new(), seed: None, recipe: None, warnings: Vec::new() };
@@ -107,12 +117,13 @@ pub(crate) fn parse(json: Located<'_>) -> Result<Q4Index> {
     Ok(index)
 }
 
+/// The value of a required member.
 fn member<'a>(of: Located<'a>, members: &[Member<'a>], name: &str) -> Result<Located<'a>> {
     let found = members.iter().find(|m| m.key == name).map(|m| m.value);
     found.ok_or_else(|| of.error(Code::BadJson, &format!("{name} is missing")))
 }
 
-/// The seed, preferably from its text; a reader that went through floating point may have bent the number.
+/// The seed, preferably from its text: a reader that used floating point may have rounded the number.
 fn seed(top: &[Member<'_>]) -> Result<Option<u64>> {
     let value = |name: &str| top.iter().find(|m| m.key == name).map(|m| m.value).filter(|v| !v.is_null());
     let number = value("quarot_seed").map(Located::u64).transpose()?;
@@ -120,24 +131,25 @@ fn seed(top: &[Member<'_>]) -> Result<Option<u64>> {
     let digits = text.string()?;
     let digits = digits.strip_prefix("0x").filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
     let exact = digits.and_then(|d| u64::from_str_radix(d, 16).ok());
-    let exact =
-        exact.ok_or_else(|| text.error(Code::BadValue, "the seed is no hexadecimal 64-bit number"))?;
+    let exact = exact
+        .ok_or_else(|| text.error(Code::BadValue, "quarot_seed_hex is not a hexadecimal 64-bit number"))?;
     match number {
         Some(n) if n as f64 != exact as f64 => {
-            Err(text.error(Code::BadIndex, "the two forms of the seed differ"))
+            Err(text.error(Code::BadIndex, "quarot_seed and quarot_seed_hex differ"))
         }
         _ => Ok(Some(exact)),
     }
 }
 
-/// An artefact that wants rotations at run time is read, but its tensors alone are not the model.
+/// Warns about a directory that requires rotations at run time: its tensors alone are not the model.
 fn online(top: &[Member<'_>]) -> Option<Warning> {
     let online = top.iter().find(|m| m.key == "online" && !m.value.is_null())?;
     let message =
-        format!("the index asks for rotations at run time (byte {}), which are not applied", online.key_at);
+        format!("the index requires rotations at run time (byte {}), which are not applied", online.key_at);
     Some(Warning { code: "online_rotation", message })
 }
 
+/// Parses an entry.
 fn entry(json: Located<'_>) -> Result<Q4IndexEntry> {
     let members = json.object()?;
     json::unique(&members).map_err(|(_, e)| e)?;
@@ -153,16 +165,16 @@ fn entry(json: Located<'_>) -> Result<Q4IndexEntry> {
     rest().map_err(|e| e.of_tensor(&name))
 }
 
-/// No tensor twice, and no file for two tensors: the sanitised names of two tensors may be the same.
+/// Refuses a tensor or file that is listed twice: sanitized names of two tensors may be equal.
 fn check_unique(index: &Q4Index) -> Result<()> {
     let (mut names, mut files) = (BTreeMap::new(), BTreeMap::new());
     for (e, &at) in index.entries.iter().zip(&index.at) {
         let fail = |code, words: String| Err(Error::new(code, words).at(at).of_tensor(&e.name));
         if names.insert(&e.name, ()).is_some() {
-            return fail(Code::DuplicateName, "the index lists it twice".to_owned());
+            return fail(Code::DuplicateName, "the index lists the tensor twice".to_owned());
         }
         if let Some(other) = files.insert(&e.file, &e.name) {
-            return fail(Code::BadIndex, format!("its file {:?} is that of {other:?} too", e.file));
+            return fail(Code::BadIndex, format!("the file {:?} is also the file of {other:?}", e.file));
         }
     }
     Ok(())

@@ -1,19 +1,20 @@
-//! The matrix of the published benchmark: small normal weights and a few large ones at random places.
+//! The matrix of the published benchmark: small normal weights and a few outliers at random places.
 //!
-//! Every integer, sign and magnitude is that of the original, and normals are within 5e-7 of its own (its
-//! logarithms and cosines are another library's). Of weights that hit the same place, the last stays.
+//! All random integers, signs and magnitudes equal those of the original. Normal values are within 5e-7 of
+//! the original ones, whose logarithms and cosines come from another math library. If two outliers hit the
+//! same place, the last one stays.
 
 use super::mersenne::Mersenne;
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use alloc::vec::Vec;
 
-/// Standard deviation of the small weights.
+/// Standard deviation of the normal weights.
 const DEVIATION: f32 = 0.02;
-/// The most values of a matrix: 1 GiB of them.
+/// Largest number of values: 1 GiB.
 const MOST: u64 = 1 << 28;
 
-/// Sixteen normals from sixteen words: the first eight give radii, the others angles.
+/// Sixteen normal values by the Box-Muller transform: eight random numbers for radii, eight for angles.
 fn normals(generator: &mut Mersenne) -> [f32; 16] {
     let units = [(); 16].map(|()| generator.unit());
     let mut out = [0.0; 16];
@@ -26,7 +27,11 @@ fn normals(generator: &mut Mersenne) -> [f32; 16] {
     out
 }
 
-/// `rows x cols` weights, row by row.
+/// Generates `[rows, cols]` weights, row-major.
+///
+/// # Errors
+///
+/// [`Code::Usage`] unless the number of values is a multiple of 16 between 16 and 2^28.
 pub fn matrix(rows: u32, cols: u32, seed: u32) -> Result<Vec<f32>> {
     let count = u64::from(rows) * u64::from(cols);
     if count == 0 || !count.is_multiple_of(16) || count > MOST {
@@ -41,8 +46,8 @@ pub fn matrix(rows: u32, cols: u32, seed: u32) -> Result<Vec<f32>> {
         values.extend(normals(&mut generator).map(|n| DEVIATION * n));
     }
     let large = (cols / 200).max(1) as usize * rows as usize;
-    let mut below = |limit: u32| -> Vec<u32> { (0..large).map(|_| generator.word() % limit).collect() };
-    let (row, col, sign) = (below(rows), below(cols), below(2));
+    let mut draw_below = |limit: u32| -> Vec<u32> { (0..large).map(|_| generator.word() % limit).collect() };
+    let (row, col, sign) = (draw_below(rows), draw_below(cols), draw_below(2));
     for ((row, col), sign) in row.into_iter().zip(col).zip(sign) {
         let magnitude = 0.3 + 0.4 * generator.unit();
         let at = row as usize * cols as usize + col as usize;

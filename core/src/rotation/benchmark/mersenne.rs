@@ -1,14 +1,17 @@
-//! MT19937, the generator that the published benchmark drew its matrix from. Knows no matrix.
+//! The Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998), with which the published benchmark generates
+//! its matrix.
 
-/// The generator's state.
+/// State of the generator.
 #[derive(Clone)]
 pub struct Mersenne {
+    /// The 624 words of the state.
     state: [u32; 624],
+    /// Index of the next word to return; 624 if the state must be regenerated.
     next: usize,
 }
 
 impl Mersenne {
-    /// Seeded as `init_genrand` does.
+    /// Seeds the generator as the original `init_genrand` does.
     pub fn new(seed: u32) -> Mersenne {
         let mut state = [seed; 624];
         for i in 1..624 {
@@ -18,7 +21,8 @@ impl Mersenne {
         Mersenne { state, next: 624 }
     }
 
-    fn renew(&mut self) {
+    /// Computes the next 624 words.
+    fn regenerate(&mut self) {
         for i in 0..624 {
             let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % 624] & 0x7FFF_FFFF);
             let odd = if y & 1 == 1 { 0x9908_B0DF } else { 0 };
@@ -27,10 +31,10 @@ impl Mersenne {
         self.next = 0;
     }
 
-    /// The next 32 bits.
+    /// Next 32 random bits.
     pub fn word(&mut self) -> u32 {
         if self.next == 624 {
-            self.renew();
+            self.regenerate();
         }
         let mut y = self.state[self.next];
         self.next += 1;
@@ -40,7 +44,7 @@ impl Mersenne {
         y ^ (y >> 18)
     }
 
-    /// A float in `[0, 1)` from the low 24 bits of the next word.
+    /// Next float in `[0, 1)`: the low 24 bits of a word divided by 2^24.
     pub fn unit(&mut self) -> f32 {
         (self.word() & 0x00FF_FFFF) as f32 / 16_777_216.0
     }

@@ -1,8 +1,8 @@
-//! Does rotation help? The published microbenchmark, made anew and measured again, with the rows that it left out.
+//! Microbenchmark of rotation: reproduces a published table and adds the rows that it omits.
 //!
-//! A matrix of normal weights with 0.5 % large ones is rounded to 4, 3 and 2 bits in groups, as it is and under a
-//! block Hadamard rotation without signs, and what comes back is held against the original. Everything is binary64, in
-//! the order of the rows, so figures do not depend on threads.
+//! A matrix of normal weights with 0.5 % outliers is rounded to 4, 3 and 2 bits in groups, as it is and under
+//! a block Hadamard rotation without signs. The dequantized matrix is compared with the original. All
+//! arithmetic is binary64 in row order, so figures do not depend on threads.
 
 mod matrix;
 mod mersenne;
@@ -18,99 +18,112 @@ use alloc::format;
 use alloc::vec::Vec;
 use serde::Serialize;
 
-/// One line of the table.
+/// Quantization of one line of the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BlockFormat {
-    /// Bits of a code.
+    /// Bits per code.
     pub bits: u32,
-    /// How a group's scale is chosen.
+    /// Rule that chooses the scale of a group.
     pub rule: ScaleRule,
-    /// The rotation's block, if it is rotated.
+    /// Order of the rotation's blocks; `None` without a rotation.
     pub block: Option<u32>,
 }
 
-/// What a trial is of.
+/// A benchmark: row length, group size, and the formats to compare.
 #[derive(Clone, Debug)]
 pub struct RotationBenchmark {
+    /// Columns of the matrix.
     cols: usize,
+    /// Values that share a scale.
     group: usize,
+    /// Formats to compare.
     formats: Vec<BlockFormat>,
-    /// The matrix of each format's block.
+    /// Hadamard matrix of each format's blocks.
     rotations: Vec<Option<Hadamard>>,
 }
 
-/// Sums of one format over some rows.
+/// Error sums of one format over some rows, mergeable with those of the following rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ErrorSums {
+    /// Number of values.
     count: u64,
+    /// Sum of squared errors.
     error: f64,
+    /// Largest error magnitude.
     max: f64,
+    /// Sum of squared original values.
     original: f64,
+    /// Sum of squared dequantized values.
     result: f64,
+    /// Sum of products of original and dequantized values.
     product: f64,
 }
 
-/// The figures of one format.
+/// Figures of one format.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Figures {
-    /// Its name: `Q4`, or `H128-Q4` where rotated in blocks of 128.
+    /// Name of the format: `Q4`, or `H128-Q4` if rotated in blocks of 128.
     pub name: alloc::string::String,
-    /// How a group's scale is chosen.
+    /// Name of the scale rule.
     pub rule: &'static str,
-    /// Bits of a code.
+    /// Bits per code.
     pub bits: u32,
-    /// The rotation's block.
+    /// Order of the rotation's blocks.
     pub block: Option<u32>,
-    /// Bits a weight with a 16-bit scale for each group.
+    /// Bits per weight with a 16-bit scale for each group.
     pub bits_per_weight: f64,
-    /// What the published table counts: a 32-bit scale.
+    /// Bits per weight with a 32-bit scale, as counted in the published table.
     pub published_bits_per_weight: f64,
     /// Mean squared error.
     pub mse: f64,
-    /// Root of it.
+    /// Root mean squared error.
     pub rmse: f64,
-    /// Greatest error.
+    /// Largest error magnitude.
     pub max_error: f64,
-    /// Cosine of original and result.
+    /// Cosine similarity of original and dequantized values.
     pub cosine: f64,
-    /// Signal to quantization noise in dB.
+    /// Signal-to-quantization-noise ratio in dB.
     pub sqnr_db: f64,
-    /// Whether its error is at most that of the plain four bits.
+    /// True if the mean squared error is at most that of 4 bits without rotation.
     pub matches_plain_4_bits: bool,
 }
 
-/// The whole answer.
+/// Result of the benchmark.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BenchmarkResult {
-    /// Every format, the published ones first.
+    /// Figures of every format, the published ones first.
     pub formats: Vec<Figures>,
-    /// Fewest bits at which the published rotation is no worse than four plain bits.
+    /// Fewest bits at which the published rotation is at least as good as 4 bits without rotation.
     pub lowest_matching_bits: Option<u32>,
-    /// The same over all rotated formats here.
+    /// The same over all rotated formats of this benchmark.
     pub lowest_matching_bits_of_all: Option<u32>,
 }
 
-/// The published six, then the same with the block of the rotation as long as a group, with scales that use all codes,
-/// and with searched ones.
+/// Formats of the benchmark: the six published ones; the rotation with blocks of the group size; scales that
+/// use all codes; searched scales.
 pub fn formats(block: u32, group: u32) -> Vec<BlockFormat> {
     let mut all = Vec::new();
-    let mut three = |rule, block: Option<u32>| {
+    let mut push_4_3_2 = |rule, block: Option<u32>| {
         all.extend([4, 3, 2].map(|bits| BlockFormat { bits, rule, block }));
     };
-    three(ScaleRule::MaxAbs, None);
-    three(ScaleRule::MaxAbs, Some(block));
+    push_4_3_2(ScaleRule::MaxAbs, None);
+    push_4_3_2(ScaleRule::MaxAbs, Some(block));
     if group != block {
-        three(ScaleRule::MaxAbs, Some(group));
+        push_4_3_2(ScaleRule::MaxAbs, Some(group));
     }
     for rule in [ScaleRule::AllCodes, ScaleRule::Searched] {
-        three(rule, None);
-        three(rule, Some(group));
+        push_4_3_2(rule, None);
+        push_4_3_2(rule, Some(group));
     }
     all
 }
 
 impl RotationBenchmark {
-    /// A trial on rows of `cols` values, rounded in groups of `group`.
+    /// Creates a benchmark on rows of `cols` values, quantized in groups of `group` values.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Usage`] if a group or block does not divide the row, or a block has no Hadamard matrix.
     pub fn new(cols: u32, group: u32, formats: Vec<BlockFormat>) -> Result<RotationBenchmark> {
         let refuse = |message| Err(Error::new(Code::Usage, message));
         let divides = |n: u32| n > 0 && cols.is_multiple_of(n);
@@ -125,7 +138,7 @@ impl RotationBenchmark {
                 }
                 Some(b) => match Hadamard::new(b.into()) {
                     Some(h) => rotations.push(Some(h)),
-                    None => return refuse(format!("there is no Hadamard matrix of order {b} here")),
+                    None => return refuse(format!("no Hadamard matrix of order {b} can be constructed")),
                 },
                 None => rotations.push(None),
             }
@@ -133,7 +146,7 @@ impl RotationBenchmark {
         Ok(RotationBenchmark { cols: cols as usize, group: group as usize, formats, rotations })
     }
 
-    /// The sums of every format over whole rows.
+    /// Error sums of every format over whole rows; `rows` is `[n, cols]`, row-major.
     pub fn measure(&self, rows: &[f32]) -> Vec<ErrorSums> {
         let mut all = alloc::vec![ErrorSums::default(); self.formats.len()];
         let mut original = alloc::vec![0.0; self.cols];
@@ -153,29 +166,31 @@ impl RotationBenchmark {
         all
     }
 
-    /// The figures from the sums of all rows.
+    /// Figures of the whole matrix from the merged sums of all rows, one entry per format.
     pub fn answer(&self, sums: &[ErrorSums]) -> BenchmarkResult {
         let plain =
             self.formats.iter().position(|f| *f == PLAIN).and_then(|i| sums.get(i)).map(ErrorSums::mse);
         let formats: Vec<Figures> =
             self.formats.iter().zip(sums).map(|(f, s)| f.figures(s, self.group, plain)).collect();
         let published = self.formats.iter().find_map(|f| f.block);
-        let lowest = |wanted: &dyn Fn(&Figures) -> bool| {
+        let lowest_bits = |matches: &dyn Fn(&Figures) -> bool| {
             formats
                 .iter()
-                .filter(|f| f.block.is_some() && f.matches_plain_4_bits && wanted(f))
+                .filter(|f| f.block.is_some() && f.matches_plain_4_bits && matches(f))
                 .map(|f| f.bits)
                 .min()
         };
-        let lowest_matching_bits = lowest(&|f| f.rule == ScaleRule::MaxAbs.name() && f.block == published);
-        let lowest_matching_bits_of_all = lowest(&|_| true);
+        let lowest_matching_bits =
+            lowest_bits(&|f| f.rule == ScaleRule::MaxAbs.name() && f.block == published);
+        let lowest_matching_bits_of_all = lowest_bits(&|_| true);
         BenchmarkResult { lowest_matching_bits, lowest_matching_bits_of_all, formats }
     }
 }
 
+/// The format that the others are compared with: 4 bits, no rotation.
 const PLAIN: BlockFormat = BlockFormat { bits: 4, rule: ScaleRule::MaxAbs, block: None };
 
-/// Each block of the row by the normalised matrix, or by its transpose.
+/// Multiplies each block of the row by the normalized matrix, or by its transpose.
 fn rotate(by: Option<&Hadamard>, row: &mut [f64], back: bool) {
     let Some(h) = by else { return };
     let scale = f64::inverse_root(h.order());
@@ -186,12 +201,13 @@ fn rotate(by: Option<&Hadamard>, row: &mut [f64], back: bool) {
 }
 
 impl ErrorSums {
+    /// Adds the sums of one row.
     fn row(&mut self, original: &[f64], result: &[f64]) {
         let mut row = ErrorSums::default();
         for (&x, &y) in original.iter().zip(result) {
-            let off = x - y;
-            row.error += off * off;
-            row.max = row.max.max(off.abs());
+            let difference = x - y;
+            row.error += difference * difference;
+            row.max = row.max.max(difference.abs());
             row.original += x * x;
             row.result += y * y;
             row.product += x * y;
@@ -200,7 +216,7 @@ impl ErrorSums {
         self.add(&row);
     }
 
-    /// Adds the sums of the rows that follow.
+    /// Adds the sums of the following rows.
     pub fn add(&mut self, next: &ErrorSums) {
         self.count += next.count;
         self.error += next.error;
@@ -210,12 +226,14 @@ impl ErrorSums {
         self.product += next.product;
     }
 
+    /// Mean squared error; 0 without values.
     fn mse(&self) -> f64 {
         self.error / self.count.max(1) as f64
     }
 }
 
 impl BlockFormat {
+    /// Figures from the sums over all rows; `plain` is the mean squared error of [`PLAIN`].
     fn figures(&self, sums: &ErrorSums, group: usize, plain: Option<f64>) -> Figures {
         let mse = sums.mse();
         let scale_bits = |bits: f64| f64::from(self.bits) + bits / group as f64;

@@ -1,41 +1,42 @@
-//! The rules that groups of values are rounded by, in binary64. They are the benchmark's, not those of any file.
+//! Scale rules of the benchmark, in binary64. They belong to the benchmark, not to any file format.
 
 use crate::float::{f16_to_f32, f32_to_f16};
 
-/// How the scale of a group is chosen.
+/// Rule that chooses the scale of a group; `b` is the number of bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScaleRule {
-    /// Greatest magnitude over `(2^b - 2) / 2`, unrounded; one of the codes is never used.
+    /// Largest magnitude divided by `(2^b - 2) / 2`, not rounded; one code is never used.
     MaxAbs,
-    /// The value of greatest magnitude becomes the lowest of all `2^b` codes; the scale is a binary16.
+    /// The value of largest magnitude gets the lowest of all `2^b` codes; the scale is rounded to binary16.
     AllCodes,
-    /// As [`ScaleRule::AllCodes`], with the least squares over nineteen scales.
+    /// As [`ScaleRule::AllCodes`], with the least-squares scale over nineteen candidates.
     Searched,
 }
 
-/// The nearest integer, even of two: exact below 2^51.
+/// Rounds to the nearest integer, halves to even; exact below 2^51.
 fn nearest(x: f64) -> f64 {
     const SHIFT: f64 = 6_755_399_441_055_744.0;
     (x + SHIFT) - SHIFT
 }
 
+/// Rounds to binary16.
 fn half(x: f64) -> f64 {
     f64::from(f16_to_f32(f32_to_f16(x as f32)))
 }
 
-/// Rounds each value of a group to the nearest of `scale` times `low..=top`.
+/// Replaces each value by the nearest multiple `low..=top` of `scale`.
 fn round(group: &mut [f64], scale: f64, low: f64, top: f64) {
     for x in group {
         *x = if scale == 0.0 { 0.0 } else { nearest(*x / scale).clamp(low, top) * scale };
     }
 }
 
-/// The value of greatest magnitude, the first of equals.
-fn loudest(group: &[f64]) -> f64 {
+/// The value of largest magnitude, with its sign; of equal ones the first.
+fn signed_absmax(group: &[f64]) -> f64 {
     group.iter().fold(0.0_f64, |most, &x| if x.abs() > most.abs() { x } else { most })
 }
 
-/// The least-squares scale over grids on which the loudest value is near the lowest code.
+/// Least-squares scale over candidate grids that put the value of largest magnitude near the lowest code.
 fn searched(group: &[f64], max: f64, half_codes: f64) -> f64 {
     let (mut best, mut scale) = (-1.0, 0.0);
     for k in -9..=9 {
@@ -55,9 +56,9 @@ fn searched(group: &[f64], max: f64, half_codes: f64) -> f64 {
 }
 
 impl ScaleRule {
-    /// Replaces a group by what `bits` per value keep of it.
+    /// Quantizes and dequantizes a group with `bits` per value.
     pub fn apply(self, group: &mut [f64], bits: u32) {
-        let max = loudest(group);
+        let max = signed_absmax(group);
         if max == 0.0 {
             return;
         }
@@ -75,7 +76,7 @@ impl ScaleRule {
         }
     }
 
-    /// Its name in tables.
+    /// Name of the rule in tables.
     pub const fn name(self) -> &'static str {
         match self {
             ScaleRule::MaxAbs => "max-abs",
