@@ -12,7 +12,7 @@ use quantoscope_core::rotation::{Form, Rotation};
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::vectors::f32_bytes;
 
-const WAYS: [Arithmetic; 2] = [Arithmetic::Guarded, Arithmetic::Exact];
+const WAYS: [Arithmetic; 2] = [Arithmetic::HardwareF32, Arithmetic::SoftF32];
 
 fn ask(device: &dyn Device, by: Arithmetic, matrix: RotationTask<'_>, out: &mut [u8]) -> DeviceOutcome {
     pollster::block_on(device.rotate(matrix, by, out)).expect("no failure")
@@ -96,7 +96,7 @@ fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
             let (outcome, got) = run(device, by, &steps, rows, width, &x);
             let what = format!("{name}: {len} {form:?} {along:?} {scale}");
             // Floats are not sure of what may be flushed.
-            let sure = by == Arithmetic::Exact || scale == 0.02;
+            let sure = by == Arithmetic::SoftF32 || scale == 0.02;
             assert!(outcome == DeviceOutcome::Done || !sure, "{what} is declined");
             assert!(outcome == DeviceOutcome::Declined || same(&got, &want), "{what} differs");
         }
@@ -108,7 +108,7 @@ fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
 fn every_order_in_every_mode_and_every_way_that_is_exact() {
     for (name, gpu) in devices() {
         let offload = offload(gpu);
-        assert!(is_exact(&offload, Arithmetic::Exact), "{name}");
+        assert!(is_exact(&offload, Arithmetic::SoftF32), "{name}");
         for by in WAYS.into_iter().filter(|by| is_exact(&offload, *by)) {
             in_one_way(name, offload.device(), by);
         }
@@ -192,10 +192,10 @@ fn long_matrices_go_run_by_run() {
     ];
     let mut x = paint("normal", 1, rows * width);
     let want = definition(&steps, width, &x);
-    let (outcome, got) = run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x);
+    let (outcome, got) = run(&gpu, Arithmetic::HardwareF32, &steps, rows, width, &x);
     assert!(outcome == DeviceOutcome::Done && same(&got, &want));
     x[rows * width - 1] = f32::NAN;
-    assert_eq!(run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x).0, DeviceOutcome::Declined);
+    assert_eq!(run(&gpu, Arithmetic::HardwareF32, &steps, rows, width, &x).0, DeviceOutcome::Declined);
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn what_cannot_be_done_is_declined() {
     let quantize = |rows, width, to, bytes| {
         let mut out = vec![0; bytes];
         let matrix = RotationTask { from: DType::F32, src: &src, rows, width, steps: &[], to };
-        ask(&gpu, Arithmetic::Guarded, matrix, &mut out)
+        ask(&gpu, Arithmetic::HardwareF32, matrix, &mut out)
     };
     assert_eq!(quantize(64, 96, DType::Q8_0, 64 * 3 * 34), DeviceOutcome::Done);
     for (rows, width, to, bytes) in [
@@ -251,7 +251,7 @@ fn what_floats_are_not_sure_of_is_turned_all_the_same() {
     let rotation = Rotation::new(128, Form::Full, 1).expect("a rotation");
     let steps = [MatrixStep::Rotate { along: Axis::In, at: 0, rotation: &rotation }];
     let x: Vec<f32> = paint("normal", 1, 128 * 7).iter().map(|v| v * 1e-35).collect();
-    assert_eq!(run(gpu, Arithmetic::Guarded, &steps, 7, 128, &x).0, DeviceOutcome::Declined);
+    assert_eq!(run(gpu, Arithmetic::HardwareF32, &steps, 7, 128, &x).0, DeviceOutcome::Declined);
     let src = f32_bytes(&x);
     let matrix =
         RotationTask { from: DType::F32, src: &src, rows: 7, width: 128, steps: &steps, to: DType::F32 };
@@ -283,7 +283,7 @@ fn by_hand_speed() {
         let mut out = vec![0; src.len() / 128 * 34];
         let mut rates = Vec::new();
         for (by, steps) in
-            [(Arithmetic::Guarded, &[][..]), (Arithmetic::Guarded, &turn), (Arithmetic::Exact, &turn)]
+            [(Arithmetic::HardwareF32, &[][..]), (Arithmetic::HardwareF32, &turn), (Arithmetic::SoftF32, &turn)]
         {
             let matrix = RotationTask { from: DType::F32, src: &src, rows, width, steps, to: DType::Q8_0 };
             let mut times: Vec<f64> = (0..7)

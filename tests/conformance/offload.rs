@@ -2,7 +2,7 @@
 
 use crate::ptx::{SMALL, stored};
 use quantoscope_accel::cuda::ptx_modules::{PtxModule, SOURCES};
-use quantoscope_accel::cuda::{CudaDevice, kernels, work};
+use quantoscope_accel::cuda::{CudaDevice, cuda_task, kernels};
 use quantoscope_accel::device::{
     Device, DeviceFuture, DeviceOutcome, Kernel, KernelTask, Offload, ProbeVerdict, probe_kernel,
 };
@@ -75,13 +75,13 @@ impl Device for Machine {
     }
 
     fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
-        Box::pin(std::future::ready(self.perform(task, out)))
+        Box::pin(std::future::ready(self.execute(task, out)))
     }
 }
 
 impl Machine {
-    fn perform(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
-        let Some(work) = work(&task) else { return Ok(DeviceOutcome::Declined) };
+    fn execute(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
+        let Some(work) = cuda_task(&task) else { return Ok(DeviceOutcome::Declined) };
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
         if matches!(self.fault, DeviceFault::After(n) if runs >= n) {
             out.fill(0xEE);
@@ -95,7 +95,7 @@ impl Machine {
             }
         }
         let last = out.last().copied();
-        let sound = self.programs.perform(work, &src, out, 1 << 12).unwrap();
+        let sound = self.programs.execute(work, &src, out, 1 << 12).unwrap();
         if let (DeviceFault::Short, Some(byte), Some(last)) = (self.fault, out.last_mut(), last) {
             *byte = last;
         }

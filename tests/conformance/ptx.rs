@@ -239,15 +239,15 @@ fn work_is_cut_and_joined() {
         };
         for cut in [1, 1000, 1 << 20] {
             let mut out = vec![NOTHING; want.len()];
-            let work = CudaTask::Make { from, to, weights };
-            assert!(programs.perform(work, &raw, &mut out, cut).unwrap());
+            let work = CudaTask::Convert { from, to, weights };
+            assert!(programs.execute(work, &raw, &mut out, cut).unwrap());
             assert!(out == want, "{from} to {to}, {cut}");
         }
-        let work = CudaTask::Make { from, to, weights };
+        let work = CudaTask::Convert { from, to, weights };
         assert_eq!(work.slices(raw.len() - 1, want.len(), 1 << 20), None);
         assert_eq!(work.slices(raw.len(), want.len() + 1, 1 << 20), None);
     }
-    let none = CudaTask::Make { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
+    let none = CudaTask::Convert { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
     assert_eq!(none.slices(128, 18, 1 << 20), None);
 }
 

@@ -1,6 +1,6 @@
 //! Rotations by CUDA's kernels, run on the processor: the definition's results to the bit, wherever passes are cut.
 
-use quantoscope_accel::cuda::launch::{MatrixBuffers, rotate};
+use quantoscope_accel::cuda::launch::{MatrixLayout, rotate};
 use quantoscope_core::job::Axis;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::rotation::{Form, Rotation};
@@ -13,7 +13,7 @@ fn floats(raw: &[u8]) -> Vec<f32> {
 }
 
 /// What the definition makes of a matrix.
-fn definition(rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> Vec<f32> {
+fn definition(rotation: &Rotation, matrix: MatrixLayout, x: &[f32]) -> Vec<f32> {
     let (width, at) = (matrix.width as usize, matrix.at as usize);
     let mut want = x.to_vec();
     match matrix.along {
@@ -27,7 +27,7 @@ fn definition(rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> Vec<f32>
 }
 
 /// What the launches make of it, and whether they say that a result is not finite.
-fn launched(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> (Vec<f32>, bool) {
+fn launched(programs: &Programs, rotation: &Rotation, matrix: MatrixLayout, x: &[f32]) -> (Vec<f32>, bool) {
     let (launches, table) = rotate(rotation, matrix).expect("a matrix that it can turn");
     let raw = f32_bytes(x);
     let given = LaunchInputs { src: &raw, out: raw.clone(), weights: &[], table: &table, between: 0 };
@@ -39,7 +39,7 @@ fn same(a: &[f32], b: &[f32]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, scale: f32) {
+fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixLayout, scale: f32) {
     let seed = rotation.len() as u64 + u64::from(matrix.width);
     let x = paint("normal", seed, matrix.rows as usize * matrix.width as usize);
     let x: Vec<f32> = x.iter().map(|v| v * scale).collect();
@@ -49,12 +49,12 @@ fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, scale:
     assert!(!flag, "{what:?}");
 }
 
-fn columns(len: u32, rows: u32) -> MatrixBuffers {
-    MatrixBuffers { rows, width: len, along: Axis::In, at: 0 }
+fn columns(len: u32, rows: u32) -> MatrixLayout {
+    MatrixLayout { rows, width: len, along: Axis::In, at: 0 }
 }
 
-fn rows(len: u32, width: u32) -> MatrixBuffers {
-    MatrixBuffers { rows: len, width, along: Axis::Out, at: 0 }
+fn rows(len: u32, width: u32) -> MatrixLayout {
+    MatrixLayout { rows: len, width, along: Axis::Out, at: 0 }
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn forms_and_heads() {
     // Heads lie at offsets, and what is beside them stays.
     let rotation = Rotation::new(64, Form::Full, 9).unwrap();
     for at in [0, 5, 64, 100] {
-        check(&programs, &rotation, MatrixBuffers { rows: 7, width: 164, along: Axis::In, at }, 1.0);
-        check(&programs, &rotation, MatrixBuffers { rows: 164, width: 7, along: Axis::Out, at }, 1.0);
+        check(&programs, &rotation, MatrixLayout { rows: 7, width: 164, along: Axis::In, at }, 1.0);
+        check(&programs, &rotation, MatrixLayout { rows: 164, width: 7, along: Axis::Out, at }, 1.0);
     }
 }
 
@@ -133,7 +133,7 @@ fn what_overflows_is_said() {
 #[test]
 fn what_does_not_fit_is_not_launched() {
     let rotation = Rotation::new(64, Form::Full, 3).unwrap();
-    let matrix = |rows, width, along, at| MatrixBuffers { rows, width, along, at };
+    let matrix = |rows, width, along, at| MatrixLayout { rows, width, along, at };
     assert!(rotate(&rotation, matrix(2, 63, Axis::In, 0)).is_none());
     assert!(rotate(&rotation, matrix(2, 64, Axis::In, 1)).is_none());
     assert!(rotate(&rotation, matrix(64, 2, Axis::Out, u32::MAX)).is_none());

@@ -49,7 +49,7 @@ fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<FakeFaults>) {
     let offload = Offload::new("stand-in", device, &Scalar);
     pollster::block_on(offload.probe(|_| true)).expect("a device that works");
     fate.made.store(0, Relaxed);
-    (offload.reseeded(seed), fate)
+    (offload.with_seed(seed), fate)
 }
 
 /// Runs a plan, and once more where the device came into doubt; and what it made.

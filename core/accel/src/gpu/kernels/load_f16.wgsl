@@ -1,4 +1,4 @@
-// Values stored as binary16.
+// Loads F16.
 
 fn load(at: u32) -> u32 {
   return widened(half_at(at));

@@ -1,4 +1,4 @@
-// Q5_1: f16 d, f16 m, 32 fifth bits, 32 nibbles; w = d q + m. m is the least value, d the range over 31.
+// Q5_1: f16 d, f16 m, 32 fifth bits, 32 nibbles; w = d q + m. m is the smallest value, d the range over 31.
 
 const HALVES = 12u;
 
@@ -30,7 +30,7 @@ fn encode(base: u32) {
 
 fn decode(at: u32, base: u32) {
   let d = half_at(at);
-  // For its doubt about what is not a number.
+  // Declines a minimum that is not finite.
   let least = multiple(half_at(at + 1u), 1);
   let fifth = half_at(at + 2u) | (half_at(at + 3u) << 16u);
   for (var j = 0u; j < 16u; j++) {

@@ -1,15 +1,15 @@
-// Q8_0: f16 d, 32 signed bytes; w = d q. d = absmax / 127; halves go away from zero.
+// Q8_0: f16 d, 32 signed bytes; w = d q. d = absmax / 127; ties round away from zero.
 
 const HALVES = 17u;
 
 fn signed_byte(x: u32, by: Factor) -> u32 {
-  // The largest number below one half: with one half itself 0.49999997 would become 1.
+  // The largest F32 below one half: with 0.5 itself, 0.49999997 would round to 1.
   let q = code(x & MAGNITUDE, by, 0x3effffffu, 127u);
   return select(q, (256u - q) & 0xffu, x >= SIGN);
 }
 
 fn encode(base: u32) {
-  let most = loudest(base) & MAGNITUDE;
+  let most = value_of_max_magnitude(base) & MAGNITUDE;
   let d = quotient(most, 0x42fe0000u);
   let by = factor(d, most);
   emit(field(d));

@@ -7,47 +7,47 @@ const TOP = 3;
 
 var<private> moved: array<i32, WIDTH>;
 
-// From one grid, single codes are moved while that helps.
-fn refined() -> f32 {
-  let most = loudest();
+// make_q3_quants of ggml: codes of one grid, then single codes are changed while the fit improves.
+fn refine() -> f32 {
+  let most = value_of_max_magnitude();
   for (var i = 0u; i < WIDTH; i++) {
-    doubted = doubted || !is_modest(x[i]);
+    uncertain = uncertain || !is_below_2p34(x[i]);
     moved[i] = LOW;
   }
-  if (magnitude(most) < EPSILON || doubted) {
+  if (magnitude(most) < EPSILON || uncertain) {
     return 0.0;
   }
   let inverse = over(f32(LOW), most);
   var cross = 0.0;
   var square = 0.0;
   for (var i = 0u; i < WIDTH; i++) {
-    w[i] = kept(x[i] * x[i]);
-    // What is far from the loudest has no part in any sum. Below 2^40 no product of sums is infinite.
-    let part = kept(w[i] * x[i]);
-    doubted = doubted || (is_heard(x[i], most) && magnitude(part) - NORMAL >= 0x53000000u);
-    moved[i] = clamp(nearest(kept(inverse * x[i])), LOW, TOP);
+    w[i] = black_box(x[i] * x[i]);
+    // Values far below the largest contribute to no sum. Below 2^40 no product of sums overflows.
+    let part = black_box(w[i] * x[i]);
+    uncertain = uncertain || (is_significant(x[i], most) && magnitude(part) - MIN_NORMAL >= 0x53000000u);
+    moved[i] = clamp(nearest(black_box(inverse * x[i])), LOW, TOP);
     let n = f32(moved[i]);
-    cross = plus(cross, kept(part * n));
-    square = plus(square, kept(kept(w[i] * n) * n));
+    cross = plus(cross, black_box(part * n));
+    square = plus(square, black_box(black_box(w[i] * n) * n));
   }
   for (var turn = 0u; turn < 5u; turn++) {
     var any = false;
     for (var i = 0u; i < WIDTH; i++) {
       let n = f32(moved[i]);
-      let part = kept(w[i] * x[i]);
-      var without = minus(cross, kept(part * n));
+      let part = black_box(w[i] * x[i]);
+      var without = minus(cross, black_box(part * n));
       if (!positive(without)) {
         continue;
       }
-      var rest = minus(square, kept(kept(w[i] * n) * n));
+      var rest = minus(square, black_box(black_box(w[i] * n) * n));
       let other = clamp(nearest(over(times(x[i], rest), without)), LOW, TOP);
       if (other == moved[i]) {
         continue;
       }
-      doubted = doubted || !is_heard(x[i], most);
+      uncertain = uncertain || !is_significant(x[i], most);
       let m = f32(other);
-      without = plus(without, kept(part * m));
-      rest = plus(rest, kept(kept(w[i] * m) * m));
+      without = plus(without, black_box(part * m));
+      rest = plus(rest, black_box(black_box(w[i] * m) * m));
       let better = product(product(bits(without), bits(without)), bits(square));
       let good = product(product(bits(cross), bits(cross)), bits(rest));
       if (positive(rest) && order(better) > order(good)) {
@@ -75,26 +75,26 @@ fn search(block: u32, lane: u32) {
       total = plus(total, w[i]);
     }
     counts[lane] = total;
-    fit = around_zero(4);
+    fit = symmetric(4);
     for (var i = 0u; i < WIDTH; i++) {
-      moved[i] = i32(left_of(fit, x[i])) + LOW;
+      moved[i] = i32(code_of_fit(fit, x[i])) + LOW;
     }
     scales[lane] = fit.scale;
   } else {
-    scales[lane] = refined();
+    scales[lane] = refine();
   }
 }
 
-fn left(i: u32) -> u32 {
+fn search_code(i: u32) -> u32 {
   return u32(moved[i] - LOW);
 }
 
-fn share(lane: u32) {
+fn encode_header(lane: u32) {
   if (lane % PARTS != 0u) {
     return;
   }
   if (WEIGHTED) {
-    share_weighted(lane);
+    encode_header_weighted(lane);
     return;
   }
   var most = 0.0;
@@ -113,19 +113,19 @@ fn share(lane: u32) {
   units[0][lane / PARTS] = field(bits(over(1.0, inverse)));
 }
 
-// Scales are fitted as values are, and count as much as theirs together.
-fn share_weighted(lane: u32) {
+// Fits the scales as values are fitted; the weight of a scale is the sum of its values' weights.
+fn encode_header_weighted(lane: u32) {
   var values: array<f32, WIDTH>;
   for (var j = 0u; j < PARTS; j++) {
     values[j] = x[j];
     x[j] = scales[lane + j];
     w[j] = counts[lane + j];
   }
-  let found = around_zero(32);
+  let found = symmetric(32);
   for (var j = 0u; j < PARTS; j++) {
     var step = 0;
     if (!is_zero(found.inverse)) {
-      step = clamp(nearest(kept(found.inverse * x[j])), -32, 31) + 32;
+      step = clamp(nearest(black_box(found.inverse * x[j])), -32, 31) + 32;
     }
     steps[0][lane + j] = u32(step);
     x[j] = values[j];
@@ -133,9 +133,9 @@ fn share_weighted(lane: u32) {
   units[0][lane / PARTS] = field(bits(found.scale));
 }
 
-fn stored(lane: u32) -> vec2<f32> {
+fn stored_scale_and_min(lane: u32) -> vec2<f32> {
   let unit = bitcast<f32>(widened(units[0][lane / PARTS]));
-  return vec2<f32>(kept(unit * f32(i32(steps[0][lane]) - 32)), 0.0);
+  return vec2<f32>(black_box(unit * f32(i32(steps[0][lane]) - 32)), 0.0);
 }
 
 fn byte(block: u32, at: u32) -> u32 {

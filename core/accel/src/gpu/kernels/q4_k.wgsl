@@ -7,7 +7,7 @@ const TOP = 15;
 const GRID = Grid(15.0, -1.0, 0.1, 20u, false);
 const SPREAD = 0.0078125;
 const MOST = 63;
-// The definition stores some integers above 63 where importance is given.
+// With importance weights the reference (ggml) may store integers above 63.
 const LIMITED = !WEIGHTED;
 
 fn byte(block: u32, at: u32) -> u32 {

@@ -1,4 +1,4 @@
-// Stored values to binary32.
+// Converts stored floats to F32.
 
 struct Size {
   values: u32,

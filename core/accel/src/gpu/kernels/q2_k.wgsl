@@ -9,21 +9,21 @@ const SPREAD = 0.00390625;
 const MOST = 15;
 const LIMITED = false;
 
-// Scale and minimum of a sub-block; of integers above 15 the upper bits fall onto the neighbour.
-fn both(at: u32) -> u32 {
+// Packed scale and minimum of a sub-block; the upper bits of a scale above 15 overlap the minimum, as in the reference.
+fn scale_and_min(at: u32) -> u32 {
   return (steps[0][at] | (steps[1][at] << 4u)) & 0xffu;
 }
 
-fn stored(lane: u32) -> vec2<f32> {
-  let pair = both(lane);
+fn stored_scale_and_min(lane: u32) -> vec2<f32> {
+  let pair = scale_and_min(lane);
   let unit = bitcast<f32>(widened(units[0][lane / PARTS]));
   let least = bitcast<f32>(widened(units[1][lane / PARTS]));
-  return vec2<f32>(kept(unit * f32(pair & 15u)), kept(least * f32(pair >> 4u)));
+  return vec2<f32>(black_box(unit * f32(pair & 15u)), black_box(least * f32(pair >> 4u)));
 }
 
 fn byte(block: u32, at: u32) -> u32 {
   if (at < 16u) {
-    return both(block * PARTS + at);
+    return scale_and_min(block * PARTS + at);
   }
   if (at < 80u) {
     let l = at - 16u;

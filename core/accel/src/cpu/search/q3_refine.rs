@@ -1,35 +1,37 @@
-//! The search that moves single codes, [`ScaleSearch::q3_refine`](quantoscope_core::quant::scale_search::ScaleSearch::q3_refine).
+//! The search that changes single codes,
+//! [`ScaleSearch::q3_refine`](quantoscope_core::quant::scale_search::ScaleSearch::q3_refine) (make_q3_quants
+//! of ggml).
 //!
-//! In four sub-blocks of five nothing moves. A code stays where the divisor of the quotient that would replace it is
-//! not above zero, and for certain where the quotient is nearer to it than by half a step: seeing that takes neither a
-//! division nor the codes before, and sub-blocks of which all codes stay are done. The others are put together anew
-//! before each round, so that no lane waits for the slowest.
+//! In four of five sub-blocks no code changes. A code stays if the divisor of its new quotient is not
+//! positive, or if the quotient is closer to it than half a step. That test needs neither a division nor the
+//! other codes, and sub-blocks in which all codes stay are finished. The others are packed into full vectors
+//! before each round, so that no lane is idle.
 
-use super::lanes::{TransposedLanes, blank, fill, loudest, numbers, pick, rows_of};
-use super::scale_of_scales::{MOST, MovingPool, POOL, as_bytes, stays};
+use super::lanes::{TransposedLanes, blank, fill, numbers, pick, rows_of, signed_absmax};
+use super::refine_rounds::{BYTES_AT_ONCE, MovingPool, POOL, as_bytes, stays};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::{EPSILON, RefinedFit};
 
-/// Vectors of sub-blocks that are started side by side.
+/// Vectors of sub-blocks processed together.
 const PAIR: usize = 2;
 
-/// Finds the codes and scales of all sub-blocks.
+/// Computes codes and scales of all sub-blocks.
 #[inline(always)]
 pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
     let at_once = PAIR * S::f32s::LEN;
-    let (mut first, mut pool) = (First::new(simd, half as f32), MovingPool::new(half as f32));
+    let (mut first, mut pool) = (FirstCodes::new(simd, half as f32), MovingPool::new(half as f32));
     for (n, rows) in x.chunks(at_once).enumerate() {
         let from = n * at_once;
         let to = from + rows.len();
-        first.start(simd, rows);
-        first.note(simd, from, &mut found[from..to], &mut pool);
+        first.load(simd, rows);
+        first.emit(simd, from, &mut found[from..to], &mut pool);
         if to == x.len() || pool.count + at_once > POOL {
             pool.drain(simd, x, found);
         }
     }
 }
 
-/// The lanes whose bits are set.
+/// Indices of the set bits.
 #[inline(always)]
 fn lanes(mut bits: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(
@@ -42,8 +44,8 @@ fn lanes(mut bits: u64) -> impl Iterator<Item = usize> {
     )
 }
 
-/// The first codes of sub-blocks side by side, and what each adds to the sums.
-struct First<S: Simd, const N: usize> {
+/// The first codes of transposed sub-blocks, and their terms of the sums.
+struct FirstCodes<S: Simd, const N: usize> {
     half: f32,
     x: TransposedLanes<S, N, PAIR>,
     codes: TransposedLanes<S, N, PAIR>,
@@ -51,18 +53,18 @@ struct First<S: Simd, const N: usize> {
     squares: TransposedLanes<S, N, PAIR>,
     cross: [S::f32s; PAIR],
     square: [S::f32s; PAIR],
-    /// The loudest values.
+    /// The values of largest magnitude.
     max: [S::f32s; PAIR],
-    /// The codes, sub-block by sub-block.
-    rows: [[f32; N]; MOST],
-    bytes: [[u8; N]; MOST],
+    /// The codes, row by row.
+    rows: [[f32; N]; BYTES_AT_ONCE],
+    bytes: [[u8; N]; BYTES_AT_ONCE],
 }
 
-impl<S: Simd, const N: usize> First<S, N> {
+impl<S: Simd, const N: usize> FirstCodes<S, N> {
     #[inline(always)]
     fn new(simd: S, half: f32) -> Self {
         let (all, none) = (blank(simd), [S::f32s::splat(simd, 0.0); PAIR]);
-        First {
+        FirstCodes {
             half,
             x: all,
             codes: all,
@@ -71,17 +73,17 @@ impl<S: Simd, const N: usize> First<S, N> {
             cross: none,
             square: none,
             max: none,
-            rows: [[0.0; N]; MOST],
-            bytes: [[0; N]; MOST],
+            rows: [[0.0; N]; BYTES_AT_ONCE],
+            bytes: [[0; N]; BYTES_AT_ONCE],
         }
     }
 
-    /// Takes sub-blocks in, and codes them.
+    /// Loads sub-blocks and computes their first codes.
     #[inline(always)]
-    fn start(&mut self, simd: S, rows: &[[f32; N]]) {
+    fn load(&mut self, simd: S, rows: &[[f32; N]]) {
         let len = S::f32s::LEN;
         fill(simd, &mut self.x, rows);
-        self.max = loudest::<S, N, PAIR>(simd, &self.x);
+        self.max = signed_absmax::<S, N, PAIR>(simd, &self.x);
         self.code(simd);
         let rows = &mut self.rows;
         rows_of::<S, N, PAIR>(
@@ -93,9 +95,9 @@ impl<S: Simd, const N: usize> First<S, N> {
         as_bytes(simd, self.half, &self.rows[..PAIR * len], &mut self.bytes);
     }
 
-    /// Notes what is found by that, and puts into the pool what may not stay.
+    /// Writes the fits, and adds the sub-blocks whose codes may change to the pool.
     #[inline(always)]
-    fn note(&self, simd: S, from: usize, found: &mut [RefinedFit<N>], pool: &mut MovingPool<N>) {
+    fn emit(&self, simd: S, from: usize, found: &mut [RefinedFit<N>], pool: &mut MovingPool<N>) {
         let (len, stay, zero) = (S::f32s::LEN, self.stay(simd), S::f32s::splat(simd, 0.0));
         for (g, found) in found.chunks_mut(len).enumerate() {
             let (cross, square, at) = (self.cross[g], self.square[g], g * len);
@@ -103,20 +105,20 @@ impl<S: Simd, const N: usize> First<S, N> {
             for ((found, scale), bytes) in found.iter_mut().zip(scales).zip(&self.bytes[at..]) {
                 *found = RefinedFit { scale, codes: *bytes };
             }
-            let silent = self.max[g].abs().simd_lt(EPSILON);
-            for j in lanes(silent.to_bitmask()) {
+            let near_zero = self.max[g].abs().simd_lt(EPSILON);
+            for j in lanes(near_zero.to_bitmask()) {
                 if let Some(found) = found.get_mut(j) {
                     *found = RefinedFit { scale: 0.0, codes: [0; N] };
                 }
             }
             let sums = [numbers::<S>(cross), numbers::<S>(square)];
-            for j in lanes((!(stay[g] | silent)).to_bitmask()) {
+            for j in lanes((!(stay[g] | near_zero)).to_bitmask()) {
                 pool.add(from + at + j, &self.rows[at + j], sums.map(|all| all[j]));
             }
         }
     }
 
-    /// Finds the codes of the grid on which the loudest value is `-half`.
+    /// Computes the codes of the grid that maps the value of largest magnitude to `-half`.
     #[inline(always)]
     fn code(&mut self, simd: S) {
         let top = S::f32s::splat(simd, self.half - 1.0).bitcast::<S::i32s>();
@@ -124,7 +126,7 @@ impl<S: Simd, const N: usize> First<S, N> {
         for inverse in &mut inverse {
             *inverse = S::f32s::splat(simd, -self.half) / *inverse;
         }
-        // Not in `self`, where every addition would go by way of memory.
+        // Local variables: in `self`, every addition would go through memory.
         let mut sums = [[S::f32s::splat(simd, 0.0); 2]; PAIR];
         for i in 0..N {
             for (g, &inverse) in inverse.iter().enumerate() {
@@ -139,7 +141,7 @@ impl<S: Simd, const N: usize> First<S, N> {
         (self.cross, self.square) = (sums.map(|s| s[0]), sums.map(|s| s[1]));
     }
 
-    /// The sub-blocks in which no code can move.
+    /// Sub-blocks in which no code can change.
     #[inline(always)]
     fn stay(&self, simd: S) -> [S::mask32s; PAIR] {
         let mut stay = [S::mask32s::splat(simd, true); PAIR];

@@ -5,25 +5,25 @@ const BYTES = 210u;
 const LOW = -32;
 const TOP = 31;
 
-// The loudest value would be -32, and the loudest scale is -128.
+// The value of largest magnitude has code -32, the scale of largest magnitude -128.
 fn search(block: u32, lane: u32) {
   if (WEIGHTED) {
     weigh(block, lane % PARTS, 0.0, false);
   } else {
     for (var i = 0u; i < WIDTH; i++) {
-      doubted = doubted || !is_modest(x[i]);
-      w[i] = kept(x[i] * x[i]);
+      uncertain = uncertain || !is_below_2p34(x[i]);
+      w[i] = black_box(x[i] * x[i]);
     }
   }
-  fit = around_zero(32);
+  fit = symmetric(32);
   scales[lane] = fit.scale;
 }
 
-fn left(i: u32) -> u32 {
-  return left_of(fit, x[i]);
+fn search_code(i: u32) -> u32 {
+  return code_of_fit(fit, x[i]);
 }
 
-fn share(lane: u32) {
+fn encode_header(lane: u32) {
   if (lane % PARTS != 0u) {
     return;
   }
@@ -34,7 +34,7 @@ fn share(lane: u32) {
     }
   }
   let nothing = magnitude(most) < EPSILON;
-  blank[lane / PARTS] = nothing;
+  all_zero[lane / PARTS] = nothing;
   if (nothing) {
     return;
   }
@@ -45,9 +45,9 @@ fn share(lane: u32) {
   units[0][lane / PARTS] = field(bits(over(1.0, inverse)));
 }
 
-fn stored(lane: u32) -> vec2<f32> {
+fn stored_scale_and_min(lane: u32) -> vec2<f32> {
   let scale = i32(steps[0][lane] << 24u) >> 24u;
-  return vec2<f32>(kept(bitcast<f32>(widened(units[0][lane / PARTS])) * f32(scale)), 0.0);
+  return vec2<f32>(black_box(bitcast<f32>(widened(units[0][lane / PARTS])) * f32(scale)), 0.0);
 }
 
 fn byte(block: u32, at: u32) -> u32 {

@@ -1,7 +1,7 @@
-// The twelve bytes in which Q4_K and Q5_K keep eight scales and eight minima of six bits, after two binary16.
+// Header of Q4_K and Q5_K: two F16, then eight scales and eight minima of six bits in twelve bytes.
 
-// Six bits as they are read back: of integers above 63 the upper bits fall onto a neighbour's.
-fn six(which: u32, base: u32, j: u32) -> u32 {
+// Six bits as they are read back; the upper bits of an integer above 63 overlap another one, as in the reference.
+fn six_bits(which: u32, base: u32, j: u32) -> u32 {
   let own = steps[which][base + j];
   if (j < 4u) {
     return own & 63u;
@@ -9,17 +9,17 @@ fn six(which: u32, base: u32, j: u32) -> u32 {
   return (own & 15u) | ((((steps[which][base + j - 4u] >> 6u) | (own >> 4u)) & 3u) << 4u);
 }
 
-fn stored(lane: u32) -> vec2<f32> {
+fn stored_scale_and_min(lane: u32) -> vec2<f32> {
   let j = lane % PARTS;
   let unit = units[0][lane / PARTS];
   let least = units[1][lane / PARTS];
   return vec2<f32>(
-    kept(bitcast<f32>(widened(unit)) * f32(six(0u, lane - j, j))),
-    kept(bitcast<f32>(widened(least)) * f32(six(1u, lane - j, j))),
+    black_box(bitcast<f32>(widened(unit)) * f32(six_bits(0u, lane - j, j))),
+    black_box(bitcast<f32>(widened(least)) * f32(six_bits(1u, lane - j, j))),
   );
 }
 
-// A byte of the sixteen.
+// Byte `at` of the 16-byte header.
 fn header(block: u32, at: u32) -> u32 {
   if (at < 4u) {
     return (units[at >> 1u][block] >> ((at & 1u) * 8u)) & 0xffu;
@@ -32,8 +32,8 @@ fn header(block: u32, at: u32) -> u32 {
   return ((steps[0][base + 4u] & 15u) | (steps[1][base + 4u] << 4u)) & 0xffu;
 }
 
-// Scale and minimum of a sub-block, from a block at this byte.
-fn six_at(at: u32, part: u32) -> vec2<u32> {
+// Scale and minimum of sub-block `part` of the block at byte `at`.
+fn six_bits_at(at: u32, part: u32) -> vec2<u32> {
   let low = byte_at(at + 4u + part);
   let high = byte_at(at + 8u + part);
   if (part < 4u) {
@@ -43,7 +43,7 @@ fn six_at(at: u32, part: u32) -> vec2<u32> {
 }
 
 fn decode(at: u32, part: u32, to: u32) {
-  let both = six_at(at, part);
+  let both = six_bits_at(at, part);
   let unit = field_at(at);
   let least = multiple(field_at(at + 2u), i32(both.y));
   for (var i = 0u; i < WIDTH; i++) {

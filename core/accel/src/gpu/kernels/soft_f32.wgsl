@@ -1,13 +1,13 @@
-// binary32 and binary16 in integers: bit patterns in, bit patterns out, rounded to nearest, ties to even.
+// F32 and F16 in integer operations: bit patterns in, bit patterns out, rounded to nearest, ties to even.
 //
-// WGSL lets a device round a float either way, fuse, reassociate, flush what is small and forget the sign of a zero; its
-// integers are exact. What decides a byte is therefore computed here. NaN and infinity are nobody's arguments.
+// WGSL lets a device round in either direction, fuse, reassociate, flush subnormals and lose the sign of zero, but its
+// integers are exact. Operations that decide a byte are therefore computed here. Arguments must be finite.
 
 const SIGN = 0x80000000u;
 const MAGNITUDE = 0x7fffffffu;
 const INFINITE = 0x7f800000u;
 
-// significand * 2^(exponent - 150); the significand is in [2^23, 2^24), or 0.
+// significand * 2^(exponent - 150), with the significand in [2^23, 2^24) or 0.
 struct Parts {
   exponent: i32,
   significand: u32,
@@ -26,8 +26,8 @@ fn parts(x: u32) -> Parts {
   return Parts(1 - i32(up), fraction << up);
 }
 
-// Shifts right; whatever is lost leaves its mark in the last bit.
-fn jam(x: u32, by: u32) -> u32 {
+// Shifts right; the last bit of the result is set if any lost bit was (sticky bit).
+fn shift_sticky(x: u32, by: u32) -> u32 {
   if (by == 0u) {
     return x;
   }
@@ -37,12 +37,12 @@ fn jam(x: u32, by: u32) -> u32 {
   return (x >> by) | select(0u, 1u, (x << (32u - by)) != 0u);
 }
 
-// Rounds significand * 2^(exponent - 157), whose significand is in [2^30, 2^31).
+// Rounds significand * 2^(exponent - 157), with the significand in [2^30, 2^31).
 fn rounded(sign: u32, exponent: i32, significand: u32) -> u32 {
   var x = significand;
   var above = 0u;
   if (exponent <= 0) {
-    x = jam(x, u32(1 - exponent));
+    x = shift_sticky(x, u32(1 - exponent));
   } else {
     above = min(u32(exponent), 255u) - 1u;
   }
@@ -51,7 +51,7 @@ fn rounded(sign: u32, exponent: i32, significand: u32) -> u32 {
   if (rest == 0x40u) {
     whole &= ~1u;
   }
-  // The leading bit of a normal number counts as one more of the exponent, and so does a carry.
+  // The leading bit of a normal number, and a carry, add one to the exponent field.
   return sign | min((above << 23u) + whole, INFINITE);
 }
 
@@ -73,9 +73,9 @@ fn product(a: u32, b: u32) -> u32 {
   let low = tail & 0xffffffu;
   let exponent = p.exponent + q.exponent - 127;
   if (high >= 0x800000u) {
-    return rounded(sign, exponent + 1, (high << 7u) | jam(low, 17u));
+    return rounded(sign, exponent + 1, (high << 7u) | shift_sticky(low, 17u));
   }
-  return rounded(sign, exponent, (high << 8u) | jam(low, 16u));
+  return rounded(sign, exponent, (high << 8u) | shift_sticky(low, 16u));
 }
 
 fn sum(a: u32, b: u32) -> u32 {
@@ -88,11 +88,11 @@ fn sum(a: u32, b: u32) -> u32 {
   let p = parts(x);
   let q = parts(y);
   if (q.significand == 0u) {
-    // Zeros keep their sign only if both have it.
+    // A sum of zeros is -0 only if both are.
     return select(x, a & b, p.significand == 0u);
   }
   let large = p.significand << 6u;
-  let small = jam(q.significand << 6u, u32(p.exponent - q.exponent));
+  let small = shift_sticky(q.significand << 6u, u32(p.exponent - q.exponent));
   let total = select(large - small, large + small, ((x ^ y) & SIGN) == 0u);
   if (total == 0u) {
     return 0u;
@@ -105,8 +105,8 @@ fn difference(a: u32, b: u32) -> u32 {
   return sum(a, b ^ SIGN);
 }
 
-// a / b; b is not zero. A float finds the 25 bits but for a few units, whichever way it rounds: so little is left over
-// that it is known from its low bits, and tells how many.
+// a / b; b must not be 0. A hardware float gives 25 bits of the quotient with an error of a few units, in any rounding
+// direction. The remainder is so small that its low bits give it, and it corrects the quotient.
 fn quotient(a: u32, b: u32) -> u32 {
   let sign = (a ^ b) & SIGN;
   let p = parts(a);
@@ -136,13 +136,13 @@ fn quotient(a: u32, b: u32) -> u32 {
   return rounded(sign, exponent, (result << 6u) | select(0u, 1u, rest != 0));
 }
 
-// The square root of what is not negative, found as a quotient is; there are no ties.
+// The square root of a number that is not negative, computed as a quotient is. Ties do not occur.
 fn root(x: u32) -> u32 {
   let p = parts(x);
   if (p.significand == 0u) {
     return x;
   }
-  // radicand * 2^23 has a root of 24 bits; what is left of the exponent has to be even.
+  // radicand * 2^23 has a root of 24 bits; the remaining exponent must be even.
   var radicand = p.significand;
   var exponent = p.exponent - 150;
   if ((exponent & 1) == 0) {
@@ -167,7 +167,7 @@ fn root(x: u32) -> u32 {
   return (u32((exponent - 23) / 2 + 149) << 23u) + u32(result);
 }
 
-// The integer part, at most top; 0 for what is negative.
+// The integer part, at most top; 0 for negative numbers.
 fn truncated(x: u32, top: u32) -> u32 {
   let exponent = x >> 23u;
   if (x >= SIGN || exponent < 127u) {

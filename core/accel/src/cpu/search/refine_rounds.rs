@@ -1,42 +1,43 @@
-//! The rounds in which codes move, for the sub-blocks of [`super::refined`] in which one may.
+//! The rounds of [`super::q3_refine`] in which codes change, for the sub-blocks in which one may.
 
 use super::lanes::{TransposedLanes, WIDEST, blank, fill_from, numbers, pick, rows_of};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::RefinedFit;
 
-/// Sub-blocks that are put together anew: enough that even the last rounds, of few, have lanes to fill.
+/// Sub-blocks per pool: enough that the last rounds, with few sub-blocks, still fill vectors.
 pub const POOL: usize = 192;
-/// Sub-blocks whose codes become bytes together.
-pub const MOST: usize = 2 * WIDEST;
-/// Rounds at most.
+/// Sub-blocks whose codes are converted to bytes together.
+pub const BYTES_AT_ONCE: usize = 2 * WIDEST;
+/// Maximum number of rounds.
 const ROUNDS: usize = 5;
-/// Its sum with a small number has the nearest integer in its low bits.
+/// 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the sum.
 const MAGIC: f32 = 12_582_912.0;
 
-/// Sub-blocks whose codes may move.
+/// Sub-blocks whose codes may change.
 pub struct MovingPool<const N: usize> {
     half: f32,
-    /// How many there are.
+    /// Number of sub-blocks.
     pub count: usize,
-    /// Which they are.
+    /// Their indices in the input.
     at: [usize; POOL],
-    /// Codes as numbers.
+    /// Codes as floats.
     codes: [[f32; N]; POOL],
-    /// Sums of weight x value x code, and of weight x code x code.
+    /// Sums of weight x value x code and of weight x code x code.
     sums: [[f32; POOL]; 2],
-    /// How many may move in the next round, and which of the pool.
+    /// Number of sub-blocks in the next round, and their indices in the pool.
     moving: usize,
     which: [u8; POOL],
 }
 
 impl<const N: usize> MovingPool<N> {
+    /// An empty pool for codes from `-half` to `half - 1`.
     #[inline(always)]
     pub fn new(half: f32) -> MovingPool<N> {
         let (codes, sums) = ([[0.0; N]; POOL], [[0.0; POOL]; 2]);
         MovingPool { half, count: 0, at: [0; POOL], codes, sums, moving: 0, which: [0; POOL] }
     }
 
-    /// Takes one in.
+    /// Adds sub-block `at` of the input.
     #[inline(always)]
     pub fn add(&mut self, at: usize, codes: &[f32; N], [cross, square]: [f32; 2]) {
         let k = self.count;
@@ -45,16 +46,16 @@ impl<const N: usize> MovingPool<N> {
         self.count += 1;
     }
 
-    /// Goes round until nothing moves, notes what was found, and is empty again.
+    /// Runs all rounds, writes the fits, and empties the pool.
     #[inline(always)]
     pub fn drain<S: Simd>(&mut self, simd: S, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
         self.moving = self.count;
         for _ in 0..ROUNDS {
             self.round(simd, x);
         }
-        let mut bytes = [[0; N]; MOST];
-        for from in (0..self.count).step_by(MOST) {
-            as_bytes(simd, self.half, &self.codes[from..from + MOST], &mut bytes);
+        let mut bytes = [[0; N]; BYTES_AT_ONCE];
+        for from in (0..self.count).step_by(BYTES_AT_ONCE) {
+            as_bytes(simd, self.half, &self.codes[from..from + BYTES_AT_ONCE], &mut bytes);
             for (k, bytes) in (from..self.count).zip(&bytes) {
                 let (cross, square) = (self.sums[0][k], self.sums[1][k]);
                 let scale = if square > 0.0 { cross / square } else { 0.0 };
@@ -64,7 +65,7 @@ impl<const N: usize> MovingPool<N> {
         self.count = 0;
     }
 
-    /// One round over the sub-blocks that still move.
+    /// One round over the sub-blocks whose codes may still change.
     #[inline(always)]
     fn round<S: Simd>(&mut self, simd: S, x: &[[f32; N]]) {
         let (len, which) = (S::f32s::LEN, self.which);
@@ -78,7 +79,7 @@ impl<const N: usize> MovingPool<N> {
         }
     }
 
-    /// One round over up to `G` vectors of them.
+    /// One round over up to `G` vectors of sub-blocks.
     #[inline(always)]
     fn pass<S: Simd, const G: usize>(&mut self, simd: S, x: &[[f32; N]], which: &[u8]) {
         let len = S::f32s::LEN;
@@ -126,7 +127,7 @@ impl<const N: usize> MovingPool<N> {
     }
 }
 
-/// Codes counted from `-half`, as bytes. There are whole vectors of sub-blocks.
+/// Codes plus `half`, as bytes. `codes` holds whole vectors of sub-blocks.
 #[inline(always)]
 pub fn as_bytes<S: Simd, const N: usize>(simd: S, half: f32, codes: &[[f32; N]], out: &mut [[u8; N]]) {
     let (codes, out) = (codes.as_flattened(), out.as_flattened_mut());
@@ -141,7 +142,7 @@ pub fn as_bytes<S: Simd, const N: usize>(simd: S, half: f32, codes: &[[f32; N]],
     }
 }
 
-/// The numbers of some sub-blocks.
+/// Gathers the numbers of some sub-blocks.
 #[inline(always)]
 fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u8]) -> [S::f32s; G] {
     let mut out = [S::f32s::splat(simd, 0.0); G];
@@ -153,7 +154,7 @@ fn gather<S: Simd, const G: usize>(simd: S, from: &[f32; POOL], which: &[u8]) ->
     out
 }
 
-/// Sub-blocks side by side.
+/// Transposed sub-blocks.
 struct MovingLanes<S: Simd, const N: usize, const G: usize> {
     half: f32,
     x: TransposedLanes<S, N, G>,
@@ -163,7 +164,8 @@ struct MovingLanes<S: Simd, const N: usize, const G: usize> {
 }
 
 impl<S: Simd, const N: usize, const G: usize> MovingLanes<S, N, G> {
-    /// Moves the code of one value after the other where that helps; tells in which sub-blocks one may move again.
+    /// Changes codes in index order if that improves the fit. Returns the sub-blocks in which a code may
+    /// change again.
     #[inline(always)]
     fn moves(&mut self, simd: S) -> [S::mask32s; G] {
         let splat = |x: f32| S::f32s::splat(simd, x);
@@ -179,7 +181,7 @@ impl<S: Simd, const N: usize, const G: usize> MovingLanes<S, N, G> {
                 let wx = w * x;
                 let without = cross - wx * q;
                 let rest = square - w * q * q;
-                // A quotient of any size: what counts is the low bits of the sum, taken for a number near the constant.
+                // The quotient may have any size: as in the reference, only the low bits of the sum count.
                 let sum = (x * rest / without + magic).bitcast::<S::i32s>();
                 let sum = ((sum & low_bits) | high_bits).max(bottom).min(top);
                 let new = sum.bitcast::<S::f32s>() - magic;
@@ -197,7 +199,7 @@ impl<S: Simd, const N: usize, const G: usize> MovingLanes<S, N, G> {
         self.move_again(simd, moved)
     }
 
-    /// Those of the sub-blocks with a moved code in which another may move.
+    /// Sub-blocks with a changed code in which another one may change.
     #[inline(always)]
     fn move_again(&self, simd: S, moved: [S::mask32s; G]) -> [S::mask32s; G] {
         let mut stay = [S::mask32s::splat(simd, true); G];
@@ -217,8 +219,8 @@ impl<S: Simd, const N: usize, const G: usize> MovingLanes<S, N, G> {
     }
 }
 
-/// Where a code does not move for certain, given the sums without it. Its quotient is compared with it times the
-/// divisor; the roundings of that are far below the thousandth of a step that is left to them.
+/// Lanes in which a code certainly stays, given the sums without it. The comparison is multiplied by the
+/// divisor instead of dividing; its rounding errors are far below the margin of 0.001 steps.
 #[inline(always)]
 pub fn stays<S: Simd>(
     simd: S,
@@ -229,9 +231,9 @@ pub fn stays<S: Simd>(
     rest: S::f32s,
 ) -> S::mask32s {
     let splat = |x: f32| S::f32s::splat(simd, x);
-    // A quotient beyond the codes is limited to them.
+    // The quotient is limited to the codes.
     let limited = (x * rest).max(splat(-half) * without).min(splat(half - 1.0) * without);
     let certain = (limited - code * without).abs().simd_lt(splat(0.499) * without);
-    // What is not above zero is no divisor: where the loudest value is positive, none is.
+    // A divisor must be positive; if the value of largest magnitude is positive, none is.
     certain | !without.simd_gt(splat(0.0))
 }

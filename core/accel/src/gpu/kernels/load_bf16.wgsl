@@ -1,4 +1,4 @@
-// Values stored as the upper half of a binary32.
+// Loads BF16, the upper half of an F32.
 
 fn load(at: u32) -> u32 {
   return half_at(at) << 16u;

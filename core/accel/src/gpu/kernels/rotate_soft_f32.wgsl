@@ -1,4 +1,4 @@
-// Operations by integers, which are the definition's on every device.
+// Operations of rotations on integers; they equal the CPU reference on every device.
 
 var<private> zero: u32;
 
@@ -14,5 +14,5 @@ fn multiply(a: u32, b: u32) -> u32 {
   return product(a, b);
 }
 
-fn begin(x: u32) {
+fn check_input(x: u32) {
 }

@@ -1,4 +1,4 @@
-// Q4_1: f16 d, f16 m, 32 nibbles; w = d q + m. m is the least value, d the range over 15.
+// Q4_1: f16 d, f16 m, 32 nibbles; w = d q + m. m is the smallest value, d the range over 15.
 
 const HALVES = 10u;
 
@@ -20,7 +20,7 @@ fn encode(base: u32) {
 
 fn decode(at: u32, base: u32) {
   let d = half_at(at);
-  // For its doubt about what is not a number.
+  // Declines a minimum that is not finite.
   let least = multiple(half_at(at + 1u), 1);
   for (var j = 0u; j < 16u; j++) {
     let byte = half_at(at + 2u + (j >> 1u)) >> ((j & 1u) * 8u);

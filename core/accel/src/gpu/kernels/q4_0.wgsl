@@ -1,4 +1,4 @@
-// Q4_0: f16 d, 32 nibbles; w = d (q - 8). d is the loudest value over -8.
+// Q4_0: f16 d, 32 nibbles; w = d (q - 8). d is the value of largest magnitude over -8.
 
 const HALVES = 9u;
 
@@ -7,7 +7,7 @@ fn q(at: u32, by: Factor) -> u32 {
 }
 
 fn encode(base: u32) {
-  let most = loudest(base);
+  let most = value_of_max_magnitude(base);
   let d = quotient(most, 0xc1000000u);
   let by = factor(d, most);
   emit(field(d));

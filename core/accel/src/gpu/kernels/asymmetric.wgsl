@@ -1,12 +1,13 @@
-// The types with a minimum: what is found of a sub-block, and how scales and minima become integers under one unit.
+// Shared code of the types with a minimum (Q2_K, Q4_K, Q5_K): the fit of a sub-block (make_qkx2 of ggml) and the integer
+// scales and minima of a super-block (make_qp).
 //
-// A type says which grids there are without weights (GRID), the spread of a sum of squares (SPREAD), and the greatest
-// integer of a scale (MOST).
+// Each type defines the grid without importance (GRID), the factor from the sum of squares to the spread (SPREAD), and the
+// largest integer scale (MOST).
 
 const WEIGHTED_GRID = Grid(f32(TOP), -0.9, 0.05, 36u, false);
 
-// What values count without importance: their magnitude, and mostly the root mean square too.
-fn measure() {
+// Weights without importance: the magnitude, plus the root mean square unless the grid's error is absolute.
+fn default_weights() {
   var total = 0.0;
   for (var i = 0u; i < WIDTH && !GRID.absolute; i++) {
     total = plus(total, squared(x[i]));
@@ -20,31 +21,31 @@ fn measure() {
 fn search(block: u32, lane: u32) {
   if (WEIGHTED) {
     weigh(block, lane % PARTS, times(squares(block), SPREAD), true);
-    fit = with_minimum(WEIGHTED_GRID);
+    fit = asymmetric(WEIGHTED_GRID);
     var total = 0.0;
     for (var i = 0u; i < WIDTH; i++) {
       total = plus(total, w[i]);
     }
     counts[lane] = total;
   } else {
-    measure();
-    fit = with_minimum(GRID);
+    default_weights();
+    fit = asymmetric(GRID);
   }
   scales[lane] = fit.scale;
   minima[lane] = fit.least;
 }
 
-fn left(i: u32) -> u32 {
-  return left_of(fit, x[i]);
+fn search_code(i: u32) -> u32 {
+  return code_of_fit(fit, x[i]);
 }
 
-// The numbers of a super-block that are shared out, what each counts, and the integers.
+// Scales or minima of a super-block, their weights, and their integers.
 var<private> numbers: array<f32, PARTS>;
 var<private> count: array<f32, PARTS>;
 var<private> integers: array<i32, PARTS>;
 
-// A sub-block's invocation shares out scales, the next one minima; the others have nothing to do.
-fn share(lane: u32) {
+// The first invocation of a super-block encodes the scales, the second the minima.
+fn encode_header(lane: u32) {
   let which = lane % PARTS;
   if (which > 1u) {
     return;
@@ -66,7 +67,7 @@ fn share(lane: u32) {
     }
   } else if (!is_zero(most)) {
     unit = over(most, f32(MOST));
-    take(over(f32(MOST), most));
+    round_integers(over(f32(MOST), most));
   }
   units[which][lane / PARTS] = field(bits(unit));
   for (var j = 0u; j < PARTS; j++) {
@@ -75,22 +76,22 @@ fn share(lane: u32) {
   }
 }
 
-// The integers of a grid; they are cast to bytes, so that -1 is 255.
-fn take(inverse: f32) {
+// Rounds the numbers to integers. The reference casts them to bytes: -1 becomes 255.
+fn round_integers(inverse: f32) {
   for (var j = 0u; j < PARTS; j++) {
     integers[j] = nearest(times(inverse, numbers[j]));
   }
 }
 
-// As `take`, at most the greatest.
-fn take_limited(inverse: f32) {
-  take(inverse);
+// Rounds the numbers to integers of at most MOST.
+fn round_integers_limited(inverse: f32) {
+  round_integers(inverse);
   for (var j = 0u; j < PARTS; j++) {
     integers[j] = min(integers[j], MOST);
   }
 }
 
-// The weighted error of the integers of a grid.
+// Weighted squared error of the integers.
 fn integer_error(inverse: f32) -> f32 {
   let scale = over(1.0, inverse);
   var total = 0.0;
@@ -101,10 +102,10 @@ fn integer_error(inverse: f32) -> f32 {
   return total;
 }
 
-// The unit of least error: the best of nine grids, then single integers moved while that helps.
+// The scale of least error (make_qp): the best of nine candidates, then single integers are changed while the fit improves.
 fn fit_integers(most: f32) -> f32 {
   var won = over(f32(MOST), most);
-  take(won);
+  round_integers(won);
   for (var j = 0u; j < PARTS; j++) {
     integers[j] &= 0xff;
   }
@@ -113,15 +114,15 @@ fn fit_integers(most: f32) -> f32 {
     if (k == 0) {
       continue;
     }
-    let inverse = over(kept(kept(0.1 * f32(k)) + f32(MOST)), most);
-    take_limited(inverse);
+    let inverse = over(black_box(black_box(0.1 * f32(k)) + f32(MOST)), most);
+    round_integers_limited(inverse);
     let tried = integer_error(inverse);
     if (bits(tried) < bits(best)) {
       best = tried;
       won = inverse;
     }
   }
-  take_limited(won);
+  round_integers_limited(won);
   var cross = 0.0;
   var square = 0.0;
   for (var j = 0u; j < PARTS; j++) {
@@ -147,7 +148,7 @@ fn fit_integers(most: f32) -> f32 {
       without = plus(without, times(part, f32(other)));
       rest = plus(rest, times(times(count[j], f32(other)), f32(other)));
       let better = times(times(without, without), square);
-      // A negative side is less than any other.
+      // `order` puts negative numbers below all others.
       if (order(bits(better)) > order(bits(times(times(cross, cross), rest)))) {
         integers[j] = other & 0xff;
         cross = without;

@@ -1,9 +1,9 @@
-// Gains: each vector times a vector, or divided by it.
+// Multiplies or divides the rows or columns of a matrix by a gain, element-wise.
 
 struct Gain {
   values: u32,
   width: u32,
-  // Where in the tables the gain of the first vector element is, and whether it is one for each column.
+  // Index of the first gain in the tables; 1 if there is one gain per column, 0 if one per row.
   at: u32,
   columns: u32,
   divides: u32,

@@ -1,48 +1,47 @@
-// What the kernels of the types of 256 values share: which invocation does what, the second pass over the values, and
-// the way of bytes into words.
+// Shared code of the types of 256 values per block: work distribution, the second pass over the values, byte packing.
 //
-// A sub-block is an invocation's work, and a workgroup's super-blocks are whole words in every type. A type says in
-// `search` what it finds of a sub-block, in `share` what the sub-blocks have in common, in `stored` the scale and the
-// minimum that are kept of it, and in `byte` where everything is.
+// An invocation encodes one sub-block; the super-blocks of a workgroup are whole words in every type. Each type defines
+// `search` (fit of a sub-block), `encode_header` (scales of a super-block), `stored_scale_and_min` (as read back from the
+// header) and `byte` (the layout).
 
 const PARTS = 256u / WIDTH;
 const AT_ONCE = 64u / PARTS;
 
-// For each sub-block: what was found, and what it counts.
+// Per sub-block: the fit, and the sum of its weights.
 var<workgroup> scales: array<f32, 64>;
 var<workgroup> minima: array<f32, 64>;
 var<workgroup> counts: array<f32, 64>;
-// The integers of scales, and of minima.
+// Integer scales and minima.
 var<workgroup> steps: array<array<u32, 64>, 2>;
-// For each super-block: the units of both, as binary16, and whether it is all zero bytes.
+// Per super-block: the F16 scales of both, and whether all bytes are zero.
 var<workgroup> units: array<array<u32, AT_ONCE>, 2>;
-var<workgroup> blank: array<bool, AT_ONCE>;
+var<workgroup> all_zero: array<bool, AT_ONCE>;
 var<workgroup> codes: array<u32, 64u * WIDTH>;
 
 var<private> fit: Fit;
 
-// The code that a search left for a value, counted from the lowest.
-fn left_of(found: Fit, value: f32) -> u32 {
+// The code of a value by a fit, counted from the lowest code.
+fn code_of_fit(found: Fit, value: f32) -> u32 {
   if (is_zero(found.inverse)) {
     return 0u;
   }
-  return u32(clamp(nearest(kept(found.inverse * kept(value - found.base))), LOW, TOP) - LOW);
+  return u32(clamp(nearest(black_box(found.inverse * black_box(value - found.base))), LOW, TOP) - LOW);
 }
 
 fn fill(base: u32) {
   for (var i = 0u; i < WIDTH; i++) {
     let value = load(base + i);
-    tiny = tiny || ((value & MAGNITUDE) != 0u && (value & MAGNITUDE) < NORMAL);
+    has_subnormal = has_subnormal || ((value & MAGNITUDE) != 0u && (value & MAGNITUDE) < MIN_NORMAL);
     x[i] = bitcast<f32>(value);
   }
 }
 
-// The weights of a sub-block: the importance of its columns, times the root of the spread and the square if asked.
+// Weights of a sub-block: importance of the columns, times sqrt(spread + x^2) if `rooted`.
 fn weigh(block: u32, part: u32, spread: f32, rooted: bool) {
   let columns = 1u + ((size.first + block) % size.row) * 256u + part * WIDTH;
   for (var i = 0u; i < WIDTH; i++) {
-    let importance = given[columns + i];
-    doubted = doubted || importance >= INFINITE || (importance != 0u && importance < NORMAL);
+    let importance = column_weights[columns + i];
+    uncertain = uncertain || importance >= INFINITE || (importance != 0u && importance < MIN_NORMAL);
     w[i] = bitcast<f32>(importance);
     if (rooted) {
       w[i] = times(w[i], bitcast<f32>(root(bits(plus(spread, squared(x[i]))))));
@@ -55,35 +54,35 @@ fn squares(block: u32) -> f32 {
   var total = 0.0;
   for (var i = 0u; i < 256u; i++) {
     let value = bitcast<f32>(load(block * 256u + i));
-    doubted = doubted || !is_modest(value);
+    uncertain = uncertain || !is_below_2p34(value);
     total = plus(total, squared(value));
   }
   return total;
 }
 
-// nearest((x + m) / d), by the float where that is certain: it is a few units of the last place off, of a number below
-// 1024.
+// nearest((x + m) / d). The hardware float, which is a few units in the last place off below 1024, decides unless it is
+// too close to a tie.
 fn divided(dividend: f32, d: f32, inverse: f32) -> i32 {
-  let near = kept(dividend * inverse);
+  let near = black_box(dividend * inverse);
   let code = nearest(near);
-  if (magnitude(near) < 0x44800000u && abs(kept(near - f32(code))) < 0.499) {
+  if (magnitude(near) < 0x44800000u && abs(black_box(near - f32(code))) < 0.499) {
     return code;
   }
   return nearest(over(dividend, d));
 }
 
-// The codes by what is stored; where the stored scale is 0, those of the search.
+// Codes by the stored scale and minimum; the codes of the search if the stored scale is 0.
 fn encode_part(lane: u32) {
-  let step = stored(lane);
+  let step = stored_scale_and_min(lane);
   if (is_zero(step.x)) {
     for (var i = 0u; i < WIDTH; i++) {
-      codes[lane * WIDTH + i] = select(left(i), 0u, blank[lane / PARTS]);
+      codes[lane * WIDTH + i] = select(search_code(i), 0u, all_zero[lane / PARTS]);
     }
     return;
   }
   let inverse = over(1.0, step.x);
   for (var i = 0u; i < WIDTH; i++) {
-    let code = divided(kept(x[i] + step.y), step.x, inverse);
+    let code = divided(black_box(x[i] + step.y), step.x, inverse);
     codes[lane * WIDTH + i] = u32(clamp(code, LOW, TOP) - LOW);
   }
 }
@@ -92,7 +91,7 @@ fn code(block: u32, at: u32) -> u32 {
   return codes[block * 256u + at];
 }
 
-// A byte of `count` bits, those at `shift`, of codes that are `apart`.
+// A byte that packs `count` bits from `shift` on of codes that are `apart` apart.
 fn packed(block: u32, at: u32, apart: u32, shift: u32, count: u32) -> u32 {
   var all = 0u;
   for (var k = 0u; k * count < 8u; k++) {
@@ -103,7 +102,7 @@ fn packed(block: u32, at: u32, apart: u32, shift: u32, count: u32) -> u32 {
 
 @compute @workgroup_size(64)
 fn quantize(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-  zero = given[0];
+  zero = column_weights[0];
   let block = group.x * AT_ONCE + lane / PARTS;
   let there = block < size.blocks;
   if (there) {
@@ -112,14 +111,14 @@ fn quantize(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_i
   }
   workgroupBarrier();
   if (there) {
-    share(lane);
+    encode_header(lane);
   }
   workgroupBarrier();
   if (there) {
     encode_part(lane);
   }
-  if (doubted) {
-    raise();
+  if (uncertain) {
+    decline();
   }
   workgroupBarrier();
   let first = group.x * (AT_ONCE * BYTES / 4u);
@@ -138,17 +137,17 @@ fn byte_at(at: u32) -> u32 {
   return (source[at >> 2u] >> ((at & 3u) * 8u)) & 0xffu;
 }
 
-// A binary16 of a block.
+// The F16 at byte `at`.
 fn field_at(at: u32) -> u32 {
   return byte_at(at) | (byte_at(at + 1u) << 8u);
 }
 
-// One of 256 codes of two bits.
+// Code `v` of 256 codes of two bits.
 fn quarter_at(at: u32, v: u32) -> u32 {
   return (byte_at(at + (v >> 7u) * 32u + (v & 31u)) >> (((v >> 5u) & 3u) * 2u)) & 3u;
 }
 
-// d * scale * q, with the sign that a zero has.
+// d * scale * q, with the right sign of zero.
 fn signed_multiple(d: u32, scale: i32, q: i32) -> u32 {
   let sign = select(0u, 0x8000u, (scale < 0) != (q < 0));
   return multiple(d ^ sign, abs(scale * q));

@@ -1,4 +1,4 @@
-// Values stored as binary32.
+// Loads F32.
 
 fn load(at: u32) -> u32 {
   return source[at];

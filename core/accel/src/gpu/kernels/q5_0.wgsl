@@ -1,4 +1,4 @@
-// Q5_0: f16 d, 32 fifth bits, 32 nibbles; w = d (q - 16). d is the loudest value over -16.
+// Q5_0: f16 d, 32 fifth bits, 32 nibbles; w = d (q - 16). d is the value of largest magnitude over -16.
 
 const HALVES = 11u;
 
@@ -7,7 +7,7 @@ fn q(at: u32, by: Factor) -> u32 {
 }
 
 fn encode(base: u32) {
-  let most = loudest(base);
+  let most = value_of_max_magnitude(base);
   let d = quotient(most, 0xc1800000u);
   let by = factor(d, most);
   var low: array<u32, 8>;
