@@ -102,7 +102,7 @@ fn five_bits<S: Simd>(simd: S, from: &[u8], at: usize, low: [u8x16<S>; 2]) -> [u
 /// Defines a decoder of 32 values by the codes of its halves and the value of a code.
 macro_rules! halves {
     ($name:ident, $bytes:literal, |$simd:ident, $from:ident| $codes:expr, |$code:ident| $value:expr, $($let:ident = $part:expr),+) => {
-        #[doc = stringify!($name)]
+        /// Decoder of the type in its name.
         pub struct $name;
 
         impl VectorDecoder<32, $bytes> for $name {
@@ -119,16 +119,22 @@ macro_rules! halves {
     };
 }
 
-halves!(Q4_0, 18, |simd, from| nibbles(simd, from, 2), |q| (widened(q) - 8.0) * d, d = f16_at(simd, from, 0));
 halves!(
-    Q8_0,
+    Q4_0Decoder,
+    18,
+    |simd, from| nibbles(simd, from, 2),
+    |q| (widened(q) - 8.0) * d,
+    d = f16_at(simd, from, 0)
+);
+halves!(
+    Q8_0Decoder,
     34,
     |simd, from| [bytes(simd, from, 2), bytes(simd, from, 18)],
     |q| widened_signed(q.bitcast()) * d,
     d = f16_at(simd, from, 0)
 );
 halves!(
-    Q4_1,
+    Q4_1Decoder,
     20,
     |simd, from| nibbles(simd, from, 4),
     |q| widened(q) * d + m,
@@ -136,14 +142,14 @@ halves!(
     m = f16_at(simd, from, 2)
 );
 halves!(
-    Q5_0,
+    Q5_0Decoder,
     22,
     |simd, from| five_bits(simd, from, 2, nibbles(simd, from, 6)),
     |q| (widened(q) - 16.0) * d,
     d = f16_at(simd, from, 0)
 );
 halves!(
-    Q5_1,
+    Q5_1Decoder,
     24,
     |simd, from| five_bits(simd, from, 4, nibbles(simd, from, 8)),
     |q| widened(q) * d + m,
@@ -151,7 +157,7 @@ halves!(
     m = f16_at(simd, from, 2)
 );
 halves!(
-    Lattice,
+    LatticeDecoder,
     20,
     |simd, from| pairs(nibbles(simd, from, 4)),
     |q| widened(q) * d + m,
@@ -159,7 +165,7 @@ halves!(
     m = f16_at(simd, from, 2)
 );
 halves!(
-    Iq4Nl,
+    Iq4NlDecoder,
     18,
     |simd, from| nibbles(simd, from, 2),
     |q| widened_signed(levels.swizzle_dyn(q)) * d,
@@ -167,7 +173,7 @@ halves!(
     levels = codebook(simd, &IQ4)
 );
 halves!(
-    Mxfp4,
+    Mxfp4Decoder,
     17,
     |simd, from| nibbles(simd, from, 1),
     |q| widened_signed(levels.swizzle_dyn(q)) * d,
@@ -181,7 +187,7 @@ fn pairs<S: Simd>([low, high]: [u8x16<S>; 2]) -> [u8x16<S>; 2] {
     [low.zip_low(high), low.zip_high(high)]
 }
 
-/// NVFP4
+/// Decoder of NVFP4.
 pub struct Nvfp4Decoder;
 
 impl VectorDecoder<64, 36> for Nvfp4Decoder {

@@ -84,10 +84,10 @@ fn digits<S: Simd>(simd: S, values: &[[f32; 16]], inverse: f32) -> u8x64<S> {
     a.combine(b).combine(c.combine(d))
 }
 
-/// TQ2_0
-pub struct Tq20;
+/// Encoder of TQ2_0.
+pub struct Tq20Encoder;
 
-impl SingleEncoder<256, 66> for Tq20 {
+impl SingleEncoder<256, 66> for Tq20Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 66]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
@@ -103,10 +103,10 @@ impl SingleEncoder<256, 66> for Tq20 {
     }
 }
 
-/// TQ1_0
-pub struct Tq10;
+/// Encoder of TQ1_0.
+pub struct Tq10Encoder;
 
-impl SingleEncoder<256, 54> for Tq10 {
+impl SingleEncoder<256, 54> for Tq10Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 54]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
@@ -139,10 +139,10 @@ fn fractions<const N: usize>(digits: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Q2_0
-pub struct Q20;
+/// Encoder of Q2_0.
+pub struct Q20Encoder;
 
-impl SingleEncoder<64, 18> for Q20 {
+impl SingleEncoder<64, 18> for Q20Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 18]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
@@ -158,10 +158,10 @@ impl SingleEncoder<64, 18> for Q20 {
     }
 }
 
-/// Q1_0, eight blocks at a time: their sums run side by side, each in index order.
-pub struct Q10;
+/// Encoder of Q1_0, eight blocks at a time: their sums run side by side, each in index order.
+pub struct Q10Encoder;
 
-impl SingleEncoder<1024, 144> for Q10 {
+impl SingleEncoder<1024, 144> for Q10Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 1024], out: &mut [u8; 144]) -> Result<(), NeedsScalar> {
         absmax(simd, values)?;
@@ -182,10 +182,10 @@ impl SingleEncoder<1024, 144> for Q10 {
     }
 }
 
-/// NVFP4
-pub struct Nvfp4;
+/// Encoder of NVFP4.
+pub struct Nvfp4Encoder;
 
-impl SingleEncoder<64, 36> for Nvfp4 {
+impl SingleEncoder<64, 36> for Nvfp4Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 36]) -> Result<(), NeedsScalar> {
         let values = values.as_chunks::<4>().0.as_chunks::<4>().0;

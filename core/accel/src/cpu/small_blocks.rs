@@ -258,10 +258,10 @@ fn put_pairs<S: Simd>(simd: S, group: &BlockGroup, coder: &impl Coder, out: &mut
     }
 }
 
-/// Q4_0.
-pub struct Q4_0;
+/// Encoder of Q4_0.
+pub struct Q4_0Encoder;
 
-impl GroupEncoder<18> for Q4_0 {
+impl GroupEncoder<18> for Q4_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 18]; GROUP]) -> Result<(), NeedsScalar> {
         let d = divided(&signed_absmax(simd, group)?, -8.0);
@@ -272,10 +272,10 @@ impl GroupEncoder<18> for Q4_0 {
     }
 }
 
-/// Q5_0.
-pub struct Q5_0;
+/// Encoder of Q5_0.
+pub struct Q5_0Encoder;
 
-impl GroupEncoder<22> for Q5_0 {
+impl GroupEncoder<22> for Q5_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 22]; GROUP]) -> Result<(), NeedsScalar> {
         let d = divided(&signed_absmax(simd, group)?, -16.0);
@@ -286,10 +286,10 @@ impl GroupEncoder<22> for Q5_0 {
     }
 }
 
-/// Q4_1.
-pub struct Q4_1;
+/// Encoder of Q4_1.
+pub struct Q4_1Encoder;
 
-impl GroupEncoder<20> for Q4_1 {
+impl GroupEncoder<20> for Q4_1Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
@@ -302,10 +302,10 @@ impl GroupEncoder<20> for Q4_1 {
     }
 }
 
-/// Q5_1.
-pub struct Q5_1;
+/// Encoder of Q5_1.
+pub struct Q5_1Encoder;
 
-impl GroupEncoder<24> for Q5_1 {
+impl GroupEncoder<24> for Q5_1Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 24]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
@@ -318,8 +318,8 @@ impl GroupEncoder<24> for Q5_1 {
     }
 }
 
-/// Q8_0.
-pub struct Q8_0;
+/// Encoder of Q8_0.
+pub struct Q8_0Encoder;
 
 /// Q8_0 codes of half `k` of a block.
 #[inline(always)]
@@ -327,7 +327,7 @@ fn q8_codes<S: Simd>(simd: S, block: &[f32; 32], k: usize, inverse: f32) -> i32x
     rounded(simd, half(simd, block, k) * inverse)
 }
 
-impl GroupEncoder<34> for Q8_0 {
+impl GroupEncoder<34> for Q8_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 34]; GROUP]) -> Result<(), NeedsScalar> {
         let d = divided(&absmax(simd, group)?, 127.0);
@@ -359,10 +359,10 @@ impl GroupEncoder<34> for Q8_0 {
     }
 }
 
-/// MXFP4.
-pub struct Mxfp4;
+/// Encoder of MXFP4.
+pub struct Mxfp4Encoder;
 
-impl GroupEncoder<17> for Mxfp4 {
+impl GroupEncoder<17> for Mxfp4Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 17]; GROUP]) -> Result<(), NeedsScalar> {
         let tops = absmax(simd, group)?;
@@ -386,10 +386,10 @@ fn nonzero_scales(scales: &PerBlock<f32>) -> PerBlock<f32> {
     all
 }
 
-/// The lattice block with a minimum.
-pub struct LatticeAsym;
+/// Encoder of lattice blocks with a minimum.
+pub struct LatticeAsymEncoder;
 
-impl GroupEncoder<20> for LatticeAsym {
+impl GroupEncoder<20> for LatticeAsymEncoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
@@ -402,10 +402,10 @@ impl GroupEncoder<20> for LatticeAsym {
     }
 }
 
-/// The lattice block around zero.
-pub struct LatticeSym;
+/// Encoder of symmetric lattice blocks.
+pub struct LatticeSymEncoder;
 
-impl GroupEncoder<20> for LatticeSym {
+impl GroupEncoder<20> for LatticeSymEncoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
         let scale = nonzero_scales(&divided(&absmax(simd, group)?, 7.0));

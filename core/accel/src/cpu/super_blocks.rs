@@ -48,10 +48,10 @@ fn twelve(from: &[u8], at: usize) -> [u8; 12] {
     out
 }
 
-/// Q2_K
-pub struct Q2K;
+/// Decoder of Q2_K.
+pub struct Q2KDecoder;
 
-impl VectorDecoder<256, 84> for Q2K {
+impl VectorDecoder<256, 84> for Q2KDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 84], values: &mut [f32; 256]) {
         let (d, dmin) = (f16_at(simd, from, 80), f16_at(simd, from, 82));
@@ -62,10 +62,10 @@ impl VectorDecoder<256, 84> for Q2K {
     }
 }
 
-/// Q3_K
-pub struct Q3K;
+/// Decoder of Q3_K.
+pub struct Q3KDecoder;
 
-impl VectorDecoder<256, 110> for Q3K {
+impl VectorDecoder<256, 110> for Q3KDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 110], values: &mut [f32; 256]) {
         let (d, scales) = (f16_at(simd, from, 108), unpack_sixteen(twelve(from, 96)));
@@ -76,10 +76,10 @@ impl VectorDecoder<256, 110> for Q3K {
     }
 }
 
-/// Q4_K
-pub struct Q4K;
+/// Decoder of Q4_K.
+pub struct Q4KDecoder;
 
-impl VectorDecoder<256, 144> for Q4K {
+impl VectorDecoder<256, 144> for Q4KDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 144], values: &mut [f32; 256]) {
         for_each_sixteen(simd, from, |k, d, m| {
@@ -88,10 +88,10 @@ impl VectorDecoder<256, 144> for Q4K {
     }
 }
 
-/// Q5_K
-pub struct Q5K;
+/// Decoder of Q5_K.
+pub struct Q5KDecoder;
 
-impl VectorDecoder<256, 176> for Q5K {
+impl VectorDecoder<256, 176> for Q5KDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 176], values: &mut [f32; 256]) {
         for_each_sixteen(simd, from, |k, d, m| {
@@ -123,10 +123,10 @@ fn for_each_sixteen<S: Simd>(simd: S, from: &[u8], mut sixteen: impl FnMut(usize
     }
 }
 
-/// Q6_K
-pub struct Q6K;
+/// Decoder of Q6_K.
+pub struct Q6KDecoder;
 
-impl VectorDecoder<256, 210> for Q6K {
+impl VectorDecoder<256, 210> for Q6KDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 210], values: &mut [f32; 256]) {
         let d = f16_at(simd, from, 208);
@@ -137,10 +137,10 @@ impl VectorDecoder<256, 210> for Q6K {
     }
 }
 
-/// IQ4_XS
-pub struct Iq4Xs;
+/// Decoder of IQ4_XS.
+pub struct Iq4XsDecoder;
 
-impl VectorDecoder<256, 136> for Iq4Xs {
+impl VectorDecoder<256, 136> for Iq4XsDecoder {
     #[inline(always)]
     fn decode<S: Simd>(simd: S, from: &[u8; 136], values: &mut [f32; 256]) {
         let (d, levels) = (f16_at(simd, from, 0), codebook(simd, &IQ4));
@@ -155,7 +155,7 @@ impl VectorDecoder<256, 136> for Iq4Xs {
     }
 }
 
-/// TQ2_0
+/// Decoder of TQ2_0.
 pub struct Tq20Decoder;
 
 impl VectorDecoder<256, 66> for Tq20Decoder {

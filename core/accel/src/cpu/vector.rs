@@ -125,23 +125,23 @@ impl<S: Simd> Kernels for Vector<S> {
 
     fn decode(&self, dtype: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
         match dtype {
-            DType::Q4_0 => self.decode_blocks::<decode::Q4_0, 32, 18>(src, out),
-            DType::Q4_1 => self.decode_blocks::<decode::Q4_1, 32, 20>(src, out),
-            DType::Q8_0 => self.decode_blocks::<decode::Q8_0, 32, 34>(src, out),
-            DType::Q5_0 => self.decode_blocks::<decode::Q5_0, 32, 22>(src, out),
-            DType::Q5_1 => self.decode_blocks::<decode::Q5_1, 32, 24>(src, out),
-            DType::IQ4_NL => self.decode_blocks::<decode::Iq4Nl, 32, 18>(src, out),
-            DType::MXFP4 => self.decode_blocks::<decode::Mxfp4, 32, 17>(src, out),
+            DType::Q4_0 => self.decode_blocks::<decode::Q4_0Decoder, 32, 18>(src, out),
+            DType::Q4_1 => self.decode_blocks::<decode::Q4_1Decoder, 32, 20>(src, out),
+            DType::Q8_0 => self.decode_blocks::<decode::Q8_0Decoder, 32, 34>(src, out),
+            DType::Q5_0 => self.decode_blocks::<decode::Q5_0Decoder, 32, 22>(src, out),
+            DType::Q5_1 => self.decode_blocks::<decode::Q5_1Decoder, 32, 24>(src, out),
+            DType::IQ4_NL => self.decode_blocks::<decode::Iq4NlDecoder, 32, 18>(src, out),
+            DType::MXFP4 => self.decode_blocks::<decode::Mxfp4Decoder, 32, 17>(src, out),
             DType::NVFP4 => self.decode_blocks::<decode::Nvfp4Decoder, 64, 36>(src, out),
-            DType::Q2_K => self.decode_blocks::<super_blocks::Q2K, 256, 84>(src, out),
-            DType::Q3_K => self.decode_blocks::<super_blocks::Q3K, 256, 110>(src, out),
-            DType::Q4_K => self.decode_blocks::<super_blocks::Q4K, 256, 144>(src, out),
-            DType::Q5_K => self.decode_blocks::<super_blocks::Q5K, 256, 176>(src, out),
-            DType::Q6_K => self.decode_blocks::<super_blocks::Q6K, 256, 210>(src, out),
-            DType::IQ4_XS => self.decode_blocks::<super_blocks::Iq4Xs, 256, 136>(src, out),
+            DType::Q2_K => self.decode_blocks::<super_blocks::Q2KDecoder, 256, 84>(src, out),
+            DType::Q3_K => self.decode_blocks::<super_blocks::Q3KDecoder, 256, 110>(src, out),
+            DType::Q4_K => self.decode_blocks::<super_blocks::Q4KDecoder, 256, 144>(src, out),
+            DType::Q5_K => self.decode_blocks::<super_blocks::Q5KDecoder, 256, 176>(src, out),
+            DType::Q6_K => self.decode_blocks::<super_blocks::Q6KDecoder, 256, 210>(src, out),
+            DType::IQ4_XS => self.decode_blocks::<super_blocks::Iq4XsDecoder, 256, 136>(src, out),
             DType::TQ2_0 => self.decode_blocks::<super_blocks::Tq20Decoder, 256, 66>(src, out),
             DType::LATTICE_Q4 if out.len().is_multiple_of(32) => {
-                self.decode_blocks::<decode::Lattice, 32, 20>(src, out)
+                self.decode_blocks::<decode::LatticeDecoder, 32, 20>(src, out)
             }
             _ => self.simd.vectorize(
                 #[inline(always)]
@@ -165,28 +165,44 @@ impl<S: Simd> Kernels for Vector<S> {
             return kernels.encode(encoding, src, None, out);
         }
         match encoding {
-            Encoding::LatticeAsym => self.encode_groups::<small_blocks::LatticeAsym, 20>(encoding, src, out),
-            Encoding::LatticeSym => self.encode_groups::<small_blocks::LatticeSym, 20>(encoding, src, out),
-            Encoding::Type(DType::Q4_0) => self.encode_groups::<small_blocks::Q4_0, 18>(encoding, src, out),
-            Encoding::Type(DType::Q4_1) => self.encode_groups::<small_blocks::Q4_1, 20>(encoding, src, out),
-            Encoding::Type(DType::Q5_0) => self.encode_groups::<small_blocks::Q5_0, 22>(encoding, src, out),
-            Encoding::Type(DType::Q5_1) => self.encode_groups::<small_blocks::Q5_1, 24>(encoding, src, out),
-            Encoding::Type(DType::Q8_0) => self.encode_groups::<small_blocks::Q8_0, 34>(encoding, src, out),
-            Encoding::Type(DType::MXFP4) => self.encode_groups::<small_blocks::Mxfp4, 17>(encoding, src, out),
+            Encoding::LatticeAsym => {
+                self.encode_groups::<small_blocks::LatticeAsymEncoder, 20>(encoding, src, out)
+            }
+            Encoding::LatticeSym => {
+                self.encode_groups::<small_blocks::LatticeSymEncoder, 20>(encoding, src, out)
+            }
+            Encoding::Type(DType::Q4_0) => {
+                self.encode_groups::<small_blocks::Q4_0Encoder, 18>(encoding, src, out)
+            }
+            Encoding::Type(DType::Q4_1) => {
+                self.encode_groups::<small_blocks::Q4_1Encoder, 20>(encoding, src, out)
+            }
+            Encoding::Type(DType::Q5_0) => {
+                self.encode_groups::<small_blocks::Q5_0Encoder, 22>(encoding, src, out)
+            }
+            Encoding::Type(DType::Q5_1) => {
+                self.encode_groups::<small_blocks::Q5_1Encoder, 24>(encoding, src, out)
+            }
+            Encoding::Type(DType::Q8_0) => {
+                self.encode_groups::<small_blocks::Q8_0Encoder, 34>(encoding, src, out)
+            }
+            Encoding::Type(DType::MXFP4) => {
+                self.encode_groups::<small_blocks::Mxfp4Encoder, 17>(encoding, src, out)
+            }
             Encoding::Type(DType::NVFP4) => {
-                self.encode_single::<single_blocks::Nvfp4, 64, 36>(encoding, src, out)
+                self.encode_single::<single_blocks::Nvfp4Encoder, 64, 36>(encoding, src, out)
             }
             Encoding::Type(DType::TQ1_0) => {
-                self.encode_single::<single_blocks::Tq10, 256, 54>(encoding, src, out)
+                self.encode_single::<single_blocks::Tq10Encoder, 256, 54>(encoding, src, out)
             }
             Encoding::Type(DType::TQ2_0) => {
-                self.encode_single::<single_blocks::Tq20, 256, 66>(encoding, src, out)
+                self.encode_single::<single_blocks::Tq20Encoder, 256, 66>(encoding, src, out)
             }
             Encoding::Type(DType::Q2_0) => {
-                self.encode_single::<single_blocks::Q20, 64, 18>(encoding, src, out)
+                self.encode_single::<single_blocks::Q20Encoder, 64, 18>(encoding, src, out)
             }
             Encoding::Type(DType::Q1_0) => {
-                self.encode_single::<single_blocks::Q10, 1024, 144>(encoding, src, out)
+                self.encode_single::<single_blocks::Q10Encoder, 1024, 144>(encoding, src, out)
             }
             e => self.encode_searching(e, src, importance, out),
         }

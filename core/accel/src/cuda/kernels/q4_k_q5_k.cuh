@@ -1,6 +1,6 @@
-// Q4_K and Q5_K: `f16 d`, `f16 dmin`, scales and minima of six bits, a plane of fifth bits where there are such, nibbles.
+// Q4_K and Q5_K: `f16 d`, `f16 dmin`, scales and minima of six bits, a plane of fifth bits (Q5_K), nibbles.
 
-#include "super.cuh"
+#include "super_block.cuh"
 
 template <bool FIFTH>
 struct Pairs {
@@ -8,29 +8,29 @@ struct Pairs {
   enum : int { TOP = FIFTH ? 31 : 15 };
 
   template <bool WEIGHTED>
-  INLINE bool encode(Own x, Own weights, Desk desk, Place<P> p, u8 *out) {
+  INLINE bool encode(SubBlock x, SubBlock weights, ExchangeBuffer exchange, Place<P> p, u8 *out) {
     Fit fit;
-    Share scales, mins;
-    bool sound = true;
+    IntegerScale scales, mins;
+    bool accepted = true;
     if (WEIGHTED) {
       float sum;
-      sound = weigh<N>(x, weights, 2.0f, &sum);
-      fit = with_minimum<N, false>({TOP, -0.9f, 0.05f, 36}, x, Given<STEP>{weights});
-      share_weighted<P>(desk, 63, fit, sum, &scales, &mins);
+      accepted = weigh<N>(x, weights, 2.0f, &sum);
+      fit = asymmetric<N, false>({TOP, -0.9f, 0.05f, 36}, x, Importance<STEP>{weights});
+      integer_scales_weighted<P>(exchange, 63, fit, sum, &scales, &mins);
     } else {
-      fit = with_minimum<N, false>({TOP, FIFTH ? -0.5f : -1.0f, 0.1f, FIFTH ? 15 : 20}, x, loudness<N>(x));
-      scales = share<P>(fit.scale, 63.0f), mins = share<P>(fit.min, 63.0f);
+      fit = asymmetric<N, false>({TOP, FIFTH ? -0.5f : -1.0f, 0.1f, FIFTH ? 15 : 20}, x, mean_magnitude<N>(x));
+      scales = integer_scales<P>(fit.scale, 63.0f), mins = integer_scales<P>(fit.min, 63.0f);
     }
-    // What is below zero, cast to a byte, is large: ggml stores it as 63, but not in Q4_K when importance is given.
+    // A negative integer cast to a byte is large. ggml limits it to 63, but not in Q4_K with importance weights.
     if (FIFTH || !WEIGHTED) scales.code = min(scales.code, 63), mins.code = min(mins.code, 63);
     u16 d = narrow(scales.scale), dmin = narrow(mins.scale);
-    sound &= finite(fit.scale) && finite(fit.min) && !overflows(d) && !overflows(dmin);
+    accepted &= finite(fit.scale) && finite(fit.min) && !overflows(d) && !overflows(dmin);
     SixBits table = packed(scales.code, mins.code);
-    Way ways = way(fit, product(widen(d), (float)table.scale(p.part)), product(widen(dmin), (float)table.minimum(p.part)));
+    CodeMap maps = code_map(fit, product(widen(d), (float)table.scale(p.part)), product(widen(dmin), (float)table.minimum(p.part)));
     u32 plane = 0;
 #pragma unroll 1
     for (u32 t = 0; t < 4; t++) {
-      u32 low = four<P>(x, ways, 2 * t, 4 * p.part, 0, TOP), high = four<P>(x, ways, 2 * t + 1, 4 * p.part, 0, TOP);
+      u32 low = four<P>(x, maps, 2 * t, 4 * p.part, 0, TOP), high = four<P>(x, maps, 2 * t + 1, 4 * p.part, 0, TOP);
       if (p.live) put32(out + NIBBLES + 32 * t + 4 * p.part, low & 0x0F0F0F0Fu | (high & 0x0F0F0F0Fu) << 4);
       plane |= (low >> 4 & 0x01010101u) << 2 * t | (high >> 4 & 0x01010101u) << 2 * t + 1;
     }
@@ -39,10 +39,10 @@ struct Pairs {
     for (u32 w = 0; w < 3; w++) {
       if (p.live && p.part == w + 1) put32(out + 4 + 4 * w, table.words[w]);
     }
-    return sound;
+    return accepted;
   }
 
-  // Of values above 63 the upper bits of the first four fall onto those of the others.
+  // The upper bits of values above 63 overlap those of others, as in ggml.
   INLINE SixBits packed(u32 scale, u32 min) {
     SixBits table = {{0, 0, 0}};
     for (u32 j = 0; j < 4; j++) {

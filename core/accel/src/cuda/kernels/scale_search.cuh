@@ -1,32 +1,31 @@
-// The searches for scales, one thread to a sub-block: `quantoscope_core::quant::search` is the definition, whose operations these
-// are, in its order. Values lie in shared memory, so that loops stay loops and registers few.
+// Scale searches, one thread per sub-block, with the operations of `quantoscope_core::quant::scale_search` in the same order.
+// Values are in shared memory, so that loops are not unrolled and registers are few.
 
 #pragma once
 
 #include "float.cuh"
 
-// A sub-block whose greatest magnitude is below this is taken for zeros.
+// A sub-block whose largest magnitude is below this is taken for zeros.
 #define EPSILON 1e-15f
-// 1.5 * 2^23: what is added to it is rounded to an integer. Then the bits that hold 0, and those that make it a float.
+// 1.5 * 2^23: a sum with it is rounded to an integer. Then the bits of integer 0, the mask of the fraction, and the exponent.
 #define MAGIC 12582912.0f
 enum : u32 { ZERO_CODE = 0x400000u, FRACTION = 0x7FFFFFu, EXPONENT = 0x4B000000u };
 
-// Threads of a warp, and the distance in shared memory of what one thread has of two neighbouring values: one more, so that
-// neither a warp's values nor its threads meet in a bank.
+// Threads of a warp, and the distance in shared memory between neighbouring values of a thread: one more, to avoid bank
+// conflicts between values and between threads.
 enum : u32 { LANES = 32, STEP = LANES + 1 };
 
-// Numbers in shared memory, so far apart.
+// Numbers in shared memory, APART elements apart.
 template <u32 APART>
 struct Numbers {
   float *at;
   INLINE_MEMBER float operator[](u32 i) const { return at[APART * i]; }
 };
 
-// The values of this thread's sub-block.
-typedef Numbers<STEP> Own;
+// Values of this thread's sub-block.
+typedef Numbers<STEP> SubBlock;
 
-// What approximates a sub-block, `scale * code - min`, and how its codes were chosen: as those of `inverse * (x - base)`.
-// Where `inverse` is 0, every code is the lowest.
+// A fit: values are `scale * code - min`, codes those of `inverse * (x - base)`. If `inverse` is 0, every code is the lowest.
 struct Fit {
   float scale, min, inverse, base;
 };
@@ -34,9 +33,9 @@ struct Fit {
 INLINE float difference(float a, float b) { return __fsub_rn(a, b); }
 INLINE float product(float a, float b) { return __fmul_rn(a, b); }
 INLINE float product(float a, float b, float c) { return __fmul_rn(__fmul_rn(a, b), c); }
-INLINE float loud(float x) { return number(magnitude(x)); }
+INLINE float absolute(float x) { return number(magnitude(x)); }
 
-// The nearest integer, halves to even; of what is no number, 0; beyond 2^22 what the bits of the sum happen to hold.
+// The nearest integer, ties to even; 0 for NaN; beyond 2^22 the low bits of the sum, as in ggml.
 INLINE int nearest(float x) {
   float sum = __fadd_rn(x, MAGIC);
   return sum == sum ? (int)(bits(sum) & FRACTION) - (int)ZERO_CODE : 0;
@@ -44,30 +43,30 @@ INLINE int nearest(float x) {
 
 INLINE int within(int low, int x, int high) { return min(max(x, low), high); }
 
-// The nearest integer of a number, held within limits, as a float: all of it on the bits of the sum.
+// The nearest integer, limited, as a float; computed on the bits of the sum.
 INLINE float nearest_within(int low, float x, int high) {
   u32 sum = bits(__fadd_rn(x, MAGIC)) & FRACTION | EXPONENT;
   u32 least = (EXPONENT | ZERO_CODE) + (u32)low, most = (EXPONENT | ZERO_CODE) + (u32)high;
   return __fsub_rn(number(min(max(sum, least), most)), MAGIC);
 }
 
-// What each value of a sub-block counts
+// Weights of the values of a sub-block
 
 struct Magnitude {
-  INLINE_MEMBER float operator()(u32, float x) const { return loud(x); }
+  INLINE_MEMBER float operator()(u32, float x) const { return absolute(x); }
 };
 
 struct Square {
   INLINE_MEMBER float operator()(u32, float x) const { return product(x, x); }
 };
 
-struct Loudness {
+struct MeanMagnitude {
   float average;
-  INLINE_MEMBER float operator()(u32, float x) const { return __fadd_rn(average, loud(x)); }
+  INLINE_MEMBER float operator()(u32, float x) const { return __fadd_rn(average, absolute(x)); }
 };
 
 template <u32 N>
-INLINE Loudness loudness(Own x) {
+INLINE MeanMagnitude mean_magnitude(SubBlock x) {
   float sum = 0.0f;
 #pragma unroll 4
   for (u32 i = 0; i < N; i++) sum = __fadd_rn(sum, product(x[i], x[i]));
@@ -75,39 +74,39 @@ INLINE Loudness loudness(Own x) {
 }
 
 template <u32 APART>
-struct Given {
+struct Importance {
   Numbers<APART> all;
   INLINE_MEMBER float operator()(u32 i, float) const { return all[i]; }
 };
 
 // With a minimum
 
-// Which grids are tried: as if the top code were `top + first + step * k`, for `k` up to `count`.
+// Candidates: candidate `k` assumes the top code `top + first + step * k`, for `k` from 0 to `count`.
 struct Grid {
   int top;
   float first, step;
   int count;
 };
 
-// The weighted error of `scale * code + least`, codes those of a grid.
+// Weighted error of `scale * code + least` with the codes of a candidate.
 template <u32 N, bool ABSOLUTE, class Weigh>
-INLINE float error(Own x, Weigh weigh, int top, float inverse, float base, float scale, float least) {
+INLINE float error(SubBlock x, Weigh weigh, int top, float inverse, float base, float scale, float least) {
   float sum = 0.0f;
 #pragma unroll 4
   for (u32 i = 0; i < N; i++) {
     float q = nearest_within(0, product(inverse, difference(x[i], base)), top);
     float d = difference(__fadd_rn(product(scale, q), least), x[i]);
-    sum = __fadd_rn(sum, product(weigh(i, x[i]), ABSOLUTE ? loud(d) : product(d, d)));
+    sum = __fadd_rn(sum, product(weigh(i, x[i]), ABSOLUTE ? absolute(d) : product(d, d)));
   }
   return sum;
 }
 
-// The scale and minimum of the least error over the grids.
+// Scale and minimum of least error over the candidates.
 //
-// A step that is 0 or infinite gives code 0 to every value, for products that are no number count as 0; no scale follows
-// from such codes. So these grids are passed over, and no others have such products.
+// A step that is 0 or infinite gives every value code 0 (NaN products count as 0), and such codes have no scale. So these
+// candidates are skipped; no others have NaN products.
 template <u32 N, bool ABSOLUTE, class Weigh>
-INLINE Fit with_minimum(Grid grid, Own x, Weigh weigh) {
+INLINE Fit asymmetric(Grid grid, SubBlock x, Weigh weigh) {
   float least = x[0], most = x[0], sum_w = weigh(0, x[0]), sum_x = product(sum_w, x[0]);
 #pragma unroll 4
   for (u32 i = 1; i < N; i++) {
@@ -120,13 +119,13 @@ INLINE Fit with_minimum(Grid grid, Own x, Weigh weigh) {
   if (least > 0.0f) least = 0.0f;
   if (most == least) return {0.0f, -least, 0.0f, 0.0f};
   float top = (float)grid.top, inverse = __fdiv_rn(top, difference(most, least));
-  // A range that overflows has no scale: such values are refused.
+  // A range that overflows has no scale; such values are refused.
   Fit fit = {__fdiv_rn(1.0f, inverse), least, finite(inverse) ? inverse : 0.0f, least};
   if (inverse == 0.0f) return fit;
   float best = error<N, ABSOLUTE>(x, weigh, grid.top, fit.inverse, least, fit.scale, least);
 #pragma unroll 1
   for (int k = 0; k <= grid.count; k++) {
-    // The range of values is that of the current minimum, which a winner may have moved.
+    // The range depends on the current minimum, which an earlier candidate may have changed.
     float aim = __fadd_rn(__fadd_rn(grid.first, product(grid.step, (float)k)), top);
     inverse = __fdiv_rn(aim, difference(most, fit.min));
     if (!finite(inverse) || inverse == 0.0f) continue;
@@ -153,18 +152,18 @@ INLINE Fit with_minimum(Grid grid, Own x, Weigh weigh) {
 
 // Around zero
 
-// The sums from which the scale of a grid follows.
+// Sums that give the scale of a candidate.
 struct Sums {
   float cross, square;
 };
 
-// The value of greatest magnitude, the first of equals.
+// The value of largest magnitude; the first of equals.
 template <u32 N, class Values>
-INLINE float loudest(Values x) {
+INLINE float signed_absmax(Values x) {
   float top = 0.0f;
 #pragma unroll 4
   for (u32 i = 0; i < N; i++) {
-    if (loud(x[i]) > loud(top)) top = x[i];
+    if (absolute(x[i]) > absolute(top)) top = x[i];
   }
   return top;
 }
@@ -181,13 +180,13 @@ INLINE Sums symmetric_sums(Values x, Weigh weigh, int half, float inverse) {
   return sums;
 }
 
-// The scale around zero that fits best, codes in `-half..half`.
+// The best symmetric scale, for codes in `-half..half`.
 template <u32 N, class Values, class Weigh>
-INLINE Fit around_zero(int half, Values x, Weigh weigh) {
-  float top = loudest<N>(x), best = 0.0f;
+INLINE Fit symmetric(int half, Values x, Weigh weigh) {
+  float top = signed_absmax<N>(x), best = 0.0f;
   Fit fit = {0.0f, 0.0f, 0.0f, 0.0f};
-  if (loud(top) < EPSILON) return fit;
-  // The grid on which the loudest value is the lowest code comes first, though it lies in the middle.
+  if (absolute(top) < EPSILON) return fit;
+  // The candidate that maps the largest value to the lowest code comes first, though it is in the middle.
 #pragma unroll 1
   for (int k = -10; k <= 9; k++) {
     if (k == 0) continue;
@@ -204,12 +203,12 @@ INLINE Fit around_zero(int half, Values x, Weigh weigh) {
   return fit;
 }
 
-// The same with squares as weights, from one grid whose codes are then moved one by one while that helps. They are left in
-// `codes`, counted from zero.
+// The same with squares as weights, from one candidate whose codes are then changed one by one while the fit improves. Leaves
+// signed codes in `codes`.
 template <u32 N>
-INLINE float refined(int half, Own x, Own codes) {
-  float top = loudest<N>(x), inverse = __fdiv_rn((float)-half, top);
-  bool zeros = loud(top) < EPSILON;
+INLINE float q3_refine(int half, SubBlock x, SubBlock codes) {
+  float top = signed_absmax<N>(x), inverse = __fdiv_rn((float)-half, top);
+  bool zeros = absolute(top) < EPSILON;
   Sums sums = {0.0f, 0.0f};
 #pragma unroll 4
   for (u32 i = 0; i < N; i++) {
@@ -242,9 +241,9 @@ INLINE float refined(int half, Own x, Own codes) {
 
 // Scales under one scale
 
-// The weighted error of the integers of a grid; those of the first are judged as bytes, and not limited.
+// Weighted error of the integers of a candidate; those of the first are cast to bytes and not limited.
 template <u32 P>
-INLINE float rising_error(Numbers<1> x, Numbers<1> weights, int top, float inverse, bool first) {
+INLINE float integer_error(Numbers<1> x, Numbers<1> weights, int top, float inverse, bool first) {
   float scale = __fdiv_rn(1.0f, inverse), sum = 0.0f;
 #pragma unroll 1
   for (u32 i = 0; i < P; i++) {
@@ -255,10 +254,10 @@ INLINE float rising_error(Numbers<1> x, Numbers<1> weights, int top, float inver
   return sum;
 }
 
-// Integers up to `top` for numbers, under one scale, of the least error that nine grids and five rounds of moving single
-// integers find; they are left in `codes`.
+// The scale of integers up to `top` (make_qp of ggml): the best of nine candidates, then up to five rounds of changing single
+// integers. Leaves the integers in `codes`.
 template <u32 P>
-INLINE float shared(int top, Numbers<1> x, Numbers<1> weights, Numbers<1> codes) {
+INLINE float make_qp(int top, Numbers<1> x, Numbers<1> weights, Numbers<1> codes) {
   float most = 0.0f, best = 0.0f, won = 0.0f;
   for (u32 i = 0; i < P; i++) codes.at[i] = 0.0f, most = x[i] > most ? x[i] : most;
   if (most < EPSILON) return 0.0f;
@@ -267,7 +266,7 @@ INLINE float shared(int top, Numbers<1> x, Numbers<1> weights, Numbers<1> codes)
     if (k == 0) continue;
     bool first = k == -5;
     float aim = first ? (float)top : __fadd_rn(product(0.1f, (float)k), (float)top);
-    float inverse = __fdiv_rn(aim, most), off = rising_error<P>(x, weights, top, inverse, first);
+    float inverse = __fdiv_rn(aim, most), off = integer_error<P>(x, weights, top, inverse, first);
     if (first || off < best) best = off, won = inverse;
   }
   Sums sums = {0.0f, 0.0f};

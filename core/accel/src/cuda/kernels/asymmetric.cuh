@@ -1,10 +1,10 @@
 // Q4_1 and Q5_1: a scale and a minimum.
 
-#include "block.cuh"
+#include "small_block.cuh"
 
-// `TOP` is the greatest code.
+// `TOP` is the largest code.
 template <int TOP>
-struct WithMinimum {
+struct AsymmetricBlock {
   enum : u32 { BYTES = TOP == 15 ? 20 : 24, CODES = BYTES - LEN / 2 };
 
   INLINE bool encode(const float *x, Place p, u8 *out) {

@@ -1,14 +1,14 @@
-// Q4_0 and Q5_0: one scale, codes around the middle.
+// Q4_0 and Q5_0: one scale, symmetric codes.
 
-#include "block.cuh"
+#include "small_block.cuh"
 
 // `HALF` is the code of zero.
 template <int HALF>
-struct AroundZero {
+struct SymmetricBlock {
   enum : u32 { BYTES = HALF == 8 ? 18 : 22, CODES = BYTES - LEN / 2 };
 
   INLINE bool encode(const float *x, Place p, u8 *out) {
-    float max = loudest(x, p.lane);
+    float max = signed_absmax(x, p.lane);
     // The power of two makes the product the quotient.
     float d = __fmul_rn(max, -1.0f / HALF);
     float id = reciprocal(d);

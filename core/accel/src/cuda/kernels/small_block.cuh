@@ -1,15 +1,15 @@
-// What the types with 32 values a block share: eight threads hold a block, each four neighbouring values of it.
+// Shared code of the types of 32 values per block. Eight threads process a block, four neighbouring values each.
 //
-// A block that must be refused (a value that is not finite, a field too large for a binary16) raises a flag; the definition
-// is then asked which value is to blame. So does one that decodes to what is not finite: which NaN it is, is nobody's promise.
+// A block that must be refused (a value that is not finite, a header field that overflows F16) sets `refused`; the CPU then
+// finds the value. So does a block that decodes to a value that is not finite, since NaN payloads are not reproducible.
 
 #include "float.cuh"
 
-// Values of a block, and threads to a block.
+// Values per block, and threads per block.
 enum : u32 { LEN = 32, LANES = 8 };
 
-// Where a thread is: its block and its place in it. Threads past the last block look at the last one and write nothing,
-// so that whole warps exchange.
+// Position of a thread: its block and its lane in the block. Threads past the last block read the last one and write nothing,
+// so that shuffles involve whole warps.
 struct Place {
   u64 block;
   u32 lane;
@@ -22,7 +22,7 @@ INLINE Place place(u32 blocks) {
   return {live ? block : blocks - 1, threadIdx.x % LANES, live};
 }
 
-// Sources: four neighbouring values, `at` is the first.
+// Sources: read four neighbouring values from index `at`.
 
 struct F32 {
   INLINE void read(const void *src, u64 at, float *x) {
@@ -47,19 +47,19 @@ struct F16 {
   }
 };
 
-// What the eight threads of a block agree on
+// Reductions over the eight threads of a block
 
-INLINE u32 greatest(u32 v) {
+INLINE u32 maximum(u32 v) {
   for (u32 far = 1; far < LANES; far *= 2) v = max(v, __shfl_xor_sync(WARP, v, far));
   return v;
 }
 
-INLINE u32 least(u32 v) {
+INLINE u32 minimum_of(u32 v) {
   for (u32 far = 1; far < LANES; far *= 2) v = min(v, __shfl_xor_sync(WARP, v, far));
   return v;
 }
 
-INLINE u32 together(u32 v) {
+INLINE u32 or_all(u32 v) {
   for (u32 far = 1; far < LANES; far *= 2) v |= __shfl_xor_sync(WARP, v, far);
   return v;
 }
@@ -67,26 +67,26 @@ INLINE u32 together(u32 v) {
 INLINE u32 top_magnitude(const float *x) {
   u32 top = 0;
   for (u32 j = 0; j < 4; j++) top = max(top, magnitude(x[j]));
-  return greatest(top);
+  return maximum(top);
 }
 
-// The sign bit of the first value of the block that has this magnitude; set if none has it.
+// Sign bit of the first value of the block with this magnitude; set if there is none.
 INLINE u32 first_sign(const float *x, u32 lane, u32 wanted) {
   u32 found = ~0u;
   for (u32 j = 4; j-- > 0;) {
     if (magnitude(x[j]) == wanted) found = 2 * (4 * lane + j) | bits(x[j]) >> 31;
   }
-  return least(found) << 31;
+  return minimum_of(found) << 31;
 }
 
-// The value of greatest magnitude, the first of equals; +0 for a block of zeros.
-INLINE float loudest(const float *x, u32 lane) {
-  // Not only where it is needed: a warp exchanges as a whole, and its blocks differ.
+// The value of largest magnitude; the first of equals, +0 for a block of zeros.
+INLINE float signed_absmax(const float *x, u32 lane) {
+  // Unconditional: shuffles need the whole warp, and its blocks differ.
   u32 top = top_magnitude(x), sign = first_sign(x, lane, top);
   return number(top == 0 ? 0 : top | sign);
 }
 
-// Integers in the order of the numbers, with one zero.
+// Maps floats to integers in the order of their values; -0 equals +0.
 INLINE u32 rank(float x) {
   u32 b = bits(x);
   return b >> 31 ? 0u - b : b | 0x80000000u;
@@ -94,23 +94,23 @@ INLINE u32 rank(float x) {
 
 INLINE float ranked(u32 r) { return number(r >> 31 ? r & 0x7FFFFFFFu : 0u - r); }
 
-// Least and greatest value, of zeros the first.
+// Smallest and largest value; of zeros, the first.
 INLINE void extremes(const float *x, u32 lane, float *low, float *high) {
   u32 under = ~0u, over = 0;
   for (u32 j = 0; j < 4; j++) under = min(under, rank(x[j])), over = max(over, rank(x[j]));
   float zero = number(first_sign(x, lane, 0));
-  *low = ranked(least(under)), *high = ranked(greatest(over));
+  *low = ranked(minimum_of(under)), *high = ranked(maximum(over));
   if (*low == 0.0f) *low = zero;
   if (*high == 0.0f) *high = zero;
 }
 
-// Codes, four to a word
+// Codes, four per word
 
 INLINE u32 truncated(float t, int top) { return (u32)min(max(__float2int_rz(t), 0), top); }
 
 INLINE u32 pack(u32 a, u32 b, u32 c, u32 d) { return a | b << 8 | c << 16 | d << 24; }
 
-// ggml's nibbles: byte `j` has code `j` low and code `j + 16` high. Of use to the first four threads.
+// ggml nibble layout: byte `j` holds code `j` low and code `j + 16` high. Valid in the first four threads.
 INLINE u32 nibbles(u32 codes) {
   u32 low = codes & 0x0F0F0F0Fu;
   return low | __shfl_down_sync(WARP, low, LANES / 2, LANES) << 4;
@@ -119,7 +119,7 @@ INLINE u32 nibbles(u32 codes) {
 // The fifth bits of all 32 codes, bit `j` for code `j`.
 INLINE u32 fifths(u32 codes, u32 lane) {
   u32 fifth = codes >> 4 & 0x01010101u;
-  return together((fifth | fifth >> 7 | fifth >> 14 | fifth >> 21) % 16 << 4 * lane);
+  return or_all((fifth | fifth >> 7 | fifth >> 14 | fifth >> 21) % 16 << 4 * lane);
 }
 
 INLINE u32 unpack_nibbles(u32 word, u32 lane) { return word >> (lane / 4 * 4) & 0x0F0F0F0Fu; }
@@ -136,10 +136,10 @@ INLINE void encode(const void *src, u8 *out, u32 *refused, u32 blocks) {
   Place p = place(blocks);
   float x[4];
   Source::read(src, p.block * LEN + p.lane * 4, x);
-  bool odd = false;
-  for (u32 j = 0; j < 4; j++) odd |= !finite(x[j]);
-  odd |= Type::encode(x, p, out + p.block * Type::BYTES);
-  if (odd) *refused = 1;
+  bool refuse = false;
+  for (u32 j = 0; j < 4; j++) refuse |= !finite(x[j]);
+  refuse |= Type::encode(x, p, out + p.block * Type::BYTES);
+  if (refuse) *refused = 1;
 }
 
 template <class Type>
