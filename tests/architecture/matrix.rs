@@ -1,4 +1,4 @@
-//! The table of types in the README is the one in the code. `make matrix` rewrites it.
+//! The table of types in README.md equals the code. `make matrix` rewrites it.
 
 use crate::sources::root;
 use quantoscope_core::DType;
@@ -33,7 +33,7 @@ fn row(name: &str, d: DType, writes: bool, importance: &str) -> String {
     format!("| {name} | {bits} | {} | yes | {write} | {importance} |\n", containers(d))
 }
 
-/// The table, in the order of the code's.
+/// The README table, in the order of the code.
 fn matrix() -> String {
     let mut text =
         String::from("| type | bits per weight | containers | read | write | importance matrix |\n");
@@ -51,7 +51,7 @@ fn matrix() -> String {
 }
 
 #[test]
-fn the_matrix_of_the_readme_is_the_table_of_the_code() {
+fn readme_type_table_equals_code() {
     let path = root().join("README.md");
     let readme = std::fs::read_to_string(&path).expect("the README");
     let (before, rest) = readme.split_once(START).expect("the matrix starts");

@@ -78,7 +78,8 @@ impl Programs {
         Ok((memory.bytes(out).to_vec(), memory.bytes(refused) != [0; 4]))
     }
 
-    /// Does a piece of work as a device does it, in slices of about so many values; whether no value was refused.
+    /// Does a piece of work as a device does it, in slices of about so many values; whether no value was
+    /// refused.
     pub fn execute(
         &self,
         work: CudaTask<'_>,

@@ -1,7 +1,7 @@
-//! Inputs of the vectors, painted from a seed: `generate/painters.py` paints the same bits, so vectors hold
-//! outputs only. Nothing but sums, products and bit patterns is used, so no library function can interfere.
+//! Generators of the vectors' inputs. `generate/generators.py` generates the same bits, so vectors store
+//! outputs only. Only sums, products and bit patterns are used, so that no math library matters.
 
-/// Word number `at` of the stream `seed`: SplitMix64 as a counter.
+/// Word `at` of the random stream `seed`: SplitMix64 as a counter.
 pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -9,13 +9,13 @@ pub fn word(seed: u64, at: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Nearly N(0, 1): twelve uniforms of 16 bits, summed.
+/// Nearly N(0, 1): the sum of twelve 16-bit uniforms.
 pub fn normal(seed: u64, i: u64) -> f32 {
     let part = |k: u64| (word(seed, i * 4 + k / 4) >> (16 * (k % 4)) & 0xFFFF) as i32;
     ((0..12).map(part).sum::<i32>() - 393_210) as f32 * (1.0 / 65536.0)
 }
 
-/// Halves on the grid of every type in turn, with both ends of the range in each block.
+/// Midpoints between codes of each type in turn, with both ends of the range in each block.
 fn ties(block: u64, place: u64, aux: u64) -> f32 {
     let (low, top, half) =
         [(-4, 4, 4), (0, 15, 2), (0, 31, 2), (-127, 127, 2), (-7, 7, 2)][(block % 5) as usize];
@@ -30,7 +30,7 @@ fn ties(block: u64, place: u64, aux: u64) -> f32 {
     }
 }
 
-/// One value of a family.
+/// Value `i` of a family.
 fn value(family: &str, seed: u64, i: u64) -> f32 {
     let (block, place) = (i / 32, i % 32);
     let aux = word(seed, i * 4 + 3);
@@ -64,12 +64,12 @@ fn value(family: &str, seed: u64, i: u64) -> f32 {
 }
 
 /// `n` values of a family.
-pub fn paint(family: &str, seed: u64, n: usize) -> Vec<f32> {
+pub fn generate(family: &str, seed: u64, n: usize) -> Vec<f32> {
     (0..n as u64).map(|i| value(family, seed, i)).collect()
 }
 
-/// One weight a column, as an importance matrix has them: from 2^-20 to 2^12, most near 1, a 64th of them 0, and some
-/// stretches of 32 all 0.
+/// `n` importance weights, one per column: from 2^-20 to 2^12, most near 1, one in 64 is 0, and some runs of
+/// 32 are all 0.
 pub fn importance(seed: u64, n: usize) -> Vec<f32> {
     let weight = |i: u64| {
         let w = word(seed ^ 0x1A47, i);

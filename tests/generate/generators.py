@@ -1,4 +1,4 @@
-"""Inputs of the vectors, painted from a seed. tests/src/painters.rs paints the same bits; only sums, products
+"""Inputs of the vectors, generated from a seed. tests/src/generators.rs generates the same bits; only sums, products
 and bit patterns are used, so that no library function can make a difference."""
 
 import numpy as np
@@ -44,7 +44,7 @@ def ties(block, place, aux):
     return np.where(place == 9, second.astype(F32), x).astype(F32)
 
 
-def paint(family, seed, n):
+def generate(family, seed, n):
     i = np.arange(n, dtype=np.uint64)
     block, place = (i // np.uint64(32)).astype(np.int64), (i % np.uint64(32)).astype(np.int64)
     aux = words(seed, i * 4 + 3)
