@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const TENSORS: usize = 10_000;
 
-/// Opens a file of which only the header is there: nothing else is ever asked for.
+/// Opens a file of which only the header exists; no other bytes are requested.
 fn open(name: &str, header: &[u8], len: u64) -> usize {
     let mut opening = Opening::new(Root::File(name));
     loop {

@@ -1,4 +1,4 @@
-//! The kernels of every engine on one thread, on a tile that stays in the second-level cache: GB/s of input.
+//! Kernels of every engine on one thread, on a tile that stays in the L2 cache, in GB/s of input.
 //!
 //! `cargo bench -p quantoscope-benches --bench kernels`
 #![allow(missing_docs)] // criterion_group! makes a public function without any
@@ -8,7 +8,7 @@ use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Histogram, LEAF, MergeTree, pair_leaf};
 use quantoscope_core::quant::{Encoding, ImportanceUse, check_finite, encoder, transcoder};
-use quantoscope_tests::painters::{importance, paint};
+use quantoscope_tests::generators::{generate, importance};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ fn bytes(d: DType) -> usize {
     d.bytes_for(N as u64).unwrap_or(0) as usize
 }
 
-/// The weights that a type of very few bits is given: a row's, painted.
+/// Importance weights of a row, for the types that need them.
 fn weights(e: Encoding) -> Option<Vec<f32>> {
     (e.importance() >= ImportanceUse::Wanted).then(|| importance(2, 4096))
 }
 
 fn encode(c: &mut Criterion) {
-    let x = paint("normal", 1, N);
+    let x = generate("normal", 1, N);
     let mut group = c.benchmark_group("encode");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings() {
@@ -52,7 +52,7 @@ fn encode(c: &mut Criterion) {
 
 fn recode(c: &mut Criterion) {
     let mut raw = vec![0; 2 * N];
-    encoder(Encoding::Type(DType::BF16)).expect("in the table")(&paint("normal", 1, N), None, &mut raw)
+    encoder(Encoding::Type(DType::BF16)).expect("in the table")(&generate("normal", 1, N), None, &mut raw)
         .expect("in range");
     let mut group = c.benchmark_group("recode_bf16");
     group.throughput(Throughput::Bytes(raw.len() as u64));
@@ -68,9 +68,9 @@ fn recode(c: &mut Criterion) {
     group.finish();
 }
 
-/// Rows of 4096 columns whose importance is known, on every level of this machine.
+/// Encoding with importance of rows of 4096 columns, on every SIMD level of this machine.
 fn encode_weighted(c: &mut Criterion) {
-    let (x, weights) = (paint("normal", 1, N), importance(1, 4096));
+    let (x, weights) = (generate("normal", 1, N), importance(1, 4096));
     let mut group = c.benchmark_group("encode_weighted");
     group.throughput(Throughput::Bytes(4 * N as u64));
     for e in encodings().into_iter().filter(|e| e.importance() != ImportanceUse::Ignored) {
@@ -86,7 +86,7 @@ fn encode_weighted(c: &mut Criterion) {
 }
 
 fn decode(c: &mut Criterion) {
-    let x = paint("normal", 1, N);
+    let x = generate("normal", 1, N);
     let mut group = c.benchmark_group("decode");
     for e in encodings().into_iter().filter(|e| *e != Encoding::F16Finite && *e != Encoding::LatticeSym) {
         let (mut raw, d) = (vec![0; bytes(e.dtype())], e.dtype());
@@ -104,7 +104,7 @@ fn decode(c: &mut Criterion) {
 
 fn transcode(c: &mut Criterion) {
     let mut raw = vec![0; bytes(DType::LATTICE_Q4)];
-    encoder(Encoding::LatticeSym).expect("in the table")(&paint("normal", 1, N), None, &mut raw)
+    encoder(Encoding::LatticeSym).expect("in the table")(&generate("normal", 1, N), None, &mut raw)
         .expect("in range");
     let mut group = c.benchmark_group("transcode");
     group.throughput(Throughput::Bytes(raw.len() as u64));
@@ -116,7 +116,7 @@ fn transcode(c: &mut Criterion) {
 }
 
 fn measure(c: &mut Criterion) {
-    let (x, y) = (paint("normal", 1, N), paint("heavy", 2, N));
+    let (x, y) = (generate("normal", 1, N), generate("heavy", 2, N));
     let leaves = || x.chunks(LEAF).zip(y.chunks(LEAF));
     let mut group = c.benchmark_group("measure");
     // Elements and not bytes: what is compared is a pair of values.

@@ -1,4 +1,4 @@
-//! Whole jobs in memory, one thread: GB/s of source bytes through decode, encode and (where asked) measure.
+//! Whole jobs in memory on one thread, in GB/s of source bytes: decode, encode and optionally measure.
 //!
 //! `cargo bench -p quantoscope-benches --bench pipeline`
 #![allow(missing_docs)] // criterion_group! makes a public function without any
@@ -35,20 +35,20 @@ fn jobs(c: &mut Criterion) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample/model.safetensors");
     let file = std::fs::read(path).expect("the sample model");
     let files: BTreeMap<_, _> = [("model.safetensors".to_string(), file.clone())].into();
-    let world = MemoryModel::directory(files).expect("a sound model");
+    let model = MemoryModel::directory(files).expect("a sound model");
     let recipe = |dtype| Recipe::new(Container::Gguf, Some(dtype));
     let mut plans = Vec::new();
     for dtype in [DType::Q8_0, DType::Q4_0] {
         for measured in [false, true] {
-            let plan = convert::plan(&world.checkpoint, &recipe(dtype), None, measured).expect("a plan");
+            let plan = convert::plan(&model.checkpoint, &recipe(dtype), None, measured).expect("a plan");
             plans.push((format!("quantize {dtype}{}", if measured { ", measured" } else { "" }), plan));
         }
     }
-    plans.push(("stats".into(), measure::stats(&world.checkpoint, &|t| t.name == MODEL).expect("a plan")));
+    plans.push(("stats".into(), measure::stats(&model.checkpoint, &|t| t.name == MODEL).expect("a plan")));
     let every = measure::sweep_encodings();
     plans.push((
         "sweep".into(),
-        measure::sweep(&world.checkpoint, &every, None, &|t| t.name == MODEL).expect("a plan"),
+        measure::sweep(&model.checkpoint, &every, None, &|t| t.name == MODEL).expect("a plan"),
     ));
     let mut group = c.benchmark_group("job");
     for (name, plan) in &plans {

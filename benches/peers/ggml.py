@@ -14,7 +14,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests/generate"))
 import ggml  # noqa: E402
-from painters import importance, paint  # noqa: E402
+from generators import importance, generate  # noqa: E402
 
 ACTIVATIONS = ["Q8_1", "Q8_K"]
 VALUES, COLUMNS, TILE, HASHED = 1 << 20, 4096, 1 << 16, 1 << 18
@@ -27,7 +27,7 @@ def pointer(array):
 class Peer:
     def __init__(self, library, folder):
         self.ggml, self.folder = ggml.Ggml(library), folder
-        self.values, self.weights = paint("normal", 1, VALUES), importance(1, COLUMNS)
+        self.values, self.weights = generate("normal", 1, VALUES), importance(1, COLUMNS)
         self.values.tofile(folder / "values.f32")
         self.weights.tofile(folder / "weights.f32")
         self.types = dict(ggml.BLOCKS)

@@ -6,9 +6,9 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
-#[path = "../../tests/src/painters.rs"]
+#[path = "../../tests/src/generators.rs"]
 #[allow(dead_code)]
-mod painters;
+mod generators;
 
 #[derive(Deserialize)]
 struct PackingVectors {
@@ -64,11 +64,11 @@ fn check(name: &str, encodes: bool) {
     let Some(encode) = encoder(encoding).filter(|_| encoding.importance() != ImportanceUse::Required) else {
         return;
     };
-    let painted =
+    let generated =
         |c: &PackingCase| c.importance.is_none() && !["every", "blocks", "fixture"].contains(&&*c.family);
-    let (case, bytes) = held.iter().find(|(c, _)| painted(c)).expect("a painted case");
+    let (case, bytes) = held.iter().find(|(c, _)| generated(c)).expect("a generated case");
     let mut out = vec![0; bytes.len()];
-    encode(&painters::paint(&case.family, case.seed, case.n), None, &mut out).expect("finite values");
+    encode(&generators::generate(&case.family, case.seed, case.n), None, &mut out).expect("finite values");
     assert_eq!(&out, bytes, "{name} encoded");
 }
 

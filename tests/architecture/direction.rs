@@ -1,10 +1,10 @@
-//! Lower rooms never import higher ones.
+//! Import direction: lower modules never import higher ones.
 
 use crate::sources::{SourceText, rust};
 use std::collections::BTreeSet;
 
-/// The rooms of `core`, from the ground up. A room knows those above it in this list, never those beside or below.
-const ROOMS: &[&[&str]] = &[
+/// The modules of `core` in layers, lowest first. A module may import modules of the layers before its own.
+const LAYERS: &[&[&str]] = &[
     &["error"],
     &["bytes", "dtype"],
     &["tensor"],
@@ -20,12 +20,12 @@ const ROOMS: &[&[&str]] = &[
     &["report"],
 ];
 
-/// What the root itself offers, and where it comes from.
-const OFFERED: &[(&str, &str)] =
+/// Names that the crate root re-exports, and their modules.
+const REEXPORTED: &[(&str, &str)] =
     &[("Result", "error"), ("Error", "error"), ("Code", "error"), ("ErrorKind", "error"), ("DType", "dtype")];
 
-fn floor(room: &str) -> Option<usize> {
-    ROOMS.iter().position(|rooms| rooms.contains(&room))
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|modules| modules.contains(&module))
 }
 
 /// The path of a file's module: `core/src/format/gguf/read.rs` is `format`, `gguf`, `read`.
@@ -35,8 +35,8 @@ fn module(source: &SourceText) -> Vec<&str> {
     inner.split('/').collect()
 }
 
-/// The names that a line reaches at the root of the crate.
-fn reached(line: &str, depth: usize) -> Vec<String> {
+/// The names at the root of the crate that a line imports or uses.
+fn imported(line: &str, depth: usize) -> Vec<String> {
     let up = "super::".repeat(depth);
     let mut found = Vec::new();
     for prefix in ["crate::", up.as_str()] {
@@ -54,7 +54,7 @@ fn reached(line: &str, depth: usize) -> Vec<String> {
     found
 }
 
-/// The members of a list in braces, which has begun; lists within members are part of them.
+/// The members of a list in braces, from after its opening brace; nested lists belong to their member.
 fn members(list: &str) -> impl Iterator<Item = &str> {
     let mut depth = 0_usize;
     let end = list.find(|c| {
@@ -71,44 +71,44 @@ fn members(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Statements, so that a `use` of several lines is seen whole.
+/// Statements, so that a `use` of several lines is one text.
 fn statements(source: &SourceText) -> Vec<String> {
     let code: Vec<&str> = source.code().map(|(_, l)| l).collect();
     code.join(" ").split(';').map(String::from).collect()
 }
 
 #[test]
-fn the_reader_of_imports_sees_them() {
-    assert_eq!(reached("use crate::format::Checkpoint", 1), ["format"]);
-    assert_eq!(reached("use crate::{job::Job, plan}", 1), ["job", "plan"]);
+fn import_reader_nested_lists_sees_all_names() {
+    assert_eq!(imported("use crate::format::Checkpoint", 1), ["format"]);
+    assert_eq!(imported("use crate::{job::Job, plan}", 1), ["job", "plan"]);
     assert_eq!(
-        reached("use crate::{job::{Job, Read}, plan::{a::{B, C}, d}, quant}", 1),
+        imported("use crate::{job::{Job, Read}, plan::{a::{B, C}, d}, quant}", 1),
         ["job", "plan", "quant"]
     );
-    assert_eq!(reached("use super::super::Layout", 3), [""; 0]);
-    assert_eq!(reached("fn f(x: super::quant::Encoding)", 1), ["quant"]);
+    assert_eq!(imported("use super::super::Layout", 3), [""; 0]);
+    assert_eq!(imported("fn f(x: super::quant::Encoding)", 1), ["quant"]);
 }
 
 #[test]
-fn every_room_is_on_the_list() {
+fn core_modules_all_have_a_layer() {
     for source in rust("core/src").iter().filter(|s| s.path != "core/src/lib.rs") {
-        let room = module(source)[0];
-        assert!(floor(room).is_some(), "{}: give the room {room:?} its place in ROOMS", source.path);
+        let name = module(source)[0];
+        assert!(layer(name).is_some(), "{}: add the module {name:?} to LAYERS", source.path);
     }
 }
 
 #[test]
-fn rooms_know_only_rooms_below() {
+fn core_modules_import_lower_layers_only() {
     let mut edges = BTreeSet::new();
     for source in rust("core/src").iter().filter(|s| s.path != "core/src/lib.rs") {
         let (module, text) = (module(source), statements(source));
-        for name in text.iter().flat_map(|s| reached(s, module.len())) {
-            let offered = OFFERED.iter().find(|(n, _)| *n == name).map(|(_, room)| *room);
-            let other = offered.unwrap_or(&name);
+        for name in text.iter().flat_map(|s| imported(s, module.len())) {
+            let reexported = REEXPORTED.iter().find(|(n, _)| *n == name).map(|(_, module)| *module);
+            let other = reexported.unwrap_or(&name);
             if other == module[0] {
                 continue;
             }
-            let below = floor(other).zip(floor(module[0])).is_some_and(|(a, b)| a < b);
+            let below = layer(other).zip(layer(module[0])).is_some_and(|(a, b)| a < b);
             assert!(below, "{} imports {other:?}, which is not below {:?}", source.path, module[0]);
             edges.insert((module[0].to_string(), other.to_string()));
         }
@@ -116,22 +116,22 @@ fn rooms_know_only_rooms_below() {
     assert!(edges.len() > 20, "the imports were read: {edges:?}");
 }
 
-/// The two that must never meet: files do not know encodings, encodings do not know files.
+/// File formats do not know encodings, and encodings do not know file formats.
 #[test]
-fn format_and_quant_do_not_know_each_other() {
+fn format_and_quant_never_import_each_other() {
     for (folder, never) in [("core/src/format", "quant"), ("core/src/quant", "format")] {
         for source in rust(folder) {
             for text in statements(&source) {
-                let names = reached(&text, module(&source).len());
+                let names = imported(&text, module(&source).len());
                 assert!(!names.iter().any(|n| n == never), "{} names {never}", source.path);
             }
         }
     }
 }
 
-/// Engines interpret jobs: they never open, plan or report.
+/// Engines execute jobs: they never open files, plan or report.
 #[test]
-fn accel_never_parses() {
+fn accel_never_imports_format_plan_or_report() {
     for source in rust("core/accel/src") {
         for (n, line) in source.code() {
             let bad = ["format", "plan", "report", "recipe"];

@@ -1,8 +1,10 @@
-//! The house rules that a program can check: who may know whom, and what never stands in the code.
+//! Rules of the codebase that a program can check: imports, dependencies, type names, forbidden words, README tables.
 
 mod direction;
 mod docs;
 mod manifests;
 mod matrix;
+mod names;
 mod rules;
 mod sources;
+mod tests_readme;

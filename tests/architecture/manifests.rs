@@ -1,9 +1,9 @@
-//! Who depends on what, by the manifests.
+//! Dependencies of the crates, by their manifests.
 
 use crate::sources::root;
 use std::collections::BTreeSet;
 
-/// The names in one section of a manifest.
+/// Names of the dependencies in one section of a manifest.
 fn section(manifest: &str, header: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(root().join(manifest)).expect("a manifest");
     let body = text.lines().skip_while(|l| l.trim() != header).skip(1).take_while(|l| !l.starts_with('['));
@@ -16,16 +16,16 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 }
 
 #[test]
-fn core_depends_on_the_agreed_crates_and_no_more() {
+fn core_dependencies_are_the_agreed_ones() {
     let agreed = set(&["serde", "serde_json", "half", "bytemuck", "libm", "postcard", "sha2"]);
     let found = section("core/Cargo.toml", "[dependencies]");
     assert!(found.len() > 3, "{found:?}");
-    assert!(found.is_subset(&agreed), "not agreed: {:?}", found.difference(&agreed));
+    assert!(found.is_subset(&agreed), "not on the list: {:?}", found.difference(&agreed));
     assert_eq!(section("core/Cargo.toml", "[dev-dependencies]"), set(&[]), "tests live in tests/");
 }
 
 #[test]
-fn crates_of_ours_depend_downwards() {
+fn workspace_crates_depend_downwards() {
     let ours = |manifest: &str| -> BTreeSet<String> {
         section(manifest, "[dependencies]").into_iter().filter(|n| n.starts_with("quantoscope")).collect()
     };

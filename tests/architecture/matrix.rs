@@ -33,7 +33,7 @@ fn row(name: &str, d: DType, writes: bool, importance: &str) -> String {
     format!("| {name} | {bits} | {} | yes | {write} | {importance} |\n", containers(d))
 }
 
-/// The table, in the order of the code's.
+/// The README table, in the order of the code.
 fn matrix() -> String {
     let mut text =
         String::from("| type | bits per weight | containers | read | write | importance matrix |\n");
@@ -51,7 +51,7 @@ fn matrix() -> String {
 }
 
 #[test]
-fn the_matrix_of_the_documents_is_the_table_of_the_code() {
+fn type_table_of_docs_equals_code() {
     let path = root().join("docs/types.md");
     let readme = std::fs::read_to_string(&path).expect("docs/types.md");
     let (before, rest) = readme.split_once(START).expect("the matrix starts");

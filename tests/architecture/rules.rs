@@ -1,8 +1,8 @@
-//! What never stands in the code, and what every file has.
+//! Rules for every source file: forbidden words, module documentation, length, paths, ignored tests.
 
 use crate::sources::{SourceText, everything, has_word, root, rust};
 
-/// Files that are longer than a file should be, and how long they may get until they are divided.
+/// Exceptions to the line limit, with a limit of their own.
 const LONG: &[(&str, usize)] = &[];
 const LINES: usize = 500;
 
@@ -20,7 +20,7 @@ fn core_is_pure() {
     let lib = std::fs::read_to_string(root().join("core/src/lib.rs")).expect("the root of core");
     assert!(lib.lines().any(|l| l == "#![forbid(unsafe_code)]") && lib.lines().any(|l| l == "#![no_std]"));
     let core = rust("core/src");
-    // The crate's root names `std` for the feature that passes it on; nobody uses it.
+    // The crate root names `std` for the feature `std` of dependencies; no code uses it.
     never(&core, "std::", |l| l.contains("std::") && !l.contains("extern crate std"));
     for word in ["HashMap", "HashSet", "Instant", "SystemTime", "Mutex", "thread_local"] {
         never(&core, word, |l| has_word(l, word));
@@ -37,7 +37,7 @@ fn core_does_not_panic_on_purpose() {
 }
 
 #[test]
-fn unsafe_is_for_the_machine_room_only() {
+fn unsafe_is_in_accel_only_with_a_reason() {
     let outside: Vec<SourceText> =
         everything().into_iter().filter(|s| !s.path.starts_with("core/accel/")).collect();
     never(&outside, "unsafe", |l| has_word(l, concat!("un", "safe")) && !l.contains('"'));
@@ -52,7 +52,7 @@ fn unsafe_is_for_the_machine_room_only() {
 }
 
 #[test]
-fn every_module_opens_with_what_it_holds() {
+fn modules_start_with_documentation() {
     for source in everything() {
         let first = source.text.lines().find(|l| !l.starts_with("#!")).unwrap_or("");
         assert!(first.starts_with("//! ") && first.len() > 10, "{} opens with {first:?}", source.path);
@@ -60,7 +60,7 @@ fn every_module_opens_with_what_it_holds() {
 }
 
 #[test]
-fn files_are_short() {
+fn files_are_within_the_line_limit() {
     for source in everything() {
         let limit = LONG.iter().find(|(p, _)| *p == source.path).map_or(LINES, |(_, n)| *n);
         let n = source.text.lines().count();
@@ -69,18 +69,18 @@ fn files_are_short() {
 }
 
 #[test]
-fn no_file_is_excused_without_need() {
+fn long_file_exceptions_are_needed() {
     for (path, _) in LONG {
         let n = std::fs::read_to_string(root().join(path)).map_or(0, |t| t.lines().count());
         assert!(n > LINES, "{path} has {n} lines: take it off the list");
     }
 }
 
-/// Paths of somebody's machine say nothing to anybody else.
+/// Absolute paths of a developer's machine must not be committed.
 #[test]
-fn tracked_files_name_no_machine() {
+fn tracked_files_have_no_machine_paths() {
     let listed = std::process::Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output();
-    // Without git (an unpacked archive) the sources are looked at.
+    // Without git (an unpacked archive), only the sources are searched.
     let listed =
         listed.ok().filter(|o| o.status.success()).map(|o| String::from_utf8(o.stdout).expect("text"));
     let listed =
@@ -92,7 +92,8 @@ fn tracked_files_name_no_machine() {
         for part in
             [concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/Us", "ers/")]
         {
-            // A URL or a path inside the repository may well have such a part; a path of a machine starts with it.
+            // A URL or a path inside the repository may well have such a part; a path of a machine starts
+            // with it.
             let bad = text.match_indices(part).any(|(at, _)| {
                 let before = text[..at].chars().next_back();
                 !before.is_some_and(|c| c.is_alphanumeric() || "._-~}".contains(c))
@@ -102,9 +103,10 @@ fn tracked_files_name_no_machine() {
     }
 }
 
-/// `make test` runs what is not ignored, and `make proof` what is, but for what is done by hand: no test is in neither.
+/// `make test` runs tests that are not ignored, `make proof` those marked "make proof"; `by_hand_` tests are run by
+/// hand.
 #[test]
-fn what_make_test_leaves_out_is_in_make_proof() {
+fn ignored_tests_are_run_by_make_proof() {
     let mut proof = 0;
     for source in everything() {
         let mut reason = None;

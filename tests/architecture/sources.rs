@@ -1,4 +1,4 @@
-//! The source files of the workspace, without comments and tests.
+//! Source files of the workspace, and their code without comments and tests.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,10 @@ pub struct SourceText {
 }
 
 impl SourceText {
-    /// The lines that are compiled into the product, numbered, without comments.
+    /// Numbered lines of the product code, without comments and `cfg(test)` items.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        // What ends the item that is for tests only; `;` on the item's first line, else a brace at its indentation.
+        // What ends the item that is for tests only; `;` on the item's first line, else a brace at its
+        // indentation.
         let (mut test, mut end) = (false, None::<usize>);
         let indent = |l: &str| l.len() - l.trim_start().len();
         let product = self.text.lines().enumerate().filter(move |(_, l)| match end {
@@ -41,7 +42,7 @@ impl SourceText {
     }
 }
 
-/// A line up to its comment; slashes in a text are none.
+/// A line without its comment; slashes in string literals are kept.
 fn without_comment(line: &str) -> &str {
     let (mut text, mut escaped) = (false, false);
     for (at, c) in line.char_indices() {
@@ -77,12 +78,12 @@ pub fn rust(folder: &str) -> Vec<SourceText> {
     all
 }
 
-/// All code of ours in Rust.
+/// All Rust sources of the workspace.
 pub fn everything() -> Vec<SourceText> {
     ["core", "native-cli", "wasm", "tests", "benches"].iter().flat_map(|f| rust(f)).collect()
 }
 
-/// Whether `word` stands in `line` as a word of its own.
+/// Whether `line` contains `word` as a whole word.
 pub fn has_word(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -93,7 +94,7 @@ pub fn has_word(line: &str, word: &str) -> bool {
 }
 
 #[test]
-fn code_is_told_from_tests_and_comments() {
+fn source_code_excludes_tests_and_comments() {
     let text = "a\n#[cfg(test)]\nmod x;\nb // no\nlet u = \"http://c\";\n#[cfg(test)]\n#[allow(y)]\nmod tests {\n    d\n}\ne";
     let source = SourceText { path: String::new(), text: text.into() };
     let code: Vec<_> = source.code().collect();
@@ -101,7 +102,7 @@ fn code_is_told_from_tests_and_comments() {
 }
 
 #[test]
-fn words_are_whole() {
+fn has_word_matches_whole_words() {
     assert!(has_word("unsafe { }", "unsafe") && has_word("x(unsafe)", "unsafe"));
     assert!(!has_word("forbid(unsafe_code)", "unsafe") && !has_word("", "unsafe"));
 }

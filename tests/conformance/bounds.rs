@@ -1,16 +1,16 @@
-//! How far decode(encode(x)) may be from x, per type, and that decoders take any bytes.
+//! Error bounds of decode(encode(x)) per type, encoding in windows, and decoding of arbitrary bytes.
 
 use crate::engines::{BLOCKS, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::float::{f16_to_f32, f32_to_f16};
 use quantoscope_core::quant::{Encoding, ImportanceUse, decoder};
-use quantoscope_tests::painters::{importance, paint, word};
+use quantoscope_tests::generators::{generate, importance, word};
 use quantoscope_tests::property::property;
 
 /// The largest error that a block with these extremes may have: half a step (a whole one where the top of the
-/// range is clamped), and what binary16 does to the header over the whole range of codes. Searches minimise a sum
-/// and promise nothing of one value; theirs is what a hundred thousand blocks keep to with room to spare.
+/// range is clamped), and what binary16 does to the header over the whole range of codes. Searches minimise a
+/// sum and promise nothing of one value; theirs is what a hundred thousand blocks keep to with room to spare.
 fn bound(e: Encoding, x: &[f32]) -> f32 {
     let min = x.iter().copied().fold(f32::INFINITY, f32::min);
     let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -60,7 +60,7 @@ proptest! {
     #![proptest_config(property(file!(), 300))]
 
     #[test]
-    fn the_error_stays_in_its_bound(x in prop::collection::vec(-1e3_f32..1e3, 256), scale in -20..5) {
+    fn encode_random_values_error_within_bound(x in prop::collection::vec(-1e3_f32..1e3, 256), scale in -20..5) {
         let x: Vec<f32> = x.iter().map(|v| v * 2.0_f32.powi(scale)).collect();
         for e in BLOCKS {
             for block in x.chunks(e.dtype().block_len() as usize) {
@@ -70,17 +70,17 @@ proptest! {
     }
 
     #[test]
-    fn partial_lattice_blocks_stay_in_it_too(x in prop::collection::vec(-1e3_f32..1e3, 1..32)) {
+    fn encode_partial_lattice_blocks_error_within_bound(x in prop::collection::vec(-1e3_f32..1e3, 1..32)) {
         check(Encoding::LatticeAsym, &x)?;
         check(Encoding::LatticeSym, &x)?;
     }
 
     /// Each block stands alone: a window may start at any of them.
     #[test]
-    fn windows_do_not_matter(seed: u64, cut in 0_usize..8) {
+    fn encode_in_windows_equals_whole(seed: u64, cut in 0_usize..8) {
         for e in encodings() {
             let block = e.dtype().block_len().max(32) as usize;
-            let x = paint("heavy", seed, 8 * block);
+            let x = generate("heavy", seed, 8 * block);
             let whole = every().encode(e, &x).unwrap();
             let parts = [&x[..cut * block], &x[cut * block..]].map(|p| every().encode(e, p).unwrap());
             prop_assert_eq!(&whole, &parts.concat());
@@ -89,9 +89,9 @@ proptest! {
 }
 
 #[test]
-fn windows_take_the_weights_of_their_columns() {
+fn encode_column_windows_use_their_weights() {
     for e in BLOCKS.into_iter().filter(|e| e.importance() >= ImportanceUse::Wanted) {
-        let (x, weights) = (paint("heavy", 3, 2 * 1024), importance(4, 1024));
+        let (x, weights) = (generate("heavy", 3, 2 * 1024), importance(4, 1024));
         let whole = every().encode_weighted(e, &x, &weights).unwrap();
         let parts = x.chunks(256).zip(weights.chunks(256).cycle());
         let parts = parts.map(|(x, w)| every().encode_weighted(e, x, w).unwrap());
@@ -101,7 +101,7 @@ fn windows_take_the_weights_of_their_columns() {
 }
 
 #[test]
-fn decoders_take_any_bytes() {
+fn decode_any_bytes_succeeds() {
     let decodable = DType::ALL.iter().copied().filter(|&d| decoder(d).is_some());
     for (engine, d) in engines().iter().flat_map(|e| decodable.clone().map(move |d| (e, d))) {
         let size = d.block_bytes() as usize;
@@ -115,7 +115,7 @@ fn decoders_take_any_bytes() {
 }
 
 #[test]
-fn nothing_encodes_to_nothing() {
+fn encode_empty_input_gives_no_bytes() {
     for e in encodings() {
         assert_eq!(every().encode(e, &[]), Ok(Vec::new()), "{e}");
         assert!(every().decode(e.dtype(), &[], 0).is_empty());
@@ -123,7 +123,7 @@ fn nothing_encodes_to_nothing() {
 }
 
 #[test]
-fn wide_values_narrow_to_the_nearest() {
+fn encode_f64_rounds_to_nearest() {
     let raw: Vec<u8> =
         [1.0 + 2.0_f64.powi(-25), -1e300, f64::NAN].iter().flat_map(|x| x.to_le_bytes()).collect();
     let x = every().decode(DType::F64, &raw, 3);

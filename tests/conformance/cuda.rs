@@ -1,5 +1,5 @@
-//! NVIDIA's devices, where there are any: every vector, and fresh blocks, as `QUANTOSCOPE_BLOCKS` says. Where there are none
-//! nothing is shown here; the kernels' texts are run by the machine for PTX.
+//! CUDA kernels on real NVIDIA devices: every vector, and random blocks (`QUANTOSCOPE_BLOCKS` sets how many).
+//! Without a device these tests pass vacuously; `ptx.rs` runs the same PTX in an interpreter.
 
 use crate::engines::NamedEngine;
 use crate::gpu::{ask, stored};
@@ -7,7 +7,7 @@ use crate::gpu_wide::{UNUSUAL, USUAL, WideDeviceCodec, check_on};
 use crate::vectors::check_file;
 use quantoscope_accel::cuda;
 use quantoscope_accel::device::{Device, DeviceOutcome, Kernel, ProbeVerdict, probe_kernel};
-use quantoscope_tests::painters::word;
+use quantoscope_tests::generators::word;
 use quantoscope_tests::vectors::load;
 
 /// The devices as one, if there are any.
@@ -22,7 +22,7 @@ fn device() -> Option<&'static cuda::CudaDevice> {
 }
 
 #[test]
-fn every_kernel_is_exact() {
+fn cuda_kernels_pass_the_probe() {
     let Some(gpu) = device() else { return };
     for kernel in gpu.kernels() {
         let verdict = pollster::block_on(probe_kernel(gpu, kernel)).expect("no failure");
@@ -31,7 +31,7 @@ fn every_kernel_is_exact() {
 }
 
 #[test]
-fn every_vector() {
+fn cuda_vectors_match() {
     let Some(gpu) = device() else { return };
     let kernels = WideDeviceCodec::new(gpu);
     for file in ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"] {
@@ -42,7 +42,7 @@ fn every_vector() {
 }
 
 #[test]
-fn many_blocks() {
+fn cuda_many_blocks_equal_the_reference() {
     let Some(gpu) = device() else { return };
     let asked = std::env::var("QUANTOSCOPE_BLOCKS").ok();
     let blocks: usize = asked.map_or(1000, |n| n.parse().expect("a number of blocks"));

@@ -1,4 +1,4 @@
-//! Every engine gives the definition's bytes and refusals, on values that nobody would think of.
+//! All engines against each other on random and adversarial values: equal bytes, equal refusals.
 
 use crate::engines::{NamedEngine, encodings, engines, every};
 use proptest::prelude::*;
@@ -6,11 +6,11 @@ use quantoscope_core::DType;
 use quantoscope_core::metric::{Histogram, PackedHistogram};
 use quantoscope_core::quant::{Encoding, decoder};
 use quantoscope_core::wire;
-use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::generators::{generate, word};
 use quantoscope_tests::property::property;
 
-/// Values in the hardest places: whole patterns at random, magnitudes spread over a few octaves around any, few
-/// distinct values (so that extremes tie), and zeros of both signs.
+/// Values in the hardest places: whole patterns at random, magnitudes spread over a few octaves around any,
+/// few distinct values (so that extremes tie), and zeros of both signs.
 fn values(seed: u64, n: usize) -> Vec<f32> {
     let (kind, octave) = (word(seed, 0) % 5, word(seed, 1) % 254);
     let finite =
@@ -35,7 +35,7 @@ proptest! {
     #![proptest_config(property(file!(), 200))]
 
     #[test]
-    fn on_any_values(seed: u64, blocks in 1_usize..80) {
+    fn engines_any_values_agree(seed: u64, blocks in 1_usize..80) {
         for e in encodings() {
             // Whole groups of blocks, and what is left over.
             let x = values(seed, (32 * blocks).next_multiple_of(e.dtype().block_len() as usize));
@@ -46,7 +46,7 @@ proptest! {
     }
 
     #[test]
-    fn on_values_that_are_never_seen(seed: u64, blocks in 1_usize..20) {
+    fn engines_recode_equals_decode_then_encode(seed: u64, blocks in 1_usize..20) {
         let n = 256 * blocks;
         let x = values(seed, n);
         for from in [DType::F32, DType::BF16, DType::F16, DType::Q8_0, DType::LATTICE_Q4] {
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn on_what_is_measured(seed: u64, n in 0_usize..=256, bad in 0_usize..3) {
+    fn engines_measurements_agree(seed: u64, n in 0_usize..=256, bad in 0_usize..3) {
         let n = if seed % 2 == 0 { n.next_multiple_of(8) } else { n };
         let (mut x, mut y) = (values(seed, n), values(seed ^ 1, n));
         if bad > 0 && n > 0 {
@@ -83,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn on_any_length_of_the_types_that_have_any(seed: u64, n in 0_usize..700) {
+    fn engines_any_lattice_length_agree(seed: u64, n in 0_usize..700) {
         let x = values(seed, n);
         for e in encodings().into_iter().filter(|e| e.dtype().block_len() == 1 || e.dtype().is_flat()) {
             let _ = every().encode(e, &x);
@@ -92,8 +92,8 @@ proptest! {
 
     /// One bad value somewhere, or two of different kinds.
     #[test]
-    fn on_values_that_are_refused(seed: u64, at in 0_usize..2048, other in 0_usize..2048, kinds in 0_usize..9) {
-        let mut x = paint("heavy", seed, 2048);
+    fn engines_refused_values_agree(seed: u64, at in 0_usize..2048, other in 0_usize..2048, kinds in 0_usize..9) {
+        let mut x = generate("heavy", seed, 2048);
         x[at] = [f32::NAN, f32::NEG_INFINITY, -3e9][kinds / 3];
         x[other] = [f32::from_bits(0xFFFF_FFFF), f32::INFINITY, 2e30][kinds % 3];
         for e in encodings() {
@@ -102,7 +102,7 @@ proptest! {
     }
 
     #[test]
-    fn on_any_bytes(seed: u64, blocks in 1_usize..12) {
+    fn engines_any_bytes_agree(seed: u64, blocks in 1_usize..12) {
         for &d in DType::ALL.iter().filter(|&&d| decoder(d).is_some()) {
             let size = d.block_bytes() as usize * blocks;
             let raw: Vec<u8> = (0..).flat_map(|i| word(seed, i).to_le_bytes()).take(size).collect();

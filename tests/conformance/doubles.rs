@@ -1,11 +1,11 @@
-//! Binary64 values: measured as they are at every magnitude, and refused where binary32 cannot hold them.
+//! F64 values: measured at every magnitude, and refused where F32 cannot hold them.
 
 use crate::engines::{engines, every};
 use quantoscope_core::DType;
 use quantoscope_core::metric::{Histogram, LEAF, Merge, Moments, PairSums};
 use quantoscope_core::metric::{MergeTree, moments_leaf, moments_leaf_f64, pair_leaf, pair_leaf_f64};
 use quantoscope_core::quant::{EncodeError, Encoding};
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 
 fn bytes(x: &[f64]) -> Vec<u8> {
     x.iter().flat_map(|x| x.to_le_bytes()).collect()
@@ -31,12 +31,12 @@ fn pair(r: &[f64], q: &[f64]) -> PairSums {
 const OVER: f64 = 3.402_823_567_797_336_6e38;
 
 #[test]
-fn every_engine_refuses_what_binary32_cannot_hold() {
+fn f64_beyond_f32_is_refused_by_every_engine() {
     let under = f64::from_bits(OVER.to_bits() - 1);
     assert_eq!((under as f32, OVER as f32), (f32::MAX, f32::INFINITY));
     for engine in engines() {
         for at in [0, 31, 255, 256, 2047, 2048, 4000, 4095] {
-            let mut x: Vec<f64> = paint("normal", 3, 4096).into_iter().map(f64::from).collect();
+            let mut x: Vec<f64> = generate("normal", 3, 4096).into_iter().map(f64::from).collect();
             x[at] = -under;
             let mut out = vec![0.0; x.len()];
             assert_eq!(engine.kernels.decode(DType::F64, &bytes(&x), &mut out), Ok(()), "{}", engine.name);
@@ -60,7 +60,7 @@ fn every_engine_refuses_what_binary32_cannot_hold() {
 }
 
 #[test]
-fn bf16_overflow_names_the_value() {
+fn f64_to_bf16_overflow_names_the_value() {
     let (largest, over) = (f32::from_bits(0x7F7F_7FFF), f32::from_bits(0x7F7F_8000));
     let bf16 = Encoding::Type(DType::BF16);
     for at in [0, 255, 256, 299] {
@@ -76,9 +76,9 @@ fn bf16_overflow_names_the_value() {
 }
 
 #[test]
-fn values_of_binary32_have_the_bits_of_binary32() {
+fn f64_of_f32_values_measures_as_f32() {
     for family in ["normal", "heavy", "tiny", "huge", "magnitudes", "sparse"] {
-        let (x, y) = (paint(family, 5, 256), paint("normal", 6, 256));
+        let (x, y) = (generate(family, 5, 256), generate("normal", 6, 256));
         let wide = |x: &[f32]| -> Vec<f64> { x.iter().map(|&v| v.into()).collect() };
         assert_eq!(moments_leaf(&x), moments_leaf_f64(&wide(&x)), "{family}");
         assert_eq!(pair_leaf(&x, &y), pair_leaf_f64(&wide(&x), &wide(&y)), "{family}");
@@ -94,8 +94,8 @@ fn times(x: &[f32], power: i32) -> Vec<f64> {
 }
 
 #[test]
-fn moments_do_not_depend_on_the_magnitude() {
-    let x = paint("normal", 7, 3000);
+fn f64_moments_scale_with_the_magnitude() {
+    let x = generate("normal", 7, 3000);
     let plain = moments(&times(&x, 0));
     for power in POWERS {
         let scaled = times(&x, power);
@@ -113,7 +113,7 @@ fn moments_do_not_depend_on_the_magnitude() {
 }
 
 #[test]
-fn one_large_value_hides_no_other_figure() {
+fn f64_moments_with_one_huge_value_keep_the_others() {
     let mut x = vec![1.0; 600];
     x[300] = 1e300;
     let m = moments(&x);
@@ -127,8 +127,8 @@ fn one_large_value_hides_no_other_figure() {
 }
 
 #[test]
-fn errors_do_not_depend_on_the_magnitude() {
-    let (x, y) = (paint("normal", 8, 3000), paint("normal", 9, 3000));
+fn f64_errors_scale_with_the_magnitude() {
+    let (x, y) = (generate("normal", 8, 3000), generate("normal", 9, 3000));
     let noisy: Vec<f32> = x.iter().zip(&y).map(|(a, b)| a + b / 64.0).collect();
     let plain = pair(&times(&x, 0), &times(&noisy, 0));
     for power in POWERS {
@@ -143,7 +143,7 @@ fn errors_do_not_depend_on_the_magnitude() {
 }
 
 #[test]
-fn histograms_count_binary64_where_it_is() {
+fn f64_histogram_beyond_f32_counts_exactly() {
     let x = [1e300, -1e300, 1e-50, -1e-50, 1e-320, 0.0, 1.0, f64::NAN, f64::INFINITY, f64::MAX, 1e-40];
     let mut h = Histogram::new();
     h.add_f64(&x);
@@ -165,7 +165,7 @@ fn histograms_count_binary64_where_it_is() {
         assert!((h.quantile(0.5).unwrap() / x - 1.0).abs() < 1.0 / 63.0, "{x:e}: {:?}", h.quantile(0.5));
     }
     // What binary32 holds has the buckets of binary32.
-    let plain = paint("normal", 10, 5000);
+    let plain = generate("normal", 10, 5000);
     let (mut single, mut double) = (Histogram::new(), Histogram::new());
     single.add(&plain);
     double.add_f64(&times(&plain, 0));

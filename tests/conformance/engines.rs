@@ -1,4 +1,4 @@
-//! The engines that must agree with the vectors: every level of this machine.
+//! The engines of this machine: every SIMD level, with helpers for the other tests.
 
 use quantoscope_accel::SimdLevel;
 use quantoscope_core::DType;
@@ -126,7 +126,8 @@ impl Every {
         let want = self.0[0].decode(d, raw, n);
         for engine in &self.0[1..] {
             let got = engine.decode(d, raw, n);
-            // Which of two NaNs a product or sum hands on is nobody's promise; what a plain type widens to is.
+            // Which of two NaNs a product or sum hands on is nobody's promise; what a plain type widens to
+            // is.
             let same = |(a, b): (&f32, &f32)| {
                 a.to_bits() == b.to_bits() || d.block_len() > 1 && a.is_nan() && b.is_nan()
             };
@@ -138,7 +139,7 @@ impl Every {
 }
 
 #[test]
-fn an_engine_is_what_its_name_says() {
+fn engine_kernels_match_the_name() {
     let engines = engines();
     assert_eq!(engines[0].name, "scalar");
     for engine in &engines {

@@ -1,4 +1,4 @@
-//! The error of an encoding must not fall when its bits fall.
+//! Encoding error by bits: a type with more bits must not have a larger error.
 //!
 //! What can be promised depends on the data. On any tensor, a finer grid of the same construction is better:
 //! Q8_0 than Q5_0 than Q4_0, and Q5_1 than Q4_1. A type with a minimum against one without is a
@@ -9,7 +9,7 @@ use crate::engines::every;
 use quantoscope_core::DType;
 use quantoscope_core::metric::{LEAF, Merge, PairSums, pair_leaf};
 use quantoscope_core::quant::Encoding;
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 
 /// Relative error after a round trip.
 fn error(d: DType, x: &[f32]) -> f64 {
@@ -31,9 +31,9 @@ const AROUND_ZERO: [DType; 3] = [DType::Q8_0, DType::Q5_0, DType::Q4_0];
 const WITH_MINIMUM: [DType; 2] = [DType::Q5_1, DType::Q4_1];
 
 #[test]
-fn a_finer_grid_is_never_worse() {
+fn error_of_a_finer_grid_is_not_larger() {
     for family in ["normal", "heavy", "shifted", "scaled", "magnitudes", "bf16", "f16", "sparse"] {
-        let x = paint(family, 3, 32_768);
+        let x = generate(family, 3, 32_768);
         assert_ordered(&AROUND_ZERO, &x, family);
         assert_ordered(&WITH_MINIMUM, &x, family);
         assert_ordered(&[DType::Q5_K, DType::Q4_K, DType::Q2_K], &x, family);
@@ -42,8 +42,8 @@ fn a_finer_grid_is_never_worse() {
 }
 
 #[test]
-fn more_bits_are_better_on_a_normal_distribution() {
-    let x = paint("normal", 4, 131_072);
+fn error_on_normal_values_falls_with_bits_and_equals_ggml() {
+    let x = generate("normal", 4, 131_072);
     assert_ordered(&BY_BITS, &x, "normal");
     assert_ordered(&SUPER, &x, "normal");
     // What ggml itself reaches on N(0, 1).
@@ -54,9 +54,9 @@ fn more_bits_are_better_on_a_normal_distribution() {
 }
 
 #[test]
-fn other_types_reach_what_ggml_reaches() {
+fn error_of_other_types_on_normal_values_equals_ggml() {
     // At the scale of 1: NVFP4 has no tensor scale here, and its block scales are coarse below 2^-6.
-    let x: Vec<f32> = paint("normal", 4, 131_072).iter().map(|x| x * 50.0).collect();
+    let x: Vec<f32> = generate("normal", 4, 131_072).iter().map(|x| x * 50.0).collect();
     for (d, known) in
         [(DType::IQ4_NL, 0.0760), (DType::IQ4_XS, 0.0765), (DType::NVFP4, 0.0960), (DType::MXFP4, 0.1173)]
     {
@@ -76,7 +76,7 @@ fn sample() -> Vec<(String, Vec<f32>)> {
 }
 
 #[test]
-fn more_bits_are_better_on_every_tensor_of_the_sample_model() {
+fn error_on_the_sample_model_falls_with_bits() {
     let tensors = sample();
     assert!(tensors.len() > 10);
     for (name, x) in tensors {

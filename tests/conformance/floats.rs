@@ -1,8 +1,9 @@
-//! Conversions against the `half` crate and the letter of `roundf`. All 2^32 patterns: `bin/exhaustive_f32.rs`.
+//! Conversions against the `half` crate and the letter of `roundf`. All 2^32 patterns:
+//! `bin/exhaustive_f32.rs`.
 
 use half::{bf16, f16};
 use quantoscope_core::float::*;
-use quantoscope_tests::painters::word;
+use quantoscope_tests::generators::word;
 
 /// ggml's and ours; `half` keeps the payload of a NaN.
 fn f16_reference(x: f32) -> u16 {
@@ -17,7 +18,7 @@ fn check_narrowing(bits: u32) {
 }
 
 #[test]
-fn every_widening_is_that_of_half() {
+fn f16_and_bf16_widen_as_the_half_crate() {
     for h in 0..=u16::MAX {
         let (ours, theirs) = (f16_to_f32(h), f16::from_bits(h).to_f32_const());
         assert_eq!(ours.to_bits(), theirs.to_bits(), "f16 {h:04x}");
@@ -31,7 +32,7 @@ fn every_widening_is_that_of_half() {
 }
 
 #[test]
-fn narrowing_undoes_widening() {
+fn f16_and_bf16_widened_narrow_back() {
     for h in 0..=u16::MAX {
         if !f16::from_bits(h).is_nan() {
             assert_eq!(f32_to_f16(f16_to_f32(h)), h);
@@ -44,7 +45,7 @@ fn narrowing_undoes_widening() {
 
 /// Every value of both types, the middle to its neighbour, and one bit to each side of those.
 #[test]
-fn narrowing_at_every_seam() {
+fn f16_and_bf16_narrow_midpoints_as_the_half_crate() {
     for h in 0..=u16::MAX {
         for middle in [f16_to_f32(h).to_bits(), u32::from(h) << 16] {
             for half_step in [0, 0x0800, 0x1000, 0x8000] {
@@ -57,7 +58,7 @@ fn narrowing_at_every_seam() {
 }
 
 #[test]
-fn narrowing_of_ten_million_random_patterns() {
+fn f16_and_bf16_narrow_random_patterns_as_the_half_crate() {
     for at in 0..5_000_000 {
         let w = word(20_250_611, at);
         check_narrowing(w as u32);
@@ -66,7 +67,7 @@ fn narrowing_of_ten_million_random_patterns() {
 }
 
 #[test]
-fn nan_patterns_are_those_of_ggml() {
+fn bf16_nan_patterns_equal_ggml() {
     for (bits, h, b) in [
         (0x7FC0_0000, 0x7E00, 0x7FC0),
         (0x7F80_0001, 0x7E00, 0x7FC0),
@@ -80,7 +81,7 @@ fn nan_patterns_are_those_of_ggml() {
 }
 
 #[test]
-fn rounding_is_that_of_roundf_around_every_half() {
+fn round_away_around_midpoints_equals_roundf() {
     for k in 0..1 << 21 {
         let half = (k as f32 + 0.5).to_bits();
         for bits in [half - 1, half, half + 1, (k as f32).to_bits()] {
@@ -103,7 +104,7 @@ fn f8(b: u8, exponent_bits: u32, bias: i32) -> f64 {
 }
 
 #[test]
-fn every_8_bit_float_is_what_its_fields_say() {
+fn f8_all_patterns_equal_their_fields() {
     for b in 0..=u8::MAX {
         let e4m3 = f8_e4m3_to_f32(b);
         if b & 0x7F == 0x7F {
@@ -121,7 +122,7 @@ fn every_8_bit_float_is_what_its_fields_say() {
 }
 
 #[test]
-fn logarithms_round_up_just_below_a_power_of_two() {
+fn floor_log2_near_powers_of_two_equals_log2f() {
     let correct = |x: f32| (f64::from(x).log2() as f32).floor() as i32;
     for k in -149..128 {
         let power = 2.0_f64.powi(k) as f32;
@@ -136,14 +137,14 @@ fn logarithms_round_up_just_below_a_power_of_two() {
 }
 
 #[test]
-fn powers_in_a_byte_are_halved() {
+fn e8m0_all_exponents_are_halved() {
     for e in 0..=u8::MAX {
         assert_eq!(f64::from(e8m0_half_to_f32(e)), 2.0_f64.powi(i32::from(e) - 128));
     }
 }
 
 #[test]
-fn unsigned_8_bit_floats_are_what_ggml_reads_and_writes() {
+fn ue4m3_all_patterns_equal_ggml() {
     for b in 0..0x7F {
         assert_eq!(ue4m3_to_f32(b), f8_e4m3_to_f32(b));
         assert_eq!(f32_to_ue4m3(ue4m3_to_f32(b)), if b < 0x78 { b } else { 0x7E });
@@ -165,7 +166,7 @@ fn unsigned_8_bit_floats_are_what_ggml_reads_and_writes() {
 }
 
 #[test]
-fn the_nearest_integer_has_halves_to_even() {
+fn nearest_integer_rounds_ties_to_even() {
     for i in -40_000..40_000 {
         let x = i as f32 / 16.0;
         assert_eq!(nearest_even(x), x.round_ties_even() as i32);

@@ -1,4 +1,4 @@
-//! The error that encodings make of Gaussian noise, measured again.
+//! The table of encoding errors on Gaussian values, measured again.
 
 use quantoscope_core::DType;
 use quantoscope_core::plan::measure::sweep_encodings;
@@ -53,7 +53,7 @@ fn encodings() -> Vec<Encoding> {
 }
 
 #[test]
-fn the_table_is_what_fresh_noise_gives() {
+fn gaussian_table_on_fresh_noise_is_within_two_percent() {
     let values = normals(77, 32 * COLS);
     for encoding in encodings() {
         let (found, told) = (measured(encoding, &values), gaussian_floor(encoding).expect("an entry"));
@@ -64,7 +64,7 @@ fn the_table_is_what_fresh_noise_gives() {
 /// The table of `core/src/quant/floor.rs`, made again as it was made.
 #[test]
 #[ignore = "make proof"]
-fn the_table_is_made_again_to_its_last_digit() {
+fn gaussian_table_recomputed_equals_every_digit() {
     let values = normals(1, 1024 * COLS);
     for encoding in encodings() {
         let (found, told) = (measured(encoding, &values), gaussian_floor(encoding).expect("an entry"));
@@ -74,7 +74,7 @@ fn the_table_is_made_again_to_its_last_digit() {
 
 #[test]
 #[ignore = "by hand: prints the table of core/src/quant/floor.rs"]
-fn by_hand_print_the_table() {
+fn by_hand_print_gaussian_table() {
     let values = normals(1, 1024 * COLS);
     for encoding in encodings() {
         let entry = match encoding {

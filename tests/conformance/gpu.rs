@@ -1,5 +1,5 @@
-//! The kernels of the graphics device, in every float mode that a software device can be made to work in. No device is
-//! a failure: `setup.sh gpu` installs one.
+//! WGSL block kernels in every float mode of a software device. A missing device is a failure;
+//! `tests/setup.sh gpu` installs a software device.
 
 use crate::engines::NamedEngine;
 use crate::vectors::check_file;
@@ -8,7 +8,7 @@ use quantoscope_accel::gpu::{WgpuDevice, float_modes};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::{EncodeError, Encoding, decoder, encoder};
-use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::generators::{generate, word};
 use quantoscope_tests::vectors::{f32_bytes, load};
 use std::sync::LazyLock;
 
@@ -88,7 +88,7 @@ impl Kernels for DeviceCodec {
 
 #[test]
 #[ignore = "make proof"]
-fn every_kernel_is_exact_in_every_mode() {
+fn gpu_kernels_in_every_float_mode_pass_the_probe() {
     for (name, gpu) in devices() {
         let small = || gpu.kernels().into_iter().filter(|k| k.block().block_len() == 32);
         for kernel in small() {
@@ -101,7 +101,7 @@ fn every_kernel_is_exact_in_every_mode() {
 
 #[test]
 #[ignore = "make proof"]
-fn every_vector_in_every_mode() {
+fn gpu_vectors_in_every_float_mode_match() {
     for (_, gpu) in devices() {
         let engine = NamedEngine { name: "gpu", kernels: Box::leak(Box::new(DeviceCodec(gpu))) };
         for file in ["q8_0", "q4_0", "q4_1", "q5_0", "q5_1"] {
@@ -110,7 +110,8 @@ fn every_vector_in_every_mode() {
     }
 }
 
-/// What a type stores of `blocks` blocks of all kinds, without those that `to` refuses; and what it makes of them.
+/// What a type stores of `blocks` blocks of all kinds, without those that `to` refuses; and what it makes of
+/// them.
 pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
     const FAMILIES: [&str; 12] = [
         "normal",
@@ -131,7 +132,7 @@ pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
     let mut block = vec![0; to.block_bytes() as usize];
     for (n, family) in FAMILIES.iter().enumerate() {
         let seed = word(from.block_bytes(), to.block_bytes() * 16 + n as u64);
-        let x = paint(family, seed, blocks / FAMILIES.len() * 32);
+        let x = generate(family, seed, blocks / FAMILIES.len() * 32);
         // Half the bits of a value are a value of 16 bits; not every one is a number.
         let half = |x: &f32| if n % 2 == 0 { (x.to_bits() >> 16) as u16 } else { x.to_bits() as u16 };
         let raw = match from {
@@ -152,7 +153,7 @@ pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
 /// Fresh blocks for each type in each mode: a hundred thousand, or as many as `QUANTOSCOPE_BLOCKS` says.
 #[test]
 #[ignore = "make proof"]
-fn many_blocks_in_every_mode() {
+fn gpu_many_blocks_in_every_float_mode_equal_the_reference() {
     let asked = std::env::var("QUANTOSCOPE_BLOCKS").ok();
     let blocks: usize = asked.map_or(100_000, |n| n.parse().expect("a number of blocks"));
     let devices: Vec<_> = devices().map(|(name, gpu)| (name, DeviceCodec(gpu))).collect();
@@ -180,7 +181,7 @@ fn many_blocks_in_every_mode() {
 }
 
 #[test]
-fn lengths_that_misfit_are_declined() {
+fn gpu_mismatched_lengths_are_declined() {
     let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let quantize = |input: usize, output: usize| {
         ask(&gpu, DType::F32, &vec![0; input], DType::Q8_0, &mut vec![0; output])
@@ -195,10 +196,10 @@ fn lengths_that_misfit_are_declined() {
 
 /// More than a submission takes, with something to refuse at the very end.
 #[test]
-fn long_inputs_go_slice_by_slice() {
+fn gpu_long_inputs_equal_the_reference() {
     let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let n = (1 << 22) + 96;
-    let mut x = paint("normal", 7, n);
+    let mut x = generate("normal", 7, n);
     let mut want = vec![0; n / 32 * 18];
     Scalar.encode(Encoding::Type(DType::Q4_0), &x, None, &mut want).unwrap();
     let mut got = vec![0; want.len()];

@@ -1,5 +1,5 @@
-//! Rotations on the graphics device against the definition, bit for bit, in every float mode that a software device can be
-//! made to work in; and from stored bytes to the bytes of blocks.
+//! WGSL rotation kernels against the CPU reference, bit for bit, in every float mode of a software device;
+//! and decode, rotate and encode in one task.
 
 use crate::gpu::devices;
 use quantoscope_accel::device::rotation_passes::{Axis, MatrixStep, RotationTask};
@@ -9,10 +9,10 @@ use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::rotation::{Form, Rotation};
-use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::generators::{generate, word};
 use quantoscope_tests::vectors::f32_bytes;
 
-const WAYS: [Arithmetic; 2] = [Arithmetic::Guarded, Arithmetic::Exact];
+const WAYS: [Arithmetic; 2] = [Arithmetic::HardwareF32, Arithmetic::SoftF32];
 
 fn ask(device: &dyn Device, by: Arithmetic, matrix: RotationTask<'_>, out: &mut [u8]) -> DeviceOutcome {
     pollster::block_on(device.rotate(matrix, by, out)).expect("no failure")
@@ -91,12 +91,13 @@ fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
         let steps = [MatrixStep::Rotate { along, at, rotation: &rotation }];
         let (rows, width) = if along == Axis::In { (vectors, side) } else { (side, vectors) };
         for scale in [0.02, 1e-30, 1e-37] {
-            let x: Vec<f32> = paint("normal", len, rows * width).iter().map(|v| v * (scale / 0.02)).collect();
+            let x: Vec<f32> =
+                generate("normal", len, rows * width).iter().map(|v| v * (scale / 0.02)).collect();
             let want = definition(&steps, width, &x);
             let (outcome, got) = run(device, by, &steps, rows, width, &x);
             let what = format!("{name}: {len} {form:?} {along:?} {scale}");
             // Floats are not sure of what may be flushed.
-            let sure = by == Arithmetic::Exact || scale == 0.02;
+            let sure = by == Arithmetic::SoftF32 || scale == 0.02;
             assert!(outcome == DeviceOutcome::Done || !sure, "{what} is declined");
             assert!(outcome == DeviceOutcome::Declined || same(&got, &want), "{what} differs");
         }
@@ -105,10 +106,10 @@ fn in_one_way(name: &str, device: &dyn Device, by: Arithmetic) {
 
 #[test]
 #[ignore = "make proof"]
-fn every_order_in_every_mode_and_every_way_that_is_exact() {
+fn gpu_rotations_in_every_float_mode_equal_the_reference() {
     for (name, gpu) in devices() {
         let offload = offload(gpu);
-        assert!(is_exact(&offload, Arithmetic::Exact), "{name}");
+        assert!(is_exact(&offload, Arithmetic::SoftF32), "{name}");
         for by in WAYS.into_iter().filter(|by| is_exact(&offload, *by)) {
             in_one_way(name, offload.device(), by);
         }
@@ -118,14 +119,14 @@ fn every_order_in_every_mode_and_every_way_that_is_exact() {
 /// A rotated matrix from end to end: gains on both sides, the whole axis, and heads on either side.
 #[test]
 #[ignore = "make proof"]
-fn stored_bytes_become_blocks() {
+fn gpu_rotate_and_encode_equals_the_reference() {
     const ROWS: usize = 192;
     const WIDTH: usize = 896;
     let stream = Rotation::new(WIDTH as u64, Form::Full, 1).expect("a rotation");
     let writer = Rotation::new(ROWS as u64, Form::FixesOnes, 2).expect("a rotation");
     let heads: Vec<Rotation> =
         (3..10).map(|seed| Rotation::new(64, Form::Full, seed).expect("one")).collect();
-    let gain: Vec<f32> = paint("normal", 3, WIDTH).iter().map(|v| 1.0 + v * 10.0).collect();
+    let gain: Vec<f32> = generate("normal", 3, WIDTH).iter().map(|v| 1.0 + v * 10.0).collect();
     let rows: Vec<f32> = (0..ROWS).map(|r| 0.3 + word(1, r as u64) as u8 as f32 / 77.0).collect();
     let head = |along| {
         let turn = move |(n, rotation)| MatrixStep::Rotate { along, at: n * 64, rotation };
@@ -153,7 +154,7 @@ fn stored_bytes_become_blocks() {
         let offload = offload(gpu);
         for (n, steps) in programs.iter().enumerate() {
             for from in [DType::F32, DType::F16, DType::BF16] {
-                let x = paint("heavy", 9 + n as u64, ROWS * WIDTH);
+                let x = generate("heavy", 9 + n as u64, ROWS * WIDTH);
                 let src: Vec<u8> = match from {
                     DType::F32 => f32_bytes(&x),
                     // A positive exponent of two digits at most: about 2^-9 to 2^-2.
@@ -181,7 +182,7 @@ fn stored_bytes_become_blocks() {
 
 /// More than a submission takes; the last rows have a gain of their own.
 #[test]
-fn long_matrices_go_run_by_run() {
+fn gpu_rotate_long_matrices_equal_the_reference() {
     let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let (rows, width) = (2055, 2048);
     let rotation = Rotation::new(2048, Form::Block(512), 1).expect("a rotation");
@@ -190,19 +191,19 @@ fn long_matrices_go_run_by_run() {
         MatrixStep::Gain { along: Axis::Out, gain: &gain, divides: true },
         MatrixStep::Rotate { along: Axis::In, at: 0, rotation: &rotation },
     ];
-    let mut x = paint("normal", 1, rows * width);
+    let mut x = generate("normal", 1, rows * width);
     let want = definition(&steps, width, &x);
-    let (outcome, got) = run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x);
+    let (outcome, got) = run(&gpu, Arithmetic::HardwareF32, &steps, rows, width, &x);
     assert!(outcome == DeviceOutcome::Done && same(&got, &want));
     x[rows * width - 1] = f32::NAN;
-    assert_eq!(run(&gpu, Arithmetic::Guarded, &steps, rows, width, &x).0, DeviceOutcome::Declined);
+    assert_eq!(run(&gpu, Arithmetic::HardwareF32, &steps, rows, width, &x).0, DeviceOutcome::Declined);
 }
 
 #[test]
-fn what_cannot_be_done_is_declined() {
+fn gpu_rotate_impossible_tasks_are_declined() {
     let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
-    let x = paint("normal", 1, 64 * 96);
+    let x = generate("normal", 1, 64 * 96);
     let turn = |along, at| MatrixStep::Rotate { along, at, rotation: &rotation };
     let declined = |steps: &[MatrixStep<'_>], x: &[f32]| {
         let [guarded, exact] = WAYS.map(|by| run(&gpu, by, steps, 64, 96, x).0);
@@ -229,7 +230,7 @@ fn what_cannot_be_done_is_declined() {
     let quantize = |rows, width, to, bytes| {
         let mut out = vec![0; bytes];
         let matrix = RotationTask { from: DType::F32, src: &src, rows, width, steps: &[], to };
-        ask(&gpu, Arithmetic::Guarded, matrix, &mut out)
+        ask(&gpu, Arithmetic::HardwareF32, matrix, &mut out)
     };
     assert_eq!(quantize(64, 96, DType::Q8_0, 64 * 3 * 34), DeviceOutcome::Done);
     for (rows, width, to, bytes) in [
@@ -246,12 +247,12 @@ fn what_cannot_be_done_is_declined() {
 
 #[test]
 #[ignore = "make proof"]
-fn what_floats_are_not_sure_of_is_turned_all_the_same() {
+fn gpu_rotate_declined_by_hardware_floats_is_done_by_integers() {
     let (_, gpu) = devices().next().expect("the usual mode");
     let rotation = Rotation::new(128, Form::Full, 1).expect("a rotation");
     let steps = [MatrixStep::Rotate { along: Axis::In, at: 0, rotation: &rotation }];
-    let x: Vec<f32> = paint("normal", 1, 128 * 7).iter().map(|v| v * 1e-35).collect();
-    assert_eq!(run(gpu, Arithmetic::Guarded, &steps, 7, 128, &x).0, DeviceOutcome::Declined);
+    let x: Vec<f32> = generate("normal", 1, 128 * 7).iter().map(|v| v * 1e-35).collect();
+    assert_eq!(run(gpu, Arithmetic::HardwareF32, &steps, 7, 128, &x).0, DeviceOutcome::Declined);
     let src = f32_bytes(&x);
     let matrix =
         RotationTask { from: DType::F32, src: &src, rows: 7, width: 128, steps: &steps, to: DType::F32 };
@@ -263,7 +264,7 @@ fn what_floats_are_not_sure_of_is_turned_all_the_same() {
 /// How fast each way is on this device, with no step beside: `--ignored --nocapture`.
 #[test]
 #[ignore = "by hand: a measurement"]
-fn by_hand_speed() {
+fn by_hand_gpu_rotation_speed() {
     const ROWS: usize = 512;
     let gpu = pollster::block_on(WgpuDevice::open()).expect("a device");
     let name = gpu.name().to_string();
@@ -279,12 +280,14 @@ fn by_hand_speed() {
         let rotation = Rotation::new(len, form, 1).expect("a rotation");
         let turn = [MatrixStep::Rotate { along, at: 0, rotation: &rotation }];
         let (rows, width) = if along == Axis::In { (ROWS, len as usize) } else { (len as usize, ROWS) };
-        let src = f32_bytes(&paint("normal", 1, rows * width));
+        let src = f32_bytes(&generate("normal", 1, rows * width));
         let mut out = vec![0; src.len() / 128 * 34];
         let mut rates = Vec::new();
-        for (by, steps) in
-            [(Arithmetic::Guarded, &[][..]), (Arithmetic::Guarded, &turn), (Arithmetic::Exact, &turn)]
-        {
+        for (by, steps) in [
+            (Arithmetic::HardwareF32, &[][..]),
+            (Arithmetic::HardwareF32, &turn),
+            (Arithmetic::SoftF32, &turn),
+        ] {
             let matrix = RotationTask { from: DType::F32, src: &src, rows, width, steps, to: DType::Q8_0 };
             let mut times: Vec<f64> = (0..7)
                 .map(|_| {

@@ -1,5 +1,5 @@
-//! The graphics device's kernels of super-blocks: they rely on rounding to nearest, so that in other modes the probe has to
-//! refuse them, and where it does not, every byte has to be the definition's.
+//! WGSL super-block kernels. They rely on rounding to nearest: in other float modes the probe must refuse
+//! them, and where it does not, every byte must equal the CPU reference.
 
 use crate::engines::NamedEngine;
 use crate::gpu::devices;
@@ -9,7 +9,7 @@ use quantoscope_accel::gpu::WgpuDevice;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::{EncodeError, Encoding};
-use quantoscope_tests::painters::{importance, paint, word};
+use quantoscope_tests::generators::{generate, importance, word};
 use quantoscope_tests::vectors::{f32_bytes, load};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -23,7 +23,7 @@ fn is_exact(gpu: &WgpuDevice, kernel: Kernel) -> bool {
 
 #[test]
 #[ignore = "make proof"]
-fn searches_are_exact_or_refused() {
+fn gpu_searches_in_every_float_mode_are_exact_or_refused() {
     for (name, gpu) in devices() {
         let wide = gpu.kernels().into_iter().filter(|k| k.block().block_len() == 256);
         let (searches, decoders): (Vec<_>, Vec<_>) = wide.partition(|k| matches!(k, Kernel::Quantize { .. }));
@@ -106,7 +106,7 @@ impl Kernels for WideDeviceCodec {
 
 #[test]
 #[ignore = "make proof"]
-fn every_vector_where_searches_are_exact() {
+fn gpu_super_block_vectors_of_exact_searches_match() {
     let mut modes = 0;
     for (name, gpu) in devices() {
         if !is_exact(gpu, Kernel::Quantize { from: DType::F32, to: DType::Q4_K, weighted: false }) {
@@ -132,7 +132,7 @@ pub const UNUSUAL: [&str; 6] = ["heavy", "sparse", "ties", "magnitudes", "scaled
 
 /// What a type stores of the values of a family.
 fn stored(from: DType, family: &str, seed: u64, n: usize) -> Vec<u8> {
-    let x = paint(family, seed, n);
+    let x = generate(family, seed, n);
     let mut raw = vec![0; n * from.block_bytes() as usize];
     Scalar.encode(Encoding::Type(from), &x, None, &mut raw).expect("these are small enough");
     raw
@@ -160,31 +160,31 @@ fn many_super_blocks(to: DType) {
 
 #[test]
 #[ignore = "make proof"]
-fn many_super_blocks_of_q2_k_where_searches_are_exact() {
+fn gpu_many_super_blocks_q2_k_equal_the_reference() {
     many_super_blocks(DType::Q2_K);
 }
 
 #[test]
 #[ignore = "make proof"]
-fn many_super_blocks_of_q3_k_where_searches_are_exact() {
+fn gpu_many_super_blocks_q3_k_equal_the_reference() {
     many_super_blocks(DType::Q3_K);
 }
 
 #[test]
 #[ignore = "make proof"]
-fn many_super_blocks_of_q4_k_where_searches_are_exact() {
+fn gpu_many_super_blocks_q4_k_equal_the_reference() {
     many_super_blocks(DType::Q4_K);
 }
 
 #[test]
 #[ignore = "make proof"]
-fn many_super_blocks_of_q5_k_where_searches_are_exact() {
+fn gpu_many_super_blocks_q5_k_equal_the_reference() {
     many_super_blocks(DType::Q5_K);
 }
 
 #[test]
 #[ignore = "make proof"]
-fn many_super_blocks_of_q6_k_where_searches_are_exact() {
+fn gpu_many_super_blocks_q6_k_equal_the_reference() {
     many_super_blocks(DType::Q6_K);
 }
 

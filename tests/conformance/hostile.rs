@@ -1,14 +1,14 @@
-//! Anything at all, into every decoder, encoder and transcoder of every engine: nothing panics, nothing is left unwritten,
-//! nothing depends on a neighbour, and a refusal names what is to blame.
+//! Arbitrary input for every decoder, encoder and transcoder of every engine: no panic, all output written,
+//! no dependence on neighbouring blocks, and errors that name the element.
 //!
-//! Each seed is a case. `FUZZ_SEED=1000000 FUZZ_CASES=100000 cargo test --release -p quantoscope-tests --test conformance
-//! hostile` walks others than the committed few.
+//! Each seed is a case. `FUZZ_SEED=1000000 FUZZ_CASES=100000 cargo test --release -p quantoscope-tests --test
+//! conformance hostile` walks others than the committed few.
 
 use crate::engines::{self, encodings};
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, decoder, transcoder};
-use quantoscope_tests::painters::{importance, word};
+use quantoscope_tests::generators::{importance, word};
 use std::ops::Range;
 
 /// Blocks of a case, at most.
@@ -42,8 +42,8 @@ fn bytes(seed: u64, n: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Values of any kind. Each block has its own range of exponents, among them the least and the greatest, so that blocks
-/// which can be written stand beside blocks which cannot.
+/// Values of any kind. Each block has its own range of exponents, among them the least and the greatest, so
+/// that blocks which can be written stand beside blocks which cannot.
 fn values(seed: u64, n: usize, block: u64) -> Vec<f32> {
     let value = |i: u64| {
         let of_block = word(seed ^ 0xB10C, i / block);
@@ -82,7 +82,7 @@ fn same(a: &[f32], b: &[f32]) -> bool {
 }
 
 #[test]
-fn any_bytes_decode_block_by_block() {
+fn decode_any_bytes_equals_block_by_block() {
     for engine in engines() {
         for d in readable() {
             let (len, size) = (d.block_len() as usize, d.block_bytes() as usize);
@@ -101,7 +101,7 @@ fn any_bytes_decode_block_by_block() {
 
 /// A lattice tensor may end within a block; no value of it depends on where.
 #[test]
-fn any_bytes_decode_to_any_length_of_a_lattice_tensor() {
+fn decode_lattice_any_length_succeeds() {
     for engine in engines() {
         for seed in seeds() {
             let raw = bytes(seed, 3 * 20);
@@ -174,7 +174,7 @@ fn for_each_case(
 }
 
 #[test]
-fn any_finite_values_are_written_or_refused_by_name() {
+fn encode_any_finite_values_succeeds_or_names_the_value() {
     let refused = std::cell::Cell::new(0);
     for_each_case(
         |e| e.importance() != ImportanceUse::Required,
@@ -188,7 +188,7 @@ fn any_finite_values_are_written_or_refused_by_name() {
 }
 
 #[test]
-fn any_weights_leave_rows_to_themselves() {
+fn encode_any_weights_equals_row_by_row() {
     for_each_case(
         |e| e.importance() != ImportanceUse::Ignored,
         |engine, e, seed, cols, x| {
@@ -199,7 +199,7 @@ fn any_weights_leave_rows_to_themselves() {
 }
 
 #[test]
-fn the_first_of_any_non_finite_values_is_refused() {
+fn encode_non_finite_values_names_the_first() {
     for_each_case(
         |e| e.dtype().is_quantized(),
         |engine, e, seed, cols, mut x| {
@@ -239,7 +239,7 @@ fn check_transcoded(engine: &dyn Kernels, from: DType, to: DType, raw: &[u8], pl
 }
 
 #[test]
-fn any_blocks_are_rewritten_exactly_or_refused_by_number() {
+fn transcode_any_blocks_is_exact_or_names_the_block() {
     let pairs = || DType::ALL.iter().flat_map(|a| DType::ALL.iter().map(|b| (*a, *b)));
     for engine in engines() {
         for (from, to) in pairs().filter(|(from, to)| transcoder(*from, *to).is_some()) {

@@ -1,4 +1,4 @@
-//! Every engine against every committed vector, byte for byte, and what the definition itself promises.
+//! Codecs, metrics, rotations and engines against the committed vectors and the CPU reference.
 
 mod bounds;
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]

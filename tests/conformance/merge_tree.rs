@@ -1,9 +1,10 @@
-//! The merge tree: the same bits for every order of arrival, every split, every journal.
+//! The merge tree: equal bits for every order of arrival, every division into windows, and after
+//! serialization.
 
 use proptest::prelude::*;
 use quantoscope_core::metric::{LEAF, Merge, MergeTree, Moments, Node, moments_leaf};
 use quantoscope_core::wire;
-use quantoscope_tests::painters::{paint, word};
+use quantoscope_tests::generators::{generate, word};
 use quantoscope_tests::property::property;
 
 /// Writes down how it was merged.
@@ -49,7 +50,7 @@ fn trace(row: u64, leaf: u64) -> Trace {
 }
 
 #[test]
-fn sequential_insertion_is_the_definition() {
+fn merge_tree_in_order_equals_the_definition() {
     for rows in 1..20 {
         for leaves in [1, 2, 3, 5, 8, 9] {
             let mut forest = MergeTree::new(rows, leaves * 256 - 100);
@@ -71,7 +72,7 @@ proptest! {
 
     /// Any order, with snapshots and restarts from the journal at random moments.
     #[test]
-    fn any_order_of_arrival_gives_the_same(rows in 1_u64..40, leaves in 1_u64..12, seed: u64, stop in 1_u64..50) {
+    fn merge_tree_in_any_order_is_equal(rows in 1_u64..40, leaves in 1_u64..12, seed: u64, stop in 1_u64..50) {
         let mut forest = MergeTree::new(rows, leaves * 256);
         for (done, at) in shuffled(rows * leaves, seed).into_iter().enumerate() {
             prop_assert!(forest.leaf(at / leaves, at % leaves, trace(at / leaves, at % leaves)));
@@ -91,8 +92,8 @@ proptest! {
 
     /// Workers with a forest each, over windows of rows and columns, merged at the end.
     #[test]
-    fn windows_of_any_size_give_the_same_bits(rows in 1_usize..30, cols in 1_usize..1500, height in 1_usize..9, width in 1_usize..4, seed: u64) {
-        let x = paint("heavy", seed, rows * cols);
+    fn merge_tree_of_any_windows_is_equal(rows in 1_usize..30, cols in 1_usize..1500, height in 1_usize..9, width in 1_usize..4, seed: u64) {
+        let x = generate("heavy", seed, rows * cols);
         let leaf = |r: u64, l: u64| {
             let row = &x[r as usize * cols..][..cols];
             moments_leaf(&row[l as usize * LEAF..cols.min((l as usize + 1) * LEAF)])
@@ -118,7 +119,7 @@ proptest! {
 
     /// A journal is untrusted: nonsense is refused and nothing panics.
     #[test]
-    fn nonsense_is_refused(nodes in prop::collection::vec((prop::option::of(0_u64..6), 0_u8..70, prop_oneof![0_u64..8, any::<u64>()]), 0..60)) {
+    fn merge_tree_invalid_nodes_are_refused(nodes in prop::collection::vec((prop::option::of(0_u64..6), 0_u8..70, prop_oneof![0_u64..8, any::<u64>()]), 0..60)) {
         let mut forest = MergeTree::new(5, 256 * 6);
         let mut covered = std::collections::BTreeSet::new();
         for (row, level, index) in nodes {
@@ -141,7 +142,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_is_complete_at_once() {
+fn merge_tree_without_leaves_is_complete() {
     for (rows, cols) in [(0, 0), (0, 5), (5, 0)] {
         let mut forest = MergeTree::new(rows, cols);
         assert_eq!(forest.total(), Some(Moments::default()));
@@ -150,7 +151,7 @@ fn nothing_is_complete_at_once() {
 }
 
 #[test]
-fn what_arrives_twice_is_refused() {
+fn merge_tree_repeated_node_is_refused() {
     let mut forest = MergeTree::new(2, 512);
     assert!(forest.leaf(0, 0, trace(0, 0)));
     assert!(!forest.leaf(0, 0, trace(0, 0)));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use quantoscope_core::metric::{LEAF, Merge, MergeTree, Moments, PairSums, moments_leaf, pair_leaf};
 use quantoscope_core::wire;
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 use quantoscope_tests::property::property;
 
 fn close(a: f64, b: f64, scale: f64) -> bool {
@@ -28,11 +28,11 @@ fn moments(x: &[f32]) -> Moments {
 }
 
 #[test]
-fn moments_are_those_of_the_naive_formula() {
+fn moments_equal_the_naive_formula() {
     for (family, n) in
         [("normal", 10_000), ("heavy", 4097), ("shifted", 777), ("scaled", 2048), ("bf16", 1), ("ties", 8)]
     {
-        let x = paint(family, 11, n);
+        let x = generate(family, 11, n);
         let m = moments(&x);
         let wide: Vec<f64> = x.iter().map(|&v| v.into()).collect();
         let mean = wide.iter().sum::<f64>() / n as f64;
@@ -51,9 +51,9 @@ fn moments_are_those_of_the_naive_formula() {
 }
 
 #[test]
-fn kurtosis_is_plain() {
+fn kurtosis_of_known_distributions_is_not_excess_kurtosis() {
     assert!(
-        (moments(&paint("normal", 12, 100_000)).kurtosis().unwrap() - 2.9).abs() < 0.05,
+        (moments(&generate("normal", 12, 100_000)).kurtosis().unwrap() - 2.9).abs() < 0.05,
         "twelve uniforms"
     );
     let two: Vec<f32> = (0..100).map(|i| [1.0, -1.0][i % 2]).collect();
@@ -62,9 +62,9 @@ fn kurtosis_is_plain() {
 }
 
 #[test]
-fn pair_sums_are_those_of_the_naive_formula() {
+fn pair_sums_equal_the_naive_formula() {
     for n in [1, 7, 8, 9, 255, 256, 257, 5000] {
-        let (r, q) = (paint("normal", 13, n), paint("heavy", 14, n));
+        let (r, q) = (generate("normal", 13, n), generate("heavy", 14, n));
         let s = pair(&r, &q);
         let sum =
             |f: &dyn Fn(f64, f64) -> f64| r.iter().zip(&q).map(|(&a, &b)| f(a.into(), b.into())).sum::<f64>();
@@ -84,8 +84,8 @@ fn pair_sums_are_those_of_the_naive_formula() {
 }
 
 #[test]
-fn nan_and_infinity_are_counted_and_change_nothing_else() {
-    let mut x = paint("normal", 15, 600);
+fn moments_with_nan_and_infinity_count_and_skip_them() {
+    let mut x = generate("normal", 15, 600);
     let clean: Vec<f32> = x.iter().enumerate().map(|(i, &v)| if i % 97 == 5 { 0.0 } else { v }).collect();
     for i in (5..600).step_by(97) {
         x[i] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY][i % 3];
@@ -103,7 +103,7 @@ fn nan_and_infinity_are_counted_and_change_nothing_else() {
 }
 
 #[test]
-fn nothing_but_bad_values_is_unknown_and_not_zero() {
+fn moments_of_no_finite_values_are_absent() {
     for x in [vec![], vec![f32::NAN; 300], vec![f32::INFINITY; 3]] {
         let m = moments(&x);
         assert_eq!((m.mean(), m.range(), m.variance(), m.std()), (None, None, None, None));
@@ -123,13 +123,13 @@ fn nothing_but_bad_values_is_unknown_and_not_zero() {
 }
 
 #[test]
-fn cosine_keeps_its_rules() {
-    let (zero, x) = (vec![0.0; 300], paint("normal", 16, 300));
+fn cosine_of_zero_equal_or_opposite_vectors_is_exact() {
+    let (zero, x) = (vec![0.0; 300], generate("normal", 16, 300));
     assert_eq!(pair(&zero, &zero).cosine(), 1.0);
     assert_eq!((pair(&zero, &x).cosine(), pair(&x, &zero).cosine()), (0.0, 0.0));
     assert_eq!(pair(&x, &zero).relative_error(), Some(1.0));
     for family in ["normal", "heavy", "tiny", "huge", "magnitudes", "ties"] {
-        let x = paint(family, 17, 10_000);
+        let x = generate(family, 17, 10_000);
         let minus: Vec<f32> = x.iter().map(|v| -v).collect();
         assert_eq!(pair(&x, &x).cosine(), 1.0, "{family}");
         assert_eq!(pair(&x, &minus).cosine(), -1.0, "{family}");
@@ -142,7 +142,7 @@ fn cosine_keeps_its_rules() {
 }
 
 #[test]
-fn asymmetry_is_of_rows() {
+fn asymmetry_is_measured_per_row() {
     let mut forest = MergeTree::new(4, 300);
     for row in 0..4 {
         // Rows of mean +-0.1, and 1.0 once: the mean of |row mean| is about 0.1, that of all about 0.
@@ -164,7 +164,7 @@ proptest! {
     #![proptest_config(property(file!(), 256))]
 
     #[test]
-    fn byte_forms_are_exact(bits in prop::collection::vec(any::<u32>(), 1..300), cut in any::<prop::sample::Index>()) {
+    fn measurements_read_back_are_equal(bits in prop::collection::vec(any::<u32>(), 1..300), cut in any::<prop::sample::Index>()) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         let (m, s) = (moments(&x), pair(&x, &x));
         let bytes = wire::encode(&(m, s)).unwrap();

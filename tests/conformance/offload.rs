@@ -1,8 +1,8 @@
-//! The engine that works on a device, with the machine for PTX in the device's place: sound, broken, and failing.
+//! `Offload` with the PTX interpreter as its device: a sound device, broken kernels, and a failing device.
 
 use crate::ptx::{SMALL, stored};
 use quantoscope_accel::cuda::ptx_modules::{PtxModule, SOURCES};
-use quantoscope_accel::cuda::{CudaDevice, kernels, work};
+use quantoscope_accel::cuda::{CudaDevice, cuda_task, kernels};
 use quantoscope_accel::device::{
     Device, DeviceFuture, DeviceOutcome, Kernel, KernelTask, Offload, ProbeVerdict, probe_kernel,
 };
@@ -10,7 +10,7 @@ use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 use quantoscope_tests::ptx::Programs;
 use quantoscope_tests::vectors::f32_bytes;
 use std::sync::Arc;
@@ -75,13 +75,13 @@ impl Device for Machine {
     }
 
     fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
-        Box::pin(std::future::ready(self.perform(task, out)))
+        Box::pin(std::future::ready(self.execute(task, out)))
     }
 }
 
 impl Machine {
-    fn perform(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
-        let Some(work) = work(&task) else { return Ok(DeviceOutcome::Declined) };
+    fn execute(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
+        let Some(work) = cuda_task(&task) else { return Ok(DeviceOutcome::Declined) };
         let runs = self.runs.fetch_add(1, Ordering::Relaxed);
         if matches!(self.fault, DeviceFault::After(n) if runs >= n) {
             out.fill(0xEE);
@@ -95,7 +95,7 @@ impl Machine {
             }
         }
         let last = out.last().copied();
-        let sound = self.programs.perform(work, &src, out, 1 << 12).unwrap();
+        let sound = self.programs.execute(work, &src, out, 1 << 12).unwrap();
         if let (DeviceFault::Short, Some(byte), Some(last)) = (self.fault, out.last_mut(), last) {
             *byte = last;
         }
@@ -144,7 +144,7 @@ fn agrees(offload: &Offload) -> u32 {
     };
     for d in SMALL.into_iter().chain([DType::BF16, DType::IQ4_NL]) {
         for family in ["heavy", "ties", "tiny", "huge"] {
-            let x = paint(family, 3, n);
+            let x = generate(family, 3, n);
             for source in SOURCES {
                 check(source, &stored(source, &x), d);
             }
@@ -157,7 +157,7 @@ fn agrees(offload: &Offload) -> u32 {
 }
 
 #[test]
-fn a_sound_device_is_asked() {
+fn offload_sound_device_is_used() {
     let (engine, runs) = engine(DeviceFault::None);
     assert_eq!(exact_count(&engine), SMALL.len() * 4);
     // Of five types and three families that nobody refuses: three sources, values themselves, and back.
@@ -167,7 +167,7 @@ fn a_sound_device_is_asked() {
 }
 
 #[test]
-fn a_broken_kernel_is_not_asked_and_the_others_are() {
+fn offload_broken_kernel_is_refused_and_others_used() {
     let (engine, _) = engine(DeviceFault::Constant);
     for kernel in small() {
         let broken = kernel.to() == DType::Q4_0;
@@ -177,7 +177,7 @@ fn a_broken_kernel_is_not_asked_and_the_others_are() {
 }
 
 #[test]
-fn a_device_that_flushes_is_not_asked() {
+fn offload_device_that_flushes_is_refused() {
     let (engine, _) = engine(DeviceFault::Flushes);
     for kernel in small() {
         assert_eq!(exact(&engine, kernel), kernel.from() != DType::F32, "{kernel}");
@@ -187,7 +187,7 @@ fn a_device_that_flushes_is_not_asked() {
 
 #[test]
 #[ignore = "make proof"]
-fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
+fn offload_device_that_never_declines_is_refused() {
     let (silent, _) = engine(DeviceFault::Silent);
     assert_eq!((exact_count(&silent), agrees(&silent)), (0, 0));
     let (short, _) = engine(DeviceFault::Short);
@@ -196,7 +196,7 @@ fn a_device_that_never_refuses_or_stops_short_is_not_asked() {
 
 #[test]
 #[ignore = "make proof"]
-fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
+fn offload_failing_device_is_dropped_without_loss() {
     let (whole, runs) = engine(DeviceFault::After(u32::MAX));
     let probe = runs.load(Ordering::Relaxed);
     assert_eq!(exact_count(&whole), 20);
@@ -212,7 +212,7 @@ fn a_device_that_fails_is_not_asked_again_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_device_that_is_not_there_says_what_is_missing() {
+fn open_missing_device_names_what_is_missing() {
     let found = CudaDevice::all();
     if let Err(error) = &found {
         assert_eq!(error.code(), Code::Device);
@@ -225,7 +225,7 @@ fn a_device_that_is_not_there_says_what_is_missing() {
 /// Where a search is a little wrong, few blocks differ: the probe has some of them.
 #[test]
 #[ignore = "make proof"]
-fn a_broken_search_is_not_asked() {
+fn offload_broken_search_is_refused() {
     for (to, weighted) in [(DType::Q4_K, false), (DType::Q6_K, true)] {
         let kernel = Kernel::Quantize { from: DType::F32, to, weighted };
         for (fault, verdict) in

@@ -1,7 +1,8 @@
-//! The CUDA kernels, run on the processor from the text that is given to a driver: the definition's bytes and refusals.
+//! The committed PTX in the interpreter: bytes and refusals equal the CPU reference.
 //!
-//! `PTX_BLOCKS=1000 cargo test --release -p quantoscope-tests --test conformance ptx::` takes so many random blocks of each
-//! type, and the long vectors too; a test run takes a hundredth of that, and of vectors those of few blocks.
+//! `PTX_BLOCKS=1000 cargo test --release -p quantoscope-tests --test conformance ptx::` takes so many random
+//! blocks of each type, and the long vectors too; a test run takes a hundredth of that, and of vectors those
+//! of few blocks.
 
 use crate::engines::NamedEngine;
 use crate::vectors::tops;
@@ -12,7 +13,7 @@ use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::quant::Encoding;
-use quantoscope_tests::painters::{blocks, importance, paint, word};
+use quantoscope_tests::generators::{blocks, generate, importance, word};
 use quantoscope_tests::ptx::{LaunchInputs, Programs};
 use quantoscope_tests::vectors::{f32_bytes, load, sha256};
 
@@ -80,7 +81,8 @@ fn definition(from: DType, to: DType, raw: &[u8], weights: &[f32]) -> Option<Vec
     }
 }
 
-/// How many blocks of a launch are not the definition's; the flag must be raised exactly where one is refused.
+/// How many blocks of a launch are not the definition's; the flag must be raised exactly where one is
+/// refused.
 fn differing(programs: &Programs, (from, to): (DType, DType), raw: &[u8], weights: &[f32]) -> usize {
     let (step, size) = (len(to) * from.block_bytes() as usize, to.block_bytes() as usize);
     let (got, flag) = encode(programs, (from, to), raw, weights, 0);
@@ -120,7 +122,7 @@ fn vectors(programs: &Programs, d: DType, most: usize) {
         let raw = if case.family == "blocks" {
             blocks(case.seed, case.n / len(d), d.block_bytes() as usize, tops(d))
         } else {
-            let x = paint(&case.family, case.seed, case.n);
+            let x = generate(&case.family, case.seed, case.n);
             // The sources of long blocks share a search: the machine is slow, and each case takes one.
             let sources = if len(d) == 256 && asked().is_none() { &SOURCES[at % 3..][..1] } else { &SOURCES };
             for &source in sources {
@@ -141,29 +143,30 @@ fn vectors(programs: &Programs, d: DType, most: usize) {
 
 #[test]
 #[ignore = "make proof"]
-fn every_vector() {
+fn ptx_vectors_match() {
     SMALL.iter().for_each(|&d| vectors(&Programs::unchanged(), d, usize::MAX));
 }
 
 #[test]
 #[ignore = "make proof"]
-fn vectors_of_super_blocks() {
+fn ptx_super_block_vectors_match() {
     let most = if asked().is_some() { usize::MAX } else { 3 };
     WIDE.iter().for_each(|&d| vectors(&Programs::unchanged(), d, most));
 }
 
 #[test]
 #[ignore = "make proof"]
-fn random_values_of_every_kind() {
+fn ptx_random_values_equal_the_reference() {
     let families = ["heavy", "ties", "zeros", "scaled", "magnitudes", "tiny", "huge", "patterns"];
     let programs = Programs::unchanged();
     for d in TYPES {
         for (n, family) in families.iter().enumerate() {
-            // Numbers of blocks that leave threads without one. What is asked for is a type's, not a family's.
+            // Numbers of blocks that leave threads without one. What is asked for is a type's, not a
+            // family's.
             let most = if len(d) == 256 { random_blocks() / families.len() } else { random_blocks() };
             let count = most + n % 7 + 1;
             let seed = word(0xC0DA, n as u64);
-            let x = paint(family, seed, count * len(d));
+            let x = generate(family, seed, count * len(d));
             let weights = importance(seed, 3 * len(d));
             for (at, source) in SOURCES.into_iter().enumerate() {
                 let raw = stored(source, &x);
@@ -186,9 +189,9 @@ fn random_values_of_every_kind() {
 
 /// A slice may begin at any block of a row.
 #[test]
-fn the_first_block_has_its_own_columns() {
+fn ptx_first_block_uses_its_columns() {
     let programs = Programs::unchanged();
-    let (x, weights) = (paint("heavy", 5, 3 * 256), importance(5, 3 * 256));
+    let (x, weights) = (generate("heavy", 5, 3 * 256), importance(5, 3 * 256));
     for to in WIDE {
         let whole = definition(DType::F32, to, &f32_bytes(&x), &weights).unwrap();
         let size = to.block_bytes() as usize;
@@ -201,7 +204,7 @@ fn the_first_block_has_its_own_columns() {
 }
 
 #[test]
-fn any_bytes_decode_alike() {
+fn ptx_decode_any_bytes_equals_the_reference() {
     let programs = Programs::unchanged();
     for d in TYPES {
         let count = 33.max(random_blocks());
@@ -216,9 +219,9 @@ fn any_bytes_decode_alike() {
 /// Work in slices, from blocks to blocks too: as the definition does it in one go.
 #[test]
 #[ignore = "make proof"]
-fn work_is_cut_and_joined() {
+fn cuda_task_in_slices_equals_whole() {
     let programs = Programs::unchanged();
-    let (x, weights) = (paint("heavy", 3, 6 * 768), importance(3, 768));
+    let (x, weights) = (generate("heavy", 3, 6 * 768), importance(3, 768));
     for (from, to, weights) in [
         (DType::BF16, DType::Q4_0, &[][..]),
         (DType::F32, DType::Q4_K, &weights),
@@ -239,27 +242,27 @@ fn work_is_cut_and_joined() {
         };
         for cut in [1, 1000, 1 << 20] {
             let mut out = vec![NOTHING; want.len()];
-            let work = CudaTask::Make { from, to, weights };
-            assert!(programs.perform(work, &raw, &mut out, cut).unwrap());
+            let work = CudaTask::Convert { from, to, weights };
+            assert!(programs.execute(work, &raw, &mut out, cut).unwrap());
             assert!(out == want, "{from} to {to}, {cut}");
         }
-        let work = CudaTask::Make { from, to, weights };
+        let work = CudaTask::Convert { from, to, weights };
         assert_eq!(work.slices(raw.len() - 1, want.len(), 1 << 20), None);
         assert_eq!(work.slices(raw.len(), want.len() + 1, 1 << 20), None);
     }
-    let none = CudaTask::Make { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
+    let none = CudaTask::Convert { from: DType::F32, to: DType::IQ4_NL, weights: &[] };
     assert_eq!(none.slices(128, 18, 1 << 20), None);
 }
 
-/// Any float constant of an entry that is wrong, and the values tell. That below which all are zeros is met by no values but
-/// such.
+/// Any float constant of an entry that is wrong, and the values tell. That below which all are zeros is met
+/// by no values but such.
 #[test]
 #[ignore = "make proof"]
-fn a_wrong_constant_is_noticed() {
+fn ptx_wrong_constant_is_detected() {
     let families = ["normal", "ties", "shifted", "zeros"];
     for d in TYPES {
         let count = if len(d) == 256 { 3 } else { 128 };
-        let x: Vec<f32> = families.iter().flat_map(|f| paint(f, 11, count * len(d))).collect();
+        let x: Vec<f32> = families.iter().flat_map(|f| generate(f, 11, count * len(d))).collect();
         let (raw, weights) = (f32_bytes(&x), importance(11, len(d)));
         let source = PtxModule::Type(d).source().unwrap();
         let (mut noticed, mut seen) = (0, Vec::new());
@@ -287,10 +290,10 @@ fn a_wrong_constant_is_noticed() {
     }
 }
 
-/// What the text may not have: anything that rounds otherwise, flushes, or is younger than the language it claims; and memory
-/// that is a thread's own, for that lies far away.
+/// What the text may not have: anything that rounds otherwise, flushes, or is younger than the language it
+/// claims; and memory that is a thread's own, for that lies far away.
 #[test]
-fn the_texts_are_exact_and_old() {
+fn ptx_modules_use_exact_operations_of_old_isa() {
     for text in PtxModule::all() {
         let source = text.source().unwrap();
         assert!(source.contains("\n.version 6.0\n.target sm_70\n"), "{text:?}");

@@ -1,4 +1,4 @@
-//! The machine that runs PTX in tests: what it computes by hand-made programs, and that it forgives nothing.
+//! The PTX interpreter itself: arithmetic by hand-written programs, and rejection of invalid programs.
 
 use quantoscope_tests::ptx::{Memory, Size, parse};
 
@@ -25,7 +25,7 @@ fn one(instruction: &str) -> u32 {
 }
 
 #[test]
-fn arithmetic_is_that_of_the_isa() {
+fn ptx_machine_arithmetic_equals_the_isa() {
     for (instruction, want) in [
         // To even, and a subnormal number stays one.
         ("add.rn.f32 %r2, 0f3F800000, 0f33800000;", 0x3F80_0000),
@@ -59,14 +59,14 @@ fn arithmetic_is_that_of_the_isa() {
 }
 
 #[test]
-fn guards_and_branches_are_each_lanes_own() {
+fn ptx_machine_guards_and_branches_are_per_lane() {
     let body = "setp.gt.u32 %p1, %r1, 3;\nmov.u32 %r2, 7;\n@%p1 bra $over;\nmov.u32 %r2, 9;\n$over:\n@!%p1 add.s32 %r2, %r2, 1;\n\
                 st.global.u32 [%rd3], %r2;\nret;";
     assert_eq!(run(body).unwrap()[..6], [10, 10, 10, 10, 7, 7]);
 }
 
 #[test]
-fn lanes_exchange_within_their_segments() {
+fn ptx_machine_shuffles_stay_in_segments() {
     let store = "st.global.u32 [%rd3], %r2;\nret;";
     let pairs = run(&format!("shfl.sync.bfly.b32 %r2|%p1, %r1, 2, 31, -1;\n{store}")).unwrap();
     assert_eq!((pairs[0], pairs[1], pairs[30]), (2, 3, 28));
@@ -79,7 +79,7 @@ fn lanes_exchange_within_their_segments() {
 const SHARED: &str = ".shared .align 4 .b8 room[128];\nmov.u64 %rd4, room;\nadd.s64 %rd6, %rd4, %rd2;\n";
 
 #[test]
-fn threads_share_memory_and_wait() {
+fn ptx_machine_barriers_order_shared_memory() {
     let write = "st.shared.u32 [%rd6], %r1;";
     let read = "ld.shared.u32 %r2, [%rd4+20];\nst.global.u32 [%rd3], %r2;\nret;";
     for wait in ["bar.sync 0;", "bar.warp.sync -1;"] {
@@ -92,7 +92,7 @@ fn threads_share_memory_and_wait() {
 
 /// The machine runs threads in an order of its own: what depends on it is an error.
 #[test]
-fn a_race_is_seen_in_whatever_order_it_is_run() {
+fn ptx_machine_race_in_any_order_is_detected() {
     let write = "st.shared.u32 [%rd6], %r1;";
     for (body, what) in [
         // Lane 5 wrote before lane 6 reads, as it happens.
@@ -111,7 +111,7 @@ fn a_race_is_seen_in_whatever_order_it_is_run() {
 }
 
 #[test]
-fn nothing_is_forgiven() {
+fn ptx_machine_invalid_programs_are_refused() {
     for (body, what) in [
         ("fma.rn.f32 %r2, %r2, %r2, %r2;\nret;", "no such instruction"),
         ("add.f32 %r2, %r2, %r2;\nret;", "no such instruction"),

@@ -1,10 +1,10 @@
-//! Rotations by CUDA's kernels, run on the processor: the definition's results to the bit, wherever passes are cut.
+//! The PTX rotation kernel in the interpreter: bits equal the CPU reference, however passes are divided.
 
-use quantoscope_accel::cuda::launch::{MatrixBuffers, rotate};
+use quantoscope_accel::cuda::launch::{MatrixLayout, rotate};
 use quantoscope_core::job::Axis;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::rotation::{Form, Rotation};
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 use quantoscope_tests::ptx::{LaunchInputs, Programs};
 use quantoscope_tests::vectors::f32_bytes;
 
@@ -13,7 +13,7 @@ fn floats(raw: &[u8]) -> Vec<f32> {
 }
 
 /// What the definition makes of a matrix.
-fn definition(rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> Vec<f32> {
+fn definition(rotation: &Rotation, matrix: MatrixLayout, x: &[f32]) -> Vec<f32> {
     let (width, at) = (matrix.width as usize, matrix.at as usize);
     let mut want = x.to_vec();
     match matrix.along {
@@ -27,7 +27,7 @@ fn definition(rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> Vec<f32>
 }
 
 /// What the launches make of it, and whether they say that a result is not finite.
-fn launched(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, x: &[f32]) -> (Vec<f32>, bool) {
+fn launched(programs: &Programs, rotation: &Rotation, matrix: MatrixLayout, x: &[f32]) -> (Vec<f32>, bool) {
     let (launches, table) = rotate(rotation, matrix).expect("a matrix that it can turn");
     let raw = f32_bytes(x);
     let given = LaunchInputs { src: &raw, out: raw.clone(), weights: &[], table: &table, between: 0 };
@@ -39,9 +39,9 @@ fn same(a: &[f32], b: &[f32]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits())
 }
 
-fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, scale: f32) {
+fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixLayout, scale: f32) {
     let seed = rotation.len() as u64 + u64::from(matrix.width);
-    let x = paint("normal", seed, matrix.rows as usize * matrix.width as usize);
+    let x = generate("normal", seed, matrix.rows as usize * matrix.width as usize);
     let x: Vec<f32> = x.iter().map(|v| v * scale).collect();
     let (got, flag) = launched(programs, rotation, matrix, &x);
     let what = (rotation.len(), rotation.form(), matrix, scale);
@@ -49,16 +49,16 @@ fn check(programs: &Programs, rotation: &Rotation, matrix: MatrixBuffers, scale:
     assert!(!flag, "{what:?}");
 }
 
-fn columns(len: u32, rows: u32) -> MatrixBuffers {
-    MatrixBuffers { rows, width: len, along: Axis::In, at: 0 }
+fn columns(len: u32, rows: u32) -> MatrixLayout {
+    MatrixLayout { rows, width: len, along: Axis::In, at: 0 }
 }
 
-fn rows(len: u32, width: u32) -> MatrixBuffers {
-    MatrixBuffers { rows: len, width, along: Axis::Out, at: 0 }
+fn rows(len: u32, width: u32) -> MatrixLayout {
+    MatrixLayout { rows: len, width, along: Axis::Out, at: 0 }
 }
 
 #[test]
-fn orders_of_every_kind() {
+fn ptx_rotations_of_every_order_equal_the_reference() {
     let programs = Programs::unchanged();
     for len in [1, 2, 4, 36, 64, 128, 896, 1536, 2560, 3584, 4096] {
         let rotation = Rotation::new(u64::from(len), Form::Full, 7).unwrap();
@@ -70,7 +70,7 @@ fn orders_of_every_kind() {
 /// Those that take more than one pass, dense parts of hundreds of rows among them.
 #[test]
 #[ignore = "make proof"]
-fn long_orders() {
+fn ptx_rotations_of_long_orders_equal_the_reference() {
     let programs = Programs::unchanged();
     for len in [8192, 11008, 14336, 32768] {
         let rotation = Rotation::new(u64::from(len), Form::Full, 7).unwrap();
@@ -83,7 +83,7 @@ fn long_orders() {
 
 #[test]
 #[ignore = "make proof"]
-fn forms_and_heads() {
+fn ptx_rotations_of_heads_equal_the_reference() {
     let programs = Programs::unchanged();
     for (len, form) in [
         (96, Form::Block(24)),
@@ -102,13 +102,13 @@ fn forms_and_heads() {
     // Heads lie at offsets, and what is beside them stays.
     let rotation = Rotation::new(64, Form::Full, 9).unwrap();
     for at in [0, 5, 64, 100] {
-        check(&programs, &rotation, MatrixBuffers { rows: 7, width: 164, along: Axis::In, at }, 1.0);
-        check(&programs, &rotation, MatrixBuffers { rows: 164, width: 7, along: Axis::Out, at }, 1.0);
+        check(&programs, &rotation, MatrixLayout { rows: 7, width: 164, along: Axis::In, at }, 1.0);
+        check(&programs, &rotation, MatrixLayout { rows: 164, width: 7, along: Axis::Out, at }, 1.0);
     }
 }
 
 #[test]
-fn values_of_every_size() {
+fn ptx_rotations_of_any_magnitude_equal_the_reference() {
     let programs = Programs::unchanged();
     for len in [128, 576] {
         let rotation = Rotation::new(len, Form::Full, 3).unwrap();
@@ -119,7 +119,7 @@ fn values_of_every_size() {
 }
 
 #[test]
-fn what_overflows_is_said() {
+fn ptx_rotations_that_overflow_are_refused() {
     let programs = Programs::unchanged();
     let rotation = Rotation::new(64, Form::Full, 3).unwrap();
     for bad in [f32::MAX, f32::INFINITY, f32::NAN] {
@@ -131,9 +131,9 @@ fn what_overflows_is_said() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_launched() {
+fn rotation_that_does_not_fit_has_no_launch() {
     let rotation = Rotation::new(64, Form::Full, 3).unwrap();
-    let matrix = |rows, width, along, at| MatrixBuffers { rows, width, along, at };
+    let matrix = |rows, width, along, at| MatrixLayout { rows, width, along, at };
     assert!(rotate(&rotation, matrix(2, 63, Axis::In, 0)).is_none());
     assert!(rotate(&rotation, matrix(2, 64, Axis::In, 1)).is_none());
     assert!(rotate(&rotation, matrix(64, 2, Axis::Out, u32::MAX)).is_none());
@@ -147,7 +147,7 @@ fn what_does_not_fit_is_not_launched() {
 
 /// The largest dense part that there is needs most of what a group may share.
 #[test]
-fn the_largest_dense_part_fits() {
+fn rotation_of_the_largest_dense_part_has_launches() {
     let order = (1..=2048)
         .rev()
         .map(|n| 4 * (n / 4))

@@ -1,11 +1,11 @@
-//! What encoders refuse, where they say it is, and the rules of partial lattice blocks.
+//! Errors of encoders and the elements that they name; partial lattice blocks; the table of encodings.
 
 use crate::engines::{BLOCKS, encodings, engines, every};
 use quantoscope_core::quant::{
     EncodeError, Encoding, ImportanceUse, check_finite, decoder, encoder, transcoder,
 };
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 
 /// Encodings that pass NaN and infinity on.
 fn plain(e: Encoding) -> bool {
@@ -13,12 +13,12 @@ fn plain(e: Encoding) -> bool {
 }
 
 #[test]
-fn nan_and_infinity_are_refused_with_the_first_index() {
+fn encode_nan_or_infinity_names_the_first_index() {
     for engine in engines() {
         for e in encodings() {
             for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for at in [0, 1, 31, 32, 255, 256, 300, 511] {
-                    let mut x = paint("normal", 1, 512);
+                    let mut x = generate("normal", 1, 512);
                     x[at] = bad;
                     x[511] = bad;
                     let want = if plain(e) { None } else { Some(EncodeError::NonFinite { index: at }) };
@@ -30,9 +30,9 @@ fn nan_and_infinity_are_refused_with_the_first_index() {
 }
 
 #[test]
-fn nothing_is_written_before_a_refusal_of_nan() {
+fn encode_nan_leaves_the_output_unchanged() {
     for e in BLOCKS {
-        let mut x = paint("normal", 1, 512);
+        let mut x = generate("normal", 1, 512);
         x[511] = f32::NAN;
         let mut out = vec![0xA5; e.dtype().bytes_for(512).unwrap() as usize];
         let even = vec![1.0; 512];
@@ -44,28 +44,28 @@ fn nothing_is_written_before_a_refusal_of_nan() {
 }
 
 #[test]
-fn types_that_need_an_importance_row_say_so() {
+fn encode_without_required_importance_is_refused() {
     for e in BLOCKS {
         let mut out = vec![0; e.dtype().bytes_for(256).unwrap() as usize];
         let needs = (e.importance() == ImportanceUse::Required).then_some(EncodeError::NeedsImportance);
         for engine in engines() {
-            let got = engine.kernels.encode(e, &paint("normal", 1, 256), None, &mut out).err();
+            let got = engine.kernels.encode(e, &generate("normal", 1, 256), None, &mut out).err();
             assert_eq!(got, needs, "{} {e}", engine.name);
         }
     }
 }
 
 #[test]
-fn nan_in_the_tail_of_a_lattice_tensor_is_refused() {
+fn encode_lattice_nan_in_the_tail_is_refused() {
     for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
-        let mut x = paint("normal", 1, 40);
+        let mut x = generate("normal", 1, 40);
         x[37] = f32::NEG_INFINITY;
         assert_eq!(every().encode(e, &x), Err(EncodeError::NonFinite { index: 37 }));
     }
 }
 
 #[test]
-fn f16_overflow_names_the_value() {
+fn encode_f16_overflow_names_the_value() {
     let largest = f32::from_bits(0x477F_EFFF);
     let over = f32::from_bits(0x477F_F000);
     for e in [Encoding::Type(DType::F16), Encoding::F16Finite] {
@@ -95,7 +95,7 @@ fn limit(e: Encoding, block: impl Fn(f32) -> Vec<f32>) -> f32 {
 }
 
 #[test]
-fn scales_and_biases_that_overflow_are_refused() {
+fn encode_overflowing_scale_or_bias_is_refused() {
     for (e, positive, negative) in [
         (Encoding::LatticeAsym, 982_800.0, 65_520.0),
         (Encoding::LatticeSym, 57_330.0, 57_330.0),
@@ -137,7 +137,7 @@ fn scales_and_biases_that_overflow_are_refused() {
 }
 
 #[test]
-fn a_refusal_becomes_an_error_with_its_element() {
+fn encode_error_names_the_element() {
     let error = EncodeError::NonFinite { index: 7 }.error();
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(7)));
     let error = EncodeError::F16Overflow { index: 8 }.shifted(32).error();
@@ -150,7 +150,7 @@ fn a_refusal_becomes_an_error_with_its_element() {
 }
 
 #[test]
-fn every_encoding_says_what_it_makes_of_an_importance_row() {
+fn encoding_importance_use_equals_the_table() {
     let with = |which| {
         let names = DType::ALL.iter().filter(|&&d| Encoding::Type(d).importance() == which);
         names.map(|d| d.name()).collect::<Vec<_>>().join(" ")
@@ -164,9 +164,10 @@ fn every_encoding_says_what_it_makes_of_an_importance_row() {
 }
 
 #[test]
-fn the_scale_of_a_tail_is_of_its_real_elements() {
+fn lattice_tail_scale_ignores_padding() {
     let raw = every().encode(Encoding::LatticeAsym, &[5.0, 6.0, 7.0]).unwrap();
-    // Scale 2/15, bias 5, codes 0 7 15 (the reciprocal of 2/15 is just below 7.5), then the code of 0.0: clamped to 0.
+    // Scale 2/15, bias 5, codes 0 7 15 (the reciprocal of 2/15 is just below 7.5), then the code of 0.0:
+    // clamped to 0.
     assert_eq!(raw[..6], [0x44, 0x30, 0x00, 0x45, 0x70, 0x0F]);
     assert!(raw[6..].iter().all(|&b| b == 0));
     let raw = every().encode(Encoding::LatticeAsym, &[-2.0, -1.0, 1.0]).unwrap();
@@ -177,9 +178,9 @@ fn the_scale_of_a_tail_is_of_its_real_elements() {
 }
 
 #[test]
-fn a_symmetric_tail_is_its_padded_block() {
+fn lattice_symmetric_tail_equals_its_padded_block() {
     for n in 1..32 {
-        let mut x = paint("heavy", n, n as usize);
+        let mut x = generate("heavy", n, n as usize);
         let tail = every().encode(Encoding::LatticeSym, &x).unwrap();
         x.resize(32, 0.0);
         assert_eq!(tail, every().encode(Encoding::LatticeSym, &x).unwrap(), "{n}");
@@ -187,7 +188,7 @@ fn a_symmetric_tail_is_its_padded_block() {
 }
 
 #[test]
-fn tiny_ranges_get_the_scale_one() {
+fn lattice_tiny_range_has_scale_one() {
     for (e, code) in [(Encoding::LatticeAsym, 0x00), (Encoding::LatticeSym, 0x88)] {
         for top in [0.0, 1e-37, 1e-45, 1e-7] {
             let mut x = vec![0.0; 32];
@@ -200,7 +201,7 @@ fn tiny_ranges_get_the_scale_one() {
 }
 
 #[test]
-fn nibbles_are_in_the_order_of_the_format() {
+fn lattice_nibbles_are_in_format_order() {
     let x: Vec<f32> = (0..32).map(|i| ((i * 7) % 16) as f32).collect();
     let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
     for b in 0..16 {
@@ -213,7 +214,7 @@ fn nibbles_are_in_the_order_of_the_format() {
 }
 
 #[test]
-fn halves_round_away_from_zero_in_the_lattice_block() {
+fn lattice_ties_round_away_from_zero() {
     let mut x = vec![0.5; 32];
     (x[0], x[1], x[2], x[3], x[4], x[5]) = (0.0, 15.0, 2.5, 0.499_999_97, 14.5, 3.5);
     let raw = every().encode(Encoding::LatticeAsym, &x).unwrap();
@@ -221,7 +222,7 @@ fn halves_round_away_from_zero_in_the_lattice_block() {
 }
 
 #[test]
-fn the_table_is_complete_and_no_larger() {
+fn encoding_table_has_every_codec() {
     let written = [
         DType::F32,
         DType::F16,
@@ -262,7 +263,7 @@ fn the_table_is_complete_and_no_larger() {
 }
 
 #[test]
-fn names_go_there_and_back() {
+fn encoding_names_parse_back() {
     let special = [Encoding::F16Finite, Encoding::LatticeAsym, Encoding::LatticeSym];
     let all = DType::ALL.iter().copied().map(Encoding::Type).chain(special);
     for e in all {

@@ -1,4 +1,4 @@
-//! The microbenchmark of rotation against its published figures.
+//! The rotation benchmark against its published figures.
 
 use quantoscope_core::Code;
 use quantoscope_core::rotation::benchmark::{BenchmarkResult, ErrorSums, RotationBenchmark, formats, matrix};
@@ -14,7 +14,7 @@ fn close(ours: f64, published: f64) {
 }
 
 #[test]
-fn the_matrix_is_the_published_one() {
+fn benchmark_matrix_equals_the_published_one() {
     let values = matrix(64, 1024, 0).unwrap();
     // As published, to nine digits.
     let first =
@@ -31,7 +31,7 @@ fn the_matrix_is_the_published_one() {
 }
 
 #[test]
-fn six_published_rows_at_two_blocks() {
+fn benchmark_rows_equal_the_published_ones() {
     // MSE, greatest error, cosine and SQNR of Q4 Q3 Q2 and of the same rotated.
     let plain = [
         (4.631921304551396e-05, 0.04927598685026169, 0.9865872057645988, 15.720385753124866),
@@ -61,7 +61,7 @@ fn six_published_rows_at_two_blocks() {
 }
 
 #[test]
-fn rows_may_be_measured_apart() {
+fn benchmark_row_by_row_equals_whole() {
     let values = matrix(8, 1024, 7).unwrap();
     let trial = RotationBenchmark::new(1024, 32, formats(64, 32)).unwrap();
     let whole = trial.measure(&values);
@@ -73,7 +73,7 @@ fn rows_may_be_measured_apart() {
 }
 
 #[test]
-fn what_cannot_be_tried_is_refused() {
+fn benchmark_invalid_sizes_are_refused() {
     for (cols, group, block, message) in [
         (1024, 0, 128, "rows of 1024 do not divide into groups of 0"),
         (1024, 48, 128, "rows of 1024 do not divide into groups of 48"),

@@ -1,4 +1,4 @@
-//! Every engine's rotations against the definition, bit for bit, and binary32 against the dense product in binary64.
+//! Rotations of every engine against the CPU reference, bit for bit, and F32 against the dense product in F64.
 //!
 //! Errors that were measured, as the norm of the error over the norm of the vector, in units of 2^-24 (5.96e-8):
 //!
@@ -12,7 +12,7 @@
 use crate::engines::engines;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::rotation::{Form, Rotation};
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 
 /// Lengths whose dense parts are 1, 12, 20, 28, 36, 180 and what is left when they are small.
 const LENGTHS: [u64; 12] = [4, 24, 36, 64, 96, 128, 576, 896, 1024, 1536, 2880, 5120];
@@ -39,26 +39,26 @@ fn rows(rotation: &Rotation, x: &[f32], stride: usize, at: usize) {
 }
 
 #[test]
-fn rows_are_the_definition_s() {
+fn rotate_rows_on_every_engine_equals_the_reference() {
     for len in LENGTHS {
         let n = len as usize;
         for form in forms(len) {
             let rotation = Rotation::new(len, form, !len).expect("a rotation");
             for (count, stride, at) in [(1, n, 0), (3, n, 0), (2, n + 7, 5), (2, 2 * n, n), (1, n + 1, 2)] {
                 // A row that is not whole, and a vector that leaves its row, stay as they are.
-                rows(&rotation, &paint("normal", len, count * stride + 1), stride, at);
+                rows(&rotation, &generate("normal", len, count * stride + 1), stride, at);
             }
         }
     }
 }
 
 #[test]
-fn columns_are_the_definition_s() {
+fn rotate_columns_on_every_engine_equals_the_reference() {
     for len in LENGTHS {
         for form in forms(len) {
             let rotation = Rotation::new(len, form, len).expect("a rotation");
             for width in [1, 15, 16, 17, 33] {
-                let x = paint("normal", len + width as u64, len as usize * width);
+                let x = generate("normal", len + width as u64, len as usize * width);
                 let mut want = x.clone();
                 Scalar.rotate_columns(&rotation, &mut want, width);
                 for engine in engines() {
@@ -72,7 +72,7 @@ fn columns_are_the_definition_s() {
 }
 
 #[test]
-fn empty_matrices_are_rotated_without_panic() {
+fn rotate_empty_matrices_does_not_panic() {
     let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
     for engine in engines() {
         engine.kernels.rotate_rows(&rotation, &mut [], 64, 0);
@@ -84,7 +84,7 @@ fn empty_matrices_are_rotated_without_panic() {
 /// The norm of the error of binary32 over the norm of the vector, in units of 2^-24.
 fn relative(len: u64, form: Form) -> f64 {
     let rotation = Rotation::new(len, form, 0x00C0_FFEE).expect("a rotation");
-    let x = paint("normal", len, len as usize);
+    let x = generate("normal", len, len as usize);
     let mut y = x.clone();
     Scalar.rotate_rows(&rotation, &mut y, len as usize, 0);
     // Rotated back by the dense product: what is not there again is the fast one's error.
@@ -95,7 +95,7 @@ fn relative(len: u64, form: Form) -> f64 {
 }
 
 #[test]
-fn binary32_is_near_the_dense_product() {
+fn rotate_f32_error_is_small() {
     for len in LENGTHS.into_iter().filter(|&l| l >= 64) {
         for form in [Form::Full, Form::FixesOnes, Form::Block(32)] {
             let found = relative(len, form);

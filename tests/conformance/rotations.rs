@@ -1,4 +1,4 @@
-//! Rotations against a dense oracle in binary64, and against themselves in other windows.
+//! Rotations against a dense F64 product, and in windows.
 
 use proptest::prelude::*;
 use quantoscope_core::Code;
@@ -47,7 +47,7 @@ fn values(seed: u64, count: usize) -> Vec<f32> {
 }
 
 #[test]
-fn rows_and_columns_are_the_dense_product() {
+fn rotation_rows_and_columns_equal_the_dense_product() {
     for len in LENGTHS {
         for form in forms(len) {
             let (n, seed) = (len as usize, 0x00C0_FFEE ^ len);
@@ -75,7 +75,7 @@ fn rows_and_columns_are_the_dense_product() {
 }
 
 #[test]
-fn signs_come_before_the_matrix() {
+fn rotation_signs_are_applied_before_the_matrix() {
     // D H has one sign a row of the product, H D a row that keeps its sign: e_0 tells them apart.
     let r = Rotation::new(64, Form::Full, 0x00C0_FFEE).unwrap();
     let mut x = [0.0_f64; 64];
@@ -85,7 +85,7 @@ fn signs_come_before_the_matrix() {
 }
 
 #[test]
-fn the_ones_stay_where_they_are() {
+fn rotation_fixing_ones_keeps_the_ones_vector() {
     for len in LENGTHS {
         let r = Rotation::new(len, Form::FixesOnes, 7).unwrap();
         let mut x = vec![1.0_f64; len as usize];
@@ -99,7 +99,7 @@ fn the_ones_stay_where_they_are() {
 }
 
 #[test]
-fn an_outlier_is_spread() {
+fn rotation_of_an_outlier_spreads_it() {
     for form in [Form::Full, Form::FixesOnes] {
         let mut x = values(3, 1024);
         x[517] = 100.0;
@@ -109,7 +109,7 @@ fn an_outlier_is_spread() {
 }
 
 #[test]
-fn blocks_have_signs_of_their_own() {
+fn rotation_blocks_have_their_own_signs() {
     let r = Rotation::new(256, Form::Block(64), 0x00C0_FFEE).unwrap();
     let columns: Vec<Vec<f32>> = (0..4)
         .map(|block| {
@@ -124,7 +124,7 @@ fn blocks_have_signs_of_their_own() {
 }
 
 #[test]
-fn what_cannot_be_rotated_is_refused() {
+fn rotation_of_impossible_order_is_refused() {
     let cases =
         [(0, Form::Full), (7, Form::Full), (92, Form::Full), (96, Form::Block(36)), (64, Form::Block(0))];
     for (len, form) in cases {
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(property(file!(), 200))]
 
     #[test]
-    fn results_do_not_depend_on_windows(
+    fn rotation_in_windows_equals_whole(
         which in 0..LENGTHS.len(), form in 0..6_usize, seed: u64, count in 1..9_usize, cut in 0..9_usize,
     ) {
         let len = LENGTHS[which];

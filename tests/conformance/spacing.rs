@@ -1,4 +1,4 @@
-//! Patterns that are no numbers, in every plain float type, and the most by which rounding changes a value.
+//! Detection of NaN and infinity in stored floats, and the largest rounding error of a type.
 
 use crate::engines::every;
 use quantoscope_core::DType;
@@ -6,7 +6,7 @@ use quantoscope_core::float::{Spacing, nonfinite};
 use quantoscope_core::metric::pair_leaf_f64;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::quant::gaussian_error::scale_floor;
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 
 const FLOATS: [DType; 6] = [DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8_E4M3, DType::F8_E5M2];
 
@@ -30,7 +30,7 @@ fn patterns(d: DType) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_no_number_is_found_without_decoding() {
+fn non_finite_values_are_found_without_decoding() {
     for d in FLOATS {
         let raw = patterns(d);
         let wide = d.block_bytes() as usize;
@@ -52,11 +52,11 @@ fn what_is_no_number_is_found_without_decoding() {
 }
 
 #[test]
-fn rounding_changes_no_value_by_more_than_half_a_step() {
+fn spacing_bounds_rounding_by_half_a_step() {
     for d in [DType::F16, DType::BF16] {
         let spacing = Spacing::of(d).expect("a float");
         for family in ["normal", "magnitudes", "ties", "tiny"] {
-            let x: Vec<f32> = paint(family, 31, 4096).into_iter().filter(|v| v.abs() < 65_000.0).collect();
+            let x: Vec<f32> = generate(family, 31, 4096).into_iter().filter(|v| v.abs() < 65_000.0).collect();
             let rounded = every().decode(d, &every().encode(Encoding::Type(d), &x).unwrap(), x.len());
             for (&x, &y) in x.iter().zip(&rounded) {
                 let (x, y) = (f64::from(x), f64::from(y));
@@ -81,12 +81,13 @@ fn widened(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&v| v.into()).collect()
 }
 
-/// Rows of every magnitude: what a type loses of a small one is within its floor, or the row is about as good as a large one.
+/// Rows of every magnitude: what a type loses of a small one is within its floor, or the row is about as good
+/// as a large one.
 #[test]
-fn the_floor_of_scales_covers_what_small_rows_lose() {
+fn spacing_floor_covers_small_rows() {
     for e in crate::engines::BLOCKS {
         for family in ["normal", "heavy"] {
-            let x = paint(family, 33, 1024);
+            let x = generate(family, 33, 1024);
             let (_, usual) = lost(e, &x);
             for power in -40..4 {
                 let small: Vec<f32> = x.iter().map(|v| v * 2.0_f32.powi(power)).collect();

@@ -1,10 +1,10 @@
-//! Lossless rewriting: the same values to the bit, or a refusal.
+//! Lossless transcodes: equal values to the bit, or a refusal.
 
 use crate::engines::every;
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::quant::{EncodeError, Encoding, transcoder};
-use quantoscope_tests::painters::{blocks, paint};
+use quantoscope_tests::generators::{blocks, generate};
 use quantoscope_tests::property::property;
 
 fn transcode(from: DType, to: DType, raw: &[u8]) -> Result<Vec<u8>, EncodeError> {
@@ -23,9 +23,9 @@ const FAMILIES: [&str; 8] =
     ["normal", "heavy", "shifted", "constant", "zero", "sparse", "magnitudes", "ties"];
 
 #[test]
-fn lattice_and_q4_1_say_the_same_both_ways() {
+fn transcode_lattice_and_q4_1_keeps_values() {
     for family in FAMILIES {
-        let x = paint(family, 5, 3200);
+        let x = generate(family, 5, 3200);
         for e in [Encoding::LatticeAsym, Encoding::LatticeSym] {
             let raw = match every().encode(e, &x) {
                 Ok(raw) => raw,
@@ -42,16 +42,16 @@ fn lattice_and_q4_1_say_the_same_both_ways() {
 }
 
 #[test]
-fn symmetric_blocks_of_normal_scale_become_q4_0() {
-    let x = paint("normal", 6, 3200);
+fn transcode_symmetric_lattice_to_q4_0_keeps_values() {
+    let x = generate("normal", 6, 3200);
     let raw = every().encode(Encoding::LatticeSym, &x).unwrap();
     let there = transcode(LATTICE, DType::Q4_0, &raw).unwrap();
     assert_eq!(decoded(LATTICE, &raw), decoded(DType::Q4_0, &there));
 }
 
 #[test]
-fn a_bias_that_is_not_minus_eight_scales_is_refused() {
-    let mut x = paint("normal", 6, 96);
+fn transcode_to_q4_0_with_another_bias_is_refused() {
+    let mut x = generate("normal", 6, 96);
     // A subnormal scale: binary16 of -8 s is finer than -8 times binary16 of s.
     x[64..].iter_mut().for_each(|x| *x *= 1e-4);
     let raw = every().encode(Encoding::LatticeSym, &x).unwrap();
@@ -68,7 +68,7 @@ fn block(scale: u16, bias: u16) -> Vec<u8> {
 }
 
 #[test]
-fn what_a_lattice_loader_refuses_is_refused() {
+fn transcode_to_invalid_lattice_is_refused() {
     let (one, minus_one, inf, nan) = (0x3C00, 0xBC00, 0x7C00, 0x7E00);
     for (d, m) in [(minus_one, one), (inf, one), (nan, one), (one, inf), (one, nan), (0x8000, 0x8000)] {
         let got = transcode(DType::Q4_1, LATTICE, &block(d, m));
@@ -81,7 +81,7 @@ fn what_a_lattice_loader_refuses_is_refused() {
 }
 
 #[test]
-fn a_zero_scale_becomes_one_with_codes_zero() {
+fn transcode_zero_scale_has_scale_one_and_zero_codes() {
     for (d, m) in [(0, 0x3C00), (0, 0), (0, 0x8000), (0x8000, 0), (0x8000, 0xBC00)] {
         let raw = block(d, m);
         let there = transcode(DType::Q4_1, LATTICE, &raw).unwrap();
@@ -95,7 +95,7 @@ proptest! {
 
     /// Any finite block: what is not refused has the same values.
     #[test]
-    fn whatever_is_rewritten_keeps_its_values(seed: u64, like_q4_0: bool) {
+    fn transcode_any_accepted_block_keeps_values(seed: u64, like_q4_0: bool) {
         for (from, to) in [(LATTICE, DType::Q4_1), (DType::Q4_1, LATTICE), (LATTICE, DType::Q4_0)] {
             let mut raw = blocks(seed, 1, 20, &[1, 3]);
             if like_q4_0 {

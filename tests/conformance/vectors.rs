@@ -4,7 +4,7 @@ use crate::engines::{NamedEngine, engines};
 use quantoscope_core::DType;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, encoder};
-use quantoscope_tests::painters::{blocks, importance, lattice_fixture, paint};
+use quantoscope_tests::generators::{blocks, generate, importance, lattice_fixture};
 use quantoscope_tests::vectors::{VectorCase, VectorFile, f32_bytes, load, sha256};
 
 const FILES: [&str; 31] = [
@@ -38,18 +38,18 @@ fn infinite(d: DType, block: &[u8]) -> bool {
     }
 }
 
-/// The painted input, which must be the one the reference saw.
+/// The generated input, which must be the one the reference saw.
 fn input(case: &VectorCase) -> Vec<f32> {
-    let x = paint(&case.family, case.seed, case.n);
-    assert_eq!(Some(sha256(&f32_bytes(&x))), case.input_sha256, "painters differ: {}", case.family);
+    let x = generate(&case.family, case.seed, case.n);
+    assert_eq!(Some(sha256(&f32_bytes(&x))), case.input_sha256, "generators differ: {}", case.family);
     x
 }
 
-/// The bytes, or the refusal, with the painted importance where the case has any.
+/// The bytes, or the refusal, with the generated importance where the case has any.
 fn encode(engine: &NamedEngine, e: Encoding, x: &[f32], case: &VectorCase) -> Result<Vec<u8>, EncodeError> {
     let Some(row) = &case.importance else { return engine.encode(e, x) };
     let weights = importance(row.seed, row.columns);
-    assert_eq!(sha256(&f32_bytes(&weights)), row.sha256, "painters differ: importance");
+    assert_eq!(sha256(&f32_bytes(&weights)), row.sha256, "generators differ: importance");
     engine.encode_weighted(e, x, &weights)
 }
 
@@ -137,7 +137,7 @@ pub fn check_file(
             "blocks" => {
                 let count = case.n / d.block_len() as usize;
                 let raw = blocks(case.seed, count, d.block_bytes() as usize, tops(d));
-                assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "painters differ: {place}");
+                assert_eq!(Some(sha256(&raw)), case.bytes_sha256, "generators differ: {place}");
                 check_decoded(engine, d, &raw, case, &place);
             }
             "fixture" => check_fixture(engine, *e, case, &place),
@@ -149,7 +149,7 @@ pub fn check_file(
 }
 
 #[test]
-fn every_vector_on_every_engine() {
+fn vectors_on_every_engine_match() {
     for engine in engines() {
         for file in FILES {
             check_file(&engine, file, &load(file));
@@ -158,14 +158,14 @@ fn every_vector_on_every_engine() {
 }
 
 #[test]
-fn the_lattice_fixtures_are_the_originals() {
+fn vectors_of_lattice_fixtures_equal_the_originals() {
     let hashes: Vec<_> = load("q4_asym").cases.into_iter().filter_map(|c| c.file_sha256).collect();
     assert!(hashes[0].starts_with("5a46caf7"), "gate_proj, [2, 33]");
     assert!(hashes[1].starts_with("9ed19221") && hashes[1].ends_with("169d8c"), "k_proj, [1, 32]");
 }
 
 #[test]
-fn the_importance_painter_is_the_generators() {
+fn importance_generator_equals_the_python_one() {
     let hash = sha256(&f32_bytes(&importance(20_250_611, 4096)));
     assert_eq!(hash, "eecd4aa19c001807a4f9bad1c1fe40e86337bcc1a9d8c98b0ee72869105de50a");
 }

@@ -1,10 +1,10 @@
-//! What encoders make of importance, beyond the bytes that the vectors hold.
+//! Encoding with importance weights, beyond the vectors: independence of rows, use of weights, refusals.
 
 use crate::engines::{BLOCKS, encodings, engines};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse, encoder};
-use quantoscope_tests::painters::{importance, paint};
+use quantoscope_tests::generators::{generate, importance};
 use quantoscope_tests::property::property;
 
 /// Those that use it.
@@ -21,10 +21,10 @@ proptest! {
 
     /// A row may be cut at any block, its importance with it.
     #[test]
-    fn blocks_of_a_row_stand_alone(seed: u64, cut in 0_usize..12) {
+    fn weighted_blocks_of_a_row_are_independent(seed: u64, cut in 0_usize..12) {
         for (engine, e) in engines().iter().flat_map(|n| users().map(move |e| (n, e))) {
             let (n, at) = (12 * block(e), cut * block(e));
-            let (x, w) = (paint("scaled", seed, n), importance(seed, n));
+            let (x, w) = (generate("scaled", seed, n), importance(seed, n));
             let whole = engine.encode_weighted(e, &x, &w).unwrap();
             let ends = [(&x[..at], &w[..at]), (&x[at..], &w[at..])];
             let parts = ends.map(|(x, w)| engine.encode_weighted(e, x, w).unwrap()).concat();
@@ -34,10 +34,10 @@ proptest! {
 
     /// Every row has the same importance and knows nothing of the others, however few blocks it has.
     #[test]
-    fn rows_stand_alone(seed: u64, blocks in 1_usize..5, rows in 1_usize..24) {
+    fn weighted_rows_are_independent(seed: u64, blocks in 1_usize..5, rows in 1_usize..24) {
         for (engine, e) in engines().iter().flat_map(|n| users().map(move |e| (n, e))) {
             let columns = blocks * block(e);
-            let (x, w) = (paint("heavy", seed, rows * columns), importance(seed, columns));
+            let (x, w) = (generate("heavy", seed, rows * columns), importance(seed, columns));
             let whole = engine.encode_weighted(e, &x, &w).unwrap();
             let each = x.chunks(columns).map(|row| engine.encode_weighted(e, row, &w).unwrap());
             prop_assert!(whole == each.collect::<Vec<_>>().concat(), "{} {}", engine.name, e);
@@ -46,11 +46,11 @@ proptest! {
 }
 
 #[test]
-fn whole_rows_are_needed_where_it_is_said() {
+fn weighted_whole_row_types_depend_on_the_row() {
     for e in users() {
         let n = 64 * block(e);
         let differs = (0..4).any(|seed| {
-            let (x, w) = (paint("scaled", seed, n), importance(seed, n));
+            let (x, w) = (generate("scaled", seed, n), importance(seed, n));
             let whole = engines()[0].encode_weighted(e, &x, &w).unwrap();
             let parts = [(&x[..n / 2], &w[..n / 2]), (&x[n / 2..], &w[n / 2..])];
             whole != parts.map(|(x, w)| engines()[0].encode_weighted(e, x, w).unwrap()).concat()
@@ -60,8 +60,8 @@ fn whole_rows_are_needed_where_it_is_said() {
 }
 
 #[test]
-fn importance_is_used_or_ignored_as_the_table_says() {
-    let (x, w) = (paint("heavy", 3, 2048), importance(3, 1024));
+fn weighted_use_of_importance_equals_the_table() {
+    let (x, w) = (generate("heavy", 3, 2048), importance(3, 1024));
     for (engine, e) in engines().iter().flat_map(|n| encodings().into_iter().map(move |e| (n, e))) {
         let without = engine.encode(e, &x).unwrap();
         let with = engine.encode_weighted(e, &x, &w).unwrap();
@@ -71,8 +71,8 @@ fn importance_is_used_or_ignored_as_the_table_says() {
 
 /// What matters comes out closer, what does not is let go.
 #[test]
-fn columns_that_matter_are_closer_than_without() {
-    let x = paint("normal", 5, 1 << 15);
+fn weighted_important_columns_have_less_error() {
+    let x = generate("normal", 5, 1 << 15);
     let w: Vec<f32> = (0..256).map(|i| if i % 8 == 3 { 64.0 } else { 1.0 }).collect();
     for e in users() {
         let error = |raw: Vec<u8>| {
@@ -86,11 +86,11 @@ fn columns_that_matter_are_closer_than_without() {
     }
 }
 
-/// Where nothing counts, ggml's searches find the scale 0, but for the types of small blocks with a minimum, whose
-/// first grid stands, and those of a grid, some of which do and some of which do not.
+/// Where nothing counts, ggml's searches find the scale 0, but for the types of small blocks with a minimum,
+/// whose first grid stands, and those of a grid, some of which do and some of which do not.
 #[test]
-fn where_nothing_counts_the_scale_is_zero() {
-    let x = paint("normal", 7, 1024);
+fn weighted_zero_importance_has_scale_zero() {
+    let x = generate("normal", 7, 1024);
     for (engine, e) in engines().iter().flat_map(|n| users().map(move |e| (n, e))) {
         let raw = engine.encode_weighted(e, &x, &[0.0; 512]).unwrap();
         let back = engine.decode(e.dtype(), &raw, x.len());
@@ -106,10 +106,10 @@ fn where_nothing_counts_the_scale_is_zero() {
 }
 
 #[test]
-fn nan_and_infinity_are_refused_before_anything_is_written() {
+fn weighted_nan_or_infinity_leaves_the_output_unchanged() {
     for e in users() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            let (mut x, w) = (paint("normal", 1, 1024), importance(1, 512));
+            let (mut x, w) = (generate("normal", 1, 1024), importance(1, 512));
             (x[700], x[1023]) = (bad, bad);
             let mut out = vec![0xA5; e.dtype().bytes_for(1024).unwrap() as usize];
             let refusal = encoder(e).unwrap()(&x, Some(&w), &mut out);
@@ -120,10 +120,10 @@ fn nan_and_infinity_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn what_overflows_is_refused_at_the_loudest() {
+fn weighted_overflow_names_the_largest_value() {
     for (engine, e) in engines().iter().flat_map(|n| users().map(move |e| (n, e))) {
         for loud in [1e12, -1e12, 3e38, -3e38] {
-            let mut x = paint("normal", 1, 1024);
+            let mut x = generate("normal", 1, 1024);
             x[700] = loud;
             let refusal = engine.encode_weighted(e, &x, &[1.0; 512]);
             assert_eq!(refusal, Err(EncodeError::F16Overflow { index: 700 }), "{} {e} {loud:e}", engine.name);
@@ -131,13 +131,13 @@ fn what_overflows_is_refused_at_the_loudest() {
     }
 }
 
-/// Weights are checked where they are read; whatever they are, nothing panics, and no scale that is not finite is
-/// written.
+/// Weights are checked where they are read; whatever they are, nothing panics, and no scale that is not
+/// finite is written.
 #[test]
-fn no_weights_make_a_block_that_is_not_finite() {
+fn weighted_any_importance_gives_finite_blocks() {
     let odd = [0.0, -0.0, 1e-45, 1e-38, 1e38, f32::MAX, -1.0, f32::INFINITY, f32::NAN];
     for family in ["normal", "ties", "tiny", "huge", "scaled"] {
-        let x = paint(family, 11, 2048);
+        let x = generate(family, 11, 2048);
         for (engine, e) in engines().iter().flat_map(|n| users().map(move |e| (n, e))) {
             for (k, x) in x.chunks(256).enumerate() {
                 let w: Vec<f32> = (0..256).map(|i| odd[(i * i + k * i) % odd.len()]).collect();
@@ -150,7 +150,7 @@ fn no_weights_make_a_block_that_is_not_finite() {
 }
 
 #[test]
-fn lengths_that_do_not_belong_together_are_the_callers_mistake() {
+fn weighted_mismatched_lengths_panic() {
     for e in users() {
         for (values, weights) in [(512, 0), (512, 1024), (768, 512), (512, 500), (512, 8)] {
             let run = move || {

@@ -1,4 +1,4 @@
-//! Files made by hand, right and wrong ones, and what to expect of the wrong ones.
+//! Builders of valid and invalid files, and assertions on errors.
 
 use quantoscope_core::error::ErrorKind;
 use quantoscope_core::format::{Checkpoint, Container, Root};

@@ -1,4 +1,4 @@
-//! What a directory holds: which checkpoint is chosen, what is told, what is left to the user; and misuse.
+//! Directories: which checkpoint is opened, what is reported, what is refused; misuse of `Opening`.
 
 use crate::build::{lattice, refused, same, st};
 use quantoscope_core::Code;
@@ -42,7 +42,7 @@ fn chosen(names: &[&str]) -> (String, Container, usize) {
 }
 
 #[test]
-fn the_first_that_applies_is_chosen_and_the_rest_is_told() {
+fn directory_first_match_is_opened_and_others_reported() {
     let st = Container::Safetensors;
     let names = ["model.safetensors.index.json", "model.safetensors", "x.safetensors", "x.gguf", "x.q4"];
     assert_eq!(chosen(&names), (names[0].into(), st, 1));
@@ -57,7 +57,7 @@ fn the_first_that_applies_is_chosen_and_the_rest_is_told() {
 }
 
 #[test]
-fn several_candidates_are_listed() {
+fn directory_with_several_candidates_lists_them() {
     for names in [
         &["a.safetensors", "b.safetensors"][..],
         &["a.safetensors.index.json", "b.safetensors.index.json"],
@@ -71,20 +71,20 @@ fn several_candidates_are_listed() {
 }
 
 #[test]
-fn a_directory_without_weights() {
+fn directory_without_weights_is_refused() {
     for names in [&[][..], &["config.json"], &["sub/model.safetensors"], &["merged_qkvz_0_1_2.q4"]] {
         assert_eq!(open(Root::Dir, &dir(names)).expect_err("refused").code(), Code::NotFound);
     }
 }
 
 #[test]
-fn a_directory_of_more_files_than_we_look_at() {
+fn directory_with_too_many_files_is_refused() {
     let names = (0..=limits::MAX_ENTRIES).map(|i| (i.to_string(), 0)).collect();
     assert_eq!(Opening::new(Root::Dir).listed(names).expect_err("refused").code(), Code::TooMany);
 }
 
 #[test]
-fn lattice_files_without_an_index() {
+fn directory_of_lattice_files_without_an_index_opens() {
     let c = opened(&["b.f16", "a.q4", "merged_qkvz_0_1_2.q4"]);
     assert_eq!(c.tensors.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(c.warnings.iter().map(|w| w.code).collect::<Vec<_>>(), ["file_names"]);
@@ -92,7 +92,7 @@ fn lattice_files_without_an_index() {
 }
 
 #[test]
-fn a_lattice_file_that_the_index_leaves_out_is_told() {
+fn directory_with_unindexed_lattice_file_reports_it() {
     let c = same(
         Root::Dir,
         &dir(&["a.q4", "b.f16"]).with(
@@ -104,7 +104,7 @@ fn a_lattice_file_that_the_index_leaves_out_is_told() {
 }
 
 #[test]
-fn companions_are_those_that_go_with_a_model() {
+fn directory_companions_are_found() {
     let c = opened(&[
         "model.safetensors",
         "config.json",
@@ -124,7 +124,7 @@ fn companions_are_those_that_go_with_a_model() {
 }
 
 #[test]
-fn a_config_is_read_beside_a_file_and_checked() {
+fn directory_config_beside_a_file_is_read_and_checked() {
     let files = dir(&["model.safetensors", "config.json"]);
     let root = Root::File("model.safetensors");
     assert_eq!(same(root, &files).expect("it opens").config.as_deref(), Some(&b"{}"[..]));
@@ -142,13 +142,13 @@ fn a_config_is_read_beside_a_file_and_checked() {
 }
 
 #[test]
-fn a_file_that_is_not_there() {
+fn opening_a_missing_file_is_refused() {
     let error = open(Root::File("m.safetensors"), &Files::default()).expect_err("refused");
     assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some("m.safetensors")));
 }
 
 #[test]
-fn a_file_that_shrinks_while_it_is_read() {
+fn opening_a_shrinking_file_is_refused() {
     let mut opening = Opening::new(Root::File("m.safetensors"));
     opening.opened(Some(100)).expect("a length");
     opening.data(&[2, 0, 0]).expect("three bytes");
@@ -160,7 +160,7 @@ fn a_file_that_shrinks_while_it_is_read() {
 }
 
 #[test]
-fn answers_to_another_question() {
+fn opening_fed_the_wrong_answer_is_refused() {
     let start = || Opening::new(Root::Dir);
     assert_eq!(start().opened(Some(1)).expect_err("refused").code(), Code::Usage);
     assert_eq!(start().data(&[1]).expect_err("refused").code(), Code::Usage);
@@ -171,7 +171,7 @@ fn answers_to_another_question() {
 }
 
 #[test]
-fn more_bytes_than_were_asked_for_are_not_taken() {
+fn opening_fed_too_many_bytes_ignores_the_rest() {
     let bytes = weights();
     let mut opening = Opening::new(Root::File("m.safetensors"));
     opening.opened(Some(bytes.len() as u64)).expect("a length");

@@ -1,4 +1,4 @@
-//! GGUF that is right: every value type, both versions, layout and back, any cut refused.
+//! Valid GGUF: every value type, versions 2 and 3, layout and back, truncation.
 
 use crate::build::{GgufBuilder, no_prefix_opens, open_one, refused};
 use quantoscope_core::format::gguf::{DEFAULT_ALIGNMENT, layout};
@@ -57,7 +57,7 @@ pub fn sample(alignment: u64) -> (Vec<u8>, Vec<(String, DType, Shape)>) {
 }
 
 #[test]
-fn what_we_lay_out_we_read() {
+fn gguf_layout_reads_back() {
     for alignment in [DEFAULT_ALIGNMENT, 8, 1, 4096] {
         let (bytes, named) = sample(alignment);
         let c = open_one("m.gguf", &bytes).expect("it opens");
@@ -79,7 +79,7 @@ fn what_we_lay_out_we_read() {
 }
 
 #[test]
-fn the_layout_of_a_small_file_byte_for_byte() {
+fn gguf_layout_of_a_small_file_equals_every_byte() {
     let shape = Shape::new([2, 3]).expect("a shape");
     let t = LayoutTensor { name: "w", dtype: DType::F32, shape: &shape };
     let l = layout(
@@ -96,7 +96,7 @@ fn the_layout_of_a_small_file_byte_for_byte() {
 }
 
 #[test]
-fn version_2_reads_like_version_3() {
+fn gguf_version_2_reads_as_version_3() {
     let (mut bytes, _) = sample(32);
     let three = open_one("m.gguf", &bytes).expect("it opens");
     bytes[4] = 2;
@@ -105,7 +105,7 @@ fn version_2_reads_like_version_3() {
 }
 
 #[test]
-fn no_axes_are_a_scalar_and_zero_is_a_size() {
+fn gguf_shapes_scalar_and_empty_are_read() {
     let bytes = GgufBuilder::new(2, 0).tensor("s", &[], 0, 0).tensor("z", &[0, 7], 0, 32).data(32, 32).bytes;
     let c = open_one("m.gguf", &bytes).expect("it opens");
     assert_eq!((c.tensors[0].shape.axes(), c.tensors[0].bytes.len()), (&[][..], 4));
@@ -113,7 +113,7 @@ fn no_axes_are_a_scalar_and_zero_is_a_size() {
 }
 
 #[test]
-fn a_file_without_tensors_is_a_vocabulary() {
+fn gguf_without_tensors_is_read() {
     for padding in [0, 5] {
         let bytes = GgufBuilder::new(0, 1).key_u32("a", 1).raw(&vec![0; padding]).bytes;
         let c = open_one("m.gguf", &bytes).expect("it opens");
@@ -122,7 +122,7 @@ fn a_file_without_tensors_is_a_vocabulary() {
 }
 
 #[test]
-fn the_padding_of_the_last_tensor_may_be_missing_and_more_is_a_warning() {
+fn gguf_trailing_padding_is_optional_and_more_is_reported() {
     let warnings = |n: usize| {
         let bytes = GgufBuilder::new(1, 0).tensor("t", &[2], 0, 0).data(32, n).bytes;
         open_one("m.gguf", &bytes).expect("it opens").warnings
@@ -134,7 +134,7 @@ fn the_padding_of_the_last_tensor_may_be_missing_and_more_is_a_warning() {
 }
 
 #[test]
-fn a_file_cut_at_any_byte_is_refused() {
+fn gguf_truncated_at_any_byte_is_refused() {
     // Up to the last byte of the last tensor; the padding after it may be missing.
     let (mut bytes, _) = sample(32);
     let end = open_one("m.gguf", &bytes).expect("it opens").tensors.last().expect("a tensor").bytes.end;
@@ -143,7 +143,7 @@ fn a_file_cut_at_any_byte_is_refused() {
 }
 
 #[test]
-fn a_large_vocabulary_is_read_in_bounded_pieces_and_few_of_them() {
+fn gguf_large_vocabulary_is_read_in_few_bounded_reads() {
     let words =
         (0..400_000).fold(GgufBuilder::default(), |g, i| g.string(format!("word{i}").as_bytes())).bytes;
     let array = |element, len, raw: Vec<u8>| MetaValue::Array(MetaArray { element, len, raw });
@@ -161,7 +161,7 @@ fn a_large_vocabulary_is_read_in_bounded_pieces_and_few_of_them() {
 }
 
 #[test]
-fn only_the_header_is_read_however_large_the_file() {
+fn gguf_huge_file_reads_the_header_only() {
     let header = GgufBuilder::new(1, 0).tensor("t", &[1 << 40], 24, 0).data(32, 0).bytes;
     let len = header.len() as u64 + (1 << 40);
     let files = Files::default().with_sparse("m.gguf", header, len);
@@ -171,7 +171,7 @@ fn only_the_header_is_read_however_large_the_file() {
 }
 
 #[test]
-fn a_gguf_file_has_no_config_of_its_own() {
+fn gguf_has_no_config() {
     let files = Files::of("m.gguf", sample(32).0).with("config.json", "not json");
     let opened = |root| -> Checkpoint { open(root, &files).expect("it opens") };
     assert_eq!(opened(Root::File("m.gguf")).config, None);
@@ -179,7 +179,7 @@ fn a_gguf_file_has_no_config_of_its_own() {
 }
 
 #[test]
-fn layout_refuses_what_no_reader_would_take() {
+fn gguf_layout_of_unreadable_tensors_is_refused() {
     let shape = |axes: &[u64]| Shape::new(axes).expect("a shape");
     let refuse = |name: &str, dtype, axes: &[u64]| {
         let shape = shape(axes);
@@ -203,7 +203,7 @@ fn layout_refuses_what_no_reader_would_take() {
 }
 
 #[test]
-fn layout_refuses_metadata_that_contradicts_itself() {
+fn gguf_layout_of_contradicting_metadata_is_refused() {
     let code = |key: &str, value, alignment| {
         let metadata = Metadata(vec![(key.to_string(), value)]);
         layout(&metadata, alignment, &[]).err().map(|e| e.code())
@@ -226,7 +226,7 @@ fn layout_refuses_metadata_that_contradicts_itself() {
 }
 
 #[test]
-fn a_name_of_63_bytes_is_read_and_64_are_refused() {
+fn gguf_name_of_64_bytes_is_refused() {
     let name = "n".repeat(64);
     open_one("m.gguf", &GgufBuilder::new(1, 0).tensor(&name[..63], &[1], 0, 0).data(32, 4).bytes)
         .expect("it opens");

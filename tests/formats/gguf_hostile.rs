@@ -1,4 +1,4 @@
-//! GGUF headers that lie, one lie each; `mark` stands before the field that the error must point to.
+//! Invalid GGUF headers, one fault each; `mark` precedes the field whose offset the error must name.
 
 use crate::build::{GgufBuilder, open_one, refused};
 use quantoscope_core::Code;
@@ -118,7 +118,7 @@ files! {
 }
 
 #[test]
-fn removed_types_have_their_own_words() {
+fn gguf_removed_types_are_named() {
     for (id, word) in [(5, "2023"), (33, "ARM"), (38, "ARM"), (44, "type 44")] {
         let bytes = typed(id).data(32, 4096).bytes;
         let error = open_one("m.gguf", &bytes).expect_err("refused");
@@ -127,14 +127,14 @@ fn removed_types_have_their_own_words() {
 }
 
 #[test]
-fn a_file_with_another_magic() {
+fn gguf_other_magic_is_refused() {
     refused(open_one("m.gguf", b"GGUG\x03\0\0\0"), Code::BadMagic, Some(0), None);
     refused(open_one("m.gguf", b""), Code::Truncated, Some(0), None);
     refused(open_one("m.gguf", b"lmgg\x01\0\0\0more"), Code::BadMagic, Some(0), None);
 }
 
 #[test]
-fn arrays_four_deep_are_read() {
+fn gguf_arrays_four_deep_are_read() {
     let g = (0..3)
         .fold(GgufBuilder::new(0, 1).string(b"a").u32(9), |g, _| g.u32(9).u64(1))
         .u32(0)
@@ -143,9 +143,10 @@ fn arrays_four_deep_are_read() {
     open_one("m.gguf", &g.bytes).expect("it opens");
 }
 
-/// The claims fit the file, which is sparse and huge: the limits of our own must stop them, and nothing be read.
+/// The claims fit the file, which is sparse and huge: the limits of our own must stop them, and nothing be
+/// read.
 #[test]
-fn claims_that_a_huge_file_would_hold() {
+fn gguf_huge_counts_in_a_huge_file_are_refused() {
     let string = GgufBuilder::new(0, 1).string(b"a").u32(8).mark().u64((1 << 30) + 1);
     let array = GgufBuilder::new(0, 1).string(b"a").u32(9).u32(0).mark().u64((1 << 30) + 1);
     let long = GgufBuilder::new(0, 1).string(b"a").u32(8).mark().u64(limits::MAX_GGUF_HEADER);
@@ -170,7 +171,7 @@ fn claims_that_a_huge_file_would_hold() {
 
 /// The end fits 64 bits relative to the data, not behind the header; only a file of 2^64 bytes comes so far.
 #[test]
-fn an_end_that_overflows_behind_the_header() {
+fn gguf_overflowing_data_end_is_refused() {
     let file = two_halves((1 << 63) - 33);
     let files = Files::default().with_sparse("m.gguf", file.bytes, u64::MAX);
     refused(drive_counted(Root::File("m.gguf"), &files, usize::MAX).0, Code::Overflow, file.mark, Some("t"));

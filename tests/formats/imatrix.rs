@@ -1,4 +1,4 @@
-//! Importance matrices in both forms: what they say, and what damage does to them.
+//! Importance matrices in both formats (GGUF and `.dat`), and damaged ones.
 
 use crate::random::{apply, damage};
 use proptest::prelude::*;
@@ -41,7 +41,7 @@ fn sums(bytes: &[u8], entry: &ImatrixEntry) -> Vec<f32> {
 }
 
 #[test]
-fn the_file_of_today_says_what_was_written() {
+fn imatrix_gguf_reads_back() {
     let bytes = sample();
     let found = same(&bytes).expect("a sound file");
     assert_eq!((found.chunks, found.len), (Some(7), bytes.len() as u64));
@@ -57,7 +57,7 @@ fn the_file_of_today_says_what_was_written() {
 }
 
 #[test]
-fn parts_that_are_not_there_are_not_given() {
+fn imatrix_missing_parts_are_absent() {
     let entry = |values, counts: &[f32]| ImatrixEntry { at: 100, values, counts: counts.to_vec() };
     assert_eq!(entry(8, &[1.0]).part(1, 2, 4), Some((116, 1.0)), "one count for all");
     assert_eq!(entry(8, &[1.0, 2.0]).part(3, 4, 2), Some((124, 2.0)), "a count for two each");
@@ -70,7 +70,7 @@ fn parts_that_are_not_there_are_not_given() {
 }
 
 #[test]
-fn the_older_form_says_what_was_written() {
+fn imatrix_dat_reads_back() {
     let bytes = old();
     let found = same(&bytes).expect("a sound file");
     assert_eq!((found.chunks, found.datasets.as_slice()), (Some(9), &["text.txt".to_string()][..]));
@@ -92,7 +92,7 @@ fn refused(bytes: &[u8], code: Code) {
 }
 
 #[test]
-fn what_is_no_importance_matrix_is_refused() {
+fn imatrix_other_files_are_refused() {
     refused(&[], Code::Truncated);
     refused(b"GGU", Code::Truncated);
     refused(&[0; 64], Code::BadMagic);
@@ -117,7 +117,7 @@ fn what_is_no_importance_matrix_is_refused() {
 }
 
 #[test]
-fn damage_in_the_older_form_is_refused() {
+fn imatrix_dat_damaged_is_refused() {
     refused(&imatrix_dat(&[("a", vec![1.0], 1), ("a", vec![2.0], 1)], None), Code::DuplicateName);
     refused(&imatrix_dat(&[("a", vec![f32::NAN], 1)], None), Code::BadValue);
     refused(&imatrix_dat(&[("", vec![1.0; 9], 1)], None), Code::BadMagic);
@@ -131,7 +131,7 @@ fn damage_in_the_older_form_is_refused() {
 }
 
 #[test]
-fn every_prefix_is_refused_or_sound() {
+fn imatrix_truncated_at_any_byte_is_refused_or_consistent() {
     for bytes in [sample(), old()] {
         for n in (0..bytes.len()).filter(|&n| same(&bytes[..n]).is_ok()) {
             // The padding of the last tensor may be missing; of the older form, what follows the tensors.
@@ -146,7 +146,7 @@ proptest! {
     #![proptest_config(property(file!(), 1000))]
 
     #[test]
-    fn damaged_importance_matrices(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_u64) {
+    fn imatrix_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_u64) {
         for mut bytes in [sample(), old()] {
             list.iter().for_each(|d| apply(&mut bytes, d));
             // The driver asserts all that must hold of reads and results.

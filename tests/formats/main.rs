@@ -1,4 +1,4 @@
-//! Reading and laying out every container: fixtures of the official writer, hostile headers, any size of read.
+//! Reading and laying out every container: files of official writers, hostile headers, reads of any size.
 
 mod architectures;
 mod build;

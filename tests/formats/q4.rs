@@ -1,4 +1,4 @@
-//! Lattice files: both kinds, the guards of upstream's reader, their index in both shapes.
+//! Lattice files: `.q4` and `.f16`, the checks of the original reader, both forms of the index.
 
 use crate::build::{lattice, no_prefix_opens, open_one, refused, same};
 use quantoscope_core::format::q4::{f16_header, file_stem, index_json, q4_header};
@@ -22,14 +22,14 @@ fn file(quantized: bool, axes: &[u64]) -> Vec<u8> {
 }
 
 #[test]
-fn the_headers_byte_for_byte() {
+fn q4_headers_equal_every_byte() {
     assert_eq!(q4_header(&shape(&[2, 33])).expect("a header"), lattice(b"KHQ4", 2, 2, &[2, 33], 66, 0));
     assert_eq!(f16_header(&shape(&[])).expect("a header"), lattice(b"KHF1", 1, 0, &[], 1, 0));
     assert_eq!(q4_header(&shape(&[1; 65])).expect_err("refused").code(), Code::TooManyAxes);
 }
 
 #[test]
-fn both_kinds_of_file_open() {
+fn q4_and_f16_files_open() {
     for (quantized, axes, payload) in [
         (true, &[2, 33][..], 60),
         (true, &[], 20),
@@ -49,7 +49,7 @@ fn both_kinds_of_file_open() {
 }
 
 #[test]
-fn a_file_cut_at_any_byte_is_refused() {
+fn q4_truncated_at_any_byte_is_refused() {
     no_prefix_opens("w.q4", &file(true, &[2, 33]), Container::LatticeQ4);
     no_prefix_opens("w.f16", &file(false, &[5]), Container::LatticeQ4);
 }
@@ -91,13 +91,13 @@ headers! {
 }
 
 #[test]
-fn version_1_says_what_to_do() {
+fn q4_version_1_is_refused_with_advice() {
     let error = open_one("w.q4", &lattice(b"KHQ4", 1, 1, &[32], 32, 18)).expect_err("refused");
     assert!(error.detail().message.contains("re-quantize"), "{error}");
 }
 
 #[test]
-fn file_names_are_sanitised_as_upstream_does() {
+fn q4_file_names_are_sanitized_as_upstream() {
     assert_eq!(file_stem("model.layers.0.q_proj.weight"), "model_layers_0_q_proj_weight");
     assert_eq!(file_stem("a/b\\c d-\u{e9}\u{2713}"), "a_b_c_d-\u{e9}_");
     assert_eq!(file_stem("a.b"), file_stem("a_b"));
@@ -119,7 +119,7 @@ fn directory(index: impl Into<Vec<u8>>) -> Files {
 }
 
 #[test]
-fn a_directory_reads_back_what_was_indexed() {
+fn q4_directory_reads_back_its_index() {
     for seed in [None, Some(0), Some(0xCAFE_BABE_DEAD_BEEF)] {
         let c = same(Root::Dir, &directory(index_json(&entries(), seed))).expect("it opens");
         assert_eq!((c.q4_index, c.q4_seed), (Some(entries()), seed));
@@ -130,14 +130,14 @@ fn a_directory_reads_back_what_was_indexed() {
 }
 
 #[test]
-fn the_index_opens_as_a_file_under_any_name() {
+fn q4_index_under_any_name_opens() {
     let index = index_json(&entries(), Some(7));
     let files = directory("").without("quantize_index.json").with("other.json", index);
     assert_eq!(same(Root::File("other.json"), &files).expect("it opens").tensors.len(), 2);
 }
 
 #[test]
-fn the_plain_index_is_an_array_and_the_rotated_one_an_object() {
+fn q4_index_is_an_array_or_rotated_an_object() {
     let plain: serde_json::Value = serde_json::from_slice(&index_json(&entries(), None)).expect("JSON");
     assert_eq!(
         plain[0],
@@ -153,7 +153,7 @@ fn the_plain_index_is_an_array_and_the_rotated_one_an_object() {
 }
 
 #[test]
-fn a_seed_bent_by_floating_point_is_taken_from_its_text() {
+fn q4_seed_beyond_f64_is_read_from_its_text() {
     let text = |number: &str| {
         let tensors = String::from_utf8(index_json(&entries(), None)).expect("text");
         format!(r#"{{"quarot_seed":{number},"quarot_seed_hex":"0xcafebabedeadbeef","tensors":{tensors}}}"#)
@@ -167,7 +167,7 @@ fn a_seed_bent_by_floating_point_is_taken_from_its_text() {
 }
 
 #[test]
-fn an_artefact_that_rotates_at_run_time_is_told() {
+fn q4_run_time_rotation_is_reported() {
     let tensors = String::from_utf8(index_json(&entries(), None)).expect("text");
     let index = format!(r#"{{"online":{{}},"tensors":{tensors}}}"#);
     assert_eq!(open(Root::Dir, &directory(index)).expect("it opens").warnings[0].code, "online_rotation");
@@ -206,19 +206,19 @@ entries! {
 }
 
 #[test]
-fn an_indexed_file_that_is_missing() {
+fn q4_missing_indexed_file_is_refused() {
     let files = directory(index_json(&entries(), None)).without("z_w.q4");
     let error = same(Root::Dir, &files).expect_err("refused");
     assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some("z_w.q4")));
 }
 
 #[test]
-fn an_index_over_the_limit_is_not_read() {
+fn q4_index_over_the_limit_is_not_read() {
     let files = directory("").with_sparse("quantize_index.json", "[", limits::MAX_Q4_INDEX + 1);
     refused(open(Root::Dir, &files), Code::HeaderTooLarge, Some(limits::MAX_Q4_INDEX), None);
 }
 
 #[test]
-fn an_empty_index_is_no_model() {
+fn q4_empty_index_is_refused() {
     assert_eq!(open(Root::Dir, &directory("[]")).expect_err("refused").code(), Code::Empty);
 }

@@ -1,4 +1,5 @@
-//! Random damage: nothing panics, reads stay in bounds, and what we accept the official reader accepts too.
+//! Random damage of files: no panic, reads in bounds, and files that are accepted are accepted by the
+//! official reader.
 
 use crate::build::lattice;
 use crate::{gguf, safetensors};
@@ -66,7 +67,7 @@ proptest! {
     #![proptest_config(property(file!(), 2000))]
 
     #[test]
-    fn damaged_safetensors(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize) {
+    fn safetensors_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize) {
         let mut bytes = safetensors::official();
         list.iter().for_each(|d| apply(&mut bytes, d));
         if let Some(ours) = survives("m.safetensors", &bytes, max_read) {
@@ -78,14 +79,14 @@ proptest! {
     }
 
     #[test]
-    fn damaged_gguf(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize) {
+    fn gguf_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize) {
         let mut bytes = gguf::sample(32).0;
         list.iter().for_each(|d| apply(&mut bytes, d));
         survives("m.gguf", &bytes, max_read);
     }
 
     #[test]
-    fn damaged_q4(list in prop::collection::vec(damage(), 1..4), max_read in 1..40_usize) {
+    fn q4_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..40_usize) {
         for (mut bytes, name) in [
             (lattice(b"KHQ4", 2, 2, &[2, 33], 66, 60), "w.q4"),
             (lattice(b"KHF1", 1, 1, &[3], 3, 6), "w.f16"),
@@ -96,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_indexes(list in prop::collection::vec(damage(), 1..4)) {
+    fn index_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4)) {
         let shards = br#"{"metadata":{},"weight_map":{"a":"s.safetensors","b":"t.safetensors"}}"#.to_vec();
         for mut bytes in [shards, index_json(&[], Some(5))] {
             list.iter().for_each(|d| apply(&mut bytes, d));
@@ -105,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn noise(bytes in prop::collection::vec(any::<u8>(), 0..200), which in 0..5_usize) {
+    fn random_bytes_in_any_format_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), which in 0..5_usize) {
         let magics: [&[u8]; 5] = [b"", b"GGUF\x03\0\0\0", b"KHQ4\x02\0\0\0", b"\x10\0\0\0\0\0\0\0{", b"{"];
         let bytes = [magics[which], &bytes].concat();
         survives("x", &bytes, usize::MAX);

@@ -1,4 +1,4 @@
-//! Safetensors against the official crate: what it writes we read, what we lay out it reads.
+//! Valid safetensors, read from and written for the official crate.
 
 use crate::build::{no_prefix_opens, open_one, same, st, st_bytes};
 use quantoscope_core::format::safetensors::layout;
@@ -49,7 +49,7 @@ pub fn official() -> Vec<u8> {
 }
 
 #[test]
-fn what_the_official_crate_writes_is_read() {
+fn safetensors_of_the_official_crate_are_read() {
     let bytes = official();
     let c = open_one("model.safetensors", &bytes).expect("it opens");
     assert_eq!((c.container, c.alignment, c.gguf_version), (Container::Safetensors, 1, None));
@@ -62,7 +62,7 @@ fn what_the_official_crate_writes_is_read() {
 }
 
 #[test]
-fn what_we_lay_out_the_official_crate_reads() {
+fn safetensors_layout_is_read_by_the_official_crate() {
     let shapes = [vec![2, 3], vec![], vec![0, 4], vec![8]].map(|s| Shape::new(s).expect("a shape"));
     let list = [("w \"x\"", DType::BF16), ("scalar", DType::F32), ("none", DType::I64), ("four", DType::F4)];
     let tensors: Vec<LayoutTensor<'_>> =
@@ -84,7 +84,7 @@ fn what_we_lay_out_the_official_crate_reads() {
 }
 
 #[test]
-fn an_empty_model_is_a_model() {
+fn safetensors_without_tensors_is_read() {
     for metadata in [vec![], vec![("a".to_string(), "b".to_string())]] {
         let l = layout(&metadata, &[]).expect("it lays out");
         assert_eq!(open_one("e.safetensors", &l.header).expect("it opens").tensors, []);
@@ -93,7 +93,7 @@ fn an_empty_model_is_a_model() {
 }
 
 #[test]
-fn layout_refuses_what_no_reader_would_take() {
+fn safetensors_layout_of_unreadable_tensors_is_refused() {
     let shape = Shape::new([256]).expect("a shape");
     let one = |name, dtype| LayoutTensor { name, dtype, shape: &shape };
     let code = |tensors: &[LayoutTensor<'_>]| {
@@ -114,12 +114,12 @@ fn layout_refuses_what_no_reader_would_take() {
 }
 
 #[test]
-fn a_file_cut_at_any_byte_is_refused() {
+fn safetensors_truncated_at_any_byte_is_refused() {
     no_prefix_opens("model.safetensors", &official(), Container::Safetensors);
 }
 
 #[test]
-fn the_content_decides_and_not_the_name() {
+fn container_is_detected_by_content() {
     let bytes = official();
     for name in ["weights", "x.gguf", "x.bin", "x.json"] {
         assert_eq!(open_one(name, &bytes).expect("it opens").container, Container::Safetensors);
@@ -130,7 +130,7 @@ fn the_content_decides_and_not_the_name() {
 }
 
 #[test]
-fn only_the_header_is_read_however_large_the_file() {
+fn safetensors_huge_file_reads_the_header_only() {
     let header = st(r#"{"w":{"dtype":"U8","shape":[6442450944],"data_offsets":[0,6442450944]}}"#, 0);
     let len = header.len() as u64 + 6_442_450_944;
     let files = Files::default().with_sparse("big.safetensors", header, len);
@@ -140,7 +140,7 @@ fn only_the_header_is_read_however_large_the_file() {
 }
 
 #[test]
-fn a_long_header_is_read_in_bounded_pieces() {
+fn safetensors_long_header_is_read_in_bounded_reads() {
     let pad = " ".repeat(20 << 20);
     let bytes = st(&format!("{{\"a\":{{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}}}{pad}"), 1);
     let c = open(Root::File("a.safetensors"), &Files::of("a.safetensors", bytes.clone())).expect("it opens");
@@ -148,7 +148,7 @@ fn a_long_header_is_read_in_bounded_pieces() {
 }
 
 #[test]
-fn the_tensors_come_in_the_order_of_their_data() {
+fn safetensors_tensors_are_in_data_order() {
     let json = r#"{"c":{"dtype":"U8","shape":[2],"data_offsets":[1,3]},"z":{"dtype":"U8","shape":[0],"data_offsets":[1,1]},
         "a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[0,5],"data_offsets":[1,1],"new":{}}}"#;
     let c = open_one("m.safetensors", &st(json, 3)).expect("it opens");
@@ -157,7 +157,7 @@ fn the_tensors_come_in_the_order_of_their_data() {
 }
 
 #[test]
-fn the_sample_model_opens_alone_and_in_its_directory() {
+fn sample_model_as_file_or_directory_opens() {
     let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample");
     let mut files = Files::default();
     for entry in std::fs::read_dir(&dir).expect("the sample model") {
@@ -175,7 +175,7 @@ fn the_sample_model_opens_alone_and_in_its_directory() {
 }
 
 #[test]
-fn fifty_axes_and_deep_but_legal_json_pass() {
+fn safetensors_fifty_axes_and_deep_json_are_read() {
     let ones = ["1"; 64].join(",");
     let deep = "[".repeat(62) + &"]".repeat(62);
     let json = format!(r#"{{"a":{{"dtype":"U8","shape":[{ones}],"data_offsets":[0,1],"x":{deep}}}}}"#);

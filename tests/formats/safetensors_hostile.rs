@@ -1,4 +1,4 @@
-//! Safetensors headers that lie, one lie each; the `^` stands where the error must point.
+//! Invalid safetensors headers, one fault each; `^` precedes the offset that the error must name.
 
 use crate::build::{marked, open_one, refused, st, st_bytes};
 use quantoscope_core::Code;
@@ -87,48 +87,48 @@ headers! {
 }
 
 #[test]
-fn brackets_inside_strings_are_not_depth() {
+fn safetensors_brackets_in_strings_are_not_depth() {
     let json = format!(r#"{{"__metadata__":{{"a":"\"{}\\"}}}}"#, "[".repeat(100));
     open_one("m.safetensors", &st(&json, 0)).expect("it opens");
 }
 
 #[test]
-fn trailing_bytes() {
+fn safetensors_trailing_bytes_are_refused() {
     let bytes = st(&two("[0,2]", "[2,4]"), 5);
     refused(open_one("m.safetensors", &bytes), Code::TrailingBytes, Some(bytes.len() as u64 - 1), None);
 }
 
 #[test]
-fn trailing_bytes_of_an_empty_model() {
+fn safetensors_empty_with_trailing_bytes_is_refused() {
     refused(open_one("m.safetensors", &st("{}", 3)), Code::TrailingBytes, Some(10), None);
 }
 
 #[test]
-fn a_header_that_is_not_utf8() {
+fn safetensors_header_not_utf8_is_refused() {
     refused(open_one("m.safetensors", &st_bytes(b"{\"\xff\":1}", 0)), Code::BadUtf8, Some(10), None);
 }
 
 #[test]
-fn a_file_shorter_than_its_first_number() {
+fn safetensors_shorter_than_the_length_is_refused() {
     refused(open_one("m.safetensors", &[0; 7]), Code::Truncated, Some(0), None);
 }
 
 #[test]
-fn a_header_longer_than_the_file() {
+fn safetensors_header_longer_than_the_file_is_refused() {
     let mut bytes = st("{}", 0);
     bytes[0] = 3;
     refused(open_one("m.safetensors", &bytes), Code::Truncated, Some(0), None);
 }
 
 #[test]
-fn a_header_length_near_the_maximum() {
+fn safetensors_header_length_near_the_maximum_is_refused() {
     for n in [u64::MAX, u64::MAX - 7, 1 << 63] {
         refused(open_one("m.safetensors", &n.to_le_bytes()), Code::HeaderTooLarge, Some(0), None);
     }
 }
 
 #[test]
-fn a_header_over_the_limit_is_not_read() {
+fn safetensors_header_over_the_limit_is_not_read() {
     let n = limits::MAX_SAFETENSORS_HEADER + 1;
     let files = Files::default().with_sparse("m.safetensors", n.to_le_bytes(), 1 << 50);
     let (outcome, read) = drive_counted(Root::File("m.safetensors"), &files, usize::MAX);
@@ -137,7 +137,7 @@ fn a_header_over_the_limit_is_not_read() {
 }
 
 #[test]
-fn more_entries_than_we_keep() {
+fn safetensors_too_many_entries_are_refused() {
     let mut json = String::from("{\"__metadata__\":{");
     for i in 0..=limits::MAX_ENTRIES {
         json.push_str(&format!("\"{i}\":\"\","));

@@ -1,4 +1,4 @@
-//! Safetensors in shards: the index, its limits, and shards that do not hold what it says.
+//! Sharded safetensors: the index, its limits, and shards that contradict it.
 
 use crate::build::{marked, refused, same, st};
 use quantoscope_core::Code;
@@ -27,7 +27,7 @@ fn files(index: &str) -> Files {
 const RIGHT: &str = r#"{"metadata":{"total_size":3},"weight_map":{"c":"sub/s2.safetensors","a":"s1.safetensors","b":"s1.safetensors"}}"#;
 
 #[test]
-fn shards_open_by_directory_and_by_index() {
+fn shards_by_directory_or_index_open() {
     for root in [Root::Dir, Root::File(INDEX)] {
         let c = same(root, &files(RIGHT)).expect("it opens");
         assert_eq!((c.container, c.config.as_deref()), (Container::Safetensors, Some(&b"{}"[..])));
@@ -39,7 +39,7 @@ fn shards_open_by_directory_and_by_index() {
 }
 
 #[test]
-fn the_sample_model_in_shards_is_the_sample_model() {
+fn shards_of_the_sample_model_equal_it() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample/model.safetensors");
     let bytes = std::fs::read(path).expect("the sample model");
     let official = SafeTensors::deserialize(&bytes).expect("the official crate reads it");
@@ -93,7 +93,7 @@ indexes! {
 }
 
 #[test]
-fn a_tensor_that_the_index_does_not_name() {
+fn shards_tensor_missing_from_the_index_is_refused() {
     let index = r#"{"weight_map":{"c":"sub/s2.safetensors","a":"s1.safetensors"}}"#;
     let at = String::from_utf8_lossy(&shard(&["b", "a"])).find("[0,1]").map(|n| n as u64);
     let outcome = same(Root::Dir, &files(index));
@@ -102,14 +102,14 @@ fn a_tensor_that_the_index_does_not_name() {
 }
 
 #[test]
-fn a_tensor_in_another_shard_than_the_index_says() {
+fn shards_tensor_in_another_shard_is_refused() {
     let index = r#"{"weight_map":{"c":"s1.safetensors","a":"sub/s2.safetensors","b":"s1.safetensors"}}"#;
     let error = same(Root::Dir, &files(index)).expect_err("refused");
     assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::BadIndex, Some("a")));
 }
 
 #[test]
-fn a_tensor_in_two_shards() {
+fn shards_tensor_in_two_shards_is_refused() {
     let files = files(RIGHT).with("sub/s2.safetensors", shard(&["c", "a"]));
     let error = same(Root::Dir, &files).expect_err("refused");
     let detail = error.detail();
@@ -118,13 +118,13 @@ fn a_tensor_in_two_shards() {
 }
 
 #[test]
-fn a_shard_that_is_missing() {
+fn shards_missing_shard_is_refused() {
     let error = same(Root::Dir, &files(RIGHT).without("sub/s2.safetensors")).expect_err("refused");
     assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some("sub/s2.safetensors")));
 }
 
 #[test]
-fn a_shard_of_another_container() {
+fn shards_of_another_container_are_refused() {
     let files = files(RIGHT).with("s1.safetensors", crate::gguf::sample(32).0);
     assert_eq!(
         same(Root::Dir, &files).expect_err("refused").detail().file.as_deref(),
@@ -133,7 +133,7 @@ fn a_shard_of_another_container() {
 }
 
 #[test]
-fn an_index_over_the_limit_is_not_read() {
+fn shards_index_over_the_limit_is_not_read() {
     for root in [Root::Dir, Root::File(INDEX)] {
         let files = files(RIGHT).with_sparse(INDEX, "{", limits::MAX_INDEX + 1);
         refused(open(root, &files), Code::HeaderTooLarge, Some(limits::MAX_INDEX), None);
@@ -141,7 +141,7 @@ fn an_index_over_the_limit_is_not_read() {
 }
 
 #[test]
-fn more_entries_than_we_keep() {
+fn shards_too_many_entries_are_refused() {
     let mut index = String::from("{\"weight_map\":{");
     (0..=limits::MAX_ENTRIES).for_each(|i| index.push_str(&format!("\"{i}\":\"s1\",")));
     index.pop();
@@ -150,7 +150,7 @@ fn more_entries_than_we_keep() {
 }
 
 #[test]
-fn metadata_that_only_a_later_shard_has_is_told() {
+fn shards_metadata_of_a_later_shard_is_reported() {
     let two = st(r#"{"__metadata__":{"k":"v"},"c":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1);
     let c = open(Root::Dir, &files(RIGHT).with("sub/s2.safetensors", two)).expect("it opens");
     assert_eq!(c.warnings.iter().map(|w| w.code).collect::<Vec<_>>(), ["shard_metadata"]);

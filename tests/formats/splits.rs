@@ -1,4 +1,4 @@
-//! GGUF in several files: any of them stands for the set, and each must be what its name says.
+//! GGUF splits: any file opens the set, and each file must match its name.
 
 use crate::build::{GgufBuilder, refused, same};
 use quantoscope_core::Code;
@@ -39,7 +39,7 @@ fn with_second(said: Said) -> Files {
 }
 
 #[test]
-fn any_file_stands_for_the_set() {
+fn splits_by_any_file_open_the_set() {
     let roots = [name(1), name(2), name(3)];
     for root in roots.iter().map(|n| Root::File(n)).chain([Root::Dir]) {
         let c = same(root, &set()).expect("it opens");
@@ -51,19 +51,19 @@ fn any_file_stands_for_the_set() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn splits_missing_file_is_named() {
     let error = same(Root::File(&name(1)), &set().without(&name(2))).expect_err("refused");
     assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some(name(2).as_str())));
 }
 
 #[test]
-fn another_count_than_the_name_says() {
+fn splits_count_unlike_the_name_is_refused() {
     let files = with_second(Said { no: 1, count: 4, total: 3 });
     refused(same(Root::Dir, &files), Code::BadValue, Some(24 + 22 + 23), None);
 }
 
 #[test]
-fn another_number_than_the_name_says() {
+fn splits_number_unlike_the_name_is_refused() {
     refused(
         same(Root::Dir, &with_second(Said { no: 2, count: 3, total: 3 })),
         Code::BadValue,
@@ -73,19 +73,19 @@ fn another_number_than_the_name_says() {
 }
 
 #[test]
-fn another_total_than_there_are() {
+fn splits_wrong_tensor_total_is_refused() {
     let files = with_second(Said { no: 1, count: 3, total: 4 });
     refused(same(Root::Dir, &files), Code::BadValue, Some(24 + 22 + 25 + 31), None);
 }
 
 #[test]
-fn a_part_under_a_name_that_hides_it() {
+fn splits_part_under_another_name_is_refused() {
     let part = file("t", Said { no: 0, count: 3, total: 3 }, "a");
     refused(same(Root::File("m.gguf"), &Files::of("m.gguf", part)), Code::BadValue, Some(24 + 22 + 23), None);
 }
 
 #[test]
-fn a_whole_file_under_the_name_of_a_part() {
+fn splits_whole_files_named_as_parts_are_refused() {
     let whole = || GgufBuilder::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
     let files = Files::of("m-00001-of-00002.gguf", whole()).with("m-00002-of-00002.gguf", whole());
     let error = same(Root::Dir, &files).expect_err("refused");
@@ -96,7 +96,7 @@ fn a_whole_file_under_the_name_of_a_part() {
 }
 
 #[test]
-fn names_that_only_look_like_parts() {
+fn splits_similar_names_open_as_whole_files() {
     let whole = GgufBuilder::new(1, 0).tensor("t", &[8], 0, 0).data(32, 32).bytes;
     for name in [
         "m-00001-of-00001.gguf",
@@ -113,14 +113,14 @@ fn names_that_only_look_like_parts() {
 }
 
 #[test]
-fn a_tensor_in_two_files() {
+fn splits_tensor_in_two_files_is_refused() {
     let files = set().with(&name(3), file("z", Said { no: 2, count: 3, total: 3 }, "split.extra"));
     let error = same(Root::Dir, &files).expect_err("refused");
     assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::DuplicateName, Some("z")));
 }
 
 #[test]
-fn a_key_that_only_a_later_file_has_is_told() {
+fn splits_key_of_a_later_file_is_reported() {
     let files = set().with(&name(2), file("y", Said { no: 1, count: 3, total: 3 }, "general.name"));
     assert_eq!(open(Root::Dir, &files).expect("it opens").warnings[0].code, "shard_metadata");
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 import lattice
 from ggml import BLOCKS, HALVES, NEED_WEIGHTS, WEIGHTED, WRITTEN, Ggml
-from painters import blocks, importance, paint, words
+from generators import blocks, importance, generate, words
 
 FAMILIES = "normal heavy shifted constant zero negative_zero sparse ties magnitudes scaled bf16 f16 tiny".split()
 # Columns of weighted rows: one super-block, a number that is no power of two, many.
@@ -44,10 +44,10 @@ def recode(binary, name, x, weights=None):
 
 
 def weightings(seed, columns):
-    """Importance as painted, and where next to nothing counts, so that rounding decides."""
-    painted = importance(seed, columns)
+    """Importance as generated, and where next to nothing counts, so that rounding decides."""
+    generated = importance(seed, columns)
     few = words(seed, np.arange(columns)) % np.uint64(12) == 0
-    return ("all", painted), ("few", np.where(few, painted, np.float32(0))), ("none", np.zeros_like(painted))
+    return ("all", generated), ("few", np.where(few, generated, np.float32(0))), ("none", np.zeros_like(generated))
 
 
 def recode_weighted(lib, binary, name, rows, weights):
@@ -80,7 +80,7 @@ def main():
         print(f"{name:18} {n:>9} weights: {bytes_differing} bytes, {values_differing} decoded values differ")
 
     n = 1 << 17
-    parts = [paint(f, seed + k, n) for k, f in enumerate(FAMILIES)]
+    parts = [generate(f, seed + k, n) for k, f in enumerate(FAMILIES)]
     x = np.concatenate(parts)
     for name, (_, length, size, tops) in BLOCKS.items():
         some = blocks(seed, (1 << 20) // length, size, tops)
@@ -100,7 +100,7 @@ def main():
                 ours = lib.encode(name, rows, weights)
                 differing = int((values != lib.decode(name, ours, rows.size)).sum())
                 report(f"{name} {columns} {kind}", rows.size, int((raw != ours).sum()), differing)
-    any_bits = np.concatenate([paint("patterns", seed, 1 << 20), x])
+    any_bits = np.concatenate([generate("patterns", seed, 1 << 20), x])
     for name in HALVES:
         raw, values = recode(binary, f"narrow_{name.lower()}", any_bits)
         ours = lib.encode(name, any_bits)

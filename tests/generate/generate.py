@@ -13,7 +13,7 @@ import numpy as np
 
 import lattice
 from ggml import BLOCKS, HALVES, NEED_WEIGHTS, READ, STOPS, WEIGHTED, WRITTEN, Ggml
-from painters import blocks, importance, paint
+from generators import blocks, importance, generate
 
 OUT = pathlib.Path(__file__).parent.parent / "vectors"
 FAMILIES = """normal heavy shifted constant zero negative_zero zeros sparse ties magnitudes scaled bf16 f16
@@ -59,7 +59,7 @@ def ggml_cases(lib, name):
         for n in (length, 2 * length, 3 * length, LONG):
             if name in NEED_WEIGHTS or stops(name, family, n):
                 continue
-            x = paint(family, SEED + k, n)
+            x = generate(family, SEED + k, n)
             raw = lib.encode(name, x)
             # A NaN's bits, after arithmetic, are nobody's promise.
             known = name in HALVES or family != "huge"
@@ -81,7 +81,7 @@ def weighted_cases(lib, name):
         for n, columns in ((length, length), (LONG, length if alone else 4 * length), (LONG, LONG))[: 2 if alone else 3]:
             if stops(name, family, n):
                 continue
-            x, weights = paint(family, SEED + k, n), importance(SEED + 2 * k, columns)
+            x, weights = generate(family, SEED + k, n), importance(SEED + 2 * k, columns)
             raw = lib.encode(name, x, weights)
             decoded = None if alone else lib.decode(name, raw, n)
             yield {
@@ -93,10 +93,10 @@ def weighted_cases(lib, name):
 def lattice_cases(symmetric):
     for k, family in enumerate(FAMILIES):
         for n in (1, 2, 7, 31, 32, 33, 63, 65, 95, 1000):
-            x = paint(family, SEED + k, n)
+            x = generate(family, SEED + k, n)
             raw = np.frombuffer(lattice.encode(x, symmetric), np.uint8)
             yield case(family, SEED + k, x, raw, lattice.decode(raw.tobytes(), n), n < 100)
-    x = paint("huge", SEED, 2048)
+    x = generate("huge", SEED, 2048)
     refused = []
     for at in range(0, 2048, 32):
         try:

@@ -1,4 +1,5 @@
-//! Bytes and reports do not depend on memory, workers, windows or the order in which anything happens.
+//! Schedules: bytes and reports do not depend on memory, workers, windows or order, and windows stay within
+//! the budget.
 
 use crate::support::{gguf, make, plan, q4, recipes, remake, report};
 use quantoscope_core::format::Container;
@@ -41,38 +42,38 @@ fn budgets() -> Vec<Budget> {
 }
 
 #[test]
-fn conversions_are_the_same_in_every_budget_and_order() {
-    let world = model();
+fn conversions_in_any_budget_and_order_are_equal() {
+    let model = model();
     for recipe in recipes() {
-        let (plan, first) = make(&world, &recipe);
-        let told = report(&world, &plan, &first);
+        let (plan, first) = make(&model, &recipe);
+        let told = report(&model, &plan, &first);
         for (seed, budget) in (1..).zip(budgets()) {
-            let again = run_shuffled(&plan, &[&world], budget, Some(seed)).expect("a run");
+            let again = run_shuffled(&plan, &[&model], budget, Some(seed)).expect("a run");
             assert!(again.files == first.files, "{recipe:?} gives other bytes with {budget:?}");
-            assert_eq!(report(&world, &plan, &again), told, "{recipe:?} with {budget:?}");
+            assert_eq!(report(&model, &plan, &again), told, "{recipe:?} with {budget:?}");
         }
     }
 }
 
-/// Two files with equal headers and other values are planned alike, in every container, and a file is not read further
-/// than the first block of its header, or the header.
+/// Two files with equal headers and other values are planned alike, in every container, and a file is not
+/// read further than the first block of its header, or the header.
 #[test]
-fn plans_depend_on_headers_only() {
+fn plans_of_equal_headers_are_equal() {
     let (first, second) = (MemoryModel::safetensors(&tensors(7)), MemoryModel::safetensors(&tensors(8)));
     assert_ne!(first.tensor("long.weight"), second.tensor("long.weight"));
     for made in
         [gguf(DType::Q8_0), gguf(DType::Q4_0), q4(), Recipe::new(Container::Safetensors, Some(DType::F16))]
     {
         let (a, b) = (remake(&first, &made), remake(&second, &made));
-        for world in [&a, &b] {
-            for (name, wanted) in &world.wanted {
-                let headers = world.header_end(name).max(FIRST_READ);
+        for model in [&a, &b] {
+            for (name, wanted) in &model.wanted {
+                let headers = model.header_end(name).max(FIRST_READ);
                 assert!(wanted.end <= headers, "{wanted:?} of {name} was read to open it");
             }
         }
         let recipes = recipes().into_iter().map(|r| Recipe { allow_requantize: true, ..r });
         let plan =
-            |world: &MemoryModel, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, None, true);
+            |model: &MemoryModel, recipe: &Recipe| convert::plan(&model.checkpoint, recipe, None, true);
         let mut planned = 0;
         for recipe in recipes {
             assert_eq!(plan(&a, &recipe), plan(&b, &recipe), "{recipe:?}");
@@ -84,13 +85,13 @@ fn plans_depend_on_headers_only() {
 
 #[test]
 fn fingerprints_depend_on_the_plan_and_the_salt() {
-    let (world, renamed) = (model(), MemoryModel::safetensors(&renamed(tensors(7))));
+    let (model, renamed) = (model(), MemoryModel::safetensors(&renamed(tensors(7))));
     for recipe in recipes() {
-        let fingerprint = |world: &MemoryModel, salt: &[u8]| plan(world, &recipe).fingerprint(salt);
-        assert_eq!(fingerprint(&world, b"x"), fingerprint(&world, b"x"));
-        assert_ne!(fingerprint(&world, b"x"), fingerprint(&world, b"y"), "the salt counts");
+        let fingerprint = |model: &MemoryModel, salt: &[u8]| plan(model, &recipe).fingerprint(salt);
+        assert_eq!(fingerprint(&model, b"x"), fingerprint(&model, b"x"));
+        assert_ne!(fingerprint(&model, b"x"), fingerprint(&model, b"y"), "the salt counts");
         assert_ne!(
-            fingerprint(&world, b"x"),
+            fingerprint(&model, b"x"),
             fingerprint(&renamed, b"x"),
             "a name of the same length counts"
         );
@@ -104,9 +105,9 @@ fn renamed(mut all: Vec<Tensor>) -> Vec<Tensor> {
 }
 
 #[test]
-fn every_recipe_has_its_own_fingerprint() {
-    let world = model();
-    let mut all: Vec<[u8; 32]> = recipes().iter().map(|r| plan(&world, r).fingerprint(&[])).collect();
+fn fingerprints_of_different_recipes_differ() {
+    let model = model();
+    let mut all: Vec<[u8; 32]> = recipes().iter().map(|r| plan(&model, r).fingerprint(&[])).collect();
     let n = all.len();
     all.sort_unstable();
     all.dedup();
@@ -114,19 +115,19 @@ fn every_recipe_has_its_own_fingerprint() {
 }
 
 #[test]
-fn statistics_and_sweeps_are_the_same_in_every_budget_and_order() {
-    let world = model();
+fn statistics_in_any_budget_and_order_are_equal() {
+    let model = model();
     let types = [
         Encoding::Type(DType::Q8_0),
         Encoding::Type(DType::Q4_1),
         Encoding::LatticeAsym,
         Encoding::LatticeSym,
     ];
-    let sweep = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
-    let statistics = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
+    let sweep = measure::sweep(&model.checkpoint, &types, None, &|_| true).expect("a plan");
+    let statistics = measure::stats(&model.checkpoint, &|_| true).expect("a plan");
     for plan in [sweep, statistics] {
         let told = |seed, budget| {
-            let made = run_shuffled(&plan, &[&world], budget, seed).expect("a run");
+            let made = run_shuffled(&plan, &[&model], budget, seed).expect("a run");
             serde_json::to_string(&stats(&plan, &made.collected, 64)).expect("JSON")
         };
         let first = told(None, Budget::default());
@@ -138,13 +139,13 @@ fn statistics_and_sweeps_are_the_same_in_every_budget_and_order() {
 
 /// The figures of a row cut into many windows equal those of the row in one piece, to the bit.
 #[test]
-fn rows_cut_by_columns_measure_as_whole_rows() {
+fn statistics_of_divided_rows_equal_whole_rows() {
     let long = Tensor::random("long.weight", DType::F32, &[2, 100_032], &mut Rng(1));
-    let world = MemoryModel::safetensors(&[long]);
+    let model = MemoryModel::safetensors(&[long]);
     let types = [Encoding::Type(DType::Q4_0), Encoding::LatticeAsym];
-    let plan = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
-    let whole = run(&plan, &[&world], Budget { memory: 64 << 20, workers: 1 }).expect("a run");
-    let cut = run(&plan, &[&world], Budget { memory: 40_000, workers: 1 }).expect("a run");
+    let plan = measure::sweep(&model.checkpoint, &types, None, &|_| true).expect("a plan");
+    let whole = run(&plan, &[&model], Budget { memory: 64 << 20, workers: 1 }).expect("a run");
+    let cut = run(&plan, &[&model], Budget { memory: 40_000, workers: 1 }).expect("a run");
     assert_eq!(whole.jobs, 1);
     assert!(cut.jobs > 20, "{} windows", cut.jobs);
     let of = |made: &quantoscope_tests::memory::Made| format!("{:?}", stats(&plan, &made.collected, 64));
@@ -152,17 +153,17 @@ fn rows_cut_by_columns_measure_as_whole_rows() {
 }
 
 #[test]
-fn a_budget_below_the_smallest_window_is_refused_and_names_the_need() {
-    let world =
+fn budget_too_small_is_refused_with_the_exact_need() {
+    let model =
         MemoryModel::safetensors(&[Tensor::random("odd.weight", DType::F32, &[64, 4097], &mut Rng(5))]);
-    let plan = plan(&world, &crate::support::q4());
-    let error = run(&plan, &[&world], Budget { memory: 4096, workers: 1 }).expect_err("too small");
+    let plan = plan(&model, &crate::support::q4());
+    let error = run(&plan, &[&model], Budget { memory: 4096, workers: 1 }).expect_err("too small");
     assert_eq!(error.code(), Code::MemoryBudget);
     assert_eq!(error.detail().tensor.as_deref(), Some("odd.weight"));
     let need =
         error.detail().message.split_whitespace().find_map(|w| w.parse::<u64>().ok()).expect("a number");
-    assert!(run(&plan, &[&world], Budget { memory: need, workers: 1 }).is_ok(), "{need} bytes are enough");
-    let error = run(&plan, &[&world], Budget { memory: need - 1, workers: 1 }).expect_err("a byte too few");
+    assert!(run(&plan, &[&model], Budget { memory: need, workers: 1 }).is_ok(), "{need} bytes are enough");
+    let error = run(&plan, &[&model], Budget { memory: need - 1, workers: 1 }).expect_err("a byte too few");
     assert_eq!(error.code(), Code::MemoryBudget);
 }
 
@@ -177,10 +178,10 @@ fn windows_stay_within_the_budget() {
     let weighted = MemoryModel::safetensors(&[Tensor::random(name, DType::F32, &[64, 2048], &mut Rng(2))])
         .weighted(weights);
     let mut fullest = 0.0_f64;
-    for world in [&plain, &permuted, &weighted] {
+    for model in [&plain, &permuted, &weighted] {
         for recipe in recipes().into_iter().filter(|r| !r.pure) {
             let recipe = Recipe { allow_requantize: true, ..recipe };
-            let Ok(plan) = convert::plan(&world.checkpoint, &recipe, world.imatrix(), true) else {
+            let Ok(plan) = convert::plan(&model.checkpoint, &recipe, model.imatrix(), true) else {
                 continue;
             };
             // Large windows of a small model leave most of their budget.
@@ -190,7 +191,7 @@ fn windows_stay_within_the_budget() {
                     assert!(held <= share, "{held} bytes in hand of {share}: {recipe:?} {job:?}");
                     fullest = fullest.max(held as f64 / share as f64);
                 };
-                held(&plan, world, budget, hold);
+                held(&plan, model, budget, hold);
             }
         }
     }
@@ -198,9 +199,9 @@ fn windows_stay_within_the_budget() {
 }
 
 /// Runs every job with fresh buffers, and says what it held.
-fn held(plan: &Plan, world: &MemoryModel, budget: Budget, mut said: impl FnMut(u64, &Job)) {
+fn held(plan: &Plan, model: &MemoryModel, budget: Budget, mut said: impl FnMut(u64, &Job)) {
     for job in schedule(plan, &budget).expect("jobs") {
-        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, &[world], r)).collect();
+        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, &[model], r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
         let mut scratch = Workspace::default();
         job::run(&Scalar, &job, &slices, &mut scratch).expect("a window");
@@ -211,11 +212,11 @@ fn held(plan: &Plan, world: &MemoryModel, budget: Budget, mut said: impl FnMut(u
 
 /// Rows whose blocks straddle must stay together by the dozen, and may be wider than the usual window.
 #[test]
-fn wide_rows_that_must_stay_together_fit_a_large_enough_budget() {
-    let world =
+fn windows_of_wide_row_groups_fit_a_large_budget() {
+    let model =
         MemoryModel::safetensors(&[Tensor::random("wide.weight", DType::F32, &[33, 50_257], &mut Rng(6))]);
-    let plan = plan(&world, &crate::support::q4());
-    let error = run(&plan, &[&world], Budget { memory: 16 << 20, workers: 1 }).expect_err("too small");
+    let plan = plan(&model, &crate::support::q4());
+    let error = run(&plan, &[&model], Budget { memory: 16 << 20, workers: 1 }).expect_err("too small");
     assert_eq!(error.code(), Code::MemoryBudget);
-    assert!(run(&plan, &[&world], Budget { memory: 64 << 20, workers: 1 }).is_ok());
+    assert!(run(&plan, &[&model], Budget { memory: 64 << 20, workers: 1 }).is_ok());
 }

@@ -1,5 +1,5 @@
-//! Jobs with a device beside the processor: the same files, reports and refusals as by the definition, whatever the device
-//! does.
+//! Jobs with a device: files, reports and refusals equal the CPU reference, even if the device fails or
+//! returns wrong bytes.
 
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 use crate::rotated_windows::made;
@@ -43,33 +43,33 @@ fn open_graphics() -> &'static Offload {
     device
 }
 
-fn stand_in(types: &[DType], seed: u64) -> (Offload, Arc<FakeFaults>) {
-    let fate = Arc::new(FakeFaults::default());
-    let device = Box::new(FakeDevice::new(types, &fate));
+fn fake_device(types: &[DType], seed: u64) -> (Offload, Arc<FakeFaults>) {
+    let faults = Arc::new(FakeFaults::default());
+    let device = Box::new(FakeDevice::new(types, &faults));
     let offload = Offload::new("stand-in", device, &Scalar);
     pollster::block_on(offload.probe(|_| true)).expect("a device that works");
-    fate.made.store(0, Relaxed);
-    (offload.reseeded(seed), fate)
+    faults.made.store(0, Relaxed);
+    (offload.with_seed(seed), faults)
 }
 
 /// Runs a plan, and once more where the device came into doubt; and what it made.
 fn on(
     offload: &Offload,
     plan: &Plan,
-    world: &MemoryModel,
+    model: &MemoryModel,
 ) -> quantoscope_core::Result<(Made, SpotCheckStats)> {
-    on_within(offload, plan, world, BUDGET)
+    on_within(offload, plan, model, BUDGET)
 }
 
 fn on_within(
     offload: &Offload,
     plan: &Plan,
-    world: &MemoryModel,
+    model: &MemoryModel,
     budget: Budget,
 ) -> quantoscope_core::Result<(Made, SpotCheckStats)> {
     let made = Cell::new(SpotCheckStats::default());
     let attempt = || {
-        run_with(plan, &[world], budget, None, |job, inputs, scratch| {
+        run_with(plan, &[model], budget, None, |job, inputs, scratch| {
             let done = pollster::block_on(offload.run(job, inputs, scratch))?;
             let mut all = made.get();
             all.merge(&done.made);
@@ -82,7 +82,7 @@ fn on_within(
     Ok((again, made.get()))
 }
 
-fn models(stored: DType) -> MemoryModel {
+fn mixed_model(stored: DType) -> MemoryModel {
     let mut all = llama(stored, false, 3);
     all.push(Tensor::random("long.weight", stored, &[5, 9984], &mut Rng(7)));
     all.push(Tensor::random("odd.weight", stored, &[37, 33], &mut Rng(8)));
@@ -93,15 +93,15 @@ fn models(stored: DType) -> MemoryModel {
 fn converts(offload: &Offload, types: &[DType]) -> u64 {
     let mut blocks = 0;
     for stored in [DType::BF16, DType::F16, DType::F32] {
-        let world = models(stored);
+        let model = mixed_model(stored);
         for &to in types {
             for measured in [false, true] {
                 let recipe = Recipe { pure: true, ..gguf(to) };
-                let plan = convert::plan(&world.checkpoint, &recipe, None, measured).expect("a plan");
-                let want = run(&plan, &[&world], BUDGET).expect("a run");
-                let (got, made) = on(offload, &plan, &world).expect("a run");
+                let plan = convert::plan(&model.checkpoint, &recipe, None, measured).expect("a plan");
+                let want = run(&plan, &[&model], BUDGET).expect("a run");
+                let (got, made) = on(offload, &plan, &model).expect("a run");
                 assert!(got.files == want.files, "{stored} to {to}");
-                assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{stored} to {to}");
+                assert_eq!(report(&model, &plan, &got), report(&model, &plan, &want), "{stored} to {to}");
                 assert_eq!(made.differing, 0);
                 blocks += made.blocks;
             }
@@ -113,7 +113,7 @@ fn converts(offload: &Offload, types: &[DType]) -> u64 {
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 #[test]
 #[ignore = "make proof"]
-fn files_and_reports_by_the_graphics_device_are_the_definitions() {
+fn conversion_by_gpu_equals_the_reference() {
     let blocks = converts(graphics(), &[DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1]);
     // 5 rows of 9984 alone are 1560 blocks.
     assert!(blocks >= 1560 * 3 * 5 * 2, "{blocks}");
@@ -124,18 +124,18 @@ fn files_and_reports_by_the_graphics_device_are_the_definitions() {
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 #[test]
 #[ignore = "make proof"]
-fn blocks_are_made_of_blocks_by_the_graphics_device() {
-    let source = models(DType::BF16);
+fn requantization_by_gpu_equals_the_reference() {
+    let source = mixed_model(DType::BF16);
     let packed = convert::plan(&source.checkpoint, &Recipe { pure: true, ..gguf(DType::Q8_0) }, None, false);
     let packed = run(&packed.expect("a plan"), &[&source], BUDGET).expect("a run").files.remove(0);
-    let world = MemoryModel::file("model.gguf", packed).expect("a sound file");
+    let model = MemoryModel::file("model.gguf", packed).expect("a sound file");
     for to in [DType::Q4_0, DType::Q5_1, DType::F32] {
         let recipe = Recipe { pure: true, allow_requantize: true, ..gguf(to) };
-        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
-        let want = run(&plan, &[&world], BUDGET).expect("a run");
-        let (got, made) = on(graphics(), &plan, &world).expect("a run");
+        let plan = convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan");
+        let want = run(&plan, &[&model], BUDGET).expect("a run");
+        let (got, made) = on(graphics(), &plan, &model).expect("a run");
         assert!(got.files == want.files && made.blocks > 1000 && made.differing == 0, "{to}: {made:?}");
-        assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{to}");
+        assert_eq!(report(&model, &plan, &got), report(&model, &plan, &want), "{to}");
     }
 }
 
@@ -143,39 +143,39 @@ fn blocks_are_made_of_blocks_by_the_graphics_device() {
 #[cfg(not(all(target_os = "linux", target_arch = "aarch64")))]
 #[test]
 #[ignore = "make proof"]
-fn rotated_files_by_the_graphics_device_are_the_definitions() {
-    let world = made(256);
+fn rotation_by_gpu_equals_the_reference() {
+    let model = made(256);
     for (wish, to) in [("quarot,r2", DType::F32), ("quarot", DType::Q8_0), ("quarot,r2", DType::Q4_0)] {
         let wish = Some(RotationOptions::parse(wish, 5).expect("a wish"));
         let recipe = match to {
             DType::F32 => Recipe { rotate: wish, ..Recipe::new(Container::Safetensors, Some(to)) },
             _ => Recipe { rotate: wish, pure: true, ..gguf(to) },
         };
-        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
+        let plan = convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan");
         let budget = Budget { memory: 64 << 20, workers: 1 };
-        let want = run(&plan, &[&world], budget).expect("a run");
-        let (got, made) = on_within(graphics(), &plan, &world, budget).expect("a run");
+        let want = run(&plan, &[&model], budget).expect("a run");
+        let (got, made) = on_within(graphics(), &plan, &model, budget).expect("a run");
         assert!(got.files == want.files && made.blocks > 1000 && made.differing == 0, "{to}: {made:?}");
-        assert_eq!(report(&world, &plan, &got), report(&world, &plan, &want), "{to}");
+        assert_eq!(report(&model, &plan, &got), report(&model, &plan, &want), "{to}");
     }
 }
 
 #[test]
-fn files_and_reports_by_a_sound_device_are_the_definitions() {
-    let (offload, fate) = stand_in(&TYPES, 1);
+fn conversion_by_fake_device_equals_the_reference() {
+    let (offload, faults) = fake_device(&TYPES, 1);
     let blocks = converts(&offload, &TYPES);
-    assert_eq!(blocks, fate.made.load(Relaxed));
+    assert_eq!(blocks, faults.made.load(Relaxed));
     assert!(blocks > 10_000 && offload.ended().is_none());
 }
 
 #[test]
-fn a_sweep_by_a_device_is_the_definitions() {
-    let (offload, _) = stand_in(&TYPES, 1);
-    let world = models(DType::BF16);
+fn sweep_by_fake_device_equals_the_reference() {
+    let (offload, _) = fake_device(&TYPES, 1);
+    let model = mixed_model(DType::BF16);
     let encodings = [DType::Q4_K, DType::Q6_K, DType::Q8_0].map(Encoding::Type);
-    let plan = measure::sweep(&world.checkpoint, &encodings, None, &|_| true).expect("a plan");
-    let want = run(&plan, &[&world], BUDGET).expect("a run");
-    let (got, made) = on(&offload, &plan, &world).expect("a run");
+    let plan = measure::sweep(&model.checkpoint, &encodings, None, &|_| true).expect("a plan");
+    let want = run(&plan, &[&model], BUDGET).expect("a run");
+    let (got, made) = on(&offload, &plan, &model).expect("a run");
     let text = |made: &Made| serde_json::to_string(&stats(&plan, &made.collected, 10)).unwrap();
     assert_eq!(text(&got), text(&want));
     assert!(made.blocks > 1000, "{made:?}");
@@ -183,18 +183,18 @@ fn a_sweep_by_a_device_is_the_definitions() {
 
 #[test]
 #[ignore = "make proof"]
-fn refusals_are_the_definitions() {
-    let (sound, _) = stand_in(&TYPES, 1);
+fn refusals_by_fake_device_equal_the_reference() {
+    let (sound, _) = fake_device(&TYPES, 1);
     for (bad, code) in [(f32::NAN, Code::NonFinite), (1e30, Code::F16Overflow)] {
         let mut values = Rng(3).weights(64 * 2048);
         values[64 * 2048 - 40] = bad;
         let name = "model.layers.0.mlp.up_proj.weight";
-        let world = MemoryModel::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
+        let model = MemoryModel::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
         let recipe = Recipe { pure: true, ..gguf(DType::Q4_1) };
-        let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
-        let want = run(&plan, &[&world], BUDGET).expect_err("refused");
+        let plan = convert::plan(&model.checkpoint, &recipe, None, false).expect("a plan");
+        let want = run(&plan, &[&model], BUDGET).expect_err("refused");
         let check = |offload: &Offload| {
-            let got = on(offload, &plan, &world).expect_err("refused");
+            let got = on(offload, &plan, &model).expect_err("refused");
             assert_eq!((&got, got.code()), (&want, code));
             // It is not the device's fault.
             assert_eq!(offload.ended(), None);
@@ -206,32 +206,32 @@ fn refusals_are_the_definitions() {
 }
 
 #[test]
-fn a_device_that_goes_away_is_not_missed() {
-    let (offload, fate) = stand_in(&TYPES, 1);
-    fate.fails.store(true, Relaxed);
+fn conversion_by_failing_device_equals_the_reference() {
+    let (offload, faults) = fake_device(&TYPES, 1);
+    faults.fails.store(true, Relaxed);
     assert_eq!(converts(&offload, &TYPES), 0);
     assert_eq!(offload.ended().as_deref(), Some("the stand-in is gone"));
 }
 
-/// A device that spoils a share of its blocks is missed as often as the report says, and whenever it is not, the files are
-/// right.
+/// A device that spoils a share of its blocks is missed as often as the report says, and whenever it is not,
+/// the files are right.
 #[test]
-fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
-    let world =
+fn spot_check_of_rare_errors_misses_as_predicted() {
+    let model =
         MemoryModel::safetensors(&[Tensor::random("long.weight", DType::BF16, &[8, 8192], &mut Rng(7))]);
     let recipe = Recipe { pure: true, ..gguf(DType::Q8_0) };
-    let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
-    let want = run(&plan, &[&world], BUDGET).expect("a run");
+    let plan = convert::plan(&model.checkpoint, &recipe, None, false).expect("a plan");
+    let want = run(&plan, &[&model], BUDGET).expect("a run");
     // The same blocks are spoiled in every run; other ones are made again.
     let spoiled = (0..2048).filter(|at| Rng(*at).bits().is_multiple_of(11)).count();
     let (mut missed, runs) = (0_u32, 300);
     for seed in 0..runs {
-        let (offload, fate) = stand_in(&[DType::Q8_0], seed);
-        fate.spoils_one_in.store(11, Relaxed);
-        let (got, made) = on(&offload, &plan, &world).expect("a run");
+        let (offload, faults) = fake_device(&[DType::Q8_0], seed);
+        faults.spoils_one_in.store(11, Relaxed);
+        let (got, made) = on(&offload, &plan, &model).expect("a run");
         if made.differing == 0 {
             missed += 1;
-            assert_eq!((made.blocks, fate.spoiled.load(Relaxed)), (2048, spoiled as u64));
+            assert_eq!((made.blocks, faults.spoiled.load(Relaxed)), (2048, spoiled as u64));
             assert!(got.files != want.files);
         } else {
             assert!(got.files == want.files, "caught, and mended");
@@ -245,7 +245,7 @@ fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
 }
 
 #[test]
-fn what_is_said_of_the_unseen_is_what_chance_gives() {
+fn spot_check_detectable_share_equals_the_probability() {
     let made = SpotCheckStats { blocks: 1_000_000, checked: 3900, differing: 0 };
     let share = made.detectable_share(0.001).expect("enough blocks");
     assert!((made.missed(share) - 0.001).abs() < 1e-5, "{share}");

@@ -1,4 +1,4 @@
-//! Encodings of the lattice container on weights of a trained model; `conformance/order.rs` has the others.
+//! Errors of lattice encodings on trained weights; `conformance/error_ordering.rs` has the other types.
 
 use quantoscope_core::DType;
 use quantoscope_core::plan::measure;
@@ -10,16 +10,16 @@ use quantoscope_tests::memory::{MemoryModel, run};
 
 fn swept(types: &[Encoding]) -> StatsReport {
     let bytes = std::fs::read(sample().join("model.safetensors")).expect("the sample model");
-    let world = MemoryModel::file("model.safetensors", bytes).expect("a sound file");
+    let model = MemoryModel::file("model.safetensors", bytes).expect("a sound file");
     let wanted = |t: &quantoscope_core::tensor::TensorInfo| t.shape.axes().len() >= 2;
-    let plan = measure::sweep(&world.checkpoint, types, None, &wanted).expect("a plan");
-    let made = run(&plan, &[&world], Budget::default()).expect("a run");
+    let plan = measure::sweep(&model.checkpoint, types, None, &wanted).expect("a plan");
+    let made = run(&plan, &[&model], Budget::default()).expect("a run");
     stats(&plan, &made.collected, 0)
 }
 
 /// A scheme with a minimum has 16 levels where the symmetric one uses 15.
 #[test]
-fn the_asymmetric_lattice_block_is_no_worse_than_the_symmetric_one() {
+fn error_of_asymmetric_lattice_is_not_larger_than_symmetric() {
     for t in swept(&[Encoding::LatticeAsym, Encoding::LatticeSym, Encoding::Type(DType::BF16)]).tensors {
         let rmse: Vec<f64> = t.encodings.iter().map(|e| e.error.as_ref().unwrap().rmse.unwrap()).collect();
         assert!(rmse[0] <= rmse[1], "{}: {rmse:?}", t.name);

@@ -1,4 +1,4 @@
-//! What `compare` sees: scale, constants, single rows, and plain floats that are not each other's rounding.
+//! Findings of `compare`: scaled, shifted or swapped rows, and floats that are not roundings of each other.
 
 use crate::support::{compare, gguf, kinds, remake};
 use quantoscope_core::DType;
@@ -17,19 +17,20 @@ fn weights() -> Vec<f32> {
     Rng(9).weights((ROWS * COLS) as u64)
 }
 
-fn world(values: &[f32]) -> MemoryModel {
+fn model(values: &[f32]) -> MemoryModel {
     MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[ROWS as u64, COLS as u64], values)])
 }
 
-/// Of the weights against themselves after `spoil`, quantized to Q8_0 so that nothing but rows and figures is looked at.
+/// Of the weights against themselves after `spoil`, quantized to Q8_0 so that nothing but rows and figures is
+/// looked at.
 fn against(spoil: impl Fn(&mut [f32])) -> CompareReport {
     let mut spoiled = weights();
     spoil(&mut spoiled);
-    compare(&world(&weights()), &remake(&world(&spoiled), &gguf(DType::Q8_0)))
+    compare(&model(&weights()), &remake(&model(&spoiled), &gguf(DType::Q8_0)))
 }
 
 #[test]
-fn scale_and_constants_are_seen() {
+fn compare_scaled_or_shifted_tensor_is_a_finding() {
     for (report, figure) in [
         (against(|x| x.iter_mut().for_each(|v| *v *= 2.0)), 0.5),
         (against(|x| x.iter_mut().for_each(|v| *v *= 0.5)), 0.875),
@@ -49,7 +50,7 @@ fn scale_and_constants_are_seen() {
 }
 
 #[test]
-fn a_row_that_is_another_or_none_is_a_finding() {
+fn compare_swapped_or_zeroed_row_is_a_finding() {
     let row = |r: usize| r * COLS..(r + 1) * COLS;
     let swapped = against(|x| {
         let (a, b) = x.split_at_mut(31 * COLS);
@@ -71,28 +72,29 @@ fn a_row_that_is_another_or_none_is_a_finding() {
 
 /// A row of zeros: right against zeros, wrong against anything else.
 #[test]
-fn rows_of_zeros() {
+fn compare_zero_row_with_values_is_a_finding() {
     let mut zeros = weights();
     zeros[..COLS].fill(0.0);
-    let same = compare(&world(&zeros), &world(&zeros));
+    let same = compare(&model(&zeros), &model(&zeros));
     assert_eq!(same.tensors[0].worst_row.expect("a row").figure, 1.0);
     assert!(same.passes());
-    let report = compare(&world(&zeros), &remake(&world(&weights()), &gguf(DType::Q8_0)));
+    let report = compare(&model(&zeros), &remake(&model(&weights()), &gguf(DType::Q8_0)));
     assert_eq!(kinds(&report), ["row_differs"]);
     assert_eq!(report.tensors[0].worst_row.map(|w| (w.row, w.figure)), Some((0, 0.0)));
     // A row so small that the scale of its blocks is zero is no finding.
     let mut small = weights();
     small[..COLS].iter_mut().for_each(|v| *v *= 1e-8);
-    let report = compare(&world(&small), &remake(&world(&small), &gguf(DType::Q4_0)));
+    let report = compare(&model(&small), &remake(&model(&small), &gguf(DType::Q4_0)));
     assert_eq!(report.findings, []);
     // Of equals the first is told.
-    let ends = compare(&world(&weights()), &remake(&world(&vec![0.0; ROWS * COLS]), &gguf(DType::Q8_0)));
+    let ends = compare(&model(&weights()), &remake(&model(&vec![0.0; ROWS * COLS]), &gguf(DType::Q8_0)));
     assert_eq!(ends.tensors[0].worst_row.map(|w| w.row), Some(0));
 }
 
-/// The report is the same whatever the windows are, in which order they come, and for rows longer than a window.
+/// The report is the same whatever the windows are, in which order they come, and for rows longer than a
+/// window.
 #[test]
-fn figures_do_not_depend_on_windows() {
+fn compare_in_any_windows_is_equal() {
     let long = Rng(12).weights(3 * 40_960);
     let mut other = long.clone();
     other[40_960..2 * 40_960].rotate_left(1);
@@ -117,7 +119,7 @@ fn figures_do_not_depend_on_windows() {
 
 /// Every conversion between plain floats is clean both ways, at every magnitude.
 #[test]
-fn rounding_is_no_finding() {
+fn compare_rounded_values_is_no_finding() {
     let mut values = weights();
     for (i, v) in values.iter_mut().enumerate() {
         // From far below the subnormal numbers of binary16 to near its largest.
@@ -131,7 +133,7 @@ fn rounding_is_no_finding() {
     let shape = [ROWS as u64, COLS as u64];
     let sources = [
         MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::F64, &shape, doubles)]),
-        world(&values),
+        model(&values),
         MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F16, &shape, &values)]),
         MemoryModel::safetensors(&[Tensor::of("a.weight", DType::BF16, &shape, &values)]),
     ];
@@ -146,7 +148,7 @@ fn rounding_is_no_finding() {
 }
 
 #[test]
-fn floats_that_are_not_each_others_rounding_are_a_finding() {
+fn compare_unrelated_floats_is_a_finding() {
     let finding = |a: &MemoryModel, b: &MemoryModel| {
         let report = compare(a, b);
         assert_eq!(kinds(&report), ["beyond_rounding"], "{:?}", report.tensors);
@@ -156,17 +158,17 @@ fn floats_that_are_not_each_others_rounding_are_a_finding() {
     // Of one type, one bit is too much.
     let mut other = weights();
     other[1234] = f32::from_bits(other[1234].to_bits() + 1);
-    let said = finding(&world(&weights()), &world(&other));
+    let said = finding(&model(&weights()), &model(&other));
     assert!(said.starts_with("1 of 20480") && said.ends_with("element 1234"), "{said}");
     // Of two, one step of the coarser one.
     for to in [DType::F16, DType::BF16] {
         let recipe = Recipe::new(Container::Safetensors, Some(to));
-        let made = remake(&world(&weights()), &recipe);
+        let made = remake(&model(&weights()), &recipe);
         let mut bytes = made.tensor("a.weight").to_vec();
         bytes[2 * 99] = bytes[2 * 99].wrapping_add(1);
         let off =
             MemoryModel::safetensors(&[Tensor::raw("a.weight", to, &[ROWS as u64, COLS as u64], bytes)]);
-        let said = finding(&world(&weights()), &off);
+        let said = finding(&model(&weights()), &off);
         assert!(said.starts_with("1 of") && said.ends_with("element 99"), "{to}: {said}");
     }
     // The sign of a zero is none.
@@ -174,9 +176,10 @@ fn floats_that_are_not_each_others_rounding_are_a_finding() {
     assert!(compare(&zeros(0.0), &zeros(-0.0)).passes());
 }
 
-/// Binary64 is compared as it is stored: a difference that binary32 does not have, and values that it cannot hold.
+/// Binary64 is compared as it is stored: a difference that binary32 does not have, and values that it cannot
+/// hold.
 #[test]
-fn doubles_are_compared_as_doubles() {
+fn compare_f64_is_exact() {
     let doubles = |x: &[f64]| {
         let bytes = x.iter().flat_map(|v| v.to_le_bytes()).collect();
         MemoryModel::safetensors(&[Tensor::raw("a", DType::F64, &[x.len() as u64], bytes)])
@@ -192,9 +195,9 @@ fn doubles_are_compared_as_doubles() {
 
 /// The cosine alone says what it always said.
 #[test]
-fn the_cosine_alone_is_blind_to_all_of_it() {
+fn compare_by_cosine_alone_misses_the_differences() {
     let doubled: Vec<f32> = weights().iter().map(|v| v * 2.0).collect();
-    let (a, b) = (world(&weights()), world(&doubled));
+    let (a, b) = (model(&weights()), model(&doubled));
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
     let by = |by| {

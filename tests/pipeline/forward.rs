@@ -1,4 +1,4 @@
-//! The forward pass of the probe against oracles that are not ours.
+//! The forward pass against logits of independent programs.
 
 use quantoscope_core::error::{Code, Error};
 use quantoscope_core::model::config::Config;
@@ -12,7 +12,7 @@ fn sample() -> TestModel {
 
 /// Made in binary64 by an independent program from the stored weights.
 #[test]
-fn the_sample_model_gives_the_logits_of_an_independent_program() {
+fn forward_sample_model_equals_independent_logits() {
     let logits = sample().logits(&[17, 101, 2021, 3000]).unwrap();
     assert_eq!(logits.len(), 4 * 4096);
     let last = &logits[3 * 4096..];
@@ -37,7 +37,7 @@ fn the_sample_model_gives_the_logits_of_an_independent_program() {
 
 /// What is asked for is checked before it is multiplied.
 #[test]
-fn a_pass_that_cannot_be_run_is_refused() {
+fn forward_impossible_pass_is_refused() {
     let model = sample();
     let refused = |error: Error, message: &str, tensor: Option<&str>| {
         assert_eq!(error.code(), Code::UnsupportedRotation, "{error}");

@@ -1,5 +1,5 @@
-//! Importance matrices from file to bytes: every tensor gets the weights that are its own, in any window, and what has
-//! none is told or refused before any work.
+//! Importance matrices from file to bytes: every tensor uses its own weights in any window; missing weights
+//! are reported or refused before any work.
 
 use crate::support::{gguf, report};
 use quantoscope_core::format::Container;
@@ -32,7 +32,7 @@ fn sums(rng: &mut Rng, n: u64) -> Vec<f32> {
 }
 
 /// Two matrices and a stack of experts in GGUF names, one row long enough to be cut.
-fn model() -> (Vec<Tensor>, Vec<u8>) {
+fn model_parts() -> (Vec<Tensor>, Vec<u8>) {
     let rng = &mut Rng(17);
     let tensors = vec![
         Tensor::random("token_embd.weight", DType::F32, &[8, 256], rng),
@@ -50,15 +50,15 @@ fn model() -> (Vec<Tensor>, Vec<u8>) {
     (tensors, weights)
 }
 
-fn world() -> MemoryModel {
-    let (tensors, weights) = model();
+fn model() -> MemoryModel {
+    let (tensors, weights) = model_parts();
     let metadata = [("general.architecture", Kv::Text("llama"))];
     MemoryModel::file("m.gguf", gguf_file(&metadata, &tensors)).expect("a sound file").weighted(weights)
 }
 
 /// The same as safetensors, the experts one by one and out of order.
 fn hugging_face() -> MemoryModel {
-    let (tensors, weights) = model();
+    let (tensors, weights) = model_parts();
     let mut all = Vec::new();
     for t in tensors {
         let name = match t.name.as_str() {
@@ -84,8 +84,8 @@ fn hugging_face() -> MemoryModel {
     MemoryModel::safetensors(&all).weighted(weights)
 }
 
-fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
-    convert::plan(&world.checkpoint, recipe, world.imatrix(), true).expect("a plan")
+fn plan(model: &MemoryModel, recipe: &Recipe) -> Plan {
+    convert::plan(&model.checkpoint, recipe, model.imatrix(), true).expect("a plan")
 }
 
 fn budgets() -> Vec<Budget> {
@@ -95,7 +95,7 @@ fn budgets() -> Vec<Budget> {
     all
 }
 
-/// The weights of a tensor's matrix as they are defined, from the painted sums.
+/// The weights of a tensor's matrix as they are defined, from the generated sums.
 fn means(sums: &[f32], count: f32) -> Vec<f32> {
     sums.iter().map(|s| if count > 0.0 { s / count } else { 1.0 }).collect()
 }
@@ -107,10 +107,10 @@ fn encoded(dtype: DType, values: &[f32], weights: &[f32]) -> Vec<u8> {
 }
 
 #[test]
-fn every_tensor_is_encoded_with_its_own_weights() {
-    let world = world();
-    let imatrix = world.imatrix().expect("weights").clone();
-    let (_, file) = model();
+fn importance_of_each_tensor_is_its_own() {
+    let model = model();
+    let imatrix = model.imatrix().expect("weights").clone();
+    let (_, file) = model_parts();
     let read = |at: u64, n: u64| -> Vec<f32> {
         file[at as usize..(at + n * 4) as usize]
             .chunks(4)
@@ -118,13 +118,13 @@ fn every_tensor_is_encoded_with_its_own_weights() {
             .collect()
     };
     for dtype in TYPES {
-        let plan = plan(&world, &gguf(dtype));
-        let made = run(&plan, &[&world], Budget::default()).expect("a run");
+        let plan = plan(&model, &gguf(dtype));
+        let made = run(&plan, &[&model], Budget::default()).expect("a run");
         for output in plan.outputs.iter().filter(|o| o.dtype == dtype) {
             let place = output.place.expect("a place");
             let got = &made.files[0][place.at as usize..(place.at + place.bytes) as usize];
             let entry = &imatrix.entries[output.name.as_str()];
-            let values = values(&world, &output.name);
+            let values = values(&model, &output.name);
             let (cols, stack) = (output.grid.cols, entry.values / output.grid.cols);
             let each = values.len() / stack as usize;
             let mut want = Vec::new();
@@ -140,34 +140,34 @@ fn every_tensor_is_encoded_with_its_own_weights() {
     }
 }
 
-fn values(world: &MemoryModel, name: &str) -> Vec<f32> {
-    let t = world.checkpoint.tensors.iter().find(|t| t.name == name).expect("a tensor");
+fn values(model: &MemoryModel, name: &str) -> Vec<f32> {
+    let t = model.checkpoint.tensors.iter().find(|t| t.name == name).expect("a tensor");
     let mut out = vec![0.0; t.shape.numel() as usize];
-    quantoscope_core::quant::decoder(t.dtype).expect("a decoder")(world.tensor(name), &mut out);
+    quantoscope_core::quant::decoder(t.dtype).expect("a decoder")(model.tensor(name), &mut out);
     out
 }
 
 #[test]
-fn bytes_and_reports_are_the_same_in_every_budget_and_order() {
-    let world = world();
+fn importance_in_any_budget_and_order_gives_equal_bytes() {
+    let model = model();
     for dtype in TYPES {
-        let plan = plan(&world, &gguf(dtype));
-        let first = run(&plan, &[&world], Budget::default()).expect("a run");
-        let told = report(&world, &plan, &first);
+        let plan = plan(&model, &gguf(dtype));
+        let first = run(&plan, &[&model], Budget::default()).expect("a run");
+        let told = report(&model, &plan, &first);
         for (seed, budget) in (1..).zip(budgets()) {
-            let again = run_shuffled(&plan, &[&world], budget, Some(seed)).expect("a run");
+            let again = run_shuffled(&plan, &[&model], budget, Some(seed)).expect("a run");
             assert!(again.files == first.files, "{dtype} gives other bytes with {budget:?}");
-            assert_eq!(report(&world, &plan, &again), told, "{dtype} with {budget:?}");
+            assert_eq!(report(&model, &plan, &again), told, "{dtype} with {budget:?}");
         }
     }
 }
 
 #[test]
-fn rows_stay_whole_for_those_who_look_at_all_of_one() {
-    let world = world();
+fn importance_types_of_whole_rows_get_whole_rows() {
+    let model = model();
     let small = Budget { memory: 300_000, workers: 1 };
     let widths = |dtype| -> Result<Vec<u64>, Code> {
-        let plan = plan(&world, &gguf(dtype));
+        let plan = plan(&model, &gguf(dtype));
         let jobs = schedule(&plan, &small).map_err(|e| e.code())?;
         Ok(jobs.filter(|j| j.grid.cols == 33_280).map(|j| j.window.width()).collect())
     };
@@ -175,13 +175,13 @@ fn rows_stay_whole_for_those_who_look_at_all_of_one() {
     let cut = widths(DType::Q4_K).expect("columns can be cut");
     assert!(cut.len() > 2 && cut.iter().all(|w| *w < 33_280), "{cut:?}");
     // Without weights a row can be cut for both.
-    let plain = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), None, true).expect("a plan");
+    let plain = convert::plan(&model.checkpoint, &gguf(DType::Q4_0), None, true).expect("a plan");
     assert!(schedule(&plain, &small).is_ok());
 }
 
 #[test]
-fn hugging_face_names_find_the_same_weights() {
-    let (ours, theirs) = (hugging_face(), world());
+fn importance_under_hugging_face_names_is_found() {
+    let (ours, theirs) = (hugging_face(), model());
     let recipe = gguf(DType::Q4_K);
     let (a, b) = (plan(&ours, &recipe), plan(&theirs, &recipe));
     let (made, other) = (
@@ -202,9 +202,9 @@ fn hugging_face_names_find_the_same_weights() {
 }
 
 #[test]
-fn what_was_used_and_what_was_not_is_told() {
-    let world = world();
-    let with = plan(&world, &gguf(DType::Q4_K));
+fn importance_used_and_unused_is_reported() {
+    let model = model();
+    let with = plan(&model, &gguf(DType::Q4_K));
     let told =
         |plan: &Plan, code: &str| plan.warnings.iter().find(|w| w.code == code).map(|w| w.message.clone());
     let importance =
@@ -213,11 +213,11 @@ fn what_was_used_and_what_was_not_is_told() {
     assert_eq!(importance.datasets, ["one.txt", "two.txt"]);
     assert!(told(&with, "importance_unmatched").expect("told").contains("blk.9.ffn_up.weight"));
     assert_eq!(told(&with, "importance_missing"), None, "embeddings have none, and need none");
-    let none = plan(&world, &gguf(DType::Q8_0));
+    let none = plan(&model, &gguf(DType::Q8_0));
     assert!(told(&none, "importance_unused").is_some());
     assert_ne!(
         with.fingerprint(&[]),
-        convert::plan(&world.checkpoint, &gguf(DType::Q4_K), None, true).expect("a plan").fingerprint(&[])
+        convert::plan(&model.checkpoint, &gguf(DType::Q4_K), None, true).expect("a plan").fingerprint(&[])
     );
     // A tensor that could use weights and has none.
     let rng = &mut Rng(1);
@@ -226,21 +226,21 @@ fn what_was_used_and_what_was_not_is_told() {
         Tensor::random("blk.0.attn_q.weight", DType::F32, &[2, 256], rng),
     ];
     let weights = imatrix(&[("blk.0.attn_v.weight", vec![vec![1.0; 256]], vec![1.0])]);
-    let world = MemoryModel::safetensors(&more).weighted(weights);
-    let plan = plan(&world, &gguf(DType::Q4_K));
+    let model = MemoryModel::safetensors(&more).weighted(weights);
+    let plan = plan(&model, &gguf(DType::Q4_K));
     assert!(told(&plan, "importance_missing").expect("told").contains("blk.0.attn_q.weight"));
 }
 
 #[test]
-fn what_needs_weights_and_has_none_is_refused_by_name() {
+fn importance_missing_where_required_is_refused_by_name() {
     let names = ["blk.0.attn_v.weight", "blk.0.attn_q.weight"];
     let tensors = names.map(|n| Tensor::random(n, DType::F32, &[2, 256], &mut Rng(1)));
     let weights = imatrix(&[(names[0], vec![vec![1.0; 256]], vec![1.0])]);
-    let (plain, world) =
+    let (plain, model) =
         (MemoryModel::safetensors(&tensors), MemoryModel::safetensors(&tensors).weighted(weights));
-    for (world, tensor) in [(&plain, names[0]), (&world, names[1])] {
+    for (model, tensor) in [(&plain, names[0]), (&model, names[1])] {
         let recipe = gguf(DType::IQ2_XS);
-        let error = convert::plan(&world.checkpoint, &recipe, world.imatrix(), true).expect_err("refused");
+        let error = convert::plan(&model.checkpoint, &recipe, model.imatrix(), true).expect_err("refused");
         assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::NeedsImportance, Some(tensor)));
     }
     // What can be done without is done, and told.
@@ -248,38 +248,38 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
     let poor = plan.warnings.iter().find(|w| w.code == "importance_wanted").expect("told");
     assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
     // So is the one mix that llama-quantize refuses though its types can be made.
-    let told = |world: &MemoryModel, mix| {
-        let plan = convert::plan(&world.checkpoint, &Recipe::of_preset(mix), world.imatrix(), true);
+    let told = |model: &MemoryModel, mix| {
+        let plan = convert::plan(&model.checkpoint, &Recipe::of_preset(mix), model.imatrix(), true);
         let warnings = plan.expect("a plan").warnings;
         warnings.iter().any(|w| w.code == "importance_wanted" && w.message.contains("q2_k_s"))
     };
-    assert!(told(&plain, Preset::Q2_K_S) && !told(&plain, Preset::Q2_K) && !told(&world, Preset::Q2_K_S));
+    assert!(told(&plain, Preset::Q2_K_S) && !told(&plain, Preset::Q2_K) && !told(&model, Preset::Q2_K_S));
     // A sweep goes without those that cannot, where it must.
     let types = [DType::IQ2_XS, DType::Q4_K].map(Encoding::Type);
-    let sweep = measure::sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
+    let sweep = measure::sweep(&model.checkpoint, &types, model.imatrix(), &|_| true).expect("a plan");
     assert_eq!(sweep.outputs.iter().map(|o| o.metrics.encodings.len()).collect::<Vec<_>>(), [2, 1]);
     assert!(sweep.warnings.iter().any(|w| w.code == "needs_importance"));
-    assert!(run(&sweep, &[&world], Budget::default()).is_ok());
+    assert!(run(&sweep, &[&model], Budget::default()).is_ok());
 }
 
 #[test]
-fn weights_of_another_model_are_refused() {
+fn importance_of_another_model_is_refused() {
     let tensor = Tensor::random("blk.0.attn_v.weight", DType::F32, &[2, 256], &mut Rng(1));
     let weights = imatrix(&[("blk.0.attn_v.weight", vec![vec![1.0; 512]], vec![1.0])]);
-    let world = MemoryModel::safetensors(&[tensor]).weighted(weights);
+    let model = MemoryModel::safetensors(&[tensor]).weighted(weights);
     let error =
-        convert::plan(&world.checkpoint, &gguf(DType::Q4_K), world.imatrix(), true).expect_err("refused");
+        convert::plan(&model.checkpoint, &gguf(DType::Q4_K), model.imatrix(), true).expect_err("refused");
     assert_eq!(error.code(), Code::SizeMismatch);
     assert_eq!(error.detail().tensor.as_deref(), Some("blk.0.attn_v.weight"));
     assert_eq!(error.detail().file.as_deref(), Some("imatrix.gguf"));
 }
 
 #[test]
-fn weights_go_into_the_metadata_as_llama_cpp_writes_them() {
-    let world = world();
-    let plan = plan(&world, &Recipe::of_preset(Preset::Q4_K_M));
+fn importance_metadata_equals_llama_cpp() {
+    let model = model();
+    let plan = plan(&model, &Recipe::of_preset(Preset::Q4_K_M));
     let made =
-        MemoryModel::file("o.gguf", run(&plan, &[&world], Budget::default()).expect("a run").files.remove(0));
+        MemoryModel::file("o.gguf", run(&plan, &[&model], Budget::default()).expect("a run").files.remove(0));
     let metadata = made.expect("a sound file").checkpoint.metadata;
     assert_eq!(metadata.text("quantize.imatrix.file"), Some("imatrix.gguf"));
     assert_eq!(metadata.text("quantize.imatrix.dataset"), Some("one.txt"));
@@ -289,13 +289,13 @@ fn weights_go_into_the_metadata_as_llama_cpp_writes_them() {
 }
 
 #[test]
-fn sweeps_measure_with_weights_in_every_budget() {
-    let world = world();
+fn importance_in_sweeps_in_any_budget_is_equal() {
+    let model = model();
     let types = [DType::Q4_0, DType::Q4_K, DType::Q8_0].map(Encoding::Type);
-    let plan = measure::sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
-    let plain = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
+    let plan = measure::sweep(&model.checkpoint, &types, model.imatrix(), &|_| true).expect("a plan");
+    let plain = measure::sweep(&model.checkpoint, &types, None, &|_| true).expect("a plan");
     let told = |plan: &Plan, seed, budget| {
-        let made = run_shuffled(plan, &[&world], budget, seed).expect("a run");
+        let made = run_shuffled(plan, &[&model], budget, seed).expect("a run");
         serde_json::to_string(&stats(plan, &made.collected, 0)).expect("JSON")
     };
     let first = told(&plan, None, Budget::default());
@@ -306,12 +306,12 @@ fn sweeps_measure_with_weights_in_every_budget() {
 }
 
 #[test]
-fn plain_and_flat_containers_do_without() {
-    let world = world();
+fn importance_in_other_containers_is_ignored() {
+    let model = model();
     for recipe in
         [Recipe::new(Container::Safetensors, Some(DType::F16)), Recipe::new(Container::LatticeQ4, None)]
     {
-        let plan = plan(&world, &recipe);
+        let plan = plan(&model, &recipe);
         assert!(plan.outputs.iter().flat_map(|o| &o.segments).all(|p| p.importance.is_none()));
         assert!(plan.warnings.iter().any(|w| w.code == "importance_unused"));
     }

@@ -1,4 +1,4 @@
-//! Whole pipelines in memory: plan, schedule, jobs, report, held against what they promise.
+//! Whole pipelines in memory: plan, schedule, jobs, report.
 
 mod adapters;
 mod adapters_refused;

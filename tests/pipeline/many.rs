@@ -1,7 +1,7 @@
-//! Headers with very many entries: nothing may take the square of their number.
+//! Headers with very many entries: no step takes quadratic time.
 //!
-//! What is compared is the processor time of sixteen times as many entries with that of the few: 16 times where work is
-//! proportional, 256 times where it is a square. A slow or loaded machine makes both longer.
+//! What is compared is the processor time of sixteen times as many entries with that of the few: 16 times
+//! where work is proportional, 256 times where it is a square. A slow or loaded machine makes both longer.
 
 use crate::support::{gguf, plan};
 use quantoscope_core::DType;
@@ -47,25 +47,25 @@ fn assert_not_square<T, R>(few: usize, prepare: impl Fn(usize) -> T, work: impl 
 }
 
 #[test]
-fn metadata_keys_are_opened_in_proportion() {
+fn metadata_with_many_keys_opens_in_linear_time() {
     let file = |count: usize| {
         let keys: Vec<String> = (0..count).map(|i| format!("key {i}")).collect();
         let pairs: Vec<(&str, &str)> = keys.iter().map(|k| (k.as_str(), "value")).collect();
         safetensors_with(&[Tensor::raw("w.weight", DType::F32, &[1], vec![0; 4])], &pairs)
     };
     assert_not_square(6_250, file, |file| {
-        let world = MemoryModel::file("m.safetensors", file.clone()).expect("a sound file");
-        assert!(world.checkpoint.metadata.0.len() >= 6_250);
+        let model = MemoryModel::file("m.safetensors", file.clone()).expect("a sound file");
+        assert!(model.checkpoint.metadata.0.len() >= 6_250);
     });
 }
 
 #[test]
-fn floats_of_8_bits_are_planned_in_proportion() {
-    let world = |count: usize| {
+fn plan_of_many_f8_tensors_takes_linear_time() {
+    let model = |count: usize| {
         let tensor = |i| Tensor::raw(&format!("layers.{i}.weight"), DType::F8_E4M3, &[1, 32], vec![0x38; 32]);
         MemoryModel::safetensors(&(0..count).map(tensor).collect::<Vec<_>>())
     };
-    assert_not_square(3_000, world, |world| {
-        assert_eq!(plan(world, &gguf(DType::Q8_0)).outputs.len(), world.checkpoint.tensors.len());
+    assert_not_square(3_000, model, |model| {
+        assert_eq!(plan(model, &gguf(DType::Q8_0)).outputs.len(), model.checkpoint.tensors.len());
     });
 }

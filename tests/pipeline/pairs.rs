@@ -1,4 +1,4 @@
-//! Comparing: what is a number, what is a finding, and what trips the gate.
+//! Comparisons: figures, findings, and verdicts.
 
 use crate::support::{assert_equal, compare, kinds};
 use quantoscope_core::DType;
@@ -8,12 +8,12 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama};
 
-fn world(tensors: &[Tensor]) -> MemoryModel {
+fn model(tensors: &[Tensor]) -> MemoryModel {
     MemoryModel::safetensors(tensors)
 }
 
 fn pair_of(a: &[f32], b: &[f32]) -> (MemoryModel, MemoryModel) {
-    let one = |v: &[f32]| world(&[Tensor::of("a.weight", DType::F32, &[v.len() as u64], v)]);
+    let one = |v: &[f32]| model(&[Tensor::of("a.weight", DType::F32, &[v.len() as u64], v)]);
     (one(a), one(b))
 }
 
@@ -23,7 +23,7 @@ fn compare_values(a: &[f32], b: &[f32]) -> CompareReport {
 }
 
 #[test]
-fn two_tensors_of_zeros_agree() {
+fn pair_of_zero_tensors_passes() {
     let report = compare_values(&[0.0; 64], &[0.0; 64]);
     assert_equal(&report, 1);
     assert_eq!(
@@ -33,14 +33,14 @@ fn two_tensors_of_zeros_agree() {
 }
 
 #[test]
-fn zeros_against_something_do_not() {
+fn pair_of_zeros_and_values_fails() {
     let report = compare_values(&[0.0; 64], &[1.0; 64]);
     assert_eq!((report.tensors[0].error.cosine, report.tensors[0].verdict), (Some(0.0), CompareVerdict::Red));
     assert!(report.any_below_threshold && !report.passes());
 }
 
 #[test]
-fn nan_and_infinity_trip_the_gate_on_either_side() {
+fn pair_with_nan_or_infinity_fails() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let (good, mut holed) = (Rng(1).weights(64), Rng(1).weights(64));
         holed[17] = bad;
@@ -56,7 +56,7 @@ fn nan_and_infinity_trip_the_gate_on_either_side() {
 }
 
 #[test]
-fn verdicts_have_inclusive_bounds() {
+fn pair_verdict_bounds_are_inclusive() {
     // cosine = 1 / sqrt(1 + t^2) for (1, 0) against (1, t).
     for (t, want) in [
         (0.0, CompareVerdict::Green),
@@ -70,7 +70,7 @@ fn verdicts_have_inclusive_bounds() {
 }
 
 #[test]
-fn the_gate_is_strict() {
+fn pair_gate_fails_on_any_finding() {
     let (a, b) = pair_of(&[1.0, 0.0], &[3.0, 4.0]);
     let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
@@ -87,9 +87,9 @@ fn the_gate_is_strict() {
 }
 
 #[test]
-fn what_is_on_one_side_only_is_a_finding() {
+fn pair_with_unmatched_tensor_is_a_finding() {
     let t = |name: &str| Tensor::random(name, DType::F32, &[4, 32], &mut Rng(2));
-    let (a, b) = (world(&[t("a"), t("b")]), world(&[t("b"), t("c")]));
+    let (a, b) = (model(&[t("a"), t("b")]), model(&[t("b"), t("c")]));
     let report = compare(&a, &b);
     assert_eq!(kinds(&report), ["only_in_candidate", "only_in_reference"]);
     assert_eq!(report.findings[0].tensor.as_deref(), Some("c"));
@@ -98,15 +98,15 @@ fn what_is_on_one_side_only_is_a_finding() {
 }
 
 #[test]
-fn nothing_in_common_is_a_finding() {
+fn pair_without_common_tensors_is_a_finding() {
     let t = |name: &str| Tensor::random(name, DType::F32, &[4, 32], &mut Rng(2));
-    let report = compare(&world(&[t("a")]), &world(&[t("b")]));
+    let report = compare(&model(&[t("a")]), &model(&[t("b")]));
     assert!(kinds(&report).contains(&"no_overlap") && !report.passes());
 }
 
 #[test]
-fn equal_counts_are_not_equal_shapes() {
-    let t = |shape: &[u64]| world(&[Tensor::random("a", DType::F32, shape, &mut Rng(2))]);
+fn pair_of_other_shape_is_a_finding() {
+    let t = |shape: &[u64]| model(&[Tensor::random("a", DType::F32, shape, &mut Rng(2))]);
     for other in [&[32, 64][..], &[2048], &[1, 64, 32]] {
         let report = compare(&t(&[64, 32]), &t(other));
         assert!(kinds(&report).contains(&"shape_mismatch"), "{other:?}");
@@ -115,22 +115,22 @@ fn equal_counts_are_not_equal_shapes() {
 }
 
 #[test]
-fn a_dtype_that_cannot_be_decoded_is_a_finding() {
-    let a = world(&[Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2))]);
-    let b = world(&[Tensor::raw("a", DType::F8_E8M0, &[4, 32], vec![0; 128])]);
+fn pair_of_undecodable_dtype_is_a_finding() {
+    let a = model(&[Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2))]);
+    let b = model(&[Tensor::raw("a", DType::F8_E8M0, &[4, 32], vec![0; 128])]);
     for report in [compare(&a, &b), compare(&b, &a)] {
         assert!(kinds(&report).contains(&"unsupported_dtype"), "{:?}", report.findings);
     }
-    let b = world(&[Tensor::raw("a", DType::I32, &[4, 32], vec![0; 512])]);
+    let b = model(&[Tensor::raw("a", DType::I32, &[4, 32], vec![0; 512])]);
     assert!(kinds(&compare(&a, &b)).contains(&"unsupported_dtype"));
 }
 
 #[test]
-fn integers_are_equal_or_a_finding() {
+fn pair_of_different_integers_is_a_finding() {
     let ids = |last: u8| {
         let mut bytes = vec![7; 64];
         bytes[60] = last;
-        world(&[
+        model(&[
             Tensor::raw("ids", DType::I64, &[8], bytes),
             Tensor::random("a", DType::F32, &[4, 32], &mut Rng(2)),
         ])
@@ -148,7 +148,7 @@ fn integers_are_equal_or_a_finding() {
 
 /// Without a pair of numbers there is no error and no angle, and none is made up.
 #[test]
-fn nothing_but_nan_has_no_figures() {
+fn pair_of_nan_only_has_no_figures() {
     let report = compare_values(&[f32::NAN; 64], &[f32::NAN; 64]);
     let row = &report.tensors[0];
     assert_eq!((row.error.rmse, row.error.cosine, row.error.max_abs), (None, None, None));
@@ -164,13 +164,13 @@ fn nothing_but_nan_has_no_figures() {
 
 /// GGUF has no scalars: one element is the same.
 #[test]
-fn a_scalar_survives_gguf() {
+fn pair_of_scalar_and_gguf_passes() {
     let rng = &mut Rng(9);
     let all = [
         Tensor::random("scalar", DType::F32, &[], rng),
         Tensor::random("a.weight", DType::F32, &[4, 32], rng),
     ];
-    let source = world(&all);
+    let source = model(&all);
     let made = crate::support::remake(&source, &crate::support::gguf(DType::F32));
     assert_equal(&compare(&source, &made), 2);
     assert!(crate::support::verify(&source, &made).verified);
@@ -178,10 +178,10 @@ fn a_scalar_survives_gguf() {
 
 /// Files without an index have lost their names; where two names come out the same, neither is guessed.
 #[test]
-fn names_that_collide_without_an_index_are_not_paired() {
+fn pair_of_colliding_names_is_not_matched() {
     let rng = &mut Rng(10);
     let tensor = |name: &str, rng: &mut Rng| Tensor::random(name, DType::F16, &[4], rng);
-    let source = world(&[tensor("a.b", rng), tensor("a_b", rng), tensor("c.d", rng)]);
+    let source = model(&[tensor("a.b", rng), tensor("a_b", rng), tensor("c.d", rng)]);
     let (plan, made) = crate::support::make(&source, &crate::support::q4());
     let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files);
     let named: std::collections::BTreeMap<_, _> = files.filter(|(n, _)| n.ends_with(".f16")).collect();
@@ -193,29 +193,29 @@ fn names_that_collide_without_an_index_are_not_paired() {
 }
 
 #[test]
-fn rows_come_worst_first_and_equal_ones_by_name() {
+fn pair_rows_are_worst_first_then_by_name() {
     let all = llama(DType::F32, false, 5);
     let candidate: Vec<Tensor> = all.iter().rev().cloned().collect();
-    let report = compare(&world(&all), &world(&candidate));
+    let report = compare(&model(&all), &model(&candidate));
     let names: Vec<&str> = report.tensors.iter().map(|r| r.tensor.as_str()).collect();
     assert!(names.is_sorted(), "all errors are zero");
-    let quantized = crate::support::remake(&world(&all), &crate::support::gguf(DType::Q4_0));
-    let report = compare(&world(&all), &quantized);
+    let quantized = crate::support::remake(&model(&all), &crate::support::gguf(DType::Q4_0));
+    let report = compare(&model(&all), &quantized);
     let rmse: Vec<f64> = report.tensors.iter().map(|r| r.error.rmse.unwrap()).collect();
     assert!(rmse.is_sorted_by(|a, b| a >= b) && rmse[0] > 0.0);
 }
 
 #[test]
-fn empty_tensors_agree() {
-    let t = || world(&[Tensor::raw("a", DType::F32, &[0, 32], Vec::new())]);
+fn pair_of_empty_tensors_passes() {
+    let t = || model(&[Tensor::raw("a", DType::F32, &[0, 32], Vec::new())]);
     let report = compare(&t(), &t());
     assert_eq!(report.findings, []);
     assert!(report.passes());
 }
 
 #[test]
-fn comparisons_do_not_depend_on_budget_or_order() {
-    let source = world(&llama(DType::BF16, false, 13));
+fn pair_in_any_budget_and_order_is_equal() {
+    let source = model(&llama(DType::BF16, false, 13));
     let other = crate::support::remake(&source, &crate::support::q4());
     let pairing = pair::compare(&source.checkpoint, &other.checkpoint);
     let told = |seed, memory, workers| {
@@ -234,11 +234,11 @@ fn comparisons_do_not_depend_on_budget_or_order() {
 
 /// An 8-bit float is not its weight without its scale: its values are not held against another type's.
 #[test]
-fn floats_without_their_scale_are_a_finding() {
+fn pair_of_f8_without_its_scale_is_a_finding() {
     let scale = Tensor::of("a.weight_scale_inv", DType::F32, &[1], &[0.5]);
     let small = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
     let wide = Tensor::of("a.weight", DType::F32, &[32, 32], &[1.0; 1024]);
-    let (small, wide) = (world(&[small, scale.clone()]), world(&[wide, scale]));
+    let (small, wide) = (model(&[small, scale.clone()]), model(&[wide, scale]));
     assert_eq!(kinds(&compare(&small, &wide)), ["unsupported_dtype"]);
     assert_eq!(kinds(&compare(&wide, &small)), ["unsupported_dtype"]);
     assert_equal(&compare(&small, &small), 2);

@@ -1,5 +1,5 @@
-//! Any model, any recipe, any budget: reads stay inside, writes tile, sizes are as planned, and what was written opens
-//! again with the same tensors. The driver in memory asserts the first two on every run.
+//! Random models, recipes and budgets: reads stay inside files, writes tile the output, sizes are as planned,
+//! and the output opens with the same tensors. The in-memory driver asserts the first two.
 
 use crate::support::{recipes, reopen, report};
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ fn shape() -> impl Strategy<Value = Vec<u64>> {
     ]
 }
 
-fn model() -> impl Strategy<Value = MemoryModel> {
+fn any_model() -> impl Strategy<Value = MemoryModel> {
     let dtype = prop_oneof![Just(DType::F32), Just(DType::F16), Just(DType::BF16), Just(DType::F64)];
     let name = prop_oneof![Just("proj.weight"), Just("norm.weight"), Just("lm_head.weight"), Just("other")];
     let one = (dtype, name, shape());
@@ -37,45 +37,45 @@ proptest! {
     #![proptest_config(property(file!(), 96))]
 
     #[test]
-    fn any_conversion_keeps_its_promises(
-        world in model(),
+    fn conversion_of_any_model_keeps_the_invariants(
+        model in any_model(),
         recipe in proptest::sample::select(recipes()),
         memory in 30_000_u64..300_000,
         workers in 1_u32..4,
         seed in any::<u64>(),
     ) {
         // GGUF cannot hold F64 that is kept in other containers than it, and refuses nothing else of these.
-        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
-        let first = run(&plan, &[&world], Budget::default()).expect("a run");
+        let plan = convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan");
+        let first = run(&plan, &[&model], Budget::default()).expect("a run");
         let totals = plan.conversion.as_ref().expect("a conversion").totals;
         prop_assert_eq!(totals.total_bytes_out, first.files.iter().map(|f| f.len() as u64).sum::<u64>());
-        match run_shuffled(&plan, &[&world], Budget { memory, workers }, Some(seed)) {
+        match run_shuffled(&plan, &[&model], Budget { memory, workers }, Some(seed)) {
             Ok(again) => {
                 prop_assert!(again.files == first.files);
-                prop_assert_eq!(report(&world, &plan, &again), report(&world, &plan, &first));
+                prop_assert_eq!(report(&model, &plan, &again), report(&model, &plan, &first));
             }
             Err(e) => prop_assert_eq!(e.code(), quantoscope_core::Code::MemoryBudget),
         }
         let made = reopen(&plan, &first);
-        prop_assert_eq!(made.checkpoint.tensors.len(), world.checkpoint.tensors.len());
+        prop_assert_eq!(made.checkpoint.tensors.len(), model.checkpoint.tensors.len());
         for t in &made.checkpoint.tensors {
-            let source = world.checkpoint.tensors.iter().find(|s| s.name == t.name).expect("the same names");
+            let source = model.checkpoint.tensors.iter().find(|s| s.name == t.name).expect("the same names");
             prop_assert_eq!(source.shape.numel(), t.shape.numel());
         }
     }
 
     /// Windows are counted without being made, and the work is that of the pieces.
     #[test]
-    fn counted_windows_are_those_that_are_made(
-        world in model(),
+    fn windows_counted_equal_windows_scheduled(
+        model in any_model(),
         recipe in proptest::sample::select(recipes()),
         memory in 30_000_u64..300_000,
         window in prop_oneof![Just(0_u64), Just(64 << 10), Just(4 << 20)],
     ) {
         let budget = Budget { memory, workers: 1 };
         for plan in [
-            convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan"),
-            measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
+            convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan"),
+            measure::stats(&model.checkpoint, &|_| true).expect("a plan"),
         ] {
             let (mut cursor, counted) = match Cursor::new(&plan, budget, window) {
                 Ok(begun) => begun,
@@ -100,15 +100,15 @@ proptest! {
 
     /// Rows put into another order on the way, in windows of any size.
     #[test]
-    fn row_maps_do_not_depend_on_windows(
+    fn row_maps_in_any_windows_are_equal(
         heads in 1_u64..5, half in 1_u64..20, cols in 1_u64..700, memory in 30_000_u64..400_000, seed in any::<u64>(),
     ) {
         let rows = heads * half * 2;
-        let world = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
-        let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
+        let model = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
+        let mut plan = measure::stats(&model.checkpoint, &|_| true).expect("a plan");
         plan.outputs[0].segments[0].from.map = RowMap::Unpermute { head: half * 2 };
-        let whole = run(&plan, &[&world], Budget::default()).expect("a run");
-        let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
+        let whole = run(&plan, &[&model], Budget::default()).expect("a run");
+        let cut = match run_shuffled(&plan, &[&model], Budget { memory, workers: 1 }, Some(seed)) {
             Ok(cut) => cut,
             Err(e) => {
                 prop_assert_eq!(e.code(), quantoscope_core::Code::MemoryBudget);
@@ -119,7 +119,7 @@ proptest! {
         prop_assert_eq!(of(&whole), of(&cut));
         // The histogram of the values is that of the unmapped tensor: rows moved, none was lost.
         plan.outputs[0].segments[0].from.map = RowMap::Identity;
-        let plain = run(&plan, &[&world], Budget::default()).expect("a run");
+        let plain = run(&plan, &[&model], Budget::default()).expect("a run");
         let drawn = |m: &quantoscope_tests::memory::Made| format!("{:?}", m.collected.output(0).map(|g| g.histogram()));
         prop_assert_eq!(drawn(&whole), drawn(&plain));
     }
@@ -127,11 +127,11 @@ proptest! {
 
 /// As large as a file can be: making its windows one by one would not come to an end.
 #[test]
-fn windows_of_the_largest_tensor_are_counted() {
-    let mut world =
+fn windows_of_the_largest_tensor_are_counted_at_once() {
+    let mut model =
         MemoryModel::safetensors(&[Tensor::random("0.proj.weight", DType::F32, &[4, 32], &mut Rng(1))]);
-    world.checkpoint.tensors[0].shape = Shape::new([1 << 30, 1 << 30]).expect("a shape");
-    let plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
+    model.checkpoint.tensors[0].shape = Shape::new([1 << 30, 1 << 30]).expect("a shape");
+    let plan = measure::stats(&model.checkpoint, &|_| true).expect("a plan");
     let counts = windows_in(&plan, &Budget::default(), 4 << 20).expect("counts");
     assert_eq!(counts, [1 << 40], "windows of a row's 1 Mi values each");
     assert_eq!(whole(&plan).count(), 1);

@@ -1,4 +1,4 @@
-//! What is refused, with the place where it is wrong.
+//! Refused conversions, and the tensor and element that the error names.
 
 use crate::support::{gguf, plan, q4, recipes, remake};
 use quantoscope_core::error::Error;
@@ -15,16 +15,16 @@ fn place(e: &Error) -> (Code, Option<&str>, Option<u64>) {
 
 /// One bad value in a large weight, found in windows of every size.
 #[test]
-fn a_value_that_is_no_number_is_named_to_the_element() {
+fn conversion_of_nan_names_the_element() {
     for (bad, at) in
         [(f32::NAN, 0), (f32::INFINITY, 70_001), (f32::NEG_INFINITY, 199 * 768 + 767), (f32::NAN, 65_536)]
     {
         let mut values = Rng(1).weights(200 * 768);
         values[at] = bad;
-        let world = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[200, 768], &values)]);
+        let model = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[200, 768], &values)]);
         for recipe in recipes().into_iter().filter(|r| r.dtype.is_none_or(DType::is_quantized)) {
             for memory in [64 << 20, 60_000] {
-                let error = run(&plan(&world, &recipe), &[&world], Budget { memory, workers: 1 });
+                let error = run(&plan(&model, &recipe), &[&model], Budget { memory, workers: 1 });
                 let error = error.expect_err("not finite");
                 assert_eq!(place(&error).0, Code::NonFinite, "{recipe:?}");
                 assert_eq!(place(&error).2, Some(at as u64), "{recipe:?} with {memory}");
@@ -34,25 +34,25 @@ fn a_value_that_is_no_number_is_named_to_the_element() {
 }
 
 #[test]
-fn a_value_too_large_for_a_16_bit_scale_is_named() {
+fn conversion_overflowing_a_scale_names_the_element() {
     let mut values = Rng(1).weights(64 * 64);
     values[1234] = 1e6;
-    let world = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
-    let error = run(&plan(&world, &q4()), &[&world], Budget::default()).expect_err("too large");
+    let model = MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[64, 64], &values)]);
+    let error = run(&plan(&model, &q4()), &[&model], Budget::default()).expect_err("too large");
     assert_eq!((place(&error).0, place(&error).2), (Code::F16Overflow, Some(1234)));
     // A norm that would not fit the `.f16` file is refused as well: its reader would refuse the file.
-    let world = MemoryModel::safetensors(&[Tensor::of("norm.weight", DType::F32, &[2], &[1.0, 70_000.0])]);
-    let error = run(&plan(&world, &q4()), &[&world], Budget::default()).expect_err("too large");
+    let model = MemoryModel::safetensors(&[Tensor::of("norm.weight", DType::F32, &[2], &[1.0, 70_000.0])]);
+    let error = run(&plan(&model, &q4()), &[&model], Budget::default()).expect_err("too large");
     assert_eq!((place(&error).0, place(&error).2), (Code::F16Overflow, Some(1)));
 }
 
 #[test]
-fn an_8_bit_float_with_its_scale_beside_it_is_refused() {
+fn conversion_of_scaled_f8_is_refused() {
     let weight = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
     for scale in ["a.weight_scale", "a.weight_scale_inv"] {
-        let world = MemoryModel::safetensors(&[weight.clone(), Tensor::of(scale, DType::F32, &[1], &[1.0])]);
+        let model = MemoryModel::safetensors(&[weight.clone(), Tensor::of(scale, DType::F32, &[1], &[1.0])]);
         let error =
-            convert::plan(&world.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("not applied");
+            convert::plan(&model.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("not applied");
         assert_eq!(place(&error), (Code::UnsupportedDtype, Some("a.weight"), None));
         assert!(error.to_string().contains(scale), "{error}");
     }
@@ -61,9 +61,9 @@ fn an_8_bit_float_with_its_scale_beside_it_is_refused() {
 }
 
 #[test]
-fn quantized_sources_are_refused_without_leave() {
-    let world = MemoryModel::safetensors(&llama(DType::BF16, true, 2));
-    let first = remake(&world, &gguf(DType::Q8_0));
+fn conversion_of_quantized_source_needs_permission() {
+    let model = MemoryModel::safetensors(&llama(DType::BF16, true, 2));
+    let first = remake(&model, &gguf(DType::Q8_0));
     let again = gguf(DType::Q4_0);
     let error = convert::plan(&first.checkpoint, &again, None, true).expect_err("quantized already");
     assert_eq!(error.code(), Code::Requantize);
@@ -75,7 +75,7 @@ fn quantized_sources_are_refused_without_leave() {
 }
 
 #[test]
-fn recipes_that_make_no_sense_are_refused() {
+fn conversion_with_invalid_recipe_is_refused() {
     use quantoscope_core::format::Container;
     let refused = |r: Recipe| target::check(&r).expect_err("nonsense").code();
     assert_eq!(refused(Recipe::new(Container::Gguf, None)), Code::Usage);
@@ -87,15 +87,15 @@ fn recipes_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn a_type_that_needs_weights_is_refused_by_the_name_of_what_has_none() {
+fn conversion_without_required_importance_names_the_tensor() {
     let values = vec![1.0; 4 * 256];
-    let world = MemoryModel::safetensors(&[Tensor::of("a.proj.weight", DType::F32, &[4, 256], &values)]);
+    let model = MemoryModel::safetensors(&[Tensor::of("a.proj.weight", DType::F32, &[4, 256], &values)]);
     for dtype in [DType::IQ1_S, DType::IQ1_M, DType::IQ2_XXS, DType::IQ2_XS] {
-        let error = convert::plan(&world.checkpoint, &gguf(dtype), None, true).expect_err("no weights");
+        let error = convert::plan(&model.checkpoint, &gguf(dtype), None, true).expect_err("no weights");
         assert_eq!(place(&error), (Code::NeedsImportance, Some("a.proj.weight"), None));
     }
     for dtype in [DType::IQ2_S, DType::IQ3_XXS, DType::IQ3_S] {
-        let plan = convert::plan(&world.checkpoint, &gguf(dtype), None, true).expect("a plan");
+        let plan = convert::plan(&model.checkpoint, &gguf(dtype), None, true).expect("a plan");
         assert!(
             plan.warnings.iter().any(|w| w.message.contains("importance")),
             "{dtype}: {:?}",
@@ -105,24 +105,24 @@ fn a_type_that_needs_weights_is_refused_by_the_name_of_what_has_none() {
 }
 
 #[test]
-fn a_checkpoint_without_tensors_is_refused() {
-    let world = MemoryModel::safetensors(&[]);
-    let error = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), None, true).expect_err("nothing to do");
+fn conversion_without_tensors_is_refused() {
+    let model = MemoryModel::safetensors(&[]);
+    let error = convert::plan(&model.checkpoint, &gguf(DType::Q4_0), None, true).expect_err("nothing to do");
     assert_eq!(error.code(), Code::Empty);
 }
 
 #[test]
-fn what_a_container_cannot_hold_is_refused_by_name() {
+fn conversion_to_container_without_the_type_names_the_tensor() {
     let u16s = Tensor::raw("ids", DType::U16, &[4], vec![0; 8]);
-    let world =
+    let model =
         MemoryModel::safetensors(&[Tensor::random("a.weight", DType::F32, &[32, 32], &mut Rng(1)), u16s]);
     for recipe in [gguf(DType::Q8_0), q4()] {
-        let error = convert::plan(&world.checkpoint, &recipe, None, true).expect_err("no such type there");
+        let error = convert::plan(&model.checkpoint, &recipe, None, true).expect_err("no such type there");
         assert_eq!(place(&error), (Code::UnsupportedDtype, Some("ids"), None));
     }
     let deep = Tensor::random("a.weight", DType::F32, &[1, 2, 1, 2, 32], &mut Rng(1));
-    let world = MemoryModel::safetensors(&[deep]);
-    let error = convert::plan(&world.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("five axes");
+    let model = MemoryModel::safetensors(&[deep]);
+    let error = convert::plan(&model.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("five axes");
     assert_eq!(
         error.code().kind(),
         quantoscope_core::ErrorKind::Unsupported,

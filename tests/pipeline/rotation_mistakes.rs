@@ -1,6 +1,6 @@
-//! Every known mistake of a rotation is refused: those of the arithmetic by the algebra, those of the rules by the probe.
+//! Mistakes in rotations are refused: wrong arithmetic by Freivalds' check, wrong rules by the forward pass.
 
-use crate::rotated::{folder, plan, probed, wish, world};
+use crate::rotated::{folder, plan, probed, wish, world as model};
 use quantoscope_core::error::{Error, Result};
 use quantoscope_core::job::{self, Workspace};
 use quantoscope_core::kernels::{Kernels, Scalar};
@@ -54,10 +54,10 @@ impl Kernels for Faulty {
 }
 
 /// Runs the jobs of one output on an engine; the first error, if any.
-fn one(plan: &Plan, world: &MemoryModel, index: usize, kernels: &dyn Kernels) -> Result<()> {
+fn one(plan: &Plan, model: &MemoryModel, index: usize, kernels: &dyn Kernels) -> Result<()> {
     let mut scratch = Workspace::default();
     for job in schedule(plan, &Budget::default())?.filter(|j| j.output as usize == index) {
-        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| world.gather(r.file, &r.region)).collect();
+        let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| model.gather(r.file, &r.region)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
         job::run(kernels, &job, &slices, &mut scratch)?;
     }
@@ -70,7 +70,7 @@ fn turned(output: &Output) -> bool {
 
 /// A fault in any rotated tensor of any family is seen while it is written.
 #[test]
-fn one_wrong_element_in_any_tensor_is_refused() {
+fn rotation_with_one_wrong_element_is_refused() {
     let faults: [(&str, EngineMistake); 3] = [
         ("one element", |x| {
             // A hundredth of what the values are usually like: less than four bits would show.
@@ -86,13 +86,13 @@ fn one_wrong_element_in_any_tensor_is_refused() {
     ];
     let mut tried = 0;
     for name in ["llama_tied", "gpt_oss", "deepseek_v3", "starcoder2", "qwen3_5", "gpt2"] {
-        let world = world(&folder(name));
+        let model = model(&folder(name));
         let wish = wish(if name == "qwen3_5" { "quarot" } else { "quarot,r2" });
-        let plan = plan(&world, wish).expect("a plan");
+        let plan = plan(&model, wish).expect("a plan");
         for (index, output) in plan.outputs.iter().enumerate().filter(|(_, o)| turned(o)) {
-            one(&plan, &world, index, &Scalar).expect("no fault, no refusal");
+            one(&plan, &model, index, &Scalar).expect("no fault, no refusal");
             for (fault, make) in faults {
-                let error = one(&plan, &world, index, &Faulty(make)).expect_err(fault);
+                let error = one(&plan, &model, index, &Faulty(make)).expect_err(fault);
                 assert_eq!(error.code(), Code::RotationOff, "{name} {} {fault}: {error}", output.name);
                 tried += 1;
             }
@@ -119,21 +119,21 @@ fn without(output: &mut Output, drop: impl Fn(&Op) -> bool) {
     output.segments.iter_mut().for_each(|p| p.from.ops.retain(|op| !drop(op)));
 }
 
-fn refused(world: &MemoryModel, plan: &Plan, what: &str) -> Error {
-    let error = probed(world, plan).expect_err(what);
+fn refused(model: &MemoryModel, plan: &Plan, what: &str) -> Error {
+    let error = probed(model, plan).expect_err(what);
     assert_eq!(error.code(), Code::RotationOff, "{what}: {error}");
     error
 }
 
 /// A plan with a mistake is sound algebra, and another model.
 #[test]
-fn mistakes_of_the_rules_are_refused_by_the_probe() {
+fn rotation_with_a_wrong_rule_is_refused_by_the_forward_check() {
     let mistaken = |name: &str, wishes: &str, what: &str, make: &dyn Fn(&mut Plan)| {
-        let world = world(&folder(name));
-        let mut plan = plan(&world, wish(wishes)).expect("a plan");
-        probed(&world, &plan).expect("without the mistake");
+        let model = model(&folder(name));
+        let mut plan = plan(&model, wish(wishes)).expect("a plan");
+        probed(&model, &plan).expect("without the mistake");
         make(&mut plan);
-        refused(&world, &plan, what);
+        refused(&model, &plan, what);
     };
     mistaken("llama_tied", "quarot", "the head left tied to the rotated embedding", &|plan| {
         let ops = |name| {
@@ -205,10 +205,10 @@ fn mistakes_of_the_rules_are_refused_by_the_probe() {
 
 /// On a square matrix both sides are possible, and one is wrong.
 #[test]
-fn the_wrong_side_is_refused() {
-    let world = world(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"));
-    let mut plan = plan(&world, wish("quarot")).expect("a plan");
-    probed(&world, &plan).expect("without the mistake");
+fn rotation_of_the_wrong_axis_is_refused() {
+    let model = model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"));
+    let mut plan = plan(&model, wish("quarot")).expect("a plan");
+    probed(&model, &plan).expect("without the mistake");
     change(
         &mut plan,
         |n| n == "model.layers.2.self_attn.o_proj.weight",
@@ -222,13 +222,13 @@ fn the_wrong_side_is_refused() {
             });
         },
     );
-    refused(&world, &plan, "the wrong side");
+    refused(&model, &plan, "the wrong side");
 }
 
 #[test]
-fn a_source_that_is_not_finite_is_refused_with_its_element() {
+fn rotation_of_non_finite_source_names_the_element() {
     let folder = folder("llama");
-    let plain = world(&folder);
+    let plain = model(&folder);
     let name = "model.layers.0.mlp.down_proj.weight";
     let tensors = plain.checkpoint.tensors.iter().map(|t| {
         let mut bytes = plain.tensor(&t.name).to_vec();
@@ -240,8 +240,8 @@ fn a_source_that_is_not_finite_is_refused_with_its_element() {
     let weights = safetensors(&tensors.collect::<Vec<_>>());
     let config = std::fs::read(folder.join("config.json")).expect("a configuration");
     let files = [("model.safetensors".to_string(), weights), ("config.json".to_string(), config)];
-    let world = MemoryModel::directory(files.into()).expect("a sound file");
-    let plan = plan(&world, wish("quarot")).expect("a plan");
-    let error = run(&plan, &[&world], Budget::default()).expect_err("NaN");
+    let model = MemoryModel::directory(files.into()).expect("a sound file");
+    let plan = plan(&model, wish("quarot")).expect("a plan");
+    let error = run(&plan, &[&model], Budget::default()).expect_err("NaN");
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(77)));
 }

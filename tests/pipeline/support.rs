@@ -1,4 +1,4 @@
-//! Recipes, runs and reports, in a line each.
+//! Short forms of planning, running and reporting.
 
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
@@ -55,14 +55,14 @@ pub fn q4() -> Recipe {
     Recipe::new(Container::LatticeQ4, None)
 }
 
-pub fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
-    convert::plan(&world.checkpoint, recipe, None, true).expect("a plan")
+pub fn plan(model: &MemoryModel, recipe: &Recipe) -> Plan {
+    convert::plan(&model.checkpoint, recipe, None, true).expect("a plan")
 }
 
 /// Plans and runs.
-pub fn make(world: &MemoryModel, recipe: &Recipe) -> (Plan, Made) {
-    let plan = plan(world, recipe);
-    let made = run(&plan, &[world], Budget::default()).expect("a run");
+pub fn make(model: &MemoryModel, recipe: &Recipe) -> (Plan, Made) {
+    let plan = plan(model, recipe);
+    let made = run(&plan, &[model], Budget::default()).expect("a run");
     (plan, made)
 }
 
@@ -77,14 +77,14 @@ pub fn reopen(plan: &Plan, made: &Made) -> MemoryModel {
 }
 
 /// Converts and opens the result.
-pub fn remake(world: &MemoryModel, recipe: &Recipe) -> MemoryModel {
-    let (plan, made) = make(world, recipe);
+pub fn remake(model: &MemoryModel, recipe: &Recipe) -> MemoryModel {
+    let (plan, made) = make(model, recipe);
     reopen(&plan, &made)
 }
 
 /// The report of a conversion, as its JSON.
-pub fn report(world: &MemoryModel, plan: &Plan, made: &Made) -> String {
-    let report = converted(&world.checkpoint, plan, Some(&made.collected)).expect("a report");
+pub fn report(model: &MemoryModel, plan: &Plan, made: &Made) -> String {
+    let report = converted(&model.checkpoint, plan, Some(&made.collected)).expect("a report");
     serde_json::to_string(&report).expect("JSON")
 }
 

@@ -1,4 +1,4 @@
-//! A driver over files in memory: answers an `Opening` and holds it to its promises on the way.
+//! A driver over files in memory that answers an `Opening` and asserts its promises.
 
 use quantoscope_core::Result;
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want, limits};

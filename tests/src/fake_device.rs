@@ -1,4 +1,4 @@
-//! A device that does by the definition what it is asked to, and now and then something else: for what happens then.
+//! A device that runs the CPU reference and, on request, fails or returns wrong bytes.
 
 use crate::models::Rng;
 use quantoscope_accel::device::{Device, DeviceFuture, DeviceOutcome, Kernel, KernelTask};
@@ -9,28 +9,28 @@ use quantoscope_core::quant::Encoding;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What goes wrong, and what was done; the test keeps a handle of it.
+/// Faults to inject, and counters. The test keeps a handle.
 #[derive(Debug, Default)]
 pub struct FakeFaults {
-    /// One block of so many is spoiled; 0 for none. The probe sees it too, so it is set afterwards.
+    /// One block in this many is corrupted; 0 for none. The probe sees it too, so set it after the probe.
     pub spoils_one_in: AtomicU64,
     /// Whether every task fails.
     pub fails: AtomicBool,
-    /// Blocks that were made.
+    /// Blocks encoded or decoded.
     pub made: AtomicU64,
-    /// Those of them that were spoiled.
+    /// Corrupted blocks.
     pub spoiled: AtomicU64,
 }
 
-/// The device.
+/// A fake device.
 pub struct FakeDevice {
     kernels: Vec<Kernel>,
-    fate: Arc<FakeFaults>,
+    faults: Arc<FakeFaults>,
 }
 
 impl FakeDevice {
-    /// With kernels from three types to these and back, with weights where the type's blocks are long.
-    pub fn new(types: &[DType], fate: &Arc<FakeFaults>) -> FakeDevice {
+    /// A device with kernels from three float types to `types` and back; weighted ones for super-block types.
+    pub fn new(types: &[DType], faults: &Arc<FakeFaults>) -> FakeDevice {
         let quantize = |to: DType, weighted| {
             [DType::F32, DType::F16, DType::BF16].map(|from| Kernel::Quantize { from, to, weighted })
         };
@@ -38,11 +38,11 @@ impl FakeDevice {
             let weighted = if to.block_len() == 256 { quantize(to, true).to_vec() } else { Vec::new() };
             quantize(to, false).into_iter().chain(weighted).chain([Kernel::Dequantize(to)])
         });
-        FakeDevice { kernels: kernels.collect(), fate: Arc::clone(fate) }
+        FakeDevice { kernels: kernels.collect(), faults: Arc::clone(faults) }
     }
 
-    fn work(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
-        if self.fate.fails.load(Ordering::Relaxed) {
+    fn run_task(&self, task: KernelTask<'_>, out: &mut [u8]) -> Result<DeviceOutcome> {
+        if self.faults.fails.load(Ordering::Relaxed) {
             out.fill(0xEE);
             return Err(Error::new(Code::Device, "the stand-in is gone"));
         }
@@ -57,17 +57,17 @@ impl FakeDevice {
         if done.is_err() || values.iter().any(|x| !x.is_finite()) {
             return Ok(DeviceOutcome::Declined);
         }
-        let first = self.fate.made.fetch_add(n as u64 / task.to.block_len(), Ordering::Relaxed);
-        self.spoil(first, task.to, out);
+        let first = self.faults.made.fetch_add(n as u64 / task.to.block_len(), Ordering::Relaxed);
+        self.corrupt(first, task.to, out);
         Ok(DeviceOutcome::Done)
     }
 
-    fn spoil(&self, first: u64, to: DType, out: &mut [u8]) {
-        let one_in = self.fate.spoils_one_in.load(Ordering::Relaxed);
+    fn corrupt(&self, first: u64, to: DType, out: &mut [u8]) {
+        let one_in = self.faults.spoils_one_in.load(Ordering::Relaxed);
         for (at, block) in (first..).zip(out.chunks_mut(to.block_bytes() as usize)) {
             if one_in > 0 && Rng(at).bits().is_multiple_of(one_in) {
                 block[0] ^= 1;
-                self.fate.spoiled.fetch_add(1, Ordering::Relaxed);
+                self.faults.spoiled.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -83,6 +83,6 @@ impl Device for FakeDevice {
     }
 
     fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a> {
-        Box::pin(std::future::ready(self.work(task, out)))
+        Box::pin(std::future::ready(self.run_task(task, out)))
     }
 }

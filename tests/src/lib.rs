@@ -1,13 +1,13 @@
-//! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled binary, a
-//! machine for PTX, the configuration of property tests.
+//! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled
+//! binary, a machine for PTX, the configuration of property tests.
 
 pub mod binary;
 pub mod drive;
 pub mod fake_device;
 pub mod forward;
+pub mod generators;
 pub mod memory;
 pub mod models;
-pub mod painters;
 pub mod property;
 pub mod ptx;
 pub mod vectors;

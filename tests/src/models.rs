@@ -1,5 +1,4 @@
-//! Small models made by hand: safetensors, GGUF and lattice files, written without any code of ours, so that what
-//! reads them is held against their specifications and not against itself.
+//! Small models: safetensors, GGUF and lattice files written without the code under test.
 
 use half::{bf16, f16};
 use quantoscope_core::DType;
@@ -199,7 +198,8 @@ pub fn imatrix(entries: &[ImatrixSums<'_>]) -> Vec<u8> {
     gguf(&about, &tensors)
 }
 
-/// The same in the older form, with one number of calls for each tensor, and chunks and a text's name at the end.
+/// The same in the older form, with one number of calls for each tensor, and chunks and a text's name at the
+/// end.
 pub fn imatrix_dat(entries: &[(&str, Vec<f32>, i32)], tail: Option<(i32, &str)>) -> Vec<u8> {
     let mut out = (entries.len() as i32).to_le_bytes().to_vec();
     for (name, sums, calls) in entries {

@@ -3,8 +3,8 @@
 use proptest::test_runner::{Config, FileFailurePersistence};
 
 /// `cases` cases for the tests of `source`, which is `file!()`. Seeds of failures are added to
-/// `tests/proptest-regressions/SUITE/MODULE.txt`, and are tried first by every later run: that file is committed with the
-/// fix.
+/// `tests/proptest-regressions/SUITE/MODULE.txt`, and are tried first by every later run: that file is
+/// committed with the fix.
 pub fn property(source: &str, cases: u32) -> Config {
     let inner = source.replace('\\', "/");
     let inner = inner.trim_start_matches("tests/").trim_end_matches(".rs");

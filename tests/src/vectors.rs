@@ -20,7 +20,7 @@ pub struct VectorFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VectorCase {
-    /// The painter, or `every`, `blocks`, `fixture`.
+    /// The generator, or `every`, `blocks`, `fixture`.
     pub family: String,
     /// Its seed.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub struct VectorCase {
     /// Number of values.
     #[serde(default)]
     pub n: usize,
-    /// Hash of the painted values, little-endian.
+    /// Hash of the generated values, little-endian.
     pub input_sha256: Option<String>,
     /// Hash of the encoded bytes.
     pub bytes_sha256: Option<String>,
@@ -46,15 +46,15 @@ pub struct VectorCase {
     pub file_sha256: Option<String>,
 }
 
-/// One painted row of importance.
+/// One generated row of importance.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportanceRow {
-    /// The painter's seed.
+    /// The generator's seed.
     pub seed: u64,
     /// How many weights; the input is rows of as many values.
     pub columns: usize,
-    /// Hash of the painted weights, little-endian.
+    /// Hash of the generated weights, little-endian.
     pub sha256: String,
 }
 

@@ -3,10 +3,10 @@
 #![cfg(target_arch = "wasm32")]
 
 mod files;
-mod page;
-#[path = "../../tests/src/painters.rs"]
+#[path = "../../tests/src/generators.rs"]
 #[allow(dead_code)]
-mod painters;
+mod generators;
+mod page;
 #[path = "../../tests/src/vectors.rs"]
 #[allow(dead_code)]
 mod vectors;
@@ -55,9 +55,9 @@ async fn every_kernel_is_exact() {
 /// Holds one vector against what the device makes; whether it made it.
 async fn holds(offload: &Offload, dtype: DType, case: &VectorCase) -> bool {
     let place = format!("{dtype} {} n={} seed={}", case.family, case.n, case.seed);
-    let values = painters::paint(&case.family, case.seed, case.n);
+    let values = generators::generate(&case.family, case.seed, case.n);
     let row = case.importance.as_ref();
-    let weights = row.map(|r| painters::importance(r.seed, r.columns)).unwrap_or_default();
+    let weights = row.map(|r| generators::importance(r.seed, r.columns)).unwrap_or_default();
     let mut raw = vec![0; dtype.bytes_for(case.n as u64).unwrap() as usize];
     let src = f32_bytes(&values);
     let task = KernelTask { from: DType::F32, to: dtype, width: weights.len(), src: &src, weights: &weights };

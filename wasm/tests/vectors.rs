@@ -2,9 +2,9 @@
 #![cfg(target_arch = "wasm32")]
 
 mod files;
-#[path = "../../tests/src/painters.rs"]
+#[path = "../../tests/src/generators.rs"]
 #[allow(dead_code)]
-mod painters;
+mod generators;
 #[path = "../../tests/src/vectors.rs"]
 #[allow(dead_code)]
 mod vectors;
@@ -22,9 +22,9 @@ fn check(kernels: &dyn Kernels, file: &str, VectorFile { encoding, cases, .. }: 
     let ordinary = cases.iter().filter(|c| !ELSEWHERE.contains(&c.family.as_str()));
     let recompute = |case: &VectorCase| {
         let place = format!("{} {file} {} n={} seed={}", kernels.name(), case.family, case.n, case.seed);
-        let input = painters::paint(&case.family, case.seed, case.n);
+        let input = generators::generate(&case.family, case.seed, case.n);
         let mut raw = vec![0; dtype.bytes_for(case.n as u64).unwrap() as usize];
-        let weights = case.importance.as_ref().map(|row| painters::importance(row.seed, row.columns));
+        let weights = case.importance.as_ref().map(|row| generators::importance(row.seed, row.columns));
         kernels
             .encode(*encoding, &input, weights.as_deref(), &mut raw)
             .unwrap_or_else(|r| panic!("{place}: {r:?}"));

@@ -107,7 +107,7 @@ impl PeerBench {
         }
     }
 
-    /// The painted values again and again, `count` in all.
+    /// The generated values again and again, `count` in all.
     fn fill(&mut self, source: &str, count: usize) {
         let name = format!("{source} {count}");
         if self.source.0 != name {

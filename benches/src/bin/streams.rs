@@ -10,13 +10,13 @@ use quantoscope_core::DType;
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::metric::LEAF;
 use quantoscope_core::quant::{Encoding, decoder, encoder};
-use quantoscope_tests::painters::paint;
+use quantoscope_tests::generators::generate;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// Values of a pass through memory: 256 MiB of F32.
 const FAR: usize = 64 << 20;
-/// Values of a pass in cache: 64 KiB of F32, with what is written.
+/// Values of a pass in cache: 64 KiB of F32, input and output together.
 const NEAR: usize = 16 << 10;
 const PASSES: usize = 9;
 
@@ -41,7 +41,7 @@ fn main() {
     let asked: Vec<DType> = std::env::args().skip(1).map(|t| DType::parse(&t).expect("a type")).collect();
     let wanted = |d: DType| asked.is_empty() || asked.contains(&d);
     // A repeated block: values matter to no branch, and painting all would take longer than the rest.
-    let near = paint("normal", 1, NEAR);
+    let near = generate("normal", 1, NEAR);
     let far: Vec<f32> = near.iter().copied().cycle().take(FAR).collect();
     ceiling(&far);
     println!("\nencode, Mweights/s from memory / from cache\n");
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// Seconds of the fastest of some passes.
+/// Seconds of the fastest pass.
 fn best(mut pass: impl FnMut()) -> f64 {
     pass();
     let once = || {
@@ -83,7 +83,7 @@ fn in_cache(weights: usize, mut pass: impl FnMut()) -> f64 {
     speed(weights * repeats, || (0..repeats).for_each(|_| pass()))
 }
 
-/// What the machine does with the same bytes.
+/// Speed of plain reads and copies of the same bytes.
 fn ceiling(far: &[f32]) {
     let bytes = (4 * FAR) as f64 / 1e9;
     let read = best(|| {
@@ -118,7 +118,7 @@ fn encode(e: Encoding, near: &[f32], far: &[f32]) {
     println!();
 }
 
-/// From BF16 in tiles, as jobs do.
+/// Encoding from BF16 in tiles, as jobs do.
 fn recode(e: Encoding, far: &[f32]) {
     const TILE: usize = 32 << 10;
     let mut raw = vec![0; 2 * far.len()];
@@ -147,7 +147,7 @@ fn bytes(d: DType, n: usize) -> usize {
     d.bytes_for(n as u64).expect("a size") as usize
 }
 
-/// Leaves in cache, which is where jobs measure them.
+/// Measurement of leaves in cache, as jobs do.
 fn measure(near: &[f32]) {
     let other: Vec<f32> = near.iter().map(|x| x * 1.01).collect();
     for what in ["error", "moments"] {
@@ -168,7 +168,7 @@ fn measure(near: &[f32]) {
     }
 }
 
-/// A tile of stored bytes, repeated over memory; types that nothing writes here get bytes of no meaning.
+/// A tile of stored bytes, repeated over memory; random bytes for types without an encoder.
 fn decode(d: DType, near: &[f32]) {
     let small = bytes(d, near.len());
     let mut raw = vec![0x11; small];

@@ -1,7 +1,7 @@
-//! The machine room: engines that run jobs, chosen at run time, all giving the same bytes.
+//! Engines that run jobs. They are selected at run time and all give the same bytes.
 //!
-//! An engine never parses a file and never decides what to do; it interprets jobs. The scalar code of
-//! `quantoscope-core` defines every result.
+//! An engine executes a [`Job`]; it never parses a file and never plans. The scalar code of
+//! `quantoscope-core` is the CPU reference that defines every result.
 
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Done, Job, Workspace};
@@ -18,16 +18,16 @@ pub mod select;
 pub use cpu::SimdLevel;
 use device::{Device, Offload};
 
-/// What runs jobs.
+/// A backend that runs jobs.
 #[derive(Clone, Copy, Debug)]
 pub enum Engine {
-    /// The processor.
+    /// The CPU at one SIMD level.
     Cpu(SimdLevel),
-    /// A device, and the processor beside it.
+    /// A device. The CPU measures, verifies and does what the device declines.
     Device(&'static Offload),
 }
 
-/// The names of the devices that this build knows.
+/// Names of the devices that this build supports, as `--engine` takes them.
 pub const DEVICES: &[&str] = &[
     #[cfg(feature = "gpu")]
     "gpu",
@@ -36,23 +36,27 @@ pub const DEVICES: &[&str] = &[
 ];
 
 impl Engine {
-    /// The fastest engine of this machine that needs no device.
+    /// Returns the fastest CPU engine of this machine.
     pub fn auto() -> Engine {
         Engine::Cpu(fastest())
     }
 
-    /// A device with the processor beside it, open as long as the program runs.
+    /// Wraps a device. It stays open until the program ends.
     pub fn of(offload: Offload) -> Engine {
         Engine::Device(Box::leak(Box::new(offload)))
     }
 
-    /// Those of the processor, the slowest first.
+    /// Returns the CPU engines of this machine, slowest first.
     pub fn available() -> Vec<Engine> {
         SimdLevel::available().into_iter().map(Engine::Cpu).collect()
     }
 
-    /// The engine with this name, or `auto`; the error says which ones there are. A device is opened, which takes a moment,
-    /// and stays open; its kernels are not used before they are probed ([`Offload::ready`]).
+    /// Opens the engine with this name: `auto`, a SIMD level or one of [`DEVICES`]. A device stays open until
+    /// the program ends; none of its kernels is used before it is probed ([`Offload::ready`]).
+    ///
+    /// # Errors
+    /// [`Code::Device`] if there is no such engine (the message lists the names) or the device cannot be
+    /// opened.
     pub async fn open(name: &str) -> Result<Engine> {
         if name == "auto" {
             return Ok(Engine::auto());
@@ -63,14 +67,14 @@ impl Engine {
         let level = SimdLevel::available().into_iter().find(|l| l.name() == name);
         level.map(Engine::Cpu).ok_or_else(|| {
             let levels = Engine::available().into_iter().map(Engine::name);
-            let there: Vec<&str> =
+            let names: Vec<&str> =
                 ["auto"].into_iter().chain(levels).chain(DEVICES.iter().copied()).collect();
-            let there = there.join(", ");
-            Error::new(Code::Device, format!("there is no engine named {name:?} here, but {there}"))
+            let names = names.join(", ");
+            Error::new(Code::Device, format!("there is no engine named {name:?} here, but {names}"))
         })
     }
 
-    /// The name shown in reports.
+    /// Name shown in reports.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Cpu(level) => level.kernels().name(),
@@ -78,7 +82,7 @@ impl Engine {
         }
     }
 
-    /// The device, where there is one.
+    /// The device, if the engine has one.
     pub fn device(self) -> Option<&'static Offload> {
         match self {
             Engine::Cpu(_) => None,
@@ -86,7 +90,7 @@ impl Engine {
         }
     }
 
-    /// What the processor works with, alone or beside a device.
+    /// CPU kernels of this engine.
     pub fn kernels(self) -> &'static dyn Kernels {
         match self {
             Engine::Cpu(level) => level.kernels(),
@@ -94,7 +98,11 @@ impl Engine {
         }
     }
 
-    /// Runs a job on the bytes of its reads. The processor is ready at once; devices may have to be waited for.
+    /// Runs a job. `inputs` holds the bytes of each of its reads, in order. CPU engines never suspend.
+    ///
+    /// # Errors
+    /// Those of [`job::run`]: a value that cannot be encoded, or inputs that do not fit the job. A device
+    /// failure is no error; the CPU repeats the job.
     pub async fn run(self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
         match self {
             Engine::Cpu(level) => job::run(level.kernels(), job, inputs, scratch),
@@ -107,7 +115,10 @@ fn fastest() -> SimdLevel {
     SimdLevel::available().last().copied().unwrap_or(SimdLevel::Scalar)
 }
 
-/// Opens the best device of a kind. The error says what is missing.
+/// Opens the best device of a kind.
+///
+/// # Errors
+/// [`Code::Device`] if this build does not support the name, or if the driver or the device is missing.
 pub async fn open_device(name: &str) -> Result<Offload> {
     let (name, device): (&'static str, Box<dyn Device>) = match name {
         #[cfg(feature = "gpu")]

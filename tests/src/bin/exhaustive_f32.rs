@@ -1,7 +1,7 @@
 //! Every binary32 there is, narrowed by us and by the `half` crate; and rounding against `roundf`.
 //!
-//! `cargo run --release -p quantoscope-tests --bin exhaustive_f32` (about a minute of one core). Too long for every
-//! test run, so the tests take the seams and ten million random patterns, and this is run by hand.
+//! `cargo run --release -p quantoscope-tests --bin exhaustive_f32` (about a minute of one core). Too long for
+//! every test run, so the tests take the seams and ten million random patterns, and this is run by hand.
 
 use half::{bf16, f16};
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16, round_half_away};

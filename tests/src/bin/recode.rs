@@ -1,9 +1,9 @@
 //! Runs one encoding over a file of binary32 values, for the comparison in `generate/fresh.py`.
 //!
-//! `recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values as there are
-//! weights; `narrow_f16` and `narrow_bf16` convert any pattern and decode it;
-//! `read_NAME` takes the input as blocks of the type, and only decodes them. Where an element is refused, its number is
-//! printed and the exit code is 3.
+//! `recode ENGINE NAME IN OUT_BYTES OUT_DECODED [IMPORTANCE]`, the input being whole rows of as many values
+//! as there are weights; `narrow_f16` and `narrow_bf16` convert any pattern and decode it; `read_NAME` takes
+//! the input as blocks of the type, and only decodes them. Where an element is refused, its number is printed
+//! and the exit code is 3.
 
 use quantoscope_accel::SimdLevel;
 use quantoscope_core::float::{f32_to_bf16, f32_to_f16};

@@ -1,7 +1,7 @@
 //! Threads, warps and groups.
 
 use super::memory::{Memory, SharedMemory, Time};
-use super::parse::{Access, Action, Address, Exchange, Instruction, PtxKernel, PtxOperand};
+use super::parse::{Access, Address, Exchange, Instruction, PtxAction, PtxKernel, PtxOperand};
 
 const WARP: usize = 32;
 /// More than any kernel of ours runs in a thread; what runs longer never ends.
@@ -119,8 +119,8 @@ impl ThreadBlock<'_> {
                 return Err(format!("lanes are apart at `{}`", instruction.text));
             }
             match &instruction.action {
-                Action::Barrier => return Ok(steps),
-                Action::Meet { mask } => {
+                PtxAction::Barrier => return Ok(steps),
+                PtxAction::Meet { mask } => {
                     self.all_meant(&warp.lanes, *mask, instruction)?;
                     warp.time.meetings += 1;
                     warp.lanes.iter_mut().for_each(|l| l.next += 1);
@@ -140,8 +140,10 @@ impl ThreadBlock<'_> {
         while !lane.done {
             let instruction = self.instruction(lane)?;
             let runs = instruction.guard.is_none_or(|(r, wanted)| (lane.registers[r] == 1) == wanted);
-            let waits =
-                matches!(instruction.action, Action::Exchange { .. } | Action::Meet { .. } | Action::Barrier);
+            let waits = matches!(
+                instruction.action,
+                PtxAction::Exchange { .. } | PtxAction::Meet { .. } | PtxAction::Barrier
+            );
             if runs && waits {
                 break;
             }
@@ -187,37 +189,37 @@ impl ThreadBlock<'_> {
 
     fn act(
         &self,
-        action: &Action,
+        action: &PtxAction,
         lane: &mut PtxThread,
         when: (u64, Time),
         rooms: &mut Rooms,
     ) -> Result<(), String> {
         match action {
-            Action::Compute { function, to, from } => {
+            PtxAction::Compute { function, to, from } => {
                 let mut operands = [0; 4];
                 for (o, &from) in operands.iter_mut().zip(from) {
                     *o = self.value(from, lane);
                 }
                 lane.registers[*to] = function(operands);
             }
-            Action::Parameter { to, number } => lane.registers[*to] = self.arguments[*number],
-            Action::Load { access, to, at } => {
+            PtxAction::Parameter { to, number } => lane.registers[*to] = self.arguments[*number],
+            PtxAction::Load { access, to, at } => {
                 let bytes = self.bytes(at, *access, lane, when, rooms, false)?;
                 for (&to, element) in to.iter().zip(bytes.chunks_exact(access.bytes as usize)) {
                     let value = element.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
                     lane.registers[to] = if access.signed { u64::from(value as i8 as u32) } else { value };
                 }
             }
-            Action::Store { access, from, at } => {
+            PtxAction::Store { access, from, at } => {
                 let bytes = self.bytes(at, *access, lane, when, rooms, true)?;
                 for (&from, element) in from.iter().zip(bytes.chunks_exact_mut(access.bytes as usize)) {
                     let value = self.value(from, lane).to_le_bytes();
                     element.copy_from_slice(&value[..element.len()]);
                 }
             }
-            Action::Branch { to } => lane.next = *to,
-            Action::Return => lane.done = true,
-            Action::Exchange { .. } | Action::Meet { .. } | Action::Barrier => {
+            PtxAction::Branch { to } => lane.next = *to,
+            PtxAction::Return => lane.done = true,
+            PtxAction::Exchange { .. } | PtxAction::Meet { .. } | PtxAction::Barrier => {
                 return Err("a thread waits alone".to_string());
             }
         }
@@ -235,7 +237,7 @@ impl ThreadBlock<'_> {
 
     /// All lanes stand at the same exchange, and all are meant by it.
     fn exchange(&self, lanes: &mut [PtxThread], at: &Instruction) -> Result<(), String> {
-        let Action::Exchange { kind, to, from: [value, distance, limits, mask] } = &at.action else {
+        let PtxAction::Exchange { kind, to, from: [value, distance, limits, mask] } = &at.action else {
             return Err("lanes wait for nothing".to_string());
         };
         self.all_meant(lanes, *mask, at)?;

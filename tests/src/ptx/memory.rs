@@ -1,5 +1,6 @@
-//! The memory of a device, and what the threads of a group share. Who reads there what another thread wrote, or writes what
-//! another read, must have waited for it: the machine runs threads in an order that no device promises.
+//! The memory of a device, and what the threads of a group share. Who reads there what another thread wrote,
+//! or writes what another read, must have waited for it: the machine runs threads in an order that no device
+//! promises.
 
 use super::parse::{Access, SHARED};
 

@@ -1,9 +1,11 @@
-//! What each instruction computes: PTX ISA 8.8, section 9.7, for the instructions that only read and write registers.
+//! What each instruction computes: PTX ISA 8.8, section 9.7, for the instructions that only read and write
+//! registers.
 
 use half::f16;
 use std::cmp::Ordering;
 
-/// Operands as registers hold them: as many low bits as the type has, floats by their pattern, predicates 0 or 1.
+/// Operands as registers hold them: as many low bits as the type has, floats by their pattern, predicates 0
+/// or 1.
 pub type Operands = [u64; 4];
 /// An instruction.
 pub type Operation = fn(Operands) -> u64;

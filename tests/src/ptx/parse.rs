@@ -23,7 +23,7 @@ pub(super) struct Instruction {
     pub text: String,
     /// Runs only where this register is as said.
     pub guard: Option<(usize, bool)>,
-    pub action: Action,
+    pub action: PtxAction,
 }
 
 /// Bytes of an element, and how many there are.
@@ -41,7 +41,7 @@ pub(super) struct Address {
     pub offset: u64,
 }
 
-pub(super) enum Action {
+pub(super) enum PtxAction {
     Compute {
         function: Operation,
         to: usize,
@@ -217,19 +217,19 @@ impl RegisterNames {
         Ok(Instruction { text: text.to_string(), guard, action })
     }
 
-    fn action(&mut self, name: &str, operands: &[&str]) -> Result<Action, String> {
+    fn action(&mut self, name: &str, operands: &[&str]) -> Result<PtxAction, String> {
         match (name, operands) {
-            ("ret", []) => Ok(Action::Return),
+            ("ret", []) => Ok(PtxAction::Return),
             ("bra" | "bra.uni", [label]) => {
                 let to = *self.labels.get(*label).ok_or("there is no such label")?;
-                Ok(Action::Branch { to })
+                Ok(PtxAction::Branch { to })
             }
-            ("bar.sync", ["0"]) => Ok(Action::Barrier),
-            ("bar.warp.sync", [mask]) => Ok(Action::Meet { mask: self.operand(mask)? }),
+            ("bar.sync", ["0"]) => Ok(PtxAction::Barrier),
+            ("bar.warp.sync", [mask]) => Ok(PtxAction::Meet { mask: self.operand(mask)? }),
             ("ld.param.u64" | "ld.param.u32" | "ld.param.f32", [to, from]) => {
                 let from = from.trim_matches(['[', ']']);
                 let number = *self.parameters.get(from).ok_or("there is no such parameter")?;
-                Ok(Action::Parameter { to: self.register(to)?, number })
+                Ok(PtxAction::Parameter { to: self.register(to)?, number })
             }
             (_, [to, a, b, c, mask]) if name.starts_with("shfl.sync.") => {
                 let kind = match name {
@@ -241,26 +241,26 @@ impl RegisterNames {
                 // The name of a predicate may follow, which tells whether the lane was there.
                 let to = self.register(to.split('|').next().unwrap_or(to))?;
                 let from = [self.operand(a)?, self.operand(b)?, self.operand(c)?, self.operand(mask)?];
-                Ok(Action::Exchange { kind, to, from })
+                Ok(PtxAction::Exchange { kind, to, from })
             }
             (_, [to, from]) if name.starts_with("ld.") => {
                 let access = access(&name[3..]).ok_or("no such load")?;
                 let to = elements(to).into_iter().map(|r| self.register(r)).collect::<Result<_, _>>()?;
-                Ok(Action::Load { access, to, at: self.address(from)? })
+                Ok(PtxAction::Load { access, to, at: self.address(from)? })
             }
             (_, [to, from]) if name.starts_with("st.") => {
                 let access = access(&name[3..]).ok_or("no such store")?;
                 let from = elements(from).into_iter().map(|r| self.operand(r)).collect::<Result<_, _>>()?;
-                Ok(Action::Store { access, from, at: self.address(to)? })
+                Ok(PtxAction::Store { access, from, at: self.address(to)? })
             }
             ("mov.b32", [to, halves]) if halves.starts_with('{') => {
                 let from = elements(halves).into_iter().map(|r| self.operand(r)).collect::<Result<_, _>>()?;
-                Ok(Action::Compute { function: join, to: self.register(to)?, from })
+                Ok(PtxAction::Compute { function: join, to: self.register(to)?, from })
             }
             (_, [to, from @ ..]) if from.len() <= 4 => {
                 let function = function(name).ok_or("no such instruction")?;
                 let from = from.iter().map(|o| self.operand(o)).collect::<Result<_, _>>()?;
-                Ok(Action::Compute { function, to: self.register(to)?, from })
+                Ok(PtxAction::Compute { function, to: self.register(to)?, from })
             }
             _ => Err("no such instruction".to_string()),
         }

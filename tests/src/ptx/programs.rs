@@ -59,27 +59,28 @@ impl Programs {
                 BufferId::Refused => refused,
                 BufferId::Weights => weights,
                 BufferId::Table => table,
-                BufferId::Between => between,
+                BufferId::Intermediate => between,
             };
             let value = |argument: &Argument| match *argument {
-                Argument::At(room, by) => place(room) + by,
-                Argument::Nowhere => 0,
-                Argument::Word(word) => u64::from(word),
-                Argument::Long(long) => long,
-                Argument::Float(x) => u64::from(x.to_bits()),
+                Argument::Address(room, by) => place(room) + by,
+                Argument::Null => 0,
+                Argument::U32(word) => u64::from(word),
+                Argument::U64(long) => long,
+                Argument::F32(x) => u64::from(x.to_bits()),
             };
             let arguments: Vec<u64> = launch.arguments.iter().map(value).collect();
             let (groups, threads) = (u64::from(launch.groups), u64::from(launch.threads));
             let size = Size { groups, threads, shared: u64::from(launch.shared) };
-            let found = self.0.iter().find(|(t, e, _)| (*t, *e) == (launch.text, launch.entry));
+            let found = self.0.iter().find(|(t, e, _)| (*t, *e) == (launch.module, launch.entry));
             let (_, _, kernel) = found.ok_or("there is no such entry")?;
             kernel.launch(size, &arguments, &mut memory).map_err(|e| format!("{launch:?}: {e}"))?;
         }
         Ok((memory.bytes(out).to_vec(), memory.bytes(refused) != [0; 4]))
     }
 
-    /// Does a piece of work as a device does it, in slices of about so many values; whether no value was refused.
-    pub fn perform(
+    /// Does a piece of work as a device does it, in slices of about so many values; whether no value was
+    /// refused.
+    pub fn execute(
         &self,
         work: CudaTask<'_>,
         src: &[u8],
@@ -90,8 +91,8 @@ impl Programs {
         let mut sound = true;
         for slice in &slices.all {
             let src = &src[slice.src.clone()];
-            let ground = if slice.copies { src.to_vec() } else { out[slice.out.clone()].to_vec() };
-            let (weights, table, between) = (slices.weights, &slices.table[..], slice.between);
+            let ground = if slice.copies_input { src.to_vec() } else { out[slice.out.clone()].to_vec() };
+            let (weights, table, between) = (slices.weights, &slices.table[..], slice.intermediate);
             let given = LaunchInputs { src, out: ground, weights, table, between };
             let (made, refused) = self.run(&slice.launches, given)?;
             out[slice.out.clone()].copy_from_slice(&made);

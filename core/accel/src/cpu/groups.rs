@@ -1,33 +1,36 @@
-//! Blocks of 32 values, a group at a time: first what each block has one of (its extremes), then what follows from it
-//! for all blocks of the group in lanes, then the codes. Knows no type of block.
+//! Encoding of blocks of 32 values in groups of 16: extremes of each block, then scales with one block per
+//! lane, then codes. Knows no block type.
 
 use fearless_simd::{Simd, f32x4, f32x16, i32x4, i32x16, prelude::*, u32x4, u32x16};
 use quantoscope_core::quant::{EncodeError, EncodeFn};
 
-/// Values of a block.
+/// Values per block.
 pub const LEN: usize = 32;
-/// Blocks of a group.
+/// Blocks per group.
 pub const GROUP: usize = 16;
 /// The values of a group.
 pub type BlockGroup = [[f32; LEN]; GROUP];
 /// One number for each block of a group.
 pub type PerBlock<T> = [T; GROUP];
 
-/// The values of a group are none that the code for groups is made for: NaN, infinity, an overflow of binary16, or a
-/// block so tiny that `1 / d` is infinite. The definition knows what becomes of them.
+/// The values must be encoded by the CPU reference: NaN, infinity, F16 overflow, or a scale whose reciprocal
+/// is infinite.
 pub struct NeedsScalar;
 
-/// A type of `B` bytes a block that is encoded in groups.
+/// An encoder of groups, to `B` bytes per block.
 pub trait GroupEncoder<const B: usize> {
-    /// Encodes a group, or leaves it to the definition.
+    /// Encodes a group, or leaves it to the CPU reference.
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; B]; GROUP]) -> Result<(), NeedsScalar>;
 }
 
-/// Encodes group after group; what is odd or left over is encoded by the definition.
+/// Encodes all groups. Groups that need it, and the remainder, are encoded by `reference`.
+///
+/// # Errors
+/// Those of `reference`.
 #[inline(always)]
 pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     simd: S,
-    definition: EncodeFn,
+    reference: EncodeFn,
     src: &[f32],
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
@@ -35,33 +38,34 @@ pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     let (values, rest) = src.split_at(whole * LEN * GROUP);
     let (bytes, rest_out) = out.split_at_mut(whole * B * GROUP);
     let groups = values.as_chunks::<LEN>().0.as_chunks::<GROUP>().0;
-    let mut sound = true;
+    let mut accepted = true;
     for (values, bytes) in groups.iter().zip(bytes.as_chunks_mut::<B>().0.as_chunks_mut::<GROUP>().0) {
         if T::encode(simd, values, bytes).is_err() {
-            sound &= definition(values.as_flattened(), None, bytes.as_flattened_mut()).is_ok();
+            accepted &= reference(values.as_flattened(), None, bytes.as_flattened_mut()).is_ok();
         }
     }
-    if sound && definition(rest, None, rest_out).is_ok() {
+    if accepted && reference(rest, None, rest_out).is_ok() {
         return Ok(());
     }
-    // Which value is to blame is a matter of the whole.
-    definition(src, None, out)
+    // The error must name the index in the whole input.
+    reference(src, None, out)
 }
 
-/// The sixteen values of half `k` of a block.
+/// Half `k` of a block.
 #[inline(always)]
 pub fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
     f32x16::load_array_ref(simd, &block.as_chunks::<16>().0[k])
 }
 
-/// Whether the engine's vectors have four lanes. A wide vector is then four of them, and the body of a loop has to be so
-/// short that all stay in registers, whichever order they are computed in: V8 takes those of equal depth together.
+/// Whether native vectors have four lanes. A 16-lane vector is then four of them, and loop bodies must be
+/// short enough to keep all in registers in any evaluation order (V8 schedules operations of equal depth
+/// together).
 #[inline(always)]
 pub fn four_lanes<S: Simd>() -> bool {
     S::f32s::LEN == 4
 }
 
-/// Defines what is folded over the lanes of each block by an operation whose order does not matter.
+/// Defines a reduction over each block by an operation that is associative and commutative.
 macro_rules! folded {
     ($(#[$doc:meta])* $name:ident, $element:ty, $wide:ident, $narrow:ident, $op:ident, $of:ident) => {
         $(#[$doc])*
@@ -76,7 +80,8 @@ macro_rules! folded {
             }
             #[inline(always)]
             fn across<S: Simd>([a, b, c, d]: [$narrow<S>; 4], out: &mut [$element; 4]) {
-                // Each zip halves the lanes of a block; even blocks with even ones, so that the last gives their order.
+                // Each zip halves the lanes per block; pairing even blocks with even ones leaves them in
+                // order.
                 let even = a.zip_low(c).$op(a.zip_high(c));
                 let odd = b.zip_low(d).$op(b.zip_high(d));
                 *out = even.zip_low(odd).$op(even.zip_high(odd)).to_array();
@@ -104,7 +109,7 @@ macro_rules! folded {
 }
 
 #[inline(always)]
-fn itself<S: Simd>(v: f32x16<S>) -> f32x16<S> {
+fn identity<S: Simd>(v: f32x16<S>) -> f32x16<S> {
     v
 }
 
@@ -113,7 +118,7 @@ fn magnitude<S: Simd>(v: f32x16<S>) -> i32x16<S> {
     v.abs().bitcast()
 }
 
-/// Twice the bits of the magnitudes: one operation, where V8 makes three of an absolute value.
+/// The bits of the magnitudes times two: one operation, where V8 needs three for an absolute value.
 #[inline(always)]
 fn doubled<S: Simd>(v: f32x16<S>) -> u32x16<S> {
     v.bitcast::<u32x16<S>>() << 1
@@ -130,33 +135,33 @@ fn unsigned<S: Simd>(v: f32x16<S>) -> u32x16<S> {
 }
 
 folded!(
-    /// The greatest magnitude of each block, as bits: infinity and NaN are above all numbers.
+    /// The largest magnitude of each block, as bits; infinity and NaN are above all finite values.
     magnitudes, i32, i32x16, i32x4, max, magnitude
 );
 folded!(
-    /// The same as twice the bits.
+    /// [`magnitudes`] times two.
     doubled_magnitudes, u32, u32x16, u32x4, max, doubled
 );
 folded!(
-    /// As signed numbers the greatest bits are those of the greatest positive value.
+    /// The largest bits as signed integers: those of the largest positive value.
     most_signed, i32, i32x16, i32x4, max, signed
 );
 folded!(
-    /// As unsigned numbers the greatest bits are those of the negative value farthest from zero.
+    /// The largest bits as unsigned integers: those of the most negative value.
     most_unsigned, u32, u32x16, u32x4, max, unsigned
 );
 folded!(
-    /// The least value of each block, of numbers.
-    least, f32, f32x16, f32x4, min, itself
+    /// The minimum of each block; values must be finite.
+    minimum, f32, f32x16, f32x4, min, identity
 );
 folded!(
-    /// The greatest value of each block, of numbers.
-    greatest, f32, f32x16, f32x4, max, itself
+    /// The maximum of each block; values must be finite.
+    maximum, f32, f32x16, f32x4, max, identity
 );
 
-/// The greatest magnitude of each of four vectors, as bits.
+/// The largest magnitude of each of four vectors, as bits.
 #[inline(always)]
-pub fn four_by_lanes<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
+pub fn magnitudes_of_four<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
     #[inline(always)]
     fn quarter<S: Simd>(v: f32x16<S>) -> i32x4<S> {
         let (low, high) = magnitude(v).split();
@@ -168,33 +173,33 @@ pub fn four_by_lanes<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
     even.zip_low(odd).max(even.zip_high(odd)).to_array()
 }
 
-/// The integer part of numbers below 2^22.
+/// The integer part of numbers with magnitude below 2^22.
 #[inline(always)]
 pub fn truncated<S: Simd>(x: f32x16<S>) -> i32x16<S> {
     if cfg!(target_arch = "wasm32") {
-        // The conversion that WebAssembly has takes care of every float there is, and costs more than the rest.
+        // The saturating conversion of WebAssembly costs more than this.
         return (x.trunc() + 12_582_912.0).bitcast::<i32x16<S>>() - 0x4B40_0000;
     }
     x.to_int()
 }
 
-/// The nearest integers, halves away from zero, as the definition rounds them.
+/// The nearest integers, ties away from zero, as the CPU reference rounds.
 #[inline(always)]
 pub fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
     let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
     truncated(x + almost_half.copysign(x))
 }
 
-/// The bits of infinity: those of no number are greater or equal.
+/// The bits of infinity, above those of all finite magnitudes.
 pub const INFINITE: i32 = 0x7F80_0000;
 
-/// The value of greatest magnitude of each block; the first of equals, +0 for zeros.
+/// The value of largest magnitude of each block; the first of equals, +0 for a block of zeros.
 #[inline(always)]
-pub fn loudest<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
+pub fn signed_absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let (signed, unsigned) = (most_signed(simd, group), most_unsigned(simd, group));
-    let (mut max, mut tie, mut odd, mut tied) = ([0.0; GROUP], [false; GROUP], false, false);
+    let (mut max, mut tie, mut needs_scalar, mut tied) = ([0.0; GROUP], [false; GROUP], false, false);
     for b in 0..GROUP {
-        // -1 where a block has no value of the sign.
+        // -1 if a block has no value of that sign.
         let positive = signed[b].max(-1);
         let bits = unsigned[b] as i32;
         let negative = if bits < 0 { bits & i32::MAX } else { -1 };
@@ -203,9 +208,9 @@ pub fn loudest<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, Ne
         max[b] = f32::from_bits((top | sign) as u32);
         tie[b] = positive == negative && top > 0;
         tied |= tie[b];
-        odd |= top >= INFINITE;
+        needs_scalar |= top >= INFINITE;
     }
-    if odd {
+    if needs_scalar {
         return Err(NeedsScalar);
     }
     if tied {
@@ -216,7 +221,7 @@ pub fn loudest<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, Ne
     Ok(max)
 }
 
-/// The greatest magnitude of each block.
+/// The largest magnitude of each block.
 #[inline(always)]
 pub fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let bits = if four_lanes::<S>() {
@@ -224,15 +229,15 @@ pub fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, Nee
     } else {
         magnitudes(simd, group)
     };
-    let odd = bits.iter().fold(false, |odd, &top| odd | (top >= INFINITE));
-    if odd { Err(NeedsScalar) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
+    let needs_scalar = bits.iter().fold(false, |needs_scalar, &top| needs_scalar | (top >= INFINITE));
+    if needs_scalar { Err(NeedsScalar) } else { Ok(bits.map(|top| f32::from_bits(top as u32))) }
 }
 
-/// Least and greatest value of each block; the least of zeros of both signs is the first.
+/// Minimum and maximum of each block; of zeros of both signs, the first is the minimum.
 #[inline(always)]
 pub fn ranges<S: Simd>(simd: S, group: &BlockGroup) -> Result<(PerBlock<f32>, PerBlock<f32>), NeedsScalar> {
     absmax(simd, group)?;
-    let (mut min, max) = (least(simd, group), greatest(simd, group));
+    let (mut min, max) = (minimum(simd, group), maximum(simd, group));
     if min.contains(&0.0) {
         for (min, block) in min.iter_mut().zip(group).filter(|(min, _)| **min == 0.0) {
             *min = block.iter().copied().find(|x| *x == 0.0).unwrap_or(*min);

@@ -1,30 +1,30 @@
-//! Leaves of measurements in eight lanes of f64, which is how they are defined: the lanes are the definition's, each
-//! sum runs in its order. What is not plain (a value that is no number, a leaf that does not divide by sixteen) is
-//! measured by the definition.
+//! Leaves of measurements in eight f64 lanes. The CPU reference has the same lanes, and each sum runs in its
+//! order. Leaves with NaN or infinity, or whose length is not a multiple of sixteen, are left to the
+//! reference.
 
 use fearless_simd::{Simd, f32x16, f64x8, prelude::*};
 use quantoscope_core::metric::{LANES, Moments, PairSums, add_lanes, moments_leaf, pair_leaf};
 
-/// Values taken at once: two rows of lanes.
-const TAKEN: usize = 2 * LANES;
+/// Values per step: two rows of lanes.
+const CHUNK: usize = 2 * LANES;
 
-/// Two rows of lanes, widened.
+/// Two rows of lanes, converted to f64.
 #[inline(always)]
-fn rows<S: Simd>(simd: S, values: &[f32; TAKEN]) -> [f64x8<S>; 2] {
+fn rows<S: Simd>(simd: S, values: &[f32; CHUNK]) -> [f64x8<S>; 2] {
     f32x16::load_array_ref(simd, values).widen().into()
 }
 
-/// Whether all are numbers.
+/// Whether all values are finite.
 #[inline(always)]
 fn finite(values: &[f32]) -> bool {
     const INFINITE: u32 = 0x7F80_0000;
     values.iter().fold(0, |top, x| (x.to_bits() & 0x7FFF_FFFF).max(top)) < INFINITE
 }
 
-/// What [`pair_leaf`] gives.
+/// Same result as [`pair_leaf`].
 #[inline(always)]
 pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums {
-    let ((r, rest), (q, over)) = (reference.as_chunks::<TAKEN>(), candidate.as_chunks::<TAKEN>());
+    let ((r, rest), (q, over)) = (reference.as_chunks::<CHUNK>(), candidate.as_chunks::<CHUNK>());
     let plain = rest.is_empty() && over.is_empty() && r.len() == q.len();
     if !plain || !finite(reference) || !finite(candidate) {
         return pair_leaf(reference, candidate);
@@ -55,10 +55,10 @@ pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums 
     }
 }
 
-/// What [`moments_leaf`] gives.
+/// Same result as [`moments_leaf`].
 #[inline(always)]
 pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
-    let (taken, rest) = values.as_chunks::<TAKEN>();
+    let (taken, rest) = values.as_chunks::<CHUNK>();
     if taken.is_empty() || !rest.is_empty() || !finite(values) {
         return moments_leaf(values);
     }
@@ -73,7 +73,7 @@ pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
             max = max.max(x);
         }
     }
-    // Adding 0 makes a negative zero positive, as in the definition.
+    // Adding 0 turns -0 into +0, as the reference does.
     m.min = min.to_array().iter().fold(m.min, |a, &b| if b < a { b } else { a }) + 0.0;
     m.max = max.to_array().iter().fold(m.max, |a, &b| if b > a { b } else { a }) + 0.0;
     m.absmax = if m.min.abs() > m.max.abs() { m.min.abs() } else { m.max.abs() };

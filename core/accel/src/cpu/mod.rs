@@ -1,4 +1,4 @@
-//! The levels of the processor: which there are, which this machine has, and their kernels. Knows no job.
+//! SIMD levels of the CPU: the list, detection, and their kernels. Knows no job.
 
 mod decode;
 mod groups;
@@ -14,27 +14,27 @@ use fearless_simd::Simd;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use vector::Vector;
 
-/// A level of CPU support. A value, so that tests can iterate over levels.
+/// A SIMD level. A value, so that tests can iterate over levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimdLevel {
-    /// Plain loops, on every machine: the definition.
+    /// Scalar code of `quantoscope-core`, the CPU reference. Available on every machine.
     Scalar,
-    /// WebAssembly's 128-bit vectors, where the build has them.
+    /// 128-bit vectors of WebAssembly, if the build enables them.
     Simd128,
     /// 128-bit vectors of 64-bit ARM.
     Neon,
     /// 256-bit vectors of x86 (x86-64-v3: with FMA, F16C and BMI).
     Avx2,
-    /// 512-bit vectors of x86, as Ice Lake and Zen 4 have them.
+    /// 512-bit vectors of x86 (the AVX-512 subset of Ice Lake and Zen 4).
     Avx512,
 }
 
 impl SimdLevel {
-    /// All levels, the slowest first.
+    /// All levels, slowest first.
     pub const ALL: [SimdLevel; 5] =
         [SimdLevel::Scalar, SimdLevel::Simd128, SimdLevel::Neon, SimdLevel::Avx2, SimdLevel::Avx512];
 
-    /// Every level that this machine supports, the slowest first.
+    /// Levels that this machine supports, slowest first.
     pub fn available() -> Vec<SimdLevel> {
         SimdLevel::ALL.into_iter().filter(|l| l.found().is_some()).collect()
     }
@@ -50,7 +50,8 @@ impl SimdLevel {
         }
     }
 
-    /// Its kernels; those of [`SimdLevel::Scalar`], which say so by their name, where the machine lacks the level.
+    /// Kernels of the level; those of [`SimdLevel::Scalar`] (see [`Kernels::name`]) if the machine does not
+    /// support it.
     pub fn kernels(self) -> &'static dyn Kernels {
         self.found().unwrap_or(&Scalar)
     }
@@ -72,14 +73,14 @@ impl SimdLevel {
     }
 }
 
-/// The kernels of a level whose token, the proof that the machine has it, is at hand.
+/// Kernels of the level of a token. A token proves that the machine supports its level.
 fn kernels<S: Simd>(token: Option<S>) -> Option<&'static dyn Kernels> {
     // Of size zero, so nothing is allocated.
     const { assert!(size_of::<Vector<S>>() == 0, "a token is nothing but a proof") };
     token.map(|simd| Box::leak(Box::new(Vector::new(simd))) as &dyn Kernels)
 }
 
-/// The level that a token proves.
+/// The level of a token.
 fn level_of<S: Simd>(simd: S) -> SimdLevel {
     match simd.level() {
         #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]

@@ -1,27 +1,28 @@
-//! Rotations. The rounds of small strides are done in registers, by perfect shuffles; columns are copied out in strips,
-//! so that a vector's values lie together. Every value sees the definition's operations in the definition's order.
+//! Rotations in vectors. Butterflies of small strides run in registers, by perfect shuffles; columns are
+//! copied in strips, so that their values are contiguous. Every value sees the operations of the CPU
+//! reference in the same order.
 
 use fearless_simd::{Simd, f32x16, prelude::*};
 use quantoscope_core::rotation::Rotation;
 
-/// Values in two registers, and the stride that their rounds reach.
-const TAKEN: usize = 32;
+/// Values in two registers; the butterflies in registers have strides below this.
+const CHUNK: usize = 32;
 
-/// Columns of a strip: what a row of it takes is a line of the cache.
+/// Columns per strip; a row of a strip is one cache line.
 const STRIP: usize = 16;
 
-/// The rounds of strides 1 to 16, where there are that many.
+/// Butterflies of strides 1 to 16, if the transform has that many. Returns the next stride.
 ///
-/// Taking the even values apart from the odd ones brings values that are a stride apart into one lane of two registers,
-/// where they are added and subtracted; the next time it is those of twice the stride. After five times, each has come
-/// back to its place.
+/// Deinterleaving even and odd values moves values that are one stride apart into the same lane of two
+/// registers, where they are added and subtracted; the next round does the same for twice the stride. After
+/// five rounds every value is back at its position.
 #[inline(always)]
-fn near<S: Simd>(simd: S, x: &mut [f32], doubled: usize) -> usize {
-    if doubled < TAKEN {
+fn small_strides<S: Simd>(simd: S, x: &mut [f32], doubled: usize) -> usize {
+    if doubled < CHUNK {
         return 1;
     }
-    for values in x.as_chunks_mut::<TAKEN>().0 {
-        let (low, high) = values.split_at_mut(TAKEN / 2);
+    for values in x.as_chunks_mut::<CHUNK>().0 {
+        let (low, high) = values.split_at_mut(CHUNK / 2);
         let mut a = f32x16::from_slice(simd, low);
         let mut b = f32x16::from_slice(simd, high);
         for _ in 0..5 {
@@ -31,10 +32,10 @@ fn near<S: Simd>(simd: S, x: &mut [f32], doubled: usize) -> usize {
         a.store_slice(low);
         b.store_slice(high);
     }
-    TAKEN
+    CHUNK
 }
 
-/// Rotates, in every row of `stride` values, the vector that begins at `at`.
+/// Rotates the vector at offset `at` of every row of `stride` values.
 #[inline(always)]
 pub fn rows<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
     for row in x.chunks_exact_mut(stride.max(1)) {
@@ -42,13 +43,13 @@ pub fn rows<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f32], stride: usize,
             rotation.row_after(
                 vector,
                 #[inline(always)]
-                |x, doubled| near(simd, x, doubled),
+                |x, doubled| small_strides(simd, x, doubled),
             );
         }
     }
 }
 
-/// Rotates every column of `x`, rows of `width` values.
+/// Rotates every column of `x`, a row-major matrix of `width` columns.
 #[inline(always)]
 pub fn columns(rotation: &Rotation, x: &mut [f32], width: usize) {
     let mut strip = vec![[0.0; STRIP]; rotation.len()];

@@ -1,49 +1,52 @@
-//! Encoding of types whose blocks are long enough to be worked on one by one, or a few at a time: TQ1_0, TQ2_0, Q1_0,
-//! Q2_0 and NVFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
+//! Vector encoders of types whose blocks are long enough to be encoded one or a few at a time: TQ1_0, TQ2_0,
+//! Q1_0, Q2_0 and NVFP4. Block layouts are documented in `quantoscope_core::quant`.
 
-use super::groups::{INFINITE, NeedsScalar, four_by_lanes, rounded};
+use super::groups::{INFINITE, NeedsScalar, magnitudes_of_four, rounded};
 use super::small_blocks::{bytes, e2m1};
 use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u8x64, u32x16, u64x2};
 use quantoscope_core::float::{f16_is_finite, f32_to_f16, f32_to_ue4m3, ue4m3_to_f32};
 use quantoscope_core::quant::{EncodeError, EncodeFn};
 
-/// A type of which `N` values, in whole blocks, are encoded to `B` bytes at a time.
+/// An encoder of `N` values (whole blocks) to `B` bytes.
 pub trait SingleEncoder<const N: usize, const B: usize> {
-    /// Encodes a piece, or leaves it to the definition.
+    /// Encodes one unit, or leaves it to the CPU reference.
     fn encode<S: Simd>(simd: S, values: &[f32; N], out: &mut [u8; B]) -> Result<(), NeedsScalar>;
 }
 
-/// Encodes piece after piece; what is odd or left over is encoded by the definition.
+/// Encodes all units. Units that need it, and the remainder, are encoded by `reference`.
+///
+/// # Errors
+/// Those of `reference`.
 #[inline(always)]
 pub fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
     simd: S,
-    definition: EncodeFn,
+    reference: EncodeFn,
     src: &[f32],
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
     let whole = (src.len() / N).min(out.len() / B);
     let (values, rest) = src.split_at(whole * N);
     let (bytes, rest_out) = out.split_at_mut(whole * B);
-    let mut sound = true;
+    let mut accepted = true;
     for (values, bytes) in values.as_chunks::<N>().0.iter().zip(bytes.as_chunks_mut::<B>().0) {
         if T::encode(simd, values, bytes).is_err() {
-            sound &= definition(values, None, bytes).is_ok();
+            accepted &= reference(values, None, bytes).is_ok();
         }
     }
-    if sound && definition(rest, None, rest_out).is_ok() {
+    if accepted && reference(rest, None, rest_out).is_ok() {
         return Ok(());
     }
-    // Which value is to blame is a matter of the whole.
-    definition(src, None, out)
+    // The error must name the index in the whole input.
+    reference(src, None, out)
 }
 
-/// Sixteen values.
+/// Loads sixteen values.
 #[inline(always)]
 fn sixteen<S: Simd>(simd: S, values: &[f32; 16]) -> f32x16<S> {
     f32x16::load_array_ref(simd, values)
 }
 
-/// The greatest magnitude.
+/// The largest magnitude.
 #[inline(always)]
 fn absmax<S: Simd>(simd: S, values: &[f32]) -> Result<f32, NeedsScalar> {
     let mut top = i32x16::splat(simd, 0);
@@ -56,21 +59,21 @@ fn absmax<S: Simd>(simd: S, values: &[f32]) -> Result<f32, NeedsScalar> {
     if top >= INFINITE { Err(NeedsScalar) } else { Ok(f32::from_bits(top as u32)) }
 }
 
-/// The binary16 of a scale; odd where it is infinite.
+/// The F16 of a scale; needs the reference if infinite.
 #[inline(always)]
-fn field(d: f32) -> Result<[u8; 2], NeedsScalar> {
+fn f16_bytes(d: f32) -> Result<[u8; 2], NeedsScalar> {
     let bits = f32_to_f16(d);
     if f16_is_finite(bits) { Ok(bits.to_le_bytes()) } else { Err(NeedsScalar) }
 }
 
-/// The reciprocal, 0 of 0; odd where it is infinite.
+/// The reciprocal, and 0 of 0; needs the reference if infinite.
 #[inline(always)]
 fn reciprocal(d: f32) -> Result<f32, NeedsScalar> {
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     if inverse.is_infinite() { Err(NeedsScalar) } else { Ok(inverse) }
 }
 
-/// Sixty-four values as 0, 1 and 2 for -1, 0 and 1 times the scale.
+/// Ternary digits of 64 values: 0, 1 and 2 for -1, 0 and 1 times the scale.
 #[inline(always)]
 fn digits<S: Simd>(simd: S, values: &[[f32; 16]], inverse: f32) -> u8x64<S> {
     let mut codes = [i32x16::splat(simd, 0); 4];
@@ -81,17 +84,17 @@ fn digits<S: Simd>(simd: S, values: &[[f32; 16]], inverse: f32) -> u8x64<S> {
     a.combine(b).combine(c.combine(d))
 }
 
-/// TQ2_0
-pub struct Tq20;
+/// Encoder of TQ2_0.
+pub struct Tq20Encoder;
 
-impl SingleEncoder<256, 66> for Tq20 {
+impl SingleEncoder<256, 66> for Tq20Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 66]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
         let inverse = reciprocal(d)?;
-        out[64..].copy_from_slice(&field(d)?);
-        let halves = values.as_chunks::<16>().0.as_chunks::<8>().0;
-        for (half, out) in halves.iter().zip(out.as_chunks_mut::<32>().0) {
+        out[64..].copy_from_slice(&f16_bytes(d)?);
+        let half_scales = values.as_chunks::<16>().0.as_chunks::<8>().0;
+        for (half, out) in half_scales.iter().zip(out.as_chunks_mut::<32>().0) {
             let (a, b) = digits(simd, &half[..4], inverse).split();
             let (c, d) = digits(simd, &half[4..], inverse).split();
             (a | (b << 2) | (c << 4) | (d << 6)).store_slice(out);
@@ -100,15 +103,15 @@ impl SingleEncoder<256, 66> for Tq20 {
     }
 }
 
-/// TQ1_0
-pub struct Tq10;
+/// Encoder of TQ1_0.
+pub struct Tq10Encoder;
 
-impl SingleEncoder<256, 54> for Tq10 {
+impl SingleEncoder<256, 54> for Tq10Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 256], out: &mut [u8; 54]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
         let inverse = reciprocal(d)?;
-        out[52..].copy_from_slice(&field(d)?);
+        out[52..].copy_from_slice(&f16_bytes(d)?);
         let mut all = [0; 256];
         for (values, codes) in
             values.as_chunks::<16>().0.as_chunks::<4>().0.iter().zip(all.as_chunks_mut::<64>().0)
@@ -122,7 +125,7 @@ impl SingleEncoder<256, 54> for Tq10 {
     }
 }
 
-/// Five digits, `N` apart, as the fraction that a byte holds; digits that are missing are 0.
+/// Packs five digits, `N` apart, into the fraction of a byte; missing digits are 0.
 #[inline(always)]
 fn fractions<const N: usize>(digits: &[u8], out: &mut [u8]) {
     let mut numbers = [0_u16; N];
@@ -136,18 +139,18 @@ fn fractions<const N: usize>(digits: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Q2_0
-pub struct Q20;
+/// Encoder of Q2_0.
+pub struct Q20Encoder;
 
-impl SingleEncoder<64, 18> for Q20 {
+impl SingleEncoder<64, 18> for Q20Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 18]) -> Result<(), NeedsScalar> {
         let d = absmax(simd, values)?;
         let codes: u32x16<S> = digits(simd, values.as_chunks::<16>().0, reciprocal(d)?).bitcast();
-        // Four neighbours are the bytes of a number.
+        // Four neighbouring codes are the bytes of a 32-bit lane.
         let both = codes | (codes >> 6);
         let packed = (both | (both >> 12)).to_array();
-        out[..2].copy_from_slice(&field(d)?);
+        out[..2].copy_from_slice(&f16_bytes(d)?);
         for (byte, number) in out[2..].iter_mut().zip(packed) {
             *byte = number as u8;
         }
@@ -155,10 +158,10 @@ impl SingleEncoder<64, 18> for Q20 {
     }
 }
 
-/// Q1_0, eight blocks at a time: their sums run in order, beside each other.
-pub struct Q10;
+/// Encoder of Q1_0, eight blocks at a time: their sums run side by side, each in index order.
+pub struct Q10Encoder;
 
-impl SingleEncoder<1024, 144> for Q10 {
+impl SingleEncoder<1024, 144> for Q10Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 1024], out: &mut [u8; 144]) -> Result<(), NeedsScalar> {
         absmax(simd, values)?;
@@ -170,7 +173,7 @@ impl SingleEncoder<1024, 144> for Q10 {
             }
         }
         for ((block, sum), out) in blocks.iter().zip(sums).zip(out.as_chunks_mut::<18>().0) {
-            out[..2].copy_from_slice(&field(sum / 128.0)?);
+            out[..2].copy_from_slice(&f16_bytes(sum / 128.0)?);
             for (x, out) in block.as_chunks::<16>().0.iter().zip(out[2..].as_chunks_mut::<2>().0) {
                 *out = (sixteen(simd, x).simd_ge(0.0).to_bitmask() as u16).to_le_bytes();
             }
@@ -179,10 +182,10 @@ impl SingleEncoder<1024, 144> for Q10 {
     }
 }
 
-/// NVFP4
-pub struct Nvfp4;
+/// Encoder of NVFP4.
+pub struct Nvfp4Encoder;
 
-impl SingleEncoder<64, 36> for Nvfp4 {
+impl SingleEncoder<64, 36> for Nvfp4Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, values: &[f32; 64], out: &mut [u8; 36]) -> Result<(), NeedsScalar> {
         let values = values.as_chunks::<4>().0.as_chunks::<4>().0;
@@ -190,27 +193,27 @@ impl SingleEncoder<64, 36> for Nvfp4 {
         for (part, x) in parts.iter_mut().zip(values) {
             *part = f32x16::from_slice(simd, x.as_flattened());
         }
-        let tops = four_by_lanes(parts);
-        let (mut scales, mut halves, mut odd) = ([0; 4], [0.0; 4], false);
+        let tops = magnitudes_of_four(parts);
+        let (mut scales, mut half_scales, mut needs_scalar) = ([0; 4], [0.0; 4], false);
         for k in 0..4 {
             let top = f32::from_bits(tops[k] as u32);
             scales[k] = f32_to_ue4m3(top / 6.0);
-            halves[k] = ue4m3_to_f32(scales[k]) * 0.5;
-            // Far above the levels the definition's distances are all rounded to the same.
-            odd |= tops[k] >= INFINITE || (halves[k] > 0.0 && top > 65_536.0 * halves[k]);
+            half_scales[k] = ue4m3_to_f32(scales[k]) * 0.5;
+            // Far above the levels, all distances of the reference round to the same number.
+            needs_scalar |= tops[k] >= INFINITE || (half_scales[k] > 0.0 && top > 65_536.0 * half_scales[k]);
         }
-        if odd {
+        if needs_scalar {
             return Err(NeedsScalar);
         }
         out[..4].copy_from_slice(&scales);
         let mut codes = [i32x16::splat(simd, 0); 4];
-        for ((codes, part), d) in codes.iter_mut().zip(parts).zip(halves) {
-            // No value passes a midpoint that is NaN: a scale of 0 has no codes but 0.
+        for ((codes, part), d) in codes.iter_mut().zip(parts).zip(half_scales) {
+            // No value exceeds a NaN midpoint: with a scale of 0 all codes are 0.
             *codes = e2m1(simd, part, if d == 0.0 { f32::NAN } else { d });
         }
         for (codes, out) in bytes(codes).into_iter().zip(out[4..].as_chunks_mut::<8>().0) {
-            let halves: u64x2<S> = u8x16::bitcast(codes);
-            *out = (halves[0] | halves[1] << 4).to_le_bytes();
+            let half_scales: u64x2<S> = u8x16::bitcast(codes);
+            *out = (half_scales[0] | half_scales[1] << 4).to_le_bytes();
         }
         Ok(())
     }

@@ -1,42 +1,42 @@
-//! Encoding of the types of 32 values a block that search for nothing: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, the two
-//! lattice schemes, and MXFP4. What each is, and why, is told by its definition in `quantoscope_core::quant`.
+//! Vector encoders of the types of 32 values without a scale search: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, the two
+//! lattice schemes, and MXFP4. Block layouts are documented in `quantoscope_core::quant`.
 
 use super::groups::{
-    BlockGroup, GROUP, GroupEncoder, NeedsScalar, PerBlock, absmax, four_lanes, half, loudest, ranges,
-    rounded, truncated,
+    BlockGroup, GROUP, GroupEncoder, NeedsScalar, PerBlock, absmax, four_lanes, half, ranges, rounded,
+    signed_absmax, truncated,
 };
 use fearless_simd::{Simd, f32x16, i8x16, i32x16, prelude::*, u8x16, u16x8, u16x32, u32x16, u64x8};
 use quantoscope_core::float::{e8m0_half_to_f32, f16_is_finite, f32_to_f16, floor_log2};
 
-/// The two bytes of a binary16.
+/// The two bytes of an F16.
 type HalfBytes = [u8; 2];
 
-/// The binary16 of each number; odd where one would be infinite.
+/// The F16 of each number; needs the reference if one overflows.
 #[inline(always)]
-fn fields(numbers: &PerBlock<f32>) -> Result<PerBlock<HalfBytes>, NeedsScalar> {
-    let (mut all, mut odd) = ([[0; 2]; GROUP], false);
+fn f16_bytes(numbers: &PerBlock<f32>) -> Result<PerBlock<HalfBytes>, NeedsScalar> {
+    let (mut all, mut needs_scalar) = ([[0; 2]; GROUP], false);
     for (field, &x) in all.iter_mut().zip(numbers) {
         let bits = f32_to_f16(x);
-        odd |= !f16_is_finite(bits);
+        needs_scalar |= !f16_is_finite(bits);
         *field = bits.to_le_bytes();
     }
-    if odd { Err(NeedsScalar) } else { Ok(all) }
+    if needs_scalar { Err(NeedsScalar) } else { Ok(all) }
 }
 
-/// The reciprocal of each scale, 0 where the scale is; odd where one is infinite.
+/// The reciprocal of each scale, and 0 of 0; needs the reference if one is infinite.
 #[inline(always)]
 fn reciprocals(scales: &PerBlock<f32>) -> Result<PerBlock<f32>, NeedsScalar> {
-    let (mut all, mut odd) = ([0.0; GROUP], false);
+    let (mut all, mut needs_scalar) = ([0.0; GROUP], false);
     for (inverse, &d) in all.iter_mut().zip(scales) {
         *inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-        odd |= inverse.is_infinite();
+        needs_scalar |= inverse.is_infinite();
     }
-    if odd { Err(NeedsScalar) } else { Ok(all) }
+    if needs_scalar { Err(NeedsScalar) } else { Ok(all) }
 }
 
-/// Each number over `by`.
+/// Each number divided by `by`.
 #[inline(always)]
-fn over(numbers: &PerBlock<f32>, by: f32) -> PerBlock<f32> {
+fn divided(numbers: &PerBlock<f32>, by: f32) -> PerBlock<f32> {
     let mut all = *numbers;
     for x in &mut all {
         *x /= by;
@@ -44,9 +44,9 @@ fn over(numbers: &PerBlock<f32>, by: f32) -> PerBlock<f32> {
     all
 }
 
-/// How far each block reaches; +0 for a block of zeros, whichever signs its extremes were found with.
+/// Maximum minus minimum of each block; +0 for a block of zeros of any signs.
 #[inline(always)]
-fn widths(min: &PerBlock<f32>, max: &PerBlock<f32>) -> PerBlock<f32> {
+fn spans(min: &PerBlock<f32>, max: &PerBlock<f32>) -> PerBlock<f32> {
     let mut all = *max;
     for (x, &min) in all.iter_mut().zip(min) {
         *x = *x - min + 0.0;
@@ -54,27 +54,27 @@ fn widths(min: &PerBlock<f32>, max: &PerBlock<f32>) -> PerBlock<f32> {
     all
 }
 
-/// Writes a field of every block at byte `at`.
+/// Writes an F16 of every block at byte `at`.
 #[inline(always)]
-fn put_fields<const B: usize>(out: &mut [[u8; B]; GROUP], at: usize, fields: &PerBlock<HalfBytes>) {
+fn put_f16<const B: usize>(out: &mut [[u8; B]; GROUP], at: usize, fields: &PerBlock<HalfBytes>) {
     for (block, field) in out.iter_mut().zip(fields) {
         block[at..at + 2].copy_from_slice(field);
     }
 }
 
-/// How values become codes.
+/// The function from values to codes of a type.
 trait Coder {
-    /// The codes of half a block, but for [`Coder::top`].
+    /// Codes of half of block `b`, not yet limited to [`Coder::top`].
     fn codes<S: Simd>(&self, simd: S, b: usize, x: f32x16<S>) -> i32x16<S>;
 
-    /// The greatest code, where greater ones are still to be cut down to it: cheaper once they are bytes.
+    /// The largest code, if codes must still be limited to it; that is cheaper once they are bytes.
     #[inline(always)]
     fn top(&self) -> Option<i8> {
         None
     }
 }
 
-/// `trunc(x * inverse + offset)`, at most `top`; nothing is ever below zero.
+/// `trunc(x * inverse + offset)`, at most `top`; never negative.
 struct SymmetricCoder<'a> {
     inverse: &'a PerBlock<f32>,
     offset: f32,
@@ -93,7 +93,7 @@ impl Coder for SymmetricCoder<'_> {
     }
 }
 
-/// `trunc((x - min) * inverse + 0.5)`, at most `top`; nothing is ever below zero.
+/// `trunc((x - min) * inverse + 0.5)`, at most `top`; never negative.
 struct AffineCoder<'a> {
     min: &'a PerBlock<f32>,
     inverse: &'a PerBlock<f32>,
@@ -112,7 +112,7 @@ impl Coder for AffineCoder<'_> {
     }
 }
 
-/// `round((x - min) * inverse) + offset` within `0..=15`, halves away from zero.
+/// `round((x - min) * inverse) + offset` within `0..=15`, ties away from zero.
 struct RoundingCoder<'a> {
     min: &'a PerBlock<f32>,
     inverse: &'a PerBlock<f32>,
@@ -127,11 +127,12 @@ impl Coder for RoundingCoder<'_> {
     }
 }
 
-/// The codes of E2M1 floats under a scale that makes the doubled levels: how many of the midpoints between levels are
-/// passed, so that of two levels equally near the smaller is taken.
+/// E2M1 codes for levels times `d`: the number of midpoints between levels that the magnitude exceeds. Of two
+/// equally near levels, the smaller one is taken.
 ///
-/// The definition compares rounded distances to the levels. Near a midpoint both are exact, since neighbours are at most a factor
-/// of two apart, and so is the midpoint itself, since scales have few bits: the comparison is the same.
+/// The CPU reference compares rounded distances to the levels. Near a midpoint both distances are exact,
+/// since neighbouring levels differ by at most a factor of two, and so is the midpoint, since scales have few
+/// bits. So the codes are the same.
 #[inline(always)]
 pub fn e2m1<S: Simd>(simd: S, x: f32x16<S>, d: f32) -> i32x16<S> {
     const MIDPOINTS: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
@@ -144,7 +145,7 @@ pub fn e2m1<S: Simd>(simd: S, x: f32x16<S>, d: f32) -> i32x16<S> {
     code | code.simd_gt(0).select(negative, zero)
 }
 
-/// `E2M1` under the scale of each block.
+/// [`e2m1`] with the scale of each block.
 struct E2m1Coder<'a> {
     d: &'a PerBlock<f32>,
 }
@@ -156,7 +157,7 @@ impl Coder for E2m1Coder<'_> {
     }
 }
 
-/// Numbers of one byte, of four blocks, as the bytes of each.
+/// Narrows numbers of four blocks to bytes.
 #[inline(always)]
 pub fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
     let low: u16x32<S> = a.relaxed_narrow(b).bitcast();
@@ -165,16 +166,16 @@ pub fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
     [a, b, c, d]
 }
 
-/// Sixteen numbers of a signed byte as bytes, by vectors of four lanes.
+/// Narrows sixteen numbers to signed bytes, in vectors of four lanes.
 #[inline(always)]
 fn signed_bytes<S: Simd>(numbers: i32x16<S>) -> i8x16<S> {
     let (low, high) = numbers.split();
     let ((a, b), (c, d)) = (low.split(), high.split());
-    // Cut off, not saturated: of the latter LLVM makes a clamp and a shuffle for WebAssembly.
+    // Truncated, not saturated: for the latter, LLVM emits a clamp and a shuffle on WebAssembly.
     a.narrow(b).relaxed_narrow(c.narrow(d))
 }
 
-/// [`put_codes`] block by block, by vectors of four lanes.
+/// [`put_codes`] one block at a time, in vectors of four lanes.
 #[inline(always)]
 fn put_codes_by_block<S: Simd, const B: usize>(
     simd: S,
@@ -196,14 +197,14 @@ fn put_codes_by_block<S: Simd, const B: usize>(
             out[fifth..fifth + 4].copy_from_slice(&(bits as u32).to_le_bytes());
             (low, high) = (low & 15, high & 15);
         }
-        // A nibble stays in its byte whichever numbers the bytes are shifted as.
+        // A nibble stays in its byte whichever lane width the shift has.
         let above = (high.bitcast::<u16x8<S>>() << 4).bitcast::<i8x16<S>>();
         (low | above).bitcast::<u8x16<S>>().store_slice(&mut out[at..at + 16]);
     }
 }
 
-/// Writes the nibbles of every block from byte `at` on, those of the second half of a block above those of the first,
-/// and the fifth bits from byte `fifth` on, for a type that has them.
+/// Writes the nibbles of every block from byte `at` on, with the second half of a block in the high nibbles,
+/// and the fifth bits from byte `fifth` on, if the type has them.
 #[inline(always)]
 fn put_codes<S: Simd, const B: usize>(
     simd: S,
@@ -238,7 +239,7 @@ fn put_codes<S: Simd, const B: usize>(
     }
 }
 
-/// Writes the nibbles of every block from byte 4 on, neighbours in one byte.
+/// Writes the nibbles of every block from byte 4 on, with neighbouring values in one byte.
 #[inline(always)]
 fn put_pairs<S: Simd>(simd: S, group: &BlockGroup, coder: &impl Coder, out: &mut [[u8; 20]; GROUP]) {
     for n in (0..GROUP).step_by(4) {
@@ -257,85 +258,85 @@ fn put_pairs<S: Simd>(simd: S, group: &BlockGroup, coder: &impl Coder, out: &mut
     }
 }
 
-/// Q4_0.
-pub struct Q4_0;
+/// Encoder of Q4_0.
+pub struct Q4_0Encoder;
 
-impl GroupEncoder<18> for Q4_0 {
+impl GroupEncoder<18> for Q4_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 18]; GROUP]) -> Result<(), NeedsScalar> {
-        let d = over(&loudest(simd, group)?, -8.0);
+        let d = divided(&signed_absmax(simd, group)?, -8.0);
         let inverse = &reciprocals(&d)?;
-        put_fields(out, 0, &fields(&d)?);
+        put_f16(out, 0, &f16_bytes(&d)?);
         put_codes(simd, group, &SymmetricCoder { inverse, offset: 8.5, top: 15 }, out, None, 2);
         Ok(())
     }
 }
 
-/// Q5_0.
-pub struct Q5_0;
+/// Encoder of Q5_0.
+pub struct Q5_0Encoder;
 
-impl GroupEncoder<22> for Q5_0 {
+impl GroupEncoder<22> for Q5_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 22]; GROUP]) -> Result<(), NeedsScalar> {
-        let d = over(&loudest(simd, group)?, -16.0);
+        let d = divided(&signed_absmax(simd, group)?, -16.0);
         let inverse = &reciprocals(&d)?;
-        put_fields(out, 0, &fields(&d)?);
+        put_f16(out, 0, &f16_bytes(&d)?);
         put_codes(simd, group, &SymmetricCoder { inverse, offset: 16.5, top: 31 }, out, Some(2), 6);
         Ok(())
     }
 }
 
-/// Q4_1.
-pub struct Q4_1;
+/// Encoder of Q4_1.
+pub struct Q4_1Encoder;
 
-impl GroupEncoder<20> for Q4_1 {
+impl GroupEncoder<20> for Q4_1Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
-        let d = over(&widths(min, max), 15.0);
+        let d = divided(&spans(min, max), 15.0);
         let inverse = &reciprocals(&d)?;
-        put_fields(out, 0, &fields(&d)?);
-        put_fields(out, 2, &fields(min)?);
+        put_f16(out, 0, &f16_bytes(&d)?);
+        put_f16(out, 2, &f16_bytes(min)?);
         put_codes(simd, group, &AffineCoder { min, inverse, top: 15 }, out, None, 4);
         Ok(())
     }
 }
 
-/// Q5_1.
-pub struct Q5_1;
+/// Encoder of Q5_1.
+pub struct Q5_1Encoder;
 
-impl GroupEncoder<24> for Q5_1 {
+impl GroupEncoder<24> for Q5_1Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 24]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
-        let d = over(&widths(min, max), 31.0);
+        let d = divided(&spans(min, max), 31.0);
         let inverse = &reciprocals(&d)?;
-        put_fields(out, 0, &fields(&d)?);
-        put_fields(out, 2, &fields(min)?);
+        put_f16(out, 0, &f16_bytes(&d)?);
+        put_f16(out, 2, &f16_bytes(min)?);
         put_codes(simd, group, &AffineCoder { min, inverse, top: 31 }, out, Some(4), 8);
         Ok(())
     }
 }
 
-/// Q8_0.
-pub struct Q8_0;
+/// Encoder of Q8_0.
+pub struct Q8_0Encoder;
 
-/// The codes of half `k` of a block.
+/// Q8_0 codes of half `k` of a block.
 #[inline(always)]
-fn nearest<S: Simd>(simd: S, block: &[f32; 32], k: usize, inverse: f32) -> i32x16<S> {
+fn q8_codes<S: Simd>(simd: S, block: &[f32; 32], k: usize, inverse: f32) -> i32x16<S> {
     rounded(simd, half(simd, block, k) * inverse)
 }
 
-impl GroupEncoder<34> for Q8_0 {
+impl GroupEncoder<34> for Q8_0Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 34]; GROUP]) -> Result<(), NeedsScalar> {
-        let d = over(&absmax(simd, group)?, 127.0);
+        let d = divided(&absmax(simd, group)?, 127.0);
         let inverse = reciprocals(&d)?;
-        put_fields(out, 0, &fields(&d)?);
+        put_f16(out, 0, &f16_bytes(&d)?);
         if four_lanes::<S>() {
             for k in 0..2 {
                 for ((block, out), &inverse) in group.iter().zip(&mut *out).zip(&inverse) {
-                    let (codes, at) = (signed_bytes(nearest(simd, block, k, inverse)), 2 + 16 * k);
+                    let (codes, at) = (signed_bytes(q8_codes(simd, block, k, inverse)), 2 + 16 * k);
                     codes.bitcast::<u8x16<S>>().store_slice(&mut out[at..at + 16]);
                 }
             }
@@ -345,7 +346,7 @@ impl GroupEncoder<34> for Q8_0 {
             let mut codes = [[i32x16::splat(simd, 0); 2]; 2];
             for (b, codes) in (n..).zip(&mut codes) {
                 for (k, codes) in codes.iter_mut().enumerate() {
-                    *codes = nearest(simd, &group[b], k, inverse[b]);
+                    *codes = q8_codes(simd, &group[b], k, inverse[b]);
                 }
             }
             let [[a, b], [c, d]] = codes;
@@ -358,10 +359,10 @@ impl GroupEncoder<34> for Q8_0 {
     }
 }
 
-/// MXFP4.
-pub struct Mxfp4;
+/// Encoder of MXFP4.
+pub struct Mxfp4Encoder;
 
-impl GroupEncoder<17> for Mxfp4 {
+impl GroupEncoder<17> for Mxfp4Encoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 17]; GROUP]) -> Result<(), NeedsScalar> {
         let tops = absmax(simd, group)?;
@@ -375,9 +376,9 @@ impl GroupEncoder<17> for Mxfp4 {
     }
 }
 
-/// Each scale, and 1 in place of those that binary16 would store as 0.
+/// Each scale, or 1 if F16 would store it as 0.
 #[inline(always)]
-fn usable(scales: &PerBlock<f32>) -> PerBlock<f32> {
+fn nonzero_scales(scales: &PerBlock<f32>) -> PerBlock<f32> {
     let mut all = *scales;
     for s in &mut all {
         *s = if *s < 1.0 && f32_to_f16(*s) == 0 { 1.0 } else { *s };
@@ -385,36 +386,36 @@ fn usable(scales: &PerBlock<f32>) -> PerBlock<f32> {
     all
 }
 
-/// The lattice block with a minimum.
-pub struct LatticeAsym;
+/// Encoder of lattice blocks with a minimum.
+pub struct LatticeAsymEncoder;
 
-impl GroupEncoder<20> for LatticeAsym {
+impl GroupEncoder<20> for LatticeAsymEncoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
         let (min, max) = &ranges(simd, group)?;
-        let scale = usable(&over(&widths(min, max), 15.0));
+        let scale = nonzero_scales(&divided(&spans(min, max), 15.0));
         let inverse = &reciprocals(&scale)?;
-        put_fields(out, 0, &fields(&scale)?);
-        put_fields(out, 2, &fields(min)?);
+        put_f16(out, 0, &f16_bytes(&scale)?);
+        put_f16(out, 2, &f16_bytes(min)?);
         put_pairs(simd, group, &RoundingCoder { min, inverse, offset: 0 }, out);
         Ok(())
     }
 }
 
-/// The lattice block around zero.
-pub struct LatticeSym;
+/// Encoder of symmetric lattice blocks.
+pub struct LatticeSymEncoder;
 
-impl GroupEncoder<20> for LatticeSym {
+impl GroupEncoder<20> for LatticeSymEncoder {
     #[inline(always)]
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; 20]; GROUP]) -> Result<(), NeedsScalar> {
-        let scale = usable(&over(&absmax(simd, group)?, 7.0));
+        let scale = nonzero_scales(&divided(&absmax(simd, group)?, 7.0));
         let inverse = &reciprocals(&scale)?;
         let mut bias = scale;
         for x in &mut bias {
             *x *= -8.0;
         }
-        put_fields(out, 0, &fields(&scale)?);
-        put_fields(out, 2, &fields(&bias)?);
+        put_f16(out, 0, &f16_bytes(&scale)?);
+        put_f16(out, 2, &f16_bytes(&bias)?);
         put_pairs(simd, group, &RoundingCoder { min: &[0.0; GROUP], inverse, offset: 8 }, out);
         Ok(())
     }

@@ -1,13 +1,14 @@
-//! NVIDIA's driver, as little of it as we use: what is looked for before anything is called, and what is given back when it
-//! is dropped.
+//! The part of NVIDIA's driver API that is used here: checked for before the first call, with owners that
+//! free what they hold. Knows no kernel.
 
 use cudarc::driver::sys::{self, culib, is_culib_present};
 use cudarc::driver::{DriverError, result};
 use quantoscope_core::error::{Code, Error, Result};
 use std::ffi::{CStr, CString, c_void};
 
-/// What is called here, and so all that a driver must have: a function that is not there would end the program.
-const NEEDED: [&[u8]; 22] = [
+/// Driver functions that are called. They are looked up first, because calling a missing one would abort the
+/// program.
+const REQUIRED_FUNCTIONS: [&[u8]; 22] = [
     b"cuInit\0",
     b"cuGetErrorString\0",
     b"cuDeviceGetCount\0",
@@ -32,77 +33,93 @@ const NEEDED: [&[u8]; 22] = [
     b"cuLaunchKernel\0",
 ];
 
-pub fn absent(message: impl Into<String>) -> Error {
+/// The error of a missing or failed device.
+pub fn device_error(message: impl Into<String>) -> Error {
     Error::new(Code::Device, message)
 }
 
-/// What the driver says of a failure.
+/// Converts a driver error; `what` names the operation that failed.
 pub fn failed(what: &str) -> impl Fn(DriverError) -> Error + use<'_> {
     move |e| {
         let reason = e.error_string().map(|s| s.to_string_lossy().into_owned());
-        absent(format!("CUDA: {what} failed: {}", reason.unwrap_or_else(|_| (e.0 as u32).to_string())))
+        device_error(format!("CUDA: {what} failed: {}", reason.unwrap_or_else(|_| (e.0 as u32).to_string())))
     }
 }
 
-/// How many devices the driver knows of. The error says whether it is the driver or the devices that are missing, or whether the
-/// driver is too old.
-pub fn devices() -> Result<i32> {
-    // SAFETY: loads the library that the system has under the driver's own name, and calls nothing in it.
+/// Number of CUDA devices, at least 1.
+///
+/// # Errors
+/// [`Code::Device`] if the driver or the devices are missing, or if the driver is too old.
+pub fn device_count() -> Result<i32> {
+    // SAFETY: loads the driver's library by its own name and calls no function of it.
     if !unsafe { is_culib_present() } {
-        return Err(absent("CUDA needs NVIDIA's driver, and this machine has none"));
+        return Err(device_error("CUDA needs NVIDIA's driver, and this machine has none"));
     }
-    for name in NEEDED {
-        // SAFETY: only asks whether the library, which is there, has the name.
+    for name in REQUIRED_FUNCTIONS {
+        // SAFETY: only looks up a symbol in the library, which is loaded.
         if unsafe { culib().get::<*const c_void>(name) }.is_err() {
             let name = CStr::from_bytes_with_nul(name).unwrap_or_default().to_string_lossy().into_owned();
-            return Err(absent(format!("NVIDIA's driver on this machine is too old: it has no {name}")));
+            return Err(device_error(format!(
+                "NVIDIA's driver on this machine is too old: it has no {name}"
+            )));
         }
     }
     result::init().map_err(failed("the start of the driver"))?;
     match result::device::get_count().map_err(failed("counting the devices"))? {
-        0 => Err(absent("NVIDIA's driver knows of no CUDA device")),
+        0 => Err(device_error("NVIDIA's driver knows of no CUDA device")),
         count => Ok(count),
     }
 }
 
-/// A device that is open; its context is the driver's own for it, and shared by all threads.
+/// An open device with its primary context, which all threads share.
 pub struct Context {
     device: sys::CUdevice,
     handle: sys::CUcontext,
 }
 
-// SAFETY: the driver takes handles of contexts from every thread.
+// SAFETY: the driver accepts context handles from every thread.
 unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
 impl Context {
+    /// Opens device `number`.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the driver cannot open it.
     pub fn open(number: i32) -> Result<Context> {
         let device = result::device::get(number).map_err(failed("opening a device"))?;
-        // SAFETY: the device is one that the driver just named.
+        // SAFETY: the driver just returned this device.
         let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed("opening a device"))?;
         Ok(Context { device, handle })
     }
 
+    /// Name of the device.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the driver cannot tell it.
     pub fn name(&self) -> Result<String> {
         result::device::get_name(self.device).map_err(failed("asking for a device's name"))
     }
 
-    /// Makes it the one that this thread's calls are for.
+    /// Makes this the current context of the calling thread.
     pub fn enter(&self) -> std::result::Result<(), DriverError> {
-        // SAFETY: the handle is released only when this is dropped.
+        // SAFETY: the handle is released only on drop.
         unsafe { result::ctx::set_current(self.handle) }
     }
 
-    /// Translates a text, and finds its entries. What is loaded stays as long as the context.
-    pub fn load(&self, text: &str, entries: &[&'static str]) -> Result<Vec<KernelFunction>> {
+    /// Compiles a PTX module for the device and returns its entries. The module lives as long as the context.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the driver rejects the module or an entry is missing.
+    pub fn load(&self, ptx: &str, entries: &[&'static str]) -> Result<Vec<KernelFunction>> {
         let failed = failed("translating a kernel for the device");
         self.enter().map_err(&failed)?;
-        let text = CString::new(text).map_err(|_| absent("a kernel's text is not a text"))?;
-        // SAFETY: the image is a text that ends in a zero, and is only read.
-        let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(&failed)?;
+        let ptx = CString::new(ptx).map_err(|_| device_error("a kernel's text is not a text"))?;
+        // SAFETY: the image is a zero-terminated string, and the driver only reads it.
+        let module = unsafe { result::module::load_data(ptx.as_ptr().cast()) }.map_err(&failed)?;
         let function = |entry: &&'static str| {
-            let name = CString::new(*entry).map_err(|_| absent("an entry's name is not a name"))?;
+            let name = CString::new(*entry).map_err(|_| device_error("an entry's name is not a name"))?;
             // SAFETY: the module was just loaded.
             unsafe { result::module::get_function(module, name) }.map(KernelFunction).map_err(&failed)
         };
@@ -112,55 +129,57 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: retained once, in `open`. What a driver says that goes away is of no use.
+        // SAFETY: retained once, in `open`. An error on release cannot be handled.
         let _ = unsafe { result::primary_ctx::release(self.device) };
     }
 }
 
-/// An entry, ready to be launched.
+/// A loaded kernel entry.
 #[derive(Clone, Copy)]
 pub struct KernelFunction(pub sys::CUfunction);
 
-// SAFETY: the driver takes handles of functions from every thread.
+// SAFETY: the driver accepts function handles from every thread.
 unsafe impl Send for KernelFunction {}
 // SAFETY: as above.
 unsafe impl Sync for KernelFunction {}
 
-/// An order of work on a device.
+/// A stream: operations on a device that run in order.
 pub struct Stream(pub sys::CUstream);
 
-// SAFETY: the driver takes handles of streams from every thread.
+// SAFETY: the driver accepts stream handles from every thread.
 unsafe impl Send for Stream {}
 
 impl Stream {
+    /// Creates a stream on the current context.
     pub fn new() -> std::result::Result<Stream, DriverError> {
         result::stream::create(result::stream::StreamKind::NonBlocking).map(Stream)
     }
 
-    /// Waits until all of it is done.
+    /// Waits until all operations are finished.
     pub fn wait(&self) -> std::result::Result<(), DriverError> {
-        // SAFETY: the handle is destroyed only when this is dropped.
+        // SAFETY: the handle is destroyed only on drop.
         unsafe { result::stream::synchronize(self.0) }
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: created once, and not used after this. Memory of what still runs is given back after it (fields of a lane are
-        // dropped in order), so it is waited for first.
+        // SAFETY: created once, and not used after this. Buffers of running operations are freed after the
+        // stream (fields of a slot are dropped in order), so it waits first.
         let _ = self.wait().and_then(|()| unsafe { result::stream::destroy(self.0) });
     }
 }
 
-/// Memory of a device.
+/// A device buffer.
 pub struct DeviceMemory {
     pub address: sys::CUdeviceptr,
     pub size: usize,
 }
 
 impl DeviceMemory {
+    /// Allocates `size` bytes, uninitialized.
     pub fn new(size: usize) -> std::result::Result<DeviceMemory, DriverError> {
-        // SAFETY: what it holds is written before it is read.
+        // SAFETY: the contents are written before they are read.
         let address = unsafe { result::malloc_sync(size.max(1)) }?;
         Ok(DeviceMemory { address, size })
     }
@@ -168,40 +187,41 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        // SAFETY: allocated once, and no stream uses it: lanes wait.
+        // SAFETY: allocated once, and no stream uses it: slots wait for their stream first.
         let _ = unsafe { result::free_sync(self.address) };
     }
 }
 
-/// Memory of the host that a device reads and writes without the processor's help.
+/// Pinned host memory, which a device reads and writes by DMA.
 pub struct Pinned {
     at: *mut u8,
     size: usize,
 }
 
-// SAFETY: it is memory, and this its only owner.
+// SAFETY: plain memory with this as its only owner.
 unsafe impl Send for Pinned {}
 
 impl Pinned {
-    /// Zeros, which the host can read and write at its own pace.
+    /// Allocates `size` zero bytes.
     pub fn new(size: usize) -> std::result::Result<Pinned, DriverError> {
-        // SAFETY: no flags; the memory is written below before anybody has it.
+        // SAFETY: no flags; the memory is initialized below before it is used.
         let at = unsafe { result::malloc_host(size.max(1), 0) }?.cast::<u8>();
-        // SAFETY: the driver gave so many bytes.
+        // SAFETY: the driver allocated `size` bytes.
         unsafe { at.write_bytes(0, size) };
         Ok(Pinned { at, size })
     }
 
+    /// The bytes. No operation of a stream on them may be in flight.
     pub fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: so many bytes, all written once, and borrowed as this is. What a stream still writes to them is waited for before
-        // they are asked for: see `Lane`.
+        // SAFETY: `size` initialized bytes, borrowed with `self`. `StreamSlot` waits for its stream before it
+        // calls this.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.size) }
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: allocated once, and no stream uses it: lanes wait.
+        // SAFETY: allocated once, and no stream uses it: slots wait for their stream first.
         let _ = unsafe { result::free_host(self.at.cast()) };
     }
 }

@@ -1,184 +1,191 @@
-//! What is launched for a piece of work, and with what: the same for every device, and for what stands for one in tests.
+//! Kernel launches and their arguments, the same for real devices and for the PTX interpreter of the tests.
 
 use super::ptx_modules::{PtxModule, SOURCES, TYPES};
-use crate::device::rotation_passes::{RotationPass, passes, scale};
+use crate::device::rotation_passes::{RotationPass, Signs, passes, scale};
 use quantoscope_core::DType;
 use quantoscope_core::job::Axis;
 use quantoscope_core::rotation::Rotation;
 
-/// Memory of a device.
+/// A buffer of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BufferId {
-    /// What was brought there.
+    /// Input values.
     Src,
-    /// What is fetched.
+    /// Output.
     Out,
-    /// What one launch writes for the next.
-    Between,
-    /// One 32-bit word: 0, until something is refused.
+    /// Output of a launch that the next launch reads.
+    Intermediate,
+    /// One 32-bit word, 0 until a value is refused.
     Refused,
-    /// Weights of columns.
+    /// Importance weights of the columns.
     Weights,
-    /// Words of a `Table`.
+    /// Signs and dense parts of rotations.
     Table,
 }
 
-/// What an entry is given.
+/// An argument of a kernel entry.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Argument {
-    /// An address: where a room begins, and so many bytes on.
-    At(BufferId, u64),
-    /// The address that is none.
-    Nowhere,
-    /// A 32-bit number.
-    Word(u32),
-    /// A 64-bit number.
-    Long(u64),
-    /// A float.
-    Float(f32),
+    /// Address of a buffer, plus an offset in bytes.
+    Address(BufferId, u64),
+    /// The null address.
+    Null,
+    /// A 32-bit integer.
+    U32(u32),
+    /// A 64-bit integer.
+    U64(u64),
+    /// A binary32 number.
+    F32(f32),
 }
 
-/// One launch.
+/// One kernel launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// Whose entry.
-    pub text: PtxModule,
-    /// Which.
+    /// Module of the entry.
+    pub module: PtxModule,
+    /// Name of the entry.
     pub entry: &'static str,
-    /// Groups of threads, at least one.
+    /// Thread blocks (CUDA grid size), at least one.
     pub groups: u32,
-    /// Threads of each.
+    /// Threads per thread block.
     pub threads: u32,
-    /// Bytes that the threads of a group share, besides those that the entry declares.
+    /// Bytes of dynamic shared memory per thread block.
     pub shared: u32,
-    /// In the order of its parameters.
+    /// Arguments, in the order of the entry's parameters.
     pub arguments: Vec<Argument>,
 }
 
-/// The weights of columns for the first block of a launch and those that follow.
+/// Position of a launch in rows with importance weights.
 #[derive(Clone, Copy, Debug)]
 pub struct WeightedColumns {
-    /// Blocks of a row.
+    /// Blocks per row.
     pub row: u32,
-    /// The place of the first in its row.
+    /// Index of the first block in its row.
     pub first: u32,
 }
 
-/// Threads of a group, for each kind of kernel, and blocks that they do.
-const SMALL: (u32, u32) = (256, 32);
-const WIDE: u32 = 64;
+/// Threads per thread block and blocks that they process, for types of 32 values.
+const SMALL_BLOCKS: (u32, u32) = (256, 32);
+/// Threads per thread block, for types of 256 values.
+const SUPER_BLOCK_THREADS: u32 = 64;
 
-/// Encodes blocks of values that are stored as `from`: `Src` to `Out`. `None` where there is no such kernel.
+/// Launch that encodes `blocks` blocks from float type `from`: `Src` to `Out`. `None` if there is no such
+/// kernel.
 pub fn quantize(from: DType, to: DType, blocks: u32, columns: Option<WeightedColumns>) -> Option<Launch> {
     let source = SOURCES.iter().position(|&s| s == from)?;
     if blocks == 0 || !TYPES.contains(&to) {
         return None;
     }
-    let text = PtxModule::Type(to);
-    let rooms = [BufferId::Src, BufferId::Out, BufferId::Refused].map(|room| Argument::At(room, 0));
-    let mut arguments: Vec<Argument> = rooms.into_iter().chain([Argument::Word(blocks)]).collect();
+    let module = PtxModule::Type(to);
+    let mut arguments = buffers_and_count(blocks);
     if to.block_len() < 256 {
-        let (threads, of_group) = SMALL;
-        let entry = *text.entries().get(source).filter(|_| columns.is_none())?;
-        return Some(Launch {
-            text,
-            entry,
-            groups: blocks.div_ceil(of_group),
-            threads,
-            shared: 0,
-            arguments,
-        });
+        let (threads, per_group) = SMALL_BLOCKS;
+        let entry = *module.entries().get(source).filter(|_| columns.is_none())?;
+        let groups = blocks.div_ceil(per_group);
+        return Some(Launch { module, entry, groups, threads, shared: 0, arguments });
     }
-    arguments.push(Argument::Word(source as u32));
+    arguments.push(Argument::U32(source as u32));
     if let Some(WeightedColumns { row, first }) = columns {
-        let weights = [Argument::At(BufferId::Weights, 0), Argument::Word(row.max(1)), Argument::Word(first)];
-        arguments.extend(weights);
+        arguments.extend([
+            Argument::Address(BufferId::Weights, 0),
+            Argument::U32(row.max(1)),
+            Argument::U32(first),
+        ]);
     }
-    // A thread has a sub-block: of 32 values, or of 16.
-    let threads_of_block = if matches!(to, DType::Q4_K | DType::Q5_K) { 8 } else { 16 };
-    let groups = blocks.div_ceil(WIDE / threads_of_block);
-    let entry = text.entries()[usize::from(columns.is_some())];
-    Some(Launch { text, entry, groups, threads: WIDE, shared: 0, arguments })
+    // One thread per sub-block of 32 or 16 values.
+    let threads_per_block = if matches!(to, DType::Q4_K | DType::Q5_K) { 8 } else { 16 };
+    let groups = blocks.div_ceil(SUPER_BLOCK_THREADS / threads_per_block);
+    let entry = module.entries()[usize::from(columns.is_some())];
+    Some(Launch { module, entry, groups, threads: SUPER_BLOCK_THREADS, shared: 0, arguments })
 }
 
-/// Decodes blocks: `Src` to `Out`.
+/// The first arguments of all block kernels: `Src`, `Out`, `Refused` and the number of blocks.
+fn buffers_and_count(blocks: u32) -> Vec<Argument> {
+    let buffers = [BufferId::Src, BufferId::Out, BufferId::Refused];
+    buffers.map(|buffer| Argument::Address(buffer, 0)).into_iter().chain([Argument::U32(blocks)]).collect()
+}
+
+/// Launch that decodes `blocks` blocks to F32: `Src` to `Out`. `None` if there is no such kernel.
 pub fn dequantize(from: DType, blocks: u32) -> Option<Launch> {
     if blocks == 0 || !TYPES.contains(&from) {
         return None;
     }
-    // A thread has four values of a small block, and a warp a large one.
-    let (threads, of_group) = if from.block_len() == 256 { (WIDE, WIDE / 32) } else { SMALL };
-    let rooms = [BufferId::Src, BufferId::Out, BufferId::Refused].map(|room| Argument::At(room, 0));
-    let arguments = rooms.into_iter().chain([Argument::Word(blocks)]).collect();
-    let groups = blocks.div_ceil(of_group);
-    Some(Launch { text: PtxModule::Type(from), entry: "decode", groups, threads, shared: 0, arguments })
+    // A thread decodes four values of a small block; a warp decodes one super-block.
+    let (threads, per_group) =
+        if from.block_len() == 256 { (SUPER_BLOCK_THREADS, SUPER_BLOCK_THREADS / 32) } else { SMALL_BLOCKS };
+    let (groups, arguments) = (blocks.div_ceil(per_group), buffers_and_count(blocks));
+    Some(Launch { module: PtxModule::Type(from), entry: "decode", groups, threads, shared: 0, arguments })
 }
 
-/// Values that a group of threads can share, besides what finds them.
-const SHARED: usize = 11_520;
-/// Values of one vector that a group does at once where it has them to itself.
-const ALONE: usize = 8192;
-/// Lines that lie beside each other: those of a group are a multiple, so that memory is read by whole lines of its own.
-const BESIDE: usize = 16;
-/// Lines of a group.
-const MOST: usize = 128;
-/// Values that a group likes to have.
-const LIKED: usize = 4096;
-/// Threads of a group.
+/// Values in the shared memory of a thread block, without padding.
+const SHARED_VALUES: usize = 11_520;
+/// Maximum group length of a pass over contiguous values.
+const CONTIGUOUS_LEN: usize = 8192;
+/// Neighbouring groups that a thread block reads together, so that memory is read by whole cache lines.
+const NEIGHBOURS: usize = 16;
+/// Maximum number of groups per thread block.
+const MAX_LINES: usize = 128;
+/// Preferred number of values per thread block.
+const PREFERRED_VALUES: usize = 4096;
+/// Threads per thread block.
 const THREADS: u32 = 256;
 
-/// Where vectors are rotated, in rows of `width` values.
+/// A matrix of F32 values, row-major, and the vectors in it that are rotated.
 #[derive(Clone, Copy, Debug)]
-pub struct MatrixBuffers {
-    /// Rows that are there, of which all are changed if vectors lie along columns.
+pub struct MatrixLayout {
+    /// Number of rows.
     pub rows: u32,
-    /// Values of a row.
+    /// Values per row.
     pub width: u32,
-    /// Along which side vectors lie.
+    /// Axis of the vectors.
     pub along: Axis,
-    /// Where on it they begin.
+    /// Index of their first element on the axis.
     pub at: u32,
 }
 
-/// The launches of a rotation of binary32 values, and the words that they look up in [`BufferId::Table`]. The first goes from `Src`
-/// to `Out`, which may be one room; all others change `Out`. Values of the matrix that are not rotated are not copied.
+/// Launches of a rotation of F32 values, and the words of their [`BufferId::Table`]. The first launch reads
+/// `Src` and writes `Out`, which may be the same buffer; the others update `Out`. Values that are not rotated
+/// are not copied.
 ///
-/// `None` where a vector is not wholly there, or the matrix too large for one launch.
-pub fn rotate(rotation: &Rotation, matrix: MatrixBuffers) -> Option<(Vec<Launch>, Vec<u32>)> {
-    let MatrixBuffers { rows, width, along, at } = matrix;
+/// `None` if a vector does not fit the matrix, or the matrix is too large for one launch.
+pub fn rotate(rotation: &Rotation, matrix: MatrixLayout) -> Option<(Vec<Launch>, Vec<u32>)> {
+    let MatrixLayout { rows, width, along, at } = matrix;
     let side = if along == Axis::In { width } else { rows };
     let len = u32::try_from(rotation.len()).ok()?;
     if len.checked_add(at)? > side || rows == 0 || width == 0 {
         return None;
     }
-    let alone = along == Axis::In;
     let base = rotation.hadamard().base();
-    let room = |stride| if stride == 1 && alone { ALONE } else { (SHARED / (BESIDE + 1)).max(base) };
+    let max_len = |stride| {
+        let contiguous = stride == 1 && along == Axis::In;
+        if contiguous { CONTIGUOUS_LEN } else { (SHARED_VALUES / (NEIGHBOURS + 1)).max(base) }
+    };
     let mut table = Vec::new();
     let mut launches = Vec::new();
-    for pass in passes(rotation, room) {
+    for pass in passes(rotation, max_len) {
         let from = if launches.is_empty() { BufferId::Src } else { BufferId::Out };
         launches.push(launch(rotation, matrix, &pass, from, &mut table)?);
     }
     Some((launches, table))
 }
 
+/// The launch of one pass, from buffer `from` to `Out`; appends to `table`.
 fn launch(
     rotation: &Rotation,
-    MatrixBuffers { rows, width, along, at }: MatrixBuffers,
+    MatrixLayout { rows, width, along, at }: MatrixLayout,
     pass: &RotationPass,
     from: BufferId,
     table: &mut Vec<u32>,
 ) -> Option<Launch> {
-    let alone = along == Axis::In && pass.stride == 1;
+    let contiguous = along == Axis::In && pass.stride == 1;
     let starts = (rotation.len() / pass.len) as u32;
-    // Vectors along columns are one a row; along rows, the rows are one matrix whose values lie a row apart.
+    // Rows are one vector each; columns are neighbouring vectors whose elements are a row apart.
     let (vectors, unit) = if along == Axis::In { (rows, 1) } else { (1, width) };
     let count = vectors.checked_mul(starts)?.checked_mul(unit)?;
-    let fits = |lines: usize| pass.len * (lines | 1) <= SHARED && lines <= MOST;
-    let likes = |lines: usize| pass.len * lines <= LIKED || !alone && lines <= BESIDE;
+    let fits = |lines: usize| pass.len * (lines | 1) <= SHARED_VALUES && lines <= MAX_LINES;
+    let useful = |lines: usize| pass.len * lines <= PREFERRED_VALUES || !contiguous && lines <= NEIGHBOURS;
     let mut lines = 1;
-    while fits(2 * lines) && likes(2 * lines) && (lines as u32) < count {
+    while fits(2 * lines) && useful(2 * lines) && (lines as u32) < count {
         lines *= 2;
     }
     if !fits(lines) {
@@ -186,45 +193,49 @@ fn launch(
     }
     let h = rotation.hadamard();
     let (base, dense) = match pass.dense {
-        Some(transposed) => (h.base(), Argument::At(BufferId::Table, matrix_of(table, rotation, transposed))),
-        None => (1, Argument::Nowhere),
+        Some(transposed) => {
+            (h.base(), Argument::Address(BufferId::Table, append_dense(table, rotation, transposed)))
+        }
+        None => (1, Argument::Null),
     };
-    let mut signs = |signs: Option<crate::device::rotation_passes::Signs>| match signs {
-        Some(signs) => Argument::At(BufferId::Table, bits(table, signs.of(rotation).iter().copied())),
-        None => Argument::Nowhere,
+    let mut signs = |signs: Option<Signs>| match signs {
+        Some(signs) => {
+            Argument::Address(BufferId::Table, append_bits(table, signs.of(rotation).iter().copied()))
+        }
+        None => Argument::Null,
     };
     let (before, after) = (signs(pass.before), signs(pass.after));
-    let word = |n: usize| Argument::Word(n as u32);
+    let u32 = |n: usize| Argument::U32(n as u32);
     Some(Launch {
-        text: PtxModule::Hadamard,
+        module: PtxModule::Hadamard,
         entry: "turn",
         groups: count.div_ceil(lines as u32),
         threads: THREADS,
         shared: (4 * pass.len * (lines | 1)) as u32,
         arguments: vec![
-            Argument::At(from, 0),
-            Argument::At(BufferId::Out, 0),
-            Argument::At(BufferId::Refused, 0),
-            Argument::Word(count),
-            word(pass.len),
-            word(pass.stride),
-            Argument::Word(starts),
-            Argument::Word(unit),
-            Argument::Long(u64::from(width)),
-            Argument::Long(u64::from(at) * u64::from(unit)),
-            word(lines),
-            word(pass.rounds),
-            word(base),
+            Argument::Address(from, 0),
+            Argument::Address(BufferId::Out, 0),
+            Argument::Address(BufferId::Refused, 0),
+            Argument::U32(count),
+            u32(pass.len),
+            u32(pass.stride),
+            Argument::U32(starts),
+            Argument::U32(unit),
+            Argument::U64(u64::from(width)),
+            Argument::U64(u64::from(at) * u64::from(unit)),
+            u32(lines),
+            u32(pass.rounds),
+            u32(base),
             dense,
             before,
             after,
-            Argument::Float(if pass.scaled { scale(rotation) } else { 0.0 }),
+            Argument::F32(if pass.scaled { scale(rotation) } else { 0.0 }),
         ],
     })
 }
 
-/// Puts bits into whole words of a table, the first the lowest; where they begin, in bytes.
-fn bits(table: &mut Vec<u32>, bits: impl IntoIterator<Item = bool>) -> u64 {
+/// Appends bits to a table, the first bit lowest, padded to whole words. Returns their offset in bytes.
+fn append_bits(table: &mut Vec<u32>, bits: impl IntoIterator<Item = bool>) -> u64 {
     let at = 4 * table.len() as u64;
     for (n, bit) in bits.into_iter().enumerate() {
         if n % 32 == 0 {
@@ -237,12 +248,12 @@ fn bits(table: &mut Vec<u32>, bits: impl IntoIterator<Item = bool>) -> u64 {
     at
 }
 
-/// The dense part or its transpose, a bit for each -1.
-fn matrix_of(table: &mut Vec<u32>, rotation: &Rotation, transposed: bool) -> u64 {
+/// Appends the dense part or its transpose, one bit per entry (1 for -1). Returns its offset in bytes.
+fn append_dense(table: &mut Vec<u32>, rotation: &Rotation, transposed: bool) -> u64 {
     let (at, h) = (4 * table.len() as u64, rotation.hadamard());
     for row in 0..h.base() {
         let entry = |col| if transposed { h.dense_entry(col, row) } else { h.dense_entry(row, col) };
-        bits(table, (0..h.base()).map(|col| entry(col) < 0));
+        append_bits(table, (0..h.base()).map(|col| entry(col) < 0));
     }
     at
 }

@@ -1,5 +1,5 @@
-//! CUDA: kernels on NVIDIA's devices. Bytes are those of `quantoscope_core`, because every operation of the kernels names its
-//! rounding.
+//! CUDA kernels on NVIDIA devices. Their bytes equal those of `quantoscope_core`, because every float
+//! operation names its rounding (`__fadd_rn` and the like).
 
 mod device;
 mod driver;
@@ -14,7 +14,7 @@ use crate::device::{Device, Kernel, KernelTask, ProbeVerdict, probe_kernel};
 use quantoscope_core::error::{Code, Error, Result};
 use task::CudaTask;
 
-/// Every kernel that has a text.
+/// All kernels that this build has as PTX.
 pub fn kernels() -> Vec<Kernel> {
     let of = |to: quantoscope_core::DType| {
         let weights: &[bool] = if to.block_len() == 256 { &[false, true] } else { &[false] };
@@ -27,30 +27,34 @@ pub fn kernels() -> Vec<Kernel> {
     ptx_modules::TYPES.into_iter().flat_map(of).collect()
 }
 
-/// The work of a task, where all of its kernels are here.
-pub fn work<'a>(task: &KernelTask<'a>) -> Option<CudaTask<'a>> {
+/// The CUDA task of a kernel task; `None` if a kernel is missing or the lengths do not fit.
+pub fn cuda_task<'a>(task: &KernelTask<'a>) -> Option<CudaTask<'a>> {
     let known = kernels();
-    let here = task.kernels().all(|kernel| known.contains(&kernel)) && task.values().is_some();
-    here.then_some(CudaTask::Make { from: task.from, to: task.to, weights: task.weights })
+    let possible = task.kernels().all(|kernel| known.contains(&kernel)) && task.values().is_some();
+    possible.then_some(CudaTask::Convert { from: task.from, to: task.to, weights: task.weights })
 }
 
-/// The devices of this machine as one. Of several, those that are exact in all that the best of them is. The error says what is
-/// missing.
+/// Opens the devices of this machine as one. Of several, uses those that are exact in all kernels in which
+/// the best one is.
+///
+/// # Errors
+/// [`Code::Device`] if the driver or the devices are missing, or if every device fails to open.
 pub async fn open() -> Result<CudaDevice> {
     let all = CudaDevice::all()?;
-    let mut judged = Vec::new();
+    let mut exact_kernels = Vec::new();
     for gpu in &all {
-        // One alone is judged by whoever asked for it.
-        judged.push(if all.len() > 1 { exact(gpu).await } else { Vec::new() });
+        // A single device is probed by its user.
+        exact_kernels.push(if all.len() > 1 { exact(gpu).await } else { Vec::new() });
     }
-    let best = judged.iter().max_by_key(|exact| exact.len()).cloned().unwrap_or_default();
-    let joins = |exact: &Vec<Kernel>| best.iter().all(|kernel| exact.contains(kernel));
-    let good = all.into_iter().zip(&judged).filter(|(_, exact)| joins(exact)).map(|(gpu, _)| gpu);
+    let best = exact_kernels.iter().max_by_key(|exact| exact.len()).cloned().unwrap_or_default();
+    let matches_best = |exact: &Vec<Kernel>| best.iter().all(|kernel| exact.contains(kernel));
+    let good =
+        all.into_iter().zip(&exact_kernels).filter(|(_, exact)| matches_best(exact)).map(|(gpu, _)| gpu);
     let none = || Error::new(Code::Device, "there is no CUDA device");
     CudaDevice::together(good.collect()).ok_or_else(none)
 }
 
-/// What a device is exact in; nothing where it fails.
+/// Kernels that pass the probe on a device; empty if the device fails.
 async fn exact(gpu: &CudaDevice) -> Vec<Kernel> {
     let mut exact = Vec::new();
     for kernel in gpu.kernels() {

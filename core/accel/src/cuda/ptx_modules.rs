@@ -1,9 +1,9 @@
-//! What is launched on a device: PTX, made offline from the CUDA C in `kernels/` by `tests/generate/ptx.py`, which any
-//! driver since CUDA 9 translates for its own device. Knows nothing of drivers.
+//! The PTX modules, compiled offline from the CUDA C in `kernels/` by `tests/generate/ptx.py`. Any driver
+//! since CUDA 9 compiles them for its device. Knows no driver.
 
 use quantoscope_core::DType;
 
-/// The types that have kernels.
+/// Block types with kernels.
 pub const TYPES: [DType; 10] = [
     DType::Q8_0,
     DType::Q4_0,
@@ -16,29 +16,29 @@ pub const TYPES: [DType; 10] = [
     DType::Q5_K,
     DType::Q6_K,
 ];
-/// What values may be stored as.
+/// Float types that encode kernels read.
 pub const SOURCES: [DType; 3] = [DType::F32, DType::BF16, DType::F16];
 
-/// A text.
+/// A PTX module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PtxModule {
-    /// That of a block type.
+    /// Kernels of a block type.
     Type(DType),
-    /// Passes of rotations.
+    /// Passes of rotations ([`crate::device::rotation_passes`]).
     Hadamard,
 }
 
 impl PtxModule {
-    /// Every text that there is.
+    /// All modules.
     pub fn all() -> impl Iterator<Item = PtxModule> {
         TYPES.into_iter().map(PtxModule::Type).chain([PtxModule::Hadamard])
     }
 
-    /// What the driver is given; none for a type without kernels.
+    /// PTX source; `None` for a type without kernels.
     ///
-    /// Addresses are those of device memory, and those of values are aligned to 16 bytes; a count is of blocks or lines, and
-    /// not 0. Where the definition refuses a value, or a result is not finite, an entry sets the 32-bit `refused` to 1, and
-    /// nothing is said of the block or line that holds it.
+    /// Conventions of all entries: pointers are device addresses, those of values aligned to 16 bytes; counts
+    /// are numbers of blocks or lines and not 0. If the CPU reference refuses a value, or a result is not
+    /// finite, an entry sets the 32-bit `refused` to 1, and the output of that block or line is undefined.
     pub fn source(self) -> Option<&'static str> {
         Some(match self {
             PtxModule::Type(DType::Q8_0) => include_str!("kernels/q8_0.ptx"),
@@ -56,10 +56,10 @@ impl PtxModule {
         })
     }
 
-    /// Its entries.
+    /// Entry names.
     pub fn entries(self) -> &'static [&'static str] {
         match self {
-            // Searches are long: how values are stored is a parameter.
+            // Scale searches are long, so the source type is a parameter.
             PtxModule::Type(d) if d.block_len() == 256 => &["encode", "weigh", "decode"],
             PtxModule::Type(_) => &["encode_f32", "encode_bf16", "encode_f16", "decode"],
             PtxModule::Hadamard => &["turn"],

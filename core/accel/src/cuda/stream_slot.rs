@@ -1,5 +1,5 @@
-//! One slice at a time on its way through a device: staging, copies and launches in one stream. While a lane computes, others
-//! copy.
+//! A stream with its buffers, which processes one slice at a time: copy to the device, launches, copy back.
+//! Slots overlap: while one computes, others copy.
 
 use super::driver::{DeviceMemory, KernelFunction, Pinned, Stream};
 use super::launch::{Argument, BufferId, Launch};
@@ -10,53 +10,67 @@ use std::ops::Range;
 
 type CudaResult<T> = std::result::Result<T, DriverError>;
 
-/// What is kept apart in memory of a device begins at a multiple of this.
-const ALIGNED: usize = 256;
+/// Alignment in bytes of the parts of a device buffer.
+const ALIGNMENT: usize = 256;
 
-/// Its memory. What is brought lies together: values, weights, a table; so does what is fetched: the word that says whether a
-/// value was refused, then bytes.
+/// A stream and its buffers. The input buffers hold values, weights and a table; the output buffers hold the
+/// `refused` word, padded to [`ALIGNMENT`], then the output bytes.
 pub struct StreamSlot {
-    // Dropped first: it waits for what still uses the others.
+    // Declared first: its drop waits for the operations that use the buffers.
     stream: Stream,
-    staged: Pinned,
-    brought: DeviceMemory,
-    fetched: DeviceMemory,
-    landed: Pinned,
-    between: DeviceMemory,
-    /// Where in the caller's output the slice belongs that is under way, if any is.
-    underway: Option<Range<usize>>,
+    /// Input on the host.
+    pinned_in: Pinned,
+    /// Input on the device.
+    h2d: DeviceMemory,
+    /// Output on the device.
+    d2h: DeviceMemory,
+    /// Output on the host.
+    pinned_out: Pinned,
+    /// Output of a launch that the next launch reads.
+    intermediate: DeviceMemory,
+    /// Range of the caller's output that the slice in flight fills; `None` if idle.
+    in_flight: Option<Range<usize>>,
 }
 
-/// Makes room where there is too little; by half as much again, so that a size that grows does not cost each time.
-fn grown<T>(room: &mut T, has: usize, needs: usize, new: impl Fn(usize) -> CudaResult<T>) -> CudaResult<()> {
-    if needs > has {
-        *room = new(needs.next_multiple_of(ALIGNED) * 3 / 2)?;
+/// Replaces a buffer that is too small, by one half as large again as needed.
+fn grow<T>(
+    buffer: &mut T,
+    capacity: usize,
+    needed: usize,
+    new: impl Fn(usize) -> CudaResult<T>,
+) -> CudaResult<()> {
+    if needed > capacity {
+        *buffer = new(needed.next_multiple_of(ALIGNMENT) * 3 / 2)?;
     }
     Ok(())
 }
 
-/// Where weights and a table begin behind values of so many bytes, and where all ends.
-fn places(src: usize, slices: &CudaSlices) -> [usize; 3] {
-    let weights = src.next_multiple_of(ALIGNED);
-    let table = (weights + 4 * slices.weights.len()).next_multiple_of(ALIGNED);
+/// Offsets of the weights and the table in the input buffers, and the total size, for `src` bytes of values.
+fn input_layout(src: usize, slices: &CudaSlices) -> [usize; 3] {
+    let weights = src.next_multiple_of(ALIGNMENT);
+    let table = (weights + 4 * slices.weights.len()).next_multiple_of(ALIGNMENT);
     [weights, table, table + 4 * slices.table.len()]
 }
 
 impl StreamSlot {
+    /// Creates a stream with empty buffers on the current context.
     pub fn new() -> CudaResult<StreamSlot> {
         Ok(StreamSlot {
             stream: Stream::new()?,
-            staged: Pinned::new(0)?,
-            brought: DeviceMemory::new(0)?,
-            fetched: DeviceMemory::new(0)?,
-            landed: Pinned::new(0)?,
-            between: DeviceMemory::new(0)?,
-            underway: None,
+            pinned_in: Pinned::new(0)?,
+            h2d: DeviceMemory::new(0)?,
+            d2h: DeviceMemory::new(0)?,
+            pinned_out: Pinned::new(0)?,
+            intermediate: DeviceMemory::new(0)?,
+            in_flight: None,
         })
     }
 
-    /// Begins a slice; nothing is under way. `find` knows the entries of this lane's device, which is this thread's.
-    pub fn begin(
+    /// Starts a slice; the slot must be idle and its context current. `find` returns the kernel of a launch.
+    ///
+    /// # Errors
+    /// The driver's error, or `CUDA_ERROR_NOT_FOUND` if `find` returns `None`.
+    pub fn start(
         &mut self,
         slice: &CudaSlice,
         slices: &CudaSlices,
@@ -64,39 +78,41 @@ impl StreamSlot {
         find: impl Fn(&Launch) -> Option<KernelFunction>,
     ) -> CudaResult<()> {
         let src = &src[slice.src.clone()];
-        let [weights, table, end] = places(src.len(), slices);
-        let fetches = ALIGNED + slice.out.len();
-        let (staged, landed) = (self.staged.bytes().len(), self.landed.bytes().len());
-        grown(&mut self.staged, staged, end, Pinned::new)?;
-        grown(&mut self.landed, landed, fetches, Pinned::new)?;
-        let sizes = [self.brought.size, self.fetched.size, self.between.size];
-        grown(&mut self.brought, sizes[0], end, DeviceMemory::new)?;
-        grown(&mut self.fetched, sizes[1], fetches, DeviceMemory::new)?;
-        grown(&mut self.between, sizes[2], slice.between, DeviceMemory::new)?;
-        let staged = &mut self.staged.bytes()[..end];
-        staged[..src.len()].copy_from_slice(src);
-        staged[weights..weights + 4 * slices.weights.len()]
+        let [weights, table, input_size] = input_layout(src.len(), slices);
+        let output_size = ALIGNMENT + slice.out.len();
+        let (pinned_in, pinned_out) = (self.pinned_in.bytes().len(), self.pinned_out.bytes().len());
+        grow(&mut self.pinned_in, pinned_in, input_size, Pinned::new)?;
+        grow(&mut self.pinned_out, pinned_out, output_size, Pinned::new)?;
+        let sizes = [self.h2d.size, self.d2h.size, self.intermediate.size];
+        grow(&mut self.h2d, sizes[0], input_size, DeviceMemory::new)?;
+        grow(&mut self.d2h, sizes[1], output_size, DeviceMemory::new)?;
+        grow(&mut self.intermediate, sizes[2], slice.intermediate, DeviceMemory::new)?;
+        let pinned_in = &mut self.pinned_in.bytes()[..input_size];
+        pinned_in[..src.len()].copy_from_slice(src);
+        pinned_in[weights..weights + 4 * slices.weights.len()]
             .copy_from_slice(bytemuck::cast_slice(slices.weights));
-        staged[table..].copy_from_slice(bytemuck::cast_slice(&slices.table));
-        // From here on the stream uses this lane's memory, whatever fails: it is waited for before that is used again.
-        self.underway = Some(slice.out.clone());
+        pinned_in[table..].copy_from_slice(bytemuck::cast_slice(&slices.table));
+        // From here on the stream may use the buffers even if a call fails: `finish` waits before they are
+        // used again.
+        self.in_flight = Some(slice.out.clone());
         let stream = self.stream.0;
-        let (brought, fetched) = (self.brought.address, self.fetched.address);
-        // SAFETY: all of it is this lane's, of these sizes, and stays until the stream was waited for.
+        let (h2d, d2h) = (self.h2d.address, self.d2h.address);
+        // SAFETY: the buffers belong to this slot, have these sizes, and live until the stream was waited
+        // for.
         unsafe {
-            result::memcpy_htod_async(brought, staged, stream)?;
-            result::memset_d8_async(fetched, 0, 4, stream)?;
-            if slice.copies {
-                result::memcpy_dtod_async(fetched + ALIGNED as u64, brought, src.len(), stream)?;
+            result::memcpy_htod_async(h2d, pinned_in, stream)?;
+            result::memset_d8_async(d2h, 0, 4, stream)?;
+            if slice.copies_input {
+                result::memcpy_dtod_async(d2h + ALIGNMENT as u64, h2d, src.len(), stream)?;
             }
         }
-        let address = |room| match room {
-            BufferId::Src => brought,
-            BufferId::Weights => brought + weights as u64,
-            BufferId::Table => brought + table as u64,
-            BufferId::Refused => fetched,
-            BufferId::Out => fetched + ALIGNED as u64,
-            BufferId::Between => self.between.address,
+        let address = |buffer| match buffer {
+            BufferId::Src => h2d,
+            BufferId::Weights => h2d + weights as u64,
+            BufferId::Table => h2d + table as u64,
+            BufferId::Refused => d2h,
+            BufferId::Out => d2h + ALIGNMENT as u64,
+            BufferId::Intermediate => self.intermediate.address,
         };
         for launch in &slice.launches {
             let Some(function) = find(launch) else {
@@ -104,9 +120,9 @@ impl StreamSlot {
             };
             self.launch(function, launch, address)?;
         }
-        let landed = &mut self.landed.bytes()[..fetches];
+        let pinned_out = &mut self.pinned_out.bytes()[..output_size];
         // SAFETY: as above.
-        unsafe { result::memcpy_dtoh_async(landed, fetched, stream) }
+        unsafe { result::memcpy_dtoh_async(pinned_out, d2h, stream) }
     }
 
     fn launch(
@@ -115,34 +131,38 @@ impl StreamSlot {
         launch: &Launch,
         address: impl Fn(BufferId) -> u64,
     ) -> CudaResult<()> {
-        // The driver reads as many bytes of each as the entry's parameter has: little-endian, so the first.
+        // The driver reads the first bytes of each value, as many as the parameter has (little-endian).
         let mut values: Vec<u64> = launch
             .arguments
             .iter()
             .map(|argument| match *argument {
-                Argument::At(room, by) => address(room) + by,
-                Argument::Nowhere => 0,
-                Argument::Word(word) => u64::from(word).to_le(),
-                Argument::Long(long) => long,
-                Argument::Float(x) => u64::from(x.to_bits()).to_le(),
+                Argument::Address(buffer, offset) => address(buffer) + offset,
+                Argument::Null => 0,
+                Argument::U32(word) => u64::from(word).to_le(),
+                Argument::U64(long) => long,
+                Argument::F32(x) => u64::from(x.to_bits()).to_le(),
             })
             .collect();
         let mut arguments: Vec<*mut c_void> =
             values.iter_mut().map(|v| std::ptr::from_mut(v).cast()).collect();
         let (grid, block) = ((launch.groups, 1, 1), (launch.threads, 1, 1));
-        // SAFETY: the arguments are those of the entry, whose threads reach no further than what `Slice` counted; the driver has
-        // copied them when it returns.
+        // SAFETY: the arguments are those of the entry, and its threads stay within the sizes of the slice.
+        // The driver has copied the arguments when it returns.
         unsafe {
             result::launch_kernel(function.0, grid, block, launch.shared, self.stream.0, &mut arguments)
         }
     }
 
-    /// Waits for the slice under way, if any is, and puts its bytes where they belong; whether no value was refused.
-    pub fn end(&mut self, out: &mut [u8]) -> CudaResult<bool> {
-        let Some(range) = self.underway.take() else { return Ok(true) };
+    /// Waits for the slice in flight, if any, and copies its output to `out`. Returns false if a value was
+    /// refused.
+    ///
+    /// # Errors
+    /// The driver's error; the range of the slice in `out` is undefined then.
+    pub fn finish(&mut self, out: &mut [u8]) -> CudaResult<bool> {
+        let Some(range) = self.in_flight.take() else { return Ok(true) };
         self.stream.wait()?;
-        let landed = &self.landed.bytes()[..ALIGNED + range.len()];
-        out[range].copy_from_slice(&landed[ALIGNED..]);
-        Ok(landed[..4] == [0; 4])
+        let pinned_out = &self.pinned_out.bytes()[..ALIGNMENT + range.len()];
+        out[range].copy_from_slice(&pinned_out[ALIGNMENT..]);
+        Ok(pinned_out[..4] == [0; 4])
     }
 }

@@ -1,7 +1,7 @@
-//! A piece of work as slices that a device can do one after the other, or several devices side by side.
+//! Divides a task into slices that one device runs in order, or several devices in parallel.
 
 use super::launch::{
-    Argument, BufferId, Launch, MatrixBuffers, WeightedColumns, dequantize, quantize, rotate,
+    Argument, BufferId, Launch, MatrixLayout, WeightedColumns, dequantize, quantize, rotate,
 };
 use super::ptx_modules::{SOURCES, TYPES};
 use quantoscope_core::DType;
@@ -9,184 +9,187 @@ use quantoscope_core::job::Axis;
 use quantoscope_core::rotation::Rotation;
 use std::ops::Range;
 
-/// What is to be done, from stored bytes to stored bytes.
+/// A task from input bytes to output bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum CudaTask<'a> {
-    /// Values or blocks become values or blocks.
-    Make {
-        /// What there is.
+    /// Encodes, decodes, or converts between block types.
+    Convert {
+        /// Type of the input.
         from: DType,
-        /// What is wanted; F32 for what is only decoded.
+        /// Type of the output; F32 to decode only.
         to: DType,
-        /// One for each column of a row, or none.
+        /// Importance weights, one per column; empty for none.
         weights: &'a [f32],
     },
-    /// Nothing: bytes are brought, and others fetched.
-    Carry,
-    /// Vectors of binary32 are rotated; all else is copied.
-    Turn {
-        /// How.
+    /// Copies bytes to the device and other bytes back, without a kernel.
+    CopyRoundtrip,
+    /// Rotates vectors of an F32 matrix and copies all other values.
+    Rotate {
+        /// The rotation.
         rotation: &'a Rotation,
-        /// Where.
-        matrix: MatrixBuffers,
+        /// The matrix and its vectors.
+        matrix: MatrixLayout,
     },
 }
 
-/// What is brought to a device, done there and fetched, without the rest.
+/// One slice: its input, launches and output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CudaSlice {
-    /// Bytes of what there is.
+    /// Range of input bytes.
     pub src: Range<usize>,
-    /// Bytes of what is wanted.
+    /// Range of output bytes.
     pub out: Range<usize>,
-    /// Bytes between two launches, in [`BufferId::Between`].
-    pub between: usize,
-    /// Whether what there is has to be copied first to where the result will be.
-    pub copies: bool,
-    /// What is launched, one after the other.
+    /// Bytes of [`BufferId::Intermediate`].
+    pub intermediate: usize,
+    /// Whether the input is copied to the output before the launches.
+    pub copies_input: bool,
+    /// Launches, in order.
     pub launches: Vec<Launch>,
 }
 
-/// Work, cut.
+/// The slices of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CudaSlices<'a> {
-    /// In order; together they are all of it.
+    /// Slices, in order; together they cover the task.
     pub all: Vec<CudaSlice>,
-    /// What each of them has in [`BufferId::Weights`].
+    /// [`BufferId::Weights`] of every slice.
     pub weights: &'a [f32],
-    /// What each of them has in [`BufferId::Table`].
+    /// [`BufferId::Table`] of every slice.
     pub table: Vec<u32>,
 }
 
 impl<'a> CudaTask<'a> {
-    /// Cuts it into slices of about so many values, where it can be cut. `src` and `out` are the bytes that there are.
+    /// Divides the task into slices of about `values` values. `src` and `out` are the lengths of input and
+    /// output in bytes. Rotations of columns are one slice.
     ///
-    /// `None` where there are no kernels for it, or where the bytes are not those of the same whole blocks and rows.
+    /// `None` if there are no kernels, or if the lengths are not those of the same whole blocks and rows.
     pub fn slices(self, src: usize, out: usize, values: usize) -> Option<CudaSlices<'a>> {
         match self {
-            CudaTask::Make { from, to, weights } => Some(CudaSlices {
-                all: made(from, to, weights.len(), (src, out), values)?,
+            CudaTask::Convert { from, to, weights } => Some(CudaSlices {
+                all: convert_slices(from, to, weights.len(), (src, out), values)?,
                 weights,
                 table: Vec::new(),
             }),
-            CudaTask::Carry => {
-                Some(CudaSlices { all: carried(src, out, 4 * values), weights: &[], table: Vec::new() })
+            CudaTask::CopyRoundtrip => {
+                Some(CudaSlices { all: copy_slices(src, out, 4 * values), weights: &[], table: Vec::new() })
             }
-            CudaTask::Turn { rotation, matrix } => {
-                let (all, table) = turned(rotation, matrix, (src, out), values)?;
+            CudaTask::Rotate { rotation, matrix } => {
+                let (all, table) = rotate_slices(rotation, matrix, (src, out), values)?;
                 Some(CudaSlices { all, weights: &[], table })
             }
         }
     }
 }
 
-/// As many slices as the longer of both needs.
-fn carried(src: usize, out: usize, bytes: usize) -> Vec<CudaSlice> {
+/// Slices of about `bytes` bytes of the longer of both.
+fn copy_slices(src: usize, out: usize, bytes: usize) -> Vec<CudaSlice> {
     let slices = (src.max(out) / bytes.max(1)).max(1);
-    let part = |whole: usize, n: usize| {
-        whole / slices * n..if n + 1 < slices { whole / slices * (n + 1) } else { whole }
+    let part = |total: usize, n: usize| {
+        total / slices * n..if n + 1 < slices { total / slices * (n + 1) } else { total }
     };
     let slice = |n| CudaSlice {
         src: part(src, n),
         out: part(out, n),
-        between: 0,
-        copies: false,
+        intermediate: 0,
+        copies_input: false,
         launches: Vec::new(),
     };
     (0..slices).map(slice).collect()
 }
 
-fn len(dtype: DType) -> usize {
+/// Values per block.
+fn block_len(dtype: DType) -> usize {
     dtype.block_len() as usize
 }
 
+/// Bytes of `values` values.
 fn size(dtype: DType, values: usize) -> Option<usize> {
     dtype.bytes_for(values as u64).and_then(|n| usize::try_from(n).ok())
 }
 
-fn made(
+fn convert_slices(
     from: DType,
     to: DType,
     weights: usize,
     (src, out): (usize, usize),
     values: usize,
 ) -> Option<Vec<CudaSlice>> {
-    let packed = TYPES.contains(&from);
-    if !packed && (to == DType::F32 || !SOURCES.contains(&from)) {
+    let is_blocks = TYPES.contains(&from);
+    if !is_blocks && (to == DType::F32 || !SOURCES.contains(&from)) {
         return None;
     }
-    let all = (src / from.block_bytes() as usize).checked_mul(len(from))?;
-    let block = len(from).max(len(to));
+    let all = (src / from.block_bytes() as usize).checked_mul(block_len(from))?;
+    let block = block_len(from).max(block_len(to));
     let whole = all.is_multiple_of(block) && size(from, all) == Some(src) && size(to, all) == Some(out);
-    let rows = weights == 0 || weights.is_multiple_of(len(to)) && all.is_multiple_of(weights);
+    let rows = weights == 0 || weights.is_multiple_of(block_len(to)) && all.is_multiple_of(weights);
     if !whole || !rows {
         return None;
     }
     let step = (values / block).max(1) * block;
-    (0..all).step_by(step).map(|at| made_slice(from, to, weights, at, step.min(all - at))).collect()
+    (0..all).step_by(step).map(|at| convert_slice(from, to, weights, at, step.min(all - at))).collect()
 }
 
 /// The slice of `count` values from value `at` on.
-fn made_slice(from: DType, to: DType, weights: usize, at: usize, count: usize) -> Option<CudaSlice> {
+fn convert_slice(from: DType, to: DType, weights: usize, at: usize, count: usize) -> Option<CudaSlice> {
     let range = |d| Some(size(d, at)?..size(d, at + count)?);
-    let blocks = |d| u32::try_from(count / len(d)).ok();
-    let packed = TYPES.contains(&from);
+    let blocks = |d| u32::try_from(count / block_len(d)).ok();
+    let is_blocks = TYPES.contains(&from);
     let columns = if weights > 0 {
-        let (row, first) = (weights / len(to), at % weights / len(to));
+        let (row, first) = (weights / block_len(to), at % weights / block_len(to));
         Some(WeightedColumns { row: u32::try_from(row).ok()?, first: u32::try_from(first).ok()? })
     } else {
         None
     };
-    let mut slice =
-        CudaSlice { src: range(from)?, out: range(to)?, between: 0, copies: false, launches: Vec::new() };
-    if packed {
+    let (src, out) = (range(from)?, range(to)?);
+    let mut slice = CudaSlice { src, out, intermediate: 0, copies_input: false, launches: Vec::new() };
+    if is_blocks {
         slice.launches.push(dequantize(from, blocks(from)?)?);
     }
     if to != DType::F32 {
-        let source = if packed { DType::F32 } else { from };
+        let source = if is_blocks { DType::F32 } else { from };
         slice.launches.push(quantize(source, to, blocks(to)?, columns)?);
     }
     if let [first, second] = &mut slice.launches[..] {
-        slice.between = size(DType::F32, count)?;
-        renamed(first, BufferId::Out, BufferId::Between);
-        renamed(second, BufferId::Src, BufferId::Between);
+        slice.intermediate = size(DType::F32, count)?;
+        replace_buffer(first, BufferId::Out, BufferId::Intermediate);
+        replace_buffer(second, BufferId::Src, BufferId::Intermediate);
     }
     Some(slice)
 }
 
-/// Lets a launch use another room.
-fn renamed(launch: &mut Launch, room: BufferId, other: BufferId) {
+/// Replaces a buffer of a launch by another.
+fn replace_buffer(launch: &mut Launch, from: BufferId, to: BufferId) {
     for argument in &mut launch.arguments {
-        if let Argument::At(at, _) = argument {
-            *at = if *at == room { other } else { *at };
+        if let Argument::Address(buffer, _) = argument {
+            *buffer = if *buffer == from { to } else { *buffer };
         }
     }
 }
 
-fn turned(
+/// The slices of a rotation, and their table.
+fn rotate_slices(
     rotation: &Rotation,
-    matrix: MatrixBuffers,
+    matrix: MatrixLayout,
     (src, out): (usize, usize),
     values: usize,
 ) -> Option<(Vec<CudaSlice>, Vec<u32>)> {
     let (rows, width) = (matrix.rows as usize, matrix.width as usize);
     let row = size(DType::F32, width)?;
-    let whole = rows.checked_mul(row)?;
-    if whole == 0 || src != whole || out != whole {
+    let bytes = rows.checked_mul(row)?;
+    if bytes == 0 || src != bytes || out != bytes {
         return None;
     }
-    // Rows know nothing of each other where vectors lie in them; columns are never cut.
+    // Rows can be rotated independently; columns are never divided.
     let step = if matrix.along == Axis::In { (values / width).max(1) } else { rows };
     let side = if matrix.along == Axis::In { width } else { rows };
-    let (mut slices, mut looked_up) = (Vec::new(), Vec::new());
+    let (mut slices, mut table) = (Vec::new(), Vec::new());
     for at in (0..rows).step_by(step) {
         let count = step.min(rows - at);
-        let (launches, table) =
-            rotate(rotation, MatrixBuffers { rows: u32::try_from(count).ok()?, ..matrix })?;
+        let launches;
+        (launches, table) = rotate(rotation, MatrixLayout { rows: u32::try_from(count).ok()?, ..matrix })?;
         let range = at * row..(at + count) * row;
-        let copies = rotation.len() < side;
-        slices.push(CudaSlice { src: range.clone(), out: range, between: 0, copies, launches });
-        looked_up = table;
+        let copies_input = rotation.len() < side;
+        slices.push(CudaSlice { src: range.clone(), out: range, intermediate: 0, copies_input, launches });
     }
-    Some((slices, looked_up))
+    Some((slices, table))
 }

@@ -1,4 +1,5 @@
-//! How fast a kernel is, by the processor and by a device: what a choice between them rests on.
+//! Speed of a kernel on the CPU and on a device, in weights per second. Reads no clock; the caller passes
+//! one.
 
 use super::{DeviceOutcome, Kernel, KernelTask, Offload};
 use quantoscope_core::DType;
@@ -6,14 +7,14 @@ use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::quant::{EncodeError, Encoding};
 
-/// Seconds after which a measurement is long enough to be believed.
-const ENOUGH: f64 = 0.03;
-/// Values that a measurement begins with.
-const FIRST: usize = 1 << 16;
-/// Values of a row.
+/// Seconds that a measurement lasts at least.
+const MIN_SECONDS: f64 = 0.03;
+/// Values of the first measurement.
+const FIRST_VALUES: usize = 1 << 16;
+/// Values per row.
 const WIDTH: usize = 4096;
 
-/// Work for a kernel, as usual weights make it.
+/// Input and output of a kernel, of nearly normal weights.
 struct BenchmarkInput {
     src: Vec<u8>,
     weights: Vec<f32>,
@@ -52,7 +53,7 @@ impl BenchmarkInput {
     }
 }
 
-/// Nearly normal, deviation 0.02.
+/// Pseudorandom weight: nearly normal, standard deviation 0.02.
 fn weight(at: u64) -> f32 {
     let mut z = at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -60,13 +61,13 @@ fn weight(at: u64) -> f32 {
     (0..4).map(|k| (z >> (16 * k) & 0xFFFF) as f32 - 32767.5).sum::<f32>() * 5e-7
 }
 
-/// Weights per second that one thread of the processor does; `now` is a clock in seconds. None where it cannot.
+/// Weights per second of one CPU thread; `now` is a clock in seconds. `None` if the CPU has no such kernel.
 pub fn of_processor(cpu: &dyn Kernels, kernel: Kernel, now: &dyn Fn() -> f64) -> Option<f64> {
-    let mut sample = BenchmarkInput::new(kernel, FIRST, cpu).ok()?;
-    let mut values = vec![0.0; FIRST];
+    let mut sample = BenchmarkInput::new(kernel, FIRST_VALUES, cpu).ok()?;
+    let mut values = vec![0.0; FIRST_VALUES];
     let mut done = 0;
     let start = now();
-    while now() - start < ENOUGH {
+    while now() - start < MIN_SECONDS {
         let BenchmarkInput { src, weights, out } = &mut sample;
         match kernel {
             Kernel::Dequantize(from) => cpu.decode(from, src, &mut values),
@@ -82,32 +83,33 @@ pub fn of_processor(cpu: &dyn Kernels, kernel: Kernel, now: &dyn Fn() -> f64) ->
             }
         }
         .ok()?;
-        done += FIRST;
+        done += FIRST_VALUES;
     }
     Some(done as f64 / (now() - start))
 }
 
-/// Weights per second that come back from a device, from and to the memory of the host, when it is given as much as it
-/// likes at once. None where its kernel is not exact.
+/// Weights per second of a device from and to host memory, at its preferred batch. `None` if the kernel did
+/// not pass the probe.
 pub async fn of_device(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64) -> Option<f64> {
-    grown(offload, kernel, now, true).await
+    measured(offload, kernel, now, true).await
 }
 
-/// The same where the device does nothing but carry the bytes there and back: what no kernel can exceed.
+/// Weights per second of the copies to the device and back alone: the upper bound of [`of_device`].
 pub async fn of_copies(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64) -> Option<f64> {
-    grown(offload, kernel, now, false).await
+    measured(offload, kernel, now, false).await
 }
 
-async fn grown(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64, works: bool) -> Option<f64> {
-    let mut values = FIRST;
+/// Measures with four times as many values until a run is long enough or the preferred batch is reached.
+async fn measured(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64, computes: bool) -> Option<f64> {
+    let mut values = FIRST_VALUES;
     loop {
         let mut sample = BenchmarkInput::new(kernel, values, offload.cpu()).ok()?;
         let mut out = std::mem::take(&mut sample.out);
         let mut seconds = 0.0;
-        // Once for what is only done once.
+        // The first run pays for compilation and allocation; the second is measured.
         for _ in 0..2 {
             let start = now();
-            let outcome = match works {
+            let outcome = match computes {
                 true => offload.make(sample.task(kernel), &mut out).await,
                 false => offload
                     .device()
@@ -120,7 +122,7 @@ async fn grown(offload: &Offload, kernel: Kernel, now: &dyn Fn() -> f64, works: 
             }
             seconds = now() - start;
         }
-        if seconds >= ENOUGH || values >= offload.device().preferred_batch() {
+        if seconds >= MIN_SECONDS || values >= offload.device().preferred_batch() {
             return Some(values as f64 / seconds.max(1e-9));
         }
         values *= 4;

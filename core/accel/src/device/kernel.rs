@@ -1,38 +1,39 @@
-//! What devices can be asked for. A kernel's text has the name of its scalar twin in `core::quant`.
+//! The kernels that a device may have. A kernel's source file is named after its CPU reference in
+//! `core::quant`.
 
 use quantoscope_core::DType;
 use std::fmt;
 
-/// One thing that a device is asked to do.
+/// One kernel of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// Stored values to blocks.
+    /// Encodes floats to blocks.
     Quantize {
-        /// How the values are stored.
+        /// Float type of the input.
         from: DType,
-        /// The block type.
+        /// Block type of the output.
         to: DType,
-        /// Whether columns have weights.
+        /// Whether columns have importance weights.
         weighted: bool,
     },
-    /// Blocks to binary32.
+    /// Decodes blocks to F32.
     Dequantize(DType),
-    /// A matrix, turned ([`super::rotation_passes::RotationTask`]).
+    /// Applies gains and rotations to a matrix ([`super::rotation_passes::RotationTask`]).
     Rotate(Arithmetic),
 }
 
-/// What sums and products of a rotation are made by.
+/// Implementation of the binary32 operations of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arithmetic {
-    /// A float unit that no standard binds: it has to be seen to round to nearest, and declines values at which it would
-    /// matter whether it flushes what is subnormal.
-    Guarded,
-    /// Whatever gives the definition's roundings of all values.
-    Exact,
+    /// The device's float unit. WGSL does not fix its rounding, so the probe must show that it rounds to
+    /// nearest, and the kernel declines values whose result could depend on flushing of subnormals.
+    HardwareF32,
+    /// Binary32 in integer operations: rounds as IEEE 754 on every device, for all values.
+    SoftF32,
 }
 
 impl Kernel {
-    /// The name of its entry point.
+    /// Entry point name of its kind, as reports and the page show it.
     pub fn entry(self) -> &'static str {
         match self {
             Kernel::Quantize { .. } => "quantize",
@@ -41,7 +42,7 @@ impl Kernel {
         }
     }
 
-    /// The block type.
+    /// Block type; F32 for rotations.
     pub fn block(self) -> DType {
         match self {
             Kernel::Quantize { to, .. } => to,
@@ -50,7 +51,7 @@ impl Kernel {
         }
     }
 
-    /// What it reads.
+    /// Input type.
     pub fn from(self) -> DType {
         match self {
             Kernel::Quantize { from, .. } | Kernel::Dequantize(from) => from,
@@ -58,7 +59,7 @@ impl Kernel {
         }
     }
 
-    /// What it writes.
+    /// Output type.
     pub fn to(self) -> DType {
         match self {
             Kernel::Quantize { to, .. } => to,
@@ -66,23 +67,23 @@ impl Kernel {
         }
     }
 
-    /// Whether columns have weights.
+    /// Whether columns have importance weights.
     pub fn is_weighted(self) -> bool {
         matches!(self, Kernel::Quantize { weighted: true, .. })
     }
 
-    /// Bytes that so many blocks are made from.
+    /// Input bytes of `blocks` blocks.
     pub fn bytes_in(self, blocks: usize) -> usize {
         blocks * bytes_of(self.from(), self.block())
     }
 
-    /// Bytes that so many blocks become.
+    /// Output bytes of `blocks` blocks.
     pub fn bytes_out(self, blocks: usize) -> usize {
         blocks * bytes_of(self.to(), self.block())
     }
 }
 
-/// Bytes that the values of one block take in a type.
+/// Bytes of one block's values in `dtype`.
 fn bytes_of(dtype: DType, block: DType) -> usize {
     (block.block_len() / dtype.block_len() * dtype.block_bytes()) as usize
 }
@@ -90,8 +91,8 @@ fn bytes_of(dtype: DType, block: DType) -> usize {
 impl fmt::Display for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Kernel::Rotate(Arithmetic::Guarded) => return f.write_str("rotations, guarded"),
-            Kernel::Rotate(Arithmetic::Exact) => return f.write_str("rotations"),
+            Kernel::Rotate(Arithmetic::HardwareF32) => return f.write_str("rotations, guarded"),
+            Kernel::Rotate(Arithmetic::SoftF32) => return f.write_str("rotations"),
             _ => {}
         }
         let weights = if self.is_weighted() { ", weighted" } else { "" };

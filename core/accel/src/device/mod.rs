@@ -1,8 +1,9 @@
-//! Devices beside the processor: what they are asked for, what they may answer, and how little they are trusted.
+//! The interface of devices, their start-up probe, and the engine that uses them beside the CPU.
 //!
-//! A device makes bytes and nothing else. It is asked only for kernels that answered known questions as the definition
-//! does (`probe`), some of what it makes is made again by the processor, and the first difference ends its part
-//! ([`Offload`]). Which device that is (`gpu`, `cuda`) is not known here.
+//! A device returns encoded or decoded bytes and nothing else. A kernel is used only if it passed the probe
+//! (`probe`): fixed cases whose bytes must equal the CPU reference. During use the CPU recomputes a random
+//! sample of blocks, and the first difference ends the use of the device ([`Offload`]). Knows no backend
+//! (`gpu`, `cuda`).
 
 pub mod benchmark;
 mod kernel;
@@ -21,23 +22,24 @@ use quantoscope_core::error::Result;
 use std::future::Future;
 use std::pin::Pin;
 
-/// Rows of stored values, and what they are to become.
+/// A conversion of rows of stored values to another type.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelTask<'a> {
-    /// How the values are stored.
+    /// Type of the input.
     pub from: DType,
-    /// What they become; F32 where they are only decoded.
+    /// Type of the output; F32 to decode only.
     pub to: DType,
-    /// Values of a row.
+    /// Values per row.
     pub width: usize,
-    /// The stored values: whole rows, whole blocks of both types.
+    /// Input bytes: whole rows that are whole blocks of both types.
     pub src: &'a [u8],
-    /// One weight for each value of a row; empty where there are none.
+    /// Importance weights, one per column (`width` of them); empty for none.
     pub weights: &'a [f32],
 }
 
 impl KernelTask<'_> {
-    /// How many values there are, where the bytes are whole blocks of both types (and rows are, where they must be).
+    /// Number of values; `None` if the bytes are not whole blocks of both types or, with weights, not whole
+    /// rows.
     pub fn values(&self) -> Option<usize> {
         let size = self.from.block_bytes() as usize;
         let values = (self.src.len() / size).checked_mul(self.from.block_len() as usize)?;
@@ -50,70 +52,80 @@ impl KernelTask<'_> {
         (whole && rows).then_some(values)
     }
 
-    /// The kernels that do it, one after the other.
+    /// The kernels that the task runs, in order.
     pub fn kernels(&self) -> impl Iterator<Item = Kernel> + use<> {
         stages(self.from, self.to, !self.weights.is_empty())
     }
 }
 
-/// The kernels that make one type of another.
+/// The kernels that convert one type to another: decode, encode, or both.
 fn stages(from: DType, to: DType, weighted: bool) -> impl Iterator<Item = Kernel> {
-    let plain = matches!(from, DType::F32 | DType::F16 | DType::BF16);
-    let decode = (!plain).then_some(Kernel::Dequantize(from));
-    let source = if plain { from } else { DType::F32 };
-    // What is not packed needs no kernel; asking for one finds none.
-    let encode = (plain || to != DType::F32).then_some(Kernel::Quantize { from: source, to, weighted });
+    let is_float = matches!(from, DType::F32 | DType::F16 | DType::BF16);
+    let decode = (!is_float).then_some(Kernel::Dequantize(from));
+    let source = if is_float { from } else { DType::F32 };
+    // Float to F32 has no kernel; the lookup of this one finds none and the task is declined.
+    let encode = (is_float || to != DType::F32).then_some(Kernel::Quantize { from: source, to, weighted });
     decode.into_iter().chain(encode)
 }
 
-/// Whether a device did what it was asked to.
+/// Outcome of a device task that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceOutcome {
-    /// All bytes are there, and they are the definition's as far as the device can tell.
+    /// All output bytes are written and equal the CPU reference, as far as the device can tell.
     Done,
-    /// The processor has to do it, and to say what is wrong if a value is refused; what was written is of no use.
+    /// The CPU must do the task, and report the error if a value cannot be encoded. The output is undefined.
     Declined,
 }
 
-/// What becomes of a task, in its time.
+/// Future of a device task.
 pub type DeviceFuture<'a> = Pin<Box<dyn Future<Output = Result<DeviceOutcome>> + 'a>>;
 
-/// What runs kernels: a device, or what stands for one in tests.
+/// A device that runs kernels, or a fake one in tests.
 pub trait Device: Send + Sync {
-    /// What it is called, and what drives it: `NVIDIA L4 (Vulkan)`.
+    /// Name of the device and its API: `NVIDIA L4 (Vulkan)`.
     fn name(&self) -> &str;
 
-    /// Whether it is a program on the processor, of which no speed is to be expected.
+    /// True for a software device, which runs on the CPU and is slow.
     fn is_software(&self) -> bool {
         false
     }
 
-    /// Values of one task that it is at its best with.
+    /// Number of values per task at which the device reaches its best speed.
     fn preferred_batch(&self) -> usize {
         1 << 22
     }
 
-    /// Every kernel that it has, exact or not.
+    /// All kernels of the device, whether or not they pass the probe.
     fn kernels(&self) -> Vec<Kernel>;
 
-    /// Does a task, from and to the memory of the host. `out` has the bytes of as many values.
+    /// Runs a task on host memory. `out` has the length of the task's values in type `to`.
     ///
-    /// Fails where the device was lost or has no memory: nothing is known of `out` then. Declines what it has no
-    /// kernels for, lengths that are not those of whole blocks, and values that the definition would refuse.
+    /// Declines tasks without a kernel, lengths that are not whole blocks, and values that the CPU reference
+    /// refuses.
+    ///
+    /// # Errors
+    /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device was lost or is out of memory;
+    /// `out` is undefined then.
     fn run<'a>(&'a self, task: KernelTask<'a>, out: &'a mut [u8]) -> DeviceFuture<'a>;
 
-    /// Takes bytes to the device, and as many as `out` has back, whatever they are: as fast as any kernel could be. Declines
-    /// where it does not offer that.
+    /// Copies `src` to the device and `out.len()` bytes of any content back: the upper bound of every
+    /// kernel's speed. Declines if the device does not implement it.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
     fn copy_roundtrip<'a>(&'a self, _src: &'a [u8], _out: &'a mut [u8]) -> DeviceFuture<'a> {
         Box::pin(std::future::ready(Ok(DeviceOutcome::Declined)))
     }
 
-    /// Decodes a matrix, turns it, and quantizes it into `out`, which has the bytes of as many values. Fails and declines
-    /// as [`Device::run`] does; one that has no such kernels declines.
+    /// Decodes a matrix, applies gains and rotations, and encodes it into `out`. Declines as [`Device::run`]
+    /// does, and if the device has no rotation kernels.
+    ///
+    /// # Errors
+    /// As [`Device::run`].
     fn rotate<'a>(
         &'a self,
         _matrix: rotation_passes::RotationTask<'a>,
-        _by: Arithmetic,
+        _arithmetic: Arithmetic,
         _out: &'a mut [u8],
     ) -> DeviceFuture<'a> {
         Box::pin(std::future::ready(Ok(DeviceOutcome::Declined)))
@@ -148,9 +160,9 @@ impl<D: Device + ?Sized> Device for &D {
     fn rotate<'a>(
         &'a self,
         matrix: rotation_passes::RotationTask<'a>,
-        by: Arithmetic,
+        arithmetic: Arithmetic,
         out: &'a mut [u8],
     ) -> DeviceFuture<'a> {
-        (**self).rotate(matrix, by, out)
+        (**self).rotate(matrix, arithmetic, out)
     }
 }

@@ -1,5 +1,5 @@
-//! Jobs with a device beside the processor: the device makes the bytes that it is trusted with, the processor makes some
-//! of them again, measures, and does everything else.
+//! Runs jobs on a device and the CPU: the device decodes, rotates and encodes with kernels that passed the
+//! probe; the CPU recomputes a random sample of blocks, measures, and does everything else.
 
 use super::rotation_passes::{MatrixStep, RotationTask};
 use super::{Arithmetic, Device, DeviceOutcome, Kernel, KernelTask, ProbeVerdict, probe_kernel, stages};
@@ -13,47 +13,50 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Which blocks are made again, unless somebody wants others.
+/// Default seed of the spot check.
 const SEED: u64 = 0x7E57_ED0F_7E57_ED0F;
 
-/// An engine that asks a device where its kernels are exact, and the processor elsewhere.
+/// An engine that uses a device where its kernels are exact, and the CPU elsewhere.
 pub struct Offload {
     name: &'static str,
     device: Arc<dyn Device>,
-    /// What it may be asked for, and what the probe found; what was not probed is not asked for.
+    /// The kernels and their verdicts; `None` before the probe, and then the kernel is not used.
     kernels: Mutex<Vec<(Kernel, Option<ProbeVerdict>)>>,
     cpu: &'static dyn Kernels,
     seed: u64,
-    trust: Arc<Trust>,
+    trust: Arc<DeviceTrust>,
     rotations: Mutex<Vec<Arc<Rotation>>>,
 }
 
-/// Rotations at hand: the heads of a layer have one each.
-const AT_HAND: usize = 256;
+/// Rotations kept in memory; each head of a layer may have its own.
+const CACHED_ROTATIONS: usize = 256;
 
-/// Whether a device is still asked.
+/// Whether a device is still used.
 #[derive(Default)]
-struct Trust {
+struct DeviceTrust {
     ended: AtomicBool,
-    why: Mutex<Option<String>>,
+    reason: Mutex<Option<String>>,
 }
 
-impl Trust {
-    fn end(&self, why: String) {
+impl DeviceTrust {
+    fn end(&self, reason: String) {
         self.ended.store(true, Ordering::Relaxed);
-        lock(&self.why).get_or_insert(why);
+        lock(&self.reason).get_or_insert(reason);
     }
 }
 
 impl Offload {
-    /// A device of which no kernel is used before it is probed; `cpu` does what the device does not.
+    /// Wraps a device. No kernel is used before it is probed; `cpu` does what the device does not.
     pub fn new(name: &'static str, device: Box<dyn Device>, cpu: &'static dyn Kernels) -> Offload {
         let kernels = device.kernels().into_iter().map(|k| (k, None)).collect();
         let (kernels, rotations) = (Mutex::new(kernels), Mutex::default());
         Offload { name, device: device.into(), kernels, cpu, seed: SEED, trust: Arc::default(), rotations }
     }
 
-    /// Probes every kernel that `wanted` names and was not probed yet. Fails where the device does.
+    /// Probes the kernels that `wanted` selects and that were not probed yet.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the device fails.
     pub async fn probe(&self, wanted: impl Fn(Kernel) -> bool) -> Result<()> {
         for (at, (kernel, verdict)) in self.verdicts().into_iter().enumerate() {
             if verdict.is_none() && wanted(kernel) {
@@ -64,11 +67,14 @@ impl Offload {
         Ok(())
     }
 
-    /// Probes what the jobs need. Fails where the device does, and where it is refused for everything that it was to do.
+    /// Probes the kernels that the jobs need.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if the device fails, or if none of these kernels passes the probe.
     pub async fn ready(&self, jobs: impl Iterator<Item = Job>) -> Result<()> {
         let mut wanted: Vec<Kernel> = Vec::new();
         for job in jobs {
-            for kernel in job.device_tasks().flat_map(|m| kernels(&m)) {
+            for kernel in job.device_tasks().flat_map(|task| kernels(&task)) {
                 if !wanted.contains(&kernel) {
                     wanted.push(kernel);
                 }
@@ -85,18 +91,19 @@ impl Offload {
         Ok(())
     }
 
-    /// The same engine, which makes other blocks again.
-    pub fn reseeded(self, seed: u64) -> Offload {
+    /// Sets the seed of the spot check.
+    pub fn with_seed(self, seed: u64) -> Offload {
         Offload { seed, ..self }
     }
 
-    /// The same engine, which asks its device for some kernels only: for others the processor is faster.
+    /// Restricts the device to some kernels; the CPU does the others.
     pub fn choosing(self, chosen: impl Fn(Kernel) -> bool) -> Offload {
         lock(&self.kernels).retain(|(kernel, _)| chosen(*kernel));
         self
     }
 
-    /// The same device, asked for some of its kernels only, and given up together with this one.
+    /// Returns an engine on the same device with some of its kernels. A fault of one ends the use of the
+    /// device in both.
     pub fn part(&self, chosen: impl Fn(Kernel) -> bool) -> Offload {
         let kernels = self.verdicts().into_iter().filter(|(kernel, _)| chosen(*kernel)).collect();
         Offload {
@@ -108,7 +115,7 @@ impl Offload {
         }
     }
 
-    /// What it is asked for by, such as `cuda`.
+    /// Engine name, as `--engine` takes it: `cuda`.
     pub fn name(&self) -> &'static str {
         self.name
     }
@@ -118,22 +125,22 @@ impl Offload {
         &*self.device
     }
 
-    /// What the probe found of each kernel; nothing where it was not asked yet.
+    /// Kernels and their verdicts; `None` before the probe.
     pub fn verdicts(&self) -> Vec<(Kernel, Option<ProbeVerdict>)> {
         lock(&self.kernels).clone()
     }
 
-    /// What does what the device does not.
+    /// The CPU kernels beside the device.
     pub fn cpu(&self) -> &'static dyn Kernels {
         self.cpu
     }
 
-    /// Why the device is not asked any more, if it is not.
+    /// Reason why the device is no longer used; `None` while it is.
     pub fn ended(&self) -> Option<String> {
-        lock(&self.trust.why).clone()
+        lock(&self.trust.reason).clone()
     }
 
-    /// Whether a kernel was found exact.
+    /// Whether a kernel passed the probe.
     pub fn is_exact(&self, kernel: Kernel) -> bool {
         lock(&self.kernels).contains(&(kernel, Some(ProbeVerdict::Exact)))
     }
@@ -142,7 +149,8 @@ impl Offload {
         !self.trust.ended.load(Ordering::Relaxed)
     }
 
-    /// Has the device do a task, if it is trusted with it and still there.
+    /// Runs a task on the device if all its kernels are exact and the device is still used; else declines. A
+    /// device failure ends the use of the device.
     pub async fn make(&self, task: KernelTask<'_>, out: &mut [u8]) -> DeviceOutcome {
         if !self.is_trusted() || !task.kernels().all(|k| self.is_exact(k)) {
             return DeviceOutcome::Declined;
@@ -156,14 +164,14 @@ impl Offload {
         }
     }
 
-    /// Has the device turn a matrix, by floats if that is exact, and by whatever is always so where they decline.
+    /// Rotates a matrix on the device: by hardware floats, or by integers if these decline.
     pub async fn rotate(&self, matrix: RotationTask<'_>, out: &mut [u8]) -> DeviceOutcome {
-        let encodes = matrix.encodes().is_none_or(|k| self.is_exact(k));
-        for by in [Arithmetic::Guarded, Arithmetic::Exact] {
-            if !self.is_trusted() || !encodes || !self.is_exact(Kernel::Rotate(by)) {
+        let encodes = matrix.encode_kernel().is_none_or(|k| self.is_exact(k));
+        for arithmetic in [Arithmetic::HardwareF32, Arithmetic::SoftF32] {
+            if !self.is_trusted() || !encodes || !self.is_exact(Kernel::Rotate(arithmetic)) {
                 continue;
             }
-            match self.device.rotate(matrix, by, out).await {
+            match self.device.rotate(matrix, arithmetic, out).await {
                 Ok(DeviceOutcome::Done) => return DeviceOutcome::Done,
                 Ok(DeviceOutcome::Declined) => {}
                 Err(e) => self.trust.end(e.to_string()),
@@ -172,125 +180,130 @@ impl Offload {
         DeviceOutcome::Declined
     }
 
-    /// Runs a job. What the device declines, or fails at, or is caught at, is done by the processor alone.
+    /// Runs a job. If the device declines, fails or returns wrong bytes, the CPU does the whole job.
+    ///
+    /// # Errors
+    /// Those of [`job::run`] on the CPU.
     pub async fn run(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
-        if !self.made(job, inputs, scratch).await? {
+        if !self.run_device_tasks(job, inputs, scratch).await? {
             return job::run(self.cpu, job, inputs, scratch);
         }
-        let mut recheck = SpotCheck::new(self.seed);
-        match job::complete(self.cpu, job, inputs, scratch, &mut recheck) {
-            Ok(done) if recheck.found.differing == 0 => Ok(done),
+        let mut check = SpotCheck::new(self.seed);
+        match job::complete(self.cpu, job, inputs, scratch, &mut check) {
+            Ok(done) if check.found.differing == 0 => Ok(done),
             completed => {
-                // Where the processor fails too, it is not the device's fault.
+                // If the CPU fails too, the device is not at fault.
                 let done = job::run(self.cpu, job, inputs, scratch)?;
-                // What could not even be measured is no block.
-                recheck.found.differing += u64::from(completed.is_err());
+                // Output that could not be measured counts as one differing block.
+                check.found.differing += u64::from(completed.is_err());
                 self.trust.end(format!("{} made wrong bytes", self.device.name()));
-                Ok(Done { made: recheck.found, ..done })
+                Ok(Done { made: check.found, ..done })
             }
         }
     }
 
-    /// Whether the device made any of the bytes of a job.
-    async fn made(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<bool> {
+    /// Runs the device tasks of a job; returns whether the device did any of them.
+    async fn run_device_tasks(&self, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<bool> {
         let Some(input) = inputs.first().filter(|_| self.is_trusted()) else { return Ok(false) };
-        let mut premade = std::mem::take(&mut scratch.device_output);
-        premade.written = false;
-        premade.measured.resize_with(job.metrics.encodings.len(), || None);
-        premade.measured.iter_mut().for_each(|m| *m = None);
-        let mut ready = false;
+        let mut output = std::mem::take(&mut scratch.device_output);
+        output.written = false;
+        output.measured.resize_with(job.metrics.encodings.len(), || None);
+        output.measured.iter_mut().for_each(|m| *m = None);
+        let mut prepared = false;
         let mut any = false;
-        for making in job.device_tasks() {
-            let Some(bytes) = self.wants(job, &making) else { continue };
-            if !ready {
+        for task in job.device_tasks() {
+            let Some(bytes) = self.output_bytes(job, &task) else { continue };
+            if !prepared {
                 job::prepare(self.cpu, job, inputs, scratch)?;
-                ready = true;
+                prepared = true;
             }
-            if making.weighted == scratch.weights().is_empty() {
+            if task.weighted == scratch.weights().is_empty() {
                 continue;
             }
-            let mut out = match making.slot {
+            let mut out = match task.slot {
                 OutputSlot::Written => std::mem::take(&mut scratch.out),
                 OutputSlot::Measured(_) => Vec::new(),
             };
             out.resize(bytes, 0);
-            let done = self.one(&making, job, input, scratch, &mut out).await == DeviceOutcome::Done;
+            let done =
+                self.run_device_task(&task, job, input, scratch, &mut out).await == DeviceOutcome::Done;
             any |= done;
-            match making.slot {
-                OutputSlot::Written => (scratch.out, premade.written) = (out, done),
-                OutputSlot::Measured(i) => premade.measured[i] = done.then_some(out),
+            match task.slot {
+                OutputSlot::Written => (scratch.out, output.written) = (out, done),
+                OutputSlot::Measured(i) => output.measured[i] = done.then_some(out),
             }
         }
-        scratch.device_output = premade;
+        scratch.device_output = output;
         Ok(any)
     }
 
-    /// Has the device make one of the things that a job makes.
-    async fn one(
+    /// Runs one device task of a job.
+    async fn run_device_task(
         &self,
-        making: &DeviceTask<'_>,
+        task: &DeviceTask<'_>,
         job: &Job,
         src: &[u8],
         scratch: &Workspace,
         out: &mut [u8],
     ) -> DeviceOutcome {
-        let (from, to) = (making.from, making.to.dtype());
+        let (from, to) = (task.from, task.to.dtype());
         let (Ok(rows), Ok(width)) = (job.window.height().try_into(), job.window.width().try_into()) else {
             return DeviceOutcome::Declined;
         };
-        if making.ops.is_empty() {
+        if task.ops.is_empty() {
             return self.make(KernelTask { from, to, width, src, weights: scratch.weights() }, out).await;
         }
-        let Some(rotations) = self.rotations(making.ops) else { return DeviceOutcome::Declined };
-        let Some(steps) = steps(making.ops, &rotations, scratch.gain(), (rows, width)) else {
+        let Some(rotations) = self.rotations(task.ops) else { return DeviceOutcome::Declined };
+        let Some(steps) = steps(task.ops, &rotations, scratch.gain(), (rows, width)) else {
             return DeviceOutcome::Declined;
         };
         self.rotate(RotationTask { from, src, rows, width, steps: &steps, to }, out).await
     }
 
-    /// The rotations of steps, in their order; none where one cannot be made.
+    /// The rotations of `ops`, in order; `None` if one is invalid.
     fn rotations(&self, ops: &[Op]) -> Option<Vec<Arc<Rotation>>> {
         let mut known = lock(&self.rotations);
-        let turns = ops.iter().filter_map(|op| if let Op::Rotate(turn) = op { Some(turn) } else { None });
-        let found = turns.map(|turn| {
+        let wanted = ops.iter().filter_map(|op| if let Op::Rotate(op) = op { Some(op) } else { None });
+        let found = wanted.map(|op| {
             let same =
-                |r: &&Arc<Rotation>| (r.len() as u64, r.form(), r.seed()) == (turn.len, turn.form, turn.seed);
+                |r: &&Arc<Rotation>| (r.len() as u64, r.form(), r.seed()) == (op.len, op.form, op.seed);
             if let Some(rotation) = known.iter().find(same) {
                 return Some(Arc::clone(rotation));
             }
-            if known.len() >= AT_HAND {
+            if known.len() >= CACHED_ROTATIONS {
                 known.clear();
             }
-            known.push(Arc::new(Rotation::new(turn.len, turn.form, turn.seed).ok()?));
+            known.push(Arc::new(Rotation::new(op.len, op.form, op.seed).ok()?));
             known.last().cloned()
         });
         found.collect()
     }
 
-    /// The bytes that a making takes, where the device may be asked for it.
-    fn wants(&self, job: &Job, making: &DeviceTask<'_>) -> Option<usize> {
-        let Encoding::Type(to) = making.to else { return None };
-        let needed = kernels(making);
-        let turns = |k: &&Kernel| matches!(k, Kernel::Rotate(_));
-        let any_way =
-            needed.iter().any(|k| turns(&k) && self.is_exact(*k)) || !needed.iter().any(|k| turns(&k));
-        let known = any_way && needed.iter().filter(|k| !turns(k)).all(|k| self.is_exact(*k));
-        // Weights are of columns as they are, and nobody asks for both.
-        let sane = !needed.is_empty() && (making.ops.is_empty() || !making.weighted);
+    /// Output bytes of a task; `None` if the device cannot do it. One exact kind of rotation kernel is
+    /// enough.
+    fn output_bytes(&self, job: &Job, task: &DeviceTask<'_>) -> Option<usize> {
+        let Encoding::Type(to) = task.to else { return None };
+        let (rotations, others): (Vec<Kernel>, Vec<Kernel>) =
+            kernels(task).into_iter().partition(|k| matches!(k, Kernel::Rotate(_)));
+        let rotates = rotations.is_empty() || rotations.iter().any(|k| self.is_exact(*k));
+        let exact = rotates && others.iter().all(|k| self.is_exact(*k));
+        // Importance weights belong to columns that are not rotated: no task has both.
+        let possible =
+            !(rotations.is_empty() && others.is_empty()) && (task.ops.is_empty() || !task.weighted);
         let values = job.window.height().checked_mul(job.window.width());
-        values.filter(|n| known && sane && *n > 0).and_then(|n| to.bytes_for(n)?.try_into().ok())
+        values.filter(|n| exact && possible && *n > 0).and_then(|n| to.bytes_for(n)?.try_into().ok())
     }
 }
 
-/// What happens to the values of a window: gains, then rotations along the columns, then along the rows, as the definition
-/// does it; none where there is anything else.
+/// The steps of a window in the order of the CPU reference: gains, rotations of rows, rotations of columns.
+/// `None` if an op is none of these.
 fn steps<'a>(
     ops: &[Op],
     rotations: &'a [Arc<Rotation>],
     gain: &'a [f32],
     (rows, width): (usize, usize),
 ) -> Option<Vec<MatrixStep<'a>>> {
-    let (mut gains, mut across, mut down) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut gains, mut of_rows, mut of_columns) = (Vec::new(), Vec::new(), Vec::new());
     let mut rotations = rotations.iter();
     for op in ops {
         match *op {
@@ -298,32 +311,32 @@ fn steps<'a>(
                 let gain = gain.get(..if along == Axis::In { width } else { rows })?;
                 gains.push(MatrixStep::Gain { along, gain, divides: matches!(op, Op::Ungain(_)) });
             }
-            Op::Rotate(turn) => {
+            Op::Rotate(op) => {
                 let step = MatrixStep::Rotate {
-                    along: turn.axis,
-                    at: turn.at.try_into().ok()?,
+                    along: op.axis,
+                    at: op.at.try_into().ok()?,
                     rotation: rotations.next()?,
                 };
-                if turn.axis == Axis::In { &mut across } else { &mut down }.push(step);
+                if op.axis == Axis::In { &mut of_rows } else { &mut of_columns }.push(step);
             }
             Op::Add(_) | Op::Mean(_) | Op::Set(_) => return None,
         }
     }
-    gains.append(&mut across);
-    gains.append(&mut down);
+    gains.append(&mut of_rows);
+    gains.append(&mut of_columns);
     Some(gains)
 }
 
-/// Every kernel that a making may need.
-pub fn kernels(making: &DeviceTask<'_>) -> Vec<Kernel> {
-    let Encoding::Type(to) = making.to else { return Vec::new() };
-    if making.ops.is_empty() {
-        return stages(making.from, to, making.weighted).collect();
+/// All kernels that a task may need.
+pub fn kernels(task: &DeviceTask<'_>) -> Vec<Kernel> {
+    let Encoding::Type(to) = task.to else { return Vec::new() };
+    if task.ops.is_empty() {
+        return stages(task.from, to, task.weighted).collect();
     }
-    let decode = stages(making.from, DType::F32, false).filter(|k| matches!(k, Kernel::Dequantize(_)));
-    let ways = [Arithmetic::Guarded, Arithmetic::Exact].map(Kernel::Rotate);
-    let encode = Kernel::Quantize { from: DType::F32, to, weighted: making.weighted };
-    decode.chain(ways).chain((to != DType::F32).then_some(encode)).collect()
+    let decode = stages(task.from, DType::F32, false).filter(|k| matches!(k, Kernel::Dequantize(_)));
+    let rotate = [Arithmetic::HardwareF32, Arithmetic::SoftF32].map(Kernel::Rotate);
+    let encode = Kernel::Quantize { from: DType::F32, to, weighted: task.weighted };
+    decode.chain(rotate).chain((to != DType::F32).then_some(encode)).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,43 +1,46 @@
-//! Which kernels of a device answer as the definition does.
+//! The start-up test of kernels: fixed cases whose bytes must equal the CPU reference.
 
-use super::probe_cases::{ProbeCase, questions};
+use super::probe_cases::{ProbeCase, cases};
 use super::{Device, DeviceOutcome, Kernel, KernelTask, rotation_probe};
 use quantoscope_core::error::Result;
 
-/// What the probe found of a kernel.
+/// Verdict of the probe on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeVerdict {
-    /// All its answers were the definition's, to the byte.
+    /// All cases gave the bytes of the CPU reference.
     Exact,
-    /// At least one was not: it is not used.
+    /// At least one case did not: the kernel is not used.
     Refused,
 }
 
-/// Asks a kernel all that is known of it; an error is the device's, not the kernel's.
+/// Runs all cases of a kernel.
+///
+/// # Errors
+/// Those of [`Device::run`]: the device failed, which says nothing about the kernel.
 pub async fn probe_kernel(device: &dyn Device, kernel: Kernel) -> Result<ProbeVerdict> {
-    if let Kernel::Rotate(by) = kernel {
-        return rotation_probe::probe_rotation(device, by).await;
+    if let Kernel::Rotate(arithmetic) = kernel {
+        return rotation_probe::probe_rotation(device, arithmetic).await;
     }
-    let questions = questions(kernel);
-    // A kernel of which nothing is known is not known to be exact.
-    let mut right =
-        questions.iter().any(|q| !q.may_decline && q.answer.as_ref().is_some_and(|a| !a.is_empty()));
-    for question in &questions {
-        right = right && answers(device, kernel, question).await?;
+    let cases = cases(kernel);
+    // A kernel without a case that it must compute is not known to be exact.
+    let mut exact =
+        cases.iter().any(|c| !c.may_decline && c.expected.as_ref().is_some_and(|e| !e.is_empty()));
+    for case in &cases {
+        exact = exact && passes(device, kernel, case).await?;
     }
-    Ok(if right { ProbeVerdict::Exact } else { ProbeVerdict::Refused })
+    Ok(if exact { ProbeVerdict::Exact } else { ProbeVerdict::Refused })
 }
 
-/// Whether a kernel answers a question, on a ground of which no byte may stay.
-async fn answers(device: &dyn Device, kernel: Kernel, question: &ProbeCase) -> Result<bool> {
-    let ProbeCase { src, weights, answer, may_decline } = question;
-    let task =
-        KernelTask { from: kernel.from(), to: kernel.to(), width: question.width(kernel), src, weights };
-    match answer {
-        Some(answer) => {
-            let mut out: Vec<u8> = answer.iter().map(|b| !b).collect();
+/// Whether a kernel passes a case. The output starts as the complement of the expected bytes, so that every
+/// byte must be written.
+async fn passes(device: &dyn Device, kernel: Kernel, case: &ProbeCase) -> Result<bool> {
+    let ProbeCase { src, weights, expected, may_decline } = case;
+    let task = KernelTask { from: kernel.from(), to: kernel.to(), width: case.width(kernel), src, weights };
+    match expected {
+        Some(expected) => {
+            let mut out: Vec<u8> = expected.iter().map(|b| !b).collect();
             Ok(match device.run(task, &mut out).await? {
-                DeviceOutcome::Done => out == *answer,
+                DeviceOutcome::Done => out == *expected,
                 DeviceOutcome::Declined => *may_decline,
             })
         }

@@ -1,4 +1,5 @@
-//! What a probe asks: values at which devices differ, with the definition's bytes, and values that no device may judge.
+//! Inputs of the probe: values at which devices differ, with the bytes of the CPU reference, and values that
+//! every device must decline.
 
 use super::Kernel;
 use quantoscope_core::DType;
@@ -6,70 +7,70 @@ use quantoscope_core::float::{f32_to_bf16, f32_to_f16};
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
 
-/// Blocks for a kernel.
+/// One input of a kernel and what the kernel must do with it.
 pub struct ProbeCase {
     pub src: Vec<u8>,
-    /// Of the columns, where they have weights: then rows are two blocks long.
+    /// Importance weights of the columns, of two blocks; empty for an unweighted kernel.
     pub weights: Vec<f32>,
-    /// What it has to make of them; none where it has to decline.
-    pub answer: Option<Vec<u8>>,
-    /// Whether it may as well decline: values at the ends of what searches can do in binary32.
+    /// Bytes of the CPU reference; `None` if the kernel must decline.
+    pub expected: Option<Vec<u8>>,
+    /// Whether the kernel may decline instead: values at the limits of a search in binary32.
     pub may_decline: bool,
 }
 
 impl ProbeCase {
-    /// Values of a row.
+    /// Values per row.
     pub fn width(&self, kernel: Kernel) -> usize {
         if self.weights.is_empty() { kernel.block().block_len() as usize } else { self.weights.len() }
     }
 }
 
-/// Values that are asked of each kind, for each type of source.
-const ASKED: u64 = 2048;
-/// The same of what a search has to answer, few of whose results depend on one rounding.
-const SEARCHED: u64 = 8192;
+/// Values of each kind, for each source type.
+const VALUES: u64 = 2048;
+/// Values of each kind for a scale search, few of whose results depend on a single rounding.
+const SEARCH_VALUES: u64 = 8192;
 
-/// All that is known of a kernel.
-pub fn questions(kernel: Kernel) -> Vec<ProbeCase> {
-    let unanswerable = unanswerable(kernel);
-    let known = match kernel {
+/// All cases of a kernel.
+pub fn cases(kernel: Kernel) -> Vec<ProbeCase> {
+    let must_decline = must_decline(kernel);
+    let computed = match kernel {
         Kernel::Quantize { weighted: true, .. } => {
-            (0..4).flat_map(|n| stored(kernel, &weights(kernel, n))).collect()
+            (0..4).flat_map(|n| encode_cases(kernel, &weights(kernel, n))).collect()
         }
-        Kernel::Quantize { .. } => stored(kernel, &[]),
-        Kernel::Dequantize(from) => vec![blocks(from)],
+        Kernel::Quantize { .. } => encode_cases(kernel, &[]),
+        Kernel::Dequantize(from) => vec![decode_case(from)],
         Kernel::Rotate(_) => Vec::new(),
     };
-    // Of some kinds a type refuses every row.
-    known.into_iter().filter(|q| !q.src.is_empty()).chain(unanswerable).collect()
+    // A type may refuse every row of a kind.
+    computed.into_iter().filter(|c| !c.src.is_empty()).chain(must_decline).collect()
 }
 
-/// Weights of two blocks: equal ones, usual ones, ones that are often 0, ones of many sizes.
+/// Weights of two blocks: all 1, usual ones, mostly 0, or of many magnitudes.
 fn weights(kernel: Kernel, kind: u64) -> Vec<f32> {
     let len = 2 * kernel.block().block_len();
     let weight = |at| {
         let w = word(kind << 40, at);
-        let part = (w >> 40) as f32 / 16_777_216.0;
+        let unit = (w >> 40) as f32 / 16_777_216.0;
         match kind {
             0 => 1.0,
-            1 => part * part * 8.0,
+            1 => unit * unit * 8.0,
             2 if !w.is_multiple_of(3) => 0.0,
-            2 => part,
-            _ => f32::from_bits(((100 + w % 40) as u32) << 23) * (1.0 + part),
+            2 => unit,
+            _ => f32::from_bits(((100 + w % 40) as u32) << 23) * (1.0 + unit),
         }
     };
     (0..len).map(weight).collect()
 }
 
-/// Blocks with one number that decides for the processor, which is the last of an odd count of rows.
-fn unanswerable(kernel: Kernel) -> Vec<ProbeCase> {
+/// Three rows or blocks of which the last holds one number that the CPU must handle.
+fn must_decline(kernel: Kernel) -> Vec<ProbeCase> {
     let mut all = Vec::new();
     let weights = if kernel.is_weighted() { weights(kernel, 0) } else { Vec::new() };
     match kernel {
         Kernel::Quantize { from, .. } => {
             let mut bad = vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
             if from != DType::F16 {
-                // Too large for the binary16 of the header.
+                // Overflows the F16 of the header.
                 bad.push(f32::from_bits(0x7F00_0000));
             }
             for x in bad {
@@ -78,16 +79,16 @@ fn unanswerable(kernel: Kernel) -> Vec<ProbeCase> {
                     *last = x;
                 }
                 let src = store(from, &values);
-                all.push(ProbeCase { src, weights: weights.clone(), answer: None, may_decline: true });
+                all.push(ProbeCase { src, weights: weights.clone(), expected: None, may_decline: true });
             }
         }
         Kernel::Dequantize(from) => {
             let size = from.block_bytes() as usize;
-            for &at in fields(from) {
+            for &at in f16_offsets(from) {
                 for scale in [0x7C00_u16, 0xFC01] {
                     let mut src = vec![0; 3 * size];
                     src[2 * size + at..2 * size + at + 2].copy_from_slice(&scale.to_le_bytes());
-                    all.push(ProbeCase { src, weights: Vec::new(), answer: None, may_decline: true });
+                    all.push(ProbeCase { src, weights: Vec::new(), expected: None, may_decline: true });
                 }
             }
         }
@@ -96,8 +97,8 @@ fn unanswerable(kernel: Kernel) -> Vec<ProbeCase> {
     all
 }
 
-/// Where the binary16 numbers of a block are.
-fn fields(dtype: DType) -> &'static [usize] {
+/// Byte offsets of the F16 numbers of a block.
+fn f16_offsets(dtype: DType) -> &'static [usize] {
     match dtype {
         DType::Q4_1 | DType::Q5_1 | DType::Q4_K | DType::Q5_K => &[0, 2],
         DType::Q2_K => &[80, 82],
@@ -107,7 +108,7 @@ fn fields(dtype: DType) -> &'static [usize] {
     }
 }
 
-/// Values as a type stores them; what F16 cannot hold becomes infinite.
+/// Values converted to a float type; F16 overflow becomes infinity.
 fn store(dtype: DType, values: &[f32]) -> Vec<u8> {
     match dtype {
         DType::F16 => values.iter().flat_map(|&x| f32_to_f16(x).to_le_bytes()).collect(),
@@ -116,53 +117,54 @@ fn store(dtype: DType, values: &[f32]) -> Vec<u8> {
     }
 }
 
-/// The kinds of rows together that have to be answered, and one by one those that may be declined.
-fn stored(kernel: Kernel, weights: &[f32]) -> Vec<ProbeCase> {
+/// One case of all kinds that must be computed, and one case per kind that may be declined.
+fn encode_cases(kernel: Kernel, weights: &[f32]) -> Vec<ProbeCase> {
     if kernel.block().block_len() == SMALL {
-        return vec![rows(kernel, weights, &KINDS, ASKED, false)];
+        return vec![rows(kernel, weights, &KINDS, VALUES, false)];
     }
-    let odd = |kind: &&u64| !SURE.contains(kind);
-    let alone = KINDS.iter().chain(&WIDE_KINDS).filter(odd);
-    let alone = alone.map(|&kind| rows(kernel, weights, &[kind], ASKED, true));
-    [rows(kernel, weights, &SURE, SEARCHED, false)].into_iter().chain(alone).collect()
+    let extreme = |kind: &&u64| !MODERATE_KINDS.contains(kind);
+    let alone = KINDS.iter().chain(&WIDE_KINDS).filter(extreme);
+    let alone = alone.map(|&kind| rows(kernel, weights, &[kind], VALUES, true));
+    [rows(kernel, weights, &MODERATE_KINDS, SEARCH_VALUES, false)].into_iter().chain(alone).collect()
 }
 
-/// Every row of some kinds that the definition takes, with its bytes; their count is odd.
-fn rows(kernel: Kernel, weights: &[f32], kinds: &[u64], asked: u64, may_decline: bool) -> ProbeCase {
+/// All rows of some kinds that the CPU reference accepts, with its bytes. The number of rows is odd.
+fn rows(kernel: Kernel, weights: &[f32], kinds: &[u64], values: u64, may_decline: bool) -> ProbeCase {
     let (from, to) = (kernel.from(), kernel.to());
     let width = weights.len().max(kernel.block().block_len() as usize);
-    let (mut src, mut answer) = (Vec::new(), Vec::new());
+    let (mut src, mut expected) = (Vec::new(), Vec::new());
     let mut row = vec![0; to.bytes_for(width as u64).unwrap_or(0) as usize];
-    let mut values = vec![0.0; width];
+    let mut decoded = vec![0.0; width];
     let importance = (!weights.is_empty()).then_some(weights);
     let mut rows = 0;
     for &kind in kinds {
-        for round in 0..(asked / width as u64).max(4) {
-            let raw = store(from, &paint(kind, round, width));
-            let decoded = Scalar.decode(from, &raw, &mut values);
-            if decoded.and_then(|()| Scalar.encode(Encoding::Type(to), &values, importance, &mut row)).is_ok()
-            {
+        for round in 0..(values / width as u64).max(4) {
+            let raw = store(from, &row_of_kind(kind, round, width));
+            let accepted = Scalar
+                .decode(from, &raw, &mut decoded)
+                .and_then(|()| Scalar.encode(Encoding::Type(to), &decoded, importance, &mut row));
+            if accepted.is_ok() {
                 src.extend(&raw);
-                answer.extend(&row);
+                expected.extend(&row);
                 rows += 1;
             }
         }
     }
     if rows % 2 == 0 {
         src.truncate(src.len().saturating_sub(width * from.block_bytes() as usize));
-        answer.truncate(answer.len().saturating_sub(row.len()));
+        expected.truncate(expected.len().saturating_sub(row.len()));
     }
-    ProbeCase { src, weights: weights.to_vec(), answer: Some(answer), may_decline }
+    ProbeCase { src, weights: weights.to_vec(), expected: Some(expected), may_decline }
 }
 
-/// Blocks of any bytes whose fields are finite, with their values.
-fn blocks(from: DType) -> ProbeCase {
-    let (size, count) = (from.block_bytes() as usize, 16 * ASKED / from.block_len() + 1);
+/// Blocks of random bytes with finite scales, and their values.
+fn decode_case(from: DType) -> ProbeCase {
+    let (size, count) = (from.block_bytes() as usize, 16 * VALUES / from.block_len() + 1);
     let mut src: Vec<u8> =
         (0..).flat_map(|at| word(1, at).to_le_bytes()).take(size * count as usize).collect();
     for (n, block) in src.chunks_exact_mut(size).enumerate() {
-        for (order, &at) in fields(from).iter().enumerate() {
-            // Every seventh scale is a subnormal number, and every fifth 0.
+        for (order, &at) in f16_offsets(from).iter().enumerate() {
+            // Every seventh scale is subnormal, and every fifth is 0.
             let top = &mut block[at + 1];
             *top &= if n % 7 == 0 { 0x83 } else { 0xBF };
             if n % 5 == order {
@@ -172,14 +174,14 @@ fn blocks(from: DType) -> ProbeCase {
         }
     }
     let mut values = vec![0.0; (from.block_len() * count) as usize];
-    let answer = match Scalar.decode(from, &src, &mut values) {
+    let expected = match Scalar.decode(from, &src, &mut values) {
         Ok(()) => store(DType::F32, &values),
         Err(_) => Vec::new(),
     };
-    ProbeCase { src, weights: Vec::new(), answer: Some(answer), may_decline: false }
+    ProbeCase { src, weights: Vec::new(), expected: Some(expected), may_decline: false }
 }
 
-/// The numbers of a stream: SplitMix64 as a counter.
+/// Number `at` of a random stream: SplitMix64 as a counter.
 pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -187,18 +189,19 @@ pub fn word(seed: u64, at: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Values of the blocks that no search is for.
+/// Block length of the types without a scale search.
 const SMALL: u64 = 32;
+/// Kinds of values for all types; see [`value`].
 const KINDS: [u64; 17] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-/// Those that are for super-blocks alone.
+/// Kinds for super-blocks only.
 const WIDE_KINDS: [u64; 6] = [17, 18, 19, 20, 21, 22];
-/// Those at which no search comes near the ends of binary32.
-const SURE: [u64; 11] = [0, 4, 5, 6, 12, 15, 16, 17, 18, 20, 21];
+/// Kinds at which no search comes near the limits of binary32.
+const MODERATE_KINDS: [u64; 11] = [0, 4, 5, 6, 12, 15, 16, 17, 18, 20, 21];
 
-/// A row of a kind: what rounding, fusing, reordering, flushing or a forgotten sign of zero would change.
-fn paint(kind: u64, round: u64, width: usize) -> Vec<f32> {
+/// A row of a kind of values that rounding, fusing, reordering, flushing or a lost sign of zero would change.
+fn row_of_kind(kind: u64, round: u64, width: usize) -> Vec<f32> {
     let mut row = vec![0.0; width];
-    // What is known of a kind is known of 32 values, and longer blocks are made of such.
+    // Kinds are defined over 32 values; longer rows repeat them with other seeds.
     for (part, values) in (0..).zip(row.chunks_mut(32)) {
         let seed = kind << 32 | part << 16 | round;
         for (at, x) in (0..).zip(values) {
@@ -216,12 +219,12 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
     // Nearly normal: the sum of four uniforms.
     let z = (0..4).map(|k| (w >> (16 * k) & 0xFFFF) as f32 - 32767.5).sum::<f32>() / 32768.0;
     let part = (seed >> 16) as u32 & 0xFFFF;
-    // A number between 1 and 2 that is the row's.
+    // A number between 1 and 2, the same for the whole row.
     let ratio = f32::from_bits(0x3F80_0000 | word(seed, 98) as u32 >> 9);
     match kind {
         0 => z * 0.02,
         1 => z * octave(127 - 40, 60),
-        // Halves of the grids of the types, and their neighbours among binary32; the ends are there too.
+        // Midpoints between codes of the types, their F32 neighbours, and the extreme codes.
         2 | 3 => {
             let (low, top) = [(-8, 8), (0, 15), (-16, 16), (0, 31), (-127, 127)][(round % 5) as usize];
             let halves = 2 * low + (w >> 40) as i32 % (2 * (top - low) + 1);
@@ -233,7 +236,7 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
             let x = halves as f32 / 2.0 + near;
             [x, low as f32, top as f32][if at > 1 { 0 } else { at as usize + 1 }] * octave(110, 30)
         }
-        // A ratio that is no power of two, so that factors are rounded.
+        // A ratio that is not a power of two, so that factors are rounded.
         4 => ((w >> 40) as i32 % 31 - 15) as f32 * 0.5 * ratio,
         5 => 0.0,
         6 => f32::from_bits(sign),
@@ -242,10 +245,11 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
         9 => z * f32::from_bits(1 << 23) * 8.0,
         10 => octave(0, 140),
         11 => f32::from_bits(sign | octave(100, 20).to_bits()),
-        // Far from zero: what is subtracted is much greater than what is left.
+        // Far from zero: subtracting the minimum cancels most bits.
         12 => z * 0.01 + octave(117, 16),
         13 => f32::from_bits(sign | ((bits >> 8 & 0x7F) + 16) << 23 | (w >> 41) as u32),
-        // Beside the halves between codes, at a scale with a full significand: there it matters how often is rounded.
+        // Next to midpoints between codes, at a scale with a full significand: fused and separate rounding
+        // differ there.
         14 => {
             let parts = [32, 30, 62, 254][(round % 4) as usize];
             let part = match at {
@@ -256,31 +260,31 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
             let top = ratio * octave(100, 34);
             top * ((part as f32 - parts as f32) / parts as f32)
         }
-        // The same for types with a minimum: just below the first of those halves.
+        // The same for types with a minimum: just below the first midpoint.
         15 => match at {
             5 => 0.0,
             9 => ratio,
             _ => f32::from_bits((ratio / [30.0, 62.0][(round % 2) as usize]).to_bits() - at as u32),
         },
-        // Parts of many scales and offsets; parts of one sign; parts that are mostly zeros.
+        // Sub-blocks of many scales and offsets; of one sign; mostly zeros.
         17 => (z + (part % 3) as f32 - 1.0) * f32::from_bits((120 - part * 2 % 16) << 23),
         18 => f32::from_bits(z.to_bits() & 0x7FFF_FFFF | (part % 2) << 31) * 0.02 * ratio,
         19 if w >> 61 > 0 => 0.0,
         19 => z * ratio,
-        // What a type can hold, and halves between; some of the parts on a line, some around zero.
+        // Representable values and midpoints; some sub-blocks with an offset, some around zero.
         20 => {
             let q = (w >> 40) as u32 % (2 << (part % 6 + 1)) as u32;
             (q as f32 * 0.5 - (part % 5) as f32) * ratio * 0.015625
         }
-        // One value that is far from the others, and the same with other signs beside it.
+        // One outlier, and the same sub-block with opposite signs next to it.
         21 => {
             let w = word(seed & !(1 << 16), at) as u32;
             let x = if w.is_multiple_of(16) { 1.0 } else { 0.001 };
             f32::from_bits(w & 0x7F_FFFF | 0x3F80_0000 | (part % 2) << 31) * x
         }
-        // So near to zero that products of products may be subnormal.
+        // So close to zero that products of products may be subnormal.
         22 => z * octave(78, 24),
-        // Numbers of sixteen octaves beside each other.
+        // Magnitudes of sixteen octaves next to each other.
         _ => f32::from_bits(sign | (120 - (bits >> 8 & 15)) << 23 | (w >> 41) as u32),
     }
 }
@@ -289,8 +293,8 @@ fn value(kind: u64, round: u64, seed: u64, at: u64) -> f32 {
 mod tests {
     use super::*;
 
-    /// The codes of a block before they are cut: rounded twice, and once.
-    fn twice_and_once(x: &[f32], dtype: DType) -> [Vec<i32>; 2] {
+    /// Codes of a block before clamping: of separate and of fused operations.
+    fn separate_and_fused(x: &[f32], dtype: DType) -> [Vec<i32>; 2] {
         let top = x.iter().copied().fold(0.0, |a: f32, b| if b.abs() > a.abs() { b } else { a });
         let (low, high) = x.iter().fold((x[0], x[0]), |(l, h), &b| (l.min(b), h.max(b)));
         let (d, zero, plus) = match dtype {
@@ -302,15 +306,15 @@ mod tests {
         };
         let id = if d == 0.0 || (1.0 / d).is_infinite() { 0.0 } else { 1.0 / d };
         let away = |x: f32| if dtype == DType::Q8_0 { plus.copysign(x * id) } else { plus };
-        let twice = x.iter().map(|&x| ((x - zero) * id + away(x)) as i32).collect();
-        [twice, x.iter().map(|&x| (x - zero).mul_add(id, away(x)) as i32).collect()]
+        let separate = x.iter().map(|&x| ((x - zero) * id + away(x)) as i32).collect();
+        [separate, x.iter().map(|&x| (x - zero).mul_add(id, away(x)) as i32).collect()]
     }
 
     #[test]
-    fn a_device_that_contracts_gives_other_codes() {
+    fn encode_cases_with_contraction_give_other_codes() {
         for dtype in [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1] {
             let kernel = Kernel::Quantize { from: DType::F32, to: dtype, weighted: false };
-            let values: Vec<f32> = rows(kernel, &[], &KINDS, ASKED, false)
+            let values: Vec<f32> = rows(kernel, &[], &KINDS, VALUES, false)
                 .src
                 .as_chunks()
                 .0
@@ -318,23 +322,23 @@ mod tests {
                 .map(|b| f32::from_le_bytes(*b))
                 .collect();
             let differs = |x: &&[f32]| {
-                let [twice, once] = twice_and_once(x, dtype);
-                twice != once
+                let [separate, fused] = separate_and_fused(x, dtype);
+                separate != fused
             };
             assert!(values.chunks(32).filter(differs).count() > 0, "{dtype}");
         }
     }
 
     #[test]
-    fn every_kind_is_asked_and_every_question_has_blocks() {
+    fn cases_have_an_odd_number_of_rows_and_a_block() {
         for (to, weighted) in [(DType::Q4_0, false), (DType::Q4_K, false), (DType::Q6_K, true)] {
             for from in [DType::F32, DType::F16, DType::BF16] {
                 let kernel = Kernel::Quantize { from, to, weighted };
-                for question in questions(kernel) {
-                    let width = question.width(kernel) as u64;
-                    let rows = question.src.len() as u64 / (width * from.block_bytes());
+                for case in cases(kernel) {
+                    let width = case.width(kernel) as u64;
+                    let rows = case.src.len() as u64 / (width * from.block_bytes());
                     assert_eq!(rows % 2, 1);
-                    assert!(question.answer.is_none_or(|a| a.len() as u64 >= to.bytes_for(width).unwrap()));
+                    assert!(case.expected.is_none_or(|e| e.len() as u64 >= to.bytes_for(width).unwrap()));
                 }
             }
         }

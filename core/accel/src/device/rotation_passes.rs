@@ -1,7 +1,8 @@
-//! Rotations as devices do them: passes through memory, each over groups of elements that fit a device's fast memory.
+//! Rotations as sequences of passes through memory, each over groups of elements that fit a device's shared
+//! memory.
 //!
-//! A value sees the operations of `core::rotate` in their order, and no other; where one pass ends and the next begins
-//! is the same to it. So results are the definition's wherever single operations are.
+//! Each value sees the operations of `core::rotation` in the same order, however they are split into passes.
+//! So results equal the CPU reference wherever single operations do.
 
 use super::Kernel;
 use quantoscope_core::DType;
@@ -10,38 +11,38 @@ use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::rotation::hadamard::Hadamard;
 use quantoscope_core::rotation::{Float, Form, Rotation};
 
-/// What happens to a matrix of decoded values.
+/// One operation on a matrix of decoded values, `[rows, width]`, row-major.
 #[derive(Clone, Copy, Debug)]
 pub enum MatrixStep<'a> {
-    /// Its vectors are multiplied with a gain, or divided by it, value by value.
+    /// Multiplies every vector along an axis by a gain, or divides by it, element-wise.
     Gain {
-        /// Along which side the vectors lie.
+        /// Axis of the vectors: `In` for rows, `Out` for columns.
         along: Axis,
-        /// One for each value of a vector.
+        /// One factor per element of a vector.
         gain: &'a [f32],
-        /// Whether it divides.
+        /// True to divide.
         divides: bool,
     },
-    /// Its vectors are rotated.
+    /// Rotates vectors along an axis.
     Rotate {
-        /// Along which side they lie.
+        /// Axis of the vectors.
         along: Axis,
-        /// Where on it they begin.
+        /// Index of their first element on the axis.
         at: usize,
-        /// How: they are as long as this is.
+        /// The rotation, which gives their length.
         rotation: &'a Rotation,
     },
 }
 
 impl MatrixStep<'_> {
-    /// Along which side its vectors lie.
+    /// Axis of its vectors.
     pub fn along(&self) -> Axis {
         match self {
             MatrixStep::Gain { along, .. } | MatrixStep::Rotate { along, .. } => *along,
         }
     }
 
-    /// Whether it can be taken in a matrix of so many rows and columns, and every result of a gain is a number.
+    /// True if the step fits a matrix of `[rows, width]` and its gains are finite and no divisor is 0.
     pub fn fits(&self, rows: usize, width: usize) -> bool {
         let side = if self.along() == Axis::In { width } else { rows };
         match self {
@@ -54,7 +55,7 @@ impl MatrixStep<'_> {
         }
     }
 
-    /// Takes it on the processor: the definition. It fits.
+    /// Applies the step on the CPU (the reference). The step must fit ([`MatrixStep::fits`]).
     pub fn apply(&self, values: &mut [f32], width: usize) {
         match *self {
             MatrixStep::Gain { along, gain, divides } => {
@@ -76,25 +77,26 @@ impl MatrixStep<'_> {
     }
 }
 
-/// A matrix of stored values, and what is to be done with it.
+/// A matrix of stored values and the steps to apply to it.
 #[derive(Clone, Copy, Debug)]
 pub struct RotationTask<'a> {
-    /// How its values are stored.
+    /// Type of the input.
     pub from: DType,
-    /// The stored values, row by row.
+    /// Input bytes, row-major.
     pub src: &'a [u8],
-    /// How many rows there are.
+    /// Number of rows.
     pub rows: usize,
-    /// Values of a row.
+    /// Values per row.
     pub width: usize,
-    /// The steps, one after the other.
+    /// Steps, in order.
     pub steps: &'a [MatrixStep<'a>],
-    /// What it becomes: blocks, without importance, or F32.
+    /// Type of the output: blocks (encoded without importance weights) or F32.
     pub to: DType,
 }
 
 impl RotationTask<'_> {
-    /// How many values there are, where the bytes are theirs, rows are whole blocks, and every step fits.
+    /// Number of values; `None` if the bytes have another length, rows are not whole blocks, or a step does
+    /// not fit.
     pub fn values(&self) -> Option<usize> {
         let values = self.rows.checked_mul(self.width).filter(|n| *n > 0)?;
         let whole = self.src.len() as u64 == self.from.bytes_for(values as u64)?
@@ -104,14 +106,14 @@ impl RotationTask<'_> {
         (whole && fit).then_some(values)
     }
 
-    /// The kernel that ends it, if there is any.
-    pub fn encodes(&self) -> Option<Kernel> {
+    /// The kernel that encodes the result; `None` if the output is F32.
+    pub fn encode_kernel(&self) -> Option<Kernel> {
         let encode = Kernel::Quantize { from: DType::F32, to: self.to, weighted: false };
         (self.to != DType::F32).then_some(encode)
     }
 }
 
-/// Which signs are flipped, one an element of the axis.
+/// A sign vector of a rotation, one sign per element of the axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signs {
     /// [`Rotation::signs`].
@@ -121,7 +123,7 @@ pub enum Signs {
 }
 
 impl Signs {
-    /// True for what is flipped.
+    /// The sign vector; true for -1.
     pub fn of(self, rotation: &Rotation) -> &[bool] {
         match self {
             Signs::Seeded => rotation.signs(),
@@ -130,36 +132,36 @@ impl Signs {
     }
 }
 
-/// One pass over an axis, which is whole in groups: `len` elements, each `stride` from the next.
+/// One pass over an axis. The axis is divided into groups of `len` elements, `stride` apart.
 ///
-/// Of a stretch of `stride * len` elements, the first `stride` elements begin a group each. In a group: signs, rounds,
-/// dense part, scale, signs.
+/// Each run of `stride * len` elements holds `stride` groups, which start at its first `stride` elements.
+/// Operations on a group, in order: signs, butterflies, dense part, scale, signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotationPass {
-    /// Elements of the axis from an element of a group to the next.
+    /// Distance between neighbouring elements of a group, in elements of the axis.
     pub stride: usize,
-    /// Elements of a group.
+    /// Elements per group.
     pub len: usize,
-    /// Whether a product with the matrix begins here.
+    /// Whether this is the first pass of a product with the matrix.
     pub begins: bool,
-    /// Signs that are flipped first.
+    /// Signs that are applied first.
     pub before: Option<Signs>,
-    /// Butterflies whose strides are the powers of two below this, from 1 on, in elements of the group; a power of two.
+    /// Butterflies of strides 1, 2, 4, ... below this power of two, in elements of the group.
     pub rounds: usize,
-    /// Then, whether each run of elements is replaced by sums in index order, with the signs of the dense part's rows or,
-    /// if true, of its columns: element `a * len / base + b` of a group is the `a`th of run `b`.
+    /// The dense (Paley) part, applied after the butterflies; `Some(true)` for its transpose. Element
+    /// `a * len / base + b` of a group is element `a` of vector `b`; sums run in index order.
     pub dense: Option<bool>,
-    /// Whether every value is then multiplied by one over the root of the order.
+    /// Whether values are then multiplied by [`scale`].
     pub scaled: bool,
-    /// Signs that are flipped last.
+    /// Signs that are applied last.
     pub after: Option<Signs>,
 }
 
-/// The passes of a rotation. `room` says how many elements of a group can be worked on if they are so far apart; it is
-/// at least 2, and for the order of a dense part at least that.
-pub fn passes(rotation: &Rotation, room: impl Fn(usize) -> usize) -> Vec<RotationPass> {
+/// Returns the passes of a rotation. `max_len(stride)` is the greatest length of a group at a stride: at
+/// least 2, and at least the order of the dense part.
+pub fn passes(rotation: &Rotation, max_len: impl Fn(usize) -> usize) -> Vec<RotationPass> {
     let product = |before, transposed, after| {
-        let mut passes = product(rotation.hadamard(), transposed, &room);
+        let mut passes = product(rotation.hadamard(), transposed, &max_len);
         if let Some(first) = passes.first_mut() {
             (first.begins, first.before) = (true, Some(before));
         }
@@ -176,8 +178,8 @@ pub fn passes(rotation: &Rotation, room: impl Fn(usize) -> usize) -> Vec<Rotatio
     product(Signs::Seeded, false, None)
 }
 
-/// The passes of a product with the matrix or its transpose.
-fn product(h: &Hadamard, transposed: bool, room: impl Fn(usize) -> usize) -> Vec<RotationPass> {
+/// The passes of a product with the Hadamard matrix or its transpose.
+fn product(h: &Hadamard, transposed: bool, max_len: impl Fn(usize) -> usize) -> Vec<RotationPass> {
     let pass = |stride, len, rounds, dense| RotationPass {
         stride,
         len,
@@ -189,13 +191,13 @@ fn product(h: &Hadamard, transposed: bool, room: impl Fn(usize) -> usize) -> Vec
         after: None,
     };
     let dense = (h.base() > 1).then_some(transposed);
-    if h.order() <= room(1) {
+    if h.order() <= max_len(1) {
         return vec![pass(1, h.order(), h.doubled(), dense)];
     }
     let (mut passes, mut stride) = (Vec::new(), 1);
     while stride < h.doubled() {
-        let most = 1 << room(stride).max(2).ilog2();
-        let len = most.min(h.doubled() / stride);
+        let max = 1 << max_len(stride).max(2).ilog2();
+        let len = max.min(h.doubled() / stride);
         passes.push(pass(stride, len, len, None));
         stride *= len;
     }
@@ -205,14 +207,14 @@ fn product(h: &Hadamard, transposed: bool, room: impl Fn(usize) -> usize) -> Vec
     passes
 }
 
-/// What a pass multiplies with where it scales.
+/// Factor of a scaled pass: one over the square root of the order.
 pub fn scale(rotation: &Rotation) -> f32 {
     f32::inverse_root(rotation.hadamard().order())
 }
 
-/// The exponent field that a value must stay below with which a product with the matrix begins: then no sum reaches
-/// 2^127, whatever is rounded. Devices decline what does not.
-pub fn limit(h: &Hadamard) -> u32 {
+/// Exponent field at and above which inputs of a product could overflow. Below it, no sum reaches 2^127.
+/// Devices decline other inputs.
+pub fn exponent_limit(h: &Hadamard) -> u32 {
     253 - h.order().next_power_of_two().ilog2()
 }
 
@@ -220,11 +222,11 @@ pub fn limit(h: &Hadamard) -> u32 {
 mod tests {
     use super::*;
 
-    /// The passes, done to one vector of the axis' length.
+    /// Applies passes to one vector.
     fn run(rotation: &Rotation, passes: &[RotationPass], x: &mut [f32]) {
         for pass in passes {
-            let whole = pass.stride * pass.len;
-            for start in (0..x.len()).step_by(whole) {
+            let span = pass.stride * pass.len;
+            for start in (0..x.len()).step_by(span) {
                 for first in start..start + pass.stride {
                     group(rotation, pass, x, first);
                 }
@@ -233,10 +235,10 @@ mod tests {
     }
 
     fn group(rotation: &Rotation, pass: &RotationPass, x: &mut [f32], first: usize) {
-        let places: Vec<usize> = (0..pass.len).map(|e| first + e * pass.stride).collect();
+        let indices: Vec<usize> = (0..pass.len).map(|e| first + e * pass.stride).collect();
         let flipped = |signs: Option<Signs>, at: usize| signs.is_some_and(|s| s.of(rotation)[at]);
         let flip = |signs, at, v: f32| if flipped(signs, at) { -v } else { v };
-        let mut tile: Vec<f32> = places.iter().map(|&at| flip(pass.before, at, x[at])).collect();
+        let mut tile: Vec<f32> = indices.iter().map(|&at| flip(pass.before, at, x[at])).collect();
         let mut stride = 1;
         while stride < pass.rounds {
             for at in (0..pass.len).filter(|at| at & stride == 0) {
@@ -246,24 +248,24 @@ mod tests {
             stride *= 2;
         }
         if let Some(transposed) = pass.dense {
-            let (h, part) = (rotation.hadamard(), pass.len / rotation.hadamard().base());
+            let (h, run) = (rotation.hadamard(), pass.len / rotation.hadamard().base());
             let old = tile.clone();
             for (at, sum) in tile.iter_mut().enumerate() {
                 let term = |col: usize| {
-                    let row = at / part;
+                    let row = at / run;
                     let entry = if transposed { h.dense_entry(col, row) } else { h.dense_entry(row, col) };
-                    f32::from(entry) * old[col * part + at % part]
+                    f32::from(entry) * old[col * run + at % run]
                 };
                 *sum = (1..h.base()).fold(term(0), |sum, col| sum + term(col));
             }
         }
-        for (&at, v) in places.iter().zip(tile) {
+        for (&at, v) in indices.iter().zip(tile) {
             x[at] = flip(pass.after, at, if pass.scaled { v * scale(rotation) } else { v });
         }
     }
 
     #[test]
-    fn passes_are_the_definition_however_they_are_cut() {
+    fn passes_any_split_equal_the_reference() {
         for (len, form) in [
             (1, Form::Full),
             (2, Form::Full),
@@ -279,21 +281,21 @@ mod tests {
             let x: Vec<f32> = (0..len).map(|i| ((i * 97 + 13) % 89) as f32 / 7.0 - 6.0).collect();
             let mut want = x.clone();
             rotation.rows(&mut want);
-            for room in [2, 5, 64, 100, 4096] {
-                let room = |stride: usize| if stride == 1 { 2 * room } else { room };
+            for max in [2, 5, 64, 100, 4096] {
+                let max_len = |stride: usize| if stride == 1 { 2 * max } else { max };
                 let mut got = x.clone();
-                run(&rotation, &passes(&rotation, room), &mut got);
+                run(&rotation, &passes(&rotation, max_len), &mut got);
                 assert!(got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits()), "{len} {form:?}");
             }
         }
     }
 
     #[test]
-    fn one_pass_where_all_fits() {
+    fn passes_of_a_fitting_vector_are_one() {
         for (len, count) in [(4096, 1), (896, 1), (8192, 2), (32768, 2), (11008, 2), (14336, 2)] {
             let rotation = Rotation::new(len, Form::Full, 5).unwrap();
-            let room = |stride| if stride == 1 { 4096 } else { 256 };
-            assert_eq!(passes(&rotation, room).len(), count, "{len}");
+            let max_len = |stride| if stride == 1 { 4096 } else { 256 };
+            assert_eq!(passes(&rotation, max_len).len(), count, "{len}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The buffers of one submission: bytes in, one dispatch, bytes out. Knows no kernel.
+//! Buffers of one submission: upload, one dispatch, readback. Knows no kernel.
 
 use super::device::Driver;
 use super::failed;
@@ -7,57 +7,62 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
-/// Copies are of whole words.
+/// Bytes of a word; buffer copies are whole words.
 pub const WORD: usize = 4;
 
-/// Buffers on the device, and the one that both sides see.
+/// Device buffers and the staging buffer for readback.
 pub struct BufferSet {
     source: wgpu::Buffer,
     result: wgpu::Buffer,
-    doubt: wgpu::Buffer,
+    /// One word; not 0 if a kernel declined.
+    declined: wgpu::Buffer,
     size: wgpu::Buffer,
-    /// A zero, and the weights of the columns of a row.
-    given: wgpu::Buffer,
-    /// The result, and after it the doubt.
+    /// A zero, then the importance weights of the columns.
+    column_weights: wgpu::Buffer,
+    /// The result, then the word of `declined`.
     staging: wgpu::Buffer,
     group: wgpu::BindGroup,
-    room: (usize, usize, usize),
+    /// Bytes of source and result, and words of `column_weights`.
+    capacity: (usize, usize, usize),
 }
 
-/// What one submission is about.
+/// Parameters and input of one dispatch.
 pub struct Submission<'a> {
     /// Workgroups.
     pub groups: u32,
     pub blocks: u32,
-    /// Which block of its row the first one is.
+    /// Index of the first block in its row.
     pub first: u32,
-    /// Blocks of a row, where columns have weights.
+    /// Blocks per row, for kernels with column weights.
     pub row: u32,
-    /// How values are stored, where a kernel takes several.
+    /// Source type, for kernels that take several; see `load_any.wgsl`.
     pub kind: u32,
     pub weights: &'a [f32],
     pub src: &'a [u8],
 }
 
 impl BufferSet {
-    /// Buffers for so many bytes in and out and so many weights, or some more.
+    /// Creates buffers for at least `input` bytes in, `output` bytes out and `weights` weights.
+    ///
+    /// # Errors
+    /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device is out of memory or lost.
     pub fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<BufferSet> {
         use wgpu::BufferUsages as Usage;
-        // Whole words, of which the last may hold half of nothing.
-        let room =
+        // Rounded up, so that the last word is whole.
+        let capacity =
             (input.next_multiple_of(256), output.next_multiple_of(256), (weights + 1).next_multiple_of(64));
         let make = |bytes: usize, usage| {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
             driver.device.create_buffer(&descriptor)
         };
-        let source = make(room.0, Usage::STORAGE | Usage::COPY_DST);
-        let result = make(room.1, Usage::STORAGE | Usage::COPY_SRC);
-        let doubt = make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
+        let source = make(capacity.0, Usage::STORAGE | Usage::COPY_DST);
+        let result = make(capacity.1, Usage::STORAGE | Usage::COPY_SRC);
+        let declined = make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC);
         let size = make(4 * WORD, Usage::UNIFORM | Usage::COPY_DST);
-        let given = make(room.2 * WORD, Usage::STORAGE | Usage::COPY_DST);
-        let staging = make(room.1 + WORD, Usage::MAP_READ | Usage::COPY_DST);
-        let buffers = [&source, &result, &doubt, &size, &given];
+        let column_weights = make(capacity.2 * WORD, Usage::STORAGE | Usage::COPY_DST);
+        let staging = make(capacity.1 + WORD, Usage::MAP_READ | Usage::COPY_DST);
+        let buffers = [&source, &result, &declined, &size, &column_weights];
         let bound = (0..).zip(buffers);
         let entries: Vec<_> = bound
             .map(|(binding, buffer)| wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() })
@@ -68,49 +73,54 @@ impl BufferSet {
             entries: &entries,
         });
         driver.check()?;
-        Ok(BufferSet { source, result, doubt, size, given, staging, group, room })
+        Ok(BufferSet { source, result, declined, size, column_weights, staging, group, capacity })
     }
 
-    /// Whether so many bytes and weights fit.
+    /// Whether `input` bytes, `output` bytes and `weights` weights fit.
     pub fn holds(&self, input: usize, output: usize, weights: usize) -> bool {
-        input <= self.room.0 && output <= self.room.1 && weights < self.room.2
+        input <= self.capacity.0 && output <= self.capacity.1 && weights < self.capacity.2
     }
 
-    /// Runs a kernel, if there is one, over so many blocks; false where it raised its doubt, and then `out` is as it was.
+    /// Uploads, runs the kernel (if any) and reads back into `out`. Returns false, and leaves `out`
+    /// unchanged, if the kernel declined.
+    ///
+    /// # Errors
+    /// As [`BufferSet::new`].
     pub async fn run(
         &self,
         driver: &Driver,
         pipeline: Option<&wgpu::ComputePipeline>,
-        work: Submission<'_>,
+        dispatch: Submission<'_>,
         out: &mut [u8],
     ) -> Result<bool> {
-        self.upload(driver, &work);
+        self.upload(driver, &dispatch);
         let length = out.len().next_multiple_of(WORD);
         let mut commands = driver.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let Some(pipeline) = pipeline {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             pass.set_pipeline(pipeline);
             pass.set_bind_group(0, &self.group, &[]);
-            pass.dispatch_workgroups(work.groups, 1, 1);
+            pass.dispatch_workgroups(dispatch.groups, 1, 1);
         }
         commands.copy_buffer_to_buffer(&self.result, 0, &self.staging, 0, length as u64);
-        commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
+        commands.copy_buffer_to_buffer(&self.declined, 0, &self.staging, length as u64, WORD as u64);
         let submission = driver.queue.submit([commands.finish()]);
-        fetch(driver, submission, &self.staging, out).await
+        read_back(driver, submission, &self.staging, out).await
     }
 
-    fn upload(&self, driver: &Driver, work: &Submission<'_>) {
-        write(driver, &self.source, work.src);
-        let size = [work.blocks, work.row.max(1), work.first, work.kind].map(u32::to_le_bytes);
+    fn upload(&self, driver: &Driver, dispatch: &Submission<'_>) {
+        write(driver, &self.source, dispatch.src);
+        let size =
+            [dispatch.blocks, dispatch.row.max(1), dispatch.first, dispatch.kind].map(u32::to_le_bytes);
         driver.queue.write_buffer(&self.size, 0, size.as_flattened());
-        let given: Vec<u8> =
-            [&0.0].into_iter().chain(work.weights).flat_map(|w: &f32| w.to_le_bytes()).collect();
-        driver.queue.write_buffer(&self.given, 0, &given);
-        driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
+        let weights: Vec<u8> =
+            [&0.0].into_iter().chain(dispatch.weights).flat_map(|w: &f32| w.to_le_bytes()).collect();
+        driver.queue.write_buffer(&self.column_weights, 0, &weights);
+        driver.queue.write_buffer(&self.declined, 0, &[0; WORD]);
     }
 }
 
-/// Sends bytes, of which the last may be no whole word.
+/// Writes bytes to a buffer; the last word is padded with zeros.
 pub fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
     let (words, rest) = src.split_at(src.len() / WORD * WORD);
     driver.queue.write_buffer(buffer, 0, words);
@@ -121,9 +131,12 @@ pub fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
     }
 }
 
-/// Waits for a submission whose result, and behind it the doubt, go to `staging`; false where doubt was raised, and then
-/// `out` is as it was.
-pub async fn fetch(
+/// Waits for a submission and copies its result from `staging`. Returns false, and leaves `out` unchanged, if
+/// the word after the result says that a kernel declined.
+///
+/// # Errors
+/// [`Code::Device`](quantoscope_core::error::Code::Device) if the device was lost or reported an error.
+pub async fn read_back(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     staging: &wgpu::Buffer,
@@ -133,49 +146,49 @@ pub async fn fetch(
     let span = 0..(length + WORD) as u64;
     map(driver, submission, staging, span.clone()).await?;
     let view = staging.get_mapped_range(span).map_err(failed)?;
-    let sure = view[length..] == [0; WORD];
-    if sure {
+    let complete = view[length..] == [0; WORD];
+    if complete {
         out.copy_from_slice(&view[..out.len()]);
     }
     drop(view);
     staging.unmap();
-    // An error that was told in the meantime is this submission's: its bytes may be anything.
+    // An error reported since then may have spoiled these bytes.
     driver.check()?;
-    Ok(sure)
+    Ok(complete)
 }
 
-/// What a callback leaves for the one who waits for it.
+/// State shared between the map callback and the waiting future.
 #[derive(Default)]
 struct Readback {
-    given: Option<Result<(), wgpu::BufferAsyncError>>,
+    mapped: Option<Result<(), wgpu::BufferAsyncError>>,
     waker: Option<Waker>,
 }
 
-/// Waits until the device has done its work and the buffer can be read.
+/// Waits until the submission is finished and the buffer is mapped.
 async fn map(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     buffer: &wgpu::Buffer,
     span: std::ops::Range<u64>,
 ) -> Result<()> {
-    let answer = Arc::new(Mutex::new(Readback::default()));
-    let told = Arc::clone(&answer);
-    buffer.map_async(wgpu::MapMode::Read, span, move |given| {
-        if let Ok(mut answer) = told.lock() {
-            answer.given = Some(given);
-            if let Some(waker) = answer.waker.take() {
+    let state = Arc::new(Mutex::new(Readback::default()));
+    let shared = Arc::clone(&state);
+    buffer.map_async(wgpu::MapMode::Read, span, move |mapped| {
+        if let Ok(mut state) = shared.lock() {
+            state.mapped = Some(mapped);
+            if let Some(waker) = state.waker.take() {
                 waker.wake();
             }
         }
     });
-    // Natively this waits for no more than this submission, and calls back; in a page the browser does, later.
+    // Natively, poll waits for this submission and runs the callback; in a page, the browser runs it later.
     let wait = wgpu::PollType::Wait { submission_index: Some(submission), timeout: None };
     driver.device.poll(wait).map_err(failed)?;
-    let wait = poll_fn(|context| match answer.lock() {
-        Ok(mut answer) => match answer.given.take() {
-            Some(given) => Poll::Ready(given.map_err(failed)),
+    let wait = poll_fn(|context| match state.lock() {
+        Ok(mut state) => match state.mapped.take() {
+            Some(mapped) => Poll::Ready(mapped.map_err(failed)),
             None => {
-                answer.waker = Some(context.waker().clone());
+                state.waker = Some(context.waker().clone());
                 Poll::Pending
             }
         },

@@ -1,4 +1,4 @@
-//! The choice of an adapter, its limits, the compiler, and what went wrong. Knows no kernel's meaning.
+//! The wgpu adapter, its limits, shader compilation, and device errors. Knows no kernel.
 
 use super::failed;
 use quantoscope_core::error::{Code, Error, Result};
@@ -10,17 +10,20 @@ pub struct Driver {
     pub software: bool,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
-    /// Workgroups along one side of a dispatch.
-    pub most_groups: u32,
-    /// Of the buffers that every kernel has.
+    /// Maximum number of workgroups per dimension of a dispatch.
+    pub max_groups: u32,
+    /// Layout of the buffers that every kernel has.
     pub bindings: wgpu::BindGroupLayout,
     layout: wgpu::PipelineLayout,
-    /// The first error that nobody was there to be told of.
-    trouble: Arc<Mutex<Option<String>>>,
+    /// The first uncaptured error of the device.
+    first_error: Arc<Mutex<Option<String>>>,
 }
 
 impl Driver {
-    /// Opens the adapter that the platform calls its fastest.
+    /// Opens the high-performance adapter of the platform.
+    ///
+    /// # Errors
+    /// [`Code::Device`] if there is no adapter or it cannot be opened.
     pub async fn open() -> Result<Driver> {
         let none = |e: &dyn std::fmt::Display| {
             Error::new(Code::Device, format!("this machine has no graphics device that can be used: {e}"))
@@ -34,18 +37,18 @@ impl Driver {
             ..wgpu::RequestAdapterOptions::default()
         };
         let adapter = instance.request_adapter(&options).await.map_err(|e| none(&e))?;
-        // Slices are small enough for what every device has: nothing more is asked for than WebGPU promises.
+        // Slices are small: the limits that every WebGPU device has are enough.
         let limits = wgpu::Limits {
             max_compute_workgroup_storage_size: 16 << 10,
             ..wgpu::Limits::downlevel_defaults()
         };
-        let most_groups = limits.max_compute_workgroups_per_dimension;
+        let max_groups = limits.max_compute_workgroups_per_dimension;
         let wanted = wgpu::DeviceDescriptor { required_limits: limits, ..wgpu::DeviceDescriptor::default() };
         let (device, queue) = adapter.request_device(&wanted).await.map_err(|e| none(&e))?;
-        let trouble = Arc::new(Mutex::new(None));
-        let note = Arc::clone(&trouble);
+        let first_error = Arc::new(Mutex::new(None));
+        let shared = Arc::clone(&first_error);
         device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| {
-            if let Ok(mut first) = note.lock() {
+            if let Ok(mut first) = shared.lock() {
                 first.get_or_insert_with(|| e.to_string());
             }
         }));
@@ -61,18 +64,18 @@ impl Driver {
             software: info.device_type == wgpu::DeviceType::Cpu,
             device,
             queue,
-            most_groups,
+            max_groups,
             bindings,
             layout,
-            trouble,
+            first_error,
         })
     }
 
-    /// Compiles a program; the error says what is wrong with it.
+    /// Compiles a program; the error is the compiler's message.
     async fn compile(&self, program: &Program) -> std::result::Result<wgpu::ComputePipeline, String> {
         let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let label = Some(program.name.as_str());
-        let source = wgpu::ShaderSource::Wgsl(program.text.as_str().into());
+        let source = wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into());
         let module = self.device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
         let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
@@ -88,46 +91,47 @@ impl Driver {
         }
     }
 
-    /// Fails if anything went wrong since the device was opened.
+    /// # Errors
+    /// [`Code::Device`] if the device reported an error since it was opened.
     pub fn check(&self) -> Result<()> {
-        match self.trouble.lock().as_deref() {
+        match self.first_error.lock().as_deref() {
             Ok(None) => Ok(()),
-            Ok(Some(what)) => Err(failed(what)),
+            Ok(Some(error)) => Err(failed(error)),
             Err(_) => Err(failed("its errors could not be told")),
         }
     }
 }
 
-/// A text that is compiled when it is first needed.
+/// A WGSL program that is compiled on first use.
 pub struct Program {
     pub name: String,
     entry: &'static str,
-    pub text: String,
+    pub wgsl: String,
     compiled: OnceLock<Option<wgpu::ComputePipeline>>,
 }
 
 impl Program {
-    pub fn new(name: &str, entry: &'static str, text: String) -> Program {
-        Program { name: name.into(), entry, text, compiled: OnceLock::new() }
+    pub fn new(name: &str, entry: &'static str, wgsl: String) -> Program {
+        Program { name: name.into(), entry, wgsl, compiled: OnceLock::new() }
     }
 
-    /// Whether it is the same program as one with this entry and text.
-    pub fn is(&self, entry: &str, text: &str) -> bool {
-        self.entry == entry && self.text == text
+    /// Whether the program has this entry point and source.
+    pub fn is(&self, entry: &str, wgsl: &str) -> bool {
+        self.entry == entry && self.wgsl == wgsl
     }
 
-    /// Compiled for the device; none where that has a compiler that does not take it.
-    pub async fn on(&self, driver: &Driver) -> Option<&wgpu::ComputePipeline> {
+    /// The pipeline on the device; `None` if it does not compile.
+    pub async fn pipeline(&self, driver: &Driver) -> Option<&wgpu::ComputePipeline> {
         if self.compiled.get().is_none() {
-            let made = driver.compile(self).await.ok();
-            // Another may have been first: both are the same.
-            let _ = self.compiled.set(made);
+            let pipeline = driver.compile(self).await.ok();
+            // If another thread was first, both pipelines are the same.
+            let _ = self.compiled.set(pipeline);
         }
         self.compiled.get()?.as_ref()
     }
 }
 
-/// The source, the result, the doubt, the size, and what is given beside the source.
+/// Layout of the bindings: source, result, declined, size, column weights.
 fn bindings(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     let storage = |read_only| wgpu::BufferBindingType::Storage { read_only };
     let kinds =

@@ -1,17 +1,18 @@
-//! The buffers of one submission of several dispatches: bytes in, a matrix that stays on the device, bytes out.
+//! Buffers of one submission of several dispatches: upload, a matrix that stays on the device, readback.
 
-use super::buffers::{WORD, fetch, write};
+use super::buffers::{WORD, read_back, write};
 use super::device::Driver;
 use quantoscope_core::error::Result;
 
-/// Words of a dispatch's parameters, and the bytes from those of one to those of the next.
-pub const WORDS: usize = 18;
-const PARAMETERS: usize = 256;
+/// Words of a dispatch's parameters.
+pub const PARAMETER_WORDS: usize = 18;
+/// Bytes from one dispatch's parameters to the next: the alignment of uniform offsets.
+const PARAMETER_STRIDE: usize = 256;
 
-/// What a dispatch reads.
+/// Input buffer of a dispatch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// The bytes that were sent.
+    /// The uploaded bytes.
     Source,
     /// The tables.
     Tables,
@@ -19,18 +20,18 @@ pub enum Input {
     Matrix,
 }
 
-/// One kernel's work.
+/// One kernel launch.
 pub struct Dispatch<'a> {
     pub pipeline: &'a wgpu::ComputePipeline,
     pub input: Input,
-    /// Whether it writes the result; else it changes the matrix.
+    /// True if it writes the result; else it writes the matrix.
     pub last: bool,
-    pub parameters: [u32; WORDS],
-    /// Workgroups, in all.
+    pub parameters: [u32; PARAMETER_WORDS],
+    /// Workgroups in all.
     pub groups: u32,
 }
 
-/// Bytes of each buffer.
+/// Bytes of each buffer, and number of dispatches.
 #[derive(Clone, Copy, Default)]
 pub struct BufferSizes {
     pub source: usize,
@@ -49,65 +50,72 @@ impl BufferSizes {
             && self.dispatches >= other.dispatches
     }
 
-    /// Room for what this and another have room for, in whole words of which the last may hold half of nothing.
-    fn with(&self, other: &BufferSizes) -> BufferSizes {
-        let most = |a: usize, b: usize| a.max(b).max(1).next_multiple_of(256);
+    /// Sizes that hold both, rounded up.
+    fn max_with(&self, other: &BufferSizes) -> BufferSizes {
+        let max = |a: usize, b: usize| a.max(b).max(1).next_multiple_of(256);
         BufferSizes {
-            source: most(self.source, other.source),
-            tables: most(self.tables, other.tables),
-            matrix: most(self.matrix, other.matrix),
-            result: most(self.result, other.result),
+            source: max(self.source, other.source),
+            tables: max(self.tables, other.tables),
+            matrix: max(self.matrix, other.matrix),
+            result: max(self.result, other.result),
             dispatches: self.dispatches.max(other.dispatches).max(1),
         }
     }
 }
 
-/// Buffers on the device, and the one that both sides see.
+/// Device buffers and the staging buffer for readback.
 pub struct MultiPass {
-    room: BufferSizes,
+    sizes: BufferSizes,
     source: wgpu::Buffer,
     tables: wgpu::Buffer,
     matrix: wgpu::Buffer,
     result: wgpu::Buffer,
-    doubt: wgpu::Buffer,
+    /// One word; not 0 if a kernel declined.
+    declined: wgpu::Buffer,
     parameters: wgpu::Buffer,
-    /// A zero.
-    given: wgpu::Buffer,
-    /// The result, and after it the doubt.
+    /// A zero: rotated columns have no importance weights.
+    column_weights: wgpu::Buffer,
+    /// The result, then the word of `declined`.
     staging: wgpu::Buffer,
 }
 
 impl MultiPass {
-    /// `kept`, if it has the room, or buffers that have.
-    pub fn with_room(driver: &Driver, kept: Option<MultiPass>, room: &BufferSizes) -> Result<MultiPass> {
+    /// Returns `idle` if it is large enough, or new buffers.
+    ///
+    /// # Errors
+    /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device is out of memory or lost.
+    pub fn with_sizes(driver: &Driver, idle: Option<MultiPass>, sizes: &BufferSizes) -> Result<MultiPass> {
         use wgpu::BufferUsages as Usage;
-        let room = match kept {
-            Some(kept) if kept.room.holds(room) => return Ok(kept),
-            Some(kept) => kept.room.with(room),
-            None => BufferSizes::default().with(room),
+        let sizes = match idle {
+            Some(idle) if idle.sizes.holds(sizes) => return Ok(idle),
+            Some(idle) => idle.sizes.max_with(sizes),
+            None => BufferSizes::default().max_with(sizes),
         };
         let make = |bytes: usize, usage| {
             let descriptor =
                 wgpu::BufferDescriptor { label: None, size: bytes as u64, usage, mapped_at_creation: false };
             driver.device.create_buffer(&descriptor)
         };
-        let chain = MultiPass {
-            room,
-            source: make(room.source, Usage::STORAGE | Usage::COPY_DST),
-            tables: make(room.tables, Usage::STORAGE | Usage::COPY_DST),
-            matrix: make(room.matrix, Usage::STORAGE | Usage::COPY_SRC),
-            result: make(room.result, Usage::STORAGE | Usage::COPY_SRC),
-            doubt: make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC),
-            parameters: make(room.dispatches * PARAMETERS, Usage::UNIFORM | Usage::COPY_DST),
-            given: make(WORD, Usage::STORAGE | Usage::COPY_DST),
-            staging: make(room.matrix.max(room.result) + WORD, Usage::MAP_READ | Usage::COPY_DST),
+        let buffers = MultiPass {
+            sizes,
+            source: make(sizes.source, Usage::STORAGE | Usage::COPY_DST),
+            tables: make(sizes.tables, Usage::STORAGE | Usage::COPY_DST),
+            matrix: make(sizes.matrix, Usage::STORAGE | Usage::COPY_SRC),
+            result: make(sizes.result, Usage::STORAGE | Usage::COPY_SRC),
+            declined: make(WORD, Usage::STORAGE | Usage::COPY_DST | Usage::COPY_SRC),
+            parameters: make(sizes.dispatches * PARAMETER_STRIDE, Usage::UNIFORM | Usage::COPY_DST),
+            column_weights: make(WORD, Usage::STORAGE | Usage::COPY_DST),
+            staging: make(sizes.matrix.max(sizes.result) + WORD, Usage::MAP_READ | Usage::COPY_DST),
         };
         driver.check()?;
-        Ok(chain)
+        Ok(buffers)
     }
 
-    /// Runs dispatches, each after the one before has ended. `out` is filled from what the last has written; false
-    /// where one raised its doubt, and then it is as it was.
+    /// Runs dispatches in order and reads back the output of the last one. Returns false, and leaves `out`
+    /// unchanged, if any of them declined.
+    ///
+    /// # Errors
+    /// As [`MultiPass::with_sizes`].
     pub async fn run(
         &self,
         driver: &Driver,
@@ -123,7 +131,7 @@ impl MultiPass {
         {
             let mut pass = commands.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for (dispatch, group) in dispatches.iter().zip(&groups) {
-                let high = dispatch.groups.div_ceil(driver.most_groups).max(1);
+                let high = dispatch.groups.div_ceil(driver.max_groups).max(1);
                 pass.set_pipeline(dispatch.pipeline);
                 pass.set_bind_group(0, group, &[]);
                 pass.dispatch_workgroups(dispatch.groups.div_ceil(high), high, 1);
@@ -131,12 +139,12 @@ impl MultiPass {
         }
         let last = if dispatches.last().is_some_and(|d| d.last) { &self.result } else { &self.matrix };
         commands.copy_buffer_to_buffer(last, 0, &self.staging, 0, length as u64);
-        commands.copy_buffer_to_buffer(&self.doubt, 0, &self.staging, length as u64, WORD as u64);
+        commands.copy_buffer_to_buffer(&self.declined, 0, &self.staging, length as u64, WORD as u64);
         let submission = driver.queue.submit([commands.finish()]);
-        fetch(driver, submission, &self.staging, out).await
+        read_back(driver, submission, &self.staging, out).await
     }
 
-    /// The buffers of one dispatch.
+    /// The bind group of dispatch `number`.
     fn bind(&self, driver: &Driver, number: usize, dispatch: &Dispatch<'_>) -> wgpu::BindGroup {
         let input = match dispatch.input {
             Input::Source => &self.source,
@@ -146,12 +154,12 @@ impl MultiPass {
         let output = if dispatch.last { &self.result } else { &self.matrix };
         let parameters = wgpu::BindingResource::Buffer(wgpu::BufferBinding {
             buffer: &self.parameters,
-            offset: (number * PARAMETERS) as u64,
-            size: wgpu::BufferSize::new(PARAMETERS as u64),
+            offset: (number * PARAMETER_STRIDE) as u64,
+            size: wgpu::BufferSize::new(PARAMETER_STRIDE as u64),
         });
-        let buffers = [input, output, &self.doubt].map(wgpu::Buffer::as_entire_binding);
-        let given = self.given.as_entire_binding();
-        let bound = (0..).zip(buffers.into_iter().chain([parameters, given]));
+        let buffers = [input, output, &self.declined].map(wgpu::Buffer::as_entire_binding);
+        let weights = self.column_weights.as_entire_binding();
+        let bound = (0..).zip(buffers.into_iter().chain([parameters, weights]));
         let entries: Vec<_> =
             bound.map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource }).collect();
         driver.device.create_bind_group(&wgpu::BindGroupDescriptor {
@@ -164,14 +172,14 @@ impl MultiPass {
     fn upload(&self, driver: &Driver, dispatches: &[Dispatch<'_>], src: &[u8], tables: &[u32]) {
         write(driver, &self.source, src);
         driver.queue.write_buffer(&self.tables, 0, &bytes(tables));
-        let mut parameters = Vec::with_capacity(dispatches.len() * PARAMETERS);
+        let mut parameters = Vec::with_capacity(dispatches.len() * PARAMETER_STRIDE);
         for dispatch in dispatches {
             parameters.extend(bytes(&dispatch.parameters));
-            parameters.resize(parameters.len().next_multiple_of(PARAMETERS), 0);
+            parameters.resize(parameters.len().next_multiple_of(PARAMETER_STRIDE), 0);
         }
         driver.queue.write_buffer(&self.parameters, 0, &parameters);
-        driver.queue.write_buffer(&self.doubt, 0, &[0; WORD]);
-        driver.queue.write_buffer(&self.given, 0, &[0; WORD]);
+        driver.queue.write_buffer(&self.declined, 0, &[0; WORD]);
+        driver.queue.write_buffer(&self.column_weights, 0, &[0; WORD]);
     }
 }
 

@@ -1,10 +1,10 @@
-//! What the probe finds of rotations that are right, and of such that are not.
+//! The probe refuses rotation kernels whose source is changed, and accepts the others.
 
 use super::WgpuDevice;
 use super::rotate::Rotator;
 use crate::device::{Arithmetic, Device, Kernel, ProbeVerdict, probe_kernel};
 
-/// What the probe finds where a kernel's text is altered: of floats, and of integers.
+/// Verdicts of the probe on both rotation kernels after an edit of one program: [hardware floats, integers].
 fn altered(gpu: &mut WgpuDevice, kernel: &str, from: &str, to: &str) -> [ProbeVerdict; 2] {
     let edit = |name: &str, text: String| {
         if name != kernel {
@@ -14,8 +14,9 @@ fn altered(gpu: &mut WgpuDevice, kernel: &str, from: &str, to: &str) -> [ProbeVe
         text.replace(from, to)
     };
     gpu.rotator = Rotator::new(&edit);
-    [Arithmetic::Guarded, Arithmetic::Exact]
-        .map(|by| pollster::block_on(probe_kernel(gpu, Kernel::Rotate(by))).expect("a device that works"))
+    [Arithmetic::HardwareF32, Arithmetic::SoftF32].map(|arithmetic| {
+        pollster::block_on(probe_kernel(gpu, Kernel::Rotate(arithmetic))).expect("a device that works")
+    })
 }
 
 fn device() -> WgpuDevice {
@@ -24,7 +25,7 @@ fn device() -> WgpuDevice {
 
 #[test]
 #[ignore = "make proof"]
-fn a_wrong_gain_is_caught() {
+fn gain_kernel_with_an_error_is_refused() {
     let mut gpu = device();
     for (from, to) in [
         ("quotient(result[at], by)", "product(result[at], by)"),
@@ -38,7 +39,7 @@ fn a_wrong_gain_is_caught() {
 
 #[test]
 #[ignore = "make proof"]
-fn a_wrong_source_is_caught() {
+fn widen_kernel_with_an_error_is_refused() {
     let mut gpu = device();
     for (from, to) in [
         ("(leading + 103u)", "(leading + 102u)"),
@@ -52,7 +53,7 @@ fn a_wrong_source_is_caught() {
 
 #[test]
 #[ignore = "make proof"]
-fn a_wrong_turn_is_caught() {
+fn rotation_kernel_with_an_error_is_refused() {
     let mut gpu = device();
     for (from, to) in [
         ("tile[at + 2u * h] = subtract(near, far)", "tile[at + 2u * h] = subtract(far, near)"),
@@ -73,12 +74,12 @@ fn a_wrong_turn_is_caught() {
 
 #[test]
 #[ignore = "make proof"]
-fn a_wrong_sum_is_caught() {
+fn soft_f32_with_a_rounding_error_is_refused() {
     let mut gpu = device();
     for (from, to) in [
         ("if (rest == 0x40u)", "if (rest == 0x41u)"),
         ("return select(x, a & b,", "return select(x, a,"),
-        // What is shifted out leaves no mark.
+        // No sticky bit.
         ("select(0u, 1u, (x << (32u - by)) != 0u)", "0u"),
     ] {
         let found = altered(&mut gpu, "rotations", from, to);
@@ -88,7 +89,7 @@ fn a_wrong_sum_is_caught() {
 
 #[test]
 #[ignore = "make proof"]
-fn floats_that_are_sure_too_early_are_caught() {
+fn hardware_f32_with_a_wrong_limit_is_refused() {
     let mut gpu = device();
     for (from, to) in [
         ("< 25u", "< 24u"),
@@ -100,14 +101,14 @@ fn floats_that_are_sure_too_early_are_caught() {
     }
 }
 
-/// What is lost where small results are flushed is not lost elsewhere.
+/// Without the check of scaled results, a device that flushes subnormals is refused and others are not.
 #[test]
 #[ignore = "make proof"]
-#[cfg(all(feature = "hostile", target_arch = "x86_64"))]
-fn floats_that_may_be_flushed_are_caught_where_they_are() {
+#[cfg(all(feature = "test-float-modes", target_arch = "x86_64"))]
+fn hardware_f32_without_a_flush_check_is_refused_where_subnormals_are_flushed() {
     use super::float_modes::{FloatMode, open};
     for (mode, verdict) in
-        [(FloatMode::Usual, ProbeVerdict::Exact), (FloatMode::Flushing, ProbeVerdict::Refused)]
+        [(FloatMode::Default, ProbeVerdict::Exact), (FloatMode::Flushing, ProbeVerdict::Refused)]
     {
         let mut gpu = pollster::block_on(open(mode)).expect("a device");
         assert!(gpu.is_software(), "float modes need the software device: run `make proof`");

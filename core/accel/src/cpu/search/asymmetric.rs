@@ -1,25 +1,24 @@
-//! The search with a minimum, [`ScaleSearch::asymmetric`].
+//! The search for scale and minimum, [`ScaleSearch::asymmetric`] (make_qkx2 of ggml).
 //!
-//! Codes are found by rounding to the nearest integer, which the definition does by adding a constant and taking the
-//! low bits: the same for magnitudes below 2^22. All values of a sub-block lie between its extremes and rounding keeps
-//! that order, so the extremes tell whether that holds, and also whether the codes need to be clamped at all. Where it
-//! does not hold (a range that is nothing beside the values, or that overflows) the lane is odd, and searched anew
-//! by the definition.
+//! The CPU reference rounds by adding a constant and taking the low bits, which equals rounding to nearest
+//! for magnitudes below 2^22. Rounding is monotonic, so the extremes of a sub-block tell whether that holds
+//! for all its values, and whether codes need clamping. If it does not hold (a range that is tiny beside the
+//! values, or that overflows), the lane is marked `fallback` and the reference searches it again.
 
-use super::from;
 use super::lanes::{TransposedLanes, blank, fill, numbers, pick};
 use super::weigh::weigh;
+use super::weights_from;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::ScalarSearch;
 use quantoscope_core::quant::scale_search::{AffineFit, ScaleGrid, ScaleSearch, SearchWeights};
 
-/// Below this all rounding is that of the definition; far enough below its 2^22.
+/// Below this magnitude rounding equals the reference's; a margin below 2^22.
 const LIMIT: f32 = 2_097_152.0;
 
-/// Two vectors side by side hide the time that a sum takes to be ready for the next value.
+/// Vectors processed together, to hide the latency of sums.
 const G: usize = 2;
 
-/// One number for each sub-block.
+/// One number per sub-block.
 type AsymmetricGroup<S> = [<S as Simd>::f32s; G];
 
 /// Finds the fits of all sub-blocks.
@@ -35,7 +34,7 @@ pub fn search<S: Simd, const N: usize>(
     let mut values = AsymmetricLanes { simd, grid, x: blank(simd), w: blank(simd) };
     let mut codes = blank(simd);
     for (n, (x, fits)) in x.chunks(at_once).zip(fits.chunks_mut(at_once)).enumerate() {
-        let weights = from(weights, n * at_once);
+        let weights = weights_from(weights, n * at_once);
         match grid.absolute {
             true => group::<S, N, true>(&mut values, &mut codes, x, weights, fits),
             false => group::<S, N, false>(&mut values, &mut codes, x, weights, fits),
@@ -43,7 +42,7 @@ pub fn search<S: Simd, const N: usize>(
     }
 }
 
-/// Up to `G` vectors of sub-blocks.
+/// Searches up to `G` vectors of sub-blocks.
 #[inline(always)]
 fn group<S: Simd, const N: usize, const ABSOLUTE: bool>(
     values: &mut AsymmetricLanes<'_, S, N>,
@@ -65,23 +64,23 @@ fn group<S: Simd, const N: usize, const ABSOLUTE: bool>(
         for (j, fit) in fits.iter_mut().enumerate() {
             *fit = AffineFit { scale: scale[j], min: -min[j], inverse: inverse[j], base: base[j] };
         }
-        let (flat, odd) = (best.flat[g].to_bitmask(), best.odd[g].to_bitmask());
-        if flat | odd == 0 {
+        let (flat, fallback) = (best.flat[g].to_bitmask(), best.fallback[g].to_bitmask());
+        if flat | fallback == 0 {
             continue;
         }
         for (j, fit) in fits.iter_mut().enumerate() {
             let at = g * S::f32s::LEN + j;
             if flat >> j & 1 == 1 {
                 *fit = AffineFit { scale: 0.0, inverse: 0.0, base: 0.0, ..*fit };
-            } else if odd >> j & 1 == 1 {
+            } else if fallback >> j & 1 == 1 {
                 let fit = core::slice::from_mut(fit);
-                ScalarSearch.asymmetric(grid, &rows[at..=at], from(weights, at), fit);
+                ScalarSearch.asymmetric(grid, &rows[at..=at], weights_from(weights, at), fit);
             }
         }
     }
 }
 
-/// Sub-blocks side by side, and what is tried on them.
+/// Transposed sub-blocks and the grid of candidates.
 struct AsymmetricLanes<'a, S: Simd, const N: usize> {
     simd: S,
     grid: &'a ScaleGrid,
@@ -89,9 +88,9 @@ struct AsymmetricLanes<'a, S: Simd, const N: usize> {
     w: TransposedLanes<S, N, G>,
 }
 
-/// The best so far, and what stays the same from candidate to candidate.
+/// The best fit so far, and the sums that all candidates share.
 struct BestAffineFit<S: Simd> {
-    least: AsymmetricGroup<S>,
+    smallest: AsymmetricGroup<S>,
     max: AsymmetricGroup<S>,
     sum_w: AsymmetricGroup<S>,
     sum_x: AsymmetricGroup<S>,
@@ -100,13 +99,13 @@ struct BestAffineFit<S: Simd> {
     inverse: AsymmetricGroup<S>,
     base: AsymmetricGroup<S>,
     error: AsymmetricGroup<S>,
-    /// Sub-blocks of one value: nothing to be tried.
+    /// Sub-blocks of equal values, which need no search.
     flat: [S::mask32s; G],
-    /// Sub-blocks to be left to the definition.
-    odd: [S::mask32s; G],
+    /// Sub-blocks to be searched by the reference.
+    fallback: [S::mask32s; G],
 }
 
-/// The sums from which a candidate's best scale and minimum follow.
+/// Sums that give the best scale and minimum of a candidate's codes.
 struct AsymmetricSums<S: Simd> {
     code: AsymmetricGroup<S>,
     square: AsymmetricGroup<S>,
@@ -119,30 +118,30 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
         S::f32s::splat(self.simd, x)
     }
 
-    /// The extremes, the constant sums, and the fit of the grid between the extremes.
+    /// Computes the extremes, the shared sums, and the fit of the grid between the extremes.
     #[inline(always)]
     fn first<const ABSOLUTE: bool>(&self, codes: &mut TransposedLanes<S, N, G>) -> BestAffineFit<S> {
         let Self { simd, x, w, .. } = self;
         let zero = self.splat(0.0);
-        let [mut least, mut max, mut sum_w] = [x[0], x[0], w[0]];
+        let [mut smallest, mut max, mut sum_w] = [x[0], x[0], w[0]];
         let mut sum_x: AsymmetricGroup<S> = core::array::from_fn(|g| w[0][g] * x[0][g]);
         for i in 1..N {
             for g in 0..G {
-                // Zeros of both signs are equal, and the first stays.
-                least[g] = pick::<S>(x[i][g].simd_lt(least[g]), x[i][g], least[g]);
+                // Zeros of both signs are equal; the first is kept.
+                smallest[g] = pick::<S>(x[i][g].simd_lt(smallest[g]), x[i][g], smallest[g]);
                 max[g] = pick::<S>(x[i][g].simd_gt(max[g]), x[i][g], max[g]);
                 sum_w[g] += w[i][g];
                 sum_x[g] += w[i][g] * x[i][g];
             }
         }
-        let min = least.map(|m| pick::<S>(m.simd_gt(zero), zero, m));
+        let min = smallest.map(|m| pick::<S>(m.simd_gt(zero), zero, m));
         let inverse: AsymmetricGroup<S> =
             core::array::from_fn(|g| self.splat(self.grid.top as f32) / (max[g] - min[g]));
         let scale = inverse.map(|i| self.splat(1.0) / i);
         let flat = core::array::from_fn(|g| max[g].simd_eq(min[g]));
         let none = S::mask32s::splat(*simd, false);
         let mut best = BestAffineFit {
-            least,
+            smallest,
             max,
             sum_w,
             sum_x,
@@ -152,14 +151,14 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
             base: min,
             error: min,
             flat,
-            odd: [none; G],
+            fallback: [none; G],
         };
         let _ = self.sums(&mut best, &inverse, codes);
         best.error = self.error::<ABSOLUTE>(codes, &scale, &min);
         best
     }
 
-    /// Tries one grid.
+    /// Tries candidate `k`.
     #[inline(always)]
     fn candidate<const ABSOLUTE: bool>(
         &self,
@@ -169,11 +168,11 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
     ) {
         let zero = self.splat(0.0);
         let ScaleGrid { top, first, step, .. } = *self.grid;
-        // The range of values is that of the current minimum, which a winner may have moved.
+        // The range depends on the current minimum, which an earlier candidate may have changed.
         let steps = self.splat(first + step * k as f32 + top as f32);
         let inverse: AsymmetricGroup<S> = core::array::from_fn(|g| steps / (best.max[g] - best.min[g]));
         let sums = self.sums(best, &inverse, codes);
-        let (mut scale, mut min, mut fits) = ([zero; G], [zero; G], best.odd);
+        let (mut scale, mut min, mut fits) = ([zero; G], [zero; G], best.fallback);
         for g in 0..G {
             let AsymmetricSums { code, square, cross } = &sums;
             let (code, square, cross) = (code[g], square[g], cross[g]);
@@ -189,16 +188,16 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
         }
         let error = self.error::<ABSOLUTE>(codes, &scale, &min);
         for g in 0..G {
-            let won = fits[g] & error[g].simd_lt(best.error[g]);
-            best.error[g] = pick::<S>(won, error[g], best.error[g]);
-            best.scale[g] = pick::<S>(won, scale[g], best.scale[g]);
-            best.inverse[g] = pick::<S>(won, inverse[g], best.inverse[g]);
-            best.base[g] = pick::<S>(won, best.min[g], best.base[g]);
-            best.min[g] = pick::<S>(won, min[g], best.min[g]);
+            let better = fits[g] & error[g].simd_lt(best.error[g]);
+            best.error[g] = pick::<S>(better, error[g], best.error[g]);
+            best.scale[g] = pick::<S>(better, scale[g], best.scale[g]);
+            best.inverse[g] = pick::<S>(better, inverse[g], best.inverse[g]);
+            best.base[g] = pick::<S>(better, best.min[g], best.base[g]);
+            best.min[g] = pick::<S>(better, min[g], best.min[g]);
         }
     }
 
-    /// The codes of a grid and their sums; tells odd lanes apart.
+    /// Codes of a candidate and their sums; marks lanes that need the reference.
     #[inline(always)]
     fn sums(
         &self,
@@ -208,11 +207,11 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
     ) -> AsymmetricSums<S> {
         let (mut below, mut above) = (false, false);
         for (g, &inverse) in inverse.iter().enumerate() {
-            let a = inverse * (best.least[g] - best.min[g]);
+            let a = inverse * (best.smallest[g] - best.min[g]);
             let b = inverse * (best.max[g] - best.min[g]);
             let limit = self.splat(LIMIT);
-            best.odd[g] |= !(a.abs().simd_lt(limit) & b.abs().simd_lt(limit));
-            let aside = best.odd[g] | best.flat[g];
+            best.fallback[g] |= !(a.abs().simd_lt(limit) & b.abs().simd_lt(limit));
+            let aside = best.fallback[g] | best.flat[g];
             let (low, high) = (self.splat(-0.5), self.splat(self.grid.top as f32 + 0.5));
             below |= !(aside | (a.simd_gt(low) & b.simd_gt(low))).all_true();
             above |= !(aside | (a.simd_lt(high) & b.simd_lt(high))).all_true();
@@ -239,7 +238,7 @@ impl<S: Simd, const N: usize> AsymmetricLanes<'_, S, N> {
         for ((x, w), codes) in self.x.iter().zip(&self.w).zip(codes) {
             for g in 0..G {
                 let mut q = (inverse[g] * (x[g] - min[g])).round_ties_even();
-                // As integers, negative floats are below zero and positive ones in their order.
+                // As integers, negative floats are below zero and positive ones are in order.
                 if BELOW {
                     q = q.bitcast::<S::i32s>().max(bottom).bitcast();
                 }

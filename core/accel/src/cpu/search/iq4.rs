@@ -1,25 +1,28 @@
-//! The search for the scale of IQ4, [`ScaleSearch::iq4`](quantoscope_core::quant::scale_search::ScaleSearch::iq4).
+//! The search for the scale of IQ4,
+//! [`ScaleSearch::iq4`](quantoscope_core::quant::scale_search::ScaleSearch::iq4).
 //!
-//! The first grid turns the loudest value to the top of the codebook, all others to its bottom, in steps so small that
-//! from the finest to the coarsest of them a value passes at most one of the midpoints between levels. So it is found
-//! once which two levels a value has to choose from; a grid costs one comparison, and every product is made before.
+//! The first grid maps the value of largest magnitude to the top of the codebook, the other grids map it near
+//! the bottom, in steps so small that across all of them a value passes at most one midpoint between levels.
+//! So the two possible levels of a value, and all products with them, are computed once, and a grid costs one
+//! comparison per value.
 
-use super::from;
-use super::lanes::{TransposedLanes, blank, fill, loudest, numbers, pick};
+use super::lanes::{TransposedLanes, blank, fill, numbers, pick, signed_absmax};
 use super::weigh::weigh;
+use super::weights_from;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::codebook::{HALFWAY, IQ4};
 use quantoscope_core::quant::scale_search::{EPSILON, SearchWeights};
 
-/// Values in a sub-block.
+/// Values per sub-block.
 const N: usize = 32;
 
-/// The grids after the first: the loudest value is tried at these steps from the bottom.
+/// The grids after the first map the largest value to -STEPS..=STEPS from the bottom level.
 const STEPS: i8 = 7;
-/// Grids that are tried side by side; they do not depend on one another.
+/// Grids tried together; they are independent.
 const ABREAST: usize = 3;
 
-/// The midpoints that a value can pass on its way toward zero, each with the neighbour that it must not reach.
+/// True if a value that starts at midpoint `from` on the finest grid does not reach midpoint `to` on the
+/// coarsest.
 const fn passes_one(from: usize, to: usize) -> bool {
     let nearest = HALFWAY[from] * (IQ4[0] + STEPS as f32) / (IQ4[0] - STEPS as f32);
     if nearest > 0.0 { nearest > HALFWAY[to] } else { nearest < HALFWAY[to] }
@@ -33,18 +36,18 @@ const _: () = {
     }
 };
 
-/// Finds the scales of all sub-blocks.
+/// Computes the scales of all sub-blocks.
 #[inline(always)]
 pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: SearchWeights<'_, N>, scales: &mut [f32]) {
     let at_once = S::f32s::LEN;
     let mut values = Iq4Lanes::new(simd);
     for (n, (x, scales)) in x.chunks(at_once).zip(scales.chunks_mut(at_once)).enumerate() {
-        let found = vector(simd, &mut values, x, from(weights, n * at_once));
+        let found = vector(simd, &mut values, x, weights_from(weights, n * at_once));
         scales.copy_from_slice(&numbers::<S>(found)[..scales.len()]);
     }
 }
 
-/// One vector of sub-blocks.
+/// Scales of one vector of sub-blocks.
 #[inline(always)]
 fn vector<S: Simd>(
     simd: S,
@@ -54,7 +57,7 @@ fn vector<S: Simd>(
 ) -> S::f32s {
     fill(simd, &mut values.x, rows);
     weigh(simd, &values.x, weights, &mut values.w);
-    let [max] = loudest::<S, N, 1>(simd, &values.x);
+    let [max] = signed_absmax::<S, N, 1>(simd, &values.x);
     let splat = |x: f32| S::f32s::splat(simd, x);
     let zero = splat(0.0);
     let mut best = values.first(simd, splat(1.0) / (-max / IQ4[0]));
@@ -74,21 +77,21 @@ fn vector<S: Simd>(
     pick::<S>(max.abs().simd_lt(splat(EPSILON)), zero, best.scale)
 }
 
-/// The best scale so far, and what it is judged by.
+/// The best scale so far, and its criterion.
 struct BestIq4Scale<S: Simd> {
     scale: S::f32s,
     product: S::f32s,
 }
 
-/// What a value has to choose from: the products with the lower level, where it is below the midpoint, and with the
-/// higher one.
+/// The two possible levels of a value: the midpoint between them, and products with the lower and the higher
+/// one.
 struct Iq4Choice<S: Simd> {
     halfway: S::f32s,
     cross: [S::f32s; 2],
     square: [S::f32s; 2],
 }
 
-/// Sub-blocks side by side.
+/// Transposed sub-blocks.
 struct Iq4Lanes<S: Simd> {
     x: TransposedLanes<S, N, 1>,
     w: TransposedLanes<S, N, 1>,
@@ -103,7 +106,7 @@ impl<S: Simd> Iq4Lanes<S> {
         Iq4Lanes { x: blank(simd), w: blank(simd), choices: core::array::from_fn(|_| choice()) }
     }
 
-    /// The fit of the first grid, on which any level can be the nearest.
+    /// The fit of the first grid, on which any level may be the nearest.
     #[inline(always)]
     fn first(&self, simd: S, inverse: S::f32s) -> BestIq4Scale<S> {
         let zero = S::f32s::splat(simd, 0.0);
@@ -120,14 +123,14 @@ impl<S: Simd> Iq4Lanes<S> {
         BestIq4Scale { scale, product: scale * cross }
     }
 
-    /// Finds the choices, from the finest grid, on which every value is farthest from zero.
+    /// Computes the choices from the finest grid, on which values are farthest from zero.
     #[inline(always)]
     fn choose(&mut self, simd: S, inverse: S::f32s) {
         let splat = |x: f32| S::f32s::splat(simd, x);
         for ((choice, &[x]), &[w]) in self.choices.iter_mut().zip(&self.x).zip(&self.w) {
             let y = inverse * x;
-            // The midpoint next to the value on the side of zero: above the last one passed by what is negative,
-            // below the next to last by what is not, which has passed the last negative one for certain.
+            // The midpoint next to the value toward zero: for negative values the one above the last that was
+            // passed, for others the last that was passed.
             let (mut halfway, mut low) = (splat(HALFWAY[0]), splat(IQ4[0]));
             for k in 1..15 {
                 let passed = y.simd_ge(HALFWAY[if HALFWAY[k] < 0.0 { k - 1 } else { k }]);
@@ -140,7 +143,7 @@ impl<S: Simd> Iq4Lanes<S> {
         }
     }
 
-    /// The sums of weight x level x value and weight x level x level on some grids.
+    /// Sums of weight x level x value and weight x level x level for each grid.
     #[inline(always)]
     fn sums(&self, simd: S, inverse: &[S::f32s; ABREAST]) -> ([S::f32s; ABREAST], [S::f32s; ABREAST]) {
         let mut cross = [S::f32s::splat(simd, 0.0); ABREAST];

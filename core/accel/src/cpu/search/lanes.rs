@@ -1,22 +1,22 @@
-//! Sub-blocks side by side: vectors whose lane `j` belongs to sub-block `j`. Knows no search.
+//! Transposed sub-blocks: vectors whose lane `j` holds values of sub-block `j`. Knows no search.
 
 #[cfg(target_arch = "x86_64")]
 use fearless_simd::f32x8;
 use fearless_simd::prelude::*;
 
-/// Lanes of the widest vector.
+/// Lanes of the widest supported vector.
 pub const WIDEST: usize = 16;
 
-/// Value `i` of `G` vectors of sub-blocks, for all `N` values.
+/// `N` values of `G` vectors of sub-blocks, indexed `[value][vector]`.
 pub type TransposedLanes<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
 
-/// Columns of zeros. They are made once and filled again and again: to make them costs as much as to fill them.
+/// All zeros. Callers create them once and refill them, since creation costs as much as filling.
 #[inline(always)]
 pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> TransposedLanes<S, N, G> {
     [[S::f32s::splat(simd, 0.0); G]; N]
 }
 
-/// The columns of up to `G` vectors of sub-blocks; lanes without one get zeros.
+/// Fills lanes from `rows`; lanes without a row are 0.
 #[inline(always)]
 pub fn fill<S: Simd, const N: usize, const G: usize>(
     simd: S,
@@ -31,7 +31,7 @@ pub fn fill<S: Simd, const N: usize, const G: usize>(
     );
 }
 
-/// The columns of `G` vectors of sub-blocks, that of each lane being `row(lane)`.
+/// Fills each lane from `row(lane)`; lanes without a row are 0.
 #[inline(always)]
 pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
     simd: S,
@@ -55,7 +55,7 @@ pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
     }
 }
 
-/// The inverse of [`fill_from`]: hands out the part of a sub-block that begins at a place, and its lane.
+/// The inverse of [`fill_from`]: calls `put(lane, offset, values)` for each part of each sub-block.
 #[inline(always)]
 pub fn rows_of<S: Simd, const N: usize, const G: usize>(
     simd: S,
@@ -77,8 +77,8 @@ pub fn rows_of<S: Simd, const N: usize, const G: usize>(
     }
 }
 
-/// Turns the square of the first [`SimdBase::LEN`] vectors: interleaving the halves once moves the uppermost bit of
-/// a row's number to the end of the column's, so as many times as there are such bits make rows columns.
+/// Transposes the square of the first [`SimdBase::LEN`] vectors. Interleaving the halves moves the top bit of
+/// a row index to the end of the column index; as many rounds as the index has bits swap rows and columns.
 #[inline(always)]
 pub fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
     #[cfg(target_arch = "x86_64")]
@@ -96,14 +96,14 @@ pub fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
     }
 }
 
-/// The same by shuffles within halves of a vector, which AVX2 has and the portable operations do not: half as many.
+/// [`transpose`] with AVX2 shuffles within vector halves: half as many operations.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn transpose_eight<S: Simd>(avx2: fearless_simd::x86::Avx2, simd: S, square: &mut [S::f32s; WIDEST]) {
     use core::arch::x86_64::*;
     fearless_simd::kernel!(
         #[inline(always)]
-        fn turn(_avx2: Avx2, r: [__m256; 8]) -> [__m256; 8] {
+        fn transposed(_avx2: Avx2, r: [__m256; 8]) -> [__m256; 8] {
             let [mut pairs, mut fours, mut out] = [r; 3];
             for i in 0..4 {
                 pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
@@ -122,14 +122,14 @@ fn transpose_eight<S: Simd>(avx2: fearless_simd::x86::Avx2, simd: S, square: &mu
         }
     );
     let row = |i: usize| -> __m256 { f32x8::from_slice(avx2, square[i].as_slice()).into() };
-    let turned = turn(avx2, [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
-    for (square, turned) in square.iter_mut().zip(turned) {
-        let turned: f32x8<_> = turned.simd_into(avx2);
-        *square = S::f32s::from_slice(simd, turned.as_slice());
+    let columns = transposed(avx2, [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)]);
+    for (square, column) in square.iter_mut().zip(columns) {
+        let column: f32x8<_> = column.simd_into(avx2);
+        *square = S::f32s::from_slice(simd, column.as_slice());
     }
 }
 
-/// The lanes as numbers.
+/// The lanes as an array.
 #[inline(always)]
 pub fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
     let mut out = [0.0; WIDEST];
@@ -137,26 +137,27 @@ pub fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
     out
 }
 
-/// `a` where `mask` is set, `b` elsewhere.
+/// `a` in lanes where `mask` is set, `b` in the others.
 #[inline(always)]
 pub fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
     mask.select(a, b)
 }
 
-/// The value of greatest magnitude of every sub-block, with its sign; the first of equals, and +0 where all are 0.
+/// The value of largest magnitude of every sub-block, with its sign; the first of equals, and +0 if all are
+/// 0.
 #[inline(always)]
-pub fn loudest<S: Simd, const N: usize, const G: usize>(
+pub fn signed_absmax<S: Simd, const N: usize, const G: usize>(
     simd: S,
     x: &TransposedLanes<S, N, G>,
 ) -> [S::f32s; G] {
-    // Magnitudes are followed as integers, in whose order they are, so that one step need not wait for the choice
-    // that the last one made.
-    let (mut max, mut loud) = ([S::f32s::splat(simd, 0.0); G], [S::i32s::splat(simd, 0); G]);
+    // Magnitudes are compared as integers, so that a step does not depend on the selection of the step
+    // before.
+    let (mut max, mut max_magnitude) = ([S::f32s::splat(simd, 0.0); G], [S::i32s::splat(simd, 0); G]);
     for x in x {
         for g in 0..G {
             let magnitude = x[g].abs().bitcast::<S::i32s>();
-            max[g] = pick::<S>(magnitude.simd_gt(loud[g]), x[g], max[g]);
-            loud[g] = loud[g].max(magnitude);
+            max[g] = pick::<S>(magnitude.simd_gt(max_magnitude[g]), x[g], max[g]);
+            max_magnitude[g] = max_magnitude[g].max(magnitude);
         }
     }
     max

@@ -1,14 +1,14 @@
-//! The searches of the k-types and IQ4 with one sub-block a lane.
+//! Scale searches of the k-types and IQ4 with one sub-block per lane.
 //!
-//! Every lane takes the very steps of the definition, in the same order, so its sums are the same to the bit; what is
-//! gained is that many sub-blocks take them at once. A lane in which a step would round differently (see
-//! [`asymmetric`]) is left to the definition afterwards.
+//! Every lane performs the operations of the CPU reference in the same order, so its sums are equal to the
+//! bit. A lane in which an operation would round differently (see [`asymmetric`]) is searched again by the
+//! reference.
 
 mod asymmetric;
 mod iq4;
 mod lanes;
-mod refined;
-mod scale_of_scales;
+mod q3_refine;
+mod refine_rounds;
 mod symmetric;
 #[cfg(test)]
 mod tests;
@@ -17,7 +17,7 @@ mod weigh;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::{AffineFit, RefinedFit, ScaleGrid, ScaleSearch, SearchWeights};
 
-/// The searches with the vectors of a level.
+/// Scale searches in the vectors of a level.
 #[derive(Clone, Copy, Debug)]
 pub struct VectorSearch<S>(pub S);
 
@@ -54,7 +54,7 @@ impl<S: Simd> ScaleSearch for VectorSearch<S> {
     fn q3_refine<const N: usize>(self, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
         self.0.vectorize(
             #[inline(always)]
-            || refined::search(self.0, half, x, found),
+            || q3_refine::search(self.0, half, x, found),
         );
     }
 
@@ -81,8 +81,8 @@ impl<S: Simd> ScaleSearch for VectorSearch<S> {
     }
 }
 
-/// The weights of the sub-blocks from number `from` on.
-fn from<'a, const N: usize>(weights: SearchWeights<'a, N>, from: usize) -> SearchWeights<'a, N> {
+/// The weights of the sub-blocks from index `from` on.
+fn weights_from<'a, const N: usize>(weights: SearchWeights<'a, N>, from: usize) -> SearchWeights<'a, N> {
     match weights {
         SearchWeights::Given(all) => SearchWeights::Given(&all[from..]),
         other => other,

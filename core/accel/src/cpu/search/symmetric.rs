@@ -1,18 +1,19 @@
-//! The search around zero, [`ScaleSearch::symmetric`](quantoscope_core::quant::scale_search::ScaleSearch::symmetric).
+//! The search for a scale without a minimum (make_qx of ggml),
+//! [`ScaleSearch::symmetric`](quantoscope_core::quant::scale_search::ScaleSearch::symmetric).
 //!
-//! No value is louder than the one whose code is near `-half`, so every product that is rounded is small, and rounding
-//! to the nearest integer is what the definition does.
+//! The value of largest magnitude has a code near `-half`, so every rounded product is small, and rounding to
+//! nearest equals the rounding of the CPU reference.
 
-use super::from;
-use super::lanes::{TransposedLanes, blank, fill, loudest, numbers, pick};
+use super::lanes::{TransposedLanes, blank, fill, numbers, pick, signed_absmax};
 use super::weigh::weigh;
+use super::weights_from;
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::{AffineFit, EPSILON, SearchWeights};
 
-/// Two vectors side by side hide the time that a sum takes to be ready for the next value.
+/// Vectors processed together, to hide the latency of sums.
 const G: usize = 2;
 
-/// One number for each sub-block.
+/// One number per sub-block.
 type SymmetricGroup<S> = [<S as Simd>::f32s; G];
 
 /// Finds the fits of all sub-blocks.
@@ -27,11 +28,11 @@ pub fn search<S: Simd, const N: usize>(
     let at_once = G * S::f32s::LEN;
     let mut values = SymmetricLanes { half: half as f32, x: blank(simd), w: blank(simd), wx: blank(simd) };
     for (n, (x, fits)) in x.chunks(at_once).zip(fits.chunks_mut(at_once)).enumerate() {
-        group(simd, &mut values, x, from(weights, n * at_once), fits);
+        group(simd, &mut values, x, weights_from(weights, n * at_once), fits);
     }
 }
 
-/// Up to `G` vectors of sub-blocks.
+/// Searches up to `G` vectors of sub-blocks.
 #[inline(always)]
 fn group<S: Simd, const N: usize>(
     simd: S,
@@ -42,7 +43,7 @@ fn group<S: Simd, const N: usize>(
 ) {
     let half = values.half;
     values.load(simd, rows, weights);
-    let max = loudest::<S, N, G>(simd, &values.x);
+    let max = signed_absmax::<S, N, G>(simd, &values.x);
     let zero = S::f32s::splat(simd, 0.0);
     let (mut scale, mut best) = ([zero; G], [zero; G]);
     let mut won = values.inverse(simd, half, &max);
@@ -53,7 +54,7 @@ fn group<S: Simd, const N: usize>(
     }
     for k in (-9..=9).filter(|&k| k != 0) {
         let inverse = values.inverse(simd, half + 0.1 * k as f32, &max);
-        // Only the loudest values can be rounded past the lowest code, and only on the finest grids.
+        // Only values of largest magnitude can round below the lowest code, and only on the finest grids.
         let SymmetricSums { cross, square } = match k < 5 {
             true => values.sums::<false>(simd, &inverse),
             false => values.sums::<true>(simd, &inverse),
@@ -75,7 +76,7 @@ fn group<S: Simd, const N: usize>(
     }
 }
 
-/// Sub-blocks side by side.
+/// Transposed sub-blocks.
 struct SymmetricLanes<S: Simd, const N: usize> {
     half: f32,
     x: TransposedLanes<S, N, G>,
@@ -102,7 +103,7 @@ impl<S: Simd, const N: usize> SymmetricLanes<S, N> {
         }
     }
 
-    /// One over the step with which the loudest value is `-steps`.
+    /// Reciprocal of the step that maps the value of largest magnitude to `-steps`.
     #[inline(always)]
     fn inverse(&self, simd: S, steps: f32, max: &SymmetricGroup<S>) -> SymmetricGroup<S> {
         let mut inverse = *max;
@@ -120,8 +121,8 @@ impl<S: Simd, const N: usize> SymmetricLanes<S, N> {
         let bottom = S::f32s::splat(simd, -self.half).bitcast::<S::u32s>();
         for ((x, w), wx) in self.x.iter().zip(&self.w).zip(&self.wx) {
             for g in 0..G {
-                // As signed integers all negative floats are below the top; as unsigned ones they lie above all
-                // positive ones, the loudest last.
+                // As signed integers, negative floats are below the top; as unsigned integers, they are above
+                // all positive ones, in order of magnitude.
                 let q = (inverse[g] * x[g]).round_ties_even().bitcast::<S::i32s>().min(top);
                 let q: S::f32s = match BELOW {
                     true => q.bitcast::<S::u32s>().min(bottom).bitcast(),

@@ -1,14 +1,14 @@
-//! Every level of this machine against the definition, on sub-blocks that are random or made to be awkward.
+//! Every SIMD level of this machine against the CPU reference, on random and on adversarial sub-blocks.
 
 use super::VectorSearch;
 use fearless_simd::Simd;
 use quantoscope_core::quant::ScalarSearch;
 use quantoscope_core::quant::scale_search::{AffineFit, RefinedFit, ScaleGrid, ScaleSearch, SearchWeights};
 
-/// Sub-blocks of one draw: not a multiple of any number of lanes.
+/// Sub-blocks per draw; not a multiple of any number of lanes.
 const DRAW: usize = 331;
 
-/// A generator of bits; the draws must be the same everywhere.
+/// SplitMix64; draws are the same on every machine.
 struct Bits(u64);
 
 impl Bits {
@@ -23,14 +23,14 @@ impl Bits {
         self.next() % n
     }
 
-    /// Between -1 and 1.
-    fn even(&mut self) -> f32 {
+    /// Uniform between -1 and 1.
+    fn uniform(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    /// A bell around 0, most of it within 1.
+    /// Bell-shaped around 0, mostly within 1.
     fn bell(&mut self) -> f32 {
-        self.even() + self.even() + self.even()
+        self.uniform() + self.uniform() + self.uniform()
     }
 
     fn pick(&mut self, from: &[f32]) -> f32 {
@@ -61,20 +61,20 @@ impl Bits {
                 13 => self.pick(&[-1.0, -2.0, -3.0, -1e-7, -1e-8, -1e-10]) * scale,
                 11 => at + self.below(3) as f32 * 6e-8,
                 12 => (scale * self.bell()).abs(),
-                _ => scale * (1.0 + at.abs() + 1e-3 * self.even()),
+                _ => scale * (1.0 + at.abs() + 1e-3 * self.uniform()),
             };
             if !x.is_finite() {
                 *x = 0.0;
             }
         }
         if self.below(3) == 0 {
-            // One that stands out.
+            // One outlier.
             x[self.below(N as u64) as usize] *= 8.0;
         }
         x.map(|x| if x.is_finite() { x } else { 1.0 })
     }
 
-    /// Weights from outside: any that are not negative.
+    /// Importance weights, not negative.
     fn weights<const N: usize>(&mut self) -> [f32; N] {
         let (family, scale) = (self.below(5), self.pick(&[1.0, 1e-6, 1e-30, 1e12, 1e30]));
         let mut w = [0.0; N];
@@ -82,16 +82,16 @@ impl Bits {
             *w = match family {
                 0 => 0.0,
                 1 => self.pick(&[0.0, 1.0]),
-                2 => self.even().abs(),
-                3 => scale * self.even().abs(),
-                _ => self.even().abs() * 2_f32.powi(self.below(40) as i32 - 20),
+                2 => self.uniform().abs(),
+                3 => scale * self.uniform().abs(),
+                _ => self.uniform().abs() * 2_f32.powi(self.below(40) as i32 - 20),
             };
         }
         w
     }
 }
 
-/// The same number, any NaN being like any other.
+/// Equal bits; any NaN equals any other.
 fn same(a: f32, b: f32) -> bool {
     a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
 }
@@ -100,7 +100,7 @@ fn same_fit(a: &AffineFit, b: &AffineFit) -> bool {
     same(a.scale, b.scale) && same(a.min, b.min) && same(a.inverse, b.inverse) && same(a.base, b.base)
 }
 
-/// What is done with every level.
+/// A check that runs on every level.
 trait LevelCheck {
     fn check<S: Simd>(&mut self, simd: S);
 }
@@ -119,7 +119,7 @@ fn every_level(check: &mut impl LevelCheck) {
     let _ = machine;
 }
 
-/// One draw of sub-blocks, searched in every way.
+/// One draw of sub-blocks, for all searches.
 struct Draw<const N: usize> {
     seed: u64,
     x: Vec<[f32; N]>,
@@ -160,7 +160,7 @@ impl<const N: usize> Draw<N> {
     }
 }
 
-/// The codebook's search, in sub-blocks of 32 whatever those of the draw.
+/// Checks the codebook search, on sub-blocks of 32 whatever the length of the draw's.
 fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     let [x, given] = [&draw.x, &draw.given].map(|all| all.as_flattened().as_chunks::<32>().0);
     for (k, weights) in
@@ -180,7 +180,7 @@ fn check_iq4<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     }
 }
 
-/// The search that moves codes, of which the codes count too.
+/// Checks the search that changes codes, whose codes are compared too.
 fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
     let blank = || vec![RefinedFit { scale: 0.0, codes: [0; N] }; DRAW];
     let (mut lanes, mut one) = (blank(), blank());
@@ -196,7 +196,7 @@ fn check_refined<S: Simd, const N: usize>(simd: S, draw: &Draw<N>, half: i32) {
     }
 }
 
-/// The weights that importance gives.
+/// Checks the weights that importance gives.
 fn check_weigh<S: Simd, const N: usize>(simd: S, draw: &Draw<N>) {
     let spreads: Vec<f32> = draw.x.iter().map(|x| x[0] * x[1]).map(f32::abs).collect();
     let (mut lanes, mut one) = ((draw.given.clone(), vec![0.0; DRAW]), (draw.given.clone(), vec![0.0; DRAW]));
@@ -244,13 +244,13 @@ fn draws(from: u64, count: u64) {
 }
 
 #[test]
-fn lanes_are_the_definition() {
+fn vector_searches_random_sub_blocks_equal_the_reference() {
     draws(0, 16);
 }
 
 /// `cargo test --release -p quantoscope-accel by_hand_ -- --ignored`
 #[test]
 #[ignore = "by hand: a million sub-blocks of either length take minutes"]
-fn by_hand_lanes_are_the_definition_a_million_times() {
+fn by_hand_vector_searches_a_million_sub_blocks_equal_the_reference() {
     draws(1 << 20, 1_000_000_u64.div_ceil(DRAW as u64));
 }

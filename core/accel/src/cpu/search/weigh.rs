@@ -1,10 +1,10 @@
-//! What each value counts, lane by lane: the weights of a search, and those that importance gives.
+//! Weights of values, lane by lane: those of a search, and those that importance gives.
 
 use super::lanes::{TransposedLanes, WIDEST, blank, fill, numbers, rows_of};
 use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::SearchWeights;
 
-/// Makes `w` the weights of `G` vectors of sub-blocks.
+/// Computes the weights of `G` vectors of sub-blocks into `w`.
 #[inline(always)]
 pub fn weigh<S: Simd, const N: usize, const G: usize>(
     simd: S,
@@ -33,7 +33,7 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
                 *average = (*average / N as f32).sqrt();
             }
         }
-        // An average of +0 changes no magnitude.
+        // Adding an average of +0 changes no magnitude.
         SearchWeights::Magnitude => {}
     }
     for (w, x) in w.iter_mut().zip(x) {
@@ -43,10 +43,11 @@ pub fn weigh<S: Simd, const N: usize, const G: usize>(
     }
 }
 
-/// Vectors of sub-blocks that are weighed side by side.
+/// Vectors of sub-blocks processed together.
 const PAIR: usize = 2;
 
-/// Makes the importance in `weights` weights, and sums them: [`ScaleSearch::weigh`](quantoscope_core::quant::scale_search::ScaleSearch::weigh).
+/// Turns the importance in `weights` into weights, and sums them:
+/// [`ScaleSearch::weigh`](quantoscope_core::quant::scale_search::ScaleSearch::weigh).
 #[inline(always)]
 pub fn weigh_given<S: Simd, const N: usize>(
     simd: S,

@@ -1,7 +1,7 @@
-// What all kernels share: names of types, floats, and memory that is aligned to two bytes.
+// Shared by all kernels: type names, float helpers, and access to memory that is aligned to two bytes.
 //
-// Every float operation names its rounding, so that no compiler may contract or flush: what these kernels write are the
-// bytes of `quantoscope_core`, where each type is defined and explained.
+// Every float operation names its rounding, so that the compiler may not contract or flush. Kernels write the same bytes as
+// `quantoscope_core`, which documents the types.
 
 #pragma once
 
@@ -13,7 +13,7 @@ typedef unsigned long long u64;
 #define INLINE static __device__ __forceinline__
 #define INLINE_MEMBER __device__ __forceinline__
 
-// All lanes of a warp, and the pattern of infinity.
+// Mask of all lanes of a warp, and the bits of infinity.
 enum : u32 { WARP = 0xFFFFFFFFu, INFINITE = 0x7F800000u };
 
 // Floats
@@ -38,10 +38,10 @@ INLINE u16 narrow(float x) {
 
 INLINE bool overflows(u16 h) { return (h & 0x7C00u) == 0x7C00u; }
 
-// 0 for 0: then every code is that of zero.
+// The reciprocal, and 0 of 0, which gives every value the code of zero.
 INLINE float reciprocal(float d) { return d == 0.0f ? 0.0f : __fdiv_rn(1.0f, d); }
 
-// Blocks are of an even size, and no more than that is sure.
+// Block sizes are even, so blocks are aligned to two bytes only.
 
 INLINE u32 get16(const u8 *at) { return *(const u16 *)at; }
 INLINE u32 get32(const u8 *at) { return get16(at) | get16(at + 2) << 16; }

@@ -1,23 +1,23 @@
-// Rotations of rows and columns: one pass of the rounds, signs and sums that `quantoscope_core::rotate` defines.
+// One pass of a rotation (`device/rotation_passes.rs`): signs, butterflies, dense part, scale, signs.
 //
-// A pass takes vectors apart into lines of values that are equally far apart. A group brings some neighbouring lines to shared
-// memory, changes them there, and puts them back, to where they were or elsewhere.
+// A pass divides vectors into lines of equally spaced values. A thread block loads neighbouring lines into shared memory,
+// transforms them, and stores them to `out`, which may be `src`.
 
 #include "float.cuh"
 
-// The lines of a pass. Value `k` of line `(v, start, col)` is at `at + v * stride + (first + k * step) * width + col`, with `first` the
-// value of its axis where it starts: lines start at each of `step` values in turn, of each `length * step` values of the axis.
+// The lines of a pass. Value `k` of line `(v, start, col)` is at `at + v * stride + (first + k * step) * width + col`, where `first`
+// is its first index on the axis: each run of `length * step` values of the axis holds `step` lines.
 struct Lines {
   u32 count, length, step, starts, width;
   u64 stride, at;
 };
 
-// What changes signs: a bit for each value of the axis, or nothing.
+// A sign vector, one bit per index of the axis (1 for -1), or null.
 typedef const u32 *Signs;
 
 INLINE u32 flip(Signs signs, u32 i) { return signs ? signs[i / 32] >> i % 32 << 31 : 0; }
 
-// Lines of a group are at most as many as this, a power of two.
+// Maximum number of lines per thread block, a power of two.
 enum : u32 { MOST = 128 };
 
 struct Group {
@@ -25,7 +25,7 @@ struct Group {
   u32 axis[MOST];
 };
 
-// Finds where the group's lines are; those past the last are not there.
+// Computes the positions of the lines of a thread block; returns how many there are.
 INLINE u32 find(Lines all, u32 lines, Group &group) {
   u32 first = blockIdx.x * lines, count = min(lines, all.count - first);
   if (threadIdx.x < count) {
@@ -38,12 +38,12 @@ INLINE u32 find(Lines all, u32 lines, Group &group) {
   return count;
 }
 
-// Neighbouring lines in neighbouring banks, and neighbouring values too where there is more than one line.
+// Neighbouring lines are in neighbouring banks; so are neighbouring values if there is more than one line.
 extern __shared__ float room[];
 
 INLINE u32 slot(u32 k, u32 t, u32 lines) { return k * (lines | 1) + t; }
 
-// Which value a thread moves: those next to each other in memory are moved by neighbouring threads.
+// The value that a thread moves: neighbouring threads move values that are neighbours in memory.
 struct Move {
   u32 k, t;
 };
@@ -63,8 +63,8 @@ INLINE void fetch(const float *src, Lines all, u32 lines, u32 count, Signs befor
   }
 }
 
-// The last multiplication, and signs after it; a factor of 0 is none. Whether the value is finite: that of no line is that
-// had others.
+// Scales (unless `factor` is 0), applies signs and stores. Returns whether the value is finite; a line with a value that is not
+// finite has no finite result.
 INLINE bool put(float *out, Lines all, const Group &group, u32 k, u32 t, float x, float factor, Signs after) {
   if (factor != 0.0f) x = __fmul_rn(x, factor);
   u32 i = group.axis[t] + k * all.step;
@@ -72,17 +72,17 @@ INLINE bool put(float *out, Lines all, const Group &group, u32 k, u32 t, float x
   return finite(x);
 }
 
-// What becomes of the lines of a group.
-struct Turn {
-  // Strides of sums and differences are the powers of two below this, from 1 on.
+// Parameters of the transform of a line.
+struct Transform {
+  // Butterfly strides are the powers of two below this.
   u32 rounds;
-  // Then, if this is more than 1, as many runs of a line are multiplied with a matrix of 1 and -1, whose rows begin at a whole
-  // word and have a bit for each -1.
+  // If more than 1, `base` runs of a line are then multiplied by a matrix of 1 and -1, one bit per entry (1 for -1), rows
+  // padded to whole words.
   u32 base;
   const u32 *matrix;
 };
 
-INLINE void sums_and_differences(u32 length, u32 rounds, u32 lines, u32 count) {
+INLINE void butterflies(u32 length, u32 rounds, u32 lines, u32 count) {
 #pragma unroll 1
   for (u32 far = 1; far < rounds; far *= 2) {
 #pragma unroll 1
@@ -97,10 +97,10 @@ INLINE void sums_and_differences(u32 length, u32 rounds, u32 lines, u32 count) {
   }
 }
 
-// Value `k` of a line after the product: a sum in the order of the columns.
-INLINE float mixed(Turn turn, u32 part, u32 k, u32 t, u32 lines) {
+// Value `k` of a line after the dense part: a sum in column order.
+INLINE float dense_sum(Transform turn, u32 part, u32 k, u32 t, u32 lines) {
   const u32 *row = turn.matrix + k / part * ((turn.base + 31) / 32);
-  // What is added to this is as it was, zeros of both signs too.
+  // Adding to -0 keeps the first term, zeros of both signs included.
   float sum = -0.0f;
   u32 at = slot(k % part, t, lines), signs = 0;
 #pragma unroll 4
@@ -120,14 +120,14 @@ extern "C" __global__ void turn(const float *src, float *out, u32 *refused, u32 
   __syncthreads();
   fetch(src, all, lines, here, before, group);
   __syncthreads();
-  sums_and_differences(length, rounds, lines, here);
-  bool sound = true;
+  butterflies(length, rounds, lines, here);
+  bool accepted = true;
 #pragma unroll 1
   for (u32 n = threadIdx.x; n < lines * length; n += blockDim.x) {
     Move m = move(all, lines, n);
     if (m.t >= here) continue;
-    float x = base > 1 ? mixed({rounds, base, matrix}, part, m.k, m.t, lines) : room[slot(m.k, m.t, lines)];
-    sound &= put(out, all, group, m.k, m.t, x, factor, after);
+    float x = base > 1 ? dense_sum({rounds, base, matrix}, part, m.k, m.t, lines) : room[slot(m.k, m.t, lines)];
+    accepted &= put(out, all, group, m.k, m.t, x, factor, after);
   }
-  if (!sound) *refused = 1;
+  if (!accepted) *refused = 1;
 }

@@ -1,6 +1,6 @@
 // Q3_K: 256 upper bits, 256 pairs of lower bits, sixteen scales of six bits, `f16 d`.
 
-#include "super.cuh"
+#include "super_block.cuh"
 
 struct Q3_K {
   enum : u32 { N = 16, P = 16, CODES = 32, SCALES = 96, D = 108, BYTES = 110, ROOM = 1 };
@@ -12,29 +12,29 @@ struct Q3_K {
   };
 
   template <bool WEIGHTED>
-  INLINE bool encode(Own x, Own weights, Desk desk, Place<P> p, u8 *out) {
+  INLINE bool encode(SubBlock x, SubBlock weights, ExchangeBuffer exchange, Place<P> p, u8 *out) {
     Fit fit = {0.0f, 0.0f, 0.0f, 0.0f};
     Stored stored;
-    bool sound = true;
+    bool accepted = true;
     if (WEIGHTED) {
       float sum;
-      sound = weigh<N>(x, weights, 2.0f, &sum);
-      fit = around_zero<N>(4, x, Given<STEP>{weights});
-      stored = weighted(desk, fit.scale, sum);
+      accepted = weigh<N>(x, weights, 2.0f, &sum);
+      fit = symmetric<N>(4, x, Importance<STEP>{weights});
+      stored = weighted(exchange, fit.scale, sum);
     } else {
-      fit.scale = refined<N>(4, x, weights);
-      stored = shared_out(fit.scale);
+      fit.scale = q3_refine<N>(4, x, weights);
+      stored = scale_integers(fit.scale);
     }
     u16 field = narrow(stored.d);
-    sound &= finite(fit.scale) && !overflows(field);
+    accepted &= finite(fit.scale) && !overflows(field);
     float d = product(widen(field), (float)((int)stored.scale - 32));
-    Way ways = way(fit, d, 0.0f);
-    // Codes that the search moved are not those of any grid.
+    CodeMap maps = code_map(fit, d, 0.0f);
+    // Codes that the search changed belong to no grid.
     __syncwarp();
     Quarter mine = quarter();
     u32 codes = 0, plane = 0;
     for (u32 q = 0; q < 4; q++) {
-      u32 now = four<P>(x, ways, mine.part(q), mine.at(), -4, 3);
+      u32 now = four<P>(x, maps, mine.part(q), mine.at(), -4, 3);
       if (!WEIGHTED && of<P>(d, mine.part(q)) == 0.0f) now = left(weights, mine.part(q), mine.at());
       codes |= (now & 0x03030303u) << 2 * q;
       plane |= (now >> 2 & 0x01010101u) << 4 * mine.half + q;
@@ -47,30 +47,30 @@ struct Q3_K {
       if (p.part < 12) out[SCALES + p.part] = (u8)table;
       if (p.part == 0) put16(out + D, field);
     }
-    return sound;
+    return accepted;
   }
 
-  // The greatest scale is -32 steps.
-  INLINE Stored shared_out(float scale) {
+  // The scale of largest magnitude is -32 steps.
+  INLINE Stored scale_integers(float scale) {
     float top = signed_greatest<P>(scale), inverse = __fdiv_rn(-32.0f, top);
     if (top == 0.0f) return {0, 0.0f};
     return {(u32)(within(-32, nearest(product(inverse, scale)), 31) + 32), __fdiv_rn(1.0f, inverse)};
   }
 
-  // Scales are fitted as values are, and count as much as theirs together.
-  INLINE Stored weighted(Desk desk, float scale, float sum) {
+  // Fits the scales as values are fitted; the weight of a scale is the sum of its values' weights.
+  INLINE Stored weighted(ExchangeBuffer exchange, float scale, float sum) {
     __syncwarp();
-    desk.line(0) = searchable(scale), desk.line(1) = sum;
+    exchange.line(0) = finite_or_zero(scale), exchange.line(1) = sum;
     __syncwarp();
     Fit all = {0.0f, 0.0f, 0.0f, 0.0f};
-    if (threadIdx.x % P == 0) all = around_zero<P>(32, desk.numbers<P>(0), Given<1>{desk.numbers<P>(1)});
+    if (threadIdx.x % P == 0) all = symmetric<P>(32, exchange.numbers<P>(0), Importance<1>{exchange.numbers<P>(1)});
     __syncwarp();
-    Way ways = {0.0f, of<P>(all.inverse, 0), of<P>(all.inverse, 0) == 0.0f ? (u32)LOWEST : (u32)SEARCHED};
-    return {code(scale, ways, -32, 31), of<P>(all.scale, 0)};
+    CodeMap maps = {0.0f, of<P>(all.inverse, 0), of<P>(all.inverse, 0) == 0.0f ? (u32)LOWEST : (u32)SEARCHED};
+    return {code(scale, maps, -32, 31), of<P>(all.scale, 0)};
   }
 
-  // Four codes as they were left by the search of another thread.
-  INLINE u32 left(Own codes, u32 part, u32 at) {
+  // Four codes that the search of another thread left.
+  INLINE u32 left(SubBlock codes, u32 part, u32 at) {
     int other = (int)part - (int)(threadIdx.x % P);
     u32 four = 0;
     for (u32 n = 0; n < 4; n++) four |= (u32)((int)codes.at[(int)(STEP * (at + n)) + other] + 4) << 8 * n;

@@ -1,5 +1,5 @@
 // Q4_0: `f16 d`, 32 nibbles.
 
-#include "around_zero.cuh"
+#include "symmetric.cuh"
 
-KERNELS(AroundZero<8>)
+KERNELS(SymmetricBlock<8>)

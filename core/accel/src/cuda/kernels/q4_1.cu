@@ -1,5 +1,5 @@
 // Q4_1: `f16 d`, `f16 m`, 32 nibbles.
 
-#include "with_minimum.cuh"
+#include "asymmetric.cuh"
 
-KERNELS(WithMinimum<15>)
+KERNELS(AsymmetricBlock<15>)

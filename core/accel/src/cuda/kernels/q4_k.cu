@@ -1,5 +1,5 @@
 // Q4_K: scales and minima of six bits for eight sub-blocks, 256 nibbles.
 
-#include "pairs.cuh"
+#include "q4_k_q5_k.cuh"
 
 SUPER_KERNELS(Pairs<false>)

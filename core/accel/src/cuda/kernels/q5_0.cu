@@ -1,5 +1,5 @@
 // Q5_0: `f16 d`, 32 fifth bits, 32 nibbles.
 
-#include "around_zero.cuh"
+#include "symmetric.cuh"
 
-KERNELS(AroundZero<16>)
+KERNELS(SymmetricBlock<16>)

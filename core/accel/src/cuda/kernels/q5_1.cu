@@ -1,5 +1,5 @@
 // Q5_1: `f16 d`, `f16 m`, 32 fifth bits, 32 nibbles.
 
-#include "with_minimum.cuh"
+#include "asymmetric.cuh"
 
-KERNELS(WithMinimum<31>)
+KERNELS(AsymmetricBlock<31>)

@@ -1,26 +1,26 @@
 // Q6_K: 256 low nibbles, 256 pairs of upper bits, sixteen signed scales, `f16 d`.
 
-#include "super.cuh"
+#include "super_block.cuh"
 
 struct Q6_K {
   enum : u32 { N = 16, P = 16, UPPER = 128, SCALES = 192, D = 208, BYTES = 210, ROOM = 0 };
 
   template <bool WEIGHTED>
-  INLINE bool encode(Own x, Own weights, Desk, Place<P> p, u8 *out) {
-    Fit fit = WEIGHTED ? around_zero<N>(32, x, Given<STEP>{weights}) : around_zero<N>(32, x, Square());
-    bool sound = finite(fit.scale);
+  INLINE bool encode(SubBlock x, SubBlock weights, ExchangeBuffer, Place<P> p, u8 *out) {
+    Fit fit = WEIGHTED ? symmetric<N>(32, x, Importance<STEP>{weights}) : symmetric<N>(32, x, Square());
+    bool accepted = finite(fit.scale);
     float top = signed_greatest<P>(fit.scale);
-    bool zeros = loud(top) < EPSILON;
+    bool zeros = absolute(top) < EPSILON;
     float inverse = __fdiv_rn(-128.0f, top);
     int scale = (signed char)min(nearest(product(inverse, fit.scale)), 127);
     u16 d = narrow(__fdiv_rn(1.0f, inverse));
     if (zeros) scale = 0, d = 0;
-    sound &= !overflows(d);
-    Way ways = way(fit, product(widen(d), (float)scale), 0.0f);
+    accepted &= !overflows(d);
+    CodeMap maps = code_map(fit, product(widen(d), (float)scale), 0.0f);
     Quarter mine = quarter();
     u32 low[4], upper = 0;
     for (u32 q = 0; q < 4; q++) {
-      u32 codes = four<P>(x, ways, mine.part(q), mine.at(), -32, 31);
+      u32 codes = four<P>(x, maps, mine.part(q), mine.at(), -32, 31);
       if (zeros) codes = 0;
       low[q] = codes & 0x0F0F0F0Fu;
       upper |= (codes >> 4 & 0x03030303u) << 2 * q;
@@ -33,7 +33,7 @@ struct Q6_K {
       out[SCALES + p.part] = (u8)scale;
       if (p.part == 0) put16(out + D, d);
     }
-    return sound;
+    return accepted;
   }
 
   INLINE void decode(const u8 *src, u32 four, float *x) {

@@ -1,6 +1,6 @@
 // Q8_0: `f16 d`, 32 signed bytes.
 
-#include "block.cuh"
+#include "small_block.cuh"
 
 struct Q8_0 {
   enum : u32 { BYTES = 34 };
@@ -11,7 +11,7 @@ struct Q8_0 {
     u32 q[4];
     for (u32 j = 0; j < 4; j++) {
       float t = __fmul_rn(x[j], id);
-      // Halves away from zero: the largest float below one half, with the sign of the product, then truncated.
+      // Ties away from zero: adds the largest float below one half, with the sign of the product, and truncates.
       float half = number(0x3EFFFFFFu | (bits(t) & 0x80000000u));
       q[j] = finite(id) ? __float2int_rz(__fadd_rn(t, half)) & 0xFF : 0;
     }

@@ -1,5 +1,0 @@
-// Values stored as binary16.
-
-fn load(at: u32) -> u32 {
-  return widened(half_at(at));
-}

@@ -1,5 +1,0 @@
-// Values stored as binary32.
-
-fn load(at: u32) -> u32 {
-  return source[at];
-}
