@@ -48,7 +48,7 @@ async fn a_plan_is_carried_out_to_the_bytes_of_the_core() {
 #[wasm_bindgen_test]
 async fn a_tensor_is_looked_into() {
     let bytes = weight();
-    let run = open(&bytes).ok().unwrap().look(0).ok().unwrap();
+    let run = open(&bytes).ok().unwrap().tensor_details(0).ok().unwrap();
     drive(&run, &[&bytes]).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(number(&report, "tensors.0.stats.nan"), 0.0);

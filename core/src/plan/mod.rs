@@ -78,8 +78,10 @@ impl RowMap {
 #[serde(rename_all = "snake_case")]
 pub enum Axis {
     /// A vector is (a part of) a row: it runs along the columns.
+    #[serde(rename = "columns")]
     In,
     /// A vector is (a part of) a column: it runs along the rows.
+    #[serde(rename = "rows")]
     Out,
 }
 
