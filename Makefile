@@ -155,7 +155,7 @@ devices:
 	@tests/setup.sh rust gpu
 	benches/devices.py --record
 
-## matrix: the types in README, made anew from the table of types
+## matrix: writes the table in docs/types.md from the table of types in the code
 matrix:
 	@tests/setup.sh rust
 	UPDATE_README=1 cargo test -p quantoscope-tests --test architecture matrix

@@ -40,15 +40,15 @@ fn jobs(c: &mut Criterion) {
     let mut plans = Vec::new();
     for dtype in [DType::Q8_0, DType::Q4_0] {
         for measured in [false, true] {
-            let plan = convert::plan(&world.checkpoint, &recipe(dtype), measured).expect("a plan");
+            let plan = convert::plan(&world.checkpoint, &recipe(dtype), None, measured).expect("a plan");
             plans.push((format!("quantize {dtype}{}", if measured { ", measured" } else { "" }), plan));
         }
     }
     plans.push(("stats".into(), measure::stats(&world.checkpoint, &|t| t.name == MODEL).expect("a plan")));
-    let every = convert::sweep_encodings();
+    let every = measure::sweep_encodings();
     plans.push((
         "sweep".into(),
-        measure::sweep(&world.checkpoint, &every, &|t| t.name == MODEL).expect("a plan"),
+        measure::sweep(&world.checkpoint, &every, None, &|t| t.name == MODEL).expect("a plan"),
     ));
     let mut group = c.benchmark_group("job");
     for (name, plan) in &plans {

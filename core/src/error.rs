@@ -6,7 +6,8 @@
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use core::fmt;
-use serde::{Serialize, Serializer};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Who has to change something for the error to go away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -39,6 +40,11 @@ macro_rules! codes {
         impl Code {
             /// Every code there is, in the order of the documentation.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The code of a stable text.
+            pub fn parse(text: &str) -> Option<Code> {
+                Code::ALL.iter().copied().find(|code| code.as_str() == text)
+            }
 
             /// The stable text of the code.
             pub const fn as_str(self) -> &'static str {
@@ -162,30 +168,57 @@ impl Serialize for Code {
     }
 }
 
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Code, D::Error> {
+        let text = String::deserialize(d)?;
+        Code::parse(&text).ok_or_else(|| serde::de::Error::custom("an unknown error code"))
+    }
+}
+
 /// An error: its code, a sentence, and as much of "where" as is known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Error(Box<Detail>);
 
 /// What an [`Error`] says; absent fields are unknown or do not apply.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Detail {
     /// The stable code.
     pub code: Code,
     /// The sentence for people, without the place.
     pub message: String,
     /// The file, by the name it was opened under.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The tensor, by its name in the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tensor: Option<String>,
     /// The byte offset in the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// The element of the tensor, row-major.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<u64>,
+}
+
+impl Serialize for Detail {
+    /// In JSON absent fields are left out; binary forms have every field.
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let all = !s.is_human_readable();
+        let Detail { code, message, file, tensor, offset, element } = self;
+        let present = [file.is_some(), tensor.is_some(), offset.is_some(), element.is_some()];
+        let places = if all { present.len() } else { present.into_iter().filter(|p| *p).count() };
+        let mut out = s.serialize_struct("Detail", 2 + places)?;
+        out.serialize_field("code", code)?;
+        out.serialize_field("message", message)?;
+        for (key, text) in [("file", file), ("tensor", tensor)] {
+            if all || text.is_some() {
+                out.serialize_field(key, text)?;
+            }
+        }
+        for (key, number) in [("offset", offset), ("element", element)] {
+            if all || number.is_some() {
+                out.serialize_field(key, number)?;
+            }
+        }
+        out.end()
+    }
 }
 
 /// The result of anything in this crate that can fail.

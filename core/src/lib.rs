@@ -26,8 +26,10 @@ pub mod quant;
 pub mod recipe;
 pub mod report;
 pub mod rotation;
+pub mod run;
 pub mod schedule;
 pub mod tensor;
+pub mod wire;
 
 pub use dtype::DType;
 pub use error::{Code, Error, ErrorKind, Result};

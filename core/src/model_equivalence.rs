@@ -9,7 +9,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::model::config::Config;
 use crate::model::forward::{Forward, RowRequest as Wanted};
-use crate::plan::{FileRange, Grid, MetricSet, NonFinite, OutFile, Output, OutputOp, Plan, Segment, convert};
+use crate::plan::{
+    FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, target,
+};
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::tensor::{Shape, TensorInfo};
@@ -64,7 +66,7 @@ impl ModelPass {
 
     /// Over what `plan` makes of `checkpoint`, before it is encoded.
     pub fn planned(checkpoint: &Checkpoint, plan: &Plan, tokens: &[u32]) -> Result<ModelPass> {
-        let text = convert::config(checkpoint, plan)?;
+        let text = target::config(checkpoint, plan)?;
         let parsed = Config::parse(text.as_deref().unwrap_or_default())?;
         let mut tensors = Vec::with_capacity(plan.outputs.len());
         let mut outputs = BTreeMap::new();
@@ -117,7 +119,7 @@ fn config(checkpoint: &Checkpoint) -> Result<&[u8]> {
 /// The output that is a tensor, decoded.
 fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
     let grid = Grid::of(&tensor.shape);
-    let from = convert::whole(index, tensor);
+    let from = Operand::whole(Side::Source, index, tensor);
     let finish = OutputOp::Encode(Encoding::Type(DType::F32));
     Output {
         name: tensor.name.clone(),
@@ -125,15 +127,7 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
         shape: tensor.shape.clone(),
         grid,
         place: None,
-        segments: Segment {
-            rows: 0..grid.rows,
-            from,
-            against: None,
-            importance: None,
-            gain: None,
-            op: finish,
-        }
-        .into(),
+        segments: Segment::whole(grid, from, finish).into(),
         // One that is no number would spoil every logit: it is named while it can be.
         metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
         reason: Reason { code: "probe", text: "".into() },
@@ -174,7 +168,7 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
         metrics: MetricSet { nonfinite: output.metrics.nonfinite, ..MetricSet::default() },
         ..output.clone()
     };
-    let file = OutFile { name: String::new(), len, header: Vec::new() };
+    let file = OutFile { name: String::new(), len, header: Vec::new(), copied: false };
     let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
     Some(TensorRequest { plan, part })
 }

@@ -44,39 +44,98 @@ struct WindowSize {
     cols: u64,
 }
 
-/// The jobs of `plan`, in order of outputs, rows and columns.
-///
-/// Fails before the first job where some output's smallest window exceeds the budget.
-pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    schedule_in(plan, budget, WINDOW)
+/// Bytes that a window reads and writes where a driver has no reason for another size.
+pub const USUAL_WINDOW: u64 = WINDOW;
+
+/// The position in a plan from which the next window is cut. Knows no plan: the caller passes the same one every time.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    budget: Budget,
+    window: u64,
+    output: usize,
+    segment: usize,
+    /// The next row of the output and the next column, within the segment.
+    row: u64,
+    col: u64,
+    /// The window size of the segment, once it has begun.
+    size: Option<WindowSize>,
 }
 
-/// The same, in windows that read and write about `window` bytes where nothing else decides: a driver for which a window
-/// costs little chooses what stays in cache.
-pub fn schedule_in<'a>(
-    plan: &'a Plan,
-    budget: &Budget,
-    window: u64,
-) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    let mut cuts = Vec::with_capacity(plan.outputs.iter().map(|o| o.segments.len()).sum());
-    for output in &plan.outputs {
-        for piece in &output.segments {
-            cuts.push(cut(output, piece, budget, window).map_err(|e| e.of_tensor(&output.name))?);
+impl Cursor {
+    /// The start of `plan`, and how many windows each output has. Windows read and write about `window` bytes where
+    /// neither the budget nor the rows and blocks that stay together decide otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `memory_budget`, of the first output whose smallest window exceeds the budget.
+    pub fn new(plan: &Plan, budget: Budget, window: u64) -> Result<(Cursor, Vec<u64>)> {
+        let counts = windows_in(plan, &budget, window)?;
+        let cursor = Cursor { budget, window, output: 0, segment: 0, row: 0, col: 0, size: None };
+        Ok((cursor, counts))
+    }
+
+    /// The next window of `plan` as a job; `None` after the last one.
+    pub fn next_job(&mut self, plan: &Plan) -> Option<Job> {
+        loop {
+            let output = plan.outputs.get(self.output)?;
+            let Some(segment) = output.segments.get(self.segment) else {
+                (self.output, self.segment) = (self.output + 1, 0);
+                continue;
+            };
+            if let Some(job) = self.within(output, segment) {
+                return Some(job);
+            }
+            (self.segment, self.size) = (self.segment + 1, None);
         }
     }
-    let pieces = plan.outputs.iter().enumerate().flat_map(|(i, o)| o.segments.iter().map(move |p| (i, o, p)));
-    Ok(pieces.zip(cuts).flat_map(|((index, output, piece), cut)| {
-        windows(output, piece, cut).map(move |window| job(index as u32, output, piece, cut, window))
-    }))
+
+    /// The next window of a segment.
+    fn within(&mut self, output: &Output, segment: &Segment) -> Option<Job> {
+        let (cols, Range { start, end }) = (output.grid.cols, segment.rows.clone());
+        let size = match self.size {
+            Some(size) => size,
+            None => {
+                // `Cursor::new` has found that it fits.
+                let size = cut(output, segment, &self.budget, self.window).ok()?;
+                (self.row, self.col) = (start, 0);
+                *self.size.insert(size)
+            }
+        };
+        if self.row >= end || cols == 0 {
+            return None;
+        }
+        let (row, col) = (self.row, self.col);
+        let window = Window {
+            rows: row..row.saturating_add(size.rows).min(end),
+            cols: col..col.saturating_add(size.cols.max(1)).min(cols),
+        };
+        (self.row, self.col) = match window.cols.end {
+            last if last >= cols => (window.rows.end, 0),
+            next => (row, next),
+        };
+        Some(job(self.output as u32, output, segment, size, window))
+    }
 }
 
-/// How many windows [`schedule_in`] makes of each output, without making them: the time is that of the pieces.
+/// The jobs of `plan` in windows of [`USUAL_WINDOW`], in order of outputs, rows and columns.
 ///
-/// Fails as `schedule_in` does.
+/// # Errors
+///
+/// As [`Cursor::new`].
+pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
+    let (mut cursor, _) = Cursor::new(plan, *budget, USUAL_WINDOW)?;
+    Ok(core::iter::from_fn(move || cursor.next_job(plan)))
+}
+
+/// How many windows each output of `plan` has, counted without making them: the time is that of the segments.
+///
+/// # Errors
+///
+/// As [`Cursor::new`].
 pub fn windows_in(plan: &Plan, budget: &Budget, window: u64) -> Result<Vec<u64>> {
     let of_output = |output: &Output| {
-        let of_piece = |p: &Segment| cut(output, p, budget, window).map(|cut| count(output, p, cut));
-        let counts = output.segments.iter().map(of_piece);
+        let of_segment = |s: &Segment| cut(output, s, budget, window).map(|size| count(output, s, size));
+        let counts = output.segments.iter().map(of_segment);
         // No more windows than elements, whose number fits 64 bits.
         counts.sum::<Result<u64>>().map_err(|e| e.of_tensor(&output.name))
     };
@@ -159,20 +218,7 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     Ok(WindowSize { group, rows: group, cols: target / group / align * align })
 }
 
-fn windows(output: &Output, piece: &Segment, cut: WindowSize) -> impl Iterator<Item = Window> + use<> {
-    let Range { start, end } = piece.rows;
-    let cols = output.grid.cols;
-    // An empty grid has no windows; a step of zero would not end.
-    let rows = if cols == 0 { start..start } else { start..end };
-    rows.step_by(cut.rows as usize).flat_map(move |row| {
-        (0..cols).step_by(cut.cols.max(1) as usize).map(move |col| Window {
-            rows: row..row.saturating_add(cut.rows).min(end),
-            cols: col..col.saturating_add(cut.cols).min(cols),
-        })
-    })
-}
-
-/// How many windows [`windows`] makes.
+/// How many windows a segment has.
 fn count(output: &Output, piece: &Segment, cut: WindowSize) -> u64 {
     let height = piece.rows.end.saturating_sub(piece.rows.start);
     height.div_ceil(cut.rows) * output.grid.cols.div_ceil(cut.cols.max(1))
@@ -184,14 +230,9 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
         let ColumnRange { at, of } = o.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
-        Read {
-            side: o.side,
-            file: o.file,
-            region: region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
-            dtype: o.dtype,
-            map: o.map,
-            ops: o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start))).collect(),
-        }
+        let region = region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end));
+        let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
+        read_of(o, region, ops.collect())
     };
     // The gains of the window's vectors, as a row.
     let gain = piece.gain.as_ref().map(|o| {
@@ -200,24 +241,12 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
             true => below(window.rows.start)..below(window.rows.end),
             false => window.cols.clone(),
         };
-        Read {
-            side: o.side,
-            file: o.file,
-            region: region(o.dtype, o.at, cols.max(part.end), &(0..1), &part),
-            dtype: o.dtype,
-            map: o.map,
-            ops: o.ops.to_vec(),
-        }
+        read_of(o, region(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
     });
     // The weights of the window's columns, which are those of every row.
-    let weights = piece.importance.as_ref().map(|o| Read {
-        side: o.side,
-        file: o.file,
-        region: region(o.dtype, o.at, cols, &(0..1), &window.cols),
-        dtype: o.dtype,
-        map: o.map,
-        ops: o.ops.to_vec(),
-    });
+    let weights = piece.importance.as_ref();
+    let weights =
+        weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
     let target = match piece.op {
         OutputOp::Copy => piece.from.dtype,
         OutputOp::Encode(e) => e.dtype(),
@@ -239,6 +268,18 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         metrics: output.metrics.clone(),
         window,
     }
+}
+
+/// The read of a region of an operand. Generated values are carried along, and nothing is left to read.
+fn read_of(operand: &Operand, region: Region, ops: Vec<Op>) -> Read {
+    let &Operand { side, file, dtype, map, .. } = operand;
+    if !operand.is_generated() {
+        return Read { side, file, region, dtype, map, ops, literal: Vec::new() };
+    }
+    let run = |(at, len): (u64, u64)| operand.values.get(at as usize..at.saturating_add(len) as usize);
+    let literal = region.runs().filter_map(run).flatten().copied().collect();
+    let region = Region { offset: 0, run: 0, stride: 0, count: 0 };
+    Read { side, file, region, dtype, map, ops, literal }
 }
 
 /// A step as it is within a window that begins at `row` of its piece; none where it has no part in it.

@@ -1,8 +1,9 @@
-//! The loop: read regions, run the job, write regions. Threads take jobs in order; results never depend on them.
+//! The command line's driver of a [`Run`]: threads take windows in order, read, compute and write them. Results never
+//! depend on the number of threads.
 
 use crate::engine_select;
 use crate::exit::no_thread;
-use crate::io::journal::{Journal, Record};
+use crate::io::journal::Journal;
 use crate::io::output::OutputFiles;
 use crate::io::source::Source;
 use crate::render::progress::Progress;
@@ -11,11 +12,12 @@ use crate::system_limits;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Measurements, Payload, SpotCheckStats, Workspace};
+use quantoscope_core::job::{Done, Job, Payload, SpotCheckStats, Workspace};
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{DeviceView, ReportBuilder, RunInfo};
-use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
-use std::collections::HashMap;
+use quantoscope_core::report::{DeviceView, RunInfo};
+use quantoscope_core::run::{PlanMeasurements, Run};
+use quantoscope_core::schedule::{Budget, whole};
+use quantoscope_core::wire::{JobKey, Record};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread::{self, Thread};
@@ -27,11 +29,6 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 /// Bytes that a window reads and writes: with its values they stay in a processor's second-level cache from the read to
 /// the write.
 const WINDOW: u64 = 512 << 10;
-
-/// The jobs of this driver's windows.
-fn jobs<'a>(plan: &'a Plan, resources: &Resources) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    schedule_in(plan, &resources.budget, window(resources))
-}
 
 /// Bytes that a window of this driver reads and writes. A device wants as much at once as it can take.
 fn window(resources: &Resources) -> u64 {
@@ -92,58 +89,48 @@ pub struct Sink<'a> {
     pub records: Vec<Record>,
 }
 
-/// What came of a run.
+/// Result of a run.
 pub struct RunOutcome {
     /// What was measured.
-    pub collected: ReportBuilder,
+    pub collected: PlanMeasurements,
     /// Windows that an earlier run had done.
     pub resumed: u64,
-    /// What a device made, and what came of making that again.
+    /// Blocks that a device computed, and the result of the spot check.
     pub made: SpotCheckStats,
 }
 
 /// Called with an output's index when its last window is done, in order of outputs.
-pub type OnOutput<'a> = &'a (dyn Fn(usize, &ReportBuilder) + Sync);
+pub type OnOutput<'a> = &'a (dyn Fn(usize, &PlanMeasurements) + Sync);
 
-/// All that a run works on.
+/// A run: the plan, what it reads, and who is told of its progress.
 pub struct RunRequest<'a> {
     pub plan: &'a Plan,
     pub sources: &'a [&'a Source],
     pub resources: Resources,
     pub progress: &'a Progress,
     pub on_output: OnOutput<'a>,
-    /// Called where a device made wrong bytes, before everything begins anew; outputs are announced again.
+    /// Called where a device computed wrong bytes, before the run starts again without it; outputs are announced again.
     pub on_device_fault: &'a (dyn Fn() + Sync),
 }
 
-/// Shared by the workers.
-struct Workers<'a, I> {
-    jobs: Mutex<I>,
-    state: Mutex<RunState>,
-    /// Whether no more windows are handed out: something failed, or a device is in doubt.
+/// What the workers of a run share.
+struct Workers<'a> {
+    state: Mutex<RunState<'a>>,
+    /// True once no more windows are handed out: something failed, or a device computed wrong bytes.
     stopped: AtomicBool,
-    work: &'a RunRequest<'a>,
+    request: &'a RunRequest<'a>,
     artefact: Option<&'a OutputFiles>,
 }
 
-struct RunState {
-    collector: ReportBuilder,
+struct RunState<'a> {
+    run: Run<&'a Plan>,
+    /// Number of windows handed out.
+    started: usize,
+    /// The failure of the earliest window, and its number.
     failure: Option<(usize, Error)>,
-    made: SpotCheckStats,
-    /// Windows left of each output.
-    left: Vec<u64>,
-    /// Outputs that were announced.
-    announced: usize,
     /// Written windows that the journal does not have yet.
     unnoted: Vec<Record>,
-    /// Windows that an earlier run finished and this one has not come to.
-    done: HashMap<Key, Record>,
-    /// Windows that were taken over from an earlier run.
-    resumed: u64,
 }
-
-/// An output and the place of a window in it.
-type Key = (u32, [u64; 4]);
 
 /// Holds workers back until all of them are there.
 #[derive(Default)]
@@ -177,77 +164,62 @@ impl Drop for WorkerGuard<'_> {
     }
 }
 
-fn key(output: u32, w: &quantoscope_core::job::Window) -> Key {
-    (output, [w.rows.start, w.rows.end, w.cols.start, w.cols.end])
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// Runs every job of the plan. Fails with the error of the earliest window that failed.
+/// Runs every window of the plan. Where a device computed a wrong block, nothing of its output is kept: the run starts
+/// again without it.
 ///
-/// Where a device is caught at a wrong block, nothing that it made is believed: everything begins anew without it.
-pub fn drive(work: &RunRequest<'_>, sink: Option<Sink<'_>>) -> Result<RunOutcome> {
-    let (mut records, artefact, mut journal) = match sink {
+/// # Errors
+///
+/// That of the earliest window that failed, or `interrupted`.
+pub fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<RunOutcome> {
+    let (records, artefact, mut journal) = match sink {
         Some(sink) => (sink.records, Some(sink.artefact), Some(sink.journal)),
         None => (Vec::new(), None, None),
     };
-    let first = attempt(work, artefact, journal.as_mut(), records.clone())?;
-    if first.made.differing == 0 {
-        return Ok(first);
-    }
-    (work.on_device_fault)();
-    work.progress.restart();
-    records.retain(|r| !r.device);
-    let second = attempt(work, artefact, journal.as_mut(), records)?;
-    Ok(RunOutcome { made: first.made, ..second })
+    let resources = &request.resources;
+    let mut run = Run::new(request.plan, resources.budget, window(resources))?;
+    run.resume(records.clone());
+    let run = attempt(request, artefact, journal.as_mut(), run)?;
+    let run = match run.device_differed() {
+        false => run,
+        true => {
+            (request.on_device_fault)();
+            request.progress.restart();
+            let mut run = run;
+            run.restart(resources.budget, window(resources), records)?;
+            attempt(request, artefact, journal.as_mut(), run)?
+        }
+    };
+    Ok(RunOutcome { resumed: run.resumed(), made: run.spot_check(), collected: run.into_measurements() })
 }
 
 fn note_failed(e: std::io::Error) -> Error {
     crate::exit::io_error(&e, "cannot write the journal")
 }
 
-/// Runs the jobs that `records` do not speak of, as long as no device is in doubt.
-fn attempt(
-    work: &RunRequest<'_>,
-    artefact: Option<&OutputFiles>,
+/// Runs the windows that are left, until they are finished or a device computed wrong bytes.
+fn attempt<'a>(
+    request: &'a RunRequest<'a>,
+    artefact: Option<&'a OutputFiles>,
     mut journal: Option<&mut Journal>,
-    records: Vec<Record>,
-) -> Result<RunOutcome> {
-    let resources = &work.resources;
-    let left = windows_in(work.plan, &resources.budget, window(resources))?;
-    let done = records.into_iter().map(|r| (key(r.output, &r.window), r)).collect();
-    let collector = ReportBuilder::new(work.plan);
-    let made = SpotCheckStats::default();
-    let shared = Workers {
-        jobs: Mutex::new(jobs(work.plan, resources)?.enumerate()),
-        state: Mutex::new(RunState {
-            collector,
-            failure: None,
-            made,
-            left,
-            announced: 0,
-            unnoted: Vec::new(),
-            done,
-            resumed: 0,
-        }),
-        stopped: AtomicBool::new(false),
-        work,
-        artefact,
-    };
+    run: Run<&'a Plan>,
+) -> Result<Run<&'a Plan>> {
+    let state = RunState { run, started: 0, failure: None, unnoted: Vec::new() };
+    let shared = Workers { state: Mutex::new(state), stopped: AtomicBool::new(false), request, artefact };
     shared.announce(&mut lock(&shared.state));
-    let workers = resources.budget.workers;
     let working = &AtomicUsize::new(0);
     // No worker begins before all were started: a failure to start one has nothing to undo.
     let start = &Start::default();
     thread::scope(|scope| {
-        for _ in 0..workers {
+        for _ in 0..request.resources.budget.workers {
             working.fetch_add(1, Ordering::Relaxed);
-            let leaving = WorkerGuard { working, keeper: thread::current() };
+            let guard = WorkerGuard { working, keeper: thread::current() };
             let shared = &shared;
             let worker = move || {
-                let _leaving = leaving;
+                let _guard = guard;
                 start.wait();
                 shared.worker();
             };
@@ -264,18 +236,19 @@ fn attempt(
         }
     });
     let state = shared.state.into_inner().unwrap_or_else(|e| e.into_inner());
-    if let (Some(journal), true) = (journal, state.made.differing > 0) {
-        // However this ends, nobody who resumes it may believe the device.
+    let differed = state.run.device_differed();
+    if let (Some(journal), true) = (journal, differed) {
+        // However this ends, a later `--resume` must not keep what the device computed.
         journal.doubt().map_err(note_failed)?;
     }
     match state.failure {
-        // What a device in doubt made may be why something failed.
-        Some((_, e)) if state.made.differing == 0 || e.code() == Code::Interrupted => Err(e),
-        _ => Ok(RunOutcome { collected: state.collector, resumed: state.resumed, made: state.made }),
+        // Wrong bytes of a device may be why something failed.
+        Some((_, e)) if !differed || e.code() == Code::Interrupted => Err(e),
+        _ => Ok(state.run),
     }
 }
 
-impl<I: Iterator<Item = (usize, Job)>> Workers<'_, I> {
+impl Workers<'_> {
     fn fail(&self, index: usize, error: Error) {
         let mut state = lock(&self.state);
         if state.failure.as_ref().is_none_or(|(i, _)| index < *i) {
@@ -296,7 +269,7 @@ impl<I: Iterator<Item = (usize, Job)>> Workers<'_, I> {
             let records = std::mem::take(&mut lock(&self.state).unnoted);
             if !records.is_empty() {
                 artefact.sync()?;
-                journal.append(&records).map_err(note_failed)?;
+                journal.append(&records)?;
             }
             if ended {
                 return Ok(());
@@ -305,65 +278,54 @@ impl<I: Iterator<Item = (usize, Job)>> Workers<'_, I> {
         }
     }
 
-    /// Jobs are handed out in order, so every window before a failed one has been taken, and is finished.
+    /// Windows are handed out in order, so every window before a failed one has been started, and is finished.
     fn next(&self) -> Option<(usize, Job)> {
-        let mut jobs = lock(&self.jobs);
+        let mut state = lock(&self.state);
         if self.stopped.load(Ordering::Relaxed) {
             return None;
         }
         if signals::interrupted() {
-            drop(jobs);
+            drop(state);
             self.fail(usize::MAX, Error::new(Code::Interrupted, "interrupted"));
             return None;
         }
-        jobs.next()
+        let resumed = state.run.resumed();
+        let job = state.run.next_job();
+        if state.run.resumed() > resumed {
+            self.announce(&mut state);
+        }
+        state.started += 1;
+        Some((state.started, job?))
     }
 
     fn worker(&self) {
         let mut scratch = Workspace::default();
-        let mut inputs: [Vec<u8>; 4] = Default::default();
+        let mut inputs: Vec<Vec<u8>> = Vec::new();
         while let Some((index, job)) = self.next() {
-            if self.take_over(&job) {
-                continue;
-            }
-            match self.one(&job, &mut inputs, &mut scratch) {
-                Ok(done) => self.finished(&job, Some(done)),
+            match self.compute(&job, &mut inputs, &mut scratch) {
+                Ok(done) => self.finished(&job, done),
                 Err(e) => self.fail(index, self.place(&job, e)),
             }
         }
     }
 
-    /// Takes in what an earlier run measured in this window, if it finished it.
-    fn take_over(&self, job: &Job) -> bool {
-        let mut state = lock(&self.state);
-        let Some(record) = state.done.remove(&key(job.output, &job.window)) else { return false };
-        let Record { error, nonfinite, .. } = record;
-        let measured = Measurements { error, nonfinite, ..Measurements::default() };
-        state.collector.absorb(job, measured);
-        state.resumed += 1;
-        drop(state);
-        self.finished(job, None);
-        true
-    }
-
-    fn one(&self, job: &Job, inputs: &mut [Vec<u8>; 4], scratch: &mut Workspace) -> Result<Done> {
+    fn compute(&self, job: &Job, inputs: &mut Vec<Vec<u8>>, scratch: &mut Workspace) -> Result<Done> {
+        inputs.resize_with(job.reads.len().max(inputs.len()), Vec::new);
         for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
             let side = usize::from(read.side == Side::Candidate);
             let missing = || Error::new(Code::Io, "a job reads a checkpoint that was not opened");
-            let source = self.work.sources.get(side).ok_or_else(missing)?;
+            let source = self.request.sources.get(side).ok_or_else(missing)?;
             match read.side {
                 Side::Importance => source.read_weights(&read.region, buffer)?,
                 Side::Source | Side::Candidate => source.read(read.file, &read.region, buffer)?,
             }
         }
-        let [first, second, third, fourth] = inputs;
-        let slices = [first.as_slice(), second.as_slice(), third.as_slice(), fourth.as_slice()];
-        let slices = slices.get(..job.reads.len()).unwrap_or(&slices);
-        let done = pollster::block_on(self.work.resources.engine.run(job, slices, scratch))?;
+        let slices: Vec<&[u8]> = inputs.iter().take(job.reads.len()).map(Vec::as_slice).collect();
+        let done = pollster::block_on(self.request.resources.engine.run(job, &slices, scratch))?;
         if let (Some(artefact), Some(write)) = (self.artefact, &job.write) {
             match done.payload {
                 Payload::None => {}
-                Payload::Input => artefact.write(write, first)?,
+                Payload::Input => artefact.write(write, slices.first().copied().unwrap_or_default())?,
                 Payload::Scratch => artefact.write(write, &scratch.out)?,
             }
         }
@@ -371,39 +333,31 @@ impl<I: Iterator<Item = (usize, Job)>> Workers<'_, I> {
     }
 
     fn place(&self, job: &Job, error: Error) -> Error {
-        let Some(output) = self.work.plan.outputs.get(job.output as usize) else { return error };
+        let Some(output) = self.request.plan.outputs.get(job.output as usize) else { return error };
         let tensor = error.code() != Code::Io && error.code() != Code::NoSpace;
         if tensor { error.of_tensor(&output.name) } else { error }
     }
 
-    fn finished(&self, job: &Job, done: Option<Done>) {
-        let cells = (job.window.height() * job.window.width()) as f64;
-        let all = (job.grid.rows * job.grid.cols).max(1) as f64;
-        self.work.progress.advance(job.output, cells / all);
+    fn finished(&self, job: &Job, done: Done) {
+        let Done { measured, made, .. } = done;
+        let record = self.artefact.is_some().then(|| Record {
+            key: JobKey::of(job),
+            device: made.blocks > 0,
+            measurements: measured.clone(),
+        });
         let mut state = lock(&self.state);
-        if let Some(Done { measured, made, .. }) = done {
-            state.made.merge(&made);
-            if made.differing > 0 {
-                self.stopped.store(true, Ordering::Relaxed);
-            }
-            if self.artefact.is_some() {
-                let (output, window, device) = (job.output, job.window.clone(), made.blocks > 0);
-                let (error, nonfinite) = (measured.error.clone(), measured.nonfinite);
-                state.unnoted.push(Record { output, window, device, error, nonfinite });
-            }
-            state.collector.absorb(job, measured);
-        }
-        if let Some(left) = state.left.get_mut(job.output as usize) {
-            *left -= 1;
+        state.unnoted.extend(record);
+        if !state.run.finish(job, measured, &made) {
+            self.stopped.store(true, Ordering::Relaxed);
         }
         self.announce(&mut state);
     }
 
-    /// Announces finished outputs, in order.
-    fn announce(&self, state: &mut RunState) {
-        while state.left.get(state.announced) == Some(&0) {
-            (self.work.on_output)(state.announced, &state.collector);
-            state.announced += 1;
+    /// Shows the progress, and announces finished outputs in order.
+    fn announce(&self, state: &mut RunState<'_>) {
+        self.request.progress.show(state.run.finished_elements());
+        for index in state.run.take_finished_outputs() {
+            (self.request.on_output)(index, state.run.measurements());
         }
     }
 }

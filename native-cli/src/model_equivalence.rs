@@ -11,7 +11,8 @@ use quantoscope_core::model::config::Config;
 use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
 use quantoscope_core::plan::Plan;
 use quantoscope_core::report::EquivalenceView;
-use quantoscope_core::schedule::{Budget, schedule};
+use quantoscope_core::run::Run;
+use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use std::thread;
 
 /// Holds `plan` against its source. Nothing where nothing is rotated.
@@ -97,7 +98,8 @@ fn values(
     // A layer's tensor is in memory whole anyway.
     let budget = Budget { memory: u64::MAX, workers: 1 };
     let mut inputs: Vec<Vec<u8>> = Vec::new();
-    for job in schedule(&need.plan, &budget)? {
+    let mut run = Run::new(&need.plan, budget, USUAL_WINDOW)?;
+    while let Some(job) = run.next_job() {
         inputs.resize_with(job.reads.len(), Vec::new);
         for (read, buffer) in job.reads.iter().zip(&mut inputs) {
             source.read(read.file, &read.region, buffer)?;

@@ -14,7 +14,8 @@ const ROOMS: &[&[&str]] = &[
     &["recipe"],
     &["plan"],
     &["job"],
-    &["schedule"],
+    &["schedule", "wire"],
+    &["run"],
     &["model_equivalence"],
     &["report"],
 ];

@@ -1,4 +1,4 @@
-//! The table of types in the README is the one in the code. `make matrix` rewrites it.
+//! The table in `docs/types.md` is the one in the code. `make matrix` rewrites it.
 
 use crate::sources::root;
 use quantoscope_core::DType;
@@ -51,14 +51,14 @@ fn matrix() -> String {
 }
 
 #[test]
-fn the_matrix_of_the_readme_is_the_table_of_the_code() {
-    let path = root().join("README.md");
-    let readme = std::fs::read_to_string(&path).expect("the README");
+fn the_matrix_of_the_documents_is_the_table_of_the_code() {
+    let path = root().join("docs/types.md");
+    let readme = std::fs::read_to_string(&path).expect("docs/types.md");
     let (before, rest) = readme.split_once(START).expect("the matrix starts");
     let (found, after) = rest.split_once(END).expect("the matrix ends");
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(&path, [before, START, &matrix(), END, after].concat()).expect("written");
         return;
     }
-    assert!(found == matrix(), "the table of types in README.md is stale: run `make matrix`");
+    assert!(found == matrix(), "the table in docs/types.md is stale: run `make matrix`");
 }

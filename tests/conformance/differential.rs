@@ -3,8 +3,9 @@
 use crate::engines::{NamedEngine, encodings, engines, every};
 use proptest::prelude::*;
 use quantoscope_core::DType;
-use quantoscope_core::metric::Histogram;
+use quantoscope_core::metric::{Histogram, PackedHistogram};
 use quantoscope_core::quant::{Encoding, decoder};
+use quantoscope_core::wire;
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::property::property;
 
@@ -69,13 +70,11 @@ proptest! {
             *[x, y][bad - 1] = [f32::NAN, f32::INFINITY][word(seed, 2) as usize % 2];
         }
         let bytes = |engine: &NamedEngine| {
-            let mut out = Vec::new();
-            engine.kernels.moments(&x).write(&mut out);
-            engine.kernels.pair(&x, &y).write(&mut out);
             let mut histogram = Histogram::new();
             engine.kernels.count(&mut histogram, &x);
-            histogram.write(&mut out);
-            out
+            let mut packed = PackedHistogram::default();
+            packed.merge(&histogram);
+            wire::encode(&(engine.kernels.moments(&x), engine.kernels.pair(&x, &y), packed)).unwrap()
         };
         let want = bytes(&engines()[0]);
         for engine in engines() {

@@ -1,7 +1,7 @@
 //! The error that encodings make of Gaussian noise, measured again.
 
 use quantoscope_core::DType;
-use quantoscope_core::plan::convert::sweep_encodings;
+use quantoscope_core::plan::measure::sweep_encodings;
 use quantoscope_core::quant::gaussian_error::gaussian_floor;
 use quantoscope_core::quant::{Encoding, decoder, encoder};
 

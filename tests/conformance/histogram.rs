@@ -1,8 +1,8 @@
 //! Histograms: exact counts, quantiles within a bucket, bins that sum, journals that are read back.
 
 use proptest::prelude::*;
-use quantoscope_core::bytes::Cursor;
 use quantoscope_core::metric::{Histogram, PackedHistogram};
+use quantoscope_core::wire;
 use quantoscope_tests::painters::paint;
 use quantoscope_tests::property::property;
 
@@ -100,33 +100,30 @@ proptest! {
     }
 
     #[test]
-    fn parts_merge_and_journals_are_exact(bits in prop::collection::vec(any::<u32>(), 1..400), cut in 0_usize..400) {
+    fn parts_merge_and_byte_forms_are_exact(bits in prop::collection::vec(any::<u32>(), 1..400), cut in 0_usize..400) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         let h = histogram(&x);
         let (a, b) = x.split_at(cut.min(x.len()));
         let mut parts = histogram(b);
         parts.merge(&histogram(a));
         prop_assert_eq!(&parts, &h);
-        let mut out = Vec::new();
-        h.write(&mut out);
-        prop_assert_eq!(Histogram::read(&mut Cursor::new(&out, 0)).unwrap(), h);
-        out.pop();
-        prop_assert!(Histogram::read(&mut Cursor::new(&out, 0)).is_err());
+        let mut bytes = wire::encode(&packed(&h)).unwrap();
+        prop_assert_eq!(wire::decode::<PackedHistogram>(&bytes).unwrap().unpack(), h);
+        bytes.pop();
+        prop_assert!(wire::decode::<PackedHistogram>(&bytes).is_err());
     }
 
-    /// What is read from a journal that was damaged is written as the bytes that were read: nothing is made up.
+    /// Damaged bytes are refused, or read as a histogram that can be written.
     #[test]
-    fn damaged_journals_are_read_as_they_are_or_refused(bits in prop::collection::vec(any::<u32>(), 1..40), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
+    fn damaged_byte_forms_are_histograms_or_refused(bits in prop::collection::vec(any::<u32>(), 1..40), damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4)) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
-        let mut raw = Vec::new();
-        histogram(&x).write(&mut raw);
+        let mut raw = wire::encode(&packed(&histogram(&x))).unwrap();
         for (at, byte) in damage {
             *at.get_mut(&mut raw) = byte;
         }
-        if let Ok(found) = Histogram::read(&mut Cursor::new(&raw, 0)) {
-            let mut written = Vec::new();
-            found.write(&mut written);
-            prop_assert!(raw.starts_with(&written));
+        if let Ok(found) = wire::decode::<PackedHistogram>(&raw) {
+            let again = wire::decode::<PackedHistogram>(&wire::encode(&found).unwrap());
+            prop_assert_eq!(again.unwrap().unpack(), found.unpack());
         }
     }
 }
@@ -139,9 +136,15 @@ fn nonsense_has_no_bins() {
     {
         assert!(h.linear(bins, lo, hi).is_empty());
     }
-    let key = |k: u16, count: u64| {
-        [&1_u32.to_le_bytes()[..], &k.to_le_bytes(), &count.to_le_bytes(), &[0; 4]].concat()
-    };
+}
+
+/// Whether the byte form of these buckets is that of a histogram.
+fn is_histogram(filled: &[(u16, u64)], beyond: &[(u32, u64)]) -> bool {
+    wire::decode::<PackedHistogram>(&wire::encode(&(filled, beyond)).unwrap()).is_ok()
+}
+
+#[test]
+fn buckets_that_do_not_exist_are_refused() {
     for (k, count, fine) in [
         (5, 1, true),
         (5, 0, false),
@@ -150,16 +153,10 @@ fn nonsense_has_no_bins() {
         (0x4002, 1, true),
         (0x4003, 1, false),
     ] {
-        assert_eq!(Histogram::read(&mut Cursor::new(&key(k, count), 0)).is_ok(), fine, "{k:x}");
+        assert_eq!(is_histogram(&[(k, count)], &[]), fine, "{k:x}");
     }
-    for (first, second, fine) in [(5_u16, 6_u16, true), (5, 5, false), (6, 5, false)] {
-        let mut raw = 2_u32.to_le_bytes().to_vec();
-        for k in [first, second] {
-            raw.extend(k.to_le_bytes());
-            raw.extend(1_u64.to_le_bytes());
-        }
-        raw.extend(0_u32.to_le_bytes());
-        assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{first} {second}");
+    for (first, second, fine) in [(5, 6, true), (5, 5, false), (6, 5, false)] {
+        assert_eq!(is_histogram(&[(first, 1), (second, 1)], &[]), fine, "{first} {second}");
     }
     // Beyond: no key of zero, of a binary32, of infinity, or twice. Octave 1 is that of the least subnormal number.
     let octave = |n: u32| n << 5;
@@ -172,14 +169,15 @@ fn nonsense_has_no_bins() {
         (vec![octave(52 + 2000), octave(52 + 100)], false),
         (vec![1 << 18], false),
     ] {
-        let mut raw = 0_u32.to_le_bytes().to_vec();
-        raw.extend((keys.len() as u32).to_le_bytes());
-        for k in &keys {
-            raw.extend(k.to_le_bytes());
-            raw.extend(1_u64.to_le_bytes());
-        }
-        assert_eq!(Histogram::read(&mut Cursor::new(&raw, 0)).is_ok(), fine, "{keys:x?}");
+        let beyond: Vec<(u32, u64)> = keys.iter().map(|&k| (k, 1)).collect();
+        assert_eq!(is_histogram(&[], &beyond), fine, "{keys:x?}");
     }
+}
+
+fn packed(h: &Histogram) -> PackedHistogram {
+    let mut packed = PackedHistogram::default();
+    packed.merge(h);
+    packed
 }
 
 /// Packed counts are those of one histogram that saw everything, whatever came first.

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use quantoscope_core::metric::{LEAF, Merge, MergeTree, Moments, Node, moments_leaf};
+use quantoscope_core::wire;
 use quantoscope_tests::painters::{paint, word};
 use quantoscope_tests::property::property;
 
@@ -111,7 +112,7 @@ proptest! {
                 prop_assert!(total.insert(node));
             }
         }
-        let bits = |m: Moments| { let mut out = Vec::new(); m.write(&mut out); out };
+        let bits = |m: Moments| wire::encode(&m).unwrap();
         prop_assert_eq!(bits(total.total().unwrap()), bits(expected(rows as u64, leaves as u64, leaf)));
     }
 

@@ -1,8 +1,8 @@
 //! Moments and pair errors of a leaf: against naive sums, and at the edges of their definitions.
 
 use proptest::prelude::*;
-use quantoscope_core::bytes::Cursor;
 use quantoscope_core::metric::{LEAF, Merge, MergeTree, Moments, PairSums, moments_leaf, pair_leaf};
+use quantoscope_core::wire;
 use quantoscope_tests::painters::paint;
 use quantoscope_tests::property::property;
 
@@ -164,16 +164,12 @@ proptest! {
     #![proptest_config(property(file!(), 256))]
 
     #[test]
-    fn journals_are_exact(bits in prop::collection::vec(any::<u32>(), 1..300), cut in 0_usize..72) {
+    fn byte_forms_are_exact(bits in prop::collection::vec(any::<u32>(), 1..300), cut in any::<prop::sample::Index>()) {
         let x: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
         let (m, s) = (moments(&x), pair(&x, &x));
-        let mut out = Vec::new();
-        m.write(&mut out);
-        s.write(&mut out);
-        let mut cursor = Cursor::new(&out, 0);
-        prop_assert_eq!(Moments::read(&mut cursor).unwrap(), m);
-        prop_assert_eq!(PairSums::read(&mut cursor).unwrap(), s);
-        prop_assert_eq!(cursor.remaining(), 0);
-        prop_assert!(Moments::read(&mut Cursor::new(&out[..cut], 0)).is_err());
+        let bytes = wire::encode(&(m, s)).unwrap();
+        prop_assert_eq!(wire::decode::<(Moments, PairSums)>(&bytes).unwrap(), (m, s));
+        prop_assert!(wire::decode::<(Moments, PairSums)>(&bytes[..cut.index(bytes.len())]).is_err());
+        prop_assert!(wire::decode::<(Moments, PairSums)>(&[&bytes[..], &[0]].concat()).is_err());
     }
 }

@@ -26,7 +26,7 @@ pub fn plan(
     dtype: Option<DType>,
 ) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, dtype) };
-    lora::plan(&base.checkpoint, &adapter.checkpoint, CONFIG, &recipe, Vec::new())
+    lora::plan(&base.checkpoint, &adapter.checkpoint, CONFIG, &recipe, &[])
 }
 
 pub fn open(tensors: &[Tensor]) -> MemoryModel {

@@ -130,8 +130,7 @@ fn nothing_is_rotated_twice_and_records_are_read() {
     let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, None) };
     let mut checkpoint = rotated.checkpoint.clone();
     checkpoint.config.clone_from(&base.checkpoint.config);
-    let onto =
-        lora::plan(&checkpoint, &original.checkpoint, CONFIG, &recipe, Vec::new()).expect_err("rotated");
+    let onto = lora::plan(&checkpoint, &original.checkpoint, CONFIG, &recipe, &[]).expect_err("rotated");
     assert!(onto.to_string().contains("already"), "{onto}");
 }
 

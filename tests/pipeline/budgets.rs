@@ -71,7 +71,8 @@ fn plans_depend_on_headers_only() {
             }
         }
         let recipes = recipes().into_iter().map(|r| Recipe { allow_requantize: true, ..r });
-        let plan = |world: &MemoryModel, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, true);
+        let plan =
+            |world: &MemoryModel, recipe: &Recipe| convert::plan(&world.checkpoint, recipe, None, true);
         let mut planned = 0;
         for recipe in recipes {
             assert_eq!(plan(&a, &recipe), plan(&b, &recipe), "{recipe:?}");
@@ -121,7 +122,7 @@ fn statistics_and_sweeps_are_the_same_in_every_budget_and_order() {
         Encoding::LatticeAsym,
         Encoding::LatticeSym,
     ];
-    let sweep = measure::sweep(&world.checkpoint, &types, &|_| true).expect("a plan");
+    let sweep = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
     let statistics = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
     for plan in [sweep, statistics] {
         let told = |seed, budget| {
@@ -141,7 +142,7 @@ fn rows_cut_by_columns_measure_as_whole_rows() {
     let long = Tensor::random("long.weight", DType::F32, &[2, 100_032], &mut Rng(1));
     let world = MemoryModel::safetensors(&[long]);
     let types = [Encoding::Type(DType::Q4_0), Encoding::LatticeAsym];
-    let plan = measure::sweep(&world.checkpoint, &types, &|_| true).expect("a plan");
+    let plan = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
     let whole = run(&plan, &[&world], Budget { memory: 64 << 20, workers: 1 }).expect("a run");
     let cut = run(&plan, &[&world], Budget { memory: 40_000, workers: 1 }).expect("a run");
     assert_eq!(whole.jobs, 1);
@@ -179,7 +180,7 @@ fn windows_stay_within_the_budget() {
     for world in [&plain, &permuted, &weighted] {
         for recipe in recipes().into_iter().filter(|r| !r.pure) {
             let recipe = Recipe { allow_requantize: true, ..recipe };
-            let Ok(plan) = convert::weighted(&world.checkpoint, &recipe, world.imatrix(), true) else {
+            let Ok(plan) = convert::plan(&world.checkpoint, &recipe, world.imatrix(), true) else {
                 continue;
             };
             // Large windows of a small model leave most of their budget.

@@ -97,7 +97,7 @@ fn converts(offload: &Offload, types: &[DType]) -> u64 {
         for &to in types {
             for measured in [false, true] {
                 let recipe = Recipe { pure: true, ..gguf(to) };
-                let plan = convert::plan(&world.checkpoint, &recipe, measured).expect("a plan");
+                let plan = convert::plan(&world.checkpoint, &recipe, None, measured).expect("a plan");
                 let want = run(&plan, &[&world], BUDGET).expect("a run");
                 let (got, made) = on(offload, &plan, &world).expect("a run");
                 assert!(got.files == want.files, "{stored} to {to}");
@@ -126,12 +126,12 @@ fn files_and_reports_by_the_graphics_device_are_the_definitions() {
 #[ignore = "make proof"]
 fn blocks_are_made_of_blocks_by_the_graphics_device() {
     let source = models(DType::BF16);
-    let packed = convert::plan(&source.checkpoint, &Recipe { pure: true, ..gguf(DType::Q8_0) }, false);
+    let packed = convert::plan(&source.checkpoint, &Recipe { pure: true, ..gguf(DType::Q8_0) }, None, false);
     let packed = run(&packed.expect("a plan"), &[&source], BUDGET).expect("a run").files.remove(0);
     let world = MemoryModel::file("model.gguf", packed).expect("a sound file");
     for to in [DType::Q4_0, DType::Q5_1, DType::F32] {
         let recipe = Recipe { pure: true, allow_requantize: true, ..gguf(to) };
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let want = run(&plan, &[&world], BUDGET).expect("a run");
         let (got, made) = on(graphics(), &plan, &world).expect("a run");
         assert!(got.files == want.files && made.blocks > 1000 && made.differing == 0, "{to}: {made:?}");
@@ -151,7 +151,7 @@ fn rotated_files_by_the_graphics_device_are_the_definitions() {
             DType::F32 => Recipe { rotate: wish, ..Recipe::new(Container::Safetensors, Some(to)) },
             _ => Recipe { rotate: wish, pure: true, ..gguf(to) },
         };
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let budget = Budget { memory: 64 << 20, workers: 1 };
         let want = run(&plan, &[&world], budget).expect("a run");
         let (got, made) = on_within(graphics(), &plan, &world, budget).expect("a run");
@@ -173,7 +173,7 @@ fn a_sweep_by_a_device_is_the_definitions() {
     let (offload, _) = stand_in(&TYPES, 1);
     let world = models(DType::BF16);
     let encodings = [DType::Q4_K, DType::Q6_K, DType::Q8_0].map(Encoding::Type);
-    let plan = measure::weighted_sweep(&world.checkpoint, &encodings, None, &|_| true).expect("a plan");
+    let plan = measure::sweep(&world.checkpoint, &encodings, None, &|_| true).expect("a plan");
     let want = run(&plan, &[&world], BUDGET).expect("a run");
     let (got, made) = on(&offload, &plan, &world).expect("a run");
     let text = |made: &Made| serde_json::to_string(&stats(&plan, &made.collected, 10)).unwrap();
@@ -191,7 +191,7 @@ fn refusals_are_the_definitions() {
         let name = "model.layers.0.mlp.up_proj.weight";
         let world = MemoryModel::safetensors(&[Tensor::of(name, DType::F32, &[64, 2048], &values)]);
         let recipe = Recipe { pure: true, ..gguf(DType::Q4_1) };
-        let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
         let want = run(&plan, &[&world], BUDGET).expect_err("refused");
         let check = |offload: &Offload| {
             let got = on(offload, &plan, &world).expect_err("refused");
@@ -220,7 +220,7 @@ fn a_device_that_is_seldom_wrong_is_missed_as_often_as_is_said() {
     let world =
         MemoryModel::safetensors(&[Tensor::random("long.weight", DType::BF16, &[8, 8192], &mut Rng(7))]);
     let recipe = Recipe { pure: true, ..gguf(DType::Q8_0) };
-    let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
+    let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
     let want = run(&plan, &[&world], BUDGET).expect("a run");
     // The same blocks are spoiled in every run; other ones are made again.
     let spoiled = (0..2048).filter(|at| Rng(*at).bits().is_multiple_of(11)).count();

@@ -12,7 +12,7 @@ fn swept(types: &[Encoding]) -> StatsReport {
     let bytes = std::fs::read(sample().join("model.safetensors")).expect("the sample model");
     let world = MemoryModel::file("model.safetensors", bytes).expect("a sound file");
     let wanted = |t: &quantoscope_core::tensor::TensorInfo| t.shape.axes().len() >= 2;
-    let plan = measure::sweep(&world.checkpoint, types, &wanted).expect("a plan");
+    let plan = measure::sweep(&world.checkpoint, types, None, &wanted).expect("a plan");
     let made = run(&plan, &[&world], Budget::default()).expect("a run");
     stats(&plan, &made.collected, 0)
 }

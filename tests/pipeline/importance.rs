@@ -85,7 +85,7 @@ fn hugging_face() -> MemoryModel {
 }
 
 fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
-    convert::weighted(&world.checkpoint, recipe, world.imatrix(), true).expect("a plan")
+    convert::plan(&world.checkpoint, recipe, world.imatrix(), true).expect("a plan")
 }
 
 fn budgets() -> Vec<Budget> {
@@ -175,7 +175,7 @@ fn rows_stay_whole_for_those_who_look_at_all_of_one() {
     let cut = widths(DType::Q4_K).expect("columns can be cut");
     assert!(cut.len() > 2 && cut.iter().all(|w| *w < 33_280), "{cut:?}");
     // Without weights a row can be cut for both.
-    let plain = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), true).expect("a plan");
+    let plain = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), None, true).expect("a plan");
     assert!(schedule(&plain, &small).is_ok());
 }
 
@@ -217,7 +217,7 @@ fn what_was_used_and_what_was_not_is_told() {
     assert!(told(&none, "importance_unused").is_some());
     assert_ne!(
         with.fingerprint(&[]),
-        convert::plan(&world.checkpoint, &gguf(DType::Q4_K), true).expect("a plan").fingerprint(&[])
+        convert::plan(&world.checkpoint, &gguf(DType::Q4_K), None, true).expect("a plan").fingerprint(&[])
     );
     // A tensor that could use weights and has none.
     let rng = &mut Rng(1);
@@ -240,8 +240,7 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
         (MemoryModel::safetensors(&tensors), MemoryModel::safetensors(&tensors).weighted(weights));
     for (world, tensor) in [(&plain, names[0]), (&world, names[1])] {
         let recipe = gguf(DType::IQ2_XS);
-        let error =
-            convert::weighted(&world.checkpoint, &recipe, world.imatrix(), true).expect_err("refused");
+        let error = convert::plan(&world.checkpoint, &recipe, world.imatrix(), true).expect_err("refused");
         assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::NeedsImportance, Some(tensor)));
     }
     // What can be done without is done, and told.
@@ -250,15 +249,14 @@ fn what_needs_weights_and_has_none_is_refused_by_name() {
     assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
     // So is the one mix that llama-quantize refuses though its types can be made.
     let told = |world: &MemoryModel, mix| {
-        let plan = convert::weighted(&world.checkpoint, &Recipe::of_preset(mix), world.imatrix(), true);
+        let plan = convert::plan(&world.checkpoint, &Recipe::of_preset(mix), world.imatrix(), true);
         let warnings = plan.expect("a plan").warnings;
         warnings.iter().any(|w| w.code == "importance_wanted" && w.message.contains("q2_k_s"))
     };
     assert!(told(&plain, Preset::Q2_K_S) && !told(&plain, Preset::Q2_K) && !told(&world, Preset::Q2_K_S));
     // A sweep goes without those that cannot, where it must.
     let types = [DType::IQ2_XS, DType::Q4_K].map(Encoding::Type);
-    let sweep =
-        measure::weighted_sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
+    let sweep = measure::sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
     assert_eq!(sweep.outputs.iter().map(|o| o.metrics.encodings.len()).collect::<Vec<_>>(), [2, 1]);
     assert!(sweep.warnings.iter().any(|w| w.code == "needs_importance"));
     assert!(run(&sweep, &[&world], Budget::default()).is_ok());
@@ -270,7 +268,7 @@ fn weights_of_another_model_are_refused() {
     let weights = imatrix(&[("blk.0.attn_v.weight", vec![vec![1.0; 512]], vec![1.0])]);
     let world = MemoryModel::safetensors(&[tensor]).weighted(weights);
     let error =
-        convert::weighted(&world.checkpoint, &gguf(DType::Q4_K), world.imatrix(), true).expect_err("refused");
+        convert::plan(&world.checkpoint, &gguf(DType::Q4_K), world.imatrix(), true).expect_err("refused");
     assert_eq!(error.code(), Code::SizeMismatch);
     assert_eq!(error.detail().tensor.as_deref(), Some("blk.0.attn_v.weight"));
     assert_eq!(error.detail().file.as_deref(), Some("imatrix.gguf"));
@@ -294,9 +292,8 @@ fn weights_go_into_the_metadata_as_llama_cpp_writes_them() {
 fn sweeps_measure_with_weights_in_every_budget() {
     let world = world();
     let types = [DType::Q4_0, DType::Q4_K, DType::Q8_0].map(Encoding::Type);
-    let plan =
-        measure::weighted_sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
-    let plain = measure::sweep(&world.checkpoint, &types, &|_| true).expect("a plan");
+    let plan = measure::sweep(&world.checkpoint, &types, world.imatrix(), &|_| true).expect("a plan");
+    let plain = measure::sweep(&world.checkpoint, &types, None, &|_| true).expect("a plan");
     let told = |plan: &Plan, seed, budget| {
         let made = run_shuffled(plan, &[&world], budget, seed).expect("a run");
         serde_json::to_string(&stats(plan, &made.collected, 0)).expect("JSON")

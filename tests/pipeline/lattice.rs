@@ -167,7 +167,7 @@ fn symmetric_lattice_to_q4_0_is_exact_or_refused() {
     assert_equal(&compare(&lattice, &ggml), 1);
     assert!(verify(&lattice, &ggml).verified);
     let asym = remake(&world, &q4());
-    let plan = convert::plan(&asym.checkpoint, &gguf(DType::Q4_0), true).expect("a plan");
+    let plan = convert::plan(&asym.checkpoint, &gguf(DType::Q4_0), None, true).expect("a plan");
     let error = run(&plan, &[&asym], Budget::default()).expect_err("not exact");
     assert_eq!((error.code(), error.detail().element), (Code::NotExact, Some(0)));
 }
@@ -179,7 +179,7 @@ fn blocks_run_over_the_flattened_tensor() {
     assert_eq!(lattice.tensor("a.weight").len() as u64, (7_u64 * 33).div_ceil(32) * 20);
     assert!(verify(&world, &lattice).verified);
     // Such rows are no rows of Q4_1 blocks, so there is no transcode, and no silent requantizing either.
-    let error = convert::plan(&lattice.checkpoint, &gguf(DType::Q4_1), true).expect_err("refused");
+    let error = convert::plan(&lattice.checkpoint, &gguf(DType::Q4_1), None, true).expect_err("refused");
     assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::Requantize, Some("a.weight")));
 }
 

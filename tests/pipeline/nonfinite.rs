@@ -3,7 +3,7 @@
 use crate::support::{gguf, make, plan, q4, reopen, report};
 use quantoscope_core::error::Error;
 use quantoscope_core::format::Container;
-use quantoscope_core::job::Tally;
+use quantoscope_core::metric::Tally;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::converted;
 use quantoscope_core::schedule::Budget;
@@ -154,8 +154,8 @@ fn finite_values_stay_finite() {
                 let error = run(&plan(&bad, &recipe), &[&bad], Budget::default()).expect_err("too large");
                 assert_eq!(place(&error), (code, Some(1234)), "{from} to {to}");
                 // Without figures an engine recodes at once; the refusal is the same.
-                let quick =
-                    quantoscope_core::plan::convert::plan(&bad.checkpoint, &recipe, false).expect("a plan");
+                let quick = quantoscope_core::plan::convert::plan(&bad.checkpoint, &recipe, None, false)
+                    .expect("a plan");
                 let error = run(&quick, &[&bad], Budget::default()).expect_err("too large");
                 assert_eq!(place(&error), (code, Some(1234)), "{from} to {to} without figures");
             }
@@ -191,7 +191,7 @@ fn the_first_bad_value_is_named() {
         let world = MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::F64, &[64, 64], bytes)]);
         for recipe in [gguf(DType::F32), gguf(DType::Q4_0), safetensors(DType::F16), q4()] {
             for measure in [true, false] {
-                let plan = quantoscope_core::plan::convert::plan(&world.checkpoint, &recipe, measure)
+                let plan = quantoscope_core::plan::convert::plan(&world.checkpoint, &recipe, None, measure)
                     .expect("a plan");
                 let error = run(&plan, &[&world], Budget::default()).expect_err("bad");
                 assert_eq!(place(&error), (code, Some(100)), "{recipe:?} {first:e}");

@@ -51,7 +51,7 @@ fn report(world: &MemoryModel, words: &[&str]) -> RotationReport {
 }
 
 fn swept(world: &MemoryModel) -> StatsReport {
-    let mut plan = measure::sweep(&world.checkpoint, &TYPES, &|_| true).expect("a plan");
+    let mut plan = measure::sweep(&world.checkpoint, &TYPES, None, &|_| true).expect("a plan");
     plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
     let made = run(&plan, &[world], Budget::default()).expect("a run");
     stats(&plan, &made.collected, 8)
@@ -93,7 +93,7 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
     for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4), ("fold", 11)] {
         let rotate = Some(RotationOptions::parse(word, SEED).expect("a wish"));
         let recipe = Recipe { rotate, pure: true, ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
-        let plan = convert::plan(&world.checkpoint, &recipe, false).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
         let made = run(&plan, &[&world], Budget::default()).expect("a run");
         let other = MemoryModel::file("model.safetensors", made.files[0].clone()).expect("a sound file");
         assert_eq!(same_as(&report, word, &swept(&other)), tensors, "{word}");
@@ -205,7 +205,8 @@ fn a_sample_of_what_runs_along_rows_is_of_whole_columns() {
         rotate: Some(RotationOptions::parse("quarot", SEED).expect("a wish")),
         ..Recipe::new(Container::Safetensors, Some(DType::F32))
     };
-    let plan = convert::plan(&world.checkpoint, &Recipe { pure: true, ..recipe }, false).expect("a plan");
+    let plan =
+        convert::plan(&world.checkpoint, &Recipe { pure: true, ..recipe }, None, false).expect("a plan");
     let made = run(&plan, &[&world], Budget::default()).expect("a run");
     let other = MemoryModel::file("model.safetensors", made.files[0].clone()).expect("a sound file");
     let mut strips = 0;

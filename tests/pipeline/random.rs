@@ -5,7 +5,7 @@ use crate::support::{recipes, reopen, report};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::plan::{RowMap, convert, measure};
-use quantoscope_core::schedule::{Budget, schedule_in, whole, windows_in};
+use quantoscope_core::schedule::{Budget, Cursor, whole, windows_in};
 use quantoscope_core::tensor::Shape;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
@@ -45,7 +45,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         // GGUF cannot hold F64 that is kept in other containers than it, and refuses nothing else of these.
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let first = run(&plan, &[&world], Budget::default()).expect("a run");
         let totals = plan.conversion.as_ref().expect("a conversion").totals;
         prop_assert_eq!(totals.total_bytes_out, first.files.iter().map(|f| f.len() as u64).sum::<u64>());
@@ -74,21 +74,22 @@ proptest! {
     ) {
         let budget = Budget { memory, workers: 1 };
         for plan in [
-            convert::plan(&world.checkpoint, &recipe, true).expect("a plan"),
+            convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan"),
             measure::stats(&world.checkpoint, &|_| true).expect("a plan"),
         ] {
-            let jobs = match schedule_in(&plan, &budget, window) {
-                Ok(jobs) => jobs,
+            let (mut cursor, counted) = match Cursor::new(&plan, budget, window) {
+                Ok(begun) => begun,
                 Err(e) => {
                     prop_assert_eq!(windows_in(&plan, &budget, window), Err(e));
                     continue;
                 }
             };
             let (mut counts, mut cells) = (vec![0; plan.outputs.len()], vec![0; plan.outputs.len()]);
-            for job in jobs {
+            while let Some(job) = cursor.next_job(&plan) {
                 counts[job.output as usize] += 1;
                 cells[job.output as usize] += job.window.height() * job.window.width();
             }
+            prop_assert_eq!(&counted, &counts);
             prop_assert_eq!(windows_in(&plan, &budget, window), Ok(counts));
             for job in whole(&plan) {
                 cells[job.output as usize] -= job.window.height() * job.window.width();
@@ -105,7 +106,7 @@ proptest! {
         let rows = heads * half * 2;
         let world = MemoryModel::safetensors(&[Tensor::random("w.weight", DType::F32, &[rows, cols], &mut Rng(seed))]);
         let mut plan = measure::stats(&world.checkpoint, &|_| true).expect("a plan");
-        plan.outputs[0].segments[0].from.map = RowMap::RotaryHalves { head: half * 2 };
+        plan.outputs[0].segments[0].from.map = RowMap::Unpermute { head: half * 2 };
         let whole = run(&plan, &[&world], Budget::default()).expect("a run");
         let cut = match run_shuffled(&plan, &[&world], Budget { memory, workers: 1 }, Some(seed)) {
             Ok(cut) => cut,

@@ -2,7 +2,7 @@
 
 use crate::support::{gguf, plan, q4, recipes, remake};
 use quantoscope_core::error::Error;
-use quantoscope_core::plan::convert;
+use quantoscope_core::plan::{convert, target};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::{Code, DType};
@@ -51,12 +51,13 @@ fn an_8_bit_float_with_its_scale_beside_it_is_refused() {
     let weight = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
     for scale in ["a.weight_scale", "a.weight_scale_inv"] {
         let world = MemoryModel::safetensors(&[weight.clone(), Tensor::of(scale, DType::F32, &[1], &[1.0])]);
-        let error = convert::plan(&world.checkpoint, &gguf(DType::Q8_0), true).expect_err("not applied");
+        let error =
+            convert::plan(&world.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("not applied");
         assert_eq!(place(&error), (Code::UnsupportedDtype, Some("a.weight"), None));
         assert!(error.to_string().contains(scale), "{error}");
     }
     let alone = MemoryModel::safetensors(&[weight, Tensor::of("b.weight_scale", DType::F32, &[1], &[1.0])]);
-    assert!(convert::plan(&alone.checkpoint, &gguf(DType::Q8_0), true).is_ok());
+    assert!(convert::plan(&alone.checkpoint, &gguf(DType::Q8_0), None, true).is_ok());
 }
 
 #[test]
@@ -64,17 +65,19 @@ fn quantized_sources_are_refused_without_leave() {
     let world = MemoryModel::safetensors(&llama(DType::BF16, true, 2));
     let first = remake(&world, &gguf(DType::Q8_0));
     let again = gguf(DType::Q4_0);
-    let error = convert::plan(&first.checkpoint, &again, true).expect_err("quantized already");
+    let error = convert::plan(&first.checkpoint, &again, None, true).expect_err("quantized already");
     assert_eq!(error.code(), Code::Requantize);
     assert!(error.to_string().contains("--allow-requantize") && error.detail().tensor.is_some(), "{error}");
-    assert!(convert::plan(&first.checkpoint, &Recipe { allow_requantize: true, ..again }, true).is_ok());
-    assert!(convert::plan(&first.checkpoint, &gguf(DType::Q8_0), true).is_ok(), "a copy loses nothing");
+    assert!(
+        convert::plan(&first.checkpoint, &Recipe { allow_requantize: true, ..again }, None, true).is_ok()
+    );
+    assert!(convert::plan(&first.checkpoint, &gguf(DType::Q8_0), None, true).is_ok(), "a copy loses nothing");
 }
 
 #[test]
 fn recipes_that_make_no_sense_are_refused() {
     use quantoscope_core::format::Container;
-    let refused = |r: Recipe| r.check().expect_err("nonsense").code();
+    let refused = |r: Recipe| target::check(&r).expect_err("nonsense").code();
     assert_eq!(refused(Recipe::new(Container::Gguf, None)), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::LatticeQ4, Some(DType::Q4_0))), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::Safetensors, Some(DType::Q4_0))), Code::Usage);
@@ -88,11 +91,11 @@ fn a_type_that_needs_weights_is_refused_by_the_name_of_what_has_none() {
     let values = vec![1.0; 4 * 256];
     let world = MemoryModel::safetensors(&[Tensor::of("a.proj.weight", DType::F32, &[4, 256], &values)]);
     for dtype in [DType::IQ1_S, DType::IQ1_M, DType::IQ2_XXS, DType::IQ2_XS] {
-        let error = convert::plan(&world.checkpoint, &gguf(dtype), true).expect_err("no weights");
+        let error = convert::plan(&world.checkpoint, &gguf(dtype), None, true).expect_err("no weights");
         assert_eq!(place(&error), (Code::NeedsImportance, Some("a.proj.weight"), None));
     }
     for dtype in [DType::IQ2_S, DType::IQ3_XXS, DType::IQ3_S] {
-        let plan = convert::plan(&world.checkpoint, &gguf(dtype), true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &gguf(dtype), None, true).expect("a plan");
         assert!(
             plan.warnings.iter().any(|w| w.message.contains("importance")),
             "{dtype}: {:?}",
@@ -104,7 +107,7 @@ fn a_type_that_needs_weights_is_refused_by_the_name_of_what_has_none() {
 #[test]
 fn a_checkpoint_without_tensors_is_refused() {
     let world = MemoryModel::safetensors(&[]);
-    let error = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), true).expect_err("nothing to do");
+    let error = convert::plan(&world.checkpoint, &gguf(DType::Q4_0), None, true).expect_err("nothing to do");
     assert_eq!(error.code(), Code::Empty);
 }
 
@@ -114,12 +117,12 @@ fn what_a_container_cannot_hold_is_refused_by_name() {
     let world =
         MemoryModel::safetensors(&[Tensor::random("a.weight", DType::F32, &[32, 32], &mut Rng(1)), u16s]);
     for recipe in [gguf(DType::Q8_0), q4()] {
-        let error = convert::plan(&world.checkpoint, &recipe, true).expect_err("no such type there");
+        let error = convert::plan(&world.checkpoint, &recipe, None, true).expect_err("no such type there");
         assert_eq!(place(&error), (Code::UnsupportedDtype, Some("ids"), None));
     }
     let deep = Tensor::random("a.weight", DType::F32, &[1, 2, 1, 2, 32], &mut Rng(1));
     let world = MemoryModel::safetensors(&[deep]);
-    let error = convert::plan(&world.checkpoint, &gguf(DType::Q8_0), true).expect_err("five axes");
+    let error = convert::plan(&world.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("five axes");
     assert_eq!(
         error.code().kind(),
         quantoscope_core::ErrorKind::Unsupported,

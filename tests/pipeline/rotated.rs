@@ -41,7 +41,7 @@ pub fn wish(text: &str) -> RotationOptions {
 /// Everything as binary32, rotated.
 pub fn plan(world: &MemoryModel, rotate: RotationOptions) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
-    convert::plan(&world.checkpoint, &recipe, false)
+    convert::plan(&world.checkpoint, &recipe, None, false)
 }
 
 /// Runs a pass to its end.

@@ -69,7 +69,7 @@ fn windows_do_not_matter() {
         let world = FAMILIES.get(which).map_or_else(|| made(LENGTHS[which - FAMILIES.len()]), |f| fixture(f));
         let wish = RotationOptions::parse(["quarot", "r2", "quarot,r2"][wish], seed).expect("a wish");
         let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
-        let plan = match convert::plan(&world.checkpoint, &recipe, false) {
+        let plan = match convert::plan(&world.checkpoint, &recipe, None, false) {
             Ok(plan) => plan,
             Err(e) => {
                 // What is not exact for a family is refused, which other tests hold.

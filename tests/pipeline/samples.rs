@@ -18,8 +18,7 @@ const TYPES: [Encoding; 5] = [
 ];
 
 fn sweep(world: &MemoryModel, rows: Option<u64>) -> Plan {
-    let mut plan =
-        measure::weighted_sweep(&world.checkpoint, &TYPES, world.imatrix(), &|_| true).expect("a plan");
+    let mut plan = measure::sweep(&world.checkpoint, &TYPES, world.imatrix(), &|_| true).expect("a plan");
     rows.into_iter().for_each(|n| sample(&mut plan, n));
     plan
 }

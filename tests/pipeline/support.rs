@@ -56,7 +56,7 @@ pub fn q4() -> Recipe {
 }
 
 pub fn plan(world: &MemoryModel, recipe: &Recipe) -> Plan {
-    convert::plan(&world.checkpoint, recipe, true).expect("a plan")
+    convert::plan(&world.checkpoint, recipe, None, true).expect("a plan")
 }
 
 /// Plans and runs.
@@ -97,7 +97,7 @@ pub fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareRepor
 
 /// Verifies an artefact against its source.
 pub fn verify(source: &MemoryModel, artefact: &MemoryModel) -> VerifyReport {
-    let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint);
+    let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint, None);
     let made = run(&pairing.plan, &[source, artefact], Budget::default()).expect("a run");
     verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected)
 }

@@ -40,7 +40,7 @@ fn totals_count_what_the_recipe_quantizes() {
         (Recipe { pure: true, ..gguf(DType::Q8_0) }, 16, 5),
         (gguf(DType::F16), 0, 21),
     ] {
-        let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+        let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
         let totals = plan.conversion.expect("a conversion").totals;
         assert_eq!((totals.planned_quantized, totals.kept), (quantized, kept), "{recipe:?}");
     }
@@ -75,7 +75,7 @@ fn every_tensor_is_accounted_for() {
 fn what_cannot_be_computed_is_absent() {
     let world = MemoryModel::safetensors(&[Tensor::raw("empty.weight", DType::F32, &[0, 32], Vec::new())]);
     let recipe = Recipe::new(Container::Gguf, Some(DType::Q4_0));
-    let plan = convert::plan(&world.checkpoint, &recipe, true).expect("a plan");
+    let plan = convert::plan(&world.checkpoint, &recipe, None, true).expect("a plan");
     let totals = plan.conversion.expect("a conversion").totals;
     assert_eq!((totals.ratio, totals.bits_per_weight), (None, None));
     let json = serde_json::to_string(&totals).expect("JSON");

@@ -5,11 +5,11 @@ use crate::models::Rng;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::imatrix::{self, Imatrix};
 use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
-use quantoscope_core::job::{self, Done, Job, Measurements, Payload, Region, Workspace};
+use quantoscope_core::job::{self, Done, Job, Payload, Region, Workspace};
 use quantoscope_core::kernels::Scalar;
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::ReportBuilder;
-use quantoscope_core::schedule::{Budget, schedule};
+use quantoscope_core::run::{PlanMeasurements, Run};
+use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use quantoscope_core::tensor::TensorInfo;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -123,7 +123,7 @@ pub struct Made {
     /// The files, in the order of the plan.
     pub files: Vec<Vec<u8>>,
     /// What was measured.
-    pub collected: ReportBuilder,
+    pub collected: PlanMeasurements,
     /// How many windows there were.
     pub jobs: usize,
 }
@@ -146,13 +146,14 @@ pub fn run_with(
     seed: Option<u64>,
     engine: impl Fn(&Job, &[&[u8]], &mut Workspace) -> Result<Done>,
 ) -> Result<Made> {
-    let mut jobs: Vec<Job> = schedule(plan, &budget)?.collect();
+    let mut run = Run::new(plan, budget, USUAL_WINDOW)?;
+    let mut jobs: Vec<Job> = std::iter::from_fn(|| run.next_job()).collect();
     if let Some(seed) = seed {
         Rng(seed).shuffle(&mut jobs);
     }
     let mut target = MemoryFiles::new(plan);
     let mut scratch = Workspace::default();
-    let mut measured: Vec<(Job, Measurements)> = Vec::new();
+    let mut measured: Vec<(Job, Done)> = Vec::new();
     for job in jobs {
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, worlds, r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
@@ -163,16 +164,18 @@ pub fn run_with(
             (None, Payload::None) => {}
             (write, payload) => panic!("{payload:?} for {write:?}"),
         }
-        measured.push((job, done.measured));
+        measured.push((job, done));
     }
     target.check_tiled(plan);
     if let Some(seed) = seed {
         Rng(!seed).shuffle(&mut measured);
     }
-    let mut collected = ReportBuilder::new(plan);
     let jobs = measured.len();
-    measured.into_iter().for_each(|(job, m)| collected.absorb(&job, m));
-    Ok(Made { files: target.files, collected, jobs })
+    for (job, done) in measured {
+        run.finish(&job, done.measured, &done.made);
+    }
+    assert_eq!(run.take_finished_outputs(), 0..plan.outputs.len(), "every window is finished");
+    Ok(Made { files: target.files, collected: run.into_measurements(), jobs })
 }
 
 /// Reads a region, which must lie inside the tensor that the plan names.

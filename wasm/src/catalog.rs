@@ -1,15 +1,15 @@
 //! What a conversion can be asked for: targets, types and presets, with their properties, from the tables of the core.
 //!
-//! Lists nothing itself but the targets: what each of them accepts is what [`Recipe::check`] accepts.
+//! Lists nothing itself but the targets: what each of them accepts is what [`target::check`] accepts.
 
 use crate::view::to_js;
 use quantoscope_core::DType;
-use quantoscope_core::format::Container;
+use quantoscope_core::plan::target;
 use quantoscope_core::quant::{Encoding, ImportanceUse};
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::rotation::SEED;
-use quantoscope_core::recipe::{Q4Scheme, Recipe};
-use serde::Serialize;
+use quantoscope_core::recipe::{Q4Scheme, Recipe, TargetName};
+use serde::{Serialize, Serializer};
 use wasm_bindgen::prelude::*;
 
 /// Everything that a recipe can name.
@@ -25,10 +25,11 @@ struct Catalog {
     seed: String,
 }
 
-/// A container that can be written.
+/// A target of a conversion.
 #[derive(Serialize)]
 struct TargetInfo {
-    container: Container,
+    #[serde(serialize_with = "target_word")]
+    target: TargetName,
     label: &'static str,
     /// What it is, in a few words.
     about: &'static str,
@@ -88,7 +89,10 @@ struct Q4SchemeInfo {
 /// Everything that a recipe can name, for the page's forms.
 #[wasm_bindgen]
 pub fn catalog() -> Result<JsValue, JsValue> {
-    let targets = Vec::from([Container::Gguf, Container::LatticeQ4, Container::Safetensors].map(target));
+    let targets = Vec::from(
+        [TargetName::Gguf, TargetName::Lattice, TargetName::Safetensors, TargetName::HfFolder]
+            .map(target_info),
+    );
     to_js(&Catalog {
         types: types(&targets),
         targets,
@@ -97,27 +101,37 @@ pub fn catalog() -> Result<JsValue, JsValue> {
     })
 }
 
-fn target(container: Container) -> TargetInfo {
-    let (label, about) = match container {
-        Container::Gguf => ("GGUF", "one file, for llama.cpp and its relatives"),
-        Container::LatticeQ4 => ("Lattice .q4", "a folder of files, one per tensor"),
-        Container::Safetensors => ("safetensors", "one file, plain floats"),
+/// The word of a target in a recipe. As a part of a recorded recipe a target has the word of its container instead.
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn target_word<S: Serializer>(target: &TargetName, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(match target {
+        TargetName::HfFolder => "hf_folder",
+        other => other.container().name(),
+    })
+}
+
+fn target_info(target: TargetName) -> TargetInfo {
+    let (label, about) = match target {
+        TargetName::Gguf => ("GGUF", "one file, for llama.cpp and its relatives"),
+        TargetName::Lattice => ("Lattice .q4", "a folder of files, one per tensor"),
+        TargetName::Safetensors => ("safetensors", "one file, plain floats"),
+        TargetName::HfFolder => ("Hugging Face folder", "safetensors with configuration and tokenizer"),
     };
-    let dtype = match container {
-        Container::Gguf => Some(DType::Q4_0),
-        Container::LatticeQ4 => None,
-        Container::Safetensors => Some(DType::F16),
+    let dtype = match target {
+        TargetName::Gguf => Some(DType::Q4_0),
+        TargetName::Lattice => None,
+        TargetName::Safetensors | TargetName::HfFolder => Some(DType::F16),
     };
-    let with = |dtype, preset| Recipe { preset, ..Recipe::new(container, dtype) };
-    let accepts = |recipe: Recipe| recipe.check().is_ok();
+    let with = |dtype, preset| Recipe { preset, ..Recipe::new(target, dtype) };
+    let accepts = |recipe: Recipe| target::check(&recipe).is_ok();
     let accepted = |d: &DType| accepts(with(Some(*d), None));
     TargetInfo {
-        container,
+        target,
         label,
         about,
         types: DType::ALL.iter().copied().filter(accepted).collect(),
         presets: Preset::ALL.iter().copied().filter(|p| accepts(with(None, Some(*p)))).collect(),
-        q4_schemes: if container == Container::LatticeQ4 { q4_schemes() } else { Vec::new() },
+        q4_schemes: if target == TargetName::Lattice { q4_schemes() } else { Vec::new() },
         default: with(dtype, None),
     }
 }

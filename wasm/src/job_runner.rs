@@ -7,12 +7,12 @@ use crate::view::to_js;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Payload, Region, SpotCheckStats, Workspace};
+use quantoscope_core::job::{Done, Job, Payload, Region, Workspace};
 use quantoscope_core::plan::{Plan, Side};
-use quantoscope_core::report::{DeviceView, ReportBuilder, RunInfo};
-use quantoscope_core::schedule::{Budget, schedule_in};
+use quantoscope_core::report::{DeviceView, RunInfo};
+use quantoscope_core::run::{PlanMeasurements, Run};
+use quantoscope_core::schedule::{Budget, whole, windows_in};
 use serde::Serialize;
-use std::collections::VecDeque;
 use std::mem::take;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -26,20 +26,15 @@ const WINDOW: u64 = 4 << 20;
 
 /// A plan in progress.
 pub struct JobRunner {
-    plan: Rc<Plan>,
+    run: Run<Rc<Plan>>,
     engine: Engine,
     budget: Budget,
     /// Bytes that a window reads and writes.
     window: u64,
-    /// Outputs that are not cut into windows yet.
-    next_output: usize,
-    queue: VecDeque<Job>,
     current: Option<Job>,
     inputs: Vec<Vec<u8>>,
     scratch: Workspace,
     payload: Payload,
-    collector: ReportBuilder,
-    made: SpotCheckStats,
 }
 
 /// A window that is being run: taken out of its runner, so that nothing is borrowed while a device is waited for.
@@ -83,36 +78,33 @@ impl JobRunner {
         let engine = Engine::auto();
         let (budget, window) = affordable(&plan, engine)?;
         Ok(JobRunner {
-            collector: ReportBuilder::new(&plan),
-            plan,
+            run: Run::new(plan, budget, window)?,
             engine,
             budget,
             window,
-            next_output: 0,
-            queue: VecDeque::new(),
             current: None,
             inputs: Vec::new(),
             scratch: Workspace::default(),
             payload: Payload::None,
-            made: SpotCheckStats::default(),
         })
     }
 
     /// The plan.
     pub fn plan(&self) -> &Plan {
-        &self.plan
+        self.run.plan()
     }
 
     /// What was measured.
-    pub fn collector(&self) -> &ReportBuilder {
-        &self.collector
+    pub fn measurements(&self) -> &PlanMeasurements {
+        self.run.measurements()
     }
 
     /// Lets a device take part, before the first window.
     pub fn attach_device(&mut self, offload: &'static Offload) -> Result<()> {
         let engine = Engine::Device(offload);
-        (self.budget, self.window) = affordable(&self.plan, engine)?;
-        self.engine = engine;
+        let (budget, window) = affordable(self.plan(), engine)?;
+        self.run.restart(budget, window, Vec::new())?;
+        (self.budget, self.window, self.engine) = (budget, window, engine);
         Ok(())
     }
 
@@ -122,27 +114,21 @@ impl JobRunner {
     }
 
     /// The kernels that the windows of the plan can use.
-    pub fn kernels(&self) -> Result<Vec<Kernel>> {
+    pub fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
-        let mut seen = None;
-        for job in schedule_in(&self.plan, &self.budget, u64::MAX)? {
-            // The windows of an output are alike.
-            if seen.replace(job.output) == Some(job.output) {
-                continue;
-            }
+        for job in whole(self.plan()) {
             for kernel in job.device_tasks().flat_map(|task| kernels(&task)) {
                 if !all.contains(&kernel) {
                     all.push(kernel);
                 }
             }
         }
-        Ok(all)
+        all
     }
 
     /// Goes on to the next window, and makes room for what it reads. False at the end.
     pub fn advance(&mut self) -> Result<bool> {
-        self.refill()?;
-        self.current = self.queue.pop_front();
+        self.current = self.run.next_job();
         let Some(job) = &self.current else { return Ok(false) };
         self.inputs.resize_with(job.reads.len(), Vec::new);
         for (buffer, read) in self.inputs.iter_mut().zip(&job.reads) {
@@ -152,30 +138,12 @@ impl JobRunner {
         Ok(true)
     }
 
-    /// Cuts outputs into windows one after the other: all windows of a large model would be a large list.
-    fn refill(&mut self) -> Result<()> {
-        while self.queue.is_empty() {
-            let index = self.next_output;
-            let Some(output) = self.plan.outputs.get(index) else { return Ok(()) };
-            self.next_output += 1;
-            let one = Plan {
-                outputs: vec![output.clone()],
-                files: Vec::new(),
-                conversion: None,
-                warnings: Vec::new(),
-            };
-            let jobs = schedule_in(&one, &self.budget, self.window)?;
-            self.queue.extend(jobs.map(|job| Job { output: index as u32, ..job }));
-        }
-        Ok(())
-    }
-
     /// The current window, for the driver.
     pub fn view(&self) -> Result<JsValue, JsValue> {
         let Some(job) = &self.current else { return Ok(JsValue::UNDEFINED) };
         let reads = job.reads.iter().map(|r| ReadView { side: r.side, file: r.file, region: r.region });
         to_js(&JobView {
-            label: self.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str()),
+            label: self.name(job),
             reads: reads.collect(),
             write: job.write.map(|w| WriteView { file: w.file, region: w.region }),
         })
@@ -202,19 +170,18 @@ impl JobRunner {
     pub fn finish(&mut self, started: StartedJob, done: Result<Done>) -> Result<bool> {
         let StartedJob { job, inputs, scratch, .. } = started;
         (self.inputs, self.scratch) = (inputs, scratch);
-        let name = self.plan.outputs.get(job.output as usize).map_or("", |o| o.name.as_str());
-        let done = done.map_err(|e| e.of_tensor(name))?;
-        self.made.merge(&done.made);
-        if done.made.differing > 0 {
-            self.collector = ReportBuilder::new(&self.plan);
-            self.next_output = 0;
-            self.queue.clear();
-            self.payload = Payload::None;
-            return Ok(true);
-        }
+        let done = done.map_err(|e| e.of_tensor(self.name(&job)))?;
         self.payload = done.payload;
-        self.collector.absorb(&job, done.measured);
-        Ok(false)
+        if self.run.finish(&job, done.measured, &done.made) {
+            return Ok(false);
+        }
+        self.payload = Payload::None;
+        self.run.restart(self.budget, self.window, Vec::new())?;
+        Ok(true)
+    }
+
+    fn name(&self, job: &Job) -> &str {
+        self.plan().outputs.get(job.output as usize).map_or("", |o| o.name.as_str())
     }
 
     /// The bytes that the last window made.
@@ -228,7 +195,7 @@ impl JobRunner {
 
     /// What a report says of the run itself.
     pub fn info(&self) -> RunInfo {
-        let device = |o: &Offload| DeviceView::new(o.device().name(), self.made, o.ended());
+        let device = |o: &Offload| DeviceView::new(o.device().name(), self.run.spot_check(), o.ended());
         RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
             engine: self.engine.name(),
@@ -263,8 +230,8 @@ fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
     let mut refused = too_large();
     for memory in MEMORY.into_iter().skip(least) {
         let budget = Budget { memory, workers: 1 };
-        match schedule_in(plan, &budget, window).map(drop) {
-            Ok(()) => return Ok((budget, window)),
+        match windows_in(plan, &budget, window) {
+            Ok(_) => return Ok((budget, window)),
             Err(e) if e.code() == Code::MemoryBudget => refused = e,
             Err(e) => return Err(e),
         }

@@ -26,7 +26,7 @@ impl Model {
 
     fn planned(&self, recipe: JsValue, matrix: Option<&Imatrix>, measure: bool) -> Result<Plan, JsValue> {
         let recipe = recipe_from(recipe)?;
-        let plan = convert::weighted(&self.0, &recipe, matrix.map(Imatrix::get), measure);
+        let plan = convert::plan(&self.0, &recipe, matrix.map(Imatrix::get), measure);
         Ok(Plan::new(self.0.clone(), plan.into_api_result()?))
     }
 
@@ -40,7 +40,7 @@ impl Model {
         let pairing = match replay::recorded(&self.0) {
             // A rotated output is made again by the recipe that it records.
             Some(recipe) => replay::verify(&source.0, &self.0, &recipe).into_api_result()?,
-            None => pair::weighted_verify(&source.0, &self.0, matrix),
+            None => pair::verify(&source.0, &self.0, matrix),
         };
         let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
         Run::new(pairing.plan.into(), purpose).into_api_result()

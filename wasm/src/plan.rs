@@ -39,6 +39,8 @@ struct PlanView<'a> {
 struct OutFileView<'a> {
     name: &'a str,
     bytes: u64,
+    /// True if the file is a copy of the source's file of the same name: the driver supplies its bytes.
+    copied: bool,
 }
 
 #[wasm_bindgen]
@@ -50,7 +52,12 @@ impl Plan {
             report: report::converted(&self.checkpoint, &self.plan, None)
                 .ok_or_else(none)
                 .into_api_result()?,
-            files: self.plan.files.iter().map(|f| OutFileView { name: &f.name, bytes: f.len }).collect(),
+            files: self
+                .plan
+                .files
+                .iter()
+                .map(|f| OutFileView { name: &f.name, bytes: f.len, copied: f.copied })
+                .collect(),
         })
     }
 

@@ -107,10 +107,10 @@ impl Run {
     }
 
     /// Numbers of the kernels of `device` that the run can use.
-    pub fn kernels(&self, device: &Device) -> Result<Vec<usize>, JsValue> {
-        let used = self.runner.borrow().kernels().into_api_result()?;
+    pub fn kernels(&self, device: &Device) -> Vec<usize> {
+        let used = self.runner.borrow().kernels();
         let numbered = device.kernels().enumerate();
-        Ok(numbered.filter(|(_, k)| used.contains(k)).map(|(index, _)| index).collect())
+        numbered.filter(|(_, k)| used.contains(k)).map(|(index, _)| index).collect()
     }
 
     /// True if a device takes part that has not been given up.
@@ -176,14 +176,14 @@ impl Run {
     /// The command line's report of what has been measured so far.
     pub fn report(&self) -> Result<JsValue, JsValue> {
         let runner = self.runner.borrow();
-        let (plan, collector, run) = (runner.plan(), runner.collector(), runner.info());
+        let (plan, measured, run) = (runner.plan(), runner.measurements(), runner.info());
         match &self.purpose {
-            Purpose::TensorDetails => to_js(&JobResult { report: report::stats(plan, collector, BINS), run }),
+            Purpose::TensorDetails => to_js(&JobResult { report: report::stats(plan, measured, BINS), run }),
             Purpose::Rotated(preview) => {
-                to_js(&JobResult { report: report::rotated(preview, collector, BINS), run })
+                to_js(&JobResult { report: report::rotated(preview, measured, BINS), run })
             }
             Purpose::Convert(checkpoint) => {
-                let mut report = report::converted(checkpoint, plan, Some(collector));
+                let mut report = report::converted(checkpoint, plan, Some(measured));
                 if let Some(report) = &mut report {
                     report.gate.clone_from(&self.equivalence);
                 }
@@ -191,15 +191,15 @@ impl Run {
             }
             Purpose::Compare { names, findings, gate } => {
                 let names = (names.0.as_str(), names.1.as_str());
-                let report = report::compared(names, plan, findings.clone(), collector, *gate);
+                let report = report::compared(names, plan, findings.clone(), measured, *gate);
                 to_js(&JobResult { report: CompareView { passes: report.passes(), report }, run })
             }
             Purpose::Check { name } => {
-                to_js(&JobResult { report: report::checked(name, plan, collector), run })
+                to_js(&JobResult { report: report::checked(name, plan, measured), run })
             }
             Purpose::Verify { names, findings } => {
                 let names = (names.0.as_str(), names.1.as_str());
-                to_js(&JobResult { report: report::verified(names, plan, findings.clone(), collector), run })
+                to_js(&JobResult { report: report::verified(names, plan, findings.clone(), measured), run })
             }
         }
     }

@@ -10,9 +10,9 @@ use page::{
     text,
 };
 use quantoscope_core::DType;
-use quantoscope_core::format::Container;
-use quantoscope_core::recipe::Recipe;
+use quantoscope_core::plan::target;
 use quantoscope_core::recipe::presets::Preset;
+use quantoscope_core::recipe::{Recipe, TargetName};
 use quantoscope_wasm::{catalog, rotation_options};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -47,13 +47,14 @@ fn catalog_lists_what_recipes_accept() {
     let catalog = catalog().unwrap();
     let types = texts(&get(&catalog, "targets.0.types"));
     for dtype in DType::ALL {
-        let accepted = Recipe::new(Container::Gguf, Some(*dtype)).check().is_ok();
+        let accepted = target::check(&Recipe::new(TargetName::Gguf, Some(*dtype))).is_ok();
         assert_eq!(accepted, types.contains(&dtype.name().into()), "{dtype}");
     }
     assert_eq!(texts(&get(&catalog, "targets.0.presets")).len(), Preset::ALL.len());
-    assert_eq!(text(&catalog, "targets.1.container"), "q4");
+    assert_eq!(text(&catalog, "targets.1.target"), "q4");
     assert_eq!(text(&catalog, "targets.1.q4_schemes.1.scheme"), "sym");
     assert_eq!(texts(&get(&catalog, "targets.2.types")).len(), 3);
+    assert_eq!(text(&catalog, "targets.3.target"), "hf_folder");
     assert_eq!(number(&catalog, "types.0.bits_per_weight"), 32.0);
 }
 

@@ -13,6 +13,7 @@ pub mod cuda;
 pub mod device;
 #[cfg(feature = "gpu")]
 pub mod gpu;
+pub mod select;
 
 pub use cpu::SimdLevel;
 use device::{Device, Offload};

@@ -67,10 +67,17 @@ pub struct SourceFile {
 /// Something worth knowing that does not stop the work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// A stable word.
+    /// The stable code.
     pub code: &'static str,
-    /// A sentence for people.
+    /// The sentence for people.
     pub message: String,
+}
+
+impl Warning {
+    /// A warning of this code.
+    pub fn new(code: &'static str, message: impl Into<String>) -> Warning {
+        Warning { code, message: message.into() }
+    }
 }
 
 /// A file of the directory that belongs to the model and holds no weights: tokenizer, templates, generation defaults.

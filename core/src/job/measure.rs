@@ -1,49 +1,33 @@
 //! Gathers what a job measures, tile by tile, as complete nodes of the fixed merge trees. Knows no regions and no files.
 
 use super::wide::{TileValues, pair};
-use super::{ByteComparison, Job, Measurements, Tally, Window, refused};
+use super::{Job, Window, refused};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Histogram, LEAF, Merge, MergeTree, Moments, Node, PairSums, moments_leaf_f64};
-use crate::plan::Grid;
+use crate::metric::{
+    ByteComparison, Histogram, LEAF, Measurements, Merge, MergeTree, Node, PairSums, Tally, moments_leaf_f64,
+};
 use crate::quant::{EncodeError, Encoding};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Gathers what a job measures.
+/// Measures the tiles of a job.
 pub(super) struct MetricCollector<'a> {
     job: &'a Job,
-    moments: MergeTree<Moments>,
     histogram: Option<Histogram>,
-    error: MergeTree<PairSums>,
-    encodings: Vec<Result<MergeTree<PairSums>, Error>>,
-    identity: Vec<ByteComparison>,
-    bytes: Option<ByteComparison>,
-    nonfinite: Tally,
-    beyond_rounding: Tally,
+    found: Measurements,
 }
 
 impl<'a> MetricCollector<'a> {
     pub(super) fn new(job: &'a Job) -> MetricCollector<'a> {
-        let Grid { rows, cols } = job.grid;
-        MetricCollector {
-            job,
-            moments: MergeTree::new(rows, cols),
-            histogram: job.metrics.histogram.then(Histogram::default),
-            error: MergeTree::new(rows, cols).with_floor(job.metrics.row_floor),
-            encodings: job.metrics.encodings.iter().map(|_| Ok(MergeTree::new(rows, cols))).collect(),
-            identity: vec![ByteComparison::default(); job.metrics.identity.len()],
-            bytes: None,
-            nonfinite: Tally::default(),
-            beyond_rounding: Tally::default(),
-        }
+        let histogram = job.metrics.histogram.then(Histogram::default);
+        MetricCollector { job, histogram, found: job.metrics.measurements(&job.grid) }
     }
 
     pub(super) fn source(&mut self, kernels: &dyn Kernels, tile: &Window, values: TileValues<'_>) {
         if self.job.metrics.moments {
-            gather(&mut self.moments, self.job, tile, &mut |at| match values {
+            gather(&mut self.found.moments, self.job, tile, &mut |at| match values {
                 TileValues::Single(x) => kernels.moments(&x[at]),
                 TileValues::Double(x) => moments_leaf_f64(&x[at]),
             });
@@ -58,12 +42,12 @@ impl<'a> MetricCollector<'a> {
 
     /// Plain floats that were written although they are NaN or infinite.
     pub(super) fn passed(&mut self, found: &Tally) {
-        self.nonfinite.merge(found);
+        self.found.nonfinite.merge(found);
     }
 
     /// Elements that differ from the candidate's by more than rounding.
     pub(super) fn beyond_rounding(&mut self, found: &Tally) {
-        self.beyond_rounding.merge(found);
+        self.found.beyond_rounding.merge(found);
     }
 
     pub(super) fn error(
@@ -74,7 +58,7 @@ impl<'a> MetricCollector<'a> {
         other: TileValues<'_>,
     ) {
         if self.job.metrics.error {
-            add_error(kernels, &mut self.error, self.job, tile, values, other);
+            add_error(kernels, &mut self.found.error, self.job, tile, values, other);
         }
     }
 
@@ -91,13 +75,13 @@ impl<'a> MetricCollector<'a> {
         other: &mut Vec<f32>,
     ) {
         let (Some(encoding), Some(Ok(_))) =
-            (self.job.metrics.encodings.get(index), self.encodings.get(index))
+            (self.job.metrics.encodings.get(index), self.found.encodings.get(index))
         else {
             return;
         };
         match encode_tile(kernels, *encoding, tile, values, weights, bytes) {
             Ok(()) => self.premade(kernels, index, tile, reference, bytes, other),
-            Err(r) => self.encodings[index] = Err(refused(self.job, tile, r)),
+            Err(r) => self.found.encodings[index] = Err(refused(self.job, tile, r)),
         }
     }
 
@@ -112,7 +96,7 @@ impl<'a> MetricCollector<'a> {
         other: &mut Vec<f32>,
     ) {
         let (Some(encoding), Some(slot)) =
-            (self.job.metrics.encodings.get(index), self.encodings.get_mut(index))
+            (self.job.metrics.encodings.get(index), self.found.encodings.get_mut(index))
         else {
             return;
         };
@@ -126,10 +110,10 @@ impl<'a> MetricCollector<'a> {
 
     /// Nothing of these values can be encoded.
     pub(super) fn refuse(&mut self, why: &Error) {
-        for slot in self.encodings.iter_mut().filter(|s| s.is_ok()) {
+        for slot in self.found.encodings.iter_mut().filter(|s| s.is_ok()) {
             *slot = Err(why.clone());
         }
-        self.identity.iter_mut().for_each(|found| found.refused = true);
+        self.found.identity.iter_mut().for_each(|found| found.refused = true);
     }
 
     pub(super) fn identity(
@@ -141,7 +125,7 @@ impl<'a> MetricCollector<'a> {
         candidate: &[u8],
         bytes: &mut Vec<u8>,
     ) {
-        for (encoding, found) in self.job.metrics.identity.iter().zip(&mut self.identity) {
+        for (encoding, found) in self.job.metrics.identity.iter().zip(&mut self.found.identity) {
             if encode_tile(kernels, *encoding, tile, values, weights, bytes).is_err() {
                 found.refused = true;
                 continue;
@@ -154,20 +138,14 @@ impl<'a> MetricCollector<'a> {
     pub(super) fn transcoded(&mut self, tile: &Window, to: DType, made: Option<&mut [u8]>, candidate: &[u8]) {
         let refused = ByteComparison { refused: true, ..ByteComparison::default() };
         let found = made.map_or(refused, |made| differing(self.job, tile, to, made, candidate));
-        self.bytes.get_or_insert_default().merge(&found);
+        self.found.bytes.get_or_insert_default().merge(&found);
     }
 
     pub(super) fn finish(mut self) -> Measurements {
-        Measurements {
-            moments: self.moments.drain(),
-            histogram: self.histogram,
-            error: self.error.drain(),
-            encodings: self.encodings.into_iter().map(|f| f.map(|mut f| f.drain())).collect(),
-            identity: self.identity,
-            bytes: self.bytes,
-            nonfinite: self.nonfinite,
-            beyond_rounding: self.beyond_rounding,
+        if let (Some(packed), Some(histogram)) = (&mut self.found.histogram, &self.histogram) {
+            packed.merge(histogram);
         }
+        self.found
     }
 }
 

@@ -4,36 +4,37 @@
 //! A job never touches a file. Its driver reads the regions, calls [`run`], and writes the bytes. Inside, a window
 //! is worked on tile by tile, so that values stay in cache; results depend on neither windows nor tiles.
 
+mod copy;
 mod freivalds;
 mod measure;
+mod nonfinite;
 mod rounding;
+mod row_map;
 mod spot_check;
 mod steps;
-mod tally;
 mod tile;
 mod wide;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
-use crate::metric::{Histogram, Moments, Node, PairSums};
+use crate::metric::{Measurements, Tally};
 use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::format;
 use alloc::vec::Vec;
+use copy::copy;
 use core::ops::Range;
 use measure::MetricCollector;
 use steps::Rotations;
-use tally::passed;
 use tile::{load, refused, tile_of, tiles};
 
 pub use crate::plan::{Axis, Op};
 pub use freivalds::LIMIT as ALGEBRA_LIMIT;
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
-pub use tally::Tally;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// `count` runs of `run` bytes, `stride` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -81,6 +82,16 @@ pub struct Read {
     pub map: RowMap,
     /// What happens to the values after decoding.
     pub ops: Vec<Op>,
+    /// The bytes themselves, if the plan carries them; the region is empty then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub literal: Vec<u8>,
+}
+
+impl Read {
+    /// The bytes: those that the driver read, or those of the plan.
+    fn bytes<'a>(&'a self, input: &'a [u8]) -> &'a [u8] {
+        if self.literal.is_empty() { input } else { &self.literal }
+    }
 }
 
 /// Where a job's bytes go, run after run.
@@ -93,7 +104,7 @@ pub struct Write {
 }
 
 /// Rows and columns of an output's grid.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// Rows.
     pub rows: Range<u64>,
@@ -141,7 +152,7 @@ impl Job {
     /// What a device may make of this job for [`complete`]: the bytes that are written, and those that are measured only.
     /// Nothing where rows are put in order.
     pub fn device_tasks(&self) -> impl Iterator<Item = DeviceTask<'_>> {
-        let plain = |r: &&Read| r.side == Side::Source && r.map == RowMap::Identity;
+        let plain = |r: &&Read| r.side == Side::Source && r.map == RowMap::Identity && r.literal.is_empty();
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
             OutputOp::Encode(to) if self.write.is_some() => Some((OutputSlot::Written, to)),
@@ -161,7 +172,8 @@ impl Job {
     fn read<'a>(&'a self, side: Side, inputs: &[&'a [u8]]) -> Option<(&'a Read, &'a [u8])> {
         let reads = self.reads.len().saturating_sub(usize::from(self.has_gain));
         let at = self.reads.iter().take(reads).position(|r| r.side == side)?;
-        Some((self.reads.get(at)?, inputs.get(at)?))
+        let (read, input) = (self.reads.get(at)?, *inputs.get(at)?);
+        Some((read, read.bytes(input)))
     }
 }
 
@@ -205,50 +217,6 @@ pub(crate) fn whole_rows(finish: OutputOp, ask: &MetricSet) -> bool {
         _ => None,
     };
     own.iter().chain(&ask.encodings).chain(&ask.identity).any(|e| e.needs_whole_rows())
-}
-
-/// Exact comparison of bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ByteComparison {
-    /// Blocks (bytes for copies) that differ.
-    pub differing: u64,
-    /// Element at which the first differing block starts, row-major.
-    pub first: Option<u64>,
-    /// The encoding cannot take these values at all.
-    pub refused: bool,
-}
-
-impl ByteComparison {
-    /// Adds what another window found; the order of windows does not matter.
-    pub fn merge(&mut self, other: &ByteComparison) {
-        self.differing += other.differing;
-        self.refused |= other.refused;
-        self.first = match (self.first, other.first) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
-    }
-}
-
-/// What a job measured: complete nodes of the fixed merge trees.
-#[derive(Clone, Debug, Default)]
-pub struct Measurements {
-    /// Moments of the source.
-    pub moments: Vec<Node<Moments>>,
-    /// Histogram of the source.
-    pub histogram: Option<Histogram>,
-    /// Error of the result, or of the candidate.
-    pub error: Vec<Node<PairSums>>,
-    /// Error of each asked encoding; an error where the encoding refuses the values.
-    pub encodings: Vec<Result<Vec<Node<PairSums>>, Error>>,
-    /// For each asked encoding, how it compares with the candidate's bytes.
-    pub identity: Vec<ByteComparison>,
-    /// For copies and transcodes with a candidate: whether the bytes are equal.
-    pub bytes: Option<ByteComparison>,
-    /// NaN and infinities among the plain floats that are written, where they are counted.
-    pub nonfinite: Tally,
-    /// Elements that differ from the candidate's by more than rounding, where that was asked for.
-    pub beyond_rounding: Tally,
 }
 
 /// Where a finished job's bytes are.
@@ -372,7 +340,7 @@ fn work(
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.op == OutputOp::Copy {
-        return copy(job, inputs);
+        return copy(job, inputs, scratch);
     }
     let mut probe = MetricCollector::new(job);
     let window = &job.window;
@@ -415,21 +383,6 @@ fn check_inputs(job: &Job, inputs: &[&[u8]]) -> Result<()> {
     right.then_some(()).ok_or_else(wrong)
 }
 
-fn copy(job: &Job, inputs: &[&[u8]]) -> Result<Done> {
-    let mut measured = Measurements::default();
-    if let (Some(read), Some(input)) = (job.reads.first(), inputs.first()) {
-        let all = Window { rows: 0..job.window.height(), cols: 0..job.window.width() };
-        measured.nonfinite = passed(job, &all, read.dtype, input)?;
-    }
-    if let [a, b] = inputs {
-        let differing = a.iter().zip(*b).filter(|(x, y)| x != y).count() as u64;
-        let first = a.iter().zip(*b).position(|(x, y)| x != y).map(|i| job.window.cols.start + i as u64);
-        measured.bytes = Some(ByteComparison { differing, first, refused: false });
-    }
-    let payload = if job.write.is_some() { Payload::Input } else { Payload::None };
-    Ok(Done { payload, measured, made: SpotCheckStats::default() })
-}
-
 /// Makes the weights of the window's columns ready; none, where there are none.
 fn load_weights(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<()> {
     scratch.weights.clear();
@@ -445,7 +398,8 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut W
     let (true, Some(read), Some(input)) = (job.has_gain, job.reads.last(), inputs.last()) else {
         return Ok(());
     };
-    let row = Window { rows: 0..1, cols: 0..read.region.len() / read.dtype.block_bytes() };
+    let input = read.bytes(input);
+    let row = Window { rows: 0..1, cols: 0..input.len() as u64 / read.dtype.block_bytes() };
     let (gain, mapped) = (&mut scratch.gain, &mut scratch.mapped);
     load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;
     let bad =

@@ -1,10 +1,12 @@
 //! One tile of a window: decoded, stepped, encoded or held against what a device made, and measured.
 
 use super::measure::MetricCollector;
+use super::nonfinite::passed;
 use super::rounding::Allowed;
+use super::row_map::{append, reorder};
 use super::steps::{Gain, TileSteps, plain};
 use super::wide::{self, TileValues};
-use super::{DeviceCheck, Job, Read, TILE, Tally, Window, Workspace, passed, whole_rows};
+use super::{DeviceCheck, Job, Read, TILE, Tally, Window, Workspace, local_bytes, whole_rows};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
@@ -58,25 +60,11 @@ pub(super) fn load(
     let n = (tile.width() * tile.height()) as usize;
     values.resize(n, 0.0);
     kernels.decode(read.dtype, src, values)?;
-    if let RowMap::RotaryHalves { head } = read.map {
-        unmap_rotary(values, mapped, head as usize, tile.width() as usize);
-    }
+    reorder(read.map, values, mapped, tile.width() as usize);
     for op in &read.ops {
         plain(*op, values);
     }
     Ok(())
-}
-
-pub(super) fn unmap_rotary<T: Copy>(values: &mut Vec<T>, mapped: &mut Vec<T>, head: usize, width: usize) {
-    mapped.clear();
-    mapped.reserve(values.len());
-    for rows in values.chunks_exact(head * width) {
-        for row in 0..head {
-            let from = (row % (head / 2)) * 2 + row / (head / 2);
-            mapped.extend_from_slice(&rows[from * width..(from + 1) * width]);
-        }
-    }
-    core::mem::swap(values, mapped);
 }
 
 /// Turns a refusal inside a tile into an error that names the element of the tensor.
@@ -158,6 +146,14 @@ pub(super) fn tile_of(
     if let OutputOp::Transcode(to) = job.op {
         let span = tile_span(to, width, tile).ok_or_else(misfit)?;
         let dst = out.get_mut(span).ok_or_else(misfit)?;
+        bytes.clear();
+        let src = match read.map {
+            RowMap::Identity => src,
+            map => {
+                append(map, src, bytes, local_bytes(read.dtype, 1, tile.width())?);
+                bytes.as_slice()
+            }
+        };
         let outcome = kernels.transcode(read.dtype, to, src, dst);
         let Some((_, input)) = candidate else { return outcome.map_err(|r| refused(job, tile, r)) };
         probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);

@@ -1,11 +1,11 @@
 //! Values as they are measured: binary64 tensors in their own precision, all others as binary32. Knows no encodings.
 
-use super::tile::unmap_rotary;
+use super::row_map::reorder;
 use super::{Read, Window};
 use crate::dtype::DType;
 use crate::kernels::Kernels;
 use crate::metric::{LEAF, PairSums, pair_leaf_f64};
-use crate::plan::{Op, RowMap};
+use crate::plan::Op;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -76,9 +76,7 @@ pub(super) fn load(
     }
     values.clear();
     values.extend(src.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)));
-    if let RowMap::RotaryHalves { head } = read.map {
-        unmap_rotary(values, mapped, head as usize, tile.width() as usize);
-    }
+    reorder(read.map, values, mapped, tile.width() as usize);
     for op in &read.ops {
         if let Op::Add(c) = op {
             values.iter_mut().for_each(|v| *v += f64::from(*c));

@@ -5,11 +5,10 @@
 //! infinities are counted apart. Binary64 values outside of binary32's normal range have buckets of the same kind beyond.
 //! Knows nothing of screens: [`Histogram::linear`] makes bins for whoever asks.
 
-use crate::bytes::Cursor;
-use crate::error::{Code, Error, Result};
 use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Mantissa bits below the key.
 const SHIFT: u32 = 18;
@@ -258,57 +257,39 @@ impl Histogram {
         }
         out
     }
-
-    /// Appends the non-empty buckets, little-endian: how many there are, then key and count of each. The keys
-    /// past those of the patterns are zeros, infinities and NaNs. The buckets beyond follow in the same way.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let filled = || (0_u16..).zip(&self.counts).filter(|(_, count)| **count > 0);
-        out.extend_from_slice(&(filled().count() as u32).to_le_bytes());
-        for (key, count) in filled() {
-            out.extend_from_slice(&key.to_le_bytes());
-            out.extend_from_slice(&count.to_le_bytes());
-        }
-        out.extend_from_slice(&(self.beyond.len() as u32).to_le_bytes());
-        for (key, count) in &self.beyond {
-            out.extend_from_slice(&key.to_le_bytes());
-            out.extend_from_slice(&count.to_le_bytes());
-        }
-    }
-
-    /// Reads what [`Histogram::write`] wrote; keys must ascend and counts must not be 0.
-    pub fn read(from: &mut Cursor<'_>) -> Result<Histogram> {
-        let mut out = Histogram::new();
-        let (filled, mut least) = (from.u32()?, 0);
-        for _ in 0..filled {
-            let at = from.offset();
-            let (key, count) = (usize::from(from.u16()?), from.u64()?);
-            let infinite = (key as u32 & !SIGN) >= FINITE && key < ZERO;
-            let slot = out.counts.get_mut(key).filter(|_| key >= least && count > 0 && !infinite);
-            let bad = || Error::new(Code::BadValue, "no histogram has this bucket here").at(at);
-            *slot.ok_or_else(bad)? = count;
-            least = key + 1;
-        }
-        let (beyond, mut least) = (from.u32()?, 0);
-        for _ in 0..beyond {
-            let at = from.offset();
-            let (key, count) = (from.u32()?, from.u64()?);
-            let own = key >= least && count > 0 && is_beyond(key);
-            if !own {
-                return Err(Error::new(Code::BadValue, "no histogram has this bucket here").at(at));
-            }
-            out.beyond.insert(key, count);
-            least = key + 1;
-        }
-        Ok(out)
-    }
 }
 
 /// The same counts without the empty buckets, for as many tensors as there are: a full table has a hundred kilobytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "StoredHistogram")]
 pub struct PackedHistogram {
     /// Slot and count, ascending.
     filled: Vec<(u16, u64)>,
     beyond: BTreeMap<u32, u64>,
+}
+
+/// A histogram as it is stored, not yet checked.
+#[derive(Deserialize)]
+struct StoredHistogram {
+    filled: Vec<(u16, u64)>,
+    beyond: Vec<(u32, u64)>,
+}
+
+impl TryFrom<StoredHistogram> for PackedHistogram {
+    type Error = &'static str;
+
+    /// Fails unless slots and keys exist and ascend, and no count is 0.
+    fn try_from(stored: StoredHistogram) -> core::result::Result<PackedHistogram, &'static str> {
+        let StoredHistogram { filled, beyond } = stored;
+        let infinite = |slot: u16| (u32::from(slot) & !SIGN) >= FINITE && usize::from(slot) < ZERO;
+        let slots = filled.iter().all(|&(slot, n)| usize::from(slot) < SLOTS && n > 0 && !infinite(slot));
+        let ascending = filled.is_sorted_by(|a, b| a.0 < b.0) && beyond.is_sorted_by(|a, b| a.0 < b.0);
+        let wide = beyond.iter().all(|&(key, n)| is_beyond(key) && n > 0);
+        if !(slots && ascending && wide) {
+            return Err("no histogram has these buckets");
+        }
+        Ok(PackedHistogram { filled, beyond: beyond.into_iter().collect() })
+    }
 }
 
 fn add_beyond(all: &mut BTreeMap<u32, u64>, part: &BTreeMap<u32, u64>) {
@@ -321,10 +302,21 @@ fn add_beyond(all: &mut BTreeMap<u32, u64>, part: &BTreeMap<u32, u64>) {
 impl PackedHistogram {
     /// Adds the counts of a histogram.
     pub fn merge(&mut self, part: &Histogram) {
-        add_beyond(&mut self.beyond, &part.beyond);
+        let filled = (0_u16..).zip(part.counts.iter().copied()).filter(|(_, count)| *count > 0);
+        self.add(filled, &part.beyond);
+    }
+
+    /// Adds the counts of a packed histogram.
+    pub fn merge_packed(&mut self, part: &PackedHistogram) {
+        self.add(part.filled.iter().copied(), &part.beyond);
+    }
+
+    /// Adds slots with their counts, ascending.
+    fn add(&mut self, slots: impl Iterator<Item = (u16, u64)>, beyond: &BTreeMap<u32, u64>) {
+        add_beyond(&mut self.beyond, beyond);
         let mut all = Vec::with_capacity(self.filled.len());
         let mut old = self.filled.iter().copied().peekable();
-        for (slot, &count) in (0_u16..).zip(&part.counts).filter(|(_, count)| **count > 0) {
+        for (slot, count) in slots {
             while let Some(before) = old.next_if(|(s, _)| *s < slot) {
                 all.push(before);
             }

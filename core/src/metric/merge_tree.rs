@@ -7,10 +7,12 @@
 use super::{LEAF, Merge};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A measurement and the aligned interval that it covers: `[index << level, (index + 1) << level)`, cut at
 /// the end.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node<M> {
     /// `Some(r)`: the interval is of leaves of row `r`; `None`: of whole rows.
     pub row: Option<u64>,
@@ -216,6 +218,13 @@ impl<M: Merge> MergeTree<M> {
         out
     }
 
+    /// Inserts all pending nodes of `other`, a tree over the same grid.
+    pub fn absorb(&mut self, mut other: MergeTree<M>) {
+        for node in other.drain() {
+            self.insert(node);
+        }
+    }
+
     /// The measurement of the whole tensor, once every leaf has arrived; that of nothing, for no elements.
     pub fn total(&self) -> Option<M> {
         if self.leaves == 0 || self.rows.n == 0 {
@@ -227,4 +236,33 @@ impl<M: Merge> MergeTree<M> {
 
 fn node<M>(row: Option<u64>, part: &OpenNode<M>) -> Node<&M> {
     Node { row, level: part.level, index: part.index(), value: &part.value }
+}
+
+/// A tree as it is stored: its grid in rows and leaves, its floor, its pending nodes in the order of
+/// [`MergeTree::nodes`].
+#[derive(Serialize, Deserialize)]
+struct StoredTree<T> {
+    rows: u64,
+    leaves: u64,
+    floor: f64,
+    nodes: Vec<T>,
+}
+
+impl<M: Merge + Serialize> Serialize for MergeTree<M> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        let nodes = self.nodes().collect();
+        StoredTree { rows: self.rows.n, leaves: self.leaves, floor: self.floor, nodes }.serialize(s)
+    }
+}
+
+impl<'de, M: Merge + Deserialize<'de>> Deserialize<'de> for MergeTree<M> {
+    /// Fails where a node is none of the grid, or two cover the same.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<MergeTree<M>, D::Error> {
+        let StoredTree { rows, leaves, floor, nodes } = StoredTree::<Node<M>>::deserialize(d)?;
+        let mut tree = MergeTree { leaves, ..MergeTree::new(rows, 0) }.with_floor(floor);
+        match nodes.into_iter().all(|node| tree.insert(node)) {
+            true => Ok(tree),
+            false => Err(D::Error::custom("nodes that no tree of this grid has")),
+        }
+    }
 }

@@ -12,15 +12,19 @@
 
 mod block_range;
 mod histogram;
+mod measurements;
 mod merge_tree;
 mod moments;
 mod pair;
+mod tally;
 
 pub use block_range::spread_over_gaussian;
 pub use histogram::{Histogram, PackedHistogram};
+pub use measurements::{MeasurementSpec, Measurements};
 pub use merge_tree::{MergeTree, Node};
 pub use moments::{ASYMMETRY_THRESHOLD, Moments, moments_leaf, moments_leaf_f64};
 pub use pair::{PairSums, WorstRow, pair_leaf, pair_leaf_f64};
+pub use tally::{ByteComparison, Tally};
 
 /// Columns in a leaf.
 pub const LEAF: usize = 256;

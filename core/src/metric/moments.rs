@@ -5,8 +5,8 @@
 //! Knows nothing of encodings.
 
 use super::{LANES, Merge, add_lanes, by_lanes, scale_of};
-use crate::bytes::{Cursor, Short};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Above this [`Moments::asymmetry`] a scheme with a minimum is worth its extra bits (lattice's 5 %).
 pub const ASYMMETRY_THRESHOLD: f64 = 0.05;
@@ -15,7 +15,7 @@ pub const ASYMMETRY_THRESHOLD: f64 = 0.05;
 ///
 /// `mean` and the sums are those of the values divided by `2^scale`. The scale is 0 unless binary64 values leave the range of
 /// binary32 (their fourth powers would leave that of f64); merging takes the larger one.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Moments {
     /// Values, the bad ones included.
     pub n: u64,
@@ -194,38 +194,6 @@ impl Moments {
     /// Whether the rows are lopsided enough for a scheme with a minimum: asymmetry above 5 %.
     pub fn worth_asymmetric(&self) -> Option<bool> {
         self.asymmetry().map(|a| a > ASYMMETRY_THRESHOLD)
-    }
-
-    /// Appends the moments, little-endian and exact.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        for n in [self.n, self.nan, self.inf, self.zeros, self.rows] {
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        let reals = [self.min, self.max, self.absmax, self.mean, self.m2, self.m3, self.m4];
-        for x in reals.into_iter().chain([self.abs_row_mean_sum]) {
-            out.extend_from_slice(&x.to_le_bytes());
-        }
-        out.extend_from_slice(&self.scale.to_le_bytes());
-    }
-
-    /// Reads what [`Moments::write`] wrote.
-    pub fn read(from: &mut Cursor<'_>) -> Result<Moments, Short> {
-        Ok(Moments {
-            n: from.u64()?,
-            nan: from.u64()?,
-            inf: from.u64()?,
-            zeros: from.u64()?,
-            rows: from.u64()?,
-            min: from.f64()?,
-            max: from.f64()?,
-            absmax: from.f64()?,
-            mean: from.f64()?,
-            m2: from.f64()?,
-            m3: from.f64()?,
-            m4: from.f64()?,
-            abs_row_mean_sum: from.f64()?,
-            scale: from.u32()? as i32,
-        })
     }
 
     /// The same in units of `2^scale`.

@@ -4,14 +4,14 @@
 //! nothing of thresholds and verdicts.
 
 use super::{LANES, Merge, add_lanes, by_lanes, scale_of};
-use crate::bytes::{Cursor, Short};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Sums over pairs `(r, q)` with `e = r - q`, all in f64 (products of binary32 values are exact).
 ///
 /// The sums are those of the values divided by `2^scale`, which is 0 unless binary64 values leave the range of binary32
 /// (their squares would leave that of f64); merging takes the larger one.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PairSums {
     /// Pairs in the sums: both values finite.
     pub n: u64,
@@ -38,7 +38,7 @@ pub struct PairSums {
 }
 
 /// A row and its [`PairSums::figure`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorstRow {
     /// Which row.
     pub row: u64,
@@ -264,41 +264,5 @@ impl PairSums {
     /// Signal over quantization noise in dB; `None` where there is no signal or no noise.
     pub fn sqnr_db(&self) -> Option<f64> {
         (self.r2 > 0.0 && self.e2 > 0.0).then(|| 10.0 * libm::log10(self.r2 / self.e2))
-    }
-
-    /// Appends the sums, little-endian and exact.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        for n in [self.n, self.nonfinite_reference, self.nonfinite_candidate] {
-            out.extend_from_slice(&n.to_le_bytes());
-        }
-        for x in [self.e1, self.e2, self.r2, self.q2, self.rq, self.max_abs] {
-            out.extend_from_slice(&x.to_le_bytes());
-        }
-        out.extend_from_slice(&self.scale.to_le_bytes());
-        out.push(u8::from(self.worst.is_some()));
-        if let Some(WorstRow { row, figure }) = self.worst {
-            out.extend_from_slice(&row.to_le_bytes());
-            out.extend_from_slice(&figure.to_le_bytes());
-        }
-    }
-
-    /// Reads what [`PairSums::write`] wrote.
-    pub fn read(from: &mut Cursor<'_>) -> Result<PairSums, Short> {
-        Ok(PairSums {
-            n: from.u64()?,
-            nonfinite_reference: from.u64()?,
-            nonfinite_candidate: from.u64()?,
-            e1: from.f64()?,
-            e2: from.f64()?,
-            r2: from.f64()?,
-            q2: from.f64()?,
-            rq: from.f64()?,
-            max_abs: from.f64()?,
-            scale: from.u32()? as i32,
-            worst: match from.u8()? {
-                0 => None,
-                _ => Some(WorstRow { row: from.u64()?, figure: from.f64()? }),
-            },
-        })
     }
 }

@@ -1,7 +1,6 @@
 //! Which tensor gets which weights of an importance matrix, and what goes without: found out before any work.
 
-use super::convert::warning;
-use super::{Op, Operand, Output, OutputOp, RowMap, Segment, Side, Warning};
+use super::{Op, Operand, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::{Imatrix, ImatrixEntry};
@@ -53,8 +52,17 @@ pub struct ImportancePlanner<'a> {
 
 /// The weights of one matrix of a tensor.
 struct MatrixWeights {
+    /// Byte offset of the row of sums.
     at: u64,
+    /// Number of activations in each sum.
     count: f32,
+}
+
+impl MatrixWeights {
+    fn operand(&self) -> Operand {
+        let ops = vec![Op::Mean(self.count)].into();
+        Operand { ops, ..Operand::stored(Side::Importance, self.at, DType::F32) }
+    }
 }
 
 impl<'a> ImportancePlanner<'a> {
@@ -187,7 +195,7 @@ impl<'a> ImportancePlanner<'a> {
         let mut all = Vec::new();
         let mut tell = |code, text: &str, names: &[String]| {
             if !names.is_empty() {
-                all.push(warning(code, format!("{text}: {}", listed(names))));
+                all.push(Warning::new(code, format!("{text}: {}", listed(names))));
             }
         };
         tell(
@@ -202,7 +210,7 @@ impl<'a> ImportancePlanner<'a> {
         tell("importance_unmatched", "entries of the importance matrix that match no tensor", &unused);
         all.extend(imatrix.warnings.iter().cloned());
         if self.used == 0 {
-            all.push(warning(
+            all.push(Warning::new(
                 "importance_unused",
                 "no tensor is encoded with the weights of the importance matrix",
             ));
@@ -240,21 +248,7 @@ fn pieces(piece: &Segment, parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
     let cut = |(i, part): (usize, &MatrixWeights)| {
         let first = piece.rows.start + i as u64 * each;
-        Segment { importance: Some(operand(part).into()), ..piece.slice(first..first + each, first) }
+        Segment { importance: Some(part.operand().into()), ..piece.slice(first..first + each, first) }
     };
     Some(parts.iter().enumerate().map(cut).collect())
-}
-
-fn operand(part: &MatrixWeights) -> Operand {
-    Operand {
-        side: Side::Importance,
-        tensor: 0,
-        file: 0,
-        at: part.at,
-        dtype: DType::F32,
-        row: 0,
-        columns: None,
-        map: RowMap::Identity,
-        ops: vec![Op::Mean(part.count)].into(),
-    }
 }

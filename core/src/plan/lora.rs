@@ -1,16 +1,16 @@
-//! Plans the counter-rotation of a PEFT adapter: beside the rotated model it does what it did beside the model it was
-//! trained on.
+//! The counter-rotation of a PEFT adapter: with the rotated base model it computes what it computed with the original.
 //!
-//! `W + s B A` becomes `R_out (W + s B A) G R_in^T`: what a rotation does to the inputs of a module it does to A, what it
-//! does to the outputs, to B. So each tensor gets the steps of its module's side, the gains come from the model that was
-//! not rotated, and the scale stays. What has no such steps is refused by name.
+//! `W + s B A` becomes `R_out (W + s B A) G R_in^T`: the input side of a module's rotation acts on A, the output side on
+//! B. So each tensor gets the steps of its module's side, the gains come from the base model that was not rotated, and the
+//! scale `s` stays. A tensor without such steps is refused by name.
 
 use super::replay::recorded;
-use super::rotate::{RotationPlanner, UNTOUCHED, untied};
-use super::{Conversion, OutFile, Output, Plan, convert};
+use super::rotate::{AppliedRotation, RotationPlanner, UNTOUCHED, untied};
+use super::target::{self, Contents, lay_out_folder};
+use super::{Conversion, OutFile, Output, Plan, Totals, Warning};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
-use crate::format::{Checkpoint, Container};
+use crate::format::{Checkpoint, Companion, Container};
 use crate::model::family::{HeadRole, HeadSide, RotationRoles, StreamRole};
 use crate::model::lora_adapter::{AdapterPart, AdapterTensor, check, meaning};
 use crate::quant::Encoding;
@@ -22,89 +22,104 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What loaders of adapters ask for.
+/// The file name of an adapter's weights.
 pub const WEIGHTS: &str = "adapter_model.safetensors";
-/// What says how the adapter is to be used.
+/// The file name of an adapter's configuration.
 pub use crate::model::lora_adapter::CONFIG;
 
 fn refuse(message: impl Into<String>) -> Error {
     Error::new(Code::UnsupportedRotation, message)
 }
 
-/// Plans what becomes of `adapter`, which was trained on `base`, where `base` is rotated as `wish` says. `config` is its
-/// `adapter_config.json`, `others` go with it as they are. The adapter is the source of all reads, and the model the
-/// candidate: its gains are read.
+/// Plans the rotation of `adapter`, which was trained on `base`, for a base model that is rotated by `recipe`.
 ///
-/// Fails with `unsupported_rotation` where the model cannot be rotated so, a tensor belongs to no module of the model, is
-/// no part of a low-rank adapter and no tensor of the model, or has no exact counter-rotation.
+/// `config` is its `adapter_config.json`; the files `others` beside it are copied. The adapter is the source of all reads
+/// and the base model the candidate, from which the gains are read.
+///
+/// # Errors
+///
+/// `unsupported_rotation` if the base model cannot be rotated so, or if a tensor belongs to no module of the base model, is
+/// neither part of a low-rank adapter nor a tensor of the base model, or has no exact counter-rotation.
 pub fn plan(
     base: &Checkpoint,
     adapter: &Checkpoint,
     config: &[u8],
     recipe: &Recipe,
-    others: Vec<OutFile>,
+    others: &[Companion],
 ) -> Result<Plan> {
-    recipe.check()?;
+    target::check(recipe)?;
     let named = check(config)?;
-    let Some(wish) = recipe.rotate.filter(|_| recipe.to == Container::Safetensors) else {
+    let Some(options) = recipe.rotate.filter(|_| recipe.to.container() == Container::Safetensors) else {
         return Err(Error::new(Code::Usage, "an adapter is rotated, and stays safetensors"));
     };
     check_sources(base, adapter)?;
-    let all = untied(base, &wish)?;
-    let turning = RotationPlanner::new(&all, base, wish, recipe.dtype)?.of_candidate();
-    let modules = Modules::new(&turning, &all, wish);
-    let mut told = turning.told(base.files.iter().chain(&adapter.files));
+    let all = untied(base, &options)?;
+    let planner = RotationPlanner::new(&all, base, options, recipe.dtype)?.of_candidate();
+    let mut rotation = planner.record(base.files.iter().chain(&adapter.files));
+    let mut outputs = outputs(&planner, &all, adapter, recipe, options, &mut rotation)?;
+    let warnings = warnings(adapter, &rotation, named);
+    let contents = Contents { checkpoint: adapter, recipe, imatrix: None, rotation: Some(&rotation) };
+    let config = OutFile::literal(CONFIG, config.to_vec());
+    let files = lay_out_folder(&contents, &mut outputs, WEIGHTS, config, others)?;
+    let conversion = Conversion {
+        recipe: recipe.clone(),
+        container: Container::Safetensors,
+        directory: true,
+        importance: None,
+        totals: Totals::of(adapter, &outputs, &files)?,
+        rotation: Some(rotation),
+    };
+    Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
+}
+
+/// An output for each tensor of the adapter, rotated, without a place.
+fn outputs(
+    planner: &RotationPlanner<'_>,
+    base: &Checkpoint,
+    adapter: &Checkpoint,
+    recipe: &Recipe,
+    options: RotationOptions,
+    rotation: &mut AppliedRotation,
+) -> Result<Vec<Output>> {
+    let modules = Modules::new(planner, base, options);
     let mut outputs = Vec::with_capacity(adapter.tensors.len());
     let mut halves = Halves::default();
     for (index, tensor) in adapter.tensors.iter().enumerate() {
-        let made = modules.part(tensor, &mut halves).and_then(|part| {
-            let mut output = convert::output(index, tensor, kept(tensor, recipe.dtype), false);
-            if part != UNTOUCHED {
-                turning.turn_as(&part, (index, tensor), &mut output, &mut told)?;
+        let made = modules.roles(tensor, &mut halves).and_then(|roles| {
+            let decision = unrotated(tensor, recipe.dtype);
+            let mut output = Output::converted(index, tensor, decision, recipe, false);
+            if roles != UNTOUCHED {
+                planner.rotate_as(&roles, (index, tensor), &mut output, rotation)?;
             }
             Ok(output)
         });
         outputs.push(made.map_err(|e| e.of_tensor(&tensor.name))?);
     }
     halves.check()?;
+    Ok(outputs)
+}
+
+/// The warnings of the adapter's files, and those of its rotation; `named` is the base model that its configuration names.
+fn warnings(adapter: &Checkpoint, rotation: &AppliedRotation, named: Option<String>) -> Vec<Warning> {
     let mut warnings = adapter.warnings.clone();
-    if told.tensors == 0 {
+    if rotation.tensors == 0 {
         let message = "no module of this adapter has a part in the rotation: it stays what it is";
-        warnings.push(convert::warning("nothing_rotated", message));
+        warnings.push(Warning::new("nothing_rotated", message));
     }
     if let Some(name) = named {
         let message = format!(
             "{CONFIG} still names {name:?}, as it was; the adapter fits that model only once it is rotated so"
         );
-        warnings.push(convert::warning("base_not_renamed", message));
+        warnings.push(Warning::new("base_not_renamed", message));
     }
-    convert::look_for_nonfinite(recipe, &mut outputs);
-    let mut files = convert::safetensors_file(adapter, recipe, Some(&told), &mut outputs)?;
-    files.iter_mut().for_each(|f| f.name = WEIGHTS.into());
-    convert::literal(&mut files, CONFIG, config.to_vec());
-    files.extend(others);
-    let conversion = conversion(adapter, recipe, &outputs, &files, told)?;
-    Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
+    warnings
 }
 
-fn conversion(
-    adapter: &Checkpoint,
-    recipe: &Recipe,
-    outputs: &[Output],
-    files: &[OutFile],
-    told: super::rotate::AppliedRotation,
-) -> Result<Conversion> {
-    Ok(Conversion {
-        recipe: recipe.clone(),
-        container: Container::Safetensors,
-        directory: true,
-        importance: None,
-        rotation: Some(told),
-        totals: convert::totals(adapter, outputs, files)?,
-    })
-}
-
-/// Refuses a `rotated` model that cannot have been made from `base`: tensors of both have one shape, and there are some.
+/// Checks that `rotated` can have been made from `base`: they have tensors in common, of the same shapes.
+///
+/// # Errors
+///
+/// `unsupported_rotation` if it cannot.
 pub fn check_rotated(base: &Checkpoint, rotated: &Checkpoint) -> Result<()> {
     let shapes: BTreeMap<&str, &TensorInfo> = rotated.tensors.iter().map(|t| (t.name.as_str(), t)).collect();
     let both = || base.tensors.iter().filter_map(|t| Some((t, *shapes.get(t.name.as_str())?)));
@@ -121,7 +136,7 @@ pub fn check_rotated(base: &Checkpoint, rotated: &Checkpoint) -> Result<()> {
     }
 }
 
-/// What was rotated before has lost its gains, or got them already.
+/// Refuses a base model or an adapter that was rotated before: its gains are folded already.
 fn check_sources(base: &Checkpoint, adapter: &Checkpoint) -> Result<()> {
     if adapter.container != Container::Safetensors {
         let message = format!("the adapter is {}; PEFT's are safetensors", adapter.container.name());
@@ -142,8 +157,8 @@ fn check_sources(base: &Checkpoint, adapter: &Checkpoint) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a tensor that is not turned.
-fn kept(tensor: &TensorInfo, dtype: Option<DType>) -> Decision {
+/// The decision for a tensor before any rotation.
+fn unrotated(tensor: &TensorInfo, dtype: Option<DType>) -> Decision {
     let float = tensor.dtype.kind() == DTypeKind::Float;
     match dtype.filter(|d| float && *d != tensor.dtype) {
         Some(to) => Decision {
@@ -157,19 +172,19 @@ fn kept(tensor: &TensorInfo, dtype: Option<DType>) -> Decision {
     }
 }
 
-/// The tensors of the model by name, and what a rotation does to them.
+/// The tensors of the base model by name, and their roles in the rotation.
 struct Modules<'a> {
-    turning: &'a RotationPlanner<'a>,
+    planner: &'a RotationPlanner<'a>,
     tensors: BTreeMap<&'a str, (usize, &'a TensorInfo)>,
-    /// Embedding and head in one, where the stream is rotated.
+    /// Indices of tensors that are embedding and head in one, if the residual stream is rotated.
     shared: BTreeSet<usize>,
 }
 
 impl<'a> Modules<'a> {
-    fn new(turning: &'a RotationPlanner<'a>, base: &'a Checkpoint, wish: RotationOptions) -> Modules<'a> {
+    fn new(planner: &'a RotationPlanner<'a>, base: &'a Checkpoint, options: RotationOptions) -> Modules<'a> {
         let tensors = base.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), (i, t))).collect();
-        let shared = if wish.stream { turning.shared() } else { BTreeSet::new() };
-        Modules { turning, tensors, shared }
+        let shared = if options.stream { planner.shared() } else { BTreeSet::new() };
+        Modules { planner, tensors, shared }
     }
 
     fn find(&self, name: &str) -> Result<(usize, &'a TensorInfo, RotationRoles)> {
@@ -181,15 +196,15 @@ impl<'a> Modules<'a> {
                  one of them, merged it changes both"
             )));
         }
-        let part = self.turning.part(index);
-        if part.stream == StreamRole::Mtp {
+        let roles = self.planner.roles(index);
+        if roles.stream == StreamRole::Mtp {
             return Err(refuse(format!("{name} predicts further tokens, which a rotated model does not")));
         }
-        Ok((index, tensor, part))
+        Ok((index, tensor, roles))
     }
 
-    /// The part of a tensor of the adapter.
-    fn part(&self, tensor: &TensorInfo, halves: &mut Halves) -> Result<RotationRoles> {
+    /// The roles of a tensor of the adapter.
+    fn roles(&self, tensor: &TensorInfo, halves: &mut Halves) -> Result<RotationRoles> {
         match meaning(&tensor.name) {
             AdapterTensor::Low { module, adapter, half } => {
                 let (_, weight, part) = self.find(&format!("{module}.weight"))?;
@@ -205,8 +220,8 @@ impl<'a> Modules<'a> {
     }
 }
 
-/// The part of a tensor that takes the place of one of the model's: the same, but for norms. Their gains are in the
-/// readers, as they were.
+/// The roles of a tensor that replaces one of the base model's: the same. Norms are refused, because their gains are folded
+/// into the weights that read them as they were before training.
 fn whole(part: &RotationRoles, replaced: &TensorInfo, tensor: &TensorInfo) -> Result<RotationRoles> {
     if matches!(part.stream, StreamRole::Norm { .. }) {
         return Err(refuse(
@@ -214,7 +229,7 @@ fn whole(part: &RotationRoles, replaced: &TensorInfo, tensor: &TensorInfo) -> Re
         ));
     }
     let (axes, own) = (replaced.shape.axes(), tensor.shape.axes());
-    // Vocabularies may have grown.
+    // The vocabulary may have grown.
     let free = |axis: usize| match part.stream {
         StreamRole::Embedding { axis: stream } | StreamRole::Head { axis: stream, .. } => axis != stream,
         _ => false,
@@ -228,7 +243,7 @@ fn whole(part: &RotationRoles, replaced: &TensorInfo, tensor: &TensorInfo) -> Re
     }
 }
 
-/// What the part of a weight is to one tensor of its adapter.
+/// The roles of one tensor of an adapter of a weight with the roles `part`.
 fn low(part: &RotationRoles, half: AdapterPart) -> Result<RotationRoles> {
     let embedding = matches!(part.stream, StreamRole::Embedding { .. });
     let inputs = matches!(half, AdapterPart::A | AdapterPart::EmbeddingA);
@@ -261,19 +276,20 @@ fn low(part: &RotationRoles, half: AdapterPart) -> Result<RotationRoles> {
     Ok(RotationRoles { stream, heads })
 }
 
-/// Whether the inputs lie along the last axis of a weight, by what reads and writes there; none where nothing tells.
+/// Whether the inputs lie along the last axis of a weight, by its roles; `None` if they do not show it.
 fn inputs_last(part: &RotationRoles) -> Option<bool> {
     match (part.stream, part.heads) {
         (StreamRole::Reader { axis, .. } | StreamRole::Head { axis, .. }, _) => Some(axis == 1),
         (StreamRole::Writer { axis }, _) => Some(axis == 0),
-        // A table's rows are its inputs, and the vectors its outputs.
+        // The rows of an embedding table are its inputs, and the vectors its outputs.
         (StreamRole::Embedding { .. }, _) => Some(false),
         (_, Some(HeadRole { axis, side, .. })) => Some((axis == 1) == (side == HeadSide::OProj)),
         _ => None,
     }
 }
 
-/// Refuses a tensor that cannot be of an adapter of this weight. Beside the rotation, kernels have shapes of their own.
+/// Refuses a tensor whose shape is not that of an adapter of this weight. Convolution kernels, which are not rotated, have
+/// other shapes.
 fn fits(part: &RotationRoles, weight: &TensorInfo, half: AdapterPart, tensor: &TensorInfo) -> Result<()> {
     let (axes, own) = (weight.shape.axes(), tensor.shape.axes());
     let known = inputs_last(part);
@@ -296,10 +312,10 @@ fn fits(part: &RotationRoles, weight: &TensorInfo, half: AdapterPart, tensor: &T
     Err(refuse(format!("its shape {own:?} is not that of an adapter of a weight of {axes:?}")))
 }
 
-/// The name and the rank of one half.
+/// The tensor name and the rank of one half.
 type HalfSeen = Option<(String, u64)>;
 
-/// Both halves of every adapter, by module and name.
+/// Both halves of every adapter, by module and adapter name.
 #[derive(Default)]
 struct Halves(BTreeMap<(String, String), [HalfSeen; 2]>);
 

@@ -1,53 +1,58 @@
-//! Plans that write nothing: statistics of tensors, and what each encoding would do to them.
+//! Plans that write nothing: statistics of tensors, and the error of each encoding on them.
 
-use super::convert::{measurable, measured_reason, names, operand, sweep_encodings, unscaled};
-use super::importance::ImportancePlanner;
-use super::{Grid, MetricSet, Output, OutputOp, Plan, Segment, Side, Warning, sample};
+use super::source_tensors::{TensorNames, is_measurable, role_reason};
+use super::{
+    Grid, ImportancePlanner, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, Warning, sample,
+};
+use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
-use crate::quant::{Encoding, encoder};
+use crate::quant::{Encoding, ImportanceUse, encoder};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-/// Moments and histogram of the tensors that `wanted` says, in checkpoint order.
+/// Moments and histogram of the tensors for which `wanted` is true, in checkpoint order.
 ///
 /// Tensors that cannot be decoded are named in the warnings.
+///
+/// # Errors
+///
+/// None for a checkpoint that was opened.
 pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
     plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, histogram: true, ..MetricSet::default() })
 }
 
-/// Moments alone: as [`stats`], without a histogram for each tensor.
+/// Moments alone: [`stats`] without a histogram for each tensor.
+///
+/// # Errors
+///
+/// None for a checkpoint that was opened.
 pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
     plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, ..MetricSet::default() })
 }
 
-/// The error of each of `encodings` on the tensors that `wanted` says, with their moments.
+/// The error of each of `encodings` on the tensors for which `wanted` is true, with their moments. `imatrix` weights the
+/// scale searches.
 ///
-/// An encoding is left out for a tensor whose rows do not divide by its block, or that has no importance weights where
-/// it needs some; warnings say so.
+/// An encoding is omitted for a tensor whose rows are not whole blocks, or that has no importance weights if the encoding
+/// needs them; warnings name both.
+///
+/// # Errors
+///
+/// `unsupported_dtype` if one of `encodings` cannot be written, `size_mismatch` if an entry of the importance matrix does
+/// not fit its tensor.
 pub fn sweep(
-    checkpoint: &Checkpoint,
-    encodings: &[Encoding],
-    wanted: &dyn Fn(&TensorInfo) -> bool,
-) -> Result<Plan> {
-    weighted_sweep(checkpoint, encodings, None, wanted)
-}
-
-/// The same with an importance matrix, which steers whatever is searched for.
-pub fn weighted_sweep(
     checkpoint: &Checkpoint,
     encodings: &[Encoding],
     imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
     if let Some(encoding) = encodings.iter().find(|e| encoder(**e).is_none()) {
-        return Err(Error::new(
-            Code::UnsupportedDtype,
-            format!("encoding to {encoding} is not supported yet"),
-        ));
+        let message = format!("encoding to {encoding} is not supported yet");
+        return Err(Error::new(Code::UnsupportedDtype, message));
     }
     let mut plan = plan(checkpoint, imatrix, wanted, &|tensor| MetricSet {
         moments: true,
@@ -59,23 +64,23 @@ pub fn weighted_sweep(
     Ok(plan)
 }
 
-/// As [`sweep`], with the histogram of every tensor.
-pub(super) fn compared_sweep(
-    checkpoint: &Checkpoint,
-    encodings: &[Encoding],
-    wanted: &dyn Fn(&TensorInfo) -> bool,
-) -> Result<Plan> {
-    let mut plan = sweep(checkpoint, encodings, wanted)?;
-    plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
-    Ok(plan)
+/// The encodings of a sweep if none are named: every block type that needs no importance weights.
+pub fn sweep_encodings() -> Vec<Encoding> {
+    every_encoding().into_iter().filter(|e| e.importance() != ImportanceUse::Required).collect()
 }
 
-/// The axis that the rows of a matrix are vectors of; a vector has none.
-pub(super) fn measurable_axis(tensor: &TensorInfo) -> Option<u64> {
-    (tensor.shape.axes().len() >= 2).then(|| tensor.shape.cols())
+/// The encodings of a sweep with an importance matrix: every block type that can be written.
+pub fn every_encoding() -> Vec<Encoding> {
+    let mut all: Vec<Encoding> = DType::ALL
+        .iter()
+        .filter(|d| d.is_quantized() && crate::recipe::can_target(**d))
+        .map(|&d| Encoding::Type(d))
+        .collect();
+    all.extend([Encoding::LatticeAsym, Encoding::LatticeSym]);
+    all
 }
 
-/// Which of the encodings that were asked for an output goes without.
+/// The warning that names the encodings whose blocks do not divide the rows of an output.
 fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
     let divides = |e: &&Encoding| fits(**e, output.grid.cols);
     let out = wanted.iter().filter(|e| !divides(e)).map(|e| e.name());
@@ -84,23 +89,27 @@ fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
         "{:?} is not encoded as {out}: rows of {} do not divide by the block",
         output.name, output.grid.cols
     );
-    (!out.is_empty()).then_some(Warning { code: "row_not_divisible", message })
+    (!out.is_empty()).then(|| Warning::new("row_not_divisible", message))
 }
 
-/// Weights of one tensor on which a details tries the encodings that search for their scales: more takes seconds.
-pub(super) const LOOK: u64 = 4 << 20;
+/// Most weights of one tensor that are encoded for [`tensor_details`] with a scale search; more would take seconds.
+pub(super) const DETAILS_WEIGHTS: u64 = 4 << 20;
 
-/// Everything a page shows of one tensor: moments, histogram, and the error of each encoding of a sweep.
+/// Everything that a page shows of tensor number `index`: moments, histogram, and the error of each encoding of a sweep.
 ///
-/// Of a large tensor, the encodings that search are a second output: a sample of its rows. Where one row is too long for
-/// that, a warning says that they are left out.
+/// For a large tensor, the encodings with a scale search are a second output over a sample of its rows. If one row is too
+/// long for that, they are omitted with a warning.
+///
+/// # Errors
+///
+/// `no_such_tensor` if there is no tensor of that number.
 pub fn tensor_details(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
     let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
     let cols = tensor.shape.cols();
     let wanted = |t: &TensorInfo| core::ptr::eq(t, tensor);
     let fitting = sweep_encodings().into_iter().filter(|e| fits(*e, cols));
-    let large = tensor.shape.numel() > LOOK;
+    let large = tensor.shape.numel() > DETAILS_WEIGHTS;
     let (part, whole): (Vec<Encoding>, Vec<Encoding>) = fitting.partition(|e| large && e.searches());
     let mut details = plan(checkpoint, None, &wanted, &|_| MetricSet {
         moments: true,
@@ -111,76 +120,74 @@ pub fn tensor_details(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
     if part.is_empty() {
         return Ok(details);
     }
-    if cols > LOOK {
+    if cols > DETAILS_WEIGHTS {
         let message = format!("types that search for their scales are left out: one row has {cols} weights");
-        details.warnings.push(Warning { code: "row_too_long", message });
+        details.warnings.push(Warning::new("row_too_long", message));
         return Ok(details);
     }
-    let ask = |_: &TensorInfo| MetricSet { encodings: part.clone().into(), ..MetricSet::default() };
-    let mut sampled = plan(checkpoint, None, &wanted, &ask)?;
-    sample(&mut sampled, LOOK / cols.max(1));
+    let metrics = |_: &TensorInfo| MetricSet { encodings: part.clone().into(), ..MetricSet::default() };
+    let mut sampled = plan(checkpoint, None, &wanted, &metrics)?;
+    sample(&mut sampled, DETAILS_WEIGHTS / cols.max(1));
     details.outputs.append(&mut sampled.outputs);
     Ok(details)
 }
 
-/// Whether `encoding` can take rows of `cols`: they divide by its block, or blocks run over the flattened tensor.
+/// Whether `encoding` takes rows of `cols` weights: they are whole blocks, or blocks run over the flattened tensor.
 fn fits(encoding: Encoding, cols: u64) -> bool {
     let dtype = encoding.dtype();
     dtype.is_flat() || cols.is_multiple_of(dtype.block_len())
+}
+
+/// The output that measures all of tensor number `index`.
+fn measured(index: usize, tensor: &TensorInfo, metrics: MetricSet) -> Output {
+    let grid = Grid::of(&tensor.shape);
+    let from = Operand::whole(Side::Source, index, tensor);
+    Output {
+        name: tensor.name.clone(),
+        dtype: tensor.dtype,
+        shape: tensor.shape.clone(),
+        grid,
+        place: None,
+        segments: Segment::whole(grid, from, OutputOp::Measure).into(),
+        metrics,
+        reason: role_reason(&tensor.name, &tensor.shape),
+    }
 }
 
 fn plan(
     checkpoint: &Checkpoint,
     imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
-    ask: &dyn Fn(&TensorInfo) -> MetricSet,
+    metrics: &dyn Fn(&TensorInfo) -> MetricSet,
 ) -> Result<Plan> {
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
-    let names = names(checkpoint);
-    let mut weighing = ImportancePlanner::new(imatrix);
-    let mut needy: BTreeMap<Encoding, u64> = BTreeMap::new();
+    let names = TensorNames::of(checkpoint);
+    let mut importance = ImportancePlanner::new(imatrix);
+    // Encodings that are omitted because they need weights, and for how many tensors.
+    let mut unweighted: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
-        if !measurable(tensor) {
+        if !is_measurable(tensor) {
             let message = format!("{:?} is {}, which is not measured", tensor.name, tensor.dtype);
-            warnings.push(Warning { code: "not_measured", message });
+            warnings.push(Warning::new("not_measured", message));
             continue;
         }
-        if let Some(why) = unscaled(&names, tensor) {
+        if let Some(why) = names.missing_scale(tensor) {
             let message = format!("{:?} is measured as stored: {why}", tensor.name);
-            warnings.push(Warning { code: "unscaled", message });
+            warnings.push(Warning::new("unscaled", message));
         }
-        let grid = Grid::of(&tensor.shape);
-        let from = operand(Side::Source, index, tensor);
-        let mut output = Output {
-            name: tensor.name.clone(),
-            dtype: tensor.dtype,
-            shape: tensor.shape.clone(),
-            grid,
-            place: None,
-            segments: Segment {
-                rows: 0..grid.rows,
-                from,
-                against: None,
-                importance: None,
-                gain: None,
-                op: OutputOp::Measure,
-            }
-            .into(),
-            metrics: ask(tensor),
-            reason: measured_reason(&tensor.name, &tensor.shape),
-        };
-        for encoding in weighing.measure(tensor, &mut output)? {
-            *needy.entry(encoding).or_default() += 1;
+        let mut output = measured(index, tensor, metrics(tensor));
+        for encoding in importance.measure(tensor, &mut output)? {
+            *unweighted.entry(encoding).or_default() += 1;
         }
         outputs.push(output);
     }
-    for (encoding, n) in needy {
+    for (encoding, n) in unweighted {
         let message = format!("{encoding} is not tried on {n} tensors, for it needs importance weights");
-        warnings.push(Warning { code: "needs_importance", message });
+        warnings.push(Warning::new("needs_importance", message));
     }
     if imatrix.is_some() {
-        warnings.extend(weighing.warnings());
+        warnings.extend(importance.warnings());
     }
-    Ok(Plan { outputs, files: Vec::new(), conversion: None, warnings })
+    Ok(Plan::of_measurements(outputs, warnings))
 }

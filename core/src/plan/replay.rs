@@ -1,8 +1,9 @@
-//! Plans that make a rotated artefact again and hold it against what stands: its own recipe says how.
+//! Verification of a rotated output: its source is planned again by the recipe that the output records, and every tensor is
+//! compared with the stored one.
 
-use super::convert::{self, operand};
 use super::pair::{Finding, Pairing};
-use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side};
+use super::provenance::RECIPE;
+use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, convert, target};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::format::{Checkpoint, Container};
@@ -12,98 +13,89 @@ use crate::recipe::rotation::RotationOptions;
 use crate::tensor::{MetaValue, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 
-/// The recipe that an artefact was made by, where it rotates. A lattice directory names only the seed of its stream.
+/// The recipe that `artefact` records, if it rotates. A lattice directory of lattice's own records only the seed.
 pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
     let text = artefact.metadata.0.iter().find_map(|(key, value)| match value {
-        MetaValue::String(text) if key == super::metadata::RECIPE => Some(text.as_str()),
+        MetaValue::String(text) if key == RECIPE => Some(text.as_str()),
         _ => None,
     });
     let recipe = text.and_then(|t| serde_json::from_str::<Recipe>(t).ok());
     let lattice = || {
-        let wish =
-            RotationOptions { stream: true, heads: false, fold: false, block: None, seed: artefact.q4_seed? };
-        Some(Recipe { rotate: Some(wish), ..Recipe::new(Container::LatticeQ4, None) })
+        let seed = artefact.q4_seed?;
+        let rotate = RotationOptions { stream: true, heads: false, fold: false, block: None, seed };
+        Some(Recipe { rotate: Some(rotate), ..Recipe::new(Container::LatticeQ4, None) })
     };
     recipe.or_else(lattice).filter(|r| r.rotate.is_some())
 }
 
-/// Plans to make `artefact` of `source` again by `recipe`, and to hold bytes against bytes.
+/// Plans the comparison of `artefact`, byte by byte, with `source` converted again by `recipe`.
+///
+/// # Errors
+///
+/// Those of [`convert::plan`].
 pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Result<Pairing> {
-    let made = convert::plan(source, recipe, false)?;
-    let mut there: BTreeMap<&str, (usize, &TensorInfo)> =
+    let made = convert::plan(source, recipe, None, false)?;
+    let mut stored: BTreeMap<&str, (usize, &TensorInfo)> =
         artefact.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), (i, t))).collect();
     let (mut outputs, mut findings) = (Vec::new(), Vec::new());
     for output in made.outputs {
-        let Some((index, tensor)) = there.remove(output.name.as_str()) else {
-            findings.push(finding("only_in_reference", &output.name, "the artefact lacks it".into()));
+        let Some((index, tensor)) = stored.remove(output.name.as_str()) else {
+            findings.push(Finding::new("only_in_reference", &output.name, "the artefact lacks it"));
             continue;
         };
         if tensor.shape != output.shape || tensor.dtype != output.dtype {
-            let (is, must) = (&tensor.shape, &output.shape);
             let detail = format!(
                 "{} {:?}, and its recipe makes {} {:?}",
                 tensor.dtype,
-                is.axes(),
+                tensor.shape.axes(),
                 output.dtype,
-                must.axes()
+                output.shape.axes()
             );
-            findings.push(finding("shape_mismatch", &output.name, detail));
+            findings.push(Finding::new("shape_mismatch", &output.name, detail));
             continue;
         }
-        outputs.push(held(output, index, tensor));
+        outputs.push(compared(output, recipe, index, tensor));
     }
-    findings
-        .extend(there.keys().map(|n| finding("only_in_candidate", n, "its recipe does not make it".into())));
+    let others = stored.keys();
+    findings.extend(others.map(|n| Finding::new("only_in_candidate", n, "its recipe does not make it")));
     if outputs.is_empty() {
-        let detail = "no tensor of the two sides could be compared".to_string();
-        findings.push(Finding { kind: "no_overlap", tensor: None, detail });
+        findings.push(Finding::no_overlap());
     }
     findings.sort();
-    let plan = Plan { outputs, files: Vec::new(), conversion: None, warnings: made.warnings };
-    Ok(Pairing { plan, findings })
-}
-
-fn finding(kind: &'static str, tensor: &str, detail: String) -> Finding {
-    Finding { kind, tensor: Some(tensor.into()), detail }
+    Ok(Pairing { plan: Plan::of_measurements(outputs, made.warnings), findings })
 }
 
 /// Makes the grid of a copy that of its bytes, which are compared one by one.
 fn as_bytes(output: &mut Output) {
-    let Some(piece) = output.segments.first_mut() else { return };
-    output.grid.cols = output.grid.cols.saturating_mul(piece.from.dtype.block_bytes());
-    piece.from.dtype = DType::U8;
+    let Some(segment) = output.segments.first_mut() else { return };
+    output.grid.cols = output.grid.cols.saturating_mul(segment.from.dtype.block_bytes());
+    segment.from.dtype = DType::U8;
 }
 
-/// The output, measured against the artefact's tensor in place of being written.
-fn held(mut output: Output, index: usize, tensor: &TensorInfo) -> Output {
-    let finish = output.segments.first().map_or(OutputOp::Measure, |p| p.op);
-    let identity = match finish {
-        // The index of a lattice directory does not say which form its blocks have.
-        OutputOp::Encode(e) if e.dtype() == DType::LATTICE_Q4 => {
-            vec![Encoding::LatticeAsym, Encoding::LatticeSym]
-        }
-        OutputOp::Encode(e) => vec![e],
+/// `output`, compared with the stored tensor number `index` instead of written.
+fn compared(mut output: Output, recipe: &Recipe, index: usize, tensor: &TensorInfo) -> Output {
+    let op = output.segments.first().map_or(OutputOp::Measure, |s| s.op);
+    let identity: Vec<Encoding> = match op {
+        OutputOp::Encode(e) => target::of(recipe.to).encodings(e.dtype()),
         _ => Vec::new(),
     };
     output.place = None;
-    if finish == OutputOp::Copy {
+    if op == OutputOp::Copy {
         as_bytes(&mut output);
     }
     output.metrics =
         MetricSet { error: !identity.is_empty(), identity: identity.into(), ..MetricSet::default() };
-    let against = |piece: &Segment| {
-        let all = operand(Side::Candidate, index, tensor);
-        let dtype = if finish == OutputOp::Copy { DType::U8 } else { tensor.dtype };
-        Operand { row: piece.rows.start, dtype, ..all }
+    let against = |segment: &Segment| {
+        let whole = Operand::whole(Side::Candidate, index, tensor);
+        let dtype = if op == OutputOp::Copy { DType::U8 } else { tensor.dtype };
+        Operand { row: segment.rows.start, dtype, ..whole }
     };
-    for piece in &mut output.segments {
-        piece.against = Some(against(piece).into());
-        if matches!(finish, OutputOp::Encode(_)) {
-            piece.op = OutputOp::Measure;
+    for segment in &mut output.segments {
+        segment.against = Some(against(segment).into());
+        if matches!(op, OutputOp::Encode(_)) {
+            segment.op = OutputOp::Measure;
         }
     }
     output

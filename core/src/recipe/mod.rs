@@ -1,7 +1,7 @@
-//! Intent: what the user wants a checkpoint to become. Small, serialisable, without reference to any file.
+//! Intent: what a checkpoint is to become. Small, serialisable, without reference to any file.
 //!
-//! [`presets`] names the mixes, [`preset_rules`] holds what they give to whom, [`select`] applies a recipe to a model; [`rotation`] is
-//! the wish for a rotation.
+//! [`presets`] names the mixes of llama-quantize, [`preset_rules`] holds the type that each of them gives to a tensor,
+//! [`select`] applies a recipe to a model, [`rotation`] holds the rotation options. Knows targets by name only.
 
 pub mod pattern;
 pub mod preset_rules;
@@ -9,11 +9,11 @@ pub mod presets;
 pub mod rotation;
 pub mod select;
 mod shared_text;
+mod target_name;
 
-use crate::dtype::{DType, DTypeKind};
+use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Container;
-use crate::model::tensor_role::{TensorRole, lattice_quantizes, role};
 use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
@@ -21,65 +21,65 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use presets::Preset;
 use rotation::RotationOptions;
-use select::TypeChoice;
 use serde::{Deserialize, Serialize};
 
 pub use shared_text::SharedText;
+pub use target_name::TargetName;
 
-/// Whether lattice blocks store a minimum, or a bias of `-8 * scale`.
+/// The form of lattice blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Q4Scheme {
     /// Scale and minimum, 16 levels.
     #[default]
     Asym,
-    /// Scale from the largest magnitude, 15 levels; what lattice writes for rotated tensors.
+    /// Scale from the largest magnitude and a minimum of `-8 * scale`, 15 levels; lattice's form for rotated tensors.
     Sym,
 }
 
-/// What to make.
+/// The options of a conversion.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// The container to write.
-    pub to: Container,
-    /// The type of every eligible tensor; absent for `q4` and for a mix.
+    /// The target.
+    pub to: TargetName,
+    /// The type of every eligible tensor; absent for lattice and for a preset.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub dtype: Option<DType>,
-    /// The named mix of types, in place of one type.
+    /// The preset, in place of one type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "mix")]
     pub preset: Option<Preset>,
-    /// Types for tensors by name; the first that finds a tensor decides.
+    /// Types of tensors by name; the first pattern that matches decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
-    /// The type of the output head (and of embeddings that are both), whatever the mix says.
+    /// The type of the output head (and of embeddings that are both), whatever the preset gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_type: Option<DType>,
-    /// The type of token embeddings, whatever the mix says.
+    /// The type of token embeddings, whatever the preset gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding_type: Option<DType>,
-    /// Leave the output head as it is.
+    /// Keep the precision of the output head.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub leave_output: bool,
-    /// The lattice block form, for `q4`.
+    /// The form of lattice blocks.
     #[serde(default)]
     pub q4_scheme: Q4Scheme,
-    /// Take embeddings and the output head to the type as well.
+    /// Encode embeddings and the output head as the type too.
     #[serde(default)]
     pub pure: bool,
     /// Decode sources that are quantized already, and quantize them again.
     #[serde(default)]
     pub allow_requantize: bool,
-    /// Let NaN and infinities pass in tensors that are written as plain floats, and name them in a warning.
+    /// Write NaN and infinities in plain floats, and count them in a warning.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub allow_nonfinite: bool,
-    /// Rotate before anything is encoded.
+    /// The rotation before anything is encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate: Option<RotationOptions>,
 }
 
-/// A type for the tensors that a pattern finds.
+/// A type for the tensors that match a pattern.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
@@ -90,10 +90,10 @@ pub struct Override {
     pub dtype: DType,
 }
 
-/// Why a tensor becomes what it becomes: a stable word and a sentence.
+/// The reason for the type of a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason {
-    /// The stable word.
+    /// The stable code.
     pub code: &'static str,
     /// The sentence for people.
     pub text: SharedText,
@@ -102,36 +102,28 @@ pub struct Reason {
 /// What happens to one tensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Bytes are carried over as they are.
+    /// Its bytes are copied.
     Copy,
-    /// Blocks are rearranged without loss.
+    /// Its blocks are rearranged without loss.
     Transcode(DType),
-    /// Values are decoded and encoded.
+    /// Its values are decoded and encoded.
     Encode(Encoding),
 }
 
-/// A fate and its reason.
+/// An action and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What happens.
+    /// The action.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
 }
 
-fn decide(fate: Action, code: &'static str, text: impl Into<SharedText>) -> Decision {
-    Decision { action: fate, reason: Reason { code, text: text.into() } }
-}
-
-fn usage(message: impl Into<String>) -> Error {
-    Error::new(Code::Usage, message)
-}
-
 impl Recipe {
-    /// A recipe for `container` with everything else at its default.
-    pub fn new(to: Container, dtype: Option<DType>) -> Recipe {
+    /// A recipe for this target with everything else at its default.
+    pub fn new(to: impl Into<TargetName>, dtype: Option<DType>) -> Recipe {
         Recipe {
-            to,
+            to: to.into(),
             dtype,
             preset: None,
             overrides: Vec::new(),
@@ -146,114 +138,40 @@ impl Recipe {
         }
     }
 
-    /// A recipe for a GGUF file of the mix.
+    /// A recipe for a GGUF file with a preset.
     pub fn of_preset(preset: Preset) -> Recipe {
         Recipe { preset: Some(preset), ..Recipe::new(Container::Gguf, None) }
     }
 
-    /// Refuses a recipe that makes no sense, before any file is looked at.
-    pub fn check(&self) -> Result<()> {
-        let one_by_one =
-            self.overrides.iter().map(|o| o.dtype).chain(self.output_type).chain(self.embedding_type);
-        match (self.to, self.dtype, self.preset) {
-            (_, Some(_), Some(_)) => return Err(usage("a recipe has one type or one mix, not both")),
-            (Container::LatticeQ4, Some(t), _) => {
-                return Err(usage(format!("the q4 container has one block form; leave out the type {t}")));
-            }
-            (Container::LatticeQ4, _, Some(mix)) => {
-                return Err(usage(format!(
-                    "the q4 container has one block form; leave out the recipe {mix}"
-                )));
-            }
-            (Container::LatticeQ4, None, None) if one_by_one.clone().count() > 0 || self.leave_output => {
-                return Err(usage(
-                    "the q4 container has one block form; leave out the types of single tensors",
-                ));
-            }
-            (Container::LatticeQ4, None, None) => return Ok(()),
-            (Container::Safetensors, None, None) if self.rotate.is_some() => {}
-            (_, None, None) => {
-                return Err(usage("a type is needed, for example q4_0, or a recipe, for example q4_k_m"));
-            }
-            _ => {}
-        }
-        self.dtype
-            .iter()
-            .copied()
-            .chain(self.preset.map(Preset::base))
-            .chain(one_by_one)
-            .try_for_each(|t| self.check_type(t))
+    /// Every type that the recipe names, that of the preset included.
+    pub fn types(&self) -> impl Iterator<Item = DType> {
+        let base = self.dtype.into_iter().chain(self.preset.map(Preset::base));
+        let single = self.overrides.iter().map(|o| o.dtype);
+        base.chain(single).chain(self.output_type).chain(self.embedding_type)
     }
 
-    fn check_type(&self, dtype: DType) -> Result<()> {
-        match (self.to, dtype) {
-            (Container::Safetensors, DType::F32 | DType::F16 | DType::BF16) => Ok(()),
-            (Container::Safetensors, t) => {
-                Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}")))
-            }
-            (_, t) if t.ggml_id().is_none() => Err(usage(format!("GGUF has no tensor type {t}"))),
-            (_, t) if !can_target(t) => {
-                Err(Error::new(Code::UnsupportedDtype, format!("encoding to {t} is not supported yet")))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether anything but plain floats is asked for.
+    /// Whether any tensor may be quantized.
     pub fn quantizes(&self) -> bool {
-        let wanted = self.dtype.or(self.preset.map(Preset::base));
-        wanted.map_or(self.to == Container::LatticeQ4, DType::is_quantized)
+        let base = self.dtype.or(self.preset.map(Preset::base)).or(self.to.only_block_type());
+        base.is_some_and(DType::is_quantized)
     }
 
-    /// What becomes of `tensor`, of which `aim` is wanted, or why it is refused.
-    pub fn decide(&self, tensor: &TensorInfo, aim: TypeChoice) -> Result<Decision> {
-        if self.to == Container::LatticeQ4 {
-            return self.decide_q4(tensor, role(&tensor.name, &tensor.shape));
-        }
-        match aim {
-            TypeChoice::Keep(reason) => self.keep(tensor, reason),
-            TypeChoice::To(dtype, why) => {
-                let decision = self.take(tensor, Encoding::Type(dtype))?;
-                Ok(Decision { reason: both(why, decision.reason), ..decision })
-            }
-        }
-    }
-
-    /// Carries `tensor` over, widened where the container has no such dtype.
-    fn keep(&self, tensor: &TensorInfo, reason: Reason) -> Result<Decision> {
-        let held = match self.to {
-            Container::Gguf => tensor.dtype.ggml_id().is_some(),
-            _ => tensor.dtype.safetensors_name().is_some(),
-        };
-        if held {
-            return Ok(Decision { action: Action::Copy, reason });
-        }
-        match tensor.dtype {
-            // Both 8-bit floats fit bfloat16 exactly, subnormals included.
-            DType::F8_E4M3 | DType::F8_E5M2 => {
-                let text = format!("{}; stored as BF16, exactly", reason.text);
-                Ok(decide(Action::Encode(Encoding::Type(DType::BF16)), reason.code, text))
-            }
-            d if d.is_quantized() => self.take(tensor, Encoding::Type(self.dtype.unwrap_or(DType::F32))),
-            d => Err(unsupported(tensor, format!("{} cannot hold {d}", self.to.name()))),
-        }
-    }
-
-    /// Takes `tensor` to `target`: by copy or transcode where nothing is lost, else by decoding and encoding.
-    fn take(&self, tensor: &TensorInfo, target: Encoding) -> Result<Decision> {
+    /// The action that stores `tensor` as `target`: a copy or a transcode if nothing is lost, else decoding and encoding.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported_dtype` if a type cannot be decoded or encoded, `requantize` if the source is quantized and the recipe
+    /// does not allow to quantize it again.
+    pub fn take(&self, tensor: &TensorInfo, target: Encoding) -> Result<Decision> {
+        let decide =
+            |action, code, text: String| Ok(Decision { action, reason: Reason { code, text: text.into() } });
         let (from, to) = (tensor.dtype, target.dtype());
         if from == to && !from.is_flat() {
-            return Ok(decide(Action::Copy, "same_type", format!("is {to} already")));
+            return decide(Action::Copy, "same_type", format!("is {to} already"));
         }
-        let lossless = target != Encoding::LatticeSym && crate::quant::transcoder(from, to).is_some();
-        // Few blocks with a minimum of their own are Q4_0 blocks: who allows requantizing does not want to be refused.
-        let lossless = lossless && !(self.allow_requantize && to == DType::Q4_0);
-        if lossless && tensor.shape.cols().is_multiple_of(from.block_len()) {
-            return Ok(decide(
-                Action::Transcode(to),
-                "transcode",
-                format!("{from} blocks rearranged without loss"),
-            ));
+        if self.transcodes(tensor, target) {
+            let text = format!("{from} blocks rearranged without loss");
+            return decide(Action::Transcode(to), "transcode", text);
         }
         if crate::quant::decoder(from).is_none() {
             return Err(unsupported(tensor, format!("{from} cannot be decoded yet")));
@@ -267,58 +185,29 @@ impl Recipe {
             return Err(Error::new(Code::Requantize, message).of_tensor(&tensor.name));
         }
         if from.is_quantized() {
-            return Ok(decide(
-                Action::Encode(target),
-                "requantized",
-                format!("{from} decoded, then encoded again"),
-            ));
+            let text = format!("{from} decoded, then encoded again");
+            return decide(Action::Encode(target), "requantized", text);
         }
-        Ok(decide(Action::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols())))
+        decide(Action::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols()))
     }
 
-    fn decide_q4(&self, tensor: &TensorInfo, role: TensorRole) -> Result<Decision> {
-        if tensor.dtype.kind() == DTypeKind::Integer {
-            return Err(unsupported(tensor, format!("q4 cannot hold {}", tensor.dtype)));
-        }
-        if !lattice_quantizes(role) {
-            if tensor.dtype == DType::F16 {
-                // Even a copy is checked: a reader of `.f16` refuses NaN and infinity.
-                let text = format!("{} stays F16", role.words());
-                return Ok(decide(Action::Encode(Encoding::F16Finite), "kept", text));
-            }
-            return match self.take(tensor, Encoding::F16Finite)? {
-                Decision { action: fate, reason } if reason.code == "requantized" => {
-                    Ok(Decision { action: fate, reason })
-                }
-                Decision { action: fate, .. } => {
-                    Ok(decide(fate, "kept", format!("{} is stored as F16", role.words())))
-                }
-            };
-        }
-        if tensor.dtype == DType::LATTICE_Q4 {
-            return Ok(decide(Action::Copy, "same_type", "is a lattice block already"));
-        }
-        match self.q4_scheme {
-            Q4Scheme::Asym => self.take(tensor, Encoding::LatticeAsym),
-            Q4Scheme::Sym => self.take(tensor, Encoding::LatticeSym),
-        }
+    /// Whether the blocks of `tensor` are rearranged into `target` without loss.
+    fn transcodes(&self, tensor: &TensorInfo, target: Encoding) -> bool {
+        let (from, to) = (tensor.dtype, target.dtype());
+        // Lattice blocks with a minimum of their own are no Q4_0 blocks: allowing requantization avoids the refusal.
+        target != Encoding::LatticeSym
+            && crate::quant::transcoder(from, to).is_some()
+            && !(self.allow_requantize && to == DType::Q4_0)
+            && tensor.shape.cols().is_multiple_of(from.block_len())
     }
 }
 
-/// Who asked for a type, and what is done to get there, where either says more than that it is a weight.
-fn both(why: Reason, how: Reason) -> Reason {
-    match (why.code, how.code) {
-        (_, "weight") => why,
-        ("weight", _) => how,
-        _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text).into() },
-    }
-}
-
-fn unsupported(tensor: &TensorInfo, message: String) -> Error {
+/// The error that names a tensor whose type cannot be handled.
+pub(crate) fn unsupported(tensor: &TensorInfo, message: String) -> Error {
     Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name)
 }
 
-/// Whether weights may be taken to `dtype`: a plain float we write, or a block type we encode.
+/// Whether weights may be encoded as `dtype`: a plain float that can be written, or a block type with an encoder.
 pub fn can_target(dtype: DType) -> bool {
     let sensible = dtype.is_quantized() || matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
     sensible && dtype != DType::LATTICE_Q4 && encoder(Encoding::Type(dtype)).is_some()

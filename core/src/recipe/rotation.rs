@@ -1,26 +1,26 @@
-//! The wish for a rotation.
+//! Options of a rotation. Knows no model.
 
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use alloc::string::{String, ToString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The seed where none is named. Fixed, so that two runs make the same bytes; recorded in everything that is written.
+/// The default seed. Fixed, so that two runs write the same bytes; every output records it.
 pub const SEED: u64 = 0x00C0_FFEE;
 
-/// What to rotate.
+/// The parts of a model to rotate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RotationOptions {
     /// The residual stream (R1).
     pub stream: bool,
-    /// The values of each head (R2).
+    /// The value vectors of each attention head (R2).
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub heads: bool,
-    /// Only fold the gains of the stream's norms into their readers; nothing of it is rotated.
+    /// Only fold the norm gains of the residual stream into the weights that read them, without a rotation.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub fold: bool,
-    /// The stream in blocks of so many channels; whole where absent.
+    /// Channels of a block that is rotated; absent if the whole stream is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub block: Option<u32>,
     /// The seed of all signs.
@@ -28,7 +28,7 @@ pub struct RotationOptions {
     pub seed: u64,
 }
 
-/// JSON numbers above 2^53 do not survive every reader.
+/// As text, because JSON numbers above 2^53 do not survive every reader.
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
 fn as_text<S: Serializer>(seed: &u64, s: S) -> core::result::Result<S::Ok, S::Error> {
     s.serialize_str(&format!("0x{seed:016x}"))
@@ -39,7 +39,11 @@ fn from_text<'de, D: Deserializer<'de>>(d: D) -> core::result::Result<u64, D::Er
     parse_seed(&text).map_err(|e| serde::de::Error::custom(e.to_string()))
 }
 
-/// A seed as it is typed: decimal, or hexadecimal after `0x`; underscores between digits are skipped.
+/// Parses a seed: decimal, or hexadecimal after `0x`; underscores are skipped.
+///
+/// # Errors
+///
+/// `usage` if it is not a number of 64 bits.
 pub fn parse_seed(text: &str) -> Result<u64> {
     let digits = text.replace('_', "");
     let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
@@ -52,8 +56,12 @@ pub fn parse_seed(text: &str) -> Result<u64> {
 }
 
 impl RotationOptions {
-    /// What `text` names: `quarot` (the whole stream), `block:N` (the stream in blocks) or `fold` (gains only), `r2` (the
-    /// heads), or two with a comma between.
+    /// Parses `quarot` (the whole stream), `block:N` (the stream in blocks of `N` channels) or `fold` (gains only), `r2` (the
+    /// heads), or one of the first three and `r2` with a comma between.
+    ///
+    /// # Errors
+    ///
+    /// `usage` if a word is unknown or contradicts another.
     pub fn parse(text: &str, seed: u64) -> Result<RotationOptions> {
         let unknown = |t: &str| {
             Error::new(Code::Usage, format!("{t:?} is no rotation: quarot, block:N, fold, r2, or quarot,r2"))
@@ -80,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wishes_as_they_are_typed() {
+    fn options_are_parsed() {
         let parsed = |t| RotationOptions::parse(t, SEED).map(|r| (r.stream, r.heads, r.block)).ok();
         assert_eq!(parsed("quarot"), Some((true, false, None)));
         assert_eq!(parsed("quarot,r2"), Some((true, true, None)));
@@ -93,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_as_they_are_typed_and_stored() {
+    fn seeds_are_parsed_and_stored() {
         for (text, seed) in
             [("0", 0), ("42", 42), ("0xC0FFEE", 0xC0_FFEE), ("0xcafe_babe_dead_beef", 0xCAFE_BABE_DEAD_BEEF)]
         {
@@ -102,9 +110,10 @@ mod tests {
         for bad in ["", "0x", "-1", "0x+1", "seed", "18446744073709551616"] {
             assert!(parse_seed(bad).is_err(), "{bad:?}");
         }
-        let wish = RotationOptions { stream: true, heads: false, fold: false, block: None, seed: u64::MAX };
-        let text = serde_json::to_string(&wish).unwrap();
+        let options =
+            RotationOptions { stream: true, heads: false, fold: false, block: None, seed: u64::MAX };
+        let text = serde_json::to_string(&options).unwrap();
         assert_eq!(text, r#"{"stream":true,"seed":"0xffffffffffffffff"}"#);
-        assert_eq!(serde_json::from_str::<RotationOptions>(&text).unwrap(), wish);
+        assert_eq!(serde_json::from_str::<RotationOptions>(&text).unwrap(), options);
     }
 }

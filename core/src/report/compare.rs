@@ -7,12 +7,14 @@
 //! zeroed or negated hardly show in the figure of a tensor; and plain floats on both sides must agree within the rounding of the
 //! coarser type.
 
-use super::{ErrorView, ReportBuilder, SCHEMA_VERSION, TensorMeasurements};
+use super::{ErrorView, SCHEMA_VERSION};
 use crate::dtype::DType;
-use crate::job::{ByteComparison, Tally};
+use crate::metric::Measurements;
+use crate::metric::{ByteComparison, Tally};
 use crate::metric::{PairSums, WorstRow};
 use crate::plan::pair::Finding;
 use crate::plan::{Output, OutputOp, Plan};
+use crate::run::PlanMeasurements;
 use crate::tensor::Name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -127,7 +129,7 @@ pub fn compared(
     names: (&str, &str),
     plan: &Plan,
     mut findings: Vec<Finding>,
-    gathered: &ReportBuilder,
+    gathered: &PlanMeasurements,
     gate: impl Into<CompareThreshold>,
 ) -> CompareReport {
     let gate = gate.into();
@@ -185,7 +187,7 @@ fn row_differs(output: &Output, sums: &PairSums) -> Option<Finding> {
 }
 
 /// Plain floats on both sides that are not each other's rounding.
-fn beyond_rounding(output: &Output, got: &TensorMeasurements) -> Option<Finding> {
+fn beyond_rounding(output: &Output, got: &Measurements) -> Option<Finding> {
     let Tally { count, first } = got.beyond_rounding;
     let at = output.element(first?);
     let detail = alloc::format!(

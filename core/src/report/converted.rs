@@ -1,12 +1,14 @@
 //! The report of a conversion, planned or done.
 
-use super::{ErrorView, ReportBuilder, SCHEMA_VERSION};
+use super::{ErrorView, SCHEMA_VERSION, nonfinite};
 use crate::dtype::DType;
 use crate::format::Checkpoint;
-use crate::job::{ALGEBRA_LIMIT, Tally};
+use crate::job::ALGEBRA_LIMIT;
+use crate::metric::Tally;
 use crate::model_equivalence::Equivalence;
 use crate::plan::{Conversion, Output, OutputOp, Plan, Warning};
 use crate::recipe::Reason;
+use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
 use alloc::format;
 use alloc::string::String;
@@ -56,7 +58,7 @@ pub struct ConvertReport<'a> {
 pub struct ConvertedTensors<'a> {
     checkpoint: &'a Checkpoint,
     outputs: &'a [Output],
-    gathered: Option<&'a ReportBuilder>,
+    gathered: Option<&'a PlanMeasurements>,
 }
 
 impl ConvertReport<'_> {
@@ -87,7 +89,7 @@ impl<'a> ConvertedTensors<'a> {
             bytes_out: o.place?.bytes,
             reason: o.reason.clone(),
             error: error.map(ErrorView::from),
-            non_finite: self.gathered.and_then(|c| c.output(index)?.nonfinite(o)),
+            non_finite: self.gathered.and_then(|c| nonfinite(c.output(index)?, o)),
         })
     }
 }
@@ -139,7 +141,7 @@ impl EquivalenceView {
 pub fn converted<'a>(
     checkpoint: &'a Checkpoint,
     plan: &'a Plan,
-    gathered: Option<&'a ReportBuilder>,
+    gathered: Option<&'a PlanMeasurements>,
 ) -> Option<ConvertReport<'a>> {
     let tensors = ConvertedTensors { checkpoint, outputs: &plan.outputs, gathered };
     // What was written is known only once something was gathered.

@@ -5,10 +5,10 @@
 
 use crate::dtype::DType;
 use crate::error::Error;
-use crate::job::{ByteComparison, Job, Measurements, Tally};
-use crate::metric::{Histogram, Merge, MergeTree, Moments, Node, PackedHistogram, PairSums};
+use crate::metric::{Histogram, Measurements, Moments, PairSums, Tally};
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
+use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -32,117 +32,10 @@ pub use verify::{VerifyReport, VerifyRow, checked, verified};
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// What was measured of one output.
-#[derive(Debug)]
-pub struct TensorMeasurements {
-    moments: MergeTree<Moments>,
-    histogram: Option<PackedHistogram>,
-    error: MergeTree<PairSums>,
-    encodings: Vec<Result<MergeTree<PairSums>, Error>>,
-    identity: Vec<ByteComparison>,
-    bytes: Option<ByteComparison>,
-    nonfinite: Tally,
-    beyond_rounding: Tally,
-}
-
-/// Gathers what jobs measured.
-#[derive(Debug)]
-pub struct ReportBuilder {
-    outputs: Vec<TensorMeasurements>,
-}
-
-impl ReportBuilder {
-    /// A collector for the jobs of `plan`.
-    pub fn new(plan: &Plan) -> ReportBuilder {
-        ReportBuilder { outputs: plan.outputs.iter().map(TensorMeasurements::new).collect() }
-    }
-
-    /// Takes in what `job` measured.
-    pub fn absorb(&mut self, job: &Job, measured: Measurements) {
-        if let Some(slot) = self.outputs.get_mut(job.output as usize) {
-            slot.absorb(measured);
-        }
-    }
-
-    /// What was gathered of output `index`.
-    pub fn output(&self, index: usize) -> Option<&TensorMeasurements> {
-        self.outputs.get(index)
-    }
-}
-
-fn insert_all<M: Merge>(forest: &mut MergeTree<M>, nodes: Vec<Node<M>>) {
-    for node in nodes {
-        forest.insert(node);
-    }
-}
-
-/// The earlier element wins, so that the order of windows does not show.
-fn earlier(a: Error, b: Error) -> Error {
-    if b.detail().element < a.detail().element { b } else { a }
-}
-
-impl TensorMeasurements {
-    fn new(output: &Output) -> TensorMeasurements {
-        let forest = || MergeTree::new(output.grid.rows, output.grid.cols);
-        TensorMeasurements {
-            moments: MergeTree::new(output.grid.rows, output.grid.cols),
-            histogram: output.metrics.histogram.then(PackedHistogram::default),
-            error: forest().with_floor(output.metrics.row_floor),
-            encodings: output.metrics.encodings.iter().map(|_| Ok(forest())).collect(),
-            identity: alloc::vec![ByteComparison::default(); output.metrics.identity.len()],
-            bytes: None,
-            nonfinite: Tally::default(),
-            beyond_rounding: Tally::default(),
-        }
-    }
-
-    fn absorb(&mut self, m: Measurements) {
-        insert_all(&mut self.moments, m.moments);
-        insert_all(&mut self.error, m.error);
-        if let (Some(all), Some(part)) = (&mut self.histogram, &m.histogram) {
-            all.merge(part);
-        }
-        for (slot, part) in self.encodings.iter_mut().zip(m.encodings) {
-            match (&mut *slot, part) {
-                (Ok(forest), Ok(nodes)) => insert_all(forest, nodes),
-                (Ok(_), Err(e)) => *slot = Err(e),
-                (Err(_), Ok(_)) => {}
-                (Err(old), Err(new)) => *old = earlier(old.clone(), new),
-            }
-        }
-        self.identity.iter_mut().zip(&m.identity).for_each(|(a, b)| a.merge(b));
-        if let Some(part) = m.bytes {
-            self.bytes.get_or_insert_default().merge(&part);
-        }
-        self.nonfinite.merge(&m.nonfinite);
-        self.beyond_rounding.merge(&m.beyond_rounding);
-    }
-
-    /// Moments of the source, once every window arrived and they were asked for.
-    pub fn moments(&self) -> Option<Moments> {
-        self.moments.total()
-    }
-
-    /// Error of the result or candidate.
-    pub fn error(&self) -> Option<PairSums> {
-        self.error.total()
-    }
-
-    /// NaN and infinities among the plain floats of `output`, which is this one, that were written; `None` where there are none.
-    pub fn nonfinite(&self, output: &Output) -> Option<Tally> {
-        let Tally { count, first } = self.nonfinite;
-        (count > 0).then(|| Tally { count, first: first.map(|at| output.element(at)) })
-    }
-
-    /// Error of each asked encoding, or why it refuses the values.
-    pub fn encodings(&self) -> impl Iterator<Item = Result<Option<PairSums>, &Error>> {
-        self.encodings.iter().map(|f| f.as_ref().map(MergeTree::total))
-    }
-
-    /// The histogram, if asked for.
-    pub fn histogram(&self) -> Option<Histogram> {
-        self.histogram.as_ref().map(PackedHistogram::unpack)
-    }
+/// NaN and infinities among the plain floats of `output` that were written; `None` where there are none.
+pub fn nonfinite(measured: &Measurements, output: &Output) -> Option<Tally> {
+    let Tally { count, first } = measured.nonfinite();
+    (count > 0).then(|| Tally { count, first: first.map(|at| output.element(at)) })
 }
 
 /// A number that JSON can hold.
@@ -318,13 +211,13 @@ pub struct StatsReport {
 }
 
 /// The report of a statistics or sweep plan. `bins` is the number of histogram bins, 0 for none.
-pub fn stats(plan: &Plan, gathered: &ReportBuilder, bins: usize) -> StatsReport {
+pub fn stats(plan: &Plan, gathered: &PlanMeasurements, bins: usize) -> StatsReport {
     let tensors = plan.outputs.iter().enumerate();
     let tensors = tensors.filter_map(|(i, o)| Some(stats_tensor(o, gathered.output(i)?, bins))).collect();
     StatsReport { schema_version: SCHEMA_VERSION, tensors, warnings: plan.warnings.clone() }
 }
 
-fn stats_tensor(output: &Output, got: &TensorMeasurements, bins: usize) -> StatsTensor {
+fn stats_tensor(output: &Output, got: &Measurements, bins: usize) -> StatsTensor {
     let moments = got.moments().filter(|_| output.metrics.moments);
     let quantile = |h: &Histogram, q: f64| Some((q, h.quantile(q)?));
     let counts = got.histogram();

@@ -5,8 +5,7 @@
 
 use super::rotation_gain::{RotationSummary, summary};
 use super::{
-    EncodingRow, ErrorView, HistogramView, ReportBuilder, SCHEMA_VERSION, Sampled, StatsView, encoding_row,
-    histogram_view,
+    EncodingRow, ErrorView, HistogramView, SCHEMA_VERSION, Sampled, StatsView, encoding_row, histogram_view,
 };
 use crate::dtype::DType;
 use crate::error::Error;
@@ -15,6 +14,7 @@ use crate::plan::preview::{Frame, Preview};
 use crate::plan::{Output, Warning};
 use crate::quant::Encoding;
 use crate::quant::gaussian_error::{gaussian_floor, span};
+use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
 use alloc::format;
 use alloc::string::String;
@@ -103,7 +103,7 @@ pub struct RotatedError {
 }
 
 /// The report of a preview. `bins` is the number of histogram bins, 0 for none.
-pub fn rotated(preview: &Preview, gathered: &ReportBuilder, bins: usize) -> RotationReport {
+pub fn rotated(preview: &Preview, gathered: &PlanMeasurements, bins: usize) -> RotationReport {
     let plain = preview.plan.outputs.iter().zip(&preview.frames).enumerate();
     let tensors: Vec<RotatedTensor> = plain
         .filter_map(|(i, (output, frames))| tensor(preview, gathered, (i, output, frames), bins))
@@ -120,7 +120,7 @@ pub fn rotated(preview: &Preview, gathered: &ReportBuilder, bins: usize) -> Rota
 
 fn tensor(
     preview: &Preview,
-    gathered: &ReportBuilder,
+    gathered: &PlanMeasurements,
     (index, output, frames): (usize, &Output, &Vec<Frame>),
     bins: usize,
 ) -> Option<RotatedTensor> {
@@ -153,7 +153,11 @@ fn tensor(
     })
 }
 
-fn values(gathered: &ReportBuilder, index: usize, bins: usize) -> (Option<StatsView>, Option<HistogramView>) {
+fn values(
+    gathered: &PlanMeasurements,
+    index: usize,
+    bins: usize,
+) -> (Option<StatsView>, Option<HistogramView>) {
     let Some(got) = gathered.output(index) else { return (None, None) };
     let moments = got.moments();
     let counts = got.histogram().filter(|_| bins > 0);
@@ -161,7 +165,13 @@ fn values(gathered: &ReportBuilder, index: usize, bins: usize) -> (Option<StatsV
     (moments.map(StatsView::from), histogram)
 }
 
-fn frame(preview: &Preview, gathered: &ReportBuilder, name: &str, frame: &Frame, bins: usize) -> FrameView {
+fn frame(
+    preview: &Preview,
+    gathered: &PlanMeasurements,
+    name: &str,
+    frame: &Frame,
+    bins: usize,
+) -> FrameView {
     let output = frame.output.and_then(|at| preview.plan.outputs.get(at));
     let weights =
         output.map(|o| o.grid.rows.saturating_mul(o.grid.cols)).zip(output.map(|o| o.shape.numel()));
@@ -177,7 +187,7 @@ fn frame(preview: &Preview, gathered: &ReportBuilder, name: &str, frame: &Frame,
 
 fn error(
     preview: &Preview,
-    gathered: &ReportBuilder,
+    gathered: &PlanMeasurements,
     name: &str,
     index: usize,
     encoding: usize,

@@ -1,11 +1,13 @@
 //! The report of `verify`: whose bytes are exactly what the source makes. Measures nothing.
 
-use super::{ErrorView, ReportBuilder, SCHEMA_VERSION, TensorMeasurements};
+use super::{ErrorView, SCHEMA_VERSION};
 use crate::dtype::DType;
-use crate::job::ByteComparison;
+use crate::metric::ByteComparison;
+use crate::metric::Measurements;
 use crate::plan::pair::Finding;
 use crate::plan::{Output, Plan, Warning};
 use crate::quant::Encoding;
+use crate::run::PlanMeasurements;
 use crate::tensor::Name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -52,7 +54,7 @@ pub fn verified(
     names: (&str, &str),
     plan: &Plan,
     mut findings: Vec<Finding>,
-    gathered: &ReportBuilder,
+    gathered: &PlanMeasurements,
 ) -> VerifyReport {
     let rows = plan.outputs.iter().enumerate();
     let tensors: Vec<VerifyRow> =
@@ -69,7 +71,7 @@ pub fn verified(
     }
 }
 
-fn verify_row(output: &Output, got: &TensorMeasurements) -> VerifyRow {
+fn verify_row(output: &Output, got: &Measurements) -> VerifyRow {
     // A copy or transcode first, so that it wins where an encoding gives the same bytes.
     let whole = got.bytes.map(|b| (None, b));
     let encoded = output.metrics.identity.iter().zip(&got.identity).map(|(e, i)| (Some(*e), *i));
@@ -89,11 +91,11 @@ fn verify_row(output: &Output, got: &TensorMeasurements) -> VerifyRow {
 }
 
 /// The report of `verify` alone: the structure was checked by reading it, the values by decoding them.
-pub fn checked(artefact: &str, plan: &Plan, gathered: &ReportBuilder) -> VerifyReport {
+pub fn checked(artefact: &str, plan: &Plan, gathered: &PlanMeasurements) -> VerifyReport {
     let mut findings: Vec<Finding> = Vec::new();
     let mut tensors = Vec::new();
     for (index, output) in plan.outputs.iter().enumerate() {
-        let moments = gathered.output(index).and_then(TensorMeasurements::moments);
+        let moments = gathered.output(index).and_then(Measurements::moments);
         let bad = moments.map_or(0, |m| m.nan + m.inf);
         if bad > 0 {
             let detail = alloc::format!("{bad} values are NaN or infinite");

@@ -5,6 +5,7 @@ use crate::engine_select;
 use crate::render::table::{Align, Styled, Tone, plain, render};
 use crate::render::{self, clean};
 use quantoscope_accel::device::{Kernel, Offload, ProbeVerdict};
+use quantoscope_accel::select::is_worth_it;
 use quantoscope_accel::{DEVICES, Engine, open_device};
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
@@ -119,7 +120,7 @@ fn row(kernel: Kernel, cpu: Engine, open: &[Option<&Offload>], threads: u32) -> 
     let copies = open.iter().map(|o| o.and_then(|o| engine_select::copies(o, kernel, threads))).collect();
     let able = open.iter().zip(&devices).zip(DEVICES).filter_map(|((o, rate), name)| {
         let rate = rate.filter(|_| o.is_some_and(|o| !o.device().is_software()))?;
-        engine_select::is_worth_it(rate, processor.unwrap_or(0.0)).then_some((rate, *name))
+        is_worth_it(rate, processor.unwrap_or(0.0)).then_some((rate, *name))
     });
     let auto = able.max_by(|a, b| a.0.total_cmp(&b.0)).map_or("processor", |(_, name)| name);
     KernelRow { work: kernel.to_string(), processor, devices, copies, auto }

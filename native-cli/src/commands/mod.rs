@@ -19,7 +19,7 @@ use crate::render::progress::Progress;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::Plan;
-use quantoscope_core::report::ReportBuilder;
+use quantoscope_core::run::PlanMeasurements;
 use std::io::IsTerminal;
 
 /// The tensors that a filter lets through; all, where it names none.
@@ -73,7 +73,7 @@ fn measure(
     resources: Resources,
     verb: &'static str,
     quiet: bool,
-) -> Result<ReportBuilder> {
+) -> Result<PlanMeasurements> {
     crate::signals::watch();
     let resources = resources.with_selected_engine(plan)?;
     let progress = Progress::new(plan, verb, quiet);

@@ -6,7 +6,7 @@ use crate::render;
 use crate::render::quantized::{Document, write_text};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Container;
-use quantoscope_core::plan::convert;
+use quantoscope_core::plan::{convert, target};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::converted;
@@ -16,7 +16,7 @@ use std::process::ExitCode;
 pub fn run(args: &PlanArgs) -> Result<ExitCode> {
     let recipe = recipe(&args.recipe, None)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
-    let plan = convert::weighted(&source.checkpoint, &recipe, source.imatrix(), false)?;
+    let plan = convert::plan(&source.checkpoint, &recipe, source.imatrix(), false)?;
     let report = converted(&source.checkpoint, &plan, None);
     match report {
         Some(report) if args.json => render::json(&Document::new(&report, None, true))?,
@@ -55,6 +55,6 @@ pub fn recipe(args: &RecipeArgs, output: Option<&Path>) -> Result<Recipe> {
     recipe.allow_nonfinite = args.allow_nonfinite;
     recipe.rotate =
         args.rotation.what.as_ref().map(|w| RotationOptions::parse(w, args.rotation.seed)).transpose()?;
-    recipe.check()?;
+    target::check(&recipe)?;
     Ok(recipe)
 }

@@ -15,42 +15,31 @@ use crate::render::quantized::{Document, write_text};
 use crate::signals;
 use crate::system_limits::fitting;
 use quantoscope_core::error::{Code, Error, ErrorKind, Result};
-use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{ConvertReport, EquivalenceView, ReportBuilder, RunInfo, converted};
+use quantoscope_core::report::{ConvertReport, EquivalenceView, RunInfo, converted};
+use quantoscope_core::run::PlanMeasurements;
 use quantoscope_core::schedule::{Budget, schedule};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// What the artefact is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum OutputKind {
-    /// What the recipe's container is: a file, or a lattice directory.
-    Container,
-    /// A folder in Hugging Face's layout.
-    Folder,
-}
-
 pub fn run(args: &QuantizeArgs) -> Result<ExitCode> {
-    make(args, &recipe(&args.recipe, Some(&args.output))?, OutputKind::Container)
+    make(args, &recipe(&args.recipe, Some(&args.output))?)
 }
 
 /// Makes what `recipe` says of what `args` names.
-pub fn make(args: &QuantizeArgs, recipe: &Recipe, kind: OutputKind) -> Result<ExitCode> {
+pub fn make(args: &QuantizeArgs, recipe: &Recipe) -> Result<ExitCode> {
     let started = Instant::now();
     let resources = resources(args, recipe)?;
     let source = Source::open(&args.input)?.weighted(args.recipe.weights.path.as_deref())?;
-    let mut plan = convert::weighted(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
-    let directory = kind == OutputKind::Folder || recipe.to == Container::LatticeQ4;
+    let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), !args.no_measure)?;
+    let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
     let out = target(&[&source], &args.output, directory, permission(args))?;
     if directory {
         source.check_config()?;
     }
-    if kind == OutputKind::Folder {
-        convert::in_folder(&source.checkpoint, &mut plan, source.companions(!args.dry_run)?)?;
-    }
+    source.fill_copies(&mut plan, !args.dry_run)?;
     let task = QuantizeTask { args, sources: &[&source], plan: &plan, out: &out, resources, started };
     task.execute(|quiet| model_equivalence::check(&args.gate, &source, &plan, resources, quiet))
 }
@@ -122,7 +111,7 @@ pub fn resources(args: &QuantizeArgs, recipe: &Recipe) -> Result<Resources> {
 fn report<'a>(
     source: &'a Source,
     plan: &'a Plan,
-    collected: Option<&'a ReportBuilder>,
+    collected: Option<&'a PlanMeasurements>,
 ) -> Result<ConvertReport<'a>> {
     let none = || Error::new(Code::Io, "the plan is not one of a conversion");
     converted(&source.checkpoint, plan, collected).ok_or_else(none)
@@ -173,7 +162,7 @@ fn write(
     resources.budget = begun.budget;
     let artefact = begun.artefact;
     let progress = Progress::new(plan, verb(plan), args.events || args.json);
-    let announce = |index: usize, collected: &ReportBuilder| {
+    let announce = |index: usize, collected: &PlanMeasurements| {
         // A broken standard output is found again when the run ends.
         let _ = events.tensor(index, Some(collected));
     };

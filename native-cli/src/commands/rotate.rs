@@ -1,14 +1,13 @@
 //! `rotate`: a conversion that keeps the types, into a folder that loaders of Hugging Face's layout read; or an adapter
 //! turned with its model.
 
-use super::quantize::{OutputKind, QuantizeTask, make, permission, resources};
+use super::quantize::{QuantizeTask, make, permission, resources};
 use crate::args::{ImatrixArgs, QuantizeArgs, RecipeArgs, RotateArgs, RotationArgs, SchemeArg};
 use crate::io::source::Source;
 use crate::io::target::target;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::Container;
-use quantoscope_core::plan::{lora, replay};
-use quantoscope_core::recipe::{self, Recipe, rotation};
+use quantoscope_core::plan::{lora, replay, target as plan_target};
+use quantoscope_core::recipe::{self, Recipe, TargetName, rotation};
 use quantoscope_core::report::EquivalenceView;
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,12 +28,12 @@ pub fn run(args: RotateArgs) -> Result<ExitCode> {
     let recipe = Recipe {
         rotate: Some(wish),
         allow_nonfinite: args.allow_nonfinite,
-        ..Recipe::new(Container::Safetensors, args.dtype)
+        ..Recipe::new(TargetName::HfFolder, args.dtype)
     };
-    recipe.check()?;
+    plan_target::check(&recipe)?;
     match args.adapter.clone() {
         Some(path) => counter_rotate(&as_conversion(args), &path, rotated.as_ref(), &recipe),
-        None => make(&as_conversion(args), &recipe, OutputKind::Folder),
+        None => make(&as_conversion(args), &recipe),
     }
 }
 
@@ -72,9 +71,10 @@ fn counter_rotate(
     let (base, source) = (Source::open(&args.input)?, Source::open(path)?);
     let none = || Error::new(Code::NotFound, format!("there is no {} in {}", lora::CONFIG, path.display()));
     let config = source.read_beside(lora::CONFIG)?.ok_or_else(none)?;
-    let mut others = source.companions(!args.dry_run)?;
-    others.extend(source.side_files(!args.dry_run)?);
-    let plan = lora::plan(&base.checkpoint, &source.checkpoint, &config, recipe, others)?;
+    let mut others = source.checkpoint.companions.clone();
+    others.extend(source.side_files()?);
+    let mut plan = lora::plan(&base.checkpoint, &source.checkpoint, &config, recipe, &others)?;
+    source.fill_copies(&mut plan, !args.dry_run)?;
     let sources = [&source, &base];
     let inputs: Vec<&Source> = sources.into_iter().chain(rotated).collect();
     let out = target(&inputs, &args.output, true, permission(args))?;

@@ -7,8 +7,7 @@ use crate::io::source::Source;
 use crate::render::table::{Align, Styled, Tone, plain, render, tsv};
 use crate::render::{self, fixed, percent, sci};
 use quantoscope_core::error::Result;
-use quantoscope_core::plan::convert::{every_encoding, sweep_encodings};
-use quantoscope_core::plan::measure::weighted_sweep;
+use quantoscope_core::plan::measure::{every_encoding, sweep, sweep_encodings};
 use quantoscope_core::plan::sample;
 use quantoscope_core::report::{EncodingRow, StatsReport, stats};
 use quantoscope_core::tensor::TensorInfo;
@@ -29,7 +28,7 @@ pub fn run(args: &SweepArgs) -> Result<ExitCode> {
     if !args.rotate.is_empty() {
         return super::rotations::run(args, &source, &types, &takes, format);
     }
-    let mut plan = weighted_sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
+    let mut plan = sweep(&source.checkpoint, &types, source.imatrix(), &takes)?;
     if let Some(rows) = args.sample {
         sample(&mut plan, rows);
     }

@@ -35,7 +35,7 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode> {
             let pairing = match replay::recorded(&artefact.checkpoint) {
                 // Of a rotated artefact every tensor is made anew, by its own recipe.
                 Some(recipe) => replay::verify(&source.checkpoint, &artefact.checkpoint, &recipe)?,
-                None => pair::weighted_verify(&source.checkpoint, &artefact.checkpoint, source.imatrix()),
+                None => pair::verify(&source.checkpoint, &artefact.checkpoint, source.imatrix()),
             };
             let collected = measure(&pairing.plan, &[&source, &artefact], resources, "Verifying", args.json)?;
             verified((&name, &path.to_string_lossy()), &pairing.plan, pairing.findings, &collected)

@@ -11,9 +11,8 @@ use super::scratch;
 use crate::exit::io_error;
 use quantoscope_core::bytes::Cursor;
 use quantoscope_core::error::Result;
-use quantoscope_core::job::{Tally, Window};
-use quantoscope_core::metric::{Node, PairSums};
 use quantoscope_core::schedule::Budget;
+use quantoscope_core::wire::{self, Record};
 use sha2::{Digest, Sha256};
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -21,22 +20,12 @@ use std::path::Path;
 
 /// What the journals of all versions begin with.
 const FAMILY: &[u8; 6] = b"QSJRNL";
-const MAGIC: &[u8; 8] = b"QSJRNL03";
+const MAGIC: &[u8; 8] = b"QSJRNL04";
+/// The kind of entries that hold a finished window.
+const WINDOW: u8 = 0;
 const HEADER: usize = 8 + 32 + 8 + 4;
 /// An entry holds a few dozen nodes; anything longer is damage.
 const MAX_ENTRY: u32 = 16 << 20;
-
-/// A finished window.
-#[derive(Clone, Debug)]
-pub struct Record {
-    pub output: u32,
-    pub window: Window,
-    /// Whether a device made its bytes.
-    pub device: bool,
-    pub error: Vec<Node<PairSums>>,
-    /// NaN and infinities that it holds.
-    pub nonfinite: Tally,
-}
 
 /// The moment at which the partial output gets its name. Numbers are those of [`scratch::number`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +36,15 @@ pub struct Naming {
     pub replaced: u64,
 }
 
+/// What a journal holds, one after the other.
 enum JournalEntry {
     /// A finished window.
     Window(Record),
+    Note(Note),
+}
+
+/// What is noted besides windows.
+enum Note {
     /// Whatever a device made until here is in doubt.
     Doubt,
     /// The partial output, by its number, was created by this run.
@@ -129,15 +124,15 @@ impl Lock {
 
     /// Notes how the artefact is about to get its name.
     pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
-        self.note(&JournalEntry::Naming(naming))
+        self.note(&Note::Naming(naming))
     }
 
     /// Notes that nothing which must be kept is left in the replaced directory.
     pub fn note_cleared(&self) -> io::Result<()> {
-        self.note(&JournalEntry::Cleared)
+        self.note(&Note::Cleared)
     }
 
-    fn note(&self, entry: &JournalEntry) -> io::Result<()> {
+    fn note(&self, entry: &Note) -> io::Result<()> {
         (&self.file).seek(SeekFrom::End(0))?;
         (&self.file).write_all(&framed(entry))?;
         self.file.sync_data()
@@ -229,18 +224,22 @@ fn same_file(_: &File, path: &Path) -> bool {
 
 impl Journal {
     /// Appends records whose data is on disk already.
-    pub fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        self.note(&records.iter().map(window).collect::<Vec<_>>().concat())
+    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+        let mut bytes = Vec::new();
+        for record in records {
+            bytes.extend_from_slice(&frame(WINDOW, &wire::encode(record)?));
+        }
+        self.note(&bytes).map_err(|e| io_error(&e, "cannot write the journal"))
     }
 
     /// Notes that whatever a device made until here is in doubt.
     pub fn doubt(&mut self) -> io::Result<()> {
-        self.note(&framed(&JournalEntry::Doubt))
+        self.note(&framed(&Note::Doubt))
     }
 
     /// Notes the number of the partial output, as soon as it exists and before anything is written to it.
     pub fn created(&mut self, number: u64) -> io::Result<()> {
-        self.note(&framed(&JournalEntry::Created(number)))
+        self.note(&framed(&Note::Created(number)))
     }
 
     fn note(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -265,10 +264,10 @@ fn parse(bytes: &[u8]) -> Option<PreviousRun> {
     while let Some(entry) = next(&mut c) {
         match entry {
             JournalEntry::Window(record) => earlier.records.push(record),
-            JournalEntry::Doubt => earlier.records.retain(|r| !r.device),
-            JournalEntry::Created(number) => earlier.created = Some(number),
-            JournalEntry::Naming(naming) => earlier.naming = Some(naming),
-            JournalEntry::Cleared => earlier.cleared = true,
+            JournalEntry::Note(Note::Doubt) => earlier.records.retain(|r| !r.device),
+            JournalEntry::Note(Note::Created(number)) => earlier.created = Some(number),
+            JournalEntry::Note(Note::Naming(naming)) => earlier.naming = Some(naming),
+            JournalEntry::Note(Note::Cleared) => earlier.cleared = true,
         }
         earlier.sound = c.offset();
     }
@@ -284,19 +283,13 @@ fn header(c: &mut Cursor<'_>) -> Option<([u8; 32], Budget)> {
 }
 
 /// An entry as it stands in the file.
-fn framed(entry: &JournalEntry) -> Vec<u8> {
+fn framed(entry: &Note) -> Vec<u8> {
     match entry {
-        JournalEntry::Window(record) => window(record),
-        JournalEntry::Doubt => frame(1, &[]),
-        JournalEntry::Created(number) => frame(2, &number.to_le_bytes()),
-        JournalEntry::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
-        JournalEntry::Cleared => frame(4, &[]),
+        Note::Doubt => frame(1, &[]),
+        Note::Created(number) => frame(2, &number.to_le_bytes()),
+        Note::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
+        Note::Cleared => frame(4, &[]),
     }
-}
-
-/// The entry of a finished window.
-fn window(record: &Record) -> Vec<u8> {
-    frame(0, &encode(record))
 }
 
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -323,46 +316,11 @@ fn next(c: &mut Cursor<'_>) -> Option<JournalEntry> {
     }
     let mut c = Cursor::new(payload, 0);
     Some(match c.u8().ok()? {
-        0 => JournalEntry::Window(decode(&mut c)?),
-        1 => JournalEntry::Doubt,
-        2 => JournalEntry::Created(c.u64().ok()?),
-        3 => JournalEntry::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? }),
-        4 => JournalEntry::Cleared,
+        WINDOW => JournalEntry::Window(wire::decode(c.take(c.remaining()).ok()?).ok()?),
+        1 => JournalEntry::Note(Note::Doubt),
+        2 => JournalEntry::Note(Note::Created(c.u64().ok()?)),
+        3 => JournalEntry::Note(Note::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? })),
+        4 => JournalEntry::Note(Note::Cleared),
         _ => return None,
     })
-}
-
-fn encode(record: &Record) -> Vec<u8> {
-    let mut out = record.output.to_le_bytes().to_vec();
-    let w = &record.window;
-    for n in [w.rows.start, w.rows.end, w.cols.start, w.cols.end] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    out.push(u8::from(record.device));
-    out.extend_from_slice(&record.nonfinite.count.to_le_bytes());
-    out.extend_from_slice(&record.nonfinite.first.unwrap_or(0).to_le_bytes());
-    for node in &record.error {
-        out.push(u8::from(node.row.is_some()));
-        out.extend_from_slice(&node.row.unwrap_or(0).to_le_bytes());
-        out.push(node.level);
-        out.extend_from_slice(&node.index.to_le_bytes());
-        node.value.write(&mut out);
-    }
-    out
-}
-
-fn decode(c: &mut Cursor<'_>) -> Option<Record> {
-    let output = c.u32().ok()?;
-    let (row0, row1, col0, col1) = (c.u64().ok()?, c.u64().ok()?, c.u64().ok()?, c.u64().ok()?);
-    let device = c.u8().ok()? == 1;
-    let (count, first) = (c.u64().ok()?, c.u64().ok()?);
-    let nonfinite = Tally { count, first: (count > 0).then_some(first) };
-    let mut error = Vec::new();
-    while c.remaining() > 0 {
-        let in_row = c.u8().ok()? == 1;
-        let row = c.u64().ok()?;
-        let (level, index) = (c.u8().ok()?, c.u64().ok()?);
-        error.push(Node { row: in_row.then_some(row), level, index, value: PairSums::read(c).ok()? });
-    }
-    Some(Record { output, window: Window { rows: row0..row1, cols: col0..col1 }, device, error, nonfinite })
 }

@@ -8,9 +8,9 @@ use crate::io::pread::read_exact_at;
 use crate::system_limits;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
-use quantoscope_core::format::{Checkpoint, Opening, Root, Want};
+use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want};
 use quantoscope_core::job::Region;
-use quantoscope_core::plan::OutFile;
+use quantoscope_core::plan::Plan;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -144,26 +144,20 @@ impl Source {
         config.map_or(Ok(()), |_| self.check_link("config.json"))
     }
 
-    /// The tokenizer and the like, as files to write; their bytes are read only where `contents` are needed.
+    /// Fills in the bytes of the files that `plan` copies from beside the weights. Without `contents`, the files are only
+    /// checked.
     ///
     /// # Errors
     ///
-    /// `too_many` where they have more bytes together than goes with any model, `bad_name` where one is a link that
-    /// leaves the model's directory.
-    pub fn companions(&self, contents: bool) -> Result<Vec<OutFile>> {
-        self.copied(self.checkpoint.companions.iter().map(|c| c.name.as_str()), contents)
-    }
-
-    /// The licence and the like of an adapter, as far as they are there.
-    pub fn side_files(&self, contents: bool) -> Result<Vec<OutFile>> {
-        self.copied(SIDE_FILES.into_iter(), contents)
-    }
-
-    fn copied<'a>(&self, names: impl Iterator<Item = &'a str>, contents: bool) -> Result<Vec<OutFile>> {
-        let (mut files, mut sum) = (Vec::new(), 0_u64);
-        for name in names {
+    /// `too_many` if they have more bytes together than belongs to any model, `bad_name` if one is a link that leaves the
+    /// model's directory.
+    pub fn fill_copies(&self, plan: &mut Plan, contents: bool) -> Result<()> {
+        let mut sum = 0_u64;
+        for copy in plan.files.iter_mut().filter(|f| f.copied) {
+            let name = copy.name.as_str();
             let path = self.place.dir.join(name);
-            let Some((file, len)) = open(&path)? else { continue };
+            let (file, len) =
+                open(&path)?.filter(|(_, len)| *len == copy.len).ok_or_else(|| changed(&path))?;
             self.check_link(name)?;
             sum = sum.saturating_add(len);
             if sum > COMPANIONS {
@@ -171,8 +165,20 @@ impl Source {
                     format!("the files beside the weights have more than {COMPANIONS} bytes together");
                 return Err(Error::new(Code::TooMany, message).in_file(name));
             }
-            let header = if contents { self.read_all(&path, &file, len)? } else { Vec::new() };
-            files.push(OutFile { name: name.to_string(), len, header });
+            if contents {
+                copy.header = self.read_all(&path, &file, len)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The licence and similar files of an adapter that are present.
+    pub fn side_files(&self) -> Result<Vec<Companion>> {
+        let mut files = Vec::new();
+        for name in SIDE_FILES {
+            if let Some((_, len)) = open(&self.place.dir.join(name))? {
+                files.push(Companion { name: name.to_string(), len });
+            }
         }
         Ok(files)
     }

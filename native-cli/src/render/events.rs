@@ -6,9 +6,10 @@ use quantoscope_accel::device::Offload;
 use quantoscope_core::DType;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
-use quantoscope_core::job::Tally;
+use quantoscope_core::metric::Tally;
 use quantoscope_core::plan::{Plan, Totals, Warning};
-use quantoscope_core::report::{ConvertReport, ErrorView, ReportBuilder, RunInfo, SCHEMA_VERSION, action};
+use quantoscope_core::report::{ConvertReport, ErrorView, RunInfo, SCHEMA_VERSION, action, nonfinite};
+use quantoscope_core::run::PlanMeasurements;
 use serde::Serialize;
 
 /// What happens during `quantize`.
@@ -104,7 +105,7 @@ impl<'a> Events<'a> {
     }
 
     /// Output `index` is done.
-    pub fn tensor(&self, index: usize, collected: Option<&ReportBuilder>) -> Result<()> {
+    pub fn tensor(&self, index: usize, collected: Option<&PlanMeasurements>) -> Result<()> {
         self.emit(|plan, source| {
             let output = plan.outputs.get(index)?;
             let tensor = source.checkpoint.tensors.get(output.segments.first()?.from.tensor as usize)?;
@@ -119,7 +120,7 @@ impl<'a> Events<'a> {
                 tensor_bytes_in: tensor.bytes.len(),
                 tensor_bytes_out: output.place?.bytes,
                 error: error.map(ErrorView::from),
-                non_finite: collected.and_then(|c| c.output(index)?.nonfinite(output)),
+                non_finite: collected.and_then(|c| nonfinite(c.output(index)?, output)),
             })
         })
     }

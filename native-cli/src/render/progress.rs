@@ -1,21 +1,19 @@
-//! A progress bar on standard error, when that is a terminal and nobody asked for machine output.
+//! A progress bar on standard error, if that is a terminal and the output is not machine-readable.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantoscope_core::plan::Plan;
 use std::io::IsTerminal;
 
-/// Progress in bytes of the outputs (elements, where nothing is written).
+/// Progress in elements of the plan's grids.
 pub struct Progress {
     bar: ProgressBar,
-    weights: Vec<f64>,
 }
 
 impl Progress {
     /// A bar for `plan`, or a silent one.
     pub fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
-        let cells = |o: &quantoscope_core::plan::Output| (o.grid.rows.saturating_mul(o.grid.cols)) as f64;
-        let weights: Vec<f64> = plan.outputs.iter().map(cells).collect();
-        let bar = ProgressBar::new(weights.iter().sum::<f64>() as u64);
+        let elements = plan.outputs.iter().map(|o| o.grid.rows.saturating_mul(o.grid.cols));
+        let bar = ProgressBar::new(elements.fold(0, u64::saturating_add));
         let shown = !quiet && std::io::stderr().is_terminal();
         bar.set_draw_target(if shown {
             ProgressDrawTarget::stderr_with_hz(10)
@@ -27,16 +25,15 @@ impl Progress {
             bar.set_style(style.progress_chars("━╸ "));
         }
         bar.set_prefix(verb);
-        Progress { bar, weights }
+        Progress { bar }
     }
 
-    /// Part of an output is done.
-    pub fn advance(&self, output: u32, part: f64) {
-        let cells = self.weights.get(output as usize).copied().unwrap_or(0.0);
-        self.bar.inc((cells * part) as u64);
+    /// Shows that this many elements are finished.
+    pub fn show(&self, elements: u64) {
+        self.bar.set_position(elements);
     }
 
-    /// Everything begins anew.
+    /// Starts again from zero, as the run does.
     pub fn restart(&self) {
         self.bar.reset();
     }

@@ -41,7 +41,7 @@ pub fn open_imatrix(name: &str, bytes: &[u8]) -> Imatrix {
 pub fn convert(files: &[(&str, &[u8])], recipe: &Recipe, weights: Option<(&str, &[u8])>) -> Vec<u8> {
     let checkpoint = open(files);
     let imatrix = weights.map(|(name, bytes)| open_imatrix(name, bytes));
-    let plan = convert::weighted(&checkpoint, recipe, imatrix.as_ref(), false).unwrap();
+    let plan = convert::plan(&checkpoint, recipe, imatrix.as_ref(), false).unwrap();
     let mut out = plan.files[0].header.clone();
     out.resize(plan.files[0].len as usize, 0);
     let mut scratch = Workspace::default();

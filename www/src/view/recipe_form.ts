@@ -33,7 +33,7 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
   const update = () => {
     pure.node.hidden = types.type === undefined || target.presets.length === 0;
     changed({
-      to: target.container,
+      to: target.target,
       ...types,
       pure: pure.input.checked && !pure.node.hidden,
       allow_requantize: again.input.checked,

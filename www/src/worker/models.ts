@@ -9,6 +9,8 @@ export interface Opened {
   model: Model;
   /** The files of the model, in the core's order. */
   files: File[];
+  /** All picked files by name, relative to the folder of the model. */
+  picked: ReadonlyMap<string, File>;
 }
 
 export interface OpenedImatrix {
@@ -74,7 +76,7 @@ export async function openModel(picked: readonly Picked[], name: string, signal:
   const summary = model.summary() as ModelSummary;
   const tensors = model.tensors() as TensorRow[];
   const id = next++;
-  models.set(id, { name, model, files: summary.files.map((f) => existing(files, f.name)) });
+  models.set(id, { name, model, files: summary.files.map((f) => existing(files, f.name)), picked: files });
   return { ...summary, id, name, tensors, openedMs: performance.now() - begun };
 }
 
@@ -85,7 +87,7 @@ function byName(picked: readonly Picked[]): Map<string, File> {
   return new Map(picked.map((p) => [inside ? p.path.slice(root.length + 1) : p.path, p.file]));
 }
 
-function existing(files: Map<string, File>, name: string): File {
+export function existing(files: ReadonlyMap<string, File>, name: string): File {
   const file = files.get(name);
   if (!file) throw new ApiFailure({ code: 'not_found', message: 'the file is not there', file: name });
   return file;

@@ -7,6 +7,7 @@ import type {
   Catalog,
   ConversionAsk,
   FromWorker,
+  OutFileView,
   Picked,
   PlanView,
   Progress,
@@ -19,7 +20,7 @@ import { interrupted, toApiError } from './api_error';
 import { memoryBytes, startCore } from './core';
 import { drive, type Files } from './drive';
 import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine } from './engine_select';
-import { closeImatrix, closeModel, imatrixOf, modelOf, openImatrix, openModel } from './models';
+import { closeImatrix, closeModel, existing, imatrixOf, modelOf, openImatrix, openModel } from './models';
 import {
   pickedDirectory,
   pickedFile,
@@ -30,6 +31,7 @@ import {
   type OutFile,
   type Sink,
 } from './sinks';
+import { readSlice } from './sources';
 
 interface Context {
   signal: AbortSignal;
@@ -129,7 +131,11 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
     const run = plan.run();
     try {
       const view = plan.view() as PlanView;
-      const files = view.files.map((f, i) => ({ ...f, header: plan.header(i) as Uint8Array<ArrayBuffer> }));
+      const header = async ({ name, bytes, copied }: OutFileView, i: number) =>
+        copied
+          ? readSlice(existing(source.picked, name), 0, bytes, context.signal)
+          : (plan.header(i) as Uint8Array<ArrayBuffer>);
+      const files = await Promise.all(view.files.map(async (f, i) => ({ ...f, header: await header(f, i) })));
       const inputs = [...source.files, ...importance];
       const sink = await sinkFor(ask, inputs, files, view.directory, context.signal);
       const end = await write(run, sink, input, context, () => checkEquivalence(plan, run, ask, input, context));

@@ -1,0 +1,288 @@
+//! Pairs the tensors of two checkpoints: by name, then by the Hugging Face tensors that a GGUF tensor was made from.
+
+use super::names::{NameLookup, has_file_names, same_shape, trimmed, unmapped};
+use super::{Finding, Pairing};
+use crate::dtype::{DType, DTypeKind};
+use crate::format::imatrix::Imatrix;
+use crate::format::{Checkpoint, Container};
+use crate::model::hf_names::{HfSource, hf_source, is_gguf_name};
+use crate::plan::source_tensors::{TensorNames, is_measurable, role_reason};
+use crate::plan::{
+    Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
+};
+use crate::tensor::{Name, TensorInfo};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// What is done with a pair of these types, or why nothing can be.
+type Choose<'a> = &'a dyn Fn(DType, DType) -> Result<(MetricSet, OutputOp), String>;
+
+/// A pair: rows of the stacked side, and one tensor of the other.
+struct Match {
+    name: Name,
+    /// Index of the tensor, and the operand.
+    reference: (usize, Operand),
+    candidate: (usize, Operand),
+    /// The side whose shape is that of the pair.
+    shape_of: Side,
+}
+
+pub(super) struct PairBuilder<'a> {
+    reference: &'a Checkpoint,
+    candidate: &'a Checkpoint,
+    choose: Choose<'a>,
+    outputs: Vec<Output>,
+    findings: Vec<Finding>,
+    used: [BTreeSet<usize>; 2],
+    /// The names on each side, to find scales by.
+    names: [TensorNames<'a>; 2],
+    importance: ImportancePlanner<'a>,
+}
+
+impl<'a> PairBuilder<'a> {
+    pub(super) fn new(
+        reference: &'a Checkpoint,
+        candidate: &'a Checkpoint,
+        imatrix: Option<&'a Imatrix>,
+        choose: Choose<'a>,
+    ) -> PairBuilder<'a> {
+        PairBuilder {
+            reference,
+            candidate,
+            choose,
+            outputs: Vec::new(),
+            findings: Vec::new(),
+            used: [BTreeSet::new(), BTreeSet::new()],
+            names: [TensorNames::of(reference), TensorNames::of(candidate)],
+            importance: ImportancePlanner::new(imatrix),
+        }
+    }
+
+    pub(super) fn build(mut self) -> Pairing {
+        let sanitised = has_file_names(self.reference) || has_file_names(self.candidate);
+        let names = NameLookup::new(self.candidate, sanitised);
+        let reference_names = NameLookup::new(self.reference, sanitised);
+        for (index, tensor) in self.reference.tensors.iter().enumerate() {
+            let alone = reference_names.find(&tensor.name).is_some();
+            if let Some((other, partner)) = names.find(&tensor.name).filter(|_| alone) {
+                self.direct((index, tensor), (other, partner));
+            }
+        }
+        self.mapped(Side::Candidate, &reference_names);
+        self.mapped(Side::Source, &names);
+        self.finish()
+    }
+
+    fn find(&mut self, kind: &'static str, tensor: &str, detail: impl Into<String>) {
+        self.findings.push(Finding::new(kind, tensor, detail));
+    }
+
+    /// Pairs two tensors of the same name, whose shapes must be equal but for leading ones that GGUF does not keep.
+    fn direct(&mut self, (index, a): (usize, &TensorInfo), (other, b): (usize, &TensorInfo)) {
+        let [references, candidates] = &mut self.used;
+        references.insert(index);
+        candidates.insert(other);
+        let loose = [self.reference, self.candidate].iter().any(|c| c.container == Container::Gguf);
+        if !same_shape(a, b, loose) {
+            let detail = format!("shape {:?} against {:?}", a.shape.axes(), b.shape.axes());
+            return self.find("shape_mismatch", &a.name, detail);
+        }
+        self.push(Match {
+            name: a.name.clone(),
+            reference: (index, Operand::whole(Side::Source, index, a)),
+            candidate: (other, Operand::whole(Side::Candidate, other, b)),
+            shape_of: Side::Source,
+        });
+    }
+
+    /// Pairs the tensors of the GGUF on `side` that have no partner by name with the tensors that they were made from.
+    fn mapped(&mut self, side: Side, partners: &NameLookup<'a>) {
+        let (checkpoint, slot) = match side {
+            Side::Source => (self.reference, 0),
+            _ => (self.candidate, 1),
+        };
+        if checkpoint.container != Container::Gguf {
+            return;
+        }
+        for (index, tensor) in checkpoint.tensors.iter().enumerate() {
+            if self.used[slot].contains(&index) || !is_gguf_name(&tensor.name) {
+                continue;
+            }
+            let axes = tensor.shape.axes();
+            // A stack names one tensor per expert: the claimed count is limited by the tensors of the other side.
+            let experts = match axes {
+                [experts, _, _, ..] => (*experts).min(partners.len() as u64 + 1),
+                _ => 1,
+            };
+            let rows = if axes.len() >= 2 { tensor.shape.rows() } else { tensor.shape.cols() };
+            match hf_source(&tensor.name, rows, experts, &checkpoint.metadata) {
+                Ok(found) => self.unstack(side, index, tensor, &found, partners),
+                Err(why) => {
+                    self.used[slot].insert(index);
+                    self.findings.push(unmapped(&tensor.name, why));
+                }
+            }
+        }
+    }
+
+    /// Pairs each part of a GGUF tensor with the tensor that it was made from.
+    fn unstack(
+        &mut self,
+        side: Side,
+        index: usize,
+        tensor: &TensorInfo,
+        source: &HfSource,
+        partners: &NameLookup<'a>,
+    ) {
+        let slot = usize::from(side == Side::Candidate);
+        let parts: Option<Vec<_>> = source.names.iter().map(|n| partners.find(n)).collect();
+        let Some(parts) = parts else {
+            return; // reported as being on one side only
+        };
+        self.used[slot].insert(index);
+        let share = tensor.shape.axes().split_first().map_or(&[][..], |(_, axes)| axes);
+        for (place, (other, partner)) in (0_u64..).zip(parts) {
+            self.used[1 - slot].insert(other);
+            let fits = match source.names.len() {
+                1 => same_shape(partner, tensor, true),
+                _ => trimmed(partner.shape.axes()) == trimmed(share),
+            };
+            if !fits {
+                let detail = format!("shape {:?} against {:?}", partner.shape.axes(), tensor.shape.axes());
+                self.find("shape_mismatch", &partner.name, detail);
+                continue;
+            }
+            if source.rotary_heads.is_some() && tensor.shape.axes().len() < 2 {
+                let detail = "an interleaved bias is not mapped back yet";
+                self.find("unmapped_tensor", &tensor.name, detail);
+                continue;
+            }
+            let mut mine = Operand::whole(side, index, tensor);
+            mine.row = place.saturating_mul(partner.shape.rows());
+            if let Some(head) = source.rotary_heads {
+                mine.map = RowMap::Unpermute { head };
+            }
+            if source.add != 0.0 {
+                mine.ops.push(Op::Add(source.add));
+            }
+            let name = partner.name.clone();
+            self.push(match side {
+                Side::Candidate => Match {
+                    name,
+                    reference: (other, Operand::whole(Side::Source, other, partner)),
+                    candidate: (index, mine),
+                    shape_of: Side::Source,
+                },
+                _ => Match {
+                    name,
+                    reference: (index, mine),
+                    candidate: (other, Operand::whole(Side::Candidate, other, partner)),
+                    shape_of: Side::Candidate,
+                },
+            });
+        }
+    }
+
+    /// Adds a pair, unless one side cannot be decoded.
+    fn push(&mut self, pair: Match) {
+        let (Some(a), Some(b)) =
+            (self.reference.tensors.get(pair.reference.0), self.candidate.tensors.get(pair.candidate.0))
+        else {
+            return;
+        };
+        if a.dtype.kind() == DTypeKind::Integer && a.dtype == b.dtype {
+            return self.push_bytes(pair, a);
+        }
+        if let Some(detail) = self.undecodable([a, b]) {
+            return self.find("unsupported_dtype", &pair.name, detail);
+        }
+        let (metrics, op) = match (self.choose)(a.dtype, b.dtype) {
+            Ok(chosen) => chosen,
+            Err(detail) => return self.find("not_comparable", &pair.name, detail),
+        };
+        let by_bytes = op != OutputOp::Measure || !metrics.identity.is_empty();
+        if by_bytes && !(pair.reference.1.is_unchanged() && pair.candidate.1.is_unchanged()) {
+            let detail = "its converter rearranged the values, so bytes cannot be held against bytes";
+            return self.find("not_comparable", &pair.name, detail);
+        }
+        if op == OutputOp::Copy && a.bytes.len() == b.bytes.len() {
+            return self.push_bytes(pair, a);
+        }
+        let mut output = output(pair, [a, b], metrics, op);
+        match self.importance.verify(a, &mut output) {
+            Ok(()) => self.outputs.push(output),
+            Err(e) => self.find("not_comparable", &output.name, &*e.detail().message),
+        }
+    }
+
+    /// The sentence about the side that cannot be decoded.
+    fn undecodable(&self, pair: [&TensorInfo; 2]) -> Option<String> {
+        if let Some(bad) = pair.into_iter().find(|t| !is_measurable(t)) {
+            return Some(format!("{} cannot be decoded", bad.dtype));
+        }
+        let [a, b] = pair;
+        // Two tensors stored alike can be compared without their scales.
+        if a.dtype == b.dtype {
+            return None;
+        }
+        self.names.iter().zip(pair).find_map(|(names, tensor)| names.missing_scale(tensor))
+    }
+
+    /// Adds a pair that is compared byte by byte.
+    fn push_bytes(&mut self, pair: Match, a: &TensorInfo) {
+        let grid = Grid { rows: 1, cols: a.bytes.len() };
+        let reason = role_reason(&pair.name, &a.shape);
+        self.outputs.push(Output {
+            name: pair.name,
+            dtype: a.dtype,
+            shape: a.shape.clone(),
+            grid,
+            place: None,
+            segments: Segment {
+                against: Some(pair.candidate.1.as_bytes().into()),
+                ..Segment::whole(grid, pair.reference.1.as_bytes(), OutputOp::Copy)
+            }
+            .into(),
+            metrics: MetricSet::default(),
+            reason,
+        });
+    }
+
+    fn finish(mut self) -> Pairing {
+        let sides = [(self.reference, "only_in_reference"), (self.candidate, "only_in_candidate")];
+        for ((checkpoint, kind), used) in sides.into_iter().zip(&self.used) {
+            let alone = checkpoint.tensors.iter().enumerate().filter(|(index, _)| !used.contains(index));
+            self.findings.extend(
+                alone.map(|(_, t)| Finding::new(kind, &t.name, format!("{} on one side only", t.dtype))),
+            );
+        }
+        if self.outputs.is_empty() {
+            self.findings.push(Finding::no_overlap());
+        }
+        self.findings.sort();
+        Pairing { plan: Plan::of_measurements(self.outputs, Vec::new()), findings: self.findings }
+    }
+}
+
+/// The output of a pair of decodable tensors.
+fn output(pair: Match, [a, b]: [&TensorInfo; 2], metrics: MetricSet, op: OutputOp) -> Output {
+    let shape = if pair.shape_of == Side::Source { &a.shape } else { &b.shape };
+    let grid = Grid::of(shape);
+    let reason = role_reason(&pair.name, shape);
+    Output {
+        name: pair.name,
+        dtype: b.dtype,
+        shape: shape.clone(),
+        grid,
+        place: None,
+        segments: Segment {
+            against: Some(pair.candidate.1.into()),
+            ..Segment::whole(grid, pair.reference.1, op)
+        }
+        .into(),
+        metrics,
+        reason,
+    }
+}

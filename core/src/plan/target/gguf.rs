@@ -1,0 +1,140 @@
+//! One GGUF file: the metadata of a GGUF source carried over, or `general.*` of another source, then the tensors in the
+//! order of the source.
+//!
+//! Knows no architecture's keys. Spec: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+
+use super::{Contents, Target, check_has_type, layout_tensors, place_in_one_file, usage};
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_of};
+use crate::format::imatrix::Imatrix;
+use crate::format::{Checkpoint, Container};
+use crate::plan::provenance::{self, RECIPE, ROTATION};
+use crate::plan::{OutFile, Output, Warning};
+use crate::recipe::presets::Preset;
+use crate::recipe::{Recipe, can_target};
+use crate::tensor::{MetaValue, Metadata};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use serde_json::Value;
+
+pub(super) struct Gguf;
+
+impl Target for Gguf {
+    fn container(&self) -> Container {
+        Container::Gguf
+    }
+
+    fn check(&self, recipe: &Recipe) -> Result<()> {
+        check_has_type(recipe)?;
+        recipe.types().try_for_each(|dtype| {
+            if dtype.ggml_id().is_none() {
+                return Err(usage(format!("GGUF has no tensor type {dtype}")));
+            }
+            if !can_target(dtype) {
+                let message = format!("encoding to {dtype} is not supported yet");
+                return Err(Error::new(Code::UnsupportedDtype, message));
+            }
+            Ok(())
+        })
+    }
+
+    fn holds(&self, dtype: DType) -> bool {
+        dtype.ggml_id().is_some()
+    }
+
+    fn lay_out(
+        &self,
+        contents: &Contents<'_>,
+        outputs: &mut [Output],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<OutFile>> {
+        let checkpoint = contents.checkpoint;
+        let alignment = match checkpoint.container {
+            Container::Gguf => checkpoint.alignment,
+            _ => DEFAULT_ALIGNMENT,
+        };
+        let layout = layout_of(&metadata(contents, warnings), alignment, layout_tensors(outputs))?;
+        Ok(place_in_one_file(outputs, layout))
+    }
+}
+
+/// Prefix of llama.cpp's keys about the importance matrix that a file was made with.
+const IMATRIX: &str = "quantize.imatrix.";
+
+/// Longest text about an importance matrix, in bytes: llama.cpp reads no longer ones.
+const MAX_IMATRIX_TEXT: usize = 127;
+
+/// The metadata of the file.
+fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Metadata {
+    let Contents { checkpoint, recipe, imatrix, rotation } = *contents;
+    let mut metadata = match checkpoint.container {
+        Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
+        _ => {
+            let message = "the tensors keep their own names and no tokenizer is written: \
+                           this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
+            warnings.push(Warning::new("not_runnable", message));
+            general(checkpoint)
+        }
+    };
+    metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
+    if let Some(id) = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)) {
+        metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
+    }
+    metadata.0.extend(imatrix.map(imatrix_keys).unwrap_or_default());
+    metadata.0.push((RECIPE.into(), MetaValue::String(provenance::recipe(recipe))));
+    metadata.0.extend(rotation.map(|r| (ROTATION.into(), MetaValue::String(provenance::rotation(r)))));
+    metadata
+}
+
+/// `general.file_type` of one type throughout, as llama.cpp numbers it. Of several presets with the same base type, the
+/// small one is closest to that.
+fn file_type(dtype: DType) -> Option<u32> {
+    let preset = match dtype {
+        DType::Q3_K => Preset::Q3_K_S,
+        DType::Q4_K => Preset::Q4_K_S,
+        DType::Q5_K => Preset::Q5_K_S,
+        d => Preset::parse(d.name()).ok()?,
+    };
+    Some(preset.file_type())
+}
+
+/// The keys that llama-quantize writes about an importance matrix. Only the file's name is stored, not its path.
+fn imatrix_keys(imatrix: &Imatrix) -> Vec<(String, MetaValue)> {
+    let cut = |t: &str| t.get(..t.floor_char_boundary(MAX_IMATRIX_TEXT)).unwrap_or(t).to_string();
+    let text = |t: &str| MetaValue::String(cut(t));
+    let count = |n: u64| u32::try_from(n).ok().map(MetaValue::U32);
+    let all = [
+        ("file", Some(text(&imatrix.file))),
+        ("dataset", imatrix.datasets.first().map(|d| text(d))),
+        ("entries_count", count(imatrix.entries.len() as u64)),
+        ("chunks_count", imatrix.chunks.and_then(count)),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((format!("{IMATRIX}{key}"), value?))).collect()
+}
+
+/// The metadata of a GGUF source without the keys that the conversion writes, or that are wrong in one file.
+fn carried(source: &Metadata, weighted: bool) -> Metadata {
+    let stale = |key: &str| {
+        key.starts_with("split.")
+            || (weighted && key.starts_with(IMATRIX))
+            || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE | ROTATION)
+    };
+    Metadata(source.0.iter().filter(|(k, _)| !stale(k)).cloned().collect())
+}
+
+/// `general.*` of a source that has no GGUF metadata.
+fn general(checkpoint: &Checkpoint) -> Metadata {
+    let config = checkpoint.config.as_deref().and_then(|c| serde_json::from_slice::<Value>(c).ok());
+    let text = |key: &str| config.as_ref()?.get(key)?.as_str().filter(|s| !s.is_empty()).map(String::from);
+    let architecture = text("model_type").unwrap_or_else(|| "unknown".into());
+    let mut pairs = vec![("general.architecture".to_string(), MetaValue::String(architecture))];
+    pairs.push(("general.type".into(), MetaValue::String("model".into())));
+    if let Some(name) = text("_name_or_path") {
+        pairs.push(("general.name".into(), MetaValue::String(name)));
+    }
+    pairs.push(("quantoscope.tensor_names".into(), MetaValue::String("source".into())));
+    Metadata(pairs)
+}

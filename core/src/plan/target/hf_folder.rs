@@ -1,0 +1,74 @@
+//! A folder that transformers loads: `model.safetensors`, `config.json`, and the tokenizer and similar files of the source.
+
+use super::safetensors::Safetensors;
+use super::{Contents, Target, config_json};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::format::{Companion, Container};
+use crate::model::config::CONFIG;
+use crate::plan::{OutFile, Output, Warning};
+use crate::recipe::Recipe;
+use alloc::vec::Vec;
+
+/// The file of the weights.
+const WEIGHTS: &str = "model.safetensors";
+
+pub(super) struct HfFolder;
+
+impl Target for HfFolder {
+    fn container(&self) -> Container {
+        Container::Safetensors
+    }
+
+    fn is_directory(&self) -> bool {
+        true
+    }
+
+    fn check(&self, recipe: &Recipe) -> Result<()> {
+        Safetensors.check(recipe)
+    }
+
+    fn holds(&self, dtype: DType) -> bool {
+        Safetensors.holds(dtype)
+    }
+
+    fn config_sets_dtype(&self) -> bool {
+        true
+    }
+
+    fn lay_out(
+        &self,
+        contents: &Contents<'_>,
+        outputs: &mut [Output],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<OutFile>> {
+        let weights = Safetensors.lay_out(contents, outputs, warnings)?;
+        let config = config_json::config(contents.checkpoint, contents.recipe)?;
+        let config = config.map(|bytes| OutFile::literal(CONFIG, bytes));
+        Ok(folder(WEIGHTS, weights, config, &contents.checkpoint.companions))
+    }
+}
+
+/// Lays out a folder of one safetensors file named `name`, a configuration, and copies of `companions`.
+pub(in crate::plan) fn lay_out_folder(
+    contents: &Contents<'_>,
+    outputs: &mut [Output],
+    name: &str,
+    config: OutFile,
+    companions: &[Companion],
+) -> Result<Vec<OutFile>> {
+    let weights = Safetensors.lay_out(contents, outputs, &mut Vec::new())?;
+    Ok(folder(name, weights, Some(config), companions))
+}
+
+fn folder(
+    name: &str,
+    mut files: Vec<OutFile>,
+    config: Option<OutFile>,
+    companions: &[Companion],
+) -> Vec<OutFile> {
+    files.iter_mut().for_each(|weights| weights.name = name.into());
+    files.extend(config);
+    files.extend(companions.iter().map(OutFile::copy_of));
+    files
+}

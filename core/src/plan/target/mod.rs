@@ -1,0 +1,182 @@
+//! Targets of a conversion, one file each: the recipes that a target accepts, its tensor names and types, the layout of its
+//! files, and the files beside the weights.
+//!
+//! A new target is a type that implements [`Target`], a name in [`TargetName`], and a line in [`of`]. Knows no source
+//! format beyond what a [`Checkpoint`] holds.
+
+mod config_json;
+mod gguf;
+mod hf_folder;
+mod lattice;
+mod safetensors;
+
+use super::rotate::AppliedRotation;
+use super::{FileRange, OutFile, Output, Plan, Warning};
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::format::imatrix::Imatrix;
+use crate::format::{Checkpoint, Container, FileLayout, LayoutTensor};
+use crate::quant::Encoding;
+use crate::recipe::select::TypeChoice;
+use crate::recipe::{Action, Decision, Reason, Recipe, TargetName, unsupported};
+use crate::tensor::{Name, TensorInfo};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+pub(super) use hf_folder::lay_out_folder;
+
+/// The contents of the files to lay out.
+pub(super) struct Contents<'a> {
+    /// The source; a tied model that is rotated has its own head here.
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) recipe: &'a Recipe,
+    /// The importance matrix of the scale searches.
+    pub(super) imatrix: Option<&'a Imatrix>,
+    /// The rotation of the outputs.
+    pub(super) rotation: Option<&'a AppliedRotation>,
+}
+
+/// A way to write a model.
+pub(super) trait Target: Sync {
+    /// The container of the weights.
+    fn container(&self) -> Container;
+
+    /// Whether the output is a directory of files.
+    fn is_directory(&self) -> bool {
+        false
+    }
+
+    /// Refuses a recipe that this target cannot follow, whatever the source.
+    fn check(&self, recipe: &Recipe) -> Result<()>;
+
+    /// Whether a tensor of this type can be stored unchanged.
+    fn holds(&self, dtype: DType) -> bool;
+
+    /// The name of a source's tensor in the output.
+    fn tensor_name(&self, tensor: &TensorInfo) -> Name {
+        tensor.name.clone()
+    }
+
+    /// What happens to `tensor`, for which the recipe chose `choice`.
+    fn decide(&self, recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -> Result<Decision> {
+        match choice {
+            TypeChoice::Keep(reason) => self.keep(recipe, tensor, reason),
+            TypeChoice::To(dtype, why) => {
+                let decision = recipe.take(tensor, Encoding::Type(dtype))?;
+                Ok(Decision { reason: combined(why, decision.reason), ..decision })
+            }
+        }
+    }
+
+    /// Keeps the precision of `tensor`, widened if this target does not have its type.
+    fn keep(&self, recipe: &Recipe, tensor: &TensorInfo, reason: Reason) -> Result<Decision> {
+        if self.holds(tensor.dtype) {
+            return Ok(Decision { action: Action::Copy, reason });
+        }
+        match tensor.dtype {
+            // Both 8-bit floats fit bfloat16 exactly, subnormals included.
+            DType::F8_E4M3 | DType::F8_E5M2 => {
+                let text = format!("{}; stored as BF16, exactly", reason.text);
+                let action = Action::Encode(Encoding::Type(DType::BF16));
+                Ok(Decision { action, reason: Reason { text: text.into(), ..reason } })
+            }
+            d if d.is_quantized() => recipe.take(tensor, Encoding::Type(recipe.dtype.unwrap_or(DType::F32))),
+            d => Err(unsupported(tensor, format!("{} cannot hold {d}", self.container().name()))),
+        }
+    }
+
+    /// The encodings that may have made a stored tensor of this type.
+    fn encodings(&self, dtype: DType) -> Vec<Encoding> {
+        vec![Encoding::Type(dtype)]
+    }
+
+    /// Whether loaders bring all tensors to the type that `config.json` names.
+    fn config_sets_dtype(&self) -> bool {
+        false
+    }
+
+    /// Sorts `outputs`, gives each its place, and returns the files with their headers.
+    fn lay_out(
+        &self,
+        contents: &Contents<'_>,
+        outputs: &mut [Output],
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Vec<OutFile>>;
+}
+
+/// The target of this name.
+pub(super) fn of(name: TargetName) -> &'static dyn Target {
+    match name {
+        TargetName::Safetensors => &safetensors::Safetensors,
+        TargetName::HfFolder => &hf_folder::HfFolder,
+        TargetName::Gguf => &gguf::Gguf,
+        TargetName::Lattice => &lattice::Lattice,
+    }
+}
+
+/// Checks a recipe before any file is read.
+///
+/// # Errors
+///
+/// `usage` if the recipe contradicts itself or its target, `unsupported_dtype` if a type cannot be written yet.
+pub fn check(recipe: &Recipe) -> Result<()> {
+    if recipe.dtype.is_some() && recipe.preset.is_some() {
+        return Err(usage("a recipe has one type or one mix, not both"));
+    }
+    of(recipe.to).check(recipe)
+}
+
+/// `config.json` as it belongs beside the output of `plan`; `None` if the source has none.
+///
+/// # Errors
+///
+/// `bad_json` if a rotation changes the configuration and it cannot be parsed.
+pub fn config(checkpoint: &Checkpoint, plan: &Plan) -> Result<Option<Vec<u8>>> {
+    match &plan.conversion {
+        Some(conversion) => config_json::config(checkpoint, &conversion.recipe),
+        None => Ok(checkpoint.config.clone()),
+    }
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::new(Code::Usage, message)
+}
+
+/// Refuses a recipe without any type.
+fn check_has_type(recipe: &Recipe) -> Result<()> {
+    match (recipe.dtype, recipe.preset) {
+        (None, None) => Err(usage("a type is needed, for example q4_0, or a recipe, for example q4_k_m")),
+        _ => Ok(()),
+    }
+}
+
+/// The reason for a type, the action that leads to it, or both, if either says more than that it is a weight.
+fn combined(why: Reason, how: Reason) -> Reason {
+    match (why.code, how.code) {
+        (_, "weight") => why,
+        ("weight", _) => how,
+        _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text).into() },
+    }
+}
+
+fn layout_tensors(outputs: &[Output]) -> impl ExactSizeIterator<Item = LayoutTensor<'_>> + Clone {
+    outputs.iter().map(|o| LayoutTensor { name: &o.name, dtype: o.dtype, shape: &o.shape })
+}
+
+/// Gives every output its range in the only file.
+fn place_in_one_file(outputs: &mut [Output], layout: FileLayout) -> Vec<OutFile> {
+    for ((output, &at), &bytes) in outputs.iter_mut().zip(&layout.offsets).zip(&layout.sizes) {
+        output.place = Some(FileRange { file: 0, at, bytes });
+    }
+    vec![OutFile { len: layout.file_len, ..OutFile::literal("", layout.header) }]
+}
+
+/// GGUF holds configuration and tokenizer as metadata, for which other containers have no place.
+fn metadata_left_out(checkpoint: &Checkpoint) -> Option<Warning> {
+    let n = checkpoint.metadata.0.len();
+    let message = format!("{n} metadata values of the GGUF (configuration, tokenizer) are not carried over");
+    let lost = checkpoint.container == Container::Gguf && n > 0;
+    lost.then(|| Warning::new("metadata_left_out", message))
+}
