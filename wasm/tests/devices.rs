@@ -29,7 +29,7 @@ thread_local! {
     static MOOD: Cell<Mood> = const { Cell::new(Mood::Right) };
 }
 
-/// A device with one kernel, which does as it is told.
+/// A device with one kernel, which behaves by `MOOD`.
 struct Puppet;
 
 const KERNEL: Kernel = Kernel::Quantize { from: DType::F32, to: DType::Q8_0, weighted: false };

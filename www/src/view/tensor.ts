@@ -146,7 +146,7 @@ function symmetry(value: number, worth: boolean): HTMLElement {
   return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
 }
 
-/** No ratio is told where there is no noise. */
+/** Where there is no noise, no ratio is shown. */
 function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
 }
