@@ -17,6 +17,8 @@ export async function withPage(body, { pickers = true, ...options } = {}) {
   const { context, close } = await browser(options);
   try {
     const page = context.pages()[0];
+    // A machine may be ten times slower than usual: only what never comes fails.
+    page.setDefaultTimeout(300_000);
     const broken = [];
     page.on('pageerror', (error) => broken.push(error.message));
     if (pickers) await saveIntoPrivateStorage(page);
