@@ -115,7 +115,7 @@ fn target_info(target: TargetName) -> TargetInfo {
         TargetName::Gguf => ("GGUF", "one file, for llama.cpp and its relatives"),
         TargetName::Lattice => ("Lattice .q4", "a folder of files, one per tensor"),
         TargetName::Safetensors => ("safetensors", "one file, plain floats"),
-        TargetName::HfFolder => ("Hugging Face folder", "safetensors with configuration and tokenizer"),
+        TargetName::HfFolder => ("Hugging Face folder", "for transformers, with configuration and tokenizer"),
     };
     let dtype = match target {
         TargetName::Gguf => Some(DType::Q4_0),

@@ -6,6 +6,7 @@ use js_sys::Promise;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, ProbeVerdict, benchmark};
 use quantoscope_accel::gpu::WgpuDevice;
+use quantoscope_accel::select;
 use quantoscope_core::error::Result;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -71,8 +72,12 @@ struct KernelView {
 
 #[derive(Serialize)]
 struct KernelSpeed {
+    /// Values per second of the processor; absent where it has no such kernel.
     processor: Option<f64>,
+    /// Values per second of the device; absent where it has no such kernel, or where that is not exact.
     device: Option<f64>,
+    /// True if the device is fast enough to be used beside the processor.
+    worth_it: bool,
 }
 
 #[wasm_bindgen]
@@ -115,7 +120,7 @@ impl Device {
         })
     }
 
-    /// Values per second of kernel number `index`, as `{processor, device}`; `null` where it cannot or must not.
+    /// Measures kernel number `index`: see `KernelSpeed`.
     pub fn benchmark(&self, index: usize) -> Promise {
         let offload = self.0;
         future_to_promise(async move {
@@ -123,10 +128,10 @@ impl Device {
             let Some(kernel) = offload.verdicts().get(index).map(|(k, _)| *k) else {
                 return Ok(JsValue::UNDEFINED);
             };
-            to_js(&KernelSpeed {
-                processor: benchmark::of_processor(offload.cpu(), kernel, &seconds),
-                device: benchmark::of_device(offload, kernel, &seconds).await,
-            })
+            let processor = benchmark::of_processor(offload.cpu(), kernel, &seconds);
+            let device = benchmark::of_device(offload, kernel, &seconds).await;
+            let worth_it = select::is_worth_it(device.unwrap_or(0.0), processor.unwrap_or(0.0));
+            to_js(&KernelSpeed { processor, device, worth_it })
         })
     }
 

@@ -200,6 +200,7 @@ export interface JobView {
 export interface KernelSpeed {
   processor: number | null;
   device: number | null;
+  worth_it: boolean;
 }
 
 export interface KernelView {

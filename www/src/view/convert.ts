@@ -37,7 +37,9 @@ export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: P
 }
 
 /** The same work for a script: the page and the command line write the same bytes. */
-function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement {
+function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement | null {
+  // The command line writes such a folder only with its verb `rotate`.
+  if (recipe.to === 'hf_folder') return null;
   const words = [
     'quantoscope quantize',
     model.name.includes(' ') ? 'MODEL' : model.name,
@@ -56,9 +58,9 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
 
 function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {
   const stem = model.name.replace(/\.(safetensors|gguf|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
-  const types = recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '';
+  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '').toLowerCase();
   if (plan.directory) return `${stem}-${recipe.to}-${types}.tar`;
-  return `${stem}-${types.toLowerCase()}.${recipe.to}`;
+  return `${stem}-${types}.${recipe.to}`;
 }
 
 /** Says where the result will go; that depends on the browser. */

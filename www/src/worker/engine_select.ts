@@ -22,8 +22,6 @@ interface Watch {
 }
 type View = NonNullable<EnginesView['device']>;
 
-/** A device has to be this much faster for `auto`: the processor measures what it made meanwhile. */
-const FASTER = 1.25;
 /** `auto` leaves what reads less to the processor: it is done before a device has been opened, probed and timed. */
 const WORTH = 256 << 20;
 
@@ -106,8 +104,7 @@ function rate(device: Device, kernel: number): Promise<KernelSpeed> {
 
 async function time(device: Device, kernel: number): Promise<KernelSpeed> {
   const speed = (await device.benchmark(kernel)) as Omit<KernelSpeed, 'auto'>;
-  const faster = (speed.device ?? 0) > FASTER * (speed.processor ?? 0);
-  return { ...speed, auto: faster && !view(device).software };
+  return { ...speed, auto: speed.worth_it && !view(device).software };
 }
 
 function view(device: Device): View {
