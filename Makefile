@@ -97,7 +97,7 @@ WASM_TESTS := cd wasm && WASM_BINDGEN_TEST_TIMEOUT=3600 PATH="$(CURDIR)/.tools/b
 ## wasm-test: the engine of WebAssembly and the interface of the page's worker, in the browser
 wasm-test:
 	@tests/setup.sh wasm chromium runner
-	$(WASM_TESTS) --test session --test vectors
+	$(WASM_TESTS) --test session --test recipes --test vectors
 
 ## wasm-devices: WebGPU in the browser
 wasm-devices:

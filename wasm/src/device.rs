@@ -1,11 +1,12 @@
-//! The graphics device beside the worker's thread: opened once, its kernels probed and timed when somebody asks.
+//! The graphics device beside the worker's thread: opened once, its kernels verified and timed on request.
 
-use crate::problem::OrProblem;
+use crate::api_error::IntoApiResult;
 use crate::view::to_js;
 use js_sys::Promise;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, ProbeVerdict, benchmark};
 use quantoscope_accel::gpu::WgpuDevice;
+use quantoscope_accel::select;
 use quantoscope_core::error::Result;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
@@ -18,7 +19,7 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// What the processor works with, alone or beside a device.
+/// The name of the processor's engine, which works alone or beside a device.
 #[wasm_bindgen]
 pub fn processor() -> String {
     Engine::auto().name().into()
@@ -29,17 +30,17 @@ pub fn processor() -> String {
 pub struct Device(&'static Offload);
 
 impl Device {
-    /// Of any device.
+    /// Wraps any device.
     pub fn of(offload: Offload) -> Device {
         Device(Box::leak(Box::new(offload)))
     }
 
-    /// What runs jobs on it.
+    /// The device with the processor beside it.
     pub(crate) fn offload(&self) -> &'static Offload {
         self.0
     }
 
-    /// Its kernels; their numbers are their places here.
+    /// The kernels; the number of each is its place here.
     pub(crate) fn kernels(&self) -> impl Iterator<Item = Kernel> {
         self.0.verdicts().into_iter().map(|(kernel, _)| kernel)
     }
@@ -70,20 +71,26 @@ struct KernelView {
 }
 
 #[derive(Serialize)]
-struct PaceView {
+struct KernelSpeed {
+    /// Values per second of the processor; absent where it has no such kernel.
     processor: Option<f64>,
+    /// Values per second of the device; absent where it has no such kernel, or where that is not exact.
     device: Option<f64>,
+    /// True if the device is fast enough to be used beside the processor.
+    worth_it: bool,
 }
 
 #[wasm_bindgen]
 impl Device {
-    /// Opens the adapter that the browser calls its fastest. What it is called, and whether it is a program on the
-    /// processor, the browser tells scripts only.
+    /// Opens the adapter that the browser calls its fastest. Its name, and whether it is a program on the processor,
+    /// come from the script: the browser gives them to scripts only.
     pub fn open(name: String, software: bool) -> Promise {
-        future_to_promise(async move { Device::opened(name, software).await.map(JsValue::from).or_problem() })
+        future_to_promise(
+            async move { Device::opened(name, software).await.map(JsValue::from).into_api_result() },
+        )
     }
 
-    /// `{name, software, kernels: [{work, name, from, to, weighted, exact}], ended}`; `exact` is `null` where nobody asked.
+    /// `{name, software, kernels: [{work, name, from, to, weighted, exact}], ended}`; `exact` is `null` before a probe.
     pub fn view(&self) -> Result<JsValue, JsValue> {
         let kernel = |(k, verdict): (Kernel, Option<ProbeVerdict>)| KernelView {
             work: k.entry(),
@@ -108,28 +115,28 @@ impl Device {
             let Some(kernel) = offload.verdicts().get(index).map(|(k, _)| *k) else {
                 return Ok(JsValue::FALSE);
             };
-            offload.probe(|k| k == kernel).await.or_problem()?;
+            offload.probe(|k| k == kernel).await.into_api_result()?;
             Ok(offload.is_exact(kernel).into())
         })
     }
 
-    /// Values per second of kernel number `index`, as `{processor, device}`; `null` where it cannot or must not.
-    pub fn pace(&self, index: usize) -> Promise {
+    /// Measures kernel number `index`: see `KernelSpeed`.
+    pub fn benchmark(&self, index: usize) -> Promise {
         let offload = self.0;
         future_to_promise(async move {
             let seconds = || now() / 1000.0;
             let Some(kernel) = offload.verdicts().get(index).map(|(k, _)| *k) else {
                 return Ok(JsValue::UNDEFINED);
             };
-            to_js(&PaceView {
-                processor: benchmark::of_processor(offload.cpu(), kernel, &seconds),
-                device: benchmark::of_device(offload, kernel, &seconds).await,
-            })
+            let processor = benchmark::of_processor(offload.cpu(), kernel, &seconds);
+            let device = benchmark::of_device(offload, kernel, &seconds).await;
+            let worth_it = select::is_worth_it(device.unwrap_or(0.0), processor.unwrap_or(0.0));
+            to_js(&KernelSpeed { processor, device, worth_it })
         })
     }
 
-    /// The same device, asked for the kernels with these numbers only.
-    pub fn choosing(&self, indices: Vec<usize>) -> Device {
+    /// The same device restricted to the kernels with these numbers.
+    pub fn with_kernels(&self, indices: Vec<usize>) -> Device {
         let numbered = self.kernels().enumerate().filter(|(at, _)| indices.contains(at));
         let chosen: Vec<Kernel> = numbered.map(|(_, kernel)| kernel).collect();
         Device::of(self.0.part(|kernel| chosen.contains(&kernel)))

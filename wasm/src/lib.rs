@@ -1,18 +1,25 @@
-//! What the page's worker can ask of the core, in terms that JavaScript has.
+//! The interface of the core for the page's worker, in types of JavaScript.
 //!
-//! Thin on purpose: it passes bytes in, jobs and views out. It never computes, never reads, and never decides; sizes
-//! are numbers, because none that a browser can hold exceeds 2^53.
+//! Takes bytes in, hands jobs and views out. Knows no files and computes nothing itself. Sizes are numbers, because none
+//! that a browser can hold exceeds 2^53. What the views hold is in `www/src/protocol.gen.ts`, which `wasm/build` generates.
 
+mod api_error;
+mod catalog;
 mod device;
+mod equivalence;
+mod imatrix;
+mod job_runner;
 mod model;
 mod opening;
 mod plan;
-mod problem;
 mod run;
 mod view;
 
+pub use catalog::catalog;
 pub use device::{Device, processor};
-pub use model::Model;
+pub use equivalence::EquivalenceCheck;
+pub use imatrix::{Imatrix, ImatrixOpening};
+pub use model::{Model, rotation_options};
 pub use opening::Opening;
 pub use plan::Plan;
 pub use run::Run;

@@ -1,63 +1,165 @@
-//! An opened model: what the page shows of it, and the work that can be asked of it.
+//! An opened model: what the page shows of it, and the runs that it can start.
 
+use crate::api_error::IntoApiResult;
+use crate::imatrix::Imatrix;
 use crate::plan::Plan;
-use crate::problem::OrProblem;
 use crate::run::{Purpose, Run};
-use crate::view;
-use quantoscope_core::format::Checkpoint;
-use quantoscope_core::plan::{convert, measure, pair, preview};
+use crate::view::{self, to_js};
+use quantoscope_core::format::{Checkpoint, imatrix};
+use quantoscope_core::plan::{convert, measure, pair, preview, replay};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::rotation::SEED;
+use quantoscope_core::recipe::rotation::{RotationOptions, SEED, parse_seed};
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// Everything the headers said.
+/// A checkpoint of which the headers were read.
 #[wasm_bindgen]
 pub struct Model(Rc<Checkpoint>);
 
 impl Model {
-    /// Wraps what was opened.
+    /// Wraps a checkpoint.
     pub(crate) fn new(checkpoint: Checkpoint) -> Model {
         Model(Rc::new(checkpoint))
     }
+
+    fn planned(&self, recipe: JsValue, matrix: Option<&Imatrix>, measure: bool) -> Result<Plan, JsValue> {
+        let recipe = recipe_from(recipe)?;
+        let plan = convert::plan(&self.0, &recipe, matrix.map(Imatrix::get), measure);
+        Ok(Plan::new(self.0.clone(), plan.into_api_result()?))
+    }
+
+    fn verified(
+        &self,
+        source: &Model,
+        name: String,
+        source_name: String,
+        matrix: Option<&imatrix::Imatrix>,
+    ) -> Result<Run, JsValue> {
+        let pairing = match replay::recorded(&self.0) {
+            // A rotated output is made again by the recipe that it records.
+            Some(recipe) => replay::verify(&source.0, &self.0, &recipe).into_api_result()?,
+            None => pair::verify(&source.0, &self.0, matrix),
+        };
+        let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
+        Run::new(pairing.plan.into(), purpose).into_api_result()
+    }
+}
+
+/// A recipe from the page.
+///
+/// # Errors
+/// `usage` where the value is not a recipe.
+fn recipe_from(recipe: JsValue) -> Result<Recipe, JsValue> {
+    let parsed = serde_wasm_bindgen::from_value(recipe);
+    parsed.map_err(|e| Error::new(Code::Usage, format!("not a recipe: {e}"))).into_api_result()
+}
+
+/// The rotation options of a recipe from `what`, as `--rotate` takes it (`quarot`, `block:N`, `fold`, `r2`, or two of
+/// them), and a seed, decimal or hexadecimal; the fixed seed where that is absent.
+///
+/// # Errors
+/// `usage` where either cannot be parsed.
+#[wasm_bindgen]
+pub fn rotation_options(what: &str, seed: Option<String>) -> Result<JsValue, JsValue> {
+    let options = seed_or_default(seed).and_then(|seed| RotationOptions::parse(what, seed));
+    to_js(&options.into_api_result()?)
+}
+
+fn seed_or_default(seed: Option<String>) -> quantoscope_core::error::Result<u64> {
+    seed.map_or(Ok(SEED), |text| parse_seed(&text))
 }
 
 #[wasm_bindgen]
 impl Model {
-    /// The model in one glance.
+    /// What the headers say, without the tensors: see `ModelSummary`.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
-        view::to_js(&view::summary(&self.0))
+        to_js(&view::summary(&self.0))
     }
 
-    /// The rows of the table.
+    /// Every tensor, in the order of the files: see `TensorRow`.
     pub fn tensors(&self) -> Result<JsValue, JsValue> {
-        view::to_js(&view::tensors(&self.0))
+        to_js(&view::tensors(&self.0))
     }
 
     /// Statistics, histogram and the error of every encoding, of tensor number `index`.
-    pub fn look(&self, index: usize) -> Result<Run, JsValue> {
+    ///
+    /// # Errors
+    /// `no_such_tensor`; `memory_budget` where a window does not fit a page.
+    pub fn tensor_details(&self, index: usize) -> Result<Run, JsValue> {
         let plan = measure::tensor_details(&self.0, index);
-        plan.and_then(|plan| Run::new(plan.into(), Purpose::Look)).or_problem()
+        plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails)).into_api_result()
     }
 
-    /// The same encodings on tensor number `index` as it is and under rotations, each named as `sweep --rotate` names it.
-    pub fn rotated(&self, index: usize, rotations: Vec<String>) -> Result<Run, JsValue> {
-        let preview =
-            preview::wishes(&rotations, SEED).and_then(|w| preview::tensor_details(&self.0, index, &w));
-        preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p)))).or_problem()
+    /// The same encodings on tensor number `index` as stored and under rotations, each named as `sweep --rotate` names
+    /// it. `seed` as in [`rotation_options`].
+    ///
+    /// # Errors
+    /// `usage` where a rotation or the seed cannot be parsed; else as [`Model::tensor_details`].
+    pub fn rotated(
+        &self,
+        index: usize,
+        rotations: Vec<String>,
+        seed: Option<String>,
+    ) -> Result<Run, JsValue> {
+        let options = seed_or_default(seed).and_then(|seed| preview::wishes(&rotations, seed));
+        let preview = options.and_then(|all| preview::tensor_details(&self.0, index, &all));
+        let run = preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p))));
+        run.into_api_result()
     }
 
-    /// What a recipe (as the command line writes it into its reports) would make of it. With `measure`, the run
-    /// reports the error of every tensor it encodes.
+    /// Plans a conversion by `recipe`. With `measure`, the run reports the error of every tensor that it encodes.
+    ///
+    /// # Errors
+    /// `usage` where the recipe makes no sense; those of the plan, by tensor.
     pub fn plan(&self, recipe: JsValue, measure: bool) -> Result<Plan, JsValue> {
-        let recipe: Recipe = serde_wasm_bindgen::from_value(recipe)?;
-        let plan = convert::plan(&self.0, &recipe, None, measure).or_problem()?;
-        Ok(Plan::new(self.0.clone(), plan))
+        self.planned(recipe, None, measure)
     }
 
-    /// The error of `candidate` against this model.
+    /// Plans a conversion by `recipe`, with an importance matrix.
+    ///
+    /// # Errors
+    /// As [`Model::plan`]; `size_mismatch` where the matrix is another model's.
+    pub fn weighted_plan(&self, recipe: JsValue, matrix: &Imatrix, measure: bool) -> Result<Plan, JsValue> {
+        self.planned(recipe, Some(matrix), measure)
+    }
+
+    /// Checks that every tensor can be decoded to finite values: `verify` without a source. `name` is this model's.
+    ///
+    /// # Errors
+    /// `memory_budget` where a window does not fit a page.
+    pub fn verify(&self, name: String) -> Result<Run, JsValue> {
+        let plan = measure::moments(&self.0, &|_| true);
+        plan.and_then(|plan| Run::new(plan.into(), Purpose::Check { name })).into_api_result()
+    }
+
+    /// Encodes `source` again and compares the bytes with this model's: `verify --against`.
+    ///
+    /// # Errors
+    /// Those of a plan, where this model records a rotation.
+    pub fn verify_against(&self, source: &Model, name: String, source_name: String) -> Result<Run, JsValue> {
+        self.verified(source, name, source_name, None)
+    }
+
+    /// The same with the importance matrix that this model was quantized with.
+    ///
+    /// # Errors
+    /// As [`Model::verify_against`].
+    pub fn weighted_verify_against(
+        &self,
+        source: &Model,
+        matrix: &Imatrix,
+        name: String,
+        source_name: String,
+    ) -> Result<Run, JsValue> {
+        self.verified(source, name, source_name, Some(matrix.get()))
+    }
+
+    /// The error of `candidate` against this model. `threshold` is the least figure of a tensor that passes, from -1 to 1.
+    ///
+    /// # Errors
+    /// `usage` where the threshold is out of range.
     pub fn compare(
         &self,
         candidate: &Model,
@@ -67,12 +169,12 @@ impl Model {
     ) -> Result<Run, JsValue> {
         if threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
             let error = Error::new(Code::Usage, "a threshold is a number from -1 to 1");
-            return Err(error).or_problem();
+            return Err(error).into_api_result();
         }
         let pairing = pair::compare(&self.0, &candidate.0);
         let names = (name, candidate_name);
         let gate = CompareThreshold { threshold, by: VerdictRule::Strict };
         let purpose = Purpose::Compare { names, findings: pairing.findings, gate };
-        Run::new(pairing.plan.into(), purpose).or_problem()
+        Run::new(pairing.plan.into(), purpose).into_api_result()
     }
 }

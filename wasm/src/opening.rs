@@ -1,14 +1,14 @@
-//! The opening state machine for a driver that reads slices of picked files.
+//! The opening of a model, for a driver that reads slices of picked files.
 
+use crate::api_error::IntoApiResult;
 use crate::model::Model;
-use crate::problem::OrProblem;
 use crate::view::to_js;
 use quantoscope_core::format::{self, Root, Want};
 use quantoscope_core::{Code, Error};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 
-/// Finds out what was dropped, asking for listings, lengths and bytes.
+/// Opens a model step by step: asks for listings, lengths and bytes.
 #[wasm_bindgen]
 pub struct Opening(format::Opening);
 
@@ -53,27 +53,30 @@ impl Opening {
     pub fn listed(&mut self, files: JsValue) -> Result<(), JsValue> {
         let files: Vec<ListedFile> = serde_wasm_bindgen::from_value(files)?;
         let names = files.into_iter().map(|f| Ok((f.name, whole(f.bytes)?))).collect::<Result<_, Error>>();
-        names.and_then(|names| self.0.listed(names)).or_problem()
+        names.and_then(|names| self.0.listed(names)).into_api_result()
     }
 
     /// Answers `open` with a length, or with nothing where there is no such file.
     pub fn opened(&mut self, bytes: Option<f64>) -> Result<(), JsValue> {
-        bytes.map(whole).transpose().and_then(|len| self.0.opened(len)).or_problem()
+        bytes.map(whole).transpose().and_then(|len| self.0.opened(len)).into_api_result()
     }
 
     /// Answers `read`.
     pub fn data(&mut self, bytes: &[u8]) -> Result<(), JsValue> {
-        self.0.data(bytes).or_problem()
+        self.0.data(bytes).into_api_result()
     }
 
     /// The model, once it is `ready`.
     pub fn finish(self) -> Result<Model, JsValue> {
-        self.0.finish().map(Model::new).or_problem()
+        self.0.finish().map(Model::new).into_api_result()
     }
 }
 
-/// A size as the core has it. Browsers hand out sizes as numbers, which are whole and below 2^53.
-fn whole(n: f64) -> Result<u64, Error> {
+/// A size of the browser as an integer.
+///
+/// # Errors
+/// `usage` where it is not a whole number below 2^53.
+pub fn whole(n: f64) -> Result<u64, Error> {
     if n >= 0.0 && n <= (1_u64 << 53) as f64 && n.fract() == 0.0 {
         return Ok(n as u64);
     }

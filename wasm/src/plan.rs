@@ -1,11 +1,14 @@
-//! A planned conversion, for looking at and for carrying out.
+//! A planned conversion, to be shown and to be run.
 
-use crate::problem::OrProblem;
+use crate::api_error::IntoApiResult;
+use crate::equivalence::{EquivalenceCheck, EquivalenceOptions};
 use crate::run::{Purpose, Run};
 use crate::view::to_js;
 use quantoscope_core::format::Checkpoint;
+use quantoscope_core::model_equivalence::{TOKENS, TOLERANCE};
 use quantoscope_core::plan;
 use quantoscope_core::report::{self, ConvertReport};
+use quantoscope_core::{Code, Error};
 use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -28,7 +31,7 @@ impl Plan {
 #[derive(Serialize)]
 struct PlanView<'a> {
     #[serde(flatten)]
-    report: Option<ConvertReport<'a>>,
+    report: ConvertReport<'a>,
     files: Vec<OutFileView<'a>>,
 }
 
@@ -36,15 +39,25 @@ struct PlanView<'a> {
 struct OutFileView<'a> {
     name: &'a str,
     bytes: u64,
+    /// True if the file is a copy of the source's file of the same name: the driver supplies its bytes.
+    copied: bool,
 }
 
 #[wasm_bindgen]
 impl Plan {
     /// Everything the page shows of it.
     pub fn view(&self) -> Result<JsValue, JsValue> {
+        let none = || Error::new(Code::Usage, "the plan is not one of a conversion");
         to_js(&PlanView {
-            report: report::converted(&self.checkpoint, &self.plan, None),
-            files: self.plan.files.iter().map(|f| OutFileView { name: &f.name, bytes: f.len }).collect(),
+            report: report::converted(&self.checkpoint, &self.plan, None)
+                .ok_or_else(none)
+                .into_api_result()?,
+            files: self
+                .plan
+                .files
+                .iter()
+                .map(|f| OutFileView { name: &f.name, bytes: f.len, copied: f.copied })
+                .collect(),
         })
     }
 
@@ -53,8 +66,32 @@ impl Plan {
         self.plan.files.get(index).map(|f| f.header.clone()).unwrap_or_default()
     }
 
-    /// The work itself.
+    /// The check that must hold before a rotated model is written: see [`EquivalenceCheck`]; nothing where the plan rotates
+    /// nothing.
+    ///
+    /// `tokens` and `tolerance` are those of the command line, its defaults where absent.
+    ///
+    /// # Errors
+    /// `unsupported_rotation` where the model cannot be run, unless `allow_unprobed` is set.
+    pub fn equivalence_check(
+        &self,
+        tokens: Option<u32>,
+        tolerance: Option<f64>,
+        allow_unprobed: bool,
+    ) -> Result<Option<EquivalenceCheck>, JsValue> {
+        let options = EquivalenceOptions {
+            tokens: tokens.unwrap_or(TOKENS),
+            tolerance: tolerance.unwrap_or(TOLERANCE),
+            allow_unprobed,
+        };
+        EquivalenceCheck::new(&self.checkpoint, &self.plan, options).into_api_result()
+    }
+
+    /// The run of the conversion.
+    ///
+    /// # Errors
+    /// `memory_budget` where a window does not fit the memory of a page.
     pub fn run(&self) -> Result<Run, JsValue> {
-        Run::new(self.plan.clone(), Purpose::Convert(self.checkpoint.clone())).or_problem()
+        Run::new(self.plan.clone(), Purpose::Convert(self.checkpoint.clone())).into_api_result()
     }
 }

@@ -1,4 +1,4 @@
-//! Plain objects for the page: what a person looks at, no more.
+//! Plain objects for the page: what its views show of a model.
 
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::tensor::{MetaValue, TensorInfo};
@@ -14,7 +14,7 @@ pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
     value.serialize(&serializer).map_err(JsValue::from)
 }
 
-/// A model in one glance.
+/// A model, without its tensors.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelSummary<'a> {
@@ -35,9 +35,9 @@ struct SourceFileView<'a> {
     bytes: u64,
 }
 
-/// A line of the table.
+/// A tensor, as a row of the table.
 #[derive(Serialize)]
-pub struct TensorView<'a> {
+pub struct TensorRow<'a> {
     index: usize,
     name: &'a str,
     dtype: &'static str,
@@ -49,8 +49,8 @@ pub struct TensorView<'a> {
     offset: u64,
 }
 
-/// The glance at `c`. Tensors of a checked checkpoint lie in its files without sharing a byte, so their sizes add up
-/// to no more than the files hold; element counts may not, and are told where they do.
+/// The summary of `c`. Tensors of a checked checkpoint share no byte, so the sum of their sizes is at most that of the
+/// files; the sum of their elements saturates.
 pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
     ModelSummary {
         container: container(c),
@@ -66,12 +66,12 @@ pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
 }
 
 /// The rows of the table, in the order of the checkpoint.
-pub fn tensors(c: &Checkpoint) -> Vec<TensorView<'_>> {
+pub fn tensors(c: &Checkpoint) -> Vec<TensorRow<'_>> {
     c.tensors.iter().enumerate().map(|(index, t)| row(index, t)).collect()
 }
 
-fn row(index: usize, t: &TensorInfo) -> TensorView<'_> {
-    TensorView {
+fn row(index: usize, t: &TensorInfo) -> TensorRow<'_> {
+    TensorRow {
         index,
         name: &t.name,
         dtype: t.dtype.name(),

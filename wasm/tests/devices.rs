@@ -29,7 +29,7 @@ thread_local! {
     static MOOD: Cell<Mood> = const { Cell::new(Mood::Right) };
 }
 
-/// A device with one kernel, which does as it is told.
+/// A device with one kernel, which behaves by `MOOD`.
 struct Puppet;
 
 const KERNEL: Kernel = Kernel::Quantize { from: DType::F32, to: DType::Q8_0, weighted: false };
@@ -79,8 +79,8 @@ async fn converted(bytes: &[u8], mood: Option<Mood>) -> (Vec<u8>, JsValue) {
         assert!(offload.is_exact(KERNEL));
         MOOD.set(mood);
         let device = Device::of(offload);
-        run.on(&device).unwrap();
-        assert_eq!(run.kernels(&device).unwrap(), [0]);
+        run.attach_device(&device).unwrap();
+        assert_eq!(run.kernels(&device), [0]);
     }
     let out = drive(&run, &[bytes]).await.unwrap();
     (out, run.report().unwrap())
@@ -118,9 +118,9 @@ async fn a_device_that_was_caught_is_not_asked_again() {
     MOOD.set(Mood::Lies);
     let plan = open(&bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), false).ok().unwrap();
     // What was made of a part of the kernels is the same device.
-    for (device, asked) in [(&device, true), (&device.choosing(vec![0]), false)] {
+    for (device, asked) in [(&device, true), (&device.with_kernels(vec![0]), false)] {
         let run = plan.run().ok().unwrap();
-        run.on(device).unwrap();
+        run.attach_device(device).unwrap();
         assert_eq!(run.on_device(), asked);
         drive(&run, &[&bytes]).await.unwrap();
         assert!(!run.on_device());

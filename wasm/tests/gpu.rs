@@ -103,7 +103,7 @@ async fn every_vector_of_a_kernel() {
 /// What a run says, the run itself apart; and the blocks that a device made.
 async fn said(run: Run, device: Option<&Device>) -> (String, f64) {
     if let Some(device) = device {
-        run.on(device).unwrap();
+        run.attach_device(device).unwrap();
     }
     drive(&run, &[&weight()]).await.unwrap();
     let report = run.report().unwrap();
@@ -118,8 +118,8 @@ async fn a_tensor_is_looked_into_and_rotated_to_the_same_figures() {
     let model = open(&weight()).ok().unwrap();
     offload.probe(|k| k.block().block_len() <= 32).await.unwrap();
     let device = Device::of(offload.part(|k| k.block().block_len() <= 32));
-    let look = || model.look(0).ok().unwrap();
-    let rotated = || model.rotated(0, vec!["block:32".into()]).ok().unwrap();
+    let look = || model.tensor_details(0).ok().unwrap();
+    let rotated = || model.rotated(0, vec!["block:32".into()], None).ok().unwrap();
     for run in [&look as &dyn Fn() -> Run, &rotated] {
         let (alone, _) = said(run(), None).await;
         let (with, blocks) = said(run(), Some(&device)).await;

@@ -13,7 +13,7 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 #[wasm_bindgen_test]
-fn a_model_is_told_as_plain_objects() {
+fn model_summary_is_plain_objects() {
     let model = open(&weight()).ok().unwrap();
     let summary = model.summary().unwrap();
     assert_eq!(text(&summary, "container"), "safetensors");
@@ -26,7 +26,7 @@ fn a_model_is_told_as_plain_objects() {
 }
 
 #[wasm_bindgen_test]
-async fn a_plan_is_carried_out_to_the_bytes_of_the_core() {
+async fn conversion_equals_the_core() {
     let bytes = weight();
     let plan = open(&bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap();
     let view = plan.view().unwrap();
@@ -46,9 +46,9 @@ async fn a_plan_is_carried_out_to_the_bytes_of_the_core() {
 }
 
 #[wasm_bindgen_test]
-async fn a_tensor_is_looked_into() {
+async fn tensor_details_have_statistics_and_errors() {
     let bytes = weight();
-    let run = open(&bytes).ok().unwrap().look(0).ok().unwrap();
+    let run = open(&bytes).ok().unwrap().tensor_details(0).ok().unwrap();
     drive(&run, &[&bytes]).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(number(&report, "tensors.0.stats.nan"), 0.0);
@@ -59,7 +59,7 @@ async fn a_tensor_is_looked_into() {
 }
 
 #[wasm_bindgen_test]
-async fn a_model_equals_itself() {
+async fn model_compared_with_itself_passes() {
     let bytes = weight();
     let (a, b) = (open(&bytes).ok().unwrap(), open(&bytes).ok().unwrap());
     let run = a.compare(&b, "a".into(), "b".into(), Some(1.0)).ok().unwrap();

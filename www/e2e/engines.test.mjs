@@ -1,4 +1,4 @@
-// WebGPU beside the processor: the same bytes and figures, whatever the device does; and what the engine room says of it.
+// WebGPU beside the processor: the same bytes and figures, whatever the device does; and what the engines panel says of it.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -112,18 +112,18 @@ function lie(page) {
   });
 }
 
-test('where a device lies, everything begins anew without it: a picked file', () =>
+test('where a device lies, the run is restarted without it: a picked file', () =>
   withEngine('webgpu', async (page) => {
     await lie(page);
     await saveSample(page);
-    assert.match(await note(page), /google swiftshader made wrong bytes, so the processor did everything anew/);
+    assert.match(await note(page), /google swiftshader made wrong bytes, so the run was restarted on the processor/);
     const [{ run }] = await reports(page);
     assert.ok(run.device.differing > 0);
     await page.getByRole('button', { name: /^Engine/ }).click();
-    await page.getByText(/made wrong bytes\. Until this page is loaded anew/).waitFor();
+    await page.getByText(/made wrong bytes\. Until this page is loaded again/).waitFor();
   }));
 
-test('where a device lies, everything begins anew without it: a download', () =>
+test('where a device lies, the run is restarted without it: a download', () =>
   withEngine(
     'webgpu',
     async (page) => {
@@ -157,19 +157,19 @@ test('a device that is lost half way is done without', () =>
     assert.match(await note(page), /blocks by google swiftshader; .* It was given up: /);
   }));
 
-test('the engine room: what there is, what was asked, how fast it is, what Auto takes', () =>
+test('the engines panel: what there is, what was asked, how fast it is, what Auto takes', () =>
   withEngine('auto', async (page) => {
     await page.getByRole('button', { name: 'Engine: auto' }).click();
-    const room = page.getByRole('dialog', { name: 'Engine room' });
-    await room.getByText('google swiftshader').waitFor();
-    await room.getByText('software', { exact: true }).waitFor();
-    await room.getByText('simd128', { exact: true }).waitFor();
-    await room.getByText('This adapter is itself a program on the processor: Auto never takes it.').waitFor();
-    const row = (name) => room.getByRole('row', { name });
+    const panel = page.getByRole('dialog', { name: 'Engines' });
+    await panel.getByText('google swiftshader').waitFor();
+    await panel.getByText('software', { exact: true }).waitFor();
+    await panel.getByText('simd128', { exact: true }).waitFor();
+    await panel.getByText('This adapter is itself a program on the processor: Auto never takes it.').waitFor();
+    const row = (name) => panel.getByRole('row', { name });
     const cells = (name) => row(name).getByRole('cell').allInnerTexts();
     // Nothing is asked of an adapter in software before somebody wants it.
-    assert.equal(await room.getByText('exact', { exact: true }).count(), 0);
-    await room.getByRole('button', { name: 'Probe and measure' }).click();
+    assert.equal(await panel.getByText('exact', { exact: true }).count(), 0);
+    await panel.getByRole('button', { name: 'Probe and measure' }).click();
     await row(/^Q8_0 ?quantize exact .* processor$/).waitFor({ timeout: 120_000 });
     const [probe, processor, device, auto] = await cells(/^Q8_0 ?quantize/);
     assert.deepEqual([probe, auto], ['exact', 'processor']);
@@ -178,16 +178,16 @@ test('the engine room: what there is, what was asked, how fast it is, what Auto 
       for (const width of [1440, 390]) {
         await page.emulateMedia({ colorScheme });
         await page.setViewportSize({ width, height: 900 });
-        await assertAccessible(page, `engine room, ${colorScheme}, ${width}`);
+        await assertAccessible(page, `engines panel, ${colorScheme}, ${width}`);
         const wide = await page.evaluate(() => document.querySelector('dialog').scrollWidth - innerWidth);
         assert.ok(wide <= 0, `${wide} pixels too wide at ${width}`);
       }
-    await room.getByRole('radio', { name: 'Processor' }).focus();
+    await panel.getByRole('radio', { name: 'Processor' }).focus();
     await page.keyboard.press('ArrowRight');
-    assert.ok(await room.getByRole('radio', { name: 'WebGPU' }).isChecked());
+    assert.ok(await panel.getByRole('radio', { name: 'WebGPU' }).isChecked());
     // Closing it ends the measuring.
     await page.keyboard.press('Escape');
-    await room.waitFor({ state: 'detached' });
+    await panel.waitFor({ state: 'detached' });
     await page.getByRole('button', { name: 'Engine: WebGPU' }).waitFor();
     assert.equal(await page.evaluate(() => localStorage.getItem('quantoscope-engine')), 'webgpu');
   }));
@@ -219,10 +219,10 @@ test('without an adapter one sentence says so, and nothing else changes', () =>
     'webgpu',
     async (page) => {
       await page.getByRole('button', { name: 'Engine: WebGPU' }).click();
-      const room = page.getByRole('dialog', { name: 'Engine room' });
-      await room.getByText('The browser offers this page no graphics adapter').first().waitFor();
-      await assertAccessible(page, 'engine room without an adapter');
-      await room.getByRole('button', { name: 'Close' }).click();
+      const panel = page.getByRole('dialog', { name: 'Engines' });
+      await panel.getByText('The browser offers this page no graphics adapter').first().waitFor();
+      await assertAccessible(page, 'engines panel without an adapter');
+      await panel.getByRole('button', { name: 'Close' }).click();
       await saveSample(page);
       assert.equal(await note(page), 'By the processor (simd128).');
     },

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { browser, saveIntoPrivateStorage, serve } from './browser.mjs';
 
@@ -17,6 +17,8 @@ export async function withPage(body, { pickers = true, ...options } = {}) {
   const { context, close } = await browser(options);
   try {
     const page = context.pages()[0];
+    // A machine may be ten times slower than usual: only what never comes fails.
+    page.setDefaultTimeout(300_000);
     const broken = [];
     page.on('pageerror', (error) => broken.push(error.message));
     if (pickers) await saveIntoPrivateStorage(page);
@@ -118,6 +120,15 @@ export function safetensorsHeader(tensors) {
   return { header: Buffer.concat([length, Buffer.from(json)]), data: at };
 }
 
+/** Names and shapes of the tensors of a safetensors file. */
+export function safetensorsTensors(path) {
+  const bytes = readFileSync(path);
+  const header = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE())));
+  return Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, { shape }]) => ({ name, shape }));
+}
+
 /** A large model that takes no room on disk: all its values are zero. */
 export function sparseModel(path, layers) {
   const [hidden, inner, vocabulary] = [3072, 8192, 128_256];
@@ -155,16 +166,44 @@ export async function assertAccessible(page, where) {
   assert.deepEqual(told, [], where);
 }
 
-/** The worker answers this call as it answers those of the page. */
-export function wasmMemory(page) {
-  return page.workers()[0].evaluate(async () => {
-    const post = self.postMessage;
-    const bytes = await new Promise((resolve) => {
-      self.postMessage = (message) =>
-        message.id === 'memory' ? resolve(message.answer.wasm) : post.call(self, message);
-      self.dispatchEvent(new MessageEvent('message', { data: { id: 'memory', call: 'memory', ask: {} } }));
-    });
-    self.postMessage = post;
-    return bytes;
-  });
+let asked = 0;
+
+/**
+ * Sends a call to the worker, which answers it as it answers those of the page. `file` is a path that becomes the file of
+ * the call; `files` is the key of a result in the private storage, which is opened. A saved result comes with its SHA-256.
+ */
+export function askWorker(page, call, ask, { file, files } = {}) {
+  const picked = file && { name: basename(file), base64: readFileSync(file).toString('base64') };
+  return page.workers()[0].evaluate(
+    async ({ id, call, ask, picked, files }) => {
+      if (picked) {
+        const bytes = Uint8Array.from(atob(picked.base64), (c) => c.charCodeAt(0));
+        ask.file = new File([bytes], picked.name);
+      }
+      if (files) {
+        const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('quantoscope');
+        const stored = await (await root.getFileHandle(files)).getFile();
+        ask.files = [{ path: ask.name, file: new File([stored], ask.name) }];
+      }
+      const post = self.postMessage;
+      const message = await new Promise((resolve) => {
+        self.postMessage = (message) => {
+          if (message.id !== id) return post.call(self, message);
+          if (!('progress' in message)) resolve(message);
+        };
+        self.dispatchEvent(new MessageEvent('message', { data: { id, call, ask } }));
+      });
+      if ('error' in message) throw new Error(JSON.stringify(message.error));
+      const { answer } = message;
+      if (!answer?.file?.arrayBuffer) return answer;
+      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', await answer.file.arrayBuffer()));
+      return { ...answer, file: null, sha256: [...digest].map((b) => b.toString(16).padStart(2, '0')).join('') };
+    },
+    { id: `test-${(asked += 1)}`, call, ask, picked, files },
+  );
+}
+
+/** Bytes of the core's memory. */
+export async function wasmMemory(page) {
+  return (await askWorker(page, 'memory', {})).wasm;
 }

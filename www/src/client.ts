@@ -1,13 +1,7 @@
 // The page's side of the worker: calls that can be awaited, watched and cancelled.
 import workerUrl from './worker/worker?worker&url';
-import type { Call, Calls, FromWorker, Problem, Progress, ToWorker } from './protocol';
-
-/** A `Problem` that can be thrown. */
-export class Failure extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.message);
-  }
-}
+import { ApiFailure } from './api_failure';
+import type { ApiError, Call, Calls, FromWorker, Progress, ToWorker } from './protocol';
 
 export interface Watch {
   signal?: AbortSignal;
@@ -16,7 +10,7 @@ export interface Watch {
 
 interface Pending {
   resolve: (answer: never) => void;
-  reject: (reason: Failure) => void;
+  reject: (reason: ApiFailure) => void;
   progress: ((p: Progress) => void) | undefined;
 }
 
@@ -25,7 +19,7 @@ export class Client {
   private readonly worker: Worker;
   private next = 1;
   /** Why the worker answers no more. */
-  private broken: Problem | undefined;
+  private broken: ApiError | undefined;
 
   constructor() {
     this.worker = start();
@@ -34,7 +28,7 @@ export class Client {
   }
 
   call<K extends Call>(call: K, ask: Calls[K]['ask'], watch: Watch = {}): Promise<Calls[K]['answer']> {
-    if (this.broken) return Promise.reject(new Failure(this.broken));
+    if (this.broken) return Promise.reject(new ApiFailure(this.broken));
     const id = this.next++;
     return new Promise((resolve, reject) => {
       this.pending.set(id, { resolve, reject, progress: watch.progress });
@@ -58,15 +52,15 @@ export class Client {
     if (!waiting) return;
     if ('progress' in message) return waiting.progress?.(message.progress);
     this.pending.delete(message.id);
-    if ('problem' in message) waiting.reject(new Failure(message.problem));
+    if ('error' in message) waiting.reject(new ApiFailure(message.error));
     else waiting.resolve(message.answer as never);
   }
 
   /** The worker itself broke: pending and later calls fail with the browser's own words. */
   private collapse(message: string): void {
-    const problem: Problem = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
-    this.broken = problem;
-    for (const waiting of this.pending.values()) waiting.reject(new Failure(problem));
+    const error: ApiError = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
+    this.broken = error;
+    for (const waiting of this.pending.values()) waiting.reject(new ApiFailure(error));
     this.pending.clear();
   }
 }
@@ -81,7 +75,7 @@ function start(): Worker {
   return new Worker(source, { type: 'module', name: 'quantoscope' });
 }
 
-export function problemOf(reason: unknown): Problem {
-  if (reason instanceof Failure) return reason.problem;
+export function apiErrorOf(reason: unknown): ApiError {
+  if (reason instanceof ApiFailure) return reason.error;
   return { code: 'io', message: reason instanceof Error ? reason.message : String(reason) };
 }

@@ -1,7 +1,7 @@
 // The conversions of this page: one runs, others wait. They belong to no view: a view may go away, they go on.
-import { problemOf, type Client } from './client';
+import { apiErrorOf, type Client } from './client';
 import { dropEmpty } from './picked';
-import type { ConvertedTensor, ModelView, Problem, Progress, Recipe, Saved, Target } from './protocol';
+import type { ConvertedTensor, ModelView, ApiError, Progress, Recipe, Saved, Target } from './protocol';
 
 /** A conversion with everything that it needs: the queue never has to ask the user for anything. */
 export interface Order {
@@ -17,7 +17,7 @@ export type State =
   | { kind: 'stopping' }
   | { kind: 'saved'; saved: Saved }
   | { kind: 'stopped'; message: string }
-  | { kind: 'failed'; problem: Problem };
+  | { kind: 'failed'; error: ApiError };
 
 export class Job {
   state: State = { kind: 'queued' };
@@ -127,9 +127,9 @@ export class Jobs {
       const saved = await this.client.call('convert', ask, { signal: job.stop.signal, progress });
       this.become(job, { kind: 'saved', saved });
     } catch (reason) {
-      const problem = problemOf(reason);
-      const stopped = problem.code === 'interrupted';
-      this.become(job, stopped ? { kind: 'stopped', message: problem.message } : { kind: 'failed', problem });
+      const error = apiErrorOf(reason);
+      const stopped = error.code === 'interrupted';
+      this.become(job, stopped ? { kind: 'stopped', message: error.message } : { kind: 'failed', error });
     }
     this.advance();
   }

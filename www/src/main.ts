@@ -1,18 +1,18 @@
 // The page: which model is open, which view is shown, and what a drop means there.
-import { Client, problemOf } from './client';
+import { Client, apiErrorOf } from './client';
 import { h, replace } from './dom';
 import { Jobs } from './jobs';
 import mark from './mark.svg';
-import type { ModelView, Picked, Problem, TensorRow } from './protocol';
+import type { ModelView, Picked, ApiError, TensorRow } from './protocol';
 import { themeButton } from './theme';
-import { mayStop } from './view/ask';
+import { confirmStop } from './view/confirm_stop';
 import { compareView, type CompareView } from './view/compare';
 import { engineChip } from './view/engines';
 import { acceptDrops, nameOf, pickFiles } from './view/drop';
-import { hero } from './view/hero';
+import { landing, type Landing } from './view/landing';
 import { jobBar } from './view/jobs';
 import { planView } from './view/plan';
-import { problemNote, warningNotes } from './view/problem';
+import { errorNote, warningNotes } from './view/error_note';
 import { summary } from './view/summary';
 import { tensorPanel } from './view/tensor';
 import { tensorsView } from './view/tensors';
@@ -82,17 +82,17 @@ function retitle(): void {
 
 /** Back to the first screen, unless a conversion is to be kept running. */
 async function leave(): Promise<void> {
-  if (await mayStop(jobs)) start().node.querySelector('button')?.focus({ preventScroll: true });
+  if (await confirmStop(jobs)) start().node.querySelector('button')?.focus({ preventScroll: true });
 }
 
 /** The first screen; what was open is closed. */
-function start(): ReturnType<typeof hero> {
+function start(): Landing {
   letGo();
   other.hidden = true;
   views.replaceChildren();
   title = 'Quantoscope';
   retitle();
-  const first = hero({
+  const first = landing({
     files: () => void pickFiles(false).then(openFiles),
     folder: () => void pickFiles(true).then(openFiles),
     sample: () =>
@@ -101,11 +101,11 @@ function start(): ReturnType<typeof hero> {
       ),
   });
   replace(main, first.node);
-  landing = first;
+  shown = first;
   return first;
 }
 
-let landing: ReturnType<typeof hero> | undefined;
+let shown: Landing | undefined;
 
 function openFiles(files: Picked[]): void {
   if (files.length > 0) load('Reading headers\u2026', () => client.call('open', { files, name: nameOf(files) }));
@@ -113,12 +113,12 @@ function openFiles(files: Picked[]): void {
 
 /** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
 function load(label: string, ask: () => Promise<ModelView>): void {
-  const say = landing ? landing.busy : busyNote;
-  const fail = landing ? landing.fail : failNote;
+  const say = shown ? shown.busy : busyNote;
+  const fail = shown ? shown.fail : failNote;
   say(label);
   ask().then(
     async (model) => {
-      if (!(await mayStop(jobs))) {
+      if (!(await confirmStop(jobs))) {
         notes.replaceChildren();
         return client.call('close', { model: model.id });
       }
@@ -126,7 +126,7 @@ function load(label: string, ask: () => Promise<ModelView>): void {
       open = model;
       return begin(model);
     },
-    (reason: unknown) => fail(problemOf(reason)),
+    (reason: unknown) => fail(apiErrorOf(reason)),
   );
 }
 
@@ -147,8 +147,8 @@ function busyNote(label: string): void {
   replace(notes, h('p', { class: 'note', role: 'status' }, label));
 }
 
-function failNote(problem: Problem): void {
-  replace(notes, problemNote(problem));
+function failNote(error: ApiError): void {
+  replace(notes, errorNote(error));
 }
 
 function begin(model: ModelView): void {
@@ -156,7 +156,7 @@ function begin(model: ModelView): void {
   retitle();
   bar.refresh();
   other.hidden = false;
-  landing = undefined;
+  shown = undefined;
   const pages = buildPages(model);
   const show = (name: ViewName) => {
     current = name;
@@ -178,7 +178,7 @@ function begin(model: ModelView): void {
   main.focus({ preventScroll: true });
 }
 
-/** A page that is made when it is first shown: nobody should wait for a plan they did not ask for. */
+/** A page that is made when it is first shown: a plan is not computed before it is wanted. */
 function lazily(build: () => HTMLElement[]): HTMLElement {
   const page = h('div', { class: 'page' });
   page.addEventListener('shown', () => page.append(...build()), { once: true });
@@ -198,12 +198,12 @@ function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
   const choose = (t: TensorRow) => {
     panel.show(t);
     tensors.select(t);
-    head.strip.mark(t.index);
+    head.sizeBar.mark(t.index);
     if (narrow.matches) panel.node.focus();
   };
   const close = () => {
     tensors.select(undefined);
-    head.strip.mark(undefined);
+    head.sizeBar.mark(undefined);
     tensors.node.querySelector<HTMLElement>('.grid')?.focus();
   };
   const panel = tensorPanel(client, model, close);
@@ -227,6 +227,6 @@ acceptDrops(
   () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : 'Drop to open'),
   (files) => {
     const take = current === 'Compare' && compared ? compared.take : openFiles;
-    files.then(take, (reason: unknown) => (landing ? landing.fail : failNote)(problemOf(reason)));
+    files.then(take, (reason: unknown) => (shown ? shown.fail : failNote)(apiErrorOf(reason)));
   },
 );

@@ -79,8 +79,10 @@ impl RowMap {
 #[serde(rename_all = "snake_case")]
 pub enum Axis {
     /// Input channels: a vector is a row, or a part of one.
+    #[serde(rename = "columns")]
     In,
     /// Output channels: a vector is a column, or a part of one.
+    #[serde(rename = "rows")]
     Out,
 }
 

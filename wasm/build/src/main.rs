@@ -1,6 +1,9 @@
 //! Compiles `quantoscope-wasm` for the browser and writes the JavaScript package around it.
 //!
-//! One step, so that the two halves cannot come from different versions.
+//! One step, so that the two halves cannot come from different versions. Fails where the page's generated types are out
+//! of date: see [`protocol`].
+
+mod protocol;
 
 use std::env;
 use std::error::Error;
@@ -24,6 +27,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).ok_or("the workspace is gone")?;
     let out = env::args_os().nth(1).map_or_else(|| root.join("www/src/pkg"), PathBuf::from);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    protocol::check(root)?;
     compile(root, &target)?;
     let wasm = target.join(TARGET).join("release/quantoscope_wasm.wasm");
     let mut bindgen = Bindgen::new();

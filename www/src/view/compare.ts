@@ -1,11 +1,11 @@
 // Two models side by side: how far each tensor of the candidate is from the reference, and whether that passes.
-import { problemOf, type Client } from '../client';
+import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { fixed, integer, measure, plural } from '../format';
-import type { CompareReport, CompareRow, Finding, ModelView, Picked } from '../protocol';
+import type { CompareRow, CompareView as Report, Finding, ModelView, Picked } from '../protocol';
 import { nameOf, pickFiles } from './drop';
 import { Grid, type Column } from './grid';
-import { problemNote } from './problem';
+import { errorNote } from './error_note';
 import { progressBar } from './progress';
 import { tensorName } from './tensors';
 
@@ -64,7 +64,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
             result,
             mine.signal.aborted
               ? h('p', { class: 'note', role: 'status' }, 'Stopped.')
-              : problemNote(problemOf(reason)),
+              : errorNote(apiErrorOf(reason)),
           );
       });
   };
@@ -83,7 +83,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
         invite();
         run();
       })
-      .catch((reason: unknown) => invite(problemNote(problemOf(reason))));
+      .catch((reason: unknown) => invite(errorNote(apiErrorOf(reason))));
   };
   threshold.addEventListener('change', run);
   invite();
@@ -117,18 +117,18 @@ function named(model: ModelView): HTMLElement {
   );
 }
 
-function outcome(c: CompareReport): (HTMLElement | null)[] {
+function outcome(c: Report): (HTMLElement | null)[] {
   // Without a pair the findings say why; an empty table would say nothing.
   return [gate(c), findings(c.findings), c.tensors.length > 0 ? pairs(c.tensors) : null];
 }
 
-function gate(c: CompareReport): HTMLElement {
+function gate(c: Report): HTMLElement {
   const counts = ['green', 'yellow', 'red'].map((v) => [v, c.tensors.filter((r) => r.verdict === v).length] as const);
-  const words = c.threshold === undefined ? 'No gate was set' : c.passes ? 'The gate passes' : 'The gate fails';
+  const words = c.threshold === null ? 'No gate was set' : c.passes ? 'The gate passes' : 'The gate fails';
   return h(
     'div',
-    { class: `note verdicts ${c.threshold === undefined ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
-    h('p', {}, h('strong', {}, words), c.threshold === undefined ? '' : ` at a least figure of ${c.threshold}`),
+    { class: `note verdicts ${c.threshold === null ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
+    h('p', {}, h('strong', {}, words), c.threshold === null ? '' : ` at a least figure of ${c.threshold}`),
     h(
       'p',
       { class: 'tallies' },

@@ -1,4 +1,4 @@
-// Quantizing: the button, where the result goes, and the same work as a command.
+// The button that starts a conversion, where its result goes, and the same conversion as a command.
 import { h } from '../dom';
 import { plural } from '../format';
 import type { Jobs } from '../jobs';
@@ -17,34 +17,36 @@ export interface Conversion {
 }
 
 export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Conversion {
-  const name = outputName(model, recipe);
+  const name = outputName(model, recipe, plan);
   const where = h('span', { class: 'soft small' });
   const refresh = () => {
     const waits = jobs.active.length > 0 ? ' It starts when the conversion before it is done.' : '';
-    const text = place(recipe, plan) + waits;
+    const text = place(plan) + waits;
     // The region is live: screen readers announce every change of the text.
     if (where.textContent !== text) where.textContent = text;
   };
   const begin = async () => {
-    const target = await askTarget(recipe, name).catch(() => null);
+    const target = await askTarget(plan, name).catch(() => null);
     if (target) jobs.add({ model, recipe, name: target.kind === 'file' ? target.handle.name : name, target });
   };
   const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
   const act = h('div', { class: 'act' }, go, where);
-  const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' }, act, command(model, recipe));
+  const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' }, act, command(model, recipe, plan));
   refresh();
   return { node, refresh };
 }
 
 /** The same work for a script: the page and the command line write the same bytes. */
-function command(model: ModelView, recipe: Recipe): HTMLElement {
+function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement | null {
+  // The command line writes such a folder only with its verb `rotate`.
+  if (recipe.to === 'hf_folder') return null;
   const words = [
     'quantoscope quantize',
     model.name.includes(' ') ? 'MODEL' : model.name,
     '-o',
-    outputName(model, recipe).replace(/\.tar$/, ''),
+    outputName(model, recipe, plan).replace(/\.tar$/, ''),
   ];
-  if (recipe.to !== 'gguf') words.push('--to', recipe.to);
+  if (plan.directory) words.push('--to', recipe.to);
   if (recipe.type) words.push('--type', recipe.type.toLowerCase());
   if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
@@ -54,16 +56,17 @@ function command(model: ModelView, recipe: Recipe): HTMLElement {
   return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
 }
 
-function outputName(model: ModelView, recipe: Recipe): string {
+function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {
   const stem = model.name.replace(/\.(safetensors|gguf|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
-  if (recipe.to === 'q4') return `${stem}-q4-${recipe.q4_scheme}.tar`;
-  return `${stem}-${(recipe.mix ?? recipe.type ?? '').toLowerCase()}.${recipe.to}`;
+  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '').toLowerCase();
+  if (plan.directory) return `${stem}-${recipe.to}-${types}.tar`;
+  return `${stem}-${types}.${recipe.to}`;
 }
 
-/** Tells beforehand where the result will go; the browser decides what is possible. */
-function place(recipe: Recipe, plan: PlanView): string {
+/** Says where the result will go; that depends on the browser. */
+function place(plan: PlanView): string {
   const pickers = window as Pickers;
-  if (recipe.to !== 'q4')
+  if (!plan.directory)
     return pickers.showSaveFilePicker ? 'You choose where it is saved.' : 'It is saved as a download.';
   const files = plural(plan.files.length, 'file');
   return pickers.showDirectoryPicker
@@ -71,11 +74,11 @@ function place(recipe: Recipe, plan: PlanView): string {
     : `${files}, downloaded as one .tar archive.`;
 }
 
-async function askTarget(recipe: Recipe, name: string): Promise<Target> {
+async function askTarget({ directory }: PlanView, name: string): Promise<Target> {
   const pickers = window as Pickers;
-  if (recipe.to === 'q4' && pickers.showDirectoryPicker)
+  if (directory && pickers.showDirectoryPicker)
     return { kind: 'directory', handle: await pickers.showDirectoryPicker({ mode: 'readwrite' }) };
-  if (recipe.to !== 'q4' && pickers.showSaveFilePicker)
+  if (!directory && pickers.showSaveFilePicker)
     return { kind: 'file', handle: await pickers.showSaveFilePicker({ suggestedName: name }) };
   return { kind: 'private' };
 }

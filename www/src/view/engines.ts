@@ -1,9 +1,9 @@
-// The engine room: who does the work, what was asked of a device before it was believed, and how fast both are.
-import { problemOf, type Client } from '../client';
+// The engines panel: which engine works, how its kernels were verified, and how fast they are.
+import { apiErrorOf, type Client } from '../client';
 import { h, replace, uid, vary, type Child } from '../dom';
 import { integer, plural, seconds } from '../format';
-import type { EngineChoice, EngineRoom, KernelView, Pace, RunView } from '../protocol';
-import { problemNote } from './problem';
+import type { EngineChoice, EnginesView, KernelView, KernelSpeed, RunInfo } from '../protocol';
+import { errorNote } from './error_note';
 
 const KEY = 'quantoscope-engine';
 const CHOICES: readonly (readonly [EngineChoice, string])[] = [
@@ -22,14 +22,14 @@ function stored(): EngineChoice {
   }
 }
 
-/** The button in the footer that opens the room. */
+/** The button in the footer that opens the engines panel. */
 export function engineChip(client: Client): HTMLElement {
   let choice = stored();
   const word = h('span', {});
   const show = () => {
     const label = CHOICES.find(([value]) => value === choice)?.[1] ?? '';
     word.textContent = `Engine: ${label.toLowerCase().replace('webgpu', 'WebGPU')}`;
-    void client.call('choose', { engine: choice });
+    void client.call('choose_engine', { engine: choice });
   };
   const choose = (next: EngineChoice) => {
     choice = next;
@@ -47,7 +47,7 @@ export function engineChip(client: Client): HTMLElement {
       type: 'button',
       class: 'quiet chip',
       'aria-haspopup': 'dialog',
-      on: { click: () => openRoom(client, choice, choose) },
+      on: { click: () => openPanel(client, choice, choose) },
     },
     h('span', { class: 'chip-mark', 'aria-hidden': 'true' }),
     word,
@@ -55,24 +55,24 @@ export function engineChip(client: Client): HTMLElement {
 }
 
 /** What did the work, in a sentence or two. */
-export function engineNote({ engine, device }: RunView): string {
+export function engineNote({ engine, device }: RunInfo): string {
   if (!device) return `By the processor (${engine}).`;
   const { name, blocks, checked, differing, ended } = device;
-  if (differing > 0) return `${name} made wrong bytes, so the processor did everything anew.`;
+  if (differing > 0) return `${name} made wrong bytes, so the run was restarted on the processor.`;
   const given = ended ? ` It was given up: ${ended}.` : '';
   if (blocks === 0) return `By the processor; there was nothing to do for ${name}.${given}`;
   const made = `${plural(blocks, 'block')} by ${name}; the processor made ${integer(checked)} of them again, all equal.`;
   return made + given;
 }
 
-function openRoom(client: Client, chosen: EngineChoice, choose: (next: EngineChoice) => void): void {
+function openPanel(client: Client, chosen: EngineChoice, choose: (next: EngineChoice) => void): void {
   const title = uid('engines');
   const machines = h('div', { class: 'machines' });
   const said = h('p', { class: 'soft', role: 'status' });
   const work = h('div', { class: 'engine-work' });
-  let room: EngineRoom | undefined;
+  let engines: EnginesView | undefined;
   let choice = chosen;
-  const say = () => (said.textContent = sentence(choice, room));
+  const say = () => (said.textContent = sentence(choice, engines));
   const pick = (next: EngineChoice) => {
     choice = next;
     choose(next);
@@ -81,14 +81,14 @@ function openRoom(client: Client, chosen: EngineChoice, choose: (next: EngineCho
   const close = () => dialog.close();
   const dialog = h(
     'dialog',
-    { class: 'room', 'aria-labelledby': title, on: { close: () => dialog.remove() } },
+    { class: 'engines-panel', 'aria-labelledby': title, on: { close: () => dialog.remove() } },
     h(
       'header',
-      { class: 'room-head' },
-      h('h2', { id: title }, 'Engine room'),
+      { class: 'engines-head' },
+      h('h2', { id: title }, 'Engines'),
       h('button', { type: 'button', class: 'quiet', on: { click: close } }, 'Close'),
     ),
-    h('p', { class: 'room-say' }, 'Every engine here gives the same bytes and the same figures. They differ in speed only.'),
+    h('p', { class: 'engines-say' }, 'Every engine here gives the same bytes and the same figures. They differ in speed only.'),
     segments(choice, pick),
     said,
     machines,
@@ -103,12 +103,12 @@ function openRoom(client: Client, chosen: EngineChoice, choose: (next: EngineCho
   client
     .call('engines', {})
     .then((found) => {
-      room = found;
+      engines = found;
       replace(machines, processorCard(found), deviceCard(found));
       say();
       if (found.device && !found.device.ended) replace(work, ...kernelBlock(client, found.device, dialog));
     })
-    .catch((reason: unknown) => replace(work, problemNote(problemOf(reason))));
+    .catch((reason: unknown) => replace(work, errorNote(apiErrorOf(reason))));
 }
 
 function segments(choice: EngineChoice, pick: (next: EngineChoice) => void): HTMLElement {
@@ -118,16 +118,16 @@ function segments(choice: EngineChoice, pick: (next: EngineChoice) => void): HTM
     input.addEventListener('change', () => pick(value));
     return h('label', { class: 'segment' }, input, h('span', {}, label));
   });
-  return h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Who does the work'), options);
+  return h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Engine'), options);
 }
 
 /** What the choice means on this machine. */
-function sentence(choice: EngineChoice, room: EngineRoom | undefined): string {
+function sentence(choice: EngineChoice, engines: EnginesView | undefined): string {
   if (choice === 'processor') return 'The processor does everything.';
-  if (!room) return 'Asking the browser for a graphics adapter, and the adapter what it can do\u2026';
-  const { device } = room;
-  if (!device) return room.absent ?? '';
-  if (device.ended) return `${device.ended}. Until this page is loaded anew, the processor does everything.`;
+  if (!engines) return 'Looking for a graphics adapter\u2026';
+  const { device } = engines;
+  if (!device) return engines.absent ?? '';
+  if (device.ended) return `${device.ended}. Until this page is loaded again, the processor does everything.`;
   if (choice === 'webgpu') return 'WebGPU quantizes where its kernels are exact. The processor does the rest, and all measuring.';
   if (device.software) return 'This adapter is itself a program on the processor: Auto never takes it.';
   return 'Auto takes WebGPU for work of 256 MiB and more, where the table says that it is faster.';
@@ -137,19 +137,19 @@ function cardHead(kind: string, name: string, tags: Child[]): Child[] {
   return [h('h3', {}, kind), h('p', { class: 'machine-name' }, name, ' ', tags)];
 }
 
-function processorCard(room: EngineRoom | undefined): HTMLElement {
-  const vectors = room?.processor === 'simd128' ? '128-bit vectors, one thread of this tab.' : 'One thread of this tab.';
+function processorCard(engines: EnginesView | undefined): HTMLElement {
+  const vectors = engines?.processor === 'simd128' ? '128-bit vectors, one thread of this tab.' : 'One thread of this tab.';
   return h(
     'div',
     { class: 'machine' },
-    cardHead('Processor', room?.processor ?? '\u2026', []),
+    cardHead('Processor', engines?.processor ?? '\u2026', []),
     h('p', { class: 'small soft' }, `${vectors} It does all measuring, and checks what a device makes.`),
   );
 }
 
-const ABSENT = 'It would change the time that work takes, and nothing else.';
+const ABSENT = 'A device changes only how long the work takes.';
 
-function deviceCard({ device }: EngineRoom): HTMLElement {
+function deviceCard({ device }: EnginesView): HTMLElement {
   if (!device)
     return h('div', { class: 'machine' }, cardHead('WebGPU', 'not here', []), h('p', { class: 'small soft' }, ABSENT));
   return h(
@@ -159,12 +159,12 @@ function deviceCard({ device }: EngineRoom): HTMLElement {
     h(
       'p',
       { class: 'small soft' },
-      `${plural(device.kernels.length, 'kernel')}. Each has to prove itself exact before it is asked for anything.`,
+      `${plural(device.kernels.length, 'kernel')}. Each is verified before it is used.`,
     ),
   );
 }
 
-type Device = NonNullable<EngineRoom['device']>;
+type Device = NonNullable<EnginesView['device']>;
 
 /** Kernels that do the same from other stores are one line. */
 interface Line {
@@ -176,7 +176,7 @@ interface Line {
 function lines(device: Device): Line[] {
   const found: Line[] = [];
   for (const [index, kernel] of device.kernels.entries()) {
-    const [type, what] = told(kernel);
+    const [type, what] = labels(kernel);
     const known = found.find((l) => l.type === type && l.what === what);
     if (known) known.kernels.push({ kernel, index });
     else found.push({ type, what, kernels: [{ kernel, index }] });
@@ -184,13 +184,13 @@ function lines(device: Device): Line[] {
   return found;
 }
 
-function told({ work, name, from, to, weighted }: KernelView): [string, string] {
+function labels({ work, name, from, to, weighted }: KernelView): [string, string] {
   if (work === 'turn') return ['rotate', name.includes('guarded') ? 'usual values' : 'all values'];
   if (work === 'dequantize') return [from, 'decode'];
   return [to, weighted ? 'quantize, weighted' : 'quantize'];
 }
 
-/** The kernels line by line, probed and timed while one looks; on a device in software only if somebody wants that. */
+/** The kernels line by line, probed and timed; on a software device only on request. */
 function kernelBlock(client: Client, device: Device, dialog: HTMLDialogElement): HTMLElement[] {
   const all = lines(device);
   const rows = all.map((line) => h('tr', {}, ...cells(line)));
@@ -203,11 +203,11 @@ function kernelBlock(client: Client, device: Device, dialog: HTMLDialogElement):
       for (const [i, line] of all.entries()) {
         if (!dialog.open) return;
         note.textContent = `${line.type}, ${line.what}: ${i + 1} of ${all.length}\u2026`;
-        await ask(client, line, (pace) => replace(rows[i] as HTMLElement, ...cells(line, pace)));
+        await ask(client, line, (speed) => replace(rows[i] as HTMLElement, ...cells(line, speed)));
       }
       note.textContent = `${NOTE} Measured in ${seconds((performance.now() - begun) / 1000)}.`;
     } catch (reason) {
-      replace(note, problemNote(problemOf(reason)));
+      replace(note, errorNote(apiErrorOf(reason)));
     }
     start.textContent = 'Measure again';
     start.disabled = false;
@@ -223,18 +223,18 @@ function kernelBlock(client: Client, device: Device, dialog: HTMLDialogElement):
 }
 
 /** Probes the kernels of a line, and times the one that reads what models are stored as. */
-async function ask(client: Client, line: Line, show: (pace?: Pace) => void): Promise<void> {
+async function ask(client: Client, line: Line, show: (speed?: KernelSpeed) => void): Promise<void> {
   for (const { kernel, index } of line.kernels) kernel.exact = await client.call('probe', { kernel: index });
   show();
   const timed = line.kernels.find(({ kernel }) => kernel.from === 'BF16') ?? line.kernels[0];
-  if (timed?.kernel.exact) show(await client.call('pace', { kernel: timed.index }));
+  if (timed?.kernel.exact) show(await client.call('benchmark', { kernel: timed.index }));
 }
 
 const NOTE = 'Million values per second, from memory and back; quantizing from BF16.';
 const TRUST =
-  'A kernel is asked what is known beforehand: ties, zeros of both signs, subnormal numbers, values that must be refused. ' +
-  'One wrong byte, and it is not used. While it works, one block in 256 is made again by the processor; at the first ' +
-  'difference everything begins anew without the device.';
+  'Before use, a kernel must reproduce known answers: ties, zeros of both signs, subnormal numbers, refused values. ' +
+  'A kernel with one wrong byte is not used. During use, the processor recomputes one block in 256; at the first ' +
+  'difference the run is restarted without the device.';
 
 function grid(rows: readonly HTMLElement[]): HTMLElement {
   const heads = ['Type', 'Probe', 'Processor', 'WebGPU', 'Auto takes'];
@@ -254,14 +254,14 @@ function grid(rows: readonly HTMLElement[]): HTMLElement {
   );
 }
 
-function cells({ type, what, kernels }: Line, pace?: Pace): HTMLElement[] {
-  const most = Math.max(pace?.processor ?? 0, pace?.device ?? 0);
+function cells({ type, what, kernels }: Line, speed?: KernelSpeed): HTMLElement[] {
+  const most = Math.max(speed?.processor ?? 0, speed?.device ?? 0);
   return [
     h('th', { scope: 'row' }, h('span', { class: 'tag made' }, type), h('span', { class: 'what' }, what)),
     h('td', {}, probed(kernels.map(({ kernel }) => kernel.exact))),
-    h('td', {}, rate(pace?.processor, most, 'bar')),
-    h('td', {}, rate(pace?.device, most, 'bar rose')),
-    h('td', { class: 'auto' }, pace ? (pace.auto ? 'WebGPU' : 'processor') : '\u2013'),
+    h('td', {}, rate(speed?.processor, most, 'bar')),
+    h('td', {}, rate(speed?.device, most, 'bar rose')),
+    h('td', { class: 'auto' }, speed ? (speed.auto ? 'WebGPU' : 'processor') : '\u2013'),
   ];
 }
 

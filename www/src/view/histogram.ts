@@ -1,12 +1,12 @@
 // How a tensor's values are spread, as bars; with a logarithmic scale, where outliers can be seen at all.
 import { h, replace, svg } from '../dom';
 import { integer, measure } from '../format';
-import type { Histogram } from '../protocol';
+import type { HistogramView } from '../protocol';
 
 const WIDTH = 480;
 const HEIGHT = 170;
 
-export function histogramView(histogram: Histogram, name: string): HTMLElement {
+export function histogramView(histogram: HistogramView, name: string): HTMLElement {
   let log = false;
   const picture = h('div', { class: 'histogram' });
   const button = h('button', { type: 'button', class: 'quiet small', 'aria-pressed': 'false' }, 'Log scale');
@@ -27,7 +27,7 @@ export function histogramView(histogram: Histogram, name: string): HTMLElement {
 }
 
 /** The bars and their ends alone. */
-export function bars(histogram: Histogram, log: boolean, name: string): Node[] {
+export function bars(histogram: HistogramView, log: boolean, name: string): Node[] {
   const height = (n: number) => (log ? Math.log10(1 + n) : n);
   const top = Math.max(1e-9, ...histogram.counts.map(height));
   const step = WIDTH / histogram.counts.length;
@@ -62,7 +62,7 @@ export function bars(histogram: Histogram, log: boolean, name: string): Node[] {
   return [picture, ends];
 }
 
-function describe(histogram: Histogram, name: string): string {
+function describe(histogram: HistogramView, name: string): string {
   const most = histogram.counts.indexOf(Math.max(...histogram.counts));
   const width = (histogram.hi - histogram.lo) / histogram.counts.length;
   const [from, to] = [histogram.lo + most * width, histogram.lo + (most + 1) * width];
@@ -70,7 +70,7 @@ function describe(histogram: Histogram, name: string): string {
 }
 
 /** Sixteen rows say as much as anyone reads; they add up to the same total. */
-function table(histogram: Histogram): HTMLElement {
+function table(histogram: HistogramView): HTMLElement {
   const group = Math.max(1, Math.ceil(histogram.counts.length / 16));
   const width = (histogram.hi - histogram.lo) / histogram.counts.length;
   const rows: HTMLElement[] = [];

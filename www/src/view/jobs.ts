@@ -4,7 +4,7 @@ import { bytes, integer, seconds } from '../format';
 import type { Job, Jobs, Order, State } from '../jobs';
 import type { Picked, Progress, Saved } from '../protocol';
 import { engineNote } from './engines';
-import { problemNote } from './problem';
+import { errorNote } from './error_note';
 import { progressBar } from './progress';
 
 export interface Around {
@@ -94,7 +94,7 @@ function content(job: Job, row: Row, jobs: Jobs, around: Around): Child[] {
         dismissButton(job, jobs),
       ];
     case 'failed':
-      return [h('div', { class: 'job-name' }, name('Not written', order), problemNote(state.problem)), dismissButton(job, jobs)];
+      return [h('div', { class: 'job-name' }, name('Not written', order), errorNote(state.error)), dismissButton(job, jobs)];
   }
 }
 

@@ -1,15 +1,15 @@
-// From a wish to a plan: what would be written, to the byte, and what happens to each tensor and why.
-import { problemOf, type Client } from '../client';
+// The plan of a recipe: what would be written, to the byte, and what happens to each tensor and why.
+import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { binaryBytes, bytes, fixed, integer, measure, plural } from '../format';
 import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import type { Jobs } from '../jobs';
 import { conversion } from './convert';
 import { Grid, type Column } from './grid';
-import { problemNote, warningNotes } from './problem';
-import { strip } from './strip';
+import { errorNote, warningNotes } from './error_note';
+import { sizeBar } from './size_bar';
 import { tensorName } from './tensors';
-import { wishForm } from './wish';
+import { recipeForm } from './recipe_form';
 
 /** The nodes of a plan; `refresh` puts in what a conversion has measured. */
 interface Shown {
@@ -35,11 +35,15 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
       .catch((reason: unknown) => {
         if (mine !== asked) return;
         shown = undefined;
-        replace(result, problemNote(problemOf(reason)));
+        replace(result, errorNote(apiErrorOf(reason)));
       })
       .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
   };
-  const form = wishForm(model, ask);
+  const form = h('div', { class: 'recipe-slot' });
+  client.call('catalog', {}).then(
+    (catalog) => replace(form, recipeForm(catalog, model, ask)),
+    (reason: unknown) => replace(form, errorNote(apiErrorOf(reason))),
+  );
   jobs.watch((_, progressed) => progressed || shown?.refresh(), life);
   return h('div', { class: 'plan' }, form, result);
 }
@@ -56,7 +60,7 @@ function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Sho
   };
   refresh();
   const warnings = warningNotes(plan.warnings.map((w) => w.message));
-  return { nodes: [figures(model, plan), strips(model, plan), convert.node, warnings, table.node], refresh };
+  return { nodes: [figures(model, plan), sizeBars(model, plan), convert.node, warnings, table.node], refresh };
 }
 
 /** The ratio is the core's; where it cannot be computed it is not shown. */
@@ -103,14 +107,14 @@ function pair(name: string, value: string): HTMLElement {
   return h('div', {}, h('dt', {}, name), h('dd', { class: 'num' }, value));
 }
 
-/** Both strips share one scale: what is missing on the right of the second is what was saved. */
-function strips(model: ModelView, plan: PlanView): HTMLElement {
+/** Both bars share one scale: what is missing on the right of the second is what was saved. */
+function sizeBars(model: ModelView, plan: PlanView): HTMLElement {
   const scale = Math.max(
     model.bytes,
     plan.tensors.reduce((sum, r) => sum + r.bytes_out, 0),
   );
-  const before = strip('The model now, one block per tensor');
-  const after = strip('The model as planned, one block per tensor, at the same scale');
+  const before = sizeBar('The model now, one block per tensor');
+  const after = sizeBar('The model as planned, one block per tensor, at the same scale');
   before.show(
     model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })),
     scale,
@@ -125,7 +129,7 @@ function strips(model: ModelView, plan: PlanView): HTMLElement {
   );
   return h(
     'figure',
-    { class: 'strip' },
+    { class: 'size-bar' },
     before.node,
     after.node,
     h(

@@ -22,7 +22,7 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
   return { node: h('div', { class: 'progress' }, bar, text), show };
 }
 
-function whose({ device, anew }: Progress): string {
-  if (anew) return ', anew on the processor: WebGPU made wrong bytes';
+function whose({ device, restarted }: Progress): string {
+  if (restarted) return ', restarted on the processor: WebGPU made wrong bytes';
   return device ? ', with WebGPU' : '';
 }

@@ -1,10 +1,10 @@
 // One tensor with rotation and without: the error of each encoding side by side, and how the values are spread.
-import { problemOf, type Client } from '../client';
+import { apiErrorOf, type Client } from '../client';
 import { h, replace, svg, uid, type Child } from '../dom';
 import { fixed, integer, measure } from '../format';
-import type { Frame, Histogram, ModelView, RotatedEncoding, RotationReport, Stats, TensorRow } from '../protocol';
+import type { FrameView, HistogramView, ModelView, RotatedEncoding, RotationReport, StatsView, TensorRow } from '../protocol';
 import { bars } from './histogram';
-import { problemNote, warningNotes } from './problem';
+import { errorNote, warningNotes } from './error_note';
 import { progressBar } from './progress';
 
 const CHOICES: readonly (readonly [string, string])[] = [
@@ -36,7 +36,7 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
         if (!signal.aborted) replace(body, ...report(answer, tensor));
       })
       .catch((reason: unknown) => {
-        if (!signal.aborted) replace(body, problemNote(problemOf(reason)));
+        if (!signal.aborted) replace(body, errorNote(apiErrorOf(reason)));
       });
   };
   const group = uid('rotation');
@@ -80,7 +80,7 @@ function report(r: RotationReport, tensor: TensorRow): Child[] {
   ];
 }
 
-function how(frame: Frame): string {
+function how(frame: FrameView): string {
   const side = frame.along === 'rows' ? 'Turned along its rows' : 'Turned along its columns';
   const gain = frame.folded
     ? ', with the gain of its norm folded in'
@@ -120,7 +120,7 @@ function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement
       'figcaption',
       { class: 'keys small soft' },
       h('span', { class: 'key stored' }, 'as stored'),
-      h('span', { class: 'key turned' }, 'rotated'),
+      h('span', { class: 'key rotated' }, 'rotated'),
       h('span', { class: 'key floor' }, 'floor: what the encoding makes of Gaussian noise'),
     ),
     h(
@@ -150,19 +150,19 @@ function share(x: number | undefined): string {
 
 const WIDTH = 100;
 
-function pair(stored = 0, turned = 0, floor = 0): SVGElement {
-  const most = Math.max(stored, turned, floor, Number.MIN_VALUE);
+function pair(stored = 0, rotated = 0, floor = 0): SVGElement {
+  const most = Math.max(stored, rotated, floor, Number.MIN_VALUE);
   const at = (x: number) => ((x / most) * (WIDTH - 2)).toFixed(2);
   return svg(
     'svg',
     { viewBox: `0 0 ${WIDTH} 14`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
     svg('path', { class: 'stored', d: `M0 1h${at(stored)}v5H0Z` }),
-    svg('path', { class: 'turned', d: `M0 8h${at(turned)}v5H0Z` }),
+    svg('path', { class: 'rotated', d: `M0 8h${at(rotated)}v5H0Z` }),
     floor > 0 && svg('path', { class: 'floor', d: `M${at(floor)} 0V14`, 'vector-effect': 'non-scaling-stroke' }),
   );
 }
 
-function spread(title: string, name: string, histogram: Histogram | undefined, stats: Stats | undefined): HTMLElement {
+function spread(title: string, name: string, histogram: HistogramView | undefined, stats: StatsView | undefined): HTMLElement {
   return h(
     'figure',
     {},

@@ -1,16 +1,16 @@
-// What was opened, in one glance: name, kind, figures, and the strip of its bytes.
+// What was opened, in one glance: name, kind, figures, and the size bar of its bytes.
 import { h } from '../dom';
 import { binaryBytes, bytes, count, fixed, integer, plural } from '../format';
 import type { ModelView } from '../protocol';
-import { strip, type Strip } from './strip';
+import { sizeBar, type SizeBar } from './size_bar';
 
 export interface Summary {
   node: HTMLElement;
-  strip: Strip;
+  sizeBar: SizeBar;
 }
 
 export function summary(model: ModelView, choose: (index: number) => void): Summary {
-  const map = strip(`The ${model.tensors.length} tensors of the model in file order, widths by size`, choose);
+  const map = sizeBar(`The ${model.tensors.length} tensors of the model in file order, widths by size`, choose);
   map.show(
     model.tensors.map((t) => ({ name: t.name, bytes: t.bytes, tone: t.shape.length > 1 ? 'matrix' : 'vector' })),
     model.bytes,
@@ -22,7 +22,7 @@ export function summary(model: ModelView, choose: (index: number) => void): Summ
     h('dl', { class: 'figures' }, figures(model)),
     h(
       'figure',
-      { class: 'strip' },
+      { class: 'size-bar' },
       map.node,
       h(
         'figcaption',
@@ -33,7 +33,7 @@ export function summary(model: ModelView, choose: (index: number) => void): Summ
       ),
     ),
   );
-  return { node, strip: map };
+  return { node, sizeBar: map };
 }
 
 function what(model: ModelView): string {

@@ -1,14 +1,16 @@
 // One tensor: what it is, how its values are spread, and what each encoding would cost it.
-import { problemOf, type Client } from '../client';
+import { apiErrorOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
 import { bytes, fixed, integer, measure, shape } from '../format';
-import type { EncodingRow, ModelView, Stats, StatsReport, TensorRow } from '../protocol';
+import type { EncodingRow, JobResult, ModelView, StatsReport, StatsView, TensorRow } from '../protocol';
 import { engineNote } from './engines';
 import { histogramView } from './histogram';
-import { problemNote, warningNotes } from './problem';
+import { errorNote, warningNotes } from './error_note';
 import { progressBar } from './progress';
 import { rotationView } from './rotation';
 import { tensorName } from './tensors';
+
+type Report = JobResult<StatsReport>;
 
 export interface TensorPanel {
   node: HTMLElement;
@@ -17,7 +19,7 @@ export interface TensorPanel {
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
   const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation(model));
-  const seen = new Map<number, StatsReport>();
+  const seen = new Map<number, Report>();
   let running: AbortController | undefined;
   const show = (tensor: TensorRow) => {
     running?.abort();
@@ -26,7 +28,7 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
     const body = h('div', { class: 'panel-body' });
     replace(node, head(tensor, model, close), body);
     const known = seen.get(tensor.index);
-    const tell = (answer: StatsReport) =>
+    const tell = (answer: Report) =>
       replace(body, report(answer, tensor, () => rotationView(client, model, tensor, mine)));
     if (known) return tell(known);
     const bar = progressBar('Reading values');
@@ -38,7 +40,7 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
         if (!mine.aborted) tell(answer);
       })
       .catch((reason: unknown) => {
-        if (!mine.aborted) replace(body, problemNote(problemOf(reason)));
+        if (!mine.aborted) replace(body, errorNote(apiErrorOf(reason)));
       });
   };
   return { node, show };
@@ -93,7 +95,7 @@ function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLEleme
 }
 
 /** A tensor that cannot be measured has no report but a warning that says why. */
-function report(r: StatsReport, tensor: TensorRow, rotation: () => HTMLElement): Child[] {
+function report(r: Report, tensor: TensorRow, rotation: () => HTMLElement): Child[] {
   // Of a large tensor, the types that search are a second entry: a sample of its rows.
   const [found, part] = r.tensors;
   if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
@@ -110,7 +112,7 @@ function report(r: StatsReport, tensor: TensorRow, rotation: () => HTMLElement):
   ];
 }
 
-function statistics(s: Stats): HTMLElement {
+function statistics(s: StatsView): HTMLElement {
   const facts: [string, string, boolean?][] = [
     ['mean', measure(s.mean)],
     ['std', measure(s.std)],
@@ -144,7 +146,7 @@ function symmetry(value: number, worth: boolean): HTMLElement {
   return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
 }
 
-/** No ratio is told where there is no noise. */
+/** Where there is no noise, no ratio is shown. */
 function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
 }

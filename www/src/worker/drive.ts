@@ -1,42 +1,49 @@
 // The loop: ask the core for a window, put its bytes in place, run it, write what came out.
-import type { Run } from '../pkg/quantoscope';
-import type { Progress } from '../protocol';
-import { memory } from './engine';
-import { answered } from './patience';
-import { interrupted } from './problem';
+import type { JobView, Progress, Region, Side } from '../protocol';
+import { memory } from './core';
+import { answered } from './timeout';
+import { interrupted } from './api_error';
 import type { Sink } from './sinks';
 import { Source } from './sources';
 
-interface Region {
-  offset: number;
-  run: number;
-  stride: number;
-  count: number;
+/** What is driven: a run, or the check of a rotation. */
+export interface Windows {
+  /** A `JobView`, or nothing at the end. */
+  next_job(): unknown;
+  input(index: number): number;
+  /** Its promise holds true where the windows start again from the first one. */
+  execute(): Promise<unknown>;
 }
 
-interface Job {
-  label: string;
-  reads: { side: 'source' | 'candidate'; file: number; region: Region }[];
-  write: { file: number; region: Region } | null;
+/** Windows whose bytes go to a sink. */
+export interface WritingWindows extends Windows {
+  output(): number;
 }
+
+export type Files = Partial<Record<Side, readonly File[]>>;
 
 export interface Work {
-  run: Run;
-  files: Record<'source' | 'candidate', readonly File[]>;
-  sink: Sink | null;
+  run: Windows;
+  /** Bytes that all windows read together. */
+  total: number;
+  files: Files;
+  /** Where the bytes of `run` go. */
+  sink?: { run: WritingWindows; sink: Sink };
+  /** True while a device takes part. */
+  onDevice?: () => boolean;
   signal: AbortSignal;
   progress: (p: Progress) => void;
 }
 
-/** Often enough for a smooth bar and a prompt cancel, seldom enough to cost nothing. */
+/** Milliseconds between two looks at the messages: progress and a cancel. */
 const BREATH_MS = 60;
 
 export async function drive(work: Work): Promise<void> {
   const readers = new Readers(work);
-  const total = work.run.total();
+  const { run, total } = work;
   let done = 0;
   let last = 0;
-  let anew = false;
+  let restarted = false;
   try {
     for (;;) {
       const now = performance.now();
@@ -45,26 +52,27 @@ export async function drive(work: Work): Promise<void> {
         await macrotask();
       }
       if (work.signal.aborted) throw interrupted();
-      const job = work.run.next_job() as Job | undefined;
+      const job = run.next_job() as JobView | undefined;
       if (!job) return;
-      done += await gather(work.run, job, readers);
+      done += await gather(run, job, readers);
       // A device may not answer either.
-      if (await answered(work.run.execute(), work.signal)) {
+      if (await answered(run.execute(), work.signal)) {
         // Every window is written again, at the same places: sinks are positional.
-        anew = true;
+        restarted = true;
         done = 0;
         continue;
       }
-      if (job.write && work.sink) await scatter(work.run, job.write, work.sink);
+      if (job.write && work.sink) await scatter(work.sink.run, job.write, work.sink.sink);
       if (last === now || done === total)
-        work.progress({ done, total, label: job.label, device: work.run.on_device(), anew });
+        work.progress({ done, total, label: job.label, device: work.onDevice?.() ?? false, restarted });
     }
   } finally {
     readers.close();
   }
 }
 
-async function gather(run: Run, job: Job, readers: Readers): Promise<number> {
+/** Reads what the window needs into the core's memory. Returns the bytes that count as progress. */
+async function gather(run: Windows, job: JobView, readers: Readers): Promise<number> {
   let bytes = 0;
   for (const [index, read] of job.reads.entries()) {
     let filled = 0;
@@ -72,13 +80,13 @@ async function gather(run: Run, job: Job, readers: Readers): Promise<number> {
       memory(run.input(index) + filled, piece.byteLength).set(piece);
       filled += piece.byteLength;
     });
-    bytes += filled;
+    if (read.side !== 'importance') bytes += filled;
   }
   return bytes;
 }
 
 /** The bytes are handed over straight from the core's memory; a sink that keeps them must copy. */
-async function scatter(run: Run, write: { file: number; region: Region }, sink: Sink): Promise<void> {
+async function scatter(run: WritingWindows, write: { file: number; region: Region }, sink: Sink): Promise<void> {
   const { offset, stride, count, run: length } = write.region;
   for (let i = 0; i < count; i += 1)
     await sink.write(write.file, offset + i * stride, memory(run.output() + i * length, length));
@@ -86,31 +94,33 @@ async function scatter(run: Run, write: { file: number; region: Region }, sink: 
 
 /** One open stream for each side: windows come file by file. */
 class Readers {
-  private readonly open: { [side in 'source' | 'candidate']?: { file: number; source: Source } } = {};
+  private readonly open: { [side in Side]?: { file: number; source: Source } } = {};
 
   constructor(private readonly work: Work) {}
 
-  of(side: 'source' | 'candidate', file: number): Source {
+  of(side: Side, file: number): Source {
     const known = this.open[side];
     if (known?.file === file) return known.source;
     known?.source.close();
-    const source = new Source(this.work.files[side][file] as File, this.work.signal);
+    const source = new Source(this.work.files[side]?.[file] as File, this.work.signal);
     this.open[side] = { file, source };
     return source;
   }
 
   close(): void {
-    this.open.source?.source.close();
-    this.open.candidate?.source.close();
+    for (const open of Object.values(this.open)) open.source.close();
   }
 }
 
 const channel = new MessageChannel();
+/** Resolvers of all runs that wait for a macrotask, oldest first: several runs share the worker. */
+const waiting: (() => void)[] = [];
+channel.port1.onmessage = () => waiting.shift()?.();
 
-/** Lets messages in, a cancel among them; a timer would wait four milliseconds for nothing. */
+/** Lets the worker handle messages, a cancel among them; a timer would wait at least four milliseconds. */
 function macrotask(): Promise<void> {
   return new Promise((resolve) => {
-    channel.port1.onmessage = () => resolve();
+    waiting.push(resolve);
     channel.port2.postMessage(null);
   });
 }

@@ -2,9 +2,10 @@
 // none is waited for past a cancel.
 import { dropEmpty } from '../picked';
 import type { Picked } from '../protocol';
-import { Gatherer } from './gather';
-import { answered, Stalled } from './patience';
-import { interrupted, Stop, toProblem } from './problem';
+import { BlockWriter } from './block_writer';
+import { answered, Stalled } from './timeout';
+import { ApiFailure } from '../api_failure';
+import { interrupted, toApiError } from './api_error';
 import { tarLayout } from './tar';
 
 export interface OutFile {
@@ -22,7 +23,7 @@ const LEFT = {
 export type Left = keyof typeof LEFT;
 
 /** What a conversion that was stopped ends with. */
-export function stopped(left: Left): Stop {
+export function stopped(left: Left): ApiFailure {
   return interrupted(LEFT[left]);
 }
 
@@ -55,10 +56,10 @@ async function done<T>(work: Promise<T>, file: string, what: string, signal: Abo
   try {
     return await answered(work, signal, limit);
   } catch (reason) {
-    if (reason instanceof Stop) throw reason;
-    if (!(reason instanceof Stalled)) throw new Stop({ ...toProblem(reason), file });
+    if (reason instanceof ApiFailure) throw reason;
+    if (!(reason instanceof Stalled)) throw new ApiFailure({ ...toApiError(reason), file });
     const message = `the browser did not ${what} within ${Math.round(limit / 1000)} s`;
-    throw new Stop({ code: 'io', message, file });
+    throw new ApiFailure({ code: 'io', message, file });
   }
 }
 
@@ -128,7 +129,7 @@ export async function pickedFile(
   const read = () => done(handle.getFile(), handle.name, 'open the file', signal);
   const old = await read();
   if (old.size > 0 && inputs.some((input) => isSame(input, old)))
-    throw new Stop({ code: 'same_file', message: 'input and output are the same', file: old.name });
+    throw new ApiFailure({ code: 'same_file', message: 'input and output are the same', file: old.name });
   let stream: Stream | undefined;
   const abort = async (): Promise<Left> => {
     if (stream?.mayBeWhole) return 'perhaps whole';
@@ -138,15 +139,15 @@ export async function pickedFile(
   try {
     const to = (stream = await Stream.open(handle, false, signal));
     await to.truncate(plan.bytes);
-    const gatherer = new Gatherer((_, at, bytes) => to.write(at, bytes));
-    await gatherer.write(0, 0, plan.header);
+    const writer = new BlockWriter((_, at, bytes) => to.write(at, bytes));
+    await writer.write(0, 0, plan.header);
     const finish = async () => {
-      await gatherer.flush();
+      await writer.flush();
       await to.close(plan.bytes);
       const file = await read();
       return { file: null, key: null, written: [{ path: file.name, file }] };
     };
-    return { write: (file, at, bytes) => gatherer.write(file, at, bytes), finish, abort };
+    return { write: (file, at, bytes) => writer.write(file, at, bytes), finish, abort };
   } catch (reason) {
     const left = await abort();
     throw signal.aborted ? stopped(left) : reason;
@@ -165,7 +166,7 @@ export async function pickedDirectory(
   signal: AbortSignal,
 ): Promise<Sink> {
   const first = await done(directory.keys().next(), directory.name, 'list the folder', signal);
-  if (!first.done) throw new Stop({ code: 'exists', message: `${directory.name} is not empty` });
+  if (!first.done) throw new ApiFailure({ code: 'exists', message: `${directory.name} is not empty` });
   const made = new Map<number, FileSystemFileHandle>();
   let open: { file: number; stream: Stream } | undefined;
   const leave = async () => {
@@ -188,11 +189,11 @@ export async function pickedDirectory(
     }
     return stream;
   };
-  const gatherer = new Gatherer(async (file, at, bytes) => (await turnTo(file)).write(at, bytes));
+  const writer = new BlockWriter(async (file, at, bytes) => (await turnTo(file)).write(at, bytes));
   return {
-    write: (file, at, bytes) => gatherer.write(file, at, bytes),
+    write: (file, at, bytes) => writer.write(file, at, bytes),
     finish: async () => {
-      await gatherer.flush();
+      await writer.flush();
       // Files without tensor data, such as the index, were not turned to yet.
       for (const file of plan.keys()) if (!made.has(file)) await turnTo(file);
       await leave();
@@ -290,7 +291,7 @@ function opened(handle: FileSystemFileHandle): Promise<SyncHandle> {
 function writeAll(file: SyncHandle, name: string, at: number, bytes: Uint8Array): void {
   const written = file.write(bytes, { at });
   if (written !== bytes.byteLength)
-    throw new Stop({ code: 'no_space', message: 'the browser has no room for the result', file: name });
+    throw new ApiFailure({ code: 'no_space', message: 'the browser has no room for the result', file: name });
 }
 
 /** Removes results that are needed no more: those of this page that were released, and any that are a day old. */

@@ -1,7 +1,7 @@
 // Reads picked files in order, keeping next to nothing: two reused buffers where the browser can fill one, else slices.
 // A read that does not answer is let go and made again: a stream of a browser can lose its wake-up.
-import { answered, Stalled } from './patience';
-import { Stop } from './problem';
+import { answered, Stalled } from './timeout';
+import { ApiFailure } from '../api_failure';
 
 /** The largest piece that is held outside the core's memory; a second one may be under way. */
 const PIECE = 1 << 20;
@@ -166,18 +166,18 @@ export async function readSlice(file: File, start: number, end: number, signal: 
   }
 }
 
-function unreadable(file: File, reason: unknown, offset: number): Stop {
-  if (reason instanceof Stop) return reason;
+function unreadable(file: File, reason: unknown, offset: number): ApiFailure {
+  if (reason instanceof ApiFailure) return reason;
   const message = reason instanceof Error ? reason.message : String(reason);
-  return new Stop({ code: 'io', message: `the browser cannot read the file: ${message}`, file: file.name, offset });
+  return new ApiFailure({ code: 'io', message: `the browser cannot read the file: ${message}`, file: file.name, offset });
 }
 
-function short(file: File, offset: number): Stop {
+function short(file: File, offset: number): ApiFailure {
   const message = 'the file ends before its length: it was changed while it was read';
-  return new Stop({ code: 'truncated', message, file: file.name, offset });
+  return new ApiFailure({ code: 'truncated', message, file: file.name, offset });
 }
 
-function silent(file: File, offset: number): Stop {
+function silent(file: File, offset: number): ApiFailure {
   const seconds = (TRIES * SLICE_MS) / 1000;
-  return new Stop({ code: 'io', message: `the browser did not answer a read for ${seconds} s`, file: file.name, offset });
+  return new ApiFailure({ code: 'io', message: `the browser did not answer a read for ${seconds} s`, file: file.name, offset });
 }

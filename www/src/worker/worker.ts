@@ -1,11 +1,26 @@
 // The worker: the only place that reads files and runs the core. Answers the page's calls, one message each.
-import type { Model, Run } from '../pkg/quantoscope';
-import type { Call, Calls, FromWorker, Picked, Progress, Request, Saved, ToWorker } from '../protocol';
-import { drive } from './drive';
-import { chooseEngine, engage, engineRoom, pace, probe } from './engines';
-import { memoryBytes, startEngine } from './engine';
-import { closeModel, modelOf, openModel, type Opened } from './models';
-import { interrupted, Stop, toProblem } from './problem';
+import { catalog, rotation_options, type Model, type Plan, type Run } from '../pkg/quantoscope';
+import { ApiFailure } from '../api_failure';
+import type {
+  Call,
+  Calls,
+  Catalog,
+  ConversionAsk,
+  FromWorker,
+  OutFileView,
+  Picked,
+  PlanView,
+  Progress,
+  Request,
+  RotationOptions,
+  Saved,
+  ToWorker,
+} from '../protocol';
+import { interrupted, toApiError } from './api_error';
+import { memoryBytes, startCore } from './core';
+import { drive, type Files } from './drive';
+import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine } from './engine_select';
+import { closeImatrix, closeModel, existing, imatrixOf, modelOf, openImatrix, openModel } from './models';
 import {
   pickedDirectory,
   pickedFile,
@@ -16,6 +31,7 @@ import {
   type OutFile,
   type Sink,
 } from './sinks';
+import { readSlice } from './sources';
 
 interface Context {
   signal: AbortSignal;
@@ -25,88 +41,158 @@ interface Context {
 type Handlers = { [K in Call]: (ask: Calls[K]['ask'], context: Context) => Promise<Calls[K]['answer']> };
 
 const handlers: Handlers = {
+  catalog: async () => catalog() as Catalog,
   open: ({ files, name }, { signal }) => openModel(files, name, signal),
   sample: async ({ base, files, name }, { signal }) =>
     openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal),
   close: async ({ model }) => closeModel(model),
+  open_imatrix: ({ file }, { signal }) => openImatrix(file, signal),
+  close_imatrix: async ({ imatrix }) => closeImatrix(imatrix),
   memory: async () => ({ wasm: memoryBytes() }),
-  measure: ({ model, tensor }, context) => measured(modelOf(model), (of) => of.look(tensor), context),
-  rotated: ({ model, tensor, rotation }, context) =>
-    measured(modelOf(model), (of) => of.rotated(tensor, [rotation]), context),
-  plan: async ({ model, recipe }) => {
-    const plan = modelOf(model).model.plan(recipe, false);
+  measure: ({ model, tensor }, context) => measured(model, (of) => of.tensor_details(tensor), context),
+  rotated: ({ model, tensor, rotation, seed }, context) =>
+    measured(model, (of) => of.rotated(tensor, [rotation], seed), context),
+  rotation_options: async ({ what, seed }) => rotation_options(what, seed) as RotationOptions,
+  plan: async (ask) => {
+    const plan = planned(ask, false);
     try {
-      return plan.view() as Calls['plan']['answer'];
+      return plan.view() as PlanView;
     } finally {
       plan.free();
     }
   },
   convert,
   release: async ({ key }) => releaseResult(key),
-  choose: async ({ engine }) => chooseEngine(engine),
-  engines: engineRoom,
+  choose_engine: async ({ engine }) => chooseEngine(engine),
+  engines: enginesView,
   probe: ({ kernel }) => probe(kernel),
-  pace: ({ kernel }) => pace(kernel),
-  compare: async ({ reference, candidate, threshold }, context) => {
+  benchmark: ({ kernel }) => benchmarkKernel(kernel),
+  compare: ({ reference, candidate, threshold }, context) => {
     const [a, b] = [modelOf(reference), modelOf(candidate)];
     const run = a.model.compare(b.model, a.name, b.name, threshold);
-    try {
-      await engage(run, context);
-      await drive({ run, files: { source: a.files, candidate: b.files }, sink: null, ...context });
-      return run.report() as Calls['compare']['answer'];
-    } finally {
-      run.free();
+    return reported(run, { source: a.files, candidate: b.files }, context);
+  },
+  verify: (ask, context) => {
+    const output = modelOf(ask.model);
+    if (ask.source === undefined) {
+      if (ask.imatrix !== undefined)
+        throw new ApiFailure({ code: 'usage', message: 'an importance matrix is used only to verify against a source' });
+      return reported(output.model.verify(output.name), { source: output.files }, context);
     }
+    const source = modelOf(ask.source);
+    const weights = ask.imatrix === undefined ? undefined : imatrixOf(ask.imatrix);
+    const run = weights
+      ? output.model.weighted_verify_against(source.model, weights.matrix, output.name, source.name)
+      : output.model.verify_against(source.model, output.name, source.name);
+    const importance = weights ? [weights.file] : [];
+    return reported(run, { source: source.files, candidate: output.files, importance }, context);
   },
 };
 
-/** Carries out work that writes nothing, and gives its report. */
-async function measured<A>(source: Opened, plan: (model: Model) => Run, context: Context): Promise<A> {
-  const run = plan(source.model);
+/** Drives a run of one model that writes nothing, and returns its report. */
+async function measured<A>(model: number, plan: (model: Model) => Run, context: Context): Promise<A> {
+  const source = modelOf(model);
+  return reported(plan(source.model), { source: source.files }, context);
+}
+
+/** Drives a run that writes nothing to its end, and returns its report. */
+async function reported<A>(run: Run, files: Files, context: Context): Promise<A> {
   try {
-    await engage(run, context);
-    await drive({ run, files: { source: source.files, candidate: [] }, sink: null, ...context });
+    await selectEngine(run, context);
+    await drive({ run, total: run.total(), files, onDevice: () => run.on_device(), ...context });
     return run.report() as A;
   } finally {
     run.free();
   }
 }
 
+function planned({ model, recipe, imatrix }: ConversionAsk, measure: boolean): Plan {
+  const source = modelOf(model).model;
+  return imatrix === undefined
+    ? source.plan(recipe, measure)
+    : source.weighted_plan(recipe, imatrixOf(imatrix).matrix, measure);
+}
+
 /** The sample lies beside the page: the one thing that is ever fetched. */
 async function fetched(base: string, name: string, signal: AbortSignal): Promise<Picked> {
   const response = await fetch(new URL(name, base), { signal });
   if (!response.ok)
-    throw new Stop({ code: 'not_found', message: `the server answered ${response.status}`, file: name });
+    throw new ApiFailure({ code: 'not_found', message: `the server answered ${response.status}`, file: name });
   return { path: `sample/${name}`, file: new File([await response.blob()], name) };
 }
 
 async function convert(ask: Calls['convert']['ask'], context: Context): Promise<Saved> {
   const source = modelOf(ask.model);
-  const plan = source.model.plan(ask.recipe, true);
+  const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
+  const input: Files = { source: source.files, importance };
+  const plan = planned(ask, true);
   const begun = performance.now();
   try {
-    const view = plan.view() as Calls['plan']['answer'];
-    const files = view.files.map((f, i) => ({ ...f, header: plan.header(i) as Uint8Array<ArrayBuffer> }));
-    const sink = await sinkFor(ask, source.files, files, view.directory, context.signal);
     const run = plan.run();
     try {
-      await engage(run, context);
-      await drive({ run, files: { source: source.files, candidate: [] }, sink, ...context });
-      if (context.signal.aborted) throw interrupted();
-      const report = run.report() as Saved['report'];
-      const total = run.total();
-      context.progress({ done: total, total, label: 'Putting the file in place', device: false, anew: false });
-      const end = await sink.finish();
-      return { report, bytes: view.totals.total_bytes_out, seconds: (performance.now() - begun) / 1000, ...end };
-    } catch (reason) {
-      const left = await sink.abort().catch((): Left => 'unconfirmed');
-      // The first reason is the one to tell.
-      throw context.signal.aborted ? stopped(left) : reason;
+      const view = plan.view() as PlanView;
+      const header = async ({ name, bytes, copied }: OutFileView, i: number) =>
+        copied
+          ? readSlice(existing(source.picked, name), 0, bytes, context.signal)
+          : (plan.header(i) as Uint8Array<ArrayBuffer>);
+      const files = await Promise.all(view.files.map(async (f, i) => ({ ...f, header: await header(f, i) })));
+      const inputs = [...source.files, ...importance];
+      const sink = await sinkFor(ask, inputs, files, view.directory, context.signal);
+      const end = await write(run, sink, input, context, () => checkEquivalence(plan, run, ask, input, context));
+      return { bytes: view.totals.total_bytes_out, seconds: (performance.now() - begun) / 1000, ...end };
     } finally {
       run.free();
     }
   } finally {
     plan.free();
+  }
+}
+
+/** Runs source and plan of a rotation on a few tokens. Nothing is written where their logits differ. */
+async function checkEquivalence(
+  plan: Plan,
+  run: Run,
+  { check = {} }: Calls['convert']['ask'],
+  files: Files,
+  { signal, progress }: Context,
+): Promise<void> {
+  const passes = plan.equivalence_check(check.tokens, check.tolerance, check.allowUnprobed ?? false);
+  if (!passes) return;
+  const total = run.total();
+  // How much the two passes read is not known beforehand.
+  const label = 'Checking the rotated model on a few tokens';
+  progress({ done: 0, total, label, device: false, restarted: false });
+  try {
+    await drive({ run: passes, total, files, signal, progress: (p) => progress({ ...p, done: 0, label }) });
+    run.attach_equivalence(passes);
+  } finally {
+    passes.free();
+  }
+}
+
+type Written = Pick<Saved, 'report' | 'file' | 'key' | 'written'>;
+
+/** Drives a conversion into `sink` once `check` has passed. After a failure the sink leaves nothing behind. */
+async function write(
+  run: Run,
+  sink: Sink,
+  files: Files,
+  context: Context,
+  check: () => Promise<void>,
+): Promise<Written> {
+  const total = run.total();
+  try {
+    await check();
+    await selectEngine(run, context);
+    await drive({ run, total, files, sink: { run, sink }, onDevice: () => run.on_device(), ...context });
+    if (context.signal.aborted) throw interrupted();
+    const report = run.report() as Saved['report'];
+    context.progress({ done: total, total, label: 'Putting the file in place', device: false, restarted: false });
+    return { report, ...(await sink.finish()) };
+  } catch (reason) {
+    const left = await sink.abort().catch((): Left => 'unconfirmed');
+    // The first reason is the one to show.
+    throw context.signal.aborted ? stopped(left) : reason;
   }
 }
 
@@ -117,9 +203,9 @@ function sinkFor(
   directory: boolean,
   signal: AbortSignal,
 ): Promise<Sink> {
-  const [only] = files;
+  const [single] = files;
   if (target.kind === 'directory') return pickedDirectory(target.handle, files, signal);
-  if (target.kind === 'file' && !directory && only) return pickedFile(target.handle, only, inputs, signal);
+  if (target.kind === 'file' && !directory && single) return pickedFile(target.handle, single, inputs, signal);
   return privateFile(name, files, directory, signal);
 }
 
@@ -139,16 +225,16 @@ async function answer<K extends Call>(request: Request<K>): Promise<void> {
     const handler = handlers[request.call] as Handlers[K];
     send({ id, answer: await handler(request.ask, context) });
   } catch (reason) {
-    send({ id, problem: toProblem(reason) });
+    send({ id, error: toApiError(reason) });
   } finally {
     running.delete(id);
   }
 }
 
-const started = startEngine();
+const started = startCore();
 started.then(
   () => send({ ready: true }),
-  // Every call will tell why.
+  // Every call answers with the reason.
   () => undefined,
 );
 self.addEventListener('message', (event: MessageEvent<ToWorker>) => {

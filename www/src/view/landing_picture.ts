@@ -52,7 +52,7 @@ function reverse(stepped: string): string {
     .join('');
 }
 
-export function lens(): HTMLElement {
+export function landingPicture(): HTMLElement {
   const smooth = curve();
   const stepped = stairs();
   const hole = svg('circle', { r: RADIUS });
@@ -86,7 +86,7 @@ export function lens(): HTMLElement {
     handle.setAttribute('d', `M${x + reach + 4} ${y + reach + 4}l46 46`);
   };
   place(WIDTH * 0.47);
-  const figure = h('div', { class: 'lens' });
+  const figure = h('div', { class: 'landing-picture' });
   figure.append(picture);
   figure.addEventListener('pointermove', (event) => place(toPicture(picture, event)));
   return figure;

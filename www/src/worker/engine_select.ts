@@ -1,8 +1,9 @@
-// Which engine does the work: the processor, or a graphics device that was opened, probed and timed.
+// Selects the engine of a run: the processor, or a graphics device that was opened, probed and timed.
 import { Device, processor, type Run } from '../pkg/quantoscope';
-import type { EngineChoice, EngineRoom, Pace, Progress } from '../protocol';
-import { answered } from './patience';
-import { Stop, toProblem } from './problem';
+import type { EngineChoice, EnginesView, KernelSpeed, Progress } from '../protocol';
+import { answered } from './timeout';
+import { ApiFailure } from '../api_failure';
+import { toApiError } from './api_error';
 
 /** The part of WebGPU that is used here; everything else is the core's. */
 interface Graphics {
@@ -19,18 +20,16 @@ interface Watch {
   signal: AbortSignal;
   progress: (p: Progress) => void;
 }
-type View = NonNullable<EngineRoom['device']>;
+type View = NonNullable<EnginesView['device']>;
 
-/** A device has to be this much faster for `auto`: the processor measures what it made meanwhile. */
-const FASTER = 1.25;
 /** `auto` leaves what reads less to the processor: it is done before a device has been opened, probed and timed. */
 const WORTH = 256 << 20;
 
 let choice: EngineChoice = 'auto';
 let found: Promise<Found> | undefined;
 let opened: Promise<Opened> | undefined;
-const timed = new Map<number, Promise<Pace>>();
-/** The device with some of its kernels, by their numbers. */
+const timed = new Map<number, Promise<KernelSpeed>>();
+/** The device restricted to some of its kernels, by their numbers. */
 const chosen = new Map<string, Device>();
 
 export function chooseEngine(engine: EngineChoice): null {
@@ -38,12 +37,12 @@ export function chooseEngine(engine: EngineChoice): null {
   return null;
 }
 
-/** Gives a run the device that it may ask beside the processor, if there is one for it. A cancel does not wait for it. */
-export function engage(run: Run, watch: Watch): Promise<void> {
-  return answered(attach(run, watch), watch.signal);
+/** Attaches a device to a run where the engine choice allows one. A cancel does not wait for it. */
+export function selectEngine(run: Run, watch: Watch): Promise<void> {
+  return answered(select(run, watch), watch.signal);
 }
 
-async function attach(run: Run, watch: Watch): Promise<void> {
+async function select(run: Run, watch: Watch): Promise<void> {
   if (choice === 'processor' || (choice === 'auto' && run.total() < WORTH)) return;
   const auto = choice === 'auto';
   const adapter = await find();
@@ -51,37 +50,37 @@ async function attach(run: Run, watch: Watch): Promise<void> {
   const here = await open();
   if ('absent' in here || watch.signal.aborted) return;
   try {
-    await join(run, here.device, adapter.name, watch);
+    await attachDevice(run, here.device, adapter.name, watch);
   } catch (reason) {
     // Lost while it was asked: the processor does not need it.
     opened = Promise.resolve(refused(adapter.name, reason));
   }
 }
 
-async function join(run: Run, device: Device, name: string, { signal, progress }: Watch): Promise<void> {
+async function attachDevice(run: Run, device: Device, name: string, { signal, progress }: Watch): Promise<void> {
   const auto = choice === 'auto';
   const { kernels } = view(device);
   const wins: number[] = [];
   for (const index of run.kernels(device)) {
     if (signal.aborted) return;
-    const label = `${name}: asking whether ${kernels[index]?.name} is exact`;
-    progress({ done: 0, total: run.total(), label, device: false, anew: false });
+    const label = `${name}: verifying ${kernels[index]?.name}`;
+    progress({ done: 0, total: run.total(), label, device: false, restarted: false });
     if ((await device.probe(index)) && auto && (await rate(device, index)).auto) wins.push(index);
   }
   // The run may be gone by now.
   if (signal.aborted) return;
-  if (!auto) return run.on(device);
-  if (wins.length > 0) run.on(only(device, wins));
+  if (!auto) return run.attach_device(device);
+  if (wins.length > 0) run.attach_device(withKernels(device, wins));
 }
 
-function only(device: Device, indices: number[]): Device {
+function withKernels(device: Device, indices: number[]): Device {
   const key = indices.join();
-  const known = chosen.get(key) ?? device.choosing(Uint32Array.from(indices));
+  const known = chosen.get(key) ?? device.with_kernels(Uint32Array.from(indices));
   chosen.set(key, known);
   return known;
 }
 
-export async function engineRoom(): Promise<EngineRoom> {
+export async function enginesView(): Promise<EnginesView> {
   const here = await open();
   if ('absent' in here) return { processor: processor(), absent: here.absent };
   return { processor: processor(), device: view(here.device) };
@@ -91,22 +90,21 @@ export async function probe(kernel: number): Promise<boolean> {
   return (await theDevice().then((device) => device.probe(kernel))) as boolean;
 }
 
-/** Times a kernel anew. */
-export async function pace(kernel: number): Promise<Pace> {
+/** Times a kernel again. */
+export async function benchmarkKernel(kernel: number): Promise<KernelSpeed> {
   timed.delete(kernel);
   return rate(await theDevice(), kernel);
 }
 
-function rate(device: Device, kernel: number): Promise<Pace> {
+function rate(device: Device, kernel: number): Promise<KernelSpeed> {
   const known = timed.get(kernel) ?? time(device, kernel);
   timed.set(kernel, known);
   return known;
 }
 
-async function time(device: Device, kernel: number): Promise<Pace> {
-  const pace = (await device.pace(kernel)) as Omit<Pace, 'auto'>;
-  const faster = (pace.device ?? 0) > FASTER * (pace.processor ?? 0);
-  return { ...pace, auto: faster && !view(device).software };
+async function time(device: Device, kernel: number): Promise<KernelSpeed> {
+  const speed = (await device.benchmark(kernel)) as Omit<KernelSpeed, 'auto'>;
+  return { ...speed, auto: speed.worth_it && !view(device).software };
 }
 
 function view(device: Device): View {
@@ -115,7 +113,7 @@ function view(device: Device): View {
 
 async function theDevice(): Promise<Device> {
   const here = await open();
-  if ('absent' in here) throw new Stop({ code: 'device', message: here.absent });
+  if ('absent' in here) throw new ApiFailure({ code: 'device', message: here.absent });
   return here.device;
 }
 
@@ -126,7 +124,7 @@ function find(): Promise<Found> {
 async function ask(): Promise<Found> {
   const graphics = (navigator as { gpu?: Graphics }).gpu;
   if (!graphics) return { absent: 'This browser has no WebGPU here, so the processor does all the work.' };
-  // The same wish as the core's, which gives the same adapter.
+  // The same options as the core's, so the same adapter.
   const adapter = await graphics.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
   if (!adapter) return { absent: 'The browser offers this page no graphics adapter, so the processor does all the work.' };
   const { vendor, architecture, description } = adapter.info ?? { vendor: '', architecture: '', description: '' };
@@ -146,5 +144,5 @@ function open(): Promise<Opened> {
 }
 
 function refused(name: string, reason: unknown): Opened {
-  return { absent: `${name} is not used: ${toProblem(reason).message}. The processor does all the work.` };
+  return { absent: `${name} is not used: ${toApiError(reason).message}. The processor does all the work.` };
 }

@@ -1,8 +1,8 @@
 // The first screen: what this is, and how to begin.
 import { h, replace } from '../dom';
-import type { Problem } from '../protocol';
-import { lens } from './lens';
-import { problemNote } from './problem';
+import type { ApiError } from '../protocol';
+import { landingPicture } from './landing_picture';
+import { errorNote } from './error_note';
 
 export interface Ways {
   files: () => void;
@@ -10,13 +10,13 @@ export interface Ways {
   sample: () => void;
 }
 
-export interface Hero {
+export interface Landing {
   node: HTMLElement;
   busy: (label: string | null) => void;
-  fail: (problem: Problem) => void;
+  fail: (error: ApiError) => void;
 }
 
-export function hero(ways: Ways): Hero {
+export function landing(ways: Ways): Landing {
   const act = h('div', { class: 'act' });
   const notes = h('div', { 'aria-live': 'polite' });
   const buttons = [
@@ -31,7 +31,7 @@ export function hero(ways: Ways): Hero {
   busy(null);
   const node = h(
     'section',
-    { class: 'hero' },
+    { class: 'landing' },
     h(
       'div',
       { class: 'words' },
@@ -49,7 +49,7 @@ export function hero(ways: Ways): Hero {
         notes,
       ),
     ),
-    lens(),
+    landingPicture(),
     h(
       'p',
       { class: 'formats' },
@@ -61,9 +61,9 @@ export function hero(ways: Ways): Hero {
   return {
     node,
     busy,
-    fail: (problem) => {
+    fail: (error) => {
       busy(null);
-      replace(notes, problemNote(problem));
+      replace(notes, errorNote(error));
     },
   };
 }

@@ -9,7 +9,7 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** Writes one block. It is not touched until the promise is kept. */
 type Put = (file: number, at: number, bytes: Bytes) => Promise<void>;
 
-export class Gatherer {
+export class BlockWriter {
   private block: Bytes | undefined;
   private filled = 0;
   private file = 0;

@@ -4,7 +4,7 @@ import wasmUrl from '../pkg/quantoscope_bg.wasm?url';
 
 let exports: InitOutput | undefined;
 
-export async function startEngine(): Promise<void> {
+export async function startCore(): Promise<void> {
   exports ??= await init({ module_or_path: new URL(wasmUrl, import.meta.url) });
 }
 

@@ -9,7 +9,7 @@ let asking = false;
  * Whether the conversions, if there are any, may be stopped; it does not stop them. True at once where none runs, and
  * when the last one ends while the question is open. False for a second question while the first is open.
  */
-export async function mayStop(jobs: Jobs): Promise<boolean> {
+export async function confirmStop(jobs: Jobs): Promise<boolean> {
   if (jobs.active.length === 0) return true;
   if (asking) return false;
   asking = true;

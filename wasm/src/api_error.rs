@@ -1,4 +1,4 @@
-//! Errors as JavaScript sees them: the same codes and words as the command line.
+//! Errors as objects of JavaScript, with the codes and messages of the command line.
 
 use js_sys::{BigInt, Object, Reflect};
 use quantoscope_core::Error;
@@ -8,7 +8,7 @@ use wasm_bindgen::JsValue;
 const SAFE: u64 = 1 << 53;
 
 /// An error as `{code, message, file?, tensor?, offset?, element?}`.
-pub fn problem(error: &Error) -> JsValue {
+pub fn api_error(error: &Error) -> JsValue {
     let detail = error.detail();
     let object = Object::new();
     let set = |key: &str, value: JsValue| {
@@ -32,19 +32,19 @@ pub fn problem(error: &Error) -> JsValue {
     object.into()
 }
 
-/// A hostile header may name an offset that no number can hold; it is told all the same.
+/// A hostile header may name an offset beyond 2^53, which becomes a `bigint`.
 fn integer(n: u64) -> JsValue {
     if n <= SAFE { (n as f64).into() } else { BigInt::from(n).into() }
 }
 
 /// The core's result with its error as a JavaScript value.
-pub trait OrProblem<T> {
+pub trait IntoApiResult<T> {
     /// Converts the error.
-    fn or_problem(self) -> Result<T, JsValue>;
+    fn into_api_result(self) -> Result<T, JsValue>;
 }
 
-impl<T> OrProblem<T> for Result<T, Error> {
-    fn or_problem(self) -> Result<T, JsValue> {
-        self.map_err(|e| problem(&e))
+impl<T> IntoApiResult<T> for Result<T, Error> {
+    fn into_api_result(self) -> Result<T, JsValue> {
+        self.map_err(|e| api_error(&e))
     }
 }

@@ -1,20 +1,20 @@
 // Errors, with the codes and words of the command line.
 import { h } from '../dom';
 import { integer } from '../format';
-import type { Problem } from '../protocol';
+import type { ApiError } from '../protocol';
 
-export function problemNote(problem: Problem): HTMLElement {
+export function errorNote(error: ApiError): HTMLElement {
   const places: [string, string | undefined][] = [
-    ['tensor', problem.tensor],
-    ['element', problem.element === undefined ? undefined : integer(problem.element)],
-    ['file', problem.file],
-    ['byte', problem.offset === undefined ? undefined : integer(problem.offset)],
+    ['tensor', error.tensor],
+    ['element', error.element === undefined ? undefined : integer(error.element)],
+    ['file', error.file],
+    ['byte', error.offset === undefined ? undefined : integer(error.offset)],
   ];
   const known = places.filter((place): place is [string, string] => place[1] !== undefined);
   return h(
     'div',
     { class: 'note bad', role: 'alert' },
-    h('p', {}, h('code', { class: 'code' }, problem.code), ' ', problem.message),
+    h('p', {}, h('code', { class: 'code' }, error.code), ' ', error.message),
     known.length > 0 &&
       h(
         'dl',

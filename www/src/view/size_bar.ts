@@ -1,4 +1,4 @@
-// A model as one strip: every tensor a block, in file order, as wide as its bytes.
+// A model as one size bar: every tensor a block, in file order, as wide as its bytes.
 import { h } from '../dom';
 import { bytes, percent } from '../format';
 import { onThemeChange } from '../theme';
@@ -11,7 +11,7 @@ export interface Block {
   tone: Tone;
 }
 
-export interface Strip {
+export interface SizeBar {
   node: HTMLElement;
   show: (blocks: readonly Block[], scale: number) => void;
   mark: (index: number | undefined) => void;
@@ -20,8 +20,8 @@ export interface Strip {
 const HEIGHT = 34;
 const COLOUR: Record<Tone, string> = { matrix: '--stain', vector: '--edge', made: '--rose' };
 
-/** `label` describes the strip to those who cannot see it; the tables hold the same facts. */
-export function strip(label: string, choose?: (index: number) => void): Strip {
+/** `label` describes the size bar to those who cannot see it; the tables hold the same facts. */
+export function sizeBar(label: string, choose?: (index: number) => void): SizeBar {
   const canvas = h('canvas', { role: 'img', 'aria-label': label });
   const under = h('span', { class: 'under', 'aria-hidden': 'true' });
   const node = h('div', {}, canvas);

@@ -1,25 +1,20 @@
-// Whatever was thrown, as a `Problem`: the core throws them itself, the browser throws its own.
-import type { Problem } from '../protocol';
-
-export class Stop extends Error {
-  constructor(readonly problem: Problem) {
-    super(problem.message);
-  }
-}
+// Converts whatever was thrown to an `ApiError`: the core throws those itself, the browser throws its own errors.
+import { ApiFailure } from '../api_failure';
+import type { ApiError } from '../protocol';
 
 /** `message`: what is left of the work. */
-export function interrupted(message = 'Nothing was kept.'): Stop {
-  return new Stop({ code: 'interrupted', message });
+export function interrupted(message = 'Nothing was kept.'): ApiFailure {
+  return new ApiFailure({ code: 'interrupted', message });
 }
 
-export function toProblem(reason: unknown): Problem {
-  if (reason instanceof Stop) return reason.problem;
-  if (isProblem(reason)) return reason;
+export function toApiError(reason: unknown): ApiError {
+  if (reason instanceof ApiFailure) return reason.error;
+  if (isApiError(reason)) return reason;
   if (reason instanceof DOMException) return { code: codeOf(reason), message: reason.message };
   return { code: 'io', message: reason instanceof Error ? reason.message : String(reason) };
 }
 
-function isProblem(value: unknown): value is Problem {
+function isApiError(value: unknown): value is ApiError {
   return (
     typeof value === 'object' && value !== null && !(value instanceof Error) && 'code' in value && 'message' in value
   );

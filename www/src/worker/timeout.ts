@@ -1,5 +1,5 @@
 // Waits for the browser's file calls: never past a cancel, never for ever.
-import { interrupted } from './problem';
+import { interrupted } from './api_error';
 
 /** A call that has not answered within its limit. The call itself may still be under way. */
 export class Stalled extends Error {}

@@ -1,0 +1,176 @@
+//! What a conversion can be asked for: targets, types and presets, with their properties, from the tables of the core.
+//!
+//! Lists nothing itself but the targets: what each of them accepts is what [`target::check`] accepts.
+
+use crate::view::to_js;
+use quantoscope_core::DType;
+use quantoscope_core::plan::target;
+use quantoscope_core::quant::{Encoding, ImportanceUse};
+use quantoscope_core::recipe::presets::Preset;
+use quantoscope_core::recipe::rotation::SEED;
+use quantoscope_core::recipe::{Q4Scheme, Recipe, TargetName};
+use serde::{Serialize, Serializer};
+use wasm_bindgen::prelude::*;
+
+/// Everything that a recipe can name.
+#[derive(Serialize)]
+struct Catalog {
+    /// What can be written, the usual one first.
+    targets: Vec<TargetInfo>,
+    /// Types that some target accepts, from many bits to few.
+    types: Vec<TypeInfo>,
+    /// Presets, from many bits to few.
+    presets: Vec<PresetInfo>,
+    /// The seed of rotations where none is given, as hexadecimal text.
+    seed: String,
+}
+
+/// A target of a conversion.
+#[derive(Serialize)]
+struct TargetInfo {
+    #[serde(serialize_with = "target_word")]
+    target: TargetName,
+    label: &'static str,
+    /// What it is, in a few words.
+    about: &'static str,
+    /// Types of [`Catalog::types`] that it accepts.
+    types: Vec<DType>,
+    /// Presets of [`Catalog::presets`] that it accepts.
+    presets: Vec<Preset>,
+    /// Its block forms; empty where it has none.
+    q4_schemes: Vec<Q4SchemeInfo>,
+    /// The recipe to start with.
+    default: Recipe,
+}
+
+/// A type that tensors can be encoded as.
+#[derive(Serialize)]
+struct TypeInfo {
+    dtype: DType,
+    /// Stored bits of each weight, scales included.
+    bits_per_weight: f64,
+    /// Weights of a block; 1 for plain floats.
+    block: u64,
+    /// False for plain floats.
+    quantized: bool,
+    /// True if its encoder searches for scales, which takes tens of times longer.
+    searches: bool,
+    importance: ImportanceLevel,
+}
+
+/// What an importance matrix does for a type.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ImportanceLevel {
+    Ignored,
+    Optional,
+    Wanted,
+    Required,
+}
+
+/// A preset: what llama.cpp calls an ftype.
+#[derive(Serialize)]
+struct PresetInfo {
+    preset: Preset,
+    /// The type of every tensor that no rule of the preset names.
+    base: DType,
+    /// `general.file_type` of llama.cpp.
+    file_type: u32,
+}
+
+/// A block form of lattice `.q4`.
+#[derive(Serialize)]
+struct Q4SchemeInfo {
+    scheme: Q4Scheme,
+    label: &'static str,
+    bits_per_weight: f64,
+}
+
+/// Everything that a recipe can name, for the page's forms.
+#[wasm_bindgen]
+pub fn catalog() -> Result<JsValue, JsValue> {
+    let targets = Vec::from(
+        [TargetName::Gguf, TargetName::Lattice, TargetName::Safetensors, TargetName::HfFolder]
+            .map(target_info),
+    );
+    to_js(&Catalog {
+        types: types(&targets),
+        targets,
+        presets: Preset::ALL.iter().copied().map(preset).collect(),
+        seed: format!("0x{SEED:016x}"),
+    })
+}
+
+/// The word of a target in a recipe. As a part of a recorded recipe a target has the word of its container instead.
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn target_word<S: Serializer>(target: &TargetName, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(match target {
+        TargetName::HfFolder => "hf_folder",
+        other => other.container().name(),
+    })
+}
+
+fn target_info(target: TargetName) -> TargetInfo {
+    let (label, about) = match target {
+        TargetName::Gguf => ("GGUF", "one file, for llama.cpp and its relatives"),
+        TargetName::Lattice => ("Lattice .q4", "a folder of files, one per tensor"),
+        TargetName::Safetensors => ("safetensors", "one file, plain floats"),
+        TargetName::HfFolder => ("Hugging Face folder", "for transformers, with configuration and tokenizer"),
+    };
+    let dtype = match target {
+        TargetName::Gguf => Some(DType::Q4_0),
+        TargetName::Lattice => None,
+        TargetName::Safetensors | TargetName::HfFolder => Some(DType::F16),
+    };
+    let with = |dtype, preset| Recipe { preset, ..Recipe::new(target, dtype) };
+    let accepts = |recipe: Recipe| target::check(&recipe).is_ok();
+    let accepted = |d: &DType| accepts(with(Some(*d), None));
+    TargetInfo {
+        target,
+        label,
+        about,
+        types: DType::ALL.iter().copied().filter(accepted).collect(),
+        presets: Preset::ALL.iter().copied().filter(|p| accepts(with(None, Some(*p)))).collect(),
+        q4_schemes: if target == TargetName::Lattice { q4_schemes() } else { Vec::new() },
+        default: with(dtype, None),
+    }
+}
+
+fn q4_schemes() -> Vec<Q4SchemeInfo> {
+    let info = |scheme| {
+        let (label, encoding) = match scheme {
+            Q4Scheme::Asym => ("Asymmetric", Encoding::LatticeAsym),
+            Q4Scheme::Sym => ("Symmetric", Encoding::LatticeSym),
+        };
+        Q4SchemeInfo { scheme, label, bits_per_weight: encoding.dtype().bits_per_weight() }
+    };
+    [Q4Scheme::Asym, Q4Scheme::Sym].map(info).into()
+}
+
+fn types(targets: &[TargetInfo]) -> Vec<TypeInfo> {
+    let accepted = |d: &DType| targets.iter().any(|t| t.types.contains(d));
+    let mut all: Vec<TypeInfo> = DType::ALL.iter().copied().filter(accepted).map(type_info).collect();
+    all.sort_by(|a, b| b.bits_per_weight.total_cmp(&a.bits_per_weight));
+    all
+}
+
+fn type_info(dtype: DType) -> TypeInfo {
+    let encoding = Encoding::Type(dtype);
+    TypeInfo {
+        dtype,
+        bits_per_weight: dtype.bits_per_weight(),
+        block: dtype.block_len(),
+        quantized: dtype.is_quantized(),
+        searches: encoding.searches(),
+        importance: match encoding.importance() {
+            ImportanceUse::Ignored => ImportanceLevel::Ignored,
+            ImportanceUse::Optional => ImportanceLevel::Optional,
+            ImportanceUse::Wanted => ImportanceLevel::Wanted,
+            ImportanceUse::Required => ImportanceLevel::Required,
+        },
+    }
+}
+
+fn preset(preset: Preset) -> PresetInfo {
+    PresetInfo { preset, base: preset.base(), file_type: preset.file_type() }
+}

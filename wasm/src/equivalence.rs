@@ -1,0 +1,218 @@
+//! The check of a rotation before anything is written: source and plan must compute the same logits.
+//!
+//! Driven like a run, window by window: each weight that the two forward passes need is a plan of one tensor, whose bytes
+//! stay in this memory.
+
+use crate::api_error::IntoApiResult;
+use crate::job_runner::JobRunner;
+use js_sys::Promise;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::format::Checkpoint;
+use quantoscope_core::model::config::Config;
+use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
+use quantoscope_core::plan::Plan;
+use quantoscope_core::report::EquivalenceView;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::mem::take;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// Options of the check, as on the command line.
+pub struct EquivalenceOptions {
+    /// `--probe-tokens`
+    pub tokens: u32,
+    /// `--tolerance`
+    pub tolerance: f64,
+    /// `--allow-unprobed`
+    pub allow_unprobed: bool,
+}
+
+/// A check in progress.
+#[wasm_bindgen]
+pub struct EquivalenceCheck {
+    passes: RefCell<Passes>,
+    /// Set where the model cannot be run and `allow_unprobed` accepts that: then there are no windows.
+    unprobed: Option<EquivalenceView>,
+    /// Runs the plan of the weight that is read now.
+    runner: Rc<RefCell<Option<JobRunner>>>,
+    /// The bytes of that weight, as binary32.
+    weight: Rc<RefCell<Vec<u8>>>,
+}
+
+struct Passes {
+    /// The pass over the source, then that over the plan.
+    both: Vec<ModelPass>,
+    /// Which of the two runs; their number at the end.
+    current: usize,
+    requests: VecDeque<TensorRequest>,
+    /// Weights that were read for the current step of the pass.
+    values: Vec<Vec<f32>>,
+    /// Rotated elements of the plan.
+    elements: u64,
+    options: EquivalenceOptions,
+}
+
+impl EquivalenceCheck {
+    /// The check that `plan` of `checkpoint` needs; `None` where nothing is rotated.
+    ///
+    /// # Errors
+    /// `unsupported_rotation` where the model cannot be run and `allow_unprobed` is false.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        plan: &Plan,
+        options: EquivalenceOptions,
+    ) -> Result<Option<EquivalenceCheck>> {
+        let Some(conversion) = &plan.conversion else { return Ok(None) };
+        let (Some(rotated), Some(rotation)) = (&conversion.rotation, conversion.recipe.rotate) else {
+            return Ok(None);
+        };
+        let elements = rotated.elements;
+        let config = Config::parse(checkpoint.config.as_deref().unwrap_or_default());
+        let both = config.and_then(|config| {
+            let tokens = tokens(rotation.seed, options.tokens, config.vocab);
+            Ok(vec![ModelPass::source(checkpoint, &tokens)?, ModelPass::planned(checkpoint, plan, &tokens)?])
+        });
+        let (both, unprobed) = match both {
+            Ok(both) => (both, None),
+            Err(e) if options.allow_unprobed => {
+                (Vec::new(), Some(EquivalenceView::unprobed(elements, e.to_string())))
+            }
+            Err(e) => {
+                let message = format!("{}: the rotated model cannot be run to check it", e.detail().message);
+                return Err(e.explained(Code::UnsupportedRotation, message));
+            }
+        };
+        let requests = VecDeque::new();
+        let passes = Passes { both, current: 0, requests, values: Vec::new(), elements, options };
+        Ok(Some(EquivalenceCheck {
+            passes: RefCell::new(passes),
+            unprobed,
+            runner: Rc::default(),
+            weight: Rc::default(),
+        }))
+    }
+
+    /// What was found, at the end.
+    ///
+    /// # Errors
+    /// `rotation_off` where the logits differ by more than the tolerance.
+    pub(crate) fn outcome(&self) -> Result<EquivalenceView> {
+        if let Some(unprobed) = &self.unprobed {
+            return Ok(unprobed.clone());
+        }
+        let passes = self.passes.borrow();
+        let [before, after] = passes.both.as_slice() else { return Err(misuse()) };
+        let found = compare_logits(before, after, passes.options.tokens, passes.options.tolerance)?;
+        Ok(EquivalenceView::probed(passes.elements, found))
+    }
+
+    /// Goes on to the next window; false at the end.
+    fn advance(&self) -> Result<bool> {
+        loop {
+            let mut runner = self.runner.borrow_mut();
+            if let Some(current) = runner.as_mut() {
+                if current.advance()? {
+                    return Ok(true);
+                }
+                *runner = None;
+                self.passes.borrow_mut().take_weight(&take(&mut *self.weight.borrow_mut()));
+            }
+            let mut passes = self.passes.borrow_mut();
+            let Some(request) = passes.next_request()? else { return Ok(false) };
+            let len = request.plan.files.first().map_or(0, |file| file.len);
+            let len = usize::try_from(len).map_err(|_| too_large())?;
+            *self.weight.borrow_mut() = vec![0; len];
+            *runner = Some(JobRunner::new(Rc::new(request.plan.clone()))?);
+        }
+    }
+}
+
+impl Passes {
+    /// The next weight to read; feeds the passes where a step has all of its weights.
+    fn next_request(&mut self) -> Result<Option<&TensorRequest>> {
+        while self.requests.is_empty() {
+            let Some(pass) = self.both.get_mut(self.current) else { return Ok(None) };
+            if !self.values.is_empty() {
+                pass.feed(&take(&mut self.values))?;
+            }
+            self.requests = pass.needs()?.into();
+            if self.requests.is_empty() {
+                self.current += 1;
+            }
+        }
+        Ok(self.requests.front())
+    }
+
+    fn take_weight(&mut self, bytes: &[u8]) {
+        let Some(request) = self.requests.pop_front() else { return };
+        let all = bytes.as_chunks::<4>().0.get(request.part).unwrap_or_default();
+        self.values.push(all.iter().map(|b| f32::from_le_bytes(*b)).collect());
+    }
+}
+
+#[wasm_bindgen]
+impl EquivalenceCheck {
+    /// The next window, as that of a run, or nothing at the end.
+    ///
+    /// # Errors
+    /// Those of the forward pass; `memory_budget` where a weight does not fit the memory of a page.
+    pub fn next_job(&self) -> Result<JsValue, JsValue> {
+        if !self.advance().into_api_result()? {
+            return Ok(JsValue::UNDEFINED);
+        }
+        self.runner.borrow().as_ref().map_or(Ok(JsValue::UNDEFINED), JobRunner::view)
+    }
+
+    /// Where the bytes of the window's read number `index` belong in this memory.
+    pub fn input(&self, index: usize) -> u32 {
+        self.runner.borrow_mut().as_mut().map_or(0, |runner| runner.input(index))
+    }
+
+    /// Runs the window on the bytes that were put in place.
+    pub fn execute(&self) -> Promise {
+        let (runner, weight) = (Rc::clone(&self.runner), Rc::clone(&self.weight));
+        wasm_bindgen_futures::future_to_promise(async move {
+            run_window(&runner, &weight).await.map(|()| JsValue::FALSE).into_api_result()
+        })
+    }
+}
+
+/// Runs the window and puts its bytes where they belong in the weight.
+async fn run_window(runner: &RefCell<Option<JobRunner>>, weight: &RefCell<Vec<u8>>) -> Result<()> {
+    // Nothing is borrowed across the await.
+    let mut started = runner.borrow_mut().as_mut().ok_or_else(misuse)?.start()?;
+    let done = started.run().await;
+    let writes = started.writes();
+    let mut runner = runner.borrow_mut();
+    let runner = runner.as_mut().ok_or_else(misuse)?;
+    runner.finish(started, done.map_err(unusable))?;
+    let (mut weight, mut made) = (weight.borrow_mut(), runner.payload());
+    for (offset, run) in writes {
+        let (part, rest) = made.split_at(run as usize);
+        if let Some(place) = weight.get_mut(offset as usize..).and_then(|w| w.get_mut(..part.len())) {
+            place.copy_from_slice(part);
+        }
+        made = rest;
+    }
+    Ok(())
+}
+
+/// A value that is not finite spoils every logit, so it is refused whatever the recipe allows.
+fn unusable(error: Error) -> Error {
+    match (error.code(), error.detail().element) {
+        (Code::NonFinite, Some(at)) => {
+            let message = "the value is NaN or infinite: a rotated model with it cannot be checked";
+            Error::new(Code::NonFinite, message).element(at)
+        }
+        _ => error,
+    }
+}
+
+fn misuse() -> Error {
+    Error::new(Code::Usage, "there is no window to run")
+}
+
+fn too_large() -> Error {
+    Error::new(Code::MemoryBudget, "a weight does not fit the memory of a page")
+}

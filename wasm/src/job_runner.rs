@@ -1,0 +1,244 @@
+//! The windows of a plan, one at a time, on bytes that the driver puts into this memory.
+//!
+//! Bytes cross between the two languages without copies: the driver writes what a window reads into buffers of this memory,
+//! and writes the result straight from it.
+
+use crate::view::to_js;
+use quantoscope_accel::Engine;
+use quantoscope_accel::device::{Kernel, Offload, kernels};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::job::{Done, Job, Payload, Region, Workspace};
+use quantoscope_core::plan::{Plan, Side};
+use quantoscope_core::report::{DeviceView, RunInfo};
+use quantoscope_core::run::{PlanMeasurements, Run};
+use quantoscope_core::schedule::{Budget, whole, windows_in};
+use serde::Serialize;
+use std::mem::take;
+use std::rc::Rc;
+use wasm_bindgen::prelude::*;
+
+/// Bytes that the windows of a run hold, smallest first: a page is one of many, and only the windows of rotated tensors,
+/// which are whole columns, need more.
+const MEMORY: [u64; 3] = [16 << 20, 64 << 20, 256 << 20];
+
+/// Bytes that a window of the processor reads and writes: each window costs messages with the browser.
+const WINDOW: u64 = 4 << 20;
+
+/// A plan in progress.
+pub struct JobRunner {
+    run: Run<Rc<Plan>>,
+    engine: Engine,
+    budget: Budget,
+    /// Bytes that a window reads and writes.
+    window: u64,
+    current: Option<Job>,
+    inputs: Vec<Vec<u8>>,
+    scratch: Workspace,
+    payload: Payload,
+}
+
+/// A window that is being run: taken out of its runner, so that nothing is borrowed while a device is waited for.
+pub struct StartedJob {
+    engine: Engine,
+    job: Job,
+    inputs: Vec<Vec<u8>>,
+    scratch: Workspace,
+}
+
+/// A window, as the driver reads and writes it.
+#[derive(Serialize)]
+struct JobView<'a> {
+    /// The tensor.
+    label: &'a str,
+    reads: Vec<ReadView>,
+    write: Option<WriteView>,
+}
+
+/// Bytes of a file that a window reads.
+#[derive(Serialize)]
+struct ReadView {
+    side: Side,
+    file: u32,
+    region: Region,
+}
+
+/// Bytes of an output file that a window writes.
+#[derive(Serialize)]
+struct WriteView {
+    file: u32,
+    region: Region,
+}
+
+impl JobRunner {
+    /// Prepares `plan` for the processor.
+    ///
+    /// # Errors
+    /// `memory_budget` where a window does not fit the memory of a page.
+    pub fn new(plan: Rc<Plan>) -> Result<JobRunner> {
+        let engine = Engine::auto();
+        let (budget, window) = affordable(&plan, engine)?;
+        Ok(JobRunner {
+            run: Run::new(plan, budget, window)?,
+            engine,
+            budget,
+            window,
+            current: None,
+            inputs: Vec::new(),
+            scratch: Workspace::default(),
+            payload: Payload::None,
+        })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        self.run.plan()
+    }
+
+    /// What was measured.
+    pub fn measurements(&self) -> &PlanMeasurements {
+        self.run.measurements()
+    }
+
+    /// Lets a device take part, before the first window.
+    pub fn attach_device(&mut self, offload: &'static Offload) -> Result<()> {
+        let engine = Engine::Device(offload);
+        let (budget, window) = affordable(self.plan(), engine)?;
+        self.run.restart(budget, window, Vec::new())?;
+        (self.budget, self.window, self.engine) = (budget, window, engine);
+        Ok(())
+    }
+
+    /// True if a device takes part that has not been given up.
+    pub fn on_device(&self) -> bool {
+        self.engine.device().is_some_and(|o| o.ended().is_none())
+    }
+
+    /// The kernels that the windows of the plan can use.
+    pub fn kernels(&self) -> Vec<Kernel> {
+        let mut all = Vec::new();
+        for job in whole(self.plan()) {
+            for kernel in job.device_tasks().flat_map(|task| kernels(&task)) {
+                if !all.contains(&kernel) {
+                    all.push(kernel);
+                }
+            }
+        }
+        all
+    }
+
+    /// Goes on to the next window, and makes room for what it reads. False at the end.
+    pub fn advance(&mut self) -> Result<bool> {
+        self.current = self.run.next_job();
+        let Some(job) = &self.current else { return Ok(false) };
+        self.inputs.resize_with(job.reads.len(), Vec::new);
+        for (buffer, read) in self.inputs.iter_mut().zip(&job.reads) {
+            let len = usize::try_from(read.region.len());
+            buffer.resize(len.map_err(|_| too_large())?, 0);
+        }
+        Ok(true)
+    }
+
+    /// The current window, for the driver.
+    pub fn view(&self) -> Result<JsValue, JsValue> {
+        let Some(job) = &self.current else { return Ok(JsValue::UNDEFINED) };
+        let reads = job.reads.iter().map(|r| ReadView { side: r.side, file: r.file, region: r.region });
+        to_js(&JobView {
+            label: self.name(job),
+            reads: reads.collect(),
+            write: job.write.map(|w| WriteView { file: w.file, region: w.region }),
+        })
+    }
+
+    /// Where the bytes of the window's read number `index` belong in this memory.
+    pub fn input(&mut self, index: usize) -> u32 {
+        self.inputs.get_mut(index).map_or(0, |b| b.as_mut_ptr() as usize as u32)
+    }
+
+    /// Takes the current window out, to be run.
+    ///
+    /// # Errors
+    /// `usage` where there is none.
+    pub fn start(&mut self) -> Result<StartedJob> {
+        let missing = || Error::new(Code::Usage, "there is no window to run");
+        let job = self.current.take().ok_or_else(missing)?;
+        let (inputs, scratch) = (take(&mut self.inputs), take(&mut self.scratch));
+        Ok(StartedJob { engine: self.engine, job, inputs, scratch })
+    }
+
+    /// Takes a window back in, with its outcome. True after a device returned wrong bytes: then the run has been
+    /// restarted without it, and the next window is the first.
+    pub fn finish(&mut self, started: StartedJob, done: Result<Done>) -> Result<bool> {
+        let StartedJob { job, inputs, scratch, .. } = started;
+        (self.inputs, self.scratch) = (inputs, scratch);
+        let done = done.map_err(|e| e.of_tensor(self.name(&job)))?;
+        self.payload = done.payload;
+        if self.run.finish(&job, done.measured, &done.made) {
+            return Ok(false);
+        }
+        self.payload = Payload::None;
+        self.run.restart(self.budget, self.window, Vec::new())?;
+        Ok(true)
+    }
+
+    fn name(&self, job: &Job) -> &str {
+        self.plan().outputs.get(job.output as usize).map_or("", |o| o.name.as_str())
+    }
+
+    /// The bytes that the last window made.
+    pub fn payload(&self) -> &[u8] {
+        match self.payload {
+            Payload::None => &[],
+            Payload::Input => self.inputs.first().map_or(&[], Vec::as_slice),
+            Payload::Scratch => &self.scratch.out,
+        }
+    }
+
+    /// What a report says of the run itself.
+    pub fn info(&self) -> RunInfo {
+        let device = |o: &Offload| DeviceView::new(o.device().name(), self.run.spot_check(), o.ended());
+        RunInfo {
+            version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
+            engine: self.engine.name(),
+            threads: 1,
+            seconds: None,
+            resumed_windows: 0,
+            device: self.engine.device().map(device),
+        }
+    }
+}
+
+impl StartedJob {
+    /// Runs the window.
+    pub async fn run(&mut self) -> Result<Done> {
+        let slices: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
+        self.engine.run(&self.job, &slices, &mut self.scratch).await
+    }
+
+    /// Where the bytes of the window belong in its file, run by run, as offsets and lengths.
+    pub fn writes(&self) -> Vec<(u64, u64)> {
+        self.job.write.iter().flat_map(|w| w.region.runs()).collect()
+    }
+}
+
+/// The budget and the windows of a run: the smallest budget that suffices. A device gets the second, because it wants as
+/// much at once as it can take.
+fn affordable(plan: &Plan, engine: Engine) -> Result<(Budget, u64)> {
+    let (window, least) = match engine.device() {
+        Some(offload) => (offload.device().preferred_batch() as u64 * size_of::<f32>() as u64, 1),
+        None => (WINDOW, 0),
+    };
+    let mut refused = too_large();
+    for memory in MEMORY.into_iter().skip(least) {
+        let budget = Budget { memory, workers: 1 };
+        match windows_in(plan, &budget, window) {
+            Ok(_) => return Ok((budget, window)),
+            Err(e) if e.code() == Code::MemoryBudget => refused = e,
+            Err(e) => return Err(e),
+        }
+    }
+    Err(refused)
+}
+
+fn too_large() -> Error {
+    Error::new(Code::MemoryBudget, "a window of the work does not fit the memory of a page")
+}
