@@ -1,8 +1,7 @@
-//! Checkpoints on disk: what files say about their tensors, and how to write files that say it again.
+//! Checkpoints on disk: reading the headers of weight files, and laying out new ones.
 //!
-//! [`Opening`] turns bytes that a driver reads into a [`Checkpoint`]; the container modules each read their header
-//! and lay out a new one. Nothing here knows encodings, models or how a byte gets anywhere: only headers pass
-//! through, every number of which is held against the file before it is believed.
+//! [`Opening`] turns bytes that a driver reads into a [`Checkpoint`]; each container module reads its header and lays out a
+//! new one. Every number of a header is checked against the length of the file. Knows no encodings, no models and no I/O.
 
 mod discover;
 pub mod gguf;
@@ -41,7 +40,7 @@ pub enum Container {
 }
 
 impl Container {
-    /// The word for it, as in JSON and on the command line.
+    /// Its name in JSON and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Container::Safetensors => "safetensors",
@@ -51,7 +50,7 @@ impl Container {
     }
 }
 
-/// A file whose bytes say what the tensors are.
+/// A file with a header: an index, or a file of weights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceFile {
     /// Relative to the root directory, separated by `/`.
@@ -64,7 +63,7 @@ pub struct SourceFile {
     pub header_sha256: [u8; 32],
 }
 
-/// Something worth knowing that does not stop the work.
+/// A warning: the work goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// The stable code.
@@ -80,7 +79,7 @@ impl Warning {
     }
 }
 
-/// A file of the directory that belongs to the model and holds no weights: tokenizer, templates, generation defaults.
+/// A file beside the weights that belongs to the model: tokenizer, chat template, generation defaults.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Companion {
     /// Relative to the root directory.
@@ -89,10 +88,10 @@ pub struct Companion {
     pub len: u64,
 }
 
-/// Everything the headers say, checked: each tensor lies inside its file and no two share a byte.
+/// The checked contents of all headers: each tensor lies inside its file, and no two share a byte.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// How it is stored.
+    /// Its container.
     pub container: Container,
     /// The index, where there is one, then the weight files in name order: the order in which they were opened.
     pub files: Vec<SourceFile>,
@@ -106,20 +105,20 @@ pub struct Checkpoint {
     pub gguf_version: Option<u32>,
     /// The bytes of `config.json` beside the weights; well-formed JSON. GGUF carries its own and has none.
     pub config: Option<Vec<u8>>,
-    /// Tokenizer and the like, where a directory was opened.
+    /// Tokenizer and similar files; empty if a single file was opened.
     pub companions: Vec<Companion>,
     /// Entries of `quantize_index.json`, in its order.
     pub q4_index: Option<Vec<Q4IndexEntry>>,
-    /// The rotation seed that `quantize_index.json` names.
+    /// The rotation seed in `quantize_index.json`.
     pub q4_seed: Option<u64>,
-    /// What is odd about the files but legal.
+    /// Warnings about unusual but valid files.
     pub warnings: Vec<Warning>,
 }
 
-/// A tensor to be placed in a new file.
+/// A tensor to lay out in a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct LayoutTensor<'a> {
-    /// Its name there.
+    /// Its name in the file.
     pub name: &'a str,
     /// How its elements are stored.
     pub dtype: DType,
@@ -127,28 +126,28 @@ pub struct LayoutTensor<'a> {
     pub shape: &'a Shape,
 }
 
-/// Where everything lies in a new file. Bytes that belong to neither header nor tensor are zero.
+/// The layout of a new file. Bytes that belong to neither header nor tensor are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileLayout {
-    /// The file's first bytes, padding up to the data included.
+    /// The first bytes of the file, up to the data, padding included.
     pub header: Vec<u8>,
-    /// Absolute offset of each tensor, in the order given.
+    /// Byte offset of each tensor from the start of the file, in the given order.
     pub offsets: Vec<u64>,
-    /// Bytes of each tensor, without padding.
+    /// Number of bytes of each tensor, without padding.
     pub sizes: Vec<u64>,
-    /// Length of the whole file.
+    /// Length of the file in bytes.
     pub file_len: u64,
 }
 
 impl FileLayout {
-    /// A layout to be filled in, of so many tensors.
+    /// An empty layout with room for this number of tensors.
     fn of(tensors: usize) -> FileLayout {
         let (offsets, sizes) = (Vec::with_capacity(tensors), Vec::with_capacity(tensors));
         FileLayout { header: Vec::new(), offsets, sizes, file_len: 0 }
     }
 }
 
-/// Refuses two tensors of one name.
+/// Refuses two tensors of the same name.
 fn check_names_once<'a>(tensors: impl Iterator<Item = LayoutTensor<'a>>) -> Result<()> {
     let names: Vec<&str> = tensors.map(|t| t.name).collect();
     match json::first_repeated(&names).and_then(|twice| names.get(twice)) {

@@ -165,19 +165,28 @@ fn check_contiguous(sorted: &[LocatedTensor], data: ByteRange) -> Result<()> {
     Ok(())
 }
 
-/// Lays out a file: keys and data in the order given, the header padded with spaces to a multiple of eight.
+/// Lays out a file: keys and data in the given order, the header padded with spaces to a multiple of 8 bytes.
+///
+/// # Errors
+///
+/// `unsupported_container` if a type or a name does not exist in safetensors, `duplicate_name`, `overflow`, or
+/// `header_too_large` if readers would refuse the header.
 pub fn layout(metadata: &[(String, String)], tensors: &[LayoutTensor<'_>]) -> Result<FileLayout> {
     layout_of(metadata, tensors.iter().copied())
 }
 
-/// The same of tensors that are described one by one.
+/// [`layout`] of an iterator of tensors, so that the descriptions need not be collected.
+///
+/// # Errors
+///
+/// Those of [`layout`].
 pub fn layout_of<'a>(
     metadata: &[(String, String)],
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
 ) -> Result<FileLayout> {
     super::check_names_once(tensors.clone())?;
     let mut out = FileLayout::of(tensors.len());
-    // The length stands first, and is known last.
+    // The length is the first field, and is known last.
     out.header.extend_from_slice(&[0; LENGTH]);
     out.header.push(b'{');
     if !metadata.is_empty() {
@@ -199,7 +208,7 @@ pub fn layout_of<'a>(
     finish(out, end)
 }
 
-/// Where a tensor ends that starts at `start`.
+/// The end of a tensor that starts at byte `start` of the data.
 fn place(t: &LayoutTensor<'_>, start: u64) -> Result<u64> {
     if t.dtype.safetensors_name().is_none() {
         return Err(Error::new(Code::UnsupportedContainer, format!("safetensors has no dtype {}", t.dtype)));
@@ -236,7 +245,7 @@ fn entry_json(t: &LayoutTensor<'_>, start: u64, end: u64) -> Result<String> {
     Ok(format!("{name}:{{\"dtype\":\"{dtype}\",\"shape\":[{axes}],\"data_offsets\":[{start},{end}]}}"))
 }
 
-/// Refuses a header, of which so many bytes are made, that readers would refuse.
+/// Refuses a header whose first `len` bytes are already more than readers accept.
 fn check_header(len: usize) -> Result<()> {
     let size = (len - LENGTH) as u64;
     if size > limits::MAX_SAFETENSORS_HEADER {
@@ -247,7 +256,7 @@ fn check_header(len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Pads the header; offsets become absolute only now, when its length is known.
+/// Pads the header, and makes the offsets absolute, now that its length is known.
 fn finish(mut out: FileLayout, data_len: u64) -> Result<FileLayout> {
     out.header.resize(out.header.len().next_multiple_of(8), b' ');
     check_header(out.header.len())?;

@@ -1,4 +1,4 @@
-//! Laying out a GGUF file: version 3, tensors in the order given, each padded to the alignment, the last one too.
+//! Layout of a GGUF file of version 3: tensors in the given order, each padded to the alignment, the last one too.
 
 use super::super::{FileLayout, LayoutTensor, check_names_once, limits};
 use super::value::{min_size, types};
@@ -13,14 +13,23 @@ use alloc::vec::Vec;
 
 const VERSION: u32 = 3;
 
-/// Lays out a file. An alignment other than the default is written to `general.alignment` if it does not stand there.
+/// Lays out a file. An alignment other than the default is added as `general.alignment`.
 ///
 /// A shape of `[]` becomes one axis of 1, as ggml writes scalars; other shapes keep every axis.
+///
+/// # Errors
+///
+/// `bad_alignment`, `duplicate_name`, `unsupported_container` if GGUF cannot hold a tensor or a key, `overflow`, or
+/// `header_too_large` if readers would refuse the header.
 pub fn layout(metadata: &Metadata, alignment: u64, tensors: &[LayoutTensor<'_>]) -> Result<FileLayout> {
     layout_of(metadata, alignment, tensors.iter().copied())
 }
 
-/// The same of tensors that are described one by one.
+/// [`layout`] of an iterator of tensors, so that the descriptions need not be collected.
+///
+/// # Errors
+///
+/// Those of [`layout`].
 pub fn layout_of<'a>(
     metadata: &Metadata,
     alignment: u64,
@@ -103,7 +112,7 @@ fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
     Ok(())
 }
 
-/// Arrays read from a file are right; one that was made by hand could claim another length than it has.
+/// Refuses an array whose bytes do not match its length; one that was read from a file always matches.
 fn check_array(array: &MetaArray) -> Result<()> {
     let size = min_size(array.element).and_then(|n| n.checked_mul(array.len));
     let exact = array.element != types::STRING && array.element != types::ARRAY;
@@ -138,7 +147,7 @@ fn place<'a>(
     Ok(FileLayout { header, offsets, sizes, file_len })
 }
 
-/// Refuses a header, of which so many bytes are made, that we would not read.
+/// Refuses a header whose first `bytes` bytes are already more than are read.
 fn check_header(bytes: u64) -> Result<()> {
     let max = limits::MAX_GGUF_HEADER;
     if bytes > max {
@@ -148,7 +157,7 @@ fn check_header(bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Appends the description of a tensor that starts at `offset` of the data; returns its size.
+/// Appends the description of a tensor that starts at byte `offset` of the data; returns its number of bytes.
 fn describe(out: &mut Vec<u8>, t: &LayoutTensor<'_>, offset: u64) -> Result<u64> {
     let refuse = |words| Error::new(Code::UnsupportedContainer, words);
     let id = t.dtype.ggml_id().ok_or_else(|| refuse(format!("GGUF has no type {}", t.dtype)))?;

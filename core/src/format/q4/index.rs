@@ -28,26 +28,26 @@ pub struct Q4IndexEntry {
     pub numel: u64,
 }
 
-/// What an index says.
+/// The contents of an index.
 pub(crate) struct Q4Index {
     pub entries: Vec<Q4IndexEntry>,
     /// File offset of each entry.
     pub at: Vec<u64>,
     pub seed: Option<u64>,
-    /// The recipe that a rotated directory of ours was made by, as text.
+    /// The recipe of a rotated directory of Quantoscope, as JSON.
     pub recipe: Option<String>,
     pub warnings: Vec<Warning>,
 }
 
-/// The text of an index: a bare array, or with a seed the object around it, which upstream marks as not yet promoted.
+/// The JSON of an index: a bare array, or with a seed an object around it, which lattice marks as not yet promoted.
 ///
-/// The seed stands there twice: as the number that upstream reads, and as text, because JSON numbers above 2^53 do
-/// not survive every reader.
+/// The seed is written twice: as the number that lattice reads, and as text, because JSON numbers above 2^53 do not survive
+/// every reader.
 pub fn index_json(entries: &[Q4IndexEntry], seed: Option<u64>) -> Vec<u8> {
     index_json_by(entries, seed, None)
 }
 
-/// The same with the recipe that rotated: what else was rotated, the seed does not tell.
+/// [`index_json`] with the recipe of the rotation: the seed alone does not show which parts were rotated.
 pub fn index_json_by(entries: &[Q4IndexEntry], seed: Option<u64>, recipe: Option<&str>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Promotion {

@@ -1,6 +1,6 @@
 //! Lattice `.q4` and `.f16` files: one tensor each behind a short header, blocks over the flattened tensor.
 //!
-//! Reads and writes the headers and the file names; what a block holds is not known here. Layout of both, all numbers
+//! Reads and writes the headers and the file names; knows no blocks. Layout of both kinds, all numbers
 //! little-endian: magic, version u32, ndim u32, ndim axes u64 (outermost first), element count u64, payload to the
 //! exact end of the file. Spec: the reader in <https://github.com/ohdearquant/lattice>.
 
@@ -30,12 +30,20 @@ struct Q4FileKind {
 const Q4: Q4FileKind = Q4FileKind { magic: *b"KHQ4", version: 2, dtype: DType::LATTICE_Q4 };
 const F16: Q4FileKind = Q4FileKind { magic: *b"KHF1", version: 1, dtype: DType::F16 };
 
-/// The header of a `.q4` file that holds a tensor of this shape.
+/// The header of a `.q4` file for a tensor of this shape.
+///
+/// # Errors
+///
+/// `too_many_axes`.
 pub fn q4_header(shape: &Shape) -> Result<Vec<u8>> {
     header(Q4, shape)
 }
 
-/// The header of a `.f16` file that holds a tensor of this shape.
+/// The header of a `.f16` file for a tensor of this shape.
+///
+/// # Errors
+///
+/// `too_many_axes`.
 pub fn f16_header(shape: &Shape) -> Result<Vec<u8>> {
     header(F16, shape)
 }
@@ -58,7 +66,7 @@ fn header(kind: Q4FileKind, shape: &Shape) -> Result<Vec<u8>> {
 
 /// The file name, without extension, of a tensor: what is neither alphanumeric (in any script) nor `-` becomes `_`.
 ///
-/// Two tensors can get the same name; who writes must look.
+/// Two tensors can get the same name; the caller must make them unique.
 pub fn file_stem(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
 }
