@@ -121,7 +121,7 @@ pub struct Checkpoint {
     pub warnings: Vec<Warning>,
 }
 
-/// A tensor to be placed in a new file.
+/// A tensor to lay out in a new file.
 #[derive(Clone, Copy, Debug)]
 pub struct LayoutTensor<'a> {
     /// Name in the new file.

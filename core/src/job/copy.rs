@@ -9,7 +9,7 @@ use crate::metric::ByteComparison;
 use crate::plan::{RowMap, Side};
 use alloc::vec::Vec;
 
-/// Runs a job that copies. Bytes that are not those of the first read as it stands are left in [`Workspace::out`].
+/// Runs a job that copies. Bytes that differ from the first read are left in [`Workspace::out`].
 pub(super) fn copy(job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
     let mut measured = job.metrics.measurements(&job.grid);
     let mut payload = Payload::Input;

@@ -1,4 +1,4 @@
-//! What happens to decoded values before they are encoded: constants, gains, rotations.
+//! The steps on decoded values before encoding: constants, norm gains, rotations.
 
 use super::Window;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::quant::EncodeError;
 use crate::rotation::{Form, Rotation};
 use alloc::vec::Vec;
 
-/// A step that needs nothing but the values; the others leave them as they are.
+/// Applies a step on single values; gains and rotations do nothing here.
 pub(super) fn plain(op: Op, values: &mut [f32]) {
     match op {
         Op::Add(c) => values.iter_mut().for_each(|v| *v += c),
@@ -19,16 +19,16 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
     }
 }
 
-/// The gain of a window's vectors; empty where there is none.
+/// The norm gain of a window's vectors; empty if there is none.
 #[derive(Clone, Copy)]
 pub(super) struct Gain<'a>(pub(super) &'a [f32]);
 
-/// Rotations that a worker has at hand.
+/// The cached rotations of a worker.
 #[derive(Debug, Default)]
 pub(super) struct Rotations(Vec<(u64, Form, u64, Rotation)>);
 
-/// The heads of a layer have one each, so that a layer's are made once.
-const AT_HAND: usize = 256;
+/// Most cached rotations: each head of a layer has one, so those of a layer are computed once.
+const MAX_CACHED: usize = 256;
 
 impl Rotations {
     pub(super) fn get(&mut self, turn: &RotationOp) -> Result<&Rotation> {
@@ -38,7 +38,7 @@ impl Rotations {
         let at = match self.0.iter().position(same) {
             Some(at) => at,
             None => {
-                if self.0.len() >= AT_HAND {
+                if self.0.len() >= MAX_CACHED {
                     self.0.clear();
                 }
                 let made = Rotation::new(turn.len, turn.form, turn.seed)?;
@@ -50,7 +50,7 @@ impl Rotations {
     }
 }
 
-/// The gain and the rotations of one tile.
+/// The norm gain and the rotations of one tile.
 pub(super) struct TileSteps<'a> {
     ops: &'a [Op],
     gain: &'a [f32],
@@ -58,12 +58,12 @@ pub(super) struct TileSteps<'a> {
 }
 
 impl<'a> TileSteps<'a> {
-    /// Of `ops`, whose rotations begin where the window begins, those within `tile`.
+    /// The steps of `tile` among `ops`, whose rotations are relative to the window.
     pub(super) fn new(ops: &'a [Op], Gain(gain): Gain<'a>, tile: &'a Window) -> TileSteps<'a> {
         TileSteps { ops, gain, tile }
     }
 
-    /// Whether there are any.
+    /// Whether there is a gain or a rotation.
     pub(super) fn any(&self) -> bool {
         self.ops.iter().any(|op| matches!(op, Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_)))
     }
@@ -76,7 +76,7 @@ impl<'a> TileSteps<'a> {
         self.tile.height() as usize
     }
 
-    /// One number spoils all that are rotated with it, so it is refused while it can be named.
+    /// Refuses NaN and infinities: after a rotation every value of the vector would be one.
     pub(super) fn check_finite(&self, values: &[f32]) -> Result<(), EncodeError> {
         match values.iter().position(|v| !v.is_finite()) {
             Some(index) => Err(EncodeError::NonFinite { index }),
@@ -84,7 +84,7 @@ impl<'a> TileSteps<'a> {
         }
     }
 
-    /// The gains of the tile's vectors, and whether they divide.
+    /// The gains of the tile's vectors with their side, and whether they divide.
     pub(super) fn gains(&self) -> impl Iterator<Item = (Axis, &'a [f32], bool)> {
         let part = |along| match along {
             Axis::In => self.gain.get(self.tile.cols.start as usize..self.tile.cols.end as usize),
@@ -97,7 +97,7 @@ impl<'a> TileSteps<'a> {
         })
     }
 
-    /// The rotations along one side, from the tile's own beginning on.
+    /// The rotations along one side, relative to the tile.
     pub(super) fn turns(&self, side: Axis) -> impl Iterator<Item = RotationOp> {
         let (from, len) = match side {
             Axis::In => (self.tile.cols.start, self.tile.width()),
@@ -112,7 +112,7 @@ impl<'a> TileSteps<'a> {
         })
     }
 
-    /// Multiplies by the gains, then rotates: along the columns, then along the rows.
+    /// Multiplies or divides by the gains, then rotates: input side first, then output side.
     pub(super) fn apply(
         &self,
         kernels: &dyn Kernels,

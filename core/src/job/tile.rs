@@ -1,10 +1,11 @@
-//! One tile of a window: decoded, stepped, encoded or held against what a device made, and measured.
+//! One tile of a window: decoding, steps, encoding or the spot check of a device's bytes, and measurements.
 
+use super::freivalds::TileChecks;
 use super::measure::MetricCollector;
 use super::nonfinite::passed;
 use super::rounding::Allowed;
 use super::row_map::{append, reorder};
-use super::steps::{Gain, TileSteps, plain};
+use super::steps::{Gain, Rotations, TileSteps, plain};
 use super::wide::{self, TileValues};
 use super::{DeviceCheck, Job, Read, TILE, Tally, Window, Workspace, local_bytes, whole_rows};
 use crate::dtype::DType;
@@ -15,7 +16,7 @@ use crate::quant::{EncodeError, Encoding, check_finite};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// The window cut into tiles: whole rows in groups, or parts of one group of long rows.
+/// Cuts the window into tiles: whole rows in groups, or parts of a long row.
 pub(super) fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let (width, height, group) = (job.window.width(), job.window.height(), job.row_group.max(1));
     let weighted = job.reads.iter().any(|r| r.side == Side::Importance);
@@ -31,7 +32,7 @@ pub(super) fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     })
 }
 
-/// The bytes of a tile within a buffer that holds the window row after row.
+/// The byte range of a tile in a buffer that holds the window row by row; `None` if it is not whole blocks.
 fn tile_span(dtype: DType, width: u64, tile: &Window) -> Option<Range<usize>> {
     let start = if tile.width() == width {
         dtype.bytes_for(tile.rows.start.checked_mul(width)?)?
@@ -48,7 +49,7 @@ fn slice_of<'a>(dtype: DType, width: u64, tile: &Window, buffer: &'a [u8]) -> Re
     tile_span(dtype, width, tile).and_then(|s| buffer.get(s)).ok_or_else(misfit)
 }
 
-/// Decodes a tile of a read, brings its rows into the output's order and applies its steps.
+/// Decodes a tile of a read, reorders its rows and applies its steps on single values.
 pub(super) fn load(
     kernels: &dyn Kernels,
     read: &Read,
@@ -67,7 +68,7 @@ pub(super) fn load(
     Ok(())
 }
 
-/// Turns a refusal inside a tile into an error that names the element of the tensor.
+/// The error for a value of a tile that cannot be encoded, with the element of the grid.
 pub(super) fn refused(job: &Job, tile: &Window, refused: EncodeError) -> Error {
     refused.error().map_element(|i| element(job, tile, i))
 }
@@ -79,7 +80,7 @@ pub(super) fn element(job: &Job, tile: &Window, i: u64) -> u64 {
     row * job.grid.cols + window.cols.start + tile.cols.start + i % width
 }
 
-/// What stands first in the values of a tile: NaN or infinity, where such do not pass, or the value that is too large.
+/// The first refused value of a tile: NaN or infinity if such are not allowed, or the value that is too large.
 fn earliest(job: &Job, values: &[f32], refused: EncodeError) -> EncodeError {
     let (EncodeError::F16Overflow { index }
     | EncodeError::BF16Overflow { index }
@@ -94,24 +95,24 @@ fn earliest(job: &Job, values: &[f32], refused: EncodeError) -> EncodeError {
     }
 }
 
-/// Whether the values between decoding and encoding are nobody's concern.
+/// True if the job only re-encodes and measures nothing.
 fn only_recodes(job: &Job) -> bool {
     !job.metrics.measures() && job.reads.len() == 1 && job.reads.iter().all(is_plain)
 }
 
-/// Whether the values are what is stored, in its order.
+/// Whether the values are those that are stored, in their order.
 fn is_plain(read: &Read) -> bool {
     read.map == RowMap::Identity && read.ops.is_empty()
 }
 
-/// The bytes of whole blocks of a buffer of them.
+/// The bytes of `elements`, whole blocks, in a buffer.
 fn part<'a>(dtype: DType, buffer: &'a [u8], elements: &Range<usize>) -> Option<&'a [u8]> {
     let start = dtype.bytes_for(elements.start as u64)? as usize;
     let len = dtype.bytes_for(elements.len() as u64)? as usize;
     buffer.get(start..start.checked_add(len)?)
 }
 
-/// Whether the elements' blocks are what `make` makes.
+/// Whether `make` yields exactly the elements' blocks in `made`.
 fn recomputes_equal(
     dtype: DType,
     made: &[u8],
@@ -125,161 +126,289 @@ fn recomputes_equal(
     make(bytes).is_ok() && bytes == made
 }
 
+/// One tile of a window: its source, its candidate, and its weights.
+struct Tile<'a> {
+    kernels: &'a dyn Kernels,
+    job: &'a Job,
+    /// Rows and columns within the window.
+    at: &'a Window,
+    read: &'a Read,
+    /// The stored bytes of the source.
+    src: &'a [u8],
+    /// The candidate, with the bytes of its whole window.
+    candidate: Option<(&'a Read, &'a [u8])>,
+    /// One weight per column.
+    weights: Option<&'a [f32]>,
+    /// The norm gain of the window's vectors.
+    gain: &'a [f32],
+}
+
+/// The buffers that a tile is worked on in.
+struct TileBuffers<'a> {
+    /// The bytes of the whole window.
+    out: &'a mut Vec<u8>,
+    values: &'a mut Vec<f32>,
+    other: &'a mut Vec<f32>,
+    mapped: &'a mut Vec<f32>,
+    doubles: &'a mut [Vec<f64>; 3],
+    bytes: &'a mut Vec<u8>,
+    rotations: &'a mut Rotations,
+    checks: &'a mut TileChecks,
+}
+
+/// The decoded values of a tile.
+struct Loaded {
+    /// Whether they are measured in binary64.
+    wide: bool,
+    /// Whether binary32 can hold all of them.
+    fits: bool,
+}
+
+/// Runs a job on one tile: leaves its bytes in [`Workspace::out`], and its measurements in `collector`.
 pub(super) fn tile_of(
     kernels: &dyn Kernels,
     job: &Job,
     inputs: &[&[u8]],
     scratch: &mut Workspace,
-    tile: &Window,
-    probe: &mut MetricCollector,
+    at: &Window,
+    collector: &mut MetricCollector,
     mut made: Option<&mut DeviceCheck<'_>>,
 ) -> Result<()> {
     let Workspace { out, values, other, mapped, doubles, bytes, weights, gain, rotations, checks, .. } =
         scratch;
-    let [double, other_double, mapped_double] = doubles;
-    let width = job.window.width();
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
-    let candidate = job.read(Side::Candidate, inputs);
-    let weights = weights.get(tile.cols.start as usize..tile.cols.end as usize).filter(|w| !w.is_empty());
-    let src = slice_of(read.dtype, width, tile, input)?;
-    let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
+    let tile = Tile {
+        kernels,
+        job,
+        at,
+        read,
+        src: slice_of(read.dtype, job.window.width(), at, input)?,
+        candidate: job.read(Side::Candidate, inputs),
+        weights: weights.get(at.cols.start as usize..at.cols.end as usize).filter(|w| !w.is_empty()),
+        gain,
+    };
+    let buffers = &mut TileBuffers { out, values, other, mapped, doubles, bytes, rotations, checks };
     if let OutputOp::Transcode(to) = job.op {
-        let span = tile_span(to, width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
-        bytes.clear();
-        let src = match read.map {
-            RowMap::Identity => src,
-            map => {
-                append(map, src, bytes, local_bytes(read.dtype, 1, tile.width())?);
-                bytes.as_slice()
-            }
-        };
-        let outcome = kernels.transcode(read.dtype, to, src, dst);
-        let Some((_, input)) = candidate else { return outcome.map_err(|r| refused(job, tile, r)) };
-        probe.transcoded(tile, to, outcome.is_ok().then_some(dst), slice_of(to, width, tile, input)?);
-        if job.metrics.identity.is_empty() {
+        tile.transcode(to, buffers, collector)?;
+        if tile.candidate.is_none() || job.metrics.identity.is_empty() {
             return Ok(());
         }
     }
     if let (OutputOp::Encode(encoding), true) = (job.op, only_recodes(job)) {
-        values.resize((tile.width() * tile.height()) as usize, 0.0);
-        let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
+        return tile.recode(encoding, buffers, collector, made);
+    }
+    let Some(loaded) = tile.load(buffers, collector)? else { return Ok(()) };
+    if let OutputOp::Encode(encoding) = job.op {
+        tile.encode(encoding, &loaded, buffers, collector, made.as_deref_mut())?;
+    }
+    tile.compare(&loaded, buffers, collector)?;
+    tile.measure(&loaded, buffers, collector, made)
+}
+
+impl Tile<'_> {
+    fn refused(&self, why: EncodeError) -> Error {
+        refused(self.job, self.at, why)
+    }
+
+    /// The tile's bytes in the output.
+    fn written<'b>(&self, dtype: DType, out: &'b mut [u8]) -> Result<&'b mut [u8]> {
+        let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
+        let span = tile_span(dtype, self.job.window.width(), self.at).ok_or_else(misfit)?;
+        out.get_mut(span).ok_or_else(misfit)
+    }
+
+    /// Rearranges blocks without loss. With a candidate, blocks that cannot be are a finding, not an error.
+    fn transcode(&self, to: DType, b: &mut TileBuffers<'_>, collector: &mut MetricCollector) -> Result<()> {
+        let dst = self.written(to, b.out)?;
+        let src = match self.read.map {
+            RowMap::Identity => self.src,
+            map => {
+                b.bytes.clear();
+                append(map, self.src, b.bytes, local_bytes(self.read.dtype, 1, self.at.width())?);
+                b.bytes.as_slice()
+            }
+        };
+        let outcome = self.kernels.transcode(self.read.dtype, to, src, dst);
+        let Some((_, input)) = self.candidate else { return outcome.map_err(|r| self.refused(r)) };
+        let stored = slice_of(to, self.job.window.width(), self.at, input)?;
+        collector.transcoded(self.at, to, outcome.is_ok().then_some(dst), stored);
+        Ok(())
+    }
+
+    /// Encodes values that nothing measures or changes.
+    fn recode(
+        &self,
+        encoding: Encoding,
+        b: &mut TileBuffers<'_>,
+        collector: &mut MetricCollector,
+        made: Option<&mut DeviceCheck<'_>>,
+    ) -> Result<()> {
+        let (kernels, read) = (self.kernels, self.read);
+        b.values.resize((self.at.width() * self.at.height()) as usize, 0.0);
+        let dst = self.written(encoding.dtype(), b.out)?;
         if let Some(made) = made.filter(|m| m.premade.written) {
-            made.recheck.tile(job, tile, (read.dtype, encoding.dtype()), |at| {
-                let values = &mut values[..at.len()];
-                recomputes_equal(encoding.dtype(), dst, &at, bytes, |again| {
-                    let stored = part(read.dtype, src, &at).ok_or(EncodeError::NoCodec)?;
+            made.recheck.tile(self.job, self.at, (read.dtype, encoding.dtype()), |at| {
+                let values = &mut b.values[..at.len()];
+                recomputes_equal(encoding.dtype(), dst, &at, b.bytes, |again| {
+                    let stored = part(read.dtype, self.src, &at).ok_or(EncodeError::NoCodec)?;
                     kernels.recode(read.dtype, stored, encoding, values, again)
                 })
             });
             return Ok(());
         }
-        if let Err(r) = kernels.recode(read.dtype, src, encoding, values, dst) {
-            // An engine may have left the values of some stretch only.
-            let _ = kernels.decode(read.dtype, src, values);
-            return Err(refused(job, tile, earliest(job, values, r)));
+        if let Err(r) = kernels.recode(read.dtype, self.src, encoding, b.values, dst) {
+            // An engine may have left the values of a part only.
+            let _ = kernels.decode(read.dtype, self.src, b.values);
+            return Err(self.refused(earliest(self.job, b.values, r)));
         }
-        probe.passed(&passed(job, tile, encoding.dtype(), dst)?);
-        return Ok(());
+        collector.passed(&passed(self.job, self.at, encoding.dtype(), dst)?);
+        Ok(())
     }
-    let wide = job.metrics.measures() && wide::load(read, src, tile, double, mapped_double);
-    let loaded = load(kernels, read, src, tile, values, mapped);
-    if let Err(r) = loaded {
-        let why = refused(job, tile, earliest(job, values, r));
-        if job.op != OutputOp::Measure {
-            return Err(why);
+
+    /// Decodes the source, and applies gain and rotations. `None` if nothing is written and the values cannot be encoded:
+    /// then that is what is measured.
+    fn load(&self, b: &mut TileBuffers<'_>, collector: &mut MetricCollector) -> Result<Option<Loaded>> {
+        let job = self.job;
+        let [double, _, mapped] = &mut *b.doubles;
+        let wide = job.metrics.measures() && wide::load(self.read, self.src, self.at, double, mapped);
+        let loaded = load(self.kernels, self.read, self.src, self.at, b.values, b.mapped);
+        if let Err(r) = loaded {
+            let why = self.refused(earliest(job, b.values, r));
+            if job.op != OutputOp::Measure {
+                return Err(why);
+            }
+            // Nothing is written: what binary32 cannot hold is measured as it is, and no encoding holds it.
+            collector.refuse(&why);
         }
-        // Where nothing is written, what binary32 cannot hold is measured as it is, and told as what cannot be encoded is.
-        probe.refuse(&why);
-    }
-    let turned = TileSteps::new(&read.ops, Gain(gain), tile);
-    if turned.any() && loaded.is_err() {
-        return Ok(());
-    }
-    if turned.any() {
-        let finite = turned.check_finite(values).map_err(|r| refused(job, tile, r));
-        let done = finite.and_then(|()| {
-            let check = checks.before(&turned, rotations, values)?;
-            turned.apply(kernels, rotations, values)?;
-            checks.after(&turned, &check, values)
-        });
-        match done {
-            // Where nothing is written, what cannot be turned is told as what cannot be encoded is.
+        let fits = loaded.is_ok();
+        let steps = TileSteps::new(&self.read.ops, Gain(self.gain), self.at);
+        if !steps.any() {
+            return Ok(Some(Loaded { wide, fits }));
+        }
+        if !fits {
+            return Ok(None);
+        }
+        match self.rotate(&steps, b) {
+            Ok(()) => Ok(Some(Loaded { wide, fits })),
             Err(e) if job.op == OutputOp::Measure => {
-                probe.refuse(&e);
-                return Ok(());
+                collector.refuse(&e);
+                Ok(None)
             }
-            done => done?,
+            Err(e) => Err(e),
         }
     }
-    if let OutputOp::Encode(encoding) = job.op {
-        let span = tile_span(encoding.dtype(), width, tile).ok_or_else(misfit)?;
-        let dst = out.get_mut(span).ok_or_else(misfit)?;
-        match made.as_deref_mut().filter(|m| m.premade.written) {
-            None => kernels
-                .encode(encoding, values, weights, dst)
-                .map_err(|r| refused(job, tile, earliest(job, values, r)))?,
-            Some(made) => {
-                recompute(kernels, job, tile, (read.dtype, encoding), (values, weights), dst, (made, bytes))
-            }
-        }
-        probe.passed(&passed(job, tile, encoding.dtype(), dst)?);
-        if job.metrics.error {
-            other.resize(values.len(), 0.0);
-            kernels.decode(encoding.dtype(), dst, other).map_err(|r| refused(job, tile, r))?;
-            let reference = if wide { TileValues::Double(double) } else { TileValues::Single(values) };
-            probe.error(kernels, tile, reference, TileValues::Single(other));
-        }
+
+    /// Applies gain and rotations, and verifies them with Freivalds' check.
+    fn rotate(&self, steps: &TileSteps<'_>, b: &mut TileBuffers<'_>) -> Result<()> {
+        steps.check_finite(b.values).map_err(|r| self.refused(r))?;
+        let check = b.checks.before(steps, b.rotations, b.values)?;
+        steps.apply(self.kernels, b.rotations, b.values)?;
+        b.checks.after(steps, &check, b.values)
     }
-    let reference = if wide { TileValues::Double(double) } else { TileValues::Single(values) };
-    if let Some((against, input)) = candidate {
-        let stored = slice_of(against.dtype, width, tile, input)?;
-        let wide = wide::load(against, stored, tile, other_double, mapped_double);
+
+    /// Encodes the values, or spot-checks the bytes that a device made of them.
+    fn encode(
+        &self,
+        encoding: Encoding,
+        loaded: &Loaded,
+        b: &mut TileBuffers<'_>,
+        collector: &mut MetricCollector,
+        made: Option<&mut DeviceCheck<'_>>,
+    ) -> Result<()> {
+        let dst = self.written(encoding.dtype(), b.out)?;
+        match made.filter(|m| m.premade.written) {
+            None => self
+                .kernels
+                .encode(encoding, b.values, self.weights, dst)
+                .map_err(|r| self.refused(earliest(self.job, b.values, r)))?,
+            Some(made) => self.recompute(encoding, b.values, dst, made, b.bytes),
+        }
+        collector.passed(&passed(self.job, self.at, encoding.dtype(), dst)?);
+        if self.job.metrics.error {
+            b.other.resize(b.values.len(), 0.0);
+            self.kernels.decode(encoding.dtype(), dst, b.other).map_err(|r| self.refused(r))?;
+            let reference = reference(loaded, b.values, b.doubles);
+            collector.error(self.kernels, self.at, reference, TileValues::Single(b.other));
+        }
+        Ok(())
+    }
+
+    /// Measures the candidate's values and bytes against the source, if there is a candidate.
+    fn compare(
+        &self,
+        loaded: &Loaded,
+        b: &mut TileBuffers<'_>,
+        collector: &mut MetricCollector,
+    ) -> Result<()> {
+        let Some((against, input)) = self.candidate else { return Ok(()) };
+        let stored = slice_of(against.dtype, self.job.window.width(), self.at, input)?;
+        let [_, double, mapped] = &mut *b.doubles;
+        let wide = wide::load(against, stored, self.at, double, mapped);
         if !wide {
-            load(kernels, against, stored, tile, other, mapped).map_err(|r| refused(job, tile, r))?;
+            load(self.kernels, against, stored, self.at, b.other, b.mapped).map_err(|r| self.refused(r))?;
         }
-        let candidate = if wide { TileValues::Double(other_double) } else { TileValues::Single(other) };
-        probe.error(kernels, tile, reference, candidate);
-        if let Some(allowed) = Allowed::between(read, against).filter(|_| job.metrics.rounding) {
+        let reference = reference(loaded, b.values, b.doubles);
+        let candidate = if wide { TileValues::Double(&b.doubles[1]) } else { TileValues::Single(b.other) };
+        collector.error(self.kernels, self.at, reference, candidate);
+        if let Some(allowed) = Allowed::between(self.read, against).filter(|_| self.job.metrics.rounding) {
             let Tally { count, first } = allowed.exceeded(reference, candidate);
-            probe.beyond_rounding(&Tally { count, first: first.map(|i| element(job, tile, i)) });
+            let first = first.map(|i| element(self.job, self.at, i));
+            collector.beyond_rounding(&Tally { count, first });
         }
-        if loaded.is_ok() {
-            probe.identity(kernels, tile, values, weights, stored, bytes);
+        if loaded.fits {
+            collector.identity(self.kernels, self.at, b.values, self.weights, stored, b.bytes);
         }
+        Ok(())
     }
-    probe.source(kernels, tile, reference);
-    for (i, encoding) in job.metrics.encodings.iter().enumerate() {
-        let premade = made.as_deref().and_then(|m| m.premade.measured.get(i)).and_then(Option::as_ref);
-        let Some(premade) = premade else {
-            probe.encoding(kernels, i, tile, (values, reference), weights, bytes, other);
-            continue;
-        };
-        let premade = slice_of(encoding.dtype(), width, tile, premade)?;
-        probe.premade(kernels, i, tile, reference, premade, other);
-        if let Some(made) = made.as_deref_mut() {
-            recompute(kernels, job, tile, (read.dtype, *encoding), (values, weights), premade, (made, bytes));
+
+    /// Measures the source, and the error of each encoding that is only measured.
+    fn measure(
+        &self,
+        loaded: &Loaded,
+        b: &mut TileBuffers<'_>,
+        collector: &mut MetricCollector,
+        mut made: Option<&mut DeviceCheck<'_>>,
+    ) -> Result<()> {
+        let (kernels, at) = (self.kernels, self.at);
+        let reference = reference(loaded, b.values, b.doubles);
+        collector.source(kernels, at, reference);
+        for (i, encoding) in self.job.metrics.encodings.iter().enumerate() {
+            let premade = made.as_deref().and_then(|m| m.premade.measured.get(i)).and_then(Option::as_ref);
+            let Some(premade) = premade else {
+                collector.encoding(kernels, i, at, (b.values, reference), self.weights, b.bytes, b.other);
+                continue;
+            };
+            let premade = slice_of(encoding.dtype(), self.job.window.width(), at, premade)?;
+            collector.premade(kernels, i, at, reference, premade, b.other);
+            if let Some(made) = made.as_deref_mut() {
+                self.recompute(*encoding, b.values, premade, made, b.bytes);
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Spot-checks the blocks that a device made of the tile's values.
+    fn recompute(
+        &self,
+        encoding: Encoding,
+        values: &[f32],
+        premade: &[u8],
+        made: &mut DeviceCheck<'_>,
+        bytes: &mut Vec<u8>,
+    ) {
+        let dtype = encoding.dtype();
+        made.recheck.tile(self.job, self.at, (self.read.dtype, dtype), |at| {
+            let values = &values[at.clone()];
+            let first = at.start % self.at.width().max(1) as usize;
+            let weights = self.weights.and_then(|w| w.get(first..first + at.len()));
+            recomputes_equal(dtype, premade, &at, bytes, |again| {
+                self.kernels.encode(encoding, values, weights, again)
+            })
+        });
+    }
 }
 
-/// Makes some blocks of a tile again that a device made of its values.
-fn recompute(
-    kernels: &dyn Kernels,
-    job: &Job,
-    tile: &Window,
-    (from, encoding): (DType, Encoding),
-    (values, weights): (&[f32], Option<&[f32]>),
-    premade: &[u8],
-    (made, bytes): (&mut DeviceCheck<'_>, &mut Vec<u8>),
-) {
-    let dtype = encoding.dtype();
-    made.recheck.tile(job, tile, (from, dtype), |at| {
-        let values = &values[at.clone()];
-        let first = at.start % tile.width().max(1) as usize;
-        let weights = weights.and_then(|w| w.get(first..first + at.len()));
-        recomputes_equal(dtype, premade, &at, bytes, |again| kernels.encode(encoding, values, weights, again))
-    });
+/// The source's values as they are measured.
+fn reference<'a>(loaded: &Loaded, values: &'a [f32], doubles: &'a [Vec<f64>; 3]) -> TileValues<'a> {
+    if loaded.wide { TileValues::Double(&doubles[0]) } else { TileValues::Single(values) }
 }

@@ -1,4 +1,4 @@
-//! Which tensor gets which weights of an importance matrix, and what goes without: found out before any work.
+//! The importance weights of each tensor, and the tensors without any: decided before any work.
 
 use super::{Op, Operand, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
@@ -17,43 +17,43 @@ use alloc::vec;
 use alloc::vec::Vec;
 use serde::Serialize;
 
-/// Most matrices of a stack that are given weights: a hundred times what the largest models have.
+/// Most experts of a stack that are given weights: a hundred times those of the largest models.
 const MAX_STACK: u64 = 1 << 16;
 
-/// An importance matrix, as reports show it.
+/// The importance matrix of a conversion, as reports show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ImportanceSource {
     /// The file's name.
     pub file: String,
     /// SHA-256 of the file, in hex.
     pub sha256: String,
-    /// The texts it was made of.
+    /// Its calibration datasets.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<String>,
-    /// The chunks of text that went through the model.
+    /// Number of chunks of calibration text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunks: Option<u64>,
-    /// Entries that the file has.
+    /// Number of entries in the file.
     pub entries: u64,
-    /// Tensors that are encoded with its weights.
+    /// Number of tensors that are encoded with its weights.
     pub used: u64,
 }
 
-/// Hands out weights, and notes who has none.
+/// Assigns importance weights to outputs, and records the tensors without any.
 pub struct ImportancePlanner<'a> {
     imatrix: Option<&'a Imatrix>,
     /// The architecture, which decides the GGUF names of the tensors.
     arch: &'static Arch,
-    /// Entries of which the model has the tensor.
+    /// Names of the entries whose tensor the model has.
     matched: BTreeSet<&'a str>,
     used: u64,
     /// Tensors that could use weights and have none.
     without: Vec<String>,
-    /// Tensors whose type serves badly without.
+    /// Tensors of a type with few bits, which loses much quality without weights.
     poor: Vec<String>,
 }
 
-/// The weights of one matrix of a tensor.
+/// The weights of one matrix of a tensor, stored as sums of squared activations.
 struct MatrixWeights {
     /// Byte offset of the row of sums.
     at: u64,
@@ -69,7 +69,7 @@ impl MatrixWeights {
 }
 
 impl<'a> ImportancePlanner<'a> {
-    /// Weights of `imatrix`, if there is one, for the tensors of `model`.
+    /// A planner for the weights of `imatrix`, if there is one, for the tensors of `model`.
     pub fn new(imatrix: Option<&'a Imatrix>, model: &Checkpoint) -> ImportancePlanner<'a> {
         ImportancePlanner {
             imatrix,
@@ -81,8 +81,12 @@ impl<'a> ImportancePlanner<'a> {
         }
     }
 
-    /// Gives the pieces of `output`, made of `tensor`, their weights where its encoding uses any. Refuses what cannot be
-    /// encoded without, and weights that are not the tensor's.
+    /// Adds the weights of `tensor` to the segments of `output`, if its encoding uses any.
+    ///
+    /// # Errors
+    ///
+    /// `needs_importance` if the encoding needs weights and there are none, `size_mismatch` if the weights do not fit the
+    /// tensor.
     pub fn encode(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
         let found = self.find(tensor);
         let Some(OutputOp::Encode(encoding)) = output.segments.first().map(|p| p.op) else { return Ok(()) };
@@ -95,8 +99,11 @@ impl<'a> ImportancePlanner<'a> {
         }
     }
 
-    /// The same for a measurement of `encodings`. Those that cannot be encoded without weights and have none are left
-    /// out, and returned.
+    /// Adds the weights of `tensor` to a measurement. Removes and returns the encodings that need weights if there are none.
+    ///
+    /// # Errors
+    ///
+    /// `size_mismatch` if the weights do not fit the tensor.
     pub fn measure(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<Vec<Encoding>> {
         let found = self.find(tensor);
         let uses = |e: &Encoding| e.importance() != quant::ImportanceUse::Ignored;
@@ -116,7 +123,11 @@ impl<'a> ImportancePlanner<'a> {
         }
     }
 
-    /// The same for holding `tensor`, encoded again, against bytes. Without weights it is encoded without.
+    /// Adds the weights of `tensor` to its verification, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// `size_mismatch` if the weights do not fit the tensor.
     pub fn verify(&mut self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
         let uses = |e: &Encoding| e.importance() != quant::ImportanceUse::Ignored;
         let whole = output.grid.rows == tensor.shape.rows();
@@ -128,7 +139,7 @@ impl<'a> ImportancePlanner<'a> {
         }
     }
 
-    /// The entry for a tensor by either of its names, and which expert of it.
+    /// The entry for a tensor by its name, here or in GGUF, and the number of its expert there.
     fn find(&mut self, tensor: &TensorInfo) -> Option<(&'a ImatrixEntry, Option<u64>)> {
         let imatrix = self.imatrix?;
         let own = imatrix.entries.get_key_value(tensor.name.as_str()).map(|found| (found, None));
@@ -141,6 +152,7 @@ impl<'a> ImportancePlanner<'a> {
         Some((entry, expert))
     }
 
+    /// Cuts `output` into matrices, each with its weights.
     fn give(
         &mut self,
         tensor: &TensorInfo,
@@ -168,13 +180,13 @@ impl<'a> ImportancePlanner<'a> {
         };
         let parts: Vec<MatrixWeights> =
             parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| MatrixWeights { at, count }).collect();
-        let [piece] = &*output.segments else { return Ok(()) };
-        output.segments = pieces(piece, &parts).ok_or_else(misfit)?.into();
+        let [segment] = &*output.segments else { return Ok(()) };
+        output.segments = weighted_segments(segment, &parts).ok_or_else(misfit)?.into();
         self.used += 1;
         Ok(())
     }
 
-    /// Notes that a tensor has no weights, or refuses to encode it so.
+    /// Records that a tensor has no weights, or refuses it if `encoding` needs some.
     fn go_without(&mut self, tensor: &TensorInfo, encoding: Encoding) -> Result<()> {
         let ends = matches!(role(&tensor.name, &tensor.shape), TensorRole::Embedding | TensorRole::Output);
         match encoding.importance() {
@@ -194,7 +206,7 @@ impl<'a> ImportancePlanner<'a> {
         Ok(())
     }
 
-    /// What should be known of what was given out and what was not.
+    /// The warnings about tensors without weights and entries without a tensor.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut all = Vec::new();
         let mut tell = |code, text: &str, names: &[String]| {
@@ -222,7 +234,7 @@ impl<'a> ImportancePlanner<'a> {
         all
     }
 
-    /// What reports say of the importance matrix.
+    /// The importance matrix, as reports show it.
     pub fn importance(&self) -> Option<ImportanceSource> {
         let imatrix = self.imatrix?;
         Some(ImportanceSource {
@@ -236,7 +248,7 @@ impl<'a> ImportancePlanner<'a> {
     }
 }
 
-/// Names, as many as can be read in a line.
+/// The first few names, and the number of the others.
 fn listed(names: &[String]) -> String {
     const SHOWN: usize = 4;
     let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -246,13 +258,13 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-/// `piece` cut into matrices, each with the weights of its own; `None` where its rows are not divided evenly by them.
-fn pieces(piece: &Segment, parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
-    let rows = piece.rows.end.checked_sub(piece.rows.start)?;
+/// `segment` cut into matrices, each with its own weights; `None` if its rows are not a multiple of their number.
+fn weighted_segments(segment: &Segment, parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
+    let rows = segment.rows.end.checked_sub(segment.rows.start)?;
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
     let cut = |(i, part): (usize, &MatrixWeights)| {
-        let first = piece.rows.start + i as u64 * each;
-        Segment { importance: Some(part.operand().into()), ..piece.slice(first..first + each, first) }
+        let first = segment.rows.start + i as u64 * each;
+        Segment { importance: Some(part.operand().into()), ..segment.slice(first..first + each, first) }
     };
     Some(parts.iter().enumerate().map(cut).collect())
 }

@@ -1,19 +1,19 @@
-//! Some rows of a tensor for all of them: runs that lie evenly from its first row to its last.
+//! Samples of rows: runs that are evenly spaced from the first row of a tensor to its last.
 //!
-//! Which rows depends on the shape and the number alone. Their blocks are those of the whole tensor, so what is measured
-//! of a row in a sample is what is measured of it anywhere.
+//! The choice depends on shape and number of rows alone. Blocks are those of the whole tensor, so that a row of a sample is
+//! measured as it is measured in the tensor.
 
 use super::{Axis, ColumnRange, Grid, Op, Output, Plan, Segment, lcm, rows_per_block_boundary};
 use alloc::vec::Vec;
 use core::ops::Range;
 
-/// Runs of rows at most: enough to meet every part of a tensor, few enough to be read one by one.
+/// Most runs of rows: enough to cover every part of a tensor, few enough to be read one by one.
 const RUNS: u64 = 32;
 
-/// Makes what `plan` measures a sample of about `rows` rows of each tensor; the tensors that have no more stay whole.
+/// Reduces the measurements of `plan` to about `rows` rows of each tensor; a tensor with fewer rows stays whole.
 ///
-/// Rows that share blocks, as those of flat types can, are taken together. Of a tensor that is rotated along its rows, strips
-/// of columns are taken instead, with about as many weights. What a plan writes is not touched.
+/// Rows that share blocks, as those of flat types can, are kept together. For a tensor that is rotated along its rows, ranges
+/// of columns with about as many weights are kept instead. Outputs that are written are not changed.
 pub fn sample(plan: &mut Plan, rows: u64) {
     for output in plan.outputs.iter_mut().filter(|o| o.place.is_none()) {
         match output.segments.iter().any(Segment::runs_along_rows) {
@@ -25,34 +25,34 @@ pub fn sample(plan: &mut Plan, rows: u64) {
 
 fn take(output: &mut Output, rows: u64) {
     let runs = spread(output.grid.rows, rows, together(output));
-    let mut pieces: Vec<Segment> = Vec::new();
+    let mut segments: Vec<Segment> = Vec::new();
     let mut end = 0;
     for run in runs {
-        for piece in &output.segments {
-            let common = run.start.max(piece.rows.start)..run.end.min(piece.rows.end);
+        for segment in &output.segments {
+            let common = run.start.max(segment.rows.start)..run.end.min(segment.rows.end);
             if !common.is_empty() {
-                let part = piece.slice(common, end);
+                let part = segment.slice(common, end);
                 end = part.rows.end;
-                pieces.push(part);
+                segments.push(part);
             }
         }
     }
     if end < output.grid.rows {
-        output.segments = pieces.into();
+        output.segments = segments.into();
         output.grid.rows = end;
     }
 }
 
-/// Columns of a strip: whole blocks of every type, and leaves of the metrics.
-const STRIP: u64 = 256;
+/// Columns of one range: whole blocks of every type, and whole leaves of the metrics.
+const RANGE_COLS: u64 = 256;
 
-/// Keeps strips of columns, each a piece below the other: vectors along the rows stay whole, and blocks are those of the
-/// whole tensor. Where blocks or vectors do not end with a strip, the tensor stays whole.
+/// Keeps ranges of columns, each a segment below the other, so that vectors along the rows stay whole. If blocks or vectors
+/// do not end with a range, the tensor stays whole.
 fn take_columns(output: &mut Output, rows: u64) {
     let Grid { rows: height, cols } = output.grid;
     let asked = output.metrics.encodings.iter().map(|e| e.dtype());
     let along_columns = |op: &Op| match op {
-        Op::Rotate(turn) => turn.axis == Axis::In,
+        Op::Rotate(rotation) => rotation.axis == Axis::In,
         Op::Gain(along) | Op::Ungain(along) => *along == Axis::In,
         Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
     };
@@ -61,28 +61,28 @@ fn take_columns(output: &mut Output, rows: u64) {
         alone && p.from.dtype.block_len() == 1 && !p.from.ops.iter().any(along_columns)
     });
     let wanted = (u128::from(rows) * u128::from(cols) / u128::from(height.max(1))) as u64;
-    let strips = spread(cols / STRIP, wanted.div_ceil(STRIP).max(2), 1);
+    let ranges = spread(cols / RANGE_COLS, wanted.div_ceil(RANGE_COLS).max(2), 1);
     if !aligned
         || rows_per_block_boundary(cols, asked) != 1
-        || strips.iter().map(|s| s.end - s.start).sum::<u64>() >= cols / STRIP
+        || ranges.iter().map(|s| s.end - s.start).sum::<u64>() >= cols / RANGE_COLS
     {
         return;
     }
-    let mut pieces: Vec<Segment> = Vec::new();
+    let mut segments: Vec<Segment> = Vec::new();
     let mut end = 0;
-    for (strip, piece) in
-        strips.into_iter().flatten().flat_map(|s| output.segments.iter().map(move |p| (s, p)))
+    for (range, segment) in
+        ranges.into_iter().flatten().flat_map(|s| output.segments.iter().map(move |p| (s, p)))
     {
-        let mut part = piece.slice(piece.rows.clone(), end);
-        part.from.columns = Some(ColumnRange { at: strip * STRIP, of: cols }.into());
+        let mut part = segment.slice(segment.rows.clone(), end);
+        part.from.columns = Some(ColumnRange { at: range * RANGE_COLS, of: cols }.into());
         end = part.rows.end;
-        pieces.push(part);
+        segments.push(part);
     }
-    output.segments = pieces.into();
-    output.grid = Grid { rows: end, cols: STRIP };
+    output.segments = segments.into();
+    output.grid = Grid { rows: end, cols: RANGE_COLS };
 }
 
-/// Rows of which none may be taken without the others.
+/// Number of consecutive rows that must be kept together.
 fn together(output: &Output) -> u64 {
     let operands =
         || output.segments.iter().flat_map(|p| core::iter::once(&p.from).chain(p.against.as_deref()));
@@ -91,8 +91,8 @@ fn together(output: &Output) -> u64 {
     operands().fold(flat, |g, o| lcm(g, o.map.group()))
 }
 
-/// About `wanted` of `total` rows, in groups of `group`: the first, the last, and runs between them with even gaps. Two
-/// groups at least, where more than a row is wanted.
+/// About `wanted` of `total` rows, in groups of `group`: the first, the last, and runs between them with even gaps. At
+/// least two groups if more than one row is wanted.
 fn spread(total: u64, wanted: u64, group: u64) -> Vec<Range<u64>> {
     let (groups, taken) = (total.div_ceil(group), wanted.div_ceil(group).max(wanted.clamp(1, 2)));
     if taken >= groups {

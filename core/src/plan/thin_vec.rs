@@ -1,4 +1,4 @@
-//! A list that is empty as a rule, and then no larger than a pointer.
+//! A vector for lists that are empty as a rule: no larger than a pointer then.
 
 use alloc::boxed::Box;
 use alloc::vec::{self, Vec};
@@ -6,13 +6,13 @@ use core::fmt;
 use core::ops::{Deref, DerefMut};
 use serde::{Serialize, Serializer};
 
-/// A vector behind a pointer, for what few of a million outputs have.
+/// A vector behind a pointer, for lists that few of a million outputs have.
 #[derive(Clone)]
 #[expect(clippy::box_collection, reason = "one word where it is empty, as it nearly always is")]
 pub struct ThinVec<T>(Option<Box<Vec<T>>>);
 
 impl<T> ThinVec<T> {
-    /// An empty one.
+    /// An empty vector.
     pub const fn new() -> ThinVec<T> {
         ThinVec(None)
     }
@@ -22,14 +22,14 @@ impl<T> ThinVec<T> {
         self.0.get_or_insert_default().push(item);
     }
 
-    /// Takes out what `keep` does not hold for.
+    /// Removes the items for which `keep` is false.
     pub fn retain(&mut self, keep: impl FnMut(&T) -> bool) {
         if let Some(items) = &mut self.0 {
             items.retain(keep);
         }
     }
 
-    /// Takes out all items.
+    /// Removes all items.
     pub fn clear(&mut self) {
         self.0 = None;
     }

@@ -17,7 +17,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What is done with a pair of these types, or why nothing can be.
+/// Chooses metrics and operation for a pair of these types, or names the reason why there are none.
 type Choose<'a> = &'a dyn Fn(DType, DType) -> Result<(MetricSet, OutputOp), String>;
 
 /// A pair: rows of the stacked side, and one tensor of the other.
