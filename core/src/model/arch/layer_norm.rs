@@ -10,7 +10,6 @@ use super::{
 use crate::model::config::Activation;
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, Norm, PLAIN, QkvProjection, Rotary,
-    WEIGHT_NAMES, WeightNames,
 };
 use crate::model::tensor_id::TensorPart::Weight;
 
@@ -126,11 +125,7 @@ const STARCODER2: Arch = Arch {
     gguf: Some("starcoder2"),
     tensors: &[ENDS, NORMS, ATTENTION, STARCODER2_ROWS],
     config: ConfigDefaults { sliding: SlidingLayers::All, activation: Activation::GeluTanh, ..TIED },
-    forward: Some(ForwardSpec {
-        norm: Norm::Mean,
-        feed: FeedForward::Plain(["mlp.c_fc", "mlp.c_proj"]),
-        ..PLAIN
-    }),
+    forward: Some(ForwardSpec { norm: Norm::Mean, feed: FeedForward::Plain, ..PLAIN }),
     ..CENTRED
 };
 
@@ -141,7 +136,7 @@ const COHERE: Arch = Arch {
     tensors: &[ENDS, ATTENTION, COHERE_ROWS, HEAD_NORMS],
     config: ConfigDefaults { logit_scale: Some(0.0625), ..TIED },
     forward: Some(ForwardSpec {
-        names: WeightNames { norms: ["input_layernorm"; 2], ..WEIGHT_NAMES },
+        feed_norm: M::AttnNorm,
         norm: Norm::Mean,
         attention: Attention { rotary: Rotary::Pairs, own_gains: true, ..PLAIN_ATTENTION },
         parallel: true,
@@ -185,19 +180,9 @@ const GPT_NEOX: Arch = Arch {
     config: ConfigDefaults { rotary_share: 0.25, activation: Activation::Gelu, ..CONFIG },
     rotation: Some(RotationFacts { values: ValueLayout::Interleaved, ..LAYER_NORM }),
     forward: Some(ForwardSpec {
-        names: WeightNames {
-            embedding: "embed_in.weight",
-            last_norm: "final_layer_norm",
-            head: "embed_out.weight",
-            ..WEIGHT_NAMES
-        },
         norm: Norm::Mean,
-        attention: Attention {
-            inputs: QkvProjection::JoinedByHead("attention.query_key_value"),
-            output: "attention.dense",
-            ..PLAIN_ATTENTION
-        },
-        feed: FeedForward::Plain(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
+        attention: Attention { inputs: QkvProjection::JoinedByHead, ..PLAIN_ATTENTION },
+        feed: FeedForward::Plain,
         configured_parallel: true,
         ..PLAIN
     }),
@@ -213,22 +198,9 @@ const GPT2: Arch = Arch {
     config: ConfigDefaults { activation: Activation::GeluTanh, ..TIED },
     rotation: Some(RotationFacts { values: ValueLayout::Transposed, ..LAYER_NORM }),
     forward: Some(ForwardSpec {
-        names: WeightNames {
-            embedding: "wte.weight",
-            positions: Some("wpe.weight"),
-            layers: "h",
-            norms: ["ln_1", "ln_2"],
-            last_norm: "ln_f",
-            ..WEIGHT_NAMES
-        },
         norm: Norm::Mean,
-        attention: Attention {
-            inputs: QkvProjection::Joined("attn.c_attn"),
-            output: "attn.c_proj",
-            rotary: Rotary::None,
-            ..PLAIN_ATTENTION
-        },
-        feed: FeedForward::Plain(["mlp.c_fc", "mlp.c_proj"]),
+        attention: Attention { inputs: QkvProjection::Joined, rotary: Rotary::None, ..PLAIN_ATTENTION },
+        feed: FeedForward::Plain,
         columns: true,
         ..PLAIN
     }),

@@ -9,7 +9,7 @@ use super::{
 use crate::model::config::Activation;
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, PLAIN, QkvProjection,
-    Rotary, WEIGHT_NAMES, WeightNames,
+    Rotary,
 };
 
 /// Embedding, last norm, head.
@@ -213,8 +213,8 @@ const PHI3: Arch = Arch {
     config: ConfigDefaults { sliding: SlidingLayers::All, ..CONFIG },
     rotation: Some(RotationFacts { values: ValueLayout::Stacked, ..ROTATION }),
     forward: Some(ForwardSpec {
-        attention: Attention { inputs: QkvProjection::Joined("self_attn.qkv_proj"), ..PLAIN_ATTENTION },
-        feed: FeedForward::Joined(["mlp.gate_up_proj", "mlp.down_proj"]),
+        attention: Attention { inputs: QkvProjection::Joined, ..PLAIN_ATTENTION },
+        feed: FeedForward::Joined,
         ..PLAIN
     }),
     ..LLAMA_LIKE
@@ -226,21 +226,7 @@ const LFM2: Arch = Arch {
     gguf: Some("lfm2"),
     tensors: &[LFM2_ROWS],
     config: ConfigDefaults { tied: true, ..CONFIG },
-    forward: Some(ForwardSpec {
-        names: WeightNames {
-            norms: ["operator_norm", "ffn_norm"],
-            last_norm: "embedding_norm",
-            ..WEIGHT_NAMES
-        },
-        attention: Attention {
-            output: "self_attn.out_proj",
-            head_norms: Some(["self_attn.q_layernorm.weight", "self_attn.k_layernorm.weight"]),
-            ..PLAIN_ATTENTION
-        },
-        convolution: true,
-        feed: FeedForward::Gated(["feed_forward.w1", "feed_forward.w3", "feed_forward.w2"]),
-        ..PLAIN
-    }),
+    forward: Some(ForwardSpec { attention: NORMED, convolution: true, ..PLAIN }),
     ..LLAMA_LIKE
 };
 

@@ -7,8 +7,8 @@ use super::module::Module as M;
 use super::row::{TensorRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, MtpLocation, RotationFacts, SlidingLayers, ValueLayout};
 use crate::model::forward::spec::{
-    ATTENTION as PLAIN_ATTENTION, Attention, BLOCK_SPARSE, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec,
-    NORMED, PLAIN, RouterScores, WITH_SHARED,
+    ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, PLAIN,
+    RouterScores, WITH_SHARED,
 };
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
 
@@ -115,7 +115,7 @@ const MIXTRAL: Arch = Arch {
     model_types: &["mixtral"],
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS],
     config: ConfigDefaults { normalised_experts: true, sliding: SlidingLayers::All, ..CONFIG },
-    forward: Some(ForwardSpec { experts: Some(BLOCK_SPARSE), ..PLAIN }),
+    forward: Some(ForwardSpec { experts: Some(PLAIN_EXPERTS), ..PLAIN }),
     ..LLAMA
 };
 
@@ -136,7 +136,7 @@ const GPT_OSS: Arch = Arch {
     config: ConfigDefaults { normalised_experts: true, sliding: SlidingLayers::Even, ..CONFIG },
     forward: Some(ForwardSpec {
         attention: Attention { sinks: true, ..PLAIN_ATTENTION },
-        experts: Some(MoeSpec { router: "mlp.router", turns: true, ..PLAIN_EXPERTS }),
+        experts: Some(MoeSpec { turns: true, ..PLAIN_EXPERTS }),
         ..PLAIN
     }),
     ..LLAMA_LIKE
@@ -163,15 +163,7 @@ const DEEPSEEK_V3: Arch = Arch {
 
 const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     latent: true,
-    experts: Some(MoeSpec {
-        shared: Some([
-            "mlp.shared_experts.gate_proj",
-            "mlp.shared_experts.up_proj",
-            "mlp.shared_experts.down_proj",
-        ]),
-        shares: RouterScores::Sigmoid,
-        ..PLAIN_EXPERTS
-    }),
+    experts: Some(MoeSpec { shared: true, shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
     ..PLAIN
 };
 

@@ -4,6 +4,7 @@ use super::layer_input::{LayerRequest, Weights};
 use super::spec::{QkvProjection, Rotary};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
+use crate::model::arch::module::Module;
 use alloc::vec::Vec;
 
 /// Queries, keys and values, and the gates of what is mixed, where there are some: for every position, all heads.
@@ -15,43 +16,41 @@ struct AttentionInputs {
 }
 
 pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
-    let (c, d) = (&needs.pass.config, needs.pass.dialect.attention);
+    let (c, d) = (&needs.pass.config, needs.pass.spec.attention);
     let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
     match d.inputs {
-        QkvProjection::Separate([q, k, v]) => {
-            needs.linear(q, if d.gated { 2 * queries } else { queries }, c.hidden)?;
-            needs.linear(k, values, c.hidden)?;
-            needs.linear(v, values, c.hidden)?;
+        QkvProjection::Separate => {
+            needs.linear(Module::AttnQ, if d.gated { 2 * queries } else { queries }, c.hidden)?;
+            needs.linear(Module::AttnK, values, c.hidden)?;
+            needs.linear(Module::AttnV, values, c.hidden)?;
         }
-        QkvProjection::JoinedByHead(_) if c.kv_heads != c.heads => {
+        QkvProjection::JoinedByHead if c.kv_heads != c.heads => {
             let message = "config.json: the family has as many heads of keys as of queries".into();
             return Err(refused_by(c.places.kv_heads, message));
         }
-        QkvProjection::Joined(name) | QkvProjection::JoinedByHead(name) => {
-            needs.linear(name, queries + 2 * values, c.hidden)?;
+        QkvProjection::Joined | QkvProjection::JoinedByHead => {
+            needs.linear(Module::AttnQkv, queries + 2 * values, c.hidden)?;
         }
     }
-    if let Some([q, k]) = d.head_norms {
+    if d.head_norms {
         let own = |heads| if d.own_gains { Vec::from([heads, c.head_dim]) } else { Vec::from([c.head_dim]) };
-        needs.tensor(q, &own(c.heads))?;
-        needs.tensor(k, &own(c.kv_heads))?;
+        needs.tensor(Module::AttnQNorm, &own(c.heads))?;
+        needs.tensor(Module::AttnKNorm, &own(c.kv_heads))?;
     }
     if d.sinks {
-        needs.tensor(SINKS, &[c.heads])?;
+        needs.tensor(Module::AttnSinks, &[c.heads])?;
     }
-    needs.linear(d.output, c.hidden, queries)
+    needs.linear(Module::AttnOutput, c.hidden, queries)
 }
-
-const SINKS: &str = "self_attn.sinks";
 
 impl Forward {
     /// The branch that attention makes of what it reads.
     pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
-        let (c, d) = (&self.config, self.dialect.attention);
+        let (c, d) = (&self.config, self.spec.attention);
         let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read);
-        if let Some([q_norm, k_norm]) = d.head_norms {
-            q = self.normalised(&q, c.head_dim, given.get(q_norm));
-            k = self.normalised(&k, c.head_dim, given.get(k_norm));
+        if d.head_norms {
+            q = self.normalised(&q, c.head_dim, self.get(given, Module::AttnQNorm));
+            k = self.normalised(&k, c.head_dim, self.get(given, Module::AttnKNorm));
         }
         let rotary = if c.unrotated.get(layer) == Some(&true) { Rotary::None } else { d.rotary };
         for (all, heads) in [(&mut q, c.heads), (&mut k, c.kv_heads)] {
@@ -66,29 +65,29 @@ impl Forward {
             value_dim: c.head_dim,
             scale: c.attention_multiplier.unwrap_or_else(|| 1.0 / libm::sqrt(c.head_dim as f64)),
             window: c.sliding.of(layer),
-            sinks: given.find(SINKS).unwrap_or(&[]),
+            sinks: self.find(given, Module::AttnSinks).unwrap_or(&[]),
         };
         let mut mixed = math::attend(&heads, &q, &k, &v);
         mixed.iter_mut().zip(&gates).for_each(|(m, g)| *m *= math::sigmoid(*g));
-        self.project(given, d.output, c.heads * c.head_dim, &mixed)
+        self.project(given, Module::AttnOutput, c.heads * c.head_dim, &mixed)
     }
 
     fn heads_of(&self, given: &Weights<'_>, read: &[f64]) -> AttentionInputs {
-        let (c, gated) = (&self.config, self.dialect.attention.gated);
+        let (c, gated) = (&self.config, self.spec.attention.gated);
         let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
-        let of = |name: &str| self.project(given, name, c.hidden, read);
-        match self.dialect.attention.inputs {
-            QkvProjection::Separate([q, k, v]) => {
-                let (all, k, v) = (of(q), of(k), of(v));
+        let of = |module: Module| self.project(given, module, c.hidden, read);
+        match self.spec.attention.inputs {
+            QkvProjection::Separate => {
+                let (all, k, v) = (of(Module::AttnQ), of(Module::AttnK), of(Module::AttnV));
                 let [q, gates] = if gated { math::split(&all, [c.head_dim; 2]) } else { [all, Vec::new()] };
                 AttentionInputs { q, k, v, gates }
             }
-            QkvProjection::Joined(name) => {
-                let [q, k, v] = math::split(&of(name), [queries, values, values]);
+            QkvProjection::Joined => {
+                let [q, k, v] = math::split(&of(Module::AttnQkv), [queries, values, values]);
                 AttentionInputs { q, k, v, gates: Vec::new() }
             }
-            QkvProjection::JoinedByHead(name) => {
-                let [q, k, v] = math::split(&of(name), [c.head_dim; 3]);
+            QkvProjection::JoinedByHead => {
+                let [q, k, v] = math::split(&of(Module::AttnQkv), [c.head_dim; 3]);
                 AttentionInputs { q, k, v, gates: Vec::new() }
             }
         }

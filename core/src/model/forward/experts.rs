@@ -1,29 +1,25 @@
 //! Feed-forward parts of which every token chooses some.
 
-use super::layer_input::{LayerRequest, Weights};
+use super::feed_forward::{SHARED, of_expert};
+use super::layer_input::{LayerRequest, LayerTensor, Weights};
 use super::spec::{FeedForward, MoeSpec, RouterScores};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
-use alloc::format;
-use alloc::string::String;
+use crate::model::arch::module::Module;
+use crate::model::tensor_id::TensorPart;
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// The tokens that chose an expert, with its weight for each.
 pub(super) type Chosen = Vec<(usize, Vec<(usize, f64)>)>;
 
-fn weight(router: &str) -> String {
-    format!("{router}.weight")
-}
-
-fn correction(router: &str) -> String {
-    format!("{router}.e_score_correction_bias")
-}
-
-/// Whether a layer has experts.
-pub(super) fn are_in(experts: &MoeSpec, needs: &LayerRequest<'_>) -> bool {
-    needs.has(&weight(experts.router))
-}
+const ROUTER: Module = Module::FfnGateInp;
+const CORRECTION: LayerTensor =
+    LayerTensor { module: Module::ExpProbsB, expert: None, part: TensorPart::Bias };
+/// Gate and up of all experts.
+const BOTH: Module = Module::FfnGateUpExps;
+/// Down of all experts.
+const DOWN: Module = Module::FfnDownExps;
 
 /// What is asked for before any are chosen: the router, and what every token uses.
 pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> Result<()> {
@@ -32,54 +28,44 @@ pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> R
     if c.experts_per_token == 0 || c.experts_per_token > c.experts || !grouped {
         return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
-    needs.linear(experts.router, c.experts, c.hidden)?;
+    needs.linear(ROUTER, c.experts, c.hidden)?;
     if experts.shares == RouterScores::Sigmoid {
-        needs.tensor(&correction(experts.router), &[c.experts])?;
+        needs.tensor(CORRECTION, &[c.experts])?;
     }
-    if let Some(names) = experts.shared {
-        super::feed_forward::needs(needs, FeedForward::Gated(names))?;
+    if experts.shared {
+        super::feed_forward::needs(needs, FeedForward::Gated, &SHARED)?;
     }
-    experts.shared_gate.map_or(Ok(()), |gate| needs.linear(gate, 1, c.hidden))
-}
-
-fn stacks(experts: &MoeSpec) -> [String; 2] {
-    [format!("{}.gate_up_proj", experts.folder), format!("{}.down_proj", experts.folder)]
-}
-
-fn single(experts: &MoeSpec, expert: usize) -> [String; 3] {
-    experts.parts.map(|part| format!("{}.{expert}.{part}", experts.folder))
+    if experts.shared_gate { needs.linear(Module::FfnGateInpShexp, 1, c.hidden) } else { Ok(()) }
 }
 
 /// What is asked for of the experts that were chosen: as much for each.
 pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, chosen: &Chosen) -> Result<()> {
     let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
-    let [both, down] = stacks(experts);
-    if !needs.has(&both) {
+    if !needs.has(BOTH) {
         for (expert, _) in chosen {
-            let [gate, up, down] = single(experts, *expert);
-            super::feed_forward::needs(needs, FeedForward::Gated([&gate, &up, &down]))?;
+            super::feed_forward::needs(needs, FeedForward::Gated, &of_expert(*expert))?;
         }
         return Ok(());
     }
-    let made = needs.axis(&both, if experts.turns { 2 } else { 1 })?;
-    let inner = needs.axis(&down, if experts.turns { 1 } else { 2 })?;
+    let made = needs.axis(BOTH, if experts.turns { 2 } else { 1 })?;
+    let inner = needs.axis(DOWN, if experts.turns { 1 } else { 2 })?;
     // The second shape is checked first: only then is twice the length known to fit.
     let (first, second) = if experts.turns {
         ([count, hidden, made], [count, inner, hidden])
     } else {
         ([count, made, hidden], [count, hidden, inner])
     };
-    needs.pass.expect(&needs.full(&down), &second)?;
+    needs.pass.expect(&needs.name(DOWN), &second)?;
     if made != 2 * inner {
-        needs.pass.expect(&needs.full(&both), &[count, hidden, 2 * inner])?;
+        needs.pass.expect(&needs.name(BOTH), &[count, hidden, 2 * inner])?;
     }
     for (expert, _) in chosen {
-        needs.entry(&both, &first, *expert)?;
-        needs.entry(&down, &second, *expert)?;
-        for (name, len) in [(&both, made), (&down, hidden)] {
-            let bias = format!("{name}_bias");
-            if needs.has(&bias) {
-                needs.entry(&bias, &[count, len], *expert)?;
+        needs.entry(BOTH, &first, *expert)?;
+        needs.entry(DOWN, &second, *expert)?;
+        for (module, len) in [(BOTH, made), (DOWN, hidden)] {
+            let bias = LayerTensor::from(module).bias();
+            if needs.has(bias) {
+                needs.entry(bias, &[count, len], *expert)?;
             }
         }
     }
@@ -90,17 +76,18 @@ impl Forward {
     /// Adds what every token uses, and gives the experts that tokens chose.
     pub(super) fn choose(&self, experts: &MoeSpec, given: &Weights<'_>, read: &[f64]) -> (Vec<f64>, Chosen) {
         let hidden = self.config.hidden;
-        let mut shared = experts
-            .shared
-            .map_or_else(|| vec![0.0; read.len()], |names| self.fed(FeedForward::Gated(names), given, read));
-        if let Some(gate) = experts.shared_gate {
-            let gates = self.project(given, gate, hidden, read);
+        let mut shared = match experts.shared {
+            true => self.fed(FeedForward::Gated, &SHARED, given, read),
+            false => vec![0.0; read.len()],
+        };
+        if experts.shared_gate {
+            let gates = self.project(given, Module::FfnGateInpShexp, hidden, read);
             for (branch, gate) in shared.chunks_exact_mut(hidden).zip(gates) {
                 branch.iter_mut().for_each(|b| *b *= math::sigmoid(gate));
             }
         }
-        let scores = self.project(given, experts.router, hidden, read);
-        let correction = given.find(&correction(experts.router)).unwrap_or(&[]);
+        let scores = self.project(given, ROUTER, hidden, read);
+        let correction = self.find(given, CORRECTION).unwrap_or(&[]);
         (shared, self.chosen(experts.shares, &scores, correction))
     }
 
@@ -171,20 +158,18 @@ impl Forward {
 
     fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
         let (hidden, activation) = (self.config.hidden, self.config.activation);
-        let [both, down] = stacks(experts);
-        if given.find(&both).is_none() {
-            let [gate, up, down] = single(experts, expert);
-            return self.fed(FeedForward::Gated([&gate, &up, &down]), given, read);
+        if self.find(given, BOTH).is_none() {
+            return self.fed(FeedForward::Gated, &of_expert(expert), given, read);
         }
         let product = if experts.turns { math::product_of_columns } else { math::product };
-        let biased = |name: &str, width: usize, x: &[f64]| {
-            let mut out = product(x, width, given.get(name));
-            if let Some(bias) = given.find(&format!("{name}_bias")) {
+        let biased = |module: Module, width: usize, x: &[f64]| {
+            let mut out = product(x, width, self.get(given, module));
+            if let Some(bias) = self.find(given, LayerTensor::from(module).bias()) {
                 math::add_bias(&mut out, bias);
             }
             out
         };
-        let made = biased(&both, hidden, read);
+        let made = biased(BOTH, hidden, read);
         let inner = made.len() / (read.len() / hidden) / 2;
         let mixed: Vec<f64> = if experts.turns {
             made.as_chunks().0.iter().map(|&[gate, up]| math::clamped(gate, up, self.config.clamp)).collect()
@@ -192,7 +177,7 @@ impl Forward {
             let [gate, up] = math::split(&made, [inner; 2]);
             gate.iter().zip(up).map(|(g, u)| activation.of(*g) * u).collect()
         };
-        biased(&down, inner, &mixed)
+        biased(DOWN, inner, &mixed)
     }
 }
 

@@ -1,28 +1,46 @@
 //! Feed-forward parts that every token goes through.
 
-use super::layer_input::{LayerRequest, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Weights};
 use super::spec::FeedForward;
 use super::{Forward, math};
 use crate::error::Result;
-use alloc::format;
+use crate::model::arch::module::Module;
+use crate::model::tensor_id::TensorPart;
 use alloc::vec::Vec;
 
-pub(super) fn needs(needs: &mut LayerRequest<'_>, feed: FeedForward<'_>) -> Result<()> {
+const fn slot(module: Module) -> LayerTensor {
+    LayerTensor { module, expert: None, part: TensorPart::Weight }
+}
+
+/// Gate, up and down of the part for every token.
+pub(super) const DENSE: [LayerTensor; 3] =
+    [slot(Module::FfnGate), slot(Module::FfnUp), slot(Module::FfnDown)];
+/// The same of the shared expert.
+pub(super) const SHARED: [LayerTensor; 3] =
+    [slot(Module::FfnGateShexp), slot(Module::FfnUpShexp), slot(Module::FfnDownShexp)];
+
+/// The same of one expert.
+pub(super) fn of_expert(expert: usize) -> [LayerTensor; 3] {
+    [Module::FfnGateExps, Module::FfnUpExps, Module::FfnDownExps].map(|m| slot(m).expert(expert))
+}
+
+pub(super) fn needs(needs: &mut LayerRequest<'_>, feed: FeedForward, parts: &[LayerTensor; 3]) -> Result<()> {
     let hidden = needs.pass.config.hidden;
+    let &[gate, up, down] = parts;
     match feed {
-        FeedForward::Gated([gate, up, down]) => {
+        FeedForward::Gated => {
             let inner = needs.made_by(gate)?;
             needs.linear(gate, inner, hidden)?;
             needs.linear(up, inner, hidden)?;
             needs.linear(down, hidden, inner)
         }
-        FeedForward::Joined([both, down]) => {
-            let half = needs.made_by(both)? / 2;
-            needs.linear(both, 2 * half, hidden)?;
-            needs.axis(&format!("{down}.weight"), 1)?;
+        FeedForward::Joined => {
+            let half = needs.made_by(up)? / 2;
+            needs.linear(up, 2 * half, hidden)?;
+            needs.axis(down, 1)?;
             needs.linear(down, hidden, half)
         }
-        FeedForward::Plain([up, down]) => {
+        FeedForward::Plain => {
             let inner = needs.made_by(up)?;
             needs.linear(up, inner, hidden)?;
             needs.linear(down, hidden, inner)
@@ -32,27 +50,34 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, feed: FeedForward<'_>) -> Resu
 
 impl Forward {
     /// The branch that a feed-forward part makes of vectors.
-    pub(super) fn fed(&self, feed: FeedForward<'_>, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn fed(
+        &self,
+        feed: FeedForward,
+        parts: &[LayerTensor; 3],
+        given: &Weights<'_>,
+        read: &[f64],
+    ) -> Vec<f64> {
+        let &[gate, up, down] = parts;
         let hidden = self.config.hidden;
         let activation = self.config.activation;
         let count = read.len() / hidden;
-        let of = |name: &str| self.project(given, name, hidden, read);
-        let (inner, down) = match feed {
-            FeedForward::Gated([gate, up, down]) => {
+        let of = |slot: LayerTensor| self.project(given, slot, hidden, read);
+        let inner = match feed {
+            FeedForward::Gated => {
                 let mut inner = of(gate);
                 inner.iter_mut().zip(of(up)).for_each(|(g, u)| *g = activation.of(*g) * u);
-                (inner, down)
+                inner
             }
-            FeedForward::Joined([both, down]) => {
-                let both = of(both);
+            FeedForward::Joined => {
+                let both = of(up);
                 let [mut inner, up] = math::split(&both, [both.len() / count / 2; 2]);
                 inner.iter_mut().zip(up).for_each(|(g, u)| *g = activation.of(*g) * u);
-                (inner, down)
+                inner
             }
-            FeedForward::Plain([up, down]) => {
+            FeedForward::Plain => {
                 let mut inner = of(up);
                 inner.iter_mut().for_each(|x| *x = activation.of(*x));
-                (inner, down)
+                inner
             }
         };
         self.project(given, down, inner.len() / count, &inner)

@@ -1,19 +1,19 @@
 //! Linear attention by the gated delta rule.
 
-use super::layer_input::{LayerRequest, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Weights};
 use super::spec::DeltaProjections;
 use super::{Forward, math};
 use crate::error::Result;
+use crate::model::arch::module::Module;
 use crate::model::config::{Activation, Linear};
-use alloc::format;
+use crate::model::tensor_id::TensorPart;
 use alloc::vec::Vec;
 
-/// A layer that has this mixes by the rule.
-pub(super) const KERNEL: &str = "linear_attn.conv1d.weight";
-const OUTPUT: &str = "linear_attn.out_proj";
-const NORM: &str = "linear_attn.norm.weight";
-const RATE: &str = "linear_attn.A_log";
-const STEP: &str = "linear_attn.dt_bias";
+const KERNEL: Module = Module::SsmConv1d;
+const OUTPUT: Module = Module::SsmOut;
+const NORM: Module = Module::SsmNorm;
+const RATE: LayerTensor = LayerTensor { module: Module::SsmA, expert: None, part: TensorPart::Bare };
+const STEP: LayerTensor = LayerTensor { module: Module::SsmDt, expert: None, part: TensorPart::Bias };
 
 /// What the input projections make: for every position, all heads.
 struct DeltaInputs {
@@ -32,14 +32,17 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, inputs: DeltaProjections, line
     let hidden = needs.pass.config.hidden;
     let (keys, values) = sizes(linear);
     let heads = linear.value_heads;
-    let made: &[(&str, usize)] = match inputs {
-        DeltaProjections::Joined => &[("qkvz", 2 * keys + 2 * values), ("ba", 2 * heads)],
-        DeltaProjections::Separate => {
-            &[("qkv", 2 * keys + values), ("z", values), ("b", heads), ("a", heads)]
-        }
+    let made: &[(Module, usize)] = match inputs {
+        DeltaProjections::Joined => &[(Module::SsmQkvz, 2 * keys + 2 * values), (Module::SsmBa, 2 * heads)],
+        DeltaProjections::Separate => &[
+            (Module::AttnQkv, 2 * keys + values),
+            (Module::AttnGate, values),
+            (Module::SsmBeta, heads),
+            (Module::SsmAlpha, heads),
+        ],
     };
-    for (name, out) in made {
-        needs.linear(&format!("linear_attn.in_proj_{name}"), *out, hidden)?;
+    for (module, out) in made {
+        needs.linear(*module, *out, hidden)?;
     }
     let reach = needs.axis(KERNEL, 2)?;
     needs.tensor(KERNEL, &[2 * keys + values, 1, reach])?;
@@ -61,11 +64,11 @@ impl Forward {
         let (keys, values) = sizes(linear);
         let DeltaInputs { qkv, gates, mut strengths, mut steps } =
             self.delta_inputs(inputs, linear, given, read);
-        let mut qkv = math::causal_convolution(&qkv, 2 * keys + values, given.get(KERNEL), &[]);
+        let mut qkv = math::causal_convolution(&qkv, 2 * keys + values, self.get(given, KERNEL), &[]);
         qkv.iter_mut().for_each(|x| *x = Activation::Silu.of(*x));
         let [q, k, v] = math::split(&qkv, [keys, keys, values]);
         strengths.iter_mut().for_each(|b| *b = math::sigmoid(*b));
-        let (rates, biases) = (given.get(RATE), given.get(STEP));
+        let (rates, biases) = (self.get(given, RATE), self.get(given, STEP));
         for heads in steps.chunks_exact_mut(linear.value_heads) {
             for ((step, &rate), &bias) in heads.iter_mut().zip(rates).zip(biases) {
                 *step = -libm::exp(f64::from(rate)) * math::softplus(*step + f64::from(bias));
@@ -73,7 +76,7 @@ impl Forward {
         }
         let mixed = math::delta_rule(linear, [&q, &k, &v], &strengths, &steps);
         // This norm adds nothing to its gains, whatever the others of the family do.
-        let mut out = math::rms_norm(&mixed, given.get(NORM), 0.0, self.config.norm_eps);
+        let mut out = math::rms_norm(&mixed, self.get(given, NORM), 0.0, self.config.norm_eps);
         out.iter_mut().zip(&gates).for_each(|(o, z)| *o *= Activation::Silu.of(*z));
         self.project(given, OUTPUT, values, &out)
     }
@@ -85,16 +88,20 @@ impl Forward {
         given: &Weights<'_>,
         read: &[f64],
     ) -> DeltaInputs {
-        let of = |name: &str| {
-            self.project(given, &format!("linear_attn.in_proj_{name}"), self.config.hidden, read)
-        };
+        let of = |module: Module| self.project(given, module, self.config.hidden, read);
         if inputs == DeltaProjections::Separate {
-            return DeltaInputs { qkv: of("qkv"), gates: of("z"), strengths: of("b"), steps: of("a") };
+            return DeltaInputs {
+                qkv: of(Module::AttnQkv),
+                gates: of(Module::AttnGate),
+                strengths: of(Module::SsmBeta),
+                steps: of(Module::SsmAlpha),
+            };
         }
         let group = linear.value_heads / linear.key_heads;
         let values = group * linear.value_dim;
-        let [q, k, v, gates] = math::split(&of("qkvz"), [linear.key_dim, linear.key_dim, values, values]);
-        let [strengths, steps] = math::split(&of("ba"), [group; 2]);
+        let sizes_of_group = [linear.key_dim, linear.key_dim, values, values];
+        let [q, k, v, gates] = math::split(&of(Module::SsmQkvz), sizes_of_group);
+        let [strengths, steps] = math::split(&of(Module::SsmBa), [group; 2]);
         let (keys, values) = sizes(linear);
         let qkv = math::join([(&q, keys), (&k, keys), (&v, values)]);
         DeltaInputs { qkv, gates, strengths, steps }

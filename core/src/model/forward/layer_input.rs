@@ -1,64 +1,67 @@
-//! What a part of a layer asks for and is given, by name; projections and norms.
+//! Requests for the tensors of a layer, and the values that come back; projections and norms.
 
 use super::spec::Norm;
 use super::{Forward, RowRequest, math, refused};
 use crate::error::Result;
+use crate::model::arch::module::Module;
+use crate::model::tensor_id::TensorPart::{self, Bias, Weight};
 use crate::tensor::Shape;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What a part of the model asks for. Names are those after the part's prefix.
+/// The requests of a layer, or of what lies outside of layers.
 pub(super) struct LayerRequest<'a> {
     pub pass: &'a Forward,
-    prefix: String,
+    layer: Option<usize>,
     pub asks: Vec<RowRequest>,
 }
 
 impl<'a> LayerRequest<'a> {
-    /// Nothing yet.
-    pub fn new(pass: &'a Forward, prefix: String) -> LayerRequest<'a> {
-        LayerRequest { pass, prefix, asks: Vec::new() }
+    /// No requests yet.
+    pub fn new(pass: &'a Forward, layer: Option<usize>) -> LayerRequest<'a> {
+        LayerRequest { pass, layer, asks: Vec::new() }
     }
 
-    /// The whole name of a tensor.
-    pub fn full(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+    /// The name of a tensor.
+    pub fn name(&self, of: impl Into<LayerTensor>) -> String {
+        self.pass.name(self.layer, of.into())
     }
 
-    fn shape(&self, name: &str) -> Option<&'a Shape> {
-        self.pass.shapes.get(&self.full(name))
+    fn shape(&self, of: LayerTensor) -> Option<&'a Shape> {
+        self.pass.shapes.get(&self.name(of))
     }
 
-    pub fn has(&self, name: &str) -> bool {
-        self.shape(name).is_some()
+    pub fn has(&self, of: impl Into<LayerTensor>) -> bool {
+        self.shape(of.into()).is_some()
     }
 
     /// The length of an axis of a tensor that must be there; never 0.
-    pub fn axis(&self, name: &str, axis: usize) -> Result<usize> {
-        let length = self.shape(name).and_then(|s| s.axes().get(axis)).and_then(|&n| usize::try_from(n).ok());
+    pub fn axis(&self, of: impl Into<LayerTensor>, axis: usize) -> Result<usize> {
+        let of = of.into();
+        let length = self.shape(of).and_then(|s| s.axes().get(axis)).and_then(|&n| usize::try_from(n).ok());
         length.filter(|&n| n > 0).ok_or_else(|| {
             let message = "the forward pass needs this tensor, which is not there or has no such axis";
-            refused(message.into()).of_tensor(&self.full(name))
+            refused(message.into()).of_tensor(&self.name(of))
         })
     }
 
     /// A whole tensor of this shape.
-    pub fn tensor(&mut self, name: &str, axes: &[usize]) -> Result<()> {
-        let name = self.full(name);
+    pub fn tensor(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
+        let name = self.name(of);
         self.pass.expect(&name, axes)?;
         self.asks.push(self.pass.whole(name));
         Ok(())
     }
 
     /// The same, where it is there.
-    pub fn optional(&mut self, name: &str, axes: &[usize]) -> Result<()> {
-        if self.has(name) { self.tensor(name, axes) } else { Ok(()) }
+    pub fn optional(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
+        let of = of.into();
+        if self.has(of) { self.tensor(of, axes) } else { Ok(()) }
     }
 
     /// One entry of the outermost axis of a tensor of this shape.
-    pub fn entry(&mut self, name: &str, axes: &[usize], index: usize) -> Result<()> {
-        self.tensor(name, axes)?;
+    pub fn entry(&mut self, of: impl Into<LayerTensor>, axes: &[usize], index: usize) -> Result<()> {
+        self.tensor(of, axes)?;
         if let (Some(ask), Some(&count)) = (self.asks.last_mut(), axes.first()) {
             let each = ask.rows.end / count.max(1) as u64;
             ask.rows = index as u64 * each..(index as u64 + 1) * each;
@@ -67,48 +70,68 @@ impl<'a> LayerRequest<'a> {
     }
 
     /// A projection that makes `out` values of `read`, and its bias, where it has one.
-    pub fn linear(&mut self, name: &str, out: usize, read: usize) -> Result<()> {
-        let axes = if self.pass.dialect.columns { [read, out] } else { [out, read] };
-        self.tensor(&format!("{name}.weight"), &axes)?;
-        self.optional(&format!("{name}.bias"), &[out])
+    pub fn linear(&mut self, of: impl Into<LayerTensor>, out: usize, read: usize) -> Result<()> {
+        let of = of.into();
+        let axes = if self.pass.spec.columns { [read, out] } else { [out, read] };
+        self.tensor(of, &axes)?;
+        self.optional(of.bias(), &[out])
     }
 
-    /// How many values a projection makes, as its weight has it.
-    pub fn made_by(&self, name: &str) -> Result<usize> {
-        self.axis(&format!("{name}.weight"), self.pass.dialect.columns.into())
+    /// The number of values that a projection makes, by its weight.
+    pub fn made_by(&self, of: impl Into<LayerTensor>) -> Result<usize> {
+        self.axis(of, self.pass.spec.columns.into())
     }
 
     /// The gain of a norm, and its bias, where it has one.
-    pub fn norm(&mut self, name: &str) -> Result<()> {
+    pub fn norm(&mut self, module: Module) -> Result<()> {
         let hidden = self.pass.config.hidden;
-        self.tensor(&format!("{name}.weight"), &[hidden])?;
-        self.optional(&format!("{name}.bias"), &[hidden])
+        self.tensor(module, &[hidden])?;
+        self.optional(LayerTensor::from(module).bias(), &[hidden])
     }
 }
 
-/// What was asked for.
+/// A tensor of a layer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LayerTensor {
+    pub module: Module,
+    pub expert: Option<usize>,
+    pub part: TensorPart,
+}
+
+impl From<Module> for LayerTensor {
+    fn from(module: Module) -> LayerTensor {
+        LayerTensor { module, expert: None, part: Weight }
+    }
+}
+
+impl LayerTensor {
+    /// The same of one expert.
+    pub fn expert(self, expert: usize) -> LayerTensor {
+        LayerTensor { expert: Some(expert), ..self }
+    }
+
+    /// Another part of the module.
+    pub fn part(self, part: TensorPart) -> LayerTensor {
+        LayerTensor { part, ..self }
+    }
+
+    /// The bias of the module.
+    pub fn bias(self) -> LayerTensor {
+        self.part(Bias)
+    }
+}
+
+/// The values that were asked for.
 pub(super) struct Weights<'a> {
-    prefix: String,
+    layer: Option<usize>,
     asks: &'a [RowRequest],
     values: &'a [Vec<f32>],
 }
 
 impl<'a> Weights<'a> {
     /// The values of these asks.
-    pub fn new(prefix: String, asks: &'a [RowRequest], values: &'a [Vec<f32>]) -> Weights<'a> {
-        Weights { prefix, asks, values }
-    }
-
-    /// A tensor that was asked for where it is there.
-    pub fn find(&self, name: &str) -> Option<&'a [f32]> {
-        let is = |ask: &RowRequest| ask.name.strip_prefix(&self.prefix) == Some(name);
-        let at = self.asks.iter().position(is)?;
-        self.values.get(at).map(Vec::as_slice)
-    }
-
-    /// A tensor that was asked for.
-    pub fn get(&self, name: &str) -> &'a [f32] {
-        self.find(name).unwrap_or(&[])
+    pub fn new(layer: Option<usize>, asks: &'a [RowRequest], values: &'a [Vec<f32>]) -> Weights<'a> {
+        Weights { layer, asks, values }
     }
 
     /// One of `count` parts that asked for as much each.
@@ -116,30 +139,49 @@ impl<'a> Weights<'a> {
         let each = self.asks.len() / count.max(1);
         let part = place * each..(place + 1) * each;
         let asks = self.asks.get(part.clone()).unwrap_or(&[]);
-        Weights { prefix: self.prefix.clone(), asks, values: self.values.get(part).unwrap_or(&[]) }
+        Weights { layer: self.layer, asks, values: self.values.get(part).unwrap_or(&[]) }
     }
 }
 
 impl Forward {
-    /// What a projection makes of vectors of `read` values.
-    pub(super) fn project(&self, given: &Weights<'_>, name: &str, read: usize, x: &[f64]) -> Vec<f64> {
-        let weight = given.get(&format!("{name}.weight"));
-        let mut out = if self.dialect.columns {
+    /// A tensor that was asked for where it is there.
+    pub(super) fn find<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> Option<&'w [f32]> {
+        let name = self.name(given.layer, of.into());
+        let at = given.asks.iter().position(|ask| ask.name == name)?;
+        given.values.get(at).map(Vec::as_slice)
+    }
+
+    /// A tensor that was asked for.
+    pub(super) fn get<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> &'w [f32] {
+        self.find(given, of).unwrap_or(&[])
+    }
+
+    /// The output of a projection of vectors of `read` values.
+    pub(super) fn project(
+        &self,
+        given: &Weights<'_>,
+        of: impl Into<LayerTensor>,
+        read: usize,
+        x: &[f64],
+    ) -> Vec<f64> {
+        let of = of.into();
+        let weight = self.get(given, of);
+        let mut out = if self.spec.columns {
             math::product_of_columns(x, read, weight)
         } else {
             math::product(x, read, weight)
         };
-        if let Some(bias) = given.find(&format!("{name}.bias")) {
+        if let Some(bias) = self.find(given, of.bias()) {
             math::add_bias(&mut out, bias);
         }
         out
     }
 
     /// A norm of the stream.
-    pub(super) fn norm(&self, given: &Weights<'_>, name: &str) -> Vec<f64> {
-        let gain = given.get(&format!("{name}.weight"));
+    pub(super) fn norm(&self, given: &Weights<'_>, module: Module) -> Vec<f64> {
+        let gain = self.get(given, module);
         let mut out = self.normalised(&self.stream, self.config.hidden, gain);
-        if let Some(bias) = given.find(&format!("{name}.bias")) {
+        if let Some(bias) = self.find(given, LayerTensor::from(module).bias()) {
             math::add_bias(&mut out, bias);
         }
         out
@@ -147,7 +189,7 @@ impl Forward {
 
     /// Vectors of `width` values, each normalised, times their gains.
     pub(super) fn normalised(&self, x: &[f64], width: usize, gain: &[f32]) -> Vec<f64> {
-        match self.dialect.norm {
+        match self.spec.norm {
             Norm::Rms(plus) => math::rms_norm(x, gain, plus, self.config.norm_eps),
             Norm::Mean => math::mean_norm(x, width, gain, self.config.norm_eps),
         }

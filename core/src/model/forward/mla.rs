@@ -4,20 +4,21 @@ use super::layer_input::{LayerRequest, Weights};
 use super::spec::Rotary;
 use super::{Forward, math};
 use crate::error::Result;
+use crate::model::arch::module::Module;
 use crate::model::config::{Latent, RopeScaling};
 use alloc::vec::Vec;
 
 /// What the norms of the short vectors add to a mean square, whatever the configuration says of the others.
 const EPS: f64 = 1e-6;
 
-const QUERY: &str = "self_attn.q_proj";
-const QUERY_DOWN: &str = "self_attn.q_a_proj";
-const QUERY_NORM: &str = "self_attn.q_a_layernorm.weight";
-const QUERY_UP: &str = "self_attn.q_b_proj";
-const DOWN: &str = "self_attn.kv_a_proj_with_mqa";
-const NORM: &str = "self_attn.kv_a_layernorm.weight";
-const UP: &str = "self_attn.kv_b_proj";
-const OUTPUT: &str = "self_attn.o_proj";
+const QUERY: Module = Module::AttnQ;
+const QUERY_DOWN: Module = Module::AttnQA;
+const QUERY_NORM: Module = Module::AttnQANorm;
+const QUERY_UP: Module = Module::AttnQB;
+const DOWN: Module = Module::AttnKvA;
+const NORM: Module = Module::AttnKvANorm;
+const UP: Module = Module::AttnKvB;
+const OUTPUT: Module = Module::AttnOutput;
 
 pub(super) fn needs(needs: &mut LayerRequest<'_>, latent: &Latent) -> Result<()> {
     let (hidden, heads) = (needs.pass.config.hidden, needs.pass.config.heads);
@@ -50,7 +51,7 @@ impl Forward {
         for (t, vector) in shared.chunks_exact_mut(latent.rotary_dim).enumerate() {
             self.rope.rotate(rotary, vector, latent.rotary_dim, 0, t);
         }
-        let short = math::rms_norm(&short, given.get(NORM), 0.0, EPS);
+        let short = math::rms_norm(&short, self.get(given, NORM), 0.0, EPS);
         let up = self.project(given, UP, latent.rank, &short);
         let [plain, v] = math::split(&up, [latent.plain_dim, latent.value_dim]);
         let mut k = Vec::with_capacity(q.len());
@@ -81,7 +82,7 @@ impl Forward {
             return self.project(given, QUERY, self.config.hidden, read);
         };
         let short = self.project(given, QUERY_DOWN, self.config.hidden, read);
-        let short = math::rms_norm(&short, given.get(QUERY_NORM), 0.0, EPS);
+        let short = math::rms_norm(&short, self.get(given, QUERY_NORM), 0.0, EPS);
         self.project(given, QUERY_UP, rank, &short)
     }
 }

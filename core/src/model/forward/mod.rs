@@ -19,8 +19,10 @@ pub mod spec;
 pub use spec::ForwardSpec;
 
 use crate::error::{Code, Error, Result};
-use crate::model::arch;
+use crate::model::arch::module::Module;
+use crate::model::arch::{Arch, Prefix};
 use crate::model::config::{CONFIG, Config};
+use crate::model::tensor_id::TensorId;
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -28,7 +30,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use layer_input::Weights;
+use layer_input::{LayerTensor, Weights};
 use rope::Rope;
 
 /// Rows of a tensor that the pass needs next; a row is the innermost axis, all others are flattened.
@@ -62,9 +64,10 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub struct Forward {
     config: Config,
-    dialect: ForwardSpec,
+    arch: &'static Arch,
+    spec: ForwardSpec,
     shapes: BTreeMap<String, Shape>,
-    prefix: &'static str,
+    prefix: Prefix,
     tokens: Vec<u32>,
     rope: Rope,
     /// The residual stream, a vector for every token; after the last norm, what the head reads.
@@ -84,11 +87,18 @@ fn refused_by(at: u64, message: String) -> Error {
     refused(message).in_file(CONFIG).at(at)
 }
 
+/// The name of a tensor in files of this architecture; empty where it has none.
+fn name_of(arch: &Arch, prefix: Prefix, layer: Option<usize>, of: LayerTensor) -> String {
+    let number = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok());
+    let id = TensorId { layer: number(layer), module: of.module, expert: number(of.expert), part: of.part };
+    arch.to_hf_under(prefix, id).unwrap_or_default()
+}
+
 impl Forward {
     /// A pass over `tokens`. Fails where the family is not one that can be run, a token is not in the vocabulary, or a
     /// tensor is missing or has another shape than the configuration says.
     pub fn new(config: Config, tensors: &[TensorInfo], tokens: &[u32]) -> Result<Forward> {
-        let Some(dialect) = ForwardSpec::of(&config) else {
+        let Some((arch, spec)) = ForwardSpec::of(&config) else {
             let message = format!("there is no forward pass for the family {:?}", config.model_type);
             return Err(refused_by(config.places.model_type, message));
         };
@@ -99,19 +109,17 @@ impl Forward {
             let message = format!("token {token} is not in the vocabulary of {}", config.vocab);
             return Err(refused_by(config.places.vocab, message));
         }
-        let lacking = dialect.latent && config.latent.is_none();
+        let lacking = spec.latent && config.latent.is_none();
         if lacking || !config.heads.is_multiple_of(config.kv_heads) {
             let message = "config.json: the heads are not those of the family".to_string();
             return Err(refused_by(config.places.kv_heads, message));
         }
         let shapes: BTreeMap<String, Shape> =
             tensors.iter().map(|t| (t.name.to_string(), t.shape.clone())).collect();
-        let embedding = dialect.names.embedding;
-        let prefix = arch::find(&config.model_type)
-            .into_iter()
-            .flat_map(|a| a.prefixes.iter().map(|p| p.decoder))
-            .find(|p| shapes.contains_key(&format!("{p}{embedding}")))
-            .ok_or_else(|| refused(format!("the checkpoint has no {embedding}")))?;
+        let embedding = |prefix: Prefix| name_of(arch, prefix, None, Module::TokenEmbd.into());
+        let prefix = arch.prefixes.iter().copied().find(|p| shapes.contains_key(&embedding(*p)));
+        let prefix = prefix
+            .ok_or_else(|| refused(format!("the checkpoint has no {}", embedding(Prefix::decoder("")))))?;
         let mut pass = Forward {
             rope: Rope::of(&config),
             stream: Vec::new(),
@@ -120,7 +128,8 @@ impl Forward {
             stage: Stage::Embedding,
             tokens: tokens.to_vec(),
             config,
-            dialect,
+            arch,
+            spec,
             shapes,
             prefix,
         };
@@ -135,10 +144,10 @@ impl Forward {
 
     fn check_ends(&self) -> Result<()> {
         let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        self.expect(&self.top(self.dialect.names.embedding), &[vocab, hidden])?;
+        self.expect(&self.top(Module::TokenEmbd), &[vocab, hidden])?;
         self.expect(&self.head(), &[vocab, hidden])?;
         self.norm_asks()?;
-        let Some(positions) = self.dialect.names.positions.map(|name| self.top(name)) else { return Ok(()) };
+        let Some(positions) = self.positions() else { return Ok(()) };
         let count = self.shapes.get(&positions).map_or(0, Shape::rows);
         if count < self.tokens.len() as u64 {
             return Err(refused(format!("the model knows only {count} positions")).of_tensor(&positions));
@@ -146,23 +155,30 @@ impl Forward {
         self.expect(&positions, &[count as usize, hidden])
     }
 
-    fn top(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+    /// The name of a tensor of a layer, or of one outside of layers; empty where the architecture has none.
+    fn name(&self, layer: Option<usize>, of: LayerTensor) -> String {
+        name_of(self.arch, self.prefix, layer, of)
     }
 
-    fn in_layer(&self, layer: usize) -> String {
-        format!("{}{}.{layer}.", self.prefix, self.dialect.names.layers)
+    /// The name of the weight of a module outside of layers.
+    fn top(&self, module: Module) -> String {
+        self.name(None, module.into())
+    }
+
+    /// The table of positions that is added to the embeddings.
+    fn positions(&self) -> Option<String> {
+        Some(self.top(Module::PosEmbd)).filter(|name| !name.is_empty())
     }
 
     /// The tensor that makes logits: the head, or the embedding where they are tied.
     fn head(&self) -> String {
-        let names = self.dialect.names;
-        let other = "lm_head.weight";
-        match names.head {
-            _ if self.config.tied => self.top(names.embedding),
-            head if self.shapes.contains_key(head) => head.into(),
-            _ => other.into(),
+        if self.config.tied {
+            return self.top(Module::TokenEmbd);
         }
+        let rows = self.arch.rows().filter(|r| r.module == Module::Output);
+        let mut names = rows.map(|r| format!("{}{}.weight", self.prefix.head, r.tail)).peekable();
+        let first = names.peek().cloned();
+        names.find(|name| self.shapes.contains_key(name)).or(first).unwrap_or_default()
     }
 
     /// Refuses a tensor that is missing or has another shape.
@@ -188,13 +204,12 @@ impl Forward {
     pub fn row_requests(&self) -> Result<Vec<RowRequest>> {
         Ok(match &self.stage {
             Stage::Embedding => {
-                let names = self.dialect.names;
                 let row = |&t: &u32| RowRequest {
-                    name: self.top(names.embedding),
+                    name: self.top(Module::TokenEmbd),
                     rows: t.into()..u64::from(t) + 1,
                 };
                 let rows = 0..self.tokens.len() as u64;
-                let positions = names.positions.map(|name| RowRequest { name: self.top(name), rows });
+                let positions = self.positions().map(|name| RowRequest { name, rows });
                 self.tokens.iter().map(row).chain(positions).collect()
             }
             Stage::Attention(layer) => self.mix_asks(*layer)?,
@@ -224,22 +239,20 @@ impl Forward {
                 Stage::Attention(0)
             }
             Stage::Attention(layer) => {
-                self.mix(layer, &Weights::new(self.in_layer(layer), &asks, values));
+                self.mix(layer, &Weights::new(Some(layer), &asks, values));
                 Stage::FeedForward(layer)
             }
-            Stage::FeedForward(layer) => {
-                self.feed_forward(layer, &Weights::new(self.in_layer(layer), &asks, values))
-            }
+            Stage::FeedForward(layer) => self.feed_forward(layer, &Weights::new(Some(layer), &asks, values)),
             Stage::Experts(layer, chosen, read) => {
-                if let Some(experts) = &self.dialect.experts {
-                    let given = Weights::new(self.in_layer(layer), &asks, values);
+                if let Some(experts) = &self.spec.experts {
+                    let given = Weights::new(Some(layer), &asks, values);
                     self.add(&self.expert_branch(experts, &chosen, &given, &read));
                 }
                 self.after(layer)
             }
             Stage::Norm => {
-                let given = Weights::new(self.prefix.to_string(), &asks, values);
-                self.stream = self.norm(&given, self.dialect.names.last_norm);
+                let given = Weights::new(None, &asks, values);
+                self.stream = self.norm(&given, Module::OutputNorm);
                 Stage::Head(0)
             }
             Stage::Head(row) => self.make_logits(row, values),
@@ -257,7 +270,7 @@ impl Forward {
     }
 
     fn embed(&mut self, rows: &[Vec<f32>]) {
-        let own = if self.dialect.scaled_embedding { libm::sqrt(self.config.hidden as f64) } else { 1.0 };
+        let own = if self.spec.scaled_embedding { libm::sqrt(self.config.hidden as f64) } else { 1.0 };
         let scale = own * self.config.embedding_multiplier;
         let (rows, positions) = rows.split_at(self.tokens.len());
         self.stream = rows.iter().flatten().map(|&v| f64::from(v) * scale).collect();
