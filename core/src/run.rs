@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::job::{Job, SpotCheckStats, Window};
 use crate::metric::Measurements;
 use crate::plan::Plan;
-use crate::schedule::{Budget, Cursor};
+use crate::schedule::{Budget, WindowCursor};
 use crate::wire::{JobKey, Record};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -41,7 +41,7 @@ impl PlanMeasurements {
 #[derive(Debug)]
 pub struct Run<P> {
     plan: P,
-    cursor: Cursor,
+    cursor: WindowCursor,
     /// Windows of each output that are not finished.
     left: Vec<u64>,
     /// Outputs that [`Run::take_finished_outputs`] has returned.
@@ -65,7 +65,7 @@ impl<P: Borrow<Plan>> Run<P> {
     ///
     /// `memory_budget` where the smallest window of some output exceeds the budget.
     pub fn new(plan: P, budget: Budget, window: u64) -> Result<Run<P>> {
-        let (cursor, left) = Cursor::new(plan.borrow(), budget, window)?;
+        let (cursor, left) = WindowCursor::new(plan.borrow(), budget, window)?;
         let measurements = PlanMeasurements::new(plan.borrow());
         Ok(Run {
             plan,
@@ -126,7 +126,7 @@ impl<P: Borrow<Plan>> Run<P> {
     ///
     /// As [`Run::new`].
     pub fn restart(&mut self, budget: Budget, window: u64, records: Vec<Record>) -> Result<()> {
-        (self.cursor, self.left) = Cursor::new(self.plan.borrow(), budget, window)?;
+        (self.cursor, self.left) = WindowCursor::new(self.plan.borrow(), budget, window)?;
         self.measurements = PlanMeasurements::new(self.plan.borrow());
         (self.taken, self.resumed, self.finished, self.device_differed) = (0, 0, 0, false);
         self.earlier.clear();

@@ -49,7 +49,7 @@ pub const USUAL_WINDOW: u64 = WINDOW;
 
 /// The position in a plan from which the next window is cut. Knows no plan: the caller passes the same one every time.
 #[derive(Clone, Debug)]
-pub struct Cursor {
+pub struct WindowCursor {
     budget: Budget,
     window: u64,
     output: usize,
@@ -61,16 +61,16 @@ pub struct Cursor {
     size: Option<WindowSize>,
 }
 
-impl Cursor {
+impl WindowCursor {
     /// The start of `plan`, and how many windows each output has. Windows read and write about `window` bytes where
     /// neither the budget nor the rows and blocks that stay together decide otherwise.
     ///
     /// # Errors
     ///
     /// `memory_budget`, of the first output whose smallest window exceeds the budget.
-    pub fn new(plan: &Plan, budget: Budget, window: u64) -> Result<(Cursor, Vec<u64>)> {
+    pub fn new(plan: &Plan, budget: Budget, window: u64) -> Result<(WindowCursor, Vec<u64>)> {
         let counts = windows_in(plan, &budget, window)?;
-        let cursor = Cursor { budget, window, output: 0, segment: 0, row: 0, col: 0, size: None };
+        let cursor = WindowCursor { budget, window, output: 0, segment: 0, row: 0, col: 0, size: None };
         Ok((cursor, counts))
     }
 
@@ -95,7 +95,7 @@ impl Cursor {
         let size = match self.size {
             Some(size) => size,
             None => {
-                // `Cursor::new` has found that it fits.
+                // `WindowCursor::new` has found that it fits.
                 let size = cut(output, segment, &self.budget, self.window).ok()?;
                 (self.row, self.col) = (start, 0);
                 *self.size.insert(size)
@@ -121,9 +121,9 @@ impl Cursor {
 ///
 /// # Errors
 ///
-/// As [`Cursor::new`].
+/// As [`WindowCursor::new`].
 pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Item = Job> + use<'a>> {
-    let (mut cursor, _) = Cursor::new(plan, *budget, USUAL_WINDOW)?;
+    let (mut cursor, _) = WindowCursor::new(plan, *budget, USUAL_WINDOW)?;
     Ok(core::iter::from_fn(move || cursor.next_job(plan)))
 }
 
@@ -131,7 +131,7 @@ pub fn schedule<'a>(plan: &'a Plan, budget: &Budget) -> Result<impl Iterator<Ite
 ///
 /// # Errors
 ///
-/// As [`Cursor::new`].
+/// As [`WindowCursor::new`].
 pub fn windows_in(plan: &Plan, budget: &Budget, window: u64) -> Result<Vec<u64>> {
     let of_output = |output: &Output| {
         let of_segment = |s: &Segment| cut(output, s, budget, window).map(|size| count(output, s, size));

@@ -5,7 +5,7 @@ use crate::support::{recipes, reopen, report};
 use proptest::prelude::*;
 use quantoscope_core::DType;
 use quantoscope_core::plan::{RowMap, convert, measure};
-use quantoscope_core::schedule::{Budget, Cursor, whole, windows_in};
+use quantoscope_core::schedule::{Budget, WindowCursor, whole, windows_in};
 use quantoscope_core::tensor::Shape;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor};
@@ -77,7 +77,7 @@ proptest! {
             convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan"),
             measure::stats(&model.checkpoint, &|_| true).expect("a plan"),
         ] {
-            let (mut cursor, counted) = match Cursor::new(&plan, budget, window) {
+            let (mut cursor, counted) = match WindowCursor::new(&plan, budget, window) {
                 Ok(begun) => begun,
                 Err(e) => {
                     prop_assert_eq!(windows_in(&plan, &budget, window), Err(e));

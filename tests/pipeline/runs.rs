@@ -10,7 +10,7 @@ use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::stats;
 use quantoscope_core::run::Run;
-use quantoscope_core::schedule::{Budget, Cursor, USUAL_WINDOW};
+use quantoscope_core::schedule::{Budget, USUAL_WINDOW, WindowCursor};
 use quantoscope_core::wire::{self, JobKey, Record};
 use quantoscope_tests::memory::{MemoryModel, read};
 use quantoscope_tests::models::{Rng, Tensor};
@@ -154,7 +154,7 @@ fn a_plan_of_terabytes_is_counted_not_enumerated() {
     let output = &mut plan.outputs[0];
     output.grid.rows = rows;
     output.segments[0].rows = 0..rows;
-    let (mut cursor, counts) = Cursor::new(&plan, Budget::default(), 0).expect("a schedule");
+    let (mut cursor, counts) = WindowCursor::new(&plan, Budget::default(), 0).expect("a schedule");
     assert!(counts[0] > 1 << 20, "{counts:?}");
     assert_eq!(cursor.next_job(&plan).expect("a window").window.rows.start, 0);
 }
