@@ -126,13 +126,14 @@ page-throughput: page
 	@tests/setup.sh chromium
 	cd www && node e2e/throughput.mjs $(BUILDS)
 
-## lint: formatting, clippy, licences and sources of dependencies, the core without an operating system
+## lint: formatting, clippy, documentation, licences and sources of dependencies, the core without an operating system
 lint:
 	@tests/setup.sh wasm deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path tests/candle/Cargo.toml --check
 	.tools/bin/cargo-deny check bans licenses sources
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 	cargo clippy -p quantoscope-core --no-default-features -- -D warnings $(NO_PANIC)
 	cargo clippy -p quantoscope-wasm --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf

@@ -8,10 +8,10 @@
 //! 2. A [`recipe::Recipe`] holds the user's choices: container, type or preset, overrides, rotation.
 //! 3. [`plan::convert::plan`] turns both into a [`plan::Plan`]: every output tensor, its byte range, every
 //!    file header.
-//! 4. [`schedule::schedule`] cuts the plan into self-contained [`job::Job`]s under a memory budget.
+//! 4. [`run::Run`] cuts the plan into self-contained [`job::Job`]s under a memory budget, hands them out, and
+//!    merges their measurements, in any order.
 //! 5. [`job::run`] executes a job on the bytes of its reads, with the [`kernels::Kernels`] of an engine.
-//! 6. [`report::ReportBuilder`] merges the measurements, in any order; [`report::converted`] makes the
-//!    report.
+//! 6. [`report::converted`] makes the report of the [`run::PlanMeasurements`].
 //!
 //! Matrices are `[rows, cols]`, row-major; a row is the innermost axis. Encoded bytes of ggml types are
 //! identical to those of ggml's reference quantizers. Results depend on neither the windows, nor the engine,
@@ -26,8 +26,9 @@
 //! use quantoscope_core::job::{self, Payload, Region, Workspace};
 //! use quantoscope_core::kernels::Scalar;
 //! use quantoscope_core::recipe::Recipe;
-//! use quantoscope_core::report::{self, ReportBuilder};
-//! use quantoscope_core::schedule::{Budget, schedule};
+//! use quantoscope_core::report;
+//! use quantoscope_core::run::Run;
+//! use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 //! use quantoscope_core::{DType, Result, plan};
 //!
 //! /// The runs of a region as ranges of the file.
@@ -57,15 +58,16 @@
 //!
 //!     // Recipe -> Plan. The plan has the exact length and header of every output file.
 //!     let recipe = Recipe::new(Container::Gguf, Some(DType::Q8_0));
-//!     let plan = plan::convert::plan(&checkpoint, &recipe, true)?;
+//!     let plan = plan::convert::plan(&checkpoint, &recipe, None, true)?;
 //!     let mut outputs: Vec<Vec<u8>> = plan.files.iter().map(|file| file.header.clone()).collect();
 //!     for (bytes, file) in outputs.iter_mut().zip(&plan.files) {
 //!         bytes.resize(file.len as usize, 0);
 //!     }
 //!
 //!     // Plan -> jobs -> bytes and measurements.
-//!     let (mut workspace, mut measured) = (Workspace::default(), ReportBuilder::new(&plan));
-//!     for job in schedule(&plan, &Budget::default())? {
+//!     let mut workspace = Workspace::default();
+//!     let mut run = Run::new(&plan, Budget::default(), USUAL_WINDOW)?;
+//!     while let Some(job) = run.next_job() {
 //!         let gather = |read: &job::Read| ranges(read.region).flat_map(|r| source[r].to_vec()).collect();
 //!         let inputs: Vec<Vec<u8>> = job.reads.iter().map(gather).collect();
 //!         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
@@ -81,11 +83,12 @@
 //!                 bytes = rest;
 //!             }
 //!         }
-//!         measured.absorb(&job, done.measured);
+//!         run.finish(&job, done.measured, &done.made);
 //!     }
 //!
 //!     // Measurements -> Report.
-//!     let report = report::converted(&checkpoint, &plan, Some(&measured)).expect("a conversion");
+//!     let measured = run.measurements();
+//!     let report = report::converted(&checkpoint, &plan, Some(measured)).expect("a conversion");
 //!     assert_eq!(report.conversion.totals.planned_quantized, 1);
 //!     let error = measured.output(0).and_then(|tensor| tensor.error()).expect("an encoded tensor");
 //!     assert!(error.cosine() > 0.9999);

@@ -6,8 +6,8 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ROOT } from './browser.mjs';
 
-/** Bytes, compressed. WebGPU and its kernels take about 96 kB of them, 90 in the core; they may take 150. */
-const LIMITS = { '.wasm': 810_000, '.js': 50_000, '.css': 12_000 };
+/** Bytes, compressed. WebGPU and its kernels take about 96 kB of them; rotation with its check, verify, presets and importance about 100. */
+const LIMITS = { '.wasm': 910_000, '.js': 50_000, '.css': 12_000 };
 
 for (const [kind, limit] of Object.entries(LIMITS))
   test(`the ${kind} files of the page stay below ${limit / 1000} kB`, () => {

@@ -39,7 +39,7 @@ pub struct Naming {
 /// What a journal holds, one after the other.
 enum JournalEntry {
     /// A finished window.
-    Window(Record),
+    Window(Box<Record>),
     Note(Note),
 }
 
@@ -263,7 +263,7 @@ fn parse(bytes: &[u8]) -> Option<PreviousRun> {
     let mut earlier = PreviousRun { fingerprint, budget, sound: HEADER as u64, ..PreviousRun::default() };
     while let Some(entry) = next(&mut c) {
         match entry {
-            JournalEntry::Window(record) => earlier.records.push(record),
+            JournalEntry::Window(record) => earlier.records.push(*record),
             JournalEntry::Note(Note::Doubt) => earlier.records.retain(|r| !r.device),
             JournalEntry::Note(Note::Created(number)) => earlier.created = Some(number),
             JournalEntry::Note(Note::Naming(naming)) => earlier.naming = Some(naming),
@@ -316,7 +316,7 @@ fn next(c: &mut Cursor<'_>) -> Option<JournalEntry> {
     }
     let mut c = Cursor::new(payload, 0);
     Some(match c.u8().ok()? {
-        WINDOW => JournalEntry::Window(wire::decode(c.take(c.remaining()).ok()?).ok()?),
+        WINDOW => JournalEntry::Window(Box::new(wire::decode(c.take(c.remaining()).ok()?).ok()?)),
         1 => JournalEntry::Note(Note::Doubt),
         2 => JournalEntry::Note(Note::Created(c.u64().ok()?)),
         3 => JournalEntry::Note(Note::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? })),

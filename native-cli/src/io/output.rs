@@ -463,12 +463,13 @@ fn mode(_: &Metadata) -> u32 {
 }
 
 fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), mode).create(path);
     #[cfg(not(unix))]
-    let _ = mode;
-    builder.create(path)
+    {
+        let _ = mode;
+        fs::create_dir(path)
+    }
 }
 
 /// Reserves disk space, if the file system supports it, so that later writes cannot run out of it.

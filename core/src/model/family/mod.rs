@@ -2,7 +2,7 @@
 //!
 //! Two rotations are known. R1 rotates the residual stream, `x' = Q x`: writers are rotated along their outputs, readers
 //! take the gain of the norm before them and are rotated along their inputs. R2 rotates the values of each head and
-//! rotates them back in the output projection. Roles follow from names ([`arch`](super::arch)), never from sizes; a
+//! rotates them back in the output projection. Roles follow from names ([`super::arch`]), never from sizes; a
 //! tensor without a row is refused where it could lie on the stream. Knows names, shapes and the configuration, no values
 //! and no matrix.
 

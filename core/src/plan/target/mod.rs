@@ -1,7 +1,7 @@
 //! Targets of a conversion, one file each: the recipes that a target accepts, its tensor names and types, the layout of its
 //! files, and the files beside the weights.
 //!
-//! A new target is a type that implements [`Target`], a name in [`TargetName`], and a line in [`of`]. Knows no source
+//! A new target is a type that implements `Target`, a name in [`TargetName`], and a line in `of`. Knows no source
 //! format beyond what a [`Checkpoint`] holds.
 
 mod config_json;
