@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::{llama, qwen2, qwen3};
-use quantoscope_tests::forward::Model;
+use quantoscope_tests::forward::TestModel;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ fn candle(bytes: &[u8], config: &Value, tokens: &[u32]) -> Result<Vec<f32>> {
 
 /// Both on every beginning of the tokens: candle gives the last logits only.
 fn compare(name: &str, bytes: Vec<u8>, config: &Value, tokens: &[u32]) {
-    let ours = Model::new(bytes.clone(), config.to_string().into_bytes()).logits(tokens).unwrap();
+    let ours = TestModel::new(bytes.clone(), config.to_string().into_bytes()).logits(tokens).unwrap();
     let vocab = ours.len() / tokens.len();
     let top = ours.iter().fold(0.0_f64, |m, l| m.max(l.abs()));
     let mut most = 0.0_f64;
