@@ -113,7 +113,7 @@ impl ResourceArgs {
 #[derive(Debug, Args)]
 pub struct ImatrixArgs {
     /// An importance matrix of llama-imatrix (GGUF, or the older .dat). Types that search for the best scales
-    /// weight each input channel by its mean squared activation. Types of about 2 bits and less need one.
+    /// weight each input channel by its mean squared activation. IQ1_S, IQ1_M, IQ2_XXS and IQ2_XS need one.
     #[arg(long, value_name = "FILE")]
     pub imatrix: Option<PathBuf>,
 }

@@ -54,7 +54,7 @@ fn values(world: &MemoryModel, name: &str) -> Vec<f32> {
 }
 
 /// A module of the model that gets an adapter.
-struct Module {
+struct AdaptedModule {
     name: String,
     axes: [u64; 2],
     embedding: bool,
@@ -63,7 +63,7 @@ struct Module {
     biased: bool,
 }
 
-impl Module {
+impl AdaptedModule {
     fn sides(&self) -> (u64, u64) {
         let [a, b] = self.axes;
         if self.inputs_first || self.embedding { (a, b) } else { (b, a) }
@@ -116,7 +116,7 @@ fn of(world: &MemoryModel) -> RotationRules {
 }
 
 /// Every module that has a matrix, but a tied embedding: its adapter has two meanings.
-fn modules(world: &MemoryModel, path: &Path) -> Vec<Module> {
+fn modules(world: &MemoryModel, path: &Path) -> Vec<AdaptedModule> {
     let rules = of(world);
     let names: Vec<&str> = world.checkpoint.tensors.iter().map(|t| t.name.as_str()).collect();
     let tensors = world.checkpoint.tensors.iter().zip(&rules.parts);
@@ -133,13 +133,13 @@ fn modules(world: &MemoryModel, path: &Path) -> Vec<Module> {
             return None;
         }
         let biased = names.contains(&format!("{name}.bias").as_str());
-        Some(Module { name: name.into(), axes: [a, b], embedding, inputs_first: conv1d, biased })
+        Some(AdaptedModule { name: name.into(), axes: [a, b], embedding, inputs_first: conv1d, biased })
     };
     tensors.filter_map(module).collect()
 }
 
 /// The model with the adapter in it, as binary32.
-fn merged(world: &MemoryModel, modules: &[Module], adapter: &MemoryModel, path: &Path) -> MemoryModel {
+fn merged(world: &MemoryModel, modules: &[AdaptedModule], adapter: &MemoryModel, path: &Path) -> MemoryModel {
     let mut all: Vec<Tensor> = Vec::new();
     for t in &world.checkpoint.tensors {
         let mut weight = values(world, &t.name);
@@ -148,7 +148,7 @@ fn merged(world: &MemoryModel, modules: &[Module], adapter: &MemoryModel, path: 
         {
             module.merge(&mut weight, adapter);
         }
-        let biased = |m: &&Module| m.biased && t.name.strip_suffix(".bias") == Some(&m.name);
+        let biased = |m: &&AdaptedModule| m.biased && t.name.strip_suffix(".bias") == Some(&m.name);
         if let Some(module) = modules.iter().find(biased) {
             let bias = values(adapter, &module.bias_key());
             weight.iter_mut().zip(bias).for_each(|(w, b)| *w += SCALE as f32 * b);
@@ -174,7 +174,7 @@ fn distance(a: &MemoryModel, b: &MemoryModel) -> f64 {
 }
 
 /// The rotated model with the adapter in it.
-fn beside(rotated: &MemoryModel, modules: &[Module], adapter: &MemoryModel) -> MemoryModel {
+fn beside(rotated: &MemoryModel, modules: &[AdaptedModule], adapter: &MemoryModel) -> MemoryModel {
     let mut all: BTreeMap<String, (Vec<u64>, Vec<f32>)> = BTreeMap::new();
     for t in &rotated.checkpoint.tensors {
         all.insert(t.name.to_string(), (t.shape.axes().to_vec(), values(rotated, &t.name)));

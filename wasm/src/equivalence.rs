@@ -19,7 +19,7 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// Options of the check, as on the command line.
-pub struct EquivalenceOptions {
+pub struct CheckOptions {
     /// `--probe-tokens`
     pub tokens: u32,
     /// `--tolerance`
@@ -50,7 +50,7 @@ struct Passes {
     values: Vec<Vec<f32>>,
     /// Rotated elements of the plan.
     elements: u64,
-    options: EquivalenceOptions,
+    options: CheckOptions,
 }
 
 impl EquivalenceCheck {
@@ -61,7 +61,7 @@ impl EquivalenceCheck {
     pub fn new(
         checkpoint: &Checkpoint,
         plan: &Plan,
-        options: EquivalenceOptions,
+        options: CheckOptions,
     ) -> Result<Option<EquivalenceCheck>> {
         let Some(conversion) = &plan.conversion else { return Ok(None) };
         let (Some(rotated), Some(rotation)) = (&conversion.rotation, conversion.recipe.rotate) else {

@@ -1,7 +1,7 @@
 //! A planned conversion, to be shown and to be run.
 
 use crate::api_error::IntoApiResult;
-use crate::equivalence::{EquivalenceCheck, EquivalenceOptions};
+use crate::equivalence::{CheckOptions, EquivalenceCheck};
 use crate::run::{Purpose, Run};
 use crate::view::to_js;
 use quantoscope_core::format::Checkpoint;
@@ -79,7 +79,7 @@ impl Plan {
         tolerance: Option<f64>,
         allow_unprobed: bool,
     ) -> Result<Option<EquivalenceCheck>, JsValue> {
-        let options = EquivalenceOptions {
+        let options = CheckOptions {
             tokens: tokens.unwrap_or(TOKENS),
             tolerance: tolerance.unwrap_or(TOLERANCE),
             allow_unprobed,

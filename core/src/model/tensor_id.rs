@@ -4,7 +4,7 @@
 //! are [`Arch::parse_gguf`] and [`Arch::to_gguf`]. Knows no shapes. Source of the names: `tensor_mapping.py` of llama.cpp.
 
 use super::arch::module::Module;
-use super::arch::row::{LocalName, NameForm, TensorRow, number};
+use super::arch::row::{LocalName, NameForm, TensorMapRow, number};
 use super::arch::{Arch, GENERIC, Prefix};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -127,14 +127,14 @@ impl TensorId {
 
 impl Arch {
     /// The rows of the decoder and its head.
-    pub fn rows(&self) -> impl Iterator<Item = &'static TensorRow> {
+    pub fn rows(&self) -> impl Iterator<Item = &'static TensorMapRow> {
         self.tensors.iter().copied().flatten()
     }
 
     /// The tensor that a GGUF of this architecture stores under `name`.
     pub fn parse_gguf(&self, name: &str) -> Option<TensorId> {
         let parts = GgufParts::of(name);
-        let own = |r: &&TensorRow| matches!(r.gguf_names(), [one] if parts.is(one));
+        let own = |r: &&TensorMapRow| matches!(r.gguf_names(), [one] if parts.is(one));
         match self.rows().find(own) {
             Some(row) => Some(parts.id(row.module)),
             None => TensorId::parse_gguf(name),
@@ -145,7 +145,7 @@ impl Arch {
     /// stack is not part of them.
     pub fn to_gguf(&self, id: TensorId) -> Vec<String> {
         let own = self.rows().find(|r| r.module == id.module);
-        let names = own.map_or(id.module.gguf(), TensorRow::gguf_names);
+        let names = own.map_or(id.module.gguf(), TensorMapRow::gguf_names);
         names.iter().filter_map(|gguf| gguf_text(gguf, id)).collect()
     }
 

@@ -1,12 +1,17 @@
 //! Parsers of single values.
 
 use quantoscope_core::DType;
+use quantoscope_core::error::Error;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::{Override, rotation};
 
 pub fn dtype(text: &str) -> Result<DType, String> {
-    DType::parse(text).map_err(|e| e.to_string())
+    let advice = |e: Error| match Preset::parse(text) {
+        Ok(preset) => format!("{text:?} is a preset, a mix of types: use --recipe {preset}"),
+        Err(_) => e.to_string(),
+    };
+    DType::parse(text).map_err(advice)
 }
 
 pub fn encoding(text: &str) -> Result<Encoding, String> {
@@ -14,7 +19,11 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
 }
 
 pub fn preset(text: &str) -> Result<Preset, String> {
-    Preset::parse(text).map_err(|e| e.to_string())
+    let advice = |e: Error| match DType::parse(text) {
+        Ok(dtype) => format!("{text:?} is a tensor type: use --type {dtype}"),
+        Err(_) => e.to_string(),
+    };
+    Preset::parse(text).map_err(advice)
 }
 
 pub fn seed(text: &str) -> Result<u64, String> {
@@ -74,6 +83,14 @@ mod tests {
         for bad in ["attn_v", "=q6_k", "attn_v=", "attn_v=q9"] {
             assert!(type_override(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn presets_and_types_name_the_option_that_takes_them() {
+        assert!(dtype("Q4_K_M").is_err_and(|e| e.ends_with("use --recipe q4_k_m")));
+        assert!(dtype("q4_z").is_err_and(|e| !e.contains("--recipe")));
+        assert!(preset("nvfp4").is_err_and(|e| e.ends_with("use --type NVFP4")));
+        assert!(preset("q4_z").is_err_and(|e| !e.contains("--type")));
     }
 
     #[test]

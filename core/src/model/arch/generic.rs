@@ -2,15 +2,15 @@
 
 use super::llama_like::LLAMA_LIKE;
 use super::module::Module as M;
-use super::row::{ANY_FOLDER, TensorRow, root, within};
+use super::row::{ANY_FOLDER, TensorMapRow, root, within};
 use super::{Arch, Prefix};
 use crate::model::tensor_id::TensorPart::Weight;
 
-const fn any(module: M, tail: &'static str) -> TensorRow {
+const fn any(module: M, tail: &'static str) -> TensorMapRow {
     within(ANY_FOLDER, module, tail)
 }
 
-const ENDS: &[TensorRow] = &[
+const ENDS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_tokens"),
     root(M::TokenEmbd, "wte"),
     root(M::TokenEmbd, "word_embeddings"),
@@ -23,7 +23,7 @@ const ENDS: &[TensorRow] = &[
     root(M::Output, "embed_out"),
 ];
 
-const ATTENTION: &[TensorRow] = &[
+const ATTENTION: &[TensorMapRow] = &[
     any(M::AttnNorm, "input_layernorm"),
     any(M::AttnQ, "self_attn.q_proj"),
     any(M::AttnK, "self_attn.k_proj"),
@@ -42,7 +42,7 @@ const ATTENTION: &[TensorRow] = &[
     any(M::AttnKvA, "self_attn.kv_a_proj_with_mqa"),
 ];
 
-const FEED_FORWARD: &[TensorRow] = &[
+const FEED_FORWARD: &[TensorMapRow] = &[
     any(M::FfnNorm, "post_attention_layernorm"),
     any(M::FfnGate, "mlp.gate_proj"),
     any(M::FfnUp, "mlp.up_proj"),
@@ -55,7 +55,7 @@ const FEED_FORWARD: &[TensorRow] = &[
     any(M::FfnDown, "feed_forward.down_proj"),
 ];
 
-const SHARED: &[TensorRow] = &[
+const SHARED: &[TensorMapRow] = &[
     any(M::FfnGateInp, "mlp.gate"),
     any(M::FfnGateInp, "block_sparse_moe.gate"),
     any(M::FfnGateInp, "feed_forward.router"),
@@ -92,9 +92,9 @@ macro_rules! experts {
     };
 }
 
-const MLP_EXPERTS: &[TensorRow] = experts!("mlp");
-const BLOCK_SPARSE_EXPERTS: &[TensorRow] = experts!("block_sparse_moe");
-const FEED_FORWARD_EXPERTS: &[TensorRow] = experts!("feed_forward");
+const MLP_EXPERTS: &[TensorMapRow] = experts!("mlp");
+const BLOCK_SPARSE_EXPERTS: &[TensorMapRow] = experts!("block_sparse_moe");
+const FEED_FORWARD_EXPERTS: &[TensorMapRow] = experts!("feed_forward");
 
 const fn both(prefix: &'static str) -> Prefix {
     Prefix { decoder: prefix, head: prefix }

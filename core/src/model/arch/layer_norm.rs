@@ -3,7 +3,7 @@
 use super::ValueLayout;
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS, RECIPE, ROTATION};
 use super::module::Module as M;
-use super::row::{StreamSide, TensorRow, layer, root, within};
+use super::row::{StreamSide, TensorMapRow, layer, root, within};
 use super::{
     Arch, ConfigDefaults, NormForm, Prefix, RecipeFacts, RequiredFlag, RotationFacts, SlidingLayers,
 };
@@ -14,7 +14,7 @@ use crate::model::forward::spec::{
 use crate::model::tensor_id::TensorPart::Weight;
 
 /// Both branches read the same norm.
-const PHI_ROWS: &[TensorRow] = &[
+const PHI_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_tokens"),
     root(M::OutputNorm, "final_layernorm"),
     root(M::Output, "lm_head"),
@@ -29,12 +29,12 @@ const PHI_ROWS: &[TensorRow] = &[
     layer(M::AttnKNorm, "self_attn.k_layernorm"),
 ];
 
-const STARCODER2_ROWS: &[TensorRow] = &[layer(M::FfnUp, "mlp.c_fc"), layer(M::FfnDown, "mlp.c_proj")];
+const STARCODER2_ROWS: &[TensorMapRow] = &[layer(M::FfnUp, "mlp.c_fc"), layer(M::FfnDown, "mlp.c_proj")];
 
-const NEMOTRON_ROWS: &[TensorRow] = &[layer(M::FfnUp, "mlp.up_proj"), layer(M::FfnDown, "mlp.down_proj")];
+const NEMOTRON_ROWS: &[TensorMapRow] = &[layer(M::FfnUp, "mlp.up_proj"), layer(M::FfnDown, "mlp.down_proj")];
 
 /// Both branches read the same norm.
-const COHERE_ROWS: &[TensorRow] = &[
+const COHERE_ROWS: &[TensorMapRow] = &[
     layer(M::AttnNorm, "input_layernorm"),
     layer(M::FfnGate, "mlp.gate_proj").reads(M::AttnNorm),
     layer(M::FfnUp, "mlp.up_proj").reads(M::AttnNorm),
@@ -42,12 +42,12 @@ const COHERE_ROWS: &[TensorRow] = &[
 ];
 
 /// A norm for each head, in larger models.
-const STABLELM_NORMS: &[TensorRow] = &[
+const STABLELM_NORMS: &[TensorMapRow] = &[
     layer(M::AttnQNorm, "self_attn.q_layernorm.norms.{expert}").named_only(),
     layer(M::AttnKNorm, "self_attn.k_layernorm.norms.{expert}").named_only(),
 ];
 
-const GPT_NEOX_ROWS: &[TensorRow] = &[
+const GPT_NEOX_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_in"),
     root(M::OutputNorm, "final_layer_norm"),
     root(M::Output, "embed_out"),
@@ -63,7 +63,7 @@ const GPT_NEOX_ROWS: &[TensorRow] = &[
 ];
 
 /// Matrices are transposed: `[in, out]`.
-const GPT2_ROWS: &[TensorRow] = &[
+const GPT2_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "wte"),
     root(M::PosEmbd, "wpe"),
     root(M::OutputNorm, "ln_f"),
@@ -78,7 +78,7 @@ const GPT2_ROWS: &[TensorRow] = &[
     within("h", M::AttnMask, "attn.masked_bias").tensor(Weight),
 ];
 
-const OPT_ROWS: &[TensorRow] = &[
+const OPT_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_tokens"),
     root(M::PosEmbd, "embed_positions"),
     root(M::OutputNorm, "final_layer_norm"),
@@ -94,7 +94,7 @@ const OPT_ROWS: &[TensorRow] = &[
 ];
 
 /// Two norms before the branches; older models have one, `input_layernorm`.
-const FALCON_ROWS: &[TensorRow] = &[
+const FALCON_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "word_embeddings"),
     root(M::OutputNorm, "ln_f"),
     root(M::Output, "lm_head"),

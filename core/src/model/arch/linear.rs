@@ -3,7 +3,7 @@
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, POST_NORMS, ROTATION};
 use super::module::Module as M;
 use super::moe::{EXPERTS, SHARED_EXPERT};
-use super::row::{StreamSide, TensorRow, layer, root, within};
+use super::row::{StreamSide, TensorMapRow, layer, root, within};
 use super::{Arch, ConfigDefaults, MtpLocation, NormForm, RotationFacts};
 use crate::model::forward::spec::{
     Attention, DeltaProjections, ForwardSpec, NORMED, Norm, PLAIN, WITH_SHARED,
@@ -11,16 +11,16 @@ use crate::model::forward::spec::{
 use crate::model::tensor_id::TensorPart::{Bare, Bias};
 
 /// The norm inside has a gain of its own form, and no part in the stream.
-const LINEAR: &[TensorRow] = &[
+const LINEAR: &[TensorMapRow] = &[
     layer(M::SsmOut, "linear_attn.out_proj"),
     layer(M::SsmNorm, "linear_attn.norm"),
     layer(M::SsmConv1d, "linear_attn.conv1d"),
     layer(M::SsmA, "linear_attn.A_log").tensor(Bare),
     layer(M::SsmDt, "linear_attn.dt_bias").tensor(Bias),
 ];
-const FUSED: &[TensorRow] =
+const FUSED: &[TensorMapRow] =
     &[layer(M::SsmQkvz, "linear_attn.in_proj_qkvz"), layer(M::SsmBa, "linear_attn.in_proj_ba")];
-const SPLIT: &[TensorRow] = &[
+const SPLIT: &[TensorMapRow] = &[
     layer(M::AttnQkv, "linear_attn.in_proj_qkv"),
     layer(M::AttnGate, "linear_attn.in_proj_z"),
     layer(M::SsmBeta, "linear_attn.in_proj_b"),
@@ -29,7 +29,7 @@ const SPLIT: &[TensorRow] = &[
 
 const BLOCKS: &str = "model.visual.blocks";
 /// The vision tower; the last layer of its merger writes the stream.
-const VISION: &[TensorRow] = &[
+const VISION: &[TensorMapRow] = &[
     root(M::Vision, "model.visual.merger.linear_fc2").side(StreamSide::Writes),
     root(M::Vision, "model.visual.merger.norm"),
     root(M::Vision, "model.visual.merger.linear_fc1"),

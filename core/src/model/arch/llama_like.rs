@@ -1,7 +1,7 @@
 //! Llama, and architectures with its stream and a dense feed-forward part.
 
 use super::module::Module as M;
-use super::row::{TensorRow, layer, root};
+use super::row::{TensorMapRow, layer, root};
 use super::{
     Arch, ConfigDefaults, GgufValues, MtpLocation, NormForm, Prefix, RecipeFacts, RotationFacts,
     SharedValues, SlidingLayers, ValueLayout,
@@ -13,42 +13,42 @@ use crate::model::forward::spec::{
 };
 
 /// Embedding, last norm, head.
-pub const ENDS: &[TensorRow] =
+pub const ENDS: &[TensorMapRow] =
     &[root(M::TokenEmbd, "embed_tokens"), root(M::OutputNorm, "norm"), root(M::Output, "lm_head")];
 /// Norms before the branches.
-pub const NORMS: &[TensorRow] =
+pub const NORMS: &[TensorMapRow] =
     &[layer(M::AttnNorm, "input_layernorm"), layer(M::FfnNorm, "post_attention_layernorm")];
 /// The same where the GGUF calls the second one by its Hugging Face name.
-pub const POST_NORMS: &[TensorRow] = &[
+pub const POST_NORMS: &[TensorMapRow] = &[
     layer(M::AttnNorm, "input_layernorm"),
     layer(M::FfnNorm, "post_attention_layernorm").gguf(&["blk.post_attention_norm"]),
 ];
 /// Separate query, key and value projections.
-pub const ATTENTION: &[TensorRow] = &[
+pub const ATTENTION: &[TensorMapRow] = &[
     layer(M::AttnQ, "self_attn.q_proj"),
     layer(M::AttnK, "self_attn.k_proj"),
     layer(M::AttnV, "self_attn.v_proj"),
     layer(M::AttnOutput, "self_attn.o_proj"),
 ];
 /// A gated feed-forward part for every token.
-pub const DENSE: &[TensorRow] =
+pub const DENSE: &[TensorMapRow] =
     &[layer(M::FfnGate, "mlp.gate_proj"), layer(M::FfnUp, "mlp.up_proj"), layer(M::FfnDown, "mlp.down_proj")];
 /// Norms of queries and keys, in the space of the heads.
-pub const HEAD_NORMS: &[TensorRow] =
+pub const HEAD_NORMS: &[TensorMapRow] =
     &[layer(M::AttnQNorm, "self_attn.q_norm"), layer(M::AttnKNorm, "self_attn.k_norm")];
 
-const PHI3_LAYERS: &[TensorRow] = &[
+const PHI3_LAYERS: &[TensorMapRow] = &[
     layer(M::AttnQkv, "self_attn.qkv_proj"),
     layer(M::AttnOutput, "self_attn.o_proj"),
     layer(M::FfnUp, "mlp.gate_up_proj"),
     layer(M::FfnDown, "mlp.down_proj"),
 ];
 
-const HUNYUAN_NORMS: &[TensorRow] =
+const HUNYUAN_NORMS: &[TensorMapRow] =
     &[layer(M::AttnQNorm, "self_attn.query_layernorm"), layer(M::AttnKNorm, "self_attn.key_layernorm")];
 
 /// The last norm is called after the embedding, and stands before the head.
-pub const LFM2_ROWS: &[TensorRow] = &[
+pub const LFM2_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_tokens"),
     root(M::OutputNorm, "embedding_norm").gguf(&["token_embd_norm"]),
     root(M::Output, "lm_head"),

@@ -18,7 +18,7 @@ pub use generic::GENERIC;
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
 use crate::tensor::Metadata;
-use row::TensorRow;
+use row::TensorMapRow;
 use serde_json::Value;
 
 /// An architecture.
@@ -33,9 +33,9 @@ pub struct Arch {
     /// The prefixes that its names can have, the usual one first.
     pub prefixes: &'static [Prefix],
     /// The tensor map: tables of rows, the first row that fits counts.
-    pub tensors: &'static [&'static [TensorRow]],
+    pub tensors: &'static [&'static [TensorMapRow]],
     /// Rows outside of the decoder, by whole names; no GGUF of the model has them.
-    pub outside: &'static [TensorRow],
+    pub outside: &'static [TensorMapRow],
     /// How norm gains are stored.
     pub norm_form: NormForm,
     /// What llama.cpp's converter does to values.

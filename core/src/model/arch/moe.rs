@@ -4,7 +4,7 @@ use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA, LLAMA_LIKE, NORMS, POST_NORMS, ROTATION,
 };
 use super::module::Module as M;
-use super::row::{TensorRow, layer};
+use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, MtpLocation, RotationFacts, SlidingLayers, ValueLayout};
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, PLAIN,
@@ -13,7 +13,7 @@ use crate::model::forward::spec::{
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
 
 /// A router and experts under `mlp`. Stacks are `[experts, 2 inner, hidden]` and `[experts, hidden, inner]`.
-pub const EXPERTS: &[TensorRow] = &[
+pub const EXPERTS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "mlp.gate"),
     layer(M::FfnGateExps, "mlp.experts.{expert}.gate_proj"),
     layer(M::FfnUpExps, "mlp.experts.{expert}.up_proj"),
@@ -23,7 +23,7 @@ pub const EXPERTS: &[TensorRow] = &[
 ];
 
 /// The expert of every token, and its gate.
-pub const SHARED_EXPERT: &[TensorRow] = &[
+pub const SHARED_EXPERT: &[TensorMapRow] = &[
     layer(M::FfnGateShexp, "mlp.shared_expert.gate_proj"),
     layer(M::FfnUpShexp, "mlp.shared_expert.up_proj"),
     layer(M::FfnDownShexp, "mlp.shared_expert.down_proj"),
@@ -31,7 +31,7 @@ pub const SHARED_EXPERT: &[TensorRow] = &[
 ];
 
 /// DeepSeek's experts of every token; the correction of the scores is one number per expert.
-pub const SHARED_EXPERTS: &[TensorRow] = &[
+pub const SHARED_EXPERTS: &[TensorMapRow] = &[
     layer(M::FfnGateShexp, "mlp.shared_experts.gate_proj"),
     layer(M::FfnUpShexp, "mlp.shared_experts.up_proj"),
     layer(M::FfnDownShexp, "mlp.shared_experts.down_proj"),
@@ -39,7 +39,7 @@ pub const SHARED_EXPERTS: &[TensorRow] = &[
 ];
 
 /// Mixtral's router and experts.
-pub const BLOCK_SPARSE_ROWS: &[TensorRow] = &[
+pub const BLOCK_SPARSE_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "block_sparse_moe.gate"),
     layer(M::FfnGateExps, "block_sparse_moe.experts.{expert}.w1"),
     layer(M::FfnUpExps, "block_sparse_moe.experts.{expert}.w3"),
@@ -49,14 +49,14 @@ pub const BLOCK_SPARSE_ROWS: &[TensorRow] = &[
 ];
 
 /// Stacks are transposed: `[experts, hidden, 2 inner]` and `[experts, inner, hidden]`.
-const GPT_OSS_ROWS: &[TensorRow] = &[
+const GPT_OSS_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "mlp.router"),
     layer(M::FfnGateUpExps, "mlp.experts.gate_up_proj").tensor(Weight).along(1),
     layer(M::FfnDownExps, "mlp.experts.down_proj").tensor(Weight).along(2),
     layer(M::AttnSinks, "self_attn.sinks").tensor(Weight),
 ];
 
-const LLAMA4_ROWS: &[TensorRow] = &[
+const LLAMA4_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGate, "feed_forward.gate_proj"),
     layer(M::FfnUp, "feed_forward.up_proj"),
     layer(M::FfnDown, "feed_forward.down_proj"),
@@ -69,7 +69,7 @@ const LLAMA4_ROWS: &[TensorRow] = &[
 ];
 
 /// Latent attention: between the two matrices of each pair lies a space of its own.
-pub const LATENT: &[TensorRow] = &[
+pub const LATENT: &[TensorMapRow] = &[
     layer(M::AttnQ, "self_attn.q_proj"),
     layer(M::AttnQA, "self_attn.q_a_proj"),
     layer(M::AttnKvA, "self_attn.kv_a_proj_with_mqa"),
@@ -81,7 +81,7 @@ pub const LATENT: &[TensorRow] = &[
 ];
 
 /// The token predictor in the layers after the last one.
-const NEXTN: &[TensorRow] = &[
+const NEXTN: &[TensorMapRow] = &[
     layer(M::NextnEhProj, "eh_proj"),
     layer(M::NextnEmbedTokens, "embed_tokens"),
     layer(M::NextnEnorm, "enorm"),

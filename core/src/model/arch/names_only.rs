@@ -6,21 +6,21 @@ use super::llama_like::{
 use super::module::Module as M;
 use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
-use super::row::{TensorRow, layer, root, within};
+use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 
 const BARE: &[Prefix] = &[Prefix::decoder("")];
 const NAMED: Arch = Arch { rotation: None, forward: None, ..LLAMA_LIKE };
 
-const GRANITE_MOE_ROWS: &[TensorRow] = &[
+const GRANITE_MOE_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "block_sparse_moe.router.layer"),
     layer(M::FfnGateUpExps, "block_sparse_moe.input_linear"),
     layer(M::FfnDownExps, "block_sparse_moe.output_linear"),
     layer(M::FfnGateUpShexp, "shared_mlp.input_linear"),
     layer(M::FfnDownShexp, "shared_mlp.output_linear"),
 ];
-const MAMBA: &[TensorRow] = &[
+const MAMBA: &[TensorMapRow] = &[
     layer(M::SsmIn, "mamba.in_proj"),
     layer(M::SsmConv1d, "mamba.conv1d"),
     layer(M::SsmA, "mamba.A_log").tensor(Bare),
@@ -29,7 +29,7 @@ const MAMBA: &[TensorRow] = &[
     layer(M::SsmNorm, "mamba.norm"),
     layer(M::SsmOut, "mamba.out_proj"),
 ];
-const MAMBA2_ROWS: &[TensorRow] = &[
+const MAMBA2_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embeddings"),
     root(M::OutputNorm, "norm_f"),
     root(M::Output, "lm_head"),
@@ -42,16 +42,16 @@ const MAMBA2_ROWS: &[TensorRow] = &[
     layer(M::SsmNorm, "mixer.norm"),
     layer(M::SsmOut, "mixer.out_proj"),
 ];
-const ERNIE_MOE_BIAS: &[TensorRow] =
+const ERNIE_MOE_BIAS: &[TensorMapRow] =
     &[layer(M::ExpProbsB, "mlp.moe_statics.e_score_correction_bias").tensor(Bias)];
-const LFM2_MOE_ROWS: &[TensorRow] = &[
+const LFM2_MOE_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "feed_forward.gate"),
     layer(M::FfnGateExps, "feed_forward.experts.{expert}.w1"),
     layer(M::FfnUpExps, "feed_forward.experts.{expert}.w3"),
     layer(M::FfnDownExps, "feed_forward.experts.{expert}.w2"),
     layer(M::ExpProbsB, "feed_forward.expert_bias").tensor(Bias),
 ];
-const GEMMA4_ROWS: &[TensorRow] = &[
+const GEMMA4_ROWS: &[TensorMapRow] = &[
     root(M::PerLayerTokenEmbd, "embed_tokens_per_layer"),
     root(M::PerLayerModelProj, "per_layer_model_projection"),
     root(M::PerLayerProjNorm, "per_layer_projection_norm"),
@@ -62,7 +62,7 @@ const GEMMA4_ROWS: &[TensorRow] = &[
     layer(M::PerLayerPostNorm, "post_per_layer_input_norm"),
     layer(M::LayerOutputScale, "layer_scalar").tensor(Weight),
 ];
-const MISTRAL_ROWS: &[TensorRow] = &[
+const MISTRAL_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "tok_embeddings"),
     root(M::OutputNorm, "norm"),
     root(M::Output, "output"),
@@ -78,13 +78,13 @@ const MISTRAL_ROWS: &[TensorRow] = &[
 ];
 
 const BERT_LAYER: &str = "encoder.layer";
-const BERT_ENDS: &[TensorRow] = &[
+const BERT_ENDS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embeddings.word_embeddings"),
     root(M::PosEmbd, "embeddings.position_embeddings"),
     root(M::TokenTypes, "embeddings.token_type_embeddings"),
     root(M::TokenEmbdNorm, "embeddings.LayerNorm"),
 ];
-const BERT_ROWS: &[TensorRow] = &[
+const BERT_ROWS: &[TensorMapRow] = &[
     within(BERT_LAYER, M::AttnQ, "attention.self.query"),
     within(BERT_LAYER, M::AttnK, "attention.self.key"),
     within(BERT_LAYER, M::AttnV, "attention.self.value"),
@@ -95,7 +95,7 @@ const BERT_ROWS: &[TensorRow] = &[
     within(BERT_LAYER, M::LayerOutputNorm, "output.LayerNorm"),
 ];
 const DISTIL_LAYER: &str = "transformer.layer";
-const DISTIL_ROWS: &[TensorRow] = &[
+const DISTIL_ROWS: &[TensorMapRow] = &[
     within(DISTIL_LAYER, M::AttnQ, "attention.q_lin"),
     within(DISTIL_LAYER, M::AttnK, "attention.k_lin"),
     within(DISTIL_LAYER, M::AttnV, "attention.v_lin"),
@@ -106,7 +106,7 @@ const DISTIL_ROWS: &[TensorRow] = &[
     within(DISTIL_LAYER, M::LayerOutputNorm, "output_layer_norm"),
 ];
 const NOMIC_LAYER: &str = "encoder.layers";
-const NOMIC_ROWS: &[TensorRow] = &[
+const NOMIC_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embeddings.word_embeddings"),
     root(M::TokenTypes, "embeddings.token_type_embeddings"),
     root(M::TokenEmbdNorm, "emb_ln"),
@@ -121,7 +121,7 @@ const NOMIC_ROWS: &[TensorRow] = &[
 
 const ENC: &str = "encoder.block";
 const DEC: &str = "decoder.block";
-const T5_ROWS: &[TensorRow] = &[
+const T5_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "shared"),
     root(M::Output, "lm_head"),
     root(M::EncOutputNorm, "encoder.final_layer_norm"),

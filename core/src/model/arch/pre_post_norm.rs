@@ -2,17 +2,17 @@
 
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, ROTATION};
 use super::module::Module as M;
-use super::row::{TensorRow, layer};
+use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
 
-const AFTER: &[TensorRow] = &[
+const AFTER: &[TensorMapRow] = &[
     layer(M::AttnPostNorm, "post_attention_layernorm"),
     layer(M::FfnPostNorm, "post_feedforward_layernorm"),
 ];
 /// Gemma's norms before the branches.
-pub const GEMMA_NORMS: &[TensorRow] =
+pub const GEMMA_NORMS: &[TensorMapRow] =
     &[layer(M::AttnNorm, "input_layernorm"), layer(M::FfnNorm, "pre_feedforward_layernorm")];
-const GLM4_ROWS: &[TensorRow] = &[
+const GLM4_ROWS: &[TensorMapRow] = &[
     layer(M::AttnNorm, "input_layernorm"),
     layer(M::FfnNorm, "post_attention_layernorm"),
     layer(M::FfnUp, "mlp.gate_up_proj"),

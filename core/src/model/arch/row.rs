@@ -35,7 +35,7 @@ pub enum NameForm {
 
 /// One row of a tensor map.
 #[derive(Clone, Copy, Debug)]
-pub struct TensorRow {
+pub struct TensorMapRow {
     /// The module.
     pub module: Module,
     /// The path before the layer number (`layers`); empty outside of layers.
@@ -58,13 +58,13 @@ pub const ANY_FOLDER: &str = "*";
 pub const LAYER_FOLDERS: [&str; 3] = ["layers", "h", "blocks"];
 
 /// A module of the layers `layers.N`.
-pub const fn layer(module: Module, tail: &'static str) -> TensorRow {
-    TensorRow { folder: "layers", ..root(module, tail) }
+pub const fn layer(module: Module, tail: &'static str) -> TensorMapRow {
+    TensorMapRow { folder: "layers", ..root(module, tail) }
 }
 
 /// A module outside of layers.
-pub const fn root(module: Module, tail: &'static str) -> TensorRow {
-    TensorRow {
+pub const fn root(module: Module, tail: &'static str) -> TensorMapRow {
+    TensorMapRow {
         module,
         folder: "",
         tail,
@@ -76,39 +76,39 @@ pub const fn root(module: Module, tail: &'static str) -> TensorRow {
 }
 
 /// A module of the layers under another path than `layers`.
-pub const fn within(folder: &'static str, module: Module, tail: &'static str) -> TensorRow {
-    TensorRow { folder, ..root(module, tail) }
+pub const fn within(folder: &'static str, module: Module, tail: &'static str) -> TensorMapRow {
+    TensorMapRow { folder, ..root(module, tail) }
 }
 
-impl TensorRow {
+impl TensorMapRow {
     /// The same for the name of a tensor instead of a module. Tensors on the stream are stacks, one matrix per expert.
-    pub const fn tensor(self, part: TensorPart) -> TensorRow {
-        TensorRow { form: NameForm::Tensor(part), ..self }
+    pub const fn tensor(self, part: TensorPart) -> TensorMapRow {
+        TensorMapRow { form: NameForm::Tensor(part), ..self }
     }
 
     /// The same with other GGUF names.
-    pub const fn gguf(self, names: &'static [&'static str]) -> TensorRow {
-        TensorRow { gguf: Some(names), ..self }
+    pub const fn gguf(self, names: &'static [&'static str]) -> TensorMapRow {
+        TensorMapRow { gguf: Some(names), ..self }
     }
 
     /// The same with another role in a rotation.
-    pub const fn side(self, side: StreamSide) -> TensorRow {
-        TensorRow { side, ..self }
+    pub const fn side(self, side: StreamSide) -> TensorMapRow {
+        TensorMapRow { side, ..self }
     }
 
     /// The same for the tensor map only: the rotation rules do not cover it.
-    pub const fn named_only(self) -> TensorRow {
+    pub const fn named_only(self) -> TensorMapRow {
         self.side(StreamSide::Unknown)
     }
 
     /// The same, reading the stream through `norm`.
-    pub const fn reads(self, norm: Module) -> TensorRow {
+    pub const fn reads(self, norm: Module) -> TensorMapRow {
         self.side(StreamSide::Reads(norm))
     }
 
     /// The same with the stream along `axis`.
-    pub const fn along(self, axis: usize) -> TensorRow {
-        TensorRow { axis: Some(axis), ..self }
+    pub const fn along(self, axis: usize) -> TensorMapRow {
+        TensorMapRow { axis: Some(axis), ..self }
     }
 
     /// The GGUF names of the tensor without layer number and part.
@@ -161,7 +161,7 @@ impl<'a> LocalName<'a> {
     }
 
     /// The layer number and the index in a stack, if the row has this name.
-    pub fn fits(&self, row: &TensorRow) -> Option<(Option<u32>, Option<u32>)> {
+    pub fn fits(&self, row: &TensorMapRow) -> Option<(Option<u32>, Option<u32>)> {
         if row.folder.is_empty() {
             return (self.whole == row.tail).then_some((None, None));
         }

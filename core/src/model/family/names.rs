@@ -1,7 +1,7 @@
 //! The row of the tensor map that a name belongs to. Knows no shape.
 
 use crate::model::arch::module::Module;
-use crate::model::arch::row::{LocalName, NameForm, StreamSide, TensorRow, root, split};
+use crate::model::arch::row::{LocalName, NameForm, StreamSide, TensorMapRow, root, split};
 use crate::model::arch::{Arch, MtpLocation, Prefix, RotationFacts};
 use alloc::format;
 use alloc::string::String;
@@ -31,7 +31,7 @@ pub enum NameMatch {
 /// A name with a row.
 #[derive(Clone, Copy, Debug)]
 pub struct RuledName {
-    pub row: TensorRow,
+    pub row: TensorMapRow,
     pub kind: ModuleTensor,
     pub layer: Option<u32>,
     /// Whether it makes the values of the heads.
@@ -41,7 +41,7 @@ pub struct RuledName {
 }
 
 impl RuledName {
-    fn plain(row: TensorRow) -> RuledName {
+    fn plain(row: TensorMapRow) -> RuledName {
         RuledName { row, kind: ModuleTensor::Weight, layer: None, makes_values: false, reads_values: false }
     }
 
@@ -101,7 +101,7 @@ pub fn match_name(arch: &Arch, facts: &RotationFacts, prefix: Prefix, layers: u3
     if BUFFERS.iter().any(|b| ends(b)) {
         return NameMatch::Ruled(RuledName::plain(root(Module::AttnMask, "")));
     }
-    let is_head = |r: &&TensorRow| r.module == Module::Output;
+    let is_head = |r: &&TensorMapRow| r.module == Module::Output;
     let head = name.strip_prefix(prefix.head).and_then(|n| ruled(arch.rows().filter(is_head), n));
     if let Some(named) = head {
         return NameMatch::Ruled(named);
@@ -131,7 +131,7 @@ fn layer_of(local: &str) -> Option<u32> {
 }
 
 /// The first row that the rotation covers and a name fits.
-fn ruled(rows: impl Iterator<Item = &'static TensorRow>, name: &str) -> Option<RuledName> {
+fn ruled(rows: impl Iterator<Item = &'static TensorMapRow>, name: &str) -> Option<RuledName> {
     let (weight, bias) = (ModuleTensor::Weight, ModuleTensor::Bias);
     let ending = |ending: &str, kind, module: Option<bool>| {
         Some((LocalName::of(name.strip_suffix(ending)?), kind, module))
@@ -158,7 +158,7 @@ fn ruled(rows: impl Iterator<Item = &'static TensorRow>, name: &str) -> Option<R
 
 /// The name of the weight of a module in files with this prefix.
 pub fn weight_name(arch: &Arch, prefix: Prefix, module: Module, layer: Option<u32>) -> String {
-    let covered = |r: &&TensorRow| r.module == module && r.side != StreamSide::Unknown;
+    let covered = |r: &&TensorMapRow| r.module == module && r.side != StreamSide::Unknown;
     let row = arch.rows().find(covered);
     let (folder, tail) = row.map_or(("", ""), |r| (r.folder, r.tail));
     match layer.filter(|_| !folder.is_empty()) {

@@ -6,7 +6,7 @@ use super::{RotationRoles, RotationRules, StreamRole, StreamVerdict, UntiedHead,
 use crate::dtype::DTypeKind as Elements;
 use crate::error::{Error, Result};
 use crate::model::arch::module::Module;
-use crate::model::arch::row::{NameForm, StreamSide, TensorRow};
+use crate::model::arch::row::{NameForm, StreamSide, TensorMapRow};
 use crate::model::arch::{Arch, Prefix, RotationFacts};
 use crate::model::config::{ConfigReader, LAYERS, LIMIT};
 use crate::tensor::TensorInfo;
@@ -242,7 +242,7 @@ impl Resolver<'_> {
         {
             return Ok(None);
         }
-        let head = |r: &&TensorRow| r.module == Module::Output;
+        let head = |r: &&TensorMapRow| r.module == Module::Output;
         let Some((row, StreamSide::Reads(norm))) = self.arch.rows().find(head).map(|r| (r, r.side)) else {
             return Ok(None);
         };

@@ -29,12 +29,12 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
-    program: Vec<Instruction>,
+    program: Vec<MatchInstruction>,
 }
 
 /// One instruction of the automaton. Jumps are relative, so that compiled parts can be moved and repeated.
 #[derive(Clone, Debug, PartialEq)]
-enum Instruction {
+enum MatchInstruction {
     /// Consumes one character of a class.
     Char(Class),
     /// Goes on at the next instruction and at this distance.
@@ -154,12 +154,12 @@ impl Pattern {
                     continue;
                 }
                 match instruction {
-                    Instruction::Char(_) => waiting.push(at),
-                    Instruction::Split(by) => todo.extend([at + 1, at.saturating_add_signed(*by)]),
-                    Instruction::Jump(by) => todo.push(at.saturating_add_signed(*by)),
-                    Instruction::Assert(what) if what.holds(before, after) => todo.push(at + 1),
-                    Instruction::Assert(_) => {}
-                    Instruction::Commit => {
+                    MatchInstruction::Char(_) => waiting.push(at),
+                    MatchInstruction::Split(by) => todo.extend([at + 1, at.saturating_add_signed(*by)]),
+                    MatchInstruction::Jump(by) => todo.push(at.saturating_add_signed(*by)),
+                    MatchInstruction::Assert(what) if what.holds(before, after) => todo.push(at + 1),
+                    MatchInstruction::Assert(_) => {}
+                    MatchInstruction::Commit => {
                         committed = at;
                         todo.push(at + 1);
                     }
@@ -168,7 +168,7 @@ impl Pattern {
             let Some(c) = after else { return false };
             for at in waiting.drain(..).filter(|at| *at >= committed) {
                 match self.program.get(at) {
-                    Some(Instruction::Char(class)) if class.accepts(c) => todo.push(at + 1),
+                    Some(MatchInstruction::Char(class)) if class.accepts(c) => todo.push(at + 1),
                     _ => {}
                 }
             }

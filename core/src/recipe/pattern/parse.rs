@@ -1,13 +1,13 @@
 //! From the text of a pattern to the instructions of the automaton. Errors are the end of a sentence about
 //! the pattern.
 
-use super::{Assertion, Class, Instruction};
+use super::{Assertion, Class, MatchInstruction};
 use alloc::vec::Vec;
 use core::iter::Peekable;
 use core::str::Chars;
 
 /// Instructions of a part of a pattern.
-type Program = Vec<Instruction>;
+type Instructions = Vec<MatchInstruction>;
 type Result<T> = core::result::Result<T, &'static str>;
 
 /// Groups within groups.
@@ -20,53 +20,53 @@ const TOO_LARGE: &str = "repeats too much";
 const UNSUPPORTED: &str = "uses syntax that is not supported";
 
 /// Compiles a glob, which matches a run of parts.
-pub(super) fn glob(text: &str) -> Result<Program> {
-    let mut parser = Parser { rest: text.chars().peekable(), depth: 0 };
-    let mut program = alloc::vec![Instruction::Assert(Assertion::PartStart)];
+pub(super) fn glob(text: &str) -> Result<Instructions> {
+    let mut parser = PatternParser { rest: text.chars().peekable(), depth: 0 };
+    let mut program = alloc::vec![MatchInstruction::Assert(Assertion::PartStart)];
     program.extend(parser.glob()?);
-    program.push(Instruction::Assert(Assertion::PartEnd));
+    program.push(MatchInstruction::Assert(Assertion::PartEnd));
     Ok(program)
 }
 
 /// Compiles a regular expression, which matches anywhere.
-pub(super) fn regex(text: &str) -> Result<Program> {
-    let mut parser = Parser { rest: text.chars().peekable(), depth: 0 };
+pub(super) fn regex(text: &str) -> Result<Instructions> {
+    let mut parser = PatternParser { rest: text.chars().peekable(), depth: 0 };
     let program = parser.alternatives()?;
     if parser.rest.next().is_some() { Err("closes a group that is not open") } else { Ok(program) }
 }
 
-struct Parser<'a> {
+struct PatternParser<'a> {
     rest: Peekable<Chars<'a>>,
     depth: u32,
 }
 
 /// Any one of the parts.
-fn any_of(mut parts: Vec<Program>) -> Program {
+fn any_of(mut parts: Vec<Instructions>) -> Instructions {
     let last = parts.pop().unwrap_or_default();
     let mut left = parts.iter().map(|part| part.len() + 2).sum::<usize>() + last.len();
-    let mut program = Program::with_capacity(left);
+    let mut program = Instructions::with_capacity(left);
     for part in parts {
         left -= part.len() + 2;
-        program.push(Instruction::Split(distance(part.len() + 2)));
+        program.push(MatchInstruction::Split(distance(part.len() + 2)));
         program.extend(part);
-        program.push(Instruction::Jump(distance(left + 1)));
+        program.push(MatchInstruction::Jump(distance(left + 1)));
     }
     program.extend(last);
     program
 }
 
 /// A part any number of times.
-fn star(part: Program) -> Program {
+fn star(part: Instructions) -> Instructions {
     let len = part.len();
-    let mut program = alloc::vec![Instruction::Split(distance(len + 2))];
+    let mut program = alloc::vec![MatchInstruction::Split(distance(len + 2))];
     program.extend(part);
-    program.push(Instruction::Jump(-distance(len + 1)));
+    program.push(MatchInstruction::Jump(-distance(len + 1)));
     program
 }
 
 /// A part, or nothing.
-fn optional(part: Program) -> Program {
-    let mut program = alloc::vec![Instruction::Split(distance(part.len() + 1))];
+fn optional(part: Instructions) -> Instructions {
+    let mut program = alloc::vec![MatchInstruction::Split(distance(part.len() + 1))];
     program.extend(part);
     program
 }
@@ -75,7 +75,7 @@ fn distance(n: usize) -> isize {
     isize::try_from(n).unwrap_or(isize::MAX)
 }
 
-impl Parser<'_> {
+impl PatternParser<'_> {
     /// Consumes the next character if it is `c`.
     fn take(&mut self, c: char) -> bool {
         self.rest.next_if_eq(&c).is_some()
@@ -89,8 +89,8 @@ impl Parser<'_> {
     }
 
     /// A glob up to the end, or within braces up to the next comma or brace.
-    fn glob(&mut self) -> Result<Program> {
-        let mut program = Program::new();
+    fn glob(&mut self) -> Result<Instructions> {
+        let mut program = Instructions::new();
         let mut starred = false;
         while let Some(c) = self.rest.next_if(|c| self.depth == 0 || !matches!(c, ',' | '}')) {
             let after_star = core::mem::replace(&mut starred, c == '*');
@@ -99,24 +99,24 @@ impl Parser<'_> {
                 '*' if after_star => {}
                 '*' => {
                     // A star that is reached first takes whatever is in between.
-                    program.extend((self.depth == 0).then_some(Instruction::Commit));
-                    program.extend(star(alloc::vec![Instruction::Char(Class::any())]));
+                    program.extend((self.depth == 0).then_some(MatchInstruction::Commit));
+                    program.extend(star(alloc::vec![MatchInstruction::Char(Class::any())]));
                 }
-                '?' => program.push(Instruction::Char(Class::any())),
-                '[' => program.push(Instruction::Char(self.class(false)?)),
+                '?' => program.push(MatchInstruction::Char(Class::any())),
+                '[' => program.push(MatchInstruction::Char(self.class(false)?)),
                 '{' => program.extend(self.nested(Self::braces)?),
                 '\\' => {
                     let quoted = self.rest.next().ok_or("ends with a backslash")?;
-                    program.push(Instruction::Char(Class::of(quoted)));
+                    program.push(MatchInstruction::Char(Class::of(quoted)));
                 }
-                c => program.push(Instruction::Char(Class::of(c))),
+                c => program.push(MatchInstruction::Char(Class::of(c))),
             }
         }
         Ok(program)
     }
 
     /// The alternatives of a glob, up to the closing brace.
-    fn braces(&mut self) -> Result<Program> {
+    fn braces(&mut self) -> Result<Instructions> {
         let mut all = alloc::vec![self.glob()?];
         while self.take(',') {
             all.push(self.glob()?);
@@ -171,7 +171,7 @@ impl Parser<'_> {
     }
 
     /// A regular expression up to the end or the parenthesis that closes its group.
-    fn alternatives(&mut self) -> Result<Program> {
+    fn alternatives(&mut self) -> Result<Instructions> {
         let mut all = alloc::vec![self.sequence()?];
         while self.take('|') {
             all.push(self.sequence()?);
@@ -180,8 +180,8 @@ impl Parser<'_> {
         if program.len() > MAX_INSTRUCTIONS { Err(TOO_LARGE) } else { Ok(program) }
     }
 
-    fn sequence(&mut self) -> Result<Program> {
-        let mut program = Program::new();
+    fn sequence(&mut self) -> Result<Instructions> {
+        let mut program = Instructions::new();
         while let Some(c) = self.rest.next_if(|c| !matches!(c, '|' | ')')) {
             let atom = self.atom(c)?;
             program.extend(self.repeated(atom)?);
@@ -193,24 +193,24 @@ impl Parser<'_> {
     }
 
     /// What stands for itself, a class or a group; `c` is its first character.
-    fn atom(&mut self, c: char) -> Result<Program> {
+    fn atom(&mut self, c: char) -> Result<Instructions> {
         Ok(alloc::vec![match c {
             '(' => return self.nested(Self::group),
-            '[' => Instruction::Char(self.class(true)?),
-            '.' => Instruction::Char(Class::any()),
-            '^' => Instruction::Assert(Assertion::Start),
-            '$' => Instruction::Assert(Assertion::End),
+            '[' => MatchInstruction::Char(self.class(true)?),
+            '.' => MatchInstruction::Char(Class::any()),
+            '^' => MatchInstruction::Assert(Assertion::Start),
+            '$' => MatchInstruction::Assert(Assertion::End),
             '\\' => match self.escape()? {
-                Escape::Char(c) => Instruction::Char(Class::of(c)),
-                Escape::Class(class) => Instruction::Char(class),
-                Escape::Assertion(what) => Instruction::Assert(what),
+                Escape::Char(c) => MatchInstruction::Char(Class::of(c)),
+                Escape::Class(class) => MatchInstruction::Char(class),
+                Escape::Assertion(what) => MatchInstruction::Assert(what),
             },
             '*' | '+' | '?' | '{' => return Err("repeats nothing"),
-            c => Instruction::Char(Class::of(c)),
+            c => MatchInstruction::Char(Class::of(c)),
         }])
     }
 
-    fn group(&mut self) -> Result<Program> {
+    fn group(&mut self) -> Result<Instructions> {
         // Groups capture nothing here, so that `(?:` is `(`.
         if self.take('?') && !self.take(':') {
             return Err(UNSUPPORTED);
@@ -220,7 +220,7 @@ impl Parser<'_> {
     }
 
     /// `atom` as often as the quantifier behind it demands. Whether it is greedy changes no match.
-    fn repeated(&mut self, atom: Program) -> Result<Program> {
+    fn repeated(&mut self, atom: Instructions) -> Result<Instructions> {
         let program = match self.rest.next_if(|c| matches!(c, '*' | '+' | '?' | '{')) {
             None => return Ok(atom),
             Some('*') => star(atom),
@@ -233,7 +233,7 @@ impl Parser<'_> {
     }
 
     /// `{n}`, `{n,}` or `{n,m}`, behind the brace.
-    fn counted(&mut self, atom: &Program) -> Result<Program> {
+    fn counted(&mut self, atom: &Instructions) -> Result<Instructions> {
         const MALFORMED: &str = "has a repetition that is not {n}, {n,} or {n,m}";
         let least = self.number().ok_or(MALFORMED)?;
         let most = if self.take(',') { self.number() } else { Some(least) };
