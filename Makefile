@@ -99,10 +99,13 @@ wasm-test:
 	@tests/setup.sh wasm chromium runner
 	$(WASM_TESTS) --test session --test recipes --test vectors
 
-## wasm-devices: WebGPU in the browser
+## wasm-devices: WebGPU in the browser, of the module and of the page
 wasm-devices:
 	@tests/setup.sh wasm chromium runner
 	$(WASM_TESTS) --test devices --test gpu
+	$(PROGRAM)
+	$(MAKE) --no-print-directory page WASM_BUILD=$(BUILT)/quantoscope-wasm-build
+	cd www && npm run --silent test:devices
 
 ## e2e: the page in the browser
 e2e:
