@@ -31,7 +31,7 @@ fn gpu_searches_in_every_float_mode_are_exact_or_refused() {
         for kernel in decoders {
             assert!(is_exact(gpu, kernel), "{name}: {kernel}");
         }
-        let to_nearest = !gpu.is_software() || name.ends_with("Usual") || name.ends_with("Flushing");
+        let to_nearest = !gpu.is_software() || name.ends_with("Default") || name.ends_with("Flushing");
         for kernel in searches {
             assert_eq!(is_exact(gpu, kernel), to_nearest, "{name}: {kernel}");
         }
