@@ -102,7 +102,7 @@ pub struct RunOutcome {
 /// Called with an output's index when its last window is done, in order of outputs.
 pub type OnOutput<'a> = &'a (dyn Fn(usize, &PlanMeasurements) + Sync);
 
-/// A run: the plan, what it reads, and who is told of its progress.
+/// A run: the plan, what it reads, and the receivers of its progress.
 pub struct RunRequest<'a> {
     pub plan: &'a Plan,
     pub sources: &'a [&'a Source],

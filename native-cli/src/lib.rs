@@ -1,6 +1,6 @@
 //! Quantoscope as a library: the verbs of the command line as functions from options to reports.
 //!
-//! [`options`] holds what a verb is asked to do, [`verbs`] does it, [`render`] prints its report. Reading,
+//! [`options`] holds the options of each verb, [`verbs`] runs it, [`render`] prints its report. Reading,
 //! writing, threads and signals are below; formats, plans and arithmetic are in `quantoscope_core`, engines
 //! in `quantoscope_accel`.
 //!

@@ -1,7 +1,7 @@
 //! What a sweep says of rotated tensors is what a plain sweep says of a rotated model.
 
 use quantoscope_core::format::Container;
-use quantoscope_core::plan::preview::{Preview, preview, wishes};
+use quantoscope_core::plan::preview::{Preview, parse_rotations, preview};
 use quantoscope_core::plan::{Axis, convert, measure, sample};
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
@@ -37,7 +37,7 @@ fn small() -> MemoryModel {
 }
 
 fn planned(world: &MemoryModel, words: &[&str]) -> Preview {
-    let wishes = wishes(words, SEED).expect("wishes");
+    let wishes = parse_rotations(words, SEED).expect("wishes");
     preview(&world.checkpoint, &TYPES, &wishes, &|t| t.shape.axes().len() >= 2).expect("a plan")
 }
 
@@ -304,8 +304,8 @@ fn little_is_gained_where_nothing_sticks_out() {
 #[test]
 fn wishes_are_named_once() {
     for twice_or_unknown in [&["quarot", "block:32", "quarot"][..], &["r1", "quarot"], &["rotate"]] {
-        let error = wishes(twice_or_unknown, SEED).expect_err("refused");
+        let error = parse_rotations(twice_or_unknown, SEED).expect_err("refused");
         assert_eq!(error.code(), Code::Usage, "{twice_or_unknown:?}: {error}");
     }
-    assert_eq!(wishes(&["none"], SEED).map(|w| w.len()), Ok(0));
+    assert_eq!(parse_rotations(&["none"], SEED).map(|w| w.len()), Ok(0));
 }

@@ -103,7 +103,7 @@ impl Model {
         rotations: Vec<String>,
         seed: Option<String>,
     ) -> Result<Run, JsValue> {
-        let options = seed_or_default(seed).and_then(|seed| preview::wishes(&rotations, seed));
+        let options = seed_or_default(seed).and_then(|seed| preview::parse_rotations(&rotations, seed));
         let preview = options.and_then(|all| preview::tensor_details(&self.0, index, &all));
         let run = preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p))));
         run.into_api_result()

@@ -220,7 +220,7 @@ impl Arch {
         }
     }
 
-    /// The GGUF tensor that `name`, of either naming, is or becomes; [`GENERIC`] is asked where this architecture has no
+    /// The GGUF tensor that `name`, of either naming, is or becomes; [`GENERIC`] answers where this architecture has no
     /// such tensor. An unknown module of a layer keeps its name, so that it sorts into its layer.
     pub fn gguf_name(&self, name: &str) -> Option<GgufName> {
         if is_gguf_name(name) {

@@ -58,7 +58,7 @@ pub struct Frame {
 /// # Errors
 ///
 /// `usage` if a word is unknown or named twice.
-pub fn wishes<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<RotationOptions>> {
+pub fn parse_rotations<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<RotationOptions>> {
     let mut all: Vec<RotationOptions> = Vec::new();
     for word in words.iter().map(AsRef::as_ref).filter(|w| *w != "none") {
         let options = RotationOptions::parse(word, seed)?;

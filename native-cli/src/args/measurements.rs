@@ -8,7 +8,7 @@ use quantoscope::options::{
 };
 use quantoscope::render::Format;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::plan::preview::wishes;
+use quantoscope_core::plan::preview::parse_rotations;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
@@ -224,7 +224,8 @@ impl SweepArgs {
     /// The options, the rotations if any were given, and the output format.
     pub fn resolve(self) -> Result<(SweepOptions, Option<Vec<RotationOptions>>, Format)> {
         let format = OutputFormat::resolve(self.format, self.json);
-        let rotations = (!self.rotate.is_empty()).then(|| wishes(&self.rotate, self.seed)).transpose()?;
+        let rotations =
+            (!self.rotate.is_empty()).then(|| parse_rotations(&self.rotate, self.seed)).transpose()?;
         let options = SweepOptions {
             input: self.input,
             filter: self.filter.resolve()?,

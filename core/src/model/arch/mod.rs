@@ -179,7 +179,7 @@ impl ValueLayout {
     }
 }
 
-/// How the predictor of further tokens is told from the model.
+/// Where the multi-token predictor (MTP) stands in the names of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MtpLocation {
     /// The architecture has none.
