@@ -58,7 +58,12 @@ fn imatrix_gguf_reads_back() {
 
 #[test]
 fn imatrix_missing_parts_are_absent() {
-    let entry = |values, counts: &[f32]| ImatrixEntry { at: 100, values, counts: counts.to_vec() };
+    let entry = |values, counts: &[f32]| ImatrixEntry {
+        at: 100,
+        values,
+        counts: counts.to_vec(),
+        above_zero: vec![true; counts.len()],
+    };
     assert_eq!(entry(8, &[1.0]).part(1, 2, 4), Some((116, 1.0)), "one count for all");
     assert_eq!(entry(8, &[1.0, 2.0]).part(3, 4, 2), Some((124, 2.0)), "a count for two each");
     for (index, stack, cols) in

@@ -12,7 +12,7 @@ use crate::quant::{self, Encoding};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeSet;
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -49,6 +49,9 @@ pub struct ImportancePlanner<'a> {
     used: u64,
     /// Tensors that could use weights and have none.
     without: Vec<String>,
+    /// Stacks with experts that no activation reached, and with sums that are all 0.
+    unreached: Vec<String>,
+    zeros: Vec<String>,
     /// Tensors of a type with few bits, which loses much quality without weights.
     poor: Vec<String>,
 }
@@ -77,6 +80,8 @@ impl<'a> ImportancePlanner<'a> {
             matched: BTreeSet::new(),
             used: 0,
             without: Vec::new(),
+            unreached: Vec::new(),
+            zeros: Vec::new(),
             poor: Vec::new(),
         }
     }
@@ -161,6 +166,7 @@ impl<'a> ImportancePlanner<'a> {
         output: &mut Output,
     ) -> Result<()> {
         let cols = tensor.shape.cols();
+        self.look(tensor, entry, expert, cols);
         let misfit = || {
             let words = format!(
                 "the importance matrix has {} weights for it, which are no rows of {cols} for each matrix of {:?}",
@@ -184,6 +190,27 @@ impl<'a> ImportancePlanner<'a> {
         output.segments = weighted_segments(segment, &parts).ok_or_else(misfit)?.into();
         self.used += 1;
         Ok(())
+    }
+
+    /// Records matrices of a tensor that no activation reached, or whose sums are all 0.
+    fn look(&mut self, tensor: &TensorInfo, entry: &ImatrixEntry, expert: Option<u64>, cols: u64) {
+        let n = entry.values.checked_div(cols).unwrap_or(0);
+        let all = expert.map_or(0..n, |e| e..e.saturating_add(1));
+        let matrices = all.end.saturating_sub(all.start);
+        let (mut unreached, mut zeros) = (0_u64, 0_u64);
+        for i in all {
+            match entry.part(i, n, cols) {
+                Some((_, 0.0)) => unreached += 1,
+                Some(_) if entry.is_zero(i, n) => zeros += 1,
+                _ => {}
+            }
+        }
+        let told = |count| match matrices {
+            1 => tensor.name.to_string(),
+            _ => format!("{} ({count} of {matrices})", tensor.name),
+        };
+        self.unreached.extend((unreached > 0).then(|| told(unreached)));
+        self.zeros.extend((zeros > 0).then(|| told(zeros)));
     }
 
     /// Records that a tensor has no weights, or refuses it if `encoding` needs some.
@@ -219,6 +246,11 @@ impl<'a> ImportancePlanner<'a> {
             "these become types of few bits, which serve badly without importance weights",
             &self.poor,
         );
+        let text =
+            "the calibration text never reached these matrices (experts), whose columns all count equally";
+        tell("importance_unreached", text, &self.unreached);
+        let text = "the importance matrix has only zeros for these matrices, so their errors do not count";
+        tell("importance_zero", text, &self.zeros);
         tell("importance_missing", "the importance matrix has no weights for these", &self.without);
         let Some(imatrix) = self.imatrix else { return all };
         let unused: Vec<String> =

@@ -11,6 +11,7 @@ use crate::format::imatrix::Imatrix;
 use crate::model::stored_quantization::StoredQuantization;
 use crate::quant::{Encoding, ImportanceUse, encoder};
 use crate::tensor::TensorInfo;
+use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
@@ -61,7 +62,7 @@ pub fn sweep(
         encodings: encodings.iter().copied().filter(|e| fits(*e, tensor.shape.cols())).collect(),
         ..MetricSet::default()
     })?;
-    let left_out: Vec<Warning> = plan.outputs.iter().filter_map(|o| row_warning(o, encodings)).collect();
+    let left_out = row_warnings(&plan.outputs, encodings);
     plan.warnings.extend(left_out);
     Ok(plan)
 }
@@ -82,16 +83,23 @@ pub fn every_encoding() -> Vec<Encoding> {
     all
 }
 
-/// The warning that names the encodings whose blocks do not divide the rows of an output.
-fn row_warning(output: &Output, wanted: &[Encoding]) -> Option<Warning> {
-    let divides = |e: &&Encoding| fits(**e, output.grid.cols);
-    let out = wanted.iter().filter(|e| !divides(e)).map(|e| e.name());
-    let out = out.collect::<Vec<_>>().join(", ");
-    let message = format!(
-        "{:?} is not encoded as {out}: rows of {} do not divide by the block",
-        output.name, output.grid.cols
-    );
-    (!out.is_empty()).then(|| Warning::new("row_not_divisible", message))
+/// The warnings about encodings whose blocks do not divide the rows of outputs, one for each length of rows.
+fn row_warnings(outputs: &[Output], wanted: &[Encoding]) -> Vec<Warning> {
+    let mut unfit: BTreeMap<u64, Vec<&Output>> = BTreeMap::new();
+    for output in outputs {
+        unfit.entry(output.grid.cols).or_default().push(output);
+    }
+    let warning = |(cols, outputs): (u64, Vec<&Output>)| {
+        let out = wanted.iter().filter(|e| !fits(**e, cols)).map(|e| e.name());
+        let out = out.collect::<Vec<_>>().join(", ");
+        let tensors = match outputs.as_slice() {
+            [one] => format!("{:?} is", one.name),
+            several => format!("{} tensors are", several.len()),
+        };
+        let message = format!("{tensors} not encoded as {out}: rows of {cols} do not divide by the block");
+        (!out.is_empty()).then(|| Warning::new("row_not_divisible", message))
+    };
+    unfit.into_iter().filter_map(warning).collect()
 }
 
 /// Most weights of one tensor that are encoded for [`tensor_details`] with a scale search; more would take seconds.
@@ -167,13 +175,13 @@ fn plan(
     let stored = StoredQuantization::of(checkpoint);
     warnings.extend(stored.warnings());
     let mut importance = ImportancePlanner::new(imatrix, checkpoint);
+    let mut unmeasured: BTreeMap<Cow<'static, str>, Vec<&str>> = BTreeMap::new();
     // Encodings that are omitted because they need weights, and for how many tensors.
     let mut unweighted: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
         stored.check(tensor)?;
         if !is_measurable(tensor) {
-            let message = format!("{:?} is {}, which is not measured", tensor.name, tensor.dtype);
-            warnings.push(Warning::new("not_measured", message));
+            unmeasured.entry(checkpoint.type_name(tensor)).or_default().push(tensor.name.as_str());
             continue;
         }
         let mut output = measured(index, tensor, metrics(tensor));
@@ -181,6 +189,16 @@ fn plan(
             *unweighted.entry(encoding).or_default() += 1;
         }
         outputs.push(output);
+    }
+    for (dtype, names) in unmeasured {
+        let message = match names.as_slice() {
+            [one] => format!("{one:?} is {dtype}, which is not measured"),
+            several => {
+                let (n, first) = (several.len(), several.first().unwrap_or(&""));
+                format!("{n} tensors ({first:?}, ...) are {dtype}, which is not measured")
+            }
+        };
+        warnings.push(Warning::new("not_measured", message));
     }
     for (encoding, n) in unweighted {
         let message = format!("{encoding} is not tried on {n} tensors, for it needs importance weights");

@@ -61,7 +61,11 @@ impl LegacyReader {
             NextLegacyItem::Sums(name, left) => {
                 let n = (cursor.remaining() / 4).clamp(1, *left);
                 let at = cursor.offset();
-                check_sums(cursor.take(n * 4)?, at).map_err(|e| e.of_tensor(name))?;
+                let bytes = cursor.take(n * 4)?;
+                check_sums(bytes, at).map_err(|e| e.of_tensor(name))?;
+                if let Some(entry) = found.entries.get_mut(name.as_str()) {
+                    entry.look(entry.values - *left, bytes);
+                }
                 *left -= n;
             }
             NextLegacyItem::Tail => self.tail(cursor, found)?,
@@ -118,7 +122,7 @@ impl LegacyReader {
         }
         // Without calls the sums are used undivided.
         let counts = alloc::vec![if calls > 0 { calls as f32 } else { 1.0 }];
-        let entry = ImatrixEntry { at: cursor.offset(), values, counts };
+        let entry = ImatrixEntry { at: cursor.offset(), values, counts, above_zero: alloc::vec![false] };
         if found.entries.insert(name.clone(), entry).is_some() {
             return Err(Error::new(Code::DuplicateName, "duplicate tensor name")
                 .at(at)

@@ -22,7 +22,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 /// The sums of one tensor.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ImatrixEntry {
     /// Byte offset of the sums in the file: F32, little-endian.
     pub at: u64,
@@ -31,6 +31,8 @@ pub struct ImatrixEntry {
     /// Divisors of equal parts of the sums, in order. 0 means that no activations were seen; every column
     /// then has the weight 1.
     pub counts: Vec<f32>,
+    /// For the sums of each divisor, whether any is above 0.
+    pub above_zero: Vec<bool>,
 }
 
 impl ImatrixEntry {
@@ -47,6 +49,21 @@ impl ImatrixEntry {
         let count = self.counts.get((index / per_count) as usize)?;
         // No overflow: the sums lie inside a file.
         Some((self.at + index * cols * 4, *count))
+    }
+
+    /// Whether the sums of matrix `index` in a stack of `stack` matrices are all 0.
+    pub fn is_zero(&self, index: u64, stack: u64) -> bool {
+        let per_part = stack.checked_div(self.above_zero.len() as u64).filter(|n| *n > 0);
+        let part = per_part.and_then(|n| self.above_zero.get((index / n) as usize));
+        part.is_some_and(|above| !above)
+    }
+
+    /// Records sums from number `first` on.
+    fn look(&mut self, first: u64, bytes: &[u8]) {
+        let per_part = self.values.checked_div(self.above_zero.len() as u64).unwrap_or(0).max(1);
+        for (i, _) in (first..).zip(floats(bytes)).filter(|(_, v)| *v > 0.0) {
+            self.above_zero.iter_mut().skip((i / per_part) as usize).take(1).for_each(|above| *above = true);
+        }
     }
 }
 
@@ -231,7 +248,13 @@ fn data(
             let named = |e: Error| e.of_tensor(&part.name);
             match part.kind {
                 RunKind::Other => {}
-                RunKind::Sums => check_sums(bytes, at).map_err(named)?,
+                RunKind::Sums => {
+                    check_sums(bytes, at).map_err(named)?;
+                    let first = at.saturating_sub(part.bytes.start) / 4;
+                    if let Some(entry) = found.entries.get_mut(&part.name) {
+                        entry.look(first, bytes);
+                    }
+                }
                 RunKind::Counts => found.count(&part.name, bytes, at).map_err(named)?,
             }
             if n < left {
@@ -259,7 +282,7 @@ impl ImatrixTensors {
     /// Keeps the counts of a tensor.
     fn count(&mut self, name: &str, bytes: &[u8], at: u64) -> Result<()> {
         let entry = self.entries.entry(name.to_string());
-        let entry = entry.or_insert(ImatrixEntry { at: 0, values: 0, counts: Vec::new() });
+        let entry = entry.or_insert(ImatrixEntry::default());
         for (i, count) in floats(bytes).enumerate() {
             if !count.is_finite() || count < 0.0 {
                 let message = "a count is negative, infinite or NaN";
@@ -333,8 +356,15 @@ impl ImatrixTensors {
             if values == 0 || n == 0 || !values.is_multiple_of(n) {
                 return Err(bad("the number of sums is not a multiple of the number of counts"));
             }
-            self.entries
-                .insert(name.to_string(), ImatrixEntry { at: sums.bytes.start, values, counts: Vec::new() });
+            self.entries.insert(
+                name.to_string(),
+                ImatrixEntry {
+                    at: sums.bytes.start,
+                    values,
+                    counts: Vec::new(),
+                    above_zero: alloc::vec![false; n as usize],
+                },
+            );
         }
         Ok(())
     }

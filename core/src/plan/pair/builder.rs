@@ -1,7 +1,8 @@
 //! Pairs the tensors of two checkpoints: by name, then by the Hugging Face tensors that a GGUF tensor was made from.
 
+use super::aliases::canonical;
 use super::names::{NameLookup, has_file_names, same_shape, trimmed, unmapped};
-use super::{Finding, Pairing};
+use super::{Finding, Pairing, unpaired};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::Result;
 use crate::format::imatrix::Imatrix;
@@ -9,13 +10,13 @@ use crate::format::{Checkpoint, Container};
 use crate::model::hf_source::{HfSource, hf_source};
 use crate::model::stored_quantization::StoredQuantization;
 use crate::model::tensor_id::is_gguf_name;
-use crate::model::tensor_role::is_buffer;
+use crate::model::tensor_role::{TensorRole, is_buffer, role};
 use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{
     Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
 };
 use crate::recipe::tensor_filter::TensorFilter;
-use crate::tensor::{Name, TensorInfo};
+use crate::tensor::{Name, Shape, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::String;
@@ -30,8 +31,13 @@ struct Match {
     /// Index of the tensor, and the operand.
     reference: (usize, Operand),
     candidate: (usize, Operand),
-    /// The side whose shape is that of the pair.
-    shape_of: Side,
+    /// The shape of the pair.
+    shape: Shape,
+}
+
+/// The side that is compared with `side`.
+fn other_side(side: Side) -> Side {
+    if side == Side::Source { Side::Candidate } else { Side::Source }
 }
 
 pub(super) struct PairBuilder<'a> {
@@ -94,8 +100,13 @@ impl<'a> PairBuilder<'a> {
                 self.direct((index, tensor), (other, partner));
             }
         }
+        self.renamed(&names);
         self.mapped(Side::Candidate, &reference_names);
         self.mapped(Side::Source, &names);
+        self.experts(Side::Source, &names);
+        self.experts(Side::Candidate, &reference_names);
+        self.tied_head(Side::Source);
+        self.tied_head(Side::Candidate);
         Ok(self.finish())
     }
 
@@ -117,16 +128,70 @@ impl<'a> PairBuilder<'a> {
             name: a.name.clone(),
             reference: (index, Operand::whole(Side::Source, index, a)),
             candidate: (other, Operand::whole(Side::Candidate, other, b)),
-            shape_of: Side::Source,
+            shape: a.shape.clone(),
         });
+    }
+
+    /// Pairs tensors whose names differ only by the prefixes of the program that saved them.
+    fn renamed(&mut self, candidates: &NameLookup<'a>) {
+        let (reference, lookup) = (self.reference, NameLookup::new(self.reference, false));
+        for (index, tensor) in reference.tensors.iter().enumerate() {
+            let alone = || lookup.find_alias(canonical(&tensor.name)).is_some_and(|(i, _)| i == index);
+            let Some((other, partner)) = candidates.find_alias(&tensor.name) else { continue };
+            if !self.used[0].contains(&index) && !self.used[1].contains(&other) && alone() {
+                self.direct((index, tensor), (other, partner));
+            }
+        }
+    }
+
+    /// Pairs experts that `side` stores one by one with their rows of the other side's stacks.
+    fn experts(&mut self, side: Side, partners: &NameLookup<'a>) {
+        let (checkpoint, slot) = self.side(side);
+        for (index, tensor) in checkpoint.tensors.iter().enumerate() {
+            if self.used[slot].contains(&index) {
+                continue;
+            }
+            let Some(found) = partners.locate(&tensor.name).filter(|f| f.part.is_some()) else { continue };
+            if found.shape() != tensor.shape {
+                continue; // reported as being on one side only
+            }
+            self.used[slot].insert(index);
+            self.used[1 - slot].insert(found.index);
+            let mine = (index, Operand::whole(side, index, tensor));
+            let other = (found.index, found.operand(other_side(side)));
+            self.push(matched(tensor.name.clone(), tensor.shape.clone(), side, mine, other));
+        }
+    }
+
+    /// Pairs the head of `side`, if the other side has none, with the embedding that it is tied to.
+    fn tied_head(&mut self, side: Side) {
+        let ((checkpoint, slot), (others, _)) = (self.side(side), self.side(other_side(side)));
+        let with = |c: &'a Checkpoint, wanted| {
+            let mut all = c.tensors.iter().enumerate();
+            all.find(|(_, t)| role(&t.name, &t.shape) == wanted)
+        };
+        let Some((index, head)) = with(checkpoint, TensorRole::Output) else { return };
+        let Some((other, embedding)) = with(others, TensorRole::Embedding) else { return };
+        let unpaired = !self.used[slot].contains(&index) && with(others, TensorRole::Output).is_none();
+        if unpaired && same_shape(head, embedding, false) {
+            self.used[slot].insert(index);
+            let mine = (index, Operand::whole(side, index, head));
+            let tied = (other, Operand::whole(other_side(side), other, embedding));
+            self.push(matched(head.name.clone(), head.shape.clone(), side, mine, tied));
+        }
+    }
+
+    /// The checkpoint of a side, and its place in [`PairBuilder::used`].
+    fn side(&self, side: Side) -> (&'a Checkpoint, usize) {
+        match side {
+            Side::Source => (self.reference, 0),
+            _ => (self.candidate, 1),
+        }
     }
 
     /// Pairs the tensors of the GGUF on `side` that have no partner by name with the tensors that they were made from.
     fn mapped(&mut self, side: Side, partners: &NameLookup<'a>) {
-        let (checkpoint, slot) = match side {
-            Side::Source => (self.reference, 0),
-            _ => (self.candidate, 1),
-        };
+        let (checkpoint, slot) = self.side(side);
         if checkpoint.container != Container::Gguf {
             return;
         }
@@ -161,21 +226,22 @@ impl<'a> PairBuilder<'a> {
         partners: &NameLookup<'a>,
     ) {
         let slot = usize::from(side == Side::Candidate);
-        let parts: Option<Vec<_>> = source.names.iter().map(|n| partners.find(n)).collect();
+        let parts: Option<Vec<_>> = source.names.iter().map(|n| partners.locate(n)).collect();
         let Some(parts) = parts else {
             return; // reported as being on one side only
         };
         self.used[slot].insert(index);
         let share = tensor.shape.axes().split_first().map_or(&[][..], |(_, axes)| axes);
-        for (place, (other, partner)) in (0_u64..).zip(parts) {
-            self.used[1 - slot].insert(other);
+        for ((place, partner), name) in (0_u64..).zip(parts).zip(&source.names) {
+            self.used[1 - slot].insert(partner.index);
+            let shape = partner.shape();
             let fits = match source.names.len() {
-                1 => same_shape(partner, tensor, true),
-                _ => trimmed(partner.shape.axes()) == trimmed(share),
+                1 => trimmed(shape.axes()) == trimmed(tensor.shape.axes()),
+                _ => trimmed(shape.axes()) == trimmed(share),
             };
             if !fits {
-                let detail = format!("shape {:?} against {:?}", partner.shape.axes(), tensor.shape.axes());
-                self.find("shape_mismatch", &partner.name, detail);
+                let detail = format!("shape {:?} against {:?}", shape.axes(), tensor.shape.axes());
+                self.find("shape_mismatch", name, detail);
                 continue;
             }
             if source.rotary_heads.is_some() && tensor.shape.axes().len() < 2 {
@@ -184,28 +250,17 @@ impl<'a> PairBuilder<'a> {
                 continue;
             }
             let mut mine = Operand::whole(side, index, tensor);
-            mine.row = place.saturating_mul(partner.shape.rows());
+            mine.row = place.saturating_mul(shape.rows());
             if let Some(head) = source.rotary_heads {
                 mine.map = RowMap::Unpermute { head };
             }
             if source.add != 0.0 {
                 mine.ops.push(Op::Add(source.add));
             }
-            let name = partner.name.clone();
-            self.push(match side {
-                Side::Candidate => Match {
-                    name,
-                    reference: (other, Operand::whole(Side::Source, other, partner)),
-                    candidate: (index, mine),
-                    shape_of: Side::Source,
-                },
-                _ => Match {
-                    name,
-                    reference: (index, mine),
-                    candidate: (other, Operand::whole(Side::Candidate, other, partner)),
-                    shape_of: Side::Candidate,
-                },
-            });
+            let name =
+                if partner.part.is_some() { name.as_str().into() } else { partner.tensor.name.clone() };
+            let operand = partner.operand(other_side(side));
+            self.push(matched(name, shape, other_side(side), (partner.index, operand), (index, mine)));
         }
     }
 
@@ -234,7 +289,7 @@ impl<'a> PairBuilder<'a> {
         if op == OutputOp::Copy && a.bytes.len() == b.bytes.len() {
             return self.push_bytes(pair, a);
         }
-        let mut output = output(pair, [a, b], metrics, op);
+        let mut output = output(pair, b, metrics, op);
         match self.importance.verify(a, &mut output) {
             Ok(()) => self.outputs.push(output),
             Err(e) => self.find("not_comparable", &output.name, &*e.detail().message),
@@ -270,13 +325,7 @@ impl<'a> PairBuilder<'a> {
     }
 
     fn finish(mut self) -> Pairing {
-        let sides = [(self.reference, "only_in_reference"), (self.candidate, "only_in_candidate")];
-        for ((checkpoint, kind), used) in sides.into_iter().zip(&self.used) {
-            let alone = checkpoint.tensors.iter().enumerate().filter(|(index, _)| !used.contains(index));
-            self.findings.extend(
-                alone.map(|(_, t)| Finding::new(kind, &t.name, format!("{} on one side only", t.dtype))),
-            );
-        }
+        self.findings.extend(unpaired::findings([self.reference, self.candidate], &self.used));
         if self.outputs.is_empty() {
             self.findings.push(Finding::no_overlap());
         }
@@ -285,15 +334,22 @@ impl<'a> PairBuilder<'a> {
     }
 }
 
+/// A pair of `mine` on `side`, whose shape is `shape`, and `other` on the other side.
+fn matched(name: Name, shape: Shape, side: Side, mine: (usize, Operand), other: (usize, Operand)) -> Match {
+    match side {
+        Side::Source => Match { name, reference: mine, candidate: other, shape },
+        _ => Match { name, reference: other, candidate: mine, shape },
+    }
+}
+
 /// The output of a pair of decodable tensors.
-fn output(pair: Match, [a, b]: [&TensorInfo; 2], metrics: MetricSet, op: OutputOp) -> Output {
-    let shape = if pair.shape_of == Side::Source { &a.shape } else { &b.shape };
-    let grid = Grid::of(shape);
-    let reason = role_reason(&pair.name, shape);
+fn output(pair: Match, b: &TensorInfo, metrics: MetricSet, op: OutputOp) -> Output {
+    let grid = Grid::of(&pair.shape);
+    let reason = role_reason(&pair.name, &pair.shape);
     Output {
         name: pair.name,
         dtype: b.dtype,
-        shape: shape.clone(),
+        shape: pair.shape,
         grid,
         place: None,
         segments: Segment {

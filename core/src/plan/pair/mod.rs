@@ -1,7 +1,9 @@
 //! Plans of two checkpoints: `compare` by value, `verify` by byte.
 
+mod aliases;
 mod builder;
 mod names;
+mod unpaired;
 
 use super::{MetricSet, OutputOp, Plan, provenance, target};
 use crate::dtype::DType;

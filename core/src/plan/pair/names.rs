@@ -1,9 +1,11 @@
 //! Lookup of the tensor on the other side by its name, its axes, and its form in GGUF.
 
 use super::Finding;
+use super::aliases::{StackedExpert, canonical, stacked_expert};
 use crate::format::{Checkpoint, Container, q4};
 use crate::model::hf_source::Unmapped;
-use crate::tensor::TensorInfo;
+use crate::plan::{Operand, Side};
+use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 
@@ -14,16 +16,68 @@ pub(super) struct NameLookup<'a> {
     sanitised: bool,
     /// `None` if several tensors have the same sanitised name: none of them can be chosen.
     by_name: BTreeMap<String, Option<usize>>,
+    /// The same by canonical name.
+    by_canonical: BTreeMap<&'a str, Option<usize>>,
+}
+
+/// A tensor, or the rows of a stack of experts that are one expert's matrix.
+#[derive(Clone, Copy)]
+pub(super) struct Located<'a> {
+    pub(super) index: usize,
+    pub(super) tensor: &'a TensorInfo,
+    /// The first row of the part, and its number of rows; `None` for the whole tensor.
+    pub(super) part: Option<(u64, u64)>,
+}
+
+impl Located<'_> {
+    /// The rows of the tensor that are meant, as an operand.
+    pub(super) fn operand(&self, side: Side) -> Operand {
+        let mut operand = Operand::whole(side, self.index, self.tensor);
+        operand.row = self.part.map_or(0, |(row, _)| row);
+        operand
+    }
+
+    /// The shape of what is meant.
+    pub(super) fn shape(&self) -> Shape {
+        let part = self.part.and_then(|(_, rows)| Shape::new([rows, self.tensor.shape.cols()]));
+        part.unwrap_or_else(|| self.tensor.shape.clone())
+    }
 }
 
 impl<'a> NameLookup<'a> {
     pub(super) fn new(checkpoint: &'a Checkpoint, sanitised: bool) -> NameLookup<'a> {
         let key = |t: &TensorInfo| if sanitised { q4::file_stem(&t.name) } else { t.name.to_string() };
-        let mut by_name = BTreeMap::new();
+        let (mut by_name, mut by_canonical) = (BTreeMap::new(), BTreeMap::new());
         for (index, tensor) in checkpoint.tensors.iter().enumerate() {
             by_name.entry(key(tensor)).and_modify(|i| *i = None).or_insert(Some(index));
+            by_canonical.entry(canonical(&tensor.name)).and_modify(|i| *i = None).or_insert(Some(index));
         }
-        NameLookup { checkpoint, sanitised, by_name }
+        NameLookup { checkpoint, sanitised, by_name, by_canonical }
+    }
+
+    /// The tensor of this name, or the only one with the same canonical name.
+    pub(super) fn find_alias(&self, name: &str) -> Option<(usize, &'a TensorInfo)> {
+        if let Some(found) = self.find(name) {
+            return Some(found);
+        }
+        let index = (*self.by_canonical.get(canonical(name))?)?;
+        Some((index, self.checkpoint.tensors.get(index)?))
+    }
+
+    /// The tensor of this name or an equal one, or the part of a stack of experts that it is.
+    pub(super) fn locate(&self, name: &str) -> Option<Located<'a>> {
+        if let Some((index, tensor)) = self.find_alias(name) {
+            return Some(Located { index, tensor, part: None });
+        }
+        let StackedExpert { stack, expert, half } = stacked_expert(name)?;
+        let (index, tensor) = self.find_alias(&stack)?;
+        let [experts, rows, _] = *tensor.shape.axes() else { return None };
+        if expert >= experts || (half.is_some() && !rows.is_multiple_of(2)) {
+            return None;
+        }
+        let (share, at) = half.map_or((rows, 0), |h| (rows / 2, h * (rows / 2)));
+        // Below the number of rows of the tensor, which fits 64 bits.
+        Some(Located { index, tensor, part: Some((expert * rows + at, share)) })
     }
 
     pub(super) fn find(&self, name: &str) -> Option<(usize, &'a TensorInfo)> {
