@@ -9,6 +9,7 @@ mod recipe;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope::options::ResourceOptions;
 use quantoscope::render::Format;
+use quantoscope::render::order::RowOrder;
 use quantoscope_core::error::Result;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use std::io::IsTerminal;
@@ -34,6 +35,25 @@ Exit codes:
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
+    /// The order of tensors in tables: layers (by name, layer 2 before layer 10) or file.
+    #[arg(long, global = true, value_name = "ORDER", default_value = "layers")]
+    pub order: OrderArg,
+}
+
+/// The order of tensors in tables, as typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OrderArg {
+    Layers,
+    File,
+}
+
+impl From<OrderArg> for RowOrder {
+    fn from(order: OrderArg) -> RowOrder {
+        match order {
+            OrderArg::Layers => RowOrder::Layers,
+            OrderArg::File => RowOrder::File,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,7 +7,7 @@ mod args;
 
 use args::{BenchArgs, Benchmark, Cli, Verb, help};
 use clap::Parser;
-use quantoscope::render::{self, conversion::print_plan};
+use quantoscope::render::{self, conversion::print_plan, order::set_row_order};
 use quantoscope::{exit, verbs};
 use quantoscope_core::error::Result;
 use std::process::ExitCode;
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Err(e) => e.exit(),
     };
     let json = cli.verb.wants_json();
+    set_row_order(cli.order.into());
     match run(cli.verb) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error, json),

@@ -21,6 +21,7 @@ mod nonfinite;
 mod outputs;
 mod patterns;
 mod recipes;
+mod recognition;
 mod resume;
 mod rotate;
 mod rotations;

@@ -330,9 +330,8 @@ impl Opening {
                 let files = core::mem::take(&mut self.siblings);
                 self.plan_parts(files, Container::Safetensors);
             }
-            FileRole::Any | FileRole::Index => {
-                return Err(Error::new(Code::NotFound, "the file does not exist").in_file(&task.name));
-            }
+            FileRole::Any | FileRole::Index => Err(Error::new(Code::NotFound, "the file does not exist"))
+                .map_err(|e: Error| e.in_file(&task.name))?,
             FileRole::Part(_) if self.missing.push(task.name) => self.queue.clear(),
             FileRole::Part(_) => {}
         }

@@ -75,6 +75,16 @@ impl<'a> ConvertedTensors<'a> {
         self.outputs.iter().enumerate().filter_map(move |(index, o)| self.row(index, o))
     }
 
+    /// The names of the rows, each with the index of its output.
+    pub fn names(self) -> impl Iterator<Item = (usize, &'a Name)> {
+        self.outputs.iter().map(|o| &o.name).enumerate()
+    }
+
+    /// The row of an output.
+    pub fn get(self, index: usize) -> Option<ConvertedTensor> {
+        self.row(index, self.outputs.get(index)?)
+    }
+
     fn row(self, index: usize, o: &Output) -> Option<ConvertedTensor> {
         let source = self.checkpoint.tensors.get(o.segments.first()?.from.tensor as usize)?;
         let error = self.gathered.filter(|_| o.metrics.error).and_then(|c| c.output(index)?.error());

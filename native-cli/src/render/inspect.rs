@@ -1,5 +1,6 @@
 //! The report of `inspect`.
 
+use super::order::in_order;
 use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, sci, shape, short_size, size};
 use crate::verbs::inspect::Inspection;
@@ -124,7 +125,8 @@ fn write_text(out: &mut dyn Write, inspection: &Inspection) -> io::Result<()> {
         columns.extend(more.map(|c| (c, Align::Right)));
     }
     let (_, total) = sums(inspection);
-    let rows = inspection.tensors().map(|t| {
+    let tensors = in_order(inspection.tensors(), |t| &t.name);
+    let rows = tensors.iter().map(|t| {
         let mut row = row(inspection.checkpoint(), t, total);
         if inspection.is_measured() {
             row.extend(stats_cells(inspection.statistics(&t.name)));

@@ -1,5 +1,6 @@
 //! The report of a conversion: a row per tensor and the totals below.
 
+use super::order::in_order;
 use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
@@ -29,7 +30,9 @@ pub fn write_text(
     } else {
         columns.push(("why", Align::Left));
     }
-    table::write(to, &columns, report.tensors.iter().map(|t| row(&t, measured)))?;
+    let order = in_order(report.tensors.names(), |(_, name)| name.as_str());
+    let rows = order.iter().filter_map(|(index, _)| report.tensors.get(*index));
+    table::write(to, &columns, rows.map(|t| row(&t, measured)))?;
     writeln!(to, "\n{}", sums(report, run, out).trim_end())
 }
 

@@ -1,5 +1,6 @@
 //! The report of `sweep --rotate`.
 
+use super::order::in_order;
 use super::table::{Align, Styled, Tone, plain, render, tsv};
 use super::{Format, fixed, percent, shape};
 use quantoscope_core::error::Result;
@@ -45,7 +46,7 @@ fn as_tsv(report: &RotationReport) -> String {
         "kurtosis",
         "refused",
     ]);
-    for t in &report.tensors {
+    for t in in_order(report.tensors.iter(), |t| &t.name) {
         for e in &t.encodings {
             let of = e.plain.error.as_ref();
             let own = [of.and_then(|e| e.relative_error), of.and_then(|e| e.sqnr_db), None];
@@ -97,7 +98,7 @@ fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
          Seed of the rotations: {}.\n",
         report.seed
     );
-    for tensor in &report.tensors {
+    for tensor in in_order(report.tensors.iter(), |t| &t.name) {
         text.push('\n');
         text.push_str(&about(tensor));
         if !tensor.encodings.is_empty() {

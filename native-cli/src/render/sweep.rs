@@ -1,5 +1,6 @@
 //! The report of `sweep`.
 
+use super::order::in_order;
 use super::table::{Align, Styled, Tone, plain, render, tsv};
 use super::{Format, fixed, percent, sci};
 use quantoscope_core::error::Result;
@@ -24,7 +25,8 @@ pub fn print(report: &StatsReport, sample: Option<u64>, format: Format) -> Resul
 }
 
 fn rows(report: &StatsReport) -> impl Iterator<Item = (&str, &EncodingRow)> {
-    report.tensors.iter().flat_map(|t| t.encodings.iter().map(move |e| (t.name.as_str(), e)))
+    let tensors = in_order(report.tensors.iter(), |t| &t.name);
+    tensors.into_iter().flat_map(|t| t.encodings.iter().map(move |e| (t.name.as_str(), e)))
 }
 
 /// The share of the tensors that was measured.

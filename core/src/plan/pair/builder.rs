@@ -100,7 +100,9 @@ impl<'a> PairBuilder<'a> {
                 self.direct((index, tensor), (other, partner));
             }
         }
-        self.renamed(&names);
+        if !sanitised {
+            self.renamed(&names);
+        }
         self.mapped(Side::Candidate, &reference_names);
         self.mapped(Side::Source, &names);
         self.experts(Side::Source, &names);

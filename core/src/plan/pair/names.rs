@@ -22,14 +22,14 @@ pub(super) struct NameLookup<'a> {
 
 /// A tensor, or the rows of a stack of experts that are one expert's matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Located<'a> {
+pub(super) struct PairPartner<'a> {
     pub(super) index: usize,
     pub(super) tensor: &'a TensorInfo,
     /// The first row of the part, and its number of rows; `None` for the whole tensor.
     pub(super) part: Option<(u64, u64)>,
 }
 
-impl Located<'_> {
+impl PairPartner<'_> {
     /// The rows of the tensor that are meant, as an operand.
     pub(super) fn operand(&self, side: Side) -> Operand {
         let mut operand = Operand::whole(side, self.index, self.tensor);
@@ -60,14 +60,16 @@ impl<'a> NameLookup<'a> {
         if let Some(found) = self.find(name) {
             return Some(found);
         }
-        let index = (*self.by_canonical.get(canonical(name))?)?;
+        // Names of files have lost the dots that prefixes end with.
+        let by_canonical = (!self.sanitised).then_some(&self.by_canonical)?;
+        let index = (*by_canonical.get(canonical(name))?)?;
         Some((index, self.checkpoint.tensors.get(index)?))
     }
 
     /// The tensor of this name or an equal one, or the part of a stack of experts that it is.
-    pub(super) fn locate(&self, name: &str) -> Option<Located<'a>> {
+    pub(super) fn locate(&self, name: &str) -> Option<PairPartner<'a>> {
         if let Some((index, tensor)) = self.find_alias(name) {
-            return Some(Located { index, tensor, part: None });
+            return Some(PairPartner { index, tensor, part: None });
         }
         let StackedExpert { stack, expert, half } = stacked_expert(name)?;
         let (index, tensor) = self.find_alias(&stack)?;
@@ -77,7 +79,7 @@ impl<'a> NameLookup<'a> {
         }
         let (share, at) = half.map_or((rows, 0), |h| (rows / 2, h * (rows / 2)));
         // Below the number of rows of the tensor, which fits 64 bits.
-        Some(Located { index, tensor, part: Some((expert * rows + at, share)) })
+        Some(PairPartner { index, tensor, part: Some((expert * rows + at, share)) })
     }
 
     pub(super) fn find(&self, name: &str) -> Option<(usize, &'a TensorInfo)> {
