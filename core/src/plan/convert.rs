@@ -2,7 +2,8 @@
 //!
 //! Knows no target: [`super::target`] decides names, types and layout.
 
-use super::rotate::{self, RotationPlanner};
+use super::gguf_mapping::{self, Composer, GgufMapping};
+use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::source_tensors::TensorNames;
 use super::target::{self, Contents, Target};
 use super::{Conversion, ImportancePlanner, Output, Plan, Totals, Warning};
@@ -10,8 +11,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::{TypeChoices, type_choices};
-use crate::recipe::{Recipe, SharedText};
+use crate::recipe::select::{TypeChoice, TypeChoices, type_choices};
+use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
+use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -36,20 +38,22 @@ pub fn plan(
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let checkpoint = untied.as_ref().unwrap_or(original);
     let target = target::of(recipe.to);
-    let choices = type_choices(recipe, checkpoint, imatrix.is_some());
+    let mapping = GgufMapping::of(checkpoint, recipe)?;
+    let named = mapping.as_ref().map_or(checkpoint, |m| &m.logical);
+    let choices = type_choices(recipe, named, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
-    let mut importance = ImportancePlanner::new(imatrix, checkpoint);
-    let mut outputs = outputs(target, checkpoint, recipe, choices, measure, &mut importance)?;
-    warnings.extend(importance.warnings());
-    let rotation = match recipe.rotate {
-        Some(options) => {
-            let planner = RotationPlanner::new(checkpoint, original, options, recipe.dtype)?;
-            Some(planner.apply(original, &mut outputs, &mut warnings)?)
-        }
-        None => None,
+    let importance = ImportancePlanner::new(imatrix, named);
+    let mut work = Work { target, checkpoint, original, recipe, measure, importance };
+    let (mut outputs, rotation) = match &mapping {
+        Some(mapping) => work.mapped(mapping, choices, &mut warnings)?,
+        None => work.renamed(choices, &mut warnings)?,
     };
-    let contents = Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref() };
+    let importance = work.importance;
+    warnings.extend(importance.warnings());
+    warnings.extend(mapping.as_ref().and_then(towers_left_out));
+    let contents =
+        Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref(), mapping: mapping.as_ref() };
     let files = target.lay_out(&contents, &mut outputs, &mut warnings)?;
     let totals = Totals::of(checkpoint, &outputs, &files)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
@@ -66,29 +70,136 @@ pub fn plan(
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
 }
 
-/// An output for each tensor, in the order of the checkpoint and without a place.
-fn outputs(
-    target: &dyn Target,
-    checkpoint: &Checkpoint,
-    recipe: &Recipe,
-    choices: TypeChoices,
+/// The parts of a conversion that its outputs depend on.
+struct Work<'a> {
+    target: &'static dyn Target,
+    checkpoint: &'a Checkpoint,
+    /// The checkpoint without the head that a rotation adds.
+    original: &'a Checkpoint,
+    recipe: &'a Recipe,
     measure: bool,
-    importance: &mut ImportancePlanner<'_>,
-) -> Result<Vec<Output>> {
-    let names = TensorNames::of(checkpoint);
-    let (mut outputs, mut last) = (Vec::with_capacity(checkpoint.tensors.len()), SharedText::default());
-    for ((index, tensor), choice) in checkpoint.tensors.iter().enumerate().zip(choices.choices) {
-        if let Some(message) = names.missing_scale(tensor) {
-            return Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name));
-        }
-        let mut decision = target.decide(recipe, tensor, choice)?;
-        decision.reason.text = decision.reason.text.shared(&mut last);
-        let mut output = Output::converted(index, tensor, decision, recipe, measure);
-        output.name = target.tensor_name(tensor);
-        importance.encode(tensor, &mut output)?;
-        outputs.push(output);
+    importance: ImportancePlanner<'a>,
+}
+
+/// Outputs without a place, and the rotation that was applied to them.
+type Outputs = (Vec<Output>, Option<AppliedRotation>);
+
+impl Work<'_> {
+    /// What happens to each of `tensors`.
+    fn decisions(&self, tensors: &[TensorInfo], choices: TypeChoices, mapped: bool) -> Result<Vec<Decision>> {
+        let mut last = SharedText::default();
+        let decide = |(tensor, choice): (&TensorInfo, TypeChoice)| {
+            let choice = if mapped { gguf_mapping::choice(self.recipe, tensor, choice) } else { choice };
+            let mut decision = self.target.decide(self.recipe, tensor, choice)?;
+            decision.reason.text = decision.reason.text.shared(&mut last);
+            Ok(decision)
+        };
+        tensors.iter().zip(choices.choices).map(decide).collect()
     }
-    Ok(outputs)
+
+    /// Refuses a tensor whose scale is another tensor.
+    fn check_scales(&self) -> Result<()> {
+        let names = TensorNames::of(self.checkpoint);
+        self.checkpoint.tensors.iter().try_for_each(|tensor| match names.missing_scale(tensor) {
+            Some(message) => Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name)),
+            None => Ok(()),
+        })
+    }
+
+    /// An output for each tensor, in the order of the checkpoint.
+    fn renamed(&mut self, choices: TypeChoices, warnings: &mut Vec<Warning>) -> Result<Outputs> {
+        self.check_scales()?;
+        let checkpoint = self.checkpoint;
+        let decisions = self.decisions(&checkpoint.tensors, choices, false)?;
+        let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
+        for ((index, tensor), decision) in checkpoint.tensors.iter().enumerate().zip(decisions) {
+            let mut output = Output::converted(index, tensor, decision, self.recipe, self.measure);
+            output.name = self.target.tensor_name(tensor);
+            self.importance.encode(tensor, &mut output)?;
+            outputs.push(output);
+        }
+        let rotation = self.rotate(&mut outputs, warnings)?;
+        Ok((outputs, rotation))
+    }
+
+    /// Applies the rotation of the recipe to the outputs of the checkpoint's tensors.
+    fn rotate(
+        &self,
+        outputs: &mut Vec<Output>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<AppliedRotation>> {
+        let Some(options) = self.recipe.rotate else { return Ok(None) };
+        let planner = RotationPlanner::new(self.checkpoint, self.original, options, self.recipe.dtype)?;
+        planner.apply(self.original, outputs, warnings).map(Some)
+    }
+
+    /// An output for each tensor of a GGUF, in its order.
+    fn mapped(
+        &mut self,
+        mapping: &GgufMapping,
+        choices: TypeChoices,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Outputs> {
+        self.check_scales()?;
+        let (checkpoint, recipe) = (self.checkpoint, self.recipe);
+        let decisions = self.decisions(&mapping.logical.tensors, choices, true)?;
+        let mut sources = Vec::new();
+        let rotation = match recipe.rotate {
+            Some(_) => {
+                sources = self.sources(mapping, &decisions);
+                self.rotate(&mut sources, warnings)?
+            }
+            None => None,
+        };
+        let rotated = sources.iter().map(|o| (o.name.as_str(), o)).collect();
+        let composer = Composer { tensors: &checkpoint.tensors, recipe, rotated, measure: self.measure };
+        let mut outputs = Vec::with_capacity(mapping.tensors.tensors.len());
+        let mut decided = mapping.logical.tensors.iter().zip(decisions);
+        for tensor in &mapping.tensors.tensors {
+            if tensor.parts.is_empty() {
+                outputs.push(gguf_mapping::generated(tensor)?);
+                continue;
+            }
+            let Some((logical, decision)) = decided.next() else { break };
+            if composer.is_left_out(tensor) {
+                continue;
+            }
+            let mut output = composer.output(tensor, logical, decision)?;
+            self.importance.encode(logical, &mut output)?;
+            outputs.push(output);
+        }
+        Ok((outputs, rotation))
+    }
+
+    /// The outputs of the checkpoint's tensors, each with the type of a GGUF tensor that it is a part of.
+    fn sources(&self, mapping: &GgufMapping, decisions: &[Decision]) -> Vec<Output> {
+        let mut of_source: Vec<Option<&Decision>> = alloc::vec![None; self.checkpoint.tensors.len()];
+        let sourced = mapping.tensors.tensors.iter().filter(|t| !t.parts.is_empty());
+        for (tensor, decision) in sourced.zip(decisions) {
+            for part in &tensor.parts {
+                if let Some(of) = of_source.get_mut(part.source) {
+                    *of = Some(decision);
+                }
+            }
+        }
+        let kept = || Decision { action: Action::Copy, reason: Reason { code: "kept", text: "".into() } };
+        let one = |((index, tensor), decision): ((usize, &TensorInfo), Option<&Decision>)| {
+            let decision = decision.cloned().unwrap_or_else(kept);
+            Output::converted(index, tensor, decision, self.recipe, self.measure)
+        };
+        self.checkpoint.tensors.iter().enumerate().zip(of_source).map(one).collect()
+    }
+}
+
+/// A warning about towers that a GGUF of the text model does not have.
+fn towers_left_out(mapping: &GgufMapping) -> Option<Warning> {
+    let towers = &mapping.tensors.towers;
+    let first = towers.first()?;
+    let message = format!(
+        "{} tensors of vision or audio towers are left out (first: {first}); the text model is converted",
+        towers.len()
+    );
+    Some(Warning::new("towers_left_out", message))
 }
 
 /// The checkpoint with a head of its own, if a rotation needs one.

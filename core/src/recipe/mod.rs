@@ -77,6 +77,33 @@ pub struct Recipe {
     /// The rotation before anything is encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate: Option<RotationOptions>,
+    /// Tensor names and values of a GGUF that is made of a Hugging Face checkpoint.
+    #[serde(default, skip_serializing_if = "TensorNaming::is_gguf")]
+    pub names: TensorNaming,
+    /// Leave out the keys that only Quantoscope writes: the file is llama.cpp's, byte for byte.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub compat: bool,
+    /// The name of the pre-tokenizer, whatever the tokenizer's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_tokenizer: Option<String>,
+}
+
+/// The tensor names of a GGUF that is made of a Hugging Face checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TensorNaming {
+    /// GGUF names, with the values as engines expect them.
+    #[default]
+    Gguf,
+    /// The names and values of the source: no engine loads the file.
+    Source,
+}
+
+impl TensorNaming {
+    /// Whether they are GGUF names.
+    pub fn is_gguf(&self) -> bool {
+        *self == TensorNaming::Gguf
+    }
 }
 
 /// A type for the tensors that match a pattern.
@@ -135,6 +162,9 @@ impl Recipe {
             allow_requantize: false,
             allow_nonfinite: false,
             rotate: None,
+            names: TensorNaming::Gguf,
+            compat: false,
+            pre_tokenizer: None,
         }
     }
 

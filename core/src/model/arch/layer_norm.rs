@@ -1,6 +1,7 @@
 //! Architectures whose norms subtract the mean: only a rotation that fixes the vector of ones is exact.
 
 use super::ValueLayout;
+use super::gguf_rules;
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS, RECIPE, ROTATION};
 use super::module::Module as M;
 use super::row::{StreamSide, TensorMapRow, layer, root, within};
@@ -117,9 +118,9 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
 }
 
 const PHI: Arch =
-    Arch { name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
+    Arch { gguf_rules: gguf_rules::PLAIN, name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
 
-const STARCODER2: Arch = Arch {
+const STARCODER2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "starcoder2",
     model_types: &["starcoder2"],
     gguf: Some("starcoder2"),
@@ -129,7 +130,7 @@ const STARCODER2: Arch = Arch {
     ..CENTRED
 };
 
-const COHERE: Arch = Arch {
+const COHERE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "cohere",
     model_types: &["cohere"],
     gguf: Some("command-r"),
@@ -147,9 +148,9 @@ const COHERE: Arch = Arch {
 };
 
 const COHERE2: Arch =
-    Arch { model_types: &["cohere2"], gguf: Some("cohere2"), config: TIED, forward: None, ..COHERE };
+    Arch { gguf_rules: gguf_rules::UNKNOWN, model_types: &["cohere2"], gguf: Some("cohere2"), config: TIED, forward: None, ..COHERE };
 
-const STABLELM: Arch = Arch {
+const STABLELM: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
     model_types: &["stablelm"],
     gguf: Some("stablelm"),
@@ -162,7 +163,7 @@ const STABLELM: Arch = Arch {
     ..CENTRED
 };
 
-const NEMOTRON: Arch = Arch {
+const NEMOTRON: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "nemotron",
     model_types: &["nemotron"],
     gguf: Some("nemotron"),
@@ -171,7 +172,7 @@ const NEMOTRON: Arch = Arch {
     ..CENTRED
 };
 
-const GPT_NEOX: Arch = Arch {
+const GPT_NEOX: Arch = Arch { gguf_rules: gguf_rules::GPT_NEOX,
     name: "gpt_neox",
     model_types: &["gpt_neox"],
     gguf: Some("gptneox"),
@@ -189,7 +190,7 @@ const GPT_NEOX: Arch = Arch {
     ..CENTRED
 };
 
-const GPT2: Arch = Arch {
+const GPT2: Arch = Arch { gguf_rules: gguf_rules::GPT2,
     name: "gpt2",
     model_types: &["gpt2"],
     gguf: Some("gpt2"),
@@ -224,7 +225,7 @@ const OPT: Arch = Arch {
     ..CENTRED
 };
 
-const FALCON: Arch = Arch {
+const FALCON: Arch = Arch { gguf_rules: gguf_rules::FALCON,
     name: "falcon",
     model_types: &["falcon"],
     gguf: Some("falcon"),

@@ -1,5 +1,6 @@
 //! Architectures with Llama's stream and mixtures of experts, stored one by one or, in newer files, in stacks.
 
+use super::gguf_rules::{self, BeyondRule, GgufRules};
 use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA, LLAMA_LIKE, NORMS, POST_NORMS, ROTATION,
 };
@@ -81,7 +82,7 @@ pub const LATENT: &[TensorMapRow] = &[
 ];
 
 /// The token predictor in the layers after the last one.
-const NEXTN: &[TensorMapRow] = &[
+pub const NEXTN: &[TensorMapRow] = &[
     layer(M::NextnEhProj, "eh_proj"),
     layer(M::NextnEmbedTokens, "embed_tokens"),
     layer(M::NextnEnorm, "enorm"),
@@ -90,7 +91,7 @@ const NEXTN: &[TensorMapRow] = &[
     layer(M::NextnHeadNorm, "shared_head.norm"),
 ];
 
-const QWEN3_MOE: Arch = Arch {
+const QWEN3_MOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "qwen3_moe",
     model_types: &["qwen3_moe"],
     gguf: Some("qwen3moe"),
@@ -100,7 +101,7 @@ const QWEN3_MOE: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-const QWEN2_MOE: Arch = Arch {
+const QWEN2_MOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "qwen2_moe",
     model_types: &["qwen2_moe"],
     gguf: Some("qwen2moe"),
@@ -119,7 +120,7 @@ const MIXTRAL: Arch = Arch {
     ..LLAMA
 };
 
-const MINIMAX_M2: Arch = Arch {
+const MINIMAX_M2: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "minimax_m2",
     model_types: &["minimax_m2"],
     gguf: Some("minimax-m2"),
@@ -128,7 +129,7 @@ const MINIMAX_M2: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-const GPT_OSS: Arch = Arch {
+const GPT_OSS: Arch = Arch { gguf_rules: gguf_rules::GPT_OSS,
     name: "gpt_oss",
     model_types: &["gpt_oss"],
     gguf: Some("gpt-oss"),
@@ -142,7 +143,7 @@ const GPT_OSS: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-const DEEPSEEK_V2: Arch = Arch {
+const DEEPSEEK_V2: Arch = Arch { gguf_rules: gguf_rules::LATENT,
     name: "deepseek_v2",
     model_types: &["deepseek_v2"],
     gguf: Some("deepseek2"),
@@ -169,7 +170,7 @@ const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
 
 const KIMI_K2: Arch = Arch { model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
 
-const GLM4_MOE: Arch = Arch {
+const GLM4_MOE: Arch = Arch { gguf_rules: GgufRules { beyond: BeyondRule::Kept, ..gguf_rules::PLAIN },
     name: "glm4_moe",
     model_types: &["glm4_moe"],
     gguf: Some("glm4moe"),
@@ -180,7 +181,7 @@ const GLM4_MOE: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-const LLAMA4: Arch = Arch {
+const LLAMA4: Arch = Arch { gguf_rules: gguf_rules::LLAMA4,
     name: "llama4",
     model_types: &["llama4_text"],
     gguf: Some("llama4"),

@@ -1,5 +1,6 @@
 //! Architectures of which only the names are known: no rotation rules, no forward pass.
 
+use super::gguf_rules::{self, BeyondRule, Generated, GgufRules};
 use super::llama_like::{
     ATTENTION, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
@@ -155,21 +156,21 @@ const T5_ROWS: &[TensorMapRow] = &[
     within(DEC, M::DecFfnNorm, "layer.2.layer_norm"),
 ];
 
-const GRANITE_MOE: Arch = Arch {
+const GRANITE_MOE: Arch = Arch { gguf_rules: gguf_rules::PERMUTED,
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS],
     ..NAMED
 };
-const GRANITE_HYBRID: Arch = Arch {
+const GRANITE_HYBRID: Arch = Arch { gguf_rules: gguf_rules::GRANITE_HYBRID,
     name: "granite_hybrid",
     model_types: &["granitemoehybrid"],
     gguf: Some("granitehybrid"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS, MAMBA],
     ..NAMED
 };
-const MAMBA2: Arch = Arch {
+const MAMBA2: Arch = Arch { gguf_rules: gguf_rules::MAMBA2,
     name: "mamba2",
     model_types: &["mamba2"],
     gguf: Some("mamba2"),
@@ -177,36 +178,36 @@ const MAMBA2: Arch = Arch {
     tensors: &[MAMBA2_ROWS],
     ..NAMED
 };
-const OLMO: Arch = Arch { name: "olmo", model_types: &["olmo"], gguf: Some("olmo"), ..NAMED };
-const OLMOE: Arch = Arch {
+const OLMO: Arch = Arch { gguf_rules: gguf_rules::PERMUTED, name: "olmo", model_types: &["olmo"], gguf: Some("olmo"), ..NAMED };
+const OLMOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "olmoe",
     model_types: &["olmoe"],
     gguf: Some("olmoe"),
     tensors: &[ENDS, NORMS, ATTENTION, EXPERTS, HEAD_NORMS],
     ..NAMED
 };
-const PHIMOE: Arch = Arch {
+const PHIMOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "phimoe",
     model_types: &["phimoe"],
     gguf: Some("phimoe"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS],
     ..NAMED
 };
-const ERNIE4_5_MOE: Arch = Arch {
+const ERNIE4_5_MOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_UP_DOWN, beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
     name: "ernie4_5_moe",
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, ERNIE_MOE_BIAS, SHARED_EXPERTS],
     ..NAMED
 };
-const GLM4_MOE_LITE: Arch = Arch {
+const GLM4_MOE_LITE: Arch = Arch { gguf_rules: gguf_rules::LATENT,
     name: "glm4_moe_lite",
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
     ..NAMED
 };
-const LFM2_MOE: Arch = Arch {
+const LFM2_MOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "lfm2_moe",
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
@@ -214,7 +215,7 @@ const LFM2_MOE: Arch = Arch {
     ..NAMED
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
-const GEMMA_EMBEDDING: Arch = Arch {
+const GEMMA_EMBEDDING: Arch = Arch { gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
     name: "gemma_embedding",
     model_types: &[],
     gguf: Some("gemma-embedding"),
@@ -222,7 +223,7 @@ const GEMMA_EMBEDDING: Arch = Arch {
     rotation: None,
     ..GEMMA3
 };
-const GEMMA4: Arch = Arch {
+const GEMMA4: Arch = Arch { gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
     name: "gemma4",
     model_types: &["gemma4", "gemma4_text"],
     gguf: Some("gemma4"),
@@ -230,9 +231,9 @@ const GEMMA4: Arch = Arch {
     ..NAMED
 };
 const MINISTRAL3: Arch =
-    Arch { name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
+    Arch { gguf_rules: gguf_rules::PERMUTED, name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
 /// The layout of `consolidated.safetensors`.
-const MISTRAL_FORMAT: Arch = Arch {
+const MISTRAL_FORMAT: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     name: "mistral_format",
     model_types: &[],
     gguf: Some("mistral3"),
@@ -266,14 +267,17 @@ const JAIS2: Arch = Arch {
     recipe: RecipeFacts { shared_values: Some(SharedValues { layers: 68, grouped: false }), ..RECIPE },
     ..NAMED
 };
-const BERT: Arch = Arch {
+const BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
     name: "bert",
-    model_types: &["bert", "roberta", "xlm-roberta"],
+    model_types: &["bert"],
     gguf: Some("bert"),
     prefixes: &[Prefix::decoder(""), Prefix::decoder("bert."), Prefix::decoder("roberta.")],
     tensors: &[BERT_ENDS, BERT_ROWS],
     ..NAMED
 };
+/// The first rows of the positions are those of padding.
+const ROBERTA: Arch =
+    Arch { name: "roberta", model_types: &["roberta", "xlm-roberta"], gguf_rules: gguf_rules::ROBERTA, ..BERT };
 const DISTILBERT: Arch = Arch {
     name: "distilbert",
     model_types: &["distilbert"],
@@ -281,7 +285,7 @@ const DISTILBERT: Arch = Arch {
     tensors: &[BERT_ENDS, DISTIL_ROWS],
     ..BERT
 };
-const NOMIC_BERT: Arch = Arch {
+const NOMIC_BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
     gguf: Some("nomic-bert"),
@@ -290,8 +294,8 @@ const NOMIC_BERT: Arch = Arch {
     ..NAMED
 };
 const T5: Arch =
-    Arch { name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
-const T5_ENCODER: Arch = Arch { name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
+    Arch { gguf_rules: gguf_rules::PLAIN, name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
+const T5_ENCODER: Arch = Arch { gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN }, name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
 
 pub const ALL: &[&Arch] = &[
     &GRANITE_MOE,
@@ -313,6 +317,7 @@ pub const ALL: &[&Arch] = &[
     &DECI,
     &JAIS2,
     &BERT,
+    &ROBERTA,
     &DISTILBERT,
     &NOMIC_BERT,
     &T5,

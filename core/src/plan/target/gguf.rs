@@ -69,9 +69,15 @@ const MAX_IMATRIX_TEXT: usize = 127;
 
 /// The metadata of the file.
 fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Metadata {
-    let Contents { checkpoint, recipe, imatrix, rotation } = *contents;
+    let Contents { checkpoint, recipe, imatrix, rotation, mapping } = *contents;
     let mut metadata = match checkpoint.container {
         Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
+        _ if mapping.is_some() => {
+            let message = "no keys of the architecture and no tokenizer are written: engines do not load this GGUF";
+            warnings.push(Warning::new("not_runnable", message));
+            let architecture = mapping.and_then(|m| m.arch.gguf).unwrap_or("unknown");
+            Metadata(vec![("general.architecture".into(), MetaValue::String(architecture.into()))])
+        }
         _ => {
             let message = "the tensors keep their own names and no tokenizer is written: \
                            this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";

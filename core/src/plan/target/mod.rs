@@ -10,6 +10,7 @@ mod hf_folder;
 mod lattice;
 mod safetensors;
 
+use super::gguf_mapping::GgufMapping;
 use super::rotate::AppliedRotation;
 use super::{FileRange, OutFile, Output, Plan, Warning};
 use crate::dtype::DType;
@@ -37,6 +38,8 @@ pub(super) struct Contents<'a> {
     pub(super) imatrix: Option<&'a Imatrix>,
     /// The rotation of the outputs.
     pub(super) rotation: Option<&'a AppliedRotation>,
+    /// The source's tensors as those of a GGUF, where they are renamed.
+    pub(super) mapping: Option<&'a GgufMapping>,
 }
 
 /// A way to write a model.

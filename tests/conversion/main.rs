@@ -1,0 +1,4 @@
+//! Conversion of Hugging Face folders to GGUF against llama.cpp's own converter. Provenance: `tests/data/conversion/README.md`.
+
+mod corpus;
+mod tensors;
