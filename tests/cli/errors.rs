@@ -51,6 +51,8 @@ fn documented(code: Code) -> i32 {
         | Code::NotExact
         | Code::UnsupportedContainer
         | Code::UnsupportedRotation
+        | Code::UnsupportedArchitecture
+        | Code::UnmappedTensors
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,

@@ -26,16 +26,15 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
-/// The case of this name.
-pub fn case(name: &str) -> Case {
-    Case::open(&corpus_dir().join(name))
-}
-
 impl Case {
     fn open(folder: &Path) -> Case {
         let name = folder.file_name().and_then(|n| n.to_str()).expect("a name").to_string();
         let expected = fs::read(folder.join("expected.json")).expect("expected.json");
-        Case { name, expected: serde_json::from_slice(&expected).expect("JSON"), folder: folder.to_path_buf() }
+        Case {
+            name,
+            expected: serde_json::from_slice(&expected).expect("JSON"),
+            folder: folder.to_path_buf(),
+        }
     }
 
     /// The files of the checkpoint by their names in the folder.
@@ -47,7 +46,7 @@ impl Case {
 
     /// The opened checkpoint.
     pub fn model(&self) -> MemoryModel {
-        MemoryModel::directory(self.files()).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        MemoryModel::folder(self.files()).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 }
 

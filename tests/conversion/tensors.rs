@@ -35,8 +35,10 @@ fn difference(case: &Case, outtype: &str, preset: Preset, budget: Budget) -> Opt
         let Some(tensor) = ours.next() else { return Some(format!("{name} is missing at the end")) };
         let mut dims = tensor.shape.axes().to_vec();
         dims.reverse();
-        let hash: String = Sha256::digest(file.tensor(&tensor.name)).iter().map(|b| format!("{b:02x}")).collect();
-        let dims_of = |v: &Value| v.as_array().expect("dims").iter().map(|d| d.as_u64().expect("a length")).collect();
+        let hash: String =
+            Sha256::digest(file.tensor(&tensor.name)).iter().map(|b| format!("{b:02x}")).collect();
+        let dims_of =
+            |v: &Value| v.as_array().expect("dims").iter().map(|d| d.as_u64().expect("a length")).collect();
         let wanted_dims: Vec<u64> = dims_of(&theirs["dims"]);
         let wanted = &theirs[outtype];
         let want = (name, wanted_dims, wanted[0].as_str().expect("a type").to_lowercase());

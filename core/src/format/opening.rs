@@ -5,7 +5,9 @@
 
 use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
 use super::shards::{Index, ShardHeader, ShardSet};
-use super::{Checkpoint, Container, Warning, discover, gguf, index, json, limits, q4, safetensors};
+use super::{
+    Checkpoint, Container, Warning, companions, discover, gguf, index, json, limits, q4, safetensors,
+};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
@@ -39,8 +41,8 @@ pub enum Want {
         /// out.
         ///
         /// It is always the file that was opened last; [`Opening::file_name`] returns its name. It is also an
-        /// index into [`Checkpoint::files`], except for `config.json`, which comes last and is not listed
-        /// there.
+        /// index into [`Checkpoint::files`], except for `config.json` and the companions behind it, which come
+        /// last and are not listed there.
         file: FileId,
         /// Requested bytes: not empty, inside the file, and at most [`limits::MAX_READ`].
         range: ByteRange,
@@ -64,6 +66,10 @@ pub struct Opening {
     listing: Vec<(String, u64)>,
     /// True until `config.json` was requested or found unnecessary.
     config_queued: bool,
+    /// True until the companions were queued; false if none are wanted.
+    companions_due: bool,
+    /// Bytes that companions may still have.
+    companion_bytes: u64,
     /// Headers parsed so far.
     shards: ShardSet,
     /// The first error.
@@ -96,6 +102,8 @@ enum FileRole {
     Index,
     /// `config.json`.
     Config,
+    /// Another file beside the weights, kept as it is.
+    Companion,
 }
 
 /// A file that is being read.
@@ -125,6 +133,8 @@ impl Opening {
             queue: VecDeque::new(),
             listing: Vec::new(),
             config_queued: true,
+            companions_due: false,
+            companion_bytes: limits::MAX_COMPANIONS,
             shards: ShardSet::default(),
             failed: None,
         };
@@ -133,6 +143,13 @@ impl Opening {
             opening.advance();
         }
         opening
+    }
+
+    /// Also reads the files beside the weights that a conversion to GGUF needs: tokenizer, templates, model card. Only
+    /// beside safetensors; others are left out of the listing's [`Checkpoint::companions`].
+    #[must_use]
+    pub fn with_companions(self) -> Opening {
+        Opening { companions_due: true, ..self }
     }
 
     /// Returns the next request. Does not change the state.
@@ -174,7 +191,7 @@ impl Opening {
     /// # Errors
     ///
     /// - [`Code::NotFound`] if the checkpoint requires the file; `config.json` is optional.
-    /// - [`Code::HeaderTooLarge`] for a JSON file above its limit.
+    /// - [`Code::HeaderTooLarge`] for a JSON file above its limit, or companions above theirs.
     /// - [`Code::Usage`] if no file was requested.
     /// - For an empty file, an error of its parser.
     pub fn opened(&mut self, len: Option<u64>) -> Result<()> {
@@ -276,6 +293,10 @@ impl Opening {
             None if due && self.shards.container() != Some(Container::Gguf) => {
                 Pending::Open(FileTask { name: CONFIG.to_string(), role: FileRole::Config })
             }
+            None if core::mem::take(&mut self.companions_due) => {
+                self.queue_companions();
+                return self.advance();
+            }
             None => Pending::Nothing,
         };
         if matches!(self.pending, Pending::Nothing) && self.dir {
@@ -284,10 +305,22 @@ impl Opening {
         }
     }
 
+    /// Queues the files beside safetensors weights. Without a listing each of them is tried.
+    fn queue_companions(&mut self) {
+        if self.shards.container() != Some(Container::Safetensors) {
+            return;
+        }
+        let listed = |name: &str| !self.dir || self.listing.iter().any(|(n, _)| n == name);
+        let known = companions::NAMES.iter().filter(|n| listed(n)).map(ToString::to_string);
+        let templates = self.listing.iter().map(|(n, _)| n).filter(|n| companions::is_template(n)).cloned();
+        let tasks = known.chain(templates).map(|name| FileTask { name, role: FileRole::Companion });
+        self.queue.extend(tasks);
+    }
+
     /// Starts to read a file.
     fn start(&mut self, task: FileTask, len: Option<u64>) -> Result<()> {
         let Some(len) = len else {
-            if task.role == FileRole::Config {
+            if matches!(task.role, FileRole::Config | FileRole::Companion) {
                 self.advance();
                 return Ok(());
             }
@@ -301,9 +334,16 @@ impl Opening {
             FileRole::Part(Container::Safetensors) => Parser::Safetensors,
             FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
             FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
-            FileRole::Index | FileRole::Config => Parser::Text,
+            FileRole::Index | FileRole::Config | FileRole::Companion => Parser::Text,
         };
         check_text(&task, len, &parser)?;
+        if task.role == FileRole::Companion {
+            self.companion_bytes = self.companion_bytes.checked_sub(len).ok_or_else(|| {
+                let max = limits::MAX_COMPANIONS;
+                let message = format!("the files beside the weights have more than {max} bytes together");
+                Error::new(Code::HeaderTooLarge, message).in_file(&task.name)
+            })?;
+        }
         let first = match parser {
             Parser::Lattice => limits::FIRST_READ_SMALL,
             _ => limits::FIRST_READ,
@@ -353,6 +393,15 @@ impl Opening {
                     }
                 }
                 self.shards.config = Some(text);
+            }
+            ParseStep::Text(text) if reading.role == FileRole::Companion => {
+                if source.name == companions::MODULES {
+                    let role = FileRole::Companion;
+                    self.queue.extend(
+                        companions::pooling_configs(&text).into_iter().map(|name| FileTask { name, role }),
+                    );
+                }
+                self.shards.companion_files.0.push((source.name, text));
             }
             ParseStep::Text(text) => {
                 self.take_index(&text, &source.name)?;
@@ -434,6 +483,7 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop>
 fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
     let max = match task.role {
         FileRole::Config => limits::MAX_CONFIG,
+        FileRole::Companion => limits::MAX_COMPANIONS,
         _ if task.name == discover::Q4_INDEX => limits::MAX_Q4_INDEX,
         _ => limits::MAX_INDEX,
     };

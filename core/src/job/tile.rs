@@ -24,7 +24,13 @@ pub(super) fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let turned = turned || job.reads.iter().any(|r| r.map.needs_whole_windows());
     let splittable = group == 1 && width > TILE && !turned && !(weighted && whole_rows(job.op, &job.metrics));
     let transposed = job.reads.iter().any(|r| matches!(r.map, RowMap::Transpose { .. }));
-    let step_rows = if transposed { height.max(1) } else if splittable { 1 } else { (TILE / width.max(1) / group).max(1) * group };
+    let step_rows = if transposed {
+        height.max(1)
+    } else if splittable {
+        1
+    } else {
+        (TILE / width.max(1) / group).max(1) * group
+    };
     let step_cols = if splittable { TILE } else { width.max(1) };
     (0..height).step_by(step_rows as usize).flat_map(move |row| {
         (0..width).step_by(step_cols as usize).map(move |col| Window {

@@ -86,10 +86,18 @@ type Outputs = (Vec<Output>, Option<AppliedRotation>);
 
 impl Work<'_> {
     /// What happens to each of `tensors`.
-    fn decisions(&self, tensors: &[TensorInfo], choices: TypeChoices, mapped: bool) -> Result<Vec<Decision>> {
+    fn decisions(
+        &self,
+        tensors: &[TensorInfo],
+        choices: TypeChoices,
+        mapping: Option<&GgufMapping>,
+    ) -> Result<Vec<Decision>> {
         let mut last = SharedText::default();
         let decide = |(tensor, choice): (&TensorInfo, TypeChoice)| {
-            let choice = if mapped { gguf_mapping::choice(self.recipe, tensor, choice) } else { choice };
+            let choice = match mapping {
+                Some(mapping) => gguf_mapping::choice(mapping.outtype, tensor, choice),
+                None => choice,
+            };
             let mut decision = self.target.decide(self.recipe, tensor, choice)?;
             decision.reason.text = decision.reason.text.shared(&mut last);
             Ok(decision)
@@ -110,7 +118,7 @@ impl Work<'_> {
     fn renamed(&mut self, choices: TypeChoices, warnings: &mut Vec<Warning>) -> Result<Outputs> {
         self.check_scales()?;
         let checkpoint = self.checkpoint;
-        let decisions = self.decisions(&checkpoint.tensors, choices, false)?;
+        let decisions = self.decisions(&checkpoint.tensors, choices, None)?;
         let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
         for ((index, tensor), decision) in checkpoint.tensors.iter().enumerate().zip(decisions) {
             let mut output = Output::converted(index, tensor, decision, self.recipe, self.measure);
@@ -142,7 +150,7 @@ impl Work<'_> {
     ) -> Result<Outputs> {
         self.check_scales()?;
         let (checkpoint, recipe) = (self.checkpoint, self.recipe);
-        let decisions = self.decisions(&mapping.logical.tensors, choices, true)?;
+        let decisions = self.decisions(&mapping.logical.tensors, choices, Some(mapping))?;
         let mut sources = Vec::new();
         let rotation = match recipe.rotate {
             Some(_) => {

@@ -3,7 +3,9 @@
 //!
 //! A rotation is planned on the source's tensors first; the parts take over its steps.
 
-use super::{Axis, ColumnRange, Grid, MetricSet, NonFinite, Op, Operand, Output, OutputOp, RowMap, Segment, Side};
+use super::{
+    Axis, ColumnRange, Grid, MetricSet, NonFinite, Op, Operand, Output, OutputOp, RowMap, Segment, Side,
+};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
@@ -28,6 +30,8 @@ pub(super) struct GgufMapping {
     /// The checkpoint with the GGUF's names and shapes, one tensor for each with a source. Offsets are those of the first
     /// source.
     pub(super) logical: Checkpoint,
+    /// The type of the file, where it has one: that of the recipe, or that of the source.
+    pub(super) outtype: Option<DType>,
 }
 
 impl GgufMapping {
@@ -41,13 +45,15 @@ impl GgufMapping {
         let applies = recipe.to == TargetName::Gguf
             && recipe.names.is_gguf()
             && checkpoint.container == Container::Safetensors;
-        let config = checkpoint.config.as_deref().filter(|_| applies);
-        let Some(config) = config.and_then(|c| serde_json::from_slice::<Value>(c).ok()) else { return Ok(None) };
+        let config = checkpoint.config.as_deref().or_else(|| checkpoint.companion_files.get("params.json"));
+        let config = config.filter(|_| applies).and_then(|c| serde_json::from_slice::<Value>(c).ok());
+        let Some(config) = config.filter(gguf_tensors::is_configuration) else { return Ok(None) };
         let arch = gguf_tensors::convertible(&config)?;
         let tensors = gguf_tensors::gguf_tensors(arch, &config, &checkpoint.tensors)?;
         let mut logical = checkpoint.clone();
         logical.tensors = tensors.tensors.iter().filter_map(|t| as_tensor(t, &checkpoint.tensors)).collect();
-        Ok(Some(GgufMapping { arch, tensors, logical }))
+        let outtype = outtype(recipe, &logical.tensors);
+        Ok(Some(GgufMapping { arch, tensors, logical, outtype }))
     }
 }
 
@@ -59,11 +65,11 @@ fn as_tensor(gguf: &GgufTensor, tensors: &[TensorInfo]) -> Option<TensorInfo> {
 
 /// The choice for a tensor of a mapped GGUF: the recipe's, but what every GGUF holds as F32 stays F32, and the recipes that
 /// llama.cpp's converter has too follow its rules.
-pub(super) fn choice(recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -> TypeChoice {
+pub(super) fn choice(outtype: Option<DType>, tensor: &TensorInfo, choice: TypeChoice) -> TypeChoice {
     let kept = kept_f32(&tensor.name, tensor.shape.axes().len());
     let f32 = |code, text: &'static str| TypeChoice::To(DType::F32, Reason { code, text: text.into() });
     let asked = matches!(&choice, TypeChoice::To(_, why) if why.code == "asked");
-    match (outtype(recipe), choice) {
+    match (outtype, choice) {
         (_, choice @ TypeChoice::To(..)) if asked => choice,
         _ if kept && tensor.dtype.kind() == DTypeKind::Float => f32("kept_f32", "engines read it as F32"),
         (Some(dtype), _) if !tensor.shape.cols().is_multiple_of(dtype.block_len()) => {
@@ -75,13 +81,16 @@ pub(super) fn choice(recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -
     }
 }
 
-/// The type of the file, if the recipe is one of the converter's.
-fn outtype(recipe: &Recipe) -> Option<DType> {
-    match recipe.preset? {
-        Preset::F32 => Some(DType::F32),
-        Preset::BF16 => Some(DType::BF16),
-        Preset::F16 => Some(DType::F16),
-        Preset::Q8_0 if !recipe.leave_output => Some(DType::Q8_0),
+/// The type of the file, if the recipe is one of the converter's. A recipe without a type keeps the source's precision: the
+/// type of its first matrix in a 16-bit type, else F32.
+fn outtype(recipe: &Recipe, tensors: &[TensorInfo]) -> Option<DType> {
+    let short = |t: &&TensorInfo| t.shape.axes().len() >= 2 && matches!(t.dtype, DType::F16 | DType::BF16);
+    match (recipe.preset, recipe.dtype) {
+        (None, None) => Some(tensors.iter().find(short).map_or(DType::F32, |t| t.dtype)),
+        (Some(Preset::F32), _) => Some(DType::F32),
+        (Some(Preset::BF16), _) => Some(DType::BF16),
+        (Some(Preset::F16), _) => Some(DType::F16),
+        (Some(Preset::Q8_0), _) if !recipe.leave_output => Some(DType::Q8_0),
         _ => None,
     }
 }
@@ -104,9 +113,8 @@ pub(super) struct Composer<'a> {
 impl Composer<'_> {
     /// Whether a rotation leaves out a source of `gguf`.
     pub(super) fn is_left_out(&self, gguf: &GgufTensor) -> bool {
-        let there = |p: &Part| {
-            self.tensors.get(p.source).is_some_and(|t| self.rotated.contains_key(t.name.as_str()))
-        };
+        let there =
+            |p: &Part| self.tensors.get(p.source).is_some_and(|t| self.rotated.contains_key(t.name.as_str()));
         !self.rotated.is_empty() && !gguf.parts.iter().all(there)
     }
 
@@ -115,7 +123,12 @@ impl Composer<'_> {
     /// # Errors
     ///
     /// `unsupported_rotation` if parts of a rotated tensor cannot be taken alone.
-    pub(super) fn output(&self, gguf: &GgufTensor, logical: &TensorInfo, decision: Decision) -> Result<Output> {
+    pub(super) fn output(
+        &self,
+        gguf: &GgufTensor,
+        logical: &TensorInfo,
+        decision: Decision,
+    ) -> Result<Output> {
         let simple = self.rotated.is_empty() && gguf.step == ValueStep::None;
         if let (true, [Part { source, view, .. }]) = (simple, &*gguf.parts)
             && view.order == Order::Rows
@@ -176,7 +189,8 @@ impl Composer<'_> {
             None => {
                 let view = part.view;
                 let columns = ColumnRange { at: view.col, of: view.cols };
-                let narrow = view.col != 0 || view.cols != gguf.cols || matches!(view.order, Order::Transpose { .. });
+                let narrow =
+                    view.col != 0 || view.cols != gguf.cols || matches!(view.order, Order::Transpose { .. });
                 let from = Operand {
                     row: view.row,
                     columns: narrow.then(|| Box::new(columns)),
@@ -231,7 +245,9 @@ fn rotated_segments(output: &Output, part: &Part, at: u64) -> Result<Vec<Segment
             Ok(segments)
         }
         Order::Transpose { step } => transposed(output, part, step, at),
-        Order::Rows | Order::SwapColumns { .. } => Err(refuse("columns that a rotation mixes cannot be moved")),
+        Order::Rows | Order::SwapColumns { .. } => {
+            Err(refuse("columns that a rotation mixes cannot be moved"))
+        }
     }
 }
 
@@ -256,7 +272,8 @@ fn rows_of(output: &Output, first: u64, rows: u64, at: u64) -> Result<Vec<Segmen
 fn transposed(output: &Output, part: &Part, step: u64, at: u64) -> Result<Vec<Segment>> {
     let view = part.view;
     let whole = |s: &&Segment| s.rows.start <= view.row && s.rows.end > view.row;
-    let segment = output.segments.iter().find(whole).ok_or_else(|| refuse("a rotated tensor has no such rows"))?;
+    let segment =
+        output.segments.iter().find(whole).ok_or_else(|| refuse("a rotated tensor has no such rows"))?;
     let along_rows = segment.from.ops.iter().any(|op| op.axis() == Some(Axis::Out));
     let along_columns = segment.from.ops.iter().any(|op| op.axis() == Some(Axis::In));
     let all_columns = view.col == 0 && step == 1 && part.rows == view.cols;

@@ -262,7 +262,8 @@ fn weighted_segments(segments: &[Segment], parts: &[MatrixWeights]) -> Option<Ve
     let rows = segments.last()?.rows.end;
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
     let cut = |segment: &Segment| {
-        let matrices = segment.rows.start.checked_div(each).unwrap_or(0)..segment.rows.end.div_ceil(each.max(1));
+        let matrices =
+            segment.rows.start.checked_div(each).unwrap_or(0)..segment.rows.end.div_ceil(each.max(1));
         let one = |matrix: u64| {
             let part = parts.get(usize::try_from(matrix).ok()?)?;
             let rows = segment.rows.start.max(matrix * each)..segment.rows.end.min((matrix + 1) * each);

@@ -237,7 +237,8 @@ impl Operand {
     pub(super) fn from_row(&self, rows: u64) -> Operand {
         match (self.map, self.columns.as_deref()) {
             (RowMap::Transpose { step }, Some(&ColumnRange { at, of })) => {
-                let columns = Some(Box::new(ColumnRange { at: at.saturating_add(rows.saturating_mul(step)), of }));
+                let columns =
+                    Some(Box::new(ColumnRange { at: at.saturating_add(rows.saturating_mul(step)), of }));
                 Operand { columns, ..self.clone() }
             }
             _ => Operand { row: self.row + rows, ..self.clone() },

@@ -231,19 +231,13 @@ pub const GPT2: GgufRules = GgufRules {
 
 /// Stacks `[E, in, out]` with gate and up columns in turns.
 pub const GPT_OSS: GgufRules = GgufRules {
-    maps: &[
-        (M::FfnGateUpExps, ValueMap::EvenOddTransposed),
-        (M::FfnDownExps, ValueMap::TransposeEach),
-    ],
+    maps: &[(M::FfnGateUpExps, ValueMap::EvenOddTransposed), (M::FfnDownExps, ValueMap::TransposeEach)],
     ..PLAIN
 };
 
 /// Stacks `[E, in, out]` with the gate's columns first.
 pub const LLAMA4: GgufRules = GgufRules {
-    maps: &[
-        (M::FfnGateUpExps, ValueMap::HalvesTransposed),
-        (M::FfnDownExps, ValueMap::TransposeEach),
-    ],
+    maps: &[(M::FfnGateUpExps, ValueMap::HalvesTransposed), (M::FfnDownExps, ValueMap::TransposeEach)],
     generated: Generated::RopeFreqs(8),
     ..PLAIN
 };

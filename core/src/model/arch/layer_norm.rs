@@ -117,10 +117,17 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
     RequiredFlag { key, value, default }
 }
 
-const PHI: Arch =
-    Arch { gguf_rules: gguf_rules::PLAIN, name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
+const PHI: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "phi",
+    model_types: &["phi"],
+    gguf: Some("phi2"),
+    tensors: &[PHI_ROWS],
+    ..CENTRED
+};
 
-const STARCODER2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const STARCODER2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "starcoder2",
     model_types: &["starcoder2"],
     gguf: Some("starcoder2"),
@@ -130,7 +137,8 @@ const STARCODER2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..CENTRED
 };
 
-const COHERE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const COHERE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "cohere",
     model_types: &["cohere"],
     gguf: Some("command-r"),
@@ -147,10 +155,17 @@ const COHERE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..CENTRED
 };
 
-const COHERE2: Arch =
-    Arch { gguf_rules: gguf_rules::UNKNOWN, model_types: &["cohere2"], gguf: Some("cohere2"), config: TIED, forward: None, ..COHERE };
+const COHERE2: Arch = Arch {
+    gguf_rules: gguf_rules::UNKNOWN,
+    model_types: &["cohere2"],
+    gguf: Some("cohere2"),
+    config: TIED,
+    forward: None,
+    ..COHERE
+};
 
-const STABLELM: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const STABLELM: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
     model_types: &["stablelm"],
     gguf: Some("stablelm"),
@@ -163,7 +178,8 @@ const STABLELM: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..CENTRED
 };
 
-const NEMOTRON: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const NEMOTRON: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "nemotron",
     model_types: &["nemotron"],
     gguf: Some("nemotron"),
@@ -172,7 +188,8 @@ const NEMOTRON: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..CENTRED
 };
 
-const GPT_NEOX: Arch = Arch { gguf_rules: gguf_rules::GPT_NEOX,
+const GPT_NEOX: Arch = Arch {
+    gguf_rules: gguf_rules::GPT_NEOX,
     name: "gpt_neox",
     model_types: &["gpt_neox"],
     gguf: Some("gptneox"),
@@ -190,7 +207,8 @@ const GPT_NEOX: Arch = Arch { gguf_rules: gguf_rules::GPT_NEOX,
     ..CENTRED
 };
 
-const GPT2: Arch = Arch { gguf_rules: gguf_rules::GPT2,
+const GPT2: Arch = Arch {
+    gguf_rules: gguf_rules::GPT2,
     name: "gpt2",
     model_types: &["gpt2"],
     gguf: Some("gpt2"),
@@ -225,7 +243,8 @@ const OPT: Arch = Arch {
     ..CENTRED
 };
 
-const FALCON: Arch = Arch { gguf_rules: gguf_rules::FALCON,
+const FALCON: Arch = Arch {
+    gguf_rules: gguf_rules::FALCON,
     name: "falcon",
     model_types: &["falcon"],
     gguf: Some("falcon"),

@@ -63,7 +63,8 @@ const GATED: Arch = Arch {
 
 const WITH_EXPERTS: ConfigDefaults = ConfigDefaults { normalised_experts: true, ..GATED.config };
 
-const QWEN3_NEXT: Arch = Arch { gguf_rules: gguf_rules::QWEN3_NEXT,
+const QWEN3_NEXT: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_NEXT,
     name: "qwen3_next",
     model_types: &["qwen3_next"],
     gguf: Some("qwen3next"),
@@ -79,7 +80,8 @@ const QWEN3_NEXT: Arch = Arch { gguf_rules: gguf_rules::QWEN3_NEXT,
     ..GATED
 };
 
-const QWEN3_5: Arch = Arch { gguf_rules: gguf_rules::QWEN3_5,
+const QWEN3_5: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_5,
     name: "qwen3_5",
     model_types: &["qwen3_5", "qwen3_5_text"],
     gguf: Some("qwen35"),
@@ -88,7 +90,8 @@ const QWEN3_5: Arch = Arch { gguf_rules: gguf_rules::QWEN3_5,
     ..GATED
 };
 
-const QWEN3_5_MOE: Arch = Arch { gguf_rules: gguf_rules::QWEN3_5,
+const QWEN3_5_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_5,
     name: "qwen3_5_moe",
     model_types: &["qwen3_5_moe", "qwen3_5_moe_text"],
     gguf: Some("qwen35moe"),

@@ -107,7 +107,8 @@ pub const ROTATION: RotationFacts = RotationFacts {
 };
 
 /// Llama: every other architecture is given by its differences.
-pub const LLAMA: Arch = Arch { gguf_rules: gguf_rules::LLAMA,
+pub const LLAMA: Arch = Arch {
+    gguf_rules: gguf_rules::LLAMA,
     name: "llama",
     model_types: &["llama"],
     gguf: Some("llama"),
@@ -123,7 +124,13 @@ pub const LLAMA: Arch = Arch { gguf_rules: gguf_rules::LLAMA,
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
-pub const LLAMA_LIKE: Arch = Arch { gguf_rules: gguf_rules::UNKNOWN, gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
+pub const LLAMA_LIKE: Arch = Arch {
+    gguf_rules: gguf_rules::UNKNOWN,
+    gguf: None,
+    gguf_values: GgufValues::Unknown,
+    recipe: RECIPE,
+    ..LLAMA
+};
 
 const MISTRAL: Arch = Arch {
     name: "mistral",
@@ -132,10 +139,16 @@ const MISTRAL: Arch = Arch {
     ..LLAMA
 };
 
-const GRANITE: Arch =
-    Arch { gguf_rules: gguf_rules::PERMUTED, name: "granite", model_types: &["granite"], gguf: Some("granite"), ..LLAMA_LIKE };
+const GRANITE: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "granite",
+    model_types: &["granite"],
+    gguf: Some("granite"),
+    ..LLAMA_LIKE
+};
 
-const SMOLLM3: Arch = Arch { gguf_rules: gguf_rules::PERMUTED,
+const SMOLLM3: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
     name: "smollm3",
     model_types: &["smollm3"],
     gguf: Some("smollm3"),
@@ -143,7 +156,8 @@ const SMOLLM3: Arch = Arch { gguf_rules: gguf_rules::PERMUTED,
     ..LLAMA_LIKE
 };
 
-const SEED_OSS: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const SEED_OSS: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "seed_oss",
     model_types: &["seed_oss"],
     gguf: Some("seed_oss"),
@@ -151,7 +165,8 @@ const SEED_OSS: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..LLAMA_LIKE
 };
 
-const ERNIE4_5: Arch = Arch { gguf_rules: GgufRules { beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
+const ERNIE4_5: Arch = Arch {
+    gguf_rules: GgufRules { beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
     name: "ernie4_5",
     model_types: &["ernie4_5"],
     gguf: Some("ernie4_5"),
@@ -160,7 +175,8 @@ const ERNIE4_5: Arch = Arch { gguf_rules: GgufRules { beyond: BeyondRule::Droppe
     ..LLAMA_LIKE
 };
 
-const HUNYUAN: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
+const HUNYUAN: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
     name: "hunyuan",
     model_types: &["hunyuan_v1_dense"],
     gguf: Some("hunyuan-dense"),
@@ -169,7 +185,8 @@ const HUNYUAN: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::DroppedWhen
     ..LLAMA_LIKE
 };
 
-pub const QWEN2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+pub const QWEN2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen2",
     model_types: &["qwen2"],
     gguf: Some("qwen2"),
@@ -178,7 +195,8 @@ pub const QWEN2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..LLAMA_LIKE
 };
 
-pub const QWEN3: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+pub const QWEN3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen3",
     model_types: &["qwen3"],
     gguf: Some("qwen3"),
@@ -188,7 +206,8 @@ pub const QWEN3: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..LLAMA_LIKE
 };
 
-const GEMMA: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
+const GEMMA: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma",
     model_types: &["gemma"],
     gguf: Some("gemma"),
@@ -205,7 +224,8 @@ const GEMMA: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::Dropped, ..gg
     ..LLAMA_LIKE
 };
 
-const PHI3: Arch = Arch { gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },
+const PHI3: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },
     name: "phi3",
     model_types: &["phi3"],
     gguf: Some("phi3"),
@@ -221,7 +241,8 @@ const PHI3: Arch = Arch { gguf_rules: GgufRules { generated: Generated::RopeFact
     ..LLAMA_LIKE
 };
 
-const LFM2: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const LFM2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "lfm2",
     model_types: &["lfm2"],
     gguf: Some("lfm2"),

@@ -15,6 +15,7 @@ mod pre_post_norm;
 pub mod row;
 
 pub use generic::GENERIC;
+pub use names_only::MISTRAL_NAME as MISTRAL_FORMAT;
 
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;

@@ -91,7 +91,8 @@ pub const NEXTN: &[TensorMapRow] = &[
     layer(M::NextnHeadNorm, "shared_head.norm"),
 ];
 
-const QWEN3_MOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const QWEN3_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen3_moe",
     model_types: &["qwen3_moe"],
     gguf: Some("qwen3moe"),
@@ -101,7 +102,8 @@ const QWEN3_MOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..LLAMA_LIKE
 };
 
-const QWEN2_MOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const QWEN2_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen2_moe",
     model_types: &["qwen2_moe"],
     gguf: Some("qwen2moe"),
@@ -120,7 +122,8 @@ const MIXTRAL: Arch = Arch {
     ..LLAMA
 };
 
-const MINIMAX_M2: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
+const MINIMAX_M2: Arch = Arch {
+    gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "minimax_m2",
     model_types: &["minimax_m2"],
     gguf: Some("minimax-m2"),
@@ -129,7 +132,8 @@ const MINIMAX_M2: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GAT
     ..LLAMA_LIKE
 };
 
-const GPT_OSS: Arch = Arch { gguf_rules: gguf_rules::GPT_OSS,
+const GPT_OSS: Arch = Arch {
+    gguf_rules: gguf_rules::GPT_OSS,
     name: "gpt_oss",
     model_types: &["gpt_oss"],
     gguf: Some("gpt-oss"),
@@ -143,7 +147,8 @@ const GPT_OSS: Arch = Arch { gguf_rules: gguf_rules::GPT_OSS,
     ..LLAMA_LIKE
 };
 
-const DEEPSEEK_V2: Arch = Arch { gguf_rules: gguf_rules::LATENT,
+const DEEPSEEK_V2: Arch = Arch {
+    gguf_rules: gguf_rules::LATENT,
     name: "deepseek_v2",
     model_types: &["deepseek_v2"],
     gguf: Some("deepseek2"),
@@ -170,7 +175,8 @@ const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
 
 const KIMI_K2: Arch = Arch { model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
 
-const GLM4_MOE: Arch = Arch { gguf_rules: GgufRules { beyond: BeyondRule::Kept, ..gguf_rules::PLAIN },
+const GLM4_MOE: Arch = Arch {
+    gguf_rules: GgufRules { beyond: BeyondRule::Kept, ..gguf_rules::PLAIN },
     name: "glm4_moe",
     model_types: &["glm4_moe"],
     gguf: Some("glm4moe"),
@@ -181,7 +187,8 @@ const GLM4_MOE: Arch = Arch { gguf_rules: GgufRules { beyond: BeyondRule::Kept, 
     ..LLAMA_LIKE
 };
 
-const LLAMA4: Arch = Arch { gguf_rules: gguf_rules::LLAMA4,
+const LLAMA4: Arch = Arch {
+    gguf_rules: gguf_rules::LLAMA4,
     name: "llama4",
     model_types: &["llama4_text"],
     gguf: Some("llama4"),

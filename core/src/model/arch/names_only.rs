@@ -11,6 +11,8 @@ use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 
+/// The name of [`MISTRAL_FORMAT`] and its variant.
+pub const MISTRAL_NAME: &str = "mistral_format";
 const BARE: &[Prefix] = &[Prefix::decoder("")];
 const NAMED: Arch = Arch { rotation: None, forward: None, ..LLAMA_LIKE };
 
@@ -156,21 +158,24 @@ const T5_ROWS: &[TensorMapRow] = &[
     within(DEC, M::DecFfnNorm, "layer.2.layer_norm"),
 ];
 
-const GRANITE_MOE: Arch = Arch { gguf_rules: gguf_rules::PERMUTED,
+const GRANITE_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS],
     ..NAMED
 };
-const GRANITE_HYBRID: Arch = Arch { gguf_rules: gguf_rules::GRANITE_HYBRID,
+const GRANITE_HYBRID: Arch = Arch {
+    gguf_rules: gguf_rules::GRANITE_HYBRID,
     name: "granite_hybrid",
     model_types: &["granitemoehybrid"],
     gguf: Some("granitehybrid"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS, MAMBA],
     ..NAMED
 };
-const MAMBA2: Arch = Arch { gguf_rules: gguf_rules::MAMBA2,
+const MAMBA2: Arch = Arch {
+    gguf_rules: gguf_rules::MAMBA2,
     name: "mamba2",
     model_types: &["mamba2"],
     gguf: Some("mamba2"),
@@ -178,36 +183,55 @@ const MAMBA2: Arch = Arch { gguf_rules: gguf_rules::MAMBA2,
     tensors: &[MAMBA2_ROWS],
     ..NAMED
 };
-const OLMO: Arch = Arch { gguf_rules: gguf_rules::PERMUTED, name: "olmo", model_types: &["olmo"], gguf: Some("olmo"), ..NAMED };
-const OLMOE: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const OLMO: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "olmo",
+    model_types: &["olmo"],
+    gguf: Some("olmo"),
+    ..NAMED
+};
+const OLMOE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "olmoe",
     model_types: &["olmoe"],
     gguf: Some("olmoe"),
     tensors: &[ENDS, NORMS, ATTENTION, EXPERTS, HEAD_NORMS],
     ..NAMED
 };
-const PHIMOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
+const PHIMOE: Arch = Arch {
+    gguf_rules: GgufRules {
+        generated: Generated::RopeFactors,
+        experts: gguf_rules::GATE_DOWN_UP,
+        ..gguf_rules::PLAIN
+    },
     name: "phimoe",
     model_types: &["phimoe"],
     gguf: Some("phimoe"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS],
     ..NAMED
 };
-const ERNIE4_5_MOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_UP_DOWN, beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
+const ERNIE4_5_MOE: Arch = Arch {
+    gguf_rules: GgufRules {
+        experts: gguf_rules::GATE_UP_DOWN,
+        beyond: BeyondRule::Dropped,
+        ..gguf_rules::PLAIN
+    },
     name: "ernie4_5_moe",
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, ERNIE_MOE_BIAS, SHARED_EXPERTS],
     ..NAMED
 };
-const GLM4_MOE_LITE: Arch = Arch { gguf_rules: gguf_rules::LATENT,
+const GLM4_MOE_LITE: Arch = Arch {
+    gguf_rules: gguf_rules::LATENT,
     name: "glm4_moe_lite",
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
     ..NAMED
 };
-const LFM2_MOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
+const LFM2_MOE: Arch = Arch {
+    gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "lfm2_moe",
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
@@ -215,7 +239,8 @@ const LFM2_MOE: Arch = Arch { gguf_rules: GgufRules { experts: gguf_rules::GATE_
     ..NAMED
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
-const GEMMA_EMBEDDING: Arch = Arch { gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
+const GEMMA_EMBEDDING: Arch = Arch {
+    gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
     name: "gemma_embedding",
     model_types: &[],
     gguf: Some("gemma-embedding"),
@@ -223,20 +248,29 @@ const GEMMA_EMBEDDING: Arch = Arch { gguf_rules: GgufRules { classes: &["Gemma3T
     rotation: None,
     ..GEMMA3
 };
-const GEMMA4: Arch = Arch { gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
+const GEMMA4: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
     name: "gemma4",
     model_types: &["gemma4", "gemma4_text"],
     gguf: Some("gemma4"),
     tensors: &[ENDS, GEMMA_NORMS, ATTENTION, DENSE, HEAD_NORMS, GEMMA4_ROWS],
     ..NAMED
 };
-const MINISTRAL3: Arch =
-    Arch { gguf_rules: gguf_rules::PERMUTED, name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
-/// The layout of `consolidated.safetensors`.
-const MISTRAL_FORMAT: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
-    name: "mistral_format",
-    model_types: &[],
+const MINISTRAL3: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "ministral3",
+    model_types: &["ministral3"],
     gguf: Some("mistral3"),
+    ..NAMED
+};
+/// The layout of `consolidated.safetensors`.
+const MISTRAL_FORMAT: Arch = Arch { gguf: Some("mistral3"), ..MISTRAL_FORMAT_LLAMA };
+/// The same without the scaling of Llama 4.
+const MISTRAL_FORMAT_LLAMA: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: MISTRAL_NAME,
+    model_types: &[],
+    gguf: Some("llama"),
     prefixes: BARE,
     tensors: &[MISTRAL_ROWS],
     ..NAMED
@@ -267,7 +301,8 @@ const JAIS2: Arch = Arch {
     recipe: RecipeFacts { shared_values: Some(SharedValues { layers: 68, grouped: false }), ..RECIPE },
     ..NAMED
 };
-const BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
+const BERT: Arch = Arch {
+    gguf_rules: gguf_rules::BERT,
     name: "bert",
     model_types: &["bert"],
     gguf: Some("bert"),
@@ -276,8 +311,12 @@ const BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
     ..NAMED
 };
 /// The first rows of the positions are those of padding.
-const ROBERTA: Arch =
-    Arch { name: "roberta", model_types: &["roberta", "xlm-roberta"], gguf_rules: gguf_rules::ROBERTA, ..BERT };
+const ROBERTA: Arch = Arch {
+    name: "roberta",
+    model_types: &["roberta", "xlm-roberta"],
+    gguf_rules: gguf_rules::ROBERTA,
+    ..BERT
+};
 const DISTILBERT: Arch = Arch {
     name: "distilbert",
     model_types: &["distilbert"],
@@ -285,7 +324,8 @@ const DISTILBERT: Arch = Arch {
     tensors: &[BERT_ENDS, DISTIL_ROWS],
     ..BERT
 };
-const NOMIC_BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
+const NOMIC_BERT: Arch = Arch {
+    gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
     gguf: Some("nomic-bert"),
@@ -293,9 +333,22 @@ const NOMIC_BERT: Arch = Arch { gguf_rules: gguf_rules::BERT,
     tensors: &[NOMIC_ROWS],
     ..NAMED
 };
-const T5: Arch =
-    Arch { gguf_rules: gguf_rules::PLAIN, name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
-const T5_ENCODER: Arch = Arch { gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN }, name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
+const T5: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "t5",
+    model_types: &["t5"],
+    gguf: Some("t5"),
+    prefixes: BARE,
+    tensors: &[T5_ROWS],
+    ..NAMED
+};
+const T5_ENCODER: Arch = Arch {
+    gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN },
+    name: "t5_encoder",
+    model_types: &[],
+    gguf: Some("t5encoder"),
+    ..T5
+};
 
 pub const ALL: &[&Arch] = &[
     &GRANITE_MOE,
@@ -312,6 +365,7 @@ pub const ALL: &[&Arch] = &[
     &GEMMA4,
     &MINISTRAL3,
     &MISTRAL_FORMAT,
+    &MISTRAL_FORMAT_LLAMA,
     &QWEN2_VL,
     &QWEN3_VL,
     &DECI,

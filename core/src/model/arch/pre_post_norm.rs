@@ -32,7 +32,8 @@ pub const PRE_POST: Arch = Arch {
 const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NORMS], ..PRE_POST };
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
-const GEMMA2: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
+const GEMMA2: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma2",
     model_types: &["gemma2"],
     gguf: Some("gemma2"),
@@ -43,7 +44,8 @@ const GEMMA2: Arch = Arch { gguf_rules: GgufRules { head: HeadRule::Dropped, ..g
     ..PRE_POST
 };
 
-pub const GEMMA3: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+pub const GEMMA3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "gemma3",
     model_types: &["gemma3_text"],
     gguf: Some("gemma3"),
@@ -51,7 +53,8 @@ pub const GEMMA3: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..GEMMA2
 };
 
-const GLM4: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
+const GLM4: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "glm4",
     model_types: &["glm4"],
     gguf: Some("glm4"),
@@ -59,8 +62,26 @@ const GLM4: Arch = Arch { gguf_rules: gguf_rules::PLAIN,
     ..PRE_POST
 };
 
-const OLMO2: Arch = Arch { gguf_rules: gguf_rules::PLAIN, name: "olmo2", model_types: &["olmo2"], gguf: Some("olmo2"), ..POST_ONLY };
-const OLMO3: Arch = Arch { gguf_rules: gguf_rules::PLAIN, name: "olmo3", model_types: &["olmo3"], gguf: Some("olmo2"), ..POST_ONLY };
-const EXAONE4: Arch = Arch { gguf_rules: GgufRules { generated: Generated::RopeFreqs(16), ..gguf_rules::PLAIN }, name: "exaone4", model_types: &["exaone4"], gguf: Some("exaone4"), ..POST_ONLY };
+const OLMO2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "olmo2",
+    model_types: &["olmo2"],
+    gguf: Some("olmo2"),
+    ..POST_ONLY
+};
+const OLMO3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "olmo3",
+    model_types: &["olmo3"],
+    gguf: Some("olmo2"),
+    ..POST_ONLY
+};
+const EXAONE4: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::RopeFreqs(16), ..gguf_rules::PLAIN },
+    name: "exaone4",
+    model_types: &["exaone4"],
+    gguf: Some("exaone4"),
+    ..POST_ONLY
+};
 
 pub const ALL: &[&Arch] = &[&GEMMA2, &GEMMA3, &GLM4, &OLMO2, &OLMO3, &EXAONE4];

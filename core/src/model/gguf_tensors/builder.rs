@@ -213,7 +213,8 @@ impl<'a> Builder<'a> {
                 }
             }
         }
-        let others: Vec<Module> = stack.members.keys().map(|k| k.0).filter(|m| !modules.contains(m)).collect();
+        let others: Vec<Module> =
+            stack.members.keys().map(|k| k.0).filter(|m| !modules.contains(m)).collect();
         if let Some(other) = others.first() {
             self.find(format!("layer {layer:?} has experts of another kind ({other:?})"));
         }
@@ -265,10 +266,13 @@ impl<'a> Builder<'a> {
         };
         let all = layers.saturating_add(beyond);
         // No more of them are looked for than there are tensors.
-        let missing: Vec<u64> = (0..layers.min(1 << 16)).filter(|l| !self.blocks.contains(&(*l as u32))).collect();
+        let missing: Vec<u64> =
+            (0..layers.min(1 << 16)).filter(|l| !self.blocks.contains(&(*l as u32))).collect();
         if let Some(first) = missing.first() {
             let n = missing.len();
-            self.find(format!("the configuration has {layers} layers, and {n} have no tensors (first: {first})"));
+            self.find(format!(
+                "the configuration has {layers} layers, and {n} have no tensors (first: {first})"
+            ));
         }
         if let Some(last) = self.blocks.last().filter(|b| u64::from(**b) >= all) {
             self.find(format!("layer {last} is beyond the {all} of the configuration"));

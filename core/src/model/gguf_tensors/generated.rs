@@ -7,12 +7,15 @@ use super::{GgufTensor, ValueStep};
 use crate::model::arch::Arch;
 use crate::model::arch::gguf_rules::Generated;
 use crate::tensor::Shape;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::Value;
 
 /// Most factors: half of the longest head.
 const MAX_FACTORS: u64 = 1 << 16;
+/// `global_head_dim` of Gemma 4 where the configuration has none.
+const GLOBAL_HEAD_DIM: u64 = 512;
 
 /// The generated tensors, in order.
 ///
@@ -101,8 +104,13 @@ fn rope_factors(config: &ConfigView<'_>) -> Result<Vec<GgufTensor>, String> {
 
 /// Full-attention layers rotate the first part of a head: the factors of the rest are so large that nothing turns.
 fn partial_rope(config: &ConfigView<'_>) -> Result<Vec<GgufTensor>, String> {
-    let dim = config.count(&["global_head_dim"]).filter(|d| *d <= 2 * MAX_FACTORS);
-    let dim = dim.ok_or("rope_freqs needs global_head_dim")?;
+    let layers = config.get(&["per_layer_config"]).and_then(Value::as_object);
+    let own = |layer: &Value| layer.get("head_dim").and_then(Value::as_u64);
+    let of_layers = || layers?.values().filter_map(own).max();
+    let dim = config.count(&["global_head_dim"]).or_else(of_layers).unwrap_or(GLOBAL_HEAD_DIM);
+    if dim > 2 * MAX_FACTORS {
+        return Err(format!("heads of {dim} values are too long"));
+    }
     let rope = config.get(&["rope_parameters"]).and_then(|r| r.get("full_attention"));
     let share = rope.and_then(|r| number(r, "partial_rotary_factor")).unwrap_or(1.0);
     let rotated = (dim as f64 * share / 2.0) as u64;

@@ -24,9 +24,8 @@ const KEPT: &[&str] = &[
 /// Whether the GGUF tensor `name` with `axes` axes is F32 in files of any type: vectors, norms, routers, tables of
 /// positions, convolutions, and what is no weight.
 pub fn kept_f32(name: &str, axes: usize) -> bool {
-    let ends = |tail: &&str| {
-        name.strip_suffix(*tail).is_some_and(|head| head.is_empty() || head.ends_with('.'))
-    };
+    let ends =
+        |tail: &&str| name.strip_suffix(*tail).is_some_and(|head| head.is_empty() || head.ends_with('.'));
     axes <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || KEPT.iter().any(|t| ends(t))
 }
 

@@ -22,9 +22,9 @@ pub(super) struct Mapper<'a, 'c> {
     pub(super) config: &'a ConfigView<'c>,
 }
 
-/// A source tensor as a matrix: its first axis is the rows. The elements of a vector are its rows.
+/// A source tensor seen as a matrix: its first axis is the rows. The elements of a vector are its rows.
 #[derive(Clone, Copy)]
-struct Source<'a> {
+struct Matrix<'a> {
     index: usize,
     axes: &'a [u64],
     rows: u64,
@@ -53,7 +53,7 @@ impl Mapper<'_, '_> {
         let axes = tensor.shape.axes();
         let rows = axes.first().copied().unwrap_or(1);
         let cols = tensor.shape.numel().checked_div(rows).unwrap_or(0);
-        let source = Source { index, axes, rows, cols };
+        let source = Matrix { index, axes, rows, cols };
         let maps = self.arch.gguf_rules.maps;
         let map = maps.iter().find(|(m, _)| *m == id.module).map(|(_, map)| *map);
         let Some(map) = map.filter(|m| applies(*m, id, axes)) else {
@@ -75,7 +75,7 @@ impl Mapper<'_, '_> {
     }
 
     /// A map with one output.
-    fn single(&self, map: ValueMap, s: Source<'_>, name: &str) -> Result<GgufTensor> {
+    fn single(&self, map: ValueMap, s: Matrix<'_>, name: &str) -> Result<GgufTensor> {
         let linear = || self.linear_heads();
         match map {
             ValueMap::PermuteQ => permute(s, name, self.config.heads()),
@@ -100,8 +100,10 @@ impl Mapper<'_, '_> {
             }
             ValueMap::QkvByGroup => gather(s, name, s.axes, self.qkv_by_group(s.rows)?),
             ValueMap::CutPositions => {
-                let pad = self.config.count(&["pad_token_id"]).ok_or("the configuration has no pad_token_id")?;
-                let cut = pad.checked_add(1).filter(|c| *c <= s.rows).ok_or("pad_token_id is beyond its rows")?;
+                let pad =
+                    self.config.count(&["pad_token_id"]).ok_or("the configuration has no pad_token_id")?;
+                let cut =
+                    pad.checked_add(1).filter(|c| *c <= s.rows).ok_or("pad_token_id is beyond its rows")?;
                 gather(s, name, &[s.rows - cut, s.cols], Vec::from([(cut, s.rows - cut)]))
             }
             ValueMap::NegExpVHeads => {
@@ -125,7 +127,7 @@ impl Mapper<'_, '_> {
     }
 
     /// A map with two outputs.
-    fn pair(&self, map: ValueMap, s: Source<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
+    fn pair(&self, map: ValueMap, s: Matrix<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
         match map {
             ValueMap::Halves => halves(s, first, second),
             ValueMap::HalvesTransposed => columns_of_stack(s, [first, second], 1),
@@ -164,7 +166,9 @@ impl Mapper<'_, '_> {
         let queries = queries.ok_or("heads are no multiple of key heads")?;
         let each = rows.checked_div(kv).filter(|e| e * kv == rows);
         let dim = each.and_then(|e| e.checked_div(queries + 2).filter(|d| d * (queries + 2) == e));
-        let (Some(each), Some(dim)) = (each, dim) else { return Err(format!("{rows} rows do not fit the heads")) };
+        let (Some(each), Some(dim)) = (each, dim) else {
+            return Err(format!("{rows} rows do not fit the heads"));
+        };
         limited(kv)?;
         let all = |at: u64, n: u64| (0..kv).map(move |g| (g * each + at, n));
         let (keys, values) = (queries * dim, (queries + 1) * dim);
@@ -172,7 +176,7 @@ impl Mapper<'_, '_> {
     }
 
     /// DeepSeek: the key part of each head transposed, and its value part.
-    fn latent(&self, s: Source<'_>, keys: &str, values: &str) -> Result<Vec<GgufTensor>> {
+    fn latent(&self, s: Matrix<'_>, keys: &str, values: &str) -> Result<Vec<GgufTensor>> {
         let need = |key: &str| self.config.count(&[key]).ok_or(format!("the configuration has no {key}"));
         let heads = self.config.count(&["num_key_value_heads"]).or(self.config.heads());
         let heads = heads.filter(|h| *h > 0).ok_or("the configuration has no number of heads")?;
@@ -233,7 +237,7 @@ impl LinearHeads {
     }
 
     /// Columns of V heads.
-    fn columns(&self, s: Source<'_>, name: &str) -> Result<GgufTensor> {
+    fn columns(&self, s: Matrix<'_>, name: &str) -> Result<GgufTensor> {
         if s.cols != self.keys * self.each * self.value_dim {
             return Err(format!("{} columns are not those of the value heads", s.cols));
         }
@@ -286,7 +290,7 @@ fn shape(axes: &[u64]) -> Result<Shape> {
 }
 
 /// All values as they are.
-fn copy(name: &str, s: Source<'_>, shape: &Shape) -> GgufTensor {
+fn copy(name: &str, s: Matrix<'_>, shape: &Shape) -> GgufTensor {
     let view = View { row: 0, col: 0, cols: shape.cols(), order: Order::Rows };
     let parts = Vec::from([Part { source: s.index, rows: shape.rows(), view }]);
     let (name, shape, cols) = (name.to_string(), shape.clone(), shape.cols());
@@ -294,7 +298,7 @@ fn copy(name: &str, s: Source<'_>, shape: &Shape) -> GgufTensor {
 }
 
 /// All values in their order, with another shape.
-fn shaped(s: Source<'_>, name: &str, axes: &[u64]) -> Result<GgufTensor> {
+fn shaped(s: Matrix<'_>, name: &str, axes: &[u64]) -> Result<GgufTensor> {
     let shape = shape(axes)?;
     if Some(shape.numel()) != s.rows.checked_mul(s.cols) {
         return Err("it has another number of values than the configuration says".into());
@@ -303,7 +307,7 @@ fn shaped(s: Source<'_>, name: &str, axes: &[u64]) -> Result<GgufTensor> {
 }
 
 /// Runs of rows, one after the other.
-fn gather(s: Source<'_>, name: &str, axes: &[u64], runs: Runs) -> Result<GgufTensor> {
+fn gather(s: Matrix<'_>, name: &str, axes: &[u64], runs: Runs) -> Result<GgufTensor> {
     let shape = shape(axes)?;
     let rows: u64 = runs.iter().map(|r| r.1).sum();
     let inside = runs.iter().all(|(at, n)| at.checked_add(*n).is_some_and(|end| end <= s.rows));
@@ -317,14 +321,14 @@ fn gather(s: Source<'_>, name: &str, axes: &[u64], runs: Runs) -> Result<GgufTen
     Ok(GgufTensor { name, shape, cols, parts, step, generated: Vec::new() })
 }
 
-fn squeezed(s: Source<'_>) -> Result<Vec<u64>> {
+fn squeezed(s: Matrix<'_>) -> Result<Vec<u64>> {
     match s.axes {
         [channels, 1, kernel] => Ok(Vec::from([*channels, *kernel])),
         _ => Err(format!("its shape {:?} is not [channels, 1, kernel]", s.axes)),
     }
 }
 
-fn permute(s: Source<'_>, name: &str, heads: Option<u64>) -> Result<GgufTensor> {
+fn permute(s: Matrix<'_>, name: &str, heads: Option<u64>) -> Result<GgufTensor> {
     let heads = heads.filter(|h| *h > 0).ok_or("the configuration has no number of heads")?;
     let head = s.rows / heads;
     if head == 0 || !head.is_multiple_of(2) || head * heads != s.rows {
@@ -335,7 +339,7 @@ fn permute(s: Source<'_>, name: &str, heads: Option<u64>) -> Result<GgufTensor> 
     Ok(made)
 }
 
-fn transpose(s: Source<'_>, name: &str) -> Result<GgufTensor> {
+fn transpose(s: Matrix<'_>, name: &str) -> Result<GgufTensor> {
     let [rows, cols] = *s.axes else { return Err(format!("its shape {:?} is no matrix", s.axes)) };
     let view = View { row: 0, col: 0, cols, order: Order::Transpose { step: 1 } };
     Ok(GgufTensor {
@@ -348,7 +352,7 @@ fn transpose(s: Source<'_>, name: &str) -> Result<GgufTensor> {
     })
 }
 
-fn transpose_each(s: Source<'_>, name: &str) -> Result<GgufTensor> {
+fn transpose_each(s: Matrix<'_>, name: &str) -> Result<GgufTensor> {
     let [n, rows, cols] = *s.axes else { return Err(format!("its shape {:?} is no stack", s.axes)) };
     limited(n)?;
     let view = |i: u64| View { row: i * rows, col: 0, cols, order: Order::Transpose { step: 1 } };
@@ -363,7 +367,7 @@ fn transpose_each(s: Source<'_>, name: &str) -> Result<GgufTensor> {
 }
 
 /// The first and the second half of the rows, of each matrix of a stack.
-fn halves(s: Source<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
+fn halves(s: Matrix<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
     let (n, rows, inner) = match *s.axes {
         [n, rows, inner] => (n, rows, inner),
         [rows, inner] => (1, rows, inner),
@@ -374,14 +378,14 @@ fn halves(s: Source<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
         return Err(format!("{rows} rows have no halves"));
     }
     limited(n)?;
-    let source = Source { rows: n * rows, cols: inner, ..s };
+    let source = Matrix { rows: n * rows, cols: inner, ..s };
     let axes = if s.axes.len() == 3 { Vec::from([n, half, inner]) } else { Vec::from([half, inner]) };
     let runs = |at: u64| (0..n).map(|i| (i * rows + at, half)).collect();
     Ok(Vec::from([gather(source, first, &axes, runs(0))?, gather(source, second, &axes, runs(half))?]))
 }
 
 /// Columns of each matrix of a stack as rows: of two halves (`step` 1), or in turns (`step` 2).
-fn columns_of_stack(s: Source<'_>, names: [&str; 2], step: u64) -> Result<Vec<GgufTensor>> {
+fn columns_of_stack(s: Matrix<'_>, names: [&str; 2], step: u64) -> Result<Vec<GgufTensor>> {
     let [n, rows, cols] = *s.axes else { return Err(format!("its shape {:?} is no stack", s.axes)) };
     let half = cols / 2;
     if half * 2 != cols {
@@ -405,7 +409,7 @@ fn columns_of_stack(s: Source<'_>, names: [&str; 2], step: u64) -> Result<Vec<Gg
 }
 
 /// Even and odd values of each row.
-fn even_odd(s: Source<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
+fn even_odd(s: Matrix<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
     let half = s.cols / 2;
     if half * 2 != s.cols {
         return Err(format!("{} values have no halves", s.cols));

@@ -113,6 +113,18 @@ pub struct GgufTensors {
     pub blocks: u64,
 }
 
+/// Whether `config` is the configuration of a model: it names an architecture, or is Mistral's `params.json`.
+pub fn is_configuration(config: &Value) -> bool {
+    let view = ConfigView::new(config);
+    view.class().is_some() || view.model_type().is_some() || is_mistral_format(config)
+}
+
+/// Whether `config` is Mistral's `params.json`.
+fn is_mistral_format(config: &Value) -> bool {
+    let has = |key: &str| config.get(key).is_some_and(Value::is_u64);
+    has("dim") && has("n_layers") && has("n_heads") && config.get("architectures").is_none()
+}
+
 /// The architecture whose rules convert a checkpoint with this `config.json`.
 ///
 /// # Errors
@@ -123,6 +135,13 @@ pub fn convertible(config: &Value) -> Result<&'static Arch> {
     let class = view.class().unwrap_or("");
     let by_class = arch::all().find(|a| a.gguf_rules.classes.contains(&class));
     let model_type = view.model_type().unwrap_or("");
+    let format = config.get("llama_4_scaling").map_or("llama", |_| "mistral3");
+    let mistral = || arch::of_gguf(format).find(|a| a.name == arch::MISTRAL_FORMAT);
+    if is_mistral_format(config)
+        && let Some(arch) = mistral()
+    {
+        return Ok(arch);
+    }
     let found = by_class.or_else(|| arch::find(model_type)).filter(|a| a.gguf_rules.known);
     found.filter(|a| a.gguf.is_some()).ok_or_else(|| {
         let name = if class.is_empty() { model_type } else { class };

@@ -67,6 +67,9 @@ pub(super) trait Target: Sync {
     fn decide(&self, recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -> Result<Decision> {
         match choice {
             TypeChoice::Keep(reason) => self.keep(recipe, tensor, reason),
+            TypeChoice::To(dtype, why) if dtype == tensor.dtype && !self.holds(dtype) => {
+                self.keep(recipe, tensor, why)
+            }
             TypeChoice::To(dtype, why) => {
                 let decision = recipe.take(tensor, Encoding::Type(dtype))?;
                 Ok(Decision { reason: combined(why, decision.reason), ..decision })
