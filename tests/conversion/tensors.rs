@@ -1,6 +1,7 @@
 //! Names, order, shapes, types and bytes of all tensors against llama.cpp's converter.
 
 use crate::corpus::{Case, cases};
+use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::presets::Preset;
@@ -10,7 +11,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Cases whose tensors are not equal yet, and why. A test fails when one of them becomes equal.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[
+    ("deepseek-v3-fp8", "blocks of FP8 with scales in another tensor are not decoded"),
+    ("gpt-oss-mxfp4", "MXFP4 experts are not repacked"),
+];
 
 /// The types of files with their recipes.
 const OUTTYPES: [(&str, Preset); 4] =
@@ -51,6 +55,46 @@ fn difference(case: &Case, outtype: &str, preset: Preset, budget: Budget) -> Opt
         }
     }
     ours.next().map(|t| format!("{} is too many", t.name))
+}
+
+/// Maps of all kinds: transposed, permuted, gathered, stacked, columns swapped.
+const CUT: &[&str] = &[
+    "gpt2",
+    "gpt-oss-bf16",
+    "llama4",
+    "llama3-bpe",
+    "mixtral",
+    "deepseek-v3",
+    "qwen3.5",
+    "qwen3-next",
+    "gpt-neox",
+    "falcon-7b-style",
+    "granite-hybrid",
+    "roberta",
+];
+
+#[test]
+fn tensors_in_small_windows_equal_the_converters() {
+    let budget = Budget { memory: 12_000, workers: 1 };
+    for case in cases().iter().filter(|c| CUT.contains(&c.name.as_str())) {
+        for (outtype, preset) in outtypes(case) {
+            assert_eq!(difference(case, outtype, preset, budget), None, "{} as {outtype}", case.name);
+        }
+    }
+}
+
+#[test]
+fn recipe_without_a_type_keeps_the_precision_of_the_source() {
+    for (name, dtype) in [("llama3-bpe", "BF16"), ("command-r", "F16"), ("gpt2", "F32")] {
+        let all = cases();
+        let case = all.iter().find(|c| c.name == name).expect("a case");
+        let model = case.model();
+        let recipe = Recipe::new(Container::Gguf, None);
+        let plan = convert::plan(&model.checkpoint, &recipe, None, false).expect("a plan");
+        let of = |name: &str| plan.outputs.iter().find(|o| o.name == name).map(|o| o.dtype.to_string());
+        assert_eq!(of("token_embd.weight").as_deref(), Some(dtype), "{name}");
+        assert_eq!(of("output_norm.weight").as_deref(), Some("F32"), "{name}");
+    }
 }
 
 fn outtypes(case: &Case) -> impl Iterator<Item = (&'static str, Preset)> + '_ {

@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::{TypeChoice, TypeChoices, type_choices};
+use crate::recipe::select::{TypeChoice, TypeChoices, type_choices_of};
 use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
 use crate::tensor::TensorInfo;
 use alloc::format;
@@ -40,7 +40,8 @@ pub fn plan(
     let target = target::of(recipe.to);
     let mapping = GgufMapping::of(checkpoint, recipe)?;
     let named = mapping.as_ref().map_or(checkpoint, |m| &m.logical);
-    let choices = type_choices(recipe, named, imatrix.is_some());
+    let sources = mapping.as_ref().map_or(&[][..], |m| &m.sources);
+    let choices = type_choices_of(recipe, named, sources, imatrix.is_some());
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
     let importance = ImportancePlanner::new(imatrix, named);

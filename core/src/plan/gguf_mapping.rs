@@ -15,7 +15,7 @@ use crate::quant::Encoding;
 use crate::recipe::presets::Preset;
 use crate::recipe::select::TypeChoice;
 use crate::recipe::{Action, Decision, Reason, Recipe, TargetName};
-use crate::tensor::TensorInfo;
+use crate::tensor::{Name, TensorInfo};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -30,6 +30,8 @@ pub(super) struct GgufMapping {
     /// The checkpoint with the GGUF's names and shapes, one tensor for each with a source. Offsets are those of the first
     /// source.
     pub(super) logical: Checkpoint,
+    /// The names of the first sources, for each tensor of `logical`.
+    pub(super) sources: Vec<Name>,
     /// The type of the file, where it has one: that of the recipe, or that of the source.
     pub(super) outtype: Option<DType>,
 }
@@ -53,7 +55,9 @@ impl GgufMapping {
         let mut logical = checkpoint.clone();
         logical.tensors = tensors.tensors.iter().filter_map(|t| as_tensor(t, &checkpoint.tensors)).collect();
         let outtype = outtype(recipe, &logical.tensors);
-        Ok(Some(GgufMapping { arch, tensors, logical, outtype }))
+        let first = |t: &GgufTensor| Some(checkpoint.tensors.get(t.parts.first()?.source)?.name.clone());
+        let sources = tensors.tensors.iter().filter_map(first).collect();
+        Ok(Some(GgufMapping { arch, tensors, logical, sources, outtype }))
     }
 }
 

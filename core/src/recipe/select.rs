@@ -13,7 +13,7 @@ use crate::model::arch::{self, Arch};
 use crate::model::config::hparams::{Hparams, stack};
 use crate::model::tensor_id::{GgufName, gguf_layer as layer};
 use crate::model::tensor_role::{TensorRole, kept_in_mixes, role};
-use crate::tensor::TensorInfo;
+use crate::tensor::{Name, TensorInfo};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -55,12 +55,28 @@ struct TensorEntry<'a> {
     tensor: &'a TensorInfo,
     gguf: GgufName,
     role: TensorRole,
+    /// The name of its source, where it has another.
+    source: Option<&'a str>,
 }
 
 /// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
 pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> TypeChoices {
+    type_choices_of(recipe, checkpoint, &[], weights)
+}
+
+/// The same for renamed tensors, whose sources have the names `sources`: a pattern finds a tensor by any of its names.
+pub fn type_choices_of(
+    recipe: &Recipe,
+    checkpoint: &Checkpoint,
+    sources: &[Name],
+    weights: bool,
+) -> TypeChoices {
     let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
     let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(|t| tensor_entry(arch, t)).collect();
+    let mut entries = entries;
+    for (entry, source) in entries.iter_mut().zip(sources) {
+        entry.source = Some(source.as_str());
+    }
     let mut all =
         TypeChoices { choices: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
     let mut last = SharedText::default();
@@ -86,14 +102,14 @@ pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> 
 fn tensor_entry<'a>(arch: &Arch, tensor: &'a TensorInfo) -> TensorEntry<'a> {
     let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
     let gguf = arch.gguf_name(&tensor.name).unwrap_or_else(unknown);
-    TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape) }
+    TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape), source: None }
 }
 
-/// The override that finds a tensor by either of its names: its number, and the type.
+/// The override that finds a tensor by one of its names: its number, and the type.
 fn overridden(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<(usize, DType)> {
-    let names = [entry.tensor.name.as_str(), entry.gguf.name.as_str()];
+    let names = [Some(entry.tensor.name.as_str()), Some(entry.gguf.name.as_str()), entry.source];
     let mut all = recipe.overrides.iter().enumerate();
-    let (at, found) = all.find(|(_, o)| names.iter().any(|n| pattern::finds(&o.pattern, n)))?;
+    let (at, found) = all.find(|(_, o)| names.iter().flatten().any(|n| pattern::finds(&o.pattern, n)))?;
     Some((at, found.dtype))
 }
 

@@ -165,6 +165,11 @@ impl<'a> Builder<'a> {
             return self.collect(tensor);
         }
         let Some(info) = self.tensors.get(tensor.source) else { return };
+        if tensor.id.module == Module::TokenEmbd
+            && let Some(why) = self.embedding_misfit(info)
+        {
+            self.find(format!("{}: {why}", info.name));
+        }
         let mapper = Mapper { arch: self.arch, config: &self.config };
         match mapper.map(tensor.source, info, tensor.id) {
             Ok(made) => {
@@ -179,6 +184,17 @@ impl<'a> Builder<'a> {
             }
             Err(why) => self.find(format!("{}: {why}", info.name)),
         }
+    }
+
+    /// What contradicts the configuration in the token embeddings.
+    fn embedding_misfit(&self, tensor: &TensorInfo) -> Option<String> {
+        let [rows, cols] = tensor.shape.axes() else { return Some("it is no matrix".into()) };
+        let hidden = self.config.hidden().filter(|h| h != cols);
+        let vocab = self.config.count(&["vocab_size"]).filter(|v| v > rows);
+        let hidden =
+            hidden.map(|h| format!("rows of {cols}, and the configuration has a hidden size of {h}"));
+        hidden
+            .or_else(|| vocab.map(|v| format!("{rows} rows, and the configuration has a vocabulary of {v}")))
     }
 
     /// Collects a tensor of a stack; the last one of a stack completes it.

@@ -157,9 +157,17 @@ pub fn convertible(config: &Value) -> Result<&'static Arch> {
 ///
 /// # Errors
 ///
-/// `unmapped_tensors` with all findings: tensors without a name, incomplete stacks, missing layers, shapes that the
+/// `unsupported_dtype` if the checkpoint is quantized; `unmapped_tensors` with all findings: tensors without a name, incomplete stacks, missing layers, shapes that the
 /// configuration contradicts.
 pub fn gguf_tensors(arch: &'static Arch, config: &Value, tensors: &[TensorInfo]) -> Result<GgufTensors> {
+    let quantized = ConfigView::new(config).get(&["quantization_config"]).and_then(|q| q.get("quant_method"));
+    if let Some(method) = quantized.and_then(Value::as_str) {
+        let message = format!(
+            "the checkpoint is quantized already ({method}), which cannot be converted to a GGUF yet; \
+             start from the original weights"
+        );
+        return Err(Error::new(Code::UnsupportedDtype, message));
+    }
     let mut builder = builder::Builder::new(arch, ConfigView::new(config), tensors);
     builder.run();
     builder.finish()
