@@ -143,6 +143,10 @@ codes! {
     UnsupportedContainer = "unsupported_container", Unsupported;
     /// The rotation cannot be constructed, or is not exact for this model.
     UnsupportedRotation = "unsupported_rotation", Unsupported;
+    /// The architecture cannot be converted to a GGUF that engines load.
+    UnsupportedArchitecture = "unsupported_architecture", Unsupported;
+    /// Tensors of a checkpoint do not fit its architecture and configuration.
+    UnmappedTensors = "unmapped_tensors", Unsupported;
     /// The input has nothing to process.
     Empty = "empty", Unsupported;
     /// A tensor is below the threshold, or a check found a defect.

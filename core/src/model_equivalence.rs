@@ -6,14 +6,15 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::format::Checkpoint;
+use crate::format::{Checkpoint, Container};
 use crate::model::config::Config;
 use crate::model::forward::{Forward, RowRequest as Wanted};
+use crate::plan::convert;
 use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, target,
 };
 use crate::quant::Encoding;
-use crate::recipe::Reason;
+use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -65,7 +66,22 @@ impl ModelPass {
     }
 
     /// Over what `plan` makes of `checkpoint`, before it is encoded.
+    ///
+    /// A GGUF of a Hugging Face checkpoint has other names, and rows in the order of engines: the pass runs on the same plan
+    /// with the names of the source.
     pub fn planned(checkpoint: &Checkpoint, plan: &Plan, tokens: &[u32]) -> Result<ModelPass> {
+        let recipe = plan.conversion.as_ref().map(|c| &c.recipe);
+        let maps = |r: &&Recipe| {
+            r.to == TargetName::Gguf
+                && r.names != TensorNaming::Source
+                && checkpoint.container == Container::Safetensors
+        };
+        let named = recipe.filter(maps).map(|recipe| {
+            let recipe = Recipe { names: TensorNaming::Source, ..recipe.clone() };
+            convert::plan(checkpoint, &recipe, None, false)
+        });
+        let named = named.transpose()?;
+        let plan = named.as_ref().unwrap_or(plan);
         let text = target::config(checkpoint, plan)?;
         let parsed = Config::parse(text.as_deref().unwrap_or_default())?;
         let mut tensors = Vec::with_capacity(plan.outputs.len());

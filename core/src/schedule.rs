@@ -197,10 +197,12 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let mapped = turns || operands(piece).any(|o| o.map != RowMap::Identity);
     let weights = if piece.importance.is_some() { 8 } else { 0 };
     let values = weights + if mapped { 12 } else { 8 };
-    let per_element = bytes_of(&dtypes) + values;
+    let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
+    let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps);
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
-    let whole_rows = straddle != 1 || whole_rows(piece, &output.metrics);
+    let swaps = operands(piece).any(|o| matches!(o.map, RowMap::SwapColumns { .. }));
+    let whole_rows = straddle != 1 || swaps || whole_rows(piece, &output.metrics);
     let least_cols = if whole_rows { cols } else { cols.min(align) };
     let least = group.saturating_mul(least_cols);
     if least > room {
@@ -230,7 +232,15 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let read = |o: &Operand| {
         let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
         let ColumnRange { at, of } = o.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
-        let region = region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end));
+        let region = match o.map {
+            RowMap::Transpose { step } => {
+                let first = at + below(window.rows.start) * step;
+                let last = at + below(window.rows.end).saturating_sub(1) * step;
+                let rows = o.row + window.cols.start..o.row + window.cols.end;
+                region(o.dtype, o.at, of, &rows, &(first..last + 1))
+            }
+            _ => region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
+        };
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
         read_of(o, region, ops.collect())
     };

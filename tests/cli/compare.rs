@@ -191,7 +191,7 @@ fn findings_trip_the_gate() {
 #[test]
 fn every_container_stands_on_either_side() {
     let dir = Dir::with_model_directory(false);
-    dir.run("quantize m -o q.gguf --type q8_0").exits(0);
+    dir.run("quantize m -o q.gguf --type q8_0 --names source").exits(0);
     dir.run("quantize m -o q --to q4").exits(0);
     let sides = ["m", "m/model.safetensors", "q.gguf", "q"];
     for (a, b) in sides.iter().flat_map(|a| sides.iter().map(move |b| (a, b))) {

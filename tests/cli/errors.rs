@@ -51,6 +51,8 @@ fn documented(code: Code) -> i32 {
         | Code::NotExact
         | Code::UnsupportedContainer
         | Code::UnsupportedRotation
+        | Code::UnsupportedArchitecture
+        | Code::UnmappedTensors
         | Code::Empty => 6,
         Code::Device => 7,
         Code::Interrupted => 130,
@@ -96,7 +98,7 @@ pub fn fails(ended: Ended, code: Code) -> serde_json::Value {
 fn requests_that_make_no_sense() {
     let dir = Dir::with_model();
     fails(dir.run("quantize m.safetensors -o x.bin --type q4_0 --json"), Code::Usage);
-    fails(dir.run("quantize m.safetensors -o x.gguf --json"), Code::Usage);
+    fails(dir.run("quantize m.safetensors -o x.safetensors --json"), Code::Usage);
     fails(dir.run("quantize m.safetensors -o x --to q4 --type q4_0 --json"), Code::Usage);
     fails(dir.run("quantize m.safetensors -o x.safetensors --type q4_0 --events"), Code::Usage);
     fails(dir.run("inspect m.safetensors --tensor nothing* --json"), Code::NoSuchTensor);

@@ -238,7 +238,7 @@ fn output_killed_after_its_naming_is_finished_by_resume() {
 fn journal_that_cannot_be_removed_is_named() {
     let dir = Dir::with_model_directory(false);
     let fault = ["trace=unlink,unlinkat", "inject=unlink,unlinkat:error=EACCES"];
-    let ended = with_faults(&dir, &fault, "quantize m -o x.gguf --type q8_0 --json").exits(3);
+    let ended = with_faults(&dir, &fault, "quantize m -o x.gguf --type q8_0 --names source --json").exits(3);
     let error = ended.error();
     let message = error["message"].as_str().expect("words");
     assert!(
@@ -246,7 +246,7 @@ fn journal_that_cannot_be_removed_is_named() {
         "{message}"
     );
     dir.run("verify x.gguf --against m").exits(0);
-    dir.run("quantize m -o x.gguf --type q8_0 --resume").exits(0);
+    dir.run("quantize m -o x.gguf --type q8_0 --names source --resume").exits(0);
     assert!(dir.names().iter().all(|n| !n.contains("partial")), "{:?}", dir.names());
 }
 

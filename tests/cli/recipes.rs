@@ -39,22 +39,22 @@ fn types_of_single_tensors_go_before_the_mix() {
                 --output-tensor-type q5_1 --token-embedding-type q4_1";
     let plan = dir.run(line).exits(0).json();
     for (name, want) in [
-        ("layers.0.self_attn.v_proj", "Q8_0"),
-        ("layers.1.self_attn.v_proj", "Q5_0"),
-        ("layers.1.self_attn.k_proj", "Q4_0"),
-        ("lm_head", "Q5_1"),
-        ("embed_tokens", "Q4_1"),
+        ("blk.0.attn_v", "Q8_0"),
+        ("blk.1.attn_v", "Q5_0"),
+        ("blk.1.attn_k", "Q4_0"),
+        ("output.weight", "Q5_1"),
+        ("token_embd", "Q4_1"),
     ] {
         assert_eq!(type_of(&plan, name), want, "{name}");
     }
     let left = dir.run("plan m --recipe q4_0 --leave-output-tensor --json").exits(0).json();
-    assert_eq!(type_of(&left, "lm_head"), "BF16");
+    assert_eq!(type_of(&left, "output.weight"), "BF16");
     // Beside one type for all they work as well.
     let plan = dir
         .run("plan m --type q4_0 --tensor-type v_proj=q8_0 --output-tensor-type q6_k --json")
         .exits(0)
         .json();
-    assert_eq!((type_of(&plan, "v_proj"), type_of(&plan, "k_proj")), ("Q8_0".into(), "Q4_0".into()));
+    assert_eq!((type_of(&plan, "attn_v"), type_of(&plan, "attn_k")), ("Q8_0".into(), "Q4_0".into()));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn what_makes_no_sense_is_refused_or_told() {
         "plan m --type q4_0 --tensor-type v_proj",
         "plan m --type f16 --to safetensors --tensor-type v_proj=q8_0",
         "plan m --recipe q4_0 --leave-output-tensor --output-tensor-type q8_0",
-        "plan m",
+        "plan m --to safetensors",
     ] {
         assert!(!dir.run(line).exits(2).err.is_empty(), "{line}");
     }

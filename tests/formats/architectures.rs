@@ -27,19 +27,20 @@ fn rotation(arch: &Arch) -> [&'static str; 2] {
 
 fn table() -> String {
     let mut table = String::from(
-        "| architecture | `model_type` | GGUF name | `compare` undoes GGUF values | configuration from GGUF | R1 | R2 | forward pass |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| architecture | `model_type` | GGUF name | to GGUF | `compare` undoes GGUF values | configuration from GGUF | R1 | R2 | forward pass |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     let yes = |is: bool| if is { "yes" } else { "" };
     for arch in arch::all() {
         let types: Vec<String> = arch.model_types.iter().map(|t| format!("`{t}`")).collect();
         let gguf = arch.gguf.map(|g| format!("`{g}`")).unwrap_or_default();
         let [stream, heads] = rotation(arch);
+        let converts = yes(arch.gguf.is_some() && arch.gguf_rules.known);
         let values = yes(arch.gguf_values != GgufValues::Unknown);
         let metadata = yes(arch.gguf.is_some() && arch.forward.is_some());
         let forward = yes(arch.forward.is_some());
         table += &format!(
-            "| {} | {} | {gguf} | {values} | {metadata} | {stream} | {heads} | {forward} |\n",
+            "| {} | {} | {gguf} | {converts} | {values} | {metadata} | {stream} | {heads} | {forward} |\n",
             arch.name,
             types.join(", ")
         );

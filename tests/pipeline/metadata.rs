@@ -1,6 +1,6 @@
 //! What is carried from header to header, and what is written anew.
 
-use crate::support::{gguf, make, remake, reopen};
+use crate::support::{foreign, gguf, make, remake, reopen};
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::recipe::Recipe;
@@ -67,10 +67,10 @@ fn gguf_to_gguf_works_for_any_architecture_and_keeps_its_keys() {
 }
 
 #[test]
-fn safetensors_to_gguf_says_that_it_is_not_runnable() {
+fn gguf_with_names_of_the_source_says_that_it_is_not_runnable() {
     let files = [("model.safetensors", safetensors(&tensors())), ("config.json", CONFIG.into())];
     let world = MemoryModel::directory(files.map(|(n, b)| (n.to_string(), b)).into()).expect("a directory");
-    let (plan, made) = make(&world, &gguf(DType::Q4_0));
+    let (plan, made) = make(&world, &foreign(DType::Q4_0));
     assert!(plan.warnings.iter().any(|w| w.code == "not_runnable"));
     let got = carried(&reopen(&plan, &made));
     assert_eq!(got["general.architecture"], MetaValue::String("llama".into()));

@@ -126,6 +126,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         gguf_version: None,
         config: None,
         companions: Vec::new(),
+        companion_files: Default::default(),
         q4_index: None,
         q4_seed: None,
         unknown_types: Vec::new(),

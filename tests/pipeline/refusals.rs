@@ -78,7 +78,8 @@ fn conversion_of_quantized_source_needs_permission() {
 fn conversion_with_invalid_recipe_is_refused() {
     use quantoscope_core::format::Container;
     let refused = |r: Recipe| target::check(&r).expect_err("nonsense").code();
-    assert_eq!(refused(Recipe::new(Container::Gguf, None)), Code::Usage);
+    assert!(target::check(&Recipe::new(Container::Gguf, None)).is_ok(), "keeps the source's precision");
+    assert_eq!(refused(Recipe::new(Container::Safetensors, None)), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::LatticeQ4, Some(DType::Q4_0))), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::Safetensors, Some(DType::Q4_0))), Code::Usage);
     assert_eq!(refused(Recipe::new(Container::Gguf, Some(DType::LATTICE_Q4))), Code::Usage);

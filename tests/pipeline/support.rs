@@ -4,7 +4,7 @@ use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert, pair};
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
-use quantoscope_core::recipe::{Q4Scheme, Recipe};
+use quantoscope_core::recipe::{Q4Scheme, Recipe, TensorNaming};
 use quantoscope_core::report::{CompareReport, VerifyReport, compared, converted, verified};
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, MemoryModel, run};
@@ -39,7 +39,7 @@ pub const GGUF_TYPES: [DType; 24] = [
 
 /// Every recipe that there is, `pure` and not.
 pub fn recipes() -> Vec<Recipe> {
-    let mut all: Vec<Recipe> = GGUF_TYPES.iter().map(|&t| Recipe::new(Container::Gguf, Some(t))).collect();
+    let mut all: Vec<Recipe> = GGUF_TYPES.iter().map(|&t| foreign(t)).collect();
     all.extend([DType::F32, DType::F16, DType::BF16].map(|t| Recipe::new(Container::Safetensors, Some(t))));
     all.push(Recipe::new(Container::LatticeQ4, None));
     all.push(Recipe { q4_scheme: Q4Scheme::Sym, ..Recipe::new(Container::LatticeQ4, None) });
@@ -50,6 +50,11 @@ pub fn recipes() -> Vec<Recipe> {
 
 pub fn gguf(dtype: DType) -> Recipe {
     Recipe::new(Container::Gguf, Some(dtype))
+}
+
+/// A GGUF with the tensor names of its source.
+pub fn foreign(dtype: DType) -> Recipe {
+    Recipe { names: TensorNaming::Source, ..gguf(dtype) }
 }
 
 pub fn q4() -> Recipe {

@@ -1,6 +1,6 @@
 //! Targets: the files of a Hugging Face folder, tensors that the plan carries, the words of recipes.
 
-use crate::support::{gguf, plan};
+use crate::support::{foreign, plan};
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{FileRange, Grid, Operand, Output, OutputOp, Plan, RowMap, Segment, target};
 use quantoscope_core::quant::Encoding;
@@ -97,7 +97,7 @@ fn generated_tensor_is_written_without_a_source() {
     let shape = Shape::new([64]).expect("a shape");
     let extra = Output::generated("rope_freqs.weight".into(), DType::F32, shape, bytes_of(&values))
         .expect("bytes of the shape");
-    let base = plan(&world, &gguf(DType::F16));
+    let base = plan(&world, &foreign(DType::F16));
     let before = base.files[0].len as usize;
     let plan = with_generated(base, extra);
     let made = run(&plan, &[&world], Budget::default()).expect("a run");
@@ -116,7 +116,7 @@ fn generated_values_are_encoded_and_permuted_in_any_window() {
     extra.grid = Grid { rows, cols };
     extra.segments = Segment::whole(extra.grid, from, OutputOp::Encode(Encoding::Type(DType::F16))).into();
     extra.permute_rows(RowMap::Permute { head: 8 }).expect("whole heads");
-    let base = plan(&world, &gguf(DType::F16));
+    let base = plan(&world, &foreign(DType::F16));
     let before = base.files[0].len as usize;
     let plan = with_generated(base, extra);
     let whole = run(&plan, &[&world], Budget::default()).expect("a run");

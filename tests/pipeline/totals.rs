@@ -1,6 +1,6 @@
 //! What a plan adds up to is what the files have.
 
-use crate::support::{gguf, make, recipes};
+use crate::support::{foreign, gguf, make, recipes};
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::convert;
@@ -86,7 +86,7 @@ fn what_cannot_be_computed_is_absent() {
 fn embeddings_and_the_head_keep_their_type_unless_pure() {
     let world = world(false);
     for (pure, want) in [(false, DType::BF16), (true, DType::Q8_0)] {
-        let recipe = Recipe { pure, ..Recipe::new(Container::Gguf, Some(DType::Q8_0)) };
+        let recipe = Recipe { pure, ..foreign(DType::Q8_0) };
         let (plan, _) = make(&world, &recipe);
         let of = |name: &str| plan.outputs.iter().find(|o| o.name == name).map(|o| o.dtype);
         assert_eq!(of("model.embed_tokens.weight"), Some(want));

@@ -64,8 +64,16 @@ impl MemoryModel {
         MemoryModel::file("model.safetensors", crate::models::safetensors(tensors)).expect("a sound file")
     }
 
+    /// Opens a directory with the files beside the weights that a conversion reads.
+    pub fn folder(files: BTreeMap<String, Vec<u8>>) -> Result<MemoryModel> {
+        MemoryModel::answer(Opening::new(Root::Dir).with_companions(), files)
+    }
+
     fn open(root: Root<'_>, files: BTreeMap<String, Vec<u8>>) -> Result<MemoryModel> {
-        let mut opening = Opening::new(root);
+        MemoryModel::answer(Opening::new(root), files)
+    }
+
+    fn answer(mut opening: Opening, files: BTreeMap<String, Vec<u8>>) -> Result<MemoryModel> {
         let mut wanted = Vec::new();
         let checkpoint = loop {
             match opening.want() {

@@ -286,6 +286,9 @@ export interface Recipe {
   allow_requantize?: boolean;
   allow_nonfinite?: boolean;
   rotate?: RotationOptions;
+  names?: TensorNaming;
+  compat?: boolean;
+  pre_tokenizer?: string;
 }
 
 export interface Region {
@@ -450,6 +453,8 @@ export interface TargetInfo {
 }
 
 export type TargetName = 'safetensors' | 'hf_folder' | 'gguf' | 'q4';
+
+export type TensorNaming = 'gguf' | 'source';
 
 export interface TensorRow {
   index: number;

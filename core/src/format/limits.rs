@@ -57,6 +57,10 @@ pub const MAX_INDEX: u64 = 64 << 20;
 /// Largest `quantize_index.json` in bytes: the limit of lattice's reader.
 pub const MAX_Q4_INDEX: u64 = 16 << 20;
 
+/// Most bytes of all files beside the weights that a conversion reads: tokenizers with the largest vocabularies
+/// take 40 MB.
+pub const MAX_COMPANIONS: u64 = 256 << 20;
+
 /// Largest `config.json` in bytes.
 pub const MAX_CONFIG: u64 = 16 << 20;
 

@@ -4,6 +4,7 @@
 //! and lays out a new one. Only headers pass through this module; every number in them is checked against the
 //! file before it is used. Knows no encodings and no models, and does no I/O.
 
+pub mod companions;
 mod discover;
 mod foreign;
 pub mod gguf;
@@ -18,6 +19,7 @@ pub mod q4;
 pub mod safetensors;
 mod shards;
 
+pub use companions::Companions;
 pub use discover::is_weights;
 pub use opening::{Opening, Root, Want};
 pub use q4::Q4IndexEntry;
@@ -118,6 +120,8 @@ pub struct Checkpoint {
     pub config: Option<Vec<u8>>,
     /// Tokenizer files and the like, if a directory was opened.
     pub companions: Vec<Companion>,
+    /// Content of the files that a conversion to GGUF reads, if the opening asked for them.
+    pub companion_files: Companions,
     /// Entries of `quantize_index.json`, in file order.
     pub q4_index: Option<Vec<Q4IndexEntry>>,
     /// Rotation seed recorded in `quantize_index.json`.

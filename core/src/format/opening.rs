@@ -6,7 +6,9 @@
 use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
 use super::missing::MissingFiles;
 use super::shards::{Index, ShardHeader, ShardSet};
-use super::{Checkpoint, Container, Warning, discover, foreign, gguf, index, json, limits, q4, safetensors};
+use super::{
+    Checkpoint, Container, Warning, companions, discover, foreign, gguf, index, json, limits, q4, safetensors,
+};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
@@ -40,8 +42,8 @@ pub enum Want {
         /// out.
         ///
         /// It is always the file that was opened last; [`Opening::file_name`] returns its name. It is also an
-        /// index into [`Checkpoint::files`], except for `config.json`, which comes last and is not listed
-        /// there.
+        /// index into [`Checkpoint::files`], except for `config.json` and the companions behind it, which come
+        /// last and are not listed there.
         file: FileId,
         /// Requested bytes: not empty, inside the file, and at most [`limits::MAX_READ`].
         range: ByteRange,
@@ -70,6 +72,10 @@ pub struct Opening {
     /// The files of that set by their names, if it has no index.
     siblings: Vec<String>,
     missing: MissingFiles,
+    /// True until the companions were queued; false if none are wanted.
+    companions_due: bool,
+    /// Bytes that companions may still have.
+    companion_bytes: u64,
     /// Headers parsed so far.
     shards: ShardSet,
     /// The first error.
@@ -104,6 +110,8 @@ enum FileRole {
     OptionalIndex,
     /// `config.json`.
     Config,
+    /// Another file beside the weights, kept as it is.
+    Companion,
 }
 
 /// A file that is being read.
@@ -136,6 +144,8 @@ impl Opening {
             shard: None,
             siblings: Vec::new(),
             missing: MissingFiles::default(),
+            companions_due: false,
+            companion_bytes: limits::MAX_COMPANIONS,
             shards: ShardSet::default(),
             failed: None,
         };
@@ -145,6 +155,13 @@ impl Opening {
             opening.keep(Opening::advance).ok();
         }
         opening
+    }
+
+    /// Also reads the files beside the weights that a conversion to GGUF needs: tokenizer, templates, model card. Only
+    /// beside safetensors; others are left out of the listing's [`Checkpoint::companions`].
+    #[must_use]
+    pub fn with_companions(self) -> Opening {
+        Opening { companions_due: true, ..self }
     }
 
     /// Returns the next request. Does not change the state.
@@ -187,7 +204,7 @@ impl Opening {
     ///
     /// - [`Code::NotFound`] if the file is the only one that was requested.
     /// - [`Code::BadIndex`] if a set of files is not complete.
-    /// - [`Code::HeaderTooLarge`] for a JSON file above its limit.
+    /// - [`Code::HeaderTooLarge`] for a JSON file above its limit, or companions above theirs.
     /// - [`Code::Usage`] if no file was requested.
     /// - For an empty file, an error of its parser.
     pub fn opened(&mut self, len: Option<u64>) -> Result<()> {
@@ -298,6 +315,10 @@ impl Opening {
             None if due && self.shards.container() != Some(Container::Gguf) => {
                 Pending::Open(FileTask { name: CONFIG.to_string(), role: FileRole::Config })
             }
+            None if core::mem::take(&mut self.companions_due) => {
+                self.queue_companions();
+                return self.advance();
+            }
             None => Pending::Nothing,
         };
         if matches!(self.pending, Pending::Nothing) {
@@ -325,7 +346,7 @@ impl Opening {
     /// Records that the file of a task does not exist.
     fn skip(&mut self, task: FileTask) -> Result<()> {
         match task.role {
-            FileRole::Config => {}
+            FileRole::Config | FileRole::Companion => {}
             FileRole::OptionalIndex => {
                 let files = core::mem::take(&mut self.siblings);
                 self.plan_parts(files, Container::Safetensors);
@@ -338,6 +359,18 @@ impl Opening {
         self.advance()
     }
 
+    /// Queues the files beside safetensors weights. Without a listing each of them is tried.
+    fn queue_companions(&mut self) {
+        if self.shards.container() != Some(Container::Safetensors) {
+            return;
+        }
+        let listed = |name: &str| !self.dir || self.listing.iter().any(|(n, _)| n == name);
+        let known = companions::NAMES.iter().filter(|n| listed(n)).map(ToString::to_string);
+        let templates = self.listing.iter().map(|(n, _)| n).filter(|n| companions::is_template(n)).cloned();
+        let tasks = known.chain(templates).map(|name| FileTask { name, role: FileRole::Companion });
+        self.queue.extend(tasks);
+    }
+
     /// Starts to read a file.
     fn start(&mut self, task: FileTask, len: Option<u64>) -> Result<()> {
         let Some(len) = len else { return self.skip(task) };
@@ -348,9 +381,18 @@ impl Opening {
             FileRole::Part(Container::Safetensors) => Parser::Safetensors,
             FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
             FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
-            FileRole::Index | FileRole::OptionalIndex | FileRole::Config => Parser::Text,
+            FileRole::Index | FileRole::OptionalIndex | FileRole::Config | FileRole::Companion => {
+                Parser::Text
+            }
         };
         check_text(&task, len, &parser)?;
+        if task.role == FileRole::Companion {
+            self.companion_bytes = self.companion_bytes.checked_sub(len).ok_or_else(|| {
+                let max = limits::MAX_COMPANIONS;
+                let message = format!("the files beside the weights have more than {max} bytes together");
+                Error::new(Code::HeaderTooLarge, message).in_file(&task.name)
+            })?;
+        }
         let first = match parser {
             Parser::Lattice => limits::FIRST_READ_SMALL,
             _ => limits::FIRST_READ,
@@ -400,6 +442,15 @@ impl Opening {
                 }
                 self.shards.config = Some(text);
             }
+            ParseStep::Text(text) if reading.role == FileRole::Companion => {
+                if source.name == companions::MODULES {
+                    let role = FileRole::Companion;
+                    self.queue.extend(
+                        companions::pooling_configs(&text).into_iter().map(|name| FileTask { name, role }),
+                    );
+                }
+                self.shards.companion_files.0.push((source.name, text));
+            }
             ParseStep::Text(text) => {
                 self.take_index(&text, &source.name)?;
                 self.shards.files.push(source);
@@ -434,7 +485,8 @@ impl Reading {
     fn step(&mut self) -> Result<Option<ParseStep>> {
         let Reading { buffer, role, parser } = self;
         let (len, name) = (buffer.len, buffer.name.clone());
-        let checked = *role != FileRole::Config && !matches!(parser, Parser::Lattice);
+        let checked =
+            !matches!(role, FileRole::Config | FileRole::Companion) && !matches!(parser, Parser::Lattice);
         let mut step = |cursor: &mut Cursor<'_>| {
             if checked && cursor.offset() == 0 {
                 let head = cursor.clone().take(len.min(foreign::HEAD))?;
@@ -484,6 +536,7 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop>
 fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
     let max = match task.role {
         FileRole::Config => limits::MAX_CONFIG,
+        FileRole::Companion => limits::MAX_COMPANIONS,
         _ if task.name == discover::Q4_INDEX => limits::MAX_Q4_INDEX,
         _ => limits::MAX_INDEX,
     };

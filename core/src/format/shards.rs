@@ -5,7 +5,7 @@ use super::index::ShardIndex;
 use super::json::first_repeated;
 use super::limits::MAX_ENTRIES;
 use super::q4::{Q4Index, Q4IndexEntry};
-use super::{Checkpoint, Companion, Container, SourceFile, Warning};
+use super::{Checkpoint, Companion, Companions, Container, SourceFile, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::tensor::{FileId, MetaValue, Metadata, TensorInfo};
@@ -36,6 +36,8 @@ pub(crate) struct ShardSet {
     /// Content of `config.json`.
     pub config: Option<Vec<u8>>,
     pub companions: Vec<Companion>,
+    /// Content of companions that a conversion reads.
+    pub companion_files: Companions,
     pub warnings: Vec<Warning>,
 }
 
@@ -108,6 +110,7 @@ impl ShardSet {
             gguf_version: None,
             config: self.config,
             companions: self.companions,
+            companion_files: self.companion_files,
             q4_index,
             q4_seed,
             unknown_types: Vec::new(),

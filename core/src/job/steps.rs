@@ -2,6 +2,7 @@
 
 use super::Window;
 use crate::error::Result;
+use crate::float::{f16_to_f32, f32_to_f16};
 use crate::kernels::Kernels;
 use crate::plan::{Axis, Op, RotationOp};
 use crate::quant::EncodeError;
@@ -15,6 +16,8 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
         Op::Mean(n) if n > 0.0 => values.iter_mut().for_each(|v| *v /= n),
         Op::Mean(_) => values.fill(1.0),
         Op::Set(c) => values.fill(c),
+        Op::NegExp => values.iter_mut().for_each(|v| *v = -(libm::exp(f64::from(*v)) as f32)),
+        Op::RoundF16 => values.iter_mut().for_each(|v| *v = f16_to_f32(f32_to_f16(*v))),
         Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
     }
 }

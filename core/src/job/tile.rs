@@ -4,7 +4,7 @@ use super::freivalds::TileChecks;
 use super::measure::MetricCollector;
 use super::nonfinite::passed;
 use super::rounding::Allowed;
-use super::row_map::{append, reorder};
+use super::row_map::{append, reorder, transpose};
 use super::steps::{Gain, Rotations, TileSteps, plain};
 use super::wide::{self, TileValues};
 use super::{DeviceCheck, Job, Read, TILE, Tally, Window, Workspace, local_bytes, whole_rows};
@@ -21,8 +21,16 @@ pub(super) fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let (width, height, group) = (job.window.width(), job.window.height(), job.row_group.max(1));
     let weighted = job.reads.iter().any(|r| r.side == Side::Importance);
     let turned = job.reads.iter().flat_map(|r| &r.ops).any(|op| matches!(op, Op::Rotate(_)));
+    let turned = turned || job.reads.iter().any(|r| r.map.needs_whole_windows());
     let splittable = group == 1 && width > TILE && !turned && !(weighted && whole_rows(job.op, &job.metrics));
-    let step_rows = if splittable { 1 } else { (TILE / width.max(1) / group).max(1) * group };
+    let transposed = job.reads.iter().any(|r| matches!(r.map, RowMap::Transpose { .. }));
+    let step_rows = if transposed {
+        height.max(1)
+    } else if splittable {
+        1
+    } else {
+        (TILE / width.max(1) / group).max(1) * group
+    };
     let step_cols = if splittable { TILE } else { width.max(1) };
     (0..height).step_by(step_rows as usize).flat_map(move |row| {
         (0..width).step_by(step_cols as usize).map(move |col| Window {
@@ -60,8 +68,19 @@ pub(super) fn load(
 ) -> Result<(), EncodeError> {
     let n = (tile.width() * tile.height()) as usize;
     values.resize(n, 0.0);
-    kernels.decode(read.dtype, src, values)?;
-    reorder(read.map, values, mapped, tile.width() as usize);
+    match read.map {
+        RowMap::Transpose { step } => {
+            let columns = tile.height().saturating_sub(1) * step + 1;
+            mapped.clear();
+            mapped.resize((tile.width() * columns) as usize, 0.0);
+            kernels.decode(read.dtype, src, mapped)?;
+            transpose(mapped, values, (tile.height() as usize, tile.width() as usize), step as usize);
+        }
+        map => {
+            kernels.decode(read.dtype, src, values)?;
+            reorder(map, values, mapped, tile.width() as usize);
+        }
+    }
     for op in &read.ops {
         plain(*op, values);
     }
@@ -182,7 +201,11 @@ pub(super) fn tile_of(
         job,
         at,
         read,
-        src: slice_of(read.dtype, job.window.width(), at, input)?,
+        src: match read.map {
+            // The tile is the whole window.
+            RowMap::Transpose { .. } => input,
+            _ => slice_of(read.dtype, job.window.width(), at, input)?,
+        },
         candidate: job.read(Side::Candidate, inputs),
         weights: weights.get(at.cols.start as usize..at.cols.end as usize).filter(|w| !w.is_empty()),
         gain,

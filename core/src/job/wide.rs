@@ -5,7 +5,7 @@ use super::{Read, Window};
 use crate::dtype::DType;
 use crate::kernels::Kernels;
 use crate::metric::{LEAF, PairSums, pair_leaf_f64};
-use crate::plan::Op;
+use crate::plan::{Op, RowMap};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -71,7 +71,8 @@ pub(super) fn load(
     mapped: &mut Vec<f64>,
 ) -> bool {
     let constant = |op: &Op| matches!(op, Op::Add(_));
-    if read.dtype != DType::F64 || !read.ops.iter().all(constant) {
+    let transposed = matches!(read.map, RowMap::Transpose { .. });
+    if transposed || read.dtype != DType::F64 || !read.ops.iter().all(constant) {
         return false;
     }
     values.clear();

@@ -6,6 +6,7 @@ pub mod arch;
 pub mod config;
 pub mod family;
 pub mod forward;
+pub mod gguf_tensors;
 pub mod hf_source;
 pub mod json_file;
 pub mod lora_adapter;

@@ -2,7 +2,8 @@
 //!
 //! Knows no target: [`super::target`] decides names, types and layout.
 
-use super::rotate::{self, RotationPlanner};
+use super::gguf_mapping::{self, Composer, GgufMapping};
+use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::target::{self, Contents, Target};
 use super::{Conversion, ImportancePlanner, LeftOut, Output, Plan, Totals, Warning};
 use crate::error::{Code, Error, Result};
@@ -10,8 +11,8 @@ use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::model::stored_quantization::StoredQuantization;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::{OverrideUse, TypeChoice, TypeChoices, type_choices};
-use crate::recipe::{Recipe, SharedText};
+use crate::recipe::select::{OverrideUse, TypeChoice, TypeChoices, type_choices_of};
+use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
@@ -35,27 +36,32 @@ pub fn plan(
     if checkpoint.tensors.is_empty() {
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
+    recipe.filter()?.check(&[checkpoint])?;
+    check_is_model(checkpoint)?;
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let checkpoint = untied.as_ref().unwrap_or(original);
     let target = target::of(recipe.to);
-    let choices = type_choices(recipe, checkpoint, imatrix.is_some())?;
+    let mapping = GgufMapping::of(checkpoint, recipe)?;
+    let named = mapping.as_ref().map_or(checkpoint, |m| &m.logical);
+    let sources = mapping.as_ref().map_or(&[][..], |m| &m.sources);
+    let choices = type_choices_of(recipe, named, sources, imatrix.is_some())?;
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(override_warnings(recipe, &choices)?);
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
-    let mut importance = ImportancePlanner::new(imatrix, checkpoint);
+    let importance = ImportancePlanner::new(imatrix, named);
     let stored = StoredQuantization::of(original);
-    let Outputs { mut outputs, left_out } =
-        outputs(target, checkpoint, recipe, choices, measure, &stored, &mut importance)?;
+    let left_out = Vec::new();
+    let mut work = Work { target, checkpoint, original, recipe, measure, importance, stored, left_out };
+    let (mut outputs, rotation) = match &mapping {
+        Some(mapping) => work.mapped(mapping, choices, &mut warnings)?,
+        None => work.renamed(choices, &mut warnings)?,
+    };
+    let Work { importance, stored, left_out, .. } = work;
     warnings.extend(stored.warnings());
     warnings.extend(importance.warnings());
-    let rotation = match recipe.rotate {
-        Some(options) => {
-            let planner = RotationPlanner::new(checkpoint, original, options, recipe.dtype)?;
-            Some(planner.apply(original, &mut outputs, &mut warnings)?)
-        }
-        None => None,
-    };
-    let contents = Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref() };
+    warnings.extend(mapping.as_ref().and_then(towers_left_out));
+    let contents =
+        Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref(), mapping: mapping.as_ref() };
     let files = target.lay_out(&contents, &mut outputs, &mut warnings)?;
     let totals = Totals::of(checkpoint, &outputs, &files)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
@@ -73,48 +79,148 @@ pub fn plan(
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })
 }
 
-/// What becomes of the tensors of a source.
-struct Outputs {
-    outputs: Vec<Output>,
+/// The parts of a conversion that its outputs depend on.
+struct Work<'a> {
+    target: &'static dyn Target,
+    checkpoint: &'a Checkpoint,
+    /// The checkpoint without the head that a rotation adds.
+    original: &'a Checkpoint,
+    recipe: &'a Recipe,
+    measure: bool,
+    importance: ImportancePlanner<'a>,
+    stored: StoredQuantization<'a>,
     left_out: Vec<LeftOut>,
 }
 
-/// An output for each tensor that is written, in the order of the checkpoint and without a place.
-fn outputs(
-    target: &dyn Target,
-    checkpoint: &Checkpoint,
-    recipe: &Recipe,
-    choices: TypeChoices,
-    measure: bool,
-    stored: &StoredQuantization<'_>,
-    importance: &mut ImportancePlanner<'_>,
-) -> Result<Outputs> {
-    let is_written = |t: &TensorInfo, choice: &TypeChoice| {
-        !matches!(choice, TypeChoice::LeaveOut(_)) && target.leaves_out(t).is_none()
-    };
-    let written = || checkpoint.tensors.iter().zip(&choices.choices).filter(|(t, c)| is_written(t, c));
-    written().try_for_each(|(t, _)| stored.check(t))?;
-    check_is_model(checkpoint)?;
-    check_fits(target, checkpoint, written().map(|(t, _)| t))?;
-    let (mut outputs, mut left_out) = (Vec::with_capacity(checkpoint.tensors.len()), Vec::new());
-    let mut last = SharedText::default();
-    for ((index, tensor), choice) in checkpoint.tensors.iter().enumerate().zip(choices.choices) {
-        let choice = match target.leaves_out(tensor) {
-            Some(why) => TypeChoice::LeaveOut(why),
-            None => choice,
+/// Outputs without a place, and the rotation that was applied to them.
+type Outputs = (Vec<Output>, Option<AppliedRotation>);
+
+impl Work<'_> {
+    /// What happens to each of `tensors`; `None` for those that are left out.
+    fn decisions(
+        &mut self,
+        tensors: &[TensorInfo],
+        choices: TypeChoices,
+        mapping: Option<&GgufMapping>,
+    ) -> Result<Vec<Option<Decision>>> {
+        let mut last = SharedText::default();
+        let mut decide = |(tensor, choice): (&TensorInfo, TypeChoice)| {
+            let choice = match mapping {
+                Some(mapping) => gguf_mapping::choice(mapping.outtype, tensor, choice),
+                None => choice,
+            };
+            if let TypeChoice::LeaveOut(reason) = choice {
+                self.left_out.push(LeftOut { name: tensor.name.clone(), reason });
+                return Ok(None);
+            }
+            let mut decision = self.target.decide(self.recipe, tensor, choice)?;
+            decision.reason.text = decision.reason.text.shared(&mut last);
+            Ok(Some(decision))
         };
-        if let TypeChoice::LeaveOut(why) = choice {
-            left_out.push(LeftOut { name: tensor.name.clone(), reason: why });
-            continue;
-        }
-        let mut decision = target.decide(recipe, tensor, choice)?;
-        decision.reason.text = decision.reason.text.shared(&mut last);
-        let mut output = Output::converted(index, tensor, decision, recipe, measure);
-        output.name = target.tensor_name(tensor);
-        importance.encode(tensor, &mut output)?;
-        outputs.push(output);
+        tensors.iter().zip(choices.choices).map(&mut decide).collect()
     }
-    Ok(Outputs { outputs, left_out })
+
+    /// An output for each tensor, in the order of the checkpoint.
+    fn renamed(&mut self, mut choices: TypeChoices, warnings: &mut Vec<Warning>) -> Result<Outputs> {
+        let (checkpoint, target) = (self.checkpoint, self.target);
+        for (tensor, choice) in checkpoint.tensors.iter().zip(&mut choices.choices) {
+            if let Some(reason) = target.leaves_out(tensor) {
+                *choice = TypeChoice::LeaveOut(reason);
+            }
+        }
+        let all = checkpoint.tensors.iter().zip(&choices.choices);
+        let written = all.filter(|(_, c)| !matches!(c, TypeChoice::LeaveOut(_))).map(|(t, _)| t);
+        written.clone().try_for_each(|t| self.stored.check(t))?;
+        check_fits(target, checkpoint, written)?;
+        let decisions = self.decisions(&checkpoint.tensors, choices, None)?;
+        let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
+        for ((index, tensor), decision) in checkpoint.tensors.iter().enumerate().zip(decisions) {
+            let Some(decision) = decision else { continue };
+            let mut output = Output::converted(index, tensor, decision, self.recipe, self.measure);
+            output.name = target.tensor_name(tensor);
+            self.importance.encode(tensor, &mut output)?;
+            outputs.push(output);
+        }
+        let rotation = self.rotate(&mut outputs, warnings)?;
+        Ok((outputs, rotation))
+    }
+
+    /// Applies the rotation of the recipe to the outputs of the checkpoint's tensors.
+    fn rotate(
+        &self,
+        outputs: &mut Vec<Output>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Option<AppliedRotation>> {
+        let Some(options) = self.recipe.rotate else { return Ok(None) };
+        let planner = RotationPlanner::new(self.checkpoint, self.original, options, self.recipe.dtype)?;
+        planner.apply(self.original, outputs, warnings).map(Some)
+    }
+
+    /// An output for each tensor of a GGUF, in its order.
+    fn mapped(
+        &mut self,
+        mapping: &GgufMapping,
+        choices: TypeChoices,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Outputs> {
+        self.stored.check_all()?;
+        let (checkpoint, recipe) = (self.checkpoint, self.recipe);
+        let decisions = self.decisions(&mapping.logical.tensors, choices, Some(mapping))?;
+        let mut sources = Vec::new();
+        let rotation = match recipe.rotate {
+            Some(_) => {
+                sources = self.sources(mapping, &decisions);
+                self.rotate(&mut sources, warnings)?
+            }
+            None => None,
+        };
+        let rotated = sources.iter().map(|o| (o.name.as_str(), o)).collect();
+        let composer = Composer { tensors: &checkpoint.tensors, recipe, rotated, measure: self.measure };
+        let mut outputs = Vec::with_capacity(mapping.tensors.tensors.len());
+        let mut decided = mapping.logical.tensors.iter().zip(decisions);
+        for tensor in &mapping.tensors.tensors {
+            if tensor.parts.is_empty() {
+                outputs.push(gguf_mapping::generated(tensor)?);
+                continue;
+            }
+            let Some((logical, decision)) = decided.next() else { break };
+            let Some(decision) = decision.filter(|_| !composer.is_left_out(tensor)) else { continue };
+            let mut output = composer.output(tensor, logical, decision)?;
+            self.importance.encode(logical, &mut output)?;
+            outputs.push(output);
+        }
+        Ok((outputs, rotation))
+    }
+
+    /// The outputs of the checkpoint's tensors, each with the type of a GGUF tensor that it is a part of.
+    fn sources(&self, mapping: &GgufMapping, decisions: &[Option<Decision>]) -> Vec<Output> {
+        let mut of_source: Vec<Option<&Decision>> = alloc::vec![None; self.checkpoint.tensors.len()];
+        let sourced = mapping.tensors.tensors.iter().filter(|t| !t.parts.is_empty());
+        for (tensor, decision) in sourced.zip(decisions) {
+            for part in &tensor.parts {
+                if let Some(of) = of_source.get_mut(part.source) {
+                    *of = decision.as_ref();
+                }
+            }
+        }
+        let kept = || Decision { action: Action::Copy, reason: Reason { code: "kept", text: "".into() } };
+        let one = |((index, tensor), decision): ((usize, &TensorInfo), Option<&Decision>)| {
+            let decision = decision.cloned().unwrap_or_else(kept);
+            Output::converted(index, tensor, decision, self.recipe, self.measure)
+        };
+        self.checkpoint.tensors.iter().enumerate().zip(of_source).map(one).collect()
+    }
+}
+
+/// A warning about towers that a GGUF of the text model does not have.
+fn towers_left_out(mapping: &GgufMapping) -> Option<Warning> {
+    let towers = &mapping.tensors.towers;
+    let first = towers.first()?;
+    let message = format!(
+        "{} tensors of vision or audio towers are left out (first: {first}); the text model is converted",
+        towers.len()
+    );
+    Some(Warning::new("towers_left_out", message))
 }
 
 /// Refuses a LoRA adapter: alone it is no model.

@@ -186,8 +186,7 @@ impl<'a> ImportancePlanner<'a> {
         };
         let parts: Vec<MatrixWeights> =
             parts.ok_or_else(misfit)?.into_iter().map(|(at, count)| MatrixWeights { at, count }).collect();
-        let [segment] = &*output.segments else { return Ok(()) };
-        output.segments = weighted_segments(segment, &parts).ok_or_else(misfit)?.into();
+        output.segments = weighted_segments(&output.segments, &parts).ok_or_else(misfit)?.into();
         self.used += 1;
         Ok(())
     }
@@ -290,13 +289,20 @@ fn listed(names: &[String]) -> String {
     text
 }
 
-/// `segment` cut into matrices, each with its own weights; `None` if its rows are not a multiple of their number.
-fn weighted_segments(segment: &Segment, parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
-    let rows = segment.rows.end.checked_sub(segment.rows.start)?;
+/// `segments` cut into matrices, each with its own weights; `None` if their rows are not a multiple of their number.
+fn weighted_segments(segments: &[Segment], parts: &[MatrixWeights]) -> Option<Vec<Segment>> {
+    let rows = segments.last()?.rows.end;
     let each = rows.checked_div(parts.len() as u64).filter(|n| n * parts.len() as u64 == rows)?;
-    let cut = |(i, part): (usize, &MatrixWeights)| {
-        let first = segment.rows.start + i as u64 * each;
-        Segment { importance: Some(part.operand().into()), ..segment.slice(first..first + each, first) }
+    let cut = |segment: &Segment| {
+        let matrices =
+            segment.rows.start.checked_div(each).unwrap_or(0)..segment.rows.end.div_ceil(each.max(1));
+        let one = |matrix: u64| {
+            let part = parts.get(usize::try_from(matrix).ok()?)?;
+            let rows = segment.rows.start.max(matrix * each)..segment.rows.end.min((matrix + 1) * each);
+            let at = rows.start;
+            Some(Segment { importance: Some(part.operand().into()), ..segment.slice(rows, at) })
+        };
+        matrices.filter_map(one).collect::<Vec<_>>()
     };
-    Some(parts.iter().enumerate().map(cut).collect())
+    Some(segments.iter().flat_map(cut).collect())
 }

@@ -58,7 +58,8 @@ pub fn plan(
     let mut rotation = planner.record(base.files.iter().chain(&adapter.files));
     let mut outputs = outputs(&planner, &all, adapter, recipe, options, &mut rotation)?;
     let warnings = warnings(adapter, &rotation, named);
-    let contents = Contents { checkpoint: adapter, recipe, imatrix: None, rotation: Some(&rotation) };
+    let contents =
+        Contents { checkpoint: adapter, recipe, imatrix: None, rotation: Some(&rotation), mapping: None };
     let config = OutFile::literal(CONFIG, config.to_vec());
     let files = lay_out_folder(&contents, &mut outputs, WEIGHTS, config, others)?;
     let conversion = Conversion {

@@ -7,6 +7,7 @@
 
 pub mod convert;
 mod geometry;
+mod gguf_mapping;
 mod importance;
 pub mod lora;
 pub mod measure;

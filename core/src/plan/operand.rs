@@ -20,11 +20,12 @@ pub enum Side {
     Importance,
 }
 
-/// The order of an operand's rows, relative to the rows of the output.
+/// The order of an operand's elements, relative to those of the output.
 ///
 /// llama.cpp rotates neighbouring channels of a head where Hugging Face rotates the two halves of the head, so that its
 /// converter permutes the rows of query and key projections (`permute` of `convert_hf_to_gguf.py`). Each map is the inverse
-/// of the other. Rows are moved as they are stored or as decoded values.
+/// of the other. Rows are moved as they are stored or as decoded values; transposed matrices and swapped columns, as decoded
+/// values only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RowMap {
@@ -40,13 +41,27 @@ pub enum RowMap {
         /// Rows of one head, even.
         head: u64,
     },
+    /// Output row `r`, column `c` is operand row `c`, column `r * step`, behind the operand's first row and column.
+    Transpose {
+        /// Operand columns from one output row to the next, at least 1.
+        step: u64,
+    },
+    /// Within each row, operand columns `[outer, inner, width]` are output columns `[inner, outer, width]`.
+    SwapColumns {
+        /// Length of the outer axis in the operand.
+        outer: u64,
+        /// Length of the inner axis in the operand.
+        inner: u64,
+        /// Columns that stay together.
+        width: u64,
+    },
 }
 
 impl RowMap {
     /// Number of consecutive rows that a window must not split, at least 1.
     pub fn group(self) -> u64 {
         match self {
-            RowMap::Identity => 1,
+            RowMap::Identity | RowMap::Transpose { .. } | RowMap::SwapColumns { .. } => 1,
             RowMap::Permute { head } | RowMap::Unpermute { head } => head.max(1),
         }
     }
@@ -56,20 +71,37 @@ impl RowMap {
         let half = (self.group() / 2).max(1);
         let within = row % self.group();
         let from = match self {
-            RowMap::Identity => within,
+            RowMap::Identity | RowMap::Transpose { .. } | RowMap::SwapColumns { .. } => within,
             RowMap::Permute { .. } => within % 2 * half + within / 2,
             RowMap::Unpermute { .. } => within % half * 2 + within / half,
         };
         row - within + from
     }
 
-    /// The map that restores the operand's order.
+    /// The map that restores the operand's order; of a transposed matrix with gaps, that of its own rows and columns.
     #[must_use]
     pub fn inverse(self) -> RowMap {
         match self {
             RowMap::Identity => RowMap::Identity,
             RowMap::Permute { head } => RowMap::Unpermute { head },
             RowMap::Unpermute { head } => RowMap::Permute { head },
+            RowMap::Transpose { .. } => RowMap::Transpose { step: 1 },
+            RowMap::SwapColumns { outer, inner, width } => {
+                RowMap::SwapColumns { outer: inner, inner: outer, width }
+            }
+        }
+    }
+
+    /// Whether elements of different rows or columns change places, so that a tile must be a whole window.
+    pub fn needs_whole_windows(self) -> bool {
+        matches!(self, RowMap::Transpose { .. } | RowMap::SwapColumns { .. })
+    }
+
+    /// Operand elements that are read for one element of the output, rounded up.
+    pub fn elements_read(self) -> u64 {
+        match self {
+            RowMap::Transpose { step } => step.max(1),
+            _ => 1,
         }
     }
 }
@@ -111,6 +143,10 @@ pub enum Op {
     Mean(f32),
     /// Replaces every value by a constant.
     Set(f32),
+    /// `-exp(x)` (decay rates of state-space layers).
+    NegExp,
+    /// Rounds to binary16: the converter's arithmetic on F16 sources.
+    RoundF16,
     /// Multiplies by the norm gain, [`Segment::gain`](super::Segment::gain).
     Gain(Axis),
     /// Divides by the norm gain.
@@ -125,7 +161,7 @@ impl Op {
         match self {
             Op::Gain(axis) | Op::Ungain(axis) => Some(*axis),
             Op::Rotate(rotation) => Some(rotation.axis),
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) => None,
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::NegExp | Op::RoundF16 => None,
         }
     }
 }
@@ -194,6 +230,18 @@ impl Operand {
             map: RowMap::Identity,
             ops: ThinVec::new(),
             values: ThinVec::new(),
+        }
+    }
+
+    /// The same from output row `rows` on.
+    pub(super) fn from_row(&self, rows: u64) -> Operand {
+        match (self.map, self.columns.as_deref()) {
+            (RowMap::Transpose { step }, Some(&ColumnRange { at, of })) => {
+                let columns =
+                    Some(Box::new(ColumnRange { at: at.saturating_add(rows.saturating_mul(step)), of }));
+                Operand { columns, ..self.clone() }
+            }
+            _ => Operand { row: self.row + rows, ..self.clone() },
         }
     }
 

@@ -208,7 +208,7 @@ impl Output {
 
     /// Whether a rotation changes its values.
     pub fn is_rotated(&self) -> bool {
-        let rotates = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_));
+        let rotates = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_) | Op::NegExp | Op::RoundF16);
         self.segments.iter().any(|s| s.from.ops.iter().any(rotates))
     }
 
@@ -219,7 +219,11 @@ impl Output {
         let segment = self.segments.iter().find(|s| s.rows.contains(&row));
         segment.map_or(at, |s| {
             let columns = s.from.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
-            (row - s.rows.start + s.from.row) * columns.of + columns.at + col
+            let row = row - s.rows.start;
+            match s.from.map {
+                RowMap::Transpose { step } => (col + s.from.row) * columns.of + columns.at + row * step,
+                _ => (row + s.from.row) * columns.of + columns.at + col,
+            }
         })
     }
 }

@@ -66,7 +66,7 @@ impl Segment {
     /// The rows `rows` of the output, which must lie in the segment, as a segment that starts at row `at`.
     pub(crate) fn slice(&self, rows: Range<u64>, at: u64) -> Segment {
         let skipped = rows.start - self.rows.start;
-        let later = |o: &Operand| Operand { row: o.row + skipped, ..o.clone() };
+        let later = |o: &Operand| o.from_row(skipped);
         Segment {
             rows: at..at + (rows.end - rows.start),
             from: later(&self.from),

@@ -88,6 +88,35 @@ pub struct Recipe {
     /// The rotation before anything is encoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate: Option<RotationOptions>,
+    /// Tensor names and values of a GGUF that is made of a Hugging Face checkpoint.
+    #[serde(default, skip_serializing_if = "TensorNaming::is_auto")]
+    pub names: TensorNaming,
+    /// Leave out the keys that only Quantoscope writes: the file is llama.cpp's, byte for byte.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub compat: bool,
+    /// The name of the pre-tokenizer, whatever the tokenizer's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_tokenizer: Option<String>,
+}
+
+/// The tensor names of a GGUF that is made of a Hugging Face checkpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TensorNaming {
+    /// GGUF names if the source has a tokenizer, so that engines can load the file; else those of the source.
+    #[default]
+    Auto,
+    /// GGUF names, with the values as engines expect them.
+    Gguf,
+    /// The names and values of the source: no engine loads the file.
+    Source,
+}
+
+impl TensorNaming {
+    /// Whether the source decides.
+    pub fn is_auto(&self) -> bool {
+        *self == TensorNaming::Auto
+    }
 }
 
 /// A type for the tensors that match a pattern.
@@ -149,6 +178,9 @@ impl Recipe {
             allow_requantize: false,
             allow_nonfinite: false,
             rotate: None,
+            names: TensorNaming::Auto,
+            compat: false,
+            pre_tokenizer: None,
         }
     }
 

@@ -72,7 +72,7 @@ struct TensorEntry<'a> {
     tensor: &'a TensorInfo,
     gguf: GgufName,
     role: TensorRole,
-    /// The first of the recipe's overrides that matches either of its names: its number, and the type.
+    /// The first of the recipe's overrides that matches one of its names: its number, and the type.
     overridden: Option<(usize, DType)>,
     /// Whether the recipe's filter selects it.
     selected: bool,
@@ -82,10 +82,23 @@ struct TensorEntry<'a> {
 ///
 /// # Errors
 ///
-/// `usage` if a pattern is malformed, `no_such_tensor` if the recipe's filter selects nothing, or one of its patterns
-/// matches nothing.
+/// `usage` if a pattern is malformed.
 pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Result<TypeChoices> {
-    let entries = tensor_entries(recipe, checkpoint)?;
+    type_choices_of(recipe, checkpoint, &[], weights)
+}
+
+/// The same for renamed tensors, whose sources have the names `sources`: a pattern finds a tensor by any of its names.
+///
+/// # Errors
+///
+/// As [`type_choices`].
+pub fn type_choices_of(
+    recipe: &Recipe,
+    checkpoint: &Checkpoint,
+    sources: &[Name],
+    weights: bool,
+) -> Result<TypeChoices> {
+    let entries = tensor_entries(recipe, checkpoint, sources)?;
     let overrides = vec![OverrideUse::default(); recipe.overrides.len()];
     let mut all = TypeChoices { choices: Vec::new(), overrides, not_divisible: 0, fallbacks: 0 };
     let mut last = SharedText::default();
@@ -104,23 +117,27 @@ fn excluded() -> TypeChoice {
     TypeChoice::LeaveOut(reason("excluded", "left out by --include and --exclude"))
 }
 
-fn tensor_entries<'a>(recipe: &Recipe, checkpoint: &'a Checkpoint) -> Result<Vec<TensorEntry<'a>>> {
+fn tensor_entries<'a>(
+    recipe: &Recipe,
+    checkpoint: &'a Checkpoint,
+    sources: &[Name],
+) -> Result<Vec<TensorEntry<'a>>> {
     let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
     let filter = recipe.filter()?;
-    filter.check(&[checkpoint])?;
     let selection = filter.in_checkpoint(checkpoint);
     let patterns: Vec<Pattern> =
         recipe.overrides.iter().map(|o| Pattern::new(&o.pattern)).collect::<Result<_>>()?;
-    let entry = |tensor: &'a TensorInfo| {
+    let entry = |(index, tensor): (usize, &'a TensorInfo)| {
+        let source = sources.get(index).map_or(tensor.name.as_str(), |name| name.as_str());
         let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
         let gguf = arch.gguf_name(&tensor.name).unwrap_or_else(unknown);
-        let matches = |p: &Pattern| p.finds(&tensor.name) || p.finds(&gguf.name);
+        let matches = |p: &Pattern| [&tensor.name, &*gguf.name, source].into_iter().any(|n| p.finds(n));
         let mut all = patterns.iter().zip(&recipe.overrides).enumerate();
         let overridden = all.find(|(_, (p, _))| matches(p)).map(|(at, (_, o))| (at, o.dtype));
-        let selected = selection.contains(&tensor.name);
+        let selected = selection.contains_any(&[&tensor.name, source]);
         TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape), overridden, selected }
     };
-    Ok(checkpoint.tensors.iter().map(entry).collect())
+    Ok(checkpoint.tensors.iter().enumerate().map(entry).collect())
 }
 
 impl TypeChoices {

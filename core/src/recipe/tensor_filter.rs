@@ -76,14 +76,14 @@ pub struct Selection<'a> {
 impl Selection<'_> {
     /// Whether the tensor called `name` is selected, by that name or by its name in GGUF.
     pub fn contains(&self, name: &str) -> bool {
-        let TensorFilter { include, exclude } = self.filter;
-        let any = |patterns: &[Pattern]| patterns.iter().any(|p| self.matches(p, name));
-        (include.is_empty() || any(include)) && !any(exclude)
+        self.contains_any(&[name])
     }
 
-    /// Whether a tensor is excluded by a pattern, and not merely not included.
-    pub fn excludes(&self, name: &str) -> bool {
-        self.filter.exclude.iter().any(|p| self.matches(p, name))
+    /// Whether the tensor that has all of `names` is selected.
+    pub fn contains_any(&self, names: &[&str]) -> bool {
+        let TensorFilter { include, exclude } = self.filter;
+        let any = |patterns: &[Pattern]| patterns.iter().any(|p| names.iter().any(|n| self.matches(p, n)));
+        (include.is_empty() || any(include)) && !any(exclude)
     }
 
     fn matches(&self, pattern: &Pattern, name: &str) -> bool {

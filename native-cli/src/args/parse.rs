@@ -1,5 +1,6 @@
 //! Parsers of single values.
 
+use super::recipe::RecipeName;
 use quantoscope_core::DType;
 use quantoscope_core::error::Error;
 use quantoscope_core::quant::Encoding;
@@ -45,12 +46,15 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::parse(text).map_err(|e| e.to_string())
 }
 
-pub fn preset(text: &str) -> Result<Preset, String> {
+pub fn preset(text: &str) -> Result<RecipeName, String> {
+    if text.eq_ignore_ascii_case("auto") {
+        return Ok(RecipeName::Auto);
+    }
     let advice = |e: Error| match DType::parse(text) {
         Ok(dtype) => format!("{text:?} is a tensor type: use --type {dtype}"),
         Err(_) => suggesting(&e, text, Preset::ALL.iter().map(|p| p.name())),
     };
-    Preset::parse(text).map_err(advice)
+    Preset::parse(text).map(RecipeName::Preset).map_err(advice)
 }
 
 pub fn seed(text: &str) -> Result<u64, String> {

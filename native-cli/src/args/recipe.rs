@@ -7,7 +7,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::target;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::rotation::RotationOptions;
-use quantoscope_core::recipe::{Override, Q4Scheme, Recipe, TargetName, can_target};
+use quantoscope_core::recipe::{Override, Q4Scheme, Recipe, TargetName, TensorNaming, can_target};
 use quantoscope_core::{DType, model_equivalence};
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub struct RecipeArgs {
     #[arg(long = "type", value_name = "TYPE", value_parser = parse::dtype, help = type_help())]
     pub dtype: Option<DType>,
     #[arg(long, value_name = "NAME", value_parser = parse::preset, conflicts_with = "dtype", help = preset_help())]
-    pub recipe: Option<Preset>,
+    pub recipe: Option<RecipeName>,
     /// The type of the tensors that a pattern matches, such as attn_v=q6_k, 'blk.1?.ffn_*=q8_0' or
     /// 'blk\.([0-9]|1[0-3])\.attn_v=q5_k'; can be repeated, the first match wins. A pattern is a glob,
     /// compared with a whole name or any run of its parts between dots, or a regular expression, as
@@ -66,13 +66,70 @@ pub struct RecipeArgs {
     /// can hold neither.
     #[arg(long)]
     pub allow_nonfinite: bool,
+    /// The tensors of a GGUF that is made of a Hugging Face folder: gguf (names and values as engines load them), source
+    /// (names and values of the folder; for any architecture, and no engine loads the file) or auto (gguf if the folder
+    /// has a tokenizer).
+    #[arg(long, value_name = "NAMES", default_value = "auto")]
+    pub names: NamesArg,
+    /// Write the GGUF exactly as this program does, without the keys that only Quantoscope writes.
+    #[arg(long, value_name = "PROGRAM")]
+    pub compat: Option<CompatArg>,
+    /// The name of the tokenizer's pre-tokenizer (tokenizer.ggml.pre), where it cannot be determined from the files.
+    #[arg(long, value_name = "NAME")]
+    pub pre_tokenizer: Option<String>,
+}
+
+/// What `--recipe` names.
+#[derive(Clone, Copy, Debug)]
+pub enum RecipeName {
+    /// The precision of the source.
+    Auto,
+    /// A preset.
+    Preset(Preset),
+}
+
+impl RecipeName {
+    fn preset(self) -> Option<Preset> {
+        match self {
+            RecipeName::Auto => None,
+            RecipeName::Preset(preset) => Some(preset),
+        }
+    }
+}
+
+/// Tensor names of a GGUF.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum NamesArg {
+    Auto,
+    Gguf,
+    Source,
+}
+
+impl From<NamesArg> for TensorNaming {
+    fn from(names: NamesArg) -> TensorNaming {
+        match names {
+            NamesArg::Auto => TensorNaming::Auto,
+            NamesArg::Gguf => TensorNaming::Gguf,
+            NamesArg::Source => TensorNaming::Source,
+        }
+    }
+}
+
+/// Programs whose files can be written byte for byte.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CompatArg {
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
 }
 
 impl RecipeArgs {
     /// The recipe, with the container that the output's name implies.
     pub fn resolve(&self, rotation: &RotationArgs, output: Option<&Path>) -> Result<Recipe> {
         let recipe = Recipe {
-            preset: self.recipe,
+            preset: self.recipe.and_then(RecipeName::preset),
+            names: self.names.into(),
+            compat: self.compat.is_some(),
+            pre_tokenizer: self.pre_tokenizer.clone(),
             overrides: self.overrides.clone(),
             include: self.include.clone(),
             exclude: self.exclude.clone(),
@@ -188,7 +245,7 @@ fn preset_help() -> String {
     let names: Vec<&str> = Preset::ALL.iter().map(|m| m.name()).collect();
     format!(
         "A preset (ftype) of llama-quantize: each tensor gets the type that llama-quantize chooses under this name, in any \
-         case: {}",
+         case: {}; or auto: the precision of the input [default for gguf]",
         names.join(", ")
     )
 }

@@ -11,6 +11,7 @@ use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
 use quantoscope_core::job::Region;
 use quantoscope_core::plan::Plan;
+use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -76,6 +77,15 @@ impl Location {
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
     pub fn open(path: &Path) -> Result<Source> {
+        Source::open_with(path, false)
+    }
+
+    /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card.
+    pub fn open_for(path: &Path, recipe: &Recipe) -> Result<Source> {
+        Source::open_with(path, recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source)
+    }
+
+    fn open_with(path: &Path, companions: bool) -> Result<Source> {
         let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -92,7 +102,9 @@ impl Source {
             ));
         };
         let (mut held, mut seen) = (HashMap::new(), Vec::new());
-        let checkpoint = answer(Opening::new(root), &place, &mut held, &mut seen)?;
+        let opening = Opening::new(root);
+        let opening = if companions { opening.with_companions() } else { opening };
+        let checkpoint = answer(opening, &place, &mut held, &mut seen)?;
         let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
         let identities = {
             let by_path: HashMap<&Path, FileIdentity> =

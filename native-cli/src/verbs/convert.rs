@@ -116,7 +116,7 @@ pub(super) fn run(
     let started = Instant::now();
     let ConversionRequest { output, recipe, .. } = *request;
     let resources = resources(request.resources, recipe)?;
-    let source = Source::open(request.input)?.weighted(request.imatrix)?;
+    let source = Source::open_for(request.input, recipe)?.weighted(request.imatrix)?;
     let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), request.measure)?;
     let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
     let out = target(&[&source], &output.path, directory, permission(output))?;

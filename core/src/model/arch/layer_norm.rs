@@ -1,6 +1,7 @@
 //! Architectures whose norms subtract the mean: only a rotation that fixes the vector of ones is exact.
 
 use super::ValueLayout;
+use super::gguf_rules;
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS, RECIPE, ROTATION};
 use super::module::Module as M;
 use super::row::{StreamSide, TensorMapRow, layer, root, within};
@@ -116,10 +117,17 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
     RequiredFlag { key, value, default }
 }
 
-const PHI: Arch =
-    Arch { name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
+const PHI: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "phi",
+    model_types: &["phi"],
+    gguf: Some("phi2"),
+    tensors: &[PHI_ROWS],
+    ..CENTRED
+};
 
 const STARCODER2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "starcoder2",
     model_types: &["starcoder2"],
     gguf: Some("starcoder2"),
@@ -130,6 +138,7 @@ const STARCODER2: Arch = Arch {
 };
 
 const COHERE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "cohere",
     model_types: &["cohere"],
     gguf: Some("command-r"),
@@ -146,10 +155,17 @@ const COHERE: Arch = Arch {
     ..CENTRED
 };
 
-const COHERE2: Arch =
-    Arch { model_types: &["cohere2"], gguf: Some("cohere2"), config: TIED, forward: None, ..COHERE };
+const COHERE2: Arch = Arch {
+    gguf_rules: gguf_rules::UNKNOWN,
+    model_types: &["cohere2"],
+    gguf: Some("cohere2"),
+    config: TIED,
+    forward: None,
+    ..COHERE
+};
 
 const STABLELM: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
     model_types: &["stablelm"],
     gguf: Some("stablelm"),
@@ -163,6 +179,7 @@ const STABLELM: Arch = Arch {
 };
 
 const NEMOTRON: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "nemotron",
     model_types: &["nemotron"],
     gguf: Some("nemotron"),
@@ -172,6 +189,7 @@ const NEMOTRON: Arch = Arch {
 };
 
 const GPT_NEOX: Arch = Arch {
+    gguf_rules: gguf_rules::GPT_NEOX,
     name: "gpt_neox",
     model_types: &["gpt_neox"],
     gguf: Some("gptneox"),
@@ -190,6 +208,7 @@ const GPT_NEOX: Arch = Arch {
 };
 
 const GPT2: Arch = Arch {
+    gguf_rules: gguf_rules::GPT2,
     name: "gpt2",
     model_types: &["gpt2"],
     gguf: Some("gpt2"),
@@ -225,6 +244,7 @@ const OPT: Arch = Arch {
 };
 
 const FALCON: Arch = Arch {
+    gguf_rules: gguf_rules::FALCON,
     name: "falcon",
     model_types: &["falcon"],
     gguf: Some("falcon"),

@@ -1,8 +1,9 @@
 //! Architectures with linear attention beside full attention, whose outputs pass a gate.
 
+use super::gguf_rules;
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, POST_NORMS, ROTATION};
 use super::module::Module as M;
-use super::moe::{EXPERTS, SHARED_EXPERT};
+use super::moe::{EXPERTS, NEXTN, SHARED_EXPERT};
 use super::row::{StreamSide, TensorMapRow, layer, root, within};
 use super::{Arch, ConfigDefaults, MtpLocation, NormForm, RotationFacts};
 use crate::model::forward::spec::{
@@ -63,10 +64,11 @@ const GATED: Arch = Arch {
 const WITH_EXPERTS: ConfigDefaults = ConfigDefaults { normalised_experts: true, ..GATED.config };
 
 const QWEN3_NEXT: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_NEXT,
     name: "qwen3_next",
     model_types: &["qwen3_next"],
     gguf: Some("qwen3next"),
-    tensors: &[ENDS, POST_NORMS, ATTENTION, FUSED, LINEAR, DENSE, EXPERTS, SHARED_EXPERT, HEAD_NORMS],
+    tensors: &[ENDS, POST_NORMS, ATTENTION, FUSED, LINEAR, DENSE, EXPERTS, SHARED_EXPERT, HEAD_NORMS, NEXTN],
     config: WITH_EXPERTS,
     forward: Some(ForwardSpec {
         norm: Norm::Rms(1.0),
@@ -79,19 +81,21 @@ const QWEN3_NEXT: Arch = Arch {
 };
 
 const QWEN3_5: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_5,
     name: "qwen3_5",
     model_types: &["qwen3_5", "qwen3_5_text"],
     gguf: Some("qwen35"),
-    tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, HEAD_NORMS],
+    tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, HEAD_NORMS, NEXTN],
     outside: VISION,
     ..GATED
 };
 
 const QWEN3_5_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::QWEN3_5,
     name: "qwen3_5_moe",
     model_types: &["qwen3_5_moe", "qwen3_5_moe_text"],
     gguf: Some("qwen35moe"),
-    tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, EXPERTS, SHARED_EXPERT, HEAD_NORMS],
+    tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, EXPERTS, SHARED_EXPERT, HEAD_NORMS, NEXTN],
     outside: VISION,
     config: WITH_EXPERTS,
     forward: Some(ForwardSpec {

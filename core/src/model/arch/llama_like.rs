@@ -1,5 +1,6 @@
 //! Llama, and architectures with its stream and a dense feed-forward part.
 
+use super::gguf_rules::{self, BeyondRule, Generated, GgufRules, HeadRule};
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer, root};
 use super::{
@@ -107,6 +108,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 
 /// Llama: every other architecture is given by its differences.
 pub const LLAMA: Arch = Arch {
+    gguf_rules: gguf_rules::LLAMA,
     name: "llama",
     model_types: &["llama"],
     gguf: Some("llama"),
@@ -122,7 +124,13 @@ pub const LLAMA: Arch = Arch {
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
-pub const LLAMA_LIKE: Arch = Arch { gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
+pub const LLAMA_LIKE: Arch = Arch {
+    gguf_rules: gguf_rules::UNKNOWN,
+    gguf: None,
+    gguf_values: GgufValues::Unknown,
+    recipe: RECIPE,
+    ..LLAMA
+};
 
 const MISTRAL: Arch = Arch {
     name: "mistral",
@@ -131,10 +139,16 @@ const MISTRAL: Arch = Arch {
     ..LLAMA
 };
 
-const GRANITE: Arch =
-    Arch { name: "granite", model_types: &["granite"], gguf: Some("granite"), ..LLAMA_LIKE };
+const GRANITE: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "granite",
+    model_types: &["granite"],
+    gguf: Some("granite"),
+    ..LLAMA_LIKE
+};
 
 const SMOLLM3: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
     name: "smollm3",
     model_types: &["smollm3"],
     gguf: Some("smollm3"),
@@ -143,6 +157,7 @@ const SMOLLM3: Arch = Arch {
 };
 
 const SEED_OSS: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "seed_oss",
     model_types: &["seed_oss"],
     gguf: Some("seed_oss"),
@@ -151,6 +166,7 @@ const SEED_OSS: Arch = Arch {
 };
 
 const ERNIE4_5: Arch = Arch {
+    gguf_rules: GgufRules { beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
     name: "ernie4_5",
     model_types: &["ernie4_5"],
     gguf: Some("ernie4_5"),
@@ -160,6 +176,7 @@ const ERNIE4_5: Arch = Arch {
 };
 
 const HUNYUAN: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
     name: "hunyuan",
     model_types: &["hunyuan_v1_dense"],
     gguf: Some("hunyuan-dense"),
@@ -169,6 +186,7 @@ const HUNYUAN: Arch = Arch {
 };
 
 pub const QWEN2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen2",
     model_types: &["qwen2"],
     gguf: Some("qwen2"),
@@ -178,6 +196,7 @@ pub const QWEN2: Arch = Arch {
 };
 
 pub const QWEN3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "qwen3",
     model_types: &["qwen3"],
     gguf: Some("qwen3"),
@@ -188,6 +207,7 @@ pub const QWEN3: Arch = Arch {
 };
 
 const GEMMA: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma",
     model_types: &["gemma"],
     gguf: Some("gemma"),
@@ -205,6 +225,7 @@ const GEMMA: Arch = Arch {
 };
 
 const PHI3: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },
     name: "phi3",
     model_types: &["phi3"],
     gguf: Some("phi3"),
@@ -221,6 +242,7 @@ const PHI3: Arch = Arch {
 };
 
 const LFM2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "lfm2",
     model_types: &["lfm2"],
     gguf: Some("lfm2"),

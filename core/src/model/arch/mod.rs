@@ -4,6 +4,7 @@
 //! rotation roles in [`family`](super::family), logits in [`forward`](super::forward). Knows no tensor of a checkpoint.
 
 mod generic;
+pub mod gguf_rules;
 mod layer_norm;
 mod linear;
 mod llama_like;
@@ -14,10 +15,12 @@ mod pre_post_norm;
 pub mod row;
 
 pub use generic::GENERIC;
+pub use names_only::MISTRAL_NAME as MISTRAL_FORMAT;
 
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
 use crate::tensor::Metadata;
+use gguf_rules::GgufRules;
 use row::TensorMapRow;
 use serde_json::Value;
 
@@ -40,6 +43,8 @@ pub struct Arch {
     pub norm_form: NormForm,
     /// What llama.cpp's converter does to values.
     pub gguf_values: GgufValues,
+    /// What llama.cpp's converter does to a checkpoint.
+    pub gguf_rules: GgufRules,
     /// What `config.json` leaves out.
     pub config: ConfigDefaults,
     /// What llama-quantize treats in its own way.
@@ -48,6 +53,13 @@ pub struct Arch {
     pub rotation: Option<RotationFacts>,
     /// The forward pass, where there is one.
     pub forward: Option<ForwardSpec>,
+}
+
+impl Arch {
+    /// Whether gate and up projections of the shared expert are one matrix.
+    pub fn has_gate_up_shared(&self) -> bool {
+        self.rows().any(|r| r.module == module::Module::FfnGateUpShexp)
+    }
 }
 
 /// Where the decoder and its head stand in the names of a file.

@@ -1,5 +1,6 @@
 //! Architectures of which only the names are known: no rotation rules, no forward pass.
 
+use super::gguf_rules::{self, BeyondRule, Generated, GgufRules};
 use super::llama_like::{
     ATTENTION, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
@@ -10,6 +11,8 @@ use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 
+/// The name of [`MISTRAL_FORMAT`] and its variant.
+pub const MISTRAL_NAME: &str = "mistral_format";
 const BARE: &[Prefix] = &[Prefix::decoder("")];
 const NAMED: Arch = Arch { rotation: None, forward: None, ..LLAMA_LIKE };
 
@@ -156,6 +159,7 @@ const T5_ROWS: &[TensorMapRow] = &[
 ];
 
 const GRANITE_MOE: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
@@ -163,6 +167,7 @@ const GRANITE_MOE: Arch = Arch {
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
+    gguf_rules: gguf_rules::GRANITE_HYBRID,
     name: "granite_hybrid",
     model_types: &["granitemoehybrid"],
     gguf: Some("granitehybrid"),
@@ -170,6 +175,7 @@ const GRANITE_HYBRID: Arch = Arch {
     ..NAMED
 };
 const MAMBA2: Arch = Arch {
+    gguf_rules: gguf_rules::MAMBA2,
     name: "mamba2",
     model_types: &["mamba2"],
     gguf: Some("mamba2"),
@@ -177,8 +183,15 @@ const MAMBA2: Arch = Arch {
     tensors: &[MAMBA2_ROWS],
     ..NAMED
 };
-const OLMO: Arch = Arch { name: "olmo", model_types: &["olmo"], gguf: Some("olmo"), ..NAMED };
+const OLMO: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "olmo",
+    model_types: &["olmo"],
+    gguf: Some("olmo"),
+    ..NAMED
+};
 const OLMOE: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "olmoe",
     model_types: &["olmoe"],
     gguf: Some("olmoe"),
@@ -186,6 +199,11 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
+    gguf_rules: GgufRules {
+        generated: Generated::RopeFactors,
+        experts: gguf_rules::GATE_DOWN_UP,
+        ..gguf_rules::PLAIN
+    },
     name: "phimoe",
     model_types: &["phimoe"],
     gguf: Some("phimoe"),
@@ -193,6 +211,11 @@ const PHIMOE: Arch = Arch {
     ..NAMED
 };
 const ERNIE4_5_MOE: Arch = Arch {
+    gguf_rules: GgufRules {
+        experts: gguf_rules::GATE_UP_DOWN,
+        beyond: BeyondRule::Dropped,
+        ..gguf_rules::PLAIN
+    },
     name: "ernie4_5_moe",
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
@@ -200,6 +223,7 @@ const ERNIE4_5_MOE: Arch = Arch {
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
+    gguf_rules: gguf_rules::LATENT,
     name: "glm4_moe_lite",
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
@@ -207,6 +231,7 @@ const GLM4_MOE_LITE: Arch = Arch {
     ..NAMED
 };
 const LFM2_MOE: Arch = Arch {
+    gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "lfm2_moe",
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
@@ -215,6 +240,7 @@ const LFM2_MOE: Arch = Arch {
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
 const GEMMA_EMBEDDING: Arch = Arch {
+    gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
     name: "gemma_embedding",
     model_types: &[],
     gguf: Some("gemma-embedding"),
@@ -223,19 +249,28 @@ const GEMMA_EMBEDDING: Arch = Arch {
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
     name: "gemma4",
     model_types: &["gemma4", "gemma4_text"],
     gguf: Some("gemma4"),
     tensors: &[ENDS, GEMMA_NORMS, ATTENTION, DENSE, HEAD_NORMS, GEMMA4_ROWS],
     ..NAMED
 };
-const MINISTRAL3: Arch =
-    Arch { name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
-/// The layout of `consolidated.safetensors`.
-const MISTRAL_FORMAT: Arch = Arch {
-    name: "mistral_format",
-    model_types: &[],
+const MINISTRAL3: Arch = Arch {
+    gguf_rules: gguf_rules::PERMUTED,
+    name: "ministral3",
+    model_types: &["ministral3"],
     gguf: Some("mistral3"),
+    ..NAMED
+};
+/// The layout of `consolidated.safetensors`.
+const MISTRAL_FORMAT: Arch = Arch { gguf: Some("mistral3"), ..MISTRAL_FORMAT_LLAMA };
+/// The same without the scaling of Llama 4.
+const MISTRAL_FORMAT_LLAMA: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: MISTRAL_NAME,
+    model_types: &[],
+    gguf: Some("llama"),
     prefixes: BARE,
     tensors: &[MISTRAL_ROWS],
     ..NAMED
@@ -267,12 +302,20 @@ const JAIS2: Arch = Arch {
     ..NAMED
 };
 const BERT: Arch = Arch {
+    gguf_rules: gguf_rules::BERT,
     name: "bert",
-    model_types: &["bert", "roberta", "xlm-roberta"],
+    model_types: &["bert"],
     gguf: Some("bert"),
     prefixes: &[Prefix::decoder(""), Prefix::decoder("bert."), Prefix::decoder("roberta.")],
     tensors: &[BERT_ENDS, BERT_ROWS],
     ..NAMED
+};
+/// The first rows of the positions are those of padding.
+const ROBERTA: Arch = Arch {
+    name: "roberta",
+    model_types: &["roberta", "xlm-roberta"],
+    gguf_rules: gguf_rules::ROBERTA,
+    ..BERT
 };
 const DISTILBERT: Arch = Arch {
     name: "distilbert",
@@ -282,6 +325,7 @@ const DISTILBERT: Arch = Arch {
     ..BERT
 };
 const NOMIC_BERT: Arch = Arch {
+    gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
     gguf: Some("nomic-bert"),
@@ -289,9 +333,22 @@ const NOMIC_BERT: Arch = Arch {
     tensors: &[NOMIC_ROWS],
     ..NAMED
 };
-const T5: Arch =
-    Arch { name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
-const T5_ENCODER: Arch = Arch { name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
+const T5: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "t5",
+    model_types: &["t5"],
+    gguf: Some("t5"),
+    prefixes: BARE,
+    tensors: &[T5_ROWS],
+    ..NAMED
+};
+const T5_ENCODER: Arch = Arch {
+    gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN },
+    name: "t5_encoder",
+    model_types: &[],
+    gguf: Some("t5encoder"),
+    ..T5
+};
 
 pub const ALL: &[&Arch] = &[
     &GRANITE_MOE,
@@ -308,11 +365,13 @@ pub const ALL: &[&Arch] = &[
     &GEMMA4,
     &MINISTRAL3,
     &MISTRAL_FORMAT,
+    &MISTRAL_FORMAT_LLAMA,
     &QWEN2_VL,
     &QWEN3_VL,
     &DECI,
     &JAIS2,
     &BERT,
+    &ROBERTA,
     &DISTILBERT,
     &NOMIC_BERT,
     &T5,

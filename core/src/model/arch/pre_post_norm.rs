@@ -1,5 +1,6 @@
 //! Architectures with norms after the branches: their gains lie on the stream's own axes, and no rotation is exact.
 
+use super::gguf_rules::{self, Generated, GgufRules, HeadRule};
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, ROTATION};
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
@@ -32,6 +33,7 @@ const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NO
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
 const GEMMA2: Arch = Arch {
+    gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma2",
     model_types: &["gemma2"],
     gguf: Some("gemma2"),
@@ -43,6 +45,7 @@ const GEMMA2: Arch = Arch {
 };
 
 pub const GEMMA3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "gemma3",
     model_types: &["gemma3_text"],
     gguf: Some("gemma3"),
@@ -51,6 +54,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
     name: "glm4",
     model_types: &["glm4"],
     gguf: Some("glm4"),
@@ -58,8 +62,26 @@ const GLM4: Arch = Arch {
     ..PRE_POST
 };
 
-const OLMO2: Arch = Arch { name: "olmo2", model_types: &["olmo2"], gguf: Some("olmo2"), ..POST_ONLY };
-const OLMO3: Arch = Arch { name: "olmo3", model_types: &["olmo3"], gguf: Some("olmo2"), ..POST_ONLY };
-const EXAONE4: Arch = Arch { name: "exaone4", model_types: &["exaone4"], gguf: Some("exaone4"), ..POST_ONLY };
+const OLMO2: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "olmo2",
+    model_types: &["olmo2"],
+    gguf: Some("olmo2"),
+    ..POST_ONLY
+};
+const OLMO3: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    name: "olmo3",
+    model_types: &["olmo3"],
+    gguf: Some("olmo2"),
+    ..POST_ONLY
+};
+const EXAONE4: Arch = Arch {
+    gguf_rules: GgufRules { generated: Generated::RopeFreqs(16), ..gguf_rules::PLAIN },
+    name: "exaone4",
+    model_types: &["exaone4"],
+    gguf: Some("exaone4"),
+    ..POST_ONLY
+};
 
 pub const ALL: &[&Arch] = &[&GEMMA2, &GEMMA3, &GLM4, &OLMO2, &OLMO3, &EXAONE4];

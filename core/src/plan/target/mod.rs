@@ -10,6 +10,7 @@ mod hf_folder;
 mod lattice;
 mod safetensors;
 
+use super::gguf_mapping::GgufMapping;
 use super::rotate::AppliedRotation;
 use super::{FileRange, OutFile, Output, Plan, Warning};
 use crate::dtype::DType;
@@ -37,6 +38,8 @@ pub(super) struct Contents<'a> {
     pub(super) imatrix: Option<&'a Imatrix>,
     /// The rotation of the outputs.
     pub(super) rotation: Option<&'a AppliedRotation>,
+    /// The source's tensors as those of a GGUF, where they are renamed.
+    pub(super) mapping: Option<&'a GgufMapping>,
 }
 
 /// A way to write a model.
@@ -74,6 +77,9 @@ pub(super) trait Target: Sync {
     fn decide(&self, recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -> Result<Decision> {
         match choice {
             TypeChoice::Keep(reason) | TypeChoice::LeaveOut(reason) => self.keep(recipe, tensor, reason),
+            TypeChoice::To(dtype, why) if dtype == tensor.dtype && !self.holds(dtype) => {
+                self.keep(recipe, tensor, why)
+            }
             TypeChoice::To(dtype, why) => {
                 let decision = recipe.take(tensor, Encoding::Type(dtype))?;
                 Ok(Decision { reason: combined(why, decision.reason), ..decision })

@@ -1,9 +1,11 @@
-//! One GGUF file: the metadata of a GGUF source carried over, or `general.*` of another source, then the tensors in the
-//! order of the source.
+//! One GGUF file: the metadata of a GGUF source carried over, that of a converted Hugging Face checkpoint
+//! ([`assembly`]), or `general.*` of another source; then the tensors.
 //!
 //! Knows no architecture's keys. Spec: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
-use super::{Contents, Target, check_has_type, layout_tensors, place_in_one_file, usage};
+mod assembly;
+
+use super::{Contents, Target, layout_tensors, place_in_one_file, usage};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_of};
@@ -31,7 +33,6 @@ impl Target for Gguf {
     }
 
     fn check(&self, recipe: &Recipe) -> Result<()> {
-        check_has_type(recipe)?;
         recipe.types().try_for_each(|dtype| {
             if dtype.ggml_id().is_none() {
                 return Err(usage(format!("GGUF has no tensor type {dtype}")));
@@ -77,7 +78,7 @@ impl Target for Gguf {
             Container::Gguf => checkpoint.alignment,
             _ => DEFAULT_ALIGNMENT,
         };
-        let layout = layout_of(&metadata(contents, warnings), alignment, layout_tensors(outputs))?;
+        let layout = layout_of(&metadata(contents, warnings)?, alignment, layout_tensors(outputs))?;
         Ok(place_in_one_file(outputs, layout))
     }
 }
@@ -89,25 +90,40 @@ const IMATRIX: &str = "quantize.imatrix.";
 const MAX_IMATRIX_TEXT: usize = 127;
 
 /// The metadata of the file.
-fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Metadata {
-    let Contents { checkpoint, recipe, imatrix, rotation } = *contents;
-    let mut metadata = match checkpoint.container {
-        Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
-        _ => {
-            let message = "the tensors keep their own names and no tokenizer is written: \
-                           this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
-            warnings.push(Warning::new("not_runnable", message));
-            general(checkpoint)
+fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Metadata> {
+    let Contents { checkpoint, recipe, imatrix, rotation, mapping } = *contents;
+    let mut metadata = match (mapping, checkpoint.container) {
+        (Some(mapping), _) => assembly::metadata(contents, mapping, warnings)?,
+        (None, container) => {
+            let mut metadata = match container {
+                Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
+                _ => {
+                    let message = "the tensors keep their own names and no tokenizer is written: \
+                                   this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
+                    warnings.push(Warning::new("not_runnable", message));
+                    general(checkpoint)
+                }
+            };
+            metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
+            metadata.0.extend(file_type_key(contents));
+            metadata
         }
     };
-    metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
-    if let Some(id) = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)) {
-        metadata.0.push(("general.file_type".into(), MetaValue::U32(id)));
-    }
     metadata.0.extend(imatrix.map(imatrix_keys).unwrap_or_default());
-    metadata.0.push((RECIPE.into(), MetaValue::String(provenance::recipe(recipe))));
-    metadata.0.extend(rotation.map(|r| (ROTATION.into(), MetaValue::String(provenance::rotation(r)))));
-    metadata
+    if !recipe.compat {
+        metadata.0.push((RECIPE.into(), MetaValue::String(provenance::recipe(recipe))));
+        let rotation = rotation.map(|r| (ROTATION.into(), MetaValue::String(provenance::rotation(r))));
+        metadata.0.extend(rotation);
+    }
+    Ok(metadata)
+}
+
+/// `general.file_type`, where the file has one type or is of a preset.
+fn file_type_key(contents: &Contents<'_>) -> Option<(String, MetaValue)> {
+    let Contents { recipe, mapping, .. } = *contents;
+    let auto = || mapping?.outtype.and_then(file_type);
+    let id = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)).or_else(auto)?;
+    Some(("general.file_type".into(), MetaValue::U32(id)))
 }
 
 /// `general.file_type` of one type throughout, as llama.cpp numbers it. Of several presets with the same base type, the

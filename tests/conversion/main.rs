@@ -1,0 +1,6 @@
+//! Conversion of Hugging Face folders to GGUF against llama.cpp's own converter. Provenance: `tests/data/conversion/README.md`.
+
+mod corpus;
+mod guards;
+mod rotations;
+mod tensors;
