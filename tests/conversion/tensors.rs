@@ -152,7 +152,7 @@ fn recipe_on_a_folder_equals_the_recipe_on_its_gguf() {
     let mut wrong = Vec::new();
     for case in cases().iter().filter(|c| NOT_YET.iter().all(|(name, _)| *name != c.name)) {
         let model = case.model();
-        let plain = with_keys(converted(&model, &Recipe::of_preset(Preset::F32)), case);
+        let plain = with_keys(converted(&model, &Recipe::new(Container::Gguf, None)), case);
         for preset in [Preset::Q4_K_M, Preset::Q4_0, Preset::Q2_K] {
             let recipe = Recipe { compat: true, ..Recipe::of_preset(preset) };
             let (one, two) = (converted(&model, &recipe), converted(&plain, &recipe));
