@@ -6,6 +6,7 @@ use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::schedule::Budget;
+use quantoscope_core::tensor::{MetaValue, TensorInfo};
 use quantoscope_tests::memory::{MemoryModel, run};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -121,4 +122,50 @@ fn tensors_of_every_case_equal_the_converters() {
     }
     assert!(wrong.is_empty(), "{} of the cases differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(files > 100, "{files}");
+}
+
+/// The keys of the converter's file that recipes depend on.
+fn with_keys(mut file: MemoryModel, case: &Case) -> MemoryModel {
+    const KEYS: [&str; 4] =
+        [".block_count", ".attention.head_count", ".attention.head_count_kv", ".expert_count"];
+    for entry in case.expected["kv"].as_array().expect("keys") {
+        let key = entry[0].as_str().expect("a key");
+        if KEYS.iter().any(|k| key.ends_with(k))
+            && let Some(value) = entry[2].as_u64()
+        {
+            let value = MetaValue::U32(value.try_into().expect("a count"));
+            file.checkpoint.metadata.0.push((key.into(), value));
+        }
+    }
+    file
+}
+
+fn converted(model: &MemoryModel, recipe: &Recipe) -> MemoryModel {
+    let plan = convert::plan(&model.checkpoint, recipe, None, false).expect("a plan");
+    let made = run(&plan, &[model], Budget::default()).expect("a run");
+    MemoryModel::file("model.gguf", made.files[0].clone()).expect("a sound GGUF")
+}
+
+/// Quantizing a folder gives the types and bytes that quantizing its GGUF gives.
+#[test]
+fn recipe_on_a_folder_equals_the_recipe_on_its_gguf() {
+    let mut wrong = Vec::new();
+    for case in cases().iter().filter(|c| NOT_YET.iter().all(|(name, _)| *name != c.name)) {
+        let model = case.model();
+        let plain = with_keys(converted(&model, &Recipe::new(Container::Gguf, None)), case);
+        for preset in [Preset::Q4_K_M, Preset::Q4_0, Preset::Q2_K] {
+            let recipe = Recipe { compat: true, ..Recipe::of_preset(preset) };
+            let (one, two) = (converted(&model, &recipe), converted(&plain, &recipe));
+            let rows = |m: &MemoryModel| {
+                let row = |t: &TensorInfo| (t.name.clone(), t.dtype, m.tensor(&t.name).to_vec());
+                m.checkpoint.tensors.iter().map(row).collect::<Vec<_>>()
+            };
+            let (one, two) = (rows(&one), rows(&two));
+            let differs = one.iter().zip(&two).find(|(a, b)| a != b);
+            wrong.extend(differs.map(|(a, b)| {
+                format!("{} {preset}: {} {} in place of {} {}", case.name, a.0, a.1, b.0, b.1)
+            }));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -454,7 +454,7 @@ export interface TargetInfo {
 
 export type TargetName = 'safetensors' | 'hf_folder' | 'gguf' | 'q4';
 
-export type TensorNaming = 'gguf' | 'source';
+export type TensorNaming = 'auto' | 'gguf' | 'source';
 
 export interface TensorRow {
   index: number;

@@ -234,7 +234,7 @@ impl Operand {
     }
 
     /// The same from output row `rows` on.
-    pub(super) fn from_row(&self, rows: u64) -> Operand {
+    pub(super) fn starting_at(&self, rows: u64) -> Operand {
         match (self.map, self.columns.as_deref()) {
             (RowMap::Transpose { step }, Some(&ColumnRange { at, of })) => {
                 let columns =

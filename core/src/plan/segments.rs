@@ -66,7 +66,7 @@ impl Segment {
     /// The rows `rows` of the output, which must lie in the segment, as a segment that starts at row `at`.
     pub(crate) fn slice(&self, rows: Range<u64>, at: u64) -> Segment {
         let skipped = rows.start - self.rows.start;
-        let later = |o: &Operand| o.from_row(skipped);
+        let later = |o: &Operand| o.starting_at(skipped);
         Segment {
             rows: at..at + (rows.end - rows.start),
             from: later(&self.from),

@@ -107,12 +107,15 @@ fn of_config(config: &Value) -> NamedLayers {
     let kind = part.get("model_type").or_else(|| config.get("model_type"));
     let kind = kind.and_then(Value::as_str).unwrap_or("");
     let heads = number(&["num_attention_heads", "n_head"]);
+    let flag = |key: &str| part.get(key).and_then(Value::as_bool).unwrap_or(false);
+    // Falcon 7B: all heads share one key.
+    let shared = (flag("multi_query") && !flag("new_decoder_architecture")).then_some(1);
     NamedLayers {
         arch: arch::named(kind).unwrap_or(&arch::GENERIC),
         layers: number(&["num_hidden_layers", "n_layer", "num_layers"]),
         exact: false,
         heads,
-        kv_heads: number(&["num_key_value_heads", "num_kv_heads"]).or(heads),
+        kv_heads: number(&["num_key_value_heads", "num_kv_heads"]).or(shared).or(heads),
         experts: number(&["num_local_experts", "num_experts", "n_routed_experts"]),
     }
 }

@@ -142,7 +142,9 @@ impl<'a> Builder<'a> {
     fn is_beyond(&self, name: &str) -> bool {
         let last = self.config.layers().unwrap_or(u64::MAX);
         match self.arch.gguf_rules.beyond {
-            BeyondRule::Dropped => block(name).is_some_and(|b| u64::from(b) >= last),
+            BeyondRule::Dropped => {
+                name.contains(".mtp_") || block(name).is_some_and(|b| u64::from(b) >= last)
+            }
             _ => false,
         }
     }

@@ -4,6 +4,9 @@
 use crate::model::arch::NESTED;
 use serde_json::Value;
 
+/// The largest count; larger ones are as good as absent.
+const MAX_COUNT: u64 = 1 << 32;
+
 /// A `config.json`, with the nested configuration of a text model laid over it.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigView<'a> {
@@ -28,7 +31,7 @@ impl<'a> ConfigView<'a> {
 
     /// The first of `keys` that has a value, as a count.
     pub fn count(&self, keys: &[&str]) -> Option<u64> {
-        self.get(keys)?.as_u64()
+        self.get(keys)?.as_u64().filter(|n| *n <= MAX_COUNT)
     }
 
     /// The first entry of `architectures`; that of the text model where it has one.
@@ -56,9 +59,10 @@ impl<'a> ConfigView<'a> {
         self.count(&["head_dim"]).or_else(|| self.hidden()?.checked_div(self.heads()?))
     }
 
-    /// Layers of the model, without predictors.
+    /// Layers of the model, without predictors; of an encoder with a decoder, those of the deeper one.
     pub fn layers(&self) -> Option<u64> {
-        self.count(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"])
+        let layers = self.count(&["num_hidden_layers", "n_layer", "n_layers", "num_layers"])?;
+        Some(layers.max(self.count(&["num_decoder_layers"]).unwrap_or(0)))
     }
 
     /// Experts of a layer; 0 where there are none.

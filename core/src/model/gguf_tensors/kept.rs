@@ -26,7 +26,7 @@ const KEPT: &[&str] = &[
 pub fn kept_f32(name: &str, axes: usize) -> bool {
     let ends =
         |tail: &&str| name.strip_suffix(*tail).is_some_and(|head| head.is_empty() || head.ends_with('.'));
-    axes <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || KEPT.iter().any(|t| ends(t))
+    axes <= 1 || name.ends_with("_norm.weight") || !name.ends_with(".weight") || KEPT.iter().any(ends)
 }
 
 /// Whether the tensor has the type of the file.
