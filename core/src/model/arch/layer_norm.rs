@@ -11,6 +11,7 @@ use crate::model::config::Activation;
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, Norm, PLAIN, QkvProjection, Rotary,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::Weight;
 
 /// Both branches read the same norm.
@@ -116,8 +117,14 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
     RequiredFlag { key, value, default }
 }
 
-const PHI: Arch =
-    Arch { name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
+const PHI: Arch = Arch {
+    name: "phi",
+    model_types: &["phi"],
+    gguf: Some("phi2"),
+    tensors: &[PHI_ROWS],
+    gguf_keys: &[keys::PHI2],
+    ..CENTRED
+};
 
 const STARCODER2: Arch = Arch {
     name: "starcoder2",
@@ -143,11 +150,18 @@ const COHERE: Arch = Arch {
         configured_head_norms: true,
         ..PLAIN
     }),
+    gguf_keys: &[keys::COHERE_BEFORE, BASE, keys::COHERE],
     ..CENTRED
 };
 
-const COHERE2: Arch =
-    Arch { model_types: &["cohere2"], gguf: Some("cohere2"), config: TIED, forward: None, ..COHERE };
+const COHERE2: Arch = Arch {
+    model_types: &["cohere2"],
+    gguf: Some("cohere2"),
+    config: TIED,
+    forward: None,
+    gguf_keys: &[BASE, keys::COHERE2],
+    ..COHERE
+};
 
 const STABLELM: Arch = Arch {
     name: "stablelm",
@@ -159,6 +173,7 @@ const STABLELM: Arch = Arch {
         required: &[required("use_parallel_residual", false, false)],
         ..LAYER_NORM
     }),
+    gguf_keys: &[keys::STABLELM],
     ..CENTRED
 };
 
@@ -168,6 +183,7 @@ const NEMOTRON: Arch = Arch {
     gguf: Some("nemotron"),
     tensors: &[ENDS, NORMS, ATTENTION, NEMOTRON_ROWS],
     norm_form: NormForm::OnePlusGain,
+    gguf_keys: &[BASE, keys::NEMOTRON],
     ..CENTRED
 };
 
@@ -186,6 +202,7 @@ const GPT_NEOX: Arch = Arch {
         configured_parallel: true,
         ..PLAIN
     }),
+    gguf_keys: &[keys::GPT_NEOX],
     ..CENTRED
 };
 
@@ -204,6 +221,7 @@ const GPT2: Arch = Arch {
         columns: true,
         ..PLAIN
     }),
+    gguf_keys: &[keys::GPT2],
     ..CENTRED
 };
 
@@ -238,6 +256,7 @@ const FALCON: Arch = Arch {
         required: &[required("new_decoder_architecture", true, false)],
         ..LAYER_NORM
     }),
+    gguf_keys: &[keys::FALCON],
     ..CENTRED
 };
 

@@ -8,6 +8,7 @@ use super::{Arch, ConfigDefaults, MtpLocation, NormForm, RotationFacts};
 use crate::model::forward::spec::{
     Attention, DeltaProjections, ForwardSpec, NORMED, Norm, PLAIN, WITH_SHARED,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias};
 
 /// The norm inside has a gain of its own form, and no part in the stream.
@@ -75,6 +76,7 @@ const QWEN3_NEXT: Arch = Arch {
         experts: Some(WITH_SHARED),
         ..PLAIN
     }),
+    gguf_keys: &[BASE, keys::QWEN_MOE, keys::GATED_DELTA],
     ..GATED
 };
 
@@ -84,6 +86,7 @@ const QWEN3_5: Arch = Arch {
     gguf: Some("qwen35"),
     tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, HEAD_NORMS],
     outside: VISION,
+    gguf_keys: &[BASE, keys::GATED_DELTA, keys::QWEN3_5],
     ..GATED
 };
 
@@ -101,6 +104,7 @@ const QWEN3_5_MOE: Arch = Arch {
         experts: Some(WITH_SHARED),
         ..PLAIN
     }),
+    gguf_keys: &[BASE, keys::QWEN_MOE, keys::GATED_DELTA, keys::QWEN3_5],
     ..GATED
 };
 

@@ -11,6 +11,7 @@ use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, PLAIN, QkvProjection,
     Rotary,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 
 /// Embedding, last norm, head.
 pub const ENDS: &[TensorMapRow] =
@@ -119,10 +120,12 @@ pub const LLAMA: Arch = Arch {
     recipe: RecipeFacts { shared_values: Some(SharedValues { layers: 80, grouped: true }), ..RECIPE },
     rotation: Some(ROTATION),
     forward: Some(PLAIN),
+    gguf_keys: &[BASE, keys::LLAMA],
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
-pub const LLAMA_LIKE: Arch = Arch { gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
+pub const LLAMA_LIKE: Arch =
+    Arch { gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, gguf_keys: &[BASE], ..LLAMA };
 
 const MISTRAL: Arch = Arch {
     name: "mistral",
@@ -131,14 +134,20 @@ const MISTRAL: Arch = Arch {
     ..LLAMA
 };
 
-const GRANITE: Arch =
-    Arch { name: "granite", model_types: &["granite"], gguf: Some("granite"), ..LLAMA_LIKE };
+const GRANITE: Arch = Arch {
+    name: "granite",
+    model_types: &["granite"],
+    gguf: Some("granite"),
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
+    ..LLAMA_LIKE
+};
 
 const SMOLLM3: Arch = Arch {
     name: "smollm3",
     model_types: &["smollm3"],
     gguf: Some("smollm3"),
     config: ConfigDefaults { tied: true, unrotated_every: Some(4), ..CONFIG },
+    gguf_keys: &[BASE, keys::LLAMA],
     ..LLAMA_LIKE
 };
 
@@ -165,6 +174,7 @@ const HUNYUAN: Arch = Arch {
     gguf: Some("hunyuan-dense"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, HUNYUAN_NORMS],
     forward: None,
+    gguf_keys: &[BASE, keys::HUNYUAN],
     ..LLAMA_LIKE
 };
 
@@ -174,6 +184,7 @@ pub const QWEN2: Arch = Arch {
     gguf: Some("qwen2"),
     gguf_values: GgufValues::Plain,
     recipe: SHARED_80,
+    gguf_keys: &[BASE, keys::POOLED],
     ..LLAMA_LIKE
 };
 
@@ -184,6 +195,7 @@ pub const QWEN3: Arch = Arch {
     gguf_values: GgufValues::Plain,
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, HEAD_NORMS],
     forward: Some(ForwardSpec { attention: NORMED, ..PLAIN }),
+    gguf_keys: &[BASE, keys::POOLED],
     ..LLAMA_LIKE
 };
 
@@ -201,6 +213,7 @@ const GEMMA: Arch = Arch {
         ..CONFIG
     },
     forward: Some(ForwardSpec { norm: Norm::Rms(1.0), scaled_embedding: true, ..PLAIN }),
+    gguf_keys: &[keys::GEMMA],
     ..LLAMA_LIKE
 };
 
@@ -217,6 +230,7 @@ const PHI3: Arch = Arch {
         feed: FeedForward::Joined,
         ..PLAIN
     }),
+    gguf_keys: &[keys::PHI3],
     ..LLAMA_LIKE
 };
 
@@ -227,6 +241,7 @@ const LFM2: Arch = Arch {
     tensors: &[LFM2_ROWS],
     config: ConfigDefaults { tied: true, ..CONFIG },
     forward: Some(ForwardSpec { attention: NORMED, convolution: true, ..PLAIN }),
+    gguf_keys: &[BASE, keys::LFM2],
     ..LLAMA_LIKE
 };
 

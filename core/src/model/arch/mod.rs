@@ -17,6 +17,7 @@ pub use generic::GENERIC;
 
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
+use super::gguf_keys::KeyRule;
 use crate::tensor::Metadata;
 use row::TensorMapRow;
 use serde_json::Value;
@@ -48,6 +49,8 @@ pub struct Arch {
     pub rotation: Option<RotationFacts>,
     /// The forward pass, where there is one.
     pub forward: Option<ForwardSpec>,
+    /// What it writes into a GGUF beside `general.*` and `tokenizer.*`.
+    pub gguf_keys: &'static [&'static [KeyRule]],
 }
 
 /// Where the decoder and its head stand in the names of a file.

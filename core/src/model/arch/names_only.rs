@@ -8,6 +8,7 @@ use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 
 const BARE: &[Prefix] = &[Prefix::decoder("")];
@@ -160,6 +161,7 @@ const GRANITE_MOE: Arch = Arch {
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS],
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
@@ -167,6 +169,7 @@ const GRANITE_HYBRID: Arch = Arch {
     model_types: &["granitemoehybrid"],
     gguf: Some("granitehybrid"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS, MAMBA],
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE, keys::GRANITE_HYBRID],
     ..NAMED
 };
 const MAMBA2: Arch = Arch {
@@ -175,14 +178,22 @@ const MAMBA2: Arch = Arch {
     gguf: Some("mamba2"),
     prefixes: &[Prefix::decoder("backbone.")],
     tensors: &[MAMBA2_ROWS],
+    gguf_keys: &[keys::MAMBA2],
     ..NAMED
 };
-const OLMO: Arch = Arch { name: "olmo", model_types: &["olmo"], gguf: Some("olmo"), ..NAMED };
+const OLMO: Arch = Arch {
+    name: "olmo",
+    model_types: &["olmo"],
+    gguf: Some("olmo"),
+    gguf_keys: &[BASE, keys::OLMO],
+    ..NAMED
+};
 const OLMOE: Arch = Arch {
     name: "olmoe",
     model_types: &["olmoe"],
     gguf: Some("olmoe"),
     tensors: &[ENDS, NORMS, ATTENTION, EXPERTS, HEAD_NORMS],
+    gguf_keys: &[BASE, keys::OLMOE],
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
@@ -190,6 +201,7 @@ const PHIMOE: Arch = Arch {
     model_types: &["phimoe"],
     gguf: Some("phimoe"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS],
+    gguf_keys: &[keys::PHI3, keys::PHIMOE],
     ..NAMED
 };
 const ERNIE4_5_MOE: Arch = Arch {
@@ -197,6 +209,7 @@ const ERNIE4_5_MOE: Arch = Arch {
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, ERNIE_MOE_BIAS, SHARED_EXPERTS],
+    gguf_keys: &[BASE, keys::ERNIE_MOE],
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
@@ -204,6 +217,7 @@ const GLM4_MOE_LITE: Arch = Arch {
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
+    gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
     ..NAMED
 };
 const LFM2_MOE: Arch = Arch {
@@ -211,6 +225,7 @@ const LFM2_MOE: Arch = Arch {
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
     tensors: &[LFM2_ROWS, LFM2_MOE_ROWS],
+    gguf_keys: &[BASE, keys::LFM2_MOE, keys::LFM2],
     ..NAMED
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
@@ -220,6 +235,7 @@ const GEMMA_EMBEDDING: Arch = Arch {
     gguf: Some("gemma-embedding"),
     prefixes: BARE,
     rotation: None,
+    gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3, keys::POOLED],
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {
@@ -227,10 +243,16 @@ const GEMMA4: Arch = Arch {
     model_types: &["gemma4", "gemma4_text"],
     gguf: Some("gemma4"),
     tensors: &[ENDS, GEMMA_NORMS, ATTENTION, DENSE, HEAD_NORMS, GEMMA4_ROWS],
+    gguf_keys: &[BASE, keys::GEMMA4],
     ..NAMED
 };
-const MINISTRAL3: Arch =
-    Arch { name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
+const MINISTRAL3: Arch = Arch {
+    name: "ministral3",
+    model_types: &["ministral3"],
+    gguf: Some("mistral3"),
+    gguf_keys: &[BASE, keys::LLAMA, keys::MINISTRAL3],
+    ..NAMED
+};
 /// The layout of `consolidated.safetensors`.
 const MISTRAL_FORMAT: Arch = Arch {
     name: "mistral_format",
@@ -238,6 +260,7 @@ const MISTRAL_FORMAT: Arch = Arch {
     gguf: Some("mistral3"),
     prefixes: BARE,
     tensors: &[MISTRAL_ROWS],
+    gguf_keys: &[BASE, keys::MISTRAL_FORMAT],
     ..NAMED
 };
 const QWEN2_VL: Arch = Arch {
@@ -247,6 +270,7 @@ const QWEN2_VL: Arch = Arch {
     recipe: SHARED_80,
     rotation: None,
     forward: None,
+    gguf_keys: &[BASE],
     ..QWEN2
 };
 const QWEN3_VL: Arch = Arch {
@@ -255,6 +279,7 @@ const QWEN3_VL: Arch = Arch {
     gguf: Some("qwen3vl"),
     rotation: None,
     forward: None,
+    gguf_keys: &[BASE, keys::QWEN3_VL],
     ..QWEN3
 };
 const DECI: Arch =
@@ -272,6 +297,7 @@ const BERT: Arch = Arch {
     gguf: Some("bert"),
     prefixes: &[Prefix::decoder(""), Prefix::decoder("bert."), Prefix::decoder("roberta.")],
     tensors: &[BERT_ENDS, BERT_ROWS],
+    gguf_keys: &[keys::BERT_BEFORE, BASE, keys::BERT],
     ..NAMED
 };
 const DISTILBERT: Arch = Arch {
@@ -279,6 +305,7 @@ const DISTILBERT: Arch = Arch {
     model_types: &["distilbert"],
     prefixes: &[Prefix::decoder(""), Prefix::decoder("distilbert.")],
     tensors: &[BERT_ENDS, DISTIL_ROWS],
+    gguf_keys: &[keys::DISTILBERT_BEFORE, BASE, keys::BERT],
     ..BERT
 };
 const NOMIC_BERT: Arch = Arch {
@@ -287,11 +314,25 @@ const NOMIC_BERT: Arch = Arch {
     gguf: Some("nomic-bert"),
     prefixes: BARE,
     tensors: &[NOMIC_ROWS],
+    gguf_keys: &[keys::NOMIC_BEFORE, BASE, keys::BERT],
     ..NAMED
 };
-const T5: Arch =
-    Arch { name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
-const T5_ENCODER: Arch = Arch { name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
+const T5: Arch = Arch {
+    name: "t5",
+    model_types: &["t5"],
+    gguf: Some("t5"),
+    prefixes: BARE,
+    tensors: &[T5_ROWS],
+    gguf_keys: &[keys::T5],
+    ..NAMED
+};
+const T5_ENCODER: Arch = Arch {
+    name: "t5_encoder",
+    model_types: &[],
+    gguf: Some("t5encoder"),
+    gguf_keys: &[keys::T5_ENCODER],
+    ..T5
+};
 
 pub const ALL: &[&Arch] = &[
     &GRANITE_MOE,

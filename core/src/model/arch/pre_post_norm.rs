@@ -4,6 +4,7 @@ use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, 
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
+use crate::model::gguf_keys::{BASE, families as keys};
 
 const AFTER: &[TensorMapRow] = &[
     layer(M::AttnPostNorm, "post_attention_layernorm"),
@@ -39,6 +40,7 @@ const GEMMA2: Arch = Arch {
     tensors: &[ENDS, GEMMA_NORMS, AFTER, ATTENTION, DENSE],
     norm_form: NormForm::OnePlusGain,
     config: TIED,
+    gguf_keys: &[keys::GEMMA, keys::GEMMA2],
     ..PRE_POST
 };
 
@@ -47,6 +49,7 @@ pub const GEMMA3: Arch = Arch {
     model_types: &["gemma3_text"],
     gguf: Some("gemma3"),
     tensors: &[ENDS, GEMMA_NORMS, AFTER, ATTENTION, DENSE, HEAD_NORMS],
+    gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3],
     ..GEMMA2
 };
 
@@ -55,11 +58,30 @@ const GLM4: Arch = Arch {
     model_types: &["glm4"],
     gguf: Some("glm4"),
     tensors: &[ENDS, ATTENTION, GLM4_ROWS],
+    gguf_keys: &[BASE, keys::GLM4],
     ..PRE_POST
 };
 
-const OLMO2: Arch = Arch { name: "olmo2", model_types: &["olmo2"], gguf: Some("olmo2"), ..POST_ONLY };
-const OLMO3: Arch = Arch { name: "olmo3", model_types: &["olmo3"], gguf: Some("olmo2"), ..POST_ONLY };
-const EXAONE4: Arch = Arch { name: "exaone4", model_types: &["exaone4"], gguf: Some("exaone4"), ..POST_ONLY };
+const OLMO2: Arch = Arch {
+    name: "olmo2",
+    model_types: &["olmo2"],
+    gguf: Some("olmo2"),
+    gguf_keys: &[BASE, keys::WINDOWED],
+    ..POST_ONLY
+};
+const OLMO3: Arch = Arch {
+    name: "olmo3",
+    model_types: &["olmo3"],
+    gguf: Some("olmo2"),
+    gguf_keys: &[BASE, keys::WINDOWED],
+    ..POST_ONLY
+};
+const EXAONE4: Arch = Arch {
+    name: "exaone4",
+    model_types: &["exaone4"],
+    gguf: Some("exaone4"),
+    gguf_keys: &[BASE, keys::EXAONE4, keys::WINDOWED],
+    ..POST_ONLY
+};
 
 pub const ALL: &[&Arch] = &[&GEMMA2, &GEMMA3, &GLM4, &OLMO2, &OLMO3, &EXAONE4];

@@ -1,0 +1,1 @@
+//! `general.*` keys of a GGUF.
