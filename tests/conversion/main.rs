@@ -1,0 +1,3 @@
+//! Hugging Face folders to GGUF: keys, tokenizers and tensors beside those of llama.cpp's converter.
+
+mod keys;
