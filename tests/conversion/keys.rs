@@ -71,7 +71,7 @@ fn strings(mut raw: &[u8]) -> Vec<Value> {
 }
 
 /// All keys but those of the tokenizer, for one of the expected files of a case.
-fn ours(folder: &Path, expected: &Value, overrides: Option<&Value>) -> quantoscope_core::Result<Value> {
+fn ours(folder: &Path, expected: &Value, arguments: &Value) -> quantoscope_core::Result<Value> {
     let hf = folder.join("hf");
     let config = json_file(&hf.join("config.json")).or_else(|| json_file(&hf.join("params.json"))).unwrap();
     let value_of = |key: &str| {
@@ -102,8 +102,8 @@ fn ours(folder: &Path, expected: &Value, overrides: Option<&Value>) -> quantosco
         config: &config,
         generation_config: json_file(&hf.join("generation_config.json")).as_ref(),
         folder: expected["input_folder_name"].as_str().unwrap(),
-        overrides,
-        model_name: None,
+        overrides: arguments.get("metadata_override"),
+        model_name: arguments.get("model_name").and_then(Value::as_str),
         parameters: ParameterCount::of(counted),
     })?;
     let name = architecture_name(row.name, row.gguf.unwrap(), &hyper)?;
@@ -126,7 +126,7 @@ fn ours(folder: &Path, expected: &Value, overrides: Option<&Value>) -> quantosco
 fn tensors(expected: &Value) -> Vec<(String, Vec<u64>)> {
     let one = |t: &Value| {
         let name = t.get("name").or_else(|| t.get(0)).unwrap().as_str().unwrap().to_string();
-        let dims = t.get("dims").or_else(|| t.get(1)).unwrap();
+        let dims = t.get("dims").or_else(|| t.get(2)).unwrap();
         (name, dims.as_array().unwrap().iter().map(|d| d.as_u64().unwrap()).collect())
     };
     match &expected["tensors"] {
@@ -163,7 +163,7 @@ fn keys_of_corpus_equal_the_reference() {
         let folder = entry.unwrap().path();
         let case = folder.file_name().unwrap().to_str().unwrap().to_string();
         let expected = json_file(&folder.join("expected.json")).unwrap();
-        let found = match ours(&folder, &expected, None) {
+        let found = match ours(&folder, &expected, &Value::Null) {
             Ok(keys) => difference(&keys, &theirs(&case, &expected)),
             Err(error) => Some(error.to_string()),
         };
@@ -178,6 +178,36 @@ fn keys_of_corpus_equal_the_reference() {
     assert_eq!(cases, 63);
     failures.sort();
     assert!(failures.is_empty(), "{} of {cases}:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn keys_of_variants_equal_the_reference() {
+    for (case, variant) in [("qwen2", "metadata"), ("qwen2", "vocab-only"), ("qwen3-next", "no-mtp")] {
+        let folder = corpus_dir().join("corpus").join(case);
+        let whole = json_file(&folder.join(format!("expected.{variant}.json"))).unwrap();
+        let mut expected = whole["files"][0].clone();
+        expected["input_folder_name"] = whole["input_folder_name"].clone();
+        let found = ours(&folder, &expected, &whole["arguments"]).unwrap();
+        assert_eq!(difference(&found, &theirs(case, &expected)), None, "{case} {variant}");
+    }
+}
+
+#[test]
+fn float_in_place_of_counter_is_refused_by_name() {
+    let config = json!({"model_type": "llama", "num_hidden_layers": 2.0});
+    let error = hyperparameters(&config).unwrap().layers().unwrap_err().to_string();
+    assert!(error.contains("num_hidden_layers") && error.contains("2.0"), "{error}");
+}
+
+#[test]
+fn key_written_again_keeps_its_place_and_empty_values_are_left_out() {
+    let mut keys = GgufKeys::default();
+    keys.set("a", MetaValue::U32(1));
+    keys.set("empty", MetaValue::String(String::new()));
+    keys.set("b", MetaValue::U32(2));
+    keys.set("a", MetaValue::F32(3.0));
+    let expected = [("a".to_string(), MetaValue::F32(3.0)), ("b".to_string(), MetaValue::U32(2))];
+    assert_eq!(keys.into_vec(), expected);
 }
 
 fn small_rules(name: &str) -> Vec<Value> {

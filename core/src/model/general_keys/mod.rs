@@ -59,7 +59,7 @@ pub fn general_keys(input: &GeneralInput<'_>) -> Result<Vec<(String, MetaValue)>
     let metadata = metadata(input)?;
     let mut keys = GgufKeys::default();
     keys.set("general.type", MetaValue::String("model".into()));
-    sampling::keys(input.generation_config, &mut keys)?;
+    sampling::keys(input.generation_config, input.overrides, &mut keys)?;
     for (member, key) in KEYS {
         if let Some(text) = metadata.get(*member).and_then(text) {
             keys.set(*key, MetaValue::String(text));

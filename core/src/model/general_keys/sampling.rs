@@ -21,15 +21,20 @@ const KEYS: &[(&str, bool, &[&str])] = &[
     ("mirostat_eta", false, &["mirostat_eta"]),
 ];
 
-pub(super) fn keys(config: Option<&Value>, keys: &mut GgufKeys) -> Result<()> {
-    let Some(config) = config else { return Ok(()) };
-    if let Some(sequence) = config.get("sequence").and_then(Value::as_str) {
-        keys.set("general.sampling.sequence", MetaValue::String(sequence.into()));
+/// Writes the keys; whole keys of `overrides` win.
+pub(super) fn keys(config: Option<&Value>, overrides: Option<&Value>, keys: &mut GgufKeys) -> Result<()> {
+    let of = |value: Option<&'_ Value>, key: &str| {
+        value.and_then(|v| v.get(key)).filter(|v| !v.is_null()).cloned()
+    };
+    let find = |name: &str, from: &[&str]| {
+        let given = of(overrides, &format!("general.sampling.{name}"));
+        given.or_else(|| from.iter().find_map(|key| of(config, key)))
+    };
+    if let Some(Value::String(sequence)) = find("sequence", &["sequence"]) {
+        keys.set("general.sampling.sequence", MetaValue::String(sequence));
     }
     for (name, count, from) in KEYS {
-        let Some(value) = from.iter().find_map(|key| config.get(*key).filter(|v| !v.is_null())) else {
-            continue;
-        };
+        let Some(value) = find(name, from) else { continue };
         let read = if *count {
             value.as_i64().and_then(|n| i32::try_from(n).ok()).map(MetaValue::I32)
         } else {

@@ -24,8 +24,8 @@ impl ParameterCount {
         for (name, dims) in tensors {
             let elements = dims.iter().fold(1_u64, |n, d| n.saturating_mul(*d));
             count.total = count.total.saturating_add(elements);
-            let stacked = dims.get(if name.ends_with(".bias") { 1 } else { 2 });
-            match stacked.filter(|n| name.contains("_exps.") && **n > 0) {
+            // The biases of experts count as shared.
+            match dims.get(2).filter(|n| name.contains("_exps.") && **n > 0) {
                 Some(n) => {
                     count.per_expert = count.per_expert.saturating_add(elements / n);
                     experts = experts.saturating_add(*n);

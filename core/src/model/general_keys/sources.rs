@@ -56,7 +56,7 @@ const OVERRIDES: &[(&str, &str)] = &[
     ("general.languages", "languages"),
 ];
 
-/// The metadata by member; the size label is always there.
+/// The metadata by member; a size label where anything is written.
 ///
 /// # Errors
 ///
@@ -82,8 +82,9 @@ pub fn metadata(input: &GeneralInput<'_>) -> Result<Map<String, Value>> {
         metadata.insert("name".to_owned(), name.into());
     }
     metadata.retain(|_, value| !value.is_null());
-    let label = || size_label(&input.parameters).into();
-    metadata.entry("size_label").or_insert_with(label);
+    if input.parameters.total > 0 {
+        metadata.entry("size_label").or_insert_with(|| size_label(&input.parameters).into());
+    }
     Ok(metadata)
 }
 

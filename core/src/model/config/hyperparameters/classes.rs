@@ -835,7 +835,7 @@ const T5: &[(&str, ClassDefault)] = &[
     ("d_kv", Int(64)),
     ("d_ff", Int(2048)),
     ("num_layers", Int(6)),
-    ("num_decoder_layers", Int(6)),
+    ("num_decoder_layers", Copied("num_layers")),
     ("num_heads", Int(8)),
     ("relative_attention_num_buckets", Int(32)),
     ("layer_norm_epsilon", Float(1e-06)),
