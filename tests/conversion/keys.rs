@@ -3,7 +3,8 @@
 use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::model::config::hyperparameters::hyperparameters;
 use quantoscope_core::model::general_keys::{
-    GeneralInput, ModelId, OutputNames, ParameterCount, file_stem, general_keys, metadata, size_label, title,
+    FileNameParts, GeneralInput, ModelId, ParameterCount, file_stem, general_keys, metadata, size_label,
+    title,
 };
 use quantoscope_core::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
@@ -242,7 +243,7 @@ fn size_labels_are_those_of_the_reference() {
 fn file_names_are_those_of_the_reference() {
     for rule in small_rules("file_names") {
         let part = |i: usize| rule[0][i].as_str();
-        let names = OutputNames {
+        let names = FileNameParts {
             name: part(0),
             basename: part(1),
             finetune: part(2),

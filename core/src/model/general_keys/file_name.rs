@@ -4,7 +4,7 @@ use alloc::string::String;
 
 /// The parts of a file name; empty parts count as absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutputNames<'a> {
+pub struct FileNameParts<'a> {
     /// `general.name`.
     pub name: Option<&'a str>,
     /// `general.basename`, which stands in for the name.
@@ -22,7 +22,7 @@ pub struct OutputNames<'a> {
 }
 
 /// The name without `.gguf`: `{basename or name}-{size}-{finetune}-{version}-{TYPE}`.
-pub fn file_stem(names: &OutputNames<'_>) -> String {
+pub fn file_stem(names: &FileNameParts<'_>) -> String {
     let dashed = |text: &str| text.trim().replace([' ', '/'], "-");
     let present = |part: Option<&str>| part.filter(|p| !p.is_empty()).map(dashed);
     let first = present(names.basename).or_else(|| present(names.name));

@@ -9,7 +9,7 @@ mod size_label;
 mod sources;
 mod yaml;
 
-pub use file_name::{OutputNames, file_stem};
+pub use file_name::{FileNameParts, file_stem};
 pub use model_id::{ModelId, title};
 pub use size_label::{ParameterCount, size_label};
 pub use sources::{GeneralInput, metadata};

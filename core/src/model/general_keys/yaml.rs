@@ -25,7 +25,7 @@ struct Line<'a> {
 /// [`Code::BadValue`] with the number of the line.
 pub(super) fn parse(text: &str) -> Result<Value> {
     let raw: Vec<&str> = text.lines().collect();
-    let mut parser = Parser { raw: &raw, at: 0 };
+    let mut parser = CardParser { raw: &raw, at: 0 };
     let value = match parser.peek() {
         None => Value::Null,
         Some(first) => parser.block(first.indent, 0)?,
@@ -41,12 +41,12 @@ fn unknown(number: usize, what: &str) -> Error {
     Error::new(Code::BadValue, format!("line {} of the model card: {what}", number + 2))
 }
 
-struct Parser<'a> {
+struct CardParser<'a> {
     raw: &'a [&'a str],
     at: usize,
 }
 
-impl<'a> Parser<'a> {
+impl<'a> CardParser<'a> {
     /// The next line with content.
     fn peek(&mut self) -> Option<Line<'a>> {
         loop {
