@@ -2,5 +2,6 @@
 
 mod corpus;
 mod guards;
+mod keys;
 mod rotations;
 mod tensors;

@@ -6,6 +6,8 @@ pub mod arch;
 pub mod config;
 pub mod family;
 pub mod forward;
+pub mod general_keys;
+pub mod gguf_keys;
 pub mod gguf_tensors;
 pub mod hf_source;
 pub mod json_file;

@@ -12,6 +12,7 @@ use crate::model::config::Activation;
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, Norm, PLAIN, QkvProjection, Rotary,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::Weight;
 
 /// Both branches read the same norm.
@@ -118,6 +119,7 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
 }
 
 const PHI: Arch = Arch {
+    gguf_keys: &[keys::PHI2],
     gguf_rules: gguf_rules::PLAIN,
     name: "phi",
     model_types: &["phi"],
@@ -138,6 +140,7 @@ const STARCODER2: Arch = Arch {
 };
 
 const COHERE: Arch = Arch {
+    gguf_keys: &[keys::COHERE_BEFORE, BASE, keys::COHERE],
     gguf_rules: gguf_rules::PLAIN,
     name: "cohere",
     model_types: &["cohere"],
@@ -156,6 +159,7 @@ const COHERE: Arch = Arch {
 };
 
 const COHERE2: Arch = Arch {
+    gguf_keys: &[BASE, keys::COHERE2],
     gguf_rules: gguf_rules::UNKNOWN,
     model_types: &["cohere2"],
     gguf: Some("cohere2"),
@@ -165,6 +169,7 @@ const COHERE2: Arch = Arch {
 };
 
 const STABLELM: Arch = Arch {
+    gguf_keys: &[keys::STABLELM],
     gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
     model_types: &["stablelm"],
@@ -179,6 +184,7 @@ const STABLELM: Arch = Arch {
 };
 
 const NEMOTRON: Arch = Arch {
+    gguf_keys: &[BASE, keys::NEMOTRON],
     gguf_rules: gguf_rules::PLAIN,
     name: "nemotron",
     model_types: &["nemotron"],
@@ -189,6 +195,7 @@ const NEMOTRON: Arch = Arch {
 };
 
 const GPT_NEOX: Arch = Arch {
+    gguf_keys: &[keys::GPT_NEOX],
     gguf_rules: gguf_rules::GPT_NEOX,
     name: "gpt_neox",
     model_types: &["gpt_neox"],
@@ -208,6 +215,7 @@ const GPT_NEOX: Arch = Arch {
 };
 
 const GPT2: Arch = Arch {
+    gguf_keys: &[keys::GPT2],
     gguf_rules: gguf_rules::GPT2,
     name: "gpt2",
     model_types: &["gpt2"],
@@ -244,6 +252,7 @@ const OPT: Arch = Arch {
 };
 
 const FALCON: Arch = Arch {
+    gguf_keys: &[keys::FALCON],
     gguf_rules: gguf_rules::FALCON,
     name: "falcon",
     model_types: &["falcon"],

@@ -9,6 +9,7 @@ use super::{Arch, ConfigDefaults, MtpLocation, NormForm, RotationFacts};
 use crate::model::forward::spec::{
     Attention, DeltaProjections, ForwardSpec, NORMED, Norm, PLAIN, WITH_SHARED,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias};
 
 /// The norm inside has a gain of its own form, and no part in the stream.
@@ -77,6 +78,7 @@ const QWEN3_NEXT: Arch = Arch {
         experts: Some(WITH_SHARED),
         ..PLAIN
     }),
+    gguf_keys: &[BASE, keys::QWEN_MOE, keys::GATED_DELTA],
     ..GATED
 };
 
@@ -87,6 +89,7 @@ const QWEN3_5: Arch = Arch {
     gguf: Some("qwen35"),
     tensors: &[ENDS, POST_NORMS, ATTENTION, SPLIT, LINEAR, DENSE, HEAD_NORMS, NEXTN],
     outside: VISION,
+    gguf_keys: &[BASE, keys::GATED_DELTA, keys::QWEN3_5],
     ..GATED
 };
 
@@ -105,6 +108,7 @@ const QWEN3_5_MOE: Arch = Arch {
         experts: Some(WITH_SHARED),
         ..PLAIN
     }),
+    gguf_keys: &[BASE, keys::QWEN_MOE, keys::GATED_DELTA, keys::QWEN3_5],
     ..GATED
 };
 

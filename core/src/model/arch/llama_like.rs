@@ -12,6 +12,7 @@ use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, PLAIN, QkvProjection,
     Rotary,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 
 /// Embedding, last norm, head.
 pub const ENDS: &[TensorMapRow] =
@@ -108,6 +109,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 
 /// Llama: every other architecture is given by its differences.
 pub const LLAMA: Arch = Arch {
+    gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::LLAMA,
     name: "llama",
     model_types: &["llama"],
@@ -125,6 +127,7 @@ pub const LLAMA: Arch = Arch {
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
 pub const LLAMA_LIKE: Arch = Arch {
+    gguf_keys: &[BASE],
     gguf_rules: gguf_rules::UNKNOWN,
     gguf: None,
     gguf_values: GgufValues::Unknown,
@@ -140,6 +143,7 @@ const MISTRAL: Arch = Arch {
 };
 
 const GRANITE: Arch = Arch {
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: gguf_rules::PERMUTED,
     name: "granite",
     model_types: &["granite"],
@@ -148,6 +152,7 @@ const GRANITE: Arch = Arch {
 };
 
 const SMOLLM3: Arch = Arch {
+    gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::PERMUTED,
     name: "smollm3",
     model_types: &["smollm3"],
@@ -176,6 +181,7 @@ const ERNIE4_5: Arch = Arch {
 };
 
 const HUNYUAN: Arch = Arch {
+    gguf_keys: &[BASE, keys::HUNYUAN],
     gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
     name: "hunyuan",
     model_types: &["hunyuan_v1_dense"],
@@ -186,6 +192,7 @@ const HUNYUAN: Arch = Arch {
 };
 
 pub const QWEN2: Arch = Arch {
+    gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen2",
     model_types: &["qwen2"],
@@ -196,6 +203,7 @@ pub const QWEN2: Arch = Arch {
 };
 
 pub const QWEN3: Arch = Arch {
+    gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen3",
     model_types: &["qwen3"],
@@ -207,6 +215,7 @@ pub const QWEN3: Arch = Arch {
 };
 
 const GEMMA: Arch = Arch {
+    gguf_keys: &[keys::GEMMA],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma",
     model_types: &["gemma"],
@@ -225,6 +234,7 @@ const GEMMA: Arch = Arch {
 };
 
 const PHI3: Arch = Arch {
+    gguf_keys: &[keys::PHI3],
     gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },
     name: "phi3",
     model_types: &["phi3"],
@@ -242,6 +252,7 @@ const PHI3: Arch = Arch {
 };
 
 const LFM2: Arch = Arch {
+    gguf_keys: &[BASE, keys::LFM2],
     gguf_rules: gguf_rules::PLAIN,
     name: "lfm2",
     model_types: &["lfm2"],

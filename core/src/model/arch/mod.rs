@@ -19,6 +19,7 @@ pub use names_only::MISTRAL_NAME as MISTRAL_FORMAT;
 
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
+use super::gguf_keys::KeyRule;
 use crate::tensor::Metadata;
 use gguf_rules::GgufRules;
 use row::TensorMapRow;
@@ -53,6 +54,8 @@ pub struct Arch {
     pub rotation: Option<RotationFacts>,
     /// The forward pass, where there is one.
     pub forward: Option<ForwardSpec>,
+    /// What it writes into a GGUF beside `general.*` and `tokenizer.*`.
+    pub gguf_keys: &'static [&'static [KeyRule]],
 }
 
 impl Arch {

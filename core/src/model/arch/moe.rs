@@ -11,6 +11,7 @@ use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, PLAIN,
     RouterScores, WITH_SHARED,
 };
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
 
 /// A router and experts under `mlp`. Stacks are `[experts, 2 inner, hidden]` and `[experts, hidden, inner]`.
@@ -99,6 +100,7 @@ const QWEN3_MOE: Arch = Arch {
     gguf_values: GgufValues::Plain,
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, HEAD_NORMS],
     forward: Some(ForwardSpec { experts: Some(PLAIN_EXPERTS), attention: NORMED, ..PLAIN }),
+    gguf_keys: &[BASE, keys::QWEN_MOE],
     ..LLAMA_LIKE
 };
 
@@ -110,6 +112,7 @@ const QWEN2_MOE: Arch = Arch {
     gguf_values: GgufValues::Plain,
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, SHARED_EXPERT],
     forward: Some(ForwardSpec { experts: Some(WITH_SHARED), ..PLAIN }),
+    gguf_keys: &[BASE, keys::QWEN_MOE],
     ..LLAMA_LIKE
 };
 
@@ -129,6 +132,7 @@ const MINIMAX_M2: Arch = Arch {
     gguf: Some("minimax-m2"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS, HEAD_NORMS],
     forward: None,
+    gguf_keys: &[BASE, keys::MINIMAX_M2],
     ..LLAMA_LIKE
 };
 
@@ -144,6 +148,7 @@ const GPT_OSS: Arch = Arch {
         experts: Some(MoeSpec { turns: true, ..PLAIN_EXPERTS }),
         ..PLAIN
     }),
+    gguf_keys: &[BASE, keys::GPT_OSS],
     ..LLAMA_LIKE
 };
 
@@ -155,6 +160,7 @@ const DEEPSEEK_V2: Arch = Arch {
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
     rotation: Some(RotationFacts { values: ValueLayout::Latent, ..ROTATION }),
     forward: None,
+    gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
     ..LLAMA_LIKE
 };
 
@@ -184,6 +190,7 @@ const GLM4_MOE: Arch = Arch {
     config: ConfigDefaults { normalised_experts: true, rotary_share: 0.5, ..CONFIG },
     rotation: Some(RotationFacts { mtp: MtpLocation::LayersBeyond, ..ROTATION }),
     forward: Some(ForwardSpec { latent: false, configured_head_norms: true, ..DEEPSEEK_V3_PASS }),
+    gguf_keys: &[BASE, keys::GLM4_MOE],
     ..LLAMA_LIKE
 };
 
@@ -194,6 +201,7 @@ const LLAMA4: Arch = Arch {
     gguf: Some("llama4"),
     tensors: &[ENDS, NORMS, ATTENTION, LLAMA4_ROWS],
     forward: None,
+    gguf_keys: &[BASE, keys::LLAMA, keys::LLAMA4],
     ..LLAMA_LIKE
 };
 

@@ -9,6 +9,7 @@ use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
+use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 
 /// The name of [`MISTRAL_FORMAT`] and its variant.
@@ -159,6 +160,7 @@ const T5_ROWS: &[TensorMapRow] = &[
 ];
 
 const GRANITE_MOE: Arch = Arch {
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: gguf_rules::PERMUTED,
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
@@ -167,6 +169,7 @@ const GRANITE_MOE: Arch = Arch {
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
+    gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE, keys::GRANITE_HYBRID],
     gguf_rules: gguf_rules::GRANITE_HYBRID,
     name: "granite_hybrid",
     model_types: &["granitemoehybrid"],
@@ -175,6 +178,7 @@ const GRANITE_HYBRID: Arch = Arch {
     ..NAMED
 };
 const MAMBA2: Arch = Arch {
+    gguf_keys: &[keys::MAMBA2],
     gguf_rules: gguf_rules::MAMBA2,
     name: "mamba2",
     model_types: &["mamba2"],
@@ -184,6 +188,7 @@ const MAMBA2: Arch = Arch {
     ..NAMED
 };
 const OLMO: Arch = Arch {
+    gguf_keys: &[BASE, keys::OLMO],
     gguf_rules: gguf_rules::PERMUTED,
     name: "olmo",
     model_types: &["olmo"],
@@ -191,6 +196,7 @@ const OLMO: Arch = Arch {
     ..NAMED
 };
 const OLMOE: Arch = Arch {
+    gguf_keys: &[BASE, keys::OLMOE],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmoe",
     model_types: &["olmoe"],
@@ -199,6 +205,7 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
+    gguf_keys: &[keys::PHI3, keys::PHIMOE],
     gguf_rules: GgufRules {
         generated: Generated::RopeFactors,
         experts: gguf_rules::GATE_DOWN_UP,
@@ -211,6 +218,7 @@ const PHIMOE: Arch = Arch {
     ..NAMED
 };
 const ERNIE4_5_MOE: Arch = Arch {
+    gguf_keys: &[BASE, keys::ERNIE_MOE],
     gguf_rules: GgufRules {
         experts: gguf_rules::GATE_UP_DOWN,
         beyond: BeyondRule::Dropped,
@@ -223,6 +231,7 @@ const ERNIE4_5_MOE: Arch = Arch {
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
+    gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
     gguf_rules: gguf_rules::LATENT,
     name: "glm4_moe_lite",
     model_types: &["glm4_moe_lite"],
@@ -231,6 +240,7 @@ const GLM4_MOE_LITE: Arch = Arch {
     ..NAMED
 };
 const LFM2_MOE: Arch = Arch {
+    gguf_keys: &[BASE, keys::LFM2_MOE, keys::LFM2],
     gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "lfm2_moe",
     model_types: &["lfm2_moe"],
@@ -240,6 +250,7 @@ const LFM2_MOE: Arch = Arch {
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
 const GEMMA_EMBEDDING: Arch = Arch {
+    gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3, keys::POOLED],
     gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
     name: "gemma_embedding",
     model_types: &[],
@@ -249,6 +260,7 @@ const GEMMA_EMBEDDING: Arch = Arch {
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {
+    gguf_keys: &[BASE, keys::GEMMA4],
     gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
     name: "gemma4",
     model_types: &["gemma4", "gemma4_text"],
@@ -257,6 +269,7 @@ const GEMMA4: Arch = Arch {
     ..NAMED
 };
 const MINISTRAL3: Arch = Arch {
+    gguf_keys: &[BASE, keys::LLAMA, keys::MINISTRAL3],
     gguf_rules: gguf_rules::PERMUTED,
     name: "ministral3",
     model_types: &["ministral3"],
@@ -264,7 +277,8 @@ const MINISTRAL3: Arch = Arch {
     ..NAMED
 };
 /// The layout of `consolidated.safetensors`.
-const MISTRAL_FORMAT: Arch = Arch { gguf: Some("mistral3"), ..MISTRAL_FORMAT_LLAMA };
+const MISTRAL_FORMAT: Arch =
+    Arch { gguf_keys: &[BASE, keys::MISTRAL_FORMAT], gguf: Some("mistral3"), ..MISTRAL_FORMAT_LLAMA };
 /// The same without the scaling of Llama 4.
 const MISTRAL_FORMAT_LLAMA: Arch = Arch {
     gguf_rules: gguf_rules::PLAIN,
@@ -276,6 +290,7 @@ const MISTRAL_FORMAT_LLAMA: Arch = Arch {
     ..NAMED
 };
 const QWEN2_VL: Arch = Arch {
+    gguf_keys: &[BASE],
     name: "qwen2_vl",
     model_types: &["qwen2_vl", "qwen2_5_vl"],
     gguf: Some("qwen2vl"),
@@ -285,6 +300,7 @@ const QWEN2_VL: Arch = Arch {
     ..QWEN2
 };
 const QWEN3_VL: Arch = Arch {
+    gguf_keys: &[BASE, keys::QWEN3_VL],
     name: "qwen3_vl",
     model_types: &["qwen3_vl", "qwen3_vl_text"],
     gguf: Some("qwen3vl"),
@@ -302,6 +318,7 @@ const JAIS2: Arch = Arch {
     ..NAMED
 };
 const BERT: Arch = Arch {
+    gguf_keys: &[keys::BERT_BEFORE, BASE, keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "bert",
     model_types: &["bert"],
@@ -318,6 +335,7 @@ const ROBERTA: Arch = Arch {
     ..BERT
 };
 const DISTILBERT: Arch = Arch {
+    gguf_keys: &[keys::DISTILBERT_BEFORE, BASE, keys::BERT],
     name: "distilbert",
     model_types: &["distilbert"],
     prefixes: &[Prefix::decoder(""), Prefix::decoder("distilbert.")],
@@ -325,6 +343,7 @@ const DISTILBERT: Arch = Arch {
     ..BERT
 };
 const NOMIC_BERT: Arch = Arch {
+    gguf_keys: &[keys::NOMIC_BEFORE, BASE, keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
@@ -334,6 +353,7 @@ const NOMIC_BERT: Arch = Arch {
     ..NAMED
 };
 const T5: Arch = Arch {
+    gguf_keys: &[keys::T5],
     gguf_rules: gguf_rules::PLAIN,
     name: "t5",
     model_types: &["t5"],
@@ -343,6 +363,7 @@ const T5: Arch = Arch {
     ..NAMED
 };
 const T5_ENCODER: Arch = Arch {
+    gguf_keys: &[keys::T5_ENCODER],
     gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN },
     name: "t5_encoder",
     model_types: &[],

@@ -5,6 +5,7 @@ use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, 
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
+use crate::model::gguf_keys::{BASE, families as keys};
 
 const AFTER: &[TensorMapRow] = &[
     layer(M::AttnPostNorm, "post_attention_layernorm"),
@@ -33,6 +34,7 @@ const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NO
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
 const GEMMA2: Arch = Arch {
+    gguf_keys: &[keys::GEMMA, keys::GEMMA2],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma2",
     model_types: &["gemma2"],
@@ -45,6 +47,7 @@ const GEMMA2: Arch = Arch {
 };
 
 pub const GEMMA3: Arch = Arch {
+    gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3],
     gguf_rules: gguf_rules::PLAIN,
     name: "gemma3",
     model_types: &["gemma3_text"],
@@ -54,6 +57,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
+    gguf_keys: &[BASE, keys::GLM4],
     gguf_rules: gguf_rules::PLAIN,
     name: "glm4",
     model_types: &["glm4"],
@@ -63,6 +67,7 @@ const GLM4: Arch = Arch {
 };
 
 const OLMO2: Arch = Arch {
+    gguf_keys: &[BASE, keys::WINDOWED],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmo2",
     model_types: &["olmo2"],
@@ -70,6 +75,7 @@ const OLMO2: Arch = Arch {
     ..POST_ONLY
 };
 const OLMO3: Arch = Arch {
+    gguf_keys: &[BASE, keys::WINDOWED],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmo3",
     model_types: &["olmo3"],
@@ -77,6 +83,7 @@ const OLMO3: Arch = Arch {
     ..POST_ONLY
 };
 const EXAONE4: Arch = Arch {
+    gguf_keys: &[BASE, keys::EXAONE4, keys::WINDOWED],
     gguf_rules: GgufRules { generated: Generated::RopeFreqs(16), ..gguf_rules::PLAIN },
     name: "exaone4",
     model_types: &["exaone4"],

@@ -6,6 +6,7 @@
 mod gguf;
 mod hf;
 pub mod hparams;
+pub mod hyperparameters;
 mod parts;
 mod rope;
 
