@@ -4,6 +4,7 @@
 //! and lays out a new one. Only headers pass through this module; every number in them is checked against the
 //! file before it is used. Knows no encodings and no models, and does no I/O.
 
+pub mod companions;
 mod discover;
 pub mod gguf;
 mod header_buffer;

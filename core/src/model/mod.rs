@@ -11,3 +11,4 @@ pub mod json_file;
 pub mod lora_adapter;
 pub mod tensor_id;
 pub mod tensor_role;
+pub mod tokenizer;

@@ -12,6 +12,7 @@ use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, Norm, PLAIN, QkvProjection, Rotary,
 };
 use crate::model::tensor_id::TensorPart::Weight;
+use crate::model::tokenizer::rules as tokenizer;
 
 /// Both branches read the same norm.
 const PHI_ROWS: &[TensorMapRow] = &[
@@ -116,8 +117,14 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
     RequiredFlag { key, value, default }
 }
 
-const PHI: Arch =
-    Arch { name: "phi", model_types: &["phi"], gguf: Some("phi2"), tensors: &[PHI_ROWS], ..CENTRED };
+const PHI: Arch = Arch {
+    tokenizer: tokenizer::PHI2,
+    name: "phi",
+    model_types: &["phi"],
+    gguf: Some("phi2"),
+    tensors: &[PHI_ROWS],
+    ..CENTRED
+};
 
 const STARCODER2: Arch = Arch {
     name: "starcoder2",
@@ -163,6 +170,7 @@ const STABLELM: Arch = Arch {
 };
 
 const NEMOTRON: Arch = Arch {
+    tokenizer: tokenizer::NEMOTRON,
     name: "nemotron",
     model_types: &["nemotron"],
     gguf: Some("nemotron"),

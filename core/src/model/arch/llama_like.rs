@@ -11,6 +11,7 @@ use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, PLAIN, QkvProjection,
     Rotary,
 };
+use crate::model::tokenizer::rules as tokenizer;
 
 /// Embedding, last norm, head.
 pub const ENDS: &[TensorMapRow] =
@@ -107,6 +108,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 
 /// Llama: every other architecture is given by its differences.
 pub const LLAMA: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "llama",
     model_types: &["llama"],
     gguf: Some("llama"),
@@ -122,19 +124,27 @@ pub const LLAMA: Arch = Arch {
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
-pub const LLAMA_LIKE: Arch = Arch { gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
+pub const LLAMA_LIKE: Arch =
+    Arch { tokenizer: tokenizer::BPE, gguf: None, gguf_values: GgufValues::Unknown, recipe: RECIPE, ..LLAMA };
 
 const MISTRAL: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "mistral",
     model_types: &["mistral"],
     config: ConfigDefaults { sliding: SlidingLayers::All, ..CONFIG },
     ..LLAMA
 };
 
-const GRANITE: Arch =
-    Arch { name: "granite", model_types: &["granite"], gguf: Some("granite"), ..LLAMA_LIKE };
+const GRANITE: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
+    name: "granite",
+    model_types: &["granite"],
+    gguf: Some("granite"),
+    ..LLAMA_LIKE
+};
 
 const SMOLLM3: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "smollm3",
     model_types: &["smollm3"],
     gguf: Some("smollm3"),
@@ -151,6 +161,7 @@ const SEED_OSS: Arch = Arch {
 };
 
 const ERNIE4_5: Arch = Arch {
+    tokenizer: tokenizer::ERNIE,
     name: "ernie4_5",
     model_types: &["ernie4_5"],
     gguf: Some("ernie4_5"),
@@ -160,6 +171,7 @@ const ERNIE4_5: Arch = Arch {
 };
 
 const HUNYUAN: Arch = Arch {
+    tokenizer: tokenizer::HUNYUAN,
     name: "hunyuan",
     model_types: &["hunyuan_v1_dense"],
     gguf: Some("hunyuan-dense"),
@@ -188,6 +200,7 @@ pub const QWEN3: Arch = Arch {
 };
 
 const GEMMA: Arch = Arch {
+    tokenizer: tokenizer::GEMMA1,
     name: "gemma",
     model_types: &["gemma"],
     gguf: Some("gemma"),
@@ -205,6 +218,7 @@ const GEMMA: Arch = Arch {
 };
 
 const PHI3: Arch = Arch {
+    tokenizer: tokenizer::PHI3,
     name: "phi3",
     model_types: &["phi3"],
     gguf: Some("phi3"),

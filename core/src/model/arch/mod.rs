@@ -17,6 +17,7 @@ pub use generic::GENERIC;
 
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
+use super::tokenizer::rules::TokenizerRules;
 use crate::tensor::Metadata;
 use row::TensorMapRow;
 use serde_json::Value;
@@ -48,6 +49,8 @@ pub struct Arch {
     pub rotation: Option<RotationFacts>,
     /// The forward pass, where there is one.
     pub forward: Option<ForwardSpec>,
+    /// Its tokenizer files and keys.
+    pub tokenizer: TokenizerRules,
 }
 
 /// Where the decoder and its head stand in the names of a file.

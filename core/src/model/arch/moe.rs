@@ -11,6 +11,7 @@ use crate::model::forward::spec::{
     RouterScores, WITH_SHARED,
 };
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
+use crate::model::tokenizer::rules as tokenizer;
 
 /// A router and experts under `mlp`. Stacks are `[experts, 2 inner, hidden]` and `[experts, hidden, inner]`.
 pub const EXPERTS: &[TensorMapRow] = &[
@@ -111,6 +112,7 @@ const QWEN2_MOE: Arch = Arch {
 };
 
 const MIXTRAL: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "mixtral",
     model_types: &["mixtral"],
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS],
@@ -129,6 +131,7 @@ const MINIMAX_M2: Arch = Arch {
 };
 
 const GPT_OSS: Arch = Arch {
+    tokenizer: tokenizer::GPT_OSS,
     name: "gpt_oss",
     model_types: &["gpt_oss"],
     gguf: Some("gpt-oss"),
@@ -143,6 +146,7 @@ const GPT_OSS: Arch = Arch {
 };
 
 const DEEPSEEK_V2: Arch = Arch {
+    tokenizer: tokenizer::DEEPSEEK,
     name: "deepseek_v2",
     model_types: &["deepseek_v2"],
     gguf: Some("deepseek2"),
@@ -153,6 +157,7 @@ const DEEPSEEK_V2: Arch = Arch {
 };
 
 const DEEPSEEK_V3: Arch = Arch {
+    tokenizer: tokenizer::DEEPSEEK,
     name: "deepseek_v3",
     model_types: &["deepseek_v3"],
     config: ConfigDefaults { normalised_experts: true, ..CONFIG },
@@ -167,9 +172,11 @@ const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     ..PLAIN
 };
 
-const KIMI_K2: Arch = Arch { model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
+const KIMI_K2: Arch =
+    Arch { tokenizer: tokenizer::DEEPSEEK, model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
 
 const GLM4_MOE: Arch = Arch {
+    tokenizer: tokenizer::GLM4_MOE,
     name: "glm4_moe",
     model_types: &["glm4_moe"],
     gguf: Some("glm4moe"),

@@ -9,6 +9,7 @@ use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
+use crate::model::tokenizer::rules as tokenizer;
 
 const BARE: &[Prefix] = &[Prefix::decoder("")];
 const NAMED: Arch = Arch { rotation: None, forward: None, ..LLAMA_LIKE };
@@ -156,6 +157,7 @@ const T5_ROWS: &[TensorMapRow] = &[
 ];
 
 const GRANITE_MOE: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
@@ -163,6 +165,7 @@ const GRANITE_MOE: Arch = Arch {
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
+    tokenizer: tokenizer::GRANITE_HYBRID,
     name: "granite_hybrid",
     model_types: &["granitemoehybrid"],
     gguf: Some("granitehybrid"),
@@ -170,6 +173,7 @@ const GRANITE_HYBRID: Arch = Arch {
     ..NAMED
 };
 const MAMBA2: Arch = Arch {
+    tokenizer: tokenizer::MAMBA2,
     name: "mamba2",
     model_types: &["mamba2"],
     gguf: Some("mamba2"),
@@ -186,6 +190,7 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
+    tokenizer: tokenizer::PHI3,
     name: "phimoe",
     model_types: &["phimoe"],
     gguf: Some("phimoe"),
@@ -193,6 +198,7 @@ const PHIMOE: Arch = Arch {
     ..NAMED
 };
 const ERNIE4_5_MOE: Arch = Arch {
+    tokenizer: tokenizer::ERNIE,
     name: "ernie4_5_moe",
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
@@ -200,6 +206,7 @@ const ERNIE4_5_MOE: Arch = Arch {
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
+    tokenizer: tokenizer::GLM4_MOE,
     name: "glm4_moe_lite",
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
@@ -223,14 +230,20 @@ const GEMMA_EMBEDDING: Arch = Arch {
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {
+    tokenizer: tokenizer::GEMMA4,
     name: "gemma4",
     model_types: &["gemma4", "gemma4_text"],
     gguf: Some("gemma4"),
     tensors: &[ENDS, GEMMA_NORMS, ATTENTION, DENSE, HEAD_NORMS, GEMMA4_ROWS],
     ..NAMED
 };
-const MINISTRAL3: Arch =
-    Arch { name: "ministral3", model_types: &["ministral3"], gguf: Some("mistral3"), ..NAMED };
+const MINISTRAL3: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
+    name: "ministral3",
+    model_types: &["ministral3"],
+    gguf: Some("mistral3"),
+    ..NAMED
+};
 /// The layout of `consolidated.safetensors`.
 const MISTRAL_FORMAT: Arch = Arch {
     name: "mistral_format",
@@ -267,6 +280,7 @@ const JAIS2: Arch = Arch {
     ..NAMED
 };
 const BERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     name: "bert",
     model_types: &["bert", "roberta", "xlm-roberta"],
     gguf: Some("bert"),
@@ -275,6 +289,7 @@ const BERT: Arch = Arch {
     ..NAMED
 };
 const DISTILBERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     name: "distilbert",
     model_types: &["distilbert"],
     prefixes: &[Prefix::decoder(""), Prefix::decoder("distilbert.")],
@@ -282,6 +297,7 @@ const DISTILBERT: Arch = Arch {
     ..BERT
 };
 const NOMIC_BERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
     gguf: Some("nomic-bert"),
@@ -289,8 +305,15 @@ const NOMIC_BERT: Arch = Arch {
     tensors: &[NOMIC_ROWS],
     ..NAMED
 };
-const T5: Arch =
-    Arch { name: "t5", model_types: &["t5"], gguf: Some("t5"), prefixes: BARE, tensors: &[T5_ROWS], ..NAMED };
+const T5: Arch = Arch {
+    tokenizer: tokenizer::T5,
+    name: "t5",
+    model_types: &["t5"],
+    gguf: Some("t5"),
+    prefixes: BARE,
+    tensors: &[T5_ROWS],
+    ..NAMED
+};
 const T5_ENCODER: Arch = Arch { name: "t5_encoder", model_types: &[], gguf: Some("t5encoder"), ..T5 };
 
 pub const ALL: &[&Arch] = &[

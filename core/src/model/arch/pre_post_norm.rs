@@ -4,6 +4,7 @@ use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, 
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
+use crate::model::tokenizer::rules as tokenizer;
 
 const AFTER: &[TensorMapRow] = &[
     layer(M::AttnPostNorm, "post_attention_layernorm"),
@@ -32,6 +33,7 @@ const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NO
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
 const GEMMA2: Arch = Arch {
+    tokenizer: tokenizer::GEMMA,
     name: "gemma2",
     model_types: &["gemma2"],
     gguf: Some("gemma2"),
@@ -43,6 +45,7 @@ const GEMMA2: Arch = Arch {
 };
 
 pub const GEMMA3: Arch = Arch {
+    tokenizer: tokenizer::GEMMA3,
     name: "gemma3",
     model_types: &["gemma3_text"],
     gguf: Some("gemma3"),
@@ -51,6 +54,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
+    tokenizer: tokenizer::GLM4,
     name: "glm4",
     model_types: &["glm4"],
     gguf: Some("glm4"),
