@@ -1,0 +1,3 @@
+//! Hugging Face folders to GGUF, compared with what llama.cpp's converter writes.
+
+mod tokenizer;
