@@ -31,4 +31,5 @@ pub mod options;
 pub mod render;
 mod signals;
 mod system_limits;
+pub mod tokenizer_encoder;
 pub mod verbs;

@@ -5,3 +5,4 @@ mod guards;
 mod keys;
 mod rotations;
 mod tensors;
+mod tokenizer;

@@ -15,3 +15,4 @@ pub mod lora_adapter;
 pub mod stored_quantization;
 pub mod tensor_id;
 pub mod tensor_role;
+pub mod tokenizer;

@@ -5,6 +5,7 @@ use super::module::Module as M;
 use super::row::{ANY_FOLDER, TensorMapRow, root, within};
 use super::{Arch, Prefix};
 use crate::model::tensor_id::TensorPart::Weight;
+use crate::model::tokenizer::rules as tokenizer;
 
 const fn any(module: M, tail: &'static str) -> TensorMapRow {
     within(ANY_FOLDER, module, tail)
@@ -102,6 +103,7 @@ const fn both(prefix: &'static str) -> Prefix {
 
 /// An unknown architecture.
 pub const GENERIC: Arch = Arch {
+    tokenizer: tokenizer::BPE,
     name: "unknown",
     model_types: &[],
     prefixes: &[

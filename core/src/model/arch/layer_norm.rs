@@ -14,6 +14,7 @@ use crate::model::forward::spec::{
 };
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::Weight;
+use crate::model::tokenizer::rules as tokenizer;
 
 /// Both branches read the same norm.
 const PHI_ROWS: &[TensorMapRow] = &[
@@ -119,6 +120,7 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
 }
 
 const PHI: Arch = Arch {
+    tokenizer: tokenizer::PHI2,
     gguf_keys: &[keys::PHI2],
     gguf_rules: gguf_rules::PLAIN,
     name: "phi",
@@ -184,6 +186,7 @@ const STABLELM: Arch = Arch {
 };
 
 const NEMOTRON: Arch = Arch {
+    tokenizer: tokenizer::NEMOTRON,
     gguf_keys: &[BASE, keys::NEMOTRON],
     gguf_rules: gguf_rules::PLAIN,
     name: "nemotron",

@@ -13,6 +13,7 @@ use crate::model::forward::spec::{
     Rotary,
 };
 use crate::model::gguf_keys::{BASE, families as keys};
+use crate::model::tokenizer::rules as tokenizer;
 
 /// Embedding, last norm, head.
 pub const ENDS: &[TensorMapRow] =
@@ -109,6 +110,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 
 /// Llama: every other architecture is given by its differences.
 pub const LLAMA: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::LLAMA,
     name: "llama",
@@ -127,6 +129,7 @@ pub const LLAMA: Arch = Arch {
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
 pub const LLAMA_LIKE: Arch = Arch {
+    tokenizer: tokenizer::BPE,
     gguf_keys: &[BASE],
     gguf_rules: gguf_rules::UNKNOWN,
     gguf: None,
@@ -136,6 +139,7 @@ pub const LLAMA_LIKE: Arch = Arch {
 };
 
 const MISTRAL: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "mistral",
     model_types: &["mistral"],
     config: ConfigDefaults { sliding: SlidingLayers::All, ..CONFIG },
@@ -143,6 +147,7 @@ const MISTRAL: Arch = Arch {
 };
 
 const GRANITE: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: gguf_rules::PERMUTED,
     name: "granite",
@@ -152,6 +157,7 @@ const GRANITE: Arch = Arch {
 };
 
 const SMOLLM3: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::PERMUTED,
     name: "smollm3",
@@ -171,6 +177,7 @@ const SEED_OSS: Arch = Arch {
 };
 
 const ERNIE4_5: Arch = Arch {
+    tokenizer: tokenizer::ERNIE,
     gguf_rules: GgufRules { beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
     name: "ernie4_5",
     model_types: &["ernie4_5"],
@@ -181,6 +188,7 @@ const ERNIE4_5: Arch = Arch {
 };
 
 const HUNYUAN: Arch = Arch {
+    tokenizer: tokenizer::HUNYUAN,
     gguf_keys: &[BASE, keys::HUNYUAN],
     gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
     name: "hunyuan",
@@ -215,6 +223,7 @@ pub const QWEN3: Arch = Arch {
 };
 
 const GEMMA: Arch = Arch {
+    tokenizer: tokenizer::GEMMA1,
     gguf_keys: &[keys::GEMMA],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma",
@@ -234,6 +243,7 @@ const GEMMA: Arch = Arch {
 };
 
 const PHI3: Arch = Arch {
+    tokenizer: tokenizer::PHI3,
     gguf_keys: &[keys::PHI3],
     gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },
     name: "phi3",

@@ -20,6 +20,7 @@ pub use names_only::MISTRAL_NAME as MISTRAL_FORMAT;
 use super::config::Activation;
 use super::forward::spec::ForwardSpec;
 use super::gguf_keys::KeyRule;
+use super::tokenizer::rules::TokenizerRules;
 use crate::tensor::Metadata;
 use gguf_rules::GgufRules;
 use row::TensorMapRow;
@@ -56,6 +57,8 @@ pub struct Arch {
     pub forward: Option<ForwardSpec>,
     /// What it writes into a GGUF beside `general.*` and `tokenizer.*`.
     pub gguf_keys: &'static [&'static [KeyRule]],
+    /// Its tokenizer files and keys.
+    pub tokenizer: TokenizerRules,
 }
 
 impl Arch {

@@ -13,6 +13,7 @@ use crate::model::forward::spec::{
 };
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
+use crate::model::tokenizer::rules as tokenizer;
 
 /// A router and experts under `mlp`. Stacks are `[experts, 2 inner, hidden]` and `[experts, hidden, inner]`.
 pub const EXPERTS: &[TensorMapRow] = &[
@@ -117,6 +118,7 @@ const QWEN2_MOE: Arch = Arch {
 };
 
 const MIXTRAL: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     name: "mixtral",
     model_types: &["mixtral"],
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS],
@@ -137,6 +139,7 @@ const MINIMAX_M2: Arch = Arch {
 };
 
 const GPT_OSS: Arch = Arch {
+    tokenizer: tokenizer::GPT_OSS,
     gguf_rules: gguf_rules::GPT_OSS,
     name: "gpt_oss",
     model_types: &["gpt_oss"],
@@ -153,6 +156,7 @@ const GPT_OSS: Arch = Arch {
 };
 
 const DEEPSEEK_V2: Arch = Arch {
+    tokenizer: tokenizer::DEEPSEEK,
     gguf_rules: gguf_rules::LATENT,
     name: "deepseek_v2",
     model_types: &["deepseek_v2"],
@@ -165,6 +169,7 @@ const DEEPSEEK_V2: Arch = Arch {
 };
 
 const DEEPSEEK_V3: Arch = Arch {
+    tokenizer: tokenizer::DEEPSEEK,
     name: "deepseek_v3",
     model_types: &["deepseek_v3"],
     config: ConfigDefaults { normalised_experts: true, ..CONFIG },
@@ -179,9 +184,11 @@ const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     ..PLAIN
 };
 
-const KIMI_K2: Arch = Arch { model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
+const KIMI_K2: Arch =
+    Arch { tokenizer: tokenizer::DEEPSEEK, model_types: &["kimi_k2"], forward: None, ..DEEPSEEK_V3 };
 
 const GLM4_MOE: Arch = Arch {
+    tokenizer: tokenizer::GLM4_MOE,
     gguf_rules: GgufRules { beyond: BeyondRule::Kept, ..gguf_rules::PLAIN },
     name: "glm4_moe",
     model_types: &["glm4_moe"],

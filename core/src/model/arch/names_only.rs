@@ -11,6 +11,7 @@ use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
+use crate::model::tokenizer::rules as tokenizer;
 
 /// The name of [`MISTRAL_FORMAT`] and its variant.
 pub const MISTRAL_NAME: &str = "mistral_format";
@@ -160,6 +161,7 @@ const T5_ROWS: &[TensorMapRow] = &[
 ];
 
 const GRANITE_MOE: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: gguf_rules::PERMUTED,
     name: "granite_moe",
@@ -169,6 +171,7 @@ const GRANITE_MOE: Arch = Arch {
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
+    tokenizer: tokenizer::GRANITE_HYBRID,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE, keys::GRANITE_HYBRID],
     gguf_rules: gguf_rules::GRANITE_HYBRID,
     name: "granite_hybrid",
@@ -178,6 +181,7 @@ const GRANITE_HYBRID: Arch = Arch {
     ..NAMED
 };
 const MAMBA2: Arch = Arch {
+    tokenizer: tokenizer::MAMBA2,
     gguf_keys: &[keys::MAMBA2],
     gguf_rules: gguf_rules::MAMBA2,
     name: "mamba2",
@@ -205,6 +209,7 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
+    tokenizer: tokenizer::PHI3,
     gguf_keys: &[keys::PHI3, keys::PHIMOE],
     gguf_rules: GgufRules {
         generated: Generated::RopeFactors,
@@ -218,6 +223,7 @@ const PHIMOE: Arch = Arch {
     ..NAMED
 };
 const ERNIE4_5_MOE: Arch = Arch {
+    tokenizer: tokenizer::ERNIE,
     gguf_keys: &[BASE, keys::ERNIE_MOE],
     gguf_rules: GgufRules {
         experts: gguf_rules::GATE_UP_DOWN,
@@ -231,6 +237,7 @@ const ERNIE4_5_MOE: Arch = Arch {
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
+    tokenizer: tokenizer::GLM4_MOE,
     gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
     gguf_rules: gguf_rules::LATENT,
     name: "glm4_moe_lite",
@@ -260,6 +267,7 @@ const GEMMA_EMBEDDING: Arch = Arch {
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {
+    tokenizer: tokenizer::GEMMA4,
     gguf_keys: &[BASE, keys::GEMMA4],
     gguf_rules: GgufRules { generated: Generated::PartialRope, ..gguf_rules::PLAIN },
     name: "gemma4",
@@ -269,6 +277,7 @@ const GEMMA4: Arch = Arch {
     ..NAMED
 };
 const MINISTRAL3: Arch = Arch {
+    tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA, keys::MINISTRAL3],
     gguf_rules: gguf_rules::PERMUTED,
     name: "ministral3",
@@ -318,6 +327,7 @@ const JAIS2: Arch = Arch {
     ..NAMED
 };
 const BERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     gguf_keys: &[keys::BERT_BEFORE, BASE, keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "bert",
@@ -335,6 +345,7 @@ const ROBERTA: Arch = Arch {
     ..BERT
 };
 const DISTILBERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     gguf_keys: &[keys::DISTILBERT_BEFORE, BASE, keys::BERT],
     name: "distilbert",
     model_types: &["distilbert"],
@@ -343,6 +354,7 @@ const DISTILBERT: Arch = Arch {
     ..BERT
 };
 const NOMIC_BERT: Arch = Arch {
+    tokenizer: tokenizer::BERT,
     gguf_keys: &[keys::NOMIC_BEFORE, BASE, keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
@@ -353,6 +365,7 @@ const NOMIC_BERT: Arch = Arch {
     ..NAMED
 };
 const T5: Arch = Arch {
+    tokenizer: tokenizer::T5,
     gguf_keys: &[keys::T5],
     gguf_rules: gguf_rules::PLAIN,
     name: "t5",

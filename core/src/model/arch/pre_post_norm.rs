@@ -6,6 +6,7 @@ use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
 use crate::model::gguf_keys::{BASE, families as keys};
+use crate::model::tokenizer::rules as tokenizer;
 
 const AFTER: &[TensorMapRow] = &[
     layer(M::AttnPostNorm, "post_attention_layernorm"),
@@ -34,6 +35,7 @@ const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NO
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
 const GEMMA2: Arch = Arch {
+    tokenizer: tokenizer::GEMMA,
     gguf_keys: &[keys::GEMMA, keys::GEMMA2],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
     name: "gemma2",
@@ -47,6 +49,7 @@ const GEMMA2: Arch = Arch {
 };
 
 pub const GEMMA3: Arch = Arch {
+    tokenizer: tokenizer::GEMMA3,
     gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3],
     gguf_rules: gguf_rules::PLAIN,
     name: "gemma3",
@@ -57,6 +60,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
+    tokenizer: tokenizer::GLM4,
     gguf_keys: &[BASE, keys::GLM4],
     gguf_rules: gguf_rules::PLAIN,
     name: "glm4",

@@ -1,0 +1,121 @@
+//! Lists of tokens with scores and types.
+
+use super::keys::{KeyList, floats, integers, strings};
+use super::sentencepiece::piece;
+use crate::error::{Code, Error, Result};
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Score of padding.
+pub const PADDING_SCORE: f32 = -10_000.0;
+/// Score of added tokens.
+pub const ADDED_SCORE: f32 = -1_000.0;
+/// Most tokens of a vocabulary: sixteen times those of the largest ones.
+pub const MAX_TOKENS: u64 = 4 << 20;
+
+/// One token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token<'a> {
+    /// Its text.
+    pub text: Cow<'a, str>,
+    /// Its score.
+    pub score: f32,
+    /// Its type, of [`piece`].
+    pub kind: i32,
+}
+
+/// Tokens, ascending by id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenList<'a>(pub Vec<Token<'a>>);
+
+impl<'a> TokenList<'a> {
+    /// A list of `size` unused tokens.
+    ///
+    /// # Errors
+    /// `too_many` if the size is above [`MAX_TOKENS`].
+    pub fn padding(size: u64) -> Result<TokenList<'a>> {
+        let mut list = TokenList::default();
+        list.pad(size)?;
+        Ok(list)
+    }
+
+    /// Pads the list to `size` tokens.
+    ///
+    /// # Errors
+    /// `too_many` if the size is above [`MAX_TOKENS`].
+    pub fn pad(&mut self, size: u64) -> Result<()> {
+        if size > MAX_TOKENS {
+            let message = format!("a vocabulary of {size} tokens; the limit is {MAX_TOKENS}");
+            return Err(Error::new(Code::TooMany, message));
+        }
+        for id in self.0.len() as u64..size {
+            let text = Cow::Owned(format!("[PAD{id}]"));
+            self.0.push(Token { text, score: PADDING_SCORE, kind: piece::UNUSED });
+        }
+        Ok(())
+    }
+
+    /// Replaces the token of an id; ids beyond the list are left out.
+    pub fn put(&mut self, id: u64, token: Token<'a>) {
+        if let Some(slot) = usize::try_from(id).ok().and_then(|id| self.0.get_mut(id)) {
+            *slot = token;
+        }
+    }
+
+    /// Writes `tokens`.
+    pub fn write_texts(&self, keys: &mut KeyList) {
+        keys.ggml("tokens", strings(self.0.iter().map(|t| t.text.as_ref())));
+    }
+
+    /// Writes `scores`.
+    pub fn write_scores(&self, keys: &mut KeyList) {
+        keys.ggml("scores", floats(self.0.iter().map(|t| t.score)));
+    }
+
+    /// Writes `token_type`.
+    pub fn write_types(&self, keys: &mut KeyList) {
+        keys.ggml("token_type", integers(self.0.iter().map(|t| t.kind)));
+    }
+}
+
+/// True for tokens that llama.cpp takes for special by their looks.
+pub fn looks_special(text: &str) -> bool {
+    let within = |start: &str, end: &str| text.starts_with(start) && text.ends_with(end);
+    matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
+        || within("<|", "|>")
+        || within("<\u{ff5c}", "\u{ff5c}>")
+        || within("<unused", ">")
+}
+
+/// Type and text of an added token of a SentencePiece or BPE vocabulary.
+pub fn added_kind(text: Cow<'_, str>, special: bool) -> (Cow<'_, str>, i32) {
+    if special || looks_special(&text) {
+        (text, piece::CONTROL)
+    } else if text.contains('\u{2581}') {
+        (Cow::Owned(text.replace('\u{2581}', " ")), piece::USER_DEFINED)
+    } else {
+        (text, piece::USER_DEFINED)
+    }
+}
+
+/// The character of the byte-level alphabet for a byte.
+pub fn byte_char(byte: u8) -> char {
+    let printable = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
+    if printable(byte) {
+        return char::from(byte);
+    }
+    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
+    char::from_u32(0x100 + before).unwrap_or('\u{fffd}')
+}
+
+/// The byte for a character of the byte-level alphabet.
+pub fn char_byte(c: char) -> Option<u8> {
+    (0..=255).find(|b| byte_char(*b) == c)
+}
+
+/// Bytes in the byte-level alphabet.
+pub fn byte_text(bytes: &[u8], table: &[char; 256]) -> String {
+    bytes.iter().filter_map(|b| table.get(usize::from(*b))).collect()
+}
