@@ -1,5 +1,6 @@
 //! The cases of the corpus: folders, and what the converter made of them.
 
+use quantoscope_core::recipe::Recipe;
 use quantoscope_tests::memory::MemoryModel;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,9 +45,23 @@ impl Case {
         files
     }
 
-    /// The opened checkpoint.
+    /// The opened checkpoint, under the name that its folder had.
     pub fn model(&self) -> MemoryModel {
-        MemoryModel::folder(self.files()).unwrap_or_else(|e| panic!("{}: {e}", self.name))
+        let mut model = MemoryModel::folder(self.files()).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        model.checkpoint.folder = self.expected["input_folder_name"].as_str().map(String::from);
+        model
+    }
+
+    /// The value of a key of the expected file.
+    pub fn key(&self, key: &str) -> Option<&Value> {
+        let keys = self.expected["kv"].as_array().expect("keys");
+        keys.iter().find(|entry| entry[0] == key).map(|entry| &entry[2])
+    }
+
+    /// The recipe with the name of the pre-tokenizer, which the small vocabularies do not tell.
+    pub fn recipe(&self, recipe: Recipe) -> Recipe {
+        let pre_tokenizer = self.key("tokenizer.ggml.pre").and_then(Value::as_str).map(String::from);
+        Recipe { pre_tokenizer, ..recipe }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conversion of Hugging Face folders to GGUF against llama.cpp's own converter. Provenance: `tests/data/conversion/README.md`.
 
 mod corpus;
+mod files;
 mod guards;
 mod keys;
 mod rotations;

@@ -4,7 +4,7 @@ use crate::corpus::cases;
 use quantoscope_core::DType;
 use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::rotation::RotationOptions;
-use quantoscope_core::recipe::{Recipe, TargetName};
+use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{MemoryModel, run};
 
@@ -27,7 +27,11 @@ const ROTATED: &[&str] = &[
 ];
 
 fn gguf(model: &MemoryModel, rotation: Option<RotationOptions>) -> Result<MemoryModel, String> {
-    let recipe = Recipe { rotate: rotation, ..Recipe::new(TargetName::Gguf, Some(DType::F32)) };
+    // The rotated folder has no tokenizer.
+    let names = TensorNaming::Gguf;
+    let pre_tokenizer = Some("llama-bpe".into());
+    let recipe =
+        Recipe { rotate: rotation, names, pre_tokenizer, ..Recipe::new(TargetName::Gguf, Some(DType::F32)) };
     let plan = convert::plan(&model.checkpoint, &recipe, None, false).map_err(|e| e.to_string())?;
     let made = run(&plan, &[model], Budget::default()).map_err(|e| e.to_string())?;
     MemoryModel::file("model.gguf", made.files[0].clone()).map_err(|e| e.to_string())

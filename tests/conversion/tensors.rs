@@ -6,7 +6,7 @@ use quantoscope_core::plan::convert;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::schedule::Budget;
-use quantoscope_core::tensor::{MetaValue, TensorInfo};
+use quantoscope_core::tensor::TensorInfo;
 use quantoscope_tests::memory::{MemoryModel, run};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -24,7 +24,7 @@ const OUTTYPES: [(&str, Preset); 4] =
 /// The first difference between our file of a type and the converter's; `None` where there is none.
 fn difference(case: &Case, outtype: &str, preset: Preset, budget: Budget) -> Option<String> {
     let model = case.model();
-    let plan = match convert::plan(&model.checkpoint, &Recipe::of_preset(preset), None, false) {
+    let plan = match convert::plan(&model.checkpoint, &case.recipe(Recipe::of_preset(preset)), None, false) {
         Ok(plan) => plan,
         Err(e) => return Some(e.to_string()),
     };
@@ -90,7 +90,7 @@ fn recipe_without_a_type_keeps_the_precision_of_the_source() {
         let all = cases();
         let case = all.iter().find(|c| c.name == name).expect("a case");
         let model = case.model();
-        let recipe = Recipe::new(Container::Gguf, None);
+        let recipe = case.recipe(Recipe::new(Container::Gguf, None));
         let plan = convert::plan(&model.checkpoint, &recipe, None, false).expect("a plan");
         let of = |name: &str| plan.outputs.iter().find(|o| o.name == name).map(|o| o.dtype.to_string());
         assert_eq!(of("token_embd.weight").as_deref(), Some(dtype), "{name}");
@@ -124,22 +124,6 @@ fn tensors_of_every_case_equal_the_converters() {
     assert!(files > 100, "{files}");
 }
 
-/// The keys of the converter's file that recipes depend on.
-fn with_keys(mut file: MemoryModel, case: &Case) -> MemoryModel {
-    const KEYS: [&str; 4] =
-        [".block_count", ".attention.head_count", ".attention.head_count_kv", ".expert_count"];
-    for entry in case.expected["kv"].as_array().expect("keys") {
-        let key = entry[0].as_str().expect("a key");
-        if KEYS.iter().any(|k| key.ends_with(k))
-            && let Some(value) = entry[2].as_u64()
-        {
-            let value = MetaValue::U32(value.try_into().expect("a count"));
-            file.checkpoint.metadata.0.push((key.into(), value));
-        }
-    }
-    file
-}
-
 fn converted(model: &MemoryModel, recipe: &Recipe) -> MemoryModel {
     let plan = convert::plan(&model.checkpoint, recipe, None, false).expect("a plan");
     let made = run(&plan, &[model], Budget::default()).expect("a run");
@@ -152,9 +136,9 @@ fn recipe_on_a_folder_equals_the_recipe_on_its_gguf() {
     let mut wrong = Vec::new();
     for case in cases().iter().filter(|c| NOT_YET.iter().all(|(name, _)| *name != c.name)) {
         let model = case.model();
-        let plain = with_keys(converted(&model, &Recipe::new(Container::Gguf, None)), case);
+        let plain = converted(&model, &case.recipe(Recipe::new(Container::Gguf, None)));
         for preset in [Preset::Q4_K_M, Preset::Q4_0, Preset::Q2_K] {
-            let recipe = Recipe { compat: true, ..Recipe::of_preset(preset) };
+            let recipe = case.recipe(Recipe { compat: true, ..Recipe::of_preset(preset) });
             let (one, two) = (converted(&model, &recipe), converted(&plain, &recipe));
             let rows = |m: &MemoryModel| {
                 let row = |t: &TensorInfo| (t.name.clone(), t.dtype, m.tensor(&t.name).to_vec());

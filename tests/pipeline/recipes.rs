@@ -129,6 +129,8 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         companion_files: Default::default(),
         q4_index: None,
         q4_seed: None,
+        folder: None,
+        check_text_ids: None,
         unknown_types: Vec::new(),
         warnings: Vec::new(),
     }

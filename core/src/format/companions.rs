@@ -56,11 +56,9 @@ const TOKENIZERS: &[&str] = &[
     "tekken.json",
 ];
 
-/// Whether a tokenizer stands beside the weights.
+/// Whether a tokenizer was read beside the weights.
 pub(crate) fn has_tokenizer(checkpoint: &Checkpoint) -> bool {
-    let listed = checkpoint.companions.iter().map(|c| c.name.as_str());
-    let read = checkpoint.companion_files.iter().map(|(name, _)| name);
-    listed.chain(read).any(|name| TOKENIZERS.contains(&name))
+    checkpoint.companion_files.iter().any(|(name, _)| TOKENIZERS.contains(&name))
 }
 
 /// Folder of further chat templates.

@@ -120,6 +120,10 @@ pub struct Checkpoint {
     pub config: Option<Vec<u8>>,
     /// Tokenizer files and the like, if a directory was opened.
     pub companions: Vec<Companion>,
+    /// Name of the model's directory, where the driver knows it.
+    pub folder: Option<String>,
+    /// Token ids of [`CHECK_TEXT`](crate::model::tokenizer::CHECK_TEXT), where the driver can encode it.
+    pub check_text_ids: Option<Vec<u32>>,
     /// Content of the files that a conversion to GGUF reads, if the opening asked for them.
     pub companion_files: Companions,
     /// Entries of `quantize_index.json`, in file order.

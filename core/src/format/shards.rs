@@ -110,6 +110,8 @@ impl ShardSet {
             gguf_version: None,
             config: self.config,
             companions: self.companions,
+            folder: None,
+            check_text_ids: None,
             companion_files: self.companion_files,
             q4_index,
             q4_seed,

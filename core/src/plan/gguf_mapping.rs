@@ -23,6 +23,8 @@ use serde_json::Value;
 
 /// A Hugging Face checkpoint as the tensors of a GGUF.
 pub(super) struct GgufMapping {
+    /// The configuration of the checkpoint.
+    pub(super) config: Value,
     /// The architecture of the GGUF.
     pub(super) arch: &'static Arch,
     /// The tensors, and what was left out.
@@ -61,7 +63,7 @@ impl GgufMapping {
         let outtype = outtype(recipe, &logical.tensors);
         let first = |t: &GgufTensor| Some(checkpoint.tensors.get(t.parts.first()?.source)?.name.clone());
         let sources = tensors.tensors.iter().filter_map(first).collect();
-        Ok(Some(GgufMapping { arch, tensors, logical, sources, outtype }))
+        Ok(Some(GgufMapping { config, arch, tensors, logical, sources, outtype }))
     }
 }
 

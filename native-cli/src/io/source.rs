@@ -6,10 +6,12 @@ use crate::io::imatrix::ImatrixFile;
 use crate::io::links;
 use crate::io::read_at::{LocalFile, ReadAt};
 use crate::system_limits;
+use crate::tokenizer_encoder::HfEncoder;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
 use quantoscope_core::job::Region;
+use quantoscope_core::model::tokenizer::{CHECK_TEXT, Encoder};
 use quantoscope_core::plan::Plan;
 use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use sha2::{Digest, Sha256};
@@ -104,7 +106,12 @@ impl Source {
         let (mut held, mut seen) = (HashMap::new(), Vec::new());
         let opening = Opening::new(root);
         let opening = if companions { opening.with_companions() } else { opening };
-        let checkpoint = answer(opening, &place, &mut held, &mut seen)?;
+        let mut checkpoint = answer(opening, &place, &mut held, &mut seen)?;
+        checkpoint.folder = folder_name(&place.dir);
+        checkpoint.check_text_ids = checkpoint
+            .companion_files
+            .get("tokenizer.json")
+            .and_then(|json| HfEncoder.encode(json, CHECK_TEXT).ok());
         let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
         let identities = {
             let by_path: HashMap<&Path, FileIdentity> =
@@ -414,6 +421,12 @@ fn answer(
             }
         }
     }
+}
+
+/// The name of a directory, also where its path ends in dots.
+fn folder_name(dir: &Path) -> Option<String> {
+    let named = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+    named(dir).or_else(|| named(&fs::canonicalize(dir).ok()?))
 }
 
 /// The regular files of a directory, and their lengths.

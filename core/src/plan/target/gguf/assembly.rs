@@ -1,18 +1,21 @@
 //! The metadata of a GGUF that is made of a Hugging Face checkpoint, in the order of llama.cpp's converter: architecture,
 //! general keys, keys of the architecture, quantization version, tokenizer.
-//!
-//! Writing a key again keeps its first place and takes the new value. Empty texts and lists are not written.
 
 use super::Contents;
 use crate::error::Result;
+use crate::format::companions;
+use crate::model::config::hyperparameters::{Hyperparameters, hyperparameters};
+use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
+use crate::model::gguf_keys::{
+    GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
+};
+use crate::model::tokenizer::{Encoder, TokenizerInput, tokenizer_keys};
 use crate::plan::Warning;
 use crate::plan::gguf_mapping::GgufMapping;
 use crate::tensor::{MetaValue, Metadata};
 use alloc::string::String;
 use alloc::vec::Vec;
-
-/// Keys with their values, in order.
-type Keys = Vec<(String, MetaValue)>;
+use serde_json::Value;
 
 /// The metadata of the file, without the keys that only Quantoscope writes.
 pub(super) fn metadata(
@@ -20,82 +23,88 @@ pub(super) fn metadata(
     mapping: &GgufMapping,
     warnings: &mut Vec<Warning>,
 ) -> Result<Metadata> {
-    let mut keys = OrderedKeys::default();
-    let architecture = mapping.arch.gguf.unwrap_or("unknown");
-    keys.set("general.architecture".into(), MetaValue::String(architecture.into()));
-    keys.extend(early_keys(contents, mapping)?);
-    keys.extend(general_keys(contents, mapping)?);
-    let own = architecture_keys(contents, mapping)?;
-    let known = own.is_some();
-    keys.extend(own.unwrap_or_default());
-    if !known {
-        keys.extend(super::file_type_key(contents));
+    let hyper = hyperparameters(&mapping.config)?;
+    let name = architecture_name(mapping.arch.name, mapping.arch.gguf.unwrap_or_default(), &hyper)?;
+    let mut keys = GgufKeys::default();
+    keys.set("general.architecture", MetaValue::String(name.into()));
+    keys.extend(early_keys(name, &hyper)?);
+    keys.extend(general(contents, mapping)?);
+    let facts = facts(contents, mapping, &hyper)?;
+    keys.extend(architecture_keys(name, mapping.arch.gguf_keys, &hyper, &facts)?);
+    if let Some(flag) = mapping.arch.tokenizer.add_bos_first {
+        // The converter of Phi-2 writes it among its own keys.
+        keys.set("tokenizer.ggml.add_bos_token", MetaValue::Bool(flag));
     }
-    keys.set("general.quantization_version".into(), MetaValue::U32(2));
-    let tokenizer = tokenizer_keys(contents, mapping, warnings)?;
-    if !known || tokenizer.is_none() {
-        let message =
-            "no keys of the architecture and no tokenizer are written: engines do not load this GGUF";
-        warnings.push(Warning::new("not_runnable", message));
-    }
-    keys.extend(tokenizer.unwrap_or_default());
-    Ok(Metadata(keys.0))
-}
-
-/// Keys that the converter writes while it converts tensors.
-fn early_keys(_: &Contents<'_>, _: &GgufMapping) -> Result<Keys> {
-    Ok(Keys::new())
+    keys.set("general.quantization_version", MetaValue::U32(2));
+    keys.extend(tokenizer(contents, mapping, &hyper, warnings)?);
+    Ok(Metadata(keys.into_vec()))
 }
 
 /// `general.*` behind the architecture.
-fn general_keys(_: &Contents<'_>, _: &GgufMapping) -> Result<Keys> {
-    Ok(Keys::from([("general.type".into(), MetaValue::String("model".into()))]))
+fn general(contents: &Contents<'_>, mapping: &GgufMapping) -> Result<Vec<(String, MetaValue)>> {
+    let files = &contents.checkpoint.companion_files;
+    let generation =
+        files.get("generation_config.json").and_then(|b| serde_json::from_slice::<Value>(b).ok());
+    let dims: Vec<(&str, Vec<u64>)> = mapping
+        .tensors
+        .tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t.shape.axes().iter().rev().copied().collect()))
+        .collect();
+    general_keys(&GeneralInput {
+        card: files.get("README.md"),
+        config: &mapping.config,
+        generation_config: generation.as_ref(),
+        folder: contents.checkpoint.folder.as_deref().unwrap_or_default(),
+        overrides: None,
+        model_name: None,
+        parameters: ParameterCount::of(dims.iter().map(|(name, dims)| (*name, dims.as_slice()))),
+    })
 }
 
-/// `<arch>.*`, with `general.file_type` in its place; `None` where the architecture's keys are not known.
-fn architecture_keys(_: &Contents<'_>, _: &GgufMapping) -> Result<Option<Keys>> {
-    Ok(None)
+/// What the keys of the architecture depend on beside the configuration.
+fn facts(contents: &Contents<'_>, mapping: &GgufMapping, hyper: &Hyperparameters) -> Result<TensorFacts> {
+    let files = &contents.checkpoint.companion_files;
+    let blocks = u32::try_from(mapping.tensors.blocks).unwrap_or(u32::MAX);
+    Ok(TensorFacts {
+        file_type: super::file_type_of(contents).unwrap_or_default(),
+        mtp_blocks: blocks.saturating_sub(hyper.layers()?),
+        pooling: pooling_type(files.get("modules.json"), |name| files.get(name))?,
+    })
 }
 
-/// `tokenizer.*`; `None` where no tokenizer can be read.
-fn tokenizer_keys(_: &Contents<'_>, _: &GgufMapping, _: &mut Vec<Warning>) -> Result<Option<Keys>> {
-    Ok(None)
-}
+/// The encoder of a driver that has encoded the check text already.
+struct Encoded<'a>(&'a [u32]);
 
-/// Keys in the order of their first values.
-#[derive(Default)]
-struct OrderedKeys(Keys);
-
-impl OrderedKeys {
-    fn set(&mut self, key: String, value: MetaValue) {
-        let empty = match &value {
-            MetaValue::String(text) => text.is_empty(),
-            MetaValue::Array(array) => array.len == 0,
-            _ => false,
-        };
-        match self.0.iter_mut().find(|(k, _)| *k == key) {
-            _ if empty => {}
-            Some((_, old)) => *old = value,
-            None => self.0.push((key, value)),
-        }
+impl Encoder for Encoded<'_> {
+    fn encode(&self, _: &[u8], _: &str) -> Result<Vec<u32>> {
+        Ok(self.0.to_vec())
     }
-
-    fn extend(&mut self, keys: impl IntoIterator<Item = (String, MetaValue)>) {
-        keys.into_iter().for_each(|(key, value)| self.set(key, value));
-    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn key_written_twice_keeps_its_first_place_and_takes_the_last_value() {
-        let mut keys = OrderedKeys::default();
-        let text = |t: &str| MetaValue::String(t.into());
-        for (key, value) in [("a", text("1")), ("b", text("2")), ("a", text("3")), ("c", text(""))] {
-            keys.set(key.into(), value);
-        }
-        assert_eq!(keys.0, [("a".into(), text("3")), ("b".into(), text("2"))]);
+/// `tokenizer.*`.
+fn tokenizer(
+    contents: &Contents<'_>,
+    mapping: &GgufMapping,
+    hyper: &Hyperparameters,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<(String, MetaValue)>> {
+    if !companions::has_tokenizer(contents.checkpoint) {
+        let message = "the folder has no tokenizer, so none is written: engines do not load this GGUF";
+        warnings.push(Warning::new("not_runnable", message));
+        return Ok(Vec::new());
     }
+    let encoded = contents.checkpoint.check_text_ids.as_deref().map(Encoded);
+    let values = Value::Object(hyper.values().clone());
+    let made = tokenizer_keys(&TokenizerInput {
+        companions: &contents.checkpoint.companion_files,
+        config: &mapping.config,
+        hyper: &values,
+        arch: mapping.arch,
+        pre_tokenizer: contents.recipe.pre_tokenizer.as_deref(),
+        encoder: encoded.as_ref().map(|e| e as &dyn Encoder),
+        compat: contents.recipe.compat,
+    })?;
+    warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
+    Ok(made.keys)
 }

@@ -105,7 +105,8 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
                 }
             };
             metadata.0.push(("general.quantization_version".into(), MetaValue::U32(2)));
-            metadata.0.extend(file_type_key(contents));
+            let file_type = file_type_of(contents);
+            metadata.0.extend(file_type.map(|id| ("general.file_type".into(), MetaValue::U32(id))));
             metadata
         }
     };
@@ -119,11 +120,10 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
 }
 
 /// `general.file_type`, where the file has one type or is of a preset.
-fn file_type_key(contents: &Contents<'_>) -> Option<(String, MetaValue)> {
+fn file_type_of(contents: &Contents<'_>) -> Option<u32> {
     let Contents { recipe, mapping, .. } = *contents;
     let auto = || mapping?.outtype.and_then(file_type);
-    let id = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)).or_else(auto)?;
-    Some(("general.file_type".into(), MetaValue::U32(id)))
+    recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)).or_else(auto)
 }
 
 /// `general.file_type` of one type throughout, as llama.cpp numbers it. Of several presets with the same base type, the
