@@ -3,7 +3,7 @@
 
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::Checkpoint;
+use quantoscope_core::format::{AprWriter, Checkpoint};
 use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
@@ -11,7 +11,8 @@ use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::pattern::Pattern;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::CompareThreshold;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 /// Threads, memory and engine of a verb. They never change a result.
 #[derive(Clone, Debug)]
@@ -97,11 +98,40 @@ pub enum Statistics {
     Histograms,
 }
 
+/// The path of a model: a file or a directory.
+#[derive(Clone, Debug, Default)]
+pub struct ModelPath {
+    path: PathBuf,
+    /// The program that wrote an APR file, which decides the ambiguous dtype bytes of its tensors.
+    pub apr_writer: Option<AprWriter>,
+}
+
+impl ModelPath {
+    /// The path of a model; `apr_writer` is the program that wrote it, if it is APR.
+    pub fn new(path: impl Into<PathBuf>, apr_writer: Option<AprWriter>) -> ModelPath {
+        ModelPath { path: path.into(), apr_writer }
+    }
+}
+
+impl<T: Into<PathBuf>> From<T> for ModelPath {
+    fn from(path: T) -> ModelPath {
+        ModelPath::new(path, None)
+    }
+}
+
+impl Deref for ModelPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Options of [`crate::verbs::inspect`].
 #[derive(Clone, Debug, Default)]
 pub struct InspectOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The tensors to show.
     pub filter: TensorFilter,
     /// What is measured in them.
@@ -114,7 +144,7 @@ pub struct InspectOptions {
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// What the checkpoint becomes.
     pub recipe: Recipe,
     /// An importance matrix.
@@ -159,7 +189,7 @@ impl Default for EquivalenceOptions {
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// Where the result goes.
     pub output: OutputOptions,
     /// What the checkpoint becomes.
@@ -187,7 +217,7 @@ pub struct AdapterOptions {
 #[derive(Clone, Debug)]
 pub struct RotateOptions {
     /// The directory of a model.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// Where the result goes.
     pub output: OutputOptions,
     /// What is rotated; `None`: the residual stream, or what the rotated model of the adapter records. Its
@@ -211,9 +241,9 @@ pub struct RotateOptions {
 #[derive(Clone, Debug)]
 pub struct CompareOptions {
     /// The reference: a file or a directory.
-    pub reference: PathBuf,
+    pub reference: ModelPath,
     /// The candidate: a file or a directory.
-    pub candidate: PathBuf,
+    pub candidate: ModelPath,
     /// The figures that pass.
     pub threshold: CompareThreshold,
     /// How the work is done.
@@ -224,7 +254,7 @@ pub struct CompareOptions {
 #[derive(Clone, Debug)]
 pub struct VerifySource {
     /// A file or a directory.
-    pub path: PathBuf,
+    pub path: ModelPath,
     /// The importance matrix that the output was made with.
     pub imatrix: Option<PathBuf>,
 }
@@ -233,7 +263,7 @@ pub struct VerifySource {
 #[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// The file or directory to verify.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The source whose encoding must be equal to it; `None`: only structure and values are checked.
     pub against: Option<VerifySource>,
     /// How the work is done.
@@ -244,7 +274,7 @@ pub struct VerifyOptions {
 #[derive(Clone, Debug, Default)]
 pub struct SweepOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The tensors to measure; without a pattern, those with two or more axes.
     pub filter: TensorFilter,
     /// The types to measure; none: every type that can be written.

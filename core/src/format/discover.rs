@@ -21,11 +21,14 @@ pub(crate) enum WeightFiles {
     One(String),
     /// All files of a GGUF split, in order.
     Split(Vec<String>),
+    /// All shards of an APR model, in order.
+    AprShards(Vec<String>),
     /// Lattice files without an index.
     Lattice(Vec<String>),
 }
 
-/// Selects the checkpoint of a directory: an index before files; safetensors before GGUF before lattice.
+/// Selects the checkpoint of a directory: an index before files; safetensors before GGUF before
+/// APR before lattice.
 ///
 /// # Errors
 ///
@@ -45,12 +48,15 @@ pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     if let Some(set) = gguf(&with(".gguf"))? {
         return Ok(set);
     }
+    if let Some(set) = gguf(&with(".apr"))? {
+        return Ok(set);
+    }
     if let Some(index) = named(Q4_INDEX) {
         return Ok(WeightFiles::Index(index));
     }
     let lattice: Vec<String> = names.iter().filter(|n| is_lattice(n)).map(ToString::to_string).collect();
     if lattice.is_empty() {
-        let message = "the directory holds no .safetensors, .gguf, .q4 or .f16 file";
+        let message = "the directory holds no .safetensors, .gguf, .apr, .q4 or .f16 file";
         return Err(Error::new(Code::NotFound, message));
     }
     Ok(WeightFiles::Lattice(lattice))
@@ -74,7 +80,7 @@ fn single(candidates: &[&str]) -> Result<Option<String>> {
     }
 }
 
-/// Selects the only GGUF file, or the only split set.
+/// Selects the only GGUF or APR file, or the only split set.
 fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
     let mut sets: BTreeMap<String, &str> = BTreeMap::new();
     for name in names {
@@ -84,34 +90,42 @@ fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
     Ok(single(&firsts)?.map(|first| from_name(&first)))
 }
 
-/// Returns the files to read for one named file: a part of a GGUF split stands for the whole set.
+/// Returns the files to read for one named file: a part of a split stands for the whole set.
 pub(crate) fn from_name(name: &str) -> WeightFiles {
     match split_of(name) {
-        Some(split) => WeightFiles::Split((1..=split.count).map(|i| split.file(i)).collect()),
+        Some(split) => {
+            let files = (1..=split.count).map(|i| split.file(i)).collect();
+            if split.extension == APR { WeightFiles::AprShards(files) } else { WeightFiles::Split(files) }
+        }
         None => WeightFiles::One(name.to_string()),
     }
 }
+
+const GGUF: &str = ".gguf";
+const APR: &str = ".apr";
 
 /// The parts of a split file name, `PREFIX-00001-of-00003.gguf`.
 struct SplitName<'a> {
     prefix: &'a str,
     count: u32,
+    extension: &'static str,
 }
 
 impl SplitName<'_> {
     /// Name of file number `no` of the split, from 1.
     fn file(&self, no: u32) -> String {
-        format!("{}-{no:05}-of-{:05}.gguf", self.prefix, self.count)
+        format!("{}-{no:05}-of-{:05}{}", self.prefix, self.count, self.extension)
     }
 }
 
 /// Parses the name of a split file. A split of one file is an ordinary file.
 fn split_of(name: &str) -> Option<SplitName<'_>> {
     let five = |s: &str| (s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit())).then(|| s.parse().ok())?;
-    let (rest, count) = name.strip_suffix(".gguf")?.rsplit_once("-of-")?;
+    let extension = if name.ends_with(APR) { APR } else { GGUF };
+    let (rest, count) = name.strip_suffix(extension)?.rsplit_once("-of-")?;
     let (prefix, no) = rest.rsplit_once('-')?;
     let (no, count): (u32, u32) = (five(no)?, five(count)?);
-    (count > 1 && (1..=count).contains(&no)).then_some(SplitName { prefix, count })
+    (count > 1 && (1..=count).contains(&no)).then_some(SplitName { prefix, count, extension })
 }
 
 /// True for lattice files. `merged_qkvz_*` are caches of the lattice runtime that repeat other tensors.
@@ -121,7 +135,7 @@ fn is_lattice(name: &str) -> bool {
 
 /// True for weight files of any container.
 fn is_weights(name: &str) -> bool {
-    name.ends_with(".safetensors") || name.ends_with(".gguf") || is_lattice(name)
+    [".safetensors", ".gguf", ".apr"].iter().any(|end| name.ends_with(end)) || is_lattice(name)
 }
 
 /// Warns about weight files that are not part of the selected checkpoint.

@@ -3,6 +3,7 @@
 //! Parsers consume whole items from a [`Cursor`], return [`Short`] if more bytes are required, and end with a
 //! [`Header`].
 
+use super::apr::AprInfo;
 use super::limits::MAX_READ;
 use super::{Container, SourceFile, Warning};
 use crate::bytes::{ByteRange, Cursor, Short};
@@ -64,6 +65,8 @@ pub(crate) struct Header {
     pub gguf_version: Option<u32>,
     /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
+    /// What an APR file declares beside its tensors.
+    pub apr: AprInfo,
 }
 
 impl Header {
@@ -77,6 +80,7 @@ impl Header {
             alignment: 1,
             gguf_version: None,
             warnings: Vec::new(),
+            apr: AprInfo::default(),
         }
     }
 }

@@ -5,7 +5,8 @@
 
 use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
 use super::shards::{Index, ShardHeader, ShardSet};
-use super::{Checkpoint, Container, Warning, discover, gguf, index, json, limits, q4, safetensors};
+use super::{AprWriter, Checkpoint, Container, Warning};
+use super::{apr, discover, gguf, index, json, limits, q4, safetensors};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
@@ -64,6 +65,8 @@ pub struct Opening {
     listing: Vec<(String, u64)>,
     /// True until `config.json` was requested or found unnecessary.
     config_queued: bool,
+    /// The program that wrote APR files, if the user knows it.
+    apr_writer: Option<AprWriter>,
     /// Headers parsed so far.
     shards: ShardSet,
     /// The first error.
@@ -108,10 +111,11 @@ struct Reading {
 /// Parser of a file.
 enum Parser {
     /// Format unknown until the first bytes are read.
-    Sniff,
+    Sniff(Option<AprWriter>),
     Safetensors,
     Gguf(Box<gguf::GgufReader>),
     Lattice,
+    Apr(Option<AprWriter>),
     /// Reads a whole file, for JSON.
     Text,
 }
@@ -125,6 +129,7 @@ impl Opening {
             queue: VecDeque::new(),
             listing: Vec::new(),
             config_queued: true,
+            apr_writer: None,
             shards: ShardSet::default(),
             failed: None,
         };
@@ -133,6 +138,12 @@ impl Opening {
             opening.advance();
         }
         opening
+    }
+
+    /// Sets the program that wrote APR files, which decides the ambiguous dtype bytes of their tensors.
+    #[must_use]
+    pub fn with_apr_writer(self, writer: Option<AprWriter>) -> Opening {
+        Opening { apr_writer: writer, ..self }
     }
 
     /// Returns the next request. Does not change the state.
@@ -256,6 +267,7 @@ impl Opening {
                 self.shards.split = Some(names.len() as u64);
                 self.plan_parts(names, Container::Gguf);
             }
+            discover::WeightFiles::AprShards(names) => self.plan_parts(names, Container::Apr),
             discover::WeightFiles::Lattice(names) => self.plan_parts(names, Container::LatticeQ4),
         }
     }
@@ -297,10 +309,11 @@ impl Opening {
         let id = FileId::try_from(self.shards.files.len());
         let id = id.map_err(|_| Error::new(Code::TooMany, "too many files"))?;
         let parser = match task.role {
-            FileRole::Any => Parser::Sniff,
+            FileRole::Any => Parser::Sniff(self.apr_writer),
             FileRole::Part(Container::Safetensors) => Parser::Safetensors,
             FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
             FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
+            FileRole::Part(Container::Apr) => Parser::Apr(self.apr_writer),
             FileRole::Index | FileRole::Config => Parser::Text,
         };
         check_text(&task, len, &parser)?;
@@ -373,7 +386,9 @@ impl Opening {
             self.shards.index = Some(Index::Q4(index));
         } else {
             let index = index::parse(json)?;
-            self.plan_parts(index.shards.clone(), Container::Safetensors);
+            let apr = index.shards.iter().all(|name| name.ends_with(".apr"));
+            let container = if apr { Container::Apr } else { Container::Safetensors };
+            self.plan_parts(index.shards.clone(), container);
             self.shards.index = Some(Index::Shards(index));
         }
         Ok(())
@@ -386,14 +401,15 @@ impl Reading {
         let Reading { buffer, parser, .. } = self;
         let (len, name) = (buffer.len, buffer.name.clone());
         let mut step = |cursor: &mut Cursor<'_>| {
-            if matches!(parser, Parser::Sniff) {
-                *parser = sniff(cursor, len, &name)?;
+            if let Parser::Sniff(writer) = *parser {
+                *parser = sniff(cursor, len, &name, writer)?;
             }
             match parser {
                 Parser::Gguf(reader) => reader.step(cursor),
                 Parser::Lattice => q4::read(cursor, len, &name),
+                Parser::Apr(writer) => apr::read(cursor, len, *writer),
                 Parser::Text => Ok(ParseStep::Text(cursor.take(len)?.to_vec())),
-                Parser::Safetensors | Parser::Sniff => safetensors::read(cursor, len),
+                Parser::Safetensors | Parser::Sniff(_) => safetensors::read(cursor, len),
             }
         };
         buffer.parse(&mut step)
@@ -402,11 +418,14 @@ impl Reading {
 
 /// Detects the format by the first bytes. The extension decides only if they match no format, so that a
 /// damaged file gets the error of its own parser.
-fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop> {
+fn sniff(cursor: &Cursor<'_>, len: u64, name: &str, writer: Option<AprWriter>) -> Result<Parser, ParseStop> {
     let head = cursor.clone().take(len.min(9))?;
     let is = |extension: &str| name.ends_with(extension);
     if head.starts_with(&gguf::MAGIC) || (is(".gguf") && !safetensors::is_likely(head, len)) {
         return Ok(Parser::Gguf(Box::new(gguf::GgufReader::new(len))));
+    }
+    if apr::is_magic(head) || is(".apr") {
+        return Ok(Parser::Apr(writer));
     }
     if q4::is_magic(head) || is(".q4") || is(".f16") {
         return Ok(Parser::Lattice);
@@ -426,7 +445,7 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop>
         }
         _ => "",
     };
-    let message = format!("the file is not safetensors, GGUF or lattice q4{hint}");
+    let message = format!("the file is not safetensors, GGUF, APR or lattice q4{hint}");
     Err(Error::new(Code::BadMagic, message).at(0).into())
 }
 

@@ -14,8 +14,9 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
         Op::Add(c) => values.iter_mut().for_each(|v| *v += c),
         Op::Mean(n) if n > 0.0 => values.iter_mut().for_each(|v| *v /= n),
         Op::Mean(_) => values.fill(1.0),
+        Op::Scale(c) => values.iter_mut().for_each(|v| *v *= c),
         Op::Set(c) => values.fill(c),
-        Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
+        Op::TensorScale | Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
     }
 }
 

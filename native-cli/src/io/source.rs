@@ -5,6 +5,7 @@ use crate::io::identity::FileIdentity;
 use crate::io::imatrix::ImatrixFile;
 use crate::io::links;
 use crate::io::read_at::{LocalFile, ReadAt};
+use crate::options::ModelPath;
 use crate::system_limits;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
@@ -76,6 +77,12 @@ impl Location {
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
     pub fn open(path: &Path) -> Result<Source> {
+        Source::open_model(&path.into())
+    }
+
+    /// Opens a model; only headers are read.
+    pub fn open_model(model: &ModelPath) -> Result<Source> {
+        let path: &Path = model;
         let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -92,7 +99,8 @@ impl Source {
             ));
         };
         let (mut held, mut seen) = (HashMap::new(), Vec::new());
-        let checkpoint = answer(Opening::new(root), &place, &mut held, &mut seen)?;
+        let checkpoint =
+            answer(Opening::new(root).with_apr_writer(model.apr_writer), &place, &mut held, &mut seen)?;
         let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
         let identities = {
             let by_path: HashMap<&Path, FileIdentity> =

@@ -6,7 +6,7 @@ use crate::io::output::{Intent, OutputFiles, check_space};
 use crate::io::source::Source;
 use crate::io::target::{Permission, target};
 use crate::model_equivalence;
-use crate::options::{EquivalenceOptions, OutputOptions, ResourceOptions};
+use crate::options::{EquivalenceOptions, ModelPath, OutputOptions, ResourceOptions};
 use crate::render::progress::Progress;
 use crate::signals;
 use crate::system_limits::fitting;
@@ -98,7 +98,7 @@ impl ConversionResult {
 
 /// What is converted, into what.
 pub(super) struct ConversionRequest<'a> {
-    pub input: &'a Path,
+    pub input: &'a ModelPath,
     pub output: &'a OutputOptions,
     pub recipe: &'a Recipe,
     pub imatrix: Option<&'a Path>,
@@ -116,7 +116,7 @@ pub(super) fn run(
     let started = Instant::now();
     let ConversionRequest { output, recipe, .. } = *request;
     let resources = resources(request.resources, recipe)?;
-    let source = Source::open(request.input)?.weighted(request.imatrix)?;
+    let source = Source::open_model(request.input)?.weighted(request.imatrix)?;
     let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), request.measure)?;
     let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
     let out = target(&[&source], &output.path, directory, permission(output))?;

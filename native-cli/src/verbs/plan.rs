@@ -30,7 +30,7 @@ impl PlanResult {
 ///
 /// `usage` for a recipe that contradicts itself, and those of opening the input.
 pub fn run(options: &PlanOptions) -> Result<PlanResult> {
-    let source = Source::open(&options.input)?.weighted(options.imatrix.as_deref())?;
+    let source = Source::open_model(&options.input)?.weighted(options.imatrix.as_deref())?;
     let plan = convert::plan(&source.checkpoint, &options.recipe, source.imatrix(), false)?;
     Ok(PlanResult { source, plan })
 }
