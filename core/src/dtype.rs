@@ -45,17 +45,26 @@ macro_rules! dtypes {
         /// The numbers in the variants' names are ggml's: bits per weight without scales.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(non_camel_case_types)]
-        pub enum DType { $($(#[$doc])* $variant,)* }
+        pub enum DType {
+            $($(#[$doc])* $variant,)*
+            /// A type of a GGUF file that this version does not know. Its size is not known either: the tensor
+            /// ends where the next one starts.
+            UNKNOWN,
+        }
 
         impl DType {
-            /// All dtypes, in table order.
+            /// All known dtypes, in table order.
             pub const ALL: &'static [DType] = &[$(DType::$variant,)*];
 
             const fn row(self) -> DTypeRow {
                 match self { $(DType::$variant => DTypeRow {
                     name: $name, safetensors: $st, ggml: $ggml,
                     block_len: $len, block_bytes: $bytes, kind: DTypeKind::$kind,
-                },)* }
+                },)*
+                DType::UNKNOWN => DTypeRow {
+                    name: "unknown", safetensors: None, ggml: None, block_len: 1, block_bytes: 1,
+                    kind: DTypeKind::Quantized,
+                } }
             }
         }
     };

@@ -263,8 +263,20 @@ pub enum MetaValue {
     Bool(bool),
     /// Type 8: UTF-8.
     String(String),
+    /// Type 8 with bytes that are not UTF-8.
+    Bytes(Vec<u8>),
     /// Type 9.
     Array(MetaArray),
+}
+
+impl MetaValue {
+    /// A string of these bytes.
+    pub fn of_bytes(bytes: &[u8]) -> MetaValue {
+        match core::str::from_utf8(bytes) {
+            Ok(text) => MetaValue::String(text.into()),
+            Err(_) => MetaValue::Bytes(bytes.into()),
+        }
+    }
 }
 
 /// Metadata array. Stored as the validated bytes of the file, because vocabularies are large and rarely

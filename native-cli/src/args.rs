@@ -7,10 +7,11 @@ mod parse;
 mod recipe;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quantoscope::options::{ModelPath, ResourceOptions, TensorFilter};
+use quantoscope::options::{ModelPath, ResourceOptions};
 use quantoscope::render::Format;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::AprWriter;
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -77,13 +78,16 @@ pub struct FilterArgs {
     /// 'model.layers.0.*', compared with a whole name or any run of its parts between dots, or a regular
     /// expression between slashes. The name can be that in the input or that in GGUF. Globs: * any
     /// characters, ? one character, [0-3] one of a class, {q,k} alternatives. Upper and lower case are equal.
-    #[arg(long = "tensor", value_name = "PATTERN")]
+    #[arg(long = "tensor", visible_alias = "include", value_name = "PATTERN")]
     pub tensors: Vec<String>,
+    /// Without the tensors that a pattern matches; can be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
 }
 
 impl FilterArgs {
     fn resolve(&self) -> Result<TensorFilter> {
-        TensorFilter::new(&self.tensors)
+        TensorFilter::new(&self.tensors, &self.exclude)
     }
 }
 

@@ -51,7 +51,7 @@ fn run(verb: Verb) -> Result<()> {
             printer.finish(&verbs::rotate::run(&options, &printer)?)
         }
         Verb::Compare(args) => {
-            let (options, format) = args.resolve();
+            let (options, format) = args.resolve()?;
             let report = verbs::compare::run(&options)?;
             render::compare::print(&report, format)?;
             verbs::compare::check(&report)

@@ -2,14 +2,12 @@
 //! these in directly.
 
 use quantoscope_core::DType;
-use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::{AprWriter, Checkpoint};
-use quantoscope_core::model::arch::{self, Arch};
+use quantoscope_core::format::AprWriter;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::recipe::pattern::Pattern;
 use quantoscope_core::recipe::rotation::RotationOptions;
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::CompareThreshold;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -30,59 +28,6 @@ pub struct ResourceOptions {
 impl Default for ResourceOptions {
     fn default() -> ResourceOptions {
         ResourceOptions { threads: None, memory: None, engine: "auto".into(), progress: false }
-    }
-}
-
-/// A selection of tensors by name; the default selects all of them.
-#[derive(Clone, Debug, Default)]
-pub struct TensorFilter {
-    patterns: Vec<Pattern>,
-}
-
-impl TensorFilter {
-    /// Selects the tensors that any of `patterns` matches; without patterns, all tensors.
-    ///
-    /// # Errors
-    ///
-    /// `usage` if a pattern is malformed.
-    pub fn new(patterns: &[String]) -> Result<TensorFilter> {
-        let patterns = patterns.iter().map(|p| Pattern::new(p)).collect::<Result<_>>()?;
-        Ok(TensorFilter { patterns })
-    }
-
-    /// Whether every tensor is selected because there is no pattern.
-    pub fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
-    /// The selection in `checkpoint`, whose architecture relates Hugging Face names to GGUF names.
-    ///
-    /// # Errors
-    ///
-    /// `no_such_tensor` if no tensor is selected.
-    pub fn in_checkpoint(&self, checkpoint: &Checkpoint) -> Result<Selection<'_>> {
-        let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
-        let selection = Selection { patterns: &self.patterns, arch };
-        if self.is_empty() || checkpoint.tensors.iter().any(|t| selection.contains(&t.name)) {
-            return Ok(selection);
-        }
-        Err(Error::new(Code::NoSuchTensor, "no tensor matches --tensor"))
-    }
-}
-
-/// The tensors of one checkpoint that a [`TensorFilter`] selects.
-#[derive(Clone, Copy, Debug)]
-pub struct Selection<'a> {
-    patterns: &'a [Pattern],
-    arch: &'static Arch,
-}
-
-impl Selection<'_> {
-    /// Whether the tensor called `name` is selected, by that name or by its name in GGUF.
-    pub fn contains(&self, name: &str) -> bool {
-        let matches = |name: &str| self.patterns.iter().any(|p| p.finds(name));
-        let in_gguf = || self.arch.gguf_name(name).is_some_and(|gguf| matches(&gguf.name));
-        self.patterns.is_empty() || matches(name) || in_gguf()
     }
 }
 
@@ -244,6 +189,8 @@ pub struct CompareOptions {
     pub reference: ModelPath,
     /// The candidate: a file or a directory.
     pub candidate: ModelPath,
+    /// The tensors to compare.
+    pub filter: TensorFilter,
     /// The figures that pass.
     pub threshold: CompareThreshold,
     /// How the work is done.

@@ -115,7 +115,7 @@ fn gguf_files() {
         ("short", one().tensor(&[8], 0, 0).data(31), Code::OutOfBounds),
         ("torn", one().text(&[b'a'; 60]).u32(1).0, Code::Truncated),
         ("axes", one().tensor(&[1, 1, 1, 1, 1], 0, 0).data(4), Code::TooManyAxes),
-        ("type", one().tensor(&[8], 99, 0).data(32), Code::UnknownDtype),
+        ("type", one().tensor(&[8], 99_999, 0).data(32), Code::UnknownDtype),
         ("product", one().tensor(&[1 << 40, 1 << 40], 0, 0).data(0), Code::Overflow),
         ("rows", one().tensor(&[33], 2, 0).data(36), Code::SizeMismatch),
         ("tensors", RawGguf::new(3, 1 << 60, 0).data(64), Code::CountTooLarge),
@@ -194,7 +194,7 @@ fn indexes_that_lie() {
         (index(r#""a":"../m.safetensors""#), Code::BadName),
         (index(r#""a":"/etc/passwd""#), Code::BadName),
         (index(r#""a":""#), Code::BadJson),
-        (index(r#""a":"no.safetensors""#), Code::NotFound),
+        (index(r#""a":"no.safetensors""#), Code::BadIndex),
     ];
     for (text, code) in cases {
         let dir = Dir::new();

@@ -209,7 +209,7 @@ entries! {
 fn q4_missing_indexed_file_is_refused() {
     let files = directory(index_json(&entries(), None)).without("z_w.q4");
     let error = same(Root::Dir, &files).expect_err("refused");
-    assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some("z_w.q4")));
+    assert_eq!((error.code(), error.detail().file.as_deref()), (Code::BadIndex, Some("z_w.q4")));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn shards_tensor_in_two_shards_is_refused() {
 #[test]
 fn shards_missing_shard_is_refused() {
     let error = same(Root::Dir, &files(RIGHT).without("sub/s2.safetensors")).expect_err("refused");
-    assert_eq!((error.code(), error.detail().file.as_deref()), (Code::NotFound, Some("sub/s2.safetensors")));
+    assert_eq!((error.code(), error.detail().file.as_deref()), (Code::BadIndex, Some("sub/s2.safetensors")));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::pair;
 use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareReport, CompareThreshold, CompareVerdict, VerdictRule, compared};
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
@@ -101,7 +102,7 @@ fn compare_in_any_windows_is_equal() {
     let tensors =
         |x: &[f32]| MemoryModel::safetensors(&[Tensor::of("a.weight", DType::F32, &[3, 40_960], x)]);
     let (a, b) = (tensors(&long), tensors(&other));
-    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect("a pairing");
     let report = |memory: u64, seed: Option<u64>| {
         let budget = Budget { memory, workers: 1 };
         let made = run_shuffled(&pairing.plan, &[&a, &b], budget, seed).expect("a run");
@@ -198,7 +199,7 @@ fn compare_f64_is_exact() {
 fn compare_by_cosine_alone_misses_the_differences() {
     let doubled: Vec<f32> = weights().iter().map(|v| v * 2.0).collect();
     let (a, b) = (model(&weights()), model(&doubled));
-    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect("a pairing");
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
     let by = |by| {
         compared(

@@ -36,7 +36,7 @@ fn model_parts() -> (Vec<Tensor>, Vec<u8>) {
     let rng = &mut Rng(17);
     let tensors = vec![
         Tensor::random("token_embd.weight", DType::F32, &[8, 256], rng),
-        Tensor::random("blk.0.ffn_down.weight", DType::BF16, &[1, 33_280], rng),
+        Tensor::random("blk.0.ffn_down.weight", DType::BF16, &[2, 33_280], rng),
         Tensor::random("blk.0.attn_v.weight", DType::F32, &[6, 512], rng),
         Tensor::random("blk.0.ffn_up_exps.weight", DType::F16, &[3, 4, 256], rng),
     ];

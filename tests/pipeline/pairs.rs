@@ -1,10 +1,11 @@
 //! Comparisons: figures, findings, and verdicts.
 
 use crate::support::{assert_equal, compare, kinds};
-use quantoscope_core::DType;
 use quantoscope_core::plan::{measure, pair};
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareReport, CompareThreshold, CompareVerdict, VerdictRule, compared};
 use quantoscope_core::schedule::Budget;
+use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama};
 
@@ -72,7 +73,7 @@ fn pair_verdict_bounds_are_inclusive() {
 #[test]
 fn pair_gate_fails_on_any_finding() {
     let (a, b) = pair_of(&[1.0, 0.0], &[3.0, 4.0]);
-    let pairing = pair::compare(&a.checkpoint, &b.checkpoint);
+    let pairing = pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect("a pairing");
     let made = run(&pairing.plan, &[&a, &b], Budget::default()).expect("a run");
     let with = |threshold| {
         let gate = CompareThreshold { threshold, by: VerdictRule::Cosine };
@@ -217,7 +218,8 @@ fn pair_of_empty_tensors_passes() {
 fn pair_in_any_budget_and_order_is_equal() {
     let source = model(&llama(DType::BF16, false, 13));
     let other = crate::support::remake(&source, &crate::support::q4());
-    let pairing = pair::compare(&source.checkpoint, &other.checkpoint);
+    let pairing =
+        pair::compare(&source.checkpoint, &other.checkpoint, &TensorFilter::default()).expect("a pairing");
     let told = |seed, memory, workers| {
         let made =
             run_shuffled(&pairing.plan, &[&source, &other], Budget { memory, workers }, seed).expect("a run");
@@ -232,16 +234,25 @@ fn pair_in_any_budget_and_order_is_equal() {
     }
 }
 
-/// An 8-bit float is not its weight without its scale: its values are not held against another type's.
+/// An 8-bit float is not its weight without its scale.
 #[test]
-fn pair_of_f8_without_its_scale_is_a_finding() {
+fn pair_of_f8_with_a_scale_is_refused() {
     let scale = Tensor::of("a.weight_scale_inv", DType::F32, &[1], &[0.5]);
     let small = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
     let wide = Tensor::of("a.weight", DType::F32, &[32, 32], &[1.0; 1024]);
     let (small, wide) = (model(&[small, scale.clone()]), model(&[wide, scale]));
-    assert_eq!(kinds(&compare(&small, &wide)), ["unsupported_dtype"]);
-    assert_eq!(kinds(&compare(&wide, &small)), ["unsupported_dtype"]);
-    assert_equal(&compare(&small, &small), 2);
-    let plan = measure::stats(&small.checkpoint, &|_| true).expect("a plan");
-    assert_eq!(plan.warnings.iter().map(|w| w.code).collect::<Vec<_>>(), ["unscaled"]);
+    for (a, b) in [(&small, &wide), (&wide, &small), (&small, &small)] {
+        let error =
+            pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect_err("refused");
+        assert_eq!(
+            (error.code(), error.detail().tensor.as_deref()),
+            (Code::UnsupportedDtype, Some("a.weight"))
+        );
+        assert!(error.to_string().contains("FP8"), "{error}");
+    }
+    let error = measure::stats(&small.checkpoint, &|_| true).expect_err("refused");
+    assert_eq!(error.code(), Code::UnsupportedDtype);
+    // Values that are selected without it can be measured.
+    assert!(measure::stats(&wide.checkpoint, &|_| true).is_ok());
+    assert!(measure::stats(&small.checkpoint, &|t| *t.name == *"a.weight_scale_inv").is_ok());
 }

@@ -128,6 +128,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         companions: Vec::new(),
         q4_index: None,
         q4_seed: None,
+        unknown_types: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -159,10 +160,11 @@ fn expand(text: &str, legend: &BTreeMap<char, DType>) -> Vec<DType> {
 
 fn types(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Vec<DType> {
     let kept = |aim| match aim {
-        TypeChoice::Keep(_) => DType::F32,
+        TypeChoice::Keep(_) | TypeChoice::LeaveOut(_) => DType::F32,
         TypeChoice::To(dtype, _) => dtype,
     };
-    type_choices(recipe, checkpoint, weights).choices.into_iter().map(kept).collect()
+    let choices = type_choices(recipe, checkpoint, weights).expect("choices");
+    choices.choices.into_iter().map(kept).collect()
 }
 
 #[track_caller]

@@ -3,6 +3,7 @@
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::{Plan, convert, pair};
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::recipe::{Q4Scheme, Recipe};
 use quantoscope_core::report::{CompareReport, VerifyReport, compared, converted, verified};
 use quantoscope_core::schedule::Budget;
@@ -90,14 +91,15 @@ pub fn report(model: &MemoryModel, plan: &Plan, made: &Made) -> String {
 
 /// Compares two checkpoints with the usual threshold.
 pub fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareReport {
-    let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint);
+    let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint, &TensorFilter::default())
+        .expect("a pairing");
     let made = run(&pairing.plan, &[reference, candidate], Budget::default()).expect("a run");
     compared(("a", "b"), &pairing.plan, pairing.findings, &made.collected, Some(0.95))
 }
 
 /// Verifies an artefact against its source.
 pub fn verify(source: &MemoryModel, artefact: &MemoryModel) -> VerifyReport {
-    let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint, None);
+    let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint, None).expect("a pairing");
     let made = run(&pairing.plan, &[source, artefact], Budget::default()).expect("a run");
     verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected)
 }

@@ -9,6 +9,7 @@ use quantoscope_core::format::{Checkpoint, imatrix};
 use quantoscope_core::plan::{convert, measure, pair, preview, replay};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED, parse_seed};
+use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
@@ -40,7 +41,7 @@ impl Model {
         let pairing = match replay::recorded(&self.0) {
             // A rotated output is made again by the recipe that it records.
             Some(recipe) => replay::verify(&source.0, &self.0, &recipe).into_api_result()?,
-            None => pair::verify(&source.0, &self.0, matrix),
+            None => pair::verify(&source.0, &self.0, matrix).into_api_result()?,
         };
         let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
         Run::new(pairing.plan.into(), purpose).into_api_result()
@@ -171,7 +172,7 @@ impl Model {
             let error = Error::new(Code::Usage, "a threshold is a number from -1 to 1");
             return Err(error).into_api_result();
         }
-        let pairing = pair::compare(&self.0, &candidate.0);
+        let pairing = pair::compare(&self.0, &candidate.0, &TensorFilter::default()).into_api_result()?;
         let names = (name, candidate_name);
         let gate = CompareThreshold { threshold, by: VerdictRule::Strict };
         let purpose = Purpose::Compare { names, findings: pairing.findings, gate };

@@ -40,7 +40,7 @@ struct SourceFileView<'a> {
 pub struct TensorRow<'a> {
     index: usize,
     name: &'a str,
-    dtype: &'static str,
+    dtype: String,
     /// Numbers, because a hostile header may name an axis beyond 2^53 beside one of zero.
     shape: Vec<f64>,
     elements: u64,
@@ -67,14 +67,14 @@ pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
 
 /// The rows of the table, in the order of the checkpoint.
 pub fn tensors(c: &Checkpoint) -> Vec<TensorRow<'_>> {
-    c.tensors.iter().enumerate().map(|(index, t)| row(index, t)).collect()
+    c.tensors.iter().enumerate().map(|(index, t)| row(c, index, t)).collect()
 }
 
-fn row(index: usize, t: &TensorInfo) -> TensorRow<'_> {
+fn row<'a>(c: &Checkpoint, index: usize, t: &'a TensorInfo) -> TensorRow<'a> {
     TensorRow {
         index,
         name: &t.name,
-        dtype: t.dtype.name(),
+        dtype: c.type_name(t).into_owned(),
         shape: t.shape.axes().iter().map(|&a| a as f64).collect(),
         elements: t.shape.numel(),
         bytes: t.bytes.len(),
@@ -117,6 +117,7 @@ fn text(value: &MetaValue) -> String {
         MetaValue::F64(v) => v.to_string(),
         MetaValue::Bool(v) => v.to_string(),
         MetaValue::String(v) => short(v),
+        MetaValue::Bytes(v) => short(&String::from_utf8_lossy(v)),
         MetaValue::Array(a) => format!("{} values", a.len),
     }
 }

@@ -68,6 +68,7 @@ export interface Conversion {
   directory: boolean;
   importance?: ImportanceSource;
   rotation?: AppliedRotation;
+  left_out?: LeftOut[];
   totals: Totals;
 }
 
@@ -212,6 +213,11 @@ export interface KernelView {
   exact: boolean | null;
 }
 
+export interface LeftOut {
+  name: string;
+  reason: Reason;
+}
+
 export interface ModelSummary {
   container: string;
   architecture: string | null;
@@ -269,6 +275,9 @@ export interface Recipe {
   type?: string;
   mix?: string;
   overrides?: Override[];
+  include?: string[];
+  exclude?: string[];
+  lenient?: boolean;
   output_type?: string;
   embedding_type?: string;
   leave_output?: boolean;

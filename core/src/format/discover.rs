@@ -1,8 +1,8 @@
 //! Selects the files of a directory that form a checkpoint, by their names only.
 
-use super::{Companion, Warning, limits};
+use super::{Companion, Warning, foreign, limits};
 use crate::error::{Code, Error, Result};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -23,18 +23,25 @@ pub(crate) enum WeightFiles {
     Split(Vec<String>),
     /// All shards of an APR model, in order.
     AprShards(Vec<String>),
+    /// All safetensors shards of a set by their names, in order.
+    Shards {
+        /// The index that such a set has, if the directory was not listed.
+        index: Option<String>,
+        files: Vec<String>,
+    },
     /// Lattice files without an index.
     Lattice(Vec<String>),
 }
 
-/// Selects the checkpoint of a directory: an index before files; safetensors before GGUF before
-/// APR before lattice.
+/// Selects the checkpoint of a directory with the files `names`, of which and of its folders `listing` is the
+/// list: an index before files; safetensors before GGUF before APR before
+/// lattice.
 ///
 /// # Errors
 ///
 /// - [`Code::NotFound`] if the directory has no weight files.
 /// - [`Code::Usage`] if it has several checkpoints.
-pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
+pub(crate) fn choose(names: &[&str], listing: &[(String, u64)]) -> Result<WeightFiles> {
     let with = |suffix: &str| names.iter().copied().filter(|n| n.ends_with(suffix)).collect::<Vec<_>>();
     let named = |name: &str| names.contains(&name).then(|| name.to_string());
     if let Some(index) =
@@ -42,13 +49,18 @@ pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     {
         return Ok(WeightFiles::Index(index));
     }
-    if let Some(file) = named("model.safetensors").map_or_else(|| single(&with(".safetensors")), some)? {
+    if let Some(file) = named("model.safetensors") {
         return Ok(WeightFiles::One(file));
     }
-    if let Some(set) = gguf(&with(".gguf"))? {
+    match sets(&with(SAFETENSORS))? {
+        Some(WeightFiles::Shards { files, .. }) => return Ok(WeightFiles::Shards { index: None, files }),
+        Some(set) => return Ok(set),
+        None => {}
+    }
+    if let Some(set) = sets(&with(GGUF))? {
         return Ok(set);
     }
-    if let Some(set) = gguf(&with(".apr"))? {
+    if let Some(set) = sets(&with(APR))? {
         return Ok(set);
     }
     if let Some(index) = named(Q4_INDEX) {
@@ -56,10 +68,30 @@ pub(crate) fn choose(names: &[&str]) -> Result<WeightFiles> {
     }
     let lattice: Vec<String> = names.iter().filter(|n| is_lattice(n)).map(ToString::to_string).collect();
     if lattice.is_empty() {
-        let message = "the directory holds no .safetensors, .gguf, .apr, .q4 or .f16 file";
-        return Err(Error::new(Code::NotFound, message));
+        return Err(Error::new(Code::NotFound, no_weights(names, listing)));
     }
     Ok(WeightFiles::Lattice(lattice))
+}
+
+/// The sentence about a directory without weight files that can be read.
+fn no_weights(names: &[&str], listing: &[(String, u64)]) -> String {
+    const NONE: &str = "the directory holds no .safetensors, .gguf, .apr, .q4 or .f16 file";
+    let weights = listing.iter().map(|(name, _)| name.as_str()).filter(|name| is_weights(name));
+    let folders: BTreeSet<&str> = weights.filter_map(|n| Some(n.rsplit_once('/')?.0)).collect();
+    if !folders.is_empty() {
+        let shown = folders.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        let more = if folders.len() > 5 { ", ..." } else { "" };
+        return format!("{NONE}; open one of its folders, which do: {shown}{more}");
+    }
+    if names.is_empty() {
+        return "the directory holds no files".into();
+    }
+    match names.iter().find_map(|n| Some((n, foreign::kind_by_name(n)?))) {
+        Some((name, kind)) => {
+            format!("{NONE}; it holds {name}, {kind}, which is not read: convert the model to safetensors")
+        }
+        None => NONE.into(),
+    }
 }
 
 /// Wraps a name for [`Option::map_or_else`].
@@ -80,52 +112,76 @@ fn single(candidates: &[&str]) -> Result<Option<String>> {
     }
 }
 
-/// Selects the only GGUF or APR file, or the only split set.
-fn gguf(names: &[&str]) -> Result<Option<WeightFiles>> {
-    let mut sets: BTreeMap<String, &str> = BTreeMap::new();
-    for name in names {
-        sets.entry(split_of(name).map_or_else(|| name.to_string(), |s| s.file(1))).or_insert(name);
-    }
-    let firsts: Vec<&str> = sets.keys().map(String::as_str).collect();
-    Ok(single(&firsts)?.map(|first| from_name(&first)))
+/// Selects the only file, or the only set of shards. Weights of Hugging Face (`model*`) come before those of
+/// Mistral's own format (`consolidated*`), which repeat them.
+fn sets(names: &[&str]) -> Result<Option<WeightFiles>> {
+    let first = |name: &&str| split_of(name).map_or_else(|| name.to_string(), |s| s.file(1));
+    let firsts: BTreeSet<String> = names.iter().map(first).collect();
+    let main: Vec<&str> =
+        firsts.iter().map(String::as_str).filter(|n| !n.starts_with("consolidated")).collect();
+    let chosen = match main.as_slice() {
+        [one] if one.starts_with("model") => Some(one.to_string()),
+        _ => single(&firsts.iter().map(String::as_str).collect::<Vec<_>>())?,
+    };
+    Ok(chosen.map(|first| from_name(&first)))
 }
 
-/// Returns the files to read for one named file: a part of a split stands for the whole set.
+/// Returns the files to read for one named file: a part of a set stands for the whole set.
 pub(crate) fn from_name(name: &str) -> WeightFiles {
-    match split_of(name) {
-        Some(split) => {
-            let files = (1..=split.count).map(|i| split.file(i)).collect();
-            if split.extension == APR { WeightFiles::AprShards(files) } else { WeightFiles::Split(files) }
-        }
-        None => WeightFiles::One(name.to_string()),
+    let Some(split) = split_of(name) else { return WeightFiles::One(name.to_string()) };
+    let files = (1..=split.count).map(|i| split.file(i)).collect();
+    match split.extension {
+        GGUF => WeightFiles::Split(files),
+        APR => WeightFiles::AprShards(files),
+        _ => WeightFiles::Shards { index: Some(format!("{}{SHARD_INDEX}", split.prefix)), files },
     }
 }
 
 const GGUF: &str = ".gguf";
 const APR: &str = ".apr";
+const SAFETENSORS: &str = ".safetensors";
 
-/// The parts of a split file name, `PREFIX-00001-of-00003.gguf`.
+/// The parts of the file name of a shard, `PREFIX-00001-of-00003.gguf`.
 struct SplitName<'a> {
     prefix: &'a str,
+    /// Digits of the number.
+    width: usize,
     count: u32,
+    /// The count with its own number of digits: some models have `-00001-of-000163`.
+    count_text: &'a str,
     extension: &'static str,
 }
 
 impl SplitName<'_> {
-    /// Name of file number `no` of the split, from 1.
+    /// Name of file number `no` of the set, from 1.
     fn file(&self, no: u32) -> String {
-        format!("{}-{no:05}-of-{:05}{}", self.prefix, self.count, self.extension)
+        let SplitName { prefix, width, count_text, extension, .. } = self;
+        format!("{prefix}-{no:0width$}-of-{count_text}{extension}")
     }
 }
 
-/// Parses the name of a split file. A split of one file is an ordinary file.
+/// Parses the name of a shard. A set of one file is an ordinary file.
 fn split_of(name: &str) -> Option<SplitName<'_>> {
-    let five = |s: &str| (s.len() == 5 && s.bytes().all(|b| b.is_ascii_digit())).then(|| s.parse().ok())?;
-    let extension = if name.ends_with(APR) { APR } else { GGUF };
-    let (rest, count) = name.strip_suffix(extension)?.rsplit_once("-of-")?;
+    let of = |extension, widths| Some((name.strip_suffix(extension)?, extension, widths));
+    let (stem, extension, widths) =
+        of(GGUF, 5..=5).or_else(|| of(APR, 4..=6)).or_else(|| of(SAFETENSORS, 4..=6))?;
+    let number = |s: &str| -> Option<u32> {
+        let digits = widths.contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| s.parse().ok())?
+    };
+    let (rest, count_text) = stem.rsplit_once("-of-")?;
     let (prefix, no) = rest.rsplit_once('-')?;
-    let (no, count): (u32, u32) = (five(no)?, five(count)?);
-    (count > 1 && (1..=count).contains(&no)).then_some(SplitName { prefix, count, extension })
+    let (width, no, count) = (no.len(), number(no)?, number(count_text)?);
+    let is_part = count > 1 && count <= MAX_SHARDS && (1..=count).contains(&no);
+    is_part.then_some(SplitName { prefix, width, count, count_text, extension })
+}
+
+/// Most files of a set.
+const MAX_SHARDS: u32 = 99_999;
+
+/// The name of the set that a shard belongs to: what all of its names begin with.
+pub(crate) fn set_of(name: &str) -> Option<&str> {
+    split_of(name).map(|s| s.prefix)
 }
 
 /// True for lattice files. `merged_qkvz_*` are caches of the lattice runtime that repeat other tensors.
@@ -133,9 +189,9 @@ fn is_lattice(name: &str) -> bool {
     (name.ends_with(".q4") || name.ends_with(".f16")) && !name.starts_with("merged_qkvz_")
 }
 
-/// True for weight files of any container.
-fn is_weights(name: &str) -> bool {
-    [".safetensors", ".gguf", ".apr"].iter().any(|end| name.ends_with(end)) || is_lattice(name)
+/// True for weight files of any container, by name.
+pub fn is_weights(name: &str) -> bool {
+    [SAFETENSORS, GGUF, APR].iter().any(|end| name.ends_with(end)) || is_lattice(name)
 }
 
 /// Warns about weight files that are not part of the selected checkpoint.

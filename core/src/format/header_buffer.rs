@@ -5,7 +5,7 @@
 
 use super::apr::AprInfo;
 use super::limits::MAX_READ;
-use super::{Container, SourceFile, Warning};
+use super::{Container, SourceFile, UnknownType, Warning};
 use crate::bytes::{ByteRange, Cursor, Short};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{FileId, Metadata, TensorInfo};
@@ -63,6 +63,8 @@ pub(crate) struct Header {
     pub alignment: u64,
     /// Version of a GGUF file.
     pub gguf_version: Option<u32>,
+    /// Tensors of types that this version does not know.
+    pub unknown_types: Vec<UnknownType>,
     /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
     /// What an APR file declares beside its tensors.
@@ -79,6 +81,7 @@ impl Header {
             metadata_at: Vec::new(),
             alignment: 1,
             gguf_version: None,
+            unknown_types: Vec::new(),
             warnings: Vec::new(),
             apr: AprInfo::default(),
         }

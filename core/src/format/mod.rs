@@ -6,25 +6,30 @@
 
 pub mod apr;
 mod discover;
+mod foreign;
 pub mod gguf;
 mod header_buffer;
 pub mod imatrix;
 mod index;
 pub(crate) mod json;
 pub mod limits;
+mod missing;
 pub mod opening;
 pub mod q4;
 pub mod safetensors;
 mod shards;
 
 pub use apr::AprWriter;
+pub use discover::is_weights;
 pub use opening::{Opening, Root, Want};
 pub use q4::Q4IndexEntry;
 
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::tensor::{Metadata, Shape, TensorInfo};
+use crate::tensor::{Metadata, Name, Shape, TensorInfo};
+use alloc::borrow::Cow;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -124,8 +129,47 @@ pub struct Checkpoint {
     pub q4_index: Option<Vec<Q4IndexEntry>>,
     /// Rotation seed recorded in `quantize_index.json`.
     pub q4_seed: Option<u64>,
+    /// Tensors whose [`DType::UNKNOWN`] stands for a number of ggml's types that this version does not know.
+    pub unknown_types: Vec<UnknownType>,
     /// Unusual but legal properties of the files.
     pub warnings: Vec<Warning>,
+}
+
+/// A tensor of an unknown ggml type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnknownType {
+    /// The tensor.
+    pub tensor: Name,
+    /// The number of its type.
+    pub id: u32,
+}
+
+impl UnknownType {
+    /// The type in words: what is known of its number.
+    fn label(&self, bitnet: bool) -> String {
+        let known = match self.id {
+            36 if bitnet => " (I2_S of bitnet.cpp)",
+            4 | 5 => " (Q4_2 or Q4_3, removed from ggml in 2023)",
+            31..=33 => " (Q4_0 repacked for ARM, removed from ggml: it repacks when loading)",
+            36..=38 => " (IQ4_NL repacked for ARM, removed from ggml: it repacks when loading)",
+            _ => "",
+        };
+        format!("type {}{known}", self.id)
+    }
+}
+
+impl Checkpoint {
+    /// The type of a tensor in words: its name, or the number of an unknown type of ggml.
+    pub fn type_name(&self, tensor: &TensorInfo) -> Cow<'static, str> {
+        if tensor.dtype != DType::UNKNOWN {
+            return tensor.dtype.name().into();
+        }
+        let architecture = self.metadata.text("general.architecture").unwrap_or_default();
+        let bitnet =
+            architecture.starts_with("bitnet") || self.metadata.uint("general.file_type") == Some(40);
+        let found = self.unknown_types.iter().find(|u| u.tensor == tensor.name);
+        found.map_or(tensor.dtype.name().into(), |u| u.label(bitnet).into())
+    }
 }
 
 /// A tensor to lay out in a new file.

@@ -4,9 +4,10 @@
 //! pieces. Does no I/O, and knows paths inside the root directory only.
 
 use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
+use super::missing::MissingFiles;
 use super::shards::{Index, ShardHeader, ShardSet};
 use super::{AprWriter, Checkpoint, Container, Warning};
-use super::{apr, discover, gguf, index, json, limits, q4, safetensors};
+use super::{apr, discover, foreign, gguf, index, json, limits, q4, safetensors};
 use crate::bytes::{ByteRange, Cursor};
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
@@ -67,6 +68,11 @@ pub struct Opening {
     config_queued: bool,
     /// The program that wrote APR files, if the user knows it.
     apr_writer: Option<AprWriter>,
+    /// The file that the user named, if it is one of a set.
+    shard: Option<String>,
+    /// The files of that set by their names, if it has no index.
+    siblings: Vec<String>,
+    missing: MissingFiles,
     /// Headers parsed so far.
     shards: ShardSet,
     /// The first error.
@@ -97,6 +103,8 @@ enum FileRole {
     Part(Container),
     /// An index of safetensors shards or of a lattice directory.
     Index,
+    /// The index that a set of safetensors shards usually has.
+    OptionalIndex,
     /// `config.json`.
     Config,
 }
@@ -130,12 +138,16 @@ impl Opening {
             listing: Vec::new(),
             config_queued: true,
             apr_writer: None,
+            shard: None,
+            siblings: Vec::new(),
+            missing: MissingFiles::default(),
             shards: ShardSet::default(),
             failed: None,
         };
         if let Root::File(name) = root {
+            opening.shard = discover::set_of(name).map(|_| name.to_string());
             opening.plan(discover::from_name(name));
-            opening.advance();
+            opening.keep(Opening::advance).ok();
         }
         opening
     }
@@ -184,7 +196,8 @@ impl Opening {
     ///
     /// # Errors
     ///
-    /// - [`Code::NotFound`] if the checkpoint requires the file; `config.json` is optional.
+    /// - [`Code::NotFound`] if the file is the only one that was requested.
+    /// - [`Code::BadIndex`] if a set of files is not complete.
     /// - [`Code::HeaderTooLarge`] for a JSON file above its limit.
     /// - [`Code::Usage`] if no file was requested.
     /// - For an empty file, an error of its parser.
@@ -248,12 +261,11 @@ impl Opening {
         self.listing = discover::sorted(names)?;
         let tops: Vec<&str> =
             self.listing.iter().map(|(n, _)| n.as_str()).filter(|n| !n.contains('/')).collect();
-        let set = discover::choose(&tops)?;
+        let set = discover::choose(&tops, &self.listing)?;
         self.config_queued = tops.contains(&CONFIG);
         self.shards.companions = discover::companions(&self.listing);
         self.plan(set);
-        self.advance();
-        Ok(())
+        self.advance()
     }
 
     /// Queues the files of a selection.
@@ -268,6 +280,13 @@ impl Opening {
                 self.plan_parts(names, Container::Gguf);
             }
             discover::WeightFiles::AprShards(names) => self.plan_parts(names, Container::Apr),
+            discover::WeightFiles::Shards { index: None, files } => {
+                self.plan_parts(files, Container::Safetensors)
+            }
+            discover::WeightFiles::Shards { index: Some(name), files } => {
+                self.siblings = files;
+                self.queue.push_back(FileTask { name, role: FileRole::OptionalIndex });
+            }
             discover::WeightFiles::Lattice(names) => self.plan_parts(names, Container::LatticeQ4),
         }
     }
@@ -278,7 +297,10 @@ impl Opening {
     }
 
     /// Proceeds to the next file. `config.json` comes last, when the container is known.
-    fn advance(&mut self) {
+    fn advance(&mut self) -> Result<()> {
+        if let (true, Some(error)) = (self.queue.is_empty(), self.missing.error()) {
+            return Err(error);
+        }
         let due = core::mem::take(&mut self.config_queued);
         self.pending = match self.queue.pop_front() {
             Some(task) => {
@@ -290,22 +312,48 @@ impl Opening {
             }
             None => Pending::Nothing,
         };
-        if matches!(self.pending, Pending::Nothing) && self.dir {
-            let used: BTreeSet<&str> = self.shards.files.iter().map(|f| f.name.as_str()).collect();
-            self.shards.warnings.extend(discover::unused(&self.listing, &used));
+        if matches!(self.pending, Pending::Nothing) {
+            self.warn();
         }
+        Ok(())
+    }
+
+    /// Warns about what was read beside the named file, or left out of the directory.
+    fn warn(&mut self) {
+        let used: BTreeSet<&str> = self.shards.files.iter().map(|f| f.name.as_str()).collect();
+        let unused = self.dir.then(|| discover::unused(&self.listing, &used)).flatten();
+        let first_of_split = self.shards.split.is_some()
+            && self.shards.files.first().is_some_and(|f| Some(&f.name) == self.shard.as_ref());
+        let whole = self.shard.as_ref().filter(|_| !first_of_split).map(|name| Warning {
+            code: "whole_set",
+            message: format!(
+                "{name} is one of {} files of a model: all of them are read",
+                self.shards.parts.len()
+            ),
+        });
+        self.shards.warnings.extend(unused.into_iter().chain(whole));
+    }
+
+    /// Records that the file of a task does not exist.
+    fn skip(&mut self, task: FileTask) -> Result<()> {
+        match task.role {
+            FileRole::Config => {}
+            FileRole::OptionalIndex => {
+                let files = core::mem::take(&mut self.siblings);
+                self.plan_parts(files, Container::Safetensors);
+            }
+            FileRole::Any | FileRole::Index => {
+                return Err(Error::new(Code::NotFound, "the file does not exist").in_file(&task.name));
+            }
+            FileRole::Part(_) if self.missing.push(task.name) => self.queue.clear(),
+            FileRole::Part(_) => {}
+        }
+        self.advance()
     }
 
     /// Starts to read a file.
     fn start(&mut self, task: FileTask, len: Option<u64>) -> Result<()> {
-        let Some(len) = len else {
-            if task.role == FileRole::Config {
-                self.advance();
-                return Ok(());
-            }
-            let message = "the file does not exist, and the checkpoint requires it";
-            return Err(Error::new(Code::NotFound, message).in_file(&task.name));
-        };
+        let Some(len) = len else { return self.skip(task) };
         let id = FileId::try_from(self.shards.files.len());
         let id = id.map_err(|_| Error::new(Code::TooMany, "too many files"))?;
         let parser = match task.role {
@@ -314,7 +362,7 @@ impl Opening {
             FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
             FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
             FileRole::Part(Container::Apr) => Parser::Apr(self.apr_writer),
-            FileRole::Index | FileRole::Config => Parser::Text,
+            FileRole::Index | FileRole::OptionalIndex | FileRole::Config => Parser::Text,
         };
         check_text(&task, len, &parser)?;
         let first = match parser {
@@ -335,8 +383,7 @@ impl Opening {
             if let Some(step) = reading.step().map_err(|e| e.in_file(&reading.buffer.name))? {
                 let name = reading.buffer.name.clone();
                 self.absorb(*reading, step).map_err(|e| e.in_file(&name))?;
-                self.advance();
-                return Ok(());
+                return self.advance();
             }
         }
         self.pending = Pending::Read(reading);
@@ -386,6 +433,9 @@ impl Opening {
             self.shards.index = Some(Index::Q4(index));
         } else {
             let index = index::parse(json)?;
+            if let Some(shard) = self.shard.as_ref().filter(|s| !index.shards.contains(s)) {
+                return Err(Error::new(Code::BadIndex, format!("the index does not list {shard:?}")));
+            }
             let apr = index.shards.iter().all(|name| name.ends_with(".apr"));
             let container = if apr { Container::Apr } else { Container::Safetensors };
             self.plan_parts(index.shards.clone(), container);
@@ -398,9 +448,17 @@ impl Opening {
 impl Reading {
     /// Runs the parser; `None` if it requires more bytes.
     fn step(&mut self) -> Result<Option<ParseStep>> {
-        let Reading { buffer, parser, .. } = self;
+        let Reading { buffer, role, parser } = self;
         let (len, name) = (buffer.len, buffer.name.clone());
+        let checked = *role != FileRole::Config && !matches!(parser, Parser::Lattice);
         let mut step = |cursor: &mut Cursor<'_>| {
+            if checked && cursor.offset() == 0 {
+                let head = cursor.clone().take(len.min(foreign::HEAD))?;
+                // The length of a safetensors header can be the magic of anything.
+                if !safetensors::is_likely(head, len) {
+                    foreign::check(head)?;
+                }
+            }
             if let Parser::Sniff(writer) = *parser {
                 *parser = sniff(cursor, len, &name, writer)?;
             }
@@ -438,14 +496,7 @@ fn sniff(cursor: &Cursor<'_>, len: u64, name: &str, writer: Option<AprWriter>) -
         check_text(&task, len, &Parser::Text)?;
         return Ok(Parser::Text);
     }
-    let hint = match head {
-        [b'P', b'K', 3, 4, ..] => ": a zip archive, as PyTorch writes; convert it to safetensors",
-        [b'l' | b't', b'm' | b'j', b'g', b'g', ..] | [b'f', b'm', b'g', b'g', ..] => {
-            ": a ggml file older than GGUF"
-        }
-        _ => "",
-    };
-    let message = format!("the file is not safetensors, GGUF, APR or lattice q4{hint}");
+    let message = "the file is not safetensors, GGUF, APR or lattice q4";
     Err(Error::new(Code::BadMagic, message).at(0).into())
 }
 

@@ -111,6 +111,7 @@ impl ShardSet {
             companions: self.companions,
             q4_index,
             q4_seed,
+            unknown_types: Vec::new(),
             warnings: self.warnings,
         };
         absorb(&mut checkpoint, self.parts);
@@ -138,6 +139,7 @@ fn absorb(checkpoint: &mut Checkpoint, parts: Vec<ShardHeader>) {
         checkpoint
             .tensors
             .extend(part.header.tensors.into_iter().map(|t| TensorInfo { file: part.file, ..t.info }));
+        checkpoint.unknown_types.extend(part.header.unknown_types);
         checkpoint.warnings.extend(
             part.header
                 .warnings

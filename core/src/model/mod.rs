@@ -9,5 +9,6 @@ pub mod forward;
 pub mod hf_source;
 pub mod json_file;
 pub mod lora_adapter;
+pub mod stored_quantization;
 pub mod tensor_id;
 pub mod tensor_role;

@@ -61,6 +61,13 @@ const ROUTERS: &[&str] = &[
     "router.weight",
     "router.layer.weight",
     "router.classifier.weight",
+    "router.proj.weight",
+    "mlp.router.weight",
+    "ffn.gate.weight",
+    "mixer.gate.weight",
+    "block_sparse_moe.router.weight",
+    "moe_statics.e_score_correction_bias",
+    "gate.wg.weight",
     "ffn_gate_inp.weight",
     "ffn_gate_inp_shexp.weight",
     "ffn_gate_tid2eid.weight",
@@ -77,17 +84,55 @@ const POSITIONAL: &[&str] = &[
     "attn_rel_b",
     "token_types",
     "token_type_embedd",
+    "positional_embedding",
+    "position_embeddings",
+    "pos_embs.",
 ];
-const CONV: &[&str] = &["conv1d", "conv2d", "shortconv.conv", "patch_embd", "patch_embed", "patch_merger"];
+const CONV: &[&str] = &[
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "shortconv.conv",
+    "conv.conv.weight",
+    "patch_embd",
+    "patch_embed",
+    "patch_merger",
+];
 const EMBEDDINGS: &[&str] = &[
     "embed_tokens.weight",
+    "embed_tokens_per_layer.weight",
+    "per_layer_token_embd.weight",
+    // T5 and BART, Mamba, RWKV, Whisper by OpenAI, DeepSeek by its authors.
+    "shared.weight",
+    "backbone.embeddings.weight",
+    "backbone.embedding.weight",
+    "rwkv.embeddings.weight",
+    "model.embeddings.weight",
+    "emb.weight",
+    "embed.weight",
+    "token_embedding.weight",
+    "token_embeddings.weight",
+    "tok_embedding.weight",
+    "embedding.weight",
     "token_embd.weight",
     "tok_embeddings.weight",
     "word_embeddings.weight",
     "wte.weight",
     "embed_in.weight",
 ];
-const OUTPUTS: &[&str] = &["lm_head.weight", "embed_out.weight"];
+const OUTPUTS: &[&str] = &[
+    "lm_head.weight",
+    "embed_out.weight",
+    // ChatGLM, Whisper, BERT, multi-token predictors.
+    "output_layer.weight",
+    "proj_out.weight",
+    "predictions.decoder.weight",
+    "lm_head.decoder.weight",
+    "shared_head.head.weight",
+    "shared_head_head.weight",
+];
+/// The head of a model without any prefix; the same word inside of a layer is something else.
+const BARE_OUTPUTS: &[&str] = &["head.weight", "output.weight", "model.head.weight"];
 
 /// Whether `name` is `tail`, or ends with it after a dot.
 fn ends_at_dot(name: &str, tail: &str) -> bool {
@@ -168,7 +213,7 @@ fn role_by_words(name: &str, shape: &Shape) -> TensorRole {
     if any_tail(name, EMBEDDINGS) {
         return TensorRole::Embedding;
     }
-    if any_tail(name, OUTPUTS) {
+    if any_tail(name, OUTPUTS) || BARE_OUTPUTS.contains(&name) {
         return TensorRole::Output;
     }
     let expert_stack = name.ends_with(".experts.gate_up_proj") || name.ends_with(".experts.down_proj");
@@ -183,6 +228,7 @@ const KEPT_IN_MIXES: &[&str] = &[
     "altup",
     "laurel",
     "per_layer_model_proj",
+    "per_layer_model_projection",
     "ssm_conv1d",
     "shortconv.conv.weight",
     "indexer.k_proj.weight",
@@ -217,6 +263,26 @@ const KEPT_IN_MIXES: &[&str] = &[
 /// Whether mixes keep the matrix with this GGUF name as it is, although it is named as a weight.
 pub fn kept_in_mixes(gguf: &str) -> bool {
     contains_any(gguf, KEPT_IN_MIXES)
+}
+
+/// Whether a tensor is a buffer that a model computes by itself and older files save: causal masks, the constant of
+/// masked scores, rotary frequencies and tables, positions.
+pub fn is_buffer(name: &str, shape: &Shape) -> bool {
+    const BUFFERS: &[&str] = &[
+        "masked_bias",
+        "rotary_emb.inv_freq",
+        "rotary_emb.cos_cached",
+        "rotary_emb.sin_cached",
+        "position_ids",
+        "num_batches_tracked",
+        "causal_mask",
+    ];
+    // `attn.bias` is also the bias of a projection: a mask is square.
+    let is_mask = |tail| {
+        let [.., a, b] = shape.axes() else { return false };
+        ends_at_dot(name, tail) && shape.axes().len() == 4 && a == b
+    };
+    any_tail(name, BUFFERS) || is_mask("attn.bias") || is_mask("attention.bias")
 }
 
 /// Three axes or more with a short innermost one: `[out, in, kernel]`, `[out, in, height, width]`.

@@ -66,6 +66,7 @@ pub fn plan(
         container: Container::Safetensors,
         directory: true,
         importance: None,
+        left_out: Vec::new(),
         totals: Totals::of(adapter, &outputs, &files)?,
         rotation: Some(rotation),
     };

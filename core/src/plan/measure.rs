@@ -1,6 +1,6 @@
 //! Plans that write nothing: statistics of tensors, and the error of each encoding on them.
 
-use super::source_tensors::{TensorNames, is_measurable, role_reason};
+use super::source_tensors::{is_measurable, role_reason};
 use super::{
     Grid, ImportancePlanner, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, Warning, sample,
 };
@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
+use crate::model::stored_quantization::StoredQuantization;
 use crate::quant::{Encoding, ImportanceUse, encoder};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
@@ -20,7 +21,7 @@ use alloc::vec::Vec;
 ///
 /// # Errors
 ///
-/// None for a checkpoint that was opened.
+/// `unsupported_dtype` if a tensor is quantized in a form that is not decoded yet.
 pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
     plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, histogram: true, ..MetricSet::default() })
 }
@@ -29,7 +30,7 @@ pub fn stats(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> R
 ///
 /// # Errors
 ///
-/// None for a checkpoint that was opened.
+/// `unsupported_dtype` if a tensor is quantized in a form that is not decoded yet.
 pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) -> Result<Plan> {
     plan(checkpoint, None, wanted, &|_| MetricSet { moments: true, ..MetricSet::default() })
 }
@@ -42,7 +43,8 @@ pub fn moments(checkpoint: &Checkpoint, wanted: &dyn Fn(&TensorInfo) -> bool) ->
 ///
 /// # Errors
 ///
-/// `unsupported_dtype` if one of `encodings` cannot be written, `size_mismatch` if an entry of the importance matrix does
+/// `unsupported_dtype` if one of `encodings` cannot be written, or a tensor is quantized in a form that is not decoded yet,
+/// `size_mismatch` if an entry of the importance matrix does
 /// not fit its tensor.
 pub fn sweep(
     checkpoint: &Checkpoint,
@@ -162,19 +164,17 @@ fn plan(
 ) -> Result<Plan> {
     let mut outputs = Vec::new();
     let mut warnings = checkpoint.warnings.clone();
-    let names = TensorNames::of(checkpoint);
+    let stored = StoredQuantization::of(checkpoint);
+    warnings.extend(stored.warnings());
     let mut importance = ImportancePlanner::new(imatrix, checkpoint);
     // Encodings that are omitted because they need weights, and for how many tensors.
     let mut unweighted: BTreeMap<Encoding, u64> = BTreeMap::new();
     for (index, tensor) in checkpoint.tensors.iter().enumerate().filter(|(_, t)| wanted(t)) {
+        stored.check(tensor)?;
         if !is_measurable(tensor) {
             let message = format!("{:?} is {}, which is not measured", tensor.name, tensor.dtype);
             warnings.push(Warning::new("not_measured", message));
             continue;
-        }
-        if let Some(why) = names.missing_scale(tensor) {
-            let message = format!("{:?} is measured as stored: {why}", tensor.name);
-            warnings.push(Warning::new("unscaled", message));
         }
         let mut output = measured(index, tensor, metrics(tensor));
         for encoding in importance.measure(tensor, &mut output)? {

@@ -25,7 +25,8 @@ mod thin_vec;
 mod totals;
 
 use crate::format::{Companion, Container};
-use crate::recipe::Recipe;
+use crate::recipe::{Reason, Recipe};
+use crate::tensor::Name;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -89,8 +90,20 @@ pub struct Conversion {
     /// The rotation, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<rotate::AppliedRotation>,
+    /// Tensors of the source that are not written, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// The totals.
     pub totals: Totals,
+}
+
+/// A tensor of the source that is not written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: Name,
+    /// Why it is left out.
+    pub reason: Reason,
 }
 
 /// The whole work.

@@ -6,7 +6,6 @@
 
 use super::measure::{DETAILS_WEIGHTS, sweep, sweep_encodings};
 use super::rotate::{RotatedMeasurement, RotationPlanner, stream_form};
-use super::source_tensors::TensorNames;
 use super::{Axis, Grid, Op, Operand, Output, OutputOp, Plan, RotationOp, Segment, Side, Warning, sample};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
@@ -108,17 +107,13 @@ pub fn preview(
     let mut plan = sweep(checkpoint, encodings, None, wanted)?;
     plan.outputs.iter_mut().for_each(|o| o.metrics.histogram = true);
     let mut frames = vec![Vec::new(); plan.outputs.len()];
-    let names = TensorNames::of(checkpoint);
     for options in rotations {
         let method = method(checkpoint, options, &mut plan.warnings);
         for (slot, frames) in frames.iter_mut().enumerate() {
             let Some(plain) = plan.outputs.get(slot).cloned() else { continue };
             let index = plain.segments.first().map_or(0, |s| s.from.tensor as usize);
             let Some(tensor) = checkpoint.tensors.get(index) else { continue };
-            let rotated = match names.missing_scale(tensor) {
-                Some(_) => Err("its scale is another tensor".to_string()),
-                None => method.rotated(options, index, tensor),
-            };
+            let rotated = method.rotated(options, index, tensor);
             let by_rules = matches!(method, PreviewMethod::Rules(_));
             frames.push(frame(&mut plan.outputs, plain, rotated, by_rules));
         }

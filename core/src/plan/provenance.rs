@@ -1,6 +1,7 @@
 //! The record of a conversion in its output: the recipe, and the rotation.
 
 use super::rotate::AppliedRotation;
+use crate::format::Checkpoint;
 use crate::recipe::Recipe;
 use alloc::string::String;
 
@@ -14,6 +15,11 @@ pub(super) const ROTATION: &str = "quantoscope.rotation";
 pub(super) fn recipe(recipe: &Recipe) -> String {
     // A plain struct always serialises.
     serde_json::to_string(recipe).unwrap_or_default()
+}
+
+/// The recipe that an output records.
+pub(super) fn recorded_recipe(artefact: &Checkpoint) -> Option<Recipe> {
+    serde_json::from_str(artefact.metadata.text(RECIPE)?).ok()
 }
 
 /// The JSON of a rotation.

@@ -2,26 +2,21 @@
 //! compared with the stored one.
 
 use super::pair::{Finding, Pairing};
-use super::provenance::RECIPE;
-use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, convert, target};
+use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, convert, provenance, target};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::format::{Checkpoint, Container};
 use crate::quant::Encoding;
 use crate::recipe::Recipe;
 use crate::recipe::rotation::RotationOptions;
-use crate::tensor::{MetaValue, TensorInfo};
+use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
 /// The recipe that `artefact` records, if it rotates. A lattice directory of lattice's own records only the seed.
 pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
-    let text = artefact.metadata.0.iter().find_map(|(key, value)| match value {
-        MetaValue::String(text) if key == RECIPE => Some(text.as_str()),
-        _ => None,
-    });
-    let recipe = text.and_then(|t| serde_json::from_str::<Recipe>(t).ok());
+    let recipe = provenance::recorded_recipe(artefact);
     let lattice = || {
         let seed = artefact.q4_seed?;
         let rotate = RotationOptions { stream: true, heads: false, fold: false, block: None, seed };

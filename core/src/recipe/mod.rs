@@ -10,6 +10,7 @@ pub mod rotation;
 pub mod select;
 mod shared_text;
 mod target_name;
+pub mod tensor_filter;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use shared_text::SharedText;
 pub use target_name::TargetName;
+use tensor_filter::TensorFilter;
 
 /// The form of lattice blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,15 @@ pub struct Recipe {
     /// Types of tensors by name; the first pattern that matches decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+    /// Patterns of the tensors that are written; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// Patterns of the tensors that are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Whether an override that finds no tensor, or does not fit one, is a warning instead of an error.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub lenient: bool,
     /// The type of the output head (and of embeddings that are both), whatever the preset gives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_type: Option<DType>,
@@ -127,6 +138,9 @@ impl Recipe {
             dtype,
             preset: None,
             overrides: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            lenient: false,
             output_type: None,
             embedding_type: None,
             leave_output: false,
@@ -148,6 +162,15 @@ impl Recipe {
         let base = self.dtype.into_iter().chain(self.preset.map(Preset::base));
         let single = self.overrides.iter().map(|o| o.dtype);
         base.chain(single).chain(self.output_type).chain(self.embedding_type)
+    }
+
+    /// The tensors that are written.
+    ///
+    /// # Errors
+    ///
+    /// `usage` if a pattern is malformed.
+    pub fn filter(&self) -> Result<TensorFilter> {
+        TensorFilter::new(&self.include, &self.exclude)
     }
 
     /// Whether any tensor may be quantized.

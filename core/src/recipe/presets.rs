@@ -94,6 +94,13 @@ impl Preset {
     }
 }
 
+impl Preset {
+    /// The preset with this base type that most people take.
+    pub fn nearest(dtype: DType) -> Option<Preset> {
+        Preset::parse(dtype.name()).ok()
+    }
+}
+
 impl fmt::Display for Preset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

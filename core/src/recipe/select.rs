@@ -3,18 +3,20 @@
 //! Tensors are gone through by layer, then by GGUF name, whatever the order of the files: the same model has the same
 //! types as safetensors, as GGUF, and split.
 
-use super::pattern;
+use super::pattern::Pattern;
 use super::preset_rules::{PresetRule, RuleInput, TensorCategory, When, fallback};
 use super::presets::Preset;
 use super::{Reason, Recipe, SharedText};
 use crate::dtype::{DType, DTypeKind};
+use crate::error::Result;
 use crate::format::Checkpoint;
-use crate::model::arch::{self, Arch};
+use crate::model::arch;
 use crate::model::config::hparams::{Hparams, stack};
 use crate::model::tensor_id::{GgufName, gguf_layer as layer};
 use crate::model::tensor_role::{TensorRole, kept_in_mixes, role};
-use crate::tensor::TensorInfo;
+use crate::tensor::{Name, TensorInfo};
 use alloc::format;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// What a recipe wants of a tensor.
@@ -24,12 +26,14 @@ pub enum TypeChoice {
     Keep(Reason),
     /// To become this type.
     To(DType, Reason),
+    /// Not to be written.
+    LeaveOut(Reason),
 }
 
 impl TypeChoice {
     /// The same, with the text of the last one where it is equal.
     fn sharing(mut self, last: &mut SharedText) -> TypeChoice {
-        let (TypeChoice::Keep(why) | TypeChoice::To(_, why)) = &mut self;
+        let (TypeChoice::Keep(why) | TypeChoice::To(_, why) | TypeChoice::LeaveOut(why)) = &mut self;
         why.text = core::mem::take(&mut why.text).shared(last);
         self
     }
@@ -40,10 +44,23 @@ impl TypeChoice {
 pub struct TypeChoices {
     /// For each tensor, in the order of the checkpoint.
     pub choices: Vec<TypeChoice>,
-    /// For each of the recipe's overrides, how many tensors it found.
-    pub found: Vec<u64>,
+    /// For each of the recipe's overrides, what became of it.
+    pub overrides: Vec<OverrideUse>,
+    /// Matrices that keep their precision because their rows do not divide by the block of the type.
+    pub not_divisible: u64,
     /// Tensors whose rows suit another type than the one meant for them.
     pub fallbacks: u64,
+}
+
+/// What became of an override.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OverrideUse {
+    /// Tensors that the pattern matched.
+    pub matched: u64,
+    /// Tensors that got the type.
+    pub applied: u64,
+    /// The first tensor whose rows do not divide by the block of the type.
+    pub unfit: Option<Name>,
 }
 
 fn reason(code: &'static str, text: impl Into<SharedText>) -> Reason {
@@ -55,46 +72,83 @@ struct TensorEntry<'a> {
     tensor: &'a TensorInfo,
     gguf: GgufName,
     role: TensorRole,
+    /// The first of the recipe's overrides that matches either of its names: its number, and the type.
+    overridden: Option<(usize, DType)>,
+    /// Whether the recipe's filter selects it.
+    selected: bool,
 }
 
 /// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
-pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> TypeChoices {
-    let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
-    let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(|t| tensor_entry(arch, t)).collect();
-    let mut all =
-        TypeChoices { choices: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
+///
+/// # Errors
+///
+/// `usage` if a pattern is malformed, `no_such_tensor` if the recipe's filter selects nothing, or one of its patterns
+/// matches nothing.
+pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Result<TypeChoices> {
+    let entries = tensor_entries(recipe, checkpoint)?;
+    let overrides = vec![OverrideUse::default(); recipe.overrides.len()];
+    let mut all = TypeChoices { choices: Vec::new(), overrides, not_divisible: 0, fallbacks: 0 };
     let mut last = SharedText::default();
     let wanted = match recipe.preset {
         Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights),
         None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
     for (entry, aim) in entries.iter().zip(wanted) {
-        if let Some((at, _)) = overridden(recipe, entry) {
-            all.found.iter_mut().skip(at).take(1).for_each(|n| *n += 1);
-        }
-        let aim = match aim {
-            TypeChoice::To(dtype, why) if recipe.preset.is_some() => {
-                fall_back(entry.tensor, dtype, why, &mut all.fallbacks)
-            }
-            aim => aim,
-        };
+        let aim = if entry.selected { all.fitting(recipe, entry, aim) } else { excluded() };
         all.choices.push(aim.sharing(&mut last));
     }
-    all
+    Ok(all)
 }
 
-fn tensor_entry<'a>(arch: &Arch, tensor: &'a TensorInfo) -> TensorEntry<'a> {
-    let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
-    let gguf = arch.gguf_name(&tensor.name).unwrap_or_else(unknown);
-    TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape) }
+fn excluded() -> TypeChoice {
+    TypeChoice::LeaveOut(reason("excluded", "left out by --include and --exclude"))
 }
 
-/// The override that finds a tensor by either of its names: its number, and the type.
-fn overridden(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<(usize, DType)> {
-    let names = [entry.tensor.name.as_str(), entry.gguf.name.as_str()];
-    let mut all = recipe.overrides.iter().enumerate();
-    let (at, found) = all.find(|(_, o)| names.iter().any(|n| pattern::finds(&o.pattern, n)))?;
-    Some((at, found.dtype))
+fn tensor_entries<'a>(recipe: &Recipe, checkpoint: &'a Checkpoint) -> Result<Vec<TensorEntry<'a>>> {
+    let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
+    let filter = recipe.filter()?;
+    filter.check(&[checkpoint])?;
+    let selection = filter.in_checkpoint(checkpoint);
+    let patterns: Vec<Pattern> =
+        recipe.overrides.iter().map(|o| Pattern::new(&o.pattern)).collect::<Result<_>>()?;
+    let entry = |tensor: &'a TensorInfo| {
+        let unknown = || GgufName { name: (&tensor.name).into(), expert: None };
+        let gguf = arch.gguf_name(&tensor.name).unwrap_or_else(unknown);
+        let matches = |p: &Pattern| p.finds(&tensor.name) || p.finds(&gguf.name);
+        let mut all = patterns.iter().zip(&recipe.overrides).enumerate();
+        let overridden = all.find(|(_, (p, _))| matches(p)).map(|(at, (_, o))| (at, o.dtype));
+        let selected = selection.contains(&tensor.name);
+        TensorEntry { tensor, gguf, role: role(&tensor.name, &tensor.shape), overridden, selected }
+    };
+    Ok(checkpoint.tensors.iter().map(entry).collect())
+}
+
+impl TypeChoices {
+    /// A type that the rows of `entry` divide by, and the record of the override that chose it.
+    fn fitting(&mut self, recipe: &Recipe, entry: &TensorEntry<'_>, aim: TypeChoice) -> TypeChoice {
+        let usage = entry.overridden.and_then(|(at, dtype)| Some((self.overrides.get_mut(at)?, dtype)));
+        let cols = entry.tensor.shape.cols();
+        if let Some((usage, dtype)) = usage {
+            usage.matched += 1;
+            if matches!(&aim, TypeChoice::To(to, why) if *to == dtype && why.code == "asked") {
+                usage.applied += 1;
+                if !cols.is_multiple_of(dtype.block_len()) {
+                    usage.unfit.get_or_insert_with(|| entry.tensor.name.clone());
+                }
+            }
+        }
+        match aim {
+            TypeChoice::To(dtype, why) if recipe.preset.is_some() => {
+                fall_back(entry.tensor, dtype, why, &mut self.fallbacks)
+            }
+            TypeChoice::To(dtype, _) if !cols.is_multiple_of(dtype.block_len()) => {
+                self.not_divisible += 1;
+                let text = format!("a row of {cols} does not divide by the block of {}", dtype.block_len());
+                TypeChoice::Keep(reason("row_not_divisible", text))
+            }
+            aim => aim,
+        }
+    }
 }
 
 /// Why a tensor is never quantized, if it is not.
@@ -131,7 +185,7 @@ fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
         (_, Some(dtype)) if output => {
             Some(TypeChoice::To(dtype, reason("asked", "as --output-tensor-type says")))
         }
-        _ => overridden(recipe, entry).map(|(at, dtype)| {
+        _ => entry.overridden.map(|(at, dtype)| {
             let pattern = recipe.overrides.get(at).map_or("", |o| o.pattern.as_str());
             TypeChoice::To(dtype, reason("asked", format!("as --tensor-type {pattern} says")))
         }),
@@ -141,10 +195,10 @@ fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
 /// One type for all: what is eligible, and why the rest is not.
 fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
     let tensor = entry.tensor;
-    if let Some(why) = untouched(entry) {
+    if let Some(why) = untouched(entry).or_else(|| unquantized(entry)) {
         return TypeChoice::Keep(why);
     }
-    let aim = asked(recipe, entry).unwrap_or_else(|| {
+    asked(recipe, entry).unwrap_or_else(|| {
         let wanted = recipe.dtype.unwrap_or(tensor.dtype);
         let (code, text) = match entry.role {
             TensorRole::Embedding if wanted.is_quantized() && !recipe.pure => {
@@ -156,15 +210,7 @@ fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
             _ => return TypeChoice::To(wanted, weight(tensor)),
         };
         TypeChoice::Keep(reason(code, text))
-    });
-    let cols = tensor.shape.cols();
-    match aim {
-        TypeChoice::To(dtype, _) if !cols.is_multiple_of(dtype.block_len()) => {
-            let text = format!("a row of {cols} does not divide by the block of {}", dtype.block_len());
-            TypeChoice::Keep(reason("row_not_divisible", text))
-        }
-        aim => aim,
-    }
+    })
 }
 
 fn weight(tensor: &TensorInfo) -> Reason {
@@ -216,7 +262,8 @@ fn preset_choices(
         let TensorEntry { gguf, .. }: &TensorEntry<'_> = entry;
         (layer(&gguf.name), gguf.name.as_str(), index)
     };
-    let mut order: Vec<(i64, &str, usize)> = entries.iter().enumerate().map(place).collect();
+    let selected = entries.iter().enumerate().filter(|(_, entry)| entry.selected);
+    let mut order: Vec<(i64, &str, usize)> = selected.map(place).collect();
     order.sort_unstable();
     let stacks = || order.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
     let parts = stacks().filter_map(|s| s.first()).map(|(_, name, _)| TensorCategory::of(name));
@@ -226,14 +273,14 @@ fn preset_choices(
         traits: Hparams::of(
             &checkpoint.metadata,
             checkpoint.config.as_deref(),
-            entries.iter().map(|s| (&s.gguf, &s.tensor.shape)),
+            entries.iter().filter(|s| s.selected).map(|s| (&s.gguf, &s.tensor.shape)),
         ),
         weights,
         tied: !parts.clone().any(|p| p == TensorCategory::Output),
         values: parts.filter(|p| *p == TensorCategory::AttnV).count() as u64,
     };
     let mut counts = CategoryCounts::default();
-    let (mut choices, mut last) = (alloc::vec![None; entries.len()], SharedText::default());
+    let (mut choices, mut last) = (vec![None; entries.len()], SharedText::default());
     for stack in stacks() {
         // Whichever of them is asked, experts of a stack are alike; the name decides, not the order of the files.
         let members = stack.iter().filter_map(|&(_, name, i)| Some((name, entries.get(i)?)));
@@ -243,8 +290,8 @@ fn preset_choices(
             choices.iter_mut().skip(i).take(1).for_each(|a| *a = Some(aim.clone()));
         }
     }
-    // Every tensor is in one stack.
-    choices.into_iter().flatten().collect()
+    // Every selected tensor is in one stack.
+    choices.into_iter().map(|choice| choice.unwrap_or_else(excluded)).collect()
 }
 
 impl PresetContext<'_> {
@@ -255,7 +302,7 @@ impl PresetContext<'_> {
         members: u64,
         counts: &mut CategoryCounts,
     ) -> TypeChoice {
-        if let Some(why) = untouched(entry).or_else(|| unquantized(entry, name)) {
+        if let Some(why) = untouched(entry).or_else(|| unquantized(entry)) {
             return TypeChoice::Keep(why);
         }
         if let Some(aim) = asked(self.recipe, entry) {
@@ -325,11 +372,12 @@ impl PresetContext<'_> {
 }
 
 /// Why llama-quantize leaves a matrix alone that is a weight by its name.
-fn unquantized(entry: &TensorEntry<'_>, name: &str) -> Option<Reason> {
+fn unquantized(entry: &TensorEntry<'_>) -> Option<Reason> {
     if entry.tensor.shape.rows() == 1 {
         return Some(reason("vector", "one row: keeps its precision"));
     }
-    kept_in_mixes(name).then(|| reason("small", "small and sensitive: keeps its precision"))
+    let kept = kept_in_mixes(&entry.gguf.name) || kept_in_mixes(&entry.tensor.name);
+    kept.then(|| reason("small", "small and sensitive: keeps its precision"))
 }
 
 /// Another type where rows do not divide by the block.

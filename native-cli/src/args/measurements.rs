@@ -90,6 +90,8 @@ pub struct CompareArgs {
     /// Report only: exit with code 0 whatever is found.
     #[arg(long, conflicts_with = "threshold")]
     pub no_threshold: bool,
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// The output format [default: table on a terminal, else tsv].
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<OutputFormat>,
@@ -103,16 +105,17 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    pub fn resolve(self) -> (CompareOptions, Format) {
+    pub fn resolve(self) -> Result<(CompareOptions, Format)> {
         let format = OutputFormat::resolve(self.format, self.json);
         let threshold = (!self.no_threshold).then_some(self.threshold);
         let options = CompareOptions {
             reference: self.apr.model(self.reference),
             candidate: self.apr.model(self.candidate),
+            filter: self.filter.resolve()?,
             threshold: CompareThreshold { threshold, by: self.verdict.into() },
             resources: self.work.resolve(format == Format::Table),
         };
-        (options, format)
+        Ok((options, format))
     }
 }
 

@@ -4,14 +4,41 @@ use quantoscope_core::DType;
 use quantoscope_core::error::Error;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::presets::Preset;
-use quantoscope_core::recipe::{Override, rotation};
+use quantoscope_core::recipe::{Override, can_target, rotation};
 
 pub fn dtype(text: &str) -> Result<DType, String> {
     let advice = |e: Error| match Preset::parse(text) {
         Ok(preset) => format!("{text:?} is a preset, a mix of types: use --recipe {preset}"),
-        Err(_) => e.to_string(),
+        Err(_) => suggesting(&e, text, DType::ALL.iter().filter(|d| can_target(**d)).map(|d| d.name())),
     };
     DType::parse(text).map_err(advice)
+}
+
+/// The error with the names that `text` may have meant.
+fn suggesting(error: &Error, text: &str, names: impl Iterator<Item = &'static str>) -> String {
+    let plain = |s: &str| s.to_ascii_lowercase().replace(['_', '-', '.', ' '], "");
+    let typed = plain(text);
+    let mut near: Vec<(usize, String)> = names
+        .map(|name| (distance(&typed, &plain(name)), name.to_ascii_lowercase()))
+        .filter(|(distance, name)| *distance <= 1 || (typed.len() >= 2 && plain(name).starts_with(&typed)))
+        .collect();
+    near.sort();
+    let near: Vec<String> = near.into_iter().take(4).map(|(_, name)| name).collect();
+    if near.is_empty() { error.to_string() } else { format!("{error}; similar: {}", near.join(", ")) }
+}
+
+/// Edits (insertions, deletions, replacements of one character) between two words.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 pub fn encoding(text: &str) -> Result<Encoding, String> {
@@ -21,7 +48,7 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
 pub fn preset(text: &str) -> Result<Preset, String> {
     let advice = |e: Error| match DType::parse(text) {
         Ok(dtype) => format!("{text:?} is a tensor type: use --type {dtype}"),
-        Err(_) => e.to_string(),
+        Err(_) => suggesting(&e, text, Preset::ALL.iter().map(|p| p.name())),
     };
     Preset::parse(text).map_err(advice)
 }

@@ -23,12 +23,23 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "NAME", value_parser = parse::preset, conflicts_with = "dtype", help = preset_help())]
     pub recipe: Option<Preset>,
     /// The type of the tensors that a pattern matches, such as attn_v=q6_k, 'blk.1?.ffn_*=q8_0' or
-    /// '/\.([0-9]|1[0-3])\.attn_v/=q5_k'; can be repeated, the first match wins. A pattern is a glob,
-    /// compared with a whole name or any run of its parts between dots, or a regular expression between
-    /// slashes, as llama-quantize takes them. The name can be that in the input or that in GGUF. Globs: * any
-    /// characters, ? one character, [0-3] one of a class, {q,k} alternatives. Upper and lower case are equal.
+    /// 'blk\.([0-9]|1[0-3])\.attn_v=q5_k'; can be repeated, the first match wins. A pattern is a glob,
+    /// compared with a whole name or any run of its parts between dots, or a regular expression, as
+    /// llama-quantize takes them: what holds \. or one of ( ) | ^ $ + is one, and what stands between slashes.
+    /// The name can be that in the input or that in GGUF. Globs: * any characters, ? one character, [0-3] one
+    /// of a class, {q,k} alternatives. Upper and lower case are equal. A pattern that matches nothing is an
+    /// error.
     #[arg(long = "tensor-type", value_name = "PATTERN=TYPE", value_parser = parse::type_override)]
     pub overrides: Vec<Override>,
+    /// Fail not, but warn, if a --tensor-type finds no tensor or does not fit one.
+    #[arg(long, requires = "overrides")]
+    pub lenient: bool,
+    /// Write only the tensors that a pattern matches; can be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub include: Vec<String>,
+    /// Leave out the tensors that a pattern matches, such as 'vision_tower.*'; can be repeated.
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
     /// The type of the output head, and of token embeddings if they are tied to it.
     #[arg(long, value_name = "TYPE", value_parser = parse::dtype)]
     pub output_tensor_type: Option<DType>,
@@ -63,6 +74,9 @@ impl RecipeArgs {
         let recipe = Recipe {
             preset: self.recipe,
             overrides: self.overrides.clone(),
+            include: self.include.clone(),
+            exclude: self.exclude.clone(),
+            lenient: self.lenient,
             output_type: self.output_tensor_type,
             embedding_type: self.token_embedding_type,
             leave_output: self.leave_output_tensor,

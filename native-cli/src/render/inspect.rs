@@ -4,10 +4,13 @@ use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, sci, shape, short_size, size};
 use crate::verbs::inspect::Inspection;
 use quantoscope_core::error::Result;
+use quantoscope_core::format::Checkpoint;
+use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::report::{SCHEMA_VERSION, StatsTensor};
 use quantoscope_core::tensor::{MetaValue, TensorInfo};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -50,6 +53,7 @@ fn meta_json(value: &MetaValue) -> Value {
         MetaValue::F64(v) => json!(v),
         MetaValue::Bool(v) => json!(v),
         MetaValue::String(v) => json!(v),
+        MetaValue::Bytes(v) => json!(String::from_utf8_lossy(v)),
         // Vocabularies are long: only their length is printed.
         MetaValue::Array(a) => json!({ "array": { "element_type": a.element, "len": a.len } }),
     }
@@ -59,7 +63,7 @@ fn as_json(inspection: &Inspection) -> impl Serialize {
     let c = inspection.checkpoint();
     let tensor = move |t: &TensorInfo| {
         let mut value = json!({
-            "name": t.name, "dtype": t.dtype, "shape": t.shape, "numel": t.shape.numel(),
+            "name": t.name, "dtype": c.type_name(t), "shape": t.shape, "numel": t.shape.numel(),
             "bytes": t.bytes.len(), "bits_per_weight": t.dtype.bits_per_weight(),
             "file": c.files.get(t.file as usize).map(|f| f.name.as_str()), "offset": t.bytes.start,
         });
@@ -73,7 +77,7 @@ fn as_json(inspection: &Inspection) -> impl Serialize {
     let (parameters, bytes) = sums(inspection);
     let metadata: serde_json::Map<String, Value> =
         c.metadata.0.iter().map(|(k, v)| (k.clone(), meta_json(v))).collect();
-    let head = json!({
+    let mut head = json!({
         "schema_version": SCHEMA_VERSION,
         "input": inspection.path().to_string_lossy(),
         "container": c.container,
@@ -81,14 +85,25 @@ fn as_json(inspection: &Inspection) -> impl Serialize {
         "files": c.files.iter().map(|f| json!({
             "name": f.name, "bytes": f.len, "header_bytes": f.header.len(), "header_sha256": hex(&f.header_sha256),
         })).collect::<Vec<_>>(),
-        "parameters": parameters,
         "tensor_bytes": bytes,
         "metadata": metadata,
         "companions": c.companions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>(),
         "warnings": c.warnings,
         "tensors": [],
     });
+    if let Value::Object(map) = &mut head {
+        match stored_method(inspection) {
+            Some(method) => map.insert("quantized_as".into(), method.into()),
+            None => map.insert("parameters".into(), parameters.into()),
+        };
+    }
     WithRows { head, key: "tensors", rows: inspection.tensors().map(tensor) }
+}
+
+/// The method by which the selected tensors are quantized, if their codes are not decoded.
+fn stored_method(inspection: &Inspection) -> Option<String> {
+    let stored = StoredQuantization::of(inspection.checkpoint());
+    inspection.tensors().find_map(|t| stored.method(t))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -110,7 +125,7 @@ fn write_text(out: &mut dyn Write, inspection: &Inspection) -> io::Result<()> {
     }
     let (_, total) = sums(inspection);
     let rows = inspection.tensors().map(|t| {
-        let mut row = row(t, total);
+        let mut row = row(inspection.checkpoint(), t, total);
         if inspection.is_measured() {
             row.extend(stats_cells(inspection.statistics(&t.name)));
         }
@@ -119,11 +134,11 @@ fn write_text(out: &mut dyn Write, inspection: &Inspection) -> io::Result<()> {
     table::write(out, &columns, rows)
 }
 
-fn row(t: &TensorInfo, total: u64) -> Vec<Styled> {
+fn row(c: &Checkpoint, t: &TensorInfo, total: u64) -> Vec<Styled> {
     let share = 100.0 * t.bytes.len() as f64 / (total.max(1)) as f64;
     vec![
         plain(&*t.name),
-        plain(t.dtype.name()),
+        plain(c.type_name(t)),
         plain(shape(t.shape.axes())),
         plain(short_size(t.bytes.len())),
         (format!("{share:.1} %"), Tone::Dim),
@@ -161,10 +176,15 @@ fn summary(inspection: &Inspection) -> String {
     lines.push(("container", format!("{}{version}, {files}, {}", c.container.name(), size(bytes))));
     let (parameters, _) = sums(inspection);
     let tensors = inspection.tensors().count() as u64;
-    lines.push(("tensors", format!("{}, {} elements", count(tensors), count(parameters))));
-    let mut dtypes: BTreeMap<&str, u64> = BTreeMap::new();
+    let stored = stored_method(inspection);
+    // Packed codes are several parameters each.
+    let parameters =
+        if stored.is_some() { String::new() } else { format!(", {} elements", count(parameters)) };
+    lines.push(("tensors", format!("{}{parameters}", count(tensors))));
+    lines.extend(stored.map(|method| ("quantized", format!("{method}: not decoded yet"))));
+    let mut dtypes: BTreeMap<Cow<'static, str>, u64> = BTreeMap::new();
     for t in inspection.tensors() {
-        *dtypes.entry(t.dtype.name()).or_default() += 1;
+        *dtypes.entry(c.type_name(t)).or_default() += 1;
     }
     let dtypes: Vec<String> = dtypes.iter().map(|(d, n)| format!("{n} × {d}")).collect();
     lines.push(("dtypes", dtypes.join(", ")));

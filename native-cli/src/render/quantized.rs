@@ -3,8 +3,8 @@
 use super::table::{self, Align, Styled, Tone, plain};
 use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size};
 use quantoscope_core::DType;
-use quantoscope_core::plan::ImportanceSource;
 use quantoscope_core::plan::rotate::AppliedRotation;
+use quantoscope_core::plan::{ImportanceSource, LeftOut};
 use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RunInfo};
 use quantoscope_core::rotation::Form;
 use serde::Serialize;
@@ -78,6 +78,14 @@ fn row(t: &ConvertedTensor, measured: bool) -> Vec<Styled> {
         cells.extend([(word.into(), Tone::Dim), plain(""), plain("")]);
     }
     cells
+}
+
+/// Tensors that are not written: how many, the first of them, and why.
+fn left_out(all: &[LeftOut]) -> Option<String> {
+    let shown: Vec<String> =
+        all.iter().take(5).map(|t| format!("{} ({})", clean(&t.name), t.reason.text)).collect();
+    let more = if all.len() > shown.len() { ", ..." } else { "" };
+    (!all.is_empty()).then(|| format!("{}: {}{more}", count(all.len() as u64), shown.join(", ")))
 }
 
 /// The importance matrix: file, use, chunks, dataset and digest.
@@ -169,6 +177,7 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
     let verb = if run.is_some() { "wrote" } else { "would write" };
     let recipe = report.conversion.recipe.preset.map(|mix| ("recipe", mix.to_string()));
     let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
+    lines.extend(left_out(&report.conversion.left_out).map(|text| ("left out", text)));
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
     lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));
     lines.extend(report.gate.as_ref().map(|g| ("gate", gate(g))));

@@ -58,7 +58,7 @@ impl Inspection {
     /// Tensors that could not be measured.
     pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
         let all = self.measured.iter().flat_map(|m| &m.warnings);
-        all.filter(|w| w.code == "not_measured")
+        all.filter(|w| matches!(w.code, "not_measured" | "no_scale" | "config_quantization"))
     }
 }
 
@@ -69,7 +69,8 @@ impl Inspection {
 /// `no_such_tensor` if the filter selects nothing, and those of opening and reading the input.
 pub fn run(options: &InspectOptions) -> Result<Inspection> {
     let source = Source::open_model(&options.input)?;
-    let selection = options.filter.in_checkpoint(&source.checkpoint)?;
+    options.filter.check(&[&source.checkpoint])?;
+    let selection = options.filter.in_checkpoint(&source.checkpoint);
     let takes = |t: &TensorInfo| selection.contains(&t.name);
     let plan = match options.statistics {
         Statistics::None => None,

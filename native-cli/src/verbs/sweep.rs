@@ -2,13 +2,14 @@
 
 use super::measure;
 use crate::io::source::Source;
-use crate::options::{Selection, SweepOptions};
+use crate::options::SweepOptions;
 use quantoscope_core::error::Result;
 use quantoscope_core::plan::measure::{every_encoding, sweep, sweep_encodings};
 use quantoscope_core::plan::preview::preview;
 use quantoscope_core::plan::sample;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::rotation::RotationOptions;
+use quantoscope_core::recipe::tensor_filter::Selection;
 use quantoscope_core::report::{RotationReport, StatsReport, rotated, stats};
 use quantoscope_core::tensor::TensorInfo;
 
@@ -19,7 +20,8 @@ use quantoscope_core::tensor::TensorInfo;
 /// `no_such_tensor` if the filter selects nothing, and those of opening and reading the input.
 pub fn run(options: &SweepOptions) -> Result<StatsReport> {
     let (source, types) = open(options)?;
-    let selection = options.filter.in_checkpoint(&source.checkpoint)?;
+    options.filter.check(&[&source.checkpoint])?;
+    let selection = options.filter.in_checkpoint(&source.checkpoint);
     let wanted = |t: &TensorInfo| is_swept(options, selection, t);
     let mut plan = sweep(&source.checkpoint, &types, source.imatrix(), &wanted)?;
     if let Some(rows) = options.sample {
@@ -37,7 +39,8 @@ pub fn run(options: &SweepOptions) -> Result<StatsReport> {
 /// As [`run`].
 pub fn rotations(options: &SweepOptions, rotations: &[RotationOptions]) -> Result<RotationReport> {
     let (source, types) = open(options)?;
-    let selection = options.filter.in_checkpoint(&source.checkpoint)?;
+    options.filter.check(&[&source.checkpoint])?;
+    let selection = options.filter.in_checkpoint(&source.checkpoint);
     let wanted = |t: &TensorInfo| is_swept(options, selection, t);
     let mut preview = preview(&source.checkpoint, &types, rotations, &wanted)?;
     if let Some(rows) = options.sample {
@@ -60,5 +63,5 @@ fn open(options: &SweepOptions) -> Result<(Source, Vec<Encoding>)> {
 
 /// Without a filter only matrices are measured: vectors are never quantized.
 fn is_swept(options: &SweepOptions, selection: Selection<'_>, tensor: &TensorInfo) -> bool {
-    selection.contains(&tensor.name) && (!options.filter.is_empty() || tensor.shape.axes().len() >= 2)
+    selection.contains(&tensor.name) && (options.filter.includes() || tensor.shape.axes().len() >= 2)
 }

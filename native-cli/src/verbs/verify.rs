@@ -30,7 +30,7 @@ pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
     let pairing = match replay::recorded(&made.checkpoint) {
         // Every tensor of a rotated output is made again with the recipe that the output records.
         Some(recipe) => replay::verify(&source.checkpoint, &made.checkpoint, &recipe)?,
-        None => pair::verify(&source.checkpoint, &made.checkpoint, source.imatrix()),
+        None => pair::verify(&source.checkpoint, &made.checkpoint, source.imatrix())?,
     };
     let collected = measure(&pairing.plan, &[&source, &made], &options.resources, "Verifying")?;
     Ok(verified((&name, &against.path.to_string_lossy()), &pairing.plan, pairing.findings, &collected))

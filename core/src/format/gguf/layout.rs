@@ -114,6 +114,10 @@ fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
             number(types::STRING, &[]);
             put_string(out, v);
         }
+        MetaValue::Bytes(v) => {
+            number(types::STRING, &(v.len() as u64).to_le_bytes());
+            out.extend_from_slice(v);
+        }
         MetaValue::Array(array) => {
             check_array(array)?;
             number(types::ARRAY, &array.element.to_le_bytes());

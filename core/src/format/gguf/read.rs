@@ -1,7 +1,7 @@
 //! The GGUF header parser. It can resume after every item, so a header of any size is parsed in small reads.
 
 use super::super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
-use super::super::{Container, Warning, limits};
+use super::super::{Container, UnknownType, Warning, limits};
 use super::value::{self, types};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
 use crate::bytes::{ByteRange, Cursor, align_up};
@@ -35,6 +35,16 @@ struct ArrayLevel {
     remaining: u64,
 }
 
+/// Type, shape and size of a tensor.
+struct Description {
+    dtype: DType,
+    /// ggml's number of the type.
+    id: u32,
+    shape: Shape,
+    /// Size in bytes; 0 for an unknown type.
+    size: u64,
+}
+
 /// State of the parser. Items are consumed whole and parsed once.
 pub(crate) struct GgufReader {
     /// Length of the file in bytes.
@@ -54,6 +64,9 @@ pub(crate) struct GgufReader {
     described: Vec<LocatedTensor>,
     /// Offset at which the next tensor must start, relative to the data.
     data_end: u64,
+    /// True if the last tensor has an unknown type, so that it ends where the next one starts.
+    open_end: bool,
+    unknown_types: Vec<UnknownType>,
 }
 
 impl GgufReader {
@@ -72,6 +85,8 @@ impl GgufReader {
             alignment: DEFAULT_ALIGNMENT,
             described: Vec::new(),
             data_end: 0,
+            open_end: false,
+            unknown_types: Vec::new(),
         }
     }
 
@@ -166,7 +181,7 @@ impl GgufReader {
         let mut next = NextItem::KeyValue;
         let value = match kind {
             types::STRING => {
-                MetaValue::String(value::string(cursor, self.len, limits::MAX_GGUF_STRING)?.to_string())
+                MetaValue::of_bytes(value::string_bytes(cursor, self.len, limits::MAX_GGUF_STRING)?)
             }
             types::ARRAY => {
                 let (element, left) = value::array_head(cursor, self.len)?;
@@ -196,7 +211,7 @@ impl GgufReader {
         let mut inner = None;
         let taken = match level.element {
             types::STRING => {
-                value::string(cursor, self.len, limits::MAX_GGUF_STRING)?;
+                value::string_bytes(cursor, self.len, limits::MAX_GGUF_STRING)?;
                 1
             }
             types::ARRAY => {
@@ -232,10 +247,19 @@ impl GgufReader {
             let e = Error::new(Code::DuplicateName, "duplicate tensor name").at(name_at);
             return Err(named(e.into()));
         }
-        let (dtype, shape, size) = self.description(cursor).map_err(named)?;
+        let Description { dtype, id, shape, size } = self.description(cursor).map_err(named)?;
         let at = cursor.offset();
         let offset = cursor.u64()?;
-        let end = self.place(offset, size).map_err(|e| named(e.at(at).into()))?;
+        let closed = self.open_end && offset > self.data_end;
+        let start = if closed { offset } else { self.data_end };
+        let end = self.place(start, offset, size).map_err(|e| named(e.at(at).into()))?;
+        if let Some(last) = self.described.last_mut().filter(|_| closed) {
+            last.info.bytes.end = offset;
+        }
+        self.open_end = dtype == DType::UNKNOWN;
+        if self.open_end {
+            self.unknown_types.push(UnknownType { tensor: name.into(), id });
+        }
         // Relative to the data, whose start is known after the last description.
         let bytes = ByteRange { start: offset, end: end.0 };
         let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
@@ -246,8 +270,8 @@ impl GgufReader {
         Ok(())
     }
 
-    /// Reads axes and type of a tensor; returns them with its size in bytes.
-    fn description(&self, cursor: &mut Cursor<'_>) -> Result<(DType, Shape, u64), ParseStop> {
+    /// Reads axes and type of a tensor.
+    fn description(&self, cursor: &mut Cursor<'_>) -> Result<Description, ParseStop> {
         let at = cursor.offset();
         let n = u64::from(cursor.u32()?);
         if n > limits::MAX_GGUF_AXES {
@@ -264,7 +288,11 @@ impl GgufReader {
             Error::new(Code::Overflow, "the number of elements overflows 63 bits").at(axes_at)
         })?;
         let at = cursor.offset();
-        let dtype = dtype(cursor.u32()?).map_err(|e| e.at(at))?;
+        let id = cursor.u32()?;
+        let dtype = dtype(id).map_err(|e| e.at(at))?;
+        if dtype == DType::UNKNOWN {
+            return Ok(Description { dtype, id, shape, size: 0 });
+        }
         if !shape.cols().is_multiple_of(dtype.block_len()) {
             let message = format!(
                 "rows of {} values are not a multiple of the block length {}",
@@ -277,23 +305,23 @@ impl GgufReader {
         let size = size.ok_or_else(|| {
             Error::new(Code::Overflow, "the size of the tensor overflows 64 bits").at(axes_at)
         })?;
-        Ok((dtype, shape, size))
+        Ok(Description { dtype, id, shape, size })
     }
 
-    /// Checks that a tensor starts exactly at the padded end of the one before; returns its end and its
+    /// Checks that a tensor starts exactly at `due`, the padded end of the one before; returns its end and its
     /// padded end.
-    fn place(&self, offset: u64, size: u64) -> Result<(u64, u64)> {
+    fn place(&self, due: u64, offset: u64, size: u64) -> Result<(u64, u64)> {
         if !offset.is_multiple_of(self.alignment) {
             let message =
                 format!("the offset {offset} is not a multiple of the alignment {}", self.alignment);
             return Err(Error::new(Code::BadAlignment, message));
         }
-        if offset > self.data_end {
-            let message = format!("{} bytes before the tensor belong to no tensor", offset - self.data_end);
+        if offset > due {
+            let message = format!("{} bytes before the tensor belong to no tensor", offset - due);
             return Err(Error::new(Code::Hole, message));
         }
-        if offset < self.data_end {
-            let message = format!("the tensor overlaps those before it by {} bytes", self.data_end - offset);
+        if offset < due {
+            let message = format!("the tensor overlaps those before it by {} bytes", due - offset);
             return Err(Error::new(Code::Overlap, message));
         }
         let end = offset.checked_add(size);
@@ -306,6 +334,10 @@ impl GgufReader {
         let mut tensors = core::mem::take(&mut self.described);
         let overflow = || Error::new(Code::Overflow, "the end of the data overflows 64 bits");
         let data = align_up(header_end, self.alignment).ok_or_else(overflow)?;
+        if let Some(last) = tensors.last_mut().filter(|_| self.open_end) {
+            last.info.bytes.end = self.len.saturating_sub(data).max(last.info.bytes.start);
+            self.data_end = last.info.bytes.end;
+        }
         for t in &mut tensors {
             let range = data.checked_add(t.info.bytes.start).zip(data.checked_add(t.info.bytes.end));
             let (start, end) = range.ok_or_else(|| overflow().at(t.at).of_tensor(&t.info.name))?;
@@ -328,6 +360,7 @@ impl GgufReader {
         header.metadata_at = core::mem::take(&mut self.metadata_at);
         header.alignment = self.alignment;
         header.gguf_version = Some(self.version);
+        header.unknown_types = core::mem::take(&mut self.unknown_types);
         Ok(header)
     }
 }
@@ -381,21 +414,14 @@ fn numbers(cursor: &mut Cursor<'_>, kind: u32, left: u64) -> Result<u64, ParseSt
     Ok(n)
 }
 
-/// The dtype with a ggml type number.
+/// Highest type number that a fork of ggml may have added.
+const MAX_TYPE: u32 = 0xFFFF;
+
+/// The dtype with a ggml type number; [`DType::UNKNOWN`] for removed types and those of forks.
 fn dtype(id: u32) -> Result<DType> {
-    DType::from_ggml(id).ok_or_else(|| {
-        let message = match id {
-            4 | 5 => format!("ggml removed type {id} (Q4_2, Q4_3) in 2023"),
-            31..=33 => {
-                format!("ggml removed type {id} (Q4_0 repacked for ARM), since it repacks Q4_0 when loading")
-            }
-            36..=38 => {
-                format!(
-                    "ggml removed type {id} (IQ4_NL repacked for ARM), since it repacks IQ4_NL when loading"
-                )
-            }
-            _ => format!("unknown ggml type {id}"),
-        };
-        Error::new(Code::UnknownDtype, message)
-    })
+    match DType::from_ggml(id) {
+        Some(dtype) => Ok(dtype),
+        None if id <= MAX_TYPE => Ok(DType::UNKNOWN),
+        None => Err(Error::new(Code::UnknownDtype, format!("unknown ggml type {id}"))),
+    }
 }

@@ -91,13 +91,27 @@ pub(crate) fn check_bool(bytes: &[u8], at: u64) -> Result<(), ParseStop> {
     }
 }
 
-/// Reads a string of at most `limit` bytes from a file of `len` bytes. The length is checked before the bytes
-/// are read.
+/// Reads a string of at most `limit` bytes from a file of `len` bytes.
 ///
 /// # Errors
 ///
-/// [`Code::StringTooLong`], [`Code::CountTooLarge`], [`Code::HeaderTooLarge`], [`Code::BadUtf8`].
+/// Those of [`string_bytes`], and [`Code::BadUtf8`].
 pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a str, ParseStop> {
+    let bytes = string_bytes(cursor, len, limit)?;
+    let start = cursor.offset().saturating_sub(bytes.len() as u64);
+    core::str::from_utf8(bytes).map_err(|e| {
+        let at = start.saturating_add(e.valid_up_to() as u64);
+        Error::new(Code::BadUtf8, "a string is not UTF-8").at(at).into()
+    })
+}
+
+/// Reads the bytes of a string of at most `limit` bytes from a file of `len` bytes. The length is checked
+/// before the bytes are read.
+///
+/// # Errors
+///
+/// [`Code::StringTooLong`], [`Code::CountTooLarge`], [`Code::HeaderTooLarge`].
+pub(crate) fn string_bytes<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Result<&'a [u8], ParseStop> {
     let at = cursor.offset();
     let n = cursor.u64()?;
     if n > limit {
@@ -105,11 +119,7 @@ pub(crate) fn string<'a>(cursor: &mut Cursor<'a>, len: u64, limit: u64) -> Resul
         return Err(Error::new(Code::StringTooLong, message).at(at).into());
     }
     check_room(cursor, len, n).map_err(|e| e.at(at))?;
-    let start = cursor.offset();
-    core::str::from_utf8(cursor.take(n)?).map_err(|e| {
-        let at = start.saturating_add(e.valid_up_to() as u64);
-        Error::new(Code::BadUtf8, "a string is not UTF-8").at(at).into()
-    })
+    Ok(cursor.take(n)?)
 }
 
 /// Reads the element type and length of an array in a file of `len` bytes.

@@ -3,14 +3,18 @@
 use super::names::{NameLookup, has_file_names, same_shape, trimmed, unmapped};
 use super::{Finding, Pairing};
 use crate::dtype::{DType, DTypeKind};
+use crate::error::Result;
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
 use crate::model::hf_source::{HfSource, hf_source};
+use crate::model::stored_quantization::StoredQuantization;
 use crate::model::tensor_id::is_gguf_name;
-use crate::plan::source_tensors::{TensorNames, is_measurable, role_reason};
+use crate::model::tensor_role::is_buffer;
+use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{
     Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
 };
+use crate::recipe::tensor_filter::TensorFilter;
 use crate::tensor::{Name, TensorInfo};
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -18,7 +22,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Chooses metrics and operation for a pair of these types, or names the reason why there are none.
-type Choose<'a> = &'a dyn Fn(DType, DType) -> Result<(MetricSet, OutputOp), String>;
+type Choose<'a> = &'a dyn Fn(DType, DType) -> core::result::Result<(MetricSet, OutputOp), String>;
 
 /// A pair: rows of the stacked side, and one tensor of the other.
 struct Match {
@@ -37,8 +41,6 @@ pub(super) struct PairBuilder<'a> {
     outputs: Vec<Output>,
     findings: Vec<Finding>,
     used: [BTreeSet<usize>; 2],
-    /// The names on each side, to find scales by.
-    names: [TensorNames<'a>; 2],
     importance: ImportancePlanner<'a>,
 }
 
@@ -56,24 +58,45 @@ impl<'a> PairBuilder<'a> {
             outputs: Vec::new(),
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
-            names: [TensorNames::of(reference), TensorNames::of(candidate)],
             importance: ImportancePlanner::new(imatrix, reference),
         }
     }
 
-    pub(super) fn build(mut self) -> Pairing {
+    /// The same for the tensors that `filter` selects. Buffers that one side leaves out are not expected.
+    pub(super) fn filtered(mut self, filter: &TensorFilter) -> PairBuilder<'a> {
+        let sides = [self.reference, self.candidate];
+        let gguf = sides.iter().any(|c| c.container == Container::Gguf);
+        for (checkpoint, used) in sides.into_iter().zip(&mut self.used) {
+            let selection = filter.in_checkpoint(checkpoint);
+            let all = checkpoint.tensors.iter().enumerate();
+            let ignored =
+                all.filter(|(_, t)| !selection.contains(&t.name) || (gguf && is_buffer(&t.name, &t.shape)));
+            used.extend(ignored.map(|(index, _)| index));
+        }
+        self
+    }
+
+    pub(super) fn build(mut self) -> Result<Pairing> {
+        for checkpoint in [self.reference, self.candidate] {
+            StoredQuantization::of(checkpoint).check_all()?;
+        }
         let sanitised = has_file_names(self.reference) || has_file_names(self.candidate);
         let names = NameLookup::new(self.candidate, sanitised);
         let reference_names = NameLookup::new(self.reference, sanitised);
         for (index, tensor) in self.reference.tensors.iter().enumerate() {
+            if self.used[0].contains(&index) {
+                continue;
+            }
             let alone = reference_names.find(&tensor.name).is_some();
-            if let Some((other, partner)) = names.find(&tensor.name).filter(|_| alone) {
+            let partner =
+                names.find(&tensor.name).filter(|(other, _)| alone && !self.used[1].contains(other));
+            if let Some((other, partner)) = partner {
                 self.direct((index, tensor), (other, partner));
             }
         }
         self.mapped(Side::Candidate, &reference_names);
         self.mapped(Side::Source, &names);
-        self.finish()
+        Ok(self.finish())
     }
 
     fn find(&mut self, kind: &'static str, tensor: &str, detail: impl Into<String>) {
@@ -223,12 +246,7 @@ impl<'a> PairBuilder<'a> {
         if let Some(bad) = pair.into_iter().find(|t| !is_measurable(t)) {
             return Some(format!("{} cannot be decoded", bad.dtype));
         }
-        let [a, b] = pair;
-        // Two tensors stored alike can be compared without their scales.
-        if a.dtype == b.dtype {
-            return None;
-        }
-        self.names.iter().zip(pair).find_map(|(names, tensor)| names.missing_scale(tensor))
+        None
     }
 
     /// Adds a pair that is compared byte by byte.

@@ -3,13 +3,15 @@
 mod builder;
 mod names;
 
-use super::{MetricSet, OutputOp, Plan, target};
+use super::{MetricSet, OutputOp, Plan, provenance, target};
 use crate::dtype::DType;
+use crate::error::Result;
 use crate::float::Spacing;
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::quant::gaussian_error::scale_floor;
 use crate::quant::{Encoding, encoder, transcoder};
+use crate::recipe::tensor_filter::TensorFilter;
 use crate::tensor::Name;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -51,8 +53,14 @@ pub struct Pairing {
     pub findings: Vec<Finding>,
 }
 
-/// Plans the error of `candidate` against `reference`.
-pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
+/// Plans the error of `candidate` against `reference`, on the tensors that `filter` selects.
+///
+/// # Errors
+///
+/// `unsupported_dtype` if a tensor is quantized in a form that is not decoded yet, `no_such_tensor` if the filter selects
+/// nothing, or one of its patterns matches nothing.
+pub fn compare(reference: &Checkpoint, candidate: &Checkpoint, filter: &TensorFilter) -> Result<Pairing> {
+    filter.check(&[reference, candidate])?;
     let choose = |from: DType, to: DType| {
         let metrics = MetricSet {
             error: true,
@@ -62,15 +70,21 @@ pub fn compare(reference: &Checkpoint, candidate: &Checkpoint) -> Pairing {
         };
         Ok((metrics, OutputOp::Measure))
     };
-    PairBuilder::new(reference, candidate, None, &choose).build()
+    PairBuilder::new(reference, candidate, None, &choose).filtered(filter).build()
 }
 
 /// Plans the comparison of `artefact`, byte by byte, with `source` encoded again. `imatrix` is the importance matrix that
-/// it was made with.
-pub fn verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Pairing {
+/// it was made with. Tensors that the recorded recipe leaves out are not expected.
+///
+/// # Errors
+///
+/// `unsupported_dtype` if a tensor is quantized in a form that is not decoded yet.
+pub fn verify(source: &Checkpoint, artefact: &Checkpoint, imatrix: Option<&Imatrix>) -> Result<Pairing> {
+    let recipe = provenance::recorded_recipe(artefact);
+    let filter = recipe.and_then(|r| r.filter().ok()).unwrap_or_default();
     let target = target::of(artefact.container.into());
     let choose = |from, to| choose_verification(from, to, target.encodings(to));
-    PairBuilder::new(source, artefact, imatrix, &choose).build()
+    PairBuilder::new(source, artefact, imatrix, &choose).filtered(&filter).build()
 }
 
 /// How a tensor stored as `from` is verified against one stored as `to`, which one of `encodings` made.
@@ -78,7 +92,7 @@ fn choose_verification(
     from: DType,
     to: DType,
     encodings: Vec<Encoding>,
-) -> Result<(MetricSet, OutputOp), String> {
+) -> core::result::Result<(MetricSet, OutputOp), String> {
     if from == to {
         return Ok((MetricSet::default(), OutputOp::Copy));
     }

@@ -4,16 +4,19 @@
 //! Knows no architecture's keys. Spec: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 use super::{Contents, Target, check_has_type, layout_tensors, place_in_one_file, usage};
-use crate::dtype::DType;
+use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_of};
 use crate::format::imatrix::Imatrix;
+use crate::format::limits::{MAX_GGUF_AXES, MAX_GGUF_NAME};
 use crate::format::{Checkpoint, Container};
+use crate::model::tensor_role::is_buffer;
 use crate::plan::provenance::{self, RECIPE, ROTATION};
 use crate::plan::{OutFile, Output, Warning};
+use crate::quant::decoder;
 use crate::recipe::presets::Preset;
-use crate::recipe::{Recipe, can_target};
-use crate::tensor::{MetaValue, Metadata};
+use crate::recipe::{Reason, Recipe, can_target};
+use crate::tensor::{MetaValue, Metadata, TensorInfo};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -43,6 +46,24 @@ impl Target for Gguf {
 
     fn holds(&self, dtype: DType) -> bool {
         dtype.ggml_id().is_some()
+    }
+
+    fn leaves_out(&self, tensor: &TensorInfo) -> Option<Reason> {
+        let text = "buffer that loaders compute: GGUF has no place for it".into();
+        is_buffer(&tensor.name, &tensor.shape).then_some(Reason { code: "buffer", text })
+    }
+
+    fn misfit(&self, tensor: &TensorInfo) -> Option<String> {
+        let (name, axes) = (tensor.name.len() as u64, tensor.shape.axes().len() as u64);
+        if name > MAX_GGUF_NAME {
+            return Some(format!("its name has {name} bytes; ggml reads at most {MAX_GGUF_NAME}"));
+        }
+        if axes > MAX_GGUF_AXES {
+            return Some(format!("it has {axes} axes; ggml has at most {MAX_GGUF_AXES}"));
+        }
+        let decoded = tensor.dtype.kind() != DTypeKind::Integer && decoder(tensor.dtype).is_some();
+        let held = decoded || self.holds(tensor.dtype) || tensor.dtype == DType::UNKNOWN;
+        (!held).then(|| format!("ggml has no type {}", tensor.dtype))
     }
 
     fn lay_out(

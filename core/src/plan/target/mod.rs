@@ -60,10 +60,20 @@ pub(super) trait Target: Sync {
         tensor.name.clone()
     }
 
+    /// Why `tensor` is not written, if it is left out.
+    fn leaves_out(&self, _tensor: &TensorInfo) -> Option<Reason> {
+        None
+    }
+
+    /// Why `tensor` cannot be stored in this target by its name, shape or type, whatever the recipe.
+    fn misfit(&self, _tensor: &TensorInfo) -> Option<String> {
+        None
+    }
+
     /// What happens to `tensor`, for which the recipe chose `choice`.
     fn decide(&self, recipe: &Recipe, tensor: &TensorInfo, choice: TypeChoice) -> Result<Decision> {
         match choice {
-            TypeChoice::Keep(reason) => self.keep(recipe, tensor, reason),
+            TypeChoice::Keep(reason) | TypeChoice::LeaveOut(reason) => self.keep(recipe, tensor, reason),
             TypeChoice::To(dtype, why) => {
                 let decision = recipe.take(tensor, Encoding::Type(dtype))?;
                 Ok(Decision { reason: combined(why, decision.reason), ..decision })

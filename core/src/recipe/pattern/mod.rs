@@ -12,7 +12,8 @@
 //! | `\*` | the character after the backslash |
 //!
 //! A pattern between slashes is a regular expression that may match anywhere in the name, with the syntax of
-//! `llama-quantize --tensor-type` without backreferences and lookaround: `/\.[0-3]\.attn_v/`.
+//! `llama-quantize --tensor-type` without backreferences and lookaround: `/\.[0-3]\.attn_v/`. So is a pattern
+//! that no glob would be: one with any of `( ) | ^ $ +`, or with a backslash before a letter, a digit or a dot.
 //!
 //! Both ignore ASCII case. A pattern is compiled to the instructions of a Thompson automaton, which is run in
 //! `O(instructions * characters)` time whatever the pattern (Cox, "Regular Expression Matching Can Be Simple
@@ -104,6 +105,12 @@ impl Assertion {
     }
 }
 
+/// Whether a pattern has syntax of regular expressions that globs do not have.
+fn is_regex(text: &str) -> bool {
+    let escapes = |pair: &[u8]| matches!(pair, [b'\\', c] if c.is_ascii_alphanumeric() || *c == b'.');
+    text.contains(['(', ')', '|', '^', '$', '+']) || text.as_bytes().windows(2).any(escapes)
+}
+
 impl Pattern {
     /// Compiles a pattern.
     ///
@@ -112,7 +119,8 @@ impl Pattern {
     /// `usage` if a class, group or alternative is not closed, if a regular expression uses syntax that is
     /// not supported, or if it repeats so often that it compiles to more than 4096 instructions.
     pub fn new(text: &str) -> Result<Pattern> {
-        let regex = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+        let between_slashes = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+        let regex = between_slashes.or_else(|| is_regex(text).then_some(text));
         let program = match regex {
             Some(regex) => parse::regex(regex),
             None => parse::glob(text),
