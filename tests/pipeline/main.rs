@@ -2,6 +2,7 @@
 
 mod adapters;
 mod adapters_refused;
+mod apr;
 mod budgets;
 mod devices;
 mod encoding_errors;

@@ -6,21 +6,31 @@ use half::f16;
 /// Bytes between which the parts of a file are padded.
 const ALIGNMENT: usize = 64;
 
-/// Dtype bytes.
+/// binary32.
 pub const F32: u8 = 0;
+/// binary16.
 pub const F16: u8 = 1;
+/// bfloat16.
 pub const BF16: u8 = 30;
+/// ggml's Q4_K.
 pub const Q4_K: u8 = 12;
+/// ggml's Q6_K.
 pub const Q6_K: u8 = 14;
+/// Native q4.
 pub const Q4: u8 = 128;
+/// Native q8.
 pub const Q8: u8 = 129;
 
 /// A tensor to be written.
 #[derive(Clone, Debug)]
 pub struct AprTensor {
+    /// Its name.
     pub name: String,
+    /// The dtype byte.
     pub byte: u8,
+    /// Outermost axis first.
     pub shape: Vec<u64>,
+    /// The stored bytes.
     pub payload: Vec<u8>,
 }
 
@@ -49,7 +59,9 @@ impl AprTensor {
 /// A file to be written.
 #[derive(Clone, Debug)]
 pub struct AprFile {
+    /// The flags of the header.
     pub flags: u16,
+    /// JSON.
     pub metadata: String,
     /// Sorted by name when they are written.
     pub tensors: Vec<AprTensor>,
