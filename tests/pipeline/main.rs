@@ -19,6 +19,7 @@ mod nonfinite;
 mod pairs;
 mod patterns;
 mod previews;
+mod quantize_stats;
 mod random;
 mod recipes;
 mod refusals;
