@@ -19,32 +19,32 @@ use std::collections::BTreeMap;
 const TOLERANCE: f64 = 1e-8;
 
 #[derive(Deserialize)]
-struct Figures {
+struct ToolFigures {
     rmse: f64,
     maxerr: f64,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct ToolCase {
     name: String,
     family: String,
     seed: u64,
     shape: [u64; 2],
-    types: BTreeMap<String, Figures>,
+    types: BTreeMap<String, ToolFigures>,
 }
 
-fn cases() -> Vec<Case> {
+fn cases() -> Vec<ToolCase> {
     #[derive(Deserialize)]
-    struct File {
-        tensors: Vec<Case>,
+    struct ToolFile {
+        tensors: Vec<ToolCase>,
     }
-    let file: File =
+    let file: ToolFile =
         serde_json::from_str(include_str!("../fixtures/quantize-stats.json")).expect("a fixture");
     file.tensors
 }
 
-fn model(cases: &[Case]) -> MemoryModel {
-    let tensor = |c: &Case| {
+fn model(cases: &[ToolCase]) -> MemoryModel {
+    let tensor = |c: &ToolCase| {
         let values = generate(&c.family, c.seed, (c.shape[0] * c.shape[1]) as usize);
         Tensor::of(&c.name, DType::F16, &c.shape, &values)
     };
@@ -54,14 +54,14 @@ fn model(cases: &[Case]) -> MemoryModel {
 }
 
 #[track_caller]
-fn assert_near(found: (Option<f64>, Option<f64>), expected: &Figures, place: &str) {
+fn assert_near(found: (Option<f64>, Option<f64>), expected: &ToolFigures, place: &str) {
     let (rmse, max) = (found.0.expect("a figure"), found.1.expect("a figure"));
     assert!((rmse - expected.rmse).abs() <= TOLERANCE, "{place}: rmse {rmse}, {}", expected.rmse);
     assert!((max - expected.maxerr).abs() <= TOLERANCE, "{place}: maxerr {max}, {}", expected.maxerr);
 }
 
 /// All types of the fixture: those that need no importance matrix.
-fn types(cases: &[Case]) -> Vec<DType> {
+fn types(cases: &[ToolCase]) -> Vec<DType> {
     let types: Vec<DType> = cases[0].types.keys().map(|t| DType::parse(t).expect("a type")).collect();
     assert_eq!(types.len(), 21, "every type that ggml quantizes without an importance matrix");
     types

@@ -18,6 +18,7 @@ pub mod opening;
 pub mod q4;
 pub mod safetensors;
 mod shards;
+mod sniff;
 
 pub use apr::AprWriter;
 pub use discover::is_weights;

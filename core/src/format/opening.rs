@@ -3,9 +3,10 @@
 //! The driver answers each [`Opening::want`] until it is [`Want::Ready`]. Only headers are read, in bounded
 //! pieces. Does no I/O, and knows paths inside the root directory only.
 
-use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
+use super::header_buffer::{HeaderBuffer, ParseStep};
 use super::missing::MissingFiles;
 use super::shards::{Index, ShardHeader, ShardSet};
+use super::sniff::sniff;
 use super::{AprWriter, Checkpoint, Container, Warning};
 use super::{apr, discover, foreign, gguf, index, json, limits, q4, safetensors};
 use crate::bytes::{ByteRange, Cursor};
@@ -89,14 +90,14 @@ enum Pending {
 
 /// A file to read and its purpose.
 #[derive(Clone)]
-struct FileTask {
-    name: String,
-    role: FileRole,
+pub(super) struct FileTask {
+    pub(super) name: String,
+    pub(super) role: FileRole,
 }
 
 /// Purpose of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum FileRole {
+pub(super) enum FileRole {
     /// The file that the user named; its format is detected.
     Any,
     /// A weight file of a set with a known container.
@@ -117,7 +118,7 @@ struct Reading {
 }
 
 /// Parser of a file.
-enum Parser {
+pub(super) enum Parser {
     /// Format unknown until the first bytes are read.
     Sniff(Option<AprWriter>),
     Safetensors,
@@ -474,34 +475,8 @@ impl Reading {
     }
 }
 
-/// Detects the format by the first bytes. The extension decides only if they match no format, so that a
-/// damaged file gets the error of its own parser.
-fn sniff(cursor: &Cursor<'_>, len: u64, name: &str, writer: Option<AprWriter>) -> Result<Parser, ParseStop> {
-    let head = cursor.clone().take(len.min(9))?;
-    let is = |extension: &str| name.ends_with(extension);
-    if head.starts_with(&gguf::MAGIC) || (is(".gguf") && !safetensors::is_likely(head, len)) {
-        return Ok(Parser::Gguf(Box::new(gguf::GgufReader::new(len))));
-    }
-    if apr::is_magic(head) || is(".apr") {
-        return Ok(Parser::Apr(writer));
-    }
-    if q4::is_magic(head) || is(".q4") || is(".f16") {
-        return Ok(Parser::Lattice);
-    }
-    if safetensors::is_likely(head, len) || is(".safetensors") {
-        return Ok(Parser::Safetensors);
-    }
-    if matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) || is(".json") {
-        let task = FileTask { name: name.to_string(), role: FileRole::Index };
-        check_text(&task, len, &Parser::Text)?;
-        return Ok(Parser::Text);
-    }
-    let message = "the file is not safetensors, GGUF, APR or lattice q4";
-    Err(Error::new(Code::BadMagic, message).at(0).into())
-}
-
 /// Refuses a JSON file above its size limit before it is read.
-fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
+pub(super) fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
     let max = match task.role {
         FileRole::Config => limits::MAX_CONFIG,
         _ if task.name == discover::Q4_INDEX => limits::MAX_Q4_INDEX,
