@@ -174,6 +174,12 @@ dtypes! {
     ///
     /// Blocks run over the *flattened* tensor, so a block may span rows and the last one may be partial.
     LATTICE_Q4: "LATTICE_Q4", None, None, 32, 20, Quantized;
+    /// Native q4 of [aprender](https://github.com/paiml/aprender): 32 codes of 4 bits and one scale.
+    ///
+    /// Blocks run over the flattened tensor, as those of lattice do.
+    APR_Q4: "APR_Q4", None, None, 32, 18, Quantized;
+    /// Native q8 of aprender: codes of 8 bits behind one F32 scale for the whole tensor.
+    APR_Q8: "APR_Q8", None, None, 1, 1, Quantized;
 }
 
 impl DType {
@@ -216,7 +222,7 @@ impl DType {
     ///
     /// For these types the number of columns need not be a multiple of the block length.
     pub const fn is_flat(self) -> bool {
-        matches!(self, DType::LATTICE_Q4 | DType::F4 | DType::F6_E2M3 | DType::F6_E3M2)
+        matches!(self, DType::LATTICE_Q4 | DType::APR_Q4 | DType::F4 | DType::F6_E2M3 | DType::F6_E3M2)
     }
 
     /// Bits per weight, scales included.
@@ -234,7 +240,7 @@ impl DType {
     /// Bytes of `n` consecutive elements: of a row, or for flat types of the whole tensor.
     ///
     /// Returns `None` if the size overflows 64 bits, or if `n` is not a multiple of the block length. Only
-    /// the lattice block may be partial; its size is rounded up.
+    /// the blocks of lattice and APR may be partial; their size is rounded up.
     ///
     /// ```
     /// use quantoscope_core::DType;
@@ -245,10 +251,27 @@ impl DType {
     /// ```
     pub fn bytes_for(self, n: u64) -> Option<u64> {
         let len = self.block_len();
-        if !n.is_multiple_of(len) && self != DType::LATTICE_Q4 {
+        if !n.is_multiple_of(len) && !matches!(self, DType::LATTICE_Q4 | DType::APR_Q4) {
             return None;
         }
         n.div_ceil(len).checked_mul(self.block_bytes())
+    }
+
+    /// Bytes before the first element of a tensor: the F32 scale of [`DType::APR_Q8`].
+    pub const fn prefix_bytes(self) -> u64 {
+        if matches!(self, DType::APR_Q8) { 4 } else { 0 }
+    }
+
+    /// Bytes of a whole tensor of `n` elements; `None` as for [`DType::bytes_for`].
+    ///
+    /// ```
+    /// use quantoscope_core::DType;
+    ///
+    /// assert_eq!(DType::APR_Q8.tensor_bytes(64), Some(4 + 64));
+    /// assert_eq!(DType::APR_Q4.tensor_bytes(65), Some(3 * 18));
+    /// ```
+    pub fn tensor_bytes(self, n: u64) -> Option<u64> {
+        self.bytes_for(n)?.checked_add(self.prefix_bytes())
     }
 
     /// Returns the dtype with this safetensors name.

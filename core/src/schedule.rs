@@ -241,8 +241,9 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
             }
             _ => region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
         };
+        let scale = (o.dtype.prefix_bytes() > 0).then_some(Op::TensorScale);
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
-        read_of(o, region, ops.collect())
+        read_of(o, region, scale.into_iter().chain(ops).collect())
     };
     // The gains of the window's vectors, as a row.
     let gain = piece.gain.as_ref().map(|o| {
@@ -257,6 +258,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let weights = piece.importance.as_ref();
     let weights =
         weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
+    let scales = operands(piece).filter_map(tensor_scale);
     let target = match piece.op {
         OutputOp::Copy => piece.from.dtype,
         OutputOp::Encode(e) => e.dtype(),
@@ -272,7 +274,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         grid: output.grid,
         row_group: cut.group,
         has_gain: gain.is_some(),
-        reads: operands(piece).map(read).chain(weights).chain(gain).collect(),
+        reads: operands(piece).map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,
         write: output.place.filter(|_| piece.op != OutputOp::Measure).map(write),
         metrics: output.metrics.clone(),
@@ -290,6 +292,18 @@ fn read_of(operand: &Operand, region: Region, ops: Vec<Op>) -> Read {
     let literal = region.runs().filter_map(run).flatten().copied().collect();
     let region = Region { offset: 0, run: 0, stride: 0, count: 0 };
     Read { side, file, region, dtype, map, ops, literal }
+}
+
+/// The read of the scale that is stored before an operand, if there is one.
+fn tensor_scale(operand: &Operand) -> Option<Read> {
+    let run = operand.dtype.prefix_bytes();
+    let offset = operand.at.checked_sub(run).filter(|_| run > 0)?;
+    let region = Region { offset, run, stride: run, count: 1 };
+    Some(read_of(
+        &Operand { dtype: DType::F32, map: RowMap::Identity, ..operand.clone() },
+        region,
+        Vec::new(),
+    ))
 }
 
 /// A step as it is within a window that begins at `row` of its piece; none where it has no part in it.

@@ -7,10 +7,11 @@ mod parse;
 mod recipe;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use quantoscope::options::ResourceOptions;
+use quantoscope::options::{ModelPath, ResourceOptions};
 use quantoscope::render::Format;
 use quantoscope::render::order::RowOrder;
 use quantoscope_core::error::Result;
+use quantoscope_core::format::AprWriter;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -107,6 +108,21 @@ pub struct FilterArgs {
 impl FilterArgs {
     fn resolve(&self) -> Result<TensorFilter> {
         TensorFilter::new(&self.tensors, &self.exclude)
+    }
+}
+
+/// The writer of APR files.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct AprArgs {
+    /// The program that wrote an .apr file: core or serve (the crates of aprender). It decides the dtype bytes
+    /// that the two use for different types; tensors with one are refused otherwise.
+    #[arg(long, value_name = "NAME", value_parser = AprWriter::parse)]
+    pub apr_writer: Option<AprWriter>,
+}
+
+impl AprArgs {
+    fn model(self, path: PathBuf) -> ModelPath {
+        ModelPath::new(path, self.apr_writer)
     }
 }
 

@@ -2,13 +2,15 @@
 //! these in directly.
 
 use quantoscope_core::DType;
+use quantoscope_core::format::AprWriter;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::CompareThreshold;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 /// Threads, memory and engine of a verb. They never change a result.
 #[derive(Clone, Debug)]
@@ -41,11 +43,40 @@ pub enum Statistics {
     Histograms,
 }
 
+/// The path of a model: a file or a directory.
+#[derive(Clone, Debug, Default)]
+pub struct ModelPath {
+    path: PathBuf,
+    /// The program that wrote an APR file, which decides the ambiguous dtype bytes of its tensors.
+    pub apr_writer: Option<AprWriter>,
+}
+
+impl ModelPath {
+    /// The path of a model; `apr_writer` is the program that wrote it, if it is APR.
+    pub fn new(path: impl Into<PathBuf>, apr_writer: Option<AprWriter>) -> ModelPath {
+        ModelPath { path: path.into(), apr_writer }
+    }
+}
+
+impl<T: Into<PathBuf>> From<T> for ModelPath {
+    fn from(path: T) -> ModelPath {
+        ModelPath::new(path, None)
+    }
+}
+
+impl Deref for ModelPath {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Options of [`crate::verbs::inspect`].
 #[derive(Clone, Debug, Default)]
 pub struct InspectOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The tensors to show.
     pub filter: TensorFilter,
     /// What is measured in them.
@@ -58,7 +89,7 @@ pub struct InspectOptions {
 #[derive(Clone, Debug)]
 pub struct PlanOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// What the checkpoint becomes.
     pub recipe: Recipe,
     /// An importance matrix.
@@ -103,7 +134,7 @@ impl Default for EquivalenceOptions {
 #[derive(Clone, Debug)]
 pub struct QuantizeOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// Where the result goes.
     pub output: OutputOptions,
     /// What the checkpoint becomes.
@@ -131,7 +162,7 @@ pub struct AdapterOptions {
 #[derive(Clone, Debug)]
 pub struct RotateOptions {
     /// The directory of a model.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// Where the result goes.
     pub output: OutputOptions,
     /// What is rotated; `None`: the residual stream, or what the rotated model of the adapter records. Its
@@ -155,9 +186,9 @@ pub struct RotateOptions {
 #[derive(Clone, Debug)]
 pub struct CompareOptions {
     /// The reference: a file or a directory.
-    pub reference: PathBuf,
+    pub reference: ModelPath,
     /// The candidate: a file or a directory.
-    pub candidate: PathBuf,
+    pub candidate: ModelPath,
     /// The tensors to compare.
     pub filter: TensorFilter,
     /// The figures that pass.
@@ -170,7 +201,7 @@ pub struct CompareOptions {
 #[derive(Clone, Debug)]
 pub struct VerifySource {
     /// A file or a directory.
-    pub path: PathBuf,
+    pub path: ModelPath,
     /// The importance matrix that the output was made with.
     pub imatrix: Option<PathBuf>,
 }
@@ -179,7 +210,7 @@ pub struct VerifySource {
 #[derive(Clone, Debug, Default)]
 pub struct VerifyOptions {
     /// The file or directory to verify.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The source whose encoding must be equal to it; `None`: only structure and values are checked.
     pub against: Option<VerifySource>,
     /// How the work is done.
@@ -190,7 +221,7 @@ pub struct VerifyOptions {
 #[derive(Clone, Debug, Default)]
 pub struct SweepOptions {
     /// A file or a directory.
-    pub input: PathBuf,
+    pub input: ModelPath,
     /// The tensors to measure; without a pattern, those with two or more axes.
     pub filter: TensorFilter,
     /// The types to measure; none: every type that can be written.

@@ -14,6 +14,7 @@ fn containers(d: DType) -> String {
         ("safetensors", d.safetensors_name().is_some()),
         ("GGUF", d.ggml_id().is_some()),
         ("lattice", d == DType::LATTICE_Q4),
+        ("APR", matches!(d, DType::APR_Q4 | DType::APR_Q8)),
     ];
     all.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
@@ -29,7 +30,15 @@ fn importance(e: Encoding) -> &'static str {
 }
 
 fn row(name: &str, d: DType, writes: bool, importance: &str) -> String {
-    let (bits, write) = (d.bits_per_weight(), if writes { "yes" } else { "kept only" });
+    let only_read = matches!(d, DType::APR_Q4 | DType::APR_Q8);
+    let write = if writes {
+        "yes"
+    } else if only_read {
+        "no"
+    } else {
+        "kept only"
+    };
+    let bits = d.bits_per_weight();
     format!("| {name} | {bits} | {} | yes | {write} | {importance} |\n", containers(d))
 }
 

@@ -20,8 +20,9 @@ fn companion_that_leads_out_of_the_model_is_not_copied() {
         let error = fails(dir.run(&format!("rotate m -o x --json {options}")), Code::BadName);
         assert_eq!(error["file"], "tokenizer.json");
         assert!(!dir.at("x").exists());
-        // A container without a tokenizer does not read it.
-        dir.run("quantize m -o x.gguf --type q8_0").exits(0);
+        fails(dir.run("quantize m -o x.gguf --type q8_0 --json"), Code::BadName);
+        // A file without a tokenizer does not read it.
+        dir.run("quantize m -o x.gguf --type q8_0 --names source").exits(0);
     }
     let dir = Dir::with_family("llama_tied");
     std::fs::rename(dir.at("m/config.json"), dir.at("config.json")).expect("renamed");

@@ -195,11 +195,15 @@ fn what_goes_with_the_input_is_not_replaced() {
     let dir = Dir::with_model_directory(false);
     dir.write("m/tokenizer.json", b"{}");
     for name in ["config.json", "tokenizer.json"] {
-        refused(&dir, &format!("quantize m -o m/{name} --to gguf --force {Q}"), Code::SameFile);
+        refused(
+            &dir,
+            &format!("quantize m -o m/{name} --to gguf --names source --force {Q}"),
+            Code::SameFile,
+        );
     }
     refused(
         &dir,
-        &format!("quantize m/model.safetensors -o m/config.json --to gguf --force {Q}"),
+        &format!("quantize m/model.safetensors -o m/config.json --to gguf --names source --force {Q}"),
         Code::SameFile,
     );
 }

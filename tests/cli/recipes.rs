@@ -35,7 +35,7 @@ fn a_recipe_is_planned_and_written_as_planned() {
 #[test]
 fn types_of_single_tensors_go_before_the_mix() {
     let dir = Dir::with_model_directory(false);
-    let line = "plan m --recipe q4_0 --json --tensor-type blk.0.attn_v=q8_0 --tensor-type v_proj=q5_0 \
+    let line = "plan m --recipe q4_0 --names gguf --json --tensor-type blk.0.attn_v=q8_0 --tensor-type v_proj=q5_0 \
                 --output-tensor-type q5_1 --token-embedding-type q4_1";
     let plan = dir.run(line).exits(0).json();
     for (name, want) in [
@@ -47,11 +47,11 @@ fn types_of_single_tensors_go_before_the_mix() {
     ] {
         assert_eq!(type_of(&plan, name), want, "{name}");
     }
-    let left = dir.run("plan m --recipe q4_0 --leave-output-tensor --json").exits(0).json();
+    let left = dir.run("plan m --recipe q4_0 --names gguf --leave-output-tensor --json").exits(0).json();
     assert_eq!(type_of(&left, "output.weight"), "BF16");
     // Beside one type for all they work as well.
     let plan = dir
-        .run("plan m --type q4_0 --tensor-type v_proj=q8_0 --output-tensor-type q6_k --json")
+        .run("plan m --type q4_0 --names gguf --tensor-type v_proj=q8_0 --output-tensor-type q6_k --json")
         .exits(0)
         .json();
     assert_eq!((type_of(&plan, "attn_v"), type_of(&plan, "attn_k")), ("Q8_0".into(), "Q4_0".into()));

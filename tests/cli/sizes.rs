@@ -90,7 +90,7 @@ fn threads_and_memory_change_neither_bytes_nor_report() {
     let dir = Dir::with_model_directory(false);
     let sample = quantoscope_tests::binary::sample();
     let mut first = None;
-    for (threads, memory) in (1..=8).flat_map(|t| [(t, "700kB"), (t, "64MiB")]) {
+    for (threads, memory) in (1..=8).flat_map(|t| [(t, "2MB"), (t, "64MiB")]) {
         let run = |options: &str, out: &str| {
             let line = format!(
                 "quantize {} {options} -o {out} --json --force --threads {threads} --memory {memory}",

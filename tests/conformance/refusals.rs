@@ -253,13 +253,22 @@ fn encoding_table_has_every_codec() {
         DType::TQ1_0,
         DType::Q1_0,
     ];
-    let read = [DType::F64, DType::F8_E4M3, DType::F8_E5M2, DType::Q8_1, DType::Q8_K, DType::LATTICE_Q4];
+    let read = [
+        DType::F64,
+        DType::F8_E4M3,
+        DType::F8_E5M2,
+        DType::Q8_1,
+        DType::Q8_K,
+        DType::LATTICE_Q4,
+        DType::APR_Q4,
+        DType::APR_Q8,
+    ];
     for &d in DType::ALL {
         assert_eq!(encoder(Encoding::Type(d)).is_some(), written.contains(&d), "{d}");
         assert_eq!(decoder(d).is_some(), written.contains(&d) || read.contains(&d), "{d}");
     }
     let pairs = |f: DType| DType::ALL.iter().filter(move |&&t| transcoder(f, t).is_some()).count();
-    assert_eq!(DType::ALL.iter().map(|&f| pairs(f)).sum::<usize>(), 3);
+    assert_eq!(DType::ALL.iter().map(|&f| pairs(f)).sum::<usize>(), 4);
 }
 
 #[test]

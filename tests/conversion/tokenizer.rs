@@ -97,14 +97,14 @@ fn case_arch(config: &Value, gguf: &str) -> &'static Arch {
     found.filter(fits).or_else(|| arch::of_gguf(gguf).next()).expect("an architecture")
 }
 
-struct Case {
+struct TokenizerCase {
     companions: Companions,
     config: Value,
     arch: &'static Arch,
     expected: Value,
 }
 
-fn case(name: &str) -> Case {
+fn case(name: &str) -> TokenizerCase {
     let dir = corpus_dir().join(name);
     let expected = data(&dir.join("expected.json"));
     let mut companions = Companions::default();
@@ -113,10 +113,10 @@ fn case(name: &str) -> Case {
     let config: Value = serde_json::from_slice(config.expect("a configuration")).expect("JSON");
     let gguf = expected["kv"][0][2].as_str().expect("an architecture");
     let arch = case_arch(&config, gguf);
-    Case { companions, config, arch, expected }
+    TokenizerCase { companions, config, arch, expected }
 }
 
-fn keys_of(case: &Case, pre_tokenizer: Option<&str>) -> Result<TokenizerKeys> {
+fn keys_of(case: &TokenizerCase, pre_tokenizer: Option<&str>) -> Result<TokenizerKeys> {
     tokenizer_keys(&TokenizerInput {
         companions: &case.companions,
         config: &case.config,
@@ -297,7 +297,7 @@ fn special_ids_and_flags_of_all_rows_are_the_references() {
             ("vocab.json", &vocab),
             ("tokenizer_config.json", &row["tokenizer_config.json"]),
         ]);
-        let case = Case {
+        let case = TokenizerCase {
             companions,
             config: row["config.json"].clone(),
             arch: arch::named("qwen2").expect("an architecture"),
@@ -327,7 +327,7 @@ fn chat_templates_of_all_rows_are_the_references() {
         for (name, text) in row["files"].as_object().expect("files") {
             companions.0.push((name.clone(), text.as_str().expect("text").as_bytes().to_vec()));
         }
-        let case = Case {
+        let case = TokenizerCase {
             companions,
             config: json!({}),
             arch: arch::named("qwen2").expect("an architecture"),

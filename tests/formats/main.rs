@@ -1,5 +1,7 @@
 //! Reading and laying out every container: files of official writers, hostile headers, reads of any size.
 
+mod apr;
+mod apr_hostile;
 mod architectures;
 mod build;
 mod configurations;

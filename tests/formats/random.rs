@@ -2,7 +2,7 @@
 //! official reader.
 
 use crate::build::lattice;
-use crate::{gguf, safetensors};
+use crate::{apr, gguf, safetensors};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use quantoscope_core::DType;
@@ -85,6 +85,17 @@ proptest! {
         survives("m.gguf", &bytes, max_read);
     }
 
+    /// With checksums that fit the damage, and without.
+    #[test]
+    fn apr_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..200_usize, sealed: bool) {
+        let mut bytes = apr::sample().bytes();
+        list.iter().for_each(|d| apply(&mut bytes, d));
+        if sealed {
+            quantoscope_tests::apr::seal(&mut bytes);
+        }
+        survives("m.apr", &bytes, max_read);
+    }
+
     #[test]
     fn q4_damaged_anywhere_does_not_panic(list in prop::collection::vec(damage(), 1..4), max_read in 1..40_usize) {
         for (mut bytes, name) in [
@@ -106,8 +117,8 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_in_any_format_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), which in 0..5_usize) {
-        let magics: [&[u8]; 5] = [b"", b"GGUF\x03\0\0\0", b"KHQ4\x02\0\0\0", b"\x10\0\0\0\0\0\0\0{", b"{"];
+    fn random_bytes_in_any_format_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), which in 0..6_usize) {
+        let magics: [&[u8]; 6] = [b"", b"APR\0\x02\0", b"GGUF\x03\0\0\0", b"KHQ4\x02\0\0\0", b"\x10\0\0\0\0\0\0\0{", b"{"];
         let bytes = [magics[which], &bytes].concat();
         survives("x", &bytes, usize::MAX);
     }

@@ -2,6 +2,7 @@
 
 mod adapters;
 mod adapters_refused;
+mod apr;
 mod budgets;
 mod devices;
 mod encoding_errors;
@@ -18,6 +19,7 @@ mod nonfinite;
 mod pairs;
 mod patterns;
 mod previews;
+mod quantize_stats;
 mod random;
 mod recipes;
 mod refusals;

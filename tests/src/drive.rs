@@ -106,7 +106,7 @@ fn check_result(c: &Checkpoint, opened: &[String], files: &Files) {
         assert_eq!(file.len, files.0[&file.name].1);
         assert!(t.bytes.start >= file.header.end && t.bytes.end <= file.len, "{t:?} lies inside the data");
         let size = Some(t.bytes.len()).filter(|_| t.dtype != DType::UNKNOWN);
-        assert_eq!(size.and(t.dtype.bytes_for(t.shape.numel())), size, "{t:?} has its bytes");
+        assert_eq!(size.and(t.dtype.tensor_bytes(t.shape.numel())), size, "{t:?} has its bytes");
     }
     let key = |i: usize| (c.tensors[i].file, c.tensors[i].bytes.start, c.tensors[i].bytes.end);
     for i in 1..c.tensors.len() {

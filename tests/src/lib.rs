@@ -1,6 +1,7 @@
 //! Shared by the test targets: painted inputs, committed vectors, models, drivers in memory, the compiled
 //! binary, a machine for PTX, the configuration of property tests.
 
+pub mod apr;
 pub mod binary;
 pub mod drive;
 pub mod fake_device;

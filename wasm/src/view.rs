@@ -90,6 +90,7 @@ fn container(c: &Checkpoint) -> String {
         (Container::Gguf, None) => "GGUF".into(),
         (Container::Safetensors, _) => "safetensors".into(),
         (Container::LatticeQ4, _) => "lattice .q4".into(),
+        (Container::Apr, _) => "APR".into(),
     }
 }
 

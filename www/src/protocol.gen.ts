@@ -60,7 +60,7 @@ export type CompareView = CompareReport & {
   passes: boolean;
 };
 
-export type Container = 'safetensors' | 'gguf' | 'q4';
+export type Container = 'safetensors' | 'gguf' | 'q4' | 'apr';
 
 export interface Conversion {
   recipe: Recipe;

@@ -21,6 +21,8 @@ pub(crate) enum WeightFiles {
     One(String),
     /// All files of a GGUF split, in order.
     Split(Vec<String>),
+    /// All shards of an APR model, in order.
+    AprShards(Vec<String>),
     /// All safetensors shards of a set by their names, in order.
     Shards {
         /// The index that such a set has, if the directory was not listed.
@@ -32,7 +34,8 @@ pub(crate) enum WeightFiles {
 }
 
 /// Selects the checkpoint of a directory with the files `names`, of which and of its folders `listing` is the
-/// list: an index before files; safetensors before GGUF before lattice.
+/// list: an index before files; safetensors before GGUF before APR before
+/// lattice.
 ///
 /// # Errors
 ///
@@ -57,6 +60,9 @@ pub(crate) fn choose(names: &[&str], listing: &[(String, u64)]) -> Result<Weight
     if let Some(set) = sets(&with(GGUF))? {
         return Ok(set);
     }
+    if let Some(set) = sets(&with(APR))? {
+        return Ok(set);
+    }
     if let Some(index) = named(Q4_INDEX) {
         return Ok(WeightFiles::Index(index));
     }
@@ -69,7 +75,7 @@ pub(crate) fn choose(names: &[&str], listing: &[(String, u64)]) -> Result<Weight
 
 /// The sentence about a directory without weight files that can be read.
 fn no_weights(names: &[&str], listing: &[(String, u64)]) -> String {
-    const NONE: &str = "the directory holds no .safetensors, .gguf, .q4 or .f16 file";
+    const NONE: &str = "the directory holds no .safetensors, .gguf, .apr, .q4 or .f16 file";
     let weights = listing.iter().map(|(name, _)| name.as_str()).filter(|name| is_weights(name));
     let folders: BTreeSet<&str> = weights.filter_map(|n| Some(n.rsplit_once('/')?.0)).collect();
     if !folders.is_empty() {
@@ -126,11 +132,13 @@ pub(crate) fn from_name(name: &str) -> WeightFiles {
     let files = (1..=split.count).map(|i| split.file(i)).collect();
     match split.extension {
         GGUF => WeightFiles::Split(files),
+        APR => WeightFiles::AprShards(files),
         _ => WeightFiles::Shards { index: Some(format!("{}{SHARD_INDEX}", split.prefix)), files },
     }
 }
 
 const GGUF: &str = ".gguf";
+const APR: &str = ".apr";
 const SAFETENSORS: &str = ".safetensors";
 
 /// The parts of the file name of a shard, `PREFIX-00001-of-00003.gguf`.
@@ -154,10 +162,9 @@ impl SplitName<'_> {
 
 /// Parses the name of a shard. A set of one file is an ordinary file.
 fn split_of(name: &str) -> Option<SplitName<'_>> {
-    let (stem, extension, widths) = match name.strip_suffix(GGUF) {
-        Some(stem) => (stem, GGUF, 5..=5),
-        None => (name.strip_suffix(SAFETENSORS)?, SAFETENSORS, 4..=6),
-    };
+    let of = |extension, widths| Some((name.strip_suffix(extension)?, extension, widths));
+    let (stem, extension, widths) =
+        of(GGUF, 5..=5).or_else(|| of(APR, 4..=6)).or_else(|| of(SAFETENSORS, 4..=6))?;
     let number = |s: &str| -> Option<u32> {
         let digits = widths.contains(&s.len()) && s.bytes().all(|b| b.is_ascii_digit());
         digits.then(|| s.parse().ok())?
@@ -184,7 +191,7 @@ fn is_lattice(name: &str) -> bool {
 
 /// True for weight files of any container, by name.
 pub fn is_weights(name: &str) -> bool {
-    name.ends_with(".safetensors") || name.ends_with(".gguf") || is_lattice(name)
+    [SAFETENSORS, GGUF, APR].iter().any(|end| name.ends_with(end)) || is_lattice(name)
 }
 
 /// Warns about weight files that are not part of the selected checkpoint.

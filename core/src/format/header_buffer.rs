@@ -3,6 +3,7 @@
 //! Parsers consume whole items from a [`Cursor`], return [`Short`] if more bytes are required, and end with a
 //! [`Header`].
 
+use super::apr::AprInfo;
 use super::limits::MAX_READ;
 use super::{Container, SourceFile, UnknownType, Warning};
 use crate::bytes::{ByteRange, Cursor, Short};
@@ -66,6 +67,8 @@ pub(crate) struct Header {
     pub unknown_types: Vec<UnknownType>,
     /// Unusual but legal properties of the file.
     pub warnings: Vec<Warning>,
+    /// What an APR file declares beside its tensors.
+    pub apr: AprInfo,
 }
 
 impl Header {
@@ -80,6 +83,7 @@ impl Header {
             gguf_version: None,
             unknown_types: Vec::new(),
             warnings: Vec::new(),
+            apr: AprInfo::default(),
         }
     }
 }

@@ -23,6 +23,21 @@ pub const MAX_SAFETENSORS_HEADER: u64 = 100_000_000;
 /// holds the header three times.
 pub const MAX_GGUF_HEADER: u64 = 128 << 20;
 
+/// Largest APR header in bytes, metadata and index included: that of GGUF.
+pub const MAX_APR_HEADER: u64 = MAX_GGUF_HEADER;
+
+/// Largest metadata of an APR file in bytes: the limit that the format declares.
+pub const MAX_APR_METADATA: u64 = 16 << 20;
+
+/// Longest tensor name in an APR file in bytes: aprender's writer truncates longer ones.
+pub const MAX_APR_NAME: u64 = 256;
+
+/// Most axes of an APR tensor: aprender's writer drops the others.
+pub const MAX_APR_AXES: u64 = 8;
+
+/// Largest APR file in bytes that is compared with its checksum when it is opened: one read.
+pub const MAX_APR_CHECKED: u64 = MAX_READ;
+
 /// Longest GGUF string in bytes: ggml's limit.
 pub const MAX_GGUF_STRING: u64 = 1 << 30;
 /// Most elements of a GGUF array: ggml's limit.

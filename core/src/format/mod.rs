@@ -4,6 +4,7 @@
 //! and lays out a new one. Only headers pass through this module; every number in them is checked against the
 //! file before it is used. Knows no encodings and no models, and does no I/O.
 
+pub mod apr;
 pub mod companions;
 mod discover;
 mod foreign;
@@ -16,9 +17,12 @@ pub mod limits;
 mod missing;
 pub mod opening;
 pub mod q4;
+mod reading;
 pub mod safetensors;
 mod shards;
+mod sniff;
 
+pub use apr::AprWriter;
 pub use companions::Companions;
 pub use discover::is_weights;
 pub use opening::{Opening, Root, Want};
@@ -45,6 +49,8 @@ pub enum Container {
     /// Directory of lattice `.q4` and `.f16` files with one tensor each.
     #[serde(rename = "q4")]
     LatticeQ4,
+    /// One APR file, or the shards of one model. Read only.
+    Apr,
 }
 
 impl Container {
@@ -54,6 +60,7 @@ impl Container {
             Container::Safetensors => "safetensors",
             Container::Gguf => "gguf",
             Container::LatticeQ4 => "q4",
+            Container::Apr => "apr",
         }
     }
 }
@@ -107,13 +114,15 @@ pub struct Checkpoint {
     pub files: Vec<SourceFile>,
     /// Tensors by file, then by data offset, then by position in the header. Names are unique.
     pub tensors: Vec<TensorInfo>,
-    /// Metadata of the first weight file: GGUF key-values, or safetensors `__metadata__` as strings.
+    /// Metadata of the first weight file: GGUF key-values, safetensors `__metadata__` as strings, or the metadata
+    /// of APR.
     pub metadata: Metadata,
     /// GGUF `general.alignment` in bytes; 1 for other containers.
     pub alignment: u64,
     /// Version of the GGUF file.
     pub gguf_version: Option<u32>,
-    /// Content of `config.json`, if the directory has one. Absent for GGUF, which carries its own metadata.
+    /// Content of `config.json`, if the directory has one, else the same keys from the metadata of APR. Absent for
+    /// GGUF, which carries its own metadata.
     ///
     /// Not necessarily valid JSON: Python writes `NaN` and `Infinity`, which gives the warning
     /// `config_not_json`.

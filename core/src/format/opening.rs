@@ -3,13 +3,13 @@
 //! The driver answers each [`Opening::want`] until it is [`Want::Ready`]. Only headers are read, in bounded
 //! pieces. Does no I/O, and knows paths inside the root directory only.
 
-use super::header_buffer::{HeaderBuffer, ParseStep, ParseStop};
+use super::header_buffer::{HeaderBuffer, ParseStep};
 use super::missing::MissingFiles;
+use super::reading::{FileRole, FileTask, Parser, Reading, check_text};
 use super::shards::{Index, ShardHeader, ShardSet};
-use super::{
-    Checkpoint, Container, Warning, companions, discover, foreign, gguf, index, json, limits, q4, safetensors,
-};
-use crate::bytes::{ByteRange, Cursor};
+use super::{AprWriter, Checkpoint, Container, Warning};
+use super::{companions, discover, gguf, index, json, limits, q4};
+use crate::bytes::ByteRange;
 use crate::error::{Code, Error, Result};
 use crate::tensor::FileId;
 use alloc::boxed::Box;
@@ -67,6 +67,8 @@ pub struct Opening {
     listing: Vec<(String, u64)>,
     /// True until `config.json` was requested or found unnecessary.
     config_queued: bool,
+    /// The program that wrote APR files, if the user knows it.
+    apr_writer: Option<AprWriter>,
     /// The file that the user named, if it is one of a set.
     shard: Option<String>,
     /// The files of that set by their names, if it has no index.
@@ -90,48 +92,6 @@ enum Pending {
     Nothing,
 }
 
-/// A file to read and its purpose.
-#[derive(Clone)]
-struct FileTask {
-    name: String,
-    role: FileRole,
-}
-
-/// Purpose of a file.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FileRole {
-    /// The file that the user named; its format is detected.
-    Any,
-    /// A weight file of a set with a known container.
-    Part(Container),
-    /// An index of safetensors shards or of a lattice directory.
-    Index,
-    /// The index that a set of safetensors shards usually has.
-    OptionalIndex,
-    /// `config.json`.
-    Config,
-    /// Another file beside the weights, kept as it is.
-    Companion,
-}
-
-/// A file that is being read.
-struct Reading {
-    buffer: HeaderBuffer,
-    role: FileRole,
-    parser: Parser,
-}
-
-/// Parser of a file.
-enum Parser {
-    /// Format unknown until the first bytes are read.
-    Sniff,
-    Safetensors,
-    Gguf(Box<gguf::GgufReader>),
-    Lattice,
-    /// Reads a whole file, for JSON.
-    Text,
-}
-
 impl Opening {
     /// Starts at a file or a directory.
     pub fn new(root: Root<'_>) -> Opening {
@@ -141,6 +101,7 @@ impl Opening {
             queue: VecDeque::new(),
             listing: Vec::new(),
             config_queued: true,
+            apr_writer: None,
             shard: None,
             siblings: Vec::new(),
             missing: MissingFiles::default(),
@@ -162,6 +123,12 @@ impl Opening {
     #[must_use]
     pub fn with_companions(self) -> Opening {
         Opening { companions_due: true, ..self }
+    }
+
+    /// Sets the program that wrote APR files, which decides the ambiguous dtype bytes of their tensors.
+    #[must_use]
+    pub fn with_apr_writer(self, writer: Option<AprWriter>) -> Opening {
+        Opening { apr_writer: writer, ..self }
     }
 
     /// Returns the next request. Does not change the state.
@@ -285,6 +252,7 @@ impl Opening {
                 self.shards.split = Some(names.len() as u64);
                 self.plan_parts(names, Container::Gguf);
             }
+            discover::WeightFiles::AprShards(names) => self.plan_parts(names, Container::Apr),
             discover::WeightFiles::Shards { index: None, files } => {
                 self.plan_parts(files, Container::Safetensors)
             }
@@ -377,13 +345,14 @@ impl Opening {
         let id = FileId::try_from(self.shards.files.len());
         let id = id.map_err(|_| Error::new(Code::TooMany, "too many files"))?;
         let parser = match task.role {
-            FileRole::Any => Parser::Sniff,
+            FileRole::Any => Parser::Sniff(self.apr_writer),
             FileRole::Part(Container::Safetensors) => Parser::Safetensors,
             FileRole::Part(Container::Gguf) => Parser::Gguf(Box::new(gguf::GgufReader::new(len))),
             FileRole::Part(Container::LatticeQ4) => Parser::Lattice,
             FileRole::Index | FileRole::OptionalIndex | FileRole::Config | FileRole::Companion => {
                 Parser::Text
             }
+            FileRole::Part(Container::Apr) => Parser::Apr(self.apr_writer),
         };
         check_text(&task, len, &parser)?;
         if task.role == FileRole::Companion {
@@ -473,78 +442,13 @@ impl Opening {
             if let Some(shard) = self.shard.as_ref().filter(|s| !index.shards.contains(s)) {
                 return Err(Error::new(Code::BadIndex, format!("the index does not list {shard:?}")));
             }
-            self.plan_parts(index.shards.clone(), Container::Safetensors);
+            let apr = index.shards.iter().all(|name| name.ends_with(".apr"));
+            let container = if apr { Container::Apr } else { Container::Safetensors };
+            self.plan_parts(index.shards.clone(), container);
             self.shards.index = Some(Index::Shards(index));
         }
         Ok(())
     }
-}
-
-impl Reading {
-    /// Runs the parser; `None` if it requires more bytes.
-    fn step(&mut self) -> Result<Option<ParseStep>> {
-        let Reading { buffer, role, parser } = self;
-        let (len, name) = (buffer.len, buffer.name.clone());
-        let checked =
-            !matches!(role, FileRole::Config | FileRole::Companion) && !matches!(parser, Parser::Lattice);
-        let mut step = |cursor: &mut Cursor<'_>| {
-            if checked && cursor.offset() == 0 {
-                let head = cursor.clone().take(len.min(foreign::HEAD))?;
-                // The length of a safetensors header can be the magic of anything.
-                if !safetensors::is_likely(head, len) {
-                    foreign::check(head)?;
-                }
-            }
-            if matches!(parser, Parser::Sniff) {
-                *parser = sniff(cursor, len, &name)?;
-            }
-            match parser {
-                Parser::Gguf(reader) => reader.step(cursor),
-                Parser::Lattice => q4::read(cursor, len, &name),
-                Parser::Text => Ok(ParseStep::Text(cursor.take(len)?.to_vec())),
-                Parser::Safetensors | Parser::Sniff => safetensors::read(cursor, len),
-            }
-        };
-        buffer.parse(&mut step)
-    }
-}
-
-/// Detects the format by the first bytes. The extension decides only if they match no format, so that a
-/// damaged file gets the error of its own parser.
-fn sniff(cursor: &Cursor<'_>, len: u64, name: &str) -> Result<Parser, ParseStop> {
-    let head = cursor.clone().take(len.min(9))?;
-    let is = |extension: &str| name.ends_with(extension);
-    if head.starts_with(&gguf::MAGIC) || (is(".gguf") && !safetensors::is_likely(head, len)) {
-        return Ok(Parser::Gguf(Box::new(gguf::GgufReader::new(len))));
-    }
-    if q4::is_magic(head) || is(".q4") || is(".f16") {
-        return Ok(Parser::Lattice);
-    }
-    if safetensors::is_likely(head, len) || is(".safetensors") {
-        return Ok(Parser::Safetensors);
-    }
-    if matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) || is(".json") {
-        let task = FileTask { name: name.to_string(), role: FileRole::Index };
-        check_text(&task, len, &Parser::Text)?;
-        return Ok(Parser::Text);
-    }
-    let message = "the file is not safetensors, GGUF or lattice q4";
-    Err(Error::new(Code::BadMagic, message).at(0).into())
-}
-
-/// Refuses a JSON file above its size limit before it is read.
-fn check_text(task: &FileTask, len: u64, parser: &Parser) -> Result<()> {
-    let max = match task.role {
-        FileRole::Config => limits::MAX_CONFIG,
-        FileRole::Companion => limits::MAX_COMPANIONS,
-        _ if task.name == discover::Q4_INDEX => limits::MAX_Q4_INDEX,
-        _ => limits::MAX_INDEX,
-    };
-    if matches!(parser, Parser::Text) && len > max {
-        let message = format!("the file has {len} bytes; at most {max} are supported");
-        return Err(Error::new(Code::HeaderTooLarge, message).at(max).in_file(&task.name));
-    }
-    Ok(())
 }
 
 /// Error of a driver that answers another request than the current one.

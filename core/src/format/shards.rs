@@ -90,6 +90,7 @@ impl ShardSet {
         match &self.index {
             Some(Index::Shards(index)) => check_shards(&self.parts, index, index_name(&self.files))?,
             None if container == Container::Gguf => check_split(&self.parts, self.split)?,
+            None if container == Container::Apr => check_apr_shards(&self.parts)?,
             None if container == Container::LatticeQ4 => self.warnings.push(no_index()),
             _ => {}
         }
@@ -108,7 +109,7 @@ impl ShardSet {
             metadata: Metadata::default(),
             alignment: 1,
             gguf_version: None,
-            config: self.config,
+            config: self.config.or_else(|| self.parts.first_mut()?.header.apr.config.take()),
             companions: self.companions,
             folder: None,
             check_text_ids: None,
@@ -258,6 +259,28 @@ fn check_split(parts: &[ShardHeader], split: Option<u64>) -> Result<()> {
                 "split.tensors.count",
                 format!("split.tensors.count is {}, but the files hold {total}", number(declared)),
             );
+        }
+    }
+    Ok(())
+}
+
+/// Checks the shards of an APR model against the numbers that each of them declares, counted from 0 or from 1.
+fn check_apr_shards(parts: &[ShardHeader]) -> Result<()> {
+    let count = parts.len() as u64;
+    for (part, at) in parts.iter().zip(0..) {
+        let Some(shard) = part.header.apr.shard else { continue };
+        if shard.count != count {
+            let message = format!(
+                "the file is one of {} shards, and {count} are read: the names of all of them must end like \
+                 -00001-of-{:05}.apr",
+                shard.count, shard.count
+            );
+            return Err(Error::new(Code::BadIndex, message).at(64).in_file(&part.name));
+        }
+        if shard.index != at && shard.index != at + 1 {
+            let message =
+                format!("the metadata says shard {}, by the file name it is {}", shard.index, at + 1);
+            return Err(Error::new(Code::BadValue, message).at(64).in_file(&part.name));
         }
     }
     Ok(())

@@ -135,8 +135,8 @@ pub struct Job {
     pub window: Window,
     /// Rows that a tile must not split.
     pub row_group: u64,
-    /// The source, what it is compared with, the weights of the window's columns, and the gain; the last three only if
-    /// there are any.
+    /// The source, what it is compared with, the weights of the window's columns, the scales of tensors that have one
+    /// (in the order of the first two), and the gain; all but the first only if there are any.
     pub reads: Vec<Read>,
     /// Whether the last read is a gain that the source's steps take.
     pub has_gain: bool,
@@ -152,7 +152,10 @@ impl Job {
     /// What a device may make of this job for [`complete`]: the bytes that are written, and those that are measured only.
     /// Nothing where rows are put in order.
     pub fn device_tasks(&self) -> impl Iterator<Item = DeviceTask<'_>> {
-        let plain = |r: &&Read| r.side == Side::Source && r.map == RowMap::Identity && r.literal.is_empty();
+        let plain = |r: &&Read| {
+            let unchanged = r.map == RowMap::Identity && !r.ops.contains(&Op::TensorScale);
+            r.side == Side::Source && unchanged && r.literal.is_empty()
+        };
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
             OutputOp::Encode(to) if self.write.is_some() => Some((OutputSlot::Written, to)),
@@ -166,6 +169,24 @@ impl Job {
                 move |(slot, to)| DeviceTask { slot, from: read.dtype, to, ops: &read.ops, weighted };
             written.into_iter().chain(measured.clone()).map(making)
         })
+    }
+
+    /// The job with the stored scales in place of [`Op::TensorScale`]; `None` if there are none.
+    fn with_scales(&self, inputs: &[&[u8]]) -> Option<Job> {
+        let scaled = |r: &Read| r.ops.contains(&Op::TensorScale);
+        let first = self.reads.iter().position(scaled)?;
+        let mut job = self.clone();
+        for at in first..job.reads.len() {
+            let Some(read) = job.reads.get_mut(at).filter(|r| scaled(r)) else { continue };
+            let (side, len) = (read.side, self.reads.len().saturating_sub(usize::from(self.has_gain)));
+            // The last read of a side, gains apart.
+            let stored = self.reads.iter().take(len).rposition(|r| r.side == side && !scaled(r));
+            let bytes = stored.and_then(|stored| inputs.get(stored)?.first_chunk::<4>());
+            // A job that was planned has the read; without it no value is known.
+            let scale = bytes.map_or(f32::NAN, |bytes| f32::from_le_bytes(*bytes));
+            read.ops.iter_mut().filter(|op| **op == Op::TensorScale).for_each(|op| *op = Op::Scale(scale));
+        }
+        Some(job)
     }
 
     /// The read from `side` and its bytes among `inputs`. A gain is none, whatever side it is from.
@@ -342,6 +363,8 @@ fn work(
     if job.op == OutputOp::Copy {
         return copy(job, inputs, scratch);
     }
+    let scaled = job.with_scales(inputs);
+    let job = scaled.as_ref().unwrap_or(job);
     let mut probe = MetricCollector::new(job);
     let window = &job.window;
     let payload = match job.op {

@@ -15,10 +15,11 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
         Op::Add(c) => values.iter_mut().for_each(|v| *v += c),
         Op::Mean(n) if n > 0.0 => values.iter_mut().for_each(|v| *v /= n),
         Op::Mean(_) => values.fill(1.0),
+        Op::Scale(c) => values.iter_mut().for_each(|v| *v *= c),
         Op::Set(c) => values.fill(c),
         Op::NegExp => values.iter_mut().for_each(|v| *v = -(libm::exp(f64::from(*v)) as f32)),
         Op::RoundF16 => values.iter_mut().for_each(|v| *v = f16_to_f32(f32_to_f16(*v))),
-        Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
+        Op::TensorScale | Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
     }
 }
 

@@ -141,6 +141,10 @@ pub enum Op {
     Add(f32),
     /// Divides each sum by `n`; if `n` is 0, every value is 1.
     Mean(f32),
+    /// Multiplies by a constant.
+    Scale(f32),
+    /// Multiplies by the scale of the tensor, which is stored before its first element (APR's q8).
+    TensorScale,
     /// Replaces every value by a constant.
     Set(f32),
     /// `-exp(x)` (decay rates of state-space layers).
@@ -161,7 +165,13 @@ impl Op {
         match self {
             Op::Gain(axis) | Op::Ungain(axis) => Some(*axis),
             Op::Rotate(rotation) => Some(rotation.axis),
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::NegExp | Op::RoundF16 => None,
+            Op::Add(_)
+            | Op::Mean(_)
+            | Op::Scale(_)
+            | Op::TensorScale
+            | Op::Set(_)
+            | Op::NegExp
+            | Op::RoundF16 => None,
         }
     }
 }
@@ -202,7 +212,8 @@ impl Operand {
         Operand {
             tensor: index as u32,
             file: tensor.file,
-            ..Operand::stored(side, tensor.bytes.start, tensor.dtype)
+            // A tensor lies inside its file, so that the sum fits.
+            ..Operand::stored(side, tensor.bytes.start + tensor.dtype.prefix_bytes(), tensor.dtype)
         }
     }
 
@@ -250,9 +261,9 @@ impl Operand {
         self.map == RowMap::Identity && self.ops.is_empty()
     }
 
-    /// The same bytes as plain `U8`.
+    /// The bytes of a whole tensor as plain `U8`.
     pub(super) fn as_bytes(&self) -> Operand {
-        Operand { dtype: DType::U8, ..self.clone() }
+        Operand { dtype: DType::U8, at: self.at.saturating_sub(self.dtype.prefix_bytes()), ..self.clone() }
     }
 }
 

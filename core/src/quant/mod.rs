@@ -10,6 +10,7 @@
 //! Terms: `d` is the scale of a block, `q` an integer code, `w` a dequantized weight, `x` a value to be
 //! encoded. A super-block is 256 values with sub-blocks of 16 or 32.
 
+mod apr;
 mod block;
 pub mod codebook;
 mod encode_error;
@@ -200,7 +201,8 @@ pub type EncodeFn = fn(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) 
 
 /// Decoder: reads whole blocks of `src` to `out.len()` values. Any bytes decode to some values.
 ///
-/// A partial last lattice block is cut at the end of `out`.
+/// A partial last block of lattice or APR is cut at the end of `out`. Values of [`DType::APR_Q8`] are the codes, without
+/// the scale of their tensor.
 ///
 /// # Panics
 ///
@@ -366,6 +368,8 @@ codecs! {
         DType::Q1_0 => q1_0::decode,
         DType::Q2_0 => q2_0::decode,
         DType::LATTICE_Q4 => lattice::decode,
+        DType::APR_Q4 => apr::decode_q4,
+        DType::APR_Q8 => apr::decode_q8,
     }
 }
 
@@ -375,6 +379,7 @@ pub fn transcoder(from: DType, to: DType) -> Option<TranscodeFn> {
         (DType::LATTICE_Q4, DType::Q4_1) => Some(transcode::lattice_to_q4_1),
         (DType::LATTICE_Q4, DType::Q4_0) => Some(transcode::lattice_to_q4_0),
         (DType::Q4_1, DType::LATTICE_Q4) => Some(transcode::q4_1_to_lattice),
+        (DType::APR_Q4, DType::Q4_0) => Some(transcode::apr_q4_to_q4_0),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Lossless conversion between the lattice block and ggml's 4-bit blocks. Nothing is decoded or rounded:
+//! Lossless conversion between the blocks of lattice and APR and ggml's 4-bit blocks. Nothing is decoded or rounded:
 //! headers are kept, nibbles are reordered, and a block with a value that would change is refused.
 //!
 //! A lattice block and a Q4_1 block have the same header and formula. The lattice loader requires a positive
@@ -48,6 +48,15 @@ pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
         }
         to[..2].copy_from_slice(&from[..2]);
         to[2..].copy_from_slice(&pack_halves(&unpack_pairs(&from[4..])));
+        Ok(())
+    })
+}
+
+/// Converts APR's q4 blocks to Q4_0; always exact.
+pub fn apr_q4_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+    each(src, out, |from: &[u8; 18], to: &mut [u8; 18]| {
+        to[..2].copy_from_slice(&from[..2]);
+        to[2..].copy_from_slice(&pack_halves(&unpack_pairs(&from[2..])));
         Ok(())
     })
 }

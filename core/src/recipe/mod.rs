@@ -252,7 +252,7 @@ impl Recipe {
         // Lattice blocks with a minimum of their own are no Q4_0 blocks: allowing requantization avoids the refusal.
         target != Encoding::LatticeSym
             && crate::quant::transcoder(from, to).is_some()
-            && !(self.allow_requantize && to == DType::Q4_0)
+            && !(self.allow_requantize && from == DType::LATTICE_Q4 && to == DType::Q4_0)
             && tensor.shape.cols().is_multiple_of(from.block_len())
     }
 }

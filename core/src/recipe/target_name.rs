@@ -42,11 +42,11 @@ impl TargetName {
 }
 
 impl From<Container> for TargetName {
-    /// The target that writes this container and nothing else.
+    /// The target that writes this container and nothing else; GGUF for APR, which is not written.
     fn from(container: Container) -> TargetName {
         match container {
             Container::Safetensors => TargetName::Safetensors,
-            Container::Gguf => TargetName::Gguf,
+            Container::Gguf | Container::Apr => TargetName::Gguf,
             Container::LatticeQ4 => TargetName::Lattice,
         }
     }

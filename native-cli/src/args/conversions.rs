@@ -1,7 +1,7 @@
 //! Arguments of the commands that plan or write a model: `plan`, `quantize`, `rotate`.
 
 use super::recipe::{EquivalenceArgs, RecipeArgs, RotationArgs};
-use super::{ResourceArgs, parse};
+use super::{AprArgs, ResourceArgs, parse};
 use clap::Args;
 use quantoscope::options::{AdapterOptions, OutputOptions, PlanOptions, QuantizeOptions, RotateOptions};
 use quantoscope::render::conversion::{ConversionFormat, ConversionPrinter};
@@ -36,7 +36,7 @@ Lossless, from lattice blocks:
 Continue after an interruption:
   quantoscope quantize model.gguf -o out.gguf --type q8_0 --resume")]
 pub struct QuantizeArgs {
-    /// A .safetensors, .gguf, .q4 or .f16 file, or a directory that holds one model.
+    /// A .safetensors, .gguf, .apr, .q4 or .f16 file, or a directory that holds one model.
     pub input: PathBuf,
     /// The file to write; a directory for --to q4.
     #[arg(short, long, value_name = "OUT")]
@@ -66,6 +66,8 @@ pub struct QuantizeArgs {
     #[command(flatten)]
     pub gate: EquivalenceArgs,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -84,7 +86,7 @@ impl QuantizeArgs {
             dry_run: self.dry_run,
         };
         let options = QuantizeOptions {
-            input: self.input,
+            input: self.apr.model(self.input),
             output: OutputOptions {
                 path: self.output,
                 dry_run: self.dry_run,
@@ -167,6 +169,8 @@ pub struct RotateArgs {
     #[command(flatten)]
     pub gate: EquivalenceArgs,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -181,7 +185,7 @@ impl RotateArgs {
         };
         let rotated = self.rotated;
         let options = RotateOptions {
-            input: self.input,
+            input: self.apr.model(self.input),
             output: OutputOptions {
                 path: self.output,
                 dry_run: self.dry_run,
@@ -211,7 +215,7 @@ Examples:
   quantoscope plan my-model/ --to q4
   quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
 pub struct PlanArgs {
-    /// A .safetensors, .gguf, .q4 or .f16 file, or a directory that holds one model.
+    /// A .safetensors, .gguf, .apr, .q4 or .f16 file, or a directory that holds one model.
     pub input: PathBuf,
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -220,11 +224,13 @@ pub struct PlanArgs {
     pub json: bool,
     #[command(flatten)]
     pub rotation: RotationArgs,
+    #[command(flatten)]
+    pub apr: AprArgs,
 }
 
 impl PlanArgs {
     pub fn resolve(self) -> Result<PlanOptions> {
         let recipe = self.recipe.resolve(&self.rotation, None)?;
-        Ok(PlanOptions { input: self.input, recipe, imatrix: self.recipe.weights.imatrix })
+        Ok(PlanOptions { input: self.apr.model(self.input), recipe, imatrix: self.recipe.weights.imatrix })
     }
 }

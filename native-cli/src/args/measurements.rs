@@ -1,6 +1,6 @@
 //! Arguments of the commands that only read: `inspect`, `compare`, `verify`, `sweep`, `bench`, `engines`.
 
-use super::{FilterArgs, ImatrixArgs, OutputFormat, ResourceArgs, parse};
+use super::{AprArgs, FilterArgs, ImatrixArgs, OutputFormat, ResourceArgs, parse};
 use clap::{Args, Subcommand, ValueEnum};
 use quantoscope::options::{
     BenchRotationOptions, CompareOptions, EnginesOptions, InspectOptions, Statistics, SweepOptions,
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 /// Show what a file holds: container, metadata, every tensor.
 ///
-/// INPUT is a .safetensors, .gguf, .q4 or .f16 file, an index (*.safetensors.index.json), the first file of a
+/// INPUT is a .safetensors, .gguf, .apr, .q4 or .f16 file, an index (*.safetensors.index.json), the first file of a
 /// split GGUF, or a directory that holds one model. Only headers are read, unless --stats is given.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -36,6 +36,8 @@ pub struct InspectArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -47,13 +49,18 @@ impl InspectArgs {
             (true, true) => Statistics::Histograms,
         };
         let resources = self.work.resolve(!self.json);
-        Ok(InspectOptions { input: self.input, filter: self.filter.resolve()?, statistics, resources })
+        Ok(InspectOptions {
+            input: self.apr.model(self.input),
+            filter: self.filter.resolve()?,
+            statistics,
+            resources,
+        })
     }
 }
 
 /// Measure the error of a quantized model, tensor by tensor.
 ///
-/// Fails with exit code 5 if a tensor is below the threshold. Either side may be safetensors, GGUF or .q4:
+/// Fails with exit code 5 if a tensor is below the threshold. Either side may be safetensors, GGUF, APR or .q4:
 /// names and layouts of GGUF converters are mapped back. A finding fails the comparison too: a tensor on one
 /// side only, another shape, NaN, an unknown architecture, no tensor in common.
 ///
@@ -92,6 +99,8 @@ pub struct CompareArgs {
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -100,8 +109,8 @@ impl CompareArgs {
         let format = OutputFormat::resolve(self.format, self.json);
         let threshold = (!self.no_threshold).then_some(self.threshold);
         let options = CompareOptions {
-            reference: self.reference,
-            candidate: self.candidate,
+            reference: self.apr.model(self.reference),
+            candidate: self.apr.model(self.candidate),
             filter: self.filter.resolve()?,
             threshold: CompareThreshold { threshold, by: self.verdict.into() },
             resources: self.work.resolve(format == Format::Table),
@@ -148,6 +157,8 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -159,8 +170,8 @@ impl VerifyArgs {
             return Err(Error::new(Code::Usage, message));
         }
         Ok(VerifyOptions {
-            input: self.input,
-            against: self.against.map(|path| VerifySource { path, imatrix }),
+            input: self.apr.model(self.input),
+            against: self.against.map(|path| VerifySource { path: self.apr.model(path), imatrix }),
             resources: self.work.resolve(!self.json),
         })
     }
@@ -220,6 +231,8 @@ pub struct SweepArgs {
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
     #[command(flatten)]
+    pub apr: AprArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -230,7 +243,7 @@ impl SweepArgs {
         let rotations =
             (!self.rotate.is_empty()).then(|| parse_rotations(&self.rotate, self.seed)).transpose()?;
         let options = SweepOptions {
-            input: self.input,
+            input: self.apr.model(self.input),
             filter: self.filter.resolve()?,
             types: self.types,
             sample: self.sample,

@@ -5,6 +5,7 @@ use crate::io::identity::FileIdentity;
 use crate::io::imatrix::ImatrixFile;
 use crate::io::links;
 use crate::io::read_at::{LocalFile, ReadAt};
+use crate::options::ModelPath;
 use crate::system_limits;
 use crate::tokenizer_encoder::HfEncoder;
 use quantoscope_core::error::{Code, Error, Result};
@@ -79,15 +80,21 @@ impl Location {
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
     pub fn open(path: &Path) -> Result<Source> {
-        Source::open_with(path, false)
+        Source::open_with(&path.into(), false)
+    }
+
+    /// Opens a model; only headers are read.
+    pub fn open_model(model: &ModelPath) -> Result<Source> {
+        Source::open_with(model, false)
     }
 
     /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card.
-    pub fn open_for(path: &Path, recipe: &Recipe) -> Result<Source> {
-        Source::open_with(path, recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source)
+    pub fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
+        Source::open_with(model, recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source)
     }
 
-    fn open_with(path: &Path, companions: bool) -> Result<Source> {
+    fn open_with(model: &ModelPath, companions: bool) -> Result<Source> {
+        let path: &Path = model;
         let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -104,7 +111,7 @@ impl Source {
             ));
         };
         let (mut held, mut seen) = (HashMap::new(), Vec::new());
-        let opening = Opening::new(root);
+        let opening = Opening::new(root).with_apr_writer(model.apr_writer);
         let opening = if companions { opening.with_companions() } else { opening };
         let mut checkpoint = answer(opening, &place, &mut held, &mut seen)?;
         checkpoint.folder = folder_name(&place.dir);
@@ -119,7 +126,10 @@ impl Source {
             checkpoint.files.iter().map(|f| by_path.get(place.path(&f.name).as_path()).copied()).collect()
         };
         let (path, seen) = (path.to_path_buf(), Mutex::new(seen));
-        Ok(Source { checkpoint, path, place, files, identities, seen, weights: None })
+        let source = Source { checkpoint, path, place, files, identities, seen, weights: None };
+        let read = source.checkpoint.companion_files.iter().map(|(name, _)| name);
+        read.into_iter().try_for_each(|name| source.check_link(name))?;
+        Ok(source)
     }
 
     /// Adds the importance matrix at `path`, if there is one.

@@ -15,8 +15,8 @@ use quantoscope_core::report::{CompareReport, compared};
 ///
 /// Those of opening and reading either side.
 pub fn run(options: &CompareOptions) -> Result<CompareReport> {
-    let reference = Source::open(&options.reference)?;
-    let candidate = Source::open(&options.candidate)?;
+    let reference = Source::open_model(&options.reference)?;
+    let candidate = Source::open_model(&options.candidate)?;
     let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint, &options.filter)?;
     let collected = measure(&pairing.plan, &[&reference, &candidate], &options.resources, "Comparing")?;
     let names = (&*options.reference.to_string_lossy(), &*options.candidate.to_string_lossy());

@@ -6,7 +6,7 @@ use crate::io::output::{Intent, OutputFiles, check_space};
 use crate::io::source::Source;
 use crate::io::target::{Permission, target};
 use crate::model_equivalence;
-use crate::options::{EquivalenceOptions, OutputOptions, ResourceOptions};
+use crate::options::{EquivalenceOptions, ModelPath, OutputOptions, ResourceOptions};
 use crate::render::progress::Progress;
 use crate::signals;
 use crate::system_limits::fitting;
@@ -98,7 +98,7 @@ impl ConversionResult {
 
 /// What is converted, into what.
 pub(super) struct ConversionRequest<'a> {
-    pub input: &'a Path,
+    pub input: &'a ModelPath,
     pub output: &'a OutputOptions,
     pub recipe: &'a Recipe,
     pub imatrix: Option<&'a Path>,

@@ -68,7 +68,7 @@ impl Inspection {
 ///
 /// `no_such_tensor` if the filter selects nothing, and those of opening and reading the input.
 pub fn run(options: &InspectOptions) -> Result<Inspection> {
-    let source = Source::open(&options.input)?;
+    let source = Source::open_model(&options.input)?;
     options.filter.check(&[&source.checkpoint])?;
     let selection = options.filter.in_checkpoint(&source.checkpoint);
     let takes = |t: &TensorInfo| selection.contains(&t.name);

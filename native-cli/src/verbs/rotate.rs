@@ -60,7 +60,7 @@ pub fn run(options: &RotateOptions, observer: &dyn ConversionObserver) -> Result
 /// The rotation that the rotated model records. A rotation or seed in the options must be equal to it.
 fn recorded(options: &RotateOptions, rotated: &Source) -> Result<RotationOptions> {
     let path = &rotated.path;
-    lora::check_rotated(&Source::open(&options.input)?.checkpoint, &rotated.checkpoint)?;
+    lora::check_rotated(&Source::open_model(&options.input)?.checkpoint, &rotated.checkpoint)?;
     let found = replay::recorded(&rotated.checkpoint).and_then(|r| r.rotate);
     let found = found.ok_or_else(|| {
         let message = format!("{} records no rotation: it is not known which one it had", path.display());
@@ -87,7 +87,7 @@ fn rotate_adapter(
 ) -> Result<ConversionResult> {
     let started = Instant::now();
     let resources = resources(&options.resources, recipe)?;
-    let (base, source) = (Source::open(&options.input)?, Source::open(&adapter.path)?);
+    let (base, source) = (Source::open_model(&options.input)?, Source::open(&adapter.path)?);
     let config = config(&source, &adapter.path)?;
     let output = &options.output;
     let mut others = source.checkpoint.companions.clone();

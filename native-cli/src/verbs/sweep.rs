@@ -52,7 +52,7 @@ pub fn rotations(options: &SweepOptions, rotations: &[RotationOptions]) -> Resul
 
 /// The opened input and the types to measure.
 fn open(options: &SweepOptions) -> Result<(Source, Vec<Encoding>)> {
-    let source = Source::open(&options.input)?.weighted(options.imatrix.as_deref())?;
+    let source = Source::open_model(&options.input)?.weighted(options.imatrix.as_deref())?;
     let types = match options.types.as_slice() {
         [] if source.imatrix().is_some() => every_encoding(),
         [] => sweep_encodings(),

@@ -15,14 +15,14 @@ use quantoscope_core::report::{VerifyReport, VerifyRow, checked, verified};
 ///
 /// Those of opening and reading either side.
 pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
-    let made = Source::open(&options.input)?;
+    let made = Source::open_model(&options.input)?;
     let name = options.input.to_string_lossy();
     let Some(against) = &options.against else {
         let plan = plan_measure::moments(&made.checkpoint, &|_| true)?;
         let collected = measure(&plan, &[&made], &options.resources, "Verifying")?;
         return Ok(checked(&name, &plan, &collected));
     };
-    let source = Source::open(&against.path)?.weighted(against.imatrix.as_deref())?;
+    let source = Source::open_model(&against.path)?.weighted(against.imatrix.as_deref())?;
     let made_with = made.checkpoint.metadata.text("quantize.imatrix.file");
     if let (Some(file), None) = (made_with, source.imatrix()) {
         render::note(&format!("warning: this model was made with --imatrix {}", clean(file)));

@@ -57,7 +57,7 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
 }
 
 function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {
-  const stem = model.name.replace(/\.(safetensors|gguf|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
+  const stem = model.name.replace(/\.(safetensors|gguf|apr|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
   const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '').toLowerCase();
   if (plan.directory) return `${stem}-${recipe.to}-${types}.tar`;
   return `${stem}-${types}.${recipe.to}`;

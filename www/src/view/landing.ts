@@ -53,7 +53,7 @@ export function landing(ways: Ways): Landing {
     h(
       'p',
       { class: 'formats' },
-      h('span', {}, 'Reads safetensors (shards and index too), GGUF and lattice .q4'),
+      h('span', {}, 'Reads safetensors (shards and index too), GGUF, APR and lattice .q4'),
       h('span', {}, 'Writes GGUF, safetensors and .q4'),
       h('span', {}, 'Opening reads headers only, whatever the size'),
     ),

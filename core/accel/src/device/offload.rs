@@ -319,7 +319,13 @@ fn steps<'a>(
                 };
                 if op.axis == Axis::In { &mut of_rows } else { &mut of_columns }.push(step);
             }
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::NegExp | Op::RoundF16 => return None,
+            Op::Add(_)
+            | Op::Mean(_)
+            | Op::Scale(_)
+            | Op::TensorScale
+            | Op::Set(_)
+            | Op::NegExp
+            | Op::RoundF16 => return None,
         }
     }
     gains.append(&mut of_rows);

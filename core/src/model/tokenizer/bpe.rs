@@ -1,6 +1,6 @@
 //! Vocabularies of `tokenizer.json`: byte-level BPE, WordPiece, and SentencePiece's form in JSON.
 
-use super::files::{AddedToken, Files, TOKENIZER_JSON, Vocabulary, id_map};
+use super::files::{AddedToken, TOKENIZER_JSON, TokenizerFiles, Vocabulary, id_map};
 use super::list::{ADDED_SCORE, MAX_TOKENS, PADDING_SCORE, Token, TokenList, added_kind, char_byte};
 use super::sentencepiece::piece;
 use crate::error::{Code, Error, Result};
@@ -28,7 +28,7 @@ impl<'a> Vocab<'a> {
     ///
     /// # Errors
     /// `not_found` without any of them; `bad_value` or `duplicate_name` if ids and tokens contradict each other.
-    pub fn read(files: &'a Files<'a>) -> Result<Vocab<'a>> {
+    pub fn read(files: &'a TokenizerFiles<'a>) -> Result<Vocab<'a>> {
         let (file, pairs): (&str, Vec<(Cow<'a, str>, i64)>) = match &files.json {
             Some(json) => match &json.model.vocab {
                 Vocabulary::Ids(ids) => {
@@ -83,7 +83,7 @@ impl<'a> Vocab<'a> {
         model.chain(self.added.iter().map(|(id, _)| *id)).max().map_or(0, |id| u64::from(id) + 1)
     }
 
-    fn read_added(&mut self, files: &'a Files<'a>) -> Result<()> {
+    fn read_added(&mut self, files: &'a TokenizerFiles<'a>) -> Result<()> {
         let of_json = files.json.as_ref().map_or(&[][..], |j| j.added_tokens.as_slice());
         for token in of_json {
             let id = self.add(token.clone());
@@ -224,7 +224,7 @@ fn is_byte(text: &str) -> bool {
     hex.is_some_and(|h| h.len() == 2 && h.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-fn lines<'a>(files: &'a Files<'a>) -> Result<Vec<(Cow<'a, str>, i64)>> {
+fn lines<'a>(files: &'a TokenizerFiles<'a>) -> Result<Vec<(Cow<'a, str>, i64)>> {
     let missing = || {
         let message =
             "the folder has no tokenizer.json, vocab.json or tokenizer.model: no tokenizer can be written";
@@ -247,7 +247,7 @@ pub struct AddedTexts {
 
 impl AddedTexts {
     /// The rules of these files.
-    pub fn new(files: &Files<'_>, compat: bool) -> AddedTexts {
+    pub fn new(files: &TokenizerFiles<'_>, compat: bool) -> AddedTexts {
         let decoder = files.json.as_ref().and_then(|j| j.decoder.get("type")).and_then(Value::as_str);
         AddedTexts {
             byte_level: decoder == Some("ByteLevel") || files.json.is_none(),

@@ -18,7 +18,7 @@ pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// The tokenizer files that other rules are read from.
 #[derive(Debug)]
-pub struct Files<'a> {
+pub struct TokenizerFiles<'a> {
     /// All files.
     pub all: &'a Companions,
     /// `tokenizer.json`.
@@ -29,13 +29,13 @@ pub struct Files<'a> {
     pub special_map: Map<String, Value>,
 }
 
-impl<'a> Files<'a> {
+impl<'a> TokenizerFiles<'a> {
     /// Parses the files.
     ///
     /// # Errors
     /// `bad_json`, in the file that is wrong.
-    pub fn parse(all: &'a Companions) -> Result<Files<'a>> {
-        Ok(Files {
+    pub fn parse(all: &'a Companions) -> Result<TokenizerFiles<'a>> {
+        Ok(TokenizerFiles {
             all,
             json: all.get(TOKENIZER_JSON).map(|text| read(TOKENIZER_JSON, text)).transpose()?,
             config: object(all, TOKENIZER_CONFIG)?.filter(|map| !map.is_empty()),
@@ -141,12 +141,12 @@ pub struct TokenizerJson<'a> {
     pub decoder: Value,
     /// Vocabulary and merges.
     #[serde(borrow, default)]
-    pub model: Model<'a>,
+    pub model: TokenizerModel<'a>,
 }
 
 /// The model of a `tokenizer.json`.
 #[derive(Debug, Default, serde::Deserialize)]
-pub struct Model<'a> {
+pub struct TokenizerModel<'a> {
     /// BPE, WordPiece, Unigram, or empty.
     #[serde(rename = "type", default, borrow)]
     pub kind: Cow<'a, str>,
@@ -155,7 +155,7 @@ pub struct Model<'a> {
     pub vocab: Vocabulary<'a>,
     /// Merges of BPE.
     #[serde(borrow, default)]
-    pub merges: Vec<Merge<'a>>,
+    pub merges: Vec<MergePair<'a>>,
     /// A word of the vocabulary is one token whatever the merges give.
     #[serde(default)]
     pub ignore_merges: Option<bool>,
@@ -206,8 +206,8 @@ pub enum Vocabulary<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Vocabulary<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> core::result::Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
+        struct VocabularyVisitor;
+        impl<'de> Visitor<'de> for VocabularyVisitor {
             type Value = Vocabulary<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -220,7 +220,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Vocabulary<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> core::result::Result<Self::Value, A::Error> {
                 let mut found = Vec::new();
-                while let Some((text, id)) = map.next_entry::<Text<'de>, i64>()? {
+                while let Some((text, id)) = map.next_entry::<BorrowedText<'de>, i64>()? {
                     found.push((text.0, id));
                 }
                 Ok(Vocabulary::Ids(found))
@@ -228,31 +228,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for Vocabulary<'a> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> core::result::Result<Self::Value, A::Error> {
                 let mut found = Vec::new();
-                while let Some((text, score)) = seq.next_element::<(Text<'de>, f64)>()? {
+                while let Some((text, score)) = seq.next_element::<(BorrowedText<'de>, f64)>()? {
                     found.push((text.0, score));
                 }
                 Ok(Vocabulary::Scores(found))
             }
         }
-        d.deserialize_any(Read)
+        d.deserialize_any(VocabularyVisitor)
     }
 }
 
 /// A merge of BPE.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Merge<'a> {
+pub enum MergePair<'a> {
     /// Both parts, with a space between.
     Line(Cow<'a, str>),
     /// Both parts.
     Pair(Cow<'a, str>, Cow<'a, str>),
 }
 
-impl Merge<'_> {
+impl MergePair<'_> {
     /// The merge as GGUF has it: a space between the parts, U+0120 for a space in a part.
     pub fn line(&self) -> Cow<'_, str> {
         match self {
-            Merge::Line(line) => Cow::Borrowed(line),
-            Merge::Pair(a, b) => {
+            MergePair::Line(line) => Cow::Borrowed(line),
+            MergePair::Pair(a, b) => {
                 let mut line = String::with_capacity(a.len() + b.len() + 1);
                 let escape = |c: char| if c == ' ' { '\u{120}' } else { c };
                 line.extend(a.chars().map(escape));
@@ -264,42 +264,42 @@ impl Merge<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Merge<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for MergePair<'a> {
     fn deserialize<D: Deserializer<'de>>(d: D) -> core::result::Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Merge<'de>;
+        struct MergeVisitor;
+        impl<'de> Visitor<'de> for MergeVisitor {
+            type Value = MergePair<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a merge: a text or two")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> core::result::Result<Self::Value, E> {
-                Ok(Merge::Line(Cow::Borrowed(text)))
+                Ok(MergePair::Line(Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> core::result::Result<Self::Value, E> {
-                Ok(Merge::Line(Cow::Owned(text.to_owned())))
+                Ok(MergePair::Line(Cow::Owned(text.to_owned())))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> core::result::Result<Self::Value, A::Error> {
                 let wrong = |count| serde::de::Error::invalid_length(count, &"two texts");
-                let a = seq.next_element::<Text<'de>>()?.ok_or_else(|| wrong(0))?;
-                let b = seq.next_element::<Text<'de>>()?.ok_or_else(|| wrong(1))?;
+                let a = seq.next_element::<BorrowedText<'de>>()?.ok_or_else(|| wrong(0))?;
+                let b = seq.next_element::<BorrowedText<'de>>()?.ok_or_else(|| wrong(1))?;
                 if seq.next_element::<IgnoredAny>()?.is_some() {
                     return Err(wrong(3));
                 }
-                Ok(Merge::Pair(a.0, b.0))
+                Ok(MergePair::Pair(a.0, b.0))
             }
         }
-        d.deserialize_any(Read)
+        d.deserialize_any(MergeVisitor)
     }
 }
 
 /// A text, borrowed where the JSON has no escapes in it.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Ids of texts: `vocab.json` or `added_tokens.json`, in ascending order of ids.
 ///

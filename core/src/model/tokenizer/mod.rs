@@ -27,7 +27,7 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use files::{Files, TOKENIZER_JSON};
+use files::{TOKENIZER_JSON, TokenizerFiles};
 use keys::KeyList;
 use list::TokenList;
 use rules::{SpacePrefix, TokenizerLayout, TokenizerRules};
@@ -80,7 +80,7 @@ pub struct TokenizerKeys {
 /// in the file that is wrong; `usage` if the name of the pre-tokenizer is unknown, `unsupported_container` if none
 /// is sure.
 pub fn tokenizer_keys(input: &TokenizerInput<'_>) -> Result<TokenizerKeys> {
-    let files = Files::parse(input.companions)?;
+    let files = TokenizerFiles::parse(input.companions)?;
     let mut writer = Writer { input, files: &files, keys: KeyList::default(), warnings: Vec::new() };
     let tokens = writer.write()?;
     Ok(TokenizerKeys { keys: writer.keys.0, warnings: writer.warnings, tokens })
@@ -88,7 +88,7 @@ pub fn tokenizer_keys(input: &TokenizerInput<'_>) -> Result<TokenizerKeys> {
 
 struct Writer<'a> {
     input: &'a TokenizerInput<'a>,
-    files: &'a Files<'a>,
+    files: &'a TokenizerFiles<'a>,
     keys: KeyList,
     warnings: Vec<String>,
 }
@@ -197,7 +197,7 @@ impl<'a> Writer<'a> {
     fn merges(&mut self) -> Result<()> {
         let of_json = self.files.json.as_ref().map_or(&[][..], |j| j.model.merges.as_slice());
         if !of_json.is_empty() {
-            let lines: Vec<_> = of_json.iter().map(files::Merge::line).collect();
+            let lines: Vec<_> = of_json.iter().map(files::MergePair::line).collect();
             self.keys.ggml("merges", keys::strings(lines.iter().map(AsRef::as_ref)));
             return Ok(());
         }

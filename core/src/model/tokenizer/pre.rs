@@ -1,6 +1,6 @@
 //! The name of the pre-tokenizer: given, or by the hash of the check text, or by how `tokenizer.json` splits text.
 
-use super::files::{Files, TOKENIZER_JSON};
+use super::files::{TOKENIZER_JSON, TokenizerFiles};
 use super::pre_table::{CHECK_TEXT, ENGINE, EngineRow, HASHES, REGEXES};
 use super::{Encoder, TokenizerInput};
 use crate::error::{Code, Error, Result};
@@ -28,7 +28,7 @@ pub struct PreTokenizer {
 /// `usage` if the given name is unknown; `unsupported_container` with the candidates if no name is sure.
 pub fn choose(
     input: &TokenizerInput<'_>,
-    files: &Files<'_>,
+    files: &TokenizerFiles<'_>,
     adds_bos: bool,
     warnings: &mut Vec<String>,
 ) -> Result<PreTokenizer> {
@@ -127,7 +127,7 @@ fn last_of(row: &[usize], default: usize) -> usize {
 const USUAL: [&str; 9] =
     ["llama-bpe", "qwen2", "gpt-2", "starcoder", "smollm", "deepseek-v3", "gpt-4o", "dbrx", "gemma4"];
 
-fn by_rules(files: &Files<'_>, preferred: &[&str], adds_bos: bool) -> Result<PreTokenizer> {
+fn by_rules(files: &TokenizerFiles<'_>, preferred: &[&str], adds_bos: bool) -> Result<PreTokenizer> {
     let Some(json) = &files.json else {
         return Err(refusal("the folder has no tokenizer.json to tell the pre-tokenizer by", &[]));
     };

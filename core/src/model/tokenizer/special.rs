@@ -1,6 +1,6 @@
 //! Special token ids and `add_*_token` flags, as gguf-py's `SpecialVocab` finds them.
 
-use super::files::{Files, token_text};
+use super::files::{TokenizerFiles, token_text};
 use super::keys::KeyList;
 use crate::error::{Code, Error, Result};
 use crate::tensor::MetaValue;
@@ -58,7 +58,7 @@ impl Special {
     ///
     /// # Errors
     /// `bad_value` if an id is negative or has more than 32 bits.
-    pub fn find(files: &Files<'_>, config: &Value, limit: Option<usize>) -> Result<Special> {
+    pub fn find(files: &TokenizerFiles<'_>, config: &Value, limit: Option<usize>) -> Result<Special> {
         let mut found = Special {
             kinds: KINDS.to_vec(),
             configured: files.config.is_some(),
@@ -125,7 +125,7 @@ impl Special {
         }
     }
 
-    fn processors(&mut self, files: &Files<'_>) {
+    fn processors(&mut self, files: &TokenizerFiles<'_>) {
         let given = |key: &str| files.setting(key).filter(|v| truthy(v)).cloned();
         self.named = [given("bos_token"), given("cls_token"), given("eos_token"), given("sep_token")];
         for (to, kind, from) in [(BOS, "bos", CLS), (EOS, "eos", SEP)] {
@@ -228,7 +228,7 @@ impl Special {
         }
     }
 
-    fn configuration(&mut self, files: &Files<'_>) -> Result<()> {
+    fn configuration(&mut self, files: &TokenizerFiles<'_>) -> Result<()> {
         if !self.configured {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Token lists of SentencePiece models: Llama, Phi-3, T5, XLM-RoBERTa.
 
-use super::files::{AddedToken, Files, id_map};
+use super::files::{AddedToken, TokenizerFiles, id_map};
 use super::list::{ADDED_SCORE, Token, TokenList, added_kind};
 use super::sentencepiece::{SentencePiece, piece};
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub fn pieces<'a>(model: &SentencePiece<'a>, size: u64) -> Result<TokenList<'a>>
 ///
 /// # Errors
 /// `bad_json`.
-pub fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &Files<'a>) -> Result<()> {
+pub fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
     for (text, id) in id_map(files.all, "added_tokens.json")?.unwrap_or_default() {
         let token = Token { text, score: ADDED_SCORE, kind: piece::USER_DEFINED };
         if let Ok(id) = u64::try_from(id) {
@@ -38,7 +38,7 @@ pub fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &Files<'a>) -> Result
 ///
 /// # Errors
 /// `bad_value`.
-pub fn lay_added_decoder<'a>(list: &mut TokenList<'a>, files: &Files<'a>) -> Result<()> {
+pub fn lay_added_decoder<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
     for token in files.added_decoder()? {
         let id = u64::try_from(token.id).unwrap_or(u64::MAX);
         let (text, kind) = added_kind(token.content, token.special);

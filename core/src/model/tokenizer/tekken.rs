@@ -1,6 +1,6 @@
 //! Mistral's `tekken.json`: ranks of byte strings after a block of special tokens.
 
-use super::files::{Files, read};
+use super::files::{TokenizerFiles, read};
 use super::keys::{KeyList, integers, strings};
 use super::list::{Token, TokenList, byte_char, byte_text};
 use super::sentencepiece::piece;
@@ -18,15 +18,15 @@ pub const TEKKEN: &str = "tekken.json";
 
 #[derive(serde::Deserialize)]
 struct Tekken<'a> {
-    config: Config<'a>,
+    config: TekkenConfig<'a>,
     #[serde(borrow)]
-    vocab: Vec<Entry<'a>>,
+    vocab: Vec<TekkenEntry<'a>>,
     #[serde(default, borrow)]
     special_tokens: Option<Vec<SpecialEntry<'a>>>,
 }
 
 #[derive(serde::Deserialize)]
-struct Config<'a> {
+struct TekkenConfig<'a> {
     default_vocab_size: u64,
     default_num_special_tokens: u64,
     #[serde(borrow)]
@@ -34,7 +34,7 @@ struct Config<'a> {
 }
 
 #[derive(serde::Deserialize)]
-struct Entry<'a> {
+struct TekkenEntry<'a> {
     rank: u64,
     #[serde(borrow)]
     token_bytes: Cow<'a, str>,
@@ -80,7 +80,7 @@ fn wrong(message: String) -> Error {
 /// # Errors
 /// `bad_json` and `bad_value`, in the file.
 pub fn write(
-    files: &Files<'_>,
+    files: &TokenizerFiles<'_>,
     size_key: &str,
     keys: &mut KeyList,
     warnings: &mut Vec<String>,

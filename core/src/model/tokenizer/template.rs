@@ -1,6 +1,6 @@
 //! Chat templates and normalizer flags.
 
-use super::files::{Files, object};
+use super::files::{TokenizerFiles, object};
 use super::keys::{KeyList, strings};
 use crate::error::{Code, Error, Result};
 use crate::tensor::MetaValue;
@@ -19,7 +19,7 @@ enum Templates {
 ///
 /// # Errors
 /// `bad_json` or `bad_utf8` in the file that is wrong.
-pub fn write_templates(files: &Files<'_>, keys: &mut KeyList) -> Result<()> {
+pub fn write_templates(files: &TokenizerFiles<'_>, keys: &mut KeyList) -> Result<()> {
     // Without a configuration, the reference reads no template at all.
     let Some(config) = &files.config else { return Ok(()) };
     let found = match config.get("chat_template") {
@@ -70,7 +70,7 @@ fn named(entry: &Value) -> Option<(String, String)> {
     text("name").zip(text("template"))
 }
 
-fn of_files(files: &Files<'_>) -> Result<Option<Templates>> {
+fn of_files(files: &TokenizerFiles<'_>) -> Result<Option<Templates>> {
     let Some(main) = files.all.get("chat_template.jinja") else {
         let json = object(files.all, "chat_template.json")?;
         return Ok(json.as_ref().and_then(|j| j.get("chat_template")).and_then(templates));
@@ -94,12 +94,12 @@ fn of_files(files: &Files<'_>) -> Result<Option<Templates>> {
 fn text(name: &str, content: &[u8]) -> Result<String> {
     let text = core::str::from_utf8(content)
         .map_err(|_| Error::new(Code::BadUtf8, "the chat template is not UTF-8").in_file(name))?;
-    // Files are read as text, where every end of a line is one character.
+    // TokenizerFiles are read as text, where every end of a line is one character.
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 /// Writes `normalizer.lowercase` and `normalizer.strip_accents`.
-pub fn write_normalizer(files: &Files<'_>, keys: &mut KeyList) {
+pub fn write_normalizer(files: &TokenizerFiles<'_>, keys: &mut KeyList) {
     let Some(json) = &files.json else { return };
     let one = core::slice::from_ref(&json.normalizer);
     let several = json.normalizer.get("normalizers").and_then(Value::as_array);
