@@ -30,3 +30,4 @@ mod samples;
 mod support;
 mod targets;
 mod totals;
+mod untied_heads;

@@ -5,12 +5,13 @@
 use super::rotate::{self, RotationPlanner};
 use super::source_tensors::TensorNames;
 use super::target::{self, Contents, Target};
+use super::totals::UntiedHead;
 use super::{Conversion, ImportancePlanner, Output, Plan, Totals, Warning};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::{TypeChoices, type_choices};
+use crate::recipe::select::{HeadCopy, TypeChoices, untied_type_choices};
 use crate::recipe::{Recipe, SharedText};
 use alloc::format;
 use alloc::vec::Vec;
@@ -34,9 +35,10 @@ pub fn plan(
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
-    let checkpoint = untied.as_ref().unwrap_or(original);
+    let copy = untied.as_ref().and_then(|(_, copy)| *copy);
+    let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);
     let target = target::of(recipe.to);
-    let choices = type_choices(recipe, checkpoint, imatrix.is_some());
+    let choices = untied_type_choices(recipe, checkpoint, imatrix.is_some(), copy);
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
     let mut importance = ImportancePlanner::new(imatrix, checkpoint);
@@ -49,9 +51,11 @@ pub fn plan(
         }
         None => None,
     };
+    // The copy of the embedding is the last tensor.
+    let head = copy.and_then(|_| outputs.last()).map(UntiedHead::of);
     let contents = Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref() };
     let files = target.lay_out(&contents, &mut outputs, &mut warnings)?;
-    let totals = Totals::of(checkpoint, &outputs, &files)?;
+    let totals = Totals::of(checkpoint, &outputs, &files, head)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
         warnings.push(Warning::new("nothing_quantized", "no tensor is quantized by this plan"));
     }
@@ -92,7 +96,11 @@ fn outputs(
 }
 
 /// The checkpoint with a head of its own, if a rotation needs one.
-fn untied(checkpoint: &Checkpoint, recipe: &Recipe, imatrix: Option<&Imatrix>) -> Result<Option<Checkpoint>> {
+fn untied(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
+) -> Result<Option<(Checkpoint, Option<HeadCopy>)>> {
     let Some(options) = &recipe.rotate else { return Ok(None) };
     if imatrix.is_some() {
         let message = "an importance matrix weighs the channels as they are, not as a rotation mixes them";

@@ -57,17 +57,38 @@ struct TensorEntry<'a> {
     role: TensorRole,
 }
 
+/// A head that a rotation makes of a tied embedding: indices of both among the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadCopy {
+    /// The head.
+    pub head: usize,
+    /// The embedding that its values are read from.
+    pub embedding: usize,
+}
+
 /// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
 pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> TypeChoices {
+    untied_type_choices(recipe, checkpoint, weights, None)
+}
+
+/// [`type_choices`] of a checkpoint that has a `copy` of its tied embedding as its head: both get the type that the tied
+/// tensor would have. An option that names the head goes before.
+pub fn untied_type_choices(
+    recipe: &Recipe,
+    checkpoint: &Checkpoint,
+    weights: bool,
+    copy: Option<HeadCopy>,
+) -> TypeChoices {
     let arch = arch::of_model(&checkpoint.metadata, checkpoint.config.as_deref());
     let entries: Vec<TensorEntry<'_>> = checkpoint.tensors.iter().map(|t| tensor_entry(arch, t)).collect();
     let mut all =
         TypeChoices { choices: Vec::new(), found: alloc::vec![0; recipe.overrides.len()], fallbacks: 0 };
     let mut last = SharedText::default();
-    let wanted = match recipe.preset {
-        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights),
+    let mut wanted = match recipe.preset {
+        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights, copy.is_some()),
         None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
+    share_type(recipe, &entries, copy, &mut wanted);
     for (entry, aim) in entries.iter().zip(wanted) {
         if let Some((at, _)) = overridden(recipe, entry) {
             all.found.iter_mut().skip(at).take(1).for_each(|n| *n += 1);
@@ -81,6 +102,23 @@ pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> 
         all.choices.push(aim.sharing(&mut last));
     }
     all
+}
+
+/// Gives the copy of a tied embedding the choice of the embedding, unless an option names the copy.
+fn share_type(
+    recipe: &Recipe,
+    entries: &[TensorEntry<'_>],
+    copy: Option<HeadCopy>,
+    choices: &mut [TypeChoice],
+) {
+    let Some(HeadCopy { head, embedding }) = copy else { return };
+    if entries.get(head).is_none_or(|entry| asked(recipe, entry).is_some()) {
+        return;
+    }
+    let shared = choices.get(embedding).cloned();
+    if let (Some(slot), Some(choice)) = (choices.get_mut(head), shared) {
+        *slot = choice;
+    }
 }
 
 fn tensor_entry<'a>(arch: &Arch, tensor: &'a TensorInfo) -> TensorEntry<'a> {
@@ -198,7 +236,7 @@ struct PresetContext<'a> {
     mix: Preset,
     traits: Hparams,
     weights: bool,
-    /// No output head stands beside the embeddings: they are both.
+    /// No output head stands beside the embeddings, or only a copy of them: they are both.
     tied: bool,
     /// Tensors of attention values.
     values: u64,
@@ -210,6 +248,7 @@ fn preset_choices(
     checkpoint: &Checkpoint,
     entries: &[TensorEntry<'_>],
     weights: bool,
+    untied: bool,
 ) -> Vec<TypeChoice> {
     // The tensors of a GGUF, in the order of the work: experts of one stack are one.
     let place = |(index, entry): (usize, _)| {
@@ -229,7 +268,7 @@ fn preset_choices(
             entries.iter().map(|s| (&s.gguf, &s.tensor.shape)),
         ),
         weights,
-        tied: !parts.clone().any(|p| p == TensorCategory::Output),
+        tied: untied || !parts.clone().any(|p| p == TensorCategory::Output),
         values: parts.filter(|p| *p == TensorCategory::AttnV).count() as u64,
     };
     let mut counts = CategoryCounts::default();

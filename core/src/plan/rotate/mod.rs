@@ -3,6 +3,7 @@
 mod grid_layout;
 mod record;
 mod steps;
+pub mod tied_head;
 
 use super::{Grid, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
@@ -12,6 +13,7 @@ use crate::model::family::{HeadsVerdict, RotationRoles, RotationRules, StreamRol
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::recipe::rotation::RotationOptions;
+use crate::recipe::select::HeadCopy;
 use crate::rotation::{Form, RULES, Rotation};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeSet;
@@ -40,16 +42,21 @@ pub(super) struct RotationPlanner<'a> {
     gains: Side,
 }
 
-/// The checkpoint with a head of its own at the end, read from the embedding, if the model is tied and its stream rotated.
-pub(super) fn untied(checkpoint: &Checkpoint, options: &RotationOptions) -> Result<Checkpoint> {
-    let mut all = checkpoint.clone();
+/// The checkpoint with a head of its own at the end, read from the embedding, if the model is tied, stores no head and its
+/// stream is rotated; and where both are.
+pub(super) fn untied(
+    checkpoint: &Checkpoint,
+    options: &RotationOptions,
+) -> Result<(Checkpoint, Option<HeadCopy>)> {
+    let (mut all, mut copy) = (checkpoint.clone(), None);
     let rules = rules(checkpoint.config.as_deref(), &checkpoint.tensors)?;
     if let (true, Some(made)) = (options.stream, &rules.untied_head)
         && let Some(source) = checkpoint.tensors.get(made.source)
     {
+        copy = Some(HeadCopy { head: all.tensors.len(), embedding: made.source });
         all.tensors.push(TensorInfo { name: made.name.as_str().into(), ..source.clone() });
     }
-    Ok(all)
+    Ok((all, copy))
 }
 
 impl<'a> RotationPlanner<'a> {
@@ -150,6 +157,7 @@ impl<'a> RotationPlanner<'a> {
             );
             warnings.push(Warning::new("more_tokens_left_out", message));
         }
+        warnings.extend(tied_head::warning(&self.rules, self.options, original));
         Ok(record)
     }
 
@@ -162,22 +170,21 @@ impl<'a> RotationPlanner<'a> {
     pub(super) fn shared(&self) -> BTreeSet<usize> {
         let is_head = |i: &usize| matches!(self.roles(*i).stream, StreamRole::Head { .. });
         let heads = (0..self.tensors.len()).filter(is_head).filter(|_| self.rules.tied);
-        heads.flat_map(|i| [Some(i), self.source(i).map(|(at, _)| at)]).flatten().collect()
+        let embedding = |i: usize| match &self.rules.untied_head {
+            Some(made) => Some(made.source),
+            None => tied_head::embedding(&self.rules, self.tensors, i),
+        };
+        heads.flat_map(|i| [Some(i), embedding(i)]).flatten().collect()
     }
 
-    /// The tensor that the values of tensor `index` are read from: the embedding, for a head that is tied to it.
+    /// The tensor that the values of tensor `index` are read from: itself, or the embedding for a head that was made.
     fn source(&self, index: usize) -> Option<(usize, &TensorInfo)> {
-        let own = self.tensors.get(index)?;
-        if !(self.rules.tied && matches!(self.roles(index).stream, StreamRole::Head { .. })) {
-            return Some((index, own));
-        }
-        // Tables of positions are embeddings too, of another shape.
-        let embedding = |(i, t): &(usize, &TensorInfo)| {
-            matches!(self.roles(*i).stream, StreamRole::Embedding { .. }) && t.shape == own.shape
-        };
-        let made =
-            self.rules.untied_head.as_ref().and_then(|m| Some((m.source, self.tensors.get(m.source)?)));
-        made.or_else(|| self.tensors.iter().enumerate().find(embedding))
+        let made = self.rules.untied_head.as_ref().filter(|m| {
+            matches!(self.roles(index).stream, StreamRole::Head { .. })
+                && self.tensors.get(index).is_some_and(|t| t.name == m.name.as_str())
+        });
+        let at = made.map_or(index, |m| m.source);
+        Some((at, self.tensors.get(at)?))
     }
 
     fn rotate(&self, index: usize, output: &mut Output, record: &mut AppliedRotation) -> Result<()> {
