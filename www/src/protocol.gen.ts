@@ -74,6 +74,7 @@ export interface Conversion {
 export type ConvertReport = Conversion & {
   schema_version: number;
   tensors: ConvertedTensor[];
+  rounding?: RoundingView[];
   source_sha256?: ([string, string])[];
   gate?: EquivalenceView;
   warnings: Warning[];
@@ -122,6 +123,7 @@ export interface Equivalence {
 
 export interface EquivalenceView {
   algebra_elements: number;
+  tied_head?: TiedHead;
   algebra_limit: number;
   probe?: Equivalence;
   unprobed?: string;
@@ -344,6 +346,13 @@ export interface RotationSummary {
   words: string[];
 }
 
+export interface RoundingView {
+  dtype: string;
+  tensors: number;
+  elements: number;
+  relative_bound?: number;
+}
+
 export interface RowView {
   row: number;
   figure: number;
@@ -453,6 +462,13 @@ export interface TensorRow {
   offset: number;
 }
 
+export interface TiedHead {
+  head: string;
+  embedding: string;
+  differing: number;
+  elements: number;
+}
+
 export interface Totals {
   total_bytes_in: number;
   source_file_bytes: number;
@@ -462,6 +478,7 @@ export interface Totals {
   kept: number;
   ratio?: number;
   bits_per_weight?: number;
+  untied_head_bytes?: number;
 }
 
 export interface TypeInfo {
