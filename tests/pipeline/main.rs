@@ -22,6 +22,7 @@ mod random;
 mod recipes;
 mod refusals;
 mod rotated;
+mod rotated_f32;
 mod rotated_windows;
 mod rotation_mistakes;
 mod row_maps;

@@ -91,7 +91,9 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
     assert_eq!(report.rotations, ["block:32", "quarot", "r2", "fold"]);
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4), ("fold", 11)] {
-        let rotate = Some(RotationOptions::parse(word, SEED).expect("a wish"));
+        // Block types are rotated in binary32, as an F32 conversion by rules of version 1.
+        let rotate =
+            Some(RotationOptions { rules: 1, ..RotationOptions::parse(word, SEED).expect("a wish") });
         let recipe = Recipe { rotate, pure: true, ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
         let made = run(&plan, &[&world], Budget::default()).expect("a run");
@@ -202,7 +204,7 @@ fn a_sample_of_what_runs_along_rows_is_of_whole_columns() {
     let shuffled = measured(&world, &part, Budget { memory: 400 << 10, workers: 1 }, Some(1));
     assert_eq!(json(&told), json(&shuffled));
     let recipe = Recipe {
-        rotate: Some(RotationOptions::parse("quarot", SEED).expect("a wish")),
+        rotate: Some(RotationOptions { rules: 1, ..RotationOptions::parse("quarot", SEED).expect("a wish") }),
         ..Recipe::new(Container::Safetensors, Some(DType::F32))
     };
     let plan =

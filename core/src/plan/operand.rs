@@ -117,6 +117,8 @@ pub enum Op {
     Ungain(Axis),
     /// Rotates vectors.
     Rotate(RotationOp),
+    /// The gain and the rotations of the operand run in binary64, on the processor, and the result is rounded once.
+    Widen,
 }
 
 impl Op {
@@ -125,7 +127,7 @@ impl Op {
         match self {
             Op::Gain(axis) | Op::Ungain(axis) => Some(*axis),
             Op::Rotate(rotation) => Some(rotation.axis),
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) => None,
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::Widen => None,
         }
     }
 }

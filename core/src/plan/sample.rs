@@ -54,7 +54,7 @@ fn take_columns(output: &mut Output, rows: u64) {
     let along_columns = |op: &Op| match op {
         Op::Rotate(rotation) => rotation.axis == Axis::In,
         Op::Gain(along) | Op::Ungain(along) => *along == Axis::In,
-        Op::Add(_) | Op::Mean(_) | Op::Set(_) => false,
+        Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::Widen => false,
     };
     let aligned = output.segments.iter().all(|p| {
         let alone = p.against.is_none() && p.importance.is_none() && p.from.columns.is_none();

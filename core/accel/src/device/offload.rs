@@ -319,7 +319,7 @@ fn steps<'a>(
                 };
                 if op.axis == Axis::In { &mut of_rows } else { &mut of_columns }.push(step);
             }
-            Op::Add(_) | Op::Mean(_) | Op::Set(_) => return None,
+            Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::Widen => return None,
         }
     }
     gains.append(&mut of_rows);

@@ -5,7 +5,7 @@ mod record;
 mod steps;
 pub mod tied_head;
 
-use super::{Grid, Output, OutputOp, Segment, Side, Warning};
+use super::{Grid, Op, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, SourceFile};
@@ -14,7 +14,7 @@ use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::recipe::rotation::RotationOptions;
 use crate::recipe::select::HeadCopy;
-use crate::rotation::{Form, RULES, Rotation};
+use crate::rotation::{Form, RULES, RULES_F64, Rotation};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -73,6 +73,12 @@ impl<'a> RotationPlanner<'a> {
         dtype: Option<DType>,
     ) -> Result<RotationPlanner<'a>> {
         let mut rules = rules(original.config.as_deref(), &original.tensors)?;
+        if options.rules > RULES {
+            let version = options.rules;
+            return Err(refuse(format!(
+                "rules of version {version} are newer than this program, which knows {RULES}"
+            )));
+        }
         if !(options.stream || options.heads) {
             return Err(Error::new(Code::Usage, "a rotation needs something to rotate"));
         }
@@ -118,7 +124,7 @@ impl<'a> RotationPlanner<'a> {
         };
         let made = self.rules.untied_head.as_ref().filter(|_| self.options.stream);
         AppliedRotation {
-            rules: RULES,
+            rules: 1,
             family: self.rules.family,
             seed: format!("0x{:016x}", self.options.seed),
             stream: (self.options.stream && !self.options.fold).then_some(self.form),
@@ -211,6 +217,12 @@ impl<'a> RotationPlanner<'a> {
         let op = encoding_op(output, source.1, self.plain)?;
         if let OutputOp::Encode(e) = op {
             output.dtype = e.dtype();
+        }
+        let mut steps = steps;
+        let single = op == OutputOp::Encode(Encoding::Type(DType::F32));
+        if single && self.options.rules >= RULES_F64 && steps.ops.iter().any(|op| op.axis().is_some()) {
+            steps.ops.insert(0, Op::Widen);
+            record.rules = RULES_F64;
         }
         output.grid = steps.grid;
         output.reason = match output.segments.first().map(|s| s.op) {
