@@ -89,6 +89,20 @@ pub trait Kernels: Sync {
         rotation.columns(x, width);
     }
 
+    /// [`Kernels::rotate_rows`] in binary64.
+    fn rotate_rows_f64(&self, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
+        for row in x.chunks_exact_mut(stride.max(1)) {
+            if let Some(vector) = row.get_mut(at..).and_then(|r| r.get_mut(..rotation.len())) {
+                rotation.rows(vector);
+            }
+        }
+    }
+
+    /// [`Kernels::rotate_columns`] in binary64.
+    fn rotate_columns_f64(&self, rotation: &Rotation, x: &mut [f64], width: usize) {
+        rotation.columns(x, width);
+    }
+
     /// Converts blocks to another type without changing any decoded value.
     ///
     /// # Errors

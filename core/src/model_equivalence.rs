@@ -1,13 +1,14 @@
 //! What must hold before a rotated artefact gets its name: it computes what its source does.
 //!
 //! Two forward passes in binary64 over the same few tokens, one with the source's values, one with those that the plan
-//! makes of them *before* they are encoded. Sans I/O: a [`ModelPass`] names small plans whose bytes it needs next. That every
+//! makes of them *before* they are rounded to the types that are written. Sans I/O: a [`ModelPass`] names small plans whose bytes it needs next. That every
 //! element is where the algebra puts it is checked while a job runs; this tells whether the algebra is the model's.
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
 use crate::model::config::Config;
+use crate::model::family::rules;
 use crate::model::forward::{Forward, RowRequest as Wanted};
 use crate::plan::convert;
 use crate::plan::{
@@ -59,7 +60,11 @@ pub struct ModelPass {
 impl ModelPass {
     /// Over the source as it is.
     pub fn source(checkpoint: &Checkpoint, tokens: &[u32]) -> Result<ModelPass> {
-        let forward = Forward::new(Config::parse(config(checkpoint)?)?, &checkpoint.tensors, tokens)?;
+        let mut config = Config::parse(self::config(checkpoint)?)?;
+        // A configuration that is silent about the head, or says two things: the rotation rules decide.
+        let rules = rules(checkpoint.config.as_deref(), &checkpoint.tensors);
+        config.tied |= rules.is_ok_and(|r| r.untied_head.is_some());
+        let forward = Forward::new(config, &checkpoint.tensors, tokens)?;
         let tensors = checkpoint.tensors.iter().enumerate();
         let outputs = tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
         Ok(ModelPass { forward, outputs })

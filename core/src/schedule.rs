@@ -196,7 +196,8 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let turns = piece.from.ops.iter().any(|op| matches!(op, Op::Rotate(_)));
     let mapped = turns || operands(piece).any(|o| o.map != RowMap::Identity);
     let weights = if piece.importance.is_some() { 8 } else { 0 };
-    let values = weights + if mapped { 12 } else { 8 };
+    let wide = if piece.from.ops.contains(&Op::Widen) { 8 } else { 0 };
+    let values = weights + wide + if mapped { 12 } else { 8 };
     let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
     let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps);
     let share = budget.memory / u64::from(budget.workers.max(1));

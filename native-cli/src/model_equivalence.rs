@@ -1,22 +1,59 @@
 //! Runs the gate of a rotation: source and plan compute the same logits, or nothing is written.
 
-use crate::drive::Resources;
+use crate::drive::{Resources, RunRequest, drive};
 use crate::exit::no_thread;
 use crate::io::source::Source;
 use crate::options::EquivalenceOptions;
+use crate::render::progress::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Workspace;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
 use quantoscope_core::plan::Plan;
+use quantoscope_core::plan::rotate::tied_head::{self, TiedHead};
 use quantoscope_core::report::EquivalenceView;
 use quantoscope_core::run::Run;
 use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use std::thread;
 
-/// Holds `plan` against its source. Nothing where nothing is rotated.
+/// Compares `plan` with its source, and a stored head with the embedding that it is tied to. `None` if nothing is rotated.
+///
+/// # Errors
+///
+/// `rotation_off` if the logits differ by more than the tolerance, `unsupported_rotation` if the model cannot be run and
+/// that is not allowed.
 pub fn check(
+    args: &EquivalenceOptions,
+    source: &Source,
+    plan: &Plan,
+    resources: Resources,
+    quiet: bool,
+) -> Result<Option<EquivalenceView>> {
+    let view = compare(args, source, plan, resources, quiet)?;
+    let Some(view) = view else { return Ok(None) };
+    let tied_head = tied_head(source, plan, resources)?;
+    Ok(Some(EquivalenceView { tied_head, ..view }))
+}
+
+/// Compares a stored head with the embedding that `config.json` ties it to.
+fn tied_head(source: &Source, plan: &Plan, resources: Resources) -> Result<Option<TiedHead>> {
+    let Some(comparison) = tied_head::comparison(&source.checkpoint, plan) else { return Ok(None) };
+    let quiet = Progress::new(&comparison, "Comparing", true);
+    let request = RunRequest {
+        plan: &comparison,
+        sources: &[source, source],
+        resources,
+        progress: &quiet,
+        on_output: &|_, _| {},
+        on_device_fault: &|| {},
+    };
+    let found = drive(&request, None)?.collected;
+    Ok(found.output(0).and_then(|measured| TiedHead::of(&source.checkpoint, &comparison, measured)))
+}
+
+/// Compares the logits of source and plan.
+fn compare(
     args: &EquivalenceOptions,
     source: &Source,
     plan: &Plan,

@@ -3,6 +3,7 @@
 use crate::sources::root;
 use quantoscope_core::Code;
 use quantoscope_core::error::ErrorKind;
+use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::recipe::presets::Preset;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,25 @@ fn links_of_documents_lead_to_files() {
             assert!(folder.join(link).exists(), "{} links to {link}", path.display());
         }
     }
+}
+
+/// The families that can be rotated and have no forward pass.
+#[test]
+fn families_without_forward_pass_are_named_in_the_rotation_page() {
+    let text = read("docs/rotation.md");
+    let (_, list) = text.split_once("These families need it:").expect("the list");
+    let list = list.split('.').next().unwrap_or("");
+    let mut named: Vec<&str> = list.split(',').map(|n| n.trim().trim_matches('`')).collect();
+    let rotates =
+        |a: &&Arch| a.rotation.as_ref().is_some_and(|r| r.refused.is_none() || r.values_refused.is_none());
+    let unprobed = arch::all().filter(rotates).filter(|a| a.forward.is_none());
+    let mut expected: Vec<&str> = unprobed.flat_map(|a| a.model_types).copied().collect();
+    named.retain(|n| !n.is_empty());
+    named.sort_unstable();
+    expected.sort_unstable();
+    expected.dedup();
+    let named: Vec<&str> = named.iter().flat_map(|n| n.split("`, `")).collect();
+    assert_eq!(named, expected);
 }
 
 #[test]

@@ -57,17 +57,18 @@ fn the_table_ends_in_words() {
         "model.layers.0.mlp.down_proj.weight  BF16 [64, 96], kurtosis",
         "\n  quarot: along rows, kurtosis",
         "\n  quarot: along columns, norm gain folded in, kurtosis",
-        "\nRotation gains little here: values are already near Gaussian (median kurtosis ",
-        "loses to Q4_ASYM as stored on 16 of 16 tensors",
+        "stored values are near Gaussian (median kurtosis ",
+        "This does not decide whether the model gains",
     ] {
-        assert!(table.contains(told), "{told:?}\n{table}");
+        let words = |t: &str| t.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words(&table).contains(&words(told)), "{told:?}\n{table}");
     }
     let head = "type bpw predicted as stored block:32 dB quarot dB floor";
     assert!(table.lines().any(|l| l.split_whitespace().eq(head.split(' '))), "{table}");
     let tsv = dir.run(&format!("{LINE} --format tsv")).exits(0);
     assert_eq!(tsv.out.lines().count(), 1 + 16 * 3 * 3);
     assert!(tsv.out.lines().all(|l| l.split('\t').count() == 13), "{}", tsv.out);
-    assert!(tsv.err.contains("Rotation gains little here"), "{}", tsv.err);
+    assert!(tsv.err.contains("This does not decide whether the model gains"), "{}", tsv.err);
     let sampled = dir.run(&format!("{LINE} --format table --sample 8")).exits(0).out;
     assert!(sampled.contains("\nsampled: about 8 rows of each tensor, or as many weights"), "{sampled}");
 }

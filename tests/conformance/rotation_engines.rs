@@ -72,6 +72,30 @@ fn rotate_columns_on_every_engine_equals_the_reference() {
 }
 
 #[test]
+fn rotate_f64_on_every_engine_equals_the_reference() {
+    let bits = |x: &[f64]| x.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    let wide = |x: Vec<f32>| x.into_iter().map(|v| f64::from(v) / 3.0).collect::<Vec<_>>();
+    for len in LENGTHS {
+        for form in forms(len) {
+            let rotation = Rotation::new(len, form, len).expect("a rotation");
+            for width in [1, 7, 8, 9, 17] {
+                let x = wide(generate("normal", len + width as u64, len as usize * width));
+                let (mut columns, mut rows) = (x.clone(), x.clone());
+                Scalar.rotate_columns_f64(&rotation, &mut columns, width);
+                Scalar.rotate_rows_f64(&rotation, &mut rows, len as usize, 0);
+                for engine in engines() {
+                    let (mut a, mut b) = (x.clone(), x.clone());
+                    engine.kernels.rotate_columns_f64(&rotation, &mut a, width);
+                    engine.kernels.rotate_rows_f64(&rotation, &mut b, len as usize, 0);
+                    assert!(bits(&a) == bits(&columns), "{} {len} {form:?} {width}", engine.name);
+                    assert!(bits(&b) == bits(&rows), "{} {len} {form:?}", engine.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn rotate_empty_matrices_does_not_panic() {
     let rotation = Rotation::new(64, Form::Full, 1).expect("a rotation");
     for engine in engines() {

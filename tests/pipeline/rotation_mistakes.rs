@@ -19,6 +19,20 @@ type EngineMistake = fn(&mut [f32]);
 /// An engine that rotates like the definition, and then makes a mistake.
 struct Faulty(EngineMistake);
 
+impl Faulty {
+    /// Makes the mistake in binary64: values that it leaves alone keep all of their bits.
+    fn spoil(&self, x: &mut [f64]) {
+        let before: Vec<f32> = x.iter().map(|&v| v as f32).collect();
+        let mut after = before.clone();
+        (self.0)(&mut after);
+        for ((x, before), after) in x.iter_mut().zip(before).zip(after) {
+            if before.to_bits() != after.to_bits() {
+                *x = after.into();
+            }
+        }
+    }
+}
+
 impl Kernels for Faulty {
     fn name(&self) -> &'static str {
         "faulty"
@@ -46,6 +60,16 @@ impl Kernels for Faulty {
     fn rotate_columns(&self, rotation: &Rotation, x: &mut [f32], width: usize) {
         Scalar.rotate_columns(rotation, x, width);
         (self.0)(x);
+    }
+
+    fn rotate_rows_f64(&self, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
+        Scalar.rotate_rows_f64(rotation, x, stride, at);
+        self.spoil(x);
+    }
+
+    fn rotate_columns_f64(&self, rotation: &Rotation, x: &mut [f64], width: usize) {
+        Scalar.rotate_columns_f64(rotation, x, width);
+        self.spoil(x);
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {

@@ -75,6 +75,7 @@ export interface Conversion {
 export type ConvertReport = Conversion & {
   schema_version: number;
   tensors: ConvertedTensor[];
+  rounding?: RoundingView[];
   source_sha256?: ([string, string])[];
   gate?: EquivalenceView;
   warnings: Warning[];
@@ -123,6 +124,7 @@ export interface Equivalence {
 
 export interface EquivalenceView {
   algebra_elements: number;
+  tied_head?: TiedHead;
   algebra_limit: number;
   probe?: Equivalence;
   unprobed?: string;
@@ -356,6 +358,13 @@ export interface RotationSummary {
   words: string[];
 }
 
+export interface RoundingView {
+  dtype: string;
+  tensors: number;
+  elements: number;
+  relative_bound?: number;
+}
+
 export interface RowView {
   row: number;
   figure: number;
@@ -467,6 +476,13 @@ export interface TensorRow {
   offset: number;
 }
 
+export interface TiedHead {
+  head: string;
+  embedding: string;
+  differing: number;
+  elements: number;
+}
+
 export interface Totals {
   total_bytes_in: number;
   source_file_bytes: number;
@@ -476,6 +492,7 @@ export interface Totals {
   kept: number;
   ratio?: number;
   bits_per_weight?: number;
+  untied_head_bytes?: number;
 }
 
 export interface TypeInfo {

@@ -5,7 +5,7 @@
 //! where both are. `Q^T u` and `R^T v` are dense products in binary64, so nothing is shared with the fast rotation. An
 //! element that is off by `d` moves its comparison by `d`, and no more than rounding is let pass.
 
-use super::steps::{Rotations, TileSteps};
+use super::steps::{Rotations, StepValue, TileSteps};
 use crate::error::{Code, Error, Result};
 use crate::plan::{Axis, RotationOp};
 use crate::rotation::signs::signs;
@@ -15,7 +15,8 @@ use alloc::vec::Vec;
 /// The seed of the test vectors; any will do that is none of a rotation's.
 const SEED: u64 = 0x05EE_D0FF_7E15_7EC7;
 
-/// By how much a comparison may be off: this many times what the last bit of its values' norm is worth. Rounding was
+/// By how much a comparison may be off: this many times what the last bit of its values' norm is worth ([`StepValue::UNIT`]).
+/// Rounding was
 /// measured to stay below 8 for every order in use; a dense part of 2048 rows would make about 100.
 pub const LIMIT: f64 = 256.0;
 
@@ -41,36 +42,42 @@ fn test_vector(len: usize) -> Vec<f64> {
 }
 
 /// Eight sums side by side, in a fixed order.
-fn dot(x: &[f32], t: &[f64]) -> f64 {
+fn dot<T: StepValue>(x: &[T], t: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     let (xs, ts) = (x.chunks_exact(8), t.chunks_exact(8));
-    let rest: f64 = xs.remainder().iter().zip(ts.remainder()).map(|(x, t)| f64::from(*x) * t).sum();
+    let rest: f64 = xs.remainder().iter().zip(ts.remainder()).map(|(x, t)| Into::<f64>::into(*x) * t).sum();
     for (x, t) in xs.zip(ts) {
         for ((sum, x), t) in sums.iter_mut().zip(x).zip(t) {
-            *sum += f64::from(*x) * t;
+            *sum += Into::<f64>::into(*x) * t;
         }
     }
     sums.iter().sum::<f64>() + rest
 }
 
-fn square(x: &[f32]) -> f64 {
+#[inline(always)]
+fn squared<T: StepValue>(x: T) -> f64 {
+    let x: f64 = x.into();
+    x * x
+}
+
+fn square<T: StepValue>(x: &[T]) -> f64 {
     let mut sums = [0.0; 8];
     let xs = x.chunks_exact(8);
-    let rest: f64 = xs.remainder().iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    let rest: f64 = xs.remainder().iter().map(|x| squared(*x)).sum();
     for x in xs {
         for (sum, x) in sums.iter_mut().zip(x) {
-            *sum += f64::from(*x) * f64::from(*x);
+            *sum += squared(*x);
         }
     }
     sums.iter().sum::<f64>() + rest
 }
 
 /// `v^T W` for every column.
-fn columns(x: &[f32], v: &[f64], width: usize) -> Vec<f64> {
+fn columns<T: StepValue>(x: &[T], v: &[f64], width: usize) -> Vec<f64> {
     let mut sums = vec![0.0; width];
     for (row, v) in x.chunks_exact(width.max(1)).zip(v) {
         for (sum, x) in sums.iter_mut().zip(row) {
-            *sum += v * f64::from(*x);
+            *sum += v * Into::<f64>::into(*x);
         }
     }
     sums
@@ -78,9 +85,9 @@ fn columns(x: &[f32], v: &[f64], width: usize) -> Vec<f64> {
 
 impl TileChecks {
     /// The test vector of one side, rotated back and with its gains.
-    fn back(
+    fn back<T: StepValue>(
         &mut self,
-        steps: &TileSteps<'_>,
+        steps: &TileSteps<'_, T>,
         rotations: &mut Rotations,
         side: Axis,
         len: usize,
@@ -106,18 +113,19 @@ impl TileChecks {
         };
         for (_, gain, divides) in steps.gains().filter(|(along, ..)| *along == side) {
             for (v, &g) in vector.iter_mut().zip(gain) {
-                *v = if divides { *v / f64::from(g) } else { *v * f64::from(g) };
+                let g: f64 = g.into();
+                *v = if divides { *v / g } else { *v * g };
             }
         }
         Ok(vector)
     }
 
     /// What the source's values must become.
-    pub(super) fn before(
+    pub(super) fn before<T: StepValue>(
         &mut self,
-        steps: &TileSteps<'_>,
+        steps: &TileSteps<'_, T>,
         rotations: &mut Rotations,
-        values: &[f32],
+        values: &[T],
     ) -> Result<FreivaldsCheck> {
         let (width, height) = (steps.width(), steps.height());
         let touched = |side| steps.turns(side).next().is_some() || steps.gains().any(|(a, ..)| a == side);
@@ -137,32 +145,32 @@ impl TileChecks {
     }
 
     /// Refuses values that are not what they must be.
-    pub(super) fn after(
+    pub(super) fn after<T: StepValue>(
         &self,
-        steps: &TileSteps<'_>,
+        steps: &TileSteps<'_, T>,
         expected: &FreivaldsCheck,
-        values: &[f32],
+        values: &[T],
     ) -> Result<()> {
         let (width, height) = (steps.width(), steps.height());
         let u = test_vector(width);
         let sound = match expected {
             FreivaldsCheck::Rows(expected) => {
                 let rows = values.chunks_exact(width.max(1));
-                rows.zip(expected).all(|(row, &y)| near(dot(row, &u), y, square(row), width))
+                rows.zip(expected).all(|(row, &y)| near::<T>(dot(row, &u), y, square(row), width))
             }
             FreivaldsCheck::Columns(expected) => {
                 let found = columns(values, &test_vector(height), width);
                 let mut squares = vec![0.0; width];
                 for row in values.chunks_exact(width.max(1)) {
-                    squares.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
+                    squares.iter_mut().zip(row).for_each(|(sum, x)| *sum += squared(*x));
                 }
                 let mut all = found.iter().zip(expected).zip(&squares);
-                all.all(|((&z, &y), &square)| near(z, y, square, height))
+                all.all(|((&z, &y), &square)| near::<T>(z, y, square, height))
             }
             FreivaldsCheck::Whole(expected) => {
                 let rows = values.chunks_exact(width.max(1)).zip(test_vector(height));
                 let found: f64 = rows.map(|(row, v)| v * dot(row, &u)).sum();
-                near(found, *expected, square(values), values.len())
+                near::<T>(found, *expected, square(values), values.len())
             }
         };
         let message = "the rotated values are not what the algebra makes of the source's; nothing is written";
@@ -171,7 +179,7 @@ impl TileChecks {
 }
 
 /// Whether two sums over `len` values of this sum of squares differ by rounding only. NaN is near nothing.
-fn near(found: f64, expected: f64, square: f64, len: usize) -> bool {
-    let unit = libm::sqrt(square) * (1.0 / 16_777_216.0) + len as f64 * f64::from(f32::from_bits(1));
+fn near<T: StepValue>(found: f64, expected: f64, square: f64, len: usize) -> bool {
+    let unit = libm::sqrt(square) * T::UNIT + len as f64 * T::LEAST;
     (found - expected).abs() <= LIMIT * unit
 }

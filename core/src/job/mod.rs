@@ -154,7 +154,7 @@ impl Job {
     pub fn device_tasks(&self) -> impl Iterator<Item = DeviceTask<'_>> {
         let plain = |r: &&Read| {
             let unchanged = r.map == RowMap::Identity && !r.ops.contains(&Op::TensorScale);
-            r.side == Side::Source && unchanged && r.literal.is_empty()
+            r.side == Side::Source && unchanged && r.literal.is_empty() && !r.ops.contains(&Op::Widen)
         };
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
@@ -278,6 +278,8 @@ pub struct Workspace {
     bytes: Vec<u8>,
     weights: Vec<f32>,
     gain: Vec<f32>,
+    /// The gain in binary64, if the steps run in it.
+    wide_gain: Vec<f64>,
     rotations: Rotations,
     checks: freivalds::TileChecks,
 }
@@ -287,7 +289,9 @@ impl Workspace {
     pub fn bytes_held(&self) -> u64 {
         let bytes = self.out.capacity() + self.bytes.capacity();
         let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain];
-        bytes as u64 + floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>()
+        let doubles = self.doubles.iter().chain([&self.wide_gain]);
+        let single = floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>();
+        bytes as u64 + single + doubles.map(|values| values.capacity() as u64 * 8).sum::<u64>()
     }
 
     /// One weight for each of the window's columns, once [`prepare`] was called; empty where there are none.
@@ -427,5 +431,11 @@ fn load_gain(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut W
     load(kernels, read, input, &row, gain, mapped).map_err(|r| refused(job, &row, r))?;
     let bad =
         |_| Error::new(Code::NonFinite, "the norm gain that is folded into this tensor is NaN or infinite");
-    check_finite(gain).map_err(bad)
+    check_finite(gain).map_err(bad)?;
+    scratch.wide_gain.clear();
+    if job.reads.first().is_some_and(|r| r.ops.contains(&Op::Widen)) {
+        wide::gain(kernels, read, input, &mut scratch.wide_gain, mapped)
+            .map_err(|r| refused(job, &row, r))?;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::float::{f16_to_f32, f32_to_f16};
 use crate::kernels::Kernels;
 use crate::plan::{Axis, Op, RotationOp};
 use crate::quant::EncodeError;
-use crate::rotation::{Form, Rotation};
+use crate::rotation::{Float, Form, Rotation};
 use alloc::vec::Vec;
 
 /// Applies a step on single values; gains and rotations do nothing here.
@@ -19,13 +19,13 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
         Op::Set(c) => values.fill(c),
         Op::NegExp => values.iter_mut().for_each(|v| *v = -(libm::exp(f64::from(*v)) as f32)),
         Op::RoundF16 => values.iter_mut().for_each(|v| *v = f16_to_f32(f32_to_f16(*v))),
-        Op::TensorScale | Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
+        Op::TensorScale | Op::Widen | Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}
     }
 }
 
 /// The norm gain of a window's vectors; empty if there is none.
 #[derive(Clone, Copy)]
-pub(super) struct Gain<'a>(pub(super) &'a [f32]);
+pub(super) struct Gain<'a, T>(pub(super) &'a [T]);
 
 /// The cached rotations of a worker.
 #[derive(Debug, Default)]
@@ -54,16 +54,56 @@ impl Rotations {
     }
 }
 
+/// The two precisions that the steps run in.
+pub(super) trait StepValue:
+    Float + Into<f64> + PartialEq + core::ops::Div<Output = Self> + core::ops::MulAssign + core::ops::DivAssign
+{
+    /// What Freivalds' check allows for rounding, in units of a vector's norm, before its factor of [`super::ALGEBRA_LIMIT`].
+    const UNIT: f64;
+    /// The smallest positive value.
+    const LEAST: f64;
+
+    fn rotate_rows(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [Self], stride: usize, at: usize);
+    fn rotate_columns(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [Self], width: usize);
+}
+
+impl StepValue for f32 {
+    const UNIT: f64 = 1.0 / 16_777_216.0;
+    const LEAST: f64 = 1.401_298_464_324_817e-45;
+
+    fn rotate_rows(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
+        kernels.rotate_rows(rotation, x, stride, at);
+    }
+
+    fn rotate_columns(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [f32], width: usize) {
+        kernels.rotate_columns(rotation, x, width);
+    }
+}
+
+impl StepValue for f64 {
+    // 2^-44: the sums of the check itself are binary64, over up to 2^24 values.
+    const UNIT: f64 = 5.684_341_886_080_802e-14;
+    const LEAST: f64 = f64::MIN_POSITIVE;
+
+    fn rotate_rows(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
+        kernels.rotate_rows_f64(rotation, x, stride, at);
+    }
+
+    fn rotate_columns(kernels: &dyn Kernels, rotation: &Rotation, x: &mut [f64], width: usize) {
+        kernels.rotate_columns_f64(rotation, x, width);
+    }
+}
+
 /// The norm gain and the rotations of one tile.
-pub(super) struct TileSteps<'a> {
+pub(super) struct TileSteps<'a, T> {
     ops: &'a [Op],
-    gain: &'a [f32],
+    gain: &'a [T],
     tile: &'a Window,
 }
 
-impl<'a> TileSteps<'a> {
+impl<'a, T: StepValue> TileSteps<'a, T> {
     /// The steps of `tile` among `ops`, whose rotations are relative to the window.
-    pub(super) fn new(ops: &'a [Op], Gain(gain): Gain<'a>, tile: &'a Window) -> TileSteps<'a> {
+    pub(super) fn new(ops: &'a [Op], Gain(gain): Gain<'a, T>, tile: &'a Window) -> TileSteps<'a, T> {
         TileSteps { ops, gain, tile }
     }
 
@@ -89,7 +129,7 @@ impl<'a> TileSteps<'a> {
     }
 
     /// The gains of the tile's vectors with their side, and whether they divide.
-    pub(super) fn gains(&self) -> impl Iterator<Item = (Axis, &'a [f32], bool)> {
+    pub(super) fn gains(&self) -> impl Iterator<Item = (Axis, &'a [T], bool)> {
         let part = |along| match along {
             Axis::In => self.gain.get(self.tile.cols.start as usize..self.tile.cols.end as usize),
             Axis::Out => self.gain.get(self.tile.rows.start as usize..self.tile.rows.end as usize),
@@ -121,31 +161,35 @@ impl<'a> TileSteps<'a> {
         &self,
         kernels: &dyn Kernels,
         rotations: &mut Rotations,
-        values: &mut [f32],
+        values: &mut [T],
     ) -> Result<()> {
         let width = self.width();
         for (along, gain, divides) in self.gains() {
             scale(values, width, along, gain, divides);
         }
         for turn in self.turns(Axis::In) {
-            kernels.rotate_rows(rotations.get(&turn)?, values, width, turn.at as usize);
+            T::rotate_rows(kernels, rotations.get(&turn)?, values, width, turn.at as usize);
         }
         for turn in self.turns(Axis::Out) {
             let (from, to) = (turn.at as usize * width, (turn.at + turn.len) as usize * width);
             if let Some(rows) = values.get_mut(from..to) {
-                kernels.rotate_columns(rotations.get(&turn)?, rows, width);
+                T::rotate_columns(kernels, rotations.get(&turn)?, rows, width);
             }
         }
         Ok(())
     }
 }
 
-fn scale(values: &mut [f32], width: usize, along: Axis, gain: &[f32], divides: bool) {
-    let each = |v: &mut f32, g: f32| if divides { *v /= g } else { *v *= g };
+fn scale<T: StepValue>(values: &mut [T], width: usize, along: Axis, gain: &[T], divides: bool) {
+    let each = |v: &mut T, g: T| if divides { *v /= g } else { *v *= g };
     for (r, row) in values.chunks_exact_mut(width.max(1)).enumerate() {
         match along {
             Axis::In => row.iter_mut().zip(gain).for_each(|(v, &g)| each(v, g)),
-            Axis::Out => row.iter_mut().for_each(|v| each(v, gain.get(r).map_or(1.0, |g| *g))),
+            Axis::Out => {
+                if let Some(&g) = gain.get(r) {
+                    row.iter_mut().for_each(|v| each(v, g));
+                }
+            }
         }
     }
 }

@@ -160,6 +160,8 @@ struct Tile<'a> {
     weights: Option<&'a [f32]>,
     /// The norm gain of the window's vectors.
     gain: &'a [f32],
+    /// The same in binary64, if the steps run in it.
+    wide_gain: &'a [f64],
 }
 
 /// The buffers that a tile is worked on in.
@@ -193,8 +195,20 @@ pub(super) fn tile_of(
     collector: &mut MetricCollector,
     mut made: Option<&mut DeviceCheck<'_>>,
 ) -> Result<()> {
-    let Workspace { out, values, other, mapped, doubles, bytes, weights, gain, rotations, checks, .. } =
-        scratch;
+    let Workspace {
+        out,
+        values,
+        other,
+        mapped,
+        doubles,
+        bytes,
+        weights,
+        gain,
+        wide_gain,
+        rotations,
+        checks,
+        ..
+    } = scratch;
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
     let tile = Tile {
         kernels,
@@ -209,6 +223,7 @@ pub(super) fn tile_of(
         candidate: job.read(Side::Candidate, inputs),
         weights: weights.get(at.cols.start as usize..at.cols.end as usize).filter(|w| !w.is_empty()),
         gain,
+        wide_gain,
     };
     let buffers = &mut TileBuffers { out, values, other, mapped, doubles, bytes, rotations, checks };
     if let OutputOp::Transcode(to) = job.op {
@@ -311,7 +326,11 @@ impl Tile<'_> {
         if !fits {
             return Ok(None);
         }
-        match self.rotate(&steps, b) {
+        let rotated = match self.read.ops.contains(&Op::Widen) {
+            true => self.rotate_in_f64(&steps, b),
+            false => self.rotate(&steps, b),
+        };
+        match rotated {
             Ok(()) => Ok(Some(Loaded { wide, fits })),
             Err(e) if job.op == OutputOp::Measure => {
                 collector.refuse(&e);
@@ -322,11 +341,27 @@ impl Tile<'_> {
     }
 
     /// Applies gain and rotations, and verifies them with Freivalds' check.
-    fn rotate(&self, steps: &TileSteps<'_>, b: &mut TileBuffers<'_>) -> Result<()> {
+    fn rotate(&self, steps: &TileSteps<'_, f32>, b: &mut TileBuffers<'_>) -> Result<()> {
         steps.check_finite(b.values).map_err(|r| self.refused(r))?;
         let check = b.checks.before(steps, b.rotations, b.values)?;
         steps.apply(self.kernels, b.rotations, b.values)?;
         b.checks.after(steps, &check, b.values)
+    }
+
+    /// The same in binary64; the result is rounded once.
+    fn rotate_in_f64(&self, single: &TileSteps<'_, f32>, b: &mut TileBuffers<'_>) -> Result<()> {
+        single.check_finite(b.values).map_err(|r| self.refused(r))?;
+        let steps = TileSteps::new(&self.read.ops, Gain(self.wide_gain), self.at);
+        let [values, ..] = &mut *b.doubles;
+        wide::widen(self.read, self.src, b.values, values);
+        let check = b.checks.before(&steps, b.rotations, values)?;
+        steps.apply(self.kernels, b.rotations, values)?;
+        b.checks.after(&steps, &check, values)?;
+        b.values.iter_mut().zip(values.iter()).for_each(|(to, &v)| *to = v as f32);
+        match b.values.iter().position(|v| !v.is_finite()) {
+            Some(index) => Err(self.refused(EncodeError::F32Overflow { index })),
+            None => Ok(()),
+        }
     }
 
     /// Encodes the values, or spot-checks the bytes that a device made of them.

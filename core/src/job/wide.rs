@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::kernels::Kernels;
 use crate::metric::{LEAF, PairSums, pair_leaf_f64};
 use crate::plan::{Op, RowMap};
+use crate::quant::EncodeError;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -84,4 +85,38 @@ pub(super) fn load(
         }
     }
     true
+}
+
+/// The stored values of a tile in binary64; `single` has the same values decoded to binary32.
+pub(super) fn widen(read: &Read, src: &[u8], single: &[f32], values: &mut Vec<f64>) {
+    values.clear();
+    match read.dtype {
+        DType::F64 if read.map == RowMap::Identity => {
+            values.extend(src.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)))
+        }
+        _ => values.extend(single.iter().map(|&v| f64::from(v))),
+    }
+}
+
+/// A norm gain in binary64, with its constants added there. `decoded` is scratch space.
+///
+/// # Errors
+///
+/// Those of [`Kernels::decode`].
+pub(super) fn gain(
+    kernels: &dyn Kernels,
+    read: &Read,
+    src: &[u8],
+    gain: &mut Vec<f64>,
+    decoded: &mut Vec<f32>,
+) -> Result<(), EncodeError> {
+    decoded.resize(src.len() / read.dtype.block_bytes().max(1) as usize, 0.0);
+    kernels.decode(read.dtype, src, decoded)?;
+    widen(read, src, decoded, gain);
+    for op in &read.ops {
+        if let Op::Add(c) = op {
+            gain.iter_mut().for_each(|g| *g += f64::from(*c));
+        }
+    }
+    Ok(())
 }

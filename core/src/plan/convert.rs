@@ -5,13 +5,14 @@
 use super::gguf_mapping::{self, Composer, GgufMapping};
 use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::target::{self, Contents, Target};
+use super::totals::UntiedHeadSize;
 use super::{Conversion, ImportancePlanner, LeftOut, Output, Plan, Totals, Warning};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::model::stored_quantization::StoredQuantization;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::{OverrideUse, TypeChoice, TypeChoices, type_choices_of};
+use crate::recipe::select::{HeadCopy, OverrideUse, TypeChoice, TypeChoices, type_choices_of};
 use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
 use crate::tensor::TensorInfo;
 use alloc::format;
@@ -39,12 +40,14 @@ pub fn plan(
     recipe.filter()?.check(&[checkpoint])?;
     check_is_model(checkpoint)?;
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
-    let checkpoint = untied.as_ref().unwrap_or(original);
+    let copy = untied.as_ref().and_then(|(_, copy)| *copy);
+    let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);
     let target = target::of(recipe.to);
     let mapping = GgufMapping::of(checkpoint, recipe)?;
     let named = mapping.as_ref().map_or(checkpoint, |m| &m.logical);
     let sources = mapping.as_ref().map_or(&[][..], |m| &m.sources);
-    let choices = type_choices_of(recipe, named, sources, imatrix.is_some())?;
+    let copy = copy.and_then(|copy| mapping.as_ref().map_or(Some(copy), |m| m.head_copy(copy)));
+    let choices = type_choices_of(recipe, named, sources, imatrix.is_some(), copy)?;
     let mut warnings = checkpoint.warnings.clone();
     warnings.extend(override_warnings(recipe, &choices)?);
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
@@ -62,8 +65,10 @@ pub fn plan(
     warnings.extend(mapping.as_ref().and_then(towers_left_out));
     let contents =
         Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref(), mapping: mapping.as_ref() };
+    let head_name = copy.and_then(|copy| named.tensors.get(copy.head)).map(|t| t.name.as_str());
+    let head = outputs.iter().find(|o| Some(o.name.as_str()) == head_name).map(UntiedHeadSize::of);
     let files = target.lay_out(&contents, &mut outputs, &mut warnings)?;
-    let totals = Totals::of(checkpoint, &outputs, &files)?;
+    let totals = Totals::of(checkpoint, &outputs, &files, head)?;
     if totals.planned_quantized == 0 && recipe.quantizes() {
         warnings.push(Warning::new("nothing_quantized", "no tensor is quantized by this plan"));
     }
@@ -278,7 +283,11 @@ fn pattern_of(names: &[&str], checkpoint: &Checkpoint) -> String {
 }
 
 /// The checkpoint with a head of its own, if a rotation needs one.
-fn untied(checkpoint: &Checkpoint, recipe: &Recipe, imatrix: Option<&Imatrix>) -> Result<Option<Checkpoint>> {
+fn untied(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
+) -> Result<Option<(Checkpoint, Option<HeadCopy>)>> {
     let Some(options) = &recipe.rotate else { return Ok(None) };
     if imatrix.is_some() {
         let message = "an importance matrix weighs the channels as they are, not as a rotation mixes them";

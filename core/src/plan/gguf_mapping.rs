@@ -13,7 +13,7 @@ use crate::model::arch::Arch;
 use crate::model::gguf_tensors::{self, GgufTensor, Order, Part, ValueStep, kept_f32};
 use crate::quant::Encoding;
 use crate::recipe::presets::Preset;
-use crate::recipe::select::TypeChoice;
+use crate::recipe::select::{HeadCopy, TypeChoice};
 use crate::recipe::{Action, Decision, Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Name, TensorInfo};
 use alloc::boxed::Box;
@@ -64,6 +64,15 @@ impl GgufMapping {
         let first = |t: &GgufTensor| Some(checkpoint.tensors.get(t.parts.first()?.source)?.name.clone());
         let sources = tensors.tensors.iter().filter_map(first).collect();
         Ok(Some(GgufMapping { config, arch, tensors, logical, sources, outtype }))
+    }
+}
+
+impl GgufMapping {
+    /// The place of a head and its embedding among the tensors of `logical`.
+    pub(super) fn head_copy(&self, copy: HeadCopy) -> Option<HeadCopy> {
+        let sourced = || self.tensors.tensors.iter().filter(|t| !t.parts.is_empty());
+        let of = |source| sourced().position(|t| t.parts.first().is_some_and(|p| p.source == source));
+        Some(HeadCopy { head: of(copy.head)?, embedding: of(copy.embedding)? })
     }
 }
 

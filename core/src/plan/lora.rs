@@ -53,7 +53,7 @@ pub fn plan(
         return Err(Error::new(Code::Usage, "an adapter is rotated, and stays safetensors"));
     };
     check_sources(base, adapter)?;
-    let all = untied(base, &options)?;
+    let (all, _) = untied(base, &options)?;
     let planner = RotationPlanner::new(&all, base, options, recipe.dtype)?.of_candidate();
     let mut rotation = planner.record(base.files.iter().chain(&adapter.files));
     let mut outputs = outputs(&planner, &all, adapter, recipe, options, &mut rotation)?;
@@ -68,7 +68,7 @@ pub fn plan(
         directory: true,
         importance: None,
         left_out: Vec::new(),
-        totals: Totals::of(adapter, &outputs, &files)?,
+        totals: Totals::of(adapter, &outputs, &files, None)?,
         rotation: Some(rotation),
     };
     Ok(Plan { outputs, files, conversion: Some(conversion), warnings })

@@ -157,6 +157,8 @@ pub enum Op {
     Ungain(Axis),
     /// Rotates vectors.
     Rotate(RotationOp),
+    /// The gain and the rotations of the operand run in binary64, on the processor, and the result is rounded once.
+    Widen,
 }
 
 impl Op {
@@ -171,7 +173,8 @@ impl Op {
             | Op::TensorScale
             | Op::Set(_)
             | Op::NegExp
-            | Op::RoundF16 => None,
+            | Op::RoundF16
+            | Op::Widen => None,
         }
     }
 }

@@ -13,16 +13,27 @@ use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
+use serde_json::Value;
 
 /// The recipe that `artefact` records, if it rotates. A lattice directory of lattice's own records only the seed.
 pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
     let recipe = provenance::recorded_recipe(artefact);
     let lattice = || {
         let seed = artefact.q4_seed?;
-        let rotate = RotationOptions { stream: true, heads: false, fold: false, block: None, seed };
+        let rotate = RotationOptions { stream: true, heads: false, fold: false, block: None, seed, rules: 1 };
         Some(Recipe { rotate: Some(rotate), ..Recipe::new(Container::LatticeQ4, None) })
     };
-    recipe.or_else(lattice).filter(|r| r.rotate.is_some())
+    let mut recipe = recipe.or_else(lattice)?;
+    recipe.rotate.as_mut()?.rules = rules(artefact);
+    Some(recipe)
+}
+
+/// The version of the rules that the record of a rotation names; 1 if there is none.
+fn rules(artefact: &Checkpoint) -> u32 {
+    let text = artefact.metadata.text(provenance::ROTATION);
+    let record = text.and_then(|t| serde_json::from_str::<Value>(t).ok());
+    let version = record.as_ref().and_then(|r| r.get("rules")).and_then(Value::as_u64);
+    version.map_or(1, |v| u32::try_from(v).unwrap_or(u32::MAX))
 }
 
 /// Plans the comparison of `artefact`, byte by byte, with `source` converted again by `recipe`.

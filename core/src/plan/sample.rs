@@ -60,7 +60,8 @@ fn take_columns(output: &mut Output, rows: u64) {
         | Op::TensorScale
         | Op::Set(_)
         | Op::NegExp
-        | Op::RoundF16 => false,
+        | Op::RoundF16
+        | Op::Widen => false,
     };
     let aligned = output.segments.iter().all(|p| {
         let alone = p.against.is_none() && p.importance.is_none() && p.from.columns.is_none();

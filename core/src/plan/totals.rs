@@ -24,18 +24,42 @@ pub struct Totals {
     /// `total_bytes_in / total_bytes_out`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio: Option<f64>,
-    /// Stored bits of all output tensors per element.
+    /// Stored bits of all output tensors per parameter of the source: a head that was copied from a tied embedding adds to
+    /// the bits, not to the parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bits_per_weight: Option<f64>,
+    /// Bytes of the head that was copied from a tied embedding: what untying costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub untied_head_bytes: Option<u64>,
+}
+
+/// A head that was copied from a tied embedding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UntiedHeadSize {
+    weights: u64,
+    bytes: Option<u64>,
+}
+
+impl UntiedHeadSize {
+    /// The head that `output` is.
+    pub(super) fn of(output: &Output) -> UntiedHeadSize {
+        let weights = output.shape.numel();
+        UntiedHeadSize { weights, bytes: output.dtype.bytes_for(weights) }
+    }
 }
 
 impl Totals {
-    /// The totals of a plan of `checkpoint`.
+    /// The totals of a plan of `checkpoint`, with the `head` that was copied from a tied embedding, if one was.
     ///
     /// # Errors
     ///
     /// `overflow` if a sum does not fit 64 bits.
-    pub(super) fn of(checkpoint: &Checkpoint, outputs: &[Output], files: &[OutFile]) -> Result<Totals> {
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        outputs: &[Output],
+        files: &[OutFile],
+        head: Option<UntiedHeadSize>,
+    ) -> Result<Totals> {
         let operands = outputs.iter().flat_map(|o| &o.segments).map(|s| &s.from);
         let read: BTreeSet<u32> = operands.filter(|o| !o.is_generated()).map(|o| o.tensor).collect();
         let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
@@ -43,7 +67,8 @@ impl Totals {
         let total_bytes_out = sum(files.iter().map(|f| f.len))?;
         let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;
         let stored = sum(outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
-        let weights = sum(outputs.iter().map(|o| o.shape.numel()))?;
+        let written = sum(outputs.iter().map(|o| o.shape.numel()))?;
+        let weights = written.saturating_sub(head.map_or(0, |h| h.weights));
         let over = |a: u64, b: u64| (a != 0 && b != 0).then(|| a as f64 / b as f64);
         Ok(Totals {
             total_bytes_in,
@@ -54,6 +79,7 @@ impl Totals {
             kept: outputs.len() as u64 - quantized,
             ratio: over(total_bytes_in, total_bytes_out),
             bits_per_weight: over(stored, weights).map(|r| r * 8.0),
+            untied_head_bytes: head.and_then(|h| h.bytes),
         })
     }
 }

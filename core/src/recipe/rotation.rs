@@ -1,6 +1,7 @@
 //! Options of a rotation. Knows no model.
 
 use crate::error::{Code, Error, Result};
+use crate::rotation::RULES;
 use alloc::format;
 use alloc::string::{String, ToString};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -26,6 +27,13 @@ pub struct RotationOptions {
     /// The seed of all signs.
     #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
     pub seed: u64,
+    /// The version of the rules, [`RULES`] unless an earlier checkpoint is made again. Recorded with the rotation, not here.
+    #[serde(skip, default = "newest")]
+    pub rules: u32,
+}
+
+const fn newest() -> u32 {
+    RULES
 }
 
 /// As text, because JSON numbers above 2^53 do not survive every reader.
@@ -66,7 +74,8 @@ impl RotationOptions {
         let unknown = |t: &str| {
             Error::new(Code::Usage, format!("{t:?} is no rotation: quarot, block:N, fold, r2, or quarot,r2"))
         };
-        let mut all = RotationOptions { stream: false, heads: false, fold: false, block: None, seed };
+        let mut all =
+            RotationOptions { stream: false, heads: false, fold: false, block: None, seed, rules: RULES };
         for word in text.split(',') {
             match word {
                 "quarot" | "r1" if !all.stream => all.stream = true,
@@ -110,8 +119,14 @@ mod tests {
         for bad in ["", "0x", "-1", "0x+1", "seed", "18446744073709551616"] {
             assert!(parse_seed(bad).is_err(), "{bad:?}");
         }
-        let options =
-            RotationOptions { stream: true, heads: false, fold: false, block: None, seed: u64::MAX };
+        let options = RotationOptions {
+            stream: true,
+            heads: false,
+            fold: false,
+            block: None,
+            seed: u64::MAX,
+            rules: RULES,
+        };
         let text = serde_json::to_string(&options).unwrap();
         assert_eq!(text, r#"{"stream":true,"seed":"0xffffffffffffffff"}"#);
         assert_eq!(serde_json::from_str::<RotationOptions>(&text).unwrap(), options);

@@ -78,16 +78,27 @@ struct TensorEntry<'a> {
     selected: bool,
 }
 
+/// A head that a rotation makes of a tied embedding: indices of both among the tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadCopy {
+    /// The head.
+    pub head: usize,
+    /// The embedding that its values are read from.
+    pub embedding: usize,
+}
+
 /// The choices of `recipe` for `checkpoint`; `weights` says whether there is an importance matrix.
 ///
 /// # Errors
 ///
 /// `usage` if a pattern is malformed.
 pub fn type_choices(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Result<TypeChoices> {
-    type_choices_of(recipe, checkpoint, &[], weights)
+    type_choices_of(recipe, checkpoint, &[], weights, None)
 }
 
-/// The same for renamed tensors, whose sources have the names `sources`: a pattern finds a tensor by any of its names.
+/// The same for renamed tensors, whose sources have the names `sources`: a pattern finds a tensor by any of its names. A
+/// `copy` of the tied embedding as its head and the embedding get the type that the tied tensor would have; an option that
+/// names the head goes before.
 ///
 /// # Errors
 ///
@@ -97,15 +108,17 @@ pub fn type_choices_of(
     checkpoint: &Checkpoint,
     sources: &[Name],
     weights: bool,
+    copy: Option<HeadCopy>,
 ) -> Result<TypeChoices> {
     let entries = tensor_entries(recipe, checkpoint, sources)?;
     let overrides = vec![OverrideUse::default(); recipe.overrides.len()];
     let mut all = TypeChoices { choices: Vec::new(), overrides, not_divisible: 0, fallbacks: 0 };
     let mut last = SharedText::default();
-    let wanted = match recipe.preset {
-        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights),
+    let mut wanted = match recipe.preset {
+        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights, copy.is_some()),
         None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
+    share_type(recipe, &entries, copy, &mut wanted);
     for (entry, aim) in entries.iter().zip(wanted) {
         let aim = if entry.selected { all.fitting(recipe, entry, aim) } else { excluded() };
         all.choices.push(aim.sharing(&mut last));
@@ -115,6 +128,23 @@ pub fn type_choices_of(
 
 fn excluded() -> TypeChoice {
     TypeChoice::LeaveOut(reason("excluded", "left out by --include and --exclude"))
+}
+
+/// Gives the copy of a tied embedding the choice of the embedding, unless an option names the copy.
+fn share_type(
+    recipe: &Recipe,
+    entries: &[TensorEntry<'_>],
+    copy: Option<HeadCopy>,
+    choices: &mut [TypeChoice],
+) {
+    let Some(HeadCopy { head, embedding }) = copy else { return };
+    if entries.get(head).is_none_or(|entry| asked(recipe, entry).is_some()) {
+        return;
+    }
+    let shared = choices.get(embedding).cloned();
+    if let (Some(slot), Some(choice)) = (choices.get_mut(head), shared) {
+        *slot = choice;
+    }
 }
 
 fn tensor_entries<'a>(
@@ -261,7 +291,7 @@ struct PresetContext<'a> {
     mix: Preset,
     traits: Hparams,
     weights: bool,
-    /// No output head stands beside the embeddings: they are both.
+    /// No output head stands beside the embeddings, or only a copy of them: they are both.
     tied: bool,
     /// Tensors of attention values.
     values: u64,
@@ -273,6 +303,7 @@ fn preset_choices(
     checkpoint: &Checkpoint,
     entries: &[TensorEntry<'_>],
     weights: bool,
+    untied: bool,
 ) -> Vec<TypeChoice> {
     // The tensors of a GGUF, in the order of the work: experts of one stack are one.
     let place = |(index, entry): (usize, _)| {
@@ -293,7 +324,7 @@ fn preset_choices(
             entries.iter().filter(|s| s.selected).map(|s| (&s.gguf, &s.tensor.shape)),
         ),
         weights,
-        tied: !parts.clone().any(|p| p == TensorCategory::Output),
+        tied: untied || !parts.clone().any(|p| p == TensorCategory::Output),
         values: parts.filter(|p| *p == TensorCategory::AttnV).count() as u64,
     };
     let mut counts = CategoryCounts::default();

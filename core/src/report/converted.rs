@@ -2,14 +2,17 @@
 
 use super::{ErrorView, SCHEMA_VERSION, nonfinite};
 use crate::dtype::DType;
+use crate::float::Spacing;
 use crate::format::Checkpoint;
 use crate::job::ALGEBRA_LIMIT;
 use crate::metric::Tally;
 use crate::model_equivalence::Equivalence;
+use crate::plan::rotate::tied_head::TiedHead;
 use crate::plan::{Conversion, Output, OutputOp, Plan, Warning};
 use crate::recipe::Reason;
 use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -43,6 +46,9 @@ pub struct ConvertReport<'a> {
     #[serde(flatten)]
     pub conversion: Conversion,
     pub tensors: ConvertedTensors<'a>,
+    /// The rounding of rotated weights as they are written, by type; absent where nothing was rotated.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rounding: Vec<RoundingView>,
     /// SHA-256 of the files that a rotated artefact was made from, each read whole; absent where nothing was rotated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source_sha256: Vec<(String, String)>,
@@ -110,14 +116,50 @@ impl Serialize for ConvertedTensors<'_> {
     }
 }
 
+/// The rounding of rotated weights to a type that is written. The algebra and the logits are compared before it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RoundingView {
+    /// The type.
+    pub dtype: DType,
+    /// Rotated tensors of this type.
+    pub tensors: u64,
+    /// Elements of these.
+    pub elements: u64,
+    /// The largest relative rounding error of a value of normal magnitude: half of the distance of neighbouring values.
+    /// Absent for block types, whose error depends on the values of the block.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relative_bound: Option<f64>,
+}
+
+/// The rounding of the rotated outputs of a plan, by type in order of the catalogue.
+fn rounding(plan: &Plan) -> Vec<RoundingView> {
+    let mut all: BTreeMap<DType, (u64, u64)> = BTreeMap::new();
+    let changes = |o: &&Output| o.segments.iter().flat_map(|s| &s.from.ops).any(|op| op.axis().is_some());
+    for output in plan.outputs.iter().filter(changes) {
+        let (tensors, elements) = all.entry(output.dtype).or_default();
+        *tensors += 1;
+        *elements = elements.saturating_add(output.shape.numel());
+    }
+    let view = |(dtype, (tensors, elements))| RoundingView {
+        dtype,
+        tensors,
+        elements,
+        relative_bound: Spacing::of(dtype).map(|s| s.half(1.0)),
+    };
+    all.into_iter().map(view).collect()
+}
+
 /// What held before a rotated artefact was written.
 #[derive(Clone, Debug, Serialize)]
 pub struct EquivalenceView {
     /// Elements that were held against the algebra: all that were rotated.
     pub algebra_elements: u64,
+    /// A stored head that `config.json` ties to the embedding, compared with it; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tied_head: Option<TiedHead>,
     /// By how many units of rounding each comparison might be off.
     pub algebra_limit: f64,
-    /// What source and rotated model computed.
+    /// The logits of source and rotated model, the latter before its weights are rounded to the types that are written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub probe: Option<Equivalence>,
     /// Why they were not tried.
@@ -130,6 +172,7 @@ impl EquivalenceView {
     pub fn probed(elements: u64, probe: Equivalence) -> EquivalenceView {
         EquivalenceView {
             algebra_elements: elements,
+            tied_head: None,
             algebra_limit: ALGEBRA_LIMIT,
             probe: Some(probe),
             unprobed: None,
@@ -140,6 +183,7 @@ impl EquivalenceView {
     pub fn unprobed(elements: u64, why: String) -> EquivalenceView {
         EquivalenceView {
             algebra_elements: elements,
+            tied_head: None,
             algebra_limit: ALGEBRA_LIMIT,
             probe: None,
             unprobed: Some(why),
@@ -161,6 +205,7 @@ pub fn converted<'a>(
         schema_version: SCHEMA_VERSION,
         conversion: plan.conversion.clone()?,
         tensors,
+        rounding: rounding(plan),
         source_sha256: Vec::new(),
         gate: None,
         warnings,

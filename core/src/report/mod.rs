@@ -23,7 +23,9 @@ mod verify;
 pub use compare::{
     CompareReport, CompareRow, CompareThreshold, CompareVerdict, ROW_LIMIT, RowView, VerdictRule, compared,
 };
-pub use converted::{ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, action, converted};
+pub use converted::{
+    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, RoundingView, action, converted,
+};
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use rotation_gain::{RotationGain, RotationSummary, SymVsAsymRow, decibels};
 pub use run::{DeviceView, RunInfo};

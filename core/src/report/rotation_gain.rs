@@ -1,4 +1,5 @@
-//! What a rotation report comes to, in figures and in words.
+//! What a rotation report comes to, in figures and in words: by how much weight errors change, and no verdict about the
+//! model, which weight errors cannot give.
 
 use super::rotated::{RotatedEncoding, RotatedTensor};
 use crate::dtype::DType;
@@ -36,21 +37,21 @@ pub struct RotationSummary {
     pub words: Vec<String>,
 }
 
-/// What one rotation gains. A tensor gains what the median of its encodings does.
+/// By how much one rotation lowers weight errors. The figure of a tensor is the median over its encodings.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RotationGain {
     /// The rotation.
     pub rotation: String,
     /// Tensors that were measured under it.
     pub tensors: usize,
-    /// Those that gain more than 0.5 dB.
+    /// Those whose weight error falls by more than 0.5 dB.
     pub gaining: usize,
-    /// Those that lose more than 0.5 dB.
+    /// Those whose weight error rises by more than 0.5 dB.
     pub losing: usize,
-    /// Median gain of the tensors.
+    /// Median decrease of the tensors' weight errors, in decibels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub median_db: Option<f64>,
-    /// The tensor that gains most, and how much.
+    /// The tensor whose weight error falls most, and by how many decibels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub most: Option<(Name, f64)>,
     /// Median kurtosis of the rotated tensors.
@@ -69,13 +70,13 @@ pub struct SymVsAsymRow {
     pub rotation: String,
     /// Tensors that have both.
     pub tensors: usize,
-    /// Those on which the rotated symmetric one keeps less.
+    /// Those on which the rotated symmetric one has more error.
     pub lost: usize,
-    /// How much more it keeps, at the median.
+    /// By how many decibels its error is lower, at the median.
     pub median_db: f64,
-    /// What the rotation gains the symmetric one, at the median.
+    /// By how many decibels the rotation lowers the error of the symmetric one, at the median.
     pub symmetric_db: f64,
-    /// What it gains the asymmetric one.
+    /// By how many it lowers that of the asymmetric one.
     pub asymmetric_db: f64,
 }
 
@@ -157,7 +158,7 @@ fn lesson(
 
 fn words(summary: &RotationSummary) -> Vec<String> {
     let mut words: Vec<String> = summary.rotations.iter().map(rotation_in_words).collect();
-    words.extend(verdict(summary));
+    words.extend(conclusion(summary));
     for (symmetric, _) in PAIRS {
         let about = summary.lessons.iter().filter(|l| l.symmetric == symmetric);
         // Even the best of the rotations.
@@ -173,60 +174,62 @@ pub fn decibels(db: f64) -> String {
     format!("{db:+.2}")
 }
 
+/// `falls by 0.46 dB` or `rises by 0.46 dB`.
+fn change(gain: f64) -> String {
+    let verb = if gain < 0.0 { "rises" } else { "falls" };
+    format!("{verb} by {:.2} dB", gain.abs())
+}
+
 fn rotation_in_words(g: &RotationGain) -> String {
     let Some(median) = g.median_db else { return format!("{}: nothing to measure.", g.rotation) };
     format!(
-        "{}: {} of {} tensors gain more than 0.5 dB, {} lose as much; median {} dB.",
+        "{}: weight error falls by more than 0.5 dB in {} of {} tensors and rises by as much in {}; at the median it {}.",
         g.rotation,
         g.gaining,
         g.tensors,
         g.losing,
-        decibels(median)
+        change(median)
     )
 }
 
-fn verdict(summary: &RotationSummary) -> Option<String> {
+/// The largest change of weight error, the kurtosis beside it, and what these figures do not decide.
+fn conclusion(summary: &RotationSummary) -> Vec<String> {
     let measured = summary.rotations.iter().filter_map(|g| Some((g, g.median_db?)));
-    let (best, gain) = measured.reduce(|best, next| if next.1 > best.1 { next } else { best })?;
-    let kurtosis = summary.median_kurtosis?;
-    let near = NEAR_GAUSSIAN.contains(&kurtosis);
-    let values = match near {
-        true => "values are already near Gaussian",
-        false => "values are not Gaussian",
+    let Some((best, gain)) = measured.reduce(|best, next| if next.1 > best.1 { next } else { best }) else {
+        return Vec::new();
     };
-    let tail = format!("{values} (median kurtosis {kurtosis:.2}; Gaussian is 3)");
-    let joint = if near == (gain > MATTERS) { ", although " } else { ": " };
-    let head = match gain > MATTERS {
-        true => {
-            format!(
-                "Rotation gains here, with {} {} dB at the median{joint}{tail}.",
-                best.rotation,
-                decibels(gain)
-            )
-        }
-        false => format!("Rotation gains little here{joint}{tail}."),
-    };
+    let mut text = format!("Weight error {} at the median with {}", change(gain), best.rotation);
+    if let Some(kurtosis) = summary.median_kurtosis {
+        let near = if NEAR_GAUSSIAN.contains(&kurtosis) { "near" } else { "not near" };
+        text.push_str(&format!(
+            "; stored values are {near} Gaussian (median kurtosis {kurtosis:.2}; Gaussian is 3)"
+        ));
+    }
+    text.push('.');
     let most = summary.rotations.iter().filter_map(|g| Some((g, g.most.as_ref()?)));
     let most = most.reduce(|best, next| if next.1.1 > best.1.1 { next } else { best });
-    Some(match most {
-        Some((g, (tensor, db))) if *db > MATTERS => {
-            format!("{head} Most: {tensor}, {} dB with {}.", decibels(*db), g.rotation)
-        }
-        _ => head,
-    })
+    if let Some((g, (tensor, db))) = most.filter(|(_, (_, db))| *db > MATTERS) {
+        text.push_str(&format!(" Most: {tensor}, {} with {}.", change(*db), g.rotation));
+    }
+    Vec::from([text, UNDECIDED.into()])
 }
+
+/// What weight errors cannot tell.
+const UNDECIDED: &str = "This does not decide whether the model gains: a rotation can lower every weight error and make the \
+    model's outputs worse, or halve their divergence while weight errors hardly change. A measurement decides: perplexity or KL \
+    divergence of the quantized model, rotated and not.";
 
 fn lesson_in_words(l: &SymVsAsymRow) -> String {
     let (name, other) = (l.symmetric.to_string(), l.asymmetric.to_string());
-    let verb = if l.median_db < 0.0 { "loses to" } else { "beats" };
-    let on = if l.median_db < 0.0 { l.lost } else { l.tensors - l.lost };
+    let more = l.median_db < 0.0;
+    let (word, on) = if more { ("more", l.lost) } else { ("less", l.tensors - l.lost) };
     format!(
-        "{name} rotated ({}) {verb} {other} as stored on {on} of {} tensors (median {} dB). That compares encodings: with the \
-         same one on both sides the rotation gives {name} {} dB and {other} {} dB.",
+        "{name} rotated ({}) has {word} weight error than {other} as stored in {on} of {} tensors (median {} dB). That compares \
+         encodings: with the same encoding on both sides the error of {name} {} and that of {other} {}.",
         l.rotation,
         l.tensors,
         decibels(l.median_db),
-        decibels(l.symmetric_db),
-        decibels(l.asymmetric_db)
+        change(l.symmetric_db),
+        change(l.asymmetric_db)
     )
 }

@@ -25,8 +25,16 @@ use alloc::vec::Vec;
 use hadamard::Hadamard;
 use serde::Serialize;
 
-/// Version of the mapping from seed and form to a rotation; recorded in rotated checkpoints.
-pub const RULES: u32 = 1;
+/// Newest version of the rules by which rotated checkpoints are made; a checkpoint records the version that made it.
+///
+/// - Version 1: seed and form define the matrix; gains and rotations run in binary32. Checkpoints whose rotated tensors are
+///   all of other types than F32 are still made so.
+/// - Version 2: the same matrices; for tensors that are written as F32, gains and rotations run in binary64 and the result is
+///   rounded once.
+pub const RULES: u32 = 2;
+
+/// The first version with F32 tensors rotated in binary64.
+pub const RULES_F64: u32 = 2;
 
 /// Structure of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -103,7 +103,7 @@ impl QuantizeArgs {
     }
 }
 
-/// Write a rotated model, which computes the same and quantizes better.
+/// Write a rotated model, which computes the same function with other weights.
 ///
 /// OUT is a directory in Hugging Face's layout with model.safetensors, config.json (output head untied) and
 /// the unchanged tokenizer, which transformers loads without a patch. Rules per model family determine which

@@ -205,8 +205,8 @@ pub struct SweepArgs {
     /// of rows.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
     pub sample: Option<u64>,
-    /// Measure whether rotation helps: the error of each type on the rotated tensors, beside that on the
-    /// stored tensors.
+    /// Measure by how much rotations change weight errors: the error of each type on the rotated tensors, beside
+    /// that on the stored tensors. Weight errors do not decide whether the model gains; its outputs do.
     ///
     /// Rotations, separated by commas: quarot (the residual stream), block:N (the residual stream in blocks
     /// of N channels), r2 (the values of each attention head), fold (fold the norm gains only). The tensor as
@@ -254,7 +254,7 @@ impl SweepArgs {
     }
 }
 
-/// Repeat a published benchmark: does rotation help?
+/// Repeat a published benchmark: the error of one synthetic matrix, rotated and not.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope bench rotation")]
 pub struct BenchArgs {
@@ -270,7 +270,7 @@ pub enum Benchmark {
 /// Quantize a random matrix with outliers, with and without rotation, and compare the errors.
 ///
 /// The matrix, the quantizer and the first six rows repeat a published microbenchmark, number for number; the
-/// other rows extend it. --rows 4096 gives the whole published table and takes some seconds.
+/// other rows extend it. The table is the error of one synthetic matrix and says nothing about a model. --rows 4096 gives the whole published table and takes some seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

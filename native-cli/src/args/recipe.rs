@@ -168,9 +168,10 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>) -> Result<TargetNa
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rotation")]
 pub struct RotationArgs {
-    /// Rotate the weights first, which spreads outliers and lowers the error: quarot (the residual stream,
-    /// called R1 in SpinQuant), block:N (the residual stream in blocks of N channels), r2 (the values of each
-    /// attention head), quarot,r2 (both), or fold (fold the norm gains only, for comparison). Norm gains are
+    /// Rotate the weights first, which spreads outliers: quarot (the residual stream, called R1 in SpinQuant),
+    /// block:N (the residual stream in blocks of N channels), r2 (the values of each attention head),
+    /// quarot,r2 (both), or fold (fold the norm gains only, for comparison). Whether the quantized model gains
+    /// depends on the model, and lower weight errors do not show it: measure its outputs. Norm gains are
     /// folded into the weights, and a tied output head is written as a tensor of its own. Needs config.json
     /// of a supported model family; refused if the rotated model would compute something else.
     #[arg(long = "rotate", value_name = "WHAT")]

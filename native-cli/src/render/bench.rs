@@ -46,7 +46,7 @@ fn as_text(args: &BenchRotationOptions, answer: &BenchmarkResult) -> String {
     let mut text = head + &table(published, true);
     text.push_str("\nnot in the published table\n\n");
     text.push_str(&table(ours, false));
-    text.push_str(&verdict(args, answer));
+    text.push_str(&summary(args, answer));
     text
 }
 
@@ -66,10 +66,11 @@ fn cells(f: &Figures, published: bool) -> Vec<Styled> {
     ]
 }
 
-fn verdict(args: &BenchRotationOptions, answer: &BenchmarkResult) -> String {
+fn summary(args: &BenchRotationOptions, answer: &BenchmarkResult) -> String {
     let lowest = |bits: Option<u32>| bits.map_or_else(|| "none".to_string(), |b| format!("{b} bits"));
     let mut text = format!(
-        "\nFewest bits at which a rotated format is no worse than plain Q4: {} as published, {} for the best format here.\n\
+        "\nThe error of one synthetic matrix; it says nothing about a model.\n\
+         Fewest bits at which a rotated format is no worse than plain Q4: {} as published, {} for the best format here.\n\
          Bits per weight count a 16-bit scale for each group; the published table counts 32.\n",
         lowest(answer.lowest_matching_bits),
         lowest(answer.lowest_matching_bits_of_all),

@@ -6,7 +6,9 @@ use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size
 use quantoscope_core::DType;
 use quantoscope_core::plan::rotate::AppliedRotation;
 use quantoscope_core::plan::{ImportanceSource, LeftOut};
-use quantoscope_core::report::{ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RunInfo};
+use quantoscope_core::report::{
+    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RoundingView, RunInfo,
+};
 use quantoscope_core::rotation::Form;
 use serde::Serialize;
 use serde_json::Value;
@@ -134,13 +136,24 @@ fn gate(g: &EquivalenceView) -> String {
     let algebra = format!("{} elements verified with Freivalds' check", g.algebra_elements);
     match (&g.probe, &g.unprobed) {
         (Some(p), _) => format!(
-            "{algebra}; logits of {} tokens differ by at most {} ({} allowed)",
+            "{algebra}; logits of {} tokens, before weights are rounded to their types, differ by at most {} ({} allowed)",
             p.tokens,
             sci(Some(p.max)),
             sci(Some(p.limit))
         ),
         (None, Some(why)) => format!("{algebra}; logits not compared: {}", clean(why)),
         (None, None) => algebra,
+    }
+}
+
+/// The rounding of rotated weights to a type that is written.
+fn rounding(r: &RoundingView) -> String {
+    let what = format!("{} rotated tensors are written as {}", r.tensors, r.dtype);
+    match r.relative_bound {
+        Some(bound) => {
+            format!("{what}: each value is rounded once more, by at most {} of itself", sci(Some(bound)))
+        }
+        None => format!("{what}: the error of each block depends on its values"),
     }
 }
 
@@ -183,7 +196,9 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
     lines.extend(left_out(&report.conversion.left_out).map(|text| ("left out", text)));
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
     lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));
+    lines.extend(t.untied_head_bytes.map(|bytes| ("untying", format!("adds a head of {}", size(bytes)))));
     lines.extend(report.gate.as_ref().map(|g| ("gate", gate(g))));
+    lines.extend(report.rounding.iter().map(|r| ("rounding", rounding(r))));
     lines.extend([
         ("tensors", format!("{} quantized, {} kept: {}", t.planned_quantized, t.kept, types(report))),
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),

@@ -13,6 +13,7 @@ use crate::system_limits::fitting;
 use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use quantoscope_core::format::Checkpoint;
+use quantoscope_core::plan::rotate::tied_head::TiedHead;
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{ConvertReport, EquivalenceView, RunInfo, converted};
@@ -82,6 +83,8 @@ impl ConversionResult {
             converted(&source.checkpoint, &self.plan, self.measured.as_ref()).ok_or_else(none)?;
         report.source_sha256.clone_from(&self.source_sha256);
         report.gate.clone_from(&self.equivalence);
+        let head = self.equivalence.as_ref().and_then(|e| e.tied_head.as_ref());
+        report.warnings.extend(head.and_then(TiedHead::warning));
         Ok(report)
     }
 

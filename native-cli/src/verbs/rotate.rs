@@ -12,6 +12,7 @@ use quantoscope_core::plan::{lora, replay, target as plan_target};
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED};
 use quantoscope_core::recipe::{Recipe, TargetName};
 use quantoscope_core::report::EquivalenceView;
+use quantoscope_core::rotation::RULES;
 use std::path::Path;
 use std::time::Instant;
 
@@ -71,9 +72,12 @@ fn recorded(options: &RotateOptions, rotated: &Source) -> Result<RotationOptions
         Err(Error::new(Code::Usage, message))
     };
     match (options.rotation, options.seed) {
-        (Some(given), _) if (RotationOptions { seed: found.seed, ..given }) != found => differs("rotate"),
+        (Some(given), _) if (RotationOptions { seed: found.seed, rules: found.rules, ..given }) != found => {
+            differs("rotate")
+        }
         (_, Some(given)) if given != found.seed => differs("seed"),
-        _ => Ok(found),
+        // The rules of the model do not bind the adapter, whose matrices are made now.
+        _ => Ok(RotationOptions { rules: RULES, ..found }),
     }
 }
 

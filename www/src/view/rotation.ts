@@ -52,7 +52,7 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
     h(
       'fieldset',
       { class: 'segments' },
-      h('legend', { class: 'small soft' }, 'Would these encodings do better on a rotated tensor?'),
+      h('legend', { class: 'small soft' }, 'By how much does the weight error of these encodings change on a rotated tensor?'),
       options,
     ),
     h('div', { 'aria-live': 'polite' }, body),
@@ -112,7 +112,7 @@ function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement
       h('td', { class: tone }, gain === undefined ? '\u2013' : `${gain > 0 ? '+' : ''}${fixed(gain, 2)}`),
     );
   };
-  const heads = ['Encoding', 'Error', 'as stored', 'rotated', 'floor', 'gain dB'];
+  const heads = ['Encoding', 'Error', 'as stored', 'rotated', 'floor', 'falls by dB'];
   return h(
     'figure',
     { class: 'rotation-errors' },

@@ -262,6 +262,20 @@ impl<S: Simd> Kernels for Vector<S> {
         );
     }
 
+    fn rotate_rows_f64(&self, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || rotation::rows_f64(self.simd, rotation, x, stride, at),
+        );
+    }
+
+    fn rotate_columns_f64(&self, rotation: &Rotation, x: &mut [f64], width: usize) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || rotation::columns_f64(rotation, x, width),
+        );
+    }
+
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
         Scalar.transcode(from, to, src, out)
     }

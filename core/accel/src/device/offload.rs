@@ -325,7 +325,8 @@ fn steps<'a>(
             | Op::TensorScale
             | Op::Set(_)
             | Op::NegExp
-            | Op::RoundF16 => return None,
+            | Op::RoundF16
+            | Op::Widen => return None,
         }
     }
     gains.append(&mut of_rows);

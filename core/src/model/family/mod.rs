@@ -33,9 +33,9 @@ pub struct RotationRules {
     pub hidden: u64,
     /// Layers of the decoder.
     pub layers: u32,
-    /// Whether the configuration ties the head to the embedding; a model whose stream was rotated must not. Where a head
-    /// stands in the file all the same ([`RotationRules::untied_head`] is none), those who load it take the embedding instead:
-    /// both must have the same values, or the head is not the model's.
+    /// Whether the configuration ties the head to the embedding; a model whose stream was rotated must not. A head that the
+    /// file stores all the same ([`RotationRules::untied_head`] is none) is the model's: transformers does not tie two tensors
+    /// whose values differ.
     pub tied: bool,
     /// Whether R1 is exact, and with which rotations.
     pub stream: StreamVerdict,

@@ -170,15 +170,17 @@ impl Forward {
         Some(self.top(Module::PosEmbd)).filter(|name| !name.is_empty())
     }
 
-    /// The tensor that makes logits: the head, or the embedding where they are tied.
+    /// The tensor that makes logits: the stored head, or the embedding if they are tied and no head is stored.
     fn head(&self) -> String {
-        if self.config.tied {
-            return self.top(Module::TokenEmbd);
-        }
         let rows = self.arch.rows().filter(|r| r.module == Module::Output);
         let mut names = rows.map(|r| format!("{}{}.weight", self.prefix.head, r.tail)).peekable();
         let first = names.peek().cloned();
-        names.find(|name| self.shapes.contains_key(name)).or(first).unwrap_or_default()
+        let stored = names.find(|name| self.shapes.contains_key(name));
+        match stored {
+            Some(name) => name,
+            None if self.config.tied => self.top(Module::TokenEmbd),
+            None => first.unwrap_or_default(),
+        }
     }
 
     /// Refuses a tensor that is missing or has another shape.

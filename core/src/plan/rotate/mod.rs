@@ -3,8 +3,9 @@
 mod grid_layout;
 mod record;
 mod steps;
+pub mod tied_head;
 
-use super::{Grid, Output, OutputOp, Segment, Side, Warning};
+use super::{Grid, Op, Output, OutputOp, Segment, Side, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, SourceFile};
@@ -12,7 +13,8 @@ use crate::model::family::{HeadsVerdict, RotationRoles, RotationRules, StreamRol
 use crate::quant::Encoding;
 use crate::recipe::Reason;
 use crate::recipe::rotation::RotationOptions;
-use crate::rotation::{Form, RULES, Rotation};
+use crate::recipe::select::HeadCopy;
+use crate::rotation::{Form, RULES, RULES_F64, Rotation};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -40,16 +42,21 @@ pub(super) struct RotationPlanner<'a> {
     gains: Side,
 }
 
-/// The checkpoint with a head of its own at the end, read from the embedding, if the model is tied and its stream rotated.
-pub(super) fn untied(checkpoint: &Checkpoint, options: &RotationOptions) -> Result<Checkpoint> {
-    let mut all = checkpoint.clone();
+/// The checkpoint with a head of its own at the end, read from the embedding, if the model is tied, stores no head and its
+/// stream is rotated; and where both are.
+pub(super) fn untied(
+    checkpoint: &Checkpoint,
+    options: &RotationOptions,
+) -> Result<(Checkpoint, Option<HeadCopy>)> {
+    let (mut all, mut copy) = (checkpoint.clone(), None);
     let rules = rules(checkpoint.config.as_deref(), &checkpoint.tensors)?;
     if let (true, Some(made)) = (options.stream, &rules.untied_head)
         && let Some(source) = checkpoint.tensors.get(made.source)
     {
+        copy = Some(HeadCopy { head: all.tensors.len(), embedding: made.source });
         all.tensors.push(TensorInfo { name: made.name.as_str().into(), ..source.clone() });
     }
-    Ok(all)
+    Ok((all, copy))
 }
 
 impl<'a> RotationPlanner<'a> {
@@ -66,6 +73,12 @@ impl<'a> RotationPlanner<'a> {
         dtype: Option<DType>,
     ) -> Result<RotationPlanner<'a>> {
         let mut rules = rules(original.config.as_deref(), &original.tensors)?;
+        if options.rules > RULES {
+            let version = options.rules;
+            return Err(refuse(format!(
+                "rules of version {version} are newer than this program, which knows {RULES}"
+            )));
+        }
         if !(options.stream || options.heads) {
             return Err(Error::new(Code::Usage, "a rotation needs something to rotate"));
         }
@@ -111,7 +124,7 @@ impl<'a> RotationPlanner<'a> {
         };
         let made = self.rules.untied_head.as_ref().filter(|_| self.options.stream);
         AppliedRotation {
-            rules: RULES,
+            rules: 1,
             family: self.rules.family,
             seed: format!("0x{:016x}", self.options.seed),
             stream: (self.options.stream && !self.options.fold).then_some(self.form),
@@ -134,7 +147,9 @@ impl<'a> RotationPlanner<'a> {
     ) -> Result<AppliedRotation> {
         let mut record = self.record(original.files.iter());
         let mut kept = Vec::with_capacity(outputs.len());
-        for (index, mut output) in core::mem::take(outputs).into_iter().enumerate() {
+        for mut output in core::mem::take(outputs) {
+            // Outputs are fewer than tensors where a recipe leaves some out.
+            let Some(index) = output.segments.first().map(|s| s.from.tensor as usize) else { continue };
             if self.roles(index).stream == StreamRole::Mtp {
                 record.left_out.push(output.name.into());
                 continue;
@@ -150,6 +165,7 @@ impl<'a> RotationPlanner<'a> {
             );
             warnings.push(Warning::new("more_tokens_left_out", message));
         }
+        warnings.extend(tied_head::warning(&self.rules, self.options, original));
         Ok(record)
     }
 
@@ -162,22 +178,21 @@ impl<'a> RotationPlanner<'a> {
     pub(super) fn shared(&self) -> BTreeSet<usize> {
         let is_head = |i: &usize| matches!(self.roles(*i).stream, StreamRole::Head { .. });
         let heads = (0..self.tensors.len()).filter(is_head).filter(|_| self.rules.tied);
-        heads.flat_map(|i| [Some(i), self.source(i).map(|(at, _)| at)]).flatten().collect()
+        let embedding = |i: usize| match &self.rules.untied_head {
+            Some(made) => Some(made.source),
+            None => tied_head::embedding(&self.rules, self.tensors, i),
+        };
+        heads.flat_map(|i| [Some(i), embedding(i)]).flatten().collect()
     }
 
-    /// The tensor that the values of tensor `index` are read from: the embedding, for a head that is tied to it.
+    /// The tensor that the values of tensor `index` are read from: itself, or the embedding for a head that was made.
     fn source(&self, index: usize) -> Option<(usize, &TensorInfo)> {
-        let own = self.tensors.get(index)?;
-        if !(self.rules.tied && matches!(self.roles(index).stream, StreamRole::Head { .. })) {
-            return Some((index, own));
-        }
-        // Tables of positions are embeddings too, of another shape.
-        let embedding = |(i, t): &(usize, &TensorInfo)| {
-            matches!(self.roles(*i).stream, StreamRole::Embedding { .. }) && t.shape == own.shape
-        };
-        let made =
-            self.rules.untied_head.as_ref().and_then(|m| Some((m.source, self.tensors.get(m.source)?)));
-        made.or_else(|| self.tensors.iter().enumerate().find(embedding))
+        let made = self.rules.untied_head.as_ref().filter(|m| {
+            matches!(self.roles(index).stream, StreamRole::Head { .. })
+                && self.tensors.get(index).is_some_and(|t| t.name == m.name.as_str())
+        });
+        let at = made.map_or(index, |m| m.source);
+        Some((at, self.tensors.get(at)?))
     }
 
     fn rotate(&self, index: usize, output: &mut Output, record: &mut AppliedRotation) -> Result<()> {
@@ -204,6 +219,12 @@ impl<'a> RotationPlanner<'a> {
         let op = encoding_op(output, source.1, self.plain)?;
         if let OutputOp::Encode(e) = op {
             output.dtype = e.dtype();
+        }
+        let mut steps = steps;
+        let single = op == OutputOp::Encode(Encoding::Type(DType::F32));
+        if single && self.options.rules >= RULES_F64 && steps.ops.iter().any(|op| op.axis().is_some()) {
+            steps.ops.insert(0, Op::Widen);
+            record.rules = RULES_F64;
         }
         output.grid = steps.grid;
         output.reason = match output.segments.first().map(|s| s.op) {
