@@ -42,7 +42,7 @@ pub(super) struct AprConfig(Map<String, Value>);
 
 impl AprConfig {
     /// The text of a `config.json`. `tied` says that the output head is the embedding.
-    pub(super) fn to_json(mut self, tied: bool) -> Vec<u8> {
+    pub(super) fn into_json(mut self, tied: bool) -> Vec<u8> {
         if tied {
             self.0.insert("tie_word_embeddings".into(), Value::Bool(true));
         }
@@ -119,7 +119,7 @@ mod tests {
         let found = parse(br#"{"a":1,"b":"x","a":2,"architecture":"qwen2","num_layers":3}"#, 64).unwrap();
         assert_eq!(found.values.uint("a"), Some(2));
         assert_eq!(found.values.text("b"), Some("x"));
-        let config: Value = serde_json::from_slice(&found.config.unwrap().to_json(true)).unwrap();
+        let config: Value = serde_json::from_slice(&found.config.unwrap().into_json(true)).unwrap();
         assert_eq!(config["model_type"], "qwen2");
         assert_eq!(config["num_hidden_layers"], 3);
         assert_eq!(config["tie_word_embeddings"], true);

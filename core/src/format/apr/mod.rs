@@ -86,7 +86,7 @@ pub(crate) struct ShardNumber {
 
 /// True if the file starts with the magic of APR v2 or of an older version.
 pub(crate) fn is_magic(head: &[u8]) -> bool {
-    head.get(..4).is_some_and(|magic| header::is_magic(magic))
+    head.get(..4).is_some_and(header::is_magic)
 }
 
 /// Parses the header of a file of `len` bytes. `writer` decides the ambiguous dtype bytes.
@@ -124,7 +124,7 @@ pub(crate) fn read(
         let message = "the checksum over the whole file is not compared: only the header is read";
         header.warnings.push(Warning::new("checksum_unchecked", message));
     }
-    let config = metadata.config.map(|config| config.to_json(index.tied));
+    let config = metadata.config.map(|config| config.into_json(index.tied));
     header.apr = AprInfo { config, shard: metadata.shard.filter(|s| s.count > 1) };
     if header.apr.shard.is_none() && head.is_sharded() {
         let message = "the header says that the model is sharded, and the metadata does not name its shards";

@@ -282,7 +282,7 @@ impl ImatrixTensors {
     /// Keeps the counts of a tensor.
     fn count(&mut self, name: &str, bytes: &[u8], at: u64) -> Result<()> {
         let entry = self.entries.entry(name.to_string());
-        let entry = entry.or_insert(ImatrixEntry::default());
+        let entry = entry.or_default();
         for (i, count) in floats(bytes).enumerate() {
             if !count.is_finite() || count < 0.0 {
                 let message = "a count is negative, infinite or NaN";

@@ -30,11 +30,12 @@ pub fn file_stem(names: &FileNameParts<'_>) -> String {
     let with_size = |part: Option<&'_ str>| if names.vocabulary_only { None } else { present(part) };
     let kind = with_size(names.kind).map(|kind| kind.to_uppercase());
     let last = names.vocabulary_only.then(|| "vocab".into());
-    for part in [with_size(names.size_label), present(names.finetune), present(names.version), kind, last] {
-        if let Some(part) = part {
-            stem.push('-');
-            stem.push_str(&part);
-        }
+    for part in [with_size(names.size_label), present(names.finetune), present(names.version), kind, last]
+        .into_iter()
+        .flatten()
+    {
+        stem.push('-');
+        stem.push_str(&part);
     }
     stem
 }

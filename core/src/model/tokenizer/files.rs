@@ -301,11 +301,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for MergePair<'a> {
 #[serde(transparent)]
 struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// Texts with their ids, in the order of the file.
+pub type IdMap<'a> = Vec<(Cow<'a, str>, i64)>;
+
 /// Ids of texts: `vocab.json` or `added_tokens.json`, in ascending order of ids.
 ///
 /// # Errors
 /// `bad_json`; `bad_value` if an id is negative.
-pub fn id_map<'a>(all: &'a Companions, name: &str) -> Result<Option<Vec<(Cow<'a, str>, i64)>>> {
+pub fn id_map<'a>(all: &'a Companions, name: &str) -> Result<Option<IdMap<'a>>> {
     let Some(text) = all.get(name) else { return Ok(None) };
     let Vocabulary::Ids(mut ids) = read(name, text)? else {
         return Err(Error::new(Code::BadJson, "no object of ids").in_file(name));

@@ -78,7 +78,7 @@ fn of_architecture(name: &'static str, preferred: &'static [&'static str]) -> &'
         regexes(other.kind) == regexes(found.kind)
             && (other.ignore_merges, other.add_bos) == (found.ignore_merges, found.add_bos)
     };
-    let own = || preferred.iter().find(|p| engine(p).is_some_and(|row| alike(row)));
+    let own = || preferred.iter().find(|p| engine(p).is_some_and(&alike));
     if preferred.contains(&name) { name } else { own().copied().unwrap_or(name) }
 }
 
