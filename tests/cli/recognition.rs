@@ -360,10 +360,10 @@ fn compare_pairs_what_is_equal() {
 
     let embedding = t("model.embed_tokens.weight", &[32, 32], &values(1));
     let head = |v: &[f32]| t("lm_head.weight", &[32, 32], v);
-    let dir = pair(&[embedding.clone()], &[embedding.clone(), head(&values(1))]);
+    let dir = pair(std::slice::from_ref(&embedding), &[embedding.clone(), head(&values(1))]);
     dir.run("compare a.safetensors b.safetensors").exits(0);
     dir.run("compare b.safetensors a.safetensors").exits(0);
-    let dir = pair(&[embedding.clone()], &[embedding, head(&values(2))]);
+    let dir = pair(std::slice::from_ref(&embedding), &[embedding.clone(), head(&values(2))]);
     dir.run("compare a.safetensors b.safetensors").exits(5);
 
     let q = |prefix: &str| t(&format!("{prefix}layers.0.self_attn.q_proj.weight"), &[32, 32], &values(3));

@@ -101,7 +101,9 @@ export function commandLine(...args) {
   ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  // The page keeps the names of the source: it does not read tokenizers yet.
+  const names = args[0] === 'quantize' && !args.includes('--to') ? ['--names', 'source'] : [];
+  const { status, stdout, stderr } = spawnSync(program, [...args, ...names], { encoding: 'utf8' });
   return { status, stdout, stderr };
 }
 

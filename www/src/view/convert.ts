@@ -51,6 +51,8 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
   if (recipe.pure) words.push('--pure');
+  // The page does not read tokenizers yet.
+  if (recipe.to === 'gguf') words.push('--names source');
   if (recipe.allow_requantize) words.push('--allow-requantize');
   if (recipe.allow_nonfinite) words.push('--allow-nonfinite');
   return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
