@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 /// The seed of the test vectors; any will do that is none of a rotation's.
 const SEED: u64 = 0x05EE_D0FF_7E15_7EC7;
 
-/// By how much a comparison may be off: this many times what the last bit of its values' norm is worth ([`StepValue::UNIT`]).
+/// By how much a comparison may be off: this many times what the last bit of its values' norm is worth (`StepValue::UNIT`).
 /// Rounding was
 /// measured to stay below 8 for every order in use; a dense part of 2048 rows would make about 100.
 pub const LIMIT: f64 = 256.0;

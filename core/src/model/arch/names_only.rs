@@ -13,7 +13,7 @@ use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 use crate::model::tokenizer::rules as tokenizer;
 
-/// The name of [`MISTRAL_FORMAT`] and its variant.
+/// The name of Mistral's own format and its variant.
 pub const MISTRAL_NAME: &str = "mistral_format";
 const BARE: &[Prefix] = &[Prefix::decoder("")];
 const NAMED: Arch = Arch { rotation: None, forward: None, ..LLAMA_LIKE };
