@@ -7,9 +7,9 @@ use crate::run::{Purpose, Run};
 use crate::view::{self, to_js};
 use quantoscope_core::format::{Checkpoint, imatrix};
 use quantoscope_core::plan::{convert, measure, pair, preview, replay};
+use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED, parse_seed};
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
-use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
 use quantoscope_core::{Code, Error};
 use std::rc::Rc;
@@ -53,14 +53,8 @@ impl Model {
 /// # Errors
 /// `usage` where the value is not a recipe.
 fn recipe_from(recipe: JsValue) -> Result<Recipe, JsValue> {
-    let parsed = serde_wasm_bindgen::from_value::<Recipe>(recipe);
-    let mut recipe =
-        parsed.map_err(|e| Error::new(Code::Usage, format!("not a recipe: {e}"))).into_api_result()?;
-    // The page does not read tokenizers yet: tensors keep the names of their source.
-    if recipe.to == TargetName::Gguf && recipe.names.is_auto() {
-        recipe.names = TensorNaming::Source;
-    }
-    Ok(recipe)
+    let parsed = serde_wasm_bindgen::from_value(recipe);
+    parsed.map_err(|e| Error::new(Code::Usage, format!("not a recipe: {e}"))).into_api_result()
 }
 
 /// The rotation options of a recipe from `what`, as `--rotate` takes it (`quarot`, `block:N`, `fold`, `r2`, or two of

@@ -125,7 +125,7 @@ fn importance_matrix_is_shown_and_its_errors_have_codes() {
 #[wasm_bindgen_test]
 fn value_that_is_no_recipe_is_a_usage_error() {
     let model = open(&safetensors(ROLES)).ok().unwrap();
-    let error = model.plan(object(&[("to", "gguf".into()), ("sort", "q4_0".into())]), false).err().unwrap();
+    let error = model.plan(object(&[("to", "gguf".into()), ("type", "q9_9".into())]), false).err().unwrap();
     assert_eq!(text(&error, "code"), "usage");
     assert_eq!(text(&rotation_options("twist", None).err().unwrap(), "code"), "usage");
     assert_eq!(text(&rotation_options("r2", Some("x".into())).err().unwrap(), "code"), "usage");

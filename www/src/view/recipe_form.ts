@@ -37,6 +37,8 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
       ...types,
       pure: pure.input.checked && !pure.node.hidden,
       allow_requantize: again.input.checked,
+      // The page does not read tokenizers yet, so that tensors keep the names of their source.
+      ...(target.target === 'gguf' ? { names: 'source' as const } : {}),
       ...(nonfinite.input.checked ? { allow_nonfinite: true } : {}),
     });
   };
