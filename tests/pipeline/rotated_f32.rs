@@ -96,7 +96,7 @@ fn artefacts_verify_under_the_rules_that_made_them() {
         let artefact = MemoryModel::file("model.safetensors", bytes.clone()).expect("a model");
         let recipe = replay::recorded(&artefact.checkpoint).expect("a recipe");
         assert_eq!(recipe.rotate.expect("a rotation").rules, rules);
-        let pairing = replay::verify(&world.checkpoint, &artefact.checkpoint, &recipe).expect("a plan");
+        let pairing = replay::verify(&world.checkpoint, &artefact.checkpoint, &recipe, None).expect("a plan");
         assert!(pairing.findings.is_empty(), "{:?}", pairing.findings);
         let measured = run(&pairing.plan, &[&world, &artefact], Budget::default()).expect("a run").collected;
         for index in 0..pairing.plan.outputs.len() {

@@ -40,7 +40,7 @@ impl Model {
     ) -> Result<Run, JsValue> {
         let pairing = match replay::recorded(&self.0) {
             // A rotated output is made again by the recipe that it records.
-            Some(recipe) => replay::verify(&source.0, &self.0, &recipe).into_api_result()?,
+            Some(recipe) => replay::verify(&source.0, &self.0, &recipe, None).into_api_result()?,
             None => pair::verify(&source.0, &self.0, matrix).into_api_result()?,
         };
         let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };

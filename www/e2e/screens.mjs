@@ -26,7 +26,7 @@ async function states(page, shot) {
   await page.getByText('Error in each encoding', { exact: true }).waitFor();
   await shot('3-tensor');
   await page.getByRole('radio', { name: 'Whole' }).check();
-  await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+  await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
   await page.getByRole('heading', { name: 'With rotation' }).scrollIntoViewIfNeeded();
   await shot('3-rotated');
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();

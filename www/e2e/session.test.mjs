@@ -12,7 +12,7 @@ async function everyState(page, visit) {
   await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
   await visit('tensor');
   await page.getByRole('radio', { name: 'Whole' }).check();
-  await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+  await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
   await visit('rotated');
   await planFor(page, 'GGUF', 'Q4_0');
   await visit('plan');
@@ -77,7 +77,7 @@ test('a rotation is chosen with the keyboard, and its figures are those of the c
     await page.getByRole('radio', { name: 'None' }).focus();
     for (const key of ['ArrowRight', 'ArrowRight']) await page.keyboard.press(key);
     assert.ok(await page.getByRole('radio', { name: 'Blocks of 128' }).isChecked());
-    await page.getByRole('columnheader', { name: 'gain dB' }).waitFor();
+    await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
     const shown = await page
       .getByRole('region', { name: 'With rotation' })
       .locator('tbody tr')
@@ -92,7 +92,7 @@ test('a rotation is chosen with the keyboard, and its figures are those of the c
     await page.getByRole('img', { name: `Histogram of ${name}, rotated` }).waitFor();
     await page.keyboard.press('ArrowLeft');
     await page.keyboard.press('ArrowLeft');
-    assert.equal(await page.getByRole('columnheader', { name: 'gain dB' }).count(), 0);
+    assert.equal(await page.getByRole('columnheader', { name: 'falls by dB' }).count(), 0);
   }));
 
 test('rows are sorted and filtered, and only those in sight exist', () =>

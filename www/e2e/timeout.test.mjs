@@ -166,7 +166,7 @@ test('looking into a tensor, its rotation and comparing read in the same way', (
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [1] });
     await page.getByRole('radio', { name: 'Blocks of 32' }).check();
-    await page.getByRole('columnheader', { name: 'gain dB' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [3, 5] });
     await page.getByRole('button', { name: 'Compare', exact: true }).click();

@@ -5,10 +5,11 @@ use super::pair::{Finding, Pairing};
 use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, convert, provenance, target};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
 use crate::quant::Encoding;
-use crate::recipe::Recipe;
 use crate::recipe::rotation::RotationOptions;
+use crate::recipe::{Recipe, TargetName, TensorNaming};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -28,6 +29,12 @@ pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
     Some(recipe)
 }
 
+/// The recipe that `artefact` records, if it is a GGUF that may have been made of a Hugging Face folder.
+pub fn recorded_conversion(artefact: &Checkpoint) -> Option<Recipe> {
+    let recipe = provenance::recorded_recipe(artefact).filter(|_| artefact.container == Container::Gguf)?;
+    (recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source).then_some(recipe)
+}
+
 /// The version of the rules that the record of a rotation names; 1 if there is none.
 fn rules(artefact: &Checkpoint) -> u32 {
     let text = artefact.metadata.text(provenance::ROTATION);
@@ -41,8 +48,13 @@ fn rules(artefact: &Checkpoint) -> u32 {
 /// # Errors
 ///
 /// Those of [`convert::plan`].
-pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Result<Pairing> {
-    let made = convert::plan(source, recipe, None, false)?;
+pub fn verify(
+    source: &Checkpoint,
+    artefact: &Checkpoint,
+    recipe: &Recipe,
+    imatrix: Option<&Imatrix>,
+) -> Result<Pairing> {
+    let made = convert::plan(source, recipe, imatrix, false)?;
     let mut stored: BTreeMap<&str, (usize, &TensorInfo)> =
         artefact.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), (i, t))).collect();
     let (mut outputs, mut findings) = (Vec::new(), Vec::new());
@@ -75,9 +87,9 @@ pub fn verify(source: &Checkpoint, artefact: &Checkpoint, recipe: &Recipe) -> Re
 
 /// Makes the grid of a copy that of its bytes, which are compared one by one.
 fn as_bytes(output: &mut Output) {
-    let Some(segment) = output.segments.first_mut() else { return };
-    output.grid.cols = output.grid.cols.saturating_mul(segment.from.dtype.block_bytes());
-    segment.from.dtype = DType::U8;
+    let Some(bytes) = output.segments.first().map(|s| s.from.dtype.block_bytes()) else { return };
+    output.grid.cols = output.grid.cols.saturating_mul(bytes);
+    output.segments.iter_mut().for_each(|segment| segment.from.dtype = DType::U8);
 }
 
 /// `output`, compared with the stored tensor number `index` instead of written.

@@ -22,14 +22,21 @@ pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
         let collected = measure(&plan, &[&made], &options.resources, "Verifying")?;
         return Ok(checked(&name, &plan, &collected));
     };
-    let source = Source::open_model(&against.path)?.weighted(against.imatrix.as_deref())?;
+    let rotated = replay::recorded(&made.checkpoint);
+    let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&made.checkpoint));
+    let source = match &recipe {
+        Some(recipe) => Source::open_for(&against.path, recipe)?,
+        None => Source::open_model(&against.path)?,
+    };
+    let source = source.weighted(against.imatrix.as_deref())?;
+    let is_folder = source.checkpoint.companion_files.iter().next().is_some();
     let made_with = made.checkpoint.metadata.text("quantize.imatrix.file");
     if let (Some(file), None) = (made_with, source.imatrix()) {
         render::note(&format!("warning: this model was made with --imatrix {}", clean(file)));
     }
-    let pairing = match replay::recorded(&made.checkpoint) {
-        // Every tensor of a rotated output is made again with the recipe that the output records.
-        Some(recipe) => replay::verify(&source.checkpoint, &made.checkpoint, &recipe)?,
+    let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
+        // Every tensor of a rotated or converted output is made again with the recipe that the output records.
+        Some(recipe) => replay::verify(&source.checkpoint, &made.checkpoint, &recipe, source.imatrix())?,
         None => pair::verify(&source.checkpoint, &made.checkpoint, source.imatrix())?,
     };
     let collected = measure(&pairing.plan, &[&source, &made], &options.resources, "Verifying")?;
