@@ -56,8 +56,8 @@ pub fn plan(
     let left_out = Vec::new();
     let mut work = Work { target, checkpoint, original, recipe, measure, importance, stored, left_out };
     let (mut outputs, rotation) = match &mapping {
-        Some(mapping) => work.mapped(mapping, choices, &mut warnings)?,
-        None => work.renamed(choices, &mut warnings)?,
+        Some(mapping) if cfg!(feature = "conversion") => work.mapped(mapping, choices, &mut warnings)?,
+        _ => work.renamed(choices, &mut warnings)?,
     };
     let Work { importance, stored, left_out, .. } = work;
     warnings.extend(stored.warnings());

@@ -46,6 +46,11 @@ impl GgufMapping {
     ///
     /// Those of [`gguf_tensors::convertible`] and [`gguf_tensors::gguf_tensors`].
     pub(super) fn of(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<GgufMapping>> {
+        if !cfg!(feature = "conversion") {
+            let message = "this build does not convert Hugging Face folders to GGUF names";
+            let refused = Err(Error::new(Code::UnsupportedContainer, message));
+            return if recipe.names == TensorNaming::Gguf { refused } else { Ok(None) };
+        }
         let wanted = match recipe.names {
             TensorNaming::Gguf => true,
             TensorNaming::Source => false,

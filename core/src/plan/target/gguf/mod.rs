@@ -93,8 +93,10 @@ const MAX_IMATRIX_TEXT: usize = 127;
 fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Metadata> {
     let Contents { checkpoint, recipe, imatrix, rotation, mapping } = *contents;
     let mut metadata = match (mapping, checkpoint.container) {
-        (Some(mapping), _) => assembly::metadata(contents, mapping, warnings)?,
-        (None, container) => {
+        (Some(mapping), _) if cfg!(feature = "conversion") => {
+            assembly::metadata(contents, mapping, warnings)?
+        }
+        (_, container) => {
             let mut metadata = match container {
                 Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
                 _ => {
