@@ -93,7 +93,7 @@ fn line(
 
 fn as_text(report: &RotationReport, rows: Option<u64>) -> String {
     let mut text = format!(
-        "Relative error of each type: as stored, and rotated (in the rotated basis), and by how many dB it falls.\n\
+        "Relative error of each type as stored and rotated (in the rotated basis), and its fall in dB.\n\
          predicted: as stored, computed from the histogram alone. floor: on Gaussian noise.\n\
          Seed of the rotations: {}.\n",
         report.seed
