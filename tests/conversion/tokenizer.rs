@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 const NOT_YET: &[(&str, &str)] = &[];
 
 fn conversion_dir() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/conversion");
-    if own.exists() { own } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conversion") }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/conversion")
 }
 
 fn corpus_dir() -> PathBuf {
