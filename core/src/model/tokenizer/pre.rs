@@ -69,11 +69,12 @@ pub fn by_hash(hash: &str) -> Option<&'static str> {
     HASHES.iter().find(|(h, _)| *h == hash).map(|(_, name)| *name)
 }
 
-/// The name of the architecture's own that splits text in the same way, or the name itself.
-///
-/// The vocabulary alone misleads: families share vocabularies and differ in special tokens.
+/// Names that llama.cpp's table of hashes gives to vocabularies that older families share.
+const SHARED: &[&str] = &["joyai-llm", "hy_v4", "granite-embed-multi-311m"];
+
+/// The architecture's own name where the vocabulary is shared by families, or the name itself.
 fn of_architecture(name: &'static str, preferred: &'static [&'static str]) -> &'static str {
-    let Some(found) = engine(name) else { return name };
+    let Some(found) = engine(name).filter(|_| SHARED.contains(&name)) else { return name };
     let alike = |other: &EngineRow| {
         regexes(other.kind) == regexes(found.kind)
             && (other.ignore_merges, other.add_bos) == (found.ignore_merges, found.add_bos)
