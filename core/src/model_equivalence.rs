@@ -151,7 +151,7 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
         segments: Segment::whole(grid, from, finish).into(),
         // One that is no number would spoil every logit: it is named while it can be.
         metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
-        reason: Reason { code: "probe", text: "".into() },
+        reason: Reason { code: "probe", text: "".into() }.into(),
     }
 }
 

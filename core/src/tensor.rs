@@ -35,8 +35,8 @@ enum Axes {
     Shared(Arc<[u64]>),
 }
 
-/// Axes that are stored inline; tensors of models have at most 4.
-const INLINE_AXES: usize = 4;
+/// Axes that are stored inline: those of stacked experts. Kernels of convolutions have more.
+const INLINE_AXES: usize = 3;
 
 impl Shape {
     /// Creates a shape from axis lengths, outermost first.

@@ -2,15 +2,21 @@
 
 use crate::support::Dir;
 use quantoscope_core::Code;
+#[cfg(target_os = "linux")]
+use quantoscope_core::{
+    DType,
+    format::{LayoutTensor, gguf::layout},
+    tensor::{Metadata, Shape},
+};
 use serde_json::Value;
 use std::fmt::Write;
 
 /// Tensors of the files here.
 const MANY: usize = 200_000;
 
-/// The address space that the work on these may take, in KiB: the program and its threads, and 1.2 KiB a tensor.
+/// The address space that the work on these may take, in KiB: the program and its threads, and 600 bytes a tensor.
 #[cfg(target_os = "linux")]
-const SPACE: usize = 200_000 + MANY * 12 / 10;
+const SPACE: usize = 140_000 + MANY * 6 / 10;
 
 /// A file of so many vectors, or of matrices with a row of 32 each, whose names have at least `width` bytes.
 fn many(count: usize, width: usize, rows: bool) -> Vec<u8> {
@@ -30,6 +36,16 @@ fn many(count: usize, width: usize, rows: bool) -> Vec<u8> {
     file
 }
 
+/// The header of a GGUF file of so many matrices with a row of 32 each, whose names are the longest ones.
+#[cfg(target_os = "linux")]
+fn many_of_gguf(count: usize) -> Vec<u8> {
+    let names: Vec<String> = (0..count).map(|i| format!("t{i:0>62}")).collect();
+    let shape = Shape::new([1, 32]).expect("a shape");
+    let tensors: Vec<LayoutTensor<'_>> =
+        names.iter().map(|name| LayoutTensor { name, dtype: DType::F32, shape: &shape }).collect();
+    layout(&Metadata::default(), 32, &tensors).expect("a layout").header
+}
+
 /// Writes a header, and the data that it speaks of as a hole.
 fn write(dir: &Dir, name: &str, header: &[u8], data: usize) {
     dir.write(name, header);
@@ -45,9 +61,13 @@ fn many_tensors_are_inspected_and_planned_in_little_memory() {
     let dir = Dir::new();
     write(&dir, "v.safetensors", &many(MANY, 6, false), MANY * 4);
     write(&dir, "m.safetensors", &many(MANY, 30, true), MANY * 128);
+    write(&dir, "m.gguf", &many_of_gguf(MANY), MANY * 128);
     for line in [
         "inspect v.safetensors --json",
         "inspect m.safetensors",
+        "inspect m.gguf --json",
+        "plan m.gguf --type q4_0",
+        "plan m.gguf --recipe q4_k_m --json",
         "plan v.safetensors --type q4_0 --json",
         "plan m.safetensors --type q4_0",
         "plan m.safetensors --recipe q4_k_m --json",

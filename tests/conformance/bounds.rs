@@ -31,9 +31,11 @@ fn bound(e: Encoding, x: &[f32]) -> f32 {
         Encoding::Type(DType::Q2_K) => (absmax / 2.0, 2.0, 3.0, 0.0),
         Encoding::Type(DType::IQ4_NL | DType::IQ4_XS) => (absmax / 8.0, 2.0, 8.0, 0.0),
         Encoding::Type(DType::IQ3_S) => (absmax / 4.0, 2.0, 4.0, 0.0),
-        // Some signs are turned.
-        Encoding::Type(DType::IQ3_XXS) => (absmax, 1.0, 4.0, 0.0),
-        Encoding::Type(DType::IQ2_S | DType::IQ2_XS | DType::IQ2_XXS) => (absmax, 1.0, 2.0, 0.0),
+        // Seven signs of eight are stored, the last is their parity: eight values of one magnitude and an odd number of
+        // negative ones turn one of them over, so that its error is its distance from the other side.
+        Encoding::Type(DType::IQ3_XXS) => (absmax, 2.0, 4.0, 0.0),
+        Encoding::Type(DType::IQ2_XS | DType::IQ2_XXS) => (absmax, 2.0, 2.0, 0.0),
+        Encoding::Type(DType::IQ2_S) => (absmax, 1.0, 2.0, 0.0),
         Encoding::Type(DType::IQ1_S | DType::IQ1_M) => (absmax, 1.25, 1.0, 0.0),
         Encoding::Type(DType::MXFP4) => (absmax / 4.0, 1.0, 0.0, 0.0),
         Encoding::Type(DType::TQ1_0 | DType::TQ2_0 | DType::Q2_0) => (absmax, 0.5, 1.0, 0.0),

@@ -60,7 +60,7 @@ pub const MAX_ARRAY_DEPTH: usize = 4;
 pub const MAX_AXES: u64 = 64;
 
 /// Most tensors of all files together, index entries, or metadata keys: ten times those of the largest
-/// checkpoints. A million tensors with names of up to 35 bytes are inspected and planned in 600 MB.
+/// checkpoints. A million tensors are inspected and planned in 600 MB.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 
 /// Deepest nesting of JSON. Headers nest three levels; the limit protects the stack of the recursive parser.

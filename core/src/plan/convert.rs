@@ -13,10 +13,11 @@ use crate::format::imatrix::Imatrix;
 use crate::model::stored_quantization::StoredQuantization;
 use crate::recipe::presets::Preset;
 use crate::recipe::select::{HeadCopy, OverrideUse, TypeChoice, TypeChoices, type_choices_of};
-use crate::recipe::{Action, Decision, Reason, Recipe, SharedText};
+use crate::recipe::{Action, Decision, Reason, Recipe};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// Plans the conversion of `checkpoint` by `recipe`. `imatrix` weights the scale searches; with `measure`, the error of
@@ -108,7 +109,7 @@ impl Work<'_> {
         choices: TypeChoices,
         mapping: Option<&GgufMapping>,
     ) -> Result<Vec<Option<Decision>>> {
-        let mut last = SharedText::default();
+        let mut last = Arc::new(Reason { code: "", text: "".into() });
         let mut decide = |(tensor, choice): (&TensorInfo, TypeChoice)| {
             let choice = match mapping {
                 Some(mapping) => gguf_mapping::choice(mapping.outtype, tensor, choice),
@@ -119,7 +120,10 @@ impl Work<'_> {
                 return Ok(None);
             }
             let mut decision = self.target.decide(self.recipe, tensor, choice)?;
-            decision.reason.text = decision.reason.text.shared(&mut last);
+            if decision.reason == last {
+                decision.reason = Arc::clone(&last);
+            }
+            last = Arc::clone(&decision.reason);
             Ok(Some(decision))
         };
         tensors.iter().zip(choices.choices).map(&mut decide).collect()
@@ -208,7 +212,8 @@ impl Work<'_> {
                 }
             }
         }
-        let kept = || Decision { action: Action::Copy, reason: Reason { code: "kept", text: "".into() } };
+        let kept =
+            || Decision { action: Action::Copy, reason: Reason { code: "kept", text: "".into() }.into() };
         let one = |((index, tensor), decision): ((usize, &TensorInfo), Option<&Decision>)| {
             let decision = decision.cloned().unwrap_or_else(kept);
             Output::converted(index, tensor, decision, self.recipe, self.measure)

@@ -165,11 +165,11 @@ fn unrotated(tensor: &TensorInfo, dtype: Option<DType>) -> Decision {
     match dtype.filter(|d| float && *d != tensor.dtype) {
         Some(to) => Decision {
             action: Action::Encode(Encoding::Type(to)),
-            reason: Reason { code: "converted", text: "".into() },
+            reason: Reason { code: "converted", text: "".into() }.into(),
         },
         None => Decision {
             action: Action::Copy,
-            reason: Reason { code: "untouched", text: "lies beside the rotation".into() },
+            reason: Reason { code: "untouched", text: "lies beside the rotation".into() }.into(),
         },
     }
 }

@@ -160,7 +160,7 @@ fn measured(index: usize, tensor: &TensorInfo, metrics: MetricSet) -> Output {
         place: None,
         segments: Segment::whole(grid, from, OutputOp::Measure).into(),
         metrics,
-        reason: role_reason(&tensor.name, &tensor.shape),
+        reason: role_reason(&tensor.name, &tensor.shape).into(),
     }
 }
 

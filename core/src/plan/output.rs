@@ -8,6 +8,7 @@ use crate::quant::Encoding;
 use crate::recipe::{Action, Decision, Reason, Recipe};
 use crate::tensor::{Name, Shape, TensorInfo};
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::Serialize;
 
@@ -109,8 +110,8 @@ pub struct Output {
     pub segments: Segments,
     /// What is measured.
     pub metrics: MetricSet,
-    /// The reason for its type.
-    pub reason: Reason,
+    /// The reason for its type, which neighbouring outputs share.
+    pub reason: Arc<Reason>,
 }
 
 impl Output {
@@ -169,7 +170,7 @@ impl Output {
             place: None,
             segments: Segment::whole(grid, from, OutputOp::Copy).into(),
             metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
-            reason: Reason { code: "generated", text: "computed from the configuration".into() },
+            reason: Reason { code: "generated", text: "computed from the configuration".into() }.into(),
         })
     }
 

@@ -19,6 +19,7 @@ use crate::quant::{Encoding, encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use presets::Preset;
 use rotation::RotationOptions;
@@ -155,8 +156,8 @@ pub enum Action {
 pub struct Decision {
     /// The action.
     pub action: Action,
-    /// The reason.
-    pub reason: Reason,
+    /// The reason, which neighbouring tensors share.
+    pub reason: Arc<Reason>,
 }
 
 impl Recipe {
@@ -218,8 +219,9 @@ impl Recipe {
     /// `unsupported_dtype` if a type cannot be decoded or encoded, `requantize` if the source is quantized and the recipe
     /// does not allow to quantize it again.
     pub fn take(&self, tensor: &TensorInfo, target: Encoding) -> Result<Decision> {
-        let decide =
-            |action, code, text: String| Ok(Decision { action, reason: Reason { code, text: text.into() } });
+        let decide = |action, code, text: String| {
+            Ok(Decision { action, reason: Reason { code, text: text.into() }.into() })
+        };
         let (from, to) = (tensor.dtype, target.dtype());
         if from == to && !from.is_flat() {
             return decide(Action::Copy, "same_type", format!("is {to} already"));

@@ -103,7 +103,7 @@ impl<'a> ConvertedTensors<'a> {
             numel: o.shape.numel(),
             bytes_in: source.bytes.len(),
             bytes_out: o.place?.bytes,
-            reason: o.reason.clone(),
+            reason: Reason::clone(&o.reason),
             error: error.map(ErrorView::from),
             non_finite: self.gathered.and_then(|c| nonfinite(c.output(index)?, o)),
         })

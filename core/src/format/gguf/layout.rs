@@ -139,6 +139,9 @@ fn check_array(array: &MetaArray) -> Result<()> {
     }
 }
 
+/// Bytes of the description of a tensor with [`limits::MAX_GGUF_AXES`] axes, without those of its name.
+const DESCRIPTION_BYTES: usize = 8 + 4 + 8 * limits::MAX_GGUF_AXES as usize + 4 + 8;
+
 /// Appends the descriptions and assigns the offsets.
 fn place<'a>(
     mut header: Vec<u8>,
@@ -147,6 +150,9 @@ fn place<'a>(
 ) -> Result<FileLayout> {
     check_names_once(tensors.clone())?;
     let FileLayout { mut offsets, mut sizes, .. } = FileLayout::of(tensors.len());
+    // A million descriptions at once: a vector that doubles would take half of them again.
+    let described: usize = tensors.clone().map(|t| DESCRIPTION_BYTES + t.name.len()).sum();
+    header.reserve_exact(described.min(limits::MAX_GGUF_HEADER as usize));
     let mut end = 0_u64;
     for t in tensors {
         let size = describe(&mut header, &t, end).map_err(|e| e.of_tensor(t.name))?;

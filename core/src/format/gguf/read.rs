@@ -1,6 +1,7 @@
 //! The GGUF header parser. It can resume after every item, so a header of any size is parsed in small reads.
 
 use super::super::header_buffer::{Header, LocatedTensor, ParseStep, ParseStop};
+use super::super::json::first_repeated;
 use super::super::{Container, UnknownType, Warning, limits};
 use super::value::{self, types};
 use super::{ALIGNMENT_KEY, DEFAULT_ALIGNMENT, MAGIC};
@@ -56,7 +57,6 @@ pub(crate) struct GgufReader {
     /// Tensor descriptions that are not read yet.
     tensors: u64,
     keys: BTreeSet<String>,
-    names: BTreeSet<String>,
     metadata: Metadata,
     metadata_at: Vec<u64>,
     alignment: u64,
@@ -79,7 +79,6 @@ impl GgufReader {
             key_values: 0,
             tensors: 0,
             keys: BTreeSet::new(),
-            names: BTreeSet::new(),
             metadata: Metadata::default(),
             metadata_at: Vec::new(),
             alignment: DEFAULT_ALIGNMENT,
@@ -237,16 +236,11 @@ impl GgufReader {
 
     /// Reads a tensor description.
     fn tensor(&mut self, cursor: &mut Cursor<'_>) -> Result<(), ParseStop> {
-        let name_at = cursor.offset();
         let name = value::string(cursor, self.len, limits::MAX_GGUF_NAME)?;
         let named = |stop| match stop {
             ParseStop::Bad(e) => ParseStop::Bad(e.of_tensor(name)),
             short => short,
         };
-        if self.names.contains(name) {
-            let e = Error::new(Code::DuplicateName, "duplicate tensor name").at(name_at);
-            return Err(named(e.into()));
-        }
         let Description { dtype, id, shape, size } = self.description(cursor).map_err(named)?;
         let at = cursor.offset();
         let offset = cursor.u64()?;
@@ -264,7 +258,6 @@ impl GgufReader {
         let bytes = ByteRange { start: offset, end: end.0 };
         let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
         self.described.push(LocatedTensor { info, at });
-        self.names.insert(name.to_string());
         self.data_end = end.1;
         self.tensors -= 1;
         Ok(())
@@ -332,6 +325,7 @@ impl GgufReader {
     /// Makes the offsets absolute, and checks them against the length of the file.
     fn finish(&mut self, header_end: u64) -> Result<Header> {
         let mut tensors = core::mem::take(&mut self.described);
+        check_names(&tensors)?;
         let overflow = || Error::new(Code::Overflow, "the end of the data overflows 64 bits");
         let data = align_up(header_end, self.alignment).ok_or_else(overflow)?;
         if let Some(last) = tensors.last_mut().filter(|_| self.open_end) {
@@ -363,6 +357,19 @@ impl GgufReader {
         header.unknown_types = core::mem::take(&mut self.unknown_types);
         Ok(header)
     }
+}
+
+/// Refuses two tensors of one name. All names are compared at the end: a set that grows with the header would leave as much
+/// memory in pieces as the names take.
+fn check_names(tensors: &[LocatedTensor]) -> Result<()> {
+    let names: Vec<&str> = tensors.iter().map(|t| t.info.name.as_str()).collect();
+    let Some(LocatedTensor { info, at }) = first_repeated(&names).and_then(|i| tensors.get(i)) else {
+        return Ok(());
+    };
+    // From the offset of the data back to the length of the name: type, axes, their count, the name.
+    let back = 4 + 8 * info.shape.axes().len() + 4 + info.name.len() + 8;
+    let error = Error::new(Code::DuplicateName, "duplicate tensor name").of_tensor(&info.name);
+    Err(error.at(at.saturating_sub(back as u64)))
 }
 
 /// Refuses versions other than 2 and 3.

@@ -309,7 +309,7 @@ impl<'a> PairBuilder<'a> {
     /// Adds a pair that is compared byte by byte.
     fn push_bytes(&mut self, pair: Match, a: &TensorInfo) {
         let grid = Grid { rows: 1, cols: a.bytes.len() };
-        let reason = role_reason(&pair.name, &a.shape);
+        let reason = role_reason(&pair.name, &a.shape).into();
         self.outputs.push(Output {
             name: pair.name,
             dtype: a.dtype,
@@ -347,7 +347,7 @@ fn matched(name: Name, shape: Shape, side: Side, mine: (usize, Operand), other: 
 /// The output of a pair of decodable tensors.
 fn output(pair: Match, b: &TensorInfo, metrics: MetricSet, op: OutputOp) -> Output {
     let grid = Grid::of(&pair.shape);
-    let reason = role_reason(&pair.name, &pair.shape);
+    let reason = role_reason(&pair.name, &pair.shape).into();
     Output {
         name: pair.name,
         dtype: b.dtype,

@@ -228,8 +228,11 @@ impl<'a> RotationPlanner<'a> {
         }
         output.grid = steps.grid;
         output.reason = match output.segments.first().map(|s| s.op) {
-            Some(OutputOp::Copy) => Reason { code: "rotated", text: steps.words.into() },
-            _ => Reason { text: join(&output.reason.text, steps.words).into(), ..output.reason.clone() },
+            Some(OutputOp::Copy) => Reason { code: "rotated", text: steps.words.into() }.into(),
+            _ => {
+                let text = join(&output.reason.text, steps.words).into();
+                Reason { text, code: output.reason.code }.into()
+            }
         };
         output.segments = self.segments(source, steps, op)?.into();
         if matches!(roles.stream, StreamRole::Norm { .. }) {

@@ -110,7 +110,7 @@ pub fn comparison(checkpoint: &Checkpoint, plan: &Plan) -> Option<Plan> {
         place: None,
         segments: segment.into(),
         metrics: MetricSet { rounding: true, ..MetricSet::default() },
-        reason: Reason { code: "tied_head", text: "".into() },
+        reason: Reason { code: "tied_head", text: "".into() }.into(),
     };
     Some(Plan::of_measurements(Vec::from([output]), Vec::new()))
 }

@@ -105,7 +105,7 @@ impl Target for Lattice {
 }
 
 fn decision(action: Action, code: &'static str, text: String) -> Decision {
-    Decision { action, reason: Reason { code, text: text.into() } }
+    Decision { action, reason: Reason { code, text: text.into() }.into() }
 }
 
 /// Stores a tensor as F16.

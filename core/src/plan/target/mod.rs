@@ -82,7 +82,7 @@ pub(super) trait Target: Sync {
             }
             TypeChoice::To(dtype, why) => {
                 let decision = recipe.take(tensor, Encoding::Type(dtype))?;
-                Ok(Decision { reason: combined(why, decision.reason), ..decision })
+                Ok(Decision { reason: combined(why, &decision.reason).into(), ..decision })
             }
         }
     }
@@ -90,14 +90,14 @@ pub(super) trait Target: Sync {
     /// Keeps the precision of `tensor`, widened if this target does not have its type.
     fn keep(&self, recipe: &Recipe, tensor: &TensorInfo, reason: Reason) -> Result<Decision> {
         if self.holds(tensor.dtype) {
-            return Ok(Decision { action: Action::Copy, reason });
+            return Ok(Decision { action: Action::Copy, reason: reason.into() });
         }
         match tensor.dtype {
             // Both 8-bit floats fit bfloat16 exactly, subnormals included.
             DType::F8_E4M3 | DType::F8_E5M2 => {
                 let text = format!("{}; stored as BF16, exactly", reason.text);
                 let action = Action::Encode(Encoding::Type(DType::BF16));
-                Ok(Decision { action, reason: Reason { text: text.into(), ..reason } })
+                Ok(Decision { action, reason: Reason { text: text.into(), ..reason }.into() })
             }
             d if d.is_quantized() => recipe.take(tensor, Encoding::Type(recipe.dtype.unwrap_or(DType::F32))),
             d => Err(unsupported(tensor, format!("{} cannot hold {d}", self.container().name()))),
@@ -171,10 +171,10 @@ fn check_has_type(recipe: &Recipe) -> Result<()> {
 }
 
 /// The reason for a type, the action that leads to it, or both, if either says more than that it is a weight.
-fn combined(why: Reason, how: Reason) -> Reason {
+fn combined(why: Reason, how: &Reason) -> Reason {
     match (why.code, how.code) {
         (_, "weight") => why,
-        ("weight", _) => how,
+        ("weight", _) => how.clone(),
         _ => Reason { code: how.code, text: format!("{}; {}", why.text, how.text).into() },
     }
 }
