@@ -149,6 +149,16 @@ impl ResourceArgs {
     }
 }
 
+/// A journal of a run that only measures.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// Record finished parts in FILE, and go on from it: the same command continues a run that was stopped or killed.
+    ///
+    /// The file is removed at the end. It holds for the same input and options only; another run refuses it.
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+}
+
 /// An importance matrix.
 #[derive(Debug, Args)]
 pub struct ImatrixArgs {

@@ -82,10 +82,12 @@ impl Resources {
     }
 }
 
-/// Where the bytes of a conversion go.
+/// Where the results of windows go.
 pub struct Sink<'a> {
-    pub artefact: &'a OutputFiles,
+    /// The files of a conversion; `None` where the plan writes nothing.
+    pub artefact: Option<&'a OutputFiles>,
     pub journal: Journal,
+    /// Windows of an earlier run.
     pub records: Vec<Record>,
 }
 
@@ -120,6 +122,8 @@ struct Workers<'a> {
     stopped: AtomicBool,
     request: &'a RunRequest<'a>,
     artefact: Option<&'a OutputFiles>,
+    /// Whether finished windows are recorded in a journal.
+    journals: bool,
 }
 
 struct RunState<'a> {
@@ -128,7 +132,7 @@ struct RunState<'a> {
     started: usize,
     /// The failure of the earliest window, and its number.
     failure: Option<(usize, Error)>,
-    /// Written windows that the journal does not have yet.
+    /// Finished windows that the journal does not have yet.
     unnoted: Vec<Record>,
 }
 
@@ -176,7 +180,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// That of the earliest window that failed, or `interrupted`.
 pub fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<RunOutcome> {
     let (records, artefact, mut journal) = match sink {
-        Some(sink) => (sink.records, Some(sink.artefact), Some(sink.journal)),
+        Some(sink) => (sink.records, sink.artefact, Some(sink.journal)),
         None => (Vec::new(), None, None),
     };
     let resources = &request.resources;
@@ -208,7 +212,9 @@ fn attempt<'a>(
     run: Run<&'a Plan>,
 ) -> Result<Run<&'a Plan>> {
     let state = RunState { run, started: 0, failure: None, unnoted: Vec::new() };
-    let shared = Workers { state: Mutex::new(state), stopped: AtomicBool::new(false), request, artefact };
+    let journals = journal.is_some();
+    let stopped = AtomicBool::new(false);
+    let shared = Workers { state: Mutex::new(state), stopped, request, artefact, journals };
     shared.announce(&mut lock(&shared.state));
     let working = &AtomicUsize::new(0);
     // No worker begins before all were started: a failure to start one has nothing to undo.
@@ -229,8 +235,8 @@ fn attempt<'a>(
             }
         }
         start.open();
-        if let (Some(journal), Some(artefact)) = (journal.as_deref_mut(), artefact)
-            && let Err(e) = shared.keep_journal(journal, artefact, working)
+        if let Some(journal) = journal.as_deref_mut()
+            && let Err(e) = shared.keep_journal(journal, working)
         {
             shared.fail(usize::MAX, e);
         }
@@ -258,17 +264,12 @@ impl Workers<'_> {
     }
 
     /// Syncs what was written, then notes it, again and again until every worker has ended.
-    fn keep_journal(
-        &self,
-        journal: &mut Journal,
-        artefact: &OutputFiles,
-        working: &AtomicUsize,
-    ) -> Result<()> {
+    fn keep_journal(&self, journal: &mut Journal, working: &AtomicUsize) -> Result<()> {
         loop {
             let ended = working.load(Ordering::Acquire) == 0;
             let records = std::mem::take(&mut lock(&self.state).unnoted);
             if !records.is_empty() {
-                artefact.sync()?;
+                self.artefact.map_or(Ok(()), OutputFiles::sync)?;
                 journal.append(&records)?;
             }
             if ended {
@@ -340,7 +341,7 @@ impl Workers<'_> {
 
     fn finished(&self, job: &Job, done: Done) {
         let Done { measured, made, .. } = done;
-        let record = self.artefact.is_some().then(|| Record {
+        let record = self.journals.then(|| Record {
             key: JobKey::of(job),
             device: made.blocks > 0,
             measurements: measured.clone(),

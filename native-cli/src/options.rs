@@ -81,6 +81,8 @@ pub struct InspectOptions {
     pub filter: TensorFilter,
     /// What is measured in them.
     pub statistics: Statistics,
+    /// A journal of the finished windows, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
     /// How it is measured.
     pub resources: ResourceOptions,
 }
@@ -193,6 +195,8 @@ pub struct CompareOptions {
     pub filter: TensorFilter,
     /// The figures that pass.
     pub threshold: CompareThreshold,
+    /// A journal of the finished windows, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
     /// How the work is done.
     pub resources: ResourceOptions,
 }
@@ -213,6 +217,8 @@ pub struct VerifyOptions {
     pub input: ModelPath,
     /// The source whose encoding must be equal to it; `None`: only structure and values are checked.
     pub against: Option<VerifySource>,
+    /// A journal of the finished windows, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
     /// How the work is done.
     pub resources: ResourceOptions,
 }
@@ -230,6 +236,8 @@ pub struct SweepOptions {
     pub sample: Option<u64>,
     /// An importance matrix.
     pub imatrix: Option<PathBuf>,
+    /// A journal of the finished windows, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
     /// How the work is done.
     pub resources: ResourceOptions,
 }

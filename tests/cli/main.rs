@@ -16,6 +16,7 @@ mod limits;
 #[cfg(unix)]
 mod links;
 #[cfg(target_os = "linux")]
+mod measured_resume;
 mod naming;
 mod nonfinite;
 mod outputs;

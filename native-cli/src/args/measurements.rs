@@ -1,6 +1,6 @@
 //! Arguments of the commands that only read: `inspect`, `compare`, `verify`, `sweep`, `bench`, `engines`.
 
-use super::{AprArgs, FilterArgs, ImatrixArgs, OutputFormat, ResourceArgs, parse};
+use super::{AprArgs, FilterArgs, ImatrixArgs, JournalArgs, OutputFormat, ResourceArgs, parse};
 use clap::{Args, Subcommand, ValueEnum};
 use quantoscope::options::{
     BenchRotationOptions, CompareOptions, EnginesOptions, InspectOptions, Statistics, SweepOptions,
@@ -38,6 +38,8 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
+    pub progress: JournalArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -48,11 +50,15 @@ impl InspectArgs {
             (true, false) => Statistics::Moments,
             (true, true) => Statistics::Histograms,
         };
+        if self.progress.journal.is_some() && !self.stats {
+            return Err(Error::new(Code::Usage, "--journal needs --stats: without it only headers are read"));
+        }
         let resources = self.work.resolve(!self.json);
         Ok(InspectOptions {
             input: self.apr.model(self.input),
             filter: self.filter.resolve()?,
             statistics,
+            journal: self.progress.journal,
             resources,
         })
     }
@@ -101,6 +107,8 @@ pub struct CompareArgs {
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
+    pub progress: JournalArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -113,6 +121,7 @@ impl CompareArgs {
             candidate: self.apr.model(self.candidate),
             filter: self.filter.resolve()?,
             threshold: CompareThreshold { threshold, by: self.verdict.into() },
+            journal: self.progress.journal,
             resources: self.work.resolve(format == Format::Table),
         };
         Ok((options, format))
@@ -159,6 +168,8 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
+    pub progress: JournalArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -172,6 +183,7 @@ impl VerifyArgs {
         Ok(VerifyOptions {
             input: self.apr.model(self.input),
             against: self.against.map(|path| VerifySource { path: self.apr.model(path), imatrix }),
+            journal: self.progress.journal,
             resources: self.work.resolve(!self.json),
         })
     }
@@ -233,6 +245,8 @@ pub struct SweepArgs {
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
+    pub progress: JournalArgs,
+    #[command(flatten)]
     pub work: ResourceArgs,
 }
 
@@ -248,6 +262,7 @@ impl SweepArgs {
             types: self.types,
             sample: self.sample,
             imatrix: self.weights.imatrix,
+            journal: self.progress.journal,
             resources: self.work.resolve(format == Format::Table),
         };
         Ok((options, rotations, format))

@@ -1,4 +1,4 @@
-//! The journal of an unfinished artefact: which windows are on disk, and what was measured in them.
+//! The journal of an unfinished run: which windows are finished (of an artefact: on disk), and what was measured in them.
 //!
 //! `magic | plan fingerprint | budget` and then entries `length | payload | checksum`. The entry of a window is appended
 //! only after the data it speaks of was synced. A torn entry at the end is what a killed run leaves, and ends the journal.
@@ -120,6 +120,11 @@ impl Lock {
         (&self.file).rewind()?;
         (&self.file).read_to_end(&mut bytes)?;
         Ok(parse(&bytes))
+    }
+
+    /// Length in bytes.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
     }
 
     /// Notes how the artefact is about to get its name.

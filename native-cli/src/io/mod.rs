@@ -8,6 +8,6 @@ mod naming;
 pub mod output;
 pub mod pread;
 pub mod read_at;
-mod scratch;
+pub(crate) mod scratch;
 pub mod source;
 pub mod target;

@@ -80,7 +80,7 @@ fn longest_name(_: &Path) -> usize {
 
 /// The error for a scratch name that is taken by a foreign file.
 pub fn taken(path: &Path, why: &str) -> Error {
-    let message = format!("{} {why}; move it away, or choose another output", path.display());
+    let message = format!("{} {why}; move it away, or choose another name", path.display());
     Error::new(Code::PartialExists, message)
 }
 

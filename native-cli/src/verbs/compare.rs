@@ -1,6 +1,6 @@
 //! `compare`: the error of a candidate against its reference, tensor by tensor.
 
-use super::measure;
+use super::measure::{MeasureOptions, measure};
 use crate::io::source::Source;
 use crate::options::CompareOptions;
 use crate::render::plural;
@@ -18,7 +18,7 @@ pub fn run(options: &CompareOptions) -> Result<CompareReport> {
     let reference = Source::open_model(&options.reference)?;
     let candidate = Source::open_model(&options.candidate)?;
     let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint, &options.filter)?;
-    let collected = measure(&pairing.plan, &[&reference, &candidate], &options.resources, "Comparing")?;
+    let collected = measure(&pairing.plan, &[&reference, &candidate], &measuring(options))?;
     let names = (&*options.reference.to_string_lossy(), &*options.candidate.to_string_lossy());
     Ok(compared(names, &pairing.plan, pairing.findings, &collected, options.threshold))
 }
@@ -39,4 +39,8 @@ pub fn check(report: &CompareReport) -> Result<()> {
         plural(report.findings.len(), "finding")
     );
     Err(Error::new(Code::BelowThreshold, message))
+}
+
+fn measuring(options: &CompareOptions) -> MeasureOptions<'_> {
+    MeasureOptions { resources: &options.resources, journal: options.journal.as_deref(), verb: "Comparing" }
 }

@@ -243,7 +243,7 @@ impl ConversionTask<'_> {
             on_output: &announce,
             on_device_fault: &doubt,
         };
-        let sink = Sink { artefact: &artefact, journal: begun.journal, records: begun.records };
+        let sink = Sink { artefact: Some(&artefact), journal: begun.journal, records: begun.records };
         let driven = drive(&work, Some(sink));
         progress.finish();
         match driven {
@@ -273,8 +273,8 @@ fn verb(plan: &Plan) -> &'static str {
     }
 }
 
-/// A digest of everything that determines the bytes: the plan, the sources, the version.
-fn fingerprint(sources: &[&Source], plan: &Plan) -> Result<[u8; 32]> {
+/// A digest of everything that determines the bytes and measurements: the plan, the sources, the version.
+pub(super) fn fingerprint(sources: &[&Source], plan: &Plan) -> Result<[u8; 32]> {
     let mut salt = env!("CARGO_PKG_VERSION").as_bytes().to_vec();
     for source in sources {
         salt.extend(source.salt()?);

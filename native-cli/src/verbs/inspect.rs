@@ -1,6 +1,6 @@
 //! `inspect`: the container, metadata and tensors of a checkpoint, and statistics of its values.
 
-use super::measure;
+use super::measure::{MeasureOptions, measure};
 use crate::io::source::Source;
 use crate::options::{InspectOptions, Statistics};
 use quantoscope_core::error::Result;
@@ -80,7 +80,7 @@ pub fn run(options: &InspectOptions) -> Result<Inspection> {
     let measured = match plan {
         None => None,
         Some(plan) => {
-            let collected = measure(&plan, &[&source], &options.resources, "Measuring")?;
+            let collected = measure(&plan, &[&source], &measuring(options))?;
             let report = stats(&plan, &collected, BINS);
             let tensors = report.tensors.into_iter().map(|t| (t.name.clone(), t)).collect();
             Some(Measured { tensors, warnings: report.warnings })
@@ -89,4 +89,8 @@ pub fn run(options: &InspectOptions) -> Result<Inspection> {
     let tensors = source.checkpoint.tensors.iter().enumerate();
     let selected = tensors.filter(|(_, t)| takes(t)).map(|(i, _)| i).collect();
     Ok(Inspection { source, selected, measured })
+}
+
+fn measuring(options: &InspectOptions) -> MeasureOptions<'_> {
+    MeasureOptions { resources: &options.resources, journal: options.journal.as_deref(), verb: "Measuring" }
 }

@@ -1,6 +1,6 @@
 //! `sweep`: the error of every type on every tensor, as stored or rotated.
 
-use super::measure;
+use super::measure::{MeasureOptions, measure};
 use crate::io::source::Source;
 use crate::options::SweepOptions;
 use quantoscope_core::error::Result;
@@ -27,7 +27,7 @@ pub fn run(options: &SweepOptions) -> Result<StatsReport> {
     if let Some(rows) = options.sample {
         sample(&mut plan, rows);
     }
-    let collected = measure(&plan, &[&source], &options.resources, "Sweeping")?;
+    let collected = measure(&plan, &[&source], &measuring(options))?;
     Ok(stats(&plan, &collected, 0))
 }
 
@@ -46,7 +46,7 @@ pub fn rotations(options: &SweepOptions, rotations: &[RotationOptions]) -> Resul
     if let Some(rows) = options.sample {
         sample(&mut preview.plan, rows);
     }
-    let collected = measure(&preview.plan, &[&source], &options.resources, "Sweeping")?;
+    let collected = measure(&preview.plan, &[&source], &measuring(options))?;
     Ok(rotated(&preview, &collected, 0))
 }
 
@@ -64,4 +64,8 @@ fn open(options: &SweepOptions) -> Result<(Source, Vec<Encoding>)> {
 /// Without a filter only matrices are measured: vectors are never quantized.
 fn is_swept(options: &SweepOptions, selection: Selection<'_>, tensor: &TensorInfo) -> bool {
     selection.contains(&tensor.name) && (options.filter.includes() || tensor.shape.axes().len() >= 2)
+}
+
+fn measuring(options: &SweepOptions) -> MeasureOptions<'_> {
+    MeasureOptions { resources: &options.resources, journal: options.journal.as_deref(), verb: "Sweeping" }
 }

@@ -1,6 +1,6 @@
 //! `verify`: the structure and values of an output, and its bytes against its source.
 
-use super::measure;
+use super::measure::{MeasureOptions, measure};
 use crate::io::source::Source;
 use crate::options::VerifyOptions;
 use crate::render::{self, clean, plural};
@@ -19,7 +19,7 @@ pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
     let name = options.input.to_string_lossy();
     let Some(against) = &options.against else {
         let plan = plan_measure::moments(&made.checkpoint, &|_| true)?;
-        let collected = measure(&plan, &[&made], &options.resources, "Verifying")?;
+        let collected = measure(&plan, &[&made], &measuring(options))?;
         return Ok(checked(&name, &plan, &collected));
     };
     let rotated = replay::recorded(&made.checkpoint);
@@ -39,7 +39,7 @@ pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
         Some(recipe) => replay::verify(&source.checkpoint, &made.checkpoint, &recipe, source.imatrix())?,
         None => pair::verify(&source.checkpoint, &made.checkpoint, source.imatrix())?,
     };
-    let collected = measure(&pairing.plan, &[&source, &made], &options.resources, "Verifying")?;
+    let collected = measure(&pairing.plan, &[&source, &made], &measuring(options))?;
     Ok(verified((&name, &against.path.to_string_lossy()), &pairing.plan, pairing.findings, &collected))
 }
 
@@ -64,4 +64,8 @@ pub fn check(report: &VerifyReport) -> Result<()> {
 pub(crate) fn differing(report: &VerifyReport) -> impl Iterator<Item = &VerifyRow> {
     let against = report.source.is_some();
     report.tensors.iter().filter(move |t| against && !t.identical)
+}
+
+fn measuring(options: &VerifyOptions) -> MeasureOptions<'_> {
+    MeasureOptions { resources: &options.resources, journal: options.journal.as_deref(), verb: "Verifying" }
 }
