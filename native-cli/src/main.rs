@@ -51,6 +51,14 @@ fn run(verb: Verb) -> Result<()> {
             let (options, printer) = args.resolve()?;
             printer.finish(&verbs::rotate::run(&options, &printer)?)
         }
+        Verb::Split(args) => {
+            let (options, printer) = args.resolve();
+            printer.finish(&verbs::split::split(&options, &printer)?)
+        }
+        Verb::Merge(args) => {
+            let (options, printer) = args.resolve();
+            printer.finish(&verbs::split::merge(&options, &printer)?)
+        }
         Verb::Compare(args) => {
             let (options, format) = args.resolve()?;
             let report = verbs::compare::run(&options)?;

@@ -5,9 +5,9 @@ use quantoscope_core::DType;
 use quantoscope_core::format::AprWriter;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
-use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
+use quantoscope_core::recipe::{Recipe, SplitOptions};
 use quantoscope_core::report::CompareThreshold;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -145,6 +145,19 @@ pub struct QuantizeOptions {
     pub measure: bool,
     /// How the result is compared with its source, if it is rotated.
     pub equivalence: EquivalenceOptions,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::split`].
+#[derive(Clone, Debug, Default)]
+pub struct FilesOptions {
+    /// A file, one of several files, or a directory.
+    pub input: ModelPath,
+    /// Where the result goes.
+    pub output: OutputOptions,
+    /// The files of the result; not used by a merge.
+    pub split: SplitOptions,
     /// How the work is done.
     pub resources: ResourceOptions,
 }

@@ -1,5 +1,6 @@
 //! Files: opened checkpoints, positional reads and writes, outputs that appear whole or not at all.
 
+mod file_set;
 mod identity;
 pub mod imatrix;
 pub mod journal;

@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;
+pub mod split;
 pub mod sweep;
 pub mod verify;
 

@@ -43,10 +43,27 @@ pub fn layout_of<'a>(
     alignment: u64,
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
 ) -> Result<FileLayout> {
+    let header = start(metadata, alignment, tensors.len() as u64)?;
+    place(header, alignment, tensors)
+}
+
+/// A file without tensors, which ends behind its metadata without padding.
+///
+/// # Errors
+///
+/// Those of [`layout`].
+pub fn layout_metadata(metadata: &Metadata, alignment: u64) -> Result<Vec<u8>> {
+    let header = start(metadata, alignment, 0)?;
+    check_header(header.len() as u64)?;
+    Ok(header)
+}
+
+/// The header up to the descriptions of `tensors` tensors.
+fn start(metadata: &Metadata, alignment: u64, tensors: u64) -> Result<Vec<u8>> {
     let add = check_alignment(metadata, alignment)?;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
+    header.extend_from_slice(&tensors.to_le_bytes());
     header.extend_from_slice(&(metadata.0.len() as u64 + u64::from(add.is_some())).to_le_bytes());
     let mut keys = BTreeSet::new();
     for (key, value) in metadata.0.iter().chain(&add) {
@@ -57,7 +74,7 @@ pub fn layout_of<'a>(
         put_string(&mut header, key);
         put_value(&mut header, value)?;
     }
-    place(header, alignment, tensors)
+    Ok(header)
 }
 
 /// Checks the alignment; returns the key-value to add, if any.

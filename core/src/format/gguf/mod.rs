@@ -19,8 +19,9 @@ mod layout;
 mod read;
 pub(crate) mod value;
 
-pub use layout::{layout, layout_of};
+pub use layout::{layout, layout_metadata, layout_of};
 pub(crate) use read::GgufReader;
+pub(crate) use value::types;
 
 /// Alignment in bytes of a file without `general.alignment`.
 pub const DEFAULT_ALIGNMENT: u64 = 32;
