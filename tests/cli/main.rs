@@ -32,4 +32,5 @@ mod support;
 #[cfg(target_os = "linux")]
 mod system_limits;
 mod terminal;
+mod variants;
 mod verbs;

@@ -1,7 +1,7 @@
 //! Arguments of the commands that change the files of a model, not its values: `split`, `merge`.
 
-use super::output_files::SplitArgs;
 use super::ResourceArgs;
+use super::output_files::SplitArgs;
 use clap::Args;
 use quantoscope::options::{FilesOptions, OutputOptions};
 use quantoscope::render::conversion::{ConversionFormat, ConversionPrinter};
