@@ -28,6 +28,7 @@ mod rotations;
 #[cfg(target_os = "linux")]
 mod scratch;
 mod sizes;
+mod splits;
 mod support;
 #[cfg(target_os = "linux")]
 mod system_limits;

@@ -1,7 +1,9 @@
 //! The recorded variants of llama.cpp's converter, made by the command line: whole files, byte for byte.
 
 use crate::support::Dir;
+use quantoscope_core::tensor::MetaValue;
 use quantoscope_tests::binary;
+use quantoscope_tests::memory::MemoryModel;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -120,4 +122,90 @@ fn recorded_types_equal_the_converters_files() {
         }
     }
     assert!(made >= 10, "{made}");
+}
+
+/// The metadata of a GGUF in the directory.
+fn keys(dir: &Dir, name: &str) -> Vec<(String, MetaValue)> {
+    MemoryModel::file(name, dir.read(name)).expect("a sound GGUF").checkpoint.metadata.0
+}
+
+#[test]
+fn options_that_an_architecture_has_nothing_for_are_refused_or_named() {
+    for (case, pre, option, code, words) in [
+        ("qwen2", "qwen2", "--no-mtp", 6, "no multi-token predictor"),
+        ("qwen2", "qwen2", "--fuse-gate-up-exps", 6, "no tensor ffn_gate_up_exps"),
+        ("qwen3-moe", "qwen2", "--fuse-gate-up-exps", 6, "\"qwen3moe\""),
+        ("deepseek-v3", "deepseek-v3", "--fuse-qkv", 0, "--fuse-qkv has no effect"),
+        ("qwen2", "qwen2", "--metadata none.json", 3, "none.json"),
+        ("qwen2", "qwen2", "--override-kv a=int:x", 2, "\"x\" is not a value of the type int"),
+        ("qwen2", "qwen2", "--override-kv split.no=u16:1", 2, "belongs to the layout"),
+    ] {
+        let dir = Dir::new();
+        present(&dir, case, "m");
+        let line = format!("quantize m -o o.gguf --recipe bf16 --pre-tokenizer {pre} {option}");
+        dir.run(&line).exits(code).says(words);
+    }
+}
+
+/// Fused tensors hold the rows of their parts.
+#[test]
+fn fused_tensors_hold_the_rows_of_their_parts() {
+    for (case, pre, option, fused, parts) in [
+        ("llama3-bpe", "llama-bpe", "--fuse-qkv", "attn_qkv", &["attn_q", "attn_k", "attn_v"][..]),
+        ("qwen3-next", "qwen2", "--fuse-gate-up-exps", "ffn_gate_up_exps", &["ffn_gate_exps", "ffn_up_exps"]),
+    ] {
+        let dir = Dir::new();
+        present(&dir, case, "m");
+        let line = format!("quantize m --recipe f32 --pre-tokenizer {pre}");
+        dir.run(&format!("{line} -o plain.gguf")).exits(0);
+        dir.run(&format!("{line} -o fused.gguf {option}")).exits(0);
+        dir.run("verify fused.gguf --against m").exits(0);
+        let open = |name: &str| MemoryModel::file(name, dir.read(name)).expect("a sound GGUF");
+        let (plain, made) = (open("plain.gguf"), open("fused.gguf"));
+        let name = |part: &str| format!("blk.1.{part}.weight");
+        let stack =
+            made.checkpoint.tensors.iter().find(|t| *t.name == name(fused)).expect("the fused tensor");
+        let experts = if stack.shape.axes().len() == 3 { stack.shape.axes()[0] as usize } else { 1 };
+        let mut joined = Vec::new();
+        for expert in 0..experts {
+            for part in parts {
+                let bytes = plain.tensor(&name(part));
+                let each = bytes.len() / experts;
+                joined.extend_from_slice(&bytes[expert * each..(expert + 1) * each]);
+            }
+        }
+        assert!(made.tensor(&name(fused)) == joined, "{case}");
+        assert!(made.checkpoint.tensors.iter().all(|t| parts.iter().all(|p| *t.name != name(p))), "{case}");
+    }
+}
+
+#[test]
+fn overridden_keys_are_the_last_ones() {
+    let dir = Dir::new();
+    present(&dir, "qwen2", "m");
+    let line = "quantize m -o a.gguf --recipe f16 --pre-tokenizer qwen2 --compat llama.cpp";
+    dir.run(line).exits(0);
+    let overrides = "--override-kv qwen2.context_length=int:4096 --override-kv general.name=str:New \
+                     --override-kv own.list=[i16]:[1,-2] --override-kv own.f=float:0.5";
+    let check = |name: &str, before: usize| {
+        let keys = keys(&dir, name);
+        let count = |key: &str| keys.iter().filter(|(k, _)| k == key).count();
+        assert_eq!((count("qwen2.context_length"), count("general.name")), (1, 1));
+        let last: Vec<&str> = keys[keys.len() - 4..].iter().map(|(k, _)| k.as_str()).collect();
+        assert_eq!(last, ["qwen2.context_length", "general.name", "own.list", "own.f"]);
+        assert_eq!(keys[keys.len() - 4].1, MetaValue::U32(4096));
+        assert_eq!(keys[keys.len() - 1].1, MetaValue::F32(0.5));
+        assert_eq!(keys.len(), before + 2);
+    };
+    let before = keys(&dir, "a.gguf").len();
+    dir.run(&format!("{} {overrides} --force", line.replace("f16", "f32"))).exits(0);
+    check("a.gguf", before);
+    // A GGUF of any architecture.
+    dir.run(&format!("quantize a.gguf -o b.gguf --type q8_0 --compat llama.cpp {overrides}")).exits(0);
+    check("b.gguf", before);
+    // The vocabulary of a GGUF alone.
+    dir.run("quantize a.gguf -o v.gguf --vocab-only").exits(0);
+    let vocabulary = MemoryModel::file("v.gguf", dir.read("v.gguf")).expect("a sound GGUF");
+    assert!(vocabulary.checkpoint.tensors.is_empty());
+    assert!(keys(&dir, "v.gguf").iter().any(|(k, _)| k == "tokenizer.ggml.tokens"));
 }
