@@ -4,6 +4,7 @@ mod conversions;
 mod files;
 pub mod help;
 mod measurements;
+mod metadata;
 mod output_files;
 mod parse;
 mod recipe;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
 pub use files::{MergeArgs, SplitVerbArgs};
 pub use measurements::{BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, VerifyArgs};
+pub use metadata::{MetadataArgs, MetadataVerb};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -68,6 +70,7 @@ pub enum Verb {
     Rotate(RotateArgs),
     Split(SplitVerbArgs),
     Merge(MergeArgs),
+    Metadata(MetadataArgs),
     Compare(CompareArgs),
     Verify(VerifyArgs),
     Sweep(SweepArgs),
@@ -88,6 +91,7 @@ impl Verb {
             Verb::Rotate(a) => a.json,
             Verb::Split(a) => a.files.json,
             Verb::Merge(a) => a.files.json,
+            Verb::Metadata(a) => a.what.wants_json(),
             Verb::Compare(a) => a.json || a.format == json,
             Verb::Verify(a) => a.json,
             Verb::Sweep(a) => a.json || a.format == json,

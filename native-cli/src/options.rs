@@ -3,6 +3,7 @@
 
 use quantoscope_core::DType;
 use quantoscope_core::format::AprWriter;
+use quantoscope_core::format::gguf::MetadataChanges;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::rotation::RotationOptions;
@@ -160,6 +161,21 @@ pub struct FilesOptions {
     pub split: SplitOptions,
     /// How the work is done.
     pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::metadata`].
+#[derive(Clone, Debug, Default)]
+pub struct MetadataOptions {
+    /// A GGUF file.
+    pub input: PathBuf,
+    /// Another file to write; `None`: the input is changed.
+    pub output: Option<PathBuf>,
+    /// Keys to set or to remove.
+    pub changes: MetadataChanges,
+    /// Whether an existing output is replaced.
+    pub force: bool,
+    /// Whether nothing is written.
+    pub dry_run: bool,
 }
 
 /// A LoRA adapter to rotate with its model.

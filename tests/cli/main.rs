@@ -15,6 +15,7 @@ mod killed;
 mod limits;
 #[cfg(unix)]
 mod links;
+mod metadata;
 #[cfg(target_os = "linux")]
 mod naming;
 mod nonfinite;

@@ -3,6 +3,7 @@
 mod file_set;
 mod identity;
 pub mod imatrix;
+pub mod in_place;
 pub mod journal;
 mod links;
 mod naming;

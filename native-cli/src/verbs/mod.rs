@@ -9,6 +9,7 @@ pub mod compare;
 pub mod convert;
 pub mod engines;
 pub mod inspect;
+pub mod metadata;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;

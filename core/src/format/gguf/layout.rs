@@ -95,7 +95,7 @@ fn check_alignment(
 }
 
 /// Refuses keys that are empty or too long.
-fn check_key(key: &str) -> Result<()> {
+pub(super) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() as u64 > limits::MAX_GGUF_KEY {
         let message = format!("a GGUF key must have 1 to {} bytes, not {}", limits::MAX_GGUF_KEY, key.len());
         return Err(Error::new(Code::UnsupportedContainer, message));
@@ -104,13 +104,13 @@ fn check_key(key: &str) -> Result<()> {
 }
 
 /// Appends a string: u64 length and bytes.
-fn put_string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Appends the type number and the value.
-fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
+pub(super) fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
     let mut number = |kind: u32, bytes: &[u8]| {
         out.extend_from_slice(&kind.to_le_bytes());
         out.extend_from_slice(bytes);
@@ -182,7 +182,7 @@ fn place<'a>(
 }
 
 /// Refuses a header of `bytes` bytes that the parser would refuse.
-fn check_header(bytes: u64) -> Result<()> {
+pub(super) fn check_header(bytes: u64) -> Result<()> {
     let max = limits::MAX_GGUF_HEADER;
     if bytes > max {
         let message = format!("the header would exceed {max} bytes, the limit of the parser");
