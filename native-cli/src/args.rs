@@ -1,8 +1,11 @@
 //! The command line: arguments, their help, and the options they resolve to. Knows clap; computes nothing.
 
 mod conversions;
+mod files;
 pub mod help;
 mod measurements;
+mod metadata;
+mod output_files;
 mod parse;
 mod recipe;
 
@@ -17,7 +20,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
+pub use files::{MergeArgs, SplitVerbArgs};
 pub use measurements::{BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, VerifyArgs};
+pub use metadata::{MetadataArgs, MetadataVerb};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -63,6 +68,9 @@ pub enum Verb {
     Plan(PlanArgs),
     Quantize(QuantizeArgs),
     Rotate(RotateArgs),
+    Split(SplitVerbArgs),
+    Merge(MergeArgs),
+    Metadata(MetadataArgs),
     Compare(CompareArgs),
     Verify(VerifyArgs),
     Sweep(SweepArgs),
@@ -81,6 +89,9 @@ impl Verb {
             Verb::Plan(a) => a.json,
             Verb::Quantize(a) => a.json || a.events,
             Verb::Rotate(a) => a.json,
+            Verb::Split(a) => a.files.json,
+            Verb::Merge(a) => a.files.json,
+            Verb::Metadata(a) => a.what.wants_json(),
             Verb::Compare(a) => a.json || a.format == json,
             Verb::Verify(a) => a.json,
             Verb::Sweep(a) => a.json || a.format == json,

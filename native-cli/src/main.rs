@@ -5,7 +5,7 @@
 
 mod args;
 
-use args::{BenchArgs, Benchmark, Cli, Verb, help};
+use args::{BenchArgs, Benchmark, Cli, MetadataVerb, Verb, help};
 use clap::Parser;
 use quantoscope::render::{self, conversion::print_plan, order::set_row_order};
 use quantoscope::{exit, verbs};
@@ -51,6 +51,15 @@ fn run(verb: Verb) -> Result<()> {
             let (options, printer) = args.resolve()?;
             printer.finish(&verbs::rotate::run(&options, &printer)?)
         }
+        Verb::Split(args) => {
+            let (options, printer) = args.resolve();
+            printer.finish(&verbs::split::split(&options, &printer)?)
+        }
+        Verb::Merge(args) => {
+            let (options, printer) = args.resolve();
+            printer.finish(&verbs::split::merge(&options, &printer)?)
+        }
+        Verb::Metadata(args) => metadata(args.what),
         Verb::Compare(args) => {
             let (options, format) = args.resolve()?;
             let report = verbs::compare::run(&options)?;
@@ -82,4 +91,20 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Completions(args) => help::completions(&args),
         Verb::Man(args) => help::man(&args),
     }
+}
+
+/// Shows or changes metadata.
+fn metadata(verb: MetadataVerb) -> Result<()> {
+    let json = verb.wants_json();
+    let options = match verb {
+        MetadataVerb::Get(args) => {
+            let header = verbs::metadata::read(&args.file)?;
+            return render::metadata::print(&header.metadata, &args.keys, json);
+        }
+        MetadataVerb::Set(args) => args.resolve()?,
+        MetadataVerb::Rm(args) => args.resolve()?,
+    };
+    let changed = verbs::metadata::change(&options)?;
+    let path = options.output.as_ref().unwrap_or(&options.input);
+    render::metadata::print_changed(&changed, path, options.dry_run, json)
 }

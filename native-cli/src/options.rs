@@ -3,11 +3,12 @@
 
 use quantoscope_core::DType;
 use quantoscope_core::format::AprWriter;
+use quantoscope_core::format::gguf::MetadataChanges;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
-use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
+use quantoscope_core::recipe::{Recipe, SplitOptions};
 use quantoscope_core::report::CompareThreshold;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -149,6 +150,34 @@ pub struct QuantizeOptions {
     pub equivalence: EquivalenceOptions,
     /// How the work is done.
     pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::split`].
+#[derive(Clone, Debug, Default)]
+pub struct FilesOptions {
+    /// A file, one of several files, or a directory.
+    pub input: ModelPath,
+    /// Where the result goes.
+    pub output: OutputOptions,
+    /// The files of the result; not used by a merge.
+    pub split: SplitOptions,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// Options of [`crate::verbs::metadata`].
+#[derive(Clone, Debug, Default)]
+pub struct MetadataOptions {
+    /// A GGUF file.
+    pub input: PathBuf,
+    /// Another file to write; `None`: the input is changed.
+    pub output: Option<PathBuf>,
+    /// Keys to set or to remove.
+    pub changes: MetadataChanges,
+    /// Whether an existing output is replaced.
+    pub force: bool,
+    /// Whether nothing is written.
+    pub dry_run: bool,
 }
 
 /// A LoRA adapter to rotate with its model.

@@ -15,6 +15,7 @@ mod killed;
 mod limits;
 #[cfg(unix)]
 mod links;
+mod metadata;
 #[cfg(target_os = "linux")]
 mod measured_resume;
 mod naming;
@@ -29,8 +30,10 @@ mod rotations;
 #[cfg(target_os = "linux")]
 mod scratch;
 mod sizes;
+mod splits;
 mod support;
 #[cfg(target_os = "linux")]
 mod system_limits;
 mod terminal;
+mod variants;
 mod verbs;

@@ -62,6 +62,11 @@ impl Dir {
         binary::run(self.path(), line.split_whitespace())
     }
 
+    /// Everything in a directory inside of it, by name.
+    pub fn names_in(&self, name: &str) -> Vec<String> {
+        binary::names(&self.at(name))
+    }
+
     /// Everything in the directory, by name.
     pub fn names(&self) -> Vec<String> {
         binary::names(self.path())

@@ -93,6 +93,7 @@ fn ours(folder: &Path, expected: &Value, arguments: &Value) -> quantoscope_core:
         .collect();
     let file = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| bytes.as_slice());
     let facts = TensorFacts {
+        no_mtp: false,
         file_type: value_of("general.file_type").map_or(0, |v| v.as_u64().unwrap() as u32),
         mtp_blocks: if tensors.is_empty() { 0 } else { blocks.saturating_sub(hyper.layers()?) },
         pooling: pooling_type(file("modules.json"), file)?,

@@ -8,12 +8,12 @@ use super::target::{self, Contents, Target};
 use super::totals::UntiedHeadSize;
 use super::{Conversion, ImportancePlanner, LeftOut, Output, Plan, Totals, Warning};
 use crate::error::{Code, Error, Result};
-use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
+use crate::format::{Checkpoint, Container};
 use crate::model::stored_quantization::StoredQuantization;
 use crate::recipe::presets::Preset;
 use crate::recipe::select::{HeadCopy, OverrideUse, TypeChoice, TypeChoices, type_choices_of};
-use crate::recipe::{Action, Decision, Reason, Recipe};
+use crate::recipe::{Action, Decision, Reason, Recipe, TargetName};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
@@ -45,6 +45,7 @@ pub fn plan(
     let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);
     let target = target::of(recipe.to);
     let mapping = GgufMapping::of(checkpoint, recipe)?;
+    check_mapped_options(recipe, checkpoint.container, mapping.is_some())?;
     let named = mapping.as_ref().map_or(checkpoint, |m| &m.logical);
     let sources = mapping.as_ref().map_or(&[][..], |m| &m.sources);
     let copy = copy.and_then(|copy| mapping.as_ref().map_or(Some(copy), |m| m.head_copy(copy)));
@@ -57,6 +58,7 @@ pub fn plan(
     let left_out = Vec::new();
     let mut work = Work { target, checkpoint, original, recipe, measure, importance, stored, left_out };
     let (mut outputs, rotation) = match &mapping {
+        _ if recipe.gguf.vocab_only => (Vec::new(), None),
         Some(mapping) if cfg!(feature = "conversion") => work.mapped(mapping, choices, &mut warnings)?,
         _ => work.renamed(choices, &mut warnings)?,
     };
@@ -64,6 +66,8 @@ pub fn plan(
     warnings.extend(stored.warnings());
     warnings.extend(importance.warnings());
     warnings.extend(mapping.as_ref().and_then(towers_left_out));
+    let notes = mapping.iter().flat_map(|m| &m.tensors.notes);
+    warnings.extend(notes.map(|note| Warning::new("no_effect", note.as_str())));
     let contents =
         Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref(), mapping: mapping.as_ref() };
     let head_name = copy.and_then(|copy| named.tensors.get(copy.head)).map(|t| t.name.as_str());
@@ -220,6 +224,28 @@ impl Work<'_> {
         };
         self.checkpoint.tensors.iter().enumerate().zip(of_source).map(one).collect()
     }
+}
+
+/// Refuses options that need a Hugging Face checkpoint under GGUF names, which this is not, and the files of a source in
+/// another container.
+fn check_mapped_options(recipe: &Recipe, container: Container, mapped: bool) -> Result<()> {
+    let option = recipe.gguf.needs_mapping().filter(|_| recipe.to == TargetName::Gguf && !mapped);
+    let message = match option {
+        Some(option) => format!(
+            "{option} is for a Hugging Face folder whose tensors get GGUF names (--names gguf); for a GGUF, --override-kv \
+             and `metadata set` change its keys"
+        ),
+        None if mapped && recipe.split.keep => {
+            "--keep-split keeps the files of a GGUF split, or of shards that become shards; give --split-max-size or \
+             --split-max-tensors"
+                .into()
+        }
+        None if recipe.gguf.vocab_only && !mapped && container != Container::Gguf => {
+            "--vocab-only needs a folder with a tokenizer and config.json, or a GGUF".into()
+        }
+        None => return Ok(()),
+    };
+    Err(Error::new(Code::Usage, message))
 }
 
 /// A warning about towers that a GGUF of the text model does not have.

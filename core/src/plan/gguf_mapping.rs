@@ -10,7 +10,7 @@ use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container, companions};
 use crate::model::arch::Arch;
-use crate::model::gguf_tensors::{self, GgufTensor, Order, Part, ValueStep, kept_f32};
+use crate::model::gguf_tensors::{self, GgufTensor, GgufTensorOptions, Order, Part, ValueStep, kept_f32};
 use crate::quant::Encoding;
 use crate::recipe::presets::Preset;
 use crate::recipe::select::{HeadCopy, TypeChoice};
@@ -62,7 +62,8 @@ impl GgufMapping {
         let config = config.filter(|_| applies).and_then(|c| serde_json::from_slice::<Value>(c).ok());
         let Some(config) = config.filter(gguf_tensors::is_configuration) else { return Ok(None) };
         let arch = gguf_tensors::convertible(&config)?;
-        let tensors = gguf_tensors::gguf_tensors(arch, &config, &checkpoint.tensors)?;
+        let tensors =
+            gguf_tensors::gguf_tensors(arch, &config, &checkpoint.tensors, mapping_options(recipe))?;
         let mut logical = checkpoint.clone();
         logical.tensors = tensors.tensors.iter().filter_map(|t| as_tensor(t, &checkpoint.tensors)).collect();
         let outtype = outtype(recipe, &logical.tensors);
@@ -78,6 +79,16 @@ impl GgufMapping {
         let sourced = || self.tensors.tensors.iter().filter(|t| !t.parts.is_empty());
         let of = |source| sourced().position(|t| t.parts.first().is_some_and(|p| p.source == source));
         Some(HeadCopy { head: of(copy.head)?, embedding: of(copy.embedding)? })
+    }
+}
+
+/// The options of a recipe that decide which tensors a GGUF has.
+fn mapping_options(recipe: &Recipe) -> GgufTensorOptions {
+    let options = &recipe.gguf;
+    GgufTensorOptions {
+        no_mtp: options.no_mtp,
+        fuse_qkv: options.fuse_qkv,
+        fuse_gate_up_exps: options.fuse_gate_up_exps,
     }
 }
 

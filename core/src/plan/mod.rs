@@ -46,7 +46,8 @@ pub use totals::Totals;
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OutFile {
-    /// Name inside the output directory; empty if the output is a single file.
+    /// Name inside the output directory; empty if the output is a single file. For a set of files that is no directory, what
+    /// follows the name of the output without its extension, until [`target::name_files`] puts that before it.
     pub name: String,
     /// Exact length in bytes.
     pub len: u64,
@@ -124,6 +125,11 @@ impl Plan {
     /// A plan that writes nothing.
     pub(super) fn of_measurements(outputs: Vec<Output>, warnings: Vec<Warning>) -> Plan {
         Plan { outputs, files: Vec::new(), conversion: None, warnings }
+    }
+
+    /// Whether the output is several files beside each other that are no directory: a split.
+    pub fn is_file_set(&self) -> bool {
+        self.files.len() > 1 && self.conversion.as_ref().is_some_and(|c| !c.directory)
     }
 
     /// A SHA-256 digest of everything that decides the bytes: equal for equal plans, on any machine.

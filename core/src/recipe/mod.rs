@@ -3,12 +3,15 @@
 //! [`presets`] names the mixes of llama-quantize, [`preset_rules`] holds the type that each of them gives to a tensor,
 //! [`select`] applies a recipe to a model, [`rotation`] holds the rotation options. Knows targets by name only.
 
+mod gguf_options;
+pub mod key_value;
 pub mod pattern;
 pub mod preset_rules;
 pub mod presets;
 pub mod rotation;
 pub mod select;
 mod shared_text;
+mod split_options;
 mod target_name;
 pub mod tensor_filter;
 
@@ -25,7 +28,9 @@ use presets::Preset;
 use rotation::RotationOptions;
 use serde::{Deserialize, Serialize};
 
+pub use gguf_options::GgufOptions;
 pub use shared_text::SharedText;
+pub use split_options::SplitOptions;
 pub use target_name::TargetName;
 use tensor_filter::TensorFilter;
 
@@ -98,6 +103,12 @@ pub struct Recipe {
     /// The name of the pre-tokenizer, whatever the tokenizer's files say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_tokenizer: Option<String>,
+    /// Options of a GGUF.
+    #[serde(default, skip_serializing_if = "GgufOptions::is_default")]
+    pub gguf: GgufOptions,
+    /// The files of the output.
+    #[serde(default, skip_serializing_if = "SplitOptions::is_none")]
+    pub split: SplitOptions,
 }
 
 /// The tensor names of a GGUF that is made of a Hugging Face checkpoint.
@@ -182,6 +193,8 @@ impl Recipe {
             names: TensorNaming::Auto,
             compat: false,
             pre_tokenizer: None,
+            gguf: GgufOptions::default(),
+            split: SplitOptions::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::job::ALGEBRA_LIMIT;
 use crate::metric::Tally;
 use crate::model_equivalence::Equivalence;
 use crate::plan::rotate::tied_head::TiedHead;
-use crate::plan::{Conversion, Output, OutputOp, Plan, Warning};
+use crate::plan::{Conversion, OutFile, Output, OutputOp, Plan, Warning};
 use crate::recipe::Reason;
 use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
@@ -55,7 +55,21 @@ pub struct ConvertReport<'a> {
     /// What a rotation was held against; absent where nothing was rotated, and for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<EquivalenceView>,
+    /// The files of a split output.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileView>,
     pub warnings: Vec<Warning>,
+}
+
+/// A file of a split output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileView {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The number of its tensors.
+    pub tensors: u64,
 }
 
 /// A row for each tensor of a conversion, in the order of the plan. Each is made when it is looked at: the rows of a
@@ -208,8 +222,25 @@ pub fn converted<'a>(
         rounding: rounding(plan),
         source_sha256: Vec::new(),
         gate: None,
+        files: files(plan),
         warnings,
     })
+}
+
+/// The files of a split output; none if the output is not split.
+fn files(plan: &Plan) -> Vec<FileView> {
+    let split = plan.conversion.as_ref().is_some_and(|c| !c.recipe.split.is_none()) && plan.files.len() > 1;
+    let mut tensors: BTreeMap<u32, u64> = BTreeMap::new();
+    for place in plan.outputs.iter().filter(|_| split).filter_map(|o| o.place) {
+        *tensors.entry(place.file).or_default() += 1;
+    }
+    let all = plan.files.iter().zip(0..).filter(|_| split);
+    let view = |(file, index): (&OutFile, u32)| FileView {
+        name: file.name.clone(),
+        bytes: file.len,
+        tensors: tensors.get(&index).copied().unwrap_or(0),
+    };
+    all.map(view).collect()
 }
 
 /// The warning about a tensor that was written with values that are no numbers.

@@ -24,7 +24,8 @@ pub use compare::{
     CompareReport, CompareRow, CompareThreshold, CompareVerdict, ROW_LIMIT, RowView, VerdictRule, compared,
 };
 pub use converted::{
-    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, RoundingView, action, converted,
+    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, FileView, RoundingView, action,
+    converted,
 };
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use rotation_gain::{RotationGain, RotationSummary, SymVsAsymRow, decibels};

@@ -1,5 +1,6 @@
 //! Arguments of recipes: container, types, presets, rotation.
 
+use super::output_files::{GgufArgs, SplitArgs};
 use super::{ImatrixArgs, parse};
 use clap::{Args, ValueEnum};
 use quantoscope::options::EquivalenceOptions;
@@ -7,7 +8,9 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::target;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::rotation::RotationOptions;
-use quantoscope_core::recipe::{Override, Q4Scheme, Recipe, TargetName, TensorNaming, can_target};
+use quantoscope_core::recipe::{
+    Override, Q4Scheme, Recipe, SplitOptions, TargetName, TensorNaming, can_target,
+};
 use quantoscope_core::{DType, model_equivalence};
 use std::path::Path;
 
@@ -77,6 +80,14 @@ pub struct RecipeArgs {
     /// The name of the tokenizer's pre-tokenizer (tokenizer.ggml.pre), where it cannot be determined from the files.
     #[arg(long, value_name = "NAME")]
     pub pre_tokenizer: Option<String>,
+    /// Keep the files of the input: each tensor of a GGUF split, or of safetensors shards, stays in the file of
+    /// its number.
+    #[arg(long, help_heading = "Several files")]
+    pub keep_split: bool,
+    #[command(flatten)]
+    pub gguf: GgufArgs,
+    #[command(flatten)]
+    pub split: SplitArgs,
 }
 
 /// What `--recipe` names.
@@ -125,7 +136,10 @@ pub enum CompatArg {
 impl RecipeArgs {
     /// The recipe, with the container that the output's name implies.
     pub fn resolve(&self, rotation: &RotationArgs, output: Option<&Path>) -> Result<Recipe> {
+        let split = self.split.resolve(self.keep_split);
         let recipe = Recipe {
+            gguf: self.gguf.resolve()?,
+            split,
             preset: self.recipe.and_then(RecipeName::preset),
             names: self.names.into(),
             compat: self.compat.is_some(),
@@ -142,19 +156,24 @@ impl RecipeArgs {
             allow_requantize: self.allow_requantize,
             allow_nonfinite: self.allow_nonfinite,
             rotate: rotation.resolve()?,
-            ..Recipe::new(container(self.to, output)?, self.dtype)
+            ..Recipe::new(container(self.to, output, &split)?, self.dtype)
         };
         target::check(&recipe)?;
         Ok(recipe)
     }
 }
 
-fn container(typed: Option<TargetArg>, output: Option<&Path>) -> Result<TargetName> {
+/// The target. Shards of safetensors are a folder, unless the output is called *.safetensors.
+fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptions) -> Result<TargetName> {
     let extension = output.map(|o| o.extension().and_then(|e| e.to_str()).unwrap_or(""));
     match (typed, extension) {
         (Some(TargetArg::Gguf), _) | (None, None) => Ok(TargetName::Gguf),
         (Some(TargetArg::Q4), _) => Ok(TargetName::Lattice),
-        (Some(TargetArg::Safetensors), _) => Ok(TargetName::Safetensors),
+        (Some(TargetArg::Safetensors), extension) => {
+            let is_file = extension.is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+            let folder = !split.is_none() && !is_file;
+            Ok(if folder { TargetName::HfFolder } else { TargetName::Safetensors })
+        }
         (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Ok(TargetName::Gguf),
         (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Ok(TargetName::Safetensors),
         (None, Some(_)) => {

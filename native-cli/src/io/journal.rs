@@ -7,6 +7,7 @@
 //! runs never write the same output. An empty one was left before the headers were written. A file under its name that
 //! does not begin with the magic is not ours and is never opened for writing.
 
+use super::file_set::Member;
 use super::scratch;
 use crate::exit::io_error;
 use quantoscope_core::bytes::Cursor;
@@ -53,6 +54,8 @@ enum Note {
     Naming(Naming),
     /// Everything in the replaced directory that must be kept has been moved out of it.
     Cleared,
+    /// The files of a set by name and number, before any of them is renamed.
+    Members(Vec<Member>),
 }
 
 /// An open journal, ready to be appended to.
@@ -77,6 +80,8 @@ pub struct PreviousRun {
     pub created: Option<u64>,
     /// How it got, or was about to get, its name.
     pub naming: Option<Naming>,
+    /// The files of a set that were about to get their names.
+    pub members: Vec<Member>,
     /// Whether nothing is left in the replaced directory that must be kept.
     pub cleared: bool,
     /// Length up to which the journal is sound.
@@ -130,6 +135,11 @@ impl Lock {
     /// Notes how the artefact is about to get its name.
     pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
         self.note(&Note::Naming(naming))
+    }
+
+    /// Notes the files of a set that are about to be renamed.
+    pub fn note_members(&self, members: &[Member]) -> io::Result<()> {
+        self.note(&Note::Members(members.to_vec()))
     }
 
     /// Notes that nothing which must be kept is left in the replaced directory.
@@ -273,6 +283,7 @@ fn parse(bytes: &[u8]) -> Option<PreviousRun> {
             JournalEntry::Note(Note::Created(number)) => earlier.created = Some(number),
             JournalEntry::Note(Note::Naming(naming)) => earlier.naming = Some(naming),
             JournalEntry::Note(Note::Cleared) => earlier.cleared = true,
+            JournalEntry::Note(Note::Members(members)) => earlier.members = members,
         }
         earlier.sound = c.offset();
     }
@@ -294,7 +305,29 @@ fn framed(entry: &Note) -> Vec<u8> {
         Note::Created(number) => frame(2, &number.to_le_bytes()),
         Note::Naming(n) => frame(3, &[n.made.to_le_bytes(), n.replaced.to_le_bytes()].concat()),
         Note::Cleared => frame(4, &[]),
+        Note::Members(all) => {
+            let mut body = (all.len() as u32).to_le_bytes().to_vec();
+            for (name, number) in all {
+                body.extend_from_slice(&number.to_le_bytes());
+                body.extend_from_slice(&(name.len() as u32).to_le_bytes());
+                body.extend_from_slice(name.as_bytes());
+            }
+            frame(5, &body)
+        }
     }
+}
+
+/// The files of a set in an entry. Names with separators are none that this program writes.
+fn members(c: &mut Cursor<'_>) -> Option<Vec<Member>> {
+    let count = c.u32().ok()?;
+    let one = |_| {
+        let number = c.u64().ok()?;
+        let len = c.u32().ok()?;
+        let name = std::str::from_utf8(c.take(len.into()).ok()?).ok()?;
+        let plain = !name.is_empty() && !name.contains(['/', '\\', '\0']) && name != "..";
+        plain.then(|| (name.to_string(), number))
+    };
+    (0..count).map(one).collect()
 }
 
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -326,6 +359,7 @@ fn next(c: &mut Cursor<'_>) -> Option<JournalEntry> {
         2 => JournalEntry::Note(Note::Created(c.u64().ok()?)),
         3 => JournalEntry::Note(Note::Naming(Naming { made: c.u64().ok()?, replaced: c.u64().ok()? })),
         4 => JournalEntry::Note(Note::Cleared),
+        5 => JournalEntry::Note(Note::Members(members(&mut c)?)),
         _ => return None,
     })
 }

@@ -1,7 +1,9 @@
 //! Files: opened checkpoints, positional reads and writes, outputs that appear whole or not at all.
 
+mod file_set;
 mod identity;
 pub mod imatrix;
+pub mod in_place;
 pub mod journal;
 mod links;
 mod naming;

@@ -176,7 +176,7 @@ impl OutputNames<'_> {
 
 /// Copies the permission bits of the replaced file, and its owner if that is permitted.
 #[cfg(unix)]
-fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
+pub fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
     use rustix::io::Errno;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let now = fs::symlink_metadata(to)?;
@@ -197,7 +197,7 @@ fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn take_mode(_: &Path, _: &Metadata) -> io::Result<()> {
+pub fn take_mode(_: &Path, _: &Metadata) -> io::Result<()> {
     Ok(())
 }
 

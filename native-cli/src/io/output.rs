@@ -2,7 +2,7 @@
 
 use super::naming::OutputNames;
 use super::scratch::{self, ScratchNames, found, number, parent, sync_directory, taken};
-use super::target::{Permission, Replaced, is_empty};
+use super::target::{OutputForm, Permission, Replaced, is_empty};
 use crate::exit::io_error;
 use crate::io::journal::{Journal, Lock, Naming, PreviousRun};
 use crate::io::pread::{read_exact_at, write_all_at};
@@ -25,10 +25,10 @@ const PIECE: usize = 1 << 20;
 pub struct OutputFiles {
     out: PathBuf,
     scratch: ScratchNames,
-    directory: bool,
+    form: OutputForm,
     /// Whether an existing output may be replaced.
     force: bool,
-    /// Names inside the directory; one empty name if the output is a file.
+    /// Names inside the directory or of the set; one empty name if the output is a file.
     names: Vec<String>,
     /// The handle of a single file. A directory may have thousands of files, which are opened for each write.
     single: Option<File>,
@@ -100,7 +100,7 @@ impl OutputFiles {
         let mut artefact = OutputFiles {
             out: out.to_path_buf(),
             scratch,
-            directory: plan.conversion.as_ref().is_some_and(|c| c.directory),
+            form: OutputForm::of(plan),
             force: permission.force,
             names: plan.files.iter().map(|f| f.name.clone()).collect(),
             single: None,
@@ -138,7 +138,13 @@ impl OutputFiles {
         let earlier = self.claim.read().map_err(about)?;
         let partial = found(&self.scratch.partial)?;
         self.before = earlier.as_ref().and_then(|e| e.naming);
-        if let Some(naming) = self.before {
+        let members = earlier.as_ref().map(|e| e.members.clone()).unwrap_or_default();
+        if let Some(naming) = self.before.filter(|_| !members.is_empty()) {
+            if self.names().is_set_named(&members)? {
+                return self.go_on_named(intent, earlier.unwrap_or_default(), naming);
+            }
+            self.names().take_back_set(&members, naming)?;
+        } else if let Some(naming) = self.before {
             if self.names().is_named(naming)? {
                 return self.go_on_named(intent, earlier.unwrap_or_default(), naming);
             }
@@ -200,10 +206,19 @@ impl OutputFiles {
             return Ok(Some((journal, earlier.budget, earlier.records)));
         }
         self.claim.go_on(earlier.sound).map_err(about)?;
-        self.names().finish(naming, earlier.cleared)?;
+        let set = !earlier.members.is_empty();
+        self.finish_named(set, naming, earlier.cleared)?;
         self.claim.clear().map_err(about)?;
         self.claim.found = false;
+        if set && !intent.permission.force {
+            let message = format!("the files of {} exist; --force replaces them", self.out.display());
+            return Err(Error::new(Code::Exists, message));
+        }
         Ok(None)
+    }
+
+    fn finish_named(&self, set: bool, naming: Naming, cleared: bool) -> Result<()> {
+        if set { self.names().finish_set(naming) } else { self.names().finish(naming, cleared) }
     }
 
     fn check_fingerprint(&self, intent: Intent<'_>, earlier: &PreviousRun, made: &Path) -> Result<()> {
@@ -272,7 +287,8 @@ impl OutputFiles {
     fn check_partial(&self) -> Result<()> {
         let ours = |name: &str| {
             let planned = self.names.iter().any(|n| n == name);
-            let written = [".q4", ".f16", ".json", ".safetensors"].iter().any(|end| name.ends_with(end));
+            let written =
+                [".q4", ".f16", ".json", ".safetensors", ".gguf"].iter().any(|end| name.ends_with(end));
             planned || written
         };
         let Ok(mut entries) = fs::read_dir(&self.scratch.partial) else { return Ok(()) };
@@ -286,7 +302,17 @@ impl OutputFiles {
     /// Fails if a name that the replacement of a directory needs is taken, or if a file that stays in the
     /// directory would collide with the new model.
     fn check_names(&self) -> Result<()> {
-        let replaces = self.directory && found(&self.out)?.is_some_and(|old| old.is_dir());
+        if let OutputForm::Set(_) = self.form {
+            let aside = &self.scratch.replaced;
+            return match found(aside)? {
+                Some(meta) if !meta.is_dir() || !is_empty(aside)? => {
+                    Err(taken(aside, "is in the way of files that are replaced"))
+                }
+                _ => Ok(()),
+            };
+        }
+        let replaces =
+            self.form == OutputForm::Directory && found(&self.out)?.is_some_and(|old| old.is_dir());
         if !replaces || is_empty(&self.out)? {
             return Ok(());
         }
@@ -301,7 +327,7 @@ impl OutputFiles {
 
     fn path(&self, file: u32) -> PathBuf {
         match self.names.get(file as usize) {
-            Some(name) if self.directory => self.scratch.partial.join(name),
+            Some(name) if self.form.is_folder() => self.scratch.partial.join(name),
             _ => self.scratch.partial.clone(),
         }
     }
@@ -312,8 +338,9 @@ impl OutputFiles {
         let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
         let begun = self.claim.begin(intent.fingerprint, &intent.budget).map_err(about);
         let first = begun.and_then(|mut journal| {
-            let mode = found(&self.out)?.map_or(0o777, |old| mode(&old));
-            let file = match self.directory {
+            let old = if let OutputForm::Set(_) = self.form { None } else { found(&self.out)? };
+            let mode = old.map_or(0o777, |old| mode(&old));
+            let file = match self.form.is_folder() {
                 true => create_directory(&path, mode | 0o700).map(|()| None),
                 false => scratch::create(&path, mode & 0o666 | 0o600).map(Some),
             };
@@ -348,11 +375,11 @@ impl OutputFiles {
             write_all_at(file, &planned.header, 0).map_err(about)?;
             file.sync_all().map_err(about)?;
         }
-        if self.directory { sync_directory(&self.scratch.partial) } else { Ok(()) }
+        if self.form.is_folder() { sync_directory(&self.scratch.partial) } else { Ok(()) }
     }
 
     fn open_single(&mut self) -> Result<()> {
-        if !self.directory {
+        if !self.form.is_folder() {
             self.single = Some(self.open(0)?);
         }
         Ok(())
@@ -398,13 +425,18 @@ impl OutputFiles {
     /// Gives the output its final name and removes the journal.
     pub fn commit(self) -> Result<()> {
         match self.named {
-            Some((naming, cleared)) => self.names().finish(naming, cleared)?,
+            Some((naming, cleared)) => {
+                self.finish_named(matches!(self.form, OutputForm::Set(_)), naming, cleared)?;
+            }
             None => {
                 self.sync()?;
-                if self.directory {
+                if self.form.is_folder() {
                     sync_directory(&self.scratch.partial)?;
                 }
-                self.names().give(&self.names, self.directory, self.force)?;
+                match &self.form {
+                    OutputForm::Set(names) => self.names().give_set(names, self.force)?,
+                    form => self.names().give(&self.names, *form == OutputForm::Directory, self.force)?,
+                }
             }
         }
         // Last: a run that is killed before this is finished by `--resume`.

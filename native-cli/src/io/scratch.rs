@@ -14,6 +14,7 @@ const NAME_MAX: usize = 255;
 const PARTIAL: &str = ".partial";
 const JOURNAL: &str = ".partial.journal";
 const REPLACED: &str = ".partial.old";
+const UNDO: &str = ".undo";
 
 /// The names beside one output.
 pub struct ScratchNames {
@@ -43,6 +44,14 @@ impl ScratchNames {
     pub fn all(&self) -> [&Path; 3] {
         [&self.partial, &self.journal, &self.replaced]
     }
+}
+
+/// The name of the saved bytes of a file that is changed in place.
+pub fn undo_beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default();
+    let mut undo = stem(name, longest_name(parent(path)).saturating_sub(UNDO.len()));
+    undo.push(UNDO);
+    path.with_file_name(undo)
 }
 
 /// The directory that holds `path`.

@@ -3,6 +3,7 @@
 use crate::exit::io_error;
 use crate::io::identity::FileIdentity;
 use crate::io::imatrix::ImatrixFile;
+use crate::io::in_place;
 use crate::io::links;
 use crate::io::read_at::{LocalFile, ReadAt};
 use crate::options::ModelPath;
@@ -60,6 +61,18 @@ fn changed(path: &Path) -> Error {
     Error::new(Code::Io, format!("{} changed while it was read; nothing made of it is valid", path.display()))
 }
 
+/// The error of a file whose metadata was being changed by a run that was killed, or `error`.
+fn interrupted(path: &Path, error: Error) -> Error {
+    if error.code() != Code::BadMagic || !in_place::is_interrupted(path) {
+        return error;
+    }
+    let message = format!(
+        "a change of its metadata was interrupted; `quantoscope metadata get {}` restores the file",
+        path.display()
+    );
+    Error::new(Code::BadMagic, message).in_file(&path.to_string_lossy())
+}
+
 /// The paths of a checkpoint's files.
 struct Location {
     /// The directory that names are relative to.
@@ -113,7 +126,8 @@ impl Source {
         let (mut held, mut seen) = (HashMap::new(), Vec::new());
         let opening = Opening::new(root).with_apr_writer(model.apr_writer);
         let opening = if companions { opening.with_companions() } else { opening };
-        let mut checkpoint = answer(opening, &place, &mut held, &mut seen)?;
+        let mut checkpoint =
+            answer(opening, &place, &mut held, &mut seen).map_err(|e| interrupted(path, e))?;
         checkpoint.folder = folder_name(&place.dir);
         checkpoint.check_text_ids = checkpoint
             .companion_files

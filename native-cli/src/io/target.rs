@@ -5,6 +5,7 @@ use super::scratch::{self, ScratchNames, found, parent};
 use crate::exit::io_error;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, ErrorKind, Result};
+use quantoscope_core::plan::Plan;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -21,16 +22,76 @@ pub struct Permission {
     pub resume: bool,
 }
 
+/// The form of an output on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputForm {
+    /// One file.
+    File,
+    /// A directory of files.
+    Directory,
+    /// Files of these names beside each other, which are no directory: a split.
+    Set(Vec<String>),
+}
+
+impl OutputForm {
+    /// The form of the output of `plan`.
+    pub fn of(plan: &Plan) -> OutputForm {
+        match &plan.conversion {
+            Some(conversion) if conversion.directory => OutputForm::Directory,
+            _ if plan.is_file_set() => OutputForm::Set(plan.files.iter().map(|f| f.name.clone()).collect()),
+            _ => OutputForm::File,
+        }
+    }
+
+    /// Whether the files are written in a directory until they get their names.
+    pub fn is_folder(&self) -> bool {
+        *self != OutputForm::File
+    }
+}
+
+/// What the names of the files of a split begin with, for an output at `path`: its name without extension, and without the
+/// number of a split.
+///
+/// # Errors
+///
+/// `usage` if the name is not Unicode.
+pub fn set_stem(path: &Path) -> Result<String> {
+    let plain: PathBuf = path.components().collect();
+    let name = plain.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+        Error::new(Code::Usage, format!("{} is no name for the files of a split", path.display()))
+    })?;
+    let ends = |end: &str| {
+        let (stem, tail) = name.split_at_checked(name.len().checked_sub(end.len())?)?;
+        (!stem.is_empty() && tail.eq_ignore_ascii_case(end)).then_some(stem)
+    };
+    let stem = ends(".gguf").or_else(|| ends(".safetensors")).unwrap_or(name);
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    let of_split = stem.rsplit_once("-of-").and_then(|(rest, count)| Some((rest.rsplit_once('-')?, count)));
+    Ok(match of_split {
+        Some(((stem, number), count)) if digits(number) && digits(count) && !stem.is_empty() => stem.into(),
+        _ => stem.into(),
+    })
+}
+
 /// The path to write to.
 ///
 /// # Errors
 ///
 /// `same_file` if the output is the input or a part of it; `exists` if something there must not be replaced:
 /// anything but a regular file or a directory with a model of this program, and those too without `--force`.
-pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Permission) -> Result<PathBuf> {
+pub fn target(
+    sources: &[&Source],
+    typed: &Path,
+    form: &OutputForm,
+    permission: Permission,
+) -> Result<PathBuf> {
     check_not_stream(typed)?;
+    let directory = *form == OutputForm::Directory;
     let out = normal(typed, directory)?;
-    sources.iter().try_for_each(|source| check_not_input(source, &out, directory))?;
+    sources.iter().try_for_each(|source| check_not_input(source, &out, form))?;
+    if let OutputForm::Set(names) = form {
+        return check_set(&out, names, permission).map(|()| out);
+    }
     let Some(meta) = found(&out)? else { return Ok(out) };
     let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", out.display())));
     if meta.is_symlink() {
@@ -51,6 +112,26 @@ pub fn target(sources: &[&Source], typed: &Path, directory: bool, permission: Pe
         (false, false) if permission.force || was_named(&out, &meta, permission) => Ok(out),
         (false, false) => refuse("exists; --force replaces it"),
     }
+}
+
+/// Fails if a file of a set exists, unless it may be replaced. A run that was killed while it named them is completed or
+/// reverted before anything is replaced.
+fn check_set(out: &Path, names: &[String], permission: Permission) -> Result<()> {
+    let unfinished = journal::peek(&ScratchNames::beside(out).journal).is_some_and(|e| !e.members.is_empty());
+    for name in names {
+        let path = parent(out).join(name);
+        let Some(meta) = found(&path)? else { continue };
+        let refuse = |why: &str| Err(Error::new(Code::Exists, format!("{} {why}", path.display())));
+        match () {
+            () if meta.is_symlink() => {
+                return refuse("is a link, which is not replaced; name the file that it leads to");
+            }
+            () if !meta.is_file() => return refuse("is not a file"),
+            () if !permission.force && !unfinished => return refuse("exists; --force replaces it"),
+            () => {}
+        }
+    }
+    Ok(())
 }
 
 /// Whether this is the finished output of a run that was killed before it removed its journal.
@@ -96,7 +177,7 @@ fn normal(typed: &Path, directory: bool) -> Result<PathBuf> {
 }
 
 /// Fails if the output or one of its scratch names is the input or holds it.
-fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
+fn check_not_input(source: &Source, out: &Path, form: &OutputForm) -> Result<()> {
     let real = |p: &Path| fs::canonicalize(p).ok();
     let inputs: BTreeSet<PathBuf> =
         source.all_paths().chain([source.path.clone()]).filter_map(|p| real(&p)).collect();
@@ -107,7 +188,12 @@ fn check_not_input(source: &Source, out: &Path, directory: bool) -> Result<()> {
         real(p).is_some_and(|p| inputs.contains(&p) || (as_dir && dirs.contains(&p)))
     };
     let scratch = ScratchNames::beside(out);
-    if scratch.all().into_iter().any(|p| is_input(p, true)) || is_input(out, directory) {
+    let named = match form {
+        OutputForm::Set(names) => names.iter().map(|name| parent(out).join(name)).collect(),
+        _ => vec![out.to_path_buf()],
+    };
+    let directory = *form == OutputForm::Directory;
+    if scratch.all().into_iter().any(|p| is_input(p, true)) || named.iter().any(|p| is_input(p, directory)) {
         return Err(Error::new(Code::SameFile, "the output is the input, or a part of it"));
     }
     Ok(())

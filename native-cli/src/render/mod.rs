@@ -6,6 +6,7 @@ pub mod conversion;
 pub mod engines;
 mod events;
 pub mod inspect;
+pub mod metadata;
 pub mod order;
 pub(crate) mod progress;
 mod quantized;

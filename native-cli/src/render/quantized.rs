@@ -7,7 +7,7 @@ use quantoscope_core::DType;
 use quantoscope_core::plan::rotate::AppliedRotation;
 use quantoscope_core::plan::{ImportanceSource, LeftOut};
 use quantoscope_core::report::{
-    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RoundingView, RunInfo,
+    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, FileView, RoundingView, RunInfo,
 };
 use quantoscope_core::rotation::Form;
 use serde::Serialize;
@@ -91,6 +91,19 @@ fn left_out(all: &[LeftOut]) -> Option<String> {
         all.iter().take(5).map(|t| format!("{} ({})", clean(&t.name), t.reason.text)).collect();
     let more = if all.len() > shown.len() { ", ..." } else { "" };
     (!all.is_empty()).then(|| format!("{}: {}{more}", count(all.len() as u64), shown.join(", ")))
+}
+
+/// Files of a split that are named.
+const SHOWN_FILES: usize = 4;
+
+/// The files of a split output: how many, and the first of them.
+fn files(all: &[FileView]) -> String {
+    let one = |f: &FileView| {
+        format!("{} ({}, {})", clean(&f.name), size(f.bytes), super::plural(f.tensors as usize, "tensor"))
+    };
+    let shown: Vec<String> = all.iter().take(SHOWN_FILES).map(one).collect();
+    let more = if all.len() > SHOWN_FILES { ", ..." } else { "" };
+    format!("{}: {}{more}", count(all.len() as u64), shown.join(", "))
 }
 
 /// The importance matrix: file, use, chunks, dataset and digest.
@@ -204,6 +217,7 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),
         (verb, format!("{}{to}", size(t.total_bytes_out))),
     ]);
+    lines.extend((!report.files.is_empty()).then(|| ("files", files(&report.files))));
     if let Some(bits) = t.bits_per_weight {
         lines.push(("weights", format!("{bits:.3} bits each")));
     }

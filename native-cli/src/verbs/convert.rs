@@ -4,7 +4,7 @@ use crate::drive::{Resources, RunOutcome, RunRequest, Sink, drive};
 use crate::exit::no_thread;
 use crate::io::output::{Intent, OutputFiles, check_space};
 use crate::io::source::Source;
-use crate::io::target::{Permission, target};
+use crate::io::target::{OutputForm, Permission, set_stem, target};
 use crate::model_equivalence;
 use crate::options::{EquivalenceOptions, ModelPath, OutputOptions, ResourceOptions};
 use crate::render::progress::Progress;
@@ -14,7 +14,7 @@ use quantoscope_accel::device::Offload;
 use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::rotate::tied_head::TiedHead;
-use quantoscope_core::plan::{Plan, convert};
+use quantoscope_core::plan::{Plan, convert, target as plan_target};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{ConvertReport, EquivalenceView, RunInfo, converted};
 use quantoscope_core::run::PlanMeasurements;
@@ -121,9 +121,12 @@ pub(super) fn run(
     let resources = resources(request.resources, recipe)?;
     let source = Source::open_for(request.input, recipe)?.weighted(request.imatrix)?;
     let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), request.measure)?;
-    let directory = plan.conversion.as_ref().is_some_and(|c| c.directory);
-    let out = target(&[&source], &output.path, directory, permission(output))?;
-    if directory {
+    if plan.is_file_set() {
+        plan_target::name_files(&mut plan, &set_stem(&output.path)?)?;
+    }
+    let form = OutputForm::of(&plan);
+    let out = target(&[&source], &output.path, &form, permission(output))?;
+    if form == OutputForm::Directory {
         source.check_config()?;
     }
     source.fill_copies(&mut plan, !output.dry_run)?;
@@ -269,6 +272,7 @@ impl ConversionTask<'_> {
 fn verb(plan: &Plan) -> &'static str {
     match &plan.conversion {
         Some(c) if !c.recipe.quantizes() && c.rotation.is_some() => "Rotating",
+        Some(c) if c.recipe.gguf.verbatim => "Copying",
         _ => "Quantizing",
     }
 }

@@ -10,9 +10,11 @@ pub mod convert;
 pub mod engines;
 pub mod inspect;
 mod measure;
+pub mod metadata;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;
+pub mod split;
 pub mod sweep;
 pub mod verify;
 

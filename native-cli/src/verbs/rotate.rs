@@ -5,7 +5,7 @@ use super::convert::{
     self, ConversionObserver, ConversionRequest, ConversionResult, ConversionTask, permission, resources,
 };
 use crate::io::source::Source;
-use crate::io::target::target;
+use crate::io::target::{OutputForm, target};
 use crate::options::{AdapterOptions, RotateOptions};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::{lora, replay, target as plan_target};
@@ -99,7 +99,7 @@ fn rotate_adapter(
     let mut plan = lora::plan(&base.checkpoint, &source.checkpoint, &config, recipe, &others)?;
     source.fill_copies(&mut plan, !output.dry_run)?;
     let inputs: Vec<&Source> = [&source, &base].into_iter().chain(rotated).collect();
-    let out = target(&inputs, &output.path, true, permission(output))?;
+    let out = target(&inputs, &output.path, &OutputForm::Directory, permission(output))?;
     let elements = plan.conversion.as_ref().and_then(|c| c.rotation.as_ref()).map_or(0, |r| r.elements);
     let unprobed = EquivalenceView::unprobed(elements, "an adapter alone computes nothing".into());
     let (sources, quiet) = (vec![source, base], !options.resources.progress);

@@ -43,10 +43,27 @@ pub fn layout_of<'a>(
     alignment: u64,
     tensors: impl ExactSizeIterator<Item = LayoutTensor<'a>> + Clone,
 ) -> Result<FileLayout> {
+    let header = start(metadata, alignment, tensors.len() as u64)?;
+    place(header, alignment, tensors)
+}
+
+/// A file without tensors, which ends behind its metadata without padding.
+///
+/// # Errors
+///
+/// Those of [`layout`].
+pub fn layout_metadata(metadata: &Metadata, alignment: u64) -> Result<Vec<u8>> {
+    let header = start(metadata, alignment, 0)?;
+    check_header(header.len() as u64)?;
+    Ok(header)
+}
+
+/// The header up to the descriptions of `tensors` tensors.
+fn start(metadata: &Metadata, alignment: u64, tensors: u64) -> Result<Vec<u8>> {
     let add = check_alignment(metadata, alignment)?;
     let mut header = Vec::from(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
+    header.extend_from_slice(&tensors.to_le_bytes());
     header.extend_from_slice(&(metadata.0.len() as u64 + u64::from(add.is_some())).to_le_bytes());
     let mut keys = BTreeSet::new();
     for (key, value) in metadata.0.iter().chain(&add) {
@@ -57,7 +74,7 @@ pub fn layout_of<'a>(
         put_string(&mut header, key);
         put_value(&mut header, value)?;
     }
-    place(header, alignment, tensors)
+    Ok(header)
 }
 
 /// Checks the alignment; returns the key-value to add, if any.
@@ -78,7 +95,7 @@ fn check_alignment(
 }
 
 /// Refuses keys that are empty or too long.
-fn check_key(key: &str) -> Result<()> {
+pub(super) fn check_key(key: &str) -> Result<()> {
     if key.is_empty() || key.len() as u64 > limits::MAX_GGUF_KEY {
         let message = format!("a GGUF key must have 1 to {} bytes, not {}", limits::MAX_GGUF_KEY, key.len());
         return Err(Error::new(Code::UnsupportedContainer, message));
@@ -87,13 +104,13 @@ fn check_key(key: &str) -> Result<()> {
 }
 
 /// Appends a string: u64 length and bytes.
-fn put_string(out: &mut Vec<u8>, text: &str) {
+pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
 }
 
 /// Appends the type number and the value.
-fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
+pub(super) fn put_value(out: &mut Vec<u8>, value: &MetaValue) -> Result<()> {
     let mut number = |kind: u32, bytes: &[u8]| {
         out.extend_from_slice(&kind.to_le_bytes());
         out.extend_from_slice(bytes);
@@ -171,7 +188,7 @@ fn place<'a>(
 }
 
 /// Refuses a header of `bytes` bytes that the parser would refuse.
-fn check_header(bytes: u64) -> Result<()> {
+pub(super) fn check_header(bytes: u64) -> Result<()> {
     let max = limits::MAX_GGUF_HEADER;
     if bytes > max {
         let message = format!("the header would exceed {max} bytes, the limit of the parser");

@@ -15,12 +15,15 @@
 //! knows no keys except `general.alignment` and `split.*`. Specification:
 //! <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>; the checks are those of ggml's `gguf.cpp`.
 
+mod edit;
 mod layout;
 mod read;
 pub(crate) mod value;
 
-pub use layout::{layout, layout_of};
+pub use edit::{GgufHeader, GgufHeaderOpening, MetadataChanges};
+pub use layout::{layout, layout_metadata, layout_of};
 pub(crate) use read::GgufReader;
+pub(crate) use value::types;
 
 /// Alignment in bytes of a file without `general.alignment`.
 pub const DEFAULT_ALIGNMENT: u64 = 32;

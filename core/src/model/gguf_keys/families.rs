@@ -501,7 +501,7 @@ fn predictor(to: &mut KeyWriter) -> Result<()> {
 }
 
 fn glm_predictor(to: &mut KeyWriter) -> Result<()> {
-    if to.hyper.get("num_nextn_predict_layers").is_some() {
+    if to.hyper.get("num_nextn_predict_layers").is_some() && !to.facts.no_mtp {
         to.count("nextn_predict_layers", to.facts.mtp_blocks);
     }
     Ok(())

@@ -31,6 +31,8 @@ pub struct TensorFacts {
     pub file_type: u32,
     /// Blocks of a predictor of further tokens that are written behind the layers.
     pub mtp_blocks: u32,
+    /// Whether such blocks are left out.
+    pub no_mtp: bool,
     /// `pooling_type`, where `modules.json` names one: see [`pooling_type`].
     pub pooling: Option<u32>,
 }

@@ -4,7 +4,7 @@ use super::config_view::ConfigView;
 use super::generated::generated;
 use super::maps::Mapper;
 use super::source_names::{block, is_dropped, is_tower, looked_up};
-use super::{GgufTensor, GgufTensors, Order, Part, ValueStep, View};
+use super::{GgufTensor, GgufTensorOptions, GgufTensors, Order, Part, ValueStep, View};
 use crate::error::{Code, Error, Result};
 use crate::model::arch::gguf_rules::{BeyondRule, HeadRule};
 use crate::model::arch::module::Module;
@@ -45,6 +45,7 @@ pub(super) struct Builder<'a> {
     arch: &'static Arch,
     config: ConfigView<'a>,
     tensors: &'a [TensorInfo],
+    options: GgufTensorOptions,
     out: GgufTensors,
     stacks: BTreeMap<StackKey, Stack>,
     blocks: BTreeSet<u32>,
@@ -54,10 +55,21 @@ pub(super) struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(arch: &'static Arch, config: ConfigView<'a>, tensors: &'a [TensorInfo]) -> Builder<'a> {
-        let out = GgufTensors { tensors: Vec::new(), towers: Vec::new(), dropped: Vec::new(), blocks: 0 };
+    pub(super) fn new(
+        arch: &'static Arch,
+        config: ConfigView<'a>,
+        tensors: &'a [TensorInfo],
+        options: GgufTensorOptions,
+    ) -> Builder<'a> {
+        let out = GgufTensors {
+            tensors: Vec::new(),
+            towers: Vec::new(),
+            dropped: Vec::new(),
+            notes: Vec::new(),
+            blocks: 0,
+        };
         let (stacks, blocks) = (BTreeMap::new(), BTreeSet::new());
-        Builder { arch, config, tensors, out, stacks, blocks, findings: Vec::new(), more: 0 }
+        Builder { arch, config, tensors, options, out, stacks, blocks, findings: Vec::new(), more: 0 }
     }
 
     pub(super) fn run(&mut self) {
@@ -142,6 +154,9 @@ impl<'a> Builder<'a> {
     fn is_beyond(&self, name: &str) -> bool {
         let last = self.config.layers().unwrap_or(u64::MAX);
         match self.arch.gguf_rules.beyond {
+            BeyondRule::Mtp | BeyondRule::Kept if self.options.no_mtp => {
+                block(name).is_some_and(|b| u64::from(b) >= last)
+            }
             BeyondRule::Dropped => {
                 name.contains(".mtp_") || block(name).is_some_and(|b| u64::from(b) >= last)
             }
@@ -275,6 +290,7 @@ impl<'a> Builder<'a> {
             return;
         }
         let beyond = match self.arch.gguf_rules.beyond {
+            _ if self.options.no_mtp => 0,
             BeyondRule::Kept => self.config.count(&["num_nextn_predict_layers"]).unwrap_or(0),
             BeyondRule::Mtp => {
                 let own = self.config.count(&["mtp_num_hidden_layers", "num_nextn_predict_layers"]);

@@ -6,6 +6,7 @@
 
 mod builder;
 mod config_view;
+mod fuse;
 mod generated;
 mod kept;
 mod maps;
@@ -14,6 +15,7 @@ mod source_names;
 pub use config_view::ConfigView;
 pub use kept::{follows_outtype, kept_f32};
 
+use super::arch::gguf_rules::BeyondRule;
 use super::arch::{self, Arch};
 use crate::error::{Code, Error, Result};
 use crate::tensor::{Shape, TensorInfo};
@@ -100,6 +102,17 @@ pub enum ValueStep {
     NegExp,
 }
 
+/// Options of the mapping, with the names of llama.cpp's converter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GgufTensorOptions {
+    /// Whether the layers of a multi-token predictor are left out.
+    pub no_mtp: bool,
+    /// Whether query, key and value projections become one tensor, where the architecture has it.
+    pub fuse_qkv: bool,
+    /// Whether the gate and up projections of experts become one tensor.
+    pub fuse_gate_up_exps: bool,
+}
+
 /// The tensors of a GGUF, and what was left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GgufTensors {
@@ -109,6 +122,8 @@ pub struct GgufTensors {
     pub towers: Vec<String>,
     /// Source tensors that a GGUF of the architecture does not have.
     pub dropped: Vec<String>,
+    /// Options without an effect, in words.
+    pub notes: Vec<String>,
     /// Blocks with tensors: those of the model and of its predictors.
     pub blocks: u64,
 }
@@ -157,9 +172,16 @@ pub fn convertible(config: &Value) -> Result<&'static Arch> {
 ///
 /// # Errors
 ///
-/// `unsupported_dtype` if the checkpoint is quantized; `unmapped_tensors` with all findings: tensors without a name, incomplete stacks, missing layers, shapes that the
+/// `unsupported_dtype` if the checkpoint is quantized; `unsupported_architecture` if it has no predictor to leave out, or
+/// no tensor of the fused experts; `unmapped_tensors` with all findings: tensors without a name, incomplete stacks, missing layers, shapes that the
 /// configuration contradicts.
-pub fn gguf_tensors(arch: &'static Arch, config: &Value, tensors: &[TensorInfo]) -> Result<GgufTensors> {
+pub fn gguf_tensors(
+    arch: &'static Arch,
+    config: &Value,
+    tensors: &[TensorInfo],
+    options: GgufTensorOptions,
+) -> Result<GgufTensors> {
+    check_options(arch, options)?;
     let quantized = ConfigView::new(config).get(&["quantization_config"]).and_then(|q| q.get("quant_method"));
     if let Some(method) = quantized.and_then(Value::as_str) {
         let message = format!(
@@ -168,7 +190,40 @@ pub fn gguf_tensors(arch: &'static Arch, config: &Value, tensors: &[TensorInfo])
         );
         return Err(Error::new(Code::UnsupportedDtype, message));
     }
-    let mut builder = builder::Builder::new(arch, ConfigView::new(config), tensors);
+    let mut builder = builder::Builder::new(arch, ConfigView::new(config), tensors, options);
     builder.run();
-    builder.finish()
+    fused(arch, builder.finish()?, options)
+}
+
+/// Refuses options that the architecture has nothing for.
+fn check_options(arch: &Arch, options: GgufTensorOptions) -> Result<()> {
+    let name = arch.gguf.unwrap_or(arch.name);
+    let message = match () {
+        () if options.no_mtp && arch.gguf_rules.beyond == BeyondRule::Refused => {
+            format!("--no-mtp: the architecture {name:?} has no multi-token predictor")
+        }
+        () if options.fuse_gate_up_exps && !fuse::has_gate_up_exps(name) => {
+            format!("--fuse-gate-up-exps: the architecture {name:?} has no tensor ffn_gate_up_exps in a GGUF")
+        }
+        () => return Ok(()),
+    };
+    Err(Error::new(Code::UnsupportedArchitecture, message))
+}
+
+/// The tensors with those fused that `options` names.
+fn fused(arch: &Arch, made: GgufTensors, options: GgufTensorOptions) -> Result<GgufTensors> {
+    let refuse = |why| Error::new(Code::UnmappedTensors, why);
+    let name = arch.gguf.unwrap_or(arch.name);
+    let GgufTensors { mut tensors, mut notes, .. } = made;
+    match options.fuse_qkv {
+        true if fuse::has_qkv(name) => tensors = fuse::qkv(tensors).map_err(refuse)?,
+        true => notes.push(format!(
+            "--fuse-qkv has no effect: the architecture {name:?} has no tensor attn_qkv in a GGUF"
+        )),
+        false => {}
+    }
+    if options.fuse_gate_up_exps {
+        tensors = fuse::gate_up_exps(tensors).map_err(refuse)?;
+    }
+    Ok(GgufTensors { tensors, notes, ..made })
 }

@@ -1,6 +1,6 @@
 //! A folder that transformers loads: `model.safetensors`, `config.json`, and the tokenizer and similar files of the source.
 
-use super::safetensors::Safetensors;
+use super::safetensors::{self, Safetensors};
 use super::{Contents, Target, config_json};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -12,6 +12,9 @@ use alloc::vec::Vec;
 
 /// The file of the weights.
 const WEIGHTS: &str = "model.safetensors";
+
+/// What the names of shards begin with.
+const STEM: &str = "model";
 
 pub(super) struct HfFolder;
 
@@ -42,7 +45,10 @@ impl Target for HfFolder {
         outputs: &mut [Output],
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<OutFile>> {
-        let weights = Safetensors.lay_out(contents, outputs, warnings)?;
+        let mut weights = Safetensors.lay_out(contents, outputs, warnings)?;
+        if weights.len() > 1 {
+            safetensors::name_shards(&mut weights, outputs, STEM)?;
+        }
         let config = config_json::config(contents.checkpoint, contents.recipe)?;
         let config = config.map(|bytes| OutFile::literal(CONFIG, bytes));
         Ok(folder(WEIGHTS, weights, config, &contents.checkpoint.companions))
@@ -67,7 +73,9 @@ fn folder(
     config: Option<OutFile>,
     companions: &[Companion],
 ) -> Vec<OutFile> {
-    files.iter_mut().for_each(|weights| weights.name = name.into());
+    if let [weights] = files.as_mut_slice() {
+        weights.name = name.into();
+    }
     files.extend(config);
     files.extend(companions.iter().map(OutFile::copy_of));
     files

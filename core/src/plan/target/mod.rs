@@ -9,6 +9,7 @@ mod gguf;
 mod hf_folder;
 mod lattice;
 mod safetensors;
+mod split;
 
 use super::gguf_mapping::GgufMapping;
 use super::rotate::AppliedRotation;
@@ -143,7 +144,54 @@ pub fn check(recipe: &Recipe) -> Result<()> {
         return Err(usage("a recipe has one type or one mix, not both"));
     }
     recipe.overrides.iter().try_for_each(|o| Pattern::new(&o.pattern).map(|_| ()))?;
+    recipe.split.check()?;
+    check_gguf_options(recipe)?;
     of(recipe.to).check(recipe)
+}
+
+/// Puts `stem` before the names of the files of a split that is no directory: see [`Plan::is_file_set`].
+///
+/// # Errors
+///
+/// `bad_json` if a name cannot be written.
+pub fn name_files(plan: &mut Plan, stem: &str) -> Result<()> {
+    if !plan.is_file_set() {
+        return Ok(());
+    }
+    if plan.conversion.as_ref().is_some_and(|c| c.container == Container::Safetensors) {
+        safetensors::name_shards(&mut plan.files, &plan.outputs, stem)?;
+    } else {
+        plan.files.iter_mut().for_each(|file| file.name.insert_str(0, stem));
+    }
+    if let Some(conversion) = &mut plan.conversion {
+        conversion.totals.total_bytes_out = plan.files.iter().fold(0, |sum, f| f.len.saturating_add(sum));
+    }
+    Ok(())
+}
+
+/// Refuses options of a GGUF for another target, and values that cannot be read.
+fn check_gguf_options(recipe: &Recipe) -> Result<()> {
+    let options = &recipe.gguf;
+    options.metadata_override()?;
+    options.overridden()?;
+    let lattice = recipe.to == TargetName::Lattice && !recipe.split.is_none();
+    if lattice {
+        return Err(usage("a lattice directory has one file for each tensor; it cannot be split"));
+    }
+    if recipe.to == TargetName::Gguf {
+        let split = options.vocab_only && !recipe.split.is_none();
+        return if split { Err(usage("a vocabulary cannot be split")) } else { Ok(()) };
+    }
+    let only = match () {
+        () if options.vocab_only => Some("--vocab-only"),
+        () if !options.override_kv.is_empty() => Some("--override-kv"),
+        () if recipe.split.no_tensor_first => Some("--no-tensor-first-split"),
+        () => options.needs_mapping(),
+    };
+    match only {
+        Some(option) => Err(usage(format!("{option} is an option of GGUF output"))),
+        None => Ok(()),
+    }
 }
 
 /// `config.json` as it belongs beside the output of `plan`; `None` if the source has none.

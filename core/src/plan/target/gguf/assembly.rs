@@ -27,7 +27,9 @@ pub(super) fn metadata(
     let name = architecture_name(mapping.arch.name, mapping.arch.gguf.unwrap_or_default(), &hyper)?;
     let mut keys = GgufKeys::default();
     keys.set("general.architecture", MetaValue::String(name.into()));
-    keys.extend(early_keys(name, &hyper)?);
+    if !contents.recipe.gguf.vocab_only {
+        keys.extend(early_keys(name, &hyper)?);
+    }
     keys.extend(general(contents, mapping)?);
     let facts = facts(contents, mapping, &hyper)?;
     keys.extend(architecture_keys(name, mapping.arch.gguf_keys, &hyper, &facts)?);
@@ -45,19 +47,18 @@ fn general(contents: &Contents<'_>, mapping: &GgufMapping) -> Result<Vec<(String
     let files = &contents.checkpoint.companion_files;
     let generation =
         files.get("generation_config.json").and_then(|b| serde_json::from_slice::<Value>(b).ok());
-    let dims: Vec<(&str, Vec<u64>)> = mapping
-        .tensors
-        .tensors
-        .iter()
-        .map(|t| (t.name.as_str(), t.shape.axes().iter().rev().copied().collect()))
-        .collect();
+    let options = &contents.recipe.gguf;
+    let metadata = options.metadata_override()?;
+    let written = mapping.tensors.tensors.iter().filter(|_| !options.vocab_only);
+    let dims: Vec<(&str, Vec<u64>)> =
+        written.map(|t| (t.name.as_str(), t.shape.axes().iter().rev().copied().collect())).collect();
     general_keys(&GeneralInput {
         card: files.get("README.md"),
         config: &mapping.config,
         generation_config: generation.as_ref(),
         folder: contents.checkpoint.folder.as_deref().unwrap_or_default(),
-        overrides: None,
-        model_name: None,
+        overrides: metadata.as_ref(),
+        model_name: options.model_name.as_deref(),
         parameters: ParameterCount::of(dims.iter().map(|(name, dims)| (*name, dims.as_slice()))),
     })
 }
@@ -69,6 +70,7 @@ fn facts(contents: &Contents<'_>, mapping: &GgufMapping, hyper: &Hyperparameters
     Ok(TensorFacts {
         file_type: super::file_type_of(contents).unwrap_or_default(),
         mtp_blocks: blocks.saturating_sub(hyper.layers()?),
+        no_mtp: contents.recipe.gguf.no_mtp,
         pooling: pooling_type(files.get("modules.json"), |name| files.get(name))?,
     })
 }

@@ -5,10 +5,10 @@
 
 mod assembly;
 
-use super::{Contents, Target, layout_tensors, place_in_one_file, usage};
+use super::{Contents, Target, layout_tensors, place_in_one_file, split, usage};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
-use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_of};
+use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_metadata, layout_of};
 use crate::format::imatrix::Imatrix;
 use crate::format::limits::{MAX_GGUF_AXES, MAX_GGUF_NAME};
 use crate::format::{Checkpoint, Container};
@@ -23,6 +23,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 use serde_json::Value;
 
 pub(super) struct Gguf;
@@ -78,9 +79,54 @@ impl Target for Gguf {
             Container::Gguf => checkpoint.alignment,
             _ => DEFAULT_ALIGNMENT,
         };
-        let layout = layout_of(&metadata(contents, warnings)?, alignment, layout_tensors(outputs))?;
+        let metadata = metadata(contents, warnings)?;
+        if contents.recipe.gguf.vocab_only {
+            return Ok(vec![OutFile::literal("", layout_metadata(&metadata, alignment)?)]);
+        }
+        let files = split::files_of(contents, outputs)?;
+        if files.len() > 1 {
+            return lay_out_split(metadata, alignment, outputs, &files);
+        }
+        warnings.extend(split::not_split(&contents.recipe.split));
+        let layout = layout_of(&metadata, alignment, layout_tensors(outputs))?;
         Ok(place_in_one_file(outputs, layout))
     }
+}
+
+/// Lays out the files of a split. The first one has all metadata; the others have only the keys of the split.
+fn lay_out_split(
+    metadata: Metadata,
+    alignment: u64,
+    outputs: &mut [Output],
+    files: &[Range<usize>],
+) -> Result<Vec<OutFile>> {
+    let too_many = || usage("a split has at most 2147483647 tensors");
+    let (count, tensors) = (files.len(), i32::try_from(outputs.len()).map_err(|_| too_many())?);
+    let mut keys = metadata;
+    let mut made = Vec::with_capacity(count);
+    for (index, range) in files.iter().enumerate() {
+        keys.0.extend(split_keys(index, count, tensors));
+        let outputs = outputs.get_mut(range.clone()).unwrap_or_default();
+        let layout = layout_of(&keys, alignment, layout_tensors(outputs))?;
+        split::place(outputs, index, &layout.offsets, &layout.sizes);
+        let name = split::name(index, count, "gguf");
+        made.push(OutFile { len: layout.file_len, ..OutFile::literal(&name, layout.header) });
+        keys.0.clear();
+    }
+    Ok(made)
+}
+
+/// Prefix of the keys of a split.
+const SPLIT: &str = "split.";
+
+/// The keys of file `index` of a split, in the order of llama.cpp's converter. Callers keep the counts within their types.
+fn split_keys(index: usize, count: usize, tensors: i32) -> [(String, MetaValue); 3] {
+    let short = |n: usize| MetaValue::U16(u16::try_from(n).unwrap_or(u16::MAX));
+    [
+        ("split.no".into(), short(index)),
+        ("split.count".into(), short(count)),
+        ("split.tensors.count".into(), MetaValue::I32(tensors)),
+    ]
 }
 
 /// Prefix of llama.cpp's keys about the importance matrix that a file was made with.
@@ -92,6 +138,12 @@ const MAX_IMATRIX_TEXT: usize = 127;
 /// The metadata of the file.
 fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Metadata> {
     let Contents { checkpoint, recipe, imatrix, rotation, mapping } = *contents;
+    if recipe.gguf.verbatim && checkpoint.container == Container::Gguf {
+        let kept = checkpoint.metadata.0.iter().filter(|(key, _)| !key.starts_with(SPLIT));
+        let mut kept = kept.cloned().collect();
+        recipe.gguf.overridden()?.into_iter().for_each(|o| o.append_to(&mut kept));
+        return Ok(Metadata(kept));
+    }
     let mut metadata = match (mapping, checkpoint.container) {
         (Some(mapping), _) if cfg!(feature = "conversion") => {
             assembly::metadata(contents, mapping, warnings)?
@@ -112,6 +164,7 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
             metadata
         }
     };
+    recipe.gguf.overridden()?.into_iter().for_each(|o| o.append_to(&mut metadata.0));
     metadata.0.extend(imatrix.map(imatrix_keys).unwrap_or_default());
     if !recipe.compat {
         metadata.0.push((RECIPE.into(), MetaValue::String(provenance::recipe(recipe))));
@@ -157,7 +210,7 @@ fn imatrix_keys(imatrix: &Imatrix) -> Vec<(String, MetaValue)> {
 /// The metadata of a GGUF source without the keys that the conversion writes, or that are wrong in one file.
 fn carried(source: &Metadata, weighted: bool) -> Metadata {
     let stale = |key: &str| {
-        key.starts_with("split.")
+        key.starts_with(SPLIT)
             || (weighted && key.starts_with(IMATRIX))
             || matches!(key, "general.quantization_version" | "general.file_type" | RECIPE | ROTATION)
     };
