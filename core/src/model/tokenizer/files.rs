@@ -248,6 +248,14 @@ pub enum MergePair<'a> {
 }
 
 impl MergePair<'_> {
+    /// Both parts, if there are two.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        match self {
+            MergePair::Line(line) => line.split_once(' ').filter(|(_, b)| !b.contains(' ')),
+            MergePair::Pair(a, b) => Some((a, b)),
+        }
+    }
+
     /// The merge as GGUF has it: a space between the parts, U+0120 for a space in a part.
     pub fn line(&self) -> Cow<'_, str> {
         match self {

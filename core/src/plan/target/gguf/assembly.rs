@@ -9,7 +9,7 @@ use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
 use crate::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
 };
-use crate::model::tokenizer::{Encoder, TokenizerInput, tokenizer_keys};
+use crate::model::tokenizer::{TokenizerInput, tokenizer_keys};
 use crate::plan::Warning;
 use crate::plan::gguf_mapping::GgufMapping;
 use crate::tensor::{MetaValue, Metadata};
@@ -73,15 +73,6 @@ fn facts(contents: &Contents<'_>, mapping: &GgufMapping, hyper: &Hyperparameters
     })
 }
 
-/// The encoder of a driver that has encoded the check text already.
-struct Encoded<'a>(&'a [u32]);
-
-impl Encoder for Encoded<'_> {
-    fn encode(&self, _: &[u8], _: &str) -> Result<Vec<u32>> {
-        Ok(self.0.to_vec())
-    }
-}
-
 /// `tokenizer.*`.
 fn tokenizer(
     contents: &Contents<'_>,
@@ -94,7 +85,6 @@ fn tokenizer(
         warnings.push(Warning::new("not_runnable", message));
         return Ok(Vec::new());
     }
-    let encoded = contents.checkpoint.check_text_ids.as_deref().map(Encoded);
     let values = Value::Object(hyper.values().clone());
     let made = tokenizer_keys(&TokenizerInput {
         companions: &contents.checkpoint.companion_files,
@@ -102,7 +92,7 @@ fn tokenizer(
         hyper: &values,
         arch: mapping.arch,
         pre_tokenizer: contents.recipe.pre_tokenizer.as_deref(),
-        encoder: encoded.as_ref().map(|e| e as &dyn Encoder),
+        check_text_ids: contents.checkpoint.check_text_ids.as_deref(),
         compat: contents.recipe.compat,
     })?;
     warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
