@@ -8,6 +8,7 @@ mod builder;
 mod config_view;
 mod generated;
 mod kept;
+mod layers;
 mod maps;
 mod source_names;
 

@@ -37,9 +37,9 @@ pub trait Encoder {
 /// `not_found` without the file; `bad_json` and `bad_value` if it is wrong; `unsupported_container` if a rule of it is of
 /// another kind than those of the tokenizers that llama.cpp knows; those of the encoder.
 pub fn check_text_ids(companions: &Companions, encoder: &dyn Encoder) -> Result<Vec<u32>> {
-    let text = companions.get(TOKENIZER_JSON).ok_or_else(|| {
-        Error::new(Code::NotFound, "there is no tokenizer.json").in_file(TOKENIZER_JSON)
-    })?;
+    let text = companions
+        .get(TOKENIZER_JSON)
+        .ok_or_else(|| Error::new(Code::NotFound, "there is no tokenizer.json").in_file(TOKENIZER_JSON))?;
     let mut file: File<'_> = files::read(TOKENIZER_JSON, text)?;
     if let Some(config) = files::object(companions, TOKENIZER_CONFIG)? {
         file.adopt_class(&config);
@@ -156,9 +156,8 @@ impl<'a> File<'a> {
             return;
         }
         let flag = |key: &str, default| config.get(key).and_then(Value::as_bool).unwrap_or(default);
-        let token = |kind: &str, default: &str| {
-            config.get(kind).and_then(token_text).unwrap_or(default).to_owned()
-        };
+        let token =
+            |kind: &str, default: &str| config.get(kind).and_then(token_text).unwrap_or(default).to_owned();
         let mut single = vec![json!({"Sequence": {"id": "A", "type_id": 0}})];
         let mut special = Map::new();
         for (on, text) in [
@@ -245,7 +244,8 @@ impl<'a> File<'a> {
             "decoder": null,
             "model": model,
         });
-        serde_json::to_vec(&json).map_err(|e| Error::new(Code::BadJson, e.to_string()).in_file(TOKENIZER_JSON))
+        serde_json::to_vec(&json)
+            .map_err(|e| Error::new(Code::BadJson, e.to_string()).in_file(TOKENIZER_JSON))
     }
 
     /// The tokenizer with added tokens only.

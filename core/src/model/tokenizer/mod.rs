@@ -314,11 +314,33 @@ impl<'a> Writer<'a> {
     fn sentencepiece_json(&mut self) -> Result<usize> {
         let vocab = bpe::Vocab::read(self.files)?;
         let mut list = vocab.sentencepiece(&self.files.named_special(), &[])?;
+        self.score_sentencepiece_json(&mut list);
         self.pad_sentencepiece_json(&mut list)?;
         self.write_spm("llama", &list);
         let special = self.special(Some(list.0.len()))?;
         self.tail(&special, false)?;
         Ok(list.0.len())
+    }
+
+    /// Scores the list by the merges. The reference gives all tokens one score, by which the engine merges from the left.
+    fn score_sentencepiece_json(&mut self, list: &mut TokenList<'_>) {
+        let merges = self.files.json.as_ref().map_or(&[][..], |j| j.model.merges.as_slice());
+        if merges.is_empty() {
+            return;
+        }
+        if self.input.compat {
+            self.warnings.push(
+                "tokenizer.json has merges, the tokens one score, as llama.cpp's converter writes them: its engine \
+                 splits text otherwise than the tokenizer; without --compat the scores follow the merges"
+                    .to_owned(),
+            );
+        } else if !spm::score_by_merges(list, merges) {
+            self.warnings.push(
+                "the merges of tokenizer.json are not sorted by their results: the engine, which merges by scores, may \
+                 split some words otherwise"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Pads the list to the embedding, which the reference does not: the engine refuses its file.

@@ -1,7 +1,7 @@
 //! The name of the pre-tokenizer: given, or by the hash of the check text, or by how `tokenizer.json` splits text.
 
-use super::files::{TOKENIZER_JSON, TokenizerFiles};
 use super::TokenizerInput;
+use super::files::{TOKENIZER_JSON, TokenizerFiles};
 use super::pre_table::{ENGINE, EngineRow, HASHES, REGEXES};
 use crate::error::{Code, Error, Result};
 use alloc::borrow::ToOwned;

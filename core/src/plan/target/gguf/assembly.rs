@@ -2,17 +2,17 @@
 //! general keys, keys of the architecture, quantization version, tokenizer.
 
 use super::Contents;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::format::companions;
 use crate::model::config::hyperparameters::{Hyperparameters, hyperparameters};
 use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
 use crate::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
 };
-use crate::model::tokenizer::{TokenizerInput, tokenizer_keys};
 use crate::plan::Warning;
-use crate::plan::gguf_mapping::GgufMapping;
+use crate::plan::gguf_mapping::{GgufMapping, tokenizer_keys_of};
 use crate::tensor::{MetaValue, Metadata};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
@@ -36,7 +36,7 @@ pub(super) fn metadata(
         keys.set("tokenizer.ggml.add_bos_token", MetaValue::Bool(flag));
     }
     keys.set("general.quantization_version", MetaValue::U32(2));
-    keys.extend(tokenizer(contents, mapping, &hyper, warnings)?);
+    keys.extend(tokenizer(contents, mapping, warnings)?);
     Ok(Metadata(keys.into_vec()))
 }
 
@@ -77,7 +77,6 @@ fn facts(contents: &Contents<'_>, mapping: &GgufMapping, hyper: &Hyperparameters
 fn tokenizer(
     contents: &Contents<'_>,
     mapping: &GgufMapping,
-    hyper: &Hyperparameters,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<(String, MetaValue)>> {
     if !companions::has_tokenizer(contents.checkpoint) {
@@ -85,16 +84,16 @@ fn tokenizer(
         warnings.push(Warning::new("not_runnable", message));
         return Ok(Vec::new());
     }
-    let values = Value::Object(hyper.values().clone());
-    let made = tokenizer_keys(&TokenizerInput {
-        companions: &contents.checkpoint.companion_files,
-        config: &mapping.config,
-        hyper: &values,
-        arch: mapping.arch,
-        pre_tokenizer: contents.recipe.pre_tokenizer.as_deref(),
-        check_text_ids: contents.checkpoint.check_text_ids.as_deref(),
-        compat: contents.recipe.compat,
-    })?;
+    let made = tokenizer_keys_of(contents.checkpoint, contents.recipe, mapping.arch, &mapping.config)?;
+    let rows = mapping.tensors.tensors.iter().find(|t| t.name == "token_embd.weight").map(|t| t.shape.rows());
+    if let Some(rows) = rows.filter(|rows| *rows != made.tokens as u64 && !contents.recipe.compat) {
+        let message = format!(
+            "the tokenizer has {} tokens and the embedding {rows} rows: engines do not load such a file; give \
+             config.json the vocab_size of the embedding, or --compat llama.cpp to write what its converter writes",
+            made.tokens
+        );
+        return Err(Error::new(Code::UnmappedTensors, message));
+    }
     warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
     Ok(made.keys)
 }
