@@ -10,7 +10,9 @@ use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container, companions};
 use crate::model::arch::Arch;
+use crate::model::config::hyperparameters::hyperparameters;
 use crate::model::gguf_tensors::{self, GgufTensor, GgufTensorOptions, Order, Part, ValueStep, kept_f32};
+use crate::model::tokenizer::{TokenizerInput, TokenizerKeys, tokenizer_keys};
 use crate::quant::Encoding;
 use crate::recipe::presets::Preset;
 use crate::recipe::select::{HeadCopy, TypeChoice};
@@ -18,6 +20,7 @@ use crate::recipe::{Action, Decision, Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Name, TensorInfo};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::vec::Vec;
 use serde_json::Value;
 
@@ -62,8 +65,9 @@ impl GgufMapping {
         let config = config.filter(|_| applies).and_then(|c| serde_json::from_slice::<Value>(c).ok());
         let Some(config) = config.filter(gguf_tensors::is_configuration) else { return Ok(None) };
         let arch = gguf_tensors::convertible(&config)?;
-        let tensors =
-            gguf_tensors::gguf_tensors(arch, &config, &checkpoint.tensors, mapping_options(recipe))?;
+        let options = mapping_options(recipe);
+        let tensors = gguf_tensors::gguf_tensors(arch, &config, &checkpoint.tensors, options)
+            .map_err(|e| with_tokenizer_finding(e, checkpoint, recipe, arch, &config))?;
         let mut logical = checkpoint.clone();
         logical.tensors = tensors.tensors.iter().filter_map(|t| as_tensor(t, &checkpoint.tensors)).collect();
         let outtype = outtype(recipe, &logical.tensors);
@@ -90,6 +94,49 @@ fn mapping_options(recipe: &Recipe) -> GgufTensorOptions {
         fuse_qkv: options.fuse_qkv,
         fuse_gate_up_exps: options.fuse_gate_up_exps,
     }
+}
+
+/// The findings in the tensors with that in the tokenizer, if there is one.
+fn with_tokenizer_finding(
+    error: Error,
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    arch: &'static Arch,
+    config: &Value,
+) -> Error {
+    let wrong = tokenizer_keys_of(checkpoint, recipe, arch, config).err();
+    let all =
+        wrong.filter(|_| error.code() == Code::UnmappedTensors && companions::has_tokenizer(checkpoint));
+    match all {
+        Some(tokenizer) => {
+            let message = format!("{}; the tokenizer: {tokenizer}", error.detail().message);
+            error.explained(Code::UnmappedTensors, message)
+        }
+        None => error,
+    }
+}
+
+/// `tokenizer.*` of a checkpoint.
+///
+/// # Errors
+///
+/// Those of [`tokenizer_keys`].
+pub(super) fn tokenizer_keys_of(
+    checkpoint: &Checkpoint,
+    recipe: &Recipe,
+    arch: &'static Arch,
+    config: &Value,
+) -> Result<TokenizerKeys> {
+    let hyper = Value::Object(hyperparameters(config)?.values().clone());
+    tokenizer_keys(&TokenizerInput {
+        companions: &checkpoint.companion_files,
+        config,
+        hyper: &hyper,
+        arch,
+        pre_tokenizer: recipe.pre_tokenizer.as_deref(),
+        check_text_ids: checkpoint.check_text_ids.as_deref(),
+        compat: recipe.compat,
+    })
 }
 
 /// A GGUF tensor with the type and place of its first source; `None` where it has none.

@@ -13,7 +13,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
 use quantoscope_core::job::Region;
-use quantoscope_core::model::tokenizer::{CHECK_TEXT, Encoder};
+use quantoscope_core::model::tokenizer::check_text_ids;
 use quantoscope_core::plan::Plan;
 use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use sha2::{Digest, Sha256};
@@ -93,20 +93,21 @@ impl Location {
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
     pub fn open(path: &Path) -> Result<Source> {
-        Source::open_with(&path.into(), false)
+        Source::open_with(&path.into(), false, false)
     }
 
     /// Opens a model; only headers are read.
     pub fn open_model(model: &ModelPath) -> Result<Source> {
-        Source::open_with(model, false)
+        Source::open_with(model, false, false)
     }
 
     /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card.
     pub fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
-        Source::open_with(model, recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source)
+        let companions = recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source;
+        Source::open_with(model, companions, companions && recipe.pre_tokenizer.is_none())
     }
 
-    fn open_with(model: &ModelPath, companions: bool) -> Result<Source> {
+    fn open_with(model: &ModelPath, companions: bool, encode: bool) -> Result<Source> {
         let path: &Path = model;
         let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
@@ -129,10 +130,9 @@ impl Source {
         let mut checkpoint =
             answer(opening, &place, &mut held, &mut seen).map_err(|e| interrupted(path, e))?;
         checkpoint.folder = folder_name(&place.dir);
-        checkpoint.check_text_ids = checkpoint
-            .companion_files
-            .get("tokenizer.json")
-            .and_then(|json| HfEncoder.encode(json, CHECK_TEXT).ok());
+        if encode {
+            checkpoint.check_text_ids = check_text_ids(&checkpoint.companion_files, &HfEncoder).ok();
+        }
         let files = checkpoint.files.iter().map(|f| held.remove(&f.name)).collect();
         let identities = {
             let by_path: HashMap<&Path, FileIdentity> =

@@ -88,6 +88,9 @@ impl<'a> Builder<'a> {
     /// The result, or all findings.
     pub(super) fn finish(mut self) -> Result<GgufTensors> {
         self.check_names();
+        super::layers::findings(&self.out.tensors, self.config.hidden())
+            .into_iter()
+            .for_each(|f| self.find(f));
         if self.findings.is_empty() {
             self.out.blocks = self.blocks.last().map_or(0, |b| u64::from(*b) + 1);
             return Ok(self.out);

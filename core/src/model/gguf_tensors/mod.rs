@@ -9,6 +9,7 @@ mod config_view;
 mod fuse;
 mod generated;
 mod kept;
+mod layers;
 mod maps;
 mod source_names;
 

@@ -5,6 +5,7 @@ use super::list::{ADDED_SCORE, MAX_TOKENS, PADDING_SCORE, Token, TokenList, adde
 use super::sentencepiece::piece;
 use crate::error::{Code, Error, Result};
 use alloc::borrow::{Cow, ToOwned};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -17,6 +18,10 @@ pub struct Vocab<'a> {
     model: Vec<(Cow<'a, str>, u32)>,
     /// Tokens beside those of the model or special among them, with their ids.
     pub added: Vec<(u32, AddedToken<'a>)>,
+    /// The ids of the added tokens.
+    added_ids: BTreeMap<Cow<'a, str>, u32>,
+    /// The id of the next added token that is not one of the model.
+    next: u32,
 }
 
 fn wrong(file: &str, message: String) -> Error {
@@ -56,7 +61,8 @@ impl<'a> Vocab<'a> {
                 return Err(Error::new(Code::DuplicateName, message).in_file(file));
             }
         }
-        let mut vocab = Vocab { model, added: Vec::new() };
+        let next = model.len() as u32;
+        let mut vocab = Vocab { model, added: Vec::new(), added_ids: BTreeMap::new(), next };
         vocab.read_added(files)?;
         Ok(vocab)
     }
@@ -74,7 +80,7 @@ impl<'a> Vocab<'a> {
 
     /// The id of an added token.
     pub fn added_id(&self, text: &str) -> Option<u32> {
-        self.added.iter().find(|(_, t)| t.content == text).map(|(id, _)| *id)
+        self.added_ids.get(text).copied()
     }
 
     /// One more than the largest id.
@@ -119,11 +125,9 @@ impl<'a> Vocab<'a> {
         if let Some(id) = self.added_id(&token.content) {
             return id;
         }
-        let next = || {
-            let last = self.added.iter().map(|(id, _)| *id + 1).max().unwrap_or(0);
-            last.max(self.base() as u32)
-        };
-        let id = self.model_id(&token.content).unwrap_or_else(next);
+        let id = self.model_id(&token.content).unwrap_or(self.next);
+        self.next = self.next.max(id.saturating_add(1));
+        self.added_ids.insert(token.content.clone(), id);
         self.added.push((id, token));
         id
     }
@@ -202,14 +206,14 @@ impl<'a> Vocab<'a> {
     /// `bad_value` if an id is missing.
     pub fn sentencepiece(&'a self, special: &[String], visible: &[&str]) -> Result<TokenList<'a>> {
         let base = self.base();
-        let is_special = |text: &str| special.iter().any(|s| s == text);
+        let special: BTreeSet<&str> = special.iter().map(String::as_str).collect();
         let mut list = TokenList(Vec::with_capacity(base));
         for (id, text) in self.slots(self.end())?.into_iter().enumerate() {
             let text = text.ok_or_else(|| wrong(TOKENIZER_JSON, format!("no token has id {id}")))?;
             let kind = match text {
                 _ if visible.contains(&text) => piece::USER_DEFINED,
                 _ if id < base && is_byte(text) => piece::BYTE,
-                _ if is_special(text) => piece::CONTROL,
+                _ if special.contains(text) => piece::CONTROL,
                 _ if id < base => piece::NORMAL,
                 _ => piece::USER_DEFINED,
             };

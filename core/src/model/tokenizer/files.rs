@@ -3,7 +3,7 @@
 use crate::error::{Code, Error, Result};
 use crate::format::companions::Companions;
 use alloc::borrow::{Cow, ToOwned};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -55,14 +55,14 @@ impl<'a> TokenizerFiles<'a> {
 
     /// Texts of the special tokens that the configuration names, in its order.
     pub fn named_special(&self) -> Vec<String> {
-        let mut found: Vec<String> = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
         let maps = [self.config.as_ref(), Some(&self.special_map)];
         for map in maps.into_iter().flatten() {
             let single = ["bos", "eos", "unk", "sep", "pad", "cls", "mask"];
             let single = single.iter().filter_map(|kind| map.get(&format!("{kind}_token")));
             let more = map.get("additional_special_tokens").and_then(Value::as_array);
             for text in single.chain(more.into_iter().flatten()).filter_map(token_text) {
-                if !found.iter().any(|f| f == text) {
+                if seen.insert(text) {
                     found.push(text.to_owned());
                 }
             }
@@ -248,6 +248,14 @@ pub enum MergePair<'a> {
 }
 
 impl MergePair<'_> {
+    /// Both parts, if there are two.
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        match self {
+            MergePair::Line(line) => line.split_once(' ').filter(|(_, b)| !b.contains(' ')),
+            MergePair::Pair(a, b) => Some((a, b)),
+        }
+    }
+
     /// The merge as GGUF has it: a space between the parts, U+0120 for a space in a part.
     pub fn line(&self) -> Cow<'_, str> {
         match self {

@@ -100,19 +100,34 @@ pub fn added_kind(text: Cow<'_, str>, special: bool) -> (Cow<'_, str>, i32) {
     }
 }
 
+/// True for bytes that stand for themselves in the byte-level alphabet.
+const fn stands_for_itself(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff)
+}
+
 /// The character of the byte-level alphabet for a byte.
 pub fn byte_char(byte: u8) -> char {
-    let printable = |b: u8| matches!(b, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
-    if printable(byte) {
+    if stands_for_itself(byte) {
         return char::from(byte);
     }
-    let before = (0..byte).filter(|b| !printable(*b)).count() as u32;
-    char::from_u32(0x100 + before).unwrap_or('\u{fffd}')
+    // The others follow U+0100 in their order: 33 below 0x21, 34 from 0x7f to 0xa0, and 0xad.
+    let place = match byte {
+        0..=0x20 => u32::from(byte),
+        0x7f..=0xa0 => u32::from(byte) - 0x7f + 33,
+        _ => 67,
+    };
+    char::from_u32(0x100 + place).unwrap_or('\u{fffd}')
 }
 
 /// The byte for a character of the byte-level alphabet.
 pub fn char_byte(c: char) -> Option<u8> {
-    (0..=255).find(|b| byte_char(*b) == c)
+    match u32::from(c) {
+        code @ 0..=0xff => Some(code as u8).filter(|b| stands_for_itself(*b)),
+        code @ 0x100..=0x120 => Some((code - 0x100) as u8),
+        code @ 0x121..=0x142 => Some((code - 0x121 + 0x7f) as u8),
+        0x143 => Some(0xad),
+        _ => None,
+    }
 }
 
 /// Bytes in the byte-level alphabet.

@@ -4,6 +4,7 @@
 //! [`Encoder`] does.
 
 mod bpe;
+mod check_text;
 mod files;
 mod keys;
 mod list;
@@ -17,6 +18,7 @@ mod tekken;
 mod template;
 mod unigram;
 
+pub use check_text::{Encoder, check_text_ids};
 pub use pre_table::CHECK_TEXT;
 
 use super::arch::Arch;
@@ -34,15 +36,6 @@ use rules::{SpacePrefix, TokenizerLayout, TokenizerRules};
 use serde_json::Value;
 use special::Special;
 
-/// Encodes text with a Hugging Face tokenizer.
-pub trait Encoder {
-    /// Token ids of `text`, with the special tokens that the tokenizer adds.
-    ///
-    /// # Errors
-    /// `bad_json` or `bad_value` if the tokenizer cannot be used.
-    fn encode(&self, tokenizer_json: &[u8], text: &str) -> Result<Vec<u32>>;
-}
-
 /// What the keys are made from.
 #[derive(Clone, Copy)]
 pub struct TokenizerInput<'a> {
@@ -56,8 +49,8 @@ pub struct TokenizerInput<'a> {
     pub arch: &'a Arch,
     /// The name of the pre-tokenizer, where the user gives it.
     pub pre_tokenizer: Option<&'a str>,
-    /// Encodes the check text.
-    pub encoder: Option<&'a dyn Encoder>,
+    /// Token ids of [`CHECK_TEXT`] by [`check_text_ids`], where the driver has an encoder.
+    pub check_text_ids: Option<&'a [u32]>,
     /// Where the reference is plainly wrong, its bytes are written all the same.
     pub compat: bool,
 }
@@ -242,7 +235,7 @@ impl<'a> Writer<'a> {
         let mut tail = KeyList::default();
         special.write(&mut tail);
         let adds_bos = tail.has_ggml("add_bos_token") || self.keys.has_ggml("add_bos_token");
-        let pre = pre::choose(self.input, files, adds_bos, &mut self.warnings)?;
+        let pre = pre::choose(self.input, files, adds_bos)?;
         self.text("model", "gpt2");
         self.text("pre", pre.name);
         list.write_texts(&mut self.keys);
@@ -321,11 +314,33 @@ impl<'a> Writer<'a> {
     fn sentencepiece_json(&mut self) -> Result<usize> {
         let vocab = bpe::Vocab::read(self.files)?;
         let mut list = vocab.sentencepiece(&self.files.named_special(), &[])?;
+        self.score_sentencepiece_json(&mut list);
         self.pad_sentencepiece_json(&mut list)?;
         self.write_spm("llama", &list);
         let special = self.special(Some(list.0.len()))?;
         self.tail(&special, false)?;
         Ok(list.0.len())
+    }
+
+    /// Scores the list by the merges. The reference gives all tokens one score, by which the engine merges from the left.
+    fn score_sentencepiece_json(&mut self, list: &mut TokenList<'_>) {
+        let merges = self.files.json.as_ref().map_or(&[][..], |j| j.model.merges.as_slice());
+        if merges.is_empty() {
+            return;
+        }
+        if self.input.compat {
+            self.warnings.push(
+                "tokenizer.json has merges, the tokens one score, as llama.cpp's converter writes them: its engine \
+                 splits text otherwise than the tokenizer; without --compat the scores follow the merges"
+                    .to_owned(),
+            );
+        } else if !spm::score_by_merges(list, merges) {
+            self.warnings.push(
+                "the merges of tokenizer.json are not sorted by their results: the engine, which merges by scores, may \
+                 split some words otherwise"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Pads the list to the embedding, which the reference does not: the engine refuses its file.
@@ -411,7 +426,7 @@ impl<'a> Writer<'a> {
         let (mut list, warnings) = vocab.byte_level(size, &bpe::AddedTexts::new(files, self.input.compat))?;
         self.warnings.extend(warnings);
         bpe::word_starts(&mut list);
-        let pre = pre::choose(self.input, files, true, &mut self.warnings)?;
+        let pre = pre::choose(self.input, files, true)?;
         self.text("model", "bert");
         self.text("pre", pre.name);
         list.write_texts(&mut self.keys);

@@ -1,8 +1,8 @@
 //! The name of the pre-tokenizer: given, or by the hash of the check text, or by how `tokenizer.json` splits text.
 
+use super::TokenizerInput;
 use super::files::{TOKENIZER_JSON, TokenizerFiles};
-use super::pre_table::{CHECK_TEXT, ENGINE, EngineRow, HASHES, REGEXES};
-use super::{Encoder, TokenizerInput};
+use super::pre_table::{ENGINE, EngineRow, HASHES, REGEXES};
 use crate::error::{Code, Error, Result};
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -30,38 +30,23 @@ pub fn choose(
     input: &TokenizerInput<'_>,
     files: &TokenizerFiles<'_>,
     adds_bos: bool,
-    warnings: &mut Vec<String>,
 ) -> Result<PreTokenizer> {
     let plain = |name| PreTokenizer { name, without_bos: false };
     if let Some(given) = input.pre_tokenizer {
         return known(given).map(plain);
     }
     let preferred = input.arch.tokenizer.pre;
-    match (input.encoder, input.companions.get(TOKENIZER_JSON)) {
-        (Some(encoder), Some(json)) => match hash(encoder, json) {
-            Ok(hash) => {
-                if let Some(name) = by_hash(&hash) {
-                    return Ok(plain(of_architecture(name, preferred)));
-                }
-            }
-            Err(e) => warnings.push(format!("the check text could not be encoded: {e}")),
-        },
-        (None, Some(_)) => {
-            warnings.push("no encoder: the pre-tokenizer is named by its rules alone".to_owned())
-        }
-        (_, None) => {}
+    if let Some(name) = input.check_text_ids.and_then(|ids| by_hash(&hash(ids))) {
+        // The reference takes the name of the vocabulary, whatever the architecture.
+        return Ok(plain(if input.compat { name } else { of_architecture(name, preferred) }));
     }
     by_rules(files, preferred, adds_bos)
 }
 
 /// SHA-256 of the token ids of the check text, as llama.cpp's converter takes it.
-///
-/// # Errors
-/// Those of the encoder.
-pub fn hash(encoder: &dyn Encoder, tokenizer_json: &[u8]) -> Result<String> {
-    let ids = encoder.encode(tokenizer_json, CHECK_TEXT)?;
+pub fn hash(ids: &[u32]) -> String {
     let hash = Sha256::digest(format!("{ids:?}").as_bytes());
-    Ok(hash.iter().map(|b| format!("{b:02x}")).collect())
+    hash.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The name for a hash.

@@ -1,10 +1,12 @@
 //! Token lists of SentencePiece models: Llama, Phi-3, T5, XLM-RoBERTa.
 
-use super::files::{AddedToken, TokenizerFiles, id_map};
+use super::files::{AddedToken, MergePair, TokenizerFiles, id_map};
 use super::list::{ADDED_SCORE, Token, TokenList, added_kind};
 use super::sentencepiece::{SentencePiece, piece};
 use crate::error::Result;
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 
 /// The pieces, padded to `size`; pieces beyond are left out.
 ///
@@ -68,4 +70,29 @@ pub fn realign(list: &mut TokenList<'_>) {
     ];
     let first = first.map(|(text, kind)| Token { text: Cow::Borrowed(text), score: 0.0, kind });
     list.0.splice(0..0, first);
+}
+
+/// Scores by which an engine that merges by the score of the result merges as `merges` does: the first result has 0, the next
+/// -1. Returns false if the merges of a result do not follow one another, so that no scores are equal to them.
+pub fn score_by_merges(list: &mut TokenList<'_>, merges: &[MergePair<'_>]) -> bool {
+    let (mut scores, mut last, mut grouped) = (BTreeMap::new(), String::new(), true);
+    for (a, b) in merges.iter().filter_map(MergePair::parts) {
+        let result = [a, b].concat();
+        if result == last {
+            continue;
+        }
+        let next = -(scores.len() as f32);
+        match scores.get(&result) {
+            Some(_) => grouped = false,
+            None => {
+                scores.insert(result.clone(), next);
+            }
+        }
+        last = result;
+    }
+    let lowest = -(scores.len() as f32);
+    for token in list.0.iter_mut().filter(|t| t.kind == piece::NORMAL) {
+        token.score = scores.get(token.text.as_ref()).copied().unwrap_or(lowest);
+    }
+    grouped
 }

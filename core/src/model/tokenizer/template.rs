@@ -5,6 +5,7 @@ use super::keys::{KeyList, strings};
 use crate::error::{Code, Error, Result};
 use crate::tensor::MetaValue;
 use alloc::borrow::ToOwned;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
@@ -18,7 +19,7 @@ enum Templates {
 /// Writes the chat templates. Several go in the order of the file.
 ///
 /// # Errors
-/// `bad_json` or `bad_utf8` in the file that is wrong.
+/// `bad_json` or `bad_utf8` in the file that is wrong; `too_many` templates.
 pub fn write_templates(files: &TokenizerFiles<'_>, keys: &mut KeyList) -> Result<()> {
     // Without a configuration, the reference reads no template at all.
     let Some(config) = &files.config else { return Ok(()) };
@@ -29,12 +30,19 @@ pub fn write_templates(files: &TokenizerFiles<'_>, keys: &mut KeyList) -> Result
     match found {
         None => {}
         Some(Templates::One(text)) => keys.text("tokenizer.chat_template", &text),
-        Some(Templates::Named(list)) => write_named(&list, keys),
+        Some(Templates::Named(list)) => write_named(&list, keys)?,
     }
     Ok(())
 }
 
-fn write_named(list: &[(String, String)], keys: &mut KeyList) {
+/// Most named chat templates: thirty times those of any model.
+const MAX_TEMPLATES: usize = 256;
+
+fn write_named(list: &[(String, String)], keys: &mut KeyList) -> Result<()> {
+    if list.len() > MAX_TEMPLATES {
+        let message = format!("{} chat templates; the limit is {MAX_TEMPLATES}", list.len());
+        return Err(Error::new(Code::TooMany, message));
+    }
     let mut names: Vec<String> = Vec::new();
     let mut default = None;
     for (name, template) in list {
@@ -43,7 +51,7 @@ fn write_named(list: &[(String, String)], keys: &mut KeyList) {
         } else {
             let clean = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
             let name: String = name.chars().map(clean).collect();
-            keys.text(&alloc::format!("tokenizer.chat_template.{name}"), template);
+            keys.text(&format!("tokenizer.chat_template.{name}"), template);
             if !names.contains(&name) {
                 names.push(name);
             }
@@ -55,6 +63,7 @@ fn write_named(list: &[(String, String)], keys: &mut KeyList) {
     if let Some(template) = default {
         keys.text("tokenizer.chat_template", template);
     }
+    Ok(())
 }
 
 fn templates(value: &Value) -> Option<Templates> {

@@ -2,17 +2,17 @@
 //! general keys, keys of the architecture, quantization version, tokenizer.
 
 use super::Contents;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::format::companions;
 use crate::model::config::hyperparameters::{Hyperparameters, hyperparameters};
 use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
 use crate::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
 };
-use crate::model::tokenizer::{Encoder, TokenizerInput, tokenizer_keys};
 use crate::plan::Warning;
-use crate::plan::gguf_mapping::GgufMapping;
+use crate::plan::gguf_mapping::{GgufMapping, tokenizer_keys_of};
 use crate::tensor::{MetaValue, Metadata};
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub(super) fn metadata(
         keys.set("tokenizer.ggml.add_bos_token", MetaValue::Bool(flag));
     }
     keys.set("general.quantization_version", MetaValue::U32(2));
-    keys.extend(tokenizer(contents, mapping, &hyper, warnings)?);
+    keys.extend(tokenizer(contents, mapping, warnings)?);
     Ok(Metadata(keys.into_vec()))
 }
 
@@ -75,20 +75,10 @@ fn facts(contents: &Contents<'_>, mapping: &GgufMapping, hyper: &Hyperparameters
     })
 }
 
-/// The encoder of a driver that has encoded the check text already.
-struct Encoded<'a>(&'a [u32]);
-
-impl Encoder for Encoded<'_> {
-    fn encode(&self, _: &[u8], _: &str) -> Result<Vec<u32>> {
-        Ok(self.0.to_vec())
-    }
-}
-
 /// `tokenizer.*`.
 fn tokenizer(
     contents: &Contents<'_>,
     mapping: &GgufMapping,
-    hyper: &Hyperparameters,
     warnings: &mut Vec<Warning>,
 ) -> Result<Vec<(String, MetaValue)>> {
     if !companions::has_tokenizer(contents.checkpoint) {
@@ -96,17 +86,16 @@ fn tokenizer(
         warnings.push(Warning::new("not_runnable", message));
         return Ok(Vec::new());
     }
-    let encoded = contents.checkpoint.check_text_ids.as_deref().map(Encoded);
-    let values = Value::Object(hyper.values().clone());
-    let made = tokenizer_keys(&TokenizerInput {
-        companions: &contents.checkpoint.companion_files,
-        config: &mapping.config,
-        hyper: &values,
-        arch: mapping.arch,
-        pre_tokenizer: contents.recipe.pre_tokenizer.as_deref(),
-        encoder: encoded.as_ref().map(|e| e as &dyn Encoder),
-        compat: contents.recipe.compat,
-    })?;
+    let made = tokenizer_keys_of(contents.checkpoint, contents.recipe, mapping.arch, &mapping.config)?;
+    let rows = mapping.tensors.tensors.iter().find(|t| t.name == "token_embd.weight").map(|t| t.shape.rows());
+    if let Some(rows) = rows.filter(|rows| *rows != made.tokens as u64 && !contents.recipe.compat) {
+        let message = format!(
+            "the tokenizer has {} tokens and the embedding {rows} rows: engines do not load such a file; give \
+             config.json the vocab_size of the embedding, or --compat llama.cpp to write what its converter writes",
+            made.tokens
+        );
+        return Err(Error::new(Code::UnmappedTensors, message));
+    }
     warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
     Ok(made.keys)
 }
