@@ -1,15 +1,19 @@
 //! What must hold before a rotated artefact gets its name: it computes what its source does.
 //!
 //! Two forward passes in binary64 over the same few tokens, one with the source's values, one with those that the plan
-//! makes of them *before* they are rounded to the types that are written. Sans I/O: a [`ModelPass`] names small plans whose bytes it needs next. That every
-//! element is where the algebra puts it is checked while a job runs; this tells whether the algebra is the model's.
+//! makes of them *before* they are rounded to the types that are written. That every element is where the algebra puts it
+//! is verified while a job runs; this verifies that the algebra is the model's.
+//!
+//! Sans I/O: a [`ModelPass`] names one tensor at a time as a plan of one output. The driver runs it within its memory budget and
+//! hands over each window, which is multiplied at once: no tensor of a layer is in memory as a whole.
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
+use crate::job::Window;
 use crate::model::config::Config;
 use crate::model::family::rules;
-use crate::model::forward::{Forward, RowRequest as Wanted};
+use crate::model::forward::Forward;
 use crate::plan::convert;
 use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, target,
@@ -40,13 +44,16 @@ pub fn tokens(seed: u64, count: u32, vocabulary: usize) -> Vec<u32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Values that a pass needs: those of `part` of what `plan` writes, as binary32.
+/// A part of a tensor that a pass needs: a plan of one output, and which of its values count.
 #[derive(Clone, Debug)]
 pub struct TensorRequest {
-    /// A plan of one output into one file in memory.
+    /// A plan of one output of binary32 values, which a driver need not keep: each window goes to [`ModelPass::feed`].
     pub plan: Plan,
-    /// Which of its values.
-    pub part: Range<usize>,
+    /// Elements of the output before those that are needed.
+    skipped: u64,
+    /// Rows that are needed, and their length in elements.
+    rows: u64,
+    cols: u64,
 }
 
 /// One forward pass on its way.
@@ -55,6 +62,8 @@ pub struct ModelPass {
     forward: Forward,
     /// Where each tensor comes from.
     outputs: BTreeMap<String, Output>,
+    /// Values of a tensor whose rows are not those of its plan's grid, until all are there: bytes of binary32.
+    held: Vec<u8>,
 }
 
 impl ModelPass {
@@ -67,7 +76,7 @@ impl ModelPass {
         let forward = Forward::new(config, &checkpoint.tensors, tokens)?;
         let tensors = checkpoint.tensors.iter().enumerate();
         let outputs = tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
-        Ok(ModelPass { forward, outputs })
+        Ok(ModelPass { forward, outputs, held: Vec::new() })
     }
 
     /// Over what `plan` makes of `checkpoint`, before it is encoded.
@@ -104,31 +113,73 @@ impl ModelPass {
             );
             tensors.push(info);
         }
-        Ok(ModelPass { forward: Forward::new(parsed, &tensors, tokens)?, outputs })
+        Ok(ModelPass { forward: Forward::new(parsed, &tensors, tokens)?, outputs, held: Vec::new() })
     }
 
-    /// What [`ModelPass::feed`] takes next, in its order; nothing when the logits are there.
-    pub fn needs(&self) -> Result<Vec<TensorRequest>> {
-        self.forward.row_requests()?.iter().map(|wanted| self.need(wanted)).collect()
-    }
-
-    /// Goes on with these values.
-    pub fn feed(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        self.forward.feed(values)
-    }
-
-    /// The logits, once there are no more needs.
-    pub fn logits(&self) -> &[f64] {
-        self.forward.logits()
-    }
-
-    fn need(&self, wanted: &Wanted) -> Result<TensorRequest> {
+    /// The tensor that comes next; `None` once the logits are complete.
+    ///
+    /// # Errors
+    ///
+    /// `rotation_off` if the plan does not have the tensor, `overflow` if it does not fit this machine.
+    pub fn request(&self) -> Result<Option<TensorRequest>> {
+        let Some(wanted) = self.forward.request() else { return Ok(None) };
         let missing = || Error::new(Code::RotationOff, "the forward pass needs a tensor that is not there");
         let output = self.outputs.get(&wanted.name).ok_or_else(|| missing().of_tensor(&wanted.name))?;
-        need(output, &wanted.rows).ok_or_else(|| {
-            Error::new(Code::Overflow, "a part of this tensor does not fit this machine")
-                .of_tensor(&wanted.name)
-        })
+        let overflow = || Error::new(Code::Overflow, "a part of this tensor does not fit this machine");
+        request(output, &wanted.rows).map(Some).ok_or_else(|| overflow().of_tensor(&wanted.name))
+    }
+
+    /// Takes one finished window of `request`'s plan: binary32 values in little-endian bytes. Windows come in order of rows,
+    /// and those of the same rows in order of columns.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Forward::feed`].
+    pub fn feed(&mut self, request: &TensorRequest, window: &Window, values: &[u8]) -> Result<()> {
+        let wrong = || Error::new(Code::Io, "the forward pass was given other values than it asked for");
+        let grid = request.plan.outputs.first().map(|o| o.grid).ok_or_else(wrong)?;
+        let skipped = request.skipped.checked_div(request.cols).ok_or_else(wrong)?;
+        if grid.cols != request.cols || !request.skipped.is_multiple_of(request.cols) {
+            return self.hold(request, grid, window, values);
+        }
+        let rows = window.rows.start.max(skipped)..window.rows.end.min(skipped.saturating_add(request.rows));
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let at = |row: u64| {
+            let row = usize::try_from(row.checked_sub(window.rows.start)?).ok()?;
+            row.checked_mul(usize::try_from(window.width()).ok()?)?.checked_mul(4)
+        };
+        let part = at(rows.start).zip(at(rows.end)).and_then(|(start, end)| values.get(start..end));
+        let relative = rows.start - skipped..rows.end - skipped;
+        self.forward.feed(relative, window.cols.clone(), part.ok_or_else(wrong)?)
+    }
+
+    /// Keeps the values of a window until the tensor is complete. No matrix of a layer is one of these.
+    fn hold(&mut self, request: &TensorRequest, grid: Grid, window: &Window, values: &[u8]) -> Result<()> {
+        let wrong = || Error::new(Code::Io, "the forward pass was given other values than it asked for");
+        let bytes = |n: Option<u64>| n?.checked_mul(4).and_then(|n| usize::try_from(n).ok());
+        let all = bytes(grid.rows.checked_mul(grid.cols)).ok_or_else(wrong)?;
+        self.held.resize(all, 0);
+        let width = bytes(Some(window.width())).filter(|w| *w > 0).ok_or_else(wrong)?;
+        for (row, values) in window.rows.clone().zip(values.chunks_exact(width)) {
+            let at = row.checked_mul(grid.cols).and_then(|n| n.checked_add(window.cols.start));
+            let at = bytes(at).ok_or_else(wrong)?;
+            let place = self.held.get_mut(at..).and_then(|h| h.get_mut(..width)).ok_or_else(wrong)?;
+            place.copy_from_slice(values);
+        }
+        if window.rows.end < grid.rows || window.cols.end < grid.cols {
+            return Ok(());
+        }
+        let held = core::mem::take(&mut self.held);
+        let (from, len) = (bytes(Some(request.skipped)), bytes(request.rows.checked_mul(request.cols)));
+        let part = from.zip(len).and_then(|(from, len)| held.get(from..)?.get(..len)).ok_or_else(wrong)?;
+        self.forward.feed(0..request.rows, 0..request.cols, part)
+    }
+
+    /// The logits, once there are no more requests.
+    pub fn logits(&self) -> &[f64] {
+        self.forward.logits()
     }
 }
 
@@ -156,7 +207,7 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
 }
 
 /// The plan that makes the rows `rows` of an output, or a little more; none where that is more than a machine holds.
-fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
+fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
     let Grid { cols, .. } = output.grid;
     let wide = output.shape.cols();
     let (start, end) = (rows.start.checked_mul(wide)?, rows.end.checked_mul(wide)?);
@@ -179,7 +230,6 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
     }
     let skipped = start.checked_sub(first?.checked_mul(cols)?)?;
     let len = height.checked_mul(cols)?.checked_mul(4)?;
-    let part = usize::try_from(skipped).ok()?..usize::try_from(skipped.checked_add(end - start)?).ok()?;
     let made = Output {
         dtype: DType::F32,
         shape: Shape::new([height, cols])?,
@@ -191,7 +241,7 @@ fn need(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
     };
     let file = OutFile { name: String::new(), len, header: Vec::new(), copied: false };
     let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
-    Some(TensorRequest { plan, part })
+    Some(TensorRequest { plan, skipped, rows: rows.end.checked_sub(rows.start)?, cols: wide })
 }
 
 /// What two passes say of each other.

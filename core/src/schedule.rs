@@ -2,7 +2,7 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{self, Job, Read, Region, Window, Write};
+use crate::job::{self, Job, LONG_RUN, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
     Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
@@ -42,6 +42,8 @@ struct WindowSize {
     rows: u64,
     /// Columns of a window.
     cols: u64,
+    /// Columns that stay together.
+    col_group: u64,
 }
 
 /// Bytes that a window reads and writes where a driver has no reason for another size.
@@ -63,7 +65,9 @@ pub struct WindowCursor {
 
 impl WindowCursor {
     /// The start of `plan`, and how many windows each output has. Windows read and write about `window` bytes where
-    /// neither the budget nor the rows and blocks that stay together decide otherwise.
+    /// neither the budget nor the rows and blocks that stay together decide otherwise. Windows of columns are as wide as reads
+    /// of [`LONG_RUN`] bytes need and the budget allows, unless `window` is more than [`USUAL_WINDOW`]: then a device takes
+    /// each at once.
     ///
     /// # Errors
     ///
@@ -149,7 +153,13 @@ pub fn whole(plan: &Plan) -> impl Iterator<Item = Job> {
         output.segments.iter().filter(move |p| cols > 0 && !p.rows.is_empty()).map(move |piece| {
             let height = piece.rows.end - piece.rows.start;
             let window = Window { rows: piece.rows.clone(), cols: 0..cols };
-            job(index as u32, output, piece, WindowSize { group: 1, rows: height, cols }, window)
+            job(
+                index as u32,
+                output,
+                piece,
+                WindowSize { group: 1, rows: height, cols, col_group: cols },
+                window,
+            )
         })
     })
 }
@@ -216,9 +226,57 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let target = room.min(usual.max(least));
     if group.saturating_mul(cols) <= target {
         let groups = target / group / cols.max(1);
-        return Ok(WindowSize { group, rows: groups.max(1) * group, cols });
+        return Ok(WindowSize { group, rows: groups.max(1) * group, cols, col_group: least_cols });
     }
-    Ok(WindowSize { group, rows: group, cols: target / group / align * align })
+    let narrow = target / group / align * align;
+    let strips = Strips { group, align, cols, moved: bytes_of(&moved), per_element, share };
+    let wide = if whole_rows || window > USUAL_WINDOW || transposes(piece) {
+        narrow
+    } else {
+        strips.widened(narrow, piece.from.dtype)
+    };
+    Ok(WindowSize { group, rows: group, cols: wide, col_group: least_cols })
+}
+
+fn transposes(piece: &Segment) -> bool {
+    operands(piece).any(|o| matches!(o.map, RowMap::Transpose { .. }))
+}
+
+/// Windows of many rows that are narrower than the rows: the rows of each lie apart in the file.
+///
+/// A window holds stored bytes for all of its columns, and values for those of one tile.
+struct Strips {
+    /// Rows of a window.
+    group: u64,
+    /// Columns that stay together.
+    align: u64,
+    /// Columns of the output.
+    cols: u64,
+    /// Bytes that are read and written for an element.
+    moved: u64,
+    /// Bytes held for an element of a tile.
+    per_element: u64,
+    /// Bytes that a window may hold.
+    share: u64,
+}
+
+impl Strips {
+    /// Columns of a window, at least `narrow`: so many that each row is a read of [`LONG_RUN`] bytes, or all, as far as the
+    /// budget goes. Windows of an output are about equally wide.
+    fn widened(&self, narrow: u64, dtype: DType) -> u64 {
+        let tile = self
+            .group
+            .saturating_mul(job::tile_cols(self.group, self.align))
+            .saturating_mul(self.per_element);
+        let of_column = self.group.saturating_mul(self.moved).max(1);
+        let affordable = self.share.saturating_sub(tile) / of_column / self.align * self.align;
+        let long = (LONG_RUN / dtype.block_bytes().max(1)).saturating_mul(dtype.block_len());
+        let wanted = long.div_ceil(self.align).saturating_mul(self.align);
+        let most = affordable.min(wanted).max(narrow).min(self.cols);
+        let windows = self.cols.div_ceil(most.max(1)).max(1);
+        let even = self.cols.div_ceil(windows).div_ceil(self.align).saturating_mul(self.align);
+        if most >= self.cols { self.cols } else { even.min(most) }
+    }
 }
 
 /// How many windows a segment has.
@@ -274,6 +332,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         output: index,
         grid: output.grid,
         row_group: cut.group,
+        col_group: cut.col_group,
         has_gain: gain.is_some(),
         reads: operands(piece).map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,

@@ -28,7 +28,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes that a window reads and writes: with its values they stay in a processor's second-level cache from the read to
 /// the write.
-const WINDOW: u64 = 512 << 10;
+pub const WINDOW: u64 = 512 << 10;
 
 /// Bytes that a window of this driver reads and writes. A device wants as much at once as it can take.
 fn window(resources: &Resources) -> u64 {

@@ -1,20 +1,21 @@
 //! Runs the gate of a rotation: source and plan compute the same logits, or nothing is written.
 
-use crate::drive::{Resources, RunRequest, drive};
+use crate::drive::{Resources, RunRequest, WINDOW, drive};
 use crate::exit::no_thread;
 use crate::io::source::Source;
 use crate::options::EquivalenceOptions;
 use crate::render::progress::Progress;
+use crate::signals;
 use indicatif::{ProgressBar, ProgressStyle};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Workspace;
 use quantoscope_core::model::config::Config;
-use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
+use quantoscope_core::model_equivalence::{ModelPass, compare_logits, tokens};
 use quantoscope_core::plan::Plan;
 use quantoscope_core::plan::rotate::tied_head::{self, TiedHead};
 use quantoscope_core::report::EquivalenceView;
 use quantoscope_core::run::Run;
-use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
+use quantoscope_core::schedule::Budget;
 use std::thread;
 
 /// Compares `plan` with its source, and a stored head with the embedding that it is tied to. `None` if nothing is rotated.
@@ -86,17 +87,40 @@ fn compare(
         }
     };
     let bar = spinner(quiet);
-    let both = thread::scope(|scope| {
-        let first = || run(&mut before, source, resources, &ProgressBar::hidden());
-        let other = thread::Builder::new().spawn_scoped(scope, first).map_err(|e| no_thread(&e))?;
-        let this = run(&mut after, source, resources, &bar);
-        let dead = |_| Err(Error::new(Code::Io, "the forward pass of the source ended before its time"));
-        other.join().unwrap_or_else(dead).and(this)
-    });
+    let passes = run_both([&mut before, &mut after], source, resources, &bar);
     bar.finish_and_clear();
-    both?;
+    passes?;
     let found = compare_logits(&before, &after, args.probe_tokens, args.tolerance)?;
     Ok(Some(EquivalenceView::probed(rotated.elements, found)))
+}
+
+/// Runs both passes within the memory budget: side by side with half of it each, or one after the other where that does not
+/// suffice or one thread was asked for.
+fn run_both(
+    [before, after]: [&mut ModelPass; 2],
+    source: &Source,
+    resources: Resources,
+    bar: &ProgressBar,
+) -> Result<()> {
+    let Budget { memory, workers } = resources.budget;
+    let half = Budget { memory: memory / 2, workers: 1 };
+    if workers > 1 {
+        let fits = thread::scope(|scope| {
+            let first = || run(before, source, resources, half, &ProgressBar::hidden());
+            let other = thread::Builder::new().spawn_scoped(scope, first).map_err(|e| no_thread(&e))?;
+            let this = run(after, source, resources, half, bar);
+            let dead = |_| Err(Error::new(Code::Io, "the forward pass of the source ended before its time"));
+            other.join().unwrap_or_else(dead)?;
+            this
+        });
+        match fits {
+            Err(e) if e.code() == Code::MemoryBudget => {}
+            done => return done,
+        }
+    }
+    let whole = Budget { memory, workers: 1 };
+    run(before, source, resources, whole, bar)?;
+    run(after, source, resources, whole, bar)
 }
 
 fn spinner(quiet: bool) -> ProgressBar {
@@ -108,55 +132,38 @@ fn spinner(quiet: bool) -> ProgressBar {
     bar
 }
 
-/// Runs a pass to its end.
-fn run(pass: &mut ModelPass, source: &Source, resources: Resources, bar: &ProgressBar) -> Result<()> {
-    let mut scratch = Workspace::default();
-    loop {
-        bar.tick();
-        let needs = pass.needs()?;
-        if needs.is_empty() {
-            return Ok(());
-        }
-        let values: Result<Vec<Vec<f32>>> =
-            needs.iter().map(|need| values(need, source, resources, &mut scratch)).collect();
-        pass.feed(&values?)?;
-    }
-}
-
-fn values(
-    need: &TensorRequest,
+/// Runs a pass to its end. After `memory_budget` it goes on where it stopped, with another budget.
+fn run(
+    pass: &mut ModelPass,
     source: &Source,
     resources: Resources,
-    scratch: &mut Workspace,
-) -> Result<Vec<f32>> {
-    let too_large = || Error::new(Code::MemoryBudget, "a tensor does not fit this machine");
-    let len = need.plan.files.first().map_or(0, |f| f.len);
-    let mut bytes = vec![0; usize::try_from(len).map_err(|_| too_large())?];
-    // A layer's tensor is in memory whole anyway.
-    let budget = Budget { memory: u64::MAX, workers: 1 };
+    budget: Budget,
+    bar: &ProgressBar,
+) -> Result<()> {
+    let mut scratch = Workspace::default();
     let mut inputs: Vec<Vec<u8>> = Vec::new();
-    let mut run = Run::new(&need.plan, budget, USUAL_WINDOW)?;
-    while let Some(job) = run.next_job() {
-        inputs.resize_with(job.reads.len(), Vec::new);
-        for (read, buffer) in job.reads.iter().zip(&mut inputs) {
-            source.read(read.file, &read.region, buffer)?;
-        }
-        let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
-        let output = need.plan.outputs.first();
-        let named = |e: Error| match output {
-            Some(o) => untriable(e).map_element(|at| o.element(at)).of_tensor(&o.name),
-            None => e,
-        };
-        pollster::block_on(resources.engine.run(&job, &slices, scratch)).map_err(named)?;
-        let mut made = scratch.out.as_slice();
-        for (offset, run) in job.write.iter().flat_map(|w| w.region.runs()) {
-            let (part, rest) = made.split_at(run as usize);
-            bytes[offset as usize..][..part.len()].copy_from_slice(part);
-            made = rest;
+    while let Some(request) = pass.request()? {
+        let mut run = Run::new(&request.plan, budget, WINDOW)?;
+        while let Some(job) = run.next_job() {
+            bar.tick();
+            if signals::interrupted() {
+                return Err(Error::new(Code::Interrupted, "interrupted"));
+            }
+            inputs.resize_with(job.reads.len(), Vec::new);
+            for (read, buffer) in job.reads.iter().zip(&mut inputs) {
+                source.read(read.file, &read.region, buffer)?;
+            }
+            let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+            let output = request.plan.outputs.first();
+            let named = |e: Error| match output {
+                Some(o) => untriable(e).map_element(|at| o.element(at)).of_tensor(&o.name),
+                None => e,
+            };
+            pollster::block_on(resources.engine.run(&job, &slices, &mut scratch)).map_err(named)?;
+            pass.feed(&request, &job.window, &scratch.out)?;
         }
     }
-    let all = bytes.as_chunks::<4>().0.get(need.part.clone()).unwrap_or_default();
-    Ok(all.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    Ok(())
 }
 
 /// A value that is no number is refused here whatever is allowed: every logit would be none.

@@ -51,11 +51,9 @@ fn forward_impossible_pass_is_refused() {
         let text = String::from_utf8(config.clone()).unwrap();
         assert!(text.contains(from));
         let config = Config::parse(text.replace(from, to).as_bytes()).unwrap();
-        Forward::new(config, &model.checkpoint.tensors, &[1]).and_then(|p| {
-            let mut p = p;
-            p.feed(&[vec![0.0; 256]])?;
-            p.row_requests()
-        })
+        let mut pass = Forward::new(config, &model.checkpoint.tensors, &[1])?;
+        pass.feed(0..1, 0..256, &[0; 1024])?;
+        Ok(pass.request().cloned())
     };
     assert!(changed("\"llama\"", "\"llama\"").is_ok());
     refused(changed("\"llama\"", "\"t5\"").unwrap_err(), "family \"t5\"", None);
@@ -66,4 +64,42 @@ fn forward_impossible_pass_is_refused() {
     let error = changed("\"num_key_value_heads\": 4", "\"num_key_value_heads\": 3").unwrap_err();
     refused(error, "the heads are not those of the family", None);
     assert!(changed("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true").is_ok());
+}
+
+/// The parts in which a tensor arrives do not change a bit of the logits.
+#[test]
+fn forward_weights_in_parts_give_equal_logits() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let families = ["gpt2", "gpt_oss", "qwen3_moe", "deepseek_v3", "qwen3_next", "lfm2", "gemma3", "phi3"];
+    let folders = families.map(|name| root.join("fixtures/families").join(name));
+    let mut tried = 0;
+    for folder in folders.iter().chain([&root.join("../www/sample")]).filter(|f| f.exists()) {
+        let model = TestModel::read(folder);
+        let config = model.checkpoint.config.clone().unwrap();
+        let tokens = [3, 1, 7, 2];
+        let whole = model.logits(&tokens).unwrap();
+        for part in [(1, 1 << 40), (3, 8), (1 << 40, 24), (5, 7), (1 << 40, 1)] {
+            let parts = model.logits_in_parts(&config, &tokens, part).unwrap();
+            let equal = whole.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(equal && whole.len() == parts.len(), "{} in parts of {part:?}", folder.display());
+        }
+        tried += 1;
+    }
+    assert!(tried >= 6, "{tried} models");
+}
+
+/// A part that is not the next one is refused, and the pass goes on with the right one.
+#[test]
+fn forward_wrong_part_is_refused() {
+    let model = sample();
+    let config = Config::parse(model.checkpoint.config.as_deref().unwrap()).unwrap();
+    let mut pass = Forward::new(config, &model.checkpoint.tensors, &[1]).unwrap();
+    let wrong = [(0..1, 0..256, 1020), (0..1, 8..256, 992), (1..2, 0..256, 1024), (0..0, 0..256, 0)];
+    for (rows, cols, bytes) in wrong.into_iter().chain([(0..1, 0..257, 1028), (0..2, 0..256, 2048)]) {
+        let error = pass.feed(rows, cols, &vec![0; bytes]).unwrap_err();
+        assert_eq!(error.code(), Code::Io, "{error}");
+    }
+    let before = pass.request().cloned();
+    pass.feed(0..1, 0..256, &[0; 1024]).unwrap();
+    assert_ne!(pass.request().cloned(), before);
 }

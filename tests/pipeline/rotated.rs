@@ -2,15 +2,17 @@
 
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
+use quantoscope_core::job::{self, Workspace};
+use quantoscope_core::kernels::Scalar;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model::family::{HeadsVerdict, StreamVerdict, rules};
 use quantoscope_core::model_equivalence::{Equivalence, ModelPass, TOLERANCE, compare_logits, tokens};
 use quantoscope_core::plan::{Plan, convert};
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED};
-use quantoscope_core::schedule::Budget;
+use quantoscope_core::schedule::{Budget, schedule};
 use quantoscope_core::{Code, DType};
-use quantoscope_tests::memory::{MemoryModel, run};
+use quantoscope_tests::memory::{MemoryModel, read};
 use std::path::{Path, PathBuf};
 
 /// The folder of a family.
@@ -45,21 +47,18 @@ pub fn plan(world: &MemoryModel, rotate: RotationOptions) -> Result<Plan> {
 }
 
 /// Runs a pass to its end.
-fn finish(pass: &mut ModelPass, world: &MemoryModel) -> Result<()> {
-    loop {
-        let needs = pass.needs()?;
-        if needs.is_empty() {
-            return Ok(());
+fn finish(pass: &mut ModelPass, world: &MemoryModel, budget: Budget) -> Result<()> {
+    while let Some(request) = pass.request()? {
+        let mut scratch = Workspace::default();
+        for job in schedule(&request.plan, &budget)? {
+            let inputs: Vec<Vec<u8>> =
+                job.reads.iter().map(|r| read(&request.plan, &job, &[world], r)).collect();
+            let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+            job::run(&Scalar, &job, &slices, &mut scratch)?;
+            pass.feed(&request, &job.window, &scratch.out)?;
         }
-        let mut values = Vec::new();
-        for need in &needs {
-            let made = run(&need.plan, &[world], Budget::default())?;
-            let all =
-                made.files[0].as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect::<Vec<_>>();
-            values.push(all[need.part.clone()].to_vec());
-        }
-        pass.feed(&values)?;
     }
+    Ok(())
 }
 
 pub fn probed(world: &MemoryModel, plan: &Plan) -> Result<Equivalence> {
@@ -69,8 +68,8 @@ pub fn probed(world: &MemoryModel, plan: &Plan) -> Result<Equivalence> {
         ModelPass::source(&world.checkpoint, &tokens)?,
         ModelPass::planned(&world.checkpoint, plan, &tokens)?,
     );
-    finish(&mut source, world)?;
-    finish(&mut planned, world)?;
+    finish(&mut source, world, Budget::default())?;
+    finish(&mut planned, world, Budget::default())?;
     compare_logits(&source, &planned, 4, TOLERANCE)
 }
 

@@ -28,14 +28,32 @@ impl TestModel {
         TestModel { checkpoint: open(Root::Dir, &files).expect("a model"), bytes }
     }
 
-    fn rows(&self, ask: &RowRequest) -> Vec<f32> {
+    fn rows(&self, ask: &RowRequest) -> (u64, Vec<f32>) {
         let tensor =
             self.checkpoint.tensors.iter().find(|t| t.name == ask.name).expect("checked by the pass");
         let cols = tensor.shape.cols();
         let at = |row: u64| (tensor.bytes.start + tensor.dtype.bytes_for(row * cols).unwrap()) as usize;
         let mut values = vec![0.0; ((ask.rows.end - ask.rows.start) * cols) as usize];
         decoder(tensor.dtype).unwrap()(&self.bytes[at(ask.rows.start)..at(ask.rows.end)], &mut values);
-        values
+        (cols, values)
+    }
+
+    /// Hands over the rows of a request in parts of `height` rows and `width` columns.
+    fn feed(&self, pass: &mut Forward, (height, width): (u64, u64)) -> Result<()> {
+        let ask = pass.request().expect("a request").clone();
+        let (cols, values) = self.rows(&ask);
+        let rows = ask.rows.end - ask.rows.start;
+        for row in (0..rows).step_by(height as usize) {
+            let rows = row..(row + height).min(rows);
+            for col in (0..cols).step_by(width as usize) {
+                let part = col..(col + width).min(cols);
+                let of_row = |r: u64| (r * cols + part.start) as usize..(r * cols + part.end) as usize;
+                let bytes: Vec<u8> =
+                    rows.clone().flat_map(|r| &values[of_row(r)]).flat_map(|v| v.to_le_bytes()).collect();
+                pass.feed(rows.clone(), part, &bytes)?;
+            }
+        }
+        Ok(())
     }
 
     /// The logits for every token.
@@ -45,11 +63,15 @@ impl TestModel {
 
     /// The same under another configuration.
     pub fn logits_as(&self, config: &[u8], tokens: &[u32]) -> Result<Vec<f64>> {
+        self.logits_in_parts(config, tokens, (u64::MAX / 2, u64::MAX / 2))
+    }
+
+    /// The same with every tensor handed over in parts of this many rows and columns.
+    pub fn logits_in_parts(&self, config: &[u8], tokens: &[u32], part: (u64, u64)) -> Result<Vec<f64>> {
         let config = Config::parse(config)?;
         let mut pass = Forward::new(config, &self.checkpoint.tensors, tokens)?;
         while !pass.done() {
-            let values: Vec<Vec<f32>> = pass.row_requests()?.iter().map(|a| self.rows(a)).collect();
-            pass.feed(&values)?;
+            self.feed(&mut pass, part)?;
         }
         Ok(pass.logits().to_vec())
     }

@@ -1,20 +1,19 @@
 //! The check of a rotation before anything is written: source and plan must compute the same logits.
 //!
-//! Driven like a run, window by window: each weight that the two forward passes need is a plan of one tensor, whose bytes
-//! stay in this memory.
+//! Driven like a run, window by window: each weight that the two forward passes need is a plan of one tensor, whose windows are
+//! multiplied as they are finished.
 
 use crate::api_error::IntoApiResult;
 use crate::job_runner::JobRunner;
 use js_sys::Promise;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
+use quantoscope_core::job::Window;
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
 use quantoscope_core::plan::Plan;
 use quantoscope_core::report::EquivalenceView;
 use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::mem::take;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
@@ -31,13 +30,11 @@ pub struct CheckOptions {
 /// A check in progress.
 #[wasm_bindgen]
 pub struct EquivalenceCheck {
-    passes: RefCell<Passes>,
+    passes: Rc<RefCell<Passes>>,
     /// Set where the model cannot be run and `allow_unprobed` accepts that: then there are no windows.
     unprobed: Option<EquivalenceView>,
     /// Runs the plan of the weight that is read now.
     runner: Rc<RefCell<Option<JobRunner>>>,
-    /// The bytes of that weight, as binary32.
-    weight: Rc<RefCell<Vec<u8>>>,
 }
 
 struct Passes {
@@ -45,9 +42,8 @@ struct Passes {
     both: Vec<ModelPass>,
     /// Which of the two runs; their number at the end.
     current: usize,
-    requests: VecDeque<TensorRequest>,
-    /// Weights that were read for the current step of the pass.
-    values: Vec<Vec<f32>>,
+    /// The weight that is read now.
+    request: Option<TensorRequest>,
     /// Rotated elements of the plan.
     elements: u64,
     options: CheckOptions,
@@ -83,14 +79,8 @@ impl EquivalenceCheck {
                 return Err(e.explained(Code::UnsupportedRotation, message));
             }
         };
-        let requests = VecDeque::new();
-        let passes = Passes { both, current: 0, requests, values: Vec::new(), elements, options };
-        Ok(Some(EquivalenceCheck {
-            passes: RefCell::new(passes),
-            unprobed,
-            runner: Rc::default(),
-            weight: Rc::default(),
-        }))
+        let passes = Rc::new(RefCell::new(Passes { both, current: 0, request: None, elements, options }));
+        Ok(Some(EquivalenceCheck { passes, unprobed, runner: Rc::default() }))
     }
 
     /// What was found, at the end.
@@ -116,38 +106,31 @@ impl EquivalenceCheck {
                     return Ok(true);
                 }
                 *runner = None;
-                self.passes.borrow_mut().take_weight(&take(&mut *self.weight.borrow_mut()));
             }
             let mut passes = self.passes.borrow_mut();
             let Some(request) = passes.next_request()? else { return Ok(false) };
-            let len = request.plan.files.first().map_or(0, |file| file.len);
-            let len = usize::try_from(len).map_err(|_| too_large())?;
-            *self.weight.borrow_mut() = vec![0; len];
             *runner = Some(JobRunner::new(Rc::new(request.plan.clone()))?);
         }
     }
 }
 
 impl Passes {
-    /// The next weight to read; feeds the passes where a step has all of its weights.
+    /// The next weight to read.
     fn next_request(&mut self) -> Result<Option<&TensorRequest>> {
-        while self.requests.is_empty() {
-            let Some(pass) = self.both.get_mut(self.current) else { return Ok(None) };
-            if !self.values.is_empty() {
-                pass.feed(&take(&mut self.values))?;
+        while let Some(pass) = self.both.get(self.current) {
+            self.request = pass.request()?;
+            if self.request.is_some() {
+                break;
             }
-            self.requests = pass.needs()?.into();
-            if self.requests.is_empty() {
-                self.current += 1;
-            }
+            self.current += 1;
         }
-        Ok(self.requests.front())
+        Ok(self.request.as_ref())
     }
 
-    fn take_weight(&mut self, bytes: &[u8]) {
-        let Some(request) = self.requests.pop_front() else { return };
-        let all = bytes.as_chunks::<4>().0.get(request.part).unwrap_or_default();
-        self.values.push(all.iter().map(|b| f32::from_le_bytes(*b)).collect());
+    /// Hands a finished window to the pass that asked for it.
+    fn feed(&mut self, window: &Window, values: &[u8]) -> Result<()> {
+        let pass = self.both.get_mut(self.current).ok_or_else(misuse)?;
+        pass.feed(self.request.as_ref().ok_or_else(misuse)?, window, values)
     }
 }
 
@@ -171,31 +154,23 @@ impl EquivalenceCheck {
 
     /// Runs the window on the bytes that were put in place.
     pub fn execute(&self) -> Promise {
-        let (runner, weight) = (Rc::clone(&self.runner), Rc::clone(&self.weight));
+        let (runner, passes) = (Rc::clone(&self.runner), Rc::clone(&self.passes));
         wasm_bindgen_futures::future_to_promise(async move {
-            run_window(&runner, &weight).await.map(|()| JsValue::FALSE).into_api_result()
+            run_window(&runner, &passes).await.map(|()| JsValue::FALSE).into_api_result()
         })
     }
 }
 
-/// Runs the window and puts its bytes where they belong in the weight.
-async fn run_window(runner: &RefCell<Option<JobRunner>>, weight: &RefCell<Vec<u8>>) -> Result<()> {
+/// Runs the window and hands its values to the pass.
+async fn run_window(runner: &RefCell<Option<JobRunner>>, passes: &RefCell<Passes>) -> Result<()> {
     // Nothing is borrowed across the await.
     let mut started = runner.borrow_mut().as_mut().ok_or_else(misuse)?.start()?;
     let done = started.run().await;
-    let writes = started.writes();
+    let window = started.window().clone();
     let mut runner = runner.borrow_mut();
     let runner = runner.as_mut().ok_or_else(misuse)?;
     runner.finish(started, done.map_err(unusable))?;
-    let (mut weight, mut made) = (weight.borrow_mut(), runner.payload());
-    for (offset, run) in writes {
-        let (part, rest) = made.split_at(run as usize);
-        if let Some(place) = weight.get_mut(offset as usize..).and_then(|w| w.get_mut(..part.len())) {
-            place.copy_from_slice(part);
-        }
-        made = rest;
-    }
-    Ok(())
+    passes.borrow_mut().feed(&window, runner.payload())
 }
 
 /// A value that is not finite spoils every logit, so it is refused whatever the recipe allows.
@@ -211,8 +186,4 @@ fn unusable(error: Error) -> Error {
 
 fn misuse() -> Error {
     Error::new(Code::Usage, "there is no window to run")
-}
-
-fn too_large() -> Error {
-    Error::new(Code::MemoryBudget, "a weight does not fit the memory of a page")
 }

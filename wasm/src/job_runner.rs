@@ -7,7 +7,7 @@ use crate::view::to_js;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{Kernel, Offload, kernels};
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Payload, Region, Workspace};
+use quantoscope_core::job::{Done, Job, Payload, Region, Window, Workspace};
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{DeviceView, RunInfo};
 use quantoscope_core::run::{PlanMeasurements, Run};
@@ -214,9 +214,9 @@ impl StartedJob {
         self.engine.run(&self.job, &slices, &mut self.scratch).await
     }
 
-    /// Where the bytes of the window belong in its file, run by run, as offsets and lengths.
-    pub fn writes(&self) -> Vec<(u64, u64)> {
-        self.job.write.iter().flat_map(|w| w.region.runs()).collect()
+    /// The window.
+    pub fn window(&self) -> &Window {
+        &self.job.window
     }
 }
 

@@ -33,6 +33,7 @@ use tile::{load, refused, tile_of, tiles};
 pub use crate::plan::{Axis, Op};
 pub use freivalds::LIMIT as ALGEBRA_LIMIT;
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
+pub(crate) use tile::tile_cols;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,40 @@ impl Region {
     pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
         let Region { offset, run, stride, count } = *self;
         (0..count).map(move |i| (offset + i * stride, run))
+    }
+}
+
+/// Bytes of a run that are worth a read of its own.
+pub const LONG_RUN: u64 = 64 << 10;
+/// Bytes that a read of a piece with gaps holds at most.
+const PIECE: u64 = 256 << 10;
+/// The most bytes that are read for each byte of a region.
+const MOST_READ: u64 = 16;
+
+/// Consecutive runs of a region that are read at once, with the bytes between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Byte offset of the first run.
+    pub offset: u64,
+    /// Bytes from the first run's start to the last run's end.
+    pub len: u64,
+    /// Number of runs.
+    pub runs: u64,
+}
+
+impl Region {
+    /// The region in reads that are worth their cost. Short runs that lie close together are read with the bytes between them, in
+    /// pieces of up to 256 KiB: a read of 64 KiB costs little more than one of a few hundred bytes. Runs of [`LONG_RUN`] bytes
+    /// or more, and runs that are less than a sixteenth of their distance, are read one by one.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
+        let Region { offset, run, stride, count } = *self;
+        let close = run < LONG_RUN && run <= stride && stride <= run.saturating_mul(MOST_READ);
+        let together = if close { (PIECE / stride.max(1)).max(1) } else { 1 };
+        (0..count.div_ceil(together)).map(move |i| {
+            let first = i * together;
+            let runs = together.min(count - first);
+            Piece { offset: offset + first * stride, len: (runs - 1) * stride + run, runs }
+        })
     }
 }
 
@@ -135,6 +170,8 @@ pub struct Job {
     pub window: Window,
     /// Rows that a tile must not split.
     pub row_group: u64,
+    /// Columns that a tile of several rows must not split, counted from the window's first.
+    pub col_group: u64,
     /// The source, what it is compared with, the weights of the window's columns, the scales of tensors that have one
     /// (in the order of the first two), and the gain; all but the first only if there are any.
     pub reads: Vec<Read>,
@@ -273,6 +310,8 @@ pub struct Workspace {
     values: Vec<f32>,
     other: Vec<f32>,
     mapped: Vec<f32>,
+    /// Bytes of a tile whose rows lie apart in the window: the source's, a candidate's or a device's, and those made.
+    gathered: [Vec<u8>; 3],
     /// Values of binary64 tensors, for what is measured: of the source, of the candidate, and room to put rows in order.
     doubles: [Vec<f64>; 3],
     bytes: Vec<u8>,
@@ -287,7 +326,8 @@ pub struct Workspace {
 impl Workspace {
     /// Bytes that the buffers of a window hold; the tables of rotations, which do not depend on windows, are not counted.
     pub fn bytes_held(&self) -> u64 {
-        let bytes = self.out.capacity() + self.bytes.capacity();
+        let gathered = self.gathered.iter().map(Vec::capacity).sum::<usize>();
+        let bytes = self.out.capacity() + self.bytes.capacity() + gathered;
         let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain];
         let doubles = self.doubles.iter().chain([&self.wide_gain]);
         let single = floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>();

@@ -24,20 +24,26 @@ pub(super) fn tiles(job: &Job) -> impl Iterator<Item = Window> + use<> {
     let turned = turned || job.reads.iter().any(|r| r.map.needs_whole_windows());
     let splittable = group == 1 && width > TILE && !turned && !(weighted && whole_rows(job.op, &job.metrics));
     let transposed = job.reads.iter().any(|r| matches!(r.map, RowMap::Transpose { .. }));
-    let step_rows = if transposed {
-        height.max(1)
+    let (step_rows, step_cols) = if transposed {
+        (height.max(1), width.max(1))
     } else if splittable {
-        1
+        (1, TILE)
+    } else if group > 1 && group.saturating_mul(width) > TILE && job.col_group < width {
+        (group, tile_cols(group, job.col_group))
     } else {
-        (TILE / width.max(1) / group).max(1) * group
+        ((TILE / width.max(1) / group).max(1) * group, width.max(1))
     };
-    let step_cols = if splittable { TILE } else { width.max(1) };
     (0..height).step_by(step_rows as usize).flat_map(move |row| {
         (0..width).step_by(step_cols as usize).map(move |col| Window {
             rows: row..(row + step_rows).min(height),
             cols: col..(col + step_cols).min(width),
         })
     })
+}
+
+/// Columns of a tile of `rows` rows: about [`TILE`] elements, a multiple of `col_group` columns.
+pub(crate) fn tile_cols(rows: u64, col_group: u64) -> u64 {
+    (TILE / rows.max(1) / col_group.max(1)).max(1).saturating_mul(col_group.max(1))
 }
 
 /// The byte range of a tile in a buffer that holds the window row by row; `None` if it is not whole blocks.
@@ -52,9 +58,49 @@ fn tile_span(dtype: DType, width: u64, tile: &Window) -> Option<Range<usize>> {
     Some(usize::try_from(start).ok()?..usize::try_from(start.checked_add(len)?).ok()?)
 }
 
-fn slice_of<'a>(dtype: DType, width: u64, tile: &Window, buffer: &'a [u8]) -> Result<&'a [u8]> {
-    let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
-    tile_span(dtype, width, tile).and_then(|s| buffer.get(s)).ok_or_else(misfit)
+/// Whether the rows of a tile lie apart in a buffer that holds rows of `width` elements.
+fn lies_apart(tile: &Window, width: u64) -> bool {
+    tile.height() > 1 && tile.width() < width
+}
+
+fn misfit() -> Error {
+    Error::new(Code::Overflow, "a tile does not fall on block borders")
+}
+
+/// The bytes of a tile in a buffer that holds rows of `width` elements: in place, or gathered in `room`.
+fn slice_of<'a>(
+    dtype: DType,
+    width: u64,
+    tile: &Window,
+    buffer: &'a [u8],
+    room: &'a mut Vec<u8>,
+) -> Result<&'a [u8]> {
+    if !lies_apart(tile, width) {
+        return tile_span(dtype, width, tile).and_then(|s| buffer.get(s)).ok_or_else(misfit);
+    }
+    room.clear();
+    for row in rows_of(tile) {
+        let span = tile_span(dtype, width, &row).ok_or_else(misfit)?;
+        room.extend_from_slice(buffer.get(span).ok_or_else(misfit)?);
+    }
+    Ok(room)
+}
+
+/// Copies a tile's bytes back to their places in a buffer that holds rows of `width` elements.
+fn scatter(dtype: DType, width: u64, tile: &Window, bytes: &[u8], buffer: &mut [u8]) -> Result<()> {
+    let mut rest = bytes;
+    for row in rows_of(tile) {
+        let span = tile_span(dtype, width, &row).ok_or_else(misfit)?;
+        let (part, tail) = rest.split_at_checked(span.len()).ok_or_else(misfit)?;
+        buffer.get_mut(span).ok_or_else(misfit)?.copy_from_slice(part);
+        rest = tail;
+    }
+    Ok(())
+}
+
+/// Each row of a tile, as a tile.
+fn rows_of(tile: &Window) -> impl Iterator<Item = Window> + use<'_> {
+    tile.rows.clone().map(|row| Window { rows: row..row + 1, cols: tile.cols.clone() })
 }
 
 /// Decodes a tile of a read, reorders its rows and applies its steps on single values.
@@ -166,8 +212,10 @@ struct Tile<'a> {
 
 /// The buffers that a tile is worked on in.
 struct TileBuffers<'a> {
-    /// The bytes of the whole window.
+    /// The bytes of the whole window, or those of the tile where its rows lie apart.
     out: &'a mut Vec<u8>,
+    /// Room for the bytes of a tile whose rows lie apart.
+    gathered: &'a mut Vec<u8>,
     values: &'a mut Vec<f32>,
     other: &'a mut Vec<f32>,
     mapped: &'a mut Vec<f32>,
@@ -193,10 +241,11 @@ pub(super) fn tile_of(
     scratch: &mut Workspace,
     at: &Window,
     collector: &mut MetricCollector,
-    mut made: Option<&mut DeviceCheck<'_>>,
+    made: Option<&mut DeviceCheck<'_>>,
 ) -> Result<()> {
     let Workspace {
         out,
+        gathered: [stored, gathered, made_tile],
         values,
         other,
         mapped,
@@ -210,6 +259,11 @@ pub(super) fn tile_of(
         ..
     } = scratch;
     let Some((read, input)) = job.read(Side::Source, inputs) else { return Ok(()) };
+    let width = job.window.width();
+    let apart = job.op.dtype().filter(|_| lies_apart(at, width));
+    if let Some(dtype) = apart {
+        slice_of(dtype, width, at, out, made_tile)?;
+    }
     let tile = Tile {
         kernels,
         job,
@@ -218,39 +272,58 @@ pub(super) fn tile_of(
         src: match read.map {
             // The tile is the whole window.
             RowMap::Transpose { .. } => input,
-            _ => slice_of(read.dtype, job.window.width(), at, input)?,
+            _ => slice_of(read.dtype, width, at, input, stored)?,
         },
         candidate: job.read(Side::Candidate, inputs),
         weights: weights.get(at.cols.start as usize..at.cols.end as usize).filter(|w| !w.is_empty()),
         gain,
         wide_gain,
     };
-    let buffers = &mut TileBuffers { out, values, other, mapped, doubles, bytes, rotations, checks };
-    if let OutputOp::Transcode(to) = job.op {
-        tile.transcode(to, buffers, collector)?;
-        if tile.candidate.is_none() || job.metrics.identity.is_empty() {
-            return Ok(());
-        }
+    let whole = &mut *out;
+    let out = if apart.is_some() { &mut *made_tile } else { &mut *whole };
+    let buffers =
+        &mut TileBuffers { out, gathered, values, other, mapped, doubles, bytes, rotations, checks };
+    tile.run(buffers, collector, made)?;
+    match apart {
+        Some(dtype) => scatter(dtype, width, at, made_tile, whole),
+        None => Ok(()),
     }
-    if let (OutputOp::Encode(encoding), true) = (job.op, only_recodes(job)) {
-        return tile.recode(encoding, buffers, collector, made);
-    }
-    let Some(loaded) = tile.load(buffers, collector)? else { return Ok(()) };
-    if let OutputOp::Encode(encoding) = job.op {
-        tile.encode(encoding, &loaded, buffers, collector, made.as_deref_mut())?;
-    }
-    tile.compare(&loaded, buffers, collector)?;
-    tile.measure(&loaded, buffers, collector, made)
 }
 
 impl Tile<'_> {
+    /// Works on the tile: its bytes are in `b.out` afterwards, and its measurements in `collector`.
+    fn run(
+        &self,
+        b: &mut TileBuffers<'_>,
+        collector: &mut MetricCollector,
+        mut made: Option<&mut DeviceCheck<'_>>,
+    ) -> Result<()> {
+        if let OutputOp::Transcode(to) = self.job.op {
+            self.transcode(to, b, collector)?;
+            if self.candidate.is_none() || self.job.metrics.identity.is_empty() {
+                return Ok(());
+            }
+        }
+        if let (OutputOp::Encode(encoding), true) = (self.job.op, only_recodes(self.job)) {
+            return self.recode(encoding, b, collector, made);
+        }
+        let Some(loaded) = self.load(b, collector)? else { return Ok(()) };
+        if let OutputOp::Encode(encoding) = self.job.op {
+            self.encode(encoding, &loaded, b, collector, made.as_deref_mut())?;
+        }
+        self.compare(&loaded, b, collector)?;
+        self.measure(&loaded, b, collector, made)
+    }
+
     fn refused(&self, why: EncodeError) -> Error {
         refused(self.job, self.at, why)
     }
 
     /// The tile's bytes in the output.
     fn written<'b>(&self, dtype: DType, out: &'b mut [u8]) -> Result<&'b mut [u8]> {
-        let misfit = || Error::new(Code::Overflow, "a tile does not fall on block borders");
+        if lies_apart(self.at, self.job.window.width()) {
+            return Ok(out);
+        }
         let span = tile_span(dtype, self.job.window.width(), self.at).ok_or_else(misfit)?;
         out.get_mut(span).ok_or_else(misfit)
     }
@@ -268,7 +341,7 @@ impl Tile<'_> {
         };
         let outcome = self.kernels.transcode(self.read.dtype, to, src, dst);
         let Some((_, input)) = self.candidate else { return outcome.map_err(|r| self.refused(r)) };
-        let stored = slice_of(to, self.job.window.width(), self.at, input)?;
+        let stored = slice_of(to, self.job.window.width(), self.at, input, b.gathered)?;
         collector.transcoded(self.at, to, outcome.is_ok().then_some(dst), stored);
         Ok(())
     }
@@ -399,7 +472,7 @@ impl Tile<'_> {
         collector: &mut MetricCollector,
     ) -> Result<()> {
         let Some((against, input)) = self.candidate else { return Ok(()) };
-        let stored = slice_of(against.dtype, self.job.window.width(), self.at, input)?;
+        let stored = slice_of(against.dtype, self.job.window.width(), self.at, input, b.gathered)?;
         let [_, double, mapped] = &mut *b.doubles;
         let wide = wide::load(against, stored, self.at, double, mapped);
         if !wide {
@@ -436,7 +509,7 @@ impl Tile<'_> {
                 collector.encoding(kernels, i, at, (b.values, reference), self.weights, b.bytes, b.other);
                 continue;
             };
-            let premade = slice_of(encoding.dtype(), self.job.window.width(), at, premade)?;
+            let premade = slice_of(encoding.dtype(), self.job.window.width(), at, premade, b.gathered)?;
             collector.premade(kernels, i, at, reference, premade, b.other);
             if let Some(made) = made.as_deref_mut() {
                 self.recompute(*encoding, b.values, premade, made, b.bytes);

@@ -12,7 +12,7 @@ use crate::tokenizer_encoder::HfEncoder;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
-use quantoscope_core::job::Region;
+use quantoscope_core::job::{Piece, Region};
 use quantoscope_core::model::tokenizer::check_text_ids;
 use quantoscope_core::plan::Plan;
 use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
@@ -312,16 +312,29 @@ impl Source {
         let mut rest = buffer.as_mut_slice();
         let mut opened = None;
         let handle = self.handle(file, name(), &mut opened)?;
-        for (offset, len) in region.runs() {
-            let (run, tail) = rest.split_at_mut(len as usize);
-            handle.read_exact_at(run, offset).map_err(|e| match e.kind() {
+        let read = |bytes: &mut [u8], offset: u64| {
+            handle.read_exact_at(bytes, offset).map_err(|e| match e.kind() {
                 std::io::ErrorKind::UnexpectedEof => {
                     Error::new(Code::Truncated, "the file became shorter while it was read")
                         .in_file(name())
                         .at(offset)
                 }
                 _ => io_error(&e, format!("cannot read {}", name())),
-            })?;
+            })
+        };
+        let mut gaps = Vec::new();
+        for Piece { offset, len, runs } in region.pieces() {
+            let (part, tail) = rest.split_at_mut((runs * region.run) as usize);
+            if runs == 1 {
+                read(part, offset)?;
+            } else {
+                gaps.resize(len as usize, 0);
+                read(&mut gaps, offset)?;
+                let (run, stride) = (region.run.max(1) as usize, region.stride.max(1) as usize);
+                for (to, from) in part.chunks_exact_mut(run).zip(gaps.chunks(stride)) {
+                    to.copy_from_slice(&from[..run]);
+                }
+            }
             rest = tail;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Attention over all positions.
 
-use super::layer_input::{LayerRequest, Weights};
+use super::layer_input::{LayerRequest, Step, Weights};
 use super::spec::{QkvProjection, Rotary};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
@@ -45,9 +45,12 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
 
 impl Forward {
     /// The branch that attention makes of what it reads.
-    pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
+        if let Some(out) = self.projected(given, Module::AttnOutput) {
+            return Ok(out);
+        }
         let (c, d) = (&self.config, self.spec.attention);
-        let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read);
+        let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read)?;
         if d.head_norms {
             q = self.normalised(&q, c.head_dim, self.get(given, Module::AttnQNorm));
             k = self.normalised(&k, c.head_dim, self.get(given, Module::AttnKNorm));
@@ -72,23 +75,23 @@ impl Forward {
         self.project(given, Module::AttnOutput, c.heads * c.head_dim, &mixed)
     }
 
-    fn heads_of(&self, given: &Weights<'_>, read: &[f64]) -> AttentionInputs {
+    fn heads_of(&self, given: &Weights<'_>, read: &[f64]) -> Step<AttentionInputs> {
         let (c, gated) = (&self.config, self.spec.attention.gated);
         let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let of = |module: Module| self.project(given, module, c.hidden, read);
         match self.spec.attention.inputs {
             QkvProjection::Separate => {
-                let (all, k, v) = (of(Module::AttnQ), of(Module::AttnK), of(Module::AttnV));
+                let (all, k, v) = (of(Module::AttnQ)?, of(Module::AttnK)?, of(Module::AttnV)?);
                 let [q, gates] = if gated { math::split(&all, [c.head_dim; 2]) } else { [all, Vec::new()] };
-                AttentionInputs { q, k, v, gates }
+                Ok(AttentionInputs { q, k, v, gates })
             }
             QkvProjection::Joined => {
-                let [q, k, v] = math::split(&of(Module::AttnQkv), [queries, values, values]);
-                AttentionInputs { q, k, v, gates: Vec::new() }
+                let [q, k, v] = math::split(&of(Module::AttnQkv)?, [queries, values, values]);
+                Ok(AttentionInputs { q, k, v, gates: Vec::new() })
             }
             QkvProjection::JoinedByHead => {
-                let [q, k, v] = math::split(&of(Module::AttnQkv), [c.head_dim; 3]);
-                AttentionInputs { q, k, v, gates: Vec::new() }
+                let [q, k, v] = math::split(&of(Module::AttnQkv)?, [c.head_dim; 3]);
+                Ok(AttentionInputs { q, k, v, gates: Vec::new() })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Mixing by a short convolution between two gates.
 
-use super::layer_input::{LayerRequest, LayerTensor, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::{Forward, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
@@ -21,9 +21,12 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
 
 impl Forward {
     /// The branch that the convolution makes of what it reads.
-    pub(super) fn convolution(&self, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn convolution(&self, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
+        if let Some(out) = self.projected(given, OUTPUT) {
+            return Ok(out);
+        }
         let hidden = self.config.hidden;
-        let [before, after, mut x] = math::split(&self.project(given, INPUT, hidden, read), [hidden; 3]);
+        let [before, after, mut x] = math::split(&self.project(given, INPUT, hidden, read)?, [hidden; 3]);
         x.iter_mut().zip(&before).for_each(|(x, b)| *x *= b);
         let bias = self.find(given, LayerTensor::from(KERNEL).bias()).unwrap_or(&[]);
         let mut mixed = math::causal_convolution(&x, hidden, self.get(given, KERNEL), bias);

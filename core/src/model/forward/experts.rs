@@ -1,7 +1,7 @@
 //! Feed-forward parts of which every token chooses some.
 
 use super::feed_forward::{SHARED, of_expert};
-use super::layer_input::{LayerRequest, LayerTensor, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::{FeedForward, MoeSpec, RouterScores};
 use super::{Forward, math, refused_by};
 use crate::error::Result;
@@ -38,14 +38,11 @@ pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> R
     if experts.shared_gate { needs.linear(Module::FfnGateInpShexp, 1, c.hidden) } else { Ok(()) }
 }
 
-/// What is asked for of the experts that were chosen: as much for each.
-pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, chosen: &Chosen) -> Result<()> {
+/// What is asked for of one expert that was chosen.
+pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usize) -> Result<()> {
     let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
     if !needs.has(BOTH) {
-        for (expert, _) in chosen {
-            super::feed_forward::needs(needs, FeedForward::Gated, &of_expert(*expert))?;
-        }
-        return Ok(());
+        return super::feed_forward::needs(needs, FeedForward::Gated, &of_expert(expert));
     }
     let made = needs.axis(BOTH, if experts.turns { 2 } else { 1 })?;
     let inner = needs.axis(DOWN, if experts.turns { 1 } else { 2 })?;
@@ -59,14 +56,12 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, chosen: &Ch
     if made != 2 * inner {
         needs.pass.expect(&needs.name(BOTH), &[count, hidden, 2 * inner])?;
     }
-    for (expert, _) in chosen {
-        needs.entry(BOTH, &first, *expert)?;
-        needs.entry(DOWN, &second, *expert)?;
-        for (module, len) in [(BOTH, made), (DOWN, hidden)] {
-            let bias = LayerTensor::from(module).bias();
-            if needs.has(bias) {
-                needs.entry(bias, &[count, len], *expert)?;
-            }
+    needs.entry(BOTH, &first, expert)?;
+    needs.entry(DOWN, &second, expert)?;
+    for (module, len) in [(BOTH, made), (DOWN, hidden)] {
+        let bias = LayerTensor::from(module).bias();
+        if needs.has(bias) {
+            needs.entry(bias, &[count, len], expert)?;
         }
     }
     Ok(())
@@ -74,21 +69,26 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, chosen: &Ch
 
 impl Forward {
     /// Adds what every token uses, and gives the experts that tokens chose.
-    pub(super) fn choose(&self, experts: &MoeSpec, given: &Weights<'_>, read: &[f64]) -> (Vec<f64>, Chosen) {
+    pub(super) fn choose(
+        &self,
+        experts: &MoeSpec,
+        given: &Weights<'_>,
+        read: &[f64],
+    ) -> Step<(Vec<f64>, Chosen)> {
         let hidden = self.config.hidden;
         let mut shared = match experts.shared {
-            true => self.fed(FeedForward::Gated, &SHARED, given, read),
+            true => self.fed(FeedForward::Gated, &SHARED, given, read)?,
             false => vec![0.0; read.len()],
         };
         if experts.shared_gate {
-            let gates = self.project(given, Module::FfnGateInpShexp, hidden, read);
+            let gates = self.project(given, Module::FfnGateInpShexp, hidden, read)?;
             for (branch, gate) in shared.chunks_exact_mut(hidden).zip(gates) {
                 branch.iter_mut().for_each(|b| *b *= math::sigmoid(gate));
             }
         }
-        let scores = self.project(given, ROUTER, hidden, read);
+        let scores = self.project(given, ROUTER, hidden, read)?;
         let correction = self.find(given, CORRECTION).unwrap_or(&[]);
-        (shared, self.chosen(experts.shares, &scores, correction))
+        Ok((shared, self.chosen(experts.shares, &scores, correction)))
     }
 
     /// Each token's experts: those of greatest share, the first of equals.
@@ -134,42 +134,31 @@ impl Forward {
         out
     }
 
-    /// Adds what the chosen experts make of what their tokens read.
-    pub(super) fn expert_branch(
+    /// Adds the output of one expert, for the tokens that chose it, to `branch`.
+    pub(super) fn add_expert(
         &self,
         experts: &MoeSpec,
-        chosen: &Chosen,
+        (expert, tokens): &(usize, Vec<(usize, f64)>),
         given: &Weights<'_>,
         read: &[f64],
-    ) -> Vec<f64> {
+        branch: &mut [f64],
+    ) -> Step<()> {
         let hidden = self.config.hidden;
-        let mut branch = vec![0.0; read.len()];
-        for (place, (expert, tokens)) in chosen.iter().enumerate() {
-            let given = given.of(place, chosen.len());
-            let gathered: Vec<f64> =
-                tokens.iter().flat_map(|(t, _)| read[t * hidden..(t + 1) * hidden].iter().copied()).collect();
-            let made = self.expert(experts, *expert, &given, &gathered);
-            for (&(t, weight), made) in tokens.iter().zip(made.chunks_exact(hidden)) {
-                branch[t * hidden..][..hidden].iter_mut().zip(made).for_each(|(b, m)| *b += weight * m);
-            }
+        let gathered: Vec<f64> =
+            tokens.iter().flat_map(|(t, _)| read[t * hidden..(t + 1) * hidden].iter().copied()).collect();
+        let made = self.expert(experts, *expert, given, &gathered)?;
+        for (&(t, weight), made) in tokens.iter().zip(made.chunks_exact(hidden)) {
+            branch[t * hidden..][..hidden].iter_mut().zip(made).for_each(|(b, m)| *b += weight * m);
         }
-        branch
+        Ok(())
     }
 
-    fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         let (hidden, activation) = (self.config.hidden, self.config.activation);
-        if self.find(given, BOTH).is_none() {
+        if !self.has(given, BOTH) {
             return self.fed(FeedForward::Gated, &of_expert(expert), given, read);
         }
-        let product = if experts.turns { math::product_of_columns } else { math::product };
-        let biased = |module: Module, width: usize, x: &[f64]| {
-            let mut out = product(x, width, self.get(given, module));
-            if let Some(bias) = self.find(given, LayerTensor::from(module).bias()) {
-                math::add_bias(&mut out, bias);
-            }
-            out
-        };
-        let made = biased(BOTH, hidden, read);
+        let made = self.project_by(experts.turns, given, BOTH, hidden, read)?;
         let inner = made.len() / (read.len() / hidden) / 2;
         let mixed: Vec<f64> = if experts.turns {
             made.as_chunks().0.iter().map(|&[gate, up]| math::clamped(gate, up, self.config.clamp)).collect()
@@ -177,7 +166,7 @@ impl Forward {
             let [gate, up] = math::split(&made, [inner; 2]);
             gate.iter().zip(up).map(|(g, u)| activation.of(*g) * u).collect()
         };
-        biased(DOWN, inner, &mixed)
+        self.project_by(experts.turns, given, DOWN, inner, &mixed)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Feed-forward parts that every token goes through.
 
-use super::layer_input::{LayerRequest, LayerTensor, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::FeedForward;
 use super::{Forward, math};
 use crate::error::Result;
@@ -56,26 +56,29 @@ impl Forward {
         parts: &[LayerTensor; 3],
         given: &Weights<'_>,
         read: &[f64],
-    ) -> Vec<f64> {
+    ) -> Step<Vec<f64>> {
         let &[gate, up, down] = parts;
+        if let Some(out) = self.projected(given, down) {
+            return Ok(out);
+        }
         let hidden = self.config.hidden;
         let activation = self.config.activation;
         let count = read.len() / hidden;
         let of = |slot: LayerTensor| self.project(given, slot, hidden, read);
         let inner = match feed {
             FeedForward::Gated => {
-                let mut inner = of(gate);
-                inner.iter_mut().zip(of(up)).for_each(|(g, u)| *g = activation.of(*g) * u);
+                let mut inner = of(gate)?;
+                inner.iter_mut().zip(of(up)?).for_each(|(g, u)| *g = activation.of(*g) * u);
                 inner
             }
             FeedForward::Joined => {
-                let both = of(up);
+                let both = of(up)?;
                 let [mut inner, up] = math::split(&both, [both.len() / count / 2; 2]);
                 inner.iter_mut().zip(up).for_each(|(g, u)| *g = activation.of(*g) * u);
                 inner
             }
             FeedForward::Plain => {
-                let mut inner = of(up);
+                let mut inner = of(up)?;
                 inner.iter_mut().for_each(|x| *x = activation.of(*x));
                 inner
             }

@@ -1,6 +1,6 @@
 //! Linear attention by the gated delta rule.
 
-use super::layer_input::{LayerRequest, LayerTensor, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::DeltaProjections;
 use super::{Forward, math};
 use crate::error::Result;
@@ -60,10 +60,13 @@ impl Forward {
         linear: &Linear,
         given: &Weights<'_>,
         read: &[f64],
-    ) -> Vec<f64> {
+    ) -> Step<Vec<f64>> {
+        if let Some(out) = self.projected(given, OUTPUT) {
+            return Ok(out);
+        }
         let (keys, values) = sizes(linear);
         let DeltaInputs { qkv, gates, mut strengths, mut steps } =
-            self.delta_inputs(inputs, linear, given, read);
+            self.delta_inputs(inputs, linear, given, read)?;
         let mut qkv = math::causal_convolution(&qkv, 2 * keys + values, self.get(given, KERNEL), &[]);
         qkv.iter_mut().for_each(|x| *x = Activation::Silu.of(*x));
         let [q, k, v] = math::split(&qkv, [keys, keys, values]);
@@ -87,23 +90,23 @@ impl Forward {
         linear: &Linear,
         given: &Weights<'_>,
         read: &[f64],
-    ) -> DeltaInputs {
+    ) -> Step<DeltaInputs> {
         let of = |module: Module| self.project(given, module, self.config.hidden, read);
         if inputs == DeltaProjections::Separate {
-            return DeltaInputs {
-                qkv: of(Module::AttnQkv),
-                gates: of(Module::AttnGate),
-                strengths: of(Module::SsmBeta),
-                steps: of(Module::SsmAlpha),
-            };
+            return Ok(DeltaInputs {
+                qkv: of(Module::AttnQkv)?,
+                gates: of(Module::AttnGate)?,
+                strengths: of(Module::SsmBeta)?,
+                steps: of(Module::SsmAlpha)?,
+            });
         }
         let group = linear.value_heads / linear.key_heads;
         let values = group * linear.value_dim;
         let sizes_of_group = [linear.key_dim, linear.key_dim, values, values];
-        let [q, k, v, gates] = math::split(&of(Module::SsmQkvz), sizes_of_group);
-        let [strengths, steps] = math::split(&of(Module::SsmBa), [group; 2]);
+        let [q, k, v, gates] = math::split(&of(Module::SsmQkvz)?, sizes_of_group);
+        let [strengths, steps] = math::split(&of(Module::SsmBa)?, [group; 2]);
         let (keys, values) = sizes(linear);
         let qkv = math::join([(&q, keys), (&k, keys), (&v, values)]);
-        DeltaInputs { qkv, gates, strengths, steps }
+        Ok(DeltaInputs { qkv, gates, strengths, steps })
     }
 }

@@ -1,12 +1,12 @@
 //! The two branches of a layer: which of the parts they are, and what they read.
 
-use super::experts::Chosen;
-use super::layer_input::{LayerRequest, Weights};
+use super::layer_input::{Ask, LayerRequest, Step, Weights};
 use super::spec::DeltaProjections;
-use super::{Forward, RowRequest, Stage, attention, conv, experts, feed_forward, gated_delta_net, mla};
+use super::{ExpertStage, Forward, Stage, attention, conv, experts, feed_forward, gated_delta_net, mla};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Latent, Linear};
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// What mixes positions.
@@ -33,7 +33,7 @@ impl Forward {
         }
     }
 
-    pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<RowRequest>> {
+    pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<Ask>> {
         let mut needs = self.needs(layer);
         needs.norm(Module::AttnNorm)?;
         match self.mixer(layer) {
@@ -45,22 +45,23 @@ impl Forward {
         Ok(needs.asks)
     }
 
-    pub(super) fn mix(&mut self, layer: usize, given: &Weights<'_>) {
+    pub(super) fn mix(&mut self, layer: usize, given: &Weights<'_>) -> Step<()> {
         let read = self.norm(given, Module::AttnNorm);
         let branch = match self.mixer(layer) {
-            Mixer::Attention => self.attention(layer, given, &read),
-            Mixer::Latent(latent) => self.latent(&latent, given, &read),
-            Mixer::Delta(inputs, linear) => self.delta(inputs, &linear, given, &read),
-            Mixer::Convolution => self.convolution(given, &read),
+            Mixer::Attention => self.attention(layer, given, &read)?,
+            Mixer::Latent(latent) => self.latent(&latent, given, &read)?,
+            Mixer::Delta(inputs, linear) => self.delta(inputs, &linear, given, &read)?,
+            Mixer::Convolution => self.convolution(given, &read)?,
         };
         if self.spec.parallel {
             self.waiting = Some(branch);
         } else {
             self.add(&branch);
         }
+        Ok(())
     }
 
-    pub(super) fn feed_asks(&self, layer: usize) -> Result<Vec<RowRequest>> {
+    pub(super) fn feed_asks(&self, layer: usize) -> Result<Vec<Ask>> {
         let mut needs = self.needs(layer);
         needs.norm(self.spec.feed_norm)?;
         match &self.spec.experts {
@@ -71,33 +72,46 @@ impl Forward {
     }
 
     /// The feed-forward part; where it is sparse, the experts that were chosen come next.
-    pub(super) fn feed_forward(&mut self, layer: usize, given: &Weights<'_>) -> Stage {
+    pub(super) fn feed_forward(&mut self, layer: usize, given: &Weights<'_>) -> Step<Stage> {
         let read = self.norm(given, self.spec.feed_norm);
-        if let Some(branch) = self.waiting.take() {
-            self.add(&branch);
+        let sparse = self.spec.experts.filter(|_| self.has(given, Module::FfnGateInp));
+        let (branch, chosen) = match &sparse {
+            Some(own) => self.choose(own, given, &read)?,
+            None => (self.fed(self.spec.feed, &feed_forward::DENSE, given, &read)?, Vec::new()),
+        };
+        if let Some(waiting) = self.waiting.take() {
+            self.add(&waiting);
         }
-        match &self.spec.experts {
-            Some(own) if self.needs(layer).has(Module::FfnGateInp) => {
-                let (shared, chosen) = self.choose(own, given, &read);
-                self.add(&shared);
-                Stage::Experts(layer, chosen, read)
-            }
-            _ => {
-                self.add(&self.fed(self.spec.feed, &feed_forward::DENSE, given, &read));
-                self.after(layer)
-            }
+        self.add(&branch);
+        if sparse.is_none() {
+            return Ok(self.after(layer));
         }
+        let branch = vec![0.0; read.len()];
+        Ok(Stage::Experts(ExpertStage { layer, chosen, next: 0, read, branch }))
     }
 
-    pub(super) fn expert_asks(&self, layer: usize, chosen: &Chosen) -> Result<Vec<RowRequest>> {
-        let mut needs = self.needs(layer);
-        if let Some(own) = &self.spec.experts {
-            experts::needs(&mut needs, own, chosen)?;
+    pub(super) fn expert_asks(&self, stage: &ExpertStage) -> Result<Vec<Ask>> {
+        let mut needs = self.needs(stage.layer);
+        if let (Some(own), Some((expert, _))) = (&self.spec.experts, stage.chosen.get(stage.next)) {
+            experts::needs(&mut needs, own, *expert)?;
         }
         Ok(needs.asks)
     }
 
-    pub(super) fn norm_asks(&self) -> Result<Vec<RowRequest>> {
+    /// One of the chosen experts; after the last one, their branch is added to the stream.
+    pub(super) fn next_expert(&mut self, stage: &mut ExpertStage, given: &Weights<'_>) -> Step<()> {
+        let ExpertStage { chosen, next, read, branch, .. } = stage;
+        if let (Some(own), Some(one)) = (&self.spec.experts, chosen.get(*next)) {
+            self.add_expert(own, one, given, read, branch)?;
+            *next += 1;
+        }
+        if *next >= chosen.len() {
+            self.add(branch);
+        }
+        Ok(())
+    }
+
+    pub(super) fn norm_asks(&self) -> Result<Vec<Ask>> {
         let mut needs = LayerRequest::new(self, None);
         needs.norm(Module::OutputNorm)?;
         Ok(needs.asks)

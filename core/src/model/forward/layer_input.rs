@@ -6,14 +6,23 @@ use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::tensor_id::TensorPart::{self, Bias, Weight};
 use crate::tensor::Shape;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// A tensor that a stage needs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ask {
+    pub request: RowRequest,
+    /// It is only multiplied with, part by part; any other is kept until the end of the stage.
+    pub matrix: bool,
+}
 
 /// The requests of a layer, or of what lies outside of layers.
 pub(super) struct LayerRequest<'a> {
     pub pass: &'a Forward,
     layer: Option<usize>,
-    pub asks: Vec<RowRequest>,
+    pub asks: Vec<Ask>,
 }
 
 impl<'a> LayerRequest<'a> {
@@ -49,7 +58,14 @@ impl<'a> LayerRequest<'a> {
     pub fn tensor(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
         let name = self.name(of);
         self.pass.expect(&name, axes)?;
-        self.asks.push(self.pass.whole(name));
+        self.asks.push(Ask { request: self.pass.whole(name), matrix: false });
+        Ok(())
+    }
+
+    /// A matrix of this shape.
+    fn matrix(&mut self, of: LayerTensor, axes: &[usize]) -> Result<()> {
+        self.tensor(of, axes)?;
+        self.asks.iter_mut().next_back().into_iter().for_each(|ask| ask.matrix = true);
         Ok(())
     }
 
@@ -59,12 +75,13 @@ impl<'a> LayerRequest<'a> {
         if self.has(of) { self.tensor(of, axes) } else { Ok(()) }
     }
 
-    /// One entry of the outermost axis of a tensor of this shape.
+    /// One entry of the outermost axis of a tensor of this shape: a matrix of a stack, or a vector.
     pub fn entry(&mut self, of: impl Into<LayerTensor>, axes: &[usize], index: usize) -> Result<()> {
         self.tensor(of, axes)?;
-        if let (Some(ask), Some(&count)) = (self.asks.last_mut(), axes.first()) {
-            let each = ask.rows.end / count.max(1) as u64;
-            ask.rows = index as u64 * each..(index as u64 + 1) * each;
+        if let (Some(Ask { request, matrix }), Some(&count)) = (self.asks.last_mut(), axes.first()) {
+            let each = request.rows.end / count.max(1) as u64;
+            request.rows = index as u64 * each..(index as u64 + 1) * each;
+            *matrix = axes.len() > 2;
         }
         Ok(())
     }
@@ -73,7 +90,7 @@ impl<'a> LayerRequest<'a> {
     pub fn linear(&mut self, of: impl Into<LayerTensor>, out: usize, read: usize) -> Result<()> {
         let of = of.into();
         let axes = if self.pass.spec.columns { [read, out] } else { [out, read] };
-        self.tensor(of, &axes)?;
+        self.matrix(of, &axes)?;
         self.optional(of.bias(), &[out])
     }
 
@@ -121,25 +138,41 @@ impl LayerTensor {
     }
 }
 
-/// The values that were asked for.
+/// What a stage has received so far.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Received {
+    /// Tensors that are no matrices, by name.
+    pub tensors: BTreeMap<String, Vec<f32>>,
+    /// Products with matrices, by the matrix's name.
+    pub products: BTreeMap<String, Vec<f64>>,
+}
+
+/// A product that a stage needs before it goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Missing {
+    /// The matrix.
+    pub name: String,
+    /// Vectors of `width` values.
+    pub x: Vec<f64>,
+    pub width: usize,
+    /// The matrix is stored `[in, out]`.
+    pub by_columns: bool,
+}
+
+/// A result, or the product that it waits for. With that product at hand, the same function is called again.
+pub(super) type Step<T> = Result<T, Missing>;
+
+/// The tensors of a layer that were received.
+#[derive(Clone, Copy)]
 pub(super) struct Weights<'a> {
     layer: Option<usize>,
-    asks: &'a [RowRequest],
-    values: &'a [Vec<f32>],
+    received: &'a Received,
 }
 
 impl<'a> Weights<'a> {
-    /// The values of these asks.
-    pub fn new(layer: Option<usize>, asks: &'a [RowRequest], values: &'a [Vec<f32>]) -> Weights<'a> {
-        Weights { layer, asks, values }
-    }
-
-    /// One of `count` parts that asked for as much each.
-    pub fn of(&self, place: usize, count: usize) -> Weights<'a> {
-        let each = self.asks.len() / count.max(1);
-        let part = place * each..(place + 1) * each;
-        let asks = self.asks.get(part.clone()).unwrap_or(&[]);
-        Weights { layer: self.layer, asks, values: self.values.get(part).unwrap_or(&[]) }
+    /// Those of a layer, or of what lies outside of layers.
+    pub fn new(layer: Option<usize>, received: &'a Received) -> Weights<'a> {
+        Weights { layer, received }
     }
 }
 
@@ -147,13 +180,27 @@ impl Forward {
     /// A tensor that was asked for where it is there.
     pub(super) fn find<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> Option<&'w [f32]> {
         let name = self.name(given.layer, of.into());
-        let at = given.asks.iter().position(|ask| ask.name == name)?;
-        given.values.get(at).map(Vec::as_slice)
+        given.received.tensors.get(&name).map(Vec::as_slice)
     }
 
     /// A tensor that was asked for.
     pub(super) fn get<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> &'w [f32] {
         self.find(given, of).unwrap_or(&[])
+    }
+
+    /// Whether the checkpoint has a tensor.
+    pub(super) fn has(&self, given: &Weights<'_>, of: impl Into<LayerTensor>) -> bool {
+        self.shapes.contains_key(&self.name(given.layer, of.into()))
+    }
+
+    /// The output of a projection, if its product is at hand.
+    pub(super) fn projected(&self, given: &Weights<'_>, of: impl Into<LayerTensor>) -> Option<Vec<f64>> {
+        let of = of.into();
+        let mut out = given.received.products.get(&self.name(given.layer, of))?.clone();
+        if let Some(bias) = self.find(given, of.bias()) {
+            math::add_bias(&mut out, bias);
+        }
+        Some(out)
     }
 
     /// The output of a projection of vectors of `read` values.
@@ -163,18 +210,22 @@ impl Forward {
         of: impl Into<LayerTensor>,
         read: usize,
         x: &[f64],
-    ) -> Vec<f64> {
+    ) -> Step<Vec<f64>> {
+        self.project_by(self.spec.columns, given, of, read, x)
+    }
+
+    /// The same of a matrix that is stored `[in, out]` if `by_columns`.
+    pub(super) fn project_by(
+        &self,
+        by_columns: bool,
+        given: &Weights<'_>,
+        of: impl Into<LayerTensor>,
+        read: usize,
+        x: &[f64],
+    ) -> Step<Vec<f64>> {
         let of = of.into();
-        let weight = self.get(given, of);
-        let mut out = if self.spec.columns {
-            math::product_of_columns(x, read, weight)
-        } else {
-            math::product(x, read, weight)
-        };
-        if let Some(bias) = self.find(given, of.bias()) {
-            math::add_bias(&mut out, bias);
-        }
-        out
+        let missing = || Missing { name: self.name(given.layer, of), x: x.to_vec(), width: read, by_columns };
+        self.projected(given, of).ok_or_else(missing)
     }
 
     /// A norm of the stream.

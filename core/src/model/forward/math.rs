@@ -3,12 +3,18 @@
 use crate::model::config::{Activation, Linear};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 const LANES: usize = 8;
 
-/// The sum of products, in eight interleaved lanes that are added in order at the end.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; LANES];
+/// Adds products of columns from `first` on to eight interleaved sums: column `c` belongs to sum `c % 8`.
+fn accumulate(lanes: &mut [f64; LANES], a: &[f64], b: &[f64], first: usize) {
+    let begun = (LANES - first % LANES) % LANES;
+    let (a_begun, a) = a.split_at(begun.min(a.len()));
+    let (b_begun, b) = b.split_at(begun.min(b.len()));
+    for ((lane, x), y) in lanes.iter_mut().skip(first % LANES).zip(a_begun).zip(b_begun) {
+        *lane += x * y;
+    }
     let (a8, a_rest) = a.as_chunks::<LANES>();
     let (b8, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a8.iter().zip(b8) {
@@ -19,35 +25,101 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     for ((lane, x), y) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
         *lane += x * y;
     }
+}
+
+/// Adds the eight sums in order.
+fn total(lanes: &[f64; LANES]) -> f64 {
     lanes.iter().fold(0.0, |sum, lane| sum + lane)
 }
 
-/// Each vector of `x` (`width` long) by the matrix of rows of `width`: for every vector, one number a row.
-pub fn product(x: &[f64], width: usize, matrix: &[f32]) -> Vec<f64> {
-    let (count, rows) = (x.len() / width, matrix.len() / width);
-    let mut out = vec![0.0; count * rows];
-    let mut wide = vec![0.0; width];
-    for (r, row) in matrix.chunks_exact(width).enumerate() {
-        wide.iter_mut().zip(row).for_each(|(w, &v)| *w = f64::from(v));
-        for (t, x) in x.chunks_exact(width).enumerate() {
-            out[t * rows + r] = dot(x, &wide);
-        }
-    }
-    out
+/// The sum of products, in eight interleaved lanes that are added in order at the end.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    accumulate(&mut lanes, a, b, 0);
+    total(&lanes)
 }
 
-/// The same by a matrix that has a row for every value that is read.
-pub fn product_of_columns(x: &[f64], width: usize, matrix: &[f32]) -> Vec<f64> {
-    let (count, made) = (x.len() / width, matrix.len() / width);
-    let mut out = vec![0.0; count * made];
-    let mut wide = vec![0.0; made];
-    for (r, row) in matrix.chunks_exact(made.max(1)).enumerate() {
-        wide.iter_mut().zip(row).for_each(|(w, &v)| *w = f64::from(v));
-        for (x, out) in x.chunks_exact(width).zip(out.chunks_exact_mut(made)) {
-            out.iter_mut().zip(&wide).for_each(|(o, w)| *o += x[r] * w);
+/// The product of vectors with a matrix whose values arrive in parts, each used once.
+///
+/// The sums do not depend on the parts: those of one product are added in the order of its columns (or rows), whatever the
+/// parts are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Product {
+    /// Vectors of `width` values.
+    x: Vec<f64>,
+    width: usize,
+    /// The matrix is stored `[in, out]`.
+    by_columns: bool,
+    /// Values of one result.
+    out_len: usize,
+    out: Vec<f64>,
+    /// Begun sums of rows whose columns arrive in several parts: for each row, one for each vector.
+    lanes: Vec<[f64; LANES]>,
+    wide: Vec<f64>,
+}
+
+impl Product {
+    /// Of vectors of `width` values with a matrix stored `[out, in]`, or `[in, out]` with `by_columns`. `out` is the room for
+    /// the results: a multiple of the number of vectors.
+    pub fn new(x: Vec<f64>, width: usize, by_columns: bool, mut out: Vec<f64>) -> Product {
+        out.fill(0.0);
+        let out_len = out.len() / (x.len() / width.max(1)).max(1);
+        Product { x, width, by_columns, out_len, out, lanes: Vec::new(), wide: Vec::new() }
+    }
+
+    /// Takes the binary32 values of a part of the matrix.
+    ///
+    /// Rows arrive in order. Where a part does not have all columns, the other columns of its rows follow, from left to right.
+    pub fn add(&mut self, rows: Range<usize>, cols: Range<usize>, values: &[u8]) {
+        let mut wide = core::mem::take(&mut self.wide);
+        let of_row = cols.len().saturating_mul(4).max(1);
+        if !self.by_columns && cols.start == 0 && cols.end < self.width {
+            self.lanes.clear();
+            self.lanes.resize(rows.len().saturating_mul(self.x.len() / self.width.max(1)), [0.0; LANES]);
+        }
+        for (i, (row, values)) in rows.zip(values.chunks_exact(of_row)).enumerate() {
+            wide.clear();
+            wide.extend(values.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
+            if self.by_columns {
+                self.add_input(row, &cols, &wide);
+            } else {
+                self.add_output(row, i, &cols, &wide);
+            }
+        }
+        self.wide = wide;
+    }
+
+    /// A part of the row that makes value `row` of the results; the `i`-th row of its part.
+    fn add_output(&mut self, row: usize, i: usize, cols: &Range<usize>, weights: &[f64]) {
+        let width = self.width.max(1);
+        let count = self.x.len() / width;
+        let whole = cols.len() == width;
+        let mut begun = self.lanes.get_mut(i * count..(i + 1) * count).unwrap_or_default().iter_mut();
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(self.out_len.max(1))) {
+            let (Some(x), Some(out)) = (x.get(cols.clone()), out.get_mut(row)) else { return };
+            if whole {
+                *out = dot(x, weights);
+            } else if let Some(lanes) = begun.next() {
+                accumulate(lanes, x, weights, cols.start);
+                *out = total(lanes);
+            }
         }
     }
-    out
+
+    /// A part of the row that value `row` of the vectors is multiplied with.
+    fn add_input(&mut self, row: usize, cols: &Range<usize>, weights: &[f64]) {
+        for (x, out) in
+            self.x.chunks_exact(self.width.max(1)).zip(self.out.chunks_exact_mut(self.out_len.max(1)))
+        {
+            let (Some(&x), Some(out)) = (x.get(row), out.get_mut(cols.clone())) else { return };
+            out.iter_mut().zip(weights).for_each(|(o, w)| *o += x * w);
+        }
+    }
+
+    /// The results: for each vector, one value for each row (or column) of the matrix.
+    pub fn finish(self) -> Vec<f64> {
+        self.out
+    }
 }
 
 /// Adds a bias to every vector.
@@ -68,7 +140,7 @@ pub fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
     out
 }
 
-/// Every vector of `width` values less its mean, by its deviation; gains go on from vector to vector, and begin anew at their end.
+/// Every vector of `width` values less its mean, by its deviation; gains go on from vector to vector, and start again at their end.
 pub fn mean_norm(x: &[f64], width: usize, gain: &[f32], eps: f64) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     let mut gains = gain.iter().cycle();

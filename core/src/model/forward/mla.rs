@@ -1,6 +1,6 @@
 //! Attention whose keys and values are made from one short vector.
 
-use super::layer_input::{LayerRequest, Weights};
+use super::layer_input::{LayerRequest, Step, Weights};
 use super::spec::Rotary;
 use super::{Forward, math};
 use crate::error::Result;
@@ -38,21 +38,24 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, latent: &Latent) -> Result<()>
 
 impl Forward {
     /// The branch that latent attention makes of what it reads.
-    pub(super) fn latent(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    pub(super) fn latent(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
+        if let Some(out) = self.projected(given, OUTPUT) {
+            return Ok(out);
+        }
         let heads = self.config.heads;
         let key_dim = latent.plain_dim + latent.rotary_dim;
         let rotary = if latent.interleaved { Rotary::Pairs } else { Rotary::Halves };
-        let mut q = self.latent_queries(latent, given, read);
+        let mut q = self.latent_queries(latent, given, read)?;
         for (t, vector) in q.chunks_exact_mut(heads * key_dim).enumerate() {
             self.rope.rotate(rotary, vector, key_dim, latent.plain_dim, t);
         }
-        let down = self.project(given, DOWN, self.config.hidden, read);
+        let down = self.project(given, DOWN, self.config.hidden, read)?;
         let [short, mut shared] = math::split(&down, [latent.rank, latent.rotary_dim]);
         for (t, vector) in shared.chunks_exact_mut(latent.rotary_dim).enumerate() {
             self.rope.rotate(rotary, vector, latent.rotary_dim, 0, t);
         }
         let short = math::rms_norm(&short, self.get(given, NORM), 0.0, EPS);
-        let up = self.project(given, UP, latent.rank, &short);
+        let up = self.project(given, UP, latent.rank, &short)?;
         let [plain, v] = math::split(&up, [latent.plain_dim, latent.value_dim]);
         let mut k = Vec::with_capacity(q.len());
         for (head, plain) in plain.chunks_exact(latent.plain_dim).enumerate() {
@@ -77,11 +80,11 @@ impl Forward {
         self.project(given, OUTPUT, heads * value_dim, &math::attend(&all, &q, &k, &v))
     }
 
-    fn latent_queries(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Vec<f64> {
+    fn latent_queries(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         let Some(rank) = latent.query_rank else {
             return self.project(given, QUERY, self.config.hidden, read);
         };
-        let short = self.project(given, QUERY_DOWN, self.config.hidden, read);
+        let short = self.project(given, QUERY_DOWN, self.config.hidden, read)?;
         let short = math::rms_norm(&short, self.get(given, QUERY_NORM), 0.0, EPS);
         self.project(given, QUERY_UP, rank, &short)
     }

@@ -1,8 +1,8 @@
 //! A small forward pass in binary64: the probe that holds a rotated checkpoint against its source.
 //!
-//! Sans I/O: [`Forward::row_requests`] names the rows that come next, [`Forward::feed`] takes them, one layer's part at a time,
-//! until [`Forward::logits`] is there. Memory is that of the largest part asked for. Nothing here knows rotations,
-//! quantization or files, and no pass knows of another: two checkpoints are compared by running two.
+//! Sans I/O: [`Forward::request`] names the tensor that comes next, and [`Forward::feed`] takes its values in parts of any size,
+//! until [`Forward::logits`] is complete. Matrices are not kept: each part is multiplied as it arrives, so memory is that of
+//! vectors and activations. Knows no rotations, quantization or files.
 
 mod attention;
 mod conv;
@@ -30,10 +30,11 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use layer_input::{LayerTensor, Weights};
+use layer_input::{Ask, LayerTensor, Missing, Received, Step, Weights};
+use math::Product;
 use rope::Rope;
 
-/// Rows of a tensor that the pass needs next; a row is the innermost axis, all others are flattened.
+/// Rows of a tensor that the pass needs next. A row is the innermost axis; all others are flattened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowRequest {
     /// The tensor.
@@ -42,22 +43,87 @@ pub struct RowRequest {
     pub rows: Range<u64>,
 }
 
-/// Rows of the head that are asked for at once.
-const HEAD_ROWS: u64 = 4096;
 /// The most tokens of a pass.
 const MOST_TOKENS: usize = 4096;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq)]
 enum Stage {
-    Embedding,
+    /// The embedding of a token.
+    Embedding(usize),
+    Positions,
     Attention(usize),
     FeedForward(usize),
-    /// The experts that tokens of a layer chose: `(expert, [(token, weight)])`, and what they read.
-    Experts(usize, experts::Chosen, Vec<f64>),
+    Experts(ExpertStage),
     Norm,
-    Head(u64),
+    Head,
     Done,
+}
+
+/// The experts that tokens of a layer chose, one after the other.
+#[derive(Clone, Debug, PartialEq)]
+struct ExpertStage {
+    layer: usize,
+    /// `(expert, [(token, weight)])`
+    chosen: experts::Chosen,
+    /// Index of the next one in `chosen`.
+    next: usize,
+    /// What the experts read.
+    read: Vec<f64>,
+    /// The sum of their outputs so far.
+    branch: Vec<f64>,
+}
+
+/// The tensor that arrives, and what becomes of it.
+#[derive(Clone, Debug, PartialEq)]
+struct Arrival {
+    request: RowRequest,
+    cols: u64,
+    /// The row and the column that come next, relative to the request.
+    row: u64,
+    col: u64,
+    target: ArrivalTarget,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum ArrivalTarget {
+    /// All values are kept.
+    Tensor(Vec<f32>),
+    Product(Product),
+}
+
+impl Arrival {
+    fn height(&self) -> u64 {
+        self.request.rows.end - self.request.rows.start
+    }
+
+    /// Takes a part; whether the tensor is complete then. `None` if it is not the part that comes next.
+    fn take(&mut self, rows: Range<u64>, cols: Range<u64>, values: &[u8]) -> Option<bool> {
+        let (height, width) = (rows.end.checked_sub(rows.start)?, cols.end.checked_sub(cols.start)?);
+        let inside = rows.end <= self.height() && cols.end <= self.cols && height > 0 && width > 0;
+        let bytes = height.checked_mul(width)?.checked_mul(4)?;
+        if !inside || rows.start != self.row || cols.start != self.col || bytes != values.len() as u64 {
+            return None;
+        }
+        let last = cols.end == self.cols;
+        (self.row, self.col) = if last { (rows.end, 0) } else { (rows.start, cols.end) };
+        let index = |r: Range<u64>| Some(usize::try_from(r.start).ok()?..usize::try_from(r.end).ok()?);
+        let (rows, cols) = (index(rows)?, index(cols)?);
+        match &mut self.target {
+            ArrivalTarget::Product(product) => product.add(rows, cols, values),
+            ArrivalTarget::Tensor(all) => {
+                let wide = usize::try_from(self.cols).ok()?;
+                all.resize(rows.end.checked_mul(wide)?, 0.0);
+                let parts = values.chunks_exact(cols.len().checked_mul(4)?);
+                for (row, part) in all.chunks_exact_mut(wide).skip(rows.start).zip(parts) {
+                    let floats = part.as_chunks::<4>().0;
+                    let row = row.get_mut(cols.clone())?;
+                    row.iter_mut().zip(floats).for_each(|(to, b)| *to = f32::from_le_bytes(*b));
+                }
+            }
+        }
+        Some(self.row == self.height())
+    }
 }
 
 /// A forward pass on its way.
@@ -76,6 +142,10 @@ pub struct Forward {
     waiting: Option<Vec<f64>>,
     logits: Vec<f64>,
     stage: Stage,
+    /// The tensors that the stage needs.
+    asks: Vec<Ask>,
+    received: Received,
+    arriving: Option<Arrival>,
 }
 
 fn refused(message: String) -> Error {
@@ -125,7 +195,10 @@ impl Forward {
             stream: Vec::new(),
             waiting: None,
             logits: Vec::new(),
-            stage: Stage::Embedding,
+            stage: Stage::Embedding(0),
+            asks: Vec::new(),
+            received: Received::default(),
+            arriving: None,
             tokens: tokens.to_vec(),
             config,
             arch,
@@ -139,6 +212,8 @@ impl Forward {
             return Err(refused("the logits do not fit in memory".to_string()));
         }
         pass.logits.resize(count.unwrap_or(0), 0.0);
+        pass.asks = pass.stage_asks()?;
+        pass.advance()?;
         Ok(pass)
     }
 
@@ -202,95 +277,183 @@ impl Forward {
         RowRequest { name, rows: 0..rows }
     }
 
-    /// The rows that [`Forward::feed`] takes next, in its order; none when the logits are there.
-    pub fn row_requests(&self) -> Result<Vec<RowRequest>> {
-        Ok(match &self.stage {
-            Stage::Embedding => {
-                let row = |&t: &u32| RowRequest {
-                    name: self.top(Module::TokenEmbd),
-                    rows: t.into()..u64::from(t) + 1,
-                };
-                let rows = 0..self.tokens.len() as u64;
-                let positions = self.positions().map(|name| RowRequest { name, rows });
-                self.tokens.iter().map(row).chain(positions).collect()
-            }
-            Stage::Attention(layer) => self.mix_asks(*layer)?,
-            Stage::FeedForward(layer) => self.feed_asks(*layer)?,
-            Stage::Experts(layer, chosen, _) => self.expert_asks(*layer, chosen)?,
-            Stage::Norm => self.norm_asks()?,
-            Stage::Head(row) => {
-                let end = (row + HEAD_ROWS).min(self.config.vocab as u64);
-                vec![RowRequest { name: self.head(), rows: *row..end }]
-            }
-            Stage::Done => Vec::new(),
-        })
+    /// The rows whose values [`Forward::feed`] takes next; `None` once the logits are complete.
+    pub fn request(&self) -> Option<&RowRequest> {
+        self.arriving.as_ref().map(|a| &a.request)
     }
 
-    /// Goes on with the values of what was asked for.
-    pub fn feed(&mut self, values: &[Vec<f32>]) -> Result<()> {
-        let asks = self.row_requests()?;
-        let right = asks.len() == values.len()
-            && asks.iter().zip(values).all(|(a, v)| self.count(a) == Some(v.len() as u64));
-        if !right {
-            return Err(Error::new(Code::Io, "the forward pass was given other values than it asked for"));
+    /// Takes a part of the requested rows, as binary32 in little-endian bytes, row by row. `rows` count from the first of the
+    /// request.
+    ///
+    /// Parts come in order of their rows. A part with some of the columns is followed by the next columns of the same rows.
+    /// Results do not depend on the parts.
+    ///
+    /// # Errors
+    ///
+    /// `io` if the part is not the one that comes next; `unsupported_rotation` if a tensor that the pass needs then is missing
+    /// or has another shape than the configuration says.
+    pub fn feed(&mut self, rows: Range<u64>, cols: Range<u64>, values: &[u8]) -> Result<()> {
+        let wrong = || Error::new(Code::Io, "the forward pass was given other values than it asked for");
+        let arrival = self.arriving.as_mut().ok_or_else(wrong)?;
+        if arrival.take(rows, cols, values).ok_or_else(wrong)? {
+            self.arrived();
+            self.advance()?;
         }
-        let stage = core::mem::replace(&mut self.stage, Stage::Done);
-        self.stage = match stage {
-            Stage::Embedding => {
-                self.embed(values);
-                Stage::Attention(0)
-            }
-            Stage::Attention(layer) => {
-                self.mix(layer, &Weights::new(Some(layer), &asks, values));
-                Stage::FeedForward(layer)
-            }
-            Stage::FeedForward(layer) => self.feed_forward(layer, &Weights::new(Some(layer), &asks, values)),
-            Stage::Experts(layer, chosen, read) => {
-                if let Some(experts) = &self.spec.experts {
-                    let given = Weights::new(Some(layer), &asks, values);
-                    self.add(&self.expert_branch(experts, &chosen, &given, &read));
-                }
-                self.after(layer)
-            }
-            Stage::Norm => {
-                let given = Weights::new(None, &asks, values);
-                self.stream = self.norm(&given, Module::OutputNorm);
-                Stage::Head(0)
-            }
-            Stage::Head(row) => self.make_logits(row, values),
-            Stage::Done => Stage::Done,
-        };
         Ok(())
     }
 
-    fn count(&self, ask: &RowRequest) -> Option<u64> {
-        self.shapes.get(&ask.name)?.cols().checked_mul(ask.rows.end - ask.rows.start)
+    /// Keeps a tensor, or its product, that is complete.
+    fn arrived(&mut self) {
+        let Some(Arrival { request, target, .. }) = self.arriving.take() else { return };
+        match target {
+            ArrivalTarget::Tensor(values) => drop(self.received.tensors.insert(request.name, values)),
+            ArrivalTarget::Product(product) => {
+                drop(self.received.products.insert(request.name, product.finish()));
+            }
+        }
+    }
+
+    /// The tensors that the stage needs.
+    fn stage_asks(&self) -> Result<Vec<Ask>> {
+        let kept = |name: String, rows: Range<u64>| {
+            Ok(Vec::from([Ask { request: RowRequest { name, rows }, matrix: false }]))
+        };
+        match &self.stage {
+            Stage::Embedding(index) => {
+                let token = self.tokens.get(*index).copied().map_or(0, u64::from);
+                kept(self.top(Module::TokenEmbd), token..token + 1)
+            }
+            Stage::Positions => kept(self.positions().unwrap_or_default(), 0..self.tokens.len() as u64),
+            Stage::Attention(layer) => self.mix_asks(*layer),
+            Stage::FeedForward(layer) => self.feed_asks(*layer),
+            Stage::Experts(stage) => self.expert_asks(stage),
+            Stage::Norm => self.norm_asks(),
+            Stage::Head => Ok(Vec::from([Ask { request: self.whole(self.head()), matrix: true }])),
+            Stage::Done => Ok(Vec::new()),
+        }
+    }
+
+    /// Goes on until a tensor is needed, or to the end.
+    fn advance(&mut self) -> Result<()> {
+        while self.stage != Stage::Done {
+            let kept =
+                self.asks.iter().find(|a| !a.matrix && !self.received.tensors.contains_key(&a.request.name));
+            if let Some(ask) = kept {
+                let request = ask.request.clone();
+                self.arriving = Some(self.arrival(request, ArrivalTarget::Tensor(Vec::new()))?);
+                return Ok(());
+            }
+            let received = core::mem::take(&mut self.received);
+            match self.run_stage(&received) {
+                Ok(next) => {
+                    self.stage = next;
+                    self.asks = self.stage_asks()?;
+                }
+                Err(missing) => {
+                    self.received = received;
+                    self.arriving = Some(self.product(missing)?);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The arrival of a matrix, for a product.
+    fn product(&mut self, missing: Missing) -> Result<Arrival> {
+        let Missing { name, x, width, by_columns } = missing;
+        let unknown = || refused("the forward pass needs this tensor, which is not there".into());
+        let ask = self.asks.iter().find(|a| a.request.name == name);
+        let request = ask.ok_or_else(|| unknown().of_tensor(&name))?.request.clone();
+        let cols = self.shapes.get(&name).map_or(0, Shape::cols);
+        let made = if by_columns { cols } else { request.rows.end - request.rows.start };
+        let len = usize::try_from(made).ok().and_then(|made| made.checked_mul(x.len() / width.max(1)));
+        let len = len.ok_or_else(|| refused("the product does not fit in memory".into()).of_tensor(&name))?;
+        let out = match self.stage {
+            Stage::Head => core::mem::take(&mut self.logits),
+            _ => vec![0.0; len],
+        };
+        self.arrival(request, ArrivalTarget::Product(Product::new(x, width, by_columns, out)))
+    }
+
+    fn arrival(&self, request: RowRequest, target: ArrivalTarget) -> Result<Arrival> {
+        let cols = self.shapes.get(&request.name).map_or(0, Shape::cols);
+        let arrival = Arrival { request, cols, row: 0, col: 0, target };
+        match arrival.height().checked_mul(cols) {
+            Some(1..) => Ok(arrival),
+            _ => Err(refused("the tensor is empty".into()).of_tensor(&arrival.request.name)),
+        }
+    }
+
+    /// Runs the stage on what was received. Nothing is changed if a product is missing.
+    fn run_stage(&mut self, received: &Received) -> Step<Stage> {
+        let stage = core::mem::replace(&mut self.stage, Stage::Done);
+        let (stage, waits_for) = match stage {
+            Stage::Embedding(index) => return Ok(self.embed(index, received)),
+            Stage::Positions => {
+                let values = received.tensors.values().flatten();
+                self.stream.iter_mut().zip(values).for_each(|(s, &p)| *s += f64::from(p));
+                return Ok(Stage::Attention(0));
+            }
+            Stage::Attention(layer) => match self.mix(layer, &Weights::new(Some(layer), received)) {
+                Ok(()) => return Ok(Stage::FeedForward(layer)),
+                Err(missing) => (stage, missing),
+            },
+            Stage::FeedForward(layer) => {
+                match self.feed_forward(layer, &Weights::new(Some(layer), received)) {
+                    Ok(next) => return Ok(next),
+                    Err(missing) => (stage, missing),
+                }
+            }
+            Stage::Experts(mut left) => {
+                let given = Weights::new(Some(left.layer), received);
+                match self.next_expert(&mut left, &given) {
+                    Ok(()) if left.next < left.chosen.len() => return Ok(Stage::Experts(left)),
+                    Ok(()) => return Ok(self.after(left.layer)),
+                    Err(missing) => (Stage::Experts(left), missing),
+                }
+            }
+            Stage::Norm => {
+                self.stream = self.norm(&Weights::new(None, received), Module::OutputNorm);
+                return Ok(Stage::Head);
+            }
+            Stage::Head => match self.make_logits(received) {
+                Ok(next) => return Ok(next),
+                Err(missing) => (stage, missing),
+            },
+            Stage::Done => return Ok(Stage::Done),
+        };
+        self.stage = stage;
+        Err(waits_for)
     }
 
     fn after(&self, layer: usize) -> Stage {
         if layer + 1 < self.config.layers { Stage::Attention(layer + 1) } else { Stage::Norm }
     }
 
-    fn embed(&mut self, rows: &[Vec<f32>]) {
+    /// Adds the embedding of a token to the stream.
+    fn embed(&mut self, index: usize, received: &Received) -> Stage {
         let own = if self.spec.scaled_embedding { libm::sqrt(self.config.hidden as f64) } else { 1.0 };
         let scale = own * self.config.embedding_multiplier;
-        let (rows, positions) = rows.split_at(self.tokens.len());
-        self.stream = rows.iter().flatten().map(|&v| f64::from(v) * scale).collect();
-        self.stream.iter_mut().zip(positions.iter().flatten()).for_each(|(s, &p)| *s += f64::from(p));
+        self.stream.extend(received.tensors.values().flatten().map(|&v| f64::from(v) * scale));
+        if index + 1 < self.tokens.len() {
+            Stage::Embedding(index + 1)
+        } else if self.positions().is_some() {
+            Stage::Positions
+        } else {
+            Stage::Attention(0)
+        }
     }
 
-    fn make_logits(&mut self, row: u64, values: &[Vec<f32>]) -> Stage {
-        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        let Some(matrix) = values.first() else { return Stage::Done };
-        let part = math::product(&self.stream, hidden, matrix);
-        let count = matrix.len() / hidden;
-        for (logits, part) in self.logits.chunks_exact_mut(vocab).zip(part.chunks_exact(count)) {
-            for (logit, x) in logits[row as usize..][..count].iter_mut().zip(part) {
-                *logit = x / self.config.logits_scaling;
-            }
-        }
-        let next = row + count as u64;
-        if next < vocab as u64 { Stage::Head(next) } else { Stage::Done }
+    fn make_logits(&mut self, received: &Received) -> Step<Stage> {
+        let name = self.head();
+        let Some(logits) = received.products.get(&name) else {
+            let (x, width) = (self.stream.clone(), self.config.hidden);
+            return Err(Missing { name, x, width, by_columns: false });
+        };
+        let scaling = self.config.logits_scaling;
+        self.logits = logits.iter().map(|x| x / scaling).collect();
+        Ok(Stage::Done)
     }
 
     /// Whether the logits are there.
