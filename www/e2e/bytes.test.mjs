@@ -1,7 +1,7 @@
 // What the page saves is what the command line writes, byte for byte, whichever way it is saved.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -52,12 +52,29 @@ for (const [container, type, args] of FILES) {
     }));
 }
 
+test('the sample folder to Q4_K_M in one click, as it runs in llama.cpp', () =>
+  withPage(async (page) => {
+    const expected = written('one-click.gguf', '--recipe', 'q4_k_m');
+    const asked = [];
+    page.context().on('request', (request) => asked.push(request.url()));
+    await openSample(page);
+    assert.ok(!asked.some((url) => url.includes('tokenizer_bg')), 'the encoder is loaded where it is needed');
+    await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+    await page.locator('.plan-result[aria-busy=false]').waitFor();
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    assert.deepEqual(Object.values(await stored(page, '')), [sha256(expected)]);
+    const header = readFileSync(expected).toString('latin1', 0, 200_000);
+    for (const key of ['tokenizer.ggml.pre', 'llama.block_count', 'blk.5.ffn_down.weight']) assert.ok(header.includes(key), key);
+  }));
+
 test('embeddings and output too', () =>
   withPage(async (page) => {
     const expected = written('pure.gguf', '--type', 'q4_0', '--pure');
     await openSample(page);
     await planFor(page, 'GGUF', 'Q4_0');
-    await page.getByRole('checkbox', { name: /Embeddings and output too/ }).check();
+    await page.getByText('More options').click();
+    await page.getByRole('checkbox', { name: /Quantize token embeddings and lm_head too/ }).check();
     await page.locator('.plan-result[aria-busy=false]').waitFor();
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();

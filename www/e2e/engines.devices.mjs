@@ -208,7 +208,7 @@ test('Auto takes a device for large work where that is measured to be faster', (
     await convert(page);
     await page.getByText(/, with WebGPU$/).waitFor({ timeout: 120_000 });
     await page.getByRole('button', { name: 'Cancel' }).click();
-    await page.getByText('Stopped. Nothing was kept.').waitFor({ timeout: 60_000 });
+    await page.getByText('Cancelled. No file was written.').waitFor({ timeout: 60_000 });
     const bytes = await wasmMemory(page);
     console.log(`windows of a device: ${(bytes / 1e6).toFixed(1)} MB of the core's memory`);
     assert.ok(bytes < 128e6, `${bytes} bytes`);

@@ -128,7 +128,7 @@ for (const [name, leave] of Object.entries(WAYS_OUT)) {
       await question(page).getByRole('button', { name: 'Stop' }).click();
       if (name === 'a drop') await page.getByRole('heading', { name: 'other.safetensors' }).waitFor();
       else await page.getByRole('button', { name: 'Open the sample model' }).waitFor();
-      await page.getByText('Stopped. Nothing was kept.').waitFor();
+      await page.getByText('Cancelled. No file was written.').waitFor();
       assert.deepEqual(await stored(page, ''), {});
       assert.notEqual(await page.evaluate(() => document.activeElement.tagName), 'BODY');
     }));
@@ -219,7 +219,7 @@ test('when the running one is cancelled, the next one starts', () =>
   whileRunning(async (page, go) => {
     await second(page);
     await cancel(page, 'q4_0').click();
-    await page.getByText('Stopped. Nothing was kept.').waitFor();
+    await page.getByText('Cancelled. No file was written.').waitFor();
     await go();
     await saved(page).waitFor();
     assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': expected['noise-q8_0.gguf'] });
@@ -241,7 +241,7 @@ test('the focus never falls to the body: at the end, after a cancel, after a dis
     assert.equal(await focused(page), 'Quantize and save', 'it stays where the person is');
     await cancel(page, 'q4_0').focus();
     await page.keyboard.press('Enter');
-    await page.getByText('Stopped. Nothing was kept.').waitFor();
+    await page.getByText('Cancelled. No file was written.').waitFor();
     assert.equal(await focused(page), 'Dismiss noise-q4_0.gguf');
   }));
 
@@ -298,7 +298,7 @@ for (const colorScheme of ['light', 'dark'])
           await assertAccessible(page, 'question');
           await page.keyboard.press('Escape');
           await cancel(page, 'q4_0').click();
-          await page.getByText('Stopped. Nothing was kept.').waitFor();
+          await page.getByText('Cancelled. No file was written.').waitFor();
           await assertAccessible(page, 'stopped');
           await go();
           await saved(page).waitFor();

@@ -212,7 +212,7 @@ for (const pickers of [true, false]) {
         await convert(page);
         await page.getByText(/\/s, about/).waitFor();
         await page.getByRole('button', { name: 'Cancel' }).click();
-        await page.getByText('Stopped. Nothing was kept.').waitFor();
+        await page.getByText('Cancelled. No file was written.').waitFor();
         assert.deepEqual(await stored(page, pickers ? '' : 'quantoscope'), {});
         // The page works on.
         await page.getByRole('button', { name: 'Tensors', exact: true }).click();

@@ -52,11 +52,19 @@ export function memoryFile(name, buffer) {
   return { name, mimeType: 'application/octet-stream', buffer };
 }
 
+/** `choice` is a type of "Same type for all" or a scheme, or a mix where it is `{ mix }`. */
 export async function planFor(page, container, choice) {
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByRole('radio', { name: container }).check();
-  if (choice) await page.getByRole('radio', { name: new RegExp(`^${choice} `) }).check();
+  if (choice) await pickType(page, choice);
   await page.locator('.plan-result[aria-busy=false]').waitFor();
+}
+
+export async function pickType(page, choice) {
+  const mixes = typeof choice === 'object';
+  const group = page.getByRole('group', { name: mixes ? /mix/i : /^(Same type for all|Scheme)$/ });
+  for (const folded of await page.locator('.field-slot details:not([open]) > summary').all()) await folded.click();
+  await group.getByRole('radio', { name: new RegExp(`^${mixes ? choice.mix : choice} `) }).check();
 }
 
 export async function convert(page) {
@@ -101,9 +109,7 @@ export function commandLine(...args) {
   ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
-  // The page keeps the names of the source: it does not read tokenizers yet.
-  const names = args[0] === 'quantize' && !args.includes('--to') ? ['--names', 'source'] : [];
-  const { status, stdout, stderr } = spawnSync(program, [...args, ...names], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   return { status, stdout, stderr };
 }
 

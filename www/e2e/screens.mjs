@@ -83,7 +83,7 @@ async function states(page, shot) {
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: /^Cancel .*q8_0/ }).click();
   await page.getByRole('button', { name: /^Cancel / }).click();
-  await page.getByText('Stopped. Nothing was kept.').waitFor();
+  await page.getByText('Cancelled. No file was written.').waitFor();
   await shot('15-stopped');
 }
 

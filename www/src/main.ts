@@ -3,16 +3,16 @@ import { Client, apiErrorOf } from './client';
 import { h, replace } from './dom';
 import { Jobs } from './jobs';
 import mark from './mark.svg';
-import type { ModelView, Picked, ApiError, TensorRow } from './protocol';
+import type { Failure, ModelView, OpenOptions, Picked, TensorRow } from './protocol';
 import { themeButton } from './theme';
 import { confirmStop } from './view/confirm_stop';
 import { compareView, type CompareView } from './view/compare';
 import { engineChip } from './view/engines';
-import { acceptDrops, nameOf, pickFiles } from './view/drop';
+import { acceptDrops, EMPTY, nameOf, pickFiles } from './view/drop';
 import { landing, type Landing } from './view/landing';
 import { jobBar } from './view/jobs';
 import { planView } from './view/plan';
-import { errorNote, warningNotes } from './view/error_note';
+import { errorNote, warningNotes, type Again } from './view/error_note';
 import { summary } from './view/summary';
 import { tensorPanel } from './view/tensor';
 import { tensorsView } from './view/tensors';
@@ -34,7 +34,7 @@ const views = h('nav', { class: 'views', 'aria-label': 'Views' });
 const other = h(
   'button',
   { type: 'button', class: 'quiet', hidden: true, on: { click: () => void leave() } },
-  'Open another',
+  'Open another model',
 );
 let open: ModelView | undefined;
 let current: ViewName = 'Tensors';
@@ -66,7 +66,7 @@ function shell(): void {
   const foot = h(
     'footer',
     { class: 'foot' },
-    h('span', {}, 'Files are read where they are. The policy of this page forbids connections to any other place.'),
+    h('span', {}, 'Files stay on your device: this page cannot connect to any other server (CSP).'),
     engineChip(client),
   );
   replace(document.querySelector('#app') as Element, top, bar.node, main, foot);
@@ -107,14 +107,23 @@ function start(): Landing {
 
 let shown: Landing | undefined;
 
-function openFiles(files: Picked[]): void {
-  if (files.length > 0) load('Reading headers\u2026', () => client.call('open', { files, name: nameOf(files) }));
+/** `files` are those of a picker that was closed, where they are `null`. */
+function openFiles(files: Picked[] | null, options: OpenOptions = {}): void {
+  if (files === null) return;
+  if (files.length === 0) return fail(EMPTY);
+  const again = (more: OpenOptions) => openFiles(files, { ...options, ...more });
+  const ask = { files, name: nameOf(files, options), ...options };
+  load('Reading headers\u2026', () => client.call('open', ask), again);
+}
+
+function fail(error: Failure, again?: Again): void {
+  if (shown) shown.fail(error, again);
+  else replace(notes, errorNote(error, again));
 }
 
 /** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
-function load(label: string, ask: () => Promise<ModelView>): void {
+function load(label: string, ask: () => Promise<ModelView>, again?: Again): void {
   const say = shown ? shown.busy : busyNote;
-  const fail = shown ? shown.fail : failNote;
   say(label);
   ask().then(
     async (model) => {
@@ -126,7 +135,7 @@ function load(label: string, ask: () => Promise<ModelView>): void {
       open = model;
       return begin(model);
     },
-    (reason: unknown) => fail(apiErrorOf(reason)),
+    (reason: unknown) => fail(apiErrorOf(reason), again),
   );
 }
 
@@ -145,10 +154,6 @@ function letGo(): void {
 
 function busyNote(label: string): void {
   replace(notes, h('p', { class: 'note', role: 'status' }, label));
-}
-
-function failNote(error: ApiError): void {
-  replace(notes, errorNote(error));
 }
 
 function begin(model: ModelView): void {
@@ -224,9 +229,12 @@ function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
 shell();
 start();
 acceptDrops(
-  () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : 'Drop to open'),
+  () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : open ? `Drop to open (replaces ${open.name})` : 'Drop to open'),
   (files) => {
     const take = current === 'Compare' && compared ? compared.take : openFiles;
-    files.then(take, (reason: unknown) => (shown ? shown.fail : failNote)(apiErrorOf(reason)));
+    files.then(
+      (found) => take(found),
+      (reason: unknown) => fail(apiErrorOf(reason)),
+    );
   },
 );

@@ -160,6 +160,12 @@ pub struct Decision {
 }
 
 impl Recipe {
+    /// Whether the conversion reads the files beside the weights: see
+    /// [`Opening::with_companions`](crate::format::Opening::with_companions).
+    pub fn reads_companions(&self) -> bool {
+        self.to == TargetName::Gguf && self.names != TensorNaming::Source
+    }
+
     /// A recipe for this target with everything else at its default.
     pub fn new(to: impl Into<TargetName>, dtype: Option<DType>) -> Recipe {
         Recipe {
@@ -229,7 +235,7 @@ impl Recipe {
             return decide(Action::Transcode(to), "transcode", text);
         }
         if crate::quant::decoder(from).is_none() {
-            return Err(unsupported(tensor, format!("{from} cannot be decoded yet")));
+            return Err(unsupported(tensor, format!("{from} can only be kept: it cannot be decoded yet")));
         }
         if encoder(target).is_none() {
             return Err(unsupported(tensor, format!("encoding to {target} is not supported yet")));

@@ -14,7 +14,7 @@ use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_we
 use quantoscope_core::job::Region;
 use quantoscope_core::model::tokenizer::{CHECK_TEXT, Encoder};
 use quantoscope_core::plan::Plan;
-use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
+use quantoscope_core::recipe::Recipe;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -90,7 +90,7 @@ impl Source {
 
     /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card.
     pub fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
-        Source::open_with(model, recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source)
+        Source::open_with(model, recipe.reads_companions())
     }
 
     fn open_with(model: &ModelPath, companions: bool) -> Result<Source> {

@@ -51,8 +51,9 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
   if (recipe.pure) words.push('--pure');
-  // The page does not read tokenizers yet.
-  if (recipe.to === 'gguf') words.push('--names source');
+  if (recipe.names) words.push('--names', recipe.names);
+  if (recipe.pre_tokenizer) words.push('--pre-tokenizer', recipe.pre_tokenizer);
+  if (recipe.compat) words.push('--compat llama.cpp');
   if (recipe.allow_requantize) words.push('--allow-requantize');
   if (recipe.allow_nonfinite) words.push('--allow-nonfinite');
   return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
@@ -60,7 +61,7 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
 
 function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {
   const stem = model.name.replace(/\.(safetensors|gguf|apr|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
-  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '').toLowerCase();
+  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? 'auto').toLowerCase();
   if (plan.directory) return `${stem}-${recipe.to}-${types}.tar`;
   return `${stem}-${types}.${recipe.to}`;
 }

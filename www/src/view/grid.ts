@@ -29,6 +29,8 @@ export interface GridOptions<T> {
   empty: string;
   /** The row's text for assistive technology when it becomes active, and for choosing it. */
   choose?: (row: T) => void;
+  /** A class for some rows. */
+  mark?: (row: T) => string | undefined;
 }
 
 /** Rows beyond the visible ones, so that a fast scroll finds them drawn. */
@@ -168,6 +170,8 @@ export class Grid<T> {
         h('div', { role: 'gridcell', class: classes(c), 'aria-colindex': k + 1 }, c.cell(item)),
       ),
     );
+    const mark = this.options.mark?.(item);
+    if (mark) row.classList.add(mark);
     vary(row, '--y', `${i * height}px`);
     row.dataset['at'] = String(i);
     this.live.set(i, row);

@@ -23,6 +23,6 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
 }
 
 function whose({ device, restarted }: Progress): string {
-  if (restarted) return ', restarted on the processor: WebGPU made wrong bytes';
+  if (restarted) return ', restarted on the CPU: the GPU produced wrong bytes';
   return device ? ', with WebGPU' : '';
 }

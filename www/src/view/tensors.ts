@@ -60,7 +60,7 @@ function columns(model: ModelView): Column<TensorRow>[] {
     },
     {
       key: 'share',
-      label: 'Share',
+      label: '% of model',
       track: '8rem',
       cell: (t) => share(t.bytes / largest, percent(t.bytes, model.bytes)),
       by: (t) => t.bytes,

@@ -1,0 +1,30 @@
+// Token ids of the check text, by which pre-tokenizers are recognized.
+import { ApiFailure } from '../api_failure';
+import { startWorker } from '../blob_worker';
+import { check_text } from '../pkg/quantoscope';
+import type { EncodeAsk, Encoded } from './encoder';
+import encoderUrl from './encoder?worker&url';
+import { answered } from './timeout';
+
+/** The ids under a `tokenizer.json`; nothing where it cannot be read or applied. */
+export async function checkTextIds(json: Uint8Array, signal: AbortSignal): Promise<Uint32Array | undefined> {
+  const encoder = startWorker(new URL(encoderUrl, import.meta.url).href, 'encoder');
+  try {
+    const reply = new Promise<Encoded>((resolve) => {
+      encoder.addEventListener('message', (event: MessageEvent<Encoded>) => resolve(event.data));
+      encoder.addEventListener('error', (event) => resolve({ failed: event.message || 'it could not be loaded' }));
+    });
+    const ask: EncodeAsk = { json, text: check_text() };
+    encoder.postMessage(ask);
+    const found = await answered(reply, signal);
+    if ('failed' in found) throw failure(found.failed);
+    return found.ids ?? undefined;
+  } finally {
+    encoder.terminate();
+  }
+}
+
+function failure(reason: string): ApiFailure {
+  const message = `the encoder that recognizes the tokenizer failed: ${reason}; name the pre-tokenizer to go on without it`;
+  return new ApiFailure({ code: 'io', message, file: 'tokenizer.json' });
+}
