@@ -178,13 +178,14 @@ test('files without a byte stream are read in slices, to the same bytes', () =>
     assert.deepEqual(Object.values(await stored(page, '')), [sha256(expected)]);
   }));
 
-test('a quantized file is opened again, and refused without leave to requantize', () =>
+test('a quantized file is opened again, and asks before it is requantized', () =>
   withPage(async (page) => {
     const source = written('again.gguf', '--type', 'q8_0');
     await choose(page, [source]);
     await page.getByRole('grid', { name: 'Tensors' }).waitFor();
     await planFor(page, 'GGUF', 'Q4_0');
-    await page.getByRole('alert').getByText('requantize', { exact: true }).waitFor();
-    await page.getByRole('checkbox', { name: /Quantize what is quantized already/ }).check();
-    await page.getByText('Will be exactly').waitFor();
+    await page.getByText(/already quantized \(Q8_0/).waitFor();
+    await page.getByRole('button', { name: 'Quantize anyway' }).click();
+    await page.getByText('Output size (exact)').waitFor();
+    assert.ok(await page.getByRole('button', { name: 'Quantize and save' }).isVisible());
   }));

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { noiseModel } from './noise.mjs';
-import { assertAccessible, choose, commandLine, convert, drop, planFor, sha256, stored, withPage } from './page.mjs';
+import { assertAccessible, choose, commandLine, convert, drop, pickType, planFor, sha256, stored, withPage } from './page.mjs';
 
 let folder;
 let source;
@@ -70,7 +70,7 @@ async function assertRunning(page) {
 
 test('it goes on, in sight, when type, container and view change, and its figures are there afterwards', () =>
   whileRunning(async (page, go) => {
-    await page.getByRole('radio', { name: /^Q8_0 / }).check();
+    await pickType(page, 'Q8_0');
     await page.locator('.plan-result[aria-busy=false]').waitFor();
     await assertRunning(page);
     await page.getByRole('radio', { name: 'Lattice' }).check();
@@ -85,7 +85,7 @@ test('it goes on, in sight, when type, container and view change, and its figure
     assert.ok((await bar(page).boundingBox()).y >= 0, 'it stays in the window');
     await page.getByRole('button', { name: 'Tensors', exact: true }).click();
     await page.locator('.grid-row').first().click();
-    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
     await assertRunning(page);
     await go();
     await saved(page).waitFor();
@@ -148,7 +148,7 @@ test('a drop to compare asks nothing, and both go on', () =>
   whileRunning(async (page, go) => {
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
     await drop(page, [source]);
-    await page.getByText('The gate passes', { exact: true }).waitFor();
+    await page.getByText(/^Pass: all/).waitFor();
     assert.equal(await question(page).count(), 0);
     await assertRunning(page);
     await go();

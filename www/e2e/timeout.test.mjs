@@ -162,16 +162,16 @@ test('looking into a tensor, its rotation and comparing read in the same way', (
     await openSource(page);
     await misbehave(page, { stall: [2] });
     await page.locator('.grid-row').first().click();
-    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [1] });
-    await page.getByRole('radio', { name: 'Blocks of 32' }).check();
-    await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('radio', { name: 'Block 32' }).check();
+    await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [3, 5] });
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
     await choose(page, [source]);
-    await page.getByText('The gate passes', { exact: true }).waitFor({ timeout: 120_000 });
+    await page.getByText(/^Pass: all/).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 2);
   }));
 

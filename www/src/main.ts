@@ -20,6 +20,9 @@ import { tensorsView } from './view/tensors';
 const VIEWS = ['Tensors', 'Quantize', 'Compare'] as const;
 type ViewName = (typeof VIEWS)[number];
 
+/** How long the keyboard rests on a row before its tensor is shown. */
+const FOLLOW_MS = 250;
+
 const SAMPLE = {
   base: 'sample/',
   name: 'sample model',
@@ -34,7 +37,8 @@ const views = h('nav', { class: 'views', 'aria-label': 'Views' });
 const other = h(
   'button',
   { type: 'button', class: 'quiet', hidden: true, on: { click: () => void leave() } },
-  'Open another model',
+  'Open another',
+  h('span', { class: 'longer' }, ' model'),
 );
 let open: ModelView | undefined;
 let current: ViewName = 'Tensors';
@@ -200,23 +204,57 @@ function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
   const comparison = compareView(client, model);
   compared = comparison;
   const narrow = matchMedia('(max-width: 1179px)');
+  let shownTensor: TensorRow | undefined;
   const choose = (t: TensorRow) => {
-    panel.show(t);
+    // A second choice of the same row goes to its figures.
+    if (narrow.matches || shownTensor === t) panel.node.focus();
+    if (shownTensor !== t) panel.show(t);
+    shownTensor = t;
     tensors.select(t);
+    tensors.look(true);
     head.sizeBar.mark(t.index);
     if (narrow.matches) panel.node.focus();
   };
-  const close = () => {
+  const unselect = (look: boolean) => {
+    shownTensor = undefined;
+    panel.home();
     tensors.select(undefined);
+    tensors.look(look);
     head.sizeBar.mark(undefined);
-    tensors.node.querySelector<HTMLElement>('.grid')?.focus();
+  };
+  const close = () => {
+    unselect(false);
+    tensors.focusTable();
+  };
+  const about = () => {
+    unselect(true);
+    panel.node.focus();
+  };
+  // Measuring is not begun for every row that is passed.
+  let passing: ReturnType<typeof setTimeout> | undefined;
+  const follow = (t: TensorRow) => {
+    clearTimeout(passing);
+    if (!narrow.matches && t !== shownTensor) passing = setTimeout(() => life.signal.aborted || choose(t), FOLLOW_MS);
   };
   const panel = tensorPanel(client, model, close);
   const head = summary(model, (index) => {
     const tensor = model.tensors[index];
     if (tensor) choose(tensor);
   });
-  const tensors = tensorsView(model, choose, panel.node);
+  const tensors = tensorsView(model, { choose, follow, about }, panel.node);
+  addEventListener(
+    'keydown',
+    (event) => {
+      const typing = event.target instanceof HTMLElement && event.target.matches('input, select, textarea');
+      if (current !== 'Tensors' || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (document.querySelector('dialog[open]')) return;
+      if (event.key === 'Escape' && !typing && tensors.node.classList.contains('looking')) close();
+      else if (event.key === '/' && !typing) tensors.focusFilter();
+      else return;
+      event.preventDefault();
+    },
+    { signal: life.signal },
+  );
   pages.set('Tensors', h('div', { class: 'page' }, head.node, warningNotes(model.warnings), tensors.node));
   pages.set(
     'Quantize',

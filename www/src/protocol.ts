@@ -48,6 +48,8 @@ export interface ModelView extends ModelSummary {
   id: number;
   name: string;
   tensors: TensorRow[];
+  /** The name of its folder, where there is one. */
+  folder: string | null;
   openedMs: number;
 }
 

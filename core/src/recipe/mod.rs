@@ -249,7 +249,7 @@ impl Recipe {
             let text = format!("{from} decoded, then encoded again");
             return decide(Action::Encode(target), "requantized", text);
         }
-        decide(Action::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols()))
+        decide(Action::Encode(target), "weight", format!("weight matrix, {} per row", tensor.shape.cols()))
     }
 
     /// Whether the blocks of `tensor` are rearranged into `target` without loss.

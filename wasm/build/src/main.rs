@@ -1,4 +1,4 @@
-//! Compiles `quantoscope-wasm` for the browser and writes the JavaScript package around it.
+//! Compiles the WebAssembly modules of the page and writes the JavaScript packages around them.
 //!
 //! One step, so that the two halves cannot come from different versions. Fails where the page's generated types are out
 //! of date: see [`protocol`].

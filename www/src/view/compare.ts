@@ -227,6 +227,7 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'numel',
+    extra: true,
     label: 'Parameters',
     track: '8rem',
     class: 'num',
@@ -254,6 +255,7 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'worst',
+    extra: true,
     label: 'Worst row',
     track: '9rem',
     class: 'num',
@@ -263,6 +265,7 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'max',
+    extra: true,
     label: 'Max abs error',
     track: '7rem',
     class: 'num',
@@ -275,7 +278,10 @@ const COLUMNS: Column<CompareRow>[] = [
     label: 'Verdict',
     track: '6rem',
     narrow: '5.4rem',
-    cell: (r) => h('span', { class: `verdict ${r.verdict}` }, r.below_threshold ? 'below' : WORDS[r.verdict]),
+    cell: (r) =>
+      r.below_threshold
+        ? h('span', { class: 'verdict red' }, 'below')
+        : h('span', { class: `verdict ${r.verdict}` }, WORDS[r.verdict]),
     by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict],
   },
 ];
@@ -286,6 +292,7 @@ function pairs(rows: readonly CompareRow[]): HTMLElement {
     label: 'Compared tensors',
     columns: COLUMNS,
     empty: 'The models share no tensor.',
+    wide: true,
     mark: (r) => (r.below_threshold ? 'failing' : undefined),
   });
   grid.show([...rows].sort((a, b) => Number(b.below_threshold) - Number(a.below_threshold)));

@@ -43,7 +43,7 @@ export function landing(ways: Ways): Landing {
         h(
           'p',
           { class: 'say' },
-          'Drop a model here: a folder of Hugging Face, or a file. Quantoscope measures the error that each type would cause, shows the exact size, and writes the quantized file. ',
+          'Drop a model here: a Hugging Face folder or a file. Quantoscope measures the error that each type would cause, shows the exact size, and writes the quantized file. ',
           h('strong', {}, 'Nothing is uploaded: it all runs in this tab.'),
         ),
         act,

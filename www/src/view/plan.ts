@@ -38,6 +38,8 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
         shown = undefined;
         const error = apiErrorOf(reason);
         replace(result, error.code === 'requantize' ? requantize(model, form) : errorNote(error));
+        // Which pre-tokenizer it is can be said in the form.
+        if (error.file === 'tokenizer.json') form?.showFurther();
       })
       .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
   };
@@ -216,6 +218,7 @@ const COLUMNS: Column<ConvertedTensor>[] = [
   },
   {
     key: 'reason',
+    extra: true,
     label: 'Reason',
     track: 'minmax(0, 1.1fr)',
     class: 'soft',

@@ -17,6 +17,8 @@ export interface RecipeForm {
   node: HTMLElement;
   /** Lets the source be quantized again though it is quantized already. */
   allowRequantize: () => void;
+  /** Unfolds the further options. */
+  showFurther: () => void;
 }
 
 export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe: Recipe) => void): RecipeForm {
@@ -59,7 +61,7 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
     options.requantize.checked = true;
     update();
   };
-  return { node: form, allowRequantize };
+  return { node: form, allowRequantize, showFurther: () => (options.node.open = true) };
 }
 
 /** The mixes, the usual ones first; one type for all; the block forms of a target without types. */
@@ -89,7 +91,7 @@ function typeFields(
 }
 
 interface FurtherOptions {
-  node: HTMLElement;
+  node: HTMLDetailsElement;
   requantize: HTMLInputElement;
   read: (target: TargetInfo, types: Types) => Partial<Recipe>;
 }

@@ -5,7 +5,7 @@ import { fixed, integer, relative } from '../format';
 import type { FrameView, HistogramView, ModelView, RotatedEncoding, RotationReport, StatsView, TensorRow } from '../protocol';
 import { bars } from './histogram';
 import { errorNote, warningNotes } from './error_note';
-import { progressBar } from './progress';
+import { cancelled, progressBar, stoppable } from './progress';
 import { typeName } from './type_name';
 
 const CHOICES: readonly (readonly [string, string])[] = [
@@ -28,8 +28,9 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
     const seen = known.get(rotation);
     if (rotation === 'none') return replace(body);
     if (seen) return replace(body, ...report(seen, tensor));
+    const stop = running;
     const bar = progressBar('Rotating values');
-    replace(body, bar.node);
+    replace(body, stoppable(bar.node, stop));
     client
       .call('rotated', { model: model.id, tensor: tensor.index, rotation }, { signal, progress: bar.show })
       .then((answer) => {
@@ -37,7 +38,9 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
         if (!signal.aborted) replace(body, ...report(answer, tensor));
       })
       .catch((reason: unknown) => {
-        if (!signal.aborted) replace(body, errorNote(apiErrorOf(reason)));
+        if (mine.aborted || running !== stop) return;
+        if (signal.aborted) cancelled(body, () => show(rotation));
+        else replace(body, errorNote(apiErrorOf(reason)));
       });
   };
   const group = uid('rotation');

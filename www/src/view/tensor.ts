@@ -6,7 +6,7 @@ import type { ApiError, EncodingRow, JobResult, ModelView, StatsReport, StatsVie
 import { engineNote } from './engines';
 import { histogramView } from './histogram';
 import { errorNote, warningNotes } from './error_note';
-import { progressBar } from './progress';
+import { cancelled, progressBar, stoppable } from './progress';
 import { rotationView } from './rotation';
 import { tensorName } from './tensors';
 import { typeName } from './type_name';
@@ -16,35 +16,53 @@ type Report = JobResult<StatsReport>;
 export interface TensorPanel {
   node: HTMLElement;
   show: (tensor: TensorRow) => void;
+  /** Files and metadata of the model, as before a tensor was chosen. */
+  home: () => void;
 }
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
-  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation(model));
+  // It can be scrolled with the keyboard.
+  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: 0 });
   const seen = new Map<number, Report>();
   let running: AbortController | undefined;
+  const home = () => {
+    running?.abort();
+    replace(node, backButton(close), invitation(model));
+  };
   const show = (tensor: TensorRow) => {
     running?.abort();
     running = new AbortController();
     const mine = running.signal;
     const body = h('div', { class: 'panel-body' });
     replace(node, head(tensor, model, close), body);
+    node.scrollTop = 0;
     const known = seen.get(tensor.index);
     const tell = (answer: Report) =>
       replace(body, report(answer, tensor, () => rotationView(client, model, tensor, mine)));
     if (known) return tell(known);
-    const bar = progressBar('Reading values');
-    replace(body, bar.node);
-    client
-      .call('measure', { model: model.id, tensor: tensor.index }, { signal: mine, progress: bar.show })
-      .then((answer) => {
+    const measure = async (stop: AbortController) => {
+      mine.addEventListener('abort', () => stop.abort());
+      const bar = progressBar('Reading values');
+      replace(body, stoppable(bar.node, stop));
+      try {
+        const ask = { model: model.id, tensor: tensor.index };
+        const answer = await client.call('measure', ask, { signal: stop.signal, progress: bar.show });
         seen.set(tensor.index, answer);
         if (!mine.aborted) tell(answer);
-      })
-      .catch((reason: unknown) => {
-        if (!mine.aborted) replace(body, errorNote(apiErrorOf(reason)));
-      });
+      } catch (reason) {
+        if (mine.aborted) return;
+        if (stop.signal.aborted) cancelled(body, () => void measure(new AbortController()));
+        else replace(body, errorNote(apiErrorOf(reason)));
+      }
+    };
+    void measure(new AbortController());
   };
-  return { node, show };
+  home();
+  return { node, show, home };
+}
+
+function backButton(close: () => void): HTMLElement {
+  return h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors');
 }
 
 /** Before a tensor is chosen: what else the headers said. */
@@ -84,7 +102,7 @@ function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLEleme
   return h(
     'div',
     { class: 'panel-head' },
-    h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors'),
+    backButton(close),
     h('h2', { class: 'mono' }, tensorName(tensor.name)),
     h('p', { class: 'soft small num' }, facts.join(' \u00b7 ')),
     h(

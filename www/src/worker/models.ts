@@ -158,7 +158,7 @@ export async function openModel(
     encoded: undefined,
     life: new AbortController(),
   });
-  return { ...summary, id, name, tensors, openedMs: performance.now() - begun };
+  return { ...summary, id, name, tensors, folder: place.folder ?? null, openedMs: performance.now() - begun };
 }
 
 /** Paths are relative to the folder that was dropped; loose files are a folder without a name. */

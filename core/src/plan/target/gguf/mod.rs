@@ -121,17 +121,20 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
 
 /// Why llama.cpp does not load a GGUF whose tensors keep the names of the source, and what to do.
 fn not_runnable(checkpoint: &Checkpoint, recipe: &Recipe) -> String {
-    let missing = |file| format!("{file} is not among the files");
-    let why = match checkpoint.container {
+    let missing =
+        |file| (format!("{file} is not among the files"), ". Open the whole folder for a file that runs");
+    let (why, advice) = match checkpoint.container {
         Container::Safetensors if recipe.names == TensorNaming::Source => {
-            "tensor names of the source were asked for".into()
+            ("tensor names of the source were asked for".into(), "")
         }
         Container::Safetensors if checkpoint.config.is_none() => missing("config.json"),
         Container::Safetensors if !companions::has_tokenizer(checkpoint) => missing("tokenizer.json"),
-        Container::Safetensors => "config.json is not the configuration of a model".into(),
-        other => format!("only Hugging Face folders are converted to its tensor names, not {}", other.name()),
+        Container::Safetensors => ("config.json is not the configuration of a model".into(), ""),
+        other => (format!("only Hugging Face folders are converted to its names, not {}", other.name()), ""),
     };
-    format!("not runnable in llama.cpp: {why}; the tensors keep their names, and no tokenizer is written")
+    format!(
+        "not runnable in llama.cpp: {why}; the tensors keep their names, and no tokenizer is written{advice}"
+    )
 }
 
 /// `general.file_type`, where the file has one type or is of a preset.
