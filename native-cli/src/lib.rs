@@ -31,5 +31,4 @@ pub mod options;
 pub mod render;
 mod signals;
 mod system_limits;
-pub mod tokenizer_encoder;
 pub mod verbs;

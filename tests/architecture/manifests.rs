@@ -32,8 +32,11 @@ fn workspace_crates_depend_downwards() {
     let both = set(&["quantoscope-core", "quantoscope-accel"]);
     assert_eq!(ours("core/Cargo.toml"), set(&[]));
     assert_eq!(ours("core/accel/Cargo.toml"), set(&["quantoscope-core"]));
-    assert!(ours("native-cli/Cargo.toml").is_subset(&both));
+    assert_eq!(ours("core/encoder/Cargo.toml"), set(&["quantoscope-core"]));
+    let linked = set(&["quantoscope-core", "quantoscope-accel", "quantoscope-encoder"]);
+    assert!(ours("native-cli/Cargo.toml").is_subset(&linked));
     if root().join("wasm/Cargo.toml").is_file() {
         assert!(ours("wasm/Cargo.toml").is_subset(&both));
+        assert_eq!(ours("wasm/tokenizer/Cargo.toml"), set(&["quantoscope-core", "quantoscope-encoder"]));
     }
 }

@@ -15,9 +15,9 @@ mod killed;
 mod limits;
 #[cfg(unix)]
 mod links;
-mod metadata;
 #[cfg(target_os = "linux")]
 mod measured_resume;
+mod metadata;
 mod naming;
 mod nonfinite;
 mod outputs;

@@ -1,6 +1,5 @@
 //! Keys of tokenizers, compared with the reference's, key by key in order.
 
-use quantoscope::tokenizer_encoder::HfEncoder;
 use quantoscope_core::Result;
 use quantoscope_core::format::companions::Companions;
 use quantoscope_core::model::arch::{self, Arch};
@@ -8,6 +7,7 @@ use quantoscope_core::model::tokenizer::{
     CHECK_TEXT, TokenizerInput, TokenizerKeys, check_text_ids, pre, tokenizer_keys,
 };
 use quantoscope_core::tensor::{MetaArray, MetaValue};
+use quantoscope_encoder::HfEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::fs;

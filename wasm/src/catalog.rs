@@ -4,13 +4,18 @@
 
 use crate::view::to_js;
 use quantoscope_core::DType;
+use quantoscope_core::model::tokenizer::pre;
 use quantoscope_core::plan::target;
 use quantoscope_core::quant::{Encoding, ImportanceUse};
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::rotation::SEED;
 use quantoscope_core::recipe::{Q4Scheme, Recipe, TargetName};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
 use wasm_bindgen::prelude::*;
+
+/// The presets that most people use.
+const USUAL: [Preset; 5] = [Preset::Q8_0, Preset::Q6_K, Preset::Q5_K_M, Preset::Q4_K_M, Preset::Q3_K_M];
 
 /// Everything that a recipe can name.
 #[derive(Serialize)]
@@ -21,6 +26,8 @@ struct Catalog {
     types: Vec<TypeInfo>,
     /// Presets, from many bits to few.
     presets: Vec<PresetInfo>,
+    /// Names of pre-tokenizers, for folders whose own is not known.
+    pre_tokenizers: Vec<&'static str>,
     /// The seed of rotations where none is given, as hexadecimal text.
     seed: String,
 }
@@ -39,6 +46,10 @@ struct TargetInfo {
     presets: Vec<Preset>,
     /// Its block forms; empty where it has none.
     q4_schemes: Vec<Q4SchemeInfo>,
+    /// True if a recipe without type and preset keeps the precision of the source.
+    keeps_precision: bool,
+    /// True if Hugging Face folders are converted to its tensor names, with their tokenizer.
+    converts_names: bool,
     /// The recipe to start with.
     default: Recipe,
 }
@@ -53,8 +64,8 @@ struct TypeInfo {
     block: u64,
     /// False for plain floats.
     quantized: bool,
-    /// True if its encoder searches for scales, which takes tens of times longer.
-    searches: bool,
+    /// How its blocks hold values, in the words of llama.cpp's users; empty for plain floats.
+    family: &'static str,
     importance: ImportanceLevel,
 }
 
@@ -76,6 +87,8 @@ struct PresetInfo {
     base: DType,
     /// `general.file_type` of llama.cpp.
     file_type: u32,
+    /// True for the few that most people use.
+    usual: bool,
 }
 
 /// A block form of lattice `.q4`.
@@ -97,6 +110,7 @@ pub fn catalog() -> Result<JsValue, JsValue> {
         types: types(&targets),
         targets,
         presets: Preset::ALL.iter().copied().map(preset).collect(),
+        pre_tokenizers: pre_tokenizers(),
         seed: format!("0x{SEED:016x}"),
     })
 }
@@ -110,17 +124,22 @@ fn target_word<S: Serializer>(target: &TargetName, s: S) -> Result<S::Ok, S::Err
     })
 }
 
+/// Sorted, each once.
+fn pre_tokenizers() -> Vec<&'static str> {
+    pre::names().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 fn target_info(target: TargetName) -> TargetInfo {
     let (label, about) = match target {
-        TargetName::Gguf => ("GGUF", "one file, for llama.cpp and its relatives"),
-        TargetName::Lattice => ("Lattice .q4", "a folder of files, one per tensor"),
-        TargetName::Safetensors => ("safetensors", "one file, plain floats"),
+        TargetName::Gguf => ("GGUF", "for llama.cpp, Ollama, LM Studio"),
+        TargetName::Lattice => ("Lattice .q4", "a folder, one file per tensor"),
+        TargetName::Safetensors => ("safetensors", "F32, F16 or BF16, not quantized"),
         TargetName::HfFolder => ("Hugging Face folder", "for transformers, with configuration and tokenizer"),
     };
-    let dtype = match target {
-        TargetName::Gguf => Some(DType::Q4_0),
-        TargetName::Lattice => None,
-        TargetName::Safetensors | TargetName::HfFolder => Some(DType::F16),
+    let (dtype, preset) = match target {
+        TargetName::Gguf => (None, Some(Preset::Q4_K_M)),
+        TargetName::Lattice => (None, None),
+        TargetName::Safetensors | TargetName::HfFolder => (Some(DType::F16), None),
     };
     let with = |dtype, preset| Recipe { preset, ..Recipe::new(target, dtype) };
     let accepts = |recipe: Recipe| target::check(&recipe).is_ok();
@@ -132,7 +151,9 @@ fn target_info(target: TargetName) -> TargetInfo {
         types: DType::ALL.iter().copied().filter(accepted).collect(),
         presets: Preset::ALL.iter().copied().filter(|p| accepts(with(None, Some(*p)))).collect(),
         q4_schemes: if target == TargetName::Lattice { q4_schemes() } else { Vec::new() },
-        default: with(dtype, None),
+        keeps_precision: target == TargetName::Gguf,
+        converts_names: with(None, None).reads_companions(),
+        default: with(dtype, preset),
     }
 }
 
@@ -161,7 +182,7 @@ fn type_info(dtype: DType) -> TypeInfo {
         bits_per_weight: dtype.bits_per_weight(),
         block: dtype.block_len(),
         quantized: dtype.is_quantized(),
-        searches: encoding.searches(),
+        family: family(dtype),
         importance: match encoding.importance() {
             ImportanceUse::Ignored => ImportanceLevel::Ignored,
             ImportanceUse::Optional => ImportanceLevel::Optional,
@@ -171,6 +192,20 @@ fn type_info(dtype: DType) -> TypeInfo {
     }
 }
 
+/// The family of a block type, by the names that llama.cpp gives its types.
+fn family(dtype: DType) -> &'static str {
+    match dtype.name() {
+        _ if !dtype.is_quantized() => "",
+        "IQ4_NL" | "IQ4_XS" => "IQ (non-linear)",
+        name if name.starts_with("IQ") => "IQ (grid)",
+        name if name.starts_with("TQ") => "ternary",
+        name if name.ends_with("FP4") => "4-bit floats",
+        name if name.ends_with("_K") => "K-quant",
+        name if name.ends_with("_1") => "round-to-nearest, with offset",
+        _ => "round-to-nearest",
+    }
+}
+
 fn preset(preset: Preset) -> PresetInfo {
-    PresetInfo { preset, base: preset.base(), file_type: preset.file_type() }
+    PresetInfo { preset, base: preset.base(), file_type: preset.file_type(), usual: USUAL.contains(&preset) }
 }

@@ -31,6 +31,7 @@ impl Model {
         Ok(Plan::new(self.0.clone(), plan.into_api_result()?))
     }
 
+    /// The comparison of this model with its source, which is converted again where this model records how it was made.
     fn verified(
         &self,
         source: &Model,
@@ -38,11 +39,14 @@ impl Model {
         source_name: String,
         matrix: Option<&imatrix::Imatrix>,
     ) -> Result<Run, JsValue> {
-        let pairing = match replay::recorded(&self.0) {
-            // A rotated output is made again by the recipe that it records.
-            Some(recipe) => replay::verify(&source.0, &self.0, &recipe, None).into_api_result()?,
-            None => pair::verify(&source.0, &self.0, matrix).into_api_result()?,
+        let rotated = replay::recorded(&self.0);
+        let is_folder = source.0.companion_files.iter().next().is_some();
+        let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.0));
+        let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
+            Some(recipe) => replay::verify(&source.0, &self.0, &recipe, matrix),
+            None => pair::verify(&source.0, &self.0, matrix),
         };
+        let pairing = pairing.into_api_result()?;
         let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
         Run::new(pairing.plan.into(), purpose).into_api_result()
     }
@@ -72,8 +76,33 @@ fn seed_or_default(seed: Option<String>) -> quantoscope_core::error::Result<u64>
     seed.map_or(Ok(SEED), |text| parse_seed(&text))
 }
 
+/// Whether a conversion by `recipe` needs the files beside the weights: then its source is opened with them.
+///
+/// # Errors
+/// `usage` where the value is not a recipe.
+#[wasm_bindgen]
+pub fn reads_companions(recipe: JsValue) -> Result<bool, JsValue> {
+    Ok(recipe_from(recipe)?.reads_companions())
+}
+
 #[wasm_bindgen]
 impl Model {
+    /// A file that was read beside the weights.
+    pub fn companion_file(&self, name: &str) -> Option<Vec<u8>> {
+        self.0.companion_files.get(name).map(Into::into)
+    }
+
+    /// Sets the token ids of the check text under the model's tokenizer.
+    pub fn set_check_text_ids(&mut self, ids: Vec<u32>) {
+        Rc::make_mut(&mut self.0).check_text_ids = Some(ids);
+    }
+
+    /// Whether verifying this model against its source needs the files beside the source's weights.
+    pub fn verify_reads_companions(&self) -> bool {
+        let recipe = replay::recorded(&self.0).or_else(|| replay::recorded_conversion(&self.0));
+        recipe.is_some_and(|recipe| recipe.reads_companions())
+    }
+
     /// What the headers say, without the tensors: see `ModelSummary`.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
         to_js(&view::summary(&self.0))

@@ -3,7 +3,7 @@
 use crate::api_error::IntoApiResult;
 use crate::model::Model;
 use crate::view::to_js;
-use quantoscope_core::format::{self, Root, Want};
+use quantoscope_core::format::{self, AprWriter, Checkpoint, Root, Want};
 use quantoscope_core::{Code, Error};
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
@@ -29,10 +29,21 @@ struct ListedFile {
 
 #[wasm_bindgen]
 impl Opening {
-    /// Starts at a file of this name, or at a directory where there is none.
+    /// Starts at a file of this name, or at a directory where there is none. With `companions`, the files beside the
+    /// weights are read too. `apr_writer` is `core` or `serve`, as `--apr-writer` takes it.
+    ///
+    /// # Errors
+    /// `usage` for another writer.
     #[wasm_bindgen(constructor)]
-    pub fn new(file: Option<String>) -> Opening {
-        Opening(format::Opening::new(file.as_deref().map_or(Root::Dir, Root::File)))
+    pub fn new(
+        file: Option<String>,
+        companions: bool,
+        apr_writer: Option<String>,
+    ) -> Result<Opening, JsValue> {
+        let writer = apr_writer.map(|name| AprWriter::parse(&name)).transpose().into_api_result()?;
+        let opening = format::Opening::new(file.as_deref().map_or(Root::Dir, Root::File));
+        let opening = opening.with_apr_writer(writer);
+        Ok(Opening(if companions { opening.with_companions() } else { opening }))
     }
 
     /// `{kind: "list"}`, `{kind: "open", name}`, `{kind: "read", name, start, end}` or `{kind: "ready"}`.
@@ -51,9 +62,7 @@ impl Opening {
 
     /// Answers `list` with `[{name, bytes}]`.
     pub fn listed(&mut self, files: JsValue) -> Result<(), JsValue> {
-        let files: Vec<ListedFile> = serde_wasm_bindgen::from_value(files)?;
-        let names = files.into_iter().map(|f| Ok((f.name, whole(f.bytes)?))).collect::<Result<_, Error>>();
-        names.and_then(|names| self.0.listed(names)).into_api_result()
+        self.0.listed(listing(files)?).into_api_result()
     }
 
     /// Answers `open` with a length, or with nothing where there is no such file.
@@ -66,10 +75,31 @@ impl Opening {
         self.0.data(bytes).into_api_result()
     }
 
-    /// The model, once it is `ready`.
-    pub fn finish(self) -> Result<Model, JsValue> {
-        self.0.finish().map(Model::new).into_api_result()
+    /// The model, once it is `ready`. `folder` is the name of its directory, where that is known.
+    pub fn finish(self, folder: Option<String>) -> Result<Model, JsValue> {
+        let checkpoint = self.0.finish().into_api_result()?;
+        Ok(Model::new(Checkpoint { folder, ..checkpoint }))
     }
+}
+
+/// What can be chosen from where the files `[{name, bytes}]` are not one checkpoint: names of files, and of folders, which
+/// end in `/`.
+#[wasm_bindgen]
+pub fn choices(files: JsValue) -> Result<Vec<String>, JsValue> {
+    Ok(format::choices(&listing(files)?))
+}
+
+/// The programs that `apr_writer` of an [`Opening`] names.
+#[wasm_bindgen]
+pub fn apr_writers() -> Vec<String> {
+    AprWriter::ALL.map(|writer| writer.name().into()).into()
+}
+
+/// A listing of files from the page.
+fn listing(files: JsValue) -> Result<Vec<(String, u64)>, JsValue> {
+    let files: Vec<ListedFile> = serde_wasm_bindgen::from_value(files)?;
+    let names = files.into_iter().map(|f| Ok((f.name, whole(f.bytes)?)));
+    names.collect::<Result<_, Error>>().into_api_result()
 }
 
 /// A size of the browser as an integer.

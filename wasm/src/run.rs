@@ -69,6 +69,8 @@ struct CompareView {
     report: CompareReport,
     /// True if no tensor is below the threshold and there is no finding, or if no threshold was set.
     passes: bool,
+    /// The least figures of the verdicts `green` and `yellow`.
+    least: [f64; 2],
 }
 
 /// The command line's report, and what it was made with.
@@ -192,7 +194,11 @@ impl Run {
             Purpose::Compare { names, findings, gate } => {
                 let names = (names.0.as_str(), names.1.as_str());
                 let report = report::compared(names, plan, findings.clone(), measured, *gate);
-                to_js(&JobResult { report: CompareView { passes: report.passes(), report }, run })
+                let passes = report.passes();
+                to_js(&JobResult {
+                    report: CompareView { passes, report, least: [report::GOOD, report::FAIR] },
+                    run,
+                })
             }
             Purpose::Check { name } => {
                 to_js(&JobResult { report: report::checked(name, plan, measured), run })

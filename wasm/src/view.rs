@@ -41,6 +41,7 @@ pub struct TensorRow<'a> {
     index: usize,
     name: &'a str,
     dtype: String,
+    quantized: bool,
     /// Numbers, because a hostile header may name an axis beyond 2^53 beside one of zero.
     shape: Vec<f64>,
     elements: u64,
@@ -75,6 +76,7 @@ fn row<'a>(c: &Checkpoint, index: usize, t: &'a TensorInfo) -> TensorRow<'a> {
         index,
         name: &t.name,
         dtype: c.type_name(t).into_owned(),
+        quantized: t.dtype.is_quantized(),
         shape: t.shape.axes().iter().map(|&a| a as f64).collect(),
         elements: t.shape.numel(),
         bytes: t.bytes.len(),

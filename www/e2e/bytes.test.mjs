@@ -1,7 +1,7 @@
 // What the page saves is what the command line writes, byte for byte, whichever way it is saved.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -52,12 +52,29 @@ for (const [container, type, args] of FILES) {
     }));
 }
 
+test('the sample folder to Q4_K_M in one click, as it runs in llama.cpp', () =>
+  withPage(async (page) => {
+    const expected = written('one-click.gguf', '--recipe', 'q4_k_m');
+    const asked = [];
+    page.context().on('request', (request) => asked.push(request.url()));
+    await openSample(page);
+    assert.ok(!asked.some((url) => url.includes('tokenizer_bg')), 'the encoder is loaded where it is needed');
+    await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+    await page.locator('.plan-result[aria-busy=false]').waitFor();
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    assert.deepEqual(Object.values(await stored(page, '')), [sha256(expected)]);
+    const header = readFileSync(expected).toString('latin1', 0, 200_000);
+    for (const key of ['tokenizer.ggml.pre', 'llama.block_count', 'blk.5.ffn_down.weight']) assert.ok(header.includes(key), key);
+  }));
+
 test('embeddings and output too', () =>
   withPage(async (page) => {
     const expected = written('pure.gguf', '--type', 'q4_0', '--pure');
     await openSample(page);
     await planFor(page, 'GGUF', 'Q4_0');
-    await page.getByRole('checkbox', { name: /Embeddings and output too/ }).check();
+    await page.getByText('More options').click();
+    await page.getByRole('checkbox', { name: /Quantize token embeddings and lm_head too/ }).check();
     await page.locator('.plan-result[aria-busy=false]').waitFor();
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();
@@ -161,13 +178,14 @@ test('files without a byte stream are read in slices, to the same bytes', () =>
     assert.deepEqual(Object.values(await stored(page, '')), [sha256(expected)]);
   }));
 
-test('a quantized file is opened again, and refused without leave to requantize', () =>
+test('a quantized file is opened again, and asks before it is requantized', () =>
   withPage(async (page) => {
     const source = written('again.gguf', '--type', 'q8_0');
     await choose(page, [source]);
     await page.getByRole('grid', { name: 'Tensors' }).waitFor();
     await planFor(page, 'GGUF', 'Q4_0');
-    await page.getByRole('alert').getByText('requantize', { exact: true }).waitFor();
-    await page.getByRole('checkbox', { name: /Quantize what is quantized already/ }).check();
-    await page.getByText('Will be exactly').waitFor();
+    await page.getByText(/already quantized \(Q8_0/).waitFor();
+    await page.getByRole('button', { name: 'Quantize anyway' }).click();
+    await page.getByText('Output size (exact)').waitFor();
+    assert.ok(await page.getByRole('button', { name: 'Quantize and save' }).isVisible());
   }));

@@ -72,7 +72,7 @@ async function lookAndSave(page) {
   await openSample(page);
   await page.getByRole('searchbox').fill('layers.0.self_attn.k_proj');
   await page.locator('.grid-row').first().click();
-  await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+  await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
   await planFor(page, 'GGUF', 'Q4_0');
   await convert(page);
   await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
@@ -85,7 +85,7 @@ test('a look and a conversion give the same bytes and reports with WebGPU and wi
   for (const engine of ['processor', 'webgpu'])
     await withEngine(engine, async (page) => {
       found[engine] = await lookAndSave(page);
-      const words = engine === 'webgpu' ? /blocks by google swiftshader; the processor made .* all equal/ : /simd128/;
+      const words = engine === 'webgpu' ? /GPU \(google swiftshader\): .*blocks, .* spot-checked on the CPU, all identical/ : /CPU \(WASM SIMD\)/;
       assert.match(await note(page), words);
     });
   const plain = (all) => all.map(({ run: _, ...report }) => report);
@@ -116,10 +116,10 @@ test('where a device lies, the run is restarted without it: a picked file', () =
   withEngine('webgpu', async (page) => {
     await lie(page);
     await saveSample(page);
-    assert.match(await note(page), /google swiftshader made wrong bytes, so the run was restarted on the processor/);
+    assert.match(await note(page), /Restarted on the CPU: google swiftshader produced wrong bytes/);
     const [{ run }] = await reports(page);
     assert.ok(run.device.differing > 0);
-    await page.getByRole('button', { name: /^Engine/ }).click();
+    await page.getByRole('button', { name: /^Compute/ }).click();
     await page.getByText(/made wrong bytes\. Until this page is loaded again/).waitFor();
   }));
 
@@ -154,25 +154,25 @@ test('a device that is lost half way is done without', () =>
       };
     });
     await saveSample(page);
-    assert.match(await note(page), /blocks by google swiftshader; .* It was given up: /);
+    assert.match(await note(page), /GPU \(google swiftshader\): .*blocks, .* It was disabled: /);
   }));
 
 test('the engines panel: what there is, what was asked, how fast it is, what Auto takes', () =>
   withEngine('auto', async (page) => {
-    await page.getByRole('button', { name: 'Engine: auto' }).click();
-    const panel = page.getByRole('dialog', { name: 'Engines' });
+    await page.getByRole('button', { name: 'Compute: Auto' }).click();
+    const panel = page.getByRole('dialog', { name: 'Compute settings' });
     await panel.getByText('google swiftshader').waitFor();
     await panel.getByText('software', { exact: true }).waitFor();
     await panel.getByText('simd128', { exact: true }).waitFor();
-    await panel.getByText('This adapter is itself a program on the processor: Auto never takes it.').waitFor();
+    await panel.getByText('This is a software GPU: slower than the CPU, never used by Auto.').waitFor();
     const row = (name) => panel.getByRole('row', { name });
     const cells = (name) => row(name).getByRole('cell').allInnerTexts();
     // Nothing is asked of an adapter in software before somebody wants it.
-    assert.equal(await panel.getByText('exact', { exact: true }).count(), 0);
-    await panel.getByRole('button', { name: 'Probe and measure' }).click();
-    await row(/^Q8_0 ?quantize exact .* processor$/).waitFor({ timeout: 120_000 });
+    assert.equal(await panel.getByText('bit-exact', { exact: true }).count(), 0);
+    await panel.getByRole('button', { name: 'Self-test and measure' }).click();
+    await row(/^Q8_0 ?quantize bit-exact .* CPU$/).waitFor({ timeout: 120_000 });
     const [probe, processor, device, auto] = await cells(/^Q8_0 ?quantize/);
-    assert.deepEqual([probe, auto], ['exact', 'processor']);
+    assert.deepEqual([probe, auto], ['bit-exact', 'CPU']);
     assert.ok(Number(processor) > 0 && Number(device) > 0);
     for (const colorScheme of ['light', 'dark'])
       for (const width of [1440, 390]) {
@@ -182,13 +182,13 @@ test('the engines panel: what there is, what was asked, how fast it is, what Aut
         const wide = await page.evaluate(() => document.querySelector('dialog').scrollWidth - innerWidth);
         assert.ok(wide <= 0, `${wide} pixels too wide at ${width}`);
       }
-    await panel.getByRole('radio', { name: 'Processor' }).focus();
+    await panel.getByRole('radio', { name: 'CPU' }).focus();
     await page.keyboard.press('ArrowRight');
     assert.ok(await panel.getByRole('radio', { name: 'WebGPU' }).isChecked());
     // Closing it ends the measuring.
     await page.keyboard.press('Escape');
     await panel.waitFor({ state: 'detached' });
-    await page.getByRole('button', { name: 'Engine: WebGPU' }).waitFor();
+    await page.getByRole('button', { name: 'Compute: WebGPU' }).waitFor();
     assert.equal(await page.evaluate(() => localStorage.getItem('quantoscope-engine')), 'webgpu');
   }));
 
@@ -208,7 +208,7 @@ test('Auto takes a device for large work where that is measured to be faster', (
     await convert(page);
     await page.getByText(/, with WebGPU$/).waitFor({ timeout: 120_000 });
     await page.getByRole('button', { name: 'Cancel' }).click();
-    await page.getByText('Stopped. Nothing was kept.').waitFor({ timeout: 60_000 });
+    await page.getByText('Cancelled. No file was written.').waitFor({ timeout: 60_000 });
     const bytes = await wasmMemory(page);
     console.log(`windows of a device: ${(bytes / 1e6).toFixed(1)} MB of the core's memory`);
     assert.ok(bytes < 128e6, `${bytes} bytes`);
@@ -218,13 +218,13 @@ test('without an adapter one sentence says so, and nothing else changes', () =>
   withEngine(
     'webgpu',
     async (page) => {
-      await page.getByRole('button', { name: 'Engine: WebGPU' }).click();
-      const panel = page.getByRole('dialog', { name: 'Engines' });
+      await page.getByRole('button', { name: 'Compute: WebGPU' }).click();
+      const panel = page.getByRole('dialog', { name: 'Compute settings' });
       await panel.getByText('The browser offers this page no graphics adapter').first().waitFor();
       await assertAccessible(page, 'engines panel without an adapter');
       await panel.getByRole('button', { name: 'Close' }).click();
       await saveSample(page);
-      assert.equal(await note(page), 'By the processor (simd128).');
+      assert.equal(await note(page), 'CPU (WASM SIMD), 1 thread.');
     },
     { webgpu: false },
   ));

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { noiseModel } from './noise.mjs';
-import { assertAccessible, choose, commandLine, convert, drop, planFor, sha256, stored, withPage } from './page.mjs';
+import { assertAccessible, choose, commandLine, convert, drop, pickType, planFor, sha256, stored, withPage } from './page.mjs';
 
 let folder;
 let source;
@@ -70,7 +70,7 @@ async function assertRunning(page) {
 
 test('it goes on, in sight, when type, container and view change, and its figures are there afterwards', () =>
   whileRunning(async (page, go) => {
-    await page.getByRole('radio', { name: /^Q8_0 / }).check();
+    await pickType(page, 'Q8_0');
     await page.locator('.plan-result[aria-busy=false]').waitFor();
     await assertRunning(page);
     await page.getByRole('radio', { name: 'Lattice' }).check();
@@ -85,7 +85,7 @@ test('it goes on, in sight, when type, container and view change, and its figure
     assert.ok((await bar(page).boundingBox()).y >= 0, 'it stays in the window');
     await page.getByRole('button', { name: 'Tensors', exact: true }).click();
     await page.locator('.grid-row').first().click();
-    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
     await assertRunning(page);
     await go();
     await saved(page).waitFor();
@@ -128,7 +128,7 @@ for (const [name, leave] of Object.entries(WAYS_OUT)) {
       await question(page).getByRole('button', { name: 'Stop' }).click();
       if (name === 'a drop') await page.getByRole('heading', { name: 'other.safetensors' }).waitFor();
       else await page.getByRole('button', { name: 'Open the sample model' }).waitFor();
-      await page.getByText('Stopped. Nothing was kept.').waitFor();
+      await page.getByText('Cancelled. No file was written.').waitFor();
       assert.deepEqual(await stored(page, ''), {});
       assert.notEqual(await page.evaluate(() => document.activeElement.tagName), 'BODY');
     }));
@@ -148,7 +148,7 @@ test('a drop to compare asks nothing, and both go on', () =>
   whileRunning(async (page, go) => {
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
     await drop(page, [source]);
-    await page.getByText('The gate passes', { exact: true }).waitFor();
+    await page.getByText(/^Pass: all/).waitFor();
     assert.equal(await question(page).count(), 0);
     await assertRunning(page);
     await go();
@@ -219,7 +219,7 @@ test('when the running one is cancelled, the next one starts', () =>
   whileRunning(async (page, go) => {
     await second(page);
     await cancel(page, 'q4_0').click();
-    await page.getByText('Stopped. Nothing was kept.').waitFor();
+    await page.getByText('Cancelled. No file was written.').waitFor();
     await go();
     await saved(page).waitFor();
     assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': expected['noise-q8_0.gguf'] });
@@ -241,7 +241,7 @@ test('the focus never falls to the body: at the end, after a cancel, after a dis
     assert.equal(await focused(page), 'Quantize and save', 'it stays where the person is');
     await cancel(page, 'q4_0').focus();
     await page.keyboard.press('Enter');
-    await page.getByText('Stopped. Nothing was kept.').waitFor();
+    await page.getByText('Cancelled. No file was written.').waitFor();
     assert.equal(await focused(page), 'Dismiss noise-q4_0.gguf');
   }));
 
@@ -298,7 +298,7 @@ for (const colorScheme of ['light', 'dark'])
           await assertAccessible(page, 'question');
           await page.keyboard.press('Escape');
           await cancel(page, 'q4_0').click();
-          await page.getByText('Stopped. Nothing was kept.').waitFor();
+          await page.getByText('Cancelled. No file was written.').waitFor();
           await assertAccessible(page, 'stopped');
           await go();
           await saved(page).waitFor();

@@ -1,10 +1,10 @@
 // What a person does on the page, as functions; and what tests need to know about files.
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
-import { basename, join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { browser, saveIntoPrivateStorage, serve } from './browser.mjs';
 
@@ -52,11 +52,19 @@ export function memoryFile(name, buffer) {
   return { name, mimeType: 'application/octet-stream', buffer };
 }
 
+/** `choice` is a type of "Same type for all" or a scheme, or a mix where it is `{ mix }`. */
 export async function planFor(page, container, choice) {
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByRole('radio', { name: container }).check();
-  if (choice) await page.getByRole('radio', { name: new RegExp(`^${choice} `) }).check();
+  if (choice) await pickType(page, choice);
   await page.locator('.plan-result[aria-busy=false]').waitFor();
+}
+
+export async function pickType(page, choice) {
+  const mixes = typeof choice === 'object';
+  const group = page.getByRole('group', { name: mixes ? /mix/i : /^(Same type for all|Scheme)$/ });
+  await page.locator('.field-slot details').evaluateAll((all) => all.forEach((folded) => (folded.open = true)));
+  await group.getByRole('radio', { name: new RegExp(`^${mixes ? choice.mix : choice} `) }).check();
 }
 
 export async function convert(page) {
@@ -101,9 +109,7 @@ export function commandLine(...args) {
   ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
-  // The page keeps the names of the source: it does not read tokenizers yet.
-  const names = args[0] === 'quantize' && !args.includes('--to') ? ['--names', 'source'] : [];
-  const { status, stdout, stderr } = spawnSync(program, [...args, ...names], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   return { status, stdout, stderr };
 }
 
@@ -172,16 +178,16 @@ let asked = 0;
 
 /**
  * Sends a call to the worker, which answers it as it answers those of the page. `file` is a path that becomes the file of
- * the call; `files` is the key of a result in the private storage, which is opened. A saved result comes with its SHA-256.
+ * the call; `files` is the key of a result in the private storage, which is opened; `folder` is one on disk. A saved result comes with its SHA-256.
  */
-export function askWorker(page, call, ask, { file, files } = {}) {
+export function askWorker(page, call, ask, { file, files, folder } = {}) {
   const picked = file && { name: basename(file), base64: readFileSync(file).toString('base64') };
+  const inside = folder && contents(folder);
   return page.workers()[0].evaluate(
-    async ({ id, call, ask, picked, files }) => {
-      if (picked) {
-        const bytes = Uint8Array.from(atob(picked.base64), (c) => c.charCodeAt(0));
-        ask.file = new File([bytes], picked.name);
-      }
+    async ({ id, call, ask, picked, files, inside }) => {
+      const made = ({ name, base64 }) => new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name);
+      if (picked) ask.file = made(picked);
+      if (inside) ask.files = inside.map((one) => ({ path: `${ask.name}/${one.name}`, file: made(one) }));
       if (files) {
         const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('quantoscope');
         const stored = await (await root.getFileHandle(files)).getFile();
@@ -201,8 +207,16 @@ export function askWorker(page, call, ask, { file, files } = {}) {
       const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', await answer.file.arrayBuffer()));
       return { ...answer, file: null, sha256: [...digest].map((b) => b.toString(16).padStart(2, '0')).join('') };
     },
-    { id: `test-${(asked += 1)}`, call, ask, picked, files },
+    { id: `test-${(asked += 1)}`, call, ask, picked, files, inside },
   );
+}
+
+/** The files of a folder and of its folders. */
+function contents(folder) {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((path) => ({ name: relative(folder, path), base64: readFileSync(path).toString('base64') }));
 }
 
 /** Bytes of the core's memory. */

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { browser, serve, saveIntoPrivateStorage } from './browser.mjs';
-import { choose, memoryFile, safetensorsHeader, sparseModel } from './page.mjs';
+import { choose, memoryFile, pickType, safetensorsHeader, sparseModel } from './page.mjs';
 
 const out = process.argv[2] ?? 'screens';
 const SIZES = [
@@ -13,8 +13,8 @@ const SIZES = [
 
 async function states(page, shot) {
   await shot('1-start');
-  await page.getByRole('button', { name: /^Engine/ }).click();
-  await page.getByRole('button', { name: 'Probe and measure' }).click();
+  await page.getByRole('button', { name: /^Compute/ }).click();
+  await page.getByRole('button', { name: 'Self-test and measure' }).click();
   await page.getByText('Measured in').waitFor({ timeout: 120_000 });
   await shot('1-engines');
   await page.keyboard.press('Escape');
@@ -23,14 +23,14 @@ async function states(page, shot) {
   await shot('2-tensors');
   await page.getByRole('searchbox').fill('q_proj');
   await page.locator('.grid-row').first().click();
-  await page.getByText('Error in each encoding', { exact: true }).waitFor();
+  await page.getByText('Quantization error by type', { exact: true }).waitFor();
   await shot('3-tensor');
-  await page.getByRole('radio', { name: 'Whole' }).check();
-  await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
-  await page.getByRole('heading', { name: 'With rotation' }).scrollIntoViewIfNeeded();
+  await page.getByRole('radio', { name: 'Full' }).check();
+  await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor();
+  await page.getByRole('heading', { name: 'Hadamard rotation (QuaRot)' }).scrollIntoViewIfNeeded();
   await shot('3-rotated');
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
-  await page.getByText('Will be exactly').waitFor();
+  await page.getByText('Output size (exact)').waitFor();
   await shot('4-quantize');
   await page.getByRole('button', { name: 'Quantize and save' }).click();
   await page.locator('.job-saved').waitFor();
@@ -53,7 +53,7 @@ async function states(page, shot) {
     ['stranger', 'F32', [2], 8],
   ]);
   await choose(page, [memoryFile('other.safetensors', Buffer.concat([foreign.header, Buffer.alloc(foreign.data)]))]);
-  await page.getByRole('heading', { name: 'Findings' }).waitFor();
+  await page.getByRole('heading', { name: 'Differences in structure' }).waitFor();
   await shot('9-findings');
   const [chooser] = await Promise.all([page.waitForEvent('filechooser'), open(page)]);
   await chooser.setFiles({
@@ -72,7 +72,7 @@ async function states(page, shot) {
   await page.getByRole('button', { name: 'Quantize and save' }).click();
   await page.getByText(/\/s, about/).waitFor();
   await shot('12-running');
-  await page.getByRole('radio', { name: /^Q8_0 / }).check();
+  await pickType(page, 'Q8_0');
   await page.locator('.plan-result[aria-busy=false]').waitFor();
   await page.getByRole('button', { name: 'Quantize and save' }).click();
   await page.getByRole('button', { name: /^Cancel .*q8_0/ }).waitFor();
@@ -83,7 +83,7 @@ async function states(page, shot) {
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: /^Cancel .*q8_0/ }).click();
   await page.getByRole('button', { name: /^Cancel / }).click();
-  await page.getByText('Stopped. Nothing was kept.').waitFor();
+  await page.getByText('Cancelled. No file was written.').waitFor();
   await shot('15-stopped');
 }
 

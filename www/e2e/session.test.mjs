@@ -9,10 +9,10 @@ async function everyState(page, visit) {
   await openSample(page);
   await visit('tensors');
   await page.locator('.grid-row').nth(3).click();
-  await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor();
+  await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor();
   await visit('tensor');
-  await page.getByRole('radio', { name: 'Whole' }).check();
-  await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
+  await page.getByRole('radio', { name: 'Full' }).check();
+  await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor();
   await visit('rotated');
   await planFor(page, 'GGUF', 'Q4_0');
   await visit('plan');
@@ -63,7 +63,7 @@ test('the sample is opened, looked into and quantized with the keyboard alone', 
     assert.equal(await page.locator('[aria-sort=ascending]').count(), 1, 'a header sorts');
     await page.getByRole('button', { name: 'Quantize', exact: true }).focus();
     await page.keyboard.press('Enter');
-    await page.getByText('Will be exactly').waitFor();
+    await page.getByText('Output size (exact)').waitFor();
     await tabTo('Quantize and save');
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'Compare with the source' }).waitFor();
@@ -76,10 +76,10 @@ test('a rotation is chosen with the keyboard, and its figures are those of the c
     await page.locator('.grid-row').first().click();
     await page.getByRole('radio', { name: 'None' }).focus();
     for (const key of ['ArrowRight', 'ArrowRight']) await page.keyboard.press(key);
-    assert.ok(await page.getByRole('radio', { name: 'Blocks of 128' }).isChecked());
-    await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor();
+    assert.ok(await page.getByRole('radio', { name: 'Block 128' }).isChecked());
+    await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor();
     const shown = await page
-      .getByRole('region', { name: 'With rotation' })
+      .getByRole('region', { name: 'Hadamard rotation (QuaRot)' })
       .locator('tbody tr')
       .evaluateAll((rows) => rows.map((row) => [row.cells[0].innerText.toUpperCase(), row.cells[5].innerText]));
     const name = 'model.layers.0.mlp.down_proj.weight';
@@ -92,7 +92,7 @@ test('a rotation is chosen with the keyboard, and its figures are those of the c
     await page.getByRole('img', { name: `Histogram of ${name}, rotated` }).waitFor();
     await page.keyboard.press('ArrowLeft');
     await page.keyboard.press('ArrowLeft');
-    assert.equal(await page.getByRole('columnheader', { name: 'falls by dB' }).count(), 0);
+    assert.equal(await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).count(), 0);
   }));
 
 test('rows are sorted and filtered, and only those in sight exist', () =>

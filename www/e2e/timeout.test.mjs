@@ -162,16 +162,16 @@ test('looking into a tensor, its rotation and comparing read in the same way', (
     await openSource(page);
     await misbehave(page, { stall: [2] });
     await page.locator('.grid-row').first().click();
-    await page.getByRole('heading', { name: 'Error in each encoding' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [1] });
-    await page.getByRole('radio', { name: 'Blocks of 32' }).check();
-    await page.getByRole('columnheader', { name: 'falls by dB' }).waitFor({ timeout: 120_000 });
+    await page.getByRole('radio', { name: 'Block 32' }).check();
+    await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 1);
     await misbehave(page, { stall: [3, 5] });
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
     await choose(page, [source]);
-    await page.getByText('The gate passes', { exact: true }).waitFor({ timeout: 120_000 });
+    await page.getByText(/^Pass: all/).waitFor({ timeout: 120_000 });
     assert.equal((await seen(page)).stalled, 2);
   }));
 
@@ -184,7 +184,7 @@ test('cancel of a comparison does not wait for a read either', () =>
     await page.getByRole('progressbar').waitFor();
     await misbehave(page, { stall: 'all', slices: 'stall' });
     await page.getByRole('button', { name: 'Cancel' }).click();
-    await page.getByText('Stopped.', { exact: true }).waitFor();
+    await page.getByText('Cancelled.', { exact: true }).waitFor();
   }));
 
 /** A method of the worker that never answers, from its call number `from` on. */
@@ -220,7 +220,7 @@ for (const [name, hang] of Object.entries(WAITS)) {
       await page.getByRole('progressbar').waitFor();
       await page.waitForTimeout(500);
       await page.getByRole('button', { name: 'Cancel' }).click();
-      await page.getByText('Stopped. Nothing was kept.').waitFor();
+      await page.getByText('Cancelled. No file was written.').waitFor();
       assert.deepEqual(await stored(page, ''), {});
       if (!(await page.workers()[0].evaluate(() => self.restore?.()))) return;
       // The page works on.
@@ -239,7 +239,7 @@ test('cancel while a folder is written removes what was written', () =>
     await page.getByRole('progressbar').waitFor();
     await page.waitForTimeout(500);
     await page.getByRole('button', { name: 'Cancel' }).click();
-    await page.getByText('Stopped. Nothing was kept.').waitFor();
+    await page.getByText('Cancelled. No file was written.').waitFor();
     assert.deepEqual(await stored(page, 'folder-'), {});
   }));
 
@@ -252,7 +252,7 @@ test('private storage: cancel during a read, and before its file opens, leaves n
       await page.getByRole('progressbar').waitFor();
       await page.waitForTimeout(500);
       await page.getByRole('button', { name: 'Cancel' }).click();
-      await page.getByText('Stopped. Nothing was kept.').waitFor();
+      await page.getByText('Cancelled. No file was written.').waitFor();
       assert.deepEqual(await stored(page, 'quantoscope'), {});
       // The handle comes after the cancel: it must not keep its file.
       await page.workers()[0].evaluate(() => {

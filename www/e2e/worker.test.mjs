@@ -47,7 +47,7 @@ test('a preset with an importance matrix and overrides: quantized and verified',
     const weights = await askWorker(page, 'open_imatrix', {}, { file: path });
     assert.equal(weights.file, basename(path));
     const recipe = {
-      to: 'gguf', names: 'source',
+      to: 'gguf',
       mix: 'iq3_xxs',
       overrides: [{ pattern: 'attn_v', type: 'q5_1' }],
       output_type: 'q8_0',
@@ -69,7 +69,7 @@ test('a rotated conversion, checked on a few tokens', () =>
     const expected = quantized('rotated.gguf', '--type', 'q4_0', '--rotate', 'quarot,r2', '--seed', '7');
     await openSample(page);
     const rotate = await askWorker(page, 'rotation_options', { what: 'quarot,r2', seed: '7' });
-    const recipe = { to: 'gguf', names: 'source', type: 'q4_0', rotate };
+    const recipe = { to: 'gguf', type: 'q4_0', rotate };
     const ask = { model: MODEL, recipe, name: 'rotated.gguf', target: { kind: 'private' } };
     const saved = await askWorker(page, 'convert', ask);
     assert.equal(saved.sha256, expected);

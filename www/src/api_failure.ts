@@ -1,8 +1,8 @@
-// An `ApiError` that can be thrown, in the page and in its worker.
-import type { ApiError } from './protocol';
+// An `Failure` that can be thrown, in the page and in its worker.
+import type { Failure } from './protocol';
 
 export class ApiFailure extends Error {
-  constructor(readonly error: ApiError) {
+  constructor(readonly error: Failure) {
     super(error.message);
   }
 }

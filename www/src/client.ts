@@ -1,7 +1,8 @@
 // The page's side of the worker: calls that can be awaited, watched and cancelled.
 import workerUrl from './worker/worker?worker&url';
 import { ApiFailure } from './api_failure';
-import type { ApiError, Call, Calls, FromWorker, Progress, ToWorker } from './protocol';
+import { startWorker } from './blob_worker';
+import type { ApiError, Call, Calls, Failure, FromWorker, Progress, ToWorker } from './protocol';
 
 export interface Watch {
   signal?: AbortSignal;
@@ -22,7 +23,7 @@ export class Client {
   private broken: ApiError | undefined;
 
   constructor() {
-    this.worker = start();
+    this.worker = startWorker(new URL(workerUrl, document.baseURI).href, 'quantoscope');
     this.worker.addEventListener('message', (event: MessageEvent<FromWorker>) => this.receive(event.data));
     this.worker.addEventListener('error', (event) => this.collapse(event.message));
   }
@@ -65,17 +66,7 @@ export class Client {
   }
 }
 
-/**
- * A worker that is fetched takes its policy from its own response headers, which a static host does not send.
- * One that starts from a blob inherits the policy of this page, so `connect-src 'self'` binds it everywhere.
- */
-function start(): Worker {
-  const absolute = new URL(workerUrl, document.baseURI).href;
-  const source = URL.createObjectURL(new Blob([`import ${JSON.stringify(absolute)};`], { type: 'text/javascript' }));
-  return new Worker(source, { type: 'module', name: 'quantoscope' });
-}
-
-export function apiErrorOf(reason: unknown): ApiError {
+export function apiErrorOf(reason: unknown): Failure {
   if (reason instanceof ApiFailure) return reason.error;
   return { code: 'io', message: reason instanceof Error ? reason.message : String(reason) };
 }

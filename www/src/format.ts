@@ -44,6 +44,11 @@ export function percent(part: number, whole: number): string {
   return `${p.toFixed(p < 10 ? 2 : 1)}\u2009%`;
 }
 
+/** A relative error, as a share in per cent. */
+export function relative(error: number | null | undefined): string {
+  return error === null || error === undefined ? '\u2013' : `${measure(100 * error, 3)}\u2009%`;
+}
+
 /** A measured value with `digits` significant digits; absent stays a dash, never a zero. */
 export function measure(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined) return '\u2013';

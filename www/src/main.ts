@@ -3,22 +3,25 @@ import { Client, apiErrorOf } from './client';
 import { h, replace } from './dom';
 import { Jobs } from './jobs';
 import mark from './mark.svg';
-import type { ModelView, Picked, ApiError, TensorRow } from './protocol';
+import type { Failure, ModelView, OpenOptions, Picked, TensorRow } from './protocol';
 import { themeButton } from './theme';
 import { confirmStop } from './view/confirm_stop';
 import { compareView, type CompareView } from './view/compare';
 import { engineChip } from './view/engines';
-import { acceptDrops, nameOf, pickFiles } from './view/drop';
+import { acceptDrops, EMPTY, nameOf, pickFiles } from './view/drop';
 import { landing, type Landing } from './view/landing';
 import { jobBar } from './view/jobs';
 import { planView } from './view/plan';
-import { errorNote, warningNotes } from './view/error_note';
+import { errorNote, warningNotes, type Again } from './view/error_note';
 import { summary } from './view/summary';
 import { tensorPanel } from './view/tensor';
 import { tensorsView } from './view/tensors';
 
 const VIEWS = ['Tensors', 'Quantize', 'Compare'] as const;
 type ViewName = (typeof VIEWS)[number];
+
+/** How long the keyboard rests on a row before its tensor is shown. */
+const FOLLOW_MS = 250;
 
 const SAMPLE = {
   base: 'sample/',
@@ -35,6 +38,7 @@ const other = h(
   'button',
   { type: 'button', class: 'quiet', hidden: true, on: { click: () => void leave() } },
   'Open another',
+  h('span', { class: 'longer' }, ' model'),
 );
 let open: ModelView | undefined;
 let current: ViewName = 'Tensors';
@@ -66,7 +70,7 @@ function shell(): void {
   const foot = h(
     'footer',
     { class: 'foot' },
-    h('span', {}, 'Files are read where they are. The policy of this page forbids connections to any other place.'),
+    h('span', {}, 'Files stay on your device: this page cannot connect to any other server (CSP).'),
     engineChip(client),
   );
   replace(document.querySelector('#app') as Element, top, bar.node, main, foot);
@@ -107,14 +111,23 @@ function start(): Landing {
 
 let shown: Landing | undefined;
 
-function openFiles(files: Picked[]): void {
-  if (files.length > 0) load('Reading headers\u2026', () => client.call('open', { files, name: nameOf(files) }));
+/** `files` are those of a picker that was closed, where they are `null`. */
+function openFiles(files: Picked[] | null, options: OpenOptions = {}): void {
+  if (files === null) return;
+  if (files.length === 0) return fail(EMPTY);
+  const again = (more: OpenOptions) => openFiles(files, { ...options, ...more });
+  const ask = { files, name: nameOf(files, options), ...options };
+  load('Reading headers\u2026', () => client.call('open', ask), again);
+}
+
+function fail(error: Failure, again?: Again): void {
+  if (shown) shown.fail(error, again);
+  else replace(notes, errorNote(error, again));
 }
 
 /** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
-function load(label: string, ask: () => Promise<ModelView>): void {
+function load(label: string, ask: () => Promise<ModelView>, again?: Again): void {
   const say = shown ? shown.busy : busyNote;
-  const fail = shown ? shown.fail : failNote;
   say(label);
   ask().then(
     async (model) => {
@@ -126,7 +139,7 @@ function load(label: string, ask: () => Promise<ModelView>): void {
       open = model;
       return begin(model);
     },
-    (reason: unknown) => fail(apiErrorOf(reason)),
+    (reason: unknown) => fail(apiErrorOf(reason), again),
   );
 }
 
@@ -145,10 +158,6 @@ function letGo(): void {
 
 function busyNote(label: string): void {
   replace(notes, h('p', { class: 'note', role: 'status' }, label));
-}
-
-function failNote(error: ApiError): void {
-  replace(notes, errorNote(error));
 }
 
 function begin(model: ModelView): void {
@@ -195,23 +204,57 @@ function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
   const comparison = compareView(client, model);
   compared = comparison;
   const narrow = matchMedia('(max-width: 1179px)');
+  let shownTensor: TensorRow | undefined;
   const choose = (t: TensorRow) => {
-    panel.show(t);
+    // A second choice of the same row goes to its figures.
+    if (narrow.matches || shownTensor === t) panel.node.focus();
+    if (shownTensor !== t) panel.show(t);
+    shownTensor = t;
     tensors.select(t);
+    tensors.look(true);
     head.sizeBar.mark(t.index);
     if (narrow.matches) panel.node.focus();
   };
-  const close = () => {
+  const unselect = (look: boolean) => {
+    shownTensor = undefined;
+    panel.home();
     tensors.select(undefined);
+    tensors.look(look);
     head.sizeBar.mark(undefined);
-    tensors.node.querySelector<HTMLElement>('.grid')?.focus();
+  };
+  const close = () => {
+    unselect(false);
+    tensors.focusTable();
+  };
+  const about = () => {
+    unselect(true);
+    panel.node.focus();
+  };
+  // Measuring is not begun for every row that is passed.
+  let passing: ReturnType<typeof setTimeout> | undefined;
+  const follow = (t: TensorRow) => {
+    clearTimeout(passing);
+    if (!narrow.matches && t !== shownTensor) passing = setTimeout(() => life.signal.aborted || choose(t), FOLLOW_MS);
   };
   const panel = tensorPanel(client, model, close);
   const head = summary(model, (index) => {
     const tensor = model.tensors[index];
     if (tensor) choose(tensor);
   });
-  const tensors = tensorsView(model, choose, panel.node);
+  const tensors = tensorsView(model, { choose, follow, about }, panel.node);
+  addEventListener(
+    'keydown',
+    (event) => {
+      const typing = event.target instanceof HTMLElement && event.target.matches('input, select, textarea');
+      if (current !== 'Tensors' || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (document.querySelector('dialog[open]')) return;
+      if (event.key === 'Escape' && !typing && tensors.node.classList.contains('looking')) close();
+      else if (event.key === '/' && !typing) tensors.focusFilter();
+      else return;
+      event.preventDefault();
+    },
+    { signal: life.signal },
+  );
   pages.set('Tensors', h('div', { class: 'page' }, head.node, warningNotes(model.warnings), tensors.node));
   pages.set(
     'Quantize',
@@ -224,9 +267,12 @@ function buildPages(model: ModelView): Map<ViewName, HTMLElement> {
 shell();
 start();
 acceptDrops(
-  () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : 'Drop to open'),
+  () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : open ? `Drop to open (replaces ${open.name})` : 'Drop to open'),
   (files) => {
     const take = current === 'Compare' && compared ? compared.take : openFiles;
-    files.then(take, (reason: unknown) => (shown ? shown.fail : failNote)(apiErrorOf(reason)));
+    files.then(
+      (found) => take(found),
+      (reason: unknown) => fail(apiErrorOf(reason)),
+    );
   },
 );

@@ -30,6 +30,7 @@ export interface Catalog {
   targets: TargetInfo[];
   types: TypeInfo[];
   presets: PresetInfo[];
+  pre_tokenizers: string[];
   seed: string;
 }
 
@@ -58,6 +59,7 @@ export type CompareVerdict = 'green' | 'yellow' | 'red';
 
 export type CompareView = CompareReport & {
   passes: boolean;
+  least: number[];
 };
 
 export type Container = 'safetensors' | 'gguf' | 'q4' | 'apr';
@@ -251,6 +253,7 @@ export interface PresetInfo {
   preset: string;
   base: string;
   file_type: number;
+  usual: boolean;
 }
 
 export type Q4Scheme = 'asym' | 'sym';
@@ -458,6 +461,8 @@ export interface TargetInfo {
   types: string[];
   presets: string[];
   q4_schemes: Q4SchemeInfo[];
+  keeps_precision: boolean;
+  converts_names: boolean;
   default: Recipe;
 }
 
@@ -469,6 +474,7 @@ export interface TensorRow {
   index: number;
   name: string;
   dtype: string;
+  quantized: boolean;
   shape: number[];
   elements: number;
   bytes: number;
@@ -500,7 +506,7 @@ export interface TypeInfo {
   bits_per_weight: number;
   block: number;
   quantized: boolean;
-  searches: boolean;
+  family: string;
   importance: ImportanceLevel;
 }
 

@@ -27,11 +27,29 @@ export interface Picked {
   file: File;
 }
 
+/** An error, and how a model can be opened after it. */
+export interface Failure extends ApiError {
+  /** What to choose from: files, and folders, which end in `/`. */
+  choices?: string[];
+  /** Programs that may have written the file: one of them decides its ambiguous types. */
+  aprWriters?: string[];
+}
+
+/** How to open what was picked. */
+export interface OpenOptions {
+  /** One of the choices of a failure. */
+  choice?: string;
+  /** One of the writers of a failure: `--apr-writer`. */
+  aprWriter?: string;
+}
+
 /** An open model. `id` names it in calls. */
 export interface ModelView extends ModelSummary {
   id: number;
   name: string;
   tensors: TensorRow[];
+  /** The name of its folder, where there is one. */
+  folder: string | null;
   openedMs: number;
 }
 
@@ -92,7 +110,7 @@ export interface Saved {
 /** What can be asked, and the answer to each. */
 export interface Calls {
   catalog: { ask: Record<string, never>; answer: Catalog };
-  open: { ask: { files: Picked[]; name: string }; answer: ModelView };
+  open: { ask: { files: Picked[]; name: string } & OpenOptions; answer: ModelView };
   sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
   close: { ask: { model: number }; answer: null };
   open_imatrix: { ask: { file: File }; answer: OpenImatrix };
@@ -143,5 +161,5 @@ export type ToWorker = Request | { cancel: number };
 export type FromWorker =
   | { ready: true }
   | { id: number; answer: unknown }
-  | { id: number; error: ApiError }
+  | { id: number; error: Failure }
   | { id: number; progress: Progress };

@@ -4,7 +4,7 @@ import { h } from './dom';
 const KEY = 'quantoscope-theme';
 type Theme = 'auto' | 'light' | 'dark';
 const ORDER: readonly Theme[] = ['auto', 'light', 'dark'];
-const LABEL: Record<Theme, string> = { auto: 'Auto', light: 'Light', dark: 'Dark' };
+const LABEL: Record<Theme, string> = { auto: 'System', light: 'Light', dark: 'Dark' };
 
 function stored(): Theme {
   try {
@@ -36,11 +36,11 @@ export function onThemeChange(redraw: () => void): void {
 export function themeButton(): HTMLElement {
   let theme = stored();
   apply(theme);
-  const word = h('span', {}, LABEL[theme]);
-  const button = h('button', { type: 'button', class: 'quiet theme', title: 'Colours: automatic, light or dark' });
+  const word = h('span', {});
+  const button = h('button', { type: 'button', class: 'quiet theme', title: 'Theme: System, Light or Dark' });
   const show = () => {
-    word.textContent = LABEL[theme];
-    button.setAttribute('aria-label', `Colours: ${LABEL[theme]}. Change`);
+    word.textContent = `Theme: ${LABEL[theme]}`;
+    button.setAttribute('aria-label', `Theme: ${LABEL[theme]}. Change`);
   };
   button.append(h('span', { class: 'theme-dot', 'aria-hidden': 'true' }), word);
   button.addEventListener('click', () => {

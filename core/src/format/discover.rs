@@ -42,6 +42,28 @@ pub(crate) enum WeightFiles {
 /// - [`Code::NotFound`] if the directory has no weight files.
 /// - [`Code::Usage`] if it has several checkpoints.
 pub(crate) fn choose(names: &[&str], listing: &[(String, u64)]) -> Result<WeightFiles> {
+    find(names).map_err(|several| match several.as_slice() {
+        [] => Error::new(Code::NotFound, no_weights(names, listing)),
+        several => {
+            let all = several.join(", ");
+            Error::new(Code::Usage, format!("the directory holds several checkpoints; choose one of: {all}"))
+        }
+    })
+}
+
+/// What a user can choose from where a directory with the files and folders `listing` is not one checkpoint: the first
+/// files of its checkpoints, or its folders with weights, which end in `/`.
+pub fn choices(listing: &[(String, u64)]) -> Vec<String> {
+    let tops: Vec<&str> = listing.iter().map(|(n, _)| n.as_str()).filter(|n| !n.contains('/')).collect();
+    match find(&tops) {
+        Ok(_) => Vec::new(),
+        Err(several) if several.is_empty() => folders(listing).map(|f| format!("{f}/")).collect(),
+        Err(several) => several,
+    }
+}
+
+/// The files of the checkpoint in a directory, or the candidates where it is not one.
+fn find(names: &[&str]) -> core::result::Result<WeightFiles, Vec<String>> {
     let with = |suffix: &str| names.iter().copied().filter(|n| n.ends_with(suffix)).collect::<Vec<_>>();
     let named = |name: &str| names.contains(&name).then(|| name.to_string());
     if let Some(index) =
@@ -67,17 +89,19 @@ pub(crate) fn choose(names: &[&str], listing: &[(String, u64)]) -> Result<Weight
         return Ok(WeightFiles::Index(index));
     }
     let lattice: Vec<String> = names.iter().filter(|n| is_lattice(n)).map(ToString::to_string).collect();
-    if lattice.is_empty() {
-        return Err(Error::new(Code::NotFound, no_weights(names, listing)));
-    }
-    Ok(WeightFiles::Lattice(lattice))
+    if lattice.is_empty() { Err(Vec::new()) } else { Ok(WeightFiles::Lattice(lattice)) }
+}
+
+/// The folders of a listing that hold weights, sorted.
+fn folders(listing: &[(String, u64)]) -> impl Iterator<Item = &str> {
+    let weights = listing.iter().map(|(name, _)| name.as_str()).filter(|name| is_weights(name));
+    weights.filter_map(|n| Some(n.rsplit_once('/')?.0)).collect::<BTreeSet<&str>>().into_iter()
 }
 
 /// The sentence about a directory without weight files that can be read.
 fn no_weights(names: &[&str], listing: &[(String, u64)]) -> String {
     const NONE: &str = "the directory holds no .safetensors, .gguf, .apr, .q4 or .f16 file";
-    let weights = listing.iter().map(|(name, _)| name.as_str()).filter(|name| is_weights(name));
-    let folders: BTreeSet<&str> = weights.filter_map(|n| Some(n.rsplit_once('/')?.0)).collect();
+    let folders: Vec<&str> = folders(listing).collect();
     if !folders.is_empty() {
         let shown = folders.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         let more = if folders.len() > 5 { ", ..." } else { "" };
@@ -95,26 +119,22 @@ fn no_weights(names: &[&str], listing: &[(String, u64)]) -> String {
 }
 
 /// Wraps a name for [`Option::map_or_else`].
-fn some(name: String) -> Result<Option<String>> {
+fn some(name: String) -> core::result::Result<Option<String>, Vec<String>> {
     Ok(Some(name))
 }
 
 /// Returns the only candidate; several are an error, because the user must choose.
-fn single(candidates: &[&str]) -> Result<Option<String>> {
+fn single(candidates: &[&str]) -> core::result::Result<Option<String>, Vec<String>> {
     match candidates {
         [] => Ok(None),
         [one] => Ok(Some(one.to_string())),
-        several => {
-            let message =
-                format!("the directory holds several checkpoints; choose one of: {}", several.join(", "));
-            Err(Error::new(Code::Usage, message))
-        }
+        several => Err(several.iter().map(ToString::to_string).collect()),
     }
 }
 
 /// Selects the only file, or the only set of shards. Weights of Hugging Face (`model*`) come before those of
 /// Mistral's own format (`consolidated*`), which repeat them.
-fn sets(names: &[&str]) -> Result<Option<WeightFiles>> {
+fn sets(names: &[&str]) -> core::result::Result<Option<WeightFiles>, Vec<String>> {
     let first = |name: &&str| split_of(name).map_or_else(|| name.to_string(), |s| s.file(1));
     let firsts: BTreeSet<String> = names.iter().map(first).collect();
     let main: Vec<&str> =

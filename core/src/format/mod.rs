@@ -24,7 +24,7 @@ mod sniff;
 
 pub use apr::AprWriter;
 pub use companions::Companions;
-pub use discover::is_weights;
+pub use discover::{choices, is_weights};
 pub use opening::{Opening, Root, Want};
 pub use q4::Q4IndexEntry;
 

@@ -60,7 +60,8 @@ pub(crate) fn read(input: &mut Cursor<'_>, len: u64) -> Result<ParseStep, ParseS
     let start = probe.offset();
     let data = ByteRange { start: start.saturating_add(size), end: len };
     if data.start > len {
-        let message = format!("a header of {size} bytes does not fit into a file of {len} bytes");
+        let message =
+            format!("the file is incomplete: its header has {size} bytes, the file {len}; download it again");
         return Err(Error::new(Code::Truncated, message).at(at).into());
     }
     let header = parse(probe.take(size)?, start, data)?;
@@ -128,8 +129,9 @@ fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<LocatedTensor> {
 /// Parses a dtype name.
 fn dtype(json: Located<'_>) -> Result<DType> {
     let name = json.string()?;
-    DType::from_safetensors(&name)
-        .ok_or_else(|| json.error(Code::UnknownDtype, &format!("{name:?} is not a safetensors dtype")))
+    DType::from_safetensors(&name).ok_or_else(|| {
+        json.error(Code::UnknownDtype, &format!("unknown dtype {name:?}: safetensors has no such type"))
+    })
 }
 
 /// Byte range of a tensor in the file, from offsets relative to the data.

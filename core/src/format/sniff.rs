@@ -35,6 +35,6 @@ pub(super) fn sniff(
         check_text(&task, len, &Parser::Text)?;
         return Ok(Parser::Text);
     }
-    let message = "the file is not safetensors, GGUF, APR or lattice q4";
+    let message = "not a model file that can be read here (safetensors, GGUF, APR, lattice .q4)";
     Err(Error::new(Code::BadMagic, message).at(0).into())
 }

@@ -192,10 +192,10 @@ fn plan(
     }
     for (dtype, names) in unmeasured {
         let message = match names.as_slice() {
-            [one] => format!("{one:?} is {dtype}, which is not measured"),
+            [one] => format!("{one:?} is {dtype}, which can be copied but not decoded yet"),
             several => {
                 let (n, first) = (several.len(), several.first().unwrap_or(&""));
-                format!("{n} tensors ({first:?}, ...) are {dtype}, which is not measured")
+                format!("{n} tensors ({first:?}, ...) are {dtype}, which can be copied but not decoded yet")
             }
         };
         warnings.push(Warning::new("not_measured", message));

@@ -43,7 +43,7 @@ impl EncodeError {
         let new = |code, message: &str, at: usize| Error::new(code, message).element(at as u64);
         match self {
             EncodeError::NonFinite { index } => {
-                new(Code::NonFinite, "NaN or infinity cannot be encoded", index)
+                new(Code::NonFinite, "contains NaN or Inf: cannot be quantized", index)
             }
             EncodeError::F16Overflow { index } => {
                 new(Code::F16Overflow, "the value is too large for the 16-bit float that must hold it", index)

@@ -172,6 +172,12 @@ pub struct Decision {
 }
 
 impl Recipe {
+    /// Whether the conversion reads the files beside the weights: see
+    /// [`Opening::with_companions`](crate::format::Opening::with_companions).
+    pub fn reads_companions(&self) -> bool {
+        self.to == TargetName::Gguf && self.names != TensorNaming::Source
+    }
+
     /// A recipe for this target with everything else at its default.
     pub fn new(to: impl Into<TargetName>, dtype: Option<DType>) -> Recipe {
         Recipe {
@@ -244,7 +250,7 @@ impl Recipe {
             return decide(Action::Transcode(to), "transcode", text);
         }
         if crate::quant::decoder(from).is_none() {
-            return Err(unsupported(tensor, format!("{from} cannot be decoded yet")));
+            return Err(unsupported(tensor, format!("{from} can only be kept: it cannot be decoded yet")));
         }
         if encoder(target).is_none() {
             return Err(unsupported(tensor, format!("encoding to {target} is not supported yet")));
@@ -258,7 +264,7 @@ impl Recipe {
             let text = format!("{from} decoded, then encoded again");
             return decide(Action::Encode(target), "requantized", text);
         }
-        decide(Action::Encode(target), "weight", format!("weight with rows of {}", tensor.shape.cols()))
+        decide(Action::Encode(target), "weight", format!("weight matrix, {} per row", tensor.shape.cols()))
     }
 
     /// Whether the blocks of `tensor` are rearranged into `target` without loss.

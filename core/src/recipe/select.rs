@@ -249,10 +249,10 @@ fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
         let wanted = recipe.dtype.unwrap_or(tensor.dtype);
         let (code, text) = match entry.role {
             TensorRole::Embedding if wanted.is_quantized() && !recipe.pure => {
-                ("embedding", "embedding keeps its precision (--pure takes it too)")
+                ("embedding", "token embedding stays as it is (--pure quantizes it too)")
             }
             TensorRole::Output if wanted.is_quantized() && !recipe.pure => {
-                ("output", "output head keeps its precision (--pure takes it too)")
+                ("output", "output head stays as it is (--pure quantizes it too)")
             }
             _ => return TypeChoice::To(wanted, weight(tensor)),
         };
@@ -261,7 +261,7 @@ fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
 }
 
 fn weight(tensor: &TensorInfo) -> Reason {
-    reason("weight", format!("weight with rows of {}", tensor.shape.cols()))
+    reason("weight", format!("weight matrix, {} per row", tensor.shape.cols()))
 }
 
 /// How many of each part have come by.
@@ -407,7 +407,7 @@ impl PresetContext<'_> {
     fn reason(&self, part: TensorCategory, dtype: DType, rule: Option<&PresetRule>) -> Reason {
         let base = self.mix.base();
         let Some(rule) = rule.filter(|_| dtype != base) else {
-            return reason("mix", format!("base type of {}", self.mix));
+            return reason("mix", format!("default of {}", self.mix.name().to_ascii_uppercase()));
         };
         let more = match dtype.bits_per_weight().total_cmp(&base.bits_per_weight()) {
             core::cmp::Ordering::Greater => "more bits for",

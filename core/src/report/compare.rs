@@ -56,13 +56,18 @@ impl From<Option<f64>> for CompareThreshold {
     }
 }
 
+/// The least figure of [`CompareVerdict::Green`].
+pub const GOOD: f64 = 0.999;
+/// The least figure of [`CompareVerdict::Yellow`].
+pub const FAIR: f64 = 0.99;
+
 /// How good a pair is, by its figure or its cosine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CompareVerdict {
-    /// At least 0.999.
+    /// At least [`GOOD`].
     Green,
-    /// At least 0.99.
+    /// At least [`FAIR`].
     Yellow,
     /// Less, or something is not finite.
     Red,
@@ -218,8 +223,8 @@ fn compare_row(output: &Output, sums: PairSums, gate: CompareThreshold) -> Compa
     };
     let clean = sums.nonfinite_reference + sums.nonfinite_candidate == 0;
     let verdict = match figure {
-        c if clean && c >= 0.999 => CompareVerdict::Green,
-        c if clean && c >= 0.99 => CompareVerdict::Yellow,
+        c if clean && c >= GOOD => CompareVerdict::Green,
+        c if clean && c >= FAIR => CompareVerdict::Yellow,
         _ => CompareVerdict::Red,
     };
     CompareRow {

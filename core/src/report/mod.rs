@@ -21,7 +21,8 @@ mod run;
 mod verify;
 
 pub use compare::{
-    CompareReport, CompareRow, CompareThreshold, CompareVerdict, ROW_LIMIT, RowView, VerdictRule, compared,
+    CompareReport, CompareRow, CompareThreshold, CompareVerdict, FAIR, GOOD, ROW_LIMIT, RowView, VerdictRule,
+    compared,
 };
 pub use converted::{
     ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, FileView, RoundingView, action,

@@ -8,14 +8,14 @@ use crate::io::links;
 use crate::io::read_at::{LocalFile, ReadAt};
 use crate::options::ModelPath;
 use crate::system_limits;
-use crate::tokenizer_encoder::HfEncoder;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
 use quantoscope_core::job::{Piece, Region};
 use quantoscope_core::model::tokenizer::check_text_ids;
 use quantoscope_core::plan::Plan;
-use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
+use quantoscope_core::recipe::Recipe;
+use quantoscope_encoder::HfEncoder;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fs;
@@ -103,7 +103,7 @@ impl Source {
 
     /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card.
     pub fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
-        let companions = recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source;
+        let companions = recipe.reads_companions();
         Source::open_with(model, companions, companions && recipe.pre_tokenizer.is_none())
     }
 

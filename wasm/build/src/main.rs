@@ -1,4 +1,4 @@
-//! Compiles `quantoscope-wasm` for the browser and writes the JavaScript package around it.
+//! Compiles the WebAssembly modules of the page and writes the JavaScript packages around them.
 //!
 //! One step, so that the two halves cannot come from different versions. Fails where the page's generated types are out
 //! of date: see [`protocol`].
@@ -12,6 +12,22 @@ use std::process::{Command, ExitCode};
 use wasm_bindgen_cli_support::Bindgen;
 
 const TARGET: &str = "wasm32-unknown-unknown";
+
+/// A WebAssembly module of the page.
+struct Module {
+    /// Its crate.
+    package: &'static str,
+    /// The profile of cargo that it is compiled with, and the folder of its output.
+    profile: &'static str,
+    /// The name of its files.
+    name: &'static str,
+}
+
+/// The core, and the encoder that a conversion of a tokenizer loads.
+const MODULES: &[Module] = &[
+    Module { package: "quantoscope-wasm", profile: "release", name: "quantoscope" },
+    Module { package: "quantoscope-wasm-tokenizer", profile: "small", name: "tokenizer" },
+];
 
 fn main() -> ExitCode {
     match build() {
@@ -28,24 +44,27 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = env::args_os().nth(1).map_or_else(|| root.join("www/src/pkg"), PathBuf::from);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     protocol::check(root)?;
-    compile(root, &target)?;
-    let wasm = target.join(TARGET).join("release/quantoscope_wasm.wasm");
-    let mut bindgen = Bindgen::new();
-    bindgen.input_path(wasm).web(true)?.typescript(true).out_name("quantoscope");
-    bindgen.remove_name_section(true).remove_producers_section(true);
-    bindgen.generate(&out)?;
+    for module in MODULES {
+        compile(root, &target, module)?;
+        let wasm = target.join(TARGET).join(module.profile).join(module.package.replace('-', "_"));
+        let mut bindgen = Bindgen::new();
+        bindgen.input_path(wasm.with_extension("wasm")).web(true)?.typescript(true).out_name(module.name);
+        bindgen.remove_name_section(true).remove_producers_section(true);
+        bindgen.generate(&out)?;
+    }
     println!("{}", out.display());
     Ok(())
 }
 
 /// Flags of the target are in `.cargo/config.toml`, which tests share.
-fn compile(root: &Path, target: &Path) -> Result<(), Box<dyn Error>> {
+fn compile(root: &Path, target: &Path, module: &Module) -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
-        .args(["build", "--release", "--locked", "--package", "quantoscope-wasm", "--target", TARGET])
+        .args(["build", "--locked", "--profile", module.profile])
+        .args(["--package", module.package, "--target", TARGET])
         .arg("--target-dir")
         .arg(target)
         .status()?;
-    if status.success() { Ok(()) } else { Err("the wasm crate did not compile".into()) }
+    if status.success() { Ok(()) } else { Err(format!("{} did not compile", module.package).into()) }
 }

@@ -57,11 +57,11 @@ pub fn open(bytes: &[u8]) -> Result<Model, JsValue> {
 
 /// Opens a model of several files, the first of which was picked.
 pub fn open_files(files: &[(&str, &[u8])]) -> Result<Model, JsValue> {
-    let mut opening = Opening::new(Some(files[0].0.into()));
+    let mut opening = Opening::new(Some(files[0].0.into()), false, None)?;
     loop {
         let want = opening.want()?;
         match text(&want, "kind").as_str() {
-            "ready" => return opening.finish(),
+            "ready" => return opening.finish(None),
             "open" => {
                 let name = text(&want, "name");
                 let found = files.iter().find(|(n, _)| *n == name);

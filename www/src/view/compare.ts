@@ -2,17 +2,17 @@
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { fixed, integer, measure, plural } from '../format';
-import type { CompareRow, CompareView as Report, Finding, ModelView, Picked } from '../protocol';
-import { nameOf, pickFiles } from './drop';
+import type { CompareRow, CompareView as Report, Finding, ModelView, OpenOptions, Picked } from '../protocol';
+import { EMPTY, nameOf, pickFiles } from './drop';
 import { Grid, type Column } from './grid';
-import { errorNote } from './error_note';
+import { errorNote, type Again } from './error_note';
 import { progressBar } from './progress';
 import { tensorName } from './tensors';
 
 export interface CompareView {
   node: HTMLElement;
   /** Takes a candidate and compares at once. */
-  take: (files: Picked[]) => void;
+  take: (files: Picked[] | null) => void;
   /** Lets the candidate go. */
   close: () => void;
 }
@@ -33,6 +33,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
     id: 'threshold',
   });
 
+  const fail = (reason: unknown, again: Again) => invite(errorNote(apiErrorOf(reason), again));
   const invite = (after?: HTMLElement) =>
     replace(
       slot,
@@ -41,7 +42,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
       after,
     );
   const pick = (label: string, directory: boolean) =>
-    h('button', { type: 'button', on: { click: () => void pickFiles(directory).then(take) } }, label);
+    h('button', { type: 'button', on: { click: () => void pickFiles(directory).then((files) => take(files)) } }, label);
   const run = () => {
     if (!candidate) return;
     stop?.abort();
@@ -63,7 +64,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
           replace(
             result,
             mine.signal.aborted
-              ? h('p', { class: 'note', role: 'status' }, 'Stopped.')
+              ? h('p', { class: 'note', role: 'status' }, 'Cancelled.')
               : errorNote(apiErrorOf(reason)),
           );
       });
@@ -72,40 +73,52 @@ export function compareView(client: Client, reference: ModelView): CompareView {
     if (candidate) void client.call('close', { model: candidate.id });
     candidate = undefined;
   };
-  const take = (files: Picked[]) => {
-    if (files.length === 0) return;
+  const take = (files: Picked[] | null, options: OpenOptions = {}) => {
+    if (files === null) return;
+    if (files.length === 0) return invite(errorNote(EMPTY));
     replace(slot, h('p', { role: 'status' }, 'Reading headers\u2026'));
     client
-      .call('open', { files, name: nameOf(files) })
+      .call('open', { files, name: nameOf(files, options), ...options })
       .then((model) => {
         close();
         candidate = model;
         invite();
         run();
       })
-      .catch((reason: unknown) => invite(errorNote(apiErrorOf(reason))));
+      .catch((reason: unknown) => fail(reason, (more) => take(files, { ...options, ...more })));
   };
   threshold.addEventListener('change', run);
   invite();
+  replace(result, example());
   const node = h(
     'div',
     { class: 'compare' },
     h(
       'div',
       { class: 'slots' },
-      h('section', { class: 'slot', 'aria-label': 'Reference' }, h('h2', {}, 'Reference'), named(reference)),
-      h('section', { class: 'slot candidate', 'aria-label': 'Candidate' }, h('h2', {}, 'Candidate'), slot),
+      h('section', { class: 'slot', 'aria-label': 'Baseline' }, h('h2', {}, 'Baseline'), named(reference)),
+      h('section', { class: 'slot candidate', 'aria-label': 'Compared with' }, h('h2', {}, 'Compared with'), slot),
       h(
         'section',
-        { class: 'slot gate', 'aria-label': 'Gate' },
-        h('h2', {}, h('label', { for: 'threshold' }, 'Least figure')),
+        { class: 'slot gate', 'aria-label': 'Check' },
+        h('h2', {}, h('label', { for: 'threshold' }, 'Minimum similarity')),
         threshold,
-        h('p', { class: 'soft small' }, 'The smaller of cosine and 1 \u2212 error\u00b2/2. Below it, or with any finding, the gate fails. Empty: no gate.'),
+        h('p', { class: 'soft small' }, 'Similarity is the smaller of cosine and 1 \u2212 relative error\u00b2/2. A tensor below the minimum, or a difference in structure, fails the check. Leave empty for no check.'),
       ),
     ),
     result,
   );
   return { node, take, close };
+}
+
+/** What to expect, before a choice. */
+function example(): HTMLElement {
+  return h(
+    'div',
+    { class: 'example soft' },
+    h('p', {}, 'For each tensor that both models have: RMSE, cosine similarity, the worst row and the largest error.'),
+    h('p', {}, 'The two may have different formats and names: a Hugging Face folder and the GGUF made of it are compared tensor by tensor.'),
+  );
 }
 
 function named(model: ModelView): HTMLElement {
@@ -122,20 +135,42 @@ function outcome(c: Report): (HTMLElement | null)[] {
   return [gate(c), findings(c.findings), c.tensors.length > 0 ? pairs(c.tensors) : null];
 }
 
+const WORDS = { green: 'good', yellow: 'fair', red: 'poor' } as const;
+const VERDICTS = ['green', 'yellow', 'red'] as const;
+
 function gate(c: Report): HTMLElement {
-  const counts = ['green', 'yellow', 'red'].map((v) => [v, c.tensors.filter((r) => r.verdict === v).length] as const);
-  const words = c.threshold === null ? 'No gate was set' : c.passes ? 'The gate passes' : 'The gate fails';
+  const [good, fair] = c.least;
+  const legend = { green: `\u2265\u2009${good}`, yellow: `\u2265\u2009${fair}`, red: `<\u2009${fair}` };
+  const tallies = VERDICTS.map((v) => {
+    const n = c.tensors.filter((r) => r.verdict === v).length;
+    return h('span', { class: `verdict ${v}` }, `${integer(n)} ${WORDS[v]} `, h('span', { class: 'soft small' }, legend[v]));
+  });
   return h(
     'div',
     { class: `note verdicts ${c.threshold === null ? '' : c.passes ? 'good' : 'bad'}`, role: 'status' },
-    h('p', {}, h('strong', {}, words), c.threshold === null ? '' : ` at a least figure of ${c.threshold}`),
+    h('p', {}, h('strong', {}, outcomeWords(c))),
     h(
       'p',
       { class: 'tallies' },
-      counts.map(([v, n]) => h('span', { class: `verdict ${v}` }, `${integer(n)} ${v}`)),
-      h('span', { class: 'soft' }, plural(c.findings.length, 'finding')),
+      tallies,
+      c.findings.length > 0 && h('span', { class: 'soft' }, differences(c.findings.length)),
     ),
   );
+}
+
+function differences(n: number): string {
+  return plural(n, 'difference in structure', 'differences in structure');
+}
+
+/** Who is to blame, where the check fails. */
+function outcomeWords(c: Report): string {
+  const { threshold, tensors } = c;
+  if (threshold === null) return 'No check was set';
+  if (c.passes) return `Pass: all ${plural(tensors.length, 'tensor')} at or above ${threshold}`;
+  const below = tensors.filter((r) => r.below_threshold).length;
+  const failing = `${integer(below)} of ${plural(tensors.length, 'tensor')} below ${threshold}`;
+  const parts = [below > 0 && failing, c.findings.length > 0 && differences(c.findings.length)];
+  return `Fail: ${parts.filter(Boolean).join(', ')}`;
 }
 
 /** A few are listed at once; many of one kind are folded, so that the rows below stay in reach. */
@@ -149,7 +184,7 @@ function findings(list: readonly Finding[]): HTMLElement | null {
       {},
       h('code', { class: 'code' }, kind),
       ' ',
-      h('span', { class: 'soft' }, plural(found.length, 'finding')),
+      h('span', { class: 'soft' }, plural(found.length, 'tensor')),
     );
     return h(
       'details',
@@ -163,7 +198,7 @@ function findings(list: readonly Finding[]): HTMLElement | null {
       ),
     );
   });
-  return h('section', { class: 'findings' }, h('h2', {}, 'Findings'), groups);
+  return h('section', { class: 'findings' }, h('h2', {}, 'Differences in structure'), groups);
 }
 
 const FEW = 4;
@@ -192,7 +227,8 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'numel',
-    label: 'Elements',
+    extra: true,
+    label: 'Parameters',
     track: '8rem',
     class: 'num',
     right: true,
@@ -219,6 +255,7 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'worst',
+    extra: true,
     label: 'Worst row',
     track: '9rem',
     class: 'num',
@@ -228,7 +265,8 @@ const COLUMNS: Column<CompareRow>[] = [
   },
   {
     key: 'max',
-    label: 'Max |error|',
+    extra: true,
+    label: 'Max abs error',
     track: '7rem',
     class: 'num',
     right: true,
@@ -240,18 +278,23 @@ const COLUMNS: Column<CompareRow>[] = [
     label: 'Verdict',
     track: '6rem',
     narrow: '5.4rem',
-    cell: (r) => h('span', { class: `verdict ${r.verdict}` }, r.verdict),
+    cell: (r) =>
+      r.below_threshold
+        ? h('span', { class: 'verdict red' }, 'below')
+        : h('span', { class: `verdict ${r.verdict}` }, WORDS[r.verdict]),
     by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict],
   },
 ];
 
-/** The rows come in the order of the report: by rmse, largest first. */
+/** The rows come in the order of the report, by RMSE, largest first; those that fail the check before the others. */
 function pairs(rows: readonly CompareRow[]): HTMLElement {
   const grid = new Grid<CompareRow>({
     label: 'Compared tensors',
     columns: COLUMNS,
     empty: 'The models share no tensor.',
+    wide: true,
+    mark: (r) => (r.below_threshold ? 'failing' : undefined),
   });
-  grid.show(rows);
+  grid.show([...rows].sort((a, b) => Number(b.below_threshold) - Number(a.below_threshold)));
   return grid.node;
 }

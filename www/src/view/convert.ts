@@ -1,6 +1,6 @@
 // The button that starts a conversion, where its result goes, and the same conversion as a command.
 import { h } from '../dom';
-import { plural } from '../format';
+import { bytes, plural } from '../format';
 import type { Jobs } from '../jobs';
 import type { ModelView, PlanView, Recipe, Target } from '../protocol';
 
@@ -18,7 +18,7 @@ export interface Conversion {
 
 export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Conversion {
   const name = outputName(model, recipe, plan);
-  const where = h('span', { class: 'soft small' });
+  const where = h('span', { class: 'where soft small' });
   const refresh = () => {
     const waits = jobs.active.length > 0 ? ' It starts when the conversion before it is done.' : '';
     const text = place(plan) + waits;
@@ -30,7 +30,8 @@ export function conversion(jobs: Jobs, model: ModelView, recipe: Recipe, plan: P
     if (target) jobs.add({ model, recipe, name: target.kind === 'file' ? target.handle.name : name, target });
   };
   const go = h('button', { type: 'button', class: 'primary', on: { click: () => void begin() } }, 'Quantize and save');
-  const act = h('div', { class: 'act' }, go, where);
+  const size = h('span', { class: 'size', 'aria-hidden': 'true' }, bytes(plan.totals.total_bytes_out));
+  const act = h('div', { class: 'act' }, go, size, where);
   const node = h('section', { class: 'convert', 'aria-label': 'Quantize and save' }, act, command(model, recipe, plan));
   refresh();
   return { node, refresh };
@@ -42,7 +43,7 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.to === 'hf_folder') return null;
   const words = [
     'quantoscope quantize',
-    model.name.includes(' ') ? 'MODEL' : model.name,
+    model.name.includes(' ') ? (model.folder ?? 'MODEL') : model.name,
     '-o',
     outputName(model, recipe, plan).replace(/\.tar$/, ''),
   ];
@@ -51,16 +52,20 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
   if (recipe.pure) words.push('--pure');
-  // The page does not read tokenizers yet.
-  if (recipe.to === 'gguf') words.push('--names source');
+  if (recipe.names) words.push('--names', recipe.names);
+  if (recipe.pre_tokenizer) words.push('--pre-tokenizer', recipe.pre_tokenizer);
+  if (recipe.compat) words.push('--compat llama.cpp');
   if (recipe.allow_requantize) words.push('--allow-requantize');
   if (recipe.allow_nonfinite) words.push('--allow-nonfinite');
-  return h('p', { class: 'small soft command' }, 'The same bytes from a terminal: ', h('code', {}, words.join(' ')));
+  const converted = recipe.to === 'gguf' && model.container === 'safetensors' && recipe.names !== 'source';
+  // The command line names the model by the folder of its files, if nothing else names it.
+  const same = converted && model.folder === null ? 'The same from a terminal, named by its folder: ' : 'The same bytes from a terminal: ';
+  return h('p', { class: 'small soft command' }, same, h('code', {}, words.join(' ')));
 }
 
 function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {
   const stem = model.name.replace(/\.(safetensors|gguf|apr|index\.json)$/i, '').replace(/[^\w.-]+/g, '-') || 'model';
-  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? '').toLowerCase();
+  const types = (recipe.mix ?? recipe.type ?? recipe.q4_scheme ?? 'auto').toLowerCase();
   if (plan.directory) return `${stem}-${recipe.to}-${types}.tar`;
   return `${stem}-${types}.${recipe.to}`;
 }

@@ -1,11 +1,12 @@
 // The ways in: dropping, picking files, picking a folder, the sample. Everything becomes a list of `Picked`.
 import { h } from '../dom';
-import type { Picked } from '../protocol';
+import type { Failure, OpenOptions, Picked } from '../protocol';
 
 /** More than any checkpoint has; a folder beyond it was dropped by mistake. */
 const MOST_FILES = 20_000;
 
-export function pickFiles(directory: boolean): Promise<Picked[]> {
+/** The picked files; `null` where the picker was closed. */
+export function pickFiles(directory: boolean): Promise<Picked[] | null> {
   return new Promise((resolve) => {
     const input = h('input', {
       type: 'file',
@@ -20,7 +21,10 @@ export function pickFiles(directory: boolean): Promise<Picked[]> {
       input.remove();
     };
     input.addEventListener('change', done);
-    input.addEventListener('cancel', done);
+    input.addEventListener('cancel', () => {
+      resolve(null);
+      input.remove();
+    });
     // Some browsers only fire `change` for an input that is in the document.
     document.body.append(input);
     input.click();
@@ -70,29 +74,28 @@ async function children(directory: FileSystemDirectoryEntry): Promise<FileSystem
 export function acceptDrops(hint: () => string, take: (files: Promise<Picked[]>) => void): void {
   const sheet = h('div', { class: 'over', hidden: true, 'aria-hidden': 'true' });
   document.body.append(sheet);
-  let depth = 0;
   const show = (on: boolean) => {
     sheet.textContent = hint();
     sheet.hidden = !on;
   };
   const carriesFiles = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
-  addEventListener('dragenter', (event) => {
-    if (carriesFiles(event)) show(++depth > 0);
-  });
-  addEventListener('dragleave', (event) => {
-    if (carriesFiles(event)) show(--depth > 0);
-  });
+  addEventListener('dragenter', (event) => carriesFiles(event) && show(true));
+  // Leaving the window leads to no element; an element that goes away under the pointer sends no `dragleave`.
+  addEventListener('dragleave', (event) => event.relatedTarget === null && show(false));
+  addEventListener('mousemove', () => sheet.hidden || show(false));
   addEventListener('dragover', (event) => event.preventDefault());
   addEventListener('drop', (event) => {
     event.preventDefault();
-    depth = 0;
     show(false);
     if (event.dataTransfer && carriesFiles(event)) take(pickedFrom(event.dataTransfer));
   });
 }
 
-/** A short name for what was picked: its folder where there is one, else its first file. */
-export function nameOf(files: readonly Picked[]): string {
+/** A short name for what was picked: what was chosen in it, else its folder where there is one, else its first file. */
+export function nameOf(files: readonly Picked[], { choice }: OpenOptions = {}): string {
+  if (choice !== undefined) return choice.replace(/\/$/, '').split('/').pop() ?? choice;
   const first = files[0]?.path ?? 'model';
   return first.includes('/') ? first.slice(0, first.indexOf('/')) : first;
 }
+
+export const EMPTY: Failure = { code: 'not_found', message: 'this folder is empty' };

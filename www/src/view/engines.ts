@@ -8,7 +8,7 @@ import { errorNote } from './error_note';
 const KEY = 'quantoscope-engine';
 const CHOICES: readonly (readonly [EngineChoice, string])[] = [
   ['auto', 'Auto'],
-  ['processor', 'Processor'],
+  ['processor', 'CPU'],
   ['webgpu', 'WebGPU'],
 ];
 
@@ -28,7 +28,7 @@ export function engineChip(client: Client): HTMLElement {
   const word = h('span', {});
   const show = () => {
     const label = CHOICES.find(([value]) => value === choice)?.[1] ?? '';
-    word.textContent = `Engine: ${label.toLowerCase().replace('webgpu', 'WebGPU')}`;
+    word.textContent = `Compute: ${label}`;
     void client.call('choose_engine', { engine: choice });
   };
   const choose = (next: EngineChoice) => {
@@ -54,14 +54,18 @@ export function engineChip(client: Client): HTMLElement {
   );
 }
 
+function cpu(engine: string): string {
+  return engine === 'simd128' ? 'CPU (WASM SIMD)' : `CPU (${engine})`;
+}
+
 /** What did the work, in a sentence or two. */
 export function engineNote({ engine, device }: RunInfo): string {
-  if (!device) return `By the processor (${engine}).`;
+  if (!device) return `${cpu(engine)}, 1 thread.`;
   const { name, blocks, checked, differing, ended } = device;
-  if (differing > 0) return `${name} made wrong bytes, so the run was restarted on the processor.`;
-  const given = ended ? ` It was given up: ${ended}.` : '';
-  if (blocks === 0) return `By the processor; there was nothing to do for ${name}.${given}`;
-  const made = `${plural(blocks, 'block')} by ${name}; the processor made ${integer(checked)} of them again, all equal.`;
+  if (differing > 0) return `Restarted on the CPU: ${name} produced wrong bytes.`;
+  const given = ended ? ` It was disabled: ${ended}.` : '';
+  if (blocks === 0) return `${cpu(engine)}, 1 thread; nothing to do for ${name}.${given}`;
+  const made = `GPU (${name}): ${plural(blocks, 'block')}, ${integer(checked)} spot-checked on the CPU, all identical.`;
   return made + given;
 }
 
@@ -85,10 +89,10 @@ function openPanel(client: Client, chosen: EngineChoice, choose: (next: EngineCh
     h(
       'header',
       { class: 'engines-head' },
-      h('h2', { id: title }, 'Engines'),
+      h('h2', { id: title }, 'Compute settings'),
       h('button', { type: 'button', class: 'quiet', on: { click: close } }, 'Close'),
     ),
-    h('p', { class: 'engines-say' }, 'Every engine here gives the same bytes and the same figures. They differ in speed only.'),
+    h('p', { class: 'engines-say' }, 'CPU and GPU give the same bytes and the same figures. They differ in speed only.'),
     segments(choice, pick),
     said,
     machines,
@@ -118,19 +122,19 @@ function segments(choice: EngineChoice, pick: (next: EngineChoice) => void): HTM
     input.addEventListener('change', () => pick(value));
     return h('label', { class: 'segment' }, input, h('span', {}, label));
   });
-  return h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Engine'), options);
+  return h('fieldset', { class: 'segments' }, h('legend', { class: 'unseen' }, 'Compute'), options);
 }
 
 /** What the choice means on this machine. */
 function sentence(choice: EngineChoice, engines: EnginesView | undefined): string {
-  if (choice === 'processor') return 'The processor does everything.';
+  if (choice === 'processor') return 'The CPU does everything.';
   if (!engines) return 'Looking for a graphics adapter\u2026';
   const { device } = engines;
   if (!device) return engines.absent ?? '';
-  if (device.ended) return `${device.ended}. Until this page is loaded again, the processor does everything.`;
-  if (choice === 'webgpu') return 'WebGPU quantizes where its kernels are exact. The processor does the rest, and all measuring.';
-  if (device.software) return 'This adapter is itself a program on the processor: Auto never takes it.';
-  return 'Auto takes WebGPU for work of 256 MiB and more, where the table says that it is faster.';
+  if (device.ended) return `${device.ended}. Until this page is loaded again, the CPU does everything.`;
+  if (choice === 'webgpu') return 'WebGPU quantizes where its kernels are bit-exact. The CPU does the rest, and all measuring.';
+  if (device.software) return 'This is a software GPU: slower than the CPU, never used by Auto.';
+  return 'Auto uses WebGPU for work of 256 MiB and more, where the table says that it is faster.';
 }
 
 function cardHead(kind: string, name: string, tags: Child[]): Child[] {
@@ -138,16 +142,16 @@ function cardHead(kind: string, name: string, tags: Child[]): Child[] {
 }
 
 function processorCard(engines: EnginesView | undefined): HTMLElement {
-  const vectors = engines?.processor === 'simd128' ? '128-bit vectors, one thread of this tab.' : 'One thread of this tab.';
+  const vectors = engines?.processor === 'simd128' ? 'WASM SIMD, 1 thread.' : '1 thread.';
   return h(
     'div',
     { class: 'machine' },
-    cardHead('Processor', engines?.processor ?? '\u2026', []),
-    h('p', { class: 'small soft' }, `${vectors} It does all measuring, and checks what a device makes.`),
+    cardHead('CPU', engines?.processor ?? '\u2026', []),
+    h('p', { class: 'small soft' }, `${vectors} It does all measuring, and spot-checks the GPU.`),
   );
 }
 
-const ABSENT = 'A device changes only how long the work takes.';
+const ABSENT = 'A GPU changes only how long the work takes.';
 
 function deviceCard({ device }: EnginesView): HTMLElement {
   if (!device)
@@ -194,7 +198,7 @@ function labels({ work, name, from, to, weighted }: KernelView): [string, string
 function kernelBlock(client: Client, device: Device, dialog: HTMLDialogElement): HTMLElement[] {
   const all = lines(device);
   const rows = all.map((line) => h('tr', {}, ...cells(line)));
-  const start = h('button', { type: 'button', on: { click: () => void measure() } }, 'Probe and measure');
+  const start = h('button', { type: 'button', on: { click: () => void measure() } }, 'Self-test and measure');
   const note = h('p', { class: 'small soft', role: 'status' }, NOTE);
   const measure = async () => {
     start.disabled = true;
@@ -233,11 +237,11 @@ async function ask(client: Client, line: Line, show: (speed?: KernelSpeed) => vo
 const NOTE = 'Million values per second, from memory and back; quantizing from BF16.';
 const TRUST =
   'Before use, a kernel must reproduce known answers: ties, zeros of both signs, subnormal numbers, refused values. ' +
-  'A kernel with one wrong byte is not used. During use, the processor recomputes one block in 256; at the first ' +
-  'difference the run is restarted without the device.';
+  'A kernel with one wrong byte is not used. During use, the CPU recomputes one block in 256; at the first ' +
+  'difference the run is restarted without the GPU.';
 
 function grid(rows: readonly HTMLElement[]): HTMLElement {
-  const heads = ['Type', 'Probe', 'Processor', 'WebGPU', 'Auto takes'];
+  const heads = ['Type', 'Self-test', 'CPU', 'WebGPU', 'Auto uses'];
   return h(
     'table',
     { class: 'figures-table kernels' },
@@ -261,15 +265,15 @@ function cells({ type, what, kernels }: Line, speed?: KernelSpeed): HTMLElement[
     h('td', {}, probed(kernels.map(({ kernel }) => kernel.exact))),
     h('td', {}, rate(speed?.processor, most, 'bar')),
     h('td', {}, rate(speed?.device, most, 'bar rose')),
-    h('td', { class: 'auto' }, speed ? (speed.auto ? 'WebGPU' : 'processor') : '\u2013'),
+    h('td', { class: 'auto' }, speed ? (speed.auto ? 'WebGPU' : 'CPU') : '\u2013'),
   ];
 }
 
 function probed(found: readonly (boolean | null)[]): Child {
   const exact = found.filter(Boolean).length;
   if (found.includes(null)) return '\u2013';
-  if (exact === found.length) return h('span', { class: 'verdict green' }, 'exact');
-  if (exact === 0) return h('span', { class: 'verdict red' }, 'refused');
+  if (exact === found.length) return h('span', { class: 'verdict green' }, 'bit-exact');
+  if (exact === 0) return h('span', { class: 'verdict red' }, 'failed');
   return h('span', { class: 'verdict yellow' }, `${exact} of ${found.length}`);
 }
 

@@ -1,27 +1,54 @@
-// Errors, with the codes and words of the command line.
-import { h } from '../dom';
+// Errors: what happened and what to do, then the code and the place of the command line, small.
+import { h, type Child } from '../dom';
 import { integer } from '../format';
-import type { ApiError } from '../protocol';
+import type { Failure, OpenOptions } from '../protocol';
 
-export function errorNote(error: ApiError): HTMLElement {
+/** Opens the same files again. */
+export type Again = (options: OpenOptions) => void;
+
+export function errorNote(error: Failure, again?: Again): HTMLElement {
   const places: [string, string | undefined][] = [
     ['tensor', error.tensor],
     ['element', error.element === undefined ? undefined : integer(error.element)],
     ['file', error.file],
     ['byte', error.offset === undefined ? undefined : integer(error.offset)],
+    ['code', error.code],
   ];
   const known = places.filter((place): place is [string, string] => place[1] !== undefined);
   return h(
     'div',
     { class: 'note bad', role: 'alert' },
-    h('p', {}, h('code', { class: 'code' }, error.code), ' ', error.message),
-    known.length > 0 &&
-      h(
-        'dl',
-        {},
-        known.map(([name, value]) => [h('dt', {}, name), h('dd', { class: 'mono' }, value)]),
-      ),
+    h('p', {}, sentence(error.message)),
+    again && waysOut(error, again),
+    h(
+      'dl',
+      {},
+      known.map(([name, value]) => [h('dt', {}, name), h('dd', { class: name === 'code' ? 'mono code' : 'mono' }, value)]),
+    ),
   );
+}
+
+/** Messages of the core begin in lower case, as after the name of a program. */
+function sentence(message: string): string {
+  return message.charAt(0).toUpperCase() + message.slice(1);
+}
+
+const WRITERS: Record<string, string> = { core: 'aprender (core)', serve: 'aprender-serve (realizar)' };
+
+function waysOut({ choices, aprWriters }: Failure, again: Again): Child {
+  const button = (label: string, options: OpenOptions) =>
+    h('button', { type: 'button', on: { click: () => again(options) } }, label);
+  if (choices)
+    return [
+      h('p', {}, h('strong', {}, 'Which one?')),
+      h('div', { class: 'act choices' }, choices.map((choice) => button(choice, { choice }))),
+    ];
+  if (aprWriters)
+    return [
+      h('p', {}, h('strong', {}, 'Which program wrote the file?')),
+      h('div', { class: 'act choices' }, aprWriters.map((w) => button(WRITERS[w] ?? w, { aprWriter: w }))),
+    ];
+  return null;
 }
 
 export function warningNotes(warnings: readonly string[]): HTMLElement | null {

@@ -10,6 +10,8 @@ export interface Column<T> {
   track: string;
   /** Track on a narrow screen; columns without one are hidden there. */
   narrow?: string;
+  /** Hidden first where the table is narrow, so that names keep their room. */
+  extra?: boolean;
   right?: boolean;
   class?: string;
   cell: (row: T) => Child;
@@ -26,9 +28,15 @@ export interface GridOptions<T> {
   label: string;
   columns: Column<T>[];
   sort?: Sort;
+  /** True for many columns: those that are `extra` go sooner. */
+  wide?: boolean;
   empty: string;
   /** The row's text for assistive technology when it becomes active, and for choosing it. */
   choose?: (row: T) => void;
+  /** The row that the keyboard came to, once a row is selected. */
+  follow?: (row: T) => void;
+  /** A class for some rows. */
+  mark?: (row: T) => string | undefined;
 }
 
 /** Rows beyond the visible ones, so that a fast scroll finds them drawn. */
@@ -64,11 +72,19 @@ export class Grid<T> {
       h('div', { class: 'grid-top', role: 'rowgroup' }, this.head),
       this.body,
     );
-    const tracks = (of: (c: Column<T>) => string | undefined) => options.columns.map(of).filter(Boolean).join(' ');
+    const tracks = (of: (c: Column<T>) => string | false | undefined) =>
+      options.columns.map(of).filter(Boolean).join(' ');
+    // Below this the columns in it leave no room for a name.
+    if (options.wide) this.node.classList.add('many');
     vary(
       this.node,
       '--columns',
       tracks((c) => c.track),
+    );
+    vary(
+      this.node,
+      '--fewer-columns',
+      tracks((c) => !c.extra && c.track),
     );
     vary(
       this.node,
@@ -122,7 +138,8 @@ export class Grid<T> {
   private refresh(): void {
     for (const row of this.live.values()) row.remove();
     this.live.clear();
-    this.body.style.height = `${this.shown.length * this.height}px`;
+    this.body.style.height = `${Math.max(1, this.shown.length) * this.height}px`;
+    vary(this.node, '--rows', Math.max(2, this.all.length));
     if (this.shown.length === 0) replace(this.body, this.emptyRow());
     else this.body.replaceChildren();
     this.draw();
@@ -168,6 +185,8 @@ export class Grid<T> {
         h('div', { role: 'gridcell', class: classes(c), 'aria-colindex': k + 1 }, c.cell(item)),
       ),
     );
+    const mark = this.options.mark?.(item);
+    if (mark) row.classList.add(mark);
     vary(row, '--y', `${i * height}px`);
     row.dataset['at'] = String(i);
     this.live.set(i, row);
@@ -216,10 +235,16 @@ export class Grid<T> {
       End: Infinity,
     };
     const step = steps[event.key];
-    if (step !== undefined) this.reach(this.active + step);
+    if (step !== undefined) this.walk(this.active + step);
     else if (event.key === 'Enter' || event.key === ' ') this.choose(this.active);
     else return;
     event.preventDefault();
+  }
+
+  private walk(to: number): void {
+    this.reach(to);
+    const item = this.shown[this.active];
+    if (item !== undefined && this.selected !== undefined) this.options.follow?.(item);
   }
 
   private reach(to: number): void {
@@ -249,7 +274,7 @@ export class Grid<T> {
 }
 
 function classes<T>(column: Column<T>): string {
-  return [column.class, column.right && 'right', column.narrow === undefined && 'wide'].filter(Boolean).join(' ');
+  return [column.class, column.right && 'right', column.narrow === undefined && 'wide', column.extra && 'extra'].filter(Boolean).join(' ');
 }
 
 const names = new Intl.Collator('en', { numeric: true });

@@ -90,7 +90,7 @@ function content(job: Job, row: Row, jobs: Jobs, around: Around): Child[] {
       return [outcome(state.saved, order, around), dismissButton(job, jobs)];
     case 'stopped':
       return [
-        h('p', { class: 'job-name', role: 'status' }, file(order), ' ', h('span', {}, `Stopped. ${state.message}`)),
+        h('p', { class: 'job-name', role: 'status' }, file(order), ' ', h('span', {}, `Cancelled. ${state.message}`)),
         dismissButton(job, jobs),
       ];
     case 'failed':

@@ -1,8 +1,8 @@
 // The first screen: what this is, and how to begin.
 import { h, replace } from '../dom';
-import type { ApiError } from '../protocol';
+import type { Failure } from '../protocol';
 import { landingPicture } from './landing_picture';
-import { errorNote } from './error_note';
+import { errorNote, type Again } from './error_note';
 
 export interface Ways {
   files: () => void;
@@ -13,7 +13,7 @@ export interface Ways {
 export interface Landing {
   node: HTMLElement;
   busy: (label: string | null) => void;
-  fail: (error: ApiError) => void;
+  fail: (error: Failure, again?: Again) => void;
 }
 
 export function landing(ways: Ways): Landing {
@@ -25,6 +25,7 @@ export function landing(ways: Ways): Landing {
     h('button', { type: 'button', on: { click: ways.sample } }, 'Open the sample model'),
   ];
   const busy = (label: string | null) => {
+    replace(notes);
     if (label === null) replace(act, buttons);
     else replace(act, h('div', { class: 'busy', role: 'status' }, label));
   };
@@ -42,7 +43,7 @@ export function landing(ways: Ways): Landing {
         h(
           'p',
           { class: 'say' },
-          'Drop a model here. Quantoscope measures the error each encoding would cause, tells the exact size, and writes the quantized file. ',
+          'Drop a model here: a Hugging Face folder or a file. Quantoscope measures the error that each type would cause, shows the exact size, and writes the quantized file. ',
           h('strong', {}, 'Nothing is uploaded: it all runs in this tab.'),
         ),
         act,
@@ -54,16 +55,16 @@ export function landing(ways: Ways): Landing {
       'p',
       { class: 'formats' },
       h('span', {}, 'Reads safetensors (shards and index too), GGUF, APR and lattice .q4'),
-      h('span', {}, 'Writes GGUF, safetensors and .q4'),
+      h('span', {}, 'Writes GGUF for llama.cpp, safetensors and .q4'),
       h('span', {}, 'Opening reads headers only, whatever the size'),
     ),
   );
   return {
     node,
     busy,
-    fail: (error) => {
+    fail: (error, again) => {
       busy(null);
-      replace(notes, errorNote(error));
+      replace(notes, errorNote(error, again));
     },
   };
 }

@@ -1,7 +1,7 @@
 // The plan of a recipe: what would be written, to the byte, and what happens to each tensor and why.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
-import { binaryBytes, bytes, fixed, integer, measure, plural } from '../format';
+import { binaryBytes, bytes, fixed, integer, plural, relative } from '../format';
 import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import type { Jobs } from '../jobs';
 import { conversion } from './convert';
@@ -9,7 +9,7 @@ import { Grid, type Column } from './grid';
 import { errorNote, warningNotes } from './error_note';
 import { sizeBar } from './size_bar';
 import { tensorName } from './tensors';
-import { recipeForm } from './recipe_form';
+import { recipeForm, type RecipeForm } from './recipe_form';
 
 /** The nodes of a plan; `refresh` puts in what a conversion has measured. */
 interface Shown {
@@ -22,6 +22,7 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
   const result = h('div', { class: 'plan-result', 'aria-live': 'polite', 'aria-busy': 'true' });
   let asked = 0;
   let shown: Shown | undefined;
+  let form: RecipeForm | undefined;
   const ask = (recipe: Recipe) => {
     const mine = ++asked;
     result.setAttribute('aria-busy', 'true');
@@ -35,17 +36,38 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
       .catch((reason: unknown) => {
         if (mine !== asked) return;
         shown = undefined;
-        replace(result, errorNote(apiErrorOf(reason)));
+        const error = apiErrorOf(reason);
+        replace(result, error.code === 'requantize' ? requantize(model, form) : errorNote(error));
+        // Which pre-tokenizer it is can be said in the form.
+        if (error.file === 'tokenizer.json') form?.showFurther();
       })
       .finally(() => mine === asked && result.setAttribute('aria-busy', 'false'));
   };
-  const form = h('div', { class: 'recipe-slot' });
+  const slot = h('div', { class: 'recipe-slot' });
   client.call('catalog', {}).then(
-    (catalog) => replace(form, recipeForm(catalog, model, ask)),
-    (reason: unknown) => replace(form, errorNote(apiErrorOf(reason))),
+    (catalog) => {
+      form = recipeForm(catalog, model, ask);
+      replace(slot, form.node);
+    },
+    (reason: unknown) => replace(slot, errorNote(apiErrorOf(reason))),
   );
   jobs.watch((_, progressed) => progressed || shown?.refresh(), life);
-  return h('div', { class: 'plan' }, form, result);
+  return h('div', { class: 'plan' }, slot, result);
+}
+
+/** The question in the place of the button, where the source is quantized. */
+function requantize(model: ModelView, form: RecipeForm | undefined): HTMLElement {
+  const counts = new Map<string, number>();
+  for (const t of model.tensors) if (t.quantized) counts.set(t.dtype, (counts.get(t.dtype) ?? 0) + 1);
+  const types = [...counts].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const anyway = h('button', { type: 'button', on: { click: () => form?.allowRequantize() } }, 'Quantize anyway');
+  return h(
+    'div',
+    { class: 'note', role: 'status' },
+    h('p', {}, h('strong', {}, `This model is already quantized (${types.slice(0, 3).join(', ')}).`)),
+    h('p', {}, 'Quantizing again adds a second error. Start from the original model if you have it.'),
+    h('div', { class: 'act' }, anyway),
+  );
 }
 
 function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Shown {
@@ -59,8 +81,20 @@ function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Sho
     if (measured && measured !== rows) table.show((rows = measured));
   };
   refresh();
-  const warnings = warningNotes(plan.warnings.map((w) => w.message));
-  return { nodes: [figures(model, plan), sizeBars(model, plan), convert.node, warnings, table.node], refresh };
+  const [blocking, others] = [true, false].map((first) =>
+    plan.warnings.filter((w) => (w.code === 'not_runnable') === first).map((w) => w.message),
+  );
+  return {
+    nodes: [
+      warningNotes(blocking ?? []),
+      figures(model, plan),
+      convert.node,
+      sizeBars(model, plan),
+      warningNotes(others ?? []),
+      table.node,
+    ],
+    refresh,
+  };
 }
 
 /** The ratio is the core's; where it cannot be computed it is not shown. */
@@ -71,14 +105,14 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
     h(
       'p',
       { class: 'from' },
-      h('span', { class: 'soft small' }, 'Now'),
+      h('span', { class: 'soft small' }, 'Source'),
       h('span', { class: 'num' }, bytes(model.fileBytes)),
     ),
     h('p', { class: 'arrow', 'aria-hidden': 'true' }, '\u2192'),
     h(
       'p',
       { class: 'to' },
-      h('span', { class: 'soft small' }, 'Will be exactly'),
+      h('span', { class: 'soft small' }, 'Output size (exact)'),
       figure(plan.totals.total_bytes_out),
       h(
         'span',
@@ -89,10 +123,10 @@ function figures(model: ModelView, plan: PlanView): HTMLElement {
     h(
       'dl',
       { class: 'side' },
-      plan.totals.ratio !== undefined && pair('Smaller by', `${fixed(plan.totals.ratio, 2)}\u00d7`),
-      pair('Bits per element', fixed(plan.totals.bits_per_weight, 2)),
+      plan.totals.ratio !== undefined && pair('Compression', `${fixed(plan.totals.ratio, 2)}\u00d7`),
+      pair('Bits per weight', fixed(plan.totals.bits_per_weight, 2)),
       pair('Quantized', integer(plan.totals.planned_quantized)),
-      pair('Kept', integer(plan.totals.kept)),
+      pair('Unchanged', integer(plan.totals.kept)),
     ),
   );
 }
@@ -135,9 +169,9 @@ function sizeBars(model: ModelView, plan: PlanView): HTMLElement {
     h(
       'figcaption',
       {},
-      h('span', { class: 'key' }, 'as it is'),
+      h('span', { class: 'key' }, 'unchanged'),
       h('span', { class: 'key made' }, 'quantized'),
-      h('span', { class: 'key vector' }, 'one axis, kept'),
+      h('span', { class: 'key vector' }, 'vectors, unchanged'),
     ),
   );
 }
@@ -158,14 +192,14 @@ const COLUMNS: Column<ConvertedTensor>[] = [
   },
   {
     key: 'to',
-    label: 'Becomes',
+    label: 'New type',
     track: '10.5rem',
     cell: (r) => becomes(r),
     by: (r) => r.dtype_out,
   },
   {
     key: 'out',
-    label: 'After',
+    label: 'New size',
     track: '5.6rem',
     narrow: '5.2rem',
     class: 'num',
@@ -175,16 +209,17 @@ const COLUMNS: Column<ConvertedTensor>[] = [
   },
   {
     key: 'error',
-    label: 'Rel. error',
-    track: '5.6rem',
+    label: 'Relative error',
+    track: '6.6rem',
     class: 'num',
     right: true,
-    cell: (r) => measure(r.error?.relative_error, 3),
+    cell: (r) => relative(r.error?.relative_error),
     by: (r) => r.error?.relative_error ?? null,
   },
   {
     key: 'reason',
-    label: 'Why',
+    extra: true,
+    label: 'Reason',
     track: 'minmax(0, 1.1fr)',
     class: 'soft',
     cell: (r) => h('span', { title: r.reason.text }, r.reason.text),
@@ -215,7 +250,7 @@ function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: readonl
   const node = h(
     'section',
     { class: 'decisions' },
-    h('h2', {}, `What happens to ${plural(plan.tensors.length, 'tensor')}`),
+    h('h2', {}, `Plan: ${plural(plan.tensors.length, 'tensor')}`),
     grid.node,
   );
   return { node, show: (tensors) => grid.show(tensors) };

@@ -22,7 +22,20 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
   return { node: h('div', { class: 'progress' }, bar, text), show };
 }
 
+/** A bar with its Cancel. */
+export function stoppable(bar: HTMLElement, stop: AbortController): HTMLElement {
+  const cancel = h('button', { type: 'button', on: { click: () => stop.abort() } }, 'Cancel');
+  return h('div', { class: 'running' }, bar, cancel);
+}
+
+/** What is shown after a cancel, with the way to begin again, which takes the focus that Cancel had. */
+export function cancelled(place: Element, again: () => void): void {
+  const button = h('button', { type: 'button', on: { click: again } }, 'Measure');
+  replace(place, h('p', { class: 'note', role: 'status' }, 'Cancelled.'), h('div', { class: 'act' }, button));
+  button.focus({ preventScroll: true });
+}
+
 function whose({ device, restarted }: Progress): string {
-  if (restarted) return ', restarted on the processor: WebGPU made wrong bytes';
+  if (restarted) return ', restarted on the CPU: the GPU produced wrong bytes';
   return device ? ', with WebGPU' : '';
 }

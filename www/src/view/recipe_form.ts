@@ -1,7 +1,7 @@
-// The form of the quantize view: target, type or preset, and a few switches. Everything it lists comes from the catalog.
-import { h, replace, uid } from '../dom';
+// The form of the quantize view: format, mix or type, and further options. Everything it lists comes from the catalog.
+import { h, replace, uid, type Child } from '../dom';
 import { fixed } from '../format';
-import type { Catalog, ModelView, Recipe, TargetInfo, TypeInfo } from '../protocol';
+import type { Catalog, ModelView, PresetInfo, Recipe, TargetInfo, TensorNaming, TypeInfo } from '../protocol';
 
 interface Option {
   label: string;
@@ -10,38 +10,24 @@ interface Option {
   pick: () => void;
 }
 
-/** The keys of a recipe that decide the types: one of them is set. */
+/** The keys of a recipe that decide the types: one of them is set, or none to keep the precision of the source. */
 type Types = Pick<Recipe, 'type' | 'mix' | 'q4_scheme'>;
 
-export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe: Recipe) => void): HTMLElement {
+export interface RecipeForm {
+  node: HTMLElement;
+  /** Lets the source be quantized again though it is quantized already. */
+  allowRequantize: () => void;
+  /** Unfolds the further options. */
+  showFurther: () => void;
+}
+
+export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe: Recipe) => void): RecipeForm {
   const { targets } = catalog;
   let target = targets[0] as TargetInfo;
   let types = typesOf(target.default);
-  const pure = check(
-    'Embeddings and output too',
-    'The same as --pure on the command line. Norms and tensors of one axis keep their type either way.',
-  );
-  const again = check(
-    'Quantize what is quantized already',
-    'The same as --allow-requantize. The source lost information once; this loses more.',
-  );
-  const nonfinite = check(
-    'Let NaN and infinities pass in plain floats',
-    'The same as --allow-nonfinite. The report names every tensor that holds some; blocks cannot.',
-  );
+  const options = furtherOptions(catalog, model);
   const slot = h('div', { class: 'field-slot' });
-  const update = () => {
-    pure.node.hidden = types.type === undefined || target.presets.length === 0;
-    changed({
-      to: target.target,
-      ...types,
-      pure: pure.input.checked && !pure.node.hidden,
-      allow_requantize: again.input.checked,
-      // The page does not read tokenizers yet, so that tensors keep the names of their source.
-      ...(target.target === 'gguf' ? { names: 'source' as const } : {}),
-      ...(nonfinite.input.checked ? { allow_nonfinite: true } : {}),
-    });
-  };
+  const update = () => changed({ to: target.target, ...types, ...options.read(target, types) });
   const option = (label: string, hint: string, wanted: Types): Option => ({
     label,
     hint,
@@ -51,26 +37,9 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
       update();
     },
   });
-  const offer = () => {
-    const group = uid('choice');
-    const info = (name: string) => catalog.types.find((t) => t.dtype === name);
-    const accepted = catalog.types.filter((t) => target.types.includes(t.dtype));
-    const single = accepted.map((t) => option(t.dtype, about(t), { type: t.dtype }));
-    const presets = catalog.presets
-      .filter((p) => target.presets.includes(p.preset) && info(p.base)?.quantized)
-      .map((p) => option(p.preset, `mostly ${p.base}`, { mix: p.preset }));
-    const schemes = target.q4_schemes.map((s) =>
-      option(s.label, `${bits(s.bits_per_weight)}`, { q4_scheme: s.scheme }),
-    );
-    replace(
-      slot,
-      single.length > 0 && radios('One type', single, group),
-      presets.length > 0 && radios('A preset: the types that llama-quantize gives each tensor', presets, group),
-      schemes.length > 0 && radios('Scheme', schemes, group),
-    );
-  };
-  const containers = radios(
-    'Write',
+  const offer = () => replace(slot, typeFields(catalog, target, option));
+  const formats = radios(
+    'Output format',
     targets.map((t) => ({
       label: t.label,
       hint: t.about,
@@ -83,22 +52,97 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
       },
     })),
   );
-  again.node.hidden = !model.quantized;
-  for (const box of [pure, again, nonfinite]) box.input.addEventListener('change', update);
+  options.node.addEventListener('change', update);
   offer();
   update();
-  const form = h(
-    'form',
-    { class: 'recipe-form', 'aria-label': 'What to write' },
-    containers,
-    slot,
-    pure.node,
-    again.node,
-    nonfinite.node,
-  );
+  const form = h('form', { class: 'recipe-form', 'aria-label': 'What to write' }, formats, slot, options.node);
   form.addEventListener('submit', (event) => event.preventDefault());
-  return form;
+  const allowRequantize = () => {
+    options.requantize.checked = true;
+    update();
+  };
+  return { node: form, allowRequantize, showFurther: () => (options.node.open = true) };
 }
+
+/** The mixes, the usual ones first; one type for all; the block forms of a target without types. */
+function typeFields(
+  catalog: Catalog,
+  target: TargetInfo,
+  option: (label: string, hint: string, wanted: Types) => Option,
+): Child[] {
+  const group = uid('choice');
+  const info = (name: string) => catalog.types.find((t) => t.dtype === name);
+  const mix = (p: PresetInfo) => option(p.preset.toUpperCase(), `mostly ${p.base}`, { mix: p.preset });
+  const mixes = catalog.presets.filter((p) => target.presets.includes(p.preset) && info(p.base)?.quantized);
+  const single = catalog.types
+    .filter((t) => target.types.includes(t.dtype))
+    .map((t) => option(t.dtype, about(t), { type: t.dtype }));
+  const precision = option('As the source', 'not quantized', {});
+  const schemes = target.q4_schemes.map((s) => option(s.label, bits(s.bits_per_weight), { q4_scheme: s.scheme }));
+  const usual = mixes.filter((p) => p.usual).map(mix);
+  const others = mixes.filter((p) => !p.usual).map(mix);
+  const same = [...(target.keeps_precision ? [precision] : []), ...single];
+  return [
+    usual.length > 0 && radios('Mix, as llama-quantize (recommended)', usual, group),
+    others.length > 0 && folded('More mixes', others, group),
+    same.length > 0 && (usual.length > 0 ? folded : radios)('Same type for all', same, group),
+    schemes.length > 0 && radios('Scheme', schemes, group),
+  ];
+}
+
+interface FurtherOptions {
+  node: HTMLDetailsElement;
+  requantize: HTMLInputElement;
+  read: (target: TargetInfo, types: Types) => Partial<Recipe>;
+}
+
+function furtherOptions(catalog: Catalog, model: ModelView): FurtherOptions {
+  const pure = check(
+    'Quantize token embeddings and lm_head too (--pure)',
+    'Norms and other vectors keep their type either way.',
+  );
+  const again = check(
+    'Requantize (--allow-requantize)',
+    'The source is already quantized: quality drops further.',
+  );
+  const nonfinite = check(
+    'Allow NaN and Inf in plain floats (--allow-nonfinite)',
+    'The report names every tensor that holds some. Quantized blocks cannot.',
+  );
+  const compat = check(
+    'The bytes of llama.cpp\u2019s converter (--compat)',
+    'Without the keys that only Quantoscope writes.',
+  );
+  const names = select('Tensor names (--names)', NAMES);
+  const automatic: [string, string] = ['', 'by the tokenizer'];
+  const pre = select('Pre-tokenizer (--pre-tokenizer)', [
+    automatic,
+    ...catalog.pre_tokenizers.map((name): [string, string] => [name, name]),
+  ]);
+  again.node.hidden = !model.quantized;
+  const fields = [again, names, pre, pure, nonfinite, compat].map(({ node }) => node);
+  const node = h('details', { class: 'further' }, h('summary', {}, 'More options'), h('div', { class: 'further-body' }, fields));
+  const read = (target: TargetInfo, types: Types): Partial<Recipe> => {
+    const converts = target.converts_names && model.container === 'safetensors';
+    pure.node.hidden = types.type === undefined || target.presets.length === 0;
+    for (const field of [names, pre, compat]) field.node.hidden = !converts;
+    return {
+      pure: pure.input.checked && !pure.node.hidden,
+      allow_requantize: again.input.checked,
+      ...(nonfinite.input.checked ? { allow_nonfinite: true } : {}),
+      ...(converts && names.input.value !== 'auto' ? { names: names.input.value as TensorNaming } : {}),
+      ...(converts && pre.input.value !== '' ? { pre_tokenizer: pre.input.value } : {}),
+      ...(converts && compat.input.checked ? { compat: true } : {}),
+    };
+  };
+  return { node, requantize: again.input, read };
+}
+
+const NAMES: readonly (readonly [TensorNaming, string])[] = [
+  ['auto', 'llama.cpp\u2019s, if there is a tokenizer'],
+  ['gguf', 'llama.cpp\u2019s'],
+  ['source', 'those of the source: not runnable'],
+];
 
 /** A type decides alone, and so does a preset; the scheme is that of a target without types. */
 function typesOf({ type, mix, q4_scheme }: Recipe): Types {
@@ -111,25 +155,28 @@ function same(a: Types, b: Types): boolean {
   return a.type === b.type && a.mix === b.mix && a.q4_scheme === b.q4_scheme;
 }
 
-function about({ bits_per_weight, quantized, searches, importance }: TypeInfo): string {
-  const search = quantized && searches && 'searched';
+function about({ bits_per_weight, family, importance }: TypeInfo): string {
   const matrix = {
     ignored: '',
     optional: '',
     wanted: 'better with an importance matrix',
     required: 'needs an importance matrix',
   }[importance];
-  return [bits(bits_per_weight), search, matrix].filter(Boolean).join(', ');
+  return [bits(bits_per_weight), family, matrix].filter(Boolean).join(', ');
 }
 
 function bits(count: number): string {
-  return `${Number(fixed(count, 2))} bits`;
+  return `${Number(fixed(count, 2))} bpw`;
 }
 
-function radios(legend: string, choices: readonly Option[], group = uid('choice')): HTMLElement {
-  const options = choices.map((c) => {
+function optionLabels(choices: readonly Option[], group: string): HTMLElement[] {
+  return choices.map((c) => {
     const input = h('input', { type: 'radio', name: group, value: c.label, checked: c.checked });
-    input.addEventListener('change', c.pick);
+    input.addEventListener('change', (event) => {
+      // The form as a whole is listened to for other fields.
+      event.stopPropagation();
+      c.pick();
+    });
     return h(
       'label',
       { class: 'option' },
@@ -137,10 +184,25 @@ function radios(legend: string, choices: readonly Option[], group = uid('choice'
       h('span', {}, h('span', { class: 'option-name' }, c.label), h('span', { class: 'soft small' }, c.hint)),
     );
   });
-  return h('fieldset', {}, h('legend', {}, legend), h('div', { class: 'options' }, options));
 }
 
-function check(label: string, hint: string): { node: HTMLElement; input: HTMLInputElement } {
+function radios(legend: string, choices: readonly Option[], group = uid('choice')): HTMLElement {
+  const options = h('div', { class: 'options' }, optionLabels(choices, group));
+  return h('fieldset', {}, h('legend', {}, legend), options);
+}
+
+/** The same, shown on request; open where the choice is one of them. */
+function folded(legend: string, choices: readonly Option[], group: string): HTMLElement {
+  const options = h('div', { class: 'options', role: 'group', 'aria-label': legend }, optionLabels(choices, group));
+  return h('details', { open: choices.some((c) => c.checked) }, h('summary', {}, legend), options);
+}
+
+interface Field<I> {
+  node: HTMLElement;
+  input: I;
+}
+
+function check(label: string, hint: string): Field<HTMLInputElement> {
   const input = h('input', { type: 'checkbox' });
   const text = h(
     'span',
@@ -149,4 +211,9 @@ function check(label: string, hint: string): { node: HTMLElement; input: HTMLInp
     h('span', { class: 'soft small' }, hint),
   );
   return { node: h('label', { class: 'option lone' }, input, text), input };
+}
+
+function select(label: string, choices: readonly (readonly [string, string])[]): Field<HTMLSelectElement> {
+  const input = h('select', {}, choices.map(([value, text]) => h('option', { value }, text)));
+  return { node: h('label', { class: 'picked' }, h('span', { class: 'option-name plain' }, label), input), input };
 }

@@ -1,17 +1,18 @@
 // One tensor with rotation and without: the error of each encoding side by side, and how the values are spread.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace, svg, uid, type Child } from '../dom';
-import { fixed, integer, measure } from '../format';
+import { fixed, integer, relative } from '../format';
 import type { FrameView, HistogramView, ModelView, RotatedEncoding, RotationReport, StatsView, TensorRow } from '../protocol';
 import { bars } from './histogram';
 import { errorNote, warningNotes } from './error_note';
-import { progressBar } from './progress';
+import { cancelled, progressBar, stoppable } from './progress';
+import { typeName } from './type_name';
 
 const CHOICES: readonly (readonly [string, string])[] = [
   ['none', 'None'],
-  ['block:32', 'Blocks of 32'],
-  ['block:128', 'Blocks of 128'],
-  ['quarot', 'Whole'],
+  ['block:32', 'Block 32'],
+  ['block:128', 'Block 128'],
+  ['quarot', 'Full'],
 ];
 
 /** `mine` ends when another tensor is looked at. */
@@ -27,8 +28,9 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
     const seen = known.get(rotation);
     if (rotation === 'none') return replace(body);
     if (seen) return replace(body, ...report(seen, tensor));
+    const stop = running;
     const bar = progressBar('Rotating values');
-    replace(body, bar.node);
+    replace(body, stoppable(bar.node, stop));
     client
       .call('rotated', { model: model.id, tensor: tensor.index, rotation }, { signal, progress: bar.show })
       .then((answer) => {
@@ -36,7 +38,9 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
         if (!signal.aborted) replace(body, ...report(answer, tensor));
       })
       .catch((reason: unknown) => {
-        if (!signal.aborted) replace(body, errorNote(apiErrorOf(reason)));
+        if (mine.aborted || running !== stop) return;
+        if (signal.aborted) cancelled(body, () => show(rotation));
+        else replace(body, errorNote(apiErrorOf(reason)));
       });
   };
   const group = uid('rotation');
@@ -47,12 +51,12 @@ export function rotationView(client: Client, model: ModelView, tensor: TensorRow
   });
   return h(
     'section',
-    { class: 'block', 'aria-label': 'With rotation' },
-    h('h3', {}, 'With rotation'),
+    { class: 'block', 'aria-label': 'Hadamard rotation (QuaRot)' },
+    h('h3', {}, 'Hadamard rotation (QuaRot)'),
     h(
       'fieldset',
       { class: 'segments' },
-      h('legend', { class: 'small soft' }, 'By how much does the weight error of these encodings change on a rotated tensor?'),
+      h('legend', { class: 'small soft' }, 'Preview: error if this tensor were Hadamard-rotated'),
       options,
     ),
     h('div', { 'aria-live': 'polite' }, body),
@@ -81,21 +85,21 @@ function report(r: RotationReport, tensor: TensorRow): Child[] {
 }
 
 function how(frame: FrameView): string {
-  const side = frame.along === 'rows' ? 'Turned along its rows' : 'Turned along its columns';
+  const side = frame.along === 'rows' ? 'Rotated on the output side' : 'Rotated on the input side';
   const gain = frame.folded
-    ? ', with the gain of its norm folded in'
+    ? '; RMSNorm weight folded in'
     : frame.by_rules
       ? ''
-      : ' (the input side), for want of rules for this model; gains are not folded in';
-  const part = frame.weights === undefined ? '' : ` Sampled: ${integer(frame.weights)} of its weights.`;
-  return `${side}${gain}. Each error is relative to its own frame.${part}`;
+      : '; no rules for this model, so norm weights are not folded in';
+  const part = frame.weights === undefined ? '' : ` Estimated from ${integer(frame.weights)} of its weights.`;
+  return `${side}${gain}. Errors are relative to the (rotated) tensor itself.${part}`;
 }
 
 /** Each row has a scale of its own: what counts is which bar is shorter, and where the mark is. */
 function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement {
   const row = (e: RotatedEncoding) => {
     const rotated = e.rotated.find((r) => r.rotation === rotation);
-    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
+    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(e.encoding)));
     const refused = e.refused ?? rotated?.refused;
     if (refused)
       return h('tr', {}, name, h('td', { class: 'refused', colspan: 5 }, h('code', {}, refused.code), ' ', refused.message));
@@ -106,13 +110,13 @@ function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement
       {},
       name,
       h('td', { class: 'pair' }, pair(e.relative_error, rotated?.relative_error, e.floor)),
-      h('td', {}, share(e.relative_error)),
-      h('td', {}, share(rotated?.relative_error)),
-      h('td', {}, share(e.floor)),
+      h('td', {}, relative(e.relative_error)),
+      h('td', {}, relative(rotated?.relative_error)),
+      h('td', {}, relative(e.floor)),
       h('td', { class: tone }, gain === undefined ? '\u2013' : `${gain > 0 ? '+' : ''}${fixed(gain, 2)}`),
     );
   };
-  const heads = ['Encoding', 'Error', 'as stored', 'rotated', 'floor', 'falls by dB'];
+  const heads = ['Type', 'Error', 'As stored', 'Rotated', 'Gaussian limit', 'SQNR gain (dB)'];
   return h(
     'figure',
     { class: 'rotation-errors' },
@@ -121,7 +125,7 @@ function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement
       { class: 'keys small soft' },
       h('span', { class: 'key stored' }, 'as stored'),
       h('span', { class: 'key rotated' }, 'rotated'),
-      h('span', { class: 'key floor' }, 'floor: what the encoding makes of Gaussian noise'),
+      h('span', { class: 'key floor' }, 'Gaussian limit: error of this type on normal data, the best rotation can reach'),
     ),
     h(
       'div',
@@ -142,10 +146,6 @@ function errors(list: readonly RotatedEncoding[], rotation: string): HTMLElement
       ),
     ),
   );
-}
-
-function share(x: number | undefined): string {
-  return x === undefined ? '\u2013' : `${measure(100 * x, 3)}\u2009%`;
 }
 
 const WIDTH = 100;

@@ -27,9 +27,9 @@ export function summary(model: ModelView, choose: (index: number) => void): Summ
       h(
         'figcaption',
         {},
-        h('span', {}, 'The file from first byte to last. Every block is a tensor.'),
-        h('span', { class: 'key' }, 'two or more axes'),
-        h('span', { class: 'key vector' }, 'one axis'),
+        h('span', {}, 'File layout: one block per tensor, width = bytes'),
+        h('span', { class: 'key' }, 'matrices'),
+        h('span', { class: 'key vector' }, 'vectors (norms, biases)'),
       ),
     ),
   );
@@ -50,9 +50,9 @@ function what(model: ModelView): string {
 function figures(model: ModelView): HTMLElement[] {
   const bpw = model.elements > 0 ? (8 * model.bytes) / model.elements : null;
   return [
-    figure('Elements', count(model.elements), integer(model.elements)),
-    figure('Tensor bytes', bytes(model.bytes), binaryBytes(model.bytes)),
-    figure('Bits per element', fixed(bpw, 2), types(model)),
+    figure('Parameters', count(model.elements), integer(model.elements)),
+    figure('Size of weights', bytes(model.bytes), binaryBytes(model.bytes)),
+    figure('Bits per weight', fixed(bpw, 2), types(model)),
   ];
 }
 

@@ -1,49 +1,68 @@
 // One tensor: what it is, how its values are spread, and what each encoding would cost it.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
-import { bytes, fixed, integer, measure, shape } from '../format';
-import type { EncodingRow, JobResult, ModelView, StatsReport, StatsView, TensorRow } from '../protocol';
+import { bytes, fixed, integer, measure, relative, shape } from '../format';
+import type { ApiError, EncodingRow, JobResult, ModelView, StatsReport, StatsView, TensorRow } from '../protocol';
 import { engineNote } from './engines';
 import { histogramView } from './histogram';
 import { errorNote, warningNotes } from './error_note';
-import { progressBar } from './progress';
+import { cancelled, progressBar, stoppable } from './progress';
 import { rotationView } from './rotation';
 import { tensorName } from './tensors';
+import { typeName } from './type_name';
 
 type Report = JobResult<StatsReport>;
 
 export interface TensorPanel {
   node: HTMLElement;
   show: (tensor: TensorRow) => void;
+  /** Files and metadata of the model, as before a tensor was chosen. */
+  home: () => void;
 }
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
-  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: -1 }, invitation(model));
+  // It can be scrolled with the keyboard.
+  const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: 0 });
   const seen = new Map<number, Report>();
   let running: AbortController | undefined;
+  const home = () => {
+    running?.abort();
+    replace(node, backButton(close), invitation(model));
+  };
   const show = (tensor: TensorRow) => {
     running?.abort();
     running = new AbortController();
     const mine = running.signal;
     const body = h('div', { class: 'panel-body' });
     replace(node, head(tensor, model, close), body);
+    node.scrollTop = 0;
     const known = seen.get(tensor.index);
     const tell = (answer: Report) =>
       replace(body, report(answer, tensor, () => rotationView(client, model, tensor, mine)));
     if (known) return tell(known);
-    const bar = progressBar('Reading values');
-    replace(body, bar.node);
-    client
-      .call('measure', { model: model.id, tensor: tensor.index }, { signal: mine, progress: bar.show })
-      .then((answer) => {
+    const measure = async (stop: AbortController) => {
+      mine.addEventListener('abort', () => stop.abort());
+      const bar = progressBar('Reading values');
+      replace(body, stoppable(bar.node, stop));
+      try {
+        const ask = { model: model.id, tensor: tensor.index };
+        const answer = await client.call('measure', ask, { signal: stop.signal, progress: bar.show });
         seen.set(tensor.index, answer);
         if (!mine.aborted) tell(answer);
-      })
-      .catch((reason: unknown) => {
-        if (!mine.aborted) replace(body, errorNote(apiErrorOf(reason)));
-      });
+      } catch (reason) {
+        if (mine.aborted) return;
+        if (stop.signal.aborted) cancelled(body, () => void measure(new AbortController()));
+        else replace(body, errorNote(apiErrorOf(reason)));
+      }
+    };
+    void measure(new AbortController());
   };
-  return { node, show };
+  home();
+  return { node, show, home };
+}
+
+function backButton(close: () => void): HTMLElement {
+  return h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors');
 }
 
 /** Before a tensor is chosen: what else the headers said. */
@@ -63,11 +82,11 @@ function invitation(model: ModelView): HTMLElement {
   return h(
     'div',
     { class: 'invite' },
-    h('h2', {}, 'Choose a tensor'),
+    h('h2', {}, 'Select a tensor'),
     h(
       'p',
       { class: 'soft' },
-      'Its values are read then, and not before: the error that each encoding would cause, how the values are spread, and their statistics.',
+      'Select a tensor to see its statistics, histogram and quantization error. Weights are read only then.',
     ),
     lines(
       'Files',
@@ -79,11 +98,11 @@ function invitation(model: ModelView): HTMLElement {
 
 function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLElement {
   const file = model.files[tensor.file]?.name;
-  const facts = [tensor.dtype, shape(tensor.shape), `${integer(tensor.elements)} elements`, bytes(tensor.bytes)];
+  const facts = [tensor.dtype, shape(tensor.shape), `${integer(tensor.elements)} parameters`, bytes(tensor.bytes)];
   return h(
     'div',
     { class: 'panel-head' },
-    h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors'),
+    backButton(close),
     h('h2', { class: 'mono' }, tensorName(tensor.name)),
     h('p', { class: 'soft small num' }, facts.join(' \u00b7 ')),
     h(
@@ -102,7 +121,11 @@ function report(r: Report, tensor: TensorRow, rotation: () => HTMLElement): Chil
   return [
     encodings(
       [...(found.encodings ?? []), ...(part?.encodings ?? [])],
-      part?.sampled && sampledNote(part.sampled, part.encodings ?? []),
+      [
+        tensor.quantized && comparedWith(tensor),
+        part?.sampled && sampledNote(part.sampled, part.encodings ?? []),
+      ],
+      tensor,
     ),
     warningNotes(r.warnings.filter((w) => w.code === 'row_too_long').map((w) => w.message)),
     tensor.shape.length > 1 && rotation(),
@@ -141,24 +164,23 @@ function statistics(s: StatsView): HTMLElement {
 
 function symmetry(value: number, worth: boolean): HTMLElement {
   const advice = worth
-    ? 'Rows lean to one side, so an encoding with a minimum is worth its bits'
-    : 'Rows are balanced, so a symmetric encoding loses little';
+    ? 'Rows are not centred on 0: asymmetric types (Q4_1) fit better than symmetric ones (Q4_0)'
+    : 'Rows are centred on 0: symmetric types (Q4_0) fit as well as asymmetric ones (Q4_1)';
   return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
 }
 
 /** Where there is no noise, no ratio is shown. */
 function signal(e: EncodingRow): string {
-  return e.sqnr_db === undefined && e.rmse === 0 ? 'exact' : fixed(e.sqnr_db, 1);
+  return e.sqnr_db === undefined && e.rmse === 0 ? 'lossless' : fixed(e.sqnr_db, 1);
 }
 
 /** Which figures are of a part of the tensor, and of how much of it. */
 function sampledNote({ rows, of }: { rows: number; of: number }, list: readonly EncodingRow[]): HTMLElement {
-  const names = list.map((e) => e.encoding.toUpperCase()).join(', ');
+  const names = list.map((e) => typeName(e.encoding)).join(', ');
   return h(
     'p',
     { class: 'small soft' },
-    `Sampled: ${integer(rows)} of ${integer(of)} rows, spread evenly, for the types that search for their scales (${names}). ` +
-      'On the command line, quantoscope sweep measures all of them.',
+    `Estimated from ${integer(rows)} of ${integer(of)} rows for K- and IQ-types (${names}); \u201cquantoscope sweep\u201d measures all rows.`,
   );
 }
 
@@ -167,12 +189,34 @@ function byBits(a: EncodingRow, b: EncodingRow): number {
   return b.bits_per_weight - a.bits_per_weight || (b.sqnr_db ?? 0) - (a.sqnr_db ?? 0);
 }
 
+/** Where the first value lies that no type holds. */
+function refusal({ message, element }: ApiError, { shape: axes }: TensorRow): string {
+  const cols = axes[axes.length - 1] ?? 0;
+  if (element === undefined || cols === 0) return message;
+  const [row, column] = [BigInt(element) / BigInt(cols), BigInt(element) % BigInt(cols)];
+  return `${message}: the first one is at row ${integer(row)}, column ${integer(column)}.`;
+}
+
+/** The figures of a quantized tensor say nothing about the original model. */
+function comparedWith({ dtype }: TensorRow): Child {
+  return h('p', { class: 'small soft' }, `Compared with the ${dtype} values in this file, not with the original model.`);
+}
+
 /** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
-function encodings(list: readonly EncodingRow[], note: Child): Child {
+function encodings(list: readonly EncodingRow[], note: Child, tensor: TensorRow): Child {
   if (list.length === 0) return false;
-  const heads = ['Encoding', 'bpw', 'SQNR dB', 'rel. error', 'rmse', 'cosine'];
+  const [first] = list;
+  // The same refusal eleven times says no more than once.
+  if (first?.refused && list.every((e) => e.refused?.code === first.refused?.code))
+    return h(
+      'section',
+      { class: 'block', 'aria-label': 'Quantization error by type' },
+      h('h3', {}, 'Quantization error by type'),
+      h('p', { class: 'note bad' }, refusal(first.refused, tensor)),
+    );
+  const heads = ['Type', 'bpw', 'SQNR (dB)', 'Relative error', 'RMSE', 'Cosine'];
   const row = (e: EncodingRow) => {
-    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, e.encoding));
+    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(e.encoding)));
     if (e.refused)
       return h(
         'tr',
@@ -184,22 +228,22 @@ function encodings(list: readonly EncodingRow[], note: Child): Child {
     vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
     return h(
       'tr',
-      { title: `max |error| ${measure(e.max_abs)}` },
+      { title: `Max abs error ${measure(e.max_abs)}` },
       name,
       h('td', {}, fixed(e.bits_per_weight, 2)),
       h('td', { class: 'signal' }, signal(e), bar),
-      h('td', {}, measure(e.relative_error, 3)),
+      h('td', {}, relative(e.relative_error)),
       h('td', {}, measure(e.rmse, 3)),
       h('td', {}, fixed(e.cosine, 6)),
     );
   };
   return h(
     'section',
-    { class: 'block', 'aria-label': 'Error in each encoding' },
-    h('h3', {}, 'Error in each encoding'),
+    { class: 'block', 'aria-label': 'Quantization error by type' },
+    h('h3', {}, 'Quantization error by type'),
     h(
       'div',
-      { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Error in each encoding, table' },
+      { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Quantization error by type, table' },
       h(
         'table',
         { class: 'figures-table' },

@@ -4,20 +4,41 @@ import { bytes, integer, percent, shape } from '../format';
 import type { ModelView, TensorRow } from '../protocol';
 import { Grid, type Column } from './grid';
 
-/** A name whose last part always shows: the path repeats from row to row, the end tells the rows apart. */
+/**
+ * A name of which numbers always show: layer and expert tell the rows apart. Where it is too wide, what comes before the
+ * first number is elided first, then the words between numbers; the last part stays.
+ */
 export function tensorName(name: string, second?: string): HTMLElement {
-  const cut = name.replace(/\.(weight|bias)$/, '').lastIndexOf('.') + 1;
-  const part = (kind: string, text: string) => h('span', { class: kind, 'aria-hidden': 'true' }, text);
-  // Two boxes would be read as two words, so the name is said once, whole.
-  const said = h('span', { class: 'unseen' }, name);
+  const end = /\.(weight|bias)$/.exec(name)?.[0] ?? '';
+  const path = name.slice(0, name.length - end.length).split('.');
+  const last = path.pop() ?? '';
+  const number = path.findIndex((part) => /^\d+$/.test(part));
+  const part = (kind: string, text: string) => text !== '' && h('span', { class: kind, 'aria-hidden': 'true' }, text);
+  const dotted = (parts: readonly string[]) => parts.map((p) => `${p}.`).join('');
+  // Boxes would be read as so many words, so the name is said once, whole.
   const line = h(
     'span',
     { class: 'whole', title: name },
-    said,
-    cut > 0 && part('path', name.slice(0, cut)),
-    part('tail', name.slice(cut)),
+    h('span', { class: 'unseen' }, name),
+    number < 0 && part('path', dotted(path)),
+    number >= 0 && part('path head', dotted(path.slice(0, number))),
+    number >= 0 && runs(path.slice(number)).map((run) => part(run.number ? 'number' : 'path', dotted(run.parts))),
+    part('tail', last),
+    part('tail end', end),
   );
   return second === undefined ? line : h('span', {}, line, h('span', { class: 'second' }, second));
+}
+
+/** Parts of a path, numbers apart from words. */
+function runs(path: readonly string[]): { number: boolean; parts: string[] }[] {
+  const found: { number: boolean; parts: string[] }[] = [];
+  for (const part of path) {
+    const number = /^\d+$/.test(part);
+    const open = found.at(-1);
+    if (open?.number === number) open.parts.push(part);
+    else found.push({ number, parts: [part] });
+  }
+  return found;
 }
 
 function columns(model: ModelView): Column<TensorRow>[] {
@@ -60,8 +81,9 @@ function columns(model: ModelView): Column<TensorRow>[] {
     },
     {
       key: 'share',
-      label: 'Share',
+      label: '% of model',
       track: '8rem',
+      extra: true,
       cell: (t) => share(t.bytes / largest, percent(t.bytes, model.bytes)),
       by: (t) => t.bytes,
     },
@@ -78,14 +100,27 @@ export function share(part: number, text: string): HTMLElement {
 export interface TensorsView {
   node: HTMLElement;
   select: (tensor: TensorRow | undefined) => void;
+  /** Shows the panel where it takes the place of the table. */
+  look: (on: boolean) => void;
+  focusFilter: () => void;
+  focusTable: () => void;
 }
 
-export function tensorsView(model: ModelView, choose: (t: TensorRow) => void, beside: HTMLElement): TensorsView {
+export interface Actions {
+  choose: (t: TensorRow) => void;
+  /** The row that the keyboard came to, while a tensor is shown. */
+  follow: (t: TensorRow) => void;
+  /** Files and metadata of the model. */
+  about: () => void;
+}
+
+export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElement): TensorsView {
   const grid = new Grid<TensorRow>({
     label: 'Tensors',
     columns: columns(model),
     empty: 'No tensor matches the filter.',
-    choose,
+    choose: actions.choose,
+    follow: actions.follow,
   });
   grid.show(model.tensors);
   const found = h('p', { class: 'soft small', role: 'status' });
@@ -97,6 +132,7 @@ export function tensorsView(model: ModelView, choose: (t: TensorRow) => void, be
     type: 'search',
     placeholder: 'Filter: attn  BF16  256',
     'aria-label': 'Filter tensors by name, type or shape',
+    'aria-keyshortcuts': '/',
     spellcheck: 'false',
     autocomplete: 'off',
   });
@@ -105,19 +141,20 @@ export function tensorsView(model: ModelView, choose: (t: TensorRow) => void, be
     tell();
   });
   tell();
+  const about = h('button', { type: 'button', class: 'quiet about', on: { click: actions.about } }, 'Files and metadata');
   const list = h(
     'section',
     { class: 'list', 'aria-label': 'Tensors' },
-    h('div', { class: 'tools' }, input, found),
+    h('div', { class: 'tools' }, input, found, about),
     grid.node,
   );
   const node = h('div', { class: 'bench' }, list, beside);
   return {
     node,
-    select: (t) => {
-      node.classList.toggle('looking', t !== undefined);
-      grid.select(t);
-    },
+    select: (t) => grid.select(t),
+    look: (on) => node.classList.toggle('looking', on),
+    focusFilter: () => input.focus(),
+    focusTable: () => grid.node.focus(),
   };
 }
 

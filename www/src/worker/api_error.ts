@@ -1,13 +1,13 @@
 // Converts whatever was thrown to an `ApiError`: the core throws those itself, the browser throws its own errors.
 import { ApiFailure } from '../api_failure';
-import type { ApiError } from '../protocol';
+import type { ApiError, Failure } from '../protocol';
 
 /** `message`: what is left of the work. */
-export function interrupted(message = 'Nothing was kept.'): ApiFailure {
+export function interrupted(message = 'No file was written.'): ApiFailure {
   return new ApiFailure({ code: 'interrupted', message });
 }
 
-export function toApiError(reason: unknown): ApiError {
+export function toApiError(reason: unknown): Failure {
   if (reason instanceof ApiFailure) return reason.error;
   if (isApiError(reason)) return reason;
   if (reason instanceof DOMException) return { code: codeOf(reason), message: reason.message };

@@ -1,7 +1,9 @@
 // Opens picked models and importance matrices, and keeps each under a number until it is closed.
-import { ImatrixOpening, Opening, type Imatrix, type Model } from '../pkg/quantoscope';
-import type { ImatrixView, ModelSummary, ModelView, OpenImatrix, Picked, TensorRow, WantView } from '../protocol';
+import { apr_writers, choices, ImatrixOpening, Opening, reads_companions, type Imatrix, type Model } from '../pkg/quantoscope';
+import type { ImatrixView, ModelSummary, ModelView, OpenImatrix, OpenOptions, Picked, Recipe, TensorRow, WantView } from '../protocol';
 import { ApiFailure } from '../api_failure';
+import { toApiError } from './api_error';
+import { checkTextIds } from './check_text';
 import { readSlice } from './sources';
 
 export interface Opened {
@@ -11,6 +13,23 @@ export interface Opened {
   files: File[];
   /** All picked files by name, relative to the folder of the model. */
   picked: ReadonlyMap<string, File>;
+  place: Place;
+  /** The same model with the files beside its weights. */
+  whole: Promise<Model> | undefined;
+  /** Whether the check text was encoded for it. */
+  encoded: Promise<void> | undefined;
+  /** Ends when the model is closed. */
+  life: AbortController;
+}
+
+/** What was opened, and how. */
+interface Place {
+  files: ReadonlyMap<string, File>;
+  /** The name of the model's folder. */
+  folder: string | undefined;
+  /** The file that was chosen in it. */
+  file: string | undefined;
+  aprWriter: string | undefined;
 }
 
 export interface OpenedImatrix {
@@ -32,9 +51,58 @@ export function modelOf(id: number): Opened {
 }
 
 export function closeModel(id: number): null {
-  models.get(id)?.model.free();
+  const opened = models.get(id);
   models.delete(id);
+  opened?.life.abort();
+  opened?.model.free();
+  opened?.whole?.then(
+    (model) => model.free(),
+    () => undefined,
+  );
   return null;
+}
+
+/** The model to convert by `recipe`: with the files beside its weights, where the recipe reads them. */
+export async function sourceOf(id: number, recipe: Recipe): Promise<Model> {
+  const opened = modelOf(id);
+  if (!reads_companions(recipe)) return opened.model;
+  const model = await wholeOf(opened);
+  // A name that was given needs no recognizing.
+  if (recipe.pre_tokenizer === undefined) await encodedIn(opened, model);
+  return model;
+}
+
+/** The model with the files beside its weights, to verify `output` against. */
+export async function sourceToVerify(id: number, output: Model): Promise<Model> {
+  const opened = modelOf(id);
+  if (!output.verify_reads_companions()) return opened.model;
+  const model = await wholeOf(opened);
+  await encodedIn(opened, model);
+  return model;
+}
+
+function wholeOf(opened: Opened): Promise<Model> {
+  opened.whole ??= drive(opened.place, true, opened.life.signal).catch((reason: unknown) => {
+    opened.whole = undefined;
+    throw reason;
+  });
+  return opened.whole;
+}
+
+/** Runs the encoder once, so that the pre-tokenizer is named as the command line names it. */
+function encodedIn(opened: Opened, model: Model): Promise<void> {
+  opened.encoded ??= encode(model, opened.life.signal).catch((reason: unknown) => {
+    opened.encoded = undefined;
+    throw reason;
+  });
+  return opened.encoded;
+}
+
+async function encode(model: Model, signal: AbortSignal): Promise<void> {
+  const json = model.companion_file('tokenizer.json');
+  const config = model.companion_file('tokenizer_config.json');
+  const ids = json && (await checkTextIds({ json, config }, signal));
+  if (ids) model.set_check_text_ids(ids);
 }
 
 export function imatrixOf(id: number): OpenedImatrix {
@@ -68,23 +136,44 @@ export async function openImatrix(file: File, signal: AbortSignal): Promise<Open
   return { ...(matrix.view() as ImatrixView), id };
 }
 
-export async function openModel(picked: readonly Picked[], name: string, signal: AbortSignal): Promise<ModelView> {
+export async function openModel(
+  picked: readonly Picked[],
+  name: string,
+  signal: AbortSignal,
+  options: OpenOptions = {},
+): Promise<ModelView> {
   const begun = performance.now();
-  const files = byName(picked);
-  const single = picked.length === 1 && files.size === 1 && !picked[0]?.path.includes('/');
-  const model = await drive(new Opening(single ? picked[0]?.path : null), files, signal);
+  const place = placeOf(picked, options);
+  const model = await drive(place, false, signal);
   const summary = model.summary() as ModelSummary;
   const tensors = model.tensors() as TensorRow[];
   const id = next++;
-  models.set(id, { name, model, files: summary.files.map((f) => existing(files, f.name)), picked: files });
-  return { ...summary, id, name, tensors, openedMs: performance.now() - begun };
+  const { files } = place;
+  models.set(id, {
+    name,
+    model,
+    files: summary.files.map((f) => existing(files, f.name)),
+    picked: files,
+    place,
+    whole: undefined,
+    encoded: undefined,
+    life: new AbortController(),
+  });
+  return { ...summary, id, name, tensors, folder: place.folder ?? null, openedMs: performance.now() - begun };
 }
 
-/** Paths relative to the folder that was dropped; loose files are a folder of their own. */
-function byName(picked: readonly Picked[]): Map<string, File> {
+/** Paths are relative to the folder that was dropped; loose files are a folder without a name. */
+function placeOf(picked: readonly Picked[], { choice, aprWriter }: OpenOptions): Place {
   const root = picked[0]?.path.split('/')[0] ?? '';
   const inside = picked.every((p) => p.path.startsWith(`${root}/`));
-  return new Map(picked.map((p) => [inside ? p.path.slice(root.length + 1) : p.path, p.file]));
+  const all = picked.map((p) => [inside ? p.path.slice(root.length + 1) : p.path, p.file] as const);
+  if (choice?.endsWith('/')) {
+    const below = all.filter(([name]) => name.startsWith(choice));
+    const files = new Map(below.map(([name, file]) => [name.slice(choice.length), file]));
+    return { files, folder: choice.slice(0, -1).split('/').pop(), file: undefined, aprWriter };
+  }
+  const single = picked.length === 1 && !inside ? picked[0]?.path : undefined;
+  return { files: new Map(all), folder: inside ? root : undefined, file: choice ?? single, aprWriter };
 }
 
 export function existing(files: ReadonlyMap<string, File>, name: string): File {
@@ -93,28 +182,46 @@ export function existing(files: ReadonlyMap<string, File>, name: string): File {
   return file;
 }
 
-async function drive(opening: Opening, files: Map<string, File>, signal: AbortSignal): Promise<Model> {
+/** Opens the model of a place; with the files beside its weights where `companions` says so. */
+async function drive(place: Place, companions: boolean, signal: AbortSignal): Promise<Model> {
+  const opening = new Opening(place.file, companions, place.aprWriter);
   try {
     for (;;) {
       const want = opening.want() as WantView;
       if (want.kind === 'ready') break;
-      await answer(opening, want, files, signal);
+      await answer(opening, want, place.files, signal);
     }
   } catch (reason) {
     opening.free();
-    throw reason;
+    throw withWaysOut(reason, place);
   }
   // Consumes the opening, also where it fails.
-  return opening.finish();
+  return opening.finish(place.folder);
+}
+
+/** The error with what the user can choose from to go on, if there is anything. */
+function withWaysOut(reason: unknown, { files, file, aprWriter }: Place): unknown {
+  const error = toApiError(reason);
+  if (file === undefined && (error.code === 'usage' || error.code === 'not_found')) {
+    const found = choices(listing(files));
+    if (found.length > 0) return new ApiFailure({ ...error, choices: found });
+  }
+  if (error.code === 'unknown_dtype' && error.file?.endsWith('.apr') && aprWriter === undefined)
+    return new ApiFailure({ ...error, aprWriters: apr_writers() });
+  return reason;
+}
+
+function listing(files: ReadonlyMap<string, File>): { name: string; bytes: number }[] {
+  return [...files].map(([name, file]) => ({ name, bytes: file.size }));
 }
 
 async function answer(
   opening: Opening,
   want: WantView,
-  files: Map<string, File>,
+  files: ReadonlyMap<string, File>,
   signal: AbortSignal,
 ): Promise<void> {
-  if (want.kind === 'list') opening.listed([...files].map(([name, file]) => ({ name, bytes: file.size })));
+  if (want.kind === 'list') opening.listed(listing(files));
   else if (want.kind === 'open') opening.opened(files.get(want.name)?.size);
   else if (want.kind === 'read')
     opening.data(await readSlice(existing(files, want.name), want.start, want.end, signal));

@@ -16,7 +16,7 @@ export interface OutFile {
 
 /** What an abort leaves: nothing, something that the browser has yet to remove, or perhaps the whole result. */
 const LEFT = {
-  nothing: 'Nothing was kept.',
+  nothing: 'No file was written.',
   unconfirmed: 'The browser has not confirmed yet that the unfinished file is gone.',
   'perhaps whole': 'The file was being put in place already, so it may be there, and whole.',
 };

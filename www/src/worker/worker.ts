@@ -20,7 +20,17 @@ import { interrupted, toApiError } from './api_error';
 import { memoryBytes, startCore } from './core';
 import { drive, type Files } from './drive';
 import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine } from './engine_select';
-import { closeImatrix, closeModel, existing, imatrixOf, modelOf, openImatrix, openModel } from './models';
+import {
+  closeImatrix,
+  closeModel,
+  existing,
+  imatrixOf,
+  modelOf,
+  openImatrix,
+  openModel,
+  sourceOf,
+  sourceToVerify,
+} from './models';
 import {
   pickedDirectory,
   pickedFile,
@@ -42,7 +52,7 @@ type Handlers = { [K in Call]: (ask: Calls[K]['ask'], context: Context) => Promi
 
 const handlers: Handlers = {
   catalog: async () => catalog() as Catalog,
-  open: ({ files, name }, { signal }) => openModel(files, name, signal),
+  open: ({ files, name, ...options }, { signal }) => openModel(files, name, signal, options),
   sample: async ({ base, files, name }, { signal }) =>
     openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal),
   close: async ({ model }) => closeModel(model),
@@ -54,7 +64,7 @@ const handlers: Handlers = {
     measured(model, (of) => of.rotated(tensor, [rotation], seed), context),
   rotation_options: async ({ what, seed }) => rotation_options(what, seed) as RotationOptions,
   plan: async (ask) => {
-    const plan = planned(ask, false);
+    const plan = await planned(ask, false);
     try {
       return plan.view() as PlanView;
     } finally {
@@ -72,7 +82,7 @@ const handlers: Handlers = {
     const run = a.model.compare(b.model, a.name, b.name, threshold);
     return reported(run, { source: a.files, candidate: b.files }, context);
   },
-  verify: (ask, context) => {
+  verify: async (ask, context) => {
     const output = modelOf(ask.model);
     if (ask.source === undefined) {
       if (ask.imatrix !== undefined)
@@ -80,10 +90,11 @@ const handlers: Handlers = {
       return reported(output.model.verify(output.name), { source: output.files }, context);
     }
     const source = modelOf(ask.source);
+    const model = await sourceToVerify(ask.source, output.model);
     const weights = ask.imatrix === undefined ? undefined : imatrixOf(ask.imatrix);
     const run = weights
-      ? output.model.weighted_verify_against(source.model, weights.matrix, output.name, source.name)
-      : output.model.verify_against(source.model, output.name, source.name);
+      ? output.model.weighted_verify_against(model, weights.matrix, output.name, source.name)
+      : output.model.verify_against(model, output.name, source.name);
     const importance = weights ? [weights.file] : [];
     return reported(run, { source: source.files, candidate: output.files, importance }, context);
   },
@@ -106,8 +117,8 @@ async function reported<A>(run: Run, files: Files, context: Context): Promise<A>
   }
 }
 
-function planned({ model, recipe, imatrix }: ConversionAsk, measure: boolean): Plan {
-  const source = modelOf(model).model;
+async function planned({ model, recipe, imatrix }: ConversionAsk, measure: boolean): Promise<Plan> {
+  const source = await sourceOf(model, recipe);
   return imatrix === undefined
     ? source.plan(recipe, measure)
     : source.weighted_plan(recipe, imatrixOf(imatrix).matrix, measure);
@@ -125,7 +136,7 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
   const source = modelOf(ask.model);
   const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
   const input: Files = { source: source.files, importance };
-  const plan = planned(ask, true);
+  const plan = await planned(ask, true);
   const begun = performance.now();
   try {
     const run = plan.run();

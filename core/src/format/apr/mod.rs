@@ -40,6 +40,9 @@ pub enum AprWriter {
 }
 
 impl AprWriter {
+    /// All of them.
+    pub const ALL: [AprWriter; 2] = [AprWriter::Core, AprWriter::Serve];
+
     /// Parses the name of a program, ignoring case: `core` or `serve`; also their crates, `aprender` (or
     /// `aprender-core`) and `aprender-serve` (formerly `realizar`).
     ///

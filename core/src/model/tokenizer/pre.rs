@@ -72,7 +72,8 @@ fn engine(name: &str) -> Option<&'static EngineRow> {
     ENGINE.iter().find(|row| row.name == name)
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
+/// All names that llama.cpp knows.
+pub fn names() -> impl Iterator<Item = &'static str> {
     let hashed = HASHES.iter().map(|(_, name)| *name).filter(|name| engine(name).is_none());
     ENGINE.iter().map(|row| row.name).chain(hashed)
 }

@@ -11,13 +11,13 @@ use crate::error::{Code, Error, Result};
 use crate::format::gguf::{DEFAULT_ALIGNMENT, layout_metadata, layout_of};
 use crate::format::imatrix::Imatrix;
 use crate::format::limits::{MAX_GGUF_AXES, MAX_GGUF_NAME};
-use crate::format::{Checkpoint, Container};
+use crate::format::{Checkpoint, Container, companions};
 use crate::model::tensor_role::is_buffer;
 use crate::plan::provenance::{self, RECIPE, ROTATION};
 use crate::plan::{OutFile, Output, Warning};
 use crate::quant::decoder;
 use crate::recipe::presets::Preset;
-use crate::recipe::{Reason, Recipe, can_target};
+use crate::recipe::{Reason, Recipe, TensorNaming, can_target};
 use crate::tensor::{MetaValue, Metadata, TensorInfo};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -152,9 +152,7 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
             let mut metadata = match container {
                 Container::Gguf => carried(&checkpoint.metadata, imatrix.is_some()),
                 _ => {
-                    let message = "the tensors keep their own names and no tokenizer is written: \
-                                   this GGUF can be inspected, compared and converted, but not yet run by llama.cpp";
-                    warnings.push(Warning::new("not_runnable", message));
+                    warnings.push(Warning::new("not_runnable", not_runnable(checkpoint, recipe)));
                     general(checkpoint)
                 }
             };
@@ -172,6 +170,24 @@ fn metadata(contents: &Contents<'_>, warnings: &mut Vec<Warning>) -> Result<Meta
         metadata.0.extend(rotation);
     }
     Ok(metadata)
+}
+
+/// Why llama.cpp does not load a GGUF whose tensors keep the names of the source, and what to do.
+fn not_runnable(checkpoint: &Checkpoint, recipe: &Recipe) -> String {
+    let missing =
+        |file| (format!("{file} is not among the files"), ". Open the whole folder for a file that runs");
+    let (why, advice) = match checkpoint.container {
+        Container::Safetensors if recipe.names == TensorNaming::Source => {
+            ("tensor names of the source were asked for".into(), "")
+        }
+        Container::Safetensors if checkpoint.config.is_none() => missing("config.json"),
+        Container::Safetensors if !companions::has_tokenizer(checkpoint) => missing("tokenizer.json"),
+        Container::Safetensors => ("config.json is not the configuration of a model".into(), ""),
+        other => (format!("only Hugging Face folders are converted to its names, not {}", other.name()), ""),
+    };
+    format!(
+        "not runnable in llama.cpp: {why}; the tensors keep their names, and no tokenizer is written{advice}"
+    )
 }
 
 /// `general.file_type`, where the file has one type or is of a preset.

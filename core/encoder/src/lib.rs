@@ -1,14 +1,20 @@
-//! The encoder of the check text: the `tokenizers` library.
+//! Encodes text with a Hugging Face tokenizer, through the `tokenizers` library.
+//!
+//! Pre-tokenizers are recognized by the token ids of a check text. The command line links this crate; the page loads it
+//! as a WebAssembly module of its own, where a conversion needs it. Knows no model and no GGUF.
+
+#![forbid(unsafe_code)]
 
 use quantoscope_core::model::tokenizer::Encoder;
 use quantoscope_core::{Code, Error, Result};
 use tokenizers::tokenizer::{OffsetReferential, OffsetType};
 use tokenizers::{PreTokenizer, Tokenizer};
 
-/// Encodes with the `tokenizers` library.
+/// The `tokenizers` library.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HfEncoder;
 
+/// The library's error.
 fn wrong(e: impl ToString) -> Error {
     Error::new(Code::BadJson, e.to_string()).in_file("tokenizer.json")
 }
@@ -26,7 +32,10 @@ impl Encoder for HfEncoder {
     }
 
     fn encode(&self, tokenizer_json: &[u8], text: &str) -> Result<Vec<u32>> {
-        let tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(wrong)?;
+        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(wrong)?;
+        // Whatever length the tokenizer cuts or fills texts to.
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(wrong)?;
         let encoding = tokenizer.encode_fast(text, true).map_err(wrong)?;
         Ok(encoding.get_ids().to_vec())
     }

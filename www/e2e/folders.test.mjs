@@ -1,0 +1,223 @@
+// Hugging Face folders become the GGUF files of the command line; what is missing for that is said before the run.
+import assert from 'node:assert/strict';
+import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { after, before, test } from 'node:test';
+import {
+  askWorker,
+  choose,
+  commandLine,
+  convert,
+  drop,
+  memoryFile,
+  openSample,
+  planFor,
+  REPOSITORY,
+  safetensorsHeader,
+  SAMPLE,
+  sha256,
+  stored,
+  withPage,
+} from './page.mjs';
+
+const CORPUS = join(REPOSITORY, 'tests/data/conversion/corpus');
+
+let folder;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'quantoscope-folders-'));
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** What the command line makes of a folder: a digest, or the sentence of its refusal. */
+function expected(source, name, args) {
+  const path = join(folder, name);
+  const { status, stderr } = commandLine('quantize', source, '-o', path, '--force', ...args);
+  return status === 0 ? sha256(path) : stderr;
+}
+
+test('folders of every family of the corpus, to the bytes or the refusal of the command line', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const made = { files: 0, refusals: 0 };
+    for (const name of readdirSync(CORPUS)) {
+      const source = join(CORPUS, name, 'hf');
+      for (const [recipe, args] of [
+        [{}, []],
+        [{ compat: true, mix: 'q8_0', pre_tokenizer: 'llama-bpe' }, ['--compat', 'llama.cpp', '--recipe', 'q8_0', '--pre-tokenizer', 'llama-bpe']],
+      ]) {
+        const wanted = expected(source, `${name}.gguf`, args);
+        const { id } = await askWorker(page, 'open', { name: 'hf' }, { folder: source });
+        const ask = { model: id, recipe: { to: 'gguf', ...recipe }, name: 'out.gguf', target: { kind: 'private' } };
+        const saved = await askWorker(page, 'convert', ask).catch((reason) => reason);
+        await askWorker(page, 'close', { model: id });
+        if (saved instanceof Error) {
+          const { message } = JSON.parse(/\{"code".*\}/.exec(saved.message)[0]);
+          assert.ok(wanted.includes(message), `${name}: ${message}\n${wanted}`);
+          made.refusals += 1;
+        } else {
+          assert.equal(saved.sha256, wanted, name);
+          await askWorker(page, 'release', { key: saved.key });
+          made.files += 1;
+        }
+      }
+    }
+    console.log(`${made.files} files equal, ${made.refusals} refusals with the words of the command line`);
+    assert.ok(made.files > 80, `${made.files} files`);
+  }));
+
+/** The sample without some of its files, in a folder of its name. */
+function without(...names) {
+  const directory = join(mkdtempSync(join(folder, 'part-')), 'sample');
+  mkdirSync(directory);
+  for (const name of readdirSync(SAMPLE)) if (!names.includes(name)) copyFileSync(join(SAMPLE, name), join(directory, name));
+  return directory;
+}
+
+for (const file of ['tokenizer.json', 'config.json'])
+  test(`${file} is not among the files: said before the run, and the bytes are still the command line's`, () =>
+    withPage(async (page) => {
+      const source = without(file);
+      const digest = expected(source, 'part.gguf', ['--recipe', 'q4_k_m']);
+      await drop(page, [source]);
+      await page.getByRole('heading', { name: 'sample' }).waitFor();
+      await planFor(page, 'GGUF');
+      await page.getByText(`${file} is not among the files`).waitFor();
+      await convert(page);
+      await page.getByText('Saved', { exact: true }).waitFor();
+      assert.deepEqual(Object.values(await stored(page, '')), [digest]);
+    }));
+
+test('a pre-tokenizer that is not determined is named in the form', () =>
+  withPage(async (page) => {
+    const source = without();
+    const path = join(source, 'tokenizer.json');
+    const tokenizer = JSON.parse(readFileSync(path));
+    tokenizer.normalizer = { type: 'Lowercase' };
+    writeFileSync(path, JSON.stringify(tokenizer));
+    await drop(page, [source]);
+    await page.getByRole('heading', { name: 'sample' }).waitFor();
+    await planFor(page, 'GGUF');
+    const { stderr } = commandLine('quantize', source, '-o', join(folder, 'refused.gguf'), '--recipe', 'q4_k_m', '--json');
+    const { error } = JSON.parse(stderr);
+    assert.ok((await page.getByRole('alert').innerText()).includes(error.message.slice(1)));
+    await page.getByRole('combobox', { name: /Pre-tokenizer/ }).selectOption('gpt-2');
+    await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
+    await page.getByText('--pre-tokenizer gpt-2').waitFor();
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    const named = expected(source, 'named.gguf', ['--recipe', 'q4_k_m', '--pre-tokenizer', 'gpt-2']);
+    assert.deepEqual(Object.values(await stored(page, '')), [named]);
+  }));
+
+test('names of the source are a choice', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    await planFor(page, 'GGUF');
+    await page.getByText('More options').click();
+    await page.getByRole('combobox', { name: /Tensor names/ }).selectOption('source');
+    await page.getByText('tensor names of the source were asked for').waitFor();
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    const digest = expected(SAMPLE, 'source.gguf', ['--recipe', 'q4_k_m', '--names', 'source']);
+    assert.deepEqual(Object.values(await stored(page, '')), [digest]);
+  }));
+
+const tiny = (name) => {
+  const { header, data } = safetensorsHeader([[`${name}.weight`, 'F32', [4, 32], 512]]);
+  return Buffer.concat([header, Buffer.alloc(data, 1)]);
+};
+
+test('several models in a folder: one is chosen', () =>
+  withPage(async (page) => {
+    const directory = join(folder, 'several');
+    mkdirSync(directory);
+    for (const name of ['one', 'two']) writeFileSync(join(directory, `${name}.safetensors`), tiny(name));
+    await drop(page, [directory]);
+    await page.getByText('Which one?').waitFor();
+    await page.getByRole('button', { name: 'two.safetensors' }).click();
+    await page.getByRole('heading', { name: 'two.safetensors' }).waitFor();
+    assert.match(await page.locator('.grid-row').first().innerText(), /two\.weight/);
+  }));
+
+test('a folder of folders: one is chosen, and has its own name and files', () =>
+  withPage(async (page) => {
+    const directory = join(folder, 'collection');
+    mkdirSync(directory);
+    for (const name of ['qwen3', 'llama3-bpe']) cpSync(join(CORPUS, name, 'hf'), join(directory, name), { recursive: true });
+    await drop(page, [directory]);
+    await page.getByRole('button', { name: 'qwen3/' }).click();
+    await page.getByRole('heading', { name: 'qwen3' }).waitFor();
+    await planFor(page, 'GGUF', 'As the source');
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    const digest = expected(join(directory, 'qwen3'), 'chosen.gguf', []);
+    assert.deepEqual(Object.values(await stored(page, '')), [digest]);
+  }));
+
+/** An APR file of one tensor whose dtype byte 3 is F64 to one program, and ggml's Q4_1 to another. */
+function ambiguousApr() {
+  const pad = (part) => Buffer.concat([part, Buffer.alloc((64 - (part.length % 64)) % 64)]);
+  const numbers = (...list) => Buffer.from(BigUint64Array.from(list, BigInt).buffer);
+  const name = Buffer.from('a.weight');
+  const entry = [Buffer.from([name.length, 0]), name, Buffer.from([3, 2]), numbers(2, 32, 0, 512)];
+  const [metadata, index, data] = [Buffer.from('{}'), Buffer.concat(entry), Buffer.alloc(512)].map(pad);
+  const header = Buffer.alloc(64);
+  header.write('APR\0\u0002\0', 'latin1');
+  header.writeUInt16LE(1 << 10, 6);
+  header.writeUInt32LE(1, 8);
+  header.writeBigUInt64LE(64n, 12);
+  header.writeUInt32LE(2, 20);
+  header.writeBigUInt64LE(BigInt(64 + metadata.length), 24);
+  header.writeBigUInt64LE(BigInt(64 + metadata.length + index.length), 32);
+  header.writeUInt32LE(crc32(Buffer.concat([header.subarray(0, 40), header.subarray(44)])), 40);
+  const body = Buffer.concat([header, metadata, index, data]);
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32LE(crc32(body));
+  return Buffer.concat([body, sum]);
+}
+
+function crc32(bytes) {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit += 1) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return ~crc >>> 0;
+}
+
+test('an APR file with an ambiguous type: the program that wrote it is chosen', () =>
+  withPage(async (page) => {
+    await choose(page, [memoryFile('model.apr', ambiguousApr())]);
+    await page.getByText('Which program wrote the file?').waitFor();
+    await page.getByRole('button', { name: /^aprender \(core\)/ }).click();
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    assert.match(await page.locator('.grid-row').first().innerText(), /F64/);
+  }));
+
+test('loose shards are joined, and missing ones are named', () =>
+  withPage(async (page) => {
+    const shard = (n) => memoryFile(`model-0000${n}-of-00003.safetensors`, tiny(`layer.${n}`));
+    await choose(page, [shard(2)]);
+    await page.getByRole('alert').getByText(/incomplete.*model-00001-of-00003.safetensors, model-00003/).waitFor();
+    await choose(page, [shard(1), shard(2), shard(3)]);
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    assert.equal(await page.locator('.grid-row').count(), 3);
+  }));
+
+test('an empty folder, and files that are no model, are told in a sentence', () =>
+  withPage(async (page) => {
+    const empty = join(folder, 'empty');
+    mkdirSync(empty);
+    await drop(page, [empty]);
+    await page.getByRole('alert').getByText('This folder is empty').waitFor();
+    const pickle = join(folder, 'pickle');
+    mkdirSync(pickle);
+    writeFileSync(join(pickle, 'pytorch_model.bin'), Buffer.alloc(64));
+    await drop(page, [pickle]);
+    await page.getByRole('alert').getByText(/pytorch_model.bin/).waitFor();
+    await choose(page, [
+      memoryFile('model.safetensors', Buffer.from(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 13644312\n`)),
+    ]);
+    await page.getByRole('alert').getByText(/git lfs pull/i).waitFor();
+  }));

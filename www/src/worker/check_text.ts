@@ -1,0 +1,28 @@
+// Token ids of the check text, by which pre-tokenizers are recognized.
+import { ApiFailure } from '../api_failure';
+import { startWorker } from '../blob_worker';
+import type { EncodeAsk, Encoded } from './encoder';
+import encoderUrl from './encoder?worker&url';
+import { answered } from './timeout';
+
+/** The ids under the files of a tokenizer; nothing where they cannot be read or applied. */
+export async function checkTextIds(files: EncodeAsk, signal: AbortSignal): Promise<Uint32Array | undefined> {
+  const encoder = startWorker(new URL(encoderUrl, import.meta.url).href, 'encoder');
+  try {
+    const reply = new Promise<Encoded>((resolve) => {
+      encoder.addEventListener('message', (event: MessageEvent<Encoded>) => resolve(event.data));
+      encoder.addEventListener('error', (event) => resolve({ failed: event.message || 'it could not be loaded' }));
+    });
+    encoder.postMessage(files);
+    const found = await answered(reply, signal);
+    if ('failed' in found) throw failure(found.failed);
+    return found.ids ?? undefined;
+  } finally {
+    encoder.terminate();
+  }
+}
+
+function failure(reason: string): ApiFailure {
+  const message = `the encoder that recognizes the tokenizer failed: ${reason}; name the pre-tokenizer to go on without it`;
+  return new ApiFailure({ code: 'io', message, file: 'tokenizer.json' });
+}

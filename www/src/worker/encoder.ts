@@ -1,0 +1,26 @@
+// A worker of its own for the encoder of tokenizers: its memory, some hundred megabytes for a large vocabulary, ends with it.
+import init, { check_text_ids } from '../pkg/tokenizer';
+import wasmUrl from '../pkg/tokenizer_bg.wasm?url';
+
+export interface EncodeAsk {
+  /** `tokenizer.json`. */
+  json: Uint8Array;
+  /** `tokenizer_config.json`. */
+  config: Uint8Array | undefined;
+}
+
+/** `ids` is `null` where the library cannot read or apply the tokenizer. */
+export type Encoded = { ids: Uint32Array | null } | { failed: string };
+
+async function answer({ json, config }: EncodeAsk): Promise<Encoded> {
+  try {
+    await init({ module_or_path: new URL(wasmUrl, import.meta.url) });
+    return { ids: check_text_ids(json, config) ?? null };
+  } catch (reason) {
+    return { failed: reason instanceof Error ? reason.message : String(reason) };
+  }
+}
+
+self.addEventListener('message', (event: MessageEvent<EncodeAsk>) => {
+  void answer(event.data).then((encoded) => self.postMessage(encoded));
+});
