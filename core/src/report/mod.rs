@@ -24,7 +24,7 @@ pub use compare::{
     CompareReport, CompareRow, CompareThreshold, CompareVerdict, ROW_LIMIT, RowView, VerdictRule, compared,
 };
 pub use converted::{
-    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, FileView, RoundingView, action,
+    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, RoundingView, SplitFileView, action,
     converted,
 };
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
