@@ -79,8 +79,8 @@ fn limits_of_a_split_hold_for_every_file() {
     ] {
         let dry = dir.run(&format!("split q.gguf -o s.gguf {options} --dry-run --json")).exits(0).json();
         let report = dir.run(&format!("split q.gguf -o s.gguf {options} --force --json")).exits(0).json();
-        let files = report["result"]["files"].as_array().expect("files");
-        assert_eq!(dry["result"]["files"], report["result"]["files"]);
+        let files = report["result"]["split_files"].as_array().expect("files");
+        assert_eq!(dry["result"]["split_files"], report["result"]["split_files"]);
         let mut seen = BTreeSet::new();
         for (index, file) in files.iter().enumerate() {
             let name = split_name("s", index, files.len());
@@ -130,7 +130,7 @@ fn kept_split_has_the_files_of_the_input() {
         let line = format!("quantize {input} -o k.gguf --recipe q8_0 --compat llama.cpp --keep-split --json");
         let report = dir.run(&line).exits(0).json();
         let tensors = |report: &Value| -> Vec<u64> {
-            let files = report["result"]["files"].as_array().expect("files");
+            let files = report["result"]["split_files"].as_array().expect("files");
             files.iter().map(|f| f["tensors"].as_u64().expect("a count")).collect()
         };
         let source = dir.run(&format!("split q.gguf -o t.gguf {options} --dry-run --json")).exits(0).json();
@@ -196,7 +196,7 @@ fn shards_of_safetensors_have_an_index_and_merge_back() {
     let kept = dir.run(&format!("{line} --json")).exits(0).json();
     let shards = dir.names_in("shards");
     assert_eq!(dir.names_in("kept"), shards);
-    let files = kept["result"]["files"].as_array().expect("files");
+    let files = kept["result"]["split_files"].as_array().expect("files");
     assert!(files.iter().any(|f| f["tensors"] == 3), "{files:?}");
 }
 

@@ -209,3 +209,18 @@ fn overridden_keys_are_the_last_ones() {
     assert!(vocabulary.checkpoint.tensors.is_empty());
     assert!(keys(&dir, "v.gguf").iter().any(|(k, _)| k == "tokenizer.ggml.tokens"));
 }
+
+/// The tensors of a vision tower are left out and named; their projector is refused with the option's word.
+#[test]
+fn vision_tower_is_left_out_by_name_and_its_projector_refused() {
+    let dir = Dir::new();
+    present(&dir, "qwen3.5", "m");
+    let line = "quantize m -o o.gguf --recipe bf16 --pre-tokenizer qwen35";
+    dir.run(&format!("{line} --mmproj")).exits(6).says("--mmproj is not supported");
+    assert!(!dir.names().contains(&"o.gguf".to_string()));
+    let made = dir.run(line).exits(0);
+    let said = made.err.lines().find(|l| l.contains("vision or audio towers")).expect("a warning");
+    assert!(said.contains("(first: model.visual."), "{said}");
+    let model = MemoryModel::file("o.gguf", dir.read("o.gguf")).expect("a sound GGUF");
+    assert!(model.checkpoint.tensors.iter().all(|t| !t.name.contains("visual")));
+}

@@ -80,6 +80,7 @@ export type ConvertReport = Conversion & {
   rounding?: RoundingView[];
   source_sha256?: ([string, string])[];
   gate?: EquivalenceView;
+  split_files?: SplitFileView[];
   warnings: Warning[];
 };
 
@@ -164,6 +165,17 @@ export type FrameView = Frame & {
   stats?: StatsView;
   histogram?: HistogramView;
 };
+
+export interface GgufOptions {
+  vocab_only?: boolean;
+  no_mtp?: boolean;
+  fuse_qkv?: boolean;
+  fuse_gate_up_exps?: boolean;
+  model_name?: string;
+  metadata?: string;
+  override_kv?: string[];
+  verbatim?: boolean;
+}
 
 export interface HistogramView {
   lo: number;
@@ -294,6 +306,8 @@ export interface Recipe {
   names?: TensorNaming;
   compat?: boolean;
   pre_tokenizer?: string;
+  gguf?: GgufOptions;
+  split?: SplitOptions;
 }
 
 export interface Region {
@@ -398,6 +412,19 @@ export interface SourceSeen {
   name: string;
   bytes: number;
   header_sha256: string;
+}
+
+export interface SplitFileView {
+  name: string;
+  bytes: number;
+  tensors: number;
+}
+
+export interface SplitOptions {
+  max_tensors?: number;
+  max_bytes?: number;
+  no_tensor_first?: boolean;
+  keep?: boolean;
 }
 
 export interface SpotCheckStats {

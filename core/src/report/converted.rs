@@ -57,13 +57,13 @@ pub struct ConvertReport<'a> {
     pub gate: Option<EquivalenceView>,
     /// The files of a split output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<FileView>,
+    pub split_files: Vec<SplitFileView>,
     pub warnings: Vec<Warning>,
 }
 
 /// A file of a split output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct FileView {
+pub struct SplitFileView {
     /// Its name.
     pub name: String,
     /// Its length in bytes.
@@ -222,20 +222,20 @@ pub fn converted<'a>(
         rounding: rounding(plan),
         source_sha256: Vec::new(),
         gate: None,
-        files: files(plan),
+        split_files: split_files(plan),
         warnings,
     })
 }
 
 /// The files of a split output; none if the output is not split.
-fn files(plan: &Plan) -> Vec<FileView> {
+fn split_files(plan: &Plan) -> Vec<SplitFileView> {
     let split = plan.conversion.as_ref().is_some_and(|c| !c.recipe.split.is_none()) && plan.files.len() > 1;
     let mut tensors: BTreeMap<u32, u64> = BTreeMap::new();
     for place in plan.outputs.iter().filter(|_| split).filter_map(|o| o.place) {
         *tensors.entry(place.file).or_default() += 1;
     }
     let all = plan.files.iter().zip(0..).filter(|_| split);
-    let view = |(file, index): (&OutFile, u32)| FileView {
+    let view = |(file, index): (&OutFile, u32)| SplitFileView {
         name: file.name.clone(),
         bytes: file.len,
         tensors: tensors.get(&index).copied().unwrap_or(0),

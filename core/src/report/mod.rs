@@ -25,7 +25,7 @@ pub use compare::{
     compared,
 };
 pub use converted::{
-    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, FileView, RoundingView, action,
+    ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, RoundingView, SplitFileView, action,
     converted,
 };
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};

@@ -7,7 +7,7 @@ use quantoscope_core::DType;
 use quantoscope_core::plan::rotate::AppliedRotation;
 use quantoscope_core::plan::{ImportanceSource, LeftOut};
 use quantoscope_core::report::{
-    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, FileView, RoundingView, RunInfo,
+    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RoundingView, RunInfo, SplitFileView,
 };
 use quantoscope_core::rotation::Form;
 use serde::Serialize;
@@ -97,8 +97,8 @@ fn left_out(all: &[LeftOut]) -> Option<String> {
 const SHOWN_FILES: usize = 4;
 
 /// The files of a split output: how many, and the first of them.
-fn files(all: &[FileView]) -> String {
-    let one = |f: &FileView| {
+fn files(all: &[SplitFileView]) -> String {
+    let one = |f: &SplitFileView| {
         format!("{} ({}, {})", clean(&f.name), size(f.bytes), super::plural(f.tensors as usize, "tensor"))
     };
     let shown: Vec<String> = all.iter().take(SHOWN_FILES).map(one).collect();
@@ -201,7 +201,10 @@ fn device(d: &DeviceView) -> String {
 }
 
 fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -> String {
-    let to = out.map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
+    // The files of a set are listed; none of them has the name of the output.
+    let named = report.split_files.is_empty() || report.conversion.directory;
+    let to =
+        out.filter(|_| named).map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };
     let recipe = report.conversion.recipe.preset.map(|mix| ("recipe", mix.to_string()));
@@ -217,7 +220,7 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
         ("read", format!("{} of tensors, {} of files", size(t.total_bytes_in), size(t.source_file_bytes))),
         (verb, format!("{}{to}", size(t.total_bytes_out))),
     ]);
-    lines.extend((!report.files.is_empty()).then(|| ("files", files(&report.files))));
+    lines.extend((!report.split_files.is_empty()).then(|| ("files", files(&report.split_files))));
     if let Some(bits) = t.bits_per_weight {
         lines.push(("weights", format!("{bits:.3} bits each")));
     }

@@ -3,7 +3,7 @@
 use crate::io::source::Source;
 use crate::options::PlanOptions;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::plan::{Plan, convert};
+use quantoscope_core::plan::{Plan, convert, target};
 use quantoscope_core::report::{ConvertReport, converted};
 
 /// A plan and the headers that it was made from.
@@ -31,6 +31,8 @@ impl PlanResult {
 /// `usage` for a recipe that contradicts itself, and those of opening the input.
 pub fn run(options: &PlanOptions) -> Result<PlanResult> {
     let source = Source::open_for(&options.input, &options.recipe)?.weighted(options.imatrix.as_deref())?;
-    let plan = convert::plan(&source.checkpoint, &options.recipe, source.imatrix(), false)?;
+    let mut plan = convert::plan(&source.checkpoint, &options.recipe, source.imatrix(), false)?;
+    // No output is named.
+    target::name_files(&mut plan, "OUT")?;
     Ok(PlanResult { source, plan })
 }
