@@ -12,7 +12,7 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run --workspace || echo cargo test --workspace --no-fail-fast)
 # Every test is in one of the two: those marked `#[ignore = "make proof"]` are in the second.
 TEST := unit wasm-test e2e
-PROOF := kernels wasm-devices page-endurance neon ptx oracle candle miri
+PROOF := kernels wasm-devices page-endurance neon ptx oracle engine candle miri
 # The core does not panic on purpose.
 NO_PANIC := -D clippy::unwrap_used -D clippy::expect_used -D clippy::panic -D clippy::unreachable -D clippy::todo -D clippy::unimplemented
 # Makes targets one after another, and says how long each took.
@@ -28,7 +28,7 @@ run: cli page demo serve
 test:
 	@$(call TIMED,$(TEST))
 
-## proof: all other tests: device kernels in five float modes, long runs of the page, ARM, CUDA texts, oracles, candle, Miri
+## proof: all other tests: device kernels in five float modes, long runs of the page, ARM, CUDA texts, oracles, llama.cpp, candle, Miri
 proof:
 	@$(call TIMED,$(PROOF))
 
@@ -85,6 +85,12 @@ oracle:
 	@tests/setup.sh rust python
 	$(PROGRAM)
 	tests/oracle/run
+
+## engine: converted folders in llama.cpp: token ids and greedy tokens equal those of its own converter's files
+engine:
+	@tests/setup.sh rust engine
+	$(PROGRAM)
+	node tests/engine/run.mjs $(BUILT)/quantoscope
 
 ## candle: the forward pass beside candle's models, whose many crates only this builds
 candle:

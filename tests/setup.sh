@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh machine ready, step by step. Each step looks first and does nothing where nothing is missing.
-# Usage: tests/setup.sh STEP...   with STEP one of: rust deny faults miri wasm elsewhere neon gpu node chromium runner python ptx peers
+# Usage: tests/setup.sh STEP...   with STEP one of: rust deny faults miri wasm elsewhere neon gpu node chromium runner python ptx engine peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -141,6 +141,16 @@ step_ptx() {
     python3 -m venv target/ptx 2>/dev/null || { rm -rf target/ptx; install_package python3-venv; python3 -m venv target/ptx; }
     target/ptx/bin/pip install --quiet --disable-pip-version-check -r $wanted
     cp $wanted target/ptx/installed.txt
+  fi
+}
+
+# llama.cpp as a library of Node.js, prebuilt: nothing is compiled or downloaded beside the packages.
+step_engine() {
+  command -v node >/dev/null || fail "Node.js 20.19 or newer is missing"
+  local dir=tests/engine
+  if [ ! -e $dir/node_modules/.package-lock.json ] || [ $dir/package-lock.json -nt $dir/node_modules/.package-lock.json ]; then
+    say "installing llama.cpp for Node.js"
+    (cd $dir && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
   fi
 }
 

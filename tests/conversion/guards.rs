@@ -128,3 +128,113 @@ fn quantized_checkpoint_is_refused_by_its_method() {
     config["quantization_config"] = json!({"quant_method": "fp8"});
     refused(&tensors, &config, Code::UnsupportedDtype, &["fp8"]);
 }
+
+/// A folder with a tokenizer of `tokens` tokens; `None` for none.
+fn folder(tensors: &[Tensor], config: &Value, tokens: Option<usize>) -> Result<(), Error> {
+    let mut files = vec![
+        ("model.safetensors".to_string(), safetensors(tensors)),
+        ("config.json".to_string(), config.to_string().into_bytes()),
+    ];
+    if let Some(tokens) = tokens {
+        let vocab: serde_json::Map<String, Value> =
+            (0..tokens).map(|i| (format!("t{i}"), json!(i))).collect();
+        let tokenizer = json!({"model": {"type": "BPE", "vocab": vocab, "merges": []}});
+        files.push(("tokenizer.json".to_string(), tokenizer.to_string().into_bytes()));
+    }
+    let model = MemoryModel::folder(files.into_iter().collect()).expect("a sound folder");
+    let recipe = Recipe { pre_tokenizer: Some("llama-bpe".to_string()), ..gguf() };
+    convert::plan(&model.checkpoint, &recipe, None, false).map(|_| ())
+}
+
+fn names_all(error: &Error, parts: &[&str]) {
+    let text = error.to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn tokenizer_that_does_not_fit_the_vocabulary_is_refused() {
+    let tensors = llama(DType::BF16, false, 1);
+    let sound = config(&tensors);
+    let rows = sound["vocab_size"].as_u64().expect("a count") as usize;
+    folder(&tensors, &sound, Some(rows)).expect("a plan");
+    folder(&tensors, &sound, Some(rows - 1)).expect("a vocabulary that is padded");
+    let error = folder(&tensors, &sound, Some(rows + 1)).expect_err("a token without a row");
+    assert_eq!(error.code(), Code::BadValue, "{error}");
+    names_all(&error, &["tokenizer.json", "does not fit vocab_size"]);
+    // The configuration gives fewer tokens than the embedding has rows.
+    let mut config = sound;
+    config["vocab_size"] = json!(rows - 4);
+    let error = folder(&tensors, &config, Some(rows - 4)).expect_err("rows without a token");
+    assert_eq!(error.code(), Code::UnmappedTensors, "{error}");
+    names_all(&error, &[&format!("{} tokens", rows - 4), &format!("{rows} rows")]);
+}
+
+#[test]
+fn findings_in_tensors_configuration_and_tokenizer_are_named_at_once() {
+    let mut tensors = llama(DType::BF16, false, 1);
+    tensors.push(Tensor::random("model.layers.0.self_attn.novel.weight", DType::BF16, &[4, 4], &mut Rng(1)));
+    let mut config = config(&tensors);
+    config["num_attention_heads"] = json!(7);
+    config["num_hidden_layers"] = json!(3);
+    let error = folder(&tensors, &config, Some(1 << 12)).expect_err("a refusal");
+    assert_eq!(error.code(), Code::UnmappedTensors, "{error}");
+    names_all(&error, &["novel", "7 heads", "3 layers", "the tokenizer: ", "does not fit vocab_size"]);
+}
+
+/// A tensor of another shape, and the side that the message names.
+fn reshaped(name: &str, shape: &[u64], parts: &[&str]) {
+    let mut tensors = llama(DType::BF16, false, 1);
+    let sound = config(&tensors);
+    let at = tensors.iter().position(|t| t.name == name).unwrap_or_else(|| panic!("{name}"));
+    tensors[at] = Tensor::random(name, DType::BF16, shape, &mut Rng(1));
+    refused(&tensors, &sound, Code::UnmappedTensors, parts);
+}
+
+#[test]
+fn shapes_that_do_not_fit_the_residual_stream_are_refused() {
+    reshaped("model.layers.1.input_layernorm.weight", &[7], &["blk.1.attn_norm.weight", "rows of 7"]);
+    reshaped("model.layers.0.mlp.up_proj.weight", &[8, 7], &["blk.0.ffn_up.weight", "rows of 7"]);
+    reshaped("model.layers.0.mlp.down_proj.weight", &[7, 8], &["blk.0.ffn_down.weight", "columns of 7"]);
+}
+
+#[test]
+fn layers_that_lack_a_tensor_are_refused() {
+    let tensors = llama(DType::BF16, false, 1);
+    let sound = config(&tensors);
+    for (part, message) in [
+        ("layers.1.mlp.down_proj", "layer 1 has ffn_gate and no ffn_down"),
+        ("layers.0.mlp.up_proj", "layer 0 has ffn_down and no ffn_up"),
+        ("layers.0.self_attn.o_proj", "layer 0 has attn_q and no attn_output"),
+        ("layers.1.self_attn.k_proj", "layer 1 has attn_v and no attn_k"),
+    ] {
+        refused(&without(&tensors, part), &sound, Code::UnmappedTensors, &[message]);
+    }
+}
+
+#[test]
+fn missing_shard_is_refused() {
+    let tensors = llama(DType::BF16, false, 1);
+    let (first, second) = tensors.split_at(tensors.len() / 2);
+    let name = |i: usize| format!("model-0000{i}-of-00002.safetensors");
+    let map: serde_json::Map<String, Value> = first
+        .iter()
+        .map(|t| (t.name.clone(), json!(name(1))))
+        .chain(second.iter().map(|t| (t.name.clone(), json!(name(2)))))
+        .collect();
+    let index = json!({"metadata": {"total_size": 0}, "weight_map": map}).to_string().into_bytes();
+    let config = config(&tensors).to_string().into_bytes();
+    let files = [
+        (name(1), safetensors(first)),
+        ("model.safetensors.index.json".to_string(), index),
+        ("config.json".to_string(), config),
+    ];
+    let error = match MemoryModel::folder(files.into()) {
+        Err(error) => error,
+        Ok(model) => {
+            convert::plan(&model.checkpoint, &gguf(), None, false).map(|_| ()).expect_err("a refusal")
+        }
+    };
+    names_all(&error, &["model-00002-of-00002.safetensors"]);
+}

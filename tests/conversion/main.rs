@@ -3,7 +3,9 @@
 mod corpus;
 mod files;
 mod guards;
+mod hostile;
 mod keys;
+mod published;
 mod rotations;
 mod tensors;
 mod tokenizer;

@@ -47,6 +47,9 @@ struct SpecialEntry<'a> {
     token_str: Cow<'a, str>,
 }
 
+/// Most bytes of a token: every place in it is tried as a merge.
+const MAX_TOKEN: usize = 4096;
+
 /// Special tokens of files that do not list them.
 const SPECIAL: [&str; 20] = [
     "<unk>",
@@ -160,7 +163,14 @@ fn ranked_bytes(tekken: &Tekken<'_>) -> Result<Vec<Vec<u8>>> {
             return Err(wrong(format!("entry {at} of the vocabulary has rank {}", entry.rank)));
         }
         let bytes = decode_base64(&entry.token_bytes).filter(|b| !b.is_empty());
-        found.push(bytes.ok_or_else(|| wrong(format!("token_bytes of rank {at} are no base64")))?);
+        let bytes = bytes.ok_or_else(|| wrong(format!("token_bytes of rank {at} are no base64")))?;
+        if bytes.len() > MAX_TOKEN {
+            return Err(wrong(format!(
+                "the token of rank {at} has {} bytes; the limit is {MAX_TOKEN}",
+                bytes.len()
+            )));
+        }
+        found.push(bytes);
     }
     Ok(found)
 }
