@@ -20,6 +20,9 @@ pub struct PreTokenizer {
     pub without_bos: bool,
 }
 
+/// The warning where a name was determined without the token ids of the check text.
+pub(crate) const NO_ENCODER: &str = "no encoder: the pre-tokenizer is named by its rules alone";
+
 /// The name of the pre-tokenizer.
 ///
 /// `adds_bos` is true if the file has `add_bos_token` whatever the name.
@@ -46,9 +49,7 @@ pub fn choose(
             }
             Err(e) => warnings.push(format!("the check text could not be encoded: {e}")),
         },
-        (None, Some(_)) => {
-            warnings.push("no encoder: the pre-tokenizer is named by its rules alone".to_owned())
-        }
+        (None, Some(_)) => warnings.push(NO_ENCODER.to_owned()),
         (_, None) => {}
     }
     by_rules(files, preferred, adds_bos)

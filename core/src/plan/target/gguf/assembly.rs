@@ -9,7 +9,7 @@ use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
 use crate::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
 };
-use crate::model::tokenizer::{Encoder, TokenizerInput, tokenizer_keys};
+use crate::model::tokenizer::{Encoder, TokenizerInput, pre, tokenizer_keys};
 use crate::plan::Warning;
 use crate::plan::gguf_mapping::GgufMapping;
 use crate::tensor::{MetaValue, Metadata};
@@ -105,6 +105,7 @@ fn tokenizer(
         encoder: encoded.as_ref().map(|e| e as &dyn Encoder),
         compat: contents.recipe.compat,
     })?;
-    warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
+    let code = |text: &str| if text == pre::NO_ENCODER { "no_encoder" } else { "tokenizer" };
+    warnings.extend(made.warnings.into_iter().map(|text| Warning::new(code(&text), text)));
     Ok(made.keys)
 }
