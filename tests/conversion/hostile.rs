@@ -2,7 +2,7 @@
 //! their size allows.
 
 use crate::corpus::{Case, cases};
-use quantoscope::tokenizer_encoder::HfEncoder;
+use quantoscope_encoder::HfEncoder;
 use quantoscope_core::format::companions::Companions;
 use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::model::tokenizer::{TokenizerInput, TokenizerKeys, check_text_ids, tokenizer_keys};

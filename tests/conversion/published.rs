@@ -1,7 +1,7 @@
 //! Tokenizers as they are published: names of pre-tokenizers by the token ids of the check text, and scores of SentencePiece's
 //! form in JSON. Where the ids come from: `tests/data/conversion/README.md`.
 
-use quantoscope::tokenizer_encoder::HfEncoder;
+use quantoscope_encoder::HfEncoder;
 use quantoscope_core::Error;
 use quantoscope_core::format::companions::Companions;
 use quantoscope_core::model::arch::{self, Arch};

@@ -92,6 +92,19 @@ impl Model {
         self.0.companion_files.get(name).map(Into::into)
     }
 
+    /// Whether the name of the pre-tokenizer depends on the token ids of the check text, which are not set: a tokenizer that
+    /// llama.cpp does not split text for has none.
+    ///
+    /// # Errors
+    /// `usage` where the value is not a recipe.
+    pub fn needs_check_text(&self, recipe: JsValue) -> Result<bool, JsValue> {
+        let recipe = recipe_from(recipe)?;
+        Ok(match convert::plan(&self.0, &recipe, None, false) {
+            Ok(plan) => plan.warnings.iter().any(|w| w.code == "no_encoder"),
+            Err(e) => e.detail().file.as_deref() == Some("tokenizer.json"),
+        })
+    }
+
     /// Sets the token ids of the check text under the model's tokenizer.
     pub fn set_check_text_ids(&mut self, ids: Vec<u32>) {
         Rc::make_mut(&mut self.0).check_text_ids = Some(ids);

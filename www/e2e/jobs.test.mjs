@@ -91,7 +91,7 @@ test('it goes on, in sight, when type, container and view change, and its figure
     await saved(page).waitFor();
     assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': expected['noise-q4_0.gguf'] });
     await planFor(page, 'GGUF', 'Q4_0');
-    assert.match(await page.locator('.decisions .grid-row').first().innerText(), /0\.0\d+/, 'errors of the written tensors');
+    assert.match(await page.locator('.decisions .grid-row').first().innerText(), /\d\.\d+\u2009%/, 'errors of the written tensors');
     await page.getByRole('button', { name: 'Compare with the source' }).click();
     await page.getByRole('grid', { name: 'Compared tensors' }).waitFor();
   }));

@@ -19,7 +19,7 @@ const LIMITS = [
 ];
 
 for (const [what, pattern, limit] of LIMITS)
-  test(`${what} stays below ${limit / 1000} kB`, () => {
+  test(`compressed size of ${what}: below ${limit / 1000} kB`, () => {
     const assets = join(ROOT, 'dist/assets');
     const files = readdirSync(assets).filter((name) => pattern.test(name));
     const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);

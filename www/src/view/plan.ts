@@ -26,6 +26,8 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
   const ask = (recipe: Recipe) => {
     const mine = ++asked;
     result.setAttribute('aria-busy', 'true');
+    // The first plan of a folder reads its tokenizer.
+    if (!shown) replace(result, h('p', { class: 'soft', role: 'status' }, 'Planning\u2026'));
     client
       .call('plan', { model: model.id, recipe })
       .then((plan) => {

@@ -67,8 +67,8 @@ export async function sourceOf(id: number, recipe: Recipe): Promise<Model> {
   const opened = modelOf(id);
   if (!reads_companions(recipe)) return opened.model;
   const model = await wholeOf(opened);
-  // A name that was given needs no recognizing.
-  if (recipe.pre_tokenizer === undefined) await encodedIn(opened, model);
+  // Not every tokenizer has a name to be recognized, and one that was given needs no recognizing.
+  if (opened.encoded !== undefined || model.needs_check_text(recipe)) await encodedIn(opened, model);
   return model;
 }
 

@@ -235,7 +235,7 @@ impl<'a> Writer<'a> {
         let mut tail = KeyList::default();
         special.write(&mut tail);
         let adds_bos = tail.has_ggml("add_bos_token") || self.keys.has_ggml("add_bos_token");
-        let pre = pre::choose(self.input, files, adds_bos)?;
+        let pre = pre::choose(self.input, files, adds_bos, &mut self.warnings)?;
         self.text("model", "gpt2");
         self.text("pre", pre.name);
         list.write_texts(&mut self.keys);
@@ -426,7 +426,7 @@ impl<'a> Writer<'a> {
         let (mut list, warnings) = vocab.byte_level(size, &bpe::AddedTexts::new(files, self.input.compat))?;
         self.warnings.extend(warnings);
         bpe::word_starts(&mut list);
-        let pre = pre::choose(self.input, files, true)?;
+        let pre = pre::choose(self.input, files, true, &mut self.warnings)?;
         self.text("model", "bert");
         self.text("pre", pre.name);
         list.write_texts(&mut self.keys);

@@ -20,6 +20,10 @@ pub struct PreTokenizer {
     pub without_bos: bool,
 }
 
+/// The warning where a name was determined without the token ids of the check text.
+pub(crate) const NO_ENCODER: &str =
+    "the check text was not encoded: the pre-tokenizer is named by the rules of tokenizer.json alone";
+
 /// The name of the pre-tokenizer.
 ///
 /// `adds_bos` is true if the file has `add_bos_token` whatever the name.
@@ -30,6 +34,7 @@ pub fn choose(
     input: &TokenizerInput<'_>,
     files: &TokenizerFiles<'_>,
     adds_bos: bool,
+    warnings: &mut Vec<String>,
 ) -> Result<PreTokenizer> {
     let plain = |name| PreTokenizer { name, without_bos: false };
     if let Some(given) = input.pre_tokenizer {
@@ -39,6 +44,9 @@ pub fn choose(
     if let Some(name) = input.check_text_ids.and_then(|ids| by_hash(&hash(ids))) {
         // The reference takes the name of the vocabulary, whatever the architecture.
         return Ok(plain(if input.compat { name } else { of_architecture(name, preferred) }));
+    }
+    if input.check_text_ids.is_none() && input.companions.get(TOKENIZER_JSON).is_some() {
+        warnings.push(NO_ENCODER.to_owned());
     }
     by_rules(files, preferred, adds_bos)
 }

@@ -9,6 +9,7 @@ use crate::model::general_keys::{GeneralInput, ParameterCount, general_keys};
 use crate::model::gguf_keys::{
     GgufKeys, TensorFacts, architecture_keys, architecture_name, early_keys, pooling_type,
 };
+use crate::model::tokenizer::pre;
 use crate::plan::Warning;
 use crate::plan::gguf_mapping::{GgufMapping, tokenizer_keys_of};
 use crate::tensor::{MetaValue, Metadata};
@@ -96,6 +97,7 @@ fn tokenizer(
         );
         return Err(Error::new(Code::UnmappedTensors, message));
     }
-    warnings.extend(made.warnings.into_iter().map(|text| Warning::new("tokenizer", text)));
+    let code = |text: &str| if text == pre::NO_ENCODER { "no_encoder" } else { "tokenizer" };
+    warnings.extend(made.warnings.into_iter().map(|text| Warning::new(code(&text), text)));
     Ok(made.keys)
 }

@@ -1,0 +1,126 @@
+// Looking into a model: the table and its keys, the panel beside it, and a comparison that fails.
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import {
+  assertAccessible,
+  choose,
+  commandLine,
+  memoryFile,
+  openSample,
+  safetensorsHeader,
+  SAMPLE,
+  sparseModel,
+  withPage,
+} from './page.mjs';
+
+let folder;
+let quantized;
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'quantoscope-inspect-'));
+  quantized = join(folder, 'sample.gguf');
+  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', quantized, '--recipe', 'q4_k_m');
+  assert.equal(status, 0, stderr);
+});
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+const panel = (page) => page.getByRole('region', { name: 'Tensor', exact: true });
+const focusedRole = (page) => page.evaluate(() => document.activeElement.getAttribute('role') ?? document.activeElement.type);
+
+test('keys of the table: the figures follow the rows, Escape closes them, a slash goes to the filter', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    await page.locator('.grid').first().focus();
+    for (const key of ['ArrowDown', 'Enter']) await page.keyboard.press(key);
+    await page.getByRole('heading', { name: 'model.embed_tokens.weight' }).waitFor();
+    for (const key of ['ArrowDown', 'ArrowDown']) await page.keyboard.press(key);
+    await page.getByRole('heading', { name: 'model.layers.0.mlp.down_proj.weight' }).waitFor();
+    await page.keyboard.press('Escape');
+    await page.getByRole('heading', { name: 'Select a tensor' }).waitFor();
+    assert.equal(await focusedRole(page), 'grid');
+    await page.keyboard.press('/');
+    assert.equal(await focusedRole(page), 'search');
+  }));
+
+for (const width of [1440, 390])
+  test(`files and metadata are a click away, and scroll with the keyboard, ${width} pixels`, () =>
+    withPage(
+      async (page) => {
+        await choose(page, [quantized]);
+        await page.locator('.grid-row').first().click();
+        await page.getByText(/Compared with the \w+ values in this file/).waitFor();
+        if (width < 500) await page.getByRole('button', { name: /All tensors/ }).click();
+        await page.getByRole('button', { name: 'Files and metadata' }).click();
+        await panel(page).getByText('tokenizer.ggml.model').waitFor();
+        await assertAccessible(page, 'metadata of a file with a tokenizer');
+        assert.equal(await page.evaluate(() => document.activeElement.className), 'panel');
+        if (width > 500) {
+          await page.keyboard.press('End');
+          await page.waitForFunction(() => document.activeElement.scrollTop > 0);
+        }
+      },
+      { viewport: { width, height: 844 } },
+    ));
+
+test('measuring can be cancelled, and begun again', () =>
+  withPage(async (page) => {
+    const path = join(folder, 'large.safetensors');
+    sparseModel(path, 1);
+    await choose(page, [path]);
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('progressbar').waitFor();
+    await panel(page).getByRole('button', { name: 'Cancel' }).click();
+    await panel(page).getByText('Cancelled.').waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), 'Measure');
+    await page.keyboard.press('Enter');
+    await page.getByRole('progressbar').waitFor();
+  }));
+
+test('NaN is one sentence with its place', () =>
+  withPage(async (page) => {
+    const values = new Float32Array(64).fill(0.5);
+    values[37] = NaN;
+    const { header } = safetensorsHeader([['a.weight', 'F32', [2, 32], 256]]);
+    await choose(page, [memoryFile('nan.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]))]);
+    await page.locator('.grid-row').first().click();
+    await panel(page).getByText(/NaN.*row 1, column 5/).waitFor();
+    assert.equal(await panel(page).locator('.refused').count(), 0);
+  }));
+
+for (const width of [1440, 1024, 390])
+  test(`layer and expert stay readable in long names, ${width} pixels`, () =>
+    withPage(
+      async (page) => {
+        const name = 'model.language_model.layers.17.mlp.experts.113.gate_up_proj.weight';
+        const { header, data } = safetensorsHeader([[name, 'F32', [4, 32], 512]]);
+        await choose(page, [memoryFile('experts.safetensors', Buffer.concat([header, Buffer.alloc(data)]))]);
+        await page.locator('.grid-row').first().waitFor();
+        const cut = await page.locator('.grid-row .name').first().evaluate((cell) => {
+          const edge = cell.getBoundingClientRect().right + 1;
+          const parts = [...cell.querySelectorAll('.number, .tail:not(.end)')];
+          return parts.filter((p) => p.scrollWidth > p.clientWidth + 1 || p.getBoundingClientRect().right > edge).length;
+        });
+        assert.equal(cut, 0);
+      },
+      { viewport: { width, height: 844 } },
+    ));
+
+test('tensors below the minimum are counted, marked, and come first', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    await page.getByRole('button', { name: 'Compare', exact: true }).click();
+    await page.getByText('are compared tensor by tensor').waitFor();
+    await choose(page, [quantized]);
+    await page.getByText(/^Pass: all/).waitFor();
+    await page.getByRole('spinbutton').fill('0.9975');
+    await page.getByRole('spinbutton').blur();
+    await page.getByText(/^Fail: /).waitFor();
+    const { stdout } = commandLine('compare', SAMPLE, quantized, '--threshold', '0.9975', '--json');
+    const below = JSON.parse(stdout).tensors.filter((t) => t.below_threshold).length;
+    assert.ok(below > 0 && below < 57, `${below}`);
+    await page.getByText(new RegExp(`^Fail: ${below} of 57.tensors below 0.9975$`)).waitFor();
+    assert.match(await page.locator('.compare .grid-row').first().innerText(), /below/);
+    await page.getByText('\u2265\u20090.999', { exact: true }).waitFor();
+  }));
