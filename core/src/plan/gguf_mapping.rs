@@ -240,7 +240,7 @@ impl Composer<'_> {
     }
 }
 
-fn row_map(order: Order) -> RowMap {
+pub(super) fn row_map(order: Order) -> RowMap {
     match order {
         Order::Rows => RowMap::Identity,
         Order::Permute { head } => RowMap::Permute { head },

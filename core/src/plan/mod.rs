@@ -8,6 +8,8 @@
 pub mod convert;
 mod geometry;
 mod gguf_mapping;
+mod hf_mapping;
+pub mod hf_values;
 mod importance;
 pub mod lora;
 pub mod measure;

@@ -7,11 +7,14 @@
 mod builder;
 mod config_view;
 mod generated;
+mod inverse;
 mod kept;
 mod maps;
 mod source_names;
 
 pub use config_view::ConfigView;
+pub use generated::generated as computed;
+pub use inverse::{HfTensor, hf_tensors, is_generated};
 pub use kept::{follows_outtype, kept_f32};
 
 use super::arch::{self, Arch};
