@@ -3,6 +3,7 @@
 //! Knows no target: [`super::target`] decides names, types and layout.
 
 use super::gguf_mapping::{self, Composer, GgufMapping};
+use super::{hf_folder, hf_mapping};
 use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::target::{self, Contents, Target};
 use super::totals::UntiedHeadSize;
@@ -39,6 +40,10 @@ pub fn plan(
     }
     recipe.filter()?.check(&[checkpoint])?;
     check_is_model(checkpoint)?;
+    if cfg!(feature = "conversion") && hf_mapping::applies(checkpoint, recipe) {
+        return hf_folder::plan(checkpoint, recipe, measure);
+    }
+    target::check_source(recipe)?;
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let copy = untied.as_ref().and_then(|(_, copy)| *copy);
     let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);

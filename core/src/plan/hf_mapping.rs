@@ -57,6 +57,11 @@ pub fn applies(checkpoint: &Checkpoint, recipe: &Recipe) -> bool {
         && checkpoint.container == Container::Gguf
 }
 
+/// The type that a recipe asks for.
+pub(super) fn asked(recipe: &Recipe) -> Option<DType> {
+    recipe.types().next()
+}
+
 /// The float type of a GGUF: that of its file type, else of most weights; BF16 where blocks are all it has.
 pub(super) fn float_type(checkpoint: &Checkpoint) -> DType {
     match checkpoint.metadata.uint("general.file_type") {
@@ -85,42 +90,63 @@ struct Attempt {
 }
 
 impl HfMapping {
-    /// The mapping of a GGUF.
+    /// The likeliest mapping of a GGUF.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HfMapping::choose`].
+    pub(super) fn of(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<HfMapping> {
+        HfMapping::choose(checkpoint, dtype, &mut |_| Ok(()))
+    }
+
+    /// The likeliest mapping of a GGUF that `check` accepts.
     ///
     /// # Errors
     ///
     /// `unsupported_architecture` if the architecture has no rules, `unmapped_tensors` with all findings if the rules do not
-    /// give the GGUF back.
-    pub(super) fn of(checkpoint: &Checkpoint, dtype: Option<DType>) -> Result<HfMapping> {
-        let architecture = checkpoint.metadata.text("general.architecture").unwrap_or("");
+    /// give the GGUF back, and the first error of `check` if it accepts none.
+    pub(super) fn choose(
+        checkpoint: &Checkpoint,
+        dtype: Option<DType>,
+        check: &mut dyn FnMut(&HfMapping) -> Result<()>,
+    ) -> Result<HfMapping> {
         let float = dtype.unwrap_or_else(|| float_type(checkpoint));
         let mut best: Option<Attempt> = None;
-        for candidate in candidates(architecture) {
+        let mut refused = None;
+        for candidate in candidates(&checkpoint.metadata, &checkpoint.tensors) {
             let attempt = attempt(candidate, checkpoint, float);
             if attempt.findings.is_empty() {
-                return Ok(attempt.mapping);
-            }
-            if best.as_ref().is_none_or(|b| attempt.findings.len() < b.findings.len()) {
+                match check(&attempt.mapping) {
+                    Ok(()) => return Ok(attempt.mapping),
+                    Err(e) => refused = refused.or(Some(e)),
+                }
+            } else if best.as_ref().is_none_or(|b| attempt.findings.len() < b.findings.len()) {
                 best = Some(attempt);
             }
         }
-        let Some(best) = best else {
-            let message = format!(
-                "a GGUF of the architecture {architecture:?} cannot be given back as a Hugging Face folder; \
-                 --names source writes its tensors under their own names"
-            );
-            return Err(Error::new(Code::UnsupportedArchitecture, message));
-        };
-        let more = best.findings.len().saturating_sub(SHOWN);
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        let shown: Vec<String> = best.findings.into_iter().take(SHOWN).collect();
-        let message = format!(
-            "the GGUF cannot be given back as a {} checkpoint: {}{more}",
-            best.mapping.candidate.arch.name,
-            shown.join("; ")
-        );
-        Err(Error::new(Code::UnmappedTensors, message))
+        Err(refused.unwrap_or_else(|| refusal(checkpoint, best)))
     }
+}
+
+/// The error for the candidate with the fewest findings.
+fn refusal(checkpoint: &Checkpoint, best: Option<Attempt>) -> Error {
+    let Some(best) = best else {
+        let architecture = checkpoint.metadata.text("general.architecture").unwrap_or("");
+        let message = format!(
+            "a GGUF of the architecture {architecture:?} cannot be given back as a Hugging Face folder; \
+             --names source writes its tensors under their own names"
+        );
+        return Error::new(Code::UnsupportedArchitecture, message);
+    };
+    let more = best.findings.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let shown: Vec<String> = best.findings.into_iter().take(SHOWN).collect();
+    let message = format!(
+        "the GGUF cannot be given back as a {} checkpoint: {}{more}",
+        best.mapping.candidate.arch.name,
+        shown.join("; ")
+    );
+    Error::new(Code::UnmappedTensors, message)
 }
 
 /// Makes the folder's tensors and configuration by one candidate, and converts them back.
@@ -227,17 +253,17 @@ fn other_values(checkpoint: &Checkpoint, tensor: &GgufTensor) -> Option<String> 
 }
 
 /// A GGUF tensor and a part of it that a tensor of the folder holds.
-struct Piece<'a> {
-    index: usize,
-    info: &'a TensorInfo,
-    gguf: &'a GgufTensor,
+pub(super) struct Piece<'a> {
+    pub(super) index: usize,
+    pub(super) info: &'a TensorInfo,
+    pub(super) gguf: &'a GgufTensor,
     part: &'a Part,
     /// The first row of the part in the GGUF tensor.
     at: u64,
 }
 
 /// The parts of the GGUF's tensors by tensor of the folder.
-fn pieces<'a>(gguf: &'a GgufTensors, checkpoint: &'a Checkpoint) -> BTreeMap<usize, Vec<Piece<'a>>> {
+pub(super) fn pieces<'a>(gguf: &'a GgufTensors, checkpoint: &'a Checkpoint) -> BTreeMap<usize, Vec<Piece<'a>>> {
     let by_name: BTreeMap<&str, usize> =
         checkpoint.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
     let mut pieces: BTreeMap<usize, Vec<Piece<'a>>> = BTreeMap::new();
@@ -254,7 +280,7 @@ fn pieces<'a>(gguf: &'a GgufTensors, checkpoint: &'a Checkpoint) -> BTreeMap<usi
 }
 
 /// The grid of a tensor of the folder, and the segments that its pieces are.
-fn segments(
+pub(super) fn segments(
     tensor: &TensorInfo,
     pieces: &[Piece<'_>],
 ) -> core::result::Result<(Grid, Vec<Segment>), String> {
@@ -386,7 +412,7 @@ impl HfMapping {
             return Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name));
         }
         let (grid, mut segments) = segments(tensor, pieces).map_err(about)?;
-        let dtype = self.dtype(checkpoint, recipe.dtype, pieces);
+        let dtype = self.dtype(checkpoint, asked(recipe), pieces);
         let moves = |s: &Segment| {
             s.from.dtype == dtype
                 && s.from.ops.is_empty()

@@ -3,7 +3,7 @@
 //! Tensors that the converter computes from the configuration are compared with what the folder's configuration gives. F32
 //! tensors (norms, biases, routers) get the type of the folder where all of their values fit it exactly; else they stay F32.
 
-use super::hf_mapping::{HfMapping, applies};
+use super::hf_mapping::{HfMapping, applies, asked};
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
 use crate::error::Result;
@@ -70,7 +70,7 @@ impl ExactScan {
         while !self.rest.is_empty()
             && let Some((first, rest)) = bytes.split_first()
         {
-            (bytes, self.exact) = (rest, self.exact);
+            bytes = rest;
             self.rest.push(*first);
             if let Ok(raw) = <[u8; 4]>::try_from(self.rest.as_slice()) {
                 self.exact &= self.fits(f32::from_le_bytes(raw));
@@ -104,6 +104,8 @@ impl ExactScan {
                 -(libm::exp(f64::from(source)) as f32)
             }
         };
+        // The converter's arithmetic on F16 is in F16.
+        let made = if self.to == DType::F16 { narrow(made) } else { made };
         made.to_bits() == value.to_bits()
     }
 }
@@ -114,7 +116,7 @@ impl ExactScan {
 ///
 /// `unsupported_architecture` and `unmapped_tensors` if the GGUF cannot be given back as a folder.
 pub fn exact_scans(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Vec<ExactScan>> {
-    if !applies(checkpoint, recipe) || recipe.dtype.is_some() {
+    if !applies(checkpoint, recipe) || asked(recipe).is_some() {
         return Ok(Vec::new());
     }
     let mapping = HfMapping::of(checkpoint, None)?;

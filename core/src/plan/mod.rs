@@ -8,6 +8,7 @@
 pub mod convert;
 mod geometry;
 mod gguf_mapping;
+mod hf_folder;
 mod hf_mapping;
 pub mod hf_values;
 mod importance;

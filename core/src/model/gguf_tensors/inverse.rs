@@ -108,9 +108,10 @@ impl<'a> Inverse<'a> {
         let mut sources: Vec<Source<'a>> = self.arch.rows().filter_map(fits).collect();
         let alike = |s: &Source<'_>| sources.first().is_some_and(|f| f.row.module == s.row.module);
         let last = sources.iter().rposition(alike);
-        let at = match sources.first().map(|s| partner(s.row.module)) {
+        let partner = last.filter(|at| *at > 0).and_then(|_| partner(sources.first()?.row.module));
+        let at = match partner {
             // The last name is that of models without the partner.
-            Some(Some(partner)) if !self.has_module(partner) => last,
+            Some(partner) if !self.has_module(partner) => last,
             _ => Some(0),
         };
         match at.filter(|at| *at < sources.len()) {

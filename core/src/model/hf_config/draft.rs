@@ -61,10 +61,6 @@ impl<'a> Draft<'a> {
         self.values.contains_key(name)
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
-    }
-
     /// Leaves out a key, whatever sets it later.
     pub(super) fn skip(&mut self, name: &'static str) {
         self.skipped.push(name);

@@ -10,7 +10,7 @@ mod keys;
 mod proposals;
 mod rope;
 
-pub use keys::{Keys, decimal};
+pub use keys::{Keys, counts, decimal, reals, same, texts};
 
 use super::arch::{self, Arch};
 use super::config::hyperparameters::hyperparameters;
@@ -51,7 +51,8 @@ pub struct GgufFacts<'a> {
 
 /// The configurations that a GGUF of this `general.architecture` may have been made with, the likeliest first: those of text
 /// models, since a GGUF has no towers.
-pub fn candidates(architecture: &str) -> Vec<Candidate> {
+pub fn candidates(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<Candidate> {
+    let architecture = metadata.text("general.architecture").unwrap_or("");
     let mut found: Vec<Candidate> = Vec::new();
     for arch in arch::of_gguf(architecture).filter(|a| a.gguf_rules.known) {
         let types = classes::model_types(arch);
@@ -62,7 +63,28 @@ pub fn candidates(architecture: &str) -> Vec<Candidate> {
             }
         }
     }
+    found.sort_by_key(|c| !likely(c.model_type, metadata, tensors));
     found
+}
+
+/// Whether a GGUF looks as models of a `model_type` do, where several have the same tensors.
+fn likely(model_type: &str, metadata: &Metadata, tensors: &[TensorInfo]) -> bool {
+    let has = |end: &str| tensors.iter().any(|t| t.name.ends_with(end));
+    let tokenizer = metadata.text("tokenizer.ggml.model");
+    let glm = metadata.text("tokenizer.ggml.pre") == Some("glm4");
+    match model_type {
+        "bert" => has("token_types.weight") && !matches!(tokenizer, Some("gpt2" | "t5")),
+        "roberta" => tokenizer == Some("gpt2"),
+        "xlm-roberta" => tokenizer == Some("t5"),
+        "deepseek_v2" => !has(".exp_probs_b.bias") && !glm,
+        "deepseek_v3" => !glm,
+        "olmo2" => !has_key(metadata, "olmo2.attention.sliding_window"),
+        _ => true,
+    }
+}
+
+fn has_key(metadata: &Metadata, key: &str) -> bool {
+    metadata.get(key).is_some()
 }
 
 /// The configuration of a candidate; its keys are those of the GGUF where [`differences`] has none.

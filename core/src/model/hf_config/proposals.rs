@@ -146,7 +146,7 @@ fn gemma4(keys: &Keys<'_>, draft: &mut Draft<'_>, sliding: &[u64]) {
 
 /// Linear attention.
 fn linear(keys: &Keys<'_>, draft: &mut Draft<'_>) {
-    if !draft.candidate.arch.gguf_keys.iter().any(|r| core::ptr::eq(*r, crate::model::gguf_keys::families::GATED_DELTA)) {
+    if keys.counts("attention.recurrent_layers").is_none() {
         return;
     }
     let inner = keys.uint("ssm.inner_size").zip(keys.uint("ssm.time_step_rank"));

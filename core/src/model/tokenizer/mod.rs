@@ -5,6 +5,7 @@
 
 mod bpe;
 mod files;
+pub mod inverse;
 mod keys;
 mod list;
 pub mod pre;

@@ -27,7 +27,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-pub(super) use hf_folder::lay_out_folder;
+pub(super) use gguf::gguf_metadata;
+pub(super) use hf_folder::{lay_out_files, lay_out_folder};
 
 /// The contents of the files to lay out.
 pub(super) struct Contents<'a> {
@@ -144,6 +145,14 @@ pub fn check(recipe: &Recipe) -> Result<()> {
     }
     recipe.overrides.iter().try_for_each(|o| Pattern::new(&o.pattern).map(|_| ()))?;
     of(recipe.to).check(recipe)
+}
+
+/// Refuses a recipe without a type for a source that does not have one for its tensors.
+pub(super) fn check_source(recipe: &Recipe) -> Result<()> {
+    match recipe.to {
+        TargetName::HfFolder if recipe.rotate.is_none() => check_has_type(recipe),
+        _ => Ok(()),
+    }
 }
 
 /// `config.json` as it belongs beside the output of `plan`; `None` if the source has none.

@@ -27,10 +27,7 @@ impl Target for Safetensors {
         if recipe.rotate.is_none() {
             check_has_type(recipe)?;
         }
-        recipe.types().try_for_each(|dtype| match dtype {
-            DType::F32 | DType::F16 | DType::BF16 => Ok(()),
-            t => Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}"))),
-        })
+        check_types(recipe)
     }
 
     fn holds(&self, dtype: DType) -> bool {
@@ -55,6 +52,14 @@ impl Target for Safetensors {
         warnings.extend(metadata_left_out(contents.checkpoint));
         Ok(place_in_one_file(outputs, layout))
     }
+}
+
+/// Refuses types that safetensors files do not hold.
+pub(super) fn check_types(recipe: &Recipe) -> Result<()> {
+    recipe.types().try_for_each(|dtype| match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
+        t => Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}"))),
+    })
 }
 
 /// The `__metadata__` of the file: that of a safetensors source, and the recipe.
