@@ -1,8 +1,8 @@
 //! GGUF files back to Hugging Face folders: the round trip of every case of the corpus.
 
 use crate::corpus::cases;
-use quantoscope_core::format::Container;
 use quantoscope_core::DType;
+use quantoscope_core::format::Container;
 use quantoscope_core::plan::pair::{self, Finding};
 use quantoscope_core::plan::{Plan, convert, hf_values};
 use quantoscope_core::recipe::presets::Preset;
@@ -73,7 +73,8 @@ fn folder(model: MemoryModel, recipe: &Recipe, budget: Budget) -> Result<(Memory
     let model = prepared(model, recipe)?;
     let plan = convert::plan(&model.checkpoint, recipe, None, false).map_err(|e| e.to_string())?;
     let made = run(&plan, &[&model], budget).map_err(|e| e.to_string())?;
-    let files: BTreeMap<String, Vec<u8>> = plan.files.iter().map(|f| f.name.clone()).zip(made.files).collect();
+    let files: BTreeMap<String, Vec<u8>> =
+        plan.files.iter().map(|f| f.name.clone()).zip(made.files).collect();
     Ok((MemoryModel::folder(files).map_err(|e| e.to_string())?, plan))
 }
 
@@ -97,7 +98,10 @@ fn other_tensor(one: &MemoryModel, two: &MemoryModel) -> Option<String> {
     if names(one) != names(two) {
         let (mut a, mut b) = (names(one), names(two));
         (a.sort_by_key(|n| n.to_string()), b.sort_by_key(|n| n.to_string()));
-        return (a != b).then(|| "other names".to_string()).or_else(|| differing(one, two)).or(Some("order".into()));
+        return (a != b)
+            .then(|| "other names".to_string())
+            .or_else(|| differing(one, two))
+            .or(Some("order".into()));
     }
     differing(one, two)
 }
@@ -105,7 +109,9 @@ fn other_tensor(one: &MemoryModel, two: &MemoryModel) -> Option<String> {
 fn differing(one: &MemoryModel, two: &MemoryModel) -> Option<String> {
     let differs = one.checkpoint.tensors.iter().find(|t| {
         let other = two.checkpoint.tensors.iter().find(|o| o.name == t.name);
-        other.is_none_or(|o| (o.dtype, &o.shape) != (t.dtype, &t.shape) || two.tensor(&o.name) != one.tensor(&t.name))
+        other.is_none_or(|o| {
+            (o.dtype, &o.shape) != (t.dtype, &t.shape) || two.tensor(&o.name) != one.tensor(&t.name)
+        })
     });
     differs.map(|t| format!("{} {} {:?}", t.name, t.dtype, t.shape))
 }
@@ -117,7 +123,8 @@ fn other_source(source: &MemoryModel, folder: &MemoryModel) -> Option<String> {
         let Some(theirs) = theirs else { return Some(format!("{} is not in the source", t.name)) };
         let same = (theirs.dtype, &theirs.shape) == (t.dtype, &t.shape);
         let equal = same && source.tensor(&theirs.name) == folder.tensor(&t.name);
-        (!equal).then(|| format!("{} {} {:?} for {} {:?}", t.name, t.dtype, t.shape, theirs.dtype, theirs.shape))
+        (!equal)
+            .then(|| format!("{} {} {:?} for {} {:?}", t.name, t.dtype, t.shape, theirs.dtype, theirs.shape))
     })
 }
 
@@ -189,11 +196,17 @@ fn folder_in_small_windows_is_the_same() {
     for case in cases().iter().filter(|c| CUT.contains(&c.name.as_str())) {
         for recipe in [Recipe::new(Container::Gguf, None), Recipe::of_preset(Preset::Q8_0)] {
             let first = gguf(&case.model(), &case.recipe(recipe)).expect("a GGUF");
-            let small = Budget { memory: 64_000, workers: 1 };
+            let small = Budget { memory: 128_000, workers: 1 };
             let (one, _) = folder(first.clone(), &hf, Budget::default()).expect("a folder");
             let (two, _) = folder(first, &hf, small).expect("a folder");
             for tensor in &one.checkpoint.tensors {
-                assert_eq!(one.tensor(&tensor.name), two.tensor(&tensor.name), "{}: {}", case.name, tensor.name);
+                assert_eq!(
+                    one.tensor(&tensor.name),
+                    two.tensor(&tensor.name),
+                    "{}: {}",
+                    case.name,
+                    tensor.name
+                );
             }
         }
     }
@@ -211,7 +224,13 @@ fn folder_of_a_quantized_file_keeps_keys_and_floats() {
         let other = other_keys(&first, &second);
         assert!(other.is_empty(), "{}: {other:?}", case.name);
         for tensor in first.checkpoint.tensors.iter().filter(|t| t.dtype == DType::F32) {
-            assert_eq!(first.tensor(&tensor.name), second.tensor(&tensor.name), "{}: {}", case.name, tensor.name);
+            assert_eq!(
+                first.tensor(&tensor.name),
+                second.tensor(&tensor.name),
+                "{}: {}",
+                case.name,
+                tensor.name
+            );
         }
     }
 }
@@ -224,16 +243,23 @@ fn comparison_pairs_every_family() {
         let source = case.model();
         let made = gguf(&source, &case.recipe(Recipe::new(Container::Gguf, None))).expect("a GGUF");
         for (a, b) in [(&source, &made), (&made, &source)] {
-            let pairing = pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect("a plan");
+            let pairing =
+                pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect("a plan");
             let ran = run(&pairing.plan, &[a, b], Budget::default()).expect("a run");
-            let report = compared(("a", "b"), &pairing.plan, pairing.findings, &ran.collected, Some(0.999_999));
+            let report =
+                compared(("a", "b"), &pairing.plan, pairing.findings, &ran.collected, Some(0.999_999));
             let unpaired = |f: &&Finding| {
                 let name = f.tensor.as_ref().map_or("", |n| n.as_str());
                 made.checkpoint.tensors.iter().any(|t| t.name == name)
             };
             wrong.extend(report.findings.iter().find(unpaired).map(|f| format!("{}: {f:?}", case.name)));
             if report.any_below_threshold || report.tensors.len() * 2 < made.checkpoint.tensors.len() {
-                wrong.push(format!("{}: {} rows of {}", case.name, report.tensors.len(), made.checkpoint.tensors.len()));
+                wrong.push(format!(
+                    "{}: {} rows of {}",
+                    case.name,
+                    report.tensors.len(),
+                    made.checkpoint.tensors.len()
+                ));
             }
         }
     }

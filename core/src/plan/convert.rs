@@ -3,11 +3,11 @@
 //! Knows no target: [`super::target`] decides names, types and layout.
 
 use super::gguf_mapping::{self, Composer, GgufMapping};
-use super::{hf_folder, hf_mapping};
 use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::target::{self, Contents, Target};
 use super::totals::UntiedHeadSize;
 use super::{Conversion, ImportancePlanner, LeftOut, Output, Plan, Totals, Warning};
+use super::{hf_folder, hf_mapping};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;

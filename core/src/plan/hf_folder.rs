@@ -110,9 +110,7 @@ fn pooling(checkpoint: &Checkpoint) -> Vec<(String, Vec<u8>)> {
         Some(3) => "pooling_mode_lasttoken",
         _ => return Vec::new(),
     };
-    let module = |i: usize, path: &str, kind: &str| {
-        json!({"idx": i, "name": i.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")})
-    };
+    let module = |i: usize, path: &str, kind: &str| json!({"idx": i, "name": i.to_string(), "path": path, "type": format!("sentence_transformers.models.{kind}")});
     let modules = json!([module(0, "", "Transformer"), module(1, "1_Pooling", "Pooling")]);
     let length = checkpoint.metadata.uint(&format!("{architecture}.embedding_length"));
     let config = json!({"word_embedding_dimension": length, mode: true});
@@ -171,8 +169,13 @@ fn check_keys(checkpoint: &Checkpoint, recipe: &Recipe, folder: &Checkpoint) -> 
     };
     let none = || Error::new(Code::UnsupportedArchitecture, "the folder's configuration cannot be converted");
     let mapping = GgufMapping::of(folder, &back)?.ok_or_else(none)?;
-    let contents =
-        Contents { checkpoint: folder, recipe: &back, imatrix: None, rotation: None, mapping: Some(&mapping) };
+    let contents = Contents {
+        checkpoint: folder,
+        recipe: &back,
+        imatrix: None,
+        rotation: None,
+        mapping: Some(&mapping),
+    };
     let mut said = Vec::new();
     let made = target::gguf_metadata(&contents, &mapping, &mut said)?;
     let (mut lost, mut warned, mut added) = (Vec::new(), Vec::new(), Vec::new());
@@ -213,7 +216,8 @@ fn needed(checkpoint: &Checkpoint, key: &str) -> bool {
     let architecture = checkpoint.metadata.text("general.architecture").unwrap_or_default();
     let own = key.strip_prefix(architecture).is_some_and(|rest| rest.starts_with('.'));
     // Engines look at no scores of BPE.
-    let scores = key == "tokenizer.ggml.scores" && checkpoint.metadata.text("tokenizer.ggml.model") == Some("gpt2");
+    let scores =
+        key == "tokenizer.ggml.scores" && checkpoint.metadata.text("tokenizer.ggml.model") == Some("gpt2");
     // Engines find the tokens that end a turn by their text, too.
     let turn = matches!(key, "tokenizer.ggml.eot_token_id" | "tokenizer.ggml.eom_token_id");
     (own || key.starts_with("tokenizer.")) && !scores && !turn

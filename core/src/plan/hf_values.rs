@@ -123,8 +123,13 @@ pub fn exact_scans(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Vec<Exact
     if mapping.float == DType::F32 {
         return Ok(Vec::new());
     }
-    let steps: BTreeMap<&str, ValueStep> =
-        mapping.gguf.tensors.iter().filter(|t| !t.parts.is_empty()).map(|t| (t.name.as_str(), t.step)).collect();
+    let steps: BTreeMap<&str, ValueStep> = mapping
+        .gguf
+        .tensors
+        .iter()
+        .filter(|t| !t.parts.is_empty())
+        .map(|t| (t.name.as_str(), t.step))
+        .collect();
     let scan = |tensor: &TensorInfo| {
         let step = *steps.get(tensor.name.as_str()).filter(|_| tensor.dtype == DType::F32)?;
         Some(ExactScan { read: read(tensor), step, to: mapping.float, exact: true, rest: Vec::new() })

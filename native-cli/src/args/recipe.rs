@@ -161,7 +161,8 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>) -> Result<TargetNa
         (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Ok(TargetName::Gguf),
         (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Ok(TargetName::Safetensors),
         (None, Some(_)) => {
-            let message = "the output's name does not say its container; give --to gguf, hf, q4 or safetensors";
+            let message =
+                "the output's name does not say its container; give --to gguf, hf, q4 or safetensors";
             Err(Error::new(Code::Usage, message))
         }
     }

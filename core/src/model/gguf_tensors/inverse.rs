@@ -166,7 +166,9 @@ impl<'a> Inverse<'a> {
             (Some(ValueMap::Column | ValueMap::NegExpColumn), &[&[n, 1]]) => Vec::from([n]),
             (Some(ValueMap::Groups), &[&[groups, each]]) => Vec::from([mul(groups, each)?]),
             (Some(ValueMap::Halves), &[&[n, a, cols], &[_, b, _]]) => Vec::from([n, add(a, b)?, cols]),
-            (Some(ValueMap::Halves | ValueMap::Qkvz), &[&[a, cols], &[b, _]]) => Vec::from([add(a, b)?, cols]),
+            (Some(ValueMap::Halves | ValueMap::Qkvz), &[&[a, cols], &[b, _]]) => {
+                Vec::from([add(a, b)?, cols])
+            }
             (
                 Some(ValueMap::HalvesTransposed | ValueMap::EvenOddTransposed),
                 &[&[n, a, rows], &[_, b, _]],

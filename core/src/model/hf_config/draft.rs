@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 /// Names that most configurations have.
-const USUAL: &[&str] = &["max_position_embeddings", "intermediate_size", "hidden_size", "num_attention_heads"];
+const USUAL: &[&str] =
+    &["max_position_embeddings", "intermediate_size", "hidden_size", "num_attention_heads"];
 
 /// A configuration in the making.
 pub(super) struct Draft<'a> {
@@ -82,6 +83,10 @@ impl<'a> Draft<'a> {
 
     pub(super) fn force(&mut self, name: &str, value: Value) {
         self.values.insert(name.to_string(), value);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        self.values.remove(name);
     }
 
     pub(super) fn value(&self) -> Value {

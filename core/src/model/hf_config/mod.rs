@@ -96,8 +96,10 @@ pub fn config(candidate: Candidate, facts: &GgufFacts<'_>) -> Value {
     proposals::last(&keys, &mut draft);
     // A class adds values that the model does not have: a null takes them away.
     for key in too_many(candidate, facts, &draft.value()) {
-        if let Some(name) = name_of(candidate.arch, &draft, &key) {
-            draft.force(&name, Value::Null);
+        let Some(name) = name_of(candidate.arch, &draft, &key) else { continue };
+        draft.force(&name, Value::Null);
+        if too_many(candidate, facts, &draft.value()).contains(&key) {
+            draft.remove(&name);
         }
     }
     draft.value()
@@ -109,7 +111,9 @@ fn copied(arch: &Arch, keys: &Keys<'_>, draft: &mut Draft<'_>) {
     let rules: Vec<&KeyRule> = arch.gguf_keys.iter().copied().flatten().collect();
     for rule in rules.into_iter().rev() {
         let (key, names) = match rule {
-            KeyRule::Count(key, names) | KeyRule::Real(key, names) | KeyRule::Flag(key, names) => (*key, *names),
+            KeyRule::Count(key, names) | KeyRule::Real(key, names) | KeyRule::Flag(key, names) => {
+                (*key, *names)
+            }
             KeyRule::Blocks => ("block_count", LAYERS),
             _ => continue,
         };
@@ -135,7 +139,7 @@ const LAYERS: &[&str] = &["num_hidden_layers", "n_layer", "n_layers", "num_layer
 fn name_of(arch: &Arch, draft: &Draft<'_>, key: &str) -> Option<String> {
     let short = key.split_once('.')?.1;
     let rules = arch.gguf_keys.iter().copied().flatten();
-    let names = rules.filter_map(|rule| match rule {
+    let mut names = rules.filter_map(|rule| match rule {
         KeyRule::Count(k, names) | KeyRule::Real(k, names) | KeyRule::Flag(k, names) if *k == short => {
             Some(draft.pick(names))
         }
@@ -148,7 +152,7 @@ fn name_of(arch: &Arch, draft: &Draft<'_>, key: &str) -> Option<String> {
         "final_logit_softcapping" => Some("final_logit_softcapping"),
         _ => None,
     };
-    names.last().or(computed).filter(|name| !draft.has(name)).map(String::from)
+    names.next_back().or(computed).filter(|name| !draft.has(name)).map(String::from)
 }
 
 /// A key that a configuration does not give back.

@@ -14,8 +14,20 @@ use serde_json::{Map, Value, json};
 
 type Proposal = fn(&Keys<'_>, &mut Draft<'_>);
 
-const FIRST: &[Proposal] =
-    &[identity, latent, by_kind, linear, mamba, widths, rope, rotated, factors, encoder, encoder_decoder, falcon];
+const FIRST: &[Proposal] = &[
+    identity,
+    latent,
+    by_kind,
+    linear,
+    mamba,
+    widths,
+    rope,
+    rotated,
+    factors,
+    encoder,
+    encoder_decoder,
+    falcon,
+];
 
 /// Proposals before copied keys.
 pub(super) fn all(keys: &Keys<'_>, draft: &mut Draft<'_>) {
@@ -52,7 +64,10 @@ fn identity(keys: &Keys<'_>, draft: &mut Draft<'_>) {
         _ => None,
     });
     let rows = draft.rows("token_embd.weight");
-    draft.set_some("vocab_size", keys.uint("vocab_size").or(tokens.filter(|t| rows.is_none_or(|r| *t <= r))).or(rows));
+    draft.set_some(
+        "vocab_size",
+        keys.uint("vocab_size").or(tokens.filter(|t| rows.is_none_or(|r| *t <= r))).or(rows),
+    );
     if draft.candidate.arch.rows().any(|r| r.module == M::Output) {
         draft.set("tie_word_embeddings", !draft.has_module(M::Output));
     }
@@ -78,7 +93,8 @@ fn identity(keys: &Keys<'_>, draft: &mut Draft<'_>) {
             draft.set(name, on);
         }
     }
-    if draft.candidate.arch.gguf_rules.beyond == BeyondRule::Mtp && draft.candidate.model_type.contains("3_5") {
+    if draft.candidate.arch.gguf_rules.beyond == BeyondRule::Mtp && draft.candidate.model_type.contains("3_5")
+    {
         draft.set("mtp_num_hidden_layers", keys.uint("nextn_predict_layers").unwrap_or(0));
     } else if draft.candidate.arch.gguf_rules.beyond != BeyondRule::Refused {
         draft.set_some("num_nextn_predict_layers", keys.uint("nextn_predict_layers"));
@@ -91,7 +107,8 @@ fn identity(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 
 /// Latent attention.
 fn latent(keys: &Keys<'_>, draft: &mut Draft<'_>) {
-    let (Some(key), Some(value)) = (keys.uint("attention.key_length_mla"), keys.uint("attention.value_length_mla"))
+    let (Some(key), Some(value)) =
+        (keys.uint("attention.key_length_mla"), keys.uint("attention.value_length_mla"))
     else {
         return;
     };
@@ -216,7 +233,8 @@ fn widths(keys: &Keys<'_>, draft: &mut Draft<'_>) {
         draft.set("sliding_window", keys.uint("attention.sliding_window").map_or(Value::Null, Value::from));
     }
     draft.set_some("use_parallel_residual", keys.flag("use_parallel_residual"));
-    let gating = keys.uint("expert_gating_func").filter(|_| !draft.knows("scoring_func") || model_type != "glm4_moe");
+    let gating =
+        keys.uint("expert_gating_func").filter(|_| !draft.knows("scoring_func") || model_type != "glm4_moe");
     let function = gating.and_then(|n| match n {
         1 => Some("softmax"),
         2 => Some("sigmoid"),
@@ -235,7 +253,11 @@ fn rotated(keys: &Keys<'_>, draft: &mut Draft<'_>) {
     let (Some(count), false) = (keys.uint("rope.dimension_count"), latent || layered || own) else { return };
     let stream = matches!(draft.candidate.model_type, "phi" | "phi3" | "phimoe" | "nemotron");
     let whole = if stream { keys.uint("embedding_length") } else { keys.head_dim() };
-    let part = if stream { keys.uint("attention.head_count").and_then(|h| h.checked_mul(count)) } else { Some(count) };
+    let part = if stream {
+        keys.uint("attention.head_count").and_then(|h| h.checked_mul(count))
+    } else {
+        Some(count)
+    };
     let (Some(whole), Some(part)) = (whole.filter(|n| *n > 0), part) else { return };
     let name = draft.pick(SHARE);
     let name = if draft.knows(name) { name } else { "partial_rotary_factor" };
@@ -277,7 +299,10 @@ fn encoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
     let context = keys.uint("context_length");
     if matches!(model_type, "roberta" | "xlm-roberta") {
         let pad = keys.whole("tokenizer.ggml.padding_token_id").and_then(keys::uint);
-        draft.set_some("max_position_embeddings", context.zip(pad).map(|(c, p)| c.saturating_add(p).saturating_add(1)));
+        draft.set_some(
+            "max_position_embeddings",
+            context.zip(pad).map(|(c, p)| c.saturating_add(p).saturating_add(1)),
+        );
     }
     if model_type == "nomic_bert" {
         draft.set_some("n_positions", context.map(|c| if c == 512 { 2048 } else { c.saturating_mul(4) }));
@@ -291,7 +316,10 @@ fn encoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
     let labels = keys::texts(labels).unwrap_or_default();
     let ids: Map<String, Value> =
         labels.iter().enumerate().map(|(id, label)| (format!("{id}"), Value::from(*label))).collect();
-    draft.set("label2id", labels.iter().enumerate().map(|(id, l)| (String::from(*l), json!(id))).collect::<Map<_, _>>());
+    draft.set(
+        "label2id",
+        labels.iter().enumerate().map(|(id, l)| (String::from(*l), json!(id))).collect::<Map<_, _>>(),
+    );
     draft.set("id2label", ids);
 }
 

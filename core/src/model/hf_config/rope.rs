@@ -95,7 +95,8 @@ fn sections(keys: &Keys<'_>, scaling: &mut Map<String, Value>) {
 
 /// Phi-3's lists of factors, which stand as tensors in the file.
 fn long_and_short(draft: &Draft<'_>, scaling: &mut Map<String, Value>) {
-    for (name, tensor) in [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")]
+    for (name, tensor) in
+        [("long_factor", "rope_factors_long.weight"), ("short_factor", "rope_factors_short.weight")]
     {
         let values = draft.facts.computed.get(tensor);
         let list: Option<Vec<Value>> = values.and_then(|v| v.iter().map(|x| decimal(*x)).collect());
@@ -109,7 +110,8 @@ fn long_and_short(draft: &Draft<'_>, scaling: &mut Map<String, Value>) {
 
 /// Hunyuan's base, which its converter computes from an alpha.
 fn dynamic(keys: &Keys<'_>) -> Option<(Value, Value)> {
-    let unscaled = keys.text("rope.scaling.type") == Some("none") && keys.real("rope.scaling.factor") == Some(1.0);
+    let unscaled =
+        keys.text("rope.scaling.type") == Some("none") && keys.real("rope.scaling.factor") == Some(1.0);
     let (base, d) = (keys.real("rope.freq_base").filter(|_| unscaled)?, keys.head_dim()? as f64);
     let made = |alpha: f64| (10_000.0 * libm::pow(alpha, d / (d - 2.0))) as f32 == base;
     let alpha = libm::pow(f64::from(base) / 10_000.0, (d - 2.0) / d);

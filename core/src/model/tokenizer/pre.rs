@@ -69,7 +69,8 @@ fn hinted(files: &TokenizerFiles<'_>) -> Option<&'static str> {
     }
     let row = engine(name)?;
     let ignore = json.model.ignore_merges.unwrap_or(false);
-    (row.ignore_merges == ignore && regexes(row.kind).is_some() && regexes(row.kind) == splits(json)).then_some(name)
+    (row.ignore_merges == ignore && regexes(row.kind).is_some() && regexes(row.kind) == splits(json))
+        .then_some(name)
 }
 
 /// How an engine splits text under a name.

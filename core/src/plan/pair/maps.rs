@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::format::{Checkpoint, Container};
 use crate::model::gguf_tensors::{self, GgufTensor, GgufTensors, is_configuration};
 use crate::plan::gguf_mapping::Composer;
-use crate::plan::hf_mapping::{HfMapping, Piece, pieces, segments};
+use crate::plan::hf_mapping::HfMapping;
+use crate::plan::hf_pieces::{Piece, pieces, segments};
 use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{Grid, MetricSet, Op, Operand, Output, OutputOp, Segment, Side};
 use crate::quant::Encoding;
@@ -64,7 +65,9 @@ impl PairBuilder<'_> {
                 continue;
             }
             match segments(tensor, own) {
-                Ok((_, segments)) if segments.iter().any(is_filled) => whole.extend(own.iter().map(|p| p.index)),
+                Ok((_, segments)) if segments.iter().any(is_filled) => {
+                    whole.extend(own.iter().map(|p| p.index))
+                }
                 Ok((grid, segments)) => self.push_map(side, index, tensor, own, (grid, segments)),
                 Err(_) => whole.extend(own.iter().map(|p| p.index)),
             }
@@ -100,7 +103,8 @@ impl PairBuilder<'_> {
         let file = Operand::whole(side, index, info);
         let (from, against) = if side == Side::Source { (file, made) } else { (made, file) };
         let grid = Grid { rows: 1, cols: n };
-        let segment = Segment { against: Some(Box::new(against)), ..Segment::whole(grid, from, OutputOp::Measure) };
+        let segment =
+            Segment { against: Some(Box::new(against)), ..Segment::whole(grid, from, OutputOp::Measure) };
         let output = Output {
             name: info.name.clone(),
             dtype: DType::F32,
@@ -131,7 +135,14 @@ impl PairBuilder<'_> {
             let folder = Operand { row, ..Operand::whole(other_side(side), index, tensor) };
             let (from, against) = if side == Side::Source { (gguf, folder) } else { (folder, gguf) };
             let op = OutputOp::Measure;
-            Segment { rows: segment.rows, from, against: Some(Box::new(against)), importance: None, gain: None, op }
+            Segment {
+                rows: segment.rows,
+                from,
+                against: Some(Box::new(against)),
+                importance: None,
+                gain: None,
+                op,
+            }
         };
         let segments: Vec<Segment> = made.into_iter().map(turned).collect();
         let output = Output {
@@ -157,14 +168,16 @@ impl PairBuilder<'_> {
             Composer { tensors: &folder.tensors, recipe: &recipe, rotated: BTreeMap::new(), measure: false };
         let reason = Reason { code: "weight", text: "weight".into() };
         let decision = Decision { action: Action::Encode(Encoding::Type(DType::F32)), reason };
-        let logical = TensorInfo { name: info.name.clone(), shape: gguf_tensor.shape.clone(), ..source.clone() };
+        let logical =
+            TensorInfo { name: info.name.clone(), shape: gguf_tensor.shape.clone(), ..source.clone() };
         let Ok(mut output) = composer.output(gguf_tensor, &logical, decision) else { return };
         for segment in &mut output.segments {
             let row = segment.rows.start;
             let mine = Operand { row, ..Operand::whole(side, index, info) };
             segment.from.side = other_side(side);
             segment.op = OutputOp::Measure;
-            let against = if side == Side::Source { core::mem::replace(&mut segment.from, mine) } else { mine };
+            let against =
+                if side == Side::Source { core::mem::replace(&mut segment.from, mine) } else { mine };
             segment.against = Some(Box::new(against));
         }
         output.reason = role_reason(&info.name, &info.shape);
@@ -174,7 +187,9 @@ impl PairBuilder<'_> {
     /// Adds an output with the metrics of its pair, unless one side cannot be decoded.
     fn measured(&mut self, mut output: Output, side: Side, gguf: &TensorInfo, folder: &TensorInfo) {
         let (a, b) = if side == Side::Source { (gguf, folder) } else { (folder, gguf) };
-        if let Some(bad) = [a, b].into_iter().find(|t| !is_measurable(t) || t.dtype.kind() == DTypeKind::Integer) {
+        if let Some(bad) =
+            [a, b].into_iter().find(|t| !is_measurable(t) || t.dtype.kind() == DTypeKind::Integer)
+        {
             let detail = format!("{} cannot be decoded", bad.dtype);
             return self.find("unsupported_dtype", &output.name, detail);
         }

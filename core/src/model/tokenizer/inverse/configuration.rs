@@ -44,7 +44,8 @@ pub(super) fn file(tokenizer: &Tokenizer<'_>) -> NamedFile {
             set(&format!("add_{kind}_token"), on.into());
         }
     }
-    let prefix = matches!(tokenizer.rules.space_prefix, SpacePrefix::ConfiguredFirst | SpacePrefix::ConfiguredLast);
+    let prefix =
+        matches!(tokenizer.rules.space_prefix, SpacePrefix::ConfiguredFirst | SpacePrefix::ConfiguredLast);
     if let Some(on) = tokenizer.flag("add_space_prefix").filter(|_| prefix) {
         set("add_prefix_space", on.into());
     }

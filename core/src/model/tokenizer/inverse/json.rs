@@ -167,7 +167,9 @@ fn byte_level<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
     };
     let split = |regex: &&str| json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false});
     let mut steps: Vec<Value> = regexes.iter().map(split).collect();
-    steps.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));
+    steps.push(
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}),
+    );
     Ok(File {
         pre_tokenizer: json!({"type": "Sequence", "pretokenizers": steps}),
         decoder: json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true}),

@@ -56,7 +56,8 @@ impl<'a> Tokenizer<'a> {
     fn read(metadata: &'a Metadata, arch: &Arch) -> Result<Option<Tokenizer<'a>>> {
         let Some(model) = metadata.text("tokenizer.ggml.model") else { return Ok(None) };
         let wrong = |key: &str| {
-            let message = format!("tokenizer.ggml.{key} is absent, or not a list with an entry for each token");
+            let message =
+                format!("tokenizer.ggml.{key} is absent, or not a list with an entry for each token");
             Error::new(Code::BadValue, message)
         };
         let array = |key: &str| -> Option<&'a MetaArray> {
@@ -115,7 +116,12 @@ impl<'a> Tokenizer<'a> {
         let first = [("<unk>", piece::UNKNOWN), ("<s>", piece::CONTROL), ("</s>", piece::CONTROL)];
         let first = first.into_iter().map(|(text, kind)| Token { text, score: 0.0, kind });
         let rest = self.without_padding().iter().skip(4).copied();
-        Tokenizer { metadata: self.metadata, rules: self.rules, model: self.model, tokens: first.chain(rest).collect() }
+        Tokenizer {
+            metadata: self.metadata,
+            rules: self.rules,
+            model: self.model,
+            tokens: first.chain(rest).collect(),
+        }
     }
 
     /// The text of the end of a turn, where a template puts another token behind it that ends a text.

@@ -25,7 +25,6 @@ pub(super) fn files(tokenizer: &Tokenizer<'_>, name: &str) -> Vec<NamedFile> {
     files
 }
 
-
 /// The model, of the tokens before those that were added behind it.
 fn file(tokenizer: &Tokenizer<'_>, name: &str) -> NamedFile {
     let unigram = tokenizer.model == "t5";
@@ -66,7 +65,8 @@ fn trainer(tokenizer: &Tokenizer<'_>, pieces: &[Token<'_>], unigram: bool) -> Ve
     }
     let unknown = pieces.iter().position(|t| t.kind == piece::UNKNOWN);
     let id = |key: &str| tokenizer.id(key).map(|(id, _)| id).filter(|id| *id < pieces.len());
-    let ids = [(40, unknown.or_else(|| id("unknown"))), (41, id("bos")), (42, id("eos")), (43, id("padding"))];
+    let ids =
+        [(40, unknown.or_else(|| id("unknown"))), (41, id("bos")), (42, id("eos")), (43, id("padding"))];
     for (field, id) in ids {
         // An absent role is -1.
         number(&mut message, field, id.map_or(u64::MAX, |id| id as u64));
