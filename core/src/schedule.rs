@@ -188,6 +188,14 @@ fn operands(piece: &Segment) -> impl Iterator<Item = &Operand> {
     core::iter::once(&piece.from).chain(piece.against.as_deref())
 }
 
+/// Rows that a window must not split for an operand. Rows of a transposed one are its columns, which lie in blocks.
+fn rows_together(operand: &Operand) -> u64 {
+    match operand.map {
+        RowMap::Transpose { step: 1 } => operand.dtype.block_len().max(1),
+        map => map.group(),
+    }
+}
+
 /// Chooses the window of a piece within the budget.
 fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result<WindowSize> {
     let cols = output.grid.cols;
@@ -198,7 +206,7 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let straddle = rows_per_block_boundary(cols, dtypes.iter().copied());
     let height = piece.rows.end - piece.rows.start;
     let turned = rotation_granularity(&piece.from.ops, Axis::Out, height);
-    let group = operands(piece).fold(lcm(straddle, turned), |g, o| lcm(g, o.map.group()));
+    let group = operands(piece).fold(lcm(straddle, turned), |g, o| lcm(g, rows_together(o)));
     let align = dtypes.iter().fold(LEAF as u64, |a, d| lcm(a, d.block_len()));
     let align = lcm(align, rotation_granularity(&piece.from.ops, Axis::In, cols));
     // Bytes held for each element: what is read, what is written, and values in hand while a group is whole (their

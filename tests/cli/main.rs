@@ -9,6 +9,7 @@ mod cuda;
 mod errors;
 mod events;
 mod help;
+mod hf_folder;
 mod imatrix;
 mod inputs;
 mod killed;

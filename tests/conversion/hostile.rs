@@ -2,11 +2,11 @@
 //! their size allows.
 
 use crate::corpus::{Case, cases};
-use quantoscope_encoder::HfEncoder;
 use quantoscope_core::format::companions::Companions;
 use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::model::tokenizer::{TokenizerInput, TokenizerKeys, check_text_ids, tokenizer_keys};
 use quantoscope_core::{Code, Error};
+use quantoscope_encoder::HfEncoder;
 use quantoscope_tests::models::Rng;
 use serde_json::{Value, json};
 

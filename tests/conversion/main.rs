@@ -1,5 +1,6 @@
 //! Conversion of Hugging Face folders to GGUF against llama.cpp's own converter. Provenance: `tests/data/conversion/README.md`.
 
+mod back;
 mod corpus;
 mod files;
 mod guards;

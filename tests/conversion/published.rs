@@ -1,12 +1,12 @@
 //! Tokenizers as they are published: names of pre-tokenizers by the token ids of the check text, and scores of SentencePiece's
 //! form in JSON. Where the ids come from: `tests/data/conversion/README.md`.
 
-use quantoscope_encoder::HfEncoder;
 use quantoscope_core::Error;
 use quantoscope_core::format::companions::Companions;
 use quantoscope_core::model::arch::{self, Arch};
 use quantoscope_core::model::tokenizer::{TokenizerInput, TokenizerKeys, check_text_ids, tokenizer_keys};
 use quantoscope_core::tensor::MetaValue;
+use quantoscope_encoder::HfEncoder;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;

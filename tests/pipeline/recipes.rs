@@ -127,6 +127,8 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         config: None,
         companions: Vec::new(),
         companion_files: Default::default(),
+        computed_tensors: Default::default(),
+        exact_floats: Default::default(),
         q4_index: None,
         q4_seed: None,
         folder: None,

@@ -33,6 +33,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::tensor::{Metadata, Name, Shape, TensorInfo};
 use alloc::borrow::Cow;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -133,6 +134,12 @@ pub struct Checkpoint {
     pub folder: Option<String>,
     /// Token ids of [`CHECK_TEXT`](crate::model::tokenizer::CHECK_TEXT), where the driver can encode it.
     pub check_text_ids: Option<Vec<u32>>,
+    /// Values of the tensors that a converter computes (`rope_freqs.weight`), by name, where the driver has read them: see
+    /// [`hf_values`](crate::plan::hf_values).
+    pub computed_tensors: BTreeMap<String, Vec<f32>>,
+    /// F32 tensors whose values fit a narrower type exactly, where the driver has looked: see
+    /// [`hf_values`](crate::plan::hf_values).
+    pub exact_floats: BTreeMap<String, DType>,
     /// Content of the files that a conversion to GGUF reads, if the opening asked for them.
     pub companion_files: Companions,
     /// Entries of `quantize_index.json`, in file order.

@@ -113,6 +113,8 @@ impl ShardSet {
             companions: self.companions,
             folder: None,
             check_text_ids: None,
+            computed_tensors: BTreeMap::new(),
+            exact_floats: BTreeMap::new(),
             companion_files: self.companion_files,
             q4_index,
             q4_seed,

@@ -17,6 +17,7 @@ pub(super) fn plain(op: Op, values: &mut [f32]) {
         Op::Mean(_) => values.fill(1.0),
         Op::Scale(c) => values.iter_mut().for_each(|v| *v *= c),
         Op::Set(c) => values.fill(c),
+        Op::LogNeg => values.iter_mut().for_each(|v| *v = libm::log(f64::from(-*v)) as f32),
         Op::NegExp => values.iter_mut().for_each(|v| *v = -(libm::exp(f64::from(*v)) as f32)),
         Op::RoundF16 => values.iter_mut().for_each(|v| *v = f16_to_f32(f32_to_f16(*v))),
         Op::TensorScale | Op::Widen | Op::Gain(_) | Op::Ungain(_) | Op::Rotate(_) => {}

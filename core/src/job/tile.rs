@@ -472,7 +472,11 @@ impl Tile<'_> {
         collector: &mut MetricCollector,
     ) -> Result<()> {
         let Some((against, input)) = self.candidate else { return Ok(()) };
-        let stored = slice_of(against.dtype, self.job.window.width(), self.at, input, b.gathered)?;
+        let stored = match against.map {
+            // The tile is the whole window.
+            RowMap::Transpose { .. } => input,
+            _ => slice_of(against.dtype, self.job.window.width(), self.at, input, b.gathered)?,
+        };
         let [_, double, mapped] = &mut *b.doubles;
         let wide = wide::load(against, stored, self.at, double, mapped);
         if !wide {

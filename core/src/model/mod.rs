@@ -9,6 +9,7 @@ pub mod forward;
 pub mod general_keys;
 pub mod gguf_keys;
 pub mod gguf_tensors;
+pub mod hf_config;
 pub mod hf_source;
 pub mod json_file;
 pub mod lora_adapter;

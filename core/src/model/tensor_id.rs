@@ -110,6 +110,53 @@ fn gguf_text(gguf: &str, id: TensorId) -> Option<String> {
 }
 
 impl TensorId {
+    /// The tensor of `module` if `name` is its GGUF name `gguf` (`blk.attn_q`) with a layer number and a part.
+    pub fn of_gguf_name(name: &str, gguf: &str, module: Module) -> Option<TensorId> {
+        let parts = GgufParts::of(name);
+        parts.is(gguf).then(|| parts.id(module))
+    }
+
+    /// The GGUF name `gguf` (`blk.attn_q`) with the layer number and the part of this tensor.
+    pub fn gguf_text(self, gguf: &str) -> Option<String> {
+        gguf_text(gguf, self)
+    }
+}
+
+impl TensorMapRow {
+    /// Whether the row names the tensor's part, of a stack if the tensor is of one.
+    pub fn names_part(&self, id: TensorId) -> bool {
+        let form = match self.form {
+            NameForm::Module => id.part != TensorPart::Bare,
+            NameForm::Tensor(part) => {
+                part == id.part || (part, id.part) == (TensorPart::Weight, TensorPart::Bias)
+            }
+        };
+        form && self.tail.contains("{expert}") == id.expert.is_some()
+    }
+
+    /// The name of a tensor of this row in Hugging Face files under a prefix.
+    pub fn hf_name(&self, prefix: Prefix, id: TensorId) -> Option<String> {
+        let before = if self.module == Module::Output { prefix.head } else { prefix.decoder };
+        let tail = match id.expert {
+            Some(expert) => self.tail.replace("{expert}", &expert.to_string()),
+            None => self.tail.to_string(),
+        };
+        let end = match (self.form, id.part) {
+            (NameForm::Module, part) => part.suffix(),
+            (NameForm::Tensor(TensorPart::Weight), TensorPart::Bias) => "_bias",
+            (NameForm::Tensor(_), _) => "",
+        };
+        match (self.folder, id.layer) {
+            ("", None) => Some(format!("{before}{tail}{end}")),
+            (folder, Some(layer)) if !folder.is_empty() => {
+                Some(format!("{before}{folder}.{layer}.{tail}{end}"))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl TensorId {
     /// The tensor that a GGUF of any architecture stores under `name`.
     pub fn parse_gguf(name: &str) -> Option<TensorId> {
         let parts = GgufParts::of(name);
@@ -191,33 +238,8 @@ impl Arch {
 
     /// The same with another prefix.
     pub fn to_hf_under(&self, prefix: Prefix, id: TensorId) -> Option<String> {
-        let row = self.rows().find(|r| {
-            let form = match r.form {
-                NameForm::Module => id.part != TensorPart::Bare,
-                NameForm::Tensor(part) => {
-                    part == id.part || (part, id.part) == (TensorPart::Weight, TensorPart::Bias)
-                }
-            };
-            let stacked = r.tail.contains("{expert}");
-            r.module == id.module && form && stacked == id.expert.is_some()
-        })?;
-        let before = if row.module == Module::Output { prefix.head } else { prefix.decoder };
-        let tail = match id.expert {
-            Some(expert) => row.tail.replace("{expert}", &expert.to_string()),
-            None => row.tail.to_string(),
-        };
-        let end = match (row.form, id.part) {
-            (NameForm::Module, part) => part.suffix(),
-            (NameForm::Tensor(TensorPart::Weight), TensorPart::Bias) => "_bias",
-            (NameForm::Tensor(_), _) => "",
-        };
-        match (row.folder, id.layer) {
-            ("", None) => Some(format!("{before}{tail}{end}")),
-            (folder, Some(layer)) if !folder.is_empty() => {
-                Some(format!("{before}{folder}.{layer}.{tail}{end}"))
-            }
-            _ => None,
-        }
+        let row = self.rows().find(|r| r.module == id.module && r.names_part(id))?;
+        row.hf_name(prefix, id)
     }
 
     /// The GGUF tensor that `name`, of either naming, is or becomes; [`GENERIC`] answers where this architecture has no

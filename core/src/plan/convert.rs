@@ -7,6 +7,7 @@ use super::rotate::{self, AppliedRotation, RotationPlanner};
 use super::target::{self, Contents, Target};
 use super::totals::UntiedHeadSize;
 use super::{Conversion, ImportancePlanner, LeftOut, Output, Plan, Totals, Warning};
+use super::{hf_folder, hf_mapping};
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
@@ -40,6 +41,10 @@ pub fn plan(
     }
     recipe.filter()?.check(&[checkpoint])?;
     check_is_model(checkpoint)?;
+    if cfg!(feature = "conversion") && hf_mapping::applies(checkpoint, recipe) {
+        return hf_folder::plan(checkpoint, recipe, measure);
+    }
+    target::check_source(recipe)?;
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let copy = untied.as_ref().and_then(|(_, copy)| *copy);
     let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);

@@ -298,7 +298,7 @@ impl Composer<'_> {
     }
 }
 
-fn row_map(order: Order) -> RowMap {
+pub(super) fn row_map(order: Order) -> RowMap {
     match order {
         Order::Rows => RowMap::Identity,
         Order::Permute { head } => RowMap::Permute { head },

@@ -8,6 +8,10 @@
 pub mod convert;
 mod geometry;
 mod gguf_mapping;
+mod hf_folder;
+mod hf_mapping;
+mod hf_pieces;
+pub mod hf_values;
 mod importance;
 pub mod lora;
 pub mod measure;

@@ -149,6 +149,8 @@ pub enum Op {
     Set(f32),
     /// `-exp(x)` (decay rates of state-space layers).
     NegExp,
+    /// `ln(-x)`, the inverse of `-exp(x)`.
+    LogNeg,
     /// Rounds to binary16: the converter's arithmetic on F16 sources.
     RoundF16,
     /// Multiplies by the norm gain, [`Segment::gain`](super::Segment::gain).
@@ -173,6 +175,7 @@ impl Op {
             | Op::TensorScale
             | Op::Set(_)
             | Op::NegExp
+            | Op::LogNeg
             | Op::RoundF16
             | Op::Widen => None,
         }

@@ -209,7 +209,10 @@ impl Output {
 
     /// Whether a rotation changes its values.
     pub fn is_rotated(&self) -> bool {
-        let rotates = |op: &Op| !matches!(op, Op::Add(_) | Op::Mean(_) | Op::NegExp | Op::RoundF16);
+        let rotates = |op: &Op| {
+            let single = matches!(op, Op::Add(_) | Op::Mean(_) | Op::Set(_) | Op::NegExp | Op::LogNeg);
+            !single && *op != Op::RoundF16
+        };
         self.segments.iter().any(|s| s.from.ops.iter().any(rotates))
     }
 

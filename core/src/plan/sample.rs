@@ -60,6 +60,7 @@ fn take_columns(output: &mut Output, rows: u64) {
         | Op::TensorScale
         | Op::Set(_)
         | Op::NegExp
+        | Op::LogNeg
         | Op::RoundF16
         | Op::Widen => false,
     };

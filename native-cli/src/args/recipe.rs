@@ -17,8 +17,9 @@ use std::path::Path;
 /// Types and container.
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
-    /// The container to write: gguf, safetensors, or q4 (a directory of lattice blocks) [default: by the
-    /// extension of OUT; gguf for `plan`].
+    /// The container to write: gguf, safetensors, hf (a folder for transformers; of a GGUF, with its configuration and
+    /// tokenizer, in the float type of the file or in that of --type), or q4 (a directory of lattice blocks) [default:
+    /// by the extension of OUT; gguf for `plan`].
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<TargetArg>,
     #[arg(long = "type", value_name = "TYPE", value_parser = parse::dtype, help = type_help())]
@@ -71,7 +72,8 @@ pub struct RecipeArgs {
     pub allow_nonfinite: bool,
     /// The tensors of a GGUF that is made of a Hugging Face folder: gguf (names and values as engines load them), source
     /// (names and values of the folder; for any architecture, and no engine loads the file) or auto (gguf if the folder
-    /// has a tokenizer).
+    /// has a tokenizer). Of a folder that is made of a GGUF: auto gives the names and values of transformers, source those
+    /// of the GGUF.
     #[arg(long, value_name = "NAMES", default_value = "auto")]
     pub names: NamesArg,
     /// Write the GGUF exactly as this program does, without the keys that only Quantoscope writes.
@@ -168,6 +170,7 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptio
     let extension = output.map(|o| o.extension().and_then(|e| e.to_str()).unwrap_or(""));
     match (typed, extension) {
         (Some(TargetArg::Gguf), _) | (None, None) => Ok(TargetName::Gguf),
+        (Some(TargetArg::Hf), _) => Ok(TargetName::HfFolder),
         (Some(TargetArg::Q4), _) => Ok(TargetName::Lattice),
         (Some(TargetArg::Safetensors), extension) => {
             let is_file = extension.is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
@@ -177,7 +180,8 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptio
         (None, Some(e)) if e.eq_ignore_ascii_case("gguf") => Ok(TargetName::Gguf),
         (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Ok(TargetName::Safetensors),
         (None, Some(_)) => {
-            let message = "the output's name does not say its container; give --to gguf, q4 or safetensors";
+            let message =
+                "the output's name does not say its container; give --to gguf, hf, q4 or safetensors";
             Err(Error::new(Code::Usage, message))
         }
     }
@@ -233,6 +237,7 @@ impl EquivalenceArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum TargetArg {
     Gguf,
+    Hf,
     Q4,
     Safetensors,
 }

@@ -325,6 +325,7 @@ fn steps<'a>(
             | Op::TensorScale
             | Op::Set(_)
             | Op::NegExp
+            | Op::LogNeg
             | Op::RoundF16
             | Op::Widen => return None,
         }

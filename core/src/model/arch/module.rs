@@ -248,6 +248,11 @@ impl Module {
         ends || attention || layer || matches!(self, M::NextnEnorm | M::NextnHnorm | M::NextnHeadNorm)
     }
 
+    /// Whether it is a projection of the shared expert, which is the whole feed-forward part of a Granite without others.
+    pub const fn is_shared_expert(self) -> bool {
+        matches!(self, Module::FfnGateUpShexp | Module::FfnDownShexp)
+    }
+
     /// The GGUF name that stands for the tensor in recipes and importance matrices: of a gate with an up projection the
     /// latter, else the first.
     pub fn primary(self, gguf: &'static [&'static str]) -> Option<&'static str> {

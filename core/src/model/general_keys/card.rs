@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 /// Members and the keys of a card that they come from; the first that is present counts.
-const SINGLE: &[(&str, &[&str])] = &[
+pub(super) const SINGLE: &[(&str, &[&str])] = &[
     ("name", &["name", "model_name"]),
     ("author", &["author", "model_author", "model_creator"]),
     ("version", &["version"]),
@@ -28,10 +28,10 @@ const SINGLE: &[(&str, &[&str])] = &[
     ("license_link", &["license_link"]),
 ];
 /// Lists, and the keys whose values follow each other in them.
-const LISTS: &[(&str, &[&str])] =
+pub(super) const LISTS: &[(&str, &[&str])] =
     &[("tags", &["tags", "pipeline_tag"]), ("languages", &["languages", "language"])];
 /// Lists of models and data sets.
-const ORIGINS: &[(&str, &[&str])] = &[
+pub(super) const ORIGINS: &[(&str, &[&str])] = &[
     ("base_models", &["base_model", "base_models", "base_model_sources"]),
     ("datasets", &["datasets", "dataset", "dataset_sources"]),
 ];

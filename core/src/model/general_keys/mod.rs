@@ -3,6 +3,7 @@
 
 mod card;
 mod file_name;
+pub mod inverse;
 mod model_id;
 mod sampling;
 mod size_label;

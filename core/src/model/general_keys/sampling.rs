@@ -7,7 +7,7 @@ use alloc::format;
 use serde_json::Value;
 
 /// A key, whether it is a count, and where it comes from.
-const KEYS: &[(&str, bool, &[&str])] = &[
+pub(super) const KEYS: &[(&str, bool, &[&str])] = &[
     ("top_k", true, &["top_k"]),
     ("top_p", false, &["top_p"]),
     ("min_p", false, &["min_p"]),

@@ -22,7 +22,7 @@ const GLOBAL_HEAD_DIM: u64 = 512;
 /// # Errors
 ///
 /// A sentence if the configuration lacks or contradicts a number.
-pub(super) fn generated(arch: &Arch, config: &ConfigView<'_>) -> Result<Vec<GgufTensor>, String> {
+pub fn generated(arch: &Arch, config: &ConfigView<'_>) -> Result<Vec<GgufTensor>, String> {
     match arch.gguf_rules.generated {
         Generated::None => Ok(Vec::new()),
         Generated::RopeFreqs(factor) => rope_freqs(config, factor),

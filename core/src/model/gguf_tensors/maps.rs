@@ -4,7 +4,6 @@ use super::config_view::ConfigView;
 use super::{GgufTensor, Order, Part, ValueStep, View};
 use crate::model::arch::Arch;
 use crate::model::arch::gguf_rules::ValueMap;
-use crate::model::arch::module::Module;
 use crate::model::tensor_id::{TensorId, TensorPart};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::format;
@@ -68,7 +67,7 @@ impl Mapper<'_, '_> {
 
     /// The GGUF names; shared experts are the only ones where a model has no others.
     fn names(&self, id: TensorId) -> Vec<String> {
-        let shared = matches!(id.module, Module::FfnGateUpShexp | Module::FfnDownShexp);
+        let shared = id.module.is_shared_expert();
         let plain = shared && self.config.experts() == 0 && self.arch.has_gate_up_shared();
         let names = self.arch.to_gguf(id).into_iter();
         names.map(|n| if plain { n.replace("_shexp", "") } else { n }).collect()
@@ -262,7 +261,7 @@ impl LinearHeads {
 }
 
 /// Whether a map concerns a tensor: those of matrices leave biases alone.
-fn applies(map: ValueMap, id: TensorId, axes: &[u64]) -> bool {
+pub(super) fn applies(map: ValueMap, id: TensorId, axes: &[u64]) -> bool {
     let weight = id.part == TensorPart::Weight;
     match map {
         ValueMap::Transpose | ValueMap::TransposeEach | ValueMap::Squeeze | ValueMap::Groups => {

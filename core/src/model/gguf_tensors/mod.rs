@@ -8,12 +8,15 @@ mod builder;
 mod config_view;
 mod fuse;
 mod generated;
+mod inverse;
 mod kept;
 mod layers;
 mod maps;
 mod source_names;
 
 pub use config_view::ConfigView;
+pub use generated::generated as computed;
+pub use inverse::{HfTensor, hf_tensors, is_generated};
 pub use kept::{follows_outtype, kept_f32};
 
 use super::arch::gguf_rules::BeyondRule;
@@ -115,7 +118,7 @@ pub struct GgufTensorOptions {
 }
 
 /// The tensors of a GGUF, and what was left out.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GgufTensors {
     /// The tensors in the order of the file.
     pub tensors: Vec<GgufTensor>,

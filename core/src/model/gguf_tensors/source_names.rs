@@ -72,18 +72,29 @@ pub(super) fn looked_up<'n>(arch: &Arch, config: &ConfigView<'_>, name: &'n str)
     cut
 }
 
+/// Modules of a predictor outside of its layers, and their names in a layer.
+const RENAMED: &[(&str, &str)] = &[
+    ("fc.", "eh_proj."),
+    ("pre_fc_norm_embedding.", "enorm."),
+    ("pre_fc_norm_hidden.", "hnorm."),
+    ("norm.", "shared_head.norm."),
+];
+
+/// The inverse of [`predictor`]: the name under `mtp.` of a tensor of a layer after `layers`.
+pub(super) fn as_predictor(name: &str, layers: u64) -> Option<alloc::string::String> {
+    let (index, tail) = row::number(name.strip_prefix("model.layers.")?)?;
+    let place = u64::from(index).checked_sub(layers)?;
+    let inner = tail.strip_prefix('.')?;
+    let renamed = |(old, new): &(&str, &str)| Some(format!("mtp.{old}{}", inner.strip_prefix(new)?));
+    RENAMED.iter().find_map(renamed).or_else(|| Some(format!("mtp.layers.{place}.{inner}")))
+}
+
 /// The name of a predictor's tensor as one of the layers after `layers`.
 fn predictor(inner: &str, layers: u64) -> Option<alloc::string::String> {
     if let Some(rest) = inner.strip_prefix("layers.") {
         let (index, tail) = row::number(rest)?;
         return Some(format!("model.layers.{}{tail}", layers.checked_add(index.into())?));
     }
-    const RENAMED: &[(&str, &str)] = &[
-        ("fc.", "eh_proj."),
-        ("pre_fc_norm_embedding.", "enorm."),
-        ("pre_fc_norm_hidden.", "hnorm."),
-        ("norm.", "shared_head.norm."),
-    ];
     let (old, new) = RENAMED.iter().find(|(old, _)| inner.starts_with(old))?;
     Some(format!("model.layers.{layers}.{new}{}", inner.get(old.len()..)?))
 }

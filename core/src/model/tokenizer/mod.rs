@@ -6,6 +6,7 @@
 mod bpe;
 mod check_text;
 mod files;
+pub mod inverse;
 mod keys;
 mod list;
 pub mod pre;

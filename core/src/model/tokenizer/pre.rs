@@ -48,7 +48,43 @@ pub fn choose(
     if input.check_text_ids.is_none() && input.companions.get(TOKENIZER_JSON).is_some() {
         warnings.push(NO_ENCODER.to_owned());
     }
+    if let Some(name) = hinted(files) {
+        return Ok(plain(name));
+    }
     by_rules(files, preferred, adds_bos)
+}
+
+/// The member of `tokenizer_config.json` in which a folder made of a GGUF keeps the name: several names split text alike.
+pub const HINT: &str = "gguf_pre_tokenizer";
+
+/// The name that the folder keeps, if the engine splits text under it as `tokenizer.json` does.
+fn hinted(files: &TokenizerFiles<'_>) -> Option<&'static str> {
+    let name = known(files.setting(HINT)?.as_str()?).ok()?;
+    let json = files.json.as_ref()?;
+    if matches!(&*json.model.kind, "WordPiece" | "Unigram") {
+        return Some(name);
+    }
+    let row = engine(name)?;
+    let ignore = json.model.ignore_merges.unwrap_or(false);
+    (row.ignore_merges == ignore && regexes(row.kind).is_some() && regexes(row.kind) == splits(json))
+        .then_some(name)
+}
+
+/// How an engine splits text under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Splitting {
+    /// Regular expressions, applied one after the other.
+    pub regexes: &'static [&'static str],
+    /// A word of the vocabulary is one token whatever the merges give.
+    pub ignore_merges: bool,
+}
+
+/// How an engine splits text under `name`; `None` if it does more than regular expressions do.
+pub fn splitting(name: &str) -> Option<Splitting> {
+    let row = engine(name)?;
+    regexes(row.kind)?;
+    let (_, regexes) = REGEXES.iter().find(|(kind, _)| *kind == row.kind)?;
+    Some(Splitting { regexes, ignore_merges: row.ignore_merges })
 }
 
 /// SHA-256 of the token ids of the check text, as llama.cpp's converter takes it.

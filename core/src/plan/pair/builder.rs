@@ -36,17 +36,19 @@ struct Match {
 }
 
 /// The side that is compared with `side`.
-fn other_side(side: Side) -> Side {
+pub(super) fn other_side(side: Side) -> Side {
     if side == Side::Source { Side::Candidate } else { Side::Source }
 }
 
 pub(super) struct PairBuilder<'a> {
     reference: &'a Checkpoint,
     candidate: &'a Checkpoint,
-    choose: Choose<'a>,
-    outputs: Vec<Output>,
-    findings: Vec<Finding>,
-    used: [BTreeSet<usize>; 2],
+    pub(super) choose: Choose<'a>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) used: [BTreeSet<usize>; 2],
+    /// Whether values that a converter moved are compared in place.
+    maps: bool,
     importance: ImportancePlanner<'a>,
 }
 
@@ -64,8 +66,14 @@ impl<'a> PairBuilder<'a> {
             outputs: Vec::new(),
             findings: Vec::new(),
             used: [BTreeSet::new(), BTreeSet::new()],
+            maps: false,
             importance: ImportancePlanner::new(imatrix, reference),
         }
+    }
+
+    /// The same with all families whose conversion is known, for comparisons of values.
+    pub(super) fn with_maps(self) -> PairBuilder<'a> {
+        PairBuilder { maps: cfg!(feature = "conversion"), ..self }
     }
 
     /// The same for the tensors that `filter` selects. Buffers that one side leaves out are not expected.
@@ -103,6 +111,10 @@ impl<'a> PairBuilder<'a> {
         if !sanitised {
             self.renamed(&names);
         }
+        if self.maps {
+            self.by_maps(Side::Candidate);
+            self.by_maps(Side::Source);
+        }
         self.mapped(Side::Candidate, &reference_names);
         self.mapped(Side::Source, &names);
         self.experts(Side::Source, &names);
@@ -112,7 +124,7 @@ impl<'a> PairBuilder<'a> {
         Ok(self.finish())
     }
 
-    fn find(&mut self, kind: &'static str, tensor: &str, detail: impl Into<String>) {
+    pub(super) fn find(&mut self, kind: &'static str, tensor: &str, detail: impl Into<String>) {
         self.findings.push(Finding::new(kind, tensor, detail));
     }
 
@@ -184,7 +196,7 @@ impl<'a> PairBuilder<'a> {
     }
 
     /// The checkpoint of a side, and its place in [`PairBuilder::used`].
-    fn side(&self, side: Side) -> (&'a Checkpoint, usize) {
+    pub(super) fn side(&self, side: Side) -> (&'a Checkpoint, usize) {
         match side {
             Side::Source => (self.reference, 0),
             _ => (self.candidate, 1),

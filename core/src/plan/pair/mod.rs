@@ -2,6 +2,7 @@
 
 mod aliases;
 mod builder;
+mod maps;
 mod names;
 mod unpaired;
 
@@ -72,7 +73,7 @@ pub fn compare(reference: &Checkpoint, candidate: &Checkpoint, filter: &TensorFi
         };
         Ok((metrics, OutputOp::Measure))
     };
-    PairBuilder::new(reference, candidate, None, &choose).filtered(filter).build()
+    PairBuilder::new(reference, candidate, None, &choose).with_maps().filtered(filter).build()
 }
 
 /// Plans the comparison of `artefact`, byte by byte, with `source` encoded again. `imatrix` is the importance matrix that

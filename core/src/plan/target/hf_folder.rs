@@ -1,6 +1,6 @@
 //! A folder that transformers loads: `model.safetensors`, `config.json`, and the tokenizer and similar files of the source.
 
-use super::safetensors::{self, Safetensors};
+use super::safetensors::{self, Safetensors, check_types};
 use super::{Contents, Target, config_json};
 use crate::dtype::DType;
 use crate::error::Result;
@@ -28,7 +28,8 @@ impl Target for HfFolder {
     }
 
     fn check(&self, recipe: &Recipe) -> Result<()> {
-        Safetensors.check(recipe)
+        // A GGUF decides by itself which type its tensors get; other sources need one.
+        check_types(recipe)
     }
 
     fn holds(&self, dtype: DType) -> bool {
@@ -53,6 +54,18 @@ impl Target for HfFolder {
         let config = config.map(|bytes| OutFile::literal(CONFIG, bytes));
         Ok(folder(WEIGHTS, weights, config, &contents.checkpoint.companions))
     }
+}
+
+/// Lays out a folder of `model.safetensors` and files whose bytes are known.
+pub(in crate::plan) fn lay_out_files(
+    contents: &Contents<'_>,
+    outputs: &mut [Output],
+    beside: Vec<OutFile>,
+) -> Result<Vec<OutFile>> {
+    let mut files = Safetensors.lay_out(contents, outputs, &mut Vec::new())?;
+    files.iter_mut().for_each(|weights| weights.name = WEIGHTS.into());
+    files.extend(beside);
+    Ok(files)
 }
 
 /// Lays out a folder of one safetensors file named `name`, a configuration, and copies of `companions`.

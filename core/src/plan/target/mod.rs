@@ -28,7 +28,8 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-pub(super) use hf_folder::lay_out_folder;
+pub(super) use gguf::gguf_metadata;
+pub(super) use hf_folder::{lay_out_files, lay_out_folder};
 
 /// The contents of the files to lay out.
 pub(super) struct Contents<'a> {
@@ -191,6 +192,14 @@ fn check_gguf_options(recipe: &Recipe) -> Result<()> {
     match only {
         Some(option) => Err(usage(format!("{option} is an option of GGUF output"))),
         None => Ok(()),
+    }
+}
+
+/// Refuses a recipe without a type for a source that does not have one for its tensors.
+pub(super) fn check_source(recipe: &Recipe) -> Result<()> {
+    match recipe.to {
+        TargetName::HfFolder if recipe.rotate.is_none() => check_has_type(recipe),
+        _ => Ok(()),
     }
 }
 

@@ -31,10 +31,7 @@ impl Target for Safetensors {
         if recipe.rotate.is_none() && !recipe.gguf.verbatim && recipe.split.is_none() {
             check_has_type(recipe)?;
         }
-        recipe.types().try_for_each(|dtype| match dtype {
-            DType::F32 | DType::F16 | DType::BF16 => Ok(()),
-            t => Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}"))),
-        })
+        check_types(recipe)
     }
 
     fn holds(&self, dtype: DType) -> bool {
@@ -120,6 +117,14 @@ fn index_json(files: &[OutFile], outputs: &[Output]) -> Result<Vec<u8>> {
     }
     text.push_str("\n  }\n}\n");
     Ok(text.into_bytes())
+}
+
+/// Refuses types that safetensors files do not hold.
+pub(super) fn check_types(recipe: &Recipe) -> Result<()> {
+    recipe.types().try_for_each(|dtype| match dtype {
+        DType::F32 | DType::F16 | DType::BF16 => Ok(()),
+        t => Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}"))),
+    })
 }
 
 /// The `__metadata__` of the file: that of a safetensors source, and the recipe.

@@ -97,6 +97,12 @@ pub fn hyperparameters(config: &Value) -> Result<Hyperparameters> {
     Ok(Hyperparameters { values, rope })
 }
 
+/// Whether the configuration class of a `model_type` has a key.
+pub fn class_has(model_type: &str, key: &str) -> bool {
+    let class = classes::CLASSES.iter().find(|(name, _)| *name == model_type);
+    class.is_some_and(|(_, own)| own.iter().any(|(name, _)| *name == key))
+}
+
 fn model_type(config: &Map<String, Value>) -> Option<&str> {
     config.get("model_type").and_then(Value::as_str)
 }

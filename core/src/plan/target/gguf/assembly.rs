@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 /// The metadata of the file, without the keys that only Quantoscope writes.
-pub(super) fn metadata(
+pub(in crate::plan) fn metadata(
     contents: &Contents<'_>,
     mapping: &GgufMapping,
     warnings: &mut Vec<Warning>,

@@ -5,6 +5,8 @@
 
 mod assembly;
 
+pub(in crate::plan) use assembly::metadata as gguf_metadata;
+
 use super::{Contents, Target, layout_tensors, place_in_one_file, split, usage};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
