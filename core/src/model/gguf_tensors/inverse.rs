@@ -17,6 +17,8 @@ use alloc::vec::Vec;
 
 /// Most experts or heads of one stack.
 const MAX_STACK: u64 = 1 << 16;
+/// Most tensors of a folder.
+const MAX_TENSORS: u64 = 1 << 20;
 
 /// A tensor of a Hugging Face checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +86,9 @@ impl<'a> Inverse<'a> {
             };
             if *count > MAX_STACK || each.is_empty() {
                 return Err(format!("its shape {:?} is no stack", tensor.shape.axes()));
+            }
+            if count.saturating_add(self.found.len() as u64) > MAX_TENSORS {
+                return Err(format!("a checkpoint of more than {MAX_TENSORS} tensors"));
             }
             let shape = shape(each)?;
             for expert in 0..*count as u32 {
