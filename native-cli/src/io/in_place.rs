@@ -98,16 +98,25 @@ pub fn is_interrupted(path: &Path) -> bool {
     fs::read(undo_beside(path)).is_ok_and(|saved| parse(&saved).is_some())
 }
 
-/// Opens a file that may be changed in place, and locks it.
-fn open(path: &Path) -> Result<File> {
-    let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
+/// Fails for links and files with a second name: the change would be one of another file too.
+///
+/// # Errors
+///
+/// `usage`, `not_found`.
+pub fn check_plain(path: &Path) -> Result<()> {
     let missing = || Error::new(Code::NotFound, format!("there is no {}", path.display()));
     let meta = found(path)?.ok_or_else(missing)?;
     if let Some(why) = scratch::suspicious(&meta) {
-        let message =
-            format!("{} {why}, which is not changed in place; write another file with -o", path.display());
+        let message = format!("{} {why}, which is not changed; write another file with -o", path.display());
         return Err(Error::new(Code::Usage, message));
     }
+    Ok(())
+}
+
+/// Opens a file that may be changed in place, and locks it.
+fn open(path: &Path) -> Result<File> {
+    let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
+    check_plain(path)?;
     let file = scratch::open(path, true).map_err(about)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {

@@ -83,6 +83,29 @@ pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Removes what a run left that was killed right after `out` got its name.
+///
+/// # Errors
+///
+/// `io`, or `partial_exists` if what has the name of the journal is not one.
+pub fn settle(out: &Path) -> Result<()> {
+    let scratch = ScratchNames::beside(out);
+    if found(&scratch.journal)?.is_none() {
+        return Ok(());
+    }
+    let Some(claim) = Lock::take(&scratch.journal)? else { return Ok(()) };
+    let about = |e: io::Error| io_error(&e, format!("cannot read {}", scratch.journal.display()));
+    let naming = claim.read().map_err(about)?.and_then(|earlier| earlier.naming);
+    let names = OutputNames { out, scratch: &scratch, claim: &claim, before: naming };
+    match naming {
+        Some(naming) if names.is_named(naming)? => {
+            names.finish(naming, false)?;
+            names.release()
+        }
+        _ => Ok(()),
+    }
+}
+
 impl OutputFiles {
     /// Creates the partial files and the journal, or opens those of an interrupted run.
     ///

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// Elements of an array that the list of all keys shows.
 const SHOWN: usize = 6;
+/// Characters of a text that the list of all keys shows.
+const SHOWN_TEXT: usize = 100;
 
 /// Prints the values of `keys`, or all metadata: one key alone as its value, several as `KEY=TYPE:VALUE`.
 ///
@@ -130,9 +132,14 @@ fn text(value: &MetaValue) -> String {
     }
 }
 
-/// A value with at most the first elements of an array.
+/// A value with at most the first elements of an array, or the first characters of a text.
 fn short(value: &MetaValue) -> String {
-    let MetaValue::Array(array) = value else { return text(value) };
+    let MetaValue::Array(array) = value else {
+        let whole = text(value);
+        let cut: String = whole.chars().take(SHOWN_TEXT).collect();
+        let more = whole.chars().count().saturating_sub(SHOWN_TEXT);
+        return if more > 0 { format!("{cut}... ({more} more characters)") } else { cut };
+    };
     let shown: Vec<String> = elements(array, SHOWN).iter().map(Value::to_string).collect();
     if array.len <= SHOWN as u64 {
         return format!("[{}]", shown.join(","));

@@ -2,8 +2,8 @@
 //! types.
 
 use crate::exit::io_error;
-use crate::io::in_place::{overwrite, recover};
-use crate::io::output::{Intent, OutputFiles};
+use crate::io::in_place::{check_plain, overwrite, recover};
+use crate::io::output::{Intent, OutputFiles, settle};
 use crate::io::read_at::{LocalFile, ReadAt};
 use crate::io::target::{OutputForm, Permission, target};
 use crate::options::MetadataOptions;
@@ -82,11 +82,15 @@ pub fn change(options: &MetadataOptions) -> Result<ChangedMetadata> {
             check_other(&options.input, path)?;
             target(&[], path, &OutputForm::File, permission(options.force || options.dry_run))?
         }
-        None => target(&[], &options.input, &OutputForm::File, permission(true))?,
+        None => {
+            check_plain(&options.input)?;
+            target(&[], &options.input, &OutputForm::File, permission(true))?
+        }
     };
     if options.dry_run {
         return Ok(ChangedMetadata { method, keys });
     }
+    settle(&out)?;
     match method {
         ChangeMethod::Unchanged => {}
         ChangeMethod::InPlace => overwrite(&options.input, &old, &new)?,
