@@ -14,7 +14,7 @@ use wasm_bindgen_cli_support::Bindgen;
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// A WebAssembly module of the page.
-struct Module {
+struct WasmModule {
     /// Its crate.
     package: &'static str,
     /// The profile of cargo that it is compiled with, and the folder of its output.
@@ -24,9 +24,9 @@ struct Module {
 }
 
 /// The core, and the encoder that a conversion of a tokenizer loads.
-const MODULES: &[Module] = &[
-    Module { package: "quantoscope-wasm", profile: "release", name: "quantoscope" },
-    Module { package: "quantoscope-wasm-tokenizer", profile: "small", name: "tokenizer" },
+const MODULES: &[WasmModule] = &[
+    WasmModule { package: "quantoscope-wasm", profile: "release", name: "quantoscope" },
+    WasmModule { package: "quantoscope-wasm-tokenizer", profile: "small", name: "tokenizer" },
 ];
 
 fn main() -> ExitCode {
@@ -57,7 +57,7 @@ fn build() -> Result<(), Box<dyn Error>> {
 }
 
 /// Flags of the target are in `.cargo/config.toml`, which tests share.
-fn compile(root: &Path, target: &Path, module: &Module) -> Result<(), Box<dyn Error>> {
+fn compile(root: &Path, target: &Path, module: &WasmModule) -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
