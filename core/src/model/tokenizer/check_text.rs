@@ -61,11 +61,11 @@ struct File<'a> {
     #[serde(default)]
     post_processor: Value,
     #[serde(borrow)]
-    model: Model<'a>,
+    model: TokenizerModel<'a>,
 }
 
 #[derive(serde::Deserialize)]
-struct Model<'a> {
+struct TokenizerModel<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]

@@ -22,7 +22,7 @@ pub mod piece {
 
 /// One piece.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Piece<'a> {
+pub struct VocabularyPiece<'a> {
     /// Its text.
     pub text: &'a str,
     /// Its score.
@@ -35,7 +35,7 @@ pub struct Piece<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct SentencePiece<'a> {
     /// The pieces; a piece's index is its id.
-    pub pieces: Vec<Piece<'a>>,
+    pub pieces: Vec<VocabularyPiece<'a>>,
     /// 1 Unigram, 2 BPE, 3 words, 4 characters.
     pub model_type: u64,
     /// A space goes before the text.
@@ -74,8 +74,8 @@ pub fn parse(bytes: &[u8]) -> Result<SentencePiece<'_>> {
     Ok(model)
 }
 
-fn read_piece(mut message: Message<'_>) -> Result<Piece<'_>> {
-    let mut piece = Piece { text: "", score: 0.0, kind: piece::NORMAL };
+fn read_piece(mut message: Message<'_>) -> Result<VocabularyPiece<'_>> {
+    let mut piece = VocabularyPiece { text: "", score: 0.0, kind: piece::NORMAL };
     while let Some((number, field)) = message.next()? {
         match (number, field) {
             (1, Field::Bytes(text)) => {
