@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A file of a set: its name, and its inode number.
-pub type SetFile = (String, u64);
+pub type SetMember = (String, u64);
 
 impl OutputNames<'_> {
     fn final_path(&self, name: &str) -> PathBuf {
@@ -31,7 +31,7 @@ impl OutputNames<'_> {
         let about = |e: io::Error| io_error(&e, format!("cannot name the files of {}", self.out.display()));
         let partial = &self.scratch.partial;
         let inode = |path: &Path| fs::symlink_metadata(path).map(|meta| number(&meta)).map_err(about);
-        let members: Vec<SetFile> = names
+        let members: Vec<SetMember> = names
             .iter()
             .map(|name| Ok((name.clone(), inode(&partial.join(name))?)))
             .collect::<Result<_>>()?;
@@ -86,7 +86,7 @@ impl OutputNames<'_> {
     }
 
     /// Whether every file of a set has its name.
-    pub fn is_set_named(&self, members: &[SetFile]) -> Result<bool> {
+    pub fn is_set_named(&self, members: &[SetMember]) -> Result<bool> {
         for (name, inode) in members {
             if found(&self.final_path(name))?.is_none_or(|meta| number(&meta) != *inode) {
                 return Ok(false);
@@ -96,7 +96,7 @@ impl OutputNames<'_> {
     }
 
     /// Reverts a set that was named in part: its files are partial ones again, and old files have their names.
-    pub fn take_back_set(&self, members: &[SetFile], naming: Naming) -> Result<()> {
+    pub fn take_back_set(&self, members: &[SetMember], naming: Naming) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot name the files of {}", self.out.display()));
         let (partial, aside) = (&self.scratch.partial, &self.scratch.replaced);
         let is = |path: &Path, inode: u64| -> Result<bool> {

@@ -7,7 +7,7 @@
 //! runs never write the same output. An empty one was left before the headers were written. A file under its name that
 //! does not begin with the magic is not ours and is never opened for writing.
 
-use super::file_set::SetFile;
+use super::file_set::SetMember;
 use super::scratch;
 use crate::exit::io_error;
 use quantoscope_core::bytes::Cursor;
@@ -55,7 +55,7 @@ enum Note {
     /// Everything in the replaced directory that must be kept has been moved out of it.
     Cleared,
     /// The files of a set by name and number, before any of them is renamed.
-    Members(Vec<SetFile>),
+    Members(Vec<SetMember>),
 }
 
 /// An open journal, ready to be appended to.
@@ -81,7 +81,7 @@ pub struct PreviousRun {
     /// How it got, or was about to get, its name.
     pub naming: Option<Naming>,
     /// The files of a set that were about to get their names.
-    pub members: Vec<SetFile>,
+    pub members: Vec<SetMember>,
     /// Whether nothing is left in the replaced directory that must be kept.
     pub cleared: bool,
     /// Length up to which the journal is sound.
@@ -138,7 +138,7 @@ impl Lock {
     }
 
     /// Notes the files of a set that are about to be renamed.
-    pub fn note_members(&self, members: &[SetFile]) -> io::Result<()> {
+    pub fn note_members(&self, members: &[SetMember]) -> io::Result<()> {
         self.note(&Note::Members(members.to_vec()))
     }
 
@@ -318,7 +318,7 @@ fn framed(entry: &Note) -> Vec<u8> {
 }
 
 /// The files of a set in an entry. Names with separators are none that this program writes.
-fn members(c: &mut Cursor<'_>) -> Option<Vec<SetFile>> {
+fn members(c: &mut Cursor<'_>) -> Option<Vec<SetMember>> {
     let count = c.u32().ok()?;
     let one = |_| {
         let number = c.u64().ok()?;

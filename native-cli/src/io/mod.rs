@@ -6,7 +6,7 @@ pub mod imatrix;
 pub mod in_place;
 pub mod journal;
 mod links;
-mod naming;
+pub mod naming;
 pub mod output;
 pub mod pread;
 pub mod read_at;

@@ -174,6 +174,29 @@ impl OutputNames<'_> {
     }
 }
 
+/// Removes what a run left that was killed right after `out` got its name.
+///
+/// # Errors
+///
+/// `io`, or `partial_exists` if what has the name of the journal is not one.
+pub fn settle(out: &Path) -> Result<()> {
+    let scratch = ScratchNames::beside(out);
+    if found(&scratch.journal)?.is_none() {
+        return Ok(());
+    }
+    let Some(claim) = Lock::take(&scratch.journal)? else { return Ok(()) };
+    let about = |e: io::Error| io_error(&e, format!("cannot read {}", scratch.journal.display()));
+    let naming = claim.read().map_err(about)?.and_then(|earlier| earlier.naming);
+    let names = OutputNames { out, scratch: &scratch, claim: &claim, before: naming };
+    match naming {
+        Some(naming) if names.is_named(naming)? => {
+            names.finish(naming, false)?;
+            names.release()
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Copies the permission bits of the replaced file, and its owner if that is permitted.
 #[cfg(unix)]
 pub fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {

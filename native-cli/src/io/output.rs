@@ -1,12 +1,13 @@
 //! An unfinished output: written beside its final name, synced, renamed. It appears whole or not at all.
 
 use super::naming::OutputNames;
-use super::scratch::{self, ScratchNames, found, number, parent, sync_directory, taken};
+use super::scratch::{
+    self, ScratchNames, create_directory, found, mode, number, parent, reserve, sync_directory, taken,
+};
 use super::target::{OutputForm, Permission, Replaced, is_empty};
 use crate::exit::io_error;
 use crate::io::journal::{Journal, Lock, Naming, PreviousRun};
 use crate::io::pread::{read_exact_at, write_all_at};
-use fs4::fs_std::FileExt;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::Write;
 use quantoscope_core::plan::{OutFile, Plan};
@@ -81,29 +82,6 @@ pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
         return Err(Error::new(Code::NoSpace, message));
     }
     Ok(())
-}
-
-/// Removes what a run left that was killed right after `out` got its name.
-///
-/// # Errors
-///
-/// `io`, or `partial_exists` if what has the name of the journal is not one.
-pub fn settle(out: &Path) -> Result<()> {
-    let scratch = ScratchNames::beside(out);
-    if found(&scratch.journal)?.is_none() {
-        return Ok(());
-    }
-    let Some(claim) = Lock::take(&scratch.journal)? else { return Ok(()) };
-    let about = |e: io::Error| io_error(&e, format!("cannot read {}", scratch.journal.display()));
-    let naming = claim.read().map_err(about)?.and_then(|earlier| earlier.naming);
-    let names = OutputNames { out, scratch: &scratch, claim: &claim, before: naming };
-    match naming {
-        Some(naming) if names.is_named(naming)? => {
-            names.finish(naming, false)?;
-            names.release()
-        }
-        _ => Ok(()),
-    }
 }
 
 impl OutputFiles {
@@ -504,34 +482,4 @@ impl OutputFiles {
 
 fn journal_created(journal: &mut Journal, path: &Path) -> io::Result<()> {
     journal.created(number(&fs::symlink_metadata(path)?))
-}
-
-/// The permission bits of a replaced file: the new file has them from its creation on.
-#[cfg(unix)]
-fn mode(old: &Metadata) -> u32 {
-    std::os::unix::fs::MetadataExt::mode(old) & 0o777
-}
-
-#[cfg(not(unix))]
-fn mode(_: &Metadata) -> u32 {
-    0o777
-}
-
-fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
-    #[cfg(unix)]
-    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), mode).create(path);
-    #[cfg(not(unix))]
-    {
-        let _ = mode;
-        fs::create_dir(path)
-    }
-}
-
-/// Reserves disk space, if the file system supports it, so that later writes cannot run out of it.
-fn reserve(file: &File, len: u64) -> io::Result<()> {
-    let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
-    match FileExt::allocate(file, len) {
-        Err(e) if refused.contains(&e.kind()) => Err(e),
-        _ => Ok(()),
-    }
 }

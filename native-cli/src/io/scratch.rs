@@ -2,6 +2,7 @@
 //! link, and never for writing before they are proven to be of a run of this program. Knows no plan.
 
 use crate::exit::io_error;
+use fs4::fs_std::FileExt;
 use quantoscope_core::error::{Code, Error, Result};
 use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
@@ -175,6 +176,37 @@ pub fn sync_directory(dir: &Path) -> Result<()> {
 #[cfg(not(unix))]
 pub fn sync_directory(_: &Path) -> Result<()> {
     Ok(())
+}
+
+/// The permission bits of a replaced file: the new file has them from its creation on.
+#[cfg(unix)]
+pub fn mode(old: &Metadata) -> u32 {
+    std::os::unix::fs::MetadataExt::mode(old) & 0o777
+}
+
+#[cfg(not(unix))]
+pub fn mode(_: &Metadata) -> u32 {
+    0o777
+}
+
+/// Creates a directory with the permission bits `mode` minus the umask.
+pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), mode).create(path);
+    #[cfg(not(unix))]
+    {
+        let _ = mode;
+        fs::create_dir(path)
+    }
+}
+
+/// Reserves disk space, if the file system supports it, so that later writes cannot run out of it.
+pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+    let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+    match FileExt::allocate(file, len) {
+        Err(e) if refused.contains(&e.kind()) => Err(e),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 
 use crate::exit::io_error;
 use crate::io::in_place::{check_plain, overwrite, recover};
-use crate::io::output::{Intent, OutputFiles, settle};
+use crate::io::naming::settle;
+use crate::io::output::{Intent, OutputFiles};
 use crate::io::read_at::{LocalFile, ReadAt};
 use crate::io::target::{OutputForm, Permission, target};
 use crate::options::MetadataOptions;
