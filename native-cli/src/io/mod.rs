@@ -9,5 +9,6 @@ pub mod output;
 pub mod pread;
 pub mod read_at;
 mod scratch;
+mod small_tensors;
 pub mod source;
 pub mod target;
