@@ -78,13 +78,13 @@ fn folder(model: MemoryModel, recipe: &Recipe, budget: Budget) -> Result<(Memory
     Ok((MemoryModel::folder(files).map_err(|e| e.to_string())?, plan))
 }
 
-type Keys<'a> = BTreeMap<&'a str, &'a MetaValue>;
+type KeyMap<'a> = BTreeMap<&'a str, &'a MetaValue>;
 
-fn keys(model: &MemoryModel) -> Keys<'_> {
+fn keys(model: &MemoryModel) -> KeyMap<'_> {
     model.checkpoint.metadata.0.iter().map(|(k, v)| (k.as_str(), v)).collect()
 }
 
-/// Keys that differ between two files.
+/// KeyMap that differ between two files.
 fn other_keys<'a>(one: &'a MemoryModel, two: &'a MemoryModel) -> Vec<&'a str> {
     let (a, b) = (keys(one), keys(two));
     let all = a.keys().chain(b.keys().filter(|k| !a.contains_key(*k)));

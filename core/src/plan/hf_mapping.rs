@@ -3,7 +3,7 @@
 //! The names and shapes of the folder's tensors are proposed first. Then they are converted to a GGUF by the same rules as any
 //! folder, on headers only; a folder whose GGUF is not the source is refused. What remains is to turn the parts around.
 
-use super::hf_pieces::{Piece, pieces, segments};
+use super::hf_pieces::{GgufPiece, pieces, segments};
 use super::{MetricSet, NonFinite, Output, OutputOp, RowMap, Segment};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
@@ -256,13 +256,13 @@ fn other_values(checkpoint: &Checkpoint, tensor: &GgufTensor) -> Option<String> 
 
 impl HfMapping {
     /// The type of a tensor of the folder.
-    fn dtype(&self, checkpoint: &Checkpoint, asked: Option<DType>, pieces: &[Piece<'_>]) -> DType {
+    fn dtype(&self, checkpoint: &Checkpoint, asked: Option<DType>, pieces: &[GgufPiece<'_>]) -> DType {
         if let Some(dtype) = asked {
             return dtype;
         }
         let first = pieces.first().map_or(self.float, |p| p.info.dtype);
         let alike = pieces.iter().all(|p| p.info.dtype == first);
-        let exact = |p: &Piece<'_>| {
+        let exact = |p: &GgufPiece<'_>| {
             p.info.dtype != DType::F32
                 || checkpoint.exact_floats.get(p.info.name.as_str()) == Some(&self.float)
         };
@@ -300,11 +300,11 @@ impl HfMapping {
         recipe: &Recipe,
         measure: bool,
         tensor: &TensorInfo,
-        pieces: &[Piece<'_>],
+        pieces: &[GgufPiece<'_>],
     ) -> Result<Output> {
         let about = |why: String| Error::new(Code::UnmappedTensors, why).of_tensor(&tensor.name);
         let undecodable =
-            |p: &&Piece<'_>| p.info.dtype.kind() == DTypeKind::Integer || decoder(p.info.dtype).is_none();
+            |p: &&GgufPiece<'_>| p.info.dtype.kind() == DTypeKind::Integer || decoder(p.info.dtype).is_none();
         if let Some(piece) = pieces.iter().find(undecodable) {
             let message = format!("{} as {} cannot be decoded", piece.gguf.name, piece.info.dtype);
             return Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name));

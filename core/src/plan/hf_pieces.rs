@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// A GGUF tensor and a part of it that a tensor of the folder holds.
-pub(super) struct Piece<'a> {
+pub(super) struct GgufPiece<'a> {
     pub(super) index: usize,
     pub(super) info: &'a TensorInfo,
     pub(super) gguf: &'a GgufTensor,
@@ -25,16 +25,16 @@ pub(super) struct Piece<'a> {
 pub(super) fn pieces<'a>(
     gguf: &'a GgufTensors,
     checkpoint: &'a Checkpoint,
-) -> BTreeMap<usize, Vec<Piece<'a>>> {
+) -> BTreeMap<usize, Vec<GgufPiece<'a>>> {
     let by_name: BTreeMap<&str, usize> =
         checkpoint.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
-    let mut pieces: BTreeMap<usize, Vec<Piece<'a>>> = BTreeMap::new();
+    let mut pieces: BTreeMap<usize, Vec<GgufPiece<'a>>> = BTreeMap::new();
     for gguf in &gguf.tensors {
         let index = by_name.get(gguf.name.as_str()).copied();
         let Some((index, info)) = index.and_then(|i| Some((i, checkpoint.tensors.get(i)?))) else { continue };
         let mut at = 0;
         for part in &gguf.parts {
-            pieces.entry(part.source).or_default().push(Piece { index, info, gguf, part, at });
+            pieces.entry(part.source).or_default().push(GgufPiece { index, info, gguf, part, at });
             at += part.rows;
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn pieces<'a>(
 /// The grid of a tensor of the folder, and the segments that its pieces are.
 pub(super) fn segments(
     tensor: &TensorInfo,
-    pieces: &[Piece<'_>],
+    pieces: &[GgufPiece<'_>],
 ) -> core::result::Result<(Grid, Vec<Segment>), String> {
     let cols = pieces.first().map_or(0, |p| p.part.view.cols);
     let rows = tensor.shape.numel().checked_div(cols).unwrap_or(0);
@@ -91,7 +91,7 @@ fn continues(last: &Segment, next: &Segment) -> bool {
 }
 
 /// The positions of padding, which a GGUF leaves out because no token has them: zeros.
-fn unused_rows(rows: u64, pieces: &[Piece<'_>]) -> core::result::Result<Segment, String> {
+fn unused_rows(rows: u64, pieces: &[GgufPiece<'_>]) -> core::result::Result<Segment, String> {
     let Some(piece) = pieces.first().filter(|p| p.gguf.name == "position_embd.weight" && p.part.rows >= rows)
     else {
         return Err("the GGUF does not have its first rows".into());
@@ -101,7 +101,7 @@ fn unused_rows(rows: u64, pieces: &[Piece<'_>]) -> core::result::Result<Segment,
     Ok(Segment { rows: 0..rows, from, against: None, importance: None, gain: None, op: OutputOp::Copy })
 }
 
-impl Piece<'_> {
+impl GgufPiece<'_> {
     /// The rows of the folder's tensor that the piece is.
     fn segment(&self) -> core::result::Result<Segment, String> {
         let view = self.part.view;

@@ -11,5 +11,6 @@ pub mod output;
 pub mod pread;
 pub mod read_at;
 pub(crate) mod scratch;
+mod small_tensors;
 pub mod source;
 pub mod target;

@@ -13,7 +13,7 @@ use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_core::format::{Checkpoint, Companion, Opening, Root, Want, is_weights};
 use quantoscope_core::job::{Piece, Region};
 use quantoscope_core::model::tokenizer::check_text_ids;
-use quantoscope_core::plan::{Plan, hf_values};
+use quantoscope_core::plan::Plan;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_encoder::HfEncoder;
 use sha2::{Digest, Sha256};
@@ -55,11 +55,6 @@ pub struct Source {
 struct OpenedFile {
     path: PathBuf,
     identity: FileIdentity,
-}
-
-/// One run of bytes.
-fn run(offset: u64, len: u64) -> Region {
-    Region { offset, run: len, stride: len, count: 1 }
 }
 
 fn changed(path: &Path) -> Error {
@@ -113,29 +108,6 @@ impl Source {
         let mut source = Source::open_with(model, companions, companions && recipe.pre_tokenizer.is_none())?;
         source.read_values(recipe)?;
         Ok(source)
-    }
-
-    /// Reads the values of a GGUF that the plan of a Hugging Face folder depends on.
-    fn read_values(&mut self, recipe: &Recipe) -> Result<()> {
-        let mut buffer = Vec::new();
-        for tensor in hf_values::computed_tensors(&self.checkpoint, recipe) {
-            self.read(tensor.file, &run(tensor.bytes.start, tensor.bytes.len()), &mut buffer)?;
-            self.checkpoint.computed_tensors.insert(tensor.name, hf_values::f32_values(&buffer));
-        }
-        for mut scan in hf_values::exact_scans(&self.checkpoint, recipe)? {
-            let (file, bytes) = (scan.read.file, scan.read.bytes);
-            let mut at = bytes.start;
-            while at < bytes.end {
-                let length = HEADER_READ.min(bytes.end - at);
-                self.read(file, &run(at, length), &mut buffer)?;
-                if !scan.feed(&buffer) {
-                    break;
-                }
-                at += length;
-            }
-            scan.finish(&mut self.checkpoint);
-        }
-        Ok(())
     }
 
     fn open_with(model: &ModelPath, companions: bool, encode: bool) -> Result<Source> {

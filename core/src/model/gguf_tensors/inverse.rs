@@ -68,7 +68,7 @@ struct Inverse<'a> {
 }
 
 /// A row whose tensor becomes GGUF tensors of the file.
-struct Source<'a> {
+struct RowSource<'a> {
     row: &'static TensorMapRow,
     id: TensorId,
     made: Vec<&'a TensorInfo>,
@@ -108,10 +108,10 @@ impl<'a> Inverse<'a> {
     }
 
     /// The row that a GGUF tensor was made by: the first whose GGUF names the file has all of.
-    fn source(&self, tensor: &'a TensorInfo) -> Result<Source<'a>> {
+    fn source(&self, tensor: &'a TensorInfo) -> Result<RowSource<'a>> {
         let fits = |row: &'static TensorMapRow| self.source_by(row, &tensor.name);
-        let mut sources: Vec<Source<'a>> = self.arch.rows().filter_map(fits).collect();
-        let alike = |s: &Source<'_>| sources.first().is_some_and(|f| f.row.module == s.row.module);
+        let mut sources: Vec<RowSource<'a>> = self.arch.rows().filter_map(fits).collect();
+        let alike = |s: &RowSource<'_>| sources.first().is_some_and(|f| f.row.module == s.row.module);
         let last = sources.iter().rposition(alike);
         let partner = last.filter(|at| *at > 0).and_then(|_| partner(sources.first()?.row.module));
         let at = match partner {
@@ -126,7 +126,7 @@ impl<'a> Inverse<'a> {
     }
 
     /// The source under one row.
-    fn source_by(&self, row: &'static TensorMapRow, name: &str) -> Option<Source<'a>> {
+    fn source_by(&self, row: &'static TensorMapRow, name: &str) -> Option<RowSource<'a>> {
         let gguf = row.gguf_names();
         let plain = row.module.is_shared_expert() && self.config.experts() == 0;
         let plain = plain && self.arch.has_gate_up_shared();
@@ -136,7 +136,7 @@ impl<'a> Inverse<'a> {
         let made: Vec<&'a TensorInfo> = made.collect::<Option<_>>()?;
         let stacked = row.tail.contains("{expert}");
         let id = TensorId { expert: stacked.then_some(0), ..id };
-        (!made.is_empty() && row.names_part(id)).then_some(Source { row, id, made })
+        (!made.is_empty() && row.names_part(id)).then_some(RowSource { row, id, made })
     }
 
     fn has_module(&self, module: Module) -> bool {

@@ -39,8 +39,11 @@ pub(super) fn findings(tensors: &[GgufTensor], hidden: Option<u64>) -> Vec<Strin
         found.extend(hidden.and_then(|hidden| misfit(tensor, module, hidden)));
     }
     for (layer, modules) in layers {
-        // Gate and up may be one tensor, which is called up.
-        let lacks = |(with, needed): &&(&str, &str)| modules.contains(with) && !modules.contains(needed);
+        // Gate and up may be one tensor, which is called up. A linear attention has another output.
+        let linear = |with: &str| with == "attn_qkv" && modules.contains(&"ssm_out");
+        let lacks = |(with, needed): &&(&str, &str)| {
+            modules.contains(with) && !modules.contains(needed) && !linear(with)
+        };
         for (with, needed) in TOGETHER.iter().filter(lacks) {
             found.push(format!("layer {layer} has {with} and no {needed}"));
         }

@@ -15,15 +15,15 @@ const TEXT: u32 = 8;
 
 /// The keys of a GGUF.
 #[derive(Clone, Copy, Debug)]
-pub struct Keys<'a> {
+pub struct ArchKeys<'a> {
     metadata: &'a Metadata,
     architecture: &'a str,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> ArchKeys<'a> {
     /// The keys of this metadata.
-    pub fn new(metadata: &'a Metadata) -> Keys<'a> {
-        Keys { metadata, architecture: metadata.text("general.architecture").unwrap_or("") }
+    pub fn new(metadata: &'a Metadata) -> ArchKeys<'a> {
+        ArchKeys { metadata, architecture: metadata.text("general.architecture").unwrap_or("") }
     }
 
     /// `general.architecture`.

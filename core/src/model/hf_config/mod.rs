@@ -10,7 +10,7 @@ mod keys;
 mod proposals;
 mod rope;
 
-pub use keys::{Keys, counts, decimal, reals, same, texts};
+pub use keys::{ArchKeys, counts, decimal, reals, same, texts};
 
 use super::arch::{self, Arch};
 use super::config::hyperparameters::hyperparameters;
@@ -89,7 +89,7 @@ fn has_key(metadata: &Metadata, key: &str) -> bool {
 
 /// The configuration of a candidate; its keys are those of the GGUF where [`differences`] has none.
 pub fn config(candidate: Candidate, facts: &GgufFacts<'_>) -> Value {
-    let keys = Keys::new(facts.metadata);
+    let keys = ArchKeys::new(facts.metadata);
     let mut draft = Draft::new(candidate, facts);
     proposals::all(&keys, &mut draft);
     copied(candidate.arch, &keys, &mut draft);
@@ -105,8 +105,8 @@ pub fn config(candidate: Candidate, facts: &GgufFacts<'_>) -> Value {
     draft.value()
 }
 
-/// Keys that rules copy from the configuration. Of several rules for one key, the last one counts.
-fn copied(arch: &Arch, keys: &Keys<'_>, draft: &mut Draft<'_>) {
+/// ArchKeys that rules copy from the configuration. Of several rules for one key, the last one counts.
+fn copied(arch: &Arch, keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let mut seen = BTreeSet::new();
     let rules: Vec<&KeyRule> = arch.gguf_keys.iter().copied().flatten().collect();
     for rule in rules.into_iter().rev() {
@@ -171,7 +171,7 @@ fn made(candidate: Candidate, facts: &GgufFacts<'_>, config: &Value) -> Result<V
     let hyper = hyperparameters(config)?;
     let arch = candidate.arch;
     let name = architecture_name(arch.name, arch.gguf.unwrap_or_default(), &hyper)?;
-    let keys = Keys::new(facts.metadata);
+    let keys = ArchKeys::new(facts.metadata);
     let count = |key: &str| keys.uint(key).and_then(|n| u32::try_from(n).ok());
     let blocks = count("block_count").unwrap_or(0);
     let tensors = TensorFacts {
@@ -186,7 +186,7 @@ fn made(candidate: Candidate, facts: &GgufFacts<'_>, config: &Value) -> Result<V
     Ok(all)
 }
 
-/// Keys of the configuration that the file lacks.
+/// ArchKeys of the configuration that the file lacks.
 fn too_many(candidate: Candidate, facts: &GgufFacts<'_>, config: &Value) -> Vec<String> {
     let made = made(candidate, facts, config).unwrap_or_default();
     made.into_iter().map(|(key, _)| key).filter(|key| facts.metadata.get(key).is_none()).collect()
@@ -199,7 +199,7 @@ fn too_many(candidate: Candidate, facts: &GgufFacts<'_>, config: &Value) -> Vec<
 /// `bad_value` if the rules cannot read the configuration, because the file lacks keys.
 pub fn differences(candidate: Candidate, facts: &GgufFacts<'_>, config: &Value) -> Result<Vec<Difference>> {
     let made: BTreeMap<String, MetaValue> = made(candidate, facts, config)?.into_iter().collect();
-    let prefix = format!("{}.", Keys::new(facts.metadata).architecture());
+    let prefix = format!("{}.", ArchKeys::new(facts.metadata).architecture());
     let own = |key: &str| key.starts_with(&prefix) && !key.ends_with(".vocab_size");
     let file: BTreeMap<&str, &MetaValue> =
         facts.metadata.0.iter().filter(|(k, _)| own(k)).map(|(k, v)| (k.as_str(), v)).collect();

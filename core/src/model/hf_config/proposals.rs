@@ -1,7 +1,7 @@
 //! What a configuration says where a rule computes a key, from the key. Each proposal looks at keys, not at architectures.
 
 use super::draft::Draft;
-use super::keys::{self, Keys, decimal};
+use super::keys::{self, ArchKeys, decimal};
 use super::rope::rope;
 use crate::dtype::DType;
 use crate::model::arch::gguf_rules::BeyondRule;
@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::{Map, Value, json};
 
-type Proposal = fn(&Keys<'_>, &mut Draft<'_>);
+type Proposal = fn(&ArchKeys<'_>, &mut Draft<'_>);
 
 const FIRST: &[Proposal] = &[
     identity,
@@ -30,12 +30,12 @@ const FIRST: &[Proposal] = &[
 ];
 
 /// Proposals before copied keys.
-pub(super) fn all(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+pub(super) fn all(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     FIRST.iter().for_each(|propose| propose(keys, draft));
 }
 
 /// Proposals that depend on all others.
-pub(super) fn last(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+pub(super) fn last(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let ids = [
         ("bos_token_id", "bos_token_id"),
         ("eos_token_id", "eos_token_id"),
@@ -56,7 +56,7 @@ pub(super) fn last(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Class, vocabulary, head, biases.
-fn identity(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn identity(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     draft.set("architectures", json!([draft.candidate.class]));
     draft.set("model_type", draft.candidate.model_type);
     let tokens = keys.whole("tokenizer.ggml.tokens").and_then(|v| match v {
@@ -106,7 +106,7 @@ fn identity(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Latent attention.
-fn latent(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn latent(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let (Some(key), Some(value)) =
         (keys.uint("attention.key_length_mla"), keys.uint("attention.value_length_mla"))
     else {
@@ -124,7 +124,7 @@ fn latent(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Lists with an entry for each layer.
-fn by_kind(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn by_kind(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let layers = keys.layers().unwrap_or(0) as usize;
     let listed = |flags: Vec<u64>, on: &str, off: &str| -> Value {
         flags.into_iter().take(layers).map(|f| Value::from(if f > 0 { on } else { off })).collect()
@@ -145,7 +145,7 @@ fn by_kind(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Heads of layers with full attention and with a window, and wide feed-forward parts.
-fn gemma4(keys: &Keys<'_>, draft: &mut Draft<'_>, sliding: &[u64]) {
+fn gemma4(keys: &ArchKeys<'_>, draft: &mut Draft<'_>, sliding: &[u64]) {
     let Some(own) = keys.uint("attention.key_length_swa") else { return };
     draft.set("head_dim", own);
     draft.set_some("global_head_dim", keys.uint("attention.key_length"));
@@ -162,7 +162,7 @@ fn gemma4(keys: &Keys<'_>, draft: &mut Draft<'_>, sliding: &[u64]) {
 }
 
 /// Linear attention.
-fn linear(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn linear(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if keys.counts("attention.recurrent_layers").is_none() {
         return;
     }
@@ -172,7 +172,7 @@ fn linear(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// State-space layers.
-fn mamba(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn mamba(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if !draft.has_module(M::SsmIn) {
         return;
     }
@@ -205,7 +205,7 @@ fn mamba(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Sizes that are named otherwise, or come with a rule.
-fn widths(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn widths(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let model_type = draft.candidate.model_type;
     if model_type.starts_with("lfm2") {
         draft.set("block_auto_adjust_ff_dim", false);
@@ -245,7 +245,7 @@ fn widths(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// The share of a head that is rotated.
-fn rotated(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn rotated(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     const SHARE: &[&str] = &["rotary_pct", "partial_rotary_factor"];
     let latent = keys.uint("attention.key_length_mla").is_some();
     let layered = keys.uint("attention.key_length_swa").is_some();
@@ -270,7 +270,7 @@ fn rotated(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Multipliers and limits that are written unless they are 0.
-fn factors(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn factors(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let granite = draft.candidate.model_type.starts_with("granite");
     for (name, key, of_granite) in [
         ("attention_multiplier", "attention.scale", true),
@@ -293,7 +293,7 @@ fn factors(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Encoders: positions behind those of padding, labels, kinds of tokens.
-fn encoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn encoder(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let model_type = draft.candidate.model_type;
     draft.set_some("type_vocab_size", keys.whole("tokenizer.ggml.token_type_count").and_then(keys::uint));
     let context = keys.uint("context_length");
@@ -324,7 +324,7 @@ fn encoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// T5.
-fn encoder_decoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn encoder_decoder(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if draft.candidate.model_type != "t5" {
         return;
     }
@@ -338,7 +338,7 @@ fn encoder_decoder(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// Falcon's heads.
-fn falcon(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn falcon(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if draft.candidate.model_type != "falcon" {
         return;
     }

@@ -1,7 +1,7 @@
 //! Rotary embedding: bases, stretched contexts, and factors of the frequencies.
 
 use super::draft::Draft;
-use super::keys::{Keys, decimal};
+use super::keys::{ArchKeys, decimal};
 use crate::model::arch::gguf_rules::Generated;
 use crate::model::gguf_tensors::{ConfigView, computed};
 use alloc::string::{String, ToString};
@@ -13,7 +13,7 @@ pub(super) const THETA: &[&str] = &["rope_theta", "rotary_emb_base"];
 const FREQS: &str = "rope_freqs.weight";
 
 /// Bases and scaling.
-pub(super) fn rope(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+pub(super) fn rope(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if draft.candidate.arch.gguf_rules.generated == Generated::PartialRope {
         return by_layer_type(keys, draft);
     }
@@ -46,7 +46,7 @@ pub(super) fn rope(keys: &Keys<'_>, draft: &mut Draft<'_>) {
 }
 
 /// The keys of `rope.scaling`.
-fn scaling(keys: &Keys<'_>) -> Map<String, Value> {
+fn scaling(keys: &ArchKeys<'_>) -> Map<String, Value> {
     let mut scaling = Map::new();
     let Some(kind) = keys.text("rope.scaling.type").filter(|k| matches!(*k, "linear" | "yarn" | "longrope"))
     else {
@@ -85,7 +85,7 @@ fn mscale(multiplier: f32, times: f64) -> Option<Value> {
     if exact { Some(short) } else { Some(json!(f64::from(multiplier) / times)) }
 }
 
-fn sections(keys: &Keys<'_>, scaling: &mut Map<String, Value>) {
+fn sections(keys: &ArchKeys<'_>, scaling: &mut Map<String, Value>) {
     let Some(mut sections) = keys.counts("rope.dimension_sections") else { return };
     while sections.len() > 3 && sections.last() == Some(&0) {
         sections.pop();
@@ -109,7 +109,7 @@ fn long_and_short(draft: &Draft<'_>, scaling: &mut Map<String, Value>) {
 }
 
 /// Hunyuan's base, which its converter computes from an alpha.
-fn dynamic(keys: &Keys<'_>) -> Option<(Value, Value)> {
+fn dynamic(keys: &ArchKeys<'_>) -> Option<(Value, Value)> {
     let unscaled =
         keys.text("rope.scaling.type") == Some("none") && keys.real("rope.scaling.factor") == Some(1.0);
     let (base, d) = (keys.real("rope.freq_base").filter(|_| unscaled)?, keys.head_dim()? as f64);
@@ -147,7 +147,7 @@ fn frequencies(draft: &Draft<'_>) -> Option<Value> {
 
 /// The configuration with the sizes that the factors depend on.
 fn with_heads(draft: &Draft<'_>, mut config: Value) -> Value {
-    let keys = Keys::new(draft.facts.metadata);
+    let keys = ArchKeys::new(draft.facts.metadata);
     let sizes = [
         ("head_dim", keys.head_dim()),
         ("hidden_size", keys.uint("embedding_length")),
@@ -160,7 +160,7 @@ fn with_heads(draft: &Draft<'_>, mut config: Value) -> Value {
 }
 
 /// Gemma 4: parameters of layers with full attention, and of those with a window.
-fn by_layer_type(keys: &Keys<'_>, draft: &mut Draft<'_>) {
+fn by_layer_type(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     let mut full = Map::new();
     full.insert("rope_type".into(), "proportional".into());
     full.extend(keys.real("rope.freq_base").and_then(decimal).map(|v| ("rope_theta".to_string(), v)));

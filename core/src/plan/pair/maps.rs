@@ -8,7 +8,7 @@ use crate::format::{Checkpoint, Container};
 use crate::model::gguf_tensors::{self, GgufTensor, GgufTensorOptions, GgufTensors, is_configuration};
 use crate::plan::gguf_mapping::Composer;
 use crate::plan::hf_mapping::HfMapping;
-use crate::plan::hf_pieces::{Piece, pieces, segments};
+use crate::plan::hf_pieces::{GgufPiece, pieces, segments};
 use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{Grid, MetricSet, Op, Operand, Output, OutputOp, Segment, Side};
 use crate::quant::Encoding;
@@ -125,7 +125,7 @@ impl PairBuilder<'_> {
         side: Side,
         index: usize,
         tensor: &TensorInfo,
-        pieces: &[Piece<'_>],
+        pieces: &[GgufPiece<'_>],
         (grid, made): (Grid, Vec<Segment>),
     ) {
         let Some(piece) = pieces.first() else { return };
@@ -210,7 +210,7 @@ fn is_filled(segment: &Segment) -> bool {
 }
 
 /// The finding for a GGUF tensor of another shape than the folder's would give.
-fn misfit(pieces: &[Piece<'_>]) -> Option<Finding> {
+fn misfit(pieces: &[GgufPiece<'_>]) -> Option<Finding> {
     let other = pieces.iter().find(|p| p.info.shape.numel() != p.gguf.shape.numel())?;
     let detail = format!("shape {:?} against {:?}", other.gguf.shape.axes(), other.info.shape.axes());
     Some(Finding::new("shape_mismatch", &other.info.name, detail))

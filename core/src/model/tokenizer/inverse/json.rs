@@ -4,7 +4,7 @@ use super::super::files::TOKENIZER_JSON;
 use super::super::pre::{Splitting, splitting};
 use super::super::sentencepiece::piece;
 use super::super::tekken::encode_base64;
-use super::{NamedFile, Token, Tokenizer, owned};
+use super::{GgufToken, NamedFile, Tokenizer, owned};
 use crate::error::{Code, Error, Result};
 use crate::model::hf_config::texts;
 use alloc::borrow::Cow;
@@ -25,7 +25,7 @@ struct File<'a> {
     pre_tokenizer: Value,
     post_processor: Value,
     decoder: Value,
-    model: Model<'a>,
+    model: JsonModel<'a>,
 }
 
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ struct Added<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type")]
-enum Model<'a> {
+enum JsonModel<'a> {
     #[serde(rename = "BPE")]
     Bpe {
         dropout: (),
@@ -97,7 +97,7 @@ pub(super) fn file(tokenizer: &Tokenizer<'_>) -> Result<NamedFile> {
     Ok(owned(TOKENIZER_JSON, serde_json::to_vec(&file).map_err(unwritable)?))
 }
 
-fn of<'a>(tokenizer: &Tokenizer<'a>, model: Model<'a>) -> File<'a> {
+fn of<'a>(tokenizer: &Tokenizer<'a>, model: JsonModel<'a>) -> File<'a> {
     let unknown = if tokenizer.model == "t5" { piece::UNKNOWN } else { piece::CONTROL };
     let all = tokenizer.without_padding().iter().enumerate();
     let added = all.filter(|(_, t)| t.is_added() || t.kind == unknown).map(|(id, t)| Added {
@@ -127,7 +127,7 @@ fn vocabulary<'a>(tokenizer: &Tokenizer<'a>) -> Vec<(Cow<'a, str>, usize)> {
     let used = tokenizer.without_padding();
     let base = tokenizer.base();
     let gaps = used.iter().enumerate().any(|(id, t)| t.is_padding(id));
-    let of_model = |(id, _): &(usize, &Token<'a>)| gaps || *id < base;
+    let of_model = |(id, _): &(usize, &GgufToken<'a>)| gaps || *id < base;
     let all = used.iter().enumerate().filter(|(id, t)| !t.is_padding(*id));
     all.filter(of_model).map(|(id, t)| (Cow::Borrowed(t.text), id)).collect()
 }
@@ -154,7 +154,7 @@ fn byte_level<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
         );
         return Err(Error::new(Code::UnsupportedContainer, message));
     };
-    let model = Model::Bpe {
+    let model = JsonModel::Bpe {
         dropout: (),
         unk_token: None,
         continuing_subword_prefix: (),
@@ -179,7 +179,7 @@ fn byte_level<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
 
 /// SentencePiece's form with merges: Gemma 4.
 fn spaced<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
-    let model = Model::Bpe {
+    let model = JsonModel::Bpe {
         dropout: (),
         unk_token: tokenizer.id("unknown").map(|(_, text)| text),
         continuing_subword_prefix: (),
@@ -209,7 +209,7 @@ fn spaced<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
 
 fn unigram<'a>(tokenizer: &Tokenizer<'a>) -> File<'a> {
     let used = tokenizer.without_padding();
-    let model = Model::Unigram {
+    let model = JsonModel::Unigram {
         unk_id: used.iter().position(|t| t.kind == piece::UNKNOWN),
         vocab: used.iter().map(|t| (t.text, f64::from(t.score))).collect(),
         byte_fallback: used.iter().any(|t| t.kind == piece::BYTE),
@@ -234,13 +234,13 @@ fn unigram<'a>(tokenizer: &Tokenizer<'a>) -> File<'a> {
 
 /// WordPiece: what llama.cpp begins with U+2581 begins a word; other tokens continue one.
 fn wordpiece<'a>(tokenizer: &Tokenizer<'a>) -> File<'a> {
-    let text = |t: &Token<'a>| match t.text.strip_prefix('\u{2581}') {
+    let text = |t: &GgufToken<'a>| match t.text.strip_prefix('\u{2581}') {
         _ if t.kind == piece::CONTROL => Cow::Borrowed(t.text),
         Some(start) => Cow::Borrowed(start),
         None => Cow::Owned(format!("##{}", t.text)),
     };
     let used = tokenizer.without_padding().iter().enumerate().filter(|(id, t)| !t.is_padding(*id));
-    let model = Model::WordPiece {
+    let model = JsonModel::WordPiece {
         unk_token: tokenizer.id("unknown").map_or("[UNK]", |(_, text)| text),
         continuing_subword_prefix: "##",
         max_input_chars_per_word: 100,

@@ -24,13 +24,13 @@ pub type NamedFile = (String, Vec<u8>);
 
 /// One token of the GGUF.
 #[derive(Clone, Copy, Debug)]
-struct Token<'a> {
+struct GgufToken<'a> {
     text: &'a str,
     score: f32,
     kind: i32,
 }
 
-impl Token<'_> {
+impl GgufToken<'_> {
     fn is_added(&self) -> bool {
         matches!(self.kind, piece::CONTROL | piece::USER_DEFINED)
     }
@@ -49,7 +49,7 @@ struct Tokenizer<'a> {
     rules: TokenizerRules,
     /// `tokenizer.ggml.model`.
     model: &'a str,
-    tokens: Vec<Token<'a>>,
+    tokens: Vec<GgufToken<'a>>,
 }
 
 impl<'a> Tokenizer<'a> {
@@ -73,7 +73,7 @@ impl<'a> Tokenizer<'a> {
         if kinds.as_ref().is_some_and(|k| k.len() != n) || scores.as_ref().is_some_and(|s| s.len() != n) {
             return Err(wrong("token_type"));
         }
-        let token = |(id, text): (usize, &'a str)| Token {
+        let token = |(id, text): (usize, &'a str)| GgufToken {
             text,
             score: scores.as_ref().and_then(|s| s.get(id)).copied().unwrap_or(0.0),
             kind: kinds.as_ref().and_then(|k| k.get(id)).map_or(piece::NORMAL, |k| *k as i32),
@@ -114,7 +114,7 @@ impl<'a> Tokenizer<'a> {
     /// The pieces of XLM-RoBERTa's SentencePiece model.
     fn aligned(&self) -> Tokenizer<'a> {
         let first = [("<unk>", piece::UNKNOWN), ("<s>", piece::CONTROL), ("</s>", piece::CONTROL)];
-        let first = first.into_iter().map(|(text, kind)| Token { text, score: 0.0, kind });
+        let first = first.into_iter().map(|(text, kind)| GgufToken { text, score: 0.0, kind });
         let rest = self.without_padding().iter().skip(4).copied();
         Tokenizer {
             metadata: self.metadata,
@@ -133,7 +133,7 @@ impl<'a> Tokenizer<'a> {
     }
 
     /// Tokens without the padding behind the last one.
-    fn without_padding(&self) -> &[Token<'a>] {
+    fn without_padding(&self) -> &[GgufToken<'a>] {
         let used = self.tokens.iter().enumerate().rposition(|(id, t)| !t.is_padding(id));
         self.tokens.get(..used.map_or(0, |u| u + 1)).unwrap_or_default()
     }
@@ -170,7 +170,7 @@ pub fn tokenizer_files(metadata: &Metadata, arch: &Arch) -> Result<Vec<NamedFile
 }
 
 /// Whether an added token can be an entry of `added_tokens_decoder`: those that look special become control tokens there.
-fn survives(token: &Token<'_>) -> bool {
+fn survives(token: &GgufToken<'_>) -> bool {
     token.kind == piece::CONTROL || (!looks_special(token.text) && !token.text.contains('\u{2581}'))
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::list::ADDED_SCORE;
 use super::super::sentencepiece::piece;
-use super::{NamedFile, Token, Tokenizer, owned, survives};
+use super::{GgufToken, NamedFile, Tokenizer, owned, survives};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ const BPE: u64 = 2;
 pub(super) fn files(tokenizer: &Tokenizer<'_>, name: &str) -> Vec<NamedFile> {
     let mut files = Vec::from([file(tokenizer, name)]);
     let legacy = tokenizer.tokens.iter().enumerate();
-    let alone = |t: &Token<'_>| (tokenizer.model == "t5" && t.score == ADDED_SCORE) || !survives(t);
+    let alone = |t: &GgufToken<'_>| (tokenizer.model == "t5" && t.score == ADDED_SCORE) || !survives(t);
     let legacy = legacy.filter(|(_, t)| t.kind == piece::USER_DEFINED && alone(t));
     let legacy: Map<String, Value> = legacy.map(|(id, t)| (t.text.to_string(), id.into())).collect();
     if !legacy.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn files(tokenizer: &Tokenizer<'_>, name: &str) -> Vec<NamedFile> {
 fn file(tokenizer: &Tokenizer<'_>, name: &str) -> NamedFile {
     let unigram = tokenizer.model == "t5";
     let all = tokenizer.without_padding();
-    let added = |t: &Token<'_>| match unigram {
+    let added = |t: &GgufToken<'_>| match unigram {
         true => t.kind == piece::USER_DEFINED && t.score == ADDED_SCORE,
         false => t.is_added() && t.score == ADDED_SCORE,
     };
@@ -56,7 +56,7 @@ fn file(tokenizer: &Tokenizer<'_>, name: &str) -> NamedFile {
     owned(name, out)
 }
 
-fn trainer(tokenizer: &Tokenizer<'_>, pieces: &[Token<'_>], unigram: bool) -> Vec<u8> {
+fn trainer(tokenizer: &Tokenizer<'_>, pieces: &[GgufToken<'_>], unigram: bool) -> Vec<u8> {
     let mut message = Vec::new();
     number(&mut message, 3, if unigram { UNIGRAM } else { BPE });
     number(&mut message, 4, pieces.len() as u64);
