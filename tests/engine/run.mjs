@@ -66,11 +66,11 @@ async function run(folder, file, options, probe) {
     const ids = model.tokenize(probes.text).map(Number);
     const result = { ids };
     if (probe.engine_embedding_f32) {
-      const context = await model.createEmbeddingContext({ contextSize: 128 });
+      const context = await model.createEmbeddingContext({ contextSize: 128, threads: 1 });
       result.embedding = (await context.getEmbeddingFor(probes.text)).vector;
       await context.dispose();
     } else if (probe.engine_greedy_f32 || !("loads" in probe)) {
-      const context = await model.createContext({ contextSize: 128 });
+      const context = await model.createContext({ contextSize: 128, threads: 1 });
       result.greedy = [];
       const prompt = ids.slice(0, PROMPT);
       for await (const token of context.getSequence().evaluate(prompt, { temperature: 0, yieldEogToken: true })) {
