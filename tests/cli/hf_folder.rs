@@ -57,7 +57,7 @@ fn what_cannot_be_given_back_is_refused_before_anything_is_written() {
     ended.says("model.layers.1.feed_forward.experts.gate_up_proj").says("model.layers.3.feed_forward");
     assert_eq!(dir.names(), ["a.gguf"]);
     dir.run("quantize a.gguf -o own --to hf --names source --type f32").exits(0);
-    assert_eq!(dir.names(), ["a.gguf", "own"]);
+    assert_eq!(dir.names(), ["a.gguf", "own/model.safetensors"]);
 }
 
 #[test]
@@ -74,4 +74,20 @@ fn one_type_for_all_tensors_where_it_is_asked_for() {
     dir.run(&format!("quantize {} -o folder --to hf", case("qwen2"))).exits(2).says("a type is needed");
     dir.run("quantize a.gguf -o back --to hf --type q4_0 --force").exits(2);
     dir.run("quantize a.gguf -o back --to hf --force --exclude blk.0.*").exits(2).says("--names source");
+}
+
+/// A second run replaces what the first one wrote, except for a model card that was edited.
+#[test]
+fn edited_model_card_is_never_replaced() {
+    let dir = Dir::new();
+    dir.run(&format!("quantize {} -o a.gguf --pre-tokenizer qwen2", case("qwen2"))).exits(0);
+    dir.run("quantize a.gguf -o back --to hf").exits(0);
+    let card = dir.read("back/README.md");
+    dir.run("quantize a.gguf -o back --to hf --force").exits(0);
+    assert!(dir.read("back/README.md") == card);
+    for edited in [[&card[..], b"mine\n"].concat(), [b"mine\n", &card[..]].concat(), b"mine\n".to_vec()] {
+        dir.write("back/README.md", &edited);
+        dir.run("quantize a.gguf -o back --to hf --force").exits(2).says("README.md");
+        assert!(dir.read("back/README.md") == edited);
+    }
 }

@@ -5,6 +5,7 @@ use super::scratch::{self, ScratchNames, found, parent};
 use crate::exit::io_error;
 use crate::io::source::Source;
 use quantoscope_core::error::{Code, Error, ErrorKind, Result};
+use quantoscope_core::model::general_keys::inverse::is_unchanged_card;
 use quantoscope_core::plan::Plan;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -273,6 +274,10 @@ impl Replaced {
             let entry = entry.map_err(about)?;
             let file = entry.file_type().map_err(about)?.is_file();
             let name = entry.file_name();
+            let made = || fs::read(entry.path()).is_ok_and(|text| is_unchanged_card(&text));
+            if file && name == "README.md" && made() {
+                continue;
+            }
             if !file || !name.to_str().is_some_and(|name| model.has_file(name)) {
                 foreign.push(name);
             }

@@ -10,6 +10,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 /// Most base models or data sets.
 const MAX_ORIGINS: u64 = 1 << 10;
@@ -43,7 +44,23 @@ pub fn card(metadata: &Metadata) -> Vec<u8> {
         card.push_str(&format!("\n# {name}\n"));
     }
     card.push_str("\nMade of a GGUF file by Quantoscope.\n");
+    card.push_str(&seal(&card));
     card.into_bytes()
+}
+
+/// Whether `text` is a card that [`card`] made and that was not changed since.
+pub fn is_unchanged_card(text: &[u8]) -> bool {
+    let text = core::str::from_utf8(text).unwrap_or_default();
+    text.rfind(SEAL).and_then(|at| text.split_at_checked(at)).is_some_and(|(card, rest)| rest == seal(card))
+}
+
+/// The beginning of the comment at the end of a card.
+const SEAL: &str = "<!-- SHA-256 of the text before: ";
+
+/// The last line of a card: a comment by which a later run knows that it may replace the file.
+fn seal(card: &str) -> String {
+    let digest: String = Sha256::digest(card.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    format!("{SEAL}{digest} -->\n")
 }
 
 /// A scalar in double quotes: JSON's escapes are YAML's.

@@ -195,10 +195,15 @@ fn check_gguf_options(recipe: &Recipe) -> Result<()> {
     }
 }
 
+/// Whether a rotation or other files alone are a reason to write: every tensor keeps its precision.
+fn writes_without_type(recipe: &Recipe) -> bool {
+    recipe.rotate.is_some() || recipe.gguf.verbatim || !recipe.split.is_none()
+}
+
 /// Refuses a recipe without a type for a source that does not have one for its tensors.
 pub(super) fn check_source(recipe: &Recipe) -> Result<()> {
     match recipe.to {
-        TargetName::HfFolder if recipe.rotate.is_none() => check_has_type(recipe),
+        TargetName::HfFolder if !writes_without_type(recipe) => check_has_type(recipe),
         _ => Ok(()),
     }
 }

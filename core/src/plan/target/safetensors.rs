@@ -4,6 +4,7 @@
 
 use super::{
     Contents, Target, check_has_type, layout_tensors, metadata_left_out, place_in_one_file, split, usage,
+    writes_without_type,
 };
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -27,8 +28,7 @@ impl Target for Safetensors {
     }
 
     fn check(&self, recipe: &Recipe) -> Result<()> {
-        // A rotation or other files alone are a reason to write: every tensor keeps its precision.
-        if recipe.rotate.is_none() && !recipe.gguf.verbatim && recipe.split.is_none() {
+        if !writes_without_type(recipe) {
             check_has_type(recipe)?;
         }
         check_types(recipe)
