@@ -93,8 +93,20 @@ pub fn recover(path: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// The error of a file whose metadata was being changed by a run that was killed, or `error`.
+pub fn interrupted(path: &Path, error: Error) -> Error {
+    if error.code() != Code::BadMagic || !is_interrupted(path) {
+        return error;
+    }
+    let message = format!(
+        "a change of its metadata was interrupted; `quantoscope metadata get {}` restores the file",
+        path.display()
+    );
+    Error::new(Code::BadMagic, message).in_file(&path.to_string_lossy())
+}
+
 /// Whether a change of the file at `path` was interrupted.
-pub fn is_interrupted(path: &Path) -> bool {
+fn is_interrupted(path: &Path) -> bool {
     fs::read(undo_beside(path)).is_ok_and(|saved| parse(&saved).is_some())
 }
 

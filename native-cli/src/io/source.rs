@@ -61,18 +61,6 @@ fn changed(path: &Path) -> Error {
     Error::new(Code::Io, format!("{} changed while it was read; nothing made of it is valid", path.display()))
 }
 
-/// The error of a file whose metadata was being changed by a run that was killed, or `error`.
-fn interrupted(path: &Path, error: Error) -> Error {
-    if error.code() != Code::BadMagic || !in_place::is_interrupted(path) {
-        return error;
-    }
-    let message = format!(
-        "a change of its metadata was interrupted; `quantoscope metadata get {}` restores the file",
-        path.display()
-    );
-    Error::new(Code::BadMagic, message).in_file(&path.to_string_lossy())
-}
-
 /// The paths of a checkpoint's files.
 struct Location {
     /// The directory that names are relative to.
@@ -131,7 +119,7 @@ impl Source {
         let opening = Opening::new(root).with_apr_writer(model.apr_writer);
         let opening = if companions { opening.with_companions() } else { opening };
         let mut checkpoint =
-            answer(opening, &place, &mut held, &mut seen).map_err(|e| interrupted(path, e))?;
+            answer(opening, &place, &mut held, &mut seen).map_err(|e| in_place::interrupted(path, e))?;
         checkpoint.folder = folder_name(&place.dir);
         if encode {
             checkpoint.check_text_ids = check_text_ids(&checkpoint.companion_files, &HfEncoder).ok();
