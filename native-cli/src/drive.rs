@@ -16,7 +16,7 @@ use quantoscope_core::job::{Done, Job, Payload, SpotCheckStats, Workspace};
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{DeviceView, RunInfo};
 use quantoscope_core::run::{PlanMeasurements, Run};
-use quantoscope_core::schedule::{Budget, whole};
+use quantoscope_core::schedule::{Budget, whole, windows_in};
 use quantoscope_core::wire::{JobKey, Record};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -58,13 +58,22 @@ impl Resources {
         Ok(Resources { engine, auto: work.engine == "auto", budget })
     }
 
-    /// Ready for a plan: with the engine that is best for it, where nobody named one, and a device's kernels probed.
+    /// Ready for a plan: with the engine that is best for it, where nobody named one, a device's kernels probed, and as many
+    /// workers as have room for the plan's windows.
     pub fn with_selected_engine(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {
             self.engine = engine_select::engine(whole(plan), self.budget.workers);
         } else if let Some(device) = self.engine.device() {
             pollster::block_on(device.ready(whole(plan)))?;
         }
+        let too_small = |budget: &Budget| {
+            windows_in(plan, budget, window(&self)).is_err_and(|e| e.code() == Code::MemoryBudget)
+        };
+        let mut budget = self.budget;
+        while budget.workers > 1 && too_small(&budget) {
+            budget.workers -= 1;
+        }
+        self.budget = budget;
         Ok(self)
     }
 

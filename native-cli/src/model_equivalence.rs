@@ -15,7 +15,7 @@ use quantoscope_core::plan::Plan;
 use quantoscope_core::plan::rotate::tied_head::{self, TiedHead};
 use quantoscope_core::report::EquivalenceView;
 use quantoscope_core::run::Run;
-use quantoscope_core::schedule::Budget;
+use quantoscope_core::schedule::{Budget, windows_in};
 use std::thread;
 
 /// Compares `plan` with its source, and a stored head with the embedding that it is tied to. `None` if nothing is rotated.
@@ -87,7 +87,7 @@ fn compare(
         }
     };
     let bar = spinner(quiet);
-    let passes = run_both([&mut before, &mut after], source, resources, &bar);
+    let passes = run_both([&mut before, &mut after], (source, plan), resources, &bar);
     bar.finish_and_clear();
     passes?;
     let found = compare_logits(&before, &after, args.probe_tokens, args.tolerance)?;
@@ -98,13 +98,14 @@ fn compare(
 /// suffice or one thread was asked for.
 fn run_both(
     [before, after]: [&mut ModelPass; 2],
-    source: &Source,
+    (source, plan): (&Source, &Plan),
     resources: Resources,
     bar: &ProgressBar,
 ) -> Result<()> {
     let Budget { memory, workers } = resources.budget;
     let half = Budget { memory: memory / 2, workers: 1 };
-    if workers > 1 {
+    // Windows of the check need about as much as those of the plan.
+    if workers > 1 && windows_in(plan, &half, WINDOW).is_ok() {
         let fits = thread::scope(|scope| {
             let first = || run(before, source, resources, half, &ProgressBar::hidden());
             let other = thread::Builder::new().spawn_scoped(scope, first).map_err(|e| no_thread(&e))?;

@@ -26,6 +26,7 @@ mod refusals;
 mod rotated;
 mod rotated_f32;
 mod rotated_windows;
+mod rotation_memory;
 mod rotation_mistakes;
 mod row_maps;
 mod runs;

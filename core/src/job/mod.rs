@@ -13,6 +13,7 @@ mod row_map;
 mod spot_check;
 mod steps;
 mod tile;
+mod tile_bytes;
 mod wide;
 
 use crate::dtype::DType;
