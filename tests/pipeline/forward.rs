@@ -70,15 +70,14 @@ fn forward_impossible_pass_is_refused() {
 #[test]
 fn forward_weights_in_parts_give_equal_logits() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let families = ["gpt2", "gpt_oss", "qwen3_moe", "deepseek_v3", "qwen3_next", "lfm2", "gemma2", "phi3"];
+    let families = ["gpt2", "gpt_oss", "qwen3_moe", "deepseek_v3", "qwen3_next", "lfm2", "phi3"];
     let folders = families.map(|name| root.join("fixtures/families").join(name));
     let mut tried = 0;
     for folder in folders.iter().chain([&root.join("../www/sample")]).filter(|f| f.exists()) {
         let model = TestModel::read(folder);
         let config = model.checkpoint.config.clone().unwrap();
         let tokens = [3, 1, 7, 2];
-        // Not every family has a forward pass.
-        let Ok(whole) = model.logits(&tokens) else { continue };
+        let whole = model.logits(&tokens).unwrap();
         for part in [(1, 1 << 40), (3, 8), (1 << 40, 24), (5, 7), (1 << 40, 1)] {
             let parts = model.logits_in_parts(&config, &tokens, part).unwrap();
             let equal = whole.iter().zip(&parts).all(|(a, b)| a.to_bits() == b.to_bits());
@@ -86,7 +85,7 @@ fn forward_weights_in_parts_give_equal_logits() {
         }
         tried += 1;
     }
-    assert!(tried >= 6, "{tried} models");
+    assert_eq!(tried, 8);
 }
 
 /// A part that is not the next one is refused, and the pass goes on with the right one.
