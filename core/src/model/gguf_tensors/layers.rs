@@ -16,7 +16,6 @@ const NORMS: &[&str] = &["attn_norm", "ffn_norm"];
 /// Tensors without which the first one is of no use.
 const TOGETHER: &[(&str, &str)] = &[
     ("attn_q", "attn_output"),
-    ("attn_qkv", "attn_output"),
     ("attn_k", "attn_q"),
     ("attn_v", "attn_k"),
     ("ffn_gate", "ffn_down"),
@@ -39,7 +38,7 @@ pub(super) fn findings(tensors: &[GgufTensor], hidden: Option<u64>) -> Vec<Strin
         found.extend(hidden.and_then(|hidden| misfit(tensor, module, hidden)));
     }
     for (layer, modules) in layers {
-        // Gate and up may be one tensor, which is called up.
+        // Fused queries are not listed: layers of linear attention have them without an output of attention.
         let lacks = |(with, needed): &&(&str, &str)| modules.contains(with) && !modules.contains(needed);
         for (with, needed) in TOGETHER.iter().filter(lacks) {
             found.push(format!("layer {layer} has {with} and no {needed}"));
