@@ -1,6 +1,7 @@
 //! Files: opened checkpoints, positional reads and writes, outputs that appear whole or not at all.
 
 mod file_set;
+mod folder;
 mod identity;
 pub mod imatrix;
 pub mod in_place;
