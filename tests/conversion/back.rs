@@ -97,7 +97,8 @@ fn other_tensor(one: &MemoryModel, two: &MemoryModel) -> Option<String> {
     let names = |m: &MemoryModel| m.checkpoint.tensors.iter().map(|t| t.name.clone()).collect::<Vec<_>>();
     if names(one) != names(two) {
         let (mut a, mut b) = (names(one), names(two));
-        (a.sort_by_key(|n| n.to_string()), b.sort_by_key(|n| n.to_string()));
+        a.sort_by_key(|n| n.to_string());
+        b.sort_by_key(|n| n.to_string());
         return (a != b)
             .then(|| "other names".to_string())
             .or_else(|| differing(one, two))

@@ -89,7 +89,8 @@ pub fn recover(path: &Path) -> Result<bool> {
         restore(&file, bytes).map_err(about)?;
     }
     // An incomplete copy was left before anything was written to the file.
-    fs::remove_file(&undo).and_then(|()| Ok(sync_directory(parent(path)))).map_err(about)??;
+    fs::remove_file(&undo).map_err(about)?;
+    sync_directory(parent(path))?;
     Ok(true)
 }
 

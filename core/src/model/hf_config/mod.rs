@@ -1,7 +1,7 @@
 //! `config.json` of a model from the `<arch>.*` keys of its GGUF: the rules that write the keys, inverted.
 //!
 //! A key that is copied goes back to the name that the configuration class has. What a rule computes is proposed by
-//! [`proposals`]; the rules are then applied to the configuration, and [`differences`] names every key that they write
+//! `proposals`; the rules are then applied to the configuration, and [`differences`] names every key that they write
 //! otherwise. Knows no tokenizer files.
 
 mod classes;

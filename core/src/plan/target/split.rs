@@ -8,7 +8,6 @@ use crate::recipe::SplitOptions;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -36,7 +35,7 @@ pub(super) fn files_of(contents: &Contents<'_>, outputs: &mut [Output]) -> Resul
 
 /// Files within the limits, in the order of `outputs`.
 fn limited(options: &SplitOptions, outputs: &[Output]) -> Result<Vec<Range<usize>>> {
-    let mut files: Vec<Range<usize>> = if options.no_tensor_first { vec![0..0] } else { Vec::new() };
+    let mut files: Vec<Range<usize>> = options.no_tensor_first.then_some(0..0).into_iter().collect();
     let (mut start, mut bytes) = (0_usize, 0_u64);
     for (i, output) in outputs.iter().enumerate() {
         let size = output.dtype.bytes_for(output.shape.numel());
@@ -77,7 +76,7 @@ fn kept(checkpoint: &Checkpoint, outputs: &mut [Output]) -> Vec<Range<usize>> {
         start..end
     });
     let ranges: Vec<Range<usize>> = ranges.collect();
-    if ranges.is_empty() { vec![0..outputs.len()] } else { ranges }
+    if ranges.is_empty() { core::iter::once(0..outputs.len()).collect() } else { ranges }
 }
 
 /// The name of file `index`, counted from 0, of `count` files, without what stands before it: `-00001-of-00003.gguf`.
