@@ -40,7 +40,7 @@ pub fn check_text_ids(companions: &Companions, encoder: &dyn Encoder) -> Result<
     let text = companions
         .get(TOKENIZER_JSON)
         .ok_or_else(|| Error::new(Code::NotFound, "there is no tokenizer.json").in_file(TOKENIZER_JSON))?;
-    let mut file: File<'_> = files::read(TOKENIZER_JSON, text)?;
+    let mut file: CheckedTokenizer<'_> = files::read(TOKENIZER_JSON, text)?;
     if let Some(config) = files::object(companions, TOKENIZER_CONFIG)? {
         file.adopt_class(&config);
     }
@@ -51,7 +51,7 @@ pub fn check_text_ids(companions: &Companions, encoder: &dyn Encoder) -> Result<
 
 /// `tokenizer.json`.
 #[derive(serde::Deserialize)]
-struct File<'a> {
+struct CheckedTokenizer<'a> {
     #[serde(default)]
     added_tokens: Vec<Map<String, Value>>,
     #[serde(default)]
@@ -61,11 +61,11 @@ struct File<'a> {
     #[serde(default)]
     post_processor: Value,
     #[serde(borrow)]
-    model: Model<'a>,
+    model: CheckedModel<'a>,
 }
 
 #[derive(serde::Deserialize)]
-struct Model<'a> {
+struct CheckedModel<'a> {
     #[serde(rename = "type", default, borrow)]
     kind: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -147,7 +147,7 @@ fn known(rule: &Value, what: &str, key: &str, kinds: &[&str]) -> Result<()> {
     Ok(())
 }
 
-impl<'a> File<'a> {
+impl<'a> CheckedTokenizer<'a> {
     /// The post-processor that a class of transformers sets.
     fn adopt_class(&mut self, config: &Map<String, Value>) {
         let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
