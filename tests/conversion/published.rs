@@ -86,6 +86,15 @@ fn vocabulary_of_another_family_keeps_its_name_though_the_architecture_has_one_t
     assert_eq!(name("hunyuan-dense", &ids("qwen3", "ids"), false), "qwen2");
 }
 
+/// As the converter writes Gemma 3 without `tokenizer.model`.
+#[test]
+fn space_prefix_is_not_written_for_byte_level_bpe_in_place_of_sentencepiece() {
+    let tokenizer = json!({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}});
+    let ids = ids("gemma3", "ids");
+    let made = keys(of_gguf("gemma3"), &[("tokenizer.json", tokenizer)], Some(&ids), true).expect("keys");
+    assert!(made.keys.iter().all(|(k, _)| k != "tokenizer.ggml.add_space_prefix"), "{:?}", made.keys);
+}
+
 #[test]
 fn class_of_the_tokenizer_decides_whether_bos_and_eos_are_added() {
     let tokenizer = json!({

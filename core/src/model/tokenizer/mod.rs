@@ -126,6 +126,9 @@ impl<'a> Writer<'a> {
         }
         match rules.space_prefix {
             SpacePrefix::ConfiguredLast => self.configured_space_prefix(),
+            // Byte-level BPE in place of a missing tokenizer.model has no such flag.
+            SpacePrefix::False
+                if rules.layout == TokenizerLayout::SentencePieceOrBpe && !self.has("tokenizer.model") => {}
             SpacePrefix::False => self.keys.ggml("add_space_prefix", MetaValue::Bool(false)),
             SpacePrefix::Absent | SpacePrefix::ConfiguredFirst => {}
         }
