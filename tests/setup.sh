@@ -150,7 +150,8 @@ step_engine() {
   local dir=tests/engine
   if [ ! -e $dir/node_modules/.package-lock.json ] || [ $dir/package-lock.json -nt $dir/node_modules/.package-lock.json ]; then
     say "installing llama.cpp for Node.js"
-    (cd $dir && npm ci --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
+    # Not `npm ci`: it refuses a lock file without the optional packages of other platforms, which some registries lack.
+    (cd $dir && rm -rf node_modules && npm install --no-save --omit=optional --ignore-scripts --no-audit --no-fund --loglevel=error)
   fi
 }
 
