@@ -117,13 +117,10 @@ impl<'a> Cursor<'a> {
     ///
     /// [`Short`] if fewer than `n` bytes are left; the cursor does not move.
     pub fn take(&mut self, n: u64) -> Result<&'a [u8], Short> {
-        let left = self.remaining();
-        if n > left {
-            return Err(Short { offset: self.offset(), need: n - left });
-        }
-        let end = self.pos + n as usize;
-        let out = &self.data[self.pos..end];
-        self.pos = end;
+        let taken = usize::try_from(n).ok().and_then(|n| self.data.get(self.pos..)?.get(..n));
+        let short = || Short { offset: self.offset(), need: n.saturating_sub(self.remaining()) };
+        let out = taken.ok_or_else(short)?;
+        self.pos += out.len();
         Ok(out)
     }
 

@@ -11,6 +11,8 @@
 //! [`MergeTree`] accepts the leaves in any order. A figure that cannot be computed is `None`, never 0. Square
 //! roots and logarithms are those of `libm` on every target. Knows no encodings, files or engines.
 
+#![expect(clippy::indexing_slicing, reason = "lanes, bins and levels are arrays that loops run over")]
+
 mod block_range;
 mod histogram;
 mod measurements;

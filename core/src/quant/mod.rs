@@ -10,6 +10,11 @@
 //! Terms: `d` is the scale of a block, `q` an integer code, `w` a dequantized weight, `x` a value to be
 //! encoded. A super-block is 256 values with sub-blocks of 16 or 32.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "blocks, sub-blocks and tables are arrays; their loops run over the lengths of these"
+)]
+
 mod apr;
 mod block;
 pub mod codebook;

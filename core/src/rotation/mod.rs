@@ -10,6 +10,11 @@
 //! QuaRot (Ashkboos et al., 2024, arXiv:2404.00456) for rotations of the residual stream; Paley (1933) for
 //! the matrices. Knows no tensors, models or files.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "butterflies and matrices run over powers of two and orders that `Rotation::new` checked"
+)]
+
 pub mod benchmark;
 mod dense;
 mod float_trait;

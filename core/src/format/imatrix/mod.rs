@@ -268,7 +268,7 @@ fn data(
 
 /// The F32 values of little-endian bytes.
 fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))
 }
 
 /// Refuses sums that are negative, infinite or NaN.

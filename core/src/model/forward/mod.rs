@@ -4,6 +4,11 @@
 //! until [`Forward::logits`] is complete. Matrices are not kept: each part is multiplied as it arrives, so memory is that of
 //! vectors and activations. Knows no rotations, quantization or files.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "shapes of matrices and vectors are checked against the configuration before the pass"
+)]
+
 mod attention;
 mod conv;
 mod experts;

@@ -160,17 +160,17 @@ impl<'a> PairBuilder<'a> {
 
     /// Pairs experts that `side` stores one by one with their rows of the other side's stacks.
     fn experts(&mut self, side: Side, partners: &NameLookup<'a>) {
-        let (checkpoint, slot) = self.side(side);
+        let checkpoint = self.side(side);
         for (index, tensor) in checkpoint.tensors.iter().enumerate() {
-            if self.used[slot].contains(&index) {
+            if self.used_on(side).contains(&index) {
                 continue;
             }
             let Some(found) = partners.locate(&tensor.name).filter(|f| f.part.is_some()) else { continue };
             if found.shape() != tensor.shape {
                 continue; // reported as being on one side only
             }
-            self.used[slot].insert(index);
-            self.used[1 - slot].insert(found.index);
+            self.used_on(side).insert(index);
+            self.used_on(other_side(side)).insert(found.index);
             let mine = (index, Operand::whole(side, index, tensor));
             let other = (found.index, found.operand(other_side(side)));
             self.push(matched(tensor.name.clone(), tensor.shape.clone(), side, mine, other));
@@ -179,38 +179,44 @@ impl<'a> PairBuilder<'a> {
 
     /// Pairs the head of `side`, if the other side has none, with the embedding that it is tied to.
     fn tied_head(&mut self, side: Side) {
-        let ((checkpoint, slot), (others, _)) = (self.side(side), self.side(other_side(side)));
+        let (checkpoint, others) = (self.side(side), self.side(other_side(side)));
         let with = |c: &'a Checkpoint, wanted| {
             let mut all = c.tensors.iter().enumerate();
             all.find(|(_, t)| role(&t.name, &t.shape) == wanted)
         };
         let Some((index, head)) = with(checkpoint, TensorRole::Output) else { return };
         let Some((other, embedding)) = with(others, TensorRole::Embedding) else { return };
-        let unpaired = !self.used[slot].contains(&index) && with(others, TensorRole::Output).is_none();
+        let unpaired = !self.used_on(side).contains(&index) && with(others, TensorRole::Output).is_none();
         if unpaired && same_shape(head, embedding, false) {
-            self.used[slot].insert(index);
+            self.used_on(side).insert(index);
             let mine = (index, Operand::whole(side, index, head));
             let tied = (other, Operand::whole(other_side(side), other, embedding));
             self.push(matched(head.name.clone(), head.shape.clone(), side, mine, tied));
         }
     }
 
-    /// The checkpoint of a side, and its place in [`PairBuilder::used`].
-    pub(super) fn side(&self, side: Side) -> (&'a Checkpoint, usize) {
+    /// The tensors of a side that have a partner, or need none.
+    pub(super) fn used_on(&mut self, side: Side) -> &mut BTreeSet<usize> {
+        let [reference, candidate] = &mut self.used;
+        if side == Side::Source { reference } else { candidate }
+    }
+
+    /// The checkpoint of a side.
+    pub(super) fn side(&self, side: Side) -> &'a Checkpoint {
         match side {
-            Side::Source => (self.reference, 0),
-            _ => (self.candidate, 1),
+            Side::Source => self.reference,
+            _ => self.candidate,
         }
     }
 
     /// Pairs the tensors of the GGUF on `side` that have no partner by name with the tensors that they were made from.
     fn mapped(&mut self, side: Side, partners: &NameLookup<'a>) {
-        let (checkpoint, slot) = self.side(side);
+        let checkpoint = self.side(side);
         if checkpoint.container != Container::Gguf {
             return;
         }
         for (index, tensor) in checkpoint.tensors.iter().enumerate() {
-            if self.used[slot].contains(&index) || !is_gguf_name(&tensor.name) {
+            if self.used_on(side).contains(&index) || !is_gguf_name(&tensor.name) {
                 continue;
             }
             let axes = tensor.shape.axes();
@@ -223,7 +229,7 @@ impl<'a> PairBuilder<'a> {
             match hf_source(&tensor.name, rows, experts, &checkpoint.metadata) {
                 Ok(found) => self.unstack(side, index, tensor, &found, partners),
                 Err(why) => {
-                    self.used[slot].insert(index);
+                    self.used_on(side).insert(index);
                     self.findings.push(unmapped(&tensor.name, why));
                 }
             }
@@ -239,15 +245,14 @@ impl<'a> PairBuilder<'a> {
         source: &HfSource,
         partners: &NameLookup<'a>,
     ) {
-        let slot = usize::from(side == Side::Candidate);
         let parts: Option<Vec<_>> = source.names.iter().map(|n| partners.locate(n)).collect();
         let Some(parts) = parts else {
             return; // reported as being on one side only
         };
-        self.used[slot].insert(index);
+        self.used_on(side).insert(index);
         let share = tensor.shape.axes().split_first().map_or(&[][..], |(_, axes)| axes);
         for ((place, partner), name) in (0_u64..).zip(parts).zip(&source.names) {
-            self.used[1 - slot].insert(partner.index);
+            self.used_on(other_side(side)).insert(partner.index);
             let shape = partner.shape();
             let fits = match source.names.len() {
                 1 => trimmed(shape.axes()) == trimmed(tensor.shape.axes()),

@@ -45,7 +45,7 @@ fn made(gguf: &Checkpoint, folder: &Checkpoint) -> Option<GgufTensors> {
 impl PairBuilder<'_> {
     /// Pairs the GGUF on `side` with the folder on the other side.
     pub(super) fn by_maps(&mut self, side: Side) {
-        let ((gguf, slot), (folder, other)) = (self.side(side), self.side(other_side(side)));
+        let (gguf, folder) = (self.side(side), self.side(other_side(side)));
         if (gguf.container, folder.container) != (Container::Gguf, Container::Safetensors) {
             return;
         }
@@ -55,7 +55,9 @@ impl PairBuilder<'_> {
         let mut whole: BTreeSet<usize> = BTreeSet::new();
         for (&index, own) in &pieces {
             let Some(tensor) = folder.tensors.get(index) else { continue };
-            if self.used[other].contains(&index) || own.iter().any(|p| self.used[slot].contains(&p.index)) {
+            if self.used_on(other_side(side)).contains(&index)
+                || own.iter().any(|p| self.used_on(side).contains(&p.index))
+            {
                 continue;
             }
             theirs.insert(index);
@@ -80,18 +82,18 @@ impl PairBuilder<'_> {
         }
         for gguf_tensor in made.tensors.iter().filter(|t| t.parts.is_empty()) {
             let index = gguf.tensors.iter().position(|t| t.name == gguf_tensor.name.as_str());
-            if let Some(index) = index.filter(|i| !self.used[slot].contains(i)) {
+            if let Some(index) = index.filter(|i| !self.used_on(side).contains(i)) {
                 mine.insert(index);
                 self.push_computed(side, index, gguf_tensor);
             }
         }
-        self.used[slot].extend(mine);
-        self.used[other].extend(theirs);
+        self.used_on(side).extend(mine);
+        self.used_on(other_side(side)).extend(theirs);
     }
 
     /// Adds a tensor of the GGUF that the converter computes from the folder's configuration.
     fn push_computed(&mut self, side: Side, index: usize, gguf_tensor: &GgufTensor) {
-        let (gguf, _) = self.side(side);
+        let gguf = self.side(side);
         let Some(info) = gguf.tensors.get(index) else { return };
         let (n, values) = (gguf_tensor.shape.numel(), &gguf_tensor.generated);
         if info.shape.numel() != n {
@@ -160,7 +162,7 @@ impl PairBuilder<'_> {
 
     /// Adds a tensor of the GGUF whose columns are those of a tensor of the folder with others between them.
     fn push_whole(&mut self, side: Side, index: usize, gguf_tensor: &GgufTensor) {
-        let ((gguf, _), (folder, _)) = (self.side(side), self.side(other_side(side)));
+        let (gguf, folder) = (self.side(side), self.side(other_side(side)));
         let (Some(info), Some(first)) = (gguf.tensors.get(index), gguf_tensor.parts.first()) else { return };
         let Some(source) = folder.tensors.get(first.source) else { return };
         let recipe = Recipe::new(TargetName::Gguf, Some(DType::F32));
