@@ -40,7 +40,7 @@ fn window(resources: &Resources) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub struct Resources {
     pub engine: Engine,
-    /// Whether nobody named the engine.
+    /// Whether the engine was left to the program.
     auto: bool,
     pub budget: Budget,
 }

@@ -62,12 +62,12 @@ fn compare(
     quiet: bool,
 ) -> Result<Option<EquivalenceView>> {
     let Some(conversion) = &plan.conversion else { return Ok(None) };
-    let (Some(rotated), Some(wish)) = (&conversion.rotation, conversion.recipe.rotate) else {
+    let (Some(rotated), Some(options)) = (&conversion.rotation, conversion.recipe.rotate) else {
         return Ok(None);
     };
     let config = Config::parse(source.checkpoint.config.as_deref().unwrap_or_default());
     let passes = config.and_then(|config| {
-        let tokens = tokens(wish.seed, args.probe_tokens, config.vocab);
+        let tokens = tokens(options.seed, args.probe_tokens, config.vocab);
         Ok((
             ModelPass::source(&source.checkpoint, &tokens)?,
             ModelPass::planned(&source.checkpoint, plan, &tokens)?,

@@ -1,6 +1,6 @@
 //! A counter-rotated adapter is beside the rotated model what it was beside its own: merging and rotating commute.
 
-use crate::rotated::{folder, folders, plan as rotation, wish, world};
+use crate::rotated::{folder, folders, plan as rotation, rotation_options, world};
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Container;
 use quantoscope_core::model::family::{HeadsVerdict, RotationRules, StreamRole, StreamVerdict, rules};
@@ -211,8 +211,8 @@ fn merging_and_rotating_commute_for_every_family() {
         for (text, holds) in
             [("quarot", stream), ("r2", heads), ("quarot,r2", stream && heads), ("fold", stream)]
         {
-            let wish = wish(text);
-            let made = plan(&world, &original, wish, None);
+            let options = rotation_options(text);
+            let made = plan(&world, &original, options, None);
             if !holds {
                 assert_eq!(made.expect_err("not exact").code(), Code::UnsupportedRotation, "{name} {text}");
                 continue;
@@ -220,7 +220,7 @@ fn merging_and_rotating_commute_for_every_family() {
             let plan = made.unwrap_or_else(|e| panic!("{name} {text}: {e}"));
             let adapter = remade(&plan, &[&original, &world], Budget::default());
             let rotated =
-                |w: &MemoryModel| remade(&rotation(w, wish).expect("exact"), &[w], Budget::default());
+                |w: &MemoryModel| remade(&rotation(w, options).expect("exact"), &[w], Budget::default());
             let (expected, base) = (rotated(&merged), rotated(&world));
             let off = distance(&expected, &beside(&base, &modules, &adapter));
             println!("{name} {text}: {} modules, off by {off:.1e}", modules.len());
@@ -230,8 +230,12 @@ fn merging_and_rotating_commute_for_every_family() {
             assert!(unturned > 1e-3, "{name} {text}: {unturned}");
             // And turned by another seed.
             if text != "fold" {
-                let other =
-                    self::plan(&world, &original, RotationOptions { seed: wish.seed + 1, ..wish }, None);
+                let other = self::plan(
+                    &world,
+                    &original,
+                    RotationOptions { seed: options.seed + 1, ..options },
+                    None,
+                );
                 let other = remade(&other.expect("a plan"), &[&original, &world], Budget::default());
                 let wrong = distance(&expected, &beside(&base, &modules, &other));
                 assert!(wrong > 1e-3, "{name} {text}: {wrong}");
@@ -243,7 +247,7 @@ fn merging_and_rotating_commute_for_every_family() {
     assert!(tried >= 50 && turned > 1000, "{tried} {turned}");
 }
 
-/// Windows are nobody's business, and what has no part stays bit for bit.
+/// The result does not depend on windows, and tensors without a part in the rotation keep their bytes.
 #[test]
 fn windows_change_nothing_and_untouched_tensors_stay() {
     let path = folder("mixtral");
@@ -251,7 +255,7 @@ fn windows_change_nothing_and_untouched_tensors_stay() {
     let modules = modules(&world, &path);
     let tensors: Vec<Tensor> = modules.iter().flat_map(|m| m.tensors(&mut Rng(7))).collect();
     let original = open(&tensors);
-    let plan = plan(&world, &original, wish("quarot"), None).expect("a plan");
+    let plan = plan(&world, &original, rotation_options("quarot"), None).expect("a plan");
     let whole = remade(&plan, &[&original, &world], Budget::default());
     let narrow = remade(&plan, &[&original, &world], Budget { memory: 4096, workers: 1 });
     let mut kept = 0;
@@ -291,10 +295,10 @@ fn whole_tensors_are_turned_like_those_they_replace() {
     let files =
         [("model.safetensors".to_string(), safetensors(&replaced)), ("config.json".to_string(), config)];
     let other = MemoryModel::directory(files.into()).expect("a sound model");
-    let wish = wish("quarot,r2");
-    let expected = remade(&rotation(&other, wish).expect("exact"), &[&other], Budget::default());
+    let options = rotation_options("quarot,r2");
+    let expected = remade(&rotation(&other, options).expect("exact"), &[&other], Budget::default());
     let adapter = open(&saved);
-    let plan = plan(&world, &adapter, wish, None).expect("a plan");
+    let plan = plan(&world, &adapter, options, None).expect("a plan");
     let made = remade(&plan, &[&adapter, &world], Budget::default());
     for name in names {
         assert_eq!(made.tensor(&format!("base_model.model.{name}")), expected.tensor(name), "{name}");

@@ -1,7 +1,7 @@
 //! What has no exact counter-rotation is refused by name, and hostile adapters are.
 
 use crate::adapters::{CONFIG, open, plan};
-use crate::rotated::{folder, plan as rotation, wish, world};
+use crate::rotated::{folder, plan as rotation, rotation_options, world};
 use quantoscope_core::error::Error;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::lora;
@@ -25,14 +25,16 @@ fn sound() -> Vec<Tensor> {
 
 #[track_caller]
 fn refused(family: &str, tensors: &[Tensor], text: &str) -> Error {
-    let error = plan(&world(&folder(family)), &open(tensors), wish(text), None).expect_err("a refusal");
+    let error =
+        plan(&world(&folder(family)), &open(tensors), rotation_options(text), None).expect_err("a refusal");
     assert_eq!(error.code(), Code::UnsupportedRotation, "{error}");
     error
 }
 
 #[test]
 fn what_is_not_exact_is_refused_by_name() {
-    plan(&world(&folder("mixtral")), &open(&sound()), wish("quarot,r2"), None).expect("a sound adapter");
+    plan(&world(&folder("mixtral")), &open(&sound()), rotation_options("quarot,r2"), None)
+        .expect("a sound adapter");
     let more = |name: &str, shape: &[u64]| {
         let mut all = sound();
         all.push(tensor(name, shape));
@@ -72,7 +74,7 @@ fn what_is_not_exact_is_refused_by_name() {
     assert!(refused("mixtral", &ranks, "quarot").to_string().contains("rank"));
 }
 
-/// What lies beside a rotation is nobody's concern, not even of DoRA.
+/// Tensors beside a rotation are not checked, not even those of DoRA.
 #[test]
 fn beside_a_rotation_everything_passes() {
     let world = world(&folder("mixtral"));
@@ -80,7 +82,7 @@ fn beside_a_rotation_everything_passes() {
     tensors.push(tensor(&format!("{Q}.lora_magnitude_vector"), &[16]));
     tensors.push(tensor("base_model.model.model.norm.weight", &[24]));
     let adapter = open(&tensors);
-    let plan = plan(&world, &adapter, wish("r2"), None).expect("queries have no part in R2");
+    let plan = plan(&world, &adapter, rotation_options("r2"), None).expect("queries have no part in R2");
     let made = run(&plan, &[&adapter, &world], Budget::default()).expect("a run");
     let again = MemoryModel::file(lora::WEIGHTS, made.files[0].clone()).expect("a sound file");
     for t in &adapter.checkpoint.tensors {
@@ -109,25 +111,26 @@ fn adapters_of_a_tied_table_are_refused() {
     let world = world(&folder("gpt2"));
     let prefixed = world.checkpoint.tensors.iter().any(|t| t.name == "transformer.wpe.weight");
     assert!(prefixed);
-    plan(&world, &open(&wpe), wish("quarot"), None).expect("positions have one meaning");
+    plan(&world, &open(&wpe), rotation_options("quarot"), None).expect("positions have one meaning");
 }
 
 #[test]
 fn nothing_is_rotated_twice_and_records_are_read() {
     let base = world(&folder("mixtral"));
-    let wish = wish("quarot,r2");
+    let options = rotation_options("quarot,r2");
     let of = |plan: &quantoscope_core::plan::Plan, worlds: &[&MemoryModel], name: &str| {
         let made = run(plan, worlds, Budget::default()).expect("a run");
         MemoryModel::file(name, made.files[0].clone()).expect("a sound file")
     };
-    let rotated = of(&rotation(&base, wish).expect("exact"), &[&base], "model.safetensors");
-    assert_eq!(recorded(&rotated.checkpoint).and_then(|r| r.rotate), Some(wish));
+    let rotated = of(&rotation(&base, options).expect("exact"), &[&base], "model.safetensors");
+    assert_eq!(recorded(&rotated.checkpoint).and_then(|r| r.rotate), Some(options));
     assert!(recorded(&base.checkpoint).is_none());
     let original = open(&sound());
-    let turned = of(&plan(&base, &original, wish, None).expect("a plan"), &[&original, &base], lora::WEIGHTS);
-    let twice = plan(&base, &turned, wish, None).expect_err("twice");
+    let turned =
+        of(&plan(&base, &original, options, None).expect("a plan"), &[&original, &base], lora::WEIGHTS);
+    let twice = plan(&base, &turned, options, None).expect_err("twice");
     assert!(twice.to_string().contains("already"), "{twice}");
-    let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, None) };
+    let recipe = Recipe { rotate: Some(options), ..Recipe::new(Container::Safetensors, None) };
     let mut checkpoint = rotated.checkpoint.clone();
     checkpoint.config.clone_from(&base.checkpoint.config);
     let onto = lora::plan(&checkpoint, &original.checkpoint, CONFIG, &recipe, &[]).expect_err("rotated");
@@ -141,7 +144,7 @@ fn values_that_are_no_numbers_are_refused() {
     values[30] = f32::NAN;
     let all = [Tensor::of(&format!("{Q}.lora_A.weight"), DType::F32, &[2, 24], &values), sound().remove(1)];
     let adapter = open(&all);
-    let plan = plan(&base, &adapter, wish("quarot"), None).expect("a plan");
+    let plan = plan(&base, &adapter, rotation_options("quarot"), None).expect("a plan");
     let error = run(&plan, &[&adapter, &base], Budget::default()).expect_err("NaN");
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(30)));
 }

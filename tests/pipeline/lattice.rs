@@ -183,7 +183,7 @@ fn blocks_run_over_the_flattened_tensor() {
     assert_eq!((error.code(), error.detail().tensor.as_deref()), (Code::Requantize, Some("a.weight")));
 }
 
-/// Q4_1 becomes lattice blocks by transcoding or, asked for the symmetric form, by encoding anew: both are verified.
+/// Q4_1 becomes lattice blocks by transcoding or, asked for the symmetric form, by encoding again: both are verified.
 #[test]
 fn both_ways_from_q4_1_are_verified() {
     let source = remake(&MemoryModel::safetensors(&llama(DType::F32, false, 77)), &gguf(DType::Q4_1));

@@ -1,4 +1,4 @@
-//! What is carried from header to header, and what is written anew.
+//! What is carried from header to header, and what is written again.
 
 use crate::support::{foreign, gguf, make, remake, reopen};
 use quantoscope_core::DType;

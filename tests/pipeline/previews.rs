@@ -37,8 +37,8 @@ fn small() -> MemoryModel {
 }
 
 fn planned(world: &MemoryModel, words: &[&str]) -> Preview {
-    let wishes = parse_rotations(words, SEED).expect("wishes");
-    preview(&world.checkpoint, &TYPES, &wishes, &|t| t.shape.axes().len() >= 2).expect("a plan")
+    let rotations = parse_rotations(words, SEED).expect("rotation options");
+    preview(&world.checkpoint, &TYPES, &rotations, &|t| t.shape.axes().len() >= 2).expect("a plan")
 }
 
 fn measured(world: &MemoryModel, preview: &Preview, budget: Budget, seed: Option<u64>) -> RotationReport {
@@ -92,8 +92,10 @@ fn a_rotated_tensor_is_measured_as_a_rotated_conversion_makes_it() {
     assert!(report.warnings.is_empty(), "{:?}", report.warnings);
     for (word, tensors) in [("block:32", 16), ("quarot", 16), ("r2", 4), ("fold", 11)] {
         // Block types are rotated in binary32, as an F32 conversion by rules of version 1.
-        let rotate =
-            Some(RotationOptions { rules: 1, ..RotationOptions::parse(word, SEED).expect("a wish") });
+        let rotate = Some(RotationOptions {
+            rules: 1,
+            ..RotationOptions::parse(word, SEED).expect("rotation options")
+        });
         let recipe = Recipe { rotate, pure: true, ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = convert::plan(&world.checkpoint, &recipe, None, false).expect("a plan");
         let made = run(&plan, &[&world], Budget::default()).expect("a run");
@@ -204,7 +206,10 @@ fn a_sample_of_what_runs_along_rows_is_of_whole_columns() {
     let shuffled = measured(&world, &part, Budget { memory: 400 << 10, workers: 1 }, Some(1));
     assert_eq!(json(&told), json(&shuffled));
     let recipe = Recipe {
-        rotate: Some(RotationOptions { rules: 1, ..RotationOptions::parse("quarot", SEED).expect("a wish") }),
+        rotate: Some(RotationOptions {
+            rules: 1,
+            ..RotationOptions::parse("quarot", SEED).expect("rotation options")
+        }),
         ..Recipe::new(Container::Safetensors, Some(DType::F32))
     };
     let plan =

@@ -36,8 +36,8 @@ pub fn world(folder: &Path) -> MemoryModel {
     MemoryModel::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
 }
 
-pub fn wish(text: &str) -> RotationOptions {
-    RotationOptions::parse(text, SEED).expect("a wish")
+pub fn rotation_options(text: &str) -> RotationOptions {
+    RotationOptions::parse(text, SEED).expect("rotation options")
 }
 
 /// Everything as binary32, rotated.
@@ -84,7 +84,7 @@ fn every_family_computes_the_same_after_what_is_exact_for_it() {
             matches!(rules.heads, HeadsVerdict::Exact(_)),
         );
         for (text, holds) in [("quarot", exact.0), ("r2", exact.1), ("quarot,r2", exact.0 && exact.1)] {
-            let plan = match plan(&world, wish(text)) {
+            let plan = match plan(&world, rotation_options(text)) {
                 Ok(plan) => plan,
                 Err(e) => {
                     assert!(!holds, "{} {text}: {e}", folder.display());

@@ -1,6 +1,6 @@
 //! Rotated tensors that are written as F32: gains and rotations run in binary64 and are rounded once.
 
-use crate::rotated::{folder, wish, world};
+use crate::rotated::{folder, rotation_options, world};
 use quantoscope_core::DType;
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::plan::{Plan, convert, replay};
@@ -63,7 +63,7 @@ fn f32_weights_are_within_one_correct_rounding() {
             (0..cols).map(|c| product(&(0..n).map(|r| stored[r * cols + c]).collect::<Vec<_>>())).collect();
         let down: Vec<f64> = (0..n * cols).map(|i| columns[i % cols][i / cols]).collect();
         for (rules, exact) in [(1, false), (2, true)] {
-            let options = RotationOptions { rules, ..wish("quarot") };
+            let options = RotationOptions { rules, ..rotation_options("quarot") };
             let (_, bytes) = made(&world, options, Budget::default());
             let artefact = MemoryModel::file("model.safetensors", bytes.clone()).expect("a model");
             for (module, expected) in [("self_attn.q_proj", &query), ("mlp.down_proj", &down)] {
@@ -78,9 +78,9 @@ fn f32_weights_are_within_one_correct_rounding() {
 #[test]
 fn f32_bytes_do_not_depend_on_the_budget() {
     let world = world(&folder("qwen2"));
-    let (_, expected) = made(&world, wish("quarot,r2"), Budget::default());
+    let (_, expected) = made(&world, rotation_options("quarot,r2"), Budget::default());
     for memory in [24 << 10, 40 << 10, 1 << 20] {
-        let (_, found) = made(&world, wish("quarot,r2"), Budget { memory, workers: 1 });
+        let (_, found) = made(&world, rotation_options("quarot,r2"), Budget { memory, workers: 1 });
         assert!(found == expected, "{memory}");
     }
 }
@@ -90,7 +90,8 @@ fn artefacts_verify_under_the_rules_that_made_them() {
     let world = world(&folder("llama"));
     let mut all = Vec::new();
     for rules in [1, 2] {
-        let (plan, bytes) = made(&world, RotationOptions { rules, ..wish("quarot") }, Budget::default());
+        let (plan, bytes) =
+            made(&world, RotationOptions { rules, ..rotation_options("quarot") }, Budget::default());
         let recorded = plan.conversion.and_then(|c| c.rotation).expect("a rotation").rules;
         assert_eq!(recorded, rules);
         let artefact = MemoryModel::file("model.safetensors", bytes.clone()).expect("a model");
@@ -113,7 +114,7 @@ fn artefacts_verify_under_the_rules_that_made_them() {
 fn rules_of_other_types_stay_and_newer_ones_are_refused() {
     let world = world(&folder("llama"));
     let plan = |rules| {
-        let rotate = Some(RotationOptions { rules, ..wish("quarot") });
+        let rotate = Some(RotationOptions { rules, ..rotation_options("quarot") });
         let recipe = Recipe { rotate, ..Recipe::new(Container::Safetensors, Some(DType::BF16)) };
         convert::plan(&world.checkpoint, &recipe, None, false)
     };

@@ -65,10 +65,12 @@ fn windows_do_not_matter() {
     let case =
         (0..FAMILIES.len() + LENGTHS.len(), 0..3_usize, any::<u64>(), any::<u64>(), 15..24_u32, 1..4_u32);
     let config = property(file!(), 120);
-    let tried = TestRunner::new(config).run(&case, |(which, wish, seed, order, memory, workers)| {
+    let tried = TestRunner::new(config).run(&case, |(which, options, seed, order, memory, workers)| {
         let world = FAMILIES.get(which).map_or_else(|| made(LENGTHS[which - FAMILIES.len()]), |f| fixture(f));
-        let wish = RotationOptions::parse(["quarot", "r2", "quarot,r2"][wish], seed).expect("a wish");
-        let recipe = Recipe { rotate: Some(wish), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
+        let options =
+            RotationOptions::parse(["quarot", "r2", "quarot,r2"][options], seed).expect("rotation options");
+        let recipe =
+            Recipe { rotate: Some(options), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
         let plan = match convert::plan(&world.checkpoint, &recipe, None, false) {
             Ok(plan) => plan,
             Err(e) => {

@@ -1,6 +1,6 @@
 //! Memory and reads of a rotation, its model check included, counted in buffers and regions.
 
-use crate::rotated::wish;
+use crate::rotated::rotation_options;
 use quantoscope_core::format::Container;
 use quantoscope_core::job::{self, Job, LONG_RUN, Piece, Region, Workspace};
 use quantoscope_core::kernels::Scalar;
@@ -51,7 +51,7 @@ fn model(dtype: DType) -> MemoryModel {
 
 fn plan(model: &MemoryModel, to: DType, rotation: &str) -> Plan {
     let container = if to == DType::Q8_0 { Container::Gguf } else { Container::Safetensors };
-    let recipe = Recipe { rotate: Some(wish(rotation)), ..Recipe::new(container, Some(to)) };
+    let recipe = Recipe { rotate: Some(rotation_options(rotation)), ..Recipe::new(container, Some(to)) };
     convert::plan(&model.checkpoint, &recipe, None, true).expect("a plan")
 }
 

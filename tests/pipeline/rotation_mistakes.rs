@@ -1,6 +1,6 @@
 //! Mistakes in rotations are refused: wrong arithmetic by Freivalds' check, wrong rules by the forward pass.
 
-use crate::rotated::{folder, plan, probed, wish, world as model};
+use crate::rotated::{folder, plan, probed, rotation_options, world as model};
 use quantoscope_core::error::{Error, Result};
 use quantoscope_core::job::{self, Workspace};
 use quantoscope_core::kernels::{Kernels, Scalar};
@@ -111,8 +111,8 @@ fn rotation_with_one_wrong_element_is_refused() {
     let mut tried = 0;
     for name in ["llama_tied", "gpt_oss", "deepseek_v3", "starcoder2", "qwen3_5", "gpt2"] {
         let model = model(&folder(name));
-        let wish = wish(if name == "qwen3_5" { "quarot" } else { "quarot,r2" });
-        let plan = plan(&model, wish).expect("a plan");
+        let options = rotation_options(if name == "qwen3_5" { "quarot" } else { "quarot,r2" });
+        let plan = plan(&model, options).expect("a plan");
         for (index, output) in plan.outputs.iter().enumerate().filter(|(_, o)| turned(o)) {
             one(&plan, &model, index, &Scalar).expect("no fault, no refusal");
             for (fault, make) in faults {
@@ -152,9 +152,9 @@ fn refused(model: &MemoryModel, plan: &Plan, what: &str) -> Error {
 /// A plan with a mistake is sound algebra, and another model.
 #[test]
 fn rotation_with_a_wrong_rule_is_refused_by_the_forward_check() {
-    let mistaken = |name: &str, wishes: &str, what: &str, make: &dyn Fn(&mut Plan)| {
+    let mistaken = |name: &str, rotations: &str, what: &str, make: &dyn Fn(&mut Plan)| {
         let model = model(&folder(name));
-        let mut plan = plan(&model, wish(wishes)).expect("a plan");
+        let mut plan = plan(&model, rotation_options(rotations)).expect("a plan");
         probed(&model, &plan).expect("without the mistake");
         make(&mut plan);
         refused(&model, &plan, what);
@@ -231,7 +231,7 @@ fn rotation_with_a_wrong_rule_is_refused_by_the_forward_check() {
 #[test]
 fn rotation_of_the_wrong_axis_is_refused() {
     let model = model(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../www/sample"));
-    let mut plan = plan(&model, wish("quarot")).expect("a plan");
+    let mut plan = plan(&model, rotation_options("quarot")).expect("a plan");
     probed(&model, &plan).expect("without the mistake");
     change(
         &mut plan,
@@ -265,7 +265,7 @@ fn rotation_of_non_finite_source_names_the_element() {
     let config = std::fs::read(folder.join("config.json")).expect("a configuration");
     let files = [("model.safetensors".to_string(), weights), ("config.json".to_string(), config)];
     let model = MemoryModel::directory(files.into()).expect("a sound file");
-    let plan = plan(&model, wish("quarot")).expect("a plan");
+    let plan = plan(&model, rotation_options("quarot")).expect("a plan");
     let error = run(&plan, &[&model], Budget::default()).expect_err("NaN");
     assert_eq!((error.code(), error.detail().element), (Code::NonFinite, Some(77)));
 }

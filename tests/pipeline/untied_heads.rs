@@ -1,6 +1,6 @@
 //! Rotation of tied models: the type of the head that is made, and heads that are stored although they are tied.
 
-use crate::rotated::{probed, wish};
+use crate::rotated::{probed, rotation_options};
 use quantoscope_core::DType;
 use quantoscope_core::format::Container;
 use quantoscope_core::plan::rotate::tied_head::{TiedHead, comparison};
@@ -50,7 +50,7 @@ fn untied_tensors_with_a_preset_have_the_type_of_the_tied_tensor() {
     for &preset in Preset::ALL {
         let tied = by_preset(preset);
         let Ok(before) = convert::plan(&world.checkpoint, &tied, None, false) else { continue };
-        let after = plan(&world, &Recipe { rotate: Some(wish("quarot")), ..tied });
+        let after = plan(&world, &Recipe { rotate: Some(rotation_options("quarot")), ..tied });
         let expected = dtype(&before, EMBEDDING);
         assert_eq!([EMBEDDING, HEAD].map(|n| dtype(&after, n)), [expected; 2], "{preset}");
         for output in &before.outputs {
@@ -64,7 +64,7 @@ fn untied_tensors_with_a_preset_have_the_type_of_the_tied_tensor() {
 #[test]
 fn untied_head_named_by_an_option_has_the_type_of_the_option() {
     let world = tied_model();
-    let recipe = Recipe { rotate: Some(wish("quarot")), ..by_preset(Preset::Q4_0) };
+    let recipe = Recipe { rotate: Some(rotation_options("quarot")), ..by_preset(Preset::Q4_0) };
     let embedding = Recipe { embedding_type: Some(DType::Q5_0), ..recipe.clone() };
     assert_eq!([EMBEDDING, HEAD].map(|n| dtype(&plan(&world, &embedding), n)), [DType::Q5_0; 2]);
     let both = Recipe { output_type: Some(DType::Q5_1), ..embedding };
@@ -80,7 +80,8 @@ fn untying_is_counted_in_bytes_and_not_in_parameters() {
     let world = tied_model();
     let tied = by_preset(Preset::Q8_0);
     let totals = |recipe: &Recipe| plan(&world, recipe).conversion.expect("a conversion").totals;
-    let (before, after) = (totals(&tied), totals(&Recipe { rotate: Some(wish("quarot")), ..tied.clone() }));
+    let (before, after) =
+        (totals(&tied), totals(&Recipe { rotate: Some(rotation_options("quarot")), ..tied.clone() }));
     let head = DType::Q8_0.bytes_for(96 * 64).expect("whole blocks");
     assert_eq!((before.untied_head_bytes, after.untied_head_bytes), (None, Some(head)));
     assert_eq!(after.tensor_bytes_out, before.tensor_bytes_out + head);
@@ -97,7 +98,8 @@ fn stored_head_of_a_tied_model_is_kept_and_its_difference_found() {
     alike.push(Tensor { name: HEAD.into(), ..embedding });
     for (tensors, differs) in [(&apart, true), (&alike, false)] {
         let world = world_of(tensors, r#", "tie_word_embeddings": true"#);
-        let recipe = Recipe { rotate: Some(wish("quarot")), ..Recipe::new(Container::Safetensors, None) };
+        let recipe =
+            Recipe { rotate: Some(rotation_options("quarot")), ..Recipe::new(Container::Safetensors, None) };
         let plan = plan(&world, &recipe);
         let head = plan.outputs.iter().find(|o| o.name == HEAD).expect("the head");
         let source = &world.checkpoint.tensors[head.segments[0].from.tensor as usize];
@@ -116,14 +118,16 @@ fn stored_head_of_a_tied_model_is_kept_and_its_difference_found() {
     let swapped = world_of(&apart, r#", "tie_word_embeddings": true"#);
     let dropped: Vec<Tensor> = apart.iter().filter(|t| t.name != HEAD).cloned().collect();
     let tied = world_of(&dropped, r#", "tie_word_embeddings": true"#);
-    let recipe = Recipe { rotate: Some(wish("quarot")), ..Recipe::new(Container::Safetensors, None) };
+    let recipe =
+        Recipe { rotate: Some(rotation_options("quarot")), ..Recipe::new(Container::Safetensors, None) };
     let logit = |world: &MemoryModel| probed(world, &plan(world, &recipe)).expect("a probe").largest_logit;
     assert!((logit(&swapped) - logit(&tied)).abs() > 1e-6);
 }
 
 #[test]
 fn comparison_of_heads_without_a_stored_tied_head_is_absent() {
-    let recipe = Recipe { rotate: Some(wish("quarot")), ..Recipe::new(Container::Safetensors, None) };
+    let recipe =
+        Recipe { rotate: Some(rotation_options("quarot")), ..Recipe::new(Container::Safetensors, None) };
     for (tied_file, tied) in [(true, r#", "tie_word_embeddings": true"#), (false, ""), (true, "")] {
         let world = world_of(&llama(DType::BF16, tied_file, 5), tied);
         let plan = plan(&world, &recipe);
@@ -140,7 +144,10 @@ fn names_below_language_model_are_probed_head_included() {
         let mut tensors = llama(DType::BF16, tied_file, 6);
         tensors.iter_mut().for_each(|t| t.name = format!("language_model.{}", t.name));
         let world = world_of(&tensors, if tied_file { r#", "tie_word_embeddings": true"# } else { "" });
-        let recipe = Recipe { rotate: Some(wish("quarot,r2")), ..Recipe::new(Container::Safetensors, None) };
+        let recipe = Recipe {
+            rotate: Some(rotation_options("quarot,r2")),
+            ..Recipe::new(Container::Safetensors, None)
+        };
         let plan = plan(&world, &recipe);
         assert!(plan.outputs.iter().any(|o| o.name == "language_model.lm_head.weight"));
         probed(&world, &plan).expect("the same logits");
@@ -151,7 +158,8 @@ fn names_below_language_model_are_probed_head_included() {
 fn report_states_the_rounding_of_rotated_weights_by_type() {
     let world = tied_model();
     for (dtype, bound) in [(None, Some(2.0_f64.powi(-8))), (Some(DType::F32), Some(2.0_f64.powi(-24)))] {
-        let recipe = Recipe { rotate: Some(wish("quarot")), ..Recipe::new(Container::Safetensors, dtype) };
+        let recipe =
+            Recipe { rotate: Some(rotation_options("quarot")), ..Recipe::new(Container::Safetensors, dtype) };
         let plan = plan(&world, &recipe);
         let rounding = converted(&world.checkpoint, &plan, None).expect("a report").rounding;
         // 14 matrices, embedding and head: norms are not rotated.
@@ -159,7 +167,7 @@ fn report_states_the_rounding_of_rotated_weights_by_type() {
         assert_eq!((rounding[0].tensors, rounding[0].relative_bound), (16, bound));
         assert_eq!(rounding[0].dtype, dtype.unwrap_or(DType::BF16));
     }
-    let recipe = Recipe { rotate: Some(wish("quarot")), ..by_preset(Preset::Q8_0) };
+    let recipe = Recipe { rotate: Some(rotation_options("quarot")), ..by_preset(Preset::Q8_0) };
     let plan = plan(&world, &recipe);
     let rounding = converted(&world.checkpoint, &plan, None).expect("a report").rounding;
     assert_eq!((rounding[0].dtype, rounding[0].relative_bound), (DType::Q8_0, None));

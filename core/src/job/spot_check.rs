@@ -44,7 +44,7 @@ impl SpotCheckStats {
     }
 }
 
-/// Decides which blocks are made again. The seed is nobody's secret: a device does not know it, that is all.
+/// Decides which blocks are made again. The seed is no secret: a device does not know it, that is all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpotCheck {
     /// Another seed takes other blocks.

@@ -152,7 +152,7 @@ mod tests {
             ),
             ("base_model.model.lm_head.weight", AdapterTensor::Whole("lm_head.weight".into())),
             ("base_model.model.a.base_layer.bias", AdapterTensor::Whole("a.bias".into())),
-            // No tensors of an adapter: nobody has a tensor of such a name.
+            // No tensors of an adapter: no such name exists.
             ("base_model.model.a.lora_A.x.y.weight", AdapterTensor::Whole("a.lora_A.x.y.weight".into())),
             ("base_model.model.a.lora_A.bias", AdapterTensor::Whole("a.lora_A.bias".into())),
             (

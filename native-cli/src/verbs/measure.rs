@@ -113,7 +113,7 @@ fn begin(path: &Path, fingerprint: &[u8; 32], budget: Budget) -> Result<Begun> {
     Ok(Begun { lock, journal, budget: earlier.budget, records: earlier.records })
 }
 
-/// Removes the journal, while nobody else can have it.
+/// Removes the journal, which is still locked.
 fn remove(path: &Path, lock: Lock) -> Result<()> {
     fs::remove_file(path).map_err(|e| io_error(&e, format!("cannot remove {}", path.display())))?;
     drop(lock);

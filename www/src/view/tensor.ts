@@ -202,7 +202,7 @@ function comparedWith({ dtype }: TensorRow): Child {
   return h('p', { class: 'small soft' }, `Compared with the ${dtype} values in this file, not with the original model.`);
 }
 
-/** The bar is the signal kept, up to 60 dB: past that nobody tells the difference. */
+/** The bar is the signal kept, up to 60 dB: more makes no visible difference. */
 function encodings(list: readonly EncodingRow[], note: Child, tensor: TensorRow): Child {
   if (list.length === 0) return false;
   const [first] = list;

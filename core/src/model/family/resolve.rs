@@ -26,7 +26,7 @@ struct Resolver<'a> {
     index: BTreeMap<&'a str, usize>,
     /// What each tensor is by its name.
     matches: Vec<NameMatch>,
-    /// Norms that somebody reads.
+    /// Norms that a module reads.
     read: BTreeSet<usize>,
 }
 
