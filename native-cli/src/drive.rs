@@ -94,7 +94,7 @@ impl Resources {
 /// Where the results of windows go.
 pub struct Sink<'a> {
     /// The files of a conversion; `None` where the plan writes nothing.
-    pub artefact: Option<&'a OutputFiles>,
+    pub files: Option<&'a OutputFiles>,
     pub journal: Journal,
     /// Windows of an earlier run.
     pub records: Vec<Record>,
@@ -130,7 +130,7 @@ struct Workers<'a> {
     /// True once no more windows are handed out: something failed, or a device computed wrong bytes.
     stopped: AtomicBool,
     request: &'a RunRequest<'a>,
-    artefact: Option<&'a OutputFiles>,
+    files: Option<&'a OutputFiles>,
     /// Whether finished windows are recorded in a journal.
     journals: bool,
 }
@@ -188,14 +188,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// That of the earliest window that failed, or `interrupted`.
 pub fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<RunOutcome> {
-    let (records, artefact, mut journal) = match sink {
-        Some(sink) => (sink.records, sink.artefact, Some(sink.journal)),
+    let (records, files, mut journal) = match sink {
+        Some(sink) => (sink.records, sink.files, Some(sink.journal)),
         None => (Vec::new(), None, None),
     };
     let resources = &request.resources;
     let mut run = Run::new(request.plan, resources.budget, window(resources))?;
     run.resume(records.clone());
-    let run = attempt(request, artefact, journal.as_mut(), run)?;
+    let run = attempt(request, files, journal.as_mut(), run)?;
     let run = match run.device_differed() {
         false => run,
         true => {
@@ -203,7 +203,7 @@ pub fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<
             request.progress.restart();
             let mut run = run;
             run.restart(resources.budget, window(resources), records)?;
-            attempt(request, artefact, journal.as_mut(), run)?
+            attempt(request, files, journal.as_mut(), run)?
         }
     };
     Ok(RunOutcome { resumed: run.resumed(), made: run.spot_check(), collected: run.into_measurements() })
@@ -216,14 +216,14 @@ fn note_failed(e: std::io::Error) -> Error {
 /// Runs the windows that are left, until they are finished or a device computed wrong bytes.
 fn attempt<'a>(
     request: &'a RunRequest<'a>,
-    artefact: Option<&'a OutputFiles>,
+    files: Option<&'a OutputFiles>,
     mut journal: Option<&mut Journal>,
     run: Run<&'a Plan>,
 ) -> Result<Run<&'a Plan>> {
     let state = RunState { run, started: 0, failure: None, unnoted: Vec::new() };
     let journals = journal.is_some();
     let stopped = AtomicBool::new(false);
-    let shared = Workers { state: Mutex::new(state), stopped, request, artefact, journals };
+    let shared = Workers { state: Mutex::new(state), stopped, request, files, journals };
     shared.announce(&mut lock(&shared.state));
     let working = &AtomicUsize::new(0);
     // No worker begins before all were started: a failure to start one has nothing to undo.
@@ -278,7 +278,7 @@ impl Workers<'_> {
             let ended = working.load(Ordering::Acquire) == 0;
             let records = std::mem::take(&mut lock(&self.state).unnoted);
             if !records.is_empty() {
-                self.artefact.map_or(Ok(()), OutputFiles::sync)?;
+                self.files.map_or(Ok(()), OutputFiles::sync)?;
                 journal.append(&records)?;
             }
             if ended {
@@ -332,11 +332,11 @@ impl Workers<'_> {
         }
         let slices: Vec<&[u8]> = inputs.iter().take(job.reads.len()).map(Vec::as_slice).collect();
         let done = pollster::block_on(self.request.resources.engine.run(job, &slices, scratch))?;
-        if let (Some(artefact), Some(write)) = (self.artefact, &job.write) {
+        if let (Some(files), Some(write)) = (self.files, &job.write) {
             match done.payload {
                 Payload::None => {}
-                Payload::Input => artefact.write(write, slices.first().copied().unwrap_or_default())?,
-                Payload::Scratch => artefact.write(write, &scratch.out)?,
+                Payload::Input => files.write(write, slices.first().copied().unwrap_or_default())?,
+                Payload::Scratch => files.write(write, &scratch.out)?,
             }
         }
         Ok(done)

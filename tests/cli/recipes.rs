@@ -86,10 +86,10 @@ fn what_makes_no_sense_is_refused_or_told() {
 fn the_recipes_that_help_names_can_be_planned() {
     let dir = Dir::with_model_directory(true);
     let help = dir.run("plan --help").exits(0).out;
-    for mix in Preset::ALL {
-        assert!(help.contains(mix.name()), "{mix}");
+    for preset in Preset::ALL {
+        assert!(help.contains(preset.name()), "{preset}");
     }
-    for mix in ["q8_0", "q5_k_s", "mxfp4_moe", "tq1_0", "iq4_xs", "q3_k_l", "bf16"] {
-        dir.run(&format!("plan m --recipe {mix}")).exits(0);
+    for preset in ["q8_0", "q5_k_s", "mxfp4_moe", "tq1_0", "iq4_xs", "q3_k_l", "bf16"] {
+        dir.run(&format!("plan m --recipe {preset}")).exits(0);
     }
 }

@@ -34,7 +34,7 @@ pub fn open(tensors: &[Tensor]) -> MemoryModel {
 }
 
 /// What a plan makes, opened again.
-fn remade(plan: &Plan, worlds: &[&MemoryModel], budget: Budget) -> MemoryModel {
+fn run_to_model(plan: &Plan, worlds: &[&MemoryModel], budget: Budget) -> MemoryModel {
     let made = run(plan, worlds, budget).expect("a run");
     let named = plan.files.iter().map(|f| if f.name.is_empty() { "model.safetensors" } else { &f.name });
     let first = named.zip(made.files).next().expect("the weights");
@@ -218,9 +218,10 @@ fn merging_and_rotating_commute_for_every_family() {
                 continue;
             }
             let plan = made.unwrap_or_else(|e| panic!("{name} {text}: {e}"));
-            let adapter = remade(&plan, &[&original, &world], Budget::default());
-            let rotated =
-                |w: &MemoryModel| remade(&rotation(w, options).expect("exact"), &[w], Budget::default());
+            let adapter = run_to_model(&plan, &[&original, &world], Budget::default());
+            let rotated = |w: &MemoryModel| {
+                run_to_model(&rotation(w, options).expect("exact"), &[w], Budget::default())
+            };
             let (expected, base) = (rotated(&merged), rotated(&world));
             let off = distance(&expected, &beside(&base, &modules, &adapter));
             println!("{name} {text}: {} modules, off by {off:.1e}", modules.len());
@@ -236,7 +237,7 @@ fn merging_and_rotating_commute_for_every_family() {
                     RotationOptions { seed: options.seed + 1, ..options },
                     None,
                 );
-                let other = remade(&other.expect("a plan"), &[&original, &world], Budget::default());
+                let other = run_to_model(&other.expect("a plan"), &[&original, &world], Budget::default());
                 let wrong = distance(&expected, &beside(&base, &modules, &other));
                 assert!(wrong > 1e-3, "{name} {text}: {wrong}");
             }
@@ -256,8 +257,8 @@ fn windows_change_nothing_and_untouched_tensors_stay() {
     let tensors: Vec<Tensor> = modules.iter().flat_map(|m| m.tensors(&mut Rng(7))).collect();
     let original = open(&tensors);
     let plan = plan(&world, &original, rotation_options("quarot"), None).expect("a plan");
-    let whole = remade(&plan, &[&original, &world], Budget::default());
-    let narrow = remade(&plan, &[&original, &world], Budget { memory: 4096, workers: 1 });
+    let whole = run_to_model(&plan, &[&original, &world], Budget::default());
+    let narrow = run_to_model(&plan, &[&original, &world], Budget { memory: 4096, workers: 1 });
     let mut kept = 0;
     for t in &original.checkpoint.tensors {
         assert_eq!(whole.tensor(&t.name), narrow.tensor(&t.name), "{}", t.name);
@@ -296,10 +297,10 @@ fn whole_tensors_are_turned_like_those_they_replace() {
         [("model.safetensors".to_string(), safetensors(&replaced)), ("config.json".to_string(), config)];
     let other = MemoryModel::directory(files.into()).expect("a sound model");
     let options = rotation_options("quarot,r2");
-    let expected = remade(&rotation(&other, options).expect("exact"), &[&other], Budget::default());
+    let expected = run_to_model(&rotation(&other, options).expect("exact"), &[&other], Budget::default());
     let adapter = open(&saved);
     let plan = plan(&world, &adapter, options, None).expect("a plan");
-    let made = remade(&plan, &[&adapter, &world], Budget::default());
+    let made = run_to_model(&plan, &[&adapter, &world], Budget::default());
     for name in names {
         assert_eq!(made.tensor(&format!("base_model.model.{name}")), expected.tensor(name), "{name}");
     }

@@ -247,9 +247,9 @@ fn importance_missing_where_required_is_refused_by_name() {
     let plan = plan(&plain, &gguf(DType::IQ3_S));
     let poor = plan.warnings.iter().find(|w| w.code == "importance_wanted").expect("told");
     assert!(poor.message.contains(names[0]) && poor.message.contains(names[1]), "{}", poor.message);
-    // So is the one mix that llama-quantize refuses though its types can be made.
-    let told = |model: &MemoryModel, mix| {
-        let plan = convert::plan(&model.checkpoint, &Recipe::of_preset(mix), model.imatrix(), true);
+    // So is the one preset that llama-quantize refuses though its types can be made.
+    let told = |model: &MemoryModel, preset| {
+        let plan = convert::plan(&model.checkpoint, &Recipe::of_preset(preset), model.imatrix(), true);
         let warnings = plan.expect("a plan").warnings;
         warnings.iter().any(|w| w.code == "importance_wanted" && w.message.contains("q2_k_s"))
     };

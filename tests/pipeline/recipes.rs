@@ -139,7 +139,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
 }
 
 impl Options {
-    fn recipe(&self, mix: Preset) -> Recipe {
+    fn recipe(&self, preset: Preset) -> Recipe {
         let dtype = |id: u32| DType::from_ggml(id).expect("a type of ggml");
         // Their patterns are regular expressions; the ones used here say the same as ours without their escapes.
         let pattern = |p: &str| p.replace('\\', "").trim_end_matches('.').to_string();
@@ -150,7 +150,7 @@ impl Options {
             output_type: self.output_type.map(dtype),
             embedding_type: self.embedding_type.map(dtype),
             overrides: overrides.map(|(p, t)| Override { pattern: pattern(p), dtype: dtype(*t) }).collect(),
-            ..Recipe::of_preset(mix)
+            ..Recipe::of_preset(preset)
         }
     }
 }
@@ -173,10 +173,10 @@ fn types(recipe: &Recipe, checkpoint: &Checkpoint, weights: bool) -> Vec<DType> 
 }
 
 #[track_caller]
-fn same(name: &str, mix: Preset, tensors: &[TensorInfo], got: &[DType], want: &[DType]) {
-    assert_eq!(got.len(), want.len(), "{name}, {mix}");
+fn same(name: &str, preset: Preset, tensors: &[TensorInfo], got: &[DType], want: &[DType]) {
+    assert_eq!(got.len(), want.len(), "{name}, {preset}");
     for ((tensor, got), want) in tensors.iter().zip(got).zip(want) {
-        assert_eq!(got, want, "{name}, {mix}: {}", tensor.name);
+        assert_eq!(got, want, "{name}, {preset}: {}", tensor.name);
     }
 }
 
@@ -191,24 +191,24 @@ fn check(name: &str, vectors: &RecipeVectors) -> usize {
         (Checkpoint { config, ..checkpoint(Container::Safetensors, tensors) }, of)
     });
     for (ftype, case) in &vectors.types {
-        let mix = Preset::parse(ftype).expect("a mix of ours");
-        if !mix.base().is_quantized() && !vectors.options.tensor_types.is_empty() {
+        let preset = Preset::parse(ftype).expect("a preset of ours");
+        if !preset.base().is_quantized() && !vectors.options.tensor_types.is_empty() {
             // There llama.cpp pays no attention to types by name, and we do.
             continue;
         }
-        let recipe = vectors.options.recipe(mix);
+        let recipe = vectors.options.recipe(preset);
         for (weights, text) in
             [(false, &case.plain), (true, case.imatrix.as_ref().map_or(&case.plain, |_| &case.imatrix))]
         {
             let Some(text) = text else { continue };
             let mut want = expand(text, &vectors.legend);
-            same(name, mix, &gguf.tensors, &types(&recipe, &gguf, weights), &want);
+            same(name, preset, &gguf.tensors, &types(&recipe, &gguf, weights), &want);
             if let Some((checkpoint, of)) = &named {
                 let want: Vec<DType> = of.iter().map(|&i| want[i]).collect();
-                same(name, mix, &checkpoint.tensors, &types(&recipe, checkpoint, weights), &want);
+                same(name, preset, &checkpoint.tensors, &types(&recipe, checkpoint, weights), &want);
             }
             want.reverse();
-            same(name, mix, &backwards.tensors, &types(&recipe, &backwards, weights), &want);
+            same(name, preset, &backwards.tensors, &types(&recipe, &backwards, weights), &want);
             compared += want.len();
         }
     }
@@ -224,7 +224,7 @@ fn mixes_choose_what_llama_quantize_chooses() {
         let text = std::fs::read(&path).expect("a vector");
         let vectors: RecipeVectors =
             serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        assert_eq!(vectors.types.len(), Preset::ALL.len(), "{}: every mix", path.display());
+        assert_eq!(vectors.types.len(), Preset::ALL.len(), "{}: every preset", path.display());
         assert!(check(&path.to_string_lossy(), &vectors) > 3000, "{}", path.display());
         files += 1;
     }
@@ -256,10 +256,10 @@ fn a_model_has_the_same_types_under_either_naming() {
             ..checkpoint(Container::Safetensors, tensors)
         };
         let (hf, gguf) = (of(hf), of(gguf));
-        for mix in Preset::ALL {
-            let recipe = Recipe::of_preset(*mix);
+        for preset in Preset::ALL {
+            let recipe = Recipe::of_preset(*preset);
             let name = folder.to_string_lossy();
-            same(&name, *mix, &hf.tensors, &types(&recipe, &hf, false), &types(&recipe, &gguf, false));
+            same(&name, *preset, &hf.tensors, &types(&recipe, &hf, false), &types(&recipe, &gguf, false));
         }
         models += 1;
     }

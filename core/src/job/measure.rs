@@ -80,13 +80,13 @@ impl<'a> MetricCollector<'a> {
             return;
         };
         match encode_tile(kernels, *encoding, tile, values, weights, bytes) {
-            Ok(()) => self.premade(kernels, index, tile, reference, bytes, other),
+            Ok(()) => self.device_output(kernels, index, tile, reference, bytes, other),
             Err(r) => self.found.encodings[index] = Err(refused(self.job, tile, r)),
         }
     }
 
     /// Measures a tile that is encoded already.
-    pub(super) fn premade(
+    pub(super) fn device_output(
         &mut self,
         kernels: &dyn Kernels,
         index: usize,

@@ -378,28 +378,29 @@ pub fn complete(
     job: &Job,
     inputs: &[&[u8]],
     scratch: &mut Workspace,
-    recheck: &mut SpotCheck,
+    spot_check: &mut SpotCheck,
 ) -> Result<Done> {
-    let premade = core::mem::take(&mut scratch.device_output);
+    let by_device = core::mem::take(&mut scratch.device_output);
     let (rows, cols) = (job.window.height(), job.window.width());
     for making in job.device_tasks() {
         let made = match making.slot {
-            OutputSlot::Written => premade.written.then_some(&scratch.out),
-            OutputSlot::Measured(i) => premade.measured.get(i).and_then(Option::as_ref),
+            OutputSlot::Written => by_device.written.then_some(&scratch.out),
+            OutputSlot::Measured(i) => by_device.measured.get(i).and_then(Option::as_ref),
         };
         let bytes = local_bytes(making.to.dtype(), rows, cols)?;
         let misfit = || Error::new(Code::Device, "a device made other bytes than a job has");
         made.is_none_or(|m| m.len() == bytes).then_some(()).ok_or_else(misfit)?;
     }
-    let done = work(kernels, job, inputs, scratch, Some(&mut DeviceCheck { premade: &premade, recheck }));
-    scratch.device_output = premade;
+    let done =
+        work(kernels, job, inputs, scratch, Some(&mut DeviceCheck { by_device: &by_device, spot_check }));
+    scratch.device_output = by_device;
     done
 }
 
 /// What a device made, and what of it is made again.
 struct DeviceCheck<'a> {
-    premade: &'a DeviceOutput,
-    recheck: &'a mut SpotCheck,
+    by_device: &'a DeviceOutput,
+    spot_check: &'a mut SpotCheck,
 }
 
 fn work(
@@ -428,7 +429,7 @@ fn work(
     for tile in tiles(job) {
         tile_of(kernels, job, inputs, scratch, &tile, &mut probe, made.as_deref_mut())?;
     }
-    let made = made.map(|m| m.recheck.found).unwrap_or_default();
+    let made = made.map(|m| m.spot_check.found).unwrap_or_default();
     Ok(Done { payload, measured: probe.finish(), made })
 }
 

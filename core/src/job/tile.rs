@@ -301,8 +301,8 @@ impl Tile<'_> {
         let (kernels, read) = (self.kernels, self.read);
         b.values.resize((self.at.width() * self.at.height()) as usize, 0.0);
         let dst = self.written(encoding.dtype(), b.out)?;
-        if let Some(made) = made.filter(|m| m.premade.written) {
-            made.recheck.tile(self.job, self.at, (read.dtype, encoding.dtype()), |at| {
+        if let Some(made) = made.filter(|m| m.by_device.written) {
+            made.spot_check.tile(self.job, self.at, (read.dtype, encoding.dtype()), |at| {
                 let values = &mut b.values[..at.len()];
                 recomputes_equal(encoding.dtype(), dst, &at, b.bytes, |again| {
                     let stored = part(read.dtype, self.src, &at).ok_or(EncodeError::NoCodec)?;
@@ -391,7 +391,7 @@ impl Tile<'_> {
         made: Option<&mut DeviceCheck<'_>>,
     ) -> Result<()> {
         let dst = self.written(encoding.dtype(), b.out)?;
-        match made.filter(|m| m.premade.written) {
+        match made.filter(|m| m.by_device.written) {
             None => self
                 .kernels
                 .encode(encoding, b.values, self.weights, dst)
@@ -452,15 +452,16 @@ impl Tile<'_> {
         let reference = reference(loaded, b.values, b.doubles);
         collector.source(kernels, at, reference);
         for (i, encoding) in self.job.metrics.encodings.iter().enumerate() {
-            let premade = made.as_deref().and_then(|m| m.premade.measured.get(i)).and_then(Option::as_ref);
-            let Some(premade) = premade else {
+            let by_device =
+                made.as_deref().and_then(|m| m.by_device.measured.get(i)).and_then(Option::as_ref);
+            let Some(by_device) = by_device else {
                 collector.encoding(kernels, i, at, (b.values, reference), self.weights, b.bytes, b.other);
                 continue;
             };
-            let premade = slice_of(encoding.dtype(), self.job.window.width(), at, premade, b.gathered)?;
-            collector.premade(kernels, i, at, reference, premade, b.other);
+            let by_device = slice_of(encoding.dtype(), self.job.window.width(), at, by_device, b.gathered)?;
+            collector.device_output(kernels, i, at, reference, by_device, b.other);
             if let Some(made) = made.as_deref_mut() {
-                self.recompute(*encoding, b.values, premade, made, b.bytes);
+                self.recompute(*encoding, b.values, by_device, made, b.bytes);
             }
         }
         Ok(())
@@ -471,16 +472,16 @@ impl Tile<'_> {
         &self,
         encoding: Encoding,
         values: &[f32],
-        premade: &[u8],
+        by_device: &[u8],
         made: &mut DeviceCheck<'_>,
         bytes: &mut Vec<u8>,
     ) {
         let dtype = encoding.dtype();
-        made.recheck.tile(self.job, self.at, (self.read.dtype, dtype), |at| {
+        made.spot_check.tile(self.job, self.at, (self.read.dtype, dtype), |at| {
             let values = &values[at.clone()];
             let first = at.start % self.at.width().max(1) as usize;
             let weights = self.weights.and_then(|w| w.get(first..first + at.len()));
-            recomputes_equal(dtype, premade, &at, bytes, |again| {
+            recomputes_equal(dtype, by_device, &at, bytes, |again| {
                 self.kernels.encode(encoding, values, weights, again)
             })
         });

@@ -260,7 +260,7 @@ const KEPT_IN_MIXES: &[&str] = &[
     "mm.a.code_embd",
 ];
 
-/// Whether mixes keep the matrix with this GGUF name as it is, although it is named as a weight.
+/// Whether presets keep the matrix with this GGUF name as it is, although it is named as a weight.
 pub fn kept_in_mixes(gguf: &str) -> bool {
     contains_any(gguf, KEPT_IN_MIXES)
 }

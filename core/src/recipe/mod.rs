@@ -1,6 +1,6 @@
 //! Intent: what a checkpoint is to become. Small, serialisable, without reference to any file.
 //!
-//! [`presets`] names the mixes of llama-quantize, [`preset_rules`] holds the type that each of them gives to a tensor,
+//! [`presets`] names the presets of llama-quantize, [`preset_rules`] holds the type that each of them gives to a tensor,
 //! [`select`] applies a recipe to a model, [`rotation`] holds the rotation options. Knows targets by name only.
 
 mod gguf_options;

@@ -1,6 +1,6 @@
-//! Which tensor gets which type in a mix: llama-quantize's choices for Llama-like models, as a table.
+//! Which tensor gets which type in a preset: llama-quantize's choices for Llama-like models, as a table.
 //!
-//! Rules are read from the top; the first one that fits a tensor decides, and where none does it gets the mix's base
+//! Rules are read from the top; the first one that fits a tensor decides, and where none does it gets the preset's base
 //! type. Facts: `llama-quant.cpp` of llama.cpp; the vectors `recipes/` hold what it chose.
 
 use super::presets::Preset;
@@ -16,7 +16,7 @@ use When::{
     NotExperts8, NotFalcon, RowsNotWhole, Stacked, Weights,
 };
 
-/// What a tensor does, as far as a mix cares.
+/// What a tensor does, as far as a preset cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorCategory {
     /// The output head; with tied embeddings the embedding, which is both.
@@ -144,8 +144,8 @@ impl When {
 /// One line of the table.
 #[derive(Debug)]
 pub struct PresetRule {
-    /// The mixes it belongs to; none means every mix.
-    mixes: &'static [Preset],
+    /// The presets it belongs to; none means every preset.
+    presets: &'static [Preset],
     /// The parts it speaks of; none means every part.
     parts: &'static [TensorCategory],
     /// What must hold, all of it.
@@ -155,16 +155,16 @@ pub struct PresetRule {
 }
 
 const fn rule(
-    mixes: &'static [Preset],
+    presets: &'static [Preset],
     parts: &'static [TensorCategory],
     when: &'static [When],
     to: DType,
 ) -> PresetRule {
-    PresetRule { mixes, parts, when, to }
+    PresetRule { presets, parts, when, to }
 }
 
 const ALL: &[Preset] = &[];
-/// The mixes of two bits and less, which have rules of their own.
+/// The presets of two bits and less, which have rules of their own.
 const LOW: &[Preset] = &[IQ1_S, IQ1_M, IQ2_XXS, IQ2_XS, IQ2_S, IQ2_M];
 /// The larger ones of them.
 const LOW_LARGE: &[Preset] = &[IQ2_S, IQ2_M];
@@ -288,20 +288,20 @@ impl RuleInput<'_> {
         }
     }
 
-    /// The first rule of `mix` that fits.
-    pub fn rule(&self, mix: Preset) -> Option<&'static PresetRule> {
+    /// The first rule of `preset` that fits.
+    pub fn rule(&self, preset: Preset) -> Option<&'static PresetRule> {
         RULES.iter().find(|r| {
-            (r.mixes.is_empty() || r.mixes.contains(&mix))
+            (r.presets.is_empty() || r.presets.contains(&preset))
                 && (r.parts.is_empty() || r.parts.contains(&self.part))
                 && r.when.iter().all(|&w| self.holds(w))
         })
     }
 
-    /// The type that `mix` gives, and the rule that says so.
-    pub fn choose(&self, mix: Preset) -> (DType, Option<&'static PresetRule>) {
-        let rule = self.rule(mix);
-        let to = rule.map_or(mix.base(), |r| r.to);
-        let few = self.part == AttnV && !LOW.contains(&mix) && is_70b(self.traits);
+    /// The type that `preset` gives, and the rule that says so.
+    pub fn choose(&self, preset: Preset) -> (DType, Option<&'static PresetRule>) {
+        let rule = self.rule(preset);
+        let to = rule.map_or(preset.base(), |r| r.to);
+        let few = self.part == AttnV && !LOW.contains(&preset) && is_70b(self.traits);
         match to {
             DType::Q3_K | DType::Q4_K if few => (DType::Q5_K, rule),
             to => (to, rule),

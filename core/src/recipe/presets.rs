@@ -1,6 +1,6 @@
-//! The named mixes: what llama-quantize calls a file type. Each has a name, a base type and a number.
+//! The named presets: what llama-quantize calls a file type. Each has a name, a base type and a number.
 //!
-//! Which tensor gets what in a mix is in [`rules`](super::preset_rules).
+//! Which tensor gets what in a preset is in [`rules`](super::preset_rules).
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -9,15 +9,15 @@ use alloc::format;
 use core::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-macro_rules! mixes {
+macro_rules! presets {
     ($($variant:ident: $name:literal, $base:ident, $number:literal;)*) => {
-        /// A named mix of types.
+        /// A named preset of types.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[allow(non_camel_case_types, missing_docs)]
         pub enum Preset { $($variant,)* }
 
         impl Preset {
-            /// Every mix, from many bits to few.
+            /// Every preset, from many bits to few.
             pub const ALL: &'static [Preset] = &[$(Preset::$variant,)*];
 
             /// The name, as it is typed.
@@ -38,7 +38,7 @@ macro_rules! mixes {
     };
 }
 
-mixes! {
+presets! {
     F32: "f32", F32, 0;
     BF16: "bf16", BF16, 32;
     F16: "f16", F16, 1;
@@ -85,12 +85,12 @@ const ALIASES: &[(&str, Preset)] = &[
 ];
 
 impl Preset {
-    /// The mix that a user typed, in any case.
+    /// The preset that a user typed, in any case.
     pub fn parse(text: &str) -> Result<Preset> {
         let named = Preset::ALL.iter().map(|&m| (m.name(), m));
         let found = named.chain(ALIASES.iter().copied()).find(|(n, _)| n.eq_ignore_ascii_case(text));
         let unknown = || Error::new(Code::Usage, format!("{text:?} is not a recipe"));
-        found.map(|(_, mix)| mix).ok_or_else(unknown)
+        found.map(|(_, preset)| preset).ok_or_else(unknown)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a recipe wants of every tensor of a model, seen together: mixes count tensors and look at their neighbours.
+//! What a recipe wants of every tensor of a model, seen together: presets count tensors and look at their neighbours.
 //!
 //! Tensors are gone through by layer, then by GGUF name, whatever the order of the files: the same model has the same
 //! types as safetensors, as GGUF, and split.
@@ -115,7 +115,7 @@ pub fn type_choices_of(
     let mut all = TypeChoices { choices: Vec::new(), overrides, not_divisible: 0, fallbacks: 0 };
     let mut last = SharedText::default();
     let mut wanted = match recipe.preset {
-        Some(mix) => preset_choices(recipe, mix, checkpoint, &entries, weights, copy.is_some()),
+        Some(preset) => preset_choices(recipe, preset, checkpoint, &entries, weights, copy.is_some()),
         None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
     share_type(recipe, &entries, copy, &mut wanted);
@@ -285,10 +285,10 @@ impl CategoryCounts {
     }
 }
 
-/// What a mix says of the whole model.
+/// What a preset says of the whole model.
 struct PresetContext<'a> {
     recipe: &'a Recipe,
-    mix: Preset,
+    preset: Preset,
     traits: Hparams,
     weights: bool,
     /// No output head stands beside the embeddings, or only a copy of them: they are both.
@@ -299,7 +299,7 @@ struct PresetContext<'a> {
 
 fn preset_choices(
     recipe: &Recipe,
-    mix: Preset,
+    preset: Preset,
     checkpoint: &Checkpoint,
     entries: &[TensorEntry<'_>],
     weights: bool,
@@ -317,7 +317,7 @@ fn preset_choices(
     let parts = stacks().filter_map(|s| s.first()).map(|(_, name, _)| TensorCategory::of(name));
     let model = PresetContext {
         recipe,
-        mix,
+        preset,
         traits: Hparams::of(
             &checkpoint.metadata,
             checkpoint.config.as_deref(),
@@ -356,7 +356,7 @@ impl PresetContext<'_> {
         if let Some(aim) = asked(self.recipe, entry) {
             return aim;
         }
-        let base = self.mix.base();
+        let base = self.preset.base();
         if self.recipe.pure || !base.is_quantized() {
             return TypeChoice::To(base, weight(entry.tensor));
         }
@@ -397,17 +397,17 @@ impl PresetContext<'_> {
             count,
             place: at,
             places: if part == TensorCategory::AttnV { self.values } else { self.traits.layers },
-            whole_rows: entry.tensor.shape.cols().is_multiple_of(self.mix.base().block_len()),
+            whole_rows: entry.tensor.shape.cols().is_multiple_of(self.preset.base().block_len()),
             stacked: members > 1 || stack(&entry.tensor.shape) > 1,
         };
-        let (dtype, rule) = case.choose(self.mix);
+        let (dtype, rule) = case.choose(self.preset);
         TypeChoice::To(dtype, self.reason(part, dtype, rule))
     }
 
     fn reason(&self, part: TensorCategory, dtype: DType, rule: Option<&PresetRule>) -> Reason {
-        let base = self.mix.base();
+        let base = self.preset.base();
         let Some(rule) = rule.filter(|_| dtype != base) else {
-            return reason("mix", format!("default of {}", self.mix.name().to_ascii_uppercase()));
+            return reason("mix", format!("default of {}", self.preset.name().to_ascii_uppercase()));
         };
         let more = match dtype.bits_per_weight().total_cmp(&base.bits_per_weight()) {
             core::cmp::Ordering::Greater => "more bits for",

@@ -1,9 +1,9 @@
-//! The journal of an unfinished run: which windows are finished (of an artefact: on disk), and what was measured in them.
+//! The journal of an unfinished run: which windows are finished (of an output: on disk), and what was measured in them.
 //!
 //! `magic | plan fingerprint | budget` and then entries `length | payload | checksum`. The entry of a window is appended
 //! only after the data it speaks of was synced. A torn entry at the end is what a killed run leaves, and ends the journal.
 //!
-//! The journal is also the lock: it is created before anything else, and held until the artefact has its name, so that two
+//! The journal is also the lock: it is created before anything else, and held until the output has its name, so that two
 //! runs never write the same output. An empty one was left before the headers were written. A file under its name that
 //! does not begin with the magic is not ours and is never opened for writing.
 
@@ -63,7 +63,7 @@ pub struct Journal {
     file: File,
 }
 
-/// Holds the right to write the artefact, as long as it or the journal lives.
+/// Holds the right to write the output, as long as it or the journal lives.
 pub struct Lock {
     file: File,
     /// Whether there was a journal already.
@@ -132,7 +132,7 @@ impl Lock {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Notes how the artefact is about to get its name.
+    /// Notes how the output is about to get its name.
     pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
         self.note(&Note::Naming(naming))
     }

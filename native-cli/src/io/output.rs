@@ -45,7 +45,7 @@ pub struct OutputFiles {
 
 /// A new or resumed output.
 pub struct StartedOutput {
-    pub artefact: OutputFiles,
+    pub files: OutputFiles,
     pub journal: Journal,
     /// The budget that determined the windows of the journal.
     pub budget: Budget,
@@ -98,7 +98,7 @@ impl OutputFiles {
             let message = format!("{} is being written by another run", out.display());
             return Err(Error::new(Code::PartialExists, message));
         };
-        let mut artefact = OutputFiles {
+        let mut files = OutputFiles {
             out: out.to_path_buf(),
             scratch,
             form: OutputForm::of(plan),
@@ -110,21 +110,21 @@ impl OutputFiles {
             before: None,
             dirty: Mutex::default(),
         };
-        match artefact.earlier(intent) {
+        match files.earlier(intent) {
             Ok(Some((journal, budget, records))) => {
-                return Ok(StartedOutput { artefact, journal, budget, records });
+                return Ok(StartedOutput { files, journal, budget, records });
             }
             Ok(None) => {}
             Err(e) => {
-                artefact.release();
+                files.release();
                 return Err(e);
             }
         }
         // Errors up to here left nothing behind; `create` removes its own files on errors.
-        let made = artefact.check_names().and_then(|()| check_space(plan, out));
-        made.inspect_err(|_| artefact.release())?;
-        let journal = artefact.create(intent)?;
-        Ok(StartedOutput { artefact, journal, budget: intent.budget, records: Vec::new() })
+        let made = files.check_names().and_then(|()| check_space(plan, out));
+        made.inspect_err(|_| files.release())?;
+        let journal = files.create(intent)?;
+        Ok(StartedOutput { files, journal, budget: intent.budget, records: Vec::new() })
     }
 
     fn names(&self) -> OutputNames<'_> {

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The metadata key of the recipe, which every output has.
-const MARK: &str = "quantoscope.recipe";
+const PROVENANCE_KEY: &str = "quantoscope.recipe";
 
 /// Permission to replace or resume.
 #[derive(Clone, Copy, Debug)]
@@ -261,7 +261,8 @@ impl Replaced {
     /// `io` if the directory cannot be read.
     pub fn open(dir: &Path) -> Result<Option<Replaced>> {
         let made = |s: &Source| {
-            s.checkpoint.q4_index.is_some() || s.checkpoint.metadata.0.iter().any(|(k, _)| k == MARK)
+            s.checkpoint.q4_index.is_some()
+                || s.checkpoint.metadata.0.iter().any(|(k, _)| k == PROVENANCE_KEY)
         };
         let model = match Source::open(dir) {
             Ok(model) if made(&model) => model,

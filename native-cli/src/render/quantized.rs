@@ -207,7 +207,7 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
         out.filter(|_| named).map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };
-    let recipe = report.conversion.recipe.preset.map(|mix| ("recipe", mix.to_string()));
+    let recipe = report.conversion.recipe.preset.map(|preset| ("recipe", preset.to_string()));
     let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
     lines.extend(left_out(&report.conversion.left_out).map(|text| ("left out", text)));
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));

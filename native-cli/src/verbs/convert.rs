@@ -227,7 +227,7 @@ impl ConversionTask<'_> {
         let intent = Intent { plan, permission, fingerprint: &fingerprint, budget: resources.budget };
         let begun = OutputFiles::begin(&self.out, intent)?;
         resources.budget = begun.budget;
-        let artefact = begun.artefact;
+        let files = begun.files;
         let progress = Progress::new(plan, verb(plan), self.quiet);
         let announce = |index: usize, measured: &PlanMeasurements| {
             // A broken standard output is reported when the run ends.
@@ -246,21 +246,21 @@ impl ConversionTask<'_> {
             on_output: &announce,
             on_device_fault: &doubt,
         };
-        let sink = Sink { artefact: Some(&artefact), journal: begun.journal, records: begun.records };
+        let sink = Sink { files: Some(&files), journal: begun.journal, records: begun.records };
         let driven = drive(&work, Some(sink));
         progress.finish();
         match driven {
             Ok(done) => {
                 let unchanged = sources.iter().try_for_each(|source| source.check_unchanged());
-                unchanged.inspect_err(|_| artefact.discard())?;
-                artefact.commit()?;
+                unchanged.inspect_err(|_| files.discard())?;
+                files.commit()?;
                 Ok(done)
             }
             Err(e) => {
                 let keep =
                     output.resume && matches!(e.code().kind(), ErrorKind::Interrupted | ErrorKind::System);
                 if !keep {
-                    artefact.discard();
+                    files.discard();
                 }
                 Err(e)
             }

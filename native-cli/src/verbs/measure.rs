@@ -40,14 +40,14 @@ pub(super) fn measure(
 ) -> Result<PlanMeasurements> {
     crate::signals::watch();
     let mut resources = Resources::new(options.resources)?.with_selected_engine(plan)?;
-    let begun = match options.journal {
+    let opened = match options.journal {
         Some(path) => Some(begin(path, &fingerprint(sources, plan)?, resources.budget)?),
         None => None,
     };
-    let (sink, lock) = match begun {
-        Some(Begun { lock, journal, budget, records }) => {
+    let (sink, lock) = match opened {
+        Some(OpenedJournal { lock, journal, budget, records }) => {
             resources.budget = budget;
-            (Some(Sink { artefact: None, journal, records }), Some(lock))
+            (Some(Sink { files: None, journal, records }), Some(lock))
         }
         None => (None, None),
     };
@@ -80,7 +80,7 @@ fn can_go_on(error: &Error) -> bool {
 }
 
 /// A journal to append to, and what an earlier run of the same plan recorded in it.
-struct Begun {
+struct OpenedJournal {
     lock: Lock,
     journal: Journal,
     /// The budget of the first run: windows depend on it.
@@ -89,7 +89,7 @@ struct Begun {
 }
 
 /// Opens the journal at `path`, or creates it.
-fn begin(path: &Path, fingerprint: &[u8; 32], budget: Budget) -> Result<Begun> {
+fn begin(path: &Path, fingerprint: &[u8; 32], budget: Budget) -> Result<OpenedJournal> {
     let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
     let Some(lock) = Lock::take(path)? else {
         let message = format!("{} is in use by another run", path.display());
@@ -102,7 +102,7 @@ fn begin(path: &Path, fingerprint: &[u8; 32], budget: Budget) -> Result<Begun> {
             return Err(taken(path, "is a journal of another version of this program"));
         }
         let journal = lock.begin(fingerprint, &budget).map_err(about)?;
-        return Ok(Begun { lock, journal, budget, records: Vec::new() });
+        return Ok(OpenedJournal { lock, journal, budget, records: Vec::new() });
     };
     if earlier.fingerprint != *fingerprint {
         return Err(taken(path, "is the journal of another run: other input, or other options"));
@@ -110,7 +110,7 @@ fn begin(path: &Path, fingerprint: &[u8; 32], budget: Budget) -> Result<Begun> {
     let windows = plural(earlier.records.len(), "window");
     render::note(&format!("{}: goes on after {windows} of an earlier run", path.display()));
     let journal = lock.go_on(earlier.sound).map_err(about)?;
-    Ok(Begun { lock, journal, budget: earlier.budget, records: earlier.records })
+    Ok(OpenedJournal { lock, journal, budget: earlier.budget, records: earlier.records })
 }
 
 /// Removes the journal, which is still locked.

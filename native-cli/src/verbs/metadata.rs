@@ -174,7 +174,7 @@ fn rewrite(
     let planned = OutFile { name: String::new(), len: start + data, header: new, copied: false };
     let plan = Plan { outputs: Vec::new(), files: vec![planned], conversion: None, warnings: Vec::new() };
     let intent = Intent { plan: &plan, permission, fingerprint: &fingerprint, budget: Budget::default() };
-    let artefact = OutputFiles::begin(out, intent)?.artefact;
+    let files = OutputFiles::begin(out, intent)?.files;
     let copied = (|| {
         let mut buffer = Vec::new();
         let mut at = 0;
@@ -183,12 +183,12 @@ fn rewrite(
             buffer.resize(piece as usize, 0);
             file.read_exact_at(&mut buffer, header.data_at + at).map_err(about)?;
             let region = Region { offset: start + at, run: piece, stride: piece, count: 1 };
-            artefact.write(&Write { file: 0, region }, &buffer)?;
+            files.write(&Write { file: 0, region }, &buffer)?;
             at += piece;
         }
         let now = LocalFile::open(input).map_err(about)?;
         if now.identity() == file.identity() { Ok(()) } else { Err(changed()) }
     })();
-    copied.inspect_err(|_| artefact.discard())?;
-    artefact.commit()
+    copied.inspect_err(|_| files.discard())?;
+    files.commit()
 }

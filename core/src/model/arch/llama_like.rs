@@ -91,7 +91,7 @@ pub const CONFIG: ConfigDefaults = ConfigDefaults {
     activation: Activation::Silu,
 };
 
-/// Nothing that mixes treat in their own way.
+/// Nothing that presets treat in their own way.
 pub const RECIPE: RecipeFacts = RecipeFacts { falcon: false, shared_values: None };
 
 /// The recipe facts of architectures with an 80-layer model that shares values.

@@ -151,7 +151,7 @@ pub enum SlidingLayers {
     Even,
 }
 
-/// What llama-quantize's mixes treat in their own way.
+/// What llama-quantize's presets treat in their own way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecipeFacts {
     /// Falcon's rules for head, down projections and attention output.

@@ -1,4 +1,4 @@
-//! The numbers of layers, heads and experts that mixes depend on.
+//! The numbers of layers, heads and experts that presets depend on.
 //!
 //! Unlike [`Config`](super::Config) they are found for any model: in the metadata of a GGUF or in `config.json`, else from
 //! names and shapes. Nothing here fails.
@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Layers, heads and experts of a model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hparams {
-    /// What mixes treat in their own way.
+    /// What presets treat in their own way.
     pub facts: RecipeFacts,
     /// Number of layers.
     pub layers: u64,

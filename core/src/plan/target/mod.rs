@@ -142,7 +142,7 @@ pub(super) fn of(name: TargetName) -> &'static dyn Target {
 /// `usage` if the recipe contradicts itself or its target, `unsupported_dtype` if a type cannot be written yet.
 pub fn check(recipe: &Recipe) -> Result<()> {
     if recipe.dtype.is_some() && recipe.preset.is_some() {
-        return Err(usage("a recipe has one type or one mix, not both"));
+        return Err(usage("a recipe has one type or one preset, not both"));
     }
     recipe.overrides.iter().try_for_each(|o| Pattern::new(&o.pattern).map(|_| ()))?;
     recipe.split.check()?;
