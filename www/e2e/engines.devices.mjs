@@ -120,7 +120,7 @@ test('where a device lies, the run is restarted without it: a picked file', () =
     const [{ run }] = await reports(page);
     assert.ok(run.device.differing > 0);
     await page.getByRole('button', { name: /^Compute/ }).click();
-    await page.getByText(/made wrong bytes\. Until this page is loaded again/).waitFor();
+    await page.getByText(/produced wrong bytes\. Until this page is loaded again/).waitFor();
   }));
 
 test('where a device lies, the run is restarted without it: a download', () =>
@@ -133,7 +133,7 @@ test('where a device lies, the run is restarted without it: a download', () =>
       const download = page.waitForEvent('download');
       await convert(page);
       assert.equal(sha256(await (await download).path()), expected);
-      assert.match(await note(page), /made wrong bytes/);
+      assert.match(await note(page), /produced wrong bytes/);
     },
     { pickers: false },
   ));
