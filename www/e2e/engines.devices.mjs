@@ -120,7 +120,7 @@ test('where a device lies, the run is restarted without it: a picked file', () =
     const [{ run }] = await reports(page);
     assert.ok(run.device.differing > 0);
     await page.getByRole('button', { name: /^Compute/ }).click();
-    await page.getByText(/produced wrong bytes\. Until this page is loaded again/).waitFor();
+    await page.getByText(/made wrong bytes\. Until this page is loaded again/).waitFor();
   }));
 
 test('where a device lies, the run is restarted without it: a download', () =>
