@@ -58,7 +58,7 @@ impl Resources {
         Ok(Resources { engine, auto: work.engine == "auto", budget })
     }
 
-    /// Ready for a plan: with the engine that is best for it, where nobody named one, a device's kernels probed, and as many
+    /// Ready for a plan: with the engine that is best for it, where none was named, a device's kernels probed, and as many
     /// workers as have room for the plan's windows.
     pub fn with_selected_engine(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {

@@ -29,7 +29,7 @@ fn core_is_pure() {
     }
 }
 
-/// Clippy finds calls that panic on purpose, and indices: here only that it is told to, and that exceptions have a reason.
+/// Clippy finds calls that panic on purpose, and indices: here only that the lints are on, and that exceptions have a reason.
 #[test]
 fn core_denies_panics_and_indices() {
     let lib = std::fs::read_to_string(root().join("core/src/lib.rs")).expect("the root of core");

@@ -38,7 +38,7 @@ pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> R
     if experts.shared_gate { needs.linear(Module::FfnGateInpShexp, 1, c.hidden) } else { Ok(()) }
 }
 
-/// What is asked for of one expert that was chosen.
+/// The weights that one chosen expert needs next.
 pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usize) -> Result<()> {
     let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
     if !needs.has(BOTH) {
