@@ -230,6 +230,22 @@ fn gates() {
 }
 
 #[test]
+fn quantizing_again_to_larger_tensors_warns() {
+    let dir = Dir::with_model();
+    dir.run("quantize m.safetensors -o q.gguf --type q4_0").exits(0);
+    let codes = |line: &str| -> Vec<String> {
+        let report = dir.run(line).exits(0).json();
+        let warnings = report["warnings"].as_array().unwrap();
+        warnings.iter().map(|w| w["code"].as_str().unwrap().into()).collect()
+    };
+    let grows = "larger_than_source".to_string();
+    assert!(codes("plan q.gguf --type q8_0 --allow-requantize --json").contains(&grows));
+    assert!(!codes("plan q.gguf --type q2_k --allow-requantize --json").contains(&grows));
+    assert!(!codes("plan q.gguf --type f32 --allow-requantize --json").contains(&grows), "asked for");
+    assert!(!codes("plan m.safetensors --type q8_0 --json").contains(&grows));
+}
+
+#[test]
 fn what_is_valid_but_not_supported() {
     let dir = Dir::with_model();
     dir.run("quantize m.safetensors -o q.gguf --type q8_0").exits(0);

@@ -82,6 +82,7 @@ pub fn plan(
     if totals.planned_quantized == 0 && recipe.quantizes() {
         warnings.push(Warning::new("nothing_quantized", "no tensor is quantized by this plan"));
     }
+    warnings.extend(growth_warning(recipe, checkpoint, &totals));
     let conversion = Conversion {
         recipe: recipe.clone(),
         container: target.container(),
@@ -330,6 +331,19 @@ fn untied(
         return Err(Error::new(Code::Usage, message));
     }
     rotate::untied(checkpoint, options).map(Some)
+}
+
+/// A warning where encoding a quantized model again makes its tensors larger, which cannot bring back what they lost.
+fn growth_warning(recipe: &Recipe, checkpoint: &Checkpoint, totals: &Totals) -> Option<Warning> {
+    let requantized = recipe.quantizes() && checkpoint.tensors.iter().any(|t| t.dtype.is_quantized());
+    let (from, to) = (totals.total_bytes_in, totals.tensor_bytes_out);
+    if !requantized || to <= from {
+        return None;
+    }
+    let message = format!(
+        "the tensors grow from {from} to {to} bytes, and none becomes more exact: the source is quantized already"
+    );
+    Some(Warning::new("larger_than_source", message))
 }
 
 /// The warnings about overrides that do not do what they say; errors unless the recipe is lenient.

@@ -7,8 +7,9 @@ mod protocol;
 
 use std::env;
 use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use wasm_bindgen_cli_support::Bindgen;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -44,8 +45,17 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = env::args_os().nth(1).map_or_else(|| root.join("www/src/pkg"), PathBuf::from);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     protocol::check(root)?;
-    for module in MODULES {
-        compile(root, &target, module)?;
+    // At the same time: each of them ends in a crate that one core compiles.
+    let running: Vec<(&WasmModule, Child)> = MODULES
+        .iter()
+        .map(|m| compile(root, &target, m).map(|child| (m, child)))
+        .collect::<io::Result<_>>()?;
+    let ended: Vec<(&WasmModule, io::Result<ExitStatus>)> =
+        running.into_iter().map(|(module, mut child)| (module, child.wait())).collect();
+    for (module, status) in ended {
+        if !status?.success() {
+            return Err(format!("{} did not compile", module.package).into());
+        }
         let wasm = target.join(TARGET).join(module.profile).join(module.package.replace('-', "_"));
         let mut bindgen = Bindgen::new();
         bindgen.input_path(wasm.with_extension("wasm")).web(true)?.typescript(true).out_name(module.name);
@@ -56,15 +66,14 @@ fn build() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Flags of the target are in `.cargo/config.toml`, which tests share.
-fn compile(root: &Path, target: &Path, module: &WasmModule) -> Result<(), Box<dyn Error>> {
+/// Starts the compilation of a module. Flags of the target are in `.cargo/config.toml`, which tests share.
+fn compile(root: &Path, target: &Path, module: &WasmModule) -> io::Result<Child> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    Command::new(cargo)
         .current_dir(root)
         .args(["build", "--locked", "--profile", module.profile])
         .args(["--package", module.package, "--target", TARGET])
         .arg("--target-dir")
         .arg(target)
-        .status()?;
-    if status.success() { Ok(()) } else { Err(format!("{} did not compile", module.package).into()) }
+        .spawn()
 }

@@ -15,6 +15,8 @@ pub struct GgufRules {
     pub maps: &'static [(M, ValueMap)],
     /// The order in which a layer's stacks of experts appear.
     pub experts: [M; 3],
+    /// Whether biases are dropped unless `attention_bias` is set: files have some that the model does not use.
+    pub unused_biases: bool,
     /// Ends of names that are dropped beside those that every text model drops.
     pub dropped: &'static [&'static str],
     /// Tensors that are computed from the configuration.
@@ -133,13 +135,14 @@ pub const PLAIN: GgufRules = GgufRules {
         (M::ShortConv, ValueMap::Squeeze),
     ],
     experts: DOWN_GATE_UP,
+    unused_biases: false,
     dropped: &[],
     generated: Generated::None,
     head: HeadRule::Written,
     beyond: BeyondRule::Refused,
 };
 
-/// Query and key heads are interleaved.
+/// Llama's converter: query and key heads are interleaved, and the rotary frequencies may have factors.
 pub const PERMUTED: GgufRules = GgufRules {
     maps: &[
         (M::AttnQ, ValueMap::PermuteQ),
@@ -147,12 +150,12 @@ pub const PERMUTED: GgufRules = GgufRules {
         (M::FfnGateUpExps, ValueMap::Halves),
         (M::FfnGateUpShexp, ValueMap::Halves),
     ],
+    generated: Generated::RopeFreqs(8),
     ..PLAIN
 };
 
-/// Llama: interleaved heads, and factors of the rotary frequencies.
-pub const LLAMA: GgufRules =
-    GgufRules { experts: GATE_DOWN_UP, generated: Generated::RopeFreqs(8), ..PERMUTED };
+/// Llama and Mixtral.
+pub const LLAMA: GgufRules = GgufRules { experts: GATE_DOWN_UP, ..PERMUTED };
 
 /// A Mamba-2 mixer.
 pub const MAMBA2: GgufRules = GgufRules {

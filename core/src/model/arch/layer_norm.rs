@@ -1,7 +1,7 @@
 //! Architectures whose norms subtract the mean: only a rotation that fixes the vector of ones is exact.
 
 use super::ValueLayout;
-use super::gguf_rules;
+use super::gguf_rules::{self, GgufRules};
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS, RECIPE, ROTATION};
 use super::module::Module as M;
 use super::row::{StreamSide, TensorMapRow, layer, root, within};
@@ -162,7 +162,7 @@ const COHERE: Arch = Arch {
 
 const COHERE2: Arch = Arch {
     gguf_keys: &[BASE, keys::COHERE2],
-    gguf_rules: gguf_rules::UNKNOWN,
+    gguf_rules: GgufRules { unused_biases: true, ..gguf_rules::PLAIN },
     model_types: &["cohere2"],
     gguf: Some("cohere2"),
     config: TIED,

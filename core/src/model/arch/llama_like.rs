@@ -149,7 +149,7 @@ const MISTRAL: Arch = Arch {
 const GRANITE: Arch = Arch {
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
-    gguf_rules: gguf_rules::PERMUTED,
+    gguf_rules: GgufRules { generated: Generated::None, ..gguf_rules::PERMUTED },
     name: "granite",
     model_types: &["granite"],
     gguf: Some("granite"),

@@ -8,6 +8,7 @@ pub mod gguf_rules;
 mod layer_norm;
 mod linear;
 mod llama_like;
+mod llama_names_only;
 pub mod module;
 mod moe;
 mod names_only;
@@ -238,10 +239,18 @@ pub struct RotationFacts {
 
 /// All architectures; those of one name follow each other.
 pub fn all() -> impl Iterator<Item = &'static Arch> {
-    [llama_like::ALL, moe::ALL, linear::ALL, pre_post_norm::ALL, layer_norm::ALL, names_only::ALL]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        llama_like::ALL,
+        llama_names_only::ALL,
+        moe::ALL,
+        linear::ALL,
+        pre_post_norm::ALL,
+        layer_norm::ALL,
+        names_only::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 /// The architecture of a `model_type`.

@@ -163,7 +163,7 @@ const T5_ROWS: &[TensorMapRow] = &[
 const GRANITE_MOE: Arch = Arch {
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
-    gguf_rules: gguf_rules::PERMUTED,
+    gguf_rules: GgufRules { generated: Generated::None, ..gguf_rules::PERMUTED },
     name: "granite_moe",
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
@@ -193,7 +193,7 @@ const MAMBA2: Arch = Arch {
 };
 const OLMO: Arch = Arch {
     gguf_keys: &[BASE, keys::OLMO],
-    gguf_rules: gguf_rules::PERMUTED,
+    gguf_rules: GgufRules { generated: Generated::None, ..gguf_rules::PERMUTED },
     name: "olmo",
     model_types: &["olmo"],
     gguf: Some("olmo"),

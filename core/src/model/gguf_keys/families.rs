@@ -163,6 +163,14 @@ pub const COHERE: &[KeyRule] = &[LOGIT_SCALE, UNSCALED];
 /// Cohere 2.
 pub const COHERE2: &[KeyRule] =
     &[LOGIT_SCALE, WINDOW, VOCABULARY, Computed(|to| rotated_share(to, &["rotary_pct"], 1.0)), UNSCALED];
+/// EXAONE 3.
+pub const EXAONE: &[KeyRule] = &[Computed(|to| rotated_share(to, &["partial_rotary_factor"], 1.0))];
+/// Models that say how long a head is.
+pub const CONFIGURED_HEADS: &[KeyRule] = &[Count("rope.dimension_count", &["head_dim"])];
+/// MiniCPM.
+pub const MINICPM: &[KeyRule] = &[Computed(minicpm)];
+/// After [`LLAMA`], where heads have their share of the stream.
+pub const SHARED_HEADS: &[KeyRule] = &[Computed(share_of_stream)];
 /// GLM-4.
 pub const GLM4: &[KeyRule] = &[Computed(glm_rotated)];
 /// GLM-4.5.
@@ -362,6 +370,29 @@ fn rotated_share(to: &mut KeyWriter, from: &[&str], usual: f64) -> Result<()> {
     let share = to.hyper.real(from)?.unwrap_or(usual);
     let rotated = share_of(to.hyper.share_of_a_head()?, share)?;
     to.count("rope.dimension_count", rotated);
+    Ok(())
+}
+
+fn share_of_stream(to: &mut KeyWriter) -> Result<()> {
+    if to.hyper.count(&["head_dim"])?.is_none() {
+        let d = to.hyper.head_dim()?;
+        to.count("attention.key_length", d);
+        to.count("attention.value_length", d);
+    }
+    Ok(())
+}
+
+fn minicpm(to: &mut KeyWriter) -> Result<()> {
+    let needed = |key: &'static str| -> Result<f64> {
+        let missing = || Error::new(Code::BadValue, format!("the configuration has no {key}"));
+        to.hyper.real(&[key])?.ok_or_else(missing)
+    };
+    let (embedding, depth, base) = (needed("scale_emb")?, needed("scale_depth")?, needed("dim_model_base")?);
+    let layers = to.hyper.required(&["num_hidden_layers"])?;
+    let hidden = to.hyper.required(ANY_HIDDEN)?;
+    to.real("embedding_scale", embedding);
+    to.real("residual_scale", depth / libm::sqrt(layers as f64));
+    to.real("logit_scale", hidden as f64 / base);
     Ok(())
 }
 

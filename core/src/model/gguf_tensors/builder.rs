@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use serde_json::Value;
 
 /// Most findings that a message lists.
 const SHOWN: usize = 20;
@@ -174,7 +175,13 @@ impl<'a> Builder<'a> {
             HeadRule::Dropped => true,
             HeadRule::DroppedWhenTied => self.config.tied(self.arch.config.tied),
         };
-        (head && id.module == Module::Output) || id.module.gguf().is_empty()
+        let unused = id.part == TensorPart::Bias && self.arch.gguf_rules.unused_biases && !self.has_biases();
+        (head && id.module == Module::Output) || id.module.gguf().is_empty() || unused
+    }
+
+    /// Whether the configuration says that projections have biases.
+    fn has_biases(&self) -> bool {
+        self.config.get(&["attention_bias"]).and_then(Value::as_bool).unwrap_or(false)
     }
 
     fn add(&mut self, tensor: &Named<'_>) {

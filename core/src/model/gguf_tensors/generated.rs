@@ -24,6 +24,9 @@ const GLOBAL_HEAD_DIM: u64 = 512;
 /// A sentence if the configuration lacks or contradicts a number.
 pub fn generated(arch: &Arch, config: &ConfigView<'_>) -> Result<Vec<GgufTensor>, String> {
     match arch.gguf_rules.generated {
+        Generated::None if llama3(config).is_some() => {
+            Err(format!("GGUF files of {} have no place for rope_scaling of the type llama3", arch.name))
+        }
         Generated::None => Ok(Vec::new()),
         Generated::RopeFreqs(factor) => rope_freqs(config, factor),
         Generated::RopeFactors => rope_factors(config),
@@ -47,13 +50,15 @@ fn number(of: &Value, key: &str) -> Option<f64> {
     of.get(key)?.as_f64()
 }
 
+/// The rotary parameters where their type is `llama3`.
+fn llama3<'a>(config: &ConfigView<'a>) -> Option<&'a Value> {
+    let kind = |rope: &Value| rope.get("rope_type").or_else(|| rope.get("type"))?.as_str().map(String::from);
+    scaling(config).filter(|rope| kind(rope).as_deref() == Some("llama3"))
+}
+
 /// Factors of `llama3` scaling; none for another one.
 fn rope_freqs(config: &ConfigView<'_>, factor: u32) -> Result<Vec<GgufTensor>, String> {
-    let Some(rope) = scaling(config) else { return Ok(Vec::new()) };
-    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
-    if kind != Some("llama3") {
-        return Ok(Vec::new());
-    }
+    let Some(rope) = llama3(config) else { return Ok(Vec::new()) };
     let theta = number(rope, "rope_theta");
     let theta = theta.or_else(|| config.get(&["rope_theta"])?.as_f64()).unwrap_or(10000.0);
     let dim = config.head_dim().filter(|d| *d > 0 && *d <= 2 * MAX_FACTORS);

@@ -60,5 +60,7 @@ const CLASSES: &[(&str, &str)] = &[
     ("olmo2", "Olmo2ForCausalLM"), ("olmo3", "Olmo3ForCausalLM"), ("olmoe", "OlmoeForCausalLM"),
     ("exaone4", "Exaone4ForCausalLM"), ("ministral3", "Ministral3ForCausalLM"), ("bert", "BertModel"),
     ("roberta", "RobertaModel"), ("xlm-roberta", "XLMRobertaModel"), ("distilbert", "DistilBertModel"),
-    ("nomic_bert", "NomicBertModel"), ("t5", "T5ForConditionalGeneration"),
+    ("nomic_bert", "NomicBertModel"), ("arcee", "ArceeForCausalLM"), ("exaone", "ExaoneForCausalLM"),
+    ("maincoder", "MaincoderForCausalLM"), ("minicpm", "MiniCPMForCausalLM"),
+    ("PanguEmbedded", "PanguEmbeddedForCausalLM"), ("t5", "T5ForConditionalGeneration"),
 ];

@@ -114,6 +114,13 @@ pub const BERT: TokenizerRules =
 /// T5.
 pub const T5: TokenizerRules = TokenizerRules { layout: TokenizerLayout::T5, ..BPE };
 
+/// MiniCPM.
+pub const SENTENCEPIECE: TokenizerRules = TokenizerRules { layout: TokenizerLayout::SentencePiece, ..BPE };
+
+/// openPangu.
+pub const PANGU: TokenizerRules =
+    TokenizerRules { space_prefix: SpacePrefix::ConfiguredLast, ..SENTENCEPIECE };
+
 /// GLM-4.
 pub const GLM4: TokenizerRules = TokenizerRules {
     by_text: &[("eos", ENDOFTEXT), ("eot", "<|user|>"), ("unk", ENDOFTEXT), ("bos", ENDOFTEXT)],

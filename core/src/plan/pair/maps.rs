@@ -74,15 +74,16 @@ impl PairBuilder<'_> {
                 Err(_) => whole.extend(own.iter().map(|p| p.index)),
             }
         }
+        let places: BTreeMap<&str, usize> =
+            gguf.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+        let place = |tensor: &GgufTensor| places.get(tensor.name.as_str()).copied();
         for gguf_tensor in made.tensors.iter().filter(|_| !whole.is_empty()) {
-            let index = gguf.tensors.iter().position(|t| t.name == gguf_tensor.name.as_str());
-            if let Some(index) = index.filter(|i| whole.contains(i)) {
+            if let Some(index) = place(gguf_tensor).filter(|i| whole.contains(i)) {
                 self.push_whole(side, index, gguf_tensor);
             }
         }
         for gguf_tensor in made.tensors.iter().filter(|t| t.parts.is_empty()) {
-            let index = gguf.tensors.iter().position(|t| t.name == gguf_tensor.name.as_str());
-            if let Some(index) = index.filter(|i| !self.used_on(side).contains(i)) {
+            if let Some(index) = place(gguf_tensor).filter(|i| !self.used_on(side).contains(i)) {
                 mine.insert(index);
                 self.push_computed(side, index, gguf_tensor);
             }

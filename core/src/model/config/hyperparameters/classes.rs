@@ -464,6 +464,16 @@ const MAMBA2: &[(&str, ClassDefault)] = &[
     ("tie_word_embeddings", Bool(false)),
 ];
 
+#[rustfmt::skip]
+const ARCEE: &[(&str, ClassDefault)] = &[
+    ("vocab_size", Int(32000)), ("hidden_size", Int(2560)), ("intermediate_size", Int(18432)),
+    ("num_hidden_layers", Int(32)), ("num_attention_heads", Int(32)), ("hidden_act", Text("relu2")),
+    ("max_position_embeddings", Int(4096)), ("rms_norm_eps", Float(1e-05)), ("rope_theta", Float(10000.0)),
+    ("rope_scaling", Null), ("attention_bias", Bool(false)), ("tie_word_embeddings", Bool(false)),
+    ("num_key_value_heads", Copied("num_attention_heads")),
+    ("head_dim", Ratio("hidden_size", "num_attention_heads")),
+];
+
 /// Defaults of the base class, under those of the classes.
 pub(super) const COMMON: &[(&str, ClassDefault)] =
     &[("max_length", Int(20)), ("tie_word_embeddings", Bool(true)), ("pad_token_id", Null)];
@@ -484,4 +494,5 @@ pub(super) const CLASSES: &[(&str, &[(&str, ClassDefault)])] = &[
     ("minimax", MINIMAX), ("llama4_text", LLAMA4_TEXT), ("bert", BERT), ("roberta", ROBERTA),
     ("xlm-roberta", XLM_ROBERTA), ("distilbert", DISTILBERT), ("t5", T5), ("nemotron", NEMOTRON),
     ("seed_oss", SEED_OSS), ("ernie4_5", ERNIE4_5), ("ernie4_5_moe", ERNIE4_5_MOE), ("mamba2", MAMBA2),
+    ("arcee", ARCEE),
 ];
