@@ -235,7 +235,7 @@ fn quantizing_again_to_larger_tensors_warns() {
     dir.run("quantize m.safetensors -o q.gguf --type q4_0").exits(0);
     let codes = |line: &str| -> Vec<String> {
         let report = dir.run(line).exits(0).json();
-        let warnings = report["warnings"].as_array().unwrap();
+        let warnings = report["result"]["warnings"].as_array().unwrap();
         warnings.iter().map(|w| w["code"].as_str().unwrap().into()).collect()
     };
     let grows = "larger_than_source".to_string();

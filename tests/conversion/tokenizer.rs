@@ -135,7 +135,7 @@ fn cases() -> Vec<String> {
     let mut found: Vec<String> =
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     found.sort();
-    assert_eq!(found.len(), 63, "cases");
+    assert_eq!(found.len(), 70, "cases");
     found
 }
 

@@ -9,7 +9,7 @@ use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, Prefix, RecipeFacts, SharedValues};
-use crate::model::gguf_keys::{BASE, families as keys};
+use crate::model::gguf_keys::{BASE, encoders as encoder_keys, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 use crate::model::tokenizer::rules as tokenizer;
 
@@ -328,7 +328,7 @@ const JAIS2: Arch = Arch {
 };
 const BERT: Arch = Arch {
     tokenizer: tokenizer::BERT,
-    gguf_keys: &[keys::BERT_BEFORE, BASE, keys::BERT],
+    gguf_keys: &[encoder_keys::BERT_BEFORE, BASE, encoder_keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "bert",
     model_types: &["bert"],
@@ -346,7 +346,7 @@ const ROBERTA: Arch = Arch {
 };
 const DISTILBERT: Arch = Arch {
     tokenizer: tokenizer::BERT,
-    gguf_keys: &[keys::DISTILBERT_BEFORE, BASE, keys::BERT],
+    gguf_keys: &[encoder_keys::DISTILBERT_BEFORE, BASE, encoder_keys::BERT],
     name: "distilbert",
     model_types: &["distilbert"],
     prefixes: &[Prefix::decoder(""), Prefix::decoder("distilbert.")],
@@ -355,7 +355,7 @@ const DISTILBERT: Arch = Arch {
 };
 const NOMIC_BERT: Arch = Arch {
     tokenizer: tokenizer::BERT,
-    gguf_keys: &[keys::NOMIC_BEFORE, BASE, keys::BERT],
+    gguf_keys: &[encoder_keys::NOMIC_BEFORE, BASE, encoder_keys::BERT],
     gguf_rules: gguf_rules::BERT,
     name: "nomic_bert",
     model_types: &["nomic_bert"],
@@ -366,7 +366,7 @@ const NOMIC_BERT: Arch = Arch {
 };
 const T5: Arch = Arch {
     tokenizer: tokenizer::T5,
-    gguf_keys: &[keys::T5],
+    gguf_keys: &[encoder_keys::T5],
     gguf_rules: gguf_rules::PLAIN,
     name: "t5",
     model_types: &["t5"],
@@ -376,7 +376,7 @@ const T5: Arch = Arch {
     ..NAMED
 };
 const T5_ENCODER: Arch = Arch {
-    gguf_keys: &[keys::T5_ENCODER],
+    gguf_keys: &[encoder_keys::T5_ENCODER],
     gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN },
     name: "t5_encoder",
     model_types: &[],

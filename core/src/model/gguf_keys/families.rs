@@ -19,9 +19,9 @@ const VOCABULARY: KeyRule = Count("vocab_size", &["vocab_size"]);
 const WINDOW: KeyRule = Count("attention.sliding_window", &["sliding_window"]);
 const EXPERT_LENGTH: KeyRule = Count("expert_feed_forward_length", &["moe_intermediate_size"]);
 const RMS_EPS: KeyRule = Real("attention.layer_norm_rms_epsilon", &["rms_norm_eps", "norm_eps"]);
-const LN_EPS: KeyRule = Real("attention.layer_norm_epsilon", LAYER_NORM_EPS);
-const EMBEDDING: KeyRule = Count("embedding_length", ANY_HIDDEN);
-const HEAD_COUNT: KeyRule = Count("attention.head_count", ANY_HEADS);
+pub(super) const LN_EPS: KeyRule = Real("attention.layer_norm_epsilon", LAYER_NORM_EPS);
+pub(super) const EMBEDDING: KeyRule = Count("embedding_length", ANY_HIDDEN);
+pub(super) const HEAD_COUNT: KeyRule = Count("attention.head_count", ANY_HEADS);
 const HEAD_COUNT_KV: KeyRule = Count("attention.head_count_kv", KV_HEADS);
 const FEED: KeyRule = Count("feed_forward_length", FEED_FORWARD);
 const LOGIT_SCALE: KeyRule = Real("logit_scale", &["logit_scale"]);
@@ -296,53 +296,6 @@ pub const MAMBA2: &[KeyRule] = &[
     Computed(mamba2),
     FileType,
 ];
-/// Before the common keys of BERT: rows of positions that are not used, and the epsilon of DistilBERT.
-pub const BERT_BEFORE: &[KeyRule] = &[Computed(used_positions)];
-/// DistilBERT, before [`BERT_BEFORE`].
-pub const DISTILBERT_BEFORE: &[KeyRule] = &[FixedReal("attention.layer_norm_epsilon", 1e-12)];
-/// BERT.
-pub const BERT: &[KeyRule] = &[FixedFlag("attention.causal", false), Pooling, Computed(labels)];
-/// Before the common keys of Nomic-BERT.
-pub const NOMIC_BEFORE: &[KeyRule] = &[Computed(trained_context)];
-/// T5, without the common keys.
-pub const T5: &[KeyRule] = &[
-    Computed(|to| {
-        let context = to.hyper.count(&["n_positions"])?.unwrap_or(512);
-        to.count("context_length", context);
-        Ok(())
-    }),
-    EMBEDDING,
-    Count("feed_forward_length", &["d_ff"]),
-    Blocks,
-    Count("decoder_block_count", &["num_decoder_layers", "num_layers"]),
-    HEAD_COUNT,
-    Count("attention.key_length", &["d_kv"]),
-    Count("attention.value_length", &["d_kv"]),
-    LN_EPS,
-    Count("attention.relative_buckets_count", &["relative_attention_num_buckets"]),
-    Real("attention.layer_norm_rms_epsilon", LAYER_NORM_EPS),
-    Count("decoder_start_token_id", &["decoder_start_token_id"]),
-    FileType,
-];
-/// The encoder of T5 alone, without the common keys.
-pub const T5_ENCODER: &[KeyRule] = &[
-    Computed(|to| {
-        let context = to.hyper.count(&["n_positions"])?.unwrap_or(512);
-        to.count("context_length", context);
-        Ok(())
-    }),
-    EMBEDDING,
-    Count("feed_forward_length", &["d_ff"]),
-    Blocks,
-    HEAD_COUNT,
-    Count("attention.key_length", &["d_kv"]),
-    Count("attention.value_length", &["d_kv"]),
-    LN_EPS,
-    Count("attention.relative_buckets_count", &["relative_attention_num_buckets"]),
-    Real("attention.layer_norm_rms_epsilon", LAYER_NORM_EPS),
-    FileType,
-];
-
 fn non_zero(to: &mut KeyWriter, key: &str, from: &str) -> Result<()> {
     if let Some(x) = to.hyper.real(&[from])?.filter(|x| *x != 0.0) {
         to.real(key, x);
@@ -774,46 +727,5 @@ fn mamba2(to: &mut KeyWriter) -> Result<()> {
     to.count("ssm.group_count", groups);
     let eps = to.hyper.real(&["layer_norm_epsilon", "rms_norm_eps"])?.unwrap_or(1e-5);
     to.real("attention.layer_norm_rms_epsilon", eps);
-    Ok(())
-}
-
-/// RoBERTa's positions begin behind that of its padding.
-fn used_positions(to: &mut KeyWriter) -> Result<()> {
-    if !matches!(to.hyper.text(&["model_type"])?, Some("roberta" | "xlm-roberta")) {
-        return Ok(());
-    }
-    let rows = to.hyper.count(&["max_position_embeddings"])?;
-    let Some((rows, pad)) = rows.zip(to.hyper.count(&["pad_token_id"])?) else { return Ok(()) };
-    to.hyper.assume("max_position_embeddings", rows.saturating_sub(pad.saturating_add(1)));
-    Ok(())
-}
-
-/// The classes of a classifier, unless they have no names.
-fn labels(to: &mut KeyWriter) -> Result<()> {
-    let Some(labels) = to.hyper.get("id2label").and_then(Value::as_object) else { return Ok(()) };
-    let number =
-        |(id, label): (&String, &Value)| Some((id.parse::<u32>().ok()?, String::from(label.as_str()?)));
-    let Some(mut named) = labels.iter().map(number).collect::<Option<Vec<_>>>() else {
-        return Err(Error::new(Code::BadValue, "\"id2label\" does not map numbers to texts"));
-    };
-    named.sort_unstable();
-    let names: Vec<String> = named.into_iter().map(|(_, label)| label).collect();
-    if !(names.len() == 2 && names.iter().zip(["LABEL_0", "LABEL_1"]).all(|(a, b)| a == b)) {
-        to.set("classifier.output_labels", super::texts(&names));
-    }
-    Ok(())
-}
-
-/// The context that Nomic-BERT was trained with, which its configuration exceeds.
-fn trained_context(to: &mut KeyWriter) -> Result<()> {
-    let context = match to.hyper.count(&["n_positions"])? {
-        Some(8192) => 2048,
-        Some(2048) => 512,
-        other => {
-            let message = format!("\"n_positions\" is {other:?}; for Nomic-BERT 2048 and 8192 are known");
-            return Err(Error::new(Code::BadValue, message));
-        }
-    };
-    to.hyper.assume("max_position_embeddings", context);
     Ok(())
 }

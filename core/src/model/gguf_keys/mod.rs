@@ -5,6 +5,7 @@
 //! [`families`]. Knows no tokenizer and no bytes of a file.
 
 mod base;
+pub mod encoders;
 pub mod families;
 mod ordered;
 mod pooling;

@@ -24,6 +24,7 @@ const FIRST: &[Proposal] = &[
     rope,
     rotated,
     factors,
+    minicpm,
     encoder,
     encoder_decoder,
     falcon,
@@ -290,6 +291,20 @@ fn factors(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
         }
         draft.skip("head_dim");
     }
+}
+
+/// MiniCPM: scales that are given by other numbers.
+fn minicpm(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
+    if draft.candidate.model_type != "minicpm" {
+        return;
+    }
+    draft.set_some("scale_emb", keys.real("embedding_scale").and_then(decimal));
+    let (hidden, logits) = (keys.uint("embedding_length"), keys.real("logit_scale"));
+    let base = hidden.zip(logits).map(|(hidden, scale)| hidden as f64 / f64::from(scale));
+    draft.set_some("dim_model_base", base.and_then(|base| decimal(base as f32)));
+    let (layers, residual) = (keys.layers(), keys.real("residual_scale"));
+    let depth = layers.zip(residual).map(|(layers, scale)| f64::from(scale) * libm::sqrt(layers as f64));
+    draft.set_some("scale_depth", depth.and_then(|depth| decimal(depth as f32)));
 }
 
 /// Encoders: positions behind those of padding, labels, kinds of tokens.
