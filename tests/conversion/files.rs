@@ -10,10 +10,7 @@ use quantoscope_tests::memory::{MemoryModel, run};
 use sha2::{Digest, Sha256};
 
 /// Cases whose files are not equal yet, and why. A test fails when one of them becomes equal.
-const NOT_YET: &[(&str, &str)] = &[
-    ("deepseek-v3-fp8", "blocks of FP8 with scales in another tensor are not decoded"),
-    ("gpt-oss-mxfp4", "MXFP4 experts are not repacked"),
-];
+const NOT_YET: &[(&str, &str)] = &[];
 
 /// SHA-256 of our file.
 fn digest(case: &Case, preset: Preset) -> Result<String, String> {
