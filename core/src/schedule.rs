@@ -8,8 +8,8 @@ use crate::plan::{
     Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
     rotation_granularity, rows_per_block_boundary,
 };
-use crate::tensor::packed::Rectangle;
 use crate::tensor::TensorInfo;
+use crate::tensor::packed::Rectangle;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -393,7 +393,8 @@ fn reads_of(operand: &Operand, region: Region, view: View, ops: Vec<Op>) -> Vec<
     let mut first = read_of(operand, region, ops);
     let packed = operand.packed.as_ref();
     // `cut` has found that there is a rectangle.
-    let Some((packed, at)) = packed.and_then(|p| Some((p, p.rectangle(view.of, &view.rows, &view.cols)?))) else {
+    let Some((packed, at)) = packed.and_then(|p| Some((p, p.rectangle(view.of, &view.rows, &view.cols)?)))
+    else {
         return Vec::from([first]);
     };
     let mut parts = packed.parts.iter().enumerate().map(|(index, part)| {

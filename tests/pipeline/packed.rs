@@ -1,12 +1,11 @@
 //! Checkpoints whose weights are stored as several tensors, against values computed here from the bytes.
 
-use crate::support::{compare, foreign, gguf, make, plan, remake, reopen};
+use crate::support::{compare, foreign, gguf, make, plan, remake, reopen, verify};
 use quantoscope_core::DType;
 use quantoscope_core::error::Code;
 use quantoscope_core::format::Container;
-use quantoscope_core::plan::{Plan, convert, measure, replay};
+use quantoscope_core::plan::{Plan, convert, measure};
 use quantoscope_core::recipe::{Recipe, TargetName};
-use quantoscope_core::report::verified;
 use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, safetensors};
@@ -30,7 +29,9 @@ fn codes(dtype: DType, n: u64, rng: &mut Rng) -> Vec<u8> {
         DType::F8_E4M3 => c & 0x7F != 0x7F,
         _ => c & 0x7C != 0x7C,
     };
-    (0..n).map(|_| std::iter::repeat_with(|| rng.below(256) as u8).find(|c| finite(*c)).expect("one")).collect()
+    (0..n)
+        .map(|_| std::iter::repeat_with(|| rng.below(256) as u8).find(|c| finite(*c)).expect("one"))
+        .collect()
 }
 
 /// A scale as it is stored, and its values.
@@ -86,12 +87,30 @@ const CASES: &[Case] = &[
         of: |_, r, c| r / 128 * 3 + c / 128,
         label: "128x128 scales",
     },
-    Case { weight: &[6, 96], scale: &[6, 3], block: None, of: |_, r, c| r * 3 + c / 32, label: "1x32 scales" },
+    Case {
+        weight: &[6, 96],
+        scale: &[6, 3],
+        block: None,
+        of: |_, r, c| r * 3 + c / 32,
+        label: "1x32 scales",
+    },
     // Stacks.
     Case { weight: &[3, 5, 12], scale: &[3], block: None, of: |e, _, _| e, label: "scale per matrix" },
     Case { weight: &[3, 5, 12], scale: &[3, 1, 1], block: None, of: |e, _, _| e, label: "scale per matrix" },
-    Case { weight: &[3, 5, 12], scale: &[3, 5, 1], block: None, of: |e, r, _| e * 5 + r, label: "scale per row" },
-    Case { weight: &[3, 5, 12], scale: &[3, 5], block: None, of: |e, r, _| e * 5 + r, label: "scale per row" },
+    Case {
+        weight: &[3, 5, 12],
+        scale: &[3, 5, 1],
+        block: None,
+        of: |e, r, _| e * 5 + r,
+        label: "scale per row",
+    },
+    Case {
+        weight: &[3, 5, 12],
+        scale: &[3, 5],
+        block: None,
+        of: |e, r, _| e * 5 + r,
+        label: "scale per row",
+    },
     Case {
         weight: &[3, 5, 12],
         scale: &[3, 1, 12],
@@ -167,7 +186,7 @@ fn fp8_of_every_layout_of_scales_gives_the_product_in_f32() {
                 let plan = plan(&model, &f32_file());
                 let file = files(&plan, &model).remove(0);
                 let made = MemoryModel::file("m.safetensors", file).expect("a file");
-                assert_eq!(made.tensor(NAME), little(&expected), "{context}");
+                assert!(made.tensor(NAME) == little(&expected), "{context}");
             }
         }
     }
@@ -223,9 +242,8 @@ fn scales_of_activations_are_left_out_and_named() {
 #[test]
 fn parts_that_do_not_fit_are_refused_all_at_once() {
     let mut rng = Rng(7);
-    let mut weight = |name: &str| {
-        Tensor::raw(name, DType::F8_E4M3, &[32, 48], codes(DType::F8_E4M3, 32 * 48, &mut rng))
-    };
+    let mut weight =
+        |name: &str| Tensor::raw(name, DType::F8_E4M3, &[32, 48], codes(DType::F8_E4M3, 32 * 48, &mut rng));
     let part = |name: &str, shape: &[u64]| {
         Tensor::of(name, DType::F32, shape, &vec![1.0; shape.iter().product::<u64>() as usize])
     };
@@ -339,9 +357,11 @@ fn pair_of_models() -> (MemoryModel, MemoryModel) {
 #[test]
 fn every_type_of_packed_weights_equals_that_of_their_values() {
     let (packed, plain) = pair_of_models();
-    for dtype in [DType::F32, DType::BF16, DType::F16, DType::Q8_0, DType::Q4_K, DType::IQ4_XS, DType::MXFP4] {
+    for dtype in [DType::F32, DType::BF16, DType::F16, DType::Q8_0, DType::Q4_K, DType::IQ4_XS, DType::MXFP4]
+    {
         let (a, b) = (plan(&packed, &foreign(dtype)), plan(&plain, &foreign(dtype)));
-        assert_eq!(files(&a, &packed)[0][a.files[0].header.len()..], files(&b, &plain)[0][b.files[0].header.len()..]);
+        let data = |plan: &Plan, model| files(plan, model)[0][plan.files[0].header.len()..].to_vec();
+        assert!(data(&a, &packed) == data(&b, &plain), "{dtype}");
     }
     let report = compare(&packed, &plain);
     assert_eq!(report.tensors.len(), 3);
@@ -362,10 +382,7 @@ fn file_of_packed_weights_verifies_and_a_changed_byte_does_not() {
         let (_, made) = make(&packed, &recipe);
         let check = |bytes: Vec<u8>| {
             let file = MemoryModel::file("m.gguf", bytes).expect("a GGUF");
-            let recorded = replay::recorded_conversion(&file.checkpoint).expect("a recipe");
-            let pairing = replay::verify(&packed.checkpoint, &file.checkpoint, &recorded, None).expect("a plan");
-            let made = run(&pairing.plan, &[&packed, &file], Budget::default()).expect("a run");
-            verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected).verified
+            verify(&packed, &file).verified
         };
         assert!(check(made.files[0].clone()));
         let mut spoiled = made.files[0].clone();
@@ -385,7 +402,9 @@ fn mxfp4(rows: u64) -> ([Tensor; 2], Vec<f32>) {
     let powers: Vec<u8> = (0..blocks).map(|_| 100 + rng.below(50) as u8).collect();
     let value = |i: usize| {
         let code = stored[i / 2] >> (i % 2 * 4) & 0xF;
-        let level = LEVELS[usize::from(code & 7)] * if code > 7 { -1.0 } else { 1.0 };
+        // Zero has no sign, as in ggml.
+        let sign = if code > 8 { -1.0 } else { 1.0 };
+        let level = LEVELS[usize::from(code & 7)] * sign;
         level * 2_f32.powi(i32::from(powers[i / 32]) - 127)
     };
     let values = (0..stored.len() * 2).map(value).collect();
@@ -408,7 +427,7 @@ fn mxfp4_of_gpt_oss_is_one_tensor_and_becomes_blocks_of_ggml_without_loss() {
     let plan = plan(&model, &foreign(DType::MXFP4));
     let file = MemoryModel::file("m.gguf", files(&plan, &model).remove(0)).expect("a GGUF");
     let decoded = remake(&file, &Recipe { allow_requantize: true, ..f32_file() });
-    assert_eq!(decoded.tensor(EXPERTS), little(&values));
+    assert!(decoded.tensor(EXPERTS) == little(&values), "other values");
     // The codes are those that were stored: minus zero too.
     let block = |i: usize| &file.tensor(EXPERTS)[i * 17..][..17];
     let (codes, powers) = (model.gather(0, &whole(&model, 0)), model.gather(0, &whole(&model, 1)));
@@ -437,9 +456,11 @@ fn mxfp4_of_gpt_oss_is_decoded_in_the_order_of_plain_experts() {
     let made = MemoryModel::file("m.safetensors", files(&plan, &model).remove(0)).expect("a file");
     assert_eq!(made.checkpoint.tensors[0].shape.axes(), [2, 64, 6]);
     let at = |e: usize, i: usize, o: usize| values[(e * 6 + o) * 64 + i];
-    let expected: Vec<f32> =
-        (0..2).flat_map(|e| (0..64).flat_map(move |i| (0..6).map(move |o| (e, i, o)))).map(|(e, i, o)| at(e, i, o)).collect();
-    assert_eq!(made.tensor(EXPERTS), little(&expected));
+    let expected: Vec<f32> = (0..2)
+        .flat_map(|e| (0..64).flat_map(move |i| (0..6).map(move |o| (e, i, o))))
+        .map(|(e, i, o)| at(e, i, o))
+        .collect();
+    assert!(made.tensor(EXPERTS) == little(&expected), "other values");
 }
 
 #[test]

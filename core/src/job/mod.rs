@@ -354,8 +354,7 @@ impl Workspace {
         let gathered = self.gathered.iter().map(Vec::capacity).sum::<usize>();
         let bytes = self.out.capacity() + self.bytes.capacity() + gathered;
         let [first, second] = &self.unpacked;
-        let floats =
-            [&self.values, &self.other, &self.mapped, &self.weights, &self.gain, first, second];
+        let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain, first, second];
         let doubles = self.doubles.iter().chain([&self.wide_gain]);
         let single = floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>();
         bytes as u64 + single + doubles.map(|values| values.capacity() as u64 * 8).sum::<u64>()
@@ -435,7 +434,8 @@ fn work(
     if job.reads.iter().any(|r| r.packed.is_some()) {
         let mut room = core::mem::take(&mut scratch.unpacked);
         let plain = unpack::unpack(kernels, job, inputs, &mut room);
-        let done = plain.and_then(|plain| work(kernels, &plain.job, &plain.inputs(inputs, &room), scratch, made));
+        let done =
+            plain.and_then(|plain| work(kernels, &plain.job, &plain.inputs(inputs, &room), scratch, made));
         scratch.unpacked = room;
         return done.map(|done| Done { payload: unpack::payload(job, done.payload, scratch), ..done });
     }

@@ -153,9 +153,7 @@ impl Packed {
                 Rectangle { rows: RowRun { first, step: 1, count: last - first }, cols }
             }
             (Layout::Mxfp4, 0) => Rectangle { rows, cols: start / 2..end.div_ceil(2) },
-            (Layout::Mxfp4, _) => {
-                Rectangle { rows, cols: start / MXFP4_BLOCK..end.div_ceil(MXFP4_BLOCK) }
-            }
+            (Layout::Mxfp4, _) => Rectangle { rows, cols: start / MXFP4_BLOCK..end.div_ceil(MXFP4_BLOCK) },
         }
     }
 

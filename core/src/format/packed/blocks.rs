@@ -64,8 +64,8 @@ pub(super) fn scale_blocks(
     })
 }
 
-/// The length of `count` blocks of an axis of length `len`: a hinted length that fits, the usual one, an even part, or the
-/// only power of two.
+/// The length of `count` blocks of an axis of length `len`: a hinted length that fits, the usual one, or the only power of two
+/// unless equal blocks of another length fit too. What is left open without a configuration is not guessed.
 fn block_len(len: u64, count: u64, mut hints: impl Iterator<Item = u64>) -> Option<u64> {
     let fits = |block: &u64| *block > 0 && len.div_ceil(*block) == count;
     if count == 0 || count > len {
@@ -74,8 +74,12 @@ fn block_len(len: u64, count: u64, mut hints: impl Iterator<Item = u64>) -> Opti
     if count == 1 || count == len {
         return Some(len / count);
     }
-    let usual = Some(USUAL).filter(fits);
-    let even = Some(len / count).filter(|block| block * count == len);
     let mut powers = (0..63).map(|bit| 1_u64 << bit).filter(fits);
-    hints.find(fits).or(usual).or(even).or_else(|| powers.next().filter(|_| powers.next().is_none()))
+    let power = powers.next().filter(|_| powers.next().is_none());
+    let even = Some(len / count).filter(|block| block * count == len);
+    let only = match (power, even) {
+        (Some(a), Some(b)) => Some(a).filter(|a| *a == b),
+        (found, other) => found.or(other),
+    };
+    hints.find(fits).or(Some(USUAL).filter(fits)).or(only)
 }

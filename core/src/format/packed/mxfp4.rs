@@ -58,7 +58,8 @@ fn unite(
     let [outer @ .., width] = blocks.shape.axes() else { return };
     if *width != bytes || outer.len() < 2 {
         let shape = blocks.shape.axes();
-        return uniter.report(blocks, format!("its shape {shape:?} is not [.., rows, cols / {len}, {bytes}]"));
+        return uniter
+            .report(blocks, format!("its shape {shape:?} is not [.., rows, cols / {len}, {bytes}]"));
     }
     if scales.shape.axes() != outer {
         let shape = scales.shape.axes();

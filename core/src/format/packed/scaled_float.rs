@@ -17,14 +17,8 @@ use core::ops::Bound;
 const AFTER_NAME: &[&str] = &["_scale_inv", "_scale", "_scales", ".scale", ".scale_inv", "._scale"];
 
 /// What follows the name of a module in the name of its weight's scale.
-const IN_MODULE: &[&str] = &[
-    ".scale",
-    ".scales",
-    ".scale_inv",
-    ".scale_weight",
-    ".weights_scaling_factor",
-    ".qscale_weight",
-];
+const IN_MODULE: &[&str] =
+    &[".scale", ".scales", ".scale_inv", ".scale_weight", ".weights_scaling_factor", ".qscale_weight"];
 
 /// Last parts of names of scales that belong to a weight.
 const OF_WEIGHTS: &[&str] =
@@ -108,10 +102,7 @@ fn unite(
     (index, tensor): (usize, &TensorInfo),
     (scale, info): (usize, &TensorInfo),
 ) {
-    let numbers = matches!(
-        info.dtype,
-        DType::F32 | DType::F16 | DType::BF16 | DType::F8_E8M0 | DType::U8
-    );
+    let numbers = matches!(info.dtype, DType::F32 | DType::F16 | DType::BF16 | DType::F8_E8M0 | DType::U8);
     uniter.take(scale);
     if !numbers {
         return uniter.report(info, format!("a scale of {} is not known", info.dtype));

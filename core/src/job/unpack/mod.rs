@@ -59,7 +59,12 @@ impl Part<'_> {
 }
 
 /// Decodes the packed weights of a job whose inputs were checked.
-pub(super) fn unpack(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], room: &mut Room) -> Result<Unpacked> {
+pub(super) fn unpack(
+    kernels: &dyn Kernels,
+    job: &Job,
+    inputs: &[&[u8]],
+    room: &mut Room,
+) -> Result<Unpacked> {
     let mut plain = Unpacked { job: Job { reads: Vec::new(), ..job.clone() }, from: Vec::new() };
     let mut rooms = room.iter_mut().enumerate();
     let mut index = 0;

@@ -134,6 +134,7 @@ impl Resolver<'_> {
             let what = match (named.kind, tensor.dtype.kind()) {
                 (ModuleTensor::Packed, _) => "it belongs to a quantized weight",
                 (_, Elements::Float) => continue,
+                (_, Elements::Quantized) if tensor.packed.is_some() => continue,
                 (_, Elements::Quantized) => "it is quantized",
                 (_, Elements::Integer) => "it has no floating-point values",
             };
