@@ -2,12 +2,15 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{self, Job, LONG_RUN, Read, Region, Window, Write};
+use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
     Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
     rotation_granularity, rows_per_block_boundary,
 };
+use crate::tensor::TensorInfo;
+use crate::tensor::packed::Rectangle;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -196,8 +199,28 @@ fn rows_together(operand: &Operand) -> u64 {
     }
 }
 
+/// Bytes of parts, and room to decode them, for an element of the packed weights of a piece.
+fn packed_bytes(piece: &Segment) -> u64 {
+    const PARTS: u64 = 6;
+    operands(piece).filter(|o| o.packed.is_some()).count() as u64 * PARTS
+}
+
+/// Refuses a view of a packed weight that is no rectangle of it.
+fn check_packed(output: &Output, piece: &Segment) -> Result<()> {
+    let rows = 0..piece.rows.end.saturating_sub(piece.rows.start);
+    let fits = |o: &Operand| {
+        let view = View::of(o, output.grid.cols, &rows, &(0..output.grid.cols));
+        o.packed.as_deref().is_none_or(|packed| packed.rectangle(view.of, &view.rows, &view.cols).is_some())
+    };
+    if rows.is_empty() || operands(piece).all(fits) {
+        return Ok(());
+    }
+    Err(Error::new(Code::UnsupportedDtype, "a quantized weight is not decoded in rows of another length"))
+}
+
 /// Chooses the window of a piece within the budget.
 fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result<WindowSize> {
+    check_packed(output, piece)?;
     let cols = output.grid.cols;
     let moved = moved(piece);
     let asked = output.metrics.encodings.iter().chain(&output.metrics.identity).map(|e| e.dtype());
@@ -217,7 +240,7 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let wide = if piece.from.ops.contains(&Op::Widen) { 8 } else { 0 };
     let values = weights + wide + if mapped { 12 } else { 8 };
     let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
-    let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps);
+    let per_element = (bytes_of(&dtypes) + values + packed_bytes(piece)).saturating_add(gaps);
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
     let swaps = operands(piece).any(|o| matches!(o.map, RowMap::SwapColumns { .. }));
@@ -297,20 +320,12 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let cols = output.grid.cols;
     let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
-        let rows = below(window.rows.start) + o.row..below(window.rows.end) + o.row;
-        let ColumnRange { at, of } = o.columns.as_deref().copied().unwrap_or(ColumnRange { at: 0, of: cols });
-        let region = match o.map {
-            RowMap::Transpose { step } => {
-                let first = at + below(window.rows.start) * step;
-                let last = at + below(window.rows.end).saturating_sub(1) * step;
-                let rows = o.row + window.cols.start..o.row + window.cols.end;
-                region(o.dtype, o.at, of, &rows, &(first..last + 1))
-            }
-            _ => region(o.dtype, o.at, of, &rows, &(at + window.cols.start..at + window.cols.end)),
-        };
+        let rows = below(window.rows.start)..below(window.rows.end);
+        let view = View::of(o, cols, &rows, &window.cols);
+        let region = region(o.dtype, o.at, view.of, &view.rows, &view.cols);
         let scale = (o.dtype.prefix_bytes() > 0).then_some(Op::TensorScale);
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
-        read_of(o, region, scale.into_iter().chain(ops).collect())
+        reads_of(o, region, view, scale.into_iter().chain(ops).collect())
     };
     // The gains of the window's vectors, as a row.
     let gain = piece.gain.as_ref().map(|o| {
@@ -342,7 +357,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         row_group: cut.group,
         col_group: cut.col_group,
         has_gain: gain.is_some(),
-        reads: operands(piece).map(read).chain(weights).chain(scales).chain(gain).collect(),
+        reads: operands(piece).flat_map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,
         write: output.place.filter(|_| piece.op != OutputOp::Measure).map(write),
         metrics: output.metrics.clone(),
@@ -350,16 +365,73 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     }
 }
 
+/// Rows and columns of a tensor that is seen as a matrix of `of` columns.
+struct View {
+    of: u64,
+    rows: Range<u64>,
+    cols: Range<u64>,
+}
+
+impl View {
+    /// What rows `rows` of a segment and columns `cols` of an output with `width` columns read of `operand`.
+    fn of(operand: &Operand, width: u64, rows: &Range<u64>, cols: &Range<u64>) -> View {
+        let columns = operand.columns.as_deref().copied();
+        let ColumnRange { at, of } = columns.unwrap_or(ColumnRange { at: 0, of: width });
+        let (rows, cols) = match operand.map {
+            RowMap::Transpose { step } => {
+                let last = at + rows.end.saturating_sub(1) * step;
+                (operand.row + cols.start..operand.row + cols.end, at + rows.start * step..last + 1)
+            }
+            _ => (operand.row + rows.start..operand.row + rows.end, at + cols.start..at + cols.end),
+        };
+        View { of, rows, cols }
+    }
+}
+
+/// The read of a region of an operand, and those of the other parts of a packed weight.
+fn reads_of(operand: &Operand, region: Region, view: View, ops: Vec<Op>) -> Vec<Read> {
+    let mut first = read_of(operand, region, ops);
+    let packed = operand.packed.as_ref();
+    // `cut` has found that there is a rectangle.
+    let Some((packed, at)) = packed.and_then(|p| Some((p, p.rectangle(view.of, &view.rows, &view.cols)?)))
+    else {
+        return Vec::from([first]);
+    };
+    let mut parts = packed.parts.iter().enumerate().map(|(index, part)| {
+        let region = part_region(part, packed.part_cols(index), &packed.part(index, &at));
+        let plain = Operand { file: part.file, dtype: part.dtype, map: RowMap::Identity, ..operand.clone() };
+        read_of(&plain, region, Vec::new())
+    });
+    if let Some(codes) = parts.next() {
+        first = Read { file: codes.file, region: codes.region, ..first };
+    }
+    let others: Vec<Read> = parts.collect();
+    first.packed = Some(Box::new(PackedWindow { packed: packed.clone(), at }));
+    core::iter::once(first).chain(others).collect()
+}
+
+/// The bytes of a rectangle of a part that is read as a matrix of `cols` columns.
+fn part_region(part: &TensorInfo, cols: u64, of: &Rectangle) -> Region {
+    let element = part.dtype.block_bytes();
+    let (row, run) = (cols * element, (of.cols.end - of.cols.start) * element);
+    let offset = part.bytes.start + of.rows.first * row + of.cols.start * element;
+    if of.rows.step == 1 && run == row {
+        let run = row * of.rows.count;
+        return Region { offset, run, stride: run, count: 1 };
+    }
+    Region { offset, run, stride: of.rows.step * row, count: of.rows.count }
+}
+
 /// The read of a region of an operand. Generated values are carried along, and nothing is left to read.
 fn read_of(operand: &Operand, region: Region, ops: Vec<Op>) -> Read {
     let &Operand { side, file, dtype, map, .. } = operand;
     if !operand.is_generated() {
-        return Read { side, file, region, dtype, map, ops, literal: Vec::new() };
+        return Read { side, file, region, dtype, map, ops, literal: Vec::new(), packed: None };
     }
     let run = |(at, len): (u64, u64)| operand.values.get(at as usize..at.saturating_add(len) as usize);
     let literal = region.runs().filter_map(run).flatten().copied().collect();
     let region = Region { offset: 0, run: 0, stride: 0, count: 0 };
-    Read { side, file, region, dtype, map, ops, literal }
+    Read { side, file, region, dtype, map, ops, literal, packed: None }
 }
 
 /// The read of the scale that is stored before an operand, if there is one.

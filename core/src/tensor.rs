@@ -1,5 +1,7 @@
 //! Parts of a checkpoint: shapes, names, tensors, metadata. Values are checked when they are constructed.
 
+pub mod packed;
+
 use crate::bytes::ByteRange;
 use crate::dtype::DType;
 use alloc::string::String;
@@ -8,6 +10,7 @@ use alloc::vec::Vec;
 use core::borrow::Borrow;
 use core::fmt;
 use core::ops::Deref;
+use packed::Packed;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Axis lengths, outermost first (safetensors order; GGUF files store the reverse).
@@ -190,14 +193,17 @@ pub type FileId = u32;
 pub struct TensorInfo {
     /// Name in the file.
     pub name: Name,
-    /// Storage type of the elements.
+    /// Storage type of the elements; of a packed weight, the type that a window of it is decoded to without loss.
     pub dtype: DType,
     /// Axis lengths, outermost first.
     pub shape: Shape,
     /// Index of the file that holds the bytes.
     pub file: FileId,
-    /// Byte range in that file, of the size that dtype and shape require.
+    /// Byte range in that file, of the size that dtype and shape require; of a packed weight, that of its codes.
     pub bytes: ByteRange,
+    /// The parts of a weight that is stored as several tensors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Arc<Packed>>,
 }
 
 /// Key-value metadata in file order; keys are unique.

@@ -22,6 +22,7 @@ mod metadata;
 mod naming;
 mod nonfinite;
 mod outputs;
+mod packed;
 mod patterns;
 mod recipes;
 mod recognition;

@@ -30,8 +30,13 @@ fn gguf(model: &MemoryModel, rotation: Option<RotationOptions>) -> Result<Memory
     // The rotated folder has no tokenizer.
     let names = TensorNaming::Gguf;
     let pre_tokenizer = Some("llama-bpe".into());
-    let recipe =
-        Recipe { rotate: rotation, names, pre_tokenizer, ..Recipe::new(TargetName::Gguf, Some(DType::F32)) };
+    let recipe = Recipe {
+        rotate: rotation,
+        names,
+        pre_tokenizer,
+        allow_requantize: true,
+        ..Recipe::new(TargetName::Gguf, Some(DType::F32))
+    };
     let plan = convert::plan(&model.checkpoint, &recipe, None, false).map_err(|e| e.to_string())?;
     let made = run(&plan, &[model], Budget::default()).map_err(|e| e.to_string())?;
     MemoryModel::file("model.gguf", made.files[0].clone()).map_err(|e| e.to_string())
@@ -75,4 +80,36 @@ fn rotated_gguf_equals_the_gguf_of_the_rotated_folder() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Packed weights and the folder that they are decoded to give one rotated GGUF.
+#[test]
+fn rotated_gguf_of_packed_weights_equals_that_of_their_values() {
+    for name in ["deepseek-v3-fp8", "gpt-oss-mxfp4"] {
+        let all = cases();
+        let case = all.iter().find(|c| c.name == name).expect("a case");
+        let options = RotationOptions::parse("quarot", 7).expect("a rotation");
+        let model = case.model();
+        let decoded = decoded(&model);
+        let one = gguf(&model, Some(options)).expect("a GGUF");
+        let two = gguf(&decoded, Some(options)).expect("a GGUF");
+        assert!(one.checkpoint.tensors.len() > 30, "{name}");
+        for tensor in &one.checkpoint.tensors {
+            assert!(one.tensor(&tensor.name) == two.tensor(&tensor.name), "{name}: {}", tensor.name);
+        }
+    }
+}
+
+/// The folder with its weights decoded to F32.
+fn decoded(model: &MemoryModel) -> MemoryModel {
+    let recipe = Recipe { allow_requantize: true, ..Recipe::new(TargetName::HfFolder, Some(DType::F32)) };
+    let plan = convert::plan(&model.checkpoint, &recipe, None, false).expect("a plan");
+    let made = run(&plan, &[model], Budget::default()).expect("a run");
+    let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files);
+    let files = files.filter(|(name, _)| name == "config.json" || name.ends_with(".safetensors"));
+    let made = MemoryModel::folder(files.collect()).expect("a sound folder");
+    let config: serde_json::Value =
+        serde_json::from_slice(made.checkpoint.config.as_deref().expect("a configuration")).expect("JSON");
+    assert!(config.get("quantization_config").is_none(), "the weights are plain");
+    made
 }

@@ -21,7 +21,7 @@ pub struct FixtureModel {
 pub fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
     let shape = Shape::new(shape).expect("a small shape");
     let bytes = ByteRange { start: 0, end: shape.numel() * 2 };
-    TensorInfo { name: name.into(), dtype: DType::BF16, shape, file: 0, bytes }
+    TensorInfo { name: name.into(), dtype: DType::BF16, shape, file: 0, bytes, packed: None }
 }
 
 impl FixtureModel {

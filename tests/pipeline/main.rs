@@ -16,6 +16,7 @@ mod many;
 mod mapping;
 mod metadata;
 mod nonfinite;
+mod packed;
 mod pairs;
 mod patterns;
 mod previews;

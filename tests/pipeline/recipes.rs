@@ -116,6 +116,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         shape: Shape::new(shape).expect("a small shape"),
         file: 0,
         bytes: ByteRange { start: 0, end: 0 },
+        packed: None,
     };
     Checkpoint {
         container,
@@ -134,6 +135,7 @@ fn checkpoint(container: Container, tensors: Tensors) -> Checkpoint {
         folder: None,
         check_text_ids: None,
         unknown_types: Vec::new(),
+        packing: Default::default(),
         warnings: Vec::new(),
     }
 }

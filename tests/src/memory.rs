@@ -202,13 +202,15 @@ pub fn read(plan: &Plan, job: &Job, worlds: &[&MemoryModel], read: &job::Read) -
         .segments
         .iter()
         .flat_map(|p| std::iter::once(&p.from).chain(p.against.as_deref()).chain(p.gain.as_deref()));
-    let spans = operand.filter(|o| o.side == read.side).map(|o| &world.checkpoint.tensors[o.tensor as usize]);
+    let tensors =
+        operand.filter(|o| o.side == read.side).map(|o| &world.checkpoint.tensors[o.tensor as usize]);
+    let mut spans = tensors.flat_map(|t| t.packed.as_ref().map_or(std::slice::from_ref(t), |p| &p.parts));
     let (lo, hi) = match (read.region.runs().next(), read.region.runs().last()) {
         (Some(first), Some(last)) => (first.0, last.0 + last.1),
         _ => (0, 0),
     };
     let inside = |t: &TensorInfo| t.file == read.file && t.bytes.start <= lo && hi <= t.bytes.end;
-    assert!(lo == hi || spans.clone().any(inside), "{:?} lies outside {:?}", read.region, output.name);
+    assert!(lo == hi || spans.any(inside), "{:?} lies outside {:?}", read.region, output.name);
     world.gather(read.file, &read.region)
 }
 

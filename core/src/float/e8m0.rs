@@ -34,3 +34,13 @@ pub fn floor_log2(x: f32) -> i32 {
     };
     if short <= (45_426 << octave) >> 16 { power } else { floor }
 }
+
+/// Returns the scale that the byte encodes, `2^(e - 127)`; exact. 255 is NaN, as in OCP's specification.
+#[inline(always)]
+pub fn e8m0_to_f32(e: u8) -> f32 {
+    match e {
+        0 => f32::from_bits(0x0040_0000),
+        255 => f32::NAN,
+        e => f32::from_bits(u32::from(e) << 23),
+    }
+}

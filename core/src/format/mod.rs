@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub mod limits;
 mod missing;
 pub mod opening;
+mod packed;
 pub mod q4;
 mod reading;
 pub mod safetensors;
@@ -26,6 +27,7 @@ pub use apr::AprWriter;
 pub use companions::Companions;
 pub use discover::{choices, is_weights};
 pub use opening::{Opening, Root, Want};
+pub use packed::Packing;
 pub use q4::Q4IndexEntry;
 
 use crate::bytes::ByteRange;
@@ -148,6 +150,8 @@ pub struct Checkpoint {
     pub q4_seed: Option<u64>,
     /// Tensors whose [`DType::UNKNOWN`] stands for a number of ggml's types that this version does not know.
     pub unknown_types: Vec<UnknownType>,
+    /// What became of the parts of packed weights, which are one tensor each.
+    pub packing: Packing,
     /// Unusual but legal properties of the files.
     pub warnings: Vec<Warning>,
 }
@@ -176,8 +180,11 @@ impl UnknownType {
 }
 
 impl Checkpoint {
-    /// The type of a tensor in words: its name, or the number of an unknown type of ggml.
+    /// The type of a tensor in words: its name, the layout of a packed weight, or the number of an unknown type of ggml.
     pub fn type_name(&self, tensor: &TensorInfo) -> Cow<'static, str> {
+        if let Some(packed) = &tensor.packed {
+            return packed.label().into();
+        }
         if tensor.dtype != DType::UNKNOWN {
             return tensor.dtype.name().into();
         }

@@ -123,7 +123,10 @@ fn tensor(entry: &Member<'_>, data: ByteRange) -> Result<LocatedTensor> {
     let at = offsets.at;
     check_size(dtype, &shape, bytes).map_err(|e| e.at(at))?;
     let name = String::from(&*entry.key);
-    Ok(LocatedTensor { info: TensorInfo { name: name.into(), dtype, shape, file: 0, bytes }, at })
+    Ok(LocatedTensor {
+        info: TensorInfo { name: name.into(), dtype, shape, file: 0, bytes, packed: None },
+        at,
+    })
 }
 
 /// Parses a dtype name.

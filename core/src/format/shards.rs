@@ -5,7 +5,7 @@ use super::index::ShardIndex;
 use super::json::first_repeated;
 use super::limits::MAX_ENTRIES;
 use super::q4::{Q4Index, Q4IndexEntry};
-use super::{Checkpoint, Companion, Companions, Container, SourceFile, Warning};
+use super::{Checkpoint, Companion, Companions, Container, Packing, SourceFile, Warning, packed};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::tensor::{FileId, MetaValue, Metadata, TensorInfo};
@@ -119,9 +119,11 @@ impl ShardSet {
             q4_index,
             q4_seed,
             unknown_types: Vec::new(),
+            packing: Packing::default(),
             warnings: self.warnings,
         };
         absorb(&mut checkpoint, self.parts);
+        packed::unite(&mut checkpoint);
         checkpoint
             .metadata
             .0

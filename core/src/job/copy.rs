@@ -24,7 +24,8 @@ pub(super) fn copy(job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Resu
             let other = reordered(job, against, other, &mut scratch.bytes)?;
             let differing = bytes.iter().zip(other).filter(|(x, y)| x != y).count() as u64;
             let first = bytes.iter().zip(other).position(|(x, y)| x != y);
-            let first = first.map(|i| element(job, &all, i as u64));
+            let (len, size) = (read.dtype.block_len(), read.dtype.block_bytes().max(1));
+            let first = first.map(|i| element(job, &all, i as u64 / size * len));
             measured.bytes = Some(ByteComparison { differing, first, refused: false });
         }
     }

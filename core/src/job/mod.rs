@@ -19,6 +19,7 @@ mod spot_check;
 mod steps;
 mod tile;
 mod tile_bytes;
+mod unpack;
 mod wide;
 
 use crate::dtype::DType;
@@ -28,7 +29,10 @@ use crate::metric::{Measurements, Tally};
 use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
+use crate::tensor::packed::{Packed, Rectangle};
+use alloc::boxed::Box;
 use alloc::format;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use copy::copy;
 use core::ops::Range;
@@ -126,6 +130,18 @@ pub struct Read {
     /// The bytes themselves, if the plan carries them; the region is empty then.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub literal: Vec<u8>,
+    /// The packed weight whose codes these bytes are; the reads of its other parts follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Box<PackedWindow>>,
+}
+
+/// A rectangle of a packed weight.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PackedWindow {
+    /// The parts, and how they are decoded.
+    pub packed: Arc<Packed>,
+    /// Rows and columns of the weight.
+    pub at: Rectangle,
 }
 
 impl Read {
@@ -178,7 +194,7 @@ pub struct Job {
     pub row_group: u64,
     /// Columns that a tile of several rows must not split, counted from the window's first.
     pub col_group: u64,
-    /// The source, what it is compared with, the weights of the window's columns, the scales of tensors that have one
+    /// The source, what it is compared with (each with the other parts of a packed weight behind it), the weights of the window's columns, the scales of tensors that have one
     /// (in the order of the first two), and the gain; all but the first only if there are any.
     pub reads: Vec<Read>,
     /// Whether the last read is a gain that the source's steps take.
@@ -196,8 +212,9 @@ impl Job {
     /// Nothing where rows are put in order.
     pub fn device_tasks(&self) -> impl Iterator<Item = DeviceTask<'_>> {
         let plain = |r: &&Read| {
+            let stored = r.literal.is_empty() && r.packed.is_none();
             let unchanged = r.map == RowMap::Identity && !r.ops.contains(&Op::TensorScale);
-            r.side == Side::Source && unchanged && r.literal.is_empty() && !r.ops.contains(&Op::Widen)
+            r.side == Side::Source && unchanged && stored && !r.ops.contains(&Op::Widen)
         };
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
@@ -318,6 +335,8 @@ pub struct Workspace {
     mapped: Vec<f32>,
     /// Bytes of a tile whose rows lie apart in the window: the source's, a candidate's or a device's, and those made.
     gathered: [Vec<u8>; 3],
+    /// The decoded windows of packed weights: the source's and a candidate's.
+    unpacked: unpack::Room,
     /// Values of binary64 tensors, for what is measured: of the source, of the candidate, and room to put rows in order.
     doubles: [Vec<f64>; 3],
     bytes: Vec<u8>,
@@ -334,7 +353,8 @@ impl Workspace {
     pub fn bytes_held(&self) -> u64 {
         let gathered = self.gathered.iter().map(Vec::capacity).sum::<usize>();
         let bytes = self.out.capacity() + self.bytes.capacity() + gathered;
-        let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain];
+        let [first, second] = &self.unpacked;
+        let floats = [&self.values, &self.other, &self.mapped, &self.weights, &self.gain, first, second];
         let doubles = self.doubles.iter().chain([&self.wide_gain]);
         let single = floats.iter().map(|values| values.capacity() as u64 * 4).sum::<u64>();
         bytes as u64 + single + doubles.map(|values| values.capacity() as u64 * 8).sum::<u64>()
@@ -411,6 +431,14 @@ fn work(
     mut made: Option<&mut DeviceCheck<'_>>,
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
+    if job.reads.iter().any(|r| r.packed.is_some()) {
+        let mut room = core::mem::take(&mut scratch.unpacked);
+        let plain = unpack::unpack(kernels, job, inputs, &mut room);
+        let done =
+            plain.and_then(|plain| work(kernels, &plain.job, &plain.inputs(inputs, &room), scratch, made));
+        scratch.unpacked = room;
+        return done.map(|done| Done { payload: unpack::payload(job, done.payload, scratch), ..done });
+    }
     if job.op == OutputOp::Copy {
         return copy(job, inputs, scratch);
     }

@@ -1,5 +1,6 @@
 //! Recognizes weights that are quantized already in a form that is not decoded yet: GPTQ, AWQ, MLX,
-//! bitsandbytes, MXFP4, compressed-tensors, FP8 with separate scales, and other packed integers.
+//! bitsandbytes, compressed-tensors, and other packed integers. Forms that are decoded have been united to
+//! [packed](crate::tensor::packed) weights when the checkpoint was opened.
 //!
 //! The tensors decide, by their types and by the tensors beside them; `config.json` names the method. GGUF and
 //! lattice files are not looked at: their types tell how they are stored.
@@ -7,7 +8,7 @@
 use super::tensor_role::{TensorRole, role};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
-use crate::format::{Checkpoint, Container, Warning};
+use crate::format::{Checkpoint, Container, Packing, Warning};
 use crate::tensor::TensorInfo;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -21,6 +22,10 @@ pub struct StoredQuantization<'a> {
     tensors: BTreeMap<&'a str, &'a TensorInfo>,
     /// The method that `config.json` names.
     config: Option<String>,
+    /// What became of the parts of packed weights.
+    packing: &'a Packing,
+    /// Whether there are packed weights.
+    packed: bool,
 }
 
 /// A method, and the tensor beside the weight that shows it.
@@ -63,7 +68,8 @@ impl<'a> StoredQuantization<'a> {
         let named = checkpoint.container == Container::Safetensors;
         let tensors = checkpoint.tensors.iter().filter(|_| named).map(|t| (t.name.as_str(), t)).collect();
         let config = checkpoint.config.as_deref().filter(|_| named).and_then(configured);
-        StoredQuantization { tensors, config }
+        let packed = checkpoint.tensors.iter().any(|t| t.packed.is_some());
+        StoredQuantization { tensors, config, packing: &checkpoint.packing, packed }
     }
 
     /// The method by which `tensor` is quantized, for example `MLX 4-bit`; `None` for plain numbers, and for
@@ -76,8 +82,10 @@ impl<'a> StoredQuantization<'a> {
     ///
     /// # Errors
     ///
-    /// [`Code::UnsupportedDtype`] with the method and the tensor that shows it.
+    /// [`Code::UnsupportedDtype`] with the method and the tensor that shows it, [`Code::BadValue`] if parts of packed
+    /// weights do not fit together.
     pub fn check(&self, tensor: &TensorInfo) -> Result<()> {
+        self.packing.check()?;
         let Some(evidence) = self.evidence(tensor) else { return Ok(()) };
         let method = self.method_of(&evidence, tensor);
         let companion = evidence.companion.map(|n| format!(" with {n}")).unwrap_or_default();
@@ -91,6 +99,7 @@ impl<'a> StoredQuantization<'a> {
     ///
     /// See [`check`](StoredQuantization::check).
     pub fn check_all(&self) -> Result<()> {
+        self.packing.check()?;
         self.tensors.values().try_for_each(|t| self.check(t))
     }
 
@@ -102,7 +111,8 @@ impl<'a> StoredQuantization<'a> {
                 format!("{floats} tensors of 8-bit floats have no scale beside them: taken as they are");
             Warning::new("no_scale", message)
         });
-        let contradicted = self.config.as_ref().filter(|_| floats == 0 && !self.tensors.is_empty());
+        let plain = floats == 0 && !self.packed && !self.tensors.is_empty();
+        let contradicted = self.config.as_ref().filter(|_| plain);
         let contradicted = contradicted.map(|method| {
             let message =
                 format!("config.json says {method}, but the tensors are plain numbers: taken as they are");

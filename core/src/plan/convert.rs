@@ -16,6 +16,7 @@ use crate::recipe::presets::Preset;
 use crate::recipe::select::{HeadCopy, OverrideUse, TypeChoice, TypeChoices, type_choices_of};
 use crate::recipe::{Action, Decision, Reason, Recipe, TargetName};
 use crate::tensor::TensorInfo;
+use crate::tensor::packed::Packed;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -41,6 +42,7 @@ pub fn plan(
     }
     recipe.filter()?.check(&[checkpoint])?;
     check_is_model(checkpoint)?;
+    checkpoint.packing.check()?;
     if cfg!(feature = "conversion") && hf_mapping::applies(checkpoint, recipe) {
         return hf_folder::plan(checkpoint, recipe, measure);
     }
@@ -60,7 +62,7 @@ pub fn plan(
     warnings.extend(choice_warnings(recipe, &choices, imatrix.is_some()));
     let importance = ImportancePlanner::new(imatrix, named);
     let stored = StoredQuantization::of(original);
-    let left_out = Vec::new();
+    let left_out = activation_scales(checkpoint);
     let mut work = Work { target, checkpoint, original, recipe, measure, importance, stored, left_out };
     let (mut outputs, rotation) = match &mapping {
         _ if recipe.gguf.vocab_only => (Vec::new(), None),
@@ -68,7 +70,7 @@ pub fn plan(
         _ => work.renamed(choices, &mut warnings)?,
     };
     let Work { importance, stored, left_out, .. } = work;
-    warnings.extend(stored.warnings());
+    warnings.extend(stored.warnings().filter(|_| !recipe.gguf.verbatim));
     warnings.extend(importance.warnings());
     warnings.extend(mapping.as_ref().and_then(towers_left_out));
     let notes = mapping.iter().flat_map(|m| &m.tensors.notes);
@@ -149,7 +151,9 @@ impl Work<'_> {
         }
         let all = checkpoint.tensors.iter().zip(&choices.choices);
         let written = all.filter(|(_, c)| !matches!(c, TypeChoice::LeaveOut(_))).map(|(t, _)| t);
-        written.clone().try_for_each(|t| self.stored.check(t))?;
+        if !self.recipe.gguf.verbatim {
+            written.clone().try_for_each(|t| self.stored.check(t))?;
+        }
         check_fits(target, checkpoint, written)?;
         let decisions = self.decisions(&checkpoint.tensors, choices, None)?;
         let mut outputs = Vec::with_capacity(checkpoint.tensors.len());
@@ -158,10 +162,27 @@ impl Work<'_> {
             let mut output = Output::converted(index, tensor, decision, self.recipe, self.measure);
             output.name = target.tensor_name(tensor);
             self.importance.encode(tensor, &mut output)?;
+            if target.container() == Container::Safetensors {
+                self.in_plain_order(tensor, &mut output)?;
+            }
             outputs.push(output);
         }
         let rotation = self.rotate(&mut outputs, warnings)?;
         Ok((outputs, rotation))
+    }
+
+    /// Transposes a packed stack of experts that models load transposed from plain tensors.
+    fn in_plain_order(&self, tensor: &TensorInfo, output: &mut Output) -> Result<()> {
+        if !tensor.packed.as_deref().is_some_and(Packed::is_transposed_stack) {
+            return Ok(());
+        }
+        let refuse = |code, message: &str| Error::new(code, message).of_tensor(&tensor.name);
+        if self.recipe.rotate.is_some() {
+            let message = "stacks of experts in MXFP4 are rotated for GGUF only; give --to gguf";
+            return Err(refuse(Code::UnsupportedRotation, message));
+        }
+        let misshapen = || refuse(Code::BadValue, "it is no stack of matrices");
+        output.transpose_stack().ok_or_else(misshapen)
     }
 
     /// Applies the rotation of the recipe to the outputs of the checkpoint's tensors.
@@ -230,6 +251,13 @@ impl Work<'_> {
         };
         self.checkpoint.tensors.iter().enumerate().zip(of_source).map(one).collect()
     }
+}
+
+/// The scales of activations, which are not written.
+fn activation_scales(checkpoint: &Checkpoint) -> Vec<LeftOut> {
+    let text = "scale of activations: the weights do not need it";
+    let reason = |name| LeftOut { name, reason: Reason { code: "activation_scale", text: text.into() } };
+    checkpoint.packing.dropped.iter().map(|t| reason(t.name.clone())).collect()
 }
 
 /// Refuses options that need a Hugging Face checkpoint under GGUF names, which this is not, and the files of a source in

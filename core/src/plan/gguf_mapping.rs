@@ -155,6 +155,10 @@ pub(super) fn choice(outtype: Option<DType>, tensor: &TensorInfo, choice: TypeCh
         (_, choice @ TypeChoice::LeaveOut(_)) => choice,
         (_, choice @ TypeChoice::To(..)) if asked => choice,
         _ if kept && tensor.dtype.kind() == DTypeKind::Float => f32("kept_f32", "engines read it as F32"),
+        (Some(_), _) if tensor.packed.is_some() && tensor.dtype.is_quantized() => {
+            let text = format!("{} stays, without loss", tensor.dtype);
+            TypeChoice::Keep(Reason { code: "same_type", text: text.into() })
+        }
         (Some(dtype), _) if !tensor.shape.cols().is_multiple_of(dtype.block_len()) => {
             let text = "rows are no whole blocks of the type";
             TypeChoice::To(DType::F16, Reason { code: "fallback", text: text.into() })
@@ -251,8 +255,10 @@ impl Composer<'_> {
     fn op(&self, gguf: &GgufTensor, logical: &TensorInfo, decision: &Decision) -> OutputOp {
         let rows = |p: &Part| {
             let plain = matches!(p.view.order, Order::Rows | Order::Permute { .. });
-            let dtype = self.tensors.get(p.source).map(|t| t.dtype);
-            plain && p.view.cols == gguf.cols && dtype == Some(logical.dtype)
+            let source = self.tensors.get(p.source);
+            // A window of a packed weight is made of its parts anyway.
+            let whole = p.view.cols == gguf.cols || source.is_some_and(|t| t.packed.is_some());
+            plain && whole && source.map(|t| t.dtype) == Some(logical.dtype)
         };
         match decision.action {
             Action::Copy if gguf.step == ValueStep::None && gguf.parts.iter().all(rows) => OutputOp::Copy,
@@ -314,6 +320,11 @@ fn refuse(message: &'static str) -> Error {
 /// The segments of a part of a rotated tensor.
 fn rotated_segments(output: &Output, part: &Part, at: u64) -> Result<Vec<Segment>> {
     let view = part.view;
+    if view.order == Order::Rows
+        && let Some(segments) = rows_side_by_side(output, part, at)
+    {
+        return Ok(segments);
+    }
     if view.cols != output.grid.cols {
         return Err(refuse("a rotated tensor cannot have another shape in a GGUF"));
     }
@@ -332,6 +343,19 @@ fn rotated_segments(output: &Output, part: &Part, at: u64) -> Result<Vec<Segment
             Err(refuse("columns that a rotation mixes cannot be moved"))
         }
     }
+}
+
+/// Rows of a rotated packed weight that lie side by side with others in the view of `part`, if no rotation mixes rows.
+fn rows_side_by_side(output: &Output, part: &Part, at: u64) -> Option<Vec<Segment>> {
+    let [one] = &*output.segments else { return None };
+    let view = part.view;
+    let beside = view.cols != output.grid.cols && view.cols.is_multiple_of(output.grid.cols);
+    if !beside || one.from.packed.is_none() || one.runs_along_rows() || view.row != 0 {
+        return None;
+    }
+    let columns = Some(Box::new(ColumnRange { at: view.col, of: view.cols }));
+    let from = Operand { columns, ..one.from.clone() };
+    Some(Vec::from([Segment { rows: at..at + part.rows, from, ..one.clone() }]))
 }
 
 /// Rows `first..first + rows` of a rotated output, as segments from row `at` on.

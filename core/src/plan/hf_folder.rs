@@ -140,6 +140,7 @@ fn folder(checkpoint: &Checkpoint, mapping: &HfMapping, files: &Companions) -> C
         q4_index: None,
         q4_seed: None,
         unknown_types: Vec::new(),
+        packing: Default::default(),
         warnings: Vec::new(),
     }
 }

@@ -206,7 +206,14 @@ fn instead(difference: &Difference) -> String {
 
 fn stored(tensor: HfTensor) -> TensorInfo {
     let bytes = crate::bytes::ByteRange { start: 0, end: 0 };
-    TensorInfo { name: tensor.name.as_str().into(), dtype: DType::F32, shape: tensor.shape, file: 0, bytes }
+    TensorInfo {
+        name: tensor.name.as_str().into(),
+        dtype: DType::F32,
+        shape: tensor.shape,
+        file: 0,
+        bytes,
+        packed: None,
+    }
 }
 
 /// Axes without leading ones: older converters drop them.

@@ -3,8 +3,10 @@
 use super::ThinVec;
 use crate::dtype::DType;
 use crate::rotation::Form;
+use crate::tensor::packed::Packed;
 use crate::tensor::{FileId, TensorInfo};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde::Serialize;
 
@@ -193,7 +195,7 @@ pub struct Operand {
     pub file: FileId,
     /// Byte offset of the tensor's first element in that file.
     pub at: u64,
-    /// How its elements are stored.
+    /// How its elements are stored, or decoded from the parts of a packed weight.
     pub dtype: DType,
     /// The row of the tensor that is row 0 of the segment.
     pub row: u64,
@@ -207,6 +209,9 @@ pub struct Operand {
     /// The bytes of generated values; empty if they are read from a file.
     #[serde(skip_serializing_if = "<[u8]>::is_empty")]
     pub values: ThinVec<u8>,
+    /// The parts of a packed weight, which are read in place of its elements.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packed: Option<Arc<Packed>>,
 }
 
 impl Operand {
@@ -218,6 +223,7 @@ impl Operand {
         Operand {
             tensor: index as u32,
             file: tensor.file,
+            packed: tensor.packed.clone(),
             // A tensor lies inside its file, so that the sum fits.
             ..Operand::stored(side, tensor.bytes.start + tensor.dtype.prefix_bytes(), tensor.dtype)
         }
@@ -247,6 +253,7 @@ impl Operand {
             map: RowMap::Identity,
             ops: ThinVec::new(),
             values: ThinVec::new(),
+            packed: None,
         }
     }
 

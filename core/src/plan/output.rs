@@ -7,6 +7,7 @@ use crate::metric::{MeasurementSpec, Measurements};
 use crate::quant::Encoding;
 use crate::recipe::{Action, Decision, Reason, Recipe};
 use crate::tensor::{Name, Shape, TensorInfo};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -128,8 +129,10 @@ impl Output {
         let mut grid = Grid::of(&tensor.shape);
         let (dtype, op) = match decision.action {
             Action::Copy => {
-                from.dtype = copied_as(tensor.dtype);
-                grid = Grid { rows: 1, cols: tensor.bytes.len() / from.dtype.block_bytes() };
+                if tensor.packed.is_none() {
+                    from.dtype = copied_as(tensor.dtype);
+                    grid = Grid { rows: 1, cols: tensor.bytes.len() / from.dtype.block_bytes() };
+                }
                 (tensor.dtype, OutputOp::Copy)
             }
             Action::Transcode(to) => (to, OutputOp::Transcode(to)),
@@ -172,6 +175,31 @@ impl Output {
             metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
             reason: Reason { code: "generated", text: "computed from the configuration".into() }.into(),
         })
+    }
+
+    /// Transposes each matrix of a stack `[n, rows, cols]`, whose values are decoded. `None` if the tensor is no stack, or has
+    /// too many matrices.
+    pub(super) fn transpose_stack(&mut self) -> Option<()> {
+        const MAX_MATRICES: u64 = 1 << 16;
+        let [n, rows, cols] = *self.shape.axes() else { return None };
+        let whole = match &*self.segments {
+            [one] if n <= MAX_MATRICES && one.op != OutputOp::Copy => one.clone(),
+            _ => return None,
+        };
+        let matrix = |i: u64| Segment {
+            rows: i * cols..(i + 1) * cols,
+            from: Operand {
+                row: i * rows,
+                columns: Some(Box::new(ColumnRange { at: 0, of: cols })),
+                map: RowMap::Transpose { step: 1 },
+                ..whole.from.clone()
+            },
+            ..whole.clone()
+        };
+        self.segments = (0..n).map(matrix).collect::<Vec<_>>().into();
+        self.shape = Shape::new([n, cols, rows])?;
+        self.grid = Grid::of(&self.shape);
+        Some(())
     }
 
     /// Permutes the rows of the whole tensor, whether they are copied or encoded. The elements of a vector are its rows.

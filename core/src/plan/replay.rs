@@ -86,7 +86,7 @@ pub fn verify(
 }
 
 /// Makes the grid of a copy that of its bytes, which are compared one by one.
-fn as_bytes(output: &mut Output) {
+fn bytes_of(output: &mut Output) {
     let Some(bytes) = output.segments.first().map(|s| s.from.dtype.block_bytes()) else { return };
     output.grid.cols = output.grid.cols.saturating_mul(bytes);
     output.segments.iter_mut().for_each(|segment| segment.from.dtype = DType::U8);
@@ -100,14 +100,16 @@ fn compared(mut output: Output, recipe: &Recipe, index: usize, tensor: &TensorIn
         _ => Vec::new(),
     };
     output.place = None;
-    if op == OutputOp::Copy {
-        as_bytes(&mut output);
+    // Blocks of packed weights are made of their parts first.
+    let as_bytes = op == OutputOp::Copy && output.segments.iter().all(|s| s.from.packed.is_none());
+    if as_bytes {
+        bytes_of(&mut output);
     }
     output.metrics =
         MetricSet { error: !identity.is_empty(), identity: identity.into(), ..MetricSet::default() };
     let against = |segment: &Segment| {
         let whole = Operand::whole(Side::Candidate, index, tensor);
-        let dtype = if op == OutputOp::Copy { DType::U8 } else { tensor.dtype };
+        let dtype = if as_bytes { DType::U8 } else { tensor.dtype };
         Operand { row: segment.rows.start, dtype, ..whole }
     };
     for segment in &mut output.segments {

@@ -62,7 +62,7 @@ impl Totals {
     ) -> Result<Totals> {
         let operands = outputs.iter().flat_map(|o| &o.segments).map(|s| &s.from);
         let read: BTreeSet<u32> = operands.filter(|o| !o.is_generated()).map(|o| o.tensor).collect();
-        let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.bytes.len());
+        let span = |&i: &u32| checkpoint.tensors.get(i as usize).map_or(0, |t| t.stored_bytes());
         let total_bytes_in = sum(read.iter().map(span))?;
         let total_bytes_out = sum(files.iter().map(|f| f.len))?;
         let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;

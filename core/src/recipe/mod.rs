@@ -242,7 +242,7 @@ impl Recipe {
             Ok(Decision { action, reason: Reason { code, text: text.into() }.into() })
         };
         let (from, to) = (tensor.dtype, target.dtype());
-        if from == to && !from.is_flat() {
+        if from == to && !from.is_flat() && (tensor.packed.is_none() || from.is_quantized()) {
             return decide(Action::Copy, "same_type", format!("is {to} already"));
         }
         if self.transcodes(tensor, target) {
@@ -255,14 +255,18 @@ impl Recipe {
         if encoder(target).is_none() {
             return Err(unsupported(tensor, format!("encoding to {target} is not supported yet")));
         }
-        if from.is_quantized() && !self.allow_requantize {
+        let stored = tensor.packed.as_ref().map_or(from.name().into(), |packed| packed.label());
+        if tensor.is_quantized() && !self.allow_requantize {
             let message =
-                format!("the source is {from} already; --allow-requantize decodes and encodes it again");
+                format!("the source is {stored} already; --allow-requantize decodes and encodes it again");
             return Err(Error::new(Code::Requantize, message).of_tensor(&tensor.name));
         }
-        if from.is_quantized() {
-            let text = format!("{from} decoded, then encoded again");
+        if tensor.is_quantized() {
+            let text = format!("{stored} decoded, then encoded again");
             return decide(Action::Encode(target), "requantized", text);
+        }
+        if tensor.packed.is_some() {
+            return decide(Action::Encode(target), "decoded", format!("{stored} decoded"));
         }
         decide(Action::Encode(target), "weight", format!("weight matrix, {} per row", tensor.shape.cols()))
     }

@@ -115,7 +115,7 @@ impl<'a> ConvertedTensors<'a> {
             dtype_out: o.dtype,
             shape: o.shape.clone(),
             numel: o.shape.numel(),
-            bytes_in: source.bytes.len(),
+            bytes_in: source.stored_bytes(),
             bytes_out: o.place?.bytes,
             reason: Reason::clone(&o.reason),
             error: error.map(ErrorView::from),

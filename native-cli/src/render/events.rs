@@ -99,7 +99,7 @@ impl Event {
             action: action(output),
             dtype_in: tensor.dtype,
             dtype_out: output.dtype,
-            tensor_bytes_in: tensor.bytes.len(),
+            tensor_bytes_in: tensor.stored_bytes(),
             tensor_bytes_out: output.place?.bytes,
             error: error.map(ErrorView::from),
             non_finite: measured.and_then(|m| nonfinite(m.output(index)?, output)),

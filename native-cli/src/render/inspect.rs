@@ -35,7 +35,7 @@ pub fn print(inspection: &Inspection, json: bool) -> Result<()> {
 /// Parameters and bytes of the selected tensors.
 fn sums(inspection: &Inspection) -> (u64, u64) {
     let add = |(n, bytes): (u64, u64), t: &TensorInfo| {
-        (n.saturating_add(t.shape.numel()), bytes.saturating_add(t.bytes.len()))
+        (n.saturating_add(t.shape.numel()), bytes.saturating_add(t.stored_bytes()))
     };
     inspection.tensors().fold((0, 0), add)
 }
@@ -60,14 +60,26 @@ fn meta_json(value: &MetaValue) -> Value {
     }
 }
 
+/// A stored tensor that is a part of a packed weight.
+fn part_json(c: &Checkpoint, part: &TensorInfo) -> Value {
+    json!({
+        "name": part.name, "dtype": part.dtype.name(), "shape": part.shape, "bytes": part.bytes.len(),
+        "file": c.files.get(part.file as usize).map(|f| f.name.as_str()), "offset": part.bytes.start,
+    })
+}
+
 fn as_json(inspection: &Inspection) -> impl Serialize {
     let c = inspection.checkpoint();
     let tensor = move |t: &TensorInfo| {
         let mut value = json!({
             "name": t.name, "dtype": c.type_name(t), "shape": t.shape, "numel": t.shape.numel(),
-            "bytes": t.bytes.len(), "bits_per_weight": t.dtype.bits_per_weight(),
+            "bytes": t.stored_bytes(), "bits_per_weight": t.bits_per_weight(),
             "file": c.files.get(t.file as usize).map(|f| f.name.as_str()), "offset": t.bytes.start,
         });
+        if let (Some(packed), Value::Object(map)) = (&t.packed, &mut value) {
+            map.insert("decoded_to".into(), json!(t.dtype.name()));
+            map.insert("parts".into(), packed.parts.iter().map(|p| part_json(c, p)).collect());
+        }
         if let (Some(m), Value::Object(map)) = (inspection.statistics(&t.name), &mut value) {
             map.insert("stats".into(), json!(m.stats));
             map.insert("quantiles".into(), json!(m.quantiles));
@@ -126,25 +138,41 @@ fn write_text(out: &mut dyn Write, inspection: &Inspection) -> io::Result<()> {
     }
     let (_, total) = sums(inspection);
     let tensors = in_order(inspection.tensors(), |t| &t.name);
-    let rows = tensors.iter().map(|t| {
+    let measured = inspection.is_measured();
+    let rows = tensors.iter().flat_map(|t| {
         let mut row = row(inspection.checkpoint(), t, total);
-        if inspection.is_measured() {
+        if measured {
             row.extend(stats_cells(inspection.statistics(&t.name)));
         }
-        row
+        let parts = t.packed.iter().flat_map(|packed| &packed.parts);
+        std::iter::once(row).chain(parts.map(move |part| part_row(part, measured)))
     });
     table::write(out, &columns, rows)
 }
 
 fn row(c: &Checkpoint, t: &TensorInfo, total: u64) -> Vec<Styled> {
-    let share = 100.0 * t.bytes.len() as f64 / (total.max(1)) as f64;
+    let share = 100.0 * t.stored_bytes() as f64 / (total.max(1)) as f64;
     vec![
         plain(&*t.name),
         plain(c.type_name(t)),
         plain(shape(t.shape.axes())),
-        plain(short_size(t.bytes.len())),
+        plain(short_size(t.stored_bytes())),
         (format!("{share:.1} %"), Tone::Dim),
     ]
+}
+
+/// The row of a stored tensor that is a part of the packed weight above it.
+fn part_row(part: &TensorInfo, measured: bool) -> Vec<Styled> {
+    let name = part.name.rsplit('.').next().unwrap_or(&part.name);
+    let mut row = vec![
+        (format!("  part {name}"), Tone::Dim),
+        (part.dtype.name().into(), Tone::Dim),
+        (shape(part.shape.axes()), Tone::Dim),
+        (short_size(part.bytes.len()), Tone::Dim),
+        (String::new(), Tone::Dim),
+    ];
+    row.extend((0..if measured { 8 } else { 0 }).map(|_| plain("")));
+    row
 }
 
 fn stats_cells(tensor: Option<&StatsTensor>) -> Vec<Styled> {

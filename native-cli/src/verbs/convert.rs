@@ -119,7 +119,11 @@ pub(super) fn run(
     let started = Instant::now();
     let ConversionRequest { output, recipe, .. } = *request;
     let resources = resources(request.resources, recipe)?;
-    let source = Source::open_for(request.input, recipe)?.weighted(request.imatrix)?;
+    let mut source = Source::open_for(request.input, recipe)?.weighted(request.imatrix)?;
+    if recipe.gguf.verbatim {
+        // Files are split and merged as they are: parts of packed weights stay apart.
+        source.checkpoint = source.checkpoint.clone().into_stored();
+    }
     let mut plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), request.measure)?;
     if plan.is_file_set() {
         plan_target::name_files(&mut plan, &set_stem(&output.path)?)?;

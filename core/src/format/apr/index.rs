@@ -106,7 +106,7 @@ impl IndexReader<'_> {
             }
         };
         check_size(dtype, &entry).map_err(|e| e.at(entry.place_at.saturating_add(8)))?;
-        let info = TensorInfo { name: entry.name, dtype, shape: entry.shape, file: 0, bytes };
+        let info = TensorInfo { name: entry.name, dtype, shape: entry.shape, file: 0, bytes, packed: None };
         index.tensors.push(LocatedTensor { info, at: entry.place_at });
         Ok(())
     }

@@ -256,7 +256,7 @@ impl GgufReader {
         }
         // Relative to the data, whose start is known after the last description.
         let bytes = ByteRange { start: offset, end: end.0 };
-        let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes };
+        let info = TensorInfo { name: name.into(), dtype, shape, file: 0, bytes, packed: None };
         self.described.push(LocatedTensor { info, at });
         self.data_end = end.1;
         self.tensors -= 1;

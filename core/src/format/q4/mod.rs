@@ -109,7 +109,7 @@ pub(crate) fn read(input: &mut Cursor<'_>, len: u64, file_name: &str) -> Result<
     check_extent(bytes, len)?;
     *input = probe;
     let name = String::from(stem(file_name));
-    let info = TensorInfo { name: name.into(), dtype: kind.dtype, shape, file: 0, bytes };
+    let info = TensorInfo { name: name.into(), dtype: kind.dtype, shape, file: 0, bytes, packed: None };
     Ok(ParseStep::Done(Header::of_tensors(
         Container::LatticeQ4,
         alloc::vec![LocatedTensor { info, at: shape_at }],

@@ -52,6 +52,8 @@ pub enum ValueMap {
     Halves,
     /// `[E, H, 2 I]` becomes `[E, I, H]` twice: columns of the first half, then of the second.
     HalvesTransposed,
+    /// `[E, 2 I, H]` becomes `[E, I, H]` twice: even rows, then odd rows.
+    EvenOdd,
     /// `[E, H, 2 I]` becomes `[E, I, H]` twice: even columns, then odd columns; biases `[E, 2 I]` likewise.
     EvenOddTransposed,
     /// `[E, I, H]` becomes `[E, H, I]`; biases stay.

@@ -10,6 +10,7 @@ use crate::model::arch::row::{NameForm, StreamSide, TensorMapRow};
 use crate::model::arch::{Arch, Prefix, RotationFacts};
 use crate::model::config::{ConfigReader, LAYERS, LIMIT};
 use crate::tensor::TensorInfo;
+use crate::tensor::packed::Packed;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -133,6 +134,7 @@ impl Resolver<'_> {
             let what = match (named.kind, tensor.dtype.kind()) {
                 (ModuleTensor::Packed, _) => "it belongs to a quantized weight",
                 (_, Elements::Float) => continue,
+                (_, Elements::Quantized) if tensor.packed.is_some() => continue,
                 (_, Elements::Quantized) => "it is quantized",
                 (_, Elements::Integer) => "it has no floating-point values",
             };
@@ -167,6 +169,7 @@ impl Resolver<'_> {
         let rank = 1 + usize::from(!bias) + usize::from(named.row.form != NameForm::Module);
         let along = |usual: usize| {
             let axis = if bias { rank - 1 } else { named.row.axis.unwrap_or(usual) };
+            let axis = if is_transposed_stack(tensor) { swapped(axis) } else { axis };
             self.lies_on_the_stream(tensor, rank, axis).map(|()| axis)
         };
         Ok(match named.row.side {
@@ -280,4 +283,18 @@ impl Resolver<'_> {
 
 fn nobody_reads(norm: &TensorInfo) -> Error {
     refuse("nothing that reads this norm is there".into()).of_tensor(&norm.name)
+}
+
+/// Whether a stack of experts is stored with its last two axes exchanged.
+fn is_transposed_stack(tensor: &TensorInfo) -> bool {
+    tensor.packed.as_deref().is_some_and(Packed::is_transposed_stack)
+}
+
+/// The axis of a stack whose matrices are transposed.
+fn swapped(axis: usize) -> usize {
+    match axis {
+        1 => 2,
+        2 => 1,
+        other => other,
+    }
 }

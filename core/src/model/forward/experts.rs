@@ -44,17 +44,19 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usi
     if !needs.has(BOTH) {
         return super::feed_forward::needs(needs, FeedForward::Gated, &of_expert(expert));
     }
-    let made = needs.axis(BOTH, if experts.turns { 2 } else { 1 })?;
-    let inner = needs.axis(DOWN, if experts.turns { 1 } else { 2 })?;
+    let columns = needs.pass.has_columns(experts);
+    let made = needs.axis(BOTH, if columns { 2 } else { 1 })?;
+    let inner = needs.axis(DOWN, if columns { 1 } else { 2 })?;
     // The second shape is checked first: only then is twice the length known to fit.
-    let (first, second) = if experts.turns {
+    let (first, second) = if columns {
         ([count, hidden, made], [count, inner, hidden])
     } else {
         ([count, made, hidden], [count, hidden, inner])
     };
     needs.pass.expect(&needs.name(DOWN), &second)?;
     if made != 2 * inner {
-        needs.pass.expect(&needs.name(BOTH), &[count, hidden, 2 * inner])?;
+        let both = if columns { [count, hidden, 2 * inner] } else { [count, 2 * inner, hidden] };
+        needs.pass.expect(&needs.name(BOTH), &both)?;
     }
     needs.entry(BOTH, &first, expert)?;
     needs.entry(DOWN, &second, expert)?;
@@ -153,12 +155,18 @@ impl Forward {
         Ok(())
     }
 
+    /// Whether matrices of a stack have a row for every value that is read.
+    fn has_columns(&self, experts: &MoeSpec) -> bool {
+        experts.turns && !self.packed_stacks
+    }
+
     fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         let (hidden, activation) = (self.config.hidden, self.config.activation);
         if !self.has(given, BOTH) {
             return self.fed(FeedForward::Gated, &of_expert(expert), given, read);
         }
-        let made = self.project_by(experts.turns, given, BOTH, hidden, read)?;
+        let columns = self.has_columns(experts);
+        let made = self.project_by(columns, given, BOTH, hidden, read)?;
         let inner = made.len() / (read.len() / hidden) / 2;
         let mixed: Vec<f64> = if experts.turns {
             made.as_chunks().0.iter().map(|&[gate, up]| math::clamped(gate, up, self.config.clamp)).collect()
@@ -166,7 +174,7 @@ impl Forward {
             let [gate, up] = math::split(&made, [inner; 2]);
             gate.iter().zip(up).map(|(g, u)| activation.of(*g) * u).collect()
         };
-        self.project_by(experts.turns, given, DOWN, inner, &mixed)
+        self.project_by(columns, given, DOWN, inner, &mixed)
     }
 }
 

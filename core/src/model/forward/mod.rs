@@ -28,6 +28,7 @@ use crate::model::arch::module::Module;
 use crate::model::arch::{Arch, Prefix};
 use crate::model::config::{CONFIG, Config};
 use crate::model::tensor_id::TensorId;
+use crate::tensor::packed::Packed;
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -138,6 +139,8 @@ pub struct Forward {
     arch: &'static Arch,
     spec: ForwardSpec,
     shapes: BTreeMap<String, Shape>,
+    /// Packed stacks of experts are `[experts, out, in]`, whatever plain ones are.
+    packed_stacks: bool,
     prefix: Prefix,
     tokens: Vec<u32>,
     rope: Rope,
@@ -151,6 +154,11 @@ pub struct Forward {
     asks: Vec<Ask>,
     received: Received,
     arriving: Option<Arrival>,
+}
+
+/// Whether a tensor is a packed stack of experts that a plain checkpoint stores transposed.
+fn is_packed_stack(tensor: &TensorInfo) -> bool {
+    tensor.packed.as_deref().is_some_and(Packed::is_transposed_stack)
 }
 
 fn refused(message: String) -> Error {
@@ -209,6 +217,7 @@ impl Forward {
             arch,
             spec,
             shapes,
+            packed_stacks: tensors.iter().any(is_packed_stack),
             prefix,
         };
         pass.check_ends()?;

@@ -10,6 +10,7 @@ use crate::model::arch::gguf_rules::{BeyondRule, HeadRule};
 use crate::model::arch::module::Module;
 use crate::model::arch::{Arch, NormForm};
 use crate::model::tensor_id::{TensorId, TensorPart};
+use crate::tensor::packed::Packed;
 use crate::tensor::{Shape, TensorInfo};
 use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -82,8 +83,17 @@ impl<'a> Builder<'a> {
         for tensor in named.iter().filter(|t| t.id.expert.is_some()) {
             self.stacks.entry(stack_key(tensor.id)).or_default().total += 1;
         }
-        named.iter().for_each(|tensor| self.add(tensor));
+        // The converter writes experts whose blocks it rearranges before all others.
+        let rearranged = |t: &&Named<'_>| self.is_transposed_stack(t.source);
+        let (first, others): (Vec<_>, Vec<_>) = named.iter().partition(rearranged);
+        first.into_iter().chain(others).for_each(|tensor| self.add(tensor));
         self.check_blocks();
+    }
+
+    /// Whether a tensor is a packed stack of experts in the order of a GGUF.
+    fn is_transposed_stack(&self, source: usize) -> bool {
+        let packed = self.tensors.get(source).and_then(|t| t.packed.as_deref());
+        packed.is_some_and(Packed::is_transposed_stack)
     }
 
     /// The result, or all findings.

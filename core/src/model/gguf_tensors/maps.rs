@@ -5,6 +5,7 @@ use super::{GgufTensor, Order, Part, ValueStep, View};
 use crate::model::arch::Arch;
 use crate::model::arch::gguf_rules::ValueMap;
 use crate::model::tensor_id::{TensorId, TensorPart};
+use crate::tensor::packed::Packed;
 use crate::tensor::{Shape, TensorInfo};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -55,6 +56,10 @@ impl Mapper<'_, '_> {
         let source = Matrix { index, axes, rows, cols };
         let maps = self.arch.gguf_rules.maps;
         let map = maps.iter().find(|(m, _)| *m == id.module).map(|(_, map)| *map);
+        let map = match tensor.packed.as_deref().is_some_and(Packed::is_transposed_stack) {
+            true => map.and_then(of_transposed_stack),
+            false => map,
+        };
         let Some(map) = map.filter(|m| applies(*m, id, axes)) else {
             return Ok(Vec::from([copy(one(&names)?, source, &tensor.shape)]));
         };
@@ -119,6 +124,7 @@ impl Mapper<'_, '_> {
             ValueMap::VHeadColumns => linear()?.columns(s, name),
             ValueMap::Halves
             | ValueMap::HalvesTransposed
+            | ValueMap::EvenOdd
             | ValueMap::EvenOddTransposed
             | ValueMap::LatentKv
             | ValueMap::Qkvz => Err("the architecture has one GGUF name for two tensors".into()),
@@ -130,6 +136,7 @@ impl Mapper<'_, '_> {
         match map {
             ValueMap::Halves => halves(s, first, second),
             ValueMap::HalvesTransposed => columns_of_stack(s, [first, second], 1),
+            ValueMap::EvenOdd => even_odd_rows(s, first, second),
             ValueMap::EvenOddTransposed if s.axes.len() == 2 => even_odd(s, first, second),
             ValueMap::EvenOddTransposed => columns_of_stack(s, [first, second], 2),
             ValueMap::LatentKv => self.latent(s, first, second),
@@ -405,6 +412,34 @@ fn columns_of_stack(s: Matrix<'_>, names: [&str; 2], step: u64) -> Result<Vec<Gg
     };
     let [a, b] = names;
     Ok(Vec::from([made(a, 0)?, made(b, second)?]))
+}
+
+/// The map of a stack that is stored as a GGUF has it, where a plain checkpoint stores it transposed.
+fn of_transposed_stack(map: ValueMap) -> Option<ValueMap> {
+    match map {
+        ValueMap::EvenOddTransposed => Some(ValueMap::EvenOdd),
+        ValueMap::HalvesTransposed => Some(ValueMap::Halves),
+        ValueMap::TransposeEach => None,
+        other => Some(other),
+    }
+}
+
+/// Even and odd rows of each matrix of a stack.
+fn even_odd_rows(s: Matrix<'_>, first: &str, second: &str) -> Result<Vec<GgufTensor>> {
+    let [n, rows, inner] = *s.axes else { return Err(format!("its shape {:?} is no stack", s.axes)) };
+    let half = rows / 2;
+    let (all, both) = (n.checked_mul(half), inner.checked_mul(2));
+    let (Some(all), Some(cols)) = (all, both.filter(|_| half * 2 == rows)) else {
+        return Err(format!("{rows} rows have no halves"));
+    };
+    let made = |name: &str, col: u64| -> Result<GgufTensor> {
+        // Two rows side by side are one row of the view.
+        let view = View { row: 0, col, cols, order: Order::Rows };
+        let parts = Vec::from([Part { source: s.index, rows: all, view }]);
+        let (name, shape, step) = (name.to_string(), shape(&[n, half, inner])?, ValueStep::None);
+        Ok(GgufTensor { name, shape, cols: inner, parts, step, generated: Vec::new() })
+    };
+    Ok(Vec::from([made(first, 0)?, made(second, inner)?]))
 }
 
 /// Even and odd values of each row.

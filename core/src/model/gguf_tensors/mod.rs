@@ -176,7 +176,7 @@ pub fn convertible(config: &Value) -> Result<&'static Arch> {
 ///
 /// # Errors
 ///
-/// `unsupported_dtype` if the checkpoint is quantized; `unsupported_architecture` if it has no predictor to leave out, or
+/// `unsupported_dtype` if the checkpoint is quantized in a form that is not decoded; `unsupported_architecture` if it has no predictor to leave out, or
 /// no tensor of the fused experts; `unmapped_tensors` with all findings: tensors without a name, incomplete stacks, missing layers, shapes that the
 /// configuration contradicts.
 pub fn gguf_tensors(
@@ -187,7 +187,8 @@ pub fn gguf_tensors(
 ) -> Result<GgufTensors> {
     check_options(arch, options)?;
     let quantized = ConfigView::new(config).get(&["quantization_config"]).and_then(|q| q.get("quant_method"));
-    if let Some(method) = quantized.and_then(Value::as_str) {
+    let packed = tensors.iter().any(|t| t.packed.is_some());
+    if let Some(method) = quantized.and_then(Value::as_str).filter(|_| !packed) {
         let message = format!(
             "the checkpoint is quantized already ({method}), which cannot be converted to a GGUF yet; \
              start from the original weights"

@@ -305,7 +305,8 @@ impl<'a> PairBuilder<'a> {
             let detail = "its converter rearranged the values, so bytes cannot be held against bytes";
             return self.find("not_comparable", &pair.name, detail);
         }
-        if op == OutputOp::Copy && a.bytes.len() == b.bytes.len() {
+        let packed = a.packed.is_some() || b.packed.is_some();
+        if op == OutputOp::Copy && a.bytes.len() == b.bytes.len() && !packed {
             return self.push_bytes(pair, a);
         }
         let mut output = output(pair, b, metrics, op);

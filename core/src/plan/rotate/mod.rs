@@ -285,6 +285,10 @@ fn encoding_op(output: &Output, tensor: &TensorInfo, plain: Option<DType>) -> Re
                 d @ (DType::F32 | DType::F16 | DType::BF16) => d,
                 DType::F64 => DType::F32,
                 DType::F8_E4M3 | DType::F8_E5M2 => DType::BF16,
+                _ if let Some(packed) = &tensor.packed => {
+                    let message = "it takes a type and --allow-requantize to rotate such weights";
+                    return Err(refuse(format!("it is {}; {message}", packed.label())));
+                }
                 d => return Err(refuse(format!("it is {d}; a rotation needs the weights it was made from"))),
             };
             Ok(OutputOp::Encode(Encoding::Type(plain.unwrap_or(own))))

@@ -1,4 +1,4 @@
-//! `config.json` beside the output: the source's, changed where a rotation changes the model.
+//! `config.json` beside the output: the source's, changed where a rotation changes the model or weights are decoded.
 
 use super::of;
 use crate::dtype::DType;
@@ -14,14 +14,19 @@ use serde_json::Value;
 /// The bytes of `config.json`; `None` if the source has none. A rotated residual stream has an untied head, and no
 /// multi-token prediction.
 pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<Vec<u8>>> {
-    let (Some(bytes), Some(rotation)) = (&checkpoint.config, recipe.rotate) else {
-        return Ok(checkpoint.config.clone());
-    };
-    if !rotation.stream && recipe.dtype.is_none() {
+    let Some(bytes) = &checkpoint.config else { return Ok(None) };
+    let decoded = checkpoint.tensors.iter().any(|t| t.packed.is_some());
+    let stream = recipe.rotate.is_some_and(|rotation| rotation.stream);
+    let typed = recipe.rotate.is_some() && recipe.dtype.is_some();
+    if !stream && !typed && !decoded {
         return Ok(Some(bytes.clone()));
     }
     let mut config = JsonFile::parse(CONFIG, bytes)?.value;
-    if rotation.stream {
+    if decoded {
+        no_longer_quantized(&mut config);
+        config.get_mut("text_config").into_iter().for_each(no_longer_quantized);
+    }
+    if stream {
         untie(&mut config, true);
         if let Some(inner) = config.get_mut("text_config") {
             untie(inner, false);
@@ -37,6 +42,13 @@ pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<
     let mut text = serde_json::to_vec_pretty(&config).map_err(unwritable)?;
     text.push(b'\n');
     Ok(Some(text))
+}
+
+/// Removes the quantization of the source, whose weights are decoded.
+fn no_longer_quantized(config: &mut Value) {
+    for key in ["quantization_config", "compression_config", "quantization"] {
+        config.as_object_mut().and_then(|map| map.remove(key));
+    }
 }
 
 /// Replaces the type of the tensors, where one is named.

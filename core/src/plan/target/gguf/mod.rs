@@ -15,6 +15,7 @@ use crate::format::imatrix::Imatrix;
 use crate::format::limits::{MAX_GGUF_AXES, MAX_GGUF_NAME};
 use crate::format::{Checkpoint, Container, companions};
 use crate::model::tensor_role::is_buffer;
+use crate::plan::gguf_mapping::GgufMapping;
 use crate::plan::provenance::{self, RECIPE, ROTATION};
 use crate::plan::{OutFile, Output, Warning};
 use crate::quant::decoder;
@@ -196,7 +197,21 @@ fn not_runnable(checkpoint: &Checkpoint, recipe: &Recipe) -> String {
 fn file_type_of(contents: &Contents<'_>) -> Option<u32> {
     let Contents { recipe, mapping, .. } = *contents;
     let auto = || mapping?.outtype.and_then(file_type);
-    recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)).or_else(auto)
+    let plain = recipe.preset.map(Preset::file_type).or(recipe.dtype.and_then(file_type)).or_else(auto);
+    let experts = |m: &GgufMapping| m.outtype.is_some() && m.logical.tensors.iter().any(is_kept_mxfp4);
+    plain.map(|id| if is_plain(id) && mapping.is_some_and(experts) { MOSTLY_MXFP4_MOE } else { id })
+}
+
+/// `general.file_type` of a model whose experts stay MXFP4.
+const MOSTLY_MXFP4_MOE: u32 = 38;
+
+/// Whether a `general.file_type` is that of F32, F16 or BF16.
+fn is_plain(file_type: u32) -> bool {
+    matches!(file_type, 0 | 1 | 32)
+}
+
+fn is_kept_mxfp4(tensor: &TensorInfo) -> bool {
+    tensor.packed.is_some() && tensor.dtype == DType::MXFP4
 }
 
 /// `general.file_type` of one type throughout, as llama.cpp numbers it. Of several presets with the same base type, the
