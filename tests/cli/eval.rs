@@ -60,7 +60,8 @@ fn assert_figures(found: &Value, expected: &Value, bound: f64) {
 fn eval_sample_has_the_figures_of_an_independent_program() {
     let (dir, expected) = (samples(), expected());
     let line = "eval q --against m --ids ids.txt --context 96 --json";
-    for (options, bound) in [("--precision f64", 1e-9), ("", 1e-6)] {
+    // Single positions differ more than means do.
+    for (options, bound) in [("--precision f64", 1e-9), ("", 3e-6)] {
         let whole = json(&dir.run(&format!("{line} {options}")).exits(0).out);
         assert_figures(&whole, &expected["whole"], bound);
         assert_eq!(whole["windows"], 4);

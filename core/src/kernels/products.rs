@@ -8,7 +8,7 @@ use core::ops::Range;
 pub const PANEL: usize = 16;
 
 /// Columns whose products are added in one chain. Sums of several blocks are added in order.
-pub const BLOCK: usize = 256;
+pub const BLOCK: usize = 64;
 
 /// Vectors in binary32, in panels of [`PANEL`] vectors: for each column, the values of all vectors of a panel.
 #[derive(Clone, Debug, PartialEq)]
@@ -115,10 +115,10 @@ mod tests {
 
     #[test]
     fn block_parts_cover_the_columns_once() {
-        let parts: Vec<_> = block_parts(10..600, 600).collect();
-        assert_eq!(parts, [(10..256, true), (256..512, true), (512..600, true)]);
-        let parts: Vec<_> = block_parts(0..300, 600).collect();
-        assert_eq!(parts, [(0..256, true), (256..300, false)]);
-        assert_eq!(block_parts(5..5, 600).count(), 0);
+        let parts: Vec<_> = block_parts(10..150, 150).collect();
+        assert_eq!(parts, [(10..64, true), (64..128, true), (128..150, true)]);
+        let parts: Vec<_> = block_parts(0..100, 150).collect();
+        assert_eq!(parts, [(0..64, true), (64..100, false)]);
+        assert_eq!(block_parts(5..5, 150).count(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! Products in binary32 by the kernels of an engine: one chain of multiply-adds for each result and 256 columns.
+//! Products in binary32 by the kernels of an engine: one chain of multiply-adds for each result and 64 columns.
 
 use super::matmul::{Compute, MatMul, Product, ProductTask};
 use crate::kernels::attention::AttentionHeads;

@@ -7,9 +7,12 @@ use alloc::vec::Vec;
 
 /// For each piece, the pairs of pieces that make it, by falling score of the piece, then by the ids of the pair.
 pub(super) fn merges<'a>(tokens: &[GgufToken<'a>]) -> Vec<(&'a str, &'a str)> {
-    let ids: BTreeMap<&str, usize> = tokens.iter().enumerate().map(|(id, t)| (t.text, id)).collect();
+    // Other pieces are matched before any merge, or never.
+    let normal = |t: &&GgufToken<'_>| t.kind == piece::NORMAL;
+    let ids: BTreeMap<&str, usize> =
+        tokens.iter().enumerate().filter(|(_, t)| normal(t)).map(|(id, t)| (t.text, id)).collect();
     let mut found: Vec<(f32, usize, usize, (&str, &str))> = Vec::new();
-    for token in tokens.iter().filter(|t| matches!(t.kind, piece::NORMAL | piece::USER_DEFINED)) {
+    for token in tokens.iter().filter(normal) {
         for (at, _) in token.text.char_indices().skip(1) {
             let (left, right) = token.text.split_at(at);
             if let (Some(l), Some(r)) = (ids.get(left), ids.get(right)) {
