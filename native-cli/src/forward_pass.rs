@@ -8,7 +8,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::job::{self, Job, Workspace};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::kernels::attention::AttentionHeads;
-use quantoscope_core::model::forward::{Compute, Logits, MatMul, Product, ProductTask, Work};
+use quantoscope_core::model::forward::{Compute, Logits, MatMul, Product, ProductTask, StageWork};
 use quantoscope_core::model_pass::{ModelPass, RowTile, TensorRequest};
 use quantoscope_core::run::Run;
 use quantoscope_core::schedule::Budget;
@@ -21,7 +21,7 @@ const WINDOWS_EACH: usize = 4;
 
 /// What a thread needs to decode windows.
 #[derive(Default)]
-struct Decoder {
+struct WindowBuffers {
     scratch: Workspace,
     inputs: Vec<Vec<u8>>,
 }
@@ -32,7 +32,7 @@ pub struct PassRunner<'a> {
     kernels: &'static dyn Kernels,
     /// Memory for windows, and threads.
     budget: Budget,
-    decoders: Vec<Mutex<Decoder>>,
+    decoders: Vec<Mutex<WindowBuffers>>,
     /// Called with the number of weights that were multiplied.
     progress: &'a (dyn Fn(u64) + Sync),
 }
@@ -64,7 +64,7 @@ impl<M: Sync> Compute for Threaded<M> {
         self.kernels.attend(heads, q, k, v)
     }
 
-    fn join(&self, parts: Vec<Work<'_>>) -> Vec<f64> {
+    fn join(&self, parts: Vec<StageWork<'_>>) -> Vec<f64> {
         let workers = self.threads.min(parts.len());
         if workers <= 1 {
             return parts.into_iter().flat_map(|part| part()).collect();
@@ -94,7 +94,7 @@ impl<M: Sync> Compute for Threaded<M> {
 
 /// A part of the work between products.
 enum Slot<'a> {
-    Waiting(Work<'a>),
+    Waiting(StageWork<'a>),
     Done(Vec<f64>),
 }
 
@@ -102,7 +102,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-type Tile<M> = RowTile<<<M as MatMul>::Product as Product>::Tile>;
+type RowResults<M> = RowTile<<<M as MatMul>::Product as Product>::Tile>;
+
+/// The outcome of a window, once a thread has computed it.
+type WindowSlot<M> = Option<Result<Option<RowResults<M>>>>;
 
 impl<'a> PassRunner<'a> {
     /// Reads from `source`.
@@ -167,13 +170,13 @@ impl<'a> PassRunner<'a> {
         }
     }
 
-    fn decoder(&self, index: usize) -> MutexGuard<'_, Decoder> {
+    fn decoder(&self, index: usize) -> MutexGuard<'_, WindowBuffers> {
         lock(&self.decoders[index % self.decoders.len()])
     }
 
     /// Reads and decodes a window.
-    fn decode(&self, request: &TensorRequest, job: &Job, decoder: &mut Decoder) -> Result<()> {
-        let Decoder { scratch, inputs } = decoder;
+    fn decode(&self, request: &TensorRequest, job: &Job, decoder: &mut WindowBuffers) -> Result<()> {
+        let WindowBuffers { scratch, inputs } = decoder;
         inputs.resize_with(job.reads.len(), Vec::new);
         for (read, buffer) in job.reads.iter().zip(inputs.iter_mut()) {
             self.source.read(read.file, &read.region, buffer)?;
@@ -194,8 +197,8 @@ impl<'a> PassRunner<'a> {
         request: &TensorRequest,
         jobs: &[Job],
         workers: usize,
-    ) -> Result<Vec<Option<Tile<M>>>> {
-        let one = |job: &Job, decoder: &mut Decoder| {
+    ) -> Result<Vec<Option<RowResults<M>>>> {
+        let one = |job: &Job, decoder: &mut WindowBuffers| {
             self.decode(request, job, decoder)?;
             pass.tile(request, &job.window, &decoder.scratch.out)
         };
@@ -205,8 +208,7 @@ impl<'a> PassRunner<'a> {
             return jobs.iter().map(|job| one(job, decoder)).collect();
         }
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<Option<Tile<M>>>>>> =
-            jobs.iter().map(|_| Mutex::new(None)).collect();
+        let results: Vec<Mutex<WindowSlot<M>>> = jobs.iter().map(|_| Mutex::new(None)).collect();
         let worker = |index: usize| {
             let decoder = &mut *self.decoder(index);
             while let Some((job, result)) = {
@@ -226,8 +228,7 @@ impl<'a> PassRunner<'a> {
             Ok::<(), Error>(())
         })?;
         let lost = || Err(Error::new(Code::Io, "a thread of the forward pass ended before its time"));
-        let taken =
-            |m: Mutex<Option<Result<Option<Tile<M>>>>>| m.into_inner().unwrap_or_else(|e| e.into_inner());
+        let taken = |m: Mutex<WindowSlot<M>>| m.into_inner().unwrap_or_else(|e| e.into_inner());
         results.into_iter().map(|result| taken(result).unwrap_or_else(lost)).collect()
     }
 }

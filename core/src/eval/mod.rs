@@ -7,7 +7,7 @@ mod report;
 pub mod scores;
 mod windows;
 
-pub use report::{EvalReport, Figures, PositionView, ReferenceFigures};
+pub use report::{EvalFigures, EvalReport, PositionView, ReferenceFigures};
 pub use scores::{PositionScores, Score};
 pub use windows::{EvalWindow, WindowOptions, windows};
 

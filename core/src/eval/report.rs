@@ -37,7 +37,7 @@ pub struct EvalReport {
     pub tokens_per_second: f64,
     /// The figures.
     #[serde(flatten)]
-    pub figures: Figures,
+    pub figures: EvalFigures,
     /// The figures of every predicted token, on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positions: Option<Vec<PositionView>>,
@@ -45,7 +45,7 @@ pub struct EvalReport {
 
 /// The figures of all predicted tokens.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Figures {
+pub struct EvalFigures {
     /// Predicted tokens.
     pub tokens: u64,
     /// Mean negative log likelihood, in nats a token.
@@ -127,13 +127,13 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
     low + (place - below) * (high - low)
 }
 
-impl Figures {
+impl EvalFigures {
     /// The figures of the scores of each window, in order.
     ///
     /// # Errors
     ///
     /// `empty` if there are none.
-    pub fn of(windows: &[Vec<Score>]) -> Result<Figures> {
+    pub fn of(windows: &[Vec<Score>]) -> Result<EvalFigures> {
         let scores = || windows.iter().flatten();
         if scores().next().is_none() {
             return Err(Error::new(Code::Empty, "no token was predicted"));
@@ -163,7 +163,7 @@ impl Figures {
                 rms_probability_difference: libm::sqrt(squared),
             }
         });
-        Ok(Figures {
+        Ok(EvalFigures {
             tokens: scores().count() as u64,
             nll,
             nll_error,

@@ -9,7 +9,8 @@ use crate::options::{EvalOptions, EvalPrecision, EvalTokens, ModelPath};
 use crate::render::progress::PassProgress;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{
-    EvalReport, EvalWindow, Figures, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions, windows,
+    EvalFigures, EvalReport, EvalWindow, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions,
+    windows,
 };
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{Batch, F32, F64, ForwardSpec, Logits, MatMul};
@@ -25,13 +26,13 @@ const CONTEXT: usize = 512;
 const MEMORY: u64 = 256 << 20;
 
 /// A model that is opened.
-struct Model {
+struct OpenedModel {
     source: Source,
     tensors: ModelTensors,
 }
 
-impl Model {
-    fn open(path: &ModelPath) -> Result<Model> {
+impl OpenedModel {
+    fn open(path: &ModelPath) -> Result<OpenedModel> {
         let source = Source::open_for(path, &decoded::recipe())?;
         let tensors = ModelTensors::of(&source.checkpoint).map_err(|e| about(e, path))?;
         let config = &tensors.config;
@@ -44,7 +45,7 @@ impl Model {
             return Err(Error::new(Code::UnsupportedArchitecture, message));
         }
         config.check_exact().map_err(|e| about(e, path))?;
-        Ok(Model { source, tensors })
+        Ok(OpenedModel { source, tensors })
     }
 }
 
@@ -70,11 +71,11 @@ fn about(error: Error, path: &ModelPath) -> Error {
 pub fn run(options: &EvalOptions) -> Result<EvalReport> {
     let started = Instant::now();
     let resources = Resources::new(&options.resources)?;
-    let model = Model::open(&options.input)?;
-    let reference = options.against.as_ref().map(Model::open).transpose()?;
+    let model = OpenedModel::open(&options.input)?;
+    let reference = options.against.as_ref().map(OpenedModel::open).transpose()?;
     let config = &model.tensors.config;
     if let Some(reference) = &reference {
-        check_vocabularies(options, config.vocab, reference.tensors.config.vocab)?;
+        check_vocabularies(options, &model, reference)?;
     }
     let TokenIds { ids, bos } = match &options.tokens {
         EvalTokens::Ids(path) => token_ids::ids(path, config.vocab)?,
@@ -123,14 +124,24 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
         threads: work.budget.workers,
         seconds,
         tokens_per_second: read as f64 / seconds.max(f64::MIN_POSITIVE),
-        figures: Figures::of(&scores)?,
+        figures: EvalFigures::of(&scores)?,
         positions: options.per_position.then(|| PositionView::all(&scores)),
     })
 }
 
-fn check_vocabularies(options: &EvalOptions, model: usize, reference: usize) -> Result<()> {
+/// Refuses models whose logits are of different tokens.
+fn check_vocabularies(options: &EvalOptions, ours: &OpenedModel, theirs: &OpenedModel) -> Result<()> {
+    let (model, reference) = (ours.tensors.config.vocab, theirs.tensors.config.vocab);
+    let tokens = |m: &OpenedModel| m.source.checkpoint.metadata.get("tokenizer.ggml.tokens").cloned();
     if model == reference {
-        return Ok(());
+        return match (tokens(ours), tokens(theirs)) {
+            (Some(a), Some(b)) if a != b => {
+                let message =
+                    "the vocabularies differ: the tokenizers of the two GGUF files have other tokens";
+                Err(Error::new(Code::Usage, message))
+            }
+            _ => Ok(()),
+        };
     }
     let other = options.against.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
     let message = format!(
@@ -171,8 +182,8 @@ impl Evaluation {
     fn run<M: MatMul + Copy + Sync>(
         &self,
         matmul: M,
-        model: &Model,
-        reference: Option<&Model>,
+        model: &OpenedModel,
+        reference: Option<&OpenedModel>,
         windows: &[EvalWindow],
     ) -> Result<Vec<Vec<Score>>> {
         let mut scores = Vec::with_capacity(windows.len());
@@ -194,11 +205,11 @@ impl Evaluation {
     /// Windows that fit the memory together.
     fn rounds<'w>(
         &self,
-        model: &Model,
-        reference: Option<&Model>,
+        model: &OpenedModel,
+        reference: Option<&OpenedModel>,
         windows: &'w [EvalWindow],
     ) -> Result<Vec<&'w [EvalWindow]>> {
-        let each = |m: &Model| m.tensors.bytes_per_token(HEAD_ROWS);
+        let each = |m: &OpenedModel| m.tensors.bytes_per_token(HEAD_ROWS);
         // The reference waits before its head while the other model runs.
         let token = each(model).max(reference.map_or(0, each))
             + reference.map_or(0, |r| r.tensors.config.hidden as u64 * 8);
@@ -208,7 +219,7 @@ impl Evaluation {
         if fitting == 0 {
             let message = format!(
                 "a window of {longest} tokens needs about {} MiB of --memory; a smaller --context needs less",
-                (token.saturating_mul(longest).saturating_mul(4) / 3 >> 20) + 1
+                ((token.saturating_mul(longest).saturating_mul(4) / 3) >> 20) + 1
             );
             return Err(Error::new(Code::MemoryBudget, message));
         }
@@ -219,8 +230,8 @@ impl Evaluation {
     fn round<M: MatMul + Copy + Sync>(
         &self,
         matmul: M,
-        model: &Model,
-        reference: Option<&Model>,
+        model: &OpenedModel,
+        reference: Option<&OpenedModel>,
         windows: &[EvalWindow],
     ) -> Result<Vec<Vec<Score>>> {
         let batch = Batch {
@@ -230,7 +241,7 @@ impl Evaluation {
         };
         let budget = Budget { memory: self.window_memory(), ..self.budget };
         let add = |n| self.progress.add(n);
-        let begin = |m: &Model| ModelPass::batch(&m.tensors, matmul, &batch);
+        let begin = |m: &OpenedModel| ModelPass::batch(&m.tensors, matmul, &batch);
         let mut pass = begin(model)?;
         let own = PassRunner::new(&model.source, self.kernels, budget, &add);
         let mut other = match reference {

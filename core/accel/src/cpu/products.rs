@@ -7,7 +7,7 @@ use quantoscope_core::kernels::{BLOCK, PANEL, Panels, ProductSums, block_parts};
 use std::ops::Range;
 
 /// Rows and sums of a part of the columns.
-struct Part<'a> {
+struct ColumnPart<'a> {
     /// Weights of all columns of the call, `[rows, stride]`.
     weights: &'a [f32],
     stride: usize,
@@ -30,7 +30,7 @@ pub fn multiply<S: Simd>(simd: S, x: &Panels, cols: Range<usize>, weights: &[f32
     }
     let ProductSums { totals, begun } = sums;
     for (columns, ends) in block_parts(cols.clone(), x.width()) {
-        let part = Part {
+        let part = ColumnPart {
             weights,
             stride,
             cols: columns.start - cols.start..columns.end - cols.start,
@@ -55,7 +55,7 @@ pub fn multiply<S: Simd>(simd: S, x: &Panels, cols: Range<usize>, weights: &[f32
 #[inline(always)]
 fn all_rows<S: Simd, const ROWS: usize>(
     simd: S,
-    part: &Part<'_>,
+    part: &ColumnPart<'_>,
     panel: &[[f32; PANEL]],
     at: usize,
     rows: usize,
@@ -80,7 +80,7 @@ fn all_rows<S: Simd, const ROWS: usize>(
 #[inline(always)]
 fn some_rows<S: Simd, const ROWS: usize>(
     simd: S,
-    part: &Part<'_>,
+    part: &ColumnPart<'_>,
     panel: &[[f32; PANEL]],
     at: usize,
     first: usize,

@@ -171,6 +171,7 @@ const COHERE: Arch = Arch {
 const COHERE2: Arch = Arch {
     gguf_keys: &[BASE, keys::COHERE2],
     gguf_rules: gguf_rules::UNKNOWN,
+    name: "cohere2",
     model_types: &["cohere2"],
     gguf: Some("cohere2"),
     config: ConfigDefaults { sliding: SlidingLayers::AllBut(4), logit_scale: Some(0.0625), ..TIED },

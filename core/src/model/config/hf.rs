@@ -191,7 +191,8 @@ fn defaults(model_type: &str) -> &'static ConfigDefaults {
 
 /// The most positions, where they are a number of at least 1.
 fn positions(read: &ConfigReader<'_>) -> Option<usize> {
-    let keys = ["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"];
+    let keys =
+        ["model_max_length", "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"];
     let said = keys.iter().find_map(|k| read.get(k)).and_then(Value::as_u64);
     said.filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok())
 }

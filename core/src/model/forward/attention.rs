@@ -2,7 +2,7 @@
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::{QkvProjection, Rotary};
-use super::{Decoder, math, refused, refused_by};
+use super::{DecoderState, math, refused, refused_by};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use alloc::vec::Vec;
@@ -51,7 +51,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     needs.linear(Module::AttnOutput, c.hidden, queries)
 }
 
-impl Decoder {
+impl DecoderState {
     /// The branch that attention makes of what it reads.
     pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, Module::AttnOutput) {

@@ -1,7 +1,7 @@
 //! Mixing by a short convolution between two gates.
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
-use super::{Decoder, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     needs.linear(OUTPUT, hidden, hidden)
 }
 
-impl Decoder {
+impl DecoderState {
     /// The branch that the convolution makes of what it reads.
     pub(super) fn convolution(&self, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, OUTPUT) {

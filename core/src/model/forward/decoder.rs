@@ -1,7 +1,7 @@
 //! The residual stream of some sequences, and the stages that change it. Knows no arithmetic of products.
 
 use super::layer_input::{Ask, LayerTensor, Missing, Received, Step, Weights};
-use super::matmul::{Compute, Work};
+use super::matmul::{Compute, StageWork};
 use super::rope::Rope;
 use super::{Batch, ForwardSpec, Logits, RowRequest, experts, math, refused, refused_by};
 use crate::error::{Error, Result};
@@ -14,14 +14,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stage {
-    /// The embedding of a token: an index in [`Decoder::by_token`].
+    /// The embedding of a token: an index in [`DecoderState::by_token`].
     Embedding(usize),
     Positions,
     Attention(usize),
@@ -34,7 +33,7 @@ pub(super) enum Stage {
 }
 
 /// The experts that tokens of a layer chose, one after the other.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct ExpertStage {
     pub layer: usize,
     /// `(expert, [(token, weight)])`
@@ -49,7 +48,7 @@ pub(super) struct ExpertStage {
 
 /// A decoder and the residual stream of its tokens.
 #[derive(Clone, Debug)]
-pub(super) struct Decoder {
+pub(super) struct DecoderState {
     pub config: Config,
     arch: &'static Arch,
     pub spec: ForwardSpec,
@@ -102,9 +101,9 @@ fn check_config(config: &Config, spec: &ForwardSpec, batch: &Batch) -> Result<()
     Ok(())
 }
 
-impl Decoder {
+impl DecoderState {
     /// A decoder before the first layer.
-    pub fn new(config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<Decoder> {
+    pub fn new(config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<DecoderState> {
         let sequences = &batch.sequences;
         let Some((arch, spec)) = ForwardSpec::of(&config) else {
             let message = format!("there is no forward pass for the family {:?}", config.model_type);
@@ -126,7 +125,7 @@ impl Decoder {
             end += s.len();
             start..end
         });
-        let decoder = Decoder {
+        let decoder = DecoderState {
             rope: Rope::of(&config),
             local_rope: spec.attention.local_rope.then(|| Rope::local(&config)),
             stream: Vec::new(),
@@ -149,7 +148,7 @@ impl Decoder {
     }
 
     /// Makes room for the stream.
-    fn with_room(mut self) -> Result<Decoder> {
+    fn with_room(mut self) -> Result<DecoderState> {
         let len = self.tokens.len().checked_mul(self.config.hidden);
         if len.is_none_or(|len| self.stream.try_reserve_exact(len).is_err()) {
             return Err(refused("the residual stream does not fit in memory".to_string()));
@@ -373,17 +372,11 @@ impl Decoder {
             return part(arrays.map(|(x, _)| x));
         }
         let part = &part;
-        let of = |s: &Range<usize>| -> Work<'_> {
+        let of = |s: &Range<usize>| -> StageWork<'_> {
             let values = arrays.map(|(x, width)| &x[s.start * width..s.end * width]);
             Box::new(move || part(values))
         };
         given.compute.join(self.sequences.iter().map(of).collect())
-    }
-}
-
-impl Default for ExpertStage {
-    fn default() -> ExpertStage {
-        ExpertStage { layer: 0, chosen: Vec::new(), next: 0, read: vec![], branch: vec![] }
     }
 }
 

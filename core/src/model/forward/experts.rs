@@ -3,7 +3,7 @@
 use super::feed_forward::{SHARED, of_expert};
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::{FeedForward, MoeSpec, RouterScores};
-use super::{Decoder, math, refused_by};
+use super::{DecoderState, math, refused_by};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::tensor_id::TensorPart;
@@ -71,7 +71,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usi
     Ok(())
 }
 
-impl Decoder {
+impl DecoderState {
     /// Adds what every token uses, and gives the experts that tokens chose.
     pub(super) fn choose(
         &self,

@@ -1,9 +1,9 @@
 //! Feed-forward parts that every token goes through.
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
-use super::matmul::{Compute, Work};
+use super::matmul::{Compute, StageWork};
 use super::spec::FeedForward;
-use super::{Decoder, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::Activation;
@@ -56,13 +56,13 @@ const PART: usize = 1 << 14;
 
 /// The activation of gates, times their partners.
 fn gated(compute: &dyn Compute, activation: Activation, gate: &[f64], up: &[f64]) -> Vec<f64> {
-    let parts = gate.chunks(PART).zip(up.chunks(PART)).map(|(gate, up)| -> Work<'_> {
+    let parts = gate.chunks(PART).zip(up.chunks(PART)).map(|(gate, up)| -> StageWork<'_> {
         Box::new(move || gate.iter().zip(up).map(|(g, u)| activation.of(*g) * u).collect())
     });
     compute.join(parts.collect())
 }
 
-impl Decoder {
+impl DecoderState {
     /// The branch that a feed-forward part makes of vectors.
     pub(super) fn fed(
         &self,
@@ -92,7 +92,7 @@ impl Decoder {
             FeedForward::Plain => {
                 let up = of(up)?;
                 let part = |x: &'_ [f64]| x.iter().map(|x| activation.of(*x)).collect();
-                let parts = up.chunks(PART).map(|x| -> Work<'_> { Box::new(move || part(x)) });
+                let parts = up.chunks(PART).map(|x| -> StageWork<'_> { Box::new(move || part(x)) });
                 given.compute.join(parts.collect())
             }
         };

@@ -2,7 +2,7 @@
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::DeltaProjections;
-use super::{Decoder, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Activation, Linear};
@@ -52,7 +52,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, inputs: DeltaProjections, line
     needs.linear(OUTPUT, hidden, values)
 }
 
-impl Decoder {
+impl DecoderState {
     /// The branch that the rule makes of what it reads.
     pub(super) fn delta(
         &self,

@@ -1,6 +1,6 @@
 //! The two branches of a layer: which of the parts they are, and what they read.
 
-use super::decoder::{Decoder, ExpertStage, Stage};
+use super::decoder::{DecoderState, ExpertStage, Stage};
 use super::layer_input::{Ask, LayerRequest, Step, Weights};
 use super::spec::DeltaProjections;
 use super::{attention, conv, experts, feed_forward, gated_delta_net, mla};
@@ -18,7 +18,7 @@ enum Mixer {
     Convolution,
 }
 
-impl Decoder {
+impl DecoderState {
     fn needs(&self, layer: usize) -> LayerRequest<'_> {
         LayerRequest::new(self, Some(layer))
     }

@@ -2,7 +2,7 @@
 
 use super::matmul::Compute;
 use super::spec::Norm;
-use super::{Decoder, RowRequest, math, refused};
+use super::{DecoderState, RowRequest, math, refused};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::tensor_id::TensorPart::{self, Bias, Weight};
@@ -21,14 +21,14 @@ pub(super) struct Ask {
 
 /// The requests of a layer, or of what lies outside of layers.
 pub(super) struct LayerRequest<'a> {
-    pub pass: &'a Decoder,
+    pub pass: &'a DecoderState,
     layer: Option<usize>,
     pub asks: Vec<Ask>,
 }
 
 impl<'a> LayerRequest<'a> {
     /// No requests yet.
-    pub fn new(pass: &'a Decoder, layer: Option<usize>) -> LayerRequest<'a> {
+    pub fn new(pass: &'a DecoderState, layer: Option<usize>) -> LayerRequest<'a> {
         LayerRequest { pass, layer, asks: Vec::new() }
     }
 
@@ -173,7 +173,7 @@ pub(super) struct Weights<'a> {
     pub compute: &'a dyn Compute,
 }
 
-impl Decoder {
+impl DecoderState {
     /// A tensor that was asked for where it is there.
     pub(super) fn find<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> Option<&'w [f32]> {
         let name = self.name(given.layer, of.into());

@@ -20,7 +20,7 @@ pub struct ProductTask {
 }
 
 /// A part of a stage's work.
-pub type Work<'a> = Box<dyn FnOnce() -> Vec<f64> + Send + 'a>;
+pub type StageWork<'a> = Box<dyn FnOnce() -> Vec<f64> + Send + 'a>;
 
 /// The arithmetic between products. Implementations give the same bits: they differ in speed only.
 pub trait Compute: Sync {
@@ -30,7 +30,7 @@ pub trait Compute: Sync {
     }
 
     /// The results of independent parts, joined in their order.
-    fn join(&self, parts: Vec<Work<'_>>) -> Vec<f64> {
+    fn join(&self, parts: Vec<StageWork<'_>>) -> Vec<f64> {
         parts.into_iter().flat_map(|part| part()).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layer_input::{LayerRequest, Step, Weights};
 use super::spec::Rotary;
-use super::{Decoder, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Latent, RopeScaling};
@@ -36,7 +36,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, latent: &Latent) -> Result<()>
     needs.linear(OUTPUT, hidden, heads * latent.value_dim)
 }
 
-impl Decoder {
+impl DecoderState {
     /// The branch that latent attention makes of what it reads.
     pub(super) fn latent(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, OUTPUT) {

@@ -27,7 +27,7 @@ mod product_f64;
 mod rope;
 pub mod spec;
 
-pub use matmul::{Compute, MatMul, Product, ProductTask, Work};
+pub use matmul::{Compute, MatMul, Product, ProductTask, StageWork};
 pub use product_f32::F32;
 pub use product_f64::F64;
 pub use spec::ForwardSpec;
@@ -40,7 +40,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use arrival::{Arrival, ArrivalTarget};
 use core::ops::Range;
-use decoder::{Decoder, Stage, missing};
+use decoder::{DecoderState, Stage, missing};
 use layer_input::{Ask, Missing, Received};
 
 /// Rows of a tensor that the pass needs next. A row is the innermost axis; all others are flattened.
@@ -78,7 +78,7 @@ const MOST_TOKENS: usize = 4096;
 /// A forward pass in progress, with the products of `M`.
 #[derive(Debug)]
 pub struct Forward<M: MatMul = F64> {
-    decoder: Decoder,
+    decoder: DecoderState,
     matmul: M,
     stage: Stage,
     /// The tensors that the stage needs.
@@ -126,7 +126,7 @@ impl<M: MatMul> Forward<M> {
     /// or has another shape than the configuration says.
     pub fn batch(matmul: M, config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<Forward<M>> {
         let mut pass = Forward {
-            decoder: Decoder::new(config, tensors, batch)?,
+            decoder: DecoderState::new(config, tensors, batch)?,
             matmul,
             stage: Stage::Embedding(0),
             asks: Vec::new(),
