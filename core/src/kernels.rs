@@ -1,9 +1,17 @@
 //! The operations that a CPU engine implements on cache-sized tiles. [`Scalar`] defines every result.
 
+pub mod attention;
+mod products;
+
+pub use products::{BLOCK, PANEL, Panels, ProductSums, block_parts};
+
 use crate::dtype::DType;
 use crate::metric::{Histogram, Moments, PairSums, moments_leaf, pair_leaf};
 use crate::quant::{EncodeError, Encoding, check_decoded, decoder, encoder, transcoder};
 use crate::rotation::Rotation;
+use alloc::vec::Vec;
+use attention::AttentionHeads;
+use core::ops::Range;
 
 /// CPU engine: pure functions on tiles, callable from any thread.
 ///
@@ -101,6 +109,23 @@ pub trait Kernels: Sync {
     /// [`Kernels::rotate_columns`] in binary64.
     fn rotate_columns_f64(&self, rotation: &Rotation, x: &mut [f64], width: usize) {
         rotation.columns(x, width);
+    }
+
+    /// Multiplies the vectors of `x` with the columns `cols` of rows of a matrix, in binary32.
+    ///
+    /// `weights` is `[rows, cols.len()]`, row-major. The products of a row and a vector are added column by column in blocks
+    /// of [`BLOCK`] columns, and the sums of the blocks in order. Columns of a row may come in several calls, from left to
+    /// right, with the same sums.
+    ///
+    /// This is the one operation whose bits depend on the engine: engines with fused multiply-adds round once for each
+    /// product, others twice. All of the first kind give the same bits, whatever their vectors.
+    fn multiply(&self, x: &Panels, cols: Range<usize>, weights: &[f32], sums: ProductSums<'_>) {
+        products::multiply(x, cols, weights, sums, |weight, x, sum| weight * x + sum);
+    }
+
+    /// Attention of one sequence in binary64: queries, keys and values are a run of heads for every position, oldest first.
+    fn attend(&self, heads: &AttentionHeads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+        attention::attend(heads, q, k, v)
     }
 
     /// Converts blocks to another type without changing any decoded value.

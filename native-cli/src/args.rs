@@ -1,6 +1,7 @@
 //! The command line: arguments, their help, and the options they resolve to. Knows clap; computes nothing.
 
 mod conversions;
+mod eval;
 mod files;
 pub mod help;
 mod measurements;
@@ -20,6 +21,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
+pub use eval::EvalArgs;
 pub use files::{MergeArgs, SplitVerbArgs};
 pub use measurements::{BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, VerifyArgs};
 pub use metadata::{MetadataArgs, MetadataVerb};
@@ -74,6 +76,7 @@ pub enum Verb {
     Compare(CompareArgs),
     Verify(VerifyArgs),
     Sweep(SweepArgs),
+    Eval(EvalArgs),
     Bench(BenchArgs),
     Engines(EnginesArgs),
     Completions(CompletionsArgs),
@@ -95,6 +98,7 @@ impl Verb {
             Verb::Compare(a) => a.json || a.format == json,
             Verb::Verify(a) => a.json,
             Verb::Sweep(a) => a.json || a.format == json,
+            Verb::Eval(a) => a.json,
             Verb::Bench(BenchArgs { what: Benchmark::Rotation(a) }) => a.json,
             Verb::Engines(a) => a.json,
             Verb::Completions(_) | Verb::Man(_) => false,

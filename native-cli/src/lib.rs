@@ -25,6 +25,7 @@
 mod drive;
 mod engine_select;
 pub mod exit;
+mod forward_pass;
 mod io;
 mod model_equivalence;
 pub mod options;

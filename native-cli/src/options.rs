@@ -294,3 +294,55 @@ pub struct EnginesOptions {
     /// Threads that compute, or submit work to a device; `None`: one per processor.
     pub threads: Option<u32>,
 }
+
+/// The tokens of an evaluation.
+#[derive(Clone, Debug)]
+pub enum EvalTokens {
+    /// A UTF-8 text, which the model's tokenizer encodes.
+    Text(PathBuf),
+    /// A file of token ids.
+    Ids(PathBuf),
+}
+
+/// The arithmetic of products.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EvalPrecision {
+    /// Binary32 by the engine's kernels.
+    #[default]
+    F32,
+    /// Binary64, the reference.
+    F64,
+}
+
+impl EvalPrecision {
+    /// The name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            EvalPrecision::F32 => "f32",
+            EvalPrecision::F64 => "f64",
+        }
+    }
+}
+
+/// Options of [`crate::verbs::eval`].
+#[derive(Clone, Debug)]
+pub struct EvalOptions {
+    /// The model: a file or a directory.
+    pub input: ModelPath,
+    /// The reference that its outputs are compared with.
+    pub against: Option<ModelPath>,
+    /// The tokens.
+    pub tokens: EvalTokens,
+    /// Tokens of a window; `None`: 512, or what the model allows.
+    pub context: Option<usize>,
+    /// The most tokens to predict; `None`: all.
+    pub most: Option<usize>,
+    /// Whether windows are cut and scored as llama.cpp's perplexity does.
+    pub llama_windows: bool,
+    /// Whether the report has the figures of every predicted token.
+    pub per_position: bool,
+    /// The arithmetic of products.
+    pub precision: EvalPrecision,
+    /// How the work is done. `memory` is for all: windows of weights and the vectors of tokens; `None`: 256 MiB per thread.
+    pub resources: ResourceOptions,
+}

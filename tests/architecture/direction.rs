@@ -10,13 +10,15 @@ const LAYERS: &[&[&str]] = &[
     &["tensor"],
     &["float", "format", "metric"],
     &["quant", "rotation"],
-    &["kernels", "model"],
+    &["kernels"],
+    &["model"],
     &["recipe"],
     &["plan"],
     &["job"],
     &["schedule", "wire"],
     &["run"],
-    &["model_equivalence"],
+    &["model_pass"],
+    &["eval", "model_equivalence"],
     &["report"],
 ];
 

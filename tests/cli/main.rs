@@ -7,6 +7,7 @@ mod changing;
 mod compare;
 mod cuda;
 mod errors;
+mod eval;
 mod events;
 mod help;
 mod hf_folder;

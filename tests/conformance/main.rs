@@ -20,6 +20,7 @@ mod hostile;
 mod merge_tree;
 mod metrics;
 mod offload;
+mod products;
 mod ptx;
 mod ptx_machine;
 mod ptx_rotations;

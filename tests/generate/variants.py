@@ -51,12 +51,13 @@ VARIANTS = [
 ]
 
 
-# Name, family, changes of what its configuration is made from.
+# Name, family, changes of what its configuration is made from, and the class if it is another.
 OTHERS = [
     ("cohere_normed", "cohere", {"use_qk_norm": True}),
     ("deepseek_v3_direct", "deepseek_v3", {"q_lora_rank": None}),
     ("glm4_moe_plain", "glm4_moe", {"use_qk_norm": False}),
     ("lfm2_biased", "lfm2", {"conv_bias": True}),
+    ("cohere2", "cohere", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}, "Cohere2ForCausalLM"),
 ]
 
 
@@ -92,8 +93,9 @@ def variant(family, cls, changes):
     return {"family": family, "changes": changes, **numbers}
 
 
-def other(name, family, changes):
+def other(name, family, changes, model=None):
     family = copy.copy(next(f for f in families.FAMILIES if f.name == family))
+    family.model = model or family.model
     family.config = {**family.config, **changes}
     folder = families.OUT.parent / "forward" / name
     folder.mkdir(parents=True, exist_ok=True)

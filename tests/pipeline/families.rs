@@ -6,11 +6,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// All that are kept with weights, but the one that no rotation of the stream is made for.
-const FAMILIES: [&str; 20] = [
+/// All that are kept with weights.
+const FAMILIES: [&str; 30] = [
     "cohere",
+    "deepseek_v2",
     "deepseek_v3",
+    "exaone4",
     "gemma",
+    "gemma2",
+    "gemma3",
+    "glm4",
     "glm4_moe",
     "gpt2",
     "gpt_neox",
@@ -19,6 +24,10 @@ const FAMILIES: [&str; 20] = [
     "llama",
     "llama_tied",
     "mixtral",
+    "nemotron",
+    "olmo2",
+    "olmo3",
+    "phi",
     "phi3",
     "qwen2",
     "qwen2_moe",
@@ -27,6 +36,7 @@ const FAMILIES: [&str; 20] = [
     "qwen3_moe",
     "qwen3_next",
     "qwen3_tied",
+    "stablelm",
     "starcoder2",
 ];
 
@@ -58,8 +68,9 @@ fn difference(logits: &[f64], expected: &Value) -> f64 {
     (most / number("largest")).max((squares / number("sum_of_squares") - 1.0).abs())
 }
 
-/// What only some checkpoints of a family have: norms of heads, biases of convolutions, queries made from the stream.
-const OTHERS: [&str; 4] = [
+/// What only some checkpoints of a family have: norms of heads, biases of convolutions, queries made from the stream; a sibling.
+const OTHERS: [&str; 5] = [
+    "../forward/cohere2",
     "../forward/cohere_normed",
     "../forward/deepseek_v3_direct",
     "../forward/glm4_moe_plain",

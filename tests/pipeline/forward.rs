@@ -1,8 +1,9 @@
 //! The forward pass against logits of independent programs.
 
+use quantoscope_accel::SimdLevel;
 use quantoscope_core::error::{Code, Error};
 use quantoscope_core::model::config::Config;
-use quantoscope_core::model::forward::Forward;
+use quantoscope_core::model::forward::{Batch, F32, F64, Forward, Logits, MatMul};
 use quantoscope_tests::forward::TestModel;
 use std::path::Path;
 
@@ -102,4 +103,78 @@ fn forward_wrong_part_is_refused() {
     let before = pass.request().cloned();
     pass.feed(0..1, 0..256, &[0; 1024]).unwrap();
     assert_ne!(pass.request().cloned(), before);
+}
+
+/// Models of every kind of mixer and feed-forward part, and the sample.
+fn mixed_models() -> Vec<(String, TestModel)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let families =
+        ["gpt2", "gpt_oss", "qwen3_moe", "deepseek_v3", "qwen3_next", "lfm2", "phi3", "gemma3", "olmo2"];
+    let folders = families.map(|name| root.join("fixtures/families").join(name));
+    let all = folders.into_iter().chain([root.join("../www/sample")]);
+    all.map(|folder| (folder.display().to_string(), TestModel::read(&folder))).collect()
+}
+
+const SEQUENCES: [&[u32]; 3] = [&[3, 1, 7, 2, 9], &[5], &[1, 1, 60, 4]];
+
+fn batch(scored_from: usize, head_rows: usize) -> Batch {
+    let sequences = SEQUENCES.map(<[u32]>::to_vec).into_iter().filter(|s| s.len() > scored_from);
+    Batch { sequences: sequences.collect(), scored_from, head_rows }
+}
+
+/// The logits of position `position` of parts that cover the vocabulary in order.
+fn of_position(parts: &[Logits], position: usize) -> Vec<f64> {
+    let part = |l: &Logits| {
+        let width = l.entries.len();
+        l.values[position * width..(position + 1) * width].to_vec()
+    };
+    parts.iter().flat_map(part).collect()
+}
+
+fn logits_of<M: MatMul>(model: &TestModel, matmul: M, batch: &Batch) -> Vec<Vec<f64>> {
+    let parts = model.batch_logits(matmul, batch).expect("logits");
+    let ends = parts.iter().scan(0, |end, part| {
+        assert_eq!(part.entries.start, *end);
+        *end = part.entries.end;
+        Some(*end)
+    });
+    let vocab = ends.last().expect("a part");
+    let scored: usize = batch.sequences.iter().map(|s| s.len() - batch.scored_from).sum();
+    assert!(parts.iter().all(|p| p.values.len() == scored * p.entries.len()) && vocab > 0);
+    (0..scored).map(|position| of_position(&parts, position)).collect()
+}
+
+/// Sequences that run together have the bits of those that run alone, in parts of the vocabulary and from any position on.
+#[test]
+fn forward_sequences_together_equal_sequences_alone() {
+    for (name, model) in mixed_models() {
+        let alone: Vec<Vec<Vec<f64>>> = SEQUENCES
+            .iter()
+            .map(|tokens| {
+                let logits = model.logits(tokens).expect("logits");
+                logits.chunks_exact(logits.len() / tokens.len()).map(<[f64]>::to_vec).collect()
+            })
+            .collect();
+        for (from, head_rows) in [(0, 7), (0, usize::MAX), (2, 64)] {
+            let found = logits_of(&model, F64, &batch(from, head_rows));
+            let expected = alone.iter().filter(|s| s.len() > from).flat_map(|s| &s[from..]);
+            assert!(found.iter().eq(expected), "{name} from {from} with {head_rows}");
+        }
+    }
+}
+
+/// Products in binary32 give logits near those of binary64, on every engine.
+#[test]
+fn forward_binary32_is_near_binary64() {
+    const BOUND: f64 = 4e-6;
+    for (name, model) in mixed_models() {
+        let exact = logits_of(&model, F64, &batch(0, 16));
+        let largest = exact.iter().flatten().fold(0.0_f64, |m, z| m.max(z.abs()));
+        for level in SimdLevel::available() {
+            let found = logits_of(&model, F32(level.kernels()), &batch(0, 16));
+            let pairs = exact.iter().flatten().zip(found.iter().flatten());
+            let off = pairs.fold(0.0_f64, |m, (a, b)| m.max((a - b).abs()));
+            assert!(off <= BOUND * largest, "{name} on {}: {off:e} of {largest}", level.name());
+        }
+    }
 }

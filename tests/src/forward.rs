@@ -4,7 +4,7 @@ use crate::drive::{Files, open};
 use quantoscope_core::Result;
 use quantoscope_core::format::{Checkpoint, Root};
 use quantoscope_core::model::config::Config;
-use quantoscope_core::model::forward::{Forward, RowRequest};
+use quantoscope_core::model::forward::{Batch, Forward, Logits, MatMul, Product, RowRequest};
 use quantoscope_core::quant::decoder;
 use std::path::Path;
 
@@ -39,7 +39,7 @@ impl TestModel {
     }
 
     /// Hands over the rows of a request in parts of `height` rows and `width` columns.
-    fn feed(&self, pass: &mut Forward, (height, width): (u64, u64)) -> Result<()> {
+    fn feed<M: MatMul>(&self, pass: &mut Forward<M>, (height, width): (u64, u64)) -> Result<()> {
         let ask = pass.request().expect("a request").clone();
         let (cols, values) = self.rows(&ask);
         let rows = ask.rows.end - ask.rows.start;
@@ -54,6 +54,34 @@ impl TestModel {
             }
         }
         Ok(())
+    }
+
+    /// The logits of several sequences, as they come. Matrices are multiplied in tiles of 5 rows where that is possible.
+    pub fn batch_logits<M: MatMul>(&self, matmul: M, batch: &Batch) -> Result<Vec<Logits>> {
+        let config = Config::parse(self.checkpoint.config.as_deref().expect("a configuration"))?;
+        let mut pass = Forward::batch(matmul, config, &self.checkpoint.tensors, batch)?;
+        let mut found = Vec::new();
+        while !pass.done() {
+            match pass.product() {
+                None => self.feed(&mut pass, (u64::MAX / 2, u64::MAX / 2))?,
+                Some(product) => {
+                    let ask = pass.request().expect("a request");
+                    let (cols, values) = self.rows(ask);
+                    let rows = values.chunks(5 * cols as usize).map(|rows| {
+                        let bytes: Vec<u8> = rows.iter().flat_map(|v| v.to_le_bytes()).collect();
+                        (rows.len() as u64 / cols, product.tile(&bytes))
+                    });
+                    let tiles: Vec<_> = rows.collect();
+                    let mut row = 0;
+                    for (height, tile) in tiles {
+                        pass.put(row..row + height, tile)?;
+                        row += height;
+                    }
+                }
+            }
+            found.extend(pass.take_logits());
+        }
+        Ok(found)
     }
 
     /// The logits for every token.

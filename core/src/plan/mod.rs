@@ -6,6 +6,7 @@
 //! rotation of a LoRA adapter; [`sample()`] reduces measurements to some rows.
 
 pub mod convert;
+pub mod decoded;
 mod geometry;
 mod gguf_mapping;
 mod hf_folder;

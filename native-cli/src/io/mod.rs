@@ -15,3 +15,4 @@ pub(crate) mod scratch;
 mod small_tensors;
 pub mod source;
 pub mod target;
+pub mod token_ids;

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod compare;
 pub mod conversion;
 pub mod engines;
+pub mod eval;
 mod events;
 pub mod inspect;
 pub mod metadata;

@@ -1,8 +1,52 @@
-//! A progress bar on standard error, if that is a terminal and the output is not machine-readable.
+//! Progress bars on standard error, if that is a terminal and the output is not machine-readable.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quantoscope_core::plan::Plan;
 use std::io::IsTerminal;
+
+/// A bar of `length`; hidden if `quiet`.
+fn bar(length: u64, verb: &'static str, quiet: bool) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let shown = !quiet && std::io::stderr().is_terminal();
+    bar.set_draw_target(if shown {
+        ProgressDrawTarget::stderr_with_hz(10)
+    } else {
+        ProgressDrawTarget::hidden()
+    });
+    let template = "{prefix} {wide_bar} {percent:>3} %  {elapsed} elapsed, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━╸ "));
+    }
+    bar.set_prefix(verb);
+    bar
+}
+
+/// Progress of forward passes, in weights that were multiplied.
+pub struct PassProgress {
+    bar: ProgressBar,
+}
+
+impl PassProgress {
+    /// A bar for an evaluation; hidden if `quiet`.
+    pub fn new(quiet: bool) -> PassProgress {
+        PassProgress { bar: bar(0, "Evaluating", quiet) }
+    }
+
+    /// Starts with this many weights to multiply.
+    pub fn start(&self, weights: u64) {
+        self.bar.set_length(weights);
+    }
+
+    /// Adds weights that were multiplied.
+    pub fn add(&self, weights: u64) {
+        self.bar.inc(weights);
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
 
 /// Progress in elements of the plan's grids.
 pub struct Progress {
@@ -13,19 +57,7 @@ impl Progress {
     /// A bar for `plan`; hidden if `quiet`.
     pub fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
         let elements = plan.outputs.iter().map(|o| o.grid.rows.saturating_mul(o.grid.cols));
-        let bar = ProgressBar::new(elements.fold(0, u64::saturating_add));
-        let shown = !quiet && std::io::stderr().is_terminal();
-        bar.set_draw_target(if shown {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        });
-        let template = "{prefix} {wide_bar} {percent:>3} %  {elapsed} elapsed, {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("━╸ "));
-        }
-        bar.set_prefix(verb);
-        Progress { bar }
+        Progress { bar: bar(elements.fold(0, u64::saturating_add), verb, quiet) }
     }
 
     /// Shows that this many elements are finished.

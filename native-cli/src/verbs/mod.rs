@@ -8,6 +8,7 @@ pub mod bench;
 pub mod compare;
 pub mod convert;
 pub mod engines;
+pub mod eval;
 pub mod inspect;
 mod measure;
 pub mod metadata;

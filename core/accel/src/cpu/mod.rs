@@ -3,6 +3,7 @@
 mod decode;
 mod groups;
 mod measure;
+mod products;
 mod rotation;
 mod search;
 mod single_blocks;

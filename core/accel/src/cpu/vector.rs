@@ -9,13 +9,15 @@ use super::decode::{self, VectorDecoder};
 use super::groups::{self, GroupEncoder};
 use super::search::VectorSearch;
 use super::single_blocks::{self, SingleEncoder};
-use super::{SimdLevel, level_of, measure, rotation, small_blocks, super_blocks};
+use super::{SimdLevel, level_of, measure, products, rotation, small_blocks, super_blocks};
 use fearless_simd::Simd;
 use quantoscope_core::DType;
-use quantoscope_core::kernels::{Kernels, Scalar};
+use quantoscope_core::kernels::attention::{self, AttentionHeads};
+use quantoscope_core::kernels::{Kernels, Panels, ProductSums, Scalar};
 use quantoscope_core::metric::{Histogram, Moments, PairSums};
 use quantoscope_core::quant::{EncodeError, Encoding, decode_in_place, encode_with, encoder};
 use quantoscope_core::rotation::Rotation;
+use std::ops::Range;
 
 /// Values per tile: 8 KiB of F32, so that values, input and output fit the L1 cache. A multiple of every
 /// block length.
@@ -274,6 +276,20 @@ impl<S: Simd> Kernels for Vector<S> {
             #[inline(always)]
             || rotation::columns_f64(rotation, x, width),
         );
+    }
+
+    fn multiply(&self, x: &Panels, cols: Range<usize>, weights: &[f32], sums: ProductSums<'_>) {
+        self.simd.vectorize(
+            #[inline(always)]
+            || products::multiply(self.simd, x, cols, weights, sums),
+        );
+    }
+
+    fn attend(&self, heads: &AttentionHeads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
+        self.simd.vectorize(
+            #[inline(always)]
+            || attention::attend(heads, q, k, v),
+        )
     }
 
     fn transcode(&self, from: DType, to: DType, src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {

@@ -127,6 +127,14 @@ const PHI: Arch = Arch {
     model_types: &["phi"],
     gguf: Some("phi2"),
     tensors: &[PHI_ROWS],
+    config: ConfigDefaults { rotary_share: 0.5, activation: Activation::GeluTanh, ..CONFIG },
+    forward: Some(ForwardSpec {
+        norm: Norm::Mean,
+        feed: FeedForward::Plain,
+        feed_norm: M::AttnNorm,
+        parallel: true,
+        ..PLAIN
+    }),
     ..CENTRED
 };
 
@@ -163,10 +171,17 @@ const COHERE: Arch = Arch {
 const COHERE2: Arch = Arch {
     gguf_keys: &[BASE, keys::COHERE2],
     gguf_rules: GgufRules { unused_biases: true, ..gguf_rules::PLAIN },
+    name: "cohere2",
     model_types: &["cohere2"],
     gguf: Some("cohere2"),
-    config: TIED,
-    forward: None,
+    config: ConfigDefaults { sliding: SlidingLayers::AllBut(4), logit_scale: Some(0.0625), ..TIED },
+    forward: Some(ForwardSpec {
+        feed_norm: M::AttnNorm,
+        norm: Norm::Mean,
+        attention: Attention { rotary: Rotary::Pairs, unrotated_full: true, ..PLAIN_ATTENTION },
+        parallel: true,
+        ..PLAIN
+    }),
     ..COHERE
 };
 
@@ -177,6 +192,8 @@ const STABLELM: Arch = Arch {
     model_types: &["stablelm"],
     gguf: Some("stablelm"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, STABLELM_NORMS],
+    config: ConfigDefaults { rotary_share: 0.25, ..CONFIG },
+    forward: Some(ForwardSpec { norm: Norm::Mean, ..PLAIN }),
     // With a parallel residual there is no second norm.
     rotation: Some(RotationFacts {
         required: &[required("use_parallel_residual", false, false)],
@@ -194,6 +211,8 @@ const NEMOTRON: Arch = Arch {
     gguf: Some("nemotron"),
     tensors: &[ENDS, NORMS, ATTENTION, NEMOTRON_ROWS],
     norm_form: NormForm::OnePlusGain,
+    config: ConfigDefaults { rotary_share: 0.5, activation: Activation::ReluSquared, ..CONFIG },
+    forward: Some(ForwardSpec { norm: Norm::MeanPlusOne, feed: FeedForward::Plain, ..PLAIN }),
     ..CENTRED
 };
 

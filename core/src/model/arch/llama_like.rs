@@ -87,6 +87,10 @@ pub const CONFIG: ConfigDefaults = ConfigDefaults {
     sliding: SlidingLayers::Configured,
     unrotated_every: None,
     logit_scale: None,
+    softcaps: None,
+    query_scalar: None,
+    rope_theta: 10_000.0,
+    local_theta: None,
     gelu: Activation::Gelu,
     activation: Activation::Silu,
 };

@@ -135,6 +135,14 @@ pub struct ConfigDefaults {
     pub unrotated_every: Option<usize>,
     /// What logits are multiplied by.
     pub logit_scale: Option<f64>,
+    /// The bounds of scores and of logits.
+    pub softcaps: Option<(f64, f64)>,
+    /// Scores are divided by the root of this, not of the length of a head.
+    pub query_scalar: Option<f64>,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// Base of those of layers with a sliding window, where they have their own.
+    pub local_theta: Option<f64>,
     /// The activation called `gelu`.
     pub gelu: Activation,
     /// The activation, which a GGUF does not store.
@@ -150,6 +158,8 @@ pub enum SlidingLayers {
     All,
     /// The even ones, counted from 0.
     Even,
+    /// All but every so-many-th.
+    AllBut(usize),
 }
 
 /// What llama-quantize's presets treat in their own way.

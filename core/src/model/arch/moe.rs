@@ -163,7 +163,11 @@ const DEEPSEEK_V2: Arch = Arch {
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
     rotation: Some(RotationFacts { values: ValueLayout::Latent, ..ROTATION }),
-    forward: None,
+    forward: Some(ForwardSpec {
+        latent: true,
+        experts: Some(MoeSpec { shared: true, ..PLAIN_EXPERTS }),
+        ..PLAIN
+    }),
     gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
     ..LLAMA_LIKE
 };

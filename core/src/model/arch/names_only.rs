@@ -264,6 +264,8 @@ const GEMMA_EMBEDDING: Arch = Arch {
     gguf: Some("gemma-embedding"),
     prefixes: BARE,
     rotation: None,
+    // An encoder: every position sees all others.
+    forward: None,
     ..GEMMA3
 };
 const GEMMA4: Arch = Arch {

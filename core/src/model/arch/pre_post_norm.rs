@@ -4,7 +4,12 @@ use super::gguf_rules::{self, Generated, GgufRules, HeadRule};
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, ROTATION};
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
-use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts};
+use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts, SlidingLayers};
+use crate::model::config::Activation;
+use crate::model::forward::spec::{
+    ATTENTION as PLAIN_ATTENTION, Attention, FeedForward, ForwardSpec, NORMED, Norm, NormPlaces, PLAIN,
+    Rotary,
+};
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tokenizer::rules as tokenizer;
 
@@ -32,7 +37,21 @@ pub const PRE_POST: Arch = Arch {
 };
 /// Norms after the branches only.
 const POST_ONLY: Arch = Arch { tensors: &[ENDS, AFTER, ATTENTION, DENSE, HEAD_NORMS], ..PRE_POST };
-const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
+/// Post-norm layers with queries and keys that are normalised over all heads.
+const OLMO_PASS: ForwardSpec = ForwardSpec {
+    norms: NormPlaces::After,
+    attention: Attention { head_norms: true, joint_norms: true, ..PLAIN_ATTENTION },
+    ..PLAIN
+};
+const GEMMA_CONFIG: ConfigDefaults = ConfigDefaults {
+    tied: true,
+    query_scalar: Some(256.0),
+    gelu: Activation::GeluTanh,
+    activation: Activation::GeluTanh,
+    ..CONFIG
+};
+const GEMMA_PASS: ForwardSpec =
+    ForwardSpec { norm: Norm::Rms(1.0), norms: NormPlaces::Both, scaled_embedding: true, ..PLAIN };
 
 const GEMMA2: Arch = Arch {
     tokenizer: tokenizer::GEMMA,
@@ -44,7 +63,8 @@ const GEMMA2: Arch = Arch {
     gguf_values: GgufValues::Plain,
     tensors: &[ENDS, GEMMA_NORMS, AFTER, ATTENTION, DENSE],
     norm_form: NormForm::OnePlusGain,
-    config: TIED,
+    config: ConfigDefaults { sliding: SlidingLayers::Even, softcaps: Some((50.0, 30.0)), ..GEMMA_CONFIG },
+    forward: Some(GEMMA_PASS),
     ..PRE_POST
 };
 
@@ -56,6 +76,16 @@ pub const GEMMA3: Arch = Arch {
     model_types: &["gemma3_text"],
     gguf: Some("gemma3"),
     tensors: &[ENDS, GEMMA_NORMS, AFTER, ATTENTION, DENSE, HEAD_NORMS],
+    config: ConfigDefaults {
+        sliding: SlidingLayers::AllBut(6),
+        rope_theta: 1_000_000.0,
+        local_theta: Some(10_000.0),
+        ..GEMMA_CONFIG
+    },
+    forward: Some(ForwardSpec {
+        attention: Attention { head_norms: true, local_rope: true, ..PLAIN_ATTENTION },
+        ..GEMMA_PASS
+    }),
     ..GEMMA2
 };
 
@@ -67,6 +97,13 @@ const GLM4: Arch = Arch {
     model_types: &["glm4"],
     gguf: Some("glm4"),
     tensors: &[ENDS, ATTENTION, GLM4_ROWS],
+    config: ConfigDefaults { rotary_share: 0.5, ..CONFIG },
+    forward: Some(ForwardSpec {
+        norms: NormPlaces::Both,
+        attention: Attention { rotary: Rotary::Pairs, ..PLAIN_ATTENTION },
+        feed: FeedForward::Joined,
+        ..PLAIN
+    }),
     ..PRE_POST
 };
 
@@ -76,6 +113,7 @@ const OLMO2: Arch = Arch {
     name: "olmo2",
     model_types: &["olmo2"],
     gguf: Some("olmo2"),
+    forward: Some(OLMO_PASS),
     ..POST_ONLY
 };
 const OLMO3: Arch = Arch {
@@ -84,6 +122,11 @@ const OLMO3: Arch = Arch {
     name: "olmo3",
     model_types: &["olmo3"],
     gguf: Some("olmo2"),
+    config: ConfigDefaults { sliding: SlidingLayers::AllBut(4), ..CONFIG },
+    forward: Some(ForwardSpec {
+        attention: Attention { local_rope: true, ..OLMO_PASS.attention },
+        ..OLMO_PASS
+    }),
     ..POST_ONLY
 };
 const EXAONE4: Arch = Arch {
@@ -92,6 +135,12 @@ const EXAONE4: Arch = Arch {
     name: "exaone4",
     model_types: &["exaone4"],
     gguf: Some("exaone4"),
+    config: ConfigDefaults { sliding: SlidingLayers::AllBut(4), ..CONFIG },
+    forward: Some(ForwardSpec {
+        norms: NormPlaces::After,
+        attention: Attention { unrotated_full: true, ..NORMED },
+        ..PLAIN
+    }),
     ..POST_ONLY
 };
 

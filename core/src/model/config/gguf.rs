@@ -165,9 +165,11 @@ fn of_arch(read: &MetadataReader<'_>, arch: &Arch, layers: usize) -> Result<Conf
         kv_heads: 1,
         head_dim: 1,
         vocab: 1,
+        positions: read.uint("context_length").filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok()),
         norm_eps: eps.iter().find_map(|k| read.float(k)).unwrap_or(1e-6),
-        rope_theta: read.float("rope.freq_base").unwrap_or(10_000.0),
+        rope_theta: read.float("rope.freq_base").unwrap_or(usual.rope_theta),
         rope_scaling: scaling(read),
+        local_rope_theta: usual.local_theta.map(|usual| read.float("rope.freq_base_swa").unwrap_or(usual)),
         rotary_share: usual.rotary_share,
         unrotated: super::parts::unrotated_layers(usual.unrotated_every, layers),
         sliding: sliding(read, usual.sliding, layers)?,
@@ -186,8 +188,12 @@ fn of_arch(read: &MetadataReader<'_>, arch: &Arch, layers: usize) -> Result<Conf
         clamp: super::CLAMP,
         embedding_multiplier: read.float("embedding_scale").unwrap_or(1.0),
         residual_multiplier: read.float("residual_scale").unwrap_or(1.0),
-        attention_multiplier: read.float("attention.scale"),
+        attention_multiplier: read
+            .float("attention.scale")
+            .or_else(|| usual.query_scalar.map(|s| 1.0 / libm::sqrt(s))),
+        attention_softcap: read.float("attn_logit_softcapping").or(usual.softcaps.map(|c| c.0)),
         logits_scaling: logits_scaling(read, usual.logit_scale),
+        logits_softcap: read.float("final_logit_softcapping").or(usual.softcaps.map(|c| c.1)),
         places: ConfigKeys::default(),
     })
 }
@@ -259,6 +265,7 @@ fn sliding(read: &MetadataReader<'_>, usual: SlidingLayers, layers: usize) -> Re
         _ if !pattern.is_empty() => pattern.iter().map(|&slides| slides != 0).collect(),
         SlidingLayers::All => Vec::from([true]),
         SlidingLayers::Even => (0..layers).map(|layer| layer.is_multiple_of(2)).collect(),
+        SlidingLayers::AllBut(n) => super::parts::all_but(n, layers),
         SlidingLayers::Configured => Vec::new(),
     };
     Ok(Sliding { window, layers })

@@ -136,11 +136,13 @@ impl Config {
             kv_heads: read.size(&["num_key_value_heads"], LIMIT)?.unwrap_or(heads),
             head_dim: read.size(&["head_dim"], LIMIT)?.unwrap_or((hidden / heads).max(1)),
             vocab: read.needed(&["vocab_size"], LIMIT)?,
+            positions: positions(read),
             norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(1e-6),
             rope_theta: rope::rope(read, "rope_theta")
                 .or_else(|| read.number("rotary_emb_base"))
-                .unwrap_or(10_000.0),
+                .unwrap_or(usual.rope_theta),
             rope_scaling: rope::scaling(read),
+            local_rope_theta: rope::local_theta(read, usual.local_theta),
             rotary_share: rope::rope(read, "partial_rotary_factor")
                 .or_else(|| read.number("rotary_pct"))
                 .unwrap_or(usual.rotary_share),
@@ -151,7 +153,7 @@ impl Config {
             head_norms: read.flag("use_qk_norm").unwrap_or(false),
             parallel: read.flag("use_parallel_residual").unwrap_or(true),
             tied: read.flag("tie_word_embeddings").unwrap_or(usual.tied),
-            activation: activation(read, usual.gelu)?,
+            activation: activation(read, usual)?,
             experts: read.size(&experts, LIMIT)?.unwrap_or(0),
             experts_per_token: read.size(&["num_experts_per_tok", "experts_per_token"], LIMIT)?.unwrap_or(0),
             normalised_experts: read.flag("norm_topk_prob").unwrap_or(usual.normalised_experts),
@@ -164,8 +166,10 @@ impl Config {
             ),
             embedding_multiplier: read.number("embedding_multiplier").unwrap_or(1.0),
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
-            attention_multiplier: read.number("attention_multiplier"),
+            attention_multiplier: attention_multiplier(read, usual.query_scalar),
+            attention_softcap: softcap(read, "attn_logit_softcapping", usual.softcaps.map(|c| c.0)),
             logits_scaling: logits_scaling(read, usual.logit_scale),
+            logits_softcap: softcap(read, "final_logit_softcapping", usual.softcaps.map(|c| c.1)),
             places: ConfigKeys {
                 model_type: read.place(&["model_type"]),
                 kv_heads: read.place(&["num_key_value_heads", "num_attention_heads", "n_head"]),
@@ -185,18 +189,43 @@ fn defaults(model_type: &str) -> &'static ConfigDefaults {
     &arch::find(model_type).unwrap_or(&arch::GENERIC).config
 }
 
+/// The most positions, where they are a number of at least 1.
+fn positions(read: &ConfigReader<'_>) -> Option<usize> {
+    let keys =
+        ["model_max_length", "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length"];
+    let said = keys.iter().find_map(|k| read.get(k)).and_then(Value::as_u64);
+    said.filter(|n| *n > 0).and_then(|n| usize::try_from(n).ok())
+}
+
 /// The divisor of the logits; Cohere gives their factor.
 fn logits_scaling(read: &ConfigReader<'_>, usual: Option<f64>) -> f64 {
     let factor = read.number("logit_scale").or(usual);
     factor.map_or_else(|| read.number("logits_scaling").unwrap_or(1.0), |f| 1.0 / f)
 }
 
-fn activation(read: &ConfigReader<'_>, gelu: Activation) -> Result<Activation> {
+/// The factor of scores, where it is not the inverse root of the head's length.
+fn attention_multiplier(read: &ConfigReader<'_>, query_scalar: Option<f64>) -> Option<f64> {
+    let scalar = read.number("query_pre_attn_scalar").filter(|s| *s > 0.0).or(query_scalar);
+    read.number("attention_multiplier").or_else(|| scalar.map(|s| 1.0 / libm::sqrt(s)))
+}
+
+/// A bound; none if the configuration has a null.
+fn softcap(read: &ConfigReader<'_>, key: &str, usual: Option<f64>) -> Option<f64> {
+    let said = read.inner.get(key).or_else(|| read.outer.get(key)).is_some();
+    let cap = if said { read.number(key) } else { usual };
+    cap.filter(|cap| *cap > 0.0)
+}
+
+fn activation(read: &ConfigReader<'_>, usual: &ConfigDefaults) -> Result<Activation> {
     let keys = ["hidden_activation", "hidden_act", "activation_function"];
-    let (key, name) = keys.iter().find_map(|k| Some((*k, read.text(k)?))).unwrap_or(("", "silu"));
+    let Some((key, name)) = keys.iter().find_map(|k| Some((*k, read.text(k)?))) else {
+        return Ok(usual.activation);
+    };
     match name {
         "silu" | "swish" => Ok(Activation::Silu),
-        "gelu" => Ok(gelu),
+        "relu" => Ok(Activation::Relu),
+        "relu2" => Ok(Activation::ReluSquared),
+        "gelu" => Ok(usual.gelu),
         "gelu_pytorch_tanh" | "gelu_new" | "gelu_fast" => Ok(Activation::GeluTanh),
         other => Err(read.wrong(&[key], format!("config.json: the activation {other:?} is not known"))),
     }

@@ -15,6 +15,7 @@ pub(super) use hf::ConfigReader;
 pub use parts::{Latent, Linear, Sliding};
 pub use rope::RopeScaling;
 
+use crate::error::{Code, Error, Result};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -34,6 +35,10 @@ pub enum Activation {
     Gelu,
     /// Its approximation by a hyperbolic tangent.
     GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)` squared.
+    ReluSquared,
 }
 
 /// A decoder's configuration.
@@ -53,10 +58,14 @@ pub struct Config {
     pub head_dim: usize,
     /// Entries of the vocabulary.
     pub vocab: usize,
+    /// The most positions that the model was made for, where that is said.
+    pub positions: Option<usize>,
     /// Added to the mean square before a norm takes its root.
     pub norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
+    /// Base of those of layers with a sliding window, where they have their own.
+    pub local_rope_theta: Option<f64>,
     /// How they are stretched.
     pub rope_scaling: RopeScaling,
     /// The share of a head that is rotated.
@@ -97,10 +106,31 @@ pub struct Config {
     pub residual_multiplier: f64,
     /// What scores are multiplied by, where it is not the inverse root of the head.
     pub attention_multiplier: Option<f64>,
+    /// The bound of scores, where they have one.
+    pub attention_softcap: Option<f64>,
     /// What logits are divided by.
     pub logits_scaling: f64,
+    /// The bound of logits, where they have one.
+    pub logits_softcap: Option<f64>,
     /// Where in the file that is said which a forward pass may refuse.
     pub places: ConfigKeys,
+}
+
+impl Config {
+    /// Refuses what a forward pass computes only approximately.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported_rotation` for a kind of rotary scaling that is not known.
+    pub fn check_exact(&self) -> Result<()> {
+        match self.rope_scaling {
+            RopeScaling::Unknown => {
+                let message = "its kind of rotary scaling (rope_scaling) is not supported";
+                Err(Error::new(Code::UnsupportedRotation, message))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Byte offsets in `config.json`: of values, or of the object that lacks them.
@@ -116,7 +146,6 @@ pub struct ConfigKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Code, Result};
     use alloc::format;
 
     #[test]

@@ -102,6 +102,11 @@ pub(super) fn sliding(read: &ConfigReader<'_>, usual: SlidingLayers, layers: usi
     let layers = match usual {
         SlidingLayers::All => Vec::from([true]),
         SlidingLayers::Even => (0..layers).map(|layer| layer.is_multiple_of(2)).collect(),
+        SlidingLayers::AllBut(n) => {
+            let every =
+                read.size(&["sliding_window_pattern", "_sliding_window_pattern"], LIMIT)?.unwrap_or(n);
+            all_but(every, layers)
+        }
         _ if read.flag("use_sliding_window") == Some(true) => {
             let first = read.size(&["max_window_layers"], LIMIT)?.unwrap_or(28);
             (0..layers).map(|layer| layer >= first).collect()
@@ -109,6 +114,11 @@ pub(super) fn sliding(read: &ConfigReader<'_>, usual: SlidingLayers, layers: usi
         _ => Vec::new(),
     };
     Ok(Sliding { window, layers })
+}
+
+/// All layers but every `n`-th.
+pub(super) fn all_but(n: usize, layers: usize) -> Vec<bool> {
+    (1..=layers).map(|number| !number.is_multiple_of(n)).collect()
 }
 
 /// Layers that a list gives a 0; where there is none, those that the architecture leaves out.

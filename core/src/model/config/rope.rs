@@ -8,6 +8,8 @@ use serde_json::Value;
 pub enum RopeScaling {
     /// Not at all.
     None,
+    /// In a way that is not known here: taken for none by the check of rotations, refused by evaluations.
+    Unknown,
     /// Every frequency divided by this.
     Linear(f64),
     /// Llama 3.1's: low frequencies divided, high ones kept, a ramp between.
@@ -42,9 +44,23 @@ pub enum RopeScaling {
 
 /// A number of the rotary embedding, which newer configurations keep in an object of their own.
 pub(super) fn rope(read: &ConfigReader<'_>, key: &str) -> Option<f64> {
-    let own = read.get("rope_parameters").and_then(|v| v.get(key)).and_then(Value::as_f64);
+    let parameters = read.get("rope_parameters");
+    let full = parameters.and_then(|v| v.get(FULL)).filter(|v| v.is_object()).or(parameters);
+    let own = full.and_then(|v| v.get(key)).and_then(Value::as_f64);
     own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
 }
+
+/// The base of the rotary frequencies of layers with a sliding window, where the architecture has its own.
+pub(super) fn local_theta(read: &ConfigReader<'_>, usual: Option<f64>) -> Option<f64> {
+    let usual = usual?;
+    let own = read.get("rope_parameters").and_then(|v| v.get(LOCAL)?.get("rope_theta")?.as_f64());
+    let said = own.or_else(|| read.number("rope_local_base_freq"));
+    Some(said.filter(|x| x.is_finite() && *x > 0.0).unwrap_or(usual))
+}
+
+/// The key of rotary parameters of layers with a sliding window, and of the others.
+const LOCAL: &str = "sliding_attention";
+const FULL: &str = "full_attention";
 
 /// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
 /// a comparison leave them out.
@@ -52,6 +68,7 @@ pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
     let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
         return RopeScaling::None;
     };
+    let rope = rope.get(FULL).filter(|v| v.is_object()).unwrap_or(rope);
     let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
     let llama3 = || {
@@ -66,7 +83,8 @@ pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
         Some("linear") => number("factor").map_or(RopeScaling::None, RopeScaling::Linear),
         Some("llama3") => llama3().unwrap_or(RopeScaling::None),
         Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::None),
-        _ => RopeScaling::None,
+        None | Some("default" | "mrope") => RopeScaling::None,
+        Some(_) => RopeScaling::Unknown,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Attention over all positions.
 
-use super::layer_input::{LayerRequest, Step, Weights};
+use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::{QkvProjection, Rotary};
-use super::{Forward, math, refused_by};
+use super::{DecoderState, math, refused, refused_by};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use alloc::vec::Vec;
@@ -32,7 +32,15 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
             needs.linear(Module::AttnQkv, queries + 2 * values, c.hidden)?;
         }
     }
-    if d.head_norms {
+    let norm = LayerTensor::from(Module::AttnQNorm);
+    if let Some(norm) = [norm, norm.expert(0)].into_iter().find(|n| !d.head_norms && needs.has(*n)) {
+        let message = "the checkpoint normalises queries, which the forward pass of the family does not";
+        return Err(refused(message.into()).of_tensor(&needs.name(norm)));
+    }
+    if d.joint_norms {
+        needs.tensor(Module::AttnQNorm, &[queries])?;
+        needs.tensor(Module::AttnKNorm, &[values])?;
+    } else if d.head_norms {
         let own = |heads| if d.own_gains { Vec::from([heads, c.head_dim]) } else { Vec::from([c.head_dim]) };
         needs.tensor(Module::AttnQNorm, &own(c.heads))?;
         needs.tensor(Module::AttnKNorm, &own(c.kv_heads))?;
@@ -43,7 +51,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     needs.linear(Module::AttnOutput, c.hidden, queries)
 }
 
-impl Forward {
+impl DecoderState {
     /// The branch that attention makes of what it reads.
     pub(super) fn attention(&self, layer: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, Module::AttnOutput) {
@@ -52,13 +60,17 @@ impl Forward {
         let (c, d) = (&self.config, self.spec.attention);
         let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read)?;
         if d.head_norms {
-            q = self.normalised(&q, c.head_dim, self.get(given, Module::AttnQNorm));
-            k = self.normalised(&k, c.head_dim, self.get(given, Module::AttnKNorm));
+            let joint = |heads: usize| if d.joint_norms { heads * c.head_dim } else { c.head_dim };
+            q = self.normalised(&q, joint(c.heads), self.get(given, Module::AttnQNorm));
+            k = self.normalised(&k, joint(c.kv_heads), self.get(given, Module::AttnKNorm));
         }
-        let rotary = if c.unrotated.get(layer) == Some(&true) { Rotary::None } else { d.rotary };
+        let window = c.sliding.of(layer);
+        let full = d.unrotated_full && window.is_none() && c.sliding.window.is_some();
+        let rotary = if full || c.unrotated.get(layer) == Some(&true) { Rotary::None } else { d.rotary };
+        let rope = self.local_rope.as_ref().filter(|_| window.is_some()).unwrap_or(&self.rope);
         for (all, heads) in [(&mut q, c.heads), (&mut k, c.kv_heads)] {
-            for (t, vector) in all.chunks_exact_mut(heads * c.head_dim).enumerate() {
-                self.rope.rotate(rotary, vector, c.head_dim, 0, t);
+            for (vector, &t) in all.chunks_exact_mut(heads * c.head_dim).zip(&self.positions) {
+                rope.rotate(rotary, vector, c.head_dim, 0, t);
             }
         }
         let heads = math::AttentionHeads {
@@ -67,10 +79,13 @@ impl Forward {
             key_dim: c.head_dim,
             value_dim: c.head_dim,
             scale: c.attention_multiplier.unwrap_or_else(|| 1.0 / libm::sqrt(c.head_dim as f64)),
-            window: c.sliding.of(layer),
+            softcap: c.attention_softcap,
+            window,
             sinks: self.find(given, Module::AttnSinks).unwrap_or(&[]),
         };
-        let mut mixed = math::attend(&heads, &q, &k, &v);
+        let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
+        let arrays = [(&*q, queries), (&*k, values), (&*v, values)];
+        let mut mixed = self.by_sequence(given, arrays, |[q, k, v]| given.compute.attend(&heads, q, k, v));
         mixed.iter_mut().zip(&gates).for_each(|(m, g)| *m *= math::sigmoid(*g));
         self.project(given, Module::AttnOutput, c.heads * c.head_dim, &mixed)
     }

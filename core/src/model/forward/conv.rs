@@ -1,7 +1,7 @@
 //! Mixing by a short convolution between two gates.
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
-use super::{Forward, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
     needs.linear(OUTPUT, hidden, hidden)
 }
 
-impl Forward {
+impl DecoderState {
     /// The branch that the convolution makes of what it reads.
     pub(super) fn convolution(&self, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, OUTPUT) {
@@ -29,7 +29,9 @@ impl Forward {
         let [before, after, mut x] = math::split(&self.project(given, INPUT, hidden, read)?, [hidden; 3]);
         x.iter_mut().zip(&before).for_each(|(x, b)| *x *= b);
         let bias = self.find(given, LayerTensor::from(KERNEL).bias()).unwrap_or(&[]);
-        let mut mixed = math::causal_convolution(&x, hidden, self.get(given, KERNEL), bias);
+        let kernels = self.get(given, KERNEL);
+        let convolved = |[x]: [&[f64]; 1]| math::causal_convolution(x, hidden, kernels, bias);
+        let mut mixed = self.by_sequence(given, [(&*x, hidden)], convolved);
         mixed.iter_mut().zip(&after).for_each(|(m, a)| *m *= a);
         self.project(given, OUTPUT, hidden, &mixed)
     }

@@ -3,7 +3,7 @@
 use super::feed_forward::{SHARED, of_expert};
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::{FeedForward, MoeSpec, RouterScores};
-use super::{Forward, math, refused_by};
+use super::{DecoderState, math, refused_by};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::tensor_id::TensorPart;
@@ -25,6 +25,10 @@ const DOWN: Module = Module::FfnDownExps;
 pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> Result<()> {
     let c = &needs.pass.config;
     let grouped = c.experts.is_multiple_of(c.expert_groups) && c.groups_per_token <= c.expert_groups;
+    if experts.shares == RouterScores::Softmax && c.expert_groups > 1 {
+        let message = "config.json: groups of experts with softmax scores are not supported".into();
+        return Err(refused_by(c.places.experts, message));
+    }
     if c.experts_per_token == 0 || c.experts_per_token > c.experts || !grouped {
         return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
@@ -69,7 +73,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usi
     Ok(())
 }
 
-impl Forward {
+impl DecoderState {
     /// Adds what every token uses, and gives the experts that tokens chose.
     pub(super) fn choose(
         &self,

@@ -1,11 +1,14 @@
 //! Feed-forward parts that every token goes through.
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
+use super::matmul::{Compute, StageWork};
 use super::spec::FeedForward;
-use super::{Forward, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
+use crate::model::config::Activation;
 use crate::model::tensor_id::TensorPart;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 const fn slot(module: Module) -> LayerTensor {
@@ -48,7 +51,18 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, feed: FeedForward, parts: &[La
     }
 }
 
-impl Forward {
+/// Values that one thread computes at once.
+const PART: usize = 1 << 14;
+
+/// The activation of gates, times their partners.
+fn gated(compute: &dyn Compute, activation: Activation, gate: &[f64], up: &[f64]) -> Vec<f64> {
+    let parts = gate.chunks(PART).zip(up.chunks(PART)).map(|(gate, up)| -> StageWork<'_> {
+        Box::new(move || gate.iter().zip(up).map(|(g, u)| activation.of(*g) * u).collect())
+    });
+    compute.join(parts.collect())
+}
+
+impl DecoderState {
     /// The branch that a feed-forward part makes of vectors.
     pub(super) fn fed(
         &self,
@@ -67,20 +81,19 @@ impl Forward {
         let of = |slot: LayerTensor| self.project(given, slot, hidden, read);
         let inner = match feed {
             FeedForward::Gated => {
-                let mut inner = of(gate)?;
-                inner.iter_mut().zip(of(up)?).for_each(|(g, u)| *g = activation.of(*g) * u);
-                inner
+                let (gate, up) = (of(gate)?, of(up)?);
+                gated(given.compute, activation, &gate, &up)
             }
             FeedForward::Joined => {
                 let both = of(up)?;
-                let [mut inner, up] = math::split(&both, [both.len() / count / 2; 2]);
-                inner.iter_mut().zip(up).for_each(|(g, u)| *g = activation.of(*g) * u);
-                inner
+                let [gate, up] = math::split(&both, [both.len() / count / 2; 2]);
+                gated(given.compute, activation, &gate, &up)
             }
             FeedForward::Plain => {
-                let mut inner = of(up)?;
-                inner.iter_mut().for_each(|x| *x = activation.of(*x));
-                inner
+                let up = of(up)?;
+                let part = |x: &'_ [f64]| x.iter().map(|x| activation.of(*x)).collect();
+                let parts = up.chunks(PART).map(|x| -> StageWork<'_> { Box::new(move || part(x)) });
+                given.compute.join(parts.collect())
             }
         };
         self.project(given, down, inner.len() / count, &inner)

@@ -2,7 +2,7 @@
 
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
 use super::spec::DeltaProjections;
-use super::{Forward, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Activation, Linear};
@@ -52,7 +52,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, inputs: DeltaProjections, line
     needs.linear(OUTPUT, hidden, values)
 }
 
-impl Forward {
+impl DecoderState {
     /// The branch that the rule makes of what it reads.
     pub(super) fn delta(
         &self,
@@ -67,7 +67,9 @@ impl Forward {
         let (keys, values) = sizes(linear);
         let DeltaInputs { qkv, gates, mut strengths, mut steps } =
             self.delta_inputs(inputs, linear, given, read)?;
-        let mut qkv = math::causal_convolution(&qkv, 2 * keys + values, self.get(given, KERNEL), &[]);
+        let (width, kernels) = (2 * keys + values, self.get(given, KERNEL));
+        let convolved = |[x]: [&[f64]; 1]| math::causal_convolution(x, width, kernels, &[]);
+        let mut qkv = self.by_sequence(given, [(&*qkv, width)], convolved);
         qkv.iter_mut().for_each(|x| *x = Activation::Silu.of(*x));
         let [q, k, v] = math::split(&qkv, [keys, keys, values]);
         strengths.iter_mut().for_each(|b| *b = math::sigmoid(*b));
@@ -77,7 +79,11 @@ impl Forward {
                 *step = -libm::exp(f64::from(rate)) * math::softplus(*step + f64::from(bias));
             }
         }
-        let mixed = math::delta_rule(linear, [&q, &k, &v], &strengths, &steps);
+        let heads = linear.value_heads;
+        let arrays = [(&*q, keys), (&*k, keys), (&*v, values), (&*strengths, heads), (&*steps, heads)];
+        let mixed = self.by_sequence(given, arrays, |[q, k, v, strengths, steps]| {
+            math::delta_rule(linear, [q, k, v], strengths, steps)
+        });
         // This norm adds nothing to its gains, whatever the others of the family do.
         let mut out = math::rms_norm(&mixed, self.get(given, NORM), 0.0, self.config.norm_eps);
         out.iter_mut().zip(&gates).for_each(|(o, z)| *o *= Activation::Silu.of(*z));

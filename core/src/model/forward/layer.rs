@@ -1,8 +1,9 @@
 //! The two branches of a layer: which of the parts they are, and what they read.
 
+use super::decoder::{DecoderState, ExpertStage, Stage};
 use super::layer_input::{Ask, LayerRequest, Step, Weights};
 use super::spec::DeltaProjections;
-use super::{ExpertStage, Forward, Stage, attention, conv, experts, feed_forward, gated_delta_net, mla};
+use super::{attention, conv, experts, feed_forward, gated_delta_net, mla};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Latent, Linear};
@@ -17,7 +18,7 @@ enum Mixer {
     Convolution,
 }
 
-impl Forward {
+impl DecoderState {
     fn needs(&self, layer: usize) -> LayerRequest<'_> {
         LayerRequest::new(self, Some(layer))
     }
@@ -35,7 +36,7 @@ impl Forward {
 
     pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<Ask>> {
         let mut needs = self.needs(layer);
-        needs.norm(Module::AttnNorm)?;
+        self.branch_norms(&mut needs, Module::AttnNorm, Module::AttnPostNorm)?;
         match self.mixer(layer) {
             Mixer::Attention => attention::needs(&mut needs)?,
             Mixer::Latent(latent) => mla::needs(&mut needs, &latent)?,
@@ -46,13 +47,14 @@ impl Forward {
     }
 
     pub(super) fn mix(&mut self, layer: usize, given: &Weights<'_>) -> Step<()> {
-        let read = self.norm(given, Module::AttnNorm);
+        let read = self.branch_input(given, Module::AttnNorm);
         let branch = match self.mixer(layer) {
             Mixer::Attention => self.attention(layer, given, &read)?,
             Mixer::Latent(latent) => self.latent(&latent, given, &read)?,
             Mixer::Delta(inputs, linear) => self.delta(inputs, &linear, given, &read)?,
             Mixer::Convolution => self.convolution(given, &read)?,
         };
+        let branch = self.branch_output(given, branch, Module::AttnPostNorm);
         if self.spec.parallel {
             self.waiting = Some(branch);
         } else {
@@ -61,9 +63,27 @@ impl Forward {
         Ok(())
     }
 
+    /// Asks for the norms of a branch.
+    fn branch_norms(&self, needs: &mut LayerRequest<'_>, before: Module, after: Module) -> Result<()> {
+        if self.spec.norms.before() {
+            needs.norm(before)?;
+        }
+        if self.spec.norms.after() { needs.norm(after) } else { Ok(()) }
+    }
+
+    /// What a branch reads of the stream.
+    fn branch_input(&self, given: &Weights<'_>, norm: Module) -> Vec<f64> {
+        if self.spec.norms.before() { self.norm(given, norm) } else { self.stream.clone() }
+    }
+
+    /// What a branch adds to the stream.
+    fn branch_output(&self, given: &Weights<'_>, branch: Vec<f64>, norm: Module) -> Vec<f64> {
+        if self.spec.norms.after() { self.norm_of(given, &branch, norm) } else { branch }
+    }
+
     pub(super) fn feed_asks(&self, layer: usize) -> Result<Vec<Ask>> {
         let mut needs = self.needs(layer);
-        needs.norm(self.spec.feed_norm)?;
+        self.branch_norms(&mut needs, self.spec.feed_norm, Module::FfnPostNorm)?;
         match &self.spec.experts {
             Some(own) if needs.has(Module::FfnGateInp) => experts::router_needs(&mut needs, own)?,
             _ => feed_forward::needs(&mut needs, self.spec.feed, &feed_forward::DENSE)?,
@@ -73,12 +93,14 @@ impl Forward {
 
     /// The feed-forward part; where it is sparse, the experts that were chosen come next.
     pub(super) fn feed_forward(&mut self, layer: usize, given: &Weights<'_>) -> Step<Stage> {
-        let read = self.norm(given, self.spec.feed_norm);
+        let read = self.branch_input(given, self.spec.feed_norm);
         let sparse = self.spec.experts.filter(|_| self.has(given, Module::FfnGateInp));
         let (branch, chosen) = match &sparse {
             Some(own) => self.choose(own, given, &read)?,
             None => (self.fed(self.spec.feed, &feed_forward::DENSE, given, &read)?, Vec::new()),
         };
+        let branch =
+            if sparse.is_none() { self.branch_output(given, branch, Module::FfnPostNorm) } else { branch };
         if let Some(waiting) = self.waiting.take() {
             self.add(&waiting);
         }

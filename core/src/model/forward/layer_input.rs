@@ -1,7 +1,8 @@
 //! Requests for the tensors of a layer, and the values that come back; projections and norms.
 
+use super::matmul::Compute;
 use super::spec::Norm;
-use super::{Forward, RowRequest, math, refused};
+use super::{DecoderState, RowRequest, math, refused};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::tensor_id::TensorPart::{self, Bias, Weight};
@@ -20,14 +21,14 @@ pub(super) struct Ask {
 
 /// The requests of a layer, or of what lies outside of layers.
 pub(super) struct LayerRequest<'a> {
-    pub pass: &'a Forward,
+    pub pass: &'a DecoderState,
     layer: Option<usize>,
     pub asks: Vec<Ask>,
 }
 
 impl<'a> LayerRequest<'a> {
     /// No requests yet.
-    pub fn new(pass: &'a Forward, layer: Option<usize>) -> LayerRequest<'a> {
+    pub fn new(pass: &'a DecoderState, layer: Option<usize>) -> LayerRequest<'a> {
         LayerRequest { pass, layer, asks: Vec::new() }
     }
 
@@ -165,18 +166,14 @@ pub(super) type Step<T> = Result<T, Missing>;
 /// The tensors of a layer that were received.
 #[derive(Clone, Copy)]
 pub(super) struct Weights<'a> {
-    layer: Option<usize>,
-    received: &'a Received,
+    /// The layer; `None` outside of layers.
+    pub layer: Option<usize>,
+    pub received: &'a Received,
+    /// The arithmetic between products.
+    pub compute: &'a dyn Compute,
 }
 
-impl<'a> Weights<'a> {
-    /// Those of a layer, or of what lies outside of layers.
-    pub fn new(layer: Option<usize>, received: &'a Received) -> Weights<'a> {
-        Weights { layer, received }
-    }
-}
-
-impl Forward {
+impl DecoderState {
     /// A tensor that was asked for where it is there.
     pub(super) fn find<'w>(&self, given: &Weights<'w>, of: impl Into<LayerTensor>) -> Option<&'w [f32]> {
         let name = self.name(given.layer, of.into());
@@ -230,8 +227,13 @@ impl Forward {
 
     /// A norm of the stream.
     pub(super) fn norm(&self, given: &Weights<'_>, module: Module) -> Vec<f64> {
+        self.norm_of(given, &self.stream, module)
+    }
+
+    /// A norm of vectors as long as those of the stream.
+    pub(super) fn norm_of(&self, given: &Weights<'_>, x: &[f64], module: Module) -> Vec<f64> {
         let gain = self.get(given, module);
-        let mut out = self.normalised(&self.stream, self.config.hidden, gain);
+        let mut out = self.normalised(x, self.config.hidden, gain);
         if let Some(bias) = self.find(given, LayerTensor::from(module).bias()) {
             math::add_bias(&mut out, bias);
         }
@@ -242,7 +244,8 @@ impl Forward {
     pub(super) fn normalised(&self, x: &[f64], width: usize, gain: &[f32]) -> Vec<f64> {
         match self.spec.norm {
             Norm::Rms(plus) => math::rms_norm(x, gain, plus, self.config.norm_eps),
-            Norm::Mean => math::mean_norm(x, width, gain, self.config.norm_eps),
+            Norm::Mean => math::mean_norm(x, width, (gain, 0.0), self.config.norm_eps),
+            Norm::MeanPlusOne => math::mean_norm(x, width, (gain, 1.0), self.config.norm_eps),
         }
     }
 

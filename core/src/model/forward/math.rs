@@ -1,126 +1,9 @@
 //! The arithmetic of the probe, in binary64 and a fixed order. Knows no tensor names.
 
+pub use crate::kernels::attention::{AttentionHeads, LANES, accumulate, dot, softcap, softmax, total};
 use crate::model::config::{Activation, Linear};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ops::Range;
-
-const LANES: usize = 8;
-
-/// Adds products of columns from `first` on to eight interleaved sums: column `c` belongs to sum `c % 8`.
-fn accumulate(lanes: &mut [f64; LANES], a: &[f64], b: &[f64], first: usize) {
-    let begun = (LANES - first % LANES) % LANES;
-    let (a_begun, a) = a.split_at(begun.min(a.len()));
-    let (b_begun, b) = b.split_at(begun.min(b.len()));
-    for ((lane, x), y) in lanes.iter_mut().skip(first % LANES).zip(a_begun).zip(b_begun) {
-        *lane += x * y;
-    }
-    let (a8, a_rest) = a.as_chunks::<LANES>();
-    let (b8, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a8.iter().zip(b8) {
-        for ((lane, x), y) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += x * y;
-        }
-    }
-    for ((lane, x), y) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += x * y;
-    }
-}
-
-/// Adds the eight sums in order.
-fn total(lanes: &[f64; LANES]) -> f64 {
-    lanes.iter().fold(0.0, |sum, lane| sum + lane)
-}
-
-/// The sum of products, in eight interleaved lanes that are added in order at the end.
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; LANES];
-    accumulate(&mut lanes, a, b, 0);
-    total(&lanes)
-}
-
-/// The product of vectors with a matrix whose values arrive in parts, each used once.
-///
-/// The sums do not depend on the parts: those of one product are added in the order of its columns (or rows), whatever the
-/// parts are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Product {
-    /// Vectors of `width` values.
-    x: Vec<f64>,
-    width: usize,
-    /// The matrix is stored `[in, out]`.
-    by_columns: bool,
-    /// Values of one result.
-    out_len: usize,
-    out: Vec<f64>,
-    /// Begun sums of rows whose columns arrive in several parts: for each row, one for each vector.
-    lanes: Vec<[f64; LANES]>,
-    wide: Vec<f64>,
-}
-
-impl Product {
-    /// Of vectors of `width` values with a matrix stored `[out, in]`, or `[in, out]` with `by_columns`. `out` is the room for
-    /// the results: a multiple of the number of vectors.
-    pub fn new(x: Vec<f64>, width: usize, by_columns: bool, mut out: Vec<f64>) -> Product {
-        out.fill(0.0);
-        let out_len = out.len() / (x.len() / width.max(1)).max(1);
-        Product { x, width, by_columns, out_len, out, lanes: Vec::new(), wide: Vec::new() }
-    }
-
-    /// Takes the binary32 values of a part of the matrix.
-    ///
-    /// Rows arrive in order. Where a part does not have all columns, the other columns of its rows follow, from left to right.
-    pub fn add(&mut self, rows: Range<usize>, cols: Range<usize>, values: &[u8]) {
-        let mut wide = core::mem::take(&mut self.wide);
-        let of_row = cols.len().saturating_mul(4).max(1);
-        if !self.by_columns && cols.start == 0 && cols.end < self.width {
-            self.lanes.clear();
-            self.lanes.resize(rows.len().saturating_mul(self.x.len() / self.width.max(1)), [0.0; LANES]);
-        }
-        for (i, (row, values)) in rows.zip(values.chunks_exact(of_row)).enumerate() {
-            wide.clear();
-            wide.extend(values.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
-            if self.by_columns {
-                self.add_input(row, &cols, &wide);
-            } else {
-                self.add_output(row, i, &cols, &wide);
-            }
-        }
-        self.wide = wide;
-    }
-
-    /// A part of the row that makes value `row` of the results; the `i`-th row of its part.
-    fn add_output(&mut self, row: usize, i: usize, cols: &Range<usize>, weights: &[f64]) {
-        let width = self.width.max(1);
-        let count = self.x.len() / width;
-        let whole = cols.len() == width;
-        let mut begun = self.lanes.get_mut(i * count..(i + 1) * count).unwrap_or_default().iter_mut();
-        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(self.out_len.max(1))) {
-            let (Some(x), Some(out)) = (x.get(cols.clone()), out.get_mut(row)) else { return };
-            if whole {
-                *out = dot(x, weights);
-            } else if let Some(lanes) = begun.next() {
-                accumulate(lanes, x, weights, cols.start);
-                *out = total(lanes);
-            }
-        }
-    }
-
-    /// A part of the row that value `row` of the vectors is multiplied with.
-    fn add_input(&mut self, row: usize, cols: &Range<usize>, weights: &[f64]) {
-        for (x, out) in
-            self.x.chunks_exact(self.width.max(1)).zip(self.out.chunks_exact_mut(self.out_len.max(1)))
-        {
-            let (Some(&x), Some(out)) = (x.get(row), out.get_mut(cols.clone())) else { return };
-            out.iter_mut().zip(weights).for_each(|(o, w)| *o += x * w);
-        }
-    }
-
-    /// The results: for each vector, one value for each row (or column) of the matrix.
-    pub fn finish(self) -> Vec<f64> {
-        self.out
-    }
-}
 
 /// Adds a bias to every vector.
 pub fn add_bias(x: &mut [f64], bias: &[f32]) {
@@ -141,24 +24,17 @@ pub fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
 }
 
 /// Every vector of `width` values less its mean, by its deviation; gains go on from vector to vector, and start again at their end.
-pub fn mean_norm(x: &[f64], width: usize, gain: &[f32], eps: f64) -> Vec<f64> {
+/// `plus` is added to each gain.
+pub fn mean_norm(x: &[f64], width: usize, (gain, plus): (&[f32], f64), eps: f64) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     let mut gains = gain.iter().cycle();
     for vector in x.chunks_exact(width) {
         let mean = vector.iter().fold(0.0, |sum, v| sum + v) / width as f64;
         let centred: Vec<f64> = vector.iter().map(|v| v - mean).collect();
         let scale = 1.0 / libm::sqrt(dot(&centred, &centred) / width as f64 + eps);
-        out.extend(centred.iter().zip(gains.by_ref()).map(|(v, &g)| v * scale * f64::from(g)));
+        out.extend(centred.iter().zip(gains.by_ref()).map(|(v, &g)| v * scale * (f64::from(g) + plus)));
     }
     out
-}
-
-/// Replaces scores by their shares; never overflows.
-pub fn softmax(scores: &mut [f64]) {
-    let top = scores.iter().fold(f64::NEG_INFINITY, |m, &s| if s > m { s } else { m });
-    scores.iter_mut().for_each(|s| *s = libm::exp(*s - top));
-    let sum = scores.iter().fold(0.0, |a, s| a + s);
-    scores.iter_mut().for_each(|s| *s /= sum);
 }
 
 impl Activation {
@@ -167,6 +43,8 @@ impl Activation {
         match self {
             Activation::Silu => x / (1.0 + libm::exp(-x)),
             Activation::Gelu => 0.5 * x * (1.0 + libm::erf(x / core::f64::consts::SQRT_2)),
+            Activation::Relu => x.max(0.0),
+            Activation::ReluSquared => x.max(0.0) * x.max(0.0),
             Activation::GeluTanh => {
                 let inner = libm::sqrt(2.0 / core::f64::consts::PI) * (x + 0.044_715 * x * x * x);
                 0.5 * x * (1.0 + libm::tanh(inner))
@@ -220,45 +98,6 @@ pub fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]
             let seen = kernel[first + reach - t - 1..].iter().enumerate();
             *out = seen.fold(0.0, |sum, (i, &k)| sum + f64::from(k) * x[(first + i) * width + channel]);
             *out += bias.get(channel).map_or(0.0, |&b| f64::from(b));
-        }
-    }
-    out
-}
-
-/// The heads of attention.
-pub struct AttentionHeads<'a> {
-    /// Of queries.
-    pub heads: usize,
-    /// Of keys and values; as many heads of queries share one.
-    pub kv_heads: usize,
-    /// Values of a query or key.
-    pub key_dim: usize,
-    /// Values of a value.
-    pub value_dim: usize,
-    /// What scores are multiplied by.
-    pub scale: f64,
-    /// How many positions are seen, where not all are.
-    pub window: Option<usize>,
-    /// A score of every head that takes its share and gives nothing; may be empty.
-    pub sinks: &'a [f32],
-}
-
-/// What attention makes of queries, keys and values, each a run of heads for every position, oldest first.
-pub fn attend(a: &AttentionHeads<'_>, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
-    let count = q.len() / (a.heads * a.key_dim);
-    let group = (a.heads / a.kv_heads).max(1);
-    let mut out = vec![0.0; count * a.heads * a.value_dim];
-    for (t, head) in (0..count).flat_map(|t| (0..a.heads).map(move |h| (t, h))) {
-        let query = &q[(t * a.heads + head) * a.key_dim..][..a.key_dim];
-        let first = a.window.map_or(0, |window| (t + 1).saturating_sub(window));
-        let at = |s: usize, dim: usize| (s * a.kv_heads + head / group) * dim;
-        let score = |s: usize| a.scale * dot(query, &k[at(s, a.key_dim)..][..a.key_dim]);
-        let mut shares: Vec<f64> = (first..=t).map(score).collect();
-        shares.extend(a.sinks.get(head).map(|&s| f64::from(s)));
-        softmax(&mut shares);
-        let sum = &mut out[(t * a.heads + head) * a.value_dim..][..a.value_dim];
-        for (s, share) in (first..=t).zip(&shares) {
-            sum.iter_mut().zip(&v[at(s, a.value_dim)..][..a.value_dim]).for_each(|(o, x)| *o += share * x);
         }
     }
     out

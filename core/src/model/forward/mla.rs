@@ -2,7 +2,7 @@
 
 use super::layer_input::{LayerRequest, Step, Weights};
 use super::spec::Rotary;
-use super::{Forward, math};
+use super::{DecoderState, math};
 use crate::error::Result;
 use crate::model::arch::module::Module;
 use crate::model::config::{Latent, RopeScaling};
@@ -36,7 +36,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>, latent: &Latent) -> Result<()>
     needs.linear(OUTPUT, hidden, heads * latent.value_dim)
 }
 
-impl Forward {
+impl DecoderState {
     /// The branch that latent attention makes of what it reads.
     pub(super) fn latent(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         if let Some(out) = self.projected(given, OUTPUT) {
@@ -46,12 +46,12 @@ impl Forward {
         let key_dim = latent.plain_dim + latent.rotary_dim;
         let rotary = if latent.interleaved { Rotary::Pairs } else { Rotary::Halves };
         let mut q = self.latent_queries(latent, given, read)?;
-        for (t, vector) in q.chunks_exact_mut(heads * key_dim).enumerate() {
+        for (vector, &t) in q.chunks_exact_mut(heads * key_dim).zip(&self.positions) {
             self.rope.rotate(rotary, vector, key_dim, latent.plain_dim, t);
         }
         let down = self.project(given, DOWN, self.config.hidden, read)?;
         let [short, mut shared] = math::split(&down, [latent.rank, latent.rotary_dim]);
-        for (t, vector) in shared.chunks_exact_mut(latent.rotary_dim).enumerate() {
+        for (vector, &t) in shared.chunks_exact_mut(latent.rotary_dim).zip(&self.positions) {
             self.rope.rotate(rotary, vector, latent.rotary_dim, 0, t);
         }
         let short = math::rms_norm(&short, self.get(given, NORM), 0.0, EPS);
@@ -74,10 +74,13 @@ impl Forward {
             key_dim,
             value_dim,
             scale,
+            softcap: None,
             window: None,
             sinks: &[],
         };
-        self.project(given, OUTPUT, heads * value_dim, &math::attend(&all, &q, &k, &v))
+        let arrays = [(&*q, heads * key_dim), (&*k, heads * key_dim), (&*v, heads * value_dim)];
+        let mixed = self.by_sequence(given, arrays, |[q, k, v]| given.compute.attend(&all, q, k, v));
+        self.project(given, OUTPUT, heads * value_dim, &mixed)
     }
 
     fn latent_queries(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {

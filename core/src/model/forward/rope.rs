@@ -31,6 +31,12 @@ impl Rope {
         Rope { frequencies: frequencies.collect(), magnitude }
     }
 
+    /// Of layers with a sliding window, where they have frequencies of their own.
+    pub fn local(config: &Config) -> Rope {
+        let rope_theta = config.local_rope_theta.unwrap_or(config.rope_theta);
+        Rope::of(&Config { rope_theta, rope_scaling: RopeScaling::None, ..config.clone() })
+    }
+
     /// Rotates vectors at a position, one after the other: of each `dim` values, those from `from` on.
     pub fn rotate(&self, kind: Rotary, vectors: &mut [f64], dim: usize, from: usize, position: usize) {
         let pairs = self.frequencies.len();
@@ -77,7 +83,7 @@ impl Ramp {
 
 fn stretched(number: usize, frequency: f64, scaling: RopeScaling, ramp: Ramp) -> f64 {
     match scaling {
-        RopeScaling::None => frequency,
+        RopeScaling::None | RopeScaling::Unknown => frequency,
         RopeScaling::Linear(factor) => frequency / factor,
         RopeScaling::Llama3 { factor, low, high, original } => {
             let turns = original * frequency / (2.0 * PI);

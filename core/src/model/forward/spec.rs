@@ -9,6 +9,8 @@ use crate::model::config::Config;
 pub struct ForwardSpec {
     /// How vectors are normalised.
     pub norm: Norm,
+    /// Where the branches of a layer have norms.
+    pub norms: NormPlaces,
     /// How positions are mixed where nothing of the below does it.
     pub attention: Attention,
     /// How linear attention, where a layer has it, gets what it mixes.
@@ -42,6 +44,31 @@ pub enum Norm {
     Rms(f64),
     /// By its mean and variance.
     Mean,
+    /// By its mean and variance; 1 is added to every gain.
+    MeanPlusOne,
+}
+
+/// Where the branches of a layer have norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormPlaces {
+    /// On their inputs.
+    Before,
+    /// On their outputs.
+    After,
+    /// On both.
+    Both,
+}
+
+impl NormPlaces {
+    /// Whether inputs have norms.
+    pub fn before(self) -> bool {
+        self != NormPlaces::After
+    }
+
+    /// Whether outputs have norms.
+    pub fn after(self) -> bool {
+        self != NormPlaces::Before
+    }
 }
 
 /// Attention over all positions.
@@ -53,12 +80,18 @@ pub struct Attention {
     pub head_norms: bool,
     /// Every head has gains of its own.
     pub own_gains: bool,
+    /// Queries and keys are normalised over all heads together.
+    pub joint_norms: bool,
     /// Queries come with gates, head by head, that what was mixed is multiplied by.
     pub gated: bool,
     /// Every head has a score that takes its share and gives nothing.
     pub sinks: bool,
     /// How queries and keys are rotated.
     pub rotary: Rotary,
+    /// Where some layers have a sliding window, the others are not rotated.
+    pub unrotated_full: bool,
+    /// Layers with a sliding window have rotary frequencies of their own, which are not stretched.
+    pub local_rope: bool,
 }
 
 /// How queries, keys and values are made.
@@ -130,9 +163,12 @@ pub const ATTENTION: Attention = Attention {
     inputs: QkvProjection::Separate,
     head_norms: false,
     own_gains: false,
+    joint_norms: false,
     gated: false,
     sinks: false,
     rotary: Rotary::Halves,
+    unrotated_full: false,
+    local_rope: false,
 };
 
 /// The same with normalised queries and keys.
@@ -141,6 +177,7 @@ pub const NORMED: Attention = Attention { head_norms: true, ..ATTENTION };
 /// Llama's forward pass.
 pub const PLAIN: ForwardSpec = ForwardSpec {
     norm: Norm::Rms(0.0),
+    norms: NormPlaces::Before,
     attention: ATTENTION,
     delta: None,
     convolution: false,

@@ -4,7 +4,7 @@ use super::super::files::TOKENIZER_JSON;
 use super::super::pre::{Splitting, splitting};
 use super::super::sentencepiece::piece;
 use super::super::tekken::encode_base64;
-use super::{GgufToken, NamedFile, Tokenizer, owned};
+use super::{GgufToken, NamedFile, Tokenizer, owned, scored};
 use crate::error::{Code, Error, Result};
 use crate::model::hf_config::texts;
 use alloc::borrow::Cow;
@@ -90,7 +90,8 @@ pub(super) fn file(tokenizer: &Tokenizer<'_>) -> Result<NamedFile> {
     let file = match tokenizer.model {
         "bert" => wordpiece(tokenizer),
         "t5" => unigram(tokenizer),
-        "gemma4" => spaced(tokenizer)?,
+        "gemma4" => spaced(tokenizer, merges(tokenizer)?),
+        "llama" => sentencepiece(tokenizer),
         _ => byte_level(tokenizer)?,
     };
     let unwritable = |e: serde_json::Error| Error::new(Code::BadJson, e.to_string()).in_file(TOKENIZER_JSON);
@@ -177,18 +178,33 @@ fn byte_level<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
     })
 }
 
+/// SentencePiece's form with merges from scores, and with the space that some models put before a text.
+fn sentencepiece<'a>(tokenizer: &Tokenizer<'a>) -> File<'a> {
+    let file = spaced(tokenizer, scored::merges(tokenizer.without_padding()));
+    let replaced = &file.normalizer;
+    let prefixed = json!({"type": "Prepend", "prepend": "\u{2581}"});
+    let normalizer = match tokenizer.flag("add_space_prefix") {
+        Some(false) => replaced.clone(),
+        _ => json!({"type": "Sequence", "normalizers": [prefixed, replaced]}),
+    };
+    File { normalizer, ..file }
+}
+
 /// SentencePiece's form with merges: Gemma 4.
-fn spaced<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
+fn spaced<'a>(tokenizer: &Tokenizer<'a>, merges: Vec<(&'a str, &'a str)>) -> File<'a> {
     let model = JsonModel::Bpe {
         dropout: (),
-        unk_token: tokenizer.id("unknown").map(|(_, text)| text),
+        unk_token: tokenizer.id("unknown").map(|(_, text)| text).or_else(|| {
+            let unknown = tokenizer.without_padding().iter().find(|t| t.kind == piece::UNKNOWN);
+            unknown.map(|t| t.text)
+        }),
         continuing_subword_prefix: (),
         end_of_word_suffix: (),
         fuse_unk: true,
         byte_fallback: true,
         ignore_merges: false,
         vocab: Ids(vocabulary(tokenizer)),
-        merges: merges(tokenizer)?,
+        merges,
     };
     let replaced = json!({"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"});
     let split = json!({
@@ -199,12 +215,12 @@ fn spaced<'a>(tokenizer: &Tokenizer<'a>) -> Result<File<'a>> {
         {"type": "ByteFallback"},
         {"type": "Fuse"},
     ]);
-    Ok(File {
+    File {
         normalizer: replaced,
         pre_tokenizer: split,
         decoder: json!({"type": "Sequence", "decoders": decoders}),
         ..of(tokenizer, model)
-    })
+    }
 }
 
 fn unigram<'a>(tokenizer: &Tokenizer<'a>) -> File<'a> {

@@ -6,6 +6,7 @@
 mod configuration;
 mod json;
 mod protobuf;
+mod scored;
 
 use super::TokenizerRules;
 use super::list::looks_special;
@@ -167,6 +168,23 @@ pub fn tokenizer_files(metadata: &Metadata, arch: &Arch) -> Result<Vec<NamedFile
     };
     files.push(configuration::file(&tokenizer));
     Ok(files)
+}
+
+/// A `tokenizer.json` that encodes text as the tokenizer in a GGUF does; `None` if it has no tokenizer. SentencePiece models, which
+/// have no such file of their own, get their merges from their scores.
+///
+/// # Errors
+///
+/// Those of [`tokenizer_files`].
+pub fn encoder_file(metadata: &Metadata, arch: &Arch) -> Result<Option<Vec<u8>>> {
+    let Some(tokenizer) = Tokenizer::read(metadata, arch)? else { return Ok(None) };
+    match tokenizer.model {
+        "gpt2" | "bert" | "gemma4" | "t5" | "llama" => Ok(Some(json::file(&tokenizer)?.1)),
+        other => {
+            let message = format!("tokenizers of the model {other:?} are not supported");
+            Err(Error::new(Code::UnsupportedContainer, message))
+        }
+    }
 }
 
 /// Whether an added token can be an entry of `added_tokens_decoder`: those that look special become control tokens there.

@@ -1,0 +1,72 @@
+//! The report of `eval`.
+
+use super::{clean, count, plural};
+use quantoscope_core::error::Result;
+use quantoscope_core::eval::{EvalReport, ReferenceFigures};
+
+/// Prints the report, as JSON or as text.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
+pub fn print(report: &EvalReport, json: bool) -> Result<()> {
+    if json { super::json(report) } else { super::print(&as_text(report)) }
+}
+
+/// A line: name, value, what it means.
+fn line(name: &str, value: &str, meaning: &str) -> String {
+    format!("{name:<24} {value:<22} {meaning}").trim_end().to_string() + "\n"
+}
+
+fn as_text(report: &EvalReport) -> String {
+    let figures = &report.figures;
+    let half = if report.scored == "half" { ", the second half of each scored as in llama.cpp" } else { "" };
+    let mut text = format!(
+        "{} ({})\n{} tokens predicted in {} of {} tokens{half}\n\n",
+        clean(&report.model),
+        clean(&report.architecture),
+        count(figures.tokens),
+        plural(report.windows as usize, "window"),
+        count(report.context),
+    );
+    let with_error = |value: f64, error: f64| format!("{value:.4} ± {error:.4}");
+    let mean = with_error(figures.perplexity, figures.perplexity_error);
+    text.push_str(&line("perplexity", &mean, "lower is better; ± one standard error"));
+    let nll = with_error(figures.nll, figures.nll_error);
+    text.push_str(&line("mean NLL", &nll, "nats a token"));
+    if let (Some(reference), Some(against)) = (&figures.reference, &report.against) {
+        text.push_str(&format!("\nagainst {}\n\n", clean(against)));
+        text.push_str(&against_text(reference));
+    }
+    text.push_str(&format!(
+        "\nevaluated on the processor ({}, {}, {} products) in {:.1} s: {:.0} tokens a second\n",
+        report.engine,
+        plural(report.threads as usize, "thread"),
+        report.precision,
+        report.seconds,
+        report.tokens_per_second,
+    ));
+    text
+}
+
+fn against_text(figures: &ReferenceFigures) -> String {
+    let nats = |x: f64| format!("{x:.6}");
+    let percent = |x: f64| format!("{:.3} %", 100.0 * x);
+    let kl = format!("{:.6} ± {:.6}", figures.kl_mean, figures.kl_mean_error);
+    let lines = [
+        ("its perplexity", format!("{:.4}", figures.reference_perplexity), ""),
+        ("perplexity ratio", format!("{:.5}", figures.perplexity_ratio), "1 is no loss"),
+        ("mean KL divergence", kl, "nats a token; 0 is equal outputs"),
+        ("median", nats(figures.kl_median), ""),
+        ("90th percentile", nats(figures.kl_p90), ""),
+        ("99th percentile", nats(figures.kl_p99), ""),
+        ("maximum", nats(figures.kl_max), ""),
+        ("same top token", percent(figures.top1), "positions with the same most likely token"),
+        (
+            "RMS difference of p",
+            percent(figures.rms_probability_difference),
+            "of the probability of the token that follows",
+        ),
+    ];
+    lines.iter().map(|(name, value, meaning)| line(name, value, meaning)).collect()
+}
