@@ -14,7 +14,7 @@ use fearless_simd::Simd;
 use quantoscope_core::DType;
 use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::metric::{Histogram, Moments, PairSums};
-use quantoscope_core::quant::{EncodeError, Encoding, decode_in_place, encode_with, encoder};
+use quantoscope_core::quant::{EncodeError, Encoding, decode_in_place, encode_with};
 use quantoscope_core::rotation::Rotation;
 
 /// Values per tile: 8 KiB of F32, so that values, input and output fit the L1 cache. A multiple of every
@@ -97,10 +97,10 @@ impl<S: Simd> Vector<S> {
         src: &[f32],
         out: &mut [u8],
     ) -> Result<(), EncodeError> {
-        let reference = encoder(encoding).ok_or(EncodeError::NoCodec)?;
+        let reference = |src: &[f32], out: &mut [u8]| self.encode_searching(encoding, src, None, out);
         self.simd.vectorize(
             #[inline(always)]
-            || groups::encode::<T, S, B>(self.simd, reference, src, out),
+            || groups::encode::<T, S, B>(self.simd, &reference, src, out),
         )
     }
 
@@ -110,10 +110,10 @@ impl<S: Simd> Vector<S> {
         src: &[f32],
         out: &mut [u8],
     ) -> Result<(), EncodeError> {
-        let reference = encoder(encoding).ok_or(EncodeError::NoCodec)?;
+        let reference = |src: &[f32], out: &mut [u8]| self.encode_searching(encoding, src, None, out);
         self.simd.vectorize(
             #[inline(always)]
-            || single_blocks::encode::<T, S, N, B>(self.simd, reference, src, out),
+            || single_blocks::encode::<T, S, N, B>(self.simd, &reference, src, out),
         )
     }
 }
