@@ -162,24 +162,41 @@ fn a_refusal_names_the_element_of_the_tensor() {
     assert_eq!(refused(Some(8)), whole);
 }
 
-/// A page tries the encodings that search on as much as it can wait for, and says so.
+/// A page measures a sample of a large tensor at first, and all of it on request.
 #[test]
-fn a_look_at_a_large_tensor_samples_what_searches() {
-    let look = |shape: &[u64]| {
+fn details_of_a_large_tensor_are_of_a_sample() {
+    let world = |shape: &[u64]| {
         let bytes = vec![0; 2 * shape.iter().product::<u64>() as usize];
-        let world = MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::BF16, shape, bytes)]);
-        measure::tensor_details(&world.checkpoint, 0).expect("a plan")
+        MemoryModel::safetensors(&[Tensor::raw("a.weight", DType::BF16, shape, bytes)])
     };
-    let small = look(&[4096, 1024]);
-    assert_eq!((small.outputs.len(), small.outputs[0].grid.rows), (1, 4096));
-    let large = look(&[4097, 1024]);
-    let [whole, part] = large.outputs.as_slice() else { panic!("two outputs") };
-    assert_eq!((whole.grid.rows, part.grid.rows), (4097, 4096));
-    assert!(whole.metrics.encodings.iter().all(|e| !e.searches()) && whole.metrics.histogram);
-    assert!(part.metrics.encodings.iter().all(|e| e.searches()) && !part.metrics.moments);
-    let tried = whole.metrics.encodings.len() + part.metrics.encodings.len();
-    assert_eq!(tried, small.outputs[0].metrics.encodings.len(), "nothing is left out");
-    let long = look(&[1, (4 << 20) + 256]);
-    assert_eq!(long.outputs.len(), 1);
-    assert!(long.warnings.iter().any(|w| w.code == "row_too_long"));
+    let rows = |shape: &[u64], all_rows: bool| {
+        let checkpoint = world(shape).checkpoint;
+        let encodings = measure::tensor_encodings(&checkpoint, 0).expect("tensor 0");
+        let values = measure::tensor_values(&checkpoint, 0, all_rows).expect("a plan");
+        let errors = measure::tensor_errors(&checkpoint, 0, &encodings, all_rows).expect("a plan");
+        let ([values], [errors]) = (values.outputs.as_slice(), errors.outputs.as_slice()) else {
+            panic!("one output each")
+        };
+        assert!(values.metrics.moments && values.metrics.histogram && values.metrics.encodings.is_empty());
+        assert!(!errors.metrics.moments && errors.metrics.encodings.len() == encodings.len());
+        assert_eq!(values.grid.rows, errors.grid.rows);
+        values.grid.rows
+    };
+    assert_eq!(rows(&[4096, 1024], false), 4096, "not large");
+    assert_eq!(rows(&[4097, 1024], false), 4096);
+    assert_eq!(rows(&[4097, 1024], true), 4097);
+    assert_eq!(rows(&[3, (4 << 20) + 256], false), 1, "a row is the least");
+    assert!(measure::tensor_values(&world(&[32]).checkpoint, 1, false).is_err());
+}
+
+#[test]
+fn encodings_of_a_tensor_are_those_of_a_sweep_that_divide_its_rows() {
+    let of = |cols: u64| {
+        let world = MemoryModel::safetensors(&[Tensor::raw("a", DType::F32, &[cols], vec![0; 4 * cols as usize])]);
+        measure::tensor_encodings(&world.checkpoint, 0).expect("tensor 0")
+    };
+    let all = of(1024);
+    assert_eq!(all.len(), measure::sweep_encodings().len());
+    assert!(all.is_sorted_by_key(|e| e.searches()), "those with a search come last");
+    assert!(of(32).iter().all(|e| e.dtype().is_flat() || e.dtype().block_len() <= 32) && of(32).len() < all.len());
 }

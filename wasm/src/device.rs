@@ -19,12 +19,6 @@ extern "C" {
     fn now() -> f64;
 }
 
-/// The name of the processor's engine, which works alone or beside a device.
-#[wasm_bindgen]
-pub fn processor() -> String {
-    Engine::auto().name().into()
-}
-
 /// An open device. It stays open as long as the worker lives.
 #[wasm_bindgen]
 pub struct Device(&'static Offload);

@@ -5,13 +5,19 @@
 
 use crate::view::to_js;
 use quantoscope_accel::Engine;
-use quantoscope_accel::device::{Kernel, Offload, kernels};
+use quantoscope_accel::device::Offload;
+#[cfg(feature = "full")]
+use quantoscope_accel::device::{Kernel, kernels};
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{Done, Job, Payload, Region, Window, Workspace};
+#[cfg(feature = "full")]
+use quantoscope_core::job::Window;
+use quantoscope_core::job::{self, Done, Job, Payload, Region, Workspace};
 use quantoscope_core::plan::{Plan, Side};
 use quantoscope_core::report::{DeviceView, RunInfo};
 use quantoscope_core::run::{PlanMeasurements, Run};
-use quantoscope_core::schedule::{Budget, whole, windows_in};
+#[cfg(feature = "full")]
+use quantoscope_core::schedule::whole;
+use quantoscope_core::schedule::{Budget, windows_in};
 use serde::Serialize;
 use std::mem::take;
 use std::rc::Rc;
@@ -100,6 +106,7 @@ impl JobRunner {
     }
 
     /// Lets a device take part, before the first window.
+    #[cfg(feature = "full")]
     pub fn attach_device(&mut self, offload: &'static Offload) -> Result<()> {
         let engine = Engine::Device(offload);
         let (budget, window) = affordable(self.plan(), engine)?;
@@ -114,6 +121,7 @@ impl JobRunner {
     }
 
     /// The kernels that the windows of the plan can use.
+    #[cfg(feature = "full")]
     pub fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
         for job in whole(self.plan()) {
@@ -211,10 +219,15 @@ impl StartedJob {
     /// Runs the window.
     pub async fn run(&mut self) -> Result<Done> {
         let slices: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
-        self.engine.run(&self.job, &slices, &mut self.scratch).await
+        // Only this build opens devices: links nothing of theirs otherwise.
+        if cfg!(feature = "full") {
+            return self.engine.run(&self.job, &slices, &mut self.scratch).await;
+        }
+        job::run(self.engine.kernels(), &self.job, &slices, &mut self.scratch)
     }
 
     /// The window.
+    #[cfg(feature = "full")]
     pub fn window(&self) -> &Window {
         &self.job.window
     }

@@ -5,19 +5,19 @@ use crate::imatrix::Imatrix;
 use crate::plan::Plan;
 use crate::run::{Purpose, Run};
 use crate::view::{self, to_js};
-use quantoscope_core::format::{Checkpoint, imatrix};
-use quantoscope_core::plan::{convert, measure, pair, preview, replay};
-use quantoscope_core::recipe::Recipe;
+use quantoscope_core::format::{Checkpoint, Container};
+use quantoscope_core::plan::{convert, measure, preview};
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED, parse_seed};
-use quantoscope_core::recipe::tensor_filter::TensorFilter;
-use quantoscope_core::report::{CompareThreshold, VerdictRule};
+use quantoscope_core::quant::Encoding;
+use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use quantoscope_core::{Code, Error};
+use serde::Serialize;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
 /// A checkpoint of which the headers were read.
 #[wasm_bindgen]
-pub struct Model(Rc<Checkpoint>);
+pub struct Model(pub(crate) Rc<Checkpoint>);
 
 impl Model {
     /// Wraps a checkpoint.
@@ -25,31 +25,22 @@ impl Model {
         Model(Rc::new(checkpoint))
     }
 
+    fn details(&self, plan: Result<quantoscope_core::plan::Plan, Error>) -> Result<Run, JsValue> {
+        plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails)).into_api_result()
+    }
+
     fn planned(&self, recipe: JsValue, matrix: Option<&Imatrix>, measure: bool) -> Result<Plan, JsValue> {
         let recipe = recipe_from(recipe)?;
         let plan = convert::plan(&self.0, &recipe, matrix.map(Imatrix::get), measure);
         Ok(Plan::new(self.0.clone(), plan.into_api_result()?))
     }
+}
 
-    /// The comparison of this model with its source, which is converted again where this model records how it was made.
-    fn verified(
-        &self,
-        source: &Model,
-        name: String,
-        source_name: String,
-        matrix: Option<&imatrix::Imatrix>,
-    ) -> Result<Run, JsValue> {
-        let rotated = replay::recorded(&self.0);
-        let is_folder = source.0.companion_files.iter().next().is_some();
-        let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.0));
-        let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
-            Some(recipe) => replay::verify(&source.0, &self.0, &recipe, matrix),
-            None => pair::verify(&source.0, &self.0, matrix),
-        };
-        let pairing = pairing.into_api_result()?;
-        let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
-        Run::new(pairing.plan.into(), purpose).into_api_result()
-    }
+/// An encoding that fits a tensor.
+#[derive(Serialize)]
+struct EncodingSize {
+    encoding: Encoding,
+    bits_per_weight: f64,
 }
 
 /// A recipe from the page.
@@ -92,6 +83,20 @@ impl Model {
         self.0.companion_files.get(name).map(Into::into)
     }
 
+    /// Whether a conversion by `recipe` needs a build with the feature `full`: it converts between the names of Hugging Face
+    /// and those of GGUF, or it rotates and is checked.
+    ///
+    /// # Errors
+    /// `usage` where the value is not a recipe.
+    pub fn needs_full(&self, recipe: JsValue) -> Result<bool, JsValue> {
+        let recipe = recipe_from(recipe)?;
+        let renames = matches!(
+            (recipe.to, self.0.container),
+            (TargetName::Gguf, Container::Safetensors) | (TargetName::HfFolder, Container::Gguf)
+        );
+        Ok(recipe.rotate.is_some() || (renames && recipe.names != TensorNaming::Source))
+    }
+
     /// Whether the name of the pre-tokenizer depends on the token ids of the check text, which are not set: a tokenizer that
     /// llama.cpp does not split text for has none.
     ///
@@ -110,12 +115,6 @@ impl Model {
         Rc::make_mut(&mut self.0).check_text_ids = Some(ids);
     }
 
-    /// Whether verifying this model against its source needs the files beside the source's weights.
-    pub fn verify_reads_companions(&self) -> bool {
-        let recipe = replay::recorded(&self.0).or_else(|| replay::recorded_conversion(&self.0));
-        recipe.is_some_and(|recipe| recipe.reads_companions())
-    }
-
     /// What the headers say, without the tensors: see `ModelSummary`.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
         to_js(&view::summary(&self.0))
@@ -126,20 +125,52 @@ impl Model {
         to_js(&view::tensors(&self.0))
     }
 
-    /// Statistics, histogram and the error of every encoding, of tensor number `index`.
+    /// The encodings that fit tensor number `index`, in the groups that a page measures one after the other: see
+    /// `EncodingSize`.
+    ///
+    /// # Errors
+    /// `no_such_tensor`.
+    pub fn tensor_encodings(&self, index: usize) -> Result<JsValue, JsValue> {
+        let mut groups: Vec<Vec<EncodingSize>> = vec![Vec::new()];
+        for encoding in measure::tensor_encodings(&self.0, index).into_api_result()? {
+            let size = EncodingSize { encoding, bits_per_weight: encoding.dtype().bits_per_weight() };
+            match groups.first_mut() {
+                // Those with a scale search are worth waiting for one by one.
+                Some(group) if !encoding.searches() => group.push(size),
+                _ => groups.push(vec![size]),
+            }
+        }
+        groups.retain(|group| !group.is_empty());
+        to_js(&groups)
+    }
+
+    /// Statistics and histogram of tensor number `index`; of a sample of its rows if it is large, unless `all_rows` is set.
     ///
     /// # Errors
     /// `no_such_tensor`; `memory_budget` where a window does not fit a page.
-    pub fn tensor_details(&self, index: usize) -> Result<Run, JsValue> {
-        let plan = measure::tensor_details(&self.0, index);
-        plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails)).into_api_result()
+    pub fn tensor_values(&self, index: usize, all_rows: bool) -> Result<Run, JsValue> {
+        self.details(measure::tensor_values(&self.0, index, all_rows))
+    }
+
+    /// The error of `encodings`, by name, on the same rows.
+    ///
+    /// # Errors
+    /// `usage` for an unknown encoding; else as [`Model::tensor_values`].
+    pub fn tensor_errors(
+        &self,
+        index: usize,
+        encodings: Vec<String>,
+        all_rows: bool,
+    ) -> Result<Run, JsValue> {
+        let encodings: Result<Vec<_>, Error> = encodings.iter().map(|name| Encoding::parse(name)).collect();
+        self.details(encodings.and_then(|all| measure::tensor_errors(&self.0, index, &all, all_rows)))
     }
 
     /// The same encodings on tensor number `index` as stored and under rotations, each named as `sweep --rotate` names
     /// it. `seed` as in [`rotation_options`].
     ///
     /// # Errors
-    /// `usage` where a rotation or the seed cannot be parsed; else as [`Model::tensor_details`].
+    /// `usage` where a rotation or the seed cannot be parsed; else as [`Model::tensor_values`].
     pub fn rotated(
         &self,
         index: usize,
@@ -175,49 +206,5 @@ impl Model {
     pub fn verify(&self, name: String) -> Result<Run, JsValue> {
         let plan = measure::moments(&self.0, &|_| true);
         plan.and_then(|plan| Run::new(plan.into(), Purpose::Check { name })).into_api_result()
-    }
-
-    /// Encodes `source` again and compares the bytes with this model's: `verify --against`.
-    ///
-    /// # Errors
-    /// Those of a plan, where this model records a rotation.
-    pub fn verify_against(&self, source: &Model, name: String, source_name: String) -> Result<Run, JsValue> {
-        self.verified(source, name, source_name, None)
-    }
-
-    /// The same with the importance matrix that this model was quantized with.
-    ///
-    /// # Errors
-    /// As [`Model::verify_against`].
-    pub fn weighted_verify_against(
-        &self,
-        source: &Model,
-        matrix: &Imatrix,
-        name: String,
-        source_name: String,
-    ) -> Result<Run, JsValue> {
-        self.verified(source, name, source_name, Some(matrix.get()))
-    }
-
-    /// The error of `candidate` against this model. `threshold` is the least figure of a tensor that passes, from -1 to 1.
-    ///
-    /// # Errors
-    /// `usage` where the threshold is out of range.
-    pub fn compare(
-        &self,
-        candidate: &Model,
-        name: String,
-        candidate_name: String,
-        threshold: Option<f64>,
-    ) -> Result<Run, JsValue> {
-        if threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
-            let error = Error::new(Code::Usage, "a threshold is a number from -1 to 1");
-            return Err(error).into_api_result();
-        }
-        let pairing = pair::compare(&self.0, &candidate.0, &TensorFilter::default()).into_api_result()?;
-        let names = (name, candidate_name);
-        let gate = CompareThreshold { threshold, by: VerdictRule::Strict };
-        let purpose = Purpose::Compare { names, findings: pairing.findings, gate };
-        Run::new(pairing.plan.into(), purpose).into_api_result()
     }
 }

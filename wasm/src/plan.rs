@@ -1,10 +1,12 @@
 //! A planned conversion, to be shown and to be run.
 
 use crate::api_error::IntoApiResult;
+#[cfg(feature = "full")]
 use crate::equivalence::{CheckOptions, EquivalenceCheck};
 use crate::run::{Purpose, Run};
 use crate::view::to_js;
 use quantoscope_core::format::Checkpoint;
+#[cfg(feature = "full")]
 use quantoscope_core::model_equivalence::{TOKENS, TOLERANCE};
 use quantoscope_core::plan;
 use quantoscope_core::report::{self, ConvertReport};
@@ -66,6 +68,18 @@ impl Plan {
         self.plan.files.get(index).map(|f| f.header.clone()).unwrap_or_default()
     }
 
+    /// The run of the conversion.
+    ///
+    /// # Errors
+    /// `memory_budget` where a window does not fit the memory of a page.
+    pub fn run(&self) -> Result<Run, JsValue> {
+        Run::new(self.plan.clone(), Purpose::Convert(self.checkpoint.clone())).into_api_result()
+    }
+}
+
+#[cfg(feature = "full")]
+#[wasm_bindgen]
+impl Plan {
     /// The check that must hold before a rotated model is written: see [`EquivalenceCheck`]; nothing where the plan rotates
     /// nothing.
     ///
@@ -85,13 +99,5 @@ impl Plan {
             allow_unprobed,
         };
         EquivalenceCheck::new(&self.checkpoint, &self.plan, options).into_api_result()
-    }
-
-    /// The run of the conversion.
-    ///
-    /// # Errors
-    /// `memory_budget` where a window does not fit the memory of a page.
-    pub fn run(&self) -> Result<Run, JsValue> {
-        Run::new(self.plan.clone(), Purpose::Convert(self.checkpoint.clone())).into_api_result()
     }
 }

@@ -1,17 +1,23 @@
 //! A run of the page: a plan in progress, driven window by window, and the report of the command line at its end.
 
 use crate::api_error::IntoApiResult;
+#[cfg(feature = "full")]
 use crate::device::Device;
+#[cfg(feature = "full")]
 use crate::equivalence::EquivalenceCheck;
 use crate::job_runner::JobRunner;
 use crate::view::to_js;
 use js_sys::Promise;
+use quantoscope_accel::Engine;
 use quantoscope_core::error::Result;
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::Plan;
+#[cfg(feature = "full")]
 use quantoscope_core::plan::pair::Finding;
 use quantoscope_core::plan::preview::Preview;
-use quantoscope_core::report::{self, CompareReport, CompareThreshold, EquivalenceView};
+use quantoscope_core::report::{self, EquivalenceView};
+#[cfg(feature = "full")]
+use quantoscope_core::report::{CompareReport, CompareThreshold};
 use serde::Serialize;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -30,6 +36,7 @@ pub enum Purpose {
     /// A conversion of this checkpoint.
     Convert(Rc<Checkpoint>),
     /// A comparison.
+    #[cfg(feature = "full")]
     Compare {
         /// Names of both sides.
         names: (String, String),
@@ -44,6 +51,7 @@ pub enum Purpose {
         name: String,
     },
     /// `verify --against`.
+    #[cfg(feature = "full")]
     Verify {
         /// Names of the output and of its source.
         names: (String, String),
@@ -63,6 +71,7 @@ pub struct Run {
 }
 
 /// The command line's report, and whether its gate holds.
+#[cfg(feature = "full")]
 #[derive(Serialize)]
 struct CompareView {
     #[serde(flatten)]
@@ -79,6 +88,12 @@ struct JobResult<T> {
     #[serde(flatten)]
     report: T,
     run: report::RunInfo,
+}
+
+/// The name of the processor's engine, which works alone or beside a device.
+#[wasm_bindgen]
+pub fn processor() -> String {
+    Engine::auto().name().into()
 }
 
 impl Run {
@@ -100,33 +115,9 @@ async fn execute(runner: &RefCell<JobRunner>) -> Result<bool> {
 
 #[wasm_bindgen]
 impl Run {
-    /// Attaches a device. Must be called before the first window: a device has windows of its own.
-    ///
-    /// # Errors
-    /// `memory_budget` where a window of the device does not fit the memory of a page.
-    pub fn attach_device(&self, device: &Device) -> Result<(), JsValue> {
-        self.runner.borrow_mut().attach_device(device.offload()).into_api_result()
-    }
-
-    /// Numbers of the kernels of `device` that the run can use.
-    pub fn kernels(&self, device: &Device) -> Vec<usize> {
-        let used = self.runner.borrow().kernels();
-        let numbered = device.kernels().enumerate();
-        numbered.filter(|(_, k)| used.contains(k)).map(|(index, _)| index).collect()
-    }
-
     /// True if a device takes part that has not been given up.
     pub fn on_device(&self) -> bool {
         self.runner.borrow().on_device()
-    }
-
-    /// Puts the outcome of a finished check into the report of this conversion.
-    ///
-    /// # Errors
-    /// `rotation_off` where the rotated model does not compute what its source does.
-    pub fn attach_equivalence(&mut self, check: &EquivalenceCheck) -> Result<(), JsValue> {
-        self.equivalence = Some(check.outcome().into_api_result()?);
-        Ok(())
     }
 
     /// Bytes that all windows read together, those of an importance matrix excepted.
@@ -191,6 +182,7 @@ impl Run {
                 }
                 to_js(&JobResult { report, run })
             }
+            #[cfg(feature = "full")]
             Purpose::Compare { names, findings, gate } => {
                 let names = (names.0.as_str(), names.1.as_str());
                 let report = report::compared(names, plan, findings.clone(), measured, *gate);
@@ -203,10 +195,39 @@ impl Run {
             Purpose::Check { name } => {
                 to_js(&JobResult { report: report::checked(name, plan, measured), run })
             }
+            #[cfg(feature = "full")]
             Purpose::Verify { names, findings } => {
                 let names = (names.0.as_str(), names.1.as_str());
                 to_js(&JobResult { report: report::verified(names, plan, findings.clone(), measured), run })
             }
         }
+    }
+}
+
+#[cfg(feature = "full")]
+#[wasm_bindgen]
+impl Run {
+    /// Attaches a device. Must be called before the first window: a device has windows of its own.
+    ///
+    /// # Errors
+    /// `memory_budget` where a window of the device does not fit the memory of a page.
+    pub fn attach_device(&self, device: &Device) -> Result<(), JsValue> {
+        self.runner.borrow_mut().attach_device(device.offload()).into_api_result()
+    }
+
+    /// Numbers of the kernels of `device` that the run can use.
+    pub fn kernels(&self, device: &Device) -> Vec<usize> {
+        let used = self.runner.borrow().kernels();
+        let numbered = device.kernels().enumerate();
+        numbered.filter(|(_, k)| used.contains(k)).map(|(index, _)| index).collect()
+    }
+
+    /// Puts the outcome of a finished check into the report of this conversion.
+    ///
+    /// # Errors
+    /// `rotation_off` where the rotated model does not compute what its source does.
+    pub fn attach_equivalence(&mut self, check: &EquivalenceCheck) -> Result<(), JsValue> {
+        self.equivalence = Some(check.outcome().into_api_result()?);
+        Ok(())
     }
 }

@@ -118,7 +118,7 @@ async fn a_tensor_is_looked_into_and_rotated_to_the_same_figures() {
     let model = open(&weight()).ok().unwrap();
     offload.probe(|k| k.block().block_len() <= 32).await.unwrap();
     let device = Device::of(offload.part(|k| k.block().block_len() <= 32));
-    let look = || model.tensor_details(0).ok().unwrap();
+    let look = || model.tensor_errors(0, vec!["q4_0".into(), "q8_0".into()], true).ok().unwrap();
     let rotated = || model.rotated(0, vec!["block:32".into()], None).ok().unwrap();
     for run in [&look as &dyn Fn() -> Run, &rotated] {
         let (alone, _) = said(run(), None).await;

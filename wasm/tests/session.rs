@@ -48,11 +48,17 @@ async fn conversion_equals_the_core() {
 #[wasm_bindgen_test]
 async fn tensor_details_have_statistics_and_errors() {
     let bytes = weight();
-    let run = open(&bytes).ok().unwrap().tensor_details(0).ok().unwrap();
+    let model = open(&bytes).ok().unwrap();
+    let groups: Array = model.tensor_encodings(0).unwrap().unchecked_into();
+    assert_eq!(text(&groups, "0.0.encoding"), "q4_0");
+    let run = model.tensor_errors(0, vec!["q4_0".into(), "q8_0".into()], false).ok().unwrap();
+    drive(&run, &[&bytes]).await.unwrap();
+    assert!(number(&run.report().unwrap(), "tensors.0.encodings.0.sqnr_db") > 10.0);
+    assert_eq!(text(&model.tensor_errors(0, vec!["q9".into()], false).err().unwrap(), "code"), "usage");
+    let run = model.tensor_values(0, false).ok().unwrap();
     drive(&run, &[&bytes]).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(number(&report, "tensors.0.stats.nan"), 0.0);
-    assert!(number(&report, "tensors.0.encodings.0.sqnr_db") > 10.0);
     let counts: Array = get(&report, "tensors.0.histogram.counts").unchecked_into();
     let total: f64 = counts.iter().filter_map(|c| c.as_f64()).sum();
     assert!((total - 128.0).abs() < 1e-9);

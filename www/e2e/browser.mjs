@@ -47,6 +47,8 @@ export async function browser({ webgpu = false, ...options } = {}) {
     viewport: { width: 1440, height: 900 },
     ...options,
   });
+  // Tests choose files by the input that other browsers show.
+  await context.addInitScript(() => delete window.showOpenFilePicker);
   const close = async () => {
     await context.close();
     rmSync(profile, { recursive: true, force: true });

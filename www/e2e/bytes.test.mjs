@@ -1,35 +1,15 @@
 // What the page saves is what the command line writes, byte for byte, whichever way it is saved.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import {
-  choose,
-  commandLine,
-  convert,
-  openSample,
-  planFor,
-  safetensorsHeader,
-  SAMPLE,
-  sha256,
-  stored,
-  withPage,
-} from './page.mjs';
+import { test } from 'node:test';
+import { choose, convert, openSample, planFor, SAMPLE, sha256, stored, withPage } from './page.mjs';
+import { quantized, safetensors, testFolder } from './setup.mjs';
 
-let folder;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-bytes-'));
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('bytes');
 
-function written(name, ...args) {
-  const path = join(folder, name);
-  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', path, '--force', ...args);
-  assert.equal(status, 0, stderr);
-  return path;
-}
+const written = (name, ...args) => quantized(SAMPLE, join(folder, name), ...args);
 
 const FILES = [
   ['GGUF', 'Q4_0', ['--type', 'q4_0']],
@@ -132,12 +112,9 @@ test('an archive keeps names that its plain header has no room for', () =>
   withPage(
     async (page) => {
       const name = `model.layers.0.${'deep.'.repeat(24)}weight`;
-      const { header, data } = safetensorsHeader([[name, 'F32', [2, 32], 256]]);
       const source = join(folder, 'deep.safetensors');
-      writeFileSync(source, Buffer.concat([header, Buffer.alloc(data, 7)]));
-      const path = join(folder, 'deep-q4');
-      const { status, stderr } = commandLine('quantize', source, '-o', path, '--to', 'q4');
-      assert.equal(status, 0, stderr);
+      writeFileSync(source, safetensors([[name, 'F32', [2, 32], 256]], 7));
+      const path = quantized(source, join(folder, 'deep-q4'), '--to', 'q4');
       await choose(page, [source]);
       await page.getByRole('grid', { name: 'Tensors' }).waitFor();
       await planFor(page, 'Lattice', 'Asymmetric');

@@ -1,34 +1,12 @@
 // WebGPU beside the processor: the same bytes and figures, whatever the device does; and what the engines panel says of it.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import {
-  assertAccessible,
-  choose,
-  commandLine,
-  convert,
-  openSample,
-  planFor,
-  SAMPLE,
-  sha256,
-  sparseModel,
-  stored,
-  wasmMemory,
-  withPage,
-} from './page.mjs';
+import { test } from 'node:test';
+import { assertAccessible, choose, convert, openSample, planFor, SAMPLE, sha256, sparseModel, stored, wasmMemory, withPage } from './page.mjs';
+import { quantized, testFolder } from './setup.mjs';
 
-let folder;
-let expected;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-engines-'));
-  const path = join(folder, 'expected.gguf');
-  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', path, '--type', 'q4_0');
-  assert.equal(status, 0, stderr);
-  expected = sha256(path);
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('engines');
+const digest = sha256(quantized(SAMPLE, join(folder, 'expected.gguf'), '--type', 'q4_0'));
 
 /** A page that remembers a choice, and keeps every report that its worker gives. */
 function withEngine(engine, body, options = {}) {
@@ -64,7 +42,7 @@ async function saveSample(page) {
   await planFor(page, 'GGUF', 'Q4_0');
   await convert(page);
   await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
-  assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+  assert.deepEqual(Object.values(await stored(page, '')), [digest]);
 }
 
 /** Looks into one tensor and converts the sample; the reports of both. */
@@ -76,7 +54,7 @@ async function lookAndSave(page) {
   await planFor(page, 'GGUF', 'Q4_0');
   await convert(page);
   await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
-  assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+  assert.deepEqual(Object.values(await stored(page, '')), [digest]);
   return reports(page);
 }
 
@@ -132,7 +110,7 @@ test('where a device lies, the run is restarted without it: a download', () =>
       await planFor(page, 'GGUF', 'Q4_0');
       const download = page.waitForEvent('download');
       await convert(page);
-      assert.equal(sha256(await (await download).path()), expected);
+      assert.equal(sha256(await (await download).path()), digest);
       assert.match(await note(page), /produced wrong bytes/);
     },
     { pickers: false },

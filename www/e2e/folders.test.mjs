@@ -1,52 +1,28 @@
 // Hugging Face folders become the GGUF files of the command line; what is missing for that is said before the run.
 import assert from 'node:assert/strict';
-import { copyFileSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
-import { after, before, test } from 'node:test';
-import {
-  askWorker,
-  choose,
-  commandLine,
-  convert,
-  drop,
-  memoryFile,
-  openSample,
-  planFor,
-  REPOSITORY,
-  safetensorsHeader,
-  SAMPLE,
-  sha256,
-  stored,
-  withPage,
-} from './page.mjs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { askWorker, choose, commandLine, convert, drop, memoryFile, openSample, planFor, REPOSITORY, SAMPLE, sha256, stored, withPage } from './page.mjs';
+import { directoryOf, expected, safetensors, sampleWithout, testFolder, tiny } from './setup.mjs';
 
 const CORPUS = join(REPOSITORY, 'tests/data/conversion/corpus');
 
-let folder;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-folders-'));
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('folders');
 
-/** What the command line makes of a folder: a digest, or the sentence of its refusal. */
-function expected(source, name, args) {
-  const path = join(folder, name);
-  const { status, stderr } = commandLine('quantize', source, '-o', path, '--force', ...args);
-  return status === 0 ? sha256(path) : stderr;
-}
+const made = (source, name, ...args) => expected(source, join(folder, name), ...args);
 
 test('folders of every family of the corpus, to the bytes or the refusal of the command line', () =>
   withPage(async (page) => {
     await openSample(page);
-    const made = { files: 0, refusals: 0 };
+    const counted = { files: 0, refusals: 0 };
     for (const name of readdirSync(CORPUS)) {
       const source = join(CORPUS, name, 'hf');
       for (const [recipe, args] of [
         [{}, []],
         [{ compat: true, mix: 'q8_0', pre_tokenizer: 'llama-bpe' }, ['--compat', 'llama.cpp', '--recipe', 'q8_0', '--pre-tokenizer', 'llama-bpe']],
       ]) {
-        const wanted = expected(source, `${name}.gguf`, args);
+        const wanted = made(source, `${name}.gguf`, ...args);
         const { id } = await askWorker(page, 'open', { name: 'hf' }, { folder: source });
         const ask = { model: id, recipe: { to: 'gguf', ...recipe }, name: 'out.gguf', target: { kind: 'private' } };
         const saved = await askWorker(page, 'convert', ask).catch((reason) => reason);
@@ -54,31 +30,23 @@ test('folders of every family of the corpus, to the bytes or the refusal of the 
         if (saved instanceof Error) {
           const { message } = JSON.parse(/\{"code".*\}/.exec(saved.message)[0]);
           assert.ok(wanted.includes(message), `${name}: ${message}\n${wanted}`);
-          made.refusals += 1;
+          counted.refusals += 1;
         } else {
           assert.equal(saved.sha256, wanted, name);
           await askWorker(page, 'release', { key: saved.key });
-          made.files += 1;
+          counted.files += 1;
         }
       }
     }
-    console.log(`${made.files} files equal, ${made.refusals} refusals with the words of the command line`);
-    assert.ok(made.files > 80, `${made.files} files`);
+    console.log(`${counted.files} files equal, ${counted.refusals} refusals with the words of the command line`);
+    assert.ok(counted.files > 80, `${counted.files} files`);
   }));
-
-/** The sample without some of its files, in a folder of its name. */
-function without(...names) {
-  const directory = join(mkdtempSync(join(folder, 'part-')), 'sample');
-  mkdirSync(directory);
-  for (const name of readdirSync(SAMPLE)) if (!names.includes(name)) copyFileSync(join(SAMPLE, name), join(directory, name));
-  return directory;
-}
 
 for (const file of ['tokenizer.json', 'config.json'])
   test(`${file} is not among the files: said before the run, and the bytes are still the command line's`, () =>
     withPage(async (page) => {
-      const source = without(file);
-      const digest = expected(source, 'part.gguf', ['--recipe', 'q4_k_m']);
+      const source = sampleWithout(folder, file);
+      const digest = made(source, 'part.gguf', '--recipe', 'q4_k_m');
       await drop(page, [source]);
       await page.getByRole('heading', { name: 'sample' }).waitFor();
       await planFor(page, 'GGUF');
@@ -90,7 +58,7 @@ for (const file of ['tokenizer.json', 'config.json'])
 
 test('a pre-tokenizer that is not determined is named in the form', () =>
   withPage(async (page) => {
-    const source = without();
+    const source = sampleWithout(folder);
     const path = join(source, 'tokenizer.json');
     const tokenizer = JSON.parse(readFileSync(path));
     tokenizer.normalizer = { type: 'Lowercase' };
@@ -106,7 +74,7 @@ test('a pre-tokenizer that is not determined is named in the form', () =>
     await page.getByText('--pre-tokenizer gpt-2').waitFor();
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();
-    const named = expected(source, 'named.gguf', ['--recipe', 'q4_k_m', '--pre-tokenizer', 'gpt-2']);
+    const named = made(source, 'named.gguf', '--recipe', 'q4_k_m', '--pre-tokenizer', 'gpt-2');
     assert.deepEqual(Object.values(await stored(page, '')), [named]);
   }));
 
@@ -119,20 +87,13 @@ test('names of the source are a choice', () =>
     await page.getByText('tensor names of the source were asked for').waitFor();
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();
-    const digest = expected(SAMPLE, 'source.gguf', ['--recipe', 'q4_k_m', '--names', 'source']);
+    const digest = made(SAMPLE, 'source.gguf', '--recipe', 'q4_k_m', '--names', 'source');
     assert.deepEqual(Object.values(await stored(page, '')), [digest]);
   }));
 
-const tiny = (name) => {
-  const { header, data } = safetensorsHeader([[`${name}.weight`, 'F32', [4, 32], 512]]);
-  return Buffer.concat([header, Buffer.alloc(data, 1)]);
-};
-
 test('several models in a folder: one is chosen', () =>
   withPage(async (page) => {
-    const directory = join(folder, 'several');
-    mkdirSync(directory);
-    for (const name of ['one', 'two']) writeFileSync(join(directory, `${name}.safetensors`), tiny(name));
+    const directory = directoryOf(folder, 'several', { 'one.safetensors': tiny('one'), 'two.safetensors': tiny('two') });
     await drop(page, [directory]);
     await page.getByText('Which one?').waitFor();
     await page.getByRole('button', { name: 'two.safetensors' }).click();
@@ -142,8 +103,7 @@ test('several models in a folder: one is chosen', () =>
 
 test('a folder of folders: one is chosen, and has its own name and files', () =>
   withPage(async (page) => {
-    const directory = join(folder, 'collection');
-    mkdirSync(directory);
+    const directory = directoryOf(folder, 'collection', {});
     for (const name of ['qwen3', 'llama3-bpe']) cpSync(join(CORPUS, name, 'hf'), join(directory, name), { recursive: true });
     await drop(page, [directory]);
     await page.getByRole('button', { name: 'qwen3/' }).click();
@@ -151,7 +111,7 @@ test('a folder of folders: one is chosen, and has its own name and files', () =>
     await planFor(page, 'GGUF', 'As the source');
     await convert(page);
     await page.getByText('Saved', { exact: true }).waitFor();
-    const digest = expected(join(directory, 'qwen3'), 'chosen.gguf', []);
+    const digest = made(join(directory, 'qwen3'), 'chosen.gguf');
     assert.deepEqual(Object.values(await stored(page, '')), [digest]);
   }));
 
@@ -207,17 +167,38 @@ test('loose shards are joined, and missing ones are named', () =>
 
 test('an empty folder, and files that are no model, are told in a sentence', () =>
   withPage(async (page) => {
-    const empty = join(folder, 'empty');
-    mkdirSync(empty);
-    await drop(page, [empty]);
+    await drop(page, [directoryOf(folder, 'empty', {})]);
     await page.getByRole('alert').getByText('This folder is empty').waitFor();
-    const pickle = join(folder, 'pickle');
-    mkdirSync(pickle);
-    writeFileSync(join(pickle, 'pytorch_model.bin'), Buffer.alloc(64));
-    await drop(page, [pickle]);
+    await drop(page, [directoryOf(folder, 'pickle', { 'pytorch_model.bin': Buffer.alloc(64) })]);
     await page.getByRole('alert').getByText(/pytorch_model.bin/).waitFor();
     await choose(page, [
       memoryFile('model.safetensors', Buffer.from(`version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 13644312\n`)),
     ]);
     await page.getByRole('alert').getByText(/git lfs pull/i).waitFor();
+  }));
+
+test('a tensor that can only be kept is kept, or left out, with one click', () =>
+  withPage(async (page) => {
+    const source = join(folder, 'kept.safetensors');
+    writeFileSync(
+      source,
+      safetensors([
+        ['model.a.weight', 'F32', [32, 32], 4096],
+        ['model.b.weight', 'F6_E2M3', [32, 32], 768],
+      ]),
+    );
+    await choose(page, [source]);
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await planFor(page, 'safetensors', 'BF16');
+    await page.getByRole('alert').getByText(/F6_E2M3 can only be kept/).waitFor();
+    await page.getByRole('button', { name: 'Keep it' }).click();
+    await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
+    await convert(page);
+    await page.getByText('Saved', { exact: true }).waitFor();
+    const kept = made(source, 'kept-out.safetensors', '--to', 'safetensors', '--type', 'bf16', '--tensor-type', 'model.b.weight=f6_e2m3');
+    assert.deepEqual(Object.values(await stored(page, '')), [kept]);
+    await page.getByRole('radio', { name: 'GGUF' }).check();
+    await page.getByRole('button', { name: 'Leave it out' }).click();
+    await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
+    await page.getByText('--exclude model.b.weight').waitFor();
   }));

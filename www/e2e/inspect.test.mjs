@@ -1,30 +1,13 @@
 // Looking into a model: the table and its keys, the panel beside it, and a comparison that fails.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import {
-  assertAccessible,
-  choose,
-  commandLine,
-  memoryFile,
-  openSample,
-  safetensorsHeader,
-  SAMPLE,
-  sparseModel,
-  withPage,
-} from './page.mjs';
+import { test } from 'node:test';
+import { assertAccessible, choose, commandLine, memoryFile, openSample, safetensorsHeader, SAMPLE, sparseModel, withPage } from './page.mjs';
+import { quantized, testFolder } from './setup.mjs';
 
-let folder;
-let quantized;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-inspect-'));
-  quantized = join(folder, 'sample.gguf');
-  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', quantized, '--recipe', 'q4_k_m');
-  assert.equal(status, 0, stderr);
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('inspect');
+const candidate = quantized(SAMPLE, join(folder, 'sample.gguf'), '--recipe', 'q4_k_m');
 
 const panel = (page) => page.getByRole('region', { name: 'Tensor', exact: true });
 const focusedRole = (page) => page.evaluate(() => document.activeElement.getAttribute('role') ?? document.activeElement.type);
@@ -44,11 +27,76 @@ test('keys of the table: the figures follow the rows, Escape closes them, a slas
     assert.equal(await focusedRole(page), 'search');
   }));
 
+test('brackets go to the same module of the layers before and after', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    await page.getByRole('searchbox').fill('layers.1.mlp.up_proj');
+    await page.locator('.grid-row').first().click();
+    await page.getByRole('heading', { name: 'model.layers.1.mlp.up_proj.weight' }).waitFor();
+    for (const [key, layer] of [[']', 2], ['[', 1], ['[', 0], ['[', 0]]) {
+      await page.keyboard.press(key);
+      await page.getByRole('heading', { name: `model.layers.${layer}.mlp.up_proj.weight` }).waitFor();
+    }
+  }));
+
+test('the bar of the file is walked and chosen from with the keyboard', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const bar = page.getByRole('slider', { name: /tensors of the model in file order/ });
+    await bar.focus();
+    const first = await bar.getAttribute('aria-valuetext');
+    await page.keyboard.press('ArrowRight');
+    const second = await bar.getAttribute('aria-valuetext');
+    assert.notEqual(first, second);
+    assert.equal(await page.locator('.tip').first().innerText(), second);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: second.split(', ')[0] }).waitFor();
+    await bar.focus();
+    await page.keyboard.press('End');
+    assert.equal(await bar.getAttribute('aria-valuenow'), await bar.getAttribute('aria-valuemax'));
+  }));
+
+test('statistics come first, each type fills its row, and a large tensor is measured whole on request', () =>
+  withPage(async (page) => {
+    const path = join(folder, 'rows.safetensors');
+    const { header, data } = safetensorsHeader([['a.weight', 'BF16', [5000, 1024], 5000 * 1024 * 2]]);
+    const values = Uint16Array.from({ length: data / 2 }, (_, i) => 0x3c00 + ((i * 2654435761) >>> 23) + ((i & 1) << 15));
+    writeFileSync(path, Buffer.concat([header, Buffer.from(values.buffer)]));
+    await choose(page, [path]);
+    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await page.evaluate(() => {
+      window.seen = [];
+      new MutationObserver(() => {
+        const [rows, waiting] = ['tbody tr', 'tr.waits'].map((what) => document.querySelectorAll(`.figures-table ${what}`).length);
+        const statistics = document.querySelector('.facts') !== null;
+        const now = `${statistics} ${rows - waiting}`;
+        if (window.seen.at(-1) !== now) window.seen.push(now);
+      }).observe(document.querySelector('.panel'), { childList: true, subtree: true });
+    });
+    await page.locator('.grid-row').first().click();
+    await panel(page).getByText(/Estimated from 4.096 of 5.000 rows/).waitFor();
+    await page.locator('.exports').first().waitFor();
+    const seen = await page.evaluate(() => window.seen);
+    assert.equal(seen.find((state) => state.startsWith('true')), 'true 0', `statistics before errors: ${seen}`);
+    assert.ok(new Set(seen.map((state) => state.split(' ')[1])).size > 5, `rows arrive one after the other: ${seen}`);
+    const rmse = () => panel(page).locator('.figures-table tbody tr').evaluateAll((rows) => rows.map((row) => [row.cells[0].innerText, row.cells[4].innerText]));
+    const estimated = await rmse();
+    await page.getByRole('button', { name: 'Measure all rows' }).click();
+    await page.locator('.figures-table tr.waits').first().waitFor();
+    await page.locator('.exports').first().waitFor();
+    assert.equal(await panel(page).getByText(/Estimated/).count(), 0);
+    const exact = await rmse();
+    const { stdout } = commandLine('sweep', path, '--json');
+    const told = JSON.parse(stdout).tensors[0].encodings.map((e) => [e.encoding.toUpperCase(), Number(e.rmse.toPrecision(3))]);
+    assert.deepEqual(Object.fromEntries(exact.map(([name, text]) => [name, Number(text)])), Object.fromEntries(told));
+    assert.notDeepEqual(estimated, exact);
+  }));
+
 for (const width of [1440, 390])
   test(`files and metadata are a click away, and scroll with the keyboard, ${width} pixels`, () =>
     withPage(
       async (page) => {
-        await choose(page, [quantized]);
+        await choose(page, [candidate]);
         await page.locator('.grid-row').first().click();
         await page.getByText(/Compared with the \w+ values in this file/).waitFor();
         if (width < 500) await page.getByRole('button', { name: /All tensors/ }).click();
@@ -112,12 +160,12 @@ test('tensors below the minimum are counted, marked, and come first', () =>
     await openSample(page);
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
     await page.getByText('are compared tensor by tensor').waitFor();
-    await choose(page, [quantized]);
+    await choose(page, [candidate]);
     await page.getByText(/^Pass: all/).waitFor();
     await page.getByRole('spinbutton').fill('0.9975');
     await page.getByRole('spinbutton').blur();
     await page.getByText(/^Fail: /).waitFor();
-    const { stdout } = commandLine('compare', SAMPLE, quantized, '--threshold', '0.9975', '--json');
+    const { stdout } = commandLine('compare', SAMPLE, candidate, '--threshold', '0.9975', '--json');
     const below = JSON.parse(stdout).tensors.filter((t) => t.below_threshold).length;
     assert.ok(below > 0 && below < 57, `${below}`);
     await page.getByText(new RegExp(`^Fail: ${below} of 57.tensors below 0.9975$`)).waitFor();

@@ -1,30 +1,20 @@
 // The job bar: conversions go on whatever is shown, one at a time, and nothing ends one without asking.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { noiseModel } from './noise.mjs';
-import { assertAccessible, choose, commandLine, convert, drop, pickType, planFor, sha256, stored, withPage } from './page.mjs';
+import { assertAccessible, choose, convert, drop, pickType, planFor, sha256, stored, withPage } from './page.mjs';
+import { quantized, testFolder } from './setup.mjs';
 
-let folder;
-let source;
-let other;
-const expected = {};
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-jobs-'));
-  source = join(folder, 'noise.safetensors');
-  other = join(folder, 'other.safetensors');
-  noiseModel(source, 16);
-  noiseModel(other, 1);
-  for (const type of ['q4_0', 'q8_0']) {
-    const path = join(folder, `noise-${type}.gguf`);
-    const { status, stderr } = commandLine('quantize', source, '-o', path, '--type', type);
-    assert.equal(status, 0, stderr);
-    expected[`noise-${type}.gguf`] = sha256(path);
-  }
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('jobs');
+const source = join(folder, 'noise.safetensors');
+const other = join(folder, 'other.safetensors');
+noiseModel(source, 16);
+noiseModel(other, 1);
+const digests = {};
+for (const type of ['q4_0', 'q8_0'])
+  digests[`noise-${type}.gguf`] = sha256(quantized(source, join(folder, `noise-${type}.gguf`), '--type', type));
 
 const bar = (page) => page.getByRole('region', { name: 'Conversions' });
 const question = (page) => page.getByRole('alertdialog', { name: 'Stop the conversion?' });
@@ -89,7 +79,7 @@ test('it goes on, in sight, when type, container and view change, and its figure
     await assertRunning(page);
     await go();
     await saved(page).waitFor();
-    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': expected['noise-q4_0.gguf'] });
+    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': digests['noise-q4_0.gguf'] });
     await planFor(page, 'GGUF', 'Q4_0');
     assert.match(await page.locator('.decisions .grid-row').first().innerText(), /\d\.\d+\u2009%/, 'errors of the written tensors');
     await page.getByRole('button', { name: 'Compare with the source' }).click();
@@ -119,7 +109,7 @@ for (const [name, leave] of Object.entries(WAYS_OUT)) {
       await assertRunning(page);
       await go();
       await saved(page).waitFor();
-      assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': expected['noise-q4_0.gguf'] });
+      assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': digests['noise-q4_0.gguf'] });
     }));
 
   test(`${name} asks first; the conversion is stopped`, () =>
@@ -162,7 +152,7 @@ test('a conversion that ends while the question is open answers it', () =>
     await go();
     await page.getByRole('button', { name: 'Open the sample model' }).waitFor();
     assert.equal(await question(page).count(), 0);
-    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': expected['noise-q4_0.gguf'] });
+    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': digests['noise-q4_0.gguf'] });
   }));
 
 test('leaving the page asks while a conversion runs or waits, and not afterwards', () =>
@@ -200,7 +190,7 @@ test('a second conversion waits for the first', () =>
     await page.keyboard.press('Escape');
     await go();
     await saved(page).nth(1).waitFor();
-    assert.deepEqual(await stored(page, ''), expected);
+    assert.deepEqual(await stored(page, ''), digests);
   }));
 
 test('what waits can be cancelled, and leaves no empty file', () =>
@@ -212,7 +202,7 @@ test('what waits can be cancelled, and leaves no empty file', () =>
     assert.equal(await focused(page), 'Cancel noise-q4_0.gguf');
     await go();
     await saved(page).waitFor();
-    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': expected['noise-q4_0.gguf'] });
+    assert.deepEqual(await stored(page, ''), { 'noise-q4_0.gguf': digests['noise-q4_0.gguf'] });
   }));
 
 test('when the running one is cancelled, the next one starts', () =>
@@ -222,7 +212,7 @@ test('when the running one is cancelled, the next one starts', () =>
     await page.getByText('Cancelled. No file was written.').waitFor();
     await go();
     await saved(page).waitFor();
-    assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': expected['noise-q8_0.gguf'] });
+    assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': digests['noise-q8_0.gguf'] });
   }));
 
 test('the focus never falls to the body: at the end, after a cancel, after a dismissal', () =>
@@ -259,7 +249,7 @@ test('a failure is shown in the bar, and the next one starts', () =>
     await go();
     await page.getByRole('alert').getByText('no_space', { exact: true }).waitFor();
     await saved(page).waitFor();
-    assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': expected['noise-q8_0.gguf'] });
+    assert.deepEqual(await stored(page, ''), { 'noise-q8_0.gguf': digests['noise-q8_0.gguf'] });
   }));
 
 test('a download stays until it is dismissed, whatever is converted meanwhile', () =>
@@ -273,7 +263,7 @@ test('a download stays until it is dismissed, whatever is converted meanwhile', 
         const download = page.waitForEvent('download');
         await convert(page);
         const name = (await download).suggestedFilename();
-        assert.equal(sha256(await (await download).path()), expected[name]);
+        assert.equal(sha256(await (await download).path()), digests[name]);
       }
       assert.deepEqual(await names(), ['noise-q4_0.gguf', 'noise-q8_0.gguf']);
       await page.getByRole('button', { name: 'Dismiss noise-q4_0.gguf' }).click();

@@ -1,30 +1,12 @@
 // What can be opened, how fast, with how much memory; and what is refused, with which code.
 import assert from 'node:assert/strict';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import {
-  choose,
-  commandLine,
-  convert,
-  drop,
-  memoryFile,
-  openSample,
-  planFor,
-  safetensorsHeader,
-  SAMPLE,
-  sparseModel,
-  stored,
-  wasmMemory,
-  withPage,
-} from './page.mjs';
+import { test } from 'node:test';
+import { choose, commandLine, convert, drop, memoryFile, openSample, planFor, safetensorsHeader, SAMPLE, sparseModel, stored, wasmMemory, withPage } from './page.mjs';
+import { directoryOf, quantized, safetensors, testFolder, tiny } from './setup.mjs';
 
-let folder;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-opening-'));
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('opening');
 
 /** Script, document and wasm memory of the page and its worker, in bytes. */
 async function memory(page) {
@@ -96,20 +78,14 @@ test('a dropped file of 6 GB shows its rows from its header alone, in less than 
 
 test('a dropped folder with shards and an index', () =>
   withPage(async (page) => {
-    const directory = join(folder, 'sharded');
-    mkdirSync(directory);
-    const weights = {};
-    for (const part of [1, 2]) {
-      const name = `model-0000${part}-of-00002.safetensors`;
-      const { header, data } = safetensorsHeader([[`layer.${part}.weight`, 'F32', [4, 32], 512]]);
-      writeFileSync(join(directory, name), Buffer.concat([header, Buffer.alloc(data, part)]));
-      weights[`layer.${part}.weight`] = name;
-    }
-    writeFileSync(
-      join(directory, 'model.safetensors.index.json'),
-      JSON.stringify({ metadata: {}, weight_map: weights }),
-    );
-    copyFileSync(join(SAMPLE, 'config.json'), join(directory, 'config.json'));
+    const part = (n) => `model-0000${n}-of-00002.safetensors`;
+    const index = { metadata: {}, weight_map: { 'layer.1.weight': part(1), 'layer.2.weight': part(2) } };
+    const directory = directoryOf(folder, 'sharded', {
+      [part(1)]: tiny('layer.1', 1),
+      [part(2)]: tiny('layer.2', 2),
+      'model.safetensors.index.json': JSON.stringify(index),
+      'config.json': readFileSync(join(SAMPLE, 'config.json')),
+    });
     await drop(page, [directory]);
     await page.getByRole('heading', { name: 'sharded' }).waitFor();
     await page.getByText('safetensors \u00b7 llama').waitFor();
@@ -226,13 +202,12 @@ for (const pickers of [true, false]) {
 
 test('two different models: rows by rmse, findings, and a gate that fails', () =>
   withPage(async (page) => {
-    const quantized = join(folder, 'candidate.gguf');
-    assert.equal(commandLine('quantize', SAMPLE, '-o', quantized, '--type', 'q4_0').status, 0);
+    const candidate = quantized(SAMPLE, join(folder, 'candidate.gguf'), '--type', 'q4_0');
     await openSample(page);
     await page.getByRole('button', { name: 'Compare', exact: true }).click();
-    await drop(page, [quantized]);
+    await drop(page, [candidate]);
     await page.getByText(/^Pass: all/).waitFor();
-    const { stdout } = commandLine('compare', SAMPLE, quantized, '--json');
+    const { stdout } = commandLine('compare', SAMPLE, candidate, '--json');
     const report = JSON.parse(stdout);
     assert.equal(
       await page.locator('.compare .grid-row .name .whole').first().getAttribute('title'),
@@ -241,11 +216,11 @@ test('two different models: rows by rmse, findings, and a gate that fails', () =
     const rmse = await page.locator('.compare .grid-row').first().locator('.num').nth(1).innerText();
     assert.equal(Number(rmse), Number(report.tensors[0].rmse.toPrecision(4)));
 
-    const { header, data } = safetensorsHeader([
+    const other = safetensors([
       ['model.norm.weight', 'F32', [7], 28],
       ['stranger', 'F32', [2], 8],
     ]);
-    await choose(page, [memoryFile('other.safetensors', Buffer.concat([header, Buffer.alloc(data)]))]);
+    await choose(page, [memoryFile('other.safetensors', other)]);
     await page.getByText(/^Fail: /).waitFor();
     await page.getByText('shape_mismatch').waitFor();
     await page.getByText('only_in_candidate').waitFor();

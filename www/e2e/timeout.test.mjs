@@ -1,25 +1,16 @@
 // Files that stop answering, fail or shrink, and a Cancel that works whatever is waited for.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, truncateSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { noiseModel } from './noise.mjs';
-import { choose, commandLine, convert, planFor, sha256, stored, withPage } from './page.mjs';
+import { choose, convert, planFor, sha256, stored, withPage } from './page.mjs';
+import { quantized, testFolder } from './setup.mjs';
 
-let folder;
-let source;
-let expected;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-patience-'));
-  source = join(folder, 'noise.safetensors');
-  noiseModel(source, 64);
-  const path = join(folder, 'noise.gguf');
-  const { status, stderr } = commandLine('quantize', source, '-o', path, '--type', 'q4_0');
-  assert.equal(status, 0, stderr);
-  expected = sha256(path);
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('patience');
+const source = join(folder, 'noise.safetensors');
+noiseModel(source, 64);
+const digest = sha256(quantized(source, join(folder, 'noise.gguf'), '--type', 'q4_0'));
 
 /**
  * Makes the files of the page's worker misbehave: `stall`, `fail` and `end` are numbers of reads, counted over all
@@ -87,7 +78,7 @@ for (const [name, stall] of Object.entries(STALLS)) {
       await convert(page);
       await page.getByText('Saved', { exact: true }).waitFor();
       assert.equal((await seen(page)).stalled, stall.length);
-      assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+      assert.deepEqual(Object.values(await stored(page, '')), [digest]);
     }));
 }
 
@@ -100,7 +91,7 @@ test('a stream that stalls again and again is left for slices', () =>
     const { opened, slices } = await seen(page);
     assert.ok(slices > 10, `${slices} slices`);
     assert.equal(opened, 3, 'it is not tried for ever');
-    assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+    assert.deepEqual(Object.values(await stored(page, '')), [digest]);
   }));
 
 test('a file that does not answer at all is an error that names it, and nothing is kept', () =>
@@ -226,7 +217,7 @@ for (const [name, hang] of Object.entries(WAITS)) {
       // The page works on.
       await convert(page);
       await page.getByText('Saved', { exact: true }).waitFor();
-      assert.deepEqual(Object.values(await stored(page, '')), [expected]);
+      assert.deepEqual(Object.values(await stored(page, '')), [digest]);
     }));
 }
 

@@ -1,26 +1,17 @@
 // What the worker can be asked for and the views do not show yet: the bytes are those of the command line.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { askWorker, commandLine, openSample, SAMPLE, safetensorsTensors, sha256, withPage } from './page.mjs';
+import { test } from 'node:test';
+import { askWorker, openSample, SAMPLE, safetensorsTensors, sha256, withPage } from './page.mjs';
+import { quantized, testFolder } from './setup.mjs';
 
-let folder;
-before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'quantoscope-worker-'));
-});
-after(() => rmSync(folder, { recursive: true, force: true }));
+const folder = testFolder('worker');
 
 /** The model that `openSample` opens. */
 const MODEL = 1;
 
-function quantized(name, ...args) {
-  const path = join(folder, name);
-  const { status, stderr } = commandLine('quantize', SAMPLE, '-o', path, ...args);
-  assert.equal(status, 0, stderr);
-  return sha256(path);
-}
+const digest = (name, ...args) => sha256(quantized(SAMPLE, join(folder, name), ...args));
 
 /** An importance matrix (`.dat`) for every matrix of the sample. */
 function importanceMatrix() {
@@ -38,7 +29,7 @@ function importanceMatrix() {
 test('a preset with an importance matrix and overrides: quantized and verified', () =>
   withPage(async (page) => {
     const path = importanceMatrix();
-    const expected = quantized(
+    const expected = digest(
       'preset.gguf',
       ...['--recipe', 'iq3_xxs', '--imatrix', path],
       ...['--tensor-type', 'attn_v=q5_1', '--output-tensor-type', 'q8_0'],
@@ -66,7 +57,7 @@ test('a preset with an importance matrix and overrides: quantized and verified',
 
 test('a rotated conversion, checked on a few tokens', () =>
   withPage(async (page) => {
-    const expected = quantized('rotated.gguf', '--type', 'q4_0', '--rotate', 'quarot,r2', '--seed', '7');
+    const expected = digest('rotated.gguf', '--type', 'q4_0', '--rotate', 'quarot,r2', '--seed', '7');
     await openSample(page);
     const rotate = await askWorker(page, 'rotation_options', { what: 'quarot,r2', seed: '7' });
     const recipe = { to: 'gguf', type: 'q4_0', rotate };
@@ -87,7 +78,7 @@ test('two runs at once both end', () =>
       let now = 0;
       performance.now = () => (now += 1000);
     });
-    const reports = await Promise.all([2, 3].map((tensor) => askWorker(page, 'measure', { model: MODEL, tensor })));
+    const reports = await Promise.all([2, 3].map((tensor) => askWorker(page, 'values', { model: MODEL, tensor })));
     assert.deepEqual(
       reports.map((report) => report.tensors.length),
       [1, 1],

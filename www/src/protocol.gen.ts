@@ -117,6 +117,11 @@ export type EncodingRow = Partial<ErrorView> & {
   refused?: ApiError;
 };
 
+export interface EncodingSize {
+  encoding: string;
+  bits_per_weight: number;
+}
+
 export interface Equivalence {
   tokens: number;
   max: number;

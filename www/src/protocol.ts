@@ -6,6 +6,7 @@ import type {
   CompareView,
   ConvertReport,
   DeviceDetails,
+  EncodingSize,
   ImatrixView,
   JobResult,
   KernelSpeed as MeasuredSpeed,
@@ -115,7 +116,12 @@ export interface Calls {
   close: { ask: { model: number }; answer: null };
   open_imatrix: { ask: { file: File }; answer: OpenImatrix };
   close_imatrix: { ask: { imatrix: number }; answer: null };
-  measure: { ask: { model: number; tensor: number }; answer: JobResult<StatsReport> };
+  /** The types that fit a tensor, in the groups in which they are measured. */
+  encodings: { ask: { model: number; tensor: number }; answer: EncodingSize[][] };
+  /** Statistics and histogram; of a sample of the rows of a large tensor unless `all` is set. */
+  values: { ask: { model: number; tensor: number; all?: boolean }; answer: JobResult<StatsReport> };
+  /** The error of some types on the same rows. */
+  errors: { ask: { model: number; tensor: number; encodings: string[]; all?: boolean }; answer: JobResult<StatsReport> };
   rotated: {
     ask: { model: number; tensor: number; rotation: string; seed?: string };
     answer: JobResult<RotationReport>;

@@ -120,12 +120,14 @@ fn fastest() -> SimdLevel {
 /// # Errors
 /// [`Code::Device`] if this build does not support the name, or if the driver or the device is missing.
 pub async fn open_device(name: &str) -> Result<Offload> {
-    let (name, device): (&'static str, Box<dyn Device>) = match name {
+    let opened: Option<(&'static str, Box<dyn Device>)> = match name {
         #[cfg(feature = "gpu")]
-        "gpu" => ("gpu", Box::new(gpu::WgpuDevice::open().await?)),
+        "gpu" => Some(("gpu", Box::new(gpu::WgpuDevice::open().await?))),
         #[cfg(feature = "cuda")]
-        "cuda" => ("cuda", Box::new(cuda::open().await?)),
-        _ => return Err(Error::new(Code::Device, format!("this build knows no device named {name:?}"))),
+        "cuda" => Some(("cuda", Box::new(cuda::open().await?))),
+        _ => None,
     };
+    let unknown = || Error::new(Code::Device, format!("this build knows no device named {name:?}"));
+    let (name, device) = opened.ok_or_else(unknown)?;
     Ok(Offload::new(name, device, fastest().kernels()))
 }

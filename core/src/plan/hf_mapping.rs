@@ -13,7 +13,7 @@ use crate::model::gguf_tensors::{
 };
 use crate::model::hf_config::{Candidate, Difference, GgufFacts, candidates, config, differences};
 use crate::model::tensor_id::is_gguf_name;
-use crate::quant::{Encoding, decoder};
+use crate::quant::{Encoding, has_decoder};
 use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::collections::BTreeMap;
@@ -311,7 +311,7 @@ impl HfMapping {
     ) -> Result<Output> {
         let about = |why: String| Error::new(Code::UnmappedTensors, why).of_tensor(&tensor.name);
         let undecodable =
-            |p: &&GgufPiece<'_>| p.info.dtype.kind() == DTypeKind::Integer || decoder(p.info.dtype).is_none();
+            |p: &&GgufPiece<'_>| p.info.dtype.kind() == DTypeKind::Integer || !has_decoder(p.info.dtype);
         if let Some(piece) = pieces.iter().find(undecodable) {
             let message = format!("{} as {} cannot be decoded", piece.gguf.name, piece.info.dtype);
             return Err(Error::new(Code::UnsupportedDtype, message).of_tensor(&tensor.name));

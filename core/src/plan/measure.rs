@@ -9,7 +9,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::model::stored_quantization::StoredQuantization;
-use crate::quant::{Encoding, ImportanceUse, encoder};
+use crate::quant::{Encoding, ImportanceUse, has_encoder};
 use crate::tensor::TensorInfo;
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub fn sweep(
     imatrix: Option<&Imatrix>,
     wanted: &dyn Fn(&TensorInfo) -> bool,
 ) -> Result<Plan> {
-    if let Some(encoding) = encodings.iter().find(|e| encoder(**e).is_none()) {
+    if let Some(encoding) = encodings.iter().find(|e| !has_encoder(**e)) {
         let message = format!("encoding to {encoding} is not supported yet");
         return Err(Error::new(Code::UnsupportedDtype, message));
     }
@@ -102,44 +102,62 @@ fn row_warnings(outputs: &[Output], wanted: &[Encoding]) -> Vec<Warning> {
     unfit.into_iter().filter_map(warning).collect()
 }
 
-/// Most weights of one tensor that are encoded for [`tensor_details`] with a scale search; more would take seconds.
+/// Weights of one tensor beyond which [`tensor_values`] and [`tensor_errors`] read a sample of its rows: more would take
+/// seconds.
 pub(super) const DETAILS_WEIGHTS: u64 = 4 << 20;
 
-/// Everything that a page shows of tensor number `index`: moments, histogram, and the error of each encoding of a sweep.
-///
-/// For a large tensor, the encodings with a scale search are a second output over a sample of its rows. If one row is too
-/// long for that, they are omitted with a warning.
+/// The encodings of a sweep whose blocks divide the rows of tensor number `index`. Those with a scale search, which take tens
+/// of times longer, come after the others.
 ///
 /// # Errors
 ///
 /// `no_such_tensor` if there is no tensor of that number.
-pub fn tensor_details(checkpoint: &Checkpoint, index: usize) -> Result<Plan> {
-    let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
-    let tensor = checkpoint.tensors.get(index).ok_or_else(missing)?;
-    let cols = tensor.shape.cols();
-    let wanted = |t: &TensorInfo| core::ptr::eq(t, tensor);
+pub fn tensor_encodings(checkpoint: &Checkpoint, index: usize) -> Result<Vec<Encoding>> {
+    let cols = numbered(checkpoint, index)?.shape.cols();
     let fitting = sweep_encodings().into_iter().filter(|e| fits(*e, cols));
-    let large = tensor.shape.numel() > DETAILS_WEIGHTS;
-    let (part, whole): (Vec<Encoding>, Vec<Encoding>) = fitting.partition(|e| large && e.searches());
-    let mut details = plan(checkpoint, None, &wanted, &|_| MetricSet {
-        moments: true,
-        histogram: true,
-        encodings: whole.clone().into(),
-        ..MetricSet::default()
-    })?;
-    if part.is_empty() {
-        return Ok(details);
+    let (searching, mut encodings): (Vec<_>, Vec<_>) = fitting.partition(|e| e.searches());
+    encodings.extend(searching);
+    Ok(encodings)
+}
+
+/// Moments and histogram of tensor number `index`; of a sample of its rows if it is large, unless `all_rows` is set.
+///
+/// # Errors
+///
+/// `no_such_tensor` if there is no tensor of that number, `unsupported_dtype` as for [`stats`].
+pub fn tensor_values(checkpoint: &Checkpoint, index: usize, all_rows: bool) -> Result<Plan> {
+    let metrics = MetricSet { moments: true, histogram: true, ..MetricSet::default() };
+    of_tensor(checkpoint, index, metrics, all_rows)
+}
+
+/// The error of each of `encodings` on tensor number `index`, on the rows of [`tensor_values`].
+///
+/// # Errors
+///
+/// `no_such_tensor` if there is no tensor of that number, `unsupported_dtype` as for [`stats`].
+pub fn tensor_errors(
+    checkpoint: &Checkpoint,
+    index: usize,
+    encodings: &[Encoding],
+    all_rows: bool,
+) -> Result<Plan> {
+    let metrics = MetricSet { encodings: encodings.to_vec().into(), ..MetricSet::default() };
+    of_tensor(checkpoint, index, metrics, all_rows)
+}
+
+fn of_tensor(checkpoint: &Checkpoint, index: usize, metrics: MetricSet, all_rows: bool) -> Result<Plan> {
+    let tensor = numbered(checkpoint, index)?;
+    let wanted = |t: &TensorInfo| core::ptr::eq(t, tensor);
+    let mut details = plan(checkpoint, None, &wanted, &|_| metrics.clone())?;
+    if !all_rows && tensor.shape.numel() > DETAILS_WEIGHTS {
+        sample(&mut details, (DETAILS_WEIGHTS / tensor.shape.cols().max(1)).max(1));
     }
-    if cols > DETAILS_WEIGHTS {
-        let message = format!("types that search for their scales are left out: one row has {cols} weights");
-        details.warnings.push(Warning::new("row_too_long", message));
-        return Ok(details);
-    }
-    let metrics = |_: &TensorInfo| MetricSet { encodings: part.clone().into(), ..MetricSet::default() };
-    let mut sampled = plan(checkpoint, None, &wanted, &metrics)?;
-    sample(&mut sampled, DETAILS_WEIGHTS / cols.max(1));
-    details.outputs.append(&mut sampled.outputs);
     Ok(details)
+}
+
+fn numbered(checkpoint: &Checkpoint, index: usize) -> Result<&TensorInfo> {
+    let missing = || Error::new(Code::NoSuchTensor, format!("there is no tensor number {index}"));
+    checkpoint.tensors.get(index).ok_or_else(missing)
 }
 
 /// Whether `encoding` takes rows of `cols` weights: they are whole blocks, or blocks run over the flattened tensor.

@@ -7,7 +7,7 @@ use crate::tensor::{Shape, TensorInfo};
 
 /// Whether a tensor holds weights on which an encoding can be measured.
 pub(super) fn is_measurable(tensor: &TensorInfo) -> bool {
-    tensor.dtype.kind() != DTypeKind::Integer && crate::quant::decoder(tensor.dtype).is_some()
+    tensor.dtype.kind() != DTypeKind::Integer && crate::quant::has_decoder(tensor.dtype)
 }
 
 /// The reason of an output that is only measured: its role.

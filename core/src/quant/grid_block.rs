@@ -46,6 +46,7 @@ pub struct GridSearch<const N: usize, const H: usize> {
 /// # Errors
 ///
 /// [`Overflow`] if it is not finite.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overflow> {
     let sum = values.iter().fold(0.0, |sum, x| sum + x * x);
     let mean = factor * sum / LEN as f32;
@@ -53,6 +54,7 @@ pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overfl
 }
 
 /// Weights of the values: `importance * sqrt(sigma2 + x^2)`, with the importance of their columns.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn weigh(values: &SuperBlockValues, importance: &SuperBlockValues, sigma2: f32) -> SuperBlockValues {
     core::array::from_fn(|i| importance[i] * libm::sqrtf(sigma2 + values[i] * values[i]))
 }
@@ -86,6 +88,7 @@ pub fn encode_columns<const B: usize>(
 
 /// Magnitudes and sign bits of eight values. With `even_signs` the sign of the value with the smallest
 /// weighted square is flipped if necessary; its magnitude becomes negative.
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn magnitudes(x: &[f32; 8], weights: &[f32; 8], even_signs: bool) -> ([f32; 8], u8) {
     let signs = x.iter().rev().fold(0, |signs, &x| signs << 1 | u8::from(x < 0.0));
     // Zeros keep their sign, as in the reference.

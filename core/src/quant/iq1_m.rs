@@ -51,6 +51,7 @@ struct Iq1mSubBlock {
 
 impl Iq1mSubBlock {
     /// Values of group `k` before the scale.
+    #[cfg_attr(target_arch = "wasm32", inline)]
     fn values(&self, k: usize) -> [f32; 8] {
         entry_values(self.entries[k], self.minus[k])
     }
@@ -59,11 +60,13 @@ impl Iq1mSubBlock {
 /// Encodes super-blocks with the importance weights of their columns.
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
 
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn encode_block(
     values: &SuperBlockValues,
     importance: Option<&SuperBlockValues>,
@@ -105,6 +108,7 @@ fn encode_block(
 }
 
 /// Searches a sub-block; `None` if its sums are too large for binary32.
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn search(neighbours: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 16]) -> Option<Iq1mSubBlock> {
     let first = Iq1mSubBlock { entries: [grid::IQ1_S.entry(0); 2], zeros: true, ..Iq1mSubBlock::default() };
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
@@ -133,6 +137,7 @@ fn search(neighbours: &mut NeighbourLines<8, 4>, x: &[f32; 16], weights: &[f32; 
 
 /// The best split into three levels. Its shifts are indices of [`LEVELS`]: the first group's in the upper
 /// bit.
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<TernarySplit> {
     const L: usize = 20;
     // For each group the sums over its values before a border, in the order of the whole sub-block.
@@ -187,6 +192,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Tern
 }
 
 /// Decodes super-blocks (`dequantize_row_iq1_m`).
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let word = |k: usize| u16::from_le_bytes([bytes[48 + 2 * k], bytes[49 + 2 * k]]);

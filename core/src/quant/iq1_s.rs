@@ -48,11 +48,13 @@ struct Iq1sSubBlock {
 /// Encodes super-blocks with the importance weights of their columns.
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
 
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn encode_block(
     values: &SuperBlockValues,
     importance: Option<&SuperBlockValues>,
@@ -83,6 +85,7 @@ fn encode_block(
 }
 
 /// Searches a sub-block; `None` if its sums are too large for binary32.
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn search(neighbours: &mut NeighbourLines<8, 4>, x: &[f32; 32], weights: &[f32; 32]) -> Option<Iq1sSubBlock> {
     let max = x.iter().fold(0.0, |max: f32, x| if max > x.abs() { max } else { x.abs() });
     if max < LEAST {
@@ -108,6 +111,7 @@ fn search(neighbours: &mut NeighbourLines<8, 4>, x: &[f32; 32], weights: &[f32; 
 }
 
 /// The best split into three levels; its shifts are an index of [`LEVELS`].
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<TernarySplit> {
     const L: usize = 36;
     // Sums over the values before a border.
@@ -143,6 +147,7 @@ fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Tern
 }
 
 /// Decodes super-blocks (`dequantize_row_iq1_s`).
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

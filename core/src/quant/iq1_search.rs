@@ -26,6 +26,7 @@ static SHIFTED: [[[f32; 4]; 81]; 2] = {
 };
 
 /// Values of an entry before its scale; `minus` selects the negative shift.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn values(entry: GridPoint, minus: bool) -> [f32; 8] {
     entry.values(&SHIFTED[usize::from(minus)])
 }
@@ -76,11 +77,13 @@ impl<const K: usize> TernarySums<K> {
     }
 
     /// Quality of a split: the ratio that the definition compares without dividing.
+    #[cfg_attr(target_arch = "wasm32", inline)]
     fn ratio(&self, shifts: usize, lane: usize) -> f32 {
         self.cross[shifts][lane] * self.cross[shifts][lane] / self.square[shifts][lane]
     }
 
     /// Replaces the best split if this one is better.
+    #[cfg_attr(target_arch = "wasm32", inline)]
     fn offer(&self, best: &mut Option<TernarySplit>, borders: (usize, usize), lane: usize, shifts: usize) {
         let (cross, square) = (self.cross[shifts][lane], self.square[shifts][lane]);
         let score = best.map_or(f32::MIN, |best| best.score);
@@ -91,6 +94,7 @@ impl<const K: usize> TernarySums<K> {
     }
 
     /// The best ratio, or `least` if none is larger.
+    #[cfg_attr(target_arch = "wasm32", inline)]
     fn best(&self, least: f32) -> f32 {
         let mut best = [least; STEP];
         for (cross, square) in self.cross.iter().zip(&self.square) {
@@ -235,6 +239,7 @@ pub fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32;
 /// weighted distance. Also returns whether the levels were on the grid.
 ///
 /// `None` if every distance is too large for binary32; ggml then reads outside its arrays.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn place_group(
     grid: &SignGrid<8, 4>,
     neighbours: &mut NeighbourLines<8, 4>,
@@ -257,6 +262,7 @@ pub fn place_group(
 }
 
 /// Adds weight x value x level and weight x level x level of a group to the sums.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn add_sums(
     (cross, square): (&mut f32, &mut f32),
     (x, weights): (&[f32; 8], &[f32; 8]),

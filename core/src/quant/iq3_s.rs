@@ -45,10 +45,12 @@ const SEARCH: GridSearch<4, 2> = GridSearch {
 /// Encodes super-blocks, with or without the importance weights of their columns.
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16.
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
 
+#[cfg_attr(target_arch = "wasm32", inline)]
 fn encode_block(
     values: &SuperBlockValues,
     importance: Option<&SuperBlockValues>,
@@ -81,6 +83,7 @@ fn encode_block(
 }
 
 /// Decodes super-blocks (`dequantize_row_iq3_s`).
+#[cfg_attr(target_arch = "wasm32", inline)]
 pub fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);

@@ -7,6 +7,9 @@
 //! `quantize_*` with an importance matrix) built for x86-64: IEEE binary32 in index order, without
 //! contraction of multiply-adds. The lattice block is specified in the module `lattice`.
 //!
+//! Encoders and decoders are inline, so that an engine compiles them with its instruction set. Those of the IQ types are so only
+//! in WebAssembly, where everything but the engines is compiled for size.
+//!
 //! Terms: `d` is the scale of a block, `q` an integer code, `w` a dequantized weight, `x` a value to be
 //! encoded. A super-block is 256 values with sub-blocks of 16 or 32.
 
@@ -255,6 +258,16 @@ macro_rules! codecs {
                 $(Encoding::Type($searched) => Some(|x, w, out| $search(ScalarSearch, x, w, out)),)*
                 _ => None,
             }
+        }
+
+        /// True if [`encoder`] has an encoder of `e`. Links none of them.
+        pub const fn has_encoder(e: Encoding) -> bool {
+            matches!(e, $($encoding)|* $(| Encoding::Type($searched))*)
+        }
+
+        /// True if [`decoder`] has a decoder of `d`. Links none of them.
+        pub const fn has_decoder(d: DType) -> bool {
+            matches!(d, $($dtype)|*)
         }
 
         /// Returns the decoder of `d`.

@@ -18,7 +18,7 @@ pub mod tensor_filter;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Container;
-use crate::quant::{Encoding, encoder};
+use crate::quant::{Encoding, has_decoder, has_encoder};
 use crate::tensor::TensorInfo;
 use alloc::format;
 use alloc::string::String;
@@ -249,10 +249,10 @@ impl Recipe {
             let text = format!("{from} blocks rearranged without loss");
             return decide(Action::Transcode(to), "transcode", text);
         }
-        if crate::quant::decoder(from).is_none() {
+        if !has_decoder(from) {
             return Err(unsupported(tensor, format!("{from} can only be kept: it cannot be decoded yet")));
         }
-        if encoder(target).is_none() {
+        if !has_encoder(target) {
             return Err(unsupported(tensor, format!("encoding to {target} is not supported yet")));
         }
         let stored = tensor.packed.as_ref().map_or(from.name().into(), |packed| packed.label());
@@ -290,5 +290,5 @@ pub(crate) fn unsupported(tensor: &TensorInfo, message: String) -> Error {
 /// Whether weights may be encoded as `dtype`: a plain float that can be written, or a block type with an encoder.
 pub fn can_target(dtype: DType) -> bool {
     let sensible = dtype.is_quantized() || matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
-    sensible && dtype != DType::LATTICE_Q4 && encoder(Encoding::Type(dtype)).is_some()
+    sensible && dtype != DType::LATTICE_Q4 && has_encoder(Encoding::Type(dtype))
 }

@@ -20,14 +20,23 @@ struct WasmModule {
     package: &'static str,
     /// The profile of cargo that it is compiled with, and the folder of its output.
     profile: &'static str,
+    /// Arguments of cargo that choose its features.
+    features: &'static [&'static str],
     /// The name of its files.
     name: &'static str,
 }
 
-/// The core, and the encoder that a conversion of a tokenizer loads.
+/// The core that the page starts with, the whole core, which the first job that needs it loads, and the encoder that a
+/// conversion of a tokenizer loads.
 const MODULES: &[WasmModule] = &[
-    WasmModule { package: "quantoscope-wasm", profile: "release", name: "quantoscope" },
-    WasmModule { package: "quantoscope-wasm-tokenizer", profile: "small", name: "tokenizer" },
+    WasmModule {
+        package: "quantoscope-wasm",
+        profile: "page",
+        features: &["--no-default-features"],
+        name: "quantoscope",
+    },
+    WasmModule { package: "quantoscope-wasm", profile: "page", features: &["--features", "full"], name: "full" },
+    WasmModule { package: "quantoscope-wasm-tokenizer", profile: "small", features: &[], name: "tokenizer" },
 ];
 
 fn main() -> ExitCode {
@@ -73,6 +82,7 @@ fn compile(root: &Path, target: &Path, module: &WasmModule) -> io::Result<Child>
         .current_dir(root)
         .args(["build", "--locked", "--profile", module.profile])
         .args(["--package", module.package, "--target", TARGET])
+        .args(module.features)
         .arg("--target-dir")
         .arg(target)
         .spawn()

@@ -30,6 +30,7 @@ const ROOTS: &[&str] = &[
     "CompareView",
     "DeviceDetails",
     "Detail",
+    "EncodingSize",
     "ImatrixView",
     "JobResult",
     "JobView",

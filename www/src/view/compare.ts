@@ -1,8 +1,9 @@
 // Two models side by side: how far each tensor of the candidate is from the reference, and whether that passes.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
+import { copyButton, jsonButton, tsv } from '../exports';
 import { fixed, integer, measure, plural } from '../format';
-import type { CompareRow, CompareView as Report, Finding, ModelView, OpenOptions, Picked } from '../protocol';
+import type { CompareRow, CompareView as Report, Finding, JobResult, ModelView, OpenOptions, Picked } from '../protocol';
 import { EMPTY, nameOf, pickFiles } from './drop';
 import { Grid, type Column } from './grid';
 import { errorNote, type Again } from './error_note';
@@ -42,12 +43,13 @@ export function compareView(client: Client, reference: ModelView): CompareView {
       after,
     );
   const pick = (label: string, directory: boolean) =>
-    h('button', { type: 'button', on: { click: () => void pickFiles(directory).then((files) => take(files)) } }, label);
+    h('button', { type: 'button', on: { click: () => void pickFiles(directory).then((files) => take(files), (reason: unknown) => invite(errorNote(apiErrorOf(reason)))) } }, label);
   const run = () => {
     if (!candidate) return;
     stop?.abort();
     stop = new AbortController();
     const mine = stop;
+    const candidateName = candidate.name;
     const bar = progressBar('Comparing');
     const cancel = h('button', { type: 'button', on: { click: () => mine.abort() } }, 'Cancel');
     replace(result, h('div', { class: 'running' }, bar.node, cancel));
@@ -58,7 +60,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
         { reference: reference.id, candidate: candidate.id, threshold: value },
         { signal: mine.signal, progress: bar.show },
       )
-      .then((answer) => stop === mine && replace(result, outcome(answer)))
+      .then((answer) => stop === mine && replace(result, outcome(answer, [reference.name, candidateName])))
       .catch((reason: unknown) => {
         if (stop === mine)
           replace(
@@ -130,9 +132,20 @@ function named(model: ModelView): HTMLElement {
   );
 }
 
-function outcome(c: Report): (HTMLElement | null)[] {
+function outcome(c: JobResult<Report>, names: readonly string[]): (HTMLElement | null)[] {
   // Without a pair the findings say why; an empty table would say nothing.
-  return [gate(c), findings(c.findings), c.tensors.length > 0 ? pairs(c.tensors) : null];
+  return [gate(c), findings(c.findings), c.tensors.length > 0 ? takeAway(c, names) : null, c.tensors.length > 0 ? pairs(c.tensors) : null];
+}
+
+/** The table as text, and the report of the command line's `compare`. */
+function takeAway(c: JobResult<Report>, names: readonly string[]): HTMLElement {
+  const { passes: _, least: __, run: ___, ...report } = c;
+  const table = () =>
+    tsv(
+      ['tensor', 'type', 'numel', 'rmse', 'cosine', 'max_abs', 'verdict'],
+      c.tensors.map((r) => [r.tensor, r.qtype, r.numel, r.rmse, r.cosine, r.max_abs, WORDS[r.verdict]]),
+    );
+  return h('p', { class: 'exports' }, copyButton('Copy table', table), jsonButton([...names, 'compare'], () => report));
 }
 
 const WORDS = { green: 'good', yellow: 'fair', red: 'poor' } as const;

@@ -1,5 +1,6 @@
 // The button that starts a conversion, where its result goes, and the same conversion as a command.
 import { h } from '../dom';
+import { copyButton } from '../exports';
 import { bytes, plural } from '../format';
 import type { Jobs } from '../jobs';
 import type { ModelView, PlanView, Recipe, Target } from '../protocol';
@@ -51,6 +52,8 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.type) words.push('--type', recipe.type.toLowerCase());
   if (recipe.mix) words.push('--recipe', recipe.mix);
   if (recipe.q4_scheme === 'sym') words.push('--q4-scheme sym');
+  for (const { pattern, type } of recipe.overrides ?? []) words.push('--tensor-type', quoted(`${pattern}=${type}`));
+  for (const name of recipe.exclude ?? []) words.push('--exclude', quoted(name));
   if (recipe.pure) words.push('--pure');
   if (recipe.names) words.push('--names', recipe.names);
   if (recipe.pre_tokenizer) words.push('--pre-tokenizer', recipe.pre_tokenizer);
@@ -60,7 +63,13 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   const converted = recipe.to === 'gguf' && model.container === 'safetensors' && recipe.names !== 'source';
   // The command line names the model by the folder of its files, if nothing else names it.
   const same = converted && model.folder === null ? 'The same from a terminal, named by its folder: ' : 'The same bytes from a terminal: ';
-  return h('p', { class: 'small soft command' }, same, h('code', {}, words.join(' ')));
+  const text = words.join(' ');
+  return h('p', { class: 'small soft command' }, same, h('code', {}, text), ' ', copyButton('Copy', () => text));
+}
+
+/** An argument for a shell. */
+function quoted(text: string): string {
+  return /^[\w.,:/=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function outputName(model: ModelView, recipe: Recipe, plan: PlanView): string {

@@ -1,12 +1,44 @@
 // The ways in: dropping, picking files, picking a folder, the sample. Everything becomes a list of `Picked`.
 import { h } from '../dom';
 import type { Failure, OpenOptions, Picked } from '../protocol';
+import { filesOf } from '../recent';
 
 /** More than any checkpoint has; a folder beyond it was dropped by mistake. */
 const MOST_FILES = 20_000;
 
+/** Handles of what was picked or dropped, in browsers that give them. */
+const handles = new WeakMap<readonly Picked[], FileSystemHandle[]>();
+
+export function handlesOf(files: readonly Picked[]): FileSystemHandle[] {
+  return handles.get(files) ?? [];
+}
+
+interface Pickers {
+  showOpenFilePicker?: (options: { multiple: boolean }) => Promise<FileSystemFileHandle[]>;
+  showDirectoryPicker?: (options: { mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
+}
+
 /** The picked files; `null` where the picker was closed. */
-export function pickFiles(directory: boolean): Promise<Picked[] | null> {
+export async function pickFiles(directory: boolean): Promise<Picked[] | null> {
+  const { showOpenFilePicker, showDirectoryPicker } = window as Pickers;
+  if (!showOpenFilePicker || !showDirectoryPicker) return pickByInput(directory);
+  try {
+    const picked = directory ? [await showDirectoryPicker({ mode: 'read' })] : await showOpenFilePicker({ multiple: true });
+    return await filesBehind(picked);
+  } catch (reason) {
+    if (reason instanceof DOMException && reason.name === 'AbortError') return null;
+    throw reason;
+  }
+}
+
+/** The files of handles, which are kept with them. */
+export async function filesBehind(picked: FileSystemHandle[]): Promise<Picked[] | null> {
+  const files = await filesOf({ name: '', handles: picked });
+  if (files) handles.set(files, picked);
+  return files;
+}
+
+function pickByInput(directory: boolean): Promise<Picked[] | null> {
   return new Promise((resolve) => {
     const input = h('input', {
       type: 'file',
@@ -35,15 +67,24 @@ export function pickFiles(directory: boolean): Promise<Picked[] | null> {
 export function pickedFrom(transfer: DataTransfer): Promise<Picked[]> {
   const entries: FileSystemEntry[] = [];
   const plain: Picked[] = [];
+  const asked: Promise<FileSystemHandle | null>[] = [];
   for (const item of transfer.items) {
     if (item.kind !== 'file') continue;
     const entry = item.webkitGetAsEntry?.();
+    const handle = (item as Dropped).getAsFileSystemHandle?.();
+    if (handle) asked.push(handle.catch(() => null));
     const file = entry ? null : item.getAsFile();
     if (entry) entries.push(entry);
     else if (file) plain.push({ path: file.name, file });
   }
-  return walk(entries, plain);
+  return walk(entries, plain).then(async (files) => {
+    const given = await Promise.all(asked);
+    if (given.every((handle) => handle !== null)) handles.set(files, given);
+    return files;
+  });
 }
+
+type Dropped = DataTransferItem & { getAsFileSystemHandle?: () => Promise<FileSystemHandle | null> };
 
 async function walk(entries: FileSystemEntry[], found: Picked[]): Promise<Picked[]> {
   for (const entry of entries) {

@@ -1,12 +1,13 @@
 // How a tensor's values are spread, as bars; with a logarithmic scale, where outliers can be seen at all.
 import { h, replace, svg } from '../dom';
+import { svgButton } from '../exports';
 import { integer, measure } from '../format';
 import type { HistogramView } from '../protocol';
 
 const WIDTH = 480;
 const HEIGHT = 170;
 
-export function histogramView(histogram: HistogramView, name: string): HTMLElement {
+export function histogramView(histogram: HistogramView, name: string, model: string): HTMLElement {
   let log = false;
   const picture = h('div', { class: 'histogram' });
   const button = h('button', { type: 'button', class: 'quiet small', 'aria-pressed': 'false' }, 'Log scale');
@@ -20,7 +21,7 @@ export function histogramView(histogram: HistogramView, name: string): HTMLEleme
   return h(
     'section',
     { class: 'block', 'aria-label': 'Distribution of values' },
-    h('div', { class: 'block-head' }, h('h3', {}, 'Values'), button),
+    h('div', { class: 'block-head' }, h('h3', {}, 'Values'), h('span', {}, svgButton([model, name, 'histogram'], describe(histogram, name), () => picture.querySelector('svg')), button)),
     picture,
     h('details', {}, h('summary', { class: 'small soft' }, 'As a table'), table(histogram)),
   );

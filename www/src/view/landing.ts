@@ -8,19 +8,27 @@ export interface Ways {
   files: () => void;
   folder: () => void;
   sample: () => void;
+  /** The model that was opened last, in this browser. */
+  again?: { name: string; open: () => void };
+  /** What a link asks for that was opened without its model. */
+  wanted?: string;
 }
 
 export interface Landing {
   node: HTMLElement;
   busy: (label: string | null) => void;
+  /** Whether it was asked to open something, or says why that failed. */
+  working: () => boolean;
   fail: (error: Failure, again?: Again) => void;
 }
 
 export function landing(ways: Ways): Landing {
   const act = h('div', { class: 'act' });
   const notes = h('div', { 'aria-live': 'polite' });
+  const { again: last, wanted } = ways;
   const buttons = [
-    h('button', { type: 'button', class: 'primary', on: { click: ways.files } }, 'Choose files'),
+    last && h('button', { type: 'button', class: 'primary', on: { click: last.open } }, `Open ${last.name} again`),
+    h('button', { type: 'button', class: last ? 'also' : 'primary', on: { click: ways.files } }, 'Choose files'),
     h('button', { type: 'button', on: { click: ways.folder } }, 'Choose a folder'),
     h('button', { type: 'button', on: { click: ways.sample } }, 'Open the sample model'),
   ];
@@ -46,6 +54,7 @@ export function landing(ways: Ways): Landing {
           'Drop a model here: a Hugging Face folder or a file. Quantoscope measures the error that each type would cause, shows the exact size, and writes the quantized file. ',
           h('strong', {}, 'Nothing is uploaded: it all runs in this tab.'),
         ),
+        wanted !== undefined && h('p', { class: 'note', role: 'status' }, wanted),
         act,
         notes,
       ),
@@ -62,6 +71,7 @@ export function landing(ways: Ways): Landing {
   return {
     node,
     busy,
+    working: () => notes.hasChildNodes() || act.querySelector('.busy') !== null,
     fail: (error, again) => {
       busy(null);
       replace(notes, errorNote(error, again));

@@ -1,8 +1,9 @@
 // The plan of a recipe: what would be written, to the byte, and what happens to each tensor and why.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
+import { copyButton, jsonButton, tsv } from '../exports';
 import { binaryBytes, bytes, fixed, integer, plural, relative } from '../format';
-import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
+import type { ApiError, ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import type { Jobs } from '../jobs';
 import { conversion } from './convert';
 import { Grid, type Column } from './grid';
@@ -39,7 +40,7 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
         if (mine !== asked) return;
         shown = undefined;
         const error = apiErrorOf(reason);
-        replace(result, error.code === 'requantize' ? requantize(model, form) : errorNote(error));
+        replace(result, error.code === 'requantize' ? requantize(model, form) : [errorNote(error), wayOn(model, recipe, error, form)]);
         // Which pre-tokenizer it is can be said in the form.
         if (error.file === 'tokenizer.json') form?.showFurther();
       })
@@ -72,8 +73,22 @@ function requantize(model: ModelView, form: RecipeForm | undefined): HTMLElement
   );
 }
 
+/** The way on where tensors have a type that cannot be converted: to keep them, where the format holds the type, or to leave them out. */
+function wayOn(model: ModelView, recipe: Recipe, error: ApiError, form: RecipeForm | undefined): HTMLElement | null {
+  const refused = error.code === 'unsupported_dtype' && model.tensors.find((t) => t.name === error.tensor);
+  if (!refused || !form) return null;
+  const names = model.tensors.filter((t) => t.dtype === refused.dtype).map((t) => t.name);
+  const what = names.length === 1 ? 'it' : `all ${plural(names.length, 'tensor')} of type ${refused.dtype}`;
+  const keep = () =>
+    form.except({ overrides: names.map((name) => ({ pattern: name, type: refused.dtype.toLowerCase() })) });
+  const leave = () => form.except({ exclude: names });
+  const holds = recipe.to === 'safetensors' || recipe.to === 'hf_folder';
+  const button = (label: string, click: () => void) => h('button', { type: 'button', on: { click } }, label);
+  return h('div', { class: 'act' }, holds && button(`Keep ${what}`, keep), button(`Leave ${what} out`, leave));
+}
+
 function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Shown {
-  const table = decisions(plan);
+  const table = decisions(model, plan);
   const convert = conversion(jobs, model, recipe, plan);
   let rows: readonly ConvertedTensor[] = plan.tensors;
   const refresh = () => {
@@ -188,7 +203,7 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     cell: (r) =>
       tensorName(
         r.name,
-        `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${r.reason.text}`,
+        `${r.dtype_in === r.dtype_out ? '' : `${r.dtype_in} \u2192 `}${r.dtype_out}, ${reason(r)}`,
       ),
     by: (r) => r.name,
   },
@@ -224,10 +239,20 @@ const COLUMNS: Column<ConvertedTensor>[] = [
     label: 'Reason',
     track: 'minmax(0, 1.1fr)',
     class: 'soft',
-    cell: (r) => h('span', { title: r.reason.text }, r.reason.text),
-    by: (r) => r.reason.text,
+    cell: (r) => h('span', { title: reason(r) }, reason(r)),
+    by: reason,
   },
 ];
+
+/** Why a tensor has its type, with the way to change it on this page. */
+function reason(r: ConvertedTensor): string {
+  const { code, text } = r.reason;
+  const tick = `stays ${r.dtype_out} (tick \u201ctoken embeddings and lm_head\u201d to change)`;
+  if (code === 'embedding') return `Token embedding ${tick}`;
+  if (code === 'output' && text.includes('--pure')) return `lm_head ${tick}`;
+  const sentence = text.charAt(0).toUpperCase() + text.slice(1);
+  return code === 'weight' && quantized(r) ? `${sentence}: quantized` : sentence;
+}
 
 /** Block types carry the colour of change, plain types do not. */
 function quantized(r: ConvertedTensor): boolean {
@@ -241,19 +266,36 @@ function becomes(r: ConvertedTensor): HTMLElement {
     : h('span', { class: 'change' }, h('span', { class: 'was' }, `${r.dtype_in} \u2192 `), to);
 }
 
+/** What `quantize --dry-run --json` prints. */
+function dryRun({ files: _, ...result }: PlanView): unknown {
+  return { dry_run: true, result };
+}
+
 /** The error of each tensor is known, and shown, once it has been written. */
-function decisions(plan: PlanView): { node: HTMLElement; show: (tensors: readonly ConvertedTensor[]) => void } {
+function decisions(model: ModelView, plan: PlanView): { node: HTMLElement; show: (tensors: readonly ConvertedTensor[]) => void } {
   const grid = new Grid<ConvertedTensor>({
     label: 'Decision for each tensor',
     columns: COLUMNS,
     empty: 'The plan writes no tensor.',
   });
-  grid.show(plan.tensors);
+  let rows: readonly ConvertedTensor[] = plan.tensors;
+  const show = (tensors: readonly ConvertedTensor[]) => grid.show((rows = tensors));
+  show(rows);
+  const table = () =>
+    tsv(
+      ['tensor', 'from', 'to', 'bytes', 'relative_error', 'reason'],
+      rows.map((r) => [r.name, r.dtype_in, r.dtype_out, r.bytes_out, r.error?.relative_error, r.reason.text]),
+    );
   const node = h(
     'section',
     { class: 'decisions' },
-    h('h2', {}, `Plan: ${plural(plan.tensors.length, 'tensor')}`),
+    h(
+      'div',
+      { class: 'titled' },
+      h('h2', {}, `Plan: ${plural(plan.tensors.length, 'tensor')}`),
+      h('p', { class: 'exports' }, copyButton('Copy table', table), jsonButton([model.name, 'plan'], () => dryRun(plan))),
+    ),
     grid.node,
   );
-  return { node, show: (tensors) => grid.show(tensors) };
+  return { node, show };
 }

@@ -3,7 +3,14 @@ import { h, replace, vary } from '../dom';
 import { bytes } from '../format';
 import type { Progress } from '../protocol';
 
-export function progressBar(label: string): { node: HTMLElement; show: (p: Progress) => void } {
+export interface ProgressBar {
+  node: HTMLElement;
+  show: (p: Progress) => void;
+  /** Shows a part from 0 to 1 alone, of work that is done in several runs. */
+  part: (part: number) => void;
+}
+
+export function progressBar(label: string): ProgressBar {
   const bar = h('div', {
     class: 'bar tall',
     role: 'progressbar',
@@ -12,14 +19,16 @@ export function progressBar(label: string): { node: HTMLElement; show: (p: Progr
     'aria-valuemax': 100,
   });
   const text = h('p', { class: 'soft small num' }, `${label}\u2026`);
-  const show = (p: Progress) => {
-    const part = p.total > 0 ? p.done / p.total : 0;
+  const fill = (part: number) => {
     vary(bar, '--part', part);
     bar.setAttribute('aria-valuenow', String(Math.round(100 * part)));
+  };
+  const show = (p: Progress) => {
+    fill(p.total > 0 ? p.done / p.total : 0);
     const far = `${bytes(p.done)} of ${bytes(p.total)}${whose(p)}`;
     replace(text, h('span', { class: 'progress-label' }, `${p.label}, `), far);
   };
-  return { node: h('div', { class: 'progress' }, bar, text), show };
+  return { node: h('div', { class: 'progress' }, bar, text), show, part: fill };
 }
 
 /** A bar with its Cancel. */

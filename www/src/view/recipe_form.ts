@@ -19,7 +19,12 @@ export interface RecipeForm {
   allowRequantize: () => void;
   /** Unfolds the further options. */
   showFurther: () => void;
+  /** Treats some tensors in another way than the rest. */
+  except: (more: Exceptions) => void;
 }
+
+/** Tensors with a type of their own, and tensors that are left out. */
+export type Exceptions = Pick<Recipe, 'overrides' | 'exclude'>;
 
 export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe: Recipe) => void): RecipeForm {
   const { targets } = catalog;
@@ -27,7 +32,8 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
   let types = typesOf(target.default);
   const options = furtherOptions(catalog, model);
   const slot = h('div', { class: 'field-slot' });
-  const update = () => changed({ to: target.target, ...types, ...options.read(target, types) });
+  let exceptions: Exceptions = {};
+  const update = () => changed({ to: target.target, ...types, ...options.read(target, types), ...exceptions });
   const option = (label: string, hint: string, wanted: Types): Option => ({
     label,
     hint,
@@ -46,6 +52,7 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
       checked: t === target,
       pick: () => {
         target = t;
+        exceptions = {};
         types = typesOf(t.default);
         offer();
         update();
@@ -61,7 +68,11 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
     options.requantize.checked = true;
     update();
   };
-  return { node: form, allowRequantize, showFurther: () => (options.node.open = true) };
+  const except = (more: Exceptions) => {
+    exceptions = { ...exceptions, ...more };
+    update();
+  };
+  return { node: form, allowRequantize, showFurther: () => (options.node.open = true), except };
 }
 
 /** The mixes, the usual ones first; one type for all; the block forms of a target without types. */

@@ -1,8 +1,10 @@
 // One tensor: what it is, how its values are spread, and what each encoding would cost it.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
-import { bytes, fixed, integer, measure, relative, shape } from '../format';
-import type { ApiError, EncodingRow, JobResult, ModelView, StatsReport, StatsView, TensorRow } from '../protocol';
+import { copyButton, jsonButton, tsv } from '../exports';
+import { bytes, fixed, integer, measure as figure, relative, shape } from '../format';
+import type { ApiError, EncodingRow, EncodingSize, ModelView, Sampled, StatsView, TensorRow } from '../protocol';
+import { asReport, begun, complete, measure, type Details } from './details';
 import { engineNote } from './engines';
 import { histogramView } from './histogram';
 import { errorNote, warningNotes } from './error_note';
@@ -10,8 +12,6 @@ import { cancelled, progressBar, stoppable } from './progress';
 import { rotationView } from './rotation';
 import { tensorName } from './tensors';
 import { typeName } from './type_name';
-
-type Report = JobResult<StatsReport>;
 
 export interface TensorPanel {
   node: HTMLElement;
@@ -23,39 +23,46 @@ export interface TensorPanel {
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
   // It can be scrolled with the keyboard.
   const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: 0 });
-  const seen = new Map<number, Report>();
-  let running: AbortController | undefined;
+  const seen = new Map<number, Details>();
+  let shown: AbortController | undefined;
   const home = () => {
-    running?.abort();
+    shown?.abort();
     replace(node, backButton(close), invitation(model));
   };
   const show = (tensor: TensorRow) => {
-    running?.abort();
-    running = new AbortController();
-    const mine = running.signal;
-    const body = h('div', { class: 'panel-body' });
-    replace(node, head(tensor, model, close), body);
+    shown?.abort();
+    shown = new AbortController();
+    const mine = shown.signal;
+    const status = h('div', {});
+    const parts = figuresOf(tensor, model, () => start(begun(true)), () => rotationView(client, model, tensor, mine));
+    replace(node, head(tensor, model, close), h('div', { class: 'panel-body' }, status, parts.nodes));
     node.scrollTop = 0;
-    const known = seen.get(tensor.index);
-    const tell = (answer: Report) =>
-      replace(body, report(answer, tensor, () => rotationView(client, model, tensor, mine)));
-    if (known) return tell(known);
-    const measure = async (stop: AbortController) => {
+    const start = (details: Details) => {
+      seen.set(tensor.index, details);
+      const stop = new AbortController();
       mine.addEventListener('abort', () => stop.abort());
-      const bar = progressBar('Reading values');
-      replace(body, stoppable(bar.node, stop));
-      try {
-        const ask = { model: model.id, tensor: tensor.index };
-        const answer = await client.call('measure', ask, { signal: stop.signal, progress: bar.show });
-        seen.set(tensor.index, answer);
-        if (!mine.aborted) tell(answer);
-      } catch (reason) {
-        if (mine.aborted) return;
-        if (stop.signal.aborted) cancelled(body, () => void measure(new AbortController()));
-        else replace(body, errorNote(apiErrorOf(reason)));
-      }
+      parts.draw(details);
+      if (complete(details)) return;
+      const bar = progressBar('Measuring');
+      replace(status, stoppable(bar.node, stop));
+      const arrived = () => {
+        if (!mine.aborted) parts.draw(details);
+      };
+      measure(client, model, tensor, details, { signal: stop.signal, progress: bar.part, arrived }).then(
+        () => {
+          if (mine.aborted) return;
+          // The focus of a Cancel that goes away stays in the panel.
+          if (status.contains(document.activeElement)) node.focus({ preventScroll: true });
+          replace(status);
+        },
+        (reason: unknown) => {
+          if (mine.aborted) return;
+          if (stop.signal.aborted) cancelled(status, () => start(details));
+          else replace(status, errorNote(apiErrorOf(reason)));
+        },
+      );
     };
-    void measure(new AbortController());
+    start(seen.get(tensor.index) ?? begun(false));
   };
   home();
   return { node, show, home };
@@ -113,36 +120,57 @@ function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLEleme
   );
 }
 
-/** A tensor that cannot be measured has no report but a warning that says why. */
-function report(r: Report, tensor: TensorRow, rotation: () => HTMLElement): Child[] {
-  // Of a large tensor, the types that search are a second entry: a sample of its rows.
-  const [found, part] = r.tensors;
-  if (!found) return [warningNotes(r.warnings.slice(-1).map((w) => w.message))];
-  return [
-    encodings(
-      [...(found.encodings ?? []), ...(part?.encodings ?? [])],
-      [
-        tensor.quantized && comparedWith(tensor),
-        part?.sampled && sampledNote(part.sampled, part.encodings ?? []),
-      ],
-      tensor,
-    ),
-    warningNotes(r.warnings.filter((w) => w.code === 'row_too_long').map((w) => w.message)),
-    tensor.shape.length > 1 && rotation(),
-    found.histogram && histogramView(found.histogram, tensor.name),
-    found.stats && statistics(found.stats),
-    h('p', { class: 'small soft' }, engineNote(r.run)),
-  ];
+interface Parts {
+  nodes: HTMLElement[];
+  draw: (details: Details) => void;
+}
+
+/** The blocks of the panel. Each is filled when its figures arrive; what is there already keeps its state. */
+function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, rotation: () => HTMLElement): Parts {
+  const slot = () => h('div', { class: 'panel-part' });
+  const [errors, rotated, histogram, values, foot] = [slot(), slot(), slot(), slot(), slot()];
+  let drawn: Details['values'];
+  const draw = (d: Details) => {
+    const notes = [tensor.quantized && comparedWith(tensor), d.values?.sampled && sampledNote(d.values.sampled, measureAll)];
+    const none = d.run !== undefined && d.values === undefined;
+    // A tensor that cannot be measured has a warning that says why.
+    if (none) return replace(errors, warningNotes(d.warnings.slice(-1).map((w) => w.message)));
+    replace(errors, encodings(d, notes, tensor), takeAway(d, tensor, model));
+    if (d.run) replace(foot, h('p', { class: 'small soft' }, engineNote(d.run)));
+    if (!d.values || d.values === drawn) return;
+    if (!drawn && tensor.shape.length > 1) replace(rotated, rotation());
+    drawn = d.values;
+    replace(histogram, drawn.histogram && histogramView(drawn.histogram, tensor.name, model.name));
+    replace(values, drawn.stats && statistics(drawn.stats));
+  };
+  return { nodes: [errors, rotated, histogram, values, foot], draw };
+}
+
+/** Once all figures are there. */
+function takeAway(d: Details, tensor: TensorRow, model: ModelView): Child {
+  if (!complete(d) || d.errors.size === 0) return false;
+  const heads = ['type', 'bits_per_weight', 'sqnr_db', 'relative_error', 'rmse', 'max_abs', 'cosine'];
+  const rows = () =>
+    sizesFirst(d.encodings).map(({ encoding }) => {
+      const e = d.errors.get(encoding);
+      return [typeName(encoding), e?.bits_per_weight, e?.sqnr_db, e?.relative_error, e?.rmse, e?.max_abs, e?.cosine];
+    });
+  return h(
+    'p',
+    { class: 'exports' },
+    copyButton('Copy table', () => tsv(heads, rows())),
+    jsonButton([model.name, tensor.name], () => asReport(d)),
+  );
 }
 
 function statistics(s: StatsView): HTMLElement {
   const facts: [string, string, boolean?][] = [
-    ['mean', measure(s.mean)],
-    ['std', measure(s.std)],
-    ['kurtosis', measure(s.kurtosis)],
-    ['min', measure(s.min)],
-    ['max', measure(s.max)],
-    ['absmax', measure(s.absmax)],
+    ['mean', figure(s.mean)],
+    ['std', figure(s.std)],
+    ['kurtosis', figure(s.kurtosis)],
+    ['min', figure(s.min)],
+    ['max', figure(s.max)],
+    ['absmax', figure(s.absmax)],
     ['zeros', integer(s.zeros)],
     ['NaN', integer(s.nan), s.nan > 0],
     ['Inf', integer(s.inf), s.inf > 0],
@@ -174,19 +202,19 @@ function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'lossless' : fixed(e.sqnr_db, 1);
 }
 
-/** Which figures are of a part of the tensor, and of how much of it. */
-function sampledNote({ rows, of }: { rows: number; of: number }, list: readonly EncodingRow[]): HTMLElement {
-  const names = list.map((e) => typeName(e.encoding)).join(', ');
+/** Which part of the tensor was measured, and the way to measure the rest. */
+function sampledNote({ rows, of }: Sampled, measureAll: () => void): HTMLElement {
   return h(
     'p',
-    { class: 'small soft' },
-    `Estimated from ${integer(rows)} of ${integer(of)} rows for K- and IQ-types (${names}); \u201cquantoscope sweep\u201d measures all rows.`,
+    { class: 'small soft sampled' },
+    `Estimated from ${integer(rows)} of ${integer(of)} rows, evenly spread. `,
+    h('button', { type: 'button', class: 'small', on: { click: measureAll } }, 'Measure all rows'),
   );
 }
 
-/** From the largest to the smallest, the better of two equals first. */
-function byBits(a: EncodingRow, b: EncodingRow): number {
-  return b.bits_per_weight - a.bits_per_weight || (b.sqnr_db ?? 0) - (a.sqnr_db ?? 0);
+/** From the largest to the smallest. */
+function sizesFirst(list: readonly EncodingSize[]): EncodingSize[] {
+  return [...list].sort((a, b) => b.bits_per_weight - a.bits_per_weight);
 }
 
 /** Where the first value lies that no type holds. */
@@ -202,63 +230,60 @@ function comparedWith({ dtype }: TensorRow): Child {
   return h('p', { class: 'small soft' }, `Compared with the ${dtype} values in this file, not with the original model.`);
 }
 
-/** The bar is the signal kept, up to 60 dB: more makes no visible difference. */
-function encodings(list: readonly EncodingRow[], note: Child, tensor: TensorRow): Child {
-  if (list.length === 0) return false;
-  const [first] = list;
+/** A row for each type from the start, filled as its figures arrive. The bar is the signal kept, up to 60 dB: more makes no visible difference. */
+function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
+  if (d.encodings.length === 0) return false;
+  const title = 'Quantization error by type';
+  const [first] = d.errors.values();
   // The same refusal eleven times says no more than once.
-  if (first?.refused && list.every((e) => e.refused?.code === first.refused?.code))
+  if (first?.refused && [...d.errors.values()].every((e) => e.refused?.code === first.refused?.code))
     return h(
       'section',
-      { class: 'block', 'aria-label': 'Quantization error by type' },
-      h('h3', {}, 'Quantization error by type'),
+      { class: 'block', 'aria-label': title },
+      h('h3', {}, title),
       h('p', { class: 'note bad' }, refusal(first.refused, tensor)),
     );
   const heads = ['Type', 'bpw', 'SQNR (dB)', 'Relative error', 'RMSE', 'Cosine'];
-  const row = (e: EncodingRow) => {
-    const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(e.encoding)));
-    if (e.refused)
-      return h(
-        'tr',
-        {},
-        name,
-        h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message),
-      );
-    const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
-    vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
-    return h(
-      'tr',
-      { title: `Max abs error ${measure(e.max_abs)}` },
-      name,
-      h('td', {}, fixed(e.bits_per_weight, 2)),
-      h('td', { class: 'signal' }, signal(e), bar),
-      h('td', {}, relative(e.relative_error)),
-      h('td', {}, measure(e.rmse, 3)),
-      h('td', {}, fixed(e.cosine, 6)),
-    );
-  };
+  const rows = sizesFirst(d.encodings).map((size) => encodingRow(size, d.errors.get(size.encoding)));
   return h(
     'section',
-    { class: 'block', 'aria-label': 'Quantization error by type' },
-    h('h3', {}, 'Quantization error by type'),
+    { class: 'block', 'aria-label': title, 'aria-busy': complete(d) ? undefined : 'true' },
+    h('h3', {}, title),
     h(
       'div',
-      { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': 'Quantization error by type, table' },
+      { class: 'scroll-x', tabindex: 0, role: 'region', 'aria-label': `${title}, table` },
       h(
         'table',
         { class: 'figures-table' },
-        h(
-          'thead',
-          {},
-          h(
-            'tr',
-            {},
-            heads.map((text) => h('th', { scope: 'col' }, text)),
-          ),
-        ),
-        h('tbody', {}, [...list].sort(byBits).map(row)),
+        h('thead', {}, h('tr', {}, heads.map((text) => h('th', { scope: 'col' }, text)))),
+        h('tbody', {}, rows),
       ),
     ),
-    note,
+    notes,
+  );
+}
+
+function encodingRow(size: EncodingSize, e: EncodingRow | undefined): HTMLElement {
+  const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(size.encoding)));
+  if (e?.refused)
+    return h(
+      'tr',
+      {},
+      name,
+      h('td', { class: 'refused', colspan: 5 }, h('code', {}, e.refused.code), ' ', e.refused.message),
+    );
+  const bpw = h('td', {}, fixed(size.bits_per_weight, 2));
+  if (!e) return h('tr', { class: 'waits' }, name, bpw, h('td', { colspan: 4 }, '\u2026'));
+  const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
+  vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
+  return h(
+    'tr',
+    { title: `Max abs error ${figure(e.max_abs)}` },
+    name,
+    bpw,
+    h('td', { class: 'signal' }, signal(e), bar),
+    h('td', {}, relative(e.relative_error)),
+    h('td', {}, figure(e.rmse, 3)),
+    h('td', {}, fixed(e.cosine, 6)),
   );
 }

@@ -1,6 +1,6 @@
 // The loop: ask the core for a window, put its bytes in place, run it, write what came out.
 import type { JobView, Progress, Region, Side } from '../protocol';
-import { memory } from './core';
+import type { Core } from './modules';
 import { answered } from './timeout';
 import { interrupted } from './api_error';
 import type { Sink } from './sinks';
@@ -23,6 +23,8 @@ export interface WritingWindows extends Windows {
 export type Files = Partial<Record<Side, readonly File[]>>;
 
 export interface Work {
+  /** The module that made the run. */
+  core: Core;
   run: Windows;
   /** Bytes that all windows read together. */
   total: number;
@@ -40,7 +42,7 @@ const BREATH_MS = 60;
 
 export async function drive(work: Work): Promise<void> {
   const readers = new Readers(work);
-  const { run, total } = work;
+  const { core, run, total } = work;
   let done = 0;
   let last = 0;
   let restarted = false;
@@ -54,7 +56,7 @@ export async function drive(work: Work): Promise<void> {
       if (work.signal.aborted) throw interrupted();
       const job = run.next_job() as JobView | undefined;
       if (!job) return;
-      done += await gather(run, job, readers);
+      done += await gather(work, job, readers);
       // A device may not answer either.
       if (await answered(run.execute(), work.signal)) {
         // Every window is written again, at the same places: sinks are positional.
@@ -62,7 +64,7 @@ export async function drive(work: Work): Promise<void> {
         done = 0;
         continue;
       }
-      if (job.write && work.sink) await scatter(work.sink.run, job.write, work.sink.sink);
+      if (job.write && work.sink) await scatter(core, work.sink.run, job.write, work.sink.sink);
       if (last === now || done === total)
         work.progress({ done, total, label: job.label, device: work.onDevice?.() ?? false, restarted });
     }
@@ -72,12 +74,12 @@ export async function drive(work: Work): Promise<void> {
 }
 
 /** Reads what the window needs into the core's memory. Returns the bytes that count as progress. */
-async function gather(run: Windows, job: JobView, readers: Readers): Promise<number> {
+async function gather({ core, run }: Work, job: JobView, readers: Readers): Promise<number> {
   let bytes = 0;
   for (const [index, read] of job.reads.entries()) {
     let filled = 0;
     await readers.of(read.side, read.file).read(read.region, (piece) => {
-      memory(run.input(index) + filled, piece.byteLength).set(piece);
+      core.memory(run.input(index) + filled, piece.byteLength).set(piece);
       filled += piece.byteLength;
     });
     if (read.side !== 'importance') bytes += filled;
@@ -86,10 +88,15 @@ async function gather(run: Windows, job: JobView, readers: Readers): Promise<num
 }
 
 /** The bytes are handed over straight from the core's memory; a sink that keeps them must copy. */
-async function scatter(run: WritingWindows, write: { file: number; region: Region }, sink: Sink): Promise<void> {
+async function scatter(
+  core: Core,
+  run: WritingWindows,
+  write: { file: number; region: Region },
+  sink: Sink,
+): Promise<void> {
   const { offset, stride, count, run: length } = write.region;
   for (let i = 0; i < count; i += 1)
-    await sink.write(write.file, offset + i * stride, memory(run.output() + i * length, length));
+    await sink.write(write.file, offset + i * stride, core.memory(run.output() + i * length, length));
 }
 
 /** One open stream for each side: windows come file by file. */

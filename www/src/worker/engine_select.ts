@@ -1,6 +1,7 @@
 // Selects the engine of a run: the processor, or a graphics device that was opened, probed and timed.
-import { Device, processor, type Run } from '../pkg/quantoscope';
+import type { Device, Run } from '../pkg/full';
 import type { EngineChoice, EnginesView, KernelSpeed, Progress } from '../protocol';
+import { fullCore, smallCore } from './modules';
 import { answered } from './timeout';
 import { ApiFailure } from '../api_failure';
 import { toApiError } from './api_error';
@@ -37,18 +38,26 @@ export function chooseEngine(engine: EngineChoice): null {
   return null;
 }
 
-/** Attaches a device to a run where the engine choice allows one. A cancel does not wait for it. */
+/** Whether a device may take part in a run that reads `total` bytes: such a run is one of the full module. */
+export function wantsDevice(total: number, signal: AbortSignal): Promise<boolean> {
+  return answered(usable(total), signal);
+}
+
+async function usable(total: number): Promise<boolean> {
+  if (choice === 'processor' || (choice === 'auto' && total < WORTH)) return false;
+  const adapter = await find();
+  return !('absent' in adapter || (choice === 'auto' && adapter.software)) && !('absent' in (await open()));
+}
+
+/** Attaches a device to a run of the full module where the engine choice allows one. A cancel does not wait for it. */
 export function selectEngine(run: Run, watch: Watch): Promise<void> {
   return answered(select(run, watch), watch.signal);
 }
 
 async function select(run: Run, watch: Watch): Promise<void> {
-  if (choice === 'processor' || (choice === 'auto' && run.total() < WORTH)) return;
-  const auto = choice === 'auto';
-  const adapter = await find();
-  if ('absent' in adapter || (auto && adapter.software)) return;
-  const here = await open();
-  if ('absent' in here || watch.signal.aborted) return;
+  if (!(await usable(run.total()))) return;
+  const [adapter, here] = await Promise.all([find(), open()]);
+  if ('absent' in adapter || 'absent' in here || watch.signal.aborted) return;
   try {
     await attachDevice(run, here.device, adapter.name, watch);
   } catch (reason) {
@@ -82,8 +91,9 @@ function withKernels(device: Device, indices: number[]): Device {
 
 export async function enginesView(): Promise<EnginesView> {
   const here = await open();
-  if ('absent' in here) return { processor: processor(), absent: here.absent };
-  return { processor: processor(), device: view(here.device) };
+  const processor = smallCore().api.processor();
+  if ('absent' in here) return { processor, absent: here.absent };
+  return { processor, device: view(here.device) };
 }
 
 export async function probe(kernel: number): Promise<boolean> {
@@ -136,7 +146,8 @@ function open(): Promise<Opened> {
   return (opened ??= find().then(async (adapter) => {
     if ('absent' in adapter) return adapter;
     try {
-      return { device: (await Device.open(adapter.name, adapter.software)) as Device };
+      const { api } = await fullCore();
+      return { device: (await api.Device.open(adapter.name, adapter.software)) as Device };
     } catch (reason) {
       return refused(adapter.name, reason);
     }

@@ -1,21 +1,32 @@
 // Opens picked models and importance matrices, and keeps each under a number until it is closed.
-import { apr_writers, choices, ImatrixOpening, Opening, reads_companions, type Imatrix, type Model } from '../pkg/quantoscope';
+import type { Imatrix, Model, Opening } from '../pkg/full';
 import type { ImatrixView, ModelSummary, ModelView, OpenImatrix, OpenOptions, Picked, Recipe, TensorRow, WantView } from '../protocol';
 import { ApiFailure } from '../api_failure';
 import { toApiError } from './api_error';
 import { checkTextIds } from './check_text';
+import { fullCore, smallCore, type Core } from './modules';
 import { readSlice } from './sources';
+import { answered } from './timeout';
+
+/** A model in a module. */
+export interface Held {
+  core: Core;
+  model: Model;
+}
 
 export interface Opened {
   name: string;
+  /** The model in the small module. */
   model: Model;
+  /** Of its weights. */
+  bytes: number;
   /** The files of the model, in the core's order. */
   files: File[];
   /** All picked files by name, relative to the folder of the model. */
   picked: ReadonlyMap<string, File>;
   place: Place;
-  /** The same model with the files beside its weights. */
-  whole: Promise<Model> | undefined;
+  /** The same model in the full module: alone, and with the files beside its weights. */
+  full: { alone?: Promise<Model>; whole?: Promise<Model> };
   /** Whether the check text was encoded for it. */
   encoded: Promise<void> | undefined;
   /** Ends when the model is closed. */
@@ -33,7 +44,10 @@ interface Place {
 }
 
 export interface OpenedImatrix {
+  /** The matrix in the small module. */
   matrix: Imatrix;
+  /** The same matrix in the full module. */
+  full: Promise<Imatrix> | undefined;
   file: File;
 }
 
@@ -55,38 +69,55 @@ export function closeModel(id: number): null {
   models.delete(id);
   opened?.life.abort();
   opened?.model.free();
-  opened?.whole?.then(
-    (model) => model.free(),
-    () => undefined,
-  );
+  for (const model of Object.values(opened?.full ?? {}) as Promise<Model>[])
+    model.then(
+      (held) => held.free(),
+      () => undefined,
+    );
   return null;
 }
 
-/** The model to convert by `recipe`: with the files beside its weights, where the recipe reads them. */
-export async function sourceOf(id: number, recipe: Recipe): Promise<Model> {
+/** The model in the small module. */
+export function smallModel(id: number): Held {
+  return { core: smallCore(), model: modelOf(id).model };
+}
+
+/** The model in the full module, without the files beside its weights. */
+export function fullModel(id: number): Promise<Held> {
+  return inFull(modelOf(id), 'alone');
+}
+
+/**
+ * The model to convert by `recipe`: in the full module where the recipe converts names or rotates, and with the files beside
+ * its weights where the recipe reads them.
+ */
+export async function sourceOf(id: number, recipe: Recipe): Promise<Held> {
   const opened = modelOf(id);
-  if (!reads_companions(recipe)) return opened.model;
-  const model = await wholeOf(opened);
+  if (!opened.model.needs_full(recipe)) return smallModel(id);
+  if (!smallCore().api.reads_companions(recipe)) return fullModel(id);
+  const held = await inFull(opened, 'whole');
   // Not every tokenizer has a name to be recognized, and one that was given needs no recognizing.
-  if (opened.encoded !== undefined || model.needs_check_text(recipe)) await encodedIn(opened, model);
-  return model;
+  if (opened.encoded !== undefined || held.model.needs_check_text(recipe)) await encodedIn(opened, held.model);
+  return held;
 }
 
 /** The model with the files beside its weights, to verify `output` against. */
-export async function sourceToVerify(id: number, output: Model): Promise<Model> {
+export async function sourceToVerify(id: number, output: Model): Promise<Held> {
   const opened = modelOf(id);
-  if (!output.verify_reads_companions()) return opened.model;
-  const model = await wholeOf(opened);
-  await encodedIn(opened, model);
-  return model;
+  if (!output.verify_reads_companions()) return fullModel(id);
+  const held = await inFull(opened, 'whole');
+  await encodedIn(opened, held.model);
+  return held;
 }
 
-function wholeOf(opened: Opened): Promise<Model> {
-  opened.whole ??= drive(opened.place, true, opened.life.signal).catch((reason: unknown) => {
-    opened.whole = undefined;
+async function inFull(opened: Opened, how: 'alone' | 'whole'): Promise<Held> {
+  const core = await answered(fullCore(), opened.life.signal);
+  const { full, place, life } = opened;
+  const model = (full[how] ??= drive(core, place, how === 'whole', life.signal).catch((reason: unknown) => {
+    delete full[how];
     throw reason;
-  });
-  return opened.whole;
+  }));
+  return { core, model: await model };
 }
 
 /** Runs the encoder once, so that the pre-tokenizer is named as the command line names it. */
@@ -111,14 +142,37 @@ export function imatrixOf(id: number): OpenedImatrix {
   return opened;
 }
 
+/** The matrix in a module. */
+export function matrixIn(core: Core, id: number): Promise<Imatrix> {
+  const opened = imatrixOf(id);
+  if (!core.full) return Promise.resolve(opened.matrix);
+  opened.full ??= readImatrix(core, opened.file, new AbortController().signal).catch((reason: unknown) => {
+    opened.full = undefined;
+    throw reason;
+  });
+  return opened.full;
+}
+
 export function closeImatrix(id: number): null {
-  matrices.get(id)?.matrix.free();
+  const opened = matrices.get(id);
   matrices.delete(id);
+  opened?.matrix.free();
+  opened?.full?.then(
+    (matrix) => matrix.free(),
+    () => undefined,
+  );
   return null;
 }
 
 export async function openImatrix(file: File, signal: AbortSignal): Promise<OpenImatrix> {
-  const opening = new ImatrixOpening(file.name, file.size);
+  const matrix = await readImatrix(smallCore(), file, signal);
+  const id = next++;
+  matrices.set(id, { matrix, full: undefined, file });
+  return { ...(matrix.view() as ImatrixView), id };
+}
+
+async function readImatrix({ api }: Core, file: File, signal: AbortSignal): Promise<Imatrix> {
+  const opening = new api.ImatrixOpening(file.name, file.size);
   try {
     for (;;) {
       const want = opening.want() as { start: number; end: number } | undefined;
@@ -130,10 +184,7 @@ export async function openImatrix(file: File, signal: AbortSignal): Promise<Open
     throw reason;
   }
   // Consumes the opening, also where it fails.
-  const matrix = opening.finish();
-  const id = next++;
-  matrices.set(id, { matrix, file });
-  return { ...(matrix.view() as ImatrixView), id };
+  return opening.finish();
 }
 
 export async function openModel(
@@ -144,7 +195,7 @@ export async function openModel(
 ): Promise<ModelView> {
   const begun = performance.now();
   const place = placeOf(picked, options);
-  const model = await drive(place, false, signal);
+  const model = await drive(smallCore(), place, false, signal);
   const summary = model.summary() as ModelSummary;
   const tensors = model.tensors() as TensorRow[];
   const id = next++;
@@ -152,10 +203,11 @@ export async function openModel(
   models.set(id, {
     name,
     model,
+    bytes: summary.bytes,
     files: summary.files.map((f) => existing(files, f.name)),
     picked: files,
     place,
-    whole: undefined,
+    full: {},
     encoded: undefined,
     life: new AbortController(),
   });
@@ -183,8 +235,8 @@ export function existing(files: ReadonlyMap<string, File>, name: string): File {
 }
 
 /** Opens the model of a place; with the files beside its weights where `companions` says so. */
-async function drive(place: Place, companions: boolean, signal: AbortSignal): Promise<Model> {
-  const opening = new Opening(place.file, companions, place.aprWriter);
+async function drive({ api }: Core, place: Place, companions: boolean, signal: AbortSignal): Promise<Model> {
+  const opening = new api.Opening(place.file, companions, place.aprWriter);
   try {
     for (;;) {
       const want = opening.want() as WantView;
@@ -203,11 +255,11 @@ async function drive(place: Place, companions: boolean, signal: AbortSignal): Pr
 function withWaysOut(reason: unknown, { files, file, aprWriter }: Place): unknown {
   const error = toApiError(reason);
   if (file === undefined && (error.code === 'usage' || error.code === 'not_found')) {
-    const found = choices(listing(files));
+    const found = smallCore().api.choices(listing(files));
     if (found.length > 0) return new ApiFailure({ ...error, choices: found });
   }
   if (error.code === 'unknown_dtype' && error.file?.endsWith('.apr') && aprWriter === undefined)
-    return new ApiFailure({ ...error, aprWriters: apr_writers() });
+    return new ApiFailure({ ...error, aprWriters: smallCore().api.apr_writers() });
   return reason;
 }
 

@@ -1,11 +1,12 @@
 // The worker: the only place that reads files and runs the core. Answers the page's calls, one message each.
-import { catalog, rotation_options, type Model, type Plan, type Run } from '../pkg/quantoscope';
+import type { Plan, Run } from '../pkg/full';
 import { ApiFailure } from '../api_failure';
 import type {
   Call,
   Calls,
   Catalog,
   ConversionAsk,
+  EncodingSize,
   FromWorker,
   OutFileView,
   Picked,
@@ -17,20 +18,24 @@ import type {
   ToWorker,
 } from '../protocol';
 import { interrupted, toApiError } from './api_error';
-import { memoryBytes, startCore } from './core';
 import { drive, type Files } from './drive';
-import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine } from './engine_select';
+import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine, wantsDevice } from './engine_select';
 import {
   closeImatrix,
   closeModel,
   existing,
+  fullModel,
   imatrixOf,
+  matrixIn,
   modelOf,
   openImatrix,
   openModel,
+  smallModel,
   sourceOf,
   sourceToVerify,
+  type Held,
 } from './models';
+import { memoryBytes, smallCore, startCore, type Core } from './modules';
 import {
   pickedDirectory,
   pickedFile,
@@ -51,7 +56,7 @@ interface Context {
 type Handlers = { [K in Call]: (ask: Calls[K]['ask'], context: Context) => Promise<Calls[K]['answer']> };
 
 const handlers: Handlers = {
-  catalog: async () => catalog() as Catalog,
+  catalog: async () => smallCore().api.catalog() as Catalog,
   open: ({ files, name, ...options }, { signal }) => openModel(files, name, signal, options),
   sample: async ({ base, files, name }, { signal }) =>
     openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal),
@@ -59,12 +64,16 @@ const handlers: Handlers = {
   open_imatrix: ({ file }, { signal }) => openImatrix(file, signal),
   close_imatrix: async ({ imatrix }) => closeImatrix(imatrix),
   memory: async () => ({ wasm: memoryBytes() }),
-  measure: ({ model, tensor }, context) => measured(model, (of) => of.tensor_details(tensor), context),
+  encodings: async ({ model, tensor }) => modelOf(model).model.tensor_encodings(tensor) as EncodingSize[][],
+  values: ({ model, tensor, all }, context) =>
+    measured(model, ({ model: of }) => of.tensor_values(tensor, all ?? false), context),
+  errors: ({ model, tensor, encodings, all }, context) =>
+    measured(model, ({ model: of }) => of.tensor_errors(tensor, encodings, all ?? false), context),
   rotated: ({ model, tensor, rotation, seed }, context) =>
-    measured(model, (of) => of.rotated(tensor, [rotation], seed), context),
-  rotation_options: async ({ what, seed }) => rotation_options(what, seed) as RotationOptions,
+    measured(model, ({ model: of }) => of.rotated(tensor, [rotation], seed), context),
+  rotation_options: async ({ what, seed }) => smallCore().api.rotation_options(what, seed) as RotationOptions,
   plan: async (ask) => {
-    const plan = await planned(ask, false);
+    const plan = await planIn(await sourceOf(ask.model, ask.recipe), ask, false);
     try {
       return plan.view() as PlanView;
     } finally {
@@ -77,51 +86,65 @@ const handlers: Handlers = {
   engines: enginesView,
   probe: ({ kernel }) => probe(kernel),
   benchmark: ({ kernel }) => benchmarkKernel(kernel),
-  compare: ({ reference, candidate, threshold }, context) => {
+  compare: async ({ reference, candidate, threshold }, context) => {
     const [a, b] = [modelOf(reference), modelOf(candidate)];
-    const run = a.model.compare(b.model, a.name, b.name, threshold);
-    return reported(run, { source: a.files, candidate: b.files }, context);
+    const { core, model } = await fullModel(reference);
+    const run = model.compare((await fullModel(candidate)).model, a.name, b.name, threshold);
+    return reported(core, run, { source: a.files, candidate: b.files }, context);
   },
   verify: async (ask, context) => {
     const output = modelOf(ask.model);
     if (ask.source === undefined) {
       if (ask.imatrix !== undefined)
         throw new ApiFailure({ code: 'usage', message: 'an importance matrix is used only to verify against a source' });
-      return reported(output.model.verify(output.name), { source: output.files }, context);
+      return measured(ask.model, ({ model }) => model.verify(output.name), context);
     }
     const source = modelOf(ask.source);
-    const model = await sourceToVerify(ask.source, output.model);
-    const weights = ask.imatrix === undefined ? undefined : imatrixOf(ask.imatrix);
-    const run = weights
-      ? output.model.weighted_verify_against(model, weights.matrix, output.name, source.name)
-      : output.model.verify_against(model, output.name, source.name);
-    const importance = weights ? [weights.file] : [];
-    return reported(run, { source: source.files, candidate: output.files, importance }, context);
+    const { core, model: made } = await fullModel(ask.model);
+    const { model } = await sourceToVerify(ask.source, made);
+    const run =
+      ask.imatrix === undefined
+        ? made.verify_against(model, output.name, source.name)
+        : made.weighted_verify_against(model, await matrixIn(core, ask.imatrix), output.name, source.name);
+    const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
+    return reported(core, run, { source: source.files, candidate: output.files, importance }, context);
   },
 };
 
 /** Drives a run of one model that writes nothing, and returns its report. */
-async function measured<A>(model: number, plan: (model: Model) => Run, context: Context): Promise<A> {
-  const source = modelOf(model);
-  return reported(plan(source.model), { source: source.files }, context);
+async function measured<A>(id: number, start: (held: Held) => Run, context: Context): Promise<A> {
+  const files = { source: modelOf(id).files };
+  let held = smallModel(id);
+  const run = start(held);
+  let moved: boolean;
+  try {
+    moved = await wantsDevice(run.total(), context.signal);
+  } catch (reason) {
+    run.free();
+    throw reason;
+  }
+  if (!moved) return reported(held.core, run, files, context);
+  run.free();
+  held = await fullModel(id);
+  return reported(held.core, start(held), files, context);
 }
 
 /** Drives a run that writes nothing to its end, and returns its report. */
-async function reported<A>(run: Run, files: Files, context: Context): Promise<A> {
+async function reported<A>(core: Core, run: Run, files: Files, context: Context): Promise<A> {
   try {
-    await selectEngine(run, context);
-    await drive({ run, total: run.total(), files, onDevice: () => run.on_device(), ...context });
+    if (core.full) await selectEngine(run, context);
+    const onDevice = () => run.on_device();
+    await drive({ core, run, total: run.total(), files, onDevice, ...context });
     return run.report() as A;
   } finally {
     run.free();
   }
 }
 
-async function planned({ model, recipe, imatrix }: ConversionAsk, measure: boolean): Promise<Plan> {
-  const source = await sourceOf(model, recipe);
+async function planIn({ core, model }: Held, { recipe, imatrix }: ConversionAsk, measure: boolean): Promise<Plan> {
   return imatrix === undefined
-    ? source.plan(recipe, measure)
-    : source.weighted_plan(recipe, imatrixOf(imatrix).matrix, measure);
+    ? model.plan(recipe, measure)
+    : model.weighted_plan(recipe, await matrixIn(core, imatrix), measure);
 }
 
 /** The sample lies beside the page: the one thing that is ever fetched. */
@@ -136,7 +159,10 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
   const source = modelOf(ask.model);
   const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
   const input: Files = { source: source.files, importance };
-  const plan = await planned(ask, true);
+  let held = await sourceOf(ask.model, ask.recipe);
+  if (!held.core.full && (await wantsDevice(source.bytes, context.signal))) held = await fullModel(ask.model);
+  const { core } = held;
+  const plan = await planIn(held, ask, true);
   const begun = performance.now();
   try {
     const run = plan.run();
@@ -149,7 +175,7 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
       const files = await Promise.all(view.files.map(async (f, i) => ({ ...f, header: await header(f, i) })));
       const inputs = [...source.files, ...importance];
       const sink = await sinkFor(ask, inputs, files, view.directory, context.signal);
-      const end = await write(run, sink, input, context, () => checkEquivalence(plan, run, ask, input, context));
+      const end = await write(core, run, sink, input, context, () => checkEquivalence(core, plan, run, ask, input, context));
       return { bytes: view.totals.total_bytes_out, seconds: (performance.now() - begun) / 1000, ...end };
     } finally {
       run.free();
@@ -161,20 +187,22 @@ async function convert(ask: Calls['convert']['ask'], context: Context): Promise<
 
 /** Runs source and plan of a rotation on a few tokens. Nothing is written where their logits differ. */
 async function checkEquivalence(
+  core: Core,
   plan: Plan,
   run: Run,
   { check = {} }: Calls['convert']['ask'],
   files: Files,
   { signal, progress }: Context,
 ): Promise<void> {
-  const passes = plan.equivalence_check(check.tokens, check.tolerance, check.allowUnprobed ?? false);
+  // The small module rotates nothing.
+  const passes = core.full && plan.equivalence_check(check.tokens, check.tolerance, check.allowUnprobed ?? false);
   if (!passes) return;
   const total = run.total();
   // How much the two passes read is not known beforehand.
   const label = 'Checking the rotated model on a few tokens';
   progress({ done: 0, total, label, device: false, restarted: false });
   try {
-    await drive({ run: passes, total, files, signal, progress: (p) => progress({ ...p, done: 0, label }) });
+    await drive({ core, run: passes, total, files, signal, progress: (p) => progress({ ...p, done: 0, label }) });
     run.attach_equivalence(passes);
   } finally {
     passes.free();
@@ -185,6 +213,7 @@ type Written = Pick<Saved, 'report' | 'file' | 'key' | 'written'>;
 
 /** Drives a conversion into `sink` once `check` has passed. After a failure the sink leaves nothing behind. */
 async function write(
+  core: Core,
   run: Run,
   sink: Sink,
   files: Files,
@@ -194,8 +223,8 @@ async function write(
   const total = run.total();
   try {
     await check();
-    await selectEngine(run, context);
-    await drive({ run, total, files, sink: { run, sink }, onDevice: () => run.on_device(), ...context });
+    if (core.full) await selectEngine(run, context);
+    await drive({ core, run, total, files, sink: { run, sink }, onDevice: () => run.on_device(), ...context });
     if (context.signal.aborted) throw interrupted();
     const report = run.report() as Saved['report'];
     context.progress({ done: total, total, label: 'Putting the file in place', device: false, restarted: false });

@@ -2,7 +2,7 @@
 //! lane, then codes. Knows no block type.
 
 use fearless_simd::{Simd, f32x4, f32x16, i32x4, i32x16, prelude::*, u32x4, u32x16};
-use quantoscope_core::quant::{EncodeError, EncodeFn};
+use quantoscope_core::quant::EncodeError;
 
 /// Values per block.
 pub const LEN: usize = 32;
@@ -17,6 +17,9 @@ pub type PerBlock<T> = [T; GROUP];
 /// is infinite.
 pub struct NeedsScalar;
 
+/// The CPU reference of an encoding: writes whole blocks of values.
+pub type Reference<'a> = &'a dyn Fn(&[f32], &mut [u8]) -> Result<(), EncodeError>;
+
 /// An encoder of groups, to `B` bytes per block.
 pub trait GroupEncoder<const B: usize> {
     /// Encodes a group, or leaves it to the CPU reference.
@@ -30,7 +33,7 @@ pub trait GroupEncoder<const B: usize> {
 #[inline(always)]
 pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     simd: S,
-    reference: EncodeFn,
+    reference: Reference<'_>,
     src: &[f32],
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
@@ -41,14 +44,14 @@ pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     let mut accepted = true;
     for (values, bytes) in groups.iter().zip(bytes.as_chunks_mut::<B>().0.as_chunks_mut::<GROUP>().0) {
         if T::encode(simd, values, bytes).is_err() {
-            accepted &= reference(values.as_flattened(), None, bytes.as_flattened_mut()).is_ok();
+            accepted &= reference(values.as_flattened(), bytes.as_flattened_mut()).is_ok();
         }
     }
-    if accepted && reference(rest, None, rest_out).is_ok() {
+    if accepted && reference(rest, rest_out).is_ok() {
         return Ok(());
     }
     // The error must name the index in the whole input.
-    reference(src, None, out)
+    reference(src, out)
 }
 
 /// Half `k` of a block.

@@ -12,13 +12,16 @@ mod super_blocks;
 mod vector;
 
 use fearless_simd::Simd;
-use quantoscope_core::kernels::{Kernels, Scalar};
+use quantoscope_core::kernels::Kernels;
+#[cfg(any(not(target_arch = "wasm32"), not(target_feature = "simd128"), feature = "scalar"))]
+use quantoscope_core::kernels::Scalar;
 use vector::Vector;
 
 /// A SIMD level. A value, so that tests can iterate over levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SimdLevel {
-    /// Scalar code of `quantoscope-core`, the CPU reference. Available on every machine.
+    /// Scalar code of `quantoscope-core`, the CPU reference. Available on every machine, except in WebAssembly
+    /// with vectors: there in builds with the feature `scalar`.
     Scalar,
     /// 128-bit vectors of WebAssembly, if the build enables them.
     Simd128,
@@ -51,16 +54,16 @@ impl SimdLevel {
         }
     }
 
-    /// Kernels of the level; those of [`SimdLevel::Scalar`] (see [`Kernels::name`]) if the machine does not
-    /// support it.
+    /// Kernels of the level; those of the lowest level (see [`Kernels::name`]) if the machine does not support
+    /// it.
     pub fn kernels(self) -> &'static dyn Kernels {
-        self.found().unwrap_or(&Scalar)
+        self.found().unwrap_or_else(|| lowest().1)
     }
 
     fn found(self) -> Option<&'static dyn Kernels> {
         let machine = fearless_simd::Level::new();
         match self {
-            SimdLevel::Scalar => Some(&Scalar),
+            level if level == lowest().0 => Some(lowest().1),
             #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
             SimdLevel::Simd128 => kernels(machine.as_wasm_simd128()),
             #[cfg(target_arch = "aarch64")]
@@ -74,11 +77,31 @@ impl SimdLevel {
     }
 }
 
+/// The lowest level of this build, and its kernels.
+#[cfg(any(not(target_arch = "wasm32"), not(target_feature = "simd128"), feature = "scalar"))]
+fn lowest() -> (SimdLevel, &'static dyn Kernels) {
+    (SimdLevel::Scalar, &Scalar)
+}
+
+/// The lowest level of this build, and its kernels: that of the target. Links no scalar kernels, which would
+/// never run.
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128", not(feature = "scalar")))]
+fn lowest() -> (SimdLevel, &'static dyn Kernels) {
+    match fearless_simd::Level::new().as_wasm_simd128() {
+        Some(token) => (SimdLevel::Simd128, leaked(token)),
+        None => unreachable!("the target has vectors"),
+    }
+}
+
 /// Kernels of the level of a token. A token proves that the machine supports its level.
 fn kernels<S: Simd>(token: Option<S>) -> Option<&'static dyn Kernels> {
+    token.map(leaked)
+}
+
+fn leaked<S: Simd>(token: S) -> &'static dyn Kernels {
     // Of size zero, so nothing is allocated.
     const { assert!(size_of::<Vector<S>>() == 0, "a token is nothing but a proof") };
-    token.map(|simd| Box::leak(Box::new(Vector::new(simd))) as &dyn Kernels)
+    Box::leak(Box::new(Vector::new(token)))
 }
 
 /// The level of a token.

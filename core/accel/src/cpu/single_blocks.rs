@@ -1,11 +1,11 @@
 //! Vector encoders of types whose blocks are long enough to be encoded one or a few at a time: TQ1_0, TQ2_0,
 //! Q1_0, Q2_0 and NVFP4. Block layouts are documented in `quantoscope_core::quant`.
 
-use super::groups::{INFINITE, NeedsScalar, magnitudes_of_four, rounded};
+use super::groups::{INFINITE, NeedsScalar, Reference, magnitudes_of_four, rounded};
 use super::small_blocks::{bytes, e2m1};
 use fearless_simd::{Simd, f32x16, i32x16, prelude::*, u8x16, u8x64, u32x16, u64x2};
 use quantoscope_core::float::{f16_is_finite, f32_to_f16, f32_to_ue4m3, ue4m3_to_f32};
-use quantoscope_core::quant::{EncodeError, EncodeFn};
+use quantoscope_core::quant::EncodeError;
 
 /// An encoder of `N` values (whole blocks) to `B` bytes.
 pub trait SingleEncoder<const N: usize, const B: usize> {
@@ -20,7 +20,7 @@ pub trait SingleEncoder<const N: usize, const B: usize> {
 #[inline(always)]
 pub fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
     simd: S,
-    reference: EncodeFn,
+    reference: Reference<'_>,
     src: &[f32],
     out: &mut [u8],
 ) -> Result<(), EncodeError> {
@@ -30,14 +30,14 @@ pub fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
     let mut accepted = true;
     for (values, bytes) in values.as_chunks::<N>().0.iter().zip(bytes.as_chunks_mut::<B>().0) {
         if T::encode(simd, values, bytes).is_err() {
-            accepted &= reference(values, None, bytes).is_ok();
+            accepted &= reference(values, bytes).is_ok();
         }
     }
-    if accepted && reference(rest, None, rest_out).is_ok() {
+    if accepted && reference(rest, rest_out).is_ok() {
         return Ok(());
     }
     // The error must name the index in the whole input.
-    reference(src, None, out)
+    reference(src, out)
 }
 
 /// Loads sixteen values.

@@ -15,7 +15,7 @@ use quantoscope_core::DType;
 use quantoscope_core::kernels::attention::{self, AttentionHeads};
 use quantoscope_core::kernels::{Kernels, Panels, ProductSums, Scalar};
 use quantoscope_core::metric::{Histogram, Moments, PairSums};
-use quantoscope_core::quant::{EncodeError, Encoding, decode_in_place, encode_with, encoder};
+use quantoscope_core::quant::{EncodeError, Encoding, decode_in_place, encode_with};
 use quantoscope_core::rotation::Rotation;
 use std::ops::Range;
 
@@ -99,10 +99,10 @@ impl<S: Simd> Vector<S> {
         src: &[f32],
         out: &mut [u8],
     ) -> Result<(), EncodeError> {
-        let reference = encoder(encoding).ok_or(EncodeError::NoCodec)?;
+        let reference = |src: &[f32], out: &mut [u8]| self.encode_searching(encoding, src, None, out);
         self.simd.vectorize(
             #[inline(always)]
-            || groups::encode::<T, S, B>(self.simd, reference, src, out),
+            || groups::encode::<T, S, B>(self.simd, &reference, src, out),
         )
     }
 
@@ -112,10 +112,10 @@ impl<S: Simd> Vector<S> {
         src: &[f32],
         out: &mut [u8],
     ) -> Result<(), EncodeError> {
-        let reference = encoder(encoding).ok_or(EncodeError::NoCodec)?;
+        let reference = |src: &[f32], out: &mut [u8]| self.encode_searching(encoding, src, None, out);
         self.simd.vectorize(
             #[inline(always)]
-            || single_blocks::encode::<T, S, N, B>(self.simd, reference, src, out),
+            || single_blocks::encode::<T, S, N, B>(self.simd, &reference, src, out),
         )
     }
 }

@@ -13,7 +13,7 @@ use crate::float::Spacing;
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
 use crate::quant::gaussian_error::scale_floor;
-use crate::quant::{Encoding, encoder, transcoder};
+use crate::quant::{Encoding, has_encoder, transcoder};
 use crate::recipe::tensor_filter::TensorFilter;
 use crate::tensor::Name;
 use alloc::format;
@@ -109,7 +109,7 @@ fn choose_verification(
         let metrics = MetricSet { identity: encoded.into_iter().collect(), ..MetricSet::default() };
         return Ok((metrics, OutputOp::Transcode(to)));
     }
-    if encodings.iter().all(|e| encoder(*e).is_none()) {
+    if encodings.iter().all(|e| !has_encoder(*e)) {
         return Err(format!("{to} cannot be encoded, so {from} cannot be held against it"));
     }
     let metrics = MetricSet { identity: encodings.into(), error: true, ..MetricSet::default() };

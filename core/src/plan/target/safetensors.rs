@@ -12,6 +12,7 @@ use crate::format::safetensors::layout_of;
 use crate::format::{Checkpoint, Container};
 use crate::plan::provenance::{self, RECIPE, ROTATION};
 use crate::plan::{OutFile, Output, Warning};
+use crate::quant::has_decoder;
 use crate::recipe::Recipe;
 use crate::tensor::MetaValue;
 use alloc::format;
@@ -119,10 +120,15 @@ fn index_json(files: &[OutFile], outputs: &[Output]) -> Result<Vec<u8>> {
     Ok(text.into_bytes())
 }
 
-/// Refuses types that safetensors files do not hold.
+/// Refuses types that safetensors files do not hold. A type that can only be kept may be named for a tensor that has it.
 pub(super) fn check_types(recipe: &Recipe) -> Result<()> {
+    let kept = |dtype: DType| {
+        let named = recipe.overrides.iter().any(|o| o.dtype == dtype);
+        named && recipe.dtype != Some(dtype) && dtype.safetensors_name().is_some() && !has_decoder(dtype)
+    };
     recipe.types().try_for_each(|dtype| match dtype {
         DType::F32 | DType::F16 | DType::BF16 => Ok(()),
+        t if kept(t) => Ok(()),
         t => Err(usage(format!("safetensors output takes f32, f16 or bf16, not {t}"))),
     })
 }

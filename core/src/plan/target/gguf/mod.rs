@@ -18,7 +18,7 @@ use crate::model::tensor_role::is_buffer;
 use crate::plan::gguf_mapping::GgufMapping;
 use crate::plan::provenance::{self, RECIPE, ROTATION};
 use crate::plan::{OutFile, Output, Warning};
-use crate::quant::decoder;
+use crate::quant::has_decoder;
 use crate::recipe::presets::Preset;
 use crate::recipe::{Reason, Recipe, TensorNaming, can_target};
 use crate::tensor::{MetaValue, Metadata, TensorInfo};
@@ -66,7 +66,7 @@ impl Target for Gguf {
         if axes > MAX_GGUF_AXES {
             return Some(format!("it has {axes} axes; ggml has at most {MAX_GGUF_AXES}"));
         }
-        let decoded = tensor.dtype.kind() != DTypeKind::Integer && decoder(tensor.dtype).is_some();
+        let decoded = tensor.dtype.kind() != DTypeKind::Integer && has_decoder(tensor.dtype);
         let held = decoded || self.holds(tensor.dtype) || tensor.dtype == DType::UNKNOWN;
         (!held).then(|| format!("ggml has no type {}", tensor.dtype))
     }

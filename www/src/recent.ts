@@ -1,0 +1,63 @@
+// The model that was opened last, as handles of its files: after a reload it is opened again with one click. The handles stay
+// in this browser; names and bytes of files go nowhere.
+import type { Picked } from './protocol';
+
+/** What a drop or a picker gave; kept under this name. */
+export interface Recent {
+  name: string;
+  handles: FileSystemHandle[];
+}
+
+type Asking = FileSystemHandle & { requestPermission?: (options: { mode: 'read' }) => Promise<PermissionState> };
+type Entries = FileSystemDirectoryHandle & { values: () => AsyncIterable<FileSystemHandle> };
+
+const [BASE, STORE, KEY] = ['quantoscope', 'recent', 'last'];
+
+function settled<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+async function store(mode: IDBTransactionMode): Promise<IDBObjectStore> {
+  const open = indexedDB.open(BASE, 1);
+  open.onupgradeneeded = () => open.result.createObjectStore(STORE);
+  return (await settled(open)).transaction(STORE, mode).objectStore(STORE);
+}
+
+/** Storage may be switched off: then nothing is remembered. */
+export async function remember(recent: Recent): Promise<void> {
+  if (recent.handles.length === 0) return;
+  await settled((await store('readwrite')).put(recent, KEY)).catch(() => undefined);
+}
+
+export async function remembered(): Promise<Recent | undefined> {
+  try {
+    return (await settled((await store('readonly')).get(KEY))) as Recent | undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The files behind the handles; `null` where the browser is not allowed to read them. */
+export async function filesOf({ handles }: Recent): Promise<Picked[] | null> {
+  const found: Picked[] = [];
+  for (const handle of handles as Asking[]) {
+    if (((await handle.requestPermission?.({ mode: 'read' })) ?? 'granted') !== 'granted') return null;
+    await walk(handle, '', found);
+  }
+  return found;
+}
+
+async function walk(handle: FileSystemHandle, above: string, found: Picked[]): Promise<void> {
+  const path = above + handle.name;
+  if (handle.kind === 'file') {
+    found.push({ path, file: await (handle as FileSystemFileHandle).getFile() });
+    return;
+  }
+  const inside: FileSystemHandle[] = [];
+  for await (const entry of (handle as Entries).values()) inside.push(entry);
+  inside.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (const entry of inside) if (entry.kind === 'file' || !entry.name.startsWith('.')) await walk(entry, `${path}/`, found);
+}
