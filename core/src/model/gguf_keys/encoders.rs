@@ -1,6 +1,6 @@
 //! What encoders, alone or with a decoder, write beside, or instead of, the common keys.
 
-use super::KeyRule::{self, Blocks, Computed, Count, FileType, FixedFlag, FixedReal, Pooling};
+use super::KeyRule::{self, Blocks, Computed, Count, FileType, FixedFlag, FixedReal, Pooling, Real};
 use super::KeyWriter;
 use super::base::LAYER_NORM_EPS;
 use super::families::{EMBEDDING, HEAD_COUNT, LN_EPS};

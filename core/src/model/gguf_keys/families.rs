@@ -1,7 +1,7 @@
 //! What single architectures write beside, or instead of, the common keys.
 
 use super::KeyRule::{
-    self, Blocks, Computed, Count, FileType, FixedCount, FixedFlag, FixedReal, FixedText, Flag, Pooling, Real,
+    self, Blocks, Computed, Count, FileType, FixedCount, FixedReal, FixedText, Flag, Pooling, Real,
 };
 use super::KeyWriter;
 use super::base::{ANY_HEADS, ANY_HIDDEN, CONTEXT, FEED_FORWARD, KV_HEADS, LAYER_NORM_EPS};
