@@ -167,7 +167,7 @@ fn what_is_not_exact_is_refused_by_name() {
 /// Where there is no forward pass for a family, nothing is written unless that is asked for.
 #[test]
 fn a_family_that_cannot_be_tried_needs_leave() {
-    let dir = Dir::with_family("gemma3");
+    let dir = Dir::with_family("hunyuan");
     let before = tree(dir.path());
     let ended = dir.run("rotate m -o r --rotate r2 --json").exits(6);
     assert!(ended.error().to_string().contains("--allow-unprobed"), "{}", ended.error());
