@@ -5,11 +5,12 @@
 
 mod protocol;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::error::Error;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Command, ExitCode};
+use std::thread;
 use wasm_bindgen_cli_support::Bindgen;
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -59,36 +60,40 @@ fn build() -> Result<(), Box<dyn Error>> {
     let out = env::args_os().nth(1).map_or_else(|| root.join("www/src/pkg"), PathBuf::from);
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     protocol::check(root)?;
-    // At the same time: each of them ends in a crate that one core compiles.
-    let running: Vec<(&WasmModule, Child)> = MODULES
-        .iter()
-        .map(|m| compile(root, &target, m).map(|child| (m, child)))
-        .collect::<io::Result<_>>()?;
-    let ended: Vec<(&WasmModule, io::Result<ExitStatus>)> =
-        running.into_iter().map(|(module, mut child)| (module, child.wait())).collect();
-    for (module, status) in ended {
-        if !status?.success() {
-            return Err(format!("{} did not compile", module.package).into());
-        }
-        let wasm = target.join(TARGET).join(module.profile).join(module.package.replace('-', "_"));
-        let mut bindgen = Bindgen::new();
-        bindgen.input_path(wasm.with_extension("wasm")).web(true)?.typescript(true).out_name(module.name);
-        bindgen.remove_name_section(true).remove_producers_section(true);
-        bindgen.generate(&out)?;
-    }
+    // At the same time: each ends in a crate that one core compiles. Modules of one profile overwrite each other's output.
+    let profiles: BTreeSet<&str> = MODULES.iter().map(|m| m.profile).collect();
+    let packages = |profile| {
+        let mut modules = MODULES.iter().filter(|m| m.profile == profile);
+        modules.try_for_each(|m| package(root, &target, &out, m).map_err(|e| format!("{}: {e}", m.name)))
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = profiles.into_iter().map(|p| scope.spawn(move || packages(p))).collect();
+        threads.into_iter().try_for_each(|t| t.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+    })?;
     println!("{}", out.display());
     Ok(())
 }
 
-/// Starts the compilation of a module. Flags of the target are in `.cargo/config.toml`, which tests share.
-fn compile(root: &Path, target: &Path, module: &WasmModule) -> io::Result<Child> {
+/// Compiles a module and writes its package.
+fn package(root: &Path, target: &Path, out: &Path, module: &WasmModule) -> Result<(), Box<dyn Error>> {
+    compile(root, target, module)?;
+    let wasm = target.join(TARGET).join(module.profile).join(module.package.replace('-', "_"));
+    let mut bindgen = Bindgen::new();
+    bindgen.input_path(wasm.with_extension("wasm")).web(true)?.typescript(true).out_name(module.name);
+    bindgen.remove_name_section(true).remove_producers_section(true);
+    Ok(bindgen.generate(out)?)
+}
+
+/// Flags of the target are in `.cargo/config.toml`, which tests share.
+fn compile(root: &Path, target: &Path, module: &WasmModule) -> Result<(), Box<dyn Error>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Command::new(cargo)
+    let status = Command::new(cargo)
         .current_dir(root)
         .args(["build", "--locked", "--profile", module.profile])
         .args(["--package", module.package, "--target", TARGET])
         .args(module.features)
         .arg("--target-dir")
         .arg(target)
-        .spawn()
+        .status()?;
+    if status.success() { Ok(()) } else { Err(format!("{} did not compile", module.package).into()) }
 }
