@@ -3,16 +3,17 @@
 SAMPLE := www/sample
 DEMO   := target/demo
 PORT   ?= 4173
-# With what the tests ask for of its crates: else these would be built twice.
-PROGRAM := cargo build --workspace --bins --tests
+# Programs and tests in one build, so that crates get the same features; benchmarks have no tests.
+TESTED  := --workspace --exclude quantoscope-benches --exclude quantoscope-peers
+PROGRAM := cargo build $(TESTED) --bins --tests
 # The builder of the page's WebAssembly; where the whole workspace is built anyway, that one.
 WASM_BUILD := cargo run --profile dev -p quantoscope-wasm-build
 BUILT := $(or $(CARGO_TARGET_DIR),target)/debug
 # Tests of Rust by nextest where it is installed, else by cargo: the same ones.
-TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run --workspace || echo cargo test --workspace --no-fail-fast)
+TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo cargo nextest run $(TESTED) || echo cargo test $(TESTED) --no-fail-fast)
 # Every test is in one of the two: those marked `#[ignore = "make proof"]` are in the second.
-TEST := unit wasm-test e2e
-PROOF := kernels wasm-devices page-endurance neon ptx oracle engine candle miri
+TEST := unit e2e
+PROOF := kernels wasm-test wasm-devices page-endurance neon ptx oracle engine candle miri
 # Makes targets one after another, and says how long each took.
 TIMED = set -e; for part in $(1); do begun=$$(date +%s); $(MAKE) --no-print-directory $$part; \
   printf '\n== %s: %d s\n\n' $$part $$(($$(date +%s) - begun)); done
@@ -26,7 +27,7 @@ run: cli page demo serve
 test:
 	@$(call TIMED,$(TEST))
 
-## proof: all other tests: device kernels in five float modes, long runs of the page, ARM, CUDA texts, oracles, llama.cpp, candle, Miri
+## proof: all other tests: device kernels in five float modes, the WebAssembly engine, long runs of the page, ARM, CUDA texts, oracles, llama.cpp, candle, Miri
 proof:
 	@$(call TIMED,$(PROOF))
 
@@ -51,7 +52,7 @@ unit:
 	@tests/setup.sh rust wasm gpu faults
 	$(PROGRAM)
 	$(TESTS)
-	cargo test --workspace --doc --quiet
+	cargo test $(TESTED) --doc --quiet
 
 ## kernels: what the kernels of devices are proven by, on a graphics device in software in five float modes, and a machine for PTX
 kernels:

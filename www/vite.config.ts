@@ -1,7 +1,7 @@
 // Builds the page. The sample model lies in `sample/` once; it is served from there while developing and
 // copied beside the page when building, so that the repository holds a single copy.
 import { cpSync, createReadStream, statSync } from 'node:fs';
-import { join, normalize } from 'node:path';
+import { join, normalize, resolve } from 'node:path';
 import { defineConfig, type Plugin } from 'vite';
 
 /** Their licence asks to be kept with them. */
@@ -13,7 +13,7 @@ function sample(): Plugin {
   return {
     name: 'sample-model',
     configResolved(config) {
-      out = join(config.root, config.build.outDir);
+      out = resolve(config.root, config.build.outDir);
     },
     configureServer(server) {
       server.middlewares.use('/sample', (req, res, next) => {
