@@ -67,7 +67,9 @@ test('statistics come first, each type fills its row, and a large tensor is meas
     await page.evaluate(() => {
       window.seen = [];
       new MutationObserver(() => {
-        const [rows, waiting] = ['tbody tr', 'tr.waits'].map((what) => document.querySelectorAll(`.figures-table ${what}`).length);
+        const [rows, waiting] = ['tbody tr', 'tr.waits'].map(
+          (what) => document.querySelectorAll(`[aria-label="Quantization error by type"] ${what}`).length,
+        );
         const statistics = document.querySelector('.facts') !== null;
         const now = `${statistics} ${rows - waiting}`;
         if (window.seen.at(-1) !== now) window.seen.push(now);
@@ -79,7 +81,7 @@ test('statistics come first, each type fills its row, and a large tensor is meas
     const seen = await page.evaluate(() => window.seen);
     assert.equal(seen.find((state) => state.startsWith('true')), 'true 0', `statistics before errors: ${seen}`);
     assert.ok(new Set(seen.map((state) => state.split(' ')[1])).size > 5, `rows arrive one after the other: ${seen}`);
-    const rmse = () => panel(page).locator('.figures-table tbody tr').evaluateAll((rows) => rows.map((row) => [row.cells[0].innerText, row.cells[4].innerText]));
+    const rmse = () => page.getByRole('region', { name: 'Quantization error by type, table' }).locator('tbody tr').evaluateAll((rows) => rows.map((row) => [row.cells[0].innerText, row.cells[4].innerText]));
     const estimated = await rmse();
     await page.getByRole('button', { name: 'Measure all rows' }).click();
     await page.locator('.figures-table tr.waits').first().waitFor();

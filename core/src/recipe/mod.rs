@@ -242,7 +242,7 @@ impl Recipe {
             Ok(Decision { action, reason: Reason { code, text: text.into() }.into() })
         };
         let (from, to) = (tensor.dtype, target.dtype());
-        if from == to && !from.is_flat() {
+        if from == to && (!from.is_flat() || !has_decoder(from)) {
             return decide(Action::Copy, "same_type", format!("is {to} already"));
         }
         if self.transcodes(tensor, target) {
