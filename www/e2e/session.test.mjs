@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { assertAccessible, commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
+import { askWorker, assertAccessible, commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
 
 async function everyState(page, visit) {
   await visit('start');
@@ -152,3 +152,33 @@ test('the policy of the page blocks other origins, in the page and in its worker
     other.close();
   }
 });
+
+test('the full module is loaded by the first job that needs it, and by no other', () =>
+  withPage(async (page, _, context) => {
+    const asked = [];
+    context.on('request', (request) => asked.push(request.url()));
+    const full = () => asked.some((url) => /full_bg.*\.wasm$/.test(url));
+    await openSample(page);
+    await page.locator('.grid-row').nth(3).click();
+    await page.locator('.exports').first().waitFor();
+    await page.getByRole('radio', { name: 'Block 32' }).check();
+    await page.getByRole('columnheader', { name: 'SQNR gain (dB)' }).waitFor();
+    const recipe = { to: 'safetensors', type: 'f16' };
+    const saved = await askWorker(page, 'convert', { model: 1, recipe, name: 'out.safetensors', target: { kind: 'private' } });
+    assert.ok(saved.bytes > 1e7);
+    assert.ok(!full(), 'opening, measuring, rotating a tensor and converting without names');
+    await planFor(page, 'GGUF', 'Q4_0');
+    assert.ok(full(), 'names of GGUF');
+  }));
+
+test('a part of the page that cannot be loaded is named, and asked for again', () =>
+  withPage(async (page, _, context) => {
+    let blocked = true;
+    await context.route(/full_bg.*\.wasm$/, (route) => (blocked ? route.abort() : route.continue()));
+    await openSample(page);
+    await page.getByRole('button', { name: 'Quantize', exact: true }).click();
+    await page.getByRole('alert').getByText(/part of this page could not be loaded/).waitFor();
+    blocked = false;
+    await page.getByRole('radio', { name: /^Q6_K / }).check();
+    await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
+  }));

@@ -1,5 +1,5 @@
-// How much a visitor loads, as a host that compresses sends it: the core with all its engines, the page around it, and the
-// encoder of tokenizers, which only a conversion of a Hugging Face folder to GGUF loads.
+// How much a visitor loads, as a host that compresses sends it: at first the core without its feature `full` and the page
+// around it; with the first job that needs it, the full core; and where a Hugging Face folder is converted to GGUF, the encoder.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,22 +7,30 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { ROOT } from './browser.mjs';
 
-/**
- * Bytes, compressed. Of the core, WebGPU and its kernels take about 96 kB; rotation with its check, verify, presets and
- * importance about 100; conversion of Hugging Face folders and back about 350.
- */
+/** Fonts are compressed already. */
+const FIRST = /^(quantoscope_bg.*\.wasm|(index|worker).*\.js|.*\.css|.*\.woff2|.*\.svg)$/;
+
+/** Bytes, compressed. Of the core that comes first, kernels are more than a third. */
 const LIMITS = [
-  ['the core', /^quantoscope_bg.*\.wasm$/, 1_380_000],
+  ['what is loaded at first', FIRST, 808_000],
+  ['the core that is loaded at first', /^quantoscope_bg.*\.wasm$/, 662_000],
+  ['the full core', /^full(_bg)?-.*\.(wasm|js)$/, 1_132_000],
   ['the encoder of tokenizers', /^(tokenizer_bg.*\.wasm|encoder.*\.js)$/, 735_000],
-  ['the scripts', /^(?!encoder).*\.js$/, 50_000],
+  ['the scripts that are loaded at first', /^(index|worker).*\.js$/, 44_000],
   ['the styles', /\.css$/, 12_000],
 ];
 
+const assets = join(ROOT, 'dist/assets');
+
 for (const [what, pattern, limit] of LIMITS)
   test(`compressed size of ${what}: below ${limit / 1000} kB`, () => {
-    const assets = join(ROOT, 'dist/assets');
     const files = readdirSync(assets).filter((name) => pattern.test(name));
     const bytes = files.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name)), { level: 9 }).length, 0);
     console.log(`${what}: ${(bytes / 1000).toFixed(1)} kB compressed`);
     assert.ok(bytes > 1000 && bytes < limit, `${bytes} bytes`);
   });
+
+test('every file that the page loads is counted', () => {
+  const later = /^(full(_bg)?-.*\.(wasm|js)|tokenizer_bg.*\.wasm|encoder.*\.js)$/;
+  assert.deepEqual(readdirSync(assets).filter((name) => !FIRST.test(name) && !later.test(name)), []);
+});

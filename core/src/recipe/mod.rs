@@ -242,7 +242,8 @@ impl Recipe {
             Ok(Decision { action, reason: Reason { code, text: text.into() }.into() })
         };
         let (from, to) = (tensor.dtype, target.dtype());
-        if from == to && !from.is_flat() && (tensor.packed.is_none() || from.is_quantized()) {
+        let whole = !from.is_flat() && (tensor.packed.is_none() || from.is_quantized());
+        if from == to && (whole || !has_decoder(from)) {
             return decide(Action::Copy, "same_type", format!("is {to} already"));
         }
         if self.transcodes(tensor, target) {

@@ -7,6 +7,7 @@ import type { Failure, OpenOptions } from '../protocol';
 export type Again = (options: OpenOptions) => void;
 
 export function errorNote(error: Failure, again?: Again): HTMLElement {
+  if (error.choices && again) return question('Several models here. Which one?', error.choices, again);
   const places: [string, string | undefined][] = [
     ['tensor', error.tensor],
     ['element', error.element === undefined ? undefined : integer(error.element)],
@@ -35,20 +36,26 @@ function sentence(message: string): string {
 
 const WRITERS: Record<string, string> = { core: 'aprender (core)', serve: 'aprender-serve (realizar)' };
 
-function waysOut({ choices, aprWriters }: Failure, again: Again): Child {
-  const button = (label: string, options: OpenOptions) =>
-    h('button', { type: 'button', on: { click: () => again(options) } }, label);
-  if (choices)
-    return [
-      h('p', {}, h('strong', {}, 'Which one?')),
-      h('div', { class: 'act choices' }, choices.map((choice) => button(choice, { choice }))),
-    ];
-  if (aprWriters)
-    return [
-      h('p', {}, h('strong', {}, 'Which program wrote the file?')),
-      h('div', { class: 'act choices' }, aprWriters.map((w) => button(WRITERS[w] ?? w, { aprWriter: w }))),
-    ];
-  return null;
+function waysOut({ aprWriters }: Failure, again: Again): Child {
+  if (!aprWriters) return null;
+  return [
+    h('p', {}, h('strong', {}, 'Which program wrote the file?')),
+    h('div', { class: 'act choices' }, aprWriters.map((w) => button(WRITERS[w] ?? w, { aprWriter: w }, again))),
+  ];
+}
+
+/** Nothing failed: something is to be chosen. */
+function question(text: string, choices: readonly string[], again: Again): HTMLElement {
+  return h(
+    'div',
+    { class: 'note', role: 'status' },
+    h('p', {}, h('strong', {}, text)),
+    h('div', { class: 'act choices' }, choices.map((choice) => button(choice, { choice }, again))),
+  );
+}
+
+function button(label: string, options: OpenOptions, again: Again): HTMLElement {
+  return h('button', { type: 'button', on: { click: () => again(options) } }, label);
 }
 
 export function warningNotes(warnings: readonly string[]): HTMLElement | null {
