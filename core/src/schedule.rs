@@ -201,15 +201,21 @@ fn rows_together(operand: &Operand) -> u64 {
 
 /// Bytes of parts, and room to decode them, for an element of the packed weights of a piece.
 fn packed_bytes(piece: &Segment) -> u64 {
-    const PARTS: u64 = 6;
-    operands(piece).filter(|o| o.packed.is_some()).count() as u64 * PARTS
+    // Stored bytes, and what a decoder holds: codes in 16 bits, scales, zeros.
+    const PARTS: u64 = 8;
+    const GROUP: u64 = 12;
+    let bytes = |o: &Operand| {
+        let groups = o.packed.as_deref().map(|packed| packed.groups_read().saturating_mul(GROUP));
+        groups.map_or(0, |bytes| bytes.div_ceil(LEAF as u64).saturating_add(PARTS))
+    };
+    operands(piece).map(bytes).fold(0, u64::saturating_add)
 }
 
 /// Refuses a view of a packed weight that is no rectangle of it.
 fn check_packed(output: &Output, piece: &Segment) -> Result<()> {
     let rows = 0..piece.rows.end.saturating_sub(piece.rows.start);
     let fits = |o: &Operand| {
-        let view = View::of(o, output.grid.cols, &rows, &(0..output.grid.cols));
+        let view = OperandView::of(o, output.grid.cols, &rows, &(0..output.grid.cols));
         o.packed.as_deref().is_none_or(|packed| packed.rectangle(view.of, &view.rows, &view.cols).is_some())
     };
     if rows.is_empty() || operands(piece).all(fits) {
@@ -240,7 +246,7 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let wide = if piece.from.ops.contains(&Op::Widen) { 8 } else { 0 };
     let values = weights + wide + if mapped { 12 } else { 8 };
     let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
-    let per_element = (bytes_of(&dtypes) + values + packed_bytes(piece)).saturating_add(gaps);
+    let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps).saturating_add(packed_bytes(piece));
     let share = budget.memory / u64::from(budget.workers.max(1));
     let room = share / per_element;
     let swaps = operands(piece).any(|o| matches!(o.map, RowMap::SwapColumns { .. }));
@@ -321,7 +327,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let below = |r: u64| r - piece.rows.start;
     let read = |o: &Operand| {
         let rows = below(window.rows.start)..below(window.rows.end);
-        let view = View::of(o, cols, &rows, &window.cols);
+        let view = OperandView::of(o, cols, &rows, &window.cols);
         let region = region(o.dtype, o.at, view.of, &view.rows, &view.cols);
         let scale = (o.dtype.prefix_bytes() > 0).then_some(Op::TensorScale);
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
@@ -366,15 +372,15 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
 }
 
 /// Rows and columns of a tensor that is seen as a matrix of `of` columns.
-struct View {
+struct OperandView {
     of: u64,
     rows: Range<u64>,
     cols: Range<u64>,
 }
 
-impl View {
+impl OperandView {
     /// What rows `rows` of a segment and columns `cols` of an output with `width` columns read of `operand`.
-    fn of(operand: &Operand, width: u64, rows: &Range<u64>, cols: &Range<u64>) -> View {
+    fn of(operand: &Operand, width: u64, rows: &Range<u64>, cols: &Range<u64>) -> OperandView {
         let columns = operand.columns.as_deref().copied();
         let ColumnRange { at, of } = columns.unwrap_or(ColumnRange { at: 0, of: width });
         let (rows, cols) = match operand.map {
@@ -384,12 +390,12 @@ impl View {
             }
             _ => (operand.row + rows.start..operand.row + rows.end, at + cols.start..at + cols.end),
         };
-        View { of, rows, cols }
+        OperandView { of, rows, cols }
     }
 }
 
 /// The read of a region of an operand, and those of the other parts of a packed weight.
-fn reads_of(operand: &Operand, region: Region, view: View, ops: Vec<Op>) -> Vec<Read> {
+fn reads_of(operand: &Operand, region: Region, view: OperandView, ops: Vec<Op>) -> Vec<Read> {
     let mut first = read_of(operand, region, ops);
     let packed = operand.packed.as_ref();
     // `cut` has found that there is a rectangle.

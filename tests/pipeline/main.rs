@@ -17,6 +17,7 @@ mod mapping;
 mod metadata;
 mod nonfinite;
 mod packed;
+mod packed_integers;
 mod pairs;
 mod patterns;
 mod previews;

@@ -48,7 +48,7 @@ fn scale(name: &str, dtype: DType, shape: &[u64], rng: &mut Rng) -> (Tensor, Vec
 }
 
 /// A layout of scales: the weight's shape, the scale's, and the blocks of `config.json`.
-struct Case {
+struct ScaleLayout {
     weight: &'static [u64],
     scale: &'static [u64],
     block: Option<[u64; 2]>,
@@ -57,22 +57,28 @@ struct Case {
     label: &'static str,
 }
 
-const CASES: &[Case] = &[
-    Case { weight: &[5, 33], scale: &[], block: None, of: |_, _, _| 0, label: "one scale" },
-    Case { weight: &[5, 33], scale: &[1], block: None, of: |_, _, _| 0, label: "one scale" },
-    Case { weight: &[5, 33], scale: &[1, 1], block: None, of: |_, _, _| 0, label: "one scale" },
-    Case { weight: &[5, 33], scale: &[5], block: None, of: |_, r, _| r, label: "scale per row" },
-    Case { weight: &[5, 33], scale: &[5, 1], block: None, of: |_, r, _| r, label: "scale per row" },
-    Case { weight: &[5, 33], scale: &[1, 33], block: None, of: |_, _, c| c, label: "scale per column" },
+const LAYOUTS: &[ScaleLayout] = &[
+    ScaleLayout { weight: &[5, 33], scale: &[], block: None, of: |_, _, _| 0, label: "one scale" },
+    ScaleLayout { weight: &[5, 33], scale: &[1], block: None, of: |_, _, _| 0, label: "one scale" },
+    ScaleLayout { weight: &[5, 33], scale: &[1, 1], block: None, of: |_, _, _| 0, label: "one scale" },
+    ScaleLayout { weight: &[5, 33], scale: &[5], block: None, of: |_, r, _| r, label: "scale per row" },
+    ScaleLayout { weight: &[5, 33], scale: &[5, 1], block: None, of: |_, r, _| r, label: "scale per row" },
+    ScaleLayout {
+        weight: &[5, 33],
+        scale: &[1, 33],
+        block: None,
+        of: |_, _, c| c,
+        label: "scale per column",
+    },
     // Blocks that end beyond the weight, and are not square.
-    Case {
+    ScaleLayout {
         weight: &[20, 300],
         scale: &[2, 38],
         block: Some([16, 8]),
         of: |_, r, c| r / 16 * 38 + c / 8,
         label: "16x8 scales",
     },
-    Case {
+    ScaleLayout {
         weight: &[7, 40],
         scale: &[1, 2],
         block: Some([128, 24]),
@@ -80,14 +86,14 @@ const CASES: &[Case] = &[
         label: "128x24 scales",
     },
     // Without a configuration: the usual blocks, or equal ones.
-    Case {
+    ScaleLayout {
         weight: &[130, 260],
         scale: &[2, 3],
         block: None,
         of: |_, r, c| r / 128 * 3 + c / 128,
         label: "128x128 scales",
     },
-    Case {
+    ScaleLayout {
         weight: &[6, 96],
         scale: &[6, 3],
         block: None,
@@ -95,30 +101,36 @@ const CASES: &[Case] = &[
         label: "1x32 scales",
     },
     // Stacks.
-    Case { weight: &[3, 5, 12], scale: &[3], block: None, of: |e, _, _| e, label: "scale per matrix" },
-    Case { weight: &[3, 5, 12], scale: &[3, 1, 1], block: None, of: |e, _, _| e, label: "scale per matrix" },
-    Case {
+    ScaleLayout { weight: &[3, 5, 12], scale: &[3], block: None, of: |e, _, _| e, label: "scale per matrix" },
+    ScaleLayout {
+        weight: &[3, 5, 12],
+        scale: &[3, 1, 1],
+        block: None,
+        of: |e, _, _| e,
+        label: "scale per matrix",
+    },
+    ScaleLayout {
         weight: &[3, 5, 12],
         scale: &[3, 5, 1],
         block: None,
         of: |e, r, _| e * 5 + r,
         label: "scale per row",
     },
-    Case {
+    ScaleLayout {
         weight: &[3, 5, 12],
         scale: &[3, 5],
         block: None,
         of: |e, r, _| e * 5 + r,
         label: "scale per row",
     },
-    Case {
+    ScaleLayout {
         weight: &[3, 5, 12],
         scale: &[3, 1, 12],
         block: None,
         of: |e, _, c| e * 12 + c,
         label: "scale per column",
     },
-    Case {
+    ScaleLayout {
         weight: &[3, 5, 12],
         scale: &[3, 2, 3],
         block: Some([4, 5]),
@@ -164,7 +176,7 @@ fn files(plan: &Plan, model: &MemoryModel) -> Vec<Vec<u8>> {
 #[test]
 fn fp8_of_every_layout_of_scales_gives_the_product_in_f32() {
     let mut rng = Rng(3);
-    for case in CASES {
+    for case in LAYOUTS {
         for codes_of in [DType::F8_E4M3, DType::F8_E5M2] {
             for scales in [DType::F32, DType::BF16, DType::F16, DType::F8_E8M0, DType::U8] {
                 let n = case.weight.iter().product::<u64>();

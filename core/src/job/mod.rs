@@ -29,10 +29,8 @@ use crate::metric::{Measurements, Tally};
 use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
-use crate::tensor::packed::{Packed, Rectangle};
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use copy::copy;
 use core::ops::Range;
@@ -44,6 +42,7 @@ pub use crate::plan::{Axis, Op};
 pub use freivalds::LIMIT as ALGEBRA_LIMIT;
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
 pub(crate) use tile::tile_cols;
+pub use unpack::PackedWindow;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,15 +132,6 @@ pub struct Read {
     /// The packed weight whose codes these bytes are; the reads of its other parts follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packed: Option<Box<PackedWindow>>,
-}
-
-/// A rectangle of a packed weight.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct PackedWindow {
-    /// The parts, and how they are decoded.
-    pub packed: Arc<Packed>,
-    /// Rows and columns of the weight.
-    pub at: Rectangle,
 }
 
 impl Read {
@@ -432,12 +422,7 @@ fn work(
 ) -> Result<Done> {
     check_inputs(job, inputs)?;
     if job.reads.iter().any(|r| r.packed.is_some()) {
-        let mut room = core::mem::take(&mut scratch.unpacked);
-        let plain = unpack::unpack(kernels, job, inputs, &mut room);
-        let done =
-            plain.and_then(|plain| work(kernels, &plain.job, &plain.inputs(inputs, &room), scratch, made));
-        scratch.unpacked = room;
-        return done.map(|done| Done { payload: unpack::payload(job, done.payload, scratch), ..done });
+        return unpack::work_unpacked(kernels, job, inputs, scratch, made);
     }
     if job.op == OutputOp::Copy {
         return copy(job, inputs, scratch);

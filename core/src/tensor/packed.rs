@@ -16,6 +16,8 @@ use serde::Serialize;
 pub struct Packed {
     /// The order of codes and scales.
     pub layout: Layout,
+    /// Rows of the weight.
+    pub rows: u64,
     /// Columns of the weight.
     pub cols: u64,
     /// The stored tensors; the first one holds the codes.
@@ -31,6 +33,8 @@ pub enum Layout {
     /// MXFP4 of gpt-oss: codes `[.., cols / 32, 16]`, two consecutive values in a byte, the first one in its low half; and a
     /// power of two for each 32 columns, `[.., cols / 32]`.
     Mxfp4,
+    /// Integer codes, and a scale and a zero for each group of columns.
+    Integers(Integers),
 }
 
 /// The blocks of a matrix that share a scale. All matrices of a stack have the same blocks.
@@ -56,6 +60,174 @@ impl ScaleBlocks {
     /// The column of the scales that column `col` of the weight needs.
     pub fn scale_col(&self, col: u64) -> u64 {
         col / self.cols.max(1)
+    }
+}
+
+/// Integer codes, with a scale and a zero for each group of columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Integers {
+    /// The format, as people name it.
+    pub format: IntegerFormat,
+    /// Bits of a code, 1 to 8.
+    pub bits: u8,
+    /// The order of the codes.
+    pub order: CodeOrder,
+    /// Columns that share a scale, at least 1.
+    pub group: u64,
+    /// Groups of a row.
+    pub groups: u64,
+    /// What is subtracted from a code, or added to the product.
+    pub zero: Zero,
+    /// Whether a part has the group of each column; it follows the zeros.
+    pub indexed: bool,
+}
+
+/// The format of integer codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntegerFormat {
+    /// GPTQ, of which version 1 stores zeros less 1.
+    Gptq,
+    /// AWQ in its `gemm` version.
+    Awq,
+    /// compressed-tensors: `pack-quantized` and `int-quantized`.
+    CompressedTensors,
+    /// MLX's affine mode.
+    Mlx,
+}
+
+impl IntegerFormat {
+    /// Name in its authors' spelling.
+    pub const fn name(self) -> &'static str {
+        match self {
+            IntegerFormat::Gptq => "GPTQ",
+            IntegerFormat::Awq => "AWQ",
+            IntegerFormat::CompressedTensors => "compressed-tensors",
+            IntegerFormat::Mlx => "MLX",
+        }
+    }
+}
+
+/// The order of integer codes. Words have 32 bits, and their first code in the lowest bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeOrder {
+    /// Words `[rows, cols * bits / 32]`: a stream of bits for each row.
+    Rows,
+    /// Words `[cols * bits / 32, rows]`: a stream of bits down each column of words.
+    Columns,
+    /// Words `[cols, rows / 8]` of 4-bit codes, whose even and odd rows are in different halves of a word.
+    Interleaved,
+    /// Signed bytes `[rows, cols]`.
+    Bytes,
+}
+
+impl CodeOrder {
+    /// Whether the parts have a column for each row of the weight.
+    pub fn is_transposed(self) -> bool {
+        matches!(self, CodeOrder::Columns | CodeOrder::Interleaved)
+    }
+}
+
+/// What integer codes are relative to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Zero {
+    /// This code is 0.
+    Fixed(i16),
+    /// A code for each group, packed as those of the weights, to which `add` is added.
+    Packed {
+        /// 1 for version 1 of GPTQ.
+        add: i16,
+    },
+    /// A code for each group, packed along the rows: words `[rows * bits / 32, groups]`.
+    PackedRows,
+    /// A signed byte for each group.
+    Bytes,
+    /// A float for each group, which is added to the product of code and scale.
+    Offset,
+}
+
+/// Bits of a word of integer codes.
+const WORD: u64 = 32;
+
+/// The words that codes `codes` of `bits` bits are in.
+fn words(codes: &Range<u64>, bits: u64) -> Range<u64> {
+    codes.start * bits / WORD..(codes.end * bits).div_ceil(WORD)
+}
+
+impl Zero {
+    /// Whether the third part holds zeros.
+    pub fn is_part(self) -> bool {
+        !matches!(self, Zero::Fixed(_))
+    }
+}
+
+impl Integers {
+    /// The number of the part with the group of each column.
+    pub fn index_part(&self) -> Option<usize> {
+        self.indexed.then_some(2 + usize::from(self.zero.is_part()))
+    }
+
+    /// The number of the part with the shape of the weight, where there is one.
+    pub fn shape_part(&self) -> usize {
+        2 + usize::from(self.zero.is_part()) + usize::from(self.indexed)
+    }
+
+    /// The elements of part number `index` that a rectangle needs.
+    fn part(&self, index: usize, of: &Rectangle) -> Rectangle {
+        let rows = of.rows.first..of.rows.first + of.rows.count;
+        let (cols, bits) = (of.cols.clone(), u64::from(self.bits));
+        let group = self.group.max(1);
+        let groups = if self.indexed { 0..self.groups } else { cols.start / group..cols.end.div_ceil(group) };
+        let rectangle = |rows: Range<u64>, cols: Range<u64>| {
+            let rows = RowRun { first: rows.start, step: 1, count: rows.end.saturating_sub(rows.start) };
+            Rectangle { rows, cols }
+        };
+        match (index, self.order) {
+            (0, CodeOrder::Bytes) => rectangle(rows, cols),
+            (0, CodeOrder::Rows) => rectangle(rows, words(&cols, bits)),
+            (0, CodeOrder::Columns) => rectangle(words(&cols, bits), rows),
+            (0, CodeOrder::Interleaved) => rectangle(cols, words(&rows, bits)),
+            (1, order) if order.is_transposed() => rectangle(groups, rows),
+            (1, _) => rectangle(rows, groups),
+            (2, _) if self.zero.is_part() => match self.zero {
+                Zero::Packed { .. } => rectangle(groups, words(&rows, bits)),
+                Zero::PackedRows => rectangle(words(&rows, bits), groups),
+                _ => rectangle(rows, groups),
+            },
+            (index, _) if Some(index) == self.index_part() => rectangle(0..1, cols),
+            // The shape of the weight.
+            _ => rectangle(0..1, 0..2),
+        }
+    }
+
+    /// Columns of the matrix that part number `index` of a weight is read as.
+    fn part_cols(&self, index: usize, (rows, cols): (u64, u64)) -> u64 {
+        let packed = |codes: u64| (codes * u64::from(self.bits)).div_ceil(WORD);
+        match (index, self.order) {
+            (0, CodeOrder::Bytes) => cols,
+            (0, CodeOrder::Rows) => packed(cols),
+            (0, CodeOrder::Columns) => rows,
+            (0, CodeOrder::Interleaved) => packed(rows),
+            (1, order) if order.is_transposed() => rows,
+            (1, _) => self.groups,
+            (2, _) if self.zero.is_part() => match self.zero {
+                Zero::Packed { .. } => packed(rows),
+                _ => self.groups,
+            },
+            (index, _) if Some(index) == self.index_part() => cols,
+            _ => 2,
+        }
+    }
+
+    /// The layout in words: `W4 g128 (GPTQ)`.
+    fn label(&self) -> String {
+        let (bits, format) = (self.bits, self.format.name());
+        match self.groups {
+            1 => format!("W{bits} per row ({format})"),
+            _ => format!("W{bits} g{} ({format})", self.group),
+        }
     }
 }
 
@@ -94,6 +266,7 @@ impl Packed {
     pub fn label(&self) -> String {
         match self.layout {
             Layout::Mxfp4 => "MXFP4 (gpt-oss)".into(),
+            Layout::Integers(layout) => layout.label(),
             Layout::ScaledFloat(blocks) => {
                 let dtype = |part: usize| self.parts.get(part).map(|p| p.dtype);
                 let float = match dtype(0) {
@@ -115,9 +288,17 @@ impl Packed {
         }
     }
 
-    /// Whether the weights have 4 bits or fewer, so that encoding them again needs `--allow-requantize`.
-    pub fn has_few_bits(&self) -> bool {
-        matches!(self.layout, Layout::Mxfp4)
+    /// Whether encoding the weights again needs `--allow-requantize`: they are integers, or floats of 4 bits.
+    pub fn is_quantized(&self) -> bool {
+        matches!(self.layout, Layout::Mxfp4 | Layout::Integers(_))
+    }
+
+    /// Groups of a row that every window reads, whatever its columns are.
+    pub fn groups_read(&self) -> u64 {
+        match self.layout {
+            Layout::Integers(layout) if layout.indexed => layout.groups,
+            _ => 0,
+        }
     }
 
     /// Whether a stack of experts is `[experts, out, in]`, whose plain checkpoint stores it as `[experts, in, out]`.
@@ -138,13 +319,16 @@ impl Packed {
         let end = start.checked_add(cols.end.checked_sub(cols.start)?)?;
         let first = rows.start.checked_mul(step)?.checked_add(beside)?;
         let count = rows.end.checked_sub(rows.start)?;
-        (end <= self.cols).then_some(Rectangle { rows: RowRun { first, step, count }, cols: start..end })
+        let whole_rows = step == 1 || !matches!(self.layout, Layout::Integers(_));
+        (end <= self.cols && whole_rows)
+            .then_some(Rectangle { rows: RowRun { first, step, count }, cols: start..end })
     }
 
     /// The elements of part number `index` that `of` needs, as a rectangle of the part's matrix.
     pub fn part(&self, index: usize, of: &Rectangle) -> Rectangle {
         let (rows, Range { start, end }) = (of.rows, of.cols.clone());
         match (self.layout, index) {
+            (Layout::Integers(layout), _) => layout.part(index, of),
             (Layout::ScaledFloat(_), 0) => of.clone(),
             (Layout::ScaledFloat(blocks), _) => {
                 let first = blocks.scale_row(rows.first);
@@ -160,6 +344,7 @@ impl Packed {
     /// Columns of the matrix that part number `index` is read as.
     pub fn part_cols(&self, index: usize) -> u64 {
         match (self.layout, index) {
+            (Layout::Integers(layout), _) => layout.part_cols(index, (self.rows, self.cols)),
             (Layout::ScaledFloat(_), 0) => self.cols,
             (Layout::ScaledFloat(blocks), _) => self.cols.div_ceil(blocks.cols.max(1)),
             (Layout::Mxfp4, 0) => self.cols / 2,
@@ -176,7 +361,7 @@ impl TensorInfo {
 
     /// Whether encoding the weights as another type quantizes them a second time.
     pub fn is_quantized(&self) -> bool {
-        self.packed.as_ref().map_or(self.dtype.is_quantized(), |packed| packed.has_few_bits())
+        self.packed.as_ref().map_or(self.dtype.is_quantized(), |packed| packed.is_quantized())
     }
 
     /// Stored bits for each weight, scales included; `None` for a tensor without weights.

@@ -66,7 +66,7 @@ pub(super) fn scale_blocks(
 
 /// The length of `count` blocks of an axis of length `len`: a hinted length that fits, the usual one, or the only power of two
 /// unless equal blocks of another length fit too. What is left open without a configuration is not guessed.
-fn block_len(len: u64, count: u64, mut hints: impl Iterator<Item = u64>) -> Option<u64> {
+pub(super) fn block_len(len: u64, count: u64, mut hints: impl Iterator<Item = u64>) -> Option<u64> {
     let fits = |block: &u64| *block > 0 && len.div_ceil(*block) == count;
     if count == 0 || count > len {
         return None;

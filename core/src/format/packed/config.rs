@@ -13,6 +13,25 @@ pub(super) struct Quantization {
     pub(super) block: Option<[u64; 2]>,
     /// Blocks that some weights have.
     pub(super) hints: Vec<[u64; 2]>,
+    /// `group_size` of GPTQ and AWQ; absent where a row is one group.
+    pub(super) group: Option<u64>,
+    /// Whether GPTQ stores zeros as they are.
+    pub(super) is_gptq_v2: bool,
+    /// Whether the codes of GPTQ and AWQ are in their usual order.
+    pub(super) has_usual_codes: bool,
+    /// The integers of compressed-tensors.
+    pub(super) integers: Vec<IntegerScheme>,
+    /// `quantization` of MLX.
+    mlx: Option<Value>,
+}
+
+/// The integers of a group of weights of compressed-tensors.
+#[derive(Clone, Debug)]
+pub(super) struct IntegerScheme {
+    /// Bits of a code.
+    pub(super) bits: u64,
+    /// Columns that share a scale; absent where a row does.
+    pub(super) group: Option<u64>,
 }
 
 impl Quantization {
@@ -22,20 +41,59 @@ impl Quantization {
             let config = config.as_ref()?;
             config.get(key).or_else(|| config.get("text_config")?.get(key)).cloned()
         };
-        let Some(found) = nested("quantization_config").or_else(|| nested("compression_config")) else {
-            return Quantization::default();
+        let mlx = nested("quantization").filter(Value::is_object);
+        let found = nested("quantization_config").or_else(|| nested("compression_config"));
+        let Some(found) = found.filter(|_| mlx.is_none()) else {
+            return Quantization { has_usual_codes: true, mlx, ..Quantization::default() };
         };
         let weights = found.get("config_groups").and_then(Value::as_object);
         let weights = weights.into_iter().flat_map(|groups| groups.values().filter_map(|g| g.get("weights")));
+        let integers = weights.clone().filter_map(IntegerScheme::of).collect();
         let hints = weights.flat_map(|w| {
             let group = w.get("group_size").and_then(Value::as_u64).filter(|n| *n > 0).map(|n| [1, n]);
             w.get("block_structure").and_then(pair).into_iter().chain(group)
         });
+        let text = |key: &str| found.get(key).and_then(Value::as_str).map(str::to_ascii_lowercase);
+        let format = text("checkpoint_format");
+        let usual = matches!(format.as_deref(), None | Some("gptq" | "gptq_v2" | "gemm"));
+        let group = ["group_size", "q_group_size"].iter().find_map(|key| found.get(key)?.as_u64());
         Quantization {
+            integers,
+            mlx,
+            group: group.filter(|n| *n > 0),
+            is_gptq_v2: format.as_deref() == Some("gptq_v2"),
+            has_usual_codes: usual && matches!(text("version").as_deref(), None | Some("gemm")),
             hints: hints.collect(),
             method: found.get("quant_method").and_then(Value::as_str).map(ToString::to_string),
             block: found.get("weight_block_size").and_then(pair),
         }
+    }
+}
+
+impl Quantization {
+    /// Whether MLX quantized the checkpoint.
+    pub(super) fn is_mlx(&self) -> bool {
+        self.mlx.is_some()
+    }
+
+    /// Bits and columns of a group of MLX's affine mode for the module `name`; `None` for other modes and widths.
+    pub(super) fn affine(&self, name: &str) -> Option<(u64, u64)> {
+        let all = self.mlx.as_ref()?;
+        let own = all.get(name).filter(|v| v.is_object());
+        let of = |key: &str| own.and_then(|o| o.get(key)).or_else(|| all.get(key));
+        let affine = of("mode").and_then(Value::as_str).is_none_or(|mode| mode == "affine");
+        let bits = of("bits")?.as_u64().filter(|n| affine && matches!(n, 2..=6 | 8))?;
+        Some((bits, of("group_size")?.as_u64().filter(|n| *n > 0)?))
+    }
+}
+
+impl IntegerScheme {
+    /// The integers that `weights` of a group describe.
+    fn of(weights: &Value) -> Option<IntegerScheme> {
+        let number = |key: &str| weights.get(key).and_then(Value::as_u64).filter(|n| *n > 0);
+        let is_integer = weights.get("type").and_then(Value::as_str).is_none_or(|t| t == "int");
+        let bits = number("num_bits").filter(|n| is_integer && *n <= 8)?;
+        Some(IntegerScheme { bits, group: number("group_size") })
     }
 }
 

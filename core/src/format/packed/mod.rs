@@ -5,7 +5,10 @@
 //! not fit is a finding, reported by the plans before any value is read. Reads no values.
 
 mod blocks;
+mod compressed_tensors;
 mod config;
+mod gptq;
+mod mlx;
 mod mxfp4;
 mod scaled_float;
 
@@ -23,7 +26,8 @@ use alloc::vec::Vec;
 use config::Quantization;
 
 /// The formats, in the order in which they are looked for.
-const FORMATS: &[fn(&mut Uniter<'_>)] = &[scaled_float::find, mxfp4::find];
+const FORMATS: &[fn(&mut Uniter<'_>)] =
+    &[scaled_float::find, mxfp4::find, gptq::find, compressed_tensors::find, mlx::find];
 
 /// Most findings that an error lists.
 const SHOWN: usize = 20;
@@ -65,9 +69,15 @@ impl Packing {
     }
 }
 
+/// Whether a tensor may be integer codes under the name of a weight.
+fn is_integers(tensor: &TensorInfo) -> bool {
+    compressed_tensors::is_codes(tensor) || mlx::is_codes(tensor)
+}
+
 /// Unites the parts of each packed weight of `checkpoint`.
 pub(super) fn unite(checkpoint: &mut Checkpoint) {
-    let parts = |t: &TensorInfo| scaled_float::is_codes(t) || mxfp4::is_part(t);
+    let parts =
+        |t: &TensorInfo| scaled_float::is_codes(t) || mxfp4::is_part(t) || gptq::is_part(t) || is_integers(t);
     if checkpoint.container != Container::Safetensors || !checkpoint.tensors.iter().any(parts) {
         return;
     }

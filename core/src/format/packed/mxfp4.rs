@@ -74,6 +74,7 @@ fn unite(
     let Some((cols, shape)) = cols.zip(axes.and_then(Shape::new)).filter(|(_, s)| s.numel() > 0) else {
         return uniter.report(blocks, "it has no elements, or too many");
     };
-    let packed = Packed { layout: Layout::Mxfp4, cols, parts: Vec::from([blocks.clone(), scales.clone()]) };
+    let parts = Vec::from([blocks.clone(), scales.clone()]);
+    let packed = Packed { layout: Layout::Mxfp4, rows: shape.rows(), cols, parts };
     uniter.unite(&[index, at], Weight { name, dtype: DType::MXFP4, shape }, packed);
 }

@@ -115,7 +115,8 @@ fn unite(
         Ok(blocks) => {
             let parts = Vec::from([tensor.clone(), info.clone()]);
             let layout = Layout::ScaledFloat(blocks);
-            let packed = Packed { layout, cols: tensor.shape.cols(), parts };
+            let (rows, cols) = (tensor.shape.rows(), tensor.shape.cols());
+            let packed = Packed { layout, rows, cols, parts };
             let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
             uniter.unite(&[index, scale], Weight { name, dtype: DType::F32, shape }, packed);
         }

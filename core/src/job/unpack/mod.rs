@@ -3,23 +3,34 @@
 //! The decoder of a format is a function of the parts of a window, chosen by its [`Layout`]. Nothing is rounded here beyond the
 //! format's own arithmetic in binary32.
 
+mod integers;
 mod mxfp4;
 mod scaled_float;
 
-use super::{Job, PackedWindow, Payload, Read, Region, Workspace};
+use super::{DeviceCheck, Done, Job, Payload, Read, Region, Workspace, work};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
-use crate::quant::EncodeError;
-use crate::tensor::packed::{Layout, Rectangle};
+use crate::tensor::packed::{Layout, Packed, Rectangle};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use serde::Serialize;
+
+/// A rectangle of a packed weight.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PackedWindow {
+    /// The parts, and how they are decoded.
+    pub packed: Arc<Packed>,
+    /// Rows and columns of the weight.
+    pub at: Rectangle,
+}
 
 /// Room for the decoded windows of the source and of a candidate, as binary32 so that it is aligned.
 pub(super) type Room = [Vec<f32>; 2];
 
 /// A job without packed weights, and where the bytes of its reads are.
-pub(super) struct Unpacked {
-    pub(super) job: Job,
+struct Unpacked {
+    job: Job,
     from: Vec<Place>,
 }
 
@@ -33,7 +44,7 @@ enum Place {
 
 impl Unpacked {
     /// The bytes of the job's reads.
-    pub(super) fn inputs<'a>(&self, inputs: &[&'a [u8]], room: &'a Room) -> Vec<&'a [u8]> {
+    fn inputs<'a>(&self, inputs: &[&'a [u8]], room: &'a Room) -> Vec<&'a [u8]> {
         let place = |place: &Place| match *place {
             Place::Input(index) => inputs.get(index).copied(),
             Place::Room(index, len) => room.get(index).and_then(|r| bytemuck::cast_slice(r).get(..len)),
@@ -43,7 +54,7 @@ impl Unpacked {
 }
 
 /// One part of the window of a packed weight.
-struct Part<'a> {
+struct PackedPart<'a> {
     dtype: DType,
     /// Its rows and columns.
     at: Rectangle,
@@ -51,20 +62,40 @@ struct Part<'a> {
     bytes: &'a [u8],
 }
 
-impl Part<'_> {
+impl PackedPart<'_> {
+    /// Columns.
+    fn width(&self) -> usize {
+        (self.at.cols.end - self.at.cols.start) as usize
+    }
+
     /// Bytes of one row.
     fn row_bytes(&self) -> usize {
-        ((self.at.cols.end - self.at.cols.start) * self.dtype.block_bytes()) as usize
+        self.width() * self.dtype.block_bytes() as usize
+    }
+
+    /// The bytes of each row.
+    fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.chunks_exact(self.row_bytes().max(1))
     }
 }
 
-/// Decodes the packed weights of a job whose inputs were checked.
-pub(super) fn unpack(
+/// Runs a job with packed weights, whose inputs were checked.
+pub(super) fn work_unpacked(
     kernels: &dyn Kernels,
     job: &Job,
     inputs: &[&[u8]],
-    room: &mut Room,
-) -> Result<Unpacked> {
+    scratch: &mut Workspace,
+    made: Option<&mut DeviceCheck<'_>>,
+) -> Result<Done> {
+    let mut room = core::mem::take(&mut scratch.unpacked);
+    let plain = unpack(kernels, job, inputs, &mut room);
+    let done = plain.and_then(|plain| work(kernels, &plain.job, &plain.inputs(inputs, &room), scratch, made));
+    scratch.unpacked = room;
+    done.map(|done| Done { payload: payload(job, done.payload, scratch), ..done })
+}
+
+/// Decodes the packed weights of a job.
+fn unpack(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], room: &mut Room) -> Result<Unpacked> {
     let mut plain = Unpacked { job: Job { reads: Vec::new(), ..job.clone() }, from: Vec::new() };
     let mut rooms = room.iter_mut().enumerate();
     let mut index = 0;
@@ -79,7 +110,7 @@ pub(super) fn unpack(
         let (Some(bytes), Some((at, room))) = (inputs.get(index..index + count), rooms.next()) else {
             return Err(Error::new(Code::Overflow, "a window has more packed weights than a job takes"));
         };
-        let len = decode(kernels, read.dtype, window, bytes, room).map_err(|e| e.error())?;
+        let len = decode(kernels, read.dtype, window, bytes, room)?;
         let run = len as u64;
         let region = Region { offset: 0, run, stride: run, count: 1 };
         plain.job.reads.push(Read { region, packed: None, ..read.clone() });
@@ -96,30 +127,34 @@ fn decode(
     window: &PackedWindow,
     inputs: &[&[u8]],
     room: &mut Vec<f32>,
-) -> Result<usize, EncodeError> {
+) -> Result<usize> {
     let PackedWindow { packed, at } = window;
     let stored = packed.parts.iter().zip(inputs).enumerate();
-    let parts: Vec<Part<'_>> =
-        stored.map(|(i, (info, bytes))| Part { dtype: info.dtype, at: packed.part(i, at), bytes }).collect();
+    let parts: Vec<PackedPart<'_>> = stored
+        .map(|(i, (info, bytes))| PackedPart { dtype: info.dtype, at: packed.part(i, at), bytes })
+        .collect();
     let elements = at.rows.count * (at.cols.end - at.cols.start);
     let len = dtype.bytes_for(elements).unwrap_or(0) as usize;
     room.clear();
     room.resize(len.div_ceil(size_of::<f32>()), 0.0);
     match (packed.layout, parts.as_slice()) {
         (Layout::ScaledFloat(blocks), [codes, scales]) => {
-            scaled_float::decode(kernels, &blocks, codes, scales, room)?
+            scaled_float::decode(kernels, &blocks, codes, scales, room).map_err(|e| e.error())?
         }
         (Layout::Mxfp4, [codes, scales]) => {
             let out = bytemuck::cast_slice_mut(room);
             mxfp4::decode(codes, scales, out.get_mut(..len).unwrap_or_default());
         }
-        _ => return Err(EncodeError::NoCodec),
+        (Layout::Integers(layout), parts) => {
+            integers::decode(kernels, &layout, (at, [packed.rows, packed.cols]), parts, room)?
+        }
+        _ => return Err(Error::new(Code::Overflow, "a window lacks a part of its weight")),
     }
     Ok(len)
 }
 
 /// Moves bytes that a job passes on unchanged to the workspace, if they are those of a packed weight.
-pub(super) fn payload(job: &Job, payload: Payload, scratch: &mut Workspace) -> Payload {
+fn payload(job: &Job, payload: Payload, scratch: &mut Workspace) -> Payload {
     if payload != Payload::Input || job.reads.first().is_none_or(|r| r.packed.is_none()) {
         return payload;
     }

@@ -1,13 +1,13 @@
 //! MXFP4 of gpt-oss as MXFP4 of ggml: the same codes and powers of two in another order. Nothing is rounded.
 
-use super::Part;
+use super::PackedPart;
 
 /// Bytes of the codes of a block, and of a block of ggml: the power of two comes first.
 const CODES: usize = 16;
 const BLOCK: usize = 17;
 
 /// Rearranges the blocks of `codes` and `scales` to `out`.
-pub(super) fn decode(codes: &Part<'_>, scales: &Part<'_>, out: &mut [u8]) {
+pub(super) fn decode(codes: &PackedPart<'_>, scales: &PackedPart<'_>, out: &mut [u8]) {
     debug_assert_eq!(codes.row_bytes(), scales.row_bytes() * CODES);
     let (codes, _) = codes.bytes.as_chunks::<CODES>();
     let (blocks, _) = out.as_chunks_mut::<BLOCK>();

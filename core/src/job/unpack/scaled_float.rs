@@ -1,6 +1,6 @@
 //! 8-bit floats times the scale of their block, in binary32.
 
-use super::Part;
+use super::PackedPart;
 use crate::dtype::DType;
 use crate::float::e8m0_to_f32;
 use crate::kernels::Kernels;
@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 pub(super) fn decode(
     kernels: &dyn Kernels,
     blocks: &ScaleBlocks,
-    codes: &Part<'_>,
-    scales: &Part<'_>,
+    codes: &PackedPart<'_>,
+    scales: &PackedPart<'_>,
     out: &mut [f32],
 ) -> Result<(), EncodeError> {
     kernels.decode(codes.dtype, codes.bytes, out)?;
@@ -49,7 +49,7 @@ fn scale_row(line: &mut [f32], start: u64, block: u64, scales: &[f32]) {
 }
 
 /// The scales; bytes are powers of two.
-fn numbers(kernels: &dyn Kernels, scales: &Part<'_>) -> Result<Vec<f32>, EncodeError> {
+fn numbers(kernels: &dyn Kernels, scales: &PackedPart<'_>) -> Result<Vec<f32>, EncodeError> {
     if matches!(scales.dtype, DType::F8_E8M0 | DType::U8) {
         return Ok(scales.bytes.iter().map(|b| e8m0_to_f32(*b)).collect());
     }
