@@ -41,7 +41,6 @@ pub fn multiply<S: Simd>(simd: S, x: &Panels, cols: Range<usize>, weights: &[f32
         for (index, panel) in x.blocks(columns).enumerate() {
             let at = index * PANEL;
             match level_of(simd) {
-                SimdLevel::Avx512 => all_rows::<S, 12>(simd, &part, panel, at, rows, totals, begun),
                 SimdLevel::Simd128 | SimdLevel::Scalar => {
                     all_rows::<S, 2>(simd, &part, panel, at, rows, totals, begun);
                 }
