@@ -192,11 +192,14 @@ fn details_of_a_large_tensor_are_of_a_sample() {
 #[test]
 fn encodings_of_a_tensor_are_those_of_a_sweep_that_divide_its_rows() {
     let of = |cols: u64| {
-        let world = MemoryModel::safetensors(&[Tensor::raw("a", DType::F32, &[cols], vec![0; 4 * cols as usize])]);
+        let world =
+            MemoryModel::safetensors(&[Tensor::raw("a", DType::F32, &[cols], vec![0; 4 * cols as usize])]);
         measure::tensor_encodings(&world.checkpoint, 0).expect("tensor 0")
     };
     let all = of(1024);
     assert_eq!(all.len(), measure::sweep_encodings().len());
     assert!(all.is_sorted_by_key(|e| e.searches()), "those with a search come last");
-    assert!(of(32).iter().all(|e| e.dtype().is_flat() || e.dtype().block_len() <= 32) && of(32).len() < all.len());
+    assert!(
+        of(32).iter().all(|e| e.dtype().is_flat() || e.dtype().block_len() <= 32) && of(32).len() < all.len()
+    );
 }

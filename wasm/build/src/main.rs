@@ -34,7 +34,12 @@ const MODULES: &[WasmModule] = &[
         features: &["--no-default-features"],
         name: "quantoscope",
     },
-    WasmModule { package: "quantoscope-wasm", profile: "page", features: &["--features", "full"], name: "full" },
+    WasmModule {
+        package: "quantoscope-wasm",
+        profile: "page",
+        features: &["--features", "full"],
+        name: "full",
+    },
     WasmModule { package: "quantoscope-wasm-tokenizer", profile: "small", features: &[], name: "tokenizer" },
 ];
 
