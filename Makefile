@@ -144,6 +144,7 @@ lint:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
 	cargo clippy -p quantoscope-core --no-default-features -- -D warnings
 	cargo clippy -p quantoscope-wasm -p quantoscope-wasm-tokenizer --target wasm32-unknown-unknown -- -D warnings
+	cargo clippy -p quantoscope-wasm --no-default-features --target wasm32-unknown-unknown -- -D warnings
 	cargo check -p quantoscope-core --no-default-features --target thumbv7em-none-eabihf
 
 ## elsewhere: the command line with all its devices, checked for macOS and Windows
