@@ -35,8 +35,6 @@ fn quantized_checkpoint_is_refused_by_every_command() {
     cases.push(("FP8", beside(f8, "l.0.q_proj.input_scale"), "{}"));
     let gptq = [i32s("l.0.q_proj.qweight"), packed("l.0.q_proj.g_idx", DType::I32, &[32])];
     cases.push(("GPTQ", gptq.to_vec(), "{}"));
-    let bits = r#"{"quantization_config":{"quant_method":"gptq","bits":4}}"#;
-    cases.push(("GPTQ 4-bit", gptq.to_vec(), bits));
     let scales = weight("l.0.q_proj.scales", &[1, 256]);
     cases.push(("AWQ", vec![packed("l.0.q_proj.qweight", DType::I32, &[32, 32]), scales], "{}"));
     cases.push(("compressed-tensors", vec![i32s("l.0.q_proj.weight_packed")], "{}"));

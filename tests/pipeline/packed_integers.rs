@@ -25,7 +25,7 @@ fn f32_file() -> Recipe {
 }
 
 /// Codes of a weight, and what its groups of columns have in common.
-struct Weight {
+struct CodedWeight {
     rows: usize,
     cols: usize,
     bits: u32,
@@ -39,8 +39,8 @@ struct Weight {
     scales: Vec<f32>,
 }
 
-impl Weight {
-    fn random(rows: usize, cols: usize, bits: u32, group: usize, seed: u64) -> Weight {
+impl CodedWeight {
+    fn random(rows: usize, cols: usize, bits: u32, group: usize, seed: u64) -> CodedWeight {
         let mut rng = Rng(seed);
         let groups = cols.div_ceil(group);
         let mut below = |n: u64| rng.below(n) as u32;
@@ -48,7 +48,7 @@ impl Weight {
         // Version 1 of GPTQ has no zero of 0.
         let zeros = (0..rows * groups).map(|_| 1 + below((1 << bits) - 1)).collect();
         let scales = (0..rows * groups).map(|_| (1 + below(200)) as f32 / 1024.0).collect();
-        Weight {
+        CodedWeight {
             rows,
             cols,
             bits,
@@ -138,7 +138,7 @@ fn assert_decodes(model: &MemoryModel, label: &str, expected: &[f32]) {
 }
 
 /// The parts of GPTQ; `add` is what version 1 stores less.
-fn gptq(w: &Weight, add: u32, indexed: bool) -> Vec<Tensor> {
+fn gptq(w: &CodedWeight, add: u32, indexed: bool) -> Vec<Tensor> {
     let columns: Vec<_> = (0..w.rows).map(|r| words((0..w.cols).map(|c| w.code(r, c)), w.bits)).collect();
     let zeros = w.transposed(&w.zeros);
     let zeros: Vec<u32> =
@@ -167,7 +167,7 @@ fn gptq_of_both_versions_and_all_widths_gives_scale_times_code_less_zero() {
     for bits in [2, 3, 4, 8] {
         for (format, add) in [("gptq", 1), ("gptq_v2", 0)] {
             for (group, order) in [(32, 0), (32, 1), (32, 2), (128, 0), (96, 0)] {
-                let mut w = Weight::random(64, 128, bits, group, u64::from(bits) + 1);
+                let mut w = CodedWeight::random(64, 128, bits, group, u64::from(bits) + 1);
                 // With `g_idx`, and with columns in the order of their activations.
                 if order == 2 {
                     Rng(9).shuffle(&mut w.index);
@@ -185,13 +185,13 @@ fn gptq_of_both_versions_and_all_widths_gives_scale_times_code_less_zero() {
 
 #[test]
 fn gptq_without_a_configuration_is_of_version_1() {
-    let w = Weight::random(64, 256, 4, 128, 5);
+    let w = CodedWeight::random(64, 256, 4, 128, 5);
     assert_decodes(&folder(&gptq(&w, 1, false), "{}"), "W4 g128 (GPTQ)", &w.values(|at| w.zeros[at] as i32));
 }
 
 #[test]
 fn gptq_group_beyond_the_scales_is_refused_by_name() {
-    let mut w = Weight::random(64, 128, 4, 32, 6);
+    let mut w = CodedWeight::random(64, 128, 4, 32, 6);
     w.index[70] = 4;
     let model = folder(&gptq(&w, 1, true), &gptq_config(4, 32, "gptq"));
     let plan = plan(&model, &f32_file());
@@ -202,7 +202,7 @@ fn gptq_group_beyond_the_scales_is_refused_by_name() {
 
 #[test]
 fn gptq_parts_that_do_not_fit_are_refused() {
-    let w = Weight::random(64, 128, 4, 32, 7);
+    let w = CodedWeight::random(64, 128, 4, 32, 7);
     let all = gptq(&w, 1, true);
     let config = gptq_config(4, 32, "gptq");
     let refused = |tensors: &[Tensor], config: &str, expected: &str| {
@@ -242,7 +242,7 @@ fn awq_gives_scale_times_code_less_zero() {
         row.chunks(8).map(|eight| (0..8).map(|i| eight[ORDER[i]] << (4 * i)).sum()).collect()
     };
     for (cols, group) in [(128, 32), (192, 64), (128, 128)] {
-        let w = Weight::random(40, cols, 4, group, 11);
+        let w = CodedWeight::random(40, cols, 4, group, 11);
         let codes: Vec<u32> =
             (0..cols).flat_map(|c| pack(&(0..w.rows).map(|r| w.code(r, c)).collect::<Vec<_>>())).collect();
         let zeros: Vec<u32> = w.transposed(&w.zeros).chunks(w.rows).flat_map(pack).collect();
@@ -275,7 +275,7 @@ fn compressed(bits: u32, group: Option<usize>) -> String {
 fn packed_integers_of_compressed_tensors_with_and_without_zeros() {
     for bits in [4, 8] {
         for (group, asymmetric) in [(Some(32), false), (Some(32), true), (None, false), (None, true)] {
-            let w = Weight::random(20, 128, bits, group.unwrap_or(128), 13);
+            let w = CodedWeight::random(20, 128, bits, group.unwrap_or(128), 13);
             let codes: Vec<u32> =
                 (0..w.rows).flat_map(|r| words((0..w.cols).map(|c| w.code(r, c)), bits)).collect();
             let shape = [w.rows as u64, w.cols as u64];
@@ -292,7 +292,7 @@ fn packed_integers_of_compressed_tensors_with_and_without_zeros() {
                 floats("weight_scale", DType::BF16, &[w.rows, w.groups], &rounded(&w.scales)),
                 shaped(shape),
             ];
-            let w = Weight { scales: rounded(&w.scales), ..w };
+            let w = CodedWeight { scales: rounded(&w.scales), ..w };
             let column = |g: usize| words((0..w.rows).map(|r| w.zeros[r * w.groups + g]), bits);
             if asymmetric {
                 let columns: Vec<_> = (0..w.groups).map(column).collect();
@@ -322,7 +322,7 @@ fn rounded(values: &[f32]) -> Vec<f32> {
 #[test]
 fn signed_bytes_of_compressed_tensors() {
     for zeros in [false, true] {
-        let w = Weight::random(9, 100, 8, 100, 17);
+        let w = CodedWeight::random(9, 100, 8, 100, 17);
         let bytes: Vec<u8> = w.codes.iter().map(|q| *q as u8).collect();
         let mut all = vec![
             Tensor::raw(&format!("{STEM}.weight"), DType::I8, &[9, 100], bytes.clone()),
@@ -345,7 +345,7 @@ fn signed_bytes_of_compressed_tensors() {
 fn mlx_affine_of_all_widths_gives_scale_times_code_plus_bias() {
     for bits in [2, 3, 4, 5, 6, 8] {
         for group in [32, 64, 128] {
-            let w = Weight::random(7, 256, bits, group, 19);
+            let w = CodedWeight::random(7, 256, bits, group, 19);
             let codes: Vec<u32> =
                 (0..w.rows).flat_map(|r| words((0..w.cols).map(|c| w.code(r, c)), bits)).collect();
             let biases: Vec<f32> = w.zeros.iter().map(|z| *z as f32 / -64.0).collect();

@@ -35,6 +35,7 @@ use alloc::vec::Vec;
 use copy::copy;
 use core::ops::Range;
 use measure::MetricCollector;
+use serde::{Deserialize, Serialize};
 use steps::Rotations;
 use tile::{load, refused, tile_of, tiles};
 
@@ -43,8 +44,6 @@ pub use freivalds::LIMIT as ALGEBRA_LIMIT;
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
 pub(crate) use tile::tile_cols;
 pub use unpack::PackedWindow;
-
-use serde::{Deserialize, Serialize};
 
 /// `count` runs of `run` bytes, `stride` apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -37,12 +37,12 @@ pub fn plan(
     measure: bool,
 ) -> Result<Plan> {
     target::check(recipe)?;
+    checkpoint.packing.check()?;
     if checkpoint.tensors.is_empty() {
         return Err(Error::new(Code::Empty, "the input holds no tensors"));
     }
     recipe.filter()?.check(&[checkpoint])?;
     check_is_model(checkpoint)?;
-    checkpoint.packing.check()?;
     if cfg!(feature = "conversion") && hf_mapping::applies(checkpoint, recipe) {
         return hf_folder::plan(checkpoint, recipe, measure);
     }

@@ -4,12 +4,11 @@
 //! Other widths were packed in two ways by different versions, and are not decoded.
 
 use super::config::IntegerScheme;
-use super::{Uniter, Weight};
+use super::{Misfit, UnitedWeight, Uniter};
 use crate::dtype::DType;
 use crate::tensor::packed::{CodeOrder, IntegerFormat, Integers, Layout, Packed, Zero};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 const PACKED: &str = ".weight_packed";
@@ -39,7 +38,8 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
             continue;
         };
         let (zeros, shape) = (part("weight_zero_point"), part("weight_shape"));
-        let parts = Parts { codes, scales: scales.1, zeros: zeros.map(|z| z.1), index: part("weight_g_idx") };
+        let parts =
+            IntegerParts { codes, scales: scales.1, zeros: zeros.map(|z| z.1), index: part("weight_g_idx") };
         let all: Vec<usize> = [Some(index), Some(scales.0), zeros.map(|z| z.0), parts.index.map(|i| i.0)]
             .into_iter()
             .flatten()
@@ -62,24 +62,21 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
                 let stored = all.iter().filter_map(|i| uniter.tensors.get(*i)).cloned().collect();
                 let packed = Packed { layout: Layout::Integers(layout), rows, cols, parts: stored };
                 let name = format!("{stem}{PLAIN}");
-                uniter.unite(&all, Weight { name: &name, dtype: DType::F32, shape }, packed);
+                uniter.unite(&all, UnitedWeight { name: &name, dtype: DType::F32, shape }, packed);
             }
         }
     }
 }
 
 /// The parts of a weight.
-struct Parts<'a> {
+struct IntegerParts<'a> {
     codes: &'a TensorInfo,
     scales: &'a TensorInfo,
     zeros: Option<&'a TensorInfo>,
     index: Option<(usize, &'a TensorInfo)>,
 }
 
-/// A part that does not fit, and why.
-type Misfit<'a> = (&'a TensorInfo, String);
-
-impl<'a> Parts<'a> {
+impl<'a> IntegerParts<'a> {
     /// The layout with rows and columns of the weight; `None` if it is none that is decoded.
     fn layout(&self, schemes: &[IntegerScheme]) -> Result<Option<(Integers, u64, u64)>, Misfit<'a>> {
         let [rows, words] = *self.codes.shape.axes() else { return Ok(None) };

@@ -3,12 +3,11 @@
 //! A weight `[out, in]` is stored transposed. GPTQ packs its inputs into words, AWQ its outputs.
 
 use super::blocks::block_len;
-use super::{Uniter, Weight};
+use super::{Misfit, UnitedWeight, Uniter};
 use crate::dtype::DType;
 use crate::tensor::packed::{CodeOrder, IntegerFormat, Integers, Layout, Packed, Zero};
 use crate::tensor::{Shape, TensorInfo};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Last parts of the names of a weight's parts, codes first.
@@ -26,7 +25,7 @@ pub(super) fn is_part(tensor: &TensorInfo) -> bool {
 }
 
 /// The parts of a weight, by their index.
-struct Parts<'a> {
+struct GptqParts<'a> {
     codes: (usize, &'a TensorInfo),
     scales: (usize, &'a TensorInfo),
     zeros: (usize, &'a TensorInfo),
@@ -59,7 +58,7 @@ fn gather(uniter: &mut Uniter<'_>, stem: &str, codes: (usize, &TensorInfo), decl
         }
         return;
     };
-    let parts = Parts { codes, scales, zeros, index };
+    let parts = GptqParts { codes, scales, zeros, index };
     match parts.layout(uniter) {
         Err((part, why)) => {
             parts.indices().for_each(|i| uniter.take(i));
@@ -71,7 +70,7 @@ fn gather(uniter: &mut Uniter<'_>, stem: &str, codes: (usize, &TensorInfo), decl
             let stored = all.iter().filter_map(|i| uniter.tensors.get(*i)).cloned().collect();
             let packed = Packed { layout: Layout::Integers(layout), rows, cols, parts: stored };
             let name = format!("{stem}.weight");
-            uniter.unite(&all, Weight { name: &name, dtype: DType::F32, shape }, packed);
+            uniter.unite(&all, UnitedWeight { name: &name, dtype: DType::F32, shape }, packed);
         }
     }
 }
@@ -83,10 +82,7 @@ fn stray(uniter: &Uniter<'_>, tensor: &TensorInfo) -> Option<&'static str> {
     lonely.then_some("it is a part of a weight that the checkpoint does not have")
 }
 
-/// A part that does not fit, and why.
-type Misfit<'a> = (&'a TensorInfo, String);
-
-impl<'a> Parts<'a> {
+impl<'a> GptqParts<'a> {
     fn indices(&self) -> impl Iterator<Item = usize> {
         [self.codes.0, self.scales.0, self.zeros.0].into_iter().chain(self.index.map(|i| i.0))
     }

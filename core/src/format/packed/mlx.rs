@@ -2,7 +2,7 @@
 //!
 //! `config.json` tells the bits: without it several fit. Other modes are not decoded.
 
-use super::{Uniter, Weight};
+use super::{Misfit, UnitedWeight, Uniter};
 use crate::dtype::DType;
 use crate::tensor::packed::{CodeOrder, IntegerFormat, Integers, Layout, Packed, Zero};
 use crate::tensor::{Shape, TensorInfo};
@@ -44,14 +44,11 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
                 let parts = Vec::from([codes.clone(), scales.1.clone(), biases.1.clone()]);
                 let packed = Packed { layout: Layout::Integers(layout), rows: shape.rows(), cols, parts };
                 let name = codes.name.as_str();
-                uniter.unite(&all, Weight { name, dtype: DType::F32, shape }, packed);
+                uniter.unite(&all, UnitedWeight { name, dtype: DType::F32, shape }, packed);
             }
         }
     }
 }
-
-/// A part that does not fit, and what is needed.
-type Misfit<'a> = (&'a TensorInfo, alloc::string::String);
 
 /// The layout of a weight, its columns and its shape.
 fn layout<'a>(

@@ -161,20 +161,23 @@ impl<'a> Uniter<'a> {
     }
 
     /// Makes one weight of `parts`, whose codes come first.
-    fn unite(&mut self, parts: &[usize], weight: Weight<'_>, packed: Packed) {
+    fn unite(&mut self, parts: &[usize], weight: UnitedWeight<'_>, packed: Packed) {
         let Some((first, codes)) = parts.first().and_then(|i| Some((*i, self.tensors.get(*i)?))) else {
             return;
         };
         parts.iter().for_each(|index| self.take(*index));
-        let Weight { name, dtype, shape } = weight;
+        let UnitedWeight { name, dtype, shape } = weight;
         let name = if codes.name == name { codes.name.clone() } else { name.into() };
         let packed = Some(Arc::new(packed));
         self.united.insert(first, TensorInfo { name, dtype, shape, packed, ..codes.clone() });
     }
 }
 
+/// A part that does not fit, and why.
+type Misfit<'a> = (&'a TensorInfo, String);
+
 /// A packed weight as a tensor.
-struct Weight<'a> {
+struct UnitedWeight<'a> {
     name: &'a str,
     /// The type that it is decoded to without loss.
     dtype: DType,

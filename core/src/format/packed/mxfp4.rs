@@ -1,6 +1,6 @@
 //! MXFP4 of gpt-oss: `NAME_blocks`, U8 `[.., rows, cols / 32, 16]`, and `NAME_scales`, U8 `[.., rows, cols / 32]`.
 
-use super::{Uniter, Weight};
+use super::{UnitedWeight, Uniter};
 use crate::dtype::DType;
 use crate::tensor::packed::{Layout, Packed};
 use crate::tensor::{Shape, TensorInfo};
@@ -76,5 +76,5 @@ fn unite(
     };
     let parts = Vec::from([blocks.clone(), scales.clone()]);
     let packed = Packed { layout: Layout::Mxfp4, rows: shape.rows(), cols, parts };
-    uniter.unite(&[index, at], Weight { name, dtype: DType::MXFP4, shape }, packed);
+    uniter.unite(&[index, at], UnitedWeight { name, dtype: DType::MXFP4, shape }, packed);
 }

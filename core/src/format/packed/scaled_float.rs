@@ -5,7 +5,7 @@
 //! multiplied by when it was quantized.
 
 use super::blocks::scale_blocks;
-use super::{Uniter, Weight};
+use super::{UnitedWeight, Uniter};
 use crate::dtype::{DType, DTypeKind};
 use crate::tensor::TensorInfo;
 use crate::tensor::packed::{Layout, Packed};
@@ -118,7 +118,7 @@ fn unite(
             let (rows, cols) = (tensor.shape.rows(), tensor.shape.cols());
             let packed = Packed { layout, rows, cols, parts };
             let (name, shape) = (tensor.name.as_str(), tensor.shape.clone());
-            uniter.unite(&[index, scale], Weight { name, dtype: DType::F32, shape }, packed);
+            uniter.unite(&[index, scale], UnitedWeight { name, dtype: DType::F32, shape }, packed);
         }
     }
 }
