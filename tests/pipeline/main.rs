@@ -18,6 +18,7 @@ mod metadata;
 mod nonfinite;
 mod packed;
 mod packed_integers;
+mod packed_mxfp4;
 mod pairs;
 mod patterns;
 mod previews;

@@ -1,11 +1,11 @@
 //! Comparisons: figures, findings, and verdicts.
 
 use crate::support::{assert_equal, compare, kinds};
+use quantoscope_core::DType;
 use quantoscope_core::plan::{measure, pair};
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareReport, CompareThreshold, CompareVerdict, VerdictRule, compared};
 use quantoscope_core::schedule::Budget;
-use quantoscope_core::{Code, DType};
 use quantoscope_tests::memory::{MemoryModel, run, run_shuffled};
 use quantoscope_tests::models::{Rng, Tensor, llama};
 
@@ -234,25 +234,19 @@ fn pair_in_any_budget_and_order_is_equal() {
     }
 }
 
-/// An 8-bit float is not its weight without its scale.
+/// The values of an 8-bit float are its codes times its scale.
 #[test]
-fn pair_of_f8_with_a_scale_is_refused() {
+fn pair_of_f8_with_a_scale_compares_scaled_values() {
     let scale = Tensor::of("a.weight_scale_inv", DType::F32, &[1], &[0.5]);
     let small = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
-    let wide = Tensor::of("a.weight", DType::F32, &[32, 32], &[1.0; 1024]);
-    let (small, wide) = (model(&[small, scale.clone()]), model(&[wide, scale]));
-    for (a, b) in [(&small, &wide), (&wide, &small), (&small, &small)] {
-        let error =
-            pair::compare(&a.checkpoint, &b.checkpoint, &TensorFilter::default()).expect_err("refused");
-        assert_eq!(
-            (error.code(), error.detail().tensor.as_deref()),
-            (Code::UnsupportedDtype, Some("a.weight"))
-        );
-        assert!(error.to_string().contains("FP8"), "{error}");
+    let of = |x: f32| model(&[Tensor::of("a.weight", DType::F32, &[32, 32], &[x; 1024])]);
+    let (small, half, one) = (model(&[small, scale]), of(0.5), of(1.0));
+    for (other, equal) in [(&half, true), (&one, false), (&small, true)] {
+        let pairing =
+            pair::compare(&small.checkpoint, &other.checkpoint, &TensorFilter::default()).expect("a plan");
+        assert!(pairing.findings.is_empty(), "{:?}", pairing.findings);
+        let made = run(&pairing.plan, &[&small, other], Budget::default()).expect("a run");
+        let report = compared(("a", "b"), &pairing.plan, pairing.findings, &made.collected, Some(0.999_999));
+        assert_eq!((report.tensors.len(), report.any_below_threshold), (1, !equal));
     }
-    let error = measure::stats(&small.checkpoint, &|_| true).expect_err("refused");
-    assert_eq!(error.code(), Code::UnsupportedDtype);
-    // Values that are selected without it can be measured.
-    assert!(measure::stats(&wide.checkpoint, &|_| true).is_ok());
-    assert!(measure::stats(&small.checkpoint, &|t| *t.name == *"a.weight_scale_inv").is_ok());
 }

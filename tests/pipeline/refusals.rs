@@ -46,18 +46,18 @@ fn conversion_overflowing_a_scale_names_the_element() {
     assert_eq!((place(&error).0, place(&error).2), (Code::F16Overflow, Some(1)));
 }
 
+/// A scale is applied, and one that scales nothing is a tensor like others.
 #[test]
-fn conversion_of_scaled_f8_is_refused() {
+fn conversion_of_f8_takes_its_scale_only() {
     let weight = Tensor::raw("a.weight", DType::F8_E4M3, &[32, 32], vec![0x38; 1024]);
-    for scale in ["a.weight_scale", "a.weight_scale_inv"] {
-        let model = MemoryModel::safetensors(&[weight.clone(), Tensor::of(scale, DType::F32, &[1], &[1.0])]);
-        let error =
-            convert::plan(&model.checkpoint, &gguf(DType::Q8_0), None, true).expect_err("not applied");
-        assert_eq!(place(&error), (Code::UnsupportedDtype, Some("a.weight"), None));
-        assert!(error.to_string().contains(scale), "{error}");
-    }
-    let alone = MemoryModel::safetensors(&[weight, Tensor::of("b.weight_scale", DType::F32, &[1], &[1.0])]);
-    assert!(convert::plan(&alone.checkpoint, &gguf(DType::Q8_0), None, true).is_ok());
+    let converted = |scale: &str| {
+        let model = MemoryModel::safetensors(&[weight.clone(), Tensor::of(scale, DType::F32, &[1], &[0.5])]);
+        let plan = convert::plan(&model.checkpoint, &gguf(DType::Q8_0), None, true).expect("a plan");
+        plan.outputs.len()
+    };
+    assert_eq!(converted("a.weight_scale"), 1);
+    assert_eq!(converted("a.weight_scale_inv"), 1);
+    assert_eq!(converted("b.weight_scale"), 2);
 }
 
 #[test]

@@ -259,7 +259,7 @@ impl Recipe {
         let stored = tensor.packed.as_ref().map_or(from.name().into(), |packed| packed.label());
         if tensor.is_quantized() && !self.allow_requantize {
             let message =
-                format!("the source is {stored} already; --allow-requantize decodes and encodes it again");
+                format!("quantized already ({stored}); --allow-requantize decodes and encodes it again");
             return Err(Error::new(Code::Requantize, message).of_tensor(&tensor.name));
         }
         if tensor.is_quantized() {
