@@ -9,7 +9,7 @@ use crate::plan::{
     rotation_granularity, rows_per_block_boundary,
 };
 use crate::tensor::TensorInfo;
-use crate::tensor::packed::Rectangle;
+use crate::tensor::packed::{Packed, Rectangle};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
@@ -260,6 +260,9 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     }
     // The usual size is a matter of speed, and gives way to rows that must stay together.
     let usual = (window / bytes_of(&moved).max(1)).max(LEAST);
+    // Runs of a part that is stored transposed are as long as the window has rows.
+    let apart = |o: &Operand| o.packed.as_deref().is_some_and(Packed::is_stored_transposed);
+    let usual = if operands(piece).any(apart) { usual.saturating_mul(16) } else { usual };
     let target = room.min(usual.max(least));
     if group.saturating_mul(cols) <= target {
         let groups = target / group / cols.max(1);

@@ -25,7 +25,8 @@ export function copyButton(label: string, text: () => string): HTMLElement {
   const button = h('button', { type: 'button', class: 'quiet small' }, label);
   const said = h('span', { class: 'unseen', role: 'status' });
   button.addEventListener('click', () => {
-    navigator.clipboard.writeText(text()).then(
+    const copied = async () => navigator.clipboard.writeText(text());
+    copied().then(
       () => tell('Copied'),
       () => tell('Not copied: the browser did not allow it'),
     );
@@ -33,7 +34,10 @@ export function copyButton(label: string, text: () => string): HTMLElement {
   const tell = (word: string) => {
     button.textContent = word;
     said.textContent = word;
-    setTimeout(() => (button.textContent = label), 1500);
+    setTimeout(() => {
+      button.textContent = label;
+      said.textContent = '';
+    }, 1500);
   };
   return h('span', {}, button, said);
 }

@@ -176,23 +176,34 @@ function fail(error: Failure, again?: Again): void {
 
 /** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
 function load(label: string, ask: () => Promise<ModelView>, again?: Again): void {
+  const mine = (asked += 1);
   const say = shown ? shown.busy : busyNote;
   say(label);
   ask().then(
     async (model) => {
+      // What was asked for last is opened.
+      if (mine !== asked) return client.call('close', { model: model.id });
       if (!(await confirmStop(jobs))) {
         notes.replaceChildren();
         return client.call('close', { model: model.id });
       }
+      // The address was of the model before.
+      if (open) go({ view: current }, true);
       letGo();
       open = model;
       return begin(model);
     },
-    (reason: unknown) => fail(apiErrorOf(reason), again),
+    (reason: unknown) => {
+      if (mine === asked) fail(apiErrorOf(reason), again);
+    },
   );
 }
 
+/** Counts openings, and what ends them. */
+let asked = 0;
+
 function letGo(): void {
+  asked += 1;
   jobs.cancelAll();
   client.cancelAll();
   life.abort();
@@ -365,7 +376,7 @@ shell();
 start();
 addEventListener('popstate', follow);
 void remembered().then((found) => {
-  recent = found;
+  recent ??= found;
   // The first screen has no model and runs nothing yet: it is drawn again with the way to open it.
   if (found && shown && !shown.working()) start();
 });

@@ -29,7 +29,11 @@ async function store(mode: IDBTransactionMode): Promise<IDBObjectStore> {
 /** Storage may be switched off: then nothing is remembered. */
 export async function remember(recent: Recent): Promise<void> {
   if (recent.handles.length === 0) return;
-  await settled((await store('readwrite')).put(recent, KEY)).catch(() => undefined);
+  try {
+    await settled((await store('readwrite')).put(recent, KEY));
+  } catch {
+    // Nothing is remembered.
+  }
 }
 
 export async function remembered(): Promise<Recent | undefined> {

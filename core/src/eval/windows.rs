@@ -85,7 +85,11 @@ fn halves(ids: &[u32], options: &WindowOptions) -> Result<Vec<EvalWindow>> {
         return Err(too_short(LEAST));
     }
     let scored = options.context - 1 - options.scored_from();
-    let most = options.tokens.map_or(usize::MAX, |n| (n / scored).max(1));
+    if let Some(n) = options.tokens.filter(|n| *n < scored) {
+        let message = format!("{n} tokens are less than the {scored} that one window predicts");
+        return Err(Error::new(Code::Usage, message));
+    }
+    let most = options.tokens.map_or(usize::MAX, |n| n / scored);
     let stream: Vec<u32> = options.bos.into_iter().chain(ids.iter().copied()).collect();
     let cut = |tokens: &[u32]| {
         let (last, mut input) = (tokens.last().copied(), tokens.to_vec());

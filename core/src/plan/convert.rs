@@ -363,7 +363,7 @@ fn untied(
 
 /// A warning where encoding a quantized model again makes its tensors larger, which cannot bring back what they lost.
 fn growth_warning(recipe: &Recipe, checkpoint: &Checkpoint, totals: &Totals) -> Option<Warning> {
-    let requantized = recipe.quantizes() && checkpoint.tensors.iter().any(|t| t.dtype.is_quantized());
+    let requantized = recipe.quantizes() && checkpoint.tensors.iter().any(TensorInfo::is_quantized);
     let (from, to) = (totals.total_bytes_in, totals.tensor_bytes_out);
     if !requantized || to <= from {
         return None;

@@ -306,6 +306,11 @@ impl Packed {
         matches!(self.layout, Layout::Mxfp4)
     }
 
+    /// Whether the codes are stored with a column for each row of the weight.
+    pub fn is_stored_transposed(&self) -> bool {
+        matches!(&self.layout, Layout::Integers(layout) if layout.order.is_transposed())
+    }
+
     /// Bytes of all parts.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().fold(0, |sum, part| part.bytes.len().saturating_add(sum))

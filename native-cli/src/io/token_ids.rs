@@ -46,8 +46,16 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// `bad_value` if a number is no id of the vocabulary, `empty` if there are none.
 pub fn ids(path: &Path, vocabulary: usize) -> Result<TokenIds> {
     let bytes = read(path)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
     let is_text = bytes.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || b",[]".contains(b));
-    let ids = if is_text { decimal(&bytes, path)? } else { binary(&bytes, path, vocabulary)? };
+    if !is_text && bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        let message = format!(
+            "{}: a text of token ids has decimal numbers, blanks, commas and brackets only",
+            path.display()
+        );
+        return Err(Error::new(Code::BadValue, message));
+    }
+    let ids = if is_text { decimal(bytes, path)? } else { binary(bytes, path, vocabulary)? };
     if ids.is_empty() {
         return Err(Error::new(Code::Empty, format!("{} has no token ids", path.display())));
     }
@@ -101,12 +109,16 @@ pub fn text(path: &Path, source: &Source) -> Result<TokenIds> {
     let around = HfEncoder.encode(&json, "")?;
     let mut ids = HfEncoder.encode(&json, &text)?;
     let bos = starting_token(&source.checkpoint, &around, &ids);
-    if around.first().is_some_and(|first| ids.first() == Some(first)) {
-        ids.remove(0);
+    let before = around.iter().zip(&ids).take_while(|(added, id)| added == id).count();
+    if before > 1 {
+        let message = format!("the tokenizer puts {before} tokens before a text; give token ids with --ids");
+        return Err(Error::new(Code::UnsupportedContainer, message));
     }
-    if around.len() > 1 && ids.last() == around.last() {
-        ids.pop();
+    let after = around.get(before..).unwrap_or_default();
+    if ids.len() >= around.len() && ids.ends_with(after) {
+        ids.truncate(ids.len() - after.len());
     }
+    ids.drain(..before);
     if ids.is_empty() {
         return Err(Error::new(Code::Empty, format!("{} has no tokens", path.display())));
     }
@@ -183,6 +195,8 @@ mod tests {
         assert_eq!(code(b"1 64", 64), Err(Code::BadValue));
         assert_eq!(code(b"99999999999", 64), Err(Code::BadValue));
         assert_eq!(code(&[1, 0, 0], 64), Err(Code::BadValue));
+        assert_eq!(code(b"-1 2 3 4", 32_000), Err(Code::BadValue), "no binary ids of printable characters");
+        assert_eq!(ids_of(b"\xef\xbb\xbf1 2", 64), Ok(vec![1, 2]));
         assert_eq!(code(b" \n", 64), Err(Code::Empty));
         assert_eq!(code(b"", 64), Err(Code::Empty));
     }

@@ -22,10 +22,10 @@ fn as_text(report: &EvalReport) -> String {
     let figures = &report.figures;
     let half = if report.scored == "half" { ", the second half of each scored as in llama.cpp" } else { "" };
     let mut text = format!(
-        "{} ({})\n{} tokens predicted in {} of {} tokens{half}\n\n",
+        "{} ({})\n{} predicted in {} of up to {} tokens{half}\n\n",
         clean(&report.model),
         clean(&report.architecture),
-        count(figures.tokens),
+        format!("{} {}", count(figures.tokens), if figures.tokens == 1 { "token" } else { "tokens" }),
         plural(report.windows as usize, "window"),
         count(report.context),
     );

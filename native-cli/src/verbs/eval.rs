@@ -14,6 +14,7 @@ use quantoscope_core::eval::{
 };
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{Batch, F32, F64, ForwardSpec, Logits, MatMul};
+use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
 use quantoscope_core::plan::decoded;
 use quantoscope_core::schedule::Budget;
@@ -34,6 +35,8 @@ struct OpenedModel {
 impl OpenedModel {
     fn open(path: &ModelPath) -> Result<OpenedModel> {
         let source = Source::open_for(path, &decoded::recipe())?;
+        source.checkpoint.packing.check()?;
+        StoredQuantization::of(&source.checkpoint).check_all()?;
         let tensors = ModelTensors::of(&source.checkpoint).map_err(|e| about(e, path))?;
         let config = &tensors.config;
         if ForwardSpec::of(config).is_none() {

@@ -44,9 +44,9 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   if (recipe.to === 'hf_folder') return null;
   const words = [
     'quantoscope quantize',
-    model.name.includes(' ') ? (model.folder ?? 'MODEL') : model.name,
+    argument(model.name.includes(' ') ? (model.folder ?? 'MODEL') : model.name),
     '-o',
-    outputName(model, recipe, plan).replace(/\.tar$/, ''),
+    argument(outputName(model, recipe, plan).replace(/\.tar$/, '')),
   ];
   if (plan.directory) words.push('--to', recipe.to);
   if (recipe.type) words.push('--type', recipe.type.toLowerCase());
@@ -65,6 +65,11 @@ function command(model: ModelView, recipe: Recipe, plan: PlanView): HTMLElement 
   const same = converted && model.folder === null ? 'The same from a terminal, named by its folder: ' : 'The same bytes from a terminal: ';
   const text = words.join(' ');
   return h('p', { class: 'small soft command' }, same, h('code', {}, text), ' ', copyButton('Copy', () => text));
+}
+
+/** A path for a shell, which no program takes for an option. */
+function argument(path: string): string {
+  return quoted(path.startsWith('-') ? `./${path}` : path);
 }
 
 /** An argument for a shell. */

@@ -37,26 +37,30 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
     const parts = figuresOf(tensor, model, () => start(begun(true)), () => rotationView(client, model, tensor, mine));
     replace(node, head(tensor, model, close), h('div', { class: 'panel-body' }, status, parts.nodes));
     node.scrollTop = 0;
+    let running: AbortController | undefined;
     const start = (details: Details) => {
+      // Of two runs, the later one is shown.
+      running?.abort();
       seen.set(tensor.index, details);
-      const stop = new AbortController();
+      const stop = (running = new AbortController());
+      const current = () => !mine.aborted && running === stop;
       mine.addEventListener('abort', () => stop.abort());
       parts.draw(details);
       if (complete(details)) return;
       const bar = progressBar('Measuring');
       replace(status, stoppable(bar.node, stop));
       const arrived = () => {
-        if (!mine.aborted) parts.draw(details);
+        if (current()) parts.draw(details);
       };
       measure(client, model, tensor, details, { signal: stop.signal, progress: bar.part, arrived }).then(
         () => {
-          if (mine.aborted) return;
+          if (!current()) return;
           // The focus of a Cancel that goes away stays in the panel.
           if (status.contains(document.activeElement)) node.focus({ preventScroll: true });
           replace(status);
         },
         (reason: unknown) => {
-          if (mine.aborted) return;
+          if (!current()) return;
           if (stop.signal.aborted) cancelled(status, () => start(details));
           else replace(status, errorNote(apiErrorOf(reason)));
         },
@@ -135,7 +139,13 @@ function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, 
     const none = d.run !== undefined && d.values === undefined;
     // A tensor that cannot be measured has a warning that says why.
     if (none) return replace(errors, warningNotes(d.warnings.slice(-1).map((w) => w.message)));
+    const inside = errors.contains(document.activeElement);
+    const left = errors.querySelector('.scroll-x')?.scrollLeft ?? 0;
     replace(errors, encodings(d, notes, tensor), takeAway(d, tensor, model));
+    const table = errors.querySelector<HTMLElement>('.scroll-x');
+    if (table) table.scrollLeft = left;
+    // The focus stays in what was drawn again.
+    if (inside) (table ?? errors.closest<HTMLElement>('.panel'))?.focus({ preventScroll: true });
     if (d.run) replace(foot, h('p', { class: 'small soft' }, engineNote(d.run)));
     if (!d.values || d.values === drawn) return;
     if (!drawn && tensor.shape.length > 1) replace(rotated, rotation());

@@ -33,6 +33,10 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
         let Some(stem) = stem else { continue };
         let part = |suffix: &str| uniter.find(&format!("{stem}.{suffix}"));
         let Some(scales) = part("weight_scale") else {
+            // 2:4 sparse weights, which are not decoded.
+            if part("scale_packed").is_some() {
+                continue;
+            }
             uniter.take(index);
             uniter.report(codes, format!("{stem}.weight_scale is missing"));
             continue;
@@ -45,10 +49,10 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
             .flatten()
             .chain(shape.map(|s| s.0))
             .collect();
-        let shaped = |t: &TensorInfo| t.dtype == DType::I64 && t.shape.axes() == [2];
+        let shaped = |t: &TensorInfo| matches!(t.dtype, DType::I64 | DType::I32) && t.shape.axes() == [2];
         if let Some((_, shape)) = shape.filter(|(_, t)| !shaped(t)) {
             all.iter().for_each(|i| uniter.take(*i));
-            uniter.report(shape, "it is not I64 [2]");
+            uniter.report(shape, "it is not I64 [2] or I32 [2]");
             continue;
         }
         match parts.layout(&schemes) {
@@ -109,8 +113,8 @@ impl<'a> IntegerParts<'a> {
         let mut fitting: Vec<&IntegerScheme> = known.filter(fits).collect();
         fitting.dedup_by_key(|s| (s.bits, s.group));
         let [scheme] = *fitting else {
-            let message = "its shape fits none of the groups of config.json, or several";
-            return Err((self.scales, message.into()));
+            let which = if fitting.is_empty() { "none" } else { "several" };
+            return Err((self.scales, format!("its shape fits {which} of the groups of config.json")));
         };
         let (cols, bits) = (cols(scheme), scheme.bits);
         let (zero, wanted) = match (self.zeros, packed) {

@@ -21,6 +21,8 @@ pub(super) struct Quantization {
     pub(super) has_usual_codes: bool,
     /// The integers of compressed-tensors.
     pub(super) integers: Vec<IntegerScheme>,
+    /// Whether activations are rotated while the model runs, so that the stored weights are not those of the model.
+    pub(super) has_online_transforms: bool,
     /// `quantization` of MLX.
     mlx: Option<Value>,
 }
@@ -39,7 +41,8 @@ impl Quantization {
         let config = config.and_then(|c| serde_json::from_slice::<Value>(c).ok());
         let nested = |key: &str| {
             let config = config.as_ref()?;
-            config.get(key).or_else(|| config.get("text_config")?.get(key)).cloned()
+            let of = |config: &Value| config.get(key).filter(|v| !v.is_null()).cloned();
+            of(config).or_else(|| of(config.get("text_config")?))
         };
         let mlx = nested("quantization").filter(Value::is_object);
         let found = nested("quantization_config").or_else(|| nested("compression_config"));
@@ -59,6 +62,7 @@ impl Quantization {
         let group = ["group_size", "q_group_size"].iter().find_map(|key| found.get(key)?.as_u64());
         Quantization {
             integers,
+            has_online_transforms: has_online_transforms(&found),
             mlx,
             group: group.filter(|n| *n > 0),
             is_gptq_v2: format.as_deref() == Some("gptq_v2"),
@@ -79,11 +83,17 @@ impl Quantization {
     /// Bits and columns of a group of MLX's affine mode for the module `name`; `None` for other modes and widths.
     pub(super) fn affine(&self, name: &str) -> Option<(u64, u64)> {
         let all = self.mlx.as_ref()?;
+        // The settings of a module replace those of the model; what they leave out is what MLX does by default.
         let own = all.get(name).filter(|v| v.is_object());
-        let of = |key: &str| own.and_then(|o| o.get(key)).or_else(|| all.get(key));
-        let affine = of("mode").and_then(Value::as_str).is_none_or(|mode| mode == "affine");
-        let bits = of("bits")?.as_u64().filter(|n| affine && matches!(n, 2..=6 | 8))?;
-        Some((bits, of("group_size")?.as_u64().filter(|n| *n > 0)?))
+        let number = |key: &str, usual: u64| match own.unwrap_or(all).get(key) {
+            Some(value) => value.as_u64(),
+            None => own.map(|_| usual),
+        };
+        let mode = own.unwrap_or(all).get("mode").and_then(Value::as_str);
+        let affine = mode.is_none_or(|mode| mode == "affine");
+        let bits = number("bits", 4)?;
+        let group = number("group_size", 64)?;
+        (affine && matches!(bits, 2..=6 | 8) && group > 0).then_some((bits, group))
     }
 }
 
@@ -95,6 +105,16 @@ impl IntegerScheme {
         let bits = number("num_bits").filter(|n| is_integer && *n <= 8)?;
         Some(IntegerScheme { bits, group: number("group_size") })
     }
+}
+
+/// Whether a configuration of compressed-tensors rotates activations while the model runs: transforms of weights alone are in
+/// the weights.
+fn has_online_transforms(found: &Value) -> bool {
+    let groups =
+        found.get("transform_config").and_then(|t| t.get("config_groups")).and_then(Value::as_object);
+    let applied = groups.into_iter().flat_map(|g| g.values()).filter_map(|s| s.get("apply")?.as_array());
+    let mut places = applied.flatten().filter_map(|a| a.get("location")?.as_str());
+    places.any(|place| !matches!(place, "weight_input" | "weight_output"))
 }
 
 /// Two positive numbers.

@@ -29,6 +29,8 @@ use config::Quantization;
 const FORMATS: &[fn(&mut Uniter<'_>)] =
     &[scaled_float::find, mxfp4::find, gptq::find, compressed_tensors::find, mlx::find];
 
+/// The code of the warning about scales of activations.
+const ACTIVATION_SCALES: &str = "activation_scales";
 /// Most findings that an error lists.
 const SHOWN: usize = 20;
 /// Most names that a warning lists.
@@ -65,7 +67,7 @@ impl Packing {
         let listed = names.collect::<Vec<_>>().join(", ");
         let more = if n > NAMED { ", ..." } else { "" };
         let message = format!("{n} scales of activations are left out: {listed}{more}");
-        (n > 0).then(|| Warning::new("activation_scales", message))
+        (n > 0).then(|| Warning::new(ACTIVATION_SCALES, message))
     }
 }
 
@@ -86,18 +88,23 @@ pub(super) fn unite(checkpoint: &mut Checkpoint) {
         by_name: tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect(),
         quantization: Quantization::of(checkpoint.config.as_deref()),
         taken: vec![false; tensors.len()],
+        gone: vec![false; tensors.len()],
         united: BTreeMap::new(),
         packing: Packing::default(),
         tensors: &tensors,
     };
     FORMATS.iter().for_each(|find| find(&mut uniter));
-    let Uniter { taken, mut united, packing, .. } = uniter;
+    if !uniter.united.is_empty() {
+        let scales = uniter.free().filter(|(_, t)| scaled_float::is_of_activations(t));
+        scales.for_each(|(index, _)| uniter.drop(index));
+    }
+    let Uniter { gone, mut united, packing, .. } = uniter;
     checkpoint.warnings.extend(packing.warning());
     checkpoint.packing = packing;
-    for (index, (tensor, taken)) in tensors.into_iter().zip(taken).enumerate() {
+    for (index, (tensor, gone)) in tensors.into_iter().zip(gone).enumerate() {
         match united.remove(&index) {
             Some(united) => checkpoint.tensors.push(united),
-            None if taken => {}
+            None if gone => {}
             None => checkpoint.tensors.push(tensor),
         }
     }
@@ -108,6 +115,7 @@ impl Checkpoint {
     #[must_use]
     pub fn into_stored(mut self) -> Checkpoint {
         let dropped = core::mem::take(&mut self.packing).dropped;
+        self.warnings.retain(|w| w.code != ACTIVATION_SCALES);
         let stored = |tensor: TensorInfo| match tensor.packed {
             Some(packed) => packed.parts.clone(),
             None => vec![tensor],
@@ -123,8 +131,10 @@ struct Uniter<'a> {
     tensors: &'a [TensorInfo],
     by_name: BTreeMap<&'a str, usize>,
     quantization: Quantization,
-    /// Whether a tensor is a part of a packed weight, or left out.
+    /// Whether a tensor is a part of a packed weight that was found, whether or not it fits, or left out.
     taken: Vec<bool>,
+    /// Whether it is no tensor of its own any more.
+    gone: Vec<bool>,
     /// The packed weights, by the index of their codes.
     united: BTreeMap<usize, TensorInfo>,
     packing: Packing,
@@ -148,6 +158,14 @@ impl<'a> Uniter<'a> {
         }
     }
 
+    /// Takes a tensor off the list.
+    fn remove(&mut self, index: usize) {
+        self.take(index);
+        if let Some(gone) = self.gone.get_mut(index) {
+            *gone = true;
+        }
+    }
+
     fn report(&mut self, tensor: &TensorInfo, why: impl Into<String>) {
         self.packing.findings.push((tensor.name.clone(), why.into()));
     }
@@ -155,7 +173,7 @@ impl<'a> Uniter<'a> {
     /// Leaves out the scale of an activation.
     fn drop(&mut self, index: usize) {
         if let Some(tensor) = self.tensors.get(index) {
-            self.take(index);
+            self.remove(index);
             self.packing.dropped.push(tensor.clone());
         }
     }
@@ -165,8 +183,16 @@ impl<'a> Uniter<'a> {
         let Some((first, codes)) = parts.first().and_then(|i| Some((*i, self.tensors.get(*i)?))) else {
             return;
         };
-        parts.iter().for_each(|index| self.take(*index));
         let UnitedWeight { name, dtype, shape } = weight;
+        if codes.name != name && self.find(name).is_some() {
+            parts.iter().for_each(|index| self.take(*index));
+            return self.report(codes, format!("the checkpoint has {name} too"));
+        }
+        if self.quantization.has_online_transforms {
+            parts.iter().for_each(|index| self.take(*index));
+            return self.report(codes, "transform_config rotates activations while the model runs");
+        }
+        parts.iter().for_each(|index| self.remove(*index));
         let name = if codes.name == name { codes.name.clone() } else { name.into() };
         let packed = Some(Arc::new(packed));
         self.united.insert(first, TensorInfo { name, dtype, shape, packed, ..codes.clone() });

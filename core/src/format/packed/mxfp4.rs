@@ -26,7 +26,7 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
         let name = tensor.name.as_str();
         if let Some(stem) = named(name, BLOCKS).and_then(|n| name.get(..n)) {
             match uniter.find(&format!("{stem}{SCALES}")) {
-                Some(scales) => unite(uniter, stem, (index, tensor), scales),
+                Some(scales) => unite(uniter, stem, (index, tensor), scales, declared),
                 None if declared => {
                     uniter.take(index);
                     uniter.report(tensor, format!("its scales are missing ({stem}{SCALES})"));
@@ -48,8 +48,13 @@ fn unite(
     name: &str,
     (index, blocks): (usize, &TensorInfo),
     (at, scales): (usize, &TensorInfo),
+    declared: bool,
 ) {
     if (blocks.dtype, scales.dtype) != (DType::U8, DType::U8) {
+        // Tensors that are called so in a model that is not quantized.
+        if !declared {
+            return;
+        }
         let wrong = if blocks.dtype == DType::U8 { scales } else { blocks };
         return uniter.report(wrong, format!("it is {}; parts of MXFP4 are U8", wrong.dtype));
     }
@@ -64,9 +69,6 @@ fn unite(
     if scales.shape.axes() != outer {
         let shape = scales.shape.axes();
         return uniter.report(scales, format!("its shape is {shape:?}; {} needs {outer:?}", blocks.name));
-    }
-    if uniter.find(name).is_some() {
-        return uniter.report(blocks, format!("the checkpoint has {name} too"));
     }
     let [stack @ .., count] = outer else { return };
     let cols = count.checked_mul(len);

@@ -46,11 +46,19 @@ const OF_ACTIVATIONS: &[&str] = &[
     "scaled_fp8",
 ];
 
+/// Last parts of names of zero points of activations.
+const ZEROS_OF_ACTIVATIONS: &[&str] =
+    &["input_zero_point", "output_zero_point", "q_zero_point", "k_zero_point", "v_zero_point"];
+
 /// Ends of such names where a module has several weights.
 const ENDS_OF_ACTIVATIONS: &[&str] = &["_input_scale", "_input_scale_inv", "_activation_scale"];
 
 /// Whether a tensor may be codes that have a scale.
 pub(super) fn is_codes(tensor: &TensorInfo) -> bool {
+    is_float8(tensor) && !last_part(&tensor.name).ends_with("_scale")
+}
+
+fn is_float8(tensor: &TensorInfo) -> bool {
     matches!(tensor.dtype, DType::F8_E4M3 | DType::F8_E5M2)
 }
 
@@ -79,7 +87,7 @@ pub(super) fn find(uniter: &mut Uniter<'_>) {
         uniter.report(tensor, format!("its scale is missing ({stem}.{last})"));
     }
     for (index, tensor) in uniter.free() {
-        if is_activation_scale(tensor) {
+        if is_of_activations(tensor) {
             uniter.drop(index);
         } else if let Some(why) = stray(uniter, tensor) {
             uniter.report(tensor, why);
@@ -93,7 +101,7 @@ fn scales_of<'a>(uniter: &Uniter<'a>, tensor: &TensorInfo) -> Vec<(usize, &'a Te
     let after = AFTER_NAME.iter().map(|suffix| format!("{name}{suffix}"));
     let stem = name.strip_suffix(".weight");
     let beside = stem.into_iter().flat_map(|stem| IN_MODULE.iter().map(move |s| format!("{stem}{s}")));
-    after.chain(beside).filter_map(|name| uniter.find(&name)).filter(|(_, scale)| !is_codes(scale)).collect()
+    after.chain(beside).filter_map(|name| uniter.find(&name)).filter(|(_, scale)| !is_float8(scale)).collect()
 }
 
 /// Makes one weight of codes and their scale, or reports why they do not fit.
@@ -127,10 +135,12 @@ fn last_part(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
 
-fn is_activation_scale(tensor: &TensorInfo) -> bool {
+/// Whether a tensor is a scale or a zero point that activations are quantized with.
+pub(super) fn is_of_activations(tensor: &TensorInfo) -> bool {
     let last = last_part(&tensor.name);
     let named = OF_ACTIVATIONS.contains(&last) || ENDS_OF_ACTIVATIONS.iter().any(|end| last.ends_with(end));
-    named && tensor.dtype.kind() == DTypeKind::Float
+    let zero = ZEROS_OF_ACTIVATIONS.contains(&last);
+    zero || (named && tensor.dtype.kind() == DTypeKind::Float)
 }
 
 /// Why `tensor`, a scale of a weight by its name, is not needed.

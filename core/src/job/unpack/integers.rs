@@ -4,6 +4,7 @@
 //! more.
 
 use super::PackedPart;
+use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::tensor::packed::{CodeOrder, Integers, Rectangle, Zero};
@@ -61,7 +62,10 @@ pub(super) fn decode(
 /// Refuses a stored shape that is not that of the weight.
 fn check_shape(shape: [u64; 2], part: Option<&PackedPart<'_>>) -> Result<()> {
     let Some(part) = part else { return Ok(()) };
-    let stored: Vec<u64> = part.bytes.as_chunks::<8>().0.iter().map(|n| u64::from_le_bytes(*n)).collect();
+    let stored: Vec<u64> = match part.dtype {
+        DType::I32 => part.bytes.as_chunks().0.iter().map(|n| u64::from(u32::from_le_bytes(*n))).collect(),
+        _ => part.bytes.as_chunks().0.iter().map(|n| u64::from_le_bytes(*n)).collect(),
+    };
     if stored == shape {
         return Ok(());
     }

@@ -80,9 +80,9 @@ pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
         })
     };
     match kind {
-        Some("linear") => number("factor").map_or(RopeScaling::None, RopeScaling::Linear),
-        Some("llama3") => llama3().unwrap_or(RopeScaling::None),
-        Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::None),
+        Some("linear") => number("factor").map_or(RopeScaling::Unknown, RopeScaling::Linear),
+        Some("llama3") => llama3().unwrap_or(RopeScaling::Unknown),
+        Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::Unknown),
         None | Some("default" | "mrope") => RopeScaling::None,
         Some(_) => RopeScaling::Unknown,
     }
