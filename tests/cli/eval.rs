@@ -154,7 +154,7 @@ fn eval_impossible_requests_are_refused_with_a_reason() {
     dir.write("t5/config.json", config.replace("\"llama\"", "\"t5\"").as_bytes());
     for (line, code, part) in [
         ("eval m --ids high.txt", 4, "4096 (number 2, counted from 0) is not in the vocabulary of 4096"),
-        ("eval m --ids word.txt", 4, "neither decimal token ids"),
+        ("eval m --ids word.txt", 4, "decimal numbers, blanks"),
         ("eval m --ids one.txt", 6, "leave none to predict"),
         ("eval m --ids empty.txt", 6, "is empty"),
         ("eval m --text empty.txt", 6, "is empty"),

@@ -306,6 +306,10 @@ fn packed_integers_of_compressed_tensors_with_and_without_zeros() {
             let half = 1 << (bits - 1);
             let zero = |at: usize| if asymmetric { w.zeros[at] as i32 } else { half };
             assert_decodes(&folder(&all, &compressed(bits, group)), &label, &w.values(zero));
+            let narrow = |n: &u64| (*n as u32).to_le_bytes();
+            let bytes: Vec<u8> = shape.iter().flat_map(narrow).collect();
+            all[2] = Tensor::raw(&format!("{STEM}.weight_shape"), DType::I32, &[2], bytes);
+            assert_decodes(&folder(&all, &compressed(bits, group)), &label, &w.values(zero));
             all[2] = shaped([20, 127]);
             let model = folder(&all, &compressed(bits, group));
             let error = run(&plan(&model, &f32_file()), &[&model], Budget::default()).expect_err("a refusal");
@@ -341,28 +345,93 @@ fn signed_bytes_of_compressed_tensors() {
     }
 }
 
+/// Bytes `[9, 100]` of compressed-tensors, their scales, and scales of activations.
+fn bytes_with_scales_of_activations() -> Vec<Tensor> {
+    let w = CodedWeight::random(9, 100, 8, 100, 17);
+    let bytes = w.codes.iter().map(|q| *q as u8).collect();
+    vec![
+        Tensor::raw(&format!("{STEM}.weight"), DType::I8, &[9, 100], bytes),
+        floats("weight_scale", DType::F32, &[9, 1], &w.scales),
+        floats("input_scale", DType::F32, &[1], &[0.5]),
+        Tensor::raw(&format!("{STEM}.input_zero_point"), DType::I8, &[1], vec![3]),
+    ]
+}
+
+#[test]
+fn scales_and_zeros_of_activations_beside_integers_are_left_out() {
+    let model = folder(&bytes_with_scales_of_activations(), &compressed(8, None));
+    assert_eq!(model.checkpoint.tensors.len(), 1);
+    let warnings: Vec<&str> = model.checkpoint.warnings.iter().map(|w| w.code).collect();
+    assert_eq!(warnings, ["activation_scales"]);
+    let stored = model.checkpoint.clone().into_stored();
+    assert_eq!((stored.tensors.len(), stored.warnings.len()), (4, 0));
+}
+
+#[test]
+fn parts_that_do_not_fit_stay_tensors_of_the_file() {
+    let mut all = bytes_with_scales_of_activations();
+    all[1] = floats("weight_scale", DType::F32, &[8, 1], &[1.0; 8]);
+    let model = folder(&all, &compressed(8, None));
+    let error = convert::plan(&model.checkpoint, &f32_file(), None, false).expect_err("a refusal");
+    assert_eq!(error.code(), Code::BadValue, "{error}");
+    assert_eq!(model.checkpoint.into_stored().tensors.len(), all.len());
+}
+
+#[test]
+fn weights_that_a_model_rotates_while_it_runs_are_refused() {
+    let all = bytes_with_scales_of_activations();
+    let transformed = |place: &str| {
+        let config = compressed(8, None).replacen(
+            r#""quant_method""#,
+            &format!(
+                r#""transform_config":{{"config_groups":{{"R3":{{"type":"hadamard","apply":[{{"location":"{place}"}}]}}}}}},"quant_method""#
+            ),
+            1,
+        );
+        let model = folder(&all, &config);
+        convert::plan(&model.checkpoint, &f32_file(), None, false).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(transformed("weight_output"), Ok(()));
+    let refused = transformed("input").expect_err("a refusal");
+    assert!(refused.contains("transform_config"), "{refused}");
+}
+
+/// A weight of MLX's affine mode, and its values.
+fn mlx(w: &CodedWeight, bits: u32) -> ([Tensor; 3], Vec<f32>) {
+    let codes: Vec<u32> = (0..w.rows).flat_map(|r| words((0..w.cols).map(|c| w.code(r, c)), bits)).collect();
+    let biases: Vec<f32> = w.zeros.iter().map(|z| *z as f32 / -64.0).collect();
+    let all = [
+        integers("weight", DType::U32, &[w.rows, w.cols * bits as usize / 32], &codes),
+        floats("scales", DType::F16, &[w.rows, w.groups], &w.scales),
+        floats("biases", DType::F16, &[w.rows, w.groups], &biases),
+    ];
+    let value = |i: usize| {
+        let at = i / w.cols * w.groups + w.index[i % w.cols];
+        let product = w.scales[at] * w.codes[i] as f32;
+        product + biases[at]
+    };
+    (all, (0..w.codes.len()).map(value).collect())
+}
+
+/// What a module's settings leave out is what MLX does by default, not what the model's settings say.
+#[test]
+fn settings_of_an_mlx_module_replace_those_of_the_model() {
+    let w = CodedWeight::random(7, 256, 8, 64, 3);
+    let (all, expected) = mlx(&w, 8);
+    let config =
+        format!(r#"{{"quantization":{{"group_size":32,"bits":4,"mode":"mxfp4","{STEM}":{{"bits":8}}}}}}"#);
+    assert_decodes(&folder(&all, &config), "W8 g64 (MLX)", &expected);
+}
+
 #[test]
 fn mlx_affine_of_all_widths_gives_scale_times_code_plus_bias() {
     for bits in [2, 3, 4, 5, 6, 8] {
         for group in [32, 64, 128] {
             let w = CodedWeight::random(7, 256, bits, group, 19);
-            let codes: Vec<u32> =
-                (0..w.rows).flat_map(|r| words((0..w.cols).map(|c| w.code(r, c)), bits)).collect();
-            let biases: Vec<f32> = w.zeros.iter().map(|z| *z as f32 / -64.0).collect();
-            let all = [
-                integers("weight", DType::U32, &[w.rows, w.cols * bits as usize / 32], &codes),
-                floats("scales", DType::F16, &[w.rows, w.groups], &w.scales),
-                floats("biases", DType::F16, &[w.rows, w.groups], &biases),
-            ];
-            let value = |i: usize| {
-                let at = i / w.cols * w.groups + w.index[i % w.cols];
-                let product = w.scales[at] * w.codes[i] as f32;
-                product + biases[at]
-            };
-            let expected: Vec<f32> = (0..w.codes.len()).map(value).collect();
+            let (all, expected) = mlx(&w, bits);
             // The module has bits of its own.
             let config = format!(
-                r#"{{"quantization":{{"group_size":16,"bits":7,"mode":"affine","{STEM}":{{"group_size":{group},"bits":{bits}}}}}}}"#
+                r#"{{"quantization":{{"group_size":16,"bits":7,"mode":"affine","{STEM}":{{"group_size":{group},"bits":{bits},"mode":"affine"}}}}}}"#
             );
             assert_decodes(&folder(&all, &config), &format!("W{bits} g{group} (MLX)"), &expected);
             for refused in ["{}", &config.replace("affine", "mxfp4")] {

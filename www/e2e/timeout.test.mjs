@@ -277,6 +277,8 @@ test('what cannot be confirmed is not promised', () =>
     await page.getByRole('button', { name: 'Cancel' }).click();
     await page.getByText('has not confirmed yet that the unfinished file is gone').waitFor();
 
+    // Without the address of a view, which would be shown again.
+    await page.evaluate(() => history.replaceState(null, '', location.pathname));
     await page.reload();
     await planned(page);
     await silence(page, 'FileSystemWritableFileStream', 'close');
