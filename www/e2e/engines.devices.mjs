@@ -50,7 +50,7 @@ async function lookAndSave(page) {
   await openSample(page);
   await page.getByRole('searchbox').fill('layers.0.self_attn.k_proj');
   await page.locator('.grid-row').first().click();
-  await page.getByRole('heading', { name: 'Quantization error by type' }).waitFor({ timeout: 120_000 });
+  await page.locator('.exports').first().waitFor({ timeout: 120_000 });
   await planFor(page, 'GGUF', 'Q4_0');
   await convert(page);
   await page.getByText('Saved', { exact: true }).waitFor({ timeout: 120_000 });
@@ -67,13 +67,18 @@ test('a look and a conversion give the same bytes and reports with WebGPU and wi
       assert.match(await note(page), words);
     });
   const plain = (all) => all.map(({ run: _, ...report }) => report);
-  assert.equal(found.webgpu.length, 2);
+  // Values, errors of all types in one report or more, and the conversion.
+  assert.ok(found.webgpu.length > 2, `${found.webgpu.length} reports`);
   assert.deepEqual(plain(found.webgpu), plain(found.processor));
   for (const { run } of found.processor) assert.deepEqual([run.engine, run.device], ['simd128', undefined]);
   for (const { run } of found.webgpu) {
     assert.equal(run.device.name, 'google swiftshader');
-    assert.ok(run.device.blocks > 1000 && run.device.checked > 0 && run.device.differing === 0);
+    assert.equal(run.device.differing, 0);
+    assert.ok(run.device.blocks === 0 || run.device.checked > 0);
   }
+  // Statistics alone have no blocks.
+  const blocks = found.webgpu.map(({ run }) => run.device.blocks);
+  assert.ok(blocks.at(-1) > 1000 && blocks.slice(0, -1).some((n) => n > 1000), `${blocks}`);
 });
 
 /** From its second large result on, the browser's device gives wrong bytes. */
