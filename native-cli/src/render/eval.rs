@@ -22,10 +22,11 @@ fn as_text(report: &EvalReport) -> String {
     let figures = &report.figures;
     let half = if report.scored == "half" { ", the second half of each scored as in llama.cpp" } else { "" };
     let mut text = format!(
-        "{} ({})\n{} predicted in {} of up to {} tokens{half}\n\n",
+        "{} ({})\n{} {} predicted in {} of up to {} tokens{half}\n\n",
         clean(&report.model),
         clean(&report.architecture),
-        format!("{} {}", count(figures.tokens), if figures.tokens == 1 { "token" } else { "tokens" }),
+        count(figures.tokens),
+        if figures.tokens == 1 { "token" } else { "tokens" },
         plural(report.windows as usize, "window"),
         count(report.context),
     );
