@@ -1,4 +1,4 @@
-// The part of the address after `#`: which view is asked for. It never carries names of files or folders.
+// The part of the address after `#`: which view, and which tensor, is shown. It never carries names of files or folders.
 
 export type ViewName = 'Tensors' | 'Quantize' | 'Compare';
 

@@ -149,7 +149,7 @@ function open(): Promise<Opened> {
       const { api } = await fullCore();
       return { device: (await api.Device.open(adapter.name, adapter.software)) as Device };
     } catch (reason) {
-      // A module that could not be loaded is asked for again next time.
+      // A module that could not be loaded is loaded again next time.
       if (reason instanceof ApiFailure && reason.error.code === 'io') opened = undefined;
       return refused(adapter.name, reason);
     }
