@@ -38,7 +38,7 @@ export interface Work {
 }
 
 /** Milliseconds between two looks at the messages: progress and a cancel. */
-const BREATH_MS = 60;
+const BREATH_MS = 100;
 
 export async function drive(work: Work): Promise<void> {
   const readers = new Readers(work);
