@@ -5,7 +5,6 @@ use crate::error::Result;
 use crate::float::{f16_to_f32, f32_to_f16};
 use crate::kernels::Kernels;
 use crate::plan::{Axis, Op, RotationOp};
-use crate::quant::EncodeError;
 use crate::rotation::{Float, Form, Rotation};
 use alloc::vec::Vec;
 
@@ -119,14 +118,6 @@ impl<'a, T: StepValue> TileSteps<'a, T> {
 
     pub(super) fn height(&self) -> usize {
         self.tile.height() as usize
-    }
-
-    /// Refuses NaN and infinities: after a rotation every value of the vector would be one.
-    pub(super) fn check_finite(&self, values: &[f32]) -> Result<(), EncodeError> {
-        match values.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(EncodeError::NonFinite { index }),
-            None => Ok(()),
-        }
     }
 
     /// The gains of the tile's vectors with their side, and whether they divide.

@@ -344,7 +344,7 @@ impl Tile<'_> {
             return Ok(None);
         }
         let rotated = match self.read.ops.contains(&Op::Widen) {
-            true => self.rotate_in_f64(&steps, b),
+            true => self.rotate_in_f64(b),
             false => self.rotate(&steps, b),
         };
         match rotated {
@@ -359,15 +359,16 @@ impl Tile<'_> {
 
     /// Applies gain and rotations, and verifies them with Freivalds' check.
     fn rotate(&self, steps: &TileSteps<'_, f32>, b: &mut TileBuffers<'_>) -> Result<()> {
-        steps.check_finite(b.values).map_err(|r| self.refused(r))?;
+        // After a rotation every value of the vector would be NaN or infinite.
+        check_finite(b.values).map_err(|r| self.refused(r))?;
         let check = b.checks.before(steps, b.rotations, b.values)?;
         steps.apply(self.kernels, b.rotations, b.values)?;
         b.checks.after(steps, &check, b.values)
     }
 
     /// The same in binary64; the result is rounded once.
-    fn rotate_in_f64(&self, single: &TileSteps<'_, f32>, b: &mut TileBuffers<'_>) -> Result<()> {
-        single.check_finite(b.values).map_err(|r| self.refused(r))?;
+    fn rotate_in_f64(&self, b: &mut TileBuffers<'_>) -> Result<()> {
+        check_finite(b.values).map_err(|r| self.refused(r))?;
         let steps = TileSteps::new(&self.read.ops, Gain(self.wide_gain), self.at);
         let [values, ..] = &mut *b.doubles;
         wide::widen(self.read, self.src, b.values, values);
@@ -375,10 +376,10 @@ impl Tile<'_> {
         steps.apply(self.kernels, b.rotations, values)?;
         b.checks.after(&steps, &check, values)?;
         b.values.iter_mut().zip(values.iter()).for_each(|(to, &v)| *to = v as f32);
-        match b.values.iter().position(|v| !v.is_finite()) {
-            Some(index) => Err(self.refused(EncodeError::F32Overflow { index })),
-            None => Ok(()),
-        }
+        check_finite(b.values).map_err(|r| match r {
+            EncodeError::NonFinite { index } => self.refused(EncodeError::F32Overflow { index }),
+            other => self.refused(other),
+        })
     }
 
     /// Encodes the values, or spot-checks the bytes that a device made of them.

@@ -203,13 +203,14 @@ impl Hadamard {
     /// [`Hadamard::apply`] of one vector of `order` values, with the first butterfly rounds done by `near`.
     ///
     /// `near(x, doubled)` does the rounds of strides 1, 2, 4, ... below a power of two of its choice, at most
-    /// `doubled`, and returns that power. The engines use it for rounds within a vector register.
+    /// `doubled`, and returns that power. The engines use it for rounds within a vector register. It is taken by
+    /// reference: where a reference stands for the closure's type, its call is not inlined, and loses the caller's instructions.
     #[inline(always)]
     pub fn apply_after<T: Float>(
         &self,
         x: &mut [T],
         transposed: bool,
-        near: impl Fn(&mut [T], usize) -> usize,
+        near: &impl Fn(&mut [T], usize) -> usize,
     ) {
         let stride = near(x, self.doubled);
         self.apply_from(x, 1, stride, transposed);
