@@ -368,7 +368,13 @@ const NOMIC_BERT: Arch = Arch {
 };
 const T5: Arch = Arch {
     tokenizer: tokenizer::T5,
-    gguf_keys: &[encoder_keys::T5],
+    gguf_keys: &[
+        encoder_keys::T5_SIZES,
+        encoder_keys::T5_DECODER_BLOCKS,
+        encoder_keys::T5_ATTENTION,
+        encoder_keys::T5_DECODER_START,
+        encoder_keys::FILE_TYPE,
+    ],
     gguf_rules: gguf_rules::PLAIN,
     name: "t5",
     model_types: &["t5"],
@@ -378,7 +384,7 @@ const T5: Arch = Arch {
     ..NAMED
 };
 const T5_ENCODER: Arch = Arch {
-    gguf_keys: &[encoder_keys::T5_ENCODER],
+    gguf_keys: &[encoder_keys::T5_SIZES, encoder_keys::T5_ATTENTION, encoder_keys::FILE_TYPE],
     gguf_rules: GgufRules { classes: &["T5EncoderModel"], ..gguf_rules::PLAIN },
     name: "t5_encoder",
     model_types: &[],

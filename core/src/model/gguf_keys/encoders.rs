@@ -18,8 +18,8 @@ pub const DISTILBERT_BEFORE: &[KeyRule] = &[FixedReal("attention.layer_norm_epsi
 pub const BERT: &[KeyRule] = &[FixedFlag("attention.causal", false), Pooling, Computed(labels)];
 /// Before the common keys of Nomic-BERT.
 pub const NOMIC_BEFORE: &[KeyRule] = &[Computed(trained_context)];
-/// T5, without the common keys.
-pub const T5: &[KeyRule] = &[
+/// T5 and its encoder, without the common keys: sizes.
+pub const T5_SIZES: &[KeyRule] = &[
     Computed(|to| {
         let context = to.hyper.count(&["n_positions"])?.unwrap_or(512);
         to.count("context_length", context);
@@ -28,34 +28,23 @@ pub const T5: &[KeyRule] = &[
     EMBEDDING,
     Count("feed_forward_length", &["d_ff"]),
     Blocks,
-    Count("decoder_block_count", &["num_decoder_layers", "num_layers"]),
+];
+/// The layers of T5's decoder, after [`T5_SIZES`].
+pub const T5_DECODER_BLOCKS: &[KeyRule] =
+    &[Count("decoder_block_count", &["num_decoder_layers", "num_layers"])];
+/// Attention and norms of T5 and its encoder.
+pub const T5_ATTENTION: &[KeyRule] = &[
     HEAD_COUNT,
     Count("attention.key_length", &["d_kv"]),
     Count("attention.value_length", &["d_kv"]),
     LN_EPS,
     Count("attention.relative_buckets_count", &["relative_attention_num_buckets"]),
     Real("attention.layer_norm_rms_epsilon", LAYER_NORM_EPS),
-    Count("decoder_start_token_id", &["decoder_start_token_id"]),
-    FileType,
 ];
-/// The encoder of T5 alone, without the common keys.
-pub const T5_ENCODER: &[KeyRule] = &[
-    Computed(|to| {
-        let context = to.hyper.count(&["n_positions"])?.unwrap_or(512);
-        to.count("context_length", context);
-        Ok(())
-    }),
-    EMBEDDING,
-    Count("feed_forward_length", &["d_ff"]),
-    Blocks,
-    HEAD_COUNT,
-    Count("attention.key_length", &["d_kv"]),
-    Count("attention.value_length", &["d_kv"]),
-    LN_EPS,
-    Count("attention.relative_buckets_count", &["relative_attention_num_buckets"]),
-    Real("attention.layer_norm_rms_epsilon", LAYER_NORM_EPS),
-    FileType,
-];
+/// The first token of T5's decoder, after [`T5_ATTENTION`].
+pub const T5_DECODER_START: &[KeyRule] = &[Count("decoder_start_token_id", &["decoder_start_token_id"])];
+/// The file type alone, where the common keys are left out.
+pub const FILE_TYPE: &[KeyRule] = &[FileType];
 
 /// RoBERTa's positions begin behind that of its padding.
 fn used_positions(to: &mut KeyWriter) -> Result<()> {

@@ -17,6 +17,7 @@ mod special;
 mod spm;
 mod tekken;
 mod template;
+mod text_index;
 mod unigram;
 
 pub use check_text::{Encoder, check_text_ids};

@@ -3,10 +3,11 @@
 use super::files::{AddedToken, MergePair, TokenizerFiles, id_map};
 use super::list::{ADDED_SCORE, Token, TokenList, added_kind};
 use super::sentencepiece::{SentencePiece, piece};
+use super::text_index::TextIndex;
 use crate::error::Result;
 use alloc::borrow::Cow;
-use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
 
 /// The pieces, padded to `size`; pieces beyond are left out.
 ///
@@ -75,24 +76,23 @@ pub fn realign(list: &mut TokenList<'_>) {
 /// Scores by which an engine that merges by the score of the result merges as `merges` does: the first result has 0, the next
 /// -1. Returns false if the merges of a result do not follow one another, so that no scores are equal to them.
 pub fn score_by_merges(list: &mut TokenList<'_>, merges: &[MergePair<'_>]) -> bool {
-    let (mut scores, mut last, mut grouped) = (BTreeMap::new(), String::new(), true);
-    for (a, b) in merges.iter().filter_map(MergePair::parts) {
-        let result = [a, b].concat();
-        if result == last {
-            continue;
+    let results = TextIndex::of_runs(merges.iter().filter_map(MergePair::parts));
+    let mut distinct = vec![true; results.len()];
+    for repeated in results.repeated() {
+        if let Some(first) = distinct.get_mut(repeated as usize) {
+            *first = false;
         }
-        let next = -(scores.len() as f32);
-        match scores.get(&result) {
-            Some(_) => grouped = false,
-            None => {
-                scores.insert(result.clone(), next);
-            }
-        }
-        last = result;
     }
-    let lowest = -(scores.len() as f32);
+    let mut scores = Vec::with_capacity(distinct.len());
+    let mut below = 0_u32;
+    for &first in &distinct {
+        scores.push(-(below as f32));
+        below += u32::from(first);
+    }
+    let lowest = -(below as f32);
     for token in list.0.iter_mut().filter(|t| t.kind == piece::NORMAL) {
-        token.score = scores.get(token.text.as_ref()).copied().unwrap_or(lowest);
+        let score = results.first(&token.text).and_then(|result| scores.get(result as usize));
+        token.score = score.copied().unwrap_or(lowest);
     }
-    grouped
+    below as usize == distinct.len()
 }
