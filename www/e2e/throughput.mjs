@@ -1,7 +1,9 @@
 // Times conversions into a picked file beside those into private storage, of one or more builds of the page, side by side.
 // "Bytes alone": the same number of bytes written into a picked file by a page that converts nothing.
 // Usage: node e2e/throughput.mjs [--size MB] [--rounds N] [NAME=DIST]...   (default: now=dist)
-import { mkdtempSync, rmSync } from 'node:fs';
+//        node e2e/throughput.mjs --folder DIR --gguf FILE [--rounds N] [NAME=DIST]
+// The second form times a Hugging Face folder to Q4_K_M beside a GGUF of the same weights to Q4_K_M.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { cpus, loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { browser, ROOT, saveIntoPrivateStorage, serve } from './browser.mjs';
@@ -13,14 +15,19 @@ const option = (name, fallback) => {
   const at = args.indexOf(`--${name}`);
   return at < 0 ? fallback : Number(args.splice(at, 2)[1]);
 };
+const path = (name) => {
+  const at = args.indexOf(`--${name}`);
+  return at < 0 ? undefined : args.splice(at, 2)[1];
+};
 const size = option('size', 1000);
 const rounds = option('rounds', 5);
+const [source, gguf] = [path('folder'), path('gguf')];
 const builds = (args.length > 0 ? args : ['now=dist']).map((arg) => arg.split('='));
 const TYPES = ['Q8_0', 'Q4_0'];
 const TARGETS = ['picked file', 'private storage'];
 
 /** Seconds of one conversion, by the page's own clock, in a browser of its own. */
-async function once(url, path, type, target) {
+async function once(url, paths, type, target) {
   const { context, close } = await browser();
   try {
     const page = context.pages()[0];
@@ -38,7 +45,7 @@ async function once(url, path, type, target) {
       };
     });
     await page.goto(url);
-    await choose(page, [path]);
+    await choose(page, paths);
     await page.getByRole('grid', { name: 'Tensors' }).waitFor();
     await planFor(page, 'GGUF', type);
     await convert(page);
@@ -75,19 +82,29 @@ async function bare(url, bytes) {
 const written = (type, bytes) => Math.round(((bytes / 2) * { Q8_0: 34, Q4_0: 18 }[type]) / 32);
 
 const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
-const folder = mkdtempSync(join(tmpdir(), 'quantoscope-throughput-'));
-try {
-  const path = join(folder, 'noise.safetensors');
-  const bytes = noiseModel(path, size);
-  const servers = new Map();
-  for (const [name, dist] of builds) servers.set(name, await serve(resolve(ROOT, dist)));
+
+async function folderBesideGguf(url) {
+  const inputs = { folder: readdirSync(source).map((name) => join(source, name)), GGUF: [gguf] };
+  const seconds = { folder: [], GGUF: [] };
+  for (let round = 0; round < rounds; round += 1)
+    for (const [name, paths] of Object.entries(inputs)) {
+      seconds[name].push(await once(url, paths, { mix: 'Q4_K_M' }, 'picked file'));
+      console.error(`round ${round + 1}: ${name}: ${seconds[name].at(-1).toFixed(2)} s, load ${loadavg()[0].toFixed(1)}`);
+    }
+  const ratios = seconds.folder.map((took, round) => took / seconds.GGUF[round]);
+  const figures = [seconds.folder, seconds.GGUF, ratios].map((all) => median(all).toFixed(2));
+  console.log(`| folder to Q4_K_M, s | GGUF to Q4_K_M, s | ratio, median (all rounds) |\n|---|---|---|`);
+  console.log(`| ${figures.join(' | ')} (${ratios.map((ratio) => ratio.toFixed(2)).join(', ')}) |`);
+}
+
+async function pickedBesidePrivate(servers, noise, bytes) {
   const seconds = {};
   for (let round = 0; round < rounds; round += 1)
     for (const type of TYPES) {
       (seconds[type] ??= []).push(await bare(servers.get(builds[0][0]).url, written(type, bytes)));
       for (const [name] of builds)
         for (const target of TARGETS) {
-          const took = await once(servers.get(name).url, path, type, target);
+          const took = await once(servers.get(name).url, [noise], type, target);
           (seconds[`${type} ${name} ${target}`] ??= []).push(took);
           console.error(`round ${round + 1}: ${type}, ${name}, ${target}: ${took.toFixed(2)} s, load ${loadavg()[0].toFixed(1)}`);
         }
@@ -103,6 +120,15 @@ try {
       const figures = [median(picked), median(stored), median(ratios)].map((x) => x.toFixed(2)).join(' | ');
       console.log(`| ${type} | ${name} | ${figures} (${all}) | ${median(seconds[type]).toFixed(2)} |`);
     }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'quantoscope-throughput-'));
+const servers = new Map();
+try {
+  for (const [name, dist] of builds) servers.set(name, await serve(resolve(ROOT, dist)));
+  const noise = join(folder, 'noise.safetensors');
+  if (source && gguf) await folderBesideGguf(servers.values().next().value.url);
+  else await pickedBesidePrivate(servers, noise, noiseModel(noise, size));
   for (const server of servers.values()) await server.close();
 } finally {
   rmSync(folder, { recursive: true, force: true });
