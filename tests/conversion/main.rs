@@ -8,5 +8,6 @@ mod hostile;
 mod keys;
 mod published;
 mod rotations;
+mod shapes;
 mod tensors;
 mod tokenizer;

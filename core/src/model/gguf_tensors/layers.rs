@@ -1,18 +1,61 @@
 //! What the tensors of a layer say about each other: the length of the residual stream, and tensors that go together.
 
 use super::GgufTensor;
+use super::lengths::{contradictions, split_name};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Tensors whose rows are read from the residual stream.
-const READERS: &[&str] =
-    &["attn_q", "attn_k", "attn_v", "attn_qkv", "ffn_gate", "ffn_up", "ffn_gate_exps", "ffn_up_exps"];
+const READERS: &[&str] = &[
+    "attn_q",
+    "attn_k",
+    "attn_v",
+    "attn_qkv",
+    "attn_q_a",
+    "attn_kv_a_mqa",
+    "cross_attn_q",
+    "cross_attn_k",
+    "cross_attn_v",
+    "ffn_gate",
+    "ffn_up",
+    "ffn_gate_exps",
+    "ffn_up_exps",
+    "ffn_gate_shexp",
+    "ffn_up_shexp",
+    "ffn_gate_inp",
+    "nextn.shared_head_head",
+    "output",
+];
 /// Tensors whose rows write the residual stream.
-const WRITERS: &[&str] = &["attn_output", "ffn_down", "ffn_down_exps"];
+const WRITERS: &[&str] = &[
+    "attn_output",
+    "attn_o",
+    "cross_attn_o",
+    "ffn_down",
+    "ffn_down_exps",
+    "ffn_down_shexp",
+    "nextn.eh_proj",
+];
 /// Norms of the residual stream.
-const NORMS: &[&str] = &["attn_norm", "ffn_norm"];
+const NORMS: &[&str] = &[
+    "attn_norm",
+    "attn_norm_2",
+    "attn_output_norm",
+    "cross_attn_norm",
+    "dec.output_norm",
+    "enc.output_norm",
+    "ffn_norm",
+    "layer_output_norm",
+    "nextn.enorm",
+    "nextn.hnorm",
+    "nextn.shared_head_norm",
+    "output_norm",
+    "post_attention_norm",
+    "post_ffw_norm",
+    "token_embd_norm",
+];
 /// Tensors without which the first one is of no use.
 const TOGETHER: &[(&str, &str)] = &[
     ("attn_q", "attn_output"),
@@ -31,11 +74,11 @@ pub(super) fn findings(tensors: &[GgufTensor], hidden: Option<u64>) -> Vec<Strin
     let mut found = Vec::new();
     let mut layers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for tensor in tensors {
-        let Some((layer, rest)) = tensor.name.strip_prefix("blk.").and_then(|n| n.split_once('.')) else {
-            continue;
-        };
+        let (layer, rest) = split_name(&tensor.name);
         let Some(module) = rest.strip_suffix(".weight") else { continue };
-        layers.entry(layer).or_default().push(module);
+        if let Some(layer) = layer.strip_prefix("blk.") {
+            layers.entry(layer).or_default().push(module);
+        }
         found.extend(hidden.and_then(|hidden| misfit(tensor, module, hidden)));
     }
     for (layer, modules) in layers {
@@ -48,6 +91,7 @@ pub(super) fn findings(tensors: &[GgufTensor], hidden: Option<u64>) -> Vec<Strin
             found.push(format!("layer {layer} has {with} and no {needed}"));
         }
     }
+    found.extend(contradictions(tensors));
     found
 }
 

@@ -11,6 +11,7 @@ mod generated;
 mod inverse;
 mod kept;
 mod layers;
+mod lengths;
 mod maps;
 mod source_names;
 
