@@ -9,16 +9,17 @@ use crate::format::{Checkpoint, Container};
 use crate::job::Window;
 use crate::model::config::Config;
 use crate::model::family::rules;
-use crate::model::forward::{Batch, F64, Forward, Logits, MatMul, Product};
+use crate::model::forward::{Batch, F64, Forward, Logits, MatMul, Product, Section};
 use crate::plan::convert;
 use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, decoded,
     target,
 };
-use crate::quant::Encoding;
+use crate::quant::{Encoding, decoder};
 use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Shape, TensorInfo};
-use alloc::collections::BTreeMap;
+use alloc::borrow::Cow;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -35,6 +36,8 @@ pub struct TensorRequest {
     /// Rows that are needed, and their length in elements.
     rows: u64,
     cols: u64,
+    /// The type that values are encoded as before they are multiplied.
+    encoding: Option<Encoding>,
 }
 
 /// The tensors of a model under the names of its architecture, and where their values come from.
@@ -42,11 +45,34 @@ pub struct TensorRequest {
 pub struct ModelTensors {
     /// The configuration.
     pub config: Config,
-    tensors: Vec<TensorInfo>,
+    tensors: Arc<Vec<TensorInfo>>,
     outputs: Arc<BTreeMap<String, Output>>,
+    /// Tensors whose values are encoded and decoded again.
+    encodings: Arc<BTreeMap<String, Encoding>>,
 }
 
 impl ModelTensors {
+    fn new(config: Config, tensors: Vec<TensorInfo>, outputs: BTreeMap<String, Output>) -> ModelTensors {
+        ModelTensors {
+            config,
+            tensors: Arc::new(tensors),
+            outputs: Arc::new(outputs),
+            encodings: Arc::default(),
+        }
+    }
+
+    /// The same model with the values of these tensors as they are after encoding: what a file with these types holds.
+    #[must_use]
+    pub fn encoded(&self, encodings: BTreeMap<String, Encoding>) -> ModelTensors {
+        ModelTensors { encodings: Arc::new(encodings), ..self.clone() }
+    }
+
+    /// The tensors, each with the numbers of the tensors of the checkpoint that its values come from.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = u32>)> {
+        let of = |output: &'_ Output| output.segments.iter().map(|s| s.from.tensor).collect::<Vec<_>>();
+        self.outputs.iter().map(move |(name, output)| (name.as_str(), of(output).into_iter()))
+    }
+
     /// The tensors of a checkpoint as they are stored, by its `config.json`.
     ///
     /// # Errors
@@ -60,7 +86,7 @@ impl ModelTensors {
         let tensors = checkpoint.tensors.iter().enumerate();
         let outputs: BTreeMap<String, Output> =
             tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
-        Ok(ModelTensors { config, tensors: checkpoint.tensors.clone(), outputs: Arc::new(outputs) })
+        Ok(ModelTensors::new(config, checkpoint.tensors.clone(), outputs))
     }
 
     /// What `plan` makes of `checkpoint`, before it is encoded.
@@ -87,6 +113,42 @@ impl ModelTensors {
         let text = target::config(checkpoint, plan)?;
         let config = Config::parse(text.as_deref().unwrap_or_default())?;
         Ok(ModelTensors::of_outputs(checkpoint, config, &plan.outputs, true))
+    }
+
+    /// What `plan` makes of `checkpoint`, as the written file holds it: encoded, then decoded.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ModelTensors::planned`] and [`ModelTensors::of`]; `usage` if parts of a tensor get different types.
+    pub fn written(checkpoint: &Checkpoint, plan: &Plan) -> Result<ModelTensors> {
+        let model = match plan.conversion.as_ref().and_then(|c| c.rotation.as_ref()) {
+            Some(_) => ModelTensors::planned(checkpoint, plan)?,
+            None => ModelTensors::of(checkpoint)?,
+        };
+        let mut types: BTreeMap<u32, Option<Encoding>> = BTreeMap::new();
+        let mut split = BTreeSet::new();
+        for segment in plan.outputs.iter().flat_map(|o| &o.segments) {
+            let encoding = match segment.op {
+                OutputOp::Encode(encoding) => Some(encoding),
+                _ => None,
+            };
+            let known = types.insert(segment.from.tensor, encoding);
+            if known.is_some_and(|known| known != encoding) {
+                split.insert(segment.from.tensor);
+            }
+        }
+        let mut encodings = BTreeMap::new();
+        for (name, sources) in model.sources() {
+            let sources: Vec<u32> = sources.collect();
+            if sources.iter().any(|s| split.contains(s)) {
+                let message = "parts of this tensor get different types, and its effect cannot be measured";
+                return Err(Error::new(Code::Usage, message).of_tensor(name));
+            }
+            if let Some(encoding) = sources.first().and_then(|s| types.get(s)).copied().flatten() {
+                encodings.insert(name.into(), encoding);
+            }
+        }
+        Ok(model.encoded(encodings))
     }
 
     /// The tensors of any checkpoint: those of a GGUF under the names, and in the order of rows, of a Hugging Face checkpoint.
@@ -121,7 +183,7 @@ impl ModelTensors {
             );
             tensors.push(info);
         }
-        ModelTensors { config, tensors, outputs: Arc::new(outputs) }
+        ModelTensors::new(config, tensors, outputs)
     }
 
     /// Elements of all tensors, at most `u64::MAX`.
@@ -155,6 +217,10 @@ pub struct ModelPass<M: MatMul = F64> {
     forward: Forward<M>,
     /// Where each tensor comes from.
     outputs: Arc<BTreeMap<String, Output>>,
+    /// Tensors whose values are encoded and decoded again.
+    encodings: Arc<BTreeMap<String, Encoding>>,
+    /// The tensors whose values were taken.
+    taken: BTreeSet<String>,
     /// Values of a tensor whose rows are not those of its plan's grid, until all are there: bytes of binary32.
     held: Vec<u8>,
 }
@@ -186,8 +252,9 @@ impl ModelPass {
     }
 
     fn of_tokens(model: ModelTensors, tokens: &[u32]) -> Result<ModelPass> {
-        let ModelTensors { config, tensors, outputs } = model;
-        Ok(ModelPass { forward: Forward::new(config, &tensors, tokens)?, outputs, held: Vec::new() })
+        let ModelTensors { config, tensors, outputs, encodings } = model;
+        let forward = Forward::new(config, &tensors, tokens)?;
+        Ok(ModelPass { forward, outputs, encodings, taken: BTreeSet::new(), held: Vec::new() })
     }
 
     /// The logits, once there are no more requests.
@@ -203,8 +270,23 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::batch`].
     pub fn batch(model: &ModelTensors, matmul: M, batch: &Batch) -> Result<ModelPass<M>> {
-        let forward = Forward::batch(matmul, model.config.clone(), &model.tensors, batch)?;
-        Ok(ModelPass { forward, outputs: Arc::clone(&model.outputs), held: Vec::new() })
+        ModelPass::section(model, matmul, batch, Section::All)
+    }
+
+    /// The same through a section of the model.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Forward::section`].
+    pub fn section(model: &ModelTensors, matmul: M, batch: &Batch, section: Section) -> Result<ModelPass<M>> {
+        let forward = Forward::section(matmul, model.config.clone(), &model.tensors, batch, section)?;
+        let (outputs, encodings) = (Arc::clone(&model.outputs), Arc::clone(&model.encodings));
+        Ok(ModelPass { forward, outputs, encodings, taken: BTreeSet::new(), held: Vec::new() })
+    }
+
+    /// The residual stream after a section: see [`Forward::take_stream`].
+    pub fn take_stream(&mut self) -> Vec<f64> {
+        self.forward.take_stream()
     }
 
     /// The tensor that comes next; `None` once the logits are complete.
@@ -217,7 +299,8 @@ impl<M: MatMul> ModelPass<M> {
         let missing = || Error::new(Code::RotationOff, "the forward pass needs a tensor that is not there");
         let output = self.outputs.get(&wanted.name).ok_or_else(|| missing().of_tensor(&wanted.name))?;
         let overflow = || Error::new(Code::Overflow, "a part of this tensor does not fit this machine");
-        request(output, &wanted.rows).map(Some).ok_or_else(|| overflow().of_tensor(&wanted.name))
+        let encoding = self.encodings.get(&wanted.name).copied();
+        request(output, &wanted.rows, encoding).map(Some).ok_or_else(|| overflow().of_tensor(&wanted.name))
     }
 
     /// Takes one finished window of `request`'s plan: binary32 values in little-endian bytes. Windows come in order of rows,
@@ -227,6 +310,8 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::feed`].
     pub fn feed(&mut self, request: &TensorRequest, window: &Window, values: &[u8]) -> Result<()> {
+        self.note_taken();
+        let values = &*request.decoded(window, values)?;
         if !request.has_plain_rows() {
             return self.hold(request, window, values);
         }
@@ -255,6 +340,7 @@ impl<M: MatMul> ModelPass<M> {
     ) -> Result<Option<RowTile<<M::Product as Product>::Tile>>> {
         let whole = window.cols == (0..request.cols);
         let product = self.forward.product().filter(|_| whole).ok_or_else(other_values)?;
+        let values = &*request.decoded(window, values)?;
         let part = request.part(window, values).ok_or_else(other_values)?;
         Ok(part.map(|(rows, part)| RowTile { rows, results: product.tile(part) }))
     }
@@ -265,7 +351,20 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::put`].
     pub fn put(&mut self, tile: RowTile<<M::Product as Product>::Tile>) -> Result<()> {
+        self.note_taken();
         self.forward.put(tile.rows, tile.results)
+    }
+
+    /// Notes the tensor that is requested.
+    fn note_taken(&mut self) {
+        if let Some(wanted) = self.forward.request().filter(|w| !self.taken.contains(&w.name)) {
+            self.taken.insert(wanted.name.clone());
+        }
+    }
+
+    /// The tensors whose values were taken so far.
+    pub fn taken(&self) -> &BTreeSet<String> {
+        &self.taken
     }
 
     /// The logits that were completed last: see [`Forward::take_logits`].
@@ -302,6 +401,25 @@ fn other_values() -> Error {
 }
 
 impl TensorRequest {
+    /// The tensor.
+    pub fn name(&self) -> &str {
+        self.plan.outputs.first().map_or("", |o| o.name.as_str())
+    }
+
+    /// The binary32 values of a window whose bytes may be encoded.
+    fn decoded<'v>(&self, window: &Window, values: &'v [u8]) -> Result<Cow<'v, [u8]>> {
+        let Some(encoding) = self.encoding else { return Ok(Cow::Borrowed(values)) };
+        let count = window.height().checked_mul(window.width()).ok_or_else(other_values)?;
+        let dtype = encoding.dtype();
+        let decode = decoder(dtype).ok_or_else(other_values)?;
+        if dtype.bytes_for(count) != Some(values.len() as u64) {
+            return Err(other_values());
+        }
+        let mut decoded = vec![0.0_f32; usize::try_from(count).map_err(|_| other_values())?];
+        decode(values, &mut decoded);
+        Ok(Cow::Owned(decoded.iter().flat_map(|x| x.to_le_bytes()).collect()))
+    }
+
     /// Whether rows of the plan's grid are rows of the tensor.
     fn has_plain_rows(&self) -> bool {
         let grid = self.plan.outputs.first().map(|o| o.grid);
@@ -350,10 +468,11 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
 }
 
 /// The plan that makes the rows `rows` of an output, or a little more; none where that is more than a machine holds.
-fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
+fn request(output: &Output, rows: &Range<u64>, encoding: Option<Encoding>) -> Option<TensorRequest> {
     let Grid { cols, .. } = output.grid;
     let wide = output.shape.cols();
     let (start, end) = (rows.start.checked_mul(wide)?, rows.end.checked_mul(wide)?);
+    let stored = encoding.unwrap_or(Encoding::Type(DType::F32));
     let asked = start.checked_div(cols)?..end.checked_add(cols - 1)?.checked_div(cols)?;
     let (mut pieces, mut first, mut height): (Vec<Segment>, Option<u64>, u64) = (Vec::new(), None, 0);
     for piece in &output.segments {
@@ -363,18 +482,15 @@ fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
         }
         let taken = if piece.runs_along_rows() { piece.rows.clone() } else { common };
         first.get_or_insert(taken.start);
-        let part = Segment {
-            op: OutputOp::Encode(Encoding::Type(DType::F32)),
-            importance: None,
-            ..piece.slice(taken.clone(), height)
-        };
+        let part =
+            Segment { op: OutputOp::Encode(stored), importance: None, ..piece.slice(taken.clone(), height) };
         height = part.rows.end;
         pieces.push(part);
     }
     let skipped = start.checked_sub(first?.checked_mul(cols)?)?;
-    let len = height.checked_mul(cols)?.checked_mul(4)?;
+    let len = stored.dtype().bytes_for(height.checked_mul(cols)?)?;
     let made = Output {
-        dtype: DType::F32,
+        dtype: stored.dtype(),
         shape: Shape::new([height, cols])?,
         grid: Grid { rows: height, cols },
         place: Some(FileRange { file: 0, at: 0, bytes: len }),
@@ -384,5 +500,5 @@ fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
     };
     let file = OutFile { name: String::new(), len, header: Vec::new(), copied: false };
     let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
-    Some(TensorRequest { plan, skipped, rows: rows.end.checked_sub(rows.start)?, cols: wide })
+    Some(TensorRequest { plan, skipped, rows: rows.end.checked_sub(rows.start)?, cols: wide, encoding })
 }
