@@ -3,6 +3,8 @@
 //! Sans I/O: a [`ModelPass`] names one tensor at a time as a plan of one output. The driver runs it within its memory budget and
 //! hands over each window, which is multiplied at once: no tensor of a layer is in memory as a whole.
 
+mod encoded;
+
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
@@ -15,10 +17,9 @@ use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, decoded,
     target,
 };
-use crate::quant::{Encoding, decoder};
+use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Shape, TensorInfo};
-use alloc::borrow::Cow;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -61,18 +62,6 @@ impl ModelTensors {
         }
     }
 
-    /// The same model with the values of these tensors as they are after encoding: what a file with these types holds.
-    #[must_use]
-    pub fn encoded(&self, encodings: BTreeMap<String, Encoding>) -> ModelTensors {
-        ModelTensors { encodings: Arc::new(encodings), ..self.clone() }
-    }
-
-    /// The tensors, each with the numbers of the tensors of the checkpoint that its values come from.
-    pub fn sources(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = u32>)> {
-        let of = |output: &'_ Output| output.segments.iter().map(|s| s.from.tensor).collect::<Vec<_>>();
-        self.outputs.iter().map(move |(name, output)| (name.as_str(), of(output).into_iter()))
-    }
-
     /// The tensors of a checkpoint as they are stored, by its `config.json`.
     ///
     /// # Errors
@@ -113,42 +102,6 @@ impl ModelTensors {
         let text = target::config(checkpoint, plan)?;
         let config = Config::parse(text.as_deref().unwrap_or_default())?;
         Ok(ModelTensors::of_outputs(checkpoint, config, &plan.outputs, true))
-    }
-
-    /// What `plan` makes of `checkpoint`, as the written file holds it: encoded, then decoded.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ModelTensors::planned`] and [`ModelTensors::of`]; `usage` if parts of a tensor get different types.
-    pub fn written(checkpoint: &Checkpoint, plan: &Plan) -> Result<ModelTensors> {
-        let model = match plan.conversion.as_ref().and_then(|c| c.rotation.as_ref()) {
-            Some(_) => ModelTensors::planned(checkpoint, plan)?,
-            None => ModelTensors::of(checkpoint)?,
-        };
-        let mut types: BTreeMap<u32, Option<Encoding>> = BTreeMap::new();
-        let mut split = BTreeSet::new();
-        for segment in plan.outputs.iter().flat_map(|o| &o.segments) {
-            let encoding = match segment.op {
-                OutputOp::Encode(encoding) => Some(encoding),
-                _ => None,
-            };
-            let known = types.insert(segment.from.tensor, encoding);
-            if known.is_some_and(|known| known != encoding) {
-                split.insert(segment.from.tensor);
-            }
-        }
-        let mut encodings = BTreeMap::new();
-        for (name, sources) in model.sources() {
-            let sources: Vec<u32> = sources.collect();
-            if sources.iter().any(|s| split.contains(s)) {
-                let message = "parts of this tensor get different types, and its effect cannot be measured";
-                return Err(Error::new(Code::Usage, message).of_tensor(name));
-            }
-            if let Some(encoding) = sources.first().and_then(|s| types.get(s)).copied().flatten() {
-                encodings.insert(name.into(), encoding);
-            }
-        }
-        Ok(model.encoded(encodings))
     }
 
     /// The tensors of any checkpoint: those of a GGUF under the names, and in the order of rows, of a Hugging Face checkpoint.
@@ -404,20 +357,6 @@ impl TensorRequest {
     /// The tensor.
     pub fn name(&self) -> &str {
         self.plan.outputs.first().map_or("", |o| o.name.as_str())
-    }
-
-    /// The binary32 values of a window whose bytes may be encoded.
-    fn decoded<'v>(&self, window: &Window, values: &'v [u8]) -> Result<Cow<'v, [u8]>> {
-        let Some(encoding) = self.encoding else { return Ok(Cow::Borrowed(values)) };
-        let count = window.height().checked_mul(window.width()).ok_or_else(other_values)?;
-        let dtype = encoding.dtype();
-        let decode = decoder(dtype).ok_or_else(other_values)?;
-        if dtype.bytes_for(count) != Some(values.len() as u64) {
-            return Err(other_values());
-        }
-        let mut decoded = vec![0.0_f32; usize::try_from(count).map_err(|_| other_values())?];
-        decode(values, &mut decoded);
-        Ok(Cow::Owned(decoded.iter().flat_map(|x| x.to_le_bytes()).collect()))
     }
 
     /// Whether rows of the plan's grid are rows of the tensor.

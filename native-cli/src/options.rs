@@ -367,7 +367,7 @@ pub enum CalibrationTokens {
 
 /// Whether the tensors of a kind and a third of the depth are measured together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Grouping {
+pub enum MeasureGrouping {
     /// If one by one would need more than about 200 TFLOP.
     #[default]
     Auto,
@@ -387,7 +387,7 @@ pub struct CalibrationOptions {
     /// The type that tensors are encoded as, one at a time.
     pub base: DType,
     /// Whether tensors are measured in groups.
-    pub grouping: Grouping,
+    pub grouping: MeasureGrouping,
 }
 
 /// Options of [`crate::verbs::sensitivity`].

@@ -52,10 +52,10 @@ fn sensitivity_of_a_tensor_is_the_divergence_of_a_file_with_only_it_quantized() 
             let types = row["types"].as_array().expect("types");
             types.iter().find(|t| t["type"] == dtype).cloned().unwrap_or_default()
         };
-        assert_eq!(of("q4_0")["squared_error"], row["squared_error"]);
-        let (a, b) = (number(&of("q4_0")["predicted_kl"]), number(&row["kl"]));
+        assert_eq!(of("Q4_0")["squared_error"], row["squared_error"]);
+        let (a, b) = (number(&of("Q4_0")["predicted_kl"]), number(&row["kl"]));
         assert!((a / b - 1.0).abs() < 1e-12, "{a} and {b}");
-        assert!(number(&of("q8_0")["predicted_kl"]) < a / 50.0);
+        assert!(number(&of("Q8_0")["predicted_kl"]) < a / 50.0);
     }
 }
 
@@ -114,7 +114,7 @@ fn target_size_is_met_with_less_damage_than_the_preset() {
     }
     let text = dir.run("plan m --target-bpw 4.25 --sensitivity s.json").exits(0).out;
     assert!(
-        text.contains("types chosen by a sensitivity file") && text.contains("rather too high"),
+        text.contains("types chosen by a sensitivity file") && text.contains("the sum over tensors"),
         "{text}"
     );
     let bits = dir.run("plan m --target-bpw 4.25 --sensitivity s.json --json").exits(0).json();
@@ -169,16 +169,16 @@ fn target_size_that_is_too_small_names_the_least_bytes() {
 #[test]
 fn target_size_keeps_the_types_that_the_user_gives() {
     let dir = sample();
-    let line = "quantize m -o t.gguf --target-size 4MB --no-sensitivity --json --tensor-type attn_v=q6_k \
+    let line = "quantize m -o t.gguf --target-size 4.8MB --no-sensitivity --json --tensor-type attn_v=q6_k \
                 --token-embedding-type q8_0 --types iq4_nl,q4_0,q8_0 --force";
     let report = dir.run(line).exits(0).json();
     for t in report["result"]["tensors"].as_array().expect("tensors") {
         let (name, dtype) = (t["name"].as_str().expect("a name"), &t["dtype_out"]);
         match name {
-            _ if name.contains("attn_v") => assert_eq!(dtype, "q6_k", "{name}"),
-            "token_embd.weight" => assert_eq!(dtype, "q8_0"),
-            _ if name.contains("norm") => assert_eq!(dtype, "f32", "{name}"),
-            _ => assert!(["iq4_nl", "q4_0", "q8_0"].iter().any(|d| dtype == d), "{name}: {dtype}"),
+            _ if name.contains("attn_v") => assert_eq!(dtype, "Q6_K", "{name}"),
+            "token_embd.weight" => assert_eq!(dtype, "Q8_0"),
+            _ if name.contains("norm") => assert_eq!(dtype, "F32", "{name}"),
+            _ => assert!(["IQ4_NL", "Q4_0", "Q8_0"].iter().any(|d| dtype == d), "{name}: {dtype}"),
         }
     }
     assert_eq!(report["result"]["target"]["chosen_by"], "heuristic");
@@ -262,4 +262,39 @@ fn rotation_is_decided_by_the_output() {
     let rows = dir.run(line).exits(0).json()["rows"].clone();
     assert_eq!((&rows[0]["rotation"], &rows[1]["rotation"]), (&"none".into(), &"quarot".into()));
     assert_eq!((&rows[0]["kl"], &rows[1]["kl"]), (&choice["kl_plain"], &choice["kl_rotated"]));
+}
+
+/// Options of a measurement that takes some seconds.
+#[cfg(unix)]
+const MEASURED: &str = "sensitivity m --ids ids.txt --tokens 24 --types q8_0 --json -j 1";
+
+#[cfg(unix)]
+#[test]
+fn sensitivity_that_was_killed_goes_on_to_the_same_report() {
+    let dir = sample();
+    let whole = dir.run(MEASURED).exits(0).out;
+    let line = format!("{MEASURED} --journal j");
+    let mut command = quantoscope_tests::binary::command(dir.path(), line.split_whitespace());
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("the binary starts");
+    while !dir.at("j.streams").exists() && child.try_wait().expect("its state").is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().expect("it is killed");
+    child.wait().expect("it ends");
+    assert!(dir.at("j.streams").exists(), "it ended before it could be killed");
+    let other = dir.run(&line.replace("--tokens 24", "--tokens 23")).exits(2).err;
+    assert!(other.contains("of another run"), "{other}");
+    let again = dir.run(&line).exits(0);
+    assert!(again.err.contains("goes on after an earlier run"), "{}", again.err);
+    assert!(again.out == whole, "another report");
+    assert!(!dir.names().iter().any(|n| n.starts_with('j')), "{:?}", dir.names());
+}
+
+#[test]
+fn sensitivity_replaces_no_file_of_another_program() {
+    let dir = sample();
+    dir.write("j.streams", b"a diary");
+    let refused = dir.run("sensitivity m --tokens 4 --types q8_0 --journal j").exits(2).err;
+    assert!(refused.contains("j.streams is no file of this program"), "{refused}");
+    assert_eq!(dir.read("j.streams"), b"a diary");
 }

@@ -30,7 +30,7 @@ pub struct TargetView {
     /// Whether tensors were measured in groups of kind and depth.
     #[serde(skip_serializing_if = "core::ops::Not::not")]
     pub grouped: bool,
-    /// The sum of the predicted divergences of all tensors, in nats a token: as a rule too high. Absent for a heuristic.
+    /// The sum of the predicted divergences of all tensors, in nats a token. Absent for a heuristic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_kl: Option<f64>,
     /// The measured divergence of the output from its source, on request.

@@ -6,7 +6,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
 use crate::format::imatrix::Imatrix;
-use crate::plan::allocation::{Allocation, Candidate, TooSmall, allocate};
+use crate::plan::allocation::{Allocation, TooSmall, TypeCandidate, allocate};
 use crate::plan::{Plan, convert};
 use crate::recipe::{Override, Recipe};
 use alloc::collections::BTreeMap;
@@ -116,7 +116,7 @@ pub fn fit(
 }
 
 /// Bytes of the smallest candidates.
-fn smallest(candidates: &[Vec<Candidate>]) -> u64 {
+fn smallest(candidates: &[Vec<TypeCandidate>]) -> u64 {
     let least = candidates.iter().map(|c| c.iter().map(|c| c.bytes).min().unwrap_or(0));
     least.fold(0, u64::saturating_add)
 }
@@ -208,7 +208,7 @@ pub struct CurvePoint {
 
 /// Sum of damage of the types that a plan gives to the units; `None` if one of them was not measured.
 pub fn damage_of(free: &FreeTypes, rows: &[SensitivityRow], plan: &Plan) -> Option<f64> {
-    let all: Vec<Vec<Candidate>> = candidates(rows);
+    let all: Vec<Vec<TypeCandidate>> = candidates(rows);
     let mut sum = 0.0;
     for ((unit, row), candidates) in free.units.iter().zip(rows).zip(&all) {
         let output = plan.outputs.get(*unit.outputs.first()?)?;

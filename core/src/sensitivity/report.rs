@@ -2,7 +2,7 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::plan::allocation::Candidate;
+use crate::plan::allocation::TypeCandidate;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -103,8 +103,8 @@ impl SensitivityRow {
     }
 
     /// The types with their sizes and the damage that `damage` gives a squared error.
-    fn candidates(&self, damage: impl Fn(&TypeRow) -> f64) -> Vec<Candidate> {
-        self.types.iter().map(|t| Candidate { bytes: t.bytes, damage: damage(t) }).collect()
+    fn candidates(&self, damage: impl Fn(&TypeRow) -> f64) -> Vec<TypeCandidate> {
+        self.types.iter().map(|t| TypeCandidate { bytes: t.bytes, damage: damage(t) }).collect()
     }
 }
 
@@ -120,7 +120,7 @@ pub fn rank(rows: &mut [SensitivityRow]) {
 
 /// The candidates of each row: predicted divergences. A row without one is as sensitive as the median of the others, relative
 /// to its own weights; if no row has one, damage is relative squared error times weights, in no unit.
-pub fn candidates(rows: &[SensitivityRow]) -> Vec<Vec<Candidate>> {
+pub fn candidates(rows: &[SensitivityRow]) -> Vec<Vec<TypeCandidate>> {
     let of = |r: &SensitivityRow| {
         let at_base = r.heuristic(r.squared_error?);
         (at_base > 0.0).then_some(r.kl?.max(0.0) / at_base)

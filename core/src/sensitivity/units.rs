@@ -271,8 +271,8 @@ impl FreeTypes {
             of_source.extend(unit.sources.iter().map(|s| (*s, index)));
         }
         let mut names: Vec<Vec<String>> = self.units.iter().map(|_| Vec::new()).collect();
-        for (name, mut sources) in model.sources() {
-            let unit = sources.find_map(|s| of_source.get(&s).copied());
+        for (name, sources) in model.sources() {
+            let unit = sources.iter().find_map(|s| of_source.get(s).copied());
             if let Some(names) = unit.and_then(|u| names.get_mut(u)) {
                 names.push(name.into());
             }

@@ -121,7 +121,7 @@ impl<M: MatMul + Copy> VariantPass<'_, M> {
             let least = stream.saturating_mul(12).max(running.saturating_mul(8) / 3);
             let message = format!(
                 "{tokens} tokens need about {} MiB of --memory; fewer --tokens need less",
-                (least.saturating_mul(4) / 3 >> 20) + 1
+                ((least.saturating_mul(4) / 3) >> 20) + 1
             );
             return Err(Error::new(Code::MemoryBudget, message));
         }

@@ -3,8 +3,8 @@
 use super::{AprArgs, JournalArgs, OutputFormat, ResourceArgs, parse};
 use clap::{Args, ValueEnum};
 use quantoscope::options::{
-    CalibrationOptions, CalibrationTokens, DamageSource, Grouping, ResourceOptions, SensitivityOptions,
-    TargetOptions,
+    CalibrationOptions, CalibrationTokens, DamageSource, MeasureGrouping, ResourceOptions,
+    SensitivityOptions, TargetOptions,
 };
 use quantoscope::render::Format;
 use quantoscope_core::DType;
@@ -97,9 +97,9 @@ impl CalibrationArgs {
             (None, None) => CalibrationTokens::Seeded(self.token_seed),
         };
         let grouping = match self.per {
-            None => Grouping::Auto,
-            Some(PerArg::Tensor) => Grouping::Tensor,
-            Some(PerArg::Group) => Grouping::Group,
+            None => MeasureGrouping::Auto,
+            Some(PerArg::Tensor) => MeasureGrouping::Tensor,
+            Some(PerArg::Group) => MeasureGrouping::Group,
         };
         let count = usize::try_from(self.tokens).unwrap_or(usize::MAX);
         CalibrationOptions { tokens, count, base, grouping }

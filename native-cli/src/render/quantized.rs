@@ -171,6 +171,16 @@ fn rounding(r: &RoundingView) -> String {
     }
 }
 
+/// Tokens of a measurement, and where they are from.
+pub(super) fn tokens_of(count: u64, from: &str) -> String {
+    let tokens = if count == 1 { "token" } else { "tokens" };
+    match from {
+        "seeded" => format!("{count} seeded {tokens}"),
+        "ids" => format!("{count} {tokens} of the ids given"),
+        _ => format!("{count} {tokens} of the text"),
+    }
+}
+
 /// What types were chosen for, and their predicted damage.
 fn target(t: &TargetView) -> String {
     let limit = match (t.target_bytes, t.target_bits_per_weight) {
@@ -178,11 +188,8 @@ fn target(t: &TargetView) -> String {
         (None, Some(bits)) => format!("at most {bits} bits per weight"),
         (None, None) => String::new(),
     };
-    let tokens = match (t.tokens, t.tokens_from.as_deref()) {
-        (Some(n), Some("seeded")) => format!(" on {n} seeded tokens"),
-        (Some(n), Some(from)) => format!(" on {n} tokens of {from}"),
-        _ => String::new(),
-    };
+    let tokens = t.tokens.zip(t.tokens_from.as_deref());
+    let tokens = tokens.map_or_else(String::new, |(n, from)| format!(" on {}", tokens_of(n, from)));
     let groups = if t.grouped { ", in groups of kind and depth" } else { "" };
     let by = match t.chosen_by {
         "measured" => format!("types chosen by the output of the model{tokens}{groups}"),
@@ -191,7 +198,7 @@ fn target(t: &TargetView) -> String {
     };
     let mut text = format!("{limit}; {by}");
     if let Some(kl) = t.predicted_kl {
-        text.push_str(&format!("; KL divergence predicted {kl:.6} nats a token (a sum, rather too high)"));
+        text.push_str(&format!("; KL divergence predicted {kl:.6} nats a token (the sum over tensors)"));
     }
     if let Some(kl) = t.measured_kl {
         text.push_str(&format!(
@@ -206,8 +213,10 @@ fn target(t: &TargetView) -> String {
 fn rotation_choice(c: &RotationChoiceView) -> String {
     let verdict = if c.rotated { "rotated" } else { "not rotated" };
     format!(
-        "{verdict}: the KL divergence of the output is {:.6} nats a token rotated and {:.6} not, on {} {} tokens",
-        c.kl_rotated, c.kl_plain, c.tokens, c.tokens_from
+        "{verdict}: the KL divergence of the output is {:.6} nats a token rotated and {:.6} not, on {}",
+        c.kl_rotated,
+        c.kl_plain,
+        tokens_of(c.tokens, &c.tokens_from)
     )
 }
 

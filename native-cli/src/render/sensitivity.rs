@@ -1,8 +1,9 @@
 //! The report of `sensitivity`, and the curve of `plan --curve`.
 
 use super::order::in_order;
+use super::quantized::tokens_of;
 use super::table::{Align, Styled, Tone, plain, render, tsv};
-use super::{Format, clean, count, percent, sci, size};
+use super::{Format, count, percent, sci, size};
 use quantoscope_core::error::Result;
 use quantoscope_core::report::{RotationKlReport, RotationKlRow};
 use quantoscope_core::sensitivity::fit::CurvePoint;
@@ -101,10 +102,6 @@ fn below(report: &SensitivityReport) -> String {
     } else {
         "each tensor was measured alone"
     };
-    let from = match report.tokens_from.as_str() {
-        "seeded" => "seeded tokens".to_string(),
-        from => format!("tokens of {}", clean(from)),
-    };
     let unread = report.tensors.iter().filter(|r| r.kl.is_none()).count();
     let unread = match unread {
         0 => String::new(),
@@ -112,8 +109,8 @@ fn below(report: &SensitivityReport) -> String {
         n => format!("\n{n} tensors are read by no pass and have no divergence"),
     };
     format!(
-        "\nKL divergence of the model's output in nats a token, on {} {from}; {per}{unread}\n",
-        report.tokens
+        "\nKL divergence of the model's output in nats a token, on {}; {per}{unread}\n",
+        tokens_of(report.tokens, &report.tokens_from)
     )
 }
 
@@ -168,10 +165,9 @@ pub fn print_rotations(report: &RotationKlReport, format: Format) -> Result<()> 
                 ]
             };
             let table = render(&columns, report.rows.iter().map(row).collect::<Vec<_>>());
-            let from = if report.tokens_from == "seeded" { "seeded tokens" } else { "tokens" };
             super::print(&format!(
-                "{table}\nKL divergence of the model's output from its source in nats a token, on {} {from}\n",
-                report.tokens
+                "{table}\nKL divergence of the model's output from its source in nats a token, on {}\n",
+                tokens_of(report.tokens, &report.tokens_from)
             ))
         }
     }

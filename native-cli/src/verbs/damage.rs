@@ -7,7 +7,7 @@ use crate::forward_pass::{PassRunner, Threaded};
 use crate::io::source::Source;
 use crate::io::stream_journal::StreamJournal;
 use crate::io::token_ids::{self, TokenIds};
-use crate::options::{CalibrationOptions, CalibrationTokens, Grouping, ModelPath, ResourceOptions};
+use crate::options::{CalibrationOptions, CalibrationTokens, MeasureGrouping, ModelPath, ResourceOptions};
 use crate::render::progress::PassProgress;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
@@ -202,8 +202,13 @@ impl SensitivityWork<'_> {
     /// The errors of all types, without divergences.
     pub fn errors(&self) -> Result<Vec<SensitivityRow>> {
         let plan = self.free.errors(&self.source.checkpoint);
+        let mut resources = self.resources.clone();
+        if self.free.plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some()) {
+            // Windows of rotated tensors hold whole columns.
+            resources.memory.get_or_insert(MEMORY);
+        }
         let options =
-            MeasureOptions { resources: self.resources, journal: self.journal, verb: "Measuring errors" };
+            MeasureOptions { resources: &resources, journal: self.journal, verb: "Measuring errors" };
         Ok(self.free.rows(&measure(&plan, &[self.source], &options)?))
     }
 
@@ -214,13 +219,13 @@ impl SensitivityWork<'_> {
         source: &Source,
         model: &ModelTensors,
         window: &EvalWindow,
-        grouping: Grouping,
+        grouping: MeasureGrouping,
     ) -> Result<(Vec<SensitivityRow>, bool)> {
         let named = self.free.unmeasured();
         let grouped = match grouping {
-            Grouping::Auto => groups::is_costly(model.weights(), named.len(), window.input.len()),
-            Grouping::Tensor => false,
-            Grouping::Group => true,
+            MeasureGrouping::Auto => groups::is_costly(model.weights(), named.len(), window.input.len()),
+            MeasureGrouping::Tensor => false,
+            MeasureGrouping::Group => true,
         };
         let all: Vec<UnitGroup> = groups::of(&named, model.config.layers, grouped);
         let tensors = self.free.tensors(model);

@@ -189,7 +189,11 @@ impl TargetWork<'_> {
         for step in 0..=CURVE_STEPS {
             let budget = least + (most - least) / CURVE_STEPS * step + (beside / 8).max(1 << 16);
             let limit = SizeLimit::Bytes(budget);
-            let fitted = fit(checkpoint, self.recipe, source.imatrix(), &free, &chosen, limit)?;
+            let fitted = match fit(checkpoint, self.recipe, source.imatrix(), &free, &chosen, limit) {
+                // The header is longer than it was guessed.
+                Err(e) if e.code() == Code::Usage && step == 0 => continue,
+                fitted => fitted?,
+            };
             let plan = convert::plan(checkpoint, &fitted.recipe, source.imatrix(), false)?;
             points.push(point(&plan, fitted.damage, None));
         }
@@ -271,7 +275,8 @@ pub(super) fn measured_kl(
 ) -> Result<(f64, Totals)> {
     let source = Source::open_for(input, recipe)?.weighted(imatrix)?;
     let plan = convert::plan(&source.checkpoint, recipe, source.imatrix(), false)?;
-    let written = ModelTensors::written(&source.checkpoint, &plan).map_err(|e| about(e, input))?;
+    let written = model.tensors.written(&source.checkpoint, &plan).map_err(|e| about(e, input))?;
+    check_same(&source, &model.source)?;
     let passes = PassResources::new(resources)?;
     let kl = passes.divergence((&source, &written), (&model.source, &model.tensors), &window.window)?;
     let none = || Error::new(Code::Io, "the plan is not one of a conversion");

@@ -1,11 +1,11 @@
 //! The best change of one or two tensors.
 
-use super::{Problem, set};
+use super::{Problem, TypeCandidate, set};
 use alloc::vec::Vec;
 
 /// Another candidate for a tensor.
 #[derive(Clone, Copy, Debug)]
-struct Change {
+struct TypeChange {
     tensor: usize,
     to: usize,
     /// Bytes that it adds; negative where it frees some.
@@ -17,13 +17,13 @@ struct Change {
 /// The two changes of different tensors that save most.
 #[derive(Clone, Copy, Default)]
 struct Top {
-    first: Option<Change>,
-    second: Option<Change>,
+    first: Option<TypeChange>,
+    second: Option<TypeChange>,
 }
 
 impl Top {
-    fn with(self, change: Change) -> Top {
-        let more = |than: Option<Change>| than.is_none_or(|t| change.saved > t.saved);
+    fn with(self, change: TypeChange) -> Top {
+        let more = |than: Option<TypeChange>| than.is_none_or(|t| change.saved > t.saved);
         match self.first {
             Some(first) if !more(self.first) => {
                 let second = change.tensor != first.tensor && more(self.second);
@@ -35,13 +35,13 @@ impl Top {
     }
 
     /// The best one of another tensor than `tensor`.
-    fn beside(self, tensor: usize) -> Option<Change> {
+    fn beside(self, tensor: usize) -> Option<TypeChange> {
         self.first.filter(|c| c.tensor != tensor).or(self.second)
     }
 
     /// Damage that both save at most.
     fn most(self) -> f64 {
-        let saved = |c: Option<Change>| c.map_or(0.0, |c| c.saved.max(0.0));
+        let saved = |c: Option<TypeChange>| c.map_or(0.0, |c| c.saved.max(0.0));
         saved(self.first) + saved(self.second)
     }
 }
@@ -56,22 +56,28 @@ pub(super) fn best(
     problem: &Problem,
     chosen: &[usize],
     left: u64,
-    held: Option<usize>,
+    held: usize,
     least: f64,
 ) -> Option<Vec<usize>> {
     let now = problem.damage(chosen);
-    let mut changes: Vec<Change> = Vec::new();
-    let mut top = Top::default();
-    for (tensor, &at) in chosen.iter().enumerate().filter(|(t, _)| Some(*t) != held) {
+    let mut changes: Vec<TypeChange> = Vec::new();
+    // Bytes that a change frees at most.
+    let mut freed = 0_i64;
+    for (tensor, &at) in chosen.iter().enumerate().filter(|(t, _)| *t != held) {
         let from = problem.candidate(tensor, at);
-        let others = problem.tensors.get(tensor).into_iter().flatten().enumerate().filter(|(i, _)| *i != at);
-        for (to, candidate) in others {
+        let all = || problem.tensors.get(tensor).into_iter().flatten().enumerate();
+        // Of smaller candidates, the next one only: what it frees is for another tensor.
+        let below = all().filter(|(_, c)| c.bytes < from.bytes).map(|(_, c)| c.bytes).max();
+        let near = |c: &TypeCandidate| c.bytes >= from.bytes || Some(c.bytes) == below;
+        for (to, candidate) in all().filter(|(i, c)| *i != at && near(c)) {
             let bytes = signed(candidate.bytes).saturating_sub(signed(from.bytes));
-            let change = Change { tensor, to, bytes, saved: from.damage - candidate.damage };
-            top = top.with(change);
+            let change = TypeChange { tensor, to, bytes, saved: from.damage - candidate.damage };
+            freed = freed.max(bytes.saturating_neg());
             changes.push(change);
         }
     }
+    let room = signed(left).saturating_add(freed);
+    let top = changes.iter().filter(|c| c.bytes <= room).fold(Top::default(), |top, c| top.with(*c));
     if now - top.most() >= least {
         return None;
     }
@@ -86,7 +92,7 @@ pub(super) fn best(
 
 /// The change or pair of changes that adds at most `left` bytes and saves most, if that is more than `enough`. `changes` are in
 /// order of bytes.
-fn best_pair(changes: &[Change], left: i64, enough: f64) -> Option<(Change, Option<Change>)> {
+fn best_pair(changes: &[TypeChange], left: i64, enough: f64) -> Option<(TypeChange, Option<TypeChange>)> {
     let mut tops: Vec<Top> = Vec::with_capacity(changes.len());
     for change in changes {
         tops.push(tops.last().copied().unwrap_or_default().with(*change));

@@ -16,7 +16,7 @@ use core::cmp::Ordering;
 
 /// What a tensor costs at one of its types.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Candidate {
+pub struct TypeCandidate {
     /// Bytes in the file, with padding.
     pub bytes: u64,
     /// Predicted damage: finite and at least 0; anything else counts as the greatest finite number.
@@ -66,7 +66,7 @@ impl HullStep {
 /// # Errors
 ///
 /// [`TooSmall`] if the smallest candidates together are larger than the budget.
-pub fn allocate(tensors: &[Vec<Candidate>], budget: u64) -> Result<Allocation, TooSmall> {
+pub fn allocate(tensors: &[Vec<TypeCandidate>], budget: u64) -> Result<Allocation, TooSmall> {
     let problem = Problem::of(tensors);
     let least = problem.smallest.iter().map(|c| c.bytes).fold(0, u64::saturating_add);
     if least > budget {
@@ -75,41 +75,38 @@ pub fn allocate(tensors: &[Vec<Candidate>], budget: u64) -> Result<Allocation, T
     if search::is_small(&problem) {
         return Ok(problem.allocation(search::exact(&problem, budget)));
     }
-    let mut best = problem.along_hulls(budget, None);
-    if let Some(largest) = problem.largest() {
-        for held in 0..problem.tensors.get(largest).map_or(0, Vec::len) {
-            if problem.fits(largest, held, least, budget) {
-                best = problem.better(best, problem.along_hulls(budget, Some((largest, held))));
-            }
-        }
-    }
-    Ok(problem.allocation(best))
+    let largest = problem.largest();
+    let candidates = 0..problem.tensors.get(largest).map_or(0, Vec::len);
+    let fitting = candidates.filter(|index| problem.fits(largest, *index, least, budget));
+    let choices = fitting.map(|index| problem.along_hulls(budget, (largest, index)));
+    let best = choices.reduce(|a, b| problem.better(a, b));
+    Ok(problem.allocation(best.unwrap_or_else(|| problem.start.clone())))
 }
 
 /// Candidates with the order in which they are taken.
 struct Problem {
     /// Candidates with sound damage.
-    tensors: Vec<Vec<Candidate>>,
+    tensors: Vec<Vec<TypeCandidate>>,
     /// Index of the smallest candidate of each tensor, and the candidate.
     start: Vec<usize>,
-    smallest: Vec<Candidate>,
+    smallest: Vec<TypeCandidate>,
     /// Steps along all hulls, the greatest gain first. Steps of one tensor are in order of bytes, for hulls are convex.
     steps: Vec<HullStep>,
 }
 
 /// The better candidate first: least bytes, then least damage, then the first.
-fn by_bytes(a: (usize, &Candidate), b: (usize, &Candidate)) -> Ordering {
+fn by_bytes(a: (usize, &TypeCandidate), b: (usize, &TypeCandidate)) -> Ordering {
     a.1.bytes.cmp(&b.1.bytes).then(a.1.damage.total_cmp(&b.1.damage)).then(a.0.cmp(&b.0))
 }
 
 impl Problem {
-    fn of(tensors: &[Vec<Candidate>]) -> Problem {
-        let sound = |c: &Candidate| {
+    fn of(tensors: &[Vec<TypeCandidate>]) -> Problem {
+        let sound = |c: &TypeCandidate| {
             let damage = if c.damage.is_finite() { c.damage.max(0.0) } else { f64::MAX };
-            Candidate { damage, ..*c }
+            TypeCandidate { damage, ..*c }
         };
-        let nothing = Candidate { bytes: 0, damage: 0.0 };
-        let tensors: Vec<Vec<Candidate>> = tensors
+        let nothing = TypeCandidate { bytes: 0, damage: 0.0 };
+        let tensors: Vec<Vec<TypeCandidate>> = tensors
             .iter()
             .map(|t| if t.is_empty() { vec![nothing] } else { t.iter().map(sound).collect() })
             .collect();
@@ -135,15 +132,26 @@ impl Problem {
         problem
     }
 
-    fn candidate(&self, tensor: usize, index: usize) -> Candidate {
+    fn candidate(&self, tensor: usize, index: usize) -> TypeCandidate {
         let one = self.tensors.get(tensor).and_then(|t| t.get(index)).copied();
-        one.unwrap_or(Candidate { bytes: 0, damage: f64::MAX })
+        one.unwrap_or(TypeCandidate { bytes: 0, damage: f64::MAX })
     }
 
-    /// The tensor with the greatest step.
-    fn largest(&self) -> Option<usize> {
+    /// The tensor with the greatest step; the first one if there are no steps.
+    fn largest(&self) -> usize {
         let step = self.steps.iter().max_by(|a, b| a.bytes.cmp(&b.bytes).then(b.tensor.cmp(&a.tensor)));
-        step.map(|s| s.tensor)
+        step.map_or(0, |s| s.tensor)
+    }
+
+    /// Damage that changes of two tensors save at most.
+    fn most_saved(&self, held: usize) -> f64 {
+        let (mut first, mut second) = (0.0_f64, 0.0_f64);
+        for (_, candidates) in self.tensors.iter().enumerate().filter(|(t, _)| *t != held) {
+            let damage = || candidates.iter().map(|c| c.damage);
+            let span = damage().fold(0.0, f64::max) - damage().fold(f64::MAX, f64::min);
+            (first, second) = if span > first { (span, first) } else { (first, second.max(span)) };
+        }
+        first + second
     }
 
     /// Whether a tensor at this candidate leaves room for all others at their smallest.
@@ -153,32 +161,31 @@ impl Problem {
         bytes.is_some_and(|bytes| bytes <= budget)
     }
 
-    /// The best choice that is at most two changes away from the path of steps. A `held` tensor has the candidate given.
-    fn along_hulls(&self, budget: u64, held: Option<(usize, usize)>) -> Vec<usize> {
+    /// The best choice that is at most two changes away from the path of steps. A tensor is held at a candidate.
+    fn along_hulls(&self, budget: u64, (held, index): (usize, usize)) -> Vec<usize> {
         let mut chosen = self.start.clone();
-        if let Some((tensor, index)) = held {
-            set(&mut chosen, tensor, index);
-        }
-        let held = held.map(|(tensor, _)| tensor);
+        set(&mut chosen, held, index);
         let mut left = budget.saturating_sub(self.bytes(&chosen));
         let mut taken: Vec<(usize, usize, u64)> = Vec::new();
-        for step in self.steps.iter().filter(|s| Some(s.tensor) != held) {
+        for step in self.steps.iter().filter(|s| s.tensor != held) {
             let Some(rest) = left.checked_sub(step.bytes) else { break };
             taken.push((step.tensor, chosen.get(step.tensor).copied().unwrap_or(0), step.bytes));
             set(&mut chosen, step.tensor, step.to);
             left = rest;
         }
-        // Backwards, for the last points are the best ones, and most others need no look.
+        let most = self.most_saved(held);
         let mut best = chosen.clone();
         let mut least = self.damage(&best);
-        loop {
+        // Backwards: the last points are the best ones, and the damage of earlier ones is soon too large.
+        while self.damage(&chosen) - most < least {
             if let Some(changed) = change::best(self, &chosen, left, held, least) {
                 (least, best) = (self.damage(&changed), changed);
             }
-            let Some((tensor, before, bytes)) = taken.pop() else { return best };
+            let Some((tensor, before, bytes)) = taken.pop() else { break };
             set(&mut chosen, tensor, before);
             left += bytes;
         }
+        best
     }
 
     fn bytes(&self, chosen: &[usize]) -> u64 {
@@ -207,10 +214,10 @@ fn set(chosen: &mut [usize], tensor: usize, index: usize) {
 }
 
 /// The lower convex hull of bytes and damage: indices of candidates by bytes, each with less damage than the one before.
-fn hull(candidates: &[Candidate]) -> Vec<usize> {
-    let mut order: Vec<(usize, &Candidate)> = candidates.iter().enumerate().collect();
+fn hull(candidates: &[TypeCandidate]) -> Vec<usize> {
+    let mut order: Vec<(usize, &TypeCandidate)> = candidates.iter().enumerate().collect();
     order.sort_by(|a, b| by_bytes(*a, *b));
-    let mut hull: Vec<(usize, Candidate)> = Vec::new();
+    let mut hull: Vec<(usize, TypeCandidate)> = Vec::new();
     for (index, &next) in order {
         if hull.last().is_some_and(|(_, last)| last.damage <= next.damage) {
             continue;
@@ -233,9 +240,9 @@ mod tests {
     use super::*;
 
     /// Pseudorandom numbers.
-    struct Draw(u64);
+    struct SizeDraw(u64);
 
-    impl Draw {
+    impl SizeDraw {
         fn next(&mut self, below: u64) -> u64 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
@@ -244,25 +251,25 @@ mod tests {
         }
     }
 
-    fn tensors(draw: &mut Draw, count: usize) -> Vec<Vec<Candidate>> {
-        let candidate = |draw: &mut Draw| Candidate {
+    fn tensors(draw: &mut SizeDraw, count: usize) -> Vec<Vec<TypeCandidate>> {
+        let candidate = |draw: &mut SizeDraw| TypeCandidate {
             bytes: 32 * (1 + draw.next(40)),
             damage: draw.next(1000) as f64 / 64.0,
         };
-        let tensor = |draw: &mut Draw| (0..1 + draw.next(5)).map(|_| candidate(draw)).collect();
+        let tensor = |draw: &mut SizeDraw| (0..1 + draw.next(5)).map(|_| candidate(draw)).collect();
         (0..count).map(|_| tensor(draw)).collect()
     }
 
     /// The least damage of all choices that fit.
-    fn brute_force(tensors: &[Vec<Candidate>], budget: u64) -> Option<f64> {
+    fn brute_force(tensors: &[Vec<TypeCandidate>], budget: u64) -> Option<f64> {
         let Some((first, rest)) = tensors.split_first() else { return Some(0.0) };
-        let with = |c: &Candidate| Some(c.damage + brute_force(rest, budget.checked_sub(c.bytes)?)?);
+        let with = |c: &TypeCandidate| Some(c.damage + brute_force(rest, budget.checked_sub(c.bytes)?)?);
         first.iter().filter_map(with).min_by(f64::total_cmp)
     }
 
     #[test]
     fn few_tensors_have_the_least_damage_of_all_choices() {
-        let mut draw = Draw(0x9E37_79B9_7F4A_7C15);
+        let mut draw = SizeDraw(0x9E37_79B9_7F4A_7C15);
         for round in 0..400 {
             let tensors = tensors(&mut draw, 1 + round % 7);
             let budget = draw.next(32 * 160);
@@ -282,7 +289,7 @@ mod tests {
 
     #[test]
     fn many_tensors_stay_under_every_budget_and_near_the_bound() {
-        let mut draw = Draw(7);
+        let mut draw = SizeDraw(7);
         let tensors = tensors(&mut draw, 300);
         let least: u64 = tensors.iter().map(|t| t.iter().map(|c| c.bytes).min().unwrap_or(0)).sum();
         let mut before = f64::INFINITY;
@@ -299,9 +306,10 @@ mod tests {
 
     #[test]
     fn order_of_candidates_changes_no_bytes() {
-        let mut draw = Draw(11);
+        let mut draw = SizeDraw(11);
         let tensors = tensors(&mut draw, 60);
-        let turned: Vec<Vec<Candidate>> = tensors.iter().map(|t| t.iter().rev().copied().collect()).collect();
+        let turned: Vec<Vec<TypeCandidate>> =
+            tensors.iter().map(|t| t.iter().rev().copied().collect()).collect();
         let budget = 60 * 32 * 18;
         let (a, b) = (allocate(&tensors, budget), allocate(&turned, budget));
         let sums = |a: Result<Allocation, TooSmall>| a.map(|a| (a.bytes, a.damage));
@@ -310,8 +318,8 @@ mod tests {
 
     #[test]
     fn damage_that_is_no_number_is_avoided() {
-        let nan = Candidate { bytes: 10, damage: f64::NAN };
-        let sound = Candidate { bytes: 20, damage: 5.0 };
+        let nan = TypeCandidate { bytes: 10, damage: f64::NAN };
+        let sound = TypeCandidate { bytes: 20, damage: 5.0 };
         let found = allocate(&[vec![nan, sound]], 20).expect("it fits");
         assert_eq!(found.chosen, [1]);
         let found = allocate(&[vec![nan, sound]], 19).expect("it fits");

@@ -14,7 +14,7 @@ pub(super) fn is_small(problem: &Problem) -> bool {
 }
 
 /// A choice of the first tensors.
-struct Prefix {
+struct PartialChoice {
     chosen: Vec<usize>,
     bytes: u64,
     damage: f64,
@@ -47,7 +47,7 @@ pub(super) fn bound(problem: &Problem, budget: u64) -> f64 {
 pub(super) fn exact(problem: &Problem, budget: u64) -> Vec<usize> {
     let mut best = problem.start.clone();
     let mut least = problem.damage(&best);
-    let mut open = vec![Prefix { chosen: Vec::new(), bytes: 0, damage: 0.0 }];
+    let mut open = vec![PartialChoice { chosen: Vec::new(), bytes: 0, damage: 0.0 }];
     while let Some(prefix) = open.pop() {
         let tensor = prefix.chosen.len();
         let Some(candidates) = problem.tensors.get(tensor) else {
@@ -57,7 +57,7 @@ pub(super) fn exact(problem: &Problem, budget: u64) -> Vec<usize> {
             }
             continue;
         };
-        let mut next: Vec<(f64, Prefix)> = Vec::new();
+        let mut next: Vec<(f64, PartialChoice)> = Vec::new();
         for (index, candidate) in candidates.iter().enumerate() {
             let Some(bytes) = prefix.bytes.checked_add(candidate.bytes).filter(|b| *b <= budget) else {
                 continue;
@@ -67,7 +67,7 @@ pub(super) fn exact(problem: &Problem, budget: u64) -> Vec<usize> {
             let Some(bound) = rest.map(|rest| damage + rest).filter(|bound| *bound < least) else { continue };
             let mut chosen = prefix.chosen.clone();
             chosen.push(index);
-            next.push((bound, Prefix { chosen, bytes, damage }));
+            next.push((bound, PartialChoice { chosen, bytes, damage }));
         }
         // The most promising one is looked at first: it is the last one on the stack.
         next.sort_by(|a, b| b.0.total_cmp(&a.0));
