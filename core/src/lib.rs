@@ -134,6 +134,7 @@ pub mod report;
 pub mod rotation;
 pub mod run;
 pub mod schedule;
+pub mod sensitivity;
 pub mod tensor;
 pub mod wire;
 

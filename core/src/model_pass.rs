@@ -3,13 +3,15 @@
 //! Sans I/O: a [`ModelPass`] names one tensor at a time as a plan of one output. The driver runs it within its memory budget and
 //! hands over each window, which is multiplied at once: no tensor of a layer is in memory as a whole.
 
+mod encoded;
+
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
 use crate::job::Window;
 use crate::model::config::Config;
 use crate::model::family::rules;
-use crate::model::forward::{Batch, F64, Forward, Logits, MatMul, Product};
+use crate::model::forward::{Batch, F64, Forward, Logits, MatMul, Product, Section};
 use crate::plan::convert;
 use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, decoded,
@@ -18,7 +20,7 @@ use crate::plan::{
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
 use crate::tensor::{Shape, TensorInfo};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
@@ -35,6 +37,8 @@ pub struct TensorRequest {
     /// Rows that are needed, and their length in elements.
     rows: u64,
     cols: u64,
+    /// The type that values are encoded as before they are multiplied.
+    encoding: Option<Encoding>,
 }
 
 /// The tensors of a model under the names of its architecture, and where their values come from.
@@ -42,11 +46,22 @@ pub struct TensorRequest {
 pub struct ModelTensors {
     /// The configuration.
     pub config: Config,
-    tensors: Vec<TensorInfo>,
+    tensors: Arc<Vec<TensorInfo>>,
     outputs: Arc<BTreeMap<String, Output>>,
+    /// Tensors whose values are encoded and decoded again.
+    encodings: Arc<BTreeMap<String, Encoding>>,
 }
 
 impl ModelTensors {
+    fn new(config: Config, tensors: Vec<TensorInfo>, outputs: BTreeMap<String, Output>) -> ModelTensors {
+        ModelTensors {
+            config,
+            tensors: Arc::new(tensors),
+            outputs: Arc::new(outputs),
+            encodings: Arc::default(),
+        }
+    }
+
     /// The tensors of a checkpoint as they are stored, by its `config.json`.
     ///
     /// # Errors
@@ -60,7 +75,7 @@ impl ModelTensors {
         let tensors = checkpoint.tensors.iter().enumerate();
         let outputs: BTreeMap<String, Output> =
             tensors.map(|(i, t)| ((&t.name).into(), as_it_is(i, t))).collect();
-        Ok(ModelTensors { config, tensors: checkpoint.tensors.clone(), outputs: Arc::new(outputs) })
+        Ok(ModelTensors::new(config, checkpoint.tensors.clone(), outputs))
     }
 
     /// What `plan` makes of `checkpoint`, before it is encoded.
@@ -121,7 +136,7 @@ impl ModelTensors {
             );
             tensors.push(info);
         }
-        ModelTensors { config, tensors, outputs: Arc::new(outputs) }
+        ModelTensors::new(config, tensors, outputs)
     }
 
     /// Elements of all tensors, at most `u64::MAX`.
@@ -155,6 +170,10 @@ pub struct ModelPass<M: MatMul = F64> {
     forward: Forward<M>,
     /// Where each tensor comes from.
     outputs: Arc<BTreeMap<String, Output>>,
+    /// Tensors whose values are encoded and decoded again.
+    encodings: Arc<BTreeMap<String, Encoding>>,
+    /// The tensors whose values were taken.
+    taken: BTreeSet<String>,
     /// Values of a tensor whose rows are not those of its plan's grid, until all are there: bytes of binary32.
     held: Vec<u8>,
 }
@@ -186,8 +205,9 @@ impl ModelPass {
     }
 
     fn of_tokens(model: ModelTensors, tokens: &[u32]) -> Result<ModelPass> {
-        let ModelTensors { config, tensors, outputs } = model;
-        Ok(ModelPass { forward: Forward::new(config, &tensors, tokens)?, outputs, held: Vec::new() })
+        let ModelTensors { config, tensors, outputs, encodings } = model;
+        let forward = Forward::new(config, &tensors, tokens)?;
+        Ok(ModelPass { forward, outputs, encodings, taken: BTreeSet::new(), held: Vec::new() })
     }
 
     /// The logits, once there are no more requests.
@@ -203,8 +223,23 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::batch`].
     pub fn batch(model: &ModelTensors, matmul: M, batch: &Batch) -> Result<ModelPass<M>> {
-        let forward = Forward::batch(matmul, model.config.clone(), &model.tensors, batch)?;
-        Ok(ModelPass { forward, outputs: Arc::clone(&model.outputs), held: Vec::new() })
+        ModelPass::section(model, matmul, batch, Section::All)
+    }
+
+    /// The same through a section of the model.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Forward::section`].
+    pub fn section(model: &ModelTensors, matmul: M, batch: &Batch, section: Section) -> Result<ModelPass<M>> {
+        let forward = Forward::section(matmul, model.config.clone(), &model.tensors, batch, section)?;
+        let (outputs, encodings) = (Arc::clone(&model.outputs), Arc::clone(&model.encodings));
+        Ok(ModelPass { forward, outputs, encodings, taken: BTreeSet::new(), held: Vec::new() })
+    }
+
+    /// The residual stream after a section: see [`Forward::take_stream`].
+    pub fn take_stream(&mut self) -> Vec<f64> {
+        self.forward.take_stream()
     }
 
     /// The tensor that comes next; `None` once the logits are complete.
@@ -217,7 +252,8 @@ impl<M: MatMul> ModelPass<M> {
         let missing = || Error::new(Code::RotationOff, "the forward pass needs a tensor that is not there");
         let output = self.outputs.get(&wanted.name).ok_or_else(|| missing().of_tensor(&wanted.name))?;
         let overflow = || Error::new(Code::Overflow, "a part of this tensor does not fit this machine");
-        request(output, &wanted.rows).map(Some).ok_or_else(|| overflow().of_tensor(&wanted.name))
+        let encoding = self.encodings.get(&wanted.name).copied();
+        request(output, &wanted.rows, encoding).map(Some).ok_or_else(|| overflow().of_tensor(&wanted.name))
     }
 
     /// Takes one finished window of `request`'s plan: binary32 values in little-endian bytes. Windows come in order of rows,
@@ -227,6 +263,8 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::feed`].
     pub fn feed(&mut self, request: &TensorRequest, window: &Window, values: &[u8]) -> Result<()> {
+        self.note_taken();
+        let values = &*request.decoded(window, values)?;
         if !request.has_plain_rows() {
             return self.hold(request, window, values);
         }
@@ -255,6 +293,7 @@ impl<M: MatMul> ModelPass<M> {
     ) -> Result<Option<RowTile<<M::Product as Product>::Tile>>> {
         let whole = window.cols == (0..request.cols);
         let product = self.forward.product().filter(|_| whole).ok_or_else(other_values)?;
+        let values = &*request.decoded(window, values)?;
         let part = request.part(window, values).ok_or_else(other_values)?;
         Ok(part.map(|(rows, part)| RowTile { rows, results: product.tile(part) }))
     }
@@ -265,7 +304,20 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// Those of [`Forward::put`].
     pub fn put(&mut self, tile: RowTile<<M::Product as Product>::Tile>) -> Result<()> {
+        self.note_taken();
         self.forward.put(tile.rows, tile.results)
+    }
+
+    /// Notes the tensor that is requested.
+    fn note_taken(&mut self) {
+        if let Some(wanted) = self.forward.request().filter(|w| !self.taken.contains(&w.name)) {
+            self.taken.insert(wanted.name.clone());
+        }
+    }
+
+    /// The tensors whose values were taken so far.
+    pub fn taken(&self) -> &BTreeSet<String> {
+        &self.taken
     }
 
     /// The logits that were completed last: see [`Forward::take_logits`].
@@ -302,6 +354,11 @@ fn other_values() -> Error {
 }
 
 impl TensorRequest {
+    /// The tensor.
+    pub fn name(&self) -> &str {
+        self.plan.outputs.first().map_or("", |o| o.name.as_str())
+    }
+
     /// Whether rows of the plan's grid are rows of the tensor.
     fn has_plain_rows(&self) -> bool {
         let grid = self.plan.outputs.first().map(|o| o.grid);
@@ -350,10 +407,11 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
 }
 
 /// The plan that makes the rows `rows` of an output, or a little more; none where that is more than a machine holds.
-fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
+fn request(output: &Output, rows: &Range<u64>, encoding: Option<Encoding>) -> Option<TensorRequest> {
     let Grid { cols, .. } = output.grid;
     let wide = output.shape.cols();
     let (start, end) = (rows.start.checked_mul(wide)?, rows.end.checked_mul(wide)?);
+    let stored = encoding.unwrap_or(Encoding::Type(DType::F32));
     let asked = start.checked_div(cols)?..end.checked_add(cols - 1)?.checked_div(cols)?;
     let (mut pieces, mut first, mut height): (Vec<Segment>, Option<u64>, u64) = (Vec::new(), None, 0);
     for piece in &output.segments {
@@ -363,18 +421,15 @@ fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
         }
         let taken = if piece.runs_along_rows() { piece.rows.clone() } else { common };
         first.get_or_insert(taken.start);
-        let part = Segment {
-            op: OutputOp::Encode(Encoding::Type(DType::F32)),
-            importance: None,
-            ..piece.slice(taken.clone(), height)
-        };
+        let part =
+            Segment { op: OutputOp::Encode(stored), importance: None, ..piece.slice(taken.clone(), height) };
         height = part.rows.end;
         pieces.push(part);
     }
     let skipped = start.checked_sub(first?.checked_mul(cols)?)?;
-    let len = height.checked_mul(cols)?.checked_mul(4)?;
+    let len = stored.dtype().bytes_for(height.checked_mul(cols)?)?;
     let made = Output {
-        dtype: DType::F32,
+        dtype: stored.dtype(),
         shape: Shape::new([height, cols])?,
         grid: Grid { rows: height, cols },
         place: Some(FileRange { file: 0, at: 0, bytes: len }),
@@ -384,5 +439,5 @@ fn request(output: &Output, rows: &Range<u64>) -> Option<TensorRequest> {
     };
     let file = OutFile { name: String::new(), len, header: Vec::new(), copied: false };
     let plan = Plan { outputs: vec![made], files: vec![file], conversion: None, warnings: Vec::new() };
-    Some(TensorRequest { plan, skipped, rows: rows.end.checked_sub(rows.start)?, cols: wide })
+    Some(TensorRequest { plan, skipped, rows: rows.end.checked_sub(rows.start)?, cols: wide, encoding })
 }

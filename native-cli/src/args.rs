@@ -9,6 +9,7 @@ mod metadata;
 mod output_files;
 mod parse;
 mod recipe;
+mod target;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use quantoscope::options::{ModelPath, ResourceOptions};
@@ -23,8 +24,11 @@ use std::path::PathBuf;
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
 pub use eval::EvalArgs;
 pub use files::{MergeArgs, SplitVerbArgs};
-pub use measurements::{BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, VerifyArgs};
+pub use measurements::{
+    BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, SweptRotations, VerifyArgs,
+};
 pub use metadata::{MetadataArgs, MetadataVerb};
+pub use target::SensitivityArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -77,6 +81,7 @@ pub enum Verb {
     Verify(VerifyArgs),
     Sweep(SweepArgs),
     Eval(EvalArgs),
+    Sensitivity(SensitivityArgs),
     Bench(BenchArgs),
     Engines(EnginesArgs),
     Completions(CompletionsArgs),
@@ -99,6 +104,7 @@ impl Verb {
             Verb::Verify(a) => a.json,
             Verb::Sweep(a) => a.json || a.format == json,
             Verb::Eval(a) => a.json,
+            Verb::Sensitivity(a) => a.json || a.format == json,
             Verb::Bench(BenchArgs { what: Benchmark::Rotation(a) }) => a.json,
             Verb::Engines(a) => a.json,
             Verb::Completions(_) | Verb::Man(_) => false,

@@ -5,7 +5,7 @@
 
 mod args;
 
-use args::{BenchArgs, Benchmark, Cli, MetadataVerb, Verb, help};
+use args::{BenchArgs, Benchmark, Cli, MetadataVerb, SweptRotations, Verb, help};
 use clap::Parser;
 use quantoscope::render::{self, conversion::print_plan, order::set_row_order};
 use quantoscope::{exit, verbs};
@@ -40,7 +40,10 @@ fn run(verb: Verb) -> Result<()> {
             render::inspect::print(&verbs::inspect::run(&args.resolve()?)?, json)
         }
         Verb::Plan(args) => {
-            let json = args.json;
+            let (json, curve) = (args.json, args.curve);
+            if curve {
+                return render::sensitivity::print_curve(&verbs::plan::curve(&args.resolve()?)?, json);
+            }
             print_plan(&verbs::plan::run(&args.resolve()?)?.report()?, json)
         }
         Verb::Quantize(args) => {
@@ -76,8 +79,12 @@ fn run(verb: Verb) -> Result<()> {
             let (options, rotations, format) = args.resolve()?;
             let sample = options.sample;
             match rotations {
-                None => render::sweep::print(&verbs::sweep::run(&options)?, sample, format),
-                Some(rotations) => {
+                SweptRotations::None => render::sweep::print(&verbs::sweep::run(&options)?, sample, format),
+                SweptRotations::Kl(rotations, calibration) => {
+                    let report = verbs::sweep::rotation_kl(&options, &rotations, &calibration)?;
+                    render::sensitivity::print_rotations(&report, format)
+                }
+                SweptRotations::Weights(rotations) => {
                     let report = verbs::sweep::rotations(&options, &rotations)?;
                     render::rotations::print(&report, sample, format)
                 }
@@ -86,6 +93,10 @@ fn run(verb: Verb) -> Result<()> {
         Verb::Eval(args) => {
             let json = args.json;
             render::eval::print(&verbs::eval::run(&args.resolve()?)?, json)
+        }
+        Verb::Sensitivity(args) => {
+            let (options, format) = args.resolve()?;
+            render::sensitivity::print(&verbs::sensitivity::run(&options)?, format)
         }
         Verb::Bench(BenchArgs { what: Benchmark::Rotation(args) }) => {
             let options = args.resolve();

@@ -10,11 +10,12 @@ use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::recipe::{Recipe, SplitOptions};
 use quantoscope_core::report::CompareThreshold;
+use quantoscope_core::sensitivity::fit::SizeLimit;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// Threads, memory and engine of a verb. They never change a result.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ResourceOptions {
     /// Worker threads; `None`: one per processor.
     pub threads: Option<u32>,
@@ -97,6 +98,8 @@ pub struct PlanOptions {
     pub recipe: Recipe,
     /// An importance matrix.
     pub imatrix: Option<PathBuf>,
+    /// The size that types are chosen for.
+    pub target: Option<TargetOptions>,
 }
 
 /// An output, and what may be done to write it.
@@ -144,6 +147,10 @@ pub struct QuantizeOptions {
     pub recipe: Recipe,
     /// An importance matrix.
     pub imatrix: Option<PathBuf>,
+    /// The size that types are chosen for.
+    pub target: Option<TargetOptions>,
+    /// Rotations between which and no rotation the divergence of the model's output decides; the recipe has none then.
+    pub auto_rotation: Option<AutoRotation>,
     /// Whether the error of quantized tensors is measured while they are written.
     pub measure: bool,
     /// How the result is compared with its source, if it is rotated.
@@ -345,4 +352,94 @@ pub struct EvalOptions {
     pub precision: EvalPrecision,
     /// How the work is done. `memory` is for all: windows of weights and the vectors of tokens; `None`: 256 MiB per thread.
     pub resources: ResourceOptions,
+}
+
+/// The tokens on which a model's output is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalibrationTokens {
+    /// A UTF-8 text, which the model's tokenizer encodes.
+    Text(PathBuf),
+    /// A file of token ids.
+    Ids(PathBuf),
+    /// Ids that are drawn with this seed.
+    Seeded(u64),
+}
+
+/// Whether the tensors of a kind and a third of the depth are measured together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MeasureGrouping {
+    /// If one by one would need more than about 200 TFLOP.
+    #[default]
+    Auto,
+    /// Never.
+    Tensor,
+    /// Always.
+    Group,
+}
+
+/// How the sensitivity of a model's tensors is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalibrationOptions {
+    /// The tokens.
+    pub tokens: CalibrationTokens,
+    /// The most tokens to predict.
+    pub count: usize,
+    /// The type that tensors are encoded as, one at a time.
+    pub base: DType,
+    /// Whether tensors are measured in groups.
+    pub grouping: MeasureGrouping,
+}
+
+/// Options of [`crate::verbs::sensitivity`].
+#[derive(Clone, Debug)]
+pub struct SensitivityOptions {
+    /// A file or a directory.
+    pub input: ModelPath,
+    /// The types whose damage is predicted; none: those that `--target-size` chooses from.
+    pub types: Vec<DType>,
+    /// Whether tensors that are quantized already are measured.
+    pub allow_requantize: bool,
+    /// The measurement.
+    pub calibration: CalibrationOptions,
+    /// A journal, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// What the damage of a type to a tensor is predicted by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DamageSource {
+    /// The sensitivity of each tensor, measured on the way.
+    Measured,
+    /// The JSON of `sensitivity`.
+    File(PathBuf),
+    /// Relative squared weight errors times weights: a guess.
+    Heuristic,
+}
+
+/// A size that the types of a model's tensors are chosen for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetOptions {
+    /// The size.
+    pub limit: SizeLimit,
+    /// The types to choose from; none: a list that suits the rows of each tensor.
+    pub types: Vec<DType>,
+    /// What damage is predicted by.
+    pub damage: DamageSource,
+    /// The measurement on the way, and that of [`TargetOptions::check`].
+    pub calibration: CalibrationOptions,
+    /// Whether the divergence of the output from its source is measured.
+    pub check: bool,
+    /// How the work is done.
+    pub resources: ResourceOptions,
+}
+
+/// The rotation that is compared with none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AutoRotation {
+    /// The rotation.
+    pub rotation: RotationOptions,
+    /// The measurement.
+    pub calibration: CalibrationOptions,
 }

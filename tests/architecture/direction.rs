@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["run"],
     &["model_pass"],
     &["eval", "model_equivalence"],
+    &["sensitivity"],
     &["report"],
 ];
 

@@ -37,6 +37,7 @@ mod splits;
 mod support;
 #[cfg(target_os = "linux")]
 mod system_limits;
+mod target_size;
 mod terminal;
 mod variants;
 mod verbs;

@@ -80,6 +80,8 @@ export type ConvertReport = Conversion & {
   rounding?: RoundingView[];
   source_sha256?: ([string, string])[];
   gate?: EquivalenceView;
+  target?: TargetView;
+  rotation_choice?: RotationChoiceView;
   split_files?: SplitFileView[];
   warnings: Warning[];
 };
@@ -346,6 +348,14 @@ export interface RotatedTensor {
   encodings: RotatedEncoding[];
 }
 
+export interface RotationChoiceView {
+  rotated: boolean;
+  kl_plain: number;
+  kl_rotated: number;
+  tokens: number;
+  tokens_from: string;
+}
+
 export interface RotationGain {
   rotation: string;
   tensors: number;
@@ -499,6 +509,19 @@ export interface TargetInfo {
 }
 
 export type TargetName = 'safetensors' | 'hf_folder' | 'gguf' | 'q4';
+
+export interface TargetView {
+  target_bytes?: number;
+  target_bits_per_weight?: number;
+  bytes: number;
+  chosen_by: string;
+  tokens?: number;
+  tokens_from?: string;
+  base?: string;
+  grouped?: boolean;
+  predicted_kl?: number;
+  measured_kl?: number;
+}
 
 export type TensorNaming = 'auto' | 'gguf' | 'source';
 

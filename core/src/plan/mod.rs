@@ -5,6 +5,7 @@
 //! conversion, [`preview`] the measurement of rotations, [`replay`] the verification of a rotated output, [`lora`] the
 //! rotation of a LoRA adapter; [`sample()`] reduces measurements to some rows.
 
+pub mod allocation;
 pub mod convert;
 pub mod decoded;
 mod geometry;

@@ -70,7 +70,7 @@ pub fn parse_rotations<S: AsRef<str>>(words: &[S], seed: u64) -> Result<Vec<Rota
 }
 
 /// The name of a rotation, as it is typed.
-fn name(options: &RotationOptions) -> String {
+pub fn name(options: &RotationOptions) -> String {
     let whole = if options.fold { "fold" } else { "quarot" };
     let stream = options.block.map_or_else(|| whole.to_string(), |n| format!("block:{n}"));
     match (options.stream, options.heads) {

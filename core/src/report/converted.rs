@@ -1,6 +1,6 @@
 //! The report of a conversion, planned or done.
 
-use super::{ErrorView, SCHEMA_VERSION, nonfinite};
+use super::{ErrorView, RotationChoiceView, SCHEMA_VERSION, TargetView, nonfinite};
 use crate::dtype::DType;
 use crate::float::Spacing;
 use crate::format::Checkpoint;
@@ -55,6 +55,12 @@ pub struct ConvertReport<'a> {
     /// What a rotation was held against; absent where nothing was rotated, and for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gate: Option<EquivalenceView>,
+    /// What types were chosen for, if a size was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetView>,
+    /// What decided the rotation, if that was left to the model's output.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation_choice: Option<RotationChoiceView>,
     /// The files of a split output.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub split_files: Vec<SplitFileView>,
@@ -222,6 +228,8 @@ pub fn converted<'a>(
         rounding: rounding(plan),
         source_sha256: Vec::new(),
         gate: None,
+        target: None,
+        rotation_choice: None,
         split_files: split_files(plan),
         warnings,
     })

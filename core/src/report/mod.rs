@@ -18,6 +18,7 @@ mod converted;
 mod rotated;
 mod rotation_gain;
 mod run;
+mod target;
 mod verify;
 
 pub use compare::{
@@ -31,6 +32,7 @@ pub use converted::{
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use rotation_gain::{RotationGain, RotationSummary, SymVsAsymRow, decibels};
 pub use run::{DeviceView, RunInfo};
+pub use target::{RotationChoiceView, RotationKlReport, RotationKlRow, TargetView};
 pub use verify::{VerifyReport, VerifyRow, checked, verified};
 
 /// Version of every report's JSON. Raised when a key changes its meaning or goes away.

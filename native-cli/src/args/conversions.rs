@@ -1,13 +1,18 @@
 //! Arguments of the commands that plan or write a model: `plan`, `quantize`, `rotate`.
 
 use super::recipe::{EquivalenceArgs, RecipeArgs, RotationArgs};
+use super::target::{CalibrationArgs, TargetArgs};
 use super::{AprArgs, ResourceArgs, parse};
 use clap::Args;
-use quantoscope::options::{AdapterOptions, OutputOptions, PlanOptions, QuantizeOptions, RotateOptions};
+use quantoscope::options::{
+    AdapterOptions, AutoRotation, OutputOptions, PlanOptions, QuantizeOptions, RotateOptions,
+};
 use quantoscope::render::conversion::{ConversionFormat, ConversionPrinter};
 use quantoscope_core::DType;
-use quantoscope_core::error::Result;
+use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::recipe::rotation::{RotationOptions, SEED};
+use quantoscope_core::sensitivity::fit::SizeLimit;
+use quantoscope_core::sensitivity::units::BASE;
 use std::path::PathBuf;
 
 /// Write a quantized model.
@@ -15,8 +20,9 @@ use std::path::PathBuf;
 /// With --type, every weight matrix whose rows are a multiple of the block size gets that type. Norms,
 /// biases, other vectors, routers, positional tables, convolution kernels, embeddings and the output head
 /// keep their type. With --recipe, each tensor gets the type that llama-quantize would choose, embeddings and
-/// output head included. --dry-run prints the type of every tensor, the reason, and the exact size of the
-/// output; it reads headers only.
+/// output head included. With --target-size, the types are chosen so that the output fits and the model's output
+/// changes least. --dry-run prints the type of every tensor, the reason, and the exact size of the output; it
+/// reads headers only, unless something is measured for --target-size or --rotate auto.
 ///
 /// The output gets its name when it is complete. Until then it is called OUT.partial.
 #[derive(Debug, Args)]
@@ -29,6 +35,7 @@ Examples:
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --dry-run
   quantoscope quantize big.gguf -o big-q8.gguf --type q8_0 --pure --threads 8
   quantoscope quantize my-model/ -o rotated-q4.gguf --type q4_1 --rotate quarot
+  quantoscope quantize my-model/ -o out.gguf --target-size 1.5GiB --text notes.txt
 
 Lossless, from lattice blocks:
   quantoscope quantize model-q4/ -o model.gguf --type q4_1
@@ -62,6 +69,10 @@ pub struct QuantizeArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub tokens: CalibrationArgs,
+    #[command(flatten)]
     pub rotation: RotationArgs,
     #[command(flatten)]
     pub gate: EquivalenceArgs,
@@ -85,6 +96,15 @@ impl QuantizeArgs {
             output: self.output.clone(),
             dry_run: self.dry_run,
         };
+        let resources = self.work.resolve(format == ConversionFormat::Text);
+        let target = self.target.resolve(&self.tokens, resources.clone(), None)?;
+        let auto_rotation = self
+            .rotation
+            .auto()?
+            .map(|rotation| AutoRotation { rotation, calibration: self.tokens.resolve(BASE) });
+        if target.is_none() && auto_rotation.is_none() {
+            self.tokens.refuse_unused("--target-size, --target-bpw or --rotate auto")?;
+        }
         let options = QuantizeOptions {
             input: self.apr.model(self.input),
             output: OutputOptions {
@@ -95,9 +115,11 @@ impl QuantizeArgs {
             },
             recipe,
             imatrix: self.recipe.weights.imatrix,
+            target,
+            auto_rotation,
             measure: !self.no_measure,
             equivalence: self.gate.resolve(),
-            resources: self.work.resolve(format == ConversionFormat::Text),
+            resources,
         };
         Ok((options, printer))
     }
@@ -206,13 +228,16 @@ impl RotateArgs {
 
 /// Show what quantize would write: types, reasons, exact size.
 ///
-/// Reads headers only. The options are those of quantize.
+/// Reads headers only, unless types are chosen for a size: then errors of weights and, without --sensitivity or
+/// --no-sensitivity, the model's output are measured. The options are those of quantize.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   quantoscope plan model.safetensors --type q4_0
   quantoscope plan my-model/ --recipe q4_k_m
   quantoscope plan my-model/ --to q4
+  quantoscope plan my-model/ --target-size 1.5GiB --text notes.txt
+  quantoscope plan my-model/ --curve --text notes.txt
   quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
 pub struct PlanArgs {
     /// A .safetensors, .gguf, .apr, .q4 or .f16 file, or a directory that holds one model.
@@ -222,15 +247,39 @@ pub struct PlanArgs {
     /// Print the plan as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Print sizes and predicted KL divergences of types that are chosen for a size, from the smallest to the largest, with
+    /// those of the presets.
+    #[arg(long)]
+    pub curve: bool,
+    #[command(flatten)]
+    pub target: TargetArgs,
+    #[command(flatten)]
+    pub tokens: CalibrationArgs,
     #[command(flatten)]
     pub rotation: RotationArgs,
     #[command(flatten)]
     pub apr: AprArgs,
+    #[command(flatten)]
+    pub work: ResourceArgs,
 }
 
 impl PlanArgs {
     pub fn resolve(self) -> Result<PlanOptions> {
         let recipe = self.recipe.resolve(&self.rotation, None)?;
-        Ok(PlanOptions { input: self.apr.model(self.input), recipe, imatrix: self.recipe.weights.imatrix })
+        if self.rotation.auto()?.is_some() {
+            let message = "plan does not decide a rotation; quantize --dry-run --rotate auto does";
+            return Err(Error::new(Code::Usage, message));
+        }
+        let any = self.curve.then_some(SizeLimit::Bytes(u64::MAX));
+        let target = self.target.resolve(&self.tokens, self.work.resolve(!self.json), any)?;
+        if target.is_none() {
+            self.tokens.refuse_unused("--target-size, --target-bpw or --curve")?;
+        }
+        Ok(PlanOptions {
+            input: self.apr.model(self.input),
+            recipe,
+            imatrix: self.recipe.weights.imatrix,
+            target,
+        })
     }
 }

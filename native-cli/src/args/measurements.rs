@@ -1,10 +1,11 @@
 //! Arguments of the commands that only read: `inspect`, `compare`, `verify`, `sweep`, `bench`, `engines`.
 
+use super::target::CalibrationArgs;
 use super::{AprArgs, FilterArgs, ImatrixArgs, JournalArgs, OutputFormat, ResourceArgs, parse};
 use clap::{Args, Subcommand, ValueEnum};
 use quantoscope::options::{
-    BenchRotationOptions, CompareOptions, EnginesOptions, InspectOptions, Statistics, SweepOptions,
-    VerifyOptions, VerifySource,
+    BenchRotationOptions, CalibrationOptions, CompareOptions, EnginesOptions, InspectOptions, Statistics,
+    SweepOptions, VerifyOptions, VerifySource,
 };
 use quantoscope::render::Format;
 use quantoscope_core::error::{Code, Error, Result};
@@ -12,6 +13,7 @@ use quantoscope_core::plan::preview::parse_rotations;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
+use quantoscope_core::sensitivity::units::BASE;
 use std::path::PathBuf;
 
 /// Show what a file holds: container, metadata, every tensor.
@@ -199,6 +201,7 @@ Examples:
   quantoscope sweep model.safetensors
   quantoscope sweep my-model/ --types q4_0,q8_0,q4_asym --tensor '*.down_proj.weight'
   quantoscope sweep my-model/ --rotate block:32,block:128,quarot --types q4_0,q4_1,q4_asym
+  quantoscope sweep my-model/ --rotate quarot --measure kl --types q4_0 --text notes.txt
   quantoscope sweep model.gguf --format tsv > errors.tsv
 
 About 64 rows of each tensor, in a fraction of the time:
@@ -232,6 +235,12 @@ pub struct SweepArgs {
     /// The seed of the rotations' signs, decimal or 0x hexadecimal.
     #[arg(long, value_name = "SEED", default_value = "0xC0FFEE", value_parser = parse::seed, requires = "rotate")]
     pub seed: u64,
+    /// What --rotate measures: weights (the error of each tensor), or kl (the KL divergence of the model's output from
+    /// the source on --tokens tokens, with all eligible tensors at each of --types, rotated and not).
+    #[arg(long, value_name = "WHAT", default_value = "weights", requires = "rotate")]
+    pub measure: MeasureArg,
+    #[command(flatten)]
+    pub tokens: CalibrationArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
     #[command(flatten)]
@@ -251,8 +260,12 @@ pub struct SweepArgs {
 }
 
 impl SweepArgs {
-    /// The options, the rotations if any were given, and the output format.
-    pub fn resolve(self) -> Result<(SweepOptions, Option<Vec<RotationOptions>>, Format)> {
+    /// The options, what is measured of rotations, and the output format.
+    pub fn resolve(self) -> Result<(SweepOptions, SweptRotations, Format)> {
+        if self.measure == MeasureArg::Weights {
+            self.tokens.refuse_unused("--measure kl")?;
+        }
+        let calibration = (self.measure == MeasureArg::Kl).then(|| self.tokens.resolve(BASE));
         let format = OutputFormat::resolve(self.format, self.json);
         let rotations =
             (!self.rotate.is_empty()).then(|| parse_rotations(&self.rotate, self.seed)).transpose()?;
@@ -265,8 +278,31 @@ impl SweepArgs {
             journal: self.progress.journal,
             resources: self.work.resolve(format == Format::Table),
         };
-        Ok((options, rotations, format))
+        let swept = match (rotations, calibration) {
+            (None, _) => SweptRotations::None,
+            (Some(rotations), None) => SweptRotations::Weights(rotations),
+            (Some(rotations), Some(calibration)) => SweptRotations::Kl(rotations, calibration),
+        };
+        Ok((options, swept, format))
     }
+}
+
+/// What a sweep measures of rotations, as typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MeasureArg {
+    Weights,
+    Kl,
+}
+
+/// What a sweep measures of rotations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SweptRotations {
+    /// There are none.
+    None,
+    /// Weight errors.
+    Weights(Vec<RotationOptions>),
+    /// The divergence of the model's output.
+    Kl(Vec<RotationOptions>, CalibrationOptions),
 }
 
 /// Repeat a published benchmark: the error of one synthetic matrix, rotated and not.

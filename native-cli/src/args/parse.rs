@@ -84,6 +84,12 @@ pub fn tolerance(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0).ok_or_else(wrong)
 }
 
+/// Bits of a weight.
+pub fn bits(text: &str) -> Result<f64, String> {
+    let wrong = || format!("{text:?} is not a number of bits from 0 to 64");
+    text.parse().ok().filter(|b: &f64| *b > 0.0 && *b <= 64.0).ok_or_else(wrong)
+}
+
 /// Bytes with a unit: `64MiB`, `1.5 GB`, `200M` (decimal), `4096`.
 pub fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());

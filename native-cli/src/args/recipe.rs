@@ -196,7 +196,8 @@ pub struct RotationArgs {
     /// quarot,r2 (both), or fold (fold the norm gains only, for comparison). Whether the quantized model gains
     /// depends on the model, and lower weight errors do not show it: measure its outputs. Norm gains are
     /// folded into the weights, and a tied output head is written as a tensor of its own. Needs config.json
-    /// of a supported model family; refused if the rotated model would compute something else.
+    /// of a supported model family; refused if the rotated model would compute something else. With auto, the model is
+    /// run on --tokens tokens, quantized with quarot and without: the smaller KL divergence decides.
     #[arg(long = "rotate", value_name = "WHAT")]
     pub what: Option<String>,
     /// The seed of the rotation's signs, decimal or 0x hexadecimal.
@@ -206,7 +207,22 @@ pub struct RotationArgs {
 
 impl RotationArgs {
     fn resolve(&self) -> Result<Option<RotationOptions>> {
-        self.what.as_ref().map(|what| RotationOptions::parse(what, self.seed)).transpose()
+        self.what
+            .as_ref()
+            .filter(|what| *what != AUTO)
+            .map(|what| RotationOptions::parse(what, self.seed))
+            .transpose()
+    }
+}
+
+/// The word that leaves a rotation to the model's output.
+const AUTO: &str = "auto";
+
+impl RotationArgs {
+    /// The rotation that is compared with none, if the model's output is to decide.
+    pub fn auto(&self) -> Result<Option<RotationOptions>> {
+        let auto = self.what.as_ref().is_some_and(|what| what == AUTO);
+        auto.then(|| RotationOptions::parse("quarot", self.seed)).transpose()
     }
 }
 

@@ -14,5 +14,6 @@ pub mod read_at;
 pub(crate) mod scratch;
 mod small_tensors;
 pub mod source;
+pub mod stream_journal;
 pub mod target;
 pub mod token_ids;

@@ -125,6 +125,18 @@ pub fn text(path: &Path, source: &Source) -> Result<TokenIds> {
     Ok(TokenIds { ids, bos })
 }
 
+/// The token that the model's tokenizer puts before a text, and its special tokens; nothing if there is no tokenizer.
+pub fn special(source: &Source) -> (Option<u32>, Vec<u32>) {
+    let Ok(json) = tokenizer(source) else { return (None, Vec::new()) };
+    let encoded = |text: &str| HfEncoder.encode(&json, text).unwrap_or_default();
+    let bos = starting_token(&source.checkpoint, &encoded(""), &encoded("a"));
+    let parsed: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
+    let added = parsed.get("added_tokens").and_then(serde_json::Value::as_array);
+    let special = added.into_iter().flatten().filter(|t| t.get("special").is_some_and(|s| s == true));
+    let id = |t: &serde_json::Value| t.get("id")?.as_u64()?.try_into().ok();
+    (bos, special.filter_map(id).collect())
+}
+
 /// `tokenizer.json`: of a GGUF, from its metadata; else the file beside the weights.
 fn tokenizer(source: &Source) -> Result<Vec<u8>> {
     let checkpoint = &source.checkpoint;

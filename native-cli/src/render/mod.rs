@@ -12,6 +12,7 @@ pub mod order;
 pub(crate) mod progress;
 mod quantized;
 pub mod rotations;
+pub mod sensitivity;
 pub mod sweep;
 mod table;
 pub mod verify;

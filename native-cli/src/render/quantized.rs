@@ -7,7 +7,8 @@ use quantoscope_core::DType;
 use quantoscope_core::plan::rotate::AppliedRotation;
 use quantoscope_core::plan::{ImportanceSource, LeftOut};
 use quantoscope_core::report::{
-    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RoundingView, RunInfo, SplitFileView,
+    ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RotationChoiceView, RoundingView, RunInfo,
+    SplitFileView, TargetView,
 };
 use quantoscope_core::rotation::Form;
 use serde::Serialize;
@@ -170,6 +171,55 @@ fn rounding(r: &RoundingView) -> String {
     }
 }
 
+/// Tokens of a measurement, and where they are from.
+pub(super) fn tokens_of(count: u64, from: &str) -> String {
+    let tokens = if count == 1 { "token" } else { "tokens" };
+    match from {
+        "seeded" => format!("{count} seeded {tokens}"),
+        "ids" => format!("{count} {tokens} of the ids given"),
+        _ => format!("{count} {tokens} of the text"),
+    }
+}
+
+/// What types were chosen for, and their predicted damage.
+fn target(t: &TargetView) -> String {
+    let limit = match (t.target_bytes, t.target_bits_per_weight) {
+        (Some(bytes), _) => format!("{} of at most {} bytes", count(t.bytes), count(bytes)),
+        (None, Some(bits)) => format!("at most {bits} bits per weight"),
+        (None, None) => String::new(),
+    };
+    let tokens = t.tokens.zip(t.tokens_from.as_deref());
+    let tokens = tokens.map_or_else(String::new, |(n, from)| format!(" on {}", tokens_of(n, from)));
+    let groups = if t.grouped { ", in groups of kind and depth" } else { "" };
+    let by = match t.chosen_by {
+        "measured" => format!("types chosen by the output of the model{tokens}{groups}"),
+        "sensitivity_file" => format!("types chosen by a sensitivity file{tokens}{groups}"),
+        _ => "types chosen by weight errors alone, a guess".into(),
+    };
+    let mut text = format!("{limit}; {by}");
+    if let Some(kl) = t.predicted_kl {
+        text.push_str(&format!("; KL divergence predicted {kl:.6} nats a token (the sum over tensors)"));
+    }
+    if let Some(kl) = t.measured_kl {
+        text.push_str(&format!(
+            "; measured {kl:.6}{}",
+            if t.chosen_by == "heuristic" { &tokens } else { "" }
+        ));
+    }
+    text
+}
+
+/// What decided the rotation.
+fn rotation_choice(c: &RotationChoiceView) -> String {
+    let verdict = if c.rotated { "rotated" } else { "not rotated" };
+    format!(
+        "{verdict}: the KL divergence of the output is {:.6} nats a token rotated and {:.6} not, on {}",
+        c.kl_rotated,
+        c.kl_plain,
+        tokens_of(c.tokens, &c.tokens_from)
+    )
+}
+
 /// The number of tensors per type, in descending order of their bytes.
 fn types(report: &ConvertReport<'_>) -> String {
     let mut all: BTreeMap<DType, (u64, u64)> = BTreeMap::new();
@@ -214,6 +264,8 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
     lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));
     lines.extend(t.untied_head_bytes.map(|bytes| ("untying", format!("adds a head of {}", size(bytes)))));
     lines.extend(report.gate.as_ref().map(|g| ("gate", gate(g))));
+    lines.extend(report.rotation_choice.as_ref().map(|c| ("rotation by", rotation_choice(c))));
+    lines.extend(report.target.as_ref().map(|t| ("target", target(t))));
     lines.extend(report.rounding.iter().map(|r| ("rounding", rounding(r))));
     lines.extend([
         ("tensors", format!("{} quantized, {} kept: {}", t.planned_quantized, t.kept, types(report))),

@@ -16,7 +16,9 @@ use quantoscope_core::format::Checkpoint;
 use quantoscope_core::plan::rotate::tied_head::TiedHead;
 use quantoscope_core::plan::{Plan, convert, target as plan_target};
 use quantoscope_core::recipe::Recipe;
-use quantoscope_core::report::{ConvertReport, EquivalenceView, RunInfo, converted};
+use quantoscope_core::report::{
+    ConvertReport, EquivalenceView, RotationChoiceView, RunInfo, TargetView, converted,
+};
 use quantoscope_core::run::PlanMeasurements;
 use quantoscope_core::schedule::{Budget, schedule};
 use std::path::{Path, PathBuf};
@@ -68,6 +70,10 @@ pub struct ConversionResult {
     run: Option<RunInfo>,
     source_sha256: Vec<(String, String)>,
     equivalence: Option<EquivalenceView>,
+    /// What the types were chosen for.
+    pub(super) target: Option<TargetView>,
+    /// What decided the rotation.
+    pub(super) rotation_choice: Option<RotationChoiceView>,
 }
 
 impl ConversionResult {
@@ -83,6 +89,8 @@ impl ConversionResult {
             converted(&source.checkpoint, &self.plan, self.measured.as_ref()).ok_or_else(none)?;
         report.source_sha256.clone_from(&self.source_sha256);
         report.gate.clone_from(&self.equivalence);
+        report.target.clone_from(&self.target);
+        report.rotation_choice.clone_from(&self.rotation_choice);
         let head = self.equivalence.as_ref().and_then(|e| e.tied_head.as_ref());
         report.warnings.extend(head.and_then(TiedHead::warning));
         Ok(report)
@@ -207,7 +215,16 @@ impl ConversionTask<'_> {
         source_sha256: Vec<(String, String)>,
         equivalence: Option<EquivalenceView>,
     ) -> ConversionResult {
-        ConversionResult { sources: self.sources, plan: self.plan, measured, run, source_sha256, equivalence }
+        ConversionResult {
+            sources: self.sources,
+            plan: self.plan,
+            measured,
+            run,
+            source_sha256,
+            equivalence,
+            target: None,
+            rotation_choice: None,
+        }
     }
 
     fn dry_run(&self, source: &Source) -> Result<()> {

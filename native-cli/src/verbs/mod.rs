@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod compare;
 pub mod convert;
+mod damage;
 pub mod engines;
 pub mod eval;
 pub mod inspect;
@@ -15,8 +16,10 @@ pub mod metadata;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;
+pub mod sensitivity;
 pub mod split;
 pub mod sweep;
+mod target_size;
 pub mod verify;
 
 use std::num::NonZero;

@@ -1,8 +1,13 @@
 //! `quantize`: a checkpoint in other types, in another container, or both.
 
 use super::convert::{self, ConversionObserver, ConversionRequest, ConversionResult};
+use super::target_size::{ChosenRecipe, chosen, decide};
 use crate::options::QuantizeOptions;
 use quantoscope_core::error::Result;
+use quantoscope_core::plan::target;
+use quantoscope_core::recipe::Recipe;
+use quantoscope_core::recipe::rotation::RotationOptions;
+use quantoscope_core::report::RotationChoiceView;
 
 /// Converts the input by its recipe and writes the output, or only plans it for a dry run. `()` is an
 /// observer that ignores everything.
@@ -13,14 +18,31 @@ use quantoscope_core::error::Result;
 /// `partial_exists`, `same_file`, `no_space` and `io` for the output; `non_finite` and the like for values
 /// that their type cannot hold; `rotation_off` if a rotated model does not compute what its source computes.
 pub fn run(options: &QuantizeOptions, observer: &dyn ConversionObserver) -> Result<ConversionResult> {
+    let (fitted, rotation_choice) = recipe(options)?;
     let request = ConversionRequest {
         input: &options.input,
         output: &options.output,
-        recipe: &options.recipe,
+        recipe: &fitted.recipe,
         imatrix: options.imatrix.as_deref(),
         measure: options.measure,
         equivalence: &options.equivalence,
         resources: &options.resources,
     };
-    convert::run(&request, observer)
+    let mut result = convert::run(&request, observer)?;
+    (result.target, result.rotation_choice) = (fitted.target, rotation_choice);
+    Ok(result)
+}
+
+/// The recipe, with types for the target size and the rotation that the model's output decides.
+fn recipe(options: &QuantizeOptions) -> Result<(ChosenRecipe, Option<RotationChoiceView>)> {
+    let choose = |rotate: Option<RotationOptions>| {
+        let recipe = Recipe { rotate, ..options.recipe.clone() };
+        target::check(&recipe)?;
+        chosen(&options.input, recipe, options.imatrix.as_deref(), options.target.as_ref())
+    };
+    let Some(auto) = &options.auto_rotation else { return Ok((choose(options.recipe.rotate)?, None)) };
+    let (plain, rotated) = (choose(None)?, choose(Some(auto.rotation))?);
+    let imatrix = options.imatrix.as_deref();
+    let choice = decide(&options.input, imatrix, auto, &options.resources, &plain.recipe, &rotated.recipe)?;
+    Ok((if choice.rotated { rotated } else { plain }, Some(choice)))
 }

@@ -3,7 +3,7 @@
 use super::layer_input::{Ask, LayerTensor, Missing, Received, Step, Weights};
 use super::matmul::{Compute, StageWork};
 use super::rope::Rope;
-use super::{Batch, ForwardSpec, Logits, RowRequest, experts, math, refused, refused_by};
+use super::{Batch, ForwardSpec, Logits, RowRequest, Section, experts, math, refused, refused_by};
 use crate::error::{Error, Result};
 use crate::model::arch::module::Module;
 use crate::model::arch::{Arch, Prefix};
@@ -75,6 +75,8 @@ pub(super) struct DecoderState {
     scored_from: usize,
     /// Entries of the vocabulary whose logits are made at once.
     head_rows: usize,
+    /// The layer before which the pass ends; `None`: it goes on to the logits.
+    end: Option<usize>,
     /// The last logits.
     pub logits: Option<Logits>,
 }
@@ -144,6 +146,7 @@ impl DecoderState {
             tokens,
             scored_from: batch.scored_from,
             head_rows: batch.head_rows.clamp(1, config.vocab),
+            end: None,
             logits: None,
             config,
             arch,
@@ -287,7 +290,43 @@ impl DecoderState {
     }
 
     pub fn after(&self, layer: usize) -> Stage {
-        if layer + 1 < self.config.layers { Stage::Attention(layer + 1) } else { Stage::Norm }
+        self.before(layer + 1)
+    }
+
+    /// The stage that begins a layer, or what follows the last one.
+    fn before(&self, layer: usize) -> Stage {
+        match layer {
+            _ if self.end == Some(layer) => Stage::Done,
+            _ if layer < self.config.layers => Stage::Attention(layer),
+            _ => Stage::Norm,
+        }
+    }
+
+    /// Limits the pass to a section of the model; the first stage.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported_rotation` if the stream is not one of the batch, or there is no such layer.
+    pub fn limit(&mut self, section: Section) -> Result<Stage> {
+        let refuse = || refused("the section is not one of the model and its tokens".to_string());
+        let (layers, values) = (self.config.layers, self.stream.len());
+        let begin = |this: &mut DecoderState, stream: Vec<f64>| {
+            this.stream = stream;
+            this.stream.len() == values
+        };
+        let (fits, stage) = match section {
+            Section::All => return Ok(Stage::Embedding(0)),
+            Section::Embedding => {
+                self.end = Some(0);
+                (true, Stage::Embedding(0))
+            }
+            Section::Layer(layer, stream) => {
+                self.end = layer.checked_add(1);
+                (layer < layers && begin(self, stream), Stage::Attention(layer))
+            }
+            Section::Head(stream) => (begin(self, stream), Stage::Norm),
+        };
+        if fits { Ok(stage) } else { Err(refuse()) }
     }
 
     /// The token of an index in the order of equal tokens.
@@ -313,7 +352,7 @@ impl DecoderState {
         } else if self.position_table().is_some() {
             Stage::Positions
         } else {
-            Stage::Attention(0)
+            self.before(0)
         }
     }
 
@@ -325,7 +364,7 @@ impl DecoderState {
                 vector.iter_mut().zip(of_position).for_each(|(s, &p)| *s += f64::from(p));
             }
         }
-        Stage::Attention(0)
+        self.before(0)
     }
 
     /// Drops the vectors of positions that get no logits.

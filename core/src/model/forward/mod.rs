@@ -63,6 +63,20 @@ pub struct Batch {
     pub head_rows: usize,
 }
 
+/// The part of a model that a pass runs through.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Section {
+    /// All of it.
+    #[default]
+    All,
+    /// The embeddings, to the stream before the first layer.
+    Embedding,
+    /// One layer, from the stream before it (`[tokens, hidden]`) to the stream after it.
+    Layer(usize, Vec<f64>),
+    /// The last norm and the head, from the stream after the last layer.
+    Head(Vec<f64>),
+}
+
 /// Logits of the scored positions of all sequences.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logits {
@@ -125,10 +139,27 @@ impl<M: MatMul> Forward<M> {
     /// `unsupported_rotation` if the family is not one that can be run, a token is not in the vocabulary, or a tensor is missing
     /// or has another shape than the configuration says.
     pub fn batch(matmul: M, config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<Forward<M>> {
+        Forward::section(matmul, config, tensors, batch, Section::All)
+    }
+
+    /// The same through a section of the model: see [`Forward::take_stream`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Forward::batch`], and `unsupported_rotation` if the section is not one of the model and its tokens.
+    pub fn section(
+        matmul: M,
+        config: Config,
+        tensors: &[TensorInfo],
+        batch: &Batch,
+        section: Section,
+    ) -> Result<Forward<M>> {
+        let mut decoder = DecoderState::new(config, tensors, batch)?;
+        let stage = decoder.limit(section)?;
         let mut pass = Forward {
-            decoder: DecoderState::new(config, tensors, batch)?,
+            decoder,
             matmul,
-            stage: Stage::Embedding(0),
+            stage,
             asks: Vec::new(),
             received: Received::default(),
             arriving: None,
@@ -248,6 +279,11 @@ impl<M: MatMul> Forward<M> {
     /// Whether the logits are complete.
     pub fn done(&self) -> bool {
         self.stage == Stage::Done
+    }
+
+    /// The residual stream after a section that ends before a layer, `[tokens, hidden]`.
+    pub fn take_stream(&mut self) -> Vec<f64> {
+        core::mem::take(&mut self.decoder.stream)
     }
 
     /// The logits that were completed last, for the next entries of the vocabulary; each is returned once, and has to be taken

@@ -1,0 +1,188 @@
+//! What was measured of a model's tensors, and the damage that it predicts for every type.
+
+use crate::dtype::DType;
+use crate::error::{Code, Error, Result};
+use crate::plan::allocation::TypeCandidate;
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+/// The version of the JSON.
+pub const VERSION: u32 = 1;
+
+/// The measurement of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SensitivityReport {
+    /// The version of this form.
+    pub sensitivity_version: u32,
+    /// The path of the model.
+    pub model: String,
+    /// The architecture.
+    pub architecture: String,
+    /// The type that tensors were encoded as, one at a time.
+    pub base: DType,
+    /// Predicted tokens.
+    pub tokens: u64,
+    /// Where they are from: `text`, `ids` or `seeded`.
+    pub tokens_from: String,
+    /// Whether tensors were measured in groups of kind and depth.
+    pub grouped: bool,
+    /// The arithmetic of products.
+    pub precision: String,
+    /// The tensors, in the order of the file.
+    pub tensors: Vec<SensitivityRow>,
+}
+
+/// What was measured of a tensor, or of the few that get one type together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SensitivityRow {
+    /// The name of the tensor in the file that is written.
+    pub name: String,
+    /// Others that get the same type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
+    /// The group that was measured as one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Number of weights.
+    pub weights: u64,
+    /// The type that was measured.
+    pub base: DType,
+    /// The sum of squared errors at that type; absent if it cannot hold the values.
+    pub squared_error: Option<f64>,
+    /// The sum of squares of the weights.
+    pub squared_norm: f64,
+    /// The divergence of the model's output with this tensor alone at the base type (the share of its group), in nats a token;
+    /// absent if no forward pass reads it.
+    pub kl: Option<f64>,
+    /// That divergence for each unit of squared error.
+    pub sensitivity: Option<f64>,
+    /// 1 for the greatest divergence.
+    pub rank: Option<u64>,
+    /// The types that the tensor can have, in a fixed order.
+    pub types: Vec<TypeRow>,
+}
+
+/// A tensor at a type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TypeRow {
+    /// The type.
+    #[serde(rename = "type")]
+    pub dtype: DType,
+    /// Bytes in the file, with padding.
+    pub bytes: u64,
+    /// The sum of squared errors.
+    pub squared_error: f64,
+    /// The root of that sum, divided by that of the weights.
+    pub relative_error: f64,
+    /// The divergence of the model's output that is predicted.
+    pub predicted_kl: Option<f64>,
+}
+
+impl SensitivityRow {
+    /// Sets the divergence at the base type, and what follows from it.
+    pub fn set_divergence(&mut self, kl: Option<f64>) {
+        self.kl = kl;
+        let base = self.squared_error.filter(|e| *e > 0.0);
+        self.sensitivity = kl.zip(base).map(|(kl, e)| kl.max(0.0) / e);
+        for row in &mut self.types {
+            row.predicted_kl = match (self.sensitivity, kl) {
+                (Some(s), _) => Some(s * row.squared_error),
+                // The base type holds the values exactly: nothing is known but that errors are small.
+                (None, Some(_)) if self.squared_error == Some(0.0) => Some(0.0),
+                _ => None,
+            };
+        }
+    }
+
+    /// Relative squared error times weights: what stands for the damage where no output was measured.
+    fn heuristic(&self, squared_error: f64) -> f64 {
+        if self.squared_norm > 0.0 { squared_error / self.squared_norm * self.weights as f64 } else { 0.0 }
+    }
+
+    /// The types with their sizes and the damage that `damage` gives a squared error.
+    fn candidates(&self, damage: impl Fn(&TypeRow) -> f64) -> Vec<TypeCandidate> {
+        self.types.iter().map(|t| TypeCandidate { bytes: t.bytes, damage: damage(t) }).collect()
+    }
+}
+
+/// Sets the ranks of rows: 1 for the greatest divergence, the earlier row first.
+pub fn rank(rows: &mut [SensitivityRow]) {
+    let mut order: Vec<(f64, usize)> =
+        rows.iter().enumerate().filter_map(|(i, r)| Some((r.kl?, i))).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    for (rank, (_, row)) in (1..).zip(order) {
+        rows.iter_mut().skip(row).take(1).for_each(|r| r.rank = Some(rank));
+    }
+}
+
+/// The candidates of each row: predicted divergences. A row without one is as sensitive as the median of the others, relative
+/// to its own weights; if no row has one, damage is relative squared error times weights, in no unit.
+pub fn candidates(rows: &[SensitivityRow]) -> Vec<Vec<TypeCandidate>> {
+    let of = |r: &SensitivityRow| {
+        let at_base = r.heuristic(r.squared_error?);
+        (at_base > 0.0).then_some(r.kl?.max(0.0) / at_base)
+    };
+    let mut known: Vec<f64> = rows.iter().filter_map(of).collect();
+    known.sort_by(f64::total_cmp);
+    let median = known.get(known.len() / 2).copied().unwrap_or(1.0);
+    let one = |r: &SensitivityRow| {
+        r.candidates(|t| t.predicted_kl.unwrap_or_else(|| median * r.heuristic(t.squared_error)))
+    };
+    rows.iter().map(one).collect()
+}
+
+impl SensitivityReport {
+    /// Reads the JSON.
+    ///
+    /// # Errors
+    ///
+    /// `bad_json` if it is not one of this version.
+    pub fn parse(json: &[u8]) -> Result<SensitivityReport> {
+        let bad = |message: String| Error::new(Code::BadJson, message);
+        let report: SensitivityReport = serde_json::from_slice(json)
+            .map_err(|e| bad(format!("not a sensitivity report (the JSON of `sensitivity --json`): {e}")))?;
+        if report.sensitivity_version != VERSION {
+            let message = format!(
+                "a sensitivity report of version {}, not {VERSION}: measure it again",
+                report.sensitivity_version
+            );
+            return Err(bad(message));
+        }
+        let sound = |x: f64| x.is_finite() && x >= 0.0;
+        let unsound = report.tensors.iter().find(|r| {
+            let types = r.types.iter().any(|t| !sound(t.squared_error) || !t.predicted_kl.is_none_or(sound));
+            types || !r.kl.is_none_or(sound) || !sound(r.squared_norm)
+        });
+        match unsound {
+            Some(row) => {
+                let message = "a number of its sensitivity is negative or not finite".to_string();
+                Err(bad(message).of_tensor(&row.name))
+            }
+            None => Ok(report),
+        }
+    }
+
+    /// Gives divergences of the report to the rows of a plan, by name.
+    ///
+    /// # Errors
+    ///
+    /// `usage` if the report lacks a tensor of the plan, or has it with another number of weights.
+    pub fn apply(&self, rows: &mut [SensitivityRow]) -> Result<()> {
+        let known: BTreeMap<&str, &SensitivityRow> =
+            self.tensors.iter().map(|r| (r.name.as_str(), r)).collect();
+        for row in rows {
+            let other = known.get(row.name.as_str()).filter(|r| r.weights == row.weights);
+            let Some(other) = other else {
+                let message = "the sensitivity report does not have this tensor: it is of another model";
+                return Err(Error::new(Code::Usage, message).of_tensor(&row.name));
+            };
+            (row.base, row.squared_error) = (other.base, other.squared_error);
+            row.group.clone_from(&other.group);
+            row.set_divergence(other.kl);
+        }
+        Ok(())
+    }
+}

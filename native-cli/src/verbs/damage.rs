@@ -1,0 +1,256 @@
+//! What quantization does to the output of a model: passes of the model and of its variants, on a few tokens.
+
+use super::convert::fingerprint;
+use super::measure::{MeasureOptions, measure};
+use crate::drive::Resources;
+use crate::forward_pass::{PassRunner, Threaded};
+use crate::io::source::Source;
+use crate::io::stream_journal::StreamJournal;
+use crate::io::token_ids::{self, TokenIds};
+use crate::options::{CalibrationOptions, CalibrationTokens, MeasureGrouping, ModelPath, ResourceOptions};
+use crate::render::progress::PassProgress;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
+use quantoscope_core::kernels::Kernels;
+use quantoscope_core::model::forward::{F32, ForwardSpec};
+use quantoscope_core::model::stored_quantization::StoredQuantization;
+use quantoscope_core::model_pass::{ModelPass, ModelTensors};
+use quantoscope_core::plan::decoded;
+use quantoscope_core::schedule::Budget;
+use quantoscope_core::sensitivity::divergence::divergence;
+use quantoscope_core::sensitivity::groups::{self, UnitGroup};
+use quantoscope_core::sensitivity::report::{SensitivityRow, rank};
+use quantoscope_core::sensitivity::tokens;
+use quantoscope_core::sensitivity::units::FreeTypes;
+use quantoscope_core::sensitivity::variants::{Variant, VariantPass};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// A pass in binary32 by the engine's kernels.
+type Pass = ModelPass<Threaded<F32<'static>>>;
+
+/// Memory for each thread where the user does not say.
+const MEMORY: u64 = 256 << 20;
+
+/// A model that is opened for passes.
+pub(super) struct EvaluatedModel {
+    pub source: Source,
+    pub tensors: ModelTensors,
+}
+
+impl EvaluatedModel {
+    /// Opens a model that has a forward pass.
+    pub fn open(path: &ModelPath) -> Result<EvaluatedModel> {
+        let source = Source::open_for(path, &decoded::recipe())?;
+        source.checkpoint.packing.check()?;
+        StoredQuantization::of(&source.checkpoint).check_all()?;
+        let tensors = ModelTensors::of(&source.checkpoint).map_err(|e| about(e, path))?;
+        check_forward(&tensors, path)?;
+        Ok(EvaluatedModel { source, tensors })
+    }
+}
+
+/// Refuses a model without a forward pass, or whose matrices are stored so that rows are not what is quantized.
+pub(super) fn check_forward(tensors: &ModelTensors, path: &Path) -> Result<()> {
+    let config = &tensors.config;
+    let refuse = |why: String| {
+        let message = format!("{}: {why}", path.display());
+        Err(Error::new(Code::UnsupportedArchitecture, message))
+    };
+    let Some((_, spec)) = ForwardSpec::of(config) else {
+        return refuse(format!(
+            "there is no forward pass for the architecture {:?}, so what quantization does to its output cannot be measured",
+            config.model_type
+        ));
+    };
+    if spec.columns || spec.experts.is_some_and(|e| e.turns) {
+        return refuse(format!(
+            "matrices of {:?} are stored [in, out]: what quantization does to its output cannot be measured yet",
+            config.model_type
+        ));
+    }
+    config.check_exact().map_err(|e| about(e, path))
+}
+
+/// Codes of the check of rotations, in words of a measurement.
+pub(super) fn about(error: Error, path: &Path) -> Error {
+    match error.code() {
+        Code::UnsupportedRotation => {
+            let message = format!(
+                "{}: the model's output cannot be measured: {}",
+                path.display(),
+                error.detail().message
+            );
+            error.explained(Code::UnsupportedArchitecture, message)
+        }
+        _ => error,
+    }
+}
+
+/// The tokens of a measurement.
+pub(super) struct Calibration {
+    pub window: EvalWindow,
+    /// `text`, `ids` or `seeded`.
+    pub from: &'static str,
+}
+
+/// The tokens that options name: one window without any context.
+pub(super) fn calibration(options: &CalibrationOptions, model: &EvaluatedModel) -> Result<Calibration> {
+    let config = &model.tensors.config;
+    let count = config.positions.map_or(options.count, |limit| options.count.min(limit));
+    let (TokenIds { ids, bos }, from) = match &options.tokens {
+        CalibrationTokens::Text(path) => (token_ids::text(path, &model.source)?, "text"),
+        CalibrationTokens::Ids(path) => (token_ids::ids(path, config.vocab)?, "ids"),
+        CalibrationTokens::Seeded(seed) => {
+            let (bos, special) = token_ids::special(&model.source);
+            let ids = tokens::draw(count.saturating_add(1), config.vocab, &special, *seed);
+            (TokenIds { ids, bos }, "seeded")
+        }
+    };
+    if let Some(id) = ids.iter().chain(&bos).find(|id| **id as usize >= config.vocab) {
+        let message = format!("token id {id} is not in the vocabulary of {}", config.vocab);
+        return Err(Error::new(Code::BadValue, message));
+    }
+    let cut = WindowOptions { context: count, tokens: Some(count), bos, half: false };
+    let window = windows(&ids, &cut)?.into_iter().next();
+    let window = window.ok_or_else(|| Error::new(Code::Empty, "there is no token to predict"))?;
+    Ok(Calibration { window, from })
+}
+
+/// How passes are run.
+pub(super) struct PassResources {
+    kernels: &'static dyn Kernels,
+    /// All memory, and threads.
+    budget: Budget,
+    quiet: bool,
+}
+
+impl PassResources {
+    pub fn new(options: &ResourceOptions) -> Result<PassResources> {
+        let resources = Resources::new(options)?;
+        let workers = resources.budget.workers;
+        let memory = options.memory.unwrap_or(MEMORY * u64::from(workers));
+        let kernels = resources.engine.kernels();
+        Ok(PassResources { kernels, budget: Budget { memory, workers }, quiet: !options.progress })
+    }
+
+    /// Memory for windows of weights.
+    fn windows(&self) -> Budget {
+        Budget { memory: self.budget.memory / 4, ..self.budget }
+    }
+
+    fn matmul(&self) -> Threaded<F32<'static>> {
+        Threaded { matmul: F32(self.kernels), kernels: self.kernels, threads: self.budget.workers as usize }
+    }
+
+    /// The mean divergence of `model` from `reference`, in nats a token.
+    pub fn divergence(
+        &self,
+        model: (&Source, &ModelTensors),
+        reference: (&Source, &ModelTensors),
+        window: &EvalWindow,
+    ) -> Result<f64> {
+        let progress = PassProgress::new(self.quiet);
+        progress.start(model.1.weights().saturating_mul(2));
+        let add = |n| progress.add(n);
+        let own = PassRunner::new(model.0, self.kernels, self.windows(), &add);
+        let other = PassRunner::new(reference.0, self.kernels, self.windows(), &add);
+        let mean = divergence(
+            (model.1, &mut |pass: &mut Pass| own.logits(pass)),
+            (reference.1, &mut |pass: &mut Pass| other.logits(pass)),
+            self.matmul(),
+            window,
+        );
+        progress.finish();
+        mean
+    }
+
+    /// The mean divergence of each variant. With a journal, a run that was stopped goes on.
+    fn divergences(
+        &self,
+        source: &Source,
+        model: &ModelTensors,
+        variants: &[Variant],
+        window: &EvalWindow,
+        mut journal: Option<&mut StreamJournal>,
+    ) -> Result<Vec<Option<f64>>> {
+        let progress = PassProgress::new(self.quiet);
+        let memory = self.budget.memory - self.windows().memory;
+        let pass = VariantPass { model, matmul: self.matmul(), variants, window, memory };
+        progress.start(pass.weights_read()?);
+        let add = |n| progress.add(n);
+        let runner = PassRunner::new(source, self.kernels, self.windows(), &add);
+        let earlier = journal.as_mut().and_then(|j| j.take_state());
+        let results = pass.divergences(&mut |pass: &mut Pass| runner.logits(pass), earlier, &mut |state| {
+            journal.as_mut().map_or(Ok(()), |j| j.save(state))
+        });
+        progress.finish();
+        results
+    }
+}
+
+/// What a measurement is made of.
+pub(super) struct SensitivityWork<'a> {
+    /// The source of the plan of `free`.
+    pub source: &'a Source,
+    pub free: &'a FreeTypes,
+    pub journal: Option<&'a Path>,
+    pub resources: &'a ResourceOptions,
+}
+
+impl SensitivityWork<'_> {
+    /// The errors of all types, without divergences.
+    pub fn errors(&self) -> Result<Vec<SensitivityRow>> {
+        let plan = self.free.errors(&self.source.checkpoint);
+        let mut resources = self.resources.clone();
+        if self.free.plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some()) {
+            // Windows of rotated tensors hold whole columns.
+            resources.memory.get_or_insert(MEMORY);
+        }
+        let options =
+            MeasureOptions { resources: &resources, journal: self.journal, verb: "Measuring errors" };
+        Ok(self.free.rows(&measure(&plan, &[self.source], &options)?))
+    }
+
+    /// Measures the divergence of each unit or group of units of a model, which is read from `source`, then the errors of all
+    /// types. True if divergences were measured in groups.
+    pub fn measure(
+        &self,
+        source: &Source,
+        model: &ModelTensors,
+        window: &EvalWindow,
+        grouping: MeasureGrouping,
+    ) -> Result<(Vec<SensitivityRow>, bool)> {
+        let named = self.free.unmeasured();
+        let grouped = match grouping {
+            MeasureGrouping::Auto => groups::is_costly(model.weights(), named.len(), window.input.len()),
+            MeasureGrouping::Tensor => false,
+            MeasureGrouping::Group => true,
+        };
+        let all: Vec<UnitGroup> = groups::of(&named, model.config.layers, grouped);
+        let tensors = self.free.tensors(model);
+        let variants: Vec<Variant> = all.iter().map(|g| g.variant(&tensors, &named)).collect();
+        let passes = PassResources::new(self.resources)?;
+        let mut journal = match self.journal {
+            Some(path) => Some(StreamJournal::open(path, &self.digest(&variants, window)?)?),
+            None => None,
+        };
+        let measured = passes.divergences(source, model, &variants, window, journal.as_mut())?;
+        let mut rows = self.errors()?;
+        for (group, kl) in all.iter().zip(measured) {
+            group.share(kl, &mut rows);
+        }
+        rank(&mut rows);
+        journal.map_or(Ok(()), StreamJournal::remove)?;
+        Ok((rows, grouped))
+    }
+
+    /// A digest of everything that divergences depend on.
+    fn digest(&self, variants: &[Variant], window: &EvalWindow) -> Result<[u8; 32]> {
+        let plan = self.free.errors(&self.source.checkpoint);
+        let mut hash = Sha256::new();
+        hash.update(fingerprint(&[self.source], &plan)?);
+        hash.update(format!("{variants:?} {window:?}"));
+        Ok(hash.finalize().into())
+    }
+}
