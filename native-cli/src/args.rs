@@ -4,6 +4,7 @@ mod conversions;
 mod eval;
 mod files;
 pub mod help;
+mod imatrix;
 mod measurements;
 mod metadata;
 mod output_files;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
 pub use eval::EvalArgs;
 pub use files::{MergeArgs, SplitVerbArgs};
+pub use imatrix::ImatrixVerbArgs;
 pub use measurements::{BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, VerifyArgs};
 pub use metadata::{MetadataArgs, MetadataVerb};
 
@@ -77,6 +79,7 @@ pub enum Verb {
     Verify(VerifyArgs),
     Sweep(SweepArgs),
     Eval(EvalArgs),
+    Imatrix(ImatrixVerbArgs),
     Bench(BenchArgs),
     Engines(EnginesArgs),
     Completions(CompletionsArgs),
@@ -99,6 +102,7 @@ impl Verb {
             Verb::Verify(a) => a.json,
             Verb::Sweep(a) => a.json || a.format == json,
             Verb::Eval(a) => a.json,
+            Verb::Imatrix(a) => a.json,
             Verb::Bench(BenchArgs { what: Benchmark::Rotation(a) }) => a.json,
             Verb::Engines(a) => a.json,
             Verb::Completions(_) | Verb::Man(_) => false,

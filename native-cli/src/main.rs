@@ -87,6 +87,10 @@ fn run(verb: Verb) -> Result<()> {
             let json = args.json;
             render::eval::print(&verbs::eval::run(&args.resolve()?)?, json)
         }
+        Verb::Imatrix(args) => {
+            let json = args.json;
+            render::imatrix::print(&verbs::imatrix::run(&args.resolve()?)?, json)
+        }
         Verb::Bench(BenchArgs { what: Benchmark::Rotation(args) }) => {
             let options = args.resolve();
             render::bench::print(&options, &verbs::bench::rotation(&options)?, args.json)

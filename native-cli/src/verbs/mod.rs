@@ -9,6 +9,7 @@ pub mod compare;
 pub mod convert;
 pub mod engines;
 pub mod eval;
+pub mod imatrix;
 pub mod inspect;
 mod measure;
 pub mod metadata;

@@ -77,6 +77,8 @@ pub(super) struct DecoderState {
     head_rows: usize,
     /// The last logits.
     pub logits: Option<Logits>,
+    /// Whether inputs of matrices are observed.
+    pub observed: bool,
 }
 
 /// The name of a tensor in files of this architecture; empty where it has none.
@@ -145,6 +147,7 @@ impl DecoderState {
             scored_from: batch.scored_from,
             head_rows: batch.head_rows.clamp(1, config.vocab),
             logits: None,
+            observed: false,
             config,
             arch,
             spec,
@@ -357,7 +360,7 @@ impl DecoderState {
         let name = self.head();
         let Some(mut logits) = received.products.get(&name).cloned() else {
             let (x, width) = (self.stream.clone(), self.config.hidden);
-            return Err(Missing { name, x, width, by_columns: false });
+            return Err(Missing { name, x, width, by_columns: false, beside: Vec::new() });
         };
         let scaling = self.config.logits_scaling;
         let end = self.head_end(first);
