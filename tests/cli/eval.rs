@@ -270,7 +270,7 @@ fn eval_llama_windows_of_ids_start_with_bos() {
         "/// Returns the number of elements in the vector.\npub fn len(&self) -> usize { self.len }\n";
     dir.write("t.txt", words.repeat(4).as_bytes());
     dir.run("quantize m -o f.gguf --type bf16 --names gguf").exits(0);
-    let keys = "tokenizer.ggml.add_bos_token=true tokenizer.ggml.bos_token_id=0";
+    let keys = "tokenizer.ggml.add_bos_token=bool:true tokenizer.ggml.bos_token_id=u32:0";
     dir.run(&format!("metadata set f.gguf {keys}")).exits(0);
     let line = "--llama-windows --context 32 --json";
     let of_text = json(&dir.run(&format!("eval f.gguf --text t.txt {line}")).exits(0).out);
@@ -289,7 +289,7 @@ fn eval_llama_windows_of_ids_start_with_bos() {
     assert!(json(&dir.run("eval f.gguf --ids i.txt --json").exits(0).out).get("bos").is_none());
     dir.run("metadata rm f.gguf tokenizer.ggml.add_bos_token").exits(0);
     for (pre, bos) in [("llama-bpe", true), ("gpt-2", false)] {
-        dir.run(&format!("metadata set f.gguf tokenizer.ggml.pre={pre}")).exits(0);
+        dir.run(&format!("metadata set f.gguf tokenizer.ggml.pre=str:{pre}")).exits(0);
         let report = json(&dir.run(&format!("eval f.gguf --ids i.txt {line}")).exits(0).out);
         assert_eq!(report.get("bos").is_some(), bos, "{pre}");
     }

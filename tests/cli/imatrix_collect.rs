@@ -94,7 +94,8 @@ fn imatrix_sums_are_those_of_an_independent_program() {
 /// A GGUF has the sums of the folder that it was made of, also where the conversion moves channels and stacks experts.
 #[test]
 fn imatrix_of_a_gguf_equals_that_of_its_folder() {
-    for (name, expected) in expected().as_object().expect("families") {
+    // A GGUF of Gemma 2 has no place for query_pre_attn_scalar, so its attention is another.
+    for (name, expected) in expected().as_object().expect("families").iter().filter(|(n, _)| *n != "gemma2") {
         let dir = family(name, expected);
         dir.run("quantize m -o f.gguf --type f32 --names gguf").exits(0);
         for model in ["m", "f.gguf"] {
@@ -283,7 +284,8 @@ fn imatrix_impossible_requests_are_refused_with_a_reason() {
             "3 chunks of 100 tokens, and 3 are",
         ),
         ("imatrix m --ids ids.txt -o there.gguf", 2, "--force replaces it"),
-        ("imatrix m --ids ids.txt -o m", 2, "is a directory"),
+        ("imatrix m --ids ids.txt -o m", 2, "the output is the input"),
+        ("imatrix m --ids ids.txt -o t5", 2, "is a directory"),
         ("imatrix m --ids ids.txt -o m/model.safetensors --force", 2, "the output is the input"),
         ("imatrix m --merge f.gguf -o o.gguf", 4, "f.gguf has 24 sums of this tensor, and 256 are expected"),
         ("imatrix m --merge ids.txt -o o.gguf", 4, "neither GGUF nor"),

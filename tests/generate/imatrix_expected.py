@@ -139,7 +139,7 @@ def entries(folder):
         layer, module = int(match[1]), match[2]
         for gguf in NAMES[module]:
             key = f"blk.{layer}.{gguf}.weight"
-            if "experts." in module:
+            if module.startswith("mlp.experts."):
                 width = parts[0].shape[1]
                 of = lambda e: np.concatenate([np.zeros((0, width)), *found.get((name, e), [])])
                 out[key] = figures([of(e) for e in range(experts)])

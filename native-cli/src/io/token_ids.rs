@@ -101,7 +101,17 @@ impl Input<'_> {
     /// Reads at first what `most` tokens need, or all.
     fn begin(&mut self, most: Option<usize>) -> Result<()> {
         let first = most.map_or(self.limit, |n| n.saturating_mul(BYTES_EACH).saturating_add(BYTES));
-        self.grow(first)
+        self.grow(first)?;
+        if most.is_none() && !self.complete { Err(self.too_long()) } else { Ok(()) }
+    }
+
+    fn too_long(&self) -> Error {
+        let message = format!(
+            "more than the first {} MiB of {} would have to be read; ask for fewer tokens, or cut the file",
+            self.limit >> 20,
+            self.path.display()
+        );
+        Error::new(Code::TooMany, message)
     }
 
     /// Reads twice as much.
@@ -111,12 +121,7 @@ impl Input<'_> {
     /// `too_many` if that is more than the limit.
     fn double(&mut self) -> Result<()> {
         if self.bytes.len() >= self.limit {
-            let message = format!(
-                "more than the first {} MiB of {} would have to be read; ask for fewer tokens, or cut the file",
-                self.limit >> 20,
-                self.path.display()
-            );
-            return Err(Error::new(Code::TooMany, message));
+            return Err(self.too_long());
         }
         self.grow(self.bytes.len().saturating_mul(2))
     }
