@@ -69,7 +69,7 @@ pub fn read(tokens: &EvalTokens, source: &Source, wanted: Wanted) -> Result<Toke
 }
 
 /// The first bytes of a file, which may be a pipe.
-struct Input<'a> {
+struct TokenFile<'a> {
     path: &'a Path,
     file: File,
     bytes: Vec<u8>,
@@ -78,10 +78,10 @@ struct Input<'a> {
     limit: usize,
 }
 
-impl Input<'_> {
-    fn open(path: &Path, limit: usize) -> Result<Input<'_>> {
+impl TokenFile<'_> {
+    fn open(path: &Path, limit: usize) -> Result<TokenFile<'_>> {
         let file = File::open(path).map_err(|e| io_error(&e, format!("cannot read {}", path.display())))?;
-        Ok(Input { path, file, bytes: Vec::new(), complete: false, limit })
+        Ok(TokenFile { path, file, bytes: Vec::new(), complete: false, limit })
     }
 
     /// Reads on to `len` bytes, at most to the limit.
@@ -130,7 +130,7 @@ impl Input<'_> {
 /// The ids of a file: decimal numbers between blanks, commas or brackets, or binary little-endian numbers of two bytes (four if
 /// the vocabulary has more than 65,536 entries); the first `most` of them.
 fn ids(path: &Path, vocabulary: usize, most: Option<usize>) -> Result<TokenIds> {
-    let mut input = Input::open(path, IDS_LIMIT)?;
+    let mut input = TokenFile::open(path, IDS_LIMIT)?;
     input.begin(most)?;
     let mut ids = loop {
         let ids = parse(&input, vocabulary)?;
@@ -154,7 +154,7 @@ fn ids(path: &Path, vocabulary: usize, most: Option<usize>) -> Result<TokenIds> 
 }
 
 /// The whole ids of what was read.
-fn parse(input: &Input<'_>, vocabulary: usize) -> Result<Vec<u32>> {
+fn parse(input: &TokenFile<'_>, vocabulary: usize) -> Result<Vec<u32>> {
     let path = input.path;
     let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
     let is_text = bytes.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || b",[]".contains(b));
@@ -206,7 +206,7 @@ fn binary(bytes: &[u8], path: &Path, width: usize) -> Result<Vec<u32>> {
 
 /// The first `most` ids of a text by the tokenizer of `source`, without the tokens that it adds around a text.
 fn text(path: &Path, source: &Source, most: Option<usize>) -> Result<TokenIds> {
-    let mut input = Input::open(path, TEXT_LIMIT)?;
+    let mut input = TokenFile::open(path, TEXT_LIMIT)?;
     input.begin(most)?;
     let json = tokenizer(source)?;
     let around = HfEncoder.encode(&json, "")?;
@@ -226,7 +226,7 @@ fn text(path: &Path, source: &Source, most: Option<usize>) -> Result<TokenIds> {
 }
 
 /// The ids of what was read of a text.
-fn encode(input: &Input<'_>, json: &[u8], around: &[u32], source: &Source) -> Result<TokenIds> {
+fn encode(input: &TokenFile<'_>, json: &[u8], around: &[u32], source: &Source) -> Result<TokenIds> {
     let text = match std::str::from_utf8(&input.bytes) {
         Ok(text) => text,
         // The last character goes on behind what was read.

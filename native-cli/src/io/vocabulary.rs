@@ -19,7 +19,7 @@ pub type Tokens = Vec<String>;
 
 /// How two vocabularies differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Comparison {
+pub struct VocabularyComparison {
     /// Ids with a token in both.
     common: usize,
     /// Those of them with another token.
@@ -28,14 +28,14 @@ pub struct Comparison {
     first: Option<(usize, String, String)>,
 }
 
-impl Comparison {
+impl VocabularyComparison {
     /// Whether more than a hundredth of the tokens are others: renamed special tokens are fewer.
     pub fn is_other(&self) -> bool {
         self.differing.saturating_mul(100) > self.common
     }
 }
 
-impl fmt::Display for Comparison {
+impl fmt::Display for VocabularyComparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {} tokens are others", self.differing, self.common)?;
         match &self.first {
@@ -46,8 +46,8 @@ impl fmt::Display for Comparison {
 }
 
 /// Compares the tokens of ids that have one in both.
-pub fn compare(a: &Tokens, b: &Tokens) -> Comparison {
-    let mut found = Comparison::default();
+pub fn compare(a: &Tokens, b: &Tokens) -> VocabularyComparison {
+    let mut found = VocabularyComparison::default();
     for (id, (a, b)) in a.iter().zip(b).enumerate().filter(|(_, (a, b))| !a.is_empty() && !b.is_empty()) {
         found.common += 1;
         // Converters write the blank of an added token, or the mark that stands for it.
@@ -78,7 +78,7 @@ pub fn tokens(source: &Source) -> Result<Option<Tokens>> {
     }
     let Some(bytes) = source.read_beside("tokenizer.json")? else { return Ok(None) };
     let bad = |e: serde_json::Error| Error::new(Code::BadJson, e.to_string()).in_file("tokenizer.json");
-    let json: TokenizerJson = serde_json::from_slice(&bytes).map_err(bad)?;
+    let json: VocabularyFile = serde_json::from_slice(&bytes).map_err(bad)?;
     let mut found = Vec::new();
     let all = json.model.vocab.0.into_iter().chain(json.added_tokens.into_iter().map(|t| (t.content, t.id)));
     for (text, id) in all {
@@ -108,52 +108,52 @@ fn texts(array: &MetaArray) -> Tokens {
 }
 
 #[derive(Deserialize)]
-struct TokenizerJson {
-    model: Model,
+struct VocabularyFile {
+    model: VocabularyModel,
     #[serde(default)]
-    added_tokens: Vec<AddedToken>,
+    added_tokens: Vec<VocabAddedToken>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct VocabularyModel {
     #[serde(default)]
-    vocab: Vocab,
+    vocab: VocabularyEntries,
 }
 
 #[derive(Deserialize)]
-struct AddedToken {
+struct VocabAddedToken {
     id: u32,
     content: String,
 }
 
 /// Tokens and ids: a map, or a list of tokens with scores.
 #[derive(Default)]
-struct Vocab(Vec<(String, u32)>);
+struct VocabularyEntries(Vec<(String, u32)>);
 
-impl<'de> Deserialize<'de> for Vocab {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Vocab, D::Error> {
+impl<'de> Deserialize<'de> for VocabularyEntries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<VocabularyEntries, D::Error> {
         struct Either;
         impl<'de> Visitor<'de> for Either {
-            type Value = Vocab;
+            type Value = VocabularyEntries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a vocabulary")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocab, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<VocabularyEntries, A::Error> {
                 let mut all = Vec::new();
                 while let Some(entry) = map.next_entry::<String, u32>()? {
                     all.push(entry);
                 }
-                Ok(Vocab(all))
+                Ok(VocabularyEntries(all))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vocab, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<VocabularyEntries, A::Error> {
                 let mut all = Vec::new();
                 while let Some((text, _)) = list.next_element::<(String, IgnoredAny)>()? {
                     all.push((text, all.len() as u32));
                 }
-                Ok(Vocab(all))
+                Ok(VocabularyEntries(all))
             }
         }
         deserializer.deserialize_any(Either)
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn tokens_of_both_forms_are_read() {
-        let of = |text: &str| serde_json::from_str::<TokenizerJson>(text).map(|t| t.model.vocab.0);
+        let of = |text: &str| serde_json::from_str::<VocabularyFile>(text).map(|t| t.model.vocab.0);
         let map = of(r#"{"model": {"vocab": {"a": 1, "b": 0}}}"#).expect("a map");
         assert_eq!(map, [("a".to_string(), 1), ("b".to_string(), 0)]);
         let list =

@@ -80,7 +80,7 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
     work.progress.finish();
     let sums = sums.map_err(|e| about(e, &options.input))?;
     model.source.check_unchanged()?;
-    let totals = Totals { coverage: &coverage, sums: &sums, merged: &merged, size };
+    let totals = CollectedTotals { coverage: &coverage, sums: &sums, merged: &merged, size };
     let calibration = calibration(options, &merged, chunks.len(), size)?;
     let layout = ImatrixLayout::new(options.format, totals.sizes()?, &calibration)?;
     write(&out, &layout, &totals, &output)?;
@@ -174,7 +174,7 @@ fn fingerprint(
 }
 
 /// Experts that neither a text nor a merged file reached.
-fn unreached(totals: &Totals<'_>) -> Result<Vec<UnreachedExperts>> {
+fn unreached(totals: &CollectedTotals<'_>) -> Result<Vec<UnreachedExperts>> {
     let mut found = Vec::new();
     for (name, _, _) in totals.coverage.unreached(totals.sums) {
         let counts = totals.of(&name)?.counts;
@@ -330,7 +330,7 @@ impl MergedFile {
 }
 
 /// Sums of the run and of merged files.
-struct Totals<'a> {
+struct CollectedTotals<'a> {
     coverage: &'a Coverage,
     sums: &'a InputSums,
     merged: &'a [MergedFile],
@@ -338,7 +338,7 @@ struct Totals<'a> {
     size: usize,
 }
 
-impl Totals<'_> {
+impl CollectedTotals<'_> {
     fn entry(&self, name: &str) -> Option<&EntrySource> {
         self.coverage.entries.iter().find(|e| e.name == name)
     }
@@ -380,7 +380,12 @@ impl Totals<'_> {
 }
 
 /// Writes the file, which gets its name when it is complete.
-fn write(out: &Path, layout: &ImatrixLayout, totals: &Totals<'_>, output: &OutputOptions) -> Result<()> {
+fn write(
+    out: &Path,
+    layout: &ImatrixLayout,
+    totals: &CollectedTotals<'_>,
+    output: &OutputOptions,
+) -> Result<()> {
     let file = OutFile { name: String::new(), len: layout.len, header: layout.header.clone(), copied: false };
     let plan = Plan { outputs: Vec::new(), files: vec![file], conversion: None, warnings: Vec::new() };
     let fingerprint: [u8; 32] = Sha256::digest(&layout.header).into();
