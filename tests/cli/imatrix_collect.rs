@@ -201,9 +201,8 @@ fn imatrix_is_used_by_quantize() {
     dir.run("quantize m -o q.gguf --recipe q4_k_m").exits(0);
     for (model, names) in [("m", "gguf"), ("q.gguf", "source")] {
         dir.run(&format!("imatrix {model} --ids ids.txt --context 40 -o i.gguf --force")).exits(0);
-        let line =
-            format!("quantize m -o o.gguf --force --names gguf --recipe iq2_xs --imatrix i.gguf --json");
-        let report = dir.run(&line).exits(0).json();
+        let line = "quantize m -o o.gguf --force --names gguf --recipe iq2_xs --imatrix i.gguf --json";
+        let report = dir.run(line).exits(0).json();
         let entries = opened(&dir, "i.gguf").1.len() as u64;
         let used = &report["result"]["importance"];
         assert_eq!((used["entries"].as_u64(), used["chunks"].as_u64()), (Some(entries), Some(8)), "{names}");
