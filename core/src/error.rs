@@ -143,6 +143,8 @@ codes! {
     UnsupportedContainer = "unsupported_container", Unsupported;
     /// The rotation cannot be constructed, or is not exact for this model.
     UnsupportedRotation = "unsupported_rotation", Unsupported;
+    /// The forward pass cannot run the model: its tensors or configuration do not fit.
+    UnsupportedForward = "unsupported_forward", Unsupported;
     /// The architecture cannot be converted to a GGUF that engines load.
     UnsupportedArchitecture = "unsupported_architecture", Unsupported;
     /// Tensors of a checkpoint do not fit its architecture and configuration.

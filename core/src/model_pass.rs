@@ -11,7 +11,7 @@ use crate::format::{Checkpoint, Container};
 use crate::job::Window;
 use crate::model::config::Config;
 use crate::model::family::rules;
-use crate::model::forward::{Batch, F64, Forward, Logits, MatMul, Product, Section};
+use crate::model::forward::{Batch, F64, Forward, InputSums, Logits, MatMul, Product, Section};
 use crate::plan::convert;
 use crate::plan::{
     FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, decoded,
@@ -66,7 +66,7 @@ impl ModelTensors {
     ///
     /// # Errors
     ///
-    /// `unsupported_rotation` if there is no `config.json`, and those of [`Config::parse`].
+    /// `unsupported_forward` if there is no `config.json`, and those of [`Config::parse`].
     pub fn source(checkpoint: &Checkpoint) -> Result<ModelTensors> {
         let mut config = Config::parse(self::config(checkpoint)?)?;
         // A configuration that is silent about the head, or says two things: the rotation rules decide.
@@ -246,10 +246,11 @@ impl<M: MatMul> ModelPass<M> {
     ///
     /// # Errors
     ///
-    /// `rotation_off` if the plan does not have the tensor, `overflow` if it does not fit this machine.
+    /// `unsupported_forward` if the plan does not have the tensor, `overflow` if it does not fit this machine.
     pub fn request(&self) -> Result<Option<TensorRequest>> {
         let Some(wanted) = self.forward.request() else { return Ok(None) };
-        let missing = || Error::new(Code::RotationOff, "the forward pass needs a tensor that is not there");
+        let missing =
+            || Error::new(Code::UnsupportedForward, "the forward pass needs a tensor that is not there");
         let output = self.outputs.get(&wanted.name).ok_or_else(|| missing().of_tensor(&wanted.name))?;
         let overflow = || Error::new(Code::Overflow, "a part of this tensor does not fit this machine");
         let encoding = self.encodings.get(&wanted.name).copied();
@@ -325,6 +326,21 @@ impl<M: MatMul> ModelPass<M> {
         self.forward.take_logits()
     }
 
+    /// Observes what matrices are multiplied with: see [`Forward::observe`].
+    pub fn observe(&mut self, sums: InputSums) {
+        self.forward.observe(sums);
+    }
+
+    /// The sums of [`ModelPass::observe`], which ends.
+    pub fn take_observed(&mut self) -> InputSums {
+        self.forward.take_observed()
+    }
+
+    /// Whether all layers are complete: see [`Forward::in_head`].
+    pub fn in_head(&self) -> bool {
+        self.forward.in_head()
+    }
+
     /// Keeps the values of a window until the tensor is complete. No matrix of a layer is one of these.
     fn hold(&mut self, request: &TensorRequest, window: &Window, values: &[u8]) -> Result<()> {
         let wrong = other_values;
@@ -384,7 +400,7 @@ impl TensorRequest {
 }
 
 fn config(checkpoint: &Checkpoint) -> Result<&[u8]> {
-    let none = || Error::new(Code::UnsupportedRotation, "there is no config.json to run the model by");
+    let none = || Error::new(Code::UnsupportedForward, "there is no config.json to run the model by");
     checkpoint.config.as_deref().ok_or_else(none)
 }
 

@@ -4,6 +4,7 @@ mod conversions;
 mod eval;
 mod files;
 pub mod help;
+mod imatrix;
 mod measurements;
 mod metadata;
 mod output_files;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
 pub use eval::EvalArgs;
 pub use files::{MergeArgs, SplitVerbArgs};
+pub use imatrix::ImatrixVerbArgs;
 pub use measurements::{
     BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, SweptRotations, VerifyArgs,
 };
@@ -82,6 +84,7 @@ pub enum Verb {
     Sweep(SweepArgs),
     Eval(EvalArgs),
     Sensitivity(SensitivityArgs),
+    Imatrix(ImatrixVerbArgs),
     Bench(BenchArgs),
     Engines(EnginesArgs),
     Completions(CompletionsArgs),
@@ -105,6 +108,7 @@ impl Verb {
             Verb::Sweep(a) => a.json || a.format == json,
             Verb::Eval(a) => a.json,
             Verb::Sensitivity(a) => a.json || a.format == json,
+            Verb::Imatrix(a) => a.json,
             Verb::Bench(BenchArgs { what: Benchmark::Rotation(a) }) => a.json,
             Verb::Engines(a) => a.json,
             Verb::Completions(_) | Verb::Man(_) => false,

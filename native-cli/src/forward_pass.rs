@@ -132,6 +132,17 @@ impl<'a> PassRunner<'a> {
         }
     }
 
+    /// Runs a pass through all layers, up to the head.
+    pub fn layers<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>) -> Result<()> {
+        while !pass.in_head() {
+            match pass.request()? {
+                None => return Ok(()),
+                Some(request) => self.answer(pass, &request)?,
+            }
+        }
+        Ok(())
+    }
+
     /// Hands over all windows of a request.
     fn answer<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>, request: &TensorRequest) -> Result<()> {
         let tiles = pass.takes_tiles(request);

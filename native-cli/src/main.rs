@@ -98,6 +98,10 @@ fn run(verb: Verb) -> Result<()> {
             let (options, format) = args.resolve()?;
             render::sensitivity::print(&verbs::sensitivity::run(&options)?, format)
         }
+        Verb::Imatrix(args) => {
+            let json = args.json;
+            render::imatrix::print(&verbs::imatrix::run(&args.resolve()?)?, json)
+        }
         Verb::Bench(BenchArgs { what: Benchmark::Rotation(args) }) => {
             let options = args.resolve();
             render::bench::print(&options, &verbs::bench::rotation(&options)?, args.json)

@@ -4,6 +4,7 @@
 use quantoscope_core::DType;
 use quantoscope_core::format::AprWriter;
 use quantoscope_core::format::gguf::MetadataChanges;
+use quantoscope_core::format::imatrix::ImatrixFormat;
 use quantoscope_core::model_equivalence;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::rotation::RotationOptions;
@@ -442,4 +443,35 @@ pub struct AutoRotation {
     pub rotation: RotationOptions,
     /// The measurement.
     pub calibration: CalibrationOptions,
+}
+/// Options of [`crate::verbs::imatrix`].
+#[derive(Clone, Debug)]
+pub struct ImatrixOptions {
+    /// The model: a file or a directory.
+    pub input: ModelPath,
+    /// The calibration texts, each cut into chunks of its own.
+    pub tokens: Vec<EvalTokens>,
+    /// Importance matrices of the same model whose sums and counts are added.
+    pub merge: Vec<PathBuf>,
+    /// The file to write.
+    pub output: PathBuf,
+    /// Whether an existing output is replaced.
+    pub force: bool,
+    /// The format of the output.
+    pub format: ImatrixFormat,
+    /// Tokens of a chunk; `None`: 512, or what the model allows.
+    pub context: Option<usize>,
+    /// Chunks that are skipped at the start of each text.
+    pub skipped: usize,
+    /// The most chunks of each text; `None`: all.
+    pub chunks: Option<usize>,
+    /// Whether the inputs of the head are collected.
+    pub process_output: bool,
+    /// The arithmetic of products.
+    pub precision: EvalPrecision,
+    /// A journal of the finished chunks, from which a stopped run goes on.
+    pub journal: Option<PathBuf>,
+    /// How the work is done. `memory` is for all: sums, windows of weights and the vectors of tokens; `None`: 256 MiB per
+    /// thread.
+    pub resources: ResourceOptions,
 }

@@ -51,6 +51,7 @@ fn documented(code: Code) -> i32 {
         | Code::NotExact
         | Code::UnsupportedContainer
         | Code::UnsupportedRotation
+        | Code::UnsupportedForward
         | Code::UnsupportedArchitecture
         | Code::UnmappedTensors
         | Code::Empty => 6,

@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The sample as `m`, the sample with the lowest four bits of its values cleared as `q`, and the token ids.
-fn samples() -> Dir {
+pub fn samples() -> Dir {
     let dir = Dir::new();
     let sample = root().join("www/sample");
     for name in ["m", "q"] {
@@ -171,6 +171,195 @@ fn eval_impossible_requests_are_refused_with_a_reason() {
         let ended = dir.run(line).exits(code);
         assert!(ended.err.contains(part), "{line}: {}", ended.err);
     }
+}
+
+/// A copy of the sample `m` as `name`, with each named tensor's BF16 values changed.
+fn changed(dir: &Dir, name: &str, tensor: &str, change: impl Fn(u16) -> u16) {
+    std::fs::create_dir(dir.at(name)).expect("a directory");
+    for file in ["config.json", "tokenizer.json"] {
+        std::fs::copy(dir.at("m").join(file), dir.at(name).join(file)).expect("a copy");
+    }
+    let mut bytes = dir.read("m/model.safetensors");
+    let start = 8 + u64::from_le_bytes(*bytes.first_chunk().expect("a header")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).expect("a header");
+    let place = |i: usize| header[tensor]["data_offsets"][i].as_u64().expect("an offset") as usize;
+    for value in bytes[start + place(0)..start + place(1)].as_chunks_mut::<2>().0 {
+        *value = change(u16::from_le_bytes(*value)).to_le_bytes();
+    }
+    dir.write(&format!("{name}/model.safetensors"), &bytes);
+}
+
+/// A tensor that turns out to be missing in the middle of a pass: code, path, tensor, for the model and for the reference.
+#[test]
+fn eval_refusal_inside_the_pass_has_its_code_and_the_model() {
+    let dir = samples();
+    std::fs::create_dir(dir.at("gap")).expect("a directory");
+    std::fs::copy(dir.at("m/config.json"), dir.at("gap/config.json")).expect("a copy");
+    let bytes = dir.read("m/model.safetensors");
+    let (from, to) = (b"layers.3.mlp.down_proj", b"layers.3.mlp.down_prox");
+    let at = bytes.windows(from.len()).position(|w| w == from).expect("a name");
+    dir.write("gap/model.safetensors", &[&bytes[..at], to, &bytes[at + to.len()..]].concat());
+    for line in ["eval gap --ids ids.txt", "eval m --against gap --ids ids.txt"] {
+        let error = dir.run(&format!("{line} --tokens 8 --json")).exits(6).error();
+        assert_eq!(error["code"], "unsupported_forward", "{error}");
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.starts_with("gap: the model cannot be evaluated: "), "{message}");
+        assert_eq!(error["file"], "gap", "{error}");
+        assert_eq!(error["tensor"], "model.layers.3.mlp.down_proj.weight", "{error}");
+    }
+    changed(&dir, "nan", "model.layers.2.mlp.up_proj.weight", |_| 0x7FC0);
+    let error = dir.run("eval m --against nan --ids ids.txt --tokens 8 --json").exits(4).error();
+    assert_eq!((&error["code"], &error["file"]), (&"non_finite".into(), &"nan".into()), "{error}");
+}
+
+#[test]
+fn eval_single_token_has_no_standard_error() {
+    let dir = samples();
+    let line = "eval q --against m --ids ids.txt --tokens 1";
+    let report = json(&dir.run(&format!("{line} --json")).exits(0).out);
+    for key in ["nll_error", "perplexity_error", "kl_mean_error"] {
+        assert!(report.get(key).is_none(), "{key}: {report}");
+    }
+    let text = dir.run(line).exits(0).out;
+    assert!(!text.contains('±') && text.contains("a single token has no standard error"), "{text}");
+    let two = json(&dir.run("eval q --against m --ids ids.txt --tokens 2 --json").exits(0).out);
+    assert!(two["nll_error"].as_f64().is_some_and(|e| e > 0.0), "{two}");
+}
+
+/// A perplexity beyond the range of numbers is `null` in JSON, and a bound in words.
+#[test]
+fn eval_infinite_perplexity_is_null() {
+    let dir = samples();
+    let larger = |bits: u16| if bits & 0x7F80 == 0 { bits } else { bits + (14 << 7) };
+    changed(&dir, "wild", "lm_head.weight", larger);
+    let line = "eval wild --against m --ids ids.txt --tokens 4";
+    let report = json(&dir.run(&format!("{line} --json")).exits(0).out);
+    assert!(report["nll"].as_f64().is_some_and(|nll| nll > 1000.0), "{report}");
+    assert!(report["perplexity"].is_null() && report["perplexity_ratio"].is_null(), "{report}");
+    let text = dir.run(line).exits(0).out;
+    assert!(text.contains("above 1.8e308") && !text.contains("inf"), "{text}");
+}
+
+/// Every key of the report is in the document.
+#[test]
+fn eval_keys_are_documented() {
+    let dir = samples();
+    let line = "eval q --against m --ids ids.txt --context 40 --tokens 40 --per-position --json";
+    let report = json(&dir.run(line).exits(0).out);
+    assert_eq!(report["schema_version"], 1);
+    let text = std::fs::read_to_string(root().join("docs/eval.md")).expect("the document");
+    let keys = report.as_object().expect("an object").keys();
+    for key in keys.map(String::as_str).chain(["bos"]) {
+        assert!(text.contains(&format!("`{key}`")), "{key} is not in docs/eval.md");
+    }
+    // Both models ran on all tokens.
+    let figure = |key: &str| report[key].as_f64().expect("a number");
+    assert!((figure("tokens_per_second") * figure("seconds") - 80.0).abs() < 1e-6, "{report}");
+    let help = std::fs::read_to_string(root().join("docs/imatrix.md")).expect("the document");
+    let report = dir.run("imatrix m --ids ids.txt --context 40 --chunks 1 -o i.gguf --json").exits(0).json();
+    for key in report.as_object().expect("an object").keys() {
+        assert!(help.contains(&format!("`{key}`")), "{key} is not in docs/imatrix.md");
+    }
+}
+
+/// `--llama-windows` starts windows with the model's BOS token, for ids as for the text that they are of.
+#[test]
+fn eval_llama_windows_of_ids_start_with_bos() {
+    let dir = samples();
+    let words =
+        "/// Returns the number of elements in the vector.\npub fn len(&self) -> usize { self.len }\n";
+    dir.write("t.txt", words.repeat(4).as_bytes());
+    dir.run("quantize m -o f.gguf --type bf16 --names gguf").exits(0);
+    let keys = "tokenizer.ggml.add_bos_token=bool:true tokenizer.ggml.bos_token_id=u32:0";
+    dir.run(&format!("metadata set f.gguf {keys}")).exits(0);
+    let line = "--llama-windows --context 32 --json";
+    let of_text = json(&dir.run(&format!("eval f.gguf --text t.txt {line}")).exits(0).out);
+    assert_eq!(of_text["bos"], 0);
+    let positions = "eval f.gguf --text t.txt --context 200 --per-position --json";
+    let all = json(&dir.run(positions).exits(0).out);
+    let tokens = all["positions"].as_array().expect("positions").iter().map(|p| p["token"].to_string());
+    let ids: Vec<String> = tokens.collect();
+    for ids in [ids.join(" "), format!("0 {}", ids.join(" "))] {
+        dir.write("i.txt", ids.as_bytes());
+        let of_ids = json(&dir.run(&format!("eval f.gguf --ids i.txt {line}")).exits(0).out);
+        assert_eq!(of_ids["bos"], 0);
+        assert_eq!((&of_ids["nll"], &of_ids["windows"]), (&of_text["nll"], &of_text["windows"]));
+    }
+    // Without these windows, ids are taken as they are.
+    assert!(json(&dir.run("eval f.gguf --ids i.txt --json").exits(0).out).get("bos").is_none());
+    dir.run("metadata rm f.gguf tokenizer.ggml.add_bos_token").exits(0);
+    for (pre, bos) in [("llama-bpe", true), ("gpt-2", false)] {
+        dir.run(&format!("metadata set f.gguf tokenizer.ggml.pre=str:{pre}")).exits(0);
+        let report = json(&dir.run(&format!("eval f.gguf --ids i.txt {line}")).exits(0).out);
+        assert_eq!(report.get("bos").is_some(), bos, "{pre}");
+    }
+}
+
+/// A file is read only as far as needed, and not beyond a limit.
+#[test]
+fn eval_long_texts_are_read_as_far_as_needed() {
+    let dir = samples();
+    let line = b"pub fn len(&self) -> usize { self.len }\n";
+    let mut long = line.repeat(20_000);
+    let beginning = long.clone();
+    long.extend(vec![0xFF; 40 << 20]);
+    dir.write("long.txt", &long);
+    dir.write("short.txt", &beginning);
+    let of = |text: &str| json(&dir.run(&format!("eval m --text {text} --tokens 40 --json")).exits(0).out);
+    assert_eq!(of("long.txt")["nll"], of("short.txt")["nll"]);
+    let refused = dir.run("eval m --text long.txt").exits(4).err;
+    assert!(refused.contains("the first 32 MiB of long.txt"), "{refused}");
+    dir.write("long.ids", "7 1234 ".repeat(10 << 20).as_bytes());
+    let found = json(&dir.run("eval m --ids long.ids --tokens 40 --json").exits(0).out);
+    assert_eq!(found["tokens"], 40);
+    assert!(dir.run("eval m --ids long.ids").exits(4).err.contains("the first 64 MiB of long.ids"));
+}
+
+#[test]
+#[cfg(unix)]
+fn eval_endless_file_is_bounded() {
+    let dir = samples();
+    let found = json(&dir.run("eval m --ids /dev/zero --tokens 20 --json").exits(0).out);
+    assert_eq!(found["tokens"], 20);
+    assert!(dir.run("eval m --ids /dev/zero").exits(4).err.contains("the first 64 MiB of /dev/zero"));
+}
+
+/// What the files of a model are warned of is in the report and on standard error.
+#[test]
+fn eval_warnings_of_the_models_are_shown() {
+    let dir = samples();
+    dir.run("quantize m -o f.gguf --type bf16 --names gguf").exits(0);
+    let mut bytes = dir.read("f.gguf");
+    bytes.extend([0; 64]);
+    dir.write("f.gguf", &bytes);
+    let line = "eval m --against f.gguf --ids ids.txt --tokens 8";
+    let report = json(&dir.run(&format!("{line} --json")).exits(0).out);
+    assert_eq!(report["warnings"][0]["code"], "trailing_bytes", "{report}");
+    assert!(dir.run(line).exits(0).err.contains("warning: "));
+}
+
+/// Vocabularies of equal length with other tokens are refused; a few renamed ones are a warning.
+#[test]
+fn eval_other_tokens_are_refused() {
+    let dir = samples();
+    dir.run("quantize m -o f.gguf --type bf16 --names gguf").exits(0);
+    let mut tokenizer: Value = serde_json::from_slice(&dir.read("q/tokenizer.json")).expect("JSON");
+    let vocab = tokenizer["model"]["vocab"].as_object().expect("a vocabulary").clone();
+    let with = |tokenizer: &mut Value, shift: &dyn Fn(u64) -> u64| {
+        let all = vocab.iter().map(|(text, id)| (text.clone(), shift(id.as_u64().expect("an id")).into()));
+        tokenizer["model"]["vocab"] = Value::Object(all.collect());
+        dir.write("q/tokenizer.json", tokenizer.to_string().as_bytes());
+    };
+    let line = "--ids ids.txt --tokens 8";
+    with(&mut tokenizer, &|id| if (1000..2000).contains(&id) { 2999 - id } else { id });
+    for (model, other) in [("q", "m"), ("m", "q"), ("q", "f.gguf"), ("f.gguf", "q")] {
+        let refused = dir.run(&format!("eval {model} --against {other} {line}")).exits(2).err;
+        assert!(refused.contains("the vocabularies differ: 1000 of 4096 tokens are others"), "{refused}");
+    }
+    with(&mut tokenizer, &|id| if (1000..1002).contains(&id) { 2001 - id } else { id });
+    let told = dir.run(&format!("eval q --against f.gguf {line}")).exits(0).err;
+    assert!(told.contains("2 of 4096 tokens are others (id 1000 is "), "{told}");
+    assert!(!dir.run(&format!("eval m --against f.gguf {line}")).exits(0).err.contains("others"));
 }
 
 /// Models with vocabularies of different lengths are not compared.

@@ -12,6 +12,7 @@ mod events;
 mod help;
 mod hf_folder;
 mod imatrix;
+mod imatrix_collect;
 mod inputs;
 mod killed;
 mod limits;

@@ -41,7 +41,7 @@ fn forward_sample_model_equals_independent_logits() {
 fn forward_impossible_pass_is_refused() {
     let model = sample();
     let refused = |error: Error, message: &str, tensor: Option<&str>| {
-        assert_eq!(error.code(), Code::UnsupportedRotation, "{error}");
+        assert_eq!(error.code(), Code::UnsupportedForward, "{error}");
         assert!(error.to_string().contains(message), "{error}");
         assert_eq!(error.detail().tensor.as_deref(), tensor, "{error}");
     };

@@ -2,6 +2,7 @@
 
 use super::scores::Score;
 use crate::error::{Code, Error, Result};
+use crate::format::Warning;
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::Serialize;
@@ -9,6 +10,8 @@ use serde::Serialize;
 /// What an evaluation measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EvalReport {
+    /// Version of the report's schema.
+    pub schema_version: u32,
     /// The path of the model.
     pub model: String,
     /// The path of the reference.
@@ -33,8 +36,10 @@ pub struct EvalReport {
     pub threads: u32,
     /// Seconds of the evaluation.
     pub seconds: f64,
-    /// Tokens that went through the model in a second.
+    /// Tokens that went through the models in a second; through both, with a reference.
     pub tokens_per_second: f64,
+    /// What a reader of the models should know.
+    pub warnings: Vec<Warning>,
     /// The figures.
     #[serde(flatten)]
     pub figures: EvalFigures,
@@ -50,12 +55,14 @@ pub struct EvalFigures {
     pub tokens: u64,
     /// Mean negative log likelihood, in nats a token.
     pub nll: f64,
-    /// Its standard error.
-    pub nll_error: f64,
-    /// `exp(nll)`.
+    /// Its standard error; a single token has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nll_error: Option<f64>,
+    /// `exp(nll)`. In JSON, `null` if it is beyond the range of binary64.
     pub perplexity: f64,
     /// Its standard error.
-    pub perplexity_error: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity_error: Option<f64>,
     /// The mean negative log likelihood of each window.
     pub window_nll: Vec<f64>,
     /// The figures against a reference.
@@ -68,14 +75,15 @@ pub struct EvalFigures {
 pub struct ReferenceFigures {
     /// Mean negative log likelihood by the reference.
     pub reference_nll: f64,
-    /// Perplexity of the reference.
+    /// Perplexity of the reference; like the ratio, `null` in JSON if it is beyond the range of binary64.
     pub reference_perplexity: f64,
     /// Perplexity divided by that of the reference.
     pub perplexity_ratio: f64,
     /// Mean KL divergence.
     pub kl_mean: f64,
-    /// Its standard error.
-    pub kl_mean_error: f64,
+    /// Its standard error; a single token has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_mean_error: Option<f64>,
     /// Median.
     pub kl_median: f64,
     /// 90th percentile.
@@ -109,12 +117,12 @@ pub struct PositionView {
     pub top1: Option<bool>,
 }
 
-/// Mean and standard error of numbers, added in order.
-fn mean(numbers: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+/// Mean and standard error of numbers, added in order; a single number has no error.
+fn mean(numbers: impl Iterator<Item = f64> + Clone) -> (f64, Option<f64>) {
     let n = numbers.clone().count() as f64;
     let mean = numbers.clone().fold(0.0, |a, x| a + x) / n;
     let squares = numbers.fold(0.0, |a, x| a + (x - mean) * (x - mean));
-    let error = if n > 1.0 { libm::sqrt(squares / n / (n - 1.0)) } else { 0.0 };
+    let error = (n > 1.0).then(|| libm::sqrt(squares / n / (n - 1.0)));
     (mean, error)
 }
 
@@ -168,7 +176,7 @@ impl EvalFigures {
             nll,
             nll_error,
             perplexity,
-            perplexity_error: perplexity * nll_error,
+            perplexity_error: nll_error.map(|error| perplexity * error),
             window_nll: windows.iter().map(|w| mean(w.iter().map(|s| s.nll)).0).collect(),
             reference,
         })
@@ -208,6 +216,7 @@ mod tests {
     fn standard_error_is_that_of_the_mean() {
         let (mean, error) = mean([1.0, 2.0, 3.0, 4.0].into_iter());
         assert_eq!(mean, 2.5);
-        assert!((error - libm::sqrt(5.0 / 4.0 / 3.0)).abs() < 1e-15);
+        assert!(error.is_some_and(|e| (e - libm::sqrt(5.0 / 4.0 / 3.0)).abs() < 1e-15));
+        assert_eq!(super::mean([3.0].into_iter()), (3.0, None));
     }
 }

@@ -103,6 +103,46 @@ fn halves(ids: &[u32], options: &WindowOptions) -> Result<Vec<EvalWindow>> {
     Ok(stream.chunks_exact(options.context).take(most).map(cut).collect())
 }
 
+/// Cuts token ids into whole chunks of `context` tokens, as llama-imatrix does: ids (after a first `bos`) in their order, the first
+/// token of each chunk replaced by `bos`. The first `skipped` chunks are left out, and at most `most` follow.
+///
+/// # Errors
+///
+/// `usage` if a chunk has no tokens; `empty` if there is no whole chunk, or none behind the skipped ones.
+pub fn chunks(
+    ids: &[u32],
+    context: usize,
+    bos: Option<u32>,
+    skipped: usize,
+    most: Option<usize>,
+) -> Result<Vec<Vec<u32>>> {
+    if context == 0 {
+        return Err(too_short(1));
+    }
+    let stream: Vec<u32> = bos.into_iter().chain(ids.iter().copied()).collect();
+    let cut = |tokens: &[u32]| {
+        let mut chunk = tokens.to_vec();
+        if let (Some(first), Some(bos)) = (chunk.first_mut(), bos) {
+            *first = bos;
+        }
+        chunk
+    };
+    let all = stream.chunks_exact(context).skip(skipped).take(most.unwrap_or(usize::MAX));
+    let found: Vec<Vec<u32>> = all.map(cut).collect();
+    if found.is_empty() {
+        let whole = stream.len() / context;
+        let message = match whole {
+            0 => format!(
+                "{} tokens are fewer than one chunk of {context}; a smaller --context needs less",
+                stream.len()
+            ),
+            _ => format!("the text has {whole} chunks of {context} tokens, and {skipped} are skipped"),
+        };
+        return Err(Error::new(Code::Empty, message));
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +171,18 @@ mod tests {
         assert_eq!(cut(&ids, half), [(vec![1, 2, 3], vec![4]), (vec![5, 6, 7], vec![8])]);
         let bos = WindowOptions { bos: Some(0), ..half };
         assert_eq!(cut(&ids, bos), [(vec![0, 1, 2], vec![3]), (vec![0, 5, 6], vec![7])]);
+    }
+
+    #[test]
+    fn chunks_are_whole_and_start_with_bos() {
+        let ids = [1, 2, 3, 4, 5, 6, 7];
+        assert_eq!(chunks(&ids, 3, None, 0, None), Ok(vec![vec![1, 2, 3], vec![4, 5, 6]]));
+        assert_eq!(chunks(&ids, 4, Some(9), 0, None), Ok(vec![vec![9, 1, 2, 3], vec![9, 5, 6, 7]]));
+        assert_eq!(chunks(&ids, 2, None, 1, Some(1)), Ok(vec![vec![3, 4]]));
+        let code = |context, skipped| chunks(&ids, context, None, skipped, None).map_err(|e| e.code());
+        assert_eq!(code(8, 0), Err(Code::Empty));
+        assert_eq!(code(3, 2), Err(Code::Empty));
+        assert_eq!(code(0, 0), Err(Code::Usage));
     }
 
     #[test]

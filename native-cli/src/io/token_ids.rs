@@ -2,18 +2,27 @@
 
 use crate::exit::io_error;
 use crate::io::source::Source;
+use crate::options::EvalTokens;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::model::arch;
 use quantoscope_core::model::tokenizer::Encoder;
 use quantoscope_core::model::tokenizer::inverse::encoder_file;
-use quantoscope_core::tensor::MetaValue;
+use quantoscope_core::model::tokenizer::pre::adds_bos;
 use quantoscope_encoder::HfEncoder;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 const TOKENIZER: &str = "tokenizer.json";
-/// Bytes of a text or a file of ids.
-const LIMIT: u64 = 1 << 30;
+/// Most bytes of a text that are encoded, and of a file of ids.
+const TEXT_LIMIT: usize = 32 << 20;
+const IDS_LIMIT: usize = 64 << 20;
+/// Bytes that are read at first for each wanted token, and for all: more than usual texts need.
+const BYTES_EACH: usize = 16;
+const BYTES: usize = 64 << 10;
+/// Tokens behind the wanted ones, so that the end of a part of a text does not change these.
+const MARGIN: usize = 1024;
 /// Vocabularies up to this size have ids of two bytes.
 const SHORT: usize = 1 << 16;
 
@@ -24,38 +33,113 @@ pub struct TokenIds {
     pub bos: Option<u32>,
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    let about = |e: std::io::Error| io_error(&e, format!("cannot read {}", path.display()));
-    let len = std::fs::metadata(path).map_err(about)?.len();
-    if len > LIMIT {
-        let message = format!("{} has more than {LIMIT} bytes", path.display());
-        return Err(Error::new(Code::TooMany, message));
-    }
-    let bytes = std::fs::read(path).map_err(about)?;
-    if bytes.is_empty() {
-        return Err(Error::new(Code::Empty, format!("{} is empty", path.display())));
-    }
-    Ok(bytes)
+/// How token ids are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Entries of the vocabulary.
+    pub vocabulary: usize,
+    /// The first tokens that are needed; `None`: all. No more of the file is read than they need.
+    pub most: Option<usize>,
+    /// Whether ids start with the model's BOS token too, as a text does. One that they start with already is dropped.
+    pub bos_of_ids: bool,
 }
 
-/// The ids of a file: decimal numbers between blanks, commas or brackets, or binary little-endian numbers of two bytes (four if
-/// the vocabulary has more than 65,536 entries).
+/// The token ids of `tokens` for the model of `source`.
 ///
 /// # Errors
 ///
-/// `bad_value` if a number is no id of the vocabulary, `empty` if there are none.
-pub fn ids(path: &Path, vocabulary: usize) -> Result<TokenIds> {
-    let bytes = read(path)?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    let is_text = bytes.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || b",[]".contains(b));
-    if !is_text && bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
-        let message = format!(
-            "{}: a text of token ids has decimal numbers, blanks, commas and brackets only",
-            path.display()
-        );
+/// `empty` if there are none; `bad_utf8` if a text is none, `unsupported_container` if the model has no tokenizer for it;
+/// `bad_value` if a number is no id of the vocabulary; `too_many` if more of the file is needed than is read.
+pub fn read(tokens: &EvalTokens, source: &Source, wanted: Wanted) -> Result<TokenIds> {
+    let mut found = match tokens {
+        EvalTokens::Text(path) => text(path, source, wanted.most)?,
+        EvalTokens::Ids(path) => ids(path, wanted.vocabulary, wanted.most)?,
+    };
+    if matches!(tokens, EvalTokens::Ids(_)) && wanted.bos_of_ids {
+        found.bos = starting_token_of(source)?;
+        if found.bos.is_some() && found.ids.first().copied() == found.bos {
+            found.ids.remove(0);
+        }
+    }
+    if let Some(id) = found.ids.iter().chain(&found.bos).find(|id| **id as usize >= wanted.vocabulary) {
+        let message = format!("token id {id} is not in the vocabulary of {}", wanted.vocabulary);
         return Err(Error::new(Code::BadValue, message));
     }
-    let ids = if is_text { decimal(bytes, path)? } else { binary(bytes, path, vocabulary)? };
+    Ok(found)
+}
+
+/// The first bytes of a file, which may be a pipe.
+struct TokenFile<'a> {
+    path: &'a Path,
+    file: File,
+    bytes: Vec<u8>,
+    /// Whether these are all.
+    complete: bool,
+    limit: usize,
+}
+
+impl TokenFile<'_> {
+    fn open(path: &Path, limit: usize) -> Result<TokenFile<'_>> {
+        let file = File::open(path).map_err(|e| io_error(&e, format!("cannot read {}", path.display())))?;
+        Ok(TokenFile { path, file, bytes: Vec::new(), complete: false, limit })
+    }
+
+    /// Reads on to `len` bytes, at most to the limit.
+    fn grow(&mut self, len: usize) -> Result<()> {
+        let more = len.min(self.limit).saturating_sub(self.bytes.len());
+        // One byte more tells whether the file ends here.
+        let mut part = (&mut self.file).take(more as u64 + 1);
+        let read = part.read_to_end(&mut self.bytes);
+        let read = read.map_err(|e| io_error(&e, format!("cannot read {}", self.path.display())))?;
+        self.complete = read <= more;
+        if self.bytes.is_empty() {
+            return Err(Error::new(Code::Empty, format!("{} is empty", self.path.display())));
+        }
+        Ok(())
+    }
+
+    /// Reads at first what `most` tokens need, or all.
+    fn begin(&mut self, most: Option<usize>) -> Result<()> {
+        let first = most.map_or(self.limit, |n| n.saturating_mul(BYTES_EACH).saturating_add(BYTES));
+        self.grow(first)?;
+        if most.is_none() && !self.complete { Err(self.too_long()) } else { Ok(()) }
+    }
+
+    fn too_long(&self) -> Error {
+        let message = format!(
+            "more than the first {} MiB of {} would have to be read; ask for fewer tokens, or cut the file",
+            self.limit >> 20,
+            self.path.display()
+        );
+        Error::new(Code::TooMany, message)
+    }
+
+    /// Reads twice as much.
+    ///
+    /// # Errors
+    ///
+    /// `too_many` if that is more than the limit.
+    fn double(&mut self) -> Result<()> {
+        if self.bytes.len() >= self.limit {
+            return Err(self.too_long());
+        }
+        self.grow(self.bytes.len().saturating_mul(2))
+    }
+}
+
+/// The ids of a file: decimal numbers between blanks, commas or brackets, or binary little-endian numbers of two bytes (four if
+/// the vocabulary has more than 65,536 entries); the first `most` of them.
+fn ids(path: &Path, vocabulary: usize, most: Option<usize>) -> Result<TokenIds> {
+    let mut input = TokenFile::open(path, IDS_LIMIT)?;
+    input.begin(most)?;
+    let mut ids = loop {
+        let ids = parse(&input, vocabulary)?;
+        if input.complete || most.is_some_and(|most| ids.len() >= most) {
+            break ids;
+        }
+        input.double()?;
+    };
+    ids.truncate(most.unwrap_or(usize::MAX));
     if ids.is_empty() {
         return Err(Error::new(Code::Empty, format!("{} has no token ids", path.display())));
     }
@@ -69,6 +153,31 @@ pub fn ids(path: &Path, vocabulary: usize) -> Result<TokenIds> {
     Ok(TokenIds { ids, bos: None })
 }
 
+/// The whole ids of what was read.
+fn parse(input: &TokenFile<'_>, vocabulary: usize) -> Result<Vec<u32>> {
+    let path = input.path;
+    let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
+    let is_text = bytes.iter().all(|b| b.is_ascii_digit() || b.is_ascii_whitespace() || b",[]".contains(b));
+    if !is_text && bytes.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        let message = format!(
+            "{}: a text of token ids has decimal numbers, blanks, commas and brackets only",
+            path.display()
+        );
+        return Err(Error::new(Code::BadValue, message));
+    }
+    if is_text {
+        // The last number may go on behind what was read.
+        let end = match input.complete {
+            true => bytes.len(),
+            false => bytes.iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1),
+        };
+        return decimal(&bytes[..end], path);
+    }
+    let width = if vocabulary <= SHORT { 2 } else { 4 };
+    let whole = if input.complete { bytes.len() } else { bytes.len() / width * width };
+    binary(&bytes[..whole], path, width)
+}
+
 fn decimal(bytes: &[u8], path: &Path) -> Result<Vec<u32>> {
     let text = String::from_utf8_lossy(bytes);
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
@@ -79,8 +188,7 @@ fn decimal(bytes: &[u8], path: &Path) -> Result<Vec<u32>> {
     numbers.map(id).collect()
 }
 
-fn binary(bytes: &[u8], path: &Path, vocabulary: usize) -> Result<Vec<u32>> {
-    let width = if vocabulary <= SHORT { 2 } else { 4 };
+fn binary(bytes: &[u8], path: &Path, width: usize) -> Result<Vec<u32>> {
     if !bytes.len().is_multiple_of(width) {
         let message = format!(
             "{}: {} bytes are neither decimal token ids nor little-endian ids of {width} bytes each",
@@ -96,19 +204,42 @@ fn binary(bytes: &[u8], path: &Path, vocabulary: usize) -> Result<Vec<u32>> {
     })
 }
 
-/// The ids of a text by the tokenizer of `source`, without the tokens that it adds around a text.
-///
-/// # Errors
-///
-/// `bad_utf8` if the file is no text, `unsupported_container` if the model has no tokenizer, `empty` if the text has no tokens.
-pub fn text(path: &Path, source: &Source) -> Result<TokenIds> {
-    let bytes = read(path)?;
-    let not_text = |_| Error::new(Code::BadUtf8, format!("{} is not UTF-8 text", path.display()));
-    let text = String::from_utf8(bytes).map_err(not_text)?;
+/// The first `most` ids of a text by the tokenizer of `source`, without the tokens that it adds around a text.
+fn text(path: &Path, source: &Source, most: Option<usize>) -> Result<TokenIds> {
+    let mut input = TokenFile::open(path, TEXT_LIMIT)?;
+    input.begin(most)?;
     let json = tokenizer(source)?;
     let around = HfEncoder.encode(&json, "")?;
-    let mut ids = HfEncoder.encode(&json, &text)?;
-    let bos = starting_token(&source.checkpoint, &around, &ids);
+    let mut found = loop {
+        let found = encode(&input, &json, &around, source)?;
+        let enough = most.is_some_and(|most| found.ids.len() >= most.saturating_add(MARGIN));
+        if input.complete || enough {
+            break found;
+        }
+        input.double()?;
+    };
+    found.ids.truncate(most.unwrap_or(usize::MAX));
+    if found.ids.is_empty() {
+        return Err(Error::new(Code::Empty, format!("{} has no tokens", path.display())));
+    }
+    Ok(found)
+}
+
+/// The ids of what was read of a text.
+fn encode(input: &TokenFile<'_>, json: &[u8], around: &[u32], source: &Source) -> Result<TokenIds> {
+    let text = match std::str::from_utf8(&input.bytes) {
+        Ok(text) => text,
+        // The last character goes on behind what was read.
+        Err(e) if e.error_len().is_none() && !input.complete => {
+            std::str::from_utf8(&input.bytes[..e.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => {
+            let message = format!("{} is not UTF-8 text", input.path.display());
+            return Err(Error::new(Code::BadUtf8, message));
+        }
+    };
+    let mut ids = HfEncoder.encode(json, text)?;
+    let bos = starting_token(&source.checkpoint, around, &ids);
     let before = around.iter().zip(&ids).take_while(|(added, id)| added == id).count();
     if before > 1 {
         let message = format!("the tokenizer puts {before} tokens before a text; give token ids with --ids");
@@ -119,9 +250,6 @@ pub fn text(path: &Path, source: &Source) -> Result<TokenIds> {
         ids.truncate(ids.len() - after.len());
     }
     ids.drain(..before);
-    if ids.is_empty() {
-        return Err(Error::new(Code::Empty, format!("{} has no tokens", path.display())));
-    }
     Ok(TokenIds { ids, bos })
 }
 
@@ -158,25 +286,26 @@ fn tokenizer(source: &Source) -> Result<Vec<u8>> {
     source.read_beside(TOKENIZER)?.ok_or_else(none)
 }
 
-/// The token that the tokenizer puts before a text: that of a GGUF if its metadata says so, else the first one that an encoded
-/// text begins with.
+/// The token that the tokenizer puts before a text: that of a GGUF by its metadata, else the first one that an encoded text
+/// begins with.
 fn starting_token(checkpoint: &Checkpoint, around: &[u32], ids: &[u32]) -> Option<u32> {
     if checkpoint.container != Container::Gguf {
         return around.first().copied().filter(|first| ids.first() == Some(first));
     }
     let metadata = &checkpoint.metadata;
-    let adds = match metadata.get("tokenizer.ggml.add_bos_token") {
-        Some(MetaValue::Bool(adds)) => *adds,
-        _ => {
-            let model = metadata.text("tokenizer.ggml.model");
-            let llama3 = metadata
-                .text("tokenizer.ggml.pre")
-                .is_some_and(|p| p.starts_with("llama-bpe") || p == "llama3");
-            matches!(model, Some("llama" | "bert" | "gemma4")) || llama3
-        }
-    };
     let id = metadata.uint("tokenizer.ggml.bos_token_id").and_then(|id| u32::try_from(id).ok());
-    id.filter(|_| adds)
+    id.filter(|_| adds_bos(metadata))
+}
+
+/// The token that the model's tokenizer puts before a text; none without a tokenizer.
+fn starting_token_of(source: &Source) -> Result<Option<u32>> {
+    if source.checkpoint.container == Container::Gguf {
+        return Ok(starting_token(&source.checkpoint, &[], &[]));
+    }
+    let Some(json) = source.read_beside(TOKENIZER)? else { return Ok(None) };
+    // What stands before a text is told from what stands behind it by a text.
+    let (around, ids) = (HfEncoder.encode(&json, "")?, HfEncoder.encode(&json, "a")?);
+    Ok(starting_token(&source.checkpoint, &around, &ids))
 }
 
 #[cfg(test)]
@@ -187,7 +316,7 @@ mod tests {
         let dir = tempfile();
         let path = dir.join(format!("{}-{vocabulary}.ids", bytes.len()));
         std::fs::write(&path, bytes).expect("a file");
-        let found = ids(&path, vocabulary).map(|t| t.ids);
+        let found = ids(&path, vocabulary, None).map(|t| t.ids);
         std::fs::remove_file(&path).expect("the file");
         found
     }

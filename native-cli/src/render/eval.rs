@@ -10,7 +10,12 @@ use quantoscope_core::eval::{EvalReport, ReferenceFigures};
 ///
 /// `io` if standard output cannot be written to.
 pub fn print(report: &EvalReport, json: bool) -> Result<()> {
-    if json { super::json(report) } else { super::print(&as_text(report)) }
+    if json {
+        return super::json(report);
+    }
+    super::print(&as_text(report))?;
+    super::warn(&report.warnings);
+    Ok(())
 }
 
 /// A line: name, value, what it means.
@@ -30,10 +35,13 @@ fn as_text(report: &EvalReport) -> String {
         plural(report.windows as usize, "window"),
         count(report.context),
     );
-    let with_error = |value: f64, error: f64| format!("{value:.4} ± {error:.4}");
-    let mean = with_error(figures.perplexity, figures.perplexity_error);
-    text.push_str(&line("perplexity", &mean, "lower is better; ± one standard error"));
-    let nll = with_error(figures.nll, figures.nll_error);
+    let mean = with_error(figures.perplexity, figures.perplexity_error, 4);
+    let meaning = match figures.nll_error {
+        Some(_) => "lower is better; ± one standard error",
+        None => "lower is better; a single token has no standard error",
+    };
+    text.push_str(&line("perplexity", &mean, meaning));
+    let nll = with_error(figures.nll, figures.nll_error, 4);
     text.push_str(&line("mean NLL", &nll, "nats a token"));
     if let (Some(reference), Some(against)) = (&figures.reference, &report.against) {
         text.push_str(&format!("\nagainst {}\n\n", clean(against)));
@@ -50,13 +58,22 @@ fn as_text(report: &EvalReport) -> String {
     text
 }
 
+/// A figure and its standard error, if it has one, with this many decimals.
+fn with_error(value: f64, error: Option<f64>, decimals: usize) -> String {
+    match (value.is_finite(), error) {
+        (false, _) => "above 1.8e308".into(),
+        (true, None) => format!("{value:.decimals$}"),
+        (true, Some(error)) => format!("{value:.decimals$} ± {error:.decimals$}"),
+    }
+}
+
 fn against_text(figures: &ReferenceFigures) -> String {
     let nats = |x: f64| format!("{x:.6}");
     let percent = |x: f64| format!("{:.3} %", 100.0 * x);
-    let kl = format!("{:.6} ± {:.6}", figures.kl_mean, figures.kl_mean_error);
+    let kl = with_error(figures.kl_mean, figures.kl_mean_error, 6);
     let lines = [
-        ("its perplexity", format!("{:.4}", figures.reference_perplexity), ""),
-        ("perplexity ratio", format!("{:.5}", figures.perplexity_ratio), "1 is no loss"),
+        ("its perplexity", with_error(figures.reference_perplexity, None, 4), ""),
+        ("perplexity ratio", with_error(figures.perplexity_ratio, None, 5), "1 is no loss"),
         ("mean KL divergence", kl, "nats a token; 0 is equal outputs"),
         ("median", nats(figures.kl_median), ""),
         ("90th percentile", nats(figures.kl_p90), ""),

@@ -6,6 +6,7 @@ pub mod conversion;
 pub mod engines;
 pub mod eval;
 mod events;
+pub mod imatrix;
 pub mod inspect;
 pub mod metadata;
 pub mod order;

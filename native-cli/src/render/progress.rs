@@ -27,9 +27,9 @@ pub struct PassProgress {
 }
 
 impl PassProgress {
-    /// A bar for an evaluation; hidden if `quiet`.
-    pub fn new(quiet: bool) -> PassProgress {
-        PassProgress { bar: bar(0, "Evaluating", quiet) }
+    /// A bar; hidden if `quiet`.
+    pub fn new(verb: &'static str, quiet: bool) -> PassProgress {
+        PassProgress { bar: bar(0, verb, quiet) }
     }
 
     /// Starts with this many weights to multiply.

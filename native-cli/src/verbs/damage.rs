@@ -1,21 +1,22 @@
 //! What quantization does to the output of a model: passes of the model and of its variants, on a few tokens.
 
 use super::convert::fingerprint;
+use super::eval::{MEMORY, OpenedModel, about};
 use super::measure::{MeasureOptions, measure};
 use crate::drive::Resources;
 use crate::forward_pass::{PassRunner, Threaded};
 use crate::io::source::Source;
 use crate::io::stream_journal::StreamJournal;
-use crate::io::token_ids::{self, TokenIds};
-use crate::options::{CalibrationOptions, CalibrationTokens, MeasureGrouping, ModelPath, ResourceOptions};
+use crate::io::token_ids::{self, TokenIds, Wanted};
+use crate::options::{
+    CalibrationOptions, CalibrationTokens, EvalTokens, MeasureGrouping, ModelPath, ResourceOptions,
+};
 use crate::render::progress::PassProgress;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{F32, ForwardSpec};
-use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
-use quantoscope_core::plan::decoded;
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::sensitivity::divergence::divergence;
 use quantoscope_core::sensitivity::groups::{self, UnitGroup};
@@ -29,29 +30,15 @@ use std::path::Path;
 /// A pass in binary32 by the engine's kernels.
 type Pass = ModelPass<Threaded<F32<'static>>>;
 
-/// Memory for each thread where the user does not say.
-const MEMORY: u64 = 256 << 20;
-
-/// A model that is opened for passes.
-pub(super) struct EvaluatedModel {
-    pub source: Source,
-    pub tensors: ModelTensors,
-}
-
-impl EvaluatedModel {
-    /// Opens a model that has a forward pass.
-    pub fn open(path: &ModelPath) -> Result<EvaluatedModel> {
-        let source = Source::open_for(path, &decoded::recipe())?;
-        source.checkpoint.packing.check()?;
-        StoredQuantization::of(&source.checkpoint).check_all()?;
-        let tensors = ModelTensors::of(&source.checkpoint).map_err(|e| about(e, path))?;
-        check_forward(&tensors, path)?;
-        Ok(EvaluatedModel { source, tensors })
-    }
+/// Opens a model whose output is measured with its tensors quantized.
+pub(super) fn open(path: &ModelPath) -> Result<OpenedModel> {
+    let model = OpenedModel::open(path)?;
+    check_forward(&model.tensors, path)?;
+    Ok(model)
 }
 
 /// Refuses a model without a forward pass, or whose matrices are stored so that rows are not what is quantized.
-pub(super) fn check_forward(tensors: &ModelTensors, path: &Path) -> Result<()> {
+pub(super) fn check_forward(tensors: &ModelTensors, path: &ModelPath) -> Result<()> {
     let config = &tensors.config;
     let refuse = |why: String| {
         let message = format!("{}: {why}", path.display());
@@ -72,21 +59,6 @@ pub(super) fn check_forward(tensors: &ModelTensors, path: &Path) -> Result<()> {
     config.check_exact().map_err(|e| about(e, path))
 }
 
-/// Codes of the check of rotations, in words of a measurement.
-pub(super) fn about(error: Error, path: &Path) -> Error {
-    match error.code() {
-        Code::UnsupportedRotation => {
-            let message = format!(
-                "{}: the model's output cannot be measured: {}",
-                path.display(),
-                error.detail().message
-            );
-            error.explained(Code::UnsupportedArchitecture, message)
-        }
-        _ => error,
-    }
-}
-
 /// The tokens of a measurement.
 pub(super) struct Calibration {
     pub window: EvalWindow,
@@ -95,22 +67,20 @@ pub(super) struct Calibration {
 }
 
 /// The tokens that options name: one window without any context.
-pub(super) fn calibration(options: &CalibrationOptions, model: &EvaluatedModel) -> Result<Calibration> {
+pub(super) fn calibration(options: &CalibrationOptions, model: &OpenedModel) -> Result<Calibration> {
     let config = &model.tensors.config;
     let count = config.positions.map_or(options.count, |limit| options.count.min(limit));
+    let wanted = Wanted { vocabulary: config.vocab, most: Some(count.saturating_add(1)), bos_of_ids: false };
+    let read = |tokens| token_ids::read(&tokens, &model.source, wanted);
     let (TokenIds { ids, bos }, from) = match &options.tokens {
-        CalibrationTokens::Text(path) => (token_ids::text(path, &model.source)?, "text"),
-        CalibrationTokens::Ids(path) => (token_ids::ids(path, config.vocab)?, "ids"),
+        CalibrationTokens::Text(path) => (read(EvalTokens::Text(path.clone()))?, "text"),
+        CalibrationTokens::Ids(path) => (read(EvalTokens::Ids(path.clone()))?, "ids"),
         CalibrationTokens::Seeded(seed) => {
             let (bos, special) = token_ids::special(&model.source);
             let ids = tokens::draw(count.saturating_add(1), config.vocab, &special, *seed);
             (TokenIds { ids, bos }, "seeded")
         }
     };
-    if let Some(id) = ids.iter().chain(&bos).find(|id| **id as usize >= config.vocab) {
-        let message = format!("token id {id} is not in the vocabulary of {}", config.vocab);
-        return Err(Error::new(Code::BadValue, message));
-    }
     let cut = WindowOptions { context: count, tokens: Some(count), bos, half: false };
     let window = windows(&ids, &cut)?.into_iter().next();
     let window = window.ok_or_else(|| Error::new(Code::Empty, "there is no token to predict"))?;
@@ -150,7 +120,7 @@ impl PassResources {
         reference: (&Source, &ModelTensors),
         window: &EvalWindow,
     ) -> Result<f64> {
-        let progress = PassProgress::new(self.quiet);
+        let progress = PassProgress::new("Measuring", self.quiet);
         progress.start(model.1.weights().saturating_mul(2));
         let add = |n| progress.add(n);
         let own = PassRunner::new(model.0, self.kernels, self.windows(), &add);
@@ -174,7 +144,7 @@ impl PassResources {
         window: &EvalWindow,
         mut journal: Option<&mut StreamJournal>,
     ) -> Result<Vec<Option<f64>>> {
-        let progress = PassProgress::new(self.quiet);
+        let progress = PassProgress::new("Measuring", self.quiet);
         let memory = self.budget.memory - self.windows().memory;
         let pass = VariantPass { model, matmul: self.matmul(), variants, window, memory };
         progress.start(pass.weights_read()?);

@@ -4,10 +4,11 @@ use crate::drive::Resources;
 use crate::exit::no_thread;
 use crate::forward_pass::{PassRunner, Threaded};
 use crate::io::source::Source;
-use crate::io::token_ids::{self, TokenIds};
-use crate::options::{EvalOptions, EvalPrecision, EvalTokens, ModelPath};
+use crate::io::token_ids::{self, TokenIds, Wanted};
+use crate::io::vocabulary;
+use crate::options::{EvalOptions, EvalPrecision, ModelPath};
 use crate::render::progress::PassProgress;
-use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::error::{Code, Error, ErrorKind, Result};
 use quantoscope_core::eval::{
     EvalFigures, EvalReport, EvalWindow, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions,
     windows,
@@ -16,7 +17,8 @@ use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{Batch, F32, F64, ForwardSpec, Logits, MatMul};
 use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
-use quantoscope_core::plan::decoded;
+use quantoscope_core::plan::{Warning, decoded};
+use quantoscope_core::report::SCHEMA_VERSION;
 use quantoscope_core::schedule::Budget;
 use std::thread;
 use std::time::Instant;
@@ -24,16 +26,16 @@ use std::time::Instant;
 /// Tokens of a window where the user does not say.
 const CONTEXT: usize = 512;
 /// Memory for each thread where the user does not say.
-const MEMORY: u64 = 256 << 20;
+pub(super) const MEMORY: u64 = 256 << 20;
 
 /// A model that is opened.
-struct OpenedModel {
-    source: Source,
-    tensors: ModelTensors,
+pub(crate) struct OpenedModel {
+    pub source: Source,
+    pub tensors: ModelTensors,
 }
 
 impl OpenedModel {
-    fn open(path: &ModelPath) -> Result<OpenedModel> {
+    pub fn open(path: &ModelPath) -> Result<OpenedModel> {
         let source = Source::open_for(path, &decoded::recipe())?;
         source.checkpoint.packing.check()?;
         StoredQuantization::of(&source.checkpoint).check_all()?;
@@ -52,41 +54,38 @@ impl OpenedModel {
     }
 }
 
-/// Codes of the check of rotations, in words of an evaluation.
-fn about(error: Error, path: &ModelPath) -> Error {
-    match error.code() {
-        Code::UnsupportedRotation => {
+/// A refusal of the forward pass, or of its configuration, with the path of the model. Its other errors keep their words.
+pub(super) fn about(error: Error, path: &ModelPath) -> Error {
+    let of_model = matches!(error.code().kind(), ErrorKind::File | ErrorKind::Limit | ErrorKind::Unsupported);
+    let error = match error.code() {
+        Code::UnsupportedRotation | Code::UnsupportedForward => {
             let message =
                 format!("{}: the model cannot be evaluated: {}", path.display(), error.detail().message);
-            error.explained(Code::UnsupportedArchitecture, message)
+            error.explained(Code::UnsupportedForward, message)
         }
         _ => error,
-    }
+    };
+    if of_model { error.in_file(&path.to_string_lossy()) } else { error }
 }
 
 /// Evaluates a model.
 ///
 /// # Errors
 ///
-/// Those of opening and reading the models; `unsupported_architecture` if there is no forward pass for one, `bad_value` for ids
-/// that are not in the vocabulary, `usage` if the context is longer than the model allows or the vocabularies differ, `empty` if
-/// there is nothing to predict, `memory_budget` if one window does not fit.
+/// Those of opening and reading the models; `unsupported_architecture` if there is no forward pass for one, `unsupported_forward`
+/// if its tensors or configuration do not fit the pass, `bad_value` for ids that are not in the vocabulary, `usage` if the
+/// context is longer than the model allows or the vocabularies differ, `empty` if there is nothing to predict, `memory_budget` if
+/// one window does not fit.
 pub fn run(options: &EvalOptions) -> Result<EvalReport> {
     let started = Instant::now();
     let resources = Resources::new(&options.resources)?;
     let model = OpenedModel::open(&options.input)?;
     let reference = options.against.as_ref().map(OpenedModel::open).transpose()?;
     let config = &model.tensors.config;
+    let mut warnings = model.source.checkpoint.warnings.clone();
     if let Some(reference) = &reference {
-        check_vocabularies(options, &model, reference)?;
-    }
-    let TokenIds { ids, bos } = match &options.tokens {
-        EvalTokens::Ids(path) => token_ids::ids(path, config.vocab)?,
-        EvalTokens::Text(path) => token_ids::text(path, &model.source)?,
-    };
-    if let Some(id) = ids.iter().chain(&bos).find(|id| **id as usize >= config.vocab) {
-        let message = format!("token id {id} is not in the vocabulary of {}", config.vocab);
-        return Err(Error::new(Code::BadValue, message));
+        warnings.extend(reference.source.checkpoint.warnings.iter().cloned());
+        warnings.extend(check_vocabularies(options, &model, reference)?);
     }
     let limit = [Some(&model), reference.as_ref()]
         .into_iter()
@@ -94,14 +93,21 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
         .filter_map(|m| m.tensors.config.positions)
         .min();
     let context = context(options.context, limit)?;
+    let wanted = Wanted {
+        vocabulary: config.vocab,
+        most: options.most.map(|n| needed(n, context, options.llama_windows)),
+        bos_of_ids: options.llama_windows,
+    };
+    let TokenIds { ids, bos } = token_ids::read(&options.tokens, &model.source, wanted)?;
     let cut = WindowOptions { context, tokens: options.most, bos, half: options.llama_windows };
     let windows = windows(&ids, &cut)?;
     let memory = options.resources.memory.unwrap_or(MEMORY * u64::from(resources.budget.workers));
     let work = Evaluation {
+        paths: [Some(&options.input), options.against.as_ref()],
         kernels: resources.engine.kernels(),
         budget: Budget { memory, workers: resources.budget.workers },
         scored_from: cut.scored_from(),
-        progress: PassProgress::new(!options.resources.progress),
+        progress: PassProgress::new("Evaluating", !options.resources.progress),
     };
     let scores = match options.precision {
         EvalPrecision::F32 => {
@@ -113,8 +119,10 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
     model.source.check_unchanged()?;
     reference.iter().try_for_each(|r| r.source.check_unchanged())?;
     let seconds = started.elapsed().as_secs_f64();
-    let read: usize = windows.iter().map(|w| w.input.len()).sum();
+    let models = 1 + usize::from(reference.is_some());
+    let read: usize = windows.iter().map(|w| w.input.len() * models).sum();
     Ok(EvalReport {
+        schema_version: SCHEMA_VERSION,
         model: options.input.to_string_lossy().into_owned(),
         against: options.against.as_ref().map(|p| p.to_string_lossy().into_owned()),
         architecture: config.model_type.clone(),
@@ -127,26 +135,42 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
         threads: work.budget.workers,
         seconds,
         tokens_per_second: read as f64 / seconds.max(f64::MIN_POSITIVE),
+        warnings,
         figures: EvalFigures::of(&scores)?,
         positions: options.per_position.then(|| PositionView::all(&scores)),
     })
 }
 
-/// Refuses models whose logits are of different tokens.
-fn check_vocabularies(options: &EvalOptions, ours: &OpenedModel, theirs: &OpenedModel) -> Result<()> {
-    let (model, reference) = (ours.tensors.config.vocab, theirs.tensors.config.vocab);
-    let tokens = |m: &OpenedModel| m.source.checkpoint.metadata.get("tokenizer.ggml.tokens").cloned();
-    if model == reference {
-        return match (tokens(ours), tokens(theirs)) {
-            (Some(a), Some(b)) if a != b => {
-                let message =
-                    "the vocabularies differ: the tokenizers of the two GGUF files have other tokens";
-                Err(Error::new(Code::Usage, message))
-            }
-            _ => Ok(()),
-        };
+/// Token ids that `tokens` predicted ones need.
+fn needed(tokens: usize, context: usize, half: bool) -> usize {
+    if !half {
+        return tokens.saturating_add(1);
     }
+    let scored = (context - context / 2).saturating_sub(1).max(1);
+    (tokens / scored).saturating_mul(context)
+}
+
+/// Refuses models whose logits are of different tokens: vocabularies of different lengths, or with more than a hundredth of other
+/// tokens. A warning if fewer tokens differ.
+fn check_vocabularies(
+    options: &EvalOptions,
+    ours: &OpenedModel,
+    theirs: &OpenedModel,
+) -> Result<Option<Warning>> {
+    let (model, reference) = (ours.tensors.config.vocab, theirs.tensors.config.vocab);
     let other = options.against.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+    if model == reference {
+        let (ours, theirs) = (vocabulary::tokens(&ours.source)?, vocabulary::tokens(&theirs.source)?);
+        let found = ours.zip(theirs).map(|(a, b)| vocabulary::compare(&a, &b));
+        let Some(found) = found.filter(|found| found.differing > 0) else { return Ok(None) };
+        let differ = format!("{found} between {} and {other}", options.input.display());
+        if found.is_other() {
+            let message =
+                format!("the vocabularies differ: {differ}; their distributions cannot be compared");
+            return Err(Error::new(Code::Usage, message));
+        }
+        return Ok(Some(Warning { code: "other_tokens", message: differ }));
+    }
     let message = format!(
         "the vocabularies differ: {} has {model} entries, {other} has {reference}; their distributions cannot be compared",
         options.input.display()
@@ -155,7 +179,7 @@ fn check_vocabularies(options: &EvalOptions, ours: &OpenedModel, theirs: &Opened
 }
 
 /// Tokens of a window: as asked, or what the model allows up to a default.
-fn context(asked: Option<usize>, limit: Option<usize>) -> Result<usize> {
+pub(super) fn context(asked: Option<usize>, limit: Option<usize>) -> Result<usize> {
     match (asked, limit) {
         (Some(n), Some(limit)) if n > limit => {
             let message =
@@ -168,7 +192,9 @@ fn context(asked: Option<usize>, limit: Option<usize>) -> Result<usize> {
 }
 
 /// How an evaluation is run.
-struct Evaluation {
+struct Evaluation<'p> {
+    /// The paths of the model and of the reference.
+    paths: [Option<&'p ModelPath>; 2],
     kernels: &'static dyn Kernels,
     /// All memory, and threads.
     budget: Budget,
@@ -176,7 +202,7 @@ struct Evaluation {
     progress: PassProgress,
 }
 
-impl Evaluation {
+impl Evaluation<'_> {
     fn threaded<M>(&self, matmul: M) -> Threaded<M> {
         Threaded { matmul, kernels: self.kernels, threads: self.budget.workers as usize }
     }
@@ -244,18 +270,24 @@ impl Evaluation {
         };
         let budget = Budget { memory: self.window_memory(), ..self.budget };
         let add = |n| self.progress.add(n);
+        let of = |which: usize| {
+            let path = self.paths.get(which).copied().flatten();
+            move |e: Error| path.map_or(e.clone(), |path| about(e, path))
+        };
         let begin = |m: &OpenedModel| ModelPass::batch(&m.tensors, matmul, &batch);
-        let mut pass = begin(model)?;
+        let mut pass = begin(model).map_err(of(0))?;
         let own = PassRunner::new(&model.source, self.kernels, budget, &add);
         let mut other = match reference {
-            Some(r) => Some((begin(r)?, PassRunner::new(&r.source, self.kernels, budget, &add))),
+            Some(r) => {
+                Some((begin(r).map_err(of(1))?, PassRunner::new(&r.source, self.kernels, budget, &add)))
+            }
             None => None,
         };
         let mut scores: Vec<PositionScores> =
             windows.iter().flat_map(|w| &w.targets).map(|t| PositionScores::new(*t)).collect();
-        while let Some(logits) = own.logits(&mut pass)? {
+        while let Some(logits) = own.logits(&mut pass).map_err(of(0))? {
             let against = match &mut other {
-                Some((pass, runner)) => runner.logits(pass)?,
+                Some((pass, runner)) => runner.logits(pass).map_err(of(1))?,
                 None => None,
             };
             self.score(&mut scores, &logits, against.as_ref())?;

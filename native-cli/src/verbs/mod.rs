@@ -10,6 +10,7 @@ pub mod convert;
 mod damage;
 pub mod engines;
 pub mod eval;
+pub mod imatrix;
 pub mod inspect;
 mod measure;
 pub mod metadata;

@@ -1,6 +1,6 @@
 //! `sensitivity`: what quantizing each tensor alone does to the output of a model.
 
-use super::damage::{EvaluatedModel, SensitivityWork, calibration};
+use super::damage::{self, SensitivityWork, calibration};
 use crate::io::source::Source;
 use crate::options::SensitivityOptions;
 use quantoscope_core::error::{Code, Error, Result};
@@ -17,7 +17,7 @@ use quantoscope_core::sensitivity::units::free_types;
 /// and reading the model and the tokens, and `memory_budget` if the tokens do not fit.
 pub fn run(options: &SensitivityOptions) -> Result<SensitivityReport> {
     let recipe = Recipe { allow_requantize: options.allow_requantize, ..Recipe::new(TargetName::Gguf, None) };
-    let model = EvaluatedModel::open(&options.input)?;
+    let model = damage::open(&options.input)?;
     let source = Source::open_for(&options.input, &recipe)?;
     check_same(&source, &model.source)?;
     let free = free_types(&source.checkpoint, &recipe, None, &options.types, options.calibration.base)?;

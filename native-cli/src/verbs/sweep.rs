@@ -1,6 +1,6 @@
 //! `sweep`: the error of every type on every tensor, as stored or rotated.
 
-use super::damage::{EvaluatedModel, calibration};
+use super::damage::{self, calibration};
 use super::measure::{MeasureOptions, measure};
 use super::target_size::measured_kl;
 use crate::io::source::Source;
@@ -83,7 +83,7 @@ pub fn rotation_kl(
     if types.is_empty() {
         types = KL_TYPES.to_vec();
     }
-    let model = EvaluatedModel::open(&options.input)?;
+    let model = damage::open(&options.input)?;
     let window = calibration(calibrated, &model)?;
     let mut rows: Vec<RotationKlRow> = Vec::new();
     for &dtype in &types {

@@ -1,8 +1,7 @@
 //! Types for a size: what `quantize --target-size` and `plan --target-size` choose, and what `--rotate auto` decides.
 
-use super::damage::{
-    Calibration, EvaluatedModel, PassResources, SensitivityWork, about, calibration, check_forward,
-};
+use super::damage::{self, Calibration, PassResources, SensitivityWork, calibration, check_forward};
+use super::eval::{OpenedModel, about};
 use super::sensitivity::check_same;
 use crate::exit::io_error;
 use crate::io::source::Source;
@@ -120,7 +119,7 @@ impl TargetWork<'_> {
             _ => e,
         };
         let options = &self.target.calibration;
-        let model = EvaluatedModel::open(self.input).map_err(hint)?;
+        let model = damage::open(self.input).map_err(hint)?;
         check_same(work.source, &model.source)?;
         let Calibration { window, from } = calibration(options, &model)?;
         let (rows, grouped) = match self.recipe.rotate {
@@ -270,7 +269,7 @@ pub(super) fn measured_kl(
     recipe: &Recipe,
     imatrix: Option<&Path>,
     window: &Calibration,
-    model: &EvaluatedModel,
+    model: &OpenedModel,
     resources: &ResourceOptions,
 ) -> Result<(f64, Totals)> {
     let source = Source::open_for(input, recipe)?.weighted(imatrix)?;
@@ -307,7 +306,7 @@ pub(super) fn chosen(
 
 /// Measures the divergence of what was planned.
 fn check(work: &TargetWork<'_>, fitted: &mut FittedTarget) -> Result<()> {
-    let model = EvaluatedModel::open(work.input)?;
+    let model = damage::open(work.input)?;
     let window = calibration(&work.target.calibration, &model)?;
     let resources = &work.target.resources;
     let (kl, _) = measured_kl(work.input, &fitted.recipe, work.imatrix, &window, &model, resources)?;
@@ -326,7 +325,7 @@ pub(super) fn decide(
     plain: &Recipe,
     rotated: &Recipe,
 ) -> Result<RotationChoiceView> {
-    let model = EvaluatedModel::open(input)?;
+    let model = damage::open(input)?;
     let window = calibration(&auto.calibration, &model)?;
     let kl = |recipe| measured_kl(input, recipe, imatrix, &window, &model, resources);
     let (kl_plain, kl_rotated) = (kl(plain)?.0, kl(rotated)?.0);

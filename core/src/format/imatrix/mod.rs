@@ -8,6 +8,9 @@
 //! Source: `common/imatrix-loader.cpp` of llama.cpp.
 
 mod legacy;
+mod write;
+
+pub use write::{Calibration, EntrySize, EntryTotals, ImatrixFormat, ImatrixLayout, PlacedBytes};
 
 use super::header_buffer::{Header, HeaderBuffer, ParseStep, ParseStop};
 use super::{Warning, gguf, limits};
@@ -80,6 +83,8 @@ pub struct Imatrix {
     pub datasets: Vec<String>,
     /// Number of text chunks evaluated, if recorded.
     pub chunks: Option<u64>,
+    /// The format. Sums of the legacy file are means, multiplied by the number of calls.
+    pub format: ImatrixFormat,
     /// Entries by tensor name.
     pub entries: BTreeMap<String, ImatrixEntry>,
     /// Unusual but legal properties of the file.
@@ -100,6 +105,7 @@ pub struct ImatrixOpening {
 struct ImatrixTensors {
     datasets: Vec<String>,
     chunks: Option<u64>,
+    format: ImatrixFormat,
     entries: BTreeMap<String, ImatrixEntry>,
     warnings: Vec<Warning>,
 }
@@ -180,13 +186,13 @@ impl ImatrixOpening {
             return Err(Error::new(Code::Truncated, message).in_file(&self.buffer.name));
         }
         let source = self.buffer.into_source();
-        let ImatrixTensors { datasets, chunks, entries, warnings } = self.found;
+        let ImatrixTensors { datasets, chunks, format, entries, warnings } = self.found;
         if entries.is_empty() {
             let message = "the file holds no importance matrix";
             return Err(Error::new(Code::Empty, message).in_file(&source.name));
         }
         let (file, len, sha256) = (source.name, source.len, source.header_sha256);
-        Ok(Imatrix { file, len, sha256, datasets, chunks, entries, warnings })
+        Ok(Imatrix { file, len, sha256, datasets, chunks, format, entries, warnings })
     }
 
     /// Buffers bytes and parses as far as possible.
@@ -221,6 +227,9 @@ fn step(
             true => ImatrixState::Gguf(Box::new(gguf::GgufReader::new(len))),
             false => ImatrixState::Legacy(legacy::LegacyReader::new(len)),
         };
+        if matches!(state, ImatrixState::Legacy(_)) {
+            found.format = ImatrixFormat::Legacy;
+        }
     }
     match state {
         ImatrixState::Gguf(reader) => return reader.step(cursor),

@@ -28,6 +28,10 @@ pub(super) enum ArrivalTarget<P> {
 }
 
 impl<P: Product> Arrival<P> {
+    pub fn is_product(&self) -> bool {
+        matches!(self.target, ArrivalTarget::Product { .. })
+    }
+
     pub fn height(&self) -> u64 {
         self.request.rows.end - self.request.rows.start
     }

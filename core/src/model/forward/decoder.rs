@@ -79,6 +79,8 @@ pub(super) struct DecoderState {
     end: Option<usize>,
     /// The last logits.
     pub logits: Option<Logits>,
+    /// Whether inputs of matrices are observed.
+    pub observed: bool,
 }
 
 /// The name of a tensor in files of this architecture; empty where it has none.
@@ -148,6 +150,7 @@ impl DecoderState {
             head_rows: batch.head_rows.clamp(1, config.vocab),
             end: None,
             logits: None,
+            observed: false,
             config,
             arch,
             spec,
@@ -396,7 +399,7 @@ impl DecoderState {
         let name = self.head();
         let Some(mut logits) = received.products.get(&name).cloned() else {
             let (x, width) = (self.stream.clone(), self.config.hidden);
-            return Err(Missing { name, x, width, by_columns: false });
+            return Err(Missing { name, x, width, by_columns: false, beside: Vec::new() });
         };
         let scaling = self.config.logits_scaling;
         let end = self.head_end(first);

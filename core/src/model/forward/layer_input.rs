@@ -1,6 +1,7 @@
 //! Requests for the tensors of a layer, and the values that come back; projections and norms.
 
 use super::matmul::Compute;
+use super::observe::SideInput;
 use super::spec::Norm;
 use super::{DecoderState, RowRequest, math, refused};
 use crate::error::Result;
@@ -158,6 +159,8 @@ pub(super) struct Missing {
     pub width: usize,
     /// The matrix is stored `[in, out]`.
     pub by_columns: bool,
+    /// Observed inputs of matrices that are no product of the pass.
+    pub beside: Vec<SideInput>,
 }
 
 /// A result, or the product that it waits for. With that product at hand, the same function is called again.
@@ -221,7 +224,8 @@ impl DecoderState {
         x: &[f64],
     ) -> Step<Vec<f64>> {
         let of = of.into();
-        let missing = || Missing { name: self.name(given.layer, of), x: x.to_vec(), width: read, by_columns };
+        let name = || self.name(given.layer, of);
+        let missing = || Missing { name: name(), x: x.to_vec(), width: read, by_columns, beside: Vec::new() };
         self.projected(given, of).ok_or_else(missing)
     }
 

@@ -1,6 +1,7 @@
 //! Attention whose keys and values are made from one short vector.
 
-use super::layer_input::{LayerRequest, Step, Weights};
+use super::layer_input::{LayerRequest, Missing, Step, Weights};
+use super::observe::{InputPart, SideInput, squares};
 use super::spec::Rotary;
 use super::{DecoderState, math};
 use crate::error::Result;
@@ -80,7 +81,46 @@ impl DecoderState {
         };
         let arrays = [(&*q, heads * key_dim), (&*k, heads * key_dim), (&*v, heads * value_dim)];
         let mixed = self.by_sequence(given, arrays, |[q, k, v]| given.compute.attend(&all, q, k, v));
-        self.project(given, OUTPUT, heads * value_dim, &mixed)
+        let out = self.project(given, OUTPUT, heads * value_dim, &mixed);
+        out.map_err(|missing| match self.observed {
+            true => Missing { beside: self.absorbed(latent, given, &all, [&q, &k, &short]), ..missing },
+            false => missing,
+        })
+    }
+
+    /// The inputs of the halves of the up-projection, as engines that absorb it multiply them.
+    fn absorbed(
+        &self,
+        latent: &Latent,
+        given: &Weights<'_>,
+        all: &math::AttentionHeads<'_>,
+        [q, k, short]: [&[f64]; 3],
+    ) -> Vec<SideInput> {
+        let name = self.name(given.layer, UP.into());
+        let (plain, rank) = (latent.plain_dim, latent.rank);
+        let one = math::AttentionHeads { heads: 1, kv_heads: 1, value_dim: rank, ..*all };
+        let count = self.positions.len() as u64;
+        let of_head = |x: &[f64], head: usize| -> Vec<f64> {
+            let vectors = x.chunks_exact(all.key_dim).skip(head).step_by(all.heads);
+            vectors.flatten().copied().collect()
+        };
+        let side = |part, width, sums| SideInput { name: name.clone(), part, width, sums, count };
+        let head = |head: usize| {
+            let (q, k) = (of_head(q, head), of_head(k, head));
+            let queries = self.by_sequence(given, [(&*q, all.key_dim)], |[q]| {
+                let mut sums = squares(q, all.key_dim);
+                sums.truncate(plain);
+                sums
+            });
+            let arrays = [(&*q, all.key_dim), (&*k, all.key_dim), (short, rank)];
+            let latents = self
+                .by_sequence(given, arrays, |[q, k, v]| squares(&given.compute.attend(&one, q, k, v), rank));
+            [
+                side(InputPart::LatentKeys(head), plain, queries),
+                side(InputPart::LatentValues(head), rank, latents),
+            ]
+        };
+        (0..all.heads).flat_map(head).collect()
     }
 
     fn latent_queries(&self, latent: &Latent, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {

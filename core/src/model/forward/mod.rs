@@ -22,12 +22,14 @@ mod layer_input;
 mod math;
 mod matmul;
 mod mla;
+mod observe;
 mod product_f32;
 mod product_f64;
 mod rope;
 pub mod spec;
 
 pub use matmul::{Compute, MatMul, Product, ProductTask, StageWork};
+pub use observe::{ChannelSums, InputPart, InputSums};
 pub use product_f32::F32;
 pub use product_f64::F64;
 pub use spec::ForwardSpec;
@@ -99,10 +101,12 @@ pub struct Forward<M: MatMul = F64> {
     asks: Vec<Ask>,
     received: Received,
     arriving: Option<Arrival<M::Product>>,
+    /// Sums of what matrices are multiplied with, if they are observed.
+    observed: Option<InputSums>,
 }
 
 fn refused(message: String) -> Error {
-    Error::new(Code::UnsupportedRotation, message)
+    Error::new(Code::UnsupportedForward, message)
 }
 
 /// A refusal because of what `config.json` says at this offset.
@@ -136,7 +140,7 @@ impl<M: MatMul> Forward<M> {
     ///
     /// # Errors
     ///
-    /// `unsupported_rotation` if the family is not one that can be run, a token is not in the vocabulary, or a tensor is missing
+    /// `unsupported_forward` if the family is not one that can be run, a token is not in the vocabulary, or a tensor is missing
     /// or has another shape than the configuration says.
     pub fn batch(matmul: M, config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<Forward<M>> {
         Forward::section(matmul, config, tensors, batch, Section::All)
@@ -163,6 +167,7 @@ impl<M: MatMul> Forward<M> {
             asks: Vec::new(),
             received: Received::default(),
             arriving: None,
+            observed: None,
         };
         pass.asks = pass.decoder.stage_asks(&pass.stage)?;
         pass.advance()?;
@@ -191,7 +196,7 @@ impl<M: MatMul> Forward<M> {
     ///
     /// # Errors
     ///
-    /// `io` if the part is not the one that comes next; `unsupported_rotation` if a tensor that the pass needs then is missing
+    /// `io` if the part is not the one that comes next; `unsupported_forward` if a tensor that the pass needs then is missing
     /// or has another shape than the configuration says.
     pub fn feed(&mut self, rows: Range<u64>, cols: Range<u64>, values: &[u8]) -> Result<()> {
         let wrong = || Error::new(Code::Io, "the forward pass was given other values than it asked for");
@@ -250,8 +255,8 @@ impl<M: MatMul> Forward<M> {
     }
 
     /// The arrival of a matrix, for a product.
-    fn arriving_matrix(&self, wanted: Missing) -> Result<Arrival<M::Product>> {
-        let Missing { name, x, width, by_columns } = wanted;
+    fn arriving_matrix(&mut self, wanted: Missing) -> Result<Arrival<M::Product>> {
+        let Missing { name, x, width, by_columns, beside } = wanted;
         let ask = self.asks.iter().find(|a| a.request.name == name);
         let request = ask.ok_or_else(|| missing(&name))?.request.clone();
         let cols = self.decoder.shapes.get(&name).map_or(0, Shape::cols);
@@ -263,6 +268,10 @@ impl<M: MatMul> Forward<M> {
         };
         let large = || refused("the product does not fit in memory".into()).of_tensor(&name);
         let made = made.filter(fits).ok_or_else(large)?;
+        if let Some(sums) = &mut self.observed {
+            sums.add(&name, InputPart::Rows(request.rows.start), width, &x);
+            beside.iter().for_each(|side| sums.add_sums(side));
+        }
         let product = self.matmul.product(ProductTask { x, width, by_columns, made });
         self.arrival(request, ArrivalTarget::Product { product, by_columns })
     }
@@ -274,6 +283,25 @@ impl<M: MatMul> Forward<M> {
             Some(1..) => Ok(arrival),
             _ => Err(refused("the tensor is empty".into()).of_tensor(&arrival.request.name)),
         }
+    }
+
+    /// Adds the squares of what matrices are multiplied with to `sums`, from the first layer on. Called before the first rows are
+    /// fed.
+    pub fn observe(&mut self, sums: InputSums) {
+        self.decoder.observed = true;
+        self.observed = Some(sums);
+    }
+
+    /// The sums of [`Forward::observe`], which ends.
+    pub fn take_observed(&mut self) -> InputSums {
+        self.decoder.observed = false;
+        self.observed.take().unwrap_or_default()
+    }
+
+    /// Whether all layers are complete, and rows of the head come next.
+    pub fn in_head(&self) -> bool {
+        matches!(self.stage, Stage::Head(_) | Stage::Done)
+            && self.arriving.as_ref().is_none_or(Arrival::is_product)
     }
 
     /// Whether the logits are complete.

@@ -4,6 +4,7 @@ use super::TokenizerInput;
 use super::files::{TOKENIZER_JSON, TokenizerFiles};
 use super::pre_table::{ENGINE, EngineRow, HASHES, REGEXES};
 use crate::error::{Code, Error, Result};
+use crate::tensor::{MetaValue, Metadata};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -85,6 +86,20 @@ pub fn splitting(name: &str) -> Option<Splitting> {
     regexes(row.kind)?;
     let (_, regexes) = REGEXES.iter().find(|(kind, _)| *kind == row.kind)?;
     Some(Splitting { regexes, ignore_merges: row.ignore_merges })
+}
+
+/// Whether llama.cpp puts the BOS token of a GGUF before a text: by `add_bos_token`, else by the tokenizer model and, for BPE, the
+/// pre-tokenizer.
+pub fn adds_bos(metadata: &Metadata) -> bool {
+    match metadata.get("tokenizer.ggml.add_bos_token") {
+        Some(MetaValue::Bool(adds)) => *adds,
+        _ => match metadata.text("tokenizer.ggml.model") {
+            Some("gpt2") => {
+                metadata.text("tokenizer.ggml.pre").and_then(engine).is_some_and(|row| row.add_bos)
+            }
+            model => matches!(model, Some("llama" | "bert" | "gemma4")),
+        },
+    }
 }
 
 /// SHA-256 of the token ids of the check text, as llama.cpp's converter takes it.
@@ -295,5 +310,32 @@ fn split_regex(step: &Value, byte_level: &mut bool) -> Option<Option<String>> {
             Some((flag("use_regex") != Some(false)).then(|| GPT2.to_owned()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn bos_is_added_by_key_or_by_model_and_pre_tokenizer() {
+        let of = |model: &str, pre: &str, key: Option<bool>| {
+            let text = |name: &str, value: &str| {
+                (format!("tokenizer.ggml.{name}"), MetaValue::String(value.to_string()))
+            };
+            let key = key.map(|on| ("tokenizer.ggml.add_bos_token".to_string(), MetaValue::Bool(on)));
+            adds_bos(&Metadata([text("model", model), text("pre", pre)].into_iter().chain(key).collect()))
+        };
+        for pre in ["llama-bpe", "llama3", "falcon3", "pixtral", "tekken", "chameleon"] {
+            assert!(of("gpt2", pre, None), "{pre}");
+            assert!(!of("gpt2", pre, Some(false)), "{pre}");
+        }
+        for pre in ["qwen2", "gpt-2", "default", "unheard-of"] {
+            assert!(!of("gpt2", pre, None), "{pre}");
+            assert!(of("gpt2", pre, Some(true)), "{pre}");
+        }
+        assert!(of("llama", "default", None) && of("bert", "default", None));
+        assert!(!of("t5", "default", None) && !of("rwkv", "default", None));
     }
 }

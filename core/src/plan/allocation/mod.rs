@@ -279,7 +279,8 @@ mod tests {
                     assert!((found.damage - best).abs() < 1e-9, "round {round}: {} for {best}", found.damage);
                 }
                 (Err(small), None) => {
-                    let least = tensors.iter().map(|t| t.iter().map(|c| c.bytes).min().unwrap_or(0)).sum();
+                    let least: u64 =
+                        tensors.iter().map(|t| t.iter().map(|c| c.bytes).min().unwrap_or(0)).sum();
                     assert_eq!(small.least, least, "round {round}");
                 }
                 (found, best) => panic!("round {round}: {found:?} for {best:?}"),

@@ -1,0 +1,48 @@
+//! The report of `imatrix`.
+
+use super::{clean, count, plural};
+use quantoscope_core::error::Result;
+use quantoscope_core::eval::ImatrixReport;
+
+/// Prints the report, as JSON or as text.
+///
+/// # Errors
+///
+/// `io` if standard output cannot be written to.
+pub fn print(report: &ImatrixReport, json: bool) -> Result<()> {
+    if json {
+        return super::json(report);
+    }
+    super::print(&as_text(report))?;
+    super::warn(&report.warnings);
+    Ok(())
+}
+
+fn as_text(report: &ImatrixReport) -> String {
+    let mut text = format!(
+        "{} ({})\n{}: sums of {} from {} of {} tokens\n",
+        clean(&report.model),
+        clean(&report.architecture),
+        clean(&report.output),
+        plural(report.entries as usize, "tensor"),
+        plural(report.chunks as usize, "chunk"),
+        count(report.chunk_size),
+    );
+    if !report.unreached.is_empty() {
+        text.push_str("\nexperts that no token reached, whose columns all count equally:\n");
+        for stack in &report.unreached {
+            text.push_str(&format!("  {}: {} of {}\n", clean(&stack.tensor), stack.experts, stack.of));
+        }
+    }
+    if report.tokens > 0 {
+        text.push_str(&format!(
+            "\ncollected on the processor ({}, {}, {} products) in {:.1} s: {:.0} tokens a second\n",
+            report.engine,
+            plural(report.threads as usize, "thread"),
+            report.precision,
+            report.seconds,
+            report.tokens_per_second,
+        ));
+    }
+    text
+}

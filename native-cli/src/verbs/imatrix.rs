@@ -1,0 +1,416 @@
+//! `imatrix`: an importance matrix of a model, from the inputs of its matrices on a calibration text.
+
+use super::convert::permission;
+use super::eval::{MEMORY, OpenedModel, about, context};
+use crate::drive::Resources;
+use crate::forward_pass::{PassRunner, Threaded};
+use crate::io::imatrix::ImatrixFile;
+use crate::io::imatrix_journal::{FinishedChunks, ImatrixJournal};
+use crate::io::output::{Intent, OutputFiles};
+use crate::io::target::{OutputForm, target};
+use crate::io::token_ids::{self, TokenIds, Wanted};
+use crate::options::{EvalPrecision, EvalTokens, ImatrixOptions, OutputOptions};
+use crate::render::progress::PassProgress;
+use crate::render::{note, plural};
+use crate::signals;
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::eval::imatrix::{Coverage, EntrySource};
+use quantoscope_core::eval::{ImatrixReport, UnreachedExperts, chunks};
+use quantoscope_core::format::imatrix::{
+    Calibration, EntrySize, EntryTotals, ImatrixFormat, ImatrixLayout, PlacedBytes,
+};
+use quantoscope_core::job::{Region, Write};
+use quantoscope_core::kernels::Kernels;
+use quantoscope_core::model::forward::{Batch, F32, F64, InputSums, MatMul};
+use quantoscope_core::model_pass::ModelPass;
+use quantoscope_core::plan::{OutFile, Plan};
+use quantoscope_core::report::SCHEMA_VERSION;
+use quantoscope_core::schedule::Budget;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The most chunks that run through the model together: more would save nothing, and a journal would be written less often.
+const ROUND: usize = 16;
+
+/// Collects an importance matrix and writes it.
+///
+/// # Errors
+///
+/// Those of opening and reading the model, the texts and the merged files; `unsupported_architecture` if there is no forward pass
+/// for it, `unsupported_forward` if its tensors or configuration do not fit; `empty` if a text has no whole chunk; `memory_budget`
+/// if the sums and one chunk do not fit; `size_mismatch` or `no_such_tensor` if a merged file is of another model; `exists` if the
+/// output exists.
+pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
+    let started = Instant::now();
+    signals::watch();
+    let resources = Resources::new(&options.resources)?;
+    let model = OpenedModel::open(&options.input)?;
+    let output =
+        OutputOptions { path: options.output.clone(), force: options.force, ..OutputOptions::default() };
+    let out = target(&[&model.source], &options.output, &OutputForm::File, permission(&output))?;
+    let coverage = Coverage::of(&model.source.checkpoint, options.process_output)?;
+    let mut merged = Vec::new();
+    for path in &options.merge {
+        merged.push(MergedFile::open(path, &coverage, options)?);
+    }
+    let limit = model.tensors.config.positions;
+    let size = context(options.context, limit)?;
+    let chunks = all_chunks(options, &model, size)?;
+    let memory = options.resources.memory.unwrap_or(MEMORY * u64::from(resources.budget.workers));
+    let work = Collection {
+        options,
+        model: &model,
+        kernels: resources.engine.kernels(),
+        budget: Budget { memory, workers: resources.budget.workers },
+        sums_bytes: coverage.bytes(),
+        progress: PassProgress::new("Collecting", !options.resources.progress),
+    };
+    let journal = match &options.journal {
+        Some(path) => {
+            Some(ImatrixJournal::new(path, fingerprint(&model, options, &chunks, work.kernels.name())?))
+        }
+        None => None,
+    };
+    let sums = match options.precision {
+        EvalPrecision::F32 => work.run(work.threaded(F32(work.kernels)), &chunks, journal.as_ref()),
+        EvalPrecision::F64 => work.run(work.threaded(F64), &chunks, journal.as_ref()),
+    };
+    work.progress.finish();
+    let sums = sums.map_err(|e| about(e, &options.input))?;
+    model.source.check_unchanged()?;
+    let totals = CollectedTotals { coverage: &coverage, sums: &sums, merged: &merged, size };
+    let calibration = calibration(options, &merged, chunks.len(), size)?;
+    let layout = ImatrixLayout::new(options.format, totals.sizes()?, &calibration)?;
+    write(&out, &layout, &totals, &output)?;
+    journal.map_or(Ok(()), |journal| journal.remove())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let tokens: usize = chunks.iter().map(Vec::len).sum();
+    let mut warnings = model.source.checkpoint.warnings.clone();
+    warnings.extend(coverage.warnings.iter().cloned());
+    warnings.extend(merged.iter().flat_map(|m| m.file.imatrix.warnings.iter().cloned()));
+    Ok(ImatrixReport {
+        schema_version: SCHEMA_VERSION,
+        model: options.input.to_string_lossy().into_owned(),
+        architecture: model.tensors.config.model_type.clone(),
+        output: options.output.to_string_lossy().into_owned(),
+        format: options.format.name(),
+        entries: layout.entries().len() as u64,
+        chunks: u64::from(calibration.chunks),
+        chunk_size: u64::from(calibration.chunk_size),
+        datasets: calibration.datasets,
+        tokens: tokens as u64,
+        unreached: unreached(&totals)?,
+        precision: options.precision.name(),
+        engine: work.kernels.name(),
+        threads: work.budget.workers,
+        seconds,
+        tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
+        warnings,
+    })
+}
+
+/// The chunks of all texts.
+fn all_chunks(options: &ImatrixOptions, model: &OpenedModel, size: usize) -> Result<Vec<Vec<u32>>> {
+    let most = options.chunks.map(|n| n.saturating_add(options.skipped).saturating_mul(size));
+    let wanted = Wanted { vocabulary: model.tensors.config.vocab, most, bos_of_ids: true };
+    let mut all = Vec::new();
+    for tokens in &options.tokens {
+        let TokenIds { ids, bos } = token_ids::read(tokens, &model.source, wanted)?;
+        let found = chunks(&ids, size, bos, options.skipped, options.chunks);
+        let path = name(tokens);
+        let named = |e: Error| e.clone().explained(e.code(), format!("{path}: {}", e.detail().message));
+        all.extend(found.map_err(named)?);
+    }
+    Ok(all)
+}
+
+/// The name of a text.
+fn name(tokens: &EvalTokens) -> String {
+    let (EvalTokens::Text(path) | EvalTokens::Ids(path)) = tokens;
+    path.to_string_lossy().into_owned()
+}
+
+/// What the file is computed with: texts of merged files first.
+fn calibration(
+    options: &ImatrixOptions,
+    merged: &[MergedFile],
+    chunks: usize,
+    size: usize,
+) -> Result<Calibration> {
+    let earlier = merged.iter().map(|m| m.file.imatrix.chunks.unwrap_or(0)).fold(0, u64::saturating_add);
+    let chunks = u32::try_from(earlier.saturating_add(chunks as u64)).unwrap_or(u32::MAX);
+    let mut datasets: Vec<String> = Vec::new();
+    let texts = merged.iter().flat_map(|m| m.file.imatrix.datasets.iter().cloned());
+    for text in texts.chain(options.tokens.iter().map(name)) {
+        if !datasets.contains(&text) {
+            datasets.push(text);
+        }
+    }
+    let chunk_size = u32::try_from(size)
+        .map_err(|_| Error::new(Code::Usage, format!("chunks of {size} tokens are too long")))?;
+    Ok(Calibration { datasets, chunks, chunk_size })
+}
+
+/// A digest of everything that determines the sums.
+fn fingerprint(
+    model: &OpenedModel,
+    options: &ImatrixOptions,
+    chunks: &[Vec<u32>],
+    engine: &str,
+) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(model.source.salt()?);
+    hash.update(options.precision.name());
+    hash.update(engine);
+    hash.update([u8::from(options.process_output)]);
+    for chunk in chunks {
+        hash.update((chunk.len() as u64).to_le_bytes());
+        chunk.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    }
+    Ok(hash.finalize().into())
+}
+
+/// Experts that neither a text nor a merged file reached.
+fn unreached(totals: &CollectedTotals<'_>) -> Result<Vec<UnreachedExperts>> {
+    let mut found = Vec::new();
+    for (name, _, _) in totals.coverage.unreached(totals.sums) {
+        let counts = totals.of(&name)?.counts;
+        let experts = counts.iter().filter(|count| **count == 0.0).count() as u64;
+        if experts > 0 {
+            found.push(UnreachedExperts { tensor: name, experts, of: counts.len() as u64 });
+        }
+    }
+    Ok(found)
+}
+
+/// How sums are collected.
+struct Collection<'a> {
+    options: &'a ImatrixOptions,
+    model: &'a OpenedModel,
+    kernels: &'static dyn Kernels,
+    /// All memory, and threads.
+    budget: Budget,
+    /// Bytes of all sums.
+    sums_bytes: u64,
+    progress: PassProgress,
+}
+
+impl Collection<'_> {
+    fn threaded<M>(&self, matmul: M) -> Threaded<M> {
+        Threaded { matmul, kernels: self.kernels, threads: self.budget.workers as usize }
+    }
+
+    /// Memory for windows of weights.
+    fn window_memory(&self) -> u64 {
+        self.budget.memory / 4
+    }
+
+    /// Chunks that fit the memory together with the sums.
+    fn round(&self, size: usize) -> Result<usize> {
+        let chunk = self.model.tensors.bytes_per_token(1).saturating_mul(size as u64).max(1);
+        let room = (self.budget.memory - self.window_memory()).saturating_sub(self.sums_bytes);
+        let fitting = usize::try_from(room / chunk).unwrap_or(usize::MAX);
+        if fitting == 0 {
+            let need = chunk.saturating_add(self.sums_bytes).saturating_mul(4) / 3;
+            let message = format!(
+                "the sums of all matrices and a chunk of {size} tokens need about {} MiB of --memory; a smaller \
+                 --context needs less",
+                (need >> 20) + 1
+            );
+            return Err(Error::new(Code::MemoryBudget, message));
+        }
+        Ok(fitting.min(ROUND))
+    }
+
+    /// The sums of all chunks.
+    fn run<M: MatMul + Copy + Sync>(
+        &self,
+        matmul: M,
+        chunks: &[Vec<u32>],
+        journal: Option<&ImatrixJournal<'_>>,
+    ) -> Result<InputSums> {
+        let Some(first) = chunks.first() else { return Ok(InputSums::default()) };
+        let round = self.round(first.len())?;
+        let FinishedChunks { chunks: done, mut sums } =
+            journal.map_or_else(|| Ok(FinishedChunks::default()), ImatrixJournal::read)?;
+        let mut done = usize::try_from(done).unwrap_or(usize::MAX).min(chunks.len());
+        if let Some(path) = self.options.journal.as_ref().filter(|_| done > 0) {
+            note(&format!("{}: goes on after {} of an earlier run", path.display(), plural(done, "chunk")));
+        }
+        let rest = chunks.get(done..).unwrap_or_default();
+        let rounds = rest.len().div_ceil(round) as u64;
+        self.progress.start(self.model.tensors.weights().saturating_mul(rounds));
+        for part in rest.chunks(round) {
+            sums = self.collect(matmul, part, sums)?;
+            done += part.len();
+            if let Some(name) = sums.nonfinite() {
+                let message = "the inputs of this matrix are NaN or infinite";
+                return Err(Error::new(Code::NonFinite, message).of_tensor(name));
+            }
+            if let Some(journal) = journal.filter(|_| done < chunks.len()) {
+                journal.write(done as u64, &sums)?;
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Adds the sums of chunks that run through the model together.
+    fn collect<M: MatMul + Copy + Sync>(
+        &self,
+        matmul: M,
+        chunks: &[Vec<u32>],
+        sums: InputSums,
+    ) -> Result<InputSums> {
+        let batch = Batch { sequences: chunks.to_vec(), scored_from: 0, head_rows: 1 };
+        let budget = Budget { memory: self.window_memory(), ..self.budget };
+        let add = |n| self.progress.add(n);
+        let mut pass = ModelPass::batch(&self.model.tensors, matmul, &batch)?;
+        pass.observe(sums);
+        PassRunner::new(&self.model.source, self.kernels, budget, &add).layers(&mut pass)?;
+        Ok(pass.take_observed())
+    }
+}
+
+fn misfit(path: &Path, name: &str, here: u64, there: u64) -> Error {
+    let message = format!("{} has {there} sums of this tensor, and {here} are expected", path.display());
+    Error::new(Code::SizeMismatch, message).of_tensor(name)
+}
+
+/// An importance matrix that is merged.
+struct MergedFile {
+    path: PathBuf,
+    file: ImatrixFile,
+}
+
+impl MergedFile {
+    /// Opens a file of the same model.
+    fn open(path: &Path, coverage: &Coverage, options: &ImatrixOptions) -> Result<MergedFile> {
+        let file = ImatrixFile::open(path)?;
+        let known: BTreeMap<&str, &EntrySource> =
+            coverage.entries.iter().map(|e| (e.name.as_str(), e)).collect();
+        for (name, entry) in &file.imatrix.entries {
+            // What the other run collected besides stays.
+            let besides = name == "output.weight" || name == "token_embd.weight";
+            match known.get(name.as_str()).map(|e| e.values()) {
+                None if !besides => {
+                    let message = format!(
+                        "{} has sums of the tensor {name}, which {} does not have",
+                        path.display(),
+                        options.input.display()
+                    );
+                    return Err(Error::new(Code::NoSuchTensor, message));
+                }
+                Some(Some(values)) if values != entry.values => {
+                    return Err(misfit(path, name, values, entry.values));
+                }
+                _ => {}
+            }
+        }
+        Ok(MergedFile { path: path.to_path_buf(), file })
+    }
+
+    /// Sums and counts of an entry; `size` is the number of tokens of a chunk, which the legacy format does not record.
+    fn totals(&self, name: &str, size: usize) -> Result<Option<EntryTotals>> {
+        let Some(entry) = self.file.imatrix.entries.get(name) else { return Ok(None) };
+        let bytes = entry.values.saturating_mul(4);
+        let mut buffer = Vec::new();
+        let region = Region { offset: entry.at, run: bytes, stride: bytes, count: 1 };
+        self.file.read(&region, &mut buffer)?;
+        let scale = match self.file.imatrix.format {
+            ImatrixFormat::Gguf => 1.0,
+            ImatrixFormat::Legacy => size as f64,
+        };
+        let sums = buffer.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)) * scale);
+        let counts = entry.counts.iter().map(|count| f64::from(*count) * scale);
+        Ok(Some(EntryTotals { sums: sums.collect(), counts: counts.collect() }))
+    }
+}
+
+/// Sums of the run and of merged files.
+struct CollectedTotals<'a> {
+    coverage: &'a Coverage,
+    sums: &'a InputSums,
+    merged: &'a [MergedFile],
+    /// Tokens of a chunk.
+    size: usize,
+}
+
+impl CollectedTotals<'_> {
+    fn entry(&self, name: &str) -> Option<&EntrySource> {
+        self.coverage.entries.iter().find(|e| e.name == name)
+    }
+
+    /// Names and sizes of all entries.
+    fn sizes(&self) -> Result<Vec<EntrySize>> {
+        let own = self.coverage.entries.iter().filter_map(|e| e.size(self.sums));
+        let mut sizes: BTreeMap<String, EntrySize> = own.map(|size| (size.name.clone(), size)).collect();
+        for merged in self.merged {
+            for (name, entry) in &merged.file.imatrix.entries {
+                let counts = entry.counts.len() as u64;
+                let size = EntrySize { name: name.clone(), values: entry.values, counts };
+                let found = sizes.entry(name.clone()).or_insert_with(|| size.clone());
+                if found.values != size.values {
+                    return Err(misfit(&merged.path, name, found.values, size.values));
+                }
+                found.counts = found.counts.max(counts);
+            }
+        }
+        Ok(sizes.into_values().collect())
+    }
+
+    /// Sums and counts of an entry.
+    fn of(&self, name: &str) -> Result<EntryTotals> {
+        let mut totals = self.entry(name).and_then(|e| e.totals(self.sums));
+        for merged in self.merged {
+            let Some(more) = merged.totals(name, self.size)? else { continue };
+            totals = Some(match totals {
+                None => more,
+                Some(totals) => {
+                    let (here, there) = (totals.counts.len() as u64, more.counts.len() as u64);
+                    let sum = totals.plus(more);
+                    sum.ok_or_else(|| misfit(&merged.path, name, here, there))?
+                }
+            });
+        }
+        Ok(totals.unwrap_or_default())
+    }
+}
+
+/// Writes the file, which gets its name when it is complete.
+fn write(
+    out: &Path,
+    layout: &ImatrixLayout,
+    totals: &CollectedTotals<'_>,
+    output: &OutputOptions,
+) -> Result<()> {
+    let file = OutFile { name: String::new(), len: layout.len, header: layout.header.clone(), copied: false };
+    let plan = Plan { outputs: Vec::new(), files: vec![file], conversion: None, warnings: Vec::new() };
+    let fingerprint: [u8; 32] = Sha256::digest(&layout.header).into();
+    let intent = Intent {
+        plan: &plan,
+        permission: permission(output),
+        fingerprint: &fingerprint,
+        budget: Budget::default(),
+    };
+    let files = OutputFiles::begin(out, intent)?.files;
+    let put = |placed: &PlacedBytes| {
+        let run = placed.bytes.len() as u64;
+        let region = Region { offset: placed.at, run, stride: run, count: 1 };
+        files.write(&Write { file: 0, region }, &placed.bytes)
+    };
+    let written = (|| {
+        for (index, entry) in layout.entries().iter().enumerate() {
+            layout.entry(index, &totals.of(&entry.name)?)?.iter().try_for_each(put)?;
+            if signals::interrupted() {
+                return Err(Error::new(Code::Interrupted, "interrupted"));
+            }
+        }
+        let at = layout.len - layout.tail.len() as u64;
+        if layout.tail.is_empty() { Ok(()) } else { put(&PlacedBytes { at, bytes: layout.tail.clone() }) }
+    })();
+    written.inspect_err(|_| files.discard())?;
+    files.commit()
+}
