@@ -5,8 +5,8 @@ use crate::api_error::{IntoApiResult, api_error, object};
 use crate::device::Device;
 use crate::driver::browser::{SaveOptions, SavedFiles, Watcher};
 use crate::driver::inputs::Inputs;
-use crate::driver::run_loop::{Progress, Windows, drive};
-use crate::driver::sink::{OutFiles, Sink, Written};
+use crate::driver::run_loop::{DriveProgress, Windows, drive};
+use crate::driver::sink::{OutFiles, OutputSink, Written};
 use crate::driver::watch::{Unanswered, Watch, interrupted};
 #[cfg(feature = "full")]
 use crate::equivalence::{CheckOptions, EquivalenceCheck};
@@ -124,12 +124,12 @@ impl Run {
     }
 
     /// Drives the windows. What they write goes to `sink`.
-    async fn driven(&self, sink: Option<&mut Sink>, watch: &Watch, watcher: &Watcher) -> Result<()> {
+    async fn driven(&self, sink: Option<&mut OutputSink>, watch: &Watch, watcher: &Watcher) -> Result<()> {
         if self.driven.replace(true) {
             return Err(Error::new(Code::Usage, "a run is driven once"));
         }
         let total = self.total();
-        let progress = |p: Progress<'_>| watcher.report(p.done, total, p.label, p.device, p.restarted);
+        let progress = |p: DriveProgress<'_>| watcher.report(p.done, total, p.label, p.device, p.restarted);
         drive(self, total, &self.inputs, sink, watch, &progress).await
     }
 
@@ -161,7 +161,7 @@ impl Run {
     /// Writes the files into `sink`, once a rotation has been checked.
     async fn write(
         &self,
-        sink: &mut Sink,
+        sink: &mut OutputSink,
         options: &SaveOptions,
         watch: &Watch,
         watcher: &Watcher,
@@ -262,7 +262,7 @@ impl Run {
         };
         let files = OutFiles::new(self.plan.clone(), &|name| picked.file(name)).into_api_result()?;
         let watch = Watch::of(&watcher);
-        let mut sink = Sink::new(&options, files);
+        let mut sink = OutputSink::new(&options, files);
         match self.write(&mut sink, &options, &watch, &watcher).await {
             Ok((report, written)) => Ok(saved(report, &written).unchecked_into()),
             Err(reason) => {

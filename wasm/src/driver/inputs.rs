@@ -1,6 +1,6 @@
 //! The picked files that a run reads.
 
-use crate::driver::source::Source;
+use crate::driver::source::FileSource;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::Side;
 use std::rc::Rc;
@@ -35,7 +35,7 @@ impl Inputs {
 /// One open stream for each side: windows come file by file.
 pub struct Readers<'a> {
     inputs: &'a Inputs,
-    open: Vec<(Side, u32, Source)>,
+    open: Vec<(Side, u32, FileSource)>,
 }
 
 impl<'a> Readers<'a> {
@@ -48,7 +48,7 @@ impl<'a> Readers<'a> {
     ///
     /// # Errors
     /// `usage` where there is no such file.
-    pub fn of(&mut self, side: Side, file: u32) -> Result<&mut Source> {
+    pub fn of(&mut self, side: Side, file: u32) -> Result<&mut FileSource> {
         let known = self.open.iter().position(|(s, f, _)| (*s, *f) == (side, file));
         let at = match known {
             Some(at) => at,
@@ -56,7 +56,7 @@ impl<'a> Readers<'a> {
                 let missing = || Error::new(Code::Usage, "the file of a window is not there");
                 let picked = self.inputs.file(side, file).ok_or_else(missing)?;
                 self.open.retain(|(s, _, _)| *s != side);
-                self.open.push((side, file, Source::new(picked.clone())));
+                self.open.push((side, file, FileSource::new(picked.clone())));
                 self.open.len() - 1
             }
         };

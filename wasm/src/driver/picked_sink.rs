@@ -21,7 +21,7 @@ pub struct PickedSink {
     folder: Option<Folder>,
     /// Handles of the files that were made, by number.
     made: Vec<Option<FileSystemFileHandle>>,
-    open: Option<(usize, Stream)>,
+    open: Option<(usize, FileStream)>,
     blocks: BlockWriter,
     /// The write that is under way.
     underway: Option<Underway>,
@@ -55,7 +55,7 @@ impl PickedSink {
         PickedSink { files, folder, made, open: None, blocks: BlockWriter::default(), underway: None }
     }
 
-    /// See [`crate::driver::sink::Sink::open`].
+    /// See [`crate::driver::sink::OutputSink::open`].
     ///
     /// # Errors
     /// `exists` for a folder that is not empty; `same_file` for a file of `inputs`; `io`; `interrupted`.
@@ -76,7 +76,7 @@ impl PickedSink {
         if old.size() > 0.0 && inputs.all().any(|input| is_same(input, &old)) {
             return Err(Error::new(Code::SameFile, "input and output are the same").in_file(&old.name()));
         }
-        let stream = Stream::open(&handle, false, watch).await?;
+        let stream = FileStream::open(&handle, false, watch).await?;
         let (_, stream) = self.open.insert((0, stream));
         stream.truncate(self.files.len(0), watch).await?;
         let files = self.files.clone();
@@ -88,7 +88,7 @@ impl PickedSink {
         Ok(())
     }
 
-    /// See [`crate::driver::sink::Sink::write`].
+    /// See [`crate::driver::sink::OutputSink::write`].
     ///
     /// # Errors
     /// `no_space` or `io`, also of a write before; `interrupted`.
@@ -129,7 +129,7 @@ impl PickedSink {
     }
 
     /// The open stream of a file; that of another file is closed first. No write may be under way.
-    async fn turn_to(&mut self, file: usize, watch: &Watch) -> Result<&mut Stream> {
+    async fn turn_to(&mut self, file: usize, watch: &Watch) -> Result<&mut FileStream> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != file) {
             self.leave(watch).await?;
             let known = self.made.get(file).cloned().flatten();
@@ -138,7 +138,7 @@ impl PickedSink {
                 Some(handle) => handle,
                 None => self.make(file, watch).await?,
             };
-            let stream = self.open.insert((file, Stream::open(&handle, !is_new, watch).await?));
+            let stream = self.open.insert((file, FileStream::open(&handle, !is_new, watch).await?));
             if is_new {
                 begin(&mut stream.1, &self.files, file, watch).await?;
             }
@@ -170,7 +170,7 @@ impl PickedSink {
         Ok(())
     }
 
-    /// See [`crate::driver::sink::Sink::finish`].
+    /// See [`crate::driver::sink::OutputSink::finish`].
     ///
     /// # Errors
     /// `no_space` or `io`; `interrupted`.
@@ -229,7 +229,7 @@ impl PickedSink {
 }
 
 /// Sets the length of a new file of a folder, and writes what no window writes.
-async fn begin(stream: &mut Stream, files: &OutFiles, file: usize, watch: &Watch) -> Result<()> {
+async fn begin(stream: &mut FileStream, files: &OutFiles, file: usize, watch: &Watch) -> Result<()> {
     stream.truncate(files.len(file), watch).await?;
     let mut at = 0;
     while let Some(piece) = files.start(file, at, watch).await? {
@@ -259,7 +259,7 @@ async fn drop_empty(handle: FileSystemFileHandle) -> Result<(), JsValue> {
 }
 
 /// One file that the browser writes beside its place until it is closed.
-struct Stream {
+struct FileStream {
     stream: FileSystemWritableFileStream,
     name: String,
     state: State,
@@ -278,14 +278,14 @@ impl State {
     }
 }
 
-impl Stream {
-    async fn open(handle: &FileSystemFileHandle, keep: bool, watch: &Watch) -> Result<Stream> {
+impl FileStream {
+    async fn open(handle: &FileSystemFileHandle, keep: bool, watch: &Watch) -> Result<FileStream> {
         let options = FileSystemCreateWritableOptions::new();
         options.set_keep_existing_data(keep);
         let name = handle.name();
         let mut opening = JsFuture::from(handle.create_writable_with_options(&options));
         match watch.answer(&mut opening, Some(CALL_MS)).await {
-            Ok(stream) => Ok(Stream { stream: stream.unchecked_into(), name, state: State::Open }),
+            Ok(stream) => Ok(FileStream { stream: stream.unchecked_into(), name, state: State::Open }),
             Err(reason) => {
                 if !matches!(reason, Unanswered::Threw(_)) {
                     spawn_local(let_go(opening));

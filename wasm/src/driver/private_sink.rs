@@ -44,7 +44,7 @@ impl PrivateSink {
         PrivateSink { name, files, released, archive, key, root: None, handle: None, open: None }
     }
 
-    /// See [`crate::driver::sink::Sink::open`].
+    /// See [`crate::driver::sink::OutputSink::open`].
     ///
     /// # Errors
     /// `no_space` or `io`; `interrupted`.
@@ -113,7 +113,7 @@ impl PrivateSink {
         }
     }
 
-    /// See [`crate::driver::sink::Sink::write`].
+    /// See [`crate::driver::sink::OutputSink::write`].
     ///
     /// # Errors
     /// `no_space` or `io`.
@@ -143,7 +143,7 @@ impl PrivateSink {
         thrown(reason).in_file(&self.name)
     }
 
-    /// See [`crate::driver::sink::Sink::finish`].
+    /// See [`crate::driver::sink::OutputSink::finish`].
     ///
     /// # Errors
     /// `no_space` or `io`; `interrupted`.

@@ -2,7 +2,7 @@
 
 use crate::driver::browser::now;
 use crate::driver::inputs::{Inputs, Readers};
-use crate::driver::sink::Sink;
+use crate::driver::sink::OutputSink;
 use crate::driver::watch::Watch;
 use crate::job_runner::StartedJob;
 use quantoscope_core::error::{Code, Error, Result};
@@ -40,7 +40,7 @@ pub trait Windows {
 }
 
 /// How far a drive is.
-pub struct Progress<'a> {
+pub struct DriveProgress<'a> {
     /// Bytes that were read, those of an importance matrix excepted.
     pub done: f64,
     /// The tensor.
@@ -59,9 +59,9 @@ pub async fn drive(
     windows: &dyn Windows,
     total: f64,
     inputs: &Inputs,
-    mut sink: Option<&mut Sink>,
+    mut sink: Option<&mut OutputSink>,
     watch: &Watch,
-    progress: &dyn Fn(Progress<'_>),
+    progress: &dyn Fn(DriveProgress<'_>),
 ) -> Result<()> {
     let mut readers = Readers::new(inputs);
     let mut breath = Breath::new()?;
@@ -80,7 +80,7 @@ pub async fn drive(
             }
             if breathed || done == total {
                 let (label, device) = (windows.label(&started), windows.on_device());
-                progress(Progress { done, label: &label, device, restarted });
+                progress(DriveProgress { done, label: &label, device, restarted });
             }
         }
         windows.reuse(started);
@@ -127,7 +127,7 @@ async fn execute(mut started: StartedJob, _: &Watch) -> Result<(StartedJob, Resu
     Ok((started, done))
 }
 
-async fn scatter(started: &StartedJob, sink: &mut Sink, watch: &Watch) -> Result<()> {
+async fn scatter(started: &StartedJob, sink: &mut OutputSink, watch: &Watch) -> Result<()> {
     let Some(write) = started.write() else { return Ok(()) };
     let mut rest = started.payload();
     for (at, len) in write.region.runs() {

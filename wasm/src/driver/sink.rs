@@ -121,20 +121,22 @@ pub struct Written {
 }
 
 /// Takes what a conversion writes.
-pub enum Sink {
+pub enum OutputSink {
     /// A file or a folder that a person picked.
     Picked(PickedSink),
     /// The private storage of the page.
     Private(PrivateSink),
 }
 
-impl Sink {
+impl OutputSink {
     /// The sink that `options` names. Nothing is made yet.
-    pub fn new(options: &SaveOptions, files: OutFiles) -> Sink {
+    pub fn new(options: &SaveOptions, files: OutFiles) -> OutputSink {
         match (options.kind().as_str(), files.are_folder()) {
-            ("directory", _) => Sink::Picked(PickedSink::folder(options.handle().unchecked_into(), files)),
-            ("file", false) => Sink::Picked(PickedSink::file(options.handle().unchecked_into(), files)),
-            _ => Sink::Private(PrivateSink::new(options.name(), files, options.released())),
+            ("directory", _) => {
+                OutputSink::Picked(PickedSink::folder(options.handle().unchecked_into(), files))
+            }
+            ("file", false) => OutputSink::Picked(PickedSink::file(options.handle().unchecked_into(), files)),
+            _ => OutputSink::Private(PrivateSink::new(options.name(), files, options.released())),
         }
     }
 
@@ -144,8 +146,8 @@ impl Sink {
     /// `same_file`, `exists`, `no_space` or `io`; `interrupted`.
     pub async fn open(&mut self, inputs: &Inputs, watch: &Watch) -> Result<()> {
         match self {
-            Sink::Picked(sink) => sink.open(inputs, watch).await,
-            Sink::Private(sink) => sink.open(watch).await,
+            OutputSink::Picked(sink) => sink.open(inputs, watch).await,
+            OutputSink::Private(sink) => sink.open(watch).await,
         }
     }
 
@@ -155,8 +157,8 @@ impl Sink {
     /// `no_space` or `io`, also of a write before; `interrupted`.
     pub async fn write(&mut self, file: usize, at: u64, bytes: &[u8], watch: &Watch) -> Result<()> {
         match self {
-            Sink::Picked(sink) => sink.write(file, at, bytes, watch).await,
-            Sink::Private(sink) => sink.write(file, at, bytes),
+            OutputSink::Picked(sink) => sink.write(file, at, bytes, watch).await,
+            OutputSink::Private(sink) => sink.write(file, at, bytes),
         }
     }
 
@@ -166,8 +168,8 @@ impl Sink {
     /// `no_space` or `io`; `interrupted`.
     pub async fn finish(&mut self, watch: &Watch) -> Result<Written> {
         match self {
-            Sink::Picked(sink) => sink.finish(watch).await,
-            Sink::Private(sink) => sink.finish(watch).await,
+            OutputSink::Picked(sink) => sink.finish(watch).await,
+            OutputSink::Private(sink) => sink.finish(watch).await,
         }
     }
 
@@ -175,9 +177,9 @@ impl Sink {
     /// short.
     pub async fn abort(self) -> Left {
         match self {
-            Sink::Picked(sink) if sink.may_be_whole() => Left::PerhapsWhole,
-            Sink::Picked(sink) => cleaned(sink.remove()).await,
-            Sink::Private(sink) => cleaned(sink.remove()).await,
+            OutputSink::Picked(sink) if sink.may_be_whole() => Left::PerhapsWhole,
+            OutputSink::Picked(sink) => cleaned(sink.remove()).await,
+            OutputSink::Private(sink) => cleaned(sink.remove()).await,
         }
     }
 }

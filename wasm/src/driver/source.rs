@@ -26,7 +26,7 @@ const SLICE_MS: u64 = 10_000;
 const TRIES: u64 = 3;
 
 /// Reads one file forwards; going back or far ahead opens its stream again.
-pub struct Source {
+pub struct FileSource {
     file: File,
     size: u64,
     reader: Option<ReadableStreamByobReader>,
@@ -43,10 +43,10 @@ pub struct Source {
     slices: Option<usize>,
 }
 
-impl Source {
+impl FileSource {
     /// The start of `file`.
-    pub fn new(file: File) -> Source {
-        Source {
+    pub fn new(file: File) -> FileSource {
+        FileSource {
             size: file.size() as u64,
             file,
             reader: None,
@@ -200,7 +200,7 @@ impl Source {
     }
 }
 
-impl Drop for Source {
+impl Drop for FileSource {
     fn drop(&mut self) {
         self.close();
     }
