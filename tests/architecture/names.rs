@@ -4,7 +4,7 @@ use crate::sources::everything;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Types of `wasm` that wrap the type of the same name in `core` or `core/accel` for JavaScript, which sees this name.
-const WRAPPED: &[&str] = &["Device", "Imatrix", "ImatrixOpening", "Opening", "Plan", "Run"];
+const WRAPPED: &[&str] = &["Device", "Imatrix", "Plan", "Run"];
 
 /// The name that a line defines as a struct, enum, union or trait, or as a type alias outside of an `impl` or a trait.
 /// Types that a macro defines are not seen.

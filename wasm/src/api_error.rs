@@ -10,26 +10,34 @@ const SAFE: u64 = 1 << 53;
 /// An error as `{code, message, file?, tensor?, offset?, element?}`.
 pub fn api_error(error: &Error) -> JsValue {
     let detail = error.detail();
-    let object = Object::new();
-    let set = |key: &str, value: JsValue| {
-        // Setting a property of a plain object that was just made cannot fail.
-        let _ = Reflect::set(&object, &key.into(), &value);
-    };
-    set("code", detail.code.as_str().into());
-    set("message", detail.message.as_str().into());
+    let made = object(&[("code", detail.code.as_str().into()), ("message", detail.message.as_str().into())]);
     if let Some(file) = &detail.file {
-        set("file", file.as_str().into());
+        set(&made, "file", file.as_str().into());
     }
     if let Some(tensor) = &detail.tensor {
-        set("tensor", tensor.as_str().into());
+        set(&made, "tensor", tensor.as_str().into());
     }
     if let Some(offset) = detail.offset {
-        set("offset", integer(offset));
+        set(&made, "offset", integer(offset));
     }
     if let Some(element) = detail.element {
-        set("element", integer(element));
+        set(&made, "element", integer(element));
     }
-    object.into()
+    made
+}
+
+/// A plain object.
+pub fn object(pairs: &[(&str, JsValue)]) -> JsValue {
+    let object = Object::new().into();
+    for (key, value) in pairs {
+        set(&object, key, value.clone());
+    }
+    object
+}
+
+/// Sets a property of a plain object that was just made, which cannot fail.
+pub fn set(object: &JsValue, key: &str, value: JsValue) {
+    let _ = Reflect::set(object, &key.into(), &value);
 }
 
 /// A hostile header may name an offset beyond 2^53, which becomes a `bigint`.

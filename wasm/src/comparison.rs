@@ -1,10 +1,10 @@
 //! Runs of two models: comparison by value, and verification by byte.
 
 use crate::api_error::IntoApiResult;
+use crate::driver::inputs::Inputs;
 use crate::imatrix::Imatrix;
 use crate::model::Model;
 use crate::run::{Purpose, Run};
-use quantoscope_core::format::imatrix;
 use quantoscope_core::plan::{pair, replay};
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
@@ -18,18 +18,21 @@ impl Model {
         source: &Model,
         name: String,
         source_name: String,
-        matrix: Option<&imatrix::Imatrix>,
+        matrix: Option<&Imatrix>,
     ) -> Result<Run, JsValue> {
-        let rotated = replay::recorded(&self.0);
-        let is_folder = source.0.companion_files.iter().next().is_some();
-        let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.0));
+        let importance = matrix.map(Imatrix::source);
+        let matrix = matrix.map(Imatrix::get);
+        let rotated = replay::recorded(&self.checkpoint);
+        let is_folder = source.checkpoint.companion_files.iter().next().is_some();
+        let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.checkpoint));
         let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
-            Some(recipe) => replay::verify(&source.0, &self.0, &recipe, matrix),
-            None => pair::verify(&source.0, &self.0, matrix),
+            Some(recipe) => replay::verify(&source.checkpoint, &self.checkpoint, &recipe, matrix),
+            None => pair::verify(&source.checkpoint, &self.checkpoint, matrix),
         };
         let pairing = pairing.into_api_result()?;
         let purpose = Purpose::Verify { names: (name, source_name), findings: pairing.findings };
-        Run::new(pairing.plan.into(), purpose).into_api_result()
+        let inputs = Inputs { candidate: self.files.clone(), importance, ..source.inputs() };
+        Run::new(pairing.plan.into(), purpose, inputs).into_api_result()
     }
 }
 
@@ -37,7 +40,8 @@ impl Model {
 impl Model {
     /// Whether verifying this model against its source needs the files beside the source's weights.
     pub fn verify_reads_companions(&self) -> bool {
-        let recipe = replay::recorded(&self.0).or_else(|| replay::recorded_conversion(&self.0));
+        let recipe =
+            replay::recorded(&self.checkpoint).or_else(|| replay::recorded_conversion(&self.checkpoint));
         recipe.is_some_and(|recipe| recipe.reads_companions())
     }
 
@@ -60,7 +64,7 @@ impl Model {
         name: String,
         source_name: String,
     ) -> Result<Run, JsValue> {
-        self.verified(source, name, source_name, Some(matrix.get()))
+        self.verified(source, name, source_name, Some(matrix))
     }
 
     /// The error of `candidate` against this model. `threshold` is the least figure of a tensor that passes, from -1 to 1.
@@ -78,10 +82,12 @@ impl Model {
             let error = Error::new(Code::Usage, "a threshold is a number from -1 to 1");
             return Err(error).into_api_result();
         }
-        let pairing = pair::compare(&self.0, &candidate.0, &TensorFilter::default()).into_api_result()?;
+        let pairing = pair::compare(&self.checkpoint, &candidate.checkpoint, &TensorFilter::default())
+            .into_api_result()?;
         let names = (name, candidate_name);
         let gate = CompareThreshold { threshold, by: VerdictRule::Strict };
         let purpose = Purpose::Compare { names, findings: pairing.findings, gate };
-        Run::new(pairing.plan.into(), purpose).into_api_result()
+        let inputs = Inputs { candidate: candidate.files.clone(), ..self.inputs() };
+        Run::new(pairing.plan.into(), purpose, inputs).into_api_result()
     }
 }

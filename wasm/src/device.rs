@@ -1,6 +1,7 @@
 //! The graphics device beside the worker's thread: opened once, its kernels verified and timed on request.
 
 use crate::api_error::IntoApiResult;
+use crate::driver::browser::now;
 use crate::view::to_js;
 use js_sys::Promise;
 use quantoscope_accel::Engine;
@@ -11,13 +12,6 @@ use quantoscope_core::error::Result;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
-
-#[wasm_bindgen]
-extern "C" {
-    /// Milliseconds.
-    #[wasm_bindgen(js_namespace = performance)]
-    fn now() -> f64;
-}
 
 /// An open device. It stays open as long as the worker lives.
 #[wasm_bindgen]

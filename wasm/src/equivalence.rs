@@ -3,19 +3,17 @@
 //! Driven like a run, window by window: each weight that the two forward passes need is a plan of one tensor, whose windows are
 //! multiplied as they are finished.
 
-use crate::api_error::IntoApiResult;
-use crate::job_runner::JobRunner;
-use js_sys::Promise;
+use crate::driver::run_loop::Windows;
+use crate::job_runner::{JobRunner, StartedJob};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
-use quantoscope_core::job::Window;
+use quantoscope_core::job::{Done, Window};
 use quantoscope_core::model::config::Config;
 use quantoscope_core::model_equivalence::{ModelPass, TensorRequest, compare_logits, tokens};
 use quantoscope_core::plan::Plan;
 use quantoscope_core::report::EquivalenceView;
 use std::cell::RefCell;
 use std::rc::Rc;
-use wasm_bindgen::prelude::*;
 
 /// Options of the check, as on the command line.
 pub struct CheckOptions {
@@ -28,13 +26,12 @@ pub struct CheckOptions {
 }
 
 /// A check in progress.
-#[wasm_bindgen]
 pub struct EquivalenceCheck {
-    passes: Rc<RefCell<Passes>>,
+    passes: RefCell<Passes>,
     /// Set where the model cannot be run and `allow_unprobed` accepts that: then there are no windows.
     unprobed: Option<EquivalenceView>,
     /// Runs the plan of the weight that is read now.
-    runner: Rc<RefCell<Option<JobRunner>>>,
+    runner: RefCell<Option<JobRunner>>,
 }
 
 struct Passes {
@@ -79,8 +76,8 @@ impl EquivalenceCheck {
                 return Err(e.explained(Code::UnsupportedRotation, message));
             }
         };
-        let passes = Rc::new(RefCell::new(Passes { both, current: 0, request: None, elements, options }));
-        Ok(Some(EquivalenceCheck { passes, unprobed, runner: Rc::default() }))
+        let passes = RefCell::new(Passes { both, current: 0, request: None, elements, options });
+        Ok(Some(EquivalenceCheck { passes, unprobed, runner: RefCell::default() }))
     }
 
     /// What was found, at the end.
@@ -95,22 +92,6 @@ impl EquivalenceCheck {
         let [before, after] = passes.both.as_slice() else { return Err(misuse()) };
         let found = compare_logits(before, after, passes.options.tokens, passes.options.tolerance)?;
         Ok(EquivalenceView::probed(passes.elements, found))
-    }
-
-    /// Goes on to the next window; false at the end.
-    fn advance(&self) -> Result<bool> {
-        loop {
-            let mut runner = self.runner.borrow_mut();
-            if let Some(current) = runner.as_mut() {
-                if current.advance()? {
-                    return Ok(true);
-                }
-                *runner = None;
-            }
-            let mut passes = self.passes.borrow_mut();
-            let Some(request) = passes.next_request()? else { return Ok(false) };
-            *runner = Some(JobRunner::new(Rc::new(request.plan.clone()))?);
-        }
     }
 }
 
@@ -134,43 +115,43 @@ impl Passes {
     }
 }
 
-#[wasm_bindgen]
-impl EquivalenceCheck {
-    /// The next window, as that of a run, or nothing at the end.
-    ///
-    /// # Errors
-    /// Those of the forward pass; `memory_budget` where a weight does not fit the memory of a page.
-    pub fn next_job(&self) -> Result<JsValue, JsValue> {
-        if !self.advance().into_api_result()? {
-            return Ok(JsValue::UNDEFINED);
+impl Windows for EquivalenceCheck {
+    fn next_window(&self) -> Result<Option<StartedJob>> {
+        loop {
+            let mut runner = self.runner.borrow_mut();
+            if let Some(current) = runner.as_mut() {
+                if let Some(started) = current.next_window()? {
+                    return Ok(Some(started));
+                }
+                *runner = None;
+            }
+            let mut passes = self.passes.borrow_mut();
+            let Some(request) = passes.next_request()? else { return Ok(None) };
+            *runner = Some(JobRunner::new(Rc::new(request.plan.clone()))?);
         }
-        self.runner.borrow().as_ref().map_or(Ok(JsValue::UNDEFINED), JobRunner::view)
     }
 
-    /// Where the bytes of the window's read number `index` belong in this memory.
-    pub fn input(&self, index: usize) -> u32 {
-        self.runner.borrow_mut().as_mut().map_or(0, |runner| runner.input(index))
+    /// Hands the values of the window to the pass.
+    fn finish(&self, started: &mut StartedJob, done: Result<Done>) -> Result<bool> {
+        let mut runner = self.runner.borrow_mut();
+        let restarted = runner.as_mut().ok_or_else(misuse)?.finish(started, done.map_err(unusable))?;
+        self.passes.borrow_mut().feed(started.window(), started.payload())?;
+        Ok(restarted)
     }
 
-    /// Runs the window on the bytes that were put in place.
-    pub fn execute(&self) -> Promise {
-        let (runner, passes) = (Rc::clone(&self.runner), Rc::clone(&self.passes));
-        wasm_bindgen_futures::future_to_promise(async move {
-            run_window(&runner, &passes).await.map(|()| JsValue::FALSE).into_api_result()
-        })
+    fn reuse(&self, started: StartedJob) {
+        if let Some(runner) = self.runner.borrow_mut().as_mut() {
+            runner.reuse(started);
+        }
     }
-}
 
-/// Runs the window and hands its values to the pass.
-async fn run_window(runner: &RefCell<Option<JobRunner>>, passes: &RefCell<Passes>) -> Result<()> {
-    // Nothing is borrowed across the await.
-    let mut started = runner.borrow_mut().as_mut().ok_or_else(misuse)?.start()?;
-    let done = started.run().await;
-    let window = started.window().clone();
-    let mut runner = runner.borrow_mut();
-    let runner = runner.as_mut().ok_or_else(misuse)?;
-    runner.finish(started, done.map_err(unusable))?;
-    passes.borrow_mut().feed(&window, runner.payload())
+    fn label(&self, _: &StartedJob) -> String {
+        String::new()
+    }
+
+    fn on_device(&self) -> bool {
+        false
+    }
 }
 
 /// A value that is not finite spoils every logit, so it is refused whatever the recipe allows.

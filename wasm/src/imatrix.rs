@@ -1,66 +1,54 @@
 //! An importance matrix from a picked file: read through once, then a source of weights for plans.
 
 use crate::api_error::IntoApiResult;
-use crate::opening::whole;
+use crate::driver::source::read_slice;
+use crate::driver::watch::Watch;
 use crate::view::to_js;
 use quantoscope_core::format::{Warning, imatrix};
 use serde::Serialize;
-use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use web_sys::{AbortSignal, File};
 
-/// Reads an importance matrix (GGUF or `.dat`) in pieces that the driver supplies.
+/// An importance matrix is read in pieces of at most this many bytes.
+const PIECE: u64 = 1 << 20;
+
+/// Reads the importance matrix `file` (GGUF or `.dat`).
+///
+/// # Errors
+/// Those of the format, with byte offset and tensor; those of a read; `interrupted`.
 #[wasm_bindgen]
-pub struct ImatrixOpening(imatrix::ImatrixOpening);
-
-/// A byte range of the file.
-#[derive(Serialize)]
-struct RangeView {
-    start: u64,
-    end: u64,
+pub async fn open_imatrix(file: File, signal: AbortSignal) -> Result<Imatrix, JsValue> {
+    let matrix = read(&file, &Watch::new(Some(signal))).await.into_api_result()?;
+    Ok(Imatrix { matrix, file })
 }
 
-#[wasm_bindgen]
-impl ImatrixOpening {
-    /// Starts on the file `name` of `bytes` bytes.
-    ///
-    /// # Errors
-    /// `usage` where `bytes` is not a whole number below 2^53.
-    #[wasm_bindgen(constructor)]
-    pub fn new(name: &str, bytes: f64) -> Result<ImatrixOpening, JsValue> {
-        whole(bytes).map(|len| ImatrixOpening(imatrix::ImatrixOpening::new(name, len))).into_api_result()
+async fn read(file: &File, watch: &Watch) -> quantoscope_core::error::Result<imatrix::Imatrix> {
+    let mut opening = imatrix::ImatrixOpening::new(&file.name(), file.size() as u64);
+    let mut piece = Vec::new();
+    while let Some(range) = opening.want() {
+        piece.resize((range.end - range.start).min(PIECE) as usize, 0);
+        read_slice(file, range.start, &mut piece, watch).await?;
+        opening.data(&piece)?;
     }
-
-    /// The bytes that are needed next as `{start, end}`, or nothing at the end.
-    pub fn want(&self) -> Result<JsValue, JsValue> {
-        let Some(range) = self.0.want() else { return Ok(JsValue::UNDEFINED) };
-        to_js(&RangeView { start: range.start, end: range.end })
-    }
-
-    /// Takes bytes from the start of the wanted range, all of them or fewer.
-    ///
-    /// # Errors
-    /// Those of the format, with byte offset and tensor.
-    pub fn data(&mut self, bytes: &[u8]) -> Result<(), JsValue> {
-        self.0.data(bytes).into_api_result()
-    }
-
-    /// The matrix, once nothing more is wanted.
-    ///
-    /// # Errors
-    /// `truncated` or `empty` where the file holds no whole matrix.
-    pub fn finish(self) -> Result<Imatrix, JsValue> {
-        self.0.finish().map(|matrix| Imatrix(Rc::new(matrix))).into_api_result()
-    }
+    opening.finish()
 }
 
 /// A checked importance matrix. Its sums stay in the file.
 #[wasm_bindgen]
-pub struct Imatrix(Rc<imatrix::Imatrix>);
+pub struct Imatrix {
+    matrix: imatrix::Imatrix,
+    file: File,
+}
 
 impl Imatrix {
     /// The core's matrix.
     pub(crate) fn get(&self) -> &imatrix::Imatrix {
-        &self.0
+        &self.matrix
+    }
+
+    /// Its file.
+    pub(crate) fn source(&self) -> File {
+        self.file.clone()
     }
 }
 

@@ -1,9 +1,5 @@
-//! The windows of a plan, one at a time, on bytes that the driver puts into this memory.
-//!
-//! Bytes cross between the two languages without copies: the driver writes what a window reads into buffers of this memory,
-//! and writes the result straight from it.
+//! The windows of a plan, one at a time, on bytes that the driver puts into their buffers.
 
-use crate::view::to_js;
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::Offload;
 #[cfg(feature = "full")]
@@ -11,17 +7,15 @@ use quantoscope_accel::device::{Kernel, kernels};
 use quantoscope_core::error::{Code, Error, Result};
 #[cfg(feature = "full")]
 use quantoscope_core::job::Window;
-use quantoscope_core::job::{self, Done, Job, Payload, Region, Workspace};
-use quantoscope_core::plan::{Plan, Side};
+use quantoscope_core::job::{self, Done, Job, Payload, Read, Workspace, Write};
+use quantoscope_core::plan::Plan;
 use quantoscope_core::report::{DeviceView, RunInfo};
 use quantoscope_core::run::{PlanMeasurements, Run};
 #[cfg(feature = "full")]
 use quantoscope_core::schedule::whole;
 use quantoscope_core::schedule::{Budget, windows_in};
-use serde::Serialize;
 use std::mem::take;
 use std::rc::Rc;
-use wasm_bindgen::prelude::*;
 
 /// Bytes that the windows of a run hold, smallest first: a page is one of many, and only the windows of rotated tensors,
 /// which are whole columns, need more.
@@ -37,42 +31,18 @@ pub struct JobRunner {
     budget: Budget,
     /// Bytes that a window reads and writes.
     window: u64,
-    current: Option<Job>,
+    /// Memory of the window before.
     inputs: Vec<Vec<u8>>,
     scratch: Workspace,
-    payload: Payload,
 }
 
-/// A window that is being run: taken out of its runner, so that nothing is borrowed while a device is waited for.
+/// A window that is being run: taken out of its runner, so that nothing is borrowed while files or a device are waited for.
 pub struct StartedJob {
     engine: Engine,
     job: Job,
     inputs: Vec<Vec<u8>>,
     scratch: Workspace,
-}
-
-/// A window, as the driver reads and writes it.
-#[derive(Serialize)]
-struct JobView<'a> {
-    /// The tensor.
-    label: &'a str,
-    reads: Vec<ReadView>,
-    write: Option<WriteView>,
-}
-
-/// Bytes of a file that a window reads.
-#[derive(Serialize)]
-struct ReadView {
-    side: Side,
-    file: u32,
-    region: Region,
-}
-
-/// Bytes of an output file that a window writes.
-#[derive(Serialize)]
-struct WriteView {
-    file: u32,
-    region: Region,
+    payload: Payload,
 }
 
 impl JobRunner {
@@ -88,10 +58,8 @@ impl JobRunner {
             engine,
             budget,
             window,
-            current: None,
             inputs: Vec::new(),
             scratch: Workspace::default(),
-            payload: Payload::None,
         })
     }
 
@@ -134,71 +102,48 @@ impl JobRunner {
         all
     }
 
-    /// Goes on to the next window, and makes room for what it reads. False at the end.
-    pub fn advance(&mut self) -> Result<bool> {
-        self.current = self.run.next_job();
-        let Some(job) = &self.current else { return Ok(false) };
-        self.inputs.resize_with(job.reads.len(), Vec::new);
-        for (buffer, read) in self.inputs.iter_mut().zip(&job.reads) {
+    /// The next window, with room for what it reads; `None` at the end.
+    ///
+    /// # Errors
+    /// `memory_budget` where it does not fit.
+    pub fn next_window(&mut self) -> Result<Option<StartedJob>> {
+        let Some(job) = self.run.next_job() else { return Ok(None) };
+        let (mut inputs, scratch) = (take(&mut self.inputs), take(&mut self.scratch));
+        inputs.resize_with(job.reads.len(), Vec::new);
+        for (buffer, read) in inputs.iter_mut().zip(&job.reads) {
             let len = usize::try_from(read.region.len());
             buffer.resize(len.map_err(|_| too_large())?, 0);
         }
-        Ok(true)
+        Ok(Some(StartedJob { engine: self.engine, job, inputs, scratch, payload: Payload::None }))
     }
 
-    /// The current window, for the driver.
-    pub fn view(&self) -> Result<JsValue, JsValue> {
-        let Some(job) = &self.current else { return Ok(JsValue::UNDEFINED) };
-        let reads = job.reads.iter().map(|r| ReadView { side: r.side, file: r.file, region: r.region });
-        to_js(&JobView {
-            label: self.name(job),
-            reads: reads.collect(),
-            write: job.write.map(|w| WriteView { file: w.file, region: w.region }),
-        })
-    }
-
-    /// Where the bytes of the window's read number `index` belong in this memory.
-    pub fn input(&mut self, index: usize) -> u32 {
-        self.inputs.get_mut(index).map_or(0, |b| b.as_mut_ptr() as usize as u32)
-    }
-
-    /// Takes the current window out, to be run.
+    /// Takes the outcome of a window in. True after a device returned wrong bytes: then the run has been restarted without
+    /// it, and the next window is the first.
     ///
     /// # Errors
-    /// `usage` where there is none.
-    pub fn start(&mut self) -> Result<StartedJob> {
-        let missing = || Error::new(Code::Usage, "there is no window to run");
-        let job = self.current.take().ok_or_else(missing)?;
-        let (inputs, scratch) = (take(&mut self.inputs), take(&mut self.scratch));
-        Ok(StartedJob { engine: self.engine, job, inputs, scratch })
-    }
-
-    /// Takes a window back in, with its outcome. True after a device returned wrong bytes: then the run has been
-    /// restarted without it, and the next window is the first.
-    pub fn finish(&mut self, started: StartedJob, done: Result<Done>) -> Result<bool> {
-        let StartedJob { job, inputs, scratch, .. } = started;
-        (self.inputs, self.scratch) = (inputs, scratch);
-        let done = done.map_err(|e| e.of_tensor(self.name(&job)))?;
-        self.payload = done.payload;
-        if self.run.finish(&job, done.measured, &done.made) {
+    /// That of the window, with its tensor.
+    pub fn finish(&mut self, started: &mut StartedJob, done: Result<Done>) -> Result<bool> {
+        let done = done.map_err(|e| e.of_tensor(self.name(&started.job)))?;
+        if self.run.finish(&started.job, done.measured, &done.made) {
+            started.payload = done.payload;
             return Ok(false);
         }
-        self.payload = Payload::None;
         self.run.restart(self.budget, self.window, Vec::new())?;
         Ok(true)
     }
 
-    fn name(&self, job: &Job) -> &str {
-        self.plan().outputs.get(job.output as usize).map_or("", |o| o.name.as_str())
+    /// Takes the memory of a window back.
+    pub fn reuse(&mut self, started: StartedJob) {
+        (self.inputs, self.scratch) = (started.inputs, started.scratch);
     }
 
-    /// The bytes that the last window made.
-    pub fn payload(&self) -> &[u8] {
-        match self.payload {
-            Payload::None => &[],
-            Payload::Input => self.inputs.first().map_or(&[], Vec::as_slice),
-            Payload::Scratch => &self.scratch.out,
-        }
+    /// The tensor of a window.
+    pub fn label(&self, started: &StartedJob) -> &str {
+        self.name(&started.job)
+    }
+
+    fn name(&self, job: &Job) -> &str {
+        self.plan().outputs.get(job.output as usize).map_or("", |o| o.name.as_str())
     }
 
     /// What a report says of the run itself.
@@ -216,6 +161,25 @@ impl JobRunner {
 }
 
 impl StartedJob {
+    /// What the window reads, and where its bytes belong.
+    pub fn reads(&mut self) -> impl Iterator<Item = (&Read, &mut [u8])> {
+        self.job.reads.iter().zip(self.inputs.iter_mut().map(Vec::as_mut_slice))
+    }
+
+    /// Where the window writes, if it does.
+    pub fn write(&self) -> Option<&Write> {
+        self.job.write.as_ref()
+    }
+
+    /// The bytes that it made, once it is finished.
+    pub fn payload(&self) -> &[u8] {
+        match self.payload {
+            Payload::None => &[],
+            Payload::Input => self.inputs.first().map_or(&[], Vec::as_slice),
+            Payload::Scratch => &self.scratch.out,
+        }
+    }
+
     /// Runs the window.
     pub async fn run(&mut self) -> Result<Done> {
         let slices: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();

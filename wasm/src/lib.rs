@@ -1,7 +1,7 @@
-//! The interface of the core for the page's worker, in types of JavaScript.
+//! The driver of the page's worker, and its interface in types of JavaScript.
 //!
-//! Takes bytes in, hands jobs and views out. Knows no files and computes nothing itself. Sizes are numbers, because none
-//! that a browser can hold exceeds 2^53. Without the feature `full`, which the page loads later, models are opened, measured
+//! Reads picked files, runs the windows of the core, and writes what they make ([`driver`]); hands views out. Computes
+//! nothing itself. Sizes are numbers, because none that a browser can hold exceeds 2^53. Without the feature `full`, which the page loads later, models are opened, measured
 //! and converted, except between Hugging Face folders and GGUF. What the views hold is in `www/src/protocol.gen.ts`, which `wasm/build` generates.
 
 mod api_error;
@@ -10,6 +10,7 @@ mod catalog;
 mod comparison;
 #[cfg(feature = "full")]
 mod device;
+pub mod driver;
 #[cfg(feature = "full")]
 mod equivalence;
 mod imatrix;
@@ -23,10 +24,8 @@ mod view;
 pub use catalog::catalog;
 #[cfg(feature = "full")]
 pub use device::Device;
-#[cfg(feature = "full")]
-pub use equivalence::EquivalenceCheck;
-pub use imatrix::{Imatrix, ImatrixOpening};
+pub use imatrix::{Imatrix, open_imatrix};
 pub use model::{Model, reads_companions, rotation_options};
-pub use opening::{Opening, apr_writers, choices};
+pub use opening::open_model;
 pub use plan::Plan;
 pub use run::{Run, processor};

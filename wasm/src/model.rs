@@ -1,6 +1,7 @@
 //! An opened model: what the page shows of it, and the runs that it can start.
 
 use crate::api_error::IntoApiResult;
+use crate::driver::inputs::Inputs;
 use crate::imatrix::Imatrix;
 use crate::plan::Plan;
 use crate::run::{Purpose, Run};
@@ -12,27 +13,61 @@ use quantoscope_core::recipe::rotation::{RotationOptions, SEED, parse_seed};
 use quantoscope_core::recipe::{Recipe, TargetName, TensorNaming};
 use quantoscope_core::{Code, Error};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
+use web_sys::File;
+
+/// Files that a person picked, by name, relative to the folder of the model.
+pub struct PickedFiles(pub(crate) BTreeMap<String, File>);
+
+impl PickedFiles {
+    /// The file `name`.
+    ///
+    /// # Errors
+    /// `not_found` where it was not picked.
+    pub fn file(&self, name: &str) -> quantoscope_core::error::Result<File> {
+        let missing = || Error::new(Code::NotFound, "the file is not there").in_file(name);
+        self.0.get(name).cloned().ok_or_else(missing)
+    }
+}
 
 /// A checkpoint of which the headers were read.
 #[wasm_bindgen]
-pub struct Model(pub(crate) Rc<Checkpoint>);
+pub struct Model {
+    pub(crate) checkpoint: Rc<Checkpoint>,
+    /// Its files, in the order of the core.
+    pub(crate) files: Rc<[File]>,
+    picked: Rc<PickedFiles>,
+}
 
 impl Model {
-    /// Wraps a checkpoint.
-    pub(crate) fn new(checkpoint: Checkpoint) -> Model {
-        Model(Rc::new(checkpoint))
+    /// Wraps a checkpoint, whose files are among those that were picked.
+    ///
+    /// # Errors
+    /// `not_found` where one of them is not.
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        picked: Rc<PickedFiles>,
+    ) -> quantoscope_core::error::Result<Model> {
+        let files = checkpoint.files.iter().map(|f| picked.file(&f.name));
+        Ok(Model { files: files.collect::<Result<_, Error>>()?, checkpoint: Rc::new(checkpoint), picked })
+    }
+
+    /// What a run of this model alone reads.
+    pub(crate) fn inputs(&self) -> Inputs {
+        Inputs { source: self.files.clone(), ..Inputs::default() }
     }
 
     fn details(&self, plan: Result<quantoscope_core::plan::Plan, Error>) -> Result<Run, JsValue> {
-        plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails)).into_api_result()
+        plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails, self.inputs())).into_api_result()
     }
 
     fn planned(&self, recipe: JsValue, matrix: Option<&Imatrix>, measure: bool) -> Result<Plan, JsValue> {
         let recipe = recipe_from(recipe)?;
-        let plan = convert::plan(&self.0, &recipe, matrix.map(Imatrix::get), measure);
-        Ok(Plan::new(self.0.clone(), plan.into_api_result()?))
+        let plan = convert::plan(&self.checkpoint, &recipe, matrix.map(Imatrix::get), measure);
+        let inputs = Inputs { importance: matrix.map(Imatrix::source), ..self.inputs() };
+        Ok(Plan::new(self.checkpoint.clone(), self.picked.clone(), inputs, plan.into_api_result()?))
     }
 }
 
@@ -80,7 +115,7 @@ pub fn reads_companions(recipe: JsValue) -> Result<bool, JsValue> {
 impl Model {
     /// A file that was read beside the weights.
     pub fn companion_file(&self, name: &str) -> Option<Vec<u8>> {
-        self.0.companion_files.get(name).map(Into::into)
+        self.checkpoint.companion_files.get(name).map(Into::into)
     }
 
     /// Whether a conversion by `recipe` needs a build with the feature `full`: it converts between the names of Hugging Face
@@ -91,7 +126,7 @@ impl Model {
     pub fn needs_full(&self, recipe: JsValue) -> Result<bool, JsValue> {
         let recipe = recipe_from(recipe)?;
         let renames = matches!(
-            (recipe.to, self.0.container),
+            (recipe.to, self.checkpoint.container),
             (TargetName::Gguf, Container::Safetensors) | (TargetName::HfFolder, Container::Gguf)
         );
         Ok(recipe.rotate.is_some() || (renames && recipe.names != TensorNaming::Source))
@@ -104,7 +139,7 @@ impl Model {
     /// `usage` where the value is not a recipe.
     pub fn needs_check_text(&self, recipe: JsValue) -> Result<bool, JsValue> {
         let recipe = recipe_from(recipe)?;
-        Ok(match convert::plan(&self.0, &recipe, None, false) {
+        Ok(match convert::plan(&self.checkpoint, &recipe, None, false) {
             Ok(plan) => plan.warnings.iter().any(|w| w.code == "no_encoder"),
             Err(e) => e.detail().file.as_deref() == Some("tokenizer.json"),
         })
@@ -112,17 +147,17 @@ impl Model {
 
     /// Sets the token ids of the check text under the model's tokenizer.
     pub fn set_check_text_ids(&mut self, ids: Vec<u32>) {
-        Rc::make_mut(&mut self.0).check_text_ids = Some(ids);
+        Rc::make_mut(&mut self.checkpoint).check_text_ids = Some(ids);
     }
 
     /// What the headers say, without the tensors: see `ModelSummary`.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
-        to_js(&view::summary(&self.0))
+        to_js(&view::summary(&self.checkpoint))
     }
 
     /// Every tensor, in the order of the files: see `TensorRow`.
     pub fn tensors(&self) -> Result<JsValue, JsValue> {
-        to_js(&view::tensors(&self.0))
+        to_js(&view::tensors(&self.checkpoint))
     }
 
     /// The encodings that fit tensor number `index`, in the groups that a page measures one after the other: see
@@ -132,7 +167,7 @@ impl Model {
     /// `no_such_tensor`.
     pub fn tensor_encodings(&self, index: usize) -> Result<JsValue, JsValue> {
         let mut groups: Vec<Vec<EncodingSize>> = vec![Vec::new()];
-        for encoding in measure::tensor_encodings(&self.0, index).into_api_result()? {
+        for encoding in measure::tensor_encodings(&self.checkpoint, index).into_api_result()? {
             let size = EncodingSize { encoding, bits_per_weight: encoding.dtype().bits_per_weight() };
             match groups.first_mut() {
                 // Those with a scale search are worth waiting for one by one.
@@ -149,7 +184,7 @@ impl Model {
     /// # Errors
     /// `no_such_tensor`; `memory_budget` where a window does not fit a page.
     pub fn tensor_values(&self, index: usize, all_rows: bool) -> Result<Run, JsValue> {
-        self.details(measure::tensor_values(&self.0, index, all_rows))
+        self.details(measure::tensor_values(&self.checkpoint, index, all_rows))
     }
 
     /// The error of `encodings`, by name, on the same rows.
@@ -163,7 +198,9 @@ impl Model {
         all_rows: bool,
     ) -> Result<Run, JsValue> {
         let encodings: Result<Vec<_>, Error> = encodings.iter().map(|name| Encoding::parse(name)).collect();
-        self.details(encodings.and_then(|all| measure::tensor_errors(&self.0, index, &all, all_rows)))
+        self.details(
+            encodings.and_then(|all| measure::tensor_errors(&self.checkpoint, index, &all, all_rows)),
+        )
     }
 
     /// The same encodings on tensor number `index` as stored and under rotations, each named as `sweep --rotate` names
@@ -178,8 +215,9 @@ impl Model {
         seed: Option<String>,
     ) -> Result<Run, JsValue> {
         let options = seed_or_default(seed).and_then(|seed| preview::parse_rotations(&rotations, seed));
-        let preview = options.and_then(|all| preview::tensor_details(&self.0, index, &all));
-        let run = preview.and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p))));
+        let preview = options.and_then(|all| preview::tensor_details(&self.checkpoint, index, &all));
+        let run = preview
+            .and_then(|p| Run::new(p.plan.clone().into(), Purpose::Rotated(Box::new(p)), self.inputs()));
         run.into_api_result()
     }
 
@@ -204,7 +242,7 @@ impl Model {
     /// # Errors
     /// `memory_budget` where a window does not fit a page.
     pub fn verify(&self, name: String) -> Result<Run, JsValue> {
-        let plan = measure::moments(&self.0, &|_| true);
-        plan.and_then(|plan| Run::new(plan.into(), Purpose::Check { name })).into_api_result()
+        let plan = measure::moments(&self.checkpoint, &|_| true);
+        plan.and_then(|plan| Run::new(plan.into(), Purpose::Check { name }, self.inputs())).into_api_result()
     }
 }

@@ -1,13 +1,11 @@
 //! A planned conversion, to be shown and to be run.
 
 use crate::api_error::IntoApiResult;
-#[cfg(feature = "full")]
-use crate::equivalence::{CheckOptions, EquivalenceCheck};
+use crate::driver::inputs::Inputs;
+use crate::model::PickedFiles;
 use crate::run::{Purpose, Run};
 use crate::view::to_js;
 use quantoscope_core::format::Checkpoint;
-#[cfg(feature = "full")]
-use quantoscope_core::model_equivalence::{TOKENS, TOLERANCE};
 use quantoscope_core::plan;
 use quantoscope_core::report::{self, ConvertReport};
 use quantoscope_core::{Code, Error};
@@ -19,13 +17,20 @@ use wasm_bindgen::prelude::*;
 #[wasm_bindgen]
 pub struct Plan {
     checkpoint: Rc<Checkpoint>,
+    picked: Rc<PickedFiles>,
+    inputs: Inputs,
     plan: Rc<plan::Plan>,
 }
 
 impl Plan {
-    /// Wraps a plan of `checkpoint`.
-    pub(crate) fn new(checkpoint: Rc<Checkpoint>, plan: plan::Plan) -> Plan {
-        Plan { checkpoint, plan: Rc::new(plan) }
+    /// Wraps a plan of `checkpoint`, which is among the files `picked`; its run reads `inputs`.
+    pub(crate) fn new(
+        checkpoint: Rc<Checkpoint>,
+        picked: Rc<PickedFiles>,
+        inputs: Inputs,
+        plan: plan::Plan,
+    ) -> Plan {
+        Plan { checkpoint, picked, inputs, plan: Rc::new(plan) }
     }
 }
 
@@ -41,7 +46,7 @@ struct PlanView<'a> {
 struct OutFileView<'a> {
     name: &'a str,
     bytes: u64,
-    /// True if the file is a copy of the source's file of the same name: the driver supplies its bytes.
+    /// True if the file is a copy of the source's file of the same name.
     copied: bool,
 }
 
@@ -63,41 +68,13 @@ impl Plan {
         })
     }
 
-    /// The first bytes of file number `index`.
-    pub fn header(&self, index: usize) -> Vec<u8> {
-        self.plan.files.get(index).map(|f| f.header.clone()).unwrap_or_default()
-    }
-
     /// The run of the conversion.
     ///
     /// # Errors
     /// `memory_budget` where a window does not fit the memory of a page.
     pub fn run(&self) -> Result<Run, JsValue> {
-        Run::new(self.plan.clone(), Purpose::Convert(self.checkpoint.clone())).into_api_result()
-    }
-}
-
-#[cfg(feature = "full")]
-#[wasm_bindgen]
-impl Plan {
-    /// The check that must hold before a rotated model is written: see [`EquivalenceCheck`]; nothing where the plan rotates
-    /// nothing.
-    ///
-    /// `tokens` and `tolerance` are those of the command line, its defaults where absent.
-    ///
-    /// # Errors
-    /// `unsupported_rotation` where the model cannot be run, unless `allow_unprobed` is set.
-    pub fn equivalence_check(
-        &self,
-        tokens: Option<u32>,
-        tolerance: Option<f64>,
-        allow_unprobed: bool,
-    ) -> Result<Option<EquivalenceCheck>, JsValue> {
-        let options = CheckOptions {
-            tokens: tokens.unwrap_or(TOKENS),
-            tolerance: tolerance.unwrap_or(TOLERANCE),
-            allow_unprobed,
-        };
-        EquivalenceCheck::new(&self.checkpoint, &self.plan, options).into_api_result()
+        let (checkpoint, picked) = (self.checkpoint.clone(), self.picked.clone());
+        let purpose = Purpose::Convert { checkpoint, picked };
+        Run::new(self.plan.clone(), purpose, self.inputs.clone()).into_api_result()
     }
 }

@@ -1,16 +1,25 @@
-//! A run of the page: a plan in progress, driven window by window, and the report of the command line at its end.
+//! A run of the page: a plan, driven to its end, and the report of the command line.
 
-use crate::api_error::IntoApiResult;
+use crate::api_error::{IntoApiResult, api_error, object};
 #[cfg(feature = "full")]
 use crate::device::Device;
+use crate::driver::browser::{SaveOptions, SavedFiles, Watcher};
+use crate::driver::inputs::Inputs;
+use crate::driver::run_loop::{DriveProgress, Windows, drive};
+use crate::driver::sink::{OutFiles, OutputSink, Written};
+use crate::driver::watch::{Unanswered, Watch, interrupted};
 #[cfg(feature = "full")]
-use crate::equivalence::EquivalenceCheck;
-use crate::job_runner::JobRunner;
+use crate::equivalence::{CheckOptions, EquivalenceCheck};
+use crate::job_runner::{JobRunner, StartedJob};
+use crate::model::PickedFiles;
 use crate::view::to_js;
-use js_sys::Promise;
+use js_sys::Array;
 use quantoscope_accel::Engine;
-use quantoscope_core::error::Result;
+use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
+use quantoscope_core::job::Done;
+#[cfg(feature = "full")]
+use quantoscope_core::model_equivalence::{TOKENS, TOLERANCE};
 use quantoscope_core::plan::Plan;
 #[cfg(feature = "full")]
 use quantoscope_core::plan::pair::Finding;
@@ -19,10 +28,10 @@ use quantoscope_core::report::{self, EquivalenceView};
 #[cfg(feature = "full")]
 use quantoscope_core::report::{CompareReport, CompareThreshold};
 use serde::Serialize;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::future_to_promise;
+use wasm_bindgen_futures::JsFuture;
 
 /// Bins of a histogram: what a panel of the page can show.
 const BINS: usize = 96;
@@ -34,7 +43,12 @@ pub enum Purpose {
     /// One tensor under rotations.
     Rotated(Box<Preview>),
     /// A conversion of this checkpoint.
-    Convert(Rc<Checkpoint>),
+    Convert {
+        /// The checkpoint.
+        checkpoint: Rc<Checkpoint>,
+        /// Its files and those beside them.
+        picked: Rc<PickedFiles>,
+    },
     /// A comparison.
     #[cfg(feature = "full")]
     Compare {
@@ -63,11 +77,14 @@ pub enum Purpose {
 /// A plan in progress.
 #[wasm_bindgen]
 pub struct Run {
+    plan: Rc<Plan>,
     purpose: Purpose,
+    inputs: Inputs,
     /// What a rotation was checked with before this run.
-    equivalence: Option<EquivalenceView>,
-    /// Shared with the window that is being run: nothing is borrowed while a device is waited for.
-    runner: Rc<RefCell<JobRunner>>,
+    equivalence: RefCell<Option<EquivalenceView>>,
+    runner: RefCell<JobRunner>,
+    /// True once it was driven.
+    driven: Cell<bool>,
 }
 
 /// The command line's report, and whether its gate holds.
@@ -97,20 +114,110 @@ pub fn processor() -> String {
 }
 
 impl Run {
-    /// Prepares `plan` for the processor.
+    /// Prepares `plan` of `inputs` for the processor.
     ///
     /// # Errors
     /// `memory_budget` where a window does not fit the memory of a page.
-    pub(crate) fn new(plan: Rc<Plan>, purpose: Purpose) -> Result<Run> {
-        Ok(Run { purpose, equivalence: None, runner: Rc::new(RefCell::new(JobRunner::new(plan)?)) })
+    pub(crate) fn new(plan: Rc<Plan>, purpose: Purpose, inputs: Inputs) -> Result<Run> {
+        let runner = RefCell::new(JobRunner::new(plan.clone())?);
+        Ok(Run { plan, purpose, inputs, equivalence: RefCell::default(), runner, driven: Cell::new(false) })
+    }
+
+    /// Drives the windows. What they write goes to `sink`.
+    async fn driven(&self, sink: Option<&mut OutputSink>, watch: &Watch, watcher: &Watcher) -> Result<()> {
+        if self.driven.replace(true) {
+            return Err(Error::new(Code::Usage, "a run is driven once"));
+        }
+        let total = self.total();
+        let progress = |p: DriveProgress<'_>| watcher.report(p.done, total, p.label, p.device, p.restarted);
+        drive(self, total, &self.inputs, sink, watch, &progress).await
+    }
+
+    /// Runs source and plan of a rotation on a few tokens. Nothing is written where their logits differ.
+    #[cfg(feature = "full")]
+    async fn check(
+        &self,
+        checkpoint: &Checkpoint,
+        options: &SaveOptions,
+        watch: &Watch,
+        watcher: &Watcher,
+    ) -> Result<()> {
+        let options = CheckOptions {
+            tokens: options.tokens().unwrap_or(TOKENS),
+            tolerance: options.tolerance().unwrap_or(TOLERANCE),
+            allow_unprobed: options.allow_unprobed().unwrap_or(false),
+        };
+        let Some(check) = EquivalenceCheck::new(checkpoint, &self.plan, options)? else { return Ok(()) };
+        let total = self.total();
+        // How much the two passes read is not known beforehand.
+        let report =
+            || watcher.report(0.0, total, "Checking the rotated model on a few tokens", false, false);
+        report();
+        drive(&check, total, &self.inputs, None, watch, &|_| report()).await?;
+        *self.equivalence.borrow_mut() = Some(check.outcome()?);
+        Ok(())
+    }
+
+    /// Writes the files into `sink`, once a rotation has been checked.
+    async fn write(
+        &self,
+        sink: &mut OutputSink,
+        options: &SaveOptions,
+        watch: &Watch,
+        watcher: &Watcher,
+    ) -> Result<(JsValue, Written), JsValue> {
+        sink.open(&self.inputs, watch).await.into_api_result()?;
+        #[cfg(feature = "full")]
+        if let Purpose::Convert { checkpoint, .. } = &self.purpose {
+            self.check(checkpoint, options, watch, watcher).await.into_api_result()?;
+        }
+        let mut prepared = JsFuture::from(options.prepare());
+        watch.answer(&mut prepared, None).await.map_err(|reason| match reason {
+            Unanswered::Threw(reason) => reason,
+            Unanswered::Interrupted | Unanswered::Stalled => api_error(&interrupted()),
+        })?;
+        self.driven(Some(&mut *sink), watch, watcher).await.into_api_result()?;
+        watch.check().into_api_result()?;
+        let report = self.report()?;
+        let total = self.total();
+        watcher.report(total, total, "Putting the file in place", false, false);
+        Ok((report, sink.finish(watch).await.into_api_result()?))
     }
 }
 
-/// Runs the current window. True after a device returned wrong bytes.
-async fn execute(runner: &RefCell<JobRunner>) -> Result<bool> {
-    let mut started = runner.borrow_mut().start()?;
-    let done = started.run().await;
-    runner.borrow_mut().finish(started, done)
+impl Windows for Run {
+    fn next_window(&self) -> Result<Option<StartedJob>> {
+        self.runner.borrow_mut().next_window()
+    }
+
+    fn finish(&self, started: &mut StartedJob, done: Result<Done>) -> Result<bool> {
+        self.runner.borrow_mut().finish(started, done)
+    }
+
+    fn reuse(&self, started: StartedJob) {
+        self.runner.borrow_mut().reuse(started);
+    }
+
+    fn label(&self, started: &StartedJob) -> String {
+        self.runner.borrow().label(started).into()
+    }
+
+    fn on_device(&self) -> bool {
+        self.runner.borrow().on_device()
+    }
+}
+
+/// What was saved, for the page.
+fn saved(report: JsValue, written: &Written) -> JsValue {
+    let files = Array::new();
+    for (path, file) in &written.files {
+        files.push(&object(&[("path", path.as_str().into()), ("file", file.into())]));
+    }
+    let (file, key) = written
+        .stored
+        .as_ref()
+        .map_or((JsValue::NULL, JsValue::NULL), |(file, key)| (file.into(), key.as_str().into()));
+    object(&[("report", report), ("file", file), ("key", key), ("written", files.into())])
 }
 
 #[wasm_bindgen]
@@ -122,8 +229,7 @@ impl Run {
 
     /// Bytes that all windows read together, those of an importance matrix excepted.
     pub fn total(&self) -> f64 {
-        let runner = self.runner.borrow();
-        let spans = runner.plan().outputs.iter().flat_map(|o| {
+        let spans = self.plan.outputs.iter().flat_map(|o| {
             let per_row = |d: quantoscope_core::DType, rows: u64| {
                 rows.checked_mul(o.grid.cols).and_then(|n| d.bytes_for(n)).unwrap_or(0) as f64
             };
@@ -137,48 +243,49 @@ impl Run {
         spans.sum()
     }
 
-    /// The next window: see `JobView`; nothing at the end.
-    pub fn next_job(&self) -> Result<JsValue, JsValue> {
-        let mut runner = self.runner.borrow_mut();
-        runner.advance().into_api_result()?;
-        runner.view()
+    /// Drives a run that writes nothing to its end.
+    ///
+    /// # Errors
+    /// Those of the core, of files, and `interrupted`.
+    pub async fn drive(&self, watcher: Watcher) -> Result<(), JsValue> {
+        self.driven(None, &Watch::of(&watcher), &watcher).await.into_api_result()
     }
 
-    /// Where the bytes of the window's read number `index` belong in this memory.
-    pub fn input(&self, index: usize) -> u32 {
-        self.runner.borrow_mut().input(index)
-    }
-
-    /// Runs the window on the bytes that were put in place. Its promise holds true after a device returned wrong bytes:
-    /// then the run has been restarted without the device, and the next window is the first.
-    pub fn execute(&self) -> Promise {
-        let runner = Rc::clone(&self.runner);
-        future_to_promise(async move { execute(&runner).await.map(JsValue::from).into_api_result() })
-    }
-
-    /// Where the bytes that the window made lie in this memory.
-    pub fn output(&self) -> u32 {
-        self.runner.borrow().payload().as_ptr() as usize as u32
-    }
-
-    /// How many bytes the window made.
-    pub fn output_len(&self) -> u32 {
-        self.runner.borrow().payload().len() as u32
+    /// Saves what a conversion writes: see `SaveOptions`. After a failure nothing is left behind.
+    ///
+    /// # Errors
+    /// Those of the core, of files, and `interrupted`, which says what is left; `rotation_off` where a rotated model does
+    /// not compute what its source does.
+    pub async fn save(&self, options: SaveOptions, watcher: Watcher) -> Result<SavedFiles, JsValue> {
+        let Purpose::Convert { picked, .. } = &self.purpose else {
+            return Err(Error::new(Code::Usage, "the plan is not one of a conversion")).into_api_result();
+        };
+        let files = OutFiles::new(self.plan.clone(), &|name| picked.file(name)).into_api_result()?;
+        let watch = Watch::of(&watcher);
+        let mut sink = OutputSink::new(&options, files);
+        match self.write(&mut sink, &options, &watch, &watcher).await {
+            Ok((report, written)) => Ok(saved(report, &written).unchecked_into()),
+            Err(reason) => {
+                let left = sink.abort().await;
+                // The first reason is the one to show.
+                Err(if watch.is_stopped() { api_error(&left.stopped()) } else { reason })
+            }
+        }
     }
 
     /// The command line's report of what has been measured so far.
     pub fn report(&self) -> Result<JsValue, JsValue> {
         let runner = self.runner.borrow();
-        let (plan, measured, run) = (runner.plan(), runner.measurements(), runner.info());
+        let (plan, measured, run) = (&*self.plan, runner.measurements(), runner.info());
         match &self.purpose {
             Purpose::TensorDetails => to_js(&JobResult { report: report::stats(plan, measured, BINS), run }),
             Purpose::Rotated(preview) => {
                 to_js(&JobResult { report: report::rotated(preview, measured, BINS), run })
             }
-            Purpose::Convert(checkpoint) => {
+            Purpose::Convert { checkpoint, .. } => {
                 let mut report = report::converted(checkpoint, plan, Some(measured));
                 if let Some(report) = &mut report {
-                    report.gate.clone_from(&self.equivalence);
+                    report.gate.clone_from(&self.equivalence.borrow());
                 }
                 to_js(&JobResult { report, run })
             }
@@ -220,14 +327,5 @@ impl Run {
         let used = self.runner.borrow().kernels();
         let numbered = device.kernels().enumerate();
         numbered.filter(|(_, k)| used.contains(k)).map(|(index, _)| index).collect()
-    }
-
-    /// Puts the outcome of a finished check into the report of this conversion.
-    ///
-    /// # Errors
-    /// `rotation_off` where the rotated model does not compute what its source does.
-    pub fn attach_equivalence(&mut self, check: &EquivalenceCheck) -> Result<(), JsValue> {
-        self.equivalence = Some(check.outcome().into_api_result()?);
-        Ok(())
     }
 }

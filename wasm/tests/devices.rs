@@ -3,7 +3,7 @@
 
 mod page;
 
-use page::{drive, get, number, object, open, recipe, text, values, weight};
+use page::{drive, get, number, open, recipe, saved, text, values, weight};
 use quantoscope_accel::Engine;
 use quantoscope_accel::device::{self, DeviceFuture, DeviceOutcome, Kernel, KernelTask, Offload};
 use quantoscope_core::DType;
@@ -71,7 +71,8 @@ fn large() -> Vec<u8> {
 
 /// What is written with a puppet that changes its mood once it has been probed, and the report.
 async fn converted(bytes: &[u8], mood: Option<Mood>) -> (Vec<u8>, JsValue) {
-    let run = open(bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap().run().ok().unwrap();
+    let run =
+        open(bytes).await.ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap().run().ok().unwrap();
     if let Some(mood) = mood {
         MOOD.set(Mood::Right);
         let offload = Offload::new("puppet", Box::new(Puppet), Engine::auto().kernels());
@@ -82,7 +83,7 @@ async fn converted(bytes: &[u8], mood: Option<Mood>) -> (Vec<u8>, JsValue) {
         run.attach_device(&device).unwrap();
         assert_eq!(run.kernels(&device), [0]);
     }
-    let out = drive(&run, &[bytes]).await.unwrap();
+    let out = saved(&run).await.unwrap();
     (out, run.report().unwrap())
 }
 
@@ -116,25 +117,22 @@ async fn a_device_that_was_caught_is_not_asked_again() {
     let device = Device::of(offload);
     assert_eq!(JsFuture::from(device.probe(0)).await.unwrap(), JsValue::TRUE);
     MOOD.set(Mood::Lies);
-    let plan = open(&bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), false).ok().unwrap();
+    let plan = open(&bytes).await.ok().unwrap().plan(recipe("gguf", "q8_0"), false).ok().unwrap();
     // What was made of a part of the kernels is the same device.
     for (device, asked) in [(&device, true), (&device.with_kernels(vec![0]), false)] {
         let run = plan.run().ok().unwrap();
         run.attach_device(device).unwrap();
         assert_eq!(run.on_device(), asked);
-        drive(&run, &[&bytes]).await.unwrap();
+        saved(&run).await.unwrap();
         assert!(!run.on_device());
         assert_eq!(number(&run.report().unwrap(), "run.device.blocks") > 0.0, asked);
     }
 }
 
 #[wasm_bindgen_test]
-async fn two_windows_cannot_be_run_at_once() {
-    let bytes = weight();
-    let plan = object(&[("to", "gguf".into()), ("type", "q8_0".into())]);
-    let run = open(&bytes).ok().unwrap().plan(plan, false).ok().unwrap().run().ok().unwrap();
-    run.next_job().unwrap();
-    let (first, second) = (run.execute(), run.execute());
-    assert!(JsFuture::from(first).await.is_ok());
-    assert_eq!(text(&JsFuture::from(second).await.unwrap_err(), "code"), "usage");
+async fn run_that_is_driven_already_is_refused() {
+    let model = open(&weight()).await.ok().unwrap();
+    let run = model.tensor_values(0, true).ok().unwrap();
+    drive(&run).await.unwrap();
+    assert_eq!(text(&drive(&run).await.unwrap_err(), "code"), "usage");
 }

@@ -105,7 +105,7 @@ async fn said(run: Run, device: Option<&Device>) -> (String, f64) {
     if let Some(device) = device {
         run.attach_device(device).unwrap();
     }
-    drive(&run, &[&weight()]).await.unwrap();
+    drive(&run).await.unwrap();
     let report = run.report().unwrap();
     let text = |value: JsValue| String::from(js_sys::JSON::stringify(&value).unwrap());
     let blocks = if device.is_some() { number(&report, "run.device.blocks") } else { 0.0 };
@@ -115,7 +115,7 @@ async fn said(run: Run, device: Option<&Device>) -> (String, f64) {
 #[wasm_bindgen_test]
 async fn a_tensor_is_looked_into_and_rotated_to_the_same_figures() {
     let offload = graphics().await;
-    let model = open(&weight()).ok().unwrap();
+    let model = open(&weight()).await.ok().unwrap();
     offload.probe(|k| k.block().block_len() <= 32).await.unwrap();
     let device = Device::of(offload.part(|k| k.block().block_len() <= 32));
     let look = || model.tensor_errors(0, vec!["q4_0".into(), "q8_0".into()], true).ok().unwrap();

@@ -6,8 +6,7 @@ mod page;
 use js_sys::Array;
 use page::models::{LLAMA, LLAMA_CONFIG, ROLES, imatrix, safetensors};
 use page::{
-    converted, drive, drive_check, finished, get, number, object, open, open_files, open_imatrix, reference,
-    text,
+    converted, drive, get, number, object, open, open_files, open_imatrix, reference, saved, saved_with, text,
 };
 use quantoscope_core::DType;
 use quantoscope_core::plan::target;
@@ -29,15 +28,15 @@ fn texts(list: &JsValue) -> Vec<String> {
 /// Converts `bytes` by a recipe that the page sends, with an importance matrix; compares with the core.
 async fn assert_equal(bytes: &[u8], recipe: JsValue, weights: Option<&[u8]>) {
     let parsed: Recipe = serde_wasm_bindgen::from_value(recipe.clone()).unwrap();
-    let model = open(bytes).ok().unwrap();
-    let (plan, sides) = match weights {
+    let model = open(bytes).await.ok().unwrap();
+    let plan = match weights {
         Some(weights) => {
-            let matrix = open_imatrix(MATRIX, weights).ok().unwrap();
-            (model.weighted_plan(recipe, &matrix, true), vec![bytes, weights])
+            let matrix = open_imatrix(MATRIX, weights).await.ok().unwrap();
+            model.weighted_plan(recipe, &matrix, true)
         }
-        None => (model.plan(recipe, true), vec![bytes]),
+        None => model.plan(recipe, true),
     };
-    let made = converted(&plan.ok().unwrap(), &sides).await.unwrap();
+    let made = converted(&plan.ok().unwrap()).await.unwrap();
     let expected = reference::convert(&[("model.safetensors", bytes)], &parsed, weights.map(|w| (MATRIX, w)));
     assert!(made == expected, "{parsed:?}");
 }
@@ -95,36 +94,36 @@ async fn overrides_and_types_of_embeddings_and_output_equal_the_core() {
 #[wasm_bindgen_test]
 async fn requantized_sources_equal_the_core_and_need_leave() {
     let bytes = safetensors(ROLES);
-    let plan = open(&bytes).ok().unwrap().plan(page::recipe("gguf", "q8_0"), false).ok().unwrap();
-    let source = converted(&plan, &[&bytes]).await.unwrap();
+    let plan = open(&bytes).await.ok().unwrap().plan(page::recipe("gguf", "q8_0"), false).ok().unwrap();
+    let source = converted(&plan).await.unwrap();
     let files: &[(&str, &[u8])] = &[("model.gguf", &source)];
-    let model = open_files(files).ok().unwrap();
+    let model = open_files(files).await.ok().unwrap();
     let recipe = |leave: bool| {
         object(&[("to", "gguf".into()), ("type", "q4_0".into()), ("allow_requantize", leave.into())])
     };
     assert_eq!(text(&model.plan(recipe(false), false).err().unwrap(), "code"), "requantize");
-    let made = converted(&model.plan(recipe(true), false).ok().unwrap(), &[&source]).await.unwrap();
+    let made = converted(&model.plan(recipe(true), false).ok().unwrap()).await.unwrap();
     let parsed: Recipe = serde_wasm_bindgen::from_value(recipe(true)).unwrap();
     assert!(made == reference::convert(files, &parsed, None));
 }
 
 #[wasm_bindgen_test]
-fn importance_matrix_is_shown_and_its_errors_have_codes() {
-    let matrix = open_imatrix(MATRIX, &imatrix(ROLES)).ok().unwrap().view().unwrap();
+async fn importance_matrix_is_shown_and_its_errors_have_codes() {
+    let matrix = open_imatrix(MATRIX, &imatrix(ROLES)).await.ok().unwrap().view().unwrap();
     assert_eq!(text(&matrix, "file"), MATRIX);
     assert_eq!(texts(&get(&matrix, "tensors")).len(), 9);
     assert_eq!(text(&matrix, "sha256").len(), 64);
     let cut = imatrix(ROLES);
-    assert!(open_imatrix(MATRIX, &cut[..cut.len() - 5]).is_err());
-    let other = open_imatrix(MATRIX, &imatrix(LLAMA)).ok().unwrap();
-    let model = open(&safetensors(ROLES)).ok().unwrap();
+    assert!(open_imatrix(MATRIX, &cut[..cut.len() - 5]).await.is_err());
+    let other = open_imatrix(MATRIX, &imatrix(LLAMA)).await.ok().unwrap();
+    let model = open(&safetensors(ROLES)).await.ok().unwrap();
     let error = model.weighted_plan(page::recipe("gguf", "q4_k"), &other, false).err().unwrap();
     assert_eq!(text(&error, "code"), "size_mismatch");
 }
 
 #[wasm_bindgen_test]
-fn value_that_is_no_recipe_is_a_usage_error() {
-    let model = open(&safetensors(ROLES)).ok().unwrap();
+async fn value_that_is_no_recipe_is_a_usage_error() {
+    let model = open(&safetensors(ROLES)).await.ok().unwrap();
     let error = model.plan(object(&[("to", "gguf".into()), ("type", "q9_9".into())]), false).err().unwrap();
     assert_eq!(text(&error, "code"), "usage");
     assert_eq!(text(&rotation_options("twist", None).err().unwrap(), "code"), "usage");
@@ -140,13 +139,9 @@ async fn rotated_conversion_is_checked_and_equals_the_core() {
         let rotate = rotation_options(what, seed.map(Into::into)).unwrap();
         let recipe = object(&[("to", "gguf".into()), ("type", "q8_0".into()), ("rotate", rotate)]);
         let parsed: Recipe = serde_wasm_bindgen::from_value(recipe.clone()).unwrap();
-        let plan = open_files(files).ok().unwrap().plan(recipe, true).ok().unwrap();
-        let check = plan.equivalence_check(None, None, false).unwrap().unwrap();
-        drive_check(&check, &weights).await.unwrap();
-        let mut run = plan.run().ok().unwrap();
-        run.attach_equivalence(&check).unwrap();
-        let made = drive(&run, &[&weights]).await.unwrap();
-        let made = finished(&plan, &made).unwrap();
+        let plan = open_files(files).await.ok().unwrap().plan(recipe, true).ok().unwrap();
+        let run = plan.run().ok().unwrap();
+        let made = saved(&run).await.unwrap();
         assert!(made == reference::convert(files, &parsed, None), "{what}");
         let report = run.report().unwrap();
         assert_eq!(number(&report, "gate.probe.tokens"), 4.0);
@@ -163,30 +158,25 @@ async fn rotation_of_a_model_that_cannot_be_run_needs_leave() {
     let files: &[(&str, &[u8])] = &[("model.safetensors", &weights), ("config.json", config.as_bytes())];
     let rotate = rotation_options("quarot", None).unwrap();
     let recipe = object(&[("to", "gguf".into()), ("type", "q8_0".into()), ("rotate", rotate)]);
-    let plan = open_files(files).ok().unwrap().plan(recipe, true).ok().unwrap();
-    assert_eq!(
-        text(&plan.equivalence_check(None, None, false).err().unwrap(), "code"),
-        "unsupported_rotation"
-    );
-    let check = plan.equivalence_check(None, None, true).unwrap().unwrap();
-    drive_check(&check, &weights).await.unwrap();
-    let mut run = plan.run().ok().unwrap();
-    run.attach_equivalence(&check).unwrap();
-    drive(&run, &[&weights]).await.unwrap();
+    let plan = open_files(files).await.ok().unwrap().plan(recipe, true).ok().unwrap();
+    let refused = converted(&plan).await.err().unwrap();
+    assert_eq!(text(&refused, "code"), "unsupported_rotation");
+    let run = plan.run().ok().unwrap();
+    saved_with(&run, &[("allowUnprobed", true.into())]).await.unwrap();
     assert!(text(&run.report().unwrap(), "gate.unprobed").contains("a_function_of_its_own"));
 }
 
 #[wasm_bindgen_test]
 async fn output_is_verified_alone_and_against_its_source() {
     let (bytes, weights) = (safetensors(ROLES), imatrix(ROLES));
-    let source = open(&bytes).ok().unwrap();
-    let matrix = open_imatrix(MATRIX, &weights).ok().unwrap();
+    let source = open(&bytes).await.ok().unwrap();
+    let matrix = open_imatrix(MATRIX, &weights).await.ok().unwrap();
     let plan = source.weighted_plan(page::recipe("gguf", "iq2_xs"), &matrix, false).ok().unwrap();
-    let made = converted(&plan, &[&bytes, &weights]).await.unwrap();
-    let output = open_files(&[("out.gguf", &made)]).ok().unwrap();
+    let made = converted(&plan).await.unwrap();
+    let output = open_files(&[("out.gguf", &made)]).await.ok().unwrap();
 
     let run = output.verify("out.gguf".into()).ok().unwrap();
-    drive(&run, &[&made]).await.unwrap();
+    drive(&run).await.unwrap();
     let alone = run.report().unwrap();
     assert_eq!(get(&alone, "verified"), JsValue::TRUE);
     assert!(get(&alone, "source").is_undefined());
@@ -194,7 +184,7 @@ async fn output_is_verified_alone_and_against_its_source() {
     let names = || ("out.gguf".to_string(), "model".to_string());
     let (name, source_name) = names();
     let run = output.weighted_verify_against(&source, &matrix, name, source_name).ok().unwrap();
-    drive(&run, &[&bytes, &made, &weights]).await.unwrap();
+    drive(&run).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(get(&report, "verified"), JsValue::TRUE);
     assert_eq!(text(&report, "source"), "model");
@@ -202,10 +192,10 @@ async fn output_is_verified_alone_and_against_its_source() {
     let mut spoiled = made.clone();
     let last = spoiled.len() - 1;
     spoiled[last] ^= 1;
-    let output = open_files(&[("out.gguf", &spoiled)]).ok().unwrap();
+    let output = open_files(&[("out.gguf", &spoiled)]).await.ok().unwrap();
     let (name, source_name) = names();
     let run = output.weighted_verify_against(&source, &matrix, name, source_name).ok().unwrap();
-    drive(&run, &[&bytes, &spoiled, &weights]).await.unwrap();
+    drive(&run).await.unwrap();
     assert_eq!(get(&run.report().unwrap(), "verified"), JsValue::FALSE);
 }
 
@@ -214,12 +204,12 @@ async fn rotated_output_is_verified_by_the_recipe_that_it_records() {
     let weights = safetensors(LLAMA);
     let files: &[(&str, &[u8])] =
         &[("model.safetensors", &weights), ("config.json", LLAMA_CONFIG.as_bytes())];
-    let source = open_files(files).ok().unwrap();
+    let source = open_files(files).await.ok().unwrap();
     let rotate = rotation_options("quarot", Some("9".into())).unwrap();
     let recipe = object(&[("to", "gguf".into()), ("type", "q8_0".into()), ("rotate", rotate)]);
-    let made = converted(&source.plan(recipe, false).ok().unwrap(), &[&weights]).await.unwrap();
-    let output = open_files(&[("out.gguf", &made)]).ok().unwrap();
+    let made = converted(&source.plan(recipe, false).ok().unwrap()).await.unwrap();
+    let output = open_files(&[("out.gguf", &made)]).await.ok().unwrap();
     let run = output.verify_against(&source, "out.gguf".into(), "model".into()).ok().unwrap();
-    drive(&run, &[&weights, &made]).await.unwrap();
+    drive(&run).await.unwrap();
     assert_eq!(get(&run.report().unwrap(), "verified"), JsValue::TRUE);
 }

@@ -4,7 +4,7 @@
 mod page;
 
 use js_sys::Array;
-use page::{NAME, drive, file, get, number, object, open, recipe, text, values, weight};
+use page::{NAME, converted, drive, file, get, number, object, open, recipe, saved, text, values, weight};
 use quantoscope_core::quant::{Encoding, encoder};
 use quantoscope_core::{Code, DType};
 use wasm_bindgen::{JsCast, JsValue};
@@ -13,8 +13,8 @@ use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 wasm_bindgen_test_configure!(run_in_dedicated_worker);
 
 #[wasm_bindgen_test]
-fn model_summary_is_plain_objects() {
-    let model = open(&weight()).ok().unwrap();
+async fn model_summary_is_plain_objects() {
+    let model = open(&weight()).await.ok().unwrap();
     let summary = model.summary().unwrap();
     assert_eq!(text(&summary, "container"), "safetensors");
     assert_eq!(number(&summary, "elements"), 128.0);
@@ -28,19 +28,16 @@ fn model_summary_is_plain_objects() {
 #[wasm_bindgen_test]
 async fn conversion_equals_the_core() {
     let bytes = weight();
-    let plan = open(&bytes).ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap();
+    let plan = open(&bytes).await.ok().unwrap().plan(recipe("gguf", "q8_0"), true).ok().unwrap();
     let view = plan.view().unwrap();
     assert_eq!(text(&view, "tensors.0.dtype_out"), "Q8_0");
-    let size = number(&view, "files.0.bytes") as usize;
     let run = plan.run().ok().unwrap();
     assert_eq!(run.total(), 512.0);
-    let mut out = drive(&run, &[&bytes]).await.unwrap();
+    let out = saved(&run).await.unwrap();
+    assert_eq!(out.len() as f64, number(&view, "files.0.bytes"));
     let mut expected = vec![0; 4 * 34];
     encoder(Encoding::Type(DType::Q8_0)).unwrap()(&values(), None, &mut expected).unwrap();
     assert_eq!(out[out.len() - expected.len()..], expected);
-    out.resize(size, 0);
-    let header = plan.header(0);
-    out[..header.len()].copy_from_slice(&header);
     assert!(out.starts_with(b"GGUF"));
     assert!(number(&run.report().unwrap(), "tensors.0.error.cosine") > 0.9999);
 }
@@ -48,15 +45,15 @@ async fn conversion_equals_the_core() {
 #[wasm_bindgen_test]
 async fn tensor_details_have_statistics_and_errors() {
     let bytes = weight();
-    let model = open(&bytes).ok().unwrap();
+    let model = open(&bytes).await.ok().unwrap();
     let groups: Array = model.tensor_encodings(0).unwrap().unchecked_into();
     assert_eq!(text(&groups, "0.0.encoding"), "q4_0");
     let run = model.tensor_errors(0, vec!["q4_0".into(), "q8_0".into()], false).ok().unwrap();
-    drive(&run, &[&bytes]).await.unwrap();
+    drive(&run).await.unwrap();
     assert!(number(&run.report().unwrap(), "tensors.0.encodings.0.sqnr_db") > 10.0);
     assert_eq!(text(&model.tensor_errors(0, vec!["q9".into()], false).err().unwrap(), "code"), "usage");
     let run = model.tensor_values(0, false).ok().unwrap();
-    drive(&run, &[&bytes]).await.unwrap();
+    drive(&run).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(number(&report, "tensors.0.stats.nan"), 0.0);
     let counts: Array = get(&report, "tensors.0.histogram.counts").unchecked_into();
@@ -67,9 +64,9 @@ async fn tensor_details_have_statistics_and_errors() {
 #[wasm_bindgen_test]
 async fn model_compared_with_itself_passes() {
     let bytes = weight();
-    let (a, b) = (open(&bytes).ok().unwrap(), open(&bytes).ok().unwrap());
+    let (a, b) = (open(&bytes).await.ok().unwrap(), open(&bytes).await.ok().unwrap());
     let run = a.compare(&b, "a".into(), "b".into(), Some(1.0)).ok().unwrap();
-    drive(&run, &[&bytes, &bytes]).await.unwrap();
+    drive(&run).await.unwrap();
     let report = run.report().unwrap();
     assert_eq!(text(&report, "run.engine"), "simd128");
     assert_eq!(text(&report, "tensors.0.verdict"), "green");
@@ -77,14 +74,14 @@ async fn model_compared_with_itself_passes() {
 }
 
 #[wasm_bindgen_test]
-fn errors_are_objects_with_the_codes_of_the_command_line() {
-    let error = open(b"no model of ours").err().unwrap();
+async fn errors_are_objects_with_the_codes_of_the_command_line() {
+    let error = open(b"no model of ours").await.err().unwrap();
     assert_eq!(text(&error, "code"), Code::HeaderTooLarge.as_str());
     let short = file(r#"{"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}}"#, &[]);
-    let error = open(&short).err().unwrap();
+    let error = open(&short).await.err().unwrap();
     assert_eq!(text(&error, "file"), "model.safetensors");
     assert_eq!(text(&error, "tensor"), "a");
-    let model = open(&weight()).ok().unwrap();
+    let model = open(&weight()).await.ok().unwrap();
     let error = model.plan(recipe("safetensors", "q4_0"), false).err().unwrap();
     assert_eq!(text(&error, "code"), "usage");
     let nan = model.compare(&model, "a".into(), "b".into(), Some(f64::NAN)).err().unwrap();
@@ -96,8 +93,8 @@ async fn nan_is_refused_with_its_element() {
     let mut bytes = weight();
     let at = bytes.len() - 512 + 4 * 70;
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
-    let plan = open(&bytes).ok().unwrap().plan(object(&[("to", "q4".into())]), false).ok().unwrap();
-    let error = drive(&plan.run().ok().unwrap(), &[&bytes]).await.err().unwrap();
+    let plan = open(&bytes).await.ok().unwrap().plan(object(&[("to", "q4".into())]), false).ok().unwrap();
+    let error = converted(&plan).await.err().unwrap();
     assert_eq!(text(&error, "code"), "non_finite");
     assert_eq!(number(&error, "element"), 70.0);
     assert_eq!(text(&error, "tensor"), NAME);

@@ -202,3 +202,32 @@ test('a tensor that can only be kept is kept, or left out, with one click', () =
     await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
     await page.getByText('--exclude model.b.weight').waitFor();
   }));
+
+test('a folder of the picker is read up to 20 000 files', () =>
+  withPage(async (page) => {
+    await page.evaluate(() => {
+      window.asked = 0;
+      const file = (name) => ({
+        kind: 'file',
+        name,
+        getFile: async () => {
+          window.asked += 1;
+          return new File([], name);
+        },
+      });
+      const folder = (name, values) => ({ kind: 'directory', name, values });
+      const inner = folder('inner', async function* () {
+        for (let i = 0; ; i += 1) yield file(`${i}.txt`);
+      });
+      const outer = folder('outer', async function* () {
+        yield file('a.txt');
+        yield inner;
+        yield file('z.txt');
+      });
+      window.showOpenFilePicker = async () => [];
+      window.showDirectoryPicker = async () => outer;
+    });
+    await page.getByRole('button', { name: 'Choose a folder' }).click();
+    await page.getByRole('alert').waitFor();
+    assert.equal(await page.evaluate(() => window.asked), 20_000);
+  }));

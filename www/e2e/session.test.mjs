@@ -1,8 +1,9 @@
 // A whole session: by mouse, by keyboard, for assistive technology, and without a byte leaving the machine.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { askWorker, assertAccessible, commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
+import { askWorker, assertAccessible, choose, commandLine, convert, openSample, planFor, SAMPLE, withPage } from './page.mjs';
 
 async function everyState(page, visit) {
   await visit('start');
@@ -181,4 +182,21 @@ test('a part of the page that cannot be loaded is named, and asked for again', (
     blocked = false;
     await page.getByRole('radio', { name: /^Q6_K / }).check();
     await page.locator('.plan-result[aria-busy=false] .outcome').waitFor();
+  }));
+
+test('cancel does not wait for a part of the page that is loaded', () =>
+  withPage(async (page, _, context) => {
+    let load;
+    const held = new Promise((resolve) => (load = resolve));
+    await context.route(/full_bg.*\.wasm$/, (route) => held.then(() => route.continue()).catch(() => undefined));
+    await openSample(page);
+    await page.getByRole('button', { name: 'Compare', exact: true }).click();
+    await choose(page, [join(SAMPLE, 'model.safetensors')]);
+    await page.getByRole('progressbar').waitFor();
+    await page.getByRole('button', { name: 'Cancel' }).click();
+    await page.getByText('Cancelled.', { exact: true }).waitFor({ timeout: 20_000 });
+    // What was asked for is used by the next job.
+    load();
+    await choose(page, [join(SAMPLE, 'model.safetensors')]);
+    await page.getByText(/^Pass: all/).waitFor({ timeout: 120_000 });
   }));

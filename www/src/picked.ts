@@ -1,4 +1,7 @@
-// A file that a person picked to be written, before anything was written to it.
+// Files that a person picked: how many are read, and one to be written before anything was written to it.
+
+/** More than any checkpoint has; a folder beyond it was picked by mistake. */
+export const MOST_FILES = 20_000;
 
 type Removable = FileSystemFileHandle & { remove?: () => Promise<void> };
 

@@ -215,12 +215,6 @@ export type JobResult<T> = T & {
   run: RunInfo;
 };
 
-export interface JobView {
-  label: string;
-  reads: ReadView[];
-  write: WriteView | null;
-}
-
 export interface KernelSpeed {
   processor: number | null;
   device: number | null;
@@ -283,12 +277,6 @@ export interface Q4SchemeInfo {
   bits_per_weight: number;
 }
 
-export interface ReadView {
-  side: Side;
-  file: number;
-  region: Region;
-}
-
 export interface Reason {
   code: string;
   text: string;
@@ -315,13 +303,6 @@ export interface Recipe {
   pre_tokenizer?: string;
   gguf?: GgufOptions;
   split?: SplitOptions;
-}
-
-export interface Region {
-  offset: number;
-  run: number;
-  stride: number;
-  count: number;
 }
 
 export type RotatedEncoding = EncodingRow & {
@@ -415,8 +396,6 @@ export interface Sampled {
   rows: number;
   of: number;
 }
-
-export type Side = 'source' | 'candidate' | 'importance';
 
 export interface SourceFileView {
   name: string;
@@ -587,14 +566,7 @@ export interface VerifyRow {
   error?: ErrorView;
 }
 
-export type WantView = { kind: 'list' } | { kind: 'open'; name: string } | { kind: 'read'; name: string; start: number; end: number } | { kind: 'ready' };
-
 export interface Warning {
   code: string;
   message: string;
-}
-
-export interface WriteView {
-  file: number;
-  region: Region;
 }

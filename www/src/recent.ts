@@ -1,5 +1,6 @@
 // The model that was opened last, as handles of its files: after a reload it is opened again with one click. The handles stay
 // in this browser; names and bytes of files go nowhere.
+import { MOST_FILES } from './picked';
 import type { Picked } from './protocol';
 
 /** What a drop or a picker gave; kept under this name. */
@@ -55,13 +56,14 @@ export async function filesOf({ handles }: Recent): Promise<Picked[] | null> {
 }
 
 async function walk(handle: FileSystemHandle, above: string, found: Picked[]): Promise<void> {
+  if (found.length >= MOST_FILES) return;
   const path = above + handle.name;
   if (handle.kind === 'file') {
     found.push({ path, file: await (handle as FileSystemFileHandle).getFile() });
     return;
   }
   const inside: FileSystemHandle[] = [];
-  for await (const entry of (handle as Entries).values()) inside.push(entry);
+  for await (const entry of (handle as Entries).values()) if (inside.push(entry) >= MOST_FILES) break;
   inside.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of inside) if (entry.kind === 'file' || !entry.name.startsWith('.')) await walk(entry, `${path}/`, found);
 }

@@ -33,7 +33,6 @@ const ROOTS: &[&str] = &[
     "EncodingSize",
     "ImatrixView",
     "JobResult",
-    "JobView",
     "KernelSpeed",
     "ModelSummary",
     "PlanView",
@@ -42,7 +41,6 @@ const ROOTS: &[&str] = &[
     "StatsReport",
     "TensorRow",
     "VerifyReport",
-    "WantView",
 ];
 
 /// Types whose serialization is written by hand, and what they are in TypeScript.

@@ -1,13 +1,16 @@
-//! The page's worker in Rust: opens models from memory and drives runs. `reference` does the same with the core alone.
+//! What the page's worker does with the module: opens models from files and drives runs. `reference` does the same with the
+//! core alone.
 #![allow(dead_code)]
 
 pub mod models;
 pub mod reference;
 
-use js_sys::{Array, Object, Reflect, Uint8Array, WebAssembly};
-use quantoscope_wasm::{EquivalenceCheck, Imatrix, ImatrixOpening, Model, Opening, Plan, Run};
+use js_sys::{Array, Function, Object, Reflect, Uint8Array};
+use quantoscope_wasm::driver::browser::{SaveOptions, Watcher};
+use quantoscope_wasm::{Imatrix, Model, Plan, Run};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
+use web_sys::{AbortSignal, File};
 
 pub const NAME: &str = "model.layers.0.mlp.up_proj.weight";
 
@@ -50,132 +53,68 @@ pub fn weight() -> Vec<u8> {
     file(&header, &data)
 }
 
+/// A file that was picked.
+pub fn picked(name: &str, bytes: &[u8]) -> File {
+    File::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes)), name).unwrap()
+}
+
+/// A signal of a call that nobody cancels.
+pub fn signal() -> AbortSignal {
+    let made = Function::new_no_args("return new AbortController().signal").call0(&JsValue::NULL);
+    made.unwrap().unchecked_into()
+}
+
+pub fn watcher() -> Watcher {
+    object(&[("signal", signal().into()), ("report", Function::new_no_args("").into())]).unchecked_into()
+}
+
 /// Opens one file, as the page's worker does.
-pub fn open(bytes: &[u8]) -> Result<Model, JsValue> {
-    open_files(&[("model.safetensors", bytes)])
+pub async fn open(bytes: &[u8]) -> Result<Model, JsValue> {
+    open_files(&[("model.safetensors", bytes)]).await
 }
 
 /// Opens a model of several files, the first of which was picked.
-pub fn open_files(files: &[(&str, &[u8])]) -> Result<Model, JsValue> {
-    let mut opening = Opening::new(Some(files[0].0.into()), false, None)?;
-    loop {
-        let want = opening.want()?;
-        match text(&want, "kind").as_str() {
-            "ready" => return opening.finish(None),
-            "open" => {
-                let name = text(&want, "name");
-                let found = files.iter().find(|(n, _)| *n == name);
-                opening.opened(found.map(|(_, bytes)| bytes.len() as f64))?;
-            }
-            "read" => {
-                let name = text(&want, "name");
-                let (start, end) = (number(&want, "start") as usize, number(&want, "end") as usize);
-                let (_, bytes) = files.iter().find(|(n, _)| *n == name).unwrap();
-                opening.data(&bytes[start..end])?;
-            }
-            other => panic!("asked for {other}"),
-        }
-    }
+pub async fn open_files(files: &[(&str, &[u8])]) -> Result<Model, JsValue> {
+    let names: Vec<String> = files.iter().map(|(name, _)| (*name).into()).collect();
+    let root = names.first().cloned();
+    let files = files.iter().map(|(name, bytes)| picked(name, bytes)).collect();
+    quantoscope_wasm::open_model(names, files, root, None, false, None, signal()).await
 }
 
-pub fn memory(at: u32, len: u32) -> Uint8Array {
-    let memory: WebAssembly::Memory = wasm_bindgen::memory().unchecked_into();
-    Uint8Array::new_with_byte_offset_and_length(&memory.buffer(), at, len)
+/// Opens an importance matrix.
+pub async fn open_imatrix(name: &str, bytes: &[u8]) -> Result<Imatrix, JsValue> {
+    quantoscope_wasm::open_imatrix(picked(name, bytes), signal()).await
 }
 
-/// Opens an importance matrix, a few bytes at a time.
-pub fn open_imatrix(name: &str, bytes: &[u8]) -> Result<Imatrix, JsValue> {
-    let mut opening = ImatrixOpening::new(name, bytes.len() as f64)?;
-    loop {
-        let want = opening.want()?;
-        if want.is_undefined() {
-            return opening.finish();
-        }
-        let (start, end) = (number(&want, "start") as usize, number(&want, "end") as usize);
-        opening.data(&bytes[start..end.min(start + 97)])?;
-    }
+/// Drives a run that writes nothing to its end.
+pub async fn drive(run: &Run) -> Result<(), JsValue> {
+    run.drive(watcher()).await
 }
 
-/// Offsets and lengths of the runs of a region.
-fn runs(region: &JsValue) -> Vec<(usize, usize)> {
-    let part = |key: &str| number(region, key) as usize;
-    (0..part("count")).map(|i| (part("offset") + i * part("stride"), part("run"))).collect()
+/// Saves a conversion in the private storage, and reads the result: a file, or the archive of a folder.
+pub async fn saved(run: &Run) -> Result<Vec<u8>, JsValue> {
+    saved_with(run, &[]).await
 }
 
-/// Puts what a window reads into this memory; `input` says where each read belongs. `sides` are source, candidate and
-/// importance matrix.
-fn gather(job: &JsValue, sides: &[&[u8]], input: impl Fn(usize) -> u32) {
-    let reads: Array = get(job, "reads").unchecked_into();
-    for (index, read) in reads.iter().enumerate() {
-        let side = match text(&read, "side").as_str() {
-            "source" => 0,
-            "candidate" => 1,
-            _ => sides.len() - 1,
-        };
-        let mut at = input(index);
-        for (offset, len) in runs(&get(&read, "region")) {
-            memory(at, len as u32).copy_from(&sides[side][offset..offset + len]);
-            at += len as u32;
-        }
-    }
+/// The same with more options.
+pub async fn saved_with(run: &Run, more: &[(&str, JsValue)]) -> Result<Vec<u8>, JsValue> {
+    let options = [
+        ("name", "saved.bin".into()),
+        ("kind", "private".into()),
+        ("released", Array::new().into()),
+        ("prepare", Function::new_no_args("return Promise.resolve()").into()),
+    ];
+    let options = object(&[&options[..], more].concat()).unchecked_into::<SaveOptions>();
+    let saved = run.save(options, watcher()).await?;
+    let file: File = get(&saved, "file").unchecked_into();
+    Ok(Uint8Array::new(&JsFuture::from(file.array_buffer()).await?).to_vec())
 }
 
-/// Drives the check of a rotation to its end.
-pub async fn drive_check(check: &EquivalenceCheck, source: &[u8]) -> Result<(), JsValue> {
-    loop {
-        let job = check.next_job()?;
-        if job.is_undefined() {
-            return Ok(());
-        }
-        gather(&job, &[source], |index| check.input(index));
-        JsFuture::from(check.execute()).await?;
-    }
-}
-
-/// Drives a run to its end. Returns the bytes of its first file without the header, at their offsets.
-pub async fn drive(run: &Run, sides: &[&[u8]]) -> Result<Vec<u8>, JsValue> {
-    let mut out = Vec::new();
-    loop {
-        let job = run.next_job()?;
-        if job.is_undefined() {
-            return Ok(out);
-        }
-        gather(&job, sides, |index| run.input(index));
-        let restarted = JsFuture::from(run.execute()).await?;
-        if restarted.is_truthy() {
-            // What was written is written again.
-            out.fill(0xEE);
-            continue;
-        }
-        if !get(&job, "write").is_null() {
-            // A copy outside first: room for one inside may move the memory.
-            let bytes = memory(run.output(), run.output_len()).slice(0, run.output_len()).to_vec();
-            let mut made = bytes.as_slice();
-            for (at, len) in runs(&get(&job, "write.region")) {
-                let (part, rest) = made.split_at(len);
-                out.resize(out.len().max(at + len), 0);
-                out[at..at + len].copy_from_slice(part);
-                made = rest;
-            }
-        }
-    }
+/// What a plan writes.
+pub async fn converted(plan: &Plan) -> Result<Vec<u8>, JsValue> {
+    saved(&plan.run()?).await
 }
 
 pub fn recipe(to: &str, dtype: &str) -> JsValue {
     object(&[("to", to.into()), ("type", dtype.into())])
-}
-
-/// The first file that a plan writes, whole.
-pub async fn converted(plan: &Plan, sides: &[&[u8]]) -> Result<Vec<u8>, JsValue> {
-    finished(plan, &drive(&plan.run()?, sides).await?)
-}
-
-/// The file of `size` bytes with its header and the bytes that a run made.
-pub fn finished(plan: &Plan, made: &[u8]) -> Result<Vec<u8>, JsValue> {
-    let mut file = plan.header(0);
-    let header = file.len();
-    file.resize(number(&plan.view()?, "files.0.bytes") as usize, 0);
-    let rest = made.get(header..).unwrap_or_default();
-    file[header..header + rest.len()].copy_from_slice(rest);
-    Ok(file)
 }

@@ -1,10 +1,8 @@
 // The ways in: dropping, picking files, picking a folder, the sample. Everything becomes a list of `Picked`.
 import { h } from '../dom';
 import type { Failure, OpenOptions, Picked } from '../protocol';
+import { MOST_FILES } from '../picked';
 import { filesOf } from '../recent';
-
-/** More than any checkpoint has; a folder beyond it was dropped by mistake. */
-const MOST_FILES = 20_000;
 
 /** Handles of what was picked or dropped, in browsers that give them. */
 const handles = new WeakMap<readonly Picked[], FileSystemHandle[]>();

@@ -2,9 +2,8 @@
 import { ApiFailure } from '../api_failure';
 import type { ApiError, Failure } from '../protocol';
 
-/** `message`: what is left of the work. */
-export function interrupted(message = 'No file was written.'): ApiFailure {
-  return new ApiFailure({ code: 'interrupted', message });
+export function interrupted(): ApiFailure {
+  return new ApiFailure({ code: 'interrupted', message: 'No file was written.' });
 }
 
 export function toApiError(reason: unknown): Failure {

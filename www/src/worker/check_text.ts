@@ -2,8 +2,8 @@
 import { ApiFailure } from '../api_failure';
 import { startWorker } from '../blob_worker';
 import type { EncodeAsk, Encoded } from './encoder';
+import { unlessCancelled } from './cancel';
 import encoderUrl from './encoder?worker&url';
-import { answered } from './timeout';
 
 /** The ids under the files of a tokenizer; nothing where they cannot be read or applied. */
 export async function checkTextIds(files: EncodeAsk, signal: AbortSignal): Promise<Uint32Array | undefined> {
@@ -14,7 +14,7 @@ export async function checkTextIds(files: EncodeAsk, signal: AbortSignal): Promi
       encoder.addEventListener('error', (event) => resolve({ failed: event.message || 'it could not be loaded' }));
     });
     encoder.postMessage(files);
-    const found = await answered(reply, signal);
+    const found = await unlessCancelled(reply, signal);
     if ('failed' in found) throw failure(found.failed);
     return found.ids ?? undefined;
   } finally {

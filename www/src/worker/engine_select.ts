@@ -1,8 +1,8 @@
 // Selects the engine of a run: the processor, or a graphics device that was opened, probed and timed.
 import type { Device, Run } from '../pkg/full';
 import type { EngineChoice, EnginesView, KernelSpeed, Progress } from '../protocol';
+import { unlessCancelled } from './cancel';
 import { fullCore, smallCore } from './modules';
-import { answered } from './timeout';
 import { ApiFailure } from '../api_failure';
 import { toApiError } from './api_error';
 
@@ -40,7 +40,7 @@ export function chooseEngine(engine: EngineChoice): null {
 
 /** Whether a device may take part in a run that reads `total` bytes: such a run is one of the full module. */
 export function wantsDevice(total: number, signal: AbortSignal): Promise<boolean> {
-  return answered(usable(total), signal);
+  return unlessCancelled(usable(total), signal);
 }
 
 async function usable(total: number): Promise<boolean> {
@@ -51,7 +51,7 @@ async function usable(total: number): Promise<boolean> {
 
 /** Attaches a device to a run of the full module where the engine choice allows one. A cancel does not wait for it. */
 export function selectEngine(run: Run, watch: Watch): Promise<void> {
-  return answered(select(run, watch), watch.signal);
+  return unlessCancelled(select(run, watch), watch.signal);
 }
 
 async function select(run: Run, watch: Watch): Promise<void> {

@@ -1,12 +1,10 @@
 // Opens picked models and importance matrices, and keeps each under a number until it is closed.
-import type { Imatrix, Model, Opening } from '../pkg/full';
-import type { ImatrixView, ModelSummary, ModelView, OpenImatrix, OpenOptions, Picked, Recipe, TensorRow, WantView } from '../protocol';
+import type { Imatrix, Model } from '../pkg/full';
+import type { ImatrixView, ModelSummary, ModelView, OpenImatrix, OpenOptions, Picked, Recipe, TensorRow } from '../protocol';
 import { ApiFailure } from '../api_failure';
-import { toApiError } from './api_error';
+import { unlessCancelled } from './cancel';
 import { checkTextIds } from './check_text';
 import { fullCore, smallCore, type Core } from './modules';
-import { readSlice } from './sources';
-import { answered } from './timeout';
 
 /** A model in a module. */
 export interface Held {
@@ -20,10 +18,6 @@ export interface Opened {
   model: Model;
   /** Of its weights. */
   bytes: number;
-  /** The files of the model, in the core's order. */
-  files: File[];
-  /** All picked files by name, relative to the folder of the model. */
-  picked: ReadonlyMap<string, File>;
   place: Place;
   /** The same model in the full module: alone, and with the files beside its weights. */
   full: { alone?: Promise<Model>; whole?: Promise<Model> };
@@ -35,6 +29,7 @@ export interface Opened {
 
 /** What was opened, and how. */
 interface Place {
+  /** All picked files by name, relative to the folder of the model. */
   files: ReadonlyMap<string, File>;
   /** The name of the model's folder. */
   folder: string | undefined;
@@ -49,10 +44,9 @@ export interface OpenedImatrix {
   /** The same matrix in the full module. */
   full: Promise<Imatrix> | undefined;
   file: File;
+  /** Ends when the matrix is closed. */
+  life: AbortController;
 }
-
-/** An importance matrix is read in pieces of at most this many bytes. */
-const IMATRIX_PIECE = 1 << 20;
 
 const models = new Map<number, Opened>();
 const matrices = new Map<number, OpenedImatrix>();
@@ -83,37 +77,39 @@ export function smallModel(id: number): Held {
 }
 
 /** The model in the full module, without the files beside its weights. */
-export function fullModel(id: number): Promise<Held> {
-  return inFull(modelOf(id), 'alone');
+export function fullModel(id: number, signal: AbortSignal): Promise<Held> {
+  return unlessCancelled(inFull(modelOf(id), 'alone'), signal);
 }
 
 /**
  * The model to convert by `recipe`: in the full module where the recipe converts names or rotates, and with the files beside
  * its weights where the recipe reads them.
  */
-export async function sourceOf(id: number, recipe: Recipe): Promise<Held> {
+export async function sourceOf(id: number, recipe: Recipe, signal: AbortSignal): Promise<Held> {
   const opened = modelOf(id);
   if (!opened.model.needs_full(recipe)) return smallModel(id);
-  if (!smallCore().api.reads_companions(recipe)) return fullModel(id);
-  const held = await inFull(opened, 'whole');
+  if (!smallCore().api.reads_companions(recipe)) return fullModel(id, signal);
+  const held = await unlessCancelled(inFull(opened, 'whole'), signal);
   // Not every tokenizer has a name to be recognized, and one that was given needs no recognizing.
-  if (opened.encoded !== undefined || held.model.needs_check_text(recipe)) await encodedIn(opened, held.model);
+  if (opened.encoded !== undefined || held.model.needs_check_text(recipe))
+    await unlessCancelled(encodedIn(opened, held.model), signal);
   return held;
 }
 
 /** The model with the files beside its weights, to verify `output` against. */
-export async function sourceToVerify(id: number, output: Model): Promise<Held> {
+export async function sourceToVerify(id: number, output: Model, signal: AbortSignal): Promise<Held> {
   const opened = modelOf(id);
-  if (!output.verify_reads_companions()) return fullModel(id);
-  const held = await inFull(opened, 'whole');
-  await encodedIn(opened, held.model);
+  if (!output.verify_reads_companions()) return fullModel(id, signal);
+  const held = await unlessCancelled(inFull(opened, 'whole'), signal);
+  await unlessCancelled(encodedIn(opened, held.model), signal);
   return held;
 }
 
+/** The work goes on for the next call that needs it, until the model is closed. */
 async function inFull(opened: Opened, how: 'alone' | 'whole'): Promise<Held> {
-  const core = await answered(fullCore(), opened.life.signal);
+  const core = await unlessCancelled(fullCore(), opened.life.signal);
   const { full, place, life } = opened;
-  const model = (full[how] ??= drive(core, place, how === 'whole', life.signal).catch((reason: unknown) => {
+  const model = (full[how] ??= open(core, place, how === 'whole', life.signal).catch((reason: unknown) => {
     delete full[how];
     throw reason;
   }));
@@ -143,19 +139,20 @@ export function imatrixOf(id: number): OpenedImatrix {
 }
 
 /** The matrix in a module. */
-export function matrixIn(core: Core, id: number): Promise<Imatrix> {
+export function matrixIn(core: Core, id: number, signal: AbortSignal): Promise<Imatrix> {
   const opened = imatrixOf(id);
   if (!core.full) return Promise.resolve(opened.matrix);
-  opened.full ??= readImatrix(core, opened.file, new AbortController().signal).catch((reason: unknown) => {
+  opened.full ??= core.api.open_imatrix(opened.file, opened.life.signal).catch((reason: unknown) => {
     opened.full = undefined;
     throw reason;
   });
-  return opened.full;
+  return unlessCancelled(opened.full, signal);
 }
 
 export function closeImatrix(id: number): null {
   const opened = matrices.get(id);
   matrices.delete(id);
+  opened?.life.abort();
   opened?.matrix.free();
   opened?.full?.then(
     (matrix) => matrix.free(),
@@ -165,26 +162,10 @@ export function closeImatrix(id: number): null {
 }
 
 export async function openImatrix(file: File, signal: AbortSignal): Promise<OpenImatrix> {
-  const matrix = await readImatrix(smallCore(), file, signal);
+  const matrix = await smallCore().api.open_imatrix(file, signal);
   const id = next++;
-  matrices.set(id, { matrix, full: undefined, file });
+  matrices.set(id, { matrix, full: undefined, file, life: new AbortController() });
   return { ...(matrix.view() as ImatrixView), id };
-}
-
-async function readImatrix({ api }: Core, file: File, signal: AbortSignal): Promise<Imatrix> {
-  const opening = new api.ImatrixOpening(file.name, file.size);
-  try {
-    for (;;) {
-      const want = opening.want() as { start: number; end: number } | undefined;
-      if (!want) break;
-      opening.data(await readSlice(file, want.start, Math.min(want.end, want.start + IMATRIX_PIECE), signal));
-    }
-  } catch (reason) {
-    opening.free();
-    throw reason;
-  }
-  // Consumes the opening, also where it fails.
-  return opening.finish();
 }
 
 export async function openModel(
@@ -195,22 +176,12 @@ export async function openModel(
 ): Promise<ModelView> {
   const begun = performance.now();
   const place = placeOf(picked, options);
-  const model = await drive(smallCore(), place, false, signal);
+  const model = await open(smallCore(), place, false, signal);
   const summary = model.summary() as ModelSummary;
   const tensors = model.tensors() as TensorRow[];
   const id = next++;
-  const { files } = place;
-  models.set(id, {
-    name,
-    model,
-    bytes: summary.bytes,
-    files: summary.files.map((f) => existing(files, f.name)),
-    picked: files,
-    place,
-    full: {},
-    encoded: undefined,
-    life: new AbortController(),
-  });
+  const life = new AbortController();
+  models.set(id, { name, model, bytes: summary.bytes, place, full: {}, encoded: undefined, life });
   return { ...summary, id, name, tensors, folder: place.folder ?? null, openedMs: performance.now() - begun };
 }
 
@@ -228,53 +199,7 @@ function placeOf(picked: readonly Picked[], { choice, aprWriter }: OpenOptions):
   return { files: new Map(all), folder: inside ? root : undefined, file: choice ?? single, aprWriter };
 }
 
-export function existing(files: ReadonlyMap<string, File>, name: string): File {
-  const file = files.get(name);
-  if (!file) throw new ApiFailure({ code: 'not_found', message: 'the file is not there', file: name });
-  return file;
-}
-
 /** Opens the model of a place; with the files beside its weights where `companions` says so. */
-async function drive({ api }: Core, place: Place, companions: boolean, signal: AbortSignal): Promise<Model> {
-  const opening = new api.Opening(place.file, companions, place.aprWriter);
-  try {
-    for (;;) {
-      const want = opening.want() as WantView;
-      if (want.kind === 'ready') break;
-      await answer(opening, want, place.files, signal);
-    }
-  } catch (reason) {
-    opening.free();
-    throw withWaysOut(reason, place);
-  }
-  // Consumes the opening, also where it fails.
-  return opening.finish(place.folder);
-}
-
-/** The error with what the user can choose from to go on, if there is anything. */
-function withWaysOut(reason: unknown, { files, file, aprWriter }: Place): unknown {
-  const error = toApiError(reason);
-  if (file === undefined && (error.code === 'usage' || error.code === 'not_found')) {
-    const found = smallCore().api.choices(listing(files));
-    if (found.length > 0) return new ApiFailure({ ...error, choices: found });
-  }
-  if (error.code === 'unknown_dtype' && error.file?.endsWith('.apr') && aprWriter === undefined)
-    return new ApiFailure({ ...error, aprWriters: smallCore().api.apr_writers() });
-  return reason;
-}
-
-function listing(files: ReadonlyMap<string, File>): { name: string; bytes: number }[] {
-  return [...files].map(([name, file]) => ({ name, bytes: file.size }));
-}
-
-async function answer(
-  opening: Opening,
-  want: WantView,
-  files: ReadonlyMap<string, File>,
-  signal: AbortSignal,
-): Promise<void> {
-  if (want.kind === 'list') opening.listed(listing(files));
-  else if (want.kind === 'open') opening.opened(files.get(want.name)?.size);
-  else if (want.kind === 'read')
-    opening.data(await readSlice(existing(files, want.name), want.start, want.end, signal));
+function open({ api }: Core, { files, file, folder, aprWriter }: Place, companions: boolean, signal: AbortSignal): Promise<Model> {
+  return api.open_model([...files.keys()], [...files.values()], file, folder, companions, aprWriter, signal);
 }

@@ -12,8 +12,6 @@ type Api = typeof import('../pkg/full');
 export interface Core {
   api: Api;
   full: boolean;
-  /** A view that is valid until the core runs again: its memory may move when it grows. */
-  memory(at: number, length: number): Uint8Array<ArrayBuffer>;
   memoryBytes(): number;
 }
 
@@ -25,7 +23,6 @@ function core(api: Api, { memory }: { memory: WebAssembly.Memory }, isFull: bool
   return {
     api,
     full: isFull,
-    memory: (at, length) => new Uint8Array(memory.buffer as ArrayBuffer, at, length),
     memoryBytes: () => memory.buffer.byteLength,
   };
 }

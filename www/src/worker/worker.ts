@@ -1,6 +1,7 @@
 // The worker: the only place that reads files and runs the core. Answers the page's calls, one message each.
-import type { Plan, Run } from '../pkg/full';
+import type { Plan, Run, Watcher } from '../pkg/full';
 import { ApiFailure } from '../api_failure';
+import { dropEmpty } from '../picked';
 import type {
   Call,
   Calls,
@@ -8,7 +9,6 @@ import type {
   ConversionAsk,
   EncodingSize,
   FromWorker,
-  OutFileView,
   Picked,
   PlanView,
   Progress,
@@ -17,15 +17,12 @@ import type {
   Saved,
   ToWorker,
 } from '../protocol';
-import { interrupted, toApiError } from './api_error';
-import { drive, type Files } from './drive';
+import { toApiError } from './api_error';
 import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine, wantsDevice } from './engine_select';
 import {
   closeImatrix,
   closeModel,
-  existing,
   fullModel,
-  imatrixOf,
   matrixIn,
   modelOf,
   openImatrix,
@@ -35,19 +32,7 @@ import {
   sourceToVerify,
   type Held,
 } from './models';
-import { memoryBytes, smallCore, startCore, type Core } from './modules';
-import {
-  pickedDirectory,
-  pickedFile,
-  privateFile,
-  releaseResult,
-  stopped,
-  type Left,
-  type OutFile,
-  type Sink,
-} from './sinks';
-import { readSlice } from './sources';
-
+import { memoryBytes, smallCore, startCore } from './modules';
 interface Context {
   signal: AbortSignal;
   progress: (p: Progress) => void;
@@ -72,8 +57,8 @@ const handlers: Handlers = {
   rotated: ({ model, tensor, rotation, seed }, context) =>
     measured(model, ({ model: of }) => of.rotated(tensor, [rotation], seed), context),
   rotation_options: async ({ what, seed }) => smallCore().api.rotation_options(what, seed) as RotationOptions,
-  plan: async (ask) => {
-    const plan = await planIn(await sourceOf(ask.model, ask.recipe), ask, false);
+  plan: async (ask, { signal }) => {
+    const plan = await planIn(await sourceOf(ask.model, ask.recipe, signal), ask, false, signal);
     try {
       return plan.view() as PlanView;
     } finally {
@@ -81,41 +66,51 @@ const handlers: Handlers = {
     }
   },
   convert,
-  release: async ({ key }) => releaseResult(key),
+  release: async ({ key }) => {
+    released.add(key);
+    return null;
+  },
   choose_engine: async ({ engine }) => chooseEngine(engine),
   engines: enginesView,
   probe: ({ kernel }) => probe(kernel),
   benchmark: ({ kernel }) => benchmarkKernel(kernel),
   compare: async ({ reference, candidate, threshold }, context) => {
-    const [a, b] = [modelOf(reference), modelOf(candidate)];
-    const { core, model } = await fullModel(reference);
-    const run = model.compare((await fullModel(candidate)).model, a.name, b.name, threshold);
-    return reported(core, run, { source: a.files, candidate: b.files }, context);
+    const names = [modelOf(reference).name, modelOf(candidate).name] as const;
+    const { model } = await fullModel(reference, context.signal);
+    const other = await fullModel(candidate, context.signal);
+    return reported(model.compare(other.model, ...names, threshold), context);
   },
-  verify: async (ask, context) => {
-    const output = modelOf(ask.model);
-    if (ask.source === undefined) {
-      if (ask.imatrix !== undefined)
+  verify: async ({ model: id, source, imatrix }, context) => {
+    const { name } = modelOf(id);
+    if (source === undefined) {
+      if (imatrix !== undefined)
         throw new ApiFailure({ code: 'usage', message: 'an importance matrix is used only to verify against a source' });
-      return measured(ask.model, ({ model }) => model.verify(output.name), context);
+      return measured(id, ({ model }) => model.verify(name), context);
     }
-    const source = modelOf(ask.source);
-    const { core, model: made } = await fullModel(ask.model);
-    const { model } = await sourceToVerify(ask.source, made);
+    const sourceName = modelOf(source).name;
+    const { core, model: made } = await fullModel(id, context.signal);
+    const { model } = await sourceToVerify(source, made, context.signal);
     const run =
-      ask.imatrix === undefined
-        ? made.verify_against(model, output.name, source.name)
-        : made.weighted_verify_against(model, await matrixIn(core, ask.imatrix), output.name, source.name);
-    const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
-    return reported(core, run, { source: source.files, candidate: output.files, importance }, context);
+      imatrix === undefined
+        ? made.verify_against(model, name, sourceName)
+        : made.weighted_verify_against(model, await matrixIn(core, imatrix, context.signal), name, sourceName);
+    return reported(run, context);
   },
 };
 
+/** Keys of results that the page needs no more; their downloads have until the next conversion to begin. */
+const released = new Set<string>();
+
+function watcher({ signal, progress }: Context): Watcher {
+  return {
+    signal,
+    report: (done, total, label, device, restarted) => progress({ done, total, label, device, restarted }),
+  };
+}
+
 /** Drives a run of one model that writes nothing, and returns its report. */
 async function measured<A>(id: number, start: (held: Held) => Run, context: Context): Promise<A> {
-  const files = { source: modelOf(id).files };
-  let held = smallModel(id);
-  const run = start(held);
+  const run = start(smallModel(id));
   let moved: boolean;
   try {
     moved = await wantsDevice(run.total(), context.signal);
@@ -123,28 +118,31 @@ async function measured<A>(id: number, start: (held: Held) => Run, context: Cont
     run.free();
     throw reason;
   }
-  if (!moved) return reported(held.core, run, files, context);
+  if (!moved) return reported(run, context, false);
   run.free();
-  held = await fullModel(id);
-  return reported(held.core, start(held), files, context);
+  return reported(start(await fullModel(id, context.signal)), context);
 }
 
 /** Drives a run that writes nothing to its end, and returns its report. */
-async function reported<A>(core: Core, run: Run, files: Files, context: Context): Promise<A> {
+async function reported<A>(run: Run, context: Context, full = true): Promise<A> {
   try {
-    if (core.full) await selectEngine(run, context);
-    const onDevice = () => run.on_device();
-    await drive({ core, run, total: run.total(), files, onDevice, ...context });
+    if (full) await selectEngine(run, context);
+    await run.drive(watcher(context));
     return run.report() as A;
   } finally {
     run.free();
   }
 }
 
-async function planIn({ core, model }: Held, { recipe, imatrix }: ConversionAsk, measure: boolean): Promise<Plan> {
+async function planIn(
+  { core, model }: Held,
+  { recipe, imatrix }: ConversionAsk,
+  measure: boolean,
+  signal: AbortSignal,
+): Promise<Plan> {
   return imatrix === undefined
     ? model.plan(recipe, measure)
-    : model.weighted_plan(recipe, await matrixIn(core, imatrix), measure);
+    : model.weighted_plan(recipe, await matrixIn(core, imatrix, signal), measure);
 }
 
 /** The sample lies beside the page: the one thing that is ever fetched. */
@@ -156,97 +154,38 @@ async function fetched(base: string, name: string, signal: AbortSignal): Promise
 }
 
 async function convert(ask: Calls['convert']['ask'], context: Context): Promise<Saved> {
-  const source = modelOf(ask.model);
-  const importance = ask.imatrix === undefined ? [] : [imatrixOf(ask.imatrix).file];
-  const input: Files = { source: source.files, importance };
-  let held = await sourceOf(ask.model, ask.recipe);
-  if (!held.core.full && (await wantsDevice(source.bytes, context.signal))) held = await fullModel(ask.model);
-  const { core } = held;
-  const plan = await planIn(held, ask, true);
+  const { name, target, check } = ask;
+  const { plan, run, full } = await planned(ask, context).catch(async (reason: unknown) => {
+    // The picker made it.
+    if (target.kind === 'file') await dropEmpty(target.handle).catch(() => undefined);
+    throw reason;
+  });
   const begun = performance.now();
   try {
-    const run = plan.run();
-    try {
-      const view = plan.view() as PlanView;
-      const header = async ({ name, bytes, copied }: OutFileView, i: number) =>
-        copied
-          ? readSlice(existing(source.picked, name), 0, bytes, context.signal)
-          : (plan.header(i) as Uint8Array<ArrayBuffer>);
-      const files = await Promise.all(view.files.map(async (f, i) => ({ ...f, header: await header(f, i) })));
-      const inputs = [...source.files, ...importance];
-      const sink = await sinkFor(ask, inputs, files, view.directory, context.signal);
-      const end = await write(core, run, sink, input, context, () => checkEquivalence(core, plan, run, ask, input, context));
-      return { bytes: view.totals.total_bytes_out, seconds: (performance.now() - begun) / 1000, ...end };
-    } finally {
-      run.free();
-    }
+    const { totals } = plan.view() as PlanView;
+    const { kind, handle } = { handle: undefined, ...target };
+    const prepare = async () => (full ? selectEngine(run, context) : undefined);
+    const options = { ...check, name, kind, handle, released: [...released], prepare };
+    const { report, ...saved } = await run.save(options, watcher(context));
+    const seconds = (performance.now() - begun) / 1000;
+    return { bytes: totals.total_bytes_out, seconds, report: report as Saved['report'], ...saved };
   } finally {
+    run.free();
     plan.free();
   }
 }
 
-/** Runs source and plan of a rotation on a few tokens. Nothing is written where their logits differ. */
-async function checkEquivalence(
-  core: Core,
-  plan: Plan,
-  run: Run,
-  { check = {} }: Calls['convert']['ask'],
-  files: Files,
-  { signal, progress }: Context,
-): Promise<void> {
-  // The small module rotates nothing.
-  const passes = core.full && plan.equivalence_check(check.tokens, check.tolerance, check.allowUnprobed ?? false);
-  if (!passes) return;
-  const total = run.total();
-  // How much the two passes read is not known beforehand.
-  const label = 'Checking the rotated model on a few tokens';
-  progress({ done: 0, total, label, device: false, restarted: false });
+/** The run of a conversion, in the module that it needs. */
+async function planned(ask: ConversionAsk, { signal }: Context): Promise<{ plan: Plan; run: Run; full: boolean }> {
+  let held = await sourceOf(ask.model, ask.recipe, signal);
+  if (!held.core.full && (await wantsDevice(modelOf(ask.model).bytes, signal))) held = await fullModel(ask.model, signal);
+  const plan = await planIn(held, ask, true, signal);
   try {
-    await drive({ core, run: passes, total, files, signal, progress: (p) => progress({ ...p, done: 0, label }) });
-    run.attach_equivalence(passes);
-  } finally {
-    passes.free();
-  }
-}
-
-type Written = Pick<Saved, 'report' | 'file' | 'key' | 'written'>;
-
-/** Drives a conversion into `sink` once `check` has passed. After a failure the sink leaves nothing behind. */
-async function write(
-  core: Core,
-  run: Run,
-  sink: Sink,
-  files: Files,
-  context: Context,
-  check: () => Promise<void>,
-): Promise<Written> {
-  const total = run.total();
-  try {
-    await check();
-    if (core.full) await selectEngine(run, context);
-    await drive({ core, run, total, files, sink: { run, sink }, onDevice: () => run.on_device(), ...context });
-    if (context.signal.aborted) throw interrupted();
-    const report = run.report() as Saved['report'];
-    context.progress({ done: total, total, label: 'Putting the file in place', device: false, restarted: false });
-    return { report, ...(await sink.finish()) };
+    return { plan, run: plan.run(), full: held.core.full };
   } catch (reason) {
-    const left = await sink.abort().catch((): Left => 'unconfirmed');
-    // The first reason is the one to show.
-    throw context.signal.aborted ? stopped(left) : reason;
+    plan.free();
+    throw reason;
   }
-}
-
-function sinkFor(
-  { name, target }: Calls['convert']['ask'],
-  inputs: readonly File[],
-  files: OutFile[],
-  directory: boolean,
-  signal: AbortSignal,
-): Promise<Sink> {
-  const [single] = files;
-  if (target.kind === 'directory') return pickedDirectory(target.handle, files, signal);
-  if (target.kind === 'file' && !directory && single) return pickedFile(target.handle, single, inputs, signal);
-  return privateFile(name, files, directory, signal);
 }
 
 const running = new Map<number, AbortController>();
