@@ -92,7 +92,6 @@ fn sensitivity_in_groups_shares_a_divergence_by_squared_errors() {
 #[test]
 fn target_size_is_met_with_less_damage_than_the_preset() {
     let dir = sample();
-    dir.run("sensitivity m --tokens 32 --json").exits(0);
     std::fs::write(dir.at("s.json"), dir.run("sensitivity m --tokens 32 --json").exits(0).out)
         .expect("a file");
     for preset in ["q3_k_m", "q4_k_m"] {
@@ -106,7 +105,7 @@ fn target_size_is_met_with_less_damage_than_the_preset() {
         assert_eq!(report["result"]["target"]["bytes"], len);
         assert_eq!(planned["result"]["target"], report["result"]["target"]);
         assert_eq!(planned["result"]["recipe"], report["result"]["recipe"]);
-        let (ours, theirs) = (kl(&dir, "t.gguf", 256), kl(&dir, "p.gguf", 256));
+        let (ours, theirs) = (kl(&dir, "t.gguf", 128), kl(&dir, "p.gguf", 128));
         assert!(ours < 0.75 * theirs, "{preset}: {ours} and {theirs}");
         let predicted = number(&report["result"]["target"]["predicted_kl"]);
         assert!(predicted > 0.4 * ours && predicted < 3.0 * ours, "{predicted} and {ours}");

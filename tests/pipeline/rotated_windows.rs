@@ -64,7 +64,7 @@ fn windows_do_not_matter() {
     let (compared, cut) = (Cell::new(0), Cell::new(0));
     let case =
         (0..FAMILIES.len() + LENGTHS.len(), 0..3_usize, any::<u64>(), any::<u64>(), 15..24_u32, 1..4_u32);
-    let config = property(file!(), 120);
+    let config = property(file!(), 60);
     let tried = TestRunner::new(config).run(&case, |(which, options, seed, order, memory, workers)| {
         let world = FAMILIES.get(which).map_or_else(|| made(LENGTHS[which - FAMILIES.len()]), |f| fixture(f));
         let options =

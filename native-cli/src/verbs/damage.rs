@@ -60,14 +60,14 @@ pub(super) fn check_forward(tensors: &ModelTensors, path: &ModelPath) -> Result<
 }
 
 /// The tokens of a measurement.
-pub(super) struct Calibration {
+pub(super) struct CalibrationWindow {
     pub window: EvalWindow,
     /// `text`, `ids` or `seeded`.
     pub from: &'static str,
 }
 
 /// The tokens that options name: one window without any context.
-pub(super) fn calibration(options: &CalibrationOptions, model: &OpenedModel) -> Result<Calibration> {
+pub(super) fn calibration(options: &CalibrationOptions, model: &OpenedModel) -> Result<CalibrationWindow> {
     let config = &model.tensors.config;
     let count = config.positions.map_or(options.count, |limit| options.count.min(limit));
     let wanted = Wanted { vocabulary: config.vocab, most: Some(count.saturating_add(1)), bos_of_ids: false };
@@ -84,7 +84,7 @@ pub(super) fn calibration(options: &CalibrationOptions, model: &OpenedModel) -> 
     let cut = WindowOptions { context: count, tokens: Some(count), bos, half: false };
     let window = windows(&ids, &cut)?.into_iter().next();
     let window = window.ok_or_else(|| Error::new(Code::Empty, "there is no token to predict"))?;
-    Ok(Calibration { window, from })
+    Ok(CalibrationWindow { window, from })
 }
 
 /// How passes are run.

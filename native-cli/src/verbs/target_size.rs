@@ -1,6 +1,6 @@
 //! Types for a size: what `quantize --target-size` and `plan --target-size` choose, and what `--rotate auto` decides.
 
-use super::damage::{self, Calibration, PassResources, SensitivityWork, calibration, check_forward};
+use super::damage::{self, CalibrationWindow, PassResources, SensitivityWork, calibration, check_forward};
 use super::eval::{OpenedModel, about};
 use super::sensitivity::check_same;
 use crate::exit::io_error;
@@ -111,17 +111,17 @@ impl TargetWork<'_> {
     /// Measures errors and divergences.
     fn measure(&self, work: &SensitivityWork<'_>, view: &mut TargetView) -> Result<Vec<SensitivityRow>> {
         let hint = |e: Error| match e.code() {
-            Code::UnsupportedArchitecture => {
+            code @ (Code::UnsupportedArchitecture | Code::UnsupportedForward) => {
                 let message =
                     format!("{}; --no-sensitivity chooses types by weight errors alone", e.detail().message);
-                e.explained(Code::UnsupportedArchitecture, message)
+                e.explained(code, message)
             }
             _ => e,
         };
         let options = &self.target.calibration;
         let model = damage::open(self.input).map_err(hint)?;
         check_same(work.source, &model.source)?;
-        let Calibration { window, from } = calibration(options, &model)?;
+        let CalibrationWindow { window, from } = calibration(options, &model)?;
         let (rows, grouped) = match self.recipe.rotate {
             None => work.measure(&model.source, &model.tensors, &window, options.grouping)?,
             Some(_) => {
@@ -268,7 +268,7 @@ pub(super) fn measured_kl(
     input: &ModelPath,
     recipe: &Recipe,
     imatrix: Option<&Path>,
-    window: &Calibration,
+    window: &CalibrationWindow,
     model: &OpenedModel,
     resources: &ResourceOptions,
 ) -> Result<(f64, Totals)> {

@@ -173,7 +173,7 @@ impl OutputSink {
         }
     }
 
-    /// Leaves nothing behind. Answers after [`CLEANUP_MS`] at the latest, and goes on in the background where that was too
+    /// Leaves nothing behind. Answers after `CLEANUP_MS` at the latest, and goes on in the background where that was too
     /// short.
     pub async fn abort(self) -> Left {
         match self {

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 /// The side of a tensor that a length is taken of.
 #[derive(Clone, Copy)]
-enum Side {
+enum LengthOf {
     /// Values that a row reads.
     In,
     /// Rows: of a stack, those of each matrix.
@@ -18,9 +18,9 @@ enum Side {
     /// All values.
     All,
 }
-use Side::{All, In, Out, Stack};
+use LengthOf::{All, In, Out, Stack};
 
-impl Side {
+impl LengthOf {
     fn length(self, axes: &[u64]) -> Option<u64> {
         let from_end = |n: usize| axes.len().checked_sub(n).and_then(|at| axes.get(at)).copied();
         match self {
@@ -42,7 +42,7 @@ impl Side {
 }
 
 /// A length of one module, and one of another that is equal to it, or divides it.
-type Rule = (&'static str, Side, Divides, &'static str, Side);
+type Rule = (&'static str, LengthOf, Divides, &'static str, LengthOf);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Divides {
@@ -123,7 +123,7 @@ fn broken(&(one, side, divides, other, other_side): &Rule, named: &BTreeMap<&str
 }
 
 /// The length of a tensor of the layer, and its whole name.
-fn with_length(named: &BTreeMap<&str, &[u64]>, module: &str, side: Side) -> Option<(u64, String)> {
+fn with_length(named: &BTreeMap<&str, &[u64]>, module: &str, side: LengthOf) -> Option<(u64, String)> {
     ["weight", "bias"].into_iter().find_map(|part| {
         let name = format!("{module}.{part}");
         Some((side.length(named.get(name.as_str())?)?, name))
