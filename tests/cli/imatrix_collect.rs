@@ -297,3 +297,39 @@ fn imatrix_impossible_requests_are_refused_with_a_reason() {
         assert!(!dir.at("o.gguf").exists() && dir.read("there.gguf") == b"something", "{line}");
     }
 }
+
+/// Nothing that is not a journal of the same run is replaced or removed, whatever the options.
+#[test]
+fn imatrix_leaves_files_of_others_alone() {
+    let dir = samples();
+    dir.run("imatrix m --ids ids.txt --context 40 -o a.gguf").exits(0);
+    let before = binary::tree(&dir.at(""));
+    for (line, code, part) in [
+        ("imatrix m --merge a.gguf -o b.gguf --journal ids.txt", 2, "not a journal of an importance matrix"),
+        ("imatrix m --merge a.gguf -o b.gguf --journal m/model.safetensors", 2, "a file that is read"),
+        ("imatrix m --merge a.gguf -o b.gguf --journal a.gguf", 2, "a file that is read"),
+        ("imatrix m --ids ids.txt --context 40 -o j.gguf --journal j.gguf", 2, "the journal"),
+        ("imatrix m --ids ids.txt --context 40 -o j.gguf --journal ./m/../j.gguf", 2, "the journal"),
+        ("imatrix m --ids ids.txt --context 40 -o j.gguf.new --journal j.gguf", 2, "the journal"),
+        ("imatrix m --ids ids.txt --context 40 -o j.gguf --journal ids.txt", 2, "the journal"),
+        ("imatrix m --ids ids.txt --context 40 -o ids.txt --force", 2, "the output is the text"),
+        ("imatrix m --ids ids.txt --context 40 -o none/o.gguf", 3, "there is no directory none"),
+        ("imatrix m --ids ids.txt --context 40 -o o.gguf --journal none/j", 3, "there is no directory none"),
+    ] {
+        let ended = dir.run(line).exits(code);
+        assert!(ended.err.contains(part), "{line}: {}", ended.err);
+        assert_eq!(binary::tree(&dir.at("")), before, "{line}");
+    }
+}
+
+/// Without a text, chunks are as long as those of the merged files; experts that none of them reached are named.
+#[test]
+fn imatrix_merged_alone_keeps_its_chunks() {
+    let dir = samples();
+    let made = dir.run("imatrix m --ids ids.txt --context 40 -o a.gguf --json").exits(0).json();
+    let merged = dir.run("imatrix m --merge a.gguf -o b.dat --json").exits(0).json();
+    assert_eq!(merged["chunk_size"], made["chunk_size"]);
+    assert_eq!(merged["chunks"], made["chunks"]);
+    let again = dir.run("imatrix m --merge a.gguf --merge a.gguf -o c.gguf --json").exits(0).json();
+    assert_eq!(again["chunk_size"], 40);
+}

@@ -169,6 +169,11 @@ fn covered(name: &str, process_output: bool) -> bool {
 }
 
 impl EntrySource {
+    /// Whether it is of several matrices with a count each.
+    pub fn is_stack(&self) -> bool {
+        self.matrices.len() > 1 && !self.one_count
+    }
+
     /// The entry for a GGUF tensor; `None` if its columns are not input channels of its sources.
     fn of(gguf: &GgufTensor, tensors: &[TensorInfo]) -> Option<EntrySource> {
         let axes = gguf.shape.axes();

@@ -10,7 +10,7 @@ use quantoscope_core::model::forward::InputSums;
 use quantoscope_core::wire;
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"QSIMAT01";
@@ -30,27 +30,51 @@ pub struct FinishedChunks {
     pub sums: InputSums,
 }
 
-impl<'a> ImatrixJournal<'a> {
-    /// The journal at `path` of a run with this fingerprint.
-    pub fn new(path: &'a Path, fingerprint: [u8; 32]) -> ImatrixJournal<'a> {
-        ImatrixJournal { path, fingerprint }
-    }
+/// The name under which a journal is written before it is renamed.
+pub fn written_beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    path.with_file_name(name)
+}
 
-    /// What an earlier run finished; nothing if there is no journal.
+impl<'a> ImatrixJournal<'a> {
+    /// The journal at `path` of a run with this fingerprint, and what an earlier run finished; nothing if there is no file.
     ///
     /// # Errors
     ///
     /// `partial_exists` if the file is no such journal, damaged, or of another run.
-    pub fn read(&self) -> Result<FinishedChunks> {
+    pub fn open(path: &'a Path, fingerprint: [u8; 32]) -> Result<(ImatrixJournal<'a>, FinishedChunks)> {
+        let journal = ImatrixJournal { path, fingerprint };
+        let done = journal.read()?;
+        Ok((journal, done))
+    }
+
+    /// Opens the file behind magic and fingerprint; `None` if there is none. A file of something else is never read further,
+    /// replaced, or removed.
+    fn own(&self) -> Result<Option<fs::File>> {
         let about = |e: &io::Error| io_error(e, format!("cannot read {}", self.path.display()));
-        let Some(meta) = found(self.path)? else { return Ok(FinishedChunks::default()) };
+        let Some(meta) = found(self.path)? else { return Ok(None) };
         if let Some(why) = suspicious(&meta) {
             return Err(taken(self.path, why));
         }
-        let bytes = fs::read(self.path).map_err(|e| about(&e))?;
-        if !bytes.starts_with(MAGIC) {
+        let mut file = fs::File::open(self.path).map_err(|e| about(&e))?;
+        let mut start = Vec::new();
+        (&mut file).take(MAGIC.len() as u64 + 32).read_to_end(&mut start).map_err(|e| about(&e))?;
+        if !start.starts_with(MAGIC) {
             return Err(taken(self.path, "is not a journal of an importance matrix"));
         }
+        if start.get(MAGIC.len()..) != Some(&self.fingerprint[..]) {
+            return Err(taken(self.path, "is the journal of another run: other input, or other options"));
+        }
+        Ok(Some(file))
+    }
+
+    fn read(&self) -> Result<FinishedChunks> {
+        let about = |e: &io::Error| io_error(e, format!("cannot read {}", self.path.display()));
+        let Some(mut file) = self.own()? else { return Ok(FinishedChunks::default()) };
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&self.fingerprint);
+        file.read_to_end(&mut bytes).map_err(|e| about(&e))?;
         let damaged = || taken(self.path, "is damaged");
         let (body, digest) =
             bytes.len().checked_sub(DIGEST).map(|at| bytes.split_at(at)).ok_or_else(damaged)?;
@@ -58,18 +82,13 @@ impl<'a> ImatrixJournal<'a> {
         if Sha256::digest(body).as_slice() != digest {
             return Err(damaged());
         }
-        if header.get(8..40) != Some(&self.fingerprint[..]) {
-            return Err(taken(self.path, "is the journal of another run: other input, or other options"));
-        }
         let chunks = header.last_chunk::<8>().map(|b| u64::from_le_bytes(*b)).ok_or_else(damaged)?;
         let sums = wire::decode(sums).map_err(|_| damaged())?;
         Ok(FinishedChunks { chunks, sums })
     }
 
     fn beside(&self) -> PathBuf {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".new");
-        self.path.with_file_name(name)
+        written_beside(self.path)
     }
 
     /// Records that the first `chunks` chunks are finished.
@@ -98,6 +117,10 @@ impl<'a> ImatrixJournal<'a> {
         }
         let mut file = scratch::create(&beside, 0o666).map_err(|e| about(&e))?;
         let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        if let Err(taken) = self.own() {
+            let _ = fs::remove_file(&beside);
+            return Err(taken);
+        }
         let renamed = written.and_then(|()| fs::rename(&beside, self.path));
         renamed.map_err(|e| {
             let _ = fs::remove_file(&beside);
@@ -110,8 +133,11 @@ impl<'a> ImatrixJournal<'a> {
     ///
     /// # Errors
     ///
-    /// `io` if it cannot be removed.
+    /// `io` if it cannot be removed; `partial_exists` if a file of something else has its name by now.
     pub fn remove(&self) -> Result<()> {
+        if self.own()?.is_none() {
+            return Ok(());
+        }
         match fs::remove_file(self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(io_error(&e, format!("cannot remove {}", self.path.display())))

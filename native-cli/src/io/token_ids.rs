@@ -3,6 +3,7 @@
 use crate::exit::io_error;
 use crate::io::source::Source;
 use crate::options::EvalTokens;
+use crate::render::note;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::model::arch;
@@ -56,7 +57,10 @@ pub fn read(tokens: &EvalTokens, source: &Source, wanted: Wanted) -> Result<Toke
         EvalTokens::Ids(path) => ids(path, wanted.vocabulary, wanted.most)?,
     };
     if matches!(tokens, EvalTokens::Ids(_)) && wanted.bos_of_ids {
-        found.bos = starting_token_of(source)?;
+        found.bos = starting_token_of(source).unwrap_or_else(|e| {
+            note(&format!("the sequences do not start with BOS: {e}"));
+            None
+        });
         if found.bos.is_some() && found.ids.first().copied() == found.bos {
             found.ids.remove(0);
         }

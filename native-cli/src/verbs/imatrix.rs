@@ -5,8 +5,10 @@ use super::eval::{MEMORY, OpenedModel, about, context};
 use crate::drive::Resources;
 use crate::forward_pass::{PassRunner, Threaded};
 use crate::io::imatrix::ImatrixFile;
-use crate::io::imatrix_journal::{FinishedChunks, ImatrixJournal};
+use crate::io::imatrix_journal::{FinishedChunks, ImatrixJournal, written_beside};
 use crate::io::output::{Intent, OutputFiles};
+use crate::io::scratch::{ScratchNames, parent};
+use crate::io::source::Source;
 use crate::io::target::{OutputForm, target};
 use crate::io::token_ids::{self, TokenIds, Wanted};
 use crate::options::{EvalPrecision, EvalTokens, ImatrixOptions, OutputOptions};
@@ -27,7 +29,8 @@ use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::report::SCHEMA_VERSION;
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -50,13 +53,15 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
     let output =
         OutputOptions { path: options.output.clone(), force: options.force, ..OutputOptions::default() };
     let out = target(&[&model.source], &options.output, &OutputForm::File, permission(&output))?;
+    check_places(options, &model.source, &out)?;
     let coverage = Coverage::of(&model.source.checkpoint, options.process_output)?;
     let mut merged = Vec::new();
     for path in &options.merge {
         merged.push(MergedFile::open(path, &coverage, options)?);
     }
     let limit = model.tensors.config.positions;
-    let size = context(options.context, limit)?;
+    let asked = options.context.or_else(|| chunk_size(options, &merged));
+    let size = context(asked, limit.filter(|_| !options.tokens.is_empty()))?;
     let chunks = all_chunks(options, &model, size)?;
     let memory = options.resources.memory.unwrap_or(MEMORY * u64::from(resources.budget.workers));
     let work = Collection {
@@ -67,15 +72,17 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
         sums_bytes: coverage.bytes(),
         progress: PassProgress::new("Collecting", !options.resources.progress),
     };
-    let journal = match &options.journal {
+    let (journal, done) = match &options.journal {
         Some(path) => {
-            Some(ImatrixJournal::new(path, fingerprint(&model, options, &chunks, work.kernels.name())?))
+            let own = fingerprint(&model, options, &chunks, work.kernels.name())?;
+            let (journal, done) = ImatrixJournal::open(path, own)?;
+            (Some(journal), done)
         }
-        None => None,
+        None => (None, FinishedChunks::default()),
     };
     let sums = match options.precision {
-        EvalPrecision::F32 => work.run(work.threaded(F32(work.kernels)), &chunks, journal.as_ref()),
-        EvalPrecision::F64 => work.run(work.threaded(F64), &chunks, journal.as_ref()),
+        EvalPrecision::F32 => work.run(work.threaded(F32(work.kernels)), &chunks, journal.as_ref(), done),
+        EvalPrecision::F64 => work.run(work.threaded(F64), &chunks, journal.as_ref(), done),
     };
     work.progress.finish();
     let sums = sums.map_err(|e| about(e, &options.input))?;
@@ -111,6 +118,49 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
     })
 }
 
+/// Refuses an output and a journal that are read by the same run, or that cannot be written.
+fn check_places(options: &ImatrixOptions, source: &Source, out: &Path) -> Result<()> {
+    let output: BTreeSet<PathBuf> =
+        ScratchNames::beside(out).all().into_iter().chain([out.into()]).map(|p| place(&p)).collect();
+    let journal = options.journal.iter().flat_map(|path| [path.clone(), written_beside(path)]);
+    let journal: BTreeSet<PathBuf> = journal.map(|p| place(&p)).collect();
+    let texts: Vec<PathBuf> = options.tokens.iter().map(|t| place(path_of(t))).collect();
+    let model = source.all_paths().chain([source.path.clone()]).map(|p| place(&p));
+    let read: Vec<PathBuf> =
+        model.chain(options.merge.iter().map(|p| place(p))).chain(texts.iter().cloned()).collect();
+    let same = |message: String| Err(Error::new(Code::SameFile, message));
+    if let Some(path) = texts.iter().find(|p| output.contains(*p)) {
+        return same(format!("the output is the text {}, or one of its scratch names", path.display()));
+    }
+    if let Some(path) = journal.iter().find(|p| output.contains(*p) || read.contains(p)) {
+        return same(format!("the journal {} is the output, or a file that is read", path.display()));
+    }
+    for path in [Some(out), options.journal.as_deref()].into_iter().flatten() {
+        if !parent(path).is_dir() {
+            let message = format!(
+                "{} cannot be written: there is no directory {}",
+                path.display(),
+                parent(path).display()
+            );
+            return Err(Error::new(Code::NotFound, message));
+        }
+    }
+    Ok(())
+}
+
+/// Where a file lies, behind all links; of one that does not exist, in its directory behind all links.
+fn place(path: &Path) -> PathBuf {
+    let in_directory = || Some(fs::canonicalize(parent(path)).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(in_directory).unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Tokens of a chunk that all merged files record, where there is no text to cut.
+fn chunk_size(options: &ImatrixOptions, merged: &[MergedFile]) -> Option<usize> {
+    let mut sizes = merged.iter().map(|m| m.file.imatrix.chunk_size);
+    let first = sizes.next().flatten().filter(|_| options.tokens.is_empty())?;
+    sizes.all(|size| size == Some(first)).then(|| usize::try_from(first).ok()).flatten()
+}
+
 /// The chunks of all texts.
 fn all_chunks(options: &ImatrixOptions, model: &OpenedModel, size: usize) -> Result<Vec<Vec<u32>>> {
     let most = options.chunks.map(|n| n.saturating_add(options.skipped).saturating_mul(size));
@@ -128,8 +178,12 @@ fn all_chunks(options: &ImatrixOptions, model: &OpenedModel, size: usize) -> Res
 
 /// The name of a text.
 fn name(tokens: &EvalTokens) -> String {
+    path_of(tokens).to_string_lossy().into_owned()
+}
+
+fn path_of(tokens: &EvalTokens) -> &Path {
     let (EvalTokens::Text(path) | EvalTokens::Ids(path)) = tokens;
-    path.to_string_lossy().into_owned()
+    path
 }
 
 /// What the file is computed with: texts of merged files first.
@@ -176,7 +230,7 @@ fn fingerprint(
 /// Experts that neither a text nor a merged file reached.
 fn unreached(totals: &CollectedTotals<'_>) -> Result<Vec<UnreachedExperts>> {
     let mut found = Vec::new();
-    for (name, _, _) in totals.coverage.unreached(totals.sums) {
+    for name in totals.coverage.entries.iter().filter(|e| e.is_stack()).map(|e| e.name.clone()) {
         let counts = totals.of(&name)?.counts;
         let experts = counts.iter().filter(|count| **count == 0.0).count() as u64;
         if experts > 0 {
@@ -231,11 +285,10 @@ impl Collection<'_> {
         matmul: M,
         chunks: &[Vec<u32>],
         journal: Option<&ImatrixJournal<'_>>,
+        FinishedChunks { chunks: done, mut sums }: FinishedChunks,
     ) -> Result<InputSums> {
         let Some(first) = chunks.first() else { return Ok(InputSums::default()) };
         let round = self.round(first.len())?;
-        let FinishedChunks { chunks: done, mut sums } =
-            journal.map_or_else(|| Ok(FinishedChunks::default()), ImatrixJournal::read)?;
         let mut done = usize::try_from(done).unwrap_or(usize::MAX).min(chunks.len());
         if let Some(path) = self.options.journal.as_ref().filter(|_| done > 0) {
             note(&format!("{}: goes on after {} of an earlier run", path.display(), plural(done, "chunk")));
@@ -250,7 +303,8 @@ impl Collection<'_> {
                 let message = "the inputs of this matrix are NaN or infinite";
                 return Err(Error::new(Code::NonFinite, message).of_tensor(name));
             }
-            if let Some(journal) = journal.filter(|_| done < chunks.len()) {
+            // After the last round too: what is left is to write the file.
+            if let Some(journal) = journal {
                 journal.write(done as u64, &sums)?;
             }
         }

@@ -83,6 +83,8 @@ pub struct Imatrix {
     pub datasets: Vec<String>,
     /// Number of text chunks evaluated, if recorded.
     pub chunks: Option<u64>,
+    /// Tokens of a chunk, if recorded.
+    pub chunk_size: Option<u64>,
     /// The format. Sums of the legacy file are means, multiplied by the number of calls.
     pub format: ImatrixFormat,
     /// Entries by tensor name.
@@ -105,6 +107,7 @@ pub struct ImatrixOpening {
 struct ImatrixTensors {
     datasets: Vec<String>,
     chunks: Option<u64>,
+    chunk_size: Option<u64>,
     format: ImatrixFormat,
     entries: BTreeMap<String, ImatrixEntry>,
     warnings: Vec<Warning>,
@@ -186,13 +189,13 @@ impl ImatrixOpening {
             return Err(Error::new(Code::Truncated, message).in_file(&self.buffer.name));
         }
         let source = self.buffer.into_source();
-        let ImatrixTensors { datasets, chunks, format, entries, warnings } = self.found;
+        let ImatrixTensors { datasets, chunks, chunk_size, format, entries, warnings } = self.found;
         if entries.is_empty() {
             let message = "the file holds no importance matrix";
             return Err(Error::new(Code::Empty, message).in_file(&source.name));
         }
         let (file, len, sha256) = (source.name, source.len, source.header_sha256);
-        Ok(Imatrix { file, len, sha256, datasets, chunks, format, entries, warnings })
+        Ok(Imatrix { file, len, sha256, datasets, chunks, chunk_size, format, entries, warnings })
     }
 
     /// Buffers bytes and parses as far as possible.
@@ -382,6 +385,7 @@ impl ImatrixTensors {
     fn describe(&mut self, header: &Header) {
         self.warnings.extend(header.warnings.iter().cloned());
         self.chunks = header.metadata.uint("imatrix.chunk_count").filter(|&n| n > 0);
+        self.chunk_size = header.metadata.uint("imatrix.chunk_size").filter(|&n| n > 0);
         if let Some(MetaValue::Array(array)) = header.metadata.get("imatrix.datasets") {
             self.datasets = texts(array);
         }

@@ -261,7 +261,13 @@ fn legacy_layout(entries: Vec<EntrySize>, calibration: &Calibration) -> Result<I
         end = end.checked_add(LEGACY_ENTRY + name + 4 * entry.values).ok_or_else(overflow)?;
     }
     let mut tail = calibration.chunks.to_le_bytes().to_vec();
-    if let Some(text) = calibration.datasets.last().filter(|t| !t.is_empty()) {
+    if i32::try_from(calibration.chunks).is_err() {
+        let message = format!("{} chunks are more than the legacy file can count", calibration.chunks);
+        return Err(Error::new(Code::TooMany, message));
+    }
+    // A name that no reader takes is left out: it is for people.
+    let readable = |t: &&String| !t.is_empty() && t.len() as u64 <= limits::MAX_IMATRIX_NAME;
+    if let Some(text) = calibration.datasets.last().filter(readable) {
         put_text(&mut tail, text);
     }
     let len = end.checked_add(tail.len() as u64).ok_or_else(overflow)?;
