@@ -215,6 +215,12 @@ fn impossible_requests_are_refused_with_a_reason() {
     dir.write("s.json", report.as_bytes());
     dir.write("other.json", report.replace("blk.0.attn_q", "blk.9.attn_q").as_bytes());
     dir.write("minus.json", report.replacen("\"kl\": ", "\"kl\": -", 1).as_bytes());
+    dir.write("error.json", report.replacen("\"squared_error\": ", "\"squared_error\": -", 1).as_bytes());
+    let mut twice: Value = serde_json::from_str(&report).expect("JSON");
+    let again = twice["tensors"][0].clone();
+    twice["tensors"].as_array_mut().expect("tensors").push(again);
+    dir.write("twice.json", twice.to_string().as_bytes());
+    dir.write("there.gguf", b"something");
     for (line, code, said) in [
         ("plan m --target-size 4MB --type q4_0", 2, "cannot be used with"),
         ("plan m --target-size 4MB --target-bpw 4", 2, "cannot be used with"),
@@ -231,6 +237,19 @@ fn impossible_requests_are_refused_with_a_reason() {
         ("plan m --target-size 4MB --sensitivity other.json", 2, "another model"),
         ("plan m --target-size 4MB --sensitivity minus.json", 4, "negative"),
         ("plan m --target-size 4MB --sensitivity none.json", 3, "none.json"),
+        ("plan m --target-size 4MB --sensitivity error.json", 4, "negative"),
+        ("plan m --target-size 4MB --sensitivity twice.json", 4, "twice"),
+        ("plan m --target-size 4MB --sensitivity s.json --rotate quarot", 2, "without a rotation"),
+        ("plan m --target-size 4MB --sensitivity s.json --ids none.txt", 2, "--ids needs a measurement"),
+        ("plan m --target-size 4MB --no-sensitivity --per group", 2, "--per needs a measurement"),
+        ("plan m --curve --target-size 4MB --no-sensitivity", 2, "cannot be used with"),
+        ("plan m --target-size 4MB --sensitivity s.json --check --imatrix i.gguf", 2, "leave out --imatrix"),
+        ("quantize m -o o.gguf --type q4_0 --rotate auto --imatrix i.gguf", 2, "leave out --imatrix"),
+        ("quantize m -o o.gguf --type q4_0 --rotate auto --per group", 2, "--per"),
+        ("quantize m -o there.gguf --target-size 4MB", 2, "--force replaces it"),
+        ("quantize m -o none/o.gguf --target-size 4MB", 3, "no directory none"),
+        ("sweep m --rotate quarot --measure kl --exclude blk", 2, "--exclude"),
+        ("sweep m --rotate quarot --measure kl --per group", 2, "--per"),
         ("plan q.gguf --target-size 3MB", 6, "--allow-requantize"),
         ("plan x.safetensors --target-size 1MB", 6, "--no-sensitivity"),
         ("sensitivity x.safetensors", 6, "x.safetensors"),
@@ -296,4 +315,28 @@ fn sensitivity_replaces_no_file_of_another_program() {
     let refused = dir.run("sensitivity m --tokens 4 --types q8_0 --journal j").exits(2).err;
     assert!(refused.contains("j.streams is no file of this program"), "{refused}");
     assert_eq!(dir.read("j.streams"), b"a diary");
+}
+
+/// A base type that holds the values exactly, and tokens that do not reach a tensor, say nothing of other types.
+#[test]
+fn tensor_without_a_divergence_is_as_sensitive_as_the_median() {
+    let dir = sample();
+    dir.run("quantize m -o q.gguf --type q4_0 --pure").exits(0);
+    let size = dir.read("q.gguf").len() + 4096;
+    let line = format!("plan q.gguf --target-size {size} --allow-requantize --tokens 2 --per group --json");
+    let report = dir.run(&line).exits(0).json();
+    assert!(
+        number(&report["result"]["target"]["bytes"]) > 0.9 * size as f64,
+        "{}",
+        report["result"]["target"]
+    );
+    let one = dir.run("sensitivity m --tokens 1 --types q8_0 --per tensor --json").exits(0).json();
+    let query = one["tensors"].as_array().expect("tensors").iter();
+    let query: Vec<&Value> =
+        query.filter(|t| t["name"].as_str().is_some_and(|n| n.contains("attn_q"))).collect();
+    assert!(!query.is_empty());
+    for tensor in query {
+        assert_eq!(tensor["kl"], 0.0);
+        assert!(tensor["sensitivity"].is_null() && tensor["types"][0]["predicted_kl"].is_null(), "{tensor}");
+    }
 }

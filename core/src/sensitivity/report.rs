@@ -85,14 +85,14 @@ impl SensitivityRow {
     /// Sets the divergence at the base type, and what follows from it.
     pub fn set_divergence(&mut self, kl: Option<f64>) {
         self.kl = kl;
-        let base = self.squared_error.filter(|e| *e > 0.0);
-        self.sensitivity = kl.zip(base).map(|(kl, e)| kl.max(0.0) / e);
+        // No error, or no divergence, says nothing of other errors: a single token does not reach queries and keys, and few
+        // tokens do not reach every expert.
+        let measured = kl.zip(self.squared_error).filter(|(kl, e)| *kl > 0.0 && *e > 0.0);
+        self.sensitivity = measured.map(|(kl, e)| kl / e);
         for row in &mut self.types {
-            row.predicted_kl = match (self.sensitivity, kl) {
-                (Some(s), _) => Some(s * row.squared_error),
-                // The base type holds the values exactly: nothing is known but that errors are small.
-                (None, Some(_)) if self.squared_error == Some(0.0) => Some(0.0),
-                _ => None,
+            row.predicted_kl = match self.sensitivity {
+                Some(s) => Some(s * row.squared_error),
+                None => kl.filter(|_| row.squared_error == 0.0).map(|_| 0.0),
             };
         }
     }
@@ -123,7 +123,7 @@ pub fn rank(rows: &mut [SensitivityRow]) {
 pub fn candidates(rows: &[SensitivityRow]) -> Vec<Vec<TypeCandidate>> {
     let of = |r: &SensitivityRow| {
         let at_base = r.heuristic(r.squared_error?);
-        (at_base > 0.0).then_some(r.kl?.max(0.0) / at_base)
+        (at_base > 0.0).then_some(r.kl.filter(|kl| *kl > 0.0)? / at_base)
     };
     let mut known: Vec<f64> = rows.iter().filter_map(of).collect();
     known.sort_by(f64::total_cmp);
@@ -154,8 +154,18 @@ impl SensitivityReport {
         let sound = |x: f64| x.is_finite() && x >= 0.0;
         let unsound = report.tensors.iter().find(|r| {
             let types = r.types.iter().any(|t| !sound(t.squared_error) || !t.predicted_kl.is_none_or(sound));
-            types || !r.kl.is_none_or(sound) || !sound(r.squared_norm)
+            let scaled = r.kl.zip(r.squared_error).is_none_or(|(kl, e)| e == 0.0 || sound(kl / e));
+            types
+                || !r.kl.is_none_or(sound)
+                || !r.squared_error.is_none_or(sound)
+                || !sound(r.squared_norm)
+                || !scaled
         });
+        let mut names: Vec<&str> = report.tensors.iter().map(|r| r.name.as_str()).collect();
+        names.sort_unstable();
+        if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
+            return Err(bad("the sensitivity report has this tensor twice".to_string()).of_tensor(name));
+        }
         match unsound {
             Some(row) => {
                 let message = "a number of its sensitivity is negative or not finite".to_string();

@@ -5,7 +5,7 @@ use super::target::{CalibrationArgs, TargetArgs};
 use super::{AprArgs, ResourceArgs, parse};
 use clap::Args;
 use quantoscope::options::{
-    AdapterOptions, AutoRotation, OutputOptions, PlanOptions, QuantizeOptions, RotateOptions,
+    AdapterOptions, AutoRotation, OutputOptions, PlanOptions, QuantizeOptions, RotateOptions, TargetOptions,
 };
 use quantoscope::render::conversion::{ConversionFormat, ConversionPrinter};
 use quantoscope_core::DType;
@@ -102,9 +102,13 @@ impl QuantizeArgs {
             .rotation
             .auto()?
             .map(|rotation| AutoRotation { rotation, calibration: self.tokens.resolve(BASE) });
-        if target.is_none() && auto_rotation.is_none() {
-            self.tokens.refuse_unused("--target-size, --target-bpw or --rotate auto")?;
+        if auto_rotation.is_none() {
+            self.tokens.refuse_unmeasured(target.as_ref(), "--target-size, --target-bpw or --rotate auto")?;
         }
+        if target.is_none() {
+            self.tokens.refuse_grouping()?;
+        }
+        refuse_importance(&self.recipe, target.as_ref(), auto_rotation.is_some())?;
         let options = QuantizeOptions {
             input: self.apr.model(self.input),
             output: OutputOptions {
@@ -249,7 +253,7 @@ pub struct PlanArgs {
     pub json: bool,
     /// Print sizes and predicted KL divergences of types that are chosen for a size, from the smallest to the largest, with
     /// those of the presets.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["target_size", "target_bpw", "check"])]
     pub curve: bool,
     #[command(flatten)]
     pub target: TargetArgs,
@@ -263,6 +267,20 @@ pub struct PlanArgs {
     pub work: ResourceArgs,
 }
 
+/// Refuses an importance matrix where a divergence is measured of weights that are encoded without it.
+fn refuse_importance(recipe: &RecipeArgs, target: Option<&TargetOptions>, rotated: bool) -> Result<()> {
+    let option = match target {
+        _ if rotated => "--rotate auto",
+        Some(target) if target.check => "--check",
+        _ => return Ok(()),
+    };
+    if recipe.weights.imatrix.is_none() {
+        return Ok(());
+    }
+    let message = format!("{option} measures without an importance matrix: leave out --imatrix, or {option}");
+    Err(Error::new(Code::Usage, message))
+}
+
 impl PlanArgs {
     pub fn resolve(self) -> Result<PlanOptions> {
         let recipe = self.recipe.resolve(&self.rotation, None)?;
@@ -272,9 +290,8 @@ impl PlanArgs {
         }
         let any = self.curve.then_some(SizeLimit::Bytes(u64::MAX));
         let target = self.target.resolve(&self.tokens, self.work.resolve(!self.json), any)?;
-        if target.is_none() {
-            self.tokens.refuse_unused("--target-size, --target-bpw or --curve")?;
-        }
+        self.tokens.refuse_unmeasured(target.as_ref(), "--target-size, --target-bpw or --curve")?;
+        refuse_importance(&self.recipe, target.as_ref(), false)?;
         Ok(PlanOptions {
             input: self.apr.model(self.input),
             recipe,

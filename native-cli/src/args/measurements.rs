@@ -265,6 +265,7 @@ impl SweepArgs {
         if self.measure == MeasureArg::Weights {
             self.tokens.refuse_unused("--measure kl")?;
         }
+        self.tokens.refuse_grouping()?;
         let calibration = (self.measure == MeasureArg::Kl).then(|| self.tokens.resolve(BASE));
         let format = OutputFormat::resolve(self.format, self.json);
         let rotations =

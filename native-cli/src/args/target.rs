@@ -107,6 +107,25 @@ impl CalibrationArgs {
 }
 
 impl CalibrationArgs {
+    /// Refuses options of a measurement where a target size is none, or takes its damage from elsewhere.
+    pub fn refuse_unmeasured(&self, target: Option<&TargetOptions>, needed: &str) -> Result<()> {
+        match target {
+            None => self.refuse_unused(needed),
+            Some(target) if target.damage != DamageSource::Measured && !target.check => self.refuse_unused(
+                "a measurement: leave out --sensitivity and --no-sensitivity, or give --check",
+            ),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Refuses `--per` where all tensors are quantized together.
+    pub fn refuse_grouping(&self) -> Result<()> {
+        if self.per.is_none() {
+            return Ok(());
+        }
+        Err(Error::new(Code::Usage, "--per is of sensitivities, and all tensors are quantized together here"))
+    }
+
     /// Refuses options of a measurement where nothing is measured.
     pub fn refuse_unused(&self, needed: &str) -> Result<()> {
         let typed = [

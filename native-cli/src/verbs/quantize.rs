@@ -2,8 +2,9 @@
 
 use super::convert::{self, ConversionObserver, ConversionRequest, ConversionResult};
 use super::target_size::{ChosenRecipe, chosen, decide};
-use crate::options::QuantizeOptions;
-use quantoscope_core::error::Result;
+use crate::io::scratch::parent;
+use crate::options::{OutputOptions, QuantizeOptions};
+use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::target;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::rotation::RotationOptions;
@@ -18,6 +19,9 @@ use quantoscope_core::report::RotationChoiceView;
 /// `partial_exists`, `same_file`, `no_space` and `io` for the output; `non_finite` and the like for values
 /// that their type cannot hold; `rotation_off` if a rotated model does not compute what its source computes.
 pub fn run(options: &QuantizeOptions, observer: &dyn ConversionObserver) -> Result<ConversionResult> {
+    if options.target.is_some() || options.auto_rotation.is_some() {
+        check_output(&options.output)?;
+    }
     let (fitted, rotation_choice) = recipe(options)?;
     let request = ConversionRequest {
         input: &options.input,
@@ -31,6 +35,23 @@ pub fn run(options: &QuantizeOptions, observer: &dyn ConversionObserver) -> Resu
     let mut result = convert::run(&request, observer)?;
     (result.target, result.rotation_choice) = (fitted.target, rotation_choice);
     Ok(result)
+}
+
+/// Refuses before a measurement what the conversion would refuse after it.
+fn check_output(output: &OutputOptions) -> Result<()> {
+    let path = &output.path;
+    if output.dry_run {
+        return Ok(());
+    }
+    if !parent(path).is_dir() {
+        let message =
+            format!("{} cannot be written: there is no directory {}", path.display(), parent(path).display());
+        return Err(Error::new(Code::NotFound, message));
+    }
+    if path.symlink_metadata().is_ok() && !output.force && !output.resume {
+        return Err(Error::new(Code::Exists, format!("{} exists; --force replaces it", path.display())));
+    }
+    Ok(())
 }
 
 /// The recipe, with types for the target size and the rotation that the model's output decides.

@@ -71,8 +71,8 @@ pub fn rotation_kl(
     rotations: &[RotationOptions],
     calibrated: &CalibrationOptions,
 ) -> Result<RotationKlReport> {
-    if options.sample.is_some() || options.filter.includes() || options.journal.is_some() {
-        let message = "--measure kl runs the whole model: it takes no --tensor, --sample or --journal";
+    if options.sample.is_some() || !options.filter.is_empty() || options.journal.is_some() {
+        let message = "--measure kl runs the whole model: it takes no --tensor, --include, --exclude, --sample or --journal";
         return Err(Error::new(Code::Usage, message));
     }
     let types = options.types.iter().map(|e| match e {

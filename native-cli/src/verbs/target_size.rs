@@ -56,7 +56,9 @@ impl TargetWork<'_> {
         let limit = self.target.limit;
         let fitted = fit(&source.checkpoint, self.recipe, source.imatrix(), &free, &rows, limit)?;
         view.bytes = fitted.bytes;
-        view.predicted_kl = (self.target.damage != DamageSource::Heuristic).then_some(fitted.damage);
+        // Without a single divergence, damage has no unit.
+        let measured = rows.iter().any(|r| r.sensitivity.is_some());
+        view.predicted_kl = (measured && fitted.damage.is_finite()).then_some(fitted.damage);
         Ok(FittedTarget { recipe: fitted.recipe, view })
     }
 
@@ -89,6 +91,10 @@ impl TargetWork<'_> {
         };
         let rows = match damage {
             DamageSource::Heuristic => work.errors()?,
+            DamageSource::File(_) if self.recipe.rotate.is_some() => {
+                let message = "--sensitivity is of the model without a rotation; leave it out, and it is measured with it";
+                return Err(Error::new(Code::Usage, message));
+            }
             DamageSource::File(path) => {
                 let report = read_report(path)?;
                 let mut rows = work.errors()?;
@@ -311,8 +317,10 @@ fn check(work: &TargetWork<'_>, fitted: &mut FittedTarget) -> Result<()> {
     let resources = &work.target.resources;
     let (kl, _) = measured_kl(work.input, &fitted.recipe, work.imatrix, &window, &model, resources)?;
     fitted.view.measured_kl = Some(kl);
-    fitted.view.tokens = Some(window.window.targets.len() as u64);
-    fitted.view.tokens_from = Some(window.from.into());
+    if work.target.damage == DamageSource::Heuristic {
+        fitted.view.tokens = Some(window.window.targets.len() as u64);
+        fitted.view.tokens_from = Some(window.from.into());
+    }
     Ok(())
 }
 
