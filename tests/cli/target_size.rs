@@ -137,6 +137,7 @@ fn target_size_measures_on_the_way_what_the_commands_measure() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn target_size_gives_more_bytes_no_more_damage() {
     let dir = sample();
     dir.write("s.json", dir.run("sensitivity m --tokens 8 --json").exits(0).out.as_bytes());
@@ -185,6 +186,7 @@ fn target_size_keeps_the_types_that_the_user_gives() {
 }
 
 #[test]
+#[ignore = "make proof"]
 fn curve_has_all_presets_and_falls() {
     let dir = sample();
     dir.write("s.json", dir.run("sensitivity m --tokens 8 --json").exits(0).out.as_bytes());

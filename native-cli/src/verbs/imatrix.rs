@@ -121,7 +121,7 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
 /// Refuses an output and a journal that are read by the same run, or that cannot be written.
 fn check_places(options: &ImatrixOptions, source: &Source, out: &Path) -> Result<()> {
     let output: BTreeSet<PathBuf> =
-        ScratchNames::beside(out).all().into_iter().chain([out.into()]).map(|p| place(&p)).collect();
+        ScratchNames::beside(out).all().into_iter().chain([out]).map(place).collect();
     let journal = options.journal.iter().flat_map(|path| [path.clone(), written_beside(path)]);
     let journal: BTreeSet<PathBuf> = journal.map(|p| place(&p)).collect();
     let texts: Vec<PathBuf> = options.tokens.iter().map(|t| place(path_of(t))).collect();
