@@ -12,7 +12,7 @@ use quantoscope_tests::memory::MemoryModel;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Tensors whose shape nothing else of the checkpoint tells: rows of embeddings without a tokenizer beside them, kinds of
+/// Tensors whose shape nothing else of the checkpoint determines: rows of embeddings without a tokenizer beside them, kinds of
 /// layers that few families have.
 const FREE: &[&str] = &[
     "embed_tokens.weight",
@@ -65,8 +65,8 @@ fn reshape(tensor: &mut TensorInfo, axes: &[u64]) {
     tensor.bytes.end = tensor.bytes.start + bytes;
 }
 
-/// Whether the other tensors and the configuration tell the length of an axis.
-fn is_told(checkpoint: &Checkpoint, tensor: &TensorInfo, axis: usize) -> bool {
+/// Whether the other tensors and the configuration determine the length of an axis.
+fn is_determined(checkpoint: &Checkpoint, tensor: &TensorInfo, axis: usize) -> bool {
     let name = tensor.name.as_str();
     if FREE.iter().any(|part| name.contains(part)) {
         return false;
@@ -109,7 +109,7 @@ fn tensor_with_another_shape_is_refused_in_every_case() {
         {
             for axis in 0..tensor.shape.axes().len() {
                 all += 1;
-                if !is_told(&model.checkpoint, tensor, axis) {
+                if !is_determined(&model.checkpoint, tensor, axis) {
                     continue;
                 }
                 told += 1;
@@ -127,7 +127,7 @@ fn tensor_with_another_shape_is_refused_in_every_case() {
         }
     }
     assert!(accepted.is_empty(), "{} accepted:\n{}", accepted.len(), accepted.join("\n"));
-    assert!(told * 4 > all * 3, "only {told} of {all} shapes are told");
+    assert!(told * 4 > all * 3, "only {told} of {all} shapes are determined");
 }
 
 /// The checkpoint of a case after a change of its tensors and its configuration must be refused in these words.

@@ -253,7 +253,7 @@ pub struct PlanArgs {
     pub json: bool,
     /// Print sizes and predicted KL divergences of types that are chosen for a size, from the smallest to the largest, with
     /// those of the presets.
-    #[arg(long, conflicts_with_all = ["target_size", "target_bpw", "check"])]
+    #[arg(long, conflicts_with_all = ["target_size", "target_bpw", "check", "no_sensitivity"])]
     pub curve: bool,
     #[command(flatten)]
     pub target: TargetArgs,

@@ -14,7 +14,7 @@ use quantoscope_core::sensitivity::tokens::SEED;
 use quantoscope_core::sensitivity::units::BASE;
 use std::path::PathBuf;
 
-/// Tokens of a measurement where the user does not say.
+/// Default number of predicted tokens.
 const TOKENS: u64 = 64;
 
 /// Measure what quantizing each tensor alone does to the model's output.

@@ -307,7 +307,7 @@ fn starting_token_of(source: &Source) -> Result<Option<u32>> {
         return Ok(starting_token(&source.checkpoint, &[], &[]));
     }
     let Some(json) = source.read_beside(TOKENIZER)? else { return Ok(None) };
-    // What stands before a text is told from what stands behind it by a text.
+    // A text tells tokens before it from tokens behind it: an empty one has both side by side.
     let (around, ids) = (HfEncoder.encode(&json, "")?, HfEncoder.encode(&json, "a")?);
     Ok(starting_token(&source.checkpoint, &around, &ids))
 }

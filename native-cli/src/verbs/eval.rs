@@ -23,9 +23,9 @@ use quantoscope_core::schedule::Budget;
 use std::thread;
 use std::time::Instant;
 
-/// Tokens of a window where the user does not say.
+/// Default number of tokens of a window.
 const CONTEXT: usize = 512;
-/// Memory for each thread where the user does not say.
+/// Default memory for each thread.
 pub(super) const MEMORY: u64 = 256 << 20;
 
 /// A model that is opened.

@@ -58,7 +58,7 @@ pub fn picked(name: &str, bytes: &[u8]) -> File {
     File::new_with_u8_array_sequence(&Array::of1(&Uint8Array::from(bytes)), name).unwrap()
 }
 
-/// A signal of a call that nobody cancels.
+/// A signal that never aborts.
 pub fn signal() -> AbortSignal {
     let made = Function::new_no_args("return new AbortController().signal").call0(&JsValue::NULL);
     made.unwrap().unchecked_into()
