@@ -119,13 +119,14 @@ e2e:
 	$(MAKE) --no-print-directory page WASM_BUILD=$(BUILT)/quantoscope-wasm-build
 	cd www && npm run --silent test
 
-## page-endurance: conversions in a row in one tab, into a picked file and into private storage; COUNT of each, SIZE in MB
+## page-endurance: folders of every family, and conversions in a row in one tab, into a picked file and into private storage; COUNT of each, SIZE in MB
 COUNT ?= 50
 SIZE  ?= 1000
 page-endurance:
 	@tests/setup.sh wasm chromium
 	$(PROGRAM)
 	$(MAKE) --no-print-directory page WASM_BUILD=$(BUILT)/quantoscope-wasm-build
+	cd www && CORPUS=all node --test e2e/folders.test.mjs
 	cd www && for target in picked private; do node e2e/endurance.mjs --count $(COUNT) --size $(SIZE) --target $$target || exit 1; done
 
 ## page-throughput: a picked file beside private storage; BUILDS="before=PATH now=dist" sets builds of the page side by side

@@ -41,7 +41,11 @@ pub struct Equivalence {
     pub limit: f64,
 }
 
-/// Compares the logits of source and plan. Fails with `rotation_off` where they are not the same model's.
+/// Compares the logits of source and plan.
+///
+/// # Errors
+///
+/// `rotation_off` if they differ by more than the tolerance.
 pub fn compare_logits(
     source: &ModelPass,
     planned: &ModelPass,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::fmt::Write;
 
 /// Tensors of the files here.
-const MANY: usize = 200_000;
+const MANY: usize = 100_000;
 
 /// The address space that the work on these may take, in KiB: the program and its threads, and 600 bytes a tensor.
 #[cfg(target_os = "linux")]

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 /// The command of a slow run.
 fn slow(dir: &Dir, input: &Path, output: &str, options: &str) -> Command {
-    let line = format!("quantize {} -o {output} {options} --threads 1 --memory 1MB --json", input.display());
+    let line = format!(
+        "quantize {} -o {output} {options} --engine scalar --threads 1 --memory 1MB --json",
+        input.display()
+    );
     binary::command(dir.path(), line.split_whitespace())
 }
 

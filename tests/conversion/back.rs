@@ -172,6 +172,26 @@ fn folder_of_every_case_becomes_its_gguf_again() {
     assert!(wrong.is_empty(), "{}\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// Engines assume a base where a GGUF has none, as older files; classes of transformers fail on a null.
+#[test]
+fn folder_of_a_gguf_without_bases_of_rotary_embedding_has_the_assumed_ones() {
+    let hf = Recipe::new(TargetName::HfFolder, None);
+    let mut local = 0;
+    for name in ["gemma3", "llama2-spm", "qwen3"] {
+        let case = cases().into_iter().find(|c| c.name == name).expect("a case");
+        let mut made = gguf(&case.model(), &case.recipe(Recipe::new(Container::Gguf, None))).expect("a GGUF");
+        made.checkpoint.metadata.0.retain(|(key, _)| !key.contains(".rope.freq_base"));
+        let (_, plan) = folder(made, &hf, Budget::default()).expect("a folder");
+        let config = plan.files.iter().find(|f| f.name == "config.json").expect("a configuration");
+        let config: serde_json::Value = serde_json::from_slice(&config.header).expect("JSON");
+        for key in ["rope_theta", "rope_local_base_freq"] {
+            assert!(config.get(key).is_none_or(|base| base == 10_000.0), "{name}: {config}");
+        }
+        local += usize::from(config.get("rope_local_base_freq").is_some());
+    }
+    assert_eq!(local, 1);
+}
+
 /// Maps of all kinds: interleaved, transposed, gathered, stacked, swapped, shifted.
 const CUT: &[&str] = &[
     "deepseek-v3",

@@ -100,6 +100,9 @@ struct Q4SchemeInfo {
 }
 
 /// Everything that a recipe can name, for the page's forms.
+///
+/// # Errors
+/// That of the conversion to a JavaScript value.
 #[wasm_bindgen]
 pub fn catalog() -> Result<JsValue, JsValue> {
     let targets = Vec::from(

@@ -79,6 +79,9 @@ impl Device {
     }
 
     /// `{name, software, kernels: [{work, name, from, to, weighted, exact}], ended}`; `exact` is `null` before a probe.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn view(&self) -> Result<JsValue, JsValue> {
         let kernel = |(k, verdict): (Kernel, Option<ProbeVerdict>)| KernelView {
             work: k.entry(),

@@ -72,6 +72,9 @@ struct ImatrixView<'a> {
 #[wasm_bindgen]
 impl Imatrix {
     /// The matrix as the page shows it.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn view(&self) -> Result<JsValue, JsValue> {
         let matrix = self.get();
         to_js(&ImatrixView {

@@ -151,11 +151,17 @@ impl Model {
     }
 
     /// What the headers say, without the tensors: see `ModelSummary`.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn summary(&self) -> Result<JsValue, JsValue> {
         to_js(&view::summary(&self.checkpoint))
     }
 
     /// Every tensor, in the order of the files: see `TensorRow`.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn tensors(&self) -> Result<JsValue, JsValue> {
         to_js(&view::tensors(&self.checkpoint))
     }

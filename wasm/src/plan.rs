@@ -53,6 +53,9 @@ struct OutFileView<'a> {
 #[wasm_bindgen]
 impl Plan {
     /// Everything the page shows of it.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn view(&self) -> Result<JsValue, JsValue> {
         let none = || Error::new(Code::Usage, "the plan is not one of a conversion");
         to_js(&PlanView {

@@ -274,6 +274,9 @@ impl Run {
     }
 
     /// The command line's report of what has been measured so far.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn report(&self) -> Result<JsValue, JsValue> {
         let runner = self.runner.borrow();
         let (plan, measured, run) = (&*self.plan, runner.measurements(), runner.info());

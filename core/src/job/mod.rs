@@ -365,13 +365,20 @@ const TILE: u64 = 32 * 1024;
 
 /// Runs a job on the bytes of its reads.
 ///
-/// Fails when a value cannot be encoded, with the element's index in the tensor.
+/// # Errors
+///
+/// `non_finite` for a value that cannot be encoded, with the element's index in the tensor; `io` if
+/// inputs do not have the lengths of the reads.
 pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
     work(kernels, job, inputs, scratch, None)
 }
 
 /// Makes ready what all values of a job have in common: weights and gain. For a device; [`run`] and [`complete`] do it
 /// themselves.
+///
+/// # Errors
+///
+/// `io` if inputs do not have the lengths of the reads, and those of decoding the weights and the gain.
 pub fn prepare(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<()> {
     check_inputs(job, inputs)?;
     load_weights(kernels, job, inputs, scratch)?;
@@ -381,7 +388,9 @@ pub fn prepare(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut
 /// Does what is left of a job of which a device made a part, as [`Workspace::device_output`] says: makes some of that again, all
 /// that is missing, and measures, on the processor.
 ///
-/// Fails where the device made more or fewer bytes than it should have.
+/// # Errors
+///
+/// Those of [`run`]; `io` if the device made more or fewer bytes than it should have.
 pub fn complete(
     kernels: &dyn Kernels,
     job: &Job,

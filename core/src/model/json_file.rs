@@ -17,7 +17,9 @@ pub struct JsonFile<'a> {
 impl<'a> JsonFile<'a> {
     /// Parses the file of this name.
     ///
-    /// Fails with `bad_json`, `bad_utf8` or `too_deep`, at the byte where the text is wrong.
+    /// # Errors
+    ///
+    /// `bad_json`, `bad_utf8` or `too_deep`, at the byte where the text is wrong.
     pub fn parse(name: &'static str, text: &'a [u8]) -> Result<JsonFile<'a>> {
         let value = json::document(text, 0).and_then(Located::value).map_err(|e| e.in_file(name))?;
         Ok(JsonFile { name, text, value })

@@ -82,8 +82,11 @@ fn whole(inner: &str) -> String {
 /// How a low-rank adapter's first values may be chosen without a change of the weights beside it.
 const PLAIN: &[&str] = &["gaussian", "eva", "orthogonal"];
 
-/// Refuses the `adapter_config.json` of an adapter that is more than low-rank products beside the weights. Gives the name
-/// that it has for its model.
+/// Checks the `adapter_config.json` of an adapter. Returns the name that it has for its model.
+///
+/// # Errors
+///
+/// `unsupported_rotation` if the adapter is more than low-rank products beside the weights; those of [`JsonFile::parse`].
 pub fn check(config: &[u8]) -> Result<Option<String>> {
     let file = JsonFile::parse(CONFIG, config)?;
     let config = &file.value;

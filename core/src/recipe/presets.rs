@@ -86,6 +86,10 @@ const ALIASES: &[(&str, Preset)] = &[
 
 impl Preset {
     /// The preset that a user typed, in any case.
+    ///
+    /// # Errors
+    ///
+    /// `usage` if there is none of this name.
     pub fn parse(text: &str) -> Result<Preset> {
         let named = Preset::ALL.iter().map(|&m| (m.name(), m));
         let found = named.chain(ALIASES.iter().copied()).find(|(n, _)| n.eq_ignore_ascii_case(text));

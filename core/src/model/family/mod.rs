@@ -149,9 +149,13 @@ pub struct UntiedHead {
 
 /// What rotations would do to `tensors`, of a model with this `config.json`.
 ///
-/// Fails with `unsupported_rotation` where that cannot be told: no configuration, an unknown family or variant, a tensor
-/// that no rule names and that could lie on the stream or on the values, a named one of another shape, a quantized one
-/// with a part, a norm without readers, a layer or a counterpart that is missing. What is told but not exact is a verdict.
+/// A rotation that is known but not exact is a verdict, not an error.
+///
+/// # Errors
+///
+/// `unsupported_rotation` if it is not known what they would do: no configuration, an unknown family or variant, a tensor that
+/// no rule names and that could lie on the stream or on the values, a named one of another shape, a quantized one with a part,
+/// a norm without readers, a layer or a counterpart that is missing.
 pub fn rules(config: Option<&[u8]>, tensors: &[TensorInfo]) -> Result<RotationRules> {
     let config = config.ok_or_else(|| {
         refuse("there is no config.json, so it is not known which family the model is of".into())

@@ -115,8 +115,12 @@ fn refused_by(at: u64, message: String) -> Error {
 }
 
 impl Forward {
-    /// A pass in binary64 over `tokens` that keeps all logits. Fails where the family is not one that can be run, a token is
-    /// not in the vocabulary, or a tensor is missing or has another shape than the configuration says.
+    /// A pass in binary64 over `tokens` that keeps all logits.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported_forward` if the family cannot be run, a token is not in the vocabulary, or a tensor is missing or has another
+    /// shape than the configuration says.
     pub fn new(config: Config, tensors: &[TensorInfo], tokens: &[u32]) -> Result<Forward> {
         if tokens.is_empty() || tokens.len() > MOST_TOKENS {
             return Err(refused(format!("a forward pass takes 1 to {MOST_TOKENS} tokens")));

@@ -87,6 +87,9 @@ fn has_key(metadata: &Metadata, key: &str) -> bool {
     metadata.get(key).is_some()
 }
 
+/// The base of rotary embedding that engines assume for a GGUF without one; transformers cannot do without.
+const ASSUMED_BASE: f64 = 10_000.0;
+
 /// The configuration of a candidate; its keys are those of the GGUF where [`differences`] has none.
 pub fn config(candidate: Candidate, facts: &GgufFacts<'_>) -> Value {
     let keys = ArchKeys::new(facts.metadata);
@@ -97,6 +100,10 @@ pub fn config(candidate: Candidate, facts: &GgufFacts<'_>) -> Value {
     // A class adds values that the model does not have: a null takes them away.
     for key in too_many(candidate, facts, &draft.value()) {
         let Some(name) = name_of(candidate.arch, &draft, &key) else { continue };
+        if key.ends_with(".rope.freq_base") || key.ends_with(".rope.freq_base_swa") {
+            draft.force(&name, ASSUMED_BASE.into());
+            continue;
+        }
         draft.force(&name, Value::Null);
         if too_many(candidate, facts, &draft.value()).contains(&key) {
             draft.remove(&name);
