@@ -13,6 +13,8 @@ mod device;
 pub mod driver;
 #[cfg(feature = "full")]
 mod equivalence;
+#[cfg(feature = "full")]
+mod forward;
 mod imatrix;
 mod job_runner;
 mod model;
@@ -24,6 +26,8 @@ mod view;
 pub use catalog::catalog;
 #[cfg(feature = "full")]
 pub use device::Device;
+#[cfg(feature = "full")]
+pub use forward::{Evaluation, Sensitivity, TypeChoice};
 pub use imatrix::{Imatrix, open_imatrix};
 pub use model::{Model, reads_companions, rotation_options};
 pub use opening::open_model;

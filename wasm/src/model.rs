@@ -82,7 +82,7 @@ struct EncodingSize {
 ///
 /// # Errors
 /// `usage` where the value is not a recipe.
-fn recipe_from(recipe: JsValue) -> Result<Recipe, JsValue> {
+pub(crate) fn recipe_from(recipe: JsValue) -> Result<Recipe, JsValue> {
     let parsed = serde_wasm_bindgen::from_value(recipe);
     parsed.map_err(|e| Error::new(Code::Usage, format!("not a recipe: {e}"))).into_api_result()
 }

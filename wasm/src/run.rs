@@ -123,6 +123,18 @@ impl Run {
         Ok(Run { plan, purpose, inputs, equivalence: RefCell::default(), runner, driven: Cell::new(false) })
     }
 
+    /// What it reads.
+    #[cfg(feature = "full")]
+    pub(crate) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The windows, and what they measured.
+    #[cfg(feature = "full")]
+    pub(crate) fn runner(&self) -> std::cell::Ref<'_, JobRunner> {
+        self.runner.borrow()
+    }
+
     /// Drives the windows. What they write goes to `sink`.
     async fn driven(&self, sink: Option<&mut OutputSink>, watch: &Watch, watcher: &Watcher) -> Result<()> {
         if self.driven.replace(true) {

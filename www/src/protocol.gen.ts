@@ -34,6 +34,12 @@ export interface Catalog {
   seed: string;
 }
 
+export interface ChosenTypes {
+  recipe: Recipe;
+  bytes: number;
+  predicted_kl: number | null;
+}
+
 export interface CompareReport {
   schema_version: number;
   reference: string;
@@ -151,6 +157,39 @@ export interface ErrorView {
   nonfinite_candidate?: number;
 }
 
+export type EvalFigures = Partial<ReferenceFigures> & {
+  tokens: number;
+  nll: number;
+  nll_error?: number;
+  perplexity: number;
+  perplexity_error?: number;
+  window_nll: number[];
+};
+
+export type EvalReport = EvalFigures & {
+  schema_version: number;
+  model: string;
+  against?: string;
+  architecture: string;
+  precision: string;
+  context: number;
+  windows: number;
+  scored: string;
+  bos?: number;
+  engine: string;
+  threads: number;
+  seconds: number;
+  tokens_per_second: number;
+  warnings: Warning[];
+  positions?: PositionView[];
+};
+
+export interface EvaluationOptions {
+  context?: number;
+  tokens?: number;
+  perPosition?: boolean;
+}
+
 export interface Finding {
   kind: string;
   tensor?: string;
@@ -262,6 +301,14 @@ export type PlanView = ConvertReport & {
   files: OutFileView[];
 };
 
+export interface PositionView {
+  window: number;
+  token: number;
+  nll: number;
+  kl?: number;
+  top1?: boolean;
+}
+
 export interface PresetInfo {
   preset: string;
   base: string;
@@ -303,6 +350,21 @@ export interface Recipe {
   pre_tokenizer?: string;
   gguf?: GgufOptions;
   split?: SplitOptions;
+}
+
+export interface ReferenceFigures {
+  reference_nll: number;
+  reference_perplexity: number;
+  perplexity_ratio: number;
+  kl_mean: number;
+  kl_mean_error?: number;
+  kl_median: number;
+  kl_p90: number;
+  kl_p99: number;
+  kl_max: number;
+  top1: number;
+  mean_probability_difference: number;
+  rms_probability_difference: number;
 }
 
 export type RotatedEncoding = EncodingRow & {
@@ -396,6 +458,42 @@ export interface Sampled {
   rows: number;
   of: number;
 }
+
+export interface SensitivityOptions {
+  tokens?: number;
+  types?: string[];
+  base?: string;
+  grouped?: boolean;
+  allowRequantize?: boolean;
+}
+
+export interface SensitivityReport {
+  sensitivity_version: number;
+  model: string;
+  architecture: string;
+  base: string;
+  tokens: number;
+  tokens_from: string;
+  grouped: boolean;
+  precision: string;
+  tensors: SensitivityRow[];
+}
+
+export interface SensitivityRow {
+  name: string;
+  with?: string[];
+  group?: string;
+  weights: number;
+  base: string;
+  squared_error: number | null;
+  squared_norm: number;
+  kl: number | null;
+  sensitivity: number | null;
+  rank: number | null;
+  types: TypeRow[];
+}
+
+export type SizeAsk = { bytes: number } | { bits_per_weight: number };
 
 export interface SourceFileView {
   name: string;
@@ -523,6 +621,8 @@ export interface TiedHead {
   elements: number;
 }
 
+export type TokenAsk = { text: { ids: number[]; bos: number | null } } | { ids: number[] } | { seeded: { seed: number | null; bos: number | null; special?: number[] } };
+
 export interface Totals {
   total_bytes_in: number;
   source_file_bytes: number;
@@ -535,6 +635,12 @@ export interface Totals {
   untied_head_bytes?: number;
 }
 
+export interface TypeChoiceOptions {
+  size: SizeAsk;
+  types?: string[];
+  sensitivity?: SensitivityReport;
+}
+
 export interface TypeInfo {
   dtype: string;
   bits_per_weight: number;
@@ -542,6 +648,14 @@ export interface TypeInfo {
   quantized: boolean;
   family: string;
   importance: ImportanceLevel;
+}
+
+export interface TypeRow {
+  type: string;
+  bytes: number;
+  squared_error: number;
+  relative_error: number;
+  predicted_kl: number | null;
 }
 
 export type VerdictRule = 'strict' | 'cosine';

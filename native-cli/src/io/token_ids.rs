@@ -5,11 +5,11 @@ use crate::io::source::Source;
 use crate::options::EvalTokens;
 use crate::render::note;
 use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::{Checkpoint, Container};
+use quantoscope_core::eval::{TextTokens, special_tokens, starting_token, text_tokens};
+use quantoscope_core::format::Container;
 use quantoscope_core::model::arch;
 use quantoscope_core::model::tokenizer::Encoder;
 use quantoscope_core::model::tokenizer::inverse::encoder_file;
-use quantoscope_core::model::tokenizer::pre::adds_bos;
 use quantoscope_encoder::HfEncoder;
 use std::fs::File;
 use std::io::Read;
@@ -242,18 +242,7 @@ fn encode(input: &TokenFile<'_>, json: &[u8], around: &[u32], source: &Source) -
             return Err(Error::new(Code::BadUtf8, message));
         }
     };
-    let mut ids = HfEncoder.encode(json, text)?;
-    let bos = starting_token(&source.checkpoint, around, &ids);
-    let before = around.iter().zip(&ids).take_while(|(added, id)| added == id).count();
-    if before > 1 {
-        let message = format!("the tokenizer puts {before} tokens before a text; give token ids with --ids");
-        return Err(Error::new(Code::UnsupportedContainer, message));
-    }
-    let after = around.get(before..).unwrap_or_default();
-    if ids.len() >= around.len() && ids.ends_with(after) {
-        ids.truncate(ids.len() - after.len());
-    }
-    ids.drain(..before);
+    let TextTokens { ids, bos } = text_tokens(&source.checkpoint, around, HfEncoder.encode(json, text)?)?;
     Ok(TokenIds { ids, bos })
 }
 
@@ -262,11 +251,7 @@ pub fn special(source: &Source) -> (Option<u32>, Vec<u32>) {
     let Ok(json) = tokenizer(source) else { return (None, Vec::new()) };
     let encoded = |text: &str| HfEncoder.encode(&json, text).unwrap_or_default();
     let bos = starting_token(&source.checkpoint, &encoded(""), &encoded("a"));
-    let parsed: serde_json::Value = serde_json::from_slice(&json).unwrap_or_default();
-    let added = parsed.get("added_tokens").and_then(serde_json::Value::as_array);
-    let special = added.into_iter().flatten().filter(|t| t.get("special").is_some_and(|s| s == true));
-    let id = |t: &serde_json::Value| t.get("id")?.as_u64()?.try_into().ok();
-    (bos, special.filter_map(id).collect())
+    (bos, special_tokens(&json))
 }
 
 /// `tokenizer.json`: of a GGUF, from its metadata; else the file beside the weights.
@@ -288,17 +273,6 @@ fn tokenizer(source: &Source) -> Result<Vec<u8>> {
         }
     }
     source.read_beside(TOKENIZER)?.ok_or_else(none)
-}
-
-/// The token that the tokenizer puts before a text: that of a GGUF by its metadata, else the first one that an encoded text
-/// begins with.
-fn starting_token(checkpoint: &Checkpoint, around: &[u32], ids: &[u32]) -> Option<u32> {
-    if checkpoint.container != Container::Gguf {
-        return around.first().copied().filter(|first| ids.first() == Some(first));
-    }
-    let metadata = &checkpoint.metadata;
-    let id = metadata.uint("tokenizer.ggml.bos_token_id").and_then(|id| u32::try_from(id).ok());
-    id.filter(|_| adds_bos(metadata))
 }
 
 /// The token that the model's tokenizer puts before a text; none without a tokenizer.

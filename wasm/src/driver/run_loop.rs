@@ -139,19 +139,26 @@ async fn scatter(started: &StartedJob, sink: &mut OutputSink, watch: &Watch) -> 
 }
 
 /// Lets the worker handle messages, a cancel among them; a timer would wait at least four milliseconds.
-struct Breath {
+pub struct Breath {
     channel: MessageChannel,
     last: f64,
 }
 
 impl Breath {
-    fn new() -> Result<Breath> {
+    /// # Errors
+    /// `io` where the browser has no message channels.
+    pub fn new() -> Result<Breath> {
         let none = |_| Error::new(Code::Io, "the browser has no message channels");
         Ok(Breath { channel: MessageChannel::new().map_err(none)?, last: 0.0 })
     }
 
+    /// Whether the last turn is long enough ago.
+    pub fn is_due(&self) -> bool {
+        now() - self.last > BREATH_MS
+    }
+
     /// Waits for a turn of the event loop, where the last one is long enough ago. True if it did.
-    async fn take(&mut self) -> bool {
+    pub async fn take(&mut self) -> bool {
         let now = now();
         if now - self.last <= BREATH_MS {
             return false;
