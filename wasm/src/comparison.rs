@@ -26,7 +26,10 @@ impl Model {
         let is_folder = source.checkpoint.companion_files.iter().next().is_some();
         let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.checkpoint));
         let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
-            Some(recipe) => replay::verify(&source.checkpoint, &self.checkpoint, &recipe, matrix),
+            Some(recipe) => {
+                let source = source.prepared(&recipe).into_api_result()?;
+                replay::verify(&source, &self.checkpoint, &recipe, matrix)
+            }
             None => pair::verify(&source.checkpoint, &self.checkpoint, matrix),
         };
         let pairing = pairing.into_api_result()?;

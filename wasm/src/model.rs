@@ -18,6 +18,10 @@ use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 use web_sys::File;
 
+/// Values that a plan depends on are read in pieces of at most so many bytes.
+#[cfg(feature = "full")]
+const PIECE: u64 = 1 << 20;
+
 /// Files that a person picked, by name, relative to the folder of the model.
 pub struct PickedFiles(pub(crate) BTreeMap<String, File>);
 
@@ -63,11 +67,60 @@ impl Model {
         plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails, self.inputs())).into_api_result()
     }
 
+    /// The checkpoint with the values that a plan by `recipe` depends on: of a GGUF that becomes a Hugging Face folder.
+    ///
+    /// # Errors
+    /// Those of files, and of the conversion's names.
+    #[cfg(feature = "full")]
+    pub(crate) fn prepared(&self, recipe: &Recipe) -> quantoscope_core::error::Result<Rc<Checkpoint>> {
+        use crate::driver::sync_files::SyncFiles;
+        use quantoscope_core::job::Region;
+        use quantoscope_core::plan::hf_values;
+
+        let mut checkpoint = self.checkpoint.clone();
+        let reads = hf_values::computed_tensors(&checkpoint, recipe);
+        let run = |offset: u64, len: u64| Region { offset, run: len, stride: len, count: 1 };
+        let (mut bytes, mut files) = (Vec::new(), None);
+        let mut read = |file: u32, offset: u64, len: u64, bytes: &mut Vec<u8>| {
+            let files = match &mut files {
+                Some(files) => files,
+                none => none.insert(SyncFiles::new(self.files.clone())?),
+            };
+            files.read(file, &run(offset, len), bytes)
+        };
+        for tensor in reads {
+            read(tensor.file, tensor.bytes.start, tensor.bytes.len(), &mut bytes)?;
+            Rc::make_mut(&mut checkpoint).computed_tensors.insert(tensor.name, hf_values::f32_values(&bytes));
+        }
+        for mut scan in hf_values::exact_scans(&checkpoint, recipe)? {
+            let (file, range) = (scan.read.file, scan.read.bytes);
+            let mut at = range.start;
+            while at < range.end {
+                let len = PIECE.min(range.end - at);
+                read(file, at, len, &mut bytes)?;
+                if !scan.feed(&bytes) {
+                    break;
+                }
+                at += len;
+            }
+            scan.finish(Rc::make_mut(&mut checkpoint));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Without the feature `full`, no plan depends on values.
+    #[cfg(not(feature = "full"))]
+    #[allow(clippy::unnecessary_wraps)]
+    fn prepared(&self, _: &Recipe) -> quantoscope_core::error::Result<Rc<Checkpoint>> {
+        Ok(self.checkpoint.clone())
+    }
+
     fn planned(&self, recipe: JsValue, matrix: Option<&Imatrix>, measure: bool) -> Result<Plan, JsValue> {
         let recipe = recipe_from(recipe)?;
-        let plan = convert::plan(&self.checkpoint, &recipe, matrix.map(Imatrix::get), measure);
+        let checkpoint = self.prepared(&recipe).into_api_result()?;
+        let plan = convert::plan(&checkpoint, &recipe, matrix.map(Imatrix::get), measure);
         let inputs = Inputs { importance: matrix.map(Imatrix::source), ..self.inputs() };
-        Ok(Plan::new(self.checkpoint.clone(), self.picked.clone(), inputs, plan.into_api_result()?))
+        Ok(Plan::new(checkpoint, self.picked.clone(), inputs, plan.into_api_result()?))
     }
 }
 

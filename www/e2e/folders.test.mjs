@@ -1,5 +1,6 @@
 // Hugging Face folders become the GGUF files of the command line; what is missing for that is said before the run.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -44,6 +45,28 @@ test('folders of families of the corpus, to the bytes or the refusal of the comm
     }
     console.log(`${counted.files} files equal, ${counted.refusals} refusals with the words of the command line`);
     assert.ok(counted.files > 1.2 * names.length, `${counted.files} files of ${names.length} folders`);
+  }));
+
+test('a GGUF becomes the folder of the command line, with what depends on its values', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    // Factors of rotary embedding decide a configuration, and norms of 32 bits the type of the folder.
+    for (const name of ['llama3-bpe', 'gemma3', 'phi3-longrope', 'qwen3']) {
+      const source = join(folder, `back-${name}.gguf`);
+      assert.equal(commandLine('quantize', join(CORPUS, name, 'hf'), '-o', source).status, 0);
+      const wanted = join(folder, `back-${name}`);
+      const { status, stderr } = commandLine('quantize', source, '--to', 'hf', '-o', wanted);
+      assert.equal(status, 0, stderr);
+      const { id } = await askWorker(page, 'open', { name: `back-${name}.gguf` }, { file: source });
+      const ask = { model: id, recipe: { to: 'hf_folder' }, name: `back-${name}`, target: { kind: 'private' } };
+      const saved = await askWorker(page, 'convert', ask, { bytes: true });
+      writeFileSync(join(folder, 'made.tar'), Buffer.from(saved.base64, 'base64'));
+      const unpacked = directoryOf(folder, `unpacked-${name}`, {});
+      execFileSync('tar', ['-xf', join(folder, 'made.tar'), '-C', unpacked]);
+      const [inner] = readdirSync(unpacked);
+      const digests = (path) => readdirSync(path).toSorted().map((file) => [file, sha256(join(path, file))]);
+      assert.deepEqual(digests(join(unpacked, inner)), digests(wanted), name);
+    }
   }));
 
 for (const file of ['tokenizer.json', 'config.json'])

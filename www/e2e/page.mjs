@@ -180,13 +180,14 @@ let asked = 0;
  * Sends a call to the worker, which answers it as it answers those of the page. `file` is a path that becomes the file of
  * the call; `files` is the key of a result in the private storage, which is opened; `folder` is one on disk. A saved result comes with its SHA-256.
  */
-export function askWorker(page, call, ask, { file, files, folder } = {}) {
+export function askWorker(page, call, ask, { file, files, folder, bytes } = {}) {
   const picked = file && { name: basename(file), base64: readFileSync(file).toString('base64') };
   const inside = folder && contents(folder);
   return page.workers()[0].evaluate(
-    async ({ id, call, ask, picked, files, inside }) => {
+    async ({ id, call, ask, picked, files, inside, bytes }) => {
       const made = ({ name, base64 }) => new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name);
-      if (picked) ask.file = made(picked);
+      if (picked && call === 'open') ask.files = [{ path: picked.name, file: made(picked) }];
+      else if (picked) ask.file = made(picked);
       if (inside) ask.files = inside.map((one) => ({ path: `${ask.name}/${one.name}`, file: made(one) }));
       if (files) {
         const root = await (await navigator.storage.getDirectory()).getDirectoryHandle('quantoscope');
@@ -204,10 +205,15 @@ export function askWorker(page, call, ask, { file, files, folder } = {}) {
       if ('error' in message) throw new Error(JSON.stringify(message.error));
       const { answer } = message;
       if (!answer?.file?.arrayBuffer) return answer;
+      if (bytes) {
+        const made = new Uint8Array(await answer.file.arrayBuffer());
+        const parts = Array.from({ length: Math.ceil(made.length / 8192) }, (_, i) => String.fromCharCode(...made.subarray(8192 * i, 8192 * (i + 1))));
+        return { ...answer, file: null, base64: btoa(parts.join('')) };
+      }
       const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', await answer.file.arrayBuffer()));
       return { ...answer, file: null, sha256: [...digest].map((b) => b.toString(16).padStart(2, '0')).join('') };
     },
-    { id: `test-${(asked += 1)}`, call, ask, picked, files, inside },
+    { id: `test-${(asked += 1)}`, call, ask, picked, files, inside, bytes },
   );
 }
 

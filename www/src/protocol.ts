@@ -3,10 +3,13 @@
 import type {
   ApiError,
   Catalog,
+  ChosenTypes,
   CompareView,
   ConvertReport,
   DeviceDetails,
   EncodingSize,
+  EvalReport,
+  EvaluationOptions,
   ImatrixView,
   JobResult,
   KernelSpeed as MeasuredSpeed,
@@ -15,8 +18,11 @@ import type {
   Recipe,
   RotationOptions,
   RotationReport,
+  SensitivityOptions,
+  SensitivityReport,
   StatsReport,
   TensorRow,
+  TypeChoiceOptions,
   VerifyReport,
 } from './protocol.gen';
 
@@ -108,6 +114,9 @@ export interface Saved {
   written: Picked[];
 }
 
+/** Tokens of an evaluation: a text by the model's tokenizer, ids, or ids that are drawn, by default with a fixed seed. */
+export type Tokens = { text: string } | { ids: number[] } | { seed: number | null };
+
 /** What can be asked, and the answer to each. */
 export interface Calls {
   catalog: { ask: Record<string, never>; answer: Catalog };
@@ -138,6 +147,15 @@ export interface Calls {
   };
   /** Checks the values of a model, and with `source` whether its bytes are those that the source quantizes to. */
   verify: { ask: { model: number; source?: number; imatrix?: number }; answer: JobResult<VerifyReport> };
+  /** `eval`: perplexity, and divergence from a reference. */
+  eval: {
+    ask: { model: number; reference?: number; tokens: Tokens; options: EvaluationOptions };
+    answer: EvalReport;
+  };
+  /** `sensitivity`: the divergence with each tensor alone quantized. */
+  sensitivity: { ask: { model: number; tokens: Tokens; options: SensitivityOptions }; answer: SensitivityReport };
+  /** The recipe of `quantize --target-size` or `--target-bpw`. */
+  types_for_size: { ask: { model: number; recipe: Recipe; options: TypeChoiceOptions }; answer: ChosenTypes };
   choose_engine: { ask: { engine: EngineChoice }; answer: null };
   engines: { ask: Record<string, never>; answer: EnginesView };
   probe: { ask: { kernel: number }; answer: boolean };

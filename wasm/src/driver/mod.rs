@@ -8,5 +8,7 @@ pub mod private_sink;
 pub mod run_loop;
 pub mod sink;
 pub mod source;
+#[cfg(feature = "full")]
+pub mod sync_files;
 pub mod tar;
 pub mod watch;

@@ -13,8 +13,8 @@ pub use choice::TypeChoice;
 pub use evaluation::Evaluation;
 pub use sensitivity::Sensitivity;
 
+use crate::driver::sync_files::SyncFiles;
 use crate::model::Model;
-use pass_runner::PassFiles;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::model::arch;
@@ -22,6 +22,7 @@ use quantoscope_core::model::forward::ForwardSpec;
 use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model::tokenizer::inverse::encoder_file;
 use quantoscope_core::model_pass::ModelTensors;
+use quantoscope_core::plan::decoded;
 use std::rc::Rc;
 
 /// A model that runs.
@@ -29,7 +30,7 @@ pub(crate) struct PassModel {
     name: String,
     checkpoint: Rc<Checkpoint>,
     tensors: ModelTensors,
-    files: PassFiles,
+    files: SyncFiles,
 }
 
 impl PassModel {
@@ -38,7 +39,7 @@ impl PassModel {
     /// # Errors
     /// `unsupported_architecture` if there is no forward pass for the model; those of its configuration and tensors.
     fn new(model: &Model, name: String) -> Result<PassModel> {
-        let checkpoint = model.checkpoint.clone();
+        let checkpoint = model.prepared(&decoded::recipe())?;
         checkpoint.packing.check()?;
         StoredQuantization::of(&checkpoint).check_all()?;
         let tensors = ModelTensors::of(&checkpoint)?;
@@ -50,7 +51,7 @@ impl PassModel {
             return Err(Error::new(Code::UnsupportedArchitecture, message));
         }
         tensors.config.check_exact()?;
-        Ok(PassModel { name, checkpoint, tensors, files: PassFiles::new(model.files.clone())? })
+        Ok(PassModel { name, checkpoint, tensors, files: SyncFiles::new(model.files.clone())? })
     }
 }
 

@@ -1,20 +1,17 @@
 //! Runs a forward pass on one thread: reads and decodes the weights that it asks for, window by window.
 
-use crate::driver::browser::words;
 use crate::driver::run_loop::Breath;
+use crate::driver::sync_files::SyncFiles;
 use crate::driver::watch::Watch;
-use js_sys::Uint8Array;
 use quantoscope_accel::Engine;
-use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::job::{self, Job, Region, Workspace};
+use quantoscope_core::error::{Error, Result};
+use quantoscope_core::job::{self, Job, Workspace};
 use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{F32, Logits};
 use quantoscope_core::model_pass::{ModelPass, TensorRequest};
 use quantoscope_core::run::Run;
 use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use web_sys::{File, FileReaderSync};
 
 /// A pass in binary32 by the processor's engine.
 pub type Pass = ModelPass<F32<'static>>;
@@ -24,53 +21,6 @@ const WINDOWS: u64 = 64 << 20;
 
 /// Bytes for the vectors of tokens.
 pub const VECTORS: u64 = 192 << 20;
-
-/// Picked files that are read at once, not in turns of the event loop.
-pub struct PassFiles {
-    files: Rc<[File]>,
-    reader: FileReaderSync,
-}
-
-impl PassFiles {
-    /// # Errors
-    /// `io` where the browser does not read synchronously: outside a worker.
-    pub fn new(files: Rc<[File]>) -> Result<PassFiles> {
-        let none = |_| Error::new(Code::Io, "the browser reads files synchronously in workers only");
-        Ok(PassFiles { files, reader: FileReaderSync::new().map_err(none)? })
-    }
-
-    /// Reads all runs of a region.
-    fn read(&self, file: u32, region: &Region, into: &mut Vec<u8>) -> Result<()> {
-        let missing = || Error::new(Code::Usage, "the file of a window is not there");
-        let file = self.files.get(file as usize).ok_or_else(missing)?;
-        let too_large =
-            |_| Error::new(Code::MemoryBudget, "a window of the work does not fit the memory of a page");
-        into.resize(usize::try_from(region.len()).map_err(too_large)?, 0);
-        let mut rest = into.as_mut_slice();
-        for (at, len) in region.runs() {
-            let (run, after) = rest.split_at_mut(rest.len().min(len as usize));
-            self.read_run(file, at, run)?;
-            rest = after;
-        }
-        Ok(())
-    }
-
-    fn read_run(&self, file: &File, at: u64, into: &mut [u8]) -> Result<()> {
-        let end = at as f64 + into.len() as f64;
-        let failed = |code, message: &str| Error::new(code, message).in_file(&file.name()).at(at);
-        let slice = file.slice_with_f64_and_f64(at as f64, end);
-        let bytes = slice.and_then(|slice| self.reader.read_as_array_buffer(&slice));
-        let bytes = bytes
-            .map_err(|e| failed(Code::Io, &format!("the browser cannot read the file: {}", words(&e))))?;
-        let bytes = Uint8Array::new(&bytes);
-        if bytes.length() as usize != into.len() {
-            let message = "the file ends before its length: it was changed while it was read";
-            return Err(failed(Code::Truncated, message));
-        }
-        bytes.copy_to(into);
-        Ok(())
-    }
-}
 
 /// Runs passes over the tensors of models, and counts the weights that they multiply.
 pub struct PassRunner {
@@ -104,7 +54,7 @@ impl PassRunner {
     ///
     /// # Errors
     /// Those of files and of the pass.
-    pub fn logits(&self, files: &PassFiles, pass: &mut Pass) -> Result<Option<Logits>> {
+    pub fn logits(&self, files: &SyncFiles, pass: &mut Pass) -> Result<Option<Logits>> {
         loop {
             if let Some(logits) = pass.take_logits() {
                 return Ok(Some(logits));
@@ -122,7 +72,7 @@ impl PassRunner {
     /// Those of files and of the pass, and `interrupted`.
     pub async fn logits_in_turns(
         &self,
-        files: &PassFiles,
+        files: &SyncFiles,
         pass: &mut Pass,
         turns: &mut PassTurns<'_>,
     ) -> Result<Option<Logits>> {
@@ -139,7 +89,7 @@ impl PassRunner {
     }
 
     /// Hands over all windows of a request.
-    fn answer(&self, files: &PassFiles, pass: &mut Pass, request: &TensorRequest) -> Result<()> {
+    fn answer(&self, files: &SyncFiles, pass: &mut Pass, request: &TensorRequest) -> Result<()> {
         let mut run = Run::new(&request.plan, Budget { memory: WINDOWS, workers: 1 }, USUAL_WINDOW)?;
         let cols = request.plan.outputs.first().map_or(0, |o| o.grid.cols);
         let tiles = pass.takes_tiles(request);
@@ -162,7 +112,7 @@ impl PassRunner {
     /// Reads and decodes a window.
     fn decode(
         &self,
-        files: &PassFiles,
+        files: &SyncFiles,
         request: &TensorRequest,
         job: &Job,
         scratch: &mut Workspace,

@@ -1,22 +1,33 @@
-// Token ids of the check text, by which pre-tokenizers are recognized.
+// Token ids of texts by a model's tokenizer: of the check text, by which pre-tokenizers are recognized, and of texts for evaluations.
 import { ApiFailure } from '../api_failure';
 import { startWorker } from '../blob_worker';
-import type { EncodeAsk, Encoded } from './encoder';
+import type { EncodeAsk, Encoded, TextAsk } from './encoder';
 import { unlessCancelled } from './cancel';
 import encoderUrl from './encoder?worker&url';
 
 /** The ids under the files of a tokenizer; nothing where they cannot be read or applied. */
 export async function checkTextIds(files: EncodeAsk, signal: AbortSignal): Promise<Uint32Array | undefined> {
+  const found = await encoded(files, signal);
+  return ('ids' in found && found.ids) || undefined;
+}
+
+/** The ids of each text under `tokenizer.json`; nothing where it cannot be read or applied. */
+export async function textIds(json: Uint8Array, texts: string[], signal: AbortSignal): Promise<Uint32Array[] | undefined> {
+  const found = await encoded({ json, texts }, signal);
+  return ('texts' in found && found.texts) || undefined;
+}
+
+async function encoded(ask: EncodeAsk | TextAsk, signal: AbortSignal): Promise<Exclude<Encoded, { failed: string }>> {
   const encoder = startWorker(new URL(encoderUrl, import.meta.url).href, 'encoder');
   try {
     const reply = new Promise<Encoded>((resolve) => {
       encoder.addEventListener('message', (event: MessageEvent<Encoded>) => resolve(event.data));
       encoder.addEventListener('error', (event) => resolve({ failed: event.message || 'it could not be loaded' }));
     });
-    encoder.postMessage(files);
+    encoder.postMessage(ask);
     const found = await unlessCancelled(reply, signal);
     if ('failed' in found) throw failure(found.failed);
-    return found.ids ?? undefined;
+    return found;
   } finally {
     encoder.terminate();
   }

@@ -81,6 +81,11 @@ export function fullModel(id: number, signal: AbortSignal): Promise<Held> {
   return unlessCancelled(inFull(modelOf(id), 'alone'), signal);
 }
 
+/** The model in the full module, with the files beside its weights. */
+export function wholeModel(id: number, signal: AbortSignal): Promise<Held> {
+  return unlessCancelled(inFull(modelOf(id), 'whole'), signal);
+}
+
 /**
  * The model to convert by `recipe`: in the full module where the recipe converts names or rotates, and with the files beside
  * its weights where the recipe reads them.

@@ -18,6 +18,7 @@ import type {
   ToWorker,
 } from '../protocol';
 import { toApiError } from './api_error';
+import { evaluate, sensitivity, typesForSize } from './forward';
 import { benchmarkKernel, chooseEngine, enginesView, probe, selectEngine, wantsDevice } from './engine_select';
 import {
   closeImatrix,
@@ -70,6 +71,9 @@ const handlers: Handlers = {
     released.add(key);
     return null;
   },
+  eval: (ask, context) => evaluate(ask, watcher(context)),
+  sensitivity: (ask, context) => sensitivity(ask, watcher(context)),
+  types_for_size: (ask, context) => typesForSize(ask, watcher(context)),
   choose_engine: async ({ engine }) => chooseEngine(engine),
   engines: enginesView,
   probe: ({ kernel }) => probe(kernel),
