@@ -15,10 +15,12 @@ pub mod driver;
 mod equivalence;
 mod imatrix;
 mod job_runner;
+mod metadata;
 mod model;
 mod opening;
 mod plan;
 mod run;
+mod sweep;
 mod view;
 
 pub use catalog::catalog;

@@ -10,12 +10,14 @@ import type {
   ImatrixView,
   JobResult,
   KernelSpeed as MeasuredSpeed,
+  MetadataElements,
   ModelSummary,
   PlanView,
   Recipe,
   RotationOptions,
   RotationReport,
   StatsReport,
+  SweepOutline,
   TensorRow,
   VerifyReport,
 } from './protocol.gen';
@@ -42,6 +44,8 @@ export interface OpenOptions {
   choice?: string;
   /** One of the writers of a failure: `--apr-writer`. */
   aprWriter?: string;
+  /** True to answer without tensors and metadata: another worker has them. */
+  bare?: boolean;
 }
 
 /** An open model. `id` names it in calls. */
@@ -112,7 +116,7 @@ export interface Saved {
 export interface Calls {
   catalog: { ask: Record<string, never>; answer: Catalog };
   open: { ask: { files: Picked[]; name: string } & OpenOptions; answer: ModelView };
-  sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
+  sample: { ask: { base: string; files: string[]; name: string; bare?: boolean }; answer: ModelView };
   close: { ask: { model: number }; answer: null };
   open_imatrix: { ask: { file: File }; answer: OpenImatrix };
   close_imatrix: { ask: { imatrix: number }; answer: null };
@@ -125,6 +129,20 @@ export interface Calls {
   rotated: {
     ask: { model: number; tensor: number; rotation: string; seed?: string };
     answer: JobResult<RotationReport>;
+  };
+  /** The tensors that a sweep of these types measures, and its warnings. */
+  sweep_outline: { ask: { model: number; encodings: string[]; rows: number }; answer: SweepOutline };
+  /** The error of these types on about `rows` rows of each of some tensors: `sweep --sample ROWS` of the command line. */
+  sweep: {
+    ask: { model: number; tensors: number[]; encodings: string[]; rows: number };
+    answer: JobResult<StatsReport>;
+  };
+  /** The whole text of a metadata value; `null` for an array. */
+  metadata_text: { ask: { model: number; key: string }; answer: string | null };
+  /** Elements of a metadata array that contain `search`, or whose index it is. */
+  metadata_elements: {
+    ask: { model: number; key: string; search: string; skip: number; count: number };
+    answer: MetadataElements;
   };
   /** Options of a rotation from the text of `--rotate` and a seed. */
   rotation_options: { ask: { what: string; seed?: string }; answer: RotationOptions };
@@ -163,7 +181,12 @@ export interface Progress {
   restarted: boolean;
 }
 
-export type ToWorker = Request | { cancel: number };
+/** `core` comes first: the compiled module, or why there is none. `hold` pauses a call and lets it go on. */
+export type ToWorker =
+  | Request
+  | { cancel: number }
+  | { hold: number; on: boolean }
+  | { core: WebAssembly.Module | Failure };
 export type FromWorker =
   | { ready: true }
   | { id: number; answer: unknown }

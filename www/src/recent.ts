@@ -3,7 +3,7 @@
 import { MOST_FILES } from './picked';
 import type { Picked } from './protocol';
 
-/** What a drop or a picker gave; kept under this name. */
+/** The handles of a drop or a picker, and the name of the model. */
 export interface Recent {
   name: string;
   handles: FileSystemHandle[];

@@ -34,11 +34,13 @@ const ROOTS: &[&str] = &[
     "ImatrixView",
     "JobResult",
     "KernelSpeed",
+    "MetadataElements",
     "ModelSummary",
     "PlanView",
     "Recipe",
     "RotationReport",
     "StatsReport",
+    "SweepOutline",
     "TensorRow",
     "VerifyReport",
 ];

@@ -72,7 +72,7 @@ export function jobBar(jobs: Jobs, around: Around): { node: HTMLElement; refresh
 /** Spoken when a job starts or waits; its end is a note of its own. */
 function announcement({ state, order }: Job): string {
   if (state.kind === 'queued') return `${order.name} waits for its turn`;
-  if (state.kind === 'running') return `${order.name} is being written`;
+  if (state.kind === 'running') return state.paused ? `${order.name} is paused` : `${order.name} is being written`;
   return '';
 }
 
@@ -111,6 +111,22 @@ function cancelButton(job: Job, jobs: Jobs): HTMLElement {
   return h('button', { type: 'button', 'aria-label': label, on: { click: () => jobs.cancel(job) } }, 'Cancel');
 }
 
+/** The same button pauses and continues, so that it keeps the focus. */
+function pauseButton(job: Job, jobs: Jobs): HTMLElement {
+  const button = h('button', { type: 'button' });
+  const show = (paused: boolean) => {
+    button.textContent = paused ? 'Continue' : 'Pause';
+    button.setAttribute('aria-label', `${button.textContent} ${job.order.name}`);
+  };
+  show(false);
+  button.addEventListener('click', () => {
+    const paused = job.state.kind === 'running' && !job.state.paused;
+    jobs.pause(job, paused);
+    show(paused);
+  });
+  return button;
+}
+
 function dismissButton(job: Job, jobs: Jobs): HTMLElement {
   const label = `Dismiss ${job.order.name}`;
   const dismiss = () => jobs.dismiss(job);
@@ -132,7 +148,7 @@ function running(job: Job, row: Row, jobs: Jobs): Child[] {
     rate.textContent = `${bytes(p.done / gone)}/s, about ${seconds(left)} left`;
   };
   bar.node.append(rate);
-  return [name('Quantizing', job.order), part, cancelButton(job, jobs), bar.node];
+  return [name('Quantizing', job.order), part, pauseButton(job, jobs), cancelButton(job, jobs), bar.node];
 }
 
 function outcome(saved: Saved, order: Order, around: Around): HTMLElement {
