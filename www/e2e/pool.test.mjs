@@ -1,9 +1,9 @@
 // The workers and the background sweep: figures of the command line whatever the number of workers, the order of work, Pause.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { choose, commandLine, convert, memoryFile, openSample, planFor, SAMPLE, safetensorsHeader, sparseModel, sweepDone, withPage } from './page.mjs';
+import { choose, commandLine, convert, openSample, planFor, SAMPLE, safetensorsHeader, sparseModel, sweepDone, withPage } from './page.mjs';
 import { testFolder } from './setup.mjs';
 
 const folder = testFolder('pool');
@@ -36,7 +36,9 @@ function manyMatrices(count) {
   const tensors = Array.from({ length: count }, (_, i) => [`model.layers.${i}.mlp.up_proj.weight`, 'BF16', [128, 256], 65536]);
   const { header, data } = safetensorsHeader(tensors);
   const values = Uint16Array.from({ length: data / 2 }, (_, i) => 0x3c00 + ((i * 2654435761) >>> 23) + ((i & 1) << 15));
-  return memoryFile('many.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]));
+  const path = join(folder, 'many.safetensors');
+  writeFileSync(path, Buffer.concat([header, Buffer.from(values.buffer)]));
+  return path;
 }
 
 test('several workers share the sweep, and more types are measured on request', () =>

@@ -23,7 +23,7 @@ test('the overview says what the model is, which tensors lose most, and what fit
       await sweepDone(page);
       const [worst] = sweepOf('q4_k').filter((t) => t.encodings.length > 0).sort((a, b) => b.encodings[0].relative_error - a.encodings[0].relative_error);
       const first = page.locator('.worst-list li').first();
-      assert.match(await first.innerText(), new RegExp(`${worst.name}[\\s\\S]*${percent(worst.encodings[0].relative_error)}`));
+      assert.match(await first.innerText(), new RegExp(`${worst.name.replace(/\.weight$/, '')}[\\s\\S]*${percent(worst.encodings[0].relative_error)}`));
       const fits = page.getByRole('region', { name: 'Will it fit?' });
       await fits.getByRole('rowheader', { name: 'Q4_K_M' }).waitFor();
       const plan = JSON.parse(commandLine('quantize', SAMPLE, '-o', join(folder, 'x.gguf'), '--recipe', 'q4_k_m', '--names', 'source', '--dry-run', '--json').stdout);
@@ -97,7 +97,7 @@ test('the error column shows the figures of the command line, and follows the ch
       await page.getByRole('combobox', { name: 'Error as type' }).selectOption(type);
       const t = sweepOf(type).find(({ name }) => name === 'model.layers.0.mlp.down_proj.weight');
       const row = page.locator('.grid-row', { has: page.getByTitle(t.name, { exact: true }) });
-      await row.getByText(percent(t.encodings[0].relative_error)).first().waitFor();
+      await row.locator('.error-share').getByText(percent(t.encodings[0].relative_error)).waitFor();
     }
     await page.getByRole('columnheader', { name: 'Error, Q8_0' }).getByRole('button').click();
     await page.locator('[aria-sort=ascending]').waitFor();
@@ -138,7 +138,7 @@ test('metadata is searched, unfolded and copied, and tokens are looked up', () =
       await page.getByText(/^1?\d+ of \d+.keys$/).waitFor();
       await page.getByRole('searchbox', { name: 'Search keys and values' }).fill('ggml.tokens');
       await page.getByText(/^1 of \d+.keys$/).waitFor();
-      await page.getByRole('button', { name: 'Show tokenizer.ggml.tokens' }).click();
+      await page.getByRole('button', { name: 'Show values of tokenizer.ggml.tokens' }).click();
       const { model } = JSON.parse(readFileSync(join(SAMPLE, 'tokenizer.json'), 'utf8'));
       const [token, id] = Object.entries(model.vocab).find(([text]) => /^[a-z]{3,}$/.test(text));
       await page.getByRole('searchbox', { name: 'Search in tokenizer.ggml.tokens' }).fill(String(id));
@@ -163,9 +163,9 @@ test('a chat template is shown whole, as text', () =>
       const length = Buffer.alloc(8);
       length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)));
       await choose(page, [memoryFile('chat.safetensors', Buffer.concat([length, Buffer.from(json), Buffer.alloc(data)]))]);
-      await page.getByRole('button', { name: 'Show chat_template' }).click();
+      await page.getByRole('button', { name: 'Show all of chat_template' }).click();
       assert.equal(await page.locator('.keys-table pre').textContent(), template);
-      await page.getByRole('button', { name: 'Fold chat_template' }).click();
+      await page.getByRole('button', { name: 'Fold of chat_template' }).click();
       assert.equal(await page.locator('.keys-table pre').count(), 0);
     },
     { at: '#/meta' },
@@ -215,7 +215,7 @@ for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'ligh
         for (const view of ['Overview', 'Map', 'Metadata', 'Tensors']) {
           await showView(page, view);
           if (view === 'Map') await page.getByText('As a table').click();
-          if (view === 'Metadata') await page.getByRole('button', { name: 'Show tokenizer.ggml.tokens' }).click();
+          if (view === 'Metadata') await page.getByRole('button', { name: 'Show values of tokenizer.ggml.tokens' }).click();
           if (view === 'Tensors') await page.getByRole('combobox', { name: 'Groups' }).selectOption('layer');
           await page.waitForTimeout(200);
           await assertAccessible(page, view);

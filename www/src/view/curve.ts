@@ -15,7 +15,7 @@ export interface Dot extends Mix {
   best: boolean;
 }
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 300, 64, 36, 14, 64];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 300, 64, 36, 14, 84];
 
 /** The presets with an error, largest first. */
 export function dots(all: readonly Mix[], errors: ReadonlyMap<Mix, number | undefined>): Dot[] {
@@ -105,6 +105,18 @@ function body(all: readonly Dot[], limit: number, caption: string, chosen: { val
     </details>`;
 }
 
+/** The dots whose names have room beside them: the chosen one first, then usual presets, then those on the line. */
+function labels(all: readonly Dot[], found: Dot | undefined, x: (size: number) => number, y: (error: number) => number): Set<Dot> {
+  const rank = (d: Dot) => (d.preset === found?.preset ? 0 : d.usual ? 1 : d.best ? 2 : 3);
+  const placed: Dot[] = [];
+  const overlap = (a: Dot, b: Dot) => {
+    const [left, right] = x(a.bytes) < x(b.bytes) ? [a, b] : [b, a];
+    return Math.abs(y(a.error) - y(b.error)) < 13 && x(right.bytes) - x(left.bytes) < 7 * left.name.length + 8;
+  };
+  for (const dot of [...all].sort((a, b) => rank(a) - rank(b))) if (!placed.some((other) => overlap(dot, other))) placed.push(dot);
+  return new Set(placed);
+}
+
 /** Errors are on a logarithmic axis. */
 function picture(all: readonly Dot[], limit: number, found: Dot | undefined, caption: string, use: (preset: string) => void): TemplateResult {
   const [sizes, errors] = [all.map((d) => d.bytes), all.map((d) => Math.log(d.error))];
@@ -112,6 +124,7 @@ function picture(all: readonly Dot[], limit: number, found: Dot | undefined, cap
   const x = (size: number) => LEFT + ((size - x0) / Math.max(1, x1 - x0)) * (WIDTH - LEFT - RIGHT);
   const y = (error: number) => TOP + 10 + ((y1 - Math.log(error)) / Math.max(1e-9, y1 - y0)) * (HEIGHT - TOP - BOTTOM - 20);
   const line = all.filter((d) => d.best).map((d, i) => `${i === 0 ? 'M' : 'L'}${x(d.bytes).toFixed(1)} ${y(d.error).toFixed(1)}`).join('');
+  const labelled = labels(all, found, x, y);
   const at = Math.max(LEFT, Math.min(WIDTH - RIGHT, x(limit)));
   return html`<svg class="curve-picture" role="img" aria-label=${caption} viewBox="0 0 ${WIDTH} ${HEIGHT}" width=${WIDTH} height=${HEIGHT}>
     <path class="axis" d="M${LEFT - 10} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - 10}"></path>
@@ -125,7 +138,7 @@ function picture(all: readonly Dot[], limit: number, found: Dot | undefined, cap
       (d) => svg`<g class="curve-dot" @click=${() => use(d.preset)}>
         <title>${d.name}: ${bytes(d.bytes)}, error ${relative(d.error)}</title>
         <circle class=${[d.best ? 'best' : '', d.preset === found?.preset ? 'found' : ''].join(' ')} cx=${x(d.bytes)} cy=${y(d.error)} r=${d.preset === found?.preset ? 7 : 5}></circle>
-        ${d.best || d.usual || d.preset === found?.preset ? svg`<text x=${x(d.bytes) + 9} y=${y(d.error) - 5}>${d.name}</text>` : nothing}
+        ${labelled.has(d) ? svg`<text x=${x(d.bytes) + 9} y=${y(d.error) - 5}>${d.name}</text>` : nothing}
       </g>`,
     )}
   </svg>`;

@@ -74,6 +74,8 @@ function isCut(value: string): boolean {
 function entry(state: State, key: string, value: string): TemplateResult {
   const open = state.unfolded.value.get(key);
   const unfolds = isArray(value) || isCut(value);
+  const label = open ? 'Fold' : isArray(value) ? 'Show values' : 'Show all';
+  const copied = state.copied.value === `Copied ${key}` ? 'Copied' : 'Copy';
   const toggle = () => (open ? fold(state, key) : unfold(state, key, value));
   return html`<div>
     <dt class="mono">${key}</dt>
@@ -81,12 +83,12 @@ function entry(state: State, key: string, value: string): TemplateResult {
       ${open ? unfoldedValue(state, key, value, open) : html`<span class="value">${value}</span>`}
       <span class="entry-actions">
         ${unfolds
-          ? html`<button type="button" class="quiet small" aria-expanded=${String(open !== undefined)} aria-label=${`${open ? 'Fold' : 'Show'} ${key}`} @click=${toggle}>
-              ${open ? 'Fold' : isArray(value) ? 'Show values' : 'Show all'}
+          ? html`<button type="button" class="quiet small" aria-expanded=${String(open !== undefined)} aria-label=${`${label} of ${key}`} @click=${toggle}>
+              ${label}
             </button>`
           : nothing}
-        <button type="button" class="quiet small" aria-label=${`Copy ${key}`} @click=${() => void copy(state, key, value)}>
-          ${state.copied.value === `Copied ${key}` ? 'Copied' : 'Copy'}
+        <button type="button" class="quiet small" aria-label=${`${copied} ${key}`} @click=${() => void copy(state, key, value)}>
+          ${copied}
         </button>
       </span>
     </dd>

@@ -27,7 +27,9 @@ const GIB = 2 ** 30;
 export function overviewView(model: ModelView, actions: OverviewActions, life: AbortSignal): HTMLElement {
   const parts = { worst: h('div', {}), fits: h('div', {}), tree: h('div', { class: 'tree-slot' }) };
   const memory = signal(defaultMemory(model));
-  const byError = signal(false);
+  // Where nearly all bytes have one type, its colour says nothing.
+  const [[, most] = ['', 0]] = typesByBytes(model);
+  const byError = signal(most > 0.99 * model.bytes);
   const width = signal(0);
   const drawer = signal<Treemap | undefined>(undefined);
   const picture = () => parts.tree.querySelector<SVGElement>('svg');
@@ -45,7 +47,7 @@ export function overviewView(model: ModelView, actions: OverviewActions, life: A
     sized.disconnect();
     for (const end of ends) end();
   });
-  const box = h('input', { type: 'checkbox' });
+  const box = h('input', { type: 'checkbox', checked: byError.value });
   box.addEventListener('change', () => (byError.value = box.checked));
   const section = (title: string, class_: string, ...children: (HTMLElement | null)[]) =>
     h('section', { class: `card ${class_}`, 'aria-label': title }, h('h2', {}, title), ...children);
@@ -73,12 +75,17 @@ export function overviewView(model: ModelView, actions: OverviewActions, life: A
   );
 }
 
+/** The stored types, and the bytes of each, largest first. */
+function typesByBytes(model: ModelView): [string, number][] {
+  const held = new Map<string, number>();
+  for (const t of model.tensors) held.set(t.dtype, (held.get(t.dtype) ?? 0) + t.bytes);
+  return [...held].sort((a, b) => b[1] - a[1]);
+}
+
 /** One sentence: architecture, layers, parameters, types, context. */
 export function inWords(model: ModelView): string {
   const { layers, context, experts, experts_used, vocabulary } = model.dimensions;
-  const held = new Map<string, number>();
-  for (const t of model.tensors) held.set(t.dtype, (held.get(t.dtype) ?? 0) + t.bytes);
-  const [most = 'no weights', ...others] = [...held].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const [most = 'no weights', ...others] = typesByBytes(model).map(([name]) => name);
   const moe = experts !== undefined && `${plural(experts, 'expert')}${experts_used ? ` (${integer(experts_used)} used per token)` : ''}`;
   const parts = [
     model.architecture ?? 'Unknown architecture',
@@ -117,7 +124,7 @@ function worst(model: ModelView, actions: OverviewActions): TemplateResult {
       ${found.map(({ tensor, row }) => {
         const estimated = table.tensors.get(tensor.index)?.sampled !== undefined;
         return html`<li>
-          <button type="button" class="link mono" @click=${() => actions.open(tensor)}>${tensor.name}</button>
+          <button type="button" class="link mono" title=${tensor.name} @click=${() => actions.open(tensor)}>${tensor.name.replace(/\.weight$/, '')}</button>
           <span class="num">${estimated ? '\u2248\u2009' : ''}${relative(row?.relative_error)}</span>
         </li>`;
       })}
@@ -149,7 +156,7 @@ function fits(model: ModelView, memory: { value: number }, actions: OverviewActi
   };
   const row = (name: string, size: number, bpw: number, error: string) => html`<tr>
     <th scope="row">${name}</th><td>${bytes(size)}</td><td>${fixed(bpw, 2)}</td><td>${error}</td>
-    <td class=${size <= limit ? 'fits-yes' : 'fits-no'}>${size <= limit ? `yes, ${binaryBytes(limit - size)} left` : `no, ${binaryBytes(size - limit)} too much`}</td>
+    <td class=${size <= limit ? 'fits-yes' : 'fits-no'}>${size <= limit ? 'yes' : 'no'}<span class="room">, ${size <= limit ? `${binaryBytes(limit - size)} left` : `${binaryBytes(size - limit)} too much`}</span></td>
   </tr>`;
   const stored = (8 * model.bytes) / Math.max(1, model.elements);
   return html`<label class="small memory"><span class="soft">Memory in GiB</span>
@@ -175,9 +182,7 @@ function fits(model: ModelView, memory: { value: number }, actions: OverviewActi
 }
 
 function tree(model: ModelView, { treePicture, TONES }: Treemap, width: number, byError: boolean, actions: OverviewActions): TemplateResult {
-  const held = new Map<string, number>();
-  for (const t of model.tensors) held.set(t.dtype, (held.get(t.dtype) ?? 0) + t.bytes);
-  const types = [...held].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  const types = typesByBytes(model).map(([name]) => name);
   const [table, type] = [measured.value, errorType.value];
   const errors = byError ? { table, type, scale: scaleOf(errorsOf(errorMap(model, table, type))) } : undefined;
   const choose = (leaf: { tensors: TensorRow[] }) => {

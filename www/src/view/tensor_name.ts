@@ -1,6 +1,9 @@
 // The name of a tensor in a table, and a share with its bar.
 import { h, vary } from '../dom';
 
+/** The number of a layer or expert, or its place in a pattern. */
+const NUMBER = /^(\d+|#)$/;
+
 /**
  * A name of which numbers always show: layer and expert tell the rows apart. Where it is too wide, what comes before the
  * first number is elided first, then the words between numbers; the last part stays.
@@ -9,7 +12,7 @@ export function tensorName(name: string, second?: string): HTMLElement {
   const end = /\.(weight|bias)$/.exec(name)?.[0] ?? '';
   const path = name.slice(0, name.length - end.length).split('.');
   const last = path.pop() ?? '';
-  const number = path.findIndex((part) => /^\d+$/.test(part));
+  const number = path.findIndex((part) => NUMBER.test(part));
   const part = (kind: string, text: string) => text !== '' && h('span', { class: kind, 'aria-hidden': 'true' }, text);
   const dotted = (parts: readonly string[]) => parts.map((p) => `${p}.`).join('');
   // Boxes would be read as so many words, so the name is said once, whole.
@@ -30,7 +33,7 @@ export function tensorName(name: string, second?: string): HTMLElement {
 function runs(path: readonly string[]): { number: boolean; parts: string[] }[] {
   const found: { number: boolean; parts: string[] }[] = [];
   for (const part of path) {
-    const number = /^\d+$/.test(part);
+    const number = NUMBER.test(part);
     const open = found.at(-1);
     if (open?.number === number) open.parts.push(part);
     else found.push({ number, parts: [part] });

@@ -64,6 +64,7 @@ export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElem
     label: 'Tensors',
     columns: columns(model),
     empty: 'No tensor matches the filter.',
+    wide: true,
     choose,
     follow: (row) => row.kind === 'tensor' && actions.follow(row.tensor),
     mark: (row) => (row.kind === 'group' ? 'group' : grouping === 'none' ? undefined : 'member'),
@@ -154,10 +155,21 @@ function common(row: TableRow, of: (t: TensorRow) => string): string {
   return values.size === 1 ? ([...values][0] ?? '') : `${values.size} kinds`;
 }
 
-function groupName({ label, members, open }: TableGroup): HTMLElement {
+function groupName(group: TableGroup): HTMLElement {
+  const { label, members, open } = group;
   const mark = h('span', { class: open ? 'fold open' : 'fold', 'aria-hidden': 'true' });
-  const count = h('span', { class: 'soft' }, ` \u00d7\u2009${integer(members.length)}`);
-  return h('span', { class: 'group-name', title: label }, mark, h('span', { class: 'unseen' }, open ? 'open: ' : 'folded: '), label, count);
+  const count = `\u00d7\u2009${integer(members.length)}`;
+  const error = meanError(group, measured.value, errorType.value);
+  const second = error === undefined ? '' : `mean error ${relative(error)}`;
+  return h(
+    'span',
+    { class: 'group-name' },
+    mark,
+    h('span', { class: 'unseen' }, open ? 'open: ' : 'folded: '),
+    tensorName(label),
+    h('span', { class: 'soft group-count' }, count),
+    h('span', { class: 'second' }, second),
+  );
 }
 
 function errorCell(row: TableRow): HTMLElement {
@@ -184,7 +196,6 @@ function columns(model: ModelView): Column<TableRow>[] {
       label: 'Shape',
       track: '7.2rem',
       class: 'num',
-      extra: true,
       right: true,
       cell: (row) => common(row, (t) => shape(t.shape)),
       by: (row) => tensorsOf(row)[0]?.elements ?? null,
