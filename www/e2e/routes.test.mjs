@@ -24,7 +24,7 @@ test('Back and Forward go through views and tensors, and Back from the first of 
     await page.getByRole('searchbox').fill('layers.0.mlp.down_proj');
     await page.locator('.grid-row').first().click();
     await heading(page, DOWN);
-    assert.equal(await hash(page), `#/t/${DOWN}`);
+    assert.equal(await hash(page), `#/t/${DOWN}?q=layers.0.mlp.down_proj`);
     await page.getByRole('button', { name: 'Quantize', exact: true }).click();
     assert.equal(await hash(page), '#/quantize');
     await page.goBack();

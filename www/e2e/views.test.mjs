@@ -206,6 +206,51 @@ test('Back from a tensor keeps the focus in the page', () =>
     assert.notEqual(await page.evaluate(() => document.activeElement.tagName), 'BODY');
   }));
 
+test('presets are dots of size and error; a size chooses the best one, which the form takes over', () =>
+  withPage(
+    async (page) => {
+      await open(page);
+      const curve = page.getByRole('region', { name: 'Size and error', exact: true });
+      await curve.locator('.curve-dot', { hasText: 'Q8_0' }).first().waitFor();
+      await sweepDone(page);
+      await page.waitForFunction(() => document.querySelectorAll('.curve-dot').length >= 10);
+      await curve.getByText('As a table').click();
+      const cells = await curve.locator('tbody tr').evaluateAll((rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText)));
+      const q4 = cells.find(([name]) => name === 'Q4_K_M');
+      const plan = JSON.parse(commandLine('plan', SAMPLE, '--recipe', 'q4_k_m', '--names', 'source', '--json').stdout || '{}');
+      const planned = plan.result ?? plan;
+      const types = new Map(planned.tensors.map((t) => [t.name, t.dtype_out.toLowerCase()]));
+      assert.equal(q4[1], `${(planned.tensors.reduce((sum, t) => sum + t.bytes_out, 0) / 1e6).toFixed(2)}\u00a0MB`);
+      const swept = JSON.parse(commandLine('sweep', SAMPLE, '--sample', '64', '--types', 'q4_k,q6_k', '--json').stdout).tensors;
+      let [noise, power] = [0, 0];
+      for (const t of swept) {
+        noise += t.numel * t.encodings.find((e) => e.encoding === types.get(t.name)).rmse ** 2;
+        power += t.numel * (t.stats.mean ** 2 + t.stats.std ** 2);
+      }
+      assert.equal(q4[3], percent(Math.sqrt(noise / power)));
+      const slider = curve.getByRole('slider');
+      await slider.focus();
+      await page.keyboard.press('Home');
+      const use = curve.getByRole('button', { name: /^Use / });
+      const name = (await use.innerText()).replace('Use ', '');
+      assert.equal(name, cells.at(-1)[0], 'the smallest preset');
+      await use.click();
+      await page.getByText(`--recipe ${name.toLowerCase()}`).waitFor();
+    },
+    { at: '#/quantize' },
+  ));
+
+test('a link to the map names the type, which is measured with the others', () =>
+  withPage(
+    async (page) => {
+      await open(page);
+      await sweepDone(page);
+      assert.equal(await page.getByRole('combobox', { name: 'Error as type' }).inputValue(), 'q2_k');
+      assert.equal(await page.locator('.map-cell .map-figure').count(), await page.locator('.map-cell').count());
+    },
+    { at: '#/map?t=q2_k' },
+  ));
+
 for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'light'], [390, 'dark']])
   test(`no accessibility violation in the views, ${colorScheme}, ${width} pixels`, () =>
     withPage(

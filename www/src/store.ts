@@ -40,6 +40,12 @@ export const measured = signal<MeasuredTable>({ tensors: new Map() });
 /** What the background sweep reported, tensor by tensor: the table that can be saved. */
 export const sweepReports = signal<ReadonlyMap<number, StatsTensor>>(new Map());
 
+/** The types that a sweep can measure: those of blocks that need no importance matrix. Empty before the catalog is known. */
+export const measurableTypes = computed(() => {
+  const types = catalog.value?.types ?? [];
+  return types.filter((t) => t.quantized && t.importance !== 'required').map((t) => t.dtype.toLowerCase());
+});
+
 /** Types with figures. */
 export const measuredTypes = computed(() => {
   const state = sweepState.value;

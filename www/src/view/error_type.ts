@@ -2,7 +2,7 @@
 import { effect } from '@preact/signals-core';
 import { h, replace, vary } from '../dom';
 import { relative } from '../format';
-import { catalog, errorType, measuredTypes } from '../store';
+import { errorType, measurableTypes, measuredTypes } from '../store';
 import { typeName } from './type_name';
 
 /** The relative error that fills a bar. */
@@ -20,8 +20,7 @@ export function errorBar(error: number | undefined, estimated: boolean): HTMLEle
 /** All types that a sweep can measure, those with figures first. */
 function choices(): { swept: string[]; others: string[] } {
   const swept = [...measuredTypes.value];
-  const quantized = (catalog.value?.types ?? []).filter((t) => t.quantized && t.importance !== 'required');
-  const others = quantized.map((t) => t.dtype.toLowerCase()).filter((name) => !swept.includes(name));
+  const others = measurableTypes.value.filter((name) => !swept.includes(name));
   if (!swept.includes(errorType.value) && !others.includes(errorType.value)) swept.push(errorType.value);
   return { swept, others };
 }

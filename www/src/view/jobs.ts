@@ -54,7 +54,7 @@ export function jobBar(jobs: Jobs, around: Around): { node: HTMLElement; refresh
     change();
     if (at < 0 || list.contains(document.activeElement)) return;
     const near = list.children[Math.min(at, list.children.length - 1)];
-    const action = near?.querySelector<HTMLElement>('button, a');
+    const action = near?.querySelector<HTMLElement>('.job-cancel') ?? near?.querySelector<HTMLElement>('button, a');
     if (action) action.focus({ preventScroll: true });
     else around.focusElsewhere();
   };
@@ -108,7 +108,7 @@ function name(what: string, order: Order): HTMLElement {
 
 function cancelButton(job: Job, jobs: Jobs): HTMLElement {
   const label = `Cancel ${job.order.name}`;
-  return h('button', { type: 'button', 'aria-label': label, on: { click: () => jobs.cancel(job) } }, 'Cancel');
+  return h('button', { type: 'button', class: 'job-cancel', 'aria-label': label, on: { click: () => jobs.cancel(job) } }, 'Cancel');
 }
 
 /** The same button pauses and continues, so that it keeps the focus. */

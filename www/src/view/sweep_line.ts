@@ -4,7 +4,7 @@ import { html, nothing, render, type TemplateResult } from 'lit-html';
 import { h } from '../dom';
 import { copyButton, jsonButton, tsv } from '../exports';
 import { integer, plural } from '../format';
-import { catalog, model, sweepState, type SweepState } from '../store';
+import { measurableTypes, model, sweepState, type SweepState } from '../store';
 import { FIRST_TYPES, ROWS, type Sweep } from '../sweep';
 import { typeName } from './type_name';
 
@@ -37,18 +37,20 @@ export function sweepLine(running: () => Sweep | undefined): HTMLElement {
 function line(state: SweepState, exports: HTMLElement, running: () => Sweep | undefined): TemplateResult | typeof nothing {
   if (state.kind === 'off') return nothing;
   if (state.kind === 'failed') return html`<p class="small" role="status">No errors were measured: ${state.message}</p>`;
+  if (state.kind === 'done' && state.total === 0) return html`<p class="small soft">This model has no matrix that can be measured.</p>`;
   if (state.kind === 'done') {
+    const again = model.value?.quantized ? ' Errors are those of quantizing the values in this file again.' : '';
     const more = unmeasured(state.types);
     return html`<p class="small soft">
         Error of ${integer(state.types.length)} types on ${plural(state.total, 'matrix', 'matrices')}, estimated from
-        ${ROWS} rows of each. Open a tensor for exact figures.
+        ${ROWS} rows of each. Open a tensor for exact figures.${again}
       </p>
       ${more.length > 0
         ? html`<button type="button" class="quiet small" @click=${() => void running()?.measure(more)}>
             Measure ${integer(more.length)} more types
           </button>`
         : nothing}
-      ${state.total > 0 ? exports : nothing}`;
+      ${exports}`;
   }
   const paused = state.kind === 'paused';
   const names = state.types.length > FIRST_TYPES.length ? `${integer(state.types.length)} types` : state.types.map(typeName).join(', ');
@@ -62,6 +64,5 @@ function line(state: SweepState, exports: HTMLElement, running: () => Sweep | un
 
 /** Types of GGUF that need no importance matrix and were not measured. */
 function unmeasured(types: readonly string[]): string[] {
-  const all = (catalog.value?.types ?? []).filter((t) => t.quantized && t.importance !== 'required');
-  return all.map((t) => t.dtype.toLowerCase()).filter((name) => !types.includes(name));
+  return measurableTypes.value.filter((name) => !types.includes(name));
 }

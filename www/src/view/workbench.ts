@@ -6,7 +6,7 @@ import type { Jobs } from '../jobs';
 import { forgetMixes, planMixes } from '../mixes';
 import type { ModelView, Picked, TensorRow } from '../protocol';
 import { go, VIEWS, type Route, type ViewName } from '../route';
-import { catalog, errorType, measuredTypes, route, sweepState } from '../store';
+import { catalog, errorType, measurableTypes, measuredTypes, route, sweepState } from '../store';
 import { FIRST_TYPES, type Sweep } from '../sweep';
 import { compareView } from './compare';
 import { warningNotes } from './error_note';
@@ -17,6 +17,7 @@ import { inWords, overviewView } from './overview';
 import { showPalette, type Entry } from './palette';
 import { planView } from './plan';
 import { tensorsPage } from './tensors_page';
+import { typeName } from './type_name';
 
 export interface Workbench {
   nodes: HTMLElement[];
@@ -83,7 +84,7 @@ export function workbench(around: Around): Workbench {
       else button.removeAttribute('aria-current');
     }
     const type = next.query?.['t'];
-    if (type && type !== errorType.value && /^[a-z0-9_]+$/.test(type)) errorType.value = type;
+    if (type !== undefined && measurableTypes.value.includes(type)) errorType.value = type;
     if (next.view === 'Metadata') metadata?.restore(next.query?.['q'] ?? '');
     if (next.view === 'Tensors' && !tensors.show(next))
       replace(notes, h('p', { class: 'note' }, `This model has no tensor ${next.tensor}.`));
@@ -144,7 +145,10 @@ function sweepInBackground({ client, model, sweep, life }: Around): void {
     (found) => {
       if (life.aborted) return;
       catalog.value = found;
-      void sweep.measure(FIRST_TYPES);
+      // A link can name a type.
+      const { t } = route.value.query ?? {};
+      if (t !== undefined && measurableTypes.value.includes(t)) errorType.value = t;
+      void sweep.measure([...new Set([...FIRST_TYPES, errorType.value])]);
       void planMixes(client, model, found, life, (preset) => preset.usual);
     },
     (reason: unknown) => (sweepState.value = { kind: 'failed', message: reason instanceof Error ? reason.message : String(reason) }),
@@ -163,10 +167,9 @@ interface KeyActions {
 
 /** What the palette finds. */
 function entries(model: ModelView, visit: (route: Route) => void): Entry[] {
-  const types = (catalog.value?.types ?? []).filter((t) => t.quantized && t.importance !== 'required');
   return [
     ...VIEWS.map((view): Entry => ({ kind: 'View', name: view, run: () => visit({ view }) })),
-    ...types.map(({ dtype }): Entry => ({ kind: 'Error as', name: dtype, run: () => (errorType.value = dtype.toLowerCase()) })),
+    ...measurableTypes.value.map((type): Entry => ({ kind: 'Error as', name: typeName(type), run: () => (errorType.value = type) })),
     ...model.tensors.map(({ name }): Entry => ({ kind: 'Tensor', name, run: () => visit({ view: 'Tensors', tensor: name }) })),
     ...model.metadata.map(([name]): Entry => ({ kind: 'Key', name, run: () => visit({ view: 'Metadata', query: { q: name } }) })),
   ];

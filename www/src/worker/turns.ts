@@ -7,7 +7,7 @@ interface Running {
   paused: boolean;
 }
 
-/** A call is held while it is paused, and while one of a level before its own runs. */
+/** A call is held while it is paused, and while one of a level before its own runs and is not paused. */
 export class Turns {
   private readonly running = new Map<number, Running>();
   private changed: Promise<void> | undefined;
@@ -33,7 +33,7 @@ export class Turns {
   held(id: number): Promise<void> | undefined {
     const mine = this.running.get(id);
     if (!mine) return undefined;
-    const after = [...this.running.values()].some((other) => other.level < mine.level);
+    const after = [...this.running.values()].some((other) => other.level < mine.level && !other.paused);
     if (!mine.paused && !after) return undefined;
     this.changed ??= new Promise((resolve) => (this.change = resolve));
     return this.changed;
