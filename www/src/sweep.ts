@@ -15,6 +15,9 @@ export const FIRST_TYPES = ['q8_0', 'q6_k', 'q5_k', 'q4_k', 'q3_k', 'q4_0', 'iq4
 const BATCH_WEIGHTS = 1 << 20;
 const BATCH_TENSORS = 256;
 
+/** Milliseconds between two updates of the store, each of which draws the view again. */
+const FLUSH_MS = 200;
+
 export class Sweep {
   private readonly stop = new AbortController();
   private outline: SweepOutline | undefined;
@@ -26,7 +29,7 @@ export class Sweep {
   private done = 0;
   private paused = false;
   private readonly arrived: [number, StatsTensor][] = [];
-  private frame = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     private readonly client: Client,
@@ -69,7 +72,7 @@ export class Sweep {
 
   end(): void {
     this.stop.abort();
-    cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
     sweepState.value = { kind: 'off' };
   }
 
@@ -107,13 +110,13 @@ export class Sweep {
       if (index !== undefined) this.arrived.push([index, tensor]);
     }
     this.done += tensors.length;
-    if (this.frame === 0) this.frame = requestAnimationFrame(() => this.flush());
+    this.timer ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
 
-  /** Puts what has arrived into the store. Views are drawn once a frame. */
+  /** Puts the figures that have arrived into the store. */
   private flush(): void {
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    clearTimeout(this.timer);
+    this.timer = undefined;
     if (this.stop.signal.aborted) return;
     const arrived = this.arrived.splice(0);
     batch(() => {

@@ -5,7 +5,7 @@ import { h } from '../dom';
 import { copyButton, pngButton, svgButton, tsv } from '../exports';
 import { integer, plural, relative } from '../format';
 import type { ModelView, TensorRow } from '../protocol';
-import { errorType, measured } from '../store';
+import { errorType, measured, route, sweepState } from '../store';
 import { colourAt, errorColour, inkOn, scaleOf, SHARED, type ErrorScale } from './colour_scale';
 import { typeSelect } from './error_type';
 import { errorMap, errorsOf, type Cell, type ErrorMap } from './map_cells';
@@ -47,6 +47,7 @@ export function mapView(model: ModelView, actions: MapActions, life: AbortSignal
     ),
   );
   const end = effect(() => {
+    if (route.value.view !== 'Map') return;
     const drawn = map.value;
     if (drawn.rows.length === 0 && drawn.outside.length === 0) render(html`<p class="soft">This model has no matrices.</p>`, slot);
     else render(body(drawn, scale.value, caption(), choose), slot);
@@ -70,7 +71,7 @@ function body(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cell: 
       ${worst
         ? html`Largest: <button type="button" class="link mono" @click=${() => choose(worst)}>${worst.tensors[0]?.name}</button>,
             ${relative(worst.error)}${worst.tensors.length > 1 ? ` (mean of ${integer(worst.tensors.length)})` : ''}.`
-        : 'Nothing was measured yet.'}
+        : unmeasured()}
       A click on a cell opens its tensor.
     </p>
     <div class="scroll-x map-scroll" tabindex="0" role="region" aria-label="Error map">${picture(map, scale, caption, choose)}</div>
@@ -79,6 +80,12 @@ function body(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cell: 
       <summary class="small soft">As a table</summary>
       <div class="scroll-x" tabindex="0" role="region" aria-label="Error map, table">${table(map, choose)}</div>
     </details>`;
+}
+
+/** Why there is no figure. */
+function unmeasured(): string {
+  const name = typeName(errorType.value);
+  return sweepState.value.kind === 'done' ? `No tensor was measured as ${name}: rows must divide by its block.` : 'Nothing was measured yet.';
 }
 
 function picture(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cell: Cell) => void): TemplateResult {

@@ -6,7 +6,7 @@ import { pngButton, svgButton } from '../exports';
 import { binaryBytes, bytes, count, fixed, integer, plural, relative } from '../format';
 import { mixError, mixes, mixesRefused, type Mix } from '../mixes';
 import type { ModelView, TensorRow } from '../protocol';
-import { errorType, measured, sweepState } from '../store';
+import { errorType, measured, route, sweepState } from '../store';
 import { scaleOf } from './colour_scale';
 import { typeSelect } from './error_type';
 import { errorMap, errorsOf } from './map_cells';
@@ -34,9 +34,9 @@ export function overviewView(model: ModelView, actions: OverviewActions, life: A
   const drawer = signal<Treemap | undefined>(undefined);
   const picture = () => parts.tree.querySelector<SVGElement>('svg');
   const ends = [
-    effect(() => void render(worst(model, actions), parts.worst)),
-    effect(() => void render(fits(model, memory, actions), parts.fits)),
-    effect(() => {
+    whileShown(() => void render(worst(model, actions), parts.worst)),
+    whileShown(() => void render(fits(model, memory, actions), parts.fits)),
+    whileShown(() => {
       if (drawer.value && width.value > 0) render(tree(model, drawer.value, width.value, byError.value, actions), parts.tree);
     }),
   ];
@@ -73,6 +73,13 @@ export function overviewView(model: ModelView, actions: OverviewActions, life: A
       parts.tree,
     ),
   );
+}
+
+/** Draws when a signal changes, but not while another view is shown. */
+function whileShown(draw: () => void): () => void {
+  return effect(() => {
+    if (route.value.view === 'Overview') draw();
+  });
 }
 
 /** The stored types, and the bytes of each, largest first. */
@@ -134,7 +141,8 @@ function worst(model: ModelView, actions: OverviewActions): TemplateResult {
 
 function nothingYet(): string {
   const { kind } = sweepState.value;
-  return kind === 'running' || kind === 'off' ? 'Measuring\u2026' : 'No matrix was measured.';
+  if (kind === 'running' || kind === 'off') return 'Measuring\u2026';
+  return `No matrix was measured as ${typeName(errorType.value)}.`;
 }
 
 function defaultMemory(model: ModelView): number {
@@ -168,7 +176,7 @@ function fits(model: ModelView, memory: { value: number }, actions: OverviewActi
           ${row('as stored', model.bytes, stored, model.quantized ? '' : 'none')}
           ${mixes.value.filter((mix: Mix) => mix.usual).map((mix: Mix) => {
             const error = mixError(mix, model, measured.value);
-            return row(mix.name, mix.bytes, mix.bitsPerWeight, error === undefined ? '\u2026' : `\u2248\u2009${relative(error)}`);
+            return row(mix.name, mix.bytes, mix.bitsPerWeight, error === undefined ? (sweepState.value.kind === 'done' ? '\u2013' : '\u2026') : `\u2248\u2009${relative(error)}`);
           })}
         </tbody>
       </table>

@@ -33,6 +33,9 @@ export interface TreeOptions {
 /** Colours for stored types, as classes of the style sheet. */
 export const TONES = 6;
 
+/** Modules beyond which layers are not divided: such cells would be smaller than a pointer. */
+const MOST_LEAVES = 600;
+
 function tree(model: ModelView): Node {
   const groups = new Map<string, Map<string, TreeLeaf>>();
   for (const tensor of model.tensors) {
@@ -46,7 +49,13 @@ function tree(model: ModelView): Node {
     group.set(module, leaf);
   }
   const children = [...groups].map(([name, leaves]): Node => ({ name, children: [...leaves.values()].map((leaf) => ({ name: leaf.name, leaf })) }));
-  return { name: model.name, children };
+  const leaves = [...groups.values()].reduce((sum, group) => sum + group.size, 0);
+  if (leaves <= MOST_LEAVES) return { name: model.name, children };
+  const whole = (name: string, parts: Iterable<TreeLeaf>): Node => {
+    const tensors = [...parts].flatMap((part) => part.tensors);
+    return { name, leaf: { name, bytes: tensors.reduce((sum, t) => sum + t.bytes, 0), tensors } };
+  };
+  return { name: model.name, children: [...groups].map(([name, parts]) => whole(name, parts.values())) };
 }
 
 export function treePicture(model: ModelView, options: TreeOptions): TemplateResult {
@@ -71,17 +80,18 @@ function cell(model: ModelView, node: HierarchyRectangularNode<Node>, options: T
   if (!leaf || w <= 0 || hgt <= 0) return nothing;
   const { errors, types } = options;
   const error = errors && meanOf(leaf, errors.table, errors.type);
-  const alone = (node.parent?.children?.length ?? 0) <= 1;
-  const where = alone ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
+  // Without a name of its group above it.
+  const top = node.depth < 2 || (node.parent?.children?.length ?? 0) <= 1;
+  const where = top ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
   const figure = error === undefined ? '' : `, error ${relative(error)}`;
   const tone = Math.min(TONES - 1, Math.max(0, types.indexOf(leaf.tensors[0]?.dtype ?? '')));
   const fill = errors && error !== undefined ? errorColour(error, errors.scale) : undefined;
   const ink = errors && error !== undefined ? inkOn(error, errors.scale) : undefined;
-  const fits = w > leaf.name.length * 6.4 + 8 && hgt > (alone ? 18 : 32);
+  const fits = w > leaf.name.length * 6.4 + 8 && hgt > (top ? 18 : 32);
   return svg`<g class="tree-cell" @click=${() => options.choose(leaf)}>
     <title>${where}: ${bytes(leaf.bytes)}, ${percent(leaf.bytes, model.bytes)}, ${leaf.tensors[0]?.dtype}${figure}</title>
     <rect class=${fill ? '' : errors ? 'unmeasured' : `tone-${tone}`} x=${node.x0} y=${node.y0} width=${w} height=${hgt} fill=${fill ?? nothing}></rect>
-    ${fits ? svg`<text class="tree-name" x=${node.x0 + 4} y=${node.y0 + (alone ? 13 : 27)} fill=${ink ?? nothing}>${leaf.name}</text>` : nothing}
+    ${fits ? svg`<text class="tree-name" x=${node.x0 + 4} y=${node.y0 + (top ? 13 : 27)} fill=${ink ?? nothing}>${leaf.name}</text>` : nothing}
   </g>`;
 }
 

@@ -3,7 +3,7 @@ import { effect, untracked } from '@preact/signals-core';
 import type { Client } from '../client';
 import { h, replace } from '../dom';
 import type { Jobs } from '../jobs';
-import { forgetMixes, planMixes } from '../mixes';
+import { forgetMixes, mixes, planMixes } from '../mixes';
 import type { ModelView, Picked, TensorRow } from '../protocol';
 import { go, VIEWS, type Route, type ViewName } from '../route';
 import { catalog, errorType, measurableTypes, measuredTypes, route, sweepState } from '../store';
@@ -138,7 +138,14 @@ function heading(what: string, model: ModelView): HTMLElement {
   return h('h1', { class: 'unseen' }, `${what} ${model.name}`);
 }
 
-/** Begins the sweep, and the plans of the presets when it is done with the first types. */
+/** The type whose error is shown first: Q4_K, or Q4_0 where most rows do not divide by the block of Q4_K. */
+function usualType({ tensors }: ModelView): string {
+  const matrices = tensors.filter((t) => t.shape.length > 1);
+  const fitting = matrices.filter((t) => (t.shape.at(-1) ?? 0) % 256 === 0);
+  return 2 * fitting.length >= matrices.length ? 'q4_k' : 'q4_0';
+}
+
+/** Begins the sweep, and plans the usual presets. */
 function sweepInBackground({ client, model, sweep, life }: Around): void {
   forgetMixes();
   void client.call('catalog', {}).then(
@@ -147,9 +154,12 @@ function sweepInBackground({ client, model, sweep, life }: Around): void {
       catalog.value = found;
       // A link can name a type.
       const { t } = route.value.query ?? {};
-      if (t !== undefined && measurableTypes.value.includes(t)) errorType.value = t;
+      errorType.value = t !== undefined && measurableTypes.value.includes(t) ? t : usualType(model);
       void sweep.measure([...new Set([...FIRST_TYPES, errorType.value])]);
-      void planMixes(client, model, found, life, (preset) => preset.usual);
+      // Presets take other types where the rows of a tensor do not divide by a block.
+      void planMixes(client, model, found, life, (preset) => preset.usual).then(() => {
+        if (!life.aborted) void sweep.measure([...new Set(mixes.value.flatMap((mix) => [...mix.types.values()]))]);
+      });
     },
     (reason: unknown) => (sweepState.value = { kind: 'failed', message: reason instanceof Error ? reason.message : String(reason) }),
   );
