@@ -50,7 +50,7 @@ test('NaN is told on the overview, with a way to its tensor', () =>
       const { header } = safetensorsHeader([['a.weight', 'F32', [2, 32], 256]]);
       await choose(page, [memoryFile('nan.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]))]);
       await page.getByText(/NaN or Inf in 1.tensor/).waitFor();
-      await page.getByRole('button', { name: 'a.weight' }).click();
+      await page.getByRole('button', { name: 'a.weight' }).first().click();
       await page.getByRole('grid', { name: 'Tensors' }).waitFor();
     },
     { at: '' },
@@ -249,6 +249,28 @@ test('a link to the map names the type, which is measured with the others', () =
       assert.equal(await page.locator('.map-cell .map-figure').count(), await page.locator('.map-cell').count());
     },
     { at: '#/map?t=q2_k' },
+  ));
+
+test('experts share a cell of the map, and a click lists them', () =>
+  withPage(
+    async (page) => {
+      const names = [0, 1].flatMap((layer) => [0, 1, 2].map((expert) => `model.layers.${layer}.mlp.experts.${expert}.up_proj.weight`));
+      const { header, data } = safetensorsHeader(names.map((name) => [name, 'F32', [4, 32], 512]));
+      const values = Float32Array.from({ length: data / 4 }, (_, i) => Math.sin(i));
+      await choose(page, [memoryFile('experts.safetensors', Buffer.concat([header, Buffer.from(values.buffer)]))]);
+      // Rows of 32 do not divide by the blocks of K-quants.
+      const type = page.getByRole('combobox', { name: 'Error as type' });
+      await sweepDone(page);
+      assert.equal(await type.inputValue(), 'q4_0');
+      assert.equal(await page.locator('.map-cell').count(), 2);
+      await page.locator('.map-cell', { has: page.locator('title', { hasText: 'Layer 1, mlp.experts.#.up_proj, mean of 3 tensors: ' }) }).click();
+      await page.locator('.grid-row').first().waitFor();
+      assert.equal(await page.locator('.grid-row').count(), 3);
+      await type.selectOption('q4_k');
+      await showView(page, 'Map');
+      await page.getByText('No tensor was measured as Q4_K: rows must divide by its block.').waitFor();
+    },
+    { at: '#/map' },
   ));
 
 for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'light'], [390, 'dark']])

@@ -10,6 +10,11 @@ export function levelOf(call: Call): number {
   return call === 'sweep' ? SWEEP : LOOK;
 }
 
+/** Calls that read tensors window by window. Others are short, or wait for a graphics device, and hold nothing back. */
+export function readsWindows(call: Call): boolean {
+  return onlyMeasures(call) || call === 'convert' || call === 'compare' || call === 'verify';
+}
+
 /** Calls that only measure one model: any worker answers them. */
 export function onlyMeasures(call: Call): boolean {
   return call === 'values' || call === 'errors' || call === 'rotated' || call === 'sweep';

@@ -95,11 +95,28 @@ export function tensorsPage(
     else return false;
     return true;
   };
-  const list = (chosen: readonly TensorRow[]): Route => {
-    const names = chosen.map((t) => t.name.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&'));
-    return { view: 'Tensors', query: { q: `/^(${names.join('|')})$/` } };
-  };
+  const list = (chosen: readonly TensorRow[]): Route => ({ view: 'Tensors', query: { q: expressionFor(chosen.map((t) => t.name)) } });
   return { node: h('div', {}, head.node, warningNotes(model.warnings), tensors.node), show, route, key, list };
+}
+
+/** Names that an expression lists one by one. */
+const MOST_NAMES = 12;
+
+/** A short `/expression/` that matches these names: a pattern where only numbers differ, a list of a few, else what all begin with. */
+export function expressionFor(names: readonly string[]): string {
+  const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
+  const [first = ''] = names;
+  const parts = names.map((name) => name.split('.'));
+  const varies = (i: number) => parts.some((p) => p[i] !== parts[0]?.[i]);
+  const numbered = parts.every((p) => p.length === parts[0]?.length && p.every((part, i) => !varies(i) || /^\d+$/.test(part)));
+  if (names.length > 1 && numbered) {
+    const pattern = first.split('.').map((part, i) => (varies(i) ? '\\d+' : escaped(part)));
+    return `/^${pattern.join('\\.')}$/`;
+  }
+  if (names.length <= MOST_NAMES) return `/^(${names.map(escaped).join('|')})$/`;
+  let end = first.length;
+  for (const name of names) while (!name.startsWith(first.slice(0, end))) end -= 1;
+  return `/^${escaped(first.slice(0, end))}/`;
 }
 
 function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {

@@ -1,5 +1,5 @@
 // Which of the calls of a worker may go on: they share its thread.
-import { levelOf } from '../levels';
+import { levelOf, readsWindows } from '../levels';
 import type { Call } from '../protocol';
 
 interface Running {
@@ -14,7 +14,7 @@ export class Turns {
   private change: () => void = () => {};
 
   begin(id: number, call: Call): void {
-    this.running.set(id, { level: levelOf(call), paused: false });
+    if (readsWindows(call)) this.running.set(id, { level: levelOf(call), paused: false });
   }
 
   end(id: number): void {
