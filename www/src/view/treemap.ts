@@ -69,9 +69,16 @@ export function treePicture(model: ModelView, options: TreeOptions): TemplateRes
     ${groups.map((node) =>
       node.x1 - node.x0 < 46 || node.y1 - node.y0 < 30
         ? nothing
-        : svg`<text class="tree-group" x=${node.x0 + 4} y=${node.y0 + 13}>${node.data.name}</text>`,
+        : svg`<text class="tree-group" x=${node.x0 + 4} y=${node.y0 + 13} fill=${cornerInk(node, options) ?? nothing}>${node.data.name}</text>`,
     )}
   </svg>`;
+}
+
+/** What is readable on the top left cell of a group; absent without colours of errors. */
+function cornerInk(node: HierarchyRectangularNode<Node>, { errors }: TreeOptions): string | undefined {
+  const corner = node.leaves().find((leaf) => leaf.x0 - node.x0 < 3 && leaf.y0 - node.y0 < 3)?.data.leaf;
+  const error = errors && corner && meanOf(corner, errors.table, errors.type);
+  return errors && error !== undefined ? inkOn(error, errors.scale) : undefined;
 }
 
 function cell(model: ModelView, node: HierarchyRectangularNode<Node>, options: TreeOptions): TemplateResult | typeof nothing {
