@@ -71,9 +71,9 @@ async function states(page, shot) {
   await page.getByRole('alert').waitFor();
   await shot('10-refused');
   await choose(page, [large]);
-  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await showView(page, 'Tensors');
   await page.locator('.grid-row').first().click();
-  await page.getByText(/ of 788/).waitFor();
+  await page.getByText('Measuring').first().waitFor();
   await shot('11-reading');
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByRole('button', { name: 'Quantize and save' }).click();
