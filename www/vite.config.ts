@@ -1,12 +1,27 @@
 // Builds the page. The sample model lies in `sample/` once; it is served from there while developing and
 // copied beside the page when building, so that the repository holds a single copy.
-import { cpSync, createReadStream, statSync } from 'node:fs';
+import { cpSync, createReadStream, readdirSync, statSync } from 'node:fs';
 import { join, normalize, resolve } from 'node:path';
 import { defineConfig, type Plugin } from 'vite';
 
-/** Their licence asks to be kept with them. */
-const FONTS = ['@fontsource-variable/instrument-sans', '@fontsource-variable/spline-sans-mono'];
+/** Fonts and libraries whose licences are copied beside the page. */
+const LICENSED = [
+  '@fontsource-variable/instrument-sans',
+  '@fontsource-variable/spline-sans-mono',
+  '@preact/signals-core',
+  'd3-hierarchy',
+  'idb-keyval',
+  'lit-html',
+];
 const SAMPLE = join(import.meta.dirname, 'sample');
+
+/** The file may have an extension. */
+function licence(name: string): string {
+  const folder = join(import.meta.dirname, 'node_modules', name);
+  const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
+  if (file === undefined) throw new Error(`${name} has no licence file`);
+  return join(folder, file);
+}
 
 function sample(): Plugin {
   let out = '';
@@ -25,10 +40,10 @@ function sample(): Plugin {
     },
     closeBundle() {
       cpSync(SAMPLE, join(out, 'sample'), { recursive: true });
-      for (const font of FONTS)
+      for (const name of LICENSED)
         cpSync(
-          join(import.meta.dirname, 'node_modules', font, 'LICENSE'),
-          join(out, 'licenses', `${font.split('/')[1]}.txt`),
+          licence(name),
+          join(out, 'licenses', `${name.split('/').at(-1)}.txt`),
         );
     },
   };

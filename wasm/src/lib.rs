@@ -17,10 +17,12 @@ mod equivalence;
 mod forward;
 mod imatrix;
 mod job_runner;
+mod metadata;
 mod model;
 mod opening;
 mod plan;
 mod run;
+mod sweep;
 mod view;
 
 pub use catalog::catalog;

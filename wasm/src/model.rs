@@ -63,7 +63,8 @@ impl Model {
         Inputs { source: self.files.clone(), ..Inputs::default() }
     }
 
-    fn details(&self, plan: Result<quantoscope_core::plan::Plan, Error>) -> Result<Run, JsValue> {
+    /// A run that reports the statistics and errors that `plan` measures.
+    pub(crate) fn details(&self, plan: Result<quantoscope_core::plan::Plan, Error>) -> Result<Run, JsValue> {
         plan.and_then(|plan| Run::new(plan.into(), Purpose::TensorDetails, self.inputs())).into_api_result()
     }
 

@@ -1,5 +1,6 @@
 //! Plain objects for the page: what its views show of a model.
 
+use crate::metadata::{ModelDimensions, dimensions};
 use quantoscope_core::format::Checkpoint;
 use quantoscope_core::tensor::{MetaValue, TensorInfo};
 use serde::Serialize;
@@ -20,6 +21,7 @@ pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
 pub struct ModelSummary<'a> {
     container: String,
     architecture: Option<String>,
+    dimensions: ModelDimensions,
     files: Vec<SourceFileView<'a>>,
     elements: u64,
     bytes: u64,
@@ -56,6 +58,7 @@ pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
     ModelSummary {
         container: container(c),
         architecture: architecture(c),
+        dimensions: dimensions(c),
         files: c.files.iter().map(|f| SourceFileView { name: &f.name, bytes: f.len }).collect(),
         elements: c.tensors.iter().fold(0, |n, t| t.shape.numel().saturating_add(n)),
         bytes: c.tensors.iter().map(TensorInfo::stored_bytes).sum(),
@@ -105,7 +108,8 @@ fn architecture(c: &Checkpoint) -> Option<String> {
     config.get("model_type")?.as_str().map(Into::into)
 }
 
-fn text(value: &MetaValue) -> String {
+/// A value in one line: long text is cut, arrays are counted.
+pub fn text(value: &MetaValue) -> String {
     match value {
         MetaValue::U8(v) => v.to_string(),
         MetaValue::I8(v) => v.to_string(),

@@ -64,6 +64,20 @@ async fn tensor_details_have_statistics_and_errors() {
 }
 
 #[wasm_bindgen_test]
+async fn sampled_sweep_measures_the_tensors_of_the_outline() {
+    let model = open(&weight()).await.ok().unwrap();
+    let outline = model.sweep_outline(vec!["q8_0".into()], 2).ok().unwrap();
+    assert_eq!((number(&outline, "tensors.0"), number(&outline, "rows.0")), (0.0, 2.0));
+    // There is no tensor 99.
+    let run = model.sampled_sweep(vec![0, 99], vec!["q8_0".into()], 2).ok().unwrap();
+    drive(&run).await.unwrap();
+    let report = run.report().unwrap();
+    assert_eq!(number(&report, "tensors.0.sampled.rows"), 2.0);
+    assert!(number(&report, "tensors.0.encodings.0.sqnr_db") > 20.0);
+    assert_eq!(text(&model.sweep_outline(vec![], 0).err().unwrap(), "code"), "usage");
+}
+
+#[wasm_bindgen_test]
 async fn model_compared_with_itself_passes() {
     let bytes = weight();
     let (a, b) = (open(&bytes).await.ok().unwrap(), open(&bytes).await.ok().unwrap());

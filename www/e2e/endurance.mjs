@@ -87,7 +87,7 @@ function countStreams(page) {
 async function run(page) {
   page.on('download', (download) => void download.cancel());
   await choose(page, [path]);
-  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await page.getByRole('button', { name: 'Quantize', exact: true }).waitFor();
   await countStreams(page);
   for (let i = 0; i < count; i += 1) {
     const type = TYPES[i % TYPES.length];

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { assertAccessible, choose, commandLine, memoryFile, openSample, safetensorsHeader, SAMPLE, sparseModel, withPage } from './page.mjs';
+import { choose, commandLine, memoryFile, openSample, safetensorsHeader, SAMPLE, showView, sparseModel, withPage } from './page.mjs';
 import { quantized, testFolder } from './setup.mjs';
 
 const folder = testFolder('inspect');
@@ -79,7 +79,7 @@ test('statistics come first, each type fills its row, and a large tensor is meas
     });
     await page.locator('.grid-row').first().click();
     await panel(page).getByText(/Estimated from 4.096 of 5.000 rows/).waitFor();
-    await page.locator('.exports').first().waitFor();
+    await panel(page).locator('.exports').first().waitFor();
     const seen = await page.evaluate(() => window.seen);
     assert.equal(seen.find((state) => state.startsWith('true')), 'true 0', `statistics before errors: ${seen}`);
     assert.ok(new Set(seen.map((state) => state.split(' ')[1])).size > 5, `rows arrive one after the other: ${seen}`);
@@ -87,7 +87,7 @@ test('statistics come first, each type fills its row, and a large tensor is meas
     const estimated = await rmse();
     await page.getByRole('button', { name: 'Measure all rows' }).click();
     await page.locator('.figures-table tr.waits').first().waitFor();
-    await page.locator('.exports').first().waitFor();
+    await panel(page).locator('.exports').first().waitFor();
     assert.equal(await panel(page).getByText(/Estimated/).count(), 0);
     const exact = await rmse();
     const { stdout } = commandLine('sweep', path, '--json');
@@ -97,21 +97,21 @@ test('statistics come first, each type fills its row, and a large tensor is meas
   }));
 
 for (const width of [1440, 390])
-  test(`files and metadata are a click away, and scroll with the keyboard, ${width} pixels`, () =>
+  test(`the panel of a tensor scrolls with the keyboard, and metadata is a tab away, ${width} pixels`, () =>
     withPage(
       async (page) => {
         await choose(page, [candidate]);
         await page.locator('.grid-row').first().click();
         await page.getByText(/Compared with the \w+ values in this file/).waitFor();
-        if (width < 500) await page.getByRole('button', { name: /All tensors/ }).click();
-        await page.getByRole('button', { name: 'Files and metadata' }).click();
-        await panel(page).getByText('tokenizer.ggml.model').waitFor();
-        await assertAccessible(page, 'metadata of a file with a tokenizer');
-        assert.equal(await page.evaluate(() => document.activeElement.className), 'panel');
+        await panel(page).focus();
         if (width > 500) {
           await page.keyboard.press('End');
           await page.waitForFunction(() => document.activeElement.scrollTop > 0);
         }
+        await showView(page, 'Metadata');
+        await page.getByText('tokenizer.ggml.model').waitFor();
+        await showView(page, 'Tensors');
+        await page.getByText(/Compared with the \w+ values in this file/).waitFor();
       },
       { viewport: { width, height: 844 } },
     ));

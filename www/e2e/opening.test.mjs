@@ -53,6 +53,12 @@ test('a dropped file of 6 GB shows its rows from its header alone, in less than 
         };
       Blob.prototype.stream = count(stream);
       Blob.prototype.arrayBuffer = count(arrayBuffer);
+      // The sweep that begins when the model is open reads rows.
+      const post = self.postMessage;
+      self.postMessage = (message) => {
+        if (message.answer?.tensors) self.readByOpening ??= self.read;
+        post.call(self, message);
+      };
     });
     const before = await memory(page);
     await drop(page, [path]);
@@ -63,13 +69,13 @@ test('a dropped file of 6 GB shows its rows from its header alone, in less than 
       `6 GB: first row after ${milliseconds.toFixed(0)} ms, ${(grown / 1e6).toFixed(1)} MB more than the empty page (${(before / 1e6).toFixed(1)} MB)`,
     );
     assert.equal(await page.getByRole('grid').first().getAttribute('aria-rowcount'), String(made.tensors + 1));
-    const read = await page.workers()[0].evaluate(() => self.read);
+    const read = await page.workers()[0].evaluate(() => self.readByOpening);
     assert.ok(read > 0 && read < 1e6, `${read} bytes were read`);
     assert.ok(grown < 50e6, `${grown} bytes`);
 
     // Work on it stays small as well: one window at a time.
     await page.locator('.grid-row').first().click();
-    await page.getByRole('progressbar').waitFor();
+    await page.getByRole('region', { name: 'Tensor', exact: true }).getByRole('progressbar').waitFor();
     await page.waitForTimeout(1500);
     const working = (await memory(page)) - before;
     console.log(`while a tensor of 788 MB is read: ${(working / 1e6).toFixed(1)} MB`);

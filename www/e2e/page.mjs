@@ -11,8 +11,11 @@ import { browser, saveIntoPrivateStorage, serve } from './browser.mjs';
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 export const SAMPLE = join(REPOSITORY, 'www/sample');
 
-/** Runs `body(page, url, context)` in a fresh browser. `pickers` puts private files in the place of the pickers. */
-export async function withPage(body, { pickers = true, ...options } = {}) {
+/**
+ * Runs `body(page, url, context)` in a fresh browser. `pickers` puts private files in the place of the pickers, `at` is the
+ * part of the address that chooses the view, and `cores` the number of cores that the browser tells the page.
+ */
+export async function withPage(body, { pickers = true, at = '#/tensors', cores, ...options } = {}) {
   const server = await serve();
   const { context, close } = await browser(options);
   try {
@@ -27,7 +30,8 @@ export async function withPage(body, { pickers = true, ...options } = {}) {
         delete window.showSaveFilePicker;
         delete window.showDirectoryPicker;
       });
-    await page.goto(server.url);
+    if (cores) await page.addInitScript((n) => Object.defineProperty(navigator, 'hardwareConcurrency', { get: () => n }), cores);
+    await page.goto(`${server.url}${at}`);
     await body(page, server.url, context);
     if (broken.length > 0) throw new Error(`the page threw: ${broken.join('; ')}`);
   } finally {
@@ -38,7 +42,18 @@ export async function withPage(body, { pickers = true, ...options } = {}) {
 
 export async function openSample(page) {
   await page.getByRole('button', { name: 'Open the sample model' }).click();
+  await showView(page, 'Tensors');
   await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+}
+
+/** Presses the tab of a view. */
+export async function showView(page, name) {
+  await page.getByRole('navigation', { name: 'Views' }).getByRole('button', { name, exact: true }).click();
+}
+
+/** Waits for the end of the background sweep. */
+export async function sweepDone(page) {
+  await page.locator('.sweep-line[data-state=done]').waitFor();
 }
 
 /** `files` are paths, or `{name, mimeType, buffer}`. */

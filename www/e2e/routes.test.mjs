@@ -16,10 +16,15 @@ test('Back and Forward go through views and tensors, and Back from the first of 
   withPage(async (page) => {
     await openSample(page);
     assert.equal(await hash(page), '#/tensors');
+    await page.goBack();
+    await page.getByRole('heading', { name: 'sample model' }).first().waitFor();
+    assert.equal(await hash(page), '#/');
+    await page.goForward();
+    assert.equal(await hash(page), '#/tensors');
     await page.getByRole('searchbox').fill('layers.0.mlp.down_proj');
     await page.locator('.grid-row').first().click();
     await heading(page, DOWN);
-    assert.equal(await hash(page), `#/t/${DOWN}`);
+    assert.equal(await hash(page), `#/t/${DOWN}?q=layers.0.mlp.down_proj`);
     await page.getByRole('button', { name: 'Quantize', exact: true }).click();
     assert.equal(await hash(page), '#/quantize');
     await page.goBack();
@@ -29,10 +34,9 @@ test('Back and Forward go through views and tensors, and Back from the first of 
     await heading(page, 'Select a tensor');
     await page.goForward();
     await heading(page, DOWN);
-    await page.goBack();
-    await page.goBack();
+    for (let i = 0; i < 3; i += 1) await page.goBack();
     await page.getByRole('button', { name: 'Open the sample model' }).waitFor();
-  }));
+  }, { at: '' }));
 
 test('a link says what it shows, and goes there once its model is open', () =>
   withPage(async (page, url) => {

@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { browser, serve, saveIntoPrivateStorage } from './browser.mjs';
-import { choose, memoryFile, pickType, safetensorsHeader, sparseModel } from './page.mjs';
+import { choose, memoryFile, pickType, safetensorsHeader, showView, sparseModel, sweepDone } from './page.mjs';
 
 const out = process.argv[2] ?? 'screens';
 const SIZES = [
@@ -19,8 +19,15 @@ async function states(page, shot) {
   await shot('1-engines');
   await page.keyboard.press('Escape');
   await page.getByRole('button', { name: 'Open the sample model' }).click();
-  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
-  await shot('2-tensors');
+  await sweepDone(page);
+  await shot('2-overview');
+  for (const view of ['Map', 'Metadata', 'Tensors']) {
+    await showView(page, view);
+    await shot(`2-${view.toLowerCase()}`);
+  }
+  await page.getByRole('combobox', { name: 'Groups' }).selectOption('pattern');
+  await shot('2-patterns');
+  await page.getByRole('combobox', { name: 'Groups' }).selectOption('none');
   await page.getByRole('searchbox').fill('q_proj');
   await page.locator('.grid-row').first().click();
   await page.getByText('Quantization error by type', { exact: true }).waitFor();
@@ -64,9 +71,9 @@ async function states(page, shot) {
   await page.getByRole('alert').waitFor();
   await shot('10-refused');
   await choose(page, [large]);
-  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await showView(page, 'Tensors');
   await page.locator('.grid-row').first().click();
-  await page.getByText(/ of 788/).waitFor();
+  await page.getByText('Measuring').first().waitFor();
   await shot('11-reading');
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByRole('button', { name: 'Quantize and save' }).click();

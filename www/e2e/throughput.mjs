@@ -46,7 +46,7 @@ async function once(url, paths, type, target) {
     });
     await page.goto(url);
     await choose(page, paths);
-    await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+    await page.getByRole('button', { name: 'Quantize', exact: true }).waitFor();
     await planFor(page, 'GGUF', type);
     await convert(page);
     // A promise, and no polling: that would keep a processor busy beside the conversion.

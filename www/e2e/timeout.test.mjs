@@ -56,7 +56,7 @@ const seen = (page) => page.workers()[0].evaluate(() => self.seen);
 
 async function openSource(page) {
   await choose(page, [source]);
-  await page.getByRole('grid', { name: 'Tensors' }).waitFor();
+  await page.getByRole('button', { name: 'Quantize', exact: true }).waitFor();
 }
 
 async function planned(page) {

@@ -1,11 +1,11 @@
-// What a person takes away: text to the clipboard, a file of JSON or a picture. Nothing leaves the device.
+// Exports: text to the clipboard, a file of JSON or a picture. Nothing leaves the device.
 import { h } from './dom';
 
-/** Downloads `text` as a file. */
-function save(name: string, type: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+/** Downloads `content` as a file. */
+function save(name: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
   h('a', { href: url, download: name }).click();
-  // The download has begun by then; the address is no more needed.
+  // By then the download has begun, and the address is not needed.
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }
 
@@ -15,21 +15,30 @@ export function tsv(heads: readonly string[], rows: readonly (readonly (string |
   return [heads, ...rows].map((row) => row.map(cell).join('\t')).join('\n') + '\n';
 }
 
-/** A name for a file: of the model and of what the file holds. */
-function fileName(parts: readonly string[], extension: string): string {
-  return `${parts.join('-').replace(/[^\w.-]+/g, '-')}.${extension}`;
+/** The parts of a file name: the model, and the content of the file. */
+type Parts = readonly string[] | (() => readonly string[]);
+
+function fileName(parts: Parts, extension: string): string {
+  const words = typeof parts === 'function' ? parts() : parts;
+  return `${words.join('-').replace(/[^\w.-]+/g, '-')}.${extension}`;
 }
 
-/** A button that copies text, and says so. */
+/** Whether the browser allowed the copy. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A button that copies text, and then shows “Copied”. */
 export function copyButton(label: string, text: () => string): HTMLElement {
   const button = h('button', { type: 'button', class: 'quiet small' }, label);
   const said = h('span', { class: 'unseen', role: 'status' });
   button.addEventListener('click', () => {
-    const copied = async () => navigator.clipboard.writeText(text());
-    copied().then(
-      () => tell('Copied'),
-      () => tell('Not copied: the browser did not allow it'),
-    );
+    void copyText(text()).then((done) => tell(done ? 'Copied' : 'Not copied: the browser did not allow it'));
   });
   const tell = (word: string) => {
     button.textContent = word;
@@ -43,26 +52,58 @@ export function copyButton(label: string, text: () => string): HTMLElement {
 }
 
 /** A button that saves JSON in the schema of the command line. */
-export function jsonButton(parts: readonly string[], value: () => unknown): HTMLElement {
-  const click = () => save(fileName(parts, 'json'), 'application/json', `${JSON.stringify(value(), replacer, 2)}\n`);
+export function jsonButton(parts: Parts, value: () => unknown): HTMLElement {
+  const click = () => save(fileName(parts, 'json'), new Blob([`${JSON.stringify(value(), replacer, 2)}\n`], { type: 'application/json' }));
   return h('button', { type: 'button', class: 'quiet small', on: { click } }, 'Save JSON');
 }
 
-/** Offsets beyond 2^53 are `bigint`, which JSON has no form for but that of a number. */
+/** Offsets beyond 2^53 are `bigint`; JSON has numbers only. */
 function replacer(_: string, value: unknown): unknown {
   return typeof value === 'bigint' ? Number(value) : value;
 }
 
 /** A button that saves a picture with its colours and its caption. */
-export function svgButton(parts: readonly string[], caption: string, picture: () => SVGElement | null): HTMLElement {
+export function svgButton(parts: Parts, caption: string | (() => string), picture: () => SVGElement | null): HTMLElement {
   const click = () => {
     const shown = picture();
-    if (shown) save(fileName(parts, 'svg'), 'image/svg+xml', standalone(shown, caption));
+    const title = typeof caption === 'function' ? caption() : caption;
+    if (shown) save(fileName(parts, 'svg'), new Blob([standalone(shown, title)], { type: 'image/svg+xml' }));
   };
   return h('button', { type: 'button', class: 'quiet small', on: { click } }, 'Save SVG');
 }
 
-const STYLES = ['fill', 'stroke', 'stroke-width', 'stroke-dasharray', 'opacity'];
+/** Pixels of a saved picture for each of its units. */
+const PIXELS = 2;
+
+/** A button that saves a picture as PNG, on the colour of the page. */
+export function pngButton(parts: Parts, picture: () => SVGElement | null): HTMLElement {
+  const click = () => {
+    const shown = picture();
+    if (shown) void raster(shown).then((image) => image && save(fileName(parts, 'png'), image));
+  };
+  return h('button', { type: 'button', class: 'quiet small', on: { click } }, 'Save PNG');
+}
+
+async function raster(shown: SVGElement): Promise<Blob | null> {
+  const { width, height } = (shown as SVGSVGElement).viewBox.baseVal;
+  const url = URL.createObjectURL(new Blob([standalone(shown, '')], { type: 'image/svg+xml' }));
+  try {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    const canvas = h('canvas', { width: Math.round(width * PIXELS), height: Math.round(height * PIXELS) });
+    const pen = canvas.getContext('2d');
+    if (!pen) return null;
+    pen.fillStyle = getComputedStyle(document.body).backgroundColor;
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+const STYLES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-opacity', 'stroke-dasharray', 'opacity', 'font-size', 'font-weight', 'font-family'];
 
 /** The picture without the style sheet: the computed styles are written into it. */
 function standalone(shown: SVGElement, caption: string): string {

@@ -1,4 +1,4 @@
-// The conversions of this page: one runs, others wait. They belong to no view: a view may go away, they go on.
+// The conversions of this page: one runs, others wait. They continue when another view is shown.
 import { apiErrorOf, type Client } from './client';
 import { dropEmpty } from './picked';
 import type { ConvertedTensor, ModelView, ApiError, Progress, Recipe, Saved, Target } from './protocol';
@@ -13,7 +13,7 @@ export interface Order {
 
 export type State =
   | { kind: 'queued' }
-  | { kind: 'running'; since: number; progress: Progress | undefined }
+  | { kind: 'running'; since: number; progress: Progress | undefined; paused: boolean }
   | { kind: 'stopping' }
   | { kind: 'saved'; saved: Saved }
   | { kind: 'stopped'; message: string }
@@ -22,6 +22,8 @@ export type State =
 export class Job {
   state: State = { kind: 'queued' };
   readonly stop = new AbortController();
+  /** Pauses the running call and lets it go on. */
+  hold: (on: boolean) => void = () => {};
 
   constructor(readonly order: Order) {}
 
@@ -73,6 +75,13 @@ export class Jobs {
     this.dismiss(job);
   }
 
+  /** Pauses a running conversion, or lets it go on. */
+  pause(job: Job, on: boolean): void {
+    if (job.state.kind !== 'running' || job.state.paused === on) return;
+    job.hold(on);
+    this.become(job, { ...job.state, paused: on });
+  }
+
   cancelAll(): void {
     // Those that wait first: none of them may start because the one before it ends.
     for (const job of this.active.reverse()) this.cancel(job);
@@ -116,15 +125,18 @@ export class Jobs {
   private async run(job: Job): Promise<void> {
     const { model, recipe, name, target } = job.order;
     const since = performance.now();
-    this.become(job, { kind: 'running', since, progress: undefined });
+    this.become(job, { kind: 'running', since, progress: undefined, paused: false });
     const progress = (p: Progress) => {
       if (!job.active) return;
-      job.state = { kind: 'running', since, progress: p };
+      const paused = job.state.kind === 'running' && job.state.paused;
+      job.state = { kind: 'running', since, progress: p, paused };
       this.changed(job, true);
     };
     try {
       const ask = { model: model.id, recipe, name, target };
-      const saved = await this.client.call('convert', ask, { signal: job.stop.signal, progress });
+      const holder = (hold: Job['hold']) => (job.hold = hold);
+      const convert = () => this.client.call('convert', ask, { signal: job.stop.signal, progress, holder });
+      const saved = await awake(convert);
       this.become(job, { kind: 'saved', saved });
     } catch (reason) {
       const error = apiErrorOf(reason);
@@ -142,6 +154,12 @@ export class Jobs {
   private changed(job: Job, progressed = false): void {
     for (const listener of this.listeners) listener(job, progressed);
   }
+}
+
+/** Holds a lock meanwhile: browsers do not freeze a tab in the background that holds one. */
+async function awake<T>(work: () => Promise<T>): Promise<T> {
+  if (!('locks' in navigator)) return work();
+  return (await navigator.locks.request('quantoscope-conversion', { mode: 'shared' }, work)) as T;
 }
 
 function hasDownload({ state }: Job): boolean {

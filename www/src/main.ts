@@ -1,28 +1,22 @@
-// The page: which model is open, which view is shown, and what a drop means there.
+// The page: opens and closes models, and shows the first screen or the views of the open model.
 import { Client, apiErrorOf } from './client';
 import { h, replace } from './dom';
 import { Jobs } from './jobs';
 import mark from './mark.svg';
-import type { Failure, ModelView, OpenOptions, Picked, TensorRow } from './protocol';
+import type { Failure, ModelView, OpenOptions, Picked } from './protocol';
 import { remember, remembered, type Recent } from './recent';
-import { go, parse, type Route, type ViewName } from './route';
+import { go, parse } from './route';
+import * as store from './store';
+import { Sweep } from './sweep';
 import { themeButton } from './theme';
 import { confirmStop } from './view/confirm_stop';
-import { compareView, type CompareView } from './view/compare';
 import { engineChip } from './view/engines';
 import { acceptDrops, EMPTY, filesBehind, handlesOf, nameOf, pickFiles } from './view/drop';
 import { landing, type Landing } from './view/landing';
 import { jobBar } from './view/jobs';
-import { planView } from './view/plan';
-import { errorNote, warningNotes, type Again } from './view/error_note';
-import { summary } from './view/summary';
-import { tensorPanel } from './view/tensor';
-import { tensorsView } from './view/tensors';
-
-const VIEWS: readonly ViewName[] = ['Tensors', 'Quantize', 'Compare'];
-
-/** How long the keyboard rests on a row before its tensor is shown. */
-const FOLLOW_MS = 250;
+import { errorNote, type Again } from './view/error_note';
+import { sweepLine } from './view/sweep_line';
+import { workbench, type Workbench } from './view/workbench';
 
 const SAMPLE = {
   base: 'sample/',
@@ -41,26 +35,24 @@ const other = h(
   'Open another',
   h('span', { class: 'longer' }, ' model'),
 );
-let open: ModelView | undefined;
-let current: ViewName = 'Tensors';
-let compared: CompareView | undefined;
+let bench: Workbench | undefined;
+let sweep: Sweep | undefined;
 /** Ends when the open model is closed. */
 let life = new AbortController();
 let title = 'Quantoscope';
 const bar = jobBar(jobs, {
-  mayCompare: ({ model }) => model.id === open?.id,
-  compare: (files) => {
-    goCompare();
-    compared?.take(files);
-  },
+  mayCompare: ({ model }) => model.id === open()?.id,
+  compare: (files) => bench?.compareWith(files),
   focusElsewhere: () => {
     const go = main.querySelector<HTMLElement>('.page:not([hidden]) .convert .primary');
     (go ?? main).focus({ preventScroll: true });
   },
 });
-let goCompare: () => void = () => {};
-/** Shows what a route asks for in the open model. */
-let goTo: (route: Route) => void = () => {};
+
+/** The open model. */
+function open(): ModelView | undefined {
+  return store.model.value;
+}
 
 function shell(): void {
   const brand = h(
@@ -76,7 +68,7 @@ function shell(): void {
     h('span', {}, 'Files stay on your device: this page cannot connect to any other server (CSP).'),
     engineChip(client),
   );
-  replace(document.querySelector('#app') as Element, top, bar.node, main, foot);
+  replace(document.querySelector('#app') as Element, top, bar.node, sweepLine(() => sweep), main, foot);
   jobs.watch(retitle);
 }
 
@@ -85,9 +77,15 @@ function retitle(): void {
   const { part } = jobs;
   const text = part === undefined ? title : `${Math.floor(100 * part)} % \u00b7 ${title}`;
   if (document.title !== text) document.title = text;
+  const percent = part === undefined ? undefined : Math.floor(100 * part);
+  if (percent === badge) return;
+  badge = percent;
+  // Only pages that are installed as an app have a badge.
+  const shown = percent === undefined ? navigator.clearAppBadge?.() : navigator.setAppBadge?.(percent);
+  shown?.catch(() => undefined);
 }
 
-/** Back to the first screen, unless a conversion is to be kept running. */
+/** Goes back to the first screen, unless the user keeps a conversion running. */
 async function leave(): Promise<boolean> {
   if (!(await confirmStop(jobs))) return false;
   go(undefined);
@@ -95,23 +93,25 @@ async function leave(): Promise<boolean> {
   return true;
 }
 
-/** What the address asks for, in the open model; what was asked of one that is not open is kept for it. */
+/** Shows the view of the address. Without an open model, the first screen says what the address is for. */
 function follow(): void {
-  const route = parse(location.hash);
-  if (open && route) return goTo(route);
-  if (open) void leave().then((left) => left || !open || go({ view: current }));
-  else start();
+  const asked = parse(location.hash);
+  if (!bench) return void start();
+  if (asked === 'unknown') return noView(location.hash);
+  if (asked) return bench.show(asked);
+  void leave().then((left) => left || go(store.route.value));
 }
 
 /** The sentence for a link that was opened without its model. */
 function wanted(): string | undefined {
   const route = parse(location.hash);
-  if (!route) return undefined;
+  if (route === undefined || route === 'unknown') return undefined;
+  if (route.view === 'Overview') return undefined;
   const what = route.tensor === undefined ? `the view \u201c${route.view}\u201d of a model` : `the tensor ${route.tensor}`;
   return `This link shows ${what}. Open its model to go there.`;
 }
 
-/** The first screen; what was open is closed. */
+/** Shows the first screen; an open model is closed. */
 function start(): Landing {
   letGo();
   other.hidden = true;
@@ -136,12 +136,14 @@ function start(): Landing {
 }
 
 let shown: Landing | undefined;
+/** Percent on the badge. */
+let badge: number | undefined;
 
 function pick(directory: boolean): void {
   pickFiles(directory).then((files) => openFiles(files), (reason: unknown) => fail(apiErrorOf(reason)));
 }
 
-/** What was opened last in this browser. */
+/** The model that was opened last in this browser. */
 let recent: Recent | undefined;
 
 function reopen({ handles }: Recent): void {
@@ -174,23 +176,22 @@ function fail(error: Failure, again?: Again): void {
   else replace(notes, errorNote(error, again));
 }
 
-/** What is open stays open until the next model has been read: a bad file costs nothing, and stops nothing. */
+/** The open model stays open until the next one has been read: a file that cannot be read changes nothing. */
 function load(label: string, ask: () => Promise<ModelView>, again?: Again): void {
   const mine = (asked += 1);
   const say = shown ? shown.busy : busyNote;
   say(label);
   ask().then(
     async (model) => {
-      // What was asked for last is opened.
+      // Only the model that was asked for last is opened.
       if (mine !== asked) return client.call('close', { model: model.id });
       if (!(await confirmStop(jobs))) {
         notes.replaceChildren();
         return client.call('close', { model: model.id });
       }
-      // The address was of the model before.
-      if (open) go({ view: current }, true);
+      // The address belonged to the model before: only its view is kept.
+      if (open()) go({ view: store.route.value.view }, true);
       letGo();
-      open = model;
       return begin(model);
     },
     (reason: unknown) => {
@@ -199,7 +200,7 @@ function load(label: string, ask: () => Promise<ModelView>, again?: Again): void
   );
 }
 
-/** Counts openings, and what ends them. */
+/** Counts openings; closing a model counts too, so that a late answer is dropped. */
 let asked = 0;
 
 function letGo(): void {
@@ -208,12 +209,13 @@ function letGo(): void {
   client.cancelAll();
   life.abort();
   life = new AbortController();
-  compared?.close();
-  compared = undefined;
-  if (open) void client.call('close', { model: open.id });
-  open = undefined;
-  goCompare = () => {};
-  goTo = () => {};
+  sweep?.end();
+  sweep = undefined;
+  bench?.close();
+  bench = undefined;
+  const model = open();
+  if (model) void client.call('close', { model: model.id });
+  store.model.value = undefined;
   bar.refresh();
 }
 
@@ -227,149 +229,22 @@ function begin(model: ModelView): void {
   bar.refresh();
   other.hidden = false;
   shown = undefined;
-  const { pages, showTensor, shownTensor } = buildPages(model);
-  const show = (name: ViewName) => {
-    current = name;
-    notes.replaceChildren();
-    for (const [key, page] of pages) page.hidden = key !== name;
-    pages.get(name)?.dispatchEvent(new Event('shown'));
-    for (const button of views.children) {
-      if (button.textContent === name) button.setAttribute('aria-current', 'page');
-      else button.removeAttribute('aria-current');
-    }
-  };
-  const visit = (name: ViewName) => {
-    show(name);
-    go({ view: name, ...(name === 'Tensors' && nameOfShown(shownTensor())) });
-  };
-  replace(
-    views,
-    VIEWS.map((name) => h('button', { type: 'button', on: { click: () => visit(name) } }, name)),
-  );
-  replace(main, notes, [...pages.values()]);
-  goCompare = () => visit('Compare');
-  goTo = ({ view, tensor }) => {
-    show(view);
-    if (view === 'Tensors') showTensor(tensor);
-  };
+  sweep = new Sweep(client, model);
+  const made = workbench({ client, jobs, model, sweep, life: life.signal, notes, tabs: views });
+  bench = made;
+  replace(main, notes, made.nodes);
+  store.model.value = model;
   const asked = parse(location.hash);
-  goTo(asked ?? { view: 'Tensors' });
-  go({ view: current, ...(current === 'Tensors' && nameOfShown(shownTensor())) }, asked !== undefined);
+  const { hash } = location;
+  const first = asked === undefined || asked === 'unknown' ? { view: 'Overview' as const } : asked;
+  made.visit(first, asked !== undefined);
+  if (asked === 'unknown') noView(hash);
   main.focus({ preventScroll: true });
 }
 
-function nameOfShown(tensor: TensorRow | undefined): { tensor: string } | undefined {
-  return tensor && { tensor: tensor.name };
-}
-
-/** A page that is made when it is first shown: a plan is not computed before it is wanted. */
-function lazily(build: () => HTMLElement[]): HTMLElement {
-  const page = h('div', { class: 'page' });
-  page.addEventListener('shown', () => page.append(...build()), { once: true });
-  return page;
-}
-
-/** The tab that is chosen says it to those who see; the heading says it to those who listen. */
-function heading(what: string, model: ModelView): HTMLElement {
-  return h('h1', { class: 'unseen' }, `${what} ${model.name}`);
-}
-
-interface Pages {
-  pages: Map<ViewName, HTMLElement>;
-  /** Shows a tensor by name, or none. */
-  showTensor: (name: string | undefined) => void;
-  shownTensor: () => TensorRow | undefined;
-}
-
-function buildPages(model: ModelView): Pages {
-  const pages = new Map<ViewName, HTMLElement>();
-  const comparison = compareView(client, model);
-  compared = comparison;
-  const narrow = matchMedia('(max-width: 1179px)');
-  let shownTensor: TensorRow | undefined;
-  /** `again`: the entry of the history is replaced, as for rows that the keyboard passes. */
-  const choose = (t: TensorRow, again = false) => {
-    reveal(t);
-    go({ view: 'Tensors', tensor: t.name }, again);
-  };
-  const reveal = (t: TensorRow) => {
-    // A second choice of the same row goes to its figures.
-    if (narrow.matches || shownTensor === t) panel.node.focus();
-    if (shownTensor !== t) panel.show(t);
-    shownTensor = t;
-    tensors.select(t);
-    tensors.look(true);
-    head.sizeBar.mark(t.index);
-    if (narrow.matches) panel.node.focus();
-  };
-  const unselect = (look: boolean) => {
-    shownTensor = undefined;
-    panel.home();
-    tensors.select(undefined);
-    tensors.look(look);
-    head.sizeBar.mark(undefined);
-  };
-  const close = () => {
-    unselect(false);
-    go({ view: 'Tensors' });
-    tensors.focusTable();
-  };
-  const about = () => {
-    unselect(true);
-    go({ view: 'Tensors' });
-    panel.node.focus();
-  };
-  const showTensor = (name: string | undefined) => {
-    const t = name === undefined ? undefined : model.tensors.find((each) => each.name === name);
-    if (t) {
-      if (t !== shownTensor) reveal(t);
-    } else if (shownTensor) unselect(false);
-    if (name !== undefined && !t) replace(notes, h('p', { class: 'note' }, `This model has no tensor ${name}.`));
-  };
-  /** The same module in the layer before or after. */
-  const sibling = (step: number) => {
-    const t = shownTensor && inLayer(model, shownTensor, step);
-    if (t) choose(t, true);
-  };
-  // Measuring is not begun for every row that is passed.
-  let passing: ReturnType<typeof setTimeout> | undefined;
-  const follow = (t: TensorRow) => {
-    clearTimeout(passing);
-    if (!narrow.matches && t !== shownTensor) passing = setTimeout(() => life.signal.aborted || choose(t, true), FOLLOW_MS);
-  };
-  const panel = tensorPanel(client, model, close);
-  const head = summary(model, (index) => {
-    const tensor = model.tensors[index];
-    if (tensor) choose(tensor);
-  });
-  const tensors = tensorsView(model, { choose: (t) => choose(t), follow, about }, panel.node);
-  addEventListener(
-    'keydown',
-    (event) => {
-      const typing = event.target instanceof HTMLElement && event.target.matches('input, select, textarea');
-      if (current !== 'Tensors' || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (document.querySelector('dialog[open]')) return;
-      if (event.key === 'Escape' && !typing && tensors.node.classList.contains('looking')) close();
-      else if (event.key === '/' && !typing) tensors.focusFilter();
-      else if ((event.key === '[' || event.key === ']') && !typing) sibling(event.key === ']' ? 1 : -1);
-      else return;
-      event.preventDefault();
-    },
-    { signal: life.signal },
-  );
-  pages.set('Tensors', h('div', { class: 'page' }, head.node, warningNotes(model.warnings), tensors.node));
-  pages.set(
-    'Quantize',
-    lazily(() => [heading('Quantize', model), planView(client, jobs, model, life.signal)]),
-  );
-  pages.set('Compare', h('div', { class: 'page' }, heading('Compare', model), comparison.node));
-  return { pages, showTensor, shownTensor: () => shownTensor };
-}
-
-/** The tensor of the same name in a layer `step` away: the first number of the name is that of the layer. */
-function inLayer({ tensors }: ModelView, { name }: TensorRow, step: number): TensorRow | undefined {
-  const other = name.replace(/(^|\.)(\d+)(?=\.|$)/, (_, dot: string, layer: string) => `${dot}${Number(layer) + step}`);
-  return other === name ? undefined : tensors.find((t) => t.name === other);
+/** An address without its view: the model stays open. */
+function noView(hash: string): void {
+  replace(notes, h('p', { class: 'note', role: 'status' }, `This page has no view ${hash}.`));
 }
 
 shell();
@@ -377,13 +252,19 @@ start();
 addEventListener('popstate', follow);
 void remembered().then((found) => {
   recent ??= found;
-  // The first screen has no model and runs nothing yet: it is drawn again with the way to open it.
+  // The first screen is drawn again, with a button for the model that was opened last.
   if (found && shown && !shown.working()) start();
 });
+/** True where a drop is the other model of a comparison. */
+const comparing = () => bench !== undefined && store.route.value.view === 'Compare';
+const dropHint = () => {
+  if (comparing()) return 'Drop to compare with the open model';
+  return open() ? `Drop to open (replaces ${open()?.name})` : 'Drop to open';
+};
 acceptDrops(
-  () => (current === 'Compare' && compared ? 'Drop to compare with the open model' : open ? `Drop to open (replaces ${open.name})` : 'Drop to open'),
+  dropHint,
   (files) => {
-    const take = current === 'Compare' && compared ? compared.take : openFiles;
+    const take = comparing() && bench ? bench.compareWith : openFiles;
     files.then(
       (found) => take(found),
       (reason: unknown) => fail(apiErrorOf(reason)),

@@ -274,9 +274,27 @@ export interface LeftOut {
   reason: Reason;
 }
 
+export interface MetadataElements {
+  found: number;
+  elements: ([number, string])[];
+}
+
+export interface ModelDimensions {
+  layers?: number;
+  context?: number;
+  hidden?: number;
+  heads?: number;
+  kv_heads?: number;
+  head_dim?: number;
+  vocabulary?: number;
+  experts?: number;
+  experts_used?: number;
+}
+
 export interface ModelSummary {
   container: string;
   architecture: string | null;
+  dimensions: ModelDimensions;
   files: SourceFileView[];
   elements: number;
   bytes: number;
@@ -555,6 +573,12 @@ export interface StatsView {
   zeros: number;
   nan: number;
   inf: number;
+}
+
+export interface SweepOutline {
+  tensors: number[];
+  rows: number[];
+  warnings: Warning[];
 }
 
 export interface SymVsAsymRow {

@@ -13,6 +13,7 @@ import type {
   ImatrixView,
   JobResult,
   KernelSpeed as MeasuredSpeed,
+  MetadataElements,
   ModelSummary,
   PlanView,
   Recipe,
@@ -21,6 +22,7 @@ import type {
   SensitivityOptions,
   SensitivityReport,
   StatsReport,
+  SweepOutline,
   TensorRow,
   TypeChoiceOptions,
   VerifyReport,
@@ -48,6 +50,8 @@ export interface OpenOptions {
   choice?: string;
   /** One of the writers of a failure: `--apr-writer`. */
   aprWriter?: string;
+  /** True to answer without tensors and metadata: another worker has them. */
+  bare?: boolean;
 }
 
 /** An open model. `id` names it in calls. */
@@ -121,7 +125,7 @@ export type Tokens = { text: string } | { ids: number[] } | { seed: number | nul
 export interface Calls {
   catalog: { ask: Record<string, never>; answer: Catalog };
   open: { ask: { files: Picked[]; name: string } & OpenOptions; answer: ModelView };
-  sample: { ask: { base: string; files: string[]; name: string }; answer: ModelView };
+  sample: { ask: { base: string; files: string[]; name: string; bare?: boolean }; answer: ModelView };
   close: { ask: { model: number }; answer: null };
   open_imatrix: { ask: { file: File }; answer: OpenImatrix };
   close_imatrix: { ask: { imatrix: number }; answer: null };
@@ -134,6 +138,20 @@ export interface Calls {
   rotated: {
     ask: { model: number; tensor: number; rotation: string; seed?: string };
     answer: JobResult<RotationReport>;
+  };
+  /** The tensors that a sweep of these types measures, and its warnings. */
+  sweep_outline: { ask: { model: number; encodings: string[]; rows: number }; answer: SweepOutline };
+  /** The error of these types on about `rows` rows of each of some tensors: `sweep --sample ROWS` of the command line. */
+  sweep: {
+    ask: { model: number; tensors: number[]; encodings: string[]; rows: number };
+    answer: JobResult<StatsReport>;
+  };
+  /** The whole text of a metadata value; `null` for an array. */
+  metadata_text: { ask: { model: number; key: string }; answer: string | null };
+  /** Elements of a metadata array that contain `search`, or whose index it is. */
+  metadata_elements: {
+    ask: { model: number; key: string; search: string; skip: number; count: number };
+    answer: MetadataElements;
   };
   /** Options of a rotation from the text of `--rotate` and a seed. */
   rotation_options: { ask: { what: string; seed?: string }; answer: RotationOptions };
@@ -181,7 +199,12 @@ export interface Progress {
   restarted: boolean;
 }
 
-export type ToWorker = Request | { cancel: number };
+/** `core` comes first: the compiled module, or why there is none. `hold` pauses a call and lets it go on. */
+export type ToWorker =
+  | Request
+  | { cancel: number }
+  | { hold: number; on: boolean }
+  | { core: WebAssembly.Module | Failure };
 export type FromWorker =
   | { ready: true }
   | { id: number; answer: unknown }

@@ -1,9 +1,10 @@
 // The model that was opened last, as handles of its files: after a reload it is opened again with one click. The handles stay
 // in this browser; names and bytes of files go nowhere.
+import { createStore, get, set } from 'idb-keyval';
 import { MOST_FILES } from './picked';
 import type { Picked } from './protocol';
 
-/** What a drop or a picker gave; kept under this name. */
+/** The handles of a drop or a picker, and the name of the model. */
 export interface Recent {
   name: string;
   handles: FileSystemHandle[];
@@ -12,26 +13,14 @@ export interface Recent {
 type Asking = FileSystemHandle & { requestPermission?: (options: { mode: 'read' }) => Promise<PermissionState> };
 type Entries = FileSystemDirectoryHandle & { values: () => AsyncIterable<FileSystemHandle> };
 
-const [BASE, STORE, KEY] = ['quantoscope', 'recent', 'last'];
-
-function settled<T>(request: IDBRequest<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
-}
-
-async function store(mode: IDBTransactionMode): Promise<IDBObjectStore> {
-  const open = indexedDB.open(BASE, 1);
-  open.onupgradeneeded = () => open.result.createObjectStore(STORE);
-  return (await settled(open)).transaction(STORE, mode).objectStore(STORE);
-}
+const KEY = 'last';
+const kept = () => createStore('quantoscope', 'recent');
 
 /** Storage may be switched off: then nothing is remembered. */
 export async function remember(recent: Recent): Promise<void> {
   if (recent.handles.length === 0) return;
   try {
-    await settled((await store('readwrite')).put(recent, KEY));
+    await set(KEY, recent, kept());
   } catch {
     // Nothing is remembered.
   }
@@ -39,7 +28,7 @@ export async function remember(recent: Recent): Promise<void> {
 
 export async function remembered(): Promise<Recent | undefined> {
   try {
-    return (await settled((await store('readonly')).get(KEY))) as Recent | undefined;
+    return await get<Recent>(KEY, kept());
   } catch {
     return undefined;
   }

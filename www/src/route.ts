@@ -1,40 +1,57 @@
-// The part of the address after `#`: which view, and which tensor, is shown. It never carries names of files or folders.
+// The part of the address after `#`: the view, the tensor and the settings of the view. It never holds names of files or folders.
 
-export type ViewName = 'Tensors' | 'Quantize' | 'Compare';
+export type ViewName = 'Overview' | 'Tensors' | 'Map' | 'Quantize' | 'Compare' | 'Metadata';
 
 export interface Route {
   view: ViewName;
-  /** The name of a tensor that is shown in the view of tensors. */
+  /** The name of the tensor that is shown in the view of tensors. */
   tensor?: string;
+  /** Settings of the view, as after `?`. */
+  query?: Readonly<Record<string, string>>;
 }
 
-const PATHS: Record<ViewName, string> = { Tensors: 'tensors', Quantize: 'quantize', Compare: 'compare' };
+const PATHS: Record<ViewName, string> = {
+  Overview: '',
+  Tensors: 'tensors',
+  Map: 'map',
+  Quantize: 'quantize',
+  Compare: 'compare',
+  Metadata: 'meta',
+};
 
-/** The route of an address; nothing where it names none. */
-export function parse(hash: string): Route | undefined {
-  const [path, name] = hash.replace(/^#\/?/, '').split(/\/(.*)/s);
-  if (path === 't' && name) return { view: 'Tensors', tensor: decoded(name) };
-  const found = (Object.entries(PATHS) as [ViewName, string][]).find(([, word]) => word === path);
-  return found && { view: found[0] };
+/** The views in the order of the tabs. */
+export const VIEWS = Object.keys(PATHS) as ViewName[];
+
+/** The route of an address: `undefined` for an address without `#`, `'unknown'` for a view that does not exist. */
+export function parse(hash: string): Route | 'unknown' | undefined {
+  if (hash === '' || hash === '#') return undefined;
+  const [whole = '', settings = ''] = hash.replace(/^#\/?/, '').split(/\?(.*)/s);
+  const query = Object.fromEntries(new URLSearchParams(settings));
+  const [path = '', name] = whole.split(/\/(.*)/s);
+  if (path === 't' && name) return { view: 'Tensors', tensor: decoded(name), query };
+  const view = VIEWS.find((each) => PATHS[each] === path);
+  return view && !name ? { view, query } : 'unknown';
 }
 
 function decoded(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    // Not one of ours: then no tensor has this name.
+    // This page did not write such an address, so no tensor has this name.
     return text;
   }
 }
 
-export function format({ view, tensor }: Route): string {
-  return tensor === undefined ? `#/${PATHS[view]}` : `#/t/${encodeURIComponent(tensor)}`;
+export function format({ view, tensor, query }: Route): string {
+  const settings = new URLSearchParams(Object.entries(query ?? {}).filter(([, value]) => value !== '')).toString();
+  const path = tensor === undefined ? PATHS[view] : `t/${encodeURIComponent(tensor)}`;
+  return `#/${path}${settings === '' ? '' : `?${settings}`}`;
 }
 
-/** Sets the address without asking anybody: `again` replaces the entry of the history instead of adding one. */
-export function go(route: Route | undefined, again = false): void {
+/** Sets the address. With `replaceEntry`, no entry is added to the history. */
+export function go(route: Route | undefined, replaceEntry = false): void {
   const url = route ? format(route) : location.pathname + location.search;
   if (route ? location.hash === url : location.hash === '') return;
-  if (again) history.replaceState(null, '', url);
+  if (replaceEntry) history.replaceState(null, '', url);
   else history.pushState(null, '', url);
 }

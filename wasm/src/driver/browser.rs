@@ -10,6 +10,8 @@ const TYPES: &str = "
 /** Of a call of the page: what stops it, and where its progress goes. */
 export interface Watcher {
   signal: AbortSignal;
+  /** While work that comes first is under way: settles when that may be over. */
+  held?: Promise<void> | undefined;
   report(done: number, total: number, label: string, device: boolean, restarted: boolean): void;
 }
 
@@ -56,12 +58,17 @@ extern "C" {
     pub fn random_uuid() -> String;
 
     /// See `TYPES`.
+    #[derive(Clone)]
     #[wasm_bindgen(typescript_type = "Watcher")]
     pub type Watcher;
 
     /// What stops the call.
     #[wasm_bindgen(method, getter)]
     pub fn signal(this: &Watcher) -> AbortSignal;
+
+    /// Settles when the call may go on; absent while nothing holds it.
+    #[wasm_bindgen(method, getter)]
+    pub fn held(this: &Watcher) -> Option<Promise>;
 
     /// Reports progress.
     #[wasm_bindgen(method)]

@@ -68,7 +68,7 @@ pub async fn drive(
     let (mut done, mut restarted) = (0.0, false);
     loop {
         let breathed = breath.take().await;
-        watch.check()?;
+        watch.turn().await?;
         let Some(mut started) = windows.next_window()? else { return Ok(()) };
         done += gather(&mut started, &mut readers, watch).await?;
         let (mut started, outcome) = execute(started, watch).await?;

@@ -31,6 +31,8 @@ pub enum Unanswered {
 /// limit is over. It runs all the time, which also wakes a browser that lost a wake-up of its own.
 pub struct Watch {
     signal: Option<AbortSignal>,
+    /// What may hold the call.
+    watcher: Option<Watcher>,
     clock: Rc<Clock>,
     /// Called at every turn.
     _turn: Closure<dyn FnMut()>,
@@ -82,12 +84,14 @@ impl Watch {
             // A listener that is not added costs a cancel a turn of the clock.
             let _ = signal.add_event_listener_with_callback("abort", stop.as_ref().unchecked_ref());
         }
-        Watch { signal, clock, _turn: turn, stop }
+        Watch { signal, watcher: None, clock, _turn: turn, stop }
     }
 
     /// Watches a call of the page.
     pub fn of(watcher: &Watcher) -> Watch {
-        Watch::new(Some(watcher.signal()))
+        let mut watch = Watch::new(Some(watcher.signal()));
+        watch.watcher = Some(watcher.clone());
+        watch
     }
 
     /// True once the call was cancelled.
@@ -99,6 +103,21 @@ impl Watch {
     /// `interrupted` once the call was cancelled.
     pub fn check(&self) -> Result<(), Error> {
         if self.is_stopped() { Err(interrupted()) } else { Ok(()) }
+    }
+
+    /// Waits while the page holds the call, and returns the error of a cancel.
+    ///
+    /// # Errors
+    /// `interrupted` once the call was cancelled.
+    pub async fn turn(&self) -> Result<(), Error> {
+        while let Some(held) = self.watcher.as_ref().and_then(Watcher::held) {
+            let mut held = JsFuture::from(held);
+            // A promise that is rejected holds nothing back.
+            if self.answer(&mut held, None).await.is_err() {
+                break;
+            }
+        }
+        self.check()
     }
 
     /// Waits for `call`, for as long as it takes where `limit_ms` is absent.

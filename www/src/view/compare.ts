@@ -1,20 +1,19 @@
-// Two models side by side: how far each tensor of the candidate is from the reference, and whether that passes.
+// The comparison of two models: the error of each tensor of the candidate, and whether all of them pass.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { copyButton, jsonButton, tsv } from '../exports';
-import { fixed, integer, measure, plural } from '../format';
-import type { CompareRow, CompareView as Report, Finding, JobResult, ModelView, OpenOptions, Picked } from '../protocol';
+import { integer, plural } from '../format';
+import type { CompareView as Report, Finding, JobResult, ModelView, OpenOptions, Picked } from '../protocol';
 import { EMPTY, nameOf, pickFiles } from './drop';
-import { Grid, type Column } from './grid';
+import { pairs, WORDS } from './compare_rows';
 import { errorNote, type Again } from './error_note';
-import { progressBar } from './progress';
-import { tensorName } from './tensors';
+import { cancelled, progressBar } from './progress';
 
 export interface CompareView {
   node: HTMLElement;
   /** Takes a candidate and compares at once. */
   take: (files: Picked[] | null) => void;
-  /** Lets the candidate go. */
+  /** Closes the candidate. */
   close: () => void;
 }
 
@@ -62,13 +61,9 @@ export function compareView(client: Client, reference: ModelView): CompareView {
       )
       .then((answer) => stop === mine && replace(result, outcome(answer, [reference.name, candidateName])))
       .catch((reason: unknown) => {
-        if (stop === mine)
-          replace(
-            result,
-            mine.signal.aborted
-              ? h('p', { class: 'note', role: 'status' }, 'Cancelled.')
-              : errorNote(apiErrorOf(reason)),
-          );
+        if (stop !== mine) return;
+        if (mine.signal.aborted) cancelled(result, run, 'Compare again');
+        else replace(result, errorNote(apiErrorOf(reason)));
       });
   };
   const close = () => {
@@ -113,7 +108,7 @@ export function compareView(client: Client, reference: ModelView): CompareView {
   return { node, take, close };
 }
 
-/** What to expect, before a choice. */
+/** The content of a comparison, shown before a model is chosen. */
 function example(): HTMLElement {
   return h(
     'div',
@@ -133,7 +128,7 @@ function named(model: ModelView): HTMLElement {
 }
 
 function outcome(c: JobResult<Report>, names: readonly string[]): (HTMLElement | null)[] {
-  // Without a pair the findings say why; an empty table would say nothing.
+  // Without a pair of tensors there is no table: the findings give the reason.
   return [gate(c), findings(c.findings), c.tensors.length > 0 ? takeAway(c, names) : null, c.tensors.length > 0 ? pairs(c.tensors) : null];
 }
 
@@ -148,7 +143,6 @@ function takeAway(c: JobResult<Report>, names: readonly string[]): HTMLElement {
   return h('p', { class: 'exports' }, copyButton('Copy table', table), jsonButton([...names, 'compare'], () => report));
 }
 
-const WORDS = { green: 'good', yellow: 'fair', red: 'poor' } as const;
 const VERDICTS = ['green', 'yellow', 'red'] as const;
 
 function gate(c: Report): HTMLElement {
@@ -175,7 +169,7 @@ function differences(n: number): string {
   return plural(n, 'difference in structure', 'differences in structure');
 }
 
-/** Who is to blame, where the check fails. */
+/** The outcome of the check, with the number of tensors that fail it. */
 function outcomeWords(c: Report): string {
   const { threshold, tensors } = c;
   if (threshold === null) return 'No check was set';
@@ -186,7 +180,7 @@ function outcomeWords(c: Report): string {
   return `Fail: ${parts.filter(Boolean).join(', ')}`;
 }
 
-/** A few are listed at once; many of one kind are folded, so that the rows below stay in reach. */
+/** The findings by kind. Many of one kind are folded, so that the table below stays in sight. */
 function findings(list: readonly Finding[]): HTMLElement | null {
   if (list.length === 0) return null;
   const kinds = [...new Set(list.map((f) => f.kind))];
@@ -219,95 +213,4 @@ const MOST = 200;
 
 function line(f: Finding): HTMLElement {
   return h('li', {}, f.tensor && h('span', { class: 'mono' }, f.tensor), f.tensor && ': ', f.detail);
-}
-
-const COLUMNS: Column<CompareRow>[] = [
-  {
-    key: 'tensor',
-    label: 'Tensor',
-    track: 'minmax(0, 1fr)',
-    narrow: 'minmax(0, 1fr)',
-    class: 'name',
-    cell: (r) => tensorName(r.tensor, `${r.qtype}  rmse ${measure(r.rmse, 3)}  cos ${fixed(r.cosine, 6)}`),
-    by: (r) => r.tensor,
-  },
-  {
-    key: 'qtype',
-    label: 'Type',
-    track: '5.5rem',
-    cell: (r) => h('span', { class: 'tag made' }, r.qtype),
-    by: (r) => r.qtype,
-  },
-  {
-    key: 'numel',
-    extra: true,
-    label: 'Parameters',
-    track: '8rem',
-    class: 'num',
-    right: true,
-    cell: (r) => integer(r.numel),
-    by: (r) => r.numel,
-  },
-  {
-    key: 'rmse',
-    label: 'RMSE',
-    track: '7rem',
-    class: 'num',
-    right: true,
-    cell: (r) => measure(r.rmse),
-    by: (r) => r.rmse ?? null,
-  },
-  {
-    key: 'cosine',
-    label: 'Cosine',
-    track: '7rem',
-    class: 'num',
-    right: true,
-    cell: (r) => fixed(r.cosine, 6),
-    by: (r) => r.cosine ?? null,
-  },
-  {
-    key: 'worst',
-    extra: true,
-    label: 'Worst row',
-    track: '9rem',
-    class: 'num',
-    right: true,
-    cell: (r) => (r.worst_row ? `${fixed(r.worst_row.figure, 4)} in ${integer(r.worst_row.row)}` : ''),
-    by: (r) => r.worst_row?.figure ?? null,
-  },
-  {
-    key: 'max',
-    extra: true,
-    label: 'Max abs error',
-    track: '7rem',
-    class: 'num',
-    right: true,
-    cell: (r) => measure(r.max_abs),
-    by: (r) => r.max_abs ?? null,
-  },
-  {
-    key: 'verdict',
-    label: 'Verdict',
-    track: '6rem',
-    narrow: '5.4rem',
-    cell: (r) =>
-      r.below_threshold
-        ? h('span', { class: 'verdict red' }, 'below')
-        : h('span', { class: `verdict ${r.verdict}` }, WORDS[r.verdict]),
-    by: (r) => ({ red: 0, yellow: 1, green: 2 })[r.verdict],
-  },
-];
-
-/** The rows come in the order of the report, by RMSE, largest first; those that fail the check before the others. */
-function pairs(rows: readonly CompareRow[]): HTMLElement {
-  const grid = new Grid<CompareRow>({
-    label: 'Compared tensors',
-    columns: COLUMNS,
-    empty: 'The models share no tensor.',
-    wide: true,
-    mark: (r) => (r.below_threshold ? 'failing' : undefined),
-  });
-  grid.show([...rows].sort((a, b) => Number(b.below_threshold) - Number(a.below_threshold)));
-  return grid.node;
 }

@@ -2,7 +2,7 @@
 import type { Client, Watch } from '../client';
 import type { EncodingRow, EncodingSize, JobResult, ModelView, RunInfo, StatsReport, StatsTensor, TensorRow } from '../protocol';
 
-/** What is known of a tensor so far. */
+/** The figures of a tensor that have arrived. */
 export interface Details {
   /** Types in the order in which they are measured. */
   encodings: EncodingSize[];

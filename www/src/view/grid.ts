@@ -1,43 +1,11 @@
 // A table of any length: fixed-height rows, of which only those in sight exist, as an ARIA grid.
 //
 // The scroller keeps the focus and names its active row, so a row may leave the document without losing anything.
-import { h, replace, uid, vary, type Child } from '../dom';
+import { h, replace, uid, vary } from '../dom';
+import type { Column, GridOptions, Sort } from './grid_options';
+import { order } from './grid_order';
 
-export interface Column<T> {
-  key: string;
-  label: string;
-  /** A CSS grid track. */
-  track: string;
-  /** Track on a narrow screen; columns without one are hidden there. */
-  narrow?: string;
-  /** Hidden first where the table is narrow, so that names keep their room. */
-  extra?: boolean;
-  right?: boolean;
-  class?: string;
-  cell: (row: T) => Child;
-  /** What to sort by; absent values go last. */
-  by?: (row: T) => number | string | null;
-}
-
-export interface Sort {
-  key: string;
-  down: boolean;
-}
-
-export interface GridOptions<T> {
-  label: string;
-  columns: Column<T>[];
-  sort?: Sort;
-  /** True for many columns: those that are `extra` go sooner. */
-  wide?: boolean;
-  empty: string;
-  /** The row's text for assistive technology when it becomes active, and for choosing it. */
-  choose?: (row: T) => void;
-  /** The row that the keyboard came to, once a row is selected. */
-  follow?: (row: T) => void;
-  /** A class for some rows. */
-  mark?: (row: T) => string | undefined;
-}
+export type { Column } from './grid_options';
 
 /** Rows beyond the visible ones, so that a fast scroll finds them drawn. */
 const MARGIN = 6;
@@ -102,6 +70,11 @@ export class Grid<T> {
     return this.shown;
   }
 
+  /** The key of the column that the rows are sorted by. */
+  get sortedBy(): string | undefined {
+    return this.sort?.key;
+  }
+
   show(rows: readonly T[]): void {
     this.all = rows;
     this.rebuild();
@@ -112,6 +85,27 @@ export class Grid<T> {
     this.node.scrollTop = 0;
     this.active = 0;
     this.rebuild();
+  }
+
+  /** Groups and sorts the rows again, and keeps the place. */
+  rearrange(): void {
+    const at = this.shown[this.active];
+    this.rebuild();
+    const now = at === undefined ? -1 : this.shown.indexOf(at);
+    if (now >= 0) this.active = now;
+    this.draw();
+  }
+
+  /** Draws the rows in sight again: what their cells show has changed. */
+  redraw(): void {
+    for (const row of this.live.values()) row.remove();
+    this.live.clear();
+    this.draw();
+  }
+
+  /** Draws the heads again: a label has changed. */
+  relabel(): void {
+    this.drawHead();
   }
 
   /** Marks a row and brings it into sight, without calling back. */
@@ -127,9 +121,11 @@ export class Grid<T> {
   }
 
   private rebuild(): void {
-    this.shown = this.all.filter(this.keep);
+    const kept = this.all.filter(this.keep);
     const column = this.options.columns.find((c) => c.key === this.sort?.key);
-    if (column?.by && this.sort) this.shown.sort(order(column.by, this.sort.down));
+    const compare = column?.by && this.sort && order(column.by, this.sort.down);
+    if (this.options.arrange) this.shown = this.options.arrange(kept, compare || undefined);
+    else this.shown = compare ? kept.sort(compare) : kept;
     this.active = Math.min(this.active, Math.max(0, this.shown.length - 1));
     this.node.setAttribute('aria-rowcount', String(this.shown.length + 1));
     this.refresh();
@@ -207,8 +203,8 @@ export class Grid<T> {
       const mine = this.sort?.key === c.key;
       const by = c.by ? (mine ? (this.sort?.down ? 'descending' : 'ascending') : 'none') : undefined;
       const label = c.by
-        ? h('button', { type: 'button', on: { click: () => this.turn(c.key) } }, c.label)
-        : h('span', { class: 'soft small' }, c.label);
+        ? h('button', { type: 'button', on: { click: () => this.turn(c.key) } }, labelOf(c))
+        : h('span', { class: 'soft small' }, labelOf(c));
       return h('div', { role: 'columnheader', class: classes(c), 'aria-sort': by, 'aria-colindex': k + 1 }, label);
     });
     const focused = [...this.head.children].findIndex((cell) => cell.contains(document.activeElement));
@@ -273,17 +269,10 @@ export class Grid<T> {
   }
 }
 
-function classes<T>(column: Column<T>): string {
-  return [column.class, column.right && 'right', column.narrow === undefined && 'wide', column.extra && 'extra'].filter(Boolean).join(' ');
+function labelOf<T>({ label }: Column<T>): string {
+  return typeof label === 'string' ? label : label();
 }
 
-const names = new Intl.Collator('en', { numeric: true });
-
-function order<T>(by: (row: T) => number | string | null, down: boolean): (a: T, b: T) => number {
-  return (a, b) => {
-    const [x, y] = [by(a), by(b)];
-    if (x === null || y === null) return Number(x === null) - Number(y === null);
-    const less = typeof x === 'string' ? names.compare(x, String(y)) : x - Number(y);
-    return down ? -less : less;
-  };
+function classes<T>(column: Column<T>): string {
+  return [column.class, column.right && 'right', column.narrow === undefined && 'wide', column.extra && 'extra'].filter(Boolean).join(' ');
 }

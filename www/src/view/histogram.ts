@@ -1,4 +1,4 @@
-// How a tensor's values are spread, as bars; with a logarithmic scale, where outliers can be seen at all.
+// The histogram of a tensor's values. On the logarithmic scale, single outliers are visible.
 import { h, replace, svg } from '../dom';
 import { svgButton } from '../exports';
 import { integer, measure } from '../format';
@@ -7,10 +7,10 @@ import type { HistogramView } from '../protocol';
 const WIDTH = 480;
 const HEIGHT = 170;
 
-export function histogramView(histogram: HistogramView, name: string, model: string): HTMLElement {
-  let log = false;
+/** `log`: the scale to begin with. */
+export function histogramView(histogram: HistogramView, name: string, model: string, log: boolean): HTMLElement {
   const picture = h('div', { class: 'histogram' });
-  const button = h('button', { type: 'button', class: 'quiet small', 'aria-pressed': 'false' }, 'Log scale');
+  const button = h('button', { type: 'button', class: 'quiet small', 'aria-pressed': String(log) }, 'Log scale');
   const draw = () => replace(picture, bars(histogram, log, name));
   button.addEventListener('click', () => {
     log = !log;
@@ -27,7 +27,7 @@ export function histogramView(histogram: HistogramView, name: string, model: str
   );
 }
 
-/** The bars and their ends alone. */
+/** The bars, with the values at both ends below them. */
 export function bars(histogram: HistogramView, log: boolean, name: string): Node[] {
   const height = (n: number) => (log ? Math.log10(1 + n) : n);
   const top = Math.max(1e-9, ...histogram.counts.map(height));
@@ -36,7 +36,7 @@ export function bars(histogram: HistogramView, log: boolean, name: string): Node
   let d = '';
   histogram.counts.forEach((n, i) => {
     if (n === 0) return;
-    // A bin that holds anything shows at least a hairline.
+    // A bin that is not empty is at least one unit high.
     const y = HEIGHT - Math.max(1, (height(n) / top) * (HEIGHT - 4));
     d += `M${(i * step).toFixed(2)} ${HEIGHT}V${y.toFixed(2)}h${(step - gap).toFixed(2)}V${HEIGHT}Z`;
   });
@@ -70,7 +70,7 @@ function describe(histogram: HistogramView, name: string): string {
   return `Histogram of ${name}: from ${measure(histogram.lo, 3)} to ${measure(histogram.hi, 3)}, fullest between ${measure(from, 3)} and ${measure(to, 3)}`;
 }
 
-/** Sixteen rows say as much as anyone reads; they add up to the same total. */
+/** The histogram as a table of at most sixteen rows. */
 function table(histogram: HistogramView): HTMLElement {
   const group = Math.max(1, Math.ceil(histogram.counts.length / 16));
   const width = (histogram.hi - histogram.lo) / histogram.counts.length;

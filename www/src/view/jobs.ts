@@ -54,7 +54,7 @@ export function jobBar(jobs: Jobs, around: Around): { node: HTMLElement; refresh
     change();
     if (at < 0 || list.contains(document.activeElement)) return;
     const near = list.children[Math.min(at, list.children.length - 1)];
-    const action = near?.querySelector<HTMLElement>('button, a');
+    const action = near?.querySelector<HTMLElement>('.job-cancel') ?? near?.querySelector<HTMLElement>('button, a');
     if (action) action.focus({ preventScroll: true });
     else around.focusElsewhere();
   };
@@ -72,7 +72,7 @@ export function jobBar(jobs: Jobs, around: Around): { node: HTMLElement; refresh
 /** Spoken when a job starts or waits; its end is a note of its own. */
 function announcement({ state, order }: Job): string {
   if (state.kind === 'queued') return `${order.name} waits for its turn`;
-  if (state.kind === 'running') return `${order.name} is being written`;
+  if (state.kind === 'running') return state.paused ? `${order.name} is paused` : `${order.name} is being written`;
   return '';
 }
 
@@ -108,7 +108,23 @@ function name(what: string, order: Order): HTMLElement {
 
 function cancelButton(job: Job, jobs: Jobs): HTMLElement {
   const label = `Cancel ${job.order.name}`;
-  return h('button', { type: 'button', 'aria-label': label, on: { click: () => jobs.cancel(job) } }, 'Cancel');
+  return h('button', { type: 'button', class: 'job-cancel', 'aria-label': label, on: { click: () => jobs.cancel(job) } }, 'Cancel');
+}
+
+/** The same button pauses and continues, so that it keeps the focus. */
+function pauseButton(job: Job, jobs: Jobs): HTMLElement {
+  const button = h('button', { type: 'button' });
+  const show = (paused: boolean) => {
+    button.textContent = paused ? 'Continue' : 'Pause';
+    button.setAttribute('aria-label', `${button.textContent} ${job.order.name}`);
+  };
+  show(false);
+  button.addEventListener('click', () => {
+    const paused = job.state.kind === 'running' && !job.state.paused;
+    jobs.pause(job, paused);
+    show(paused);
+  });
+  return button;
 }
 
 function dismissButton(job: Job, jobs: Jobs): HTMLElement {
@@ -132,7 +148,7 @@ function running(job: Job, row: Row, jobs: Jobs): Child[] {
     rate.textContent = `${bytes(p.done / gone)}/s, about ${seconds(left)} left`;
   };
   bar.node.append(rate);
-  return [name('Quantizing', job.order), part, cancelButton(job, jobs), bar.node];
+  return [name('Quantizing', job.order), part, pauseButton(job, jobs), cancelButton(job, jobs), bar.node];
 }
 
 function outcome(saved: Saved, order: Order, around: Around): HTMLElement {

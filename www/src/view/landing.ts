@@ -1,4 +1,4 @@
-// The first screen: what this is, and how to begin.
+// The first screen: a sentence about the page, and the buttons that open a model.
 import { h, replace } from '../dom';
 import type { Failure } from '../protocol';
 import { landingPicture } from './landing_picture';
@@ -10,14 +10,14 @@ export interface Ways {
   sample: () => void;
   /** The model that was opened last, in this browser. */
   again?: { name: string; open: () => void };
-  /** What a link asks for that was opened without its model. */
+  /** The sentence for a link that was opened without its model. */
   wanted?: string;
 }
 
 export interface Landing {
   node: HTMLElement;
   busy: (label: string | null) => void;
-  /** Whether it was asked to open something, or says why that failed. */
+  /** True while a model is being opened or an error is shown. */
   working: () => boolean;
   fail: (error: Failure, again?: Again) => void;
 }

@@ -1,15 +1,17 @@
-// The plan of a recipe: what would be written, to the byte, and what happens to each tensor and why.
+// The plan of a recipe: exact sizes, the new type of each tensor with its reason, and the presets to choose from.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace } from '../dom';
 import { copyButton, jsonButton, tsv } from '../exports';
 import { binaryBytes, bytes, fixed, integer, plural, relative } from '../format';
-import type { ApiError, ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
+import type { ModelView, ConvertedTensor, PlanView, Recipe } from '../protocol';
 import type { Jobs } from '../jobs';
 import { conversion } from './convert';
+import { curveView } from './curve';
 import { Grid, type Column } from './grid';
 import { errorNote, warningNotes } from './error_note';
+import { requantize, wayOn } from './plan_refused';
 import { sizeBar } from './size_bar';
-import { tensorName } from './tensors';
+import { tensorName } from './tensor_name';
 import { recipeForm, type RecipeForm } from './recipe_form';
 
 /** The nodes of a plan; `refresh` puts in what a conversion has measured. */
@@ -55,36 +57,8 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
     (reason: unknown) => replace(slot, errorNote(apiErrorOf(reason))),
   );
   jobs.watch((_, progressed) => progressed || shown?.refresh(), life);
-  return h('div', { class: 'plan' }, slot, result);
-}
-
-/** The question in the place of the button, where the source is quantized. */
-function requantize(model: ModelView, form: RecipeForm | undefined): HTMLElement {
-  const counts = new Map<string, number>();
-  for (const t of model.tensors) if (t.quantized) counts.set(t.dtype, (counts.get(t.dtype) ?? 0) + 1);
-  const types = [...counts].sort((a, b) => b[1] - a[1]).map(([name]) => name);
-  const anyway = h('button', { type: 'button', on: { click: () => form?.allowRequantize() } }, 'Quantize anyway');
-  return h(
-    'div',
-    { class: 'note', role: 'status' },
-    h('p', {}, h('strong', {}, `This model is already quantized (${types.slice(0, 3).join(', ')}).`)),
-    h('p', {}, 'Quantizing again adds a second error. Start from the original model if you have it.'),
-    h('div', { class: 'act' }, anyway),
-  );
-}
-
-/** The way on where tensors have a type that cannot be converted: to keep them, where the format holds the type, or to leave them out. */
-function wayOn(model: ModelView, recipe: Recipe, error: ApiError, form: RecipeForm | undefined): HTMLElement | null {
-  const refused = error.code === 'unsupported_dtype' && model.tensors.find((t) => t.name === error.tensor);
-  if (!refused || !form) return null;
-  const names = model.tensors.filter((t) => t.dtype === refused.dtype).map((t) => t.name);
-  const what = names.length === 1 ? 'it' : `all ${plural(names.length, 'tensor')} of type ${refused.dtype}`;
-  const keep = () =>
-    form.except({ overrides: names.map((name) => ({ pattern: name, type: refused.dtype.toLowerCase() })) });
-  const leave = () => form.except({ exclude: names });
-  const holds = recipe.to === 'safetensors' || recipe.to === 'hf_folder';
-  const button = (label: string, click: () => void) => h('button', { type: 'button', on: { click } }, label);
-  return h('div', { class: 'act' }, holds && button(`Keep ${what}`, keep), button(`Leave ${what} out`, leave));
+  const curve = curveView(client, model, (preset) => form?.chooseMix(preset), life);
+  return h('div', { class: 'plan' }, slot, h('div', { class: 'plan-side' }, result, curve));
 }
 
 function show(jobs: Jobs, model: ModelView, recipe: Recipe, plan: PlanView): Shown {

@@ -1,4 +1,4 @@
-// How far the worker has come.
+// Progress bars of running work.
 import { h, replace, vary } from '../dom';
 import { bytes } from '../format';
 import type { Progress } from '../protocol';
@@ -37,9 +37,9 @@ export function stoppable(bar: HTMLElement, stop: AbortController): HTMLElement 
   return h('div', { class: 'running' }, bar, cancel);
 }
 
-/** What is shown after a cancel, with the way to begin again, which takes the focus that Cancel had. */
-export function cancelled(place: Element, again: () => void): void {
-  const button = h('button', { type: 'button', on: { click: again } }, 'Measure');
+/** Shows that the work was cancelled, and a button that begins it again, which takes the focus of Cancel. */
+export function cancelled(place: Element, again: () => void, label = 'Measure'): void {
+  const button = h('button', { type: 'button', on: { click: again } }, label);
   replace(place, h('p', { class: 'note', role: 'status' }, 'Cancelled.'), h('div', { class: 'act' }, button));
   button.focus({ preventScroll: true });
 }

@@ -19,6 +19,8 @@ export interface RecipeForm {
   allowRequantize: () => void;
   /** Unfolds the further options. */
   showFurther: () => void;
+  /** Chooses a mix of GGUF. */
+  chooseMix: (mix: string) => void;
   /** Treats some tensors in another way than the rest. */
   except: (more: Exceptions) => void;
 }
@@ -72,7 +74,14 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
     exceptions = { ...exceptions, ...more };
     update();
   };
-  return { node: form, allowRequantize, showFurther: () => (options.node.open = true), except };
+  const chooseMix = (mix: string) => {
+    target = targets.find((t) => t.target === 'gguf') ?? target;
+    types = { mix };
+    for (const input of formats.querySelectorAll('input')) input.checked = input.value === target.label;
+    offer();
+    update();
+  };
+  return { node: form, allowRequantize, chooseMix, showFurther: () => (options.node.open = true), except };
 }
 
 /** The mixes, the usual ones first; one type for all; the block forms of a target without types. */

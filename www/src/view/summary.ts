@@ -1,4 +1,4 @@
-// What was opened, in one glance: name, kind, figures, and the size bar of its bytes.
+// The head of the view of tensors: name, format, figures, and the size bar of the bytes.
 import { h } from '../dom';
 import { binaryBytes, bytes, count, fixed, integer, plural } from '../format';
 import type { ModelView } from '../protocol';

@@ -1,33 +1,35 @@
-// One tensor: what it is, how its values are spread, and what each encoding would cost it.
+// The panel of one tensor: its place in the file, the distribution of its values, and its error in each type.
 import { apiErrorOf, type Client } from '../client';
 import { h, replace, vary, type Child } from '../dom';
 import { copyButton, jsonButton, tsv } from '../exports';
 import { bytes, fixed, integer, measure as figure, relative, shape } from '../format';
 import type { ApiError, EncodingRow, EncodingSize, ModelView, Sampled, StatsView, TensorRow } from '../protocol';
+import { measured, takeFigures } from '../store';
 import { asReport, begun, complete, measure, type Details } from './details';
 import { engineNote } from './engines';
+import { FULL_ERROR } from './error_type';
 import { histogramView } from './histogram';
 import { errorNote, warningNotes } from './error_note';
 import { cancelled, progressBar, stoppable } from './progress';
 import { rotationView } from './rotation';
-import { tensorName } from './tensors';
+import { tensorName } from './tensor_name';
 import { typeName } from './type_name';
 
 export interface TensorPanel {
   node: HTMLElement;
   show: (tensor: TensorRow) => void;
-  /** Files and metadata of the model, as before a tensor was chosen. */
+  /** Shows no tensor. */
   home: () => void;
 }
 
 export function tensorPanel(client: Client, model: ModelView, close: () => void): TensorPanel {
-  // It can be scrolled with the keyboard.
+  // The panel is focusable, so that the keyboard can scroll it.
   const node = h('section', { class: 'panel', 'aria-label': 'Tensor', tabindex: 0 });
   const seen = new Map<number, Details>();
   let shown: AbortController | undefined;
   const home = () => {
     shown?.abort();
-    replace(node, backButton(close), invitation(model));
+    replace(node, backButton(close), invitation());
   };
   const show = (tensor: TensorRow) => {
     shown?.abort();
@@ -50,12 +52,14 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
       const bar = progressBar('Measuring');
       replace(status, stoppable(bar.node, stop));
       const arrived = () => {
+        const [report] = asReport(details)?.tensors ?? [];
+        if (report) takeFigures(tensor.index, report);
         if (current()) parts.draw(details);
       };
       measure(client, model, tensor, details, { signal: stop.signal, progress: bar.part, arrived }).then(
         () => {
           if (!current()) return;
-          // The focus of a Cancel that goes away stays in the panel.
+          // The Cancel button is removed: its focus moves to the panel.
           if (status.contains(document.activeElement)) node.focus({ preventScroll: true });
           replace(status);
         },
@@ -72,39 +76,17 @@ export function tensorPanel(client: Client, model: ModelView, close: () => void)
   return { node, show, home };
 }
 
+/** The kurtosis from which outliers are visible on a logarithmic scale only. */
+const OUTLIERS = 10;
+
 function backButton(close: () => void): HTMLElement {
   return h('button', { type: 'button', class: 'quiet back', on: { click: close } }, '\u2190 All tensors');
 }
 
-/** Before a tensor is chosen: what else the headers said. */
-function invitation(model: ModelView): HTMLElement {
-  const lines = (title: string, pairs: readonly (readonly [string, string])[]) =>
-    pairs.length > 0 &&
-    h(
-      'section',
-      { class: 'block' },
-      h('h3', {}, title),
-      h(
-        'dl',
-        { class: 'pairs' },
-        pairs.map(([k, v]) => [h('dt', {}, k), h('dd', {}, v)]),
-      ),
-    );
-  return h(
-    'div',
-    { class: 'invite' },
-    h('h2', {}, 'Select a tensor'),
-    h(
-      'p',
-      { class: 'soft' },
-      'Select a tensor to see its statistics, histogram and quantization error. Weights are read only then.',
-    ),
-    lines(
-      'Files',
-      model.files.map((f) => [f.name, bytes(f.bytes)] as const),
-    ),
-    lines('Metadata', model.metadata),
-  );
+/** Before a tensor is chosen. */
+function invitation(): HTMLElement {
+  const text = 'Select a tensor to see its statistics, histogram and quantization error. The table shows errors that are estimated from 64 rows; the figures here are exact, except for very large tensors.';
+  return h('div', { class: 'invite' }, h('h2', {}, 'Select a tensor'), h('p', { class: 'soft' }, text));
 }
 
 function head(tensor: TensorRow, model: ModelView, close: () => void): HTMLElement {
@@ -129,7 +111,7 @@ interface Parts {
   draw: (details: Details) => void;
 }
 
-/** The blocks of the panel. Each is filled when its figures arrive; what is there already keeps its state. */
+/** The blocks of the panel. Each is filled when its figures arrive; blocks that are filled keep their state. */
 function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, rotation: () => HTMLElement): Parts {
   const slot = () => h('div', { class: 'panel-part' });
   const [errors, rotated, histogram, values, foot] = [slot(), slot(), slot(), slot(), slot()];
@@ -137,26 +119,26 @@ function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, 
   const draw = (d: Details) => {
     const notes = [tensor.quantized && comparedWith(tensor), d.values?.sampled && sampledNote(d.values.sampled, measureAll)];
     const none = d.run !== undefined && d.values === undefined;
-    // A tensor that cannot be measured has a warning that says why.
+    // A tensor that cannot be measured has a warning with the reason.
     if (none) return replace(errors, warningNotes(d.warnings.slice(-1).map((w) => w.message)));
     const inside = errors.contains(document.activeElement);
     const left = errors.querySelector('.scroll-x')?.scrollLeft ?? 0;
     replace(errors, encodings(d, notes, tensor), takeAway(d, tensor, model));
     const table = errors.querySelector<HTMLElement>('.scroll-x');
     if (table) table.scrollLeft = left;
-    // The focus stays in what was drawn again.
+    // The focus stays in the table that is drawn again.
     if (inside) (table ?? errors.closest<HTMLElement>('.panel'))?.focus({ preventScroll: true });
     if (d.run) replace(foot, h('p', { class: 'small soft' }, engineNote(d.run)));
     if (!d.values || d.values === drawn) return;
     if (!drawn && tensor.shape.length > 1) replace(rotated, rotation());
     drawn = d.values;
-    replace(histogram, drawn.histogram && histogramView(drawn.histogram, tensor.name, model.name));
+    replace(histogram, drawn.histogram && histogramView(drawn.histogram, tensor.name, model.name, (drawn.stats?.kurtosis ?? 0) > OUTLIERS));
     replace(values, drawn.stats && statistics(drawn.stats));
   };
   return { nodes: [errors, rotated, histogram, values, foot], draw };
 }
 
-/** Once all figures are there. */
+/** The buttons for copying and saving, once all figures have arrived. */
 function takeAway(d: Details, tensor: TensorRow, model: ModelView): Child {
   if (!complete(d) || d.errors.size === 0) return false;
   const heads = ['type', 'bits_per_weight', 'sqnr_db', 'relative_error', 'rmse', 'max_abs', 'cosine'];
@@ -207,12 +189,12 @@ function symmetry(value: number, worth: boolean): HTMLElement {
   return h('p', { class: 'small soft' }, `${advice}: mean |row mean| is ${fixed(100 * value, 2)}\u2009% of absmax.`);
 }
 
-/** Where there is no noise, no ratio is shown. */
+/** The SQNR, or "lossless" where the error is 0. */
 function signal(e: EncodingRow): string {
   return e.sqnr_db === undefined && e.rmse === 0 ? 'lossless' : fixed(e.sqnr_db, 1);
 }
 
-/** Which part of the tensor was measured, and the way to measure the rest. */
+/** The number of rows that were measured, and a button that measures all of them. */
 function sampledNote({ rows, of }: Sampled, measureAll: () => void): HTMLElement {
   return h(
     'p',
@@ -222,12 +204,12 @@ function sampledNote({ rows, of }: Sampled, measureAll: () => void): HTMLElement
   );
 }
 
-/** From the largest to the smallest. */
+/** The types with the most bits first. */
 function sizesFirst(list: readonly EncodingSize[]): EncodingSize[] {
   return [...list].sort((a, b) => b.bits_per_weight - a.bits_per_weight);
 }
 
-/** Where the first value lies that no type holds. */
+/** The message of a refusal, with row and column of the first value that cannot be encoded. */
 function refusal({ message, element }: ApiError, { shape: axes }: TensorRow): string {
   const cols = axes[axes.length - 1] ?? 0;
   if (element === undefined || cols === 0) return message;
@@ -235,17 +217,17 @@ function refusal({ message, element }: ApiError, { shape: axes }: TensorRow): st
   return `${message}: the first one is at row ${integer(row)}, column ${integer(column)}.`;
 }
 
-/** The figures of a quantized tensor say nothing about the original model. */
+/** A note on the figures of a quantized tensor: they do not include its first quantization error. */
 function comparedWith({ dtype }: TensorRow): Child {
   return h('p', { class: 'small soft' }, `Compared with the ${dtype} values in this file, not with the original model.`);
 }
 
-/** A row for each type from the start, filled as its figures arrive. The bar is the signal kept, up to 60 dB: more makes no visible difference. */
+/** A row for each type from the start, with the estimate of the sweep until its figures arrive. The bar is the error. */
 function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
   if (d.encodings.length === 0) return false;
   const title = 'Quantization error by type';
   const [first] = d.errors.values();
-  // The same refusal eleven times says no more than once.
+  // A refusal that all types have in common is shown once.
   if (first?.refused && [...d.errors.values()].every((e) => e.refused?.code === first.refused?.code))
     return h(
       'section',
@@ -254,7 +236,11 @@ function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
       h('p', { class: 'note bad' }, refusal(first.refused, tensor)),
     );
   const heads = ['Type', 'bpw', 'SQNR (dB)', 'Relative error', 'RMSE', 'Cosine'];
-  const rows = sizesFirst(d.encodings).map((size) => encodingRow(size, d.errors.get(size.encoding)));
+  const estimates = measured.value.tensors.get(tensor.index)?.errors;
+  const rows = sizesFirst(d.encodings).map((size) => {
+    const { encoding } = size;
+    return encodingRow(size, d.errors.get(encoding), estimates?.get(encoding));
+  });
   return h(
     'section',
     { class: 'block', 'aria-label': title, 'aria-busy': complete(d) ? undefined : 'true' },
@@ -273,7 +259,8 @@ function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
   );
 }
 
-function encodingRow(size: EncodingSize, e: EncodingRow | undefined): HTMLElement {
+function encodingRow(size: EncodingSize, exact: EncodingRow | undefined, estimate: EncodingRow | undefined): HTMLElement {
+  const e = exact ?? estimate;
   const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(size.encoding)));
   if (e?.refused)
     return h(
@@ -285,14 +272,15 @@ function encodingRow(size: EncodingSize, e: EncodingRow | undefined): HTMLElemen
   const bpw = h('td', {}, fixed(size.bits_per_weight, 2));
   if (!e) return h('tr', { class: 'waits' }, name, bpw, h('td', { colspan: 4 }, '\u2026'));
   const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
-  vary(bar, '--part', Math.max(0, Math.min(1, (e.sqnr_db ?? 60) / 60)));
+  vary(bar, '--part', Math.min(1, (e.relative_error ?? 0) / FULL_ERROR));
+  const mark = exact ? '' : '\u2248\u2009';
   return h(
     'tr',
-    { title: `Max abs error ${figure(e.max_abs)}` },
+    { class: exact ? '' : 'waits estimated', title: `Max abs error ${figure(e.max_abs)}` },
     name,
     bpw,
-    h('td', { class: 'signal' }, signal(e), bar),
-    h('td', {}, relative(e.relative_error)),
+    h('td', {}, mark, signal(e)),
+    h('td', { class: 'lost' }, mark, relative(e.relative_error), bar),
     h('td', {}, figure(e.rmse, 3)),
     h('td', {}, fixed(e.cosine, 6)),
   );

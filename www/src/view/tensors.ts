@@ -1,47 +1,184 @@
-// The table of all tensors, its filter, and beside it the tensor that was chosen.
-import { h, vary } from '../dom';
-import { bytes, integer, percent, shape } from '../format';
+// The table of all tensors: filter, groups, the error of the chosen type, and beside it the chosen tensor.
+import { effect } from '@preact/signals-core';
+import { h } from '../dom';
+import { bytes, integer, percent, relative, shape } from '../format';
+import { nameParts } from '../names';
+import { errorType, measured } from '../store';
 import type { ModelView, TensorRow } from '../protocol';
+import { errorBar, typeSelect } from './error_type';
 import { Grid, type Column } from './grid';
+import { share, tensorName } from './tensor_name';
+import {
+  bytesOf,
+  filterOf,
+  Groups,
+  meanError,
+  tensorsOf,
+  type Grouping,
+  type TableGroup,
+  type TableRow,
+  type TableTensor,
+} from './tensor_rows';
+import { typeName } from './type_name';
 
-/**
- * A name of which numbers always show: layer and expert tell the rows apart. Where it is too wide, what comes before the
- * first number is elided first, then the words between numbers; the last part stays.
- */
-export function tensorName(name: string, second?: string): HTMLElement {
-  const end = /\.(weight|bias)$/.exec(name)?.[0] ?? '';
-  const path = name.slice(0, name.length - end.length).split('.');
-  const last = path.pop() ?? '';
-  const number = path.findIndex((part) => /^\d+$/.test(part));
-  const part = (kind: string, text: string) => text !== '' && h('span', { class: kind, 'aria-hidden': 'true' }, text);
-  const dotted = (parts: readonly string[]) => parts.map((p) => `${p}.`).join('');
-  // Boxes would be read as so many words, so the name is said once, whole.
-  const line = h(
+export interface TensorsView {
+  node: HTMLElement;
+  select: (t: TensorRow | undefined) => void;
+  /** Shows the panel instead of the table on a narrow screen. */
+  look: (on: boolean) => void;
+  focusFilter: () => void;
+  focusTable: () => void;
+  /** Sets filter and grouping from the address. */
+  restore: (query: Readonly<Record<string, string>>) => void;
+  /** Filter and grouping for the address. */
+  query: () => Record<string, string>;
+}
+
+export interface Actions {
+  choose: (t: TensorRow) => void;
+  /** The row that the keyboard came to, while a tensor is shown. */
+  follow: (t: TensorRow) => void;
+  /** Filter or grouping was changed. */
+  changed: () => void;
+}
+
+const GROUPINGS: readonly (readonly [Grouping, string])[] = [
+  ['none', 'No groups'],
+  ['layer', 'By layer'],
+  ['pattern', 'By pattern'],
+];
+
+/** Milliseconds between two drawings of figures that arrive. */
+const REDRAW_MS = 250;
+
+export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElement, life: AbortSignal): TensorsView {
+  const rows = model.tensors.map((tensor): TableTensor => ({ kind: 'tensor', tensor, parts: nameParts(tensor.name) }));
+  const groups = new Groups();
+  let grouping: Grouping = 'none';
+  const choose = (row: TableRow) => {
+    if (row.kind === 'tensor') return actions.choose(row.tensor);
+    row.open = !row.open;
+    grid.rearrange();
+  };
+  const grid: Grid<TableRow> = new Grid<TableRow>({
+    label: 'Tensors',
+    columns: columns(model),
+    empty: 'No tensor matches the filter.',
+    wide: true,
+    choose,
+    follow: (row) => row.kind === 'tensor' && actions.follow(row.tensor),
+    mark: (row) => (row.kind === 'group' ? 'group' : grouping === 'none' ? undefined : 'member'),
+    arrange: (kept, compare) => groups.arrange(kept, grouping, compare),
+  });
+  grid.show(rows);
+  const found = h('p', { class: 'soft small', role: 'status' });
+  const input = h('input', {
+    type: 'search',
+    placeholder: 'Filter: attn  /up|gate/  size>10MB  err>5%',
+    'aria-label': 'Filter tensors by words, /regular expression/, size or error',
+    'aria-keyshortcuts': '/',
+    spellcheck: 'false',
+    autocomplete: 'off',
+  });
+  const dtype = h('select', { 'aria-label': 'Type in the file' }, dtypes(model));
+  const group = h('select', { 'aria-label': 'Groups' }, GROUPINGS.map(([value, label]) => h('option', { value }, label)));
+  const figures = () => ({ table: measured.value, type: errorType.value });
+  const apply = () => {
+    const filter = filterOf(input.value, dtype.value, figures);
+    input.setAttribute('aria-invalid', String('refused' in filter));
+    grouping = group.value as Grouping;
+    grid.filter('keep' in filter ? filter.keep : () => false);
+    const kept = grid.rows.flatMap((row) => (row.kind === 'tensor' && grouping !== 'none' ? [] : tensorsOf(row)));
+    const size = kept.reduce((sum, t) => sum + t.bytes, 0);
+    const all = `${integer(kept.length)} of ${integer(model.tensors.length)}, ${bytes(size)}`;
+    found.textContent = 'refused' in filter ? filter.refused : all;
+  };
+  apply();
+  for (const [node, event] of [[input, 'input'], [dtype, 'change'], [group, 'change']] as const)
+    node.addEventListener(event, () => {
+      apply();
+      actions.changed();
+    });
+  redrawWithFigures(grid, life);
+  const tools = h('div', { class: 'tools' }, input, dtype, group, typeSelect('Error as', life), found);
+  const list = h('section', { class: 'list', 'aria-label': 'Tensors' }, tools, grid.node);
+  const node = h('div', { class: 'bench' }, list, beside);
+  return {
+    node,
+    select: (t) => grid.select(t && rows[t.index]),
+    look: (on) => node.classList.toggle('looking', on),
+    focusFilter: () => input.focus(),
+    focusTable: () => grid.node.focus(),
+    restore: (query) => {
+      input.value = query['q'] ?? '';
+      dtype.value = query['dtype'] ?? '';
+      if (dtype.selectedIndex < 0) dtype.value = '';
+      group.value = query['group'] ?? 'none';
+      if (group.selectedIndex < 0) group.value = 'none';
+      apply();
+    },
+    query: () => ({ q: input.value, dtype: dtype.value, group: group.value === 'none' ? '' : group.value }),
+  };
+}
+
+/** Figures that arrive are drawn a few times a second. */
+function redrawWithFigures(grid: Grid<TableRow>, life: AbortSignal): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let shown = errorType.value;
+  const end = effect(() => {
+    const [type] = [errorType.value, measured.value];
+    if (type !== shown) {
+      shown = type;
+      grid.relabel();
+      grid.rearrange();
+    }
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      if (grid.sortedBy === 'error') grid.rearrange();
+      else grid.redraw();
+    }, REDRAW_MS);
+  });
+  life.addEventListener('abort', () => {
+    end();
+    clearTimeout(timer);
+  });
+}
+
+function dtypes(model: ModelView): HTMLElement[] {
+  const all = [...new Set(model.tensors.map((t) => t.dtype))].sort();
+  return [h('option', { value: '' }, 'All types'), ...all.map((name) => h('option', { value: name }, name))];
+}
+
+/** The one value that all tensors of a row have, else a word for several. */
+function common(row: TableRow, of: (t: TensorRow) => string): string {
+  const values = new Set(tensorsOf(row).map(of));
+  return values.size === 1 ? ([...values][0] ?? '') : `${values.size} kinds`;
+}
+
+function groupName(group: TableGroup): HTMLElement {
+  const { label, members, open } = group;
+  const mark = h('span', { class: open ? 'fold open' : 'fold', 'aria-hidden': 'true' });
+  const count = `\u00d7\u2009${integer(members.length)}`;
+  const error = meanError(group, measured.value, errorType.value);
+  const second = error === undefined ? '' : `mean error ${relative(error)}`;
+  return h(
     'span',
-    { class: 'whole', title: name },
-    h('span', { class: 'unseen' }, name),
-    number < 0 && part('path', dotted(path)),
-    number >= 0 && part('path head', dotted(path.slice(0, number))),
-    number >= 0 && runs(path.slice(number)).map((run) => part(run.number ? 'number' : 'path', dotted(run.parts))),
-    part('tail', last),
-    part('tail end', end),
+    { class: 'group-name' },
+    mark,
+    h('span', { class: 'unseen' }, open ? 'open: ' : 'folded: '),
+    tensorName(label),
+    h('span', { class: 'soft group-count' }, count),
+    h('span', { class: 'second' }, second),
   );
-  return second === undefined ? line : h('span', {}, line, h('span', { class: 'second' }, second));
 }
 
-/** Parts of a path, numbers apart from words. */
-function runs(path: readonly string[]): { number: boolean; parts: string[] }[] {
-  const found: { number: boolean; parts: string[] }[] = [];
-  for (const part of path) {
-    const number = /^\d+$/.test(part);
-    const open = found.at(-1);
-    if (open?.number === number) open.parts.push(part);
-    else found.push({ number, parts: [part] });
-  }
-  return found;
+function errorCell(row: TableRow): HTMLElement {
+  const error = meanError(row, measured.value, errorType.value);
+  const estimated = tensorsOf(row).some((t) => measured.value.tensors.get(t.index)?.sampled !== undefined);
+  return errorBar(error, estimated);
 }
 
-function columns(model: ModelView): Column<TensorRow>[] {
+function columns(model: ModelView): Column<TableRow>[] {
   const largest = model.tensors.reduce((most, t) => Math.max(most, t.bytes), 1);
   return [
     {
@@ -50,8 +187,9 @@ function columns(model: ModelView): Column<TensorRow>[] {
       track: 'minmax(0, 1fr)',
       narrow: 'minmax(0, 1fr)',
       class: 'name',
-      cell: (t) => tensorName(t.name, `${t.dtype}  ${shape(t.shape)}`),
-      by: (t) => t.name,
+      cell: (row) =>
+        row.kind === 'group' ? groupName(row) : tensorName(row.tensor.name, secondLine(row)),
+      by: (row) => (row.kind === 'group' ? row.label : row.tensor.name),
     },
     {
       key: 'shape',
@@ -59,15 +197,15 @@ function columns(model: ModelView): Column<TensorRow>[] {
       track: '7.2rem',
       class: 'num',
       right: true,
-      cell: (t) => shape(t.shape),
-      by: (t) => t.elements,
+      cell: (row) => common(row, (t) => shape(t.shape)),
+      by: (row) => tensorsOf(row)[0]?.elements ?? null,
     },
     {
       key: 'dtype',
       label: 'Type',
       track: '4.6rem',
-      cell: (t) => h('span', { class: 'tag' }, t.dtype),
-      by: (t) => t.dtype,
+      cell: (row) => h('span', { class: 'tag' }, common(row, (t) => t.dtype)),
+      by: (row) => tensorsOf(row)[0]?.dtype ?? null,
     },
     {
       key: 'bytes',
@@ -76,93 +214,31 @@ function columns(model: ModelView): Column<TensorRow>[] {
       narrow: '5.6rem',
       class: 'num',
       right: true,
-      cell: (t) => h('span', { title: `${integer(t.bytes)} bytes` }, bytes(t.bytes)),
-      by: (t) => t.bytes,
+      cell: (row) => h('span', { title: `${integer(bytesOf(row))} bytes` }, bytes(bytesOf(row))),
+      by: bytesOf,
     },
     {
       key: 'share',
       label: '% of model',
       track: '8rem',
       extra: true,
-      cell: (t) => share(t.bytes / largest, percent(t.bytes, model.bytes)),
-      by: (t) => t.bytes,
+      cell: (row) => share(Math.min(1, bytesOf(row) / largest), percent(bytesOf(row), model.bytes)),
+      by: bytesOf,
+    },
+    {
+      key: 'error',
+      label: () => `Error, ${typeName(errorType.value)}`,
+      track: '8rem',
+      class: 'num',
+      cell: errorCell,
+      by: (row) => meanError(row, measured.value, errorType.value) ?? null,
     },
   ];
 }
 
-/** Bars are drawn against the largest tensor, so that they differ; the number is the share of the whole. */
-export function share(part: number, text: string): HTMLElement {
-  const bar = h('span', { class: 'bar', 'aria-hidden': 'true' });
-  vary(bar, '--part', part);
-  return h('span', { class: 'share' }, bar, h('span', { class: 'num right' }, text));
-}
-
-export interface TensorsView {
-  node: HTMLElement;
-  select: (tensor: TensorRow | undefined) => void;
-  /** Shows the panel where it takes the place of the table. */
-  look: (on: boolean) => void;
-  focusFilter: () => void;
-  focusTable: () => void;
-}
-
-export interface Actions {
-  choose: (t: TensorRow) => void;
-  /** The row that the keyboard came to, while a tensor is shown. */
-  follow: (t: TensorRow) => void;
-  /** Files and metadata of the model. */
-  about: () => void;
-}
-
-export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElement): TensorsView {
-  const grid = new Grid<TensorRow>({
-    label: 'Tensors',
-    columns: columns(model),
-    empty: 'No tensor matches the filter.',
-    choose: actions.choose,
-    follow: actions.follow,
-  });
-  grid.show(model.tensors);
-  const found = h('p', { class: 'soft small', role: 'status' });
-  const tell = () => {
-    const size = grid.rows.reduce((sum, t) => sum + t.bytes, 0);
-    found.textContent = `${integer(grid.rows.length)} of ${integer(model.tensors.length)}, ${bytes(size)}`;
-  };
-  const input = h('input', {
-    type: 'search',
-    placeholder: 'Filter: attn  BF16  256',
-    'aria-label': 'Filter tensors by name, type or shape',
-    'aria-keyshortcuts': '/',
-    spellcheck: 'false',
-    autocomplete: 'off',
-  });
-  input.addEventListener('input', () => {
-    grid.filter(matcher(input.value));
-    tell();
-  });
-  tell();
-  const about = h('button', { type: 'button', class: 'quiet about', on: { click: actions.about } }, 'Files and metadata');
-  const list = h(
-    'section',
-    { class: 'list', 'aria-label': 'Tensors' },
-    h('div', { class: 'tools' }, input, found, about),
-    grid.node,
-  );
-  const node = h('div', { class: 'bench' }, list, beside);
-  return {
-    node,
-    select: (t) => grid.select(t),
-    look: (on) => node.classList.toggle('looking', on),
-    focusFilter: () => input.focus(),
-    focusTable: () => grid.node.focus(),
-  };
-}
-
-/** Every word must occur in name, type or shape. */
-function matcher(text: string): (t: TensorRow) => boolean {
-  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return (t) => {
-    const hay = `${t.name} ${t.dtype} ${t.shape.join('x')}`.toLowerCase();
-    return words.every((word) => hay.includes(word));
-  };
+/** On narrow screens type, shape and error stand below the name. */
+function secondLine({ tensor }: TableTensor): string {
+  const error = meanError({ kind: 'tensor', tensor, parts: { module: '', pattern: '' } }, measured.value, errorType.value);
+  const figure = error === undefined ? '' : `  error ${relative(error)}`;
+  return `${tensor.dtype}  ${shape(tensor.shape)}${figure}`;
 }

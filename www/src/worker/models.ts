@@ -183,10 +183,11 @@ export async function openModel(
   const place = placeOf(picked, options);
   const model = await open(smallCore(), place, false, signal);
   const summary = model.summary() as ModelSummary;
-  const tensors = model.tensors() as TensorRow[];
+  const tensors = options.bare ? [] : (model.tensors() as TensorRow[]);
   const id = next++;
   const life = new AbortController();
   models.set(id, { name, model, bytes: summary.bytes, place, full: {}, encoded: undefined, life });
+  if (options.bare) return { ...summary, metadata: [], id, name, tensors: [], folder: null, openedMs: 0 };
   return { ...summary, id, name, tensors, folder: place.folder ?? null, openedMs: performance.now() - begun };
 }
 

@@ -2,9 +2,9 @@
 // between Hugging Face folders and GGUF, compares models and opens graphics devices. It is loaded by the first job that
 // needs it. A model, a plan and a run belong to the module that made them.
 import * as small from '../pkg/quantoscope';
-import smallUrl from '../pkg/quantoscope_bg.wasm?url';
 import fullUrl from '../pkg/full_bg.wasm?url';
 import { ApiFailure } from '../api_failure';
+import type { Failure } from '../protocol';
 
 /** The small module lacks `Device` and what takes one. */
 type Api = typeof import('../pkg/full');
@@ -27,8 +27,10 @@ function core(api: Api, { memory }: { memory: WebAssembly.Memory }, isFull: bool
   };
 }
 
-export async function startCore(): Promise<void> {
-  const exports = await small.default({ module_or_path: new URL(smallUrl, import.meta.url) });
+/** Starts the module that the page compiled for all its workers. */
+export async function startCore(compiled: WebAssembly.Module | Failure): Promise<void> {
+  if (!(compiled instanceof WebAssembly.Module)) throw new ApiFailure(compiled);
+  const exports = await small.default({ module_or_path: compiled });
   started = core(small as unknown as Api, exports, false);
 }
 

@@ -8,13 +8,16 @@ import type {
   Catalog,
   ConversionAsk,
   EncodingSize,
+  Failure,
   FromWorker,
+  MetadataElements,
   Picked,
   PlanView,
   Progress,
   Request,
   RotationOptions,
   Saved,
+  SweepOutline,
   ToWorker,
 } from '../protocol';
 import { toApiError } from './api_error';
@@ -34,8 +37,12 @@ import {
   type Held,
 } from './models';
 import { memoryBytes, smallCore, startCore } from './modules';
+import { Turns } from './turns';
+
 interface Context {
   signal: AbortSignal;
+  /** Settles when the call may go on; absent while nothing holds it. */
+  held: () => Promise<void> | undefined;
   progress: (p: Progress) => void;
 }
 
@@ -44,8 +51,8 @@ type Handlers = { [K in Call]: (ask: Calls[K]['ask'], context: Context) => Promi
 const handlers: Handlers = {
   catalog: async () => smallCore().api.catalog() as Catalog,
   open: ({ files, name, ...options }, { signal }) => openModel(files, name, signal, options),
-  sample: async ({ base, files, name }, { signal }) =>
-    openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal),
+  sample: async ({ base, files, name, ...options }, { signal }) =>
+    openModel(await Promise.all(files.map((f) => fetched(base, f, signal))), name, signal, options),
   close: async ({ model }) => closeModel(model),
   open_imatrix: ({ file }, { signal }) => openImatrix(file, signal),
   close_imatrix: async ({ imatrix }) => closeImatrix(imatrix),
@@ -57,6 +64,12 @@ const handlers: Handlers = {
     measured(model, ({ model: of }) => of.tensor_errors(tensor, encodings, all ?? false), context),
   rotated: ({ model, tensor, rotation, seed }, context) =>
     measured(model, ({ model: of }) => of.rotated(tensor, [rotation], seed), context),
+  sweep_outline: async ({ model, encodings, rows }) => modelOf(model).model.sweep_outline(encodings, rows) as SweepOutline,
+  sweep: ({ model, tensors, encodings, rows }, context) =>
+    reported(modelOf(model).model.sampled_sweep(Uint32Array.from(tensors), encodings, rows), context, false),
+  metadata_text: async ({ model, key }) => modelOf(model).model.metadata_text(key) ?? null,
+  metadata_elements: async ({ model, key, search, skip, count }) =>
+    modelOf(model).model.metadata_elements(key, search, skip, count) as MetadataElements,
   rotation_options: async ({ what, seed }) => smallCore().api.rotation_options(what, seed) as RotationOptions,
   plan: async (ask, { signal }) => {
     const plan = await planIn(await sourceOf(ask.model, ask.recipe, signal), ask, false, signal);
@@ -105,9 +118,12 @@ const handlers: Handlers = {
 /** Keys of results that the page needs no more; their downloads have until the next conversion to begin. */
 const released = new Set<string>();
 
-function watcher({ signal, progress }: Context): Watcher {
+function watcher({ signal, held, progress }: Context): Watcher {
   return {
     signal,
+    get held() {
+      return held();
+    },
     report: (done, total, label, device, restarted) => progress({ done, total, label, device, restarted }),
   };
 }
@@ -193,6 +209,7 @@ async function planned(ask: ConversionAsk, { signal }: Context): Promise<{ plan:
 }
 
 const running = new Map<number, AbortController>();
+const turns = new Turns();
 
 function send(message: FromWorker): void {
   self.postMessage(message);
@@ -202,7 +219,9 @@ async function answer<K extends Call>(request: Request<K>): Promise<void> {
   const { id } = request;
   const stop = new AbortController();
   running.set(id, stop);
-  const context = { signal: stop.signal, progress: (progress: Progress) => send({ id, progress }) };
+  turns.begin(id, request.call);
+  const held = () => turns.held(id);
+  const context = { signal: stop.signal, held, progress: (progress: Progress) => send({ id, progress }) };
   try {
     await started;
     const handler = handlers[request.call] as Handlers[K];
@@ -211,10 +230,12 @@ async function answer<K extends Call>(request: Request<K>): Promise<void> {
     send({ id, error: toApiError(reason) });
   } finally {
     running.delete(id);
+    turns.end(id);
   }
 }
 
-const started = startCore();
+let arrived: (core: WebAssembly.Module | Failure) => void = () => {};
+const started = new Promise<WebAssembly.Module | Failure>((resolve) => (arrived = resolve)).then(startCore);
 started.then(
   () => send({ ready: true }),
   // Every call answers with the reason.
@@ -222,6 +243,8 @@ started.then(
 );
 self.addEventListener('message', (event: MessageEvent<ToWorker>) => {
   const message = event.data;
-  if ('cancel' in message) running.get(message.cancel)?.abort();
+  if ('core' in message) arrived(message.core);
+  else if ('cancel' in message) running.get(message.cancel)?.abort();
+  else if ('hold' in message) turns.hold(message.hold, message.on);
   else void answer(message);
 });

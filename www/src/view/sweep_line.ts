@@ -1,0 +1,68 @@
+// The line of the shell about the background sweep: how far it is, with Pause, and what can be taken away when it is done.
+import { effect } from '@preact/signals-core';
+import { html, nothing, render, type TemplateResult } from 'lit-html';
+import { h } from '../dom';
+import { copyButton, jsonButton, tsv } from '../exports';
+import { integer, plural } from '../format';
+import { measurableTypes, model, sweepState, type SweepState } from '../store';
+import { FIRST_TYPES, ROWS, type Sweep } from '../sweep';
+import { typeName } from './type_name';
+
+const HEADS = ['tensor', 'type', 'bits_per_weight', 'rmse', 'relative_error', 'sqnr_db', 'cosine'];
+
+/** `running` gives the sweep of the open model. */
+export function sweepLine(running: () => Sweep | undefined): HTMLElement {
+  const node = h('section', { class: 'sweep-line', 'aria-label': 'Background sweep' });
+  const table = () =>
+    tsv(
+      HEADS,
+      (running()?.report()?.tensors ?? []).flatMap((t) =>
+        (t.encodings ?? []).map((e) => [t.name, e.encoding, e.bits_per_weight, e.rmse, e.relative_error, e.sqnr_db, e.cosine]),
+      ),
+    );
+  const exports = h(
+    'span',
+    { class: 'exports' },
+    copyButton('Copy table', table),
+    jsonButton(() => [model.value?.name ?? 'model', 'sweep'], () => running()?.report()),
+  );
+  effect(() => {
+    node.dataset['state'] = sweepState.value.kind;
+    node.hidden = model.value === undefined || sweepState.value.kind === 'off';
+    render(line(sweepState.value, exports, running), node);
+  });
+  return node;
+}
+
+function line(state: SweepState, exports: HTMLElement, running: () => Sweep | undefined): TemplateResult | typeof nothing {
+  if (state.kind === 'off') return nothing;
+  if (state.kind === 'failed') return html`<p class="small" role="status">No errors were measured: ${state.message}</p>`;
+  if (state.kind === 'done' && state.total === 0) return html`<p class="small soft">This model has no matrix that can be measured.</p>`;
+  if (state.kind === 'done') {
+    const again = model.value?.quantized ? ' Errors are those of quantizing the values in this file again.' : '';
+    const more = unmeasured(state.types);
+    return html`<p class="small soft">
+        Error of ${integer(state.types.length)} types on ${plural(state.total, 'matrix', 'matrices')}, estimated from
+        ${ROWS} rows of each. Open a tensor for exact figures.${again}
+      </p>
+      ${more.length > 0
+        ? html`<button type="button" class="quiet small" @click=${() => void running()?.measure(more)}>
+            Measure ${integer(more.length)} more types
+          </button>`
+        : nothing}
+      ${exports}`;
+  }
+  const paused = state.kind === 'paused';
+  const names = state.types.length > FIRST_TYPES.length ? `${integer(state.types.length)} types` : state.types.map(typeName).join(', ');
+  return html`<p class="small soft">
+      ${paused ? 'Paused' : 'Measuring'}: ${integer(state.done)} of ${plural(state.total, 'matrix', 'matrices')}, ${ROWS} rows
+      of each, as ${names}
+    </p>
+    <progress aria-hidden="true" max=${Math.max(1, state.total)} .value=${state.done}></progress>
+    <button type="button" class="quiet small" @click=${() => running()?.pause(!paused)}>${paused ? 'Continue' : 'Pause'}</button>`;
+}
+
+/** Types of GGUF that need no importance matrix and were not measured. */
+function unmeasured(types: readonly string[]): string[] {
+  return measurableTypes.value.filter((name) => !types.includes(name));
+}
