@@ -155,7 +155,7 @@ impl<'a> PassTurns<'a> {
         if self.breath.take().await {
             (self.report)(weights);
         }
-        self.watch.check()
+        self.watch.turn().await
     }
 
     /// Whether the last turn is long enough ago.
