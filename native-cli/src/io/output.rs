@@ -84,7 +84,47 @@ pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Fails where [`OutputFiles::begin`] would because of files beside the output, before any work. Changes no file.
+///
+/// # Errors
+///
+/// `partial_exists`.
+pub fn check_scratch(out: &Path, permission: Permission) -> Result<()> {
+    let scratch = ScratchNames::beside(out);
+    let Some(claim) = Lock::take(&scratch.journal)? else { return Err(written_by_another(out)) };
+    let files = OutputFiles::new(out, OutputForm::File, permission, Vec::new(), claim);
+    let checked = files.check_earlier(permission);
+    files.release();
+    checked
+}
+
+fn written_by_another(out: &Path) -> Error {
+    let message = format!("{} is being written by another run", out.display());
+    Error::new(Code::PartialExists, message)
+}
+
 impl OutputFiles {
+    fn new(
+        out: &Path,
+        form: OutputForm,
+        permission: Permission,
+        names: Vec<String>,
+        claim: Lock,
+    ) -> OutputFiles {
+        OutputFiles {
+            out: out.to_path_buf(),
+            scratch: ScratchNames::beside(out),
+            form,
+            force: permission.force,
+            names,
+            single: None,
+            claim,
+            named: None,
+            before: None,
+            dirty: Mutex::default(),
+        }
+    }
+
     /// Creates the partial files and the journal, or opens those of an interrupted run.
     ///
     /// # Errors
@@ -94,22 +134,9 @@ impl OutputFiles {
     pub fn begin(out: &Path, intent: Intent<'_>) -> Result<StartedOutput> {
         let Intent { plan, permission, .. } = intent;
         let scratch = ScratchNames::beside(out);
-        let Some(claim) = Lock::take(&scratch.journal)? else {
-            let message = format!("{} is being written by another run", out.display());
-            return Err(Error::new(Code::PartialExists, message));
-        };
-        let mut files = OutputFiles {
-            out: out.to_path_buf(),
-            scratch,
-            form: OutputForm::of(plan),
-            force: permission.force,
-            names: plan.files.iter().map(|f| f.name.clone()).collect(),
-            single: None,
-            claim,
-            named: None,
-            before: None,
-            dirty: Mutex::default(),
-        };
+        let Some(claim) = Lock::take(&scratch.journal)? else { return Err(written_by_another(out)) };
+        let names = plan.files.iter().map(|f| f.name.clone()).collect();
+        let mut files = OutputFiles::new(out, OutputForm::of(plan), permission, names, claim);
         match files.earlier(intent) {
             Ok(Some((journal, budget, records))) => {
                 return Ok(StartedOutput { files, journal, budget, records });
@@ -156,14 +183,7 @@ impl OutputFiles {
         let Some(partial) = partial else { return Ok(None) };
         let proven = self.is_ours(&partial, earlier.as_ref())?;
         let path = self.scratch.partial.clone();
-        if !resume && !force {
-            let message = format!(
-                "{} is left from an interrupted run; --resume goes on with it, --force starts again",
-                path.display()
-            );
-            let ours = || Error::new(Code::PartialExists, message);
-            return Err(if proven { ours() } else { taken(&path, "was not made by this program") });
-        }
+        self.check_permission(proven, intent.permission)?;
         if resume
             && let Some(earlier) = earlier
             && let Some(begun) = self.resume(intent, earlier)?
@@ -177,6 +197,39 @@ impl OutputFiles {
         self.clear();
         self.claim.found = false;
         Ok(None)
+    }
+
+    /// Refuses a partial output without the permission to go on with it or to replace it.
+    fn check_permission(&self, proven: bool, Permission { force, resume }: Permission) -> Result<()> {
+        let path = &self.scratch.partial;
+        if resume || force {
+            return Ok(());
+        }
+        if !proven {
+            return Err(taken(path, "was not made by this program"));
+        }
+        let message = format!(
+            "{} is left from an interrupted run; --resume goes on with it, --force starts again",
+            path.display()
+        );
+        Err(Error::new(Code::PartialExists, message))
+    }
+
+    /// The refusals of [`OutputFiles::earlier`] for a single file that is written without `--resume`.
+    fn check_earlier(&self, permission: Permission) -> Result<()> {
+        let about = |e: io::Error| io_error(&e, format!("cannot read {}", self.scratch.journal.display()));
+        let earlier = self.claim.read().map_err(about)?;
+        let Some(partial) = found(&self.scratch.partial)? else { return Ok(()) };
+        if earlier.as_ref().is_some_and(|e| e.naming.is_some()) {
+            // The earlier run was about to give the output its name: `begin` finishes that.
+            return Ok(());
+        }
+        let proven = self.is_ours(&partial, earlier.as_ref())?;
+        self.check_permission(proven, permission)?;
+        if proven || permission.resume {
+            return Ok(());
+        }
+        Err(taken(&self.scratch.partial, "has no journal that proves it to be of an interrupted run"))
     }
 
     /// Whether the partial output was created by the run whose journal is beside it. A run that was killed
