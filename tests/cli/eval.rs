@@ -390,6 +390,11 @@ fn eval_gguf_of_every_kind_equals_its_folder() {
         "../forward/falcon_7b",
         "../forward/granite_moe",
         "../forward/granite_moe_shared",
+        "../forward/arcee",
+        "../forward/glm4_moe_lite",
+        "../forward/lfm2_moe",
+        "../forward/olmo",
+        "../forward/olmo_clipped",
         "../forward/olmoe",
     ] {
         let dir = Dir::with_family(name);

@@ -75,6 +75,12 @@ OTHERS = [
                                             "moe_layer_start_index": 0, "moe_layer_interval": 1}, "Ernie4_5_MoeForCausalLM"),
     ("granite_moe", "mixtral", {**SQUARE, **GRANITE}, "GraniteMoeForCausalLM"),
     ("granite_moe_shared", "mixtral", {**SQUARE, **GRANITE, "shared_intermediate_size": 10}, "GraniteMoeSharedForCausalLM"),
+    ("olmo", "llama", {"hidden_size": 16}, "OlmoForCausalLM"),
+    ("olmo_clipped", "llama", {"hidden_size": 16, "clip_qkv": 0.7}, "OlmoForCausalLM"),
+    ("arcee", "llama", {}, "ArceeForCausalLM"),
+    ("lfm2_moe", "lfm2", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "num_dense_layers": 1},
+     "Lfm2MoeForCausalLM"),
+    ("glm4_moe_lite", "deepseek_v3", {}, "Glm4MoeLiteForCausalLM"),
     ("falcon_7b", "falcon", {"new_decoder_architecture": False, "multi_query": True}),
     ("falcon_own_keys", "falcon", {"new_decoder_architecture": False, "multi_query": False, "num_kv_heads": 4}),
 ]

@@ -74,7 +74,8 @@ fn difference(logits: &[f64], expected: &Value) -> f64 {
 }
 
 /// What only some checkpoints of a family have: norms of heads, biases of convolutions, queries made from the stream; a sibling.
-const OTHERS: [&str; 13] = [
+const OTHERS: [&str; 18] = [
+    "../forward/arcee",
     "../forward/cohere2",
     "../forward/cohere_normed",
     "../forward/deepseek_v3_direct",
@@ -82,10 +83,14 @@ const OTHERS: [&str; 13] = [
     "../forward/ernie4_5_moe_unshared",
     "../forward/falcon_7b",
     "../forward/falcon_own_keys",
+    "../forward/glm4_moe_lite",
     "../forward/glm4_moe_plain",
     "../forward/granite_moe",
     "../forward/granite_moe_shared",
     "../forward/lfm2_biased",
+    "../forward/lfm2_moe",
+    "../forward/olmo",
+    "../forward/olmo_clipped",
     "../forward/olmoe",
     "../forward/olmoe_clipped",
 ];

@@ -205,7 +205,8 @@ const DEEPSEEK_V3: Arch = Arch {
     ..DEEPSEEK_V2
 };
 
-const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
+/// Latent attention, and experts that are chosen by corrected sigmoid scores.
+pub const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     latent: true,
     experts: Some(MoeSpec {
         shared: Some(SharedExpert::Gated),

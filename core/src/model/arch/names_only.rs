@@ -5,13 +5,13 @@ use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
 use super::module::Module as M;
-use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, JOINT_NORMS, LATENT, SHARED_EXPERTS};
+use super::moe::{BLOCK_SPARSE_ROWS, DEEPSEEK_V3_PASS, EXPERTS, JOINT_NORMS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
 use super::{Arch, ConfigDefaults, Prefix, RecipeFacts, SharedValues};
 use crate::model::forward::spec::{
-    ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, PLAIN, Rotary,
-    RouterScores, SharedExpert,
+    ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, Norm,
+    PLAIN, Rotary, RouterScores, SharedExpert,
 };
 use crate::model::gguf_keys::{BASE, encoders as encoder_keys, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
@@ -206,6 +206,8 @@ const OLMO: Arch = Arch {
     name: "olmo",
     model_types: &["olmo"],
     gguf: Some("olmo"),
+    config: ConfigDefaults { norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec { norm: Norm::MeanWithoutGain, ..PLAIN }),
     ..NAMED
 };
 const OLMOE: Arch = Arch {
@@ -265,6 +267,8 @@ const GLM4_MOE_LITE: Arch = Arch {
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
+    config: ConfigDefaults { normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(DEEPSEEK_V3_PASS),
     ..NAMED
 };
 const LFM2_MOE: Arch = Arch {
@@ -274,6 +278,13 @@ const LFM2_MOE: Arch = Arch {
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
     tensors: &[LFM2_ROWS, LFM2_MOE_ROWS],
+    config: ConfigDefaults { tied: true, normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec {
+        attention: NORMED,
+        convolution: true,
+        experts: Some(MoeSpec { shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
+        ..PLAIN
+    }),
     ..NAMED
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };

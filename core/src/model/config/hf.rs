@@ -146,7 +146,7 @@ impl Config {
                 .or_else(|| read.number("rotary_pct"))
                 .or_else(|| read.number("rotary_dim").map(|rotated| rotated / head_dim as f64))
                 .unwrap_or(usual.rotary_share),
-            unrotated: parts::unrotated(read, usual.unrotated_every, layers),
+            unrotated: parts::unrotated(read, usual.unrotated_every, layers)?,
             sliding: parts::sliding(read, usual.sliding, layers)?,
             linear: parts::linear(read)?,
             latent: parts::latent(read, heads)?,
@@ -169,7 +169,7 @@ impl Config {
             embedding_multiplier: read.number("embedding_multiplier").unwrap_or(1.0),
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
             qkv_clip: read.number("clip_qkv").filter(|limit| *limit > 0.0),
-            chunk: read.size(&["attention_chunk_size"], LIMIT)?.or(usual.chunk),
+            chunk: chunk(read, usual.chunk)?,
             temperature: temperature(read, usual.temperature),
             unsupported: unsupported(read, usual.required),
             attention_multiplier: attention_multiplier(read, usual.query_scalar),
@@ -208,6 +208,13 @@ fn kv_heads(read: &ConfigReader<'_>, heads: usize) -> Result<usize> {
     };
     let count = read.size(&["num_kv_heads", "n_head_kv"], LIMIT)?;
     Ok(count.filter(|_| grouped).unwrap_or(heads))
+}
+
+/// Positions of a chunk; none if the configuration has a null.
+fn chunk(read: &ConfigReader<'_>, usual: Option<usize>) -> Result<Option<usize>> {
+    const KEY: &str = "attention_chunk_size";
+    let said = read.inner.get(KEY).or_else(|| read.outer.get(KEY)).is_some();
+    if said { read.size(&[KEY], LIMIT) } else { Ok(usual) }
 }
 
 /// `attn_scale` and `floor_scale`, unless `attn_temperature_tuning` is off.

@@ -50,6 +50,8 @@ pub enum Norm {
     Mean,
     /// By its mean and variance; 1 is added to every gain.
     MeanPlusOne,
+    /// By its mean and variance, without gains (OLMo).
+    MeanWithoutGain,
 }
 
 /// Where the branches of a layer have norms.
