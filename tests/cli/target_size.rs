@@ -170,7 +170,7 @@ fn target_size_that_is_too_small_names_the_least_bytes() {
 #[test]
 fn target_bpw_that_is_too_small_names_the_least_bits_without_padding() {
     let dir = Dir::new();
-    let mut rng = Rng::new(5);
+    let mut rng = Rng(5);
     // Blocks of 22 bytes: no tensor is a whole number of alignments.
     let weights = (0..9).map(|i| Tensor::random(&format!("x{i}.weight"), DType::F32, &[3, 32], &mut rng));
     dir.write("m.safetensors", &safetensors(&weights.collect::<Vec<_>>()));
