@@ -18,7 +18,7 @@ use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::wire::Record;
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
