@@ -94,7 +94,6 @@ pub enum Verb {
 impl Verb {
     /// Whether standard output is JSON. Errors on standard error are then JSON too.
     pub fn wants_json(&self) -> bool {
-        let json = Some(OutputFormat::Json);
         match self {
             Verb::Inspect(a) => a.json,
             Verb::Plan(a) => a.json,
@@ -103,11 +102,11 @@ impl Verb {
             Verb::Split(a) => a.files.json,
             Verb::Merge(a) => a.files.json,
             Verb::Metadata(a) => a.what.wants_json(),
-            Verb::Compare(a) => a.json || a.format == json,
+            Verb::Compare(a) => a.format.is_json(),
             Verb::Verify(a) => a.json,
-            Verb::Sweep(a) => a.json || a.format == json,
+            Verb::Sweep(a) => a.format.is_json(),
             Verb::Eval(a) => a.json,
-            Verb::Sensitivity(a) => a.json || a.format == json,
+            Verb::Sensitivity(a) => a.format.is_json(),
             Verb::Imatrix(a) => a.json,
             Verb::Bench(BenchArgs { what: Benchmark::Rotation(a) }) => a.json,
             Verb::Engines(a) => a.json,
@@ -153,17 +152,18 @@ impl AprArgs {
 
 /// Threads, memory and engine.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Resources (they never change a result)")]
+#[command(next_help_heading = "Resources (threads and memory never change a result)")]
 pub struct ResourceArgs {
     /// Worker threads [default: one per processor].
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
-    /// Memory for all windows in flight, for example 64MiB [default: 32 MiB per thread; 128 MiB per thread to
-    /// rotate].
+    /// Memory for all windows in flight, for example 64MiB [default, per thread: 32 MiB; 128 MiB to
+    /// rotate; 256 MiB to run the model].
     #[arg(long, value_name = "SIZE", value_parser = parse::size)]
     pub memory: Option<u64>,
     /// The engine: auto, scalar, avx2, avx512, neon, gpu or cuda. `quantoscope engines` shows those of this
-    /// machine.
+    /// machine. Weights have the same bytes on every engine. What a model's output is measured by, and importance
+    /// matrices, have the same bits on engines with fused multiply-add; without it the last digits differ.
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub engine: String,
 }
@@ -201,11 +201,26 @@ pub enum OutputFormat {
     Json,
 }
 
-impl OutputFormat {
+/// The output format of a table.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct FormatArgs {
+    /// The output format [default: table on a terminal, else tsv].
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<OutputFormat>,
+    /// Short for --format json.
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+impl FormatArgs {
+    fn is_json(self) -> bool {
+        self.json || self.format == Some(OutputFormat::Json)
+    }
+
     /// The typed format, or the one that suits standard output: a table on a terminal, else TSV.
-    fn resolve(typed: Option<OutputFormat>, json: bool) -> Format {
-        match typed {
-            _ if json => Format::Json,
+    fn resolve(self) -> Format {
+        match self.format {
+            _ if self.json => Format::Json,
             Some(OutputFormat::Json) => Format::Json,
             Some(OutputFormat::Table) => Format::Table,
             Some(OutputFormat::Tsv) => Format::Tsv,

@@ -15,7 +15,8 @@ use quantoscope_core::sensitivity::fit::SizeLimit;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// Threads, memory and engine of a verb. They never change a result.
+/// Threads, memory and engine of a verb. Threads and memory never change a result; the engine changes the last digits of what
+/// is computed by a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResourceOptions {
     /// Worker threads; `None`: one per processor.

@@ -374,3 +374,45 @@ fn eval_other_vocabulary_is_refused() {
     let ended = dir.run("eval f --against m --ids ids.txt").exits(2);
     assert!(ended.err.contains("f has 64 entries, m has 4096"), "{}", ended.err);
 }
+
+/// A GGUF gives the figures of the folder that it was made of, in every architecture whose experts, heads or names the conversion
+/// moves. Keys of a GGUF are binary32, so that figures agree to their precision.
+#[test]
+fn eval_gguf_of_every_kind_equals_its_folder() {
+    for name in [
+        "falcon",
+        "gpt_oss",
+        "hunyuan",
+        "llama4",
+        "minimax_m2",
+        "../forward/ernie4_5_moe",
+        "../forward/ernie4_5_moe_unshared",
+        "../forward/falcon_7b",
+        "../forward/granite_moe",
+        "../forward/granite_moe_shared",
+        "../forward/arcee",
+        "../forward/glm4_moe_lite",
+        "../forward/lfm2_moe",
+        "../forward/olmo",
+        "../forward/olmo_clipped",
+        "../forward/olmoe",
+    ] {
+        let dir = Dir::with_family(name);
+        dir.write("ids.txt", b"5 9 31 17 40 22 8 55 13 47 29 3");
+        // A GGUF has no place for these two: the ramp of YaRN lies between whole numbers, and every fourth layer is not rotated.
+        let mut config = json(&String::from_utf8(dir.read("m/config.json")).expect("text"));
+        match name {
+            "gpt_oss" => config["rope_parameters"]["truncate"] = true.into(),
+            "llama4" => config["no_rope_layers"] = serde_json::json!([1, 1]),
+            _ => {}
+        }
+        dir.write("m/config.json", config.to_string().as_bytes());
+        dir.run("quantize m -o f.gguf --type f32 --names gguf").exits(0);
+        let line = "--ids ids.txt --context 11 --precision f64 --json";
+        let report = json(&dir.run(&format!("eval f.gguf --against m {line}")).exits(0).out);
+        let number = |key: &str| report[key].as_f64().unwrap_or(f64::NAN);
+        assert!((number("nll") - number("reference_nll")).abs() < 1e-5, "{name}: {report}");
+        assert!(number("kl_max") < 1e-9, "{name}: {report}");
+        assert_eq!(report["top1"], 1.0, "{name}");
+    }
+}

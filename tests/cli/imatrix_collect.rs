@@ -5,6 +5,7 @@ use crate::support::Dir;
 use quantoscope_core::format::imatrix::Imatrix;
 use quantoscope_tests::binary;
 use quantoscope_tests::memory::imatrix as open;
+use quantoscope_tests::models::{ImatrixSums, imatrix};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -332,4 +333,90 @@ fn imatrix_merged_alone_keeps_its_chunks() {
     assert_eq!(merged["chunks"], made["chunks"]);
     let again = dir.run("imatrix m --merge a.gguf --merge a.gguf -o c.gguf --json").exits(0).json();
     assert_eq!(again["chunk_size"], 40);
+}
+
+/// Sizes and counts of every entry are those of the model, head and embedding included, and sums need a count.
+#[test]
+fn imatrix_merged_file_with_wrong_sizes_or_counts_is_refused() {
+    let dir = samples();
+    let ones = |n: usize| vec![1.0; n];
+    let down = "blk.0.ffn_down.weight";
+    let inner = opened_size(&dir, down);
+    for (name, sums, counts, part) in [
+        ("output.weight", ones(100), ones(1), "has 100 sums of this tensor, and 256 are expected"),
+        ("token_embd.weight", ones(4096), ones(1), "has 4096 sums of this tensor, and 256 are expected"),
+        ("output.weight", ones(256), ones(2), "has 2 counts of this tensor, and 1 are expected"),
+        (down, ones(inner), ones(2), "has 2 counts of this tensor, and 1 are expected"),
+        (down, ones(inner), vec![0.0], "count 0 of this tensor is 0, and its sums are not"),
+    ] {
+        let entry: ImatrixSums = (name, vec![sums], counts);
+        dir.write("x.gguf", &imatrix(&[entry]));
+        let refused = dir.run("imatrix m --merge x.gguf -o o.gguf").exits(4).err;
+        assert!(refused.contains(part) && refused.contains(name), "{refused}");
+        assert!(!dir.at("o.gguf").exists());
+    }
+    let sound = [("output.weight", vec![ones(256)], ones(1)), (down, vec![vec![0.0; inner]], vec![0.0])];
+    dir.write("x.gguf", &imatrix(&sound));
+    dir.run("imatrix m --merge x.gguf -o o.gguf").exits(0);
+}
+
+/// The number of sums that the sample has for a tensor.
+fn opened_size(dir: &Dir, name: &str) -> usize {
+    dir.run("imatrix m --ids ids.txt --context 40 --chunks 1 -o size.gguf").exits(0);
+    opened(dir, "size.gguf").1[name][0].1.len()
+}
+
+/// Activations depend on the length of a chunk, so that merging different ones is a warning.
+#[test]
+fn imatrix_merged_file_of_other_chunks_is_a_warning() {
+    let dir = samples();
+    dir.run("imatrix m --ids ids.txt --context 40 --chunks 1 -o a.gguf").exits(0);
+    let warned = |line: &str| {
+        let report = dir.run(&format!("imatrix m {line} --force -o b.gguf --json")).exits(0).json();
+        let warnings = report["warnings"].as_array().expect("warnings").clone();
+        warnings.iter().any(|w| w["code"] == "other_chunk_size")
+    };
+    assert!(warned("--ids ids.txt --context 20 --chunks 1 --merge a.gguf"));
+    assert!(!warned("--ids ids.txt --context 40 --chunks 1 --merge a.gguf"));
+    assert!(!warned("--merge a.gguf"));
+}
+
+/// The legacy format has means of 1 for experts that no token reached; they do not become activations.
+#[test]
+fn imatrix_merged_legacy_placeholders_stay_unreached() {
+    let dir = Dir::with_family("qwen3_moe");
+    dir.write("ids.txt", b"9");
+    for output in ["i.gguf", "i.dat"] {
+        dir.run(&format!("imatrix m --ids ids.txt --context 1 -o {output}")).exits(0);
+    }
+    let report = dir.run("imatrix m --merge i.dat --context 1 -o back.gguf --json").exits(0).json();
+    assert!(report["unreached"].as_array().is_some_and(|u| !u.is_empty()), "{report}");
+    let (gguf, back) = (opened(&dir, "i.gguf").1, opened(&dir, "back.gguf").1);
+    let name = "blk.1.ffn_up_exps.weight";
+    let reached = |sums: &Sums| sums[name].iter().map(|(count, _)| *count > 0.0).collect::<Vec<_>>();
+    assert_eq!(reached(&gguf), reached(&back));
+    assert!(reached(&gguf).contains(&false) && reached(&gguf).contains(&true));
+    for ((count, sums), (_, expected)) in back[name].iter().zip(&gguf[name]) {
+        assert!(*count > 0.0 || sums.iter().all(|sum| *sum == 0.0));
+        sums.iter().zip(expected).for_each(|(a, b)| assert_close(*a, *b, 1e-6, name));
+    }
+}
+
+/// Names beside the output are checked before texts are read.
+#[test]
+fn imatrix_foreign_scratch_name_is_refused_before_any_work() {
+    let dir = samples();
+    dir.write("few.txt", b"1 2 3");
+    for scratch in ["o.gguf.partial", "o.gguf.partial.journal"] {
+        dir.write(scratch, b"notes of three years");
+        for force in ["", "--force"] {
+            let line = format!("imatrix m --ids few.txt --context 4 -o o.gguf {force} --json");
+            let ended = dir.run(&line).exits(2);
+            assert_eq!(ended.error()["code"], "partial_exists", "{}", ended.err);
+            assert_eq!(dir.read(scratch), b"notes of three years");
+        }
+        std::fs::remove_file(dir.at(scratch)).expect("a file");
+    }
+    dir.run("imatrix m --ids few.txt --context 4 -o o.gguf").exits(6);
+    assert!(!dir.at("o.gguf.partial.journal").exists());
 }

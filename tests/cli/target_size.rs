@@ -166,6 +166,77 @@ fn target_size_that_is_too_small_names_the_least_bytes() {
     assert!(refused.contains("smallest types have"), "{refused}");
 }
 
+/// Bits per weight count tensors without the padding between them, and so does the least target that a refusal names.
+#[test]
+fn target_bpw_that_is_too_small_names_the_least_bits_without_padding() {
+    let dir = Dir::new();
+    let mut rng = Rng(5);
+    // Blocks of 22 bytes: no tensor is a whole number of alignments.
+    let weights = (0..9).map(|i| Tensor::random(&format!("x{i}.weight"), DType::F32, &[3, 32], &mut rng));
+    dir.write("m.safetensors", &safetensors(&weights.collect::<Vec<_>>()));
+    let line = "plan m.safetensors --no-sensitivity --types q5_0,q8_0 --to gguf --names source --json";
+    let refused = dir.run(&format!("{line} --target-bpw 1")).exits(2).err;
+    assert!(refused.contains("the smallest types have 5.5000"), "{refused}");
+    dir.run(&format!("{line} --target-bpw 5.5")).exits(0);
+    dir.run(&format!("{line} --target-bpw 5.4999")).exits(2);
+}
+
+/// The tokens of a check are those of its options, and the report names them beside those of the sensitivities.
+#[test]
+fn target_size_check_names_its_tokens() {
+    let dir = sample();
+    let report = dir.run("sensitivity m --ids ids.txt --tokens 8 --json").exits(0).out;
+    dir.write("s.json", report.as_bytes());
+    let line = "quantize m -o t.gguf --force --target-size 4MB --sensitivity s.json --check --tokens 6";
+    let target = dir.run(&format!("{line} --json")).exits(0).json()["result"]["target"].clone();
+    assert_eq!((&target["tokens"], &target["tokens_from"]), (&8.into(), &"ids".into()));
+    assert_eq!((&target["checked_tokens"], &target["checked_tokens_from"]), (&6.into(), &"seeded".into()));
+    let text = dir.run(line).exits(0).out;
+    let measured = text.split("; measured ").nth(1).unwrap_or_default();
+    assert!(measured.contains(" on 6 "), "{text}");
+}
+
+/// A report of another architecture, base type or weights is refused.
+#[test]
+fn target_size_sensitivities_of_another_model_are_refused() {
+    let dir = sample();
+    let report = dir.run("sensitivity m --tokens 2 --json").exits(0).json();
+    type Change = fn(&mut Value);
+    let cases: [(Change, &str); 3] = [
+        (|r| r["architecture"] = "qwen3".into(), "of the architecture \"qwen3\""),
+        (|r| r["tensors"][1]["base"] = "Q5_0".into(), "has this tensor at Q5_0"),
+        (
+            |r| r["tensors"][1]["squared_error"] = (number(&r["tensors"][1]["squared_error"]) * 1.5).into(),
+            "it is of other weights",
+        ),
+    ];
+    let line = "plan m --target-size 4MB --sensitivity s.json";
+    for (change, part) in cases {
+        let mut other = report.clone();
+        change(&mut other);
+        dir.write("s.json", other.to_string().as_bytes());
+        let refused = dir.run(line).exits(2).err;
+        assert!(refused.contains(part) && refused.contains("s.json"), "{refused}");
+    }
+    dir.write("s.json", report.to_string().as_bytes());
+    dir.run(line).exits(0);
+    // A GGUF of the model has the same weights, rounded, under the name of its GGUF architecture.
+    dir.run("quantize m -o f.gguf --type f16").exits(0);
+    dir.run("plan f.gguf --allow-requantize --target-size 4MB --sensitivity s.json").exits(0);
+}
+
+/// Names beside the output are checked before anything is measured.
+#[test]
+fn target_size_foreign_scratch_name_is_refused_before_a_measurement() {
+    let dir = sample();
+    dir.write("t.gguf.partial", b"notes of three years");
+    let line = "quantize m -o t.gguf --force --target-size 4MB --sensitivity none.json --json";
+    let ended = dir.run(line).exits(2);
+    assert_eq!(ended.error()["code"], "partial_exists", "{}", ended.err);
+    assert_eq!(dir.read("t.gguf.partial"), b"notes of three years");
+    assert!(!dir.at("t.gguf.partial.journal").exists());
+}
+
 #[test]
 fn target_size_keeps_the_types_that_the_user_gives() {
     let dir = sample();

@@ -29,9 +29,11 @@ def values(name, tensor, rng, config):
     if "norm" in name or ".ln_" in name:
         shifted = bool((tensor == 0).all()) and name.endswith("weight")
         return noise * 0.3 if name.endswith("bias") else rng.uniform(-0.5, 0.5, shape) + (0 if shifted else 1)
-    if tensor.ndim < 2:
+    if "e_score" in name or "expert_bias" in name:
         # Small enough that every expert is chosen by some token.
-        return noise * (0.05 if "e_score" in name else 0.3)
+        return noise * 0.05
+    if tensor.ndim < 2:
+        return noise * 0.3
     if any(part in name for part in ("embed", "wte", "wpe")):
         return noise * 0.6
     # Those that store their matrices as [in, out] have the inputs on the axis before the last.

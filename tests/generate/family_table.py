@@ -265,6 +265,6 @@ FAMILIES = LLAMAS + MIXTURES + REFUSED + CENTRED
 
 KEPT = """llama llama_tied qwen2 qwen3_tied gemma phi3 lfm2 qwen3_moe mixtral gpt_oss deepseek_v3 qwen3_next qwen3_5 gemma3
 qwen2_moe qwen3_5_moe glm4_moe starcoder2 cohere gpt_neox gpt2 gemma2 glm4 olmo2 olmo3 exaone4 phi stablelm nemotron
-deepseek_v2""".split()
+deepseek_v2 hunyuan minimax_m2 llama4 opt falcon""".split()
 for each in FAMILIES:
     each.kept = each.name in KEPT

@@ -11,6 +11,7 @@ import tempfile
 
 import families
 import hf
+from family_kinds import SQUARE
 
 # Family, class where it is another, changes; a dotted key lies inside.
 VARIANTS = [
@@ -48,8 +49,16 @@ VARIANTS = [
     ("deepseek_v3", None, {"rope_parameters": {"rope_type": "yarn", "factor": 40.0, "rope_theta": 10000.0, "mscale": 1.0,
                                                "mscale_all_dim": 0.7, "original_max_position_embeddings": 64,
                                                "beta_fast": 32.0, "beta_slow": 1.0}}),
+    ("hunyuan", None, {"rope_parameters": {"rope_type": "dynamic", "alpha": 1000.0, "rope_theta": 10000.0, "factor": 1.0}}),
+    ("minimax_m2", None, {"num_experts_per_tok": 3, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0,
+                                                                      "partial_rotary_factor": 0.5}}),
+    ("llama4", None, {"attention_chunk_size": 5, "floor_scale": 4, "attn_scale": 0.3}),
+    ("llama4", None, {"use_qk_norm": False, "attn_temperature_tuning": False, "num_experts_per_tok": 2}),
+    ("falcon", None, {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
 ]
 
+
+GRANITE = {"embedding_multiplier": 3.0, "residual_multiplier": 0.6, "attention_multiplier": 0.4, "logits_scaling": 7.0}
 
 # Name, family, changes of what its configuration is made from, and the class if it is another.
 OTHERS = [
@@ -58,6 +67,22 @@ OTHERS = [
     ("glm4_moe_plain", "glm4_moe", {"use_qk_norm": False}),
     ("lfm2_biased", "lfm2", {"conv_bias": True}),
     ("cohere2", "cohere", {"sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]}, "Cohere2ForCausalLM"),
+    ("olmoe", "qwen2_moe", {"intermediate_size": 12}, "OlmoeForCausalLM"),
+    ("olmoe_clipped", "qwen2_moe", {"intermediate_size": 12, "clip_qkv": 0.8, "norm_topk_prob": True}, "OlmoeForCausalLM"),
+    ("ernie4_5_moe", "qwen2_moe", {"moe_num_experts": 4, "moe_k": 2, "moe_num_shared_experts": 1, "moe_layer_start_index": 1,
+                                   "moe_layer_interval": 1}, "Ernie4_5_MoeForCausalLM"),
+    ("ernie4_5_moe_unshared", "qwen2_moe", {"moe_num_experts": 4, "moe_k": 3, "moe_num_shared_experts": 0,
+                                            "moe_layer_start_index": 0, "moe_layer_interval": 1}, "Ernie4_5_MoeForCausalLM"),
+    ("granite_moe", "mixtral", {**SQUARE, **GRANITE}, "GraniteMoeForCausalLM"),
+    ("granite_moe_shared", "mixtral", {**SQUARE, **GRANITE, "shared_intermediate_size": 10}, "GraniteMoeSharedForCausalLM"),
+    ("olmo", "llama", {"hidden_size": 16}, "OlmoForCausalLM"),
+    ("olmo_clipped", "llama", {"hidden_size": 16, "clip_qkv": 0.7}, "OlmoForCausalLM"),
+    ("arcee", "llama", {}, "ArceeForCausalLM"),
+    ("lfm2_moe", "lfm2", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "num_dense_layers": 1},
+     "Lfm2MoeForCausalLM"),
+    ("glm4_moe_lite", "deepseek_v3", {}, "Glm4MoeLiteForCausalLM"),
+    ("falcon_7b", "falcon", {"new_decoder_architecture": False, "multi_query": True}),
+    ("falcon_own_keys", "falcon", {"new_decoder_architecture": False, "multi_query": False, "num_kv_heads": 4}),
 ]
 
 

@@ -126,7 +126,9 @@ fn modules(world: &MemoryModel, path: &Path) -> Vec<AdaptedModule> {
     )| {
         let name = t.name.strip_suffix(".weight")?;
         let &[a, b] = t.shape.axes() else { return None };
-        let token = ["embed_tokens", "wte", "embed_in", "lm_head"].iter().any(|e| name.ends_with(e));
+        let token = ["embed_tokens", "wte", "embed_in", "lm_head", "word_embeddings"]
+            .iter()
+            .any(|e| name.ends_with(e));
         let embedding = matches!(part.stream, StreamRole::Embedding { .. });
         let conv1d = path.ends_with("gpt2") && name.contains(".c_");
         if part.stream == StreamRole::Mtp || (rules.tied && token) {

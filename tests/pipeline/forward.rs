@@ -108,8 +108,25 @@ fn forward_wrong_part_is_refused() {
 /// Models of every kind of mixer and feed-forward part, and the sample.
 fn mixed_models() -> Vec<(String, TestModel)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let families =
-        ["gpt2", "gpt_oss", "qwen3_moe", "deepseek_v3", "qwen3_next", "lfm2", "phi3", "gemma3", "olmo2"];
+    let families = [
+        "gpt2",
+        "gpt_oss",
+        "qwen3_moe",
+        "deepseek_v3",
+        "qwen3_next",
+        "lfm2",
+        "phi3",
+        "gemma3",
+        "olmo2",
+        "hunyuan",
+        "minimax_m2",
+        "llama4",
+        "opt",
+        "falcon",
+        "../forward/olmoe",
+        "../forward/ernie4_5_moe",
+        "../forward/granite_moe_shared",
+    ];
     let folders = families.map(|name| root.join("fixtures/families").join(name));
     let all = folders.into_iter().chain([root.join("../www/sample")]);
     all.map(|folder| (folder.display().to_string(), TestModel::read(&folder))).collect()

@@ -622,6 +622,8 @@ export interface TargetView {
   grouped?: boolean;
   predicted_kl?: number;
   measured_kl?: number;
+  checked_tokens?: number;
+  checked_tokens_from?: string;
 }
 
 export type TensorNaming = 'auto' | 'gguf' | 'source';

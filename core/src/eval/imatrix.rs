@@ -71,7 +71,7 @@ impl Coverage {
     ///
     /// Those of [`decoded::tensors`].
     pub fn of(checkpoint: &Checkpoint, process_output: bool) -> Result<Coverage> {
-        let (config, tensors) = match decoded::tensors(checkpoint)? {
+        let (config, tensors, arch) = match decoded::tensors(checkpoint)? {
             Some(model) => {
                 let first = checkpoint.tensors.first();
                 let made = model.outputs.iter().filter_map(|o| {
@@ -82,14 +82,14 @@ impl Coverage {
                         ..first?.clone()
                     })
                 });
-                (Some(model.config), made.collect())
+                (Some(model.config), made.collect(), Some(model.arch))
             }
-            None => (checkpoint.config.clone(), checkpoint.tensors.clone()),
+            None => (checkpoint.config.clone(), checkpoint.tensors.clone(), None),
         };
         let config = config.and_then(|c| serde_json::from_slice::<Value>(&c).ok()).unwrap_or_default();
         let options = GgufTensorOptions::default();
         let made = gguf_tensors::convertible(&config)
-            .and_then(|arch| gguf_tensors::gguf_tensors(arch, &config, &tensors, options));
+            .and_then(|found| gguf_tensors::gguf_tensors(arch.unwrap_or(found), &config, &tensors, options));
         let mut found = match made {
             Ok(made) => Coverage {
                 entries: made.tensors.iter().filter_map(|t| EntrySource::of(t, &tensors)).collect(),
@@ -208,6 +208,11 @@ impl EntrySource {
         Some(EntrySource { name, matrices, one_count, values: stack.checked_mul(cols)?, exact: true })
     }
 
+    /// Matrices with a count each; 1 if one count is for all.
+    pub fn matrices(&self) -> usize {
+        if self.one_count { 1 } else { self.matrices.len() }
+    }
+
     /// Number of sums; `None` if only the collected ones tell.
     pub fn values(&self) -> Option<u64> {
         self.exact.then_some(self.values)
@@ -221,8 +226,7 @@ impl EntrySource {
     /// Name and size of the entry; `None` if no vector reached it.
     pub fn size(&self, sums: &InputSums) -> Option<EntrySize> {
         let values = (self.channels(sums)? as u64).checked_mul(self.matrices.len() as u64)?;
-        let counts = if self.one_count { 1 } else { self.matrices.len() as u64 };
-        Some(EntrySize { name: self.name.clone(), values, counts })
+        Some(EntrySize { name: self.name.clone(), values, counts: self.matrices() as u64 })
     }
 
     /// Sums and counts of the entry, in the order of the GGUF tensor's columns. `None` if no vector reached it.

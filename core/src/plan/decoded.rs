@@ -6,6 +6,7 @@ use super::hf_mapping::{self, HfMapping};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
+use crate::model::arch::Arch;
 use crate::recipe::{Recipe, TargetName};
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -15,6 +16,8 @@ use alloc::vec::Vec;
 pub struct DecodedModel {
     /// The bytes of its `config.json`.
     pub config: Vec<u8>,
+    /// The architecture whose tensor map names the tensors.
+    pub arch: &'static Arch,
     /// Its tensors.
     pub outputs: Vec<Output>,
 }
@@ -35,8 +38,9 @@ pub fn tensors(checkpoint: &Checkpoint) -> Result<Option<DecodedModel>> {
     if !hf_mapping::applies(checkpoint, &recipe) {
         return Ok(None);
     }
-    let mapping = HfMapping::of(checkpoint, Some(DType::F32))?;
+    let mapping = HfMapping::of_pass(checkpoint)?;
     let unwritable = |e: serde_json::Error| Error::new(Code::BadJson, e.to_string());
     let config = serde_json::to_vec(&mapping.config).map_err(unwritable)?;
-    Ok(Some(DecodedModel { config, outputs: mapping.outputs(checkpoint, &recipe, false)? }))
+    let arch = mapping.candidate.arch;
+    Ok(Some(DecodedModel { config, arch, outputs: mapping.outputs(checkpoint, &recipe, false)? }))
 }

@@ -98,6 +98,18 @@ impl HfMapping {
         HfMapping::choose(checkpoint, dtype, &mut |_| Ok(()))
     }
 
+    /// The likeliest mapping of a GGUF for a forward pass: stacks of experts stay as they are in the file, if a checkpoint has them
+    /// transposed or joined.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HfMapping::choose`].
+    pub(super) fn of_pass(checkpoint: &Checkpoint) -> Result<HfMapping> {
+        let stored = |c: Candidate| Candidate { arch: c.arch.gguf_stacks.unwrap_or(c.arch), ..c };
+        let all = candidates(&checkpoint.metadata, &checkpoint.tensors).into_iter().map(stored);
+        HfMapping::first(all, checkpoint, DType::F32, &mut |_| Ok(()))
+    }
+
     /// The likeliest mapping of a GGUF that `check` accepts.
     ///
     /// # Errors
@@ -110,9 +122,20 @@ impl HfMapping {
         check: &mut dyn FnMut(&HfMapping) -> Result<()>,
     ) -> Result<HfMapping> {
         let float = dtype.unwrap_or_else(|| float_type(checkpoint));
+        let all = candidates(&checkpoint.metadata, &checkpoint.tensors);
+        HfMapping::first(all.into_iter(), checkpoint, float, check)
+    }
+
+    /// The first candidate that gives the GGUF back and that `check` accepts.
+    fn first(
+        candidates: impl Iterator<Item = Candidate>,
+        checkpoint: &Checkpoint,
+        float: DType,
+        check: &mut dyn FnMut(&HfMapping) -> Result<()>,
+    ) -> Result<HfMapping> {
         let mut best: Option<Attempt> = None;
         let mut refused = None;
-        for candidate in candidates(&checkpoint.metadata, &checkpoint.tensors) {
+        for candidate in candidates {
             let attempt = attempt(candidate, checkpoint, float);
             if attempt.findings.is_empty() {
                 match check(&attempt.mapping) {

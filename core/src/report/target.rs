@@ -18,7 +18,7 @@ pub struct TargetView {
     pub bytes: u64,
     /// What damage was predicted by: `measured`, `sensitivity_file` or `heuristic`.
     pub chosen_by: &'static str,
-    /// Tokens of the measurement.
+    /// Tokens on which sensitivities were measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokens: Option<u64>,
     /// Where they are from: `text`, `ids` or `seeded`.
@@ -36,6 +36,12 @@ pub struct TargetView {
     /// The measured divergence of the output from its source, on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_kl: Option<f64>,
+    /// Tokens of that measurement.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_tokens: Option<u64>,
+    /// Where they are from: `text`, `ids` or `seeded`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_tokens_from: Option<String>,
 }
 
 /// A rotation that was decided by the divergence of the model's output.

@@ -1,4 +1,4 @@
-//! A recipe whose output fits a size: the allocation of types, and the plan that proves its bytes.
+//! A recipe whose output has at most a given size: types are allocated, and the bytes are those of a plan.
 
 use super::report::{SensitivityRow, candidates};
 use super::units::FreeTypes;
@@ -82,12 +82,12 @@ pub fn fit(
         return Err(Error::new(Code::Usage, message).of_tensor(&row.name));
     }
     let most = limit.bytes(&free.plan);
-    // The first guess is what the plan with one type holds beside the units.
-    let uniform = uniform_bytes(free);
-    let mut beside = counted(&free.plan, limit).saturating_sub(uniform);
+    // The first guess is what the plan with one type holds beside the units. Less than nothing, where the limit does not count
+    // the padding between tensors.
+    let mut beside = difference(counted(&free.plan, limit), uniform_bytes(free));
     let mut best: Option<Fitted> = None;
     for _ in 0..ATTEMPTS {
-        let allocation = match allocate(&candidates, most.saturating_sub(beside)) {
+        let allocation = match allocate(&candidates, budget(most, beside)) {
             Ok(allocation) => allocation,
             Err(TooSmall { .. }) if best.is_some() => break,
             // The header may be shorter than it was guessed: the smallest types are planned before they are refused.
@@ -98,10 +98,9 @@ pub fn fit(
         };
         let (fitted, plan) = planned(checkpoint, recipe, imatrix, free, rows, &allocation)?;
         let bytes = counted(&plan, limit);
-        let now = bytes.saturating_sub(allocation.bytes);
-        let least = allocation.bytes.saturating_add(now);
+        let now = difference(bytes, allocation.bytes);
         if bytes > most && allocation.bytes == smallest(&candidates) {
-            return Err(too_small(limit, &free.plan, most, least));
+            return Err(too_small(limit, &free.plan, most, bytes));
         }
         let better = best.as_ref().is_none_or(|b| fitted.damage < b.damage);
         if bytes <= most && better {
@@ -112,7 +111,18 @@ pub fn fit(
         }
         beside = now;
     }
-    best.ok_or_else(|| too_small(limit, &free.plan, most, smallest(&candidates).saturating_add(beside)))
+    let least = u64::try_from(i128::from(smallest(&candidates)) + beside).unwrap_or(u64::MAX);
+    best.ok_or_else(|| too_small(limit, &free.plan, most, least))
+}
+
+/// `a - b`.
+fn difference(a: u64, b: u64) -> i128 {
+    i128::from(a) - i128::from(b)
+}
+
+/// Bytes for the units, where a plan has `beside` bytes more than they.
+fn budget(most: u64, beside: i128) -> u64 {
+    u64::try_from((i128::from(most) - beside).max(0)).unwrap_or(u64::MAX)
 }
 
 /// Bytes of the smallest candidates.
@@ -139,7 +149,8 @@ fn too_small(limit: SizeLimit, plan: &Plan, most: u64, needed: u64) -> Error {
         }
         SizeLimit::BitsPerWeight(bits) => {
             let per = limit.bytes(plan).max(1) as f64 / bits;
-            let least = needed as f64 / per;
+            // Rounded up, so that the figure is a target that is large enough.
+            let least = libm::ceil(needed as f64 / per * 1e4) / 1e4;
             format!("a target of {bits} bits per weight is too small: the smallest types have {least:.4}")
         }
     };

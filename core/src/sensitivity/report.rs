@@ -1,13 +1,18 @@
 //! What was measured of a model's tensors, and the damage that it predicts for every type.
 
+use super::units::BASE;
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
+use crate::model::arch;
 use crate::plan::allocation::TypeCandidate;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
+
+/// Relative difference of squared errors of the same weights, stored in two formats.
+const SAME_ERROR: f64 = 0.05;
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -97,6 +102,12 @@ impl SensitivityRow {
         }
     }
 
+    /// The squared error at a type, if it was measured.
+    fn error_at(&self, dtype: DType) -> Option<f64> {
+        let of_type = self.types.iter().find(|t| t.dtype == dtype).map(|t| t.squared_error);
+        self.squared_error.filter(|_| self.base == dtype).or(of_type)
+    }
+
     /// Relative squared error times weights: what stands for the damage where no output was measured.
     fn heuristic(&self, squared_error: f64) -> f64 {
         if self.squared_norm > 0.0 { squared_error / self.squared_norm * self.weights as f64 } else { 0.0 }
@@ -175,11 +186,34 @@ impl SensitivityReport {
         }
     }
 
+    /// Refuses a report of another architecture. `architecture` is the `model_type` of the model; one of a GGUF is that of the
+    /// first architecture with its GGUF name.
+    ///
+    /// # Errors
+    ///
+    /// `usage`.
+    pub fn check_architecture(&self, architecture: &str) -> Result<()> {
+        let gguf = |name: &str| arch::find(name).and_then(|a| a.gguf);
+        let same = match (gguf(&self.architecture), gguf(architecture)) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => self.architecture == architecture,
+        };
+        if same {
+            return Ok(());
+        }
+        let message = format!(
+            "the sensitivity report is of a model of the architecture {:?}, and this one is of {architecture:?}",
+            self.architecture
+        );
+        Err(Error::new(Code::Usage, message))
+    }
+
     /// Gives divergences of the report to the rows of a plan, by name.
     ///
     /// # Errors
     ///
-    /// `usage` if the report lacks a tensor of the plan, or has it with another number of weights.
+    /// `usage` if the report lacks a tensor of the plan, has it with another number of weights, was measured at another base type
+    /// than it says, or on weights with other errors at that type.
     pub fn apply(&self, rows: &mut [SensitivityRow]) -> Result<()> {
         let known: BTreeMap<&str, &SensitivityRow> =
             self.tensors.iter().map(|r| (r.name.as_str(), r)).collect();
@@ -189,6 +223,23 @@ impl SensitivityReport {
                 let message = "the sensitivity report does not have this tensor: it is of another model";
                 return Err(Error::new(Code::Usage, message).of_tensor(&row.name));
             };
+            if other.base != self.base && other.base != BASE {
+                let message = format!(
+                    "the sensitivity report says that it was measured at {}, and has this tensor at {}",
+                    self.base, other.base
+                );
+                return Err(Error::new(Code::Usage, message).of_tensor(&row.name));
+            }
+            if let Some((here, there)) = row.error_at(other.base).zip(other.squared_error)
+                && (here - there).abs() > SAME_ERROR * here.max(there)
+            {
+                let message = format!(
+                    "the sensitivity report has the squared error {there:.6e} of this tensor at {}, which is {here:.6e} here: \
+                     it is of other weights",
+                    other.base
+                );
+                return Err(Error::new(Code::Usage, message).of_tensor(&row.name));
+            }
             (row.base, row.squared_error) = (other.base, other.squared_error);
             row.group.clone_from(&other.group);
             row.set_divergence(other.kl);

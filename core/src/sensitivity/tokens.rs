@@ -16,9 +16,9 @@ fn next(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// `count` token ids of a vocabulary of `vocab` entries, none of which is in `without`, as long as there are others.
+/// Draws `count` token ids below `vocab`. Ids of `without` are drawn again, 64 times at most.
 pub fn draw(count: usize, vocab: usize, without: &[u32], seed: u64) -> Vec<u32> {
-    /// Ids that are drawn in vain before one of `without` is taken.
+    /// Times that an id of `without` is drawn again.
     const TRIES: usize = 64;
     let log = libm::log(vocab.max(1) as f64);
     let mut state = seed;

@@ -43,7 +43,7 @@ pub struct VariantPass<'a, M> {
 /// Runs a pass to its next logits; `None` at its end.
 pub type RunPass<'r, M> = &'r mut dyn FnMut(&mut ModelPass<M>) -> Result<Option<Logits>>;
 
-/// Called with the state after each layer.
+/// Saves the state after each layer.
 pub type SaveState<'s> = &'s mut dyn FnMut(&PassState) -> Result<()>;
 
 /// A variant whose stream differs from that of the model.
@@ -54,7 +54,7 @@ struct Lane {
     stream: Vec<f64>,
 }
 
-/// How far a measurement is.
+/// Progress of a measurement: finished divergences, and the streams before the next layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PassState {
     /// Divergences so far.
@@ -72,7 +72,7 @@ pub struct PassState {
 }
 
 impl PassState {
-    /// Its bytes.
+    /// The state as bytes.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl PassState {
         self.waiting.is_empty() && self.variants.is_empty()
     }
 
-    /// Reads what [`PassState::to_bytes`] made; `None` for other bytes.
+    /// The state of bytes of [`PassState::to_bytes`]; `None` for other bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<PassState> {
         let state: PassState = wire::decode(bytes).ok()?;
         let count = state.results.len();

@@ -1,7 +1,7 @@
 //! Arguments of the commands that only read: `inspect`, `compare`, `verify`, `sweep`, `bench`, `engines`.
 
 use super::target::CalibrationArgs;
-use super::{AprArgs, FilterArgs, ImatrixArgs, JournalArgs, OutputFormat, ResourceArgs, parse};
+use super::{AprArgs, FilterArgs, FormatArgs, ImatrixArgs, JournalArgs, ResourceArgs, parse};
 use clap::{Args, Subcommand, ValueEnum};
 use quantoscope::options::{
     BenchRotationOptions, CalibrationOptions, CompareOptions, EnginesOptions, InspectOptions, Statistics,
@@ -100,12 +100,8 @@ pub struct CompareArgs {
     pub no_threshold: bool,
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// The output format [default: table on a terminal, else tsv].
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<OutputFormat>,
-    /// Short for --format json.
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
@@ -116,7 +112,7 @@ pub struct CompareArgs {
 
 impl CompareArgs {
     pub fn resolve(self) -> Result<(CompareOptions, Format)> {
-        let format = OutputFormat::resolve(self.format, self.json);
+        let format = self.format.resolve();
         let threshold = (!self.no_threshold).then_some(self.threshold);
         let options = CompareOptions {
             reference: self.apr.model(self.reference),
@@ -245,12 +241,8 @@ pub struct SweepArgs {
     pub filter: FilterArgs,
     #[command(flatten)]
     pub weights: ImatrixArgs,
-    /// The output format [default: table on a terminal, else tsv].
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<OutputFormat>,
-    /// Short for --format json.
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
@@ -267,7 +259,7 @@ impl SweepArgs {
         }
         self.tokens.refuse_grouping()?;
         let calibration = (self.measure == MeasureArg::Kl).then(|| self.tokens.resolve(BASE));
-        let format = OutputFormat::resolve(self.format, self.json);
+        let format = self.format.resolve();
         let rotations =
             (!self.rotate.is_empty()).then(|| parse_rotations(&self.rotate, self.seed)).transpose()?;
         let options = SweepOptions {

@@ -1,6 +1,6 @@
 //! Arguments of measurements of a model's output, and of types that are chosen for a size.
 
-use super::{AprArgs, JournalArgs, OutputFormat, ResourceArgs, parse};
+use super::{AprArgs, FormatArgs, JournalArgs, ResourceArgs, parse};
 use clap::{Args, ValueEnum};
 use quantoscope::options::{
     CalibrationOptions, CalibrationTokens, DamageSource, MeasureGrouping, ResourceOptions,
@@ -46,12 +46,8 @@ pub struct SensitivityArgs {
     /// Measure tensors that are quantized already too.
     #[arg(long)]
     pub allow_requantize: bool,
-    /// The output format [default: table on a terminal, else tsv].
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<OutputFormat>,
-    /// Short for --format json.
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
+    #[command(flatten)]
+    pub format: FormatArgs,
     #[command(flatten)]
     pub apr: AprArgs,
     #[command(flatten)]
@@ -147,7 +143,7 @@ impl CalibrationArgs {
 
 impl SensitivityArgs {
     pub fn resolve(self) -> Result<(SensitivityOptions, Format)> {
-        let format = OutputFormat::resolve(self.format, self.json);
+        let format = self.format.resolve();
         let options = SensitivityOptions {
             input: self.apr.model(self.input),
             types: self.types,
@@ -175,7 +171,8 @@ pub struct TargetArgs {
     #[arg(long, value_name = "BITS", value_parser = parse::bits, conflicts_with_all = ["dtype", "recipe", "target_size"])]
     pub target_bpw: Option<f64>,
     /// The types to choose from, separated by commas [default: of rows that divide by 256, q2_k, q3_k, iq4_xs, q4_k,
-    /// q5_k, q6_k and q8_0; of others, mxfp4, iq4_nl, q5_0, q5_1 and q8_0; and the type of the source].
+    /// q5_k, q6_k and q8_0; of others, mxfp4, iq4_nl, q5_0, q5_1 and q8_0; and the type of the source]. A tensor whose rows
+    /// are no whole blocks of any of them gets one of the default types.
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = parse::dtype)]
     pub types: Vec<DType>,
     /// Take the sensitivities from this file, which `sensitivity --json` wrote, instead of measuring.
@@ -185,7 +182,7 @@ pub struct TargetArgs {
     /// forward pass.
     #[arg(long)]
     pub no_sensitivity: bool,
-    /// Measure the KL divergence of the result from its source too, on the same tokens.
+    /// Measure the KL divergence of the result from its source too, on the tokens that the options below name.
     #[arg(long)]
     pub check: bool,
 }

@@ -1,5 +1,9 @@
 //! An unfinished output: written beside its final name, synced, renamed. It appears whole or not at all.
 
+mod permission;
+
+pub use permission::check_scratch;
+
 use super::naming::OutputNames;
 use super::scratch::{
     self, ScratchNames, create_directory, found, mode, number, parent, reserve, sync_directory, taken,
@@ -14,7 +18,7 @@ use quantoscope_core::plan::{OutFile, Plan};
 use quantoscope_core::schedule::Budget;
 use quantoscope_core::wire::Record;
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -85,6 +89,27 @@ pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
 }
 
 impl OutputFiles {
+    fn new(
+        out: &Path,
+        form: OutputForm,
+        permission: Permission,
+        names: Vec<String>,
+        claim: Lock,
+    ) -> OutputFiles {
+        OutputFiles {
+            out: out.to_path_buf(),
+            scratch: ScratchNames::beside(out),
+            form,
+            force: permission.force,
+            names,
+            single: None,
+            claim,
+            named: None,
+            before: None,
+            dirty: Mutex::default(),
+        }
+    }
+
     /// Creates the partial files and the journal, or opens those of an interrupted run.
     ///
     /// # Errors
@@ -95,21 +120,10 @@ impl OutputFiles {
         let Intent { plan, permission, .. } = intent;
         let scratch = ScratchNames::beside(out);
         let Some(claim) = Lock::take(&scratch.journal)? else {
-            let message = format!("{} is being written by another run", out.display());
-            return Err(Error::new(Code::PartialExists, message));
+            return Err(permission::written_by_another(out));
         };
-        let mut files = OutputFiles {
-            out: out.to_path_buf(),
-            scratch,
-            form: OutputForm::of(plan),
-            force: permission.force,
-            names: plan.files.iter().map(|f| f.name.clone()).collect(),
-            single: None,
-            claim,
-            named: None,
-            before: None,
-            dirty: Mutex::default(),
-        };
+        let names = plan.files.iter().map(|f| f.name.clone()).collect();
+        let mut files = OutputFiles::new(out, OutputForm::of(plan), permission, names, claim);
         match files.earlier(intent) {
             Ok(Some((journal, budget, records))) => {
                 return Ok(StartedOutput { files, journal, budget, records });
@@ -156,14 +170,7 @@ impl OutputFiles {
         let Some(partial) = partial else { return Ok(None) };
         let proven = self.is_ours(&partial, earlier.as_ref())?;
         let path = self.scratch.partial.clone();
-        if !resume && !force {
-            let message = format!(
-                "{} is left from an interrupted run; --resume goes on with it, --force starts again",
-                path.display()
-            );
-            let ours = || Error::new(Code::PartialExists, message);
-            return Err(if proven { ours() } else { taken(&path, "was not made by this program") });
-        }
+        self.check_permission(proven, intent.permission)?;
         if resume
             && let Some(earlier) = earlier
             && let Some(begun) = self.resume(intent, earlier)?
@@ -177,19 +184,6 @@ impl OutputFiles {
         self.clear();
         self.claim.found = false;
         Ok(None)
-    }
-
-    /// Whether the partial output was created by the run whose journal is beside it. A run that was killed
-    /// right after creating it has recorded nothing and written nothing.
-    fn is_ours(&self, partial: &Metadata, earlier: Option<&PreviousRun>) -> Result<bool> {
-        if !partial.is_dir() && scratch::suspicious(partial).is_some() {
-            return Ok(false);
-        }
-        match earlier.and_then(|e| e.created) {
-            Some(created) => Ok(created == number(partial)),
-            None if partial.is_dir() => Ok(self.claim.found && is_empty(&self.scratch.partial)?),
-            None => Ok(self.claim.found && partial.len() == 0),
-        }
     }
 
     /// Continues a run that was stopped after its output had got its name.

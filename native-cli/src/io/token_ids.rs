@@ -157,7 +157,8 @@ fn ids(path: &Path, vocabulary: usize, most: Option<usize>) -> Result<TokenIds> 
     Ok(TokenIds { ids, bos: None })
 }
 
-/// The whole ids of what was read.
+/// Token ids of a text of decimal numbers or of binary numbers. Of a file that was read in part, without a last number that is
+/// cut off.
 fn parse(input: &TokenFile<'_>, vocabulary: usize) -> Result<Vec<u32>> {
     let path = input.path;
     let bytes = input.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&input.bytes);
@@ -170,7 +171,7 @@ fn parse(input: &TokenFile<'_>, vocabulary: usize) -> Result<Vec<u32>> {
         return Err(Error::new(Code::BadValue, message));
     }
     if is_text {
-        // The last number may go on behind what was read.
+        // The last number can be cut off.
         let end = match input.complete {
             true => bytes.len(),
             false => bytes.iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1),
@@ -229,11 +230,11 @@ fn text(path: &Path, source: &Source, most: Option<usize>) -> Result<TokenIds> {
     Ok(found)
 }
 
-/// The ids of what was read of a text.
+/// Token ids of a text, which can be the beginning of a file.
 fn encode(input: &TokenFile<'_>, json: &[u8], around: &[u32], source: &Source) -> Result<TokenIds> {
     let text = match std::str::from_utf8(&input.bytes) {
         Ok(text) => text,
-        // The last character goes on behind what was read.
+        // The last character is cut off.
         Err(e) if e.error_len().is_none() && !input.complete => {
             std::str::from_utf8(&input.bytes[..e.valid_up_to()]).unwrap_or_default()
         }

@@ -47,14 +47,14 @@ fn as_text(report: &EvalReport) -> String {
         text.push_str(&format!("\nagainst {}\n\n", clean(against)));
         text.push_str(&against_text(reference));
     }
-    text.push_str(&format!(
-        "\nevaluated on the processor ({}, {}, {} products) in {:.1} s: {:.0} tokens a second\n",
-        report.engine,
-        plural(report.threads as usize, "thread"),
-        report.precision,
-        report.seconds,
-        report.tokens_per_second,
-    ));
+    text.push_str(&super::speed_line(&super::PassSpeed {
+        verb: "evaluated",
+        engine: report.engine,
+        threads: report.threads,
+        precision: report.precision,
+        seconds: report.seconds,
+        tokens_per_second: report.tokens_per_second,
+    }));
     text
 }
 

@@ -35,14 +35,14 @@ fn as_text(report: &ImatrixReport) -> String {
         }
     }
     if report.tokens > 0 {
-        text.push_str(&format!(
-            "\ncollected on the processor ({}, {}, {} products) in {:.1} s: {:.0} tokens a second\n",
-            report.engine,
-            plural(report.threads as usize, "thread"),
-            report.precision,
-            report.seconds,
-            report.tokens_per_second,
-        ));
+        text.push_str(&super::speed_line(&super::PassSpeed {
+            verb: "collected",
+            engine: report.engine,
+            threads: report.threads,
+            precision: report.precision,
+            seconds: report.seconds,
+            tokens_per_second: report.tokens_per_second,
+        }));
     }
     text
 }

@@ -201,6 +201,26 @@ pub(crate) fn colours() -> bool {
         && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
+/// Arithmetic and speed of a forward pass.
+pub(crate) struct PassSpeed<'a> {
+    /// A participle.
+    pub verb: &'a str,
+    pub engine: &'a str,
+    pub threads: u32,
+    pub precision: &'a str,
+    pub seconds: f64,
+    pub tokens_per_second: f64,
+}
+
+/// A line about a forward pass, after an empty one.
+pub(crate) fn speed_line(speed: &PassSpeed<'_>) -> String {
+    let PassSpeed { verb, engine, threads, precision, seconds, tokens_per_second } = *speed;
+    format!(
+        "\n{verb} on the processor ({engine}, {}, {precision} products) in {seconds:.1} s: {tokens_per_second:.0} tokens a second\n",
+        plural(threads as usize, "thread"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

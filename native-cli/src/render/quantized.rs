@@ -201,10 +201,9 @@ fn target(t: &TargetView) -> String {
         text.push_str(&format!("; KL divergence predicted {kl:.6} nats a token (the sum over tensors)"));
     }
     if let Some(kl) = t.measured_kl {
-        text.push_str(&format!(
-            "; measured {kl:.6}{}",
-            if t.chosen_by == "heuristic" { &tokens } else { "" }
-        ));
+        let tokens = t.checked_tokens.zip(t.checked_tokens_from.as_deref());
+        let tokens = tokens.map_or_else(String::new, |(n, from)| format!(" on {}", tokens_of(n, from)));
+        text.push_str(&format!("; measured {kl:.6}{tokens}"));
     }
     text
 }

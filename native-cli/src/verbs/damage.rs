@@ -1,23 +1,20 @@
 //! What quantization does to the output of a model: passes of the model and of its variants, on a few tokens.
 
 use super::convert::fingerprint;
-use super::eval::{MEMORY, OpenedModel, about};
+use super::eval::{OpenedModel, about};
 use super::measure::{MeasureOptions, measure};
-use crate::drive::Resources;
-use crate::forward_pass::{PassRunner, Threaded};
+use super::passes::{MEMORY, PassResources};
+use crate::forward_pass::Threaded;
 use crate::io::source::Source;
 use crate::io::stream_journal::StreamJournal;
 use crate::io::token_ids::{self, TokenIds, Wanted};
 use crate::options::{
     CalibrationOptions, CalibrationTokens, EvalTokens, MeasureGrouping, ModelPath, ResourceOptions,
 };
-use crate::render::progress::PassProgress;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
-use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{F32, ForwardSpec};
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
-use quantoscope_core::schedule::Budget;
 use quantoscope_core::sensitivity::divergence::divergence;
 use quantoscope_core::sensitivity::groups::{self, UnitGroup};
 use quantoscope_core::sensitivity::report::{SensitivityRow, rank};
@@ -50,7 +47,7 @@ pub(super) fn check_forward(tensors: &ModelTensors, path: &ModelPath) -> Result<
             config.model_type
         ));
     };
-    if spec.columns || spec.experts.is_some_and(|e| e.turns) {
+    if spec.columns || spec.experts.is_some_and(|e| e.columns) {
         return refuse(format!(
             "matrices of {:?} are stored [in, out]: what quantization does to its output cannot be measured yet",
             config.model_type
@@ -87,30 +84,9 @@ pub(super) fn calibration(options: &CalibrationOptions, model: &OpenedModel) -> 
     Ok(CalibrationWindow { window, from })
 }
 
-/// How passes are run.
-pub(super) struct PassResources {
-    kernels: &'static dyn Kernels,
-    /// All memory, and threads.
-    budget: Budget,
-    quiet: bool,
-}
-
 impl PassResources {
-    pub fn new(options: &ResourceOptions) -> Result<PassResources> {
-        let resources = Resources::new(options)?;
-        let workers = resources.budget.workers;
-        let memory = options.memory.unwrap_or(MEMORY * u64::from(workers));
-        let kernels = resources.engine.kernels();
-        Ok(PassResources { kernels, budget: Budget { memory, workers }, quiet: !options.progress })
-    }
-
-    /// Memory for windows of weights.
-    fn windows(&self) -> Budget {
-        Budget { memory: self.budget.memory / 4, ..self.budget }
-    }
-
     fn matmul(&self) -> Threaded<F32<'static>> {
-        Threaded { matmul: F32(self.kernels), kernels: self.kernels, threads: self.budget.workers as usize }
+        self.threaded(F32(self.kernels))
     }
 
     /// The mean divergence of `model` from `reference`, in nats a token.
@@ -120,11 +96,11 @@ impl PassResources {
         reference: (&Source, &ModelTensors),
         window: &EvalWindow,
     ) -> Result<f64> {
-        let progress = PassProgress::new("Measuring", self.quiet);
+        let progress = self.progress("Measuring");
         progress.start(model.1.weights().saturating_mul(2));
         let add = |n| progress.add(n);
-        let own = PassRunner::new(model.0, self.kernels, self.windows(), &add);
-        let other = PassRunner::new(reference.0, self.kernels, self.windows(), &add);
+        let own = self.runner(model.0, &add);
+        let other = self.runner(reference.0, &add);
         let mean = divergence(
             (model.1, &mut |pass: &mut Pass| own.logits(pass)),
             (reference.1, &mut |pass: &mut Pass| other.logits(pass)),
@@ -144,12 +120,12 @@ impl PassResources {
         window: &EvalWindow,
         mut journal: Option<&mut StreamJournal>,
     ) -> Result<Vec<Option<f64>>> {
-        let progress = PassProgress::new("Measuring", self.quiet);
-        let memory = self.budget.memory - self.windows().memory;
+        let progress = self.progress("Measuring");
+        let memory = self.room();
         let pass = VariantPass { model, matmul: self.matmul(), variants, window, memory };
         progress.start(pass.weights_read()?);
         let add = |n| progress.add(n);
-        let runner = PassRunner::new(source, self.kernels, self.windows(), &add);
+        let runner = self.runner(source, &add);
         let earlier = journal.as_mut().and_then(|j| j.take_state());
         let results = pass.divergences(&mut |pass: &mut Pass| runner.logits(pass), earlier, &mut |state| {
             journal.as_mut().map_or(Ok(()), |j| j.save(state))

@@ -1,8 +1,7 @@
 //! `eval`: perplexity of a text, and the divergence of a model's outputs from those of a reference.
 
-use crate::drive::Resources;
+use super::passes::PassResources;
 use crate::exit::no_thread;
-use crate::forward_pass::{PassRunner, Threaded};
 use crate::io::source::Source;
 use crate::io::token_ids::{self, TokenIds, Wanted};
 use crate::io::vocabulary;
@@ -13,20 +12,16 @@ use quantoscope_core::eval::{
     EvalFigures, EvalReport, EvalWindow, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions,
     windows,
 };
-use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{Batch, F32, F64, ForwardSpec, Logits, MatMul};
 use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
 use quantoscope_core::plan::{Warning, decoded};
 use quantoscope_core::report::SCHEMA_VERSION;
-use quantoscope_core::schedule::Budget;
 use std::thread;
 use std::time::Instant;
 
 /// Default number of tokens of a window.
 const CONTEXT: usize = 512;
-/// Default memory for each thread.
-pub(super) const MEMORY: u64 = 256 << 20;
 
 /// A model that is opened.
 pub(crate) struct OpenedModel {
@@ -54,7 +49,8 @@ impl OpenedModel {
     }
 }
 
-/// A refusal of the forward pass, or of its configuration, with the path of the model. Its other errors keep their words.
+/// Adds the path of the model to an error. Refusals of the forward pass and of its configuration get the code
+/// `unsupported_forward`.
 pub(super) fn about(error: Error, path: &ModelPath) -> Error {
     let of_model = matches!(error.code().kind(), ErrorKind::File | ErrorKind::Limit | ErrorKind::Unsupported);
     let error = match error.code() {
@@ -78,7 +74,7 @@ pub(super) fn about(error: Error, path: &ModelPath) -> Error {
 /// one window does not fit.
 pub fn run(options: &EvalOptions) -> Result<EvalReport> {
     let started = Instant::now();
-    let resources = Resources::new(&options.resources)?;
+    let passes = PassResources::new(&options.resources)?;
     let model = OpenedModel::open(&options.input)?;
     let reference = options.against.as_ref().map(OpenedModel::open).transpose()?;
     let config = &model.tensors.config;
@@ -101,19 +97,18 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
     let TokenIds { ids, bos } = token_ids::read(&options.tokens, &model.source, wanted)?;
     let cut = WindowOptions { context, tokens: options.most, bos, half: options.llama_windows };
     let windows = windows(&ids, &cut)?;
-    let memory = options.resources.memory.unwrap_or(MEMORY * u64::from(resources.budget.workers));
     let work = Evaluation {
         paths: [Some(&options.input), options.against.as_ref()],
-        kernels: resources.engine.kernels(),
-        budget: Budget { memory, workers: resources.budget.workers },
         scored_from: cut.scored_from(),
-        progress: PassProgress::new("Evaluating", !options.resources.progress),
+        progress: passes.progress("Evaluating"),
+        passes,
     };
     let scores = match options.precision {
         EvalPrecision::F32 => {
-            work.run(work.threaded(F32(work.kernels)), &model, reference.as_ref(), &windows)?
+            let matmul = work.passes.threaded(F32(work.passes.kernels));
+            work.run(matmul, &model, reference.as_ref(), &windows)?
         }
-        EvalPrecision::F64 => work.run(work.threaded(F64), &model, reference.as_ref(), &windows)?,
+        EvalPrecision::F64 => work.run(work.passes.threaded(F64), &model, reference.as_ref(), &windows)?,
     };
     work.progress.finish();
     model.source.check_unchanged()?;
@@ -131,8 +126,8 @@ pub fn run(options: &EvalOptions) -> Result<EvalReport> {
         windows: windows.len() as u64,
         scored: if options.llama_windows { "half" } else { "whole" },
         bos,
-        engine: work.kernels.name(),
-        threads: work.budget.workers,
+        engine: work.passes.kernels.name(),
+        threads: work.passes.threads(),
         seconds,
         tokens_per_second: read as f64 / seconds.max(f64::MIN_POSITIVE),
         warnings,
@@ -195,18 +190,12 @@ pub(super) fn context(asked: Option<usize>, limit: Option<usize>) -> Result<usiz
 struct Evaluation<'p> {
     /// The paths of the model and of the reference.
     paths: [Option<&'p ModelPath>; 2],
-    kernels: &'static dyn Kernels,
-    /// All memory, and threads.
-    budget: Budget,
+    passes: PassResources,
     scored_from: usize,
     progress: PassProgress,
 }
 
 impl Evaluation<'_> {
-    fn threaded<M>(&self, matmul: M) -> Threaded<M> {
-        Threaded { matmul, kernels: self.kernels, threads: self.budget.workers as usize }
-    }
-
     /// The scores of each window.
     fn run<M: MatMul + Copy + Sync>(
         &self,
@@ -226,11 +215,6 @@ impl Evaluation<'_> {
         Ok(scores)
     }
 
-    /// Memory for windows of weights.
-    fn window_memory(&self) -> u64 {
-        self.budget.memory / 4
-    }
-
     /// Windows that fit the memory together.
     fn rounds<'w>(
         &self,
@@ -243,16 +227,8 @@ impl Evaluation<'_> {
         let token = each(model).max(reference.map_or(0, each))
             + reference.map_or(0, |r| r.tensors.config.hidden as u64 * 8);
         let longest = windows.iter().map(|w| w.input.len()).max().unwrap_or(1).max(1) as u64;
-        let room = self.budget.memory - self.window_memory();
-        let fitting = room / token.saturating_mul(longest).max(1);
-        if fitting == 0 {
-            let message = format!(
-                "a window of {longest} tokens needs about {} MiB of --memory; a smaller --context needs less",
-                ((token.saturating_mul(longest).saturating_mul(4) / 3) >> 20) + 1
-            );
-            return Err(Error::new(Code::MemoryBudget, message));
-        }
-        Ok(windows.chunks(usize::try_from(fitting).unwrap_or(usize::MAX)).collect())
+        let what = format!("the vectors of a window of {longest} tokens");
+        Ok(windows.chunks(self.passes.fitting(token.saturating_mul(longest), 0, &what)?).collect())
     }
 
     /// Runs windows through both models together, and scores them part by part of the vocabulary.
@@ -268,7 +244,6 @@ impl Evaluation<'_> {
             scored_from: self.scored_from,
             head_rows: HEAD_ROWS,
         };
-        let budget = Budget { memory: self.window_memory(), ..self.budget };
         let add = |n| self.progress.add(n);
         let of = |which: usize| {
             let path = self.paths.get(which).copied().flatten();
@@ -276,11 +251,9 @@ impl Evaluation<'_> {
         };
         let begin = |m: &OpenedModel| ModelPass::batch(&m.tensors, matmul, &batch);
         let mut pass = begin(model).map_err(of(0))?;
-        let own = PassRunner::new(&model.source, self.kernels, budget, &add);
+        let own = self.passes.runner(&model.source, &add);
         let mut other = match reference {
-            Some(r) => {
-                Some((begin(r).map_err(of(1))?, PassRunner::new(&r.source, self.kernels, budget, &add)))
-            }
+            Some(r) => Some((begin(r).map_err(of(1))?, self.passes.runner(&r.source, &add))),
             None => None,
         };
         let mut scores: Vec<PositionScores> =
@@ -306,7 +279,7 @@ impl Evaluation<'_> {
         {
             return Err(Error::new(Code::Io, "the two models made logits of different entries"));
         }
-        let each = scores.len().div_ceil(self.budget.workers.max(1) as usize).max(1);
+        let each = scores.len().div_ceil(self.passes.threads().max(1) as usize).max(1);
         let add = |first: usize, scores: &mut [PositionScores]| {
             for (position, score) in (first..).zip(scores) {
                 let range = position * width..(position + 1) * width;

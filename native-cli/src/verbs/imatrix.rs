@@ -1,12 +1,11 @@
 //! `imatrix`: an importance matrix of a model, from the inputs of its matrices on a calibration text.
 
 use super::convert::permission;
-use super::eval::{MEMORY, OpenedModel, about, context};
-use crate::drive::Resources;
-use crate::forward_pass::{PassRunner, Threaded};
+use super::eval::{OpenedModel, about, context};
+use super::passes::PassResources;
 use crate::io::imatrix::ImatrixFile;
 use crate::io::imatrix_journal::{FinishedChunks, ImatrixJournal, written_beside};
-use crate::io::output::{Intent, OutputFiles};
+use crate::io::output::{Intent, OutputFiles, check_scratch};
 use crate::io::scratch::{ScratchNames, parent};
 use crate::io::source::Source;
 use crate::io::target::{OutputForm, target};
@@ -22,10 +21,9 @@ use quantoscope_core::format::imatrix::{
     Calibration, EntrySize, EntryTotals, ImatrixFormat, ImatrixLayout, PlacedBytes,
 };
 use quantoscope_core::job::{Region, Write};
-use quantoscope_core::kernels::Kernels;
 use quantoscope_core::model::forward::{Batch, F32, F64, InputSums, MatMul};
 use quantoscope_core::model_pass::ModelPass;
-use quantoscope_core::plan::{OutFile, Plan};
+use quantoscope_core::plan::{OutFile, Plan, Warning};
 use quantoscope_core::report::SCHEMA_VERSION;
 use quantoscope_core::schedule::Budget;
 use sha2::{Digest, Sha256};
@@ -48,41 +46,43 @@ const ROUND: usize = 16;
 pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
     let started = Instant::now();
     signals::watch();
-    let resources = Resources::new(&options.resources)?;
+    let passes = PassResources::new(&options.resources)?;
     let model = OpenedModel::open(&options.input)?;
     let output =
         OutputOptions { path: options.output.clone(), force: options.force, ..OutputOptions::default() };
     let out = target(&[&model.source], &options.output, &OutputForm::File, permission(&output))?;
     check_places(options, &model.source, &out)?;
+    check_scratch(&out, permission(&output))?;
     let coverage = Coverage::of(&model.source.checkpoint, options.process_output)?;
     let mut merged = Vec::new();
     for path in &options.merge {
-        merged.push(MergedFile::open(path, &coverage, options)?);
+        merged.push(MergedFile::open(path, &coverage, options, &model)?);
     }
     let limit = model.tensors.config.positions;
     let asked = options.context.or_else(|| chunk_size(options, &merged));
     let size = context(asked, limit.filter(|_| !options.tokens.is_empty()))?;
     let chunks = all_chunks(options, &model, size)?;
-    let memory = options.resources.memory.unwrap_or(MEMORY * u64::from(resources.budget.workers));
     let work = Collection {
         options,
         model: &model,
-        kernels: resources.engine.kernels(),
-        budget: Budget { memory, workers: resources.budget.workers },
         sums_bytes: coverage.bytes(),
-        progress: PassProgress::new("Collecting", !options.resources.progress),
+        progress: passes.progress("Collecting"),
+        passes,
     };
     let (journal, done) = match &options.journal {
         Some(path) => {
-            let own = fingerprint(&model, options, &chunks, work.kernels.name())?;
+            let own = fingerprint(&model, options, &chunks, work.passes.kernels.name())?;
             let (journal, done) = ImatrixJournal::open(path, own)?;
             (Some(journal), done)
         }
         None => (None, FinishedChunks::default()),
     };
     let sums = match options.precision {
-        EvalPrecision::F32 => work.run(work.threaded(F32(work.kernels)), &chunks, journal.as_ref(), done),
-        EvalPrecision::F64 => work.run(work.threaded(F64), &chunks, journal.as_ref(), done),
+        EvalPrecision::F32 => {
+            let matmul = work.passes.threaded(F32(work.passes.kernels));
+            work.run(matmul, &chunks, journal.as_ref(), done)
+        }
+        EvalPrecision::F64 => work.run(work.passes.threaded(F64), &chunks, journal.as_ref(), done),
     };
     work.progress.finish();
     let sums = sums.map_err(|e| about(e, &options.input))?;
@@ -97,6 +97,7 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
     let mut warnings = model.source.checkpoint.warnings.clone();
     warnings.extend(coverage.warnings.iter().cloned());
     warnings.extend(merged.iter().flat_map(|m| m.file.imatrix.warnings.iter().cloned()));
+    warnings.extend(other_chunks(options, &merged, size));
     Ok(ImatrixReport {
         schema_version: SCHEMA_VERSION,
         model: options.input.to_string_lossy().into_owned(),
@@ -110,8 +111,8 @@ pub fn run(options: &ImatrixOptions) -> Result<ImatrixReport> {
         tokens: tokens as u64,
         unreached: unreached(&totals)?,
         precision: options.precision.name(),
-        engine: work.kernels.name(),
-        threads: work.budget.workers,
+        engine: work.passes.kernels.name(),
+        threads: work.passes.threads(),
         seconds,
         tokens_per_second: tokens as f64 / seconds.max(f64::MIN_POSITIVE),
         warnings,
@@ -159,6 +160,20 @@ fn chunk_size(options: &ImatrixOptions, merged: &[MergedFile]) -> Option<usize> 
     let mut sizes = merged.iter().map(|m| m.file.imatrix.chunk_size);
     let first = sizes.next().flatten().filter(|_| options.tokens.is_empty())?;
     sizes.all(|size| size == Some(first)).then(|| usize::try_from(first).ok()).flatten()
+}
+
+/// A warning for each merged file whose chunks have another length: activations depend on it.
+fn other_chunks(options: &ImatrixOptions, merged: &[MergedFile], size: usize) -> Vec<Warning> {
+    let others = merged.iter().filter_map(|m| {
+        let other = m.file.imatrix.chunk_size.filter(|other| *other != size as u64)?;
+        let message = format!(
+            "{} was collected from chunks of {other} tokens, and {} has {size}",
+            m.path.display(),
+            options.output.display()
+        );
+        Some(Warning { code: "other_chunk_size", message })
+    });
+    others.collect()
 }
 
 /// The chunks of all texts.
@@ -244,39 +259,18 @@ fn unreached(totals: &CollectedTotals<'_>) -> Result<Vec<UnreachedExperts>> {
 struct Collection<'a> {
     options: &'a ImatrixOptions,
     model: &'a OpenedModel,
-    kernels: &'static dyn Kernels,
-    /// All memory, and threads.
-    budget: Budget,
+    passes: PassResources,
     /// Bytes of all sums.
     sums_bytes: u64,
     progress: PassProgress,
 }
 
 impl Collection<'_> {
-    fn threaded<M>(&self, matmul: M) -> Threaded<M> {
-        Threaded { matmul, kernels: self.kernels, threads: self.budget.workers as usize }
-    }
-
-    /// Memory for windows of weights.
-    fn window_memory(&self) -> u64 {
-        self.budget.memory / 4
-    }
-
     /// Chunks that fit the memory together with the sums.
     fn round(&self, size: usize) -> Result<usize> {
         let chunk = self.model.tensors.bytes_per_token(1).saturating_mul(size as u64).max(1);
-        let room = (self.budget.memory - self.window_memory()).saturating_sub(self.sums_bytes);
-        let fitting = usize::try_from(room / chunk).unwrap_or(usize::MAX);
-        if fitting == 0 {
-            let need = chunk.saturating_add(self.sums_bytes).saturating_mul(4) / 3;
-            let message = format!(
-                "the sums of all matrices and a chunk of {size} tokens need about {} MiB of --memory; a smaller \
-                 --context needs less",
-                (need >> 20) + 1
-            );
-            return Err(Error::new(Code::MemoryBudget, message));
-        }
-        Ok(fitting.min(ROUND))
+        let what = format!("the sums of all matrices and a chunk of {size} tokens");
+        Ok(self.passes.fitting(chunk, self.sums_bytes, &what)?.min(ROUND))
     }
 
     /// The sums of all chunks.
@@ -319,17 +313,16 @@ impl Collection<'_> {
         sums: InputSums,
     ) -> Result<InputSums> {
         let batch = Batch { sequences: chunks.to_vec(), scored_from: 0, head_rows: 1 };
-        let budget = Budget { memory: self.window_memory(), ..self.budget };
         let add = |n| self.progress.add(n);
         let mut pass = ModelPass::batch(&self.model.tensors, matmul, &batch)?;
         pass.observe(sums);
-        PassRunner::new(&self.model.source, self.kernels, budget, &add).layers(&mut pass)?;
+        self.passes.runner(&self.model.source, &add).layers(&mut pass)?;
         Ok(pass.take_observed())
     }
 }
 
-fn misfit(path: &Path, name: &str, here: u64, there: u64) -> Error {
-    let message = format!("{} has {there} sums of this tensor, and {here} are expected", path.display());
+fn misfit(path: &Path, name: &str, here: u64, there: u64, what: &str) -> Error {
+    let message = format!("{} has {there} {what} of this tensor, and {here} are expected", path.display());
     Error::new(Code::SizeMismatch, message).of_tensor(name)
 }
 
@@ -337,19 +330,28 @@ fn misfit(path: &Path, name: &str, here: u64, there: u64) -> Error {
 struct MergedFile {
     path: PathBuf,
     file: ImatrixFile,
+    /// Matrices with a count each, of every entry of the model.
+    matrices: BTreeMap<String, usize>,
 }
 
 impl MergedFile {
     /// Opens a file of the same model.
-    fn open(path: &Path, coverage: &Coverage, options: &ImatrixOptions) -> Result<MergedFile> {
+    fn open(
+        path: &Path,
+        coverage: &Coverage,
+        options: &ImatrixOptions,
+        model: &OpenedModel,
+    ) -> Result<MergedFile> {
         let file = ImatrixFile::open(path)?;
         let known: BTreeMap<&str, &EntrySource> =
             coverage.entries.iter().map(|e| (e.name.as_str(), e)).collect();
         for (name, entry) in &file.imatrix.entries {
-            // What the other run collected besides stays.
+            // Sums of head and embedding are kept, although this run does not collect them.
             let besides = name == "output.weight" || name == "token_embd.weight";
-            match known.get(name.as_str()).map(|e| e.values()) {
-                None if !besides => {
+            let (values, matrices) = match known.get(name.as_str()) {
+                Some(own) => (own.values(), own.matrices()),
+                None if besides => (Some(model.tensors.config.hidden as u64), 1),
+                None => {
                     let message = format!(
                         "{} has sums of the tensor {name}, which {} does not have",
                         path.display(),
@@ -357,13 +359,33 @@ impl MergedFile {
                     );
                     return Err(Error::new(Code::NoSuchTensor, message));
                 }
-                Some(Some(values)) if values != entry.values => {
-                    return Err(misfit(path, name, values, entry.values));
-                }
-                _ => {}
+            };
+            if let Some(values) = values.filter(|values| *values != entry.values) {
+                return Err(misfit(path, name, values, entry.values, "sums"));
+            }
+            let counts = entry.counts.len();
+            if values.is_some() && counts != 1 && counts != matrices {
+                return Err(misfit(path, name, matrices as u64, counts as u64, "counts"));
+            }
+            let uncounted =
+                entry.counts.iter().zip(&entry.above_zero).position(|(n, above)| *n == 0.0 && *above);
+            if let Some(index) = uncounted {
+                let message =
+                    format!("{}: count {index} of this tensor is 0, and its sums are not", path.display());
+                return Err(Error::new(Code::BadValue, message).of_tensor(name));
             }
         }
-        Ok(MergedFile { path: path.to_path_buf(), file })
+        let matrices = known.into_iter().map(|(name, entry)| (name.to_string(), entry.matrices())).collect();
+        Ok(MergedFile { path: path.to_path_buf(), file, matrices })
+    }
+
+    /// Matrices of an entry with a count each. The legacy format stores one count for all.
+    fn counts(&self, name: &str) -> usize {
+        let Some(entry) = self.file.imatrix.entries.get(name) else { return 0 };
+        let matrices = self.matrices.get(name).copied().unwrap_or(1).max(1);
+        let spread =
+            self.file.imatrix.format == ImatrixFormat::Legacy && entry.values.is_multiple_of(matrices as u64);
+        if spread { matrices } else { entry.counts.len() }
     }
 
     /// Sums and counts of an entry; `size` is the number of tokens of a chunk, which the legacy format does not record.
@@ -379,7 +401,12 @@ impl MergedFile {
         };
         let sums = buffer.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b)) * scale);
         let counts = entry.counts.iter().map(|count| f64::from(*count) * scale);
-        Ok(Some(EntryTotals { sums: sums.collect(), counts: counts.collect() }))
+        let mut totals = EntryTotals { sums: sums.collect(), counts: counts.collect() };
+        let matrices = self.counts(name);
+        if self.file.imatrix.format == ImatrixFormat::Legacy && matrices > 1 {
+            totals.drop_placeholders(matrices);
+        }
+        Ok(Some(totals))
     }
 }
 
@@ -403,11 +430,11 @@ impl CollectedTotals<'_> {
         let mut sizes: BTreeMap<String, EntrySize> = own.map(|size| (size.name.clone(), size)).collect();
         for merged in self.merged {
             for (name, entry) in &merged.file.imatrix.entries {
-                let counts = entry.counts.len() as u64;
+                let counts = merged.counts(name) as u64;
                 let size = EntrySize { name: name.clone(), values: entry.values, counts };
                 let found = sizes.entry(name.clone()).or_insert_with(|| size.clone());
                 if found.values != size.values {
-                    return Err(misfit(&merged.path, name, found.values, size.values));
+                    return Err(misfit(&merged.path, name, found.values, size.values, "sums"));
                 }
                 found.counts = found.counts.max(counts);
             }
@@ -425,7 +452,7 @@ impl CollectedTotals<'_> {
                 Some(totals) => {
                     let (here, there) = (totals.counts.len() as u64, more.counts.len() as u64);
                     let sum = totals.plus(more);
-                    sum.ok_or_else(|| misfit(&merged.path, name, here, there))?
+                    sum.ok_or_else(|| misfit(&merged.path, name, here, there, "counts"))?
                 }
             });
         }

@@ -14,6 +14,7 @@ pub mod imatrix;
 pub mod inspect;
 mod measure;
 pub mod metadata;
+mod passes;
 pub mod plan;
 pub mod quantize;
 pub mod rotate;

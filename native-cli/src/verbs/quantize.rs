@@ -1,7 +1,8 @@
 //! `quantize`: a checkpoint in other types, in another container, or both.
 
-use super::convert::{self, ConversionObserver, ConversionRequest, ConversionResult};
+use super::convert::{self, ConversionObserver, ConversionRequest, ConversionResult, permission};
 use super::target_size::{ChosenRecipe, chosen, decide};
+use crate::io::output::check_scratch;
 use crate::io::scratch::parent;
 use crate::options::{OutputOptions, QuantizeOptions};
 use quantoscope_core::error::{Code, Error, Result};
@@ -51,7 +52,7 @@ fn check_output(output: &OutputOptions) -> Result<()> {
     if path.symlink_metadata().is_ok() && !output.force && !output.resume {
         return Err(Error::new(Code::Exists, format!("{} exists; --force replaces it", path.display())));
     }
-    Ok(())
+    check_scratch(path, permission(output))
 }
 
 /// The recipe, with types for the target size and the rotation that the model's output decides.

@@ -1,7 +1,8 @@
 //! Types for a size: what `quantize --target-size` and `plan --target-size` choose, and what `--rotate auto` decides.
 
-use super::damage::{self, CalibrationWindow, PassResources, SensitivityWork, calibration, check_forward};
+use super::damage::{self, CalibrationWindow, SensitivityWork, calibration, check_forward};
 use super::eval::{OpenedModel, about};
+use super::passes::PassResources;
 use super::sensitivity::check_same;
 use crate::exit::io_error;
 use crate::io::source::Source;
@@ -19,20 +20,20 @@ use quantoscope_core::sensitivity::report::{SensitivityReport, SensitivityRow};
 use quantoscope_core::sensitivity::units::{FreeTypes, TYPES, free_types};
 use std::path::Path;
 
-/// A recipe that fits a size, and what is said of it.
+/// A recipe that fits a size, and its report.
 pub(super) struct FittedTarget {
     pub recipe: Recipe,
     pub view: TargetView,
 }
 
-/// What the types of a model were measured by.
+/// The tensors with free types, and the damage of each type to them.
 struct MeasuredTypes {
     free: FreeTypes,
     rows: Vec<SensitivityRow>,
     view: TargetView,
 }
 
-/// The input of a choice.
+/// The input of a choice of types.
 pub(super) struct TargetWork<'a> {
     pub input: &'a ModelPath,
     pub recipe: &'a Recipe,
@@ -62,7 +63,7 @@ impl TargetWork<'_> {
         Ok(FittedTarget { recipe: fitted.recipe, view })
     }
 
-    /// What is known of each tensor at each of these types.
+    /// Bytes, error and predicted damage of each tensor at each of these types.
     fn measured(&self, source: &Source, types: &[DType]) -> Result<MeasuredTypes> {
         let TargetOptions { limit, ref damage, ref calibration, ref resources, .. } = *self.target;
         if self.recipe.dtype.is_some() || self.recipe.preset.is_some() {
@@ -88,6 +89,8 @@ impl TargetWork<'_> {
             grouped: false,
             predicted_kl: None,
             measured_kl: None,
+            checked_tokens: None,
+            checked_tokens_from: None,
         };
         let rows = match damage {
             DamageSource::Heuristic => work.errors()?,
@@ -97,6 +100,9 @@ impl TargetWork<'_> {
             }
             DamageSource::File(path) => {
                 let report = read_report(path)?;
+                if let Some(architecture) = architecture(&source.checkpoint) {
+                    report.check_architecture(&architecture).map_err(|e| in_file(e, path))?;
+                }
                 let mut rows = work.errors()?;
                 report.apply(&mut rows).map_err(|e| in_file(e, path))?;
                 view = TargetView {
@@ -245,6 +251,11 @@ fn presets(checkpoint: &Checkpoint, recipe: &Recipe, source: &Source) -> Result<
     Ok(found)
 }
 
+/// The `model_type` of a checkpoint, as a forward pass names it; `None` where there is no configuration.
+fn architecture(checkpoint: &Checkpoint) -> Option<String> {
+    ModelTensors::of(checkpoint).ok().map(|model| model.config.model_type)
+}
+
 fn in_file(error: Error, path: &Path) -> Error {
     let message = format!("{}: {}", path.display(), error.detail().message);
     let code = error.code();
@@ -317,10 +328,8 @@ fn check(work: &TargetWork<'_>, fitted: &mut FittedTarget) -> Result<()> {
     let resources = &work.target.resources;
     let (kl, _) = measured_kl(work.input, &fitted.recipe, work.imatrix, &window, &model, resources)?;
     fitted.view.measured_kl = Some(kl);
-    if work.target.damage == DamageSource::Heuristic {
-        fitted.view.tokens = Some(window.window.targets.len() as u64);
-        fitted.view.tokens_from = Some(window.from.into());
-    }
+    fitted.view.checked_tokens = Some(window.window.targets.len() as u64);
+    fitted.view.checked_tokens_from = Some(window.from.into());
     Ok(())
 }
 

@@ -56,6 +56,20 @@ pub struct EntryTotals {
 }
 
 impl EntryTotals {
+    /// Gives each of `matrices` matrices of a legacy entry its count. Where every mean of a matrix is exactly 1, no activation
+    /// was seen: sums and count become 0.
+    pub fn drop_placeholders(&mut self, matrices: usize) {
+        let Some(&count) = self.counts.first().filter(|_| self.counts.len() == 1) else { return };
+        self.counts = alloc::vec![count; matrices];
+        let columns = (self.sums.len() / matrices.max(1)).max(1);
+        for (own, sums) in self.counts.iter_mut().zip(self.sums.chunks_mut(columns)) {
+            if sums.iter().all(|sum| *sum == count) {
+                *own = 0.0;
+                sums.fill(0.0);
+            }
+        }
+    }
+
     /// The sums of both. A single count is that of all parts of the other. `None` if their sizes do not fit each other.
     pub fn plus(mut self, mut other: EntryTotals) -> Option<EntryTotals> {
         let (here, there) = (self.counts.len(), other.counts.len());

@@ -256,19 +256,23 @@ const GPT2: Arch = Arch {
     ..CENTRED
 };
 
+/// Else the norms come after the branches, or the last one is left out.
+const OPT_FLAGS: &[RequiredFlag] =
+    &[required("do_layer_norm_before", true, true), required("_remove_final_layer_norm", false, false)];
+
 const OPT: Arch = Arch {
     name: "opt",
     model_types: &["opt"],
     prefixes: &[Prefix::decoder("model.decoder."), Prefix::decoder("decoder.")],
     tensors: &[OPT_ROWS],
-    config: TIED,
-    // Else the norms come after the branches, or the last one is left out.
-    rotation: Some(RotationFacts {
-        required: &[
-            required("do_layer_norm_before", true, true),
-            required("_remove_final_layer_norm", false, false),
-        ],
-        ..LAYER_NORM
+    config: ConfigDefaults { norm_eps: 1e-5, activation: Activation::Relu, required: OPT_FLAGS, ..TIED },
+    rotation: Some(RotationFacts { required: OPT_FLAGS, ..LAYER_NORM }),
+    forward: Some(ForwardSpec {
+        norm: Norm::Mean,
+        attention: Attention { rotary: Rotary::None, ..PLAIN_ATTENTION },
+        feed: FeedForward::Plain,
+        position_offset: 2,
+        ..PLAIN
     }),
     ..CENTRED
 };
@@ -281,8 +285,22 @@ const FALCON: Arch = Arch {
     gguf: Some("falcon"),
     prefixes: TRANSFORMER,
     tensors: &[FALCON_ROWS],
-    config: TIED,
+    config: ConfigDefaults {
+        norm_eps: 1e-5,
+        activation: Activation::Gelu,
+        required: &[required("alibi", false, false), required("parallel_attn", true, true)],
+        ..TIED
+    },
     recipe: RecipeFacts { falcon: true, ..RECIPE },
+    forward: Some(ForwardSpec {
+        norm: Norm::Mean,
+        attention: Attention { inputs: QkvProjection::JoinedByGroup, ..PLAIN_ATTENTION },
+        feed: FeedForward::Plain,
+        attn_norm: M::AttnNorm2,
+        feed_norm: M::AttnNorm,
+        parallel: true,
+        ..PLAIN
+    }),
     // The older architecture has other norms and another order of the heads.
     rotation: Some(RotationFacts {
         values: ValueLayout::Grouped,

@@ -93,6 +93,11 @@ pub const CONFIG: ConfigDefaults = ConfigDefaults {
     local_theta: None,
     gelu: Activation::Gelu,
     activation: Activation::Silu,
+    norm_eps: 1e-6,
+    head_norms: false,
+    chunk: None,
+    temperature: None,
+    required: &[],
 };
 
 /// Nothing that presets treat in their own way.
@@ -129,6 +134,7 @@ pub const LLAMA: Arch = Arch {
     recipe: RecipeFacts { shared_values: Some(SharedValues { layers: 80, grouped: true }), ..RECIPE },
     rotation: Some(ROTATION),
     forward: Some(PLAIN),
+    gguf_stacks: None,
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
@@ -199,7 +205,7 @@ const HUNYUAN: Arch = Arch {
     model_types: &["hunyuan_v1_dense"],
     gguf: Some("hunyuan-dense"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, HUNYUAN_NORMS],
-    forward: None,
+    forward: Some(ForwardSpec { attention: Attention { norms_after_rotary: true, ..NORMED }, ..PLAIN }),
     ..LLAMA_LIKE
 };
 

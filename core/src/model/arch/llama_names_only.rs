@@ -1,10 +1,12 @@
-//! Llama-like decoders of which only the names are known: no rotation rules, no forward pass.
+//! Llama-like decoders without rotation rules. Most have no forward pass either.
 
 use super::gguf_rules::{self, Generated, GgufRules, HeadRule};
-use super::llama_like::{ATTENTION, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS};
+use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS};
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer, root, within};
-use super::{Arch, Prefix};
+use super::{Arch, ConfigDefaults, Prefix};
+use crate::model::config::Activation;
+use crate::model::forward::spec::{FeedForward, ForwardSpec, PLAIN};
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tokenizer::rules as tokenizer;
 
@@ -36,6 +38,8 @@ const ARCEE: Arch = Arch {
     model_types: &["arcee"],
     gguf: Some("arcee"),
     tensors: &[ENDS, NORMS, ATTENTION, UP_DOWN],
+    config: ConfigDefaults { activation: Activation::ReluSquared, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec { feed: FeedForward::Plain, ..PLAIN }),
     ..NAMED
 };
 

@@ -56,6 +56,9 @@ pub struct Arch {
     pub rotation: Option<RotationFacts>,
     /// The forward pass, where there is one.
     pub forward: Option<ForwardSpec>,
+    /// The same architecture with the stacks of experts of a GGUF, if a checkpoint has them transposed or joined so that a GGUF
+    /// cannot be read as a checkpoint.
+    pub gguf_stacks: Option<&'static Arch>,
     /// What it writes into a GGUF beside `general.*` and `tokenizer.*`.
     pub gguf_keys: &'static [&'static [KeyRule]],
     /// Its tokenizer files and keys.
@@ -147,6 +150,16 @@ pub struct ConfigDefaults {
     pub gelu: Activation,
     /// The activation, which a GGUF does not store.
     pub activation: Activation,
+    /// Added to the mean square or variance in norms.
+    pub norm_eps: f64,
+    /// Queries and keys are normalised, if the configuration does not say.
+    pub head_norms: bool,
+    /// `attention_chunk_size`.
+    pub chunk: Option<usize>,
+    /// `attn_scale` and `floor_scale` of scores that grow with the position.
+    pub temperature: Option<(f64, f64)>,
+    /// Flags whose other value no forward pass supports.
+    pub required: &'static [RequiredFlag],
 }
 
 /// Layers with a sliding window where the configuration does not list them.
@@ -220,7 +233,7 @@ pub enum MtpLocation {
 }
 
 /// A flag of the configuration that the rotation rules need.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequiredFlag {
     /// Its key.
     pub key: &'static str,

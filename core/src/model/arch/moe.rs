@@ -9,7 +9,7 @@ use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, MtpLocation, RotationFacts, SlidingLayers, ValueLayout};
 use crate::model::forward::spec::{
     ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, PLAIN,
-    RouterScores, WITH_SHARED,
+    Rotary, RouterScores, SharedExpert, WITH_SHARED,
 };
 use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tensor_id::TensorPart::{Bias, Weight};
@@ -57,6 +57,13 @@ const GPT_OSS_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateUpExps, "mlp.experts.gate_up_proj").tensor(Weight).along(1),
     layer(M::FfnDownExps, "mlp.experts.down_proj").tensor(Weight).along(2),
     layer(M::AttnSinks, "self_attn.sinks").tensor(Weight),
+];
+
+/// Stacks of experts as a GGUF has them.
+const GGUF_STACKS: &[TensorMapRow] = &[
+    layer(M::FfnGateExps, "mlp.experts.gate_proj").tensor(Weight),
+    layer(M::FfnUpExps, "mlp.experts.up_proj").tensor(Weight),
+    layer(M::FfnDownExps, "mlp.experts.down_proj").tensor(Weight),
 ];
 
 const LLAMA4_ROWS: &[TensorMapRow] = &[
@@ -127,18 +134,34 @@ const MIXTRAL: Arch = Arch {
     ..LLAMA
 };
 
+/// Queries and keys that are normalised over all heads together.
+pub const JOINT_NORMS: Attention = Attention { head_norms: true, joint_norms: true, ..PLAIN_ATTENTION };
+
 const MINIMAX_M2: Arch = Arch {
     gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
     name: "minimax_m2",
     model_types: &["minimax_m2"],
     gguf: Some("minimax-m2"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS, HEAD_NORMS],
-    forward: None,
+    config: ConfigDefaults { normalised_experts: true, ..CONFIG },
+    forward: Some(ForwardSpec {
+        attention: JOINT_NORMS,
+        experts: Some(MoeSpec { shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
+        ..PLAIN
+    }),
     gguf_keys: &[BASE, keys::MINIMAX_M2],
     ..LLAMA_LIKE
 };
 
-const GPT_OSS: Arch = Arch {
+const GPT_OSS: Arch = Arch { gguf_stacks: Some(&GPT_OSS_OF_GGUF), ..GPT_OSS_COMMON };
+
+const GPT_OSS_OF_GGUF: Arch = Arch {
+    gguf_rules: gguf_rules::PLAIN,
+    tensors: &[ENDS, POST_NORMS, ATTENTION, GGUF_STACKS, GPT_OSS_ROWS],
+    ..GPT_OSS_COMMON
+};
+
+const GPT_OSS_COMMON: Arch = Arch {
     tokenizer: tokenizer::GPT_OSS,
     gguf_rules: gguf_rules::GPT_OSS,
     name: "gpt_oss",
@@ -148,7 +171,7 @@ const GPT_OSS: Arch = Arch {
     config: ConfigDefaults { normalised_experts: true, sliding: SlidingLayers::Even, ..CONFIG },
     forward: Some(ForwardSpec {
         attention: Attention { sinks: true, ..PLAIN_ATTENTION },
-        experts: Some(MoeSpec { turns: true, ..PLAIN_EXPERTS }),
+        experts: Some(MoeSpec { turns: true, columns: true, ..PLAIN_EXPERTS }),
         ..PLAIN
     }),
     gguf_keys: &[BASE, keys::GPT_OSS],
@@ -165,7 +188,7 @@ const DEEPSEEK_V2: Arch = Arch {
     rotation: Some(RotationFacts { values: ValueLayout::Latent, ..ROTATION }),
     forward: Some(ForwardSpec {
         latent: true,
-        experts: Some(MoeSpec { shared: true, ..PLAIN_EXPERTS }),
+        experts: Some(MoeSpec { shared: Some(SharedExpert::Gated), ..PLAIN_EXPERTS }),
         ..PLAIN
     }),
     gguf_keys: &[keys::DEEPSEEK_BEFORE, BASE, keys::DEEPSEEK],
@@ -182,9 +205,14 @@ const DEEPSEEK_V3: Arch = Arch {
     ..DEEPSEEK_V2
 };
 
-const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
+/// Latent attention, and experts that are chosen by corrected sigmoid scores.
+pub const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     latent: true,
-    experts: Some(MoeSpec { shared: true, shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
+    experts: Some(MoeSpec {
+        shared: Some(SharedExpert::Gated),
+        shares: RouterScores::Sigmoid,
+        ..PLAIN_EXPERTS
+    }),
     ..PLAIN
 };
 
@@ -205,13 +233,38 @@ const GLM4_MOE: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-const LLAMA4: Arch = Arch {
+const LLAMA4: Arch = Arch { gguf_stacks: Some(&LLAMA4_OF_GGUF), ..LLAMA4_COMMON };
+
+const LLAMA4_OF_GGUF: Arch = Arch {
+    gguf_rules: GgufRules { generated: gguf_rules::LLAMA4.generated, ..gguf_rules::PLAIN },
+    tensors: &[ENDS, NORMS, ATTENTION, GGUF_STACKS, LLAMA4_ROWS],
+    ..LLAMA4_COMMON
+};
+
+const LLAMA4_COMMON: Arch = Arch {
     gguf_rules: gguf_rules::LLAMA4,
     name: "llama4",
     model_types: &["llama4_text"],
     gguf: Some("llama4"),
     tensors: &[ENDS, NORMS, ATTENTION, LLAMA4_ROWS],
-    forward: None,
+    config: ConfigDefaults {
+        unrotated_every: Some(4),
+        head_norms: true,
+        chunk: Some(8192),
+        temperature: Some((0.1, 8192.0)),
+        norm_eps: 1e-5,
+        ..CONFIG
+    },
+    forward: Some(ForwardSpec {
+        attention: Attention { rotary: Rotary::Pairs, chunked: true, ..PLAIN_ATTENTION },
+        experts: Some(MoeSpec {
+            shared: Some(SharedExpert::Gated),
+            shares: RouterScores::SigmoidOfInput,
+            columns: true,
+            ..PLAIN_EXPERTS
+        }),
+        ..PLAIN
+    }),
     gguf_keys: &[BASE, keys::LLAMA, keys::LLAMA4],
     ..LLAMA_LIKE
 };

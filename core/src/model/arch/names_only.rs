@@ -1,14 +1,18 @@
-//! Architectures of which only the names are known: no rotation rules, no forward pass.
+//! Architectures without rotation rules. Most have no forward pass either.
 
 use super::gguf_rules::{self, BeyondRule, Generated, GgufRules};
 use super::llama_like::{
-    ATTENTION, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
+    ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
 use super::module::Module as M;
-use super::moe::{BLOCK_SPARSE_ROWS, EXPERTS, LATENT, SHARED_EXPERTS};
+use super::moe::{BLOCK_SPARSE_ROWS, DEEPSEEK_V3_PASS, EXPERTS, JOINT_NORMS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
 use super::row::{TensorMapRow, layer, root, within};
-use super::{Arch, Prefix, RecipeFacts, SharedValues};
+use super::{Arch, ConfigDefaults, Prefix, RecipeFacts, SharedValues};
+use crate::model::forward::spec::{
+    ATTENTION as PLAIN_ATTENTION, Attention, EXPERTS as PLAIN_EXPERTS, ForwardSpec, MoeSpec, NORMED, Norm,
+    PLAIN, Rotary, RouterScores, SharedExpert,
+};
 use crate::model::gguf_keys::{BASE, encoders as encoder_keys, families as keys};
 use crate::model::tensor_id::TensorPart::{Bare, Bias, Weight};
 use crate::model::tokenizer::rules as tokenizer;
@@ -168,6 +172,11 @@ const GRANITE_MOE: Arch = Arch {
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS],
+    config: ConfigDefaults { normalised_experts: true, ..CONFIG },
+    forward: Some(ForwardSpec {
+        experts: Some(MoeSpec { shared: Some(SharedExpert::JoinedIfStored), ..PLAIN_EXPERTS }),
+        ..PLAIN
+    }),
     ..NAMED
 };
 const GRANITE_HYBRID: Arch = Arch {
@@ -197,6 +206,8 @@ const OLMO: Arch = Arch {
     name: "olmo",
     model_types: &["olmo"],
     gguf: Some("olmo"),
+    config: ConfigDefaults { norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec { norm: Norm::MeanWithoutGain, ..PLAIN }),
     ..NAMED
 };
 const OLMOE: Arch = Arch {
@@ -206,6 +217,8 @@ const OLMOE: Arch = Arch {
     model_types: &["olmoe"],
     gguf: Some("olmoe"),
     tensors: &[ENDS, NORMS, ATTENTION, EXPERTS, HEAD_NORMS],
+    config: ConfigDefaults { norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec { attention: JOINT_NORMS, experts: Some(PLAIN_EXPERTS), ..PLAIN }),
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
@@ -234,6 +247,16 @@ const ERNIE4_5_MOE: Arch = Arch {
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, ERNIE_MOE_BIAS, SHARED_EXPERTS],
+    config: ConfigDefaults { tied: true, normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec {
+        attention: Attention { rotary: Rotary::Pairs, ..PLAIN_ATTENTION },
+        experts: Some(MoeSpec {
+            shared: Some(SharedExpert::GatedIfStored),
+            shares: RouterScores::SoftmaxCorrected,
+            ..PLAIN_EXPERTS
+        }),
+        ..PLAIN
+    }),
     ..NAMED
 };
 const GLM4_MOE_LITE: Arch = Arch {
@@ -244,6 +267,8 @@ const GLM4_MOE_LITE: Arch = Arch {
     model_types: &["glm4_moe_lite"],
     gguf: Some("deepseek2"),
     tensors: &[ENDS, NORMS, LATENT, DENSE, EXPERTS, SHARED_EXPERTS],
+    config: ConfigDefaults { normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(DEEPSEEK_V3_PASS),
     ..NAMED
 };
 const LFM2_MOE: Arch = Arch {
@@ -253,6 +278,13 @@ const LFM2_MOE: Arch = Arch {
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
     tensors: &[LFM2_ROWS, LFM2_MOE_ROWS],
+    config: ConfigDefaults { tied: true, normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    forward: Some(ForwardSpec {
+        attention: NORMED,
+        convolution: true,
+        experts: Some(MoeSpec { shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
+        ..PLAIN
+    }),
     ..NAMED
 };
 const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };

@@ -175,7 +175,7 @@ fn of_arch(read: &MetadataReader<'_>, arch: &Arch, layers: usize) -> Result<Conf
         sliding: sliding(read, usual.sliding, layers)?,
         linear: None,
         latent: None,
-        head_norms: false,
+        head_norms: usual.head_norms,
         parallel: read.flag("use_parallel_residual").unwrap_or(true),
         tied: usual.tied,
         activation: usual.activation,
@@ -188,6 +188,10 @@ fn of_arch(read: &MetadataReader<'_>, arch: &Arch, layers: usize) -> Result<Conf
         clamp: super::CLAMP,
         embedding_multiplier: read.float("embedding_scale").unwrap_or(1.0),
         residual_multiplier: read.float("residual_scale").unwrap_or(1.0),
+        qkv_clip: read.float("attention.clamp_kqv"),
+        chunk: usual.chunk,
+        temperature: usual.temperature,
+        unsupported: None,
         attention_multiplier: read
             .float("attention.scale")
             .or_else(|| usual.query_scalar.map(|s| 1.0 / libm::sqrt(s))),

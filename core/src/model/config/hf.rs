@@ -4,7 +4,7 @@
 
 use super::{Activation, CLAMP, Config, ConfigKeys, LAYERS, LIMIT, parts, rope};
 use crate::error::{Code, Error, Result};
-use crate::model::arch::{self, ConfigDefaults, NESTED};
+use crate::model::arch::{self, ConfigDefaults, NESTED, RequiredFlag};
 use crate::model::json_file::JsonFile;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -124,38 +124,40 @@ impl Config {
         let model_type = read.text("model_type").unwrap_or("").to_string();
         let usual = defaults(&model_type);
         let eps = ["rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon"];
-        let experts = ["num_local_experts", "num_experts", "n_routed_experts"];
+        let experts = ["num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"];
         if read.flag("scale_attn_by_inverse_layer_idx") == Some(true) {
             let message = "config.json: scores that are scaled by the layer are not supported".into();
             return Err(read.wrong(&["scale_attn_by_inverse_layer_idx"], message));
         }
+        let head_dim = read.size(&["head_dim"], LIMIT)?.unwrap_or((hidden / heads).max(1));
         let config = Config {
             hidden,
             heads,
             layers,
-            kv_heads: read.size(&["num_key_value_heads"], LIMIT)?.unwrap_or(heads),
-            head_dim: read.size(&["head_dim"], LIMIT)?.unwrap_or((hidden / heads).max(1)),
+            kv_heads: kv_heads(read, heads)?,
+            head_dim,
             vocab: read.needed(&["vocab_size"], LIMIT)?,
             positions: positions(read),
-            norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(1e-6),
-            rope_theta: rope::rope(read, "rope_theta")
-                .or_else(|| read.number("rotary_emb_base"))
-                .unwrap_or(usual.rope_theta),
+            norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(usual.norm_eps),
+            rope_theta: rope::theta(read, usual.rope_theta, head_dim),
             rope_scaling: rope::scaling(read),
             local_rope_theta: rope::local_theta(read, usual.local_theta),
             rotary_share: rope::rope(read, "partial_rotary_factor")
                 .or_else(|| read.number("rotary_pct"))
+                .or_else(|| read.number("rotary_dim").map(|rotated| rotated / head_dim as f64))
                 .unwrap_or(usual.rotary_share),
-            unrotated: parts::unrotated(read, usual.unrotated_every, layers),
+            unrotated: parts::unrotated(read, usual.unrotated_every, layers)?,
             sliding: parts::sliding(read, usual.sliding, layers)?,
             linear: parts::linear(read)?,
             latent: parts::latent(read, heads)?,
-            head_norms: read.flag("use_qk_norm").unwrap_or(false),
+            head_norms: read.flag("use_qk_norm").unwrap_or(usual.head_norms),
             parallel: read.flag("use_parallel_residual").unwrap_or(true),
             tied: read.flag("tie_word_embeddings").unwrap_or(usual.tied),
             activation: activation(read, usual)?,
             experts: read.size(&experts, LIMIT)?.unwrap_or(0),
-            experts_per_token: read.size(&["num_experts_per_tok", "experts_per_token"], LIMIT)?.unwrap_or(0),
+            experts_per_token: read
+                .size(&["num_experts_per_tok", "experts_per_token", "moe_k"], LIMIT)?
+                .unwrap_or(0),
             normalised_experts: read.flag("norm_topk_prob").unwrap_or(usual.normalised_experts),
             expert_groups: read.size(&["n_group"], LIMIT)?.unwrap_or(1),
             groups_per_token: read.size(&["topk_group"], LIMIT)?.unwrap_or(1),
@@ -166,6 +168,10 @@ impl Config {
             ),
             embedding_multiplier: read.number("embedding_multiplier").unwrap_or(1.0),
             residual_multiplier: read.number("residual_multiplier").unwrap_or(1.0),
+            qkv_clip: read.number("clip_qkv").filter(|limit| *limit > 0.0),
+            chunk: chunk(read, usual.chunk)?,
+            temperature: temperature(read, usual.temperature),
+            unsupported: unsupported(read, usual.required),
             attention_multiplier: attention_multiplier(read, usual.query_scalar),
             attention_softcap: softcap(read, "attn_logit_softcapping", usual.softcaps.map(|c| c.0)),
             logits_scaling: logits_scaling(read, usual.logit_scale),
@@ -187,6 +193,42 @@ impl Config {
 /// What the architecture of a `model_type` means where its configuration does not say.
 fn defaults(model_type: &str) -> &'static ConfigDefaults {
     &arch::find(model_type).unwrap_or(&arch::GENERIC).config
+}
+
+/// Heads of keys and values. Falcon's configuration has flags: one head for all queries, or one each.
+fn kv_heads(read: &ConfigReader<'_>, heads: usize) -> Result<usize> {
+    if let Some(count) = read.size(&["num_key_value_heads"], LIMIT)? {
+        return Ok(count);
+    }
+    let grouped = match (read.flag("new_decoder_architecture"), read.flag("multi_query")) {
+        (None, None) => return Ok(heads),
+        (new, _) if new == Some(true) => true,
+        (_, Some(true)) => return Ok(1),
+        _ => false,
+    };
+    let count = read.size(&["num_kv_heads", "n_head_kv"], LIMIT)?;
+    Ok(count.filter(|_| grouped).unwrap_or(heads))
+}
+
+/// Positions of a chunk; none if the configuration has a null.
+fn chunk(read: &ConfigReader<'_>, usual: Option<usize>) -> Result<Option<usize>> {
+    const KEY: &str = "attention_chunk_size";
+    let said = read.inner.get(KEY).or_else(|| read.outer.get(KEY)).is_some();
+    if said { read.size(&[KEY], LIMIT) } else { Ok(usual) }
+}
+
+/// `attn_scale` and `floor_scale`, unless `attn_temperature_tuning` is off.
+fn temperature(read: &ConfigReader<'_>, usual: Option<(f64, f64)>) -> Option<(f64, f64)> {
+    let (scale, floor) = usual?;
+    let off = read.get("attn_temperature_tuning").is_some_and(|v| v == false || v == 0);
+    let number = |key: &str, usual: f64| read.number(key).filter(|x| *x > 0.0).unwrap_or(usual);
+    (!off).then(|| (number("attn_scale", scale), number("floor_scale", floor)))
+}
+
+/// The first flag with another value than the forward pass supports.
+fn unsupported(read: &ConfigReader<'_>, required: &[RequiredFlag]) -> Option<&'static str> {
+    let other = |f: &&RequiredFlag| read.flag(f.key).unwrap_or(f.default) != f.value;
+    required.iter().find(other).map(|f| f.key)
 }
 
 /// The most positions, where they are a number of at least 1.
@@ -217,7 +259,7 @@ fn softcap(read: &ConfigReader<'_>, key: &str, usual: Option<f64>) -> Option<f64
 }
 
 fn activation(read: &ConfigReader<'_>, usual: &ConfigDefaults) -> Result<Activation> {
-    let keys = ["hidden_activation", "hidden_act", "activation_function"];
+    let keys = ["hidden_activation", "hidden_act", "activation_function", "activation"];
     let Some((key, name)) = keys.iter().find_map(|k| Some((*k, read.text(k)?))) else {
         return Ok(usual.activation);
     };

@@ -104,6 +104,14 @@ pub struct Config {
     pub embedding_multiplier: f64,
     /// What each branch is multiplied by before it is added.
     pub residual_multiplier: f64,
+    /// Queries, keys and values are clamped to this magnitude (`clip_qkv`).
+    pub qkv_clip: Option<f64>,
+    /// Positions that attend to each other in rotated layers (`attention_chunk_size` of Llama 4).
+    pub chunk: Option<usize>,
+    /// `attn_scale` and `floor_scale` of Llama 4, if scores grow with the position.
+    pub temperature: Option<(f64, f64)>,
+    /// A key whose value the forward pass does not support.
+    pub unsupported: Option<&'static str>,
     /// What scores are multiplied by, where it is not the inverse root of the head.
     pub attention_multiplier: Option<f64>,
     /// The bound of scores, where they have one.

@@ -121,11 +121,18 @@ pub(super) fn all_but(n: usize, layers: usize) -> Vec<bool> {
     (1..=layers).map(|number| !number.is_multiple_of(n)).collect()
 }
 
-/// Layers that a list gives a 0; where there is none, those that the architecture leaves out.
-pub(super) fn unrotated(read: &ConfigReader<'_>, usual: Option<usize>, layers: usize) -> Vec<bool> {
-    match read.get("no_rope_layers").and_then(Value::as_array) {
-        Some(list) => list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect(),
-        None => unrotated_layers(usual, layers),
+/// Layers that a list gives a 0; where it is empty or absent, those that the architecture leaves out.
+///
+/// # Errors
+///
+/// `bad_value` if their interval is no size.
+pub(super) fn unrotated(read: &ConfigReader<'_>, usual: Option<usize>, layers: usize) -> Result<Vec<bool>> {
+    match read.get("no_rope_layers").and_then(Value::as_array).filter(|list| !list.is_empty()) {
+        Some(list) => Ok(list.iter().map(|rotated| rotated.as_u64() == Some(0)).collect()),
+        None => {
+            let every = read.size(&["no_rope_layer_interval"], LIMIT)?;
+            Ok(unrotated_layers(usual.map(|usual| every.unwrap_or(usual)), layers))
+        }
     }
 }
 

@@ -50,6 +50,27 @@ pub(super) fn rope(read: &ConfigReader<'_>, key: &str) -> Option<f64> {
     own.or_else(|| read.number(key)).filter(|x| x.is_finite() && *x > 0.0)
 }
 
+/// The base of the rotary frequencies; of `dynamic` scaling with a fixed `alpha` (HunYuan), times `alpha^(d / (d - 2))`.
+pub(super) fn theta(read: &ConfigReader<'_>, usual: f64, head_dim: usize) -> f64 {
+    let base = rope(read, "rope_theta").or_else(|| read.number("rotary_emb_base")).unwrap_or(usual);
+    let dim = head_dim as f64;
+    let alpha = scaled(read).and_then(fixed_alpha).filter(|_| head_dim > 2);
+    alpha.map_or(base, |alpha| base * libm::pow(alpha, dim / (dim - 2.0)))
+}
+
+/// The object that says how frequencies are stretched.
+fn scaled<'a>(read: &ConfigReader<'a>) -> Option<&'a Value> {
+    let rope = read.get("rope_scaling").or_else(|| read.get("rope_parameters"))?;
+    Some(rope.get(FULL).filter(|v| v.is_object()).unwrap_or(rope))
+}
+
+/// `alpha` of `dynamic` scaling.
+fn fixed_alpha(rope: &Value) -> Option<f64> {
+    let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
+    let alpha = rope.get("alpha").and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
+    alpha.filter(|_| kind == Some("dynamic"))
+}
+
 /// The base of the rotary frequencies of layers with a sliding window, where the architecture has its own.
 pub(super) fn local_theta(read: &ConfigReader<'_>, usual: Option<f64>) -> Option<f64> {
     let usual = usual?;
@@ -65,10 +86,7 @@ const FULL: &str = "full_attention";
 /// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
 /// a comparison leave them out.
 pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
-    let Some(rope) = read.get("rope_scaling").or_else(|| read.get("rope_parameters")) else {
-        return RopeScaling::None;
-    };
-    let rope = rope.get(FULL).filter(|v| v.is_object()).unwrap_or(rope);
+    let Some(rope) = scaled(read) else { return RopeScaling::None };
     let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
     let llama3 = || {
@@ -84,6 +102,7 @@ pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
         Some("llama3") => llama3().unwrap_or(RopeScaling::Unknown),
         Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::Unknown),
         None | Some("default" | "mrope") => RopeScaling::None,
+        Some("dynamic") if fixed_alpha(rope).is_some() => RopeScaling::None,
         Some(_) => RopeScaling::Unknown,
     }
 }

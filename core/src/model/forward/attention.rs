@@ -28,7 +28,7 @@ pub(super) fn needs(needs: &mut LayerRequest<'_>) -> Result<()> {
             let message = "config.json: the family has as many heads of keys as of queries".into();
             return Err(refused_by(c.places.kv_heads, message));
         }
-        QkvProjection::Joined | QkvProjection::JoinedByHead => {
+        QkvProjection::Joined | QkvProjection::JoinedByHead | QkvProjection::JoinedByGroup => {
             needs.linear(Module::AttnQkv, queries + 2 * values, c.hidden)?;
         }
     }
@@ -58,11 +58,12 @@ impl DecoderState {
             return Ok(out);
         }
         let (c, d) = (&self.config, self.spec.attention);
-        let AttentionInputs { mut q, mut k, v, gates } = self.heads_of(given, read)?;
-        if d.head_norms {
-            let joint = |heads: usize| if d.joint_norms { heads * c.head_dim } else { c.head_dim };
-            q = self.normalised(&q, joint(c.heads), self.get(given, Module::AttnQNorm));
-            k = self.normalised(&k, joint(c.kv_heads), self.get(given, Module::AttnKNorm));
+        let AttentionInputs { mut q, mut k, mut v, gates } = self.heads_of(given, read)?;
+        if d.head_norms && !d.norms_after_rotary {
+            (q, k) = self.head_norms(given, [&q, &k]);
+        }
+        if let Some(limit) = c.qkv_clip {
+            [&mut q, &mut k, &mut v].into_iter().flatten().for_each(|x| *x = x.clamp(-limit, limit));
         }
         let window = c.sliding.of(layer);
         let full = d.unrotated_full && window.is_none() && c.sliding.window.is_some();
@@ -72,6 +73,12 @@ impl DecoderState {
             for (vector, &t) in all.chunks_exact_mut(heads * c.head_dim).zip(&self.positions) {
                 rope.rotate(rotary, vector, c.head_dim, 0, t);
             }
+        }
+        if d.head_norms && d.norms_after_rotary {
+            (q, k) = self.head_norms(given, [&q, &k]);
+        }
+        if d.chunked {
+            self.tune(rotary != Rotary::None, &mut q, &mut k);
         }
         let heads = math::AttentionHeads {
             heads: c.heads,
@@ -85,9 +92,37 @@ impl DecoderState {
         };
         let (queries, values) = (c.heads * c.head_dim, c.kv_heads * c.head_dim);
         let arrays = [(&*q, queries), (&*k, values), (&*v, values)];
-        let mut mixed = self.by_sequence(given, arrays, |[q, k, v]| given.compute.attend(&heads, q, k, v));
+        let chunk = c.chunk.filter(|_| d.chunked && rotary != Rotary::None);
+        let mut mixed =
+            self.by_chunk(given, chunk, arrays, |[q, k, v]| given.compute.attend(&heads, q, k, v));
         mixed.iter_mut().zip(&gates).for_each(|(m, g)| *m *= math::sigmoid(*g));
         self.project(given, Module::AttnOutput, c.heads * c.head_dim, &mixed)
+    }
+
+    /// Queries and keys, normalised head by head or together.
+    fn head_norms(&self, given: &Weights<'_>, [q, k]: [&[f64]; 2]) -> (Vec<f64>, Vec<f64>) {
+        let (c, d) = (&self.config, self.spec.attention);
+        let joint = |heads: usize| if d.joint_norms { heads * c.head_dim } else { c.head_dim };
+        let q = self.normalised(q, joint(c.heads), self.get(given, Module::AttnQNorm));
+        (q, self.normalised(k, joint(c.kv_heads), self.get(given, Module::AttnKNorm)))
+    }
+
+    /// Llama 4: rotated queries and keys are divided by their root mean square; queries of layers without a rotary embedding grow
+    /// with the logarithm of their position.
+    fn tune(&self, rotated: bool, q: &mut [f64], k: &mut [f64]) {
+        let c = &self.config;
+        if rotated && c.head_norms {
+            for head in q.chunks_exact_mut(c.head_dim).chain(k.chunks_exact_mut(c.head_dim)) {
+                let scale = 1.0 / libm::sqrt(math::dot(head, head) / c.head_dim as f64 + c.norm_eps);
+                head.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+        if let Some((weight, floor)) = c.temperature.filter(|_| !rotated) {
+            for (vector, &t) in q.chunks_exact_mut(c.heads * c.head_dim).zip(&self.positions) {
+                let scale = libm::log1p(libm::floor((t as f64 + 1.0) / floor)) * weight + 1.0;
+                vector.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
     }
 
     fn heads_of(&self, given: &Weights<'_>, read: &[f64]) -> Step<AttentionInputs> {
@@ -102,6 +137,11 @@ impl DecoderState {
             }
             QkvProjection::Joined => {
                 let [q, k, v] = math::split(&of(Module::AttnQkv)?, [queries, values, values]);
+                Ok(AttentionInputs { q, k, v, gates: Vec::new() })
+            }
+            QkvProjection::JoinedByGroup => {
+                let own = c.heads / c.kv_heads * c.head_dim;
+                let [q, k, v] = math::split(&of(Module::AttnQkv)?, [own, c.head_dim, c.head_dim]);
                 Ok(AttentionInputs { q, k, v, gates: Vec::new() })
             }
             QkvProjection::JoinedByHead => {

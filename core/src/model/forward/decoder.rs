@@ -85,9 +85,12 @@ pub(super) struct DecoderState {
 
 /// The name of a tensor in files of this architecture; empty where it has none.
 fn name_of(arch: &Arch, prefix: Prefix, layer: Option<usize>, of: LayerTensor) -> String {
+    arch.to_hf_under(prefix, tensor_id(layer, of)).unwrap_or_default()
+}
+
+fn tensor_id(layer: Option<usize>, of: LayerTensor) -> TensorId {
     let number = |n: Option<usize>| n.and_then(|n| u32::try_from(n).ok());
-    let id = TensorId { layer: number(layer), module: of.module, expert: number(of.expert), part: of.part };
-    arch.to_hf_under(prefix, id).unwrap_or_default()
+    TensorId { layer: number(layer), module: of.module, expert: number(of.expert), part: of.part }
 }
 
 /// Whether a tensor is a packed stack of experts that a plain checkpoint stores transposed.
@@ -95,11 +98,22 @@ fn is_packed_stack(tensor: &TensorInfo) -> bool {
     tensor.packed.as_deref().is_some_and(Packed::is_transposed_stack)
 }
 
+/// Whether experts are stacked as in a GGUF.
+fn has_gguf_stacks(arch: &Arch, tensors: &[TensorInfo]) -> bool {
+    let gates = |t: &TensorInfo| arch.parse_hf(&t.name).is_some_and(|id| id.module == Module::FfnGateExps);
+    tensors.iter().any(gates)
+}
+
 /// The refusal of a configuration that the family's forward pass does not fit.
 fn check_config(config: &Config, spec: &ForwardSpec, batch: &Batch) -> Result<()> {
     let short = |s: &Vec<u32>| s.len() <= batch.scored_from;
     if batch.sequences.is_empty() || batch.sequences.iter().any(short) {
         return Err(refused("a forward pass takes at least one token that is scored".to_string()));
+    }
+    if let Some(key) = config.unsupported {
+        let message =
+            format!("the forward pass of {:?} does not support this value of {key}", config.model_type);
+        return Err(refused_by(config.places.model_type, message));
     }
     if let Some(token) = batch.sequences.iter().flatten().find(|&&t| t as usize >= config.vocab) {
         let message = format!("token {token} is not in the vocabulary of {}", config.vocab);
@@ -124,6 +138,7 @@ impl DecoderState {
         check_config(&config, &spec, batch)?;
         let shapes: BTreeMap<String, Shape> =
             tensors.iter().map(|t| (t.name.to_string(), t.shape.clone())).collect();
+        let arch = arch.gguf_stacks.filter(|of_gguf| has_gguf_stacks(of_gguf, tensors)).unwrap_or(arch);
         let embedding = |prefix: Prefix| name_of(arch, prefix, None, Module::TokenEmbd.into());
         let prefix = arch.prefixes.iter().copied().find(|p| shapes.contains_key(&embedding(*p)));
         let prefix = prefix
@@ -179,8 +194,9 @@ impl DecoderState {
         self.norm_asks()?;
         let Some(positions) = self.position_table() else { return Ok(()) };
         let count = self.shapes.get(&positions).map_or(0, Shape::rows);
-        if count < self.longest() as u64 {
-            return Err(refused(format!("the model knows only {count} positions")).of_tensor(&positions));
+        let known = count.saturating_sub(self.spec.position_offset as u64);
+        if known < self.longest() as u64 {
+            return Err(refused(format!("the model knows only {known} positions")).of_tensor(&positions));
         }
         self.expect(&positions, &[count as usize, hidden])
     }
@@ -192,7 +208,15 @@ impl DecoderState {
 
     /// The name of a tensor of a layer, or of one outside of layers; empty where the architecture has none.
     pub fn name(&self, layer: Option<usize>, of: LayerTensor) -> String {
-        name_of(self.arch, self.prefix, layer, of)
+        let first = name_of(self.arch, self.prefix, layer, of);
+        if first.is_empty() || self.shapes.contains_key(&first) {
+            return first;
+        }
+        // Other checkpoints of the architecture have other names for the module.
+        let id = tensor_id(layer, of);
+        let rows = self.arch.rows().filter(|r| r.module == of.module && r.names_part(id));
+        let mut others = rows.filter_map(|r| r.hf_name(self.prefix, id));
+        others.find(|name| self.shapes.contains_key(name)).unwrap_or(first)
     }
 
     /// The name of the weight of a module outside of layers.
@@ -246,7 +270,10 @@ impl DecoderState {
                 let token = self.token(*index).unwrap_or(0) as usize;
                 one(self.top(Module::TokenEmbd), token..token + 1, false)
             }
-            Stage::Positions => one(self.position_table().unwrap_or_default(), 0..self.longest(), false),
+            Stage::Positions => {
+                let first = self.spec.position_offset;
+                one(self.position_table().unwrap_or_default(), first..first + self.longest(), false)
+            }
             Stage::Attention(layer) => self.mix_asks(*layer),
             Stage::FeedForward(layer) => self.feed_asks(*layer),
             Stage::Experts(stage) => self.expert_asks(stage),
@@ -410,6 +437,33 @@ impl DecoderState {
         let values = logits.iter().map(|x| math::softcap(cap, x / scaling)).collect();
         self.logits = Some(Logits { entries: first..end, values });
         Ok(if end < self.config.vocab { Stage::Head(end) } else { Stage::Done })
+    }
+
+    /// The same for each `chunk` of positions of a sequence.
+    pub fn by_chunk<const N: usize>(
+        &self,
+        given: &Weights<'_>,
+        chunk: Option<usize>,
+        arrays: [(&[f64], usize); N],
+        part: impl Fn([&[f64]; N]) -> Vec<f64> + Sync,
+    ) -> Vec<f64> {
+        let widths = arrays.map(|(_, width)| width);
+        self.by_sequence(given, arrays, |values| match chunk {
+            None => part(values),
+            Some(chunk) => {
+                let count = values.first().zip(widths.first()).map_or(0, |(x, w)| x.len() / w.max(&1));
+                let starts = (0..count).step_by(chunk.max(1));
+                let of = |start: usize| {
+                    let end = start.saturating_add(chunk).min(count);
+                    let mut widths = widths.iter();
+                    part(values.map(|x| {
+                        let width = widths.next().copied().unwrap_or(0);
+                        &x[start * width..end * width]
+                    }))
+                };
+                starts.flat_map(of).collect()
+            }
+        })
     }
 
     /// Runs `part` on the values of each sequence, of arrays with a vector of some width for every token, and joins the results.

@@ -1,8 +1,8 @@
 //! Feed-forward parts of which every token chooses some.
 
-use super::feed_forward::{SHARED, of_expert};
+use super::feed_forward::{SHARED, SHARED_JOINED, of_expert};
 use super::layer_input::{LayerRequest, LayerTensor, Step, Weights};
-use super::spec::{FeedForward, MoeSpec, RouterScores};
+use super::spec::{FeedForward, MoeSpec, RouterScores, SharedExpert};
 use super::{DecoderState, math, refused_by};
 use crate::error::Result;
 use crate::model::arch::module::Module;
@@ -20,31 +20,74 @@ const CORRECTION: LayerTensor =
 const BOTH: Module = Module::FfnGateUpExps;
 /// Down of all experts.
 const DOWN: Module = Module::FfnDownExps;
+/// Gate of all experts.
+const GATES: Module = Module::FfnGateExps;
+/// Up of all experts.
+const UPS: Module = Module::FfnUpExps;
 
 /// What is asked for before any are chosen: the router, and what every token uses.
 pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> Result<()> {
     let c = &needs.pass.config;
     let grouped = c.experts.is_multiple_of(c.expert_groups) && c.groups_per_token <= c.expert_groups;
-    if experts.shares == RouterScores::Softmax && c.expert_groups > 1 {
-        let message = "config.json: groups of experts with softmax scores are not supported".into();
+    if experts.shares != RouterScores::Sigmoid && c.expert_groups > 1 {
+        let message =
+            "config.json: groups of experts are supported with corrected sigmoid scores only".into();
         return Err(refused_by(c.places.experts, message));
     }
     if c.experts_per_token == 0 || c.experts_per_token > c.experts || !grouped {
         return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
     needs.linear(ROUTER, c.experts, c.hidden)?;
-    if experts.shares == RouterScores::Sigmoid {
-        needs.tensor(CORRECTION, &[c.experts])?;
+    if matches!(experts.shares, RouterScores::Sigmoid | RouterScores::SoftmaxCorrected) {
+        // Some checkpoints store it as a row.
+        let axes = [1, c.experts];
+        let row = needs.axis(CORRECTION, 0)? == 1 && needs.axis(CORRECTION, 1).is_ok();
+        needs.tensor(CORRECTION, if row { &axes } else { &axes[1..] })?;
     }
-    if experts.shared {
-        super::feed_forward::needs(needs, FeedForward::Gated, &SHARED)?;
+    if let Some((feed, parts)) = needs.shared_expert(experts) {
+        super::feed_forward::needs(needs, feed, parts)?;
     }
     if experts.shared_gate { needs.linear(Module::FfnGateInpShexp, 1, c.hidden) } else { Ok(()) }
+}
+
+/// The layout of an expert that every token uses.
+fn shared_parts(shared: SharedExpert) -> (FeedForward, &'static [LayerTensor; 3]) {
+    match shared {
+        SharedExpert::Gated | SharedExpert::GatedIfStored => (FeedForward::Gated, &SHARED),
+        SharedExpert::JoinedIfStored => (FeedForward::Joined, &SHARED_JOINED),
+    }
+}
+
+impl LayerRequest<'_> {
+    /// The expert that every token uses, if the layer has one.
+    fn shared_expert(&self, experts: &MoeSpec) -> Option<(FeedForward, &'static [LayerTensor; 3])> {
+        let shared = experts.shared?;
+        let (feed, parts) = shared_parts(shared);
+        let [_, _, down] = *parts;
+        (shared == SharedExpert::Gated || self.has(down)).then_some((feed, parts))
+    }
+}
+
+/// The weights that one chosen expert needs next, of stacks of gates and of ups.
+fn separate_needs(needs: &mut LayerRequest<'_>, expert: usize) -> Result<()> {
+    let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
+    let inner = needs.axis(GATES, 1)?;
+    for (module, made, read) in [(GATES, inner, hidden), (UPS, inner, hidden), (DOWN, hidden, inner)] {
+        needs.entry(module, &[count, made, read], expert)?;
+        let bias = LayerTensor::from(module).bias();
+        if needs.has(bias) {
+            needs.entry(bias, &[count, made], expert)?;
+        }
+    }
+    Ok(())
 }
 
 /// The weights that one chosen expert needs next.
 pub(super) fn needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec, expert: usize) -> Result<()> {
     let (count, hidden) = (needs.pass.config.experts, needs.pass.config.hidden);
+    if needs.has(GATES) {
+        return separate_needs(needs, expert);
+    }
     if !needs.has(BOTH) {
         return super::feed_forward::needs(needs, FeedForward::Gated, &of_expert(expert));
     }
@@ -82,9 +125,10 @@ impl DecoderState {
         read: &[f64],
     ) -> Step<(Vec<f64>, Chosen)> {
         let hidden = self.config.hidden;
-        let mut shared = match experts.shared {
-            true => self.fed(FeedForward::Gated, &SHARED, given, read)?,
-            false => vec![0.0; read.len()],
+        let shared = LayerRequest::new(self, given.layer).shared_expert(experts);
+        let mut shared = match shared {
+            Some((feed, parts)) => self.fed(feed, parts, given, read)?,
+            None => vec![0.0; read.len()],
         };
         if experts.shared_gate {
             let gates = self.project(given, Module::FfnGateInpShexp, hidden, read)?;
@@ -107,6 +151,14 @@ impl DecoderState {
                 RouterScores::Softmax => {
                     math::softmax(&mut shares);
                     greatest(&shares, c.experts_per_token)
+                }
+                RouterScores::SoftmaxCorrected => {
+                    math::softmax(&mut shares);
+                    greatest(&self.corrected(&shares, correction), c.experts_per_token)
+                }
+                RouterScores::SigmoidOfInput => {
+                    shares.iter_mut().for_each(|s| *s = math::sigmoid(*s));
+                    greatest(scores, c.experts_per_token)
                 }
                 RouterScores::Sigmoid => {
                     shares.iter_mut().for_each(|s| *s = math::sigmoid(*s));
@@ -150,22 +202,38 @@ impl DecoderState {
         branch: &mut [f64],
     ) -> Step<()> {
         let hidden = self.config.hidden;
-        let gathered: Vec<f64> =
-            tokens.iter().flat_map(|(t, _)| read[t * hidden..(t + 1) * hidden].iter().copied()).collect();
+        let first = experts.shares == RouterScores::SigmoidOfInput;
+        let of_token = |&(t, weight): &(usize, f64)| {
+            let weight = if first { weight } else { 1.0 };
+            read[t * hidden..(t + 1) * hidden].iter().map(move |x| x * weight)
+        };
+        let gathered: Vec<f64> = tokens.iter().flat_map(of_token).collect();
         let made = self.expert(experts, *expert, given, &gathered)?;
         for (&(t, weight), made) in tokens.iter().zip(made.chunks_exact(hidden)) {
+            let weight = if first { 1.0 } else { weight };
             branch[t * hidden..][..hidden].iter_mut().zip(made).for_each(|(b, m)| *b += weight * m);
         }
         Ok(())
     }
 
-    /// Whether matrices of a stack have a row for every value that is read.
+    /// Whether matrices of a stack are stored `[in, out]`.
     fn has_columns(&self, experts: &MoeSpec) -> bool {
-        experts.turns && !self.packed_stacks
+        experts.columns && !self.packed_stacks
     }
 
     fn expert(&self, experts: &MoeSpec, expert: usize, given: &Weights<'_>, read: &[f64]) -> Step<Vec<f64>> {
         let (hidden, activation) = (self.config.hidden, self.config.activation);
+        if self.has(given, GATES) {
+            let gate = self.project_by(false, given, GATES, hidden, read)?;
+            let up = self.project_by(false, given, UPS, hidden, read)?;
+            let inner = gate.len() / (read.len() / hidden);
+            let pairs = gate.iter().zip(&up);
+            let mixed: Vec<f64> = match experts.turns {
+                true => pairs.map(|(gate, up)| math::clamped(*gate, *up, self.config.clamp)).collect(),
+                false => pairs.map(|(gate, up)| activation.of(*gate) * up).collect(),
+            };
+            return self.project_by(false, given, DOWN, inner, &mixed);
+        }
         if !self.has(given, BOTH) {
             return self.fed(FeedForward::Gated, &of_expert(expert), given, read);
         }

@@ -22,6 +22,10 @@ pub(super) const DENSE: [LayerTensor; 3] =
 pub(super) const SHARED: [LayerTensor; 3] =
     [slot(Module::FfnGateShexp), slot(Module::FfnUpShexp), slot(Module::FfnDownShexp)];
 
+/// The shared expert with gate and up in one.
+pub(super) const SHARED_JOINED: [LayerTensor; 3] =
+    [slot(Module::FfnGateUpShexp), slot(Module::FfnGateUpShexp), slot(Module::FfnDownShexp)];
+
 /// The same of one expert.
 pub(super) fn of_expert(expert: usize) -> [LayerTensor; 3] {
     [Module::FfnGateExps, Module::FfnUpExps, Module::FfnDownExps].map(|m| slot(m).expert(expert))

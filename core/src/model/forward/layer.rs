@@ -36,7 +36,8 @@ impl DecoderState {
 
     pub(super) fn mix_asks(&self, layer: usize) -> Result<Vec<Ask>> {
         let mut needs = self.needs(layer);
-        self.branch_norms(&mut needs, Module::AttnNorm, Module::AttnPostNorm)?;
+        let norm = self.attn_norm(layer);
+        self.branch_norms(&mut needs, norm, Module::AttnPostNorm)?;
         match self.mixer(layer) {
             Mixer::Attention => attention::needs(&mut needs)?,
             Mixer::Latent(latent) => mla::needs(&mut needs, &latent)?,
@@ -47,7 +48,7 @@ impl DecoderState {
     }
 
     pub(super) fn mix(&mut self, layer: usize, given: &Weights<'_>) -> Step<()> {
-        let read = self.branch_input(given, Module::AttnNorm);
+        let read = self.branch_input(given, self.attn_norm(layer));
         let branch = match self.mixer(layer) {
             Mixer::Attention => self.attention(layer, given, &read)?,
             Mixer::Latent(latent) => self.latent(&latent, given, &read)?,
@@ -61,6 +62,12 @@ impl DecoderState {
             self.add(&branch);
         }
         Ok(())
+    }
+
+    /// The norm before attention.
+    fn attn_norm(&self, layer: usize) -> Module {
+        let own = self.spec.attn_norm;
+        if self.needs(layer).has(own) { own } else { Module::AttnNorm }
     }
 
     /// Asks for the norms of a branch.

@@ -104,6 +104,9 @@ impl<'a> LayerRequest<'a> {
     /// The gain of a norm, and its bias, where it has one.
     pub fn norm(&mut self, module: Module) -> Result<()> {
         let hidden = self.pass.config.hidden;
+        if self.pass.spec.norm == Norm::MeanWithoutGain {
+            return Ok(());
+        }
         self.tensor(module, &[hidden])?;
         self.optional(LayerTensor::from(module).bias(), &[hidden])
     }
@@ -249,6 +252,7 @@ impl DecoderState {
         match self.spec.norm {
             Norm::Rms(plus) => math::rms_norm(x, gain, plus, self.config.norm_eps),
             Norm::Mean => math::mean_norm(x, width, (gain, 0.0), self.config.norm_eps),
+            Norm::MeanWithoutGain => math::mean_norm(x, width, (&[1.0], 0.0), self.config.norm_eps),
             Norm::MeanPlusOne => math::mean_norm(x, width, (gain, 1.0), self.config.norm_eps),
         }
     }

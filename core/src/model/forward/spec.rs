@@ -21,6 +21,8 @@ pub struct ForwardSpec {
     pub latent: bool,
     /// The feed-forward part of layers without experts.
     pub feed: FeedForward,
+    /// The norm before attention; [`Module::AttnNorm`] where the checkpoint has no such tensor.
+    pub attn_norm: Module,
     /// The norm before the feed-forward part.
     pub feed_norm: Module,
     /// The experts of layers that have some.
@@ -33,8 +35,10 @@ pub struct ForwardSpec {
     pub configured_parallel: bool,
     /// Whether queries and keys are normalised is in the configuration.
     pub configured_head_norms: bool,
-    /// Matrices of the layers have a row for every value that is read, not for every one that is made.
+    /// Matrices of the layers are stored `[in, out]` (GPT-2).
     pub columns: bool,
+    /// Rows of the table of positions before that of position 0.
+    pub position_offset: usize,
 }
 
 /// How a vector is normalised.
@@ -46,6 +50,8 @@ pub enum Norm {
     Mean,
     /// By its mean and variance; 1 is added to every gain.
     MeanPlusOne,
+    /// By its mean and variance, without gains (OLMo).
+    MeanWithoutGain,
 }
 
 /// Where the branches of a layer have norms.
@@ -82,6 +88,11 @@ pub struct Attention {
     pub own_gains: bool,
     /// Queries and keys are normalised over all heads together.
     pub joint_norms: bool,
+    /// Queries and keys are normalised after the rotary embedding.
+    pub norms_after_rotary: bool,
+    /// Rotated queries and keys are divided by their root mean square, without gains, if the configuration says so; layers without
+    /// a rotary embedding scale queries by their position; rotated layers attend within chunks (Llama 4).
+    pub chunked: bool,
     /// Queries come with gates, head by head, that what was mixed is multiplied by.
     pub gated: bool,
     /// Every head has a score that takes its share and gives nothing.
@@ -103,6 +114,8 @@ pub enum QkvProjection {
     Joined,
     /// By one matrix: query, key and value of the first head, those of the second, ...
     JoinedByHead,
+    /// By one matrix: the queries, the key and the value of the first key head, those of the second, ...
+    JoinedByGroup,
 }
 
 /// Which values of a head are rotated together.
@@ -140,13 +153,26 @@ pub enum FeedForward {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MoeSpec {
     /// An expert that every token uses.
-    pub shared: bool,
+    pub shared: Option<SharedExpert>,
     /// A gate on that one.
     pub shared_gate: bool,
     /// How scores become shares.
     pub shares: RouterScores,
-    /// In stacks, gate and up take turns and are clamped, and matrices have a row for every value that is read.
+    /// In stacks, the columns of gate and up alternate, and both are clamped (GPT-OSS).
     pub turns: bool,
+    /// Matrices of stacks are stored `[in, out]`.
+    pub columns: bool,
+}
+
+/// An expert that every token uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SharedExpert {
+    /// Gate, up, down, in every layer with experts.
+    Gated,
+    /// Gate, up, down, where the checkpoint has them.
+    GatedIfStored,
+    /// Gate and up in one, and down, where the checkpoint has them.
+    JoinedIfStored,
 }
 
 /// How the scores of experts become shares.
@@ -154,8 +180,12 @@ pub struct MoeSpec {
 pub enum RouterScores {
     /// All together are 1.
     Softmax,
+    /// All together are 1; a correction is added where they are chosen.
+    SoftmaxCorrected,
     /// Each for itself; a correction is added where they are chosen, first by groups.
     Sigmoid,
+    /// Each for itself, without a correction; the share multiplies what the expert reads (Llama 4).
+    SigmoidOfInput,
 }
 
 /// Llama's attention.
@@ -164,6 +194,8 @@ pub const ATTENTION: Attention = Attention {
     head_norms: false,
     own_gains: false,
     joint_norms: false,
+    norms_after_rotary: false,
+    chunked: false,
     gated: false,
     sinks: false,
     rotary: Rotary::Halves,
@@ -183,6 +215,7 @@ pub const PLAIN: ForwardSpec = ForwardSpec {
     convolution: false,
     latent: false,
     feed: FeedForward::Gated,
+    attn_norm: Module::AttnNorm,
     feed_norm: Module::FfnNorm,
     experts: None,
     scaled_embedding: false,
@@ -190,14 +223,15 @@ pub const PLAIN: ForwardSpec = ForwardSpec {
     configured_parallel: false,
     configured_head_norms: false,
     columns: false,
+    position_offset: 0,
 };
 
 /// Experts under `mlp`.
 pub const EXPERTS: MoeSpec =
-    MoeSpec { shared: false, shared_gate: false, shares: RouterScores::Softmax, turns: false };
+    MoeSpec { shared: None, shared_gate: false, shares: RouterScores::Softmax, turns: false, columns: false };
 
 /// Experts under `mlp` beside one that every token uses.
-pub const WITH_SHARED: MoeSpec = MoeSpec { shared: true, shared_gate: true, ..EXPERTS };
+pub const WITH_SHARED: MoeSpec = MoeSpec { shared: Some(SharedExpert::Gated), shared_gate: true, ..EXPERTS };
 
 impl ForwardSpec {
     /// The forward pass of a configuration's architecture, where there is one.

@@ -1,12 +1,14 @@
 //! `<arch>.*` keys of a GGUF from the hyperparameters of a checkpoint, in the order and with the types of llama.cpp's
 //! converter.
 //!
-//! What an architecture writes is data: tables of [`KeyRule`] in its row. A rule that computes is a function of
-//! [`families`]. Knows no tokenizer and no bytes of a file.
+//! What an architecture writes is data: tables of [`KeyRule`] in its row. Rules that compute are
+//! functions of `computed` and `layer_kinds`. Knows no tokenizer and no bytes of a file.
 
 mod base;
+mod computed;
 pub mod encoders;
 pub mod families;
+mod layer_kinds;
 mod ordered;
 mod pooling;
 mod rules;
@@ -78,7 +80,7 @@ pub fn early_keys(name: &str, hyper: &Hyperparameters) -> Result<Vec<(String, Me
 /// [`Code::BadValue`](crate::Code::BadValue) if a count of the configuration is none.
 pub fn architecture_name<'a>(row: &str, name: &'a str, hyper: &Hyperparameters) -> Result<&'a str> {
     Ok(match row {
-        "granite_hybrid" if !families::has_mamba_layers(hyper) => {
+        "granite_hybrid" if !layer_kinds::has_mamba_layers(hyper) => {
             let experts = hyper.count(&["num_experts_per_tok", "num_experts_per_token"])?;
             if experts.is_some_and(|n| n > 0) { "granitemoe" } else { "granite" }
         }

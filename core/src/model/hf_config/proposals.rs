@@ -227,6 +227,10 @@ fn widths(keys: &ArchKeys<'_>, draft: &mut Draft<'_>) {
     if model_type.starts_with("gemma3") {
         draft.set("sliding_window", keys.uint("attention.sliding_window").map_or(Value::Null, Value::from));
     }
+    if model_type == "llama4_text" {
+        // As llama.cpp decides it: the model with 128 experts does not normalise queries and keys.
+        draft.set("use_qk_norm", keys.uint("expert_count") != Some(128));
+    }
     if model_type == "ernie4_5_moe" {
         draft.set_some("moe_num_shared_experts", keys.uint("expert_shared_count"));
     }

@@ -69,7 +69,7 @@ pub(super) fn exact(problem: &Problem, budget: u64) -> Vec<usize> {
             chosen.push(index);
             next.push((bound, PartialChoice { chosen, bytes, damage }));
         }
-        // The most promising one is looked at first: it is the last one on the stack.
+        // The choice with the least bound is last on the stack, so that it is extended first.
         next.sort_by(|a, b| b.0.total_cmp(&a.0));
         open.extend(next.into_iter().map(|(_, prefix)| prefix));
     }
