@@ -5,8 +5,8 @@ use crate::error::{Code, Error, Result};
 use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window, Write};
 use crate::metric::LEAF;
 use crate::plan::{
-    Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
-    rotation_granularity, rows_per_block_boundary,
+    Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, OutputStream, Plan, RowMap,
+    Segment, lcm, rotation_granularity, rows_per_block_boundary,
 };
 use crate::tensor::TensorInfo;
 use crate::tensor::packed::{Packed, Rectangle};
@@ -350,16 +350,6 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let weights =
         weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
     let scales = operands(piece).filter_map(tensor_scale);
-    let target = match piece.op {
-        OutputOp::Copy => piece.from.dtype,
-        OutputOp::Encode(e) => e.dtype(),
-        OutputOp::Transcode(to) => to,
-        OutputOp::Measure => output.dtype,
-    };
-    let write = |place: FileRange| Write {
-        file: place.file,
-        region: region(target, place.at, cols, &window.rows, &window.cols),
-    };
     Job {
         output: index,
         grid: output.grid,
@@ -368,10 +358,41 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         has_gain: gain.is_some(),
         reads: operands(piece).flat_map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,
-        write: output.place.filter(|_| piece.op != OutputOp::Measure).map(write),
+        writes: writes(output, piece, &window),
         metrics: output.metrics.clone(),
         window,
     }
+}
+
+/// Where the bytes of a window go.
+fn writes(output: &Output, piece: &Segment, window: &Window) -> Vec<Write> {
+    let cols = output.grid.cols;
+    let target = match piece.op {
+        OutputOp::Measure => return Vec::new(),
+        OutputOp::Copy => piece.from.dtype,
+        OutputOp::Encode(e) => e.dtype(),
+        OutputOp::Transcode(to) => to,
+    };
+    if output.streams.is_empty() {
+        let write = |place: FileRange| {
+            let region = region(target, place.at, cols, &window.rows, &window.cols);
+            Write { file: place.file, region, part: None }
+        };
+        return output.place.map(write).into_iter().collect();
+    }
+    let stream = |stream: &OutputStream| {
+        let (place, part) = (stream.place?, stream.part);
+        let (len, bytes) = (target.block_len().max(1), u64::from(part.len));
+        let blocks = |cols: u64| cols / len * bytes;
+        let (row, run) = (blocks(cols), blocks(window.width()));
+        let offset = place.at + window.rows.start * row + blocks(window.cols.start);
+        let region = match run == row {
+            true => Region { offset, run: run * window.height(), stride: run * window.height(), count: 1 },
+            false => Region { offset, run, stride: row, count: window.height() },
+        };
+        Some(Write { file: place.file, region, part: Some(part) })
+    };
+    output.streams.iter().filter_map(stream).collect()
 }
 
 /// Rows and columns of a tensor that is seen as a matrix of `of` columns.

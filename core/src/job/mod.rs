@@ -17,6 +17,7 @@ mod rounding;
 mod row_map;
 mod spot_check;
 mod steps;
+mod streams;
 mod tile;
 mod tile_bytes;
 mod unpack;
@@ -26,7 +27,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Measurements, Tally};
-use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
+use crate::plan::{BlockPart, Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::boxed::Box;
@@ -140,13 +141,16 @@ impl Read {
     }
 }
 
-/// Where a job's bytes go, run after run.
+/// Where bytes of a job go, run after run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Write {
     /// Index in [`Plan::files`](crate::plan::Plan::files).
     pub file: u32,
     /// Which bytes.
     pub region: Region,
+    /// The part of each block that they are; absent where blocks are stored whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<BlockPart>,
 }
 
 /// Rows and columns of an output's grid.
@@ -190,8 +194,8 @@ pub struct Job {
     pub has_gain: bool,
     /// What becomes of the values.
     pub op: OutputOp,
-    /// Where the bytes go; absent when only measuring.
-    pub write: Option<Write>,
+    /// Where the bytes go: those of the first write, then those of the next. None when only measuring.
+    pub writes: Vec<Write>,
     /// What is measured.
     pub metrics: MetricSet,
 }
@@ -207,7 +211,7 @@ impl Job {
         };
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
-            OutputOp::Encode(to) if self.write.is_some() => Some((OutputSlot::Written, to)),
+            OutputOp::Encode(to) if !self.writes.is_empty() => Some((OutputSlot::Written, to)),
             _ => None,
         };
         let measured =
@@ -367,7 +371,9 @@ const TILE: u64 = 32 * 1024;
 ///
 /// Fails when a value cannot be encoded, with the element's index in the tensor.
 pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
-    work(kernels, job, inputs, scratch, None)
+    let done = work(kernels, job, inputs, scratch, None)?;
+    let payload = streams::separate(job, inputs, scratch, done.payload)?;
+    Ok(Done { payload, ..done })
 }
 
 /// Makes ready what all values of a job have in common: weights and gain. For a device; [`run`] and [`complete`] do it
@@ -403,7 +409,9 @@ pub fn complete(
     let done =
         work(kernels, job, inputs, scratch, Some(&mut DeviceCheck { by_device: &by_device, spot_check }));
     scratch.device_output = by_device;
-    done
+    let done = done?;
+    let payload = streams::separate(job, inputs, scratch, done.payload)?;
+    Ok(Done { payload, ..done })
 }
 
 /// What a device made, and what of it is made again.
@@ -431,7 +439,7 @@ fn work(
     let mut probe = MetricCollector::new(job);
     let window = &job.window;
     let payload = match job.op {
-        OutputOp::Transcode(_) | OutputOp::Encode(_) if job.write.is_some() => Payload::Scratch,
+        OutputOp::Transcode(_) | OutputOp::Encode(_) if !job.writes.is_empty() => Payload::Scratch,
         _ => Payload::None,
     };
     if let Some(dtype) = finish_dtype(job.op) {

@@ -13,7 +13,7 @@ use crate::model::tensor_id::is_gguf_name;
 use crate::model::tensor_role::{TensorRole, is_buffer, role};
 use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{
-    Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
+    Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side, ThinVec,
 };
 use crate::recipe::tensor_filter::TensorFilter;
 use crate::tensor::{Name, Shape, TensorInfo};
@@ -334,6 +334,7 @@ impl<'a> PairBuilder<'a> {
             shape: a.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: Segment {
                 against: Some(pair.candidate.1.as_bytes().into()),
                 ..Segment::whole(grid, pair.reference.1.as_bytes(), OutputOp::Copy)
@@ -372,6 +373,7 @@ fn output(pair: Match, b: &TensorInfo, metrics: MetricSet, op: OutputOp) -> Outp
         shape: pair.shape,
         grid,
         place: None,
+        streams: ThinVec::new(),
         segments: Segment {
             against: Some(pair.candidate.1.into()),
             ..Segment::whole(grid, pair.reference.1, op)
