@@ -3,6 +3,7 @@
 //!
 //! Names and stacks of experts are those of mlx-lm 0.32. Only architectures whose names are known are written.
 
+mod config_keys;
 mod names;
 mod settings;
 
@@ -205,6 +206,7 @@ fn config(contents: &Contents<'_>, outputs: &[Output]) -> Result<Vec<u8>> {
         map.insert("quantization".into(), settings.clone());
         map.insert("quantization_config".into(), settings);
     }
+    config_keys::add_older(map);
     if !map.contains_key("tie_word_embeddings") {
         // mlx-lm has defaults of its own.
         let head = outputs.iter().any(|o| o.name.starts_with("lm_head."));
