@@ -19,6 +19,7 @@ use crate::plan::{FileRange, LeftOut, OutFile, Output, Warning};
 use crate::quant::Encoding;
 use crate::recipe::{Action, Decision, Reason, Recipe, SplitOptions, mixed_names, unsupported};
 use crate::tensor::{Shape, TensorInfo};
+use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -130,6 +131,7 @@ impl Target for Mlx {
             true => SplitOptions { max_bytes: Some(SHARD), ..SplitOptions::default() },
             false => contents.recipe.split,
         };
+        check_names(outputs)?;
         let ranges = split::within(&limits, outputs)?;
         if ranges.len() == 1 {
             warnings.extend(split::not_split(&contents.recipe.split));
@@ -152,6 +154,15 @@ impl Target for Mlx {
         files.push(OutFile::literal(CONFIG, config(contents, outputs)?));
         files.extend(contents.checkpoint.companions.iter().map(OutFile::copy_of));
         Ok(files)
+    }
+}
+
+/// Refuses a name that two stored tensors have, in one file or in several.
+fn check_names(outputs: &[Output]) -> Result<()> {
+    let mut names = BTreeSet::new();
+    match outputs.iter().flat_map(Output::stored).find(|s| !names.insert(s.name.as_str())) {
+        Some(s) => Err(Error::new(Code::DuplicateName, "duplicate tensor name").of_tensor(s.name)),
+        None => Ok(()),
     }
 }
 

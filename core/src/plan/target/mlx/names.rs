@@ -86,7 +86,9 @@ impl Names {
         }
         for (name, (at, stack)) in stacks {
             let stacked = stacked(&name, stack)?;
-            renamed.iter_mut().skip(at).take(1).for_each(|slot| *slot = Some(stacked.clone()));
+            if let Some(slot) = renamed.get_mut(at) {
+                *slot = Some(stacked);
+            }
         }
         Ok(renamed.into_iter().flatten().collect())
     }
