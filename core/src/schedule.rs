@@ -2,11 +2,11 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window, Write};
+use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window};
 use crate::metric::LEAF;
 use crate::plan::{
-    Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, OutputStream, Plan, RowMap,
-    Segment, lcm, rotation_granularity, rows_per_block_boundary,
+    Axis, ColumnRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
+    rotation_granularity, rows_per_block_boundary,
 };
 use crate::tensor::TensorInfo;
 use crate::tensor::packed::{Packed, Rectangle};
@@ -331,7 +331,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let read = |o: &Operand| {
         let rows = below(window.rows.start)..below(window.rows.end);
         let view = OperandView::of(o, cols, &rows, &window.cols);
-        let region = region(o.dtype, o.at, view.of, &view.rows, &view.cols);
+        let region = Region::of(o.dtype, o.at, view.of, &view.rows, &view.cols);
         let scale = (o.dtype.prefix_bytes() > 0).then_some(Op::TensorScale);
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
         reads_of(o, region, view, scale.into_iter().chain(ops).collect())
@@ -343,12 +343,12 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
             true => below(window.rows.start)..below(window.rows.end),
             false => window.cols.clone(),
         };
-        read_of(o, region(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
+        read_of(o, Region::of(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
     });
     // The weights of the window's columns, which are those of every row.
     let weights = piece.importance.as_ref();
     let weights =
-        weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
+        weights.map(|o| read_of(o, Region::of(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
     let scales = operands(piece).filter_map(tensor_scale);
     Job {
         output: index,
@@ -358,41 +358,10 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         has_gain: gain.is_some(),
         reads: operands(piece).flat_map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,
-        writes: writes(output, piece, &window),
+        writes: job::writes(output, piece, &window),
         metrics: output.metrics.clone(),
         window,
     }
-}
-
-/// Where the bytes of a window go.
-fn writes(output: &Output, piece: &Segment, window: &Window) -> Vec<Write> {
-    let cols = output.grid.cols;
-    let target = match piece.op {
-        OutputOp::Measure => return Vec::new(),
-        OutputOp::Copy => piece.from.dtype,
-        OutputOp::Encode(e) => e.dtype(),
-        OutputOp::Transcode(to) => to,
-    };
-    if output.streams.is_empty() {
-        let write = |place: FileRange| {
-            let region = region(target, place.at, cols, &window.rows, &window.cols);
-            Write { file: place.file, region, part: None }
-        };
-        return output.place.map(write).into_iter().collect();
-    }
-    let stream = |stream: &OutputStream| {
-        let (place, part) = (stream.place?, stream.part);
-        let (len, bytes) = (target.block_len().max(1), u64::from(part.len));
-        let blocks = |cols: u64| cols / len * bytes;
-        let (row, run) = (blocks(cols), blocks(window.width()));
-        let offset = place.at + window.rows.start * row + blocks(window.cols.start);
-        let region = match run == row {
-            true => Region { offset, run: run * window.height(), stride: run * window.height(), count: 1 },
-            false => Region { offset, run, stride: row, count: window.height() },
-        };
-        Some(Write { file: place.file, region, part: Some(part) })
-    };
-    output.streams.iter().filter_map(stream).collect()
 }
 
 /// Rows and columns of a tensor that is seen as a matrix of `of` columns.
@@ -485,19 +454,4 @@ fn within(op: Op, window: &Window, row: u64) -> Option<Op> {
     };
     turn.at = turn.at.checked_sub(start).filter(|at| *at < len)?;
     Some(Op::Rotate(turn))
-}
-
-/// The bytes of a window in a tensor at `at`. Sizes were checked against the file (or the plan) when it was parsed,
-/// and windows fall on block borders, so nothing here can overflow; a wrong one would fail its read.
-fn region(dtype: DType, at: u64, cols: u64, rows: &Range<u64>, window_cols: &Range<u64>) -> Region {
-    let bytes = |n: u64| dtype.bytes_for(n).unwrap_or(0);
-    let height = rows.end - rows.start;
-    let width = window_cols.end - window_cols.start;
-    if width == cols {
-        let run = bytes(height * cols);
-        return Region { offset: at + bytes(rows.start * cols), run, stride: run, count: 1 };
-    }
-    let stride = bytes(cols);
-    let offset = at + rows.start * stride + bytes(window_cols.start);
-    Region { offset, run: bytes(width), stride, count: height }
 }
