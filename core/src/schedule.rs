@@ -245,6 +245,8 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let weights = if piece.importance.is_some() { 8 } else { 0 };
     let wide = if piece.from.ops.contains(&Op::Widen) { 8 } else { 0 };
     let values = weights + wide + if mapped { 12 } else { 8 };
+    // Blocks are taken apart in a copy.
+    let values = if output.streams.is_empty() { values } else { values + bytes_of(&[output.dtype]) };
     let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
     let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps).saturating_add(packed_bytes(piece));
     let share = budget.memory / u64::from(budget.workers.max(1));

@@ -4,7 +4,7 @@
 //! quantized; routers keep their precision here.
 
 use super::select::{TensorEntry, TypeChoice, TypeChoices, asked, reason, uniform, unquantized, untouched};
-use super::{Recipe, TargetName};
+use super::{Reason, Recipe, TargetName};
 use crate::dtype::{DType, MlxFloat, MlxType};
 use crate::error::{Code, Error, Result};
 use crate::format::Checkpoint;
@@ -144,10 +144,19 @@ fn is_expert_down(entry: &TensorEntry<'_>) -> bool {
     entry.tensor.name.contains(".experts.") && entry.tensor.name.ends_with(".w2.weight")
 }
 
+/// Whether there is something to quantize: MLX has no groups of an empty weight.
+fn is_empty(entry: &TensorEntry<'_>) -> Option<Reason> {
+    (entry.tensor.shape.numel() == 0).then(|| reason("vector", "no weights: keeps its type"))
+}
+
 /// One type for all: as for other targets, but embedding and head are quantized too.
 fn single(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
     let ends = matches!(entry.role, TensorRole::Embedding | TensorRole::Output);
-    match (recipe.dtype, uniform(recipe, entry)) {
+    let choice = match is_empty(entry) {
+        Some(why) => TypeChoice::Keep(why),
+        None => uniform(recipe, entry),
+    };
+    match (recipe.dtype, choice) {
         (Some(dtype), TypeChoice::Keep(why)) if ends && matches!(why.code, "embedding" | "output") => {
             match asked(recipe, entry) {
                 Some(choice) => choice,
@@ -162,7 +171,7 @@ fn single(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
 
 /// The type that a mixed recipe gives to a weight.
 fn mixed_choice(recipe: &Recipe, mixed: MlxMixed, layers: u64, entry: &TensorEntry<'_>) -> TypeChoice {
-    if let Some(why) = untouched(entry).or_else(|| unquantized(entry)) {
+    if let Some(why) = is_empty(entry).or_else(|| untouched(entry)).or_else(|| unquantized(entry)) {
         return TypeChoice::Keep(why);
     }
     if let Some(choice) = asked(recipe, entry) {
