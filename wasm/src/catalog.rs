@@ -106,10 +106,10 @@ pub fn catalog() -> Result<JsValue, JsValue> {
     let targets = Vec::from(
         [
             TargetName::Gguf,
-            TargetName::Mlx,
             TargetName::Lattice,
             TargetName::Safetensors,
             TargetName::HfFolder,
+            TargetName::Mlx,
         ]
         .map(target_info),
     );
