@@ -16,6 +16,10 @@ pub(super) fn add_older(config: &mut Map<String, Value>) {
         add(config, "rope_scaling", Some(&scaling).filter(|_| scaled));
         add(config, "rope_local_base_freq", of_kind("sliding_attention").and_then(|r| r.get("rope_theta")));
     }
+    // Written for models whose layers share one base; mlx-lm's default is that of transformers.
+    if config.get("rope_local_base_freq").is_some_and(Value::is_null) {
+        config.remove("rope_local_base_freq");
+    }
     let experts = config.get("num_local_experts").cloned();
     add(config, "num_experts", experts.as_ref());
 }
