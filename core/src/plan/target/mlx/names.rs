@@ -58,13 +58,13 @@ fn known() -> String {
 }
 
 /// The experts of one projection of a layer, by number.
-type Stack = BTreeMap<u64, Output>;
+type ExpertStack = BTreeMap<u64, Output>;
 
 impl Names {
     /// The outputs under their names, in the order in which they come; a stack stands where its first expert stood.
     pub(super) fn rename(&self, outputs: Vec<Output>, left_out: &mut Vec<LeftOut>) -> Result<Vec<Output>> {
         let mut renamed: Vec<Option<Output>> = Vec::with_capacity(outputs.len());
-        let mut stacks: BTreeMap<String, (usize, Stack)> = BTreeMap::new();
+        let mut stacks: BTreeMap<String, (usize, ExpertStack)> = BTreeMap::new();
         for output in outputs {
             match self.names.place(&output.name) {
                 None => return Err(self.unknown(&output)),
@@ -78,7 +78,7 @@ impl Names {
                     let name = format!("{before}{module}.switch_mlp.{projection}.{part}");
                     let (_, stack) = stacks.entry(name).or_insert_with(|| {
                         renamed.push(None);
-                        (renamed.len() - 1, Stack::new())
+                        (renamed.len() - 1, ExpertStack::new())
                     });
                     stack.insert(expert, output);
                 }
@@ -115,7 +115,7 @@ impl Names {
 }
 
 /// One output for all experts of a projection.
-fn stacked(name: &str, stack: Stack) -> Result<Output> {
+fn stacked(name: &str, stack: ExpertStack) -> Result<Output> {
     let refuse = |output: &Output, message: String| {
         Err(Error::new(Code::UnsupportedContainer, message).of_tensor(&output.name))
     };
