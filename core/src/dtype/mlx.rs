@@ -153,17 +153,16 @@ impl MlxType {
     }
 
     const fn name(self) -> &'static str {
-        let mut index = 0;
-        while index < ROWS.len() {
-            let MlxRow(bits, group, names) = &ROWS[index];
+        let mut rows: &[MlxRow] = &ROWS;
+        while let [MlxRow(bits, group, [bf16, f16, f32]), rest @ ..] = rows {
             if *bits == self.bits && *group == self.group {
                 return match self.float {
-                    MlxFloat::Bf16 => names[0],
-                    MlxFloat::F16 => names[1],
-                    MlxFloat::F32 => names[2],
+                    MlxFloat::Bf16 => bf16,
+                    MlxFloat::F16 => f16,
+                    MlxFloat::F32 => f32,
                 };
             }
-            index += 1;
+            rows = rest;
         }
         ""
     }
