@@ -6,9 +6,12 @@
 //! Sources: type numbers and block sizes from `ggml.h` and `ggml-common.h` of ggml 0.25; names from the
 //! `Dtype` enum of the safetensors crate.
 
+mod mlx;
+
 use crate::error::{Code, Error, Result};
 use alloc::format;
 use core::fmt;
+pub use mlx::{MlxFloat, MlxType};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Kind of numbers that a dtype stores.
@@ -47,13 +50,15 @@ macro_rules! dtypes {
         #[allow(non_camel_case_types)]
         pub enum DType {
             $($(#[$doc])* $variant,)*
+            /// A group of MLX's affine mode: codes of 2 to 8 bits, scale and bias. Not in [`DType::ALL`].
+            MLX(MlxType),
             /// A type of a GGUF file that this version does not know. Its size is not known either: the tensor
             /// ends where the next one starts.
             UNKNOWN,
         }
 
         impl DType {
-            /// All known dtypes, in table order.
+            /// All known dtypes but those of MLX, in table order.
             pub const ALL: &'static [DType] = &[$(DType::$variant,)*];
 
             const fn row(self) -> DTypeRow {
@@ -61,6 +66,7 @@ macro_rules! dtypes {
                     name: $name, safetensors: $st, ggml: $ggml,
                     block_len: $len, block_bytes: $bytes, kind: DTypeKind::$kind,
                 },)*
+                DType::MLX(mlx) => mlx.row(),
                 DType::UNKNOWN => DTypeRow {
                     name: "unknown", safetensors: None, ggml: None, block_len: 1, block_bytes: 1,
                     kind: DTypeKind::Quantized,
@@ -291,7 +297,9 @@ impl DType {
     /// [`Code::Usage`] if no dtype has this name.
     pub fn parse(text: &str) -> Result<DType> {
         let found = DType::ALL.iter().copied().find(|d| d.name().eq_ignore_ascii_case(text));
-        found.ok_or_else(|| Error::new(Code::Usage, format!("{text:?} is not a tensor type")))
+        found
+            .or_else(|| MlxType::parse(text))
+            .ok_or_else(|| Error::new(Code::Usage, format!("{text:?} is not a tensor type")))
     }
 }
 

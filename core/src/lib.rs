@@ -72,11 +72,11 @@
 //!         let inputs: Vec<Vec<u8>> = job.reads.iter().map(gather).collect();
 //!         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
 //!         let done = job::run(&Scalar, &job, &slices, &mut workspace)?;
-//!         if let Some(write) = &job.write {
-//!             let mut bytes = match done.payload {
-//!                 Payload::Input => slices[0],
-//!                 _ => &workspace.out,
-//!             };
+//!         let mut bytes = match done.payload {
+//!             Payload::Input => slices[0],
+//!             _ => &workspace.out,
+//!         };
+//!         for write in &job.writes {
 //!             for range in ranges(write.region) {
 //!                 let (run, rest) = bytes.split_at(range.len());
 //!                 outputs[write.file as usize][range].copy_from_slice(run);

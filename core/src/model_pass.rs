@@ -14,8 +14,8 @@ use crate::model::family::rules;
 use crate::model::forward::{Batch, F64, Forward, InputSums, Logits, MatMul, Product, Section};
 use crate::plan::convert;
 use crate::plan::{
-    FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, decoded,
-    target,
+    FileRange, Grid, MetricSet, NonFinite, Operand, OutFile, Output, OutputOp, Plan, Segment, Side, ThinVec,
+    decoded, target,
 };
 use crate::quant::Encoding;
 use crate::recipe::{Reason, Recipe, TargetName, TensorNaming};
@@ -415,6 +415,7 @@ fn as_it_is(index: usize, tensor: &TensorInfo) -> Output {
         shape: tensor.shape.clone(),
         grid,
         place: None,
+        streams: ThinVec::new(),
         segments: Segment::whole(grid, from, finish).into(),
         // One that is no number would spoil every logit: it is named while it can be.
         metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
@@ -449,6 +450,7 @@ fn request(output: &Output, rows: &Range<u64>, encoding: Option<Encoding>) -> Op
         shape: Shape::new([height, cols])?,
         grid: Grid { rows: height, cols },
         place: Some(FileRange { file: 0, at: 0, bytes: len }),
+        streams: ThinVec::new(),
         segments: pieces.into(),
         metrics: MetricSet { nonfinite: output.metrics.nonfinite, ..MetricSet::default() },
         ..output.clone()

@@ -2,10 +2,10 @@
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
-use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window, Write};
+use crate::job::{self, Job, LONG_RUN, PackedWindow, Read, Region, Window};
 use crate::metric::LEAF;
 use crate::plan::{
-    Axis, ColumnRange, FileRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
+    Axis, ColumnRange, Grid, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, lcm,
     rotation_granularity, rows_per_block_boundary,
 };
 use crate::tensor::TensorInfo;
@@ -245,6 +245,8 @@ fn cut(output: &Output, piece: &Segment, budget: &Budget, window: u64) -> Result
     let weights = if piece.importance.is_some() { 8 } else { 0 };
     let wide = if piece.from.ops.contains(&Op::Widen) { 8 } else { 0 };
     let values = weights + wide + if mapped { 12 } else { 8 };
+    // Blocks are taken apart in a copy.
+    let values = if output.streams.is_empty() { values } else { values + bytes_of(&[output.dtype]) };
     let gaps = operands(piece).map(|o| o.map.elements_read() - 1).sum::<u64>().saturating_mul(8);
     let per_element = (bytes_of(&dtypes) + values).saturating_add(gaps).saturating_add(packed_bytes(piece));
     let share = budget.memory / u64::from(budget.workers.max(1));
@@ -331,7 +333,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
     let read = |o: &Operand| {
         let rows = below(window.rows.start)..below(window.rows.end);
         let view = OperandView::of(o, cols, &rows, &window.cols);
-        let region = region(o.dtype, o.at, view.of, &view.rows, &view.cols);
+        let region = Region::of(o.dtype, o.at, view.of, &view.rows, &view.cols);
         let scale = (o.dtype.prefix_bytes() > 0).then_some(Op::TensorScale);
         let ops = o.ops.iter().filter_map(|op| within(*op, &window, below(window.rows.start)));
         reads_of(o, region, view, scale.into_iter().chain(ops).collect())
@@ -343,23 +345,13 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
             true => below(window.rows.start)..below(window.rows.end),
             false => window.cols.clone(),
         };
-        read_of(o, region(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
+        read_of(o, Region::of(o.dtype, o.at, cols.max(part.end), &(0..1), &part), o.ops.to_vec())
     });
     // The weights of the window's columns, which are those of every row.
     let weights = piece.importance.as_ref();
     let weights =
-        weights.map(|o| read_of(o, region(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
+        weights.map(|o| read_of(o, Region::of(o.dtype, o.at, cols, &(0..1), &window.cols), o.ops.to_vec()));
     let scales = operands(piece).filter_map(tensor_scale);
-    let target = match piece.op {
-        OutputOp::Copy => piece.from.dtype,
-        OutputOp::Encode(e) => e.dtype(),
-        OutputOp::Transcode(to) => to,
-        OutputOp::Measure => output.dtype,
-    };
-    let write = |place: FileRange| Write {
-        file: place.file,
-        region: region(target, place.at, cols, &window.rows, &window.cols),
-    };
     Job {
         output: index,
         grid: output.grid,
@@ -368,7 +360,7 @@ fn job(index: u32, output: &Output, piece: &Segment, cut: WindowSize, window: Wi
         has_gain: gain.is_some(),
         reads: operands(piece).flat_map(read).chain(weights).chain(scales).chain(gain).collect(),
         op: piece.op,
-        write: output.place.filter(|_| piece.op != OutputOp::Measure).map(write),
+        writes: job::writes(output, piece, &window),
         metrics: output.metrics.clone(),
         window,
     }
@@ -464,19 +456,4 @@ fn within(op: Op, window: &Window, row: u64) -> Option<Op> {
     };
     turn.at = turn.at.checked_sub(start).filter(|at| *at < len)?;
     Some(Op::Rotate(turn))
-}
-
-/// The bytes of a window in a tensor at `at`. Sizes were checked against the file (or the plan) when it was parsed,
-/// and windows fall on block borders, so nothing here can overflow; a wrong one would fail its read.
-fn region(dtype: DType, at: u64, cols: u64, rows: &Range<u64>, window_cols: &Range<u64>) -> Region {
-    let bytes = |n: u64| dtype.bytes_for(n).unwrap_or(0);
-    let height = rows.end - rows.start;
-    let width = window_cols.end - window_cols.start;
-    if width == cols {
-        let run = bytes(height * cols);
-        return Region { offset: at + bytes(rows.start * cols), run, stride: run, count: 1 };
-    }
-    let stride = bytes(cols);
-    let offset = at + rows.start * stride + bytes(window_cols.start);
-    Region { offset, run: bytes(width), stride, count: height }
 }

@@ -332,11 +332,16 @@ impl Workers<'_> {
         }
         let slices: Vec<&[u8]> = inputs.iter().take(job.reads.len()).map(Vec::as_slice).collect();
         let done = pollster::block_on(self.request.resources.engine.run(job, &slices, scratch))?;
-        if let (Some(files), Some(write)) = (self.files, &job.write) {
-            match done.payload {
-                Payload::None => {}
-                Payload::Input => files.write(write, slices.first().copied().unwrap_or_default())?,
-                Payload::Scratch => files.write(write, &scratch.out)?,
+        if let Some(files) = self.files {
+            let mut bytes = match done.payload {
+                Payload::None => &[],
+                Payload::Input => slices.first().copied().unwrap_or_default(),
+                Payload::Scratch => scratch.out.as_slice(),
+            };
+            for write in job.writes.iter().filter(|_| done.payload != Payload::None) {
+                let (of_write, rest) = bytes.split_at(write.region.len() as usize);
+                files.write(write, of_write)?;
+                bytes = rest;
             }
         }
         Ok(done)

@@ -27,8 +27,11 @@ fn the_types_that_help_names_can_be_written() {
     let dir = Dir::with_model();
     let help = dir.run("quantize --help").exits(0).out;
     let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let list =
-        flat.split("in any case: ").nth(1).and_then(|s| s.split(" --").next()).expect("a list of types");
+    let list = flat
+        .split("in any case: ")
+        .nth(1)
+        .and_then(|s| s.split("; for --to mlx").next())
+        .expect("a list of types");
     let types: Vec<&str> = list.trim_end_matches('.').split(", ").collect();
     let all = DType::ALL.iter().filter(|d| quantoscope_core::recipe::can_target(**d)).count();
     assert_eq!(types.len(), all, "{types:?}");

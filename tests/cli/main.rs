@@ -21,6 +21,7 @@ mod links;
 #[cfg(target_os = "linux")]
 mod measured_resume;
 mod metadata;
+mod mlx;
 mod naming;
 mod nonfinite;
 mod outputs;

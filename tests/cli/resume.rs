@@ -22,7 +22,7 @@ pub fn started(dir: &Dir, output: &str, options: &str) -> Child {
     begun(dir, output, slow(dir, &big(), output, options))
 }
 
-fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
+pub fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let journal = dir.at(&format!("{output}.partial.journal"));
     while journal.metadata().map_or(0, |m| m.len()) == 0 && child.try_wait().expect("a status").is_none() {

@@ -19,6 +19,7 @@ mod histogram;
 mod hostile;
 mod merge_tree;
 mod metrics;
+mod mlx;
 mod offload;
 mod products;
 mod ptx;

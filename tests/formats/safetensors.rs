@@ -181,3 +181,11 @@ fn safetensors_fifty_axes_and_deep_json_are_read() {
     let json = format!(r#"{{"a":{{"dtype":"U8","shape":[{ones}],"data_offsets":[0,1],"x":{deep}}}}}"#);
     open_one("m.safetensors", &st_bytes(json.as_bytes(), 1)).expect("it opens");
 }
+
+/// MLX writes `null` for metadata that there is none of.
+#[test]
+fn metadata_of_null_is_read_as_none() {
+    let json = r#"{"__metadata__":null,"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+    let checkpoint = open_one("m.safetensors", &st_bytes(json.as_bytes(), 1)).expect("it opens");
+    assert_eq!((checkpoint.metadata.0.len(), checkpoint.tensors.len()), (0, 1));
+}

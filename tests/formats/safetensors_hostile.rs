@@ -76,7 +76,7 @@ headers! {
     too_many_axes: one("\"U8\"", &format!("^[{}]", ["1"; 65].join(",")), "[0,1]"), 1 => TooManyAxes, Some("t");
     an_entry_that_is_no_object: r#"{"t":^[]}"#, 0 => BadJson, Some("t");
     metadata_that_is_no_text: r#"{"__metadata__":{"a":^1}}"#, 0 => BadJson, None;
-    metadata_that_is_no_object: r#"{"__metadata__":^null}"#, 0 => BadJson, None;
+    metadata_that_is_no_object: r#"{"__metadata__":^7}"#, 0 => BadJson, None;
     a_header_that_is_no_object: "^[]", 0 => BadJson, None;
     a_header_that_starts_with_a_space: "^ {}", 0 => BadJson, None;
     a_header_of_nothing: "^", 0 => BadJson, None;

@@ -15,6 +15,7 @@ mod lattice;
 mod many;
 mod mapping;
 mod metadata;
+mod mlx;
 mod nonfinite;
 mod packed;
 mod packed_integers;

@@ -55,12 +55,13 @@ fn words_of_targets() {
         ("hf_folder", TargetName::HfFolder, "safetensors"),
         ("gguf", TargetName::Gguf, "gguf"),
         ("q4", TargetName::Lattice, "q4"),
+        ("mlx", TargetName::Mlx, "mlx"),
     ] {
         let recipe: Recipe = serde_json::from_str(&format!(r#"{{"to":"{word}"}}"#)).expect("a recipe");
         assert_eq!(recipe.to, name);
         assert_eq!(serde_json::to_value(&recipe).expect("JSON")["to"], written);
     }
-    assert!(serde_json::from_str::<Recipe>(r#"{"to":"mlx"}"#).is_err());
+    assert!(serde_json::from_str::<Recipe>(r#"{"to":"onnx"}"#).is_err());
 }
 
 #[test]

@@ -166,10 +166,10 @@ pub fn run_with(
         let inputs: Vec<Vec<u8>> = job.reads.iter().map(|r| read(plan, &job, worlds, r)).collect();
         let slices: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
         let done = engine(&job, &slices, &mut scratch)?;
-        match (&job.write, done.payload) {
-            (Some(_), Payload::Input) => target.write(plan, &job, &inputs[0]),
-            (Some(_), Payload::Scratch) => target.write(plan, &job, &scratch.out),
-            (None, Payload::None) => {}
+        match (job.writes.as_slice(), done.payload) {
+            ([_, ..], Payload::Input) => target.write(plan, &job, &inputs[0]),
+            ([_, ..], Payload::Scratch) => target.write(plan, &job, &scratch.out),
+            ([], Payload::None) => {}
             (write, payload) => panic!("{payload:?} for {write:?}"),
         }
         measured.push((job, done));
@@ -233,32 +233,42 @@ impl MemoryFiles {
     }
 
     fn write(&mut self, plan: &Plan, job: &Job, mut bytes: &[u8]) {
-        let write = job.write.as_ref().expect("a job that writes");
-        let place = plan.outputs[job.output as usize].place.expect("an output with a place");
-        assert_eq!(write.file, place.file);
-        assert_eq!(write.region.len(), bytes.len() as u64, "as many bytes as the region has");
-        for (at, n) in write.region.runs() {
-            assert!(place.at <= at && at + n <= place.at + place.bytes, "a write outside its output");
-            let (run, rest) = bytes.split_at(n as usize);
-            let span = at as usize..(at + n) as usize;
-            self.files[write.file as usize][span.clone()].copy_from_slice(run);
-            self.laid[write.file as usize][span].iter_mut().for_each(|n| *n += 1);
-            bytes = rest;
+        let total: u64 = job.writes.iter().map(|w| w.region.len()).sum();
+        assert_eq!(total, bytes.len() as u64, "as many bytes as the regions have");
+        let output = &plan.outputs[job.output as usize];
+        assert_eq!(output.stored().count(), job.writes.len(), "a write for each stored tensor");
+        for (write, stored) in job.writes.iter().zip(output.stored()) {
+            let place = stored.place.expect("a stored tensor with a place");
+            assert_eq!(write.file, place.file);
+            for (at, n) in write.region.runs() {
+                assert!(place.at <= at && at + n <= place.at + place.bytes, "a write outside its output");
+                let (run, rest) = bytes.split_at(n as usize);
+                let span = at as usize..(at + n) as usize;
+                self.files[write.file as usize][span.clone()].copy_from_slice(run);
+                self.laid[write.file as usize][span].iter_mut().for_each(|n| *n += 1);
+                bytes = rest;
+            }
         }
     }
 
     /// Every byte of every output once, everything else never.
     fn check_tiled(&self, plan: &Plan) {
         let mut expected: Vec<Vec<u8>> = plan.files.iter().map(|f| vec![0; f.len as usize]).collect();
-        for (output, place) in plan.outputs.iter().filter_map(|o| Some((o, o.place?))) {
+        for (output, place) in
+            plan.outputs.iter().flat_map(|o| o.stored()).filter_map(|s| Some((s, s.place?)))
+        {
             let span =
                 &mut expected[place.file as usize][place.at as usize..(place.at + place.bytes) as usize];
             assert!(span.iter().all(|&n| n == 0), "{:?} shares bytes with another output", output.name);
             span.fill(1);
         }
         assert!(expected == self.laid, "some byte was not written exactly once");
-        for (place, file) in
-            plan.outputs.iter().filter_map(|o| o.place).map(|p| (p, &plan.files[p.file as usize]))
+        for (place, file) in plan
+            .outputs
+            .iter()
+            .flat_map(|o| o.stored())
+            .filter_map(|s| s.place)
+            .map(|p| (p, &plan.files[p.file as usize]))
         {
             assert!(place.bytes == 0 || place.at >= file.header.len() as u64, "an output over the header");
         }

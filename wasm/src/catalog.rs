@@ -4,6 +4,7 @@
 
 use crate::view::to_js;
 use quantoscope_core::DType;
+use quantoscope_core::dtype::{MlxFloat, MlxType};
 use quantoscope_core::model::tokenizer::pre;
 use quantoscope_core::plan::target;
 use quantoscope_core::quant::{Encoding, ImportanceUse};
@@ -106,8 +107,14 @@ struct Q4SchemeInfo {
 #[wasm_bindgen]
 pub fn catalog() -> Result<JsValue, JsValue> {
     let targets = Vec::from(
-        [TargetName::Gguf, TargetName::Lattice, TargetName::Safetensors, TargetName::HfFolder]
-            .map(target_info),
+        [
+            TargetName::Gguf,
+            TargetName::Lattice,
+            TargetName::Safetensors,
+            TargetName::HfFolder,
+            TargetName::Mlx,
+        ]
+        .map(target_info),
     );
     to_js(&Catalog {
         types: types(&targets),
@@ -123,6 +130,7 @@ pub fn catalog() -> Result<JsValue, JsValue> {
 fn target_word<S: Serializer>(target: &TargetName, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(match target {
         TargetName::HfFolder => "hf_folder",
+        TargetName::Mlx => "mlx",
         other => other.container().name(),
     })
 }
@@ -135,12 +143,14 @@ fn pre_tokenizers() -> Vec<&'static str> {
 fn target_info(target: TargetName) -> TargetInfo {
     let (label, about) = match target {
         TargetName::Gguf => ("GGUF", "for llama.cpp, Ollama, LM Studio"),
+        TargetName::Mlx => ("MLX folder", "for mlx-lm and LM Studio on Apple silicon"),
         TargetName::Lattice => ("Lattice .q4", "a folder, one file per tensor"),
         TargetName::Safetensors => ("safetensors", "F32, F16 or BF16, not quantized"),
         TargetName::HfFolder => ("Hugging Face folder", "for transformers, with configuration and tokenizer"),
     };
     let (dtype, preset) = match target {
         TargetName::Gguf => (None, Some(Preset::Q4_K_M)),
+        TargetName::Mlx => (MlxType::new(4, 64, MlxFloat::Bf16).map(DType::MLX), None),
         TargetName::Lattice => (None, None),
         TargetName::Safetensors | TargetName::HfFolder => (Some(DType::F16), None),
     };
@@ -151,13 +161,18 @@ fn target_info(target: TargetName) -> TargetInfo {
         target,
         label,
         about,
-        types: DType::ALL.iter().copied().filter(accepted).collect(),
+        types: all_types().filter(accepted).collect(),
         presets: Preset::ALL.iter().copied().filter(|p| accepts(with(None, Some(*p)))).collect(),
         q4_schemes: if target == TargetName::Lattice { q4_schemes() } else { Vec::new() },
         keeps_precision: target == TargetName::Gguf,
         converts_names: with(None, None).reads_companions(),
         default: with(dtype, preset),
     }
+}
+
+/// Every type that a recipe can name.
+fn all_types() -> impl Iterator<Item = DType> {
+    DType::ALL.iter().copied().chain(MlxType::named().map(DType::MLX))
 }
 
 fn q4_schemes() -> Vec<Q4SchemeInfo> {
@@ -173,7 +188,7 @@ fn q4_schemes() -> Vec<Q4SchemeInfo> {
 
 fn types(targets: &[TargetInfo]) -> Vec<TypeInfo> {
     let accepted = |d: &DType| targets.iter().any(|t| t.types.contains(d));
-    let mut all: Vec<TypeInfo> = DType::ALL.iter().copied().filter(accepted).map(type_info).collect();
+    let mut all: Vec<TypeInfo> = all_types().filter(accepted).map(type_info).collect();
     all.sort_by(|a, b| b.bits_per_weight.total_cmp(&a.bits_per_weight));
     all
 }
@@ -199,6 +214,7 @@ fn type_info(dtype: DType) -> TypeInfo {
 fn family(dtype: DType) -> &'static str {
     match dtype.name() {
         _ if !dtype.is_quantized() => "",
+        name if name.starts_with("MLX") => "MLX",
         "IQ4_NL" | "IQ4_XS" => "IQ (non-linear)",
         name if name.starts_with("IQ") => "IQ (grid)",
         name if name.starts_with("TQ") => "ternary",

@@ -6,6 +6,7 @@ use crate::imatrix::Imatrix;
 use crate::model::Model;
 use crate::run::{Purpose, Run};
 use quantoscope_core::plan::{pair, replay};
+use quantoscope_core::recipe::Recipe;
 use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use quantoscope_core::report::{CompareThreshold, VerdictRule};
 use quantoscope_core::{Code, Error};
@@ -25,7 +26,8 @@ impl Model {
         let rotated = replay::recorded(&self.checkpoint);
         let is_folder = source.checkpoint.companion_files.iter().next().is_some();
         let recipe = rotated.clone().or_else(|| replay::recorded_conversion(&self.checkpoint));
-        let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
+        let again = |r: &Recipe| rotated.is_some() || is_folder || replay::is_mlx(&self.checkpoint, r);
+        let pairing = match recipe.filter(again) {
             Some(recipe) => {
                 let source = source.prepared(&recipe).into_api_result()?;
                 replay::verify(&source, &self.checkpoint, &recipe, matrix)

@@ -166,9 +166,9 @@ impl StartedJob {
         self.job.reads.iter().zip(self.inputs.iter_mut().map(Vec::as_mut_slice))
     }
 
-    /// Where the window writes, if it does.
-    pub fn write(&self) -> Option<&Write> {
-        self.job.write.as_ref()
+    /// Where the window writes its bytes, one write after the other.
+    pub fn writes(&self) -> &[Write] {
+        &self.job.writes
     }
 
     /// The bytes that it made, once it is finished.

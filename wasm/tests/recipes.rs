@@ -54,6 +54,8 @@ fn catalog_lists_what_recipes_accept() {
     assert_eq!(text(&catalog, "targets.1.q4_schemes.1.scheme"), "sym");
     assert_eq!(texts(&get(&catalog, "targets.2.types")).len(), 3);
     assert_eq!(text(&catalog, "targets.3.target"), "hf_folder");
+    assert_eq!(text(&catalog, "targets.4.target"), "mlx");
+    assert_eq!(texts(&get(&catalog, "targets.4.types")).len(), 3 + 18);
     assert_eq!(number(&catalog, "types.0.bits_per_weight"), 32.0);
 }
 

@@ -351,6 +351,7 @@ export interface Recipe {
   to: TargetName;
   type?: string;
   mix?: string;
+  mixed?: string;
   overrides?: Override[];
   include?: string[];
   exclude?: string[];
@@ -609,7 +610,7 @@ export interface TargetInfo {
   default: Recipe;
 }
 
-export type TargetName = 'safetensors' | 'hf_folder' | 'gguf' | 'q4';
+export type TargetName = 'safetensors' | 'hf_folder' | 'gguf' | 'mlx' | 'q4';
 
 export interface TargetView {
   target_bytes?: number;

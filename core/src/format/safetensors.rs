@@ -84,6 +84,10 @@ fn parse(text: &[u8], at: u64, data: ByteRange) -> Result<Header> {
     drop(keys);
     json.each(|member| {
         if member.key == METADATA {
+            // MLX writes `null` where there is none.
+            if member.value.is_null() {
+                return Ok(());
+            }
             (header.metadata, header.metadata_at) = metadata(member.value)?;
         } else {
             let info = tensor(&member, data).map_err(|e| e.of_tensor(&member.key))?;

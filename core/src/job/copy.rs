@@ -29,7 +29,7 @@ pub(super) fn copy(job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Resu
             measured.bytes = Some(ByteComparison { differing, first, refused: false });
         }
     }
-    let payload = if job.write.is_some() { payload } else { Payload::None };
+    let payload = if !job.writes.is_empty() { payload } else { Payload::None };
     Ok(Done { payload, measured, made: SpotCheckStats::default() })
 }
 

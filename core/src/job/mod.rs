@@ -13,10 +13,12 @@ mod copy;
 mod freivalds;
 mod measure;
 mod nonfinite;
+mod region;
 mod rounding;
 mod row_map;
 mod spot_check;
 mod steps;
+mod streams;
 mod tile;
 mod tile_bytes;
 mod unpack;
@@ -26,7 +28,7 @@ use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::kernels::Kernels;
 use crate::metric::{Measurements, Tally};
-use crate::plan::{Grid, MetricSet, OutputOp, RowMap, Side};
+use crate::plan::{BlockPart, Grid, MetricSet, OutputOp, RowMap, Side};
 use crate::quant::{Encoding, check_finite};
 use crate::tensor::FileId;
 use alloc::boxed::Box;
@@ -41,74 +43,11 @@ use tile::{load, refused, tile_of, tiles};
 
 pub use crate::plan::{Axis, Op};
 pub use freivalds::LIMIT as ALGEBRA_LIMIT;
+pub use region::{LONG_RUN, Piece, Region};
 pub use spot_check::{SAMPLE_RATE, SpotCheck, SpotCheckStats};
+pub(crate) use streams::writes;
 pub(crate) use tile::tile_cols;
 pub use unpack::PackedWindow;
-
-/// `count` runs of `run` bytes, `stride` apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Region {
-    /// Byte offset of the first run.
-    pub offset: u64,
-    /// Bytes of one run.
-    pub run: u64,
-    /// Bytes from one run's start to the next.
-    pub stride: u64,
-    /// Number of runs.
-    pub count: u64,
-}
-
-impl Region {
-    /// Number of bytes in all runs.
-    pub fn len(&self) -> u64 {
-        self.run * self.count
-    }
-
-    /// Whether there is nothing to read or write.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The runs as `(offset, bytes)`.
-    pub fn runs(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let Region { offset, run, stride, count } = *self;
-        (0..count).map(move |i| (offset + i * stride, run))
-    }
-}
-
-/// Bytes of a run that are worth a read of its own.
-pub const LONG_RUN: u64 = 64 << 10;
-/// Bytes that a read of a piece with gaps holds at most.
-const PIECE: u64 = 256 << 10;
-/// The most bytes that are read for each byte of a region.
-const MOST_READ: u64 = 16;
-
-/// Consecutive runs of a region that are read at once, with the bytes between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Byte offset of the first run.
-    pub offset: u64,
-    /// Bytes from the first run's start to the last run's end.
-    pub len: u64,
-    /// Number of runs.
-    pub runs: u64,
-}
-
-impl Region {
-    /// The region in reads that are worth their cost. Short runs that lie close together are read with the bytes between them, in
-    /// pieces of up to 256 KiB: a read of 64 KiB costs little more than one of a few hundred bytes. Runs of [`LONG_RUN`] bytes
-    /// or more, and runs that are less than a sixteenth of their distance, are read one by one.
-    pub fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
-        let Region { offset, run, stride, count } = *self;
-        let close = run < LONG_RUN && run <= stride && stride <= run.saturating_mul(MOST_READ);
-        let together = if close { (PIECE / stride.max(1)).max(1) } else { 1 };
-        (0..count.div_ceil(together)).map(move |i| {
-            let first = i * together;
-            let runs = together.min(count - first);
-            Piece { offset: offset + first * stride, len: (runs - 1) * stride + run, runs }
-        })
-    }
-}
 
 /// Bytes that a job needs, gathered run after run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -140,13 +79,16 @@ impl Read {
     }
 }
 
-/// Where a job's bytes go, run after run.
+/// Where bytes of a job go, run after run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Write {
     /// Index in [`Plan::files`](crate::plan::Plan::files).
     pub file: u32,
     /// Which bytes.
     pub region: Region,
+    /// The part of each block that they are; absent where blocks are stored whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<BlockPart>,
 }
 
 /// Rows and columns of an output's grid.
@@ -190,8 +132,8 @@ pub struct Job {
     pub has_gain: bool,
     /// What becomes of the values.
     pub op: OutputOp,
-    /// Where the bytes go; absent when only measuring.
-    pub write: Option<Write>,
+    /// Where the bytes go: those of the first write, then those of the next. None when only measuring.
+    pub writes: Vec<Write>,
     /// What is measured.
     pub metrics: MetricSet,
 }
@@ -207,7 +149,7 @@ impl Job {
         };
         let weighted = self.reads.iter().any(|r| r.side == Side::Importance);
         let written = match self.op {
-            OutputOp::Encode(to) if self.write.is_some() => Some((OutputSlot::Written, to)),
+            OutputOp::Encode(to) if !self.writes.is_empty() => Some((OutputSlot::Written, to)),
             _ => None,
         };
         let measured =
@@ -370,7 +312,9 @@ const TILE: u64 = 32 * 1024;
 /// `non_finite` for a value that cannot be encoded, with the element's index in the tensor; `io` if
 /// inputs do not have the lengths of the reads.
 pub fn run(kernels: &dyn Kernels, job: &Job, inputs: &[&[u8]], scratch: &mut Workspace) -> Result<Done> {
-    work(kernels, job, inputs, scratch, None)
+    let done = work(kernels, job, inputs, scratch, None)?;
+    let payload = streams::separate(job, inputs, scratch, done.payload)?;
+    Ok(Done { payload, ..done })
 }
 
 /// Makes ready what all values of a job have in common: weights and gain. For a device; [`run`] and [`complete`] do it
@@ -412,7 +356,9 @@ pub fn complete(
     let done =
         work(kernels, job, inputs, scratch, Some(&mut DeviceCheck { by_device: &by_device, spot_check }));
     scratch.device_output = by_device;
-    done
+    let done = done?;
+    let payload = streams::separate(job, inputs, scratch, done.payload)?;
+    Ok(Done { payload, ..done })
 }
 
 /// What a device made, and what of it is made again.
@@ -440,7 +386,7 @@ fn work(
     let mut probe = MetricCollector::new(job);
     let window = &job.window;
     let payload = match job.op {
-        OutputOp::Transcode(_) | OutputOp::Encode(_) if job.write.is_some() => Payload::Scratch,
+        OutputOp::Transcode(_) | OutputOp::Encode(_) if !job.writes.is_empty() => Payload::Scratch,
         _ => Payload::None,
     };
     if let Some(dtype) = finish_dtype(job.op) {

@@ -46,7 +46,7 @@ pub fn plan(
     if cfg!(feature = "conversion") && hf_mapping::applies(checkpoint, recipe) {
         return hf_folder::plan(checkpoint, recipe, measure);
     }
-    target::check_source(recipe)?;
+    target::check_source(recipe, checkpoint)?;
     let (original, untied) = (checkpoint, untied(checkpoint, recipe, imatrix)?);
     let copy = untied.as_ref().and_then(|(_, copy)| *copy);
     let checkpoint = untied.as_ref().map_or(original, |(all, _)| all);
@@ -64,12 +64,12 @@ pub fn plan(
     let stored = StoredQuantization::of(original);
     let left_out = activation_scales(checkpoint);
     let mut work = Work { target, checkpoint, original, recipe, measure, importance, stored, left_out };
-    let (mut outputs, rotation) = match &mapping {
+    let (outputs, rotation) = match &mapping {
         _ if recipe.gguf.vocab_only => (Vec::new(), None),
         Some(mapping) if cfg!(feature = "conversion") => work.mapped(mapping, choices, &mut warnings)?,
         _ => work.renamed(choices, &mut warnings)?,
     };
-    let Work { importance, stored, left_out, .. } = work;
+    let Work { importance, stored, mut left_out, .. } = work;
     warnings.extend(stored.warnings().filter(|_| !recipe.gguf.verbatim));
     warnings.extend(importance.warnings());
     warnings.extend(mapping.as_ref().and_then(towers_left_out));
@@ -77,6 +77,7 @@ pub fn plan(
     warnings.extend(notes.map(|note| Warning::new("no_effect", note.as_str())));
     let contents =
         Contents { checkpoint, recipe, imatrix, rotation: rotation.as_ref(), mapping: mapping.as_ref() };
+    let mut outputs = target.assemble(&contents, outputs, &mut left_out)?;
     let head_name = copy.and_then(|copy| named.tensors.get(copy.head)).map(|t| t.name.as_str());
     let head = outputs.iter().find(|o| Some(o.name.as_str()) == head_name).map(UntiedHeadSize::of);
     let files = target.lay_out(&contents, &mut outputs, &mut warnings)?;

@@ -5,6 +5,7 @@
 
 use super::{
     Axis, ColumnRange, Grid, MetricSet, NonFinite, Op, Operand, Output, OutputOp, RowMap, Segment, Side,
+    ThinVec,
 };
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
@@ -245,6 +246,7 @@ impl Composer<'_> {
             shape: gguf.shape.clone(),
             grid: Grid { rows, cols: gguf.cols },
             place: None,
+            streams: ThinVec::new(),
             segments: segments.into(),
             metrics: MetricSet { error, nonfinite, ..MetricSet::default() },
             reason: decision.reason,

@@ -4,7 +4,7 @@
 //! folder, on headers only; a folder whose GGUF is not the source is refused. What remains is to turn the parts around.
 
 use super::hf_pieces::{GgufPiece, pieces, segments};
-use super::{MetricSet, NonFinite, Output, OutputOp, RowMap, Segment};
+use super::{MetricSet, NonFinite, Output, OutputOp, RowMap, Segment, ThinVec};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
@@ -364,6 +364,7 @@ impl HfMapping {
             shape: tensor.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: segments.into(),
             metrics: MetricSet { error, nonfinite, ..MetricSet::default() },
             reason: Reason { code, text: text.into() }.into(),

@@ -2,7 +2,8 @@
 
 use super::source_tensors::{is_measurable, role_reason};
 use super::{
-    Grid, ImportancePlanner, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, Warning, sample,
+    Grid, ImportancePlanner, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, ThinVec, Warning,
+    sample,
 };
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
@@ -176,6 +177,7 @@ fn measured(index: usize, tensor: &TensorInfo, metrics: MetricSet) -> Output {
         shape: tensor.shape.clone(),
         grid,
         place: None,
+        streams: ThinVec::new(),
         segments: Segment::whole(grid, from, OutputOp::Measure).into(),
         metrics,
         reason: role_reason(&tensor.name, &tensor.shape).into(),

@@ -27,6 +27,7 @@ pub mod rotate;
 mod sample;
 mod segments;
 mod source_tensors;
+mod streams;
 pub mod target;
 mod thin_vec;
 mod totals;
@@ -46,6 +47,7 @@ pub use operand::{Axis, ColumnRange, Op, Operand, RotationOp, RowMap, Side};
 pub use output::{FileRange, Grid, MetricSet, NonFinite, Output};
 pub use sample::sample;
 pub use segments::{OutputOp, Segment, Segments};
+pub use streams::{BlockPart, OutputStream, StoredTensor};
 pub use thin_vec::ThinVec;
 pub use totals::Totals;
 

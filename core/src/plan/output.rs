@@ -1,6 +1,6 @@
 //! The outputs of a plan: a tensor each, with its grid, its place, and its measurements.
 
-use super::{ColumnRange, Op, Operand, OutputOp, RowMap, Segment, Segments, Side, ThinVec};
+use super::{ColumnRange, Op, Operand, OutputOp, OutputStream, RowMap, Segment, Segments, Side, ThinVec};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::{Code, Error, Result};
 use crate::metric::{MeasurementSpec, Measurements};
@@ -105,8 +105,11 @@ pub struct Output {
     pub shape: Shape,
     /// Rows and columns of the work: those of the shape, or fewer rows where a sample is measured.
     pub grid: Grid,
-    /// Its range in a file; absent if it is only measured.
+    /// Its range in a file; absent if it is only measured, or has streams.
     pub place: Option<FileRange>,
+    /// The stored tensors that the parts of its blocks are; none where it is stored as it is.
+    #[serde(skip_serializing_if = "<[OutputStream]>::is_empty")]
+    pub streams: ThinVec<OutputStream>,
     /// The sources of its values, in order of rows and without gaps.
     pub segments: Segments,
     /// What is measured.
@@ -146,6 +149,7 @@ impl Output {
             shape: tensor.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: Segment::whole(grid, from, op).into(),
             metrics: MetricSet { error, nonfinite, ..MetricSet::default() },
             reason: decision.reason,
@@ -171,6 +175,7 @@ impl Output {
             shape,
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: Segment::whole(grid, from, OutputOp::Copy).into(),
             metrics: MetricSet { nonfinite: NonFinite::Refused, ..MetricSet::default() },
             reason: Reason { code: "generated", text: "computed from the configuration".into() }.into(),

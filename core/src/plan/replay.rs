@@ -2,7 +2,9 @@
 //! compared with the stored one.
 
 use super::pair::{Finding, Pairing};
-use super::{MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, convert, provenance, target};
+use super::{
+    MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, ThinVec, convert, provenance, target,
+};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::format::imatrix::Imatrix;
@@ -29,10 +31,25 @@ pub fn recorded(artefact: &Checkpoint) -> Option<Recipe> {
     Some(recipe)
 }
 
-/// The recipe that `artefact` records, if it is a GGUF that may have been made of a Hugging Face folder.
+/// The recipe that `artefact` records, if it is a GGUF that may have been made of a Hugging Face folder, or an MLX folder.
 pub fn recorded_conversion(artefact: &Checkpoint) -> Option<Recipe> {
-    let recipe = provenance::recorded_recipe(artefact).filter(|_| artefact.container == Container::Gguf)?;
-    (recipe.to == TargetName::Gguf && recipe.names != TensorNaming::Source).then_some(recipe)
+    let recipe = provenance::recorded_recipe(artefact)?;
+    let gguf = artefact.container == Container::Gguf
+        && recipe.to == TargetName::Gguf
+        && recipe.names != TensorNaming::Source;
+    (gguf || is_mlx(artefact, &recipe)).then_some(recipe)
+}
+
+/// Whether `artefact` is an MLX folder that `recipe` made. Its tensors have other names and stacks than those of its source, and
+/// parts that are compared as blocks.
+pub fn is_mlx(artefact: &Checkpoint, recipe: &Recipe) -> bool {
+    artefact.container == Container::Safetensors && recipe.to == TargetName::Mlx
+}
+
+/// The type of a stored tensor. A weight in the parts of MLX has the type of its blocks.
+fn stored_type(tensor: &TensorInfo) -> DType {
+    let blocks = tensor.packed.as_ref().and_then(|packed| packed.mlx_type());
+    blocks.map_or(tensor.dtype, DType::MLX)
 }
 
 /// The version of the rules that the record of a rotation names; 1 if there is none.
@@ -63,10 +80,10 @@ pub fn verify(
             findings.push(Finding::new("only_in_reference", &output.name, "the artefact lacks it"));
             continue;
         };
-        if tensor.shape != output.shape || tensor.dtype != output.dtype {
+        let dtype = stored_type(tensor);
+        if tensor.shape != output.shape || dtype != output.dtype {
             let detail = format!(
-                "{} {:?}, and its recipe makes {} {:?}",
-                tensor.dtype,
+                "{dtype} {:?}, and its recipe makes {} {:?}",
                 tensor.shape.axes(),
                 output.dtype,
                 output.shape.axes()
@@ -100,6 +117,7 @@ fn compared(mut output: Output, recipe: &Recipe, index: usize, tensor: &TensorIn
         _ => Vec::new(),
     };
     output.place = None;
+    output.streams = ThinVec::new();
     // Blocks of packed weights are made of their parts first.
     let as_bytes = op == OutputOp::Copy && output.segments.iter().all(|s| s.from.packed.is_none());
     if as_bytes {
@@ -109,7 +127,7 @@ fn compared(mut output: Output, recipe: &Recipe, index: usize, tensor: &TensorIn
         MetricSet { error: !identity.is_empty(), identity: identity.into(), ..MetricSet::default() };
     let against = |segment: &Segment| {
         let whole = Operand::whole(Side::Candidate, index, tensor);
-        let dtype = if as_bytes { DType::U8 } else { tensor.dtype };
+        let dtype = if as_bytes { DType::U8 } else { stored_type(tensor) };
         Operand { row: segment.rows.start, dtype, ..whole }
     };
     for segment in &mut output.segments {

@@ -15,7 +15,7 @@ const RUNS: u64 = 32;
 /// Rows that share blocks, as those of flat types can, are kept together. For a tensor that is rotated along its rows, ranges
 /// of columns with about as many weights are kept instead. Outputs that are written are not changed.
 pub fn sample(plan: &mut Plan, rows: u64) {
-    for output in plan.outputs.iter_mut().filter(|o| o.place.is_none()) {
+    for output in plan.outputs.iter_mut().filter(|o| !o.is_written()) {
         match output.segments.iter().any(Segment::runs_along_rows) {
             true => take_columns(output, rows),
             false => take(output, rows),

@@ -66,7 +66,7 @@ impl Totals {
         let total_bytes_in = sum(read.iter().map(span))?;
         let total_bytes_out = sum(files.iter().map(|f| f.len))?;
         let quantized = outputs.iter().filter(|o| o.dtype.is_quantized()).count() as u64;
-        let stored = sum(outputs.iter().filter_map(|o| o.place).map(|p| p.bytes))?;
+        let stored = sum(outputs.iter().filter_map(Output::bytes_out))?;
         let written = sum(outputs.iter().map(|o| o.shape.numel()))?;
         let weights = written.saturating_sub(head.map_or(0, |h| h.weights));
         let over = |a: u64, b: u64| (a != 0 && b != 0).then(|| a as f64 / b as f64);

@@ -40,6 +40,7 @@ mod iq4_nl;
 mod iq4_xs;
 mod lattice;
 mod legacy_quants;
+mod mlx;
 mod mxfp4;
 mod nearest_grid_point;
 mod nvfp4;
@@ -256,24 +257,26 @@ macro_rules! codecs {
             match e {
                 $($encoding => Some($encode),)*
                 $(Encoding::Type($searched) => Some(|x, w, out| $search(ScalarSearch, x, w, out)),)*
+                Encoding::Type(DType::MLX(of)) => mlx::encoder(of),
                 _ => None,
             }
         }
 
         /// True if [`encoder`] has an encoder of `e`. Links none of them.
         pub const fn has_encoder(e: Encoding) -> bool {
-            matches!(e, $($encoding)|* $(| Encoding::Type($searched))*)
+            matches!(e, $($encoding)|* $(| Encoding::Type($searched))* | Encoding::Type(DType::MLX(_)))
         }
 
         /// True if [`decoder`] has a decoder of `d`. Links none of them.
         pub const fn has_decoder(d: DType) -> bool {
-            matches!(d, $($dtype)|*)
+            matches!(d, $($dtype)|* | DType::MLX(_))
         }
 
         /// Returns the decoder of `d`.
         pub fn decoder(d: DType) -> Option<DecodeFn> {
             match d {
                 $($dtype => Some($decode),)*
+                DType::MLX(of) => mlx::decoder(of),
                 _ => None,
             }
         }
@@ -295,6 +298,7 @@ macro_rules! codecs {
             match e {
                 $($encoding => $encode(src, importance, out),)*
                 $(Encoding::Type($searched) => $search(searches, src, importance, out),)*
+                Encoding::Type(DType::MLX(of)) => mlx::encode(of, src, out),
                 _ => Err(EncodeError::NoCodec),
             }
         }
@@ -308,6 +312,7 @@ macro_rules! codecs {
         pub fn decode_in_place(d: DType, src: &[u8], out: &mut [f32]) -> Result<(), EncodeError> {
             match d {
                 $($dtype => $decode(src, out),)*
+                DType::MLX(of) => mlx::decode(of, src, out),
                 _ => return Err(EncodeError::NoCodec),
             }
             check_decoded(d, src, out)

@@ -5,6 +5,7 @@
 
 mod gguf_options;
 pub mod key_value;
+mod mlx;
 pub mod pattern;
 pub mod preset_rules;
 pub mod presets;
@@ -29,6 +30,7 @@ use rotation::RotationOptions;
 use serde::{Deserialize, Serialize};
 
 pub use gguf_options::GgufOptions;
+pub use mlx::{MlxMixed, mixed_names};
 pub use shared_text::SharedText;
 pub use split_options::SplitOptions;
 pub use target_name::TargetName;
@@ -58,6 +60,9 @@ pub struct Recipe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[serde(rename = "mix")]
     pub preset: Option<Preset>,
+    /// The mixed recipe of mlx-lm, in place of one type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mixed: Option<MlxMixed>,
     /// Types of tensors by name; the first pattern that matches decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
@@ -184,6 +189,7 @@ impl Recipe {
             to: to.into(),
             dtype,
             preset: None,
+            mixed: None,
             overrides: Vec::new(),
             include: Vec::new(),
             exclude: Vec::new(),
@@ -211,7 +217,8 @@ impl Recipe {
 
     /// Every type that the recipe names, that of the preset included.
     pub fn types(&self) -> impl Iterator<Item = DType> {
-        let base = self.dtype.into_iter().chain(self.preset.map(Preset::base));
+        let mixed = self.mixed.into_iter().flat_map(|mixed| [mixed.low(), mixed.high()]);
+        let base = self.dtype.into_iter().chain(self.preset.map(Preset::base)).chain(mixed);
         let single = self.overrides.iter().map(|o| o.dtype);
         base.chain(single).chain(self.output_type).chain(self.embedding_type)
     }
@@ -227,7 +234,8 @@ impl Recipe {
 
     /// Whether any tensor may be quantized.
     pub fn quantizes(&self) -> bool {
-        let base = self.dtype.or(self.preset.map(Preset::base)).or(self.to.only_block_type());
+        let named = self.dtype.or(self.preset.map(Preset::base)).or(self.mixed.map(MlxMixed::low));
+        let base = named.or(self.to.only_block_type());
         base.is_some_and(DType::is_quantized)
     }
 

@@ -6,7 +6,7 @@
 use super::pattern::Pattern;
 use super::preset_rules::{PresetRule, RuleInput, TensorCategory, When, fallback};
 use super::presets::Preset;
-use super::{Reason, Recipe, SharedText};
+use super::{Reason, Recipe, SharedText, TargetName, mlx};
 use crate::dtype::{DType, DTypeKind};
 use crate::error::Result;
 use crate::format::Checkpoint;
@@ -63,15 +63,15 @@ pub struct OverrideUse {
     pub unfit: Option<Name>,
 }
 
-fn reason(code: &'static str, text: impl Into<SharedText>) -> Reason {
+pub(super) fn reason(code: &'static str, text: impl Into<SharedText>) -> Reason {
     Reason { code, text: text.into() }
 }
 
 /// A tensor and the GGUF tensor it is or becomes.
-struct TensorEntry<'a> {
-    tensor: &'a TensorInfo,
+pub(super) struct TensorEntry<'a> {
+    pub(super) tensor: &'a TensorInfo,
     gguf: GgufName,
-    role: TensorRole,
+    pub(super) role: TensorRole,
     /// The first of the recipe's overrides that matches one of its names: its number, and the type.
     overridden: Option<(usize, DType)>,
     /// Whether the recipe's filter selects it.
@@ -115,6 +115,7 @@ pub fn type_choices_of(
     let mut all = TypeChoices { choices: Vec::new(), overrides, not_divisible: 0, fallbacks: 0 };
     let mut last = SharedText::default();
     let mut wanted = match recipe.preset {
+        _ if recipe.to == TargetName::Mlx => mlx::choices(recipe, checkpoint, &entries)?,
         Some(preset) => preset_choices(recipe, preset, checkpoint, &entries, weights, copy.is_some()),
         None => entries.iter().map(|s| uniform(recipe, s).sharing(&mut last)).collect(),
     };
@@ -123,6 +124,7 @@ pub fn type_choices_of(
         let aim = if entry.selected { all.fitting(recipe, entry, aim) } else { excluded() };
         all.choices.push(aim.sharing(&mut last));
     }
+    mlx::set_floats(recipe, checkpoint, &mut all);
     Ok(all)
 }
 
@@ -199,7 +201,7 @@ impl TypeChoices {
 }
 
 /// Why a tensor is never quantized, if it is not.
-fn untouched(entry: &TensorEntry<'_>) -> Option<Reason> {
+pub(super) fn untouched(entry: &TensorEntry<'_>) -> Option<Reason> {
     let (code, text) = match entry.role {
         _ if entry.tensor.dtype.kind() == DTypeKind::Integer => ("integer", "holds no weights"),
         TensorRole::Norm => ("norm", "normalisation keeps its precision"),
@@ -215,7 +217,7 @@ fn untouched(entry: &TensorEntry<'_>) -> Option<Reason> {
 }
 
 /// What the user said of this very tensor.
-fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
+pub(super) fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
     let part = TensorCategory::of(&entry.gguf.name);
     let (embedding, output) = match recipe.preset {
         Some(_) => (part == TensorCategory::Embedding, part == TensorCategory::Output),
@@ -240,7 +242,7 @@ fn asked(recipe: &Recipe, entry: &TensorEntry<'_>) -> Option<TypeChoice> {
 }
 
 /// One type for all: what is eligible, and why the rest is not.
-fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
+pub(super) fn uniform(recipe: &Recipe, entry: &TensorEntry<'_>) -> TypeChoice {
     let tensor = entry.tensor;
     if let Some(why) = untouched(entry).or_else(|| unquantized(entry)) {
         return TypeChoice::Keep(why);
@@ -420,7 +422,7 @@ impl PresetContext<'_> {
 }
 
 /// Why llama-quantize leaves a matrix alone that is a weight by its name.
-fn unquantized(entry: &TensorEntry<'_>) -> Option<Reason> {
+pub(super) fn unquantized(entry: &TensorEntry<'_>) -> Option<Reason> {
     if entry.tensor.shape.rows() == 1 {
         return Some(reason("vector", "one row: keeps its precision"));
     }

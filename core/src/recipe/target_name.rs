@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// What a conversion writes.
 ///
 /// The word in JSON is that of the container, so that a recorded recipe is the same for a file and for a folder of it; as
-/// input, `hf_folder` is a word too.
+/// input, `hf_folder` is a word too. MLX has its own word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TargetName {
@@ -17,6 +17,8 @@ pub enum TargetName {
     HfFolder,
     /// One GGUF file.
     Gguf,
+    /// A folder for MLX, in the layout of mlx-lm.
+    Mlx,
     /// A lattice directory.
     #[serde(rename = "q4")]
     Lattice,
@@ -26,7 +28,7 @@ impl TargetName {
     /// The container of the weights.
     pub const fn container(self) -> Container {
         match self {
-            TargetName::Safetensors | TargetName::HfFolder => Container::Safetensors,
+            TargetName::Safetensors | TargetName::HfFolder | TargetName::Mlx => Container::Safetensors,
             TargetName::Gguf => Container::Gguf,
             TargetName::Lattice => Container::LatticeQ4,
         }
@@ -36,7 +38,7 @@ impl TargetName {
     pub const fn only_block_type(self) -> Option<DType> {
         match self {
             TargetName::Lattice => Some(DType::LATTICE_Q4),
-            TargetName::Safetensors | TargetName::HfFolder | TargetName::Gguf => None,
+            TargetName::Safetensors | TargetName::HfFolder | TargetName::Mlx | TargetName::Gguf => None,
         }
     }
 }
@@ -54,6 +56,9 @@ impl From<Container> for TargetName {
 
 impl Serialize for TargetName {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        self.container().serialize(s)
+        match self {
+            TargetName::Mlx => s.serialize_str("mlx"),
+            other => other.container().serialize(s),
+        }
     }
 }

@@ -122,7 +122,7 @@ impl<'a> ConvertedTensors<'a> {
             shape: o.shape.clone(),
             numel: o.shape.numel(),
             bytes_in: source.stored_bytes(),
-            bytes_out: o.place?.bytes,
+            bytes_out: o.bytes_out()?,
             reason: Reason::clone(&o.reason),
             error: error.map(ErrorView::from),
             non_finite: self.gathered.and_then(|c| nonfinite(c.output(index)?, o)),
@@ -239,7 +239,8 @@ pub fn converted<'a>(
 fn split_files(plan: &Plan) -> Vec<SplitFileView> {
     let split = plan.conversion.as_ref().is_some_and(|c| !c.recipe.split.is_none()) && plan.files.len() > 1;
     let mut tensors: BTreeMap<u32, u64> = BTreeMap::new();
-    for place in plan.outputs.iter().filter(|_| split).filter_map(|o| o.place) {
+    let stored = plan.outputs.iter().filter(|_| split).flat_map(|o| o.stored());
+    for place in stored.filter_map(|s| s.place) {
         *tensors.entry(place.file).or_default() += 1;
     }
     let all = plan.files.iter().zip(0..).filter(|_| split);

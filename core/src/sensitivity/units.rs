@@ -7,7 +7,7 @@ use crate::format::imatrix::Imatrix;
 use crate::format::{Checkpoint, Container};
 use crate::model_pass::ModelTensors;
 use crate::plan::convert;
-use crate::plan::{Grid, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side};
+use crate::plan::{Grid, MetricSet, Operand, Output, OutputOp, Plan, Segment, Side, ThinVec};
 use crate::quant::{Encoding, ImportanceUse};
 use crate::recipe::{Recipe, TargetName, can_target};
 use crate::run::PlanMeasurements;
@@ -305,5 +305,12 @@ fn measured(checkpoint: &Checkpoint, output: &Output, encodings: &[Encoding]) ->
         s.op = OutputOp::Measure;
         s.importance = None;
     });
-    Output { place: None, grid, segments: segments.into(), metrics, ..output.clone() }
+    Output {
+        place: None,
+        streams: ThinVec::new(),
+        grid,
+        segments: segments.into(),
+        metrics,
+        ..output.clone()
+    }
 }

@@ -4,7 +4,7 @@
 //! the weight needs; the values are decoded in `job`. Knows no file format.
 
 use super::TensorInfo;
-use crate::dtype::DType;
+use crate::dtype::{DType, MlxFloat, MlxType};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -355,6 +355,18 @@ impl Packed {
             (Layout::Mxfp4, 0) => self.cols / 2,
             (Layout::Mxfp4, _) => self.cols / MXFP4_BLOCK,
         }
+    }
+}
+
+impl Packed {
+    /// The type whose blocks the groups of a weight of MLX's affine mode are; `None` for other weights.
+    pub fn mlx_type(&self) -> Option<MlxType> {
+        let (Layout::Integers(layout), [_, scales, biases]) = (self.layout, self.parts.as_slice()) else {
+            return None;
+        };
+        let float = MlxFloat::of(scales.dtype).filter(|_| biases.dtype == scales.dtype)?;
+        let is_mlx = layout.format == IntegerFormat::Mlx;
+        MlxType::new(layout.bits.into(), layout.group, float).filter(|_| is_mlx)
     }
 }
 

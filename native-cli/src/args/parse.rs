@@ -5,7 +5,7 @@ use quantoscope_core::DType;
 use quantoscope_core::error::Error;
 use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::presets::Preset;
-use quantoscope_core::recipe::{Override, can_target, rotation};
+use quantoscope_core::recipe::{MlxMixed, Override, can_target, rotation};
 
 pub fn dtype(text: &str) -> Result<DType, String> {
     let advice = |e: Error| match Preset::parse(text) {
@@ -49,6 +49,9 @@ pub fn encoding(text: &str) -> Result<Encoding, String> {
 pub fn preset(text: &str) -> Result<RecipeName, String> {
     if text.eq_ignore_ascii_case("auto") {
         return Ok(RecipeName::Auto);
+    }
+    if let Ok(mixed) = MlxMixed::parse(text) {
+        return Ok(RecipeName::Mixed(mixed));
     }
     let advice = |e: Error| match DType::parse(text) {
         Ok(dtype) => format!("{text:?} is a tensor type: use --type {dtype}"),

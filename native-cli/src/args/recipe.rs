@@ -9,7 +9,7 @@ use quantoscope_core::plan::target;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::rotation::RotationOptions;
 use quantoscope_core::recipe::{
-    Override, Q4Scheme, Recipe, SplitOptions, TargetName, TensorNaming, can_target,
+    MlxMixed, Override, Q4Scheme, Recipe, SplitOptions, TargetName, TensorNaming, can_target, mixed_names,
 };
 use quantoscope_core::{DType, model_equivalence};
 use std::path::Path;
@@ -18,8 +18,8 @@ use std::path::Path;
 #[derive(Debug, Args)]
 pub struct RecipeArgs {
     /// The container to write: gguf, safetensors, hf (a folder for transformers; of a GGUF, with its configuration and
-    /// tokenizer, in the float type of the file or in that of --type), or q4 (a directory of lattice blocks) [default:
-    /// by the extension of OUT; gguf for `plan`].
+    /// tokenizer, in the float type of the file or in that of --type), mlx (a folder for mlx-lm), or q4 (a directory of
+    /// lattice blocks) [default: by the extension of OUT; gguf for `plan`].
     #[arg(long, value_name = "CONTAINER")]
     pub to: Option<TargetArg>,
     #[arg(long = "type", value_name = "TYPE", value_parser = parse::dtype, help = type_help())]
@@ -99,13 +99,22 @@ pub enum RecipeName {
     Auto,
     /// A preset.
     Preset(Preset),
+    /// A mixed recipe of mlx-lm.
+    Mixed(MlxMixed),
 }
 
 impl RecipeName {
     fn preset(self) -> Option<Preset> {
         match self {
-            RecipeName::Auto => None,
+            RecipeName::Auto | RecipeName::Mixed(_) => None,
             RecipeName::Preset(preset) => Some(preset),
+        }
+    }
+
+    fn mixed(self) -> Option<MlxMixed> {
+        match self {
+            RecipeName::Mixed(mixed) => Some(mixed),
+            RecipeName::Auto | RecipeName::Preset(_) => None,
         }
     }
 }
@@ -143,6 +152,7 @@ impl RecipeArgs {
             gguf: self.gguf.resolve()?,
             split,
             preset: self.recipe.and_then(RecipeName::preset),
+            mixed: self.recipe.and_then(RecipeName::mixed),
             names: self.names.into(),
             compat: self.compat.is_some(),
             pre_tokenizer: self.pre_tokenizer.clone(),
@@ -171,6 +181,7 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptio
     match (typed, extension) {
         (Some(TargetArg::Gguf), _) | (None, None) => Ok(TargetName::Gguf),
         (Some(TargetArg::Hf), _) => Ok(TargetName::HfFolder),
+        (Some(TargetArg::Mlx), _) => Ok(TargetName::Mlx),
         (Some(TargetArg::Q4), _) => Ok(TargetName::Lattice),
         (Some(TargetArg::Safetensors), extension) => {
             let is_file = extension.is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
@@ -181,7 +192,7 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptio
         (None, Some(e)) if e.eq_ignore_ascii_case("safetensors") => Ok(TargetName::Safetensors),
         (None, Some(_)) => {
             let message =
-                "the output's name does not say its container; give --to gguf, hf, q4 or safetensors";
+                "the output's name does not say its container; give --to gguf, hf, mlx, q4 or safetensors";
             Err(Error::new(Code::Usage, message))
         }
     }
@@ -254,6 +265,7 @@ impl EquivalenceArgs {
 pub enum TargetArg {
     Gguf,
     Hf,
+    Mlx,
     Q4,
     Safetensors,
 }
@@ -278,7 +290,11 @@ impl From<SchemeArg> for Q4Scheme {
 fn type_help() -> String {
     let all = DType::ALL.iter().filter(|d| can_target(**d));
     let names: Vec<String> = all.map(|d| d.name().to_ascii_lowercase()).collect();
-    format!("The type of all eligible tensors, in any case: {}", names.join(", "))
+    format!(
+        "The type of all eligible tensors, in any case: {}; for --to mlx, also mlx_q2, mlx_q3, mlx_q4, mlx_q5, mlx_q6 and \
+         mlx_q8 with groups of 64 weights, or with others: mlx_q4_g32, mlx_q4_g128",
+        names.join(", ")
+    )
 }
 
 /// Help with the name of every preset.
@@ -286,7 +302,8 @@ fn preset_help() -> String {
     let names: Vec<&str> = Preset::ALL.iter().map(|m| m.name()).collect();
     format!(
         "A preset (ftype) of llama-quantize: each tensor gets the type that llama-quantize chooses under this name, in any \
-         case: {}; or auto: the precision of the input [default for gguf]",
-        names.join(", ")
+         case: {}; for --to mlx a recipe of mlx-lm: {}; or auto: the precision of the input [default for gguf]",
+        names.join(", "),
+        mixed_names()
     )
 }

@@ -100,7 +100,7 @@ impl Event {
             dtype_in: tensor.dtype,
             dtype_out: output.dtype,
             tensor_bytes_in: tensor.stored_bytes(),
-            tensor_bytes_out: output.place?.bytes,
+            tensor_bytes_out: output.bytes_out()?,
             error: error.map(ErrorView::from),
             non_finite: measured.and_then(|m| nonfinite(m.output(index)?, output)),
         })

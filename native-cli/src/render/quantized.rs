@@ -6,6 +6,7 @@ use super::{WithRows, clean, count, fixed, percent, sci, shape, short_size, size
 use quantoscope_core::DType;
 use quantoscope_core::plan::rotate::AppliedRotation;
 use quantoscope_core::plan::{ImportanceSource, LeftOut};
+use quantoscope_core::recipe::MlxMixed;
 use quantoscope_core::report::{
     ConvertReport, ConvertedTensor, DeviceView, EquivalenceView, RotationChoiceView, RoundingView, RunInfo,
     SplitFileView, TargetView,
@@ -256,8 +257,9 @@ fn sums(report: &ConvertReport<'_>, run: Option<&RunInfo>, out: Option<&Path>) -
         out.filter(|_| named).map(|o| format!(" to {}", clean(&o.to_string_lossy()))).unwrap_or_default();
     let t = &report.conversion.totals;
     let verb = if run.is_some() { "wrote" } else { "would write" };
-    let recipe = report.conversion.recipe.preset.map(|preset| ("recipe", preset.to_string()));
-    let mut lines: Vec<(&str, String)> = recipe.into_iter().collect();
+    let recipe = &report.conversion.recipe;
+    let preset = recipe.preset.map(|preset| preset.to_string()).or(recipe.mixed.map(MlxMixed::name));
+    let mut lines: Vec<(&str, String)> = preset.into_iter().map(|name| ("recipe", name)).collect();
     lines.extend(left_out(&report.conversion.left_out).map(|text| ("left out", text)));
     lines.extend(report.conversion.importance.as_ref().map(|i| ("importance", importance(i))));
     lines.extend(report.conversion.rotation.as_ref().map(|r| ("rotation", rotation(r))));

@@ -480,7 +480,7 @@ fn write(
     let put = |placed: &PlacedBytes| {
         let run = placed.bytes.len() as u64;
         let region = Region { offset: placed.at, run, stride: run, count: 1 };
-        files.write(&Write { file: 0, region }, &placed.bytes)
+        files.write(&Write { file: 0, region, part: None }, &placed.bytes)
     };
     let written = (|| {
         for (index, entry) in layout.entries().iter().enumerate() {

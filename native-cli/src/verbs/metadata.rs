@@ -183,7 +183,7 @@ fn rewrite(
             buffer.resize(piece as usize, 0);
             file.read_exact_at(&mut buffer, header.data_at + at).map_err(about)?;
             let region = Region { offset: start + at, run: piece, stride: piece, count: 1 };
-            files.write(&Write { file: 0, region }, &buffer)?;
+            files.write(&Write { file: 0, region, part: None }, &buffer)?;
             at += piece;
         }
         let now = LocalFile::open(input).map_err(about)?;

@@ -6,6 +6,7 @@ use crate::options::VerifyOptions;
 use crate::render::{self, clean, plural};
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::plan::{measure as plan_measure, pair, replay};
+use quantoscope_core::recipe::Recipe;
 use quantoscope_core::report::{VerifyReport, VerifyRow, checked, verified};
 
 /// Decodes every value of the input, and with a source encodes that again and compares the bytes. Differences
@@ -34,7 +35,8 @@ pub fn run(options: &VerifyOptions) -> Result<VerifyReport> {
     if let (Some(file), None) = (made_with, source.imatrix()) {
         render::note(&format!("warning: this model was made with --imatrix {}", clean(file)));
     }
-    let pairing = match recipe.filter(|_| rotated.is_some() || is_folder) {
+    let again = |r: &Recipe| rotated.is_some() || is_folder || replay::is_mlx(&made.checkpoint, r);
+    let pairing = match recipe.filter(again) {
         // Every tensor of a rotated or converted output is made again with the recipe that the output records.
         Some(recipe) => replay::verify(&source.checkpoint, &made.checkpoint, &recipe, source.imatrix())?,
         None => pair::verify(&source.checkpoint, &made.checkpoint, source.imatrix())?,

@@ -59,6 +59,7 @@ const BY_HAND: &[(&str, &str)] = &[
     ("DType", "string"),
     ("Encoding", "string"),
     ("Error", "ApiError"),
+    ("MlxMixed", "string"),
     ("Name", "string"),
     ("Preset", "string"),
     ("Shape", "number[]"),

@@ -128,12 +128,13 @@ async fn execute(mut started: StartedJob, _: &Watch) -> Result<(StartedJob, Resu
 }
 
 async fn scatter(started: &StartedJob, sink: &mut OutputSink, watch: &Watch) -> Result<()> {
-    let Some(write) = started.write() else { return Ok(()) };
     let mut rest = started.payload();
-    for (at, len) in write.region.runs() {
-        let (run, after) = rest.split_at(rest.len().min(len as usize));
-        sink.write(write.file as usize, at, run, watch).await?;
-        rest = after;
+    for write in started.writes() {
+        for (at, len) in write.region.runs() {
+            let (run, after) = rest.split_at(rest.len().min(len as usize));
+            sink.write(write.file as usize, at, run, watch).await?;
+            rest = after;
+        }
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ pub fn convert(files: &[(&str, &[u8])], recipe: &Recipe, weights: Option<(&str, 
             Payload::Input => slices[0],
             Payload::Scratch => scratch.out.as_slice(),
         };
-        for (at, len) in job.write.iter().flat_map(|w| w.region.runs()) {
+        for (at, len) in job.writes.iter().flat_map(|w| w.region.runs()) {
             let (part, rest) = made.split_at(len as usize);
             out[at as usize..][..part.len()].copy_from_slice(part);
             made = rest;

@@ -4,6 +4,7 @@
 //! format's own arithmetic in binary32.
 
 mod integers;
+mod mlx;
 mod mxfp4;
 mod scaled_float;
 
@@ -137,6 +138,11 @@ fn decode(
     let len = dtype.bytes_for(elements).unwrap_or(0) as usize;
     room.clear();
     room.resize(len.div_ceil(size_of::<f32>()), 0.0);
+    if let DType::MLX(of) = dtype {
+        let out = bytemuck::cast_slice_mut(room).get_mut(..len).unwrap_or_default();
+        mlx::interleave(of, &parts, out)?;
+        return Ok(len);
+    }
     match (packed.layout, parts.as_slice()) {
         (Layout::ScaledFloat(blocks), [codes, scales]) => {
             scaled_float::decode(kernels, &blocks, codes, scales, room).map_err(|e| e.error())?
@@ -158,7 +164,7 @@ fn payload(job: &Job, payload: Payload, scratch: &mut Workspace) -> Payload {
     if payload != Payload::Input || job.reads.first().is_none_or(|r| r.packed.is_none()) {
         return payload;
     }
-    let len = job.write.map_or(0, |write| write.region.len() as usize);
+    let len = job.writes.iter().map(|write| write.region.len() as usize).sum();
     let bytes: &[u8] = bytemuck::cast_slice(&scratch.unpacked[0]);
     scratch.out.clear();
     scratch.out.extend_from_slice(bytes.get(..len).unwrap_or_default());

@@ -3,6 +3,7 @@
 use super::ValueLayout;
 use super::gguf_rules::{self, GgufRules};
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, NORMS, RECIPE, ROTATION};
+use super::mlx_names;
 use super::module::Module as M;
 use super::row::{StreamSide, TensorMapRow, layer, root, within};
 use super::{
@@ -120,6 +121,7 @@ const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag
 }
 
 const PHI: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::PHI2,
     gguf_keys: &[keys::PHI2],
     gguf_rules: gguf_rules::PLAIN,
@@ -139,6 +141,7 @@ const PHI: Arch = Arch {
 };
 
 const STARCODER2: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_rules: gguf_rules::PLAIN,
     name: "starcoder2",
     model_types: &["starcoder2"],
@@ -150,6 +153,7 @@ const STARCODER2: Arch = Arch {
 };
 
 const COHERE: Arch = Arch {
+    mlx: Some(mlx_names::TIED),
     gguf_keys: &[keys::COHERE_BEFORE, BASE, keys::COHERE],
     gguf_rules: gguf_rules::PLAIN,
     name: "cohere",
@@ -186,6 +190,7 @@ const COHERE2: Arch = Arch {
 };
 
 const STABLELM: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[keys::STABLELM],
     gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
@@ -203,6 +208,7 @@ const STABLELM: Arch = Arch {
 };
 
 const NEMOTRON: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::NEMOTRON,
     gguf_keys: &[BASE, keys::NEMOTRON],
     gguf_rules: gguf_rules::PLAIN,

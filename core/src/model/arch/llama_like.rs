@@ -1,6 +1,7 @@
 //! Llama, and architectures with its stream and a dense feed-forward part.
 
 use super::gguf_rules::{self, BeyondRule, Generated, GgufRules, HeadRule};
+use super::mlx_names;
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer, root};
 use super::{
@@ -119,6 +120,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 
 /// Llama: every other architecture is given by its differences.
 pub const LLAMA: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::LLAMA,
@@ -139,6 +141,7 @@ pub const LLAMA: Arch = Arch {
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
 pub const LLAMA_LIKE: Arch = Arch {
+    mlx: None,
     tokenizer: tokenizer::BPE,
     gguf_keys: &[BASE],
     gguf_rules: gguf_rules::UNKNOWN,
@@ -157,6 +160,7 @@ const MISTRAL: Arch = Arch {
 };
 
 const GRANITE: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: GgufRules { generated: Generated::None, ..gguf_rules::PERMUTED },
@@ -167,6 +171,7 @@ const GRANITE: Arch = Arch {
 };
 
 const SMOLLM3: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA],
     gguf_rules: gguf_rules::PERMUTED,
@@ -178,6 +183,7 @@ const SMOLLM3: Arch = Arch {
 };
 
 const SEED_OSS: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_rules: gguf_rules::PLAIN,
     name: "seed_oss",
     model_types: &["seed_oss"],
@@ -187,6 +193,7 @@ const SEED_OSS: Arch = Arch {
 };
 
 const ERNIE4_5: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::ERNIE,
     gguf_rules: GgufRules { beyond: BeyondRule::Dropped, ..gguf_rules::PLAIN },
     name: "ernie4_5",
@@ -198,6 +205,7 @@ const ERNIE4_5: Arch = Arch {
 };
 
 const HUNYUAN: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::HUNYUAN,
     gguf_keys: &[BASE, keys::HUNYUAN],
     gguf_rules: GgufRules { head: HeadRule::DroppedWhenTied, ..gguf_rules::PLAIN },
@@ -210,6 +218,7 @@ const HUNYUAN: Arch = Arch {
 };
 
 pub const QWEN2: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen2",
@@ -221,6 +230,7 @@ pub const QWEN2: Arch = Arch {
 };
 
 pub const QWEN3: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen3",
@@ -233,6 +243,7 @@ pub const QWEN3: Arch = Arch {
 };
 
 const GEMMA: Arch = Arch {
+    mlx: Some(mlx_names::TIED),
     tokenizer: tokenizer::GEMMA1,
     gguf_keys: &[keys::GEMMA],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
@@ -253,6 +264,7 @@ const GEMMA: Arch = Arch {
 };
 
 const PHI3: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::PHI3,
     gguf_keys: &[keys::PHI3],
     gguf_rules: GgufRules { generated: Generated::RopeFactors, ..gguf_rules::PLAIN },

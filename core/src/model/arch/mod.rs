@@ -9,6 +9,7 @@ mod layer_norm;
 mod linear;
 mod llama_like;
 mod llama_names_only;
+pub mod mlx_names;
 pub mod module;
 mod moe;
 mod names_only;
@@ -63,6 +64,8 @@ pub struct Arch {
     pub gguf_keys: &'static [&'static [KeyRule]],
     /// Its tokenizer files and keys.
     pub tokenizer: TokenizerRules,
+    /// The names of its tensors in mlx-lm, where they are known.
+    pub mlx: Option<mlx_names::MlxNames>,
 }
 
 impl Arch {

@@ -4,6 +4,7 @@ use super::gguf_rules::{self, BeyondRule, GgufRules};
 use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA, LLAMA_LIKE, NORMS, POST_NORMS, ROTATION,
 };
+use super::mlx_names;
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, MtpLocation, RotationFacts, SlidingLayers, ValueLayout};
@@ -101,6 +102,7 @@ pub const NEXTN: &[TensorMapRow] = &[
 ];
 
 const QWEN3_MOE: Arch = Arch {
+    mlx: Some(mlx_names::MLP_EXPERTS),
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen3_moe",
     model_types: &["qwen3_moe"],
@@ -113,6 +115,7 @@ const QWEN3_MOE: Arch = Arch {
 };
 
 const QWEN2_MOE: Arch = Arch {
+    mlx: Some(mlx_names::MLP_EXPERTS),
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen2_moe",
     model_types: &["qwen2_moe"],
@@ -125,6 +128,7 @@ const QWEN2_MOE: Arch = Arch {
 };
 
 const MIXTRAL: Arch = Arch {
+    mlx: Some(mlx_names::MIXTRAL),
     tokenizer: tokenizer::LLAMA,
     name: "mixtral",
     model_types: &["mixtral"],

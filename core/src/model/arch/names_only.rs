@@ -4,6 +4,7 @@ use super::gguf_rules::{self, BeyondRule, Generated, GgufRules};
 use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
+use super::mlx_names;
 use super::module::Module as M;
 use super::moe::{BLOCK_SPARSE_ROWS, DEEPSEEK_V3_PASS, EXPERTS, JOINT_NORMS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
@@ -211,6 +212,7 @@ const OLMO: Arch = Arch {
     ..NAMED
 };
 const OLMOE: Arch = Arch {
+    mlx: Some(mlx_names::MLP_EXPERTS),
     gguf_keys: &[BASE, keys::OLMOE],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmoe",
@@ -222,6 +224,7 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
+    mlx: Some(mlx_names::MIXTRAL),
     tokenizer: tokenizer::PHI3,
     gguf_keys: &[keys::PHI3, keys::PHIMOE],
     gguf_rules: GgufRules {
@@ -287,8 +290,9 @@ const LFM2_MOE: Arch = Arch {
     }),
     ..NAMED
 };
-const GEMMA3_MULTI: Arch = Arch { model_types: &["gemma3"], rotation: None, ..GEMMA3 };
+const GEMMA3_MULTI: Arch = Arch { mlx: None, model_types: &["gemma3"], rotation: None, ..GEMMA3 };
 const GEMMA_EMBEDDING: Arch = Arch {
+    mlx: None,
     gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3, keys::POOLED],
     gguf_rules: GgufRules { classes: &["Gemma3TextModel", "EmbeddingGemmaModel"], ..gguf_rules::PLAIN },
     name: "gemma_embedding",
@@ -333,6 +337,7 @@ const MISTRAL_FORMAT_LLAMA: Arch = Arch {
     ..NAMED
 };
 const QWEN2_VL: Arch = Arch {
+    mlx: None,
     gguf_keys: &[BASE],
     name: "qwen2_vl",
     model_types: &["qwen2_vl", "qwen2_5_vl"],
@@ -343,6 +348,7 @@ const QWEN2_VL: Arch = Arch {
     ..QWEN2
 };
 const QWEN3_VL: Arch = Arch {
+    mlx: None,
     gguf_keys: &[BASE, keys::QWEN3_VL],
     name: "qwen3_vl",
     model_types: &["qwen3_vl", "qwen3_vl_text"],

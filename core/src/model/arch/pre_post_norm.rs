@@ -2,6 +2,7 @@
 
 use super::gguf_rules::{self, Generated, GgufRules, HeadRule};
 use super::llama_like::{ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA_LIKE, ROTATION};
+use super::mlx_names;
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, NormForm, RotationFacts, SlidingLayers};
@@ -54,6 +55,7 @@ const GEMMA_PASS: ForwardSpec =
     ForwardSpec { norm: Norm::Rms(1.0), norms: NormPlaces::Both, scaled_embedding: true, ..PLAIN };
 
 const GEMMA2: Arch = Arch {
+    mlx: Some(mlx_names::TIED),
     tokenizer: tokenizer::GEMMA,
     gguf_keys: &[keys::GEMMA, keys::GEMMA2],
     gguf_rules: GgufRules { head: HeadRule::Dropped, ..gguf_rules::PLAIN },
@@ -69,6 +71,7 @@ const GEMMA2: Arch = Arch {
 };
 
 pub const GEMMA3: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::GEMMA3,
     gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3],
     gguf_rules: gguf_rules::PLAIN,
@@ -90,6 +93,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::GLM4,
     gguf_keys: &[BASE, keys::GLM4],
     gguf_rules: gguf_rules::PLAIN,
@@ -108,6 +112,7 @@ const GLM4: Arch = Arch {
 };
 
 const OLMO2: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::WINDOWED],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmo2",
@@ -117,6 +122,7 @@ const OLMO2: Arch = Arch {
     ..POST_ONLY
 };
 const OLMO3: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::WINDOWED],
     gguf_rules: gguf_rules::PLAIN,
     name: "olmo3",
@@ -130,6 +136,7 @@ const OLMO3: Arch = Arch {
     ..POST_ONLY
 };
 const EXAONE4: Arch = Arch {
+    mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::EXAONE4, keys::WINDOWED],
     gguf_rules: GgufRules { generated: Generated::RopeFreqs(16), ..gguf_rules::PLAIN },
     name: "exaone4",

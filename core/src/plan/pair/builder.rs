@@ -13,7 +13,7 @@ use crate::model::tensor_id::is_gguf_name;
 use crate::model::tensor_role::{TensorRole, is_buffer, role};
 use crate::plan::source_tensors::{is_measurable, role_reason};
 use crate::plan::{
-    Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side,
+    Grid, ImportancePlanner, MetricSet, Op, Operand, Output, OutputOp, Plan, RowMap, Segment, Side, ThinVec,
 };
 use crate::recipe::tensor_filter::TensorFilter;
 use crate::tensor::{Name, Shape, TensorInfo};
@@ -296,7 +296,7 @@ impl<'a> PairBuilder<'a> {
         if let Some(detail) = self.undecodable([a, b]) {
             return self.find("unsupported_dtype", &pair.name, detail);
         }
-        let (metrics, op) = match (self.choose)(a.dtype, b.dtype) {
+        let (mut metrics, op) = match (self.choose)(a.dtype, b.dtype) {
             Ok(chosen) => chosen,
             Err(detail) => return self.find("not_comparable", &pair.name, detail),
         };
@@ -305,6 +305,8 @@ impl<'a> PairBuilder<'a> {
             let detail = "its converter rearranged the values, so bytes cannot be held against bytes";
             return self.find("not_comparable", &pair.name, detail);
         }
+        // Values of quantized weights are decoded to a plain type, and differ by more than its rounding.
+        metrics.rounding &= !a.is_quantized() && !b.is_quantized();
         let packed = a.packed.is_some() || b.packed.is_some();
         if op == OutputOp::Copy && a.bytes.len() == b.bytes.len() && !packed {
             return self.push_bytes(pair, a);
@@ -334,6 +336,7 @@ impl<'a> PairBuilder<'a> {
             shape: a.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: Segment {
                 against: Some(pair.candidate.1.as_bytes().into()),
                 ..Segment::whole(grid, pair.reference.1.as_bytes(), OutputOp::Copy)
@@ -372,6 +375,7 @@ fn output(pair: Match, b: &TensorInfo, metrics: MetricSet, op: OutputOp) -> Outp
         shape: pair.shape,
         grid,
         place: None,
+        streams: ThinVec::new(),
         segments: Segment {
             against: Some(pair.candidate.1.into()),
             ..Segment::whole(grid, pair.reference.1, op)

@@ -10,7 +10,7 @@ use crate::plan::gguf_mapping::Composer;
 use crate::plan::hf_mapping::HfMapping;
 use crate::plan::hf_pieces::{GgufPiece, pieces, segments};
 use crate::plan::source_tensors::{is_measurable, role_reason};
-use crate::plan::{Grid, MetricSet, Op, Operand, Output, OutputOp, Segment, Side};
+use crate::plan::{Grid, MetricSet, Op, Operand, Output, OutputOp, Segment, Side, ThinVec};
 use crate::quant::Encoding;
 use crate::recipe::{Action, Decision, Reason, Recipe, TargetName};
 use crate::tensor::TensorInfo;
@@ -114,6 +114,7 @@ impl PairBuilder<'_> {
             shape: info.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: segment.into(),
             metrics: MetricSet::default(),
             reason: role_reason(&info.name, &info.shape).into(),
@@ -154,6 +155,7 @@ impl PairBuilder<'_> {
             shape: tensor.shape.clone(),
             grid,
             place: None,
+            streams: ThinVec::new(),
             segments: segments.into(),
             metrics: MetricSet::default(),
             reason: role_reason(&tensor.name, &tensor.shape).into(),

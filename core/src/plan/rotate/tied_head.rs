@@ -7,7 +7,7 @@ use super::{OutputOp, RotationRules, StreamRole};
 use crate::format::Checkpoint;
 use crate::metric::Measurements;
 use crate::model::family::rules;
-use crate::plan::{Grid, MetricSet, Operand, Output, Plan, Segment, Side, Warning};
+use crate::plan::{Grid, MetricSet, Operand, Output, Plan, Segment, Side, ThinVec, Warning};
 use crate::recipe::Reason;
 use crate::recipe::rotation::RotationOptions;
 use crate::tensor::TensorInfo;
@@ -108,6 +108,7 @@ pub fn comparison(checkpoint: &Checkpoint, plan: &Plan) -> Option<Plan> {
         shape: tensor.shape.clone(),
         grid,
         place: None,
+        streams: ThinVec::new(),
         segments: segment.into(),
         metrics: MetricSet { rounding: true, ..MetricSet::default() },
         reason: Reason { code: "tied_head", text: "".into() }.into(),

@@ -33,15 +33,20 @@ pub(super) fn config(checkpoint: &Checkpoint, recipe: &Recipe) -> Result<Option<
         }
     }
     if of(recipe.to).config_sets_dtype()
-        && let Some(dtype) = recipe.dtype
+        && let Some(dtype) = recipe.dtype.filter(|dtype| !dtype.is_quantized())
     {
         set_dtype(&mut config, dtype);
     }
+    text(&config).map(Some)
+}
+
+/// The text of a configuration.
+pub(super) fn text(config: &Value) -> Result<Vec<u8>> {
     let unwritable =
         |e| Error::new(Code::BadJson, format!("config.json cannot be written again: {e}")).in_file(CONFIG);
-    let mut text = serde_json::to_vec_pretty(&config).map_err(unwritable)?;
+    let mut text = serde_json::to_vec_pretty(config).map_err(unwritable)?;
     text.push(b'\n');
-    Ok(Some(text))
+    Ok(text)
 }
 
 /// Removes the quantization of the source, whose weights are decoded.

@@ -8,12 +8,13 @@ mod config_json;
 mod gguf;
 mod hf_folder;
 mod lattice;
+mod mlx;
 mod safetensors;
 mod split;
 
 use super::gguf_mapping::GgufMapping;
 use super::rotate::AppliedRotation;
-use super::{FileRange, OutFile, Output, Plan, Warning};
+use super::{FileRange, LeftOut, OutFile, Output, Plan, Warning};
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};
 use crate::format::imatrix::Imatrix;
@@ -56,6 +57,11 @@ pub(super) trait Target: Sync {
 
     /// Refuses a recipe that this target cannot follow, whatever the source.
     fn check(&self, recipe: &Recipe) -> Result<()>;
+
+    /// Refuses a source of which this target cannot be made, before anything is planned.
+    fn check_source(&self, _checkpoint: &Checkpoint) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether a tensor of this type can be stored unchanged.
     fn holds(&self, dtype: DType) -> bool;
@@ -116,6 +122,17 @@ pub(super) trait Target: Sync {
         false
     }
 
+    /// The outputs under the names of the target, with those that it stores together as one, and their streams. Outputs that
+    /// it has no place for are moved to `left_out`.
+    fn assemble(
+        &self,
+        _contents: &Contents<'_>,
+        outputs: Vec<Output>,
+        _left_out: &mut Vec<LeftOut>,
+    ) -> Result<Vec<Output>> {
+        Ok(outputs)
+    }
+
     /// Sorts `outputs`, gives each its place, and returns the files with their headers.
     fn lay_out(
         &self,
@@ -130,6 +147,7 @@ pub(super) fn of(name: TargetName) -> &'static dyn Target {
     match name {
         TargetName::Safetensors => &safetensors::Safetensors,
         TargetName::HfFolder => &hf_folder::HfFolder,
+        TargetName::Mlx => &mlx::Mlx,
         TargetName::Gguf => &gguf::Gguf,
         TargetName::Lattice => &lattice::Lattice,
     }
@@ -143,6 +161,9 @@ pub(super) fn of(name: TargetName) -> &'static dyn Target {
 pub fn check(recipe: &Recipe) -> Result<()> {
     if recipe.dtype.is_some() && recipe.preset.is_some() {
         return Err(usage("a recipe has one type or one preset, not both"));
+    }
+    if let Some(mixed) = recipe.mixed.filter(|_| recipe.to != TargetName::Mlx) {
+        return Err(usage(format!("{} is a recipe of mlx-lm; give --to mlx", mixed.name())));
     }
     recipe.overrides.iter().try_for_each(|o| Pattern::new(&o.pattern).map(|_| ()))?;
     recipe.split.check()?;
@@ -201,7 +222,8 @@ fn writes_without_type(recipe: &Recipe) -> bool {
 }
 
 /// Refuses a recipe without a type for a source that does not have one for its tensors.
-pub(super) fn check_source(recipe: &Recipe) -> Result<()> {
+pub(super) fn check_source(recipe: &Recipe, checkpoint: &Checkpoint) -> Result<()> {
+    of(recipe.to).check_source(checkpoint)?;
     match recipe.to {
         TargetName::HfFolder if !writes_without_type(recipe) => check_has_type(recipe),
         _ => Ok(()),

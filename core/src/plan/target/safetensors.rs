@@ -50,7 +50,7 @@ impl Target for Safetensors {
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<OutFile>> {
         let mut metadata = metadata(contents.checkpoint, contents.recipe);
-        metadata.extend(contents.rotation.map(|r| (ROTATION.into(), provenance::rotation(r))));
+        metadata.extend(rotation_entry(contents));
         warnings.extend(metadata_left_out(contents.checkpoint));
         let files = split::files_of(contents, outputs)?;
         files.iter().for_each(|range| widest_first(outputs.get_mut(range.clone()).unwrap_or_default()));
@@ -61,6 +61,11 @@ impl Target for Safetensors {
         let layout = layout_of(&metadata, layout_tensors(outputs))?;
         Ok(place_in_one_file(outputs, layout))
     }
+}
+
+/// The record of the rotation, if there is one.
+pub(super) fn rotation_entry(contents: &Contents<'_>) -> Option<(String, String)> {
+    contents.rotation.map(|r| (ROTATION.into(), provenance::rotation(r)))
 }
 
 /// Sorts the tensors of a file by the width of their elements, widest first, so that each is aligned to its element.
@@ -89,7 +94,7 @@ fn lay_out_shards(
 /// Puts `stem` before the names of the index and its shards, and writes the index with these names.
 pub(super) fn name_shards(files: &mut [OutFile], outputs: &[Output], stem: &str) -> Result<()> {
     files.iter_mut().for_each(|file| file.name.insert_str(0, stem));
-    let index = index_json(files, outputs)?;
+    let index = index_json(files, outputs, None)?;
     if let Some(first) = files.first_mut() {
         *first = OutFile::literal(&first.name, index);
     }
@@ -102,15 +107,19 @@ const EXTENSION: &str = "safetensors";
 /// Ending of the name of an index.
 const INDEX_SUFFIX: &str = ".safetensors.index.json";
 
-/// The index of shards in transformers' form: total bytes, then the file of each tensor, sorted by name.
-fn index_json(files: &[OutFile], outputs: &[Output]) -> Result<Vec<u8>> {
+/// The index of shards in transformers' form: total bytes, the number of parameters if it is given, then the file of each
+/// tensor, sorted by name.
+pub(super) fn index_json(files: &[OutFile], outputs: &[Output], parameters: Option<u64>) -> Result<Vec<u8>> {
     let unwritable = |e| Error::new(Code::BadJson, format!("a name cannot be written: {e}"));
     let quote = |text: &str| serde_json::to_string(text).map_err(unwritable);
-    let mut placed: Vec<_> = outputs.iter().filter_map(|o| Some((o.name.as_str(), o.place?))).collect();
+    let stored = outputs.iter().flat_map(Output::stored);
+    let mut placed: Vec<_> = stored.filter_map(|s| Some((s.name.as_str(), s.place?))).collect();
     placed.sort_by_key(|(name, _)| *name);
     let total = placed.iter().fold(0_u64, |sum, (_, place)| sum.saturating_add(place.bytes));
-    let mut text =
-        format!("{{\n  \"metadata\": {{\n    \"total_size\": {total}\n  }},\n  \"weight_map\": {{");
+    let parameters = parameters.map(|n| format!(",\n    \"total_parameters\": {n}")).unwrap_or_default();
+    let mut text = format!(
+        "{{\n  \"metadata\": {{\n    \"total_size\": {total}{parameters}\n  }},\n  \"weight_map\": {{"
+    );
     for (i, (name, place)) in placed.iter().enumerate() {
         let file = files.get(place.file as usize).map_or("", |f| &f.name);
         let comma = if i == 0 { "" } else { "," };
@@ -134,7 +143,7 @@ pub(super) fn check_types(recipe: &Recipe) -> Result<()> {
 }
 
 /// The `__metadata__` of the file: that of a safetensors source, and the recipe.
-fn metadata(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(String, String)> {
+pub(super) fn metadata(checkpoint: &Checkpoint, recipe: &Recipe) -> Vec<(String, String)> {
     let mut metadata: Vec<(String, String)> = Vec::new();
     if checkpoint.container == Container::Safetensors {
         for (key, value) in &checkpoint.metadata.0 {

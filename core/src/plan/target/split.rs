@@ -22,10 +22,23 @@ const MAX_FILES: usize = 65_535;
 /// `usage` if there would be more files than their number can count.
 pub(super) fn files_of(contents: &Contents<'_>, outputs: &mut [Output]) -> Result<Vec<Range<usize>>> {
     let options = &contents.recipe.split;
-    let files = match options.keep {
-        true => kept(contents.checkpoint, outputs),
-        false => limited(options, outputs)?,
-    };
+    match options.keep {
+        true => checked(kept(contents.checkpoint, outputs)),
+        false => within(options, outputs),
+    }
+}
+
+/// Files within the limits of `options`, as consecutive ranges of `outputs`.
+///
+/// # Errors
+///
+/// As [`files_of`].
+pub(super) fn within(options: &SplitOptions, outputs: &[Output]) -> Result<Vec<Range<usize>>> {
+    checked(limited(options, outputs)?)
+}
+
+/// Refuses more files than their number can count.
+fn checked(files: Vec<Range<usize>>) -> Result<Vec<Range<usize>>> {
     if files.len() > MAX_FILES {
         let message = format!("the limit makes {} files; at most {MAX_FILES} are possible", files.len());
         return Err(usage(message));
