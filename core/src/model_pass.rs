@@ -4,6 +4,9 @@
 //! hands over each window, which is multiplied at once: no tensor of a layer is in memory as a whole.
 
 mod encoded;
+mod refusals;
+
+pub use refusals::of_model;
 
 use crate::dtype::DType;
 use crate::error::{Code, Error, Result};

@@ -98,17 +98,22 @@ const OTHERS: [&str; 18] = [
 /// Made with all arithmetic in binary64, of which thirteen digits are kept.
 #[test]
 fn tiny_checkpoints_of_the_families_give_the_logits_of_transformers() {
+    let mut wrong = Vec::new();
     for family in FAMILIES.into_iter().chain(OTHERS) {
         let expected = json(&folder(family).join("expected.json"));
         let logits = TestModel::read(&folder(family)).logits(&tokens(family)).unwrap();
         let off = difference(&logits, &expected);
-        assert!(off < 2e-12, "{family}: {off:e}");
         let sum: f64 = logits.iter().sum();
-        assert!((sum / expected["sum"].as_f64().unwrap() - 1.0).abs() < 2e-12, "{family}: {sum}");
+        let sum = (sum / expected["sum"].as_f64().unwrap() - 1.0).abs();
         let best = |l: &[f64]| (0..l.len()).max_by(|&a, &b| l[a].total_cmp(&l[b])).unwrap() as f64;
         let best: Vec<f64> = logits.chunks_exact(64).map(best).collect();
-        assert_eq!(best, numbers(&expected["argmax"]), "{family}");
+        // Not a number is wrong too.
+        let right = off < 2e-12 && sum < 2e-12 && best == numbers(&expected["argmax"]);
+        if !right {
+            wrong.push(format!("{family}: {off:e}, sum {sum:e}"));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 /// The same weights under other configurations: windows, stretched frequencies, routing, branches one after the other.

@@ -143,7 +143,7 @@ fn pre_tokenizers() -> Vec<&'static str> {
 fn target_info(target: TargetName) -> TargetInfo {
     let (label, about) = match target {
         TargetName::Gguf => ("GGUF", "for llama.cpp, Ollama, LM Studio"),
-        TargetName::Mlx => ("MLX folder", "for mlx-lm and LM Studio on Apple silicon"),
+        TargetName::Mlx => ("MLX folder", "for mlx-lm on Apple silicon"),
         TargetName::Lattice => ("Lattice .q4", "a folder, one file per tensor"),
         TargetName::Safetensors => ("safetensors", "F32, F16 or BF16, not quantized"),
         TargetName::HfFolder => ("Hugging Face folder", "for transformers, with configuration and tokenizer"),

@@ -29,7 +29,7 @@ pub use catalog::catalog;
 #[cfg(feature = "full")]
 pub use device::Device;
 #[cfg(feature = "full")]
-pub use forward::{Evaluation, Sensitivity, TypeChoice};
+pub use forward::{EvaluationRun, Sensitivity, SizedTypes};
 pub use imatrix::{Imatrix, open_imatrix};
 pub use model::{Model, reads_companions, rotation_options};
 pub use opening::open_model;

@@ -184,7 +184,7 @@ export type EvalReport = EvalFigures & {
   positions?: PositionView[];
 };
 
-export interface EvaluationOptions {
+export interface EvaluationRequest {
   context?: number;
   tokens?: number;
   perPosition?: boolean;
@@ -478,14 +478,6 @@ export interface Sampled {
   of: number;
 }
 
-export interface SensitivityOptions {
-  tokens?: number;
-  types?: string[];
-  base?: string;
-  grouped?: boolean;
-  allowRequantize?: boolean;
-}
-
 export interface SensitivityReport {
   sensitivity_version: number;
   model: string;
@@ -496,6 +488,14 @@ export interface SensitivityReport {
   grouped: boolean;
   precision: string;
   tensors: SensitivityRow[];
+}
+
+export interface SensitivityRequest {
+  tokens?: number;
+  types?: string[];
+  base?: string;
+  grouped?: boolean;
+  allowRequantize?: boolean;
 }
 
 export interface SensitivityRow {
@@ -512,7 +512,13 @@ export interface SensitivityRow {
   types: TypeRow[];
 }
 
-export type SizeAsk = { bytes: number } | { bits_per_weight: number };
+export type SizeRequest = { bytes: number } | { bits_per_weight: number };
+
+export interface SizedTypesRequest {
+  size: SizeRequest;
+  types?: string[];
+  sensitivity?: SensitivityReport;
+}
 
 export interface SourceFileView {
   name: string;
@@ -648,7 +654,7 @@ export interface TiedHead {
   elements: number;
 }
 
-export type TokenAsk = { text: { ids: number[]; bos: number | null } } | { ids: number[] } | { seeded: { seed: number | null; bos: number | null; special?: number[] } };
+export type TokenRequest = { text: { ids: number[]; bos: number | null } } | { ids: number[] } | { seeded: { seed: number | null; bos: number | null; special?: number[] } };
 
 export interface Totals {
   total_bytes_in: number;
@@ -660,12 +666,6 @@ export interface Totals {
   ratio?: number;
   bits_per_weight?: number;
   untied_head_bytes?: number;
-}
-
-export interface TypeChoiceOptions {
-  size: SizeAsk;
-  types?: string[];
-  sensitivity?: SensitivityReport;
 }
 
 export interface TypeInfo {

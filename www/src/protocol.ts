@@ -9,7 +9,7 @@ import type {
   DeviceDetails,
   EncodingSize,
   EvalReport,
-  EvaluationOptions,
+  EvaluationRequest,
   ImatrixView,
   JobResult,
   KernelSpeed as MeasuredSpeed,
@@ -19,12 +19,12 @@ import type {
   Recipe,
   RotationOptions,
   RotationReport,
-  SensitivityOptions,
+  SensitivityRequest,
   SensitivityReport,
   StatsReport,
   SweepOutline,
   TensorRow,
-  TypeChoiceOptions,
+  SizedTypesRequest,
   VerifyReport,
 } from './protocol.gen';
 
@@ -167,13 +167,13 @@ export interface Calls {
   verify: { ask: { model: number; source?: number; imatrix?: number }; answer: JobResult<VerifyReport> };
   /** `eval`: perplexity, and divergence from a reference. */
   eval: {
-    ask: { model: number; reference?: number; tokens: Tokens; options: EvaluationOptions };
+    ask: { model: number; reference?: number; tokens: Tokens; options: EvaluationRequest };
     answer: EvalReport;
   };
   /** `sensitivity`: the divergence with each tensor alone quantized. */
-  sensitivity: { ask: { model: number; tokens: Tokens; options: SensitivityOptions }; answer: SensitivityReport };
+  sensitivity: { ask: { model: number; tokens: Tokens; options: SensitivityRequest }; answer: SensitivityReport };
   /** The recipe of `quantize --target-size` or `--target-bpw`. */
-  types_for_size: { ask: { model: number; recipe: Recipe; options: TypeChoiceOptions }; answer: ChosenTypes };
+  types_for_size: { ask: { model: number; recipe: Recipe; options: SizedTypesRequest }; answer: ChosenTypes };
   choose_engine: { ask: { engine: EngineChoice }; answer: null };
   engines: { ask: Record<string, never>; answer: EnginesView };
   probe: { ask: { kernel: number }; answer: boolean };

@@ -9,6 +9,7 @@ mod imatrix_report;
 mod report;
 pub mod scores;
 mod text_tokens;
+pub mod vocabulary;
 mod windows;
 
 pub use imatrix_report::{ImatrixReport, UnreachedExperts};

@@ -140,6 +140,10 @@ fn share_type(
     choices: &mut [TypeChoice],
 ) {
     let Some(HeadCopy { head, embedding }) = copy else { return };
+    // A mixed recipe of MLX gives a head more bits than an embedding.
+    if recipe.mixed.is_some() {
+        return;
+    }
     if entries.get(head).is_none_or(|entry| asked(recipe, entry).is_some()) {
         return;
     }

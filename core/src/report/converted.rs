@@ -12,7 +12,7 @@ use crate::plan::{Conversion, OutFile, Output, OutputOp, Plan, Warning};
 use crate::recipe::Reason;
 use crate::run::PlanMeasurements;
 use crate::tensor::{Name, Shape};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -121,13 +121,20 @@ impl<'a> ConvertedTensors<'a> {
             dtype_out: o.dtype,
             shape: o.shape.clone(),
             numel: o.shape.numel(),
-            bytes_in: source.stored_bytes(),
+            bytes_in: bytes_in(self.checkpoint, o),
             bytes_out: o.bytes_out()?,
             reason: Reason::clone(&o.reason),
             error: error.map(ErrorView::from),
             non_finite: self.gathered.and_then(|c| nonfinite(c.output(index)?, o)),
         })
     }
+}
+
+/// Stored bytes of the source tensors of an output: of several where they are stacked or joined.
+pub fn bytes_in(checkpoint: &Checkpoint, output: &Output) -> u64 {
+    let sources: BTreeSet<u32> = output.segments.iter().map(|s| s.from.tensor).collect();
+    let bytes = sources.iter().filter_map(|i| checkpoint.tensors.get(*i as usize)).map(|t| t.stored_bytes());
+    bytes.fold(0, u64::saturating_add)
 }
 
 impl Serialize for ConvertedTensors<'_> {

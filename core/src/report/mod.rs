@@ -27,7 +27,7 @@ pub use compare::{
 };
 pub use converted::{
     ConvertReport, ConvertedTensor, ConvertedTensors, EquivalenceView, RoundingView, SplitFileView, action,
-    converted,
+    bytes_in, converted,
 };
 pub use rotated::{FrameView, RotatedEncoding, RotatedError, RotatedTensor, RotationReport, rotated};
 pub use rotation_gain::{RotationGain, RotationSummary, SymVsAsymRow, decibels};

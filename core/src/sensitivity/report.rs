@@ -155,15 +155,26 @@ impl SensitivityReport {
         let bad = |message: String| Error::new(Code::BadJson, message);
         let report: SensitivityReport = serde_json::from_slice(json)
             .map_err(|e| bad(format!("not a sensitivity report (the JSON of `sensitivity --json`): {e}")))?;
-        if report.sensitivity_version != VERSION {
+        report.check()?;
+        Ok(report)
+    }
+
+    /// Checks the version and the numbers.
+    ///
+    /// # Errors
+    ///
+    /// `bad_json`.
+    pub fn check(&self) -> Result<()> {
+        let bad = |message: String| Error::new(Code::BadJson, message);
+        if self.sensitivity_version != VERSION {
             let message = format!(
                 "a sensitivity report of version {}, not {VERSION}: measure it again",
-                report.sensitivity_version
+                self.sensitivity_version
             );
             return Err(bad(message));
         }
         let sound = |x: f64| x.is_finite() && x >= 0.0;
-        let unsound = report.tensors.iter().find(|r| {
+        let unsound = self.tensors.iter().find(|r| {
             let types = r.types.iter().any(|t| !sound(t.squared_error) || !t.predicted_kl.is_none_or(sound));
             let scaled = r.kl.zip(r.squared_error).is_none_or(|(kl, e)| e == 0.0 || sound(kl / e));
             types
@@ -172,7 +183,7 @@ impl SensitivityReport {
                 || !sound(r.squared_norm)
                 || !scaled
         });
-        let mut names: Vec<&str> = report.tensors.iter().map(|r| r.name.as_str()).collect();
+        let mut names: Vec<&str> = self.tensors.iter().map(|r| r.name.as_str()).collect();
         names.sort_unstable();
         if let Some([name, _]) = names.array_windows().find(|[a, b]| a == b) {
             return Err(bad("the sensitivity report has this tensor twice".to_string()).of_tensor(name));
@@ -182,7 +193,7 @@ impl SensitivityReport {
                 let message = "a number of its sensitivity is negative or not finite".to_string();
                 Err(bad(message).of_tensor(&row.name))
             }
-            None => Ok(report),
+            None => Ok(()),
         }
     }
 

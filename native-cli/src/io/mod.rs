@@ -18,4 +18,3 @@ pub mod source;
 pub mod stream_journal;
 pub mod target;
 pub mod token_ids;
-pub mod vocabulary;

@@ -6,7 +6,9 @@ use quantoscope_core::DType;
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::metric::Tally;
 use quantoscope_core::plan::{Plan, Totals, Warning};
-use quantoscope_core::report::{ConvertReport, ErrorView, RunInfo, SCHEMA_VERSION, action, nonfinite};
+use quantoscope_core::report::{
+    ConvertReport, ErrorView, RunInfo, SCHEMA_VERSION, action, bytes_in, nonfinite,
+};
 use quantoscope_core::run::PlanMeasurements;
 use serde::Serialize;
 
@@ -99,7 +101,7 @@ impl Event {
             action: action(output),
             dtype_in: tensor.dtype,
             dtype_out: output.dtype,
-            tensor_bytes_in: tensor.stored_bytes(),
+            tensor_bytes_in: bytes_in(source, output),
             tensor_bytes_out: output.bytes_out()?,
             error: error.map(ErrorView::from),
             non_finite: measured.and_then(|m| nonfinite(m.output(index)?, output)),

@@ -1,7 +1,7 @@
 //! What quantization does to the output of a model: passes of the model and of its variants, on a few tokens.
 
 use super::convert::fingerprint;
-use super::eval::{OpenedModel, about};
+use super::eval::OpenedModel;
 use super::measure::{MeasureOptions, measure};
 use super::passes::{MEMORY, PassResources};
 use crate::forward_pass::Threaded;
@@ -13,7 +13,7 @@ use crate::options::{
 };
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
-use quantoscope_core::model::forward::{F32, ForwardSpec};
+use quantoscope_core::model::forward::F32;
 use quantoscope_core::model_pass::{ModelPass, ModelTensors};
 use quantoscope_core::sensitivity::divergence::divergence;
 use quantoscope_core::sensitivity::groups::{self, UnitGroup};
@@ -30,30 +30,8 @@ type Pass = ModelPass<Threaded<F32<'static>>>;
 /// Opens a model whose output is measured with its tensors quantized.
 pub(super) fn open(path: &ModelPath) -> Result<OpenedModel> {
     let model = OpenedModel::open(path)?;
-    check_forward(&model.tensors, path)?;
+    model.tensors.check_sensitivity(&path.to_string_lossy())?;
     Ok(model)
-}
-
-/// Refuses a model without a forward pass, or whose matrices are stored so that rows are not what is quantized.
-pub(super) fn check_forward(tensors: &ModelTensors, path: &ModelPath) -> Result<()> {
-    let config = &tensors.config;
-    let refuse = |why: String| {
-        let message = format!("{}: {why}", path.display());
-        Err(Error::new(Code::UnsupportedArchitecture, message))
-    };
-    let Some((_, spec)) = ForwardSpec::of(config) else {
-        return refuse(format!(
-            "there is no forward pass for the architecture {:?}, so what quantization does to its output cannot be measured",
-            config.model_type
-        ));
-    };
-    if spec.columns || spec.experts.is_some_and(|e| e.columns) {
-        return refuse(format!(
-            "matrices of {:?} are stored [in, out]: what quantization does to its output cannot be measured yet",
-            config.model_type
-        ));
-    }
-    config.check_exact().map_err(|e| about(e, path))
 }
 
 /// The tokens of a measurement.

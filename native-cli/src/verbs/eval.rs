@@ -4,17 +4,17 @@ use super::passes::PassResources;
 use crate::exit::no_thread;
 use crate::io::source::Source;
 use crate::io::token_ids::{self, TokenIds, Wanted};
-use crate::io::vocabulary;
 use crate::options::{EvalOptions, EvalPrecision, ModelPath};
 use crate::render::progress::PassProgress;
-use quantoscope_core::error::{Code, Error, ErrorKind, Result};
+use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::eval::vocabulary::{self, ModelVocabulary};
 use quantoscope_core::eval::{
     EvalFigures, EvalReport, EvalWindow, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions,
     windows,
 };
-use quantoscope_core::model::forward::{Batch, F32, F64, ForwardSpec, Logits, MatMul};
+use quantoscope_core::model::forward::{Batch, F32, F64, Logits, MatMul};
 use quantoscope_core::model::stored_quantization::StoredQuantization;
-use quantoscope_core::model_pass::{ModelPass, ModelTensors};
+use quantoscope_core::model_pass::{ModelPass, ModelTensors, of_model};
 use quantoscope_core::plan::{Warning, decoded};
 use quantoscope_core::report::SCHEMA_VERSION;
 use std::thread;
@@ -35,33 +35,14 @@ impl OpenedModel {
         source.checkpoint.packing.check()?;
         StoredQuantization::of(&source.checkpoint).check_all()?;
         let tensors = ModelTensors::of(&source.checkpoint).map_err(|e| about(e, path))?;
-        let config = &tensors.config;
-        if ForwardSpec::of(config).is_none() {
-            let message = format!(
-                "{}: there is no forward pass for the architecture {:?}, so the model cannot be evaluated",
-                path.display(),
-                config.model_type
-            );
-            return Err(Error::new(Code::UnsupportedArchitecture, message));
-        }
-        config.check_exact().map_err(|e| about(e, path))?;
+        tensors.check_runs(&path.to_string_lossy())?;
         Ok(OpenedModel { source, tensors })
     }
 }
 
-/// Adds the path of the model to an error. Refusals of the forward pass and of its configuration get the code
-/// `unsupported_forward`.
+/// Adds the path of the model to an error: see [`of_model`].
 pub(super) fn about(error: Error, path: &ModelPath) -> Error {
-    let of_model = matches!(error.code().kind(), ErrorKind::File | ErrorKind::Limit | ErrorKind::Unsupported);
-    let error = match error.code() {
-        Code::UnsupportedRotation | Code::UnsupportedForward => {
-            let message =
-                format!("{}: the model cannot be evaluated: {}", path.display(), error.detail().message);
-            error.explained(Code::UnsupportedForward, message)
-        }
-        _ => error,
-    };
-    if of_model { error.in_file(&path.to_string_lossy()) } else { error }
+    of_model(error, &path.to_string_lossy())
 }
 
 /// Evaluates a model.
@@ -145,32 +126,25 @@ fn needed(tokens: usize, context: usize, half: bool) -> usize {
     (tokens / scored).saturating_mul(context)
 }
 
-/// Refuses models whose logits are of different tokens: vocabularies of different lengths, or with more than a hundredth of other
-/// tokens. A warning if fewer tokens differ.
+/// Checks that the models have logits of the same tokens.
 fn check_vocabularies(
     options: &EvalOptions,
     ours: &OpenedModel,
     theirs: &OpenedModel,
 ) -> Result<Option<Warning>> {
-    let (model, reference) = (ours.tensors.config.vocab, theirs.tensors.config.vocab);
     let other = options.against.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
-    if model == reference {
-        let (ours, theirs) = (vocabulary::tokens(&ours.source)?, vocabulary::tokens(&theirs.source)?);
-        let found = ours.zip(theirs).map(|(a, b)| vocabulary::compare(&a, &b));
-        let Some(found) = found.filter(|found| found.differing > 0) else { return Ok(None) };
-        let differ = format!("{found} between {} and {other}", options.input.display());
-        if found.is_other() {
-            let message =
-                format!("the vocabularies differ: {differ}; their distributions cannot be compared");
-            return Err(Error::new(Code::Usage, message));
-        }
-        return Ok(Some(Warning { code: "other_tokens", message: differ }));
-    }
-    let message = format!(
-        "the vocabularies differ: {} has {model} entries, {other} has {reference}; their distributions cannot be compared",
-        options.input.display()
-    );
-    Err(Error::new(Code::Usage, message))
+    let own = options.input.display().to_string();
+    let of = |model: &OpenedModel| {
+        let json = model.source.read_beside("tokenizer.json")?;
+        vocabulary::tokens(&model.source.checkpoint, json.as_deref())
+    };
+    let same = ours.tensors.config.vocab == theirs.tensors.config.vocab;
+    let (a, b) = if same { (of(ours)?, of(theirs)?) } else { (None, None) };
+    let model = ModelVocabulary { name: &own, entries: ours.tensors.config.vocab, tokens: a };
+    vocabulary::check_vocabularies(
+        &model,
+        &ModelVocabulary { name: &other, entries: theirs.tensors.config.vocab, tokens: b },
+    )
 }
 
 /// Tokens of a window: as asked, or what the model allows up to a default.

@@ -1,6 +1,6 @@
 //! Types for a size: what `quantize --target-size` and `plan --target-size` choose, and what `--rotate auto` decides.
 
-use super::damage::{self, CalibrationWindow, SensitivityWork, calibration, check_forward};
+use super::damage::{self, CalibrationWindow, SensitivityWork, calibration};
 use super::eval::{OpenedModel, about};
 use super::passes::PassResources;
 use super::sensitivity::check_same;
@@ -138,7 +138,7 @@ impl TargetWork<'_> {
             None => work.measure(&model.source, &model.tensors, &window, options.grouping)?,
             Some(_) => {
                 let rotated = ModelTensors::planned(&work.source.checkpoint, &work.free.plan)?;
-                check_forward(&rotated, self.input)?;
+                rotated.check_sensitivity(&self.input.to_string_lossy())?;
                 work.measure(work.source, &rotated, &window, options.grouping)?
             }
         };

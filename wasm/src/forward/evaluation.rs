@@ -4,17 +4,19 @@ use crate::api_error::IntoApiResult;
 use crate::driver::browser::{Watcher, now};
 use crate::driver::watch::Watch;
 use crate::forward::PassModel;
-use crate::forward::pass_runner::{Pass, PassRunner, PassTurns, VECTORS};
-use crate::forward::tokens::TokenAsk;
+use crate::forward::pass_runner::{PassBreaks, VECTORS, WorkerPass, WorkerPasses};
+use crate::forward::tokens::TokenRequest;
 use crate::model::Model;
 use crate::view::to_js;
 use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::eval::vocabulary::{self, ModelVocabulary};
 use quantoscope_core::eval::{
     EvalFigures, EvalReport, EvalWindow, HEAD_ROWS, PositionScores, PositionView, Score, WindowOptions,
     windows,
 };
 use quantoscope_core::model::forward::{Batch, Logits};
-use quantoscope_core::model_pass::ModelPass;
+use quantoscope_core::model_pass::{ModelPass, of_model};
+use quantoscope_core::plan::Warning;
 use quantoscope_core::report::SCHEMA_VERSION;
 use serde::Deserialize;
 use std::cell::RefCell;
@@ -26,7 +28,7 @@ const CONTEXT: usize = 512;
 /// Options of `eval`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct EvaluationOptions {
+struct EvaluationRequest {
     /// `--context`
     context: Option<usize>,
     /// `--tokens`
@@ -38,19 +40,21 @@ struct EvaluationOptions {
 
 /// An evaluation of a model, alone or against a reference.
 #[wasm_bindgen]
-pub struct Evaluation {
+pub struct EvaluationRun {
     model: PassModel,
     reference: Option<PassModel>,
     windows: Vec<EvalWindow>,
     context: usize,
     bos: Option<u32>,
     per_position: bool,
+    /// Tokens that the two models do not share.
+    other_tokens: Option<Warning>,
     report: RefCell<Option<EvalReport>>,
 }
 
 #[wasm_bindgen]
 impl Model {
-    /// Evaluates this model on token ids, as `eval` does. `tokens` is a `TokenAsk`, `options` an `EvaluationOptions`.
+    /// Evaluates this model on token ids, as `eval` does. `tokens` is a `TokenRequest`, `options` an `EvaluationRequest`.
     ///
     /// # Errors
     /// As `eval` on the command line.
@@ -60,8 +64,8 @@ impl Model {
         reference: Option<ReferenceModel>,
         tokens: JsValue,
         options: JsValue,
-    ) -> Result<Evaluation, JsValue> {
-        Evaluation::new(PassModel::new(self, name), reference, tokens, options).into_api_result()
+    ) -> Result<EvaluationRun, JsValue> {
+        EvaluationRun::new(PassModel::new(self, name), reference, tokens, options).into_api_result()
     }
 
     /// This model as the reference of [`Model::evaluate`].
@@ -77,19 +81,17 @@ impl Model {
 #[wasm_bindgen]
 pub struct ReferenceModel(PassModel);
 
-impl Evaluation {
+impl EvaluationRun {
     fn new(
         model: Result<PassModel>,
         reference: Option<ReferenceModel>,
         tokens: JsValue,
         options: JsValue,
-    ) -> Result<Evaluation> {
+    ) -> Result<EvaluationRun> {
         let (model, reference) = (model?, reference.map(|r| r.0));
-        let options: EvaluationOptions = serde_wasm_bindgen::from_value(options)
+        let options: EvaluationRequest = serde_wasm_bindgen::from_value(options)
             .map_err(|e| Error::new(Code::Usage, format!("not options of an evaluation: {e}")))?;
-        if let Some(other) = &reference {
-            check_vocabularies(&model, other)?;
-        }
+        let other_tokens = reference.as_ref().map(|other| check_tokens(&model, other)).transpose()?.flatten();
         let limits = [Some(&model), reference.as_ref()].into_iter().flatten();
         let limit = limits.filter_map(|m| m.tensors.config.positions).min();
         let context = match (options.context, limit) {
@@ -103,13 +105,14 @@ impl Evaluation {
             (None, limit) => limit.unwrap_or(CONTEXT).min(CONTEXT),
         };
         let count = options.tokens.unwrap_or(context).saturating_add(1);
-        let found = TokenAsk::parse(tokens)?.ids(&model, count)?;
+        let found = TokenRequest::parse(tokens)?.ids(&model, count)?;
         let cut = WindowOptions { context, tokens: options.tokens, bos: found.bos, half: false };
-        Ok(Evaluation {
+        Ok(EvaluationRun {
             windows: windows(&found.ids, &cut)?,
             context,
             bos: found.bos,
             per_position: options.per_position,
+            other_tokens,
             model,
             reference,
             report: RefCell::default(),
@@ -139,7 +142,7 @@ impl Evaluation {
         let models = each(&self.model).saturating_add(self.reference.as_ref().map_or(0, each));
         let total = models.saturating_mul(rounds.len() as u64) as f64;
         let report = |weights: u64| watcher.report(weights as f64, total, "Evaluating", false, false);
-        let (runner, mut turns) = (PassRunner::new(), PassTurns::new(watch, &report)?);
+        let (runner, mut turns) = (WorkerPasses::new(), PassBreaks::new(watch, &report)?);
         let mut scores = Vec::with_capacity(self.windows.len());
         for round in rounds {
             scores.extend(self.round(round, &runner, &mut turns).await?);
@@ -151,22 +154,30 @@ impl Evaluation {
     async fn round(
         &self,
         windows: &[EvalWindow],
-        runner: &PassRunner,
-        turns: &mut PassTurns<'_>,
+        runner: &WorkerPasses,
+        turns: &mut PassBreaks<'_>,
     ) -> Result<Vec<Vec<Score>>> {
         let batch = Batch {
             sequences: windows.iter().map(|w| w.input.clone()).collect(),
             scored_from: 0,
             head_rows: HEAD_ROWS,
         };
-        let begin = |m: &PassModel| -> Result<Pass> { ModelPass::batch(&m.tensors, runner.matmul(), &batch) };
+        let begin = |m: &PassModel| -> Result<WorkerPass> {
+            ModelPass::batch(&m.tensors, runner.matmul(), &batch).map_err(|e| of_model(e, &m.name))
+        };
         let mut pass = begin(&self.model)?;
         let mut other = self.reference.as_ref().map(|r| Ok::<_, Error>((begin(r)?, r))).transpose()?;
         let mut scores: Vec<PositionScores> =
             windows.iter().flat_map(|w| &w.targets).map(|t| PositionScores::new(*t)).collect();
-        while let Some(logits) = runner.logits_in_turns(&self.model.files, &mut pass, turns).await? {
+        let own = &self.model;
+        loop {
+            let logits = runner.logits_in_turns(&own.files, &mut pass, turns).await;
+            let Some(logits) = logits.map_err(|e| of_model(e, &own.name))? else { break };
             let against = match &mut other {
-                Some((pass, model)) => runner.logits_in_turns(&model.files, pass, turns).await?,
+                Some((pass, model)) => {
+                    let logits = runner.logits_in_turns(&model.files, pass, turns).await;
+                    logits.map_err(|e| of_model(e, &model.name))?
+                }
                 None => None,
             };
             add(&mut scores, &logits, against.as_ref())?;
@@ -186,6 +197,7 @@ impl Evaluation {
         let read = models * self.windows.iter().map(|w| w.input.len()).sum::<usize>();
         let mut warnings = self.model.checkpoint.warnings.clone();
         warnings.extend(self.reference.iter().flat_map(|r| r.checkpoint.warnings.iter().cloned()));
+        warnings.extend(self.other_tokens.clone());
         *self.report.borrow_mut() = Some(EvalReport {
             schema_version: SCHEMA_VERSION,
             model: self.model.name.clone(),
@@ -196,7 +208,7 @@ impl Evaluation {
             windows: self.windows.len() as u64,
             scored: "whole",
             bos: self.bos,
-            engine: PassRunner::new().engine(),
+            engine: WorkerPasses::new().engine(),
             threads: 1,
             seconds,
             tokens_per_second: read as f64 / seconds.max(f64::MIN_POSITIVE),
@@ -208,17 +220,18 @@ impl Evaluation {
     }
 }
 
-/// Refuses models whose logits are of different tokens.
-fn check_vocabularies(model: &PassModel, reference: &PassModel) -> Result<()> {
-    let (ours, theirs) = (model.tensors.config.vocab, reference.tensors.config.vocab);
-    if ours == theirs {
-        return Ok(());
-    }
-    let message = format!(
-        "the vocabularies differ: {} has {ours} entries, {} has {theirs}; their distributions cannot be compared",
-        model.name, reference.name
-    );
-    Err(Error::new(Code::Usage, message))
+/// Checks that the models have logits of the same tokens. A warning if few differ.
+fn check_tokens(model: &PassModel, reference: &PassModel) -> Result<Option<Warning>> {
+    let same = model.tensors.config.vocab == reference.tensors.config.vocab;
+    let of = |m: &PassModel| {
+        let json = m.checkpoint.companion_files.get("tokenizer.json");
+        if same { vocabulary::tokens(&m.checkpoint, json) } else { Ok(None) }
+    };
+    let (ours, theirs) = (of(model)?, of(reference)?);
+    let model = ModelVocabulary { name: &model.name, entries: model.tensors.config.vocab, tokens: ours };
+    let other =
+        ModelVocabulary { name: &reference.name, entries: reference.tensors.config.vocab, tokens: theirs };
+    vocabulary::check_vocabularies(&model, &other)
 }
 
 /// Adds the logits of each position.
@@ -237,7 +250,7 @@ fn add(scores: &mut [PositionScores], logits: &Logits, against: Option<&Logits>)
 }
 
 #[wasm_bindgen]
-impl Evaluation {
+impl EvaluationRun {
     /// Runs the model, and the reference beside it.
     ///
     /// # Errors

@@ -3,25 +3,24 @@
 //! A pass asks for weights and multiplies them at once, so files are read synchronously, which a worker may do. Between the
 //! steps of a pass the worker takes its messages, a cancel among them.
 
-mod choice;
 mod evaluation;
 mod pass_runner;
 mod sensitivity;
+mod sized_types;
 mod tokens;
 
-pub use choice::TypeChoice;
-pub use evaluation::Evaluation;
+pub use evaluation::EvaluationRun;
 pub use sensitivity::Sensitivity;
+pub use sized_types::SizedTypes;
 
 use crate::driver::sync_files::SyncFiles;
 use crate::model::Model;
-use quantoscope_core::error::{Code, Error, Result};
+use quantoscope_core::error::Result;
 use quantoscope_core::format::{Checkpoint, Container};
 use quantoscope_core::model::arch;
-use quantoscope_core::model::forward::ForwardSpec;
 use quantoscope_core::model::stored_quantization::StoredQuantization;
 use quantoscope_core::model::tokenizer::inverse::encoder_file;
-use quantoscope_core::model_pass::ModelTensors;
+use quantoscope_core::model_pass::{ModelTensors, of_model};
 use quantoscope_core::plan::decoded;
 use std::rc::Rc;
 
@@ -42,15 +41,8 @@ impl PassModel {
         let checkpoint = model.prepared(&decoded::recipe())?;
         checkpoint.packing.check()?;
         StoredQuantization::of(&checkpoint).check_all()?;
-        let tensors = ModelTensors::of(&checkpoint)?;
-        if ForwardSpec::of(&tensors.config).is_none() {
-            let message = format!(
-                "{name}: there is no forward pass for the architecture {:?}, so the model cannot be evaluated",
-                tensors.config.model_type
-            );
-            return Err(Error::new(Code::UnsupportedArchitecture, message));
-        }
-        tensors.config.check_exact()?;
+        let tensors = ModelTensors::of(&checkpoint).map_err(|e| of_model(e, &name))?;
+        tensors.check_runs(&name)?;
         Ok(PassModel { name, checkpoint, tensors, files: SyncFiles::new(model.files.clone())? })
     }
 }

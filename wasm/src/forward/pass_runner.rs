@@ -14,7 +14,7 @@ use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use std::cell::{Cell, RefCell};
 
 /// A pass in binary32 by the processor's engine.
-pub type Pass = ModelPass<F32<'static>>;
+pub type WorkerPass = ModelPass<F32<'static>>;
 
 /// Bytes for windows of weights: a quarter of what a pass holds, as on the command line.
 const WINDOWS: u64 = 64 << 20;
@@ -23,16 +23,16 @@ const WINDOWS: u64 = 64 << 20;
 pub const VECTORS: u64 = 192 << 20;
 
 /// Runs passes over the tensors of models, and counts the weights that they multiply.
-pub struct PassRunner {
+pub struct WorkerPasses {
     kernels: &'static dyn Kernels,
     buffers: RefCell<(Workspace, Vec<Vec<u8>>)>,
     weights: Cell<u64>,
 }
 
-impl PassRunner {
+impl WorkerPasses {
     /// Nothing is counted yet.
-    pub fn new() -> PassRunner {
-        PassRunner { kernels: Engine::auto().kernels(), buffers: RefCell::default(), weights: Cell::new(0) }
+    pub fn new() -> WorkerPasses {
+        WorkerPasses { kernels: Engine::auto().kernels(), buffers: RefCell::default(), weights: Cell::new(0) }
     }
 
     /// The arithmetic of products.
@@ -54,7 +54,7 @@ impl PassRunner {
     ///
     /// # Errors
     /// Those of files and of the pass.
-    pub fn logits(&self, files: &SyncFiles, pass: &mut Pass) -> Result<Option<Logits>> {
+    pub fn logits(&self, files: &SyncFiles, pass: &mut WorkerPass) -> Result<Option<Logits>> {
         loop {
             if let Some(logits) = pass.take_logits() {
                 return Ok(Some(logits));
@@ -73,8 +73,8 @@ impl PassRunner {
     pub async fn logits_in_turns(
         &self,
         files: &SyncFiles,
-        pass: &mut Pass,
-        turns: &mut PassTurns<'_>,
+        pass: &mut WorkerPass,
+        turns: &mut PassBreaks<'_>,
     ) -> Result<Option<Logits>> {
         loop {
             if let Some(logits) = pass.take_logits() {
@@ -89,7 +89,7 @@ impl PassRunner {
     }
 
     /// Hands over all windows of a request.
-    fn answer(&self, files: &SyncFiles, pass: &mut Pass, request: &TensorRequest) -> Result<()> {
+    fn answer(&self, files: &SyncFiles, pass: &mut WorkerPass, request: &TensorRequest) -> Result<()> {
         let mut run = Run::new(&request.plan, Budget { memory: WINDOWS, workers: 1 }, USUAL_WINDOW)?;
         let cols = request.plan.outputs.first().map_or(0, |o| o.grid.cols);
         let tiles = pass.takes_tiles(request);
@@ -133,18 +133,18 @@ impl PassRunner {
 }
 
 /// Turns of the event loop, each with a report of the progress.
-pub struct PassTurns<'a> {
+pub struct PassBreaks<'a> {
     breath: Breath,
     watch: &'a Watch,
     /// Called with the weights that were multiplied.
     report: &'a dyn Fn(u64),
 }
 
-impl<'a> PassTurns<'a> {
+impl<'a> PassBreaks<'a> {
     /// # Errors
     /// `io` where the browser has no message channels.
-    pub fn new(watch: &'a Watch, report: &'a dyn Fn(u64)) -> Result<PassTurns<'a>> {
-        Ok(PassTurns { breath: Breath::new()?, watch, report })
+    pub fn new(watch: &'a Watch, report: &'a dyn Fn(u64)) -> Result<PassBreaks<'a>> {
+        Ok(PassBreaks { breath: Breath::new()?, watch, report })
     }
 
     /// Takes a turn, where the last one is long enough ago.

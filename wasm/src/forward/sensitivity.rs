@@ -5,15 +5,15 @@ use crate::driver::browser::Watcher;
 use crate::driver::run_loop::{DriveProgress, drive};
 use crate::driver::watch::Watch;
 use crate::forward::PassModel;
-use crate::forward::pass_runner::{Pass, PassRunner, PassTurns, VECTORS};
-use crate::forward::tokens::TokenAsk;
+use crate::forward::pass_runner::{PassBreaks, VECTORS, WorkerPass, WorkerPasses};
+use crate::forward::tokens::TokenRequest;
 use crate::model::Model;
 use crate::run::{Purpose, Run};
 use crate::view::to_js;
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::eval::{EvalWindow, WindowOptions, windows};
-use quantoscope_core::model::forward::ForwardSpec;
+use quantoscope_core::model_pass::of_model;
 use quantoscope_core::recipe::{Recipe, TargetName};
 use quantoscope_core::sensitivity::groups::{self, UnitGroup};
 use quantoscope_core::sensitivity::report::{SensitivityReport, SensitivityRow, VERSION, rank};
@@ -29,7 +29,7 @@ const TOKENS: usize = 64;
 /// Options of `sensitivity`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct SensitivityOptions {
+struct SensitivityRequest {
     /// `--tokens`
     tokens: Option<usize>,
     /// `--types`
@@ -59,8 +59,8 @@ pub struct Sensitivity {
 
 #[wasm_bindgen]
 impl Model {
-    /// Measures the sensitivity of this model to each tensor, as `sensitivity` does. `tokens` is a `TokenAsk`, `options` a
-    /// `SensitivityOptions`.
+    /// Measures the sensitivity of this model to each tensor, as `sensitivity` does. `tokens` is a `TokenRequest`, `options` a
+    /// `SensitivityRequest`.
     ///
     /// # Errors
     /// As `sensitivity` on the command line.
@@ -76,7 +76,7 @@ impl Model {
 
 impl Sensitivity {
     fn new(model: &Model, name: String, tokens: JsValue, options: JsValue) -> Result<Sensitivity> {
-        let options: SensitivityOptions = serde_wasm_bindgen::from_value(options)
+        let options: SensitivityRequest = serde_wasm_bindgen::from_value(options)
             .map_err(|e| Error::new(Code::Usage, format!("not options of a sensitivity: {e}")))?;
         let recipe =
             Recipe { allow_requantize: options.allow_requantize, ..Recipe::new(TargetName::Gguf, None) };
@@ -84,10 +84,10 @@ impl Sensitivity {
         let free = free_types(&model.checkpoint, &recipe, None, &options.types, base)?;
         let errors = Run::new(free.errors(&model.checkpoint).into(), Purpose::TensorDetails, model.inputs())?;
         let model = PassModel::new(model, name)?;
-        check_forward(&model)?;
+        model.tensors.check_sensitivity(&model.name)?;
         let asked = options.tokens.unwrap_or(TOKENS);
         let count = model.tensors.config.positions.map_or(asked, |limit| asked.min(limit));
-        let found = TokenAsk::parse(tokens)?.ids(&model, count.saturating_add(1))?;
+        let found = TokenRequest::parse(tokens)?.ids(&model, count.saturating_add(1))?;
         let cut = WindowOptions { context: count, tokens: Some(count), bos: found.bos, half: false };
         let window = windows(&found.ids, &cut)?.into_iter().next();
         let window = window.ok_or_else(|| Error::new(Code::Empty, "there is no token to predict"))?;
@@ -114,7 +114,8 @@ impl Sensitivity {
         let all: Vec<UnitGroup> = groups::of(&named, config.layers, grouped);
         let tensors = self.free.tensors(&self.model.tensors);
         let variants: Vec<Variant> = all.iter().map(|g| g.variant(&tensors, &named)).collect();
-        let measured = self.divergences(&variants, &watch, watcher).await?;
+        let measured = self.divergences(&variants, &watch, watcher).await;
+        let measured = measured.map_err(|e| of_model(e, &self.model.name))?;
         let mut rows = errors(&self.errors, &self.free, &watch, watcher).await?;
         for (group, kl) in all.iter().zip(measured) {
             group.share(kl, &mut rows);
@@ -142,19 +143,19 @@ impl Sensitivity {
         watch: &Watch,
         watcher: &Watcher,
     ) -> Result<Vec<Option<f64>>> {
-        let runner = PassRunner::new();
+        let runner = WorkerPasses::new();
         let (model, window) = (&self.model.tensors, &self.window);
         let pass = VariantPass { model, matmul: runner.matmul(), variants, window, memory: VECTORS };
         let total = pass.weights_read()? as f64;
         let report = |weights: u64| {
             watcher.report((weights as f64).min(total), total, "Measuring sensitivities", false, false);
         };
-        let mut turns = PassTurns::new(watch, &report)?;
+        let mut turns = PassBreaks::new(watch, &report)?;
         let mut state: Option<PassState> = None;
         loop {
             let mut kept = None;
             let outcome = pass.divergences(
-                &mut |pass: &mut Pass| runner.logits(&self.model.files, pass),
+                &mut |pass: &mut WorkerPass| runner.logits(&self.model.files, pass),
                 state.take(),
                 &mut |state| {
                     if !turns.is_due() || state.is_complete() {
@@ -184,21 +185,6 @@ pub(super) async fn errors(
     let progress = |p: DriveProgress<'_>| watcher.report(p.done, total, p.label, p.device, p.restarted);
     drive(run, total, run.inputs(), None, watch, &progress).await?;
     Ok(free.rows(run.runner().measurements()))
-}
-
-/// Refuses a model whose matrices are stored so that rows are not what is quantized.
-fn check_forward(model: &PassModel) -> Result<()> {
-    let config = &model.tensors.config;
-    let turned =
-        ForwardSpec::of(config).is_some_and(|(_, s)| s.columns || s.experts.is_some_and(|e| e.turns));
-    if !turned {
-        return Ok(());
-    }
-    let message = format!(
-        "{}: matrices of {:?} are stored [in, out]: what quantization does to its output cannot be measured yet",
-        model.name, config.model_type
-    );
-    Err(Error::new(Code::UnsupportedArchitecture, message))
 }
 
 #[wasm_bindgen]

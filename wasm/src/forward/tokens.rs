@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 /// Where token ids are from.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TokenAsk {
+pub enum TokenRequest {
     /// The ids of a text, without the tokens that the tokenizer adds around it; `bos` starts every sequence.
     Text {
         /// The ids.
@@ -35,20 +35,20 @@ pub enum TokenAsk {
     },
 }
 
-/// Token ids, the token that starts every sequence, and what they are from: `text`, `ids` or `seeded`.
-pub struct TokenIds {
+/// Token ids, the token that starts every sequence, and their origin: `text`, `ids` or `seeded`.
+pub struct RequestedTokens {
     /// The ids.
     pub ids: Vec<u32>,
     /// The token that starts every sequence.
     pub bos: Option<u32>,
-    /// What they are from.
+    /// Their origin.
     pub from: &'static str,
 }
 
-impl TokenAsk {
+impl TokenRequest {
     /// # Errors
     /// `usage` where the value is no choice of tokens.
-    pub fn parse(value: JsValue) -> Result<TokenAsk> {
+    pub fn parse(value: JsValue) -> Result<TokenRequest> {
         let parsed = serde_wasm_bindgen::from_value(value);
         parsed.map_err(|e| Error::new(Code::Usage, format!("not a choice of tokens: {e}")))
     }
@@ -57,14 +57,14 @@ impl TokenAsk {
     ///
     /// # Errors
     /// `bad_value` for an id that is not in the vocabulary.
-    pub fn ids(self, model: &PassModel, count: usize) -> Result<TokenIds> {
+    pub fn ids(self, model: &PassModel, count: usize) -> Result<RequestedTokens> {
         let vocab = model.tensors.config.vocab;
         let found = match self {
-            TokenAsk::Text { ids, bos } => TokenIds { ids, bos, from: "text" },
-            TokenAsk::Ids(ids) => TokenIds { ids, bos: None, from: "ids" },
-            TokenAsk::Seeded { seed, bos, special } => {
+            TokenRequest::Text { ids, bos } => RequestedTokens { ids, bos, from: "text" },
+            TokenRequest::Ids(ids) => RequestedTokens { ids, bos: None, from: "ids" },
+            TokenRequest::Seeded { seed, bos, special } => {
                 let ids = tokens::draw(count, vocab, &special, seed.unwrap_or(tokens::SEED));
-                TokenIds { ids, bos, from: "seeded" }
+                RequestedTokens { ids, bos, from: "seeded" }
             }
         };
         if let Some(id) = found.ids.iter().chain(&found.bos).find(|id| **id as usize >= vocab) {
@@ -85,16 +85,16 @@ impl Model {
         self.tokenizer_file().into_api_result()
     }
 
-    /// The tokens of a text for an evaluation, as a `TokenAsk`, from its encoded `ids` and those of an empty text.
+    /// The tokens of a text for an evaluation, as a `TokenRequest`, from its encoded `ids` and those of an empty text.
     ///
     /// # Errors
     /// `unsupported_container` where the tokenizer puts more than one token before a text.
     pub fn text_tokens(&self, around: Vec<u32>, ids: Vec<u32>) -> Result<JsValue, JsValue> {
         let TextTokens { ids, bos } = text_tokens(&self.checkpoint, &around, ids).into_api_result()?;
-        to_js(&TokenAsk::Text { ids, bos })
+        to_js(&TokenRequest::Text { ids, bos })
     }
 
-    /// Drawn tokens for an evaluation, as a `TokenAsk`. `around` are the ids of an empty text, `ids` those of `a`, `json` is
+    /// Drawn tokens for an evaluation, as a `TokenRequest`. `around` are the ids of an empty text, `ids` those of `a`, `json` is
     /// the `tokenizer.json`, whose special tokens are not drawn.
     ///
     /// # Errors
@@ -107,6 +107,6 @@ impl Model {
         json: Vec<u8>,
     ) -> Result<JsValue, JsValue> {
         let bos = starting_token(&self.checkpoint, &around, &ids);
-        to_js(&TokenAsk::Seeded { seed, bos, special: special_tokens(&json) })
+        to_js(&TokenRequest::Seeded { seed, bos, special: special_tokens(&json) })
     }
 }

@@ -1,7 +1,7 @@
 // Evaluation, sensitivities and types for a size: passes of a model through its layers, in the full module.
 import type { Model } from '../pkg/full';
 import { ApiFailure } from '../api_failure';
-import type { Calls, ChosenTypes, EvalReport, SensitivityReport, TokenAsk, Tokens } from '../protocol';
+import type { Calls, ChosenTypes, EvalReport, SensitivityReport, TokenRequest, Tokens } from '../protocol';
 import { textIds } from './check_text';
 import { modelOf, wholeModel } from './models';
 import type { Watcher } from '../pkg/full';
@@ -51,17 +51,17 @@ async function reported<A>(driven: Driven, watcher: Watcher): Promise<A> {
 }
 
 /** The ids of a text, or what draws ids, by the model's own tokenizer; ids as they are. */
-async function tokensOf(model: Model, tokens: Tokens, signal: AbortSignal): Promise<TokenAsk> {
+async function tokensOf(model: Model, tokens: Tokens, signal: AbortSignal): Promise<TokenRequest> {
   if ('ids' in tokens) return { ids: tokens.ids };
   const json = model.tokenizer_json();
   const text = 'text' in tokens ? tokens.text : 'a';
   const [around, ids] = (json && (await textIds(json, ['', text], signal))) ?? [];
   if ('text' in tokens) {
-    if (around && ids) return model.text_tokens(around, ids) as TokenAsk;
+    if (around && ids) return model.text_tokens(around, ids) as TokenRequest;
     const message = 'the model has no tokenizer to encode a text with; give token ids';
     throw new ApiFailure({ code: 'unsupported_container', message });
   }
   const none = new Uint32Array();
   const seed = tokens.seed === null ? undefined : BigInt(tokens.seed);
-  return model.drawn_tokens(seed, around ?? none, ids ?? none, json ?? new Uint8Array()) as TokenAsk;
+  return model.drawn_tokens(seed, around ?? none, ids ?? none, json ?? new Uint8Array()) as TokenRequest;
 }

@@ -117,11 +117,11 @@ const TRANSFORMER: &[Prefix] = &[Prefix::decoder("transformer."), Prefix::decode
 const TIED: ConfigDefaults = ConfigDefaults { tied: true, ..CONFIG };
 
 const fn required(key: &'static str, value: bool, default: bool) -> RequiredFlag {
-    RequiredFlag { key, value, default }
+    RequiredFlag { key, value, default, unless: None }
 }
 
 const PHI: Arch = Arch {
-    mlx: Some(mlx_names::PLAIN),
+    mlx: Some(mlx_names::UNTIED),
     tokenizer: tokenizer::PHI2,
     gguf_keys: &[keys::PHI2],
     gguf_rules: gguf_rules::PLAIN,
@@ -190,7 +190,7 @@ const COHERE2: Arch = Arch {
 };
 
 const STABLELM: Arch = Arch {
-    mlx: Some(mlx_names::PLAIN),
+    mlx: Some(mlx_names::UNTIED),
     gguf_keys: &[keys::STABLELM],
     gguf_rules: gguf_rules::PLAIN,
     name: "stablelm",
@@ -262,7 +262,7 @@ const GPT2: Arch = Arch {
     ..CENTRED
 };
 
-/// Else the norms come after the branches, or the last one is left out.
+/// Without these values, norms come after the branches, or the last norm is left out.
 const OPT_FLAGS: &[RequiredFlag] =
     &[required("do_layer_norm_before", true, true), required("_remove_final_layer_norm", false, false)];
 
@@ -294,7 +294,13 @@ const FALCON: Arch = Arch {
     config: ConfigDefaults {
         norm_eps: 1e-5,
         activation: Activation::Gelu,
-        required: &[required("alibi", false, false), required("parallel_attn", true, true)],
+        required: &[
+            required("alibi", false, false),
+            RequiredFlag {
+                unless: Some("new_decoder_architecture"),
+                ..required("parallel_attn", true, true)
+            },
+        ],
         ..TIED
     },
     recipe: RecipeFacts { falcon: true, ..RECIPE },

@@ -90,7 +90,9 @@ pub const CONFIG: ConfigDefaults = ConfigDefaults {
     logit_scale: None,
     softcaps: None,
     query_scalar: None,
+    attention_multiplier: None,
     rope_theta: 10_000.0,
+    dynamic_alpha: false,
     local_theta: None,
     gelu: Activation::Gelu,
     activation: Activation::Silu,
@@ -165,6 +167,7 @@ const GRANITE: Arch = Arch {
     gguf_keys: &[keys::GRANITE_BEFORE, BASE, keys::LLAMA, keys::GRANITE],
     gguf_rules: GgufRules { generated: Generated::None, ..gguf_rules::PERMUTED },
     name: "granite",
+    config: ConfigDefaults { attention_multiplier: Some(1.0), ..CONFIG },
     model_types: &["granite"],
     gguf: Some("granite"),
     ..LLAMA_LIKE
@@ -213,6 +216,7 @@ const HUNYUAN: Arch = Arch {
     model_types: &["hunyuan_v1_dense"],
     gguf: Some("hunyuan-dense"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, HUNYUAN_NORMS],
+    config: ConfigDefaults { dynamic_alpha: true, ..CONFIG },
     forward: Some(ForwardSpec { attention: Attention { norms_after_rotary: true, ..NORMED }, ..PLAIN }),
     ..LLAMA_LIKE
 };
@@ -290,7 +294,7 @@ const LFM2: Arch = Arch {
     model_types: &["lfm2"],
     gguf: Some("lfm2"),
     tensors: &[LFM2_ROWS],
-    config: ConfigDefaults { tied: true, ..CONFIG },
+    config: ConfigDefaults { tied: true, rope_theta: 1_000_000.0, ..CONFIG },
     forward: Some(ForwardSpec { attention: NORMED, convolution: true, ..PLAIN }),
     ..LLAMA_LIKE
 };

@@ -5,10 +5,21 @@
 /// The tensor names of an architecture in mlx-lm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MlxNames {
-    /// Whether the model can have a head of its own. If not, or if the configuration ties it, the head is left out.
-    pub has_head: bool,
-    /// How the experts of a layer are stacked, where there are any.
+    /// The output head of mlx-lm's class.
+    pub head: MlxHead,
+    /// How the experts of a layer are stacked; none for an architecture without experts.
     pub experts: Option<MlxExperts>,
+}
+
+/// The output head of a class of mlx-lm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MlxHead {
+    /// The embedding, whatever the configuration says.
+    Embedding,
+    /// The embedding if the configuration ties it, else a matrix of its own.
+    Configured,
+    /// A matrix of its own, whatever the configuration says.
+    Own,
 }
 
 /// The experts of a layer, which mlx-lm stacks under `switch_mlp`.
@@ -21,10 +32,13 @@ pub struct MlxExperts {
 }
 
 /// No experts, and a head that may be tied.
-pub const PLAIN: MlxNames = MlxNames { has_head: true, experts: None };
+pub const PLAIN: MlxNames = MlxNames { head: MlxHead::Configured, experts: None };
 
 /// No experts, and a head that is always tied.
-pub const TIED: MlxNames = MlxNames { has_head: false, ..PLAIN };
+pub const TIED: MlxNames = MlxNames { head: MlxHead::Embedding, ..PLAIN };
+
+/// No experts, and a head that is never tied.
+pub const UNTIED: MlxNames = MlxNames { head: MlxHead::Own, ..PLAIN };
 
 /// Experts under `mlp`.
 pub const MLP_EXPERTS: MlxNames = MlxNames {

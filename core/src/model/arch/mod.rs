@@ -145,6 +145,10 @@ pub struct ConfigDefaults {
     pub softcaps: Option<(f64, f64)>,
     /// Scores are divided by the root of this, not of the length of a head.
     pub query_scalar: Option<f64>,
+    /// What scores are multiplied by, where that is neither of the two.
+    pub attention_multiplier: Option<f64>,
+    /// `alpha` of `dynamic` rotary scaling changes the base (HunYuan).
+    pub dynamic_alpha: bool,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
     /// Base of those of layers with a sliding window, where they have their own.
@@ -244,6 +248,8 @@ pub struct RequiredFlag {
     pub value: bool,
     /// Its value where the key is absent.
     pub default: bool,
+    /// A flag that makes it irrelevant where it is true.
+    pub unless: Option<&'static str>,
 }
 
 /// What a rotation has to know beside the roles of the rows.

@@ -4,7 +4,7 @@ use super::gguf_rules::{self, BeyondRule, GgufRules};
 use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LLAMA, LLAMA_LIKE, NORMS, POST_NORMS, ROTATION,
 };
-use super::mlx_names;
+use super::mlx_names::{self, MlxHead, MlxNames};
 use super::module::Module as M;
 use super::row::{TensorMapRow, layer};
 use super::{Arch, ConfigDefaults, GgufValues, MtpLocation, RotationFacts, SlidingLayers, ValueLayout};
@@ -115,7 +115,7 @@ const QWEN3_MOE: Arch = Arch {
 };
 
 const QWEN2_MOE: Arch = Arch {
-    mlx: Some(mlx_names::MLP_EXPERTS),
+    mlx: Some(MlxNames { head: MlxHead::Own, ..mlx_names::MLP_EXPERTS }),
     gguf_rules: gguf_rules::PLAIN,
     name: "qwen2_moe",
     model_types: &["qwen2_moe"],
@@ -147,7 +147,7 @@ const MINIMAX_M2: Arch = Arch {
     model_types: &["minimax_m2"],
     gguf: Some("minimax-m2"),
     tensors: &[ENDS, NORMS, ATTENTION, BLOCK_SPARSE_ROWS, EXPERTS, HEAD_NORMS],
-    config: ConfigDefaults { normalised_experts: true, ..CONFIG },
+    config: ConfigDefaults { normalised_experts: true, rope_theta: 5_000_000.0, ..CONFIG },
     forward: Some(ForwardSpec {
         attention: JOINT_NORMS,
         experts: Some(MoeSpec { shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
@@ -175,7 +175,7 @@ const GPT_OSS_COMMON: Arch = Arch {
     config: ConfigDefaults { normalised_experts: true, sliding: SlidingLayers::Even, ..CONFIG },
     forward: Some(ForwardSpec {
         attention: Attention { sinks: true, ..PLAIN_ATTENTION },
-        experts: Some(MoeSpec { turns: true, columns: true, ..PLAIN_EXPERTS }),
+        experts: Some(MoeSpec { interleaved_gate_up: true, columns: true, ..PLAIN_EXPERTS }),
         ..PLAIN
     }),
     gguf_keys: &[BASE, keys::GPT_OSS],
@@ -256,6 +256,7 @@ const LLAMA4_COMMON: Arch = Arch {
         head_norms: true,
         chunk: Some(8192),
         temperature: Some((0.1, 8192.0)),
+        rope_theta: 500_000.0,
         norm_eps: 1e-5,
         ..CONFIG
     },

@@ -4,7 +4,7 @@ use super::gguf_rules::{self, BeyondRule, Generated, GgufRules};
 use super::llama_like::{
     ATTENTION, CONFIG, DENSE, ENDS, HEAD_NORMS, LFM2_ROWS, LLAMA_LIKE, NORMS, QWEN2, QWEN3, RECIPE, SHARED_80,
 };
-use super::mlx_names;
+use super::mlx_names::{self, MlxHead, MlxNames};
 use super::module::Module as M;
 use super::moe::{BLOCK_SPARSE_ROWS, DEEPSEEK_V3_PASS, EXPERTS, JOINT_NORMS, LATENT, SHARED_EXPERTS};
 use super::pre_post_norm::{GEMMA_NORMS, GEMMA3};
@@ -173,7 +173,7 @@ const GRANITE_MOE: Arch = Arch {
     model_types: &["granitemoe", "granitemoeshared"],
     gguf: Some("granitemoe"),
     tensors: &[ENDS, NORMS, ATTENTION, GRANITE_MOE_ROWS],
-    config: ConfigDefaults { normalised_experts: true, ..CONFIG },
+    config: ConfigDefaults { normalised_experts: true, attention_multiplier: Some(1.0), ..CONFIG },
     forward: Some(ForwardSpec {
         experts: Some(MoeSpec { shared: Some(SharedExpert::JoinedIfStored), ..PLAIN_EXPERTS }),
         ..PLAIN
@@ -224,7 +224,7 @@ const OLMOE: Arch = Arch {
     ..NAMED
 };
 const PHIMOE: Arch = Arch {
-    mlx: Some(mlx_names::MIXTRAL),
+    mlx: Some(MlxNames { head: MlxHead::Own, ..mlx_names::MIXTRAL }),
     tokenizer: tokenizer::PHI3,
     gguf_keys: &[keys::PHI3, keys::PHIMOE],
     gguf_rules: GgufRules {
@@ -250,7 +250,13 @@ const ERNIE4_5_MOE: Arch = Arch {
     model_types: &["ernie4_5_moe"],
     gguf: Some("ernie4_5-moe"),
     tensors: &[ENDS, NORMS, ATTENTION, DENSE, EXPERTS, ERNIE_MOE_BIAS, SHARED_EXPERTS],
-    config: ConfigDefaults { tied: true, normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    config: ConfigDefaults {
+        tied: true,
+        normalised_experts: true,
+        rope_theta: 500_000.0,
+        norm_eps: 1e-5,
+        ..CONFIG
+    },
     forward: Some(ForwardSpec {
         attention: Attention { rotary: Rotary::Pairs, ..PLAIN_ATTENTION },
         experts: Some(MoeSpec {
@@ -281,11 +287,22 @@ const LFM2_MOE: Arch = Arch {
     model_types: &["lfm2_moe"],
     gguf: Some("lfm2moe"),
     tensors: &[LFM2_ROWS, LFM2_MOE_ROWS],
-    config: ConfigDefaults { tied: true, normalised_experts: true, norm_eps: 1e-5, ..CONFIG },
+    config: ConfigDefaults {
+        tied: true,
+        normalised_experts: true,
+        rope_theta: 1_000_000.0,
+        norm_eps: 1e-5,
+        ..CONFIG
+    },
     forward: Some(ForwardSpec {
         attention: NORMED,
         convolution: true,
-        experts: Some(MoeSpec { shares: RouterScores::Sigmoid, ..PLAIN_EXPERTS }),
+        experts: Some(MoeSpec {
+            shares: RouterScores::Sigmoid,
+            share_epsilon: 1e-6,
+            optional_correction: true,
+            ..PLAIN_EXPERTS
+        }),
         ..PLAIN
     }),
     ..NAMED

@@ -93,7 +93,7 @@ pub const GEMMA3: Arch = Arch {
 };
 
 const GLM4: Arch = Arch {
-    mlx: Some(mlx_names::PLAIN),
+    mlx: Some(mlx_names::UNTIED),
     tokenizer: tokenizer::GLM4,
     gguf_keys: &[BASE, keys::GLM4],
     gguf_rules: gguf_rules::PLAIN,

@@ -139,8 +139,8 @@ impl Config {
             vocab: read.needed(&["vocab_size"], LIMIT)?,
             positions: positions(read),
             norm_eps: eps.iter().find_map(|k| read.number(k)).unwrap_or(usual.norm_eps),
-            rope_theta: rope::theta(read, usual.rope_theta, head_dim),
-            rope_scaling: rope::scaling(read),
+            rope_theta: rope::theta(read, usual, head_dim),
+            rope_scaling: rope::scaling(read, usual),
             local_rope_theta: rope::local_theta(read, usual.local_theta),
             rotary_share: rope::rope(read, "partial_rotary_factor")
                 .or_else(|| read.number("rotary_pct"))
@@ -172,7 +172,7 @@ impl Config {
             chunk: chunk(read, usual.chunk)?,
             temperature: temperature(read, usual.temperature),
             unsupported: unsupported(read, usual.required),
-            attention_multiplier: attention_multiplier(read, usual.query_scalar),
+            attention_multiplier: attention_multiplier(read, usual),
             attention_softcap: softcap(read, "attn_logit_softcapping", usual.softcaps.map(|c| c.0)),
             logits_scaling: logits_scaling(read, usual.logit_scale),
             logits_softcap: softcap(read, "final_logit_softcapping", usual.softcaps.map(|c| c.1)),
@@ -227,7 +227,10 @@ fn temperature(read: &ConfigReader<'_>, usual: Option<(f64, f64)>) -> Option<(f6
 
 /// The first flag with another value than the forward pass supports.
 fn unsupported(read: &ConfigReader<'_>, required: &[RequiredFlag]) -> Option<&'static str> {
-    let other = |f: &&RequiredFlag| read.flag(f.key).unwrap_or(f.default) != f.value;
+    let other = |f: &&RequiredFlag| {
+        let relevant = !f.unless.is_some_and(|key| read.flag(key) == Some(true));
+        relevant && read.flag(f.key).unwrap_or(f.default) != f.value
+    };
     required.iter().find(other).map(|f| f.key)
 }
 
@@ -246,9 +249,10 @@ fn logits_scaling(read: &ConfigReader<'_>, usual: Option<f64>) -> f64 {
 }
 
 /// The factor of scores, where it is not the inverse root of the head's length.
-fn attention_multiplier(read: &ConfigReader<'_>, query_scalar: Option<f64>) -> Option<f64> {
-    let scalar = read.number("query_pre_attn_scalar").filter(|s| *s > 0.0).or(query_scalar);
-    read.number("attention_multiplier").or_else(|| scalar.map(|s| 1.0 / libm::sqrt(s)))
+fn attention_multiplier(read: &ConfigReader<'_>, usual: &ConfigDefaults) -> Option<f64> {
+    let scalar = read.number("query_pre_attn_scalar").filter(|s| *s > 0.0).or(usual.query_scalar);
+    let own = read.number("attention_multiplier").or(usual.attention_multiplier);
+    own.or_else(|| scalar.map(|s| 1.0 / libm::sqrt(s)))
 }
 
 /// A bound; none if the configuration has a null.

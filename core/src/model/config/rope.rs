@@ -1,6 +1,7 @@
 //! What `config.json` says of the rotary embedding.
 
 use super::ConfigReader;
+use crate::model::arch::ConfigDefaults;
 use serde_json::Value;
 
 /// How rotary frequencies are stretched for long contexts.
@@ -51,10 +52,11 @@ pub(super) fn rope(read: &ConfigReader<'_>, key: &str) -> Option<f64> {
 }
 
 /// The base of the rotary frequencies; of `dynamic` scaling with a fixed `alpha` (HunYuan), times `alpha^(d / (d - 2))`.
-pub(super) fn theta(read: &ConfigReader<'_>, usual: f64, head_dim: usize) -> f64 {
-    let base = rope(read, "rope_theta").or_else(|| read.number("rotary_emb_base")).unwrap_or(usual);
+pub(super) fn theta(read: &ConfigReader<'_>, usual: &ConfigDefaults, head_dim: usize) -> f64 {
+    let base =
+        rope(read, "rope_theta").or_else(|| read.number("rotary_emb_base")).unwrap_or(usual.rope_theta);
     let dim = head_dim as f64;
-    let alpha = scaled(read).and_then(fixed_alpha).filter(|_| head_dim > 2);
+    let alpha = scaled(read).and_then(|rope| fixed_alpha(rope, usual)).filter(|_| head_dim > 2);
     alpha.map_or(base, |alpha| base * libm::pow(alpha, dim / (dim - 2.0)))
 }
 
@@ -64,11 +66,11 @@ fn scaled<'a>(read: &ConfigReader<'a>) -> Option<&'a Value> {
     Some(rope.get(FULL).filter(|v| v.is_object()).unwrap_or(rope))
 }
 
-/// `alpha` of `dynamic` scaling.
-fn fixed_alpha(rope: &Value) -> Option<f64> {
+/// `alpha` of `dynamic` scaling, where the architecture has it.
+fn fixed_alpha(rope: &Value, usual: &ConfigDefaults) -> Option<f64> {
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
     let alpha = rope.get("alpha").and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
-    alpha.filter(|_| kind == Some("dynamic"))
+    alpha.filter(|_| usual.dynamic_alpha && kind == Some("dynamic"))
 }
 
 /// The base of the rotary frequencies of layers with a sliding window, where the architecture has its own.
@@ -85,7 +87,7 @@ const FULL: &str = "full_attention";
 
 /// Kinds of stretching that are not here are taken for none: a probe's few positions hardly show them, and both sides of
 /// a comparison leave them out.
-pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
+pub(super) fn scaling(read: &ConfigReader<'_>, usual: &ConfigDefaults) -> RopeScaling {
     let Some(rope) = scaled(read) else { return RopeScaling::None };
     let number = |key: &str| rope.get(key).and_then(Value::as_f64).filter(|x| x.is_finite() && *x > 0.0);
     let kind = rope.get("rope_type").or_else(|| rope.get("type")).and_then(Value::as_str);
@@ -102,7 +104,7 @@ pub(super) fn scaling(read: &ConfigReader<'_>) -> RopeScaling {
         Some("llama3") => llama3().unwrap_or(RopeScaling::Unknown),
         Some("yarn") => yarn(read, rope).unwrap_or(RopeScaling::Unknown),
         None | Some("default" | "mrope") => RopeScaling::None,
-        Some("dynamic") if fixed_alpha(rope).is_some() => RopeScaling::None,
+        Some("dynamic") if fixed_alpha(rope, usual).is_some() => RopeScaling::None,
         Some(_) => RopeScaling::Unknown,
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn router_needs(needs: &mut LayerRequest<'_>, experts: &MoeSpec) -> R
         return Err(refused_by(c.places.experts, "config.json: experts do not divide".into()));
     }
     needs.linear(ROUTER, c.experts, c.hidden)?;
-    if matches!(experts.shares, RouterScores::Sigmoid | RouterScores::SoftmaxCorrected) {
+    let corrected = matches!(experts.shares, RouterScores::Sigmoid | RouterScores::SoftmaxCorrected);
+    if corrected && (!experts.optional_correction || needs.has(CORRECTION)) {
         // Some checkpoints store it as a row.
         let axes = [1, c.experts];
         let row = needs.axis(CORRECTION, 0)? == 1 && needs.axis(CORRECTION, 1).is_ok();
@@ -138,16 +139,16 @@ impl DecoderState {
         }
         let scores = self.project(given, ROUTER, hidden, read)?;
         let correction = self.find(given, CORRECTION).unwrap_or(&[]);
-        Ok((shared, self.chosen(experts.shares, &scores, correction)))
+        Ok((shared, self.chosen(experts, &scores, correction)))
     }
 
     /// Each token's experts: those of greatest share, the first of equals.
-    fn chosen(&self, kind: RouterScores, scores: &[f64], correction: &[f32]) -> Chosen {
+    fn chosen(&self, experts: &MoeSpec, scores: &[f64], correction: &[f32]) -> Chosen {
         let c = &self.config;
         let mut chosen: Chosen = (0..c.experts).map(|expert| (expert, Vec::new())).collect();
         for (token, scores) in scores.chunks_exact(c.experts).enumerate() {
             let mut shares = scores.to_vec();
-            let order = match kind {
+            let order = match experts.shares {
                 RouterScores::Softmax => {
                     math::softmax(&mut shares);
                     greatest(&shares, c.experts_per_token)
@@ -166,7 +167,7 @@ impl DecoderState {
                 }
             };
             let sum = order.iter().fold(0.0, |s, &e| s + shares[e]);
-            let divisor = if c.normalised_experts { sum } else { 1.0 };
+            let divisor = if c.normalised_experts { sum + experts.share_epsilon } else { 1.0 };
             for expert in order {
                 chosen[expert].1.push((token, shares[expert] / divisor * c.expert_scale));
             }
@@ -179,7 +180,8 @@ impl DecoderState {
     /// as its two greatest.
     fn corrected(&self, shares: &[f64], correction: &[f32]) -> Vec<f64> {
         let c = &self.config;
-        let mut out: Vec<f64> = shares.iter().zip(correction).map(|(s, &b)| s + f64::from(b)).collect();
+        let corrections = correction.iter().copied().chain(core::iter::repeat(0.0));
+        let mut out: Vec<f64> = shares.iter().zip(corrections).map(|(s, b)| s + f64::from(b)).collect();
         let size = c.experts / c.expert_groups;
         let of_group = |group: &[f64]| greatest(group, 2).iter().fold(0.0, |sum, &e| sum + group[e]);
         let groups: Vec<f64> = out.chunks_exact(size).map(of_group).collect();
@@ -228,7 +230,7 @@ impl DecoderState {
             let up = self.project_by(false, given, UPS, hidden, read)?;
             let inner = gate.len() / (read.len() / hidden);
             let pairs = gate.iter().zip(&up);
-            let mixed: Vec<f64> = match experts.turns {
+            let mixed: Vec<f64> = match experts.interleaved_gate_up {
                 true => pairs.map(|(gate, up)| math::clamped(*gate, *up, self.config.clamp)).collect(),
                 false => pairs.map(|(gate, up)| activation.of(*gate) * up).collect(),
             };
@@ -240,7 +242,7 @@ impl DecoderState {
         let columns = self.has_columns(experts);
         let made = self.project_by(columns, given, BOTH, hidden, read)?;
         let inner = made.len() / (read.len() / hidden) / 2;
-        let mixed: Vec<f64> = if experts.turns {
+        let mixed: Vec<f64> = if experts.interleaved_gate_up {
             made.as_chunks().0.iter().map(|&[gate, up]| math::clamped(gate, up, self.config.clamp)).collect()
         } else {
             let [gate, up] = math::split(&made, [inner; 2]);

@@ -150,7 +150,7 @@ pub enum FeedForward {
 }
 
 /// How a family has its experts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MoeSpec {
     /// An expert that every token uses.
     pub shared: Option<SharedExpert>,
@@ -158,8 +158,12 @@ pub struct MoeSpec {
     pub shared_gate: bool,
     /// How scores become shares.
     pub shares: RouterScores,
+    /// Added to the sum that shares are divided by.
+    pub share_epsilon: f64,
+    /// Checkpoints may lack the correction of scores.
+    pub optional_correction: bool,
     /// In stacks, the columns of gate and up alternate, and both are clamped (GPT-OSS).
-    pub turns: bool,
+    pub interleaved_gate_up: bool,
     /// Matrices of stacks are stored `[in, out]`.
     pub columns: bool,
 }
@@ -227,8 +231,15 @@ pub const PLAIN: ForwardSpec = ForwardSpec {
 };
 
 /// Experts under `mlp`.
-pub const EXPERTS: MoeSpec =
-    MoeSpec { shared: None, shared_gate: false, shares: RouterScores::Softmax, turns: false, columns: false };
+pub const EXPERTS: MoeSpec = MoeSpec {
+    shared: None,
+    shared_gate: false,
+    shares: RouterScores::Softmax,
+    share_epsilon: 0.0,
+    optional_correction: false,
+    interleaved_gate_up: false,
+    columns: false,
+};
 
 /// Experts under `mlp` beside one that every token uses.
 pub const WITH_SHARED: MoeSpec = MoeSpec { shared: Some(SharedExpert::Gated), shared_gate: true, ..EXPERTS };

@@ -8,7 +8,7 @@ mod names;
 mod settings;
 
 use super::{Contents, Target, config_json, safetensors, split, usage};
-use crate::dtype::{DType, DTypeKind};
+use crate::dtype::{DType, DTypeKind, MlxFloat};
 use crate::error::{Code, Error, Result};
 use crate::format::safetensors::layout_of;
 use crate::format::{Checkpoint, Container, LayoutTensor};
@@ -56,10 +56,15 @@ impl Target for Mlx {
         }
         if recipe.split.keep {
             return Err(usage(
-                "--keep-split is not for MLX, whose tensors are others; give --split-max-size",
+                "--keep-split is not for MLX, which stores other tensors; give --split-max-size",
             ));
         }
         recipe.types().try_for_each(|dtype| match dtype {
+            DType::MLX(of) if of.float() != MlxFloat::Bf16 => Err(usage(format!(
+                "scales have the float type of the weight: give {} instead of {}",
+                DType::MLX(of.with_float(MlxFloat::Bf16)).name().to_lowercase(),
+                DType::MLX(of).name().to_lowercase()
+            ))),
             DType::F32 | DType::F16 | DType::BF16 | DType::MLX(_) => Ok(()),
             t => Err(usage(format!("MLX output takes f32, f16, bf16 or a type such as mlx_q4_g64, not {t}"))),
         })
@@ -112,7 +117,7 @@ impl Target for Mlx {
             let stored = module.and_then(|module| output.store_as_mlx(of, &module));
             let misfit = || {
                 let message =
-                    format!("mlx-lm does not quantize it; keep it with --tensor-type {}=bf16", output.name);
+                    "mlx-lm does not quantize it; keep it in its float type with --tensor-type NAME=bf16";
                 Error::new(Code::UnsupportedContainer, message).of_tensor(&output.name)
             };
             stored.ok_or_else(misfit)?;
@@ -127,10 +132,8 @@ impl Target for Mlx {
         warnings: &mut Vec<Warning>,
     ) -> Result<Vec<OutFile>> {
         let metadata = metadata(contents);
-        let limits = match contents.recipe.split.is_none() {
-            true => SplitOptions { max_bytes: Some(SHARD), ..SplitOptions::default() },
-            false => contents.recipe.split,
-        };
+        let split = contents.recipe.split;
+        let limits = SplitOptions { max_bytes: split.max_bytes.or(Some(SHARD)), ..split };
         check_names(outputs)?;
         let ranges = split::within(&limits, outputs)?;
         if ranges.len() == 1 {

@@ -2,8 +2,8 @@
 
 use crate::error::{Code, Error, Result};
 use crate::format::{Checkpoint, Container};
-use crate::model::arch;
-use crate::model::arch::mlx_names::{MlxNames, MlxPlace};
+use crate::model::arch::mlx_names::{MlxHead, MlxNames, MlxPlace};
+use crate::model::arch::{self, Arch};
 use crate::model::config::CONFIG;
 use crate::model::json_file::JsonFile;
 use crate::plan::{Grid, LeftOut, Output, Segment};
@@ -18,7 +18,10 @@ use serde_json::Value;
 /// The names of a checkpoint's tensors in mlx-lm.
 pub(super) struct Names {
     model_type: String,
+    arch: &'static Arch,
     names: MlxNames,
+    /// Layers of the model; unknown where the configuration does not say.
+    layers: Option<u64>,
     /// Whether the head is the embedding.
     tied: bool,
 }
@@ -48,7 +51,14 @@ pub(super) fn of(checkpoint: &Checkpoint) -> Result<Names> {
         return Err(file.error(Code::UnsupportedArchitecture, &["model_type"], message));
     };
     let tied = file.value.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(arch.config.tied);
-    Ok(Names { model_type: model_type.into(), names, tied })
+    let layers = ["num_hidden_layers", "n_layer"].iter().find_map(|key| file.value.get(*key)?.as_u64());
+    if tied && names.head == MlxHead::Own {
+        let message = format!(
+            "the head is tied to the embedding, and mlx-lm's {model_type} always has a head of its own"
+        );
+        return Err(file.error(Code::UnsupportedArchitecture, &["tie_word_embeddings"], message));
+    }
+    Ok(Names { model_type: model_type.into(), arch, names, layers, tied })
 }
 
 /// The `model_type`s whose names are known.
@@ -72,6 +82,7 @@ impl Names {
                     let text = "the model is tied: the head is the embedding".into();
                     left_out.push(LeftOut { name: output.name, reason: Reason { code: "tied_head", text } });
                 }
+                Some(MlxPlace::Same) if !self.is_known(&output.name) => return Err(self.unknown(&output)),
                 Some(MlxPlace::Same | MlxPlace::Head) => renamed.push(Some(output)),
                 Some(MlxPlace::Expert { before, projection, part, expert }) => {
                     let module = self.names.experts.map_or("", |experts| experts.module);
@@ -93,7 +104,18 @@ impl Names {
         Ok(renamed.into_iter().flatten().collect())
     }
 
+    /// Whether a tensor is one of the architecture, in one of its layers.
+    fn is_known(&self, name: &str) -> bool {
+        let id = self.arch.parse_hf(name);
+        id.is_some_and(|id| id.layer.zip(self.layers).is_none_or(|(layer, count)| u64::from(layer) < count))
+    }
+
     fn unknown(&self, output: &Output) -> Error {
+        if output.name.contains(".experts.") || output.name.contains(".switch_mlp.") {
+            let message =
+                "a stack of experts is not cut for MLX; separate experts (experts.0.up_proj) are stacked";
+            return Error::new(Code::UnsupportedContainer, message).of_tensor(&output.name);
+        }
         let message = format!(
             "mlx-lm's {} has no tensor of this name; leave it out with --exclude '{}'",
             self.model_type, output.name
@@ -103,14 +125,20 @@ impl Names {
 
     /// Whether the head is left out. A head that a rotation has untied is needed.
     fn is_head_left_out(&self, output: &Output) -> Result<bool> {
-        if output.is_rotated() && !self.names.has_head {
+        let has_none = self.names.head == MlxHead::Embedding;
+        if has_none && !self.tied {
+            let message =
+                format!("the model has a head of its own, and mlx-lm's {} has none", self.model_type);
+            return Err(Error::new(Code::UnsupportedArchitecture, message).of_tensor(&output.name));
+        }
+        if output.is_rotated() && has_none {
             let message = format!(
                 "the rotation gives the model a head of its own, and mlx-lm's {} has none",
                 self.model_type
             );
             return Err(Error::new(Code::UnsupportedRotation, message).of_tensor(&output.name));
         }
-        Ok((self.tied || !self.names.has_head) && !output.is_rotated())
+        Ok(self.tied && !output.is_rotated())
     }
 }
 

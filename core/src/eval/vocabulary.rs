@@ -1,13 +1,16 @@
 //! The tokens of a model's vocabulary by their ids, to tell whether two models have the same.
 
-use crate::io::source::Source;
-use quantoscope_core::bytes::Cursor;
-use quantoscope_core::error::{Code, Error, Result};
-use quantoscope_core::format::Container;
-use quantoscope_core::tensor::{MetaArray, MetaValue};
+use crate::bytes::Cursor;
+use crate::error::{Code, Error, Result};
+use crate::format::{Checkpoint, Container};
+use crate::plan::Warning;
+use crate::tensor::{MetaArray, MetaValue};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use std::fmt;
 
 /// Type number of a string in GGUF metadata.
 const STRING: u32 = 8;
@@ -60,15 +63,15 @@ pub fn compare(a: &Tokens, b: &Tokens) -> VocabularyComparison {
     found
 }
 
-/// The tokens of a model: of a GGUF from its metadata, else from `tokenizer.json` beside the weights. `None` if it has none, or
-/// none that can be compared.
+/// The tokens of a model: of a GGUF from its metadata, else from `json`, the `tokenizer.json` beside the weights. `None` if it has
+/// none, or none that can be compared.
 ///
 /// # Errors
 ///
-/// Those of reading `tokenizer.json`; `bad_json` if it is no tokenizer.
-pub fn tokens(source: &Source) -> Result<Option<Tokens>> {
-    let metadata = &source.checkpoint.metadata;
-    if source.checkpoint.container == Container::Gguf {
+/// `bad_json` if `json` is no tokenizer.
+pub fn tokens(checkpoint: &Checkpoint, json: Option<&[u8]>) -> Result<Option<Tokens>> {
+    let metadata = &checkpoint.metadata;
+    if checkpoint.container == Container::Gguf {
         // The converter changes the tokens of WordPiece.
         let comparable = metadata.text("tokenizer.ggml.model") != Some("bert");
         return Ok(match metadata.get("tokenizer.ggml.tokens") {
@@ -76,22 +79,59 @@ pub fn tokens(source: &Source) -> Result<Option<Tokens>> {
             _ => None,
         });
     }
-    let Some(bytes) = source.read_beside("tokenizer.json")? else { return Ok(None) };
+    let Some(bytes) = json else { return Ok(None) };
     let bad = |e: serde_json::Error| Error::new(Code::BadJson, e.to_string()).in_file("tokenizer.json");
-    let json: VocabularyFile = serde_json::from_slice(&bytes).map_err(bad)?;
-    let mut found = Vec::new();
+    let json: VocabularyFile = serde_json::from_slice(bytes).map_err(bad)?;
+    let mut found: Tokens = Vec::new();
     let all = json.model.vocab.0.into_iter().chain(json.added_tokens.into_iter().map(|t| (t.content, t.id)));
-    for (text, id) in all {
+    for (text, id) in all.filter(|(_, id)| (*id as usize) < LIMIT) {
         let id = id as usize;
-        if id >= LIMIT {
-            continue;
-        }
         if found.len() <= id {
             found.resize(id + 1, String::new());
         }
-        found[id] = text;
+        if let Some(slot) = found.get_mut(id) {
+            *slot = text;
+        }
     }
     Ok(Some(found))
+}
+
+/// A model whose vocabulary is compared: its name, entries, and tokens.
+#[derive(Debug)]
+pub struct ModelVocabulary<'a> {
+    /// The name for messages.
+    pub name: &'a str,
+    /// Number of entries.
+    pub entries: usize,
+    /// Tokens, if they can be compared.
+    pub tokens: Option<Tokens>,
+}
+
+/// Checks that two models have logits of the same tokens. A warning if few tokens differ.
+///
+/// # Errors
+///
+/// `usage` for vocabularies of different lengths, or if more than a hundredth of the tokens differ.
+pub fn check_vocabularies(
+    model: &ModelVocabulary<'_>,
+    reference: &ModelVocabulary<'_>,
+) -> Result<Option<Warning>> {
+    let (ours, theirs) = (model.name, reference.name);
+    if model.entries != reference.entries {
+        let message = format!(
+            "the vocabularies differ: {ours} has {} entries, {theirs} has {}; their distributions cannot be compared",
+            model.entries, reference.entries
+        );
+        return Err(Error::new(Code::Usage, message));
+    }
+    let found = model.tokens.as_ref().zip(reference.tokens.as_ref()).map(|(a, b)| compare(a, b));
+    let Some(found) = found.filter(|found| found.differing > 0) else { return Ok(None) };
+    let differ = format!("{found} between {ours} and {theirs}");
+    if found.is_other() {
+        let message = format!("the vocabularies differ: {differ}; their distributions cannot be compared");
+        return Err(Error::new(Code::Usage, message));
+    }
+    Ok(Some(Warning { code: "other_tokens", message: differ }))
 }
 
 /// The strings of an array, without the padding that the converter adds.
@@ -172,12 +212,13 @@ mod tests {
     fn vocabularies_are_other_above_a_hundredth() {
         let a: Tokens = (0..200).map(|i| format!("t{i}")).collect();
         let mut b = a.clone();
-        b[3] = "other".into();
-        b[4] = String::new();
+        let mut set = |id: usize, text: &str| b.iter_mut().skip(id).take(1).for_each(|t| *t = text.into());
+        set(3, "other");
+        set(4, "");
         let found = compare(&a, &b);
         assert_eq!((found.common, found.differing, found.is_other()), (199, 1, false));
         assert_eq!(found.to_string(), "1 of 199 tokens are others (id 3 is \"t3\" and \"other\")");
-        b[5] = "second".into();
+        b.iter_mut().skip(5).take(1).for_each(|t| *t = "second".into());
         assert!(compare(&a, &b).is_other());
         let blanks = compare(&tokens_of(&["\u{2581}\u{2581}x"]), &tokens_of(&["  x"]));
         assert_eq!(blanks.differing, 0);

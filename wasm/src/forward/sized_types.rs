@@ -10,19 +10,21 @@ use crate::view::to_js;
 use quantoscope_core::DType;
 use quantoscope_core::error::{Code, Error, Result};
 use quantoscope_core::format::Checkpoint;
+use quantoscope_core::model_pass::ModelTensors;
+use quantoscope_core::plan::decoded;
 use quantoscope_core::recipe::Recipe;
 use quantoscope_core::sensitivity::fit::{SizeLimit, fit};
 use quantoscope_core::sensitivity::report::SensitivityReport;
-use quantoscope_core::sensitivity::units::{FreeTypes, free_types};
+use quantoscope_core::sensitivity::units::{BASE, FreeTypes, free_types};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// What a size is of.
+/// A limit of the size.
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum SizeAsk {
+enum SizeRequest {
     /// `--target-size`
     Bytes(u64),
     /// `--target-bpw`
@@ -32,9 +34,9 @@ enum SizeAsk {
 /// Options of a choice.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct TypeChoiceOptions {
+struct SizedTypesRequest {
     /// The limit.
-    size: SizeAsk,
+    size: SizeRequest,
     /// `--types`
     #[serde(default)]
     types: Vec<DType>,
@@ -55,7 +57,7 @@ struct ChosenTypes {
 
 /// A choice of types in progress.
 #[wasm_bindgen]
-pub struct TypeChoice {
+pub struct SizedTypes {
     checkpoint: Rc<Checkpoint>,
     recipe: Recipe,
     free: FreeTypes,
@@ -67,39 +69,46 @@ pub struct TypeChoice {
 
 #[wasm_bindgen]
 impl Model {
-    /// Chooses types for a size, as `quantize --target-size --sensitivity` does. `options` is a `TypeChoiceOptions`.
+    /// Chooses types for a size, as `quantize --target-size --sensitivity` does. `options` is a `SizedTypesRequest`.
     ///
     /// # Errors
     /// As `quantize --target-size` on the command line.
-    pub fn types_for_size(&self, recipe: JsValue, options: JsValue) -> Result<TypeChoice, JsValue> {
-        TypeChoice::new(self, recipe_from(recipe)?, options).into_api_result()
+    pub fn types_for_size(&self, recipe: JsValue, options: JsValue) -> Result<SizedTypes, JsValue> {
+        SizedTypes::new(self, recipe_from(recipe)?, options).into_api_result()
     }
 }
 
-impl TypeChoice {
-    fn new(model: &Model, recipe: Recipe, options: JsValue) -> Result<TypeChoice> {
-        let options: TypeChoiceOptions = serde_wasm_bindgen::from_value(options)
+impl SizedTypes {
+    fn new(model: &Model, recipe: Recipe, options: JsValue) -> Result<SizedTypes> {
+        let options: SizedTypesRequest = serde_wasm_bindgen::from_value(options)
             .map_err(|e| Error::new(Code::Usage, format!("not options of a target size: {e}")))?;
         let limit = match options.size {
-            SizeAsk::Bytes(bytes) => SizeLimit::Bytes(bytes),
-            SizeAsk::BitsPerWeight(bits) if bits.is_finite() && bits > 0.0 => SizeLimit::BitsPerWeight(bits),
-            SizeAsk::BitsPerWeight(_) => {
+            SizeRequest::Bytes(bytes) => SizeLimit::Bytes(bytes),
+            SizeRequest::BitsPerWeight(bits) if bits.is_finite() && bits > 0.0 => {
+                SizeLimit::BitsPerWeight(bits)
+            }
+            SizeRequest::BitsPerWeight(_) => {
                 return Err(Error::new(Code::Usage, "bits per weight are a positive number"));
             }
         };
         if recipe.dtype.is_some() || recipe.preset.is_some() {
-            let message = "a target size chooses the types: the recipe takes neither a type nor a mix";
+            let message = "a target size chooses the types: the recipe takes neither a type nor a preset";
             return Err(Error::new(Code::Usage, message));
         }
         if options.sensitivity.is_some() && recipe.rotate.is_some() {
             let message = "sensitivities are of the model without a rotation";
             return Err(Error::new(Code::Usage, message));
         }
+        if let Some(report) = &options.sensitivity {
+            report.check()?;
+            let architecture = ModelTensors::of(&*model.prepared(&decoded::recipe())?)?.config.model_type;
+            report.check_architecture(&architecture)?;
+        }
         let base = options.sensitivity.as_ref().map(|s| s.base);
-        let base = base.unwrap_or(quantoscope_core::sensitivity::units::BASE);
+        let base = base.unwrap_or(BASE);
         let free = free_types(&model.checkpoint, &recipe, None, &options.types, base)?;
         let errors = Run::new(free.errors(&model.checkpoint).into(), Purpose::TensorDetails, model.inputs())?;
-        Ok(TypeChoice {
+        Ok(SizedTypes {
             checkpoint: model.checkpoint.clone(),
             recipe,
             free,
@@ -127,7 +136,7 @@ impl TypeChoice {
 }
 
 #[wasm_bindgen]
-impl TypeChoice {
+impl SizedTypes {
     /// Measures the errors of all types, and chooses.
     ///
     /// # Errors
