@@ -3,7 +3,7 @@
 mod conversions;
 mod eval;
 mod files;
-pub mod help;
+pub(crate) mod help;
 mod imatrix;
 mod measurements;
 mod metadata;
@@ -22,15 +22,15 @@ use quantoscope_core::recipe::tensor_filter::TensorFilter;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-pub use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
-pub use eval::EvalArgs;
-pub use files::{MergeArgs, SplitVerbArgs};
-pub use imatrix::ImatrixVerbArgs;
-pub use measurements::{
+pub(crate) use conversions::{PlanArgs, QuantizeArgs, RotateArgs};
+pub(crate) use eval::EvalArgs;
+pub(crate) use files::{MergeArgs, SplitVerbArgs};
+pub(crate) use imatrix::ImatrixVerbArgs;
+pub(crate) use measurements::{
     BenchArgs, Benchmark, CompareArgs, EnginesArgs, InspectArgs, SweepArgs, SweptRotations, VerifyArgs,
 };
-pub use metadata::{MetadataArgs, MetadataVerb};
-pub use target::SensitivityArgs;
+pub(crate) use metadata::{MetadataArgs, MetadataVerb};
+pub(crate) use target::SensitivityArgs;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -46,7 +46,7 @@ Exit codes:
 /// Inspect LLM weight files, measure what quantization does to every tensor, and write quantized models.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = EXIT_CODES, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
     /// The order of tensors in tables: layers (by name, layer 2 before layer 10) or file.
@@ -71,7 +71,7 @@ impl From<OrderArg> for RowOrder {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     Inspect(InspectArgs),
     Plan(PlanArgs),
     Quantize(QuantizeArgs),
@@ -93,7 +93,7 @@ pub enum Verb {
 
 impl Verb {
     /// Whether standard output is JSON. Errors on standard error are then JSON too.
-    pub fn wants_json(&self) -> bool {
+    pub(crate) fn wants_json(&self) -> bool {
         match self {
             Verb::Inspect(a) => a.json,
             Verb::Plan(a) => a.json,
@@ -117,7 +117,7 @@ impl Verb {
 
 /// Selection of tensors.
 #[derive(Debug, Args)]
-pub struct FilterArgs {
+pub(crate) struct FilterArgs {
     /// Only the tensors that a pattern matches; can be repeated. A pattern is a glob such as attn_v or
     /// 'model.layers.0.*', compared with a whole name or any run of its parts between dots, or a regular
     /// expression between slashes. The name can be that in the input or that in GGUF. Globs: * any
@@ -137,7 +137,7 @@ impl FilterArgs {
 
 /// The writer of APR files.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct AprArgs {
+pub(crate) struct AprArgs {
     /// The program that wrote an .apr file: core or serve (the crates of aprender). It decides the dtype bytes
     /// that the two use for different types; tensors with one are refused otherwise.
     #[arg(long, value_name = "NAME", value_parser = AprWriter::parse)]
@@ -153,7 +153,7 @@ impl AprArgs {
 /// Threads, memory and engine.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Resources (threads and memory never change a result)")]
-pub struct ResourceArgs {
+pub(crate) struct ResourceArgs {
     /// Worker threads [default: one per processor].
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -176,7 +176,7 @@ impl ResourceArgs {
 
 /// A journal of a run that only measures.
 #[derive(Debug, Args)]
-pub struct JournalArgs {
+pub(crate) struct JournalArgs {
     /// Record finished parts in FILE, and go on from it: the same command continues a run that was stopped or killed.
     ///
     /// The file is removed at the end. It holds for the same input and options only; another run refuses it.
@@ -186,7 +186,7 @@ pub struct JournalArgs {
 
 /// An importance matrix.
 #[derive(Debug, Args)]
-pub struct ImatrixArgs {
+pub(crate) struct ImatrixArgs {
     /// An importance matrix of llama-imatrix (GGUF, or the older .dat). Types that search for the best scales
     /// weight each input channel by its mean squared activation. IQ1_S, IQ1_M, IQ2_XXS and IQ2_XS need one.
     #[arg(long, value_name = "FILE")]
@@ -195,7 +195,7 @@ pub struct ImatrixArgs {
 
 /// An output format, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     Table,
     Tsv,
     Json,
@@ -203,7 +203,7 @@ pub enum OutputFormat {
 
 /// The output format of a table.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct FormatArgs {
+pub(crate) struct FormatArgs {
     /// The output format [default: table on a terminal, else tsv].
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<OutputFormat>,
@@ -235,7 +235,7 @@ impl FormatArgs {
 #[command(
     after_help = "Example:\n  quantoscope completions bash > ~/.local/share/bash-completion/completions/quantoscope"
 )]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell.
     pub shell: clap_complete::Shell,
 }
@@ -243,7 +243,7 @@ pub struct CompletionsArgs {
 /// Print the manual page.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope man | man -l -\n  quantoscope man quantize | man -l -")]
-pub struct ManArgs {
+pub(crate) struct ManArgs {
     /// The command whose page is printed [default: the overview].
     pub verb: Option<String>,
 }

@@ -28,7 +28,7 @@ const SYNC_EVERY: Duration = Duration::from_millis(100);
 
 /// Bytes that a window reads and writes: with its values they stay in a processor's second-level cache from the read to
 /// the write.
-pub const WINDOW: u64 = 512 << 10;
+pub(crate) const WINDOW: u64 = 512 << 10;
 
 /// Bytes that a window of this driver reads and writes. A device wants as much at once as it can take.
 fn window(resources: &Resources) -> u64 {
@@ -38,7 +38,7 @@ fn window(resources: &Resources) -> u64 {
 
 /// How the work is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Resources {
+pub(crate) struct Resources {
     pub engine: Engine,
     /// Whether the engine was left to the program.
     auto: bool,
@@ -47,7 +47,7 @@ pub struct Resources {
 
 impl Resources {
     /// From what was typed, or from the machine.
-    pub fn new(work: &crate::options::ResourceOptions) -> Result<Resources> {
+    pub(crate) fn new(work: &crate::options::ResourceOptions) -> Result<Resources> {
         let engine = pollster::block_on(Engine::open(&work.engine))?;
         let workers = match work.threads {
             Some(n) => n,
@@ -60,7 +60,7 @@ impl Resources {
 
     /// Ready for a plan: with the engine that is best for it, where none was named, a device's kernels probed, and as many
     /// workers as have room for the plan's windows.
-    pub fn with_selected_engine(mut self, plan: &Plan) -> Result<Resources> {
+    pub(crate) fn with_selected_engine(mut self, plan: &Plan) -> Result<Resources> {
         if self.auto {
             self.engine = engine_select::engine(whole(plan), self.budget.workers);
         } else if let Some(device) = self.engine.device() {
@@ -78,7 +78,7 @@ impl Resources {
     }
 
     /// What a report says of the run.
-    pub fn run(&self, started: Instant, driven: &RunOutcome) -> RunInfo {
+    pub(crate) fn run(&self, started: Instant, driven: &RunOutcome) -> RunInfo {
         let device = |o: &Offload| DeviceView::new(o.device().name(), driven.made, o.ended());
         RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),
@@ -92,7 +92,7 @@ impl Resources {
 }
 
 /// Where the results of windows go.
-pub struct Sink<'a> {
+pub(crate) struct Sink<'a> {
     /// The files of a conversion; `None` where the plan writes nothing.
     pub files: Option<&'a OutputFiles>,
     pub journal: Journal,
@@ -101,7 +101,7 @@ pub struct Sink<'a> {
 }
 
 /// Result of a run.
-pub struct RunOutcome {
+pub(crate) struct RunOutcome {
     /// What was measured.
     pub collected: PlanMeasurements,
     /// Windows that an earlier run had done.
@@ -111,10 +111,10 @@ pub struct RunOutcome {
 }
 
 /// Called with an output's index when its last window is done, in order of outputs.
-pub type OnOutput<'a> = &'a (dyn Fn(usize, &PlanMeasurements) + Sync);
+pub(crate) type OnOutput<'a> = &'a (dyn Fn(usize, &PlanMeasurements) + Sync);
 
 /// A run: the plan, what it reads, and the receivers of its progress.
-pub struct RunRequest<'a> {
+pub(crate) struct RunRequest<'a> {
     pub plan: &'a Plan,
     pub sources: &'a [&'a Source],
     pub resources: Resources,
@@ -187,7 +187,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 ///
 /// That of the earliest window that failed, or `interrupted`.
-pub fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<RunOutcome> {
+pub(crate) fn drive<'a>(request: &'a RunRequest<'a>, sink: Option<Sink<'a>>) -> Result<RunOutcome> {
     let (records, files, mut journal) = match sink {
         Some(sink) => (sink.records, sink.files, Some(sink.journal)),
         None => (Vec::new(), None, None),

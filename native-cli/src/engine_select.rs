@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Instant;
 
 /// The engine for these jobs on `threads` threads, by [`select`]. Devices are opened only for work that is long enough.
-pub fn engine(jobs: impl Iterator<Item = Job>, threads: u32) -> Engine {
+pub(crate) fn engine(jobs: impl Iterator<Item = Job>, threads: u32) -> Engine {
     let cpu = Engine::auto();
     let rate = |k: Kernel| processor(cpu.kernels(), k, 1).unwrap_or(f64::INFINITY) * f64::from(threads);
     let loads = select::loads(jobs, rate);
@@ -36,18 +36,18 @@ fn clock() -> impl Fn() -> f64 {
 }
 
 /// Weights per second of the processor on so many threads.
-pub fn processor(cpu: &dyn Kernels, kernel: Kernel, threads: u32) -> Option<f64> {
+pub(crate) fn processor(cpu: &dyn Kernels, kernel: Kernel, threads: u32) -> Option<f64> {
     sum_of_threads(threads, || benchmark::of_processor(cpu, kernel, &clock()))
 }
 
 /// Weights per second of a device that so many threads ask; none where its kernel is not exact.
-pub fn device(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
+pub(crate) fn device(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
     let rate = || pollster::block_on(benchmark::of_device(offload, kernel, &clock()));
     offload.is_exact(kernel).then(|| sum_of_threads(threads, rate)).flatten()
 }
 
 /// Weights per second that a device's copies alone allow.
-pub fn copies(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
+pub(crate) fn copies(offload: &Offload, kernel: Kernel, threads: u32) -> Option<f64> {
     sum_of_threads(threads, || pollster::block_on(benchmark::of_copies(offload, kernel, &clock())))
 }
 

@@ -27,7 +27,7 @@ struct WindowBuffers {
 }
 
 /// Runs passes over the tensors of one model.
-pub struct PassRunner<'a> {
+pub(crate) struct PassRunner<'a> {
     source: &'a Source,
     kernels: &'static dyn Kernels,
     /// Memory for windows, and threads.
@@ -39,7 +39,7 @@ pub struct PassRunner<'a> {
 
 /// A pass whose work between products runs on several threads.
 #[derive(Clone, Copy)]
-pub struct Threaded<M> {
+pub(crate) struct Threaded<M> {
     pub matmul: M,
     pub kernels: &'static dyn Kernels,
     pub threads: usize,
@@ -109,7 +109,7 @@ type WindowSlot<M> = Option<Result<Option<RowResults<M>>>>;
 
 impl<'a> PassRunner<'a> {
     /// Reads from `source`.
-    pub fn new(
+    pub(crate) fn new(
         source: &'a Source,
         kernels: &'static dyn Kernels,
         budget: Budget,
@@ -120,7 +120,7 @@ impl<'a> PassRunner<'a> {
     }
 
     /// Runs a pass to its next logits; `None` at its end.
-    pub fn logits<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>) -> Result<Option<Logits>> {
+    pub(crate) fn logits<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>) -> Result<Option<Logits>> {
         loop {
             if let Some(logits) = pass.take_logits() {
                 return Ok(Some(logits));
@@ -133,7 +133,7 @@ impl<'a> PassRunner<'a> {
     }
 
     /// Runs a pass through all layers, up to the head.
-    pub fn layers<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>) -> Result<()> {
+    pub(crate) fn layers<M: MatMul + Sync>(&self, pass: &mut ModelPass<M>) -> Result<()> {
         while !pass.in_head() {
             match pass.request()? {
                 None => return Ok(()),

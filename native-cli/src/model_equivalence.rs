@@ -24,7 +24,7 @@ use std::thread;
 ///
 /// `rotation_off` if the logits differ by more than the tolerance, `unsupported_rotation` if the model cannot be run and
 /// that is not allowed.
-pub fn check(
+pub(crate) fn check(
     args: &EquivalenceOptions,
     source: &Source,
     plan: &Plan,

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Whether the work must end.
-pub fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
 /// Makes SIGINT, SIGTERM, SIGHUP and SIGXCPU end the work between two windows. Signals that are ignored when
 /// the process starts stay ignored: `nohup` and shells keep background jobs alive that way.
 #[cfg(unix)]
-pub fn watch() {
+pub(crate) fn watch() {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXCPU};
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -28,7 +28,7 @@ pub fn watch() {
 
 /// Makes a write beyond `RLIMIT_FSIZE` an error; otherwise SIGXFSZ ends the process without a message.
 #[cfg(unix)]
-pub fn survive_file_limits() {
+pub(crate) fn survive_file_limits() {
     static EXCEEDED: AtomicBool = AtomicBool::new(false);
     let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, &EXCEEDED);
 }

@@ -13,7 +13,7 @@ const HELD_OPEN: usize = 100;
 const OTHERS: usize = 32;
 
 /// Files that one source may hold open. A run has up to two sources.
-pub fn held_open() -> usize {
+pub(crate) fn held_open() -> usize {
     HELD_OPEN.min(descriptors().saturating_sub(OTHERS) / 2)
 }
 
@@ -29,7 +29,7 @@ fn descriptors() -> usize {
 }
 
 /// The workers of `budget` that fit the address space, at least one, with their share of its memory.
-pub fn fitting(budget: Budget) -> Budget {
+pub(crate) fn fitting(budget: Budget) -> Budget {
     match free() {
         Some(free) => within(budget, free),
         None => budget,

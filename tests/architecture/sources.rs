@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_path_buf()
 }
 
 /// A source file.
-pub struct SourceText {
+pub(crate) struct SourceText {
     /// Relative to the root, with `/`.
     pub path: String,
     /// All of it.
@@ -17,7 +17,7 @@ pub struct SourceText {
 
 impl SourceText {
     /// Numbered lines of the product code, without comments and `cfg(test)` items.
-    pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+    pub(crate) fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         // What ends the item that is for tests only; `;` on the item's first line, else a brace at its
         // indentation.
         let (mut test, mut end) = (false, None::<usize>);
@@ -57,7 +57,7 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// Every `.rs` file under `folder`.
-pub fn rust(folder: &str) -> Vec<SourceText> {
+pub(crate) fn rust(folder: &str) -> Vec<SourceText> {
     let root = root();
     let mut all = Vec::new();
     let mut todo = vec![root.join(folder)];
@@ -79,12 +79,12 @@ pub fn rust(folder: &str) -> Vec<SourceText> {
 }
 
 /// All Rust sources of the workspace.
-pub fn everything() -> Vec<SourceText> {
+pub(crate) fn everything() -> Vec<SourceText> {
     ["core", "native-cli", "wasm", "tests", "benches"].iter().flat_map(|f| rust(f)).collect()
 }
 
 /// Whether `line` contains `word` as a whole word.
-pub fn has_word(line: &str, word: &str) -> bool {
+pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();

@@ -87,7 +87,7 @@ fn every_code_has_the_exit_code_of_its_culprit() {
 
 /// The error object, whose code decides the exit code.
 #[track_caller]
-pub fn fails(ended: Ended, code: Code) -> serde_json::Value {
+pub(crate) fn fails(ended: Ended, code: Code) -> serde_json::Value {
     let error = ended.clone().exits(documented(code)).error();
     assert_eq!(error["code"], code.as_str(), "{}", ended.err);
     assert!(error["message"].as_str().is_some_and(|m| !m.is_empty()));

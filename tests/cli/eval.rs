@@ -13,7 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 /// The sample as `m`, the sample with the lowest four bits of its values cleared as `q`, and the token ids.
-pub fn samples() -> Dir {
+pub(crate) fn samples() -> Dir {
     let dir = Dir::new();
     let sample = root().join("www/sample");
     for name in ["m", "q"] {

@@ -14,7 +14,7 @@ use std::process::Command;
 const NAMES: &str = "rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,mkdir,mkdirat";
 
 /// Lets a run end when all is written and nothing is named.
-pub fn killed_before_naming(dir: &Dir, line: &str) {
+pub(crate) fn killed_before_naming(dir: &Dir, line: &str) {
     let renames = "rename,renameat,renameat2,link,linkat";
     let kill = format!("inject={renames}:signal=SIGKILL:when=1");
     let ended = with_faults(dir, &[&format!("trace={renames}"), &kill], line);

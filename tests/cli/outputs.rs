@@ -7,13 +7,13 @@ use quantoscope_core::Code;
 const Q: &str = "--type q4_0 --json";
 
 #[cfg(unix)]
-pub fn link(dir: &Dir, to: &str, name: &str) {
+pub(crate) fn link(dir: &Dir, to: &str, name: &str) {
     std::os::unix::fs::symlink(dir.at(to), dir.at(name)).expect("a link");
 }
 
 /// Runs something that must be refused as `code`, and leave everything as it was.
 #[track_caller]
-pub fn refused(dir: &Dir, line: &str, code: Code) {
+pub(crate) fn refused(dir: &Dir, line: &str, code: Code) {
     let before = quantoscope_tests::binary::tree(dir.path());
     fails(dir.run(line), code);
     assert!(

@@ -18,11 +18,11 @@ fn slow(dir: &Dir, input: &Path, output: &str, options: &str) -> Command {
 }
 
 /// Starts a run on the large model and waits until it has begun to write, or has ended.
-pub fn started(dir: &Dir, output: &str, options: &str) -> Child {
+pub(crate) fn started(dir: &Dir, output: &str, options: &str) -> Child {
     begun(dir, output, slow(dir, &big(), output, options))
 }
 
-pub fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
+pub(crate) fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let journal = dir.at(&format!("{output}.partial.journal"));
     while journal.metadata().map_or(0, |m| m.len()) == 0 && child.try_wait().expect("a status").is_none() {
@@ -33,14 +33,14 @@ pub fn begun(dir: &Dir, output: &str, mut command: Command) -> Child {
 
 /// A run to `output` that is stopped in the middle of its work, until [`resumed`].
 #[cfg(unix)]
-pub fn paused(dir: &Dir, input: &str, output: &str, options: &str) -> Child {
+pub(crate) fn paused(dir: &Dir, input: &str, output: &str, options: &str) -> Child {
     assert_eq!(output, "x");
     paused_by(dir, || slow(dir, Path::new(input), output, options))
 }
 
 /// The same of any command that writes `x`. A run that was too fast for that is tried again.
 #[cfg(unix)]
-pub fn paused_by(dir: &Dir, command: impl Fn() -> Command) -> Child {
+pub(crate) fn paused_by(dir: &Dir, command: impl Fn() -> Command) -> Child {
     for _ in 0..10 {
         let mut child = begun(dir, "x", command());
         signal(&child, "STOP");
@@ -64,16 +64,16 @@ pub fn paused_by(dir: &Dir, command: impl Fn() -> Command) -> Child {
 
 /// Lets a stopped run go on to its end.
 #[cfg(unix)]
-pub fn resumed(child: Child) -> Ended {
+pub(crate) fn resumed(child: Child) -> Ended {
     signalled(child, "CONT")
 }
 
 /// Sends a signal. That fails where the process has just ended, which its exit code then says.
-pub fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     drop(Command::new("kill").args([format!("-{name}"), child.id().to_string()]).status());
 }
 
-pub fn signalled(child: Child, name: &str) -> Ended {
+pub(crate) fn signalled(child: Child, name: &str) -> Ended {
     signal(&child, name);
     let out = child.wait_with_output().expect("an end");
     let text = |b: Vec<u8>| String::from_utf8(b).expect("UTF-8");
@@ -107,7 +107,7 @@ fn an_interrupt_removes_the_partial_output() {
 }
 
 /// Interrupts a run to `x.gguf` once its journal has records. A run that was too fast for that is tried again.
-pub fn interrupt_with_something_done(dir: &Dir, input: &Path) {
+pub(crate) fn interrupt_with_something_done(dir: &Dir, input: &Path) {
     let noted = || std::fs::metadata(dir.at("x.gguf.partial.journal")).is_ok_and(|m| m.len() > 100);
     for _ in 0..10 {
         let mut child = begun(dir, "x.gguf", slow(dir, input, "x.gguf", "--type q5_1 --resume"));

@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A directory of its own, removed afterwards.
-pub struct Dir(TempDir);
+pub(crate) struct Dir(TempDir);
 
 impl Dir {
-    pub fn new() -> Dir {
+    pub(crate) fn new() -> Dir {
         Dir(tempfile::tempdir().expect("a temporary directory"))
     }
 
     /// With a small Llama as `m.safetensors`.
-    pub fn with_model() -> Dir {
+    pub(crate) fn with_model() -> Dir {
         let dir = Dir::new();
         dir.write("m.safetensors", &safetensors(&llama(DType::BF16, false, 41)));
         dir
     }
 
     /// With a small Llama in a directory `m`, which has a configuration.
-    pub fn with_model_directory(tied: bool) -> Dir {
+    pub(crate) fn with_model_directory(tied: bool) -> Dir {
         let dir = Dir::new();
         std::fs::create_dir(dir.path().join("m")).expect("a directory");
         dir.write("m/model.safetensors", &safetensors(&llama(DType::BF16, tied, 42)));
@@ -31,7 +31,7 @@ impl Dir {
     }
 
     /// With a copy of a family's checkpoint in `m`, which can be rotated.
-    pub fn with_family(name: &str) -> Dir {
+    pub(crate) fn with_family(name: &str) -> Dir {
         let family = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(name);
         let dir = Dir::new();
         std::fs::create_dir(dir.at("m")).expect("a directory");
@@ -41,41 +41,41 @@ impl Dir {
         dir
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.at(name), bytes).expect("a written file");
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.at(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
     /// Runs with the arguments of a line, split at blanks.
-    pub fn run(&self, line: &str) -> Ended {
+    pub(crate) fn run(&self, line: &str) -> Ended {
         binary::run(self.path(), line.split_whitespace())
     }
 
     /// Everything in a directory inside of it, by name.
-    pub fn names_in(&self, name: &str) -> Vec<String> {
+    pub(crate) fn names_in(&self, name: &str) -> Vec<String> {
         binary::names(&self.at(name))
     }
 
     /// Everything in the directory, by name.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         binary::names(self.path())
     }
 }
 
 /// Everything in a directory, links not followed: name, kind with permissions, and content, target or nothing.
 #[cfg(unix)]
-pub fn snapshot(dir: &Path) -> Vec<(String, String, Vec<u8>)> {
+pub(crate) fn snapshot(dir: &Path) -> Vec<(String, String, Vec<u8>)> {
     use std::os::unix::fs::MetadataExt;
     let mut all = Vec::new();
     let mut todo = vec![dir.to_path_buf()];
@@ -104,7 +104,7 @@ pub fn snapshot(dir: &Path) -> Vec<(String, String, Vec<u8>)> {
 /// Runs under `strace` with these injections of faults, each as `-e` takes it; for what they do, see strace(1).
 /// The calls are matched on all threads.
 #[cfg(target_os = "linux")]
-pub fn with_faults(dir: &Dir, faults: &[&str], line: &str) -> Ended {
+pub(crate) fn with_faults(dir: &Dir, faults: &[&str], line: &str) -> Ended {
     let mut command = std::process::Command::new("strace");
     command.args(["-f", "-qq", "-o", "/dev/null"]);
     faults.iter().for_each(|fault| {
@@ -115,12 +115,12 @@ pub fn with_faults(dir: &Dir, faults: &[&str], line: &str) -> Ended {
 }
 
 /// A safetensors file of one tensor.
-pub fn one(name: &str, shape: &[u64], values: &[f32]) -> Vec<u8> {
+pub(crate) fn one(name: &str, shape: &[u64], values: &[f32]) -> Vec<u8> {
     safetensors(&[Tensor::of(name, DType::F32, shape, values)])
 }
 
 /// A model of 67 MB whose values repeat a random block, made once and kept among the build's files.
-pub fn big() -> PathBuf {
+pub(crate) fn big() -> PathBuf {
     use std::io::Write;
     static MADE: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let make = || {

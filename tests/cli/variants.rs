@@ -14,7 +14,7 @@ fn corpus() -> PathBuf {
 }
 
 /// Copies the checkpoint of `case` into a folder of the name that the converter saw.
-pub fn present(dir: &Dir, case: &str, name: &str) {
+pub(crate) fn present(dir: &Dir, case: &str, name: &str) {
     copy(&corpus().join(case).join("hf"), &dir.at(name));
 }
 
@@ -30,7 +30,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-pub fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -7,19 +7,19 @@ use quantoscope_core::quant::{EncodeError, Encoding, ImportanceUse};
 
 /// Something that encodes and decodes.
 #[derive(Clone, Copy)]
-pub struct NamedEngine {
+pub(crate) struct NamedEngine {
     pub name: &'static str,
     pub kernels: &'static dyn Kernels,
 }
 
 /// Every engine of this machine, the definition first.
-pub fn engines() -> Vec<NamedEngine> {
+pub(crate) fn engines() -> Vec<NamedEngine> {
     let engine = |l: SimdLevel| NamedEngine { name: l.name(), kernels: l.kernels() };
     SimdLevel::available().into_iter().map(engine).collect()
 }
 
 /// The encodings that have blocks.
-pub const BLOCKS: [Encoding; 27] = [
+pub(crate) const BLOCKS: [Encoding; 27] = [
     Encoding::Type(DType::Q8_0),
     Encoding::Type(DType::Q6_K),
     Encoding::Type(DType::Q5_K),
@@ -50,14 +50,14 @@ pub const BLOCKS: [Encoding; 27] = [
 ];
 
 /// All encodings that we write.
-pub fn encodings() -> Vec<Encoding> {
+pub(crate) fn encodings() -> Vec<Encoding> {
     let plain = [DType::F32, DType::F16, DType::BF16].map(Encoding::Type);
     plain.into_iter().chain([Encoding::F16Finite]).chain(BLOCKS).collect()
 }
 
 impl NamedEngine {
     /// Encodes; with weights that have nothing to say where the type needs some.
-    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
         if e.importance() == ImportanceUse::Required {
             return self.encode_weighted(e, x, &vec![1.0; x.len()]);
         }
@@ -66,7 +66,7 @@ impl NamedEngine {
     }
 
     /// Encodes rows of as many values as there are weights.
-    pub fn encode_weighted(
+    pub(crate) fn encode_weighted(
         &self,
         e: Encoding,
         x: &[f32],
@@ -76,13 +76,19 @@ impl NamedEngine {
         self.kernels.encode(e, x, Some(importance), &mut out).map(|()| out)
     }
 
-    pub fn recode(&self, from: DType, raw: &[u8], to: Encoding, n: usize) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn recode(
+        &self,
+        from: DType,
+        raw: &[u8],
+        to: Encoding,
+        n: usize,
+    ) -> Result<Vec<u8>, EncodeError> {
         let (mut values, mut out) =
             (vec![f32::NAN; n], vec![0; to.dtype().bytes_for(n as u64).unwrap() as usize]);
         self.kernels.recode(from, raw, to, &mut values, &mut out).map(|()| out)
     }
 
-    pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
+    pub(crate) fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let mut out = vec![f32::NAN; n];
         // What binary32 cannot hold is refused, and infinite in what is left.
         let done = self.kernels.decode(d, raw, &mut out);
@@ -92,15 +98,15 @@ impl NamedEngine {
 }
 
 /// All engines at once: what one gives, all must give.
-pub struct Every(Vec<NamedEngine>);
+pub(crate) struct Every(Vec<NamedEngine>);
 
-pub fn every() -> Every {
+pub(crate) fn every() -> Every {
     Every(engines())
 }
 
 impl Every {
     /// What the definition gives, once all the others have given it too, refusals included.
-    pub fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn encode(&self, e: Encoding, x: &[f32]) -> Result<Vec<u8>, EncodeError> {
         let want = self.0[0].encode(e, x);
         for engine in &self.0[1..] {
             assert!(engine.encode(e, x) == want, "{} {e} of {} values", engine.name, x.len());
@@ -109,7 +115,12 @@ impl Every {
     }
 
     /// The same of rows with weights.
-    pub fn encode_weighted(&self, e: Encoding, x: &[f32], weights: &[f32]) -> Result<Vec<u8>, EncodeError> {
+    pub(crate) fn encode_weighted(
+        &self,
+        e: Encoding,
+        x: &[f32],
+        weights: &[f32],
+    ) -> Result<Vec<u8>, EncodeError> {
         let want = self.0[0].encode_weighted(e, x, weights);
         for engine in &self.0[1..] {
             assert!(
@@ -122,7 +133,7 @@ impl Every {
         want
     }
 
-    pub fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
+    pub(crate) fn decode(&self, d: DType, raw: &[u8], n: usize) -> Vec<f32> {
         let want = self.0[0].decode(d, raw, n);
         for engine in &self.0[1..] {
             let got = engine.decode(d, raw, n);

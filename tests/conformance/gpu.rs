@@ -30,12 +30,12 @@ static DEVICES: LazyLock<Vec<(String, WgpuDevice)>> = LazyLock::new(|| {
 });
 
 /// A device in each mode.
-pub fn devices() -> impl Iterator<Item = (&'static str, &'static WgpuDevice)> {
+pub(crate) fn devices() -> impl Iterator<Item = (&'static str, &'static WgpuDevice)> {
     DEVICES.iter().map(|(name, gpu)| (&**name, gpu))
 }
 
 /// Has a device do what has no weights.
-pub fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> DeviceOutcome {
+pub(crate) fn ask(device: &dyn Device, from: DType, src: &[u8], to: DType, out: &mut [u8]) -> DeviceOutcome {
     pollster::block_on(device.run(KernelTask { from, to, width: 32, src, weights: &[] }, out))
         .expect("no failure")
 }
@@ -112,7 +112,7 @@ fn gpu_vectors_in_every_float_mode_match() {
 
 /// What a type stores of `blocks` blocks of all kinds, without those that `to` refuses; and what it makes of
 /// them.
-pub fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn stored(from: DType, to: DType, blocks: usize) -> (Vec<u8>, Vec<u8>) {
     const FAMILIES: [&str; 12] = [
         "normal",
         "heavy",

@@ -39,20 +39,20 @@ fn gpu_searches_in_every_float_mode_are_exact_or_refused() {
 }
 
 /// A device in whose stead the definition answers where it declines; counts what it does.
-pub struct WideDeviceCodec {
+pub(crate) struct WideDeviceCodec {
     gpu: &'static dyn Device,
     made: &'static AtomicUsize,
     declined: &'static AtomicUsize,
 }
 
 impl WideDeviceCodec {
-    pub fn new(gpu: &'static dyn Device) -> &'static WideDeviceCodec {
+    pub(crate) fn new(gpu: &'static dyn Device) -> &'static WideDeviceCodec {
         let [made, declined] = [(); 2].map(|()| &*Box::leak(Box::new(AtomicUsize::new(0))));
         Box::leak(Box::new(WideDeviceCodec { gpu, made, declined }))
     }
 
     /// How many tasks it made, and how many it declined.
-    pub fn counts(&self) -> (usize, usize) {
+    pub(crate) fn counts(&self) -> (usize, usize) {
         (self.made.load(Ordering::Relaxed), self.declined.load(Ordering::Relaxed))
     }
 
@@ -126,9 +126,9 @@ fn gpu_super_block_vectors_of_exact_searches_match() {
 }
 
 /// Families of values as weights have them: these no search may decline.
-pub const USUAL: [&str; 6] = ["normal", "shifted", "constant", "zeros", "bf16", "f16"];
+pub(crate) const USUAL: [&str; 6] = ["normal", "shifted", "constant", "zeros", "bf16", "f16"];
 /// Families of which it may decline some.
-pub const UNUSUAL: [&str; 6] = ["heavy", "sparse", "ties", "magnitudes", "scaled", "tiny"];
+pub(crate) const UNUSUAL: [&str; 6] = ["heavy", "sparse", "ties", "magnitudes", "scaled", "tiny"];
 
 /// What a type stores of the values of a family.
 fn stored(from: DType, family: &str, seed: u64, n: usize) -> Vec<u8> {
@@ -189,7 +189,7 @@ fn gpu_many_super_blocks_q6_k_equal_the_reference() {
 }
 
 /// Fresh super-blocks through devices that are exact.
-pub fn check_on(
+pub(crate) fn check_on(
     devices: &[(&str, &dyn Device)],
     kernel: Kernel,
     family: &str,

@@ -22,7 +22,7 @@ const NOTHING: u8 = 0xA5;
 const SCALAR: NamedEngine = NamedEngine { name: "scalar", kernels: &Scalar };
 const WIDE: [DType; 5] = [DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K];
 /// The types with 32 values a block.
-pub const SMALL: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
+pub(crate) const SMALL: [DType; 5] = [DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0, DType::Q5_1];
 
 fn asked() -> Option<usize> {
     std::env::var("PTX_BLOCKS").ok().and_then(|text| text.parse().ok())
@@ -63,7 +63,7 @@ fn decode(programs: &Programs, from: DType, raw: &[u8]) -> Vec<f32> {
 }
 
 /// Values as a source stores them.
-pub fn stored(source: DType, x: &[f32]) -> Vec<u8> {
+pub(crate) fn stored(source: DType, x: &[f32]) -> Vec<u8> {
     match source {
         DType::BF16 => x.iter().flat_map(|&x| f32_to_bf16(x).to_le_bytes()).collect(),
         DType::F16 => x.iter().flat_map(|&x| f32_to_f16(x).to_le_bytes()).collect(),

@@ -14,7 +14,7 @@ const FILES: [&str; 31] = [
 ];
 
 /// The upper bytes of the floating-point fields of a block; all are binary16 but that of Q8_K.
-pub fn tops(d: DType) -> &'static [usize] {
+pub(crate) fn tops(d: DType) -> &'static [usize] {
     match d {
         DType::Q4_1 | DType::Q5_1 | DType::Q8_1 | DType::Q4_K | DType::Q5_K | DType::LATTICE_Q4 => &[1, 3],
         DType::Q2_K => &[81, 83],
@@ -114,7 +114,7 @@ fn check_fixture(engine: &NamedEngine, e: Encoding, case: &VectorCase, place: &s
 }
 
 /// Every vector of a file.
-pub fn check_file(
+pub(crate) fn check_file(
     engine: &NamedEngine,
     file: &str,
     VectorFile { encoding: e, provenance, cases }: &VectorFile,

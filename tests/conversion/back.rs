@@ -53,7 +53,7 @@ fn gguf(model: &MemoryModel, recipe: &Recipe) -> Result<MemoryModel, String> {
 }
 
 /// Reads what a driver reads before it plans a folder.
-pub fn prepared(mut model: MemoryModel, recipe: &Recipe) -> Result<MemoryModel, String> {
+pub(crate) fn prepared(mut model: MemoryModel, recipe: &Recipe) -> Result<MemoryModel, String> {
     for read in hf_values::computed_tensors(&model.checkpoint, recipe) {
         let values = hf_values::f32_values(model.tensor(&read.name));
         model.checkpoint.computed_tensors.insert(read.name, values);

@@ -8,19 +8,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A checkpoint and the expected file.
-pub struct Case {
+pub(crate) struct Case {
     pub name: String,
     pub expected: Value,
     folder: PathBuf,
 }
 
 /// The folder of the corpus.
-pub fn corpus_dir() -> PathBuf {
+pub(crate) fn corpus_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/conversion/corpus")
 }
 
 /// All cases, by name.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let entries = fs::read_dir(corpus_dir()).expect("the corpus");
     let mut all: Vec<Case> = entries.map(|e| Case::open(&e.expect("an entry").path())).collect();
     all.sort_by(|a, b| a.name.cmp(&b.name));
@@ -39,27 +39,27 @@ impl Case {
     }
 
     /// The files of the checkpoint by their names in the folder.
-    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         collect(&self.folder.join("hf"), "", &mut files);
         files
     }
 
     /// The opened checkpoint, under the name that its folder had.
-    pub fn model(&self) -> MemoryModel {
+    pub(crate) fn model(&self) -> MemoryModel {
         let mut model = MemoryModel::folder(self.files()).unwrap_or_else(|e| panic!("{}: {e}", self.name));
         model.checkpoint.folder = self.expected["input_folder_name"].as_str().map(String::from);
         model
     }
 
     /// The value of a key of the expected file.
-    pub fn key(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn key(&self, key: &str) -> Option<&Value> {
         let keys = self.expected["kv"].as_array().expect("keys");
         keys.iter().find(|entry| entry[0] == key).map(|entry| &entry[2])
     }
 
     /// The recipe with the name of the pre-tokenizer, which the small vocabularies do not tell.
-    pub fn recipe(&self, recipe: Recipe) -> Recipe {
+    pub(crate) fn recipe(&self, recipe: Recipe) -> Recipe {
         let pre_tokenizer = self.key("tokenizer.ggml.pre").and_then(Value::as_str).map(String::from);
         Recipe { pre_tokenizer, ..recipe }
     }

@@ -8,7 +8,7 @@ use quantoscope_tests::apr::{self, AprFile, AprTensor};
 use quantoscope_tests::drive::{Files, drive_counted};
 
 /// Every type whose byte has one meaning, rows that do not end with a block included.
-pub fn sample() -> AprFile {
+pub(crate) fn sample() -> AprFile {
     let values: Vec<f32> = (0..99).map(|i| (i as f32 - 50.0) / 64.0).collect();
     AprFile::of([
         AprTensor::f32("norm.weight", &[33], &values[..33]),
@@ -190,6 +190,6 @@ fn apr_large_file_is_opened_by_its_header() {
 }
 
 /// Offset of the first entry of the index.
-pub fn entry(bytes: &[u8]) -> usize {
+pub(crate) fn entry(bytes: &[u8]) -> usize {
     u64::from_le_bytes(bytes[24..32].try_into().unwrap()) as usize
 }

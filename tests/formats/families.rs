@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-pub fn folders() -> Vec<PathBuf> {
+pub(crate) fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
     let mut all: Vec<PathBuf> =
         std::fs::read_dir(root).expect("the fixtures").map(|e| e.expect("an entry").path()).collect();
@@ -16,11 +16,11 @@ pub fn folders() -> Vec<PathBuf> {
     all
 }
 
-pub fn json(path: &Path) -> Value {
+pub(crate) fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON")
 }
 
-pub fn axes(entry: &Value) -> Vec<u64> {
+pub(crate) fn axes(entry: &Value) -> Vec<u64> {
     entry["shape"].as_array().expect("a shape").iter().map(|a| a.as_u64().expect("an axis")).collect()
 }
 

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 
 /// A family's configuration and tensors, without their bytes.
 #[derive(Clone)]
-pub struct FixtureModel {
+pub(crate) struct FixtureModel {
     pub config: Vec<u8>,
     pub tensors: Vec<TensorInfo>,
 }
 
-pub fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
+pub(crate) fn tensor(name: &str, shape: &[u64]) -> TensorInfo {
     let shape = Shape::new(shape).expect("a small shape");
     let bytes = ByteRange { start: 0, end: shape.numel() * 2 };
     TensorInfo { name: name.into(), dtype: DType::BF16, shape, file: 0, bytes, packed: None }
@@ -32,22 +32,22 @@ impl FixtureModel {
     }
 
     /// The fixture of this name, in the layout of files.
-    pub fn fixture(family: &str) -> FixtureModel {
+    pub(crate) fn fixture(family: &str) -> FixtureModel {
         let folder = folders().into_iter().find(|f| f.ends_with(family)).expect("a fixture");
         let config = std::fs::read(folder.join("config.json")).expect("a configuration");
         FixtureModel::of(&config, entries(&json(&folder.join("rules.json")), "tensors"))
     }
 
-    pub fn rules(&self) -> Result<RotationRules> {
+    pub(crate) fn rules(&self) -> Result<RotationRules> {
         rules(Some(&self.config), &self.tensors)
     }
 
-    pub fn with(mut self, name: &str, shape: &[u64]) -> FixtureModel {
+    pub(crate) fn with(mut self, name: &str, shape: &[u64]) -> FixtureModel {
         self.tensors.push(tensor(name, shape));
         self
     }
 
-    pub fn without(mut self, name: &str) -> FixtureModel {
+    pub(crate) fn without(mut self, name: &str) -> FixtureModel {
         let before = self.tensors.len();
         self.tensors.retain(|t| t.name != name);
         assert!(self.tensors.len() < before, "there is no {name}");
@@ -55,7 +55,7 @@ impl FixtureModel {
     }
 
     /// With `value` under `key`, in a nested configuration where there is one.
-    pub fn saying(mut self, key: &str, value: Value) -> FixtureModel {
+    pub(crate) fn saying(mut self, key: &str, value: Value) -> FixtureModel {
         let mut config: Value = serde_json::from_slice(&self.config).expect("JSON");
         let nested = config.get("text_config").is_some();
         let inner = if nested { &mut config["text_config"] } else { &mut config };
@@ -64,7 +64,7 @@ impl FixtureModel {
         self
     }
 
-    pub fn part(&self, name: &str) -> RotationRoles {
+    pub(crate) fn part(&self, name: &str) -> RotationRoles {
         let index = self.tensors.iter().position(|t| t.name == name).expect(name);
         self.rules().expect("rules").parts[index]
     }

@@ -38,7 +38,7 @@ fn every_value() -> Metadata {
 }
 
 /// A file of several types and shapes; the data is a counting pattern.
-pub fn sample(alignment: u64) -> (Vec<u8>, Vec<(String, DType, Shape)>) {
+pub(crate) fn sample(alignment: u64) -> (Vec<u8>, Vec<(String, DType, Shape)>) {
     let list = [
         ("token_embd.weight", DType::Q4_0, vec![3, 64]),
         ("scalar", DType::F32, vec![]),

@@ -13,7 +13,7 @@ use quantoscope_tests::property::property;
 
 /// One way to damage a file.
 #[derive(Clone, Debug)]
-pub enum HeaderDamage {
+pub(crate) enum HeaderDamage {
     Set(Index, u8),
     Flip(Index, u8),
     Remove(Index, u8),
@@ -22,7 +22,7 @@ pub enum HeaderDamage {
     Number(Index, u64),
 }
 
-pub fn damage() -> impl Strategy<Value = HeaderDamage> {
+pub(crate) fn damage() -> impl Strategy<Value = HeaderDamage> {
     let edges =
         prop_oneof![Just(0), Just(1), Just(u64::MAX), Just(1 << 63), Just(1 << 32), any::<u64>(), 0..300_u64];
     prop_oneof![
@@ -35,7 +35,7 @@ pub fn damage() -> impl Strategy<Value = HeaderDamage> {
     ]
 }
 
-pub fn apply(bytes: &mut Vec<u8>, damage: &HeaderDamage) {
+pub(crate) fn apply(bytes: &mut Vec<u8>, damage: &HeaderDamage) {
     if bytes.is_empty() {
         return;
     }

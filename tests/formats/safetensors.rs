@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
 /// What the official crate says about a file must be what we say.
-pub fn agrees(ours: &Checkpoint, bytes: &[u8]) {
+pub(crate) fn agrees(ours: &Checkpoint, bytes: &[u8]) {
     let official = SafeTensors::deserialize(bytes).expect("the official crate reads it");
     assert_eq!(ours.tensors.len(), official.len());
     for t in &ours.tensors {
@@ -42,7 +42,7 @@ fn views(data: &[u8]) -> Vec<(String, TensorView<'_>)> {
 }
 
 /// A valid file with every oddity that is legal.
-pub fn official() -> Vec<u8> {
+pub(crate) fn official() -> Vec<u8> {
     let data: Vec<u8> = (0..64).collect();
     let metadata = HashMap::from([("format".to_string(), "pt\u{2713}".to_string())]);
     serialize(views(&data), Some(metadata)).expect("it serializes")

@@ -14,12 +14,12 @@ use quantoscope_tests::models::{Rng, Tensor, safetensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub const CONFIG: &[u8] = br#"{"peft_type":"LORA","r":3,"lora_alpha":6}"#;
+pub(crate) const CONFIG: &[u8] = br#"{"peft_type":"LORA","r":3,"lora_alpha":6}"#;
 const RANK: u64 = 3;
 const SCALE: f64 = 2.0;
 
 /// Plans the counter-rotation of an adapter.
-pub fn plan(
+pub(crate) fn plan(
     base: &MemoryModel,
     adapter: &MemoryModel,
     rotate: RotationOptions,
@@ -29,7 +29,7 @@ pub fn plan(
     lora::plan(&base.checkpoint, &adapter.checkpoint, CONFIG, &recipe, &[])
 }
 
-pub fn open(tensors: &[Tensor]) -> MemoryModel {
+pub(crate) fn open(tensors: &[Tensor]) -> MemoryModel {
     MemoryModel::file(lora::WEIGHTS, safetensors(tensors)).expect("a sound adapter")
 }
 

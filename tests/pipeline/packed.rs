@@ -142,7 +142,7 @@ const LAYOUTS: &[ScaleLayout] = &[
 const NAME: &str = "model.layers.0.mlp.down_proj.weight";
 
 /// A folder of these tensors.
-pub fn folder(tensors: &[Tensor], config: &str) -> MemoryModel {
+pub(crate) fn folder(tensors: &[Tensor], config: &str) -> MemoryModel {
     let files = [
         ("model.safetensors".to_string(), safetensors(tensors)),
         ("config.json".to_string(), config.as_bytes().to_vec()),
@@ -155,16 +155,16 @@ fn fp8_config(block: Option<[u64; 2]>) -> String {
     format!(r#"{{"quantization_config":{{"quant_method":"fp8"{block}}}}}"#)
 }
 
-pub fn f32_file() -> Recipe {
+pub(crate) fn f32_file() -> Recipe {
     Recipe::new(Container::Safetensors, Some(DType::F32))
 }
 
-pub fn little(values: &[f32]) -> Vec<u8> {
+pub(crate) fn little(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }
 
 /// The files of a plan, in windows of several sizes and in several orders; all are equal.
-pub fn files(plan: &Plan, model: &MemoryModel) -> Vec<Vec<u8>> {
+pub(crate) fn files(plan: &Plan, model: &MemoryModel) -> Vec<Vec<u8>> {
     let whole = run(plan, &[model], Budget::default()).expect("a run").files;
     for memory in [30_000, 200_000] {
         let cut = run_shuffled(plan, &[model], Budget { memory, workers: 1 }, Some(memory));

@@ -16,12 +16,12 @@ use quantoscope_tests::memory::{MemoryModel, read};
 use std::path::{Path, PathBuf};
 
 /// The folder of a family.
-pub fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families").join(name)
 }
 
 /// The families whose weights are kept.
-pub fn folders() -> Vec<PathBuf> {
+pub(crate) fn folders() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/families");
     let mut all: Vec<PathBuf> =
         std::fs::read_dir(root).expect("the fixtures").map(|e| e.expect("an entry").path()).collect();
@@ -30,18 +30,18 @@ pub fn folders() -> Vec<PathBuf> {
     all
 }
 
-pub fn world(folder: &Path) -> MemoryModel {
+pub(crate) fn world(folder: &Path) -> MemoryModel {
     let file =
         |name: &str| (name.to_string(), std::fs::read(folder.join(name)).expect("a file of the model"));
     MemoryModel::directory([file("model.safetensors"), file("config.json")].into()).expect("a sound model")
 }
 
-pub fn rotation_options(text: &str) -> RotationOptions {
+pub(crate) fn rotation_options(text: &str) -> RotationOptions {
     RotationOptions::parse(text, SEED).expect("rotation options")
 }
 
 /// Everything as binary32, rotated.
-pub fn plan(world: &MemoryModel, rotate: RotationOptions) -> Result<Plan> {
+pub(crate) fn plan(world: &MemoryModel, rotate: RotationOptions) -> Result<Plan> {
     let recipe = Recipe { rotate: Some(rotate), ..Recipe::new(Container::Safetensors, Some(DType::F32)) };
     convert::plan(&world.checkpoint, &recipe, None, false)
 }
@@ -61,7 +61,7 @@ fn finish(pass: &mut ModelPass, world: &MemoryModel, budget: Budget) -> Result<(
     Ok(())
 }
 
-pub fn probed(world: &MemoryModel, plan: &Plan) -> Result<Equivalence> {
+pub(crate) fn probed(world: &MemoryModel, plan: &Plan) -> Result<Equivalence> {
     let config = Config::parse(world.checkpoint.config.as_deref().expect("a configuration"))?;
     let tokens = tokens(SEED, 4, config.vocab);
     let (mut source, mut planned) = (

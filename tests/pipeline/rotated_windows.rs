@@ -27,7 +27,7 @@ fn fixture(family: &str) -> MemoryModel {
 }
 
 /// A Llama of one layer with a stream of `hidden`, heads of 8, and a wide feed-forward part.
-pub fn made(hidden: u64) -> MemoryModel {
+pub(crate) fn made(hidden: u64) -> MemoryModel {
     const WIDE: u64 = 1100;
     let rng = &mut Rng(hidden);
     let mut tensor = |name: &str, shape: &[u64]| Tensor::random(name, DType::BF16, shape, rng);

@@ -10,7 +10,7 @@ use quantoscope_core::schedule::Budget;
 use quantoscope_tests::memory::{Made, MemoryModel, run};
 
 /// Every type that a GGUF can be written as.
-pub const GGUF_TYPES: [DType; 24] = [
+pub(crate) const GGUF_TYPES: [DType; 24] = [
     DType::F32,
     DType::F16,
     DType::BF16,
@@ -38,7 +38,7 @@ pub const GGUF_TYPES: [DType; 24] = [
 ];
 
 /// Every recipe that there is, `pure` and not.
-pub fn recipes() -> Vec<Recipe> {
+pub(crate) fn recipes() -> Vec<Recipe> {
     let mut all: Vec<Recipe> = GGUF_TYPES.iter().map(|&t| foreign(t)).collect();
     all.extend([DType::F32, DType::F16, DType::BF16].map(|t| Recipe::new(Container::Safetensors, Some(t))));
     all.push(Recipe::new(Container::LatticeQ4, None));
@@ -48,32 +48,32 @@ pub fn recipes() -> Vec<Recipe> {
     all
 }
 
-pub fn gguf(dtype: DType) -> Recipe {
+pub(crate) fn gguf(dtype: DType) -> Recipe {
     Recipe::new(Container::Gguf, Some(dtype))
 }
 
 /// A GGUF with the tensor names of its source.
-pub fn foreign(dtype: DType) -> Recipe {
+pub(crate) fn foreign(dtype: DType) -> Recipe {
     Recipe { names: TensorNaming::Source, ..gguf(dtype) }
 }
 
-pub fn q4() -> Recipe {
+pub(crate) fn q4() -> Recipe {
     Recipe::new(Container::LatticeQ4, None)
 }
 
-pub fn plan(model: &MemoryModel, recipe: &Recipe) -> Plan {
+pub(crate) fn plan(model: &MemoryModel, recipe: &Recipe) -> Plan {
     convert::plan(&model.checkpoint, recipe, None, true).expect("a plan")
 }
 
 /// Plans and runs.
-pub fn make(model: &MemoryModel, recipe: &Recipe) -> (Plan, Made) {
+pub(crate) fn make(model: &MemoryModel, recipe: &Recipe) -> (Plan, Made) {
     let plan = plan(model, recipe);
     let made = run(&plan, &[model], Budget::default()).expect("a run");
     (plan, made)
 }
 
 /// What was made, opened again.
-pub fn reopen(plan: &Plan, made: &Made) -> MemoryModel {
+pub(crate) fn reopen(plan: &Plan, made: &Made) -> MemoryModel {
     let files = plan.files.iter().map(|f| f.name.clone()).zip(made.files.iter().cloned());
     match plan.conversion.as_ref().expect("a conversion") {
         c if c.directory => MemoryModel::directory(files.collect()).expect("a sound directory"),
@@ -83,19 +83,19 @@ pub fn reopen(plan: &Plan, made: &Made) -> MemoryModel {
 }
 
 /// Converts and opens the result.
-pub fn remake(model: &MemoryModel, recipe: &Recipe) -> MemoryModel {
+pub(crate) fn remake(model: &MemoryModel, recipe: &Recipe) -> MemoryModel {
     let (plan, made) = make(model, recipe);
     reopen(&plan, &made)
 }
 
 /// The report of a conversion, as its JSON.
-pub fn report(model: &MemoryModel, plan: &Plan, made: &Made) -> String {
+pub(crate) fn report(model: &MemoryModel, plan: &Plan, made: &Made) -> String {
     let report = converted(&model.checkpoint, plan, Some(&made.collected)).expect("a report");
     serde_json::to_string(&report).expect("JSON")
 }
 
 /// Compares two checkpoints with the usual threshold.
-pub fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareReport {
+pub(crate) fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareReport {
     let pairing = pair::compare(&reference.checkpoint, &candidate.checkpoint, &TensorFilter::default())
         .expect("a pairing");
     let made = run(&pairing.plan, &[reference, candidate], Budget::default()).expect("a run");
@@ -103,20 +103,20 @@ pub fn compare(reference: &MemoryModel, candidate: &MemoryModel) -> CompareRepor
 }
 
 /// Verifies an artefact against its source.
-pub fn verify(source: &MemoryModel, artefact: &MemoryModel) -> VerifyReport {
+pub(crate) fn verify(source: &MemoryModel, artefact: &MemoryModel) -> VerifyReport {
     let pairing = pair::verify(&source.checkpoint, &artefact.checkpoint, None).expect("a pairing");
     let made = run(&pairing.plan, &[source, artefact], Budget::default()).expect("a run");
     verified(("a", "b"), &pairing.plan, pairing.findings, &made.collected)
 }
 
 /// The kinds of the findings, in order.
-pub fn kinds(report: &CompareReport) -> Vec<&'static str> {
+pub(crate) fn kinds(report: &CompareReport) -> Vec<&'static str> {
     report.findings.iter().map(|f| f.kind).collect()
 }
 
 /// Asserts that nothing differs at all.
 #[track_caller]
-pub fn assert_equal(report: &CompareReport, tensors: usize) {
+pub(crate) fn assert_equal(report: &CompareReport, tensors: usize) {
     assert_eq!(report.findings, [], "no finding");
     assert_eq!(report.tensors.len(), tensors);
     for row in &report.tensors {

@@ -1,6 +1,9 @@
 //! Generators of the vectors' inputs. `generate/generators.py` generates the same bits, so vectors store
 //! outputs only. Only sums, products and bit patterns are used, so that no math library matters.
 
+// Some test targets have it as a module of their own.
+#![allow(unreachable_pub)]
+
 /// Word `at` of the random stream `seed`: SplitMix64 as a counter.
 pub fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

@@ -5,10 +5,10 @@ use quantoscope_core::Error;
 use wasm_bindgen::JsValue;
 
 /// The largest integer below which every integer is a number of its own.
-const SAFE: u64 = 1 << 53;
+pub(crate) const SAFE: u64 = 1 << 53;
 
 /// An error as `{code, message, file?, tensor?, offset?, element?}`.
-pub fn api_error(error: &Error) -> JsValue {
+pub(crate) fn api_error(error: &Error) -> JsValue {
     let detail = error.detail();
     let made = object(&[("code", detail.code.as_str().into()), ("message", detail.message.as_str().into())]);
     if let Some(file) = &detail.file {
@@ -27,7 +27,7 @@ pub fn api_error(error: &Error) -> JsValue {
 }
 
 /// A plain object.
-pub fn object(pairs: &[(&str, JsValue)]) -> JsValue {
+pub(crate) fn object(pairs: &[(&str, JsValue)]) -> JsValue {
     let object = Object::new().into();
     for (key, value) in pairs {
         set(&object, key, value.clone());
@@ -36,7 +36,7 @@ pub fn object(pairs: &[(&str, JsValue)]) -> JsValue {
 }
 
 /// Sets a property of a plain object that was just made, which cannot fail.
-pub fn set(object: &JsValue, key: &str, value: JsValue) {
+pub(crate) fn set(object: &JsValue, key: &str, value: JsValue) {
     let _ = Reflect::set(object, &key.into(), &value);
 }
 
@@ -46,7 +46,7 @@ fn integer(n: u64) -> JsValue {
 }
 
 /// The core's result with its error as a JavaScript value.
-pub trait IntoApiResult<T> {
+pub(crate) trait IntoApiResult<T> {
     /// Converts the error.
     fn into_api_result(self) -> Result<T, JsValue>;
 }

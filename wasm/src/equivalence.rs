@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Options of the check, as on the command line.
-pub struct CheckOptions {
+pub(crate) struct CheckOptions {
     /// `--probe-tokens`
     pub tokens: u32,
     /// `--tolerance`
@@ -26,7 +26,7 @@ pub struct CheckOptions {
 }
 
 /// A check in progress.
-pub struct EquivalenceCheck {
+pub(crate) struct EquivalenceCheck {
     passes: RefCell<Passes>,
     /// Set where the model cannot be run and `allow_unprobed` accepts that: then there are no windows.
     unprobed: Option<EquivalenceView>,
@@ -51,7 +51,7 @@ impl EquivalenceCheck {
     ///
     /// # Errors
     /// `unsupported_rotation` where the model cannot be run and `allow_unprobed` is false.
-    pub fn new(
+    pub(crate) fn new(
         checkpoint: &Checkpoint,
         plan: &Plan,
         options: CheckOptions,

@@ -25,7 +25,7 @@ const MEMORY: [u64; 3] = [16 << 20, 64 << 20, 256 << 20];
 const WINDOW: u64 = 4 << 20;
 
 /// A plan in progress.
-pub struct JobRunner {
+pub(crate) struct JobRunner {
     run: Run<Rc<Plan>>,
     engine: Engine,
     budget: Budget,
@@ -50,7 +50,7 @@ impl JobRunner {
     ///
     /// # Errors
     /// `memory_budget` where a window does not fit the memory of a page.
-    pub fn new(plan: Rc<Plan>) -> Result<JobRunner> {
+    pub(crate) fn new(plan: Rc<Plan>) -> Result<JobRunner> {
         let engine = Engine::auto();
         let (budget, window) = affordable(&plan, engine)?;
         Ok(JobRunner {
@@ -64,18 +64,18 @@ impl JobRunner {
     }
 
     /// The plan.
-    pub fn plan(&self) -> &Plan {
+    pub(crate) fn plan(&self) -> &Plan {
         self.run.plan()
     }
 
     /// What was measured.
-    pub fn measurements(&self) -> &PlanMeasurements {
+    pub(crate) fn measurements(&self) -> &PlanMeasurements {
         self.run.measurements()
     }
 
     /// Lets a device take part, before the first window.
     #[cfg(feature = "full")]
-    pub fn attach_device(&mut self, offload: &'static Offload) -> Result<()> {
+    pub(crate) fn attach_device(&mut self, offload: &'static Offload) -> Result<()> {
         let engine = Engine::Device(offload);
         let (budget, window) = affordable(self.plan(), engine)?;
         self.run.restart(budget, window, Vec::new())?;
@@ -84,13 +84,13 @@ impl JobRunner {
     }
 
     /// True if a device takes part that has not been given up.
-    pub fn on_device(&self) -> bool {
+    pub(crate) fn on_device(&self) -> bool {
         self.engine.device().is_some_and(|o| o.ended().is_none())
     }
 
     /// The kernels that the windows of the plan can use.
     #[cfg(feature = "full")]
-    pub fn kernels(&self) -> Vec<Kernel> {
+    pub(crate) fn kernels(&self) -> Vec<Kernel> {
         let mut all = Vec::new();
         for job in whole(self.plan()) {
             for kernel in job.device_tasks().flat_map(|task| kernels(&task)) {
@@ -106,7 +106,7 @@ impl JobRunner {
     ///
     /// # Errors
     /// `memory_budget` where it does not fit.
-    pub fn next_window(&mut self) -> Result<Option<StartedJob>> {
+    pub(crate) fn next_window(&mut self) -> Result<Option<StartedJob>> {
         let Some(job) = self.run.next_job() else { return Ok(None) };
         let (mut inputs, scratch) = (take(&mut self.inputs), take(&mut self.scratch));
         inputs.resize_with(job.reads.len(), Vec::new);
@@ -122,7 +122,7 @@ impl JobRunner {
     ///
     /// # Errors
     /// That of the window, with its tensor.
-    pub fn finish(&mut self, started: &mut StartedJob, done: Result<Done>) -> Result<bool> {
+    pub(crate) fn finish(&mut self, started: &mut StartedJob, done: Result<Done>) -> Result<bool> {
         let done = done.map_err(|e| e.of_tensor(self.name(&started.job)))?;
         if self.run.finish(&started.job, done.measured, &done.made) {
             started.payload = done.payload;
@@ -133,12 +133,12 @@ impl JobRunner {
     }
 
     /// Takes the memory of a window back.
-    pub fn reuse(&mut self, started: StartedJob) {
+    pub(crate) fn reuse(&mut self, started: StartedJob) {
         (self.inputs, self.scratch) = (started.inputs, started.scratch);
     }
 
     /// The tensor of a window.
-    pub fn label(&self, started: &StartedJob) -> &str {
+    pub(crate) fn label(&self, started: &StartedJob) -> &str {
         self.name(&started.job)
     }
 
@@ -147,7 +147,7 @@ impl JobRunner {
     }
 
     /// What a report says of the run itself.
-    pub fn info(&self) -> RunInfo {
+    pub(crate) fn info(&self) -> RunInfo {
         let device = |o: &Offload| DeviceView::new(o.device().name(), self.run.spot_check(), o.ended());
         RunInfo {
             version: concat!("quantoscope ", env!("CARGO_PKG_VERSION")),

@@ -2,6 +2,7 @@
 //!
 //! Knows GGUF's element types and the keys of `config.json`; knows no views.
 
+use crate::api_error::SAFE;
 use crate::model::Model;
 use crate::view::to_js;
 use quantoscope_core::format::Checkpoint;
@@ -15,7 +16,7 @@ const MOST_ELEMENTS: usize = 1000;
 
 /// Dimensions of a model, as far as its metadata or `config.json` have them.
 #[derive(Default, Serialize)]
-pub struct ModelDimensions {
+pub(crate) struct ModelDimensions {
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<u64>,
     /// Tokens that the model was trained for.
@@ -50,7 +51,7 @@ struct MetadataElements {
 }
 
 /// The dimensions of `c`: from its metadata if it is GGUF, else from `config.json`.
-pub fn dimensions(c: &Checkpoint) -> ModelDimensions {
+pub(crate) fn dimensions(c: &Checkpoint) -> ModelDimensions {
     if let Some(architecture) = c.metadata.text("general.architecture") {
         return of_gguf(c, architecture);
     }
@@ -59,7 +60,7 @@ pub fn dimensions(c: &Checkpoint) -> ModelDimensions {
 }
 
 fn of_gguf(c: &Checkpoint, architecture: &str) -> ModelDimensions {
-    let uint = |key: &str| c.metadata.uint(&format!("{architecture}.{key}"));
+    let uint = |key: &str| c.metadata.uint(&format!("{architecture}.{key}")).filter(|n| *n <= SAFE);
     let tokens = match c.metadata.get("tokenizer.ggml.tokens") {
         Some(MetaValue::Array(tokens)) => Some(tokens.len),
         _ => None,
@@ -81,7 +82,10 @@ fn of_gguf(c: &Checkpoint, architecture: &str) -> ModelDimensions {
 fn of_config(config: &Value) -> ModelDimensions {
     let uint = |keys: &[&str]| {
         let places = [Some(config), config.get("text_config")];
-        places.into_iter().flatten().find_map(|at| keys.iter().find_map(|key| at.get(key)?.as_u64()))
+        places
+            .into_iter()
+            .flatten()
+            .find_map(|at| keys.iter().find_map(|key| at.get(key)?.as_u64().filter(|n| *n <= SAFE)))
     };
     ModelDimensions {
         layers: uint(&["num_hidden_layers", "n_layer", "num_layers"]),
@@ -110,6 +114,9 @@ impl Model {
 
     /// Elements of the metadata array `key` whose text contains `search` or whose index is `search`: at most `count`, after
     /// the first `skip`. See `MetadataElements`; none of an array of arrays.
+    ///
+    /// # Errors
+    /// That of the conversion to a JavaScript value.
     pub fn metadata_elements(
         &self,
         key: &str,
@@ -216,5 +223,7 @@ mod tests {
             (found.layers, found.vocabulary, found.hidden, found.heads),
             (Some(4), Some(10), Some(8), None)
         );
+        // A number of JavaScript does not hold it.
+        assert_eq!(of_config(&serde_json::json!({"num_hidden_layers": u64::MAX})).layers, None);
     }
 }

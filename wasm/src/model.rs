@@ -23,14 +23,14 @@ use web_sys::File;
 const PIECE: u64 = 1 << 20;
 
 /// Files that a person picked, by name, relative to the folder of the model.
-pub struct PickedFiles(pub(crate) BTreeMap<String, File>);
+pub(crate) struct PickedFiles(pub(crate) BTreeMap<String, File>);
 
 impl PickedFiles {
     /// The file `name`.
     ///
     /// # Errors
     /// `not_found` where it was not picked.
-    pub fn file(&self, name: &str) -> quantoscope_core::error::Result<File> {
+    pub(crate) fn file(&self, name: &str) -> quantoscope_core::error::Result<File> {
         let missing = || Error::new(Code::NotFound, "the file is not there").in_file(name);
         self.0.get(name).cloned().ok_or_else(missing)
     }

@@ -37,7 +37,7 @@ use wasm_bindgen_futures::JsFuture;
 const BINS: usize = 96;
 
 /// What a run is for, and what its report needs.
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// Everything about one tensor.
     TensorDetails,
     /// One tensor under rotations.

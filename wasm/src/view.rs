@@ -10,7 +10,7 @@ use wasm_bindgen::JsValue;
 const LONGEST_TEXT: usize = 240;
 
 /// A value as plain JavaScript objects, absent values as `null`.
-pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
+pub(crate) fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::json_compatible();
     value.serialize(&serializer).map_err(JsValue::from)
 }
@@ -18,7 +18,7 @@ pub fn to_js<T: Serialize + ?Sized>(value: &T) -> Result<JsValue, JsValue> {
 /// A model, without its tensors.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct ModelSummary<'a> {
+pub(crate) struct ModelSummary<'a> {
     container: String,
     architecture: Option<String>,
     dimensions: ModelDimensions,
@@ -39,7 +39,7 @@ struct SourceFileView<'a> {
 
 /// A tensor, as a row of the table.
 #[derive(Serialize)]
-pub struct TensorRow<'a> {
+pub(crate) struct TensorRow<'a> {
     index: usize,
     name: &'a str,
     dtype: String,
@@ -54,7 +54,7 @@ pub struct TensorRow<'a> {
 
 /// The summary of `c`. Tensors of a checked checkpoint share no byte, so the sum of their sizes is at most that of the
 /// files; the sum of their elements saturates.
-pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
+pub(crate) fn summary(c: &Checkpoint) -> ModelSummary<'_> {
     ModelSummary {
         container: container(c),
         architecture: architecture(c),
@@ -70,7 +70,7 @@ pub fn summary(c: &Checkpoint) -> ModelSummary<'_> {
 }
 
 /// The rows of the table, in the order of the checkpoint.
-pub fn tensors(c: &Checkpoint) -> Vec<TensorRow<'_>> {
+pub(crate) fn tensors(c: &Checkpoint) -> Vec<TensorRow<'_>> {
     c.tensors.iter().enumerate().map(|(index, t)| row(c, index, t)).collect()
 }
 
@@ -109,7 +109,7 @@ fn architecture(c: &Checkpoint) -> Option<String> {
 }
 
 /// A value in one line: long text is cut, arrays are counted.
-pub fn text(value: &MetaValue) -> String {
+pub(crate) fn text(value: &MetaValue) -> String {
     match value {
         MetaValue::U8(v) => v.to_string(),
         MetaValue::I8(v) => v.to_string(),

@@ -73,7 +73,7 @@ pub(crate) struct Header {
 
 impl Header {
     /// Creates a header with tensors and no metadata.
-    pub fn of_tensors(container: Container, tensors: Vec<LocatedTensor>) -> Header {
+    pub(crate) fn of_tensors(container: Container, tensors: Vec<LocatedTensor>) -> Header {
         Header {
             container,
             tensors,
@@ -110,7 +110,7 @@ pub(crate) struct HeaderBuffer {
 
 impl HeaderBuffer {
     /// Creates the buffer of a file of `len` bytes; the first read has up to `first` bytes.
-    pub fn new(id: FileId, name: String, len: u64, first: u64) -> HeaderBuffer {
+    pub(super) fn new(id: FileId, name: String, len: u64, first: u64) -> HeaderBuffer {
         let (buffer, hash) = (Vec::new(), Sha256::new());
         HeaderBuffer { id, name, len, pos: 0, buffer, goal: 1, stride: first, hash }
     }
@@ -121,7 +121,7 @@ impl HeaderBuffer {
     }
 
     /// Byte range to read next: not empty unless the file ends, and at most [`MAX_READ`] long.
-    pub fn range(&self) -> ByteRange {
+    pub(super) fn range(&self) -> ByteRange {
         let start = self.end();
         let size = self.goal.saturating_sub(start).max(self.stride).min(MAX_READ);
         ByteRange { start, end: start.saturating_add(size).min(self.len) }
@@ -133,7 +133,7 @@ impl HeaderBuffer {
     /// # Errors
     ///
     /// [`Code::Truncated`] for an empty slice: the file is shorter than its length.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<()> {
         let requested = self.range();
         if bytes.is_empty() {
             let message = "the file became shorter while it was read";
@@ -145,7 +145,7 @@ impl HeaderBuffer {
     }
 
     /// True if parsing can continue.
-    pub fn is_enough(&self) -> bool {
+    pub(super) fn is_enough(&self) -> bool {
         self.end() >= self.goal.min(self.len)
     }
 
@@ -154,7 +154,7 @@ impl HeaderBuffer {
     /// # Errors
     ///
     /// The error of the parser, or [`Code::Truncated`] if it requires bytes after the end of the file.
-    pub fn parse(
+    pub(super) fn parse(
         &mut self,
         parse: impl FnOnce(&mut Cursor<'_>) -> Result<ParseStep, ParseStop>,
     ) -> Result<Option<ParseStep>> {
@@ -191,7 +191,7 @@ impl HeaderBuffer {
     }
 
     /// Name, length and header digest of the parsed file.
-    pub fn into_source(self) -> SourceFile {
+    pub(super) fn into_source(self) -> SourceFile {
         let header = ByteRange { start: 0, end: self.pos };
         SourceFile { name: self.name, len: self.len, header, header_sha256: self.hash.finalize().into() }
     }

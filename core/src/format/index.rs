@@ -31,18 +31,18 @@ pub(crate) struct IndexedTensor {
 
 impl ShardIndex {
     /// Returns the position of a tensor's entry if the index maps it to `shard`.
-    pub fn find(&self, tensor: &str, shard: &str) -> Option<usize> {
+    pub(super) fn find(&self, tensor: &str, shard: &str) -> Option<usize> {
         let found = self.tensors.binary_search_by(|t| (*t.name).cmp(tensor)).ok()?;
         (self.shard(self.tensors.get(found)?) == shard).then_some(found)
     }
 
     /// File name of the shard of an entry.
-    pub fn shard(&self, tensor: &IndexedTensor) -> &str {
+    pub(super) fn shard(&self, tensor: &IndexedTensor) -> &str {
         self.shards.get(tensor.shard as usize).map_or("", String::as_str)
     }
 
     /// All entries, sorted by tensor name.
-    pub fn tensors(&self) -> &[IndexedTensor] {
+    pub(super) fn tensors(&self) -> &[IndexedTensor] {
         &self.tensors
     }
 }

@@ -101,12 +101,12 @@ pub(crate) struct Keys<'a>(Vec<(Cow<'a, str>, u64)>);
 
 impl Keys<'_> {
     /// Number of keys.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Refuses duplicate keys; the error has the position of the second one.
-    pub fn unique(&self) -> Result<(), (&str, Error)> {
+    pub(crate) fn unique(&self) -> Result<(), (&str, Error)> {
         check_unique(self.0.iter().map(|(key, at)| (&**key, *at)))
     }
 }
@@ -118,7 +118,7 @@ impl<'a> Located<'a> {
     ///
     /// [`Code::BadJson`] if the value is not an object; [`Code::TooMany`] for more than [`MAX_ENTRIES`]
     /// members.
-    pub fn object(self) -> Result<Vec<Member<'a>>> {
+    pub(crate) fn object(self) -> Result<Vec<Member<'a>>> {
         let mut members = Vec::new();
         self.each(|member| {
             members.push(member);
@@ -128,7 +128,7 @@ impl<'a> Located<'a> {
     }
 
     /// Keys of an object of up to a million members, without keeping the values.
-    pub fn keys(self) -> Result<Keys<'a>> {
+    pub(crate) fn keys(self) -> Result<Keys<'a>> {
         let mut keys = Vec::new();
         self.each(|member| {
             keys.push((member.key, member.key_at));
@@ -138,7 +138,7 @@ impl<'a> Located<'a> {
     }
 
     /// Calls `take` with every member of an object in file order, until it fails. Members are not kept.
-    pub fn each(self, take: impl FnMut(Member<'a>) -> Result<()>) -> Result<()> {
+    pub(crate) fn each(self, take: impl FnMut(Member<'a>) -> Result<()>) -> Result<()> {
         self.starts("an object", b'{')?;
         let mut visitor = EachMember { object: self, take, failed: None };
         let outcome = (&mut visitor).deserialize(&mut serde_json::Deserializer::from_str(self.text));
@@ -160,20 +160,20 @@ impl<'a> Located<'a> {
     ///
     /// [`Code::BadJson`] if the value is not an array; [`Code::TooMany`] for more than [`MAX_ENTRIES`]
     /// elements.
-    pub fn array(self) -> Result<Vec<Located<'a>>> {
+    pub(crate) fn array(self) -> Result<Vec<Located<'a>>> {
         let elements: Elements<'a> = self.parse("an array", b'[')?;
         Ok(elements.0.into_iter().map(|e| self.inner(e)).collect())
     }
 
     /// The value without surrounding whitespace.
-    pub fn trimmed(self) -> Located<'a> {
+    pub(crate) fn trimmed(self) -> Located<'a> {
         let text = self.text.trim_ascii_start();
         let blanks = (self.text.len() - text.len()) as u64;
         Located { text: text.trim_ascii_end(), at: self.at.saturating_add(blanks) }
     }
 
     /// The whole value as a `serde_json` value, without positions.
-    pub fn value(self) -> Result<Value> {
+    pub(crate) fn value(self) -> Result<Value> {
         serde_json::from_str(self.text).map_err(|e| self.bad(&e))
     }
 
@@ -182,7 +182,7 @@ impl<'a> Located<'a> {
     /// # Errors
     ///
     /// [`Code::BadJson`] if the value is not a string.
-    pub fn string(self) -> Result<Cow<'a, str>> {
+    pub(crate) fn string(self) -> Result<Cow<'a, str>> {
         #[derive(Deserialize)]
         struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
         self.starts("a string", b'"')?;
@@ -194,7 +194,7 @@ impl<'a> Located<'a> {
     /// # Errors
     ///
     /// [`Code::BadJson`] for other values, [`Code::Overflow`] for numbers beyond 64 bits.
-    pub fn u64(self) -> Result<u64> {
+    pub(crate) fn u64(self) -> Result<u64> {
         if self.text.is_empty() || !self.text.bytes().all(|b| b.is_ascii_digit()) {
             return Err(self.error(Code::BadJson, "expected a non-negative integer"));
         }
@@ -206,7 +206,7 @@ impl<'a> Located<'a> {
     /// # Errors
     ///
     /// [`Code::TooManyAxes`] for more than [`MAX_AXES`] axes, [`Code::Overflow`] for more than 2^64 elements.
-    pub fn shape(self) -> Result<Shape> {
+    pub(crate) fn shape(self) -> Result<Shape> {
         let axes = self.array()?;
         if axes.len() as u64 > MAX_AXES {
             let message = format!("{} axes; at most {MAX_AXES} are supported", axes.len());
@@ -222,7 +222,7 @@ impl<'a> Located<'a> {
     /// # Errors
     ///
     /// [`Code::BadJson`] for other values.
-    pub fn bool(self) -> Result<bool> {
+    pub(crate) fn bool(self) -> Result<bool> {
         match self.text {
             "true" => Ok(true),
             "false" => Ok(false),
@@ -231,17 +231,17 @@ impl<'a> Located<'a> {
     }
 
     /// True for an array.
-    pub fn is_array(self) -> bool {
+    pub(crate) fn is_array(self) -> bool {
         self.text.trim_ascii_start().starts_with('[')
     }
 
     /// True for `null`.
-    pub fn is_null(self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         self.text == "null"
     }
 
     /// An error at the position of the value.
-    pub fn error(self, code: Code, message: &str) -> Error {
+    pub(crate) fn error(self, code: Code, message: &str) -> Error {
         Error::new(code, message).at(self.at)
     }
 

@@ -16,13 +16,13 @@ pub(crate) struct MissingFiles(Vec<String>);
 
 impl MissingFiles {
     /// Adds a file; true if so many are missing that it is useless to look for more.
-    pub fn push(&mut self, name: String) -> bool {
+    pub(super) fn push(&mut self, name: String) -> bool {
         self.0.push(name);
         self.0.len() >= MAX
     }
 
     /// The error that names the missing files; `None` if there are none.
-    pub fn error(&self) -> Option<Error> {
+    pub(super) fn error(&self) -> Option<Error> {
         let first = self.0.first()?;
         let (n, names) = (self.0.len(), self.0.get(..SHOWN).unwrap_or(&self.0));
         let more = if n > names.len() { ", ..." } else { "" };

@@ -52,7 +52,7 @@ pub(crate) struct ShardHeader {
 
 impl ShardSet {
     /// Container of the weight files read so far.
-    pub fn container(&self) -> Option<Container> {
+    pub(super) fn container(&self) -> Option<Container> {
         self.parts.first().map(|p| p.header.container)
     }
 
@@ -61,7 +61,7 @@ impl ShardSet {
     /// # Errors
     ///
     /// [`Code::TooMany`] for more than [`MAX_ENTRIES`] tensors in all files.
-    pub fn take(&mut self, part: ShardHeader) -> Result<()> {
+    pub(super) fn take(&mut self, part: ShardHeader) -> Result<()> {
         self.tensors = self.tensors.saturating_add(part.header.tensors.len() as u64);
         if self.tensors > MAX_ENTRIES {
             let message = format!(
@@ -80,7 +80,7 @@ impl ShardSet {
     ///
     /// [`Code::Empty`], [`Code::BadIndex`], [`Code::DuplicateName`], [`Code::BadValue`]: see
     /// [`Opening::finish`](super::Opening::finish).
-    pub fn join(mut self) -> Result<Checkpoint> {
+    pub(super) fn join(mut self) -> Result<Checkpoint> {
         let container =
             self.container().ok_or_else(|| Error::new(Code::Empty, "the checkpoint has no weight file"))?;
         if let Some(Index::Q4(index)) = &self.index {

@@ -80,7 +80,7 @@ pub fn block_parts(cols: Range<usize>, width: usize) -> impl Iterator<Item = (Ra
 }
 
 /// Multiplies with `fused` multiply-adds, or rounds every product: see [`super::Kernels::multiply`].
-pub fn multiply(
+pub(super) fn multiply(
     x: &Panels,
     cols: Range<usize>,
     weights: &[f32],

@@ -43,7 +43,7 @@ pub(super) struct HfMapping {
 }
 
 /// Whether a conversion of `checkpoint` by `recipe` writes a folder for transformers, with its names.
-pub fn applies(checkpoint: &Checkpoint, recipe: &Recipe) -> bool {
+pub(super) fn applies(checkpoint: &Checkpoint, recipe: &Recipe) -> bool {
     let named = || checkpoint.tensors.iter().any(|t| is_gguf_name(&t.name));
     let wanted = match recipe.names {
         TensorNaming::Source => false,

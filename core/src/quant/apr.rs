@@ -23,7 +23,7 @@ const Q4_BYTES: usize = 18;
 
 /// Decodes q4 blocks; the last one may be partial.
 #[inline(always)]
-pub fn decode_q4(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_q4(src: &[u8], out: &mut [f32]) {
     let (src, over) = src.as_chunks::<Q4_BYTES>();
     assert!(over.is_empty() && src.len() == out.len().div_ceil(LEN), "blocks and their values");
     for (bytes, values) in src.iter().zip(out.chunks_mut(LEN)) {
@@ -36,7 +36,7 @@ pub fn decode_q4(src: &[u8], out: &mut [f32]) {
 
 /// Decodes q8 codes, without their scale.
 #[inline(always)]
-pub fn decode_q8(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_q8(src: &[u8], out: &mut [f32]) {
     assert!(src.len() == out.len(), "codes and their values");
     for (w, &code) in out.iter_mut().zip(src) {
         *w = f32::from(code as i8);

@@ -17,24 +17,24 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32};
 ///
 /// Combinations of a half are numbered with the first value as the lowest digit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GridPoint(u16);
+pub(super) struct GridPoint(u16);
 
 impl GridPoint {
     /// Creates a point from the combinations of its halves.
     #[inline(always)]
-    pub fn new(first: usize, second: usize) -> GridPoint {
+    pub(super) fn new(first: usize, second: usize) -> GridPoint {
         GridPoint((first | second << 8) as u16)
     }
 
     /// Creates a point from both combinations: `first + 256 * second`.
     #[inline(always)]
-    pub fn of_bytes(both: u16) -> GridPoint {
+    pub(super) fn of_bytes(both: u16) -> GridPoint {
         GridPoint(both)
     }
 
     /// Combinations of both halves, each below [`HALVES`].
     #[inline(always)]
-    pub fn halves(self) -> [usize; 2] {
+    pub(super) fn halves(self) -> [usize; 2] {
         [usize::from(self.0) & (HALVES - 1), usize::from(self.0 >> 8) & (HALVES - 1)]
     }
 }
@@ -42,17 +42,17 @@ impl GridPoint {
 impl GridPoint {
     /// Values of the point; `rows` has the values of every combination of a half.
     #[inline(always)]
-    pub fn values<const N: usize, const H: usize>(self, rows: &[[f32; H]]) -> [f32; N] {
+    pub(super) fn values<const N: usize, const H: usize>(self, rows: &[[f32; H]]) -> [f32; N] {
         let [first, second] = self.halves().map(|half| &rows[half]);
         core::array::from_fn(|i| if i < H { first[i] } else { second[i - H] })
     }
 }
 
 /// Upper bound of the combinations of a half, a power of two.
-pub const HALVES: usize = 128;
+pub(super) const HALVES: usize = 128;
 
 /// Result of looking up a point.
-pub enum PointLookup<'a> {
+pub(super) enum PointLookup<'a> {
     /// The point is the grid entry with this index.
     Entry(u16),
     /// The point is not on the grid; these entries are its neighbours, as encoded points.
@@ -60,7 +60,7 @@ pub enum PointLookup<'a> {
 }
 
 /// Grid for groups of `N` values, with `H = N / 2` values in a half.
-pub struct SignGrid<const N: usize, const H: usize> {
+pub(super) struct SignGrid<const N: usize, const H: usize> {
     /// Entries of the grid, as in [`grids`].
     entries: &'static [u16],
     /// Number of different distances in a neighbour list.
@@ -105,7 +105,7 @@ static OCTAL: [[f32; 2]; 64] = combinations::<8, 2, 64>();
 macro_rules! grids {
     ($($(#[$doc:meta])* $name:ident: $n:literal, $h:literal, $halves:ident, $shells:literal, $near:literal;)*) => { $(
         $(#[$doc])*
-        pub static $name: SignGrid<$n, $h> = SignGrid {
+        pub(super) static $name: SignGrid<$n, $h> = SignGrid {
             entries: &grids::$name,
             shells: $shells,
             halves: &$halves,
@@ -140,7 +140,7 @@ grids! {
 
 impl<const N: usize, const H: usize> SignGrid<N, H> {
     /// Computes the neighbour lists if they are not ready.
-    pub fn ready(&self) {
+    pub(super) fn ready(&self) {
         if !self.ready.load(Acquire) {
             self.compute_places();
             self.ready.store(true, Release);
@@ -149,7 +149,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
 
     /// Looks up a point. The grid must be [`ready`](SignGrid::ready).
     #[inline(always)]
-    pub fn lookup(&self, point: GridPoint) -> PointLookup<'_> {
+    pub(super) fn lookup(&self, point: GridPoint) -> PointLookup<'_> {
         let [first, second] = point.halves();
         let at = self.places[second * self.halves.len() + first].load(Relaxed);
         if at & ON != 0 {
@@ -161,7 +161,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
 
     /// Index of an entry.
     #[inline(always)]
-    pub fn index(&self, entry: GridPoint) -> u16 {
+    pub(super) fn index(&self, entry: GridPoint) -> u16 {
         match self.lookup(entry) {
             PointLookup::Entry(index) => index,
             PointLookup::Neighbours(_) => 0,
@@ -170,25 +170,25 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
 
     /// Values of a point: twice the level plus 1.
     #[inline(always)]
-    pub fn odd_levels(&self, point: GridPoint) -> [f32; N] {
+    pub(super) fn odd_levels(&self, point: GridPoint) -> [f32; N] {
         point.values(self.halves)
     }
 
     /// Values of all combinations of a half.
-    pub fn half_values(&self) -> &'static [[f32; H]] {
+    pub(super) fn half_values(&self) -> &'static [[f32; H]] {
         self.halves
     }
 
     /// The point with these levels.
     #[inline(always)]
-    pub fn point(&self, levels: &[i32; N]) -> GridPoint {
+    pub(super) fn point(&self, levels: &[i32; N]) -> GridPoint {
         let base = if H == 4 { 3 } else { 8 };
         let half = |levels: &[i32]| levels.iter().rev().fold(0, |code, &l| code * base + l as usize);
         GridPoint::new(half(&levels[..H]), half(&levels[H..]))
     }
 
     /// The point of the entry with this index.
-    pub fn entry(&self, index: usize) -> GridPoint {
+    pub(super) fn entry(&self, index: usize) -> GridPoint {
         let bits = if N == 8 { 2 } else { 3 };
         self.point(&core::array::from_fn(|i| {
             i32::from(self.entries[index] >> (bits * i)) & ((1 << bits) - 1)
@@ -255,7 +255,7 @@ impl<const N: usize, const H: usize> SignGrid<N, H> {
 impl GridPoint {
     /// Reads a point from a neighbour list.
     #[inline(always)]
-    pub fn load(slot: &AtomicU16) -> GridPoint {
+    pub(super) fn load(slot: &AtomicU16) -> GridPoint {
         GridPoint(slot.load(Relaxed))
     }
 }

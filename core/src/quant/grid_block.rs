@@ -15,7 +15,7 @@ use crate::float::nearest_even;
 
 /// Search result of a sub-block with `G` groups and `8 S` values.
 #[derive(Clone, Copy)]
-pub struct GridSubBlock<const G: usize, const S: usize> {
+pub(super) struct GridSubBlock<const G: usize, const S: usize> {
     /// Scale of the sub-block, not negative.
     pub scale: f32,
     /// Grid entry of each group.
@@ -25,7 +25,7 @@ pub struct GridSubBlock<const G: usize, const S: usize> {
 }
 
 /// Parameters of a type's search for groups of `N` values, with `H` values in half a group.
-pub struct GridSearch<const N: usize, const H: usize> {
+pub(super) struct GridSearch<const N: usize, const H: usize> {
     /// Grid of the type.
     pub grid: &'static SignGrid<N, H>,
     /// Scales to try.
@@ -47,7 +47,7 @@ pub struct GridSearch<const N: usize, const H: usize> {
 ///
 /// [`Overflow`] if it is not finite.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overflow> {
+pub(super) fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overflow> {
     let sum = values.iter().fold(0.0, |sum, x| sum + x * x);
     let mean = factor * sum / LEN as f32;
     if mean.is_finite() { Ok(mean) } else { Err(overflow_at_absmax(values)) }
@@ -55,7 +55,11 @@ pub fn mean_square(values: &SuperBlockValues, factor: f32) -> Result<f32, Overfl
 
 /// Weights of the values: `importance * sqrt(sigma2 + x^2)`, with the importance of their columns.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn weigh(values: &SuperBlockValues, importance: &SuperBlockValues, sigma2: f32) -> SuperBlockValues {
+pub(super) fn weigh(
+    values: &SuperBlockValues,
+    importance: &SuperBlockValues,
+    sigma2: f32,
+) -> SuperBlockValues {
     core::array::from_fn(|i| importance[i] * libm::sqrtf(sigma2 + values[i] * values[i]))
 }
 
@@ -65,7 +69,7 @@ pub fn weigh(values: &SuperBlockValues, importance: &SuperBlockValues, sigma2: f
 ///
 /// [`EncodeError::NonFinite`] for NaN or infinity in `src`, [`EncodeError::F16Overflow`] for a super-block
 /// with an [`Overflow`].
-pub fn encode_columns<const B: usize>(
+pub(super) fn encode_columns<const B: usize>(
     src: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
@@ -110,7 +114,7 @@ impl<const N: usize, const H: usize> GridSearch<N, H> {
     /// # Errors
     ///
     /// [`Overflow`] if the sums of a sub-block are too large for binary32.
-    pub fn search<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
+    pub(super) fn search<const G: usize, const S: usize, const SUBS: usize, const L: usize>(
         &self,
         values: &SuperBlockValues,
         weights: &SuperBlockValues,
@@ -174,7 +178,7 @@ impl<const N: usize, const H: usize> GridSearch<N, H> {
 ///
 /// An integer `s` stands for `2 s + 1` steps; the largest scale has `2 top + 1`. Returns the step and the
 /// integers, or `None` if all scales are 0.
-pub fn quantize_scales<const SUBS: usize>(scales: [f32; SUBS], top: i32) -> Option<(f32, [u8; SUBS])> {
+pub(super) fn quantize_scales<const SUBS: usize>(scales: [f32; SUBS], top: i32) -> Option<(f32, [u8; SUBS])> {
     let max = scales.iter().fold(0.0, |max, &s| if max > s { max } else { s });
     if max == 0.0 {
         return None;

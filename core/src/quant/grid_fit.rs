@@ -11,7 +11,7 @@ use crate::float::nearest_even;
 
 /// Candidate scales: `1 / ((top + k * step) / max)` for `k` in `-reach..=reach`, where `max` is the largest
 /// magnitude.
-pub struct ScaleCandidates {
+pub(super) struct ScaleCandidates {
     /// Top level of the grid, as a multiple of the scale.
     pub top: f32,
     /// Distance of neighbouring candidates.
@@ -22,7 +22,7 @@ pub struct ScaleCandidates {
 
 /// Which groups are placed again with the best scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum RefitRule {
+pub(super) enum RefitRule {
     /// Groups whose nearest levels were not on the grid.
     OffGrid,
     /// All groups, unless the nearest levels of all were on the grid.
@@ -32,7 +32,7 @@ pub enum RefitRule {
 }
 
 /// Approximation of a sub-block with `G` groups.
-pub struct GridFit<const G: usize> {
+pub(super) struct GridFit<const G: usize> {
     /// Scale, not negative.
     pub scale: f32,
     /// Grid entry of each group.
@@ -42,7 +42,7 @@ pub struct GridFit<const G: usize> {
 }
 
 /// A sub-block in `G` groups of `N` values.
-pub struct GroupedSubBlock<const N: usize, const G: usize> {
+pub(super) struct GroupedSubBlock<const N: usize, const G: usize> {
     /// Magnitudes.
     pub x: [[f32; N]; G],
     /// Weights in sums.
@@ -216,7 +216,7 @@ impl<const N: usize, const G: usize> GroupedSubBlock<N, G> {
     /// Searches the best fit, starting from the scale `first`, which stays if no candidate is better.
     ///
     /// `None` in the cases in which ggml aborts the program.
-    pub fn fit<const H: usize, const L: usize>(
+    pub(super) fn fit<const H: usize, const L: usize>(
         &self,
         grid: &SignGrid<N, H>,
         neighbours: &mut NeighbourLines<N, H>,

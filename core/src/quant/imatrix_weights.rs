@@ -26,13 +26,13 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Candidate scales of every type with a minimum (`make_qkx3_quants`); `top` is the top code.
-pub const fn grid(top: i32) -> ScaleGrid {
+pub(super) const fn grid(top: i32) -> ScaleGrid {
     ScaleGrid { top, first: -0.9, step: 0.05, count: 36, absolute: false }
 }
 
 /// Importance of the columns of one row, in blocks of `N`; the same for every row.
 #[derive(Clone, Copy)]
-pub struct ColumnWeights<'a, const N: usize>(&'a [[f32; N]]);
+pub(super) struct ColumnWeights<'a, const N: usize>(&'a [[f32; N]]);
 
 impl<'a, const N: usize> ColumnWeights<'a, N> {
     /// Splits the importance of a row into blocks.
@@ -40,7 +40,7 @@ impl<'a, const N: usize> ColumnWeights<'a, N> {
     /// # Panics
     ///
     /// If `importance` does not consist of whole blocks, or `src` of whole rows.
-    pub fn new(importance: &'a [f32], src: &[f32]) -> ColumnWeights<'a, N> {
+    pub(super) fn new(importance: &'a [f32], src: &[f32]) -> ColumnWeights<'a, N> {
         let (blocks, rest) = importance.as_chunks::<N>();
         assert!(
             rest.is_empty() && src.len().is_multiple_of(importance.len()),
@@ -51,7 +51,7 @@ impl<'a, const N: usize> ColumnWeights<'a, N> {
 
     /// Writes the importance of `out.len()` blocks, of which the first has the index `first`.
     #[inline(always)]
-    pub fn copy(self, first: usize, mut out: &mut [[f32; N]]) {
+    pub(super) fn copy(self, first: usize, mut out: &mut [[f32; N]]) {
         let mut at = first.checked_rem(self.0.len()).unwrap_or(0);
         while let Some(run) = self.0.get(at..).filter(|run| !run.is_empty() && !out.is_empty()) {
             let count = run.len().min(out.len());
@@ -91,7 +91,7 @@ fn interleaved_sums<const K: usize>(x: &[block::BlockValues], run: usize, sums: 
 }
 
 /// Weights of a batch of super-blocks with `P` sub-blocks.
-pub struct SuperBlockWeights<const P: usize> {
+pub(super) struct SuperBlockWeights<const P: usize> {
     /// Weights of the values.
     weights: [SuperBlockValues; BATCH],
     /// `sigma2` of the super-blocks; not finite for values that are too large.
@@ -105,7 +105,7 @@ impl<const P: usize> SuperBlockWeights<P> {
     ///
     /// `first` is the index of the first super-block; `sigma2` converts the sum of squares of a super-block.
     #[inline(always)]
-    pub fn new<const N: usize, S: ScaleSearch>(
+    pub(super) fn new<const N: usize, S: ScaleSearch>(
         searches: S,
         columns: ColumnWeights<'_, LEN>,
         first: usize,
@@ -132,7 +132,7 @@ impl<const P: usize> SuperBlockWeights<P> {
     /// Sets the scale of super-blocks whose `sigma2` is not finite to NaN, so that they are refused. ggml
     /// writes invalid blocks for them.
     #[inline(always)]
-    pub fn invalidate_overflows<T>(&self, found: &mut [T], scale: impl Fn(&mut T) -> &mut f32) {
+    pub(super) fn invalidate_overflows<T>(&self, found: &mut [T], scale: impl Fn(&mut T) -> &mut f32) {
         for (found, sigma2) in found.iter_mut().zip(self.sigma2) {
             if !sigma2.is_finite() {
                 *scale(found) = f32::NAN;
@@ -142,14 +142,14 @@ impl<const P: usize> SuperBlockWeights<P> {
 
     /// The weights by sub-block, for a search.
     #[inline(always)]
-    pub fn given<const N: usize>(&self) -> SearchWeights<'_, N> {
+    pub(super) fn given<const N: usize>(&self) -> SearchWeights<'_, N> {
         SearchWeights::Given(self.weights.as_flattened().as_chunks::<N>().0)
     }
 }
 
 /// Search result of a super-block with minima.
 #[derive(Clone, Copy)]
-pub struct WeightedFit<const P: usize> {
+pub(super) struct WeightedFit<const P: usize> {
     /// Fits of the sub-blocks.
     pub fits: [AffineFit; P],
     /// Quantized scales of the sub-blocks.
@@ -162,14 +162,14 @@ impl<const P: usize> WeightedFit<P> {
     /// Scales of a super-block of zeros.
     const NOTHING: SharedScales<P> = SharedScales { scale: 0.0, codes: [0; P] };
     /// Initial value of a batch.
-    pub const BLANK: [WeightedFit<P>; BATCH] =
+    pub(super) const BLANK: [WeightedFit<P>; BATCH] =
         [WeightedFit { fits: [AffineFit::ZERO; P], scales: Self::NOTHING, mins: Self::NOTHING }; BATCH];
 }
 
 /// Fits the sub-blocks of a batch with scale and minimum, then quantizes scales and minima to integers up to
 /// `top`.
 #[inline(always)]
-pub fn fit_asymmetric<const N: usize, const P: usize, S: ScaleSearch>(
+pub(super) fn fit_asymmetric<const N: usize, const P: usize, S: ScaleSearch>(
     searches: S,
     grid: &ScaleGrid,
     top: i32,
@@ -210,7 +210,7 @@ const SCALES_AND_MINS: usize = 2 * BATCH;
 /// Replaces infinities and NaN by 0, because searches require finite numbers. The super-block is refused when
 /// it is written.
 #[inline(always)]
-pub fn searchable(x: f32) -> f32 {
+pub(super) fn searchable(x: f32) -> f32 {
     if x.is_finite() { x } else { 0.0 }
 }
 
@@ -221,7 +221,7 @@ pub fn searchable(x: f32) -> f32 {
 /// As [`encode_batches`]; also [`EncodeError::F16Overflow`] for a row whose mean square is not finite, at its
 /// value of largest magnitude.
 #[inline(always)]
-pub fn encode_rows<S: ScaleSearch, const B: usize>(
+pub(super) fn encode_rows<S: ScaleSearch, const B: usize>(
     searches: S,
     src: &[f32],
     importance: &[f32],
@@ -256,7 +256,7 @@ pub fn encode_rows<S: ScaleSearch, const B: usize>(
 
 /// Writes the weights of a batch of blocks of 32 with these `sigma2`.
 #[inline(always)]
-pub fn weigh_blocks<S: ScaleSearch>(
+pub(super) fn weigh_blocks<S: ScaleSearch>(
     searches: S,
     columns: ColumnWeights<'_, { block::LEN }>,
     first: usize,
@@ -271,7 +271,7 @@ pub fn weigh_blocks<S: ScaleSearch>(
 
 /// Sums of squares of the blocks of a batch.
 #[inline(always)]
-pub fn block_squares(values: &[block::BlockValues]) -> [f32; SMALL_BATCH] {
+pub(super) fn block_squares(values: &[block::BlockValues]) -> [f32; SMALL_BATCH] {
     let mut sums = [0.0; SMALL_BATCH];
     square_sums(values, 1, &mut sums[..values.len()]);
     sums

@@ -61,7 +61,7 @@ impl Iq1mSubBlock {
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
@@ -193,7 +193,7 @@ fn split(x: &[f32; 16], weights: &[f32; 16], order: &[usize; 16]) -> Option<Tern
 
 /// Decodes super-blocks (`dequantize_row_iq1_m`).
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let word = |k: usize| u16::from_le_bytes([bytes[48 + 2 * k], bytes[49 + 2 * k]]);
         let words = [word(0), word(1), word(2), word(3)];

@@ -49,7 +49,7 @@ struct Iq1sSubBlock {
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
@@ -148,7 +148,7 @@ fn split(x: &[f32; 32], weights: &[f32; 32], order: &[usize; 32]) -> Option<Tern
 
 /// Decodes super-blocks (`dequantize_row_iq1_s`).
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let pairs = bytes[34..].as_chunks::<2>().0;

@@ -11,7 +11,8 @@ use super::nearest_grid_point::{GridGroup, NeighbourLines};
 use super::sign_grid::SHIFT;
 
 /// The three levels, with the positive and the negative shift.
-pub const LEVELS: [[f32; 3]; 2] = [[-1.0 + SHIFT, SHIFT, 1.0 + SHIFT], [-1.0 - SHIFT, -SHIFT, 1.0 - SHIFT]];
+pub(super) const LEVELS: [[f32; 3]; 2] =
+    [[-1.0 + SHIFT, SHIFT, 1.0 + SHIFT], [-1.0 - SHIFT, -SHIFT, 1.0 - SHIFT]];
 
 /// Values of four levels, for both shifts and every combination.
 static SHIFTED: [[[f32; 4]; 81]; 2] = {
@@ -27,13 +28,13 @@ static SHIFTED: [[[f32; 4]; 81]; 2] = {
 
 /// Values of an entry before its scale; `minus` selects the negative shift.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn values(entry: GridPoint, minus: bool) -> [f32; 8] {
+pub(super) fn values(entry: GridPoint, minus: bool) -> [f32; 8] {
     entry.values(&SHIFTED[usize::from(minus)])
 }
 
 /// A split of a sub-block into three levels.
 #[derive(Clone, Copy)]
-pub struct TernarySplit {
+pub(super) struct TernarySplit {
     /// Least-squares scale; may be negative.
     pub scale: f32,
     /// Reduction of the squared error: larger is better.
@@ -45,10 +46,10 @@ pub struct TernarySplit {
 }
 
 /// Splits evaluated side by side: one lower border with neighbouring upper borders.
-pub const STEP: usize = 4;
+pub(super) const STEP: usize = 4;
 
 /// Sums of [`STEP`] splits, for `K` combinations of shifts.
-pub struct TernarySums<const K: usize> {
+pub(super) struct TernarySums<const K: usize> {
     /// Sums of weight x value x level.
     pub cross: [[f32; STEP]; K],
     /// Sums of weight x level x level.
@@ -110,7 +111,7 @@ impl<const K: usize> TernarySums<K> {
 /// Position of a border in the arrays of sums. The border before the first value comes last, so that the `W`
 /// others fill whole steps.
 #[inline(always)]
-pub const fn border_slot<const W: usize>(border: usize) -> usize {
+pub(super) const fn border_slot<const W: usize>(border: usize) -> usize {
     if border == 0 { W } else { border - 1 }
 }
 
@@ -139,7 +140,7 @@ fn starts<const W: usize>(low: usize) -> impl Iterator<Item = usize> {
 /// these have the cross sums of the right order and squares that are not smaller. If rounding makes one of
 /// them the best, either a valid split is near it and nothing changes, or none is and the definition decides.
 #[inline(always)]
-pub fn best_split<const W: usize, const ROWS: usize, const K: usize>(
+pub(super) fn best_split<const W: usize, const ROWS: usize, const K: usize>(
     total: f32,
     sums_of: impl Fn(usize, usize) -> TernarySums<K>,
 ) -> Option<TernarySplit> {
@@ -204,12 +205,12 @@ fn best_split_in_order<const W: usize, const K: usize>(
 
 /// The [`STEP`] numbers from `start` on, a multiple of [`STEP`].
 #[inline(always)]
-pub fn chunk<const L: usize>(numbers: &[f32; L], start: usize) -> &[f32; STEP] {
+pub(super) fn chunk<const L: usize>(numbers: &[f32; L], start: usize) -> &[f32; STEP] {
     &numbers.as_chunks::<STEP>().0[start / STEP]
 }
 
 /// Indices of the values in ascending order.
-pub fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
+pub(super) fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
     let mut keys: [u64; W] = core::array::from_fn(|i| {
         // Adding 0 makes zeros of both signs equal. The key ascends with the float: all bits inverted if
         // negative, else the sign bit.
@@ -222,7 +223,7 @@ pub fn order<const W: usize>(x: &[f32; W]) -> [usize; W] {
 }
 
 /// Level numbers of a split, reversed if its scale is negative.
-pub fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32; W] {
+pub(super) fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32; W] {
     let mut levels = [1; W];
     let (low, high) = if split.scale < 0.0 { (2, 0) } else { (0, 2) };
     for (rank, &place) in order.iter().enumerate() {
@@ -240,7 +241,7 @@ pub fn levels<const W: usize>(order: &[usize; W], split: &TernarySplit) -> [i32;
 ///
 /// `None` if every distance is too large for binary32; ggml then reads outside its arrays.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn place_group(
+pub(super) fn place_group(
     grid: &SignGrid<8, 4>,
     neighbours: &mut NeighbourLines<8, 4>,
     levels: &[i32; 8],
@@ -263,7 +264,7 @@ pub fn place_group(
 
 /// Adds weight x value x level and weight x level x level of a group to the sums.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn add_sums(
+pub(super) fn add_sums(
     (cross, square): (&mut f32, &mut f32),
     (x, weights): (&[f32; 8], &[f32; 8]),
     levels: &[f32; 8],

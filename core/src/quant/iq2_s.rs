@@ -41,7 +41,7 @@ const SEARCH: GridSearch<8, 4> = GridSearch {
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_columns(src, importance, out, encode_block)
 }
 
@@ -76,7 +76,7 @@ fn encode_block(
 
 /// Decodes super-blocks (`dequantize_row_iq2_s`).
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         for (k, out) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {

@@ -40,7 +40,7 @@ const SEARCH: GridSearch<8, 4> = GridSearch {
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16; requires importance weights.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], importance: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     let Some(_) = importance else { return Err(EncodeError::NeedsImportance) };
     encode_columns(src, importance, out, encode_block)
 }
@@ -69,7 +69,7 @@ fn encode_block(
 
 /// Decodes super-blocks (`dequantize_row_iq2_xxs`).
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, |bytes: &[u8; BYTES], values: &mut SuperBlockValues| {
         let d = read_field(bytes, 0);
         let parts = bytes[2..].as_chunks::<8>().0;

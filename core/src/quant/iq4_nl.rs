@@ -28,7 +28,7 @@ const BYTES: usize = 18;
 ///
 /// Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -79,7 +79,7 @@ fn write(&d: &f32, values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Ov
 
 /// Decodes whole blocks (`dequantize_row_iq4_nl`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

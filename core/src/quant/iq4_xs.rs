@@ -32,7 +32,7 @@ const BYTES: usize = 136;
 ///
 /// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -93,7 +93,7 @@ fn pack_scales(scales: [u8; 8], out: &mut [u8; BYTES]) {
 
 /// Decodes super-blocks (`dequantize_row_iq4_xs`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -33,7 +33,7 @@ pub(super) const BYTES: usize = 20;
 ///
 /// Refuses NaN, infinity, and values for which scale or bias exceeds binary16.
 #[inline(always)]
-pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, asym_block)
 }
 
@@ -41,7 +41,7 @@ pub fn encode_asym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(),
 ///
 /// Refuses NaN, infinity, and values for which scale or bias exceeds binary16.
 #[inline(always)]
-pub fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_sym(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_flat(src, out, sym_block)
 }
 
@@ -130,7 +130,7 @@ pub(super) fn unpack_pairs(packed: &[u8]) -> [u8; LEN] {
 
 /// Decodes blocks; the last one may be partial.
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     let (src, over) = src.as_chunks::<BYTES>();
     assert!(over.is_empty() && src.len() == out.len().div_ceil(LEN), "blocks and their values");
     for (bytes, values) in src.iter().zip(out.chunks_mut(LEN)) {

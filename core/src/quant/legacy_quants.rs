@@ -25,7 +25,7 @@ use super::scale_search::{AffineFit, ScaleSearch, SearchWeights};
 /// With importance weights, `d` and codes are those of [`ScaleSearch::symmetric`]; a block of zeros is all
 /// zero bytes.
 #[inline(always)]
-pub fn encode_symmetric<const HALF: i32, const B: usize, S: ScaleSearch>(
+pub(super) fn encode_symmetric<const HALF: i32, const B: usize, S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -77,7 +77,7 @@ pub fn encode_symmetric<const HALF: i32, const B: usize, S: ScaleSearch>(
 /// With importance weights, scale, minimum and codes are those of [`ScaleSearch::asymmetric`]; a block of
 /// zeros is all zero bytes, except that `m` has the sign of the first zero.
 #[inline(always)]
-pub fn encode_asymmetric<const TOP: i32, const B: usize, S: ScaleSearch>(
+pub(super) fn encode_asymmetric<const TOP: i32, const B: usize, S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,

@@ -21,12 +21,12 @@ const MOST: usize = 128;
 const LEAST_SCALE: f32 = 1e-7;
 
 /// The encoder of a type, as a function of its own.
-pub fn encoder(of: MlxType) -> Option<EncodeFn> {
+pub(super) fn encoder(of: MlxType) -> Option<EncodeFn> {
     ENCODERS.get(of.index()).copied()
 }
 
 /// The decoder of a type, as a function of its own.
-pub fn decoder(of: MlxType) -> Option<DecodeFn> {
+pub(super) fn decoder(of: MlxType) -> Option<DecodeFn> {
     DECODERS.get(of.index()).copied()
 }
 
@@ -68,7 +68,7 @@ fn decode_plain(of: MlxType, src: &[u8], out: &mut [f32]) {
 ///
 /// Refuses NaN, infinity, and groups whose scale or bias its type cannot hold.
 #[inline(always)]
-pub fn encode(of: MlxType, src: &[f32], out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(of: MlxType, src: &[f32], out: &mut [u8]) -> Result<(), EncodeError> {
     match of.bits() {
         2 => encode_groups::<2>(of, src, out),
         3 => encode_groups::<3>(of, src, out),
@@ -196,7 +196,7 @@ fn farthest(values: &[f32]) -> usize {
 
 /// Decodes whole groups.
 #[inline(always)]
-pub fn decode(of: MlxType, src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(of: MlxType, src: &[u8], out: &mut [f32]) {
     match of.bits() {
         2 => decode_groups::<2>(of, src, out),
         3 => decode_groups::<3>(of, src, out),

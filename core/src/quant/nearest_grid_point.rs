@@ -11,7 +11,7 @@ use super::grid::{GridPoint, HALVES, PointLookup, SignGrid};
 
 /// A group of values with the data of its distances.
 #[derive(Clone, Copy)]
-pub struct GridGroup<const N: usize, const H: usize> {
+pub(super) struct GridGroup<const N: usize, const H: usize> {
     /// Values.
     pub x: [f32; N],
     /// Weights of the squared differences.
@@ -22,7 +22,11 @@ pub struct GridGroup<const N: usize, const H: usize> {
 
 impl<const N: usize, const H: usize> GridGroup<N, H> {
     /// The nearest of `entries`; `None` if every distance is too large for binary32.
-    pub fn nearest(&self, mut entries: impl Iterator<Item = GridPoint>, scale: f32) -> Option<GridPoint> {
+    pub(super) fn nearest(
+        &self,
+        mut entries: impl Iterator<Item = GridPoint>,
+        scale: f32,
+    ) -> Option<GridPoint> {
         let (mut best, mut nearest) = (f32::MAX, None);
         let mut batch = [GridPoint::default(); LANES];
         loop {
@@ -58,7 +62,7 @@ impl<const N: usize, const H: usize> GridGroup<N, H> {
 }
 
 /// Magnitude of values and scales below which the products of [`NeighbourLines`] lose nothing but rounding.
-pub const MAX_MAGNITUDE: f32 = 1e6;
+pub(super) const MAX_MAGNITUDE: f32 = 1e6;
 /// Longest neighbour list, rounded up to a multiple of [`LANES`].
 const ENTRIES: usize = 296;
 /// Entries compared side by side.
@@ -70,7 +74,7 @@ const LANES: usize = 8;
 const ROUNDING: f32 = 64.0 / (1 << 24) as f32;
 
 /// Lines of the neighbours of one point, for one group of values.
-pub struct NeighbourLines<const N: usize, const H: usize> {
+pub(super) struct NeighbourLines<const N: usize, const H: usize> {
     /// The group.
     group: GridGroup<N, H>,
     /// For each half and each of its combinations, its contributions to `A` and `B` of an entry.
@@ -89,7 +93,7 @@ pub struct NeighbourLines<const N: usize, const H: usize> {
 
 /// The nearest neighbour at some scale.
 #[derive(Clone, Copy, Default)]
-pub struct NearestPoint {
+pub(super) struct NearestPoint {
     /// The entry.
     pub entry: GridPoint,
     /// True if no other neighbour is within the rounding tolerance.
@@ -98,7 +102,7 @@ pub struct NearestPoint {
 
 impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     /// Creates empty lines for groups on `grid`.
-    pub fn new(grid: &SignGrid<N, H>) -> Self {
+    pub(super) fn new(grid: &SignGrid<N, H>) -> Self {
         NeighbourLines {
             group: GridGroup { x: [0.0; N], weights: [0.0; N], rows: grid.half_values() },
             halves: [([0.0; HALVES], [0.0; HALVES]); 2],
@@ -111,7 +115,7 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     }
 
     /// Sets the group, for levels `2 * level + 1` at any scale.
-    pub fn set_group(&mut self, group: GridGroup<N, H>) {
+    pub(super) fn set_group(&mut self, group: GridGroup<N, H>) {
         let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
         for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
             (slopes[0], starts[0]) = (0.0, 0.0);
@@ -135,7 +139,7 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     /// evaluated at the scale 1.
     ///
     /// Returns the tolerance of distances, see [`NeighbourLines::tolerance`].
-    pub fn set_group_at(&mut self, group: GridGroup<N, H>, scale: f32) -> Option<f32> {
+    pub(super) fn set_group_at(&mut self, group: GridGroup<N, H>, scale: f32) -> Option<f32> {
         let values = group.x.as_chunks::<H>().0.iter().zip(group.weights.as_chunks::<H>().0);
         let (mut bound, mut absmax) = (0.0, 0.0);
         for ((slopes, starts), (x, w)) in self.halves.iter_mut().zip(values) {
@@ -168,14 +172,14 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     /// Difference of two lines at `scale` above which the distances differ with certainty.
     ///
     /// `None` if numbers are so large or small that more than rounding could be lost.
-    pub fn tolerance(&self, scale: f32) -> Option<f32> {
+    pub(super) fn tolerance(&self, scale: f32) -> Option<f32> {
         let bound = self.distance_bound(scale);
         let in_range = bound * scale > 1e-27 && bound < 1e27 && scale < MAX_MAGNITUDE && self.sums[2] < 1e27;
         in_range.then_some(bound * ROUNDING)
     }
 
     /// Loads the neighbours of `point`; returns true if the point itself is on the grid.
-    pub fn load(&mut self, grid: &SignGrid<N, H>, point: GridPoint) -> bool {
+    pub(super) fn load(&mut self, grid: &SignGrid<N, H>, point: GridPoint) -> bool {
         let PointLookup::Neighbours(list) = grid.lookup(point) else { return true };
         let slots = self.list.iter_mut().zip(&mut self.slopes).zip(&mut self.starts);
         for (((entry, slope), start), slot) in slots.zip(list) {
@@ -197,7 +201,7 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     }
 
     /// The nearest neighbour at the scale of [`NeighbourLines::set_group_at`].
-    pub fn nearest_at(&self, scale: f32, tolerance: f32) -> Option<GridPoint> {
+    pub(super) fn nearest_at(&self, scale: f32, tolerance: f32) -> Option<GridPoint> {
         self.lowest(1.0, tolerance, scale).map(|found| found.entry)
     }
 
@@ -235,7 +239,7 @@ impl<const N: usize, const H: usize> NeighbourLines<N, H> {
     }
 
     /// The nearest neighbours at monotonic scales.
-    pub fn nearest_all(&self, scales: &[f32], tolerance: f32, out: &mut [GridPoint]) -> Option<()> {
+    pub(super) fn nearest_all(&self, scales: &[f32], tolerance: f32, out: &mut [GridPoint]) -> Option<()> {
         let Some((&last, _)) = scales.split_last() else { return Some(()) };
         let first = self.nearest(scales[0], tolerance)?;
         let last = if scales.len() > 1 { self.nearest(last, tolerance)? } else { first };

@@ -25,7 +25,7 @@ const LEN: usize = 64;
 
 /// Encodes whole blocks. Refuses NaN and infinity.
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
@@ -52,7 +52,7 @@ fn half(scale: u8) -> f32 {
 
 /// Decodes whole blocks (`dequantize_row_nvfp4`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -62,7 +62,7 @@ pub(super) fn check_f32_range(src: &[u8], values: &[f32]) -> Result<(), EncodeEr
 
 /// Stores the values unchanged, NaN and infinity included.
 #[inline(always)]
-pub fn encode_f32(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_f32(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_each(src, out, f32::to_le_bytes);
     Ok(())
 }
@@ -71,7 +71,7 @@ pub fn encode_f32(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), 
 ///
 /// Refuses finite values beyond the range.
 #[inline(always)]
-pub fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     check_f16_range(src)?;
     encode_each(src, out, |x| f32_to_f16(x).to_le_bytes());
     Ok(())
@@ -79,7 +79,11 @@ pub fn encode_f16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), 
 
 /// Rounds to the nearest binary16. Refuses NaN, infinity and values beyond the range, whichever comes first.
 #[inline(always)]
-pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_f16_finite(
+    src: &[f32],
+    weights: Option<&[f32]>,
+    out: &mut [u8],
+) -> Result<(), EncodeError> {
     match (check_finite(src), check_f16_range(src)) {
         (Err(EncodeError::NonFinite { index }), Err(EncodeError::F16Overflow { index: over }))
             if over < index =>
@@ -95,7 +99,7 @@ pub fn encode_f16_finite(src: &[f32], weights: Option<&[f32]>, out: &mut [u8]) -
 ///
 /// Refuses finite values beyond the range.
 #[inline(always)]
-pub fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     check_bf16_range(src)?;
     encode_each(src, out, |x| f32_to_bf16(x).to_le_bytes());
     Ok(())
@@ -105,36 +109,36 @@ pub fn encode_bf16(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(),
 ///
 /// Values beyond the range become infinite here and are refused by [`super::check_decoded`].
 #[inline(always)]
-pub fn decode_f64(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_f64(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |b| f64::from_le_bytes(b) as f32);
 }
 
 /// Reads binary32 values unchanged.
 #[inline(always)]
-pub fn decode_f32(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_f32(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, f32::from_le_bytes);
 }
 
 /// Widens binary16 values.
 #[inline(always)]
-pub fn decode_f16(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_f16(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |b| f16_to_f32(u16::from_le_bytes(b)));
 }
 
 /// Widens bfloat16 values.
 #[inline(always)]
-pub fn decode_bf16(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_bf16(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |b| bf16_to_f32(u16::from_le_bytes(b)));
 }
 
 /// Widens E4M3 values, without the scale that a model may keep in another tensor.
 #[inline(always)]
-pub fn decode_f8_e4m3(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_f8_e4m3(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |[b]| f8_e4m3_to_f32(b));
 }
 
 /// Widens E5M2 values, without the scale that a model may keep in another tensor.
 #[inline(always)]
-pub fn decode_f8_e5m2(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode_f8_e5m2(src: &[u8], out: &mut [f32]) {
     decode_each(src, out, |[b]| f8_e5m2_to_f32(b));
 }

@@ -33,7 +33,7 @@ fn error(x: &[f32], weights: &[f32], scale: f32, codes: impl Fn(f32) -> i32) -> 
 /// codes are changed while that lowers the error, in up to five rounds. All slices have the same length;
 /// further codes are ignored.
 #[cfg_attr(target_arch = "wasm32", inline)]
-pub fn fit(x: &[f32], weights: &[f32], top: i32, codes: &mut [u8]) -> f32 {
+pub(super) fn fit(x: &[f32], weights: &[f32], top: i32, codes: &mut [u8]) -> f32 {
     codes.fill(0);
     let max = x.iter().fold(0.0, |max, &x| if max > x { max } else { x });
     if max < EPSILON {

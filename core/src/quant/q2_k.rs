@@ -34,7 +34,7 @@ const GRID: ScaleGrid = ScaleGrid { top: 3, first: -0.5, step: 0.1, count: 15, a
 ///
 /// Refuses NaN, infinity, and values whose sums, `d` or `dmin` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -101,7 +101,7 @@ fn write(
 
 /// Decodes super-blocks (`dequantize_row_q2_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

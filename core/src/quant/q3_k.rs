@@ -49,7 +49,7 @@ struct WeightedQ3K {
 ///
 /// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -168,7 +168,7 @@ fn finish(
 
 /// Decodes super-blocks (`dequantize_row_q3_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -23,7 +23,7 @@ const BYTES: usize = 20;
 ///
 /// Refuses NaN, infinity, and values for which `d` or `m` exceeds binary16.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -42,7 +42,7 @@ fn write(d: [u8; 2], m: [u8; 2], q: &BlockCodes, out: &mut [u8; BYTES]) {
 
 /// Decodes whole blocks (`dequantize_row_q4_1`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

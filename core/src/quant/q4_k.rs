@@ -34,7 +34,7 @@ const GRID: ScaleGrid = ScaleGrid { top: 15, first: -1.0, step: 0.1, count: 20, 
 ///
 /// Refuses NaN, infinity, and values whose sums, `d` or `dmin` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -144,7 +144,7 @@ pub(super) fn write_scales<const B: usize>(
 
 /// Decodes super-blocks (`dequantize_row_q4_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -28,7 +28,7 @@ const GRID: ScaleGrid = ScaleGrid { top: 31, first: -0.5, step: 0.1, count: 15, 
 ///
 /// Refuses NaN, infinity, and values whose sums, `d` or `dmin` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -53,7 +53,7 @@ pub fn encode<S: ScaleSearch>(
 
 /// Decodes super-blocks (`dequantize_row_q5_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

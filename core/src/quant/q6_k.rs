@@ -30,7 +30,7 @@ const BYTES: usize = 210;
 ///
 /// Refuses NaN, infinity, and values whose sums or `d` exceed their range.
 #[inline(always)]
-pub fn encode<S: ScaleSearch>(
+pub(super) fn encode<S: ScaleSearch>(
     searches: S,
     src: &[f32],
     importance: Option<&[f32]>,
@@ -82,7 +82,7 @@ fn write(fits: &[AffineFit; 16], values: &SuperBlockValues, out: &mut [u8; BYTES
 
 /// Decodes super-blocks (`dequantize_row_q6_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

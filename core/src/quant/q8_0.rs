@@ -22,7 +22,7 @@ const BYTES: usize = 34;
 
 /// Encodes whole blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
@@ -45,7 +45,7 @@ fn encode_block(values: &BlockValues, out: &mut [u8; BYTES]) -> Result<(), Overf
 
 /// Decodes whole blocks (`dequantize_row_q8_0`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

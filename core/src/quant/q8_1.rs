@@ -17,7 +17,7 @@ const BYTES: usize = 36;
 
 /// Decodes whole blocks.
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

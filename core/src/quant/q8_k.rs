@@ -17,7 +17,7 @@ const BYTES: usize = 292;
 
 /// Decodes super-blocks (`dequantize_row_q8_K`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

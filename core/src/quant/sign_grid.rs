@@ -6,7 +6,7 @@ use super::grids::IQ2_LEVELS;
 
 /// Signs of eight values from the seven stored bits: the eighth makes the number of negative signs even.
 #[inline(always)]
-pub fn even_signs(stored: u8) -> u8 {
+pub(super) fn even_signs(stored: u8) -> u8 {
     let seven = stored & 127;
     seven | (seven.count_ones() as u8) << 7
 }
@@ -27,23 +27,23 @@ fn signed(out: &mut [f32], levels: [f32; 8], step: f32, signs: u8) {
 
 /// Writes eight values of an IQ2 type.
 #[inline(always)]
-pub fn put_iq2(out: &mut [f32], entry: u16, step: f32, signs: u8) {
+pub(super) fn put_iq2(out: &mut [f32], entry: u16, step: f32, signs: u8) {
     signed(out, fields::<2, 8>(entry).map(|l| IQ2_LEVELS[l & 3]), step, signs);
 }
 
 /// Writes eight values of an IQ3 type, four from each entry.
 #[inline(always)]
-pub fn put_iq3(out: &mut [f32], levels: &[f32; 8], entries: [u16; 2], step: f32, signs: u8) {
+pub(super) fn put_iq3(out: &mut [f32], levels: &[f32; 8], entries: [u16; 2], step: f32, signs: u8) {
     let [a, b] = entries.map(|e| fields::<3, 4>(e).map(|l| levels[l & 7]));
     signed(out, [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]], step, signs);
 }
 
 /// Shift of the levels -1, 0 and 1 in the IQ1 types, added or subtracted (`IQ1S_DELTA` of ggml).
-pub const SHIFT: f32 = 0.125;
+pub(super) const SHIFT: f32 = 0.125;
 
 /// Writes eight values of an IQ1 type; `minus` selects the negative shift.
 #[inline(always)]
-pub fn put_iq1(out: &mut [f32], entry: u16, step: f32, minus: bool) {
+pub(super) fn put_iq1(out: &mut [f32], entry: u16, step: f32, minus: bool) {
     let shift = if minus { -SHIFT } else { SHIFT };
     for (x, level) in out.iter_mut().zip(fields::<2, 8>(entry)) {
         *x = step * (level as f32 - 1.0 + shift);

@@ -3,16 +3,16 @@
 //! Knows no layout of a single type, and no search.
 
 /// Values of a super-block.
-pub const LEN: usize = 256;
+pub(super) const LEN: usize = 256;
 /// Values of a super-block.
-pub type SuperBlockValues = [f32; LEN];
+pub(super) type SuperBlockValues = [f32; LEN];
 /// Codes of a super-block, one per byte.
-pub type SuperBlockCodes = [u8; LEN];
+pub(super) type SuperBlockCodes = [u8; LEN];
 
 /// Packs 4-bit codes in chunks of `S` bytes: the low nibbles hold the first `S` codes of a chunk, the high
 /// ones the next `S`.
 #[inline(always)]
-pub fn pack_nibbles<const S: usize>(codes: &SuperBlockCodes, out: &mut [u8]) {
+pub(super) fn pack_nibbles<const S: usize>(codes: &SuperBlockCodes, out: &mut [u8]) {
     let chunks = out.as_chunks_mut::<S>().0;
     for (bytes, [low, high]) in chunks.iter_mut().zip(codes.as_chunks::<S>().0.as_chunks::<2>().0) {
         // A separate array cannot alias, which lets the compiler vectorize.
@@ -26,7 +26,7 @@ pub fn pack_nibbles<const S: usize>(codes: &SuperBlockCodes, out: &mut [u8]) {
 
 /// Inverse of [`pack_nibbles`].
 #[inline(always)]
-pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> SuperBlockCodes {
+pub(super) fn unpack_nibbles<const S: usize>(packed: &[u8]) -> SuperBlockCodes {
     let mut codes = [0; LEN];
     let chunks = codes.as_chunks_mut::<S>().0.as_chunks_mut::<2>().0;
     for (bytes, [low, high]) in packed.chunks(S).zip(chunks) {
@@ -40,7 +40,7 @@ pub fn unpack_nibbles<const S: usize>(packed: &[u8]) -> SuperBlockCodes {
 
 /// Packs 2-bit codes: 32 bytes hold 128 codes, the first 32 in the lowest two bits, then the next 32.
 #[inline(always)]
-pub fn pack_quarters(codes: &SuperBlockCodes, out: &mut [u8]) {
+pub(super) fn pack_quarters(codes: &SuperBlockCodes, out: &mut [u8]) {
     let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
     for (bytes, [a, b, c, d]) in out.as_chunks_mut::<32>().0.iter_mut().zip(halves) {
         let mut packed = [0; 32];
@@ -53,7 +53,7 @@ pub fn pack_quarters(codes: &SuperBlockCodes, out: &mut [u8]) {
 
 /// Inverse of [`pack_quarters`].
 #[inline(always)]
-pub fn unpack_quarters(packed: &[u8]) -> SuperBlockCodes {
+pub(super) fn unpack_quarters(packed: &[u8]) -> SuperBlockCodes {
     let mut codes = [0; LEN];
     let halves = codes.as_chunks_mut::<32>().0.as_chunks_mut::<4>().0;
     for (bytes, half) in packed.chunks(32).zip(halves) {
@@ -68,7 +68,7 @@ pub fn unpack_quarters(packed: &[u8]) -> SuperBlockCodes {
 
 /// Packs the bit at `shift` of every code: bit `k` of byte `l` belongs to code `32 k + l`.
 #[inline(always)]
-pub fn pack_plane(codes: &SuperBlockCodes, shift: u32) -> [u8; 32] {
+pub(super) fn pack_plane(codes: &SuperBlockCodes, shift: u32) -> [u8; 32] {
     // Eight bytes are shifted together in a word; bits that cross into a neighbour are masked.
     let mut words = [0_u64; 4];
     for (k, run) in codes.as_chunks::<32>().0.iter().enumerate() {
@@ -85,7 +85,7 @@ pub fn pack_plane(codes: &SuperBlockCodes, shift: u32) -> [u8; 32] {
 
 /// Adds the bits of a plane at `shift`; inverse of [`pack_plane`].
 #[inline(always)]
-pub fn add_plane(codes: &mut SuperBlockCodes, plane: &[u8], shift: u32) {
+pub(super) fn add_plane(codes: &mut SuperBlockCodes, plane: &[u8], shift: u32) {
     for (k, run) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         for (q, &byte) in run.iter_mut().zip(plane) {
             *q |= (byte >> k & 1) << shift;

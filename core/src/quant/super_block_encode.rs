@@ -8,9 +8,9 @@ use super::{EncodeError, check_finite};
 use crate::float::{f16_to_f32, nearest_even};
 
 /// Super-blocks that are searched together: enough lanes for every engine, and small enough for the L1 cache.
-pub const BATCH: usize = 8;
+pub(super) const BATCH: usize = 8;
 /// Blocks of 32 that are searched together.
-pub const SMALL_BATCH: usize = 64;
+pub(super) const SMALL_BATCH: usize = 64;
 
 /// Encodes `src` in batches of `M` blocks.
 ///
@@ -22,7 +22,7 @@ pub const SMALL_BATCH: usize = 64;
 /// [`EncodeError::NonFinite`] for NaN or infinity anywhere in `src`, then [`EncodeError::F16Overflow`] for
 /// the first block with an [`Overflow`].
 #[inline(always)]
-pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
+pub(super) fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
     src: &[f32],
     out: &mut [u8],
     blank: [T; M],
@@ -48,7 +48,7 @@ pub fn encode_batches<T: Copy, const N: usize, const B: usize, const M: usize>(
 /// Refuses a super-block with a sub-block whose sums overflowed: it has no finite fit, and ggml writes an
 /// invalid block.
 #[inline(always)]
-pub fn check_fits(fits: &[AffineFit], values: &SuperBlockValues) -> Result<(), Overflow> {
+pub(super) fn check_fits(fits: &[AffineFit], values: &SuperBlockValues) -> Result<(), Overflow> {
     match fits.iter().all(|f| f.scale.is_finite() && f.min.is_finite()) {
         true => Ok(()),
         false => Err(overflow_at_absmax(values)),
@@ -56,14 +56,14 @@ pub fn check_fits(fits: &[AffineFit], values: &SuperBlockValues) -> Result<(), O
 }
 
 /// [`Overflow`] at the value of largest magnitude.
-pub fn overflow_at_absmax(values: &SuperBlockValues) -> Overflow {
+pub(super) fn overflow_at_absmax(values: &SuperBlockValues) -> Overflow {
     let top = signed_absmax(values);
     Overflow(values.iter().position(|&x| x == top).unwrap_or(0))
 }
 
 /// Scales or minima of a super-block as integers in units of one scale.
 #[derive(Clone, Copy)]
-pub struct SharedScales<const S: usize> {
+pub(super) struct SharedScales<const S: usize> {
     /// The scale, before it is rounded to binary16.
     pub scale: f32,
     /// The integers, cast to a byte as in ggml.
@@ -77,7 +77,7 @@ impl<const S: usize> SharedScales<S> {
     ///
     /// [`Overflow`] if the field would be infinite.
     #[inline(always)]
-    pub fn field(&self, values: &SuperBlockValues) -> Result<([u8; 2], f32), Overflow> {
+    pub(super) fn field(&self, values: &SuperBlockValues) -> Result<([u8; 2], f32), Overflow> {
         let field = scale_field(self.scale, values)?;
         Ok((field, f16_to_f32(u16::from_le_bytes(field))))
     }
@@ -85,7 +85,7 @@ impl<const S: usize> SharedScales<S> {
 
 /// Quantizes scales or minima; the largest becomes `top`. All are 0 if none is positive.
 #[inline(always)]
-pub fn quantize_scales<const S: usize>(numbers: [f32; S], top: f32) -> SharedScales<S> {
+pub(super) fn quantize_scales<const S: usize>(numbers: [f32; S], top: f32) -> SharedScales<S> {
     let max = numbers.iter().fold(0.0, |max, &n| if n > max { n } else { max });
     if max <= 0.0 {
         return SharedScales { scale: 0.0, codes: [0; S] };
@@ -96,7 +96,7 @@ pub fn quantize_scales<const S: usize>(numbers: [f32; S], top: f32) -> SharedSca
 
 /// `map` of an array that is always inlined, so that it is compiled with the instruction set of its caller.
 #[inline(always)]
-pub fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn(A) -> B) -> [B; S] {
+pub(super) fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn(A) -> B) -> [B; S] {
     let mut out = [B::default(); S];
     for (out, &x) in out.iter_mut().zip(all) {
         *out = f(x);
@@ -106,7 +106,7 @@ pub fn each<A: Copy, B: Copy + Default, const S: usize>(all: &[A; S], f: impl Fn
 
 /// The number of largest magnitude, with its sign; of equal ones the first, and 0 if all are 0.
 #[inline(always)]
-pub fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
+pub(super) fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
     numbers.iter().fold(0.0_f32, |max, &n| if n.abs() > max.abs() { n } else { max })
 }
 
@@ -116,7 +116,7 @@ pub fn signed_max<const S: usize>(numbers: &[f32; S]) -> f32 {
 /// If the stored `d` is 0, the codes are those of the search, `left(j, x)`: any codes would decode to the
 /// same values, and ggml keeps them.
 #[inline(always)]
-pub fn recode<const N: usize>(
+pub(super) fn recode<const N: usize>(
     values: &SuperBlockValues,
     (low, top): (i32, i32),
     step: impl Fn(usize) -> (f32, f32),

@@ -29,7 +29,7 @@ const SECTIONS: [(usize, usize, usize); 3] = [(0, 32, 5), (32, 16, 5), (48, 4, 4
 
 /// Encodes super-blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
@@ -70,7 +70,7 @@ fn encode_section(digits: &[u8], out: &mut [u8]) {
 
 /// Decodes super-blocks (`dequantize_row_tq1_0`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -20,7 +20,7 @@ const BYTES: usize = 66;
 
 /// Encodes super-blocks. Refuses NaN, infinity, and values for which `d` exceeds binary16.
 #[inline(always)]
-pub fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn encode(src: &[f32], _: Option<&[f32]>, out: &mut [u8]) -> Result<(), EncodeError> {
     encode_all(src, out, encode_block)
 }
 
@@ -34,7 +34,7 @@ fn encode_block(values: &SuperBlockValues, out: &mut [u8; BYTES]) -> Result<(), 
 
 /// Decodes super-blocks (`dequantize_row_tq2_0`).
 #[inline(always)]
-pub fn decode(src: &[u8], out: &mut [f32]) {
+pub(super) fn decode(src: &[u8], out: &mut [f32]) {
     decode_all(src, out, decode_block);
 }
 

@@ -31,7 +31,7 @@ fn each<const A: usize, const B: usize>(
 }
 
 /// Converts lattice blocks to Q4_1; always exact.
-pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         to[..4].copy_from_slice(&from[..4]);
         to[4..].copy_from_slice(&pack_halves(&unpack_pairs(&from[4..])));
@@ -40,7 +40,7 @@ pub fn lattice_to_q4_1(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
 }
 
 /// Converts lattice blocks to Q4_0; exact for a positive finite scale and a bias of exactly -8 scales.
-pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 18]| {
         let (scale, bias) = (read_field(from, 0), read_field(from, 2));
         if !(scale.is_finite() && scale > 0.0 && bias == -8.0 * scale) {
@@ -53,7 +53,7 @@ pub fn lattice_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
 }
 
 /// Converts APR's q4 blocks to Q4_0; always exact.
-pub fn apr_q4_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn apr_q4_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 18], to: &mut [u8; 18]| {
         to[..2].copy_from_slice(&from[..2]);
         to[2..].copy_from_slice(&pack_halves(&unpack_pairs(&from[2..])));
@@ -64,7 +64,7 @@ pub fn apr_q4_to_q4_0(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
 /// Converts Q4_1 to lattice blocks; exact for a finite minimum and a finite scale that is positive or zero.
 ///
 /// With scale 0, the lattice block has scale 1 and codes 0.
-pub fn q4_1_to_lattice(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
+pub(super) fn q4_1_to_lattice(src: &[u8], out: &mut [u8]) -> Result<(), EncodeError> {
     each(src, out, |from: &[u8; 20], to: &mut [u8; 20]| {
         let (d, m) = (read_field(from, 0), read_field(from, 2));
         // d = m = -0 decodes to -0, which a positive scale cannot produce.

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 /// Finite field GF(p^k) of odd order.
 #[derive(Clone, Debug)]
-pub struct GaloisField {
+pub(super) struct GaloisField {
     /// Characteristic, an odd prime.
     p: u32,
     /// Degree over the prime field.
@@ -21,7 +21,7 @@ pub struct GaloisField {
 }
 
 /// Returns `(p, k)` if `q = p^k` for a prime `p`.
-pub fn prime_power(q: u32) -> Option<(u32, u32)> {
+pub(super) fn prime_power(q: u32) -> Option<(u32, u32)> {
     if q < 2 {
         return None;
     }
@@ -75,7 +75,7 @@ fn irreducible(lower: &[u32], p: u32) -> bool {
 
 impl GaloisField {
     /// Constructs the field of `q` elements; `None` unless `q` is an odd prime power.
-    pub fn new(q: u32) -> Option<GaloisField> {
+    pub(super) fn new(q: u32) -> Option<GaloisField> {
         let (p, k) = prime_power(q)?;
         if p == 2 {
             return None;
@@ -111,7 +111,7 @@ impl GaloisField {
 
     /// The Jacobsthal matrix `[q, q]`: at `(i, j)` 1 if `i - j` is a non-zero square, -1 if it is not a
     /// square, 0 on the diagonal.
-    pub fn jacobsthal(&self) -> Vec<Vec<i8>> {
+    pub(super) fn jacobsthal(&self) -> Vec<Vec<i8>> {
         let q = self.p.pow(self.k);
         let mut character = vec![-1_i8; q as usize];
         character[0] = 0;

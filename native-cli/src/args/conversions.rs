@@ -42,7 +42,7 @@ Lossless, from lattice blocks:
 
 Continue after an interruption:
   quantoscope quantize model.gguf -o out.gguf --type q8_0 --resume")]
-pub struct QuantizeArgs {
+pub(crate) struct QuantizeArgs {
     /// A .safetensors, .gguf, .apr, .q4 or .f16 file, or a directory that holds one model.
     pub input: PathBuf,
     /// The file to write; a directory for --to q4.
@@ -83,7 +83,7 @@ pub struct QuantizeArgs {
 }
 
 impl QuantizeArgs {
-    pub fn resolve(self) -> Result<(QuantizeOptions, ConversionPrinter)> {
+    pub(crate) fn resolve(self) -> Result<(QuantizeOptions, ConversionPrinter)> {
         let recipe = self.recipe.resolve(&self.rotation, Some(&self.output))?;
         let format = match (self.json, self.events) {
             (true, _) => ConversionFormat::Json,
@@ -148,7 +148,7 @@ Rotate a LoRA adapter like its model:
 
 Rotate and quantize in one run:
   quantoscope quantize my-model/ -o my-model-q4/ --to q4 --rotate quarot")]
-pub struct RotateArgs {
+pub(crate) struct RotateArgs {
     /// A directory that holds one model with its config.json.
     pub input: PathBuf,
     /// The directory to write.
@@ -201,7 +201,7 @@ pub struct RotateArgs {
 }
 
 impl RotateArgs {
-    pub fn resolve(self) -> Result<(RotateOptions, ConversionPrinter)> {
+    pub(crate) fn resolve(self) -> Result<(RotateOptions, ConversionPrinter)> {
         let rotation = self.what.as_ref().map(|what| RotationOptions::parse(what, SEED)).transpose()?;
         let printer = ConversionPrinter {
             format: if self.json { ConversionFormat::Json } else { ConversionFormat::Text },
@@ -243,7 +243,7 @@ Examples:
   quantoscope plan my-model/ --target-size 1.5GiB --text notes.txt
   quantoscope plan my-model/ --curve --text notes.txt
   quantoscope plan model.gguf --type q8_0 --pure --json | jq .result.totals")]
-pub struct PlanArgs {
+pub(crate) struct PlanArgs {
     /// A .safetensors, .gguf, .apr, .q4 or .f16 file, or a directory that holds one model.
     pub input: PathBuf,
     #[command(flatten)]
@@ -282,7 +282,7 @@ fn refuse_importance(recipe: &RecipeArgs, target: Option<&TargetOptions>, rotate
 }
 
 impl PlanArgs {
-    pub fn resolve(self) -> Result<PlanOptions> {
+    pub(crate) fn resolve(self) -> Result<PlanOptions> {
         let recipe = self.recipe.resolve(&self.rotation, None)?;
         if self.rotation.auto()?.is_some() {
             let message = "plan does not decide a rotation; quantize --dry-run --rotate auto does";

@@ -19,7 +19,7 @@ Examples:
   quantoscope eval my-model/ --text wiki.txt
   quantoscope eval my-model-q4_k_m.gguf --against my-model/ --text wiki.txt --tokens 2048
   quantoscope eval model.gguf --ids tokens.txt --context 256 --json | jq .perplexity")]
-pub struct EvalArgs {
+pub(crate) struct EvalArgs {
     /// A file or directory.
     pub input: PathBuf,
     /// A UTF-8 text, which the model's tokenizer encodes: tokenizer.json of a folder, or the one in a GGUF.
@@ -74,7 +74,7 @@ impl From<PrecisionArg> for EvalPrecision {
 }
 
 impl EvalArgs {
-    pub fn resolve(self) -> Result<EvalOptions> {
+    pub(crate) fn resolve(self) -> Result<EvalOptions> {
         let tokens = match (self.text, self.ids) {
             (Some(text), _) => EvalTokens::Text(text),
             (None, Some(ids)) => EvalTokens::Ids(ids),

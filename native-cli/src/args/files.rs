@@ -20,7 +20,7 @@ Examples:
   quantoscope split model.gguf -o model.gguf --split-max-size 2G
   quantoscope split model.gguf -o part --split-max-tensors 64 --no-tensor-first-split
   quantoscope split model.safetensors -o model-sharded/ --split-max-size 5G")]
-pub struct SplitVerbArgs {
+pub(crate) struct SplitVerbArgs {
     #[command(flatten)]
     pub files: FilesArgs,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct SplitVerbArgs {
 }
 
 impl SplitVerbArgs {
-    pub fn resolve(self) -> (FilesOptions, ConversionPrinter) {
+    pub(crate) fn resolve(self) -> (FilesOptions, ConversionPrinter) {
         self.files.resolve(self.split.resolve(false), self.work)
     }
 }
@@ -44,7 +44,7 @@ impl SplitVerbArgs {
 Examples:
   quantoscope merge model-00001-of-00003.gguf -o model.gguf
   quantoscope merge my-model/ -o model.safetensors")]
-pub struct MergeArgs {
+pub(crate) struct MergeArgs {
     #[command(flatten)]
     pub files: FilesArgs,
     #[command(flatten)]
@@ -52,14 +52,14 @@ pub struct MergeArgs {
 }
 
 impl MergeArgs {
-    pub fn resolve(self) -> (FilesOptions, ConversionPrinter) {
+    pub(crate) fn resolve(self) -> (FilesOptions, ConversionPrinter) {
         self.files.resolve(SplitOptions::default(), self.work)
     }
 }
 
 /// Input and output of both.
 #[derive(Debug, Args)]
-pub struct FilesArgs {
+pub(crate) struct FilesArgs {
     /// A .gguf or .safetensors file, or a directory that holds one model.
     pub input: PathBuf,
     /// The output.

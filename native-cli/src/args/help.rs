@@ -5,13 +5,13 @@ use clap::CommandFactory;
 use quantoscope::render;
 use quantoscope_core::error::{Code, Error, Result};
 
-pub fn completions(args: &CompletionsArgs) -> Result<()> {
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "quantoscope", &mut text);
     render::print(&String::from_utf8_lossy(&text))
 }
 
-pub fn man(args: &ManArgs) -> Result<()> {
+pub(crate) fn man(args: &ManArgs) -> Result<()> {
     let mut command = Cli::command();
     command.build();
     let page = match &args.verb {
@@ -32,7 +32,7 @@ pub fn man(args: &ManArgs) -> Result<()> {
 }
 
 /// The error of arguments that do not parse: the first paragraph of clap's message, without its hints.
-pub fn usage(error: &clap::Error) -> Error {
+pub(crate) fn usage(error: &clap::Error) -> Error {
     let text = error.to_string();
     let first: Vec<&str> = text.lines().map(str::trim).take_while(|l| !l.is_empty()).collect();
     let message = first.join(" ");

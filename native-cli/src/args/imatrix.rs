@@ -21,7 +21,7 @@ Examples:
   quantoscope quantize my-model/ -o my-model-iq2_xs.gguf --recipe iq2_xs --imatrix my-model.imatrix.gguf
   quantoscope imatrix model.gguf --text code.txt --text prose.txt --chunks 50 -o both.gguf
   quantoscope imatrix model.gguf --text more.txt --merge both.gguf -o all.gguf")]
-pub struct ImatrixVerbArgs {
+pub(crate) struct ImatrixVerbArgs {
     /// A file or directory.
     pub input: PathBuf,
     /// The file to write. Names that end with .dat or .imatrix get the legacy format.
@@ -71,7 +71,7 @@ pub struct ImatrixVerbArgs {
 
 /// The format of the output, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
+pub(crate) enum FormatArg {
     Gguf,
     Dat,
 }
@@ -84,7 +84,7 @@ fn format_of(path: &Path) -> ImatrixFormat {
 }
 
 impl ImatrixVerbArgs {
-    pub fn resolve(self) -> Result<ImatrixOptions> {
+    pub(crate) fn resolve(self) -> Result<ImatrixOptions> {
         let format = match self.format {
             Some(FormatArg::Gguf) => ImatrixFormat::Gguf,
             Some(FormatArg::Dat) => ImatrixFormat::Legacy,

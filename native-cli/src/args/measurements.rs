@@ -26,7 +26,7 @@ Examples:
   quantoscope inspect model.safetensors
   quantoscope inspect my-model/ --tensor '*.mlp.*' --stats
   quantoscope inspect model.gguf --json | jq '.tensors[].name'")]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// A file or directory.
     pub input: PathBuf,
     /// Read all values and show mean, standard deviation, extremes, kurtosis, zeros, NaN and infinities.
@@ -46,7 +46,7 @@ pub struct InspectArgs {
 }
 
 impl InspectArgs {
-    pub fn resolve(self) -> Result<InspectOptions> {
+    pub(crate) fn resolve(self) -> Result<InspectOptions> {
         let statistics = match (self.stats, self.json) {
             (false, _) => Statistics::None,
             (true, false) => Statistics::Moments,
@@ -83,7 +83,7 @@ Examples:
   quantoscope compare my-model/ my-model-q4/ --threshold 0.99 --format json
   quantoscope compare my-model/ model-iq1_s.gguf --verdict cosine --threshold 0.8
   quantoscope compare a.gguf b.gguf --no-threshold --format tsv | sort -k5")]
-pub struct CompareArgs {
+pub(crate) struct CompareArgs {
     /// The reference: a file or directory.
     pub reference: PathBuf,
     /// The quantized model: a file or directory.
@@ -111,7 +111,7 @@ pub struct CompareArgs {
 }
 
 impl CompareArgs {
-    pub fn resolve(self) -> Result<(CompareOptions, Format)> {
+    pub(crate) fn resolve(self) -> Result<(CompareOptions, Format)> {
         let format = self.format.resolve();
         let threshold = (!self.no_threshold).then_some(self.threshold);
         let options = CompareOptions {
@@ -152,7 +152,7 @@ Examples:
   quantoscope verify model-q4.gguf
   quantoscope verify my-model-q4/ --against my-model/
   quantoscope verify model-iq4_xs.gguf --against my-model/ --imatrix imatrix.gguf")]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// The file or directory to verify.
     pub input: PathBuf,
     /// Encode this source again and compare the bytes.
@@ -172,7 +172,7 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    pub fn resolve(self) -> Result<VerifyOptions> {
+    pub(crate) fn resolve(self) -> Result<VerifyOptions> {
         let imatrix = self.weights.imatrix;
         if self.against.is_none() && imatrix.is_some() {
             let message = "--imatrix needs --against: without a source nothing is encoded";
@@ -202,7 +202,7 @@ Examples:
 
 About 64 rows of each tensor, in a fraction of the time:
   quantoscope sweep big-model/ --sample 64")]
-pub struct SweepArgs {
+pub(crate) struct SweepArgs {
     /// A file or directory.
     pub input: PathBuf,
     /// The types, separated by commas [default: every type that can be written].
@@ -253,7 +253,7 @@ pub struct SweepArgs {
 
 impl SweepArgs {
     /// The options, what is measured of rotations, and the output format.
-    pub fn resolve(self) -> Result<(SweepOptions, SweptRotations, Format)> {
+    pub(crate) fn resolve(self) -> Result<(SweepOptions, SweptRotations, Format)> {
         if self.measure == MeasureArg::Weights {
             self.tokens.refuse_unused("--measure kl")?;
         }
@@ -282,14 +282,14 @@ impl SweepArgs {
 
 /// What a sweep measures of rotations, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum MeasureArg {
+pub(crate) enum MeasureArg {
     Weights,
     Kl,
 }
 
 /// What a sweep measures of rotations.
 #[derive(Clone, Debug, PartialEq)]
-pub enum SweptRotations {
+pub(crate) enum SweptRotations {
     /// There are none.
     None,
     /// Weight errors.
@@ -301,13 +301,13 @@ pub enum SweptRotations {
 /// Repeat a published benchmark: the error of one synthetic matrix, rotated and not.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope bench rotation")]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     #[command(subcommand)]
     pub what: Benchmark,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Benchmark {
+pub(crate) enum Benchmark {
     Rotation(BenchRotationArgs),
 }
 
@@ -321,7 +321,7 @@ Examples:
   quantoscope bench rotation
   quantoscope bench rotation --rows 4096
   quantoscope bench rotation --block 32 --seed 7 --json")]
-pub struct BenchRotationArgs {
+pub(crate) struct BenchRotationArgs {
     /// Rows of the matrix.
     #[arg(long, value_name = "N", default_value_t = 1024)]
     pub rows: u32,
@@ -346,7 +346,7 @@ pub struct BenchRotationArgs {
 }
 
 impl BenchRotationArgs {
-    pub fn resolve(&self) -> BenchRotationOptions {
+    pub(crate) fn resolve(&self) -> BenchRotationOptions {
         let BenchRotationArgs { rows, cols, seed, block, group, threads, json: _ } = *self;
         BenchRotationOptions { rows, cols, seed, block, group, threads }
     }
@@ -361,7 +361,7 @@ impl BenchRotationArgs {
 Examples:
   quantoscope engines
   quantoscope engines --json | jq '.devices[].kernels[] | select(.exact | not)'")]
-pub struct EnginesArgs {
+pub(crate) struct EnginesArgs {
     /// Threads that compute, or submit work to a device [default: one per processor].
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
@@ -371,7 +371,7 @@ pub struct EnginesArgs {
 }
 
 impl EnginesArgs {
-    pub fn resolve(&self) -> EnginesOptions {
+    pub(crate) fn resolve(&self) -> EnginesOptions {
         EnginesOptions { threads: self.threads }
     }
 }

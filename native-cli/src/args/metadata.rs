@@ -22,21 +22,21 @@ Examples:
   quantoscope metadata set model.gguf general.name='str:My Model' llama.context_length=int:8192
   quantoscope metadata set model.gguf --text-file tokenizer.chat_template=template.jinja
   quantoscope metadata rm model.gguf general.source.url -o other.gguf")]
-pub struct MetadataArgs {
+pub(crate) struct MetadataArgs {
     #[command(subcommand)]
     pub what: MetadataVerb,
 }
 
 /// What is done with the metadata.
 #[derive(Debug, Subcommand)]
-pub enum MetadataVerb {
+pub(crate) enum MetadataVerb {
     Get(MetadataGetArgs),
     Set(MetadataSetArgs),
     Rm(MetadataRmArgs),
 }
 
 impl MetadataVerb {
-    pub fn wants_json(&self) -> bool {
+    pub(crate) fn wants_json(&self) -> bool {
         match self {
             MetadataVerb::Get(a) => a.json,
             MetadataVerb::Set(a) => a.write.json,
@@ -48,7 +48,7 @@ impl MetadataVerb {
 /// Print metadata: all keys in short, or the values of the named keys in full.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope metadata get model.gguf general.name general.architecture")]
-pub struct MetadataGetArgs {
+pub(crate) struct MetadataGetArgs {
     /// A .gguf file.
     pub file: PathBuf,
     /// Keys; one alone prints its value without the key.
@@ -61,7 +61,7 @@ pub struct MetadataGetArgs {
 /// Set keys. A key that is there keeps its place, a new one comes last.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope metadata set model.gguf llama.rope.freq_base=float:1e6")]
-pub struct MetadataSetArgs {
+pub(crate) struct MetadataSetArgs {
     /// A .gguf file; of a split, its first file.
     pub file: PathBuf,
     /// Keys and their values. Types: int (u32), float (f32), bool, str, and u8 i8 u16 i16 u32 i32 u64 i64 f32
@@ -78,7 +78,7 @@ pub struct MetadataSetArgs {
 /// Remove keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  quantoscope metadata rm model.gguf general.source.url")]
-pub struct MetadataRmArgs {
+pub(crate) struct MetadataRmArgs {
     /// A .gguf file; of a split, its first file.
     pub file: PathBuf,
     /// Keys.
@@ -90,7 +90,7 @@ pub struct MetadataRmArgs {
 
 /// How a change is written.
 #[derive(Debug, Args)]
-pub struct MetadataWriteArgs {
+pub(crate) struct MetadataWriteArgs {
     /// Write another file, and leave FILE as it is.
     #[arg(short, long, value_name = "OUT")]
     pub output: Option<PathBuf>,
@@ -109,7 +109,7 @@ pub struct MetadataWriteArgs {
 const MAX_TEXT: u64 = 1 << 26;
 
 impl MetadataSetArgs {
-    pub fn resolve(self) -> Result<MetadataOptions> {
+    pub(crate) fn resolve(self) -> Result<MetadataOptions> {
         let mut set = Vec::with_capacity(self.values.len() + self.text_files.len());
         for text in &self.values {
             let KeyValue { key, value } = KeyValue::parse(text)?;
@@ -123,7 +123,7 @@ impl MetadataSetArgs {
 }
 
 impl MetadataRmArgs {
-    pub fn resolve(self) -> Result<MetadataOptions> {
+    pub(crate) fn resolve(self) -> Result<MetadataOptions> {
         self.keys.iter().try_for_each(|key| check_key(key))?;
         Ok(self.write.options(self.file, MetadataChanges { set: Vec::new(), remove: self.keys }))
     }

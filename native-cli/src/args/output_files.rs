@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Limits of each file of an output.
 #[derive(Clone, Copy, Debug, Default, Args)]
 #[command(next_help_heading = "Several files")]
-pub struct SplitArgs {
+pub(crate) struct SplitArgs {
     /// Most bytes of the tensors of a file, such as 2G, 500M or 100K (decimal, as llama.cpp counts them). The
     /// files of a GGUF are called OUT-00001-of-0000N.gguf (OUT without its extension); those of safetensors
     /// have an index beside them.
@@ -25,7 +25,7 @@ pub struct SplitArgs {
 }
 
 impl SplitArgs {
-    pub fn resolve(self, keep: bool) -> SplitOptions {
+    pub(crate) fn resolve(self, keep: bool) -> SplitOptions {
         SplitOptions {
             max_tensors: self.split_max_tensors,
             max_bytes: self.split_max_size,
@@ -38,7 +38,7 @@ impl SplitArgs {
 /// Metadata and tensors of a GGUF.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "GGUF output")]
-pub struct GgufArgs {
+pub(crate) struct GgufArgs {
     /// Set a metadata key, such as llama.context_length=int:8192; can be repeated. Types: int (u32), float
     /// (f32), bool, str, and u8 i8 u16 i16 u32 i32 u64 i64 f32 f64; [TYPE] for an array, with a JSON array as
     /// its value.
@@ -73,7 +73,7 @@ const MAX_METADATA: u64 = 1 << 24;
 
 impl GgufArgs {
     /// The options; reads the file of metadata.
-    pub fn resolve(&self) -> Result<GgufOptions> {
+    pub(crate) fn resolve(&self) -> Result<GgufOptions> {
         if self.mmproj {
             let message = "--mmproj is not supported: vision and audio towers are not converted; without it, the text \
                            model is";

@@ -7,7 +7,7 @@ use quantoscope_core::quant::Encoding;
 use quantoscope_core::recipe::presets::Preset;
 use quantoscope_core::recipe::{MlxMixed, Override, can_target, rotation};
 
-pub fn dtype(text: &str) -> Result<DType, String> {
+pub(super) fn dtype(text: &str) -> Result<DType, String> {
     let advice = |e: Error| match Preset::parse(text) {
         Ok(preset) => format!("{text:?} is a preset, a mix of types: use --recipe {preset}"),
         Err(_) => suggesting(&e, text, DType::ALL.iter().filter(|d| can_target(**d)).map(|d| d.name())),
@@ -42,11 +42,11 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-pub fn encoding(text: &str) -> Result<Encoding, String> {
+pub(super) fn encoding(text: &str) -> Result<Encoding, String> {
     Encoding::parse(text).map_err(|e| e.to_string())
 }
 
-pub fn preset(text: &str) -> Result<RecipeName, String> {
+pub(super) fn preset(text: &str) -> Result<RecipeName, String> {
     if text.eq_ignore_ascii_case("auto") {
         return Ok(RecipeName::Auto);
     }
@@ -60,12 +60,12 @@ pub fn preset(text: &str) -> Result<RecipeName, String> {
     Preset::parse(text).map(RecipeName::Preset).map_err(advice)
 }
 
-pub fn seed(text: &str) -> Result<u64, String> {
+pub(super) fn seed(text: &str) -> Result<u64, String> {
     rotation::parse_seed(text).map_err(|e| e.to_string())
 }
 
 /// `PATTERN=TYPE`; the pattern may hold an equals sign, the type does not.
-pub fn type_override(text: &str) -> Result<Override, String> {
+pub(super) fn type_override(text: &str) -> Result<Override, String> {
     let (pattern, to) = text.rsplit_once('=').ok_or("expected PATTERN=TYPE, for example attn_v=q6_k")?;
     if pattern.is_empty() {
         return Err("the pattern is empty".into());
@@ -74,7 +74,7 @@ pub fn type_override(text: &str) -> Result<Override, String> {
 }
 
 /// A cosine.
-pub fn threshold(text: &str) -> Result<f64, String> {
+pub(super) fn threshold(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if (-1.0..=1.0).contains(&t) => Ok(t),
         Ok(_) => Err("a cosine is a number from -1 to 1".into()),
@@ -82,19 +82,19 @@ pub fn threshold(text: &str) -> Result<f64, String> {
     }
 }
 
-pub fn tolerance(text: &str) -> Result<f64, String> {
+pub(super) fn tolerance(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text:?} is not a number above 0");
     text.parse().ok().filter(|t: &f64| t.is_finite() && *t > 0.0).ok_or_else(wrong)
 }
 
 /// Bits of a weight.
-pub fn bits(text: &str) -> Result<f64, String> {
+pub(super) fn bits(text: &str) -> Result<f64, String> {
     let wrong = || format!("{text:?} is not a number of bits from 0 to 64");
     text.parse().ok().filter(|b: &f64| *b > 0.0 && *b <= 64.0).ok_or_else(wrong)
 }
 
 /// Bytes with a unit: `64MiB`, `1.5 GB`, `200M` (decimal), `4096`.
-pub fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: f64 = number.parse().map_err(|_| format!("{text:?} does not start with a number"))?;

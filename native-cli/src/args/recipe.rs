@@ -16,7 +16,7 @@ use std::path::Path;
 
 /// Types and container.
 #[derive(Debug, Args)]
-pub struct RecipeArgs {
+pub(crate) struct RecipeArgs {
     /// The container to write: gguf, safetensors, hf (a folder for transformers; of a GGUF, with its configuration and
     /// tokenizer, in the float type of the file or in that of --type), mlx (a folder for mlx-lm), or q4 (a directory of
     /// lattice blocks) [default: by the extension of OUT; gguf for `plan`].
@@ -94,7 +94,7 @@ pub struct RecipeArgs {
 
 /// What `--recipe` names.
 #[derive(Clone, Copy, Debug)]
-pub enum RecipeName {
+pub(crate) enum RecipeName {
     /// The precision of the source.
     Auto,
     /// A preset.
@@ -139,14 +139,14 @@ impl From<NamesArg> for TensorNaming {
 
 /// Programs whose files can be written byte for byte.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum CompatArg {
+pub(crate) enum CompatArg {
     #[value(name = "llama.cpp")]
     LlamaCpp,
 }
 
 impl RecipeArgs {
     /// The recipe, with the container that the output's name implies.
-    pub fn resolve(&self, rotation: &RotationArgs, output: Option<&Path>) -> Result<Recipe> {
+    pub(crate) fn resolve(&self, rotation: &RotationArgs, output: Option<&Path>) -> Result<Recipe> {
         let split = self.split.resolve(self.keep_split);
         let recipe = Recipe {
             gguf: self.gguf.resolve()?,
@@ -201,7 +201,7 @@ fn container(typed: Option<TargetArg>, output: Option<&Path>, split: &SplitOptio
 /// A rotation before quantization.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rotation")]
-pub struct RotationArgs {
+pub(crate) struct RotationArgs {
     /// Rotate the weights first, which spreads outliers: quarot (the residual stream, called R1 in SpinQuant),
     /// block:N (the residual stream in blocks of N channels), r2 (the values of each attention head),
     /// quarot,r2 (both), or fold (fold the norm gains only, for comparison). Whether the quantized model gains
@@ -231,7 +231,7 @@ const AUTO: &str = "auto";
 
 impl RotationArgs {
     /// The rotation that is compared with none, if the model's output is to decide.
-    pub fn auto(&self) -> Result<Option<RotationOptions>> {
+    pub(crate) fn auto(&self) -> Result<Option<RotationOptions>> {
         let auto = self.what.as_ref().is_some_and(|what| what == AUTO);
         auto.then(|| RotationOptions::parse("quarot", self.seed)).transpose()
     }
@@ -240,7 +240,7 @@ impl RotationArgs {
 /// The comparison of a rotated model with its source, before it is written.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Check of a rotated model")]
-pub struct EquivalenceArgs {
+pub(crate) struct EquivalenceArgs {
     /// Tokens on which the source and the rotated model must compute the same logits.
     #[arg(long, value_name = "N", default_value_t = model_equivalence::TOKENS, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub probe_tokens: u32,
@@ -254,7 +254,7 @@ pub struct EquivalenceArgs {
 }
 
 impl EquivalenceArgs {
-    pub fn resolve(&self) -> EquivalenceOptions {
+    pub(crate) fn resolve(&self) -> EquivalenceOptions {
         let EquivalenceArgs { probe_tokens, tolerance, allow_unprobed } = *self;
         EquivalenceOptions { probe_tokens, tolerance, allow_unprobed }
     }
@@ -262,7 +262,7 @@ impl EquivalenceArgs {
 
 /// A container, as typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum TargetArg {
+pub(crate) enum TargetArg {
     Gguf,
     Hf,
     Mlx,

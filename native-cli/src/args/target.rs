@@ -32,7 +32,7 @@ Examples:
   quantoscope sensitivity my-model/ --text notes.txt
   quantoscope sensitivity my-model/ --json > sensitivity.json
   quantoscope quantize my-model/ -o out.gguf --target-size 1.5GiB --sensitivity sensitivity.json")]
-pub struct SensitivityArgs {
+pub(crate) struct SensitivityArgs {
     /// A file or directory.
     pub input: PathBuf,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct SensitivityArgs {
 /// The tokens on which a model's output is measured.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Measurement of the model's output")]
-pub struct CalibrationArgs {
+pub(crate) struct CalibrationArgs {
     /// Measure on this UTF-8 text [default: seeded token ids].
     #[arg(long, value_name = "FILE", conflicts_with = "ids")]
     pub text: Option<PathBuf>,
@@ -80,13 +80,13 @@ pub struct CalibrationArgs {
 
 /// What is measured as one, as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum PerArg {
+pub(crate) enum PerArg {
     Tensor,
     Group,
 }
 
 impl CalibrationArgs {
-    pub fn resolve(&self, base: DType) -> CalibrationOptions {
+    pub(crate) fn resolve(&self, base: DType) -> CalibrationOptions {
         let tokens = match (&self.text, &self.ids) {
             (Some(text), _) => CalibrationTokens::Text(text.clone()),
             (None, Some(ids)) => CalibrationTokens::Ids(ids.clone()),
@@ -104,7 +104,7 @@ impl CalibrationArgs {
 
 impl CalibrationArgs {
     /// Refuses options of a measurement where a target size is none, or takes its damage from elsewhere.
-    pub fn refuse_unmeasured(&self, target: Option<&TargetOptions>, needed: &str) -> Result<()> {
+    pub(crate) fn refuse_unmeasured(&self, target: Option<&TargetOptions>, needed: &str) -> Result<()> {
         match target {
             None => self.refuse_unused(needed),
             Some(target) if target.damage != DamageSource::Measured && !target.check => self.refuse_unused(
@@ -115,7 +115,7 @@ impl CalibrationArgs {
     }
 
     /// Refuses `--per` where all tensors are quantized together.
-    pub fn refuse_grouping(&self) -> Result<()> {
+    pub(crate) fn refuse_grouping(&self) -> Result<()> {
         if self.per.is_none() {
             return Ok(());
         }
@@ -123,7 +123,7 @@ impl CalibrationArgs {
     }
 
     /// Refuses options of a measurement where nothing is measured.
-    pub fn refuse_unused(&self, needed: &str) -> Result<()> {
+    pub(crate) fn refuse_unused(&self, needed: &str) -> Result<()> {
         let typed = [
             ("--text", self.text.is_some()),
             ("--ids", self.ids.is_some()),
@@ -142,7 +142,7 @@ impl CalibrationArgs {
 }
 
 impl SensitivityArgs {
-    pub fn resolve(self) -> Result<(SensitivityOptions, Format)> {
+    pub(crate) fn resolve(self) -> Result<(SensitivityOptions, Format)> {
         let format = self.format.resolve();
         let options = SensitivityOptions {
             input: self.apr.model(self.input),
@@ -159,7 +159,7 @@ impl SensitivityArgs {
 /// A size, and how types are chosen for it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Types for a size")]
-pub struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// Choose a type for each tensor, so that all files together have at most this size, such as 4.2GiB, and the
     /// model's output changes least. In place of --type and --recipe; GGUF only.
     ///
@@ -189,7 +189,7 @@ pub struct TargetArgs {
 
 impl TargetArgs {
     /// The options; `None` where no size is given. `any` stands for a size where none is needed.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &self,
         tokens: &CalibrationArgs,
         resources: ResourceOptions,

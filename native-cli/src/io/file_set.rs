@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A file of a set: its name, and its inode number.
-pub type SetMember = (String, u64);
+pub(super) type SetMember = (String, u64);
 
 impl OutputNames<'_> {
     fn final_path(&self, name: &str) -> PathBuf {
@@ -27,7 +27,7 @@ impl OutputNames<'_> {
     /// # Errors
     ///
     /// `exists` if a file appeared under one of the names; nothing has changed then, and the partial files are complete.
-    pub fn give_set(&self, names: &[String], force: bool) -> Result<()> {
+    pub(crate) fn give_set(&self, names: &[String], force: bool) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot name the files of {}", self.out.display()));
         let partial = &self.scratch.partial;
         let inode = |path: &Path| fs::symlink_metadata(path).map(|meta| number(&meta)).map_err(about);
@@ -86,7 +86,7 @@ impl OutputNames<'_> {
     }
 
     /// Whether every file of a set has its name.
-    pub fn is_set_named(&self, members: &[SetMember]) -> Result<bool> {
+    pub(crate) fn is_set_named(&self, members: &[SetMember]) -> Result<bool> {
         for (name, inode) in members {
             if found(&self.final_path(name))?.is_none_or(|meta| number(&meta) != *inode) {
                 return Ok(false);
@@ -96,7 +96,7 @@ impl OutputNames<'_> {
     }
 
     /// Reverts a set that was named in part: its files are partial ones again, and old files have their names.
-    pub fn take_back_set(&self, members: &[SetMember], naming: Naming) -> Result<()> {
+    pub(crate) fn take_back_set(&self, members: &[SetMember], naming: Naming) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot name the files of {}", self.out.display()));
         let (partial, aside) = (&self.scratch.partial, &self.scratch.replaced);
         let is = |path: &Path, inode: u64| -> Result<bool> {
@@ -125,7 +125,7 @@ impl OutputNames<'_> {
     }
 
     /// Cleans up after all files have their names: removes the old files, and the directory of the partial ones.
-    pub fn finish_set(&self, naming: Naming) -> Result<()> {
+    pub(crate) fn finish_set(&self, naming: Naming) -> Result<()> {
         let complete = |e: Error| {
             let message =
                 format!("the files of {} are complete, but {}", self.out.display(), e.detail().message);

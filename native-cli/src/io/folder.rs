@@ -7,13 +7,13 @@ use std::fs;
 use std::path::Path;
 
 /// The name of a directory, also where its path ends in dots.
-pub fn folder_name(dir: &Path) -> Option<String> {
+pub(super) fn folder_name(dir: &Path) -> Option<String> {
     let named = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
     named(dir).or_else(|| named(&fs::canonicalize(dir).ok()?))
 }
 
 /// The regular files of a directory, and their lengths.
-pub fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
+pub(super) fn list(dir: &Path) -> Result<Vec<(String, u64)>> {
     let mut names = Vec::new();
     list_into(dir, "", 0, &mut names)?;
     // Models in folders are named in the message of the refusal.

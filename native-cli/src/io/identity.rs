@@ -4,7 +4,7 @@ use std::fs::Metadata;
 
 /// The state of a file when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileIdentity {
+pub(crate) struct FileIdentity {
     device: u64,
     number: u64,
     len: u64,
@@ -16,7 +16,7 @@ pub struct FileIdentity {
 
 impl FileIdentity {
     #[cfg(unix)]
-    pub fn of(meta: &Metadata) -> FileIdentity {
+    pub(crate) fn of(meta: &Metadata) -> FileIdentity {
         use std::os::unix::fs::MetadataExt;
         let nanos = |seconds: i64, nanos: i64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         FileIdentity {
@@ -44,7 +44,7 @@ impl FileIdentity {
     }
 
     /// Appends everything but the device number, which may change with a restart.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.len.to_le_bytes());
         out.extend_from_slice(&self.modified.to_le_bytes());

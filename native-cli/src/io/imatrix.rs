@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const PIECE: u64 = 1 << 20;
 
 /// An importance matrix on disk.
-pub struct ImatrixFile {
+pub(crate) struct ImatrixFile {
     pub imatrix: Imatrix,
     pub path: PathBuf,
     file: LocalFile,
@@ -22,7 +22,7 @@ pub struct ImatrixFile {
 
 impl ImatrixFile {
     /// Reads and checks the file at `path`.
-    pub fn open(path: &Path) -> Result<ImatrixFile> {
+    pub(crate) fn open(path: &Path) -> Result<ImatrixFile> {
         let about = |e: &std::io::Error| io_error(e, format!("cannot open {}", path.display()));
         let meta = fs::metadata(path).map_err(|e| about(&e))?;
         if !meta.is_file() {
@@ -44,12 +44,12 @@ impl ImatrixFile {
     }
 
     /// The identity of the file when it was opened.
-    pub fn identity(&self) -> FileIdentity {
+    pub(crate) fn identity(&self) -> FileIdentity {
         self.file.identity()
     }
 
     /// Reads a region into `buffer`.
-    pub fn read(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn read(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
         resize(buffer, region.len())?;
         let mut rest = buffer.as_mut_slice();
         for (offset, len) in region.runs() {

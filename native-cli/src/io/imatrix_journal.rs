@@ -18,20 +18,20 @@ const HEADER: usize = 8 + 32 + 8;
 const DIGEST: usize = 32;
 
 /// A journal at a path.
-pub struct ImatrixJournal<'a> {
+pub(crate) struct ImatrixJournal<'a> {
     path: &'a Path,
     fingerprint: [u8; 32],
 }
 
 /// What an earlier run finished.
 #[derive(Debug, Default)]
-pub struct FinishedChunks {
+pub(crate) struct FinishedChunks {
     pub chunks: u64,
     pub sums: InputSums,
 }
 
 /// The name under which a journal is written before it is renamed.
-pub fn written_beside(path: &Path) -> PathBuf {
+pub(crate) fn written_beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     path.with_file_name(name)
@@ -43,7 +43,10 @@ impl<'a> ImatrixJournal<'a> {
     /// # Errors
     ///
     /// `partial_exists` if the file is no such journal, damaged, or of another run.
-    pub fn open(path: &'a Path, fingerprint: [u8; 32]) -> Result<(ImatrixJournal<'a>, FinishedChunks)> {
+    pub(crate) fn open(
+        path: &'a Path,
+        fingerprint: [u8; 32],
+    ) -> Result<(ImatrixJournal<'a>, FinishedChunks)> {
         let journal = ImatrixJournal { path, fingerprint };
         let done = journal.read()?;
         Ok((journal, done))
@@ -96,7 +99,7 @@ impl<'a> ImatrixJournal<'a> {
     /// # Errors
     ///
     /// `io` if it cannot be written.
-    pub fn write(&self, chunks: u64, sums: &InputSums) -> Result<()> {
+    pub(crate) fn write(&self, chunks: u64, sums: &InputSums) -> Result<()> {
         let about = |e: &io::Error| io_error(e, format!("cannot write {}", self.path.display()));
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&self.fingerprint);
@@ -134,7 +137,7 @@ impl<'a> ImatrixJournal<'a> {
     /// # Errors
     ///
     /// `io` if it cannot be removed; `partial_exists` if a file of something else has its name by now.
-    pub fn remove(&self) -> Result<()> {
+    pub(crate) fn remove(&self) -> Result<()> {
         if self.own()?.is_none() {
             return Ok(());
         }

@@ -32,7 +32,7 @@ const MAX_SAVED: u64 = 256 << 20;
 /// `usage` for links and other files that must not be changed in place, `io` if the file does not begin with `old` any more,
 /// or cannot be written. The file has its old bytes then; if they could not be written back, the message says so, and
 /// [`recover`] does it.
-pub fn overwrite(path: &Path, old: &[u8], new: &[u8]) -> Result<()> {
+pub(crate) fn overwrite(path: &Path, old: &[u8], new: &[u8]) -> Result<()> {
     let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
     if old.len() != new.len() {
         return Err(Error::new(Code::Io, "a change in place has the length of what it replaces"));
@@ -62,7 +62,7 @@ pub fn overwrite(path: &Path, old: &[u8], new: &[u8]) -> Result<()> {
 /// # Errors
 ///
 /// `partial_exists` if what is beside the file was not saved of it, `io` if it cannot be written back.
-pub fn recover(path: &Path) -> Result<bool> {
+pub(crate) fn recover(path: &Path) -> Result<bool> {
     let undo = undo_beside(path);
     let about = |e: io::Error| io_error(&e, format!("cannot restore {}", path.display()));
     if found(&undo)?.is_none() {
@@ -95,7 +95,7 @@ pub fn recover(path: &Path) -> Result<bool> {
 }
 
 /// The error of a file whose metadata was being changed by a run that was killed, or `error`.
-pub fn interrupted(path: &Path, error: Error) -> Error {
+pub(crate) fn interrupted(path: &Path, error: Error) -> Error {
     if error.code() != Code::BadMagic || !is_interrupted(path) {
         return error;
     }
@@ -116,7 +116,7 @@ fn is_interrupted(path: &Path) -> bool {
 /// # Errors
 ///
 /// `usage`, `not_found`.
-pub fn check_plain(path: &Path) -> Result<()> {
+pub(crate) fn check_plain(path: &Path) -> Result<()> {
     let missing = || Error::new(Code::NotFound, format!("there is no {}", path.display()));
     let meta = found(path)?.ok_or_else(missing)?;
     if let Some(why) = scratch::suspicious(&meta) {

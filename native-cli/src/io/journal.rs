@@ -30,7 +30,7 @@ const MAX_ENTRY: u32 = 16 << 20;
 
 /// The moment at which the partial output gets its name. Numbers are those of [`scratch::number`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Naming {
+pub(crate) struct Naming {
     /// The partial output.
     pub made: u64,
     /// The directory that it replaces; 0 where it replaces none.
@@ -59,12 +59,12 @@ enum Note {
 }
 
 /// An open journal, ready to be appended to.
-pub struct Journal {
+pub(crate) struct Journal {
     file: File,
 }
 
 /// Holds the right to write the output, as long as it or the journal lives.
-pub struct Lock {
+pub(crate) struct Lock {
     file: File,
     /// Whether there was a journal already.
     pub found: bool,
@@ -72,7 +72,7 @@ pub struct Lock {
 
 /// What an earlier run left.
 #[derive(Default)]
-pub struct PreviousRun {
+pub(crate) struct PreviousRun {
     pub fingerprint: [u8; 32],
     pub budget: Budget,
     pub records: Vec<Record>,
@@ -94,7 +94,7 @@ impl Lock {
     /// # Errors
     ///
     /// `partial_exists` where something under that name is not a journal of ours; it is not touched.
-    pub fn take(path: &Path) -> Result<Option<Lock>> {
+    pub(crate) fn take(path: &Path) -> Result<Option<Lock>> {
         let about = |e: io::Error| io_error(&e, format!("cannot write {}", path.display()));
         loop {
             let (file, found) = match scratch::create(path, 0o666) {
@@ -120,7 +120,7 @@ impl Lock {
     }
 
     /// What an earlier run left; `None` where the journal is empty or of another version.
-    pub fn read(&self) -> io::Result<Option<PreviousRun>> {
+    pub(crate) fn read(&self) -> io::Result<Option<PreviousRun>> {
         let mut bytes = Vec::new();
         (&self.file).rewind()?;
         (&self.file).read_to_end(&mut bytes)?;
@@ -128,22 +128,22 @@ impl Lock {
     }
 
     /// Length in bytes.
-    pub fn length(&self) -> io::Result<u64> {
+    pub(crate) fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
     /// Notes how the output is about to get its name.
-    pub fn note_naming(&self, naming: Naming) -> io::Result<()> {
+    pub(crate) fn note_naming(&self, naming: Naming) -> io::Result<()> {
         self.note(&Note::Naming(naming))
     }
 
     /// Notes the files of a set that are about to be renamed.
-    pub fn note_members(&self, members: &[SetMember]) -> io::Result<()> {
+    pub(crate) fn note_members(&self, members: &[SetMember]) -> io::Result<()> {
         self.note(&Note::Members(members.to_vec()))
     }
 
     /// Notes that nothing which must be kept is left in the replaced directory.
-    pub fn note_cleared(&self) -> io::Result<()> {
+    pub(crate) fn note_cleared(&self) -> io::Result<()> {
         self.note(&Note::Cleared)
     }
 
@@ -154,12 +154,12 @@ impl Lock {
     }
 
     /// Empties the journal: what it spoke of is about to go.
-    pub fn clear(&self) -> io::Result<()> {
+    pub(crate) fn clear(&self) -> io::Result<()> {
         self.file.set_len(0)
     }
 
     /// Starts the journal.
-    pub fn begin(&self, fingerprint: &[u8; 32], budget: &Budget) -> io::Result<Journal> {
+    pub(crate) fn begin(&self, fingerprint: &[u8; 32], budget: &Budget) -> io::Result<Journal> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend_from_slice(MAGIC);
         header.extend_from_slice(fingerprint);
@@ -172,7 +172,7 @@ impl Lock {
     }
 
     /// Goes on with the journal, behind its sound part.
-    pub fn go_on(&self, sound: u64) -> io::Result<Journal> {
+    pub(crate) fn go_on(&self, sound: u64) -> io::Result<Journal> {
         let mut file = self.file.try_clone()?;
         file.set_len(sound)?;
         file.seek(SeekFrom::Start(sound))?;
@@ -239,7 +239,7 @@ fn same_file(_: &File, path: &Path) -> bool {
 
 impl Journal {
     /// Appends records whose data is on disk already.
-    pub fn append(&mut self, records: &[Record]) -> Result<()> {
+    pub(crate) fn append(&mut self, records: &[Record]) -> Result<()> {
         let mut bytes = Vec::new();
         for record in records {
             bytes.extend_from_slice(&frame(WINDOW, &wire::encode(record)?));
@@ -248,12 +248,12 @@ impl Journal {
     }
 
     /// Notes that whatever a device made until here is in doubt.
-    pub fn doubt(&mut self) -> io::Result<()> {
+    pub(crate) fn doubt(&mut self) -> io::Result<()> {
         self.note(&framed(&Note::Doubt))
     }
 
     /// Notes the number of the partial output, as soon as it exists and before anything is written to it.
-    pub fn created(&mut self, number: u64) -> io::Result<()> {
+    pub(crate) fn created(&mut self, number: u64) -> io::Result<()> {
         self.note(&framed(&Note::Created(number)))
     }
 
@@ -264,7 +264,7 @@ impl Journal {
 }
 
 /// What the journal at `path` says, if it is one of ours; nothing is opened for writing.
-pub fn peek(path: &Path) -> Option<PreviousRun> {
+pub(crate) fn peek(path: &Path) -> Option<PreviousRun> {
     let meta = scratch::found(path).ok().flatten()?;
     let plain = scratch::suspicious(&meta).is_none();
     let mut bytes = Vec::new();

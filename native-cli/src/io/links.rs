@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// # Errors
 ///
 /// `bad_name` if it does.
-pub fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBuf>) -> Result<()> {
+pub(super) fn check_inside(dir: &Path, name: &str, weights: impl Iterator<Item = PathBuf>) -> Result<()> {
     let path = dir.join(name);
     let real =
         |p: &Path| fs::canonicalize(p).map_err(|e| io_error(&e, format!("cannot open {}", p.display())));

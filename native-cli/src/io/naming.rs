@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 /// A locked output and its scratch names.
-pub struct OutputNames<'a> {
+pub(crate) struct OutputNames<'a> {
     pub out: &'a Path,
     pub scratch: &'a ScratchNames,
     pub claim: &'a Lock,
@@ -27,7 +27,7 @@ impl OutputNames<'_> {
     ///
     /// `exists` if something appeared under the name while the run was writing. On errors either the partial
     /// output is still complete, or the message says that the output has its name.
-    pub fn give(&self, files: &[String], directory: bool, force: bool) -> Result<()> {
+    pub(crate) fn give(&self, files: &[String], directory: bool, force: bool) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot name {}", self.out.display()));
         let partial = &self.scratch.partial;
         let made = number(&fs::symlink_metadata(partial).map_err(about)?);
@@ -113,12 +113,12 @@ impl OutputNames<'_> {
     }
 
     /// Whether the output of `naming` has its final name.
-    pub fn is_named(&self, naming: Naming) -> Result<bool> {
+    pub(crate) fn is_named(&self, naming: Naming) -> Result<bool> {
         Ok(found(self.out)?.is_some_and(|meta| number(&meta) == naming.made))
     }
 
     /// Restores the name of the replaced directory, if a run was killed between the two steps.
-    pub fn take_back(&self, naming: Naming) -> Result<()> {
+    pub(crate) fn take_back(&self, naming: Naming) -> Result<()> {
         let aside = &self.scratch.replaced;
         let ours = found(aside)?.is_some_and(|m| m.is_dir() && number(&m) == naming.replaced);
         if ours && found(self.out)?.is_none() {
@@ -130,7 +130,7 @@ impl OutputNames<'_> {
 
     /// Cleans up after the rename: removes the replaced directory, or a second name of the output. Files in
     /// that directory that were not of its model move into the new one. The journal stays.
-    pub fn finish(&self, naming: Naming, cleared: bool) -> Result<()> {
+    pub(crate) fn finish(&self, naming: Naming, cleared: bool) -> Result<()> {
         let complete = |e: Error| {
             let message = format!("{} is complete, but {}", self.out.display(), e.detail().message);
             Error::new(e.code(), message)
@@ -165,7 +165,7 @@ impl OutputNames<'_> {
     }
 
     /// Removes the journal, the last step.
-    pub fn release(&self) -> Result<()> {
+    pub(crate) fn release(&self) -> Result<()> {
         let journal = &self.scratch.journal;
         fs::remove_file(journal).map_err(|e| {
             let message = format!("{} is complete; cannot remove {}", self.out.display(), journal.display());
@@ -179,7 +179,7 @@ impl OutputNames<'_> {
 /// # Errors
 ///
 /// `io`, or `partial_exists` if what has the name of the journal is not one.
-pub fn settle(out: &Path) -> Result<()> {
+pub(crate) fn settle(out: &Path) -> Result<()> {
     let scratch = ScratchNames::beside(out);
     if found(&scratch.journal)?.is_none() {
         return Ok(());
@@ -199,7 +199,7 @@ pub fn settle(out: &Path) -> Result<()> {
 
 /// Copies the permission bits of the replaced file, and its owner if that is permitted.
 #[cfg(unix)]
-pub fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
+pub(crate) fn take_mode(to: &Path, old: &Metadata) -> io::Result<()> {
     use rustix::io::Errno;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let now = fs::symlink_metadata(to)?;
@@ -247,7 +247,7 @@ fn rename_over_empty(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Renames, and fails with `AlreadyExists` if the new name is taken.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match rename_at_once(from, to) {
         Err(e) if is_unsupported(&e) => {}
         done => return done,

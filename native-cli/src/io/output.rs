@@ -2,7 +2,7 @@
 
 mod permission;
 
-pub use permission::check_scratch;
+pub(crate) use permission::check_scratch;
 
 use super::naming::OutputNames;
 use super::scratch::{
@@ -27,7 +27,7 @@ use std::sync::Mutex;
 const PIECE: usize = 1 << 20;
 
 /// An unfinished output.
-pub struct OutputFiles {
+pub(crate) struct OutputFiles {
     out: PathBuf,
     scratch: ScratchNames,
     form: OutputForm,
@@ -48,7 +48,7 @@ pub struct OutputFiles {
 }
 
 /// A new or resumed output.
-pub struct StartedOutput {
+pub(crate) struct StartedOutput {
     pub files: OutputFiles,
     pub journal: Journal,
     /// The budget that determined the windows of the journal.
@@ -59,7 +59,7 @@ pub struct StartedOutput {
 
 /// The work of a run.
 #[derive(Clone, Copy)]
-pub struct Intent<'a> {
+pub(crate) struct Intent<'a> {
     pub plan: &'a Plan,
     pub permission: Permission,
     /// Digest of the plan, the sources and the version.
@@ -73,7 +73,7 @@ pub struct Intent<'a> {
 /// # Errors
 ///
 /// `no_space`.
-pub fn check_space(plan: &Plan, out: &Path) -> Result<()> {
+pub(crate) fn check_space(plan: &Plan, out: &Path) -> Result<()> {
     if found(&ScratchNames::beside(out).partial)?.is_some() {
         return Ok(());
     }
@@ -116,7 +116,7 @@ impl OutputFiles {
     ///
     /// `partial_exists` if another run is writing the output, or an interrupted run is neither resumed nor
     /// replaced; `resume_mismatch` if the interrupted run had another plan; `no_space`.
-    pub fn begin(out: &Path, intent: Intent<'_>) -> Result<StartedOutput> {
+    pub(crate) fn begin(out: &Path, intent: Intent<'_>) -> Result<StartedOutput> {
         let Intent { plan, permission, .. } = intent;
         let scratch = ScratchNames::beside(out);
         let Some(claim) = Lock::take(&scratch.journal)? else {
@@ -386,7 +386,7 @@ impl OutputFiles {
     }
 
     /// Writes the bytes of a job. Any thread may call it.
-    pub fn write(&self, write: &Write, mut bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&self, write: &Write, mut bytes: &[u8]) -> Result<()> {
         if self.named.is_some() {
             return Ok(());
         }
@@ -405,7 +405,7 @@ impl OutputFiles {
     }
 
     /// Syncs everything that was written.
-    pub fn sync(&self) -> Result<()> {
+    pub(crate) fn sync(&self) -> Result<()> {
         let about = |e: io::Error| io_error(&e, format!("cannot write {}", self.scratch.partial.display()));
         if let Some(file) = &self.single {
             return file.sync_data().map_err(about);
@@ -418,7 +418,7 @@ impl OutputFiles {
     }
 
     /// Gives the output its final name and removes the journal.
-    pub fn commit(self) -> Result<()> {
+    pub(crate) fn commit(self) -> Result<()> {
         match self.named {
             Some((naming, cleared)) => {
                 self.finish_named(matches!(self.form, OutputForm::Set(_)), naming, cleared)?;
@@ -439,7 +439,7 @@ impl OutputFiles {
     }
 
     /// Removes everything that was written, unless it has its final name.
-    pub fn discard(&self) {
+    pub(crate) fn discard(&self) {
         if self.named.is_none() {
             self.clear();
             let _ = fs::remove_file(&self.scratch.journal);

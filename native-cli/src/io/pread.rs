@@ -5,13 +5,13 @@ use std::io;
 
 /// Fills `buffer` from `offset`, or fails with `UnexpectedEof`.
 #[cfg(unix)]
-pub fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
 }
 
 /// Writes all of `buffer` at `offset`.
 #[cfg(unix)]
-pub fn write_all_at(file: &File, buffer: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_all_at(file: &File, buffer: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, buffer, offset)
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 /// Immutable content of a known length, read by any thread in any order.
-pub trait ReadAt: Send + Sync {
+pub(crate) trait ReadAt: Send + Sync {
     /// Length in bytes when it was opened.
     fn len(&self) -> u64;
 
@@ -23,7 +23,7 @@ pub trait ReadAt: Send + Sync {
 }
 
 /// A file of the operating system.
-pub struct LocalFile {
+pub(crate) struct LocalFile {
     file: File,
     len: u64,
     identity: FileIdentity,
@@ -31,7 +31,7 @@ pub struct LocalFile {
 
 impl LocalFile {
     /// Opens the file at `path`.
-    pub fn open(path: &Path) -> io::Result<LocalFile> {
+    pub(crate) fn open(path: &Path) -> io::Result<LocalFile> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
         Ok(LocalFile { file, len: meta.len(), identity: FileIdentity::of(&meta) })

@@ -18,7 +18,7 @@ const REPLACED: &str = ".partial.old";
 const UNDO: &str = ".undo";
 
 /// The names beside one output.
-pub struct ScratchNames {
+pub(crate) struct ScratchNames {
     /// The unfinished output.
     pub partial: PathBuf,
     /// The journal of the partial output, which is also its lock.
@@ -30,7 +30,7 @@ pub struct ScratchNames {
 impl ScratchNames {
     /// The names beside `out`. They hold a shortened name of `out` if they would be too long for the file
     /// system.
-    pub fn beside(out: &Path) -> ScratchNames {
+    pub(crate) fn beside(out: &Path) -> ScratchNames {
         let name = out.file_name().unwrap_or_default();
         let stem = stem(name, longest_name(parent(out)).saturating_sub(JOURNAL.len()));
         let beside = |suffix: &str| {
@@ -42,13 +42,13 @@ impl ScratchNames {
     }
 
     /// All of them.
-    pub fn all(&self) -> [&Path; 3] {
+    pub(crate) fn all(&self) -> [&Path; 3] {
         [&self.partial, &self.journal, &self.replaced]
     }
 }
 
 /// The name of the saved bytes of a file that is changed in place.
-pub fn undo_beside(path: &Path) -> PathBuf {
+pub(crate) fn undo_beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default();
     let mut undo = stem(name, longest_name(parent(path)).saturating_sub(UNDO.len()));
     undo.push(UNDO);
@@ -56,7 +56,7 @@ pub fn undo_beside(path: &Path) -> PathBuf {
 }
 
 /// The directory that holds `path`.
-pub fn parent(path: &Path) -> &Path {
+pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -89,13 +89,13 @@ fn longest_name(_: &Path) -> usize {
 }
 
 /// The error for a scratch name that is taken by a foreign file.
-pub fn taken(path: &Path, why: &str) -> Error {
+pub(crate) fn taken(path: &Path, why: &str) -> Error {
     let message = format!("{} {why}; move it away, or choose another name", path.display());
     Error::new(Code::PartialExists, message)
 }
 
 /// The metadata of a path, links not followed; `None` if there is nothing.
-pub fn found(path: &Path) -> Result<Option<Metadata>> {
+pub(crate) fn found(path: &Path) -> Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(meta) => Ok(Some(meta)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -105,7 +105,7 @@ pub fn found(path: &Path) -> Result<Option<Metadata>> {
 
 /// The reason why a file cannot be one that a run of this program created: it is no regular file, or has a
 /// second name.
-pub fn suspicious(meta: &Metadata) -> Option<&'static str> {
+pub(crate) fn suspicious(meta: &Metadata) -> Option<&'static str> {
     match () {
         () if meta.is_symlink() => Some("is a link"),
         () if meta.is_dir() => Some("is a directory"),
@@ -117,7 +117,7 @@ pub fn suspicious(meta: &Metadata) -> Option<&'static str> {
 
 /// The inode of a file or directory: unique in its file system, and stable over mounts and restarts.
 #[cfg(unix)]
-pub fn number(meta: &Metadata) -> u64 {
+pub(crate) fn number(meta: &Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::ino(meta)
 }
 
@@ -138,7 +138,7 @@ fn links(_: &Metadata) -> u64 {
 }
 
 /// Creates a new file, readable and writable, with the permission bits `mode` minus the umask.
-pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+pub(crate) fn create(path: &Path, mode: u32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
@@ -149,7 +149,7 @@ pub fn create(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 /// Opens an existing file; never follows a link, never blocks.
-pub fn open(path: &Path, write: bool) -> io::Result<File> {
+pub(crate) fn open(path: &Path, write: bool) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write);
     #[cfg(unix)]
@@ -163,7 +163,7 @@ pub fn open(path: &Path, write: bool) -> io::Result<File> {
 
 /// Syncs a directory. Systems that do not support this are ignored.
 #[cfg(unix)]
-pub fn sync_directory(dir: &Path) -> Result<()> {
+pub(crate) fn sync_directory(dir: &Path) -> Result<()> {
     use rustix::io::Errno;
     let about = |e: &io::Error| io_error(e, format!("cannot bring {} to the disk", dir.display()));
     let unsupported = [Errno::INVAL, Errno::NOTSUP, Errno::NOSYS].map(|e| Some(e.raw_os_error()));
@@ -180,7 +180,7 @@ pub fn sync_directory(_: &Path) -> Result<()> {
 
 /// The permission bits of a replaced file: the new file has them from its creation on.
 #[cfg(unix)]
-pub fn mode(old: &Metadata) -> u32 {
+pub(crate) fn mode(old: &Metadata) -> u32 {
     std::os::unix::fs::MetadataExt::mode(old) & 0o777
 }
 
@@ -190,7 +190,7 @@ pub fn mode(_: &Metadata) -> u32 {
 }
 
 /// Creates a directory with the permission bits `mode` minus the umask.
-pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::DirBuilderExt::mode(&mut fs::DirBuilder::new(), mode).create(path);
     #[cfg(not(unix))]
@@ -201,7 +201,7 @@ pub fn create_directory(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Reserves disk space, if the file system supports it, so that later writes cannot run out of it.
-pub fn reserve(file: &File, len: u64) -> io::Result<()> {
+pub(crate) fn reserve(file: &File, len: u64) -> io::Result<()> {
     let refused = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
     match FileExt::allocate(file, len) {
         Err(e) if refused.contains(&e.kind()) => Err(e),

@@ -35,7 +35,7 @@ const SAMPLES: u64 = 64;
 const SAMPLE: u64 = 4 << 10;
 
 /// An opened checkpoint.
-pub struct Source {
+pub(crate) struct Source {
     /// The headers.
     pub checkpoint: Checkpoint,
     /// The path that was given.
@@ -81,18 +81,18 @@ impl Location {
 
 impl Source {
     /// Opens the file or directory at `path`; only headers are read.
-    pub fn open(path: &Path) -> Result<Source> {
+    pub(crate) fn open(path: &Path) -> Result<Source> {
         Source::open_with(&path.into(), false, false)
     }
 
     /// Opens a model; only headers are read.
-    pub fn open_model(model: &ModelPath) -> Result<Source> {
+    pub(crate) fn open_model(model: &ModelPath) -> Result<Source> {
         Source::open_with(model, false, false)
     }
 
     /// Opens the input of `recipe`: a conversion to GGUF also reads tokenizer, templates and model card; one of a GGUF to a
     /// Hugging Face folder, the small tensors that stay F32.
-    pub fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
+    pub(crate) fn open_for(model: &ModelPath, recipe: &Recipe) -> Result<Source> {
         let companions = recipe.reads_companions();
         let mut source = Source::open_with(model, companions, companions && recipe.pre_tokenizer.is_none())?;
         source.read_values(recipe)?;
@@ -139,7 +139,7 @@ impl Source {
     }
 
     /// Adds the importance matrix at `path`, if there is one.
-    pub fn weighted(self, path: Option<&Path>) -> Result<Source> {
+    pub(crate) fn weighted(self, path: Option<&Path>) -> Result<Source> {
         let weights = path.map(ImatrixFile::open).transpose()?;
         if let Some(weights) = &weights {
             self.note(&weights.path, weights.identity());
@@ -148,25 +148,25 @@ impl Source {
     }
 
     /// The importance matrix.
-    pub fn imatrix(&self) -> Option<&Imatrix> {
+    pub(crate) fn imatrix(&self) -> Option<&Imatrix> {
         self.weights.as_ref().map(|w| &w.imatrix)
     }
 
     /// The paths of the checkpoint's files.
-    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathBuf> {
         self.checkpoint.files.iter().map(|f| self.place.path(&f.name))
     }
 
     /// The paths of every file that is read or copied: the weights, their index, the configuration, the
     /// tokenizer, the importance matrix.
-    pub fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn all_paths(&self) -> impl Iterator<Item = PathBuf> {
         let config = self.checkpoint.config.iter().map(|_| self.place.dir.join("config.json"));
         let beside = self.checkpoint.companions.iter().map(|c| self.place.dir.join(&c.name));
         self.paths().chain(config).chain(beside).chain(self.weights.iter().map(|w| w.path.clone()))
     }
 
     /// Whether a file of this name in the checkpoint's directory belongs to the model.
-    pub fn has_file(&self, name: &str) -> bool {
+    pub(crate) fn has_file(&self, name: &str) -> bool {
         let c = &self.checkpoint;
         let adapter = c.files.iter().any(|f| f.name == "adapter_model.safetensors");
         let known = name == "config.json"
@@ -175,7 +175,7 @@ impl Source {
     }
 
     /// Fails if the configuration, which is copied, is a link that leads out of the model's directory.
-    pub fn check_config(&self) -> Result<()> {
+    pub(crate) fn check_config(&self) -> Result<()> {
         let config = self.checkpoint.config.as_ref();
         config.map_or(Ok(()), |_| self.check_link("config.json"))
     }
@@ -187,7 +187,7 @@ impl Source {
     ///
     /// `too_many` if they have more bytes together than belongs to any model, `bad_name` if one is a link that leaves the
     /// model's directory.
-    pub fn fill_copies(&self, plan: &mut Plan, contents: bool) -> Result<()> {
+    pub(crate) fn fill_copies(&self, plan: &mut Plan, contents: bool) -> Result<()> {
         let mut sum = 0_u64;
         for copy in plan.files.iter_mut().filter(|f| f.copied) {
             let name = copy.name.as_str();
@@ -209,7 +209,7 @@ impl Source {
     }
 
     /// The licence and similar files of an adapter that are present.
-    pub fn side_files(&self) -> Result<Vec<Companion>> {
+    pub(crate) fn side_files(&self) -> Result<Vec<Companion>> {
         let mut files = Vec::new();
         for name in SIDE_FILES {
             if let Some(file) = open(&self.place.dir.join(name))? {
@@ -234,7 +234,7 @@ impl Source {
     }
 
     /// The file of this name in the same directory, if there is one.
-    pub fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read_beside(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.place.dir.join(name);
         let Some(file) = open(&path)? else { return Ok(None) };
         self.check_link(name)?;
@@ -256,7 +256,7 @@ impl Source {
     }
 
     /// Fails if a file was modified or replaced since it was opened.
-    pub fn check_unchanged(&self) -> Result<()> {
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
         self.seen().iter().try_for_each(|seen| {
             let now = fs::metadata(&seen.path).map(|meta| FileIdentity::of(&meta));
             if now.is_ok_and(|now| now == seen.identity) { Ok(()) } else { Err(changed(&seen.path)) }
@@ -264,7 +264,7 @@ impl Source {
     }
 
     /// The directory that holds the files.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
     }
 
@@ -288,7 +288,7 @@ impl Source {
     }
 
     /// Reads a region of the importance matrix into `buffer`.
-    pub fn read_weights(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn read_weights(&self, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
         let missing = || Error::new(Code::Io, "a job reads an importance matrix that was not opened");
         self.weights.as_ref().ok_or_else(missing)?.read(region, buffer)
     }
@@ -298,7 +298,7 @@ impl Source {
     /// # Errors
     ///
     /// `truncated` if the file became shorter, `memory_budget` if the region does not fit into memory.
-    pub fn read(&self, file: u32, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn read(&self, file: u32, region: &Region, buffer: &mut Vec<u8>) -> Result<()> {
         let name = || self.checkpoint.files.get(file as usize).map_or("?", |f| f.name.as_str());
         resize(buffer, region.len())?;
         let mut rest = buffer.as_mut_slice();
@@ -334,7 +334,7 @@ impl Source {
 
     /// Bytes that differ for sources with the same headers and other content: identities of the opened files,
     /// and digests of blocks spread over each of them.
-    pub fn salt(&self) -> Result<Vec<u8>> {
+    pub(crate) fn salt(&self) -> Result<Vec<u8>> {
         let mut salt = Vec::new();
         for seen in self.seen() {
             seen.identity.write(&mut salt);
@@ -374,7 +374,7 @@ impl Source {
     }
 
     /// SHA-256 of every file, by name.
-    pub fn hashes(&self) -> Result<Vec<(String, String)>> {
+    pub(crate) fn hashes(&self) -> Result<Vec<(String, String)>> {
         let one = |(index, name): (usize, &str)| {
             let mut opened = None;
             let handle = self.handle(index as u32, name, &mut opened)?;
@@ -399,7 +399,7 @@ impl Source {
 /// # Errors
 ///
 /// `memory_budget` if there is no memory for it.
-pub fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
+pub(crate) fn resize(buffer: &mut Vec<u8>, len: u64) -> Result<()> {
     let too_large =
         || Error::new(Code::MemoryBudget, format!("a window of {len} bytes does not fit into memory"));
     let len = usize::try_from(len).map_err(|_| too_large())?;

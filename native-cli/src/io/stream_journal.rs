@@ -19,7 +19,7 @@ const MAGIC: &[u8; 8] = b"QSSTRM\x00\x01";
 const EVERY: Duration = Duration::from_secs(2);
 
 /// The state of a measurement in a file.
-pub struct StreamJournal {
+pub(crate) struct StreamJournal {
     path: PathBuf,
     digest: [u8; 32],
     state: Option<PassState>,
@@ -65,7 +65,7 @@ impl StreamJournal {
     /// # Errors
     ///
     /// `partial_exists` if there is a file of something else, or of a run of other input or options.
-    pub fn open(journal: &Path, digest: &[u8; 32]) -> Result<StreamJournal> {
+    pub(crate) fn open(journal: &Path, digest: &[u8; 32]) -> Result<StreamJournal> {
         let path = with_suffix(journal, ".streams");
         let state = match read(&path)? {
             None => None,
@@ -82,7 +82,7 @@ impl StreamJournal {
     }
 
     /// The state of an earlier run, once.
-    pub fn take_state(&mut self) -> Option<PassState> {
+    pub(crate) fn take_state(&mut self) -> Option<PassState> {
         self.state.take()
     }
 
@@ -91,7 +91,7 @@ impl StreamJournal {
     /// # Errors
     ///
     /// `io` and `no_space`; `partial_exists` if a file of something else has the name.
-    pub fn save(&mut self, state: &PassState) -> Result<()> {
+    pub(crate) fn save(&mut self, state: &PassState) -> Result<()> {
         if self.saved.is_some_and(|at| at.elapsed() < EVERY) && !state.is_complete() {
             return Ok(());
         }
@@ -115,7 +115,7 @@ impl StreamJournal {
     /// # Errors
     ///
     /// `io`.
-    pub fn remove(self) -> Result<()> {
+    pub(crate) fn remove(self) -> Result<()> {
         match fs::remove_file(&self.path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 Err(Error::new(Code::Io, format!("cannot remove {}: {e}", self.path.display())))

@@ -18,14 +18,14 @@ const PROVENANCE_KEY: &str = "quantoscope.recipe";
 
 /// Permission to replace or resume.
 #[derive(Clone, Copy, Debug)]
-pub struct Permission {
+pub(crate) struct Permission {
     pub force: bool,
     pub resume: bool,
 }
 
 /// The form of an output on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutputForm {
+pub(crate) enum OutputForm {
     /// One file.
     File,
     /// A directory of files.
@@ -36,7 +36,7 @@ pub enum OutputForm {
 
 impl OutputForm {
     /// The form of the output of `plan`.
-    pub fn of(plan: &Plan) -> OutputForm {
+    pub(crate) fn of(plan: &Plan) -> OutputForm {
         match &plan.conversion {
             Some(conversion) if conversion.directory => OutputForm::Directory,
             _ if plan.is_file_set() => OutputForm::Set(plan.files.iter().map(|f| f.name.clone()).collect()),
@@ -45,7 +45,7 @@ impl OutputForm {
     }
 
     /// Whether the files are written in a directory until they get their names.
-    pub fn is_folder(&self) -> bool {
+    pub(crate) fn is_folder(&self) -> bool {
         *self != OutputForm::File
     }
 }
@@ -56,7 +56,7 @@ impl OutputForm {
 /// # Errors
 ///
 /// `usage` if the name is not Unicode.
-pub fn set_stem(path: &Path) -> Result<String> {
+pub(crate) fn set_stem(path: &Path) -> Result<String> {
     let plain: PathBuf = path.components().collect();
     let name = plain.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
         Error::new(Code::Usage, format!("{} is no name for the files of a split", path.display()))
@@ -80,7 +80,7 @@ pub fn set_stem(path: &Path) -> Result<String> {
 ///
 /// `same_file` if the output is the input or a part of it; `exists` if something there must not be replaced:
 /// anything but a regular file or a directory with a model of this program, and those too without `--force`.
-pub fn target(
+pub(crate) fn target(
     sources: &[&Source],
     typed: &Path,
     form: &OutputForm,
@@ -242,13 +242,13 @@ fn check_directory(out: &Path, meta: &Metadata, permission: Permission) -> Resul
     Err(Error::new(Code::Exists, format!("{} {message}", out.display())))
 }
 
-pub fn is_empty(dir: &Path) -> Result<bool> {
+pub(crate) fn is_empty(dir: &Path) -> Result<bool> {
     let about = |e: io::Error| io_error(&e, format!("cannot list {}", dir.display()));
     Ok(fs::read_dir(dir).map_err(about)?.next().is_none())
 }
 
 /// A directory that holds a model of this program, and possibly other files.
-pub struct Replaced {
+pub(crate) struct Replaced {
     /// Entries that are not files of the model. They are kept.
     pub foreign: Vec<OsString>,
 }
@@ -259,7 +259,7 @@ impl Replaced {
     /// # Errors
     ///
     /// `io` if the directory cannot be read.
-    pub fn open(dir: &Path) -> Result<Option<Replaced>> {
+    pub(crate) fn open(dir: &Path) -> Result<Option<Replaced>> {
         let made = |s: &Source| {
             s.checkpoint.q4_index.is_some()
                 || s.checkpoint.metadata.0.iter().any(|(k, _)| k == PROVENANCE_KEY)
@@ -288,7 +288,7 @@ impl Replaced {
     }
 
     /// Fails if an entry that is kept has the name of a file of the new model.
-    pub fn check_names(&self, out: &Path, names: &[String]) -> Result<()> {
+    pub(crate) fn check_names(&self, out: &Path, names: &[String]) -> Result<()> {
         match self.foreign.iter().find(|f| names.iter().any(|n| f.as_os_str() == n.as_str())) {
             None => Ok(()),
             Some(name) => {

@@ -29,14 +29,14 @@ const SHORT: usize = 1 << 16;
 
 /// Token ids of a text, and the token that starts every sequence.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TokenIds {
+pub(crate) struct TokenIds {
     pub ids: Vec<u32>,
     pub bos: Option<u32>,
 }
 
 /// How token ids are read.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// Entries of the vocabulary.
     pub vocabulary: usize,
     /// The first tokens that are needed; `None`: all. No more of the file is read than they need.
@@ -51,7 +51,7 @@ pub struct Wanted {
 ///
 /// `empty` if there are none; `bad_utf8` if a text is none, `unsupported_container` if the model has no tokenizer for it;
 /// `bad_value` if a number is no id of the vocabulary; `too_many` if more of the file is needed than is read.
-pub fn read(tokens: &EvalTokens, source: &Source, wanted: Wanted) -> Result<TokenIds> {
+pub(crate) fn read(tokens: &EvalTokens, source: &Source, wanted: Wanted) -> Result<TokenIds> {
     let mut found = match tokens {
         EvalTokens::Text(path) => text(path, source, wanted.most)?,
         EvalTokens::Ids(path) => ids(path, wanted.vocabulary, wanted.most)?,
@@ -248,7 +248,7 @@ fn encode(input: &TokenFile<'_>, json: &[u8], around: &[u32], source: &Source) -
 }
 
 /// The token that the model's tokenizer puts before a text, and its special tokens; nothing if there is no tokenizer.
-pub fn special(source: &Source) -> (Option<u32>, Vec<u32>) {
+pub(crate) fn special(source: &Source) -> (Option<u32>, Vec<u32>) {
     let Ok(json) = tokenizer(source) else { return (None, Vec::new()) };
     let encoded = |text: &str| HfEncoder.encode(&json, text).unwrap_or_default();
     let bos = starting_token(&source.checkpoint, &encoded(""), &encoded("a"));

@@ -15,7 +15,7 @@ use serde::Serialize;
 /// An event of `quantize`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event")]
-pub enum Event {
+pub(super) enum Event {
     /// The plan is complete.
     #[serde(rename = "quant_start")]
     Start {
@@ -67,7 +67,7 @@ pub enum Event {
 
 impl Event {
     /// The first event.
-    pub fn start(plan: &Plan, input: String, output: String, dry_run: bool) -> Option<Event> {
+    pub(super) fn start(plan: &Plan, input: String, output: String, dry_run: bool) -> Option<Event> {
         let c = plan.conversion.as_ref()?;
         Some(Event::Start {
             schema_version: SCHEMA_VERSION,
@@ -85,7 +85,7 @@ impl Event {
     }
 
     /// Output `index` of the plan is written; in a dry run `measured` is absent.
-    pub fn tensor(
+    pub(super) fn tensor(
         source: &Checkpoint,
         plan: &Plan,
         index: usize,
@@ -109,13 +109,13 @@ impl Event {
     }
 
     /// A device returned wrong bytes.
-    pub fn device_ended(device: &Offload) -> Event {
+    pub(super) fn device_ended(device: &Offload) -> Event {
         let reason = device.ended().unwrap_or_default();
         Event::DeviceEnded { device: device.device().name().into(), reason }
     }
 
     /// The last event.
-    pub fn done(report: &ConvertReport<'_>, run: Option<&RunInfo>, dry_run: bool) -> Event {
+    pub(super) fn done(report: &ConvertReport<'_>, run: Option<&RunInfo>, dry_run: bool) -> Event {
         Event::Done {
             dry_run,
             totals: report.conversion.totals,

@@ -22,56 +22,56 @@ fn bar(length: u64, verb: &'static str, quiet: bool) -> ProgressBar {
 }
 
 /// Progress of forward passes, in weights that were multiplied.
-pub struct PassProgress {
+pub(crate) struct PassProgress {
     bar: ProgressBar,
 }
 
 impl PassProgress {
     /// A bar; hidden if `quiet`.
-    pub fn new(verb: &'static str, quiet: bool) -> PassProgress {
+    pub(crate) fn new(verb: &'static str, quiet: bool) -> PassProgress {
         PassProgress { bar: bar(0, verb, quiet) }
     }
 
     /// Starts with this many weights to multiply.
-    pub fn start(&self, weights: u64) {
+    pub(crate) fn start(&self, weights: u64) {
         self.bar.set_length(weights);
     }
 
     /// Adds weights that were multiplied.
-    pub fn add(&self, weights: u64) {
+    pub(crate) fn add(&self, weights: u64) {
         self.bar.inc(weights);
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
 
 /// Progress in elements of the plan's grids.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
     /// A bar for `plan`; hidden if `quiet`.
-    pub fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
+    pub(crate) fn new(plan: &Plan, verb: &'static str, quiet: bool) -> Progress {
         let elements = plan.outputs.iter().map(|o| o.grid.rows.saturating_mul(o.grid.cols));
         Progress { bar: bar(elements.fold(0, u64::saturating_add), verb, quiet) }
     }
 
     /// Shows that this many elements are finished.
-    pub fn show(&self, elements: u64) {
+    pub(crate) fn show(&self, elements: u64) {
         self.bar.set_position(elements);
     }
 
     /// Starts again from zero, as the run does.
-    pub fn restart(&self) {
+    pub(crate) fn restart(&self) {
         self.bar.reset();
     }
 
     /// Removes the bar.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

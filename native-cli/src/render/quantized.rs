@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 /// Writes the report as text; without `run` it is that of a plan.
-pub fn write_text(
+pub(super) fn write_text(
     to: &mut dyn Write,
     report: &ConvertReport<'_>,
     run: Option<&RunInfo>,
@@ -42,7 +42,7 @@ pub fn write_text(
 
 /// The report as JSON. Rows are serialized one by one, all keys are sorted.
 #[derive(Serialize)]
-pub struct Document<R: Serialize> {
+pub(super) struct Document<R: Serialize> {
     dry_run: bool,
     result: R,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct Document<R: Serialize> {
 }
 
 impl Document<()> {
-    pub fn new<'a>(
+    pub(super) fn new<'a>(
         report: &'a ConvertReport<'a>,
         run: Option<&RunInfo>,
         dry_run: bool,

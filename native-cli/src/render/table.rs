@@ -6,14 +6,14 @@ use unicode_width::UnicodeWidthStr;
 
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Align {
+pub(super) enum Align {
     Left,
     Right,
 }
 
 /// A colour by its meaning. It is shown on terminals with colours only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(super) enum Tone {
     Plain,
     Good,
     Fair,
@@ -22,10 +22,10 @@ pub enum Tone {
 }
 
 /// A cell: text and tone.
-pub type Styled = (String, Tone);
+pub(super) type Styled = (String, Tone);
 
 /// A cell without a tone.
-pub fn plain(text: impl Into<String>) -> Styled {
+pub(super) fn plain(text: impl Into<String>) -> Styled {
     (text.into(), Tone::Plain)
 }
 
@@ -35,7 +35,7 @@ const GAP: usize = 2;
 const LEAST_NAME: usize = 16;
 
 /// Renders an aligned table.
-pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styled>>) -> String {
+pub(super) fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styled>>) -> String {
     let rows: Vec<Vec<Styled>> = rows.into_iter().collect();
     let mut text = Vec::new();
     // Writes to memory do not fail, and only text is written.
@@ -45,7 +45,7 @@ pub fn render(columns: &[(&str, Align)], rows: impl IntoIterator<Item = Vec<Styl
 
 /// Writes an aligned table. Rows are iterated several times instead of collected: a million of them take no
 /// memory.
-pub fn write(
+pub(super) fn write(
     out: &mut dyn Write,
     columns: &[(&str, Align)],
     rows: impl Iterator<Item = Vec<Styled>> + Clone,
@@ -135,7 +135,7 @@ fn escape(tone: Tone) -> &'static str {
 
 /// One line of tab-separated values. Backslashes and control characters inside a value are escaped, tabs and
 /// newlines included, so that a line is a row.
-pub fn tsv<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
+pub(super) fn tsv<S: AsRef<str>>(values: impl IntoIterator<Item = S>) -> String {
     let cells: Vec<String> = values.into_iter().map(|v| clean(&v.as_ref().replace('\\', "\\\\"))).collect();
     cells.join("\t") + "\n"
 }

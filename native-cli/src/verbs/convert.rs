@@ -180,7 +180,7 @@ pub(super) struct ConversionTask<'a> {
 
 impl ConversionTask<'_> {
     /// Writes the output if `gate` allows it. A dry run only plans it.
-    pub fn execute(
+    pub(super) fn execute(
         mut self,
         gate: impl FnOnce(&Source, &Plan) -> Result<Option<EquivalenceView>>,
     ) -> Result<ConversionResult> {

@@ -68,7 +68,7 @@ impl PassResources {
     }
 
     /// The mean divergence of `model` from `reference`, in nats a token.
-    pub fn divergence(
+    pub(super) fn divergence(
         &self,
         model: (&Source, &ModelTensors),
         reference: (&Source, &ModelTensors),
@@ -124,7 +124,7 @@ pub(super) struct SensitivityWork<'a> {
 
 impl SensitivityWork<'_> {
     /// The errors of all types, without divergences.
-    pub fn errors(&self) -> Result<Vec<SensitivityRow>> {
+    pub(super) fn errors(&self) -> Result<Vec<SensitivityRow>> {
         let plan = self.free.errors(&self.source.checkpoint);
         let mut resources = self.resources.clone();
         if self.free.plan.conversion.as_ref().is_some_and(|c| c.rotation.is_some()) {
@@ -138,7 +138,7 @@ impl SensitivityWork<'_> {
 
     /// Measures the divergence of each unit or group of units of a model, which is read from `source`, then the errors of all
     /// types. True if divergences were measured in groups.
-    pub fn measure(
+    pub(super) fn measure(
         &self,
         source: &Source,
         model: &ModelTensors,

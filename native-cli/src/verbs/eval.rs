@@ -30,7 +30,7 @@ pub(crate) struct OpenedModel {
 }
 
 impl OpenedModel {
-    pub fn open(path: &ModelPath) -> Result<OpenedModel> {
+    pub(crate) fn open(path: &ModelPath) -> Result<OpenedModel> {
         let source = Source::open_for(path, &decoded::recipe())?;
         source.checkpoint.packing.check()?;
         StoredQuantization::of(&source.checkpoint).check_all()?;

@@ -26,7 +26,7 @@ impl PassResources {
     /// # Errors
     ///
     /// Those of [`Resources::new`].
-    pub fn new(options: &ResourceOptions) -> Result<PassResources> {
+    pub(super) fn new(options: &ResourceOptions) -> Result<PassResources> {
         let resources = Resources::new(options)?;
         let workers = resources.budget.workers;
         let memory = options.memory.unwrap_or(MEMORY * u64::from(workers));
@@ -35,32 +35,32 @@ impl PassResources {
     }
 
     /// Worker threads.
-    pub fn threads(&self) -> u32 {
+    pub(super) fn threads(&self) -> u32 {
         self.budget.workers
     }
 
     /// Memory for windows of weights, and threads.
-    pub fn windows(&self) -> Budget {
+    pub(super) fn windows(&self) -> Budget {
         Budget { memory: self.budget.memory / 4, ..self.budget }
     }
 
     /// Bytes for everything but windows of weights.
-    pub fn room(&self) -> u64 {
+    pub(super) fn room(&self) -> u64 {
         self.budget.memory - self.windows().memory
     }
 
     /// The arithmetic on all threads.
-    pub fn threaded<M>(&self, matmul: M) -> Threaded<M> {
+    pub(super) fn threaded<M>(&self, matmul: M) -> Threaded<M> {
         Threaded { matmul, kernels: self.kernels, threads: self.budget.workers as usize }
     }
 
     /// A progress bar; `verb` is a participle.
-    pub fn progress(&self, verb: &'static str) -> PassProgress {
+    pub(super) fn progress(&self, verb: &'static str) -> PassProgress {
         PassProgress::new(verb, self.quiet)
     }
 
     /// What runs a pass over the weights of a source.
-    pub fn runner<'r>(&self, source: &'r Source, add: &'r (dyn Fn(u64) + Sync)) -> PassRunner<'r> {
+    pub(super) fn runner<'r>(&self, source: &'r Source, add: &'r (dyn Fn(u64) + Sync)) -> PassRunner<'r> {
         PassRunner::new(source, self.kernels, self.windows(), add)
     }
 
@@ -69,7 +69,7 @@ impl PassResources {
     /// # Errors
     ///
     /// `memory_budget` if not even one fits; `what` names it.
-    pub fn fitting(&self, each: u64, fixed: u64, what: &str) -> Result<usize> {
+    pub(super) fn fitting(&self, each: u64, fixed: u64, what: &str) -> Result<usize> {
         let fitting = self.room().saturating_sub(fixed) / each.max(1);
         if fitting > 0 {
             return Ok(usize::try_from(fitting).unwrap_or(usize::MAX));

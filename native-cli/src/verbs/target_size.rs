@@ -51,7 +51,7 @@ impl TargetWork<'_> {
     /// # Errors
     ///
     /// `usage` if the size is too small or the recipe names a type for all; those of measuring.
-    pub fn choose(&self) -> Result<FittedTarget> {
+    pub(super) fn choose(&self) -> Result<FittedTarget> {
         let source = self.open()?;
         let MeasuredTypes { free, rows, mut view } = self.measured(&source, &self.target.types)?;
         let limit = self.target.limit;
@@ -158,7 +158,7 @@ impl TargetWork<'_> {
     /// # Errors
     ///
     /// As [`TargetWork::choose`].
-    pub fn curve(&self) -> Result<Vec<CurvePoint>> {
+    pub(super) fn curve(&self) -> Result<Vec<CurvePoint>> {
         let source = self.open()?;
         let checkpoint = &source.checkpoint;
         let presets = presets(checkpoint, self.recipe, &source)?;

@@ -80,13 +80,13 @@ impl Visit {
 }
 
 impl SharedMemory {
-    pub fn new(bytes: u64) -> SharedMemory {
+    pub(super) fn new(bytes: u64) -> SharedMemory {
         let words = (bytes as usize).div_ceil(WORD);
         SharedMemory { bytes: vec![0; bytes as usize], words: vec![Word::default(); words] }
     }
 
     /// What a thread accesses, for reading or writing.
-    pub fn slice(
+    pub(super) fn slice(
         &mut self,
         address: u64,
         access: Access,

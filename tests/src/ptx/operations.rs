@@ -6,9 +6,9 @@ use std::cmp::Ordering;
 
 /// Operands as registers hold them: as many low bits as the type has, floats by their pattern, predicates 0
 /// or 1.
-pub type Operands = [u64; 4];
+pub(super) type Operands = [u64; 4];
 /// An instruction.
-pub type Operation = fn(Operands) -> u64;
+pub(super) type Operation = fn(Operands) -> u64;
 
 /// The NaN that every operation makes of NaN, whatever its payload was.
 const NAN: u32 = 0x7FFF_FFFF;
@@ -52,12 +52,12 @@ fn insert([from, into, at, length]: Operands) -> u64 {
 }
 
 /// A word of two halves, the lower one first.
-pub fn join([low, high, ..]: Operands) -> u64 {
+pub(super) fn join([low, high, ..]: Operands) -> u64 {
     low & 0xFFFF | (high & 0xFFFF) << 16
 }
 
 /// The instruction of this name.
-pub fn function(name: &str) -> Option<Operation> {
+pub(super) fn function(name: &str) -> Option<Operation> {
     Some(match name {
         "mov.u32" | "mov.b32" | "mov.f32" => |[a, ..]| word(a),
         "mov.u16" | "mov.b16" | "cvt.u16.u32" | "cvt.u32.u16" => |[a, ..]| a & 0xFFFF,

@@ -14,16 +14,16 @@ use quantoscope_core::schedule::{Budget, USUAL_WINDOW};
 use std::cell::{Cell, RefCell};
 
 /// A pass in binary32 by the processor's engine.
-pub type WorkerPass = ModelPass<F32<'static>>;
+pub(super) type WorkerPass = ModelPass<F32<'static>>;
 
 /// Bytes for windows of weights: a quarter of what a pass holds, as on the command line.
 const WINDOWS: u64 = 64 << 20;
 
 /// Bytes for the vectors of tokens.
-pub const VECTORS: u64 = 192 << 20;
+pub(super) const VECTORS: u64 = 192 << 20;
 
 /// Runs passes over the tensors of models, and counts the weights that they multiply.
-pub struct WorkerPasses {
+pub(super) struct WorkerPasses {
     kernels: &'static dyn Kernels,
     buffers: RefCell<(Workspace, Vec<Vec<u8>>)>,
     weights: Cell<u64>,
@@ -31,22 +31,22 @@ pub struct WorkerPasses {
 
 impl WorkerPasses {
     /// Nothing is counted yet.
-    pub fn new() -> WorkerPasses {
+    pub(super) fn new() -> WorkerPasses {
         WorkerPasses { kernels: Engine::auto().kernels(), buffers: RefCell::default(), weights: Cell::new(0) }
     }
 
     /// The arithmetic of products.
-    pub fn matmul(&self) -> F32<'static> {
+    pub(super) fn matmul(&self) -> F32<'static> {
         F32(self.kernels)
     }
 
     /// The name of the engine.
-    pub fn engine(&self) -> &'static str {
+    pub(super) fn engine(&self) -> &'static str {
         self.kernels.name()
     }
 
     /// Weights that were multiplied so far.
-    pub fn weights(&self) -> u64 {
+    pub(super) fn weights(&self) -> u64 {
         self.weights.get()
     }
 
@@ -54,7 +54,7 @@ impl WorkerPasses {
     ///
     /// # Errors
     /// Those of files and of the pass.
-    pub fn logits(&self, files: &SyncFiles, pass: &mut WorkerPass) -> Result<Option<Logits>> {
+    pub(super) fn logits(&self, files: &SyncFiles, pass: &mut WorkerPass) -> Result<Option<Logits>> {
         loop {
             if let Some(logits) = pass.take_logits() {
                 return Ok(Some(logits));
@@ -70,7 +70,7 @@ impl WorkerPasses {
     ///
     /// # Errors
     /// Those of files and of the pass, and `interrupted`.
-    pub async fn logits_in_turns(
+    pub(super) async fn logits_in_turns(
         &self,
         files: &SyncFiles,
         pass: &mut WorkerPass,
@@ -133,7 +133,7 @@ impl WorkerPasses {
 }
 
 /// Turns of the event loop, each with a report of the progress.
-pub struct PassBreaks<'a> {
+pub(super) struct PassBreaks<'a> {
     breath: Breath,
     watch: &'a Watch,
     /// Called with the weights that were multiplied.
@@ -143,7 +143,7 @@ pub struct PassBreaks<'a> {
 impl<'a> PassBreaks<'a> {
     /// # Errors
     /// `io` where the browser has no message channels.
-    pub fn new(watch: &'a Watch, report: &'a dyn Fn(u64)) -> Result<PassBreaks<'a>> {
+    pub(super) fn new(watch: &'a Watch, report: &'a dyn Fn(u64)) -> Result<PassBreaks<'a>> {
         Ok(PassBreaks { breath: Breath::new()?, watch, report })
     }
 
@@ -151,7 +151,7 @@ impl<'a> PassBreaks<'a> {
     ///
     /// # Errors
     /// `interrupted` once the call was cancelled.
-    pub async fn take(&mut self, weights: u64) -> Result<()> {
+    pub(super) async fn take(&mut self, weights: u64) -> Result<()> {
         if self.breath.take().await {
             (self.report)(weights);
         }
@@ -159,7 +159,7 @@ impl<'a> PassBreaks<'a> {
     }
 
     /// Whether the last turn is long enough ago.
-    pub fn is_due(&self) -> bool {
+    pub(super) fn is_due(&self) -> bool {
         self.breath.is_due()
     }
 }

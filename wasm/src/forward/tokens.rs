@@ -13,7 +13,7 @@ use wasm_bindgen::prelude::*;
 /// Where token ids are from.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TokenRequest {
+pub(super) enum TokenRequest {
     /// The ids of a text, without the tokens that the tokenizer adds around it; `bos` starts every sequence.
     Text {
         /// The ids.
@@ -36,7 +36,7 @@ pub enum TokenRequest {
 }
 
 /// Token ids, the token that starts every sequence, and their origin: `text`, `ids` or `seeded`.
-pub struct RequestedTokens {
+pub(super) struct RequestedTokens {
     /// The ids.
     pub ids: Vec<u32>,
     /// The token that starts every sequence.
@@ -48,7 +48,7 @@ pub struct RequestedTokens {
 impl TokenRequest {
     /// # Errors
     /// `usage` where the value is no choice of tokens.
-    pub fn parse(value: JsValue) -> Result<TokenRequest> {
+    pub(super) fn parse(value: JsValue) -> Result<TokenRequest> {
         let parsed = serde_wasm_bindgen::from_value(value);
         parsed.map_err(|e| Error::new(Code::Usage, format!("not a choice of tokens: {e}")))
     }
@@ -57,7 +57,7 @@ impl TokenRequest {
     ///
     /// # Errors
     /// `bad_value` for an id that is not in the vocabulary.
-    pub fn ids(self, model: &PassModel, count: usize) -> Result<RequestedTokens> {
+    pub(super) fn ids(self, model: &PassModel, count: usize) -> Result<RequestedTokens> {
         let vocab = model.tensors.config.vocab;
         let found = match self {
             TokenRequest::Text { ids, bos } => RequestedTokens { ids, bos, from: "text" },

@@ -6,14 +6,14 @@ use quantoscope_core::float::{e8m0_half_to_f32, f16_to_f32, ue4m3_to_f32};
 use quantoscope_core::quant::codebook::{E2M1, IQ4};
 
 /// A decoder of blocks of `N` values in `B` bytes.
-pub trait VectorDecoder<const N: usize, const B: usize> {
+pub(super) trait VectorDecoder<const N: usize, const B: usize> {
     /// Decodes one block.
     fn decode<S: Simd>(simd: S, bytes: &[u8; B], values: &mut [f32; N]);
 }
 
 /// Decodes all blocks of `src`.
 #[inline(always)]
-pub fn decode<T: VectorDecoder<N, B>, S: Simd, const N: usize, const B: usize>(
+pub(super) fn decode<T: VectorDecoder<N, B>, S: Simd, const N: usize, const B: usize>(
     simd: S,
     src: &[u8],
     out: &mut [f32],
@@ -28,13 +28,13 @@ pub fn decode<T: VectorDecoder<N, B>, S: Simd, const N: usize, const B: usize>(
 
 /// Sixteen bytes from offset `at`.
 #[inline(always)]
-pub fn bytes<S: Simd>(simd: S, from: &[u8], at: usize) -> u8x16<S> {
+pub(super) fn bytes<S: Simd>(simd: S, from: &[u8], at: usize) -> u8x16<S> {
     u8x16::from_slice(simd, &from[at..at + 16])
 }
 
 /// Unsigned codes as floats.
 #[inline(always)]
-pub fn widened<S: Simd>(codes: u8x16<S>) -> f32x16<S> {
+pub(super) fn widened<S: Simd>(codes: u8x16<S>) -> f32x16<S> {
     let (a, b) = codes.widen();
     let (a, b) = a.combine(b).widen();
     a.combine(b).bitcast::<i32x16<S>>().to_float()
@@ -42,7 +42,7 @@ pub fn widened<S: Simd>(codes: u8x16<S>) -> f32x16<S> {
 
 /// Signed codes as floats.
 #[inline(always)]
-pub fn widened_signed<S: Simd>(codes: i8x16<S>) -> f32x16<S> {
+pub(super) fn widened_signed<S: Simd>(codes: i8x16<S>) -> f32x16<S> {
     let (a, b) = codes.widen();
     let (a, b) = a.combine(b).widen();
     a.combine(b).to_float()
@@ -50,7 +50,7 @@ pub fn widened_signed<S: Simd>(codes: i8x16<S>) -> f32x16<S> {
 
 /// Stores sixteen values at index `16 * k`.
 #[inline(always)]
-pub fn put<S: Simd, const N: usize>(values: &mut [f32; N], k: usize, v: f32x16<S>) {
+pub(super) fn put<S: Simd, const N: usize>(values: &mut [f32; N], k: usize, v: f32x16<S>) {
     v.store_slice(&mut values[16 * k..16 * (k + 1)]);
 }
 
@@ -65,7 +65,7 @@ fearless_simd::kernel!(
 
 /// The F16 at byte `at`, as F32.
 #[inline(always)]
-pub fn f16_at<S: Simd>(simd: S, bytes: &[u8], at: usize) -> f32 {
+pub(super) fn f16_at<S: Simd>(simd: S, bytes: &[u8], at: usize) -> f32 {
     let bits = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     #[cfg(target_arch = "x86_64")]
     if let Some(token) = simd.level().as_avx2() {
@@ -77,14 +77,14 @@ pub fn f16_at<S: Simd>(simd: S, bytes: &[u8], at: usize) -> f32 {
 
 /// Low and high nibbles of sixteen bytes from offset `at`.
 #[inline(always)]
-pub fn nibbles<S: Simd>(simd: S, from: &[u8], at: usize) -> [u8x16<S>; 2] {
+pub(super) fn nibbles<S: Simd>(simd: S, from: &[u8], at: usize) -> [u8x16<S>; 2] {
     let both = bytes(simd, from, at);
     [both & 15, both >> 4]
 }
 
 /// A codebook whose levels are small integers.
 #[inline(always)]
-pub fn codebook<S: Simd>(simd: S, levels: &[f32; 16]) -> i8x16<S> {
+pub(super) fn codebook<S: Simd>(simd: S, levels: &[f32; 16]) -> i8x16<S> {
     i8x16::load_array(simd, levels.map(|level| level as i8))
 }
 
@@ -103,7 +103,7 @@ fn five_bits<S: Simd>(simd: S, from: &[u8], at: usize, low: [u8x16<S>; 2]) -> [u
 macro_rules! halves {
     ($name:ident, $bytes:literal, |$simd:ident, $from:ident| $codes:expr, |$code:ident| $value:expr, $($let:ident = $part:expr),+) => {
         /// Decoder of the type in its name.
-        pub struct $name;
+        pub(super) struct $name;
 
         impl VectorDecoder<32, $bytes> for $name {
             #[inline(always)]
@@ -188,7 +188,7 @@ fn pairs<S: Simd>([low, high]: [u8x16<S>; 2]) -> [u8x16<S>; 2] {
 }
 
 /// Decoder of NVFP4.
-pub struct Nvfp4Decoder;
+pub(super) struct Nvfp4Decoder;
 
 impl VectorDecoder<64, 36> for Nvfp4Decoder {
     #[inline(always)]

@@ -5,23 +5,23 @@ use fearless_simd::{Simd, f32x4, f32x16, i32x4, i32x16, prelude::*, u32x4, u32x1
 use quantoscope_core::quant::EncodeError;
 
 /// Values per block.
-pub const LEN: usize = 32;
+pub(super) const LEN: usize = 32;
 /// Blocks per group.
-pub const GROUP: usize = 16;
+pub(super) const GROUP: usize = 16;
 /// The values of a group.
-pub type BlockGroup = [[f32; LEN]; GROUP];
+pub(super) type BlockGroup = [[f32; LEN]; GROUP];
 /// One number for each block of a group.
-pub type PerBlock<T> = [T; GROUP];
+pub(super) type PerBlock<T> = [T; GROUP];
 
 /// The values must be encoded by the CPU reference: NaN, infinity, F16 overflow, or a scale whose reciprocal
 /// is infinite.
-pub struct NeedsScalar;
+pub(super) struct NeedsScalar;
 
 /// The CPU reference of an encoding: writes whole blocks of values.
-pub type Reference<'a> = &'a dyn Fn(&[f32], &mut [u8]) -> Result<(), EncodeError>;
+pub(super) type Reference<'a> = &'a dyn Fn(&[f32], &mut [u8]) -> Result<(), EncodeError>;
 
 /// An encoder of groups, to `B` bytes per block.
-pub trait GroupEncoder<const B: usize> {
+pub(super) trait GroupEncoder<const B: usize> {
     /// Encodes a group, or leaves it to the CPU reference.
     fn encode<S: Simd>(simd: S, group: &BlockGroup, out: &mut [[u8; B]; GROUP]) -> Result<(), NeedsScalar>;
 }
@@ -31,7 +31,7 @@ pub trait GroupEncoder<const B: usize> {
 /// # Errors
 /// Those of `reference`.
 #[inline(always)]
-pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
+pub(super) fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
     simd: S,
     reference: Reference<'_>,
     src: &[f32],
@@ -58,7 +58,7 @@ pub fn encode<T: GroupEncoder<B>, S: Simd, const B: usize>(
 
 /// Half `k` of a block.
 #[inline(always)]
-pub fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
+pub(super) fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
     f32x16::load_array_ref(simd, &block.as_chunks::<16>().0[k])
 }
 
@@ -66,7 +66,7 @@ pub fn half<S: Simd>(simd: S, block: &[f32; LEN], k: usize) -> f32x16<S> {
 /// short enough to keep all in registers in any evaluation order (V8 schedules operations of equal depth
 /// together).
 #[inline(always)]
-pub fn four_lanes<S: Simd>() -> bool {
+pub(super) fn four_lanes<S: Simd>() -> bool {
     S::f32s::LEN == 4
 }
 
@@ -75,7 +75,7 @@ macro_rules! folded {
     ($(#[$doc:meta])* $name:ident, $element:ty, $wide:ident, $narrow:ident, $op:ident, $of:ident) => {
         $(#[$doc])*
         #[inline(always)]
-        pub fn $name<S: Simd>(simd: S, group: &BlockGroup) -> PerBlock<$element> {
+        pub(super) fn $name<S: Simd>(simd: S, group: &BlockGroup) -> PerBlock<$element> {
             #[inline(always)]
             fn quarter<S: Simd>(simd: S, block: &[f32; LEN]) -> $narrow<S> {
                 let (low, high): ($wide<S>, $wide<S>) = ($of(half(simd, block, 0)), $of(half(simd, block, 1)));
@@ -166,7 +166,7 @@ folded!(
 
 /// The largest magnitude of each of four vectors, as bits.
 #[inline(always)]
-pub fn magnitudes_of_four<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
+pub(super) fn magnitudes_of_four<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
     #[inline(always)]
     fn quarter<S: Simd>(v: f32x16<S>) -> i32x4<S> {
         let (low, high) = magnitude(v).split();
@@ -180,7 +180,7 @@ pub fn magnitudes_of_four<S: Simd>(v: [f32x16<S>; 4]) -> [i32; 4] {
 
 /// The integer part of numbers with magnitude below 2^22.
 #[inline(always)]
-pub fn truncated<S: Simd>(x: f32x16<S>) -> i32x16<S> {
+pub(super) fn truncated<S: Simd>(x: f32x16<S>) -> i32x16<S> {
     if cfg!(target_arch = "wasm32") {
         // The saturating conversion of WebAssembly costs more than this.
         return (x.trunc() + 12_582_912.0).bitcast::<i32x16<S>>() - 0x4B40_0000;
@@ -190,17 +190,17 @@ pub fn truncated<S: Simd>(x: f32x16<S>) -> i32x16<S> {
 
 /// The nearest integers, ties away from zero, as the CPU reference rounds.
 #[inline(always)]
-pub fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
+pub(super) fn rounded<S: Simd>(simd: S, x: f32x16<S>) -> i32x16<S> {
     let almost_half = f32x16::splat(simd, f32::from_bits(0x3EFF_FFFF));
     truncated(x + almost_half.copysign(x))
 }
 
 /// The bits of infinity, above those of all finite magnitudes.
-pub const INFINITE: i32 = 0x7F80_0000;
+pub(super) const INFINITE: i32 = 0x7F80_0000;
 
 /// The value of largest magnitude of each block; the first of equals, +0 for a block of zeros.
 #[inline(always)]
-pub fn signed_absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
+pub(super) fn signed_absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let (signed, unsigned) = (most_signed(simd, group), most_unsigned(simd, group));
     let (mut max, mut tie, mut needs_scalar, mut tied) = ([0.0; GROUP], [false; GROUP], false, false);
     for b in 0..GROUP {
@@ -228,7 +228,7 @@ pub fn signed_absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f3
 
 /// The largest magnitude of each block.
 #[inline(always)]
-pub fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
+pub(super) fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, NeedsScalar> {
     let bits = if four_lanes::<S>() {
         doubled_magnitudes(simd, group).map(|twice| (twice >> 1) as i32)
     } else {
@@ -240,7 +240,10 @@ pub fn absmax<S: Simd>(simd: S, group: &BlockGroup) -> Result<PerBlock<f32>, Nee
 
 /// Minimum and maximum of each block; of zeros of both signs, the first is the minimum.
 #[inline(always)]
-pub fn ranges<S: Simd>(simd: S, group: &BlockGroup) -> Result<(PerBlock<f32>, PerBlock<f32>), NeedsScalar> {
+pub(super) fn ranges<S: Simd>(
+    simd: S,
+    group: &BlockGroup,
+) -> Result<(PerBlock<f32>, PerBlock<f32>), NeedsScalar> {
     absmax(simd, group)?;
     let (mut min, max) = (minimum(simd, group), maximum(simd, group));
     if min.contains(&0.0) {

@@ -23,7 +23,7 @@ fn finite(values: &[f32]) -> bool {
 
 /// Same result as [`pair_leaf`].
 #[inline(always)]
-pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums {
+pub(super) fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums {
     let ((r, rest), (q, over)) = (reference.as_chunks::<CHUNK>(), candidate.as_chunks::<CHUNK>());
     let plain = rest.is_empty() && over.is_empty() && r.len() == q.len();
     if !plain || !finite(reference) || !finite(candidate) {
@@ -57,7 +57,7 @@ pub fn pair<S: Simd>(simd: S, reference: &[f32], candidate: &[f32]) -> PairSums 
 
 /// Same result as [`moments_leaf`].
 #[inline(always)]
-pub fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
+pub(super) fn moments<S: Simd>(simd: S, values: &[f32]) -> Moments {
     let (taken, rest) = values.as_chunks::<CHUNK>();
     if taken.is_empty() || !rest.is_empty() || !finite(values) {
         return moments_leaf(values);

@@ -22,7 +22,13 @@ struct ColumnPart<'a> {
 
 /// Same order of sums as the reference: see `Kernels::multiply`.
 #[inline(always)]
-pub fn multiply<S: Simd>(simd: S, x: &Panels, cols: Range<usize>, weights: &[f32], sums: ProductSums<'_>) {
+pub(super) fn multiply<S: Simd>(
+    simd: S,
+    x: &Panels,
+    cols: Range<usize>,
+    weights: &[f32],
+    sums: ProductSums<'_>,
+) {
     let (stride, padded) = (cols.len().max(1), x.padded());
     let rows = weights.len() / stride;
     if sums.totals.len() < rows * padded || sums.begun.len() < rows * padded {

@@ -37,7 +37,7 @@ fn small_strides<S: Simd>(simd: S, x: &mut [f32], doubled: usize) -> usize {
 
 /// Rotates the vector at offset `at` of every row of `stride` values.
 #[inline(always)]
-pub fn rows<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
+pub(super) fn rows<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f32], stride: usize, at: usize) {
     for row in x.chunks_exact_mut(stride.max(1)) {
         if let Some(vector) = row.get_mut(at..).and_then(|r| r.get_mut(..rotation.len())) {
             rotation.row_after(
@@ -51,7 +51,7 @@ pub fn rows<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f32], stride: usize,
 
 /// Rotates every column of `x`, a row-major matrix of `width` columns.
 #[inline(always)]
-pub fn columns(rotation: &Rotation, x: &mut [f32], width: usize) {
+pub(super) fn columns(rotation: &Rotation, x: &mut [f32], width: usize) {
     let mut strip = vec![[0.0; STRIP]; rotation.len()];
     for from in (0..width).step_by(STRIP) {
         let part = from..(from + STRIP).min(width);
@@ -93,7 +93,7 @@ fn small_strides_f64<S: Simd>(simd: S, x: &mut [f64], doubled: usize) -> usize {
 
 /// [`rows`] in binary64.
 #[inline(always)]
-pub fn rows_f64<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
+pub(super) fn rows_f64<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f64], stride: usize, at: usize) {
     for row in x.chunks_exact_mut(stride.max(1)) {
         if let Some(vector) = row.get_mut(at..).and_then(|r| r.get_mut(..rotation.len())) {
             rotation.row_after(
@@ -107,7 +107,7 @@ pub fn rows_f64<S: Simd>(simd: S, rotation: &Rotation, x: &mut [f64], stride: us
 
 /// [`columns`] in binary64.
 #[inline(always)]
-pub fn columns_f64(rotation: &Rotation, x: &mut [f64], width: usize) {
+pub(super) fn columns_f64(rotation: &Rotation, x: &mut [f64], width: usize) {
     let mut strip = vec![[0.0; STRIP_F64]; rotation.len()];
     for from in (0..width).step_by(STRIP_F64) {
         let part = from..(from + STRIP_F64).min(width);

@@ -8,7 +8,7 @@ use quantoscope_core::float::{f16_is_finite, f32_to_f16, f32_to_ue4m3, ue4m3_to_
 use quantoscope_core::quant::EncodeError;
 
 /// An encoder of `N` values (whole blocks) to `B` bytes.
-pub trait SingleEncoder<const N: usize, const B: usize> {
+pub(super) trait SingleEncoder<const N: usize, const B: usize> {
     /// Encodes one unit, or leaves it to the CPU reference.
     fn encode<S: Simd>(simd: S, values: &[f32; N], out: &mut [u8; B]) -> Result<(), NeedsScalar>;
 }
@@ -18,7 +18,7 @@ pub trait SingleEncoder<const N: usize, const B: usize> {
 /// # Errors
 /// Those of `reference`.
 #[inline(always)]
-pub fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
+pub(super) fn encode<T: SingleEncoder<N, B>, S: Simd, const N: usize, const B: usize>(
     simd: S,
     reference: Reference<'_>,
     src: &[f32],
@@ -87,7 +87,7 @@ fn digits<S: Simd>(simd: S, values: &[[f32; 16]], inverse: f32) -> u8x64<S> {
 }
 
 /// Encoder of TQ2_0.
-pub struct Tq20Encoder;
+pub(super) struct Tq20Encoder;
 
 impl SingleEncoder<256, 66> for Tq20Encoder {
     #[inline(always)]
@@ -106,7 +106,7 @@ impl SingleEncoder<256, 66> for Tq20Encoder {
 }
 
 /// Encoder of TQ1_0.
-pub struct Tq10Encoder;
+pub(super) struct Tq10Encoder;
 
 impl SingleEncoder<256, 54> for Tq10Encoder {
     #[inline(always)]
@@ -142,7 +142,7 @@ fn fractions<const N: usize>(digits: &[u8], out: &mut [u8]) {
 }
 
 /// Encoder of Q2_0.
-pub struct Q20Encoder;
+pub(super) struct Q20Encoder;
 
 impl SingleEncoder<64, 18> for Q20Encoder {
     #[inline(always)]
@@ -161,7 +161,7 @@ impl SingleEncoder<64, 18> for Q20Encoder {
 }
 
 /// Encoder of Q1_0, eight blocks at a time: their sums run side by side, each in index order.
-pub struct Q10Encoder;
+pub(super) struct Q10Encoder;
 
 impl SingleEncoder<1024, 144> for Q10Encoder {
     #[inline(always)]
@@ -185,7 +185,7 @@ impl SingleEncoder<1024, 144> for Q10Encoder {
 }
 
 /// Encoder of NVFP4.
-pub struct Nvfp4Encoder;
+pub(super) struct Nvfp4Encoder;
 
 impl SingleEncoder<64, 36> for Nvfp4Encoder {
     #[inline(always)]

@@ -134,7 +134,7 @@ impl Coder for RoundingCoder<'_> {
 /// since neighbouring levels differ by at most a factor of two, and so is the midpoint, since scales have few
 /// bits. So the codes are the same.
 #[inline(always)]
-pub fn e2m1<S: Simd>(simd: S, x: f32x16<S>, d: f32) -> i32x16<S> {
+pub(super) fn e2m1<S: Simd>(simd: S, x: f32x16<S>, d: f32) -> i32x16<S> {
     const MIDPOINTS: [f32; 7] = [0.5, 1.5, 2.5, 3.5, 5.0, 7.0, 10.0];
     let (size, zero, one) = (x.abs(), i32x16::splat(simd, 0), i32x16::splat(simd, 1));
     let mut code = zero;
@@ -159,7 +159,7 @@ impl Coder for E2m1Coder<'_> {
 
 /// Narrows numbers of four blocks to bytes.
 #[inline(always)]
-pub fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
+pub(super) fn bytes<S: Simd>([a, b, c, d]: [i32x16<S>; 4]) -> [u8x16<S>; 4] {
     let low: u16x32<S> = a.relaxed_narrow(b).bitcast();
     let (low, high) = low.relaxed_narrow(c.relaxed_narrow(d).bitcast()).split();
     let ((a, b), (c, d)) = (low.split(), high.split());
@@ -259,7 +259,7 @@ fn put_pairs<S: Simd>(simd: S, group: &BlockGroup, coder: &impl Coder, out: &mut
 }
 
 /// Encoder of Q4_0.
-pub struct Q4_0Encoder;
+pub(super) struct Q4_0Encoder;
 
 impl GroupEncoder<18> for Q4_0Encoder {
     #[inline(always)]
@@ -273,7 +273,7 @@ impl GroupEncoder<18> for Q4_0Encoder {
 }
 
 /// Encoder of Q5_0.
-pub struct Q5_0Encoder;
+pub(super) struct Q5_0Encoder;
 
 impl GroupEncoder<22> for Q5_0Encoder {
     #[inline(always)]
@@ -287,7 +287,7 @@ impl GroupEncoder<22> for Q5_0Encoder {
 }
 
 /// Encoder of Q4_1.
-pub struct Q4_1Encoder;
+pub(super) struct Q4_1Encoder;
 
 impl GroupEncoder<20> for Q4_1Encoder {
     #[inline(always)]
@@ -303,7 +303,7 @@ impl GroupEncoder<20> for Q4_1Encoder {
 }
 
 /// Encoder of Q5_1.
-pub struct Q5_1Encoder;
+pub(super) struct Q5_1Encoder;
 
 impl GroupEncoder<24> for Q5_1Encoder {
     #[inline(always)]
@@ -319,7 +319,7 @@ impl GroupEncoder<24> for Q5_1Encoder {
 }
 
 /// Encoder of Q8_0.
-pub struct Q8_0Encoder;
+pub(super) struct Q8_0Encoder;
 
 /// Q8_0 codes of half `k` of a block.
 #[inline(always)]
@@ -360,7 +360,7 @@ impl GroupEncoder<34> for Q8_0Encoder {
 }
 
 /// Encoder of MXFP4.
-pub struct Mxfp4Encoder;
+pub(super) struct Mxfp4Encoder;
 
 impl GroupEncoder<17> for Mxfp4Encoder {
     #[inline(always)]
@@ -387,7 +387,7 @@ fn nonzero_scales(scales: &PerBlock<f32>) -> PerBlock<f32> {
 }
 
 /// Encoder of lattice blocks with a minimum.
-pub struct LatticeAsymEncoder;
+pub(super) struct LatticeAsymEncoder;
 
 impl GroupEncoder<20> for LatticeAsymEncoder {
     #[inline(always)]
@@ -403,7 +403,7 @@ impl GroupEncoder<20> for LatticeAsymEncoder {
 }
 
 /// Encoder of symmetric lattice blocks.
-pub struct LatticeSymEncoder;
+pub(super) struct LatticeSymEncoder;
 
 impl GroupEncoder<20> for LatticeSymEncoder {
     #[inline(always)]

@@ -49,7 +49,7 @@ fn twelve(from: &[u8], at: usize) -> [u8; 12] {
 }
 
 /// Decoder of Q2_K.
-pub struct Q2KDecoder;
+pub(super) struct Q2KDecoder;
 
 impl VectorDecoder<256, 84> for Q2KDecoder {
     #[inline(always)]
@@ -63,7 +63,7 @@ impl VectorDecoder<256, 84> for Q2KDecoder {
 }
 
 /// Decoder of Q3_K.
-pub struct Q3KDecoder;
+pub(super) struct Q3KDecoder;
 
 impl VectorDecoder<256, 110> for Q3KDecoder {
     #[inline(always)]
@@ -77,7 +77,7 @@ impl VectorDecoder<256, 110> for Q3KDecoder {
 }
 
 /// Decoder of Q4_K.
-pub struct Q4KDecoder;
+pub(super) struct Q4KDecoder;
 
 impl VectorDecoder<256, 144> for Q4KDecoder {
     #[inline(always)]
@@ -89,7 +89,7 @@ impl VectorDecoder<256, 144> for Q4KDecoder {
 }
 
 /// Decoder of Q5_K.
-pub struct Q5KDecoder;
+pub(super) struct Q5KDecoder;
 
 impl VectorDecoder<256, 176> for Q5KDecoder {
     #[inline(always)]
@@ -124,7 +124,7 @@ fn for_each_sixteen<S: Simd>(simd: S, from: &[u8], mut sixteen: impl FnMut(usize
 }
 
 /// Decoder of Q6_K.
-pub struct Q6KDecoder;
+pub(super) struct Q6KDecoder;
 
 impl VectorDecoder<256, 210> for Q6KDecoder {
     #[inline(always)]
@@ -138,7 +138,7 @@ impl VectorDecoder<256, 210> for Q6KDecoder {
 }
 
 /// Decoder of IQ4_XS.
-pub struct Iq4XsDecoder;
+pub(super) struct Iq4XsDecoder;
 
 impl VectorDecoder<256, 136> for Iq4XsDecoder {
     #[inline(always)]
@@ -156,7 +156,7 @@ impl VectorDecoder<256, 136> for Iq4XsDecoder {
 }
 
 /// Decoder of TQ2_0.
-pub struct Tq20Decoder;
+pub(super) struct Tq20Decoder;
 
 impl VectorDecoder<256, 66> for Tq20Decoder {
     #[inline(always)]

@@ -25,13 +25,13 @@ const TILE: usize = 2048;
 
 /// Kernels of the level of token type `S`.
 #[derive(Clone, Copy, Debug)]
-pub struct Vector<S> {
+pub(super) struct Vector<S> {
     simd: S,
 }
 
 impl<S: Simd> Vector<S> {
     /// Creates the kernels from a token, which proves that the machine supports the level.
-    pub fn new(simd: S) -> Vector<S> {
+    pub(super) fn new(simd: S) -> Vector<S> {
         Vector { simd }
     }
 

@@ -34,12 +34,12 @@ const REQUIRED_FUNCTIONS: [&[u8]; 22] = [
 ];
 
 /// The error of a missing or failed device.
-pub fn device_error(message: impl Into<String>) -> Error {
+pub(super) fn device_error(message: impl Into<String>) -> Error {
     Error::new(Code::Device, message)
 }
 
 /// Converts a driver error; `what` names the operation that failed.
-pub fn failed(what: &str) -> impl Fn(DriverError) -> Error + use<'_> {
+pub(super) fn failed(what: &str) -> impl Fn(DriverError) -> Error + use<'_> {
     move |e| {
         let reason = e.error_string().map(|s| s.to_string_lossy().into_owned());
         device_error(format!("CUDA: {what} failed: {}", reason.unwrap_or_else(|_| (e.0 as u32).to_string())))
@@ -50,7 +50,7 @@ pub fn failed(what: &str) -> impl Fn(DriverError) -> Error + use<'_> {
 ///
 /// # Errors
 /// [`Code::Device`] if the driver or the devices are missing, or if the driver is too old.
-pub fn device_count() -> Result<i32> {
+pub(super) fn device_count() -> Result<i32> {
     // SAFETY: loads the driver's library by its own name and calls no function of it.
     if !unsafe { is_culib_present() } {
         return Err(device_error("CUDA needs NVIDIA's driver, and this machine has none"));
@@ -72,7 +72,7 @@ pub fn device_count() -> Result<i32> {
 }
 
 /// An open device with its primary context, which all threads share.
-pub struct Context {
+pub(super) struct Context {
     device: sys::CUdevice,
     handle: sys::CUcontext,
 }
@@ -87,7 +87,7 @@ impl Context {
     ///
     /// # Errors
     /// [`Code::Device`] if the driver cannot open it.
-    pub fn open(number: i32) -> Result<Context> {
+    pub(super) fn open(number: i32) -> Result<Context> {
         let device = result::device::get(number).map_err(failed("opening a device"))?;
         // SAFETY: the driver just returned this device.
         let handle = unsafe { result::primary_ctx::retain(device) }.map_err(failed("opening a device"))?;
@@ -98,12 +98,12 @@ impl Context {
     ///
     /// # Errors
     /// [`Code::Device`] if the driver cannot tell it.
-    pub fn name(&self) -> Result<String> {
+    pub(super) fn name(&self) -> Result<String> {
         result::device::get_name(self.device).map_err(failed("asking for a device's name"))
     }
 
     /// Makes this the current context of the calling thread.
-    pub fn enter(&self) -> std::result::Result<(), DriverError> {
+    pub(super) fn enter(&self) -> std::result::Result<(), DriverError> {
         // SAFETY: the handle is released only on drop.
         unsafe { result::ctx::set_current(self.handle) }
     }
@@ -112,7 +112,7 @@ impl Context {
     ///
     /// # Errors
     /// [`Code::Device`] if the driver rejects the module or an entry is missing.
-    pub fn load(&self, ptx: &str, entries: &[&'static str]) -> Result<Vec<KernelFunction>> {
+    pub(super) fn load(&self, ptx: &str, entries: &[&'static str]) -> Result<Vec<KernelFunction>> {
         let failed = failed("translating a kernel for the device");
         self.enter().map_err(&failed)?;
         let ptx = CString::new(ptx).map_err(|_| device_error("a kernel's text is not a text"))?;
@@ -136,7 +136,7 @@ impl Drop for Context {
 
 /// A loaded kernel entry.
 #[derive(Clone, Copy)]
-pub struct KernelFunction(pub sys::CUfunction);
+pub(super) struct KernelFunction(pub sys::CUfunction);
 
 // SAFETY: the driver accepts function handles from every thread.
 unsafe impl Send for KernelFunction {}
@@ -144,19 +144,19 @@ unsafe impl Send for KernelFunction {}
 unsafe impl Sync for KernelFunction {}
 
 /// A stream: operations on a device that run in order.
-pub struct Stream(pub sys::CUstream);
+pub(super) struct Stream(pub sys::CUstream);
 
 // SAFETY: the driver accepts stream handles from every thread.
 unsafe impl Send for Stream {}
 
 impl Stream {
     /// Creates a stream on the current context.
-    pub fn new() -> std::result::Result<Stream, DriverError> {
+    pub(super) fn new() -> std::result::Result<Stream, DriverError> {
         result::stream::create(result::stream::StreamKind::NonBlocking).map(Stream)
     }
 
     /// Waits until all operations are finished.
-    pub fn wait(&self) -> std::result::Result<(), DriverError> {
+    pub(super) fn wait(&self) -> std::result::Result<(), DriverError> {
         // SAFETY: the handle is destroyed only on drop.
         unsafe { result::stream::synchronize(self.0) }
     }
@@ -171,14 +171,14 @@ impl Drop for Stream {
 }
 
 /// A device buffer.
-pub struct DeviceMemory {
+pub(super) struct DeviceMemory {
     pub address: sys::CUdeviceptr,
     pub size: usize,
 }
 
 impl DeviceMemory {
     /// Allocates `size` bytes, uninitialized.
-    pub fn new(size: usize) -> std::result::Result<DeviceMemory, DriverError> {
+    pub(super) fn new(size: usize) -> std::result::Result<DeviceMemory, DriverError> {
         // SAFETY: the contents are written before they are read.
         let address = unsafe { result::malloc_sync(size.max(1)) }?;
         Ok(DeviceMemory { address, size })
@@ -193,7 +193,7 @@ impl Drop for DeviceMemory {
 }
 
 /// Pinned host memory, which a device reads and writes by DMA.
-pub struct Pinned {
+pub(super) struct Pinned {
     at: *mut u8,
     size: usize,
 }
@@ -203,7 +203,7 @@ unsafe impl Send for Pinned {}
 
 impl Pinned {
     /// Allocates `size` zero bytes.
-    pub fn new(size: usize) -> std::result::Result<Pinned, DriverError> {
+    pub(super) fn new(size: usize) -> std::result::Result<Pinned, DriverError> {
         // SAFETY: no flags; the memory is initialized below before it is used.
         let at = unsafe { result::malloc_host(size.max(1), 0) }?.cast::<u8>();
         // SAFETY: the driver allocated `size` bytes.
@@ -212,7 +212,7 @@ impl Pinned {
     }
 
     /// The bytes. No operation of a stream on them may be in flight.
-    pub fn bytes(&mut self) -> &mut [u8] {
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: `size` initialized bytes, borrowed with `self`. `StreamSlot` waits for its stream before it
         // calls this.
         unsafe { std::slice::from_raw_parts_mut(self.at, self.size) }

@@ -15,7 +15,7 @@ const ALIGNMENT: usize = 256;
 
 /// A stream and its buffers. The input buffers hold values, weights and a table; the output buffers hold the
 /// `refused` word, padded to [`ALIGNMENT`], then the output bytes.
-pub struct StreamSlot {
+pub(super) struct StreamSlot {
     // Declared first: its drop waits for the operations that use the buffers.
     stream: Stream,
     /// Input on the host.
@@ -54,7 +54,7 @@ fn input_layout(src: usize, slices: &CudaSlices) -> [usize; 3] {
 
 impl StreamSlot {
     /// Creates a stream with empty buffers on the current context.
-    pub fn new() -> CudaResult<StreamSlot> {
+    pub(super) fn new() -> CudaResult<StreamSlot> {
         Ok(StreamSlot {
             stream: Stream::new()?,
             pinned_in: Pinned::new(0)?,
@@ -70,7 +70,7 @@ impl StreamSlot {
     ///
     /// # Errors
     /// The driver's error, or `CUDA_ERROR_NOT_FOUND` if `find` returns `None`.
-    pub fn start(
+    pub(super) fn start(
         &mut self,
         slice: &CudaSlice,
         slices: &CudaSlices,
@@ -158,7 +158,7 @@ impl StreamSlot {
     ///
     /// # Errors
     /// The driver's error; the range of the slice in `out` is undefined then.
-    pub fn finish(&mut self, out: &mut [u8]) -> CudaResult<bool> {
+    pub(super) fn finish(&mut self, out: &mut [u8]) -> CudaResult<bool> {
         let Some(range) = self.in_flight.take() else { return Ok(true) };
         self.stream.wait()?;
         let pinned_out = &self.pinned_out.bytes()[..ALIGNMENT + range.len()];

@@ -8,7 +8,7 @@ use quantoscope_core::kernels::{Kernels, Scalar};
 use quantoscope_core::quant::Encoding;
 
 /// One input of a kernel and what the kernel must do with it.
-pub struct ProbeCase {
+pub(super) struct ProbeCase {
     pub src: Vec<u8>,
     /// Importance weights of the columns, of two blocks; empty for an unweighted kernel.
     pub weights: Vec<f32>,
@@ -20,7 +20,7 @@ pub struct ProbeCase {
 
 impl ProbeCase {
     /// Values per row.
-    pub fn width(&self, kernel: Kernel) -> usize {
+    pub(super) fn width(&self, kernel: Kernel) -> usize {
         if self.weights.is_empty() { kernel.block().block_len() as usize } else { self.weights.len() }
     }
 }
@@ -31,7 +31,7 @@ const VALUES: u64 = 2048;
 const SEARCH_VALUES: u64 = 8192;
 
 /// All cases of a kernel.
-pub fn cases(kernel: Kernel) -> Vec<ProbeCase> {
+pub(super) fn cases(kernel: Kernel) -> Vec<ProbeCase> {
     let must_decline = must_decline(kernel);
     let computed = match kernel {
         Kernel::Quantize { weighted: true, .. } => {
@@ -182,7 +182,7 @@ fn decode_case(from: DType) -> ProbeCase {
 }
 
 /// Number `at` of a random stream: SplitMix64 as a counter.
-pub fn word(seed: u64, at: u64) -> u64 {
+pub(super) fn word(seed: u64, at: u64) -> u64 {
     let mut z = seed.wrapping_add(at.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

@@ -13,7 +13,7 @@ use quantoscope_core::rotation::{Form, Rotation};
 ///
 /// # Errors
 /// Those of [`Device::rotate`]: the device failed, which says nothing about the kernel.
-pub async fn probe_rotation(device: &dyn Device, arithmetic: Arithmetic) -> Result<ProbeVerdict> {
+pub(super) async fn probe_rotation(device: &dyn Device, arithmetic: Arithmetic) -> Result<ProbeVerdict> {
     let exact = rotations_match(device, arithmetic).await?
         && gains_match(device, arithmetic).await?
         && half_sources_match(device, arithmetic).await?;

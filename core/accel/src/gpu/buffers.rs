@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 /// Bytes of a word; buffer copies are whole words.
-pub const WORD: usize = 4;
+pub(super) const WORD: usize = 4;
 
 /// Device buffers and the staging buffer for readback.
-pub struct BufferSet {
+pub(super) struct BufferSet {
     source: wgpu::Buffer,
     result: wgpu::Buffer,
     /// One word; not 0 if a kernel declined.
@@ -27,7 +27,7 @@ pub struct BufferSet {
 }
 
 /// Parameters and input of one dispatch.
-pub struct Submission<'a> {
+pub(super) struct Submission<'a> {
     /// Workgroups.
     pub groups: u32,
     pub blocks: u32,
@@ -46,7 +46,7 @@ impl BufferSet {
     ///
     /// # Errors
     /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device is out of memory or lost.
-    pub fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<BufferSet> {
+    pub(super) fn new(driver: &Driver, input: usize, output: usize, weights: usize) -> Result<BufferSet> {
         use wgpu::BufferUsages as Usage;
         // Rounded up, so that the last word is whole.
         let capacity =
@@ -77,7 +77,7 @@ impl BufferSet {
     }
 
     /// Whether `input` bytes, `output` bytes and `weights` weights fit.
-    pub fn holds(&self, input: usize, output: usize, weights: usize) -> bool {
+    pub(super) fn holds(&self, input: usize, output: usize, weights: usize) -> bool {
         input <= self.capacity.0 && output <= self.capacity.1 && weights < self.capacity.2
     }
 
@@ -86,7 +86,7 @@ impl BufferSet {
     ///
     /// # Errors
     /// As [`BufferSet::new`].
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         driver: &Driver,
         pipeline: Option<&wgpu::ComputePipeline>,
@@ -121,7 +121,7 @@ impl BufferSet {
 }
 
 /// Writes bytes to a buffer; the last word is padded with zeros.
-pub fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
+pub(super) fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
     let (words, rest) = src.split_at(src.len() / WORD * WORD);
     driver.queue.write_buffer(buffer, 0, words);
     if !rest.is_empty() {
@@ -136,7 +136,7 @@ pub fn write(driver: &Driver, buffer: &wgpu::Buffer, src: &[u8]) {
 ///
 /// # Errors
 /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device was lost or reported an error.
-pub async fn read_back(
+pub(super) async fn read_back(
     driver: &Driver,
     submission: wgpu::SubmissionIndex,
     staging: &wgpu::Buffer,

@@ -5,7 +5,7 @@ use quantoscope_core::error::{Code, Error, Result};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// An open device.
-pub struct Driver {
+pub(super) struct Driver {
     pub name: String,
     pub software: bool,
     pub device: wgpu::Device,
@@ -24,7 +24,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`Code::Device`] if there is no adapter or it cannot be opened.
-    pub async fn open() -> Result<Driver> {
+    pub(super) async fn open() -> Result<Driver> {
         let none = |e: &dyn std::fmt::Display| {
             Error::new(Code::Device, format!("this machine has no graphics device that can be used: {e}"))
         };
@@ -93,7 +93,7 @@ impl Driver {
 
     /// # Errors
     /// [`Code::Device`] if the device reported an error since it was opened.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         match self.first_error.lock().as_deref() {
             Ok(None) => Ok(()),
             Ok(Some(error)) => Err(failed(error)),
@@ -103,7 +103,7 @@ impl Driver {
 }
 
 /// A WGSL program that is compiled on first use.
-pub struct Program {
+pub(super) struct Program {
     pub name: String,
     entry: &'static str,
     pub wgsl: String,
@@ -111,17 +111,17 @@ pub struct Program {
 }
 
 impl Program {
-    pub fn new(name: &str, entry: &'static str, wgsl: String) -> Program {
+    pub(super) fn new(name: &str, entry: &'static str, wgsl: String) -> Program {
         Program { name: name.into(), entry, wgsl, compiled: OnceLock::new() }
     }
 
     /// Whether the program has this entry point and source.
-    pub fn is(&self, entry: &str, wgsl: &str) -> bool {
+    pub(super) fn is(&self, entry: &str, wgsl: &str) -> bool {
         self.entry == entry && self.wgsl == wgsl
     }
 
     /// The pipeline on the device; `None` if it does not compile.
-    pub async fn pipeline(&self, driver: &Driver) -> Option<&wgpu::ComputePipeline> {
+    pub(super) async fn pipeline(&self, driver: &Driver) -> Option<&wgpu::ComputePipeline> {
         if self.compiled.get().is_none() {
             let pipeline = driver.compile(self).await.ok();
             // If another thread was first, both pipelines are the same.

@@ -11,11 +11,11 @@ const TILE: usize = 4096;
 /// Maximum number of lanes of a tile; neighbouring lanes read neighbouring values.
 const LANES: usize = 16;
 /// Values per workgroup of the element-wise kernels.
-pub const GROUP: usize = 256;
+pub(super) const GROUP: usize = 256;
 
 /// Kernel of a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DispatchKind {
+pub(super) enum DispatchKind {
     Gain,
     Rotate,
 }
@@ -38,7 +38,7 @@ struct UniformOffsets {
 }
 
 /// Steps on a matrix as dispatches for any range of its rows.
-pub struct DispatchPlan {
+pub(super) struct DispatchPlan {
     /// Lookup tables of the kernels. The first word is 0, which the shader compiler cannot know.
     pub tables: Vec<u32>,
     width: usize,
@@ -47,7 +47,7 @@ pub struct DispatchPlan {
 
 impl DispatchPlan {
     /// Plans steps, which must fit the matrix.
-    pub fn new(steps: &[MatrixStep<'_>], width: usize) -> DispatchPlan {
+    pub(super) fn new(steps: &[MatrixStep<'_>], width: usize) -> DispatchPlan {
         let mut plan = DispatchPlan { tables: vec![0], width, dispatches: Vec::new() };
         let mut cache = CachedTables::default();
         for step in steps {
@@ -99,7 +99,7 @@ impl DispatchPlan {
     }
 
     /// Kernels, parameters and numbers of workgroups for a range of rows.
-    pub fn dispatches(
+    pub(super) fn dispatches(
         &self,
         rows: Range<usize>,
     ) -> impl Iterator<Item = (DispatchKind, [u32; PARAMETER_WORDS], u32)> {

@@ -29,7 +29,7 @@ fn is_super_block(block: DType) -> bool {
 }
 
 /// All kernels.
-pub fn all() -> impl Iterator<Item = Kernel> {
+pub(super) fn all() -> impl Iterator<Item = Kernel> {
     BLOCKS.into_iter().flat_map(|to| {
         let weights = if is_super_block(to) { &[false, true][..] } else { &[false] };
         let quantize = move |&weighted| SOURCES.map(move |from| Kernel::Quantize { from, to, weighted });
@@ -38,7 +38,7 @@ pub fn all() -> impl Iterator<Item = Kernel> {
 }
 
 /// WGSL source of a kernel.
-pub fn source(kernel: Kernel) -> String {
+pub(super) fn source(kernel: Kernel) -> String {
     let load = match kernel {
         _ if is_super_block(kernel.block()) => include_str!("kernels/load_any.wgsl"),
         Kernel::Quantize { from: DType::F16, .. } => include_str!("kernels/load_f16.wgsl"),
@@ -78,7 +78,7 @@ fn files_of(block: DType) -> &'static [&'static str] {
 
 /// Number of workgroups for `blocks` blocks. An invocation of quantize does two small blocks (whole words) or
 /// one sub-block; an invocation of dequantize does one small block or one sub-block.
-pub fn groups(kernel: Kernel, blocks: u32) -> u32 {
+pub(super) fn groups(kernel: Kernel, blocks: u32) -> u32 {
     let invocations = match (kernel.block(), kernel) {
         (DType::Q4_K | DType::Q5_K, _) => 8 * blocks,
         (block, _) if is_super_block(block) => 16 * blocks,
@@ -91,6 +91,6 @@ pub fn groups(kernel: Kernel, blocks: u32) -> u32 {
 }
 
 /// Number of the source type in `load_any.wgsl`.
-pub fn kind(kernel: Kernel) -> u32 {
+pub(super) fn kind(kernel: Kernel) -> u32 {
     SOURCES.iter().position(|&from| from == kernel.from()).unwrap_or(0) as u32
 }

@@ -5,13 +5,13 @@ use super::device::Driver;
 use quantoscope_core::error::Result;
 
 /// Words of a dispatch's parameters.
-pub const PARAMETER_WORDS: usize = 18;
+pub(super) const PARAMETER_WORDS: usize = 18;
 /// Bytes from one dispatch's parameters to the next: the alignment of uniform offsets.
 const PARAMETER_STRIDE: usize = 256;
 
 /// Input buffer of a dispatch.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Input {
+pub(super) enum Input {
     /// The uploaded bytes.
     Source,
     /// The tables.
@@ -21,7 +21,7 @@ pub enum Input {
 }
 
 /// One kernel launch.
-pub struct Dispatch<'a> {
+pub(super) struct Dispatch<'a> {
     pub pipeline: &'a wgpu::ComputePipeline,
     pub input: Input,
     /// True if it writes the result; else it writes the matrix.
@@ -33,7 +33,7 @@ pub struct Dispatch<'a> {
 
 /// Bytes of each buffer, and number of dispatches.
 #[derive(Clone, Copy, Default)]
-pub struct BufferSizes {
+pub(super) struct BufferSizes {
     pub source: usize,
     pub tables: usize,
     pub matrix: usize,
@@ -64,7 +64,7 @@ impl BufferSizes {
 }
 
 /// Device buffers and the staging buffer for readback.
-pub struct MultiPass {
+pub(super) struct MultiPass {
     sizes: BufferSizes,
     source: wgpu::Buffer,
     tables: wgpu::Buffer,
@@ -84,7 +84,11 @@ impl MultiPass {
     ///
     /// # Errors
     /// [`Code::Device`](quantoscope_core::error::Code::Device) if the device is out of memory or lost.
-    pub fn with_sizes(driver: &Driver, idle: Option<MultiPass>, sizes: &BufferSizes) -> Result<MultiPass> {
+    pub(super) fn with_sizes(
+        driver: &Driver,
+        idle: Option<MultiPass>,
+        sizes: &BufferSizes,
+    ) -> Result<MultiPass> {
         use wgpu::BufferUsages as Usage;
         let sizes = match idle {
             Some(idle) if idle.sizes.holds(sizes) => return Ok(idle),
@@ -116,7 +120,7 @@ impl MultiPass {
     ///
     /// # Errors
     /// As [`MultiPass::with_sizes`].
-    pub async fn run(
+    pub(super) async fn run(
         &self,
         driver: &Driver,
         dispatches: &[Dispatch<'_>],

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 const MAX_VALUES: usize = 1 << 25;
 
 /// Programs between decode and encode, and their buffers.
-pub struct Rotator {
+pub(super) struct Rotator {
     widen: Vec<(DType, Program)>,
     gain: Program,
     rotate: Vec<(Arithmetic, Program)>,
@@ -26,7 +26,7 @@ pub struct Rotator {
 
 impl Rotator {
     /// Creates the programs. `edit(name, source)` returns the source to use.
-    pub fn new(edit: &dyn Fn(&str, String) -> String) -> Rotator {
+    pub(super) fn new(edit: &dyn Fn(&str, String) -> String) -> Rotator {
         let head =
             [include_str!("kernels/soft_f32.wgsl"), include_str!("kernels/matrix_memory.wgsl")].concat();
         let program = |name: &str, entry: &'static str, texts: &[&str]| {
@@ -57,7 +57,7 @@ impl Rotator {
     }
 
     /// All programs.
-    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+    pub(super) fn programs(&self) -> impl Iterator<Item = &Program> {
         let widen = self.widen.iter().map(|(_, p)| p);
         widen.chain([&self.gain]).chain(self.rotate.iter().map(|(_, p)| p))
     }

@@ -71,7 +71,7 @@ pub(crate) struct GgufReader {
 
 impl GgufReader {
     /// Creates a parser for a file of `len` bytes.
-    pub fn new(len: u64) -> GgufReader {
+    pub(crate) fn new(len: u64) -> GgufReader {
         GgufReader {
             len,
             next: NextItem::Head,
@@ -100,7 +100,7 @@ impl GgufReader {
     ///   [`Code::UnknownDtype`], [`Code::BadAlignment`] for key-values.
     /// - [`Code::TooManyAxes`], [`Code::Overflow`], [`Code::SizeMismatch`], [`Code::Hole`],
     ///   [`Code::Overlap`], [`Code::OutOfBounds`] for tensors.
-    pub fn step(&mut self, input: &mut Cursor<'_>) -> Result<ParseStep, ParseStop> {
+    pub(crate) fn step(&mut self, input: &mut Cursor<'_>) -> Result<ParseStep, ParseStop> {
         while !self.is_complete() {
             let mut probe = input.clone();
             self.item(&mut probe)?;

@@ -34,7 +34,7 @@ pub(super) struct LegacyReader {
 
 impl LegacyReader {
     /// Creates a parser for a file of `len` bytes.
-    pub fn new(len: u64) -> LegacyReader {
+    pub(super) fn new(len: u64) -> LegacyReader {
         LegacyReader { len, next: NextLegacyItem::Head, tensors: 0 }
     }
 
@@ -44,7 +44,11 @@ impl LegacyReader {
     ///
     /// [`Code::BadMagic`], [`Code::CountTooLarge`], [`Code::DuplicateName`], [`Code::StringTooLong`],
     /// [`Code::BadUtf8`], [`Code::BadValue`].
-    pub fn step(&mut self, input: &mut Cursor<'_>, found: &mut ImatrixTensors) -> Result<(), ParseStop> {
+    pub(super) fn step(
+        &mut self,
+        input: &mut Cursor<'_>,
+        found: &mut ImatrixTensors,
+    ) -> Result<(), ParseStop> {
         while !(matches!(self.next, NextLegacyItem::Rest) && input.offset() >= self.len) {
             let mut probe = input.clone();
             self.item(&mut probe, found)?;

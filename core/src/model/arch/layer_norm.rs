@@ -322,5 +322,5 @@ const FALCON: Arch = Arch {
     ..CENTRED
 };
 
-pub const ALL: &[&Arch] =
+pub(super) const ALL: &[&Arch] =
     &[&PHI, &STARCODER2, &COHERE, &COHERE2, &STABLELM, &NEMOTRON, &GPT_NEOX, &GPT2, &OPT, &FALCON];

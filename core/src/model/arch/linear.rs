@@ -112,4 +112,4 @@ const QWEN3_5_MOE: Arch = Arch {
     ..GATED
 };
 
-pub const ALL: &[&Arch] = &[&QWEN3_NEXT, &QWEN3_5, &QWEN3_5_MOE];
+pub(super) const ALL: &[&Arch] = &[&QWEN3_NEXT, &QWEN3_5, &QWEN3_5_MOE];

@@ -17,28 +17,28 @@ use crate::model::gguf_keys::{BASE, families as keys};
 use crate::model::tokenizer::rules as tokenizer;
 
 /// Embedding, last norm, head.
-pub const ENDS: &[TensorMapRow] =
+pub(super) const ENDS: &[TensorMapRow] =
     &[root(M::TokenEmbd, "embed_tokens"), root(M::OutputNorm, "norm"), root(M::Output, "lm_head")];
 /// Norms before the branches.
-pub const NORMS: &[TensorMapRow] =
+pub(super) const NORMS: &[TensorMapRow] =
     &[layer(M::AttnNorm, "input_layernorm"), layer(M::FfnNorm, "post_attention_layernorm")];
 /// The same where the GGUF calls the second one by its Hugging Face name.
-pub const POST_NORMS: &[TensorMapRow] = &[
+pub(super) const POST_NORMS: &[TensorMapRow] = &[
     layer(M::AttnNorm, "input_layernorm"),
     layer(M::FfnNorm, "post_attention_layernorm").gguf(&["blk.post_attention_norm"]),
 ];
 /// Separate query, key and value projections.
-pub const ATTENTION: &[TensorMapRow] = &[
+pub(super) const ATTENTION: &[TensorMapRow] = &[
     layer(M::AttnQ, "self_attn.q_proj"),
     layer(M::AttnK, "self_attn.k_proj"),
     layer(M::AttnV, "self_attn.v_proj"),
     layer(M::AttnOutput, "self_attn.o_proj"),
 ];
 /// A gated feed-forward part for every token.
-pub const DENSE: &[TensorMapRow] =
+pub(super) const DENSE: &[TensorMapRow] =
     &[layer(M::FfnGate, "mlp.gate_proj"), layer(M::FfnUp, "mlp.up_proj"), layer(M::FfnDown, "mlp.down_proj")];
 /// Norms of queries and keys, in the space of the heads.
-pub const HEAD_NORMS: &[TensorMapRow] =
+pub(super) const HEAD_NORMS: &[TensorMapRow] =
     &[layer(M::AttnQNorm, "self_attn.q_norm"), layer(M::AttnKNorm, "self_attn.k_norm")];
 
 const PHI3_LAYERS: &[TensorMapRow] = &[
@@ -52,7 +52,7 @@ const HUNYUAN_NORMS: &[TensorMapRow] =
     &[layer(M::AttnQNorm, "self_attn.query_layernorm"), layer(M::AttnKNorm, "self_attn.key_layernorm")];
 
 /// The last norm is called after the embedding, and stands before the head.
-pub const LFM2_ROWS: &[TensorMapRow] = &[
+pub(super) const LFM2_ROWS: &[TensorMapRow] = &[
     root(M::TokenEmbd, "embed_tokens"),
     root(M::OutputNorm, "embedding_norm").gguf(&["token_embd_norm"]),
     root(M::Output, "lm_head"),
@@ -73,7 +73,7 @@ pub const LFM2_ROWS: &[TensorMapRow] = &[
 ];
 
 /// The prefixes of decoders, alone and inside of multi-modal models.
-pub const PREFIXES: &[Prefix] = &[
+pub(super) const PREFIXES: &[Prefix] = &[
     Prefix::decoder("model."),
     Prefix::decoder("model.language_model."),
     Prefix { decoder: "language_model.model.", head: "language_model." },
@@ -81,7 +81,7 @@ pub const PREFIXES: &[Prefix] = &[
 ];
 
 /// No default differs from what most configurations say.
-pub const CONFIG: ConfigDefaults = ConfigDefaults {
+pub(super) const CONFIG: ConfigDefaults = ConfigDefaults {
     tied: false,
     rotary_share: 1.0,
     normalised_experts: false,
@@ -104,14 +104,14 @@ pub const CONFIG: ConfigDefaults = ConfigDefaults {
 };
 
 /// Nothing that presets treat in their own way.
-pub const RECIPE: RecipeFacts = RecipeFacts { falcon: false, shared_values: None };
+pub(super) const RECIPE: RecipeFacts = RecipeFacts { falcon: false, shared_values: None };
 
 /// The recipe facts of architectures with an 80-layer model that shares values.
-pub const SHARED_80: RecipeFacts =
+pub(super) const SHARED_80: RecipeFacts =
     RecipeFacts { shared_values: Some(SharedValues { layers: 80, grouped: false }), ..RECIPE };
 
 /// Any rotation of the stream is exact, and any of plain values.
-pub const ROTATION: RotationFacts = RotationFacts {
+pub(super) const ROTATION: RotationFacts = RotationFacts {
     layer_norm: false,
     refused: None,
     values: ValueLayout::Plain,
@@ -121,7 +121,7 @@ pub const ROTATION: RotationFacts = RotationFacts {
 };
 
 /// Llama: every other architecture is given by its differences.
-pub const LLAMA: Arch = Arch {
+pub(super) const LLAMA: Arch = Arch {
     mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::LLAMA,
     gguf_keys: &[BASE, keys::LLAMA],
@@ -142,7 +142,7 @@ pub const LLAMA: Arch = Arch {
 };
 
 /// A Llama under another GGUF name: whether the converter interleaves its queries is not known.
-pub const LLAMA_LIKE: Arch = Arch {
+pub(super) const LLAMA_LIKE: Arch = Arch {
     mlx: None,
     tokenizer: tokenizer::BPE,
     gguf_keys: &[BASE],
@@ -221,7 +221,7 @@ const HUNYUAN: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-pub const QWEN2: Arch = Arch {
+pub(super) const QWEN2: Arch = Arch {
     mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
@@ -233,7 +233,7 @@ pub const QWEN2: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-pub const QWEN3: Arch = Arch {
+pub(super) const QWEN3: Arch = Arch {
     mlx: Some(mlx_names::PLAIN),
     gguf_keys: &[BASE, keys::POOLED],
     gguf_rules: gguf_rules::PLAIN,
@@ -299,7 +299,7 @@ const LFM2: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-pub const ALL: &[&Arch] = &[
+pub(super) const ALL: &[&Arch] = &[
     &LLAMA, &MISTRAL, &GRANITE, &SMOLLM3, &SEED_OSS, &ERNIE4_5, &HUNYUAN, &QWEN2, &QWEN3, &GEMMA, &PHI3,
     &LFM2,
 ];

@@ -84,4 +84,4 @@ const PANGU_EMBEDDED: Arch = Arch {
     ..NAMED
 };
 
-pub const ALL: &[&Arch] = &[&ARCEE, &EXAONE, &MAINCODER, &MINICPM, &PANGU_EMBEDDED];
+pub(super) const ALL: &[&Arch] = &[&ARCEE, &EXAONE, &MAINCODER, &MINICPM, &PANGU_EMBEDDED];

@@ -17,7 +17,7 @@ use crate::model::tensor_id::TensorPart::{Bias, Weight};
 use crate::model::tokenizer::rules as tokenizer;
 
 /// A router and experts under `mlp`. Stacks are `[experts, 2 inner, hidden]` and `[experts, hidden, inner]`.
-pub const EXPERTS: &[TensorMapRow] = &[
+pub(super) const EXPERTS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "mlp.gate"),
     layer(M::FfnGateExps, "mlp.experts.{expert}.gate_proj"),
     layer(M::FfnUpExps, "mlp.experts.{expert}.up_proj"),
@@ -27,7 +27,7 @@ pub const EXPERTS: &[TensorMapRow] = &[
 ];
 
 /// The expert of every token, and its gate.
-pub const SHARED_EXPERT: &[TensorMapRow] = &[
+pub(super) const SHARED_EXPERT: &[TensorMapRow] = &[
     layer(M::FfnGateShexp, "mlp.shared_expert.gate_proj"),
     layer(M::FfnUpShexp, "mlp.shared_expert.up_proj"),
     layer(M::FfnDownShexp, "mlp.shared_expert.down_proj"),
@@ -35,7 +35,7 @@ pub const SHARED_EXPERT: &[TensorMapRow] = &[
 ];
 
 /// DeepSeek's experts of every token; the correction of the scores is one number per expert.
-pub const SHARED_EXPERTS: &[TensorMapRow] = &[
+pub(super) const SHARED_EXPERTS: &[TensorMapRow] = &[
     layer(M::FfnGateShexp, "mlp.shared_experts.gate_proj"),
     layer(M::FfnUpShexp, "mlp.shared_experts.up_proj"),
     layer(M::FfnDownShexp, "mlp.shared_experts.down_proj"),
@@ -43,7 +43,7 @@ pub const SHARED_EXPERTS: &[TensorMapRow] = &[
 ];
 
 /// Mixtral's router and experts.
-pub const BLOCK_SPARSE_ROWS: &[TensorMapRow] = &[
+pub(super) const BLOCK_SPARSE_ROWS: &[TensorMapRow] = &[
     layer(M::FfnGateInp, "block_sparse_moe.gate"),
     layer(M::FfnGateExps, "block_sparse_moe.experts.{expert}.w1"),
     layer(M::FfnUpExps, "block_sparse_moe.experts.{expert}.w3"),
@@ -80,7 +80,7 @@ const LLAMA4_ROWS: &[TensorMapRow] = &[
 ];
 
 /// Latent attention: between the two matrices of each pair lies a space of its own.
-pub const LATENT: &[TensorMapRow] = &[
+pub(super) const LATENT: &[TensorMapRow] = &[
     layer(M::AttnQ, "self_attn.q_proj"),
     layer(M::AttnQA, "self_attn.q_a_proj"),
     layer(M::AttnKvA, "self_attn.kv_a_proj_with_mqa"),
@@ -92,7 +92,7 @@ pub const LATENT: &[TensorMapRow] = &[
 ];
 
 /// The token predictor in the layers after the last one.
-pub const NEXTN: &[TensorMapRow] = &[
+pub(super) const NEXTN: &[TensorMapRow] = &[
     layer(M::NextnEhProj, "eh_proj"),
     layer(M::NextnEmbedTokens, "embed_tokens"),
     layer(M::NextnEnorm, "enorm"),
@@ -139,7 +139,8 @@ const MIXTRAL: Arch = Arch {
 };
 
 /// Queries and keys that are normalised over all heads together.
-pub const JOINT_NORMS: Attention = Attention { head_norms: true, joint_norms: true, ..PLAIN_ATTENTION };
+pub(super) const JOINT_NORMS: Attention =
+    Attention { head_norms: true, joint_norms: true, ..PLAIN_ATTENTION };
 
 const MINIMAX_M2: Arch = Arch {
     gguf_rules: GgufRules { experts: gguf_rules::GATE_DOWN_UP, ..gguf_rules::PLAIN },
@@ -210,7 +211,7 @@ const DEEPSEEK_V3: Arch = Arch {
 };
 
 /// Latent attention, and experts that are chosen by corrected sigmoid scores.
-pub const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
+pub(super) const DEEPSEEK_V3_PASS: ForwardSpec = ForwardSpec {
     latent: true,
     experts: Some(MoeSpec {
         shared: Some(SharedExpert::Gated),
@@ -274,7 +275,7 @@ const LLAMA4_COMMON: Arch = Arch {
     ..LLAMA_LIKE
 };
 
-pub const ALL: &[&Arch] = &[
+pub(super) const ALL: &[&Arch] = &[
     &QWEN3_MOE,
     &QWEN2_MOE,
     &MIXTRAL,

@@ -447,7 +447,7 @@ const T5_ENCODER: Arch = Arch {
     ..T5
 };
 
-pub const ALL: &[&Arch] = &[
+pub(super) const ALL: &[&Arch] = &[
     &GRANITE_MOE,
     &GRANITE_HYBRID,
     &MAMBA2,

@@ -19,7 +19,7 @@ const AFTER: &[TensorMapRow] = &[
     layer(M::FfnPostNorm, "post_feedforward_layernorm"),
 ];
 /// Gemma's norms before the branches.
-pub const GEMMA_NORMS: &[TensorMapRow] =
+pub(super) const GEMMA_NORMS: &[TensorMapRow] =
     &[layer(M::AttnNorm, "input_layernorm"), layer(M::FfnNorm, "pre_feedforward_layernorm")];
 const GLM4_ROWS: &[TensorMapRow] = &[
     layer(M::AttnNorm, "input_layernorm"),
@@ -31,7 +31,7 @@ const GLM4_ROWS: &[TensorMapRow] = &[
 ];
 
 /// Norms before and after the branches.
-pub const PRE_POST: Arch = Arch {
+pub(super) const PRE_POST: Arch = Arch {
     rotation: Some(RotationFacts { refused: Some("gains on the outputs of the branches"), ..ROTATION }),
     forward: None,
     ..LLAMA_LIKE
@@ -70,7 +70,7 @@ const GEMMA2: Arch = Arch {
     ..PRE_POST
 };
 
-pub const GEMMA3: Arch = Arch {
+pub(super) const GEMMA3: Arch = Arch {
     mlx: Some(mlx_names::PLAIN),
     tokenizer: tokenizer::GEMMA3,
     gguf_keys: &[keys::GEMMA3_BEFORE, BASE, keys::GEMMA3],
@@ -151,4 +151,4 @@ const EXAONE4: Arch = Arch {
     ..POST_ONLY
 };
 
-pub const ALL: &[&Arch] = &[&GEMMA2, &GEMMA3, &GLM4, &OLMO2, &OLMO3, &EXAONE4];
+pub(super) const ALL: &[&Arch] = &[&GEMMA2, &GEMMA3, &GLM4, &OLMO2, &OLMO3, &EXAONE4];

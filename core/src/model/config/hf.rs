@@ -202,7 +202,7 @@ fn kv_heads(read: &ConfigReader<'_>, heads: usize) -> Result<usize> {
     }
     let grouped = match (read.flag("new_decoder_architecture"), read.flag("multi_query")) {
         (None, None) => return Ok(heads),
-        (new, _) if new == Some(true) => true,
+        (Some(true), _) => true,
         (_, Some(true)) => return Ok(1),
         _ => false,
     };
@@ -228,7 +228,7 @@ fn temperature(read: &ConfigReader<'_>, usual: Option<(f64, f64)>) -> Option<(f6
 /// The first flag with another value than the forward pass supports.
 fn unsupported(read: &ConfigReader<'_>, required: &[RequiredFlag]) -> Option<&'static str> {
     let other = |f: &&RequiredFlag| {
-        let relevant = !f.unless.is_some_and(|key| read.flag(key) == Some(true));
+        let relevant = f.unless.is_none_or(|key| read.flag(key) != Some(true));
         relevant && read.flag(f.key).unwrap_or(f.default) != f.value
     };
     required.iter().find(other).map(|f| f.key)

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 /// Which of a module's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ModuleTensor {
+pub(super) enum ModuleTensor {
     Weight,
     Bias,
     /// Codes or scales, of which only a quantizer knows how they make the weight.
@@ -18,7 +18,7 @@ pub enum ModuleTensor {
 
 /// The row of a name.
 #[derive(Clone, Copy, Debug)]
-pub enum NameMatch {
+pub(super) enum NameMatch {
     Ruled(RuledName),
     /// Of a predictor of further tokens.
     Mtp,
@@ -30,7 +30,7 @@ pub enum NameMatch {
 
 /// A name with a row.
 #[derive(Clone, Copy, Debug)]
-pub struct RuledName {
+pub(super) struct RuledName {
     pub row: TensorMapRow,
     pub kind: ModuleTensor,
     pub layer: Option<u32>,
@@ -45,7 +45,7 @@ impl RuledName {
         RuledName { row, kind: ModuleTensor::Weight, layer: None, makes_values: false, reads_values: false }
     }
 
-    pub fn is_head(&self) -> bool {
+    pub(super) fn is_head(&self) -> bool {
         self.row.module == Module::Output
     }
 }
@@ -87,7 +87,13 @@ const PACKED: &[&str] = &[
 ];
 
 /// The row of `name` in a model of this architecture with `layers` layers.
-pub fn match_name(arch: &Arch, facts: &RotationFacts, prefix: Prefix, layers: u32, name: &str) -> NameMatch {
+pub(super) fn match_name(
+    arch: &Arch,
+    facts: &RotationFacts,
+    prefix: Prefix,
+    layers: u32,
+    name: &str,
+) -> NameMatch {
     let local = name.strip_prefix(prefix.decoder);
     let more = match facts.mtp {
         MtpLocation::None => false,
@@ -157,7 +163,7 @@ fn ruled(rows: impl Iterator<Item = &'static TensorMapRow>, name: &str) -> Optio
 }
 
 /// The name of the weight of a module in files with this prefix.
-pub fn weight_name(arch: &Arch, prefix: Prefix, module: Module, layer: Option<u32>) -> String {
+pub(super) fn weight_name(arch: &Arch, prefix: Prefix, module: Module, layer: Option<u32>) -> String {
     let covered = |r: &&TensorMapRow| r.module == module && r.side != StreamSide::Unknown;
     let row = arch.rows().find(covered);
     let (folder, tail) = row.map_or(("", ""), |r| (r.folder, r.tail));
@@ -169,7 +175,7 @@ pub fn weight_name(arch: &Arch, prefix: Prefix, module: Module, layer: Option<u3
 
 impl RuledName {
     /// Whether it takes a part in R1.
-    pub fn has_part(&self) -> bool {
+    pub(super) fn has_part(&self) -> bool {
         match self.row.side {
             StreamSide::Embedding | StreamSide::Writes | StreamSide::Norm => true,
             // What is added to the outputs of a reader does not lie on the stream.

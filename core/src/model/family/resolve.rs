@@ -32,7 +32,7 @@ struct Resolver<'a> {
 }
 
 /// The rules of a checkpoint of this architecture.
-pub fn resolve(
+pub(super) fn resolve(
     arch: &'static Arch,
     facts: &'static RotationFacts,
     read: &ConfigReader<'_>,

@@ -28,16 +28,16 @@ pub(super) enum ArrivalTarget<P> {
 }
 
 impl<P: Product> Arrival<P> {
-    pub fn is_product(&self) -> bool {
+    pub(super) fn is_product(&self) -> bool {
         matches!(self.target, ArrivalTarget::Product { .. })
     }
 
-    pub fn height(&self) -> u64 {
+    pub(super) fn height(&self) -> u64 {
         self.request.rows.end - self.request.rows.start
     }
 
     /// Takes a part; whether the tensor is complete then. `None` if it is not the part that comes next.
-    pub fn take(&mut self, rows: Range<u64>, cols: Range<u64>, values: &[u8]) -> Option<bool> {
+    pub(super) fn take(&mut self, rows: Range<u64>, cols: Range<u64>, values: &[u8]) -> Option<bool> {
         let (height, width) = (rows.end.checked_sub(rows.start)?, cols.end.checked_sub(cols.start)?);
         let inside = rows.end <= self.height() && cols.end <= self.cols && height > 0 && width > 0;
         let bytes = height.checked_mul(width)?.checked_mul(4)?;
@@ -65,7 +65,7 @@ impl<P: Product> Arrival<P> {
     }
 
     /// Takes the results of whole rows; whether the product is complete then. `None` if they are not the rows that come next.
-    pub fn put(&mut self, rows: Range<u64>, tile: P::Tile) -> Option<bool> {
+    pub(super) fn put(&mut self, rows: Range<u64>, tile: P::Tile) -> Option<bool> {
         let ArrivalTarget::Product { product, by_columns: false } = &mut self.target else { return None };
         let next = rows.start == self.row && self.col == 0 && rows.start < rows.end;
         if !next || rows.end > self.request.rows.end - self.request.rows.start {

@@ -129,7 +129,7 @@ fn check_config(config: &Config, spec: &ForwardSpec, batch: &Batch) -> Result<()
 
 impl DecoderState {
     /// A decoder before the first layer.
-    pub fn new(config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<DecoderState> {
+    pub(super) fn new(config: Config, tensors: &[TensorInfo], batch: &Batch) -> Result<DecoderState> {
         let sequences = &batch.sequences;
         let Some((arch, spec)) = ForwardSpec::of(&config) else {
             let message = format!("there is no forward pass for the family {:?}", config.model_type);
@@ -207,7 +207,7 @@ impl DecoderState {
     }
 
     /// The name of a tensor of a layer, or of one outside of layers; empty where the architecture has none.
-    pub fn name(&self, layer: Option<usize>, of: LayerTensor) -> String {
+    pub(super) fn name(&self, layer: Option<usize>, of: LayerTensor) -> String {
         let first = name_of(self.arch, self.prefix, layer, of);
         if first.is_empty() || self.shapes.contains_key(&first) {
             return first;
@@ -243,7 +243,7 @@ impl DecoderState {
     }
 
     /// Refuses a tensor that is missing or has another shape.
-    pub fn expect(&self, name: &str, axes: &[usize]) -> Result<()> {
+    pub(super) fn expect(&self, name: &str, axes: &[usize]) -> Result<()> {
         match self.shapes.get(name) {
             None => Err(missing(name)),
             Some(s) if !s.axes().iter().copied().eq(axes.iter().map(|&a| a as u64)) => {
@@ -254,13 +254,13 @@ impl DecoderState {
         }
     }
 
-    pub fn whole(&self, name: String) -> RowRequest {
+    pub(super) fn whole(&self, name: String) -> RowRequest {
         let rows = self.shapes.get(&name).map_or(0, Shape::rows);
         RowRequest { name, rows: 0..rows }
     }
 
     /// The tensors that a stage needs.
-    pub fn stage_asks(&self, stage: &Stage) -> Result<Vec<Ask>> {
+    pub(super) fn stage_asks(&self, stage: &Stage) -> Result<Vec<Ask>> {
         let one = |name: String, rows: Range<usize>, matrix: bool| {
             let rows = rows.start as u64..rows.end as u64;
             Ok(Vec::from([Ask { request: RowRequest { name, rows }, matrix }]))
@@ -285,7 +285,7 @@ impl DecoderState {
 
     /// Runs a stage on what was received; the next stage, or the product that it waits for. Nothing is changed if a product
     /// is missing.
-    pub fn run_stage(
+    pub(super) fn run_stage(
         &mut self,
         stage: &mut Stage,
         received: &Received,
@@ -319,7 +319,7 @@ impl DecoderState {
         }
     }
 
-    pub fn after(&self, layer: usize) -> Stage {
+    pub(super) fn after(&self, layer: usize) -> Stage {
         self.before(layer + 1)
     }
 
@@ -337,7 +337,7 @@ impl DecoderState {
     /// # Errors
     ///
     /// `unsupported_rotation` if the stream is not one of the batch, or there is no such layer.
-    pub fn limit(&mut self, section: Section) -> Result<Stage> {
+    pub(super) fn limit(&mut self, section: Section) -> Result<Stage> {
         let refuse = || refused("the section is not one of the model and its tokens".to_string());
         let (layers, values) = (self.config.layers, self.stream.len());
         let begin = |this: &mut DecoderState, stream: Vec<f64>| {
@@ -440,7 +440,7 @@ impl DecoderState {
     }
 
     /// The same for each `chunk` of positions of a sequence.
-    pub fn by_chunk<const N: usize>(
+    pub(super) fn by_chunk<const N: usize>(
         &self,
         given: &Weights<'_>,
         chunk: Option<usize>,
@@ -467,7 +467,7 @@ impl DecoderState {
     }
 
     /// Runs `part` on the values of each sequence, of arrays with a vector of some width for every token, and joins the results.
-    pub fn by_sequence<const N: usize>(
+    pub(super) fn by_sequence<const N: usize>(
         &self,
         given: &Weights<'_>,
         arrays: [(&[f64], usize); N],

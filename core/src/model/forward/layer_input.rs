@@ -29,12 +29,12 @@ pub(super) struct LayerRequest<'a> {
 
 impl<'a> LayerRequest<'a> {
     /// No requests yet.
-    pub fn new(pass: &'a DecoderState, layer: Option<usize>) -> LayerRequest<'a> {
+    pub(super) fn new(pass: &'a DecoderState, layer: Option<usize>) -> LayerRequest<'a> {
         LayerRequest { pass, layer, asks: Vec::new() }
     }
 
     /// The name of a tensor.
-    pub fn name(&self, of: impl Into<LayerTensor>) -> String {
+    pub(super) fn name(&self, of: impl Into<LayerTensor>) -> String {
         self.pass.name(self.layer, of.into())
     }
 
@@ -42,12 +42,12 @@ impl<'a> LayerRequest<'a> {
         self.pass.shapes.get(&self.name(of))
     }
 
-    pub fn has(&self, of: impl Into<LayerTensor>) -> bool {
+    pub(super) fn has(&self, of: impl Into<LayerTensor>) -> bool {
         self.shape(of.into()).is_some()
     }
 
     /// The length of an axis of a tensor that must be there; never 0.
-    pub fn axis(&self, of: impl Into<LayerTensor>, axis: usize) -> Result<usize> {
+    pub(super) fn axis(&self, of: impl Into<LayerTensor>, axis: usize) -> Result<usize> {
         let of = of.into();
         let length = self.shape(of).and_then(|s| s.axes().get(axis)).and_then(|&n| usize::try_from(n).ok());
         length.filter(|&n| n > 0).ok_or_else(|| {
@@ -57,7 +57,7 @@ impl<'a> LayerRequest<'a> {
     }
 
     /// A whole tensor of this shape.
-    pub fn tensor(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
+    pub(super) fn tensor(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
         let name = self.name(of);
         self.pass.expect(&name, axes)?;
         self.asks.push(Ask { request: self.pass.whole(name), matrix: false });
@@ -72,13 +72,13 @@ impl<'a> LayerRequest<'a> {
     }
 
     /// The same, where it is there.
-    pub fn optional(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
+    pub(super) fn optional(&mut self, of: impl Into<LayerTensor>, axes: &[usize]) -> Result<()> {
         let of = of.into();
         if self.has(of) { self.tensor(of, axes) } else { Ok(()) }
     }
 
     /// One entry of the outermost axis of a tensor of this shape: a matrix of a stack, or a vector.
-    pub fn entry(&mut self, of: impl Into<LayerTensor>, axes: &[usize], index: usize) -> Result<()> {
+    pub(super) fn entry(&mut self, of: impl Into<LayerTensor>, axes: &[usize], index: usize) -> Result<()> {
         self.tensor(of, axes)?;
         if let (Some(Ask { request, matrix }), Some(&count)) = (self.asks.last_mut(), axes.first()) {
             let each = request.rows.end / count.max(1) as u64;
@@ -89,7 +89,7 @@ impl<'a> LayerRequest<'a> {
     }
 
     /// A projection that makes `out` values of `read`, and its bias, where it has one.
-    pub fn linear(&mut self, of: impl Into<LayerTensor>, out: usize, read: usize) -> Result<()> {
+    pub(super) fn linear(&mut self, of: impl Into<LayerTensor>, out: usize, read: usize) -> Result<()> {
         let of = of.into();
         let axes = if self.pass.spec.columns { [read, out] } else { [out, read] };
         self.matrix(of, &axes)?;
@@ -97,12 +97,12 @@ impl<'a> LayerRequest<'a> {
     }
 
     /// The number of values that a projection makes, by its weight.
-    pub fn made_by(&self, of: impl Into<LayerTensor>) -> Result<usize> {
+    pub(super) fn made_by(&self, of: impl Into<LayerTensor>) -> Result<usize> {
         self.axis(of, self.pass.spec.columns.into())
     }
 
     /// The gain of a norm, and its bias, where it has one.
-    pub fn norm(&mut self, module: Module) -> Result<()> {
+    pub(super) fn norm(&mut self, module: Module) -> Result<()> {
         let hidden = self.pass.config.hidden;
         if self.pass.spec.norm == Norm::MeanWithoutGain {
             return Ok(());
@@ -128,17 +128,17 @@ impl From<Module> for LayerTensor {
 
 impl LayerTensor {
     /// The same of one expert.
-    pub fn expert(self, expert: usize) -> LayerTensor {
+    pub(super) fn expert(self, expert: usize) -> LayerTensor {
         LayerTensor { expert: Some(expert), ..self }
     }
 
     /// Another part of the module.
-    pub fn part(self, part: TensorPart) -> LayerTensor {
+    pub(super) fn part(self, part: TensorPart) -> LayerTensor {
         LayerTensor { part, ..self }
     }
 
     /// The bias of the module.
-    pub fn bias(self) -> LayerTensor {
+    pub(super) fn bias(self) -> LayerTensor {
         self.part(Bias)
     }
 }

@@ -1,19 +1,19 @@
 //! The arithmetic of the probe, in binary64 and a fixed order. Knows no tensor names.
 
-pub use crate::kernels::attention::{AttentionHeads, LANES, accumulate, dot, softcap, softmax, total};
+pub(super) use crate::kernels::attention::{AttentionHeads, LANES, accumulate, dot, softcap, softmax, total};
 use crate::model::config::{Activation, Linear};
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// Adds a bias to every vector.
-pub fn add_bias(x: &mut [f64], bias: &[f32]) {
+pub(super) fn add_bias(x: &mut [f64], bias: &[f32]) {
     for vector in x.chunks_exact_mut(bias.len()) {
         vector.iter_mut().zip(bias).for_each(|(x, &b)| *x += f64::from(b));
     }
 }
 
 /// Root-mean-square norm of every vector of `gain.len()` values; `plus` is added to each gain.
-pub fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
+pub(super) fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
     let width = gain.len();
     let mut out = Vec::with_capacity(x.len());
     for vector in x.chunks_exact(width) {
@@ -25,7 +25,7 @@ pub fn rms_norm(x: &[f64], gain: &[f32], plus: f64, eps: f64) -> Vec<f64> {
 
 /// Every vector of `width` values less its mean, by its deviation; gains go on from vector to vector, and start again at their end.
 /// `plus` is added to each gain.
-pub fn mean_norm(x: &[f64], width: usize, (gain, plus): (&[f32], f64), eps: f64) -> Vec<f64> {
+pub(super) fn mean_norm(x: &[f64], width: usize, (gain, plus): (&[f32], f64), eps: f64) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     let mut gains = gain.iter().cycle();
     for vector in x.chunks_exact(width) {
@@ -54,23 +54,23 @@ impl Activation {
 }
 
 /// The share of 1 that a value gets.
-pub fn sigmoid(x: f64) -> f64 {
+pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + libm::exp(-x))
 }
 
 /// The logarithm of 1 and the exponential; beyond 20 the value itself, as models are trained.
-pub fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     if x > 20.0 { x } else { libm::log1p(libm::exp(x)) }
 }
 
 /// A clamped gate times its clamped partner and 1; `clamp` is where they end and what sharpens the sigmoid.
-pub fn clamped(gate: f64, up: f64, (limit, sharpness): (f64, f64)) -> f64 {
+pub(super) fn clamped(gate: f64, up: f64, (limit, sharpness): (f64, f64)) -> f64 {
     let (gate, up) = (gate.min(limit), up.max(-limit).min(limit));
     gate * sigmoid(gate * sharpness) * (up + 1.0)
 }
 
 /// Takes runs of values apart: each begins with some for the first, has some for the second then, ...
-pub fn split<const N: usize>(x: &[f64], widths: [usize; N]) -> [Vec<f64>; N] {
+pub(super) fn split<const N: usize>(x: &[f64], widths: [usize; N]) -> [Vec<f64>; N] {
     let width = widths.iter().sum::<usize>().max(1);
     let mut from = 0;
     widths.map(|len| {
@@ -81,7 +81,7 @@ pub fn split<const N: usize>(x: &[f64], widths: [usize; N]) -> [Vec<f64>; N] {
 }
 
 /// The other way round.
-pub fn join<const N: usize>(parts: [(&[f64], usize); N]) -> Vec<f64> {
+pub(super) fn join<const N: usize>(parts: [(&[f64], usize); N]) -> Vec<f64> {
     let count = parts.first().map_or(0, |(x, width)| x.len() / (*width).max(1));
     let run =
         |i: usize| parts.iter().flat_map(move |(x, width)| x[i * width..(i + 1) * width].iter().copied());
@@ -89,7 +89,7 @@ pub fn join<const N: usize>(parts: [(&[f64], usize); N]) -> Vec<f64> {
 }
 
 /// Every channel of vectors of `width` by its own kernel, which ends at the position itself; nothing lies before the first.
-pub fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]) -> Vec<f64> {
+pub(super) fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]) -> Vec<f64> {
     let reach = kernels.len() / width;
     let mut out = vec![0.0; x.len()];
     for (t, out) in out.chunks_exact_mut(width).enumerate() {
@@ -105,7 +105,12 @@ pub fn causal_convolution(x: &[f64], width: usize, kernels: &[f32], bias: &[f32]
 
 /// What the gated delta rule makes of queries, keys and values: a state of every head of values fades by the exponential of
 /// `steps`, learns what it does not know of a value by its strength, and answers the query.
-pub fn delta_rule(linear: &Linear, [q, k, v]: [&[f64]; 3], strengths: &[f64], steps: &[f64]) -> Vec<f64> {
+pub(super) fn delta_rule(
+    linear: &Linear,
+    [q, k, v]: [&[f64]; 3],
+    strengths: &[f64],
+    steps: &[f64],
+) -> Vec<f64> {
     let Linear { key_heads, value_heads, key_dim, value_dim } = *linear;
     let mut out = vec![0.0; v.len()];
     for head in 0..value_heads {

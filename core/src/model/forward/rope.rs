@@ -7,7 +7,7 @@ use core::f64::consts::PI;
 
 /// How queries and keys are rotated.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
+pub(super) struct Rope {
     /// A frequency for each pair of values.
     frequencies: Vec<f64>,
     /// What rotated values are multiplied by.
@@ -16,7 +16,7 @@ pub struct Rope {
 
 impl Rope {
     /// As a configuration says.
-    pub fn of(config: &Config) -> Rope {
+    pub(super) fn of(config: &Config) -> Rope {
         let dim = config.latent.map_or_else(
             || ((config.head_dim as f64 * config.rotary_share) as usize).min(config.head_dim),
             |latent| latent.rotary_dim,
@@ -32,13 +32,13 @@ impl Rope {
     }
 
     /// Of layers with a sliding window, where they have frequencies of their own.
-    pub fn local(config: &Config) -> Rope {
+    pub(super) fn local(config: &Config) -> Rope {
         let rope_theta = config.local_rope_theta.unwrap_or(config.rope_theta);
         Rope::of(&Config { rope_theta, rope_scaling: RopeScaling::None, ..config.clone() })
     }
 
     /// Rotates vectors at a position, one after the other: of each `dim` values, those from `from` on.
-    pub fn rotate(&self, kind: Rotary, vectors: &mut [f64], dim: usize, from: usize, position: usize) {
+    pub(super) fn rotate(&self, kind: Rotary, vectors: &mut [f64], dim: usize, from: usize, position: usize) {
         let pairs = self.frequencies.len();
         for (i, frequency) in self.frequencies.iter().enumerate() {
             let (sin, cos) = libm::sincos(position as f64 * frequency);

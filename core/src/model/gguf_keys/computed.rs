@@ -8,21 +8,21 @@ use alloc::format;
 use alloc::vec::Vec;
 use serde_json::Value;
 
-pub fn non_zero(to: &mut KeyWriter, key: &str, from: &str) -> Result<()> {
+pub(super) fn non_zero(to: &mut KeyWriter, key: &str, from: &str) -> Result<()> {
     if let Some(x) = to.hyper.real(&[from])?.filter(|x| *x != 0.0) {
         to.real(key, x);
     }
     Ok(())
 }
 
-pub fn rotated_head(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn rotated_head(to: &mut KeyWriter) -> Result<()> {
     let d = to.hyper.head_dim()?;
     to.count("rope.dimension_count", d);
     Ok(())
 }
 
 /// The rotated share of the stream, divided by the number of heads.
-pub fn rotated_stream(to: &mut KeyWriter, key: &str, usual: f64) -> Result<()> {
+pub(super) fn rotated_stream(to: &mut KeyWriter, key: &str, usual: f64) -> Result<()> {
     let share = to.hyper.real(&["partial_rotary_factor"])?.unwrap_or(usual);
     let rotated = share_of(to.hyper.required(ANY_HIDDEN)?, share)?.checked_div(to.hyper.required(ANY_HEADS)?);
     let none = || Error::new(Code::BadValue, "the configuration has no attention heads");
@@ -31,14 +31,14 @@ pub fn rotated_stream(to: &mut KeyWriter, key: &str, usual: f64) -> Result<()> {
 }
 
 /// The rotated share of a head, which has its share of the stream.
-pub fn rotated_share(to: &mut KeyWriter, from: &[&str], usual: f64) -> Result<()> {
+pub(super) fn rotated_share(to: &mut KeyWriter, from: &[&str], usual: f64) -> Result<()> {
     let share = to.hyper.real(from)?.unwrap_or(usual);
     let rotated = share_of(to.hyper.share_of_a_head()?, share)?;
     to.count("rope.dimension_count", rotated);
     Ok(())
 }
 
-pub fn share_of_stream(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn share_of_stream(to: &mut KeyWriter) -> Result<()> {
     if to.hyper.count(&["head_dim"])?.is_none() {
         let d = to.hyper.head_dim()?;
         to.count("attention.key_length", d);
@@ -47,7 +47,7 @@ pub fn share_of_stream(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn minicpm(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn minicpm(to: &mut KeyWriter) -> Result<()> {
     let needed = |key: &'static str| -> Result<f64> {
         let missing = || Error::new(Code::BadValue, format!("the configuration has no {key}"));
         to.hyper.real(&[key])?.ok_or_else(missing)
@@ -61,27 +61,27 @@ pub fn minicpm(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn glm_rotated(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn glm_rotated(to: &mut KeyWriter) -> Result<()> {
     let share = to.hyper.rope().real(&["partial_rotary_factor"])?.unwrap_or(0.5);
     let rotated = share_of(to.hyper.head_dim()?, share)?;
     to.count("rope.dimension_count", rotated);
     Ok(())
 }
 
-pub fn freq_base(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn freq_base(to: &mut KeyWriter) -> Result<()> {
     if let Some(theta) = to.hyper.rope().real(&["rope_theta"])? {
         to.real("rope.freq_base", theta);
     }
     Ok(())
 }
 
-pub fn four_times(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn four_times(to: &mut KeyWriter) -> Result<()> {
     let length = product(4, to.hyper.required(ANY_HIDDEN)?)?;
     to.count("feed_forward_length", length);
     Ok(())
 }
 
-pub fn unless_all_full(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn unless_all_full(to: &mut KeyWriter) -> Result<()> {
     let full = to.hyper.layer_types().is_some_and(|t| t.iter().all(|kind| *kind == "full_attention"));
     if full {
         to.count("attention.sliding_window", 0);
@@ -89,7 +89,7 @@ pub fn unless_all_full(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn ministral(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn ministral(to: &mut KeyWriter) -> Result<()> {
     log_multiplier(to, 1.0)?;
     if let Some(beta) = to.hyper.rope().real(&["llama_4_scaling_beta"])? {
         to.real("attention.temperature_scale", beta);
@@ -97,7 +97,7 @@ pub fn ministral(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn log_multiplier(to: &mut KeyWriter, times: f64) -> Result<()> {
+pub(super) fn log_multiplier(to: &mut KeyWriter, times: f64) -> Result<()> {
     let rope = to.hyper.rope();
     let mscale = if rope.kind() == "yarn" { rope.real(&["mscale_all_dim"])? } else { None };
     if let Some(mscale) = mscale {
@@ -106,7 +106,7 @@ pub fn log_multiplier(to: &mut KeyWriter, times: f64) -> Result<()> {
     Ok(())
 }
 
-pub fn mistral_format(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn mistral_format(to: &mut KeyWriter) -> Result<()> {
     let yarn = to.hyper.get("yarn").cloned();
     let llama4 = to.hyper.get("llama_4_scaling").cloned();
     let number = |of: &Value, key: &str| {
@@ -131,47 +131,47 @@ pub fn mistral_format(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn forget_head_dim(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn forget_head_dim(to: &mut KeyWriter) -> Result<()> {
     to.hyper.assume("head_dim", Value::Null);
     Ok(())
 }
 
-pub fn shared_length(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn shared_length(to: &mut KeyWriter) -> Result<()> {
     if let Some(length) = to.hyper.count(&["shared_intermediate_size"])?.filter(|n| *n > 0) {
         to.count("expert_shared_feed_forward_length", length);
     }
     Ok(())
 }
 
-pub fn predictor(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn predictor(to: &mut KeyWriter) -> Result<()> {
     if to.facts.mtp_blocks > 0 {
         to.count("nextn_predict_layers", to.facts.mtp_blocks);
     }
     Ok(())
 }
 
-pub fn glm_predictor(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn glm_predictor(to: &mut KeyWriter) -> Result<()> {
     if to.hyper.get("num_nextn_predict_layers").is_some() && !to.facts.no_mtp {
         to.count("nextn_predict_layers", to.facts.mtp_blocks);
     }
     Ok(())
 }
 
-pub fn usual_sections(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn usual_sections(to: &mut KeyWriter) -> Result<()> {
     if to.hyper.rope().full.contains_key("mrope_section") {
         return Ok(());
     }
     to.counts("rope.dimension_sections", [11, 11, 10, 0])
 }
 
-pub fn deepstack(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn deepstack(to: &mut KeyWriter) -> Result<()> {
     let vision = to.hyper.get("vision_config").and_then(|v| v.get("deepstack_visual_indexes"));
     let layers = vision.and_then(Value::as_array).map_or(0, Vec::len);
     to.count("n_deepstack_layers", u32::try_from(layers).unwrap_or(u32::MAX));
     Ok(())
 }
 
-pub fn gemma3_defaults(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn gemma3_defaults(to: &mut KeyWriter) -> Result<()> {
     for (key, value) in [
         ("max_position_embeddings", Value::from(131_072)),
         ("num_attention_heads", Value::from(8)),
@@ -186,7 +186,7 @@ pub fn gemma3_defaults(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn gemma3_window(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn gemma3_window(to: &mut KeyWriter) -> Result<()> {
     if to.hyper.get("sliding_window_pattern").and_then(Value::as_u64) == Some(1) {
         return Ok(());
     }
@@ -196,19 +196,19 @@ pub fn gemma3_window(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn longest_context(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn longest_context(to: &mut KeyWriter) -> Result<()> {
     if let Some(context) = to.hyper.count(&["model_max_length"])? {
         to.hyper.assume("max_position_embeddings", context);
     }
     Ok(())
 }
 
-pub fn one_kv_head(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn one_kv_head(to: &mut KeyWriter) -> Result<()> {
     to.hyper.assume("num_key_value_heads", 1);
     Ok(())
 }
 
-pub fn latent(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn latent(to: &mut KeyWriter) -> Result<()> {
     let rank = to.hyper.count(&["kv_lora_rank"])?.unwrap_or(512);
     let (rotated, plain) =
         (to.hyper.required(&["qk_rope_head_dim"])?, to.hyper.required(&["qk_nope_head_dim"])?);
@@ -224,14 +224,14 @@ pub fn latent(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn normalised_experts(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn normalised_experts(to: &mut KeyWriter) -> Result<()> {
     if to.hyper.flag(&["norm_topk_prob"])? == Some(true) {
         to.flag("expert_weights_norm", true);
     }
     Ok(())
 }
 
-pub fn hunyuan(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn hunyuan(to: &mut KeyWriter) -> Result<()> {
     const LONG: u32 = 1 << 18;
     let rope = to.hyper.rope();
     if rope.kind() != "dynamic" {
@@ -248,7 +248,7 @@ pub fn hunyuan(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn ernie_shared(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn ernie_shared(to: &mut KeyWriter) -> Result<()> {
     let Some(shared) = to.hyper.count(&["moe_num_shared_experts"])? else { return Ok(()) };
     to.count("expert_shared_count", shared);
     let length = to.hyper.count(&["intermediate_size"])?.zip(to.hyper.count(&["num_key_value_heads"])?);
@@ -259,7 +259,7 @@ pub fn ernie_shared(to: &mut KeyWriter) -> Result<()> {
 }
 
 /// One shared head of keys and values is not among the keys of the configuration.
-pub fn falcon_kv_heads(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn falcon_kv_heads(to: &mut KeyWriter) -> Result<()> {
     let flag = |key: &str| to.hyper.flag(&[key]).map(|f| f == Some(true));
     let one = flag("multi_query")? && !flag("new_decoder_architecture")?;
     let heads = if one { 1 } else { to.hyper.count(&["num_kv_heads", "n_head_kv"])?.unwrap_or(1) };
@@ -267,7 +267,7 @@ pub fn falcon_kv_heads(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn nemotron_scaling(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn nemotron_scaling(to: &mut KeyWriter) -> Result<()> {
     let factor = match to.hyper.get("rope_scaling") {
         None => None,
         Some(_) => to.hyper.rope().real(&["factor"])?,

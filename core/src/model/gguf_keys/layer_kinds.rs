@@ -11,11 +11,11 @@ use alloc::vec::Vec;
 use serde_json::Value;
 
 /// Whether a Granite hybrid has a layer that is not attention.
-pub fn has_mamba_layers(hyper: &Hyperparameters) -> bool {
+pub(super) fn has_mamba_layers(hyper: &Hyperparameters) -> bool {
     hyper.layer_types().is_none_or(|t| t.iter().any(|kind| *kind != "attention"))
 }
 
-pub fn granite_hybrid(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn granite_hybrid(to: &mut KeyWriter) -> Result<()> {
     for (key, from) in [
         ("ssm.conv_kernel", ["mamba_d_conv", "conv_kernel"]),
         ("ssm.state_size", ["mamba_d_state", "state_size"]),
@@ -56,7 +56,7 @@ fn kinds_of_layers(to: &KeyWriter) -> Result<Vec<String>> {
     Ok(kinds.ok_or_else(none)?.into_iter().map(String::from).collect())
 }
 
-pub fn gated_delta(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn gated_delta(to: &mut KeyWriter) -> Result<()> {
     let value_heads = to.hyper.required(&["linear_num_value_heads"])?;
     let inner = product(to.hyper.required(&["linear_value_head_dim"])?, value_heads)?;
     to.count("ssm.inner_size", inner);
@@ -76,7 +76,7 @@ pub fn gated_delta(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn gemma4(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn gemma4(to: &mut KeyWriter) -> Result<()> {
     let kinds = kinds_of_layers(to)?;
     let sliding: Vec<bool> = kinds.iter().map(|kind| kind == "sliding_attention").collect();
     to.flags("attention.sliding_window_pattern", &sliding);
@@ -114,7 +114,7 @@ fn global_head_dim(hyper: &Hyperparameters, sliding: &[bool]) -> Result<Option<u
     Ok(full.and_then(|d| u32::try_from(d).ok()))
 }
 
-pub fn window_and_layers(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn window_and_layers(to: &mut KeyWriter) -> Result<()> {
     let Some(window) = to.hyper.count(&["sliding_window"])? else { return Ok(()) };
     to.count("attention.sliding_window", window);
     let sliding: Vec<bool> = match to.hyper.get("sliding_window_pattern") {
@@ -136,7 +136,7 @@ pub fn window_and_layers(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn lfm2(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn lfm2(to: &mut KeyWriter) -> Result<()> {
     let kv_heads = to.hyper.required(KV_HEADS)?;
     let kinds = kinds_of_layers(to)?;
     let heads: Vec<u32> = kinds.iter().map(|k| if k == "full_attention" { kv_heads } else { 0 }).collect();
@@ -152,7 +152,7 @@ pub fn lfm2(to: &mut KeyWriter) -> Result<()> {
     Ok(())
 }
 
-pub fn mamba2(to: &mut KeyWriter) -> Result<()> {
+pub(super) fn mamba2(to: &mut KeyWriter) -> Result<()> {
     let twice = product(to.hyper.count(&["expand"])?.unwrap_or(2), to.hyper.required(ANY_HIDDEN)?)?;
     let inner = to.hyper.count(&["intermediate_size", "d_inner"])?.unwrap_or(twice);
     let head = to.hyper.count(&["head_dim"])?.unwrap_or(64);

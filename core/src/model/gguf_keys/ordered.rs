@@ -45,13 +45,13 @@ impl GgufKeys {
 }
 
 /// An array of 32-bit integers.
-pub fn integers(values: &[i32]) -> MetaValue {
+pub(super) fn integers(values: &[i32]) -> MetaValue {
     let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     MetaValue::Array(MetaArray { element: ELEMENT_I32, len: values.len() as u64, raw })
 }
 
 /// An array of flags.
-pub fn flags(values: &[bool]) -> MetaValue {
+pub(super) fn flags(values: &[bool]) -> MetaValue {
     let raw = values.iter().map(|v| u8::from(*v)).collect();
     MetaValue::Array(MetaArray { element: ELEMENT_BOOL, len: values.len() as u64, raw })
 }

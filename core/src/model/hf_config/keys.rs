@@ -92,7 +92,7 @@ impl<'a> ArchKeys<'a> {
 }
 
 /// A count.
-pub fn uint(value: &MetaValue) -> Option<u64> {
+pub(super) fn uint(value: &MetaValue) -> Option<u64> {
     match *value {
         MetaValue::U8(n) => Some(n.into()),
         MetaValue::U16(n) => Some(n.into()),

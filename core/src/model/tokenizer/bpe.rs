@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// Tokens with ids, those of the model and those beside it.
 #[derive(Debug)]
-pub struct Vocab<'a> {
+pub(super) struct Vocab<'a> {
     /// Tokens of the model, ascending by text.
     model: Vec<(Cow<'a, str>, u32)>,
     /// Tokens beside those of the model or special among them, with their ids.
@@ -33,7 +33,7 @@ impl<'a> Vocab<'a> {
     ///
     /// # Errors
     /// `not_found` without any of them; `bad_value` or `duplicate_name` if ids and tokens contradict each other.
-    pub fn read(files: &'a TokenizerFiles<'a>) -> Result<Vocab<'a>> {
+    pub(super) fn read(files: &'a TokenizerFiles<'a>) -> Result<Vocab<'a>> {
         let (file, pairs): (&str, Vec<(Cow<'a, str>, i64)>) = match &files.json {
             Some(json) => match &json.model.vocab {
                 Vocabulary::Ids(ids) => {
@@ -68,23 +68,23 @@ impl<'a> Vocab<'a> {
     }
 
     /// Number of tokens of the model.
-    pub fn base(&self) -> usize {
+    pub(super) fn base(&self) -> usize {
         self.model.len()
     }
 
     /// The id of a token of the model.
-    pub fn model_id(&self, text: &str) -> Option<u32> {
+    pub(super) fn model_id(&self, text: &str) -> Option<u32> {
         let at = self.model.binary_search_by(|(t, _)| t.as_ref().cmp(text)).ok()?;
         self.model.get(at).map(|(_, id)| *id)
     }
 
     /// The id of an added token.
-    pub fn added_id(&self, text: &str) -> Option<u32> {
+    pub(super) fn added_id(&self, text: &str) -> Option<u32> {
         self.added_ids.get(text).copied()
     }
 
     /// One more than the largest id.
-    pub fn end(&self) -> u64 {
+    pub(super) fn end(&self) -> u64 {
         let model = self.model.iter().map(|(_, id)| *id);
         model.chain(self.added.iter().map(|(id, _)| *id)).max().map_or(0, |id| u64::from(id) + 1)
     }
@@ -168,7 +168,11 @@ impl<'a> Vocab<'a> {
     ///
     /// # Errors
     /// `too_many`; `bad_value` if an id is not below `size`, or two tokens have the same id.
-    pub fn byte_level(&'a self, size: u64, texts: &AddedTexts) -> Result<(TokenList<'a>, Vec<String>)> {
+    pub(super) fn byte_level(
+        &'a self,
+        size: u64,
+        texts: &AddedTexts,
+    ) -> Result<(TokenList<'a>, Vec<String>)> {
         if size > MAX_TOKENS {
             TokenList::padding(size)?;
         }
@@ -204,7 +208,7 @@ impl<'a> Vocab<'a> {
     ///
     /// # Errors
     /// `bad_value` if an id is missing.
-    pub fn sentencepiece(&'a self, special: &[String], visible: &[&str]) -> Result<TokenList<'a>> {
+    pub(super) fn sentencepiece(&'a self, special: &[String], visible: &[&str]) -> Result<TokenList<'a>> {
         let base = self.base();
         let special: BTreeSet<&str> = special.iter().map(String::as_str).collect();
         let mut list = TokenList(Vec::with_capacity(base));
@@ -242,7 +246,7 @@ fn lines<'a>(files: &'a TokenizerFiles<'a>) -> Result<Vec<(Cow<'a, str>, i64)>> 
 
 /// What llama.cpp's converter makes of the texts of added tokens.
 #[derive(Clone, Copy, Debug)]
-pub struct AddedTexts {
+pub(super) struct AddedTexts {
     byte_level: bool,
     clean_up: bool,
     /// The reference's text is written where it damages a token.
@@ -251,7 +255,7 @@ pub struct AddedTexts {
 
 impl AddedTexts {
     /// The rules of these files.
-    pub fn new(files: &TokenizerFiles<'_>, compat: bool) -> AddedTexts {
+    pub(super) fn new(files: &TokenizerFiles<'_>, compat: bool) -> AddedTexts {
         let decoder = files.json.as_ref().and_then(|j| j.decoder.get("type")).and_then(Value::as_str);
         AddedTexts {
             byte_level: decoder == Some("ByteLevel") || files.json.is_none(),
@@ -294,7 +298,7 @@ const CLEANED: [(&str, &str); 10] = [
 ];
 
 /// Tokens of WordPiece as llama.cpp has them: `##` is dropped, and U+2581 begins a word.
-pub fn word_starts(list: &mut TokenList<'_>) {
+pub(super) fn word_starts(list: &mut TokenList<'_>) {
     for token in &mut list.0 {
         if token.kind == piece::CONTROL {
             continue;

@@ -12,9 +12,9 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Value};
 
 /// Name of the tokenizer of the `tokenizers` library.
-pub const TOKENIZER_JSON: &str = "tokenizer.json";
+pub(super) const TOKENIZER_JSON: &str = "tokenizer.json";
 /// Name of the tokenizer's configuration.
-pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// The tokenizer files that other rules are read from.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl<'a> TokenizerFiles<'a> {
 }
 
 /// The text of a token in a configuration: itself, or its `content`.
-pub fn token_text(value: &Value) -> Option<&str> {
+pub(super) fn token_text(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }
 
@@ -108,7 +108,7 @@ pub fn token_text(value: &Value) -> Option<&str> {
 ///
 /// # Errors
 /// `bad_json`.
-pub fn object(all: &Companions, name: &str) -> Result<Option<Map<String, Value>>> {
+pub(super) fn object(all: &Companions, name: &str) -> Result<Option<Map<String, Value>>> {
     all.get(name).map(|text| read(name, text)).transpose()
 }
 
@@ -116,7 +116,7 @@ pub fn object(all: &Companions, name: &str) -> Result<Option<Map<String, Value>>
 ///
 /// # Errors
 /// `bad_json`.
-pub fn read<'a, T: Deserialize<'a>>(name: &str, text: &'a [u8]) -> Result<T> {
+pub(super) fn read<'a, T: Deserialize<'a>>(name: &str, text: &'a [u8]) -> Result<T> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     serde_json::from_slice(text).map_err(|e| Error::new(Code::BadJson, e.to_string()).in_file(name))
 }
@@ -310,13 +310,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for MergePair<'a> {
 struct BorrowedText<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Texts with their ids, in the order of the file.
-pub type IdMap<'a> = Vec<(Cow<'a, str>, i64)>;
+pub(super) type IdMap<'a> = Vec<(Cow<'a, str>, i64)>;
 
 /// Ids of texts: `vocab.json` or `added_tokens.json`, in ascending order of ids.
 ///
 /// # Errors
 /// `bad_json`; `bad_value` if an id is negative.
-pub fn id_map<'a>(all: &'a Companions, name: &str) -> Result<Option<IdMap<'a>>> {
+pub(super) fn id_map<'a>(all: &'a Companions, name: &str) -> Result<Option<IdMap<'a>>> {
     let Some(text) = all.get(name) else { return Ok(None) };
     let Vocabulary::Ids(mut ids) = read(name, text)? else {
         return Err(Error::new(Code::BadJson, "no object of ids").in_file(name));

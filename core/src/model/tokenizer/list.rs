@@ -9,15 +9,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Score of padding.
-pub const PADDING_SCORE: f32 = -10_000.0;
+pub(super) const PADDING_SCORE: f32 = -10_000.0;
 /// Score of added tokens.
-pub const ADDED_SCORE: f32 = -1_000.0;
+pub(super) const ADDED_SCORE: f32 = -1_000.0;
 /// Most tokens of a vocabulary: sixteen times those of the largest ones.
-pub const MAX_TOKENS: u64 = 4 << 20;
+pub(super) const MAX_TOKENS: u64 = 4 << 20;
 
 /// One token.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Token<'a> {
+pub(super) struct Token<'a> {
     /// Its text.
     pub text: Cow<'a, str>,
     /// Its score.
@@ -28,14 +28,14 @@ pub struct Token<'a> {
 
 /// Tokens, ascending by id.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct TokenList<'a>(pub Vec<Token<'a>>);
+pub(super) struct TokenList<'a>(pub Vec<Token<'a>>);
 
 impl<'a> TokenList<'a> {
     /// A list of `size` unused tokens.
     ///
     /// # Errors
     /// `too_many` if the size is above [`MAX_TOKENS`].
-    pub fn padding(size: u64) -> Result<TokenList<'a>> {
+    pub(super) fn padding(size: u64) -> Result<TokenList<'a>> {
         let mut list = TokenList::default();
         list.pad(size)?;
         Ok(list)
@@ -45,7 +45,7 @@ impl<'a> TokenList<'a> {
     ///
     /// # Errors
     /// `too_many` if the size is above [`MAX_TOKENS`].
-    pub fn pad(&mut self, size: u64) -> Result<()> {
+    pub(super) fn pad(&mut self, size: u64) -> Result<()> {
         if size > MAX_TOKENS {
             let message = format!("a vocabulary of {size} tokens; the limit is {MAX_TOKENS}");
             return Err(Error::new(Code::TooMany, message));
@@ -58,30 +58,30 @@ impl<'a> TokenList<'a> {
     }
 
     /// Replaces the token of an id; ids beyond the list are left out.
-    pub fn put(&mut self, id: u64, token: Token<'a>) {
+    pub(super) fn put(&mut self, id: u64, token: Token<'a>) {
         if let Some(slot) = usize::try_from(id).ok().and_then(|id| self.0.get_mut(id)) {
             *slot = token;
         }
     }
 
     /// Writes `tokens`.
-    pub fn write_texts(&self, keys: &mut KeyList) {
+    pub(super) fn write_texts(&self, keys: &mut KeyList) {
         keys.ggml("tokens", strings(self.0.iter().map(|t| t.text.as_ref())));
     }
 
     /// Writes `scores`.
-    pub fn write_scores(&self, keys: &mut KeyList) {
+    pub(super) fn write_scores(&self, keys: &mut KeyList) {
         keys.ggml("scores", floats(self.0.iter().map(|t| t.score)));
     }
 
     /// Writes `token_type`.
-    pub fn write_types(&self, keys: &mut KeyList) {
+    pub(super) fn write_types(&self, keys: &mut KeyList) {
         keys.ggml("token_type", integers(self.0.iter().map(|t| t.kind)));
     }
 }
 
 /// True for tokens that llama.cpp takes for special by their looks.
-pub fn looks_special(text: &str) -> bool {
+pub(super) fn looks_special(text: &str) -> bool {
     let within = |start: &str, end: &str| text.starts_with(start) && text.ends_with(end);
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
         || within("<|", "|>")
@@ -90,7 +90,7 @@ pub fn looks_special(text: &str) -> bool {
 }
 
 /// Type and text of an added token of a SentencePiece or BPE vocabulary.
-pub fn added_kind(text: Cow<'_, str>, special: bool) -> (Cow<'_, str>, i32) {
+pub(super) fn added_kind(text: Cow<'_, str>, special: bool) -> (Cow<'_, str>, i32) {
     if special || looks_special(&text) {
         (text, piece::CONTROL)
     } else if text.contains('\u{2581}') {
@@ -106,7 +106,7 @@ const fn stands_for_itself(byte: u8) -> bool {
 }
 
 /// The character of the byte-level alphabet for a byte.
-pub fn byte_char(byte: u8) -> char {
+pub(super) fn byte_char(byte: u8) -> char {
     if stands_for_itself(byte) {
         return char::from(byte);
     }
@@ -120,7 +120,7 @@ pub fn byte_char(byte: u8) -> char {
 }
 
 /// The byte for a character of the byte-level alphabet.
-pub fn char_byte(c: char) -> Option<u8> {
+pub(super) fn char_byte(c: char) -> Option<u8> {
     match u32::from(c) {
         code @ 0..=0xff => Some(code as u8).filter(|b| stands_for_itself(*b)),
         code @ 0x100..=0x120 => Some((code - 0x100) as u8),
@@ -131,6 +131,6 @@ pub fn char_byte(c: char) -> Option<u8> {
 }
 
 /// Bytes in the byte-level alphabet.
-pub fn byte_text(bytes: &[u8], table: &[char; 256]) -> String {
+pub(super) fn byte_text(bytes: &[u8], table: &[char; 256]) -> String {
     bytes.iter().filter_map(|b| table.get(usize::from(*b))).collect()
 }

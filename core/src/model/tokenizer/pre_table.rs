@@ -4,7 +4,7 @@
 
 /// How the engine treats text under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EngineRow {
+pub(super) struct EngineRow {
     /// The value of `tokenizer.ggml.pre`.
     pub name: &'static str,
     /// The row of [`REGEXES`].
@@ -39,7 +39,7 @@ pub const CHECK_TEXT: &str = concat!(
 
 /// SHA-256 of the list of ids as text (`[1, 2, 3]`), and the name.
 #[rustfmt::skip]
-pub const HASHES: &[(&str, &str)] = &[
+pub(super) const HASHES: &[(&str, &str)] = &[
     ("049ecf7629871e3041641907f3de7c733e4dbfdc736f57d882ba0b0845599754", "deepseek-llm"),
     ("0876d13b50744004aa9aeae05e7b0647eac9d801b5ba4668afc01e709c15e19f", "jina-v2-en"),
     ("0a766d034107bc736a3f2dc4968fd62e54a3570f1454443e0c5a4cc6bd7941ed", "spark2_5"),
@@ -139,7 +139,7 @@ pub const HASHES: &[(&str, &str)] = &[
 
 /// Names that the engine knows, ascending.
 #[rustfmt::skip]
-pub const ENGINE: &[EngineRow] = &[
+pub(super) const ENGINE: &[EngineRow] = &[
     row("a.x-4.0", "gpt2", [F, F, T]),
     row("afmoe", "afmoe", [F, F, F]),
     row("bailingmoe", "bailingmoe", [F, F, F]),
@@ -234,7 +234,7 @@ pub const ENGINE: &[EngineRow] = &[
 
 /// The regular expressions that split text, applied one after the other.
 #[rustfmt::skip]
-pub const REGEXES: &[(&str, &[&str])] = &[
+pub(super) const REGEXES: &[(&str, &[&str])] = &[
     ("afmoe", &[
         "\\p{AFMoE_digits}",
         concat!(

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 /// Special token ids and flags in the order in which they are found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Special {
+pub(super) struct Special {
     ids: Vec<(&'static str, u32)>,
     flags: Vec<(&'static str, bool)>,
     kinds: Vec<&'static str>,
@@ -47,7 +47,7 @@ fn id_key(kind: &str) -> Option<&'static str> {
 }
 
 /// The value of a special id, for `KeyList::ggml`.
-pub fn set_id(keys: &mut KeyList, kind: &str, id: u32) {
+pub(super) fn set_id(keys: &mut KeyList, kind: &str, id: u32) {
     if let Some(key) = id_key(kind) {
         keys.ggml(key, MetaValue::U32(id));
     }
@@ -58,7 +58,7 @@ impl Special {
     ///
     /// # Errors
     /// `bad_value` if an id is negative or has more than 32 bits.
-    pub fn find(files: &TokenizerFiles<'_>, config: &Value, limit: Option<usize>) -> Result<Special> {
+    pub(super) fn find(files: &TokenizerFiles<'_>, config: &Value, limit: Option<usize>) -> Result<Special> {
         let mut found = Special {
             kinds: KINDS.to_vec(),
             configured: files.config.is_some(),
@@ -77,7 +77,7 @@ impl Special {
     ///
     /// # Errors
     /// `bad_value` if it is negative or has more than 32 bits.
-    pub fn set(&mut self, kind: &'static str, id: i64) -> Result<()> {
+    pub(super) fn set(&mut self, kind: &'static str, id: i64) -> Result<()> {
         let id = u32::try_from(id)
             .map_err(|_| Error::new(Code::BadValue, format!("{kind}_token_id is {id}: no token id")))?;
         let fits = self.limit.is_none_or(|limit| (id as usize) < limit);
@@ -88,7 +88,7 @@ impl Special {
     }
 
     /// Writes ids and flags.
-    pub fn write(&self, keys: &mut KeyList) {
+    pub(super) fn write(&self, keys: &mut KeyList) {
         for (kind, id) in &self.ids {
             set_id(keys, kind, *id);
         }

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 ///
 /// # Errors
 /// `too_many`.
-pub fn pieces<'a>(model: &SentencePiece<'a>, size: u64) -> Result<TokenList<'a>> {
+pub(super) fn pieces<'a>(model: &SentencePiece<'a>, size: u64) -> Result<TokenList<'a>> {
     let mut list = TokenList::padding(size)?;
     for (id, p) in model.pieces.iter().enumerate() {
         // User-defined pieces are text in llama.cpp's files.
@@ -27,7 +27,7 @@ pub fn pieces<'a>(model: &SentencePiece<'a>, size: u64) -> Result<TokenList<'a>>
 ///
 /// # Errors
 /// `bad_json`.
-pub fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
+pub(super) fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
     for (text, id) in id_map(files.all, "added_tokens.json")?.unwrap_or_default() {
         let token = Token { text, score: ADDED_SCORE, kind: piece::USER_DEFINED };
         if let Ok(id) = u64::try_from(id) {
@@ -41,7 +41,7 @@ pub fn lay_added_json<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) 
 ///
 /// # Errors
 /// `bad_value`.
-pub fn lay_added_decoder<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
+pub(super) fn lay_added_decoder<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a>) -> Result<()> {
     for token in files.added_decoder()? {
         let id = u64::try_from(token.id).unwrap_or(u64::MAX);
         let (text, kind) = added_kind(token.content, token.special);
@@ -51,7 +51,7 @@ pub fn lay_added_decoder<'a>(list: &mut TokenList<'a>, files: &TokenizerFiles<'a
 }
 
 /// Lays added tokens over the pieces, with their texts unchanged: Phi-3.
-pub fn lay_raw<'a>(list: &mut TokenList<'a>, added: impl IntoIterator<Item = AddedToken<'a>>) {
+pub(super) fn lay_raw<'a>(list: &mut TokenList<'a>, added: impl IntoIterator<Item = AddedToken<'a>>) {
     for token in added {
         let kind = if token.special { piece::CONTROL } else { piece::USER_DEFINED };
         let id = u64::try_from(token.id).unwrap_or(u64::MAX);
@@ -60,7 +60,7 @@ pub fn lay_raw<'a>(list: &mut TokenList<'a>, added: impl IntoIterator<Item = Add
 }
 
 /// The ids of XLM-RoBERTa: four special tokens, then the pieces after the first three, without the last one.
-pub fn realign(list: &mut TokenList<'_>) {
+pub(super) fn realign(list: &mut TokenList<'_>) {
     list.0.pop();
     list.0.drain(..list.0.len().min(3));
     let first = [
@@ -75,7 +75,7 @@ pub fn realign(list: &mut TokenList<'_>) {
 
 /// Scores by which an engine that merges by the score of the result merges as `merges` does: the first result has 0, the next
 /// -1. Returns false if the merges of a result do not follow one another, so that no scores are equal to them.
-pub fn score_by_merges(list: &mut TokenList<'_>, merges: &[MergePair<'_>]) -> bool {
+pub(super) fn score_by_merges(list: &mut TokenList<'_>, merges: &[MergePair<'_>]) -> bool {
     let results = TextIndex::of_runs(merges.iter().filter_map(MergePair::parts));
     let mut distinct = vec![true; results.len()];
     for repeated in results.repeated() {

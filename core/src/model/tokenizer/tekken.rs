@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Name of the file.
-pub const TEKKEN: &str = "tekken.json";
+pub(super) const TEKKEN: &str = "tekken.json";
 
 #[derive(serde::Deserialize)]
 struct Tekken<'a> {
@@ -82,7 +82,7 @@ fn wrong(message: String) -> Error {
 ///
 /// # Errors
 /// `bad_json` and `bad_value`, in the file.
-pub fn write(
+pub(super) fn write(
     files: &TokenizerFiles<'_>,
     size_key: &str,
     keys: &mut KeyList,
@@ -197,7 +197,7 @@ fn merges(tokens: &[Vec<u8>], table: &[char; 256]) -> Vec<String> {
 }
 
 /// Base64 text of bytes, with padding.
-pub fn encode_base64(bytes: &[u8]) -> String {
+pub(super) fn encode_base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
@@ -211,7 +211,7 @@ pub fn encode_base64(bytes: &[u8]) -> String {
 }
 
 /// Bytes of base64 text with its padding.
-pub fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=');
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
     let (mut bits, mut held) = (0_u32, 0_u32);

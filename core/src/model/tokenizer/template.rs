@@ -20,7 +20,7 @@ enum Templates {
 ///
 /// # Errors
 /// `bad_json` or `bad_utf8` in the file that is wrong; `too_many` templates.
-pub fn write_templates(files: &TokenizerFiles<'_>, keys: &mut KeyList) -> Result<()> {
+pub(super) fn write_templates(files: &TokenizerFiles<'_>, keys: &mut KeyList) -> Result<()> {
     // Without a configuration, the reference reads no template at all.
     let Some(config) = &files.config else { return Ok(()) };
     let found = match config.get("chat_template") {
@@ -108,7 +108,7 @@ fn text(name: &str, content: &[u8]) -> Result<String> {
 }
 
 /// Writes `normalizer.lowercase` and `normalizer.strip_accents`.
-pub fn write_normalizer(files: &TokenizerFiles<'_>, keys: &mut KeyList) {
+pub(super) fn write_normalizer(files: &TokenizerFiles<'_>, keys: &mut KeyList) {
     let Some(json) = &files.json else { return };
     let one = core::slice::from_ref(&json.normalizer);
     let several = json.normalizer.get("normalizers").and_then(Value::as_array);

@@ -7,7 +7,7 @@ use core::ops::Range;
 
 /// Texts in the order they were added, and sorted.
 #[derive(Debug, Default)]
-pub struct TextIndex {
+pub(super) struct TextIndex {
     texts: String,
     /// Where each text lies, in the order of addition.
     spans: Vec<Range<usize>>,
@@ -24,7 +24,7 @@ fn prefix(text: &str) -> u128 {
 
 impl TextIndex {
     /// Indexes the concatenations of pairs, without those that equal the one before.
-    pub fn of_runs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> TextIndex {
+    pub(super) fn of_runs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> TextIndex {
         let mut index = TextIndex::default();
         for (a, b) in pairs {
             let start = index.texts.len();
@@ -47,7 +47,7 @@ impl TextIndex {
     }
 
     /// Number of texts.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.spans.len()
     }
 
@@ -60,14 +60,14 @@ impl TextIndex {
     }
 
     /// The first of the texts that equal `text`, by its place in the order of addition.
-    pub fn first(&self, text: &str) -> Option<u32> {
+    pub(super) fn first(&self, text: &str) -> Option<u32> {
         let key = prefix(text);
         let at = self.sorted.partition_point(|&(k, n)| k < key || (k == key && self.text(n) < text));
         self.sorted.get(at).map(|&(_, n)| n).filter(|&n| self.text(n) == text)
     }
 
     /// The texts that equal one before them, by their place in the order of addition.
-    pub fn repeated(&self) -> impl Iterator<Item = u32> {
+    pub(super) fn repeated(&self) -> impl Iterator<Item = u32> {
         let equal = |a: &(u128, u32), b: &(u128, u32)| a.0 == b.0 && self.text(a.1) == self.text(b.1);
         self.sorted.windows(2).filter_map(move |pair| match pair {
             [a, b] if equal(a, b) => Some(b.1),

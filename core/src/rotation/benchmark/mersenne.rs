@@ -3,7 +3,7 @@
 
 /// State of the generator.
 #[derive(Clone)]
-pub struct Mersenne {
+pub(super) struct Mersenne {
     /// The 624 words of the state.
     state: [u32; 624],
     /// Index of the next word to return; 624 if the state must be regenerated.
@@ -12,7 +12,7 @@ pub struct Mersenne {
 
 impl Mersenne {
     /// Seeds the generator as the original `init_genrand` does.
-    pub fn new(seed: u32) -> Mersenne {
+    pub(super) fn new(seed: u32) -> Mersenne {
         let mut state = [seed; 624];
         for i in 1..624 {
             let before = state[i - 1];
@@ -32,7 +32,7 @@ impl Mersenne {
     }
 
     /// Next 32 random bits.
-    pub fn word(&mut self) -> u32 {
+    pub(super) fn word(&mut self) -> u32 {
         if self.next == 624 {
             self.regenerate();
         }
@@ -45,7 +45,7 @@ impl Mersenne {
     }
 
     /// Next float in `[0, 1)`: the low 24 bits of a word divided by 2^24.
-    pub fn unit(&mut self) -> f32 {
+    pub(super) fn unit(&mut self) -> f32 {
         (self.word() & 0x00FF_FFFF) as f32 / 16_777_216.0
     }
 }

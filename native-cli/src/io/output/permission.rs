@@ -15,7 +15,7 @@ use std::path::Path;
 /// # Errors
 ///
 /// `partial_exists`.
-pub fn check_scratch(out: &Path, permission: Permission) -> Result<()> {
+pub(crate) fn check_scratch(out: &Path, permission: Permission) -> Result<()> {
     let scratch = ScratchNames::beside(out);
     let Some(claim) = Lock::take(&scratch.journal)? else { return Err(written_by_another(out)) };
     let files = OutputFiles::new(out, OutputForm::File, permission, Vec::new(), claim);

@@ -23,7 +23,7 @@ type AsymmetricGroup<S> = [<S as Simd>::f32s; G];
 
 /// Finds the fits of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd, const N: usize>(
+pub(super) fn search<S: Simd, const N: usize>(
     simd: S,
     grid: &ScaleGrid,
     x: &[[f32; N]],

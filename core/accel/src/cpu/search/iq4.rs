@@ -38,7 +38,7 @@ const _: () = {
 
 /// Computes the scales of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: SearchWeights<'_, N>, scales: &mut [f32]) {
+pub(super) fn search<S: Simd>(simd: S, x: &[[f32; N]], weights: SearchWeights<'_, N>, scales: &mut [f32]) {
     let at_once = S::f32s::LEN;
     let mut values = Iq4Lanes::new(simd);
     for (n, (x, scales)) in x.chunks(at_once).zip(scales.chunks_mut(at_once)).enumerate() {

@@ -5,20 +5,20 @@ use fearless_simd::f32x8;
 use fearless_simd::prelude::*;
 
 /// Lanes of the widest supported vector.
-pub const WIDEST: usize = 16;
+pub(super) const WIDEST: usize = 16;
 
 /// `N` values of `G` vectors of sub-blocks, indexed `[value][vector]`.
-pub type TransposedLanes<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
+pub(super) type TransposedLanes<S, const N: usize, const G: usize> = [[<S as Simd>::f32s; G]; N];
 
 /// All zeros. Callers create them once and refill them, since creation costs as much as filling.
 #[inline(always)]
-pub fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> TransposedLanes<S, N, G> {
+pub(super) fn blank<S: Simd, const N: usize, const G: usize>(simd: S) -> TransposedLanes<S, N, G> {
     [[S::f32s::splat(simd, 0.0); G]; N]
 }
 
 /// Fills lanes from `rows`; lanes without a row are 0.
 #[inline(always)]
-pub fn fill<S: Simd, const N: usize, const G: usize>(
+pub(super) fn fill<S: Simd, const N: usize, const G: usize>(
     simd: S,
     columns: &mut TransposedLanes<S, N, G>,
     rows: &[[f32; N]],
@@ -33,7 +33,7 @@ pub fn fill<S: Simd, const N: usize, const G: usize>(
 
 /// Fills each lane from `row(lane)`; lanes without a row are 0.
 #[inline(always)]
-pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
+pub(super) fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
     simd: S,
     columns: &mut TransposedLanes<S, N, G>,
     row: impl Fn(usize) -> Option<&'a [f32; N]>,
@@ -57,7 +57,7 @@ pub fn fill_from<'a, S: Simd, const N: usize, const G: usize>(
 
 /// The inverse of [`fill_from`]: calls `put(lane, offset, values)` for each part of each sub-block.
 #[inline(always)]
-pub fn rows_of<S: Simd, const N: usize, const G: usize>(
+pub(super) fn rows_of<S: Simd, const N: usize, const G: usize>(
     simd: S,
     columns: &TransposedLanes<S, N, G>,
     mut put: impl FnMut(usize, usize, S::f32s),
@@ -80,7 +80,7 @@ pub fn rows_of<S: Simd, const N: usize, const G: usize>(
 /// Transposes the square of the first [`SimdBase::LEN`] vectors. Interleaving the halves moves the top bit of
 /// a row index to the end of the column index; as many rounds as the index has bits swap rows and columns.
 #[inline(always)]
-pub fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
+pub(super) fn transpose<S: Simd>(simd: S, square: &mut [S::f32s; WIDEST]) {
     #[cfg(target_arch = "x86_64")]
     if let fearless_simd::Level::Avx2(avx2) = simd.level() {
         return transpose_eight::<S>(avx2, simd, square);
@@ -131,7 +131,7 @@ fn transpose_eight<S: Simd>(avx2: fearless_simd::x86::Avx2, simd: S, square: &mu
 
 /// The lanes as an array.
 #[inline(always)]
-pub fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
+pub(super) fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
     let mut out = [0.0; WIDEST];
     v.store_slice(&mut out[..S::f32s::LEN]);
     out
@@ -139,14 +139,14 @@ pub fn numbers<S: Simd>(v: S::f32s) -> [f32; WIDEST] {
 
 /// `a` in lanes where `mask` is set, `b` in the others.
 #[inline(always)]
-pub fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
+pub(super) fn pick<S: Simd>(mask: S::mask32s, a: S::f32s, b: S::f32s) -> S::f32s {
     mask.select(a, b)
 }
 
 /// The value of largest magnitude of every sub-block, with its sign; the first of equals, and +0 if all are
 /// 0.
 #[inline(always)]
-pub fn signed_absmax<S: Simd, const N: usize, const G: usize>(
+pub(super) fn signed_absmax<S: Simd, const N: usize, const G: usize>(
     simd: S,
     x: &TransposedLanes<S, N, G>,
 ) -> [S::f32s; G] {

@@ -19,7 +19,7 @@ use quantoscope_core::quant::scale_search::{AffineFit, RefinedFit, ScaleGrid, Sc
 
 /// Scale searches in the vectors of a level.
 #[derive(Clone, Copy, Debug)]
-pub struct VectorSearch<S>(pub S);
+pub(super) struct VectorSearch<S>(pub S);
 
 impl<S: Simd> ScaleSearch for VectorSearch<S> {
     #[inline(always)]

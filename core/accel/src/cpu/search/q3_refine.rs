@@ -17,7 +17,12 @@ const PAIR: usize = 2;
 
 /// Computes codes and scales of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd, const N: usize>(simd: S, half: i32, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
+pub(super) fn search<S: Simd, const N: usize>(
+    simd: S,
+    half: i32,
+    x: &[[f32; N]],
+    found: &mut [RefinedFit<N>],
+) {
     let at_once = PAIR * S::f32s::LEN;
     let (mut first, mut pool) = (FirstCodes::new(simd, half as f32), MovingPool::new(half as f32));
     for (n, rows) in x.chunks(at_once).enumerate() {

@@ -5,16 +5,16 @@ use fearless_simd::prelude::*;
 use quantoscope_core::quant::scale_search::RefinedFit;
 
 /// Sub-blocks per pool: enough that the last rounds, with few sub-blocks, still fill vectors.
-pub const POOL: usize = 192;
+pub(super) const POOL: usize = 192;
 /// Sub-blocks whose codes are converted to bytes together.
-pub const BYTES_AT_ONCE: usize = 2 * WIDEST;
+pub(super) const BYTES_AT_ONCE: usize = 2 * WIDEST;
 /// Maximum number of rounds.
 const ROUNDS: usize = 5;
 /// 1.5 * 2^23: adding it leaves the nearest integer in the low bits of the sum.
 const MAGIC: f32 = 12_582_912.0;
 
 /// Sub-blocks whose codes may change.
-pub struct MovingPool<const N: usize> {
+pub(super) struct MovingPool<const N: usize> {
     half: f32,
     /// Number of sub-blocks.
     pub count: usize,
@@ -32,14 +32,14 @@ pub struct MovingPool<const N: usize> {
 impl<const N: usize> MovingPool<N> {
     /// An empty pool for codes from `-half` to `half - 1`.
     #[inline(always)]
-    pub fn new(half: f32) -> MovingPool<N> {
+    pub(super) fn new(half: f32) -> MovingPool<N> {
         let (codes, sums) = ([[0.0; N]; POOL], [[0.0; POOL]; 2]);
         MovingPool { half, count: 0, at: [0; POOL], codes, sums, moving: 0, which: [0; POOL] }
     }
 
     /// Adds sub-block `at` of the input.
     #[inline(always)]
-    pub fn add(&mut self, at: usize, codes: &[f32; N], [cross, square]: [f32; 2]) {
+    pub(super) fn add(&mut self, at: usize, codes: &[f32; N], [cross, square]: [f32; 2]) {
         let k = self.count;
         (self.at[k], self.codes[k], self.which[k]) = (at, *codes, k as u8);
         (self.sums[0][k], self.sums[1][k]) = (cross, square);
@@ -48,7 +48,7 @@ impl<const N: usize> MovingPool<N> {
 
     /// Runs all rounds, writes the fits, and empties the pool.
     #[inline(always)]
-    pub fn drain<S: Simd>(&mut self, simd: S, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
+    pub(super) fn drain<S: Simd>(&mut self, simd: S, x: &[[f32; N]], found: &mut [RefinedFit<N>]) {
         self.moving = self.count;
         for _ in 0..ROUNDS {
             self.round(simd, x);
@@ -129,7 +129,7 @@ impl<const N: usize> MovingPool<N> {
 
 /// Codes plus `half`, as bytes. `codes` holds whole vectors of sub-blocks.
 #[inline(always)]
-pub fn as_bytes<S: Simd, const N: usize>(simd: S, half: f32, codes: &[[f32; N]], out: &mut [[u8; N]]) {
+pub(super) fn as_bytes<S: Simd, const N: usize>(simd: S, half: f32, codes: &[[f32; N]], out: &mut [[u8; N]]) {
     let (codes, out) = (codes.as_flattened(), out.as_flattened_mut());
     let (len, shift) = (S::f32s::LEN, S::f32s::splat(simd, MAGIC + half));
     for (four, out) in codes.chunks_exact(4 * len).zip(out.chunks_exact_mut(4 * len)) {
@@ -222,7 +222,7 @@ impl<S: Simd, const N: usize, const G: usize> MovingLanes<S, N, G> {
 /// Lanes in which a code certainly stays, given the sums without it. The comparison is multiplied by the
 /// divisor instead of dividing; its rounding errors are far below the margin of 0.001 steps.
 #[inline(always)]
-pub fn stays<S: Simd>(
+pub(super) fn stays<S: Simd>(
     simd: S,
     half: f32,
     x: S::f32s,

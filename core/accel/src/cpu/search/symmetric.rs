@@ -18,7 +18,7 @@ type SymmetricGroup<S> = [<S as Simd>::f32s; G];
 
 /// Finds the fits of all sub-blocks.
 #[inline(always)]
-pub fn search<S: Simd, const N: usize>(
+pub(super) fn search<S: Simd, const N: usize>(
     simd: S,
     half: i32,
     x: &[[f32; N]],

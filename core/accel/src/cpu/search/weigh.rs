@@ -6,7 +6,7 @@ use quantoscope_core::quant::scale_search::SearchWeights;
 
 /// Computes the weights of `G` vectors of sub-blocks into `w`.
 #[inline(always)]
-pub fn weigh<S: Simd, const N: usize, const G: usize>(
+pub(super) fn weigh<S: Simd, const N: usize, const G: usize>(
     simd: S,
     x: &TransposedLanes<S, N, G>,
     weights: SearchWeights<'_, N>,
@@ -49,7 +49,7 @@ const PAIR: usize = 2;
 /// Turns the importance in `weights` into weights, and sums them:
 /// [`ScaleSearch::weigh`](quantoscope_core::quant::scale_search::ScaleSearch::weigh).
 #[inline(always)]
-pub fn weigh_given<S: Simd, const N: usize>(
+pub(super) fn weigh_given<S: Simd, const N: usize>(
     simd: S,
     x: &[[f32; N]],
     spreads: &[f32],
