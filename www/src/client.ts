@@ -2,7 +2,7 @@
 import { ApiFailure } from './api_failure';
 import { LOOK, levelOf, onlyMeasures } from './levels';
 import wasmUrl from './pkg/quantoscope_bg.wasm?url';
-import type { Call, Calls, Failure } from './protocol';
+import type { ApiError, Call, Calls, Failure } from './protocol';
 import { WorkerLink, type Watch } from './worker_link';
 
 export type { Watch } from './worker_link';
@@ -16,6 +16,7 @@ type Reopen = (link: WorkerLink) => Promise<number>;
 /** A call of the background sweep that no worker has begun. */
 interface Waiting {
   start: (link: WorkerLink) => void;
+  fail: (error: ApiError) => void;
 }
 
 export class Client {
@@ -27,6 +28,8 @@ export class Client {
   private readonly ids = new Map<WorkerLink, Map<number, Promise<number>>>();
   private readonly waiting: Waiting[] = [];
   private paused = false;
+  /** Workers that were ever started. */
+  private started = 1;
   /** True if a graphics device measures: only the first worker opens one. */
   private onDevice = false;
 
@@ -45,15 +48,20 @@ export class Client {
     if (!onlyMeasures(call)) return this.first(call, ask, watch);
     if (levelOf(call) === LOOK) return this.measure(this.leastBusy(), call, ask, watch);
     return new Promise((resolve, reject) => {
-      const start = (link: WorkerLink) => this.measure(link, call, ask, watch).then(resolve, reject);
-      const task = { start: (link: WorkerLink) => void start(link) };
-      this.waiting.push(task);
+      const task: Waiting = {
+        start: (link) => {
+          watch.signal?.removeEventListener('abort', leave);
+          void this.measure(link, call, ask, watch).then(resolve, reject);
+        },
+        fail: (error) => reject(new ApiFailure(error)),
+      };
       const leave = () => {
         const at = this.waiting.indexOf(task);
         if (at < 0) return;
         this.waiting.splice(at, 1);
-        reject(new ApiFailure({ code: 'interrupted', message: 'Cancelled.' }));
+        task.fail({ code: 'interrupted', message: 'Cancelled.' });
       };
+      this.waiting.push(task);
       watch.signal?.addEventListener('abort', leave, { once: true });
       this.dispatch();
     });
@@ -139,17 +147,30 @@ export class Client {
   }
 
   private idle(): WorkerLink | undefined {
+    this.dropBroken();
     const found = this.links.find((link) => !link.broken && link.load === 0);
     if (found || this.links.length >= this.size) return found;
-    const started = new WorkerLink(`quantoscope-${this.links.length + 1}`, this.core);
+    const started = new WorkerLink(`quantoscope-${(this.started += 1)}`, this.core);
     this.links.push(started);
     // A graphics device is opened once, by the first worker.
     void started.call('choose_engine', { engine: 'processor' }).catch(() => undefined);
     return started;
   }
 
+  /** Forgets broken helpers: others take their places. */
+  private dropBroken(): void {
+    for (const link of this.links.slice(1)) {
+      if (!link.broken) continue;
+      this.links.splice(this.links.indexOf(link), 1);
+      this.ids.delete(link);
+    }
+  }
+
   /** Gives calls of the background sweep to idle workers. */
   private dispatch(): void {
+    const { broken } = this.head;
+    // Nothing opens a model again without the first worker.
+    if (broken) for (const { fail } of this.waiting.splice(0)) fail(broken);
     while (!this.paused && this.waiting.length > 0) {
       const link = this.idle();
       if (!link) return;

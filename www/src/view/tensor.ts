@@ -236,10 +236,10 @@ function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
       h('p', { class: 'note bad' }, refusal(first.refused, tensor)),
     );
   const heads = ['Type', 'bpw', 'SQNR (dB)', 'Relative error', 'RMSE', 'Cosine'];
-  const estimates = measured.value.tensors.get(tensor.index)?.errors;
+  const known = measured.value.tensors.get(tensor.index)?.errors;
   const rows = sizesFirst(d.encodings).map((size) => {
     const { encoding } = size;
-    return encodingRow(size, d.errors.get(encoding), estimates?.get(encoding));
+    return encodingRow(size, d.errors.get(encoding), known?.get(encoding));
   });
   return h(
     'section',

@@ -1,10 +1,10 @@
 // The treemap of a model: layers, and modules in them, as large as their bytes.
 import { hierarchy, treemap, treemapSquarify, type HierarchyRectangularNode } from 'd3-hierarchy';
 import { nothing, svg, type TemplateResult } from 'lit-html';
-import { bytes, percent, relative } from '../format';
-import { nameParts } from '../names';
+import { bytes, marked, percent } from '../format';
+import { layerName, nameParts, stacksOf } from '../names';
 import type { ModelView, TensorRow } from '../protocol';
-import type { MeasuredTable } from '../store';
+import { isEstimate, type MeasuredTable } from '../store';
 import { errorColour, inkOn, type ErrorScale } from './colour_scale';
 
 /** A module of a layer: one tensor, or those of its experts. */
@@ -38,9 +38,11 @@ const MOST_LEAVES = 600;
 
 function tree(model: ModelView): Node {
   const groups = new Map<string, Map<string, TreeLeaf>>();
-  for (const tensor of model.tensors) {
-    const { layer, module } = nameParts(tensor.name);
-    const key = layer === undefined ? module : `layer ${layer}`;
+  const parts = model.tensors.map((tensor) => nameParts(tensor.name));
+  const several = stacksOf(parts).length > 1;
+  for (const [i, tensor] of model.tensors.entries()) {
+    const { layer, stack = '', module = '' } = parts[i] ?? {};
+    const key = layer === undefined ? module : `layer ${layerName(stack, layer, several)}`;
     const group = groups.get(key) ?? new Map<string, TreeLeaf>();
     groups.set(key, group);
     const leaf = group.get(module) ?? { name: module, bytes: 0, tensors: [] };
@@ -90,7 +92,8 @@ function cell(model: ModelView, node: HierarchyRectangularNode<Node>, options: T
   // Without a name of its group above it.
   const top = node.depth < 2 || (node.parent?.children?.length ?? 0) <= 1;
   const where = top ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
-  const figure = error === undefined ? '' : `, error ${relative(error)}`;
+  const estimated = errors !== undefined && leaf.tensors.some((t) => isEstimate(errors.table, t.index, errors.type));
+  const figure = error === undefined ? '' : `, error ${marked(error, estimated)}`;
   const tone = Math.min(TONES - 1, Math.max(0, types.indexOf(leaf.tensors[0]?.dtype ?? '')));
   const fill = errors && error !== undefined ? errorColour(error, errors.scale) : undefined;
   const ink = errors && error !== undefined ? inkOn(error, errors.scale) : undefined;
