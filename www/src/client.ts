@@ -1,6 +1,6 @@
 // The page's side of its workers. The first one opens, plans, converts and compares; all of them measure.
 import { ApiFailure } from './api_failure';
-import { LOOK, levelOf, onlyMeasures } from './levels';
+import { INTERACTIVE, levelOf, onlyMeasures } from './levels';
 import wasmUrl from './pkg/quantoscope_bg.wasm?url';
 import type { ApiError, Call, Calls, Failure } from './protocol';
 import { WorkerLink, type Watch } from './worker_link';
@@ -46,7 +46,7 @@ export class Client {
     if (call === 'choose_engine') this.onDevice = (ask as Calls['choose_engine']['ask']).engine === 'webgpu';
     if (call === 'close') this.forget((ask as Calls['close']['ask']).model);
     if (!onlyMeasures(call)) return this.first(call, ask, watch);
-    if (levelOf(call) === LOOK) return this.measure(this.leastBusy(), call, ask, watch);
+    if (levelOf(call) === INTERACTIVE) return this.measure(this.leastBusy(), call, ask, watch);
     return new Promise((resolve, reject) => {
       const task: Waiting = {
         start: (link) => {
@@ -84,7 +84,13 @@ export class Client {
 
   private async first<K extends Call>(call: K, ask: Calls[K]['ask'], watch: Watch): Promise<Calls[K]['answer']> {
     try {
-      const answer = await this.head.call(call, ask, watch);
+      // A paused call leaves its worker to others.
+      const holder: Watch['holder'] = (hold) =>
+        watch.holder?.((on) => {
+          hold(on);
+          this.dispatch();
+        });
+      const answer = await this.head.call(call, ask, { ...watch, holder });
       if (call === 'open' || call === 'sample') this.remember(call, ask, answer as Calls['open']['answer']);
       return answer;
     } finally {

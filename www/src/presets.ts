@@ -77,9 +77,10 @@ async function planned(client: Client, model: ModelView, { preset, usual }: Pres
 
 /**
  * The relative error of all matrices together: the root of the sum of their squared errors over the sum of their squared
- * weights. Absent while a tensor lacks a figure in its type.
+ * weights. Absent while a tensor lacks a figure in its type; `sampled` where a figure is of a sample of the rows.
  */
-export function presetError({ types }: PlannedPreset, model: ModelView, table: MeasuredTable): number | undefined {
+export function presetError({ types }: PlannedPreset, model: ModelView, table: MeasuredTable): { error: number; sampled: boolean } | undefined {
+  let sampled = false;
   let [noise, power] = [0, 0];
   for (const [index, known] of table.tensors) {
     const tensor = model.tensors[index];
@@ -87,12 +88,13 @@ export function presetError({ types }: PlannedPreset, model: ModelView, table: M
     power += tensor.elements * meanSquare(known.stats, known.errors);
     const type = types.get(index);
     if (type === undefined) continue;
-    const rmse = known.errors.get(type)?.rmse;
-    if (rmse === undefined) return undefined;
-    noise += tensor.elements * rmse ** 2;
+    const found = known.errors.get(type);
+    if (found?.rmse === undefined) return undefined;
+    sampled ||= found.sampled !== undefined;
+    noise += tensor.elements * found.rmse ** 2;
   }
   const complete = [...types.keys()].every((index) => table.tensors.has(index));
-  return complete && power > 0 ? Math.sqrt(noise / power) : undefined;
+  return complete && power > 0 ? { error: Math.sqrt(noise / power), sampled } : undefined;
 }
 
 /** The mean of the squares of a tensor's weights. */

@@ -8,9 +8,12 @@ import { binaryBytes, bytes, fixed, marked, relative } from '../format';
 import { presetError, plannedPresets, planPresets, type PlannedPreset } from '../presets';
 import type { ModelView } from '../protocol';
 import { catalog, measured, route } from '../store';
+import { ROWS } from '../sweep';
 
 export interface Dot extends PlannedPreset {
   error: number;
+  /** True if the error is estimated from samples of the rows. */
+  sampled: boolean;
   /** True if no other preset is smaller and has a smaller error. */
   best: boolean;
 }
@@ -18,10 +21,10 @@ export interface Dot extends PlannedPreset {
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 300, 64, 36, 14, 84];
 
 /** The presets with an error, largest first. */
-export function dots(all: readonly PlannedPreset[], errors: ReadonlyMap<PlannedPreset, number | undefined>): Dot[] {
+export function dots(all: readonly PlannedPreset[], errors: ReadonlyMap<PlannedPreset, ReturnType<typeof presetError>>): Dot[] {
   const known = all.flatMap((preset) => {
-    const error = errors.get(preset);
-    return error === undefined || error === 0 ? [] : [{ ...preset, error, best: false }];
+    const found = errors.get(preset);
+    return found && found.error > 0 ? [{ ...preset, ...found, best: false }] : [];
   });
   const beaten = (dot: Dot) =>
     known.some((o) => o !== dot && o.bytes <= dot.bytes && o.error <= dot.error && (o.bytes < dot.bytes || o.error < dot.error));
@@ -43,7 +46,7 @@ export function curveView(client: Client, model: ModelView, use: (preset: string
   const slot = h('div', { class: 'curve-body' });
   const picture = () => slot.querySelector<SVGElement>('svg.curve-picture');
   const caption = `Size and weight error of the presets for ${model.name}`;
-  const table = () => tsv(['preset', 'bytes', 'bits_per_weight', 'relative_error'], drawn.value.map((d) => [d.name, d.bytes, d.bitsPerWeight, d.error]));
+  const table = () => tsv(['preset', 'bytes', 'bits_per_weight', 'relative_error', 'sampled_rows'], drawn.value.map((d) => [d.name, d.bytes, d.bitsPerWeight, d.error, d.sampled ? ROWS : undefined]));
   const node = h(
     'section',
     { class: 'curve block', 'aria-label': 'Size and error' },
@@ -91,7 +94,7 @@ function body(all: readonly Dot[], limit: number, caption: string, chosen: { val
     /></label>
     <p class="curve-choice" role="status">
       ${found
-        ? html`<strong>${found.name}</strong>, ${bytes(found.bytes)}, ${fixed(found.bitsPerWeight, 2)} bits per weight, error ${marked(found.error, true)}
+        ? html`<strong>${found.name}</strong>, ${bytes(found.bytes)}, ${fixed(found.bitsPerWeight, 2)} bits per weight, error ${marked(found.error, found.sampled)}
             <button type="button" class="small" @click=${() => use(found.preset)}>Use ${found.name}</button>`
         : 'No preset is that small.'}
     </p>
@@ -102,7 +105,7 @@ function body(all: readonly Dot[], limit: number, caption: string, chosen: { val
         <thead><tr><th scope="col">Preset</th><th scope="col">Weights</th><th scope="col">bpw</th><th scope="col">Error</th><th scope="col">On the line</th></tr></thead>
         <tbody>
           ${all.map(
-            (d) => html`<tr><th scope="row">${d.name}</th><td>${bytes(d.bytes)}</td><td>${fixed(d.bitsPerWeight, 2)}</td><td>${marked(d.error, true)}</td><td>${d.best ? 'yes' : ''}</td></tr>`,
+            (d) => html`<tr><th scope="row">${d.name}</th><td>${bytes(d.bytes)}</td><td>${fixed(d.bitsPerWeight, 2)}</td><td>${marked(d.error, d.sampled)}</td><td>${d.best ? 'yes' : ''}</td></tr>`,
           )}
         </tbody>
       </table>
@@ -140,7 +143,7 @@ function picture(all: readonly Dot[], limit: number, found: Dot | undefined, cap
     <path class="pareto" d=${line}></path>
     ${all.map(
       (d) => svg`<g class="curve-dot" @click=${() => use(d.preset)}>
-        <title>${d.name}: ${bytes(d.bytes)}, error ${marked(d.error, true)}</title>
+        <title>${d.name}: ${bytes(d.bytes)}, error ${marked(d.error, d.sampled)}</title>
         <circle class=${[d.best ? 'best' : '', d.preset === found?.preset ? 'found' : ''].join(' ')} cx=${x(d.bytes)} cy=${y(d.error)} r=${d.preset === found?.preset ? 7 : 5}></circle>
         ${labelled.has(d) ? svg`<text x=${x(d.bytes) + 9} y=${y(d.error) - 5}>${d.name}</text>` : nothing}
       </g>`,

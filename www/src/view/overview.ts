@@ -32,13 +32,15 @@ export function overviewView(model: ModelView, actions: OverviewActions, life: A
   const [[, most] = ['', 0]] = typesByBytes(model);
   const byError = signal(most > 0.99 * model.bytes);
   const width = signal(0);
+  /** True while the table below the treemap is unfolded. */
+  const listed = signal(false);
   const drawer = signal<Treemap | undefined>(undefined);
   const picture = () => parts.tree.querySelector<SVGElement>('svg');
   const ends = [
     whileShown(() => void render(worst(model, actions), parts.worst)),
     whileShown(() => void render(fits(model, room, actions), parts.fits)),
     whileShown(() => {
-      if (drawer.value && width.value > 0) render(tree(model, drawer.value, width.value, byError.value, actions), parts.tree);
+      if (drawer.value && width.value > 0) render(tree(model, drawer.value, width.value, byError.value, listed, actions), parts.tree);
     }),
   ];
   const sized = new ResizeObserver(([entry]) => (width.value = Math.floor(entry?.contentRect.width ?? 0)));
@@ -195,8 +197,8 @@ function fits(model: ModelView, room: Signal<Room>, actions: OverviewActions): T
         <tbody>
           ${row('as stored', model.bytes, stored, model.quantized ? '' : 'none')}
           ${plannedPresets.value.filter((preset) => preset.usual).map((preset) => {
-            const error = presetError(preset, model, measured.value);
-            return row(preset.name, preset.bytes, preset.bitsPerWeight, error === undefined ? (sweepState.value.kind === 'done' ? '\u2013' : '\u2026') : marked(error, true));
+            const found = presetError(preset, model, measured.value);
+            return row(preset.name, preset.bytes, preset.bitsPerWeight, found ? marked(found.error, found.sampled) : sweepState.value.kind === 'done' ? '\u2013' : '\u2026');
           })}
         </tbody>
       </table>
@@ -215,7 +217,7 @@ function needs({ container }: ModelView, perToken: number | undefined, cache: nu
   return `${about}Counted with the weights: ${binaryBytes(cache)} for the F16 cache of ${integer(context)} tokens. Buffers of the engine are not.`;
 }
 
-function tree(model: ModelView, { treePicture, TONES }: Treemap, width: number, byError: boolean, actions: OverviewActions): TemplateResult {
+function tree(model: ModelView, { treePicture, treeTable, TONES }: Treemap, width: number, byError: boolean, listed: Signal<boolean>, actions: OverviewActions): TemplateResult {
   const types = typesByBytes(model).map(([name]) => name);
   const [table, type] = [measured.value, errorType.value];
   const errors = byError ? { table, type, scale: scaleOf(errorsOf(errorMap(model, table, type))) } : undefined;
@@ -228,5 +230,9 @@ function tree(model: ModelView, { treePicture, TONES }: Treemap, width: number, 
   return html`${treePicture(model, { width, height, types, errors, choose })}
     ${byError
       ? html`<p class="small soft">Brighter is a larger error as ${typeName(type)}.</p>`
-      : html`<p class="tree-key small soft">${types.map((name, i) => html`<span class=${`tone-${Math.min(TONES - 1, i)}`}>${name}</span>`)}</p>`}`;
+      : html`<p class="tree-key small soft">${types.map((name, i) => html`<span class=${`tone-${Math.min(TONES - 1, i)}`}>${name}</span>`)}</p>`}
+    <details @toggle=${(event: Event) => (listed.value = (event.target as HTMLDetailsElement).open)}>
+      <summary class="small soft">As a table</summary>
+      <div class="scroll-x" tabindex="0" role="region" aria-label="Bytes by layer and module, table">${listed.value ? treeTable(model, table, type, choose) : nothing}</div>
+    </details>`;
 }

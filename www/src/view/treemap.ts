@@ -1,7 +1,7 @@
 // The treemap of a model: layers, and modules in them, as large as their bytes.
 import { hierarchy, treemap, treemapSquarify, type HierarchyRectangularNode } from 'd3-hierarchy';
-import { nothing, svg, type TemplateResult } from 'lit-html';
-import { bytes, marked, percent } from '../format';
+import { html, nothing, svg, type TemplateResult } from 'lit-html';
+import { bytes, integer, marked, percent } from '../format';
 import { layerName, nameParts, stacksOf } from '../names';
 import type { ModelView, TensorRow } from '../protocol';
 import { isEstimate, type MeasuredTable } from '../store';
@@ -74,6 +74,32 @@ export function treePicture(model: ModelView, options: TreeOptions): TemplateRes
         : svg`<text class="tree-group" x=${node.x0 + 4} y=${node.y0 + 13} fill=${cornerInk(node, options) ?? nothing}>${node.data.name}</text>`,
     )}
   </svg>`;
+}
+
+/** The figures of the picture as a table, largest first. */
+export function treeTable(model: ModelView, table: MeasuredTable, type: string, choose: (leaf: TreeLeaf) => void): TemplateResult {
+  const parts = hierarchy(tree(model)).leaves().flatMap(({ data, parent }) => {
+    const { leaf } = data;
+    if (!leaf) return [];
+    const name = parent && parent.depth > 0 && parent.data.name !== leaf.name ? `${parent.data.name}, ${leaf.name}` : leaf.name;
+    return [{ name, leaf }];
+  });
+  parts.sort((a, b) => b.leaf.bytes - a.leaf.bytes);
+  const shown = parts.slice(0, MOST_LEAVES);
+  const error = (leaf: TreeLeaf) => marked(meanOf(leaf, table, type), leaf.tensors.some((t) => isEstimate(table, t.index, type)));
+  const types = (leaf: TreeLeaf) => [...new Set(leaf.tensors.map((t) => t.dtype))].join(', ');
+  return html`<table class="figures-table">
+      <thead><tr><th scope="col">Part</th><th scope="col">Size</th><th scope="col">Share</th><th scope="col">Type</th><th scope="col">Error, ${type.toUpperCase()}</th></tr></thead>
+      <tbody>
+        ${shown.map(
+          ({ name, leaf }) => html`<tr>
+            <th scope="row"><button type="button" class="link mono" @click=${() => choose(leaf)}>${name}</button></th>
+            <td>${bytes(leaf.bytes)}</td><td>${percent(leaf.bytes, model.bytes)}</td><td>${types(leaf)}</td><td>${error(leaf)}</td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+    ${parts.length > shown.length ? html`<p class="small soft">The largest ${integer(shown.length)} of ${integer(parts.length)}.</p>` : nothing}`;
 }
 
 /** What is readable on the top left cell of a group; absent without colours of errors. */
