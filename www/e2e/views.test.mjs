@@ -29,8 +29,9 @@ test('the overview says what the model is, which tensors lose most, and what fit
       const plan = JSON.parse(commandLine('quantize', SAMPLE, '-o', join(folder, 'x.gguf'), '--recipe', 'q4_k_m', '--names', 'source', '--dry-run', '--json').stdout);
       const bytes = plan.result.tensors.reduce((sum, t) => sum + t.bytes_out, 0);
       await fits.getByRole('row', { name: /Q4_K_M/ }).getByText(`${(bytes / 1e6).toFixed(2)}\u00a0MB`).waitFor();
-      await fits.getByRole('spinbutton').fill('0.0001');
-      await fits.getByRole('spinbutton').blur();
+      const memory = fits.getByRole('spinbutton', { name: 'Memory in GiB' });
+      await memory.fill('0.0001');
+      await memory.blur();
       await fits.getByRole('row', { name: /Q4_K_M/ }).getByText(/^no, .* too much$/).waitFor();
       await page.locator('svg.treemap').waitFor();
       await page.locator('.tree-cell', { hasText: 'model.embed_tokens' }).first().click();
@@ -281,7 +282,7 @@ for (const [width, colorScheme] of [[1440, 'light'], [1440, 'dark'], [390, 'ligh
         await sweepDone(page);
         for (const view of ['Overview', 'Map', 'Metadata', 'Tensors']) {
           await showView(page, view);
-          if (view === 'Map') await page.getByText('As a table').click();
+          if (view === 'Map' || view === 'Overview') await page.locator(`.page-${view.toLowerCase()}`).getByText('As a table').click();
           if (view === 'Metadata') await page.getByRole('button', { name: 'Show values of tokenizer.ggml.tokens' }).click();
           if (view === 'Tensors') await page.getByRole('combobox', { name: 'Groups' }).selectOption('layer');
           await page.waitForTimeout(200);
