@@ -124,7 +124,7 @@ export function commandLine(...args) {
   ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
   return { status, stdout, stderr };
 }
 

@@ -117,7 +117,7 @@ function cell(model: ModelView, node: HierarchyRectangularNode<Node>, options: T
   const error = errors && meanOf(leaf, errors.table, errors.type);
   // Without a name of its group above it.
   const top = node.depth < 2 || (node.parent?.children?.length ?? 0) <= 1;
-  const where = top ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
+  const where = node.depth < 2 || node.parent?.data.name === leaf.name ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
   const estimated = errors !== undefined && leaf.tensors.some((t) => isEstimate(errors.table, t.index, errors.type));
   const figure = error === undefined ? '' : `, error ${marked(error, estimated)}`;
   const tone = Math.min(TONES - 1, Math.max(0, types.indexOf(leaf.tensors[0]?.dtype ?? '')));
