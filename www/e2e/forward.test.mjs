@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { askWorker, commandLine, openSample, REPOSITORY, SAMPLE, sha256, withPage } from './page.mjs';
-import { quantized, testFolder } from './setup.mjs';
+import { quantized, sampleWithout, testFolder } from './setup.mjs';
 
 const folder = testFolder('forward');
 const IDS = join(REPOSITORY, 'tests/fixtures/eval/ids.txt');
@@ -90,4 +90,40 @@ test('a long measurement is cancelled between layers', () =>
       MODEL,
     );
     assert.equal(await ended, 'interrupted');
+  }));
+
+test('a model that is closed while its text is encoded says so', () =>
+  withPage(async (page) => {
+    await openSample(page);
+    const { id } = await askWorker(page, 'open', { name: 'sample' }, { folder: SAMPLE });
+    // The full module is loaded, so that the encoder is what is waited for.
+    await askWorker(page, 'eval', { model: id, tokens: { ids: [1, 2, 3, 4] }, options: { context: 4 } });
+    const error = await page.workers()[0].evaluate(
+      ({ id, text }) =>
+        new Promise((resolve) => {
+          const post = self.postMessage;
+          const send = (data) => self.dispatchEvent(new MessageEvent('message', { data }));
+          self.postMessage = (message) => {
+            if (message.id !== 'closed') return message.id === 'close' || post.call(self, message);
+            if ('error' in message) resolve(message.error);
+            else if ('answer' in message) resolve('ended');
+          };
+          send({ id: 'closed', call: 'eval', ask: { model: id, tokens: { text }, options: { context: 32 } } });
+          setTimeout(() => send({ id: 'close', call: 'close', ask: { model: id } }), 5);
+        }),
+      { id, text },
+    );
+    assert.deepEqual([error.code, error.message], ['usage', 'the model was closed']);
+  }));
+
+test('tokens are drawn without special ones where the tokenizer cannot be read, and a text asks for ids', () =>
+  withPage(async (page) => {
+    const broken = sampleWithout(folder, 'tokenizer.json');
+    const json = JSON.parse(readFileSync(join(SAMPLE, 'tokenizer.json'), 'utf8'));
+    writeFileSync(join(broken, 'tokenizer.json'), JSON.stringify({ ...json, normalizer: { type: 'Nonsense' } }));
+    await openSample(page);
+    const { id } = await askWorker(page, 'open', { name: 'broken' }, { folder: broken });
+    const found = await askWorker(page, 'eval', { model: id, tokens: { seed: 3 }, options: { context: 8, tokens: 16 } });
+    assert.equal(found.tokens, 16);
+    await assert.rejects(askWorker(page, 'eval', { model: id, tokens: { text }, options: {} }), /give token ids/);
   }));

@@ -67,7 +67,7 @@ export function memoryFile(name, buffer) {
   return { name, mimeType: 'application/octet-stream', buffer };
 }
 
-/** `choice` is a type of "Same type for all" or a scheme, or a mix where it is `{ mix }`. */
+/** `choice` is a type of "Same type for all" or a scheme, or a preset where it is `{ mix }`. */
 export async function planFor(page, container, choice) {
   await page.getByRole('button', { name: 'Quantize', exact: true }).click();
   await page.getByRole('radio', { name: container }).check();
@@ -76,10 +76,10 @@ export async function planFor(page, container, choice) {
 }
 
 export async function pickType(page, choice) {
-  const mixes = typeof choice === 'object';
-  const group = page.getByRole('group', { name: mixes ? /mix/i : /^(Same type for all|Scheme)$/ });
+  const preset = typeof choice === 'object';
+  const group = page.getByRole('group', { name: preset ? /preset/i : /^(Same type for all|Scheme)$/ });
   await page.locator('.field-slot details').evaluateAll((all) => all.forEach((folded) => (folded.open = true)));
-  await group.getByRole('radio', { name: new RegExp(`^${mixes ? choice.mix : choice} `) }).check();
+  await group.getByRole('radio', { name: new RegExp(`^${preset ? choice.mix : choice} `) }).check();
 }
 
 export async function convert(page) {
@@ -124,7 +124,7 @@ export function commandLine(...args) {
   ];
   const program = candidates.find((path) => path && existsSync(path));
   if (!program) throw new Error('the command line is not built: run `cargo build -p quantoscope` first');
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', maxBuffer: 1 << 28 });
   return { status, stdout, stderr };
 }
 

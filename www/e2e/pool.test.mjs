@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { choose, commandLine, convert, openSample, planFor, SAMPLE, safetensorsHeader, sparseModel, sweepDone, withPage } from './page.mjs';
+import { choose, commandLine, convert, planFor, safetensorsHeader, sparseModel, sweepDone, withPage } from './page.mjs';
 import { testFolder } from './setup.mjs';
 
 const folder = testFolder('pool');
@@ -18,19 +18,6 @@ async function savedSweep(page) {
 
 const workers = (page) => page.workers().length;
 
-for (const cores of [1, 2, 3, 4])
-  test(`the sweep is the command line\u2019s to the last digit, ${cores} cores`, () =>
-    withPage(
-      async (page) => {
-        await openSample(page);
-        await sweepDone(page);
-        assert.equal(workers(page) <= Math.max(1, cores - 1), true, `${workers(page)} workers`);
-        const { stdout } = commandLine('sweep', SAMPLE, '--sample', '64', '--types', TYPES.join(), '--json');
-        assert.deepEqual(await savedSweep(page), JSON.parse(stdout));
-      },
-      { cores },
-    ));
-
 /** Many matrices of which each has a row count beyond the sample. */
 function manyMatrices(count) {
   const tensors = Array.from({ length: count }, (_, i) => [`model.layers.${i}.mlp.up_proj.weight`, 'BF16', [128, 256], 65536]);
@@ -41,6 +28,23 @@ function manyMatrices(count) {
   return path;
 }
 
+/** A model of several batches of the sweep, and the report of the command line. */
+let told;
+const wanted = (path) => (told ??= JSON.parse(commandLine('sweep', path, '--sample', '64', '--types', TYPES.join(), '--json').stdout));
+
+for (const cores of [1, 2, 3, 4, 5, 6, 7, 12])
+  test(`the sweep is the command line\u2019s to the last digit, ${cores} cores`, () =>
+    withPage(
+      async (page) => {
+        const path = manyMatrices(400);
+        await choose(page, [path]);
+        await sweepDone(page);
+        assert.equal(workers(page), Math.max(1, Math.min(cores - 1, 6)));
+        assert.deepEqual(await savedSweep(page), wanted(path));
+      },
+      { cores },
+    ));
+
 test('several workers share the sweep, and more types are measured on request', () =>
   withPage(
     async (page) => {
@@ -49,8 +53,18 @@ test('several workers share the sweep, and more types are measured on request', 
       assert.equal(workers(page), 3);
       const memories = await Promise.all(page.workers().map((w) => w.evaluate(() => performance.getEntriesByType('resource').filter((e) => /quantoscope_bg.*wasm/.test(e.name)).length)));
       assert.deepEqual(memories, [0, 0, 0], 'no worker loads the module itself');
+      await page.evaluate(() => {
+        window.totals = [];
+        const look = () => {
+          const bar = document.querySelector('.sweep-line progress');
+          if (bar) window.totals.push([bar.value, bar.max]);
+        };
+        new MutationObserver(look).observe(document.querySelector('.sweep-line'), { subtree: true, childList: true, attributes: true, characterData: true });
+      });
       await page.getByRole('combobox', { name: 'Error as type' }).selectOption('q2_k');
       await page.getByText(/Error of 8 types on 900/).waitFor();
+      const totals = await page.evaluate(() => window.totals.filter(([, most]) => most > 1));
+      assert.ok(totals.length > 0 && totals.every(([done, most], i) => most === 900 && done >= (totals[i - 1]?.[0] ?? 0)), JSON.stringify(totals));
       const { tensors } = await savedSweep(page);
       assert.equal(tensors.length, 900);
       assert.equal(tensors.every((t) => t.encodings.length === 8 && t.sampled.rows === 64), true);

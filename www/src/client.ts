@@ -1,8 +1,8 @@
 // The page's side of its workers. The first one opens, plans, converts and compares; all of them measure.
 import { ApiFailure } from './api_failure';
-import { LOOK, levelOf, onlyMeasures } from './levels';
+import { INTERACTIVE, levelOf, onlyMeasures } from './levels';
 import wasmUrl from './pkg/quantoscope_bg.wasm?url';
-import type { Call, Calls, Failure } from './protocol';
+import type { ApiError, Call, Calls, Failure } from './protocol';
 import { WorkerLink, type Watch } from './worker_link';
 
 export type { Watch } from './worker_link';
@@ -16,6 +16,7 @@ type Reopen = (link: WorkerLink) => Promise<number>;
 /** A call of the background sweep that no worker has begun. */
 interface Waiting {
   start: (link: WorkerLink) => void;
+  fail: (error: ApiError) => void;
 }
 
 export class Client {
@@ -27,6 +28,8 @@ export class Client {
   private readonly ids = new Map<WorkerLink, Map<number, Promise<number>>>();
   private readonly waiting: Waiting[] = [];
   private paused = false;
+  /** Workers that were ever started. */
+  private started = 1;
   /** True if a graphics device measures: only the first worker opens one. */
   private onDevice = false;
 
@@ -43,17 +46,22 @@ export class Client {
     if (call === 'choose_engine') this.onDevice = (ask as Calls['choose_engine']['ask']).engine === 'webgpu';
     if (call === 'close') this.forget((ask as Calls['close']['ask']).model);
     if (!onlyMeasures(call)) return this.first(call, ask, watch);
-    if (levelOf(call) === LOOK) return this.measure(this.leastBusy(), call, ask, watch);
+    if (levelOf(call) === INTERACTIVE) return this.measure(this.leastBusy(), call, ask, watch);
     return new Promise((resolve, reject) => {
-      const start = (link: WorkerLink) => this.measure(link, call, ask, watch).then(resolve, reject);
-      const task = { start: (link: WorkerLink) => void start(link) };
-      this.waiting.push(task);
+      const task: Waiting = {
+        start: (link) => {
+          watch.signal?.removeEventListener('abort', leave);
+          void this.measure(link, call, ask, watch).then(resolve, reject);
+        },
+        fail: (error) => reject(new ApiFailure(error)),
+      };
       const leave = () => {
         const at = this.waiting.indexOf(task);
         if (at < 0) return;
         this.waiting.splice(at, 1);
-        reject(new ApiFailure({ code: 'interrupted', message: 'Cancelled.' }));
+        task.fail({ code: 'interrupted', message: 'Cancelled.' });
       };
+      this.waiting.push(task);
       watch.signal?.addEventListener('abort', leave, { once: true });
       this.dispatch();
     });
@@ -76,7 +84,13 @@ export class Client {
 
   private async first<K extends Call>(call: K, ask: Calls[K]['ask'], watch: Watch): Promise<Calls[K]['answer']> {
     try {
-      const answer = await this.head.call(call, ask, watch);
+      // A paused call leaves its worker to others.
+      const holder: Watch['holder'] = (hold) =>
+        watch.holder?.((on) => {
+          hold(on);
+          this.dispatch();
+        });
+      const answer = await this.head.call(call, ask, { ...watch, holder });
       if (call === 'open' || call === 'sample') this.remember(call, ask, answer as Calls['open']['answer']);
       return answer;
     } finally {
@@ -139,17 +153,30 @@ export class Client {
   }
 
   private idle(): WorkerLink | undefined {
+    this.dropBroken();
     const found = this.links.find((link) => !link.broken && link.load === 0);
     if (found || this.links.length >= this.size) return found;
-    const started = new WorkerLink(`quantoscope-${this.links.length + 1}`, this.core);
+    const started = new WorkerLink(`quantoscope-${(this.started += 1)}`, this.core);
     this.links.push(started);
     // A graphics device is opened once, by the first worker.
     void started.call('choose_engine', { engine: 'processor' }).catch(() => undefined);
     return started;
   }
 
+  /** Forgets broken helpers: others take their places. */
+  private dropBroken(): void {
+    for (const link of this.links.slice(1)) {
+      if (!link.broken) continue;
+      this.links.splice(this.links.indexOf(link), 1);
+      this.ids.delete(link);
+    }
+  }
+
   /** Gives calls of the background sweep to idle workers. */
   private dispatch(): void {
+    const { broken } = this.head;
+    // Nothing opens a model again without the first worker.
+    if (broken) for (const { fail } of this.waiting.splice(0)) fail(broken);
     while (!this.paused && this.waiting.length > 0) {
       const link = this.idle();
       if (!link) return;

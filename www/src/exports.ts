@@ -72,8 +72,10 @@ export function svgButton(parts: Parts, caption: string | (() => string), pictur
   return h('button', { type: 'button', class: 'quiet small', on: { click } }, 'Save SVG');
 }
 
-/** Pixels of a saved picture for each of its units. */
+/** Pixels of a saved picture for each of its units, where the limits of canvases allow so many. */
 const PIXELS = 2;
+/** Pixels of a side of a canvas, and of its area: what all browsers draw. */
+const [MOST_SIDE, MOST_AREA] = [16_384, 1 << 26];
 
 /** A button that saves a picture as PNG, on the colour of the page. */
 export function pngButton(parts: Parts, picture: () => SVGElement | null): HTMLElement {
@@ -91,7 +93,8 @@ async function raster(shown: SVGElement): Promise<Blob | null> {
     const image = new Image();
     image.src = url;
     await image.decode();
-    const canvas = h('canvas', { width: Math.round(width * PIXELS), height: Math.round(height * PIXELS) });
+    const pixels = Math.min(PIXELS, MOST_SIDE / width, MOST_SIDE / height, Math.sqrt(MOST_AREA / (width * height)));
+    const canvas = h('canvas', { width: Math.floor(width * pixels), height: Math.floor(height * pixels) });
     const pen = canvas.getContext('2d');
     if (!pen) return null;
     pen.fillStyle = getComputedStyle(document.body).backgroundColor;
@@ -104,6 +107,9 @@ async function raster(shown: SVGElement): Promise<Blob | null> {
 }
 
 const STYLES = ['fill', 'fill-opacity', 'stroke', 'stroke-width', 'stroke-opacity', 'stroke-dasharray', 'opacity', 'font-size', 'font-weight', 'font-family'];
+
+/** Control characters and others that no XML document holds. */
+const NOT_XML = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g;
 
 /** The picture without the style sheet: the computed styles are written into it. */
 function standalone(shown: SVGElement, caption: string): string {
@@ -118,5 +124,6 @@ function standalone(shown: SVGElement, caption: string): string {
   const title = document.createElementNS('http://www.w3.org/2000/svg', 'title');
   title.textContent = caption;
   copy.prepend(title);
-  return `${new XMLSerializer().serializeToString(copy)}\n`;
+  // Names of tensors can hold characters that XML cannot.
+  return `${new XMLSerializer().serializeToString(copy).replace(NOT_XML, '\ufffd')}\n`;
 }

@@ -49,6 +49,11 @@ export function relative(error: number | null | undefined): string {
   return error === null || error === undefined ? '\u2013' : `${measure(100 * error, 3)}\u2009%`;
 }
 
+/** A relative error, with \u2248 before one that is estimated from a sample of the rows. */
+export function marked(error: number | null | undefined, estimated: boolean): string {
+  return estimated && error !== null && error !== undefined ? `\u2248\u2009${relative(error)}` : relative(error);
+}
+
 /** A measured value with `digits` significant digits; absent stays a dash, never a zero. */
 export function measure(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined) return '\u2013';

@@ -13,6 +13,7 @@ export interface Order {
 
 export type State =
   | { kind: 'queued' }
+  /** `since` is the begin, later by the time of all pauses: milliseconds since then are those of work. */
   | { kind: 'running'; since: number; progress: Progress | undefined; paused: boolean }
   | { kind: 'stopping' }
   | { kind: 'saved'; saved: Saved }
@@ -24,6 +25,8 @@ export class Job {
   readonly stop = new AbortController();
   /** Pauses the running call and lets it go on. */
   hold: (on: boolean) => void = () => {};
+  /** The begin of its pause. */
+  pausedAt = 0;
 
   constructor(readonly order: Order) {}
 
@@ -79,7 +82,10 @@ export class Jobs {
   pause(job: Job, on: boolean): void {
     if (job.state.kind !== 'running' || job.state.paused === on) return;
     job.hold(on);
-    this.become(job, { ...job.state, paused: on });
+    const now = performance.now();
+    const since = on ? job.state.since : job.state.since + now - job.pausedAt;
+    if (on) job.pausedAt = now;
+    this.become(job, { ...job.state, since, paused: on });
   }
 
   cancelAll(): void {
@@ -124,12 +130,10 @@ export class Jobs {
 
   private async run(job: Job): Promise<void> {
     const { model, recipe, name, target } = job.order;
-    const since = performance.now();
-    this.become(job, { kind: 'running', since, progress: undefined, paused: false });
+    this.become(job, { kind: 'running', since: performance.now(), progress: undefined, paused: false });
     const progress = (p: Progress) => {
-      if (!job.active) return;
-      const paused = job.state.kind === 'running' && job.state.paused;
-      job.state = { kind: 'running', since, progress: p, paused };
+      if (job.state.kind !== 'running') return;
+      job.state = { ...job.state, progress: p };
       this.changed(job, true);
     };
     try {

@@ -1,13 +1,14 @@
-// The order of calls: what is looked at comes first, then the conversion, then the background sweep.
+// The order of calls: first those of the view that is shown, then the conversion, then the background sweep.
 import type { Call } from './protocol';
 
-export const LOOK = 0;
+/** Answers that a view waits for. */
+export const INTERACTIVE = 0;
 export const CONVERT = 1;
 export const SWEEP = 2;
 
 export function levelOf(call: Call): number {
   if (call === 'convert' || runsModel(call)) return CONVERT;
-  return call === 'sweep' ? SWEEP : LOOK;
+  return call === 'sweep' ? SWEEP : INTERACTIVE;
 }
 
 /** Calls that run a model on tokens, or measure all its tensors for that: as long as a conversion. */

@@ -216,6 +216,7 @@ function letGo(): void {
   const model = open();
   if (model) void client.call('close', { model: model.id });
   store.model.value = undefined;
+  store.route.value = { view: 'Overview' };
   bar.refresh();
 }
 
@@ -229,13 +230,13 @@ function begin(model: ModelView): void {
   bar.refresh();
   other.hidden = false;
   shown = undefined;
+  const asked = parse(location.hash);
+  const { hash } = location;
   sweep = new Sweep(client, model);
   const made = workbench({ client, jobs, model, sweep, life: life.signal, notes, tabs: views });
   bench = made;
   replace(main, notes, made.nodes);
   store.model.value = model;
-  const asked = parse(location.hash);
-  const { hash } = location;
   const first = asked === undefined || asked === 'unknown' ? { view: 'Overview' as const } : asked;
   made.visit(first, asked !== undefined);
   if (asked === 'unknown') noView(hash);

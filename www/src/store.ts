@@ -3,17 +3,24 @@ import { computed, signal } from '@preact/signals-core';
 import type { Catalog, EncodingRow, ModelView, Sampled, StatsReport, StatsTensor, StatsView } from './protocol';
 import type { Route } from './route';
 
-/** What is known of the error of a tensor: from a sample of its rows, or of all of them where `sampled` is absent. */
+/** The error of a tensor in a type: from a sample of its rows, or from all of them where `sampled` is absent. */
+export interface MeasuredError extends EncodingRow {
+  sampled: Sampled | undefined;
+}
+
+/** The figures of a tensor. `sampled` is that of the statistics; each error has its own. */
 export interface Measured {
   sampled: Sampled | undefined;
   stats: StatsView | undefined;
-  errors: ReadonlyMap<string, EncodingRow>;
+  errors: ReadonlyMap<string, MeasuredError>;
 }
 
 export type SweepState =
   | { kind: 'off' }
-  | { kind: 'running' | 'paused'; done: number; total: number; types: string[] }
-  | { kind: 'done'; total: number; types: string[] }
+  /** `now` are the types that are measured now; `done` of `total` tensors have them. */
+  | { kind: 'running' | 'paused'; done: number; total: number; types: string[]; now: string[] }
+  /** `failure` says why further types were not measured. */
+  | { kind: 'done'; total: number; types: string[]; failure: string | undefined }
   | { kind: 'failed'; message: string };
 
 /** The tables of one model. */
@@ -24,7 +31,7 @@ export interface MeasuredTable {
 /** The open model. */
 export const model = signal<ModelView | undefined>(undefined);
 
-/** What is shown of it. */
+/** The view and its settings. */
 export const route = signal<Route>({ view: 'Overview' });
 
 export const catalog = signal<Catalog | undefined>(undefined);
@@ -52,11 +59,9 @@ export const measuredTypes = computed(() => {
   return state.kind === 'off' || state.kind === 'failed' ? [] : state.types;
 });
 
-/** Takes figures in: they replace those of fewer rows, and add types to those of as many. */
+/** Adds the figures of a tensor. A figure is replaced by one of as many rows or more; figures of other types stay. */
 export function takeFigures(index: number, report: StatsTensor): void {
-  const next = new Map(measured.value.tensors);
-  merge(next, index, report);
-  measured.value = { tensors: next };
+  takeAll([[index, report]]);
 }
 
 export function takeAll(reports: Iterable<readonly [number, StatsTensor]>): void {
@@ -65,23 +70,31 @@ export function takeAll(reports: Iterable<readonly [number, StatsTensor]>): void
   measured.value = { tensors: next };
 }
 
-function merge(into: Map<number, Measured>, index: number, report: StatsTensor): void {
+function merge(into: Map<number, Measured>, index: number, { sampled, stats, encodings }: StatsTensor): void {
   const known = into.get(index);
-  const rows = report.sampled?.rows ?? Infinity;
-  const knownRows = known ? (known.sampled?.rows ?? Infinity) : 0;
-  const mine = (report.encodings ?? []).map((row) => [row.encoding, row] as const);
-  if (known && rows < knownRows) {
-    // Only types that are new.
-    into.set(index, { ...known, errors: new Map([...mine, ...known.errors]) });
-    return;
+  const rows = rowsOf(sampled);
+  const errors = new Map(known?.errors);
+  for (const row of encodings ?? []) {
+    const before = errors.get(row.encoding);
+    if (!before || rows >= rowsOf(before.sampled)) errors.set(row.encoding, { ...row, sampled });
   }
-  const kept = known && rows === knownRows ? known.errors : [];
-  into.set(index, { sampled: report.sampled, stats: report.stats ?? known?.stats, errors: new Map([...kept, ...mine]) });
+  const better = stats !== undefined && (known?.stats === undefined || rows >= rowsOf(known.sampled));
+  into.set(index, { sampled: better ? sampled : known?.sampled, stats: better ? stats : known?.stats, errors });
+}
+
+/** The number of measured rows: without a sample, as many as any sample has. */
+function rowsOf(sampled: Sampled | undefined): number {
+  return sampled?.rows ?? Infinity;
 }
 
 /** The relative error of a tensor in a type; absent where it was not measured. */
 export function errorOf(table: MeasuredTable, index: number, type: string): number | undefined {
   return table.tensors.get(index)?.errors.get(type)?.relative_error;
+}
+
+/** True if the error of a tensor in a type is of a sample of its rows. */
+export function isEstimate(table: MeasuredTable, index: number, type: string): boolean {
+  return table.tensors.get(index)?.errors.get(type)?.sampled !== undefined;
 }
 
 /** The reports of a sweep, as the command line's `sweep` prints them. */

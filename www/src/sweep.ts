@@ -22,11 +22,15 @@ export class Sweep {
   private readonly stop = new AbortController();
   private outline: SweepOutline | undefined;
   private schema = 1;
-  /** All types that were asked for. */
+  /** All types that were asked for, and those that were measured, in this order. */
   private types: string[] = [];
-  /** Tensors to measure, of all rounds, and those that are done. */
-  private total = 0;
-  private done = 0;
+  private finished: string[] = [];
+  /** Rounds run one after the other: the last one settles when all have ended. */
+  private last: Promise<void> = Promise.resolve();
+  /** The round that runs: its types, its tensors and how many of them are done. */
+  private round: { types: readonly string[]; total: number; done: number; stop: AbortController } | undefined;
+  /** Why some types were not measured. */
+  private failure: string | undefined;
   private paused = false;
   private readonly arrived: [number, StatsTensor][] = [];
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -43,24 +47,40 @@ export class Sweep {
     });
   }
 
-  /** Measures more types; those that were asked for already are left out. */
-  async measure(types: readonly string[]): Promise<void> {
+  /** True once types were asked for. */
+  get begun(): boolean {
+    return this.types.length > 0;
+  }
+
+  /** Measures more types, after those that were asked for before; types are measured once. */
+  measure(types: readonly string[]): Promise<void> {
     const more = types.filter((type) => !this.types.includes(type));
-    if (more.length === 0 || this.stop.signal.aborted) return;
+    if (more.length === 0 || this.stop.signal.aborted) return this.last;
     this.types.push(...more);
+    this.last = this.last.then(() => this.measureRound(more));
+    return this.last;
+  }
+
+  private async measureRound(types: readonly string[]): Promise<void> {
+    if (this.stop.signal.aborted) return;
+    const round = (this.round = { types, total: 0, done: 0, stop: new AbortController() });
     try {
-      const outline = await this.client.call('sweep_outline', { model: this.model.id, encodings: this.types, rows: ROWS });
+      const encodings = [...this.finished, ...types];
+      const outline = await this.client.call('sweep_outline', { model: this.model.id, encodings, rows: ROWS });
       if (this.stop.signal.aborted) return;
-      this.outline = outline;
-      this.total += outline.tensors.length;
+      round.total = outline.tensors.length;
       this.tell();
-      await Promise.all(this.batches(outline).map((tensors) => this.run(tensors, more)));
+      await Promise.all(this.batches(outline).map((tensors) => this.run(tensors, round)));
+      this.outline = outline;
+      this.finished.push(...types);
+      this.failure = undefined;
     } catch (reason) {
-      if (this.stop.signal.aborted) return;
-      this.flush();
-      sweepState.value = { kind: 'failed', message: apiErrorOf(reason).message };
-      this.stop.abort();
+      // The batches that wait; figures that have arrived stay.
+      round.stop.abort();
+      this.types = this.types.filter((type) => !types.includes(type));
+      this.failure = apiErrorOf(reason).message;
     }
+    this.round = undefined;
     this.flush();
   }
 
@@ -72,13 +92,14 @@ export class Sweep {
 
   end(): void {
     this.stop.abort();
+    this.round?.stop.abort();
     clearTimeout(this.timer);
     sweepState.value = { kind: 'off' };
   }
 
   /** What `sweep --sample 64 --types ...` of the command line reports. */
   report(): StatsReport | undefined {
-    return this.outline && sweepReport(this.outline.tensors, this.types, this.outline.warnings, this.schema);
+    return this.outline && sweepReport(this.outline.tensors, this.finished, this.outline.warnings, this.schema);
   }
 
   private batches({ tensors, rows }: SweepOutline): number[][] {
@@ -99,17 +120,17 @@ export class Sweep {
     return all;
   }
 
-  private async run(tensors: number[], encodings: string[]): Promise<void> {
-    const ask = { model: this.model.id, tensors, encodings, rows: ROWS };
-    const report = await this.client.call('sweep', ask, { signal: this.stop.signal });
-    if (this.stop.signal.aborted) return;
+  private async run(tensors: number[], round: NonNullable<Sweep['round']>): Promise<void> {
+    const ask = { model: this.model.id, tensors, encodings: [...round.types], rows: ROWS };
+    const report = await this.client.call('sweep', ask, { signal: round.stop.signal });
+    if (round.stop.signal.aborted) return;
     this.schema = report.schema_version;
     const indices = new Map(tensors.map((index) => [this.model.tensors[index]?.name, index]));
     for (const tensor of report.tensors) {
       const index = indices.get(tensor.name);
       if (index !== undefined) this.arrived.push([index, tensor]);
     }
-    this.done += tensors.length;
+    round.done += tensors.length;
     this.timer ??= setTimeout(() => this.flush(), FLUSH_MS);
   }
 
@@ -132,9 +153,13 @@ export class Sweep {
   }
 
   private tell(): void {
-    const { done, total, paused } = this;
+    const { round, paused, failure } = this;
     const types = [...this.types];
-    if (done >= total) sweepState.value = { kind: 'done', total: this.outline?.tensors.length ?? 0, types };
-    else sweepState.value = { kind: paused ? 'paused' : 'running', done, total, types };
+    if (round) {
+      const { done, total } = round;
+      sweepState.value = { kind: paused ? 'paused' : 'running', done, total, types, now: [...round.types] };
+    } else if (types.length > this.finished.length) return; // Another round begins.
+    else if (types.length === 0 && failure !== undefined) sweepState.value = { kind: 'failed', message: failure };
+    else sweepState.value = { kind: 'done', total: this.outline?.tensors.length ?? 0, types, failure };
   }
 }

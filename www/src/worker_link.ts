@@ -17,6 +17,10 @@ interface Pending {
   resolve: (answer: never) => void;
   reject: (reason: ApiFailure) => void;
   progress: ((p: Progress) => void) | undefined;
+  /** Ends the wait for an abort. */
+  settled: () => void;
+  /** A paused call does no work. */
+  held: boolean;
 }
 
 /** How much each running call of a level counts when a worker is chosen. */
@@ -42,7 +46,7 @@ export class WorkerLink {
   /** 0 for an idle worker. */
   get load(): number {
     let sum = this.expected;
-    for (const { call } of this.pending.values()) sum += LOADS[levelOf(call)] ?? 0;
+    for (const { call, held } of this.pending.values()) if (!held) sum += LOADS[levelOf(call)] ?? 0;
     return sum;
   }
 
@@ -50,11 +54,17 @@ export class WorkerLink {
     if (this.broken) return Promise.reject(new ApiFailure(this.broken));
     const id = next++;
     return new Promise((resolve, reject) => {
-      this.pending.set(id, { call, resolve, reject, progress: watch.progress });
+      const cancel = () => this.send({ cancel: id });
+      const settled = () => watch.signal?.removeEventListener('abort', cancel);
+      const pending: Pending = { call, resolve, reject, progress: watch.progress, settled, held: false };
+      this.pending.set(id, pending);
       this.send({ id, call, ask });
-      watch.holder?.((on) => this.send({ hold: id, on }));
-      if (watch.signal?.aborted) this.send({ cancel: id });
-      else watch.signal?.addEventListener('abort', () => this.send({ cancel: id }), { once: true });
+      watch.holder?.((on) => {
+        pending.held = on;
+        this.send({ hold: id, on });
+      });
+      if (watch.signal?.aborted) cancel();
+      else watch.signal?.addEventListener('abort', cancel, { once: true });
     });
   }
 
@@ -72,6 +82,7 @@ export class WorkerLink {
     if (!waiting) return;
     if ('progress' in message) return waiting.progress?.(message.progress);
     this.pending.delete(message.id);
+    waiting.settled();
     if ('error' in message) waiting.reject(new ApiFailure(message.error));
     else waiting.resolve(message.answer as never);
   }
@@ -80,7 +91,12 @@ export class WorkerLink {
   private collapse(message: string): void {
     const error: ApiError = { code: 'io', message: `the worker stopped: ${message || 'it could not be loaded'}` };
     this.broken = error;
-    for (const waiting of this.pending.values()) waiting.reject(new ApiFailure(error));
+    for (const waiting of this.pending.values()) {
+      waiting.settled();
+      waiting.reject(new ApiFailure(error));
+    }
     this.pending.clear();
+    // It may still run, and hold the memory of its module.
+    this.worker.terminate();
   }
 }

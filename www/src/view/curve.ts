@@ -4,13 +4,16 @@ import { html, nothing, render, svg, type TemplateResult } from 'lit-html';
 import type { Client } from '../client';
 import { h } from '../dom';
 import { copyButton, pngButton, svgButton, tsv } from '../exports';
-import { binaryBytes, bytes, fixed, relative } from '../format';
-import { mixError, mixes, planMixes, type Mix } from '../mixes';
+import { binaryBytes, bytes, fixed, marked, relative } from '../format';
+import { presetError, plannedPresets, planPresets, type PlannedPreset } from '../presets';
 import type { ModelView } from '../protocol';
-import { catalog, measured } from '../store';
+import { catalog, measured, route } from '../store';
+import { ROWS } from '../sweep';
 
-export interface Dot extends Mix {
+export interface Dot extends PlannedPreset {
   error: number;
+  /** True if the error is estimated from samples of the rows. */
+  sampled: boolean;
   /** True if no other preset is smaller and has a smaller error. */
   best: boolean;
 }
@@ -18,10 +21,10 @@ export interface Dot extends Mix {
 const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT] = [720, 300, 64, 36, 14, 84];
 
 /** The presets with an error, largest first. */
-export function dots(all: readonly Mix[], errors: ReadonlyMap<Mix, number | undefined>): Dot[] {
-  const known = all.flatMap((mix) => {
-    const error = errors.get(mix);
-    return error === undefined || error === 0 ? [] : [{ ...mix, error, best: false }];
+export function dots(all: readonly PlannedPreset[], errors: ReadonlyMap<PlannedPreset, ReturnType<typeof presetError>>): Dot[] {
+  const known = all.flatMap((preset) => {
+    const found = errors.get(preset);
+    return found && found.error > 0 ? [{ ...preset, ...found, best: false }] : [];
   });
   const beaten = (dot: Dot) =>
     known.some((o) => o !== dot && o.bytes <= dot.bytes && o.error <= dot.error && (o.bytes < dot.bytes || o.error < dot.error));
@@ -38,12 +41,12 @@ export function curveView(client: Client, model: ModelView, use: (preset: string
   const limit = signal<number | undefined>(undefined);
   const drawn = computed(() => {
     const table = measured.value;
-    return dots(mixes.value, new Map(mixes.value.map((mix) => [mix, mixError(mix, model, table)])));
+    return dots(plannedPresets.value, new Map(plannedPresets.value.map((preset) => [preset, presetError(preset, model, table)])));
   });
   const slot = h('div', { class: 'curve-body' });
   const picture = () => slot.querySelector<SVGElement>('svg.curve-picture');
   const caption = `Size and weight error of the presets for ${model.name}`;
-  const table = () => tsv(['preset', 'bytes', 'bits_per_weight', 'relative_error'], drawn.value.map((d) => [d.name, d.bytes, d.bitsPerWeight, d.error]));
+  const table = () => tsv(['preset', 'bytes', 'bits_per_weight', 'relative_error', 'sampled_rows'], drawn.value.map((d) => [d.name, d.bytes, d.bitsPerWeight, d.error, d.sampled ? ROWS : undefined]));
   const node = h(
     'section',
     { class: 'curve block', 'aria-label': 'Size and error' },
@@ -63,9 +66,10 @@ export function curveView(client: Client, model: ModelView, use: (preset: string
   );
   const ends = [
     effect(() => {
-      if (catalog.value) void planMixes(client, model, catalog.value, life, () => true);
+      if (catalog.value) void planPresets(client, model, catalog.value, life, () => true);
     }),
     effect(() => {
+      if (route.value.view !== 'Quantize') return;
       const all = drawn.value;
       node.hidden = all.length < 2;
       if (all.length < 2) return;
@@ -79,15 +83,18 @@ export function curveView(client: Client, model: ModelView, use: (preset: string
 function body(all: readonly Dot[], limit: number, caption: string, chosen: { value: number | undefined }, use: (preset: string) => void): TemplateResult {
   const found = within(all, limit);
   const [least, most] = [Math.min(...all.map((d) => d.bytes)), Math.max(...all.map((d) => d.bytes))];
+  // The end of the slider is a whole number of steps from its start.
+  const step = Math.max(1, Math.round((most - least) / 400));
+  const last = least + step * Math.ceil((most - least) / step);
   const slide = (event: Event) => (chosen.value = Number((event.target as HTMLInputElement).value));
   return html`<div class="scroll-x" tabindex="0" role="region" aria-label=${caption}>${picture(all, limit, found, caption, use)}</div>
     <label class="curve-limit small"
       ><span>Weights of at most ${binaryBytes(limit)}</span>
-      <input type="range" min=${least} max=${most} step=${Math.max(1, Math.round((most - least) / 400))} .value=${String(limit)} @input=${slide}
+      <input type="range" min=${least} max=${last} step=${step} .value=${String(limit)} @input=${slide}
     /></label>
     <p class="curve-choice" role="status">
       ${found
-        ? html`<strong>${found.name}</strong>, ${bytes(found.bytes)}, ${fixed(found.bitsPerWeight, 2)} bits per weight, error \u2248\u2009${relative(found.error)}
+        ? html`<strong>${found.name}</strong>, ${bytes(found.bytes)}, ${fixed(found.bitsPerWeight, 2)} bits per weight, error ${marked(found.error, found.sampled)}
             <button type="button" class="small" @click=${() => use(found.preset)}>Use ${found.name}</button>`
         : 'No preset is that small.'}
     </p>
@@ -98,7 +105,7 @@ function body(all: readonly Dot[], limit: number, caption: string, chosen: { val
         <thead><tr><th scope="col">Preset</th><th scope="col">Weights</th><th scope="col">bpw</th><th scope="col">Error</th><th scope="col">On the line</th></tr></thead>
         <tbody>
           ${all.map(
-            (d) => html`<tr><th scope="row">${d.name}</th><td>${bytes(d.bytes)}</td><td>${fixed(d.bitsPerWeight, 2)}</td><td>${relative(d.error)}</td><td>${d.best ? 'yes' : ''}</td></tr>`,
+            (d) => html`<tr><th scope="row">${d.name}</th><td>${bytes(d.bytes)}</td><td>${fixed(d.bitsPerWeight, 2)}</td><td>${marked(d.error, d.sampled)}</td><td>${d.best ? 'yes' : ''}</td></tr>`,
           )}
         </tbody>
       </table>
@@ -136,7 +143,7 @@ function picture(all: readonly Dot[], limit: number, found: Dot | undefined, cap
     <path class="pareto" d=${line}></path>
     ${all.map(
       (d) => svg`<g class="curve-dot" @click=${() => use(d.preset)}>
-        <title>${d.name}: ${bytes(d.bytes)}, error ${relative(d.error)}</title>
+        <title>${d.name}: ${bytes(d.bytes)}, error ${marked(d.error, d.sampled)}</title>
         <circle class=${[d.best ? 'best' : '', d.preset === found?.preset ? 'found' : ''].join(' ')} cx=${x(d.bytes)} cy=${y(d.error)} r=${d.preset === found?.preset ? 7 : 5}></circle>
         ${labelled.has(d) ? svg`<text x=${x(d.bytes) + 9} y=${y(d.error) - 5}>${d.name}</text>` : nothing}
       </g>`,

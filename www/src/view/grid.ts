@@ -263,7 +263,7 @@ export class Grid<T> {
     if (item === undefined) return;
     this.active = i;
     if (!this.options.choose) return this.mark();
-    this.selected = item;
+    if (this.options.selects?.(item) ?? true) this.selected = item;
     this.mark();
     this.options.choose(item);
   }

@@ -32,6 +32,8 @@ export interface GridOptions<T> {
   empty: string;
   /** The row's text for assistive technology when it becomes active, and for choosing it. */
   choose?: (row: T) => void;
+  /** False for rows that are chosen without becoming the selected one. */
+  selects?: (row: T) => boolean;
   /** The row that the keyboard came to, once a row is selected. */
   follow?: (row: T) => void;
   /** A class for some rows. */

@@ -3,16 +3,18 @@ import { computed, effect, signal } from '@preact/signals-core';
 import { html, nothing, render, svg, type TemplateResult } from 'lit-html';
 import { h } from '../dom';
 import { copyButton, pngButton, svgButton, tsv } from '../exports';
-import { integer, plural, relative } from '../format';
+import { integer, marked, plural, relative } from '../format';
 import type { ModelView, TensorRow } from '../protocol';
-import { errorType, measured, route, sweepState } from '../store';
+import { errorType, measured, route, sweepState, type MeasuredTable } from '../store';
 import { colourAt, errorColour, inkOn, scaleOf, SHARED, type ErrorScale } from './colour_scale';
 import { typeSelect } from './error_type';
-import { errorMap, errorsOf, type Cell, type ErrorMap } from './map_cells';
+import { errorMap, errorsOf, type Cell, type ErrorMap, type MeanError } from './map_cells';
 import { typeName } from './type_name';
 
 /** Widths and heights of the picture, in its own units. */
 const [LEFT, TOP, WIDTH, HEIGHT] = [56, 96, 76, 22];
+/** Width of a character of a row's name. */
+const CHARACTER = 6.6;
 
 export interface MapActions {
   open: (tensor: TensorRow) => void;
@@ -41,7 +43,7 @@ export function mapView(model: ModelView, actions: MapActions, life: AbortSignal
     h(
       'span',
       { class: 'exports' },
-      copyButton('Copy table', () => tableText(map.value)),
+      copyButton('Copy table', () => tableText(map.value, measured.value, errorType.value)),
       svgButton(name, caption, picture),
       pngButton(name, picture),
     ),
@@ -70,7 +72,7 @@ function body(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cell: 
   return html`<p class="small">
       ${worst
         ? html`Largest: <button type="button" class="link mono" @click=${() => choose(worst)}>${worst.tensors[0]?.name}</button>,
-            ${relative(worst.error)}${worst.tensors.length > 1 ? ` (mean of ${integer(worst.tensors.length)})` : ''}.`
+            ${figure(worst)}${worst.tensors.length > 1 ? ` (mean of ${integer(worst.tensors.length)})` : ''}.`
         : unmeasured()}
       A click on a cell opens its tensor.
     </p>
@@ -90,15 +92,18 @@ function unmeasured(): string {
 
 function picture(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cell: Cell) => void): TemplateResult {
   const { modules, rows, means } = map;
-  const [width, height] = [LEFT + WIDTH * (modules.length + 1) + 8, TOP + HEIGHT * (rows.length + 1) + 8];
-  const x = (column: number) => LEFT + WIDTH * column;
+  const longest = Math.max(0, ...[...rows, ...means].map(({ name }) => name.length));
+  const left = Math.max(LEFT, Math.ceil(longest * CHARACTER) + 16);
+  const [width, height] = [left + WIDTH * (modules.length + 1) + 8, TOP + HEIGHT * (rows.length + means.length) + 8];
+  const x = (column: number) => left + WIDTH * column;
   const y = (row: number) => TOP + HEIGHT * row;
   const head = (text: string, column: number) => {
     const [cx, cy] = [x(column) + 12, TOP - 8];
     return svg`<text class="map-head" x=${cx} y=${cy} transform="rotate(-24 ${cx} ${cy})">${text}</text>`;
   };
-  const figure = (error: number | undefined, column: number, row: number) =>
-    svg`<text class="map-mean" x=${x(column) + WIDTH / 2} y=${y(row) + 15} text-anchor="middle">${error === undefined ? '' : relative(error)}</text>`;
+  const label = (name: string, row: number) => svg`<text class="map-layer" x=${left - 8} y=${y(row) + 15} text-anchor="end">${name}</text>`;
+  const mean = (of: MeanError | undefined, column: number, row: number) =>
+    svg`<text class="map-mean" x=${x(column) + WIDTH / 2} y=${y(row) + 15} text-anchor="middle">${of?.error === undefined ? '' : figure(of)}</text>`;
   return html`<svg class="map" role="img" aria-label=${caption} viewBox="0 0 ${width} ${height}" width=${width} height=${height}>
     <defs>
       <pattern id="estimated" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
@@ -107,16 +112,23 @@ function picture(map: ErrorMap, scale: ErrorScale, caption: string, choose: (cel
     </defs>
     ${modules.map(head)} ${head('Mean', modules.length)}
     ${rows.map((row, r) => [
-      svg`<text class="map-layer" x=${LEFT - 8} y=${y(r) + 15} text-anchor="end">${row.layer}</text>`,
+      label(row.name, r),
       ...modules.map((module, m) => {
         const cell = row.cells.get(module);
-        return cell ? cellOf(cell, `Layer ${row.layer}, ${module}`, x(m), y(r), scale, choose) : nothing;
+        return cell ? cellOf(cell, `Layer ${row.name}, ${module}`, x(m), y(r), scale, choose) : nothing;
       }),
-      figure(row.mean, modules.length, r),
+      mean(row.mean, modules.length, r),
     ])}
-    <text class="map-layer" x=${LEFT - 8} y=${y(rows.length) + 15} text-anchor="end">Mean</text>
-    ${modules.map((module, m) => figure(means.get(module), m, rows.length))}
+    ${means.map((stack, s) => [
+      label(stack.name, rows.length + s),
+      ...modules.map((module, m) => mean(stack.modules.get(module), m, rows.length + s)),
+    ])}
   </svg>`;
+}
+
+/** A figure in words, with its mark. */
+function figure({ error, sampled }: MeanError): string {
+  return marked(error, sampled);
 }
 
 function cellOf(cell: Cell, what: string, x: number, y: number, scale: ErrorScale, choose: (cell: Cell) => void): TemplateResult {
@@ -158,7 +170,7 @@ function outside(map: ErrorMap, scale: ErrorScale, choose: (cell: Cell) => void)
     ${shown.map(
       ({ name, cell }) =>
         html`<button type="button" class="quiet small" @click=${() => choose(cell)}>
-          ${swatch(cell)} <span class="mono">${name}</span> ${relative(cell.error)}
+          ${swatch(cell)} <span class="mono">${name}</span> ${figure(cell)}
         </button>`,
     )}
     ${rest > 0 ? html`<span class="soft">and ${plural(rest, 'more tensor')}</span>` : nothing}
@@ -168,22 +180,35 @@ function outside(map: ErrorMap, scale: ErrorScale, choose: (cell: Cell) => void)
 function table(map: ErrorMap, choose: (cell: Cell) => void): TemplateResult {
   const cell = (found: Cell | undefined) =>
     found
-      ? html`<td><button type="button" class="link" @click=${() => choose(found)}>${relative(found.error)}</button></td>`
+      ? html`<td><button type="button" class="link" @click=${() => choose(found)}>${figure(found)}</button></td>`
       : html`<td></td>`;
   return html`<table class="figures-table">
     <thead><tr><th scope="col">Layer</th>${map.modules.map((m) => html`<th scope="col">${m}</th>`)}<th scope="col">Mean</th></tr></thead>
     <tbody>
       ${map.rows.map(
         (row) =>
-          html`<tr><th scope="row">${row.layer}</th>${map.modules.map((m) => cell(row.cells.get(m)))}<td>${relative(row.mean)}</td></tr>`,
+          html`<tr><th scope="row">${row.name}</th>${map.modules.map((m) => cell(row.cells.get(m)))}<td>${figure(row.mean)}</td></tr>`,
       )}
-      <tr><th scope="row">Mean</th>${map.modules.map((m) => html`<td>${relative(map.means.get(m))}</td>`)}<td></td></tr>
+      ${map.means.map(
+        ({ name, modules }) =>
+          html`<tr><th scope="row">${name}</th>${map.modules.map((m) => html`<td>${meanFigure(modules.get(m))}</td>`)}<td></td></tr>`,
+      )}
     </tbody>
   </table>`;
 }
 
-function tableText(map: ErrorMap): string {
-  const rows = map.rows.map((row) => [row.layer, ...map.modules.map((m) => row.cells.get(m)?.error), row.mean]);
-  const outer = map.outside.map(({ name, cell }) => [name, cell.error]);
-  return tsv(['layer', ...map.modules, 'mean'], [...rows, ...outer]);
+/** Nothing for modules that a stack does not have. */
+function meanFigure(of: MeanError | undefined): string {
+  return of === undefined ? '' : figure(of);
+}
+
+/** A row for each cell; `sampled_rows` is empty for exact figures. */
+function tableText(map: ErrorMap, table: MeasuredTable, type: string): string {
+  const line = (layer: string, module: string, { tensors, error }: Cell) => {
+    const rows = tensors.flatMap(({ index }) => table.tensors.get(index)?.errors.get(type)?.sampled?.rows ?? []);
+    return [layer, module, error, tensors.length, rows.length > 0 ? rows.reduce((sum, n) => sum + n, 0) : undefined];
+  };
+  const inner = map.rows.flatMap((row) => [...row.cells].map(([module, cell]) => line(row.name, module, cell)));
+  const outer = map.outside.map(({ name, cell }) => line('', name, cell));
+  return tsv(['layer', 'module', 'relative_error', 'tensors', 'sampled_rows'], [...inner, ...outer]);
 }

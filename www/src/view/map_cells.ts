@@ -1,66 +1,94 @@
 // The cells of the map: layers times modules, each with the error of its tensors in one type.
-import { nameParts } from '../names';
+import { layerName, nameParts, stacksOf } from '../names';
 import type { ModelView, TensorRow } from '../protocol';
-import { errorOf, type MeasuredTable } from '../store';
+import { errorOf, isEstimate, type MeasuredTable } from '../store';
 
-export interface Cell {
-  /** The tensors: several where a layer has experts. */
-  tensors: TensorRow[];
-  /** The mean of their errors; absent where none was measured. */
+/** A mean of errors. */
+export interface MeanError {
+  /** Absent where none was measured. */
   error: number | undefined;
   /** True if a figure is from a sample of the rows. */
   sampled: boolean;
 }
 
+/** The mean over the tensors of a module in a layer: several where a layer has experts. */
+export interface Cell extends MeanError {
+  tensors: TensorRow[];
+}
+
 export interface MapRow {
-  /** The number of the layer; absent for the row of tensors outside the layers. */
-  layer: number | undefined;
+  /** The number of the layer, after its stack where the model has several. */
+  name: string;
+  stack: string;
+  layer: number;
   cells: ReadonlyMap<string, Cell>;
-  mean: number | undefined;
+  mean: MeanError;
+}
+
+/** The means over the layers of a stack, by module. */
+export interface StackMeans {
+  name: string;
+  modules: ReadonlyMap<string, MeanError>;
 }
 
 export interface ErrorMap {
   modules: string[];
   rows: MapRow[];
-  /** Mean error of each module over the layers. */
-  means: ReadonlyMap<string, number | undefined>;
+  means: StackMeans[];
   /** Matrices outside the layers. */
   outside: { name: string; cell: Cell }[];
 }
 
 /** Matrices of layers by layer and module, in the order of the file. */
 export function errorMap(model: ModelView, table: MeasuredTable, type: string): ErrorMap {
-  const modules: string[] = [];
-  const layers = new Map<number, Map<string, TensorRow[]>>();
+  const modules = new Set<string>();
+  const layers = new Map<string, { stack: string; layer: number; cells: Map<string, TensorRow[]> }>();
   const outside: { name: string; cell: Cell }[] = [];
-  for (const tensor of model.tensors) {
-    if (tensor.shape.length < 2) continue;
-    const { layer, module } = nameParts(tensor.name);
+  const matrices = model.tensors.filter((t) => t.shape.length > 1).map((tensor) => ({ tensor, parts: nameParts(tensor.name) }));
+  const stacks = stacksOf(matrices.map(({ parts }) => parts));
+  const several = stacks.length > 1;
+  for (const { tensor, parts } of matrices) {
+    const { layer, stack = '', module } = parts;
     if (layer === undefined) {
       outside.push({ name: module, cell: cellOf([tensor], table, type) });
       continue;
     }
-    if (!modules.includes(module)) modules.push(module);
-    const row = layers.get(layer) ?? new Map<string, TensorRow[]>();
-    layers.set(layer, row);
-    row.set(module, [...(row.get(module) ?? []), tensor]);
+    modules.add(module);
+    const key = `${stack}.${layer}`;
+    const row = layers.get(key) ?? { stack, layer, cells: new Map<string, TensorRow[]>() };
+    layers.set(key, row);
+    const cell = row.cells.get(module);
+    if (cell) cell.push(tensor);
+    else row.cells.set(module, [tensor]);
   }
-  const rows = [...layers].sort(([a], [b]) => a - b).map(([layer, cells]): MapRow => {
+  const place = new Map(stacks.map((stack, i) => [stack, i]));
+  const sorted = [...layers.values()].sort((a, b) => (place.get(a.stack) ?? 0) - (place.get(b.stack) ?? 0) || a.layer - b.layer);
+  const rows = sorted.map(({ stack, layer, cells }): MapRow => {
     const made = new Map([...cells].map(([module, tensors]) => [module, cellOf(tensors, table, type)]));
-    return { layer, cells: made, mean: mean([...made.values()].map((cell) => cell.error)) };
+    return { name: layerName(stack, layer, several), stack, layer, cells: made, mean: meanOf([...made.values()]) };
   });
-  const means = new Map(modules.map((module) => [module, mean(rows.map((row) => row.cells.get(module)?.error))]));
-  return { modules, rows, means, outside };
+  const means = stacks.map((stack): StackMeans => {
+    const mine = rows.filter((row) => row.stack === stack);
+    const present = [...modules].filter((module) => mine.some((row) => row.cells.has(module)));
+    const over = (module: string) => meanOf(mine.flatMap((row) => row.cells.get(module) ?? []));
+    return { name: several ? `Mean of ${stack}` : 'Mean', modules: new Map(present.map((module) => [module, over(module)])) };
+  });
+  return { modules: [...modules], rows, means, outside };
 }
 
 function cellOf(tensors: TensorRow[], table: MeasuredTable, type: string): Cell {
-  const error = mean(tensors.map((t) => errorOf(table, t.index, type)));
-  return { tensors, error, sampled: tensors.some((t) => table.tensors.get(t.index)?.sampled !== undefined) };
+  const figures = tensors.map(({ index }) => ({ error: errorOf(table, index, type), sampled: isEstimate(table, index, type) }));
+  return { tensors, ...meanOf(figures) };
 }
 
-function mean(values: readonly (number | undefined)[]): number | undefined {
-  const known = values.filter((value): value is number => value !== undefined);
-  return known.length > 0 ? known.reduce((a, b) => a + b, 0) / known.length : undefined;
+function meanOf(figures: readonly MeanError[]): MeanError {
+  let [sum, count] = [0, 0];
+  for (const { error } of figures) {
+    if (error === undefined) continue;
+    sum += error;
+    count += 1;
+  }
+  return { error: count > 0 ? sum / count : undefined, sampled: figures.some(({ sampled }) => sampled) };
 }
 
 /** All errors of the map. */

@@ -10,6 +10,8 @@ import type { MetadataElements, ModelView } from '../protocol';
 
 /** Elements of an array that are shown at once. */
 const PAGE = 100;
+/** Elements of an array that one call reads for a copy. */
+const COPIED = 10_000;
 
 interface Unfolded {
   /** The whole text of a string. */
@@ -36,7 +38,13 @@ export interface MetadataView {
 export function metadataView(client: Client, model: ModelView, changed: (search: string) => void, life: AbortSignal): MetadataView {
   const state: State = { client, model, search: signal(''), unfolded: signal(new Map()), copied: signal('') };
   const node = h('div', { class: 'metadata' });
-  const end = effect(() => void render(page(state, changed), node));
+  const end = effect(() => {
+    const focused = document.activeElement;
+    const entry = node.contains(focused) ? focused?.closest('dd') : undefined;
+    render(page(state, changed), node);
+    // The focused button is gone, as "Show more" after the last elements.
+    if (entry && !node.contains(document.activeElement)) (entry.querySelector<HTMLElement>('.elements, button') ?? node.querySelector('input'))?.focus({ preventScroll: true });
+  });
   life.addEventListener('abort', end);
   return { node, restore: (search) => (state.search.value = search) };
 }
@@ -160,8 +168,24 @@ async function load(state: State, key: string, search: string, skip: number): Pr
   }
 }
 
+/** All elements of an array, one per line. */
+async function allElements({ client, model }: State, key: string): Promise<string> {
+  const lines: string[] = [];
+  for (;;) {
+    const more = await client.call('metadata_elements', { model: model.id, key, search: '', skip: lines.length, count: COPIED });
+    for (const [, text] of more.elements) lines.push(text);
+    if (more.elements.length === 0 || lines.length >= more.found) return `${lines.join('\n')}\n`;
+  }
+}
+
 async function copy(state: State, key: string, value: string): Promise<void> {
-  const text = isCut(value) ? await whole(state, key, value).catch(() => value) : value;
+  let text = value;
+  try {
+    if (isArray(value)) text = await allElements(state, key);
+    else if (isCut(value)) text = await whole(state, key, value);
+  } catch (reason) {
+    return put(state, key, { search: '', error: apiErrorOf(reason).message });
+  }
   state.copied.value = (await copyText(text)) ? `Copied ${key}` : 'Not copied: the browser did not allow it';
   setTimeout(() => (state.copied.value = ''), 1500);
 }

@@ -1,12 +1,13 @@
 // The overview of a model: what it is, the tensors that lose most, what fits a memory, and where its bytes are.
-import { effect, signal } from '@preact/signals-core';
+import { effect, signal, type Signal } from '@preact/signals-core';
 import { html, nothing, render, type TemplateResult } from 'lit-html';
 import { h } from '../dom';
+import { cacheBytesPerToken } from '../cache_size';
 import { pngButton, svgButton } from '../exports';
-import { binaryBytes, bytes, count, fixed, integer, plural, relative } from '../format';
-import { mixError, mixes, mixesRefused, type Mix } from '../mixes';
+import { binaryBytes, bytes, count, fixed, integer, marked, plural } from '../format';
+import { presetError, plannedPresets, presetsRefused } from '../presets';
 import type { ModelView, TensorRow } from '../protocol';
-import { errorType, measured, route, sweepState } from '../store';
+import { errorType, isEstimate, measured, route, sweepState } from '../store';
 import { scaleOf } from './colour_scale';
 import { typeSelect } from './error_type';
 import { errorMap, errorsOf } from './map_cells';
@@ -26,18 +27,20 @@ const GIB = 2 ** 30;
 
 export function overviewView(model: ModelView, actions: OverviewActions, life: AbortSignal): HTMLElement {
   const parts = { worst: h('div', {}), fits: h('div', {}), tree: h('div', { class: 'tree-slot' }) };
-  const memory = signal(defaultMemory(model));
+  const room = signal<Room>({ memory: defaultMemory(model), context: Math.min(CONTEXT, model.dimensions.context ?? CONTEXT) });
   // Where nearly all bytes have one type, its colour says nothing.
   const [[, most] = ['', 0]] = typesByBytes(model);
   const byError = signal(most > 0.99 * model.bytes);
   const width = signal(0);
+  /** True while the table below the treemap is unfolded. */
+  const listed = signal(false);
   const drawer = signal<Treemap | undefined>(undefined);
   const picture = () => parts.tree.querySelector<SVGElement>('svg');
   const ends = [
     whileShown(() => void render(worst(model, actions), parts.worst)),
-    whileShown(() => void render(fits(model, memory, actions), parts.fits)),
+    whileShown(() => void render(fits(model, room, actions), parts.fits)),
     whileShown(() => {
-      if (drawer.value && width.value > 0) render(tree(model, drawer.value, width.value, byError.value, actions), parts.tree);
+      if (drawer.value && width.value > 0) render(tree(model, drawer.value, width.value, byError.value, listed, actions), parts.tree);
     }),
   ];
   const sized = new ResizeObserver(([entry]) => (width.value = Math.floor(entry?.contentRect.width ?? 0)));
@@ -92,14 +95,14 @@ function typesByBytes(model: ModelView): [string, number][] {
 /** One sentence: architecture, layers, parameters, types, context. */
 export function inWords(model: ModelView): string {
   const { layers, context, experts, experts_used, vocabulary } = model.dimensions;
-  const [most = 'no weights', ...others] = typesByBytes(model).map(([name]) => name);
+  const [[most, held] = ['no weights', 0], ...others] = typesByBytes(model);
   const moe = experts !== undefined && `${plural(experts, 'expert')}${experts_used ? ` (${integer(experts_used)} used per token)` : ''}`;
   const parts = [
     model.architecture ?? 'Unknown architecture',
     layers !== undefined && plural(layers, 'layer'),
     moe,
     `${count(model.elements)} parameters`,
-    others.length > 0 ? `mostly ${most}` : most,
+    others.length === 0 ? most : 2 * held > model.bytes ? `mostly ${most}` : `${most} and ${plural(others.length, 'other type')}`,
     context !== undefined && `context of ${integer(context)} tokens`,
     vocabulary !== undefined && `vocabulary of ${integer(vocabulary)}`,
     model.quantized ? 'quantized' : 'not quantized',
@@ -116,27 +119,32 @@ function worst(model: ModelView, actions: OverviewActions): TemplateResult {
     .filter(({ row }) => row?.relative_error !== undefined)
     .sort((a, b) => (b.row?.relative_error ?? 0) - (a.row?.relative_error ?? 0))
     .slice(0, WORST);
-  const damaged = model.tensors.filter(({ index }) => {
-    const stats = table.tensors.get(index)?.stats;
-    return stats !== undefined && stats.nan + stats.inf > 0;
-  });
-  const nan = damaged.length > 0
-    ? html`<p class="note bad">NaN or Inf in ${plural(damaged.length, 'tensor')}:
-        <button type="button" class="link mono" @click=${() => actions.list(damaged)}>${damaged[0]?.name}</button>${damaged.length > 1 ? ' and others' : ''}.
-        No quantized type holds them.</p>`
-    : nothing;
+  const nan = nonFinite(model, actions);
   if (found.length === 0) return html`${nan}<p class="soft small">${nothingYet()}</p>`;
   return html`${nan}
     <ol class="worst-list">
       ${found.map(({ tensor, row }) => {
-        const estimated = table.tensors.get(tensor.index)?.sampled !== undefined;
         return html`<li>
           <button type="button" class="link mono" title=${tensor.name} @click=${() => actions.open(tensor)}>${tensor.name.replace(/\.weight$/, '')}</button>
-          <span class="num">${estimated ? '\u2248\u2009' : ''}${relative(row?.relative_error)}</span>
+          <span class="num">${marked(row?.relative_error, isEstimate(table, tensor.index, type))}</span>
         </li>`;
       })}
     </ol>
     <p class="small soft">Relative error of the weights as ${typeName(type)}; \u2248 is estimated from some rows.</p>`;
+}
+
+/** The tensors with NaN or Inf, among the rows that were measured. */
+function nonFinite(model: ModelView, actions: OverviewActions): TemplateResult | typeof nothing {
+  const { tensors } = measured.value;
+  const found = model.tensors.filter(({ index }) => {
+    const stats = tensors.get(index)?.stats;
+    return stats !== undefined && stats.nan + stats.inf > 0;
+  });
+  if (found.length === 0) return nothing;
+  const inSamples = model.tensors.some(({ index }) => tensors.get(index)?.sampled !== undefined);
+  return html`<p class="note bad">NaN or Inf in ${plural(found.length, 'tensor')}:
+      <button type="button" class="link mono" @click=${() => actions.list(found)}>${found[0]?.name}</button>${found.length > 1 ? ' and others' : ''}.
+      ${inSamples ? 'Only sampled rows were searched: there may be more. ' : ''}No quantized type holds them.</p>`;
 }
 
 function nothingYet(): string {
@@ -149,47 +157,67 @@ function defaultMemory(model: ModelView): number {
   return [2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 80, 96, 128, 192, 256, 512].find((g) => 0.3 * model.bytes < g * GIB) ?? 1024;
 }
 
-/** Bytes of the key-value cache in F16 for the whole context, where the dimensions are known. */
-function cacheBytes({ dimensions: d }: ModelView): number | undefined {
-  if (!d.layers || !d.context || !d.hidden || !d.heads) return undefined;
-  return 2 * 2 * d.layers * d.context * (d.head_dim ?? d.hidden / d.heads) * (d.kv_heads ?? d.heads);
+/** The settings of "Will it fit?". */
+interface Room {
+  /** Memory in GiB. */
+  memory: number;
+  /** Tokens of context, for which the cache is counted. */
+  context: number;
 }
 
-function fits(model: ModelView, memory: { value: number }, actions: OverviewActions): TemplateResult {
-  const cache = cacheBytes(model);
-  const limit = memory.value * GIB;
-  const set = (event: Event) => {
+/** Tokens of context that are counted at first. */
+const CONTEXT = 4096;
+
+function fits(model: ModelView, room: Signal<Room>, actions: OverviewActions): TemplateResult {
+  const { memory, context } = room.value;
+  const perToken = cacheBytesPerToken(model);
+  const cache = (perToken ?? 0) * context;
+  const limit = memory * GIB;
+  const set = (key: keyof Room, least: number) => (event: Event) => {
     const value = Number((event.target as HTMLInputElement).value);
-    if (value > 0) memory.value = value;
+    if (value >= least) room.value = { ...room.value, [key]: value };
   };
-  const row = (name: string, size: number, bpw: number, error: string) => html`<tr>
-    <th scope="row">${name}</th><td>${bytes(size)}</td><td>${fixed(bpw, 2)}</td><td>${error}</td>
-    <td class=${size <= limit ? 'fits-yes' : 'fits-no'}>${size <= limit ? 'yes' : 'no'}<span class="room">, ${size <= limit ? `${binaryBytes(limit - size)} left` : `${binaryBytes(size - limit)} too much`}</span></td>
-  </tr>`;
+  const row = (name: string, size: number, bpw: number, error: string) => {
+    const left = limit - size - cache;
+    return html`<tr>
+      <th scope="row">${name}</th><td>${bytes(size)}</td><td>${fixed(bpw, 2)}</td><td>${error}</td>
+      <td class=${left >= 0 ? 'fits-yes' : 'fits-no'}>${left >= 0 ? 'yes' : 'no'}<span class="room">, ${left >= 0 ? `${binaryBytes(left)} left` : `${binaryBytes(-left)} too much`}</span></td>
+    </tr>`;
+  };
   const stored = (8 * model.bytes) / Math.max(1, model.elements);
-  return html`<label class="small memory"><span class="soft">Memory in GiB</span>
-      <input type="number" min="0.1" step="any" .value=${String(memory.value)} @change=${set} /></label>
+  return html`<div class="tools">
+      <label class="small memory"><span class="soft">Memory in GiB</span>
+        <input type="number" min="0.0001" step="any" .value=${String(memory)} @change=${set('memory', 1e-9)} /></label>
+      <label class="small memory"><span class="soft">Context in tokens</span>
+        <input type="number" min="0" step="1" .value=${String(context)} @change=${set('context', 0)} ?disabled=${perToken === undefined} /></label>
+    </div>
     <div class="scroll-x" tabindex="0" role="region" aria-label="Size of each preset">
       <table class="figures-table">
-        <thead><tr><th scope="col">Preset</th><th scope="col">Weights</th><th scope="col">bpw</th><th scope="col">Error</th><th scope="col">Fits</th></tr></thead>
+        <thead><tr><th scope="col">Preset</th><th scope="col">Weights</th><th scope="col">bpw</th><th scope="col">Error</th><th scope="col">${perToken === undefined ? 'Weights fit' : 'Fits'}</th></tr></thead>
         <tbody>
           ${row('as stored', model.bytes, stored, model.quantized ? '' : 'none')}
-          ${mixes.value.filter((mix: Mix) => mix.usual).map((mix: Mix) => {
-            const error = mixError(mix, model, measured.value);
-            return row(mix.name, mix.bytes, mix.bitsPerWeight, error === undefined ? (sweepState.value.kind === 'done' ? '\u2013' : '\u2026') : `\u2248\u2009${relative(error)}`);
+          ${plannedPresets.value.filter((preset) => preset.usual).map((preset) => {
+            const found = presetError(preset, model, measured.value);
+            return row(preset.name, preset.bytes, preset.bitsPerWeight, found ? marked(found.error, found.sampled) : sweepState.value.kind === 'done' ? '\u2013' : '\u2026');
           })}
         </tbody>
       </table>
     </div>
-    ${mixesRefused.value && mixes.value.length === 0 ? html`<p class="small soft">No presets: ${mixesRefused.value}.</p>` : nothing}
+    ${presetsRefused.value && plannedPresets.value.length === 0 ? html`<p class="small soft">No presets: ${presetsRefused.value}.</p>` : nothing}
     <p class="small soft">
-      Weights only, to the byte. ${cache === undefined ? 'The context needs memory too' : `The context needs up to ${binaryBytes(cache)} more (F16 cache of ${integer(model.dimensions.context ?? 0)} tokens)`}.
-      The error is that of the weights, not of the answers.
+      ${needs(model, perToken, cache, context)} The error is that of the weights, not of the answers.
     </p>
     <button type="button" class="small" @click=${actions.quantize}>Choose and save</button>`;
 }
 
-function tree(model: ModelView, { treePicture, TONES }: Treemap, width: number, byError: boolean, actions: OverviewActions): TemplateResult {
+/** What is counted, and what is not. */
+function needs({ container }: ModelView, perToken: number | undefined, cache: number, context: number): string {
+  const about = container !== 'safetensors' ? '' : 'Weights are planned before names are converted: the plan in Quantize is exact. ';
+  if (perToken === undefined) return `${about}Only weights are counted: the size of this model\u2019s cache is not known.`;
+  return `${about}Counted with the weights: ${binaryBytes(cache)} for the F16 cache of ${integer(context)} tokens. Buffers of the engine are not.`;
+}
+
+function tree(model: ModelView, { treePicture, treeTable, TONES }: Treemap, width: number, byError: boolean, listed: Signal<boolean>, actions: OverviewActions): TemplateResult {
   const types = typesByBytes(model).map(([name]) => name);
   const [table, type] = [measured.value, errorType.value];
   const errors = byError ? { table, type, scale: scaleOf(errorsOf(errorMap(model, table, type))) } : undefined;
@@ -202,5 +230,9 @@ function tree(model: ModelView, { treePicture, TONES }: Treemap, width: number, 
   return html`${treePicture(model, { width, height, types, errors, choose })}
     ${byError
       ? html`<p class="small soft">Brighter is a larger error as ${typeName(type)}.</p>`
-      : html`<p class="tree-key small soft">${types.map((name, i) => html`<span class=${`tone-${Math.min(TONES - 1, i)}`}>${name}</span>`)}</p>`}`;
+      : html`<p class="tree-key small soft">${types.map((name, i) => html`<span class=${`tone-${Math.min(TONES - 1, i)}`}>${name}</span>`)}</p>`}
+    <details @toggle=${(event: Event) => (listed.value = (event.target as HTMLDetailsElement).open)}>
+      <summary class="small soft">As a table</summary>
+      <div class="scroll-x" tabindex="0" role="region" aria-label="Bytes by layer and module, table">${listed.value ? treeTable(model, table, type, choose) : nothing}</div>
+    </details>`;
 }

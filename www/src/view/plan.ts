@@ -57,7 +57,7 @@ export function planView(client: Client, jobs: Jobs, model: ModelView, life: Abo
     (reason: unknown) => replace(slot, errorNote(apiErrorOf(reason))),
   );
   jobs.watch((_, progressed) => progressed || shown?.refresh(), life);
-  const curve = curveView(client, model, (preset) => form?.chooseMix(preset), life);
+  const curve = curveView(client, model, (preset) => form?.choosePreset(preset), life);
   return h('div', { class: 'plan' }, slot, h('div', { class: 'plan-side' }, result, curve));
 }
 

@@ -1,4 +1,4 @@
-// The form of the quantize view: format, mix or type, and further options. Everything it lists comes from the catalog.
+// The form of the quantize view: format, preset or type, and further options. Everything it lists comes from the catalog.
 import { h, replace, uid, type Child } from '../dom';
 import { fixed } from '../format';
 import type { Catalog, ModelView, PresetInfo, Recipe, TargetInfo, TensorNaming, TypeInfo } from '../protocol';
@@ -19,8 +19,8 @@ export interface RecipeForm {
   allowRequantize: () => void;
   /** Unfolds the further options. */
   showFurther: () => void;
-  /** Chooses a mix of GGUF. */
-  chooseMix: (mix: string) => void;
+  /** Chooses a preset of GGUF. */
+  choosePreset: (preset: string) => void;
   /** Treats some tensors in another way than the rest. */
   except: (more: Exceptions) => void;
 }
@@ -74,17 +74,17 @@ export function recipeForm(catalog: Catalog, model: ModelView, changed: (recipe:
     exceptions = { ...exceptions, ...more };
     update();
   };
-  const chooseMix = (mix: string) => {
+  const choosePreset = (preset: string) => {
     target = targets.find((t) => t.target === 'gguf') ?? target;
-    types = { mix };
+    types = { mix: preset };
     for (const input of formats.querySelectorAll('input')) input.checked = input.value === target.label;
     offer();
     update();
   };
-  return { node: form, allowRequantize, chooseMix, showFurther: () => (options.node.open = true), except };
+  return { node: form, allowRequantize, choosePreset, showFurther: () => (options.node.open = true), except };
 }
 
-/** The mixes, the usual ones first; one type for all; the block forms of a target without types. */
+/** The presets, the usual ones first; one type for all; the block forms of a target without types. */
 function typeFields(
   catalog: Catalog,
   target: TargetInfo,
@@ -92,19 +92,19 @@ function typeFields(
 ): Child[] {
   const group = uid('choice');
   const info = (name: string) => catalog.types.find((t) => t.dtype === name);
-  const mix = (p: PresetInfo) => option(p.preset.toUpperCase(), `mostly ${p.base}`, { mix: p.preset });
-  const mixes = catalog.presets.filter((p) => target.presets.includes(p.preset) && info(p.base)?.quantized);
+  const preset = (p: PresetInfo) => option(p.preset.toUpperCase(), `mostly ${p.base}`, { mix: p.preset });
+  const presets = catalog.presets.filter((p) => target.presets.includes(p.preset) && info(p.base)?.quantized);
   const single = catalog.types
     .filter((t) => target.types.includes(t.dtype))
     .map((t) => option(t.dtype, about(t), { type: t.dtype }));
   const precision = option('As the source', 'not quantized', {});
   const schemes = target.q4_schemes.map((s) => option(s.label, bits(s.bits_per_weight), { q4_scheme: s.scheme }));
-  const usual = mixes.filter((p) => p.usual).map(mix);
-  const others = mixes.filter((p) => !p.usual).map(mix);
+  const usual = presets.filter((p) => p.usual).map(preset);
+  const others = presets.filter((p) => !p.usual).map(preset);
   const same = [...(target.keeps_precision ? [precision] : []), ...single];
   return [
-    usual.length > 0 && radios('Mix, as llama-quantize (recommended)', usual, group),
-    others.length > 0 && folded('More mixes', others, group),
+    usual.length > 0 && radios('Preset, as llama-quantize (recommended)', usual, group),
+    others.length > 0 && folded('More presets', others, group),
     same.length > 0 && (usual.length > 0 ? folded : radios)('Same type for all', same, group),
     schemes.length > 0 && radios('Scheme', schemes, group),
   ];

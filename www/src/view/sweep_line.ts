@@ -1,4 +1,4 @@
-// The line of the shell about the background sweep: how far it is, with Pause, and what can be taken away when it is done.
+// The line of the shell about the background sweep: how far it is, with Pause, and exports of its report.
 import { effect } from '@preact/signals-core';
 import { html, nothing, render, type TemplateResult } from 'lit-html';
 import { h } from '../dom';
@@ -8,16 +8,16 @@ import { measurableTypes, model, sweepState, type SweepState } from '../store';
 import { FIRST_TYPES, ROWS, type Sweep } from '../sweep';
 import { typeName } from './type_name';
 
-const HEADS = ['tensor', 'type', 'bits_per_weight', 'rmse', 'relative_error', 'sqnr_db', 'cosine'];
+const HEADS = ['tensor', 'type', 'bits_per_weight', 'rmse', 'relative_error', 'sqnr_db', 'cosine', 'sampled_rows'];
 
 /** `running` gives the sweep of the open model. */
 export function sweepLine(running: () => Sweep | undefined): HTMLElement {
-  const node = h('section', { class: 'sweep-line', 'aria-label': 'Background sweep' });
+  const node = h('section', { class: 'sweep-line', 'aria-label': 'Background sweep', tabindex: -1 });
   const table = () =>
     tsv(
       HEADS,
       (running()?.report()?.tensors ?? []).flatMap((t) =>
-        (t.encodings ?? []).map((e) => [t.name, e.encoding, e.bits_per_weight, e.rmse, e.relative_error, e.sqnr_db, e.cosine]),
+        (t.encodings ?? []).map((e) => [t.name, e.encoding, e.bits_per_weight, e.rmse, e.relative_error, e.sqnr_db, e.cosine, t.sampled?.rows]),
       ),
     );
   const exports = h(
@@ -29,7 +29,10 @@ export function sweepLine(running: () => Sweep | undefined): HTMLElement {
   effect(() => {
     node.dataset['state'] = sweepState.value.kind;
     node.hidden = model.value === undefined || sweepState.value.kind === 'off';
+    const inside = node.contains(document.activeElement);
     render(line(sweepState.value, exports, running), node);
+    // The focused button may be gone.
+    if (inside && !node.contains(document.activeElement)) (node.hidden ? document.querySelector<HTMLElement>('main') : node)?.focus({ preventScroll: true });
   });
   return node;
 }
@@ -45,6 +48,7 @@ function line(state: SweepState, exports: HTMLElement, running: () => Sweep | un
         Error of ${integer(state.types.length)} types on ${plural(state.total, 'matrix', 'matrices')}, estimated from
         ${ROWS} rows of each. Open a tensor for exact figures.${again}
       </p>
+      ${state.failure === undefined ? nothing : html`<p class="small" role="status">Other types were not measured: ${state.failure}</p>`}
       ${more.length > 0
         ? html`<button type="button" class="quiet small" @click=${() => void running()?.measure(more)}>
             Measure ${integer(more.length)} more types
@@ -53,7 +57,7 @@ function line(state: SweepState, exports: HTMLElement, running: () => Sweep | un
       ${exports}`;
   }
   const paused = state.kind === 'paused';
-  const names = state.types.length > FIRST_TYPES.length ? `${integer(state.types.length)} types` : state.types.map(typeName).join(', ');
+  const names = state.now.length > FIRST_TYPES.length ? `${integer(state.now.length)} types` : state.now.map(typeName).join(', ');
   return html`<p class="small soft">
       ${paused ? 'Paused' : 'Measuring'}: ${integer(state.done)} of ${plural(state.total, 'matrix', 'matrices')}, ${ROWS} rows
       of each, as ${names}

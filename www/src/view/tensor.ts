@@ -4,7 +4,7 @@ import { h, replace, vary, type Child } from '../dom';
 import { copyButton, jsonButton, tsv } from '../exports';
 import { bytes, fixed, integer, measure as figure, relative, shape } from '../format';
 import type { ApiError, EncodingRow, EncodingSize, ModelView, Sampled, StatsView, TensorRow } from '../protocol';
-import { measured, takeFigures } from '../store';
+import { measured, takeFigures, type MeasuredError } from '../store';
 import { asReport, begun, complete, measure, type Details } from './details';
 import { engineNote } from './engines';
 import { FULL_ERROR } from './error_type';
@@ -123,7 +123,7 @@ function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, 
     if (none) return replace(errors, warningNotes(d.warnings.slice(-1).map((w) => w.message)));
     const inside = errors.contains(document.activeElement);
     const left = errors.querySelector('.scroll-x')?.scrollLeft ?? 0;
-    replace(errors, encodings(d, notes, tensor), takeAway(d, tensor, model));
+    replace(errors, encodings(d, notes, tensor), exportButtons(d, tensor, model));
     const table = errors.querySelector<HTMLElement>('.scroll-x');
     if (table) table.scrollLeft = left;
     // The focus stays in the table that is drawn again.
@@ -139,13 +139,13 @@ function figuresOf(tensor: TensorRow, model: ModelView, measureAll: () => void, 
 }
 
 /** The buttons for copying and saving, once all figures have arrived. */
-function takeAway(d: Details, tensor: TensorRow, model: ModelView): Child {
+function exportButtons(d: Details, tensor: TensorRow, model: ModelView): Child {
   if (!complete(d) || d.errors.size === 0) return false;
-  const heads = ['type', 'bits_per_weight', 'sqnr_db', 'relative_error', 'rmse', 'max_abs', 'cosine'];
+  const heads = ['type', 'bits_per_weight', 'sqnr_db', 'relative_error', 'rmse', 'max_abs', 'cosine', 'sampled_rows'];
   const rows = () =>
     sizesFirst(d.encodings).map(({ encoding }) => {
       const e = d.errors.get(encoding);
-      return [typeName(encoding), e?.bits_per_weight, e?.sqnr_db, e?.relative_error, e?.rmse, e?.max_abs, e?.cosine];
+      return [typeName(encoding), e?.bits_per_weight, e?.sqnr_db, e?.relative_error, e?.rmse, e?.max_abs, e?.cosine, d.values?.sampled?.rows];
     });
   return h(
     'p',
@@ -236,10 +236,10 @@ function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
       h('p', { class: 'note bad' }, refusal(first.refused, tensor)),
     );
   const heads = ['Type', 'bpw', 'SQNR (dB)', 'Relative error', 'RMSE', 'Cosine'];
-  const estimates = measured.value.tensors.get(tensor.index)?.errors;
+  const known = measured.value.tensors.get(tensor.index)?.errors;
   const rows = sizesFirst(d.encodings).map((size) => {
     const { encoding } = size;
-    return encodingRow(size, d.errors.get(encoding), estimates?.get(encoding));
+    return encodingRow(size, d.errors.get(encoding), known?.get(encoding));
   });
   return h(
     'section',
@@ -259,7 +259,7 @@ function encodings(d: Details, notes: Child, tensor: TensorRow): Child {
   );
 }
 
-function encodingRow(size: EncodingSize, exact: EncodingRow | undefined, estimate: EncodingRow | undefined): HTMLElement {
+function encodingRow(size: EncodingSize, exact: EncodingRow | undefined, estimate: MeasuredError | undefined): HTMLElement {
   const e = exact ?? estimate;
   const name = h('th', { scope: 'row' }, h('span', { class: 'tag made' }, typeName(size.encoding)));
   if (e?.refused)
@@ -273,7 +273,7 @@ function encodingRow(size: EncodingSize, exact: EncodingRow | undefined, estimat
   if (!e) return h('tr', { class: 'waits' }, name, bpw, h('td', { colspan: 4 }, '\u2026'));
   const bar = h('span', { class: 'bar rose', 'aria-hidden': 'true' });
   vary(bar, '--part', Math.min(1, (e.relative_error ?? 0) / FULL_ERROR));
-  const mark = exact ? '' : '\u2248\u2009';
+  const mark = exact || !estimate?.sampled ? '' : '\u2248\u2009';
   return h(
     'tr',
     { class: exact ? '' : 'waits estimated', title: `Max abs error ${figure(e.max_abs)}` },

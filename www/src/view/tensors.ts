@@ -1,9 +1,9 @@
 // The table of all tensors: filter, groups, the error of the chosen type, and beside it the chosen tensor.
 import { effect } from '@preact/signals-core';
 import { h } from '../dom';
-import { bytes, integer, percent, relative, shape } from '../format';
+import { bytes, integer, marked, percent, plural, shape } from '../format';
 import { nameParts } from '../names';
-import { errorType, measured } from '../store';
+import { errorOf, errorType, isEstimate, measured } from '../store';
 import type { ModelView, TensorRow } from '../protocol';
 import { errorBar, typeSelect } from './error_type';
 import { Grid, type Column } from './grid';
@@ -11,9 +11,13 @@ import { share, tensorName } from './tensor_name';
 import {
   bytesOf,
   filterOf,
+  indicesOf,
   Groups,
+  isEstimated,
   meanError,
+  rangesOf,
   tensorsOf,
+  type Filter,
   type Grouping,
   type TableGroup,
   type TableRow,
@@ -30,7 +34,7 @@ export interface TensorsView {
   focusTable: () => void;
   /** Sets filter and grouping from the address. */
   restore: (query: Readonly<Record<string, string>>) => void;
-  /** Filter and grouping for the address. */
+  /** Filter and grouping for the address, with the type of errors where they depend on it. */
   query: () => Record<string, string>;
 }
 
@@ -53,7 +57,7 @@ const REDRAW_MS = 250;
 
 export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElement, life: AbortSignal): TensorsView {
   const rows = model.tensors.map((tensor): TableTensor => ({ kind: 'tensor', tensor, parts: nameParts(tensor.name) }));
-  const groups = new Groups();
+  const groups = new Groups(rows.map(({ parts }) => parts));
   let grouping: Grouping = 'none';
   const choose = (row: TableRow) => {
     if (row.kind === 'tensor') return actions.choose(row.tensor);
@@ -67,6 +71,7 @@ export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElem
     wide: true,
     choose,
     follow: (row) => row.kind === 'tensor' && actions.follow(row.tensor),
+    selects: (row) => row.kind === 'tensor',
     mark: (row) => (row.kind === 'group' ? 'group' : grouping === 'none' ? undefined : 'member'),
     arrange: (kept, compare) => groups.arrange(kept, grouping, compare),
   });
@@ -83,11 +88,28 @@ export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElem
   const dtype = h('select', { 'aria-label': 'Type in the file' }, dtypes(model));
   const group = h('select', { 'aria-label': 'Groups' }, GROUPINGS.map(([value, label]) => h('option', { value }, label)));
   const figures = () => ({ table: measured.value, type: errorType.value });
+  let filter: Filter = { refused: '' };
+  /** Tensors that another view listed. */
+  let only: ReadonlySet<number> | undefined;
+  const listed = h('button', { type: 'button', class: 'small', hidden: true, 'aria-label': 'Show all tensors again' });
+  listed.addEventListener('click', () => {
+    only = undefined;
+    apply();
+    actions.changed();
+    input.focus();
+  });
   const apply = () => {
-    const filter = filterOf(input.value, dtype.value, figures);
+    filter = filterOf(input.value, dtype.value, figures);
     input.setAttribute('aria-invalid', String('refused' in filter));
     grouping = group.value as Grouping;
-    grid.filter('keep' in filter ? filter.keep : () => false);
+    listed.hidden = only === undefined;
+    listed.textContent = `${plural(only?.size ?? 0, 'listed tensor')} \u00d7`;
+    const { keep } = { keep: () => false, ...filter } as { keep: (row: TableRow) => boolean };
+    const among = only;
+    grid.filter(among ? (row) => row.kind === 'tensor' && among.has(row.tensor.index) && keep(row) : keep);
+    count();
+  };
+  const count = () => {
     const kept = grid.rows.flatMap((row) => (row.kind === 'tensor' && grouping !== 'none' ? [] : tensorsOf(row)));
     const size = kept.reduce((sum, t) => sum + t.bytes, 0);
     const all = `${integer(kept.length)} of ${integer(model.tensors.length)}, ${bytes(size)}`;
@@ -99,8 +121,9 @@ export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElem
       apply();
       actions.changed();
     });
-  redrawWithFigures(grid, life);
-  const tools = h('div', { class: 'tools' }, input, dtype, group, typeSelect('Error as', life), found);
+  const byError = () => 'byError' in filter && filter.byError;
+  redrawWithFigures(grid, life, byError, count);
+  const tools = h('div', { class: 'tools' }, input, listed, dtype, group, typeSelect('Error as', life), found);
   const list = h('section', { class: 'list', 'aria-label': 'Tensors' }, tools, grid.node);
   const node = h('div', { class: 'bench' }, list, beside);
   return {
@@ -115,14 +138,21 @@ export function tensorsView(model: ModelView, actions: Actions, beside: HTMLElem
       if (dtype.selectedIndex < 0) dtype.value = '';
       group.value = query['group'] ?? 'none';
       if (group.selectedIndex < 0) group.value = 'none';
+      only = indicesOf(query['only'] ?? '', model.tensors.length);
       apply();
     },
-    query: () => ({ q: input.value, dtype: dtype.value, group: group.value === 'none' ? '' : group.value }),
+    query: () => ({
+      q: input.value,
+      dtype: dtype.value,
+      group: group.value === 'none' ? '' : group.value,
+      only: only ? rangesOf(only) : '',
+      t: byError() ? errorType.value : '',
+    }),
   };
 }
 
-/** Figures that arrive are drawn a few times a second. */
-function redrawWithFigures(grid: Grid<TableRow>, life: AbortSignal): void {
+/** Figures that arrive are drawn a few times a second; rows that errors sort or filter are arranged again and counted. */
+function redrawWithFigures(grid: Grid<TableRow>, life: AbortSignal, filtered: () => boolean, count: () => void): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let shown = errorType.value;
   const end = effect(() => {
@@ -131,11 +161,13 @@ function redrawWithFigures(grid: Grid<TableRow>, life: AbortSignal): void {
       shown = type;
       grid.relabel();
       grid.rearrange();
+      count();
     }
     timer ??= setTimeout(() => {
       timer = undefined;
-      if (grid.sortedBy === 'error') grid.rearrange();
-      else grid.redraw();
+      if (!filtered() && grid.sortedBy !== 'error') return grid.redraw();
+      grid.rearrange();
+      count();
     }, REDRAW_MS);
   });
   life.addEventListener('abort', () => {
@@ -160,7 +192,7 @@ function groupName(group: TableGroup): HTMLElement {
   const mark = h('span', { class: open ? 'fold open' : 'fold', 'aria-hidden': 'true' });
   const count = `\u00d7\u2009${integer(members.length)}`;
   const error = meanError(group, measured.value, errorType.value);
-  const second = error === undefined ? '' : `mean error ${relative(error)}`;
+  const second = error === undefined ? '' : `mean error ${marked(error, isEstimated(group, measured.value, errorType.value))}`;
   return h(
     'span',
     { class: 'group-name' },
@@ -174,8 +206,7 @@ function groupName(group: TableGroup): HTMLElement {
 
 function errorCell(row: TableRow): HTMLElement {
   const error = meanError(row, measured.value, errorType.value);
-  const estimated = tensorsOf(row).some((t) => measured.value.tensors.get(t.index)?.sampled !== undefined);
-  return errorBar(error, estimated);
+  return errorBar(error, isEstimated(row, measured.value, errorType.value));
 }
 
 function columns(model: ModelView): Column<TableRow>[] {
@@ -238,7 +269,8 @@ function columns(model: ModelView): Column<TableRow>[] {
 
 /** On narrow screens type, shape and error stand below the name. */
 function secondLine({ tensor }: TableTensor): string {
-  const error = meanError({ kind: 'tensor', tensor, parts: { module: '', pattern: '' } }, measured.value, errorType.value);
-  const figure = error === undefined ? '' : `  error ${relative(error)}`;
+  const [table, type] = [measured.value, errorType.value];
+  const error = errorOf(table, tensor.index, type);
+  const figure = error === undefined ? '' : `  error ${marked(error, isEstimate(table, tensor.index, type))}`;
   return `${tensor.dtype}  ${shape(tensor.shape)}${figure}`;
 }

@@ -3,9 +3,11 @@ import type { Client } from '../client';
 import { h } from '../dom';
 import type { ModelView, TensorRow } from '../protocol';
 import type { Route } from '../route';
+import { route as current } from '../store';
 import { warningNotes } from './error_note';
 import { summary } from './summary';
 import { tensorPanel } from './tensor';
+import { rangesOf } from './tensor_rows';
 import { tensorsView } from './tensors';
 
 /** Milliseconds that the keyboard rests on a row before its tensor is shown. */
@@ -67,10 +69,11 @@ export function tensorsPage(
     if (t) choose(t, true);
   };
   // Rows that the keyboard passes quickly are not measured.
+  const stays = () => !life.aborted && current.value.view === 'Tensors';
   let passing: ReturnType<typeof setTimeout> | undefined;
   const follow = (t: TensorRow) => {
     clearTimeout(passing);
-    if (!narrow.matches && t !== shown) passing = setTimeout(() => life.aborted || choose(t, true), FOLLOW_MS);
+    if (!narrow.matches && t !== shown) passing = setTimeout(() => stays() && choose(t, true), FOLLOW_MS);
   };
   const panel = tensorPanel(client, model, close);
   const head = summary(model, (index) => {
@@ -95,28 +98,8 @@ export function tensorsPage(
     else return false;
     return true;
   };
-  const list = (chosen: readonly TensorRow[]): Route => ({ view: 'Tensors', query: { q: expressionFor(chosen.map((t) => t.name)) } });
+  const list = (chosen: readonly TensorRow[]): Route => ({ view: 'Tensors', query: { only: rangesOf(chosen.map((t) => t.index)) } });
   return { node: h('div', {}, head.node, warningNotes(model.warnings), tensors.node), show, route, key, list };
-}
-
-/** Names that an expression lists one by one. */
-const MOST_NAMES = 12;
-
-/** A short `/expression/` that matches these names: a pattern where only numbers differ, a list of a few, else what all begin with. */
-export function expressionFor(names: readonly string[]): string {
-  const escaped = (text: string) => text.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&');
-  const [first = ''] = names;
-  const parts = names.map((name) => name.split('.'));
-  const varies = (i: number) => parts.some((p) => p[i] !== parts[0]?.[i]);
-  const numbered = parts.every((p) => p.length === parts[0]?.length && p.every((part, i) => !varies(i) || /^\d+$/.test(part)));
-  if (names.length > 1 && numbered) {
-    const pattern = first.split('.').map((part, i) => (varies(i) ? '\\d+' : escaped(part)));
-    return `/^${pattern.join('\\.')}$/`;
-  }
-  if (names.length <= MOST_NAMES) return `/^(${names.map(escaped).join('|')})$/`;
-  let end = first.length;
-  for (const name of names) while (!name.startsWith(first.slice(0, end))) end -= 1;
-  return `/^${escaped(first.slice(0, end))}/`;
 }
 
 function same(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {

@@ -1,10 +1,10 @@
 // The treemap of a model: layers, and modules in them, as large as their bytes.
 import { hierarchy, treemap, treemapSquarify, type HierarchyRectangularNode } from 'd3-hierarchy';
-import { nothing, svg, type TemplateResult } from 'lit-html';
-import { bytes, percent, relative } from '../format';
-import { nameParts } from '../names';
+import { html, nothing, svg, type TemplateResult } from 'lit-html';
+import { bytes, integer, marked, percent } from '../format';
+import { layerName, nameParts, stacksOf } from '../names';
 import type { ModelView, TensorRow } from '../protocol';
-import type { MeasuredTable } from '../store';
+import { isEstimate, type MeasuredTable } from '../store';
 import { errorColour, inkOn, type ErrorScale } from './colour_scale';
 
 /** A module of a layer: one tensor, or those of its experts. */
@@ -38,9 +38,11 @@ const MOST_LEAVES = 600;
 
 function tree(model: ModelView): Node {
   const groups = new Map<string, Map<string, TreeLeaf>>();
-  for (const tensor of model.tensors) {
-    const { layer, module } = nameParts(tensor.name);
-    const key = layer === undefined ? module : `layer ${layer}`;
+  const parts = model.tensors.map((tensor) => nameParts(tensor.name));
+  const several = stacksOf(parts).length > 1;
+  for (const [i, tensor] of model.tensors.entries()) {
+    const { layer, stack = '', module = '' } = parts[i] ?? {};
+    const key = layer === undefined ? module : `layer ${layerName(stack, layer, several)}`;
     const group = groups.get(key) ?? new Map<string, TreeLeaf>();
     groups.set(key, group);
     const leaf = group.get(module) ?? { name: module, bytes: 0, tensors: [] };
@@ -74,6 +76,32 @@ export function treePicture(model: ModelView, options: TreeOptions): TemplateRes
   </svg>`;
 }
 
+/** The figures of the picture as a table, largest first. */
+export function treeTable(model: ModelView, table: MeasuredTable, type: string, choose: (leaf: TreeLeaf) => void): TemplateResult {
+  const parts = hierarchy(tree(model)).leaves().flatMap(({ data, parent }) => {
+    const { leaf } = data;
+    if (!leaf) return [];
+    const name = parent && parent.depth > 0 && parent.data.name !== leaf.name ? `${parent.data.name}, ${leaf.name}` : leaf.name;
+    return [{ name, leaf }];
+  });
+  parts.sort((a, b) => b.leaf.bytes - a.leaf.bytes);
+  const shown = parts.slice(0, MOST_LEAVES);
+  const error = (leaf: TreeLeaf) => marked(meanOf(leaf, table, type), leaf.tensors.some((t) => isEstimate(table, t.index, type)));
+  const types = (leaf: TreeLeaf) => [...new Set(leaf.tensors.map((t) => t.dtype))].join(', ');
+  return html`<table class="figures-table">
+      <thead><tr><th scope="col">Part</th><th scope="col">Size</th><th scope="col">Share</th><th scope="col">Type</th><th scope="col">Error, ${type.toUpperCase()}</th></tr></thead>
+      <tbody>
+        ${shown.map(
+          ({ name, leaf }) => html`<tr>
+            <th scope="row"><button type="button" class="link mono" @click=${() => choose(leaf)}>${name}</button></th>
+            <td>${bytes(leaf.bytes)}</td><td>${percent(leaf.bytes, model.bytes)}</td><td>${types(leaf)}</td><td>${error(leaf)}</td>
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+    ${parts.length > shown.length ? html`<p class="small soft">The largest ${integer(shown.length)} of ${integer(parts.length)}.</p>` : nothing}`;
+}
+
 /** What is readable on the top left cell of a group; absent without colours of errors. */
 function cornerInk(node: HierarchyRectangularNode<Node>, { errors }: TreeOptions): string | undefined {
   const corner = node.leaves().find((leaf) => leaf.x0 - node.x0 < 3 && leaf.y0 - node.y0 < 3)?.data.leaf;
@@ -89,8 +117,9 @@ function cell(model: ModelView, node: HierarchyRectangularNode<Node>, options: T
   const error = errors && meanOf(leaf, errors.table, errors.type);
   // Without a name of its group above it.
   const top = node.depth < 2 || (node.parent?.children?.length ?? 0) <= 1;
-  const where = top ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
-  const figure = error === undefined ? '' : `, error ${relative(error)}`;
+  const where = node.depth < 2 || node.parent?.data.name === leaf.name ? leaf.name : `${node.parent?.data.name}, ${leaf.name}`;
+  const estimated = errors !== undefined && leaf.tensors.some((t) => isEstimate(errors.table, t.index, errors.type));
+  const figure = error === undefined ? '' : `, error ${marked(error, estimated)}`;
   const tone = Math.min(TONES - 1, Math.max(0, types.indexOf(leaf.tensors[0]?.dtype ?? '')));
   const fill = errors && error !== undefined ? errorColour(error, errors.scale) : undefined;
   const ink = errors && error !== undefined ? inkOn(error, errors.scale) : undefined;

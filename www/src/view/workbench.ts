@@ -3,10 +3,10 @@ import { effect, untracked } from '@preact/signals-core';
 import type { Client } from '../client';
 import { h, replace } from '../dom';
 import type { Jobs } from '../jobs';
-import { forgetMixes, mixes, planMixes } from '../mixes';
+import { forgetPresets, plannedPresets, planPresets } from '../presets';
 import type { ModelView, Picked, TensorRow } from '../protocol';
 import { go, VIEWS, type Route, type ViewName } from '../route';
-import { catalog, errorType, measurableTypes, measuredTypes, route, sweepState } from '../store';
+import { catalog, errorType, measurableTypes, route, sweepState } from '../store';
 import { FIRST_TYPES, type Sweep } from '../sweep';
 import { compareView } from './compare';
 import { warningNotes } from './error_note';
@@ -108,9 +108,13 @@ export function workbench(around: Around): Workbench {
   sweepInBackground(around);
   const ends = effect(() => {
     const type = errorType.value;
-    // The type is part of the address of the map.
-    if (untracked(() => route.value.view) === 'Map') set({ view: 'Map', query: { t: type } }, true);
-    if (untracked(() => measuredTypes.value.length > 0 && !measuredTypes.value.includes(type))) void sweep.measure([type]);
+    untracked(() => {
+      // The type is part of the address of the map, and of filters by error.
+      const { view, tensor } = route.value;
+      if (view === 'Map') set({ view, query: { t: type } }, true);
+      else if (view === 'Tensors' && tensors.route().query?.['t']) set({ view, ...(tensor !== undefined && { tensor }), query: tensors.route().query ?? {} }, true);
+      if (sweep.begun) void sweep.measure([type]);
+    });
   });
   life.addEventListener('abort', ends);
   const compareWith = (files: Picked[] | null) => {
@@ -147,7 +151,7 @@ function usualType({ tensors }: ModelView): string {
 
 /** Begins the sweep, and plans the usual presets. */
 function sweepInBackground({ client, model, sweep, life }: Around): void {
-  forgetMixes();
+  forgetPresets();
   void client.call('catalog', {}).then(
     (found) => {
       if (life.aborted) return;
@@ -157,8 +161,8 @@ function sweepInBackground({ client, model, sweep, life }: Around): void {
       errorType.value = t !== undefined && measurableTypes.value.includes(t) ? t : usualType(model);
       void sweep.measure([...new Set([...FIRST_TYPES, errorType.value])]);
       // Presets take other types where the rows of a tensor do not divide by a block.
-      void planMixes(client, model, found, life, (preset) => preset.usual).then(() => {
-        if (!life.aborted) void sweep.measure([...new Set(mixes.value.flatMap((mix) => [...mix.types.values()]))]);
+      void planPresets(client, model, found, life, (preset) => preset.usual).then(() => {
+        if (!life.aborted) void sweep.measure([...new Set(plannedPresets.value.flatMap((preset) => [...preset.types.values()]))]);
       });
     },
     (reason: unknown) => (sweepState.value = { kind: 'failed', message: reason instanceof Error ? reason.message : String(reason) }),

@@ -7,17 +7,23 @@ import encoderUrl from './encoder?worker&url';
 
 /** The ids under the files of a tokenizer; nothing where they cannot be read or applied. */
 export async function checkTextIds(files: EncodeAsk, signal: AbortSignal): Promise<Uint32Array | undefined> {
-  const found = await encoded(files, signal);
+  const found = await encoded(files, signal, (reason) => {
+    return `the encoder that recognizes the tokenizer failed: ${reason}; name the pre-tokenizer to go on without it`;
+  });
   return ('ids' in found && found.ids) || undefined;
 }
 
 /** The ids of each text under `tokenizer.json`; nothing where it cannot be read or applied. */
 export async function textIds(json: Uint8Array, texts: string[], signal: AbortSignal): Promise<Uint32Array[] | undefined> {
-  const found = await encoded({ json, texts }, signal);
+  const found = await encoded({ json, texts }, signal, (reason) => {
+    return `the encoder of the tokenizer failed: ${reason}; give token ids to go on without it`;
+  });
   return ('texts' in found && found.texts) || undefined;
 }
 
-async function encoded(ask: EncodeAsk | TextAsk, signal: AbortSignal): Promise<Exclude<Encoded, { failed: string }>> {
+type Found = Exclude<Encoded, { failed: string }>;
+
+async function encoded(ask: EncodeAsk | TextAsk, signal: AbortSignal, failure: (reason: string) => string): Promise<Found> {
   const encoder = startWorker(new URL(encoderUrl, import.meta.url).href, 'encoder');
   try {
     const reply = new Promise<Encoded>((resolve) => {
@@ -26,14 +32,9 @@ async function encoded(ask: EncodeAsk | TextAsk, signal: AbortSignal): Promise<E
     });
     encoder.postMessage(ask);
     const found = await unlessCancelled(reply, signal);
-    if ('failed' in found) throw failure(found.failed);
+    if ('failed' in found) throw new ApiFailure({ code: 'io', message: failure(found.failed), file: 'tokenizer.json' });
     return found;
   } finally {
     encoder.terminate();
   }
-}
-
-function failure(reason: string): ApiFailure {
-  const message = `the encoder that recognizes the tokenizer failed: ${reason}; name the pre-tokenizer to go on without it`;
-  return new ApiFailure({ code: 'io', message, file: 'tokenizer.json' });
 }

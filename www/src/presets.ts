@@ -1,16 +1,16 @@
-// The presets of GGUF for a model: exact bytes of the weights by their plans, and the error of the whole model by the sweep.
+// The presets of GGUF for a model: bytes of the weights by their plans, and the error of the whole model by the sweep.
 import { signal } from '@preact/signals-core';
 import { apiErrorOf, type Client } from './client';
 import type { Catalog, EncodingRow, ModelView, PresetInfo, Recipe, StatsView } from './protocol';
 import type { MeasuredTable } from './store';
 
-export interface Mix {
+export interface PlannedPreset {
   preset: string;
   /** In the spelling of llama.cpp. */
   name: string;
   /** True for the few that most people use. */
   usual: boolean;
-  /** Of all tensors as planned. */
+  /** Of all tensors, planned under their names in the source. */
   bytes: number;
   bitsPerWeight: number;
   /** New types by tensor index; absent for tensors that keep theirs. */
@@ -18,21 +18,21 @@ export interface Mix {
 }
 
 /** Plans of presets that are known, and why the others are not. */
-export const mixes = signal<readonly Mix[]>([]);
-export const mixesRefused = signal<string | undefined>(undefined);
+export const plannedPresets = signal<readonly PlannedPreset[]>([]);
+export const presetsRefused = signal<string | undefined>(undefined);
 
 /** Presets whose plan was asked for. */
 const asked = new Set<string>();
 
 /** Forgets the plans of the model before. */
-export function forgetMixes(): void {
+export function forgetPresets(): void {
   asked.clear();
-  mixes.value = [];
-  mixesRefused.value = undefined;
+  plannedPresets.value = [];
+  presetsRefused.value = undefined;
 }
 
 /** Plans the presets that are not planned yet, of which `wanted` is true. A plan reads no weights. */
-export async function planMixes(
+export async function planPresets(
   client: Client,
   model: ModelView,
   { presets, types }: Catalog,
@@ -45,21 +45,22 @@ export async function planMixes(
     if (asked.has(preset.preset)) continue;
     asked.add(preset.preset);
     try {
-      const mix = await planned(client, model, preset);
+      const plan = await planned(client, model, preset);
       if (life.aborted) return;
-      mixes.value = [...mixes.value, mix].sort((a, b) => b.bytes - a.bytes);
+      plannedPresets.value = [...plannedPresets.value, plan].sort((a, b) => b.bytes - a.bytes);
     } catch (reason) {
       if (life.aborted) return;
       // Presets that need an importance matrix are left out.
       const { code, message } = apiErrorOf(reason);
-      if (code === 'requantize' || preset.usual) mixesRefused.value = message;
+      if (code === 'requantize' || preset.usual) presetsRefused.value = message;
       if (code === 'requantize') return;
     }
   }
 }
 
-async function planned(client: Client, model: ModelView, { preset, usual }: PresetInfo): Promise<Mix> {
-  // Names do not change types; those of the source need no tokenizer.
+async function planned(client: Client, model: ModelView, { preset, usual }: PresetInfo): Promise<PlannedPreset> {
+  // Names of the source need neither a tokenizer nor the full module. The tensors of a converted checkpoint can differ, as
+  // where embedding and output are tied, so the bytes of a checkpoint are not those of the file to the byte.
   const recipe: Recipe = { to: 'gguf', mix: preset, names: 'source' };
   const { tensors } = await client.call('plan', { model: model.id, recipe });
   const indices = new Map(model.tensors.map((t) => [t.name, t.index]));
@@ -76,9 +77,10 @@ async function planned(client: Client, model: ModelView, { preset, usual }: Pres
 
 /**
  * The relative error of all matrices together: the root of the sum of their squared errors over the sum of their squared
- * weights. Absent while a tensor lacks a figure in its type.
+ * weights. Absent while a tensor lacks a figure in its type; `sampled` where a figure is of a sample of the rows.
  */
-export function mixError({ types }: Mix, model: ModelView, table: MeasuredTable): number | undefined {
+export function presetError({ types }: PlannedPreset, model: ModelView, table: MeasuredTable): { error: number; sampled: boolean } | undefined {
+  let sampled = false;
   let [noise, power] = [0, 0];
   for (const [index, known] of table.tensors) {
     const tensor = model.tensors[index];
@@ -86,12 +88,13 @@ export function mixError({ types }: Mix, model: ModelView, table: MeasuredTable)
     power += tensor.elements * meanSquare(known.stats, known.errors);
     const type = types.get(index);
     if (type === undefined) continue;
-    const rmse = known.errors.get(type)?.rmse;
-    if (rmse === undefined) return undefined;
-    noise += tensor.elements * rmse ** 2;
+    const found = known.errors.get(type);
+    if (found?.rmse === undefined) return undefined;
+    sampled ||= found.sampled !== undefined;
+    noise += tensor.elements * found.rmse ** 2;
   }
   const complete = [...types.keys()].every((index) => table.tensors.has(index));
-  return complete && power > 0 ? Math.sqrt(noise / power) : undefined;
+  return complete && power > 0 ? { error: Math.sqrt(noise / power), sampled } : undefined;
 }
 
 /** The mean of the squares of a tensor's weights. */
