@@ -4,7 +4,7 @@ import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { noiseModel } from './noise.mjs';
-import { choose, convert, planFor, sha256, stored, withPage } from './page.mjs';
+import { choose, convert, planFor, sha256, stored, sweepDone, withPage } from './page.mjs';
 import { quantized, testFolder } from './setup.mjs';
 
 const folder = testFolder('patience');
@@ -61,6 +61,8 @@ async function openSource(page) {
 
 async function planned(page) {
   await openSource(page);
+  // The sweep reads the file in the same worker.
+  await sweepDone(page);
   await planFor(page, 'GGUF', 'Q4_0');
 }
 
