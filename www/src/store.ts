@@ -47,10 +47,12 @@ export const measured = signal<MeasuredTable>({ tensors: new Map() });
 /** What the background sweep reported, tensor by tensor: the table that can be saved. */
 export const sweepReports = signal<ReadonlyMap<number, StatsTensor>>(new Map());
 
-/** The types that a sweep can measure: those of blocks that need no importance matrix. Empty before the catalog is known. */
+/** The types that a sweep can measure: types of GGUF that need no importance matrix. Empty before the catalog is known. */
 export const measurableTypes = computed(() => {
-  const types = catalog.value?.types ?? [];
-  return types.filter((t) => t.quantized && t.importance !== 'required').map((t) => t.dtype.toLowerCase());
+  const { types, targets } = catalog.value ?? { types: [], targets: [] };
+  const gguf = new Set(targets.find((t) => t.target === 'gguf')?.types);
+  const measurable = types.filter((t) => t.quantized && t.importance !== 'required' && gguf.has(t.dtype));
+  return measurable.map((t) => t.dtype.toLowerCase());
 });
 
 /** Types with figures. */
