@@ -164,7 +164,7 @@ fn what_is_not_exact_is_refused_by_name() {
     refusals("llama", "quantize m -o r.gguf --type q8_0 --rotate block:10", &["does not divide"]);
 }
 
-/// Where no forward pass covers a model, nothing is written unless that is asked for.
+/// Where no forward pass covers a model, nothing is written without `--allow-unprobed`.
 #[test]
 fn a_family_that_cannot_be_tried_needs_leave() {
     let dir = Dir::with_family("falcon");
